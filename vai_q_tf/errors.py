@@ -1,0 +1,40 @@
+"""Errors that tell the user what is wrong, in which node, and what to do.
+
+Every error of the library is a `QuantizeError`, a `ValueError` whose text has the three parts that the user guide
+documents: `[code][summary] detail`. The codes of the guide keep their documented spelling; the others follow it.
+"""
+
+INVALID_INPUT = 'Quantize_TF1_Invalid_Input'
+INVALID_BITWIDTH = 'Quantize_TF1_Invalid_Bitwidth'
+INVALID_METHOD = 'Quantize_TF1_Invalid_Method'
+LENGTH_MISMATCH = 'Quantize_TF1_Length_Mismatch'
+INVALID_CONFIG = 'Quantize_TF1_Invalid_Config'
+UNKNOWN_NODE = 'Quantize_TF1_Unknown_Node'
+EMPTY_RANGE = 'Quantize_TF1_Empty_Range'
+ALREADY_QUANTIZED = 'Quantize_TF1_Already_Quantized'
+NOT_QUANTIZED = 'Quantize_TF1_Not_Quantized'
+GRAPH_FINALIZED = 'Quantize_TF1_Graph_Finalized'
+GRAPH_HAS_GRADIENTS = 'Quantize_TF1_Graph_Has_Gradients'
+LEARNING_PHASE = 'Quantize_TF1_Learning_Phase'
+UNSUPPORTED_GRAPH = 'Quantize_TF1_Unsupported_Graph'
+MISSING_QUANTIZE_INFO = 'Quantize_TF1_Missing_Quantize_Info'
+MISSING_LIBRARY = 'Quantize_TF1_Missing_Library'
+
+
+class QuantizeError(ValueError):
+    """An input that cannot be quantized as asked.
+
+    Args:
+      code: one of the constants of this module.
+      summary: two or three words of what went wrong, e.g. 'Not found'.
+      detail: which node or value, what was expected, and what to do about it.
+    """
+
+    def __init__(self, code, summary, detail):
+        self.code = code
+        self.summary = summary
+        self.detail = detail
+        super().__init__('[{}][{}] {}'.format(code, summary, detail))
+
+    def __reduce__(self):
+        return type(self), (self.code, self.summary, self.detail)

@@ -1,0 +1,120 @@
+"""QuantPlan: which tensors of a graph are quantized, and how. A value: it can be compared, printed and stored as JSON.
+
+Tensors are named as in a GraphDef, 'node' for output 0 and 'node:k' for the others; an input of a node is a pair
+(node, input index). `QuantTensor.name` is the name of the FixNeuron in the evaluation graph and the key of its position in
+a checkpoint, so it is the same in the training and the evaluation form of a network.
+"""
+import json
+from typing import NamedTuple, Tuple
+
+WEIGHT_MODE, ACTIVATION_MODE, DEPTHWISE_WEIGHT_MODE = 0, 1, 2
+
+Input = Tuple[str, int]
+
+
+class QuantTensor(NamedTuple):
+    """One quantized tensor.
+
+    name: '<producer>/wquant' (modes 0 and 2) or '<producer>/aquant' (mode 1); the producer has the name that it has in the
+      evaluation graph, where batch norms are folded: '<scope>/BatchNorm_Fold/mul_1/wquant', '<scope>/biasadd/aquant'.
+    role: 'input', 'weight', 'bias', 'constant' or 'activation'.
+    mode: 0 weight or bias, 1 activation, 2 depthwise weight.
+    bits: total bits with the sign. method: 0, 1 or 2.
+    tensor: the float tensor of the viewed graph; '' where folding the batch norm of scope `fold` makes it.
+    fold: scope of that batch norm, else ''.
+    consumers: the inputs that are to read the quantized tensor.
+    group: name of the alignment group whose members have one position, else ''.
+    """
+    name: str
+    role: str
+    mode: int
+    bits: int
+    method: int
+    tensor: str
+    fold: str
+    consumers: Tuple[Input, ...]
+    group: str = ''
+
+
+class BatchNorm(NamedTuple):
+    """A batch norm behind a weighted op, to be folded into it.
+
+    scope: the name of `compute` without a trailing '/Conv2D'; the folding ops are named below '<scope>/BatchNorm_Fold'.
+    compute: the convolution or MatMul node. weights: the tensor that it reads as weights.
+    conv_bias, bias_add: bias tensor of the convolution and the node that adds it, '' without bias.
+    node: the FusedBatchNorm op; '' for the decomposed forms.
+    gamma, beta: tensors; '' where the batch norm has none. epsilon: added to the variance.
+    moving_mean, moving_variance: tensors that read the moving statistics.
+    batch_mean, batch_variance: tensors with the statistics of the batch as the moving averages take them; '' in the
+      inference form.
+    input, output: the tensor that is normalised, and the result.
+    data_format: 'NHWC' or 'NCHW'.
+    """
+    scope: str
+    compute: str
+    weights: str
+    conv_bias: str
+    bias_add: str
+    node: str
+    gamma: str
+    beta: str
+    epsilon: float
+    moving_mean: str
+    moving_variance: str
+    batch_mean: str
+    batch_variance: str
+    input: str
+    output: str
+    data_format: str = 'NHWC'
+
+    @property
+    def training(self):
+        """Whether it normalises with the statistics of the batch."""
+        return bool(self.batch_mean)
+
+
+class ComputeGroup(NamedTuple):
+    """A weighted op with the names of the QuantTensors around it ('' where there is none)."""
+    node: str
+    input: str
+    weight: str
+    bias: str
+    output: str
+
+
+class Skipped(NamedTuple):
+    """An op in the range that stays float, and why."""
+    node: str
+    op: str
+    reason: str
+
+
+class QuantPlan(NamedTuple):
+    """What `annotate` decides. `tensors` are in graph order, `nodes` are all nodes of the range."""
+    input_nodes: Tuple[str, ...]
+    output_nodes: Tuple[str, ...]
+    nodes: Tuple[str, ...]
+    tensors: Tuple[QuantTensor, ...]
+    batch_norms: Tuple[BatchNorm, ...]
+    groups: Tuple[ComputeGroup, ...]
+    skipped: Tuple[Skipped, ...]
+
+    def to_json(self):
+        """The plan as a JSON text; `from_json` gives an equal plan."""
+        fields = self._asdict()
+        for field in _RECORDS:
+            fields[field] = [record._asdict() for record in fields[field]]
+        return json.dumps(fields, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text):
+        """The plan that `to_json` wrote."""
+        fields = {key: tuple(value) for key, value in json.loads(text).items()}
+        for field, record in _RECORDS.items():
+            fields[field] = tuple(record(**values) for values in fields[field])
+        fields['tensors'] = tuple(tensor._replace(consumers=tuple((node, index) for node, index in tensor.consumers))
+                                  for tensor in fields['tensors'])
+        return cls(**fields)
+
+
+_RECORDS = {'tensors': QuantTensor, 'batch_norms': BatchNorm, 'groups': ComputeGroup, 'skipped': Skipped}
