@@ -1,0 +1,77 @@
+# `make demo` and `make test` do all that is needed on a fresh machine; `make help` lists the rest.
+#
+# PYTHON=/path/to/python3.7  the Python to use (default: the first 3.7 or 3.6 that runs, see .ci/find_python)
+# VAI_Q_TF_CPU=1 or 0        TensorFlow's CPU or GPU wheel (default: GPU where the NVIDIA driver is loaded)
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(abspath $(VENV))/bin
+
+export VAI_Q_TF_CPU ?= $(if $(wildcard /proc/driver/nvidia/version),0,1)
+TENSORFLOW := $(if $(filter 1,$(VAI_Q_TF_CPU)),tensorflow,tensorflow-gpu)
+OURS := $(VENV)/.made-by-make
+TENSORFLOW_INSTALLED := $(VENV)/.$(TENSORFLOW)
+
+.PHONY: help demo test test-slow lint bench wheel sdist kernels clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo       train, quantize and evaluate a small network'
+	@echo 'make test       all tests but the slow ones'
+	@echo 'make test-slow  the slow tests'
+	@echo 'make lint       ruff and mypy (Python 3.7)'
+	@echo 'make bench      every benchmark in benchmarks/'
+	@echo 'make wheel      dist/*.whl'
+	@echo 'make sdist      dist/*.tar.gz'
+	@echo 'make clean      remove everything that make made, $(VENV) too'
+	@echo
+	@sed -n 's/^# \([A-Z_]*=\)/\1/p' Makefile
+
+demo: kernels
+	$(BIN)/python examples/estimator/demo.py
+
+test: kernels
+	$(BIN)/python -m pytest tests -m 'not slow' --durations=10
+
+test-slow: kernels
+	$(BIN)/python -m pytest tests -m slow --timeout=1800 --durations=10
+
+lint: $(VENV)/.linters
+	$(BIN)/ruff check .
+	$(BIN)/mypy vai_q_tf
+
+bench: kernels
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+wheel: kernels
+	$(BIN)/pip wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+sdist: kernels
+	$(BIN)/python setup.py --quiet sdist
+
+kernels: $(VENV)/.installed
+	$(MAKE) -C kernels PYTHON=$(BIN)/python
+
+# The two TensorFlow wheels overwrite each other, so another choice of wheel starts a new environment.
+$(TENSORFLOW_INSTALLED):
+	@[ ! -e $(VENV) ] || [ -e $(OURS) ] || { echo 'error: $(VENV) was not made by make; move it away' >&2; exit 1; }
+	rm -rf $(VENV)
+	python=$$(bash .ci/find_python $(PYTHON)) && "$$python" -m venv $(VENV)
+	touch $(OURS)
+	$(BIN)/pip install pip==$$($(BIN)/python -c 'import sys; print("24.0" if sys.version_info >= (3, 7) else "21.3.1")')
+	$(BIN)/pip install --upgrade setuptools wheel
+	$(BIN)/pip install $(TENSORFLOW)==1.15.5 'protobuf<3.21'
+	touch $@
+
+# TensorFlow is there already: without build isolation pip need not fetch it a second time to compile the kernels.
+$(VENV)/.installed: $(TENSORFLOW_INSTALLED) setup.py pyproject.toml tests/requirements.txt
+	$(BIN)/pip install --no-build-isolation -e . -r tests/requirements.txt
+	touch $@
+
+$(VENV)/.linters: $(VENV)/.installed
+	$(BIN)/pip install ruff==0.17.6 mypy==1.4.1
+	touch $@
+
+clean:
+	if [ -d kernels ]; then $(MAKE) -C kernels clean; fi
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
