@@ -1,0 +1,79 @@
+"""GraphDefs written node by node, as a reader of the file sees them, without the library that writes them."""
+import tensorflow as tf
+
+from tensorflow.core.framework import tensor_pb2
+
+
+def node(name, op, *inputs, **attrs):
+    """A NodeDef. Integers and strings become attrs as they are, lists of lists `_output_shapes`, a shape `shape`."""
+    result = tf.compat.v1.NodeDef(name=name, op=op, input=inputs)
+    for key, value in attrs.items():
+        if key == '_output_shapes':
+            result.attr[key].list.shape.extend(shape_proto(dims) for dims in value)
+        elif key == 'shape':
+            result.attr[key].shape.CopyFrom(shape_proto(value))
+        elif isinstance(value, tensor_pb2.TensorProto):
+            result.attr[key].tensor.CopyFrom(value)
+        elif isinstance(value, str):
+            result.attr[key].s = value.encode()
+        else:
+            result.attr[key].i = value
+    return result
+
+
+def shape_proto(dims):
+    """A TensorShapeProto; None stands for an unknown rank."""
+    shape = tf.TensorShape(dims)
+    return shape.as_proto()
+
+
+def graph(*nodes):
+    """A GraphDef of nodes; lists of nodes among them are spread."""
+    result = tf.compat.v1.GraphDef()
+    for entry in nodes:
+        result.node.extend(entry if isinstance(entry, list) else [entry])
+    return result
+
+
+def placeholder(name, *dims):
+    return node(name, 'Placeholder', shape=(None,) + dims)
+
+
+def const(name):
+    """A constant of one float."""
+    return node(name, 'Const', value=tensor_pb2.TensorProto(dtype=tf.float32.as_datatype_enum, float_val=[0.5]))
+
+
+def int_const(name, *values):
+    """A constant of integers, stored in the field int_val."""
+    return node(name, 'Const', value=tensor_pb2.TensorProto(dtype=tf.int32.as_datatype_enum, int_val=values))
+
+
+def fix(name, source, mode=1, position=5, **attrs):
+    """A FixNeuron in evaluation, with all the attrs that the original writes."""
+    attrs = dict(dict(bit_width=8, method=1, mode=mode, phase=1, output_dir='', quantize_pos=position), **attrs)
+    result = node(name, 'FixNeuron', source, **attrs)
+    result.attr['T'].type = tf.float32.as_datatype_enum
+    return result
+
+
+def quantized(name):
+    """A constant and its FixNeuron '<name>/wquant'."""
+    return [const(name), fix(name + '/wquant', name, mode=0)]
+
+
+def conv(name, source, op='Conv2D', bias=True):
+    """A convolution with quantized weights and bias; its result is '<name>/biasadd', or '<name>' without bias."""
+    data = ('sizes', name + '/w/wquant', source) if op == 'Conv2DBackpropInput' else (source, name + '/w/wquant')
+    nodes = quantized(name + '/w') + [node(name, op, *data)]
+    if op == 'Conv2DBackpropInput':
+        nodes.insert(0, int_const('sizes', 1, 4, 4, 2))
+    if bias:
+        nodes += quantized(name + '/b') + [node(name + '/biasadd', 'BiasAdd', name, name + '/b/wquant')]
+    return nodes
+
+
+def conv_relu(name, source):
+    """A convolution with bias and relu; its quantized result is '<name>/relu/aquant'."""
+    return conv(name, source) + [node(name + '/relu', 'Relu', name + '/biasadd'),
+                                 fix(name + '/relu/aquant', name + '/relu')]
