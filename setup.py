@@ -24,7 +24,7 @@ def version():
 
 
 def tensorflow():
-    """The TensorFlow to depend on: the GPU wheel, or the CPU wheel if VAI_Q_TF_CPU=1. Only one of them can be installed."""
+    """The TensorFlow to depend on: the GPU wheel, or the CPU wheel if VAI_Q_TF_CPU=1. The two exclude each other."""
     return 'tensorflow==1.15.5' if os.environ.get('VAI_Q_TF_CPU') == '1' else 'tensorflow-gpu==1.15.5'
 
 
@@ -32,7 +32,7 @@ class BuildKernels(build_ext):
     """Builds the op library with its own Makefile. It is not a Python module: its name has no ABI suffix."""
 
     def get_ext_filename(self, fullname):
-        return LIBRARY
+        return os.path.join(*fullname.split('.')) + '.so'
 
     def build_extension(self, ext):
         try:
