@@ -1,0 +1,9 @@
+"""TensorFlow binding of the kernels. The library loads with the first op, or with `load_library()`."""
+from vai_q_tf.ops.fix_neuron import (checkpoint_has, fix_neuron, moving_position, read_positions, search_position,
+                                     vai_fix_neuron, write_positions)
+from vai_q_tf.ops.library import load as load_library
+
+__all__ = [
+    'checkpoint_has', 'fix_neuron', 'load_library', 'moving_position', 'read_positions', 'search_position',
+    'vai_fix_neuron', 'write_positions',
+]

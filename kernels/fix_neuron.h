@@ -1,0 +1,171 @@
+// The number format, shared by the CPU and CUDA kernels. vai_q_tf/fixed_point.py is the same definition in NumPy.
+//
+// A tensor with position p and b bits holds q * 2^-p, q an integer of [-2^(b-1), 2^(b-1)-1]. Only powers of two multiply,
+// so a result does not depend on contraction into fused multiply-adds; subnormal inputs count as zero, so it does not
+// depend on the flush-to-zero mode of the calling thread either.
+#ifndef VAI_Q_TF_KERNELS_FIX_NEURON_H_
+#define VAI_Q_TF_KERNELS_FIX_NEURON_H_
+
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+
+#ifdef __CUDACC__
+#define VAI_HD static __host__ __device__ __forceinline__
+#else
+#define VAI_HD static inline __attribute__((always_inline))
+#endif
+
+namespace vai_q_tf {
+
+enum : int {
+  kPositionMin = -126,
+  kPositionMax = 126,
+  kPositionZero = 127,  // nothing but zeros: every value becomes +0
+  kBitsMax = 24,
+  kCandidates = 5,  // positions that the min-diffs search compares
+  kLanes = 32,      // float32 partial sums of one block of the search
+  kBlock = 2048,    // elements of one block; double precision across blocks
+};
+
+// 2^e for e of [-126, 127], the exponents of the normal numbers.
+VAI_HD float PowerOfTwo(int e) {
+  union {
+    uint32_t bits;
+    float value;
+  } u;
+  u.bits = (uint32_t)(e + 127) << 23;
+  return u.value;
+}
+
+struct Format {
+  float scale;  // 2^p
+  float step;   // 2^-p
+  float q_lo;   // smallest and largest integer
+  float q_hi;
+};
+
+// The range is cut to integers whose value is a finite float32; that matters for p < b - 128 only.
+VAI_HD Format MakeFormat(int position, int bits, bool symmetric) {
+  Format f;
+  if (position >= kPositionZero) {
+    f.scale = f.step = f.q_lo = f.q_hi = 0.0f;
+    return f;
+  }
+  f.scale = PowerOfTwo(position);
+  f.step = PowerOfTwo(-position);
+  const float half = PowerOfTwo(bits - 1);
+  f.q_hi = half - 1.0f;
+  f.q_lo = symmetric ? 1.0f - half : -half;
+  if (128 + position < kBitsMax) {
+    const float finite = PowerOfTwo(128 + position) - 1.0f;
+    f.q_hi = f.q_hi < finite ? f.q_hi : finite;
+    f.q_lo = f.q_lo > -finite ? f.q_lo : -finite;
+  }
+  return f;
+}
+
+VAI_HD float FlushSubnormal(float x) { return x * (fabsf(x) < FLT_MIN ? 0.0f : 1.0f); }
+
+// The integer for t = x * 2^p. Clipping before rounding equals clipping after it because both limits are integers, and
+// keeps the conversion to int in range. NaN becomes q_lo. The magnitude is rounded, so a negative t can give -0.
+template <bool kHalfUp>
+VAI_HD float RoundToInteger(float t, float q_lo, float q_hi) {
+  t = t > q_lo ? t : q_lo;
+  t = t < q_hi ? t : q_hi;
+  const float magnitude = fabsf(t);
+  const float whole = (float)(int)magnitude;
+  const float rest = magnitude - whole;  // exact
+  const bool away = kHalfUp ? (rest > 0.5f) | ((rest == 0.5f) & (t > 0.0f)) : rest >= 0.5f;
+  return copysignf(whole + (away ? 1.0f : 0.0f), t);
+}
+
+template <bool kHalfUp>
+VAI_HD float Quantize(float x, const Format& f) {
+  return RoundToInteger<kHalfUp>(FlushSubnormal(x) * f.scale, f.q_lo, f.q_hi) * f.step;
+}
+
+// The gradient passes where x is in the representable range; NaN is outside.
+VAI_HD float Gradient(float dy, float x, float lo, float hi) {
+  const float v = FlushSubnormal(x);
+  return (v >= lo) & (v <= hi) ? dy : 0.0f;
+}
+
+// What the search sees of an element: non-finite ones do not count, and a zero changes neither extremes nor errors.
+VAI_HD float Observed(float x) {
+  const float magnitude = fabsf(x);
+  return (magnitude >= FLT_MIN) & (magnitude <= FLT_MAX) ? x : 0.0f;
+}
+
+// Largest position at which [min, max] stays within half a step of the range, min <= 0 <= max.
+VAI_HD int NonOverflowPosition(float min, float max, int bits) {
+  const double half = (double)PowerOfTwo(bits - 1);
+  const double below = (double)min / (-half - 0.5);
+  const double above = (double)max / (half - 0.5);
+  const double size = below > above ? below : above;
+  if (!(size > 0.0)) return kPositionZero;
+  int exponent;
+  const double fraction = frexp(size, &exponent);
+  const int position = fraction == 0.5 ? 1 - exponent : -exponent;
+  if (position < kPositionMin) return kPositionMin;
+  return position > kPositionMax ? kPositionMax : position;
+}
+
+// x in steps of the first candidate. Subnormal products are flushed: see the head of this file.
+VAI_HD float Units(float x, float scale) { return FlushSubnormal(Observed(x) * scale); }
+
+// One candidate's error of one element, in units of that candidate's step: squared, or the root of the relative error.
+// `units` is the element in steps of the first candidate, `ratio` 2^k for the k-th, `epsilon` 1e-9 in its steps.
+template <bool kHalfUp, bool kRelative>
+VAI_HD float CandidateError(float units, float ratio, float q_lo, float q_hi, float epsilon) {
+  const float t = units * ratio;
+  const float error = RoundToInteger<kHalfUp>(t, q_lo, q_hi) - t;
+  if (kRelative) return sqrtf(fabsf(error) / (fabsf(t) + epsilon));
+  return error * error;
+}
+
+struct Candidate {
+  float ratio, q_lo, q_hi, epsilon;
+  double weight;  // brings the block sums of all candidates to one unit
+};
+
+struct SearchPlan {
+  int first;  // the non-overflow position
+  int count;  // candidates first, first + 1, ...
+  float scale;
+  Candidate candidate[kCandidates];
+};
+
+VAI_HD SearchPlan MakeSearchPlan(int first, int bits, bool symmetric, bool relative) {
+  SearchPlan plan;
+  plan.first = first;
+  plan.scale = PowerOfTwo(first);
+  plan.count = 0;
+  for (int k = 0; k < kCandidates; ++k) {
+    const int position = first + k;
+    if (position > kPositionMax) break;
+    const Format f = MakeFormat(position, bits, symmetric);
+    Candidate& c = plan.candidate[k];
+    c.ratio = PowerOfTwo(k);
+    c.q_lo = f.q_lo;
+    c.q_hi = f.q_hi;
+    const float epsilon = 1e-9f * f.scale;
+    c.epsilon = epsilon > FLT_MIN ? epsilon : FLT_MIN;
+    c.weight = relative ? 1.0 : (double)PowerOfTwo(-2 * k);
+    plan.count = k + 1;
+  }
+  return plan;
+}
+
+// The smallest of equally good candidates.
+VAI_HD int BestPosition(const SearchPlan& plan, const double* sums) {
+  int best = 0;
+  for (int k = 1; k < plan.count; ++k) {
+    if (sums[k] * plan.candidate[k].weight < sums[best] * plan.candidate[best].weight) best = k;
+  }
+  return plan.first + best;
+}
+
+}  // namespace vai_q_tf
+
+#endif  // VAI_Q_TF_KERNELS_FIX_NEURON_H_

@@ -1,0 +1,137 @@
+// Registration of the ops: names, attributes, shapes. The kernels are in *_op.cc.
+#include "tensorflow/core/framework/common_shape_fns.h"
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/shape_inference.h"
+
+namespace {
+
+using tensorflow::Status;
+using tensorflow::shape_inference::InferenceContext;
+using tensorflow::shape_inference::ShapeHandle;
+
+Status Scalars(InferenceContext* c, std::initializer_list<int> inputs) {
+  ShapeHandle unused;
+  for (int index : inputs) TF_RETURN_IF_ERROR(c->WithRank(c->input(index), 0, &unused));
+  return Status::OK();
+}
+
+Status HistogramShape(InferenceContext* c, ShapeHandle* shape) {
+  int rows;
+  TF_RETURN_IF_ERROR(c->GetAttr("rows", &rows));
+  *shape = c->Matrix(rows, 256);
+  return Status::OK();
+}
+
+}  // namespace
+
+REGISTER_OP("FixNeuron")
+    .Input("input: float")
+    .Output("quantized: float")
+    .Attr("bit_width: int = 8")
+    .Attr("method: int = 1")
+    .Attr("mode: int")
+    .Attr("phase: int")
+    .Attr("output_dir: string = ''")
+    .Attr("quantize_pos: int = 0")
+    .Attr("T: type = DT_FLOAT")
+    .SetShapeFn(tensorflow::shape_inference::UnchangedShape)
+    .Doc(R"doc(
+Rounds a tensor to `bit_width` bits at a power-of-two scale.
+
+quantized: q * 2^-p, q an integer of `bit_width` bits; the shape of `input`.
+bit_width: from 1 to 24, the sign included.
+method: how phases 0 and 2 find p: 0 non-overflow, 1 min-diffs, 2 min-diffs with the relative error where mode is 2.
+mode: 0 weight or bias and 2 depthwise weight (halves round away from zero), 1 activation (halves round up).
+phase: 1 quantizes at `quantize_pos`; 0 and 2 at the position found for this input.
+output_dir: not used.
+quantize_pos: p of phase 1, the number of fractional bits.
+T: not used; older graphs carry it.
+)doc");
+
+REGISTER_OP("VaiFixNeuron")
+    .Input("input: float")
+    .Input("position: int32")
+    .Output("output: float")
+    .Attr("bit_width: int = 8")
+    .Attr("mode: int = 1")
+    .Attr("symmetric: bool = false")
+    .Attr("gradient: {'clipped', 'straight_through'} = 'clipped'")
+    .SetShapeFn([](InferenceContext* c) {
+      c->set_output(0, c->input(0));
+      return Scalars(c, {1});
+    });
+
+REGISTER_OP("VaiFixNeuronGrad")
+    .Input("gradient: float")
+    .Input("input: float")
+    .Input("position: int32")
+    .Output("backprop: float")
+    .Attr("bit_width: int = 8")
+    .Attr("symmetric: bool = false")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle shape;
+      TF_RETURN_IF_ERROR(c->Merge(c->input(0), c->input(1), &shape));
+      c->set_output(0, shape);
+      return Scalars(c, {2});
+    });
+
+REGISTER_OP("VaiSearchPosition")
+    .Input("input: float")
+    .Input("track: bool")
+    .Output("position: int32")
+    .Attr("bit_width: int = 8")
+    .Attr("mode: int = 1")
+    .Attr("method: int = 1")
+    .Attr("symmetric: bool = false")
+    .SetShapeFn([](InferenceContext* c) {
+      c->set_output(0, c->Scalar());
+      return Scalars(c, {1});
+    });
+
+REGISTER_OP("VaiMovingPosition")
+    .Input("state: resource")
+    .Input("batch_position: int32")
+    .Output("position: int32")
+    .Attr("rows: int >= 1")
+    .Attr("row: int >= 0")
+    .Attr("decay: float")
+    .Attr("tensor: string")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      c->set_output(0, c->Scalar());
+      return Scalars(c, {0, 1});
+    });
+
+REGISTER_OP("VaiReadPositions")
+    .Input("state: resource")
+    .Output("histograms: float")
+    .Attr("rows: int >= 1")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle shape;
+      TF_RETURN_IF_ERROR(HistogramShape(c, &shape));
+      c->set_output(0, shape);
+      return Scalars(c, {0});
+    });
+
+REGISTER_OP("VaiWritePositions")
+    .Input("state: resource")
+    .Input("histograms: float")
+    .Attr("rows: int >= 1")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle shape;
+      TF_RETURN_IF_ERROR(HistogramShape(c, &shape));
+      TF_RETURN_IF_ERROR(c->Merge(c->input(1), shape, &shape));
+      return Scalars(c, {0});
+    });
+
+REGISTER_OP("VaiCheckpointHas")
+    .Input("prefix: string")
+    .Input("tensor_name: string")
+    .Output("present: bool")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      c->set_output(0, c->Scalar());
+      return Scalars(c, {0, 1});
+    });

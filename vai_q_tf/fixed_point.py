@@ -1,0 +1,208 @@
+"""The number format in NumPy: the definition that every kernel is tested against.
+
+A tensor with position p and b bits holds q * 2^-p, q an integer of [-2^(b-1), 2^(b-1)-1]. A position counts fractional
+bits. docs/number_format.md explains it, with the results for non-finite and extreme input.
+"""
+import numpy as np
+
+from vai_q_tf import errors
+
+POSITION_MIN = -126
+POSITION_MAX = 126
+POSITION_ZERO = 127  # a tensor of which nothing but zeros was seen
+NO_OBSERVATION = -2**31  # in place of a position: this step was not tracked
+
+HALF_UP = 'half_up'
+HALF_AWAY = 'half_away'
+
+HISTOGRAM_BINS = 256
+HISTOGRAM_ZERO = 128  # the bin of position 0
+
+_MAX_BITS = 24
+_CANDIDATES = 5
+_BLOCK = 2048
+_LANES = 32
+_FORGOTTEN = np.float32(1e-30)
+_SMALLEST_NORMAL = np.finfo(np.float32).tiny
+
+
+def rounding_of(mode):
+    """The rounding of FixNeuron's `mode`: 'half_up' for 1 (activation), 'half_away' for 0 and 2 (weights, biases)."""
+    if mode not in (0, 1, 2):
+        raise errors.QuantizeError(errors.INVALID_INPUT, 'Invalid parameter',
+                                   'mode is {!r}; it must be 0, 1 or 2.'.format(mode))
+    return HALF_UP if mode == 1 else HALF_AWAY
+
+
+def limits(position, bits, symmetric=False):
+    """The smallest and largest representable value (lo, hi), as floats that float32 holds exactly.
+
+    -2^(b-1) * 2^-p and (2^(b-1)-1) * 2^-p, or the finite multiples of 2^-p nearest to them where float32 overflows.
+    `symmetric` raises lo by one step. Both are 0 at POSITION_ZERO.
+    """
+    _check(position, bits)
+    if position == POSITION_ZERO:
+        return 0.0, 0.0
+    lo, hi = _integer_limits(position, bits, symmetric)
+    return lo * 2.0**-position, hi * 2.0**-position
+
+
+def quantize(x, position, bits=8, rounding=HALF_UP, symmetric=False):
+    """`x` at `position` as float32 of the same shape: the nearest q * 2^-p, clipped to `limits`.
+
+    Args:
+      x: array of any shape, taken as float32. Subnormals count as zeros; NaN gives lo, infinities lo and hi.
+      position: fractional bits, from POSITION_MIN to POSITION_ZERO; every value becomes 0 at the latter.
+      bits: width b from 1 to 24, the sign included.
+      rounding: 'half_up' (-1.5 -> -1, as the hardware does) or 'half_away' (-1.5 -> -2).
+      symmetric: raises lo by one step.
+
+    Raises:
+      QuantizeError: a position, width or rounding that does not exist.
+    """
+    _check(position, bits)
+    _check_rounding(rounding)
+    x = np.asarray(x, np.float32)
+    if position == POSITION_ZERO:
+        return np.zeros_like(x)
+    scale, step = np.float32(2.0**position), np.float32(2.0**-position)
+    with np.errstate(all='ignore'):
+        return _to_integer(_flush(x) * scale, _integer_limits(position, bits, symmetric), rounding) * step
+
+
+def gradient(dy, x, position, bits, symmetric=False):
+    """`dy` where `x` lies in the closed range of `limits`, 0 elsewhere and where x is NaN (clipped straight-through)."""
+    lo, hi = limits(position, bits, symmetric)
+    x = _flush(np.asarray(x, np.float32))
+    with np.errstate(invalid='ignore'):
+        inside = (x >= np.float32(lo)) & (x <= np.float32(hi))
+    return np.where(inside, np.asarray(dy, np.float32), np.float32(0))
+
+
+def search_position(x, bits=8, method=1, mode=1, symmetric=False):
+    """The position, in fractional bits, that represents `x` best.
+
+    Method 0 (non-overflow): the largest p at which no element leaves the range by more than half a step. Method 1
+    (min-diffs): of that p and the four above, the one with the smallest sum of squared errors. Method 2: as 1, but in
+    mode 2 the sum of sqrt(|error| / (|x| + 1e-9)). Ties go to the smallest p. Only finite elements count, and
+    subnormals count as zeros; POSITION_ZERO if nothing else is there.
+
+    Element errors are float32 in units of the step; blocks of 2048 elements are summed in 32 float32 lanes, lanes and
+    blocks in float64 in order, so that every implementation decides alike.
+
+    Raises:
+      QuantizeError: a width, method or mode that does not exist.
+    """
+    _check(0, bits)
+    rounding = rounding_of(mode)
+    if method not in (0, 1, 2):
+        raise errors.QuantizeError(errors.INVALID_METHOD, 'Invalid parameter',
+                                   'method is {!r}; it must be 0, 1 or 2.'.format(method))
+    x = _flush(np.asarray(x, np.float32).ravel())
+    x = np.where(np.isfinite(x), x, np.float32(0))
+    first = _non_overflow_position(x, bits)
+    if first == POSITION_ZERO or method == 0:
+        return first
+    best, least = first, np.inf
+    for position in range(first, min(first + _CANDIDATES, POSITION_MAX + 1)):
+        total = _error_sum(x, first, position, bits, rounding, symmetric, relative=method == 2 and mode == 2)
+        if total < least:
+            best, least = position, total
+    return best
+
+
+def vote(histogram, position, decay):
+    """A new histogram of positions after one more step, float32 [256]; bin i counts position i - 128.
+
+    Every count is multiplied by `decay` (below 1e-30 it becomes 0), then the bin of `position` gains 1. A step that was
+    not tracked (NO_OBSERVATION) changes nothing.
+    """
+    histogram = np.array(histogram, np.float32)
+    if position == NO_OBSERVATION:
+        return histogram
+    _check(position, 1)
+    histogram *= np.float32(decay)
+    histogram[histogram < _FORGOTTEN] = 0
+    histogram[position + HISTOGRAM_ZERO] += 1
+    return histogram
+
+
+def mode_position(histogram):
+    """The most frequent position of a histogram, the smallest of ties.
+
+    POSITION_ZERO only if nothing else was counted.
+
+    Raises:
+      QuantizeError: the histogram is empty.
+    """
+    counts = np.asarray(histogram, np.float32)[:POSITION_ZERO + HISTOGRAM_ZERO]
+    if counts.max() > 0:
+        return int(counts.argmax()) - HISTOGRAM_ZERO
+    if histogram[POSITION_ZERO + HISTOGRAM_ZERO] > 0:
+        return POSITION_ZERO
+    raise errors.QuantizeError(errors.MISSING_QUANTIZE_INFO, 'Not found', 'The histogram of positions is empty.')
+
+
+def _check(position, bits):
+    if not POSITION_MIN <= position <= POSITION_ZERO:
+        raise errors.QuantizeError(errors.INVALID_INPUT, 'Invalid parameter', 'the position is {!r}; it must be from {} '
+                                   'to {}.'.format(position, POSITION_MIN, POSITION_ZERO))
+    if not 1 <= bits <= _MAX_BITS:
+        raise errors.QuantizeError(errors.INVALID_BITWIDTH, 'Invalid parameter',
+                                   'the bit width is {!r}; it must be from 1 to {}.'.format(bits, _MAX_BITS))
+
+
+def _check_rounding(rounding):
+    if rounding not in (HALF_UP, HALF_AWAY):
+        raise errors.QuantizeError(errors.INVALID_INPUT, 'Invalid parameter',
+                                   'rounding is {!r}; it must be {!r} or {!r}.'.format(rounding, HALF_UP, HALF_AWAY))
+
+
+def _integer_limits(position, bits, symmetric):
+    lo, hi = -2.0**(bits - 1), 2.0**(bits - 1) - 1
+    finite = 2.0**(128 + position) - 1 if 128 + position < _MAX_BITS else hi + 1
+    return np.float32(max(lo + bool(symmetric), -finite)), np.float32(min(hi, finite))
+
+
+def _flush(x):
+    return np.where(np.abs(x) < _SMALLEST_NORMAL, np.copysign(np.float32(0), x), x)
+
+
+def _to_integer(t, integer_limits, rounding):
+    """t, clipped and rounded. Adding 0.5 would round 0.49999997 to 1, so the fraction is compared instead."""
+    lo, hi = integer_limits
+    t = np.where(t > lo, t, lo)  # NaN compares false and becomes lo
+    t = np.where(t < hi, t, hi)
+    whole = np.floor(np.abs(t))
+    fraction = np.abs(t) - whole
+    away = fraction >= 0.5
+    if rounding == HALF_UP:
+        away &= (fraction > 0.5) | (t > 0)
+    return np.copysign(whole + away.astype(np.float32), t)
+
+
+def _non_overflow_position(x, bits):
+    half = 2.0**(bits - 1)
+    size = max(float(x.min(initial=0)) / (-half - 0.5), float(x.max(initial=0)) / (half - 0.5))
+    if size == 0:
+        return POSITION_ZERO
+    fraction, exponent = np.frexp(size)  # size = fraction * 2^exponent, 0.5 <= fraction < 1
+    position = 1 - exponent if fraction == 0.5 else -exponent
+    return int(np.clip(position, POSITION_MIN, POSITION_MAX))
+
+
+def _error_sum(x, first, position, bits, rounding, symmetric, relative):
+    with np.errstate(all='ignore'):
+        t = _flush(x * np.float32(2.0**first)) * np.float32(2.0**(position - first))
+        error = _to_integer(t, _integer_limits(position, bits, symmetric), rounding) - t
+        if relative:
+            epsilon = max(np.float32(1e-9) * np.float32(2.0**position), _SMALLEST_NORMAL)
+            error = np.sqrt(np.abs(error) / (np.abs(t) + epsilon))
+        else:
+            error = error * error
+    blocks = np.pad(error, (0, -error.size % _BLOCK), 'constant').reshape(-1, _BLOCK // _LANES, _LANES)
+    lanes = np.zeros((blocks.shape[0], _LANES), np.float32)
+    for row in range(blocks.shape[1]):
+        lanes += blocks[:, row]
+    in_order = np.cumsum(np.cumsum(lanes, axis=1, dtype=np.float64)[:, -1])
+    return in_order[-1] * (1.0 if relative else 4.0**(first - position))

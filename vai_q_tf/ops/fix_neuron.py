@@ -1,0 +1,137 @@
+"""The ops as Python functions, and their gradients."""
+import tensorflow as tf
+from tensorflow.python.framework import ops as framework_ops
+
+from vai_q_tf.ops import library
+
+
+def fix_neuron(input, mode, phase, bit_width=8, method=1, output_dir='', quantize_pos=0, T=tf.float32, name=None):
+    """`input` rounded to `bit_width` bits at a power-of-two scale, float32 of the same shape.
+
+    Args:
+      input: float32 tensor.
+      mode: 0 weight or bias, 2 depthwise weight (halves away from zero); 1 activation (halves up).
+      phase: 1 quantizes at `quantize_pos`; 0 and 2 at the position found for this very input.
+      bit_width: from 1 to 24, the sign included.
+      method: how phases 0 and 2 search, see `search_position`.
+      output_dir: not used; the op keeps no files.
+      quantize_pos: the position of phase 1, in fractional bits.
+      T: not used.
+      name: of the op.
+
+    The gradient passes unchanged in phases 0 and 2, and inside the representable range in phase 1.
+    """
+    return library.load().fix_neuron(input, mode, phase, bit_width, method, output_dir, quantize_pos, T, name)
+
+
+def vai_fix_neuron(input, position, bit_width=8, mode=1, symmetric=False, gradient='clipped', name=None):
+    """`input` rounded to `bit_width` bits at `position`, float32 of the same shape.
+
+    Args:
+      input: float32 tensor.
+      position: int32 scalar tensor, fractional bits, from -126 to 127.
+      bit_width: from 1 to 24, the sign included.
+      mode: as in `fix_neuron`.
+      symmetric: leaves out the smallest value, so that the range is -hi to hi.
+      gradient: 'clipped' passes the gradient inside the representable range, 'straight_through' everywhere.
+      name: of the op.
+
+    Raises:
+      tf.errors.InvalidArgumentError: when run, if the position is out of range.
+    """
+    return library.load().vai_fix_neuron(input, position, bit_width, mode, symmetric, gradient, name)
+
+
+def search_position(input, track=True, bit_width=8, mode=1, method=1, symmetric=False, name=None):
+    """The position for `input`, an int32 scalar of fractional bits; NO_OBSERVATION where `track` is false.
+
+    fixed_point.search_position defines it.
+
+    Args:
+      input: float32 tensor.
+      track: bool scalar tensor. Where it is false the input is not read.
+      bit_width: from 1 to 24, the sign included.
+      mode: as in `fix_neuron`.
+      method: 0 non-overflow, 1 min-diffs, 2 min-diffs with the relative error in mode 2.
+      symmetric: as in `vai_fix_neuron`.
+      name: of the op.
+    """
+    return library.load().vai_search_position(input, track, bit_width, mode, method, symmetric, name)
+
+
+def moving_position(state, batch_position, rows, row, decay, tensor, name=None):
+    """The most frequent position of row `row` after counting `batch_position`, an int32 scalar.
+
+    fixed_point.vote and fixed_point.mode_position define it.
+
+    Args:
+      state: resource handle of a float32 [rows, 256] variable; it needs no initializer.
+      batch_position: int32 scalar; NO_OBSERVATION counts nothing.
+      rows, row: Python ints, how many tensors share the variable, and which of them this is.
+      decay: Python float above 0 and at most 1, the weight of the past at every count.
+      tensor: name of the quantized tensor, for messages.
+      name: of the op.
+
+    Raises:
+      tf.errors.FailedPreconditionError: when run, if the row has never counted anything.
+    """
+    return library.load().vai_moving_position(state, batch_position, rows, row, decay, tensor, name)
+
+
+def read_positions(state, rows, name=None):
+    """The histograms of all rows, float32 [rows, 256]; zeros if nothing was counted yet."""
+    return library.load().vai_read_positions(state, rows, name)
+
+
+def write_positions(state, histograms, rows, name=None):
+    """An op that replaces the histograms of all rows by `histograms`, float32 [rows, 256], finite and not negative."""
+    return library.load().vai_write_positions(state, histograms, rows, name)
+
+
+def checkpoint_has(prefix, tensor_name, name=None):
+    """Whether the checkpoint `prefix` (V2 format) holds a tensor named `tensor_name`, a bool scalar.
+
+    False if there is no such checkpoint. `prefix` and `tensor_name` are string scalars, read when the op runs.
+    """
+    return library.load().vai_checkpoint_has(prefix, tensor_name, name)
+
+
+def _fix_neuron_gradient(op, gradient):
+    if op.get_attr('phase') != 1:
+        return gradient
+    return library.load().vai_fix_neuron_grad(gradient, op.inputs[0], op.get_attr('quantize_pos'),
+                                              bit_width=op.get_attr('bit_width'), symmetric=_is_symmetric(op))
+
+
+def _is_symmetric(op):
+    try:
+        return op.get_attr('_symmetric')
+    except ValueError:  # a private attribute, absent by default
+        return False
+
+
+def _vai_fix_neuron_gradient(op, gradient):
+    if op.get_attr('gradient') == b'straight_through':
+        return gradient, None
+    return library.load().vai_fix_neuron_grad(gradient, op.inputs[0], op.inputs[1], bit_width=op.get_attr('bit_width'),
+                                              symmetric=op.get_attr('symmetric')), None
+
+
+def _vai_fix_neuron_grad_gradient(op, gradient):
+    """The mask is linear in the incoming gradient and constant in the input."""
+    return library.load().vai_fix_neuron_grad(gradient, op.inputs[1], op.inputs[2], bit_width=op.get_attr('bit_width'),
+                                              symmetric=op.get_attr('symmetric')), None, None
+
+
+def _register(op_type, gradient):
+    try:
+        framework_ops.RegisterGradient(op_type)(gradient)
+    except KeyError:  # a second import in one process
+        pass
+
+
+_register('FixNeuron', _fix_neuron_gradient)
+_register('VaiFixNeuron', _vai_fix_neuron_gradient)
+_register('VaiFixNeuronGrad', _vai_fix_neuron_grad_gradient)
+for _op_type in ('VaiSearchPosition', 'VaiMovingPosition', 'VaiReadPositions', 'VaiCheckpointHas'):
+    _register(_op_type, None)
