@@ -72,6 +72,25 @@ class BatchNorm(NamedTuple):
         """Whether it normalises with the statistics of the batch."""
         return bool(self.batch_mean)
 
+    def folding_node(self, name):
+        """Name of the op `name` among those that fold this batch norm."""
+        return '{}/BatchNorm_Fold/{}'.format(self.scope, name)
+
+    @property
+    def weight_name(self):
+        """Name of the quantized folded weights."""
+        return self.folding_node('mul_1/wquant')
+
+    @property
+    def bias_name(self):
+        """Name of the quantized folded bias."""
+        return self.folding_node('add_1/wquant' if self.conv_bias else 'sub/wquant')
+
+    @property
+    def result_node(self):
+        """The node that adds the folded bias in the evaluation graph."""
+        return self.scope + ('/biasadd_fold' if self.conv_bias else '/biasadd')
+
 
 class ComputeGroup(NamedTuple):
     """A weighted op with the names of the QuantTensors around it ('' where there is none)."""

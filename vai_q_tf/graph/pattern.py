@@ -1,0 +1,107 @@
+"""Patterns of ops: small values that are put together and matched against the tensors of a GraphView, from result to inputs.
+
+    scaled = op('Mul', anything('x'), op('Const', name='factor'), any_order=True)
+    match = find(view, 'net/mul', scaled)
+    match['x'], match['factor'], match.nodes
+
+A pattern is a function (view, tensor, match) that yields every extended match, so alternatives and operand orders are tried
+by backtracking. Identity nodes in front of an op are looked through.
+"""
+import itertools
+from types import MappingProxyType
+
+from vai_q_tf.graph.view import node_name
+
+
+class Match:
+    """What matched: named tensors and the nodes of the ops of the pattern. Immutable."""
+
+    def __init__(self, tensors=(), nodes=()):
+        self.tensors = MappingProxyType(dict(tensors))
+        self.nodes = tuple(nodes)
+
+    def __getitem__(self, name):
+        return self.tensors[name]
+
+    def get(self, name, default=''):
+        """The tensor called `name`, `default` where that part of the pattern did not take part."""
+        return self.tensors.get(name, default)
+
+    def bind(self, tensor, name=None, nodes=()):
+        """This match with one more named tensor and the nodes."""
+        tensors = dict(self.tensors)
+        if name is not None:
+            tensors[name] = tensor
+        return Match(tensors, self.nodes + tuple(nodes))
+
+
+def find(view, tensor, pattern):
+    """The first match of the pattern with `tensor` as its result, or None."""
+    return next(pattern(view, tensor, Match()), None)
+
+
+def anything(name=None, where=None):
+    """Any tensor, called `name` in the match, for which `where(view, tensor)` holds."""
+    def pattern(view, tensor, match):
+        if where is None or where(view, tensor):
+            yield match.bind(tensor, name)
+    return pattern
+
+
+def same(name):
+    """The tensor that an earlier part of the pattern called `name`, Identity nodes aside."""
+    def pattern(view, tensor, match):
+        if view.skip_identity(tensor) == view.skip_identity(match[name]):
+            yield match
+    return pattern
+
+
+def op(types, *inputs, name=None, any_order=False):
+    """An op of one of the types ('Add|AddV2') whose inputs match `inputs`; without `inputs` they are not looked at.
+
+    With `any_order` the operands may come in every order. The result is called `name`.
+    """
+    types = frozenset(types.split('|'))
+
+    def pattern(view, tensor, match):
+        if 'Identity' not in types:
+            tensor = view.skip_identity(tensor)
+        if view.op(tensor) not in types:
+            return
+        match = match.bind(tensor, name, (node_name(tensor),))
+        operands = view.inputs(tensor)
+        if not inputs:
+            yield match
+        elif len(operands) == len(inputs):
+            for order in itertools.permutations(operands) if any_order else (operands,):
+                yield from _all(view, order, inputs, match)
+    return pattern
+
+
+def named(name, pattern):
+    """`pattern`, whose result is called `name`."""
+    def with_name(view, tensor, match):
+        for extended in pattern(view, tensor, match):
+            yield extended.bind(tensor, name)
+    return with_name
+
+
+def either(*patterns):
+    """Any of the patterns, the first that fits first."""
+    def pattern(view, tensor, match):
+        for alternative in patterns:
+            yield from alternative(view, tensor, match)
+    return pattern
+
+
+def optional(wrap, pattern):
+    """`wrap(pattern)` or `pattern` itself."""
+    return either(wrap(pattern), pattern)
+
+
+def _all(view, tensors, patterns, match):
+    if not patterns:
+        yield match
+        return
+    for extended in patterns[0](view, tensors[0], match):
+        yield from _all(view, tensors[1:], patterns[1:], extended)

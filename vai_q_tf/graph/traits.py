@@ -1,0 +1,91 @@
+"""What quantization needs to know of each op type. Coverage grows by rows of the tables below."""
+from typing import NamedTuple, Tuple
+
+WEIGHTED, VALUE, SHARED, PASSES, FLOAT = 'weighted', 'value', 'shared', 'passes', 'float'
+
+
+class Trait(NamedTuple):
+    """One row.
+
+    kind: WEIGHTED multiplies its input by weights; VALUE has an output position of its own; SHARED has one too, which should
+      be that of its inputs, as it only selects or joins values; PASSES hands its input on, element by element or moved about,
+      and needs no FixNeuron behind it; FLOAT stays float for `reason`.
+    data: which of the inputs carry values, a slice.
+    weight: the index of the weights.
+    channel_axes: the axes of the weights that make up the output channels, in the order of the channels.
+    depthwise: whether each input channel has filters of its own.
+    constants: whether constant operands take part with positions of their own.
+    reason: why the op stays float.
+    """
+    kind: str
+    data: slice = slice(0, 1)
+    weight: int = 1
+    channel_axes: Tuple[int, ...] = ()
+    depthwise: bool = False
+    constants: bool = False
+    reason: str = ''
+
+    def data_inputs(self, inputs):
+        """The (index, tensor) of the inputs that carry values, among the data inputs of a node."""
+        return tuple(enumerate(inputs))[self.data]
+
+
+_ALL = slice(None)
+_BUT_LAST = slice(0, -1)
+_BUT_FIRST = slice(1, None)
+_SEVERAL_OUTPUTS = 'it has several outputs, each a part of an input that is quantized already'
+
+TRAITS = {
+    'Conv2D': Trait(WEIGHTED, channel_axes=(3,)),
+    'Conv3D': Trait(WEIGHTED, channel_axes=(4,)),
+    'DepthwiseConv2dNative': Trait(WEIGHTED, channel_axes=(2, 3), depthwise=True),
+    'MatMul': Trait(WEIGHTED, channel_axes=(1,)),
+    'Conv2DBackpropInput': Trait(WEIGHTED, data=slice(2, 3), channel_axes=(2,)),
+
+    'Add': Trait(VALUE, _ALL, constants=True),
+    'AddV2': Trait(VALUE, _ALL, constants=True),
+    'AddN': Trait(VALUE, _ALL, constants=True),
+    'BiasAdd': Trait(VALUE, _ALL, constants=True),
+    'Mul': Trait(VALUE, _ALL, constants=True),
+    'Mean': Trait(VALUE),
+    'Sum': Trait(VALUE),
+    'Relu': Trait(VALUE),
+    'Relu6': Trait(VALUE),
+    'ResizeBilinear': Trait(VALUE),
+
+    'AvgPool': Trait(SHARED),
+    'Concat': Trait(SHARED, _BUT_FIRST, constants=True),
+    'ConcatV2': Trait(SHARED, _BUT_LAST, constants=True),
+    'DepthToSpace': Trait(SHARED),
+    'ExpandDims': Trait(SHARED),
+    'Max': Trait(SHARED),
+    'Maximum': Trait(SHARED, _ALL, constants=True),
+    'MaxPool': Trait(SHARED),
+    'MirrorPad': Trait(SHARED),
+    'Pad': Trait(SHARED),
+    'Reshape': Trait(SHARED),
+    'ResizeNearestNeighbor': Trait(SHARED),
+    'Squeeze': Trait(SHARED),
+    'StridedSlice': Trait(SHARED),
+    'Transpose': Trait(SHARED),
+
+    'Identity': Trait(PASSES),
+    'StopGradient': Trait(PASSES),
+    'CheckNumerics': Trait(PASSES),
+
+    'Softmax': Trait(FLOAT, reason='a softmax is computed in float; its input is quantized'),
+    'LogSoftmax': Trait(FLOAT, reason='a softmax is computed in float; its input is quantized'),
+    'Split': Trait(FLOAT, reason=_SEVERAL_OUTPUTS),
+    'SplitV': Trait(FLOAT, reason=_SEVERAL_OUTPUTS),
+    'Unpack': Trait(FLOAT, reason=_SEVERAL_OUTPUTS),
+    'FusedBatchNorm': Trait(FLOAT, reason='the batch norm is not behind a convolution or MatMul into which it could be folded'),
+}
+TRAITS['FusedBatchNormV2'] = TRAITS['FusedBatchNormV3'] = TRAITS['FusedBatchNorm']
+
+BATCH_NORM_OPS = frozenset(('FusedBatchNorm', 'FusedBatchNormV2', 'FusedBatchNormV3'))
+ADD_OPS = frozenset(('Add', 'AddV2', 'BiasAdd'))
+
+
+def trait(op):
+    """The Trait of an op type; FLOAT with a general reason for an op that has no row."""
+    return TRAITS.get(op) or Trait(FLOAT, reason='there is no quantization rule for the op {}'.format(op))

@@ -1,0 +1,180 @@
+"""GraphView: a read-only index of a GraphDef. Tensors are 'node' for output 0 and 'node:k' for the other outputs.
+
+A live graph is viewed through `GraphView(graph.as_graph_def(add_shapes=True))`. The GraphDef is referenced, not copied, and
+must not change while the view is in use.
+"""
+from tensorflow.python.framework import dtypes, op_def_registry
+
+from vai_q_tf import errors
+
+VARIABLE_OPS = frozenset(('Variable', 'VariableV2', 'VarHandleOp'))
+
+
+def node_name(reference):
+    """The node of a tensor, control input or node name: 'a', 'a:1' and '^a' are all of node 'a'."""
+    return reference.lstrip('^').partition(':')[0]
+
+
+def output_index(tensor):
+    """Which output of its node a tensor is."""
+    return int(tensor.partition(':')[2] or 0)
+
+
+def tensor_name(node, index=0):
+    """The name of output `index` of `node`."""
+    return '{}:{}'.format(node, index) if index else node
+
+
+def normalise(tensor):
+    """The one name of a tensor: 'a:0' is 'a'."""
+    return tensor_name(node_name(tensor), output_index(tensor))
+
+
+class GraphView:
+    """Nodes of a GraphDef by name, with producers, consumers, shapes and types.
+
+    Raises:
+      QuantizeError: two nodes of one name, or an input that no node makes.
+    """
+
+    def __init__(self, graph_def):
+        self._nodes = {}
+        for node in graph_def.node:
+            if node.name in self._nodes:
+                raise errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Invalid graph',
+                                           'Two nodes have the name {!r}; node names must be unique.'.format(node.name))
+            self._nodes[node.name] = node
+        self.names = tuple(self._nodes)
+        self._order = {name: number for number, name in enumerate(self.names)}
+        self._inputs, self._controls, self._consumers, self._output_types = {}, {}, {}, {}
+        for name, node in self._nodes.items():
+            self._index_inputs(name, node.input)
+
+    def _index_inputs(self, name, references):
+        data = []
+        for reference in references:
+            if node_name(reference) not in self._nodes:
+                raise errors.QuantizeError(
+                    errors.UNSUPPORTED_GRAPH, 'Invalid graph',
+                    'Node {!r} reads {!r}, which is not in the graph; export the graph whole.'.format(name, reference))
+            if not reference.startswith('^'):
+                tensor = normalise(reference)
+                self._consumers.setdefault(tensor, []).append((name, len(data)))
+                data.append(tensor)
+        self._inputs[name] = tuple(data)
+        if len(data) < len(references):
+            self._controls[name] = tuple(node_name(reference) for reference in references[len(data):])
+
+    def __contains__(self, name):
+        return name in self._nodes
+
+    def node(self, name):
+        """The NodeDef called `name`."""
+        return self._nodes[name]
+
+    def op(self, reference):
+        """The op type of the node of a node or tensor name."""
+        return self._nodes[node_name(reference)].op
+
+    def order(self, reference):
+        """The place of the node of a node or tensor name in the GraphDef."""
+        return self._order[node_name(reference)]
+
+    def inputs(self, name):
+        """The tensors that the node reads, in order, without control inputs."""
+        return self._inputs[node_name(name)]
+
+    def control_inputs(self, name):
+        """The nodes that must run before this one, beside the producers of its inputs."""
+        return self._controls.get(name, ())
+
+    def consumers(self, tensor):
+        """The inputs that read the tensor, as (node, input index)."""
+        return tuple(self._consumers.get(tensor, ()))
+
+    def node_consumers(self, name):
+        """The inputs that read any output of the node, as (node, input index)."""
+        count = len(self.output_types(name)) or 1
+        return tuple(reader for index in range(count) for reader in self.consumers(tensor_name(name, index)))
+
+    def attr(self, name, key):
+        """The AttrValue of the node, the default of its op where the node has none; None where there is neither."""
+        node = self._nodes[node_name(name)]
+        if key in node.attr:
+            return node.attr[key]
+        definition = op_def_registry.get_registered_ops().get(node.op)
+        for attribute in definition.attr if definition else ():
+            if attribute.name == key and attribute.HasField('default_value'):
+                return attribute.default_value
+        return None
+
+    def shape(self, tensor):
+        """The static shape as a list with -1 for unknown dimensions; None for an unknown rank."""
+        while True:
+            node = self._nodes[node_name(tensor)]
+            if '_output_shapes' in node.attr:
+                shapes = node.attr['_output_shapes'].list.shape
+                return _dims(shapes[output_index(tensor)]) if output_index(tensor) < len(shapes) else None
+            if node.op == 'Const':
+                return _dims(node.attr['value'].tensor.tensor_shape)
+            if node.op in VARIABLE_OPS or node.op == 'Placeholder':
+                return _dims(node.attr['shape'].shape) if 'shape' in node.attr else None
+            if node.op not in ('Identity', 'ReadVariableOp'):
+                return None
+            tensor = self._inputs[node.name][0]
+
+    def dtype(self, tensor):
+        """The tf.DType of the tensor, never a reference type; None where the op is not known."""
+        types = self.output_types(node_name(tensor))
+        return types[output_index(tensor)] if output_index(tensor) < len(types) else None
+
+    def output_types(self, name):
+        """The tf.DType of each output of the node; empty for an unknown op."""
+        if name not in self._output_types:
+            self._output_types[name] = tuple(self._find_output_types(name))
+        return self._output_types[name]
+
+    def _find_output_types(self, name):
+        definition = op_def_registry.get_registered_ops().get(self._nodes[name].op)
+        for output in definition.output_arg if definition else ():
+            if output.type_list_attr:
+                values = self.attr(name, output.type_list_attr).list.type
+            else:
+                count = self.attr(name, output.number_attr).i if output.number_attr else 1
+                values = [self.attr(name, output.type_attr).type if output.type_attr else output.type] * count
+            for value in values:
+                yield dtypes.as_dtype(value).base_dtype
+
+    def is_stateful(self, name):
+        """Whether the op is registered with state: variables, random numbers, queues. Unknown ops count as stateful."""
+        definition = op_def_registry.get_registered_ops().get(self.op(name))
+        return definition is None or definition.is_stateful
+
+    def skip_identity(self, tensor):
+        """The tensor that `tensor` is a copy of, through any number of Identity nodes."""
+        while self.op(tensor) == 'Identity':
+            tensor = self._inputs[node_name(tensor)][0]
+        return tensor
+
+    def upstream(self, starts, stops=()):
+        """The nodes that `starts` depend on through data, both ends included, in an order in which producers come first.
+
+        The walk does not go beyond the nodes in `stops`; control inputs are not followed.
+        """
+        stops = frozenset(stops)
+        found, state = [], {}
+        stack = [(name, False) for name in reversed(list(starts))]
+        while stack:
+            name, done = stack.pop()
+            if done:
+                found.append(name)
+            elif name not in state:
+                state[name] = True
+                stack.append((name, True))
+                if name not in stops:
+                    stack.extend((node_name(tensor), False) for tensor in reversed(self._inputs[name]))
+        return found
+
+
+def _dims(shape):
+    return None if shape.unknown_rank else [dim.size for dim in shape.dim]

@@ -1,0 +1,64 @@
+"""annotate: decides which tensors of a graph are quantized, and how."""
+from tensorflow.python.framework import dtypes
+
+from vai_q_tf import errors
+from vai_q_tf.graph.view import tensor_name
+from vai_q_tf.plan.activations import find_activations
+from vai_q_tf.plan.batch_norm import find_batch_norms
+from vai_q_tf.plan.draft import Draft
+from vai_q_tf.plan.elementwise import add_elementwise
+from vai_q_tf.plan.graph_range import GraphRange
+from vai_q_tf.plan.groups import add_compute_groups, add_compute_inputs
+from vai_q_tf.plan.overrides import apply_overrides
+from vai_q_tf.plan.quant_plan import QuantPlan
+
+
+def annotate(view, config):
+    """The QuantPlan of the graph between config.input_nodes and config.output_nodes.
+
+    Quantized are the inputs, the weights, biases and results of weighted ops (behind their batch norm and activation
+    function), the results of the other ops whose inputs are quantized, and what weighted ops read.
+
+    Args:
+      view: GraphView of a float graph, in training or inference form.
+      config: QuantizeConfig that names a range.
+
+    Raises:
+      QuantizeError: an unknown node, input and output nodes that are not connected, nothing to quantize, a graph that is
+        quantized already, a batch norm with an open learning phase or without moving statistics.
+    """
+    graph_range = GraphRange(view, config.input_nodes, config.output_nodes)
+    draft = Draft(graph_range, config)
+    _add_inputs(draft)
+    batch_norms, floating = find_batch_norms(graph_range, draft.ignored)
+    for nodes, reason in floating:
+        draft.skip(nodes, reason)
+    activations = {}
+    for activation in find_activations(graph_range):
+        activations.setdefault(activation.source, []).append(activation)
+    chains = add_compute_groups(draft, activations, batch_norms)
+    add_elementwise(draft, activations)
+    add_compute_inputs(draft, chains)
+    _require_something(draft)
+    folded = {chain.batch_norm for chain in chains}
+    return QuantPlan(
+        input_nodes=graph_range.input_nodes, output_nodes=graph_range.output_nodes, nodes=graph_range.nodes,
+        tensors=apply_overrides(draft, config), batch_norms=tuple(found.record for found in batch_norms if found in folded),
+        groups=tuple(draft.groups), skipped=draft.skipped)
+
+
+def _add_inputs(draft):
+    """Quantizes the float tensors that the input nodes give, by the range of their values."""
+    for name in draft.range.input_nodes:
+        for index, dtype in enumerate(draft.view.output_types(name)):
+            tensor = tensor_name(name, index)
+            used = draft.range.readers(tensor) or draft.range.is_output(tensor)
+            if dtype == dtypes.float32 and used and name not in draft.ignored:
+                draft.add_activation(tensor, 'input', method=0)
+
+
+def _require_something(draft):
+    if all(tensor.role == 'input' for tensor in draft.tensors):
+        raise errors.QuantizeError(
+            errors.EMPTY_RANGE, 'Nothing to quantize', 'Between the input nodes ({}) and the output nodes ({}) there is no op '
+            'to quantize.'.format(', '.join(draft.range.input_nodes), ', '.join(draft.range.output_nodes)))

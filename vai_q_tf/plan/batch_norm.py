@@ -1,0 +1,279 @@
+"""Batch norms behind convolutions: fused and decomposed, training and inference form, all as BatchNorm records."""
+from typing import FrozenSet, NamedTuple
+
+from tensorflow.python.framework import tensor_util
+
+from vai_q_tf import errors
+from vai_q_tf.graph.pattern import anything, either, find, named, op, optional, same
+from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, trait
+from vai_q_tf.graph.view import node_name, tensor_name
+from vai_q_tf.plan.moving_average import find_moving_average, variable_read
+from vai_q_tf.plan.quant_plan import BatchNorm
+
+_FOLDABLE_OPS = frozenset(('Conv2D', 'DepthwiseConv2dNative', 'MatMul', 'Conv2DBackpropInput'))
+
+
+class FoundBatchNorm(NamedTuple):
+    """record: the BatchNorm. nodes: what it consists of, from the convolution (excluded) to the result, statistics included."""
+    record: BatchNorm
+    nodes: FrozenSet[str]
+
+
+class _Parts(NamedTuple):
+    """The operands of a normalisation: output = gamma * (input - mean) / sqrt(variance + epsilon) + beta.
+
+    node: the fused op or ''. root: the node of the result.
+    """
+    root: str
+    node: str
+    input: str
+    output: str
+    gamma: str
+    beta: str
+    mean: str
+    variance: str
+    epsilon: float
+    training: bool
+    data_format: str
+
+
+class _Compute(NamedTuple):
+    """The weighted op behind which a batch norm sits, with its bias."""
+    node: str
+    bias_add: str
+    bias: str
+    output: str
+
+
+def is_bias(graph_range, tensor):
+    """Whether the tensor can be a bias: constant or variable, a vector or [1, .., 1, C] or [1, C, 1, ..]."""
+    shape = graph_range.view.shape(tensor)
+    return graph_range.is_static(tensor) and bool(shape) and sum(dim != 1 for dim in shape) <= 1
+
+
+def split_bias_add(graph_range, name):
+    """(data tensor, bias tensor, index of the bias) of an add op with a bias in either order; None for other nodes."""
+    view = graph_range.view
+    if view.op(name) not in ADD_OPS:
+        return None
+    left, right = view.inputs(name)
+    if is_bias(graph_range, right) and not graph_range.is_static(left):
+        return left, right, 1
+    if view.op(name) != 'BiasAdd' and is_bias(graph_range, left) and not graph_range.is_static(right):
+        return right, left, 0
+    return None
+
+
+def find_batch_norms(graph_range, ignored=frozenset()):
+    """The batch norms of the range that can be folded into the weighted op in front of them, without those that are `ignored`.
+
+    A batch norm whose convolution or inner tensors are read by other nodes of the range, or are outputs, cannot be.
+
+    Returns:
+      a list of FoundBatchNorm in graph order; a list of (nodes, reason) of those that have to stay float.
+
+    Raises:
+      QuantizeError: LEARNING_PHASE for one that chooses its statistics while the graph runs; UNSUPPORTED_GRAPH for one in
+        training form whose moving statistics cannot be told.
+    """
+    found, floating = [], []
+    for name in graph_range.nodes:
+        parts = _normalisation(graph_range, name)
+        compute = parts and _compute_behind(graph_range, parts.input)
+        if not compute:
+            continue
+        parts = _through_reshape(graph_range, parts, compute)
+        nodes = _inner_nodes(graph_range, parts, compute)
+        reason = _why_not_foldable(graph_range, parts, compute, nodes)
+        if ignored & (nodes | {compute.node, compute.bias_add}):
+            chain = [compute.node, compute.bias_add, parts.root, node_name(parts.output)]
+            floating.append((sorted(set(chain) - {''}), 'it is in ignore_nodes, or belongs to a node that is'))
+        elif reason:
+            floating.append((sorted({parts.root, node_name(parts.output)}), reason))
+        else:
+            found.append(FoundBatchNorm(_record(graph_range, parts, compute), nodes))
+    return found, floating
+
+
+def _decomposed():
+    rsqrt = op('Rsqrt', op('Add|AddV2', anything('variance'), op('Const', name='epsilon'), any_order=True))
+    scale = optional(lambda inverse: op('Mul', inverse, anything('gamma'), any_order=True), rsqrt)
+    scaled = op('Mul', anything('input'), named('scale', scale), any_order=True)
+    mean_term = op('Mul', anything('mean'), same('scale'), any_order=True)
+    negative = either(op('Mul', op('Neg', anything('mean')), same('scale'), any_order=True), op('Neg', mean_term))
+    offset = either(op('Sub', anything('beta'), mean_term), negative)
+    return op('Add|AddV2', scaled, offset, any_order=True)
+
+
+_DECOMPOSED = _decomposed()
+
+
+def _normalisation(graph_range, name):
+    """The _Parts of the batch norm whose op or final add is `name`, or None."""
+    view = graph_range.view
+    if name in graph_range.input_nodes or graph_range.is_static(name):
+        return None
+    if view.op(name) in BATCH_NORM_OPS:
+        return _fused_parts(graph_range, name)
+    match = find(view, name, _DECOMPOSED) if view.op(name) in ADD_OPS else None
+    if not match or not _is_over_batch(graph_range, match):
+        return None
+    mean, variance = match['mean'], match['variance']
+    training = not (graph_range.is_static(mean) and graph_range.is_static(variance))
+    epsilon = float(tensor_util.MakeNdarray(view.attr(match['epsilon'], 'value').tensor))
+    shape = view.shape(match['variance'])
+    channels_first = bool(shape) and len(shape) == 4 and shape[3] == 1 and shape[1] != 1
+    return _Parts(name, '', match['input'], name, match.get('gamma'), match.get('beta'), mean, variance, epsilon, training,
+                  'NCHW' if channels_first else 'NHWC')
+
+
+def _fused_parts(graph_range, name):
+    view = graph_range.view
+    data, gamma, beta, mean, variance = view.inputs(name)
+    if view.op(graph_range.source(data)) in ('Switch', 'RefSwitch'):
+        _raise_learning_phase(graph_range, name, graph_range.source(data))
+    training = view.attr(name, 'is_training').b
+    if training:
+        mean, variance = tensor_name(name, 1), tensor_name(name, 2)
+    elif not (graph_range.is_static(mean) and graph_range.is_static(variance)):
+        _raise_learning_phase(graph_range, name, mean)
+    return _Parts(name, name, data, name, gamma, beta, mean, variance, view.attr(name, 'epsilon').f, training,
+                  view.attr(name, 'data_format').s.decode())
+
+
+def _is_over_batch(graph_range, match):
+    """Whether the statistics are constants, moving averages, or means over the batch, and not those of a layer norm."""
+    view = graph_range.view
+    for statistic in (match['mean'], match['variance']):
+        for tensor in _forms(graph_range, statistic):
+            if view.op(tensor) == 'Merge':
+                return True
+        if graph_range.is_static(statistic):
+            continue
+        if view.op(tensor) != 'Mean':
+            return False
+        axes = view.skip_identity(view.inputs(tensor)[1])
+        if view.op(axes) != 'Const' or 0 not in tensor_util.MakeNdarray(view.attr(axes, 'value').tensor):
+            return False
+    return True
+
+
+def _forms(graph_range, tensor):
+    """The tensor and what it is a reshaped copy of, from the last to the first."""
+    yield tensor
+    while graph_range.view.op(tensor) in ('Identity', 'Reshape', 'Squeeze', 'ExpandDims', 'Cast'):
+        tensor = graph_range.view.inputs(tensor)[0]
+        yield tensor
+
+
+def _compute_behind(graph_range, tensor):
+    """The _Compute that makes the tensor, Identity nodes and a Reshape looked through, or None."""
+    view = graph_range.view
+    tensor = graph_range.source(tensor)
+    reshaped = view.op(tensor) == 'Reshape' and tensor in graph_range and tensor not in graph_range.input_nodes
+    if reshaped:
+        tensor = graph_range.source(view.inputs(tensor)[0])
+    output, name = tensor, node_name(tensor)
+    bias_add = bias = ''
+    split = split_bias_add(graph_range, name) if name not in graph_range.input_nodes else None
+    if split:
+        tensor, bias, bias_add = graph_range.source(split[0]), split[1], name
+        name = node_name(tensor)
+    if name in graph_range.input_nodes or view.op(name) not in _FOLDABLE_OPS or (reshaped and view.op(name) != 'MatMul'):
+        return None
+    if not graph_range.is_static(view.inputs(name)[trait(view.op(name)).weight]):
+        return None
+    return _Compute(name, bias_add, bias, output)
+
+
+def _through_reshape(graph_range, parts, compute):
+    """The parts from the convolution's output to the reshape back, where the batch norm works on a reshaped copy."""
+    if graph_range.view.op(graph_range.source(parts.input)) == 'Reshape':
+        back = [name for name, index in graph_range.readers(parts.output)
+                if graph_range.view.op(name) == 'Reshape' and index == 0]
+        if len(back) == 1:
+            parts = parts._replace(output=back[0])
+    return parts._replace(input=compute.output)
+
+
+def _inner_nodes(graph_range, parts, compute):
+    ends = {node_name(parts.input), compute.node}
+    return frozenset(graph_range.view.upstream([node_name(parts.output)], ends)) - ends
+
+
+def _why_not_foldable(graph_range, parts, compute, nodes):
+    """Why the batch norm cannot be folded; '' if it can."""
+    allowed = nodes | {compute.bias_add}
+    inner = [compute.output] + [name for name in nodes if not graph_range.is_static(name)]
+    if compute.bias_add:
+        inner.append(compute.node)
+    for tensor in sorted(inner, key=graph_range.view.order):
+        if node_name(tensor) == node_name(parts.output):
+            continue
+        if graph_range.is_output(tensor):
+            return 'the batch norm cannot be folded, as {!r} in front of it is an output node'.format(tensor)
+        others = [name for name, _ in graph_range.readers(tensor) if name not in allowed]
+        if others:
+            return 'the batch norm cannot be folded, as {!r} is also read by {!r}'.format(tensor, others[0])
+    return ''
+
+
+def _record(graph_range, parts, compute):
+    view = graph_range.view
+    mean, variance, batch_mean, batch_variance = parts.mean, parts.variance, '', ''
+    if parts.training:
+        for statistic in (mean, variance):
+            for tensor in _forms(graph_range, statistic):
+                if view.op(tensor) == 'Merge':
+                    _raise_learning_phase(graph_range, parts.root, tensor)
+        for parameter in (parts.gamma, parts.beta):
+            if parameter and not graph_range.is_static(parameter):
+                _raise_unsupported(parts.root, 'its gamma or beta {!r} is computed from the batch, as in batch '
+                                   'renormalization'.format(parameter))
+        batch_mean, mean = _moving(graph_range, parts.root, mean, 'mean')
+        batch_variance, variance = _moving(graph_range, parts.root, variance, 'variance')
+    name = compute.node
+    return BatchNorm(
+        scope=name[:-len('/Conv2D')] if name.endswith('/Conv2D') else name, compute=name,
+        weights=view.inputs(name)[trait(view.op(name)).weight], conv_bias=compute.bias, bias_add=compute.bias_add,
+        node=parts.node, gamma=_vector(graph_range, parts.gamma), beta=_vector(graph_range, parts.beta),
+        epsilon=parts.epsilon, moving_mean=_vector(graph_range, mean), moving_variance=_vector(graph_range, variance),
+        batch_mean=batch_mean, batch_variance=batch_variance, input=parts.input, output=parts.output,
+        data_format=_data_format(graph_range, parts, compute))
+
+
+def _data_format(graph_range, parts, compute):
+    attribute = graph_range.view.attr(compute.node, 'data_format')
+    return attribute.s.decode() if attribute is not None and attribute.s else parts.data_format
+
+
+def _moving(graph_range, root, statistic, what):
+    """The tensor that a moving average takes of a statistic of the batch, and a tensor that reads the moving average."""
+    for tensor in _forms(graph_range, statistic):
+        variable = find_moving_average(graph_range, tensor)
+        if variable:
+            return tensor, variable_read(graph_range.view, variable)
+    return _raise_unsupported(root, 'no op updates a moving average with its {} {!r} by plain decay'.format(what, statistic))
+
+
+def _vector(graph_range, tensor):
+    """The vector that a parameter of the shape [1, C, 1, 1] is made of by a Reshape."""
+    while tensor and graph_range.view.op(tensor) in ('Reshape', 'ExpandDims'):
+        tensor = graph_range.view.inputs(tensor)[0]
+    return tensor
+
+
+def _raise_learning_phase(graph_range, root, tensor):
+    inputs = graph_range.view.inputs(tensor)
+    raise errors.QuantizeError(
+        errors.LEARNING_PHASE, 'Learning phase',
+        'Batch norm {!r} decides between training and inference while the graph runs ({!r}, on {!r}). Fix the phase before '
+        'the model is built: tf.keras.backend.set_learning_phase(0 or 1), or a Python bool for training/is_training.'.format(
+            root, node_name(tensor), inputs[-1] if inputs else tensor))
+
+
+def _raise_unsupported(root, problem):
+    raise errors.QuantizeError(
+        errors.UNSUPPORTED_GRAPH, 'Batch norm',
+        'Batch norm {!r} uses the statistics of the batch, but {}. Create its update ops (training=True of the layer, no '
+        'renorm, no zero_debias_moving_mean), or name its convolution in ignore_nodes.'.format(root, problem))

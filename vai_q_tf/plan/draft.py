@@ -1,0 +1,84 @@
+"""Draft: the plan while it is being made."""
+from vai_q_tf.graph.view import node_name, output_index
+from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantTensor, Skipped
+
+
+def producer_name(tensor):
+    """What the FixNeuron behind a tensor is named after: its node; 'node/output_k' for the outputs from the second on."""
+    index = output_index(tensor)
+    return '{}/output_{}'.format(node_name(tensor), index) if index else tensor
+
+
+class Draft:
+    """Collects QuantTensors, each tensor once, and the ops that stay float."""
+
+    def __init__(self, graph_range, config):
+        self.range = graph_range
+        self.view = graph_range.view
+        self.config = config
+        self.ignored = frozenset(node_name(name) for name in config.ignore_nodes)
+        self.covered = set()
+        self.groups = []
+        self._tensors, self._places, self._activations, self._skipped = {}, {}, {}, {}
+
+    def add_weight(self, tensor, role, mode, reader):
+        """Quantizes the weight, bias or constant that the input `reader` reads; returns the name.
+
+        It is named after its Const, in a graph with variables after the node that feeds the reader.
+        """
+        constant = self.view.skip_identity(tensor)
+        tensor = constant if self.view.op(constant) == 'Const' else tensor
+        return self._add(producer_name(tensor) + '/wquant', role, mode, tensor, (reader,))
+
+    def add_constant_operand(self, tensor, reader):
+        """Quantizes a constant operand as an activation; returns the name."""
+        constant = self.view.skip_identity(tensor)
+        tensor = constant if self.view.op(constant) == 'Const' else tensor
+        return self._add(producer_name(tensor) + '/aquant', 'constant', ACTIVATION_MODE, tensor, (reader,))
+
+    def add_folded(self, name, role, mode, batch_norm, consumers, tensor=''):
+        """Quantizes a tensor that folding a batch norm makes; returns the name."""
+        name = self._add(name, role, mode, tensor, consumers, fold=batch_norm.scope, place=batch_norm.compute)
+        if tensor:
+            self._activations[tensor] = name
+        return name
+
+    def add_activation(self, tensor, role='activation', without=(), method=None):
+        """Quantizes a tensor for all its readers but the nodes `without`, once; returns the name."""
+        if tensor not in self._activations:
+            self._activations[tensor] = self._add(
+                producer_name(tensor) + '/aquant', role, ACTIVATION_MODE, tensor,
+                self.range.consumers(tensor, without), method=method)
+        return self._activations[tensor]
+
+    def _add(self, name, role, mode, tensor, consumers, fold='', place='', method=None):
+        known = self._tensors.get(name)
+        if known:
+            extra = tuple(reader for reader in consumers if reader not in known.consumers)
+            self._tensors[name] = known._replace(consumers=known.consumers + extra)
+            return name
+        bits = self.config.activation_bit if mode == ACTIVATION_MODE else self.config.weight_bit
+        self._tensors[name] = QuantTensor(name, role, mode, bits, self.config.method if method is None else method, tensor,
+                                          fold, tuple(consumers))
+        self._places[name] = self.view.order(place or tensor), len(self._places)
+        return name
+
+    def quantized(self, tensor):
+        """The name of the QuantTensor of an activation; '' where it stays float."""
+        return self._activations.get(tensor, '')
+
+    def skip(self, nodes, reason):
+        """Records that the nodes stay float."""
+        for name in nodes:
+            self._skipped.setdefault(name, Skipped(name, self.view.op(name), reason))
+            self.covered.add(name)
+
+    @property
+    def tensors(self):
+        """The QuantTensors in graph order."""
+        return tuple(self._tensors[name] for name in sorted(self._tensors, key=self._places.get))
+
+    @property
+    def skipped(self):
+        """The Skipped records in graph order."""
+        return tuple(self._skipped[name] for name in sorted(self._skipped, key=self.view.order))

@@ -1,0 +1,78 @@
+"""Ops without weights: each result is quantized where what goes in is."""
+from tensorflow.python.framework import dtypes
+
+from vai_q_tf.graph.traits import FLOAT, PASSES, WEIGHTED, trait
+from vai_q_tf.plan.activations import RELU_OPS
+from vai_q_tf.plan.groups import IGNORED, add_activation_function, add_if_read_elsewhere
+
+_PARTS_OF_INPUT = {'Split': 1, 'SplitV': 0, 'Unpack': 0}
+
+
+def add_elementwise(draft, activations):
+    """Quantizes the results of additions, pools, concats and so on, producers first, and records the ops that stay float.
+
+    An op is quantized if all its float inputs are, or are constants of an op that takes constants. A relu behind it is
+    computed with it: then only the result of the relu is quantized.
+
+    Args:
+      activations: {source tensor: Activations}.
+    """
+    by_node = {activation.node: activation for group in activations.values() for activation in group}
+    inner = {node for activation in by_node.values() for node in activation.nodes}
+    for name in draft.range.order:
+        if name in draft.covered or name in draft.range.input_nodes or draft.range.is_static(name):
+            continue
+        if name in draft.range.dropout_nodes:
+            draft.skip([name], 'a dropout is for training only; the quantized input goes through it')
+        elif name in by_node:
+            _add_standalone_activation(draft, by_node[name])
+        elif name not in inner:
+            _add_op(draft, name, activations)
+
+
+def _add_op(draft, name, activations):
+    row, types = trait(draft.view.op(name)), draft.view.output_types(name)
+    if row.kind in (PASSES, WEIGHTED) or (types and not any(dtype.is_floating for dtype in types)):
+        return
+    reason = row.reason if row.kind == FLOAT else ''
+    if types and dtypes.float32 not in types:
+        reason = 'its type is {}; only float32 is quantized'.format(types[0].name)
+    constants = []
+    for index, tensor in row.data_inputs(draft.view.inputs(name)) if not reason else ():
+        if row.constants and draft.range.is_static(tensor):
+            constants.append((tensor, (name, index)))
+        elif not _is_quantized(draft, tensor):
+            reason = 'its input {!r} is not quantized'.format(tensor)
+            break
+    relu = next((activation for activation in activations.get(name, ()) if draft.view.op(activation.node) in RELU_OPS), None)
+    if not reason and draft.ignored & ({name} | (relu.nodes if relu else set())):
+        reason = IGNORED
+    if reason:
+        draft.skip([name], reason)
+        return
+    for tensor, reader in constants:
+        draft.add_constant_operand(tensor, reader)
+    if relu:
+        draft.covered.update(relu.nodes)
+        add_if_read_elsewhere(draft, name, relu.nodes)
+        draft.add_activation(relu.node)
+    else:
+        draft.add_activation(name)
+
+
+def _add_standalone_activation(draft, activation):
+    if activation.nodes & draft.ignored:
+        draft.skip(sorted(activation.nodes), IGNORED)
+    elif not _is_quantized(draft, activation.source):
+        draft.skip(sorted(activation.nodes), 'its input {!r} is not quantized'.format(activation.source))
+    else:
+        add_activation_function(draft, activation)
+    draft.covered.update(activation.nodes)
+
+
+def _is_quantized(draft, tensor):
+    """Whether the values of the tensor are those of a quantized one, the parts that a split makes of one included."""
+    tensor = draft.range.source(tensor)
+    while not draft.quantized(tensor) and draft.view.op(tensor) in _PARTS_OF_INPUT and tensor in draft.range:
+        tensor = draft.range.source(draft.view.inputs(tensor)[_PARTS_OF_INPUT[draft.view.op(tensor)]])
+    return bool(draft.quantized(tensor))

@@ -1,0 +1,127 @@
+"""GraphRange: the part of a graph between input and output nodes, and what flows through it."""
+import difflib
+
+from vai_q_tf import errors
+from vai_q_tf.graph.traits import PASSES, trait
+from vai_q_tf.graph.view import VARIABLE_OPS, node_name
+from vai_q_tf.plan.dropout import find_dropouts
+
+FIX_NEURON_OPS = frozenset(('FixNeuron', 'VaiFixNeuron'))
+_CONSTANT_SOURCES = VARIABLE_OPS | {'Const', 'ReadVariableOp'}
+
+
+class GraphRange:
+    """The nodes that the output nodes depend on through data, back to the input nodes; both ends are included.
+
+    Attributes:
+      view: the GraphView. input_nodes, output_nodes: node names without output index.
+      nodes: names in graph order. order: the same names, producers first.
+      dropouts: {result: input tensor} of the dropouts in the range. dropout_nodes: the nodes that they consist of.
+
+    Raises:
+      QuantizeError: an unknown node; a graph that is quantized already; an input that is not upstream of the outputs, an
+        output that depends on no input.
+    """
+
+    def __init__(self, view, input_nodes, output_nodes):
+        self.view = view
+        self.input_nodes = tuple(_known(view, name, 'input_nodes') for name in input_nodes)
+        self.output_nodes = tuple(_known(view, name, 'output_nodes') for name in output_nodes)
+        for name in view.names:
+            if view.op(name) in FIX_NEURON_OPS:
+                raise errors.QuantizeError(
+                    errors.ALREADY_QUANTIZED, 'Already quantized',
+                    'The graph has the node {!r} of type {}; start from the float graph.'.format(name, view.op(name)))
+        self.order = tuple(view.upstream(self.output_nodes, self.input_nodes))
+        self._members = frozenset(self.order)
+        self._check_connected()
+        self.nodes = tuple(sorted(self.order, key=view.order))
+        self._static = self._find_static()
+        self.dropouts, self.dropout_nodes = find_dropouts(view, self.nodes)
+
+    def __contains__(self, reference):
+        return node_name(reference) in self._members
+
+    def _check_connected(self):
+        for name in self.input_nodes:
+            if name not in self:
+                raise errors.QuantizeError(
+                    errors.EMPTY_RANGE, 'Empty range',
+                    'Input node {!r} is not upstream of the output nodes ({}). Are input_nodes and output_nodes swapped, or '
+                    'is it an unused input?'.format(name, ', '.join(self.output_nodes)))
+        reached = set(self.input_nodes)
+        for name in self.order:
+            if any(node_name(tensor) in reached for tensor in self.view.inputs(name)):
+                reached.add(name)
+        for name in self.output_nodes:
+            if name not in reached:
+                raise errors.QuantizeError(
+                    errors.EMPTY_RANGE, 'Empty range', 'Output node {!r} does not depend on any of the input nodes '
+                    '({}).'.format(name, ', '.join(self.input_nodes)))
+
+    def _find_static(self):
+        static = set()
+        for name in self.view.upstream(self.view.names):
+            inputs, op = self.view.inputs(name), self.view.op(name)
+            if name in self.input_nodes or (not inputs and op not in _CONSTANT_SOURCES):
+                continue
+            if all(node_name(tensor) in static for tensor in inputs) and (
+                    op in _CONSTANT_SOURCES or not self.view.is_stateful(name)):
+                static.add(name)
+        return static
+
+    def is_static(self, reference):
+        """Whether a tensor or node depends on constants and variables only: weights, biases and what is made of them."""
+        return node_name(reference) in self._static
+
+    def source(self, tensor):
+        """The tensor whose values `tensor` has: Identity nodes and dropouts looked through, but not beyond an input node."""
+        while tensor not in self.input_nodes:
+            if tensor in self.dropouts:
+                tensor = self.dropouts[tensor]
+            elif trait(self.view.op(tensor)).kind == PASSES:
+                tensor = self.view.inputs(tensor)[0]
+            else:
+                break
+        return tensor
+
+    def readers(self, tensor):
+        """The inputs in the range that read the tensor, (node, input index), Identity nodes looked through."""
+        found = []
+        for name, index in self.view.consumers(tensor):
+            if name in self:
+                if self._passes(name):
+                    found.extend(self.readers(name))
+                else:
+                    found.append((name, index))
+        return found
+
+    def is_output(self, tensor):
+        """Whether an output node, or an Identity of the tensor that is one, gives the tensor out."""
+        return node_name(tensor) in self.output_nodes or any(
+            self._passes(name) and self.is_output(name) for name, _ in self.view.consumers(tensor) if name in self)
+
+    def consumers(self, tensor, without=()):
+        """The inputs of the whole graph to re-point so that all readers of the tensor but the nodes `without` are reached."""
+        found = []
+        for name, index in self.view.consumers(tensor):
+            if name in without:
+                continue
+            if self._passes(name) and any(reader in without for reader, _ in self.readers(name)):
+                found.extend(self.consumers(name, without))
+            else:
+                found.append((name, index))
+        return found
+
+    def _passes(self, name):
+        return trait(self.view.op(name)).kind == PASSES and name not in self.input_nodes
+
+
+def _known(view, reference, field):
+    name = node_name(reference)
+    if name in view:
+        return name
+    close = difflib.get_close_matches(name, view.names, n=3)
+    raise errors.QuantizeError(
+        errors.UNKNOWN_NODE, 'Not found', 'Node {!r} of {} is not in the graph{}.'.format(
+            reference, field, '; did you mean {}?'.format(' or '.join(map(repr, close))) if close else ''))

@@ -1,0 +1,173 @@
+"""Compute groups: a weighted op with its weights, bias, batch norm and activation function, quantized as one."""
+from typing import FrozenSet, NamedTuple, Optional, Tuple
+
+from tensorflow.python.framework import dtypes
+
+from vai_q_tf.graph.traits import WEIGHTED, Trait, trait
+from vai_q_tf.graph.view import node_name, normalise
+from vai_q_tf.plan.activations import Activation
+from vai_q_tf.plan.batch_norm import FoundBatchNorm, split_bias_add
+from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, DEPTHWISE_WEIGHT_MODE, WEIGHT_MODE, ComputeGroup
+
+IGNORED = 'it is in ignore_nodes, or belongs to a node that is'
+
+
+class _Chain(NamedTuple):
+    """What is computed together.
+
+    data: the tensor in front. bias, bias_reader: the bias tensor and the input that reads it, '' and () without bias.
+    result: the tensor in front of the activation function.
+    links: (tensor, nodes of the chain that read it) for every tensor inside. nodes: all of it, the data aside.
+    """
+    compute: str
+    trait: Trait
+    data: str
+    bias: str
+    bias_reader: tuple
+    batch_norm: Optional[FoundBatchNorm]
+    activation: Optional[Activation]
+    result: str
+    links: Tuple[Tuple[str, FrozenSet[str]], ...]
+    nodes: FrozenSet[str]
+    atrous: bool
+
+
+def add_compute_groups(draft, activations, batch_norms):
+    """Quantizes weights, biases and results of all weighted ops of the range, and records their ComputeGroups.
+
+    Weighted ops with computed weights stay float. The data inputs are left to `add_compute_inputs`.
+
+    Args:
+      activations: {source tensor: Activations}. batch_norms: FoundBatchNorms.
+
+    Returns:
+      the compute chains that were quantized.
+    """
+    norms = {found.record.compute: found for found in batch_norms}
+    chains = []
+    for name in draft.range.nodes:
+        if name in draft.covered or name in draft.range.input_nodes or draft.range.is_static(name):
+            continue
+        row = trait(draft.view.op(name))
+        if row.kind != WEIGHTED:
+            continue
+        if draft.view.dtype(name) != dtypes.float32:
+            draft.skip([name], 'its type is {}; only float32 is quantized'.format(draft.view.dtype(name).name))
+        elif not draft.range.is_static(draft.view.inputs(name)[row.weight]):
+            draft.skip([name], 'both operands are computed from the input, none of them is a weight')
+        else:
+            chain = _find_chain(draft.range, name, row, activations, norms.get(name))
+            if draft.ignored & _names(draft.view, chain):
+                draft.skip(sorted(node for node in chain.nodes if not draft.range.is_static(node)), IGNORED)
+            else:
+                draft.covered.update(chain.nodes)
+                chains.append(chain)
+    for chain in chains:
+        draft.groups.append(_add_chain(draft, chain))
+    return chains
+
+
+def add_compute_inputs(draft, chains):
+    """Quantizes the data inputs of weighted ops that are still float, and completes the ComputeGroups with their names."""
+    for number, chain in enumerate(chains):
+        if draft.view.dtype(chain.data) == dtypes.float32:
+            draft.groups[number] = draft.groups[number]._replace(input=draft.add_activation(chain.data))
+
+
+def _find_chain(graph_range, name, row, activations, found):
+    """The _Chain of the weighted op `name`; `found` is its batch norm or None."""
+    view = graph_range.view
+    data = graph_range.source(view.inputs(name)[row.data][0])
+    nodes, links, result = {name}, [], name
+    atrous = _atrous(graph_range, name, data)
+    if atrous:
+        nodes.update((node_name(data), atrous))
+        data, result = graph_range.source(view.inputs(data)[0]), atrous
+        links.append((name, frozenset((atrous,))))
+    bias, bias_reader = '', ()
+    if found:
+        bias = found.record.conv_bias
+        nodes.update(found.nodes | {found.record.bias_add} - {''})
+        result = found.record.output
+    else:
+        for reader, _ in graph_range.readers(result):
+            split = split_bias_add(graph_range, reader)
+            if split:
+                links.append((result, frozenset((reader,))))
+                bias, bias_reader, result = split[1], (reader, split[2]), reader
+                nodes.add(reader)
+                break
+    activation = next(iter(activations.get(result, ())), None)
+    if activation:
+        nodes.update(activation.nodes)
+        links.append((result, activation.nodes))
+    return _Chain(name, row, data, bias, bias_reader, found, activation, result, tuple(links), frozenset(nodes),
+                  bool(atrous))
+
+
+def _atrous(graph_range, name, data):
+    """The BatchToSpaceND that undoes the SpaceToBatchND in front of a convolution, '' for others."""
+    view = graph_range.view
+    if view.op(data) != 'SpaceToBatchND' or data not in graph_range or data in graph_range.input_nodes:
+        return ''
+    readers = graph_range.readers(name)
+    if len(readers) == 1 and view.op(readers[0][0]) == 'BatchToSpaceND' and not graph_range.is_output(name):
+        return readers[0][0]
+    return ''
+
+
+def _names(view, chain):
+    """The nodes of the chain, its weights and its bias: naming any of them in ignore_nodes keeps the chain float."""
+    names = set(chain.nodes)
+    for tensor in (view.inputs(chain.compute)[chain.trait.weight], chain.bias):
+        while tensor:
+            names.add(node_name(tensor))
+            tensor = view.inputs(tensor)[0] if view.op(tensor) in ('Identity', 'ReadVariableOp') else ''
+    return names
+
+
+def _add_chain(draft, chain):
+    """Quantizes weights, bias and result of the chain; returns its ComputeGroup, the input left open."""
+    view, row = draft.view, chain.trait
+    fused_leaky = chain.activation is not None and view.op(chain.activation.node) == 'LeakyRelu'
+    mode = DEPTHWISE_WEIGHT_MODE if row.depthwise and not chain.atrous and not fused_leaky else WEIGHT_MODE
+    weight_reader, bias = (chain.compute, row.weight), ''
+    if chain.batch_norm:
+        record = chain.batch_norm.record
+        fold = record.scope + '/BatchNorm_Fold/'
+        weight = draft.add_folded(fold + 'mul_1/wquant', 'weight', mode, record, (weight_reader,))
+        bias_name = fold + ('add_1' if record.conv_bias else 'sub') + '/wquant'
+        bias = draft.add_folded(bias_name, 'bias', WEIGHT_MODE, record, ())
+    else:
+        weight = draft.add_weight(view.inputs(chain.compute)[row.weight], 'weight', mode, weight_reader)
+        if chain.bias:
+            bias = draft.add_weight(chain.bias, 'bias', WEIGHT_MODE, chain.bias_reader)
+    for tensor, readers in chain.links:
+        add_if_read_elsewhere(draft, tensor, readers, chain.batch_norm)
+    if chain.activation:
+        output = add_activation_function(draft, chain.activation)
+    else:
+        output = _add_result(draft, chain.result, (), chain.batch_norm)
+    return ComputeGroup(chain.compute, '', weight, bias, output)
+
+
+def add_activation_function(draft, activation):
+    """Quantizes the slope and the result of an activation function; returns the name of the latter."""
+    if activation.alpha:
+        draft.add_weight(activation.alpha, 'constant', WEIGHT_MODE, activation.alpha_input)
+    return draft.add_activation(activation.node)
+
+
+def add_if_read_elsewhere(draft, tensor, readers, batch_norm=None):
+    """Quantizes a tensor inside a chain for the nodes of the range other than `readers` that read it, if there are any."""
+    others = [name for name, _ in draft.range.readers(tensor) if name not in readers]
+    if others or draft.range.is_output(tensor):
+        _add_result(draft, tensor, readers, batch_norm)
+
+
+def _add_result(draft, tensor, without, batch_norm):
+    if batch_norm is None or tensor != normalise(batch_norm.record.output):
+        return draft.add_activation(tensor, without=without)
+    record = batch_norm.record
+    name = record.scope + ('/biasadd_fold/aquant' if record.conv_bias else '/biasadd/aquant')
+    return draft.add_folded(name, 'activation', ACTIVATION_MODE, record, draft.range.consumers(tensor, without), tensor)

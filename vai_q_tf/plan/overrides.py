@@ -1,0 +1,72 @@
+"""Bit widths and methods of single tensors: nodes_bit and nodes_method, and the warnings about names that mean nothing."""
+import collections
+
+from tensorflow.python.platform import tf_logging
+
+from vai_q_tf.graph.view import node_name
+from vai_q_tf.plan.quant_plan import DEPTHWISE_WEIGHT_MODE
+
+
+def apply_overrides(draft, config):
+    """The tensors of the draft with the entries of config.nodes_bit and config.nodes_method applied.
+
+    An entry names, in the order in which they are tried: the producer of a quantized tensor, a weighted op (its weights are
+    meant), a node on the way from the variable or Const to the quantized tensor. Of two entries for one tensor the one tried
+    first wins, then the one listed first. Method 2 becomes 1 where there are no depthwise weights.
+    """
+    for name in sorted(draft.ignored):
+        if name not in draft.view:
+            tf_logging.warning('ignore_nodes: there is no node %r in the graph', name)
+    resolve = _resolver(draft)
+    bits = _settings('nodes_bit', config.nodes_bit, resolve)
+    methods = _settings('nodes_method', config.nodes_method, resolve)
+    tensors = []
+    for tensor in draft.tensors:
+        method = methods.get(tensor.name, tensor.method)
+        if tensor.name in methods and method == 2 and tensor.mode != DEPTHWISE_WEIGHT_MODE:
+            method = 1
+        tensors.append(tensor._replace(bits=bits.get(tensor.name, tensor.bits), method=method))
+    return tuple(tensors)
+
+
+def _resolver(draft):
+    """A function from a node name to (rank, names of the quantized tensors); rank 0 is the most exact, () for unknown."""
+    producers, origins = collections.defaultdict(list), collections.defaultdict(list)
+    for tensor in draft.tensors:
+        producers[tensor.name.rpartition('/')[0]].append(tensor.name)
+        if tensor.tensor and node_name(tensor.tensor) != tensor.name.rpartition('/')[0]:
+            producers[node_name(tensor.tensor)].append(tensor.name)
+        if tensor.tensor and tensor.role in ('weight', 'bias', 'constant'):
+            for node in _origins(draft.view, tensor):
+                origins[node].append(tensor.name)
+    computes = {group.node: [group.weight] for group in draft.groups}
+    ranked = (producers, computes, origins)
+
+    def resolve(name):
+        for rank, names in enumerate(ranked):
+            if names.get(name):
+                return rank, names[name]
+        return len(ranked), ()
+    return resolve
+
+
+def _origins(view, tensor):
+    """The nodes from the variable or Const to the inputs that read the quantized tensor."""
+    for start in [tensor.tensor] + [view.inputs(node)[index] for node, index in tensor.consumers]:
+        yield node_name(start)
+        while view.op(start) in ('Identity', 'ReadVariableOp'):
+            start = view.inputs(start)[0]
+            yield node_name(start)
+
+
+def _settings(field, entries, resolve):
+    chosen = {}
+    for entry in entries:
+        name, _, value = entry.rpartition(':')
+        rank, tensors = resolve(name.strip())
+        if not tensors:
+            tf_logging.warning('%s: %r does not name a quantized tensor, the entry is ignored', field, entry)
+        for tensor in tensors:
+            if tensor not in chosen or rank < chosen[tensor][0]:
+                chosen[tensor] = rank, int(value)
+    return {tensor: value for tensor, (_, value) in chosen.items()}
