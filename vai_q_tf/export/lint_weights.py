@@ -103,8 +103,8 @@ def _quantized_before_residual_add(graph):
         for data, other in ((0, 1), (1, 0)):
             source = graph.producer(node, data)
             if op_of(source) in _CONVOLUTIONS and not _is_constant(graph, graph.producer(node, other)):
-                yield node.name, ('The compiler takes an Add behind a convolution without a bias for its bias, and {} is '
-                                  'not added to a constant. Put a FixNeuron between them.'.format(describe(source)))
+                yield node.name, ('The compiler takes an Add behind a convolution without a bias for its bias, and {} '
+                                  'is not added to a constant. Put a FixNeuron between them.'.format(describe(source)))
 
 
 RULES = {

@@ -1,0 +1,236 @@
+"""QuantizeConfig against the fields, defaults and error codes that the original documents."""
+import inspect
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vai_q_tf.config import QuantizeConfig, require_config
+from vai_q_tf.errors import QuantizeError
+
+# The positional order of the original, with its defaults.
+FIELDS = [
+    ('input_nodes', []), ('output_nodes', []), ('input_shapes', []), ('ignore_nodes', []), ('weight_bit', 8),
+    ('activation_bit', 8), ('nodes_bit', []), ('nodes_method', []), ('method', 1), ('target_type', ''),
+    ('calib_iter', 100), ('output_dir', './quantize_results'), ('align_concat', 0), ('align_pool', 0),
+    ('adjust_shift_bias', 1), ('adjust_shift_cut', 1), ('simulate_dpu', 1), ('scale_all_avgpool', 1), ('do_cle', 0),
+    ('replace_relu6', 1), ('replace_sigmoid', 0), ('fold_bn_only', 0), ('fold_reshape', 0), ('replace_softmax', 0)]
+# A value for each that is not its default.
+OTHERS = {
+    'input_nodes': ['a', 'b'], 'output_nodes': ['c'], 'input_shapes': [[-1, 2, 3, 4], [1, 8]], 'ignore_nodes': ['d'],
+    'weight_bit': 4, 'activation_bit': 16, 'nodes_bit': ['a:4'], 'nodes_method': ['a:2'], 'method': 2,
+    'target_type': 'DPUCZDX8G', 'calib_iter': 5, 'output_dir': '/out', 'align_concat': 2, 'align_pool': 1,
+    'adjust_shift_bias': 2, 'adjust_shift_cut': 0, 'simulate_dpu': 0, 'scale_all_avgpool': 0, 'do_cle': 1,
+    'replace_relu6': 0, 'replace_sigmoid': 1, 'fold_bn_only': 1, 'fold_reshape': 1, 'replace_softmax': 1}
+NAMES = [name for name, _ in FIELDS]
+LISTS = ['input_nodes', 'output_nodes', 'input_shapes', 'ignore_nodes', 'nodes_bit', 'nodes_method']
+FLAGS = ['adjust_shift_cut', 'simulate_dpu', 'scale_all_avgpool', 'do_cle', 'replace_relu6', 'replace_sigmoid',
+         'fold_bn_only', 'fold_reshape', 'replace_softmax']
+STRATEGIES = ['align_concat', 'align_pool', 'adjust_shift_bias']
+
+# field, wrong value, code in the spelling of the user guide
+WRONG = (
+    [(field, value, 'Quantize_TF1_Invalid_Bitwidth')
+     for field in ('weight_bit', 'activation_bit') for value in (0, -1, 25, 'eight', None, 7.5, [8])]
+    + [('nodes_bit', [entry], 'Quantize_TF1_Invalid_Bitwidth') for entry in ('a:0', 'a:-8', 'a:x', 'a:', 'scope/a:99')]
+    + [('method', value, 'Quantize_TF1_Invalid_Method') for value in (3, -1, 'min', None, 1.5)]
+    + [('nodes_method', [entry], 'Quantize_TF1_Invalid_Method') for entry in ('a:3', 'a:-1', 'a:x')]
+    + [('input_shapes', [shape], 'Quantize_TF1_Length_Mismatch') for shape in ([1, 'x'], [1, 2.5], [-1, [2]])]
+    + [(field, ['no colon'], 'Quantize_TF1_Invalid_Config') for field in ('nodes_bit', 'nodes_method')]
+    + [(field, [':8'], 'Quantize_TF1_Invalid_Config') for field in ('nodes_bit', 'nodes_method')]
+    + [(field, value, 'Quantize_TF1_Invalid_Config') for field in FLAGS for value in (2, -1, 'yes', None, 0.5)]
+    + [(field, value, 'Quantize_TF1_Invalid_Config') for field in STRATEGIES for value in (3, -1, '', None)]
+    + [('calib_iter', value, 'Quantize_TF1_Invalid_Config') for value in (0, -3, 'many', 1.5)]
+    + [('bn_fold', value, 'Quantize_TF1_Invalid_Config') for value in ('frozen', None, 0)]
+    + [(field, 'other', 'Quantize_TF1_Invalid_Config') for field in ('position_update', 'gradient', 'arch_type')]
+    + [(field, value, 'Quantize_TF1_Invalid_Config')
+       for field in ('freeze_bn_step', 'freeze_position_step') for value in (-1, 'late', 2.5)]
+    + [('position_decay', value, 'Quantize_TF1_Invalid_Config')
+       for value in (0, -0.5, 1.01, 'fast', None, float('nan'))])
+
+
+def fields(config):
+    return {name: getattr(config, name) for name in NAMES}
+
+
+def test_defaults():
+    assert fields(QuantizeConfig()) == dict(FIELDS)
+
+
+def test_positional_order():
+    config = QuantizeConfig(*[OTHERS[name] for name in NAMES])
+    assert fields(config) == OTHERS
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_keyword_changes_its_field_only(name):
+    assert fields(QuantizeConfig(**{name: OTHERS[name]})) == dict(FIELDS, **{name: OTHERS[name]})
+
+
+def test_the_new_fields_are_keywords():
+    with pytest.raises(TypeError, match='24 positional'):
+        QuantizeConfig(*[OTHERS[name] for name in NAMES], 'batch')
+    config = QuantizeConfig(bn_fold='moving', freeze_bn_step=10, freeze_position_step='20', position_update='current',
+                            position_decay='0.5', gradient='straight_through', arch_type='DPUCADF8H')
+    assert (config.bn_fold, config.freeze_bn_step, config.freeze_position_step, config.position_update,
+            config.position_decay, config.gradient, config.arch_type) == (
+                'moving', 10, 20, 'current', .5, 'straight_through', 'DPUCADF8H')
+
+
+@pytest.mark.parametrize('name', FLAGS + STRATEGIES + ['weight_bit', 'activation_bit', 'method', 'calib_iter'])
+def test_numeric_strings_become_integers(name):
+    config = QuantizeConfig(**{name: str(OTHERS[name])})
+    assert getattr(config, name) == OTHERS[name] and type(getattr(config, name)) is int
+
+
+@pytest.mark.parametrize('name', FLAGS)
+def test_flags_take_booleans(name):
+    for flag in (False, True):
+        value = getattr(QuantizeConfig(**{name: flag}), name)
+        assert value == int(flag) and type(value) is int
+
+
+@pytest.mark.parametrize('name', LISTS)
+@pytest.mark.parametrize('value', ['a,b', 'a:8', None, 3, {'a': 8}])
+def test_what_is_not_a_list_is_a_type_error_that_names_field_and_type(name, value):
+    for assign in (lambda: QuantizeConfig(**{name: value}), lambda: setattr(QuantizeConfig(), name, value)):
+        with pytest.raises(TypeError) as caught:
+            assign()
+        assert name in str(caught.value) and type(value).__name__ in str(caught.value)
+
+
+@pytest.mark.parametrize('name, value', [
+    ('input_nodes', [1]), ('output_nodes', [None]), ('ignore_nodes', [['a']]), ('input_shapes', [4]),
+    ('input_shapes', ['1,2,3,4']), ('nodes_bit', [8]), ('nodes_method', [('a', 1)]), ('output_dir', None),
+    ('target_type', 3)])
+def test_wrong_types_inside_are_type_errors(name, value):
+    with pytest.raises(TypeError, match=name):
+        QuantizeConfig(**{name: value})
+
+
+@pytest.mark.parametrize('name, value, code', WRONG)
+def test_wrong_values_are_refused_with_the_documented_code(name, value, code):
+    with pytest.raises(QuantizeError) as caught:
+        QuantizeConfig(**{name: value})
+    assert caught.value.code == code
+    assert str(caught.value).startswith('[{}][Invalid parameter] '.format(code)) and name in str(caught.value)
+
+
+@pytest.mark.parametrize('name, value, code', WRONG)
+def test_assignment_is_checked_and_a_refused_value_changes_nothing(name, value, code):
+    config = QuantizeConfig(**OTHERS)
+    before = getattr(config, name)
+    with pytest.raises(QuantizeError) as caught:
+        setattr(config, name, value)
+    assert caught.value.code == code
+    assert getattr(config, name) == before and fields(config) == OTHERS
+
+
+def test_assignment_converts_like_the_constructor():
+    config = QuantizeConfig()
+    config.weight_bit = '4'
+    config.input_shapes = [['?', 224, None, '3']]
+    config.input_nodes = (' net_in ',)
+    assert (config.weight_bit, config.input_shapes, config.input_nodes) == (4, [[-1, 224, -1, 3]], ['net_in'])
+
+
+@pytest.mark.parametrize('name', ['weight_bits', 'input_node', '_checks'])
+def test_unknown_fields_are_refused(name):
+    with pytest.raises(TypeError, match=name):
+        QuantizeConfig(**{name: 1})
+    with pytest.raises(AttributeError, match=name):
+        setattr(QuantizeConfig(), name, 1)
+
+
+def test_a_field_given_twice_is_refused():
+    with pytest.raises(TypeError, match='input_nodes'):
+        QuantizeConfig(['a'], input_nodes=['a'])
+
+
+@pytest.mark.parametrize('name', LISTS)
+def test_lists_given_are_copied(name):
+    given_list = [list(entry) if isinstance(entry, list) else entry for entry in OTHERS[name]]
+    config = QuantizeConfig(**{name: given_list})
+    if name == 'input_shapes':
+        given_list[0][0] = 99
+    given_list.append('later')
+    assert getattr(config, name) == OTHERS[name]
+
+
+@pytest.mark.parametrize('name', LISTS)
+def test_lists_are_not_shared_between_configs(name):
+    getattr(QuantizeConfig(), name).append('x')
+    assert getattr(QuantizeConfig(), name) == []
+
+
+def test_check_range_asks_for_inputs_outputs_and_a_shape_for_each_input():
+    QuantizeConfig(['a', 'b'], ['c'], [[1, 2], [3]]).check_range()
+    QuantizeConfig(['a', 'b'], ['c']).check_range()
+    for config, code, word in (
+            (QuantizeConfig(output_nodes=['c']), 'Quantize_TF1_Invalid_Config', 'input_nodes'),
+            (QuantizeConfig(['a']), 'Quantize_TF1_Invalid_Config', 'output_nodes'),
+            (QuantizeConfig(['a', 'b'], ['c'], [[1, 2]]), 'Quantize_TF1_Length_Mismatch', 'input_shapes'),
+            (QuantizeConfig(['a'], ['c'], [[1, 2], [3]]), 'Quantize_TF1_Length_Mismatch', 'input_shapes')):
+        with pytest.raises(QuantizeError, match=word) as caught:
+            config.check_range()
+        assert caught.value.code == code
+
+
+@pytest.mark.parametrize('value', [None, {'input_nodes': ['a']}, 'config', QuantizeConfig])
+def test_require_config_says_what_was_got(value):
+    with pytest.raises(TypeError) as caught:
+        require_config(value)
+    assert 'QuantizeConfig' in str(caught.value) and type(value).__name__ in str(caught.value)
+
+
+def test_require_config_checks_the_range_and_returns_the_same_object():
+    config = QuantizeConfig(['a'], ['b'])
+    assert require_config(config) is config
+    with pytest.raises(QuantizeError):
+        require_config(QuantizeConfig())
+
+
+def test_repr_is_the_call_that_makes_the_config():
+    config = QuantizeConfig(['a'], ['b'], [[-1, 4]], weight_bit='4', position_decay=.5)
+    assert repr(config) == ("QuantizeConfig(input_nodes=['a'], output_nodes=['b'], input_shapes=[[-1, 4]], "
+                            'weight_bit=4, position_decay=0.5)')
+    assert repr(QuantizeConfig()) == 'QuantizeConfig()'
+
+
+def test_every_field_is_described():
+    text = inspect.getdoc(QuantizeConfig)
+    for name in ('input_nodes', 'weight_bit', 'method', 'bn_fold', 'freeze_bn_step', 'freeze_position_step',
+                 'position_update', 'position_decay', 'gradient', 'arch_type'):
+        assert name in text
+
+
+def as_given(integer):
+    """The forms in which scripts pass an integer."""
+    return st.sampled_from([integer, str(integer), ' {} '.format(integer), float(integer)])
+
+
+names = st.text('abcXYZ012_/.:', min_size=1, max_size=20)
+
+
+@given(bits=st.integers(-40, 40), data=st.data())
+def test_bit_widths_are_the_integers_1_to_24(bits, data):
+    form = data.draw(as_given(bits))
+    if 1 <= bits <= 24:
+        assert QuantizeConfig(weight_bit=form).weight_bit == bits
+    else:
+        with pytest.raises(QuantizeError) as caught:
+            QuantizeConfig(weight_bit=form)
+        assert caught.value.code == 'Quantize_TF1_Invalid_Bitwidth'
+
+
+@given(name=names, bits=st.integers(1, 24))
+def test_any_node_name_can_have_its_own_bit_width(name, bits):
+    entry = '{}:{}'.format(name, bits)
+    assert QuantizeConfig(nodes_bit=[entry]).nodes_bit == [entry]
+
+
+@given(shapes=st.lists(st.lists(st.one_of(st.none(), st.just('?'), st.integers(-1, 10 ** 6)), max_size=6), max_size=4))
+def test_shapes_of_any_rank_are_kept_with_minus_one_for_unknown(shapes):
+    expected = [[-1 if dim in (None, '?') else dim for dim in shape] for shape in shapes]
+    assert QuantizeConfig(input_shapes=shapes).input_shapes == expected
+    assert QuantizeConfig(input_shapes=[tuple(shape) for shape in shapes]).input_shapes == expected
