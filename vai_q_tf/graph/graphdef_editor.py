@@ -1,0 +1,118 @@
+"""Edits of GraphDefs. Every function takes a GraphDef and returns a new one, or makes a NodeDef."""
+import tensorflow as tf
+from tensorflow.python.framework import tensor_util
+
+from vai_q_tf.graph.view import node_name
+
+# What a node of these passes on is its input 0; for ReadVariableOp that is the handle, which stands for the value.
+PASS_THROUGH = ('Identity', 'ReadVariableOp')
+_CONTEXT_ATTRS = ('_class', '_output_shapes')
+
+
+def subgraph(graph_def, nodes):
+    """A GraphDef with the NodeDefs `nodes`, and the versions of `graph_def`; no function library."""
+    result = tf.GraphDef(node=nodes)
+    result.versions.CopyFrom(graph_def.versions)
+    return result
+
+
+def copy(node, name=None, inputs=None):
+    """A copy of a NodeDef without device, colocation, control inputs and noted shapes, renamed and rewired where asked."""
+    result = tf.NodeDef()
+    result.CopyFrom(node)
+    result.name = name or node.name
+    result.device = ''
+    operands = [operand for operand in (node.input if inputs is None else inputs) if not operand.startswith('^')]
+    del result.input[:]
+    result.input.extend(operands)
+    for attr in _CONTEXT_ATTRS:
+        result.attr.pop(attr, None)
+    return result
+
+
+def constant(name, dtype, value=None):
+    """A Const NodeDef; without a value it is to be filled in later."""
+    node = tf.NodeDef(name=name, op='Const')
+    node.attr['dtype'].type = tf.as_dtype(dtype).as_datatype_enum
+    if value is not None:
+        node.attr['value'].tensor.CopyFrom(tensor_util.make_tensor_proto(value, dtype))
+    return node
+
+
+def placeholder(name, dtype, shape):
+    """A Placeholder NodeDef; shape: list of dimensions, -1 or None for an unknown one, or None for an unknown rank."""
+    node = tf.NodeDef(name=name, op='Placeholder')
+    node.attr['dtype'].type = tf.as_dtype(dtype).as_datatype_enum
+    dims = None if shape is None else [None if dim in (-1, None) else dim for dim in shape]
+    node.attr['shape'].shape.CopyFrom(tf.TensorShape(dims).as_proto())
+    return node
+
+
+def variable_placeholder(name, variable):
+    """A Placeholder called `name` for the value of a variable's NodeDef."""
+    return placeholder(name, variable.attr['dtype'].type, [dim.size for dim in variable.attr['shape'].shape.dim])
+
+
+def fix_neurons(graph_def, plan, phase, output_dir, positions=None):
+    """The graph with the FixNeuron op of the original in place of the ops of a rewritten live graph.
+
+    Args:
+      graph_def: of a live graph to which `plan` was applied.
+      phase: 1 evaluation, 2 training.
+      output_dir: value of the attr of that name.
+      positions: {name of a quantized tensor: position} for phase 1.
+
+    Returns:
+      A GraphDef without the ops that only serve moving positions: state, search, saving and restoring.
+    """
+    records = {record.name: record for record in plan.tensors}
+    dropped, kept = set(), []
+    for node in graph_def.node:
+        if node.name in records:
+            kept.append(_fix_neuron(node, records[node.name], phase, output_dir, positions))
+        elif (node.op.startswith('Vai') or _is_position_state(node)
+              or any(node_name(operand) in dropped for operand in node.input)):
+            dropped.add(node.name)
+        else:
+            kept.append(node)
+    result = subgraph(graph_def, kept)
+    result.library.CopyFrom(graph_def.library)
+    return result
+
+
+def _is_position_state(node):
+    return node.op == 'VarHandleOp' and node.attr['shared_name'].s == b'vai_q_tf/positions'
+
+
+def _fix_neuron(live, record, phase, output_dir, positions):
+    node = tf.NodeDef(name=live.name, op='FixNeuron', input=live.input[:1], device=live.device)
+    node.attr['T'].type = tf.float32.as_datatype_enum
+    node.attr['bit_width'].i = record.bits
+    node.attr['method'].i = record.method
+    node.attr['mode'].i = record.mode
+    node.attr['phase'].i = phase
+    node.attr['output_dir'].s = output_dir.encode()
+    if positions is not None:
+        node.attr['quantize_pos'].i = positions[record.name]
+    if live.attr['symmetric'].b:
+        node.attr['_symmetric'].b = True
+    if '_output_shapes' in live.attr:
+        node.attr['_output_shapes'].CopyFrom(live.attr['_output_shapes'])
+    return node
+
+
+def with_shapes(graph_def, stand_ins=()):
+    """The graph with `_output_shapes` on every node, as its placeholders and constants imply them.
+
+    stand_ins: Placeholder NodeDefs that give type and shape of the Consts that have no value yet.
+    """
+    stand_ins = {node.name: node for node in stand_ins}
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(subgraph(graph_def, [stand_ins.get(node.name, node) for node in graph_def.node]), name='')
+    result = tf.GraphDef()
+    result.CopyFrom(graph_def)
+    for node in result.node:
+        shapes = [output.shape.as_proto() for output in graph.get_operation_by_name(node.name).outputs]
+        node.attr['_output_shapes'].list.shape.extend(shapes)
+    return result

@@ -1,0 +1,74 @@
+"""Edits a live `tf.Graph`: adds ops beside those that exist and re-points inputs to them; nothing is ever removed.
+
+An edit is refused while the graph is still untouched: when it is finalized or a session would not see the change, when it
+is quantized already, and when gradients exist, because those would go on describing the float network.
+"""
+import contextlib
+
+import tensorflow as tf
+
+from vai_q_tf import errors
+
+
+def check_editable(graph):
+    """Raises a QuantizeError when `graph` is finalized or already holds gradients or an optimizer."""
+    if graph.finalized:
+        raise errors.QuantizeError(
+            errors.GRAPH_FINALIZED, 'Cannot modify',
+            'The graph is finalized, as it is once a MonitoredSession or a Supervisor runs it. '
+            'Rewrite it right after the network is built.')
+    # TensorFlow notes on every op made by a gradient function the forward op that it belongs to.
+    backward = next((op for op in graph.get_operations() if op._original_op is not None), None)
+    if backward is not None:
+        raise errors.QuantizeError(
+            errors.GRAPH_HAS_GRADIENTS, 'Called too late',
+            'The graph already has gradients (node {!r}), which would go on training the float network. '
+            'Call it after the network is built and before tf.gradients or the optimizer.'.format(backward.name))
+
+
+def check_no_control_flow(graph, nodes):
+    """Raises a QuantizeError naming the first of `nodes` that sits inside a tf.while_loop or tf.cond."""
+    for name in nodes:
+        if graph.get_operation_by_name(name)._get_control_flow_context() is not None:
+            raise errors.QuantizeError(
+                errors.UNSUPPORTED_GRAPH, 'Control flow',
+                'Node {!r} of the range to quantize is inside a tf.while_loop or tf.cond. Move input_nodes or '
+                'output_nodes so that the loop or condition lies outside.'.format(name))
+
+
+def tensor(graph, name):
+    """The tf.Tensor that a GraphDef calls 'node' or 'node:k'."""
+    return graph.get_tensor_by_name(name if ':' in name else name + ':0')
+
+
+def input_names(consumers):
+    """The live inputs [(node name, index)] of `consumers`, a list of (tf.Operation, index)."""
+    return [(op.name, index) for op, index in consumers]
+
+
+def consumers(value):
+    """Every (node name, input index) that reads the tf.Tensor `value`, in graph order."""
+    return [(op.name, index) for op in sorted(set(value.consumers()), key=lambda op: op._id)
+            for index, operand in enumerate(op.inputs) if operand is value]
+
+
+def repoint(graph, inputs, value):
+    """Makes each input (node name, index) read the tf.Tensor `value`."""
+    for node, index in inputs:
+        graph.get_operation_by_name(node)._update_input(index, value)
+
+
+@contextlib.contextmanager
+def beside(graph, value):
+    """New ops get full names, the device of `value`'s op, and no control dependencies of the caller's context."""
+    with graph.as_default(), tf.name_scope(None), tf.device(None), tf.device(value.op.device), tf.control_dependencies(None):
+        yield
+
+
+def copy_with_input(operation, index, value, name):
+    """A new op like `operation`, called `name`, whose input `index` is the tf.Tensor `value`."""
+    operands = list(operation.inputs)
+    operands[index] = value
+    attrs = {key: attr for key, attr in operation.node_def.attr.items() if not key.startswith('_')}
+    return operation.graph.create_op(operation.type, operands, [output.dtype for output in operation.outputs],
+                                     name=name, attrs=attrs)

@@ -1,0 +1,84 @@
+"""QuantizeCheckpointListener: every saved checkpoint leaves its quantized evaluation files beside it.
+
+Lifecycle. `begin()` runs after the training graph is complete and before the session exists: it builds the quantized
+evaluation graph in a `tf.Graph` of its own and prepares all that does not depend on a checkpoint, so that a graph that cannot
+be exported is an error before the first step. `after_save()` reads the positions and variables straight from the checkpoint
+files; the training graph and its session are not touched, so losses are those of a training without the listener. Saving may
+happen in another thread than training; a lock keeps exports apart. What fails there is logged with its reason and never stops
+the training.
+"""
+import threading
+import time
+
+import tensorflow as tf
+
+from vai_q_tf import errors
+from vai_q_tf.config import require_config
+from vai_q_tf.qat import derive, evaluation
+from vai_q_tf.qat.freeze import EvaluationFreezer
+
+
+class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
+    """Writes `quantize_eval_graph_<suffix>.pb` and `quantize_eval_model_<suffix>.pb` after each save but that of step 0.
+
+    Args:
+      config: the QuantizeConfig of the training; files go to its output_dir.
+      eval_graph_fn: function without arguments that builds the float evaluation graph in the default graph, with the node
+        names of training; None derives it from the training graph.
+      checkpoint_dir: where the checkpoints are saved; None asks the saver.
+      saver: the tf.train.Saver that saves; None takes the one of the graph's collection, as Estimator and
+        MonitoredTrainingSession use it.
+    """
+
+    def __init__(self, config, eval_graph_fn=None, checkpoint_dir=None, saver=None):
+        if checkpoint_dir is not None and saver is not None:
+            raise ValueError('Give checkpoint_dir or saver, not both.')
+        self._config = require_config(config)
+        self._eval_graph_fn = eval_graph_fn
+        self._checkpoint_dir = checkpoint_dir
+        self._saver = saver
+        self._freezer = None
+        self._last_step = None
+        self._lock = threading.Lock()
+
+    def begin(self):
+        """Builds the evaluation graph; a QuantizeError where that cannot be done."""
+        self._last_step = None
+        if self._eval_graph_fn is None:
+            graph, plan = derive.derive_evaluation_graph(tf.compat.v1.get_default_graph(), self._config)
+        else:
+            graph = tf.Graph()
+            with graph.as_default():
+                self._eval_graph_fn()
+                plan = evaluation.create_evaluation_graph(graph, self._config)
+        self._freezer = EvaluationFreezer(graph, plan, self._config)
+
+    def after_save(self, session, global_step_value):
+        with self._lock:
+            if global_step_value in (0, self._last_step):
+                return
+            self._last_step = global_step_value
+            started = time.time()
+            try:
+                paths = self._freezer.write(self._checkpoint(global_step_value), global_step_value)
+            except Exception as error:  # an export must never end a training
+                tf.compat.v1.logging.error('No quantized model for step %d: %s', global_step_value, error)
+            else:
+                tf.compat.v1.logging.info('Quantized model of step %d in %.2f s: %s', global_step_value,
+                                          time.time() - started, paths.eval_model)
+
+    def _checkpoint(self, step):
+        """The prefix of the checkpoint that was just saved."""
+        if self._checkpoint_dir is not None:
+            state = tf.train.get_checkpoint_state(self._checkpoint_dir)
+            saved = list(state.all_model_checkpoint_paths) if state else []
+        else:
+            savers = [self._saver] if self._saver else tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.SAVERS)
+            saved = [path for saver in savers for path in saver.last_checkpoints]
+        found = [path for path in saved if path.endswith('-{}'.format(step))]
+        if not found:
+            raise errors.QuantizeError(
+                errors.INVALID_INPUT, 'Not found',
+                'No checkpoint of step {} among {}. Give the listener the saver or the checkpoint_dir.'.format(
+                    step, saved or 'none'))
+        return found[-1]

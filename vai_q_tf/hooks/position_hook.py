@@ -1,0 +1,138 @@
+"""QuantizePositionHook: shows how the quantize positions move during a training.
+
+Lifecycle. `begin()` finds the positions that the training rewrite made and adds one op that gathers them. Each run fetches
+them, a vector of integers. A change is written to the history at once; every so many steps or seconds the positions go to
+TensorBoard and what moved is logged. With `freeze_step` the hook stops the positions from that global step on, by feeding the
+tensor that lets them move. `end()` reports once more.
+
+The history is a file in `output_dir`, one JSON object a line, {"step", "tensor", "position"}: the first position of each tensor
+and every change of it, with the global step after the run that made it. A restarted training first drops what lies behind the
+checkpoint that it starts from, so its history is that of an uninterrupted training.
+"""
+import json
+import os
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from vai_q_tf import errors
+from vai_q_tf.export import files
+from vai_q_tf.qat import rewrite
+
+HISTORY_FILE = 'quantize_position_history.jsonl'
+
+
+class PositionChange(NamedTuple):
+    """The position (fractional bits) that a tensor has from a global step on."""
+    step: int
+    tensor: str
+    position: int
+
+
+class QuantizePositionHook(tf.estimator.SessionRunHook):
+    """Follows the moving quantize positions of a training graph.
+
+    Args:
+      output_dir: directory of the history file and of the TensorBoard summaries.
+      every_n_steps, every_n_secs: how often positions are summarized and logged; exactly one of them.
+      freeze_step: global step from which positions stay as they are; None leaves that to the config of the graph.
+
+    Attributes:
+      history: list of PositionChange.
+
+    Raises:
+      ValueError: not exactly one of every_n_steps and every_n_secs.
+    """
+
+    def __init__(self, output_dir, every_n_steps=None, every_n_secs=None, freeze_step=None):
+        if (every_n_steps is None) == (every_n_secs is None):
+            raise ValueError('Give exactly one of every_n_steps and every_n_secs.')
+        self._timer = tf.estimator.SecondOrStepTimer(every_secs=every_n_secs, every_steps=every_n_steps)
+        self._output_dir = output_dir
+        self._freeze_step = freeze_step
+        self.history = []
+
+    def begin(self):
+        """Raises QuantizeError NOT_QUANTIZED where the default graph is not a quantize training graph."""
+        graph = tf.compat.v1.get_default_graph()
+        plan = rewrite.applied_plan(graph, rewrite.TRAINING_PLAN)
+        self._global_step = tf.compat.v1.train.get_global_step(graph)
+        if self._global_step is None:
+            raise errors.QuantizeError(
+                errors.UNSUPPORTED_GRAPH, 'No global step',
+                'QuantizePositionHook counts global steps; call tf.train.get_or_create_global_step() and pass it to the '
+                'optimizer.')
+        files.make_directory(self._output_dir)
+        self._names = [record.name for record in plan.tensors]
+        self._track = graph.get_tensor_by_name(rewrite.TRACK + ':0')
+        with tf.name_scope(None), tf.control_dependencies(None):
+            self._positions = tf.stack([graph.get_tensor_by_name(name + '/position:0') for name in self._names])
+        self._writer = tf.compat.v1.summary.FileWriterCache.get(self._output_dir)
+        self._timer.reset()
+
+    def after_create_session(self, session, coord):
+        self._step = int(session.run(self._global_step))
+        self.history = [change for change in self._read_history() if change.step <= self._step]
+        self._current = {change.tensor: change.position for change in self.history}
+        self._reported = dict(self._current)
+        files.write(self._output_dir, HISTORY_FILE, ''.join(map(_line, self.history)).encode())
+        self._timer.update_last_triggered_step(self._step)
+
+    def before_run(self, run_context):
+        frozen = self._freeze_step is not None and self._step >= self._freeze_step
+        return tf.estimator.SessionRunArgs([self._positions, self._global_step],
+                                           feed_dict={self._track: False} if frozen else None)
+
+    def after_run(self, run_context, run_values):
+        positions, stale_step = run_values.results
+        changed = [(name, int(position)) for name, position in zip(self._names, positions)
+                   if self._current.get(name) != position]
+        # The step fetched with the run may be that before or after it.
+        if changed or self._freeze_step is not None or self._timer.should_trigger_for_step(int(stale_step) + 1):
+            self._step = int(run_context.session.run(self._global_step))
+        if changed:
+            self._add(changed)
+        if self._timer.should_trigger_for_step(self._step):
+            self._timer.update_last_triggered_step(self._step)
+            self._report()
+
+    def end(self, session):
+        self._step = int(session.run(self._global_step))
+        self._report()
+
+    def _path(self):
+        return os.path.join(self._output_dir, HISTORY_FILE)
+
+    def _read_history(self):
+        if not os.path.exists(self._path()):
+            return []
+        with open(self._path()) as stream:
+            lines = stream.read().split('\n')
+        # Only a line that was written whole ends with a line break.
+        return [PositionChange(**json.loads(line)) for line in lines[:-1]]
+
+    def _add(self, changed):
+        self._current.update(changed)
+        changes = [PositionChange(self._step, name, position) for name, position in changed]
+        self.history += changes
+        with open(self._path(), 'a') as stream:
+            stream.writelines(map(_line, changes))
+
+    def _report(self):
+        moved = {name: position for name, position in self._current.items() if self._reported.get(name) != position}
+        summary = tf.compat.v1.Summary()
+        for name in self._names:
+            if name in self._current:
+                summary.value.add(tag='quantize_position/' + name, simple_value=self._current[name])
+        summary.value.add(tag='quantize_position/moved', simple_value=len(moved))
+        self._writer.add_summary(summary, self._step)
+        self._writer.flush()
+        shown = ', '.join('{} {} -> {}'.format(name, self._reported.get(name, 'new'), position)
+                          for name, position in sorted(moved.items())[:10])
+        tf.compat.v1.logging.info('Quantize positions at step %d: %d of %d moved since the last report%s%s', self._step,
+                                  len(moved), len(self._names), ': ' + shown if moved else '', ', ...' if len(moved) > 10 else '')
+        self._reported = dict(self._current)
+
+
+def _line(change):
+    return json.dumps(change._asdict()) + '\n'

@@ -1,0 +1,115 @@
+"""The three documented functions of quantization-aware training.
+
+Each takes its arguments in any form that scripts use: positional as documented, by keyword, and with a leading graph as the
+original had it; they are told apart by their types.
+"""
+import os
+import re
+
+import tensorflow as tf
+
+from vai_q_tf import errors
+from vai_q_tf.config import QuantizeConfig, require_config
+from vai_q_tf.qat import evaluation, rewrite, training
+from vai_q_tf.qat.freeze import EvaluationFreezer
+
+_TYPES = {'graph': tf.Graph, 'checkpoint': str, 'config': QuantizeConfig}
+
+
+def CreateQuantizeTrainingGraph(*args, **kwargs):
+    """Converts a float training graph to a quantize training graph, in place; call it before the optimizer is made.
+
+    Args:
+      config: a QuantizeConfig.
+      graph: the tf.Graph to rewrite; the default graph where it is not given.
+
+    Raises:
+      QuantizeError: the graph cannot be rewritten (code, node, what to do); it is as it was then.
+      TypeError: an argument of a wrong type.
+    """
+    graph, _, config = _arguments('CreateQuantizeTrainingGraph', ('graph', 'config'), args, kwargs)
+    training.create_training_graph(graph, config)
+
+
+def CreateQuantizeEvaluationGraph(*args, **kwargs):
+    """Converts a float evaluation graph to a quantize evaluation graph, in place.
+
+    A Saver made afterwards restores the quantize positions from the checkpoint together with the weights.
+
+    Args:
+      config: a QuantizeConfig; its nodes are those of training.
+      graph: the tf.Graph to rewrite; the default graph where it is not given.
+
+    Raises:
+      QuantizeError, TypeError: as `CreateQuantizeTrainingGraph`.
+    """
+    graph, _, config = _arguments('CreateQuantizeEvaluationGraph', ('graph', 'config'), args, kwargs)
+    evaluation.create_evaluation_graph(graph, config)
+
+
+def CreateQuantizeDeployGraph(*args, **kwargs):
+    """Freezes a checkpoint into the quantize evaluation graph and writes both files of the evaluation.
+
+    Args:
+      checkpoint: prefix of a checkpoint, or a directory whose latest one is taken.
+      config: a QuantizeConfig.
+      graph: the quantize evaluation graph; the default graph where it is not given.
+
+    Returns:
+      FrozenFiles, the paths of `quantize_eval_graph_<suffix>.pb` and `quantize_eval_model_<suffix>.pb`.
+
+    Raises:
+      QuantizeError: no checkpoint there, a graph that is not a quantize evaluation graph, a checkpoint that lacks positions
+        or variables (named).
+      TypeError: an argument of a wrong type.
+    """
+    graph, checkpoint, config = _arguments('CreateQuantizeDeployGraph', ('graph', 'checkpoint', 'config'), args, kwargs)
+    plan = rewrite.applied_plan(graph, rewrite.EVALUATION_PLAN)
+    prefix = find_checkpoint(checkpoint)
+    return EvaluationFreezer(graph, plan, config).write(prefix, checkpoint_step(prefix))
+
+
+def find_checkpoint(path):
+    """The prefix of the checkpoint at `path`, a prefix or a directory; a QuantizeError INVALID_INPUT if there is none."""
+    path = os.fspath(path) if path else ''
+    prefix = tf.train.latest_checkpoint(path) if os.path.isdir(path) else path
+    if not prefix or not tf.io.gfile.exists(prefix + '.index'):
+        raise errors.QuantizeError(
+            errors.INVALID_INPUT, 'Not found',
+            'There is no checkpoint at {!r}. Give the prefix of a checkpoint, such as dir/model.ckpt-2000, or the directory '
+            'that holds it.'.format(path))
+    return prefix
+
+
+def checkpoint_step(prefix):
+    """The step of a checkpoint: the number that its name ends with, else the global step that it holds, else its name."""
+    name = os.path.basename(prefix)
+    number = re.search(r'-(\d+)$', name)
+    if number:
+        return number.group(1)
+    reader = tf.train.load_checkpoint(prefix)
+    return int(reader.get_tensor('global_step')) if reader.has_tensor('global_step') else name
+
+
+def _arguments(function, names, args, kwargs):
+    """(graph, checkpoint, config) from the arguments of a call."""
+    values = {}
+    for value in args:
+        name = next((name for name in names if isinstance(value, _TYPES[name])), None)
+        # The original's leading graph may be None.
+        if value is None and not values:
+            name = 'graph'
+        if name is None or name in values:
+            raise TypeError('{}: unexpected argument of type {}: {!r}; it takes {}'.format(
+                function, type(value).__name__, value, ', '.join(names)))
+        values[name] = value
+    for name, value in kwargs.items():
+        if name not in names or name in values:
+            raise TypeError('{}: unexpected argument {!r}; it takes {}, each once'.format(function, name, ', '.join(names)))
+        if value is not None and not isinstance(value, _TYPES[name]):
+            raise TypeError('{}: {} must be a {}, got {}: {!r}'.format(
+                function, name, _TYPES[name].__name__, type(value).__name__, value))
+        values[name] = value
+    config = require_config(values.get('config'))
+    graph = values.get('graph')
+    return tf.compat.v1.get_default_graph() if graph is None else graph, values.get('checkpoint'), config

@@ -1,0 +1,80 @@
+"""Derives the evaluation graph of a network from its training graph, for those who give no function that builds one.
+
+The training rewrite leaves the float range in a collection of the graph, so it is there after a restart from a MetaGraph too.
+What behaves otherwise in training than at inference is turned round: batch norms are folded on moving statistics, dropouts
+removed. What cannot be turned round is an error that says so.
+"""
+import tensorflow as tf
+
+from vai_q_tf import errors
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.traits import BATCH_NORM_OPS
+from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.plan.dropout import find_dropouts
+from vai_q_tf.qat import evaluation, rewrite
+
+FLOAT_GRAPH_COLLECTION = 'vai_q_tf/float_graph'
+
+
+def remember_float_graph(graph, view, plan):
+    """Stores the float range of the live `graph`, viewed by `view` before it is rewritten, in a collection of the graph."""
+    roots = list(plan.output_nodes)
+    roots += [node_name(tensor) for norm in plan.batch_norms for tensor in (norm.moving_mean, norm.moving_variance)]
+    nodes = [editor.placeholder(name, view.dtype(name), view.shape(name)) if name in plan.input_nodes
+             else editor.copy(view.node(name)) for name in view.upstream(roots, plan.input_nodes)]
+    float_graph = tf.GraphDef(node=nodes)
+    float_graph.versions.CopyFrom(graph.graph_def_versions)
+    graph.add_to_collection(FLOAT_GRAPH_COLLECTION, float_graph.SerializeToString())
+
+
+def derive_evaluation_graph(training_graph, config):
+    """The quantized evaluation graph of a training graph, and its plan.
+
+    Args:
+      training_graph: a tf.Graph that `create_training_graph` rewrote.
+      config: the QuantizeConfig.
+
+    Returns:
+      (tf.Graph, QuantPlan), as from `create_evaluation_graph`.
+
+    Raises:
+      QuantizeError: NOT_QUANTIZED, or UNSUPPORTED_GRAPH naming a node that cannot be turned into its inference form.
+    """
+    plan = rewrite.applied_plan(training_graph, rewrite.TRAINING_PLAN)
+    float_graph = tf.GraphDef.FromString(training_graph.get_collection(FLOAT_GRAPH_COLLECTION)[-1])
+    present = {node.name for node in float_graph.node}
+    plan = plan._replace(tensors=tuple(
+        record._replace(consumers=tuple(consumer for consumer in record.consumers if consumer[0] in present))
+        for record in plan.tensors))
+    view = GraphView(float_graph)
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(float_graph, name='')
+        for result, source in find_dropouts(view, view.names)[0].items():
+            live_editor.repoint(graph, view.consumers(result), live_editor.tensor(graph, source))
+        evaluation.apply_evaluation_plan(graph, plan, config)
+    _check_inference(graph, plan)
+    return graph, plan
+
+
+def _check_inference(graph, plan):
+    view = GraphView(graph.as_graph_def())
+    for name in view.upstream(plan.output_nodes, plan.input_nodes):
+        if view.op(name) in BATCH_NORM_OPS and view.attr(name, 'is_training').b:
+            what = 'a batch norm on batch statistics that is not behind a convolution'
+        elif view.op(name).startswith('Random') or view.op(name) in ('Multinomial', 'TruncatedNormal'):
+            what = 'random'
+        elif view.op(name) == 'Mean' and _reduces_batch(graph.get_operation_by_name(name)):
+            what = 'a mean over the batch'
+        else:
+            continue
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_GRAPH, 'Cannot derive',
+            'The evaluation graph cannot be derived from the training graph: node {!r} ({}) is {}. Give a function that builds '
+            'the float evaluation graph.'.format(name, view.op(name), what))
+
+
+def _reduces_batch(mean):
+    axes = tf.get_static_value(mean.inputs[1])
+    return axes is not None and 0 in axes.reshape(-1) and mean.inputs[0].shape.rank != 1

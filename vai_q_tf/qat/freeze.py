@@ -1,0 +1,107 @@
+"""Freezes a quantized evaluation graph with a checkpoint.
+
+What does not depend on the checkpoint is done once, when an `EvaluationFreezer` is made: the frozen model as a template whose
+constants have no values yet, the shapes of all tensors, and a session that computes the folded weights and biases. Then a
+checkpoint costs little more than reading it: no Saver, no variables, no session of the training.
+
+Folded weights are computed by TensorFlow's own kernels, those that run in the evaluation graph, so the two agree bit for bit.
+"""
+import time
+from typing import Dict, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from vai_q_tf import errors
+from vai_q_tf.export import files
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
+from vai_q_tf.qat import model_template, positions
+
+
+class FrozenFiles(NamedTuple):
+    """Paths of the files of one checkpoint."""
+    eval_graph: str
+    eval_model: str
+
+
+class EvaluationFreezer:
+    """Writes quantize_eval_graph_<suffix>.pb and quantize_eval_model_<suffix>.pb for one checkpoint after another.
+
+    Args:
+      graph: a live tf.Graph to which `create_evaluation_graph` was applied.
+      plan: the QuantPlan that was applied.
+      config: the QuantizeConfig; its input_shapes become the shapes of the placeholders, its output_dir the place of the files.
+    """
+
+    def __init__(self, graph, plan, config):
+        self._plan = plan
+        self._output_dir = config.output_dir
+        self._graph_def = graph.as_graph_def(add_shapes=True)
+        frozen = editor.fix_neurons(self._graph_def, plan, 1, config.output_dir)
+        self._template = model_template.build(frozen, plan, config)
+        self._folding = _Folding(frozen, self._template.computed())
+
+    def write(self, checkpoint, step):
+        """Writes both files, each to a temporary name first; returns their paths as FrozenFiles.
+
+        Args:
+          checkpoint: prefix of a checkpoint.
+          step: what the suffix '<step>_<YYYYmmddHHMMSS>' begins with.
+
+        Raises:
+          QuantizeError: the checkpoint lacks a position or a variable.
+        """
+        files.make_directory(self._output_dir)
+        reader = tf.train.load_checkpoint(checkpoint)
+        tracked = positions.read_checkpoint(reader, [record.name for record in self._plan.tensors])
+        suffix = '{}_{}'.format(step, time.strftime('%Y%m%d%H%M%S'))
+        eval_graph = editor.fix_neurons(self._graph_def, self._plan, 1, self._output_dir, tracked)
+        model = self._template.fill(self._values(reader, checkpoint), tracked)
+        return FrozenFiles(
+            files.write(self._output_dir, 'quantize_eval_graph_{}.pb'.format(suffix), eval_graph.SerializeToString()),
+            files.write(self._output_dir, 'quantize_eval_model_{}.pb'.format(suffix), model.SerializeToString()))
+
+    def _values(self, reader, checkpoint):
+        """{source: value} of all constants of the template."""
+        variables = self._template.variables() | self._folding.variables
+        missing = sorted(name for name in variables if not reader.has_tensor(name))
+        if missing:
+            raise errors.QuantizeError(
+                errors.MISSING_QUANTIZE_INFO, 'Not found',
+                'The checkpoint {!r} has no value of {} variables of the evaluation graph: {}. Build the evaluation graph with '
+                'the names of the training graph.'.format(checkpoint, len(missing), ', '.join(missing)))
+        values = {name: reader.get_tensor(name) for name in variables}
+        values.update(self._folding.run(values))
+        return values
+
+
+class _Folding:
+    """Computes tensors that depend on nothing but variables.
+
+    graph_def: the evaluation graph; tensors: names of what is to be computed.
+    """
+
+    def __init__(self, graph_def, tensors):
+        view = GraphView(graph_def)
+        needed = view.upstream(sorted(node_name(tensor) for tensor in tensors))
+        self.variables = {name for name in needed if view.op(name) in VARIABLE_OPS}
+        graph = tf.Graph()
+        with graph.as_default():
+            tf.import_graph_def(editor.subgraph(graph_def, [self._computation(view.node(name)) for name in needed]), name='')
+        self._tensors = {tensor: live_editor.tensor(graph, tensor) for tensor in tensors}
+        self._session = tf.Session(graph=graph, config=tf.ConfigProto(device_count={'GPU': 0}))
+
+    def _computation(self, node):
+        if node.name in self.variables:
+            return editor.variable_placeholder(node.name, node)
+        copied = editor.copy(node)
+        if node.op == 'ReadVariableOp':
+            copied.op = 'Identity'
+            copied.attr['T'].type = copied.attr.pop('dtype').type
+        return copied
+
+    def run(self, values) -> Dict[str, np.ndarray]:
+        """{tensor: value} for the values {variable: array}."""
+        return self._session.run(self._tensors, {name + ':0': values[name] for name in self.variables})

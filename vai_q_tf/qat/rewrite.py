@@ -1,0 +1,121 @@
+"""Applies a QuantPlan to a live graph, and remembers in the graph what was done.
+
+Training and evaluation share this: they differ in how a batch norm is folded and where positions come from.
+"""
+import tensorflow as tf
+
+from vai_q_tf import errors, ops
+from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantPlan
+
+# Collections of a rewritten graph with its plan as JSON, which travels in a MetaGraph.
+TRAINING_PLAN = 'vai_q_tf/training_plan'
+EVALUATION_PLAN = 'vai_q_tf/evaluation_plan'
+# The tensor of a training graph that lets positions move.
+TRACK = 'vai_q_tf/track'
+
+
+def plan_rewrite(graph, config):
+    """Decides how to rewrite the live `graph`, and changes nothing.
+
+    Returns:
+      (QuantPlan, the GraphView of the float graph that it was made for).
+
+    Raises:
+      QuantizeError: the graph cannot be rewritten as the config asks.
+    """
+    if graph.get_collection(TRAINING_PLAN) or graph.get_collection(EVALUATION_PLAN):
+        raise errors.QuantizeError(
+            errors.ALREADY_QUANTIZED, 'Called twice',
+            'This graph was rewritten before. The training and the evaluation graph are made from a float graph each, in a '
+            'tf.Graph of their own.')
+    live_editor.check_editable(graph)
+    view = GraphView(graph.as_graph_def(add_shapes=True))
+    plan = annotate(view, config)
+    live_editor.check_no_control_flow(graph, plan.nodes)
+    _check_shapes(graph, plan, config)
+    return plan, view
+
+
+def _check_shapes(graph, plan, config):
+    for name, shape in zip(plan.input_nodes, config.input_shapes):
+        static = graph.get_operation_by_name(name).outputs[0].shape
+        if not static.is_compatible_with([None if dim == -1 else dim for dim in shape]):
+            raise errors.QuantizeError(
+                errors.LENGTH_MISMATCH, 'Invalid parameter',
+                'input_shapes has {} for node {!r}, whose shape in the graph is {}. Give a shape that fits, -1 where it is '
+                'unknown.'.format(shape, name, static))
+
+
+class Quantizer:
+    """Adds the ops that quantize a tensor of the plan.
+
+    Args:
+      graph: the live tf.Graph.
+      plan: its QuantPlan.
+      config: the QuantizeConfig.
+      positions: a `MovingPositions`, or what else has its method `position`.
+    """
+
+    def __init__(self, graph, plan, config, positions):
+        self._graph = graph
+        self._records = {record.name: record for record in plan.tensors}
+        self._config = config
+        self._positions = positions
+
+    def __call__(self, name, value):
+        """The quantized form of the tf.Tensor `value`, named `name`."""
+        record = self._records[name]
+        symmetric = self._config.arch_type == 'DPUCADF8H' and record.mode == ACTIVATION_MODE
+        with live_editor.beside(self._graph, value):
+            position = self._positions.position(record, value, symmetric)
+            return ops.vai_fix_neuron(value, position, bit_width=record.bits, mode=record.mode, symmetric=symmetric,
+                                      gradient=self._config.gradient, name=name)
+
+
+def apply_plan(graph, plan, quantize, fold, collection):
+    """Quantizes the tensors and folds the batch norms of `plan` in the live `graph`, and notes the plan in it.
+
+    Args:
+      collection: TRAINING_PLAN or EVALUATION_PLAN.
+      quantize: function (name, tf.Tensor) -> quantized tf.Tensor.
+      fold: function (BatchNorm) -> tf.Tensor that took the place of its output; it quantizes weights and bias itself.
+    """
+    replaced = {}
+
+    def quantize_tensor(record):
+        value = replaced.get(record.tensor)
+        value = live_editor.tensor(graph, record.tensor) if value is None else value
+        live_editor.repoint(graph, record.consumers, quantize(record.name, value))
+
+    def fold_norm(norm):
+        replaced[norm.output] = fold(norm)
+
+    # In graph order, so that a convolution that is copied reads its quantized input already.
+    steps = [(_creation(graph, record.tensor), quantize_tensor, record) for record in plan.tensors if record.tensor]
+    steps += [(_creation(graph, norm.compute), fold_norm, norm) for norm in plan.batch_norms]
+    for _, step, subject in sorted(steps, key=lambda entry: entry[0]):
+        step(subject)
+    graph.add_to_collection(collection, plan.to_json())
+
+
+def _creation(graph, tensor_or_node):
+    return graph.get_operation_by_name(tensor_or_node.partition(':')[0])._id
+
+
+def applied_plan(graph, collection):
+    """The QuantPlan that was applied to `graph` for training (TRAINING_PLAN) or evaluation (EVALUATION_PLAN).
+
+    Raises:
+      QuantizeError: NOT_QUANTIZED when none was.
+    """
+    plans = graph.get_collection(collection)
+    if not plans:
+        kind = 'Training' if collection == TRAINING_PLAN else 'Evaluation'
+        raise errors.QuantizeError(
+            errors.NOT_QUANTIZED, 'Not quantized',
+            'The graph is not a quantize {} graph. Build the float {} graph and call CreateQuantize{}Graph on it '
+            'first.'.format(kind.lower(), kind.lower(), kind))
+    return QuantPlan.from_json(plans[-1])

@@ -1,0 +1,68 @@
+"""The training rewrite: a float training graph becomes quantization-aware in place, before the optimizer is made."""
+import tensorflow as tf
+
+from vai_q_tf import errors
+from vai_q_tf.export import files
+from vai_q_tf.graph import graphdef_editor
+from vai_q_tf.qat import derive, fold, rewrite
+from vai_q_tf.qat.positions import MovingPositions
+
+TRAIN_GRAPH_FILE = 'quantize_train_graph.pb'
+
+
+def create_training_graph(graph, config):
+    """Rewrites the float training graph in place and writes `quantize_train_graph.pb`.
+
+    Every tensor of the plan is quantized with its moving position, which each run of the network moves. The file shows the
+    rewritten graph with FixNeuron ops, phase 2.
+
+    Returns:
+      The QuantPlan that was applied.
+
+    Raises:
+      QuantizeError: before anything is changed; see `rewrite.plan_rewrite`.
+    """
+    plan, view = rewrite.plan_rewrite(graph, config)
+    with graph.as_default():
+        step = _global_step(graph, config)
+        files.make_directory(config.output_dir)
+        derive.remember_float_graph(graph, view, plan)
+        with tf.name_scope(None):
+            track = _before(step, config.freeze_position_step, rewrite.TRACK)
+            if track is None:
+                track = tf.constant(True, name=rewrite.TRACK)
+            use_batch = _before(step, config.freeze_bn_step, 'vai_q_tf/use_batch_statistics')
+        positions = MovingPositions([record.name for record in plan.tensors], config.position_decay, track,
+                                    config.position_update)
+        quantize = rewrite.Quantizer(graph, plan, config, positions)
+        nodes = frozenset(plan.nodes)
+
+        def fold_norm(norm):
+            if norm.training and config.bn_fold == 'batch':
+                return fold.fold_batch(graph, norm, quantize, use_batch, nodes)
+            return fold.fold_moving(graph, norm, quantize)
+
+        rewrite.apply_plan(graph, plan, quantize, fold_norm, rewrite.TRAINING_PLAN)
+    rewritten = graphdef_editor.fix_neurons(graph.as_graph_def(add_shapes=True), plan, 2, config.output_dir)
+    files.write(config.output_dir, TRAIN_GRAPH_FILE, rewritten.SerializeToString())
+    tf.compat.v1.logging.info('Quantized %d tensors for training; graph written to %s/%s', len(plan.tensors),
+                              config.output_dir, TRAIN_GRAPH_FILE)
+    return plan
+
+
+def _global_step(graph, config):
+    """The tensor of the global step, None where no setting needs it."""
+    if config.freeze_bn_step is None and config.freeze_position_step is None:
+        return None
+    variable = tf.compat.v1.train.get_global_step(graph)
+    if variable is None:
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_GRAPH, 'No global step',
+            'freeze_bn_step and freeze_position_step count global steps, and the graph has no global step yet. Call '
+            'tf.train.get_or_create_global_step() before and pass it to the optimizer.')
+    with tf.name_scope(None):
+        return tf.cast(variable, tf.int64, name='vai_q_tf/global_step')
+
+
+def _before(step, limit, name):
+    return None if limit is None else tf.less(step, tf.constant(limit, tf.int64), name=name)
