@@ -8,7 +8,8 @@ VENV := .venv
 BIN := $(abspath $(VENV))/bin
 
 export VAI_Q_TF_CPU ?= $(if $(wildcard /proc/driver/nvidia/version),0,1)
-TENSORFLOW := $(if $(filter 1,$(VAI_Q_TF_CPU)),tensorflow,tensorflow-gpu)
+WITHOUT_CUDA := $(filter 1,$(VAI_Q_TF_CPU))
+TENSORFLOW := $(if $(WITHOUT_CUDA),tensorflow,tensorflow-gpu)
 OURS := $(VENV)/.made-by-make
 TENSORFLOW_INSTALLED := $(VENV)/.$(TENSORFLOW)
 
@@ -44,13 +45,13 @@ bench: kernels
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 wheel: kernels
-	$(BIN)/pip wheel --no-deps --no-build-isolation --wheel-dir dist .
+	$(BIN)/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 sdist: kernels
 	$(BIN)/python setup.py --quiet sdist
 
 kernels: $(VENV)/.installed
-	$(MAKE) -C kernels PYTHON=$(BIN)/python
+	$(MAKE) -C kernels PYTHON=$(BIN)/python VAI_Q_TF_CPU=$(WITHOUT_CUDA)
 
 # The two TensorFlow wheels overwrite each other, so another choice of wheel starts a new environment.
 $(TENSORFLOW_INSTALLED):
@@ -58,18 +59,18 @@ $(TENSORFLOW_INSTALLED):
 	rm -rf $(VENV)
 	python=$$(bash .ci/find_python $(PYTHON)) && "$$python" -m venv $(VENV)
 	touch $(OURS)
-	$(BIN)/pip install pip==$$($(BIN)/python -c 'import sys; print("24.0" if sys.version_info >= (3, 7) else "21.3.1")')
-	$(BIN)/pip install --upgrade setuptools wheel
-	$(BIN)/pip install $(TENSORFLOW)==1.15.5 'protobuf<3.21'
+	$(BIN)/python -m pip install pip==$$($(BIN)/python -c 'import sys; print("24.0" if sys.version_info >= (3, 7) else "21.3.1")')
+	$(BIN)/python -m pip install --upgrade setuptools wheel
+	$(BIN)/python -m pip install $(TENSORFLOW)==1.15.5 'protobuf<3.21'
 	touch $@
 
 # TensorFlow is there already: without build isolation pip need not fetch it a second time to compile the kernels.
 $(VENV)/.installed: $(TENSORFLOW_INSTALLED) setup.py pyproject.toml tests/requirements.txt
-	$(BIN)/pip install --no-build-isolation -e . -r tests/requirements.txt
+	$(BIN)/python -m pip install --no-build-isolation -e . -r tests/requirements.txt
 	touch $@
 
 $(VENV)/.linters: $(VENV)/.installed
-	$(BIN)/pip install ruff==0.17.6 mypy==1.4.1
+	$(BIN)/python -m pip install ruff==0.17.6 mypy==1.4.1
 	touch $@
 
 clean:

@@ -1,6 +1,5 @@
 """Packaging. Installing compiles the kernels with `make -C kernels`; all else is plain setuptools."""
 import os
-import shutil
 import subprocess
 import sys
 
@@ -9,7 +8,9 @@ from setuptools.command.build_ext import build_ext
 from wheel.bdist_wheel import bdist_wheel
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-LIBRARY = os.path.join('vai_q_tf', 'ops', 'libvai_q_tf_ops.so')
+CPU = os.environ.get('VAI_Q_TF_CPU') == '1'
+# TensorFlow's CPU and GPU wheels overwrite each other's files, so the package depends on one of them.
+TENSORFLOW = 'tensorflow==1.15.5' if CPU else 'tensorflow-gpu==1.15.5'
 
 
 def read(name):
@@ -23,11 +24,6 @@ def version():
     return values['__version__']
 
 
-def tensorflow():
-    """The TensorFlow to depend on: the GPU wheel, or the CPU wheel if VAI_Q_TF_CPU=1. The two exclude each other."""
-    return 'tensorflow==1.15.5' if os.environ.get('VAI_Q_TF_CPU') == '1' else 'tensorflow-gpu==1.15.5'
-
-
 class BuildKernels(build_ext):
     """Builds the op library with its own Makefile. It is not a Python module: its name has no ABI suffix."""
 
@@ -35,19 +31,17 @@ class BuildKernels(build_ext):
         return os.path.join(*fullname.split('.')) + '.so'
 
     def build_extension(self, ext):
+        directory = os.path.dirname(os.path.abspath(self.get_ext_fullpath(ext.name)))
         try:
-            subprocess.check_call(['make', '-C', os.path.join(ROOT, 'kernels'), 'PYTHON=' + sys.executable])
+            subprocess.check_call(['make', '-C', os.path.join(ROOT, 'kernels'), 'PYTHON=' + sys.executable,
+                                   'OUT=' + directory, 'VAI_Q_TF_CPU=' + ('1' if CPU else '')])
         except OSError:
             sys.exit("error: the kernels are compiled on installation, which needs make and g++ (on Debian or Ubuntu: "
                      "apt install build-essential)")
         except subprocess.CalledProcessError:
             sys.exit("error: the kernels did not compile; the reason is above. They need g++ and a Python that imports "
                      "TensorFlow 1.15 (with pip --no-build-isolation: install {} 'protobuf<3.21' first)".format(
-                         tensorflow()))
-        built, wanted = os.path.join(ROOT, LIBRARY), os.path.abspath(self.get_ext_fullpath(ext.name))
-        if wanted != built:
-            os.makedirs(os.path.dirname(wanted), exist_ok=True)
-            shutil.copy2(built, wanted)
+                         TENSORFLOW))
 
 
 class PlatformWheel(bdist_wheel):
@@ -71,7 +65,7 @@ setup(
         'Programming Language :: Python :: 3.7',
     ],
     python_requires='>=3.6,<3.8',
-    install_requires=[tensorflow(), 'tensorflow-estimator==1.15.1', 'numpy', 'absl-py', 'protobuf<3.21'],
+    install_requires=[TENSORFLOW, 'tensorflow-estimator==1.15.1', 'numpy', 'absl-py', 'protobuf<3.21'],
     packages=find_packages(include=['vai_q_tf', 'vai_q_tf.*']),
     py_modules=['vai_q_tensorflow'],
     ext_modules=[Extension('vai_q_tf.ops.libvai_q_tf_ops', sources=[])],
