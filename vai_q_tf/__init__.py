@@ -1,6 +1,13 @@
 """vai_q_tf: quantization for TensorFlow 1.15 models that run on a DPU. Import it as `vai_q_tensorflow`."""
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
+from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
+from vai_q_tf.hooks.position_hook import QuantizePositionHook
+from vai_q_tf.ops import fix_neuron
+from vai_q_tf.qat.api import CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph
 from vai_q_tf.version import __version__
 
-__all__ = ['QuantizeConfig', 'QuantizeError', '__version__']
+__all__ = [
+    'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph',
+    'QuantizeCheckpointListener', 'QuantizeConfig', 'QuantizeError', 'QuantizePositionHook', '__version__', 'fix_neuron',
+]
