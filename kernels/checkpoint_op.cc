@@ -1,4 +1,4 @@
-// VaiCheckpointHas: whether a V2 checkpoint holds a tensor. Its '<prefix>.index' is a sorted table with one entry a name.
+// VaiCheckpointHas: whether a V2 checkpoint holds a tensor. Its '<prefix>.index' is a table with one entry a name.
 #include <memory>
 #include <string>
 
@@ -53,10 +53,9 @@ class CheckpointHasOp : public OpKernel {
     const std::string path = std::string(prefix.flat<tensorflow::tstring>()(0)) + ".index";
     Tensor* present;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, {}, &present));
-    const Status status = IndexHas(ctx->env(), path, wanted, &present->scalar<bool>()());
-    OP_REQUIRES(ctx, status.ok(),
-                tensorflow::Status(status.code(), tensorflow::strings::StrCat(name(), ": cannot read the checkpoint index ",
-                                                                              path, ": ", status.error_message())));
+    Status status = IndexHas(ctx->env(), path, wanted, &present->scalar<bool>()());
+    if (!status.ok()) errors::AppendToMessage(&status, name(), ": cannot read the checkpoint index ", path);
+    OP_REQUIRES_OK(ctx, status);
   }
 };
 

@@ -1,122 +1,100 @@
-// FixNeuron, VaiFixNeuron, VaiFixNeuronGrad and VaiSearchPosition on the CPU.
-#include "cpu_parallel.h"
-#include "op_attrs.h"
-#include "tensorflow/core/framework/op_kernel.h"
+// The quantizing ops on the CPU: the loops of fix_neuron_cpu.h over TensorFlow's thread pool.
+#include <algorithm>
+#include <functional>
+#include <vector>
+
+#include "fix_neuron_cpu.h"
+#include "quantize_ops.h"
+#include "tensorflow/core/platform/mutex.h"
+#include "tensorflow/core/util/work_sharder.h"
 
 namespace vai_q_tf {
 namespace {
 
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
+using tensorflow::int64;
 using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
+using tensorflow::Status;
 
-class FixNeuronOp : public OpKernel {
- public:
-  explicit FixNeuronOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, settings_.Read(ctx));
-    OP_REQUIRES_OK(ctx, ReadChoice(ctx, "phase", 0, 2, &phase_));
-    OP_REQUIRES_OK(ctx, ReadChoice(ctx, "quantize_pos", kPositionMin, kPositionZero, &position_));
-    if (ctx->HasAttr("_symmetric")) OP_REQUIRES_OK(ctx, ctx->GetAttr("_symmetric", &settings_.symmetric));
+// Rough cycles per element (and candidate); they decide only how finely the work is split.
+constexpr int64 kQuantizeCost = 1;
+constexpr int64 kErrorCost = 1;
+constexpr int64 kRelativeErrorCost = 5;
+
+void ForEachRange(OpKernelContext* ctx, int64 size, int64 cost, const std::function<void(int64, int64)>& work) {
+  const auto* threads = ctx->device()->tensorflow_cpu_worker_threads();
+  tensorflow::Shard(threads->num_threads, threads->workers, size, cost, work);
+}
+
+int NonOverflow(OpKernelContext* ctx, const float* x, int64 size, int bits) {
+  float min = 0.0f;
+  float max = 0.0f;
+  tensorflow::mutex mu;
+  ForEachRange(ctx, size, kQuantizeCost, [&](int64 begin, int64 end) {
+    float range_min = 0.0f;
+    float range_max = 0.0f;
+    WidenExtremes(x + begin, end - begin, &range_min, &range_max);
+    tensorflow::mutex_lock lock(mu);
+    min = std::min(min, range_min);
+    max = std::max(max, range_max);
+  });
+  return NonOverflowPosition(min, max, bits);
+}
+
+// Blocks are added up in their order, so the result does not depend on the number of threads.
+int MinDiffs(OpKernelContext* ctx, const float* x, int64 size, const SearchSettings& settings, int first) {
+  const bool half_up = settings.half_up();
+  const bool relative = settings.relative();
+  const SearchPlan plan = MakeSearchPlan(first, settings.bits, settings.symmetric, relative);
+  const int64 blocks = (size + kBlock - 1) / kBlock;
+  std::vector<double> block_sums(blocks * kCandidates);
+  const int64 cost = kBlock * plan.count * (relative ? kRelativeErrorCost : kErrorCost);
+  ForEachRange(ctx, blocks, cost, [&](int64 begin, int64 end) {
+    for (int64 block = begin; block < end; ++block) {
+      const int64 start = block * kBlock;
+      BlockErrors(x + start, std::min<int64>(kBlock, size - start), plan, half_up, relative,
+                  &block_sums[block * kCandidates]);
+    }
+  });
+  double sums[kCandidates] = {0.0};
+  for (int64 block = 0; block < blocks; ++block) {
+    for (int k = 0; k < plan.count; ++k) sums[k] += block_sums[block * kCandidates + k];
+  }
+  return BestPosition(plan, sums);
+}
+
+struct Cpu {
+  static Status Quantize(OpKernelContext* ctx, const float* x, float* y, int64 size, int position, int bits,
+                         bool symmetric, bool half_up) {
+    const Format format = MakeFormat(position, bits, symmetric);
+    ForEachRange(ctx, size, kQuantizeCost, [=](int64 begin, int64 end) {
+      QuantizeRange(x + begin, y + begin, end - begin, format, half_up);
+    });
+    return Status::OK();
   }
 
-  void Compute(OpKernelContext* ctx) override {
-    const Tensor& input = ctx->input(0);
-    const float* x = input.flat<float>().data();
-    const int position = phase_ == 1 ? position_ : SearchParallel(ctx, x, input.NumElements(), settings_);
-    Tensor* output;
-    OP_REQUIRES_OK(ctx, ctx->forward_input_or_allocate_output({0}, 0, input.shape(), &output));
-    QuantizeParallel(ctx, x, output->flat<float>().data(), output->NumElements(), position, settings_.bits,
-                     settings_.symmetric, settings_.half_up());
+  static Status Gradient(OpKernelContext* ctx, const float* dy, const float* x, float* dx, int64 size, int position,
+                         int bits, bool symmetric) {
+    const Format format = MakeFormat(position, bits, symmetric);
+    const float lo = format.q_lo * format.step;
+    const float hi = format.q_hi * format.step;
+    ForEachRange(ctx, size, kQuantizeCost, [=](int64 begin, int64 end) {
+      GradientRange(dy + begin, x + begin, dx + begin, end - begin, lo, hi);
+    });
+    return Status::OK();
   }
 
- private:
-  SearchSettings settings_;
-  int phase_;
-  int position_;
+  static Status Search(OpKernelContext* ctx, const float* x, int64 size, const SearchSettings& settings,
+                       int* position) {
+    *position = NonOverflow(ctx, x, size, settings.bits);
+    if (*position != kPositionZero && settings.method != 0) *position = MinDiffs(ctx, x, size, settings, *position);
+    return Status::OK();
+  }
 };
 
-class VaiFixNeuronOp : public OpKernel {
- public:
-  explicit VaiFixNeuronOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, ReadBits(ctx, &bits_));
-    OP_REQUIRES_OK(ctx, ReadChoice(ctx, "mode", 0, 2, &mode_));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("symmetric", &symmetric_));
-  }
-
-  void Compute(OpKernelContext* ctx) override {
-    int position = kPositionZero;
-    OP_REQUIRES_OK(ctx, ReadPosition(ctx, 1, &position));
-    const Tensor& input = ctx->input(0);
-    const float* x = input.flat<float>().data();
-    Tensor* output;
-    OP_REQUIRES_OK(ctx, ctx->forward_input_or_allocate_output({0}, 0, input.shape(), &output));
-    QuantizeParallel(ctx, x, output->flat<float>().data(), output->NumElements(), position, bits_, symmetric_,
-                     RoundsHalfUp(mode_));
-  }
-
- private:
-  int bits_;
-  int mode_;
-  bool symmetric_;
-};
-
-class VaiFixNeuronGradOp : public OpKernel {
- public:
-  explicit VaiFixNeuronGradOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, ReadBits(ctx, &bits_));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("symmetric", &symmetric_));
-  }
-
-  void Compute(OpKernelContext* ctx) override {
-    int position = kPositionZero;
-    OP_REQUIRES_OK(ctx, ReadPosition(ctx, 2, &position));
-    const Tensor& gradient = ctx->input(0);
-    const Tensor& input = ctx->input(1);
-    OP_REQUIRES(ctx, gradient.shape() == input.shape(),
-                tensorflow::errors::InvalidArgument(name(), ": the gradient has the shape ",
-                                                    gradient.shape().DebugString(), ", the input ",
-                                                    input.shape().DebugString(), "."));
-    const float* dy = gradient.flat<float>().data();
-    const float* x = input.flat<float>().data();
-    Tensor* output;
-    OP_REQUIRES_OK(ctx, ctx->forward_input_or_allocate_output({0, 1}, 0, gradient.shape(), &output));
-    GradientParallel(ctx, dy, x, output->flat<float>().data(), output->NumElements(), position, bits_, symmetric_);
-  }
-
- private:
-  int bits_;
-  bool symmetric_;
-};
-
-class VaiSearchPositionOp : public OpKernel {
- public:
-  explicit VaiSearchPositionOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, settings_.Read(ctx));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("symmetric", &settings_.symmetric));
-  }
-
-  void Compute(OpKernelContext* ctx) override {
-    const Tensor& input = ctx->input(0);
-    const Tensor& track = ctx->input(1);
-    OP_REQUIRES(ctx, track.NumElements() == 1,
-                tensorflow::errors::InvalidArgument(name(), ": track must be one boolean, its shape is ",
-                                                    track.shape().DebugString(), "."));
-    Tensor* position;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, {}, &position));
-    position->scalar<tensorflow::int32>()() =
-        track.flat<bool>()(0) ? SearchParallel(ctx, input.flat<float>().data(), input.NumElements(), settings_)
-                              : kNoObservation;
-  }
-
- private:
-  SearchSettings settings_;
-};
-
-REGISTER_KERNEL_BUILDER(Name("FixNeuron").Device(tensorflow::DEVICE_CPU), FixNeuronOp);
-REGISTER_KERNEL_BUILDER(Name("VaiFixNeuron").Device(tensorflow::DEVICE_CPU), VaiFixNeuronOp);
-REGISTER_KERNEL_BUILDER(Name("VaiFixNeuronGrad").Device(tensorflow::DEVICE_CPU), VaiFixNeuronGradOp);
-REGISTER_KERNEL_BUILDER(Name("VaiSearchPosition").Device(tensorflow::DEVICE_CPU), VaiSearchPositionOp);
+REGISTER_KERNEL_BUILDER(Name("FixNeuron").Device(tensorflow::DEVICE_CPU), FixNeuronOp<Cpu>);
+REGISTER_KERNEL_BUILDER(Name("VaiFixNeuron").Device(tensorflow::DEVICE_CPU), VaiFixNeuronOp<Cpu>);
+REGISTER_KERNEL_BUILDER(Name("VaiFixNeuronGrad").Device(tensorflow::DEVICE_CPU), VaiFixNeuronGradOp<Cpu>);
+REGISTER_KERNEL_BUILDER(Name("VaiSearchPosition").Device(tensorflow::DEVICE_CPU), VaiSearchPositionOp<Cpu>);
 
 }  // namespace
 }  // namespace vai_q_tf

@@ -1,8 +1,7 @@
 // The number format, shared by the CPU and CUDA kernels. vai_q_tf/fixed_point.py is the same definition in NumPy.
 //
-// A tensor with position p and b bits holds q * 2^-p, q an integer of [-2^(b-1), 2^(b-1)-1]. Only powers of two multiply,
-// so a result does not depend on contraction into fused multiply-adds; subnormal inputs count as zero, so it does not
-// depend on the flush-to-zero mode of the calling thread either.
+// A tensor with position p and b bits holds q * 2^-p, q an integer of [-2^(b-1), 2^(b-1)-1]. Subnormal inputs count as
+// zero and no scale or result is subnormal, so nothing depends on the flush-to-zero mode of the calling thread.
 #ifndef VAI_Q_TF_KERNELS_FIX_NEURON_H_
 #define VAI_Q_TF_KERNELS_FIX_NEURON_H_
 

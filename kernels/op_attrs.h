@@ -1,4 +1,4 @@
-// Attributes that several ops share, read and checked when a kernel is made.
+// Attributes and small inputs of the ops, checked; errors name the node and the value.
 #ifndef VAI_Q_TF_KERNELS_OP_ATTRS_H_
 #define VAI_Q_TF_KERNELS_OP_ATTRS_H_
 
@@ -27,21 +27,26 @@ inline tensorflow::Status ReadBits(tensorflow::OpKernelConstruction* ctx, int* b
   return ReadChoice(ctx, "bit_width", 1, kBitsMax, bits);
 }
 
+inline tensorflow::Status ReadMode(tensorflow::OpKernelConstruction* ctx, int* mode) {
+  return ReadChoice(ctx, "mode", 0, 2, mode);
+}
+
 // Mode 1 is an activation and rounds half up; modes 0 (weight) and 2 (depthwise weight) round half away from zero.
 inline bool RoundsHalfUp(int mode) { return mode == 1; }
 
 struct SearchSettings {
-  int bits = 8;
-  int mode = 1;
-  int method = 1;
-  bool symmetric = false;
+  int bits;
+  int mode;
+  int method;
+  bool symmetric;
 
   bool half_up() const { return RoundsHalfUp(mode); }
   bool relative() const { return method == 2 && mode == 2; }
 
+  // All but `symmetric`, whose attribute is not named alike everywhere.
   tensorflow::Status Read(tensorflow::OpKernelConstruction* ctx) {
     TF_RETURN_IF_ERROR(ReadBits(ctx, &bits));
-    TF_RETURN_IF_ERROR(ReadChoice(ctx, "mode", 0, 2, &mode));
+    TF_RETURN_IF_ERROR(ReadMode(ctx, &mode));
     return ReadChoice(ctx, "method", 0, 2, &method);
   }
 };
@@ -54,14 +59,17 @@ inline tensorflow::Status CheckPosition(const std::string& node, tensorflow::int
   return tensorflow::Status::OK();
 }
 
-// The scalar int32 position at an input of the node.
-inline tensorflow::Status ReadPosition(tensorflow::OpKernelContext* ctx, int index, int* position) {
-  const tensorflow::Tensor& tensor = ctx->input(index);
-  if (tensor.NumElements() != 1) {
-    return tensorflow::errors::InvalidArgument(ctx->op_kernel().name(), ": the position must be one number, its shape is ",
-                                               tensor.shape().DebugString(), ".");
+inline tensorflow::Status CheckScalar(tensorflow::OpKernelContext* ctx, int index, const char* what) {
+  if (ctx->input(index).NumElements() != 1) {
+    return tensorflow::errors::InvalidArgument(ctx->op_kernel().name(), ": ", what, " must be one value, its shape is ",
+                                               ctx->input(index).shape().DebugString(), ".");
   }
-  *position = tensor.flat<tensorflow::int32>()(0);
+  return tensorflow::Status::OK();
+}
+
+inline tensorflow::Status ReadPosition(tensorflow::OpKernelContext* ctx, int index, int* position) {
+  TF_RETURN_IF_ERROR(CheckScalar(ctx, index, "the position"));
+  *position = ctx->input(index).flat<tensorflow::int32>()(0);
   return CheckPosition(ctx->op_kernel().name(), *position);
 }
 

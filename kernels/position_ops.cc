@@ -36,12 +36,13 @@ Tensor Zeros(int rows) {
 
 // The variable behind input 0. Its mutex is not held.
 Status FindState(OpKernelContext* ctx, int rows, Var** state) {
-  return tensorflow::LookupOrCreateResource<Var>(ctx, tensorflow::HandleFromInput(ctx, 0), state, [rows](Var** created) {
+  const auto create = [rows](Var** created) {
     *created = new Var(tensorflow::DT_FLOAT);
     *(*created)->tensor() = Zeros(rows);
     (*created)->is_initialized = true;
     return Status::OK();
-  });
+  };
+  return tensorflow::LookupOrCreateResource<Var>(ctx, tensorflow::HandleFromInput(ctx, 0), state, create);
 }
 
 // The caller holds the mutex. Makes the histograms usable, or says why they are not.
@@ -76,11 +77,8 @@ class MovingPositionOp : public OpKernel {
   }
 
   void Compute(OpKernelContext* ctx) override {
-    const Tensor& batch = ctx->input(1);
-    OP_REQUIRES(ctx, batch.NumElements() == 1,
-                errors::InvalidArgument(name(), ": batch_position must be one number, its shape is ",
-                                        batch.shape().DebugString(), "."));
-    const int batch_position = batch.flat<tensorflow::int32>()(0);
+    OP_REQUIRES_OK(ctx, CheckScalar(ctx, 1, "batch_position"));
+    const int batch_position = ctx->input(1).flat<tensorflow::int32>()(0);
     if (batch_position != kNoObservation) OP_REQUIRES_OK(ctx, CheckPosition(name(), batch_position));
     Tensor* position;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, {}, &position));
@@ -165,7 +163,8 @@ class WritePositionsOp : public OpKernel {
     for (tensorflow::int64 i = 0; i < counts.size(); ++i) {
       OP_REQUIRES(ctx, std::isfinite(counts(i)) && counts(i) >= 0.0f,
                   errors::InvalidArgument(name(), ": row ", i / kBins, " of the histograms holds ", counts(i),
-                                          " for position ", i % kBins - kZeroBin, "; counts are finite and not negative."));
+                                          " for position ", i % kBins - kZeroBin,
+                                          "; counts are finite and not negative."));
     }
     Var* state;
     OP_REQUIRES_OK(ctx, FindState(ctx, rows_, &state));

@@ -1,0 +1,231 @@
+#include "fix_neuron_cuda.h"
+
+#ifdef VAI_Q_TF_EMULATION
+#include "cuda_emulation.h"
+#else
+#include <cuda_runtime.h>
+#define VAI_LAUNCH(kernel, grid, block, stream, ...) kernel<<<grid, block, 0, stream>>>(__VA_ARGS__)
+#endif
+
+#include "fix_neuron.h"
+
+namespace vai_q_tf {
+namespace {
+
+#ifndef VAI_THREADS
+#define VAI_THREADS 256
+#endif
+
+enum : int {
+  kThreads = VAI_THREADS,
+  kMaxGrid = 4096,      // blocks of an element-wise launch; each strides over the rest
+  kExtremesGrid = 512,  // blocks of the extremes, and partial results that one block then reduces
+};
+
+int Grid(int64_t work, int64_t per_block, int64_t most) {
+  const int64_t blocks = (work + per_block - 1) / per_block;
+  return (int)(blocks < most ? blocks : most);
+}
+
+__device__ int64_t GlobalThread() { return (int64_t)blockIdx.x * blockDim.x + threadIdx.x; }
+
+__device__ int64_t GlobalStride() { return (int64_t)gridDim.x * blockDim.x; }
+
+template <bool kHalfUp>
+__global__ void QuantizeKernel(const float* x, float* y, int64_t size, Format format) {
+  for (int64_t i = GlobalThread(); i < size; i += GlobalStride()) y[i] = Quantize<kHalfUp>(x[i], format);
+}
+
+__global__ void GradientKernel(const float* dy, const float* x, float* dx, int64_t size, float lo, float hi) {
+  for (int64_t i = GlobalThread(); i < size; i += GlobalStride()) dx[i] = Gradient(dy[i], x[i], lo, hi);
+}
+
+// What the steps of a search hand over, at the start of its scratch memory; the block sums follow.
+struct SearchState {
+  float min[kExtremesGrid];
+  float max[kExtremesGrid];
+  SearchPlan plan;
+  int position;
+};
+
+// Reduces v[0..kThreads) of both arrays into v[0]. Extremes do not depend on the order.
+__device__ void ReduceExtremes(float* mins, float* maxs) {
+  for (int half = kThreads / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if ((int)threadIdx.x < half) {
+      const float lower = mins[threadIdx.x + half];
+      const float upper = maxs[threadIdx.x + half];
+      if (lower < mins[threadIdx.x]) mins[threadIdx.x] = lower;
+      if (upper > maxs[threadIdx.x]) maxs[threadIdx.x] = upper;
+    }
+  }
+}
+
+__global__ void ExtremesKernel(const float* x, int64_t size, SearchState* state) {
+  __shared__ float mins[kThreads];
+  __shared__ float maxs[kThreads];
+  float min = 0.0f;
+  float max = 0.0f;
+  for (int64_t i = GlobalThread(); i < size; i += GlobalStride()) {
+    const float v = Observed(x[i]);
+    min = v < min ? v : min;
+    max = v > max ? v : max;
+  }
+  mins[threadIdx.x] = min;
+  maxs[threadIdx.x] = max;
+  ReduceExtremes(mins, maxs);
+  if (threadIdx.x == 0) {
+    state->min[blockIdx.x] = mins[0];
+    state->max[blockIdx.x] = maxs[0];
+  }
+}
+
+// One block. Leaves the non-overflow position, and the plan for the block sums unless there is nothing to search.
+__global__ void PlanKernel(int partials, int bits, bool symmetric, bool relative, SearchState* state) {
+  __shared__ float mins[kThreads];
+  __shared__ float maxs[kThreads];
+  float min = 0.0f;
+  float max = 0.0f;
+  for (int i = threadIdx.x; i < partials; i += kThreads) {
+    min = state->min[i] < min ? state->min[i] : min;
+    max = state->max[i] > max ? state->max[i] : max;
+  }
+  mins[threadIdx.x] = min;
+  maxs[threadIdx.x] = max;
+  ReduceExtremes(mins, maxs);
+  if (threadIdx.x != 0) return;
+  state->position = NonOverflowPosition(mins[0], maxs[0], bits);
+  state->plan.count = 0;
+  if (state->position != kPositionZero) {
+    state->plan = MakeSearchPlan(state->position, bits, symmetric, relative);
+  }
+}
+
+// A group of kLanes threads owns a search block of kBlock elements; a thread is one lane of it for every candidate.
+template <bool kHalfUp, bool kRelative>
+__global__ void BlockErrorsKernel(const float* x, int64_t size, int64_t blocks, const SearchState* state,
+                                  double* sums) {
+  enum : int { kGroups = kThreads / kLanes };
+  __shared__ float lanes[kGroups][kCandidates][kLanes];
+  __shared__ SearchPlan plan;
+  if (threadIdx.x == 0) plan = state->plan;
+  __syncthreads();
+  const int group = threadIdx.x / kLanes;
+  const int lane = threadIdx.x % kLanes;
+  for (int64_t first = (int64_t)blockIdx.x * kGroups; first < blocks; first += (int64_t)gridDim.x * kGroups) {
+    const int64_t block = first + group;
+    float errors[kCandidates] = {0.0f};
+    if (block < blocks) {
+      for (int row = 0; row < kBlock / kLanes; ++row) {
+        const int64_t i = block * kBlock + row * kLanes + lane;
+        const float units = i < size ? Units(x[i], plan.scale) : 0.0f;
+#pragma unroll
+        for (int k = 0; k < kCandidates; ++k) {
+          if (k < plan.count) {
+            const Candidate& c = plan.candidate[k];
+            errors[k] += CandidateError<kHalfUp, kRelative>(units, c.ratio, c.q_lo, c.q_hi, c.epsilon);
+          }
+        }
+      }
+    }
+    for (int k = 0; k < kCandidates; ++k) lanes[group][k][lane] = errors[k];
+    __syncthreads();
+    if (block < blocks && lane < plan.count) {
+      double sum = 0.0;
+      for (int j = 0; j < kLanes; ++j) sum += lanes[group][lane][j];
+      sums[block * kCandidates + lane] = sum;
+    }
+    __syncthreads();
+  }
+}
+
+// One block: a thread adds up one candidate, in the order of the blocks.
+__global__ void BestPositionKernel(const double* block_sums, int64_t blocks, SearchState* state) {
+  __shared__ double sums[kCandidates];
+  const int k = threadIdx.x;
+  if (k < state->plan.count) {
+    double sum = 0.0;
+    for (int64_t block = 0; block < blocks; ++block) sum += block_sums[block * kCandidates + k];
+    sums[k] = sum;
+  }
+  __syncthreads();
+  if (k == 0 && state->plan.count > 0) state->position = BestPosition(state->plan, sums);
+}
+
+int64_t SearchBlocks(int64_t size) { return (size + kBlock - 1) / kBlock; }
+
+// Bytes of the SearchState, rounded up to where doubles may start.
+int64_t StateBytes() { return (int64_t)((sizeof(SearchState) + 255) / 256 * 256); }
+
+template <bool kHalfUp, bool kRelative>
+void LaunchBlockErrors(const float* x, int64_t size, SearchState* state, double* sums, cudaStream_t stream) {
+  const int64_t blocks = SearchBlocks(size);
+  VAI_LAUNCH((BlockErrorsKernel<kHalfUp, kRelative>), Grid(blocks, kThreads / kLanes, kMaxGrid), kThreads, stream, x,
+             size, blocks, state, sums);
+}
+
+}  // namespace
+}  // namespace vai_q_tf
+
+int VaiCudaDeviceCount(int* count) { return (int)cudaGetDeviceCount(count); }
+
+const char* VaiCudaErrorString(int error) { return cudaGetErrorString((cudaError_t)error); }
+
+int VaiCudaQuantize(const float* x, float* y, int64_t size, int position, int bits, int symmetric, int half_up,
+                    void* stream) {
+  using namespace vai_q_tf;
+  if (size == 0) return 0;
+  const Format format = MakeFormat(position, bits, symmetric != 0);
+  const int grid = Grid(size, kThreads, kMaxGrid);
+  if (half_up) {
+    VAI_LAUNCH(QuantizeKernel<true>, grid, kThreads, (cudaStream_t)stream, x, y, size, format);
+  } else {
+    VAI_LAUNCH(QuantizeKernel<false>, grid, kThreads, (cudaStream_t)stream, x, y, size, format);
+  }
+  return (int)cudaGetLastError();
+}
+
+int VaiCudaGradient(const float* dy, const float* x, float* dx, int64_t size, int position, int bits, int symmetric,
+                    void* stream) {
+  using namespace vai_q_tf;
+  if (size == 0) return 0;
+  const Format format = MakeFormat(position, bits, symmetric != 0);
+  VAI_LAUNCH(GradientKernel, Grid(size, kThreads, kMaxGrid), kThreads, (cudaStream_t)stream, dy, x, dx, size,
+             format.q_lo * format.step, format.q_hi * format.step);
+  return (int)cudaGetLastError();
+}
+
+int64_t VaiCudaSearchScratch(int64_t size) {
+  return vai_q_tf::StateBytes() + vai_q_tf::SearchBlocks(size) * vai_q_tf::kCandidates * (int64_t)sizeof(double);
+}
+
+int VaiCudaSearch(const float* x, int64_t size, int bits, int method, int half_up, int relative, int symmetric,
+                  void* scratch, int* position, void* stream_pointer) {
+  using namespace vai_q_tf;
+  const cudaStream_t stream = (cudaStream_t)stream_pointer;
+  if (size == 0) {
+    *position = kPositionZero;
+    return 0;
+  }
+  SearchState* state = (SearchState*)scratch;
+  double* sums = (double*)((char*)scratch + StateBytes());
+  const int partials = Grid(size, kThreads, kExtremesGrid);
+  VAI_LAUNCH(ExtremesKernel, partials, kThreads, stream, x, size, state);
+  VAI_LAUNCH(PlanKernel, 1, kThreads, stream, partials, bits, symmetric != 0, relative != 0, state);
+  if (method != 0) {
+    if (relative) {
+      half_up ? LaunchBlockErrors<true, true>(x, size, state, sums, stream)
+              : LaunchBlockErrors<false, true>(x, size, state, sums, stream);
+    } else {
+      half_up ? LaunchBlockErrors<true, false>(x, size, state, sums, stream)
+              : LaunchBlockErrors<false, false>(x, size, state, sums, stream);
+    }
+    VAI_LAUNCH(BestPositionKernel, 1, kLanes, stream, sums, SearchBlocks(size), state);
+  }
+  int error = (int)cudaGetLastError();
+  if (error == 0) {
+    error = (int)cudaMemcpyAsync(position, &state->position, sizeof(int), cudaMemcpyDeviceToHost, stream);
+  }
+  if (error == 0) error = (int)cudaStreamSynchronize(stream);
+  return error;
+}

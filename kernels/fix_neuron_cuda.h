@@ -1,0 +1,31 @@
+// The kernels on a CUDA device, independent of TensorFlow: raw device pointers, sizes, a stream.
+//
+// Every function returns a cudaError_t as an int (0 is success) and, but for VaiCudaSearch, returns once the work is
+// queued on `stream`, a cudaStream_t. Sizes may be 0. `x` and `y` may be the same array.
+#ifndef VAI_Q_TF_KERNELS_FIX_NEURON_CUDA_H_
+#define VAI_Q_TF_KERNELS_FIX_NEURON_CUDA_H_
+
+#include <stdint.h>
+
+#define VAI_CUDA_API extern "C" __attribute__((visibility("default")))
+
+VAI_CUDA_API int VaiCudaDeviceCount(int* count);
+
+VAI_CUDA_API const char* VaiCudaErrorString(int error);
+
+// y = x quantized. half_up: 1 for activations, 0 for weights.
+VAI_CUDA_API int VaiCudaQuantize(const float* x, float* y, int64_t size, int position, int bits, int symmetric,
+                                 int half_up, void* stream);
+
+// dx = dy where x is in the representable range, else 0.
+VAI_CUDA_API int VaiCudaGradient(const float* dy, const float* x, float* dx, int64_t size, int position, int bits,
+                                 int symmetric, void* stream);
+
+// Bytes of device memory that VaiCudaSearch needs for `size` elements.
+VAI_CUDA_API int64_t VaiCudaSearchScratch(int64_t size);
+
+// The position for x, written to host memory; waits for the stream. relative: method 2 in mode 2.
+VAI_CUDA_API int VaiCudaSearch(const float* x, int64_t size, int bits, int method, int half_up, int relative,
+                               int symmetric, void* scratch, int* position, void* stream);
+
+#endif  // VAI_Q_TF_KERNELS_FIX_NEURON_CUDA_H_

@@ -1,0 +1,53 @@
+// The quantizing ops on a GPU, over fix_neuron_cuda.h. Needs no CUDA header, so it compiles against every wheel.
+#include "fix_neuron_cuda.h"
+#include "quantize_ops.h"
+#include "tensorflow/stream_executor/stream.h"
+#include "tensorflow/stream_executor/stream_executor_internal.h"
+
+namespace vai_q_tf {
+namespace {
+
+using tensorflow::int64;
+using tensorflow::OpKernelContext;
+using tensorflow::Status;
+
+void* StreamOf(OpKernelContext* ctx) { return ctx->op_device_context()->stream()->implementation()->GpuStreamHack(); }
+
+Status CheckCuda(OpKernelContext* ctx, int error) {
+  if (error == 0) return Status::OK();
+  return tensorflow::errors::Internal(ctx->op_kernel().name(), ": CUDA error ", error, ": ", VaiCudaErrorString(error));
+}
+
+struct Gpu {
+  static Status Quantize(OpKernelContext* ctx, const float* x, float* y, int64 size, int position, int bits,
+                         bool symmetric, bool half_up) {
+    return CheckCuda(ctx, VaiCudaQuantize(x, y, size, position, bits, symmetric, half_up, StreamOf(ctx)));
+  }
+
+  static Status Gradient(OpKernelContext* ctx, const float* dy, const float* x, float* dx, int64 size, int position,
+                         int bits, bool symmetric) {
+    return CheckCuda(ctx, VaiCudaGradient(dy, x, dx, size, position, bits, symmetric, StreamOf(ctx)));
+  }
+
+  static Status Search(OpKernelContext* ctx, const float* x, int64 size, const SearchSettings& settings,
+                       int* position) {
+    tensorflow::Tensor scratch;
+    TF_RETURN_IF_ERROR(ctx->allocate_temp(tensorflow::DT_INT8, tensorflow::TensorShape({VaiCudaSearchScratch(size)}),
+                                          &scratch));
+    return CheckCuda(ctx, VaiCudaSearch(x, size, settings.bits, settings.method, settings.half_up(),
+                                        settings.relative(), settings.symmetric,
+                                        scratch.flat<tensorflow::int8>().data(), position, StreamOf(ctx)));
+  }
+};
+
+REGISTER_KERNEL_BUILDER(Name("FixNeuron").Device(tensorflow::DEVICE_GPU), FixNeuronOp<Gpu>);
+REGISTER_KERNEL_BUILDER(Name("VaiFixNeuron").Device(tensorflow::DEVICE_GPU).HostMemory("position"),
+                        VaiFixNeuronOp<Gpu>);
+REGISTER_KERNEL_BUILDER(Name("VaiFixNeuronGrad").Device(tensorflow::DEVICE_GPU).HostMemory("position"),
+                        VaiFixNeuronGradOp<Gpu>);
+REGISTER_KERNEL_BUILDER(
+    Name("VaiSearchPosition").Device(tensorflow::DEVICE_GPU).HostMemory("track").HostMemory("position"),
+    VaiSearchPositionOp<Gpu>);
+
+}  // namespace
+}  // namespace vai_q_tf

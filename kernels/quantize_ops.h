@@ -1,0 +1,128 @@
+// FixNeuron, VaiFixNeuron, VaiFixNeuronGrad and VaiSearchPosition for any device. A Device has
+//   static Status Quantize(ctx, x, y, size, position, bits, symmetric, half_up);
+//   static Status Gradient(ctx, dy, x, dx, size, position, bits, symmetric);
+//   static Status Search(ctx, x, size, settings, &position);
+#ifndef VAI_Q_TF_KERNELS_QUANTIZE_OPS_H_
+#define VAI_Q_TF_KERNELS_QUANTIZE_OPS_H_
+
+#include "op_attrs.h"
+#include "tensorflow/core/framework/op_kernel.h"
+
+namespace vai_q_tf {
+
+// Quantizes input 0 into output 0, in place where nobody else reads the input.
+template <typename Device>
+tensorflow::Status QuantizeInput(tensorflow::OpKernelContext* ctx, int position, int bits, bool symmetric,
+                                 bool half_up) {
+  const tensorflow::Tensor& input = ctx->input(0);
+  const float* x = input.flat<float>().data();
+  tensorflow::Tensor* output;
+  TF_RETURN_IF_ERROR(ctx->forward_input_or_allocate_output({0}, 0, input.shape(), &output));
+  return Device::Quantize(ctx, x, output->flat<float>().data(), output->NumElements(), position, bits, symmetric,
+                          half_up);
+}
+
+template <typename Device>
+tensorflow::Status SearchInput(tensorflow::OpKernelContext* ctx, const SearchSettings& settings, int* position) {
+  const tensorflow::Tensor& input = ctx->input(0);
+  return Device::Search(ctx, input.flat<float>().data(), input.NumElements(), settings, position);
+}
+
+template <typename Device>
+class FixNeuronOp : public tensorflow::OpKernel {
+ public:
+  explicit FixNeuronOp(tensorflow::OpKernelConstruction* ctx) : OpKernel(ctx) {
+    OP_REQUIRES_OK(ctx, settings_.Read(ctx));
+    OP_REQUIRES_OK(ctx, ReadChoice(ctx, "phase", 0, 2, &phase_));
+    OP_REQUIRES_OK(ctx, ReadChoice(ctx, "quantize_pos", kPositionMin, kPositionZero, &position_));
+    settings_.symmetric = false;
+    if (ctx->HasAttr("_symmetric")) OP_REQUIRES_OK(ctx, ctx->GetAttr("_symmetric", &settings_.symmetric));
+  }
+
+  void Compute(tensorflow::OpKernelContext* ctx) override {
+    int position = position_;
+    if (phase_ != 1) OP_REQUIRES_OK(ctx, SearchInput<Device>(ctx, settings_, &position));
+    OP_REQUIRES_OK(ctx, QuantizeInput<Device>(ctx, position, settings_.bits, settings_.symmetric, settings_.half_up()));
+  }
+
+ private:
+  SearchSettings settings_;
+  int phase_;
+  int position_;
+};
+
+template <typename Device>
+class VaiFixNeuronOp : public tensorflow::OpKernel {
+ public:
+  explicit VaiFixNeuronOp(tensorflow::OpKernelConstruction* ctx) : OpKernel(ctx) {
+    OP_REQUIRES_OK(ctx, ReadBits(ctx, &bits_));
+    OP_REQUIRES_OK(ctx, ReadMode(ctx, &mode_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("symmetric", &symmetric_));
+  }
+
+  void Compute(tensorflow::OpKernelContext* ctx) override {
+    int position = kPositionZero;
+    OP_REQUIRES_OK(ctx, ReadPosition(ctx, 1, &position));
+    OP_REQUIRES_OK(ctx, QuantizeInput<Device>(ctx, position, bits_, symmetric_, RoundsHalfUp(mode_)));
+  }
+
+ private:
+  int bits_;
+  int mode_;
+  bool symmetric_;
+};
+
+template <typename Device>
+class VaiFixNeuronGradOp : public tensorflow::OpKernel {
+ public:
+  explicit VaiFixNeuronGradOp(tensorflow::OpKernelConstruction* ctx) : OpKernel(ctx) {
+    OP_REQUIRES_OK(ctx, ReadBits(ctx, &bits_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("symmetric", &symmetric_));
+  }
+
+  void Compute(tensorflow::OpKernelContext* ctx) override {
+    int position = kPositionZero;
+    OP_REQUIRES_OK(ctx, ReadPosition(ctx, 2, &position));
+    const tensorflow::Tensor& gradient = ctx->input(0);
+    const tensorflow::Tensor& input = ctx->input(1);
+    OP_REQUIRES(ctx, gradient.shape() == input.shape(),
+                tensorflow::errors::InvalidArgument(name(), ": the gradient has the shape ",
+                                                    gradient.shape().DebugString(), ", the input ",
+                                                    input.shape().DebugString(), "."));
+    const float* dy = gradient.flat<float>().data();
+    const float* x = input.flat<float>().data();
+    tensorflow::Tensor* output;
+    OP_REQUIRES_OK(ctx, ctx->forward_input_or_allocate_output({0, 1}, 0, gradient.shape(), &output));
+    OP_REQUIRES_OK(ctx, Device::Gradient(ctx, dy, x, output->flat<float>().data(), output->NumElements(), position,
+                                         bits_, symmetric_));
+  }
+
+ private:
+  int bits_;
+  bool symmetric_;
+};
+
+template <typename Device>
+class VaiSearchPositionOp : public tensorflow::OpKernel {
+ public:
+  explicit VaiSearchPositionOp(tensorflow::OpKernelConstruction* ctx) : OpKernel(ctx) {
+    OP_REQUIRES_OK(ctx, settings_.Read(ctx));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("symmetric", &settings_.symmetric));
+  }
+
+  void Compute(tensorflow::OpKernelContext* ctx) override {
+    OP_REQUIRES_OK(ctx, CheckScalar(ctx, 1, "track"));
+    int position = kNoObservation;
+    if (ctx->input(1).flat<bool>()(0)) OP_REQUIRES_OK(ctx, SearchInput<Device>(ctx, settings_, &position));
+    tensorflow::Tensor* output;
+    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, {}, &output));
+    output->scalar<tensorflow::int32>()() = position;
+  }
+
+ private:
+  SearchSettings settings_;
+};
+
+}  // namespace vai_q_tf
+
+#endif  // VAI_Q_TF_KERNELS_QUANTIZE_OPS_H_
