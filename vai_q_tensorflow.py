@@ -9,7 +9,8 @@ from vai_q_tf.ops import load_library
 
 __all__ = [
     'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph',
-    'QuantizeCheckpointListener', 'QuantizeConfig', 'QuantizeError', 'QuantizePositionHook', '__version__', 'fix_neuron',
+    'QuantizeCheckpointListener', 'QuantizeConfig', 'QuantizeError', 'QuantizePositionHook', '__version__',
+    'fix_neuron',
 ]
 
 load_library()

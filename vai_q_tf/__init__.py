@@ -9,5 +9,6 @@ from vai_q_tf.version import __version__
 
 __all__ = [
     'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph',
-    'QuantizeCheckpointListener', 'QuantizeConfig', 'QuantizeError', 'QuantizePositionHook', '__version__', 'fix_neuron',
+    'QuantizeCheckpointListener', 'QuantizeConfig', 'QuantizeError', 'QuantizePositionHook', '__version__',
+    'fix_neuron',
 ]
