@@ -33,6 +33,7 @@ class Trait(NamedTuple):
 _ALL = slice(None)
 _BUT_LAST = slice(0, -1)
 _BUT_FIRST = slice(1, None)
+_FED = 'it is fed, but is not one of the input nodes'
 _SEVERAL_OUTPUTS = 'it has several outputs, each a part of an input that is quantized already'
 
 TRAITS = {
@@ -51,6 +52,7 @@ TRAITS = {
     'Sum': Trait(VALUE),
     'Relu': Trait(VALUE),
     'Relu6': Trait(VALUE),
+    'LeakyRelu': Trait(VALUE),
     'ResizeBilinear': Trait(VALUE),
 
     'AvgPool': Trait(SHARED),
@@ -73,6 +75,8 @@ TRAITS = {
     'StopGradient': Trait(PASSES),
     'CheckNumerics': Trait(PASSES),
 
+    'Placeholder': Trait(FLOAT, reason=_FED),
+    'PlaceholderWithDefault': Trait(FLOAT, reason=_FED),
     'Softmax': Trait(FLOAT, reason='a softmax is computed in float; its input is quantized'),
     'LogSoftmax': Trait(FLOAT, reason='a softmax is computed in float; its input is quantized'),
     'Split': Trait(FLOAT, reason=_SEVERAL_OUTPUTS),

@@ -1,6 +1,8 @@
 """Activation functions that a hardware computes together with the op in front of them."""
 from typing import FrozenSet, NamedTuple
 
+from tensorflow.python.framework import dtypes
+
 from vai_q_tf.graph.pattern import anything, either, find, op, same
 
 RELU_OPS = frozenset(('Relu', 'Relu6'))
@@ -36,22 +38,27 @@ def find_activations(graph_range):
     """
     found, taken = [], set()
     for name in graph_range.nodes:
-        if graph_range.view.op(name) in ('Maximum', 'Sub') and not graph_range.is_static(name):
+        if graph_range.view.op(name) in ('Maximum', 'Sub') and _is_computed(graph_range, name):
             leaky = _leaky_relu(graph_range, name)
             if leaky:
                 found.append(leaky)
                 taken.update(leaky.nodes)
     for name in graph_range.nodes:
         op_type = graph_range.view.op(name)
-        if (op_type in RELU_OPS or op_type == 'LeakyRelu') and name not in taken and name not in graph_range.input_nodes:
+        if op_type in RELU_OPS | {'LeakyRelu'} and name not in taken and _is_computed(graph_range, name):
             found.append(Activation(name, graph_range.source(graph_range.view.inputs(name)[0]), frozenset((name,))))
     return sorted(found, key=lambda activation: graph_range.view.order(activation.node))
+
+
+def _is_computed(graph_range, name):
+    return (name not in graph_range.input_nodes and not graph_range.is_static(name)
+            and graph_range.view.dtype(name) == dtypes.float32)
 
 
 def _leaky_relu(graph_range, name):
     view = graph_range.view
     match = find(view, name, _LEAKY)
-    if not match or name in graph_range.input_nodes:
+    if not match:
         return None
     nodes = frozenset(node for node in match.nodes if view.op(node) != 'Const')
     for node in nodes - {name}:

@@ -7,6 +7,7 @@ from vai_q_tf import errors
 from vai_q_tf.graph.pattern import anything, either, find, named, op, optional, same
 from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, trait
 from vai_q_tf.graph.view import node_name, tensor_name
+from vai_q_tf.plan.draft import IGNORED
 from vai_q_tf.plan.moving_average import find_moving_average, variable_read
 from vai_q_tf.plan.quant_plan import BatchNorm
 
@@ -34,7 +35,6 @@ class _Parts(NamedTuple):
     variance: str
     epsilon: float
     training: bool
-    data_format: str
 
 
 class _Compute(NamedTuple):
@@ -79,17 +79,22 @@ def find_batch_norms(graph_range, ignored=frozenset()):
     found, floating = [], []
     for name in graph_range.nodes:
         parts = _normalisation(graph_range, name)
-        compute = parts and _compute_behind(graph_range, parts.input)
-        if not compute:
+        if not parts:
             continue
-        parts = _through_reshape(graph_range, parts, compute)
+        compute = _compute_behind(graph_range, parts.input)
+        if compute:
+            parts = _through_reshape(graph_range, parts, compute)
         nodes = _inner_nodes(graph_range, parts, compute)
-        reason = _why_not_foldable(graph_range, parts, compute, nodes)
-        if ignored & (nodes | {compute.node, compute.bias_add}):
-            chain = [compute.node, compute.bias_add, parts.root, node_name(parts.output)]
-            floating.append((sorted(set(chain) - {''}), 'it is in ignore_nodes, or belongs to a node that is'))
+        inner = sorted((node for node in nodes if not graph_range.is_static(node)), key=graph_range.view.order)
+        if not compute:
+            floating.append((inner, 'the batch norm is not behind a convolution or MatMul into which it could be folded'))
+            continue
+        around = [node for node in (compute.node, compute.bias_add) if node]
+        reason = _why_not_foldable(graph_range, parts, compute, inner)
+        if not ignored.isdisjoint(nodes.union(around)):
+            floating.append((around + inner, IGNORED))
         elif reason:
-            floating.append((sorted({parts.root, node_name(parts.output)}), reason))
+            floating.append((inner, reason))
         else:
             found.append(FoundBatchNorm(_record(graph_range, parts, compute), nodes))
     return found, floating
@@ -118,13 +123,13 @@ def _normalisation(graph_range, name):
     match = find(view, name, _DECOMPOSED) if view.op(name) in ADD_OPS else None
     if not match or not _is_over_batch(graph_range, match):
         return None
+    epsilon = _constant(view, match['epsilon'])
+    if epsilon.size != 1:
+        return None
     mean, variance = match['mean'], match['variance']
     training = not (graph_range.is_static(mean) and graph_range.is_static(variance))
-    epsilon = float(tensor_util.MakeNdarray(view.attr(match['epsilon'], 'value').tensor))
-    shape = view.shape(match['variance'])
-    channels_first = bool(shape) and len(shape) == 4 and shape[3] == 1 and shape[1] != 1
-    return _Parts(name, '', match['input'], name, match.get('gamma'), match.get('beta'), mean, variance, epsilon, training,
-                  'NCHW' if channels_first else 'NHWC')
+    return _Parts(name, '', match['input'], name, match.get('gamma'), match.get('beta'), mean, variance,
+                  float(epsilon), training)
 
 
 def _fused_parts(graph_range, name):
@@ -137,8 +142,7 @@ def _fused_parts(graph_range, name):
         mean, variance = tensor_name(name, 1), tensor_name(name, 2)
     elif not (graph_range.is_static(mean) and graph_range.is_static(variance)):
         _raise_learning_phase(graph_range, name, mean)
-    return _Parts(name, name, data, name, gamma, beta, mean, variance, view.attr(name, 'epsilon').f, training,
-                  view.attr(name, 'data_format').s.decode())
+    return _Parts(name, name, data, name, gamma, beta, mean, variance, view.attr(name, 'epsilon').f, training)
 
 
 def _is_over_batch(graph_range, match):
@@ -153,9 +157,13 @@ def _is_over_batch(graph_range, match):
         if view.op(tensor) != 'Mean':
             return False
         axes = view.skip_identity(view.inputs(tensor)[1])
-        if view.op(axes) != 'Const' or 0 not in tensor_util.MakeNdarray(view.attr(axes, 'value').tensor):
+        if view.op(axes) != 'Const' or 0 not in _constant(view, axes):
             return False
     return True
+
+
+def _constant(view, tensor):
+    return tensor_util.MakeNdarray(view.attr(tensor, 'value').tensor)
 
 
 def _forms(graph_range, tensor):
@@ -197,18 +205,16 @@ def _through_reshape(graph_range, parts, compute):
 
 
 def _inner_nodes(graph_range, parts, compute):
-    ends = {node_name(parts.input), compute.node}
+    """The nodes from the input of the batch norm, which is not among them, to its output."""
+    ends = {node_name(parts.input)} | ({compute.node} if compute else set())
     return frozenset(graph_range.view.upstream([node_name(parts.output)], ends)) - ends
 
 
-def _why_not_foldable(graph_range, parts, compute, nodes):
+def _why_not_foldable(graph_range, parts, compute, inner):
     """Why the batch norm cannot be folded; '' if it can."""
-    allowed = nodes | {compute.bias_add}
-    inner = [compute.output] + [name for name in nodes if not graph_range.is_static(name)]
-    if compute.bias_add:
-        inner.append(compute.node)
-    for tensor in sorted(inner, key=graph_range.view.order):
-        if node_name(tensor) == node_name(parts.output):
+    allowed = set(inner) | {compute.bias_add}
+    for tensor in dict.fromkeys([compute.node, compute.output] + inner):
+        if tensor == parts.output:
             continue
         if graph_range.is_output(tensor):
             return 'the batch norm cannot be folded, as {!r} in front of it is an output node'.format(tensor)
@@ -239,12 +245,7 @@ def _record(graph_range, parts, compute):
         node=parts.node, gamma=_vector(graph_range, parts.gamma), beta=_vector(graph_range, parts.beta),
         epsilon=parts.epsilon, moving_mean=_vector(graph_range, mean), moving_variance=_vector(graph_range, variance),
         batch_mean=batch_mean, batch_variance=batch_variance, input=parts.input, output=parts.output,
-        data_format=_data_format(graph_range, parts, compute))
-
-
-def _data_format(graph_range, parts, compute):
-    attribute = graph_range.view.attr(compute.node, 'data_format')
-    return attribute.s.decode() if attribute is not None and attribute.s else parts.data_format
+        data_format='NHWC' if view.op(name) == 'MatMul' else view.attr(name, 'data_format').s.decode())
 
 
 def _moving(graph_range, root, statistic, what):

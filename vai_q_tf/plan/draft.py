@@ -2,6 +2,8 @@
 from vai_q_tf.graph.view import node_name, output_index
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantTensor, Skipped
 
+IGNORED = 'it is in ignore_nodes, or belongs to a node that is'
+
 
 def producer_name(tensor):
     """What the FixNeuron behind a tensor is named after: its node; 'node/output_k' for the outputs from the second on."""

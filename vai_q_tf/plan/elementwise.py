@@ -3,7 +3,8 @@ from tensorflow.python.framework import dtypes
 
 from vai_q_tf.graph.traits import FLOAT, PASSES, WEIGHTED, trait
 from vai_q_tf.plan.activations import RELU_OPS
-from vai_q_tf.plan.groups import IGNORED, add_activation_function, add_if_read_elsewhere
+from vai_q_tf.plan.draft import IGNORED
+from vai_q_tf.plan.groups import add_activation_function, add_if_read_elsewhere
 
 _PARTS_OF_INPUT = {'Split': 1, 'SplitV': 0, 'Unpack': 0}
 

@@ -8,6 +8,7 @@ from vai_q_tf.plan.dropout import find_dropouts
 
 FIX_NEURON_OPS = frozenset(('FixNeuron', 'VaiFixNeuron'))
 _CONSTANT_SOURCES = VARIABLE_OPS | {'Const', 'ReadVariableOp'}
+_FED = 'PlaceholderWithDefault'
 
 
 class GraphRange:
@@ -63,7 +64,7 @@ class GraphRange:
         static = set()
         for name in self.view.upstream(self.view.names):
             inputs, op = self.view.inputs(name), self.view.op(name)
-            if name in self.input_nodes or (not inputs and op not in _CONSTANT_SOURCES):
+            if name in self.input_nodes or op == _FED or (not inputs and op not in _CONSTANT_SOURCES):
                 continue
             if all(node_name(tensor) in static for tensor in inputs) and (
                     op in _CONSTANT_SOURCES or not self.view.is_stateful(name)):

@@ -4,12 +4,11 @@ from typing import FrozenSet, NamedTuple, Optional, Tuple
 from tensorflow.python.framework import dtypes
 
 from vai_q_tf.graph.traits import WEIGHTED, Trait, trait
-from vai_q_tf.graph.view import node_name, normalise
+from vai_q_tf.graph.view import node_name
 from vai_q_tf.plan.activations import Activation
 from vai_q_tf.plan.batch_norm import FoundBatchNorm, split_bias_add
+from vai_q_tf.plan.draft import IGNORED
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, DEPTHWISE_WEIGHT_MODE, WEIGHT_MODE, ComputeGroup
-
-IGNORED = 'it is in ignore_nodes, or belongs to a node that is'
 
 
 class _Chain(NamedTuple):
@@ -134,10 +133,8 @@ def _add_chain(draft, chain):
     weight_reader, bias = (chain.compute, row.weight), ''
     if chain.batch_norm:
         record = chain.batch_norm.record
-        fold = record.scope + '/BatchNorm_Fold/'
-        weight = draft.add_folded(fold + 'mul_1/wquant', 'weight', mode, record, (weight_reader,))
-        bias_name = fold + ('add_1' if record.conv_bias else 'sub') + '/wquant'
-        bias = draft.add_folded(bias_name, 'bias', WEIGHT_MODE, record, ())
+        weight = draft.add_folded(record.weight_name, 'weight', mode, record, (weight_reader,))
+        bias = draft.add_folded(record.bias_name, 'bias', WEIGHT_MODE, record, ())
     else:
         weight = draft.add_weight(view.inputs(chain.compute)[row.weight], 'weight', mode, weight_reader)
         if chain.bias:
@@ -166,8 +163,7 @@ def add_if_read_elsewhere(draft, tensor, readers, batch_norm=None):
 
 
 def _add_result(draft, tensor, without, batch_norm):
-    if batch_norm is None or tensor != normalise(batch_norm.record.output):
+    if batch_norm is None or tensor != batch_norm.record.output:
         return draft.add_activation(tensor, without=without)
     record = batch_norm.record
-    name = record.scope + ('/biasadd_fold/aquant' if record.conv_bias else '/biasadd/aquant')
-    return draft.add_folded(name, 'activation', ACTIVATION_MODE, record, draft.range.consumers(tensor, without), tensor)
+    return draft.add_folded(record.result_node + '/aquant', 'activation', ACTIVATION_MODE, record, draft.range.consumers(tensor, without), tensor)

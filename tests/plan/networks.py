@@ -1,0 +1,61 @@
+"""Small networks made with the layer libraries, and a shorthand to annotate them."""
+import tensorflow as tf
+from tensorflow import keras
+from tensorflow.contrib import slim
+
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.plan.annotate import annotate
+
+LIBRARIES = ('tf.layers', 'slim', 'keras')
+
+
+def image(channels=3, name='x', size=8):
+    return tf.compat.v1.placeholder(tf.float32, [None, size, size, channels], name=name)
+
+
+def plan_of(outputs, inputs=('x',), **fields):
+    """The QuantPlan of the default graph."""
+    view = GraphView(tf.compat.v1.get_default_graph().as_graph_def(add_shapes=True))
+    return annotate(view, QuantizeConfig(list(inputs), [outputs] if isinstance(outputs, str) else list(outputs), **fields))
+
+
+def by_name(plan):
+    return {tensor.name: tensor for tensor in plan.tensors}
+
+
+def decisions(plan):
+    """What has to be equal in the training and the inference form of a network."""
+    return [(tensor.name, tensor.role, tensor.mode, tensor.bits, tensor.method) for tensor in plan.tensors]
+
+
+def skipped(plan):
+    return {record.node: record.reason for record in plan.skipped}
+
+
+def batch_norm(library, x, training, fused, **options):
+    """The batch norm of a layer library."""
+    if library == 'tf.layers':
+        return tf.compat.v1.layers.batch_normalization(x, training=training, fused=fused, **options)
+    if library == 'slim':
+        return slim.batch_norm(x, is_training=training, fused=fused, **options)
+    keras.backend.set_learning_phase(int(training))
+    return keras.layers.BatchNormalization(fused=fused, **options)(x)
+
+
+def convolution(library, x, filters=4, bias=True):
+    if library == 'tf.layers':
+        return tf.compat.v1.layers.conv2d(x, filters, 3, use_bias=bias)
+    if library == 'slim':
+        options = {} if bias else {'biases_initializer': None}
+        return slim.conv2d(x, filters, 3, activation_fn=None, **options)
+    return keras.layers.Conv2D(filters, 3, use_bias=bias)(x)
+
+
+def dense(library, x, units=4, bias=True):
+    if library == 'tf.layers':
+        return tf.compat.v1.layers.dense(x, units, use_bias=bias)
+    if library == 'slim':
+        options = {} if bias else {'biases_initializer': None}
+        return slim.fully_connected(x, units, activation_fn=None, **options)
+    return keras.layers.Dense(units, use_bias=bias)(x)
