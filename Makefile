@@ -6,6 +6,7 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(abspath $(VENV))/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 export VAI_Q_TF_CPU ?= $(if $(wildcard /proc/driver/nvidia/version),0,1)
 WITHOUT_CUDA := $(filter 1,$(VAI_Q_TF_CPU))
@@ -45,7 +46,7 @@ bench: kernels
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 wheel: kernels
-	$(BIN)/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist .
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 sdist: kernels
 	$(BIN)/python setup.py --quiet sdist
@@ -59,18 +60,18 @@ $(TENSORFLOW_INSTALLED):
 	rm -rf $(VENV)
 	python=$$(bash .ci/find_python $(PYTHON)) && "$$python" -m venv $(VENV)
 	touch $(OURS)
-	$(BIN)/python -m pip install pip==$$($(BIN)/python -c 'import sys; print("24.0" if sys.version_info >= (3, 7) else "21.3.1")')
-	$(BIN)/python -m pip install --upgrade setuptools wheel
-	$(BIN)/python -m pip install $(TENSORFLOW)==1.15.5 'protobuf<3.21'
+	$(PIP) install pip==$$($(BIN)/python -c 'import sys; print("24.0" if sys.version_info >= (3, 7) else "21.3.1")')
+	$(PIP) install --upgrade setuptools wheel
+	$(PIP) install $(TENSORFLOW)==1.15.5 'protobuf<3.21'
 	touch $@
 
 # TensorFlow is there already: without build isolation pip need not fetch it a second time to compile the kernels.
 $(VENV)/.installed: $(TENSORFLOW_INSTALLED) setup.py pyproject.toml tests/requirements.txt
-	$(BIN)/python -m pip install --no-build-isolation -e . -r tests/requirements.txt
+	$(PIP) install --no-build-isolation -e . -r tests/requirements.txt
 	touch $@
 
 $(VENV)/.linters: $(VENV)/.installed
-	$(BIN)/python -m pip install ruff==0.17.6 mypy==1.4.1
+	$(PIP) install ruff==0.17.6 mypy==1.4.1
 	touch $@
 
 clean:

@@ -42,7 +42,8 @@ def test_the_module_has_the_documented_names_and_loads_the_library():
 import tensorflow as tf
 import vai_q_tensorflow as decent_q
 for name in ("QuantizeConfig", "CreateQuantizeTrainingGraph", "CreateQuantizeEvaluationGraph",
-             "CreateQuantizeDeployGraph", "fix_neuron", "QuantizeError", "QuantizePositionHook", "QuantizeCheckpointListener"):
+             "CreateQuantizeDeployGraph", "fix_neuron", "QuantizeError", "QuantizePositionHook",
+             "QuantizeCheckpointListener"):
     assert callable(getattr(decent_q, name)), name
 assert decent_q.__version__
 node = tf.compat.v1.NodeDef(name="q", op="FixNeuron", input=["x"])
