@@ -71,7 +71,8 @@ def fold_batch(graph, norm, quantize, use_batch=None, range_nodes=frozenset()):
 
     with live_editor.beside(graph, output):
         reciprocal, scale = _scale(graph, norm)
-        nonzero = tf.where(tf.abs(scale) < _TINY_SCALE, reciprocal, scale) if norm.gamma else scale
+        nonzero = scale if not norm.gamma else tf.raw_ops.Select(
+            condition=tf.abs(scale) < _TINY_SCALE, x=reciprocal, y=scale)
         conv_bias = _optional(graph, norm.conv_bias)
         weights = quantize(norm.weight_name, _scaled_weights(
             graph, norm, phase(lambda: tf.stop_gradient(nonzero), lambda: tf.identity(scale))))

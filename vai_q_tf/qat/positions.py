@@ -57,7 +57,7 @@ class MovingPositions:
         if self._update == 'moving' or self._track is None:
             return moving
         with tf.control_dependencies([moving]):
-            return tf.where(self._track, observed, moving, name=record.name + '/current')
+            return tf.raw_ops.Select(condition=self._track, x=observed, y=moving, name=record.name + '/current')
 
 
 class _VotesSaveable(saveable_object.SaveableObject):

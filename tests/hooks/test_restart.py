@@ -1,0 +1,68 @@
+"""A training that is killed between two checkpoints and started again is the training that was never killed."""
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.hooks import train_estimator
+from vai_q_tf.hooks.position_hook import HISTORY_FILE
+
+
+def _train(directory, *arguments):
+    return subprocess.run([sys.executable, train_estimator.__file__, str(directory)] + [str(a) for a in arguments],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+
+
+def _variables(directory, step):
+    reader = tf.train.load_checkpoint(os.path.join(str(directory), 'model', 'model.ckpt-{}'.format(step)))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def _history(directory):
+    with open(os.path.join(str(directory), 'history', HISTORY_FILE)) as stream:
+        return stream.read()
+
+
+@pytest.fixture(scope='module')
+def trainings(tmp_path_factory):
+    whole, killed = tmp_path_factory.mktemp('whole'), tmp_path_factory.mktemp('killed')
+    finished = _train(whole, 40)
+    assert finished.returncode == 0, finished.stdout
+    # Killed at step 17, so it starts again from the checkpoint of step 10.
+    assert _train(killed, 40, 17).returncode == -signal.SIGKILL
+    assert tf.train.latest_checkpoint(str(killed / 'model')).endswith('-10')
+    before = _history(killed)
+    finished = _train(killed, 40)
+    assert finished.returncode == 0, finished.stdout
+    return whole, killed, before
+
+
+def test_weights_and_positions_are_equal(trainings):
+    whole, killed, _ = trainings
+    for step in (20, 40):
+        expected, resumed = _variables(whole, step), _variables(killed, step)
+        assert sorted(expected) == sorted(resumed)
+        assert 'vai_q_tf/positions/votes' in expected
+        for name, value in expected.items():
+            np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+
+
+def test_history_is_equal(trainings):
+    whole, killed, before = trainings
+    expected = _history(whole)
+    assert _history(killed) == expected
+    # The test is about something: positions moved after the checkpoint and before the kill, and after both.
+    steps = [int(line.split(',')[0].rpartition(' ')[2]) for line in before.splitlines()]
+    assert any(10 < step <= 17 for step in steps)
+    assert any(int(line.split(',')[0].rpartition(' ')[2]) > 17 for line in expected.splitlines())
+
+
+def test_each_checkpoint_leaves_both_files_once(trainings):
+    whole, _, _ = trainings
+    names = sorted(name.rpartition('_')[0] for name in os.listdir(str(whole / 'quantized')))
+    assert names == sorted(['quantize_train_graph.pb'.rpartition('_')[0]] + [
+        'quantize_eval_{}_{}'.format(kind, step) for kind in ('graph', 'model') for step in (10, 20, 30, 40)])
