@@ -42,7 +42,6 @@ int NonOverflow(OpKernelContext* ctx, const float* x, int64 size, int bits) {
 
 // Blocks are added up in their order, so the result does not depend on the number of threads.
 int MinDiffs(OpKernelContext* ctx, const float* x, int64 size, const SearchSettings& settings, int first) {
-  const bool half_up = settings.half_up();
   const bool relative = settings.relative();
   const SearchPlan plan = MakeSearchPlan(first, settings.bits, settings.symmetric, relative);
   const int64 blocks = (size + kBlock - 1) / kBlock;
@@ -51,8 +50,7 @@ int MinDiffs(OpKernelContext* ctx, const float* x, int64 size, const SearchSetti
   ForEachRange(ctx, blocks, cost, [&](int64 begin, int64 end) {
     for (int64 block = begin; block < end; ++block) {
       const int64 start = block * kBlock;
-      BlockErrors(x + start, std::min<int64>(kBlock, size - start), plan, half_up, relative,
-                  &block_sums[block * kCandidates]);
+      BlockErrors(x + start, std::min<int64>(kBlock, size - start), plan, relative, &block_sums[block * kCandidates]);
     }
   });
   double sums[kCandidates] = {0.0};

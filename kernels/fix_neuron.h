@@ -64,29 +64,37 @@ VAI_HD Format MakeFormat(int position, int bits, bool symmetric) {
   return f;
 }
 
-VAI_HD float FlushSubnormal(float x) { return x * (fabsf(x) < FLT_MIN ? 0.0f : 1.0f); }
+// x * scale, where a subnormal x counts as zero.
+VAI_HD float ScaleNormal(float x, float scale) { return x * (fabsf(x) < FLT_MIN ? 0.0f : scale); }
 
-// The integer for t = x * 2^p. Clipping before rounding equals clipping after it because both limits are integers, and
-// keeps the conversion to int in range. NaN becomes q_lo. The magnitude is rounded, so a negative t can give -0.
-template <bool kHalfUp>
-VAI_HD float RoundToInteger(float t, float q_lo, float q_hi) {
+// NaN becomes q_lo.
+VAI_HD float Clip(float t, float q_lo, float q_hi) {
   t = t > q_lo ? t : q_lo;
-  t = t < q_hi ? t : q_hi;
-  const float magnitude = fabsf(t);
-  const float whole = (float)(int)magnitude;
-  const float rest = magnitude - whole;  // exact
-  const bool away = kHalfUp ? (rest > 0.5f) | ((rest == 0.5f) & (t > 0.0f)) : rest >= 0.5f;
-  return copysignf(whole + (away ? 1.0f : 0.0f), t);
+  return t < q_hi ? t : q_hi;
 }
 
+// The nearest integer of |t| <= 2^23, the even one of two. The compiler has one instruction for it on every machine.
+VAI_HD float NearestEven(float t) {
+#ifdef __CUDACC__
+  return rintf(t);
+#else
+  return (float)__builtin_irintf(t);
+#endif
+}
+
+// Clipping before rounding equals clipping after it, because both limits are integers. A negative t can give -0.
 template <bool kHalfUp>
 VAI_HD float Quantize(float x, const Format& f) {
-  return RoundToInteger<kHalfUp>(FlushSubnormal(x) * f.scale, f.q_lo, f.q_hi) * f.step;
+  const float t = Clip(ScaleNormal(x, f.scale), f.q_lo, f.q_hi);
+  const float even = NearestEven(t);
+  const float half = kHalfUp ? 0.5f : copysignf(0.5f, t);  // where this remains, the tie was rounded the other way
+  const float q = even + (t - even == half ? half + half : 0.0f);
+  return copysignf(q, t) * f.step;
 }
 
 // The gradient passes where x is in the representable range; NaN is outside.
 VAI_HD float Gradient(float dy, float x, float lo, float hi) {
-  const float v = FlushSubnormal(x);
+  const float v = ScaleNormal(x, 1.0f);
   return (v >= lo) & (v <= hi) ? dy : 0.0f;
 }
 
@@ -111,14 +119,15 @@ VAI_HD int NonOverflowPosition(float min, float max, int bits) {
 }
 
 // x in steps of the first candidate. Subnormal products are flushed: see the head of this file.
-VAI_HD float Units(float x, float scale) { return FlushSubnormal(Observed(x) * scale); }
+VAI_HD float Units(float x, float scale) { return ScaleNormal(Observed(x) * scale, 1.0f); }
 
 // One candidate's error of one element, in units of that candidate's step: squared, or the root of the relative error.
-// `units` is the element in steps of the first candidate, `ratio` 2^k for the k-th, `epsilon` 1e-9 in its steps.
-template <bool kHalfUp, bool kRelative>
+// `units` is the element in steps of the first candidate, `ratio` 2^k for the k-th, `epsilon` 1e-9 in its steps. Either
+// rounding of a tie has the same error.
+template <bool kRelative>
 VAI_HD float CandidateError(float units, float ratio, float q_lo, float q_hi, float epsilon) {
   const float t = units * ratio;
-  const float error = RoundToInteger<kHalfUp>(t, q_lo, q_hi) - t;
+  const float error = NearestEven(Clip(t, q_lo, q_hi)) - t;
   if (kRelative) return sqrtf(fabsf(error) / (fabsf(t) + epsilon));
   return error * error;
 }

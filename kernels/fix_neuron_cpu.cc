@@ -1,7 +1,8 @@
 #include "fix_neuron_cpu.h"
 
 // The best instruction set is chosen when the library is loaded, so one file serves every x86-64 machine.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#ifdef VAI_CLONES  // a test compiles one instruction set at a time
+#elif defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define VAI_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
 #else
 #define VAI_CLONES
@@ -16,13 +17,13 @@ VAI_HD void QuantizeLoop(const float* x, float* y, int64_t size, const Format f)
   for (int64_t i = 0; i < size; ++i) y[i] = Quantize<kHalfUp>(x[i], f);
 }
 
-template <bool kHalfUp, bool kRelative>
+template <bool kRelative>
 VAI_HD double CandidateSum(const float* units, const Candidate c) {
   float lanes[kLanes] = {0.0f};
   for (int row = 0; row < kBlock; row += kLanes) {
 #pragma omp simd
     for (int lane = 0; lane < kLanes; ++lane) {
-      lanes[lane] += CandidateError<kHalfUp, kRelative>(units[row + lane], c.ratio, c.q_lo, c.q_hi, c.epsilon);
+      lanes[lane] += CandidateError<kRelative>(units[row + lane], c.ratio, c.q_lo, c.q_hi, c.epsilon);
     }
   }
   double sum = 0.0;
@@ -72,18 +73,14 @@ void WidenExtremes(const float* x, int64_t size, float* min, float* max) {
 }
 
 VAI_CLONES
-void BlockErrors(const float* x, int64_t size, const SearchPlan& plan, bool half_up, bool relative, double* sums) {
+void BlockErrors(const float* x, int64_t size, const SearchPlan& plan, bool relative, double* sums) {
   float units[kBlock];
 #pragma omp simd
   for (int64_t i = 0; i < size; ++i) units[i] = Units(x[i], plan.scale);
   for (int64_t i = size; i < kBlock; ++i) units[i] = 0.0f;
   for (int k = 0; k < plan.count; ++k) {
     const Candidate& c = plan.candidate[k];
-    if (relative) {
-      sums[k] = half_up ? CandidateSum<true, true>(units, c) : CandidateSum<false, true>(units, c);
-    } else {
-      sums[k] = half_up ? CandidateSum<true, false>(units, c) : CandidateSum<false, false>(units, c);
-    }
+    sums[k] = relative ? CandidateSum<true>(units, c) : CandidateSum<false>(units, c);
   }
 }
 

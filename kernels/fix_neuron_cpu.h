@@ -16,7 +16,7 @@ void GradientRange(const float* dy, const float* x, float* dx, int64_t size, flo
 void WidenExtremes(const float* x, int64_t size, float* min, float* max);
 
 // Error sums of one block of at most kBlock elements, one for each candidate of the plan.
-void BlockErrors(const float* x, int64_t size, const SearchPlan& plan, bool half_up, bool relative, double* sums);
+void BlockErrors(const float* x, int64_t size, const SearchPlan& plan, bool relative, double* sums);
 
 }  // namespace vai_q_tf
 

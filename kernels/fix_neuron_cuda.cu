@@ -102,7 +102,7 @@ __global__ void PlanKernel(int partials, int bits, bool symmetric, bool relative
 }
 
 // A group of kLanes threads owns a search block of kBlock elements; a thread is one lane of it for every candidate.
-template <bool kHalfUp, bool kRelative>
+template <bool kRelative>
 __global__ void BlockErrorsKernel(const float* x, int64_t size, int64_t blocks, const SearchState* state,
                                   double* sums) {
   enum : int { kGroups = kThreads / kLanes };
@@ -123,7 +123,7 @@ __global__ void BlockErrorsKernel(const float* x, int64_t size, int64_t blocks, 
         for (int k = 0; k < kCandidates; ++k) {
           if (k < plan.count) {
             const Candidate& c = plan.candidate[k];
-            errors[k] += CandidateError<kHalfUp, kRelative>(units, c.ratio, c.q_lo, c.q_hi, c.epsilon);
+            errors[k] += CandidateError<kRelative>(units, c.ratio, c.q_lo, c.q_hi, c.epsilon);
           }
         }
       }
@@ -157,10 +157,10 @@ int64_t SearchBlocks(int64_t size) { return (size + kBlock - 1) / kBlock; }
 // Bytes of the SearchState, rounded up to where doubles may start.
 int64_t StateBytes() { return (int64_t)((sizeof(SearchState) + 255) / 256 * 256); }
 
-template <bool kHalfUp, bool kRelative>
+template <bool kRelative>
 void LaunchBlockErrors(const float* x, int64_t size, SearchState* state, double* sums, cudaStream_t stream) {
   const int64_t blocks = SearchBlocks(size);
-  VAI_LAUNCH((BlockErrorsKernel<kHalfUp, kRelative>), Grid(blocks, kThreads / kLanes, kMaxGrid), kThreads, stream, x,
+  VAI_LAUNCH(BlockErrorsKernel<kRelative>, Grid(blocks, kThreads / kLanes, kMaxGrid), kThreads, stream, x,
              size, blocks, state, sums);
 }
 
@@ -199,7 +199,7 @@ int64_t VaiCudaSearchScratch(int64_t size) {
   return vai_q_tf::StateBytes() + vai_q_tf::SearchBlocks(size) * vai_q_tf::kCandidates * (int64_t)sizeof(double);
 }
 
-int VaiCudaSearch(const float* x, int64_t size, int bits, int method, int half_up, int relative, int symmetric,
+int VaiCudaSearch(const float* x, int64_t size, int bits, int method, int relative, int symmetric,
                   void* scratch, int* position, void* stream_pointer) {
   using namespace vai_q_tf;
   const cudaStream_t stream = (cudaStream_t)stream_pointer;
@@ -214,11 +214,9 @@ int VaiCudaSearch(const float* x, int64_t size, int bits, int method, int half_u
   VAI_LAUNCH(PlanKernel, 1, kThreads, stream, partials, bits, symmetric != 0, relative != 0, state);
   if (method != 0) {
     if (relative) {
-      half_up ? LaunchBlockErrors<true, true>(x, size, state, sums, stream)
-              : LaunchBlockErrors<false, true>(x, size, state, sums, stream);
+      LaunchBlockErrors<true>(x, size, state, sums, stream);
     } else {
-      half_up ? LaunchBlockErrors<true, false>(x, size, state, sums, stream)
-              : LaunchBlockErrors<false, false>(x, size, state, sums, stream);
+      LaunchBlockErrors<false>(x, size, state, sums, stream);
     }
     VAI_LAUNCH(BestPositionKernel, 1, kLanes, stream, sums, SearchBlocks(size), state);
   }

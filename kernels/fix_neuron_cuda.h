@@ -25,7 +25,7 @@ VAI_CUDA_API int VaiCudaGradient(const float* dy, const float* x, float* dx, int
 VAI_CUDA_API int64_t VaiCudaSearchScratch(int64_t size);
 
 // The position for x, written to host memory; waits for the stream. relative: method 2 in mode 2.
-VAI_CUDA_API int VaiCudaSearch(const float* x, int64_t size, int bits, int method, int half_up, int relative,
-                               int symmetric, void* scratch, int* position, void* stream);
+VAI_CUDA_API int VaiCudaSearch(const float* x, int64_t size, int bits, int method, int relative, int symmetric,
+                               void* scratch, int* position, void* stream);
 
 #endif  // VAI_Q_TF_KERNELS_FIX_NEURON_CUDA_H_

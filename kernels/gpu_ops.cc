@@ -34,9 +34,8 @@ struct Gpu {
     tensorflow::Tensor scratch;
     TF_RETURN_IF_ERROR(ctx->allocate_temp(tensorflow::DT_INT8, tensorflow::TensorShape({VaiCudaSearchScratch(size)}),
                                           &scratch));
-    return CheckCuda(ctx, VaiCudaSearch(x, size, settings.bits, settings.method, settings.half_up(),
-                                        settings.relative(), settings.symmetric,
-                                        scratch.flat<tensorflow::int8>().data(), position, StreamOf(ctx)));
+    return CheckCuda(ctx, VaiCudaSearch(x, size, settings.bits, settings.method, settings.relative(),
+                                        settings.symmetric, scratch.flat<tensorflow::int8>().data(), position, StreamOf(ctx)));
   }
 };
 
