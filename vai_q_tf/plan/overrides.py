@@ -36,7 +36,7 @@ def _resolver(draft):
         producers[tensor.name.rpartition('/')[0]].append(tensor.name)
         if tensor.tensor and node_name(tensor.tensor) != tensor.name.rpartition('/')[0]:
             producers[node_name(tensor.tensor)].append(tensor.name)
-        if tensor.tensor and tensor.role in ('weight', 'bias', 'constant'):
+        if tensor.role in ('weight', 'bias', 'constant'):
             for node in _origins(draft.view, tensor):
                 origins[node].append(tensor.name)
     computes = {group.node: [group.weight] for group in draft.groups}
@@ -51,8 +51,8 @@ def _resolver(draft):
 
 
 def _origins(view, tensor):
-    """The nodes from the variable or Const to the inputs that read the quantized tensor."""
-    for start in [tensor.tensor] + [view.inputs(node)[index] for node, index in tensor.consumers]:
+    """The nodes from the variable or Const to the inputs that read the quantized, or to be folded, tensor."""
+    for start in (view.inputs(node)[index] for node, index in tensor.consumers):
         yield node_name(start)
         while view.op(start) in ('Identity', 'ReadVariableOp'):
             start = view.inputs(start)[0]

@@ -1,0 +1,416 @@
+"""What annotate chooses, against what the rules of the original say, written out by hand."""
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+from tensorflow.contrib import slim
+
+from tests.plan.networks import LIBRARIES, batch_norm, by_name, convolution, decisions, dense, image, plan_of, skipped
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.plan.quant_plan import QuantPlan
+
+layers = tf.compat.v1.layers
+
+
+def _rows(plan):
+    """(name, role, mode, consumers) of every tensor."""
+    return [(tensor.name, tensor.role, tensor.mode, tensor.consumers) for tensor in plan.tensors]
+
+
+def _names(plan):
+    return [tensor.name for tensor in plan.tensors]
+
+
+def test_convolution_bias_relu_dense():
+    x = layers.conv2d(image(), 4, 3, activation=tf.nn.relu, name='conv')
+    x = layers.max_pooling2d(x, 2, 2, name='pool')
+    x = layers.dense(layers.flatten(x, name='flatten'), 5, name='fc')
+    tf.nn.softmax(x, name='out')
+    plan = plan_of('out', weight_bit=7, activation_bit=9, method=2)
+    assert _rows(plan) == [
+        ('x/aquant', 'input', 1, (('conv/Conv2D', 0),)),
+        ('conv/kernel/read/wquant', 'weight', 0, (('conv/Conv2D', 1),)),
+        ('conv/bias/read/wquant', 'bias', 0, (('conv/BiasAdd', 1),)),
+        ('conv/Relu/aquant', 'activation', 1, (('pool/MaxPool', 0),)),
+        ('pool/MaxPool/aquant', 'activation', 1, (('flatten/Shape', 0), ('flatten/Reshape', 0))),
+        ('flatten/Reshape/aquant', 'activation', 1, (('fc/MatMul', 0),)),
+        ('fc/kernel/read/wquant', 'weight', 0, (('fc/MatMul', 1),)),
+        ('fc/bias/read/wquant', 'bias', 0, (('fc/BiasAdd', 1),)),
+        ('fc/BiasAdd/aquant', 'activation', 1, (('out', 0),))]
+    assert [tuple(group) for group in plan.groups] == [
+        ('conv/Conv2D', 'x/aquant', 'conv/kernel/read/wquant', 'conv/bias/read/wquant', 'conv/Relu/aquant'),
+        ('fc/MatMul', 'flatten/Reshape/aquant', 'fc/kernel/read/wquant', 'fc/bias/read/wquant', 'fc/BiasAdd/aquant')]
+    assert [(record.node, record.op) for record in plan.skipped] == [('out', 'Softmax')]
+    assert 'softmax' in plan.skipped[0].reason
+    assert {(tensor.role, tensor.bits, tensor.method) for tensor in plan.tensors} == {
+        ('input', 9, 0), ('weight', 7, 2), ('bias', 7, 2), ('activation', 9, 2)}
+    assert QuantPlan.from_json(plan.to_json()) == plan
+    assert all(name in plan.nodes for name in ('x', 'conv/kernel', 'conv/Conv2D', 'out'))
+
+
+def test_readers_outside_the_range_read_the_quantized_tensor_and_regularisers_the_float_weights():
+    x = layers.conv2d(image(), 4, 3, name='conv', kernel_regularizer=tf.nn.l2_loss)
+    tf.compat.v1.summary.histogram('logits', tf.identity(x, 'copy'))
+    tf.reduce_mean(tf.square(x, name='square'), name='loss')
+    tensors = by_name(plan_of('conv/BiasAdd'))
+    assert tensors['conv/BiasAdd/aquant'].consumers == (('copy', 0), ('square', 0))
+    assert tensors['conv/kernel/read/wquant'].consumers == (('conv/Conv2D', 1),)
+
+
+def test_keras_variables_are_named_after_their_reads():
+    x = keras.layers.Conv2D(4, 3, activation='relu', name='conv')(keras.Input((8, 8, 3), name='x'))
+    assert _names(plan_of(x.op.name)) == [
+        'x/aquant', 'conv/Conv2D/ReadVariableOp/wquant', 'conv/BiasAdd/ReadVariableOp/wquant', 'conv/Relu/aquant']
+
+
+@pytest.mark.parametrize('library', LIBRARIES)
+def test_frozen_graph_gives_the_same_activations(library):
+    x = tf.nn.relu(batch_norm(library, convolution(library, image()), False, True))
+    x = dense(library, tf.reduce_mean(tf.nn.leaky_relu(convolution(library, x)), [1, 2]))
+    live = plan_of(x.op.name)
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
+        frozen = tf.compat.v1.graph_util.convert_variables_to_constants(
+            session, tf.compat.v1.get_default_graph().as_graph_def(), [x.op.name])
+    plan = annotate(GraphView(frozen), QuantizeConfig(['x'], [x.op.name]))
+    assert ([row for row in decisions(plan) if row[2] == 1 or 'BatchNorm_Fold' in row[0]]
+            == [row for row in decisions(live) if row[2] == 1 or 'BatchNorm_Fold' in row[0]])
+    constants = [tensor for tensor in plan.tensors if tensor.role in ('weight', 'bias') and not tensor.fold]
+    assert len(constants) == 4
+    ops = {node.name: node.op for node in frozen.node}
+    assert all(ops[tensor.tensor] == 'Const' and tensor.name == tensor.tensor + '/wquant' for tensor in constants)
+
+
+@pytest.mark.parametrize('with_relu', [True, False])
+def test_residual_block(with_relu):
+    x = layers.conv2d(image(), 4, 3, padding='same', name='c1', activation=tf.nn.relu)
+    y = layers.conv2d(x, 4, 3, padding='same', name='c2')
+    z = tf.add(y, x, name='sum')
+    if with_relu:
+        z = tf.nn.relu(z, name='relu')
+    layers.conv2d(z, 4, 3, name='c3')
+    plan = plan_of('c3/BiasAdd')
+    tensors = by_name(plan)
+    assert tensors['c1/Relu/aquant'].consumers == (('c2/Conv2D', 0), ('sum', 1))
+    assert tensors['c2/BiasAdd/aquant'].consumers == (('sum', 0),)
+    assert ('sum/aquant' in tensors) == (not with_relu)
+    assert tensors['relu/aquant' if with_relu else 'sum/aquant'].consumers == (('c3/Conv2D', 0),)
+    assert not plan.skipped
+
+
+def test_residual_operand_is_no_bias():
+    x = image(4)
+    y = layers.conv2d(x, 4, 3, padding='same', use_bias=False, name='c1')
+    shortcut = layers.conv2d(x, 4, 1, use_bias=False, name='c2')
+    z = tf.nn.relu(tf.compat.v1.raw_ops.AddV2(x=y, y=tf.identity(shortcut)), name='relu')
+    plan = plan_of(z.op.name)
+    assert [group.bias for group in plan.groups] == ['', '']
+    assert [name for name in _names(plan) if name.endswith('/aquant')] == [
+        'x/aquant', 'c1/Conv2D/aquant', 'c2/Conv2D/aquant', 'relu/aquant']
+
+
+@pytest.mark.parametrize('add', [lambda x, b: tf.nn.bias_add(x, b), lambda x, b: x + b, lambda x, b: b + x,
+                                 lambda x, b: tf.compat.v1.raw_ops.Add(x=x, y=b),
+                                 lambda x, b: tf.compat.v1.raw_ops.AddV2(x=tf.reshape(b, [1, 1, 1, 4]), y=x)])
+def test_bias_in_every_form(add):
+    w = tf.compat.v1.get_variable('w', [3, 3, 3, 4])
+    b = tf.compat.v1.get_variable('offset', [4])
+    x = tf.nn.relu(add(tf.nn.conv2d(image(), w, padding='SAME', name='conv'), b), name='relu')
+    plan = plan_of(x.op.name)
+    group, = plan.groups
+    bias = by_name(plan)[group.bias]
+    assert bias.role == 'bias' and bias.mode == 0
+    assert len(plan.tensors) == 4
+
+
+def test_scalar_addition_is_not_a_bias():
+    x = layers.conv2d(image(), 4, 3, use_bias=False, name='conv')
+    tf.add(x, 0.5, name='shifted')
+    tensors = by_name(plan_of('shifted'))
+    assert tensors['conv/Conv2D/aquant'].consumers == (('shifted', 0),)
+    assert tensors['shifted/y/aquant']._replace(bits=8) == tensors['shifted/y/aquant']
+    assert (tensors['shifted/y/aquant'].role, tensors['shifted/y/aquant'].mode) == ('constant', 1)
+    assert 'shifted/aquant' in tensors
+
+
+@pytest.mark.parametrize('function', [tf.nn.relu, tf.nn.relu6])
+def test_constant_operands(function):
+    x = tf.multiply(tf.constant([2.0, 3.0, 4.0], name='factor'), image(), name='scaled')
+    x = function(tf.add(x, tf.constant(1.0, name='shift'), name='shifted'), name='relu')
+    plan = plan_of('relu')
+    assert _rows(plan) == [
+        ('factor/aquant', 'constant', 1, (('scaled', 0),)),
+        ('x/aquant', 'input', 1, (('scaled', 1),)),
+        ('scaled/aquant', 'activation', 1, (('shifted', 0),)),
+        ('shift/aquant', 'constant', 1, (('shifted', 1),)),
+        ('relu/aquant', 'activation', 1, ())]
+
+
+def test_preactivation_with_two_readers_is_quantized_for_the_second():
+    x = layers.conv2d(image(), 4, 3, name='conv')
+    y = tf.nn.relu(tf.identity(x, name='copy'), name='relu')
+    tf.concat([y, tf.identity(x, name='other')], -1, name='out')
+    tensors = by_name(plan_of('out'))
+    assert tensors['conv/BiasAdd/aquant'].consumers == (('other', 0),)
+    assert tensors['relu/aquant'].consumers == (('out', 0),)
+    assert 'out/aquant' in tensors
+
+
+def test_preactivation_that_is_an_output():
+    tf.nn.relu(layers.conv2d(image(), 4, 3, name='conv'), name='relu')
+    tensors = by_name(plan_of(['conv/BiasAdd', 'relu']))
+    assert tensors['conv/BiasAdd/aquant'].consumers == ()
+    assert 'relu/aquant' in tensors
+
+
+def _leaky_op(x):
+    return tf.nn.leaky_relu(x, 0.1, name='leaky')
+
+
+def _leaky_maximum(x):
+    return tf.maximum(tf.multiply(tf.constant(0.1, name='alpha'), x), x, name='leaky')
+
+
+def _leaky_maximum_swapped(x):
+    return tf.maximum(x, tf.multiply(x, tf.constant(0.1, name='alpha')), name='leaky')
+
+
+def _leaky_difference(x):
+    return tf.subtract(tf.nn.relu(x), tf.constant(0.1, name='alpha') * tf.nn.relu(-x), name='leaky')
+
+
+LEAKY = [_leaky_op, _leaky_maximum, _leaky_maximum_swapped, _leaky_difference]
+
+
+@pytest.mark.parametrize('bias', [True, False])
+@pytest.mark.parametrize('leaky', LEAKY)
+def test_leaky_relu_behind_a_convolution(leaky, bias):
+    leaky(layers.conv2d(image(), 4, 3, use_bias=bias, name='conv'))
+    plan = plan_of('leaky')
+    expected = {'x/aquant', 'conv/kernel/read/wquant', 'leaky/aquant'}
+    expected |= {'conv/bias/read/wquant'} if bias else set()
+    expected |= {'alpha/wquant'} if leaky is not _leaky_op else set()
+    assert set(_names(plan)) == expected
+    assert plan.groups[0].output == 'leaky/aquant'
+    assert not plan.skipped
+    if leaky is not _leaky_op:
+        alpha = by_name(plan)['alpha/wquant']
+        (node, index), = alpha.consumers
+        graph = tf.compat.v1.get_default_graph()
+        assert (alpha.role, alpha.mode) == ('constant', 0)
+        assert graph.get_operation_by_name(node).inputs[index].op.name == 'alpha'
+
+
+@pytest.mark.parametrize('leaky', LEAKY)
+def test_leaky_relu_alone(leaky):
+    leaky(layers.max_pooling2d(image(), 2, 2, name='pool'))
+    plan = plan_of('leaky')
+    assert set(_names(plan)) - {'alpha/wquant'} == {'x/aquant', 'pool/MaxPool/aquant', 'leaky/aquant'}
+    readers = {node for node, _ in by_name(plan)['pool/MaxPool/aquant'].consumers}
+    assert len(readers) == (1 if leaky is _leaky_op else 2)
+
+
+def test_maximum_of_another_tensor_is_no_leaky_relu():
+    x, y = image(), image(name='y')
+    tf.maximum(x * 0.1, y, name='out')
+    names = _names(plan_of('out', ('x', 'y')))
+    assert 'mul/aquant' in names and 'mul/y/aquant' in names and 'out/aquant' in names
+
+
+@pytest.mark.parametrize('activation, mode', [(tf.nn.relu, 2), (None, 2), (_leaky_maximum, 2), (_leaky_op, 0)])
+def test_depthwise_weights(activation, mode):
+    x = keras.layers.DepthwiseConv2D(3, name='dw')(image())
+    x = activation(x) if activation else x
+    plan = plan_of(x.op.name)
+    weight = by_name(plan)['dw/depthwise/ReadVariableOp/wquant']
+    assert (weight.role, weight.mode, weight.consumers) == ('weight', mode, (('dw/depthwise', 1),))
+    assert by_name(plan)['dw/BiasAdd/ReadVariableOp/wquant'].mode == 0
+
+
+@pytest.mark.parametrize('library', ['tf.layers', 'keras'])
+def test_transposed_convolution(library):
+    make = layers.conv2d_transpose if library == 'tf.layers' else (
+        lambda x, filters, size, strides, name: keras.layers.Conv2DTranspose(filters, size, strides, name=name)(x))
+    x = tf.nn.relu(make(image(), 4, 3, strides=2, name='up'), name='relu')
+    plan = plan_of(x.op.name)
+    group, = plan.groups
+    assert (group.node, group.input, group.output) == ('up/conv2d_transpose', 'x/aquant', 'relu/aquant')
+    assert by_name(plan)[group.weight].consumers == (('up/conv2d_transpose', 1),)
+    assert by_name(plan)['x/aquant'].consumers == (('up/Shape', 0), ('up/conv2d_transpose', 2))
+    assert not plan.skipped and len(plan.tensors) == 4
+
+
+def test_separable_and_dilated_convolution():
+    x = layers.separable_conv2d(image(), 4, 3, name='sep', activation=tf.nn.relu)
+    x = layers.conv2d(x, 4, 3, dilation_rate=2, name='atrous', activation=tf.nn.relu)
+    plan = plan_of(x.op.name)
+    assert not plan.skipped
+    assert [name for name in _names(plan) if name.endswith('aquant')] == [
+        'x/aquant', 'sep/separable_conv2d/depthwise/aquant', 'sep/Relu/aquant', 'atrous/Relu/aquant']
+    assert [tuple(group)[1:3] for group in plan.groups] == [
+        ('x/aquant', 'sep/depthwise_kernel/read/wquant'),
+        ('sep/separable_conv2d/depthwise/aquant', 'sep/pointwise_kernel/read/wquant'),
+        ('sep/Relu/aquant', 'atrous/kernel/read/wquant')]
+
+
+def test_one_dimensional_convolution():
+    x = tf.compat.v1.placeholder(tf.float32, [None, 9, 3], name='x')
+    x = layers.conv1d(x, 4, 3, name='conv', activation=tf.nn.relu)
+    plan = plan_of(x.op.name)
+    assert plan.groups[0].weight == 'conv/conv1d/ExpandDims_1/wquant'
+    assert not plan.skipped
+    assert _names(plan)[-1] == 'conv/Relu/aquant'
+
+
+def test_pools_pads_joins_and_shapes():
+    x = layers.conv2d(image(), 4, 3, name='conv')
+    y = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], name='pad')
+    y = tf.nn.max_pool2d(y, 2, 2, 'SAME', name='max_pool')
+    z = tf.nn.avg_pool2d(tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], 'REFLECT', name='mirror'), 2, 2, 'SAME', name='avg')
+    y = tf.concat([y, z], -1, name='join')
+    y = tf.transpose(y, [0, 2, 1, 3], name='turn')
+    y = tf.reduce_mean(y, [1, 2], keepdims=True, name='mean')
+    y = tf.squeeze(y, [1, 2], name='squeeze')
+    y = tf.add_n([tf.expand_dims(y, 1, name='expand'), tf.expand_dims(y, 1, name='expand2')], name='sum')
+    y = tf.reduce_max(y, 1, name='max')
+    tf.reshape(y, [-1, 2, 4], name='out')
+    plan = plan_of('out')
+    assert not plan.skipped
+    assert [tensor.tensor for tensor in plan.tensors if tensor.role == 'activation'] == [
+        'conv/BiasAdd', 'pad', 'max_pool', 'mirror', 'avg', 'join', 'turn', 'mean', 'squeeze', 'expand', 'expand2', 'sum',
+        'max', 'out']
+
+
+def test_relu_is_computed_with_the_op_in_front_of_it():
+    x = tf.concat([image(), tf.constant(0.5, shape=[1, 8, 8, 2], name='extra')], -1, name='join')
+    tf.nn.relu(x, name='relu')
+    names = _names(plan_of('relu'))
+    assert names == ['x/aquant', 'extra/aquant', 'relu/aquant']
+
+
+def test_old_concat():
+    x = image()
+    with tf.compat.v1.get_default_graph().as_default():
+        tf.compat.v1.raw_ops.Concat(concat_dim=3, values=[x, tf.nn.relu(x, name='relu')], name='join')
+    assert _names(plan_of('join')) == ['x/aquant', 'relu/aquant', 'join/aquant']
+
+
+def test_heads_share_their_trunk():
+    x = layers.conv2d(image(), 4, 3, name='trunk', activation=tf.nn.relu)
+    layers.conv2d(x, 4, 1, name='a')
+    layers.conv2d(x, 2, 1, name='b')
+    plan = plan_of(['a/BiasAdd', 'b/BiasAdd:0'])
+    assert plan.output_nodes == ('a/BiasAdd', 'b/BiasAdd')
+    assert by_name(plan)['trunk/Relu/aquant'].consumers == (('a/Conv2D', 0), ('b/Conv2D', 0))
+    assert [group.output for group in plan.groups] == ['trunk/Relu/aquant', 'a/BiasAdd/aquant', 'b/BiasAdd/aquant']
+
+
+def test_shared_weights():
+    shared = layers.Conv2D(4, 3, name='shared')
+    first, second = shared(image()), shared(image(name='y'))
+    tf.add(first, second, name='out')
+    plan = plan_of('out', ('x', 'y'))
+    weight = by_name(plan)['shared/kernel/read/wquant']
+    assert weight.consumers == (('shared/Conv2D', 1), ('shared/Conv2D_1', 1))
+    assert [group.weight for group in plan.groups] == ['shared/kernel/read/wquant'] * 2
+
+
+def test_ops_with_several_outputs():
+    first, second = tf.split(layers.conv2d(image(), 4, 3, name='conv'), 2, -1, name='parts')
+    second = tf.nn.relu(second, name='relu')
+    second = layers.conv2d(second, 2, 1, name='head')
+    third = layers.conv2d(tf.unstack(tf.reshape(first, [-1, 2, 6, 6, 2], name='r'), axis=1, name='un')[1], 2, 1, name='tail')
+    tf.concat([first, second, third], 0, name='out')
+    plan = plan_of('out')
+    tensors = by_name(plan)
+    assert skipped(plan).keys() == {'parts', 'un'}
+    assert tensors['relu/aquant'].consumers == (('head/Conv2D', 0),)
+    assert tensors['un/output_1/aquant'].tensor == 'un:1'
+    assert tensors['un/output_1/aquant'].consumers == (('tail/Conv2D', 0),)
+    assert 'out/aquant' in tensors
+
+
+def test_integer_tensors_stay_as_they_are():
+    x = layers.conv2d(image(), 4, 3, name='conv')
+    shape = tf.concat([tf.shape(x)[:1] * 2, tf.constant([-1])], 0, name='shape')
+    tf.reshape(x, shape, name='flat')
+    index = tf.argmax(tf.reshape(x, [-1, 4], name='rows'), -1, name='index')
+    tf.add(index, index, name='double')
+    plan = plan_of(['flat', 'double'])
+    assert [name for name in _names(plan) if 'conv' not in name] == ['x/aquant', 'flat/aquant', 'rows/aquant']
+    assert not plan.skipped
+
+
+def test_other_types_stay_as_they_are():
+    x = tf.cast(layers.conv2d(image(), 4, 3, name='conv'), tf.float64, name='wide')
+    tf.nn.conv2d(x, tf.ones([1, 1, 4, 2], tf.float64), padding='SAME', name='out')
+    reasons = skipped(plan_of('out'))
+    assert 'float64' in reasons['out'] and 'float64' in reasons['wide']
+
+
+def test_ops_without_rule_are_listed_and_the_next_convolution_reads_quantized_values():
+    x = tf.nn.elu(layers.conv2d(image(), 4, 3, name='conv'), name='elu')
+    x = tf.nn.max_pool2d(x, 2, 2, 'SAME', name='pool')
+    layers.conv2d(x, 4, 3, name='next')
+    plan = plan_of('next/BiasAdd')
+    assert 'Elu' in skipped(plan)['elu'] and "'elu'" in skipped(plan)['pool']
+    assert by_name(plan)['pool/aquant'].consumers == (('next/Conv2D', 0),)
+
+
+def test_matrix_product_without_weights():
+    x = tf.compat.v1.placeholder(tf.float32, [4, 4], name='x')
+    tf.add(tf.matmul(x, tf.transpose(x, name='t'), name='product'), x, name='out')
+    reasons = skipped(plan_of('out'))
+    assert 'weight' in reasons['product'] and "'product'" in reasons['out']
+
+
+@pytest.mark.parametrize('dropout', [lambda x: tf.nn.dropout(x, rate=0.4), lambda x: tf.compat.v1.nn.dropout(x, 0.6),
+                                     lambda x: layers.dropout(x, 0.4, training=True),
+                                     lambda x: slim.dropout(x, 0.6, is_training=True)])
+def test_dropout_is_looked_through(dropout):
+    plans = []
+    for training in (True, False):
+        with tf.Graph().as_default():
+            x = layers.conv2d(image(), 4, 3, name='conv', activation=tf.nn.relu)
+            x = dropout(x) if training else x
+            x = layers.conv2d(tf.nn.max_pool2d(x, 2, 2, 'SAME', name='pool'), 4, 3, name='next')
+            plans.append(plan_of(x.op.name))
+    assert decisions(plans[0]) == decisions(plans[1])
+    assert plans[0].skipped and all('dropout' in record.reason for record in plans[0].skipped)
+    assert not plans[1].skipped
+
+
+@pytest.mark.parametrize('field', ['conv/Conv2D', 'conv/BiasAdd', 'conv/Relu', 'conv/kernel', 'conv/kernel/read', 'conv/bias'])
+def test_ignored_node_leaves_its_whole_group_float(field):
+    x = layers.conv2d(image(), 4, 3, name='conv', activation=tf.nn.relu)
+    x = layers.conv2d(tf.nn.max_pool2d(x, 2, 2, 'SAME', name='pool'), 4, 3, name='next')
+    plan = plan_of(x.op.name, ignore_nodes=[field])
+    assert _names(plan) == ['x/aquant', 'pool/aquant', 'next/kernel/read/wquant', 'next/bias/read/wquant',
+                            'next/BiasAdd/aquant']
+    assert by_name(plan)['pool/aquant'].consumers == (('next/Conv2D', 0),)
+    reasons = skipped(plan)
+    assert 'ignore_nodes' in reasons['conv/Conv2D'] and 'ignore_nodes' in reasons['conv/Relu']
+    assert "not quantized" in reasons['pool']
+
+
+def test_ignored_batch_norm_is_not_folded():
+    x = tf.nn.relu(batch_norm('tf.layers', convolution('tf.layers', image()), False, True), name='relu')
+    layers.conv2d(x, 4, 3, name='next')
+    plan = plan_of('next/BiasAdd', ignore_nodes=['batch_normalization/FusedBatchNormV3'])
+    assert not plan.batch_norms and [group.node for group in plan.groups] == ['next/Conv2D']
+    plan = plan_of('next/BiasAdd', ignore_nodes=['relu'])
+    assert not plan.batch_norms and [group.node for group in plan.groups] == ['next/Conv2D']
+
+
+def test_ignored_input_and_elementwise_op():
+    x = image()
+    y = tf.add(x, x, name='sum')
+    layers.conv2d(tf.nn.relu(y, name='relu'), 4, 3, name='conv')
+    plan = plan_of('conv/BiasAdd', ignore_nodes=['sum'])
+    assert [name for name in _names(plan) if name.endswith('aquant')] == ['x/aquant', 'relu/aquant', 'conv/BiasAdd/aquant']
+    assert 'ignore_nodes' in skipped(plan)['sum']
+    tf.compat.v1.reset_default_graph()
+    layers.conv2d(image(), 4, 3, name='conv')
+    tensor = by_name(plan_of('conv/BiasAdd', ignore_nodes=['x']))['x/aquant']
+    assert (tensor.role, tensor.method) == ('activation', 1)
