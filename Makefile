@@ -71,6 +71,7 @@ $(VENV)/.installed: $(TENSORFLOW_INSTALLED) setup.py pyproject.toml tests/requir
 	touch $@
 
 $(VENV)/.linters: $(VENV)/.installed
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 7) and "error: the linters need Python 3.7")'
 	$(PIP) install ruff==0.17.6 mypy==1.4.1
 	touch $@
 

@@ -1,6 +1,5 @@
 """GraphDefs written node by node, as a reader of the file sees them, without the library that writes them."""
 import tensorflow as tf
-
 from tensorflow.core.framework import tensor_pb2
 
 

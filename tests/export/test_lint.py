@@ -1,7 +1,7 @@
 """Each rule of the lint on the smallest graph that obeys it and on graphs that break it, and nothing else."""
 import pytest
 
-from tests.export.graphs import conv, conv_relu, const, fix, graph, int_const, node, placeholder, quantized
+from tests.export.graphs import const, conv, conv_relu, fix, graph, int_const, node, placeholder, quantized
 from vai_q_tf.export.lint import RULES, lint
 
 INPUT = [placeholder('in', 4, 4, 2), fix('in/aquant', 'in')]
