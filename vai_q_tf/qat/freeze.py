@@ -104,4 +104,6 @@ class _Folding:
 
     def run(self, values) -> Dict[str, np.ndarray]:
         """{tensor: value} for the values {variable: array}."""
+        if not self._tensors:
+            return {}
         return self._session.run(self._tensors, {name + ':0': values[name] for name in self.variables})

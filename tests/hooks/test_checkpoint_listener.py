@@ -1,0 +1,191 @@
+"""The listener: files of every checkpoint, from a graph of its own, without a trace in the training."""
+import logging
+import os
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.hooks import train_estimator
+from vai_q_tf import QuantizeCheckpointListener, QuantizeConfig, QuantizeError, errors
+from vai_q_tf.qat import api
+
+
+def _train(directory, listeners=(), steps=12, every=5):
+    """Trains in a MonitoredTrainingSession; returns losses and the number of ops of the training graph."""
+    with tf.Graph().as_default() as graph:
+        tf.compat.v1.set_random_seed(7)
+        step = tf.compat.v1.train.get_or_create_global_step()
+        data = np.random.RandomState(0)
+        images = tf.identity(tf.constant(data.randn(16, 8, 8, 2).astype(np.float32)), name='images')
+        loss = tf.compat.v1.losses.sparse_softmax_cross_entropy(
+            data.randint(0, 4, 16), train_estimator.network(images, True))
+        api.CreateQuantizeTrainingGraph(train_estimator.config(str(directory)))
+        with tf.control_dependencies(tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.UPDATE_OPS)):
+            train = tf.compat.v1.train.AdamOptimizer(0.01).minimize(loss, step)
+        saver_hook = tf.estimator.CheckpointSaverHook(str(directory / 'model'), save_steps=every, listeners=list(listeners))
+        session_config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+        with tf.compat.v1.train.MonitoredTrainingSession(
+                checkpoint_dir=str(directory / 'model'), save_checkpoint_secs=None, save_checkpoint_steps=None,
+                save_summaries_steps=None, chief_only_hooks=[saver_hook], config=session_config) as session:
+            losses = [session.run([train, loss])[1] for _ in range(steps)]
+        return losses, len(graph.get_operations())
+
+
+
+def _run(path, images):
+    graph_def = tf.compat.v1.GraphDef.FromString(path.read_bytes())
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.import_graph_def(graph_def, name='')
+        return session.run('logits/BiasAdd/aquant:0', {'images:0': images})
+
+
+
+def test_files_of_every_save_but_step_zero_and_none_twice(tmp_path):
+    _train(tmp_path, [QuantizeCheckpointListener(train_estimator.config(str(tmp_path)), train_estimator.eval_graph)])
+    steps = sorted(int(name.split('_')[3]) for name in os.listdir(str(tmp_path / 'quantized')) if 'eval_model' in name)
+    # The saver saves at steps 0, 1 (its timer starts there), 6, 11 and at the end, 12.
+    saved = sorted(int(name.split('-')[1].split('.')[0]) for name in os.listdir(str(tmp_path / 'model'))
+                   if name.endswith('.index'))
+    assert 0 in saved and 12 in saved and len(saved) > 3
+    assert steps == [step for step in saved if step]
+    graphs = sorted(int(name.split('_')[3]) for name in os.listdir(str(tmp_path / 'quantized')) if 'eval_graph' in name)
+    assert graphs == steps
+
+
+def test_training_is_not_disturbed(tmp_path):
+    alone, observed = tmp_path / 'alone', tmp_path / 'observed'
+    expected = _train(alone)
+    listener = QuantizeCheckpointListener(train_estimator.config(str(observed)), train_estimator.eval_graph)
+    assert _train(observed, [listener]) == expected
+
+
+@pytest.mark.parametrize('eval_graph', [train_estimator.eval_graph, None], ids=['built', 'derived'])
+def test_the_model_is_that_of_the_evaluation_graph(tmp_path, eval_graph):
+    config = train_estimator.config(str(tmp_path))
+    _train(tmp_path, [QuantizeCheckpointListener(config, eval_graph)])
+    images = np.random.RandomState(1).randn(5, 8, 8, 2).astype(np.float32)
+    with tf.Graph().as_default():
+        train_estimator.eval_graph()
+        api.CreateQuantizeEvaluationGraph(config)
+        saver = tf.compat.v1.train.Saver()
+        with tf.compat.v1.Session() as session:
+            saver.restore(session, str(tmp_path / 'model' / 'model.ckpt-12'))
+            expected = session.run('logits/BiasAdd/aquant:0', {'images:0': images})
+    model, = (tmp_path / 'quantized').glob('quantize_eval_model_12_*.pb')
+    np.testing.assert_array_equal(_run(model, images), expected)
+    assert np.unique(expected).size > 3
+
+
+def test_derived_graph_is_without_dropout(tmp_path):
+    config = QuantizeConfig(['images'], ['logits/BiasAdd'], [[-1, 8, 8, 2]], output_dir=str(tmp_path / 'quantized'))
+
+    def network(training):
+        images = tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 2], name='images')
+        net = tf.nn.relu(tf.layers.conv2d(images, 4, 3, name='conv'))
+        net = tf.layers.dropout(tf.layers.flatten(net), 0.5, training=training)
+        return tf.layers.dense(net, 4, name='logits')
+
+    step = tf.compat.v1.train.get_or_create_global_step()
+    network(True)
+    api.CreateQuantizeTrainingGraph(config)
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
+        images = np.random.RandomState(1).randn(5, 8, 8, 2).astype(np.float32)
+        session.run('logits/BiasAdd/aquant:0', {'images:0': images})
+        saver = tf.compat.v1.train.Saver()
+        listener = QuantizeCheckpointListener(config, saver=saver)
+        listener.begin()
+        saver.save(session, str(tmp_path / 'model'), global_step=3)
+        listener.after_save(session, 3)
+    model, = (tmp_path / 'quantized').glob('quantize_eval_model_3_*.pb')
+    derived = _run(model, images)
+    with tf.Graph().as_default():
+        network(False)
+        api.CreateQuantizeEvaluationGraph(config)
+        built = api.CreateQuantizeDeployGraph(str(tmp_path / 'model-3'), config)
+    del step
+    np.testing.assert_array_equal(derived, _run(type(model)(built.eval_model), images))
+
+
+def test_what_cannot_be_derived_is_an_error_before_the_first_step(tmp_path):
+    images = tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 2], name='images')
+    normalised = tf.layers.batch_normalization(images, training=True, fused=True, name='first')
+    tf.nn.relu(tf.layers.conv2d(normalised, 4, 3), name='relu')
+    config = QuantizeConfig(['images'], ['relu'], [[-1, 8, 8, 2]], output_dir=str(tmp_path))
+    api.CreateQuantizeTrainingGraph(config)
+    with pytest.raises(QuantizeError, match='first/.*function that builds') as raised:
+        QuantizeCheckpointListener(config).begin()
+    assert raised.value.code == errors.UNSUPPORTED_GRAPH
+
+
+def test_an_evaluation_graph_that_does_not_fit_is_an_error_before_the_first_step(tmp_path):
+    def other_names():
+        tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 2], name='pictures')
+
+    with pytest.raises(QuantizeError, match='images') as raised:
+        _train(tmp_path, [QuantizeCheckpointListener(train_estimator.config(str(tmp_path)), other_names)])
+    assert raised.value.code == errors.UNKNOWN_NODE
+
+
+def test_without_a_quantized_training_graph_begin_says_so():
+    with pytest.raises(QuantizeError) as raised:
+        QuantizeCheckpointListener(QuantizeConfig(['a'], ['b'])).begin()
+    assert raised.value.code == errors.NOT_QUANTIZED
+
+
+def test_a_failed_export_is_logged_and_training_goes_on(tmp_path, caplog):
+    def one_tensor_more():
+        train_estimator.eval_graph()
+        logits = tf.compat.v1.get_default_graph().get_tensor_by_name('logits/BiasAdd:0')
+        tf.layers.dense(logits, 2, name='untrained')
+
+    config = train_estimator.config(str(tmp_path))
+    config.output_nodes = ['untrained/BiasAdd']
+    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
+    tf.get_logger().propagate = True
+    with caplog.at_level(logging.ERROR):
+        losses, _ = _train(tmp_path, [QuantizeCheckpointListener(config, one_tensor_more)])
+    assert len(losses) == 12
+    messages = [record.getMessage() for record in caplog.records if 'No quantized model' in record.getMessage()]
+    assert messages and all('untrained/' in message for message in messages)
+    assert not list((tmp_path / 'quantized').glob('quantize_eval*'))
+
+
+def test_exclusive_arguments():
+    with pytest.raises(ValueError, match='not both'):
+        QuantizeCheckpointListener(QuantizeConfig(['a'], ['b']), checkpoint_dir='x', saver=object())
+    with pytest.raises(TypeError, match='QuantizeConfig'):
+        QuantizeCheckpointListener({'input_nodes': ['a']})
+
+
+def test_an_export_takes_well_under_a_second_at_the_size_of_resnet_50(tmp_path):
+    """25 million weights behind batch norms, read, folded and written."""
+    depth = 1600
+
+    def network(training):
+        net = tf.compat.v1.placeholder(tf.float32, [None, 4, 4, depth], name='images')
+        for number in range(10):
+            net = tf.layers.conv2d(net, depth, 1, use_bias=False, name='conv_{}'.format(number))
+            net = tf.nn.relu(tf.layers.batch_normalization(net, training=training, fused=True), name='relu_{}'.format(number))
+        return net
+
+    config = QuantizeConfig(['images'], ['relu_9'], [[-1, 4, 4, depth]], output_dir=str(tmp_path))
+    network(True)
+    api.CreateQuantizeTrainingGraph(config)
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
+        session.run('relu_9/aquant:0', {'images:0': np.random.RandomState(0).randn(1, 4, 4, depth)})
+        saver = tf.compat.v1.train.Saver()
+        listener = QuantizeCheckpointListener(config, lambda: network(False), saver=saver)
+        listener.begin()
+        seconds = []
+        for step in (1, 2, 3):
+            saver.save(session, str(tmp_path / 'model'), global_step=step)
+            start = time.time()
+            listener.after_save(session, step)
+            seconds.append(time.time() - start)
+    sizes = [path.stat().st_size for path in tmp_path.glob('quantize_eval_model_*')]
+    assert len(sizes) == 3 and min(sizes) > 10 * depth * depth * 4
+    assert min(seconds) < 1.0, seconds

@@ -1,0 +1,114 @@
+"""The position hook: history, summaries, what moved, freezing."""
+import glob
+import json
+import logging
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vai_q_tf import QuantizeConfig, QuantizeError, QuantizePositionHook, errors
+from vai_q_tf.hooks.position_hook import HISTORY_FILE, PositionChange
+from vai_q_tf.qat import api
+
+NAMES = ['images/aquant', 'dense/kernel/read/wquant', 'dense/bias/read/wquant', 'dense/BiasAdd/aquant']
+
+
+def _train(directory, hook, steps=20, quantized=True, **settings):
+    """Trains on data that grow with the steps; returns the positions after each step, [steps, tensors]."""
+    with tf.Graph().as_default() as graph:
+        tf.compat.v1.set_random_seed(1)
+        step = tf.compat.v1.train.get_or_create_global_step()
+        data = np.random.RandomState(0).randn(8, 4).astype(np.float32)
+        images = tf.multiply(tf.constant(data), tf.pow(2.0, tf.floor(tf.cast(step, tf.float32) / 6)), name='images')
+        loss = tf.reduce_sum(tf.layers.dense(images, 3, name='dense'))
+        if quantized:
+            api.CreateQuantizeTrainingGraph(QuantizeConfig(
+                ['images'], ['dense/BiasAdd'], [[-1, 4]], output_dir=str(directory), position_decay=0.7, **settings))
+        train = tf.compat.v1.train.GradientDescentOptimizer(1e-3).minimize(loss, step)
+        with tf.compat.v1.train.MonitoredTrainingSession(
+                checkpoint_dir=str(directory / 'model'), hooks=[hook], save_checkpoint_steps=100,
+                save_summaries_steps=None) as session:
+            fetches = [train] + [graph.get_tensor_by_name(name + '/position:0') for name in NAMES]
+            return [session.run(fetches)[1:] for _ in range(steps)]
+
+
+def _file(directory):
+    with open(str(directory / HISTORY_FILE)) as stream:
+        return [PositionChange(**json.loads(line)) for line in stream]
+
+
+def test_history_has_the_first_position_and_every_change(tmp_path):
+    hook = QuantizePositionHook(str(tmp_path), every_n_steps=5)
+    positions = _train(tmp_path, hook)
+    expected, current = [], {}
+    for step, row in enumerate(positions, 1):
+        for name, position in zip(NAMES, row):
+            if current.get(name) != position:
+                current[name] = position
+                expected.append(PositionChange(step, name, position))
+    assert sorted(hook.history) == sorted(expected)
+    assert hook.history == _file(tmp_path)
+    assert len(expected) > len(NAMES) + 2
+
+
+def test_summaries_are_the_positions_at_their_steps(tmp_path):
+    positions = _train(tmp_path, QuantizePositionHook(str(tmp_path / 'events'), every_n_steps=5))
+    seen = {}
+    for path in glob.glob(str(tmp_path / 'events' / 'events.*')):
+        for event in tf.compat.v1.train.summary_iterator(path):
+            for value in event.summary.value:
+                seen.setdefault(event.step, {})[value.tag] = value.simple_value
+    assert set(seen) >= {5, 10, 15, 20}
+    for step in (5, 10, 15, 20):
+        assert [seen[step]['quantize_position/' + name] for name in NAMES] == list(positions[step - 1])
+    moved = sum(positions[9][i] != positions[4][i] for i in range(len(NAMES)))
+    assert seen[10]['quantize_position/moved'] == moved
+
+
+def test_what_moved_is_logged(tmp_path, caplog):
+    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.INFO)
+    tf.get_logger().propagate = True
+    with caplog.at_level(logging.INFO):
+        positions = _train(tmp_path, QuantizePositionHook(str(tmp_path), every_n_steps=10))
+    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.WARN)
+    assert positions[19][0] != positions[9][0]
+    expected = 'images/aquant {} -> {}'.format(positions[9][0], positions[19][0])
+    assert any(expected in record.getMessage() and 'step 20' in record.getMessage() for record in caplog.records)
+
+
+def test_freeze_step_stops_the_positions(tmp_path):
+    free = np.array(_train(tmp_path / 'free', QuantizePositionHook(str(tmp_path / 'free'), every_n_steps=5)))
+    hook = QuantizePositionHook(str(tmp_path / 'frozen'), every_n_steps=5, freeze_step=8)
+    frozen = np.array(_train(tmp_path / 'frozen', hook))
+    np.testing.assert_array_equal(frozen[:8], free[:8])
+    np.testing.assert_array_equal(frozen[8:], np.repeat(frozen[7:8], 12, axis=0))
+    assert (free[8:] != free[7]).any()
+
+
+def test_freezing_by_the_hook_and_by_the_config_is_the_same(tmp_path):
+    by_hook = _train(tmp_path / 'a', QuantizePositionHook(str(tmp_path / 'a'), every_n_steps=5, freeze_step=8))
+    by_config = _train(tmp_path / 'b', QuantizePositionHook(str(tmp_path / 'b'), every_n_steps=5), freeze_position_step=8)
+    np.testing.assert_array_equal(by_hook, by_config)
+
+
+def test_a_line_cut_off_by_a_crash_is_dropped(tmp_path):
+    _train(tmp_path, QuantizePositionHook(str(tmp_path), every_n_steps=5))
+    whole = _file(tmp_path)
+    with open(str(tmp_path / HISTORY_FILE), 'a') as stream:
+        stream.write('{"step": 21, "tens')
+    hook = QuantizePositionHook(str(tmp_path), every_n_steps=5)
+    _train(tmp_path, hook, steps=1)
+    assert hook.history[:len(whole)] == whole
+    assert _file(tmp_path) == hook.history
+
+
+def test_wrong_use_is_an_error(tmp_path):
+    for arguments in ({}, dict(every_n_steps=1, every_n_secs=1.0)):
+        with pytest.raises(ValueError, match='exactly one'):
+            QuantizePositionHook(str(tmp_path), **arguments)
+    with pytest.raises(QuantizeError) as raised:
+        _train(tmp_path, QuantizePositionHook(str(tmp_path), every_n_steps=1), quantized=False)
+    assert raised.value.code == errors.NOT_QUANTIZED
+    assert not os.path.exists(str(tmp_path / HISTORY_FILE))
