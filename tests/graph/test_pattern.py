@@ -26,8 +26,8 @@ def test_inputs_are_matched_in_order(view):
 
 
 def test_any_order(view):
-    pattern = op('Mul', anything('x', where=lambda view, tensor: view.op(tensor) != 'Const'), op('Const', name='factor'),
-                 any_order=True)
+    computed = anything('x', where=lambda view, tensor: view.op(tensor) != 'Const')
+    pattern = op('Mul', computed, op('Const', name='factor'), any_order=True)
     match = find(view, 'product', pattern)
     assert (match['factor'], match['x'], match.nodes) == ('c', 'copy', ('product', 'c'))
 

@@ -46,8 +46,8 @@ def test_mirrors_the_live_graph(network):
             assert set(view.consumers(name)) == expected
             readers.extend(expected)
             assert view.dtype(name) == tensor.dtype.base_dtype
-            shape = None if tensor.shape.rank is None else [-1 if dim is None else dim for dim in tensor.shape.as_list()]
-            assert view.shape(name) == shape
+            known = tensor.shape.rank is not None
+            assert view.shape(name) == ([dim or -1 for dim in tensor.shape.as_list()] if known else None)
         assert sorted(view.node_consumers(op.name)) == sorted(readers)
 
 

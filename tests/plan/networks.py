@@ -17,7 +17,8 @@ def image(channels=3, name='x', size=8):
 def plan_of(outputs, inputs=('x',), **fields):
     """The QuantPlan of the default graph."""
     view = GraphView(tf.compat.v1.get_default_graph().as_graph_def(add_shapes=True))
-    return annotate(view, QuantizeConfig(list(inputs), [outputs] if isinstance(outputs, str) else list(outputs), **fields))
+    outputs = [outputs] if isinstance(outputs, str) else list(outputs)
+    return annotate(view, QuantizeConfig(list(inputs), outputs, **fields))
 
 
 def by_name(plan):

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.contrib import slim
 
-from tests.plan.networks import (LIBRARIES, batch_norm, convolution, decisions, dense, image, plan_of, skipped)
+from tests.plan.networks import LIBRARIES, batch_norm, convolution, decisions, dense, image, plan_of, skipped
 from vai_q_tf import errors
 
 _EPSILON = 0.01
@@ -94,7 +94,8 @@ def test_is_found_behind_a_dense_layer(library, fused, bias, training, resource)
     assert not plan.skipped
     assert [tensor.name.replace(record.scope, 'S') for tensor in plan.tensors] == [
         'x/aquant', 'S/BatchNorm_Fold/mul_1/wquant',
-        'S/BatchNorm_Fold/{}/wquant'.format('add_1' if bias else 'sub'), y.op.name.replace(record.scope, 'S') + '/aquant']
+        'S/BatchNorm_Fold/{}/wquant'.format('add_1' if bias else 'sub'),
+        y.op.name.replace(record.scope, 'S') + '/aquant']
     _check(record, training, bool(fused), bias, (7, 6))
 
 
@@ -208,7 +209,7 @@ def test_batch_norm_without_convolution_stays_float(training, fused):
     plan = plan_of(y.op.name)
     assert not plan.batch_norms
     reasons = skipped(plan)
-    assert reasons and all('not behind a convolution' in reason for reason in reasons.values())
+    assert reasons and all('not right behind a convolution' in reason for reason in reasons.values())
     assert all(name.startswith('batch_normalization/') for name in reasons)
 
 

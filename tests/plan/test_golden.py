@@ -1,8 +1,8 @@
 """The tensors that the original chose on float models, compared where no transform of the original is in between.
 
-Explained differences: a folded batch norm has the name of the training graph here, while the original kept the name of the
-batch norm for the result and made one up for the bias; weights and biases are compared by what they feed, because the original
-renamed constants.
+Explained differences: a folded batch norm has the name of the training graph here, while the original kept the name of
+the batch norm for the result and made one up for the bias; weights and biases are compared by what they feed, because
+the original renamed constants.
 """
 import json
 import os
@@ -24,7 +24,8 @@ for _model in ('plain', 'concat', 'resnet_small'):
 _VARIANTS = [('concat', 'sim0'), ('resnet_small', 'sim0')] + [
     ('plain', variant) for variant in _CASES['plain']['variants']
     # Options about other stages (alignment, shifts, file checks) choose the same tensors; these are about the choice.
-    if variant.split('_')[0] in ('m0', 'm1', 'm2', 'w4', 'w4a4', 'w16', 'w16a16', 'a4', 'a16', 'sim0', 'fc0', 'ig', 'nb', 'nm')]
+    if variant.split('_')[0] in ('m0', 'm1', 'm2', 'w4', 'w4a4', 'w16', 'w16a16', 'a4', 'a16', 'sim0', 'fc0', 'ig',
+                                 'nb', 'nm')]
 
 # In these the original did not know the constant by its name, because its constant folding had renamed it.
 _RENAMED = {'ig_w': 'ignore_nodes', 'nb_w4': 'nodes_bit', 'nb_wread': 'nodes_bit'}
@@ -81,7 +82,7 @@ def test_options_on_a_residual_net(variant):
     ours = {key: value[:3] for key, value in ours.items()}
     originals = {key: value[:3] for key, value in originals.items()}
     if variant == 'ig_add':
-        # It searches the relu behind the ignored addition for a pattern of its own, and quantizes it though what it reads is
-        # float; here it is quantized because the next convolution reads it.
+        # It searches the relu behind the ignored addition for a pattern of its own, and quantizes it though what it
+        # reads is float; here it is quantized because the next convolution reads it.
         assert originals.pop('b1_relu') == ours.pop('b1_relu')
     assert ours == originals

@@ -22,7 +22,8 @@ def _changed(attribute, default, **fields):
 @pytest.mark.parametrize('name, tensor', [
     ('conv1/Conv2D', 'conv1/kernel/read/wquant'), ('conv1/kernel', 'conv1/kernel/read/wquant'),
     ('conv1/kernel/read', 'conv1/kernel/read/wquant'), ('conv1/bias', 'conv1/bias/read/wquant'),
-    ('dw/depthwise', 'dw/depthwise/ReadVariableOp/wquant'), ('dw/depthwise_kernel', 'dw/depthwise/ReadVariableOp/wquant'),
+    ('dw/depthwise', 'dw/depthwise/ReadVariableOp/wquant'),
+    ('dw/depthwise_kernel', 'dw/depthwise/ReadVariableOp/wquant'),
     ('conv1/Relu', 'conv1/Relu/aquant'), ('x', 'x/aquant')])
 def test_names_that_mean_a_tensor(name, tensor):
     assert _changed('bits', 8, nodes_bit=[name + ':4']) == {tensor: 4}

@@ -1,11 +1,11 @@
-"""Patterns of ops: small values that are put together and matched against the tensors of a GraphView, from result to inputs.
+"""Patterns of ops, put together from small parts and matched against the tensors of a GraphView, from result to inputs.
 
     scaled = op('Mul', anything('x'), op('Const', name='factor'), any_order=True)
     match = find(view, 'net/mul', scaled)
     match['x'], match['factor'], match.nodes
 
-A pattern is a function (view, tensor, match) that yields every extended match, so alternatives and operand orders are tried
-by backtracking. Identity nodes in front of an op are looked through.
+A pattern is a function (view, tensor, match) that yields every extended match, so alternatives and operand orders are
+tried by backtracking. Identity nodes in front of an op are looked through.
 """
 import itertools
 from types import MappingProxyType

@@ -7,9 +7,9 @@ WEIGHTED, VALUE, SHARED, PASSES, FLOAT = 'weighted', 'value', 'shared', 'passes'
 class Trait(NamedTuple):
     """One row.
 
-    kind: WEIGHTED multiplies its input by weights; VALUE has an output position of its own; SHARED has one too, which should
-      be that of its inputs, as it only selects or joins values; PASSES hands its input on, element by element or moved about,
-      and needs no FixNeuron behind it; FLOAT stays float for `reason`.
+    kind: WEIGHTED multiplies its input by weights; VALUE has an output position of its own; SHARED has one too, which
+      should be that of its inputs, as it only selects, joins or averages values; PASSES hands its input on as it is and
+      needs no FixNeuron behind it; FLOAT stays float for `reason`.
     data: which of the inputs carry values, a slice.
     weight: the index of the weights.
     channel_axes: the axes of the weights that make up the output channels, in the order of the channels.
@@ -82,9 +82,7 @@ TRAITS = {
     'Split': Trait(FLOAT, reason=_SEVERAL_OUTPUTS),
     'SplitV': Trait(FLOAT, reason=_SEVERAL_OUTPUTS),
     'Unpack': Trait(FLOAT, reason=_SEVERAL_OUTPUTS),
-    'FusedBatchNorm': Trait(FLOAT, reason='the batch norm is not behind a convolution or MatMul into which it could be folded'),
 }
-TRAITS['FusedBatchNormV2'] = TRAITS['FusedBatchNormV3'] = TRAITS['FusedBatchNorm']
 
 BATCH_NORM_OPS = frozenset(('FusedBatchNorm', 'FusedBatchNormV2', 'FusedBatchNormV3'))
 ADD_OPS = frozenset(('Add', 'AddV2', 'BiasAdd'))

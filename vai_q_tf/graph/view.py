@@ -1,7 +1,7 @@
 """GraphView: a read-only index of a GraphDef. Tensors are 'node' for output 0 and 'node:k' for the other outputs.
 
-A live graph is viewed through `GraphView(graph.as_graph_def(add_shapes=True))`. The GraphDef is referenced, not copied, and
-must not change while the view is in use.
+A live graph is viewed through `GraphView(graph.as_graph_def(add_shapes=True))`. The GraphDef is referenced, not copied,
+and must not change while the view is in use.
 """
 from tensorflow.python.framework import dtypes, op_def_registry
 
@@ -157,7 +157,7 @@ class GraphView:
         return tensor
 
     def upstream(self, starts, stops=()):
-        """The nodes that `starts` depend on through data, both ends included, in an order in which producers come first.
+        """The nodes that `starts` depend on through data, both ends included, producers before their readers.
 
         The walk does not go beyond the nodes in `stops`; control inputs are not followed.
         """

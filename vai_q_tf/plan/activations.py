@@ -10,7 +10,8 @@ RELU_OPS = frozenset(('Relu', 'Relu6'))
 
 class Activation(NamedTuple):
     """node: its result. source: the tensor that it is applied to. nodes: the nodes that it consists of.
-    alpha: the tensor with the slope of a leaky relu, '' for others and where it is an attr; alpha_input: who reads it."""
+    alpha: the constant slope of a leaky relu, '' where there is none or it is an attr. alpha_input: the input for it.
+    """
     node: str
     source: str
     nodes: FrozenSet[str]
@@ -33,8 +34,8 @@ _LEAKY = _leaky()
 def find_activations(graph_range):
     """The relu, relu6 and leaky relu functions of the range: a list of Activations in graph order.
 
-    Leaky relu is the op LeakyRelu, Maximum(alpha * x, x) or Relu(x) - alpha * Relu(-x), alpha a constant, in every order of
-    the operands. The nodes of one are in no other.
+    Leaky relu is the op LeakyRelu, Maximum(alpha * x, x) or Relu(x) - alpha * Relu(-x), alpha a constant, the operands
+    in every order. The nodes of one are in no other.
     """
     found, taken = [], set()
     for name in graph_range.nodes:

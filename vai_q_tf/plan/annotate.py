@@ -24,8 +24,8 @@ def annotate(view, config):
       config: QuantizeConfig that names a range.
 
     Raises:
-      QuantizeError: an unknown node, input and output nodes that are not connected, nothing to quantize, a graph that is
-        quantized already, a batch norm with an open learning phase or without moving statistics.
+      QuantizeError: an unknown node, input and output nodes that are not connected, nothing to quantize, a graph that
+        is quantized already, a batch norm with an open learning phase or without moving statistics.
     """
     graph_range = GraphRange(view, config.input_nodes, config.output_nodes)
     draft = Draft(graph_range, config)
@@ -40,10 +40,10 @@ def annotate(view, config):
     add_elementwise(draft, activations)
     add_compute_inputs(draft, chains)
     _require_something(draft)
-    folded = {chain.batch_norm for chain in chains}
     return QuantPlan(
         input_nodes=graph_range.input_nodes, output_nodes=graph_range.output_nodes, nodes=graph_range.nodes,
-        tensors=apply_overrides(draft, config), batch_norms=tuple(found.record for found in batch_norms if found in folded),
+        tensors=apply_overrides(draft, config),
+        batch_norms=tuple(chain.batch_norm.record for chain in chains if chain.batch_norm),
         groups=tuple(draft.groups), skipped=draft.skipped)
 
 
@@ -60,5 +60,6 @@ def _add_inputs(draft):
 def _require_something(draft):
     if all(tensor.role == 'input' for tensor in draft.tensors):
         raise errors.QuantizeError(
-            errors.EMPTY_RANGE, 'Nothing to quantize', 'Between the input nodes ({}) and the output nodes ({}) there is no op '
-            'to quantize.'.format(', '.join(draft.range.input_nodes), ', '.join(draft.range.output_nodes)))
+            errors.EMPTY_RANGE, 'Nothing to quantize',
+            'Between the input nodes ({}) and the output nodes ({}) there is no op to quantize.'.format(
+                ', '.join(draft.range.input_nodes), ', '.join(draft.range.output_nodes)))

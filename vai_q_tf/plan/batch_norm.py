@@ -15,7 +15,7 @@ _FOLDABLE_OPS = frozenset(('Conv2D', 'DepthwiseConv2dNative', 'MatMul', 'Conv2DB
 
 
 class FoundBatchNorm(NamedTuple):
-    """record: the BatchNorm. nodes: what it consists of, from the convolution (excluded) to the result, statistics included."""
+    """record: the BatchNorm. nodes: what it consists of behind the convolution, statistics and parameters included."""
     record: BatchNorm
     nodes: FrozenSet[str]
 
@@ -65,16 +65,17 @@ def split_bias_add(graph_range, name):
 
 
 def find_batch_norms(graph_range, ignored=frozenset()):
-    """The batch norms of the range that can be folded into the weighted op in front of them, without those that are `ignored`.
+    """The batch norms of the range that can be folded into the weighted op in front of them.
 
+    Those that have a node in `ignored`, or sit behind one, stay float.
     A batch norm whose convolution or inner tensors are read by other nodes of the range, or are outputs, cannot be.
 
     Returns:
       a list of FoundBatchNorm in graph order; a list of (nodes, reason) of those that have to stay float.
 
     Raises:
-      QuantizeError: LEARNING_PHASE for one that chooses its statistics while the graph runs; UNSUPPORTED_GRAPH for one in
-        training form whose moving statistics cannot be told.
+      QuantizeError: LEARNING_PHASE for one that chooses its statistics while the graph runs; UNSUPPORTED_GRAPH for one
+        in training form whose moving statistics cannot be told.
     """
     found, floating = [], []
     for name in graph_range.nodes:
@@ -87,7 +88,7 @@ def find_batch_norms(graph_range, ignored=frozenset()):
         nodes = _inner_nodes(graph_range, parts, compute)
         inner = sorted((node for node in nodes if not graph_range.is_static(node)), key=graph_range.view.order)
         if not compute:
-            floating.append((inner, 'the batch norm is not behind a convolution or MatMul into which it could be folded'))
+            floating.append((inner, 'the batch norm is not right behind a convolution or MatMul, to be folded into it'))
             continue
         around = [node for node in (compute.node, compute.bias_add) if node]
         reason = _why_not_foldable(graph_range, parts, compute, inner)
@@ -187,7 +188,7 @@ def _compute_behind(graph_range, tensor):
     if split:
         tensor, bias, bias_add = graph_range.source(split[0]), split[1], name
         name = node_name(tensor)
-    if name in graph_range.input_nodes or view.op(name) not in _FOLDABLE_OPS or (reshaped and view.op(name) != 'MatMul'):
+    if name in graph_range.input_nodes or view.op(name) not in (('MatMul',) if reshaped else _FOLDABLE_OPS):
         return None
     if not graph_range.is_static(view.inputs(name)[trait(view.op(name)).weight]):
         return None
@@ -249,12 +250,14 @@ def _record(graph_range, parts, compute):
 
 
 def _moving(graph_range, root, statistic, what):
-    """The tensor that a moving average takes of a statistic of the batch, and a tensor that reads the moving average."""
+    """The form in which a moving average takes the statistic of the batch, and a tensor that reads the average."""
     for tensor in _forms(graph_range, statistic):
         variable = find_moving_average(graph_range, tensor)
-        if variable:
-            return tensor, variable_read(graph_range.view, variable)
-    return _raise_unsupported(root, 'no op updates a moving average with its {} {!r} by plain decay'.format(what, statistic))
+        read = variable and variable_read(graph_range.view, variable)
+        if read:
+            return tensor, read
+    return _raise_unsupported(root, 'no op updates a moving average with its {} {!r} by plain decay'.format(
+        what, statistic))
 
 
 def _vector(graph_range, tensor):
@@ -268,13 +271,13 @@ def _raise_learning_phase(graph_range, root, tensor):
     inputs = graph_range.view.inputs(tensor)
     raise errors.QuantizeError(
         errors.LEARNING_PHASE, 'Learning phase',
-        'Batch norm {!r} decides between training and inference while the graph runs ({!r}, on {!r}). Fix the phase before '
-        'the model is built: tf.keras.backend.set_learning_phase(0 or 1), or a Python bool for training/is_training.'.format(
-            root, node_name(tensor), inputs[-1] if inputs else tensor))
+        'Batch norm {!r} decides between training and inference while the graph runs ({!r}, on {!r}). Fix the phase '
+        'before the model is built: tf.keras.backend.set_learning_phase(0 or 1), or a Python bool for '
+        'training/is_training.'.format(root, node_name(tensor), inputs[-1] if inputs else tensor))
 
 
 def _raise_unsupported(root, problem):
     raise errors.QuantizeError(
         errors.UNSUPPORTED_GRAPH, 'Batch norm',
-        'Batch norm {!r} uses the statistics of the batch, but {}. Create its update ops (training=True of the layer, no '
-        'renorm, no zero_debias_moving_mean), or name its convolution in ignore_nodes.'.format(root, problem))
+        'Batch norm {!r} uses the statistics of the batch, but {}. Create its update ops (training=True of the layer, '
+        'no renorm, no zero_debias_moving_mean), or name its convolution in ignore_nodes.'.format(root, problem))

@@ -6,7 +6,7 @@ IGNORED = 'it is in ignore_nodes, or belongs to a node that is'
 
 
 def producer_name(tensor):
-    """What the FixNeuron behind a tensor is named after: its node; 'node/output_k' for the outputs from the second on."""
+    """What the FixNeuron behind a tensor is named after: its node, 'node/output_k' for an output k > 0."""
     index = output_index(tensor)
     return '{}/output_{}'.format(node_name(tensor), index) if index else tensor
 
@@ -60,8 +60,8 @@ class Draft:
             self._tensors[name] = known._replace(consumers=known.consumers + extra)
             return name
         bits = self.config.activation_bit if mode == ACTIVATION_MODE else self.config.weight_bit
-        self._tensors[name] = QuantTensor(name, role, mode, bits, self.config.method if method is None else method, tensor,
-                                          fold, tuple(consumers))
+        method = self.config.method if method is None else method
+        self._tensors[name] = QuantTensor(name, role, mode, bits, method, tensor, fold, tuple(consumers))
         self._places[name] = self.view.order(place or tensor), len(self._places)
         return name
 

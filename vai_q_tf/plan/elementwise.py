@@ -10,7 +10,7 @@ _PARTS_OF_INPUT = {'Split': 1, 'SplitV': 0, 'Unpack': 0}
 
 
 def add_elementwise(draft, activations):
-    """Quantizes the results of additions, pools, concats and so on, producers first, and records the ops that stay float.
+    """Quantizes the results of additions, pools, concats and so on, and records the ops that stay float.
 
     An op is quantized if all its float inputs are, or are constants of an op that takes constants. A relu behind it is
     computed with it: then only the result of the relu is quantized.
@@ -45,7 +45,7 @@ def _add_op(draft, name, activations):
         elif not _is_quantized(draft, tensor):
             reason = 'its input {!r} is not quantized'.format(tensor)
             break
-    relu = next((activation for activation in activations.get(name, ()) if draft.view.op(activation.node) in RELU_OPS), None)
+    relu = next((function for function in activations.get(name, ()) if draft.view.op(function.node) in RELU_OPS), None)
     if not reason and draft.ignored & ({name} | (relu.nodes if relu else set())):
         reason = IGNORED
     if reason:

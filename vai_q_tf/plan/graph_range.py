@@ -20,8 +20,8 @@ class GraphRange:
       dropouts: {result: input tensor} of the dropouts in the range. dropout_nodes: the nodes that they consist of.
 
     Raises:
-      QuantizeError: an unknown node; a graph that is quantized already; an input that is not upstream of the outputs, an
-        output that depends on no input.
+      QuantizeError: an unknown node; a graph that is quantized already; an input that is not upstream of the outputs;
+        an output that depends on no input.
     """
 
     def __init__(self, view, input_nodes, output_nodes):
@@ -48,8 +48,8 @@ class GraphRange:
             if name not in self:
                 raise errors.QuantizeError(
                     errors.EMPTY_RANGE, 'Empty range',
-                    'Input node {!r} is not upstream of the output nodes ({}). Are input_nodes and output_nodes swapped, or '
-                    'is it an unused input?'.format(name, ', '.join(self.output_nodes)))
+                    'Input node {!r} is not upstream of the output nodes ({}). Are input_nodes and output_nodes '
+                    'swapped, or is it an unused input?'.format(name, ', '.join(self.output_nodes)))
         reached = set(self.input_nodes)
         for name in self.order:
             if any(node_name(tensor) in reached for tensor in self.view.inputs(name)):
@@ -72,11 +72,11 @@ class GraphRange:
         return static
 
     def is_static(self, reference):
-        """Whether a tensor or node depends on constants and variables only: weights, biases and what is made of them."""
+        """Whether a tensor or node depends on constants and variables only, as weights and biases do."""
         return node_name(reference) in self._static
 
     def source(self, tensor):
-        """The tensor whose values `tensor` has: Identity nodes and dropouts looked through, but not beyond an input node."""
+        """The tensor whose values `tensor` has: Identity nodes and dropouts are looked through, up to an input node."""
         while tensor not in self.input_nodes:
             if tensor in self.dropouts:
                 tensor = self.dropouts[tensor]
@@ -103,7 +103,7 @@ class GraphRange:
             self._passes(name) and self.is_output(name) for name, _ in self.view.consumers(tensor) if name in self)
 
     def consumers(self, tensor, without=()):
-        """The inputs of the whole graph to re-point so that all readers of the tensor but the nodes `without` are reached."""
+        """The inputs of the whole graph to re-point, so that all that read the tensor are reached but `without`."""
         found = []
         for name, index in self.view.consumers(tensor):
             if name in without:

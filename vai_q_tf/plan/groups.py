@@ -53,7 +53,7 @@ def add_compute_groups(draft, activations, batch_norms):
         if draft.view.dtype(name) != dtypes.float32:
             draft.skip([name], 'its type is {}; only float32 is quantized'.format(draft.view.dtype(name).name))
         elif not draft.range.is_static(draft.view.inputs(name)[row.weight]):
-            draft.skip([name], 'both operands are computed from the input, none of them is a weight')
+            draft.skip([name], 'it has no weights: both operands are computed')
         else:
             chain = _find_chain(draft.range, name, row, activations, norms.get(name))
             if draft.ignored & _names(draft.view, chain):
@@ -67,7 +67,7 @@ def add_compute_groups(draft, activations, batch_norms):
 
 
 def add_compute_inputs(draft, chains):
-    """Quantizes the data inputs of weighted ops that are still float, and completes the ComputeGroups with their names."""
+    """Quantizes the data inputs of weighted ops that are still float, and puts all of them in the ComputeGroups."""
     for number, chain in enumerate(chains):
         if draft.view.dtype(chain.data) == dtypes.float32:
             draft.groups[number] = draft.groups[number]._replace(input=draft.add_activation(chain.data))
@@ -156,7 +156,7 @@ def add_activation_function(draft, activation):
 
 
 def add_if_read_elsewhere(draft, tensor, readers, batch_norm=None):
-    """Quantizes a tensor inside a chain for the nodes of the range other than `readers` that read it, if there are any."""
+    """Quantizes a tensor inside a chain for the nodes of the range that read it beside `readers`, if there are any."""
     others = [name for name, _ in draft.range.readers(tensor) if name not in readers]
     if others or draft.range.is_output(tensor):
         _add_result(draft, tensor, readers, batch_norm)
@@ -166,4 +166,5 @@ def _add_result(draft, tensor, without, batch_norm):
     if batch_norm is None or tensor != batch_norm.record.output:
         return draft.add_activation(tensor, without=without)
     record = batch_norm.record
-    return draft.add_folded(record.result_node + '/aquant', 'activation', ACTIVATION_MODE, record, draft.range.consumers(tensor, without), tensor)
+    return draft.add_folded(record.result_node + '/aquant', 'activation', ACTIVATION_MODE, record,
+                            draft.range.consumers(tensor, without), tensor)

@@ -8,7 +8,7 @@ _READ_OPS = frozenset(('Identity', 'ReadVariableOp'))
 
 
 def find_moving_average(graph_range, tensor):
-    """The variable with an update `variable -= (variable - tensor) * factor`, the node; '' if there is no or no single one.
+    """The one variable with an update `variable -= (variable - tensor) * factor`; '' if there is none, or several.
 
     A variable from which another one is assigned, as in a zero-debiased average, does not count.
     """
@@ -30,10 +30,11 @@ def find_moving_average(graph_range, tensor):
 
 
 def variable_read(view, variable):
-    """The tensor that reads a variable as it is when the step begins, without waiting for an update."""
-    reads = [name for name, _ in view.consumers(variable)
-             if view.op(name) in _READ_OPS and not view.control_inputs(name)]
-    return min(reads, key=view.order)
+    """The first tensor that reads the variable without waiting for an update, best for nothing; '' if none does."""
+    updates = _SUBTRACT_OPS | _ASSIGN_OPS
+    reads = [name for name, _ in view.consumers(variable) if view.op(name) in _READ_OPS
+             and not any(view.op(control) in updates for control in view.control_inputs(name))]
+    return min(reads, key=lambda name: (bool(view.control_inputs(name)), view.order(name)), default='')
 
 
 def _readers(view, tensor):

@@ -1,4 +1,4 @@
-"""Bit widths and methods of single tensors: nodes_bit and nodes_method, and the warnings about names that mean nothing."""
+"""Bit widths and methods of single tensors: nodes_bit and nodes_method, with warnings about names that mean nothing."""
 import collections
 
 from tensorflow.python.platform import tf_logging
@@ -10,9 +10,9 @@ from vai_q_tf.plan.quant_plan import DEPTHWISE_WEIGHT_MODE
 def apply_overrides(draft, config):
     """The tensors of the draft with the entries of config.nodes_bit and config.nodes_method applied.
 
-    An entry names, in the order in which they are tried: the producer of a quantized tensor, a weighted op (its weights are
-    meant), a node on the way from the variable or Const to the quantized tensor. Of two entries for one tensor the one tried
-    first wins, then the one listed first. Method 2 becomes 1 where there are no depthwise weights.
+    An entry names, in the order in which they are tried: the producer of a quantized tensor, a weighted op (its weights
+    are meant), a node on the way from the variable or Const to the quantized tensor. Of two entries for one tensor the
+    one tried first wins, then the one listed first. Method 2 becomes 1 where there are no depthwise weights.
     """
     for name in sorted(draft.ignored):
         if name not in draft.view:
@@ -30,7 +30,7 @@ def apply_overrides(draft, config):
 
 
 def _resolver(draft):
-    """A function from a node name to (rank, names of the quantized tensors); rank 0 is the most exact, () for unknown."""
+    """A function from a node name to (rank, names of quantized tensors): rank 0 is most exact, no names if unknown."""
     producers, origins = collections.defaultdict(list), collections.defaultdict(list)
     for tensor in draft.tensors:
         producers[tensor.name.rpartition('/')[0]].append(tensor.name)
