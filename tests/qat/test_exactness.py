@@ -1,0 +1,229 @@
+"""Training, evaluation and the emitted files are one network: they give the same numbers, bit for bit."""
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.qat import integer_model, networks
+from vai_q_tf import CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph
+from vai_q_tf.export.lint import lint
+
+_SETTINGS = {
+    'batch': {},
+    'moving': {'bn_fold': 'moving'},
+    'straight_through-current-6-7-bits': {'gradient': 'straight_through', 'position_update': 'current', 'weight_bit': 6,
+                                          'activation_bit': 7},
+    'method0': {'method': 0},
+}
+
+
+class _Case:
+    """A network after training: the Trained, the evaluation graph's result, the two emitted GraphDefs."""
+
+    def __init__(self, name, directory, **fields):
+        self.build = networks.NETWORKS[name]
+        self.trained = networks.train(self.build, directory, **fields)
+        self.output = networks.quantized_name(self.trained.plan, self.trained.output)
+        with tf.Graph().as_default():
+            self.build(False)
+            CreateQuantizeEvaluationGraph(self.trained.config)
+            saver = tf.compat.v1.train.Saver()
+            with tf.compat.v1.Session() as session:
+                saver.restore(session, self.trained.checkpoint)
+                self.evaluated = session.run(self.output + ':0', self.trained.feed)
+            files = CreateQuantizeDeployGraph(self.trained.checkpoint, self.trained.config)
+        self.eval_graph, self.model = (_read(path) for path in files)
+
+    def run_model(self, names, feed=None):
+        with tf.Graph().as_default():
+            tf.import_graph_def(self.model, name='')
+            with tf.compat.v1.Session() as session:
+                return session.run([name + ':0' for name in names], feed or self.trained.feed)
+
+    def model_nodes(self, op):
+        return [node for node in self.model.node if node.op == op]
+
+
+def _read(path):
+    with open(path, 'rb') as file:
+        return tf.compat.v1.GraphDef.FromString(file.read())
+
+
+_CASES = [(name, 'batch') for name in networks.NETWORKS] + [
+    ('slim_mobile', 'moving'), ('keras_residual', 'moving'), ('transposed', 'moving'), ('unfused', 'moving'),
+    ('slim_mobile', 'straight_through-current-6-7-bits'), ('siamese', 'straight_through-current-6-7-bits'),
+    ('layers_biased', 'method0')]
+
+
+@pytest.fixture(scope='module', params=_CASES, ids='-'.join)
+def case(request, tmp_path_factory):
+    name, setting = request.param
+    return _Case(name, tmp_path_factory.mktemp(name), **_SETTINGS[setting])
+
+
+def test_evaluation_graph_equals_training_graph(case):
+    assert np.unique(case.trained.result).size > 4
+    np.testing.assert_array_equal(case.evaluated, case.trained.result)
+
+
+def test_emitted_model_equals_training_graph(case):
+    np.testing.assert_array_equal(case.run_model([case.output])[0], case.trained.result)
+
+
+def test_emitted_evaluation_graph_equals_training_graph(case):
+    reader = tf.train.load_checkpoint(case.trained.checkpoint)
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(case.eval_graph, name='')
+        assigns = []
+        for operation in graph.get_operations():
+            if operation.type == 'VariableV2':
+                assigns.append(tf.raw_ops.Assign(ref=operation.outputs[0], value=reader.get_tensor(operation.name)))
+            elif operation.type == 'VarHandleOp':
+                assigns.append(tf.raw_ops.AssignVariableOp(
+                    resource=operation.outputs[0], value=reader.get_tensor(operation.name)))
+        assert assigns
+        with tf.compat.v1.Session() as session:
+            session.run(assigns)
+            result = session.run(case.output + ':0', case.trained.feed)
+    np.testing.assert_array_equal(result, case.trained.result)
+
+
+def test_every_fix_neuron_gives_values_of_its_grid(case):
+    fix_neurons = case.model_nodes('FixNeuron')
+    for node, value in zip(fix_neurons, case.run_model([node.name for node in fix_neurons])):
+        integers = value.astype(np.float64) * 2.0**node.attr['quantize_pos'].i
+        half = 2**(node.attr['bit_width'].i - 1)
+        assert np.array_equal(integers, np.round(integers)), node.name
+        assert -half <= integers.min() and integers.max() < half, node.name
+        assert integers.any() or node.name.endswith('/wquant'), node.name
+
+
+def test_emitted_model_obeys_the_compiler(case):
+    assert not [str(finding) for finding in lint(case.model)]
+
+
+def test_attributes_of_fix_neurons(case):
+    records = {record.name for record in case.trained.plan.tensors}
+    fix_neurons = case.model_nodes('FixNeuron')
+    assert {_original(node.name, records) for node in fix_neurons} == records
+    for node in fix_neurons:
+        assert set(node.attr) == {'T', 'bit_width', 'method', 'mode', 'phase', 'output_dir', 'quantize_pos',
+                                  '_output_shapes'}, node.name
+        assert node.attr['T'].type == tf.float32.as_datatype_enum
+        assert node.attr['phase'].i == 1
+        assert node.attr['mode'].i == _mode(node.name, case)
+        bits = case.trained.config.activation_bit if node.attr['mode'].i == 1 else case.trained.config.weight_bit
+        assert node.attr['bit_width'].i == bits
+        assert node.attr['method'].i == (0 if node.name in ('x/aquant', 'x2/aquant') else case.trained.config.method)
+        assert node.attr['output_dir'].s.decode() == case.trained.config.output_dir
+        assert len(node.attr['_output_shapes'].list.shape) == 1
+
+
+def _original(name, known):
+    """The quantized tensor of a FixNeuron: a bias that two nodes read has a numbered copy for the second."""
+    return name if name in known else re.sub(r'[0-9]+$', '', name)
+
+
+def _mode(name, case):
+    """The mode by definition: 1 for activations, 2 for weights of depthwise convolutions, 0 for other parameters."""
+    if name.endswith('/aquant'):
+        return 1
+    depthwise = {node.input[1] for node in case.model_nodes('DepthwiseConv2dNative')}
+    fused_leaky = {node.input[0] for node in case.model_nodes('LeakyRelu')}
+    adds = {node.name: node.input[0] for node in case.model_nodes('BiasAdd')}
+    excepted = {node.input[1] for node in case.model_nodes('DepthwiseConv2dNative')
+                if node.name in fused_leaky or node.name in {adds.get(name) for name in fused_leaky}}
+    return 2 if name in depthwise - excepted else 0
+
+
+def test_positions_are_those_of_the_checkpoint(case):
+    reader = tf.train.load_checkpoint(case.trained.checkpoint)
+    names = [name.decode() for name in reader.get_tensor('vai_q_tf/positions/tensors')]
+    votes = reader.get_tensor('vai_q_tf/positions/votes')
+    for node in case.model_nodes('FixNeuron'):
+        row = votes[names.index(_original(node.name, names))]
+        assert row[node.attr['quantize_pos'].i + 128] == row.max(), node.name
+
+
+def test_constants_are_made_of_the_variables(case):
+    """With s = gamma / sqrt(variance + epsilon): weights * s, and the bias beta + (bias - mean) * s."""
+    parameters = case.trained.parameters
+    constants = {node.name: tf.make_ndarray(node.attr['value'].tensor) for node in case.model_nodes('Const')}
+    feeds = {_original(node.name, [record.name for record in case.trained.plan.tensors]): constants[node.input[0]]
+             for node in case.model_nodes('FixNeuron') if node.input[0] in constants}
+    norms = {norm.scope: norm for norm in case.trained.plan.batch_norms}
+    compared = 0
+    for record in case.trained.plan.tensors:
+        if record.role not in ('weight', 'bias'):
+            continue
+        compared += 1
+        if not record.fold:
+            np.testing.assert_array_equal(feeds[record.name], parameters[record.tensor], err_msg=record.name)
+            continue
+        norm = norms[record.fold]
+        mean, variance = parameters[norm.moving_mean].astype(np.float64), parameters[norm.moving_variance]
+        scale = parameters.get(norm.gamma, 1.) / np.sqrt(variance + norm.epsilon)
+        if record.role == 'bias':
+            expected = parameters.get(norm.beta, 0.) + (parameters.get(norm.conv_bias, 0.) - mean) * scale
+        else:
+            expected = _by_channel(next(node for node in case.model.node if record.name in node.input).op,
+                                   parameters[norm.weights], scale)
+        np.testing.assert_allclose(feeds[record.name], expected, rtol=1e-5, atol=1e-6, err_msg=record.name)
+    assert compared >= 6
+
+
+def _by_channel(op, weights, scale):
+    """weights times scale by output channel; a transposed convolution has them in front of the input channels."""
+    if op == 'Conv2DBackpropInput':
+        return weights * scale[:, np.newaxis]
+    if op == 'DepthwiseConv2dNative':
+        return weights * scale.reshape(weights.shape[2:])
+    return weights * scale
+
+
+def test_names_are_those_of_the_original(tmp_path):
+    nodes = {node.name: (node.op, list(node.input)) for node in _Case('slim_mobile', tmp_path).model.node}
+    expected = {
+        'conv1/Conv2D_Fold': ('Conv2D', ['x/aquant', 'conv1/BatchNorm_Fold/mul_1/wquant']),
+        'conv1/BatchNorm_Fold/mul_1/wquant': ('FixNeuron', ['conv1/weights']),
+        'conv1/Conv2D_Fold/biases': ('Const', []),
+        'conv1/BatchNorm_Fold/sub/wquant': ('FixNeuron', ['conv1/Conv2D_Fold/biases']),
+        'conv1/biasadd': ('BiasAdd', ['conv1/Conv2D_Fold', 'conv1/BatchNorm_Fold/sub/wquant']),
+        'conv1/Relu6': ('Relu6', ['conv1/biasadd']),
+        'conv1/Relu6/aquant': ('FixNeuron', ['conv1/Relu6']),
+        'depthwise/depthwise_Fold': (
+            'DepthwiseConv2dNative', ['conv1/Relu6/aquant', 'depthwise/depthwise/BatchNorm_Fold/mul_1/wquant']),
+        'depthwise/depthwise/biasadd': (
+            'BiasAdd', ['depthwise/depthwise_Fold', 'depthwise/depthwise/BatchNorm_Fold/sub/wquant']),
+        'depthwise/depthwise_Fold/biases': ('Const', []),
+        'pointwise/biasadd/aquant': ('FixNeuron', ['pointwise/biasadd']),
+        'logits/Conv2D': ('Conv2D', ['mean/aquant', 'logits/weights/read/wquant']),
+        'logits/BiasAdd': ('BiasAdd', ['logits/Conv2D', 'logits/biases/read/wquant']),
+        'softmax': ('Softmax', ['squeeze/aquant']),
+    }
+    assert {name: nodes.get(name) for name in expected} == expected
+
+
+def test_names_with_a_bias_in_front_of_the_batch_norm(tmp_path):
+    nodes = {node.name: (node.op, list(node.input)) for node in _Case('layers_biased', tmp_path).model.node}
+    expected = {
+        'conv1/BatchNorm_Fold/mul_1/wquant': ('FixNeuron', ['conv1/kernel']),
+        'conv1/BatchNorm_Fold/add_1/wquant': ('FixNeuron', ['conv1/Conv2D_Fold/biases']),
+        'conv1/biasadd_fold': ('BiasAdd', ['conv1/Conv2D_Fold', 'conv1/BatchNorm_Fold/add_1/wquant']),
+        'relu1/aquant': ('FixNeuron', ['relu1']),
+        'dense2/MatMul': ('MatMul', ['leaky4/aquant', 'dense2/kernel/read/wquant']),
+    }
+    assert {name: nodes.get(name) for name in expected} == expected
+
+
+@pytest.fixture(scope='module', params=['slim_mobile', 'keras_residual', 'unfused', 'without_norm'])
+def integer_case(request, tmp_path_factory):
+    return _Case(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def test_a_model_is_arithmetic_on_integers(integer_case):
+    fix_neurons = [node.name for node in integer_case.model_nodes('FixNeuron')]
+    integers = integer_model.run(integer_case.model, {'x': integer_case.trained.feed['x:0']})
+    for name, value in zip(fix_neurons, integer_case.run_model(fix_neurons)):
+        np.testing.assert_array_equal(value, integers[name].real(), err_msg=name)
