@@ -2,17 +2,9 @@
 
 Importing it loads the op library, so that a script which only evaluates a quantized graph needs nothing else.
 """
-from vai_q_tf import (
-                      CreateQuantizeDeployGraph,
-                      CreateQuantizeEvaluationGraph,
-                      CreateQuantizeTrainingGraph,
-                      QuantizeCheckpointListener,
-                      QuantizeConfig,
-                      QuantizeError,
-                      QuantizePositionHook,
-                      __version__,
-                      fix_neuron,
-)
+from vai_q_tf import (CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph,
+                      QuantizeCheckpointListener, QuantizeConfig, QuantizeError, QuantizePositionHook, __version__,
+                      fix_neuron)
 from vai_q_tf.ops import load_library
 
 __all__ = [
