@@ -70,7 +70,7 @@ VAI_HD float ScaleNormal(float x, float scale) { return x * (fabsf(x) < FLT_MIN 
 // NaN becomes q_lo.
 VAI_HD float Clip(float t, float q_lo, float q_hi) {
   t = t > q_lo ? t : q_lo;
-  return t < q_hi ? t : q_hi;
+  return q_hi < t ? q_hi : t;  // of two zeros t, whose sign is that of x
 }
 
 // The nearest integer of |t| <= 2^23, the even one of two. The compiler has one instruction for it on every machine.

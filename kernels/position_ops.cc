@@ -11,6 +11,7 @@
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/resource_mgr.h"
 #include "tensorflow/core/framework/resource_var.h"
+#include "tensorflow/core/framework/tensor_util.h"
 
 namespace vai_q_tf {
 namespace {
@@ -95,11 +96,7 @@ class MovingPositionOp : public OpKernel {
 
  private:
   void Vote(Var* state, int position) const {
-    if (IsShared(state->tensor())) {
-      Tensor copy(tensorflow::DT_FLOAT, state->tensor()->shape());
-      copy.flat<float>() = state->tensor()->flat<float>();
-      *state->tensor() = copy;
-    }
+    if (IsShared(state->tensor())) *state->tensor() = tensorflow::tensor::DeepCopy(*state->tensor());
     float* bins = state->tensor()->flat<float>().data() + row_ * kBins;
     for (int i = 0; i < kBins; ++i) {
       const float count = bins[i] * decay_;
@@ -170,7 +167,7 @@ class WritePositionsOp : public OpKernel {
     OP_REQUIRES_OK(ctx, FindState(ctx, rows_, &state));
     tensorflow::core::ScopedUnref unref(state);
     tensorflow::mutex_lock lock(*state->mu());
-    *state->tensor() = histograms;  // shares the memory; the next vote copies
+    *state->tensor() = tensorflow::tensor::DeepCopy(histograms);  // fed memory belongs to Python
     state->is_initialized = true;
   }
 

@@ -165,14 +165,15 @@ def _integer_limits(position, bits, symmetric):
 
 
 def _flush(x):
-    return np.where(np.abs(x) < _SMALLEST_NORMAL, np.copysign(np.float32(0), x), x)
+    with np.errstate(invalid='ignore'):
+        return np.where(np.abs(x) < _SMALLEST_NORMAL, np.copysign(np.float32(0), x), x)
 
 
 def _to_integer(t, integer_limits, rounding):
     """t, clipped and rounded. Adding 0.5 would round 0.49999997 to 1, so the fraction is compared instead."""
     lo, hi = integer_limits
     t = np.where(t > lo, t, lo)  # NaN compares false and becomes lo
-    t = np.where(t < hi, t, hi)
+    t = np.where(hi < t, hi, t)
     whole = np.floor(np.abs(t))
     fraction = np.abs(t) - whole
     away = fraction >= 0.5

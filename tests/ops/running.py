@@ -1,0 +1,47 @@
+"""Ops run in graphs of their own; a graph with the same attributes is built once."""
+import functools
+
+import tensorflow as tf
+
+from vai_q_tf import ops
+
+
+class Runner:
+    """Calls `build(*placeholders)` in its own graph and session, once for each call with arrays."""
+
+    def __init__(self, build, *dtypes):
+        graph = tf.Graph()
+        with graph.as_default():
+            self._inputs = [tf.compat.v1.placeholder(dtype) for dtype in dtypes]
+            self._output = build(*self._inputs)
+        self._session = tf.compat.v1.Session(graph=graph)
+
+    def __call__(self, *arrays):
+        return self._session.run(self._output, dict(zip(self._inputs, arrays)))
+
+
+@functools.lru_cache(maxsize=None)
+def vai_fix_neuron(bits, mode, symmetric):
+    return Runner(lambda x, p: ops.vai_fix_neuron(x, p, bits, mode, symmetric), tf.float32, tf.int32)
+
+
+@functools.lru_cache(maxsize=None)
+def gradient(bits, symmetric):
+    """dx of (dy, x, position)."""
+    def build(dy, x, position):
+        return tf.gradients(ops.vai_fix_neuron(x, position, bits, 1, symmetric), x, grad_ys=dy)[0]
+    return Runner(build, tf.float32, tf.float32, tf.int32)
+
+
+@functools.lru_cache(maxsize=None)
+def search_position(bits, method, mode, symmetric=False):
+    return Runner(lambda x: ops.search_position(x, True, bits, mode, method, symmetric), tf.float32)
+
+
+def fix_neuron(symmetric=None, **attrs):
+    def build(x):
+        y = ops.fix_neuron(x, **attrs)
+        if symmetric is not None:
+            y.op._set_attr('_symmetric', tf.compat.v1.AttrValue(b=symmetric))
+        return y
+    return Runner(build, tf.float32)

@@ -1,0 +1,203 @@
+"""The compiled ops against the NumPy definition and the measured cases, bit for bit."""
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.ops import running, samples
+from vai_q_tf import fixed_point, ops
+
+modes = st.sampled_from([0, 1, 2])
+
+
+@pytest.mark.parametrize('name, x, position, mode, rounding, symmetric, expected', samples.evaluation_cases(),
+                         ids=lambda value: value if isinstance(value, str) else '')
+def test_measured_evaluations(name, x, position, mode, rounding, symmetric, expected):
+    mode = 0 if rounding == 'half_away' else mode
+    original = running.fix_neuron(symmetric or None, mode=mode, phase=1, quantize_pos=position)
+    assert samples.same_bits(original(x), expected)
+    assert samples.same_bits(running.vai_fix_neuron(8, mode, symmetric)(x, position), expected)
+
+
+def test_measured_calibrations():
+    inputs = samples.golden_inputs()
+    runners = {}
+    for data, bits, method, mode, phase, positions, outputs in samples.search_cases():
+        attrs = bits, method, mode, phase
+        if attrs not in runners:
+            runners[attrs] = running.fix_neuron(bit_width=bits, method=method, mode=mode, phase=phase)
+        histogram = np.zeros(256, np.float32)
+        for i in range(5):
+            x = inputs['{}_{}'.format(data, i)]
+            assert samples.md5(runners[attrs](x)) == outputs[i], (data, attrs, i)
+            histogram = fixed_point.vote(histogram, running.search_position(bits, method, mode)(x), 1.0)
+            assert fixed_point.mode_position(histogram) == positions[i], (data, attrs, i)
+
+
+@settings(max_examples=300)
+@given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, mode=modes, symmetric=st.booleans())
+def test_forward_is_the_definition(x, position, bits, mode, symmetric):
+    expected = fixed_point.quantize(x, position, bits, fixed_point.rounding_of(mode), symmetric)
+    assert samples.same_bits(running.vai_fix_neuron(bits, mode, symmetric)(x, position), expected)
+
+
+@settings(max_examples=300)
+@given(x=samples.tensors(), bits=samples.bit_widths, method=st.sampled_from([0, 1, 2]), mode=modes,
+       symmetric=st.booleans())
+def test_search_is_the_definition(x, bits, method, mode, symmetric):
+    expected = fixed_point.search_position(x, bits, method, mode, symmetric)
+    assert running.search_position(bits, method, mode, symmetric)(x) == expected
+
+
+@settings(max_examples=200)
+@given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, symmetric=st.booleans())
+def test_gradient_is_the_definition(x, position, bits, symmetric):
+    lo, hi = fixed_point.limits(position, bits, symmetric)
+    x[:4] = np.array([lo, hi, np.nextafter(np.float32(lo), -np.inf), np.nextafter(np.float32(hi), np.inf)],
+                     np.float32)[:x.size]
+    dy = np.random.RandomState(x.size).standard_normal(x.size).astype(np.float32)
+    expected = fixed_point.gradient(dy, x, position, bits, symmetric)
+    assert samples.same_bits(running.gradient(bits, symmetric)(dy, x, position), expected)
+
+
+def test_gradient_is_the_slope_of_the_quantized_function():
+    """Averaged over one step, the staircase rises with slope 1 inside the range and 0 outside."""
+    position, bits = 2, 4
+    lo, hi = fixed_point.limits(position, bits)
+    step = 2.0**-position
+    x = np.array([lo - 3, lo - 1, lo + 0.5, -0.3, 0.1, hi - 0.6, hi + 1, hi + 5], np.float32)
+    forward = running.vai_fix_neuron(bits, 1, False)
+    slope = (forward(x + np.float32(step), position) - forward(x, position)) / step
+    assert running.gradient(bits, False)(np.ones_like(x), x, position).tolist() == slope.tolist()
+
+
+def test_straight_through_passes_the_gradient_everywhere():
+    x = tf.constant([-1e9, 0.3, 1e9, np.nan])
+    y = ops.vai_fix_neuron(x, 0, gradient='straight_through')
+    dy = tf.constant([1.0, 2, 3, 4])
+    with tf.compat.v1.Session() as session:
+        assert session.run(tf.gradients(y, x, dy)[0]).tolist() == [1, 2, 3, 4]
+
+
+def test_second_derivative_is_the_mask():
+    x, dy = tf.constant([-1e9, 0.3]), tf.constant([1.0, 2])
+    dx, = tf.gradients(ops.vai_fix_neuron(x, 0), x, dy)
+    with tf.compat.v1.Session() as session:
+        assert session.run(tf.gradients(dx, dy, tf.constant([5.0, 7]))[0]).tolist() == [0, 7]
+
+
+@pytest.mark.parametrize('phase, expected', [(0, [1, 1, 1]), (1, [0, 1, 0]), (2, [1, 1, 1])])
+def test_gradient_of_the_original_op(phase, expected):
+    x = tf.constant([-200.0, -128, 127.5])
+    y = ops.fix_neuron(x, mode=1, phase=phase)
+    with tf.compat.v1.Session() as session:
+        assert session.run(tf.gradients(y, x)[0]).tolist() == expected
+
+
+def test_gradient_of_the_original_op_knows_the_symmetric_range():
+    x = tf.constant([-128.0, -127])
+    y = ops.fix_neuron(x, mode=1, phase=1)
+    y.op._set_attr('_symmetric', tf.compat.v1.AttrValue(b=True))
+    with tf.compat.v1.Session() as session:
+        assert session.run(tf.gradients(y, x)[0]).tolist() == [0, 1]
+
+
+def test_gradient_flows_through_a_position_that_was_searched():
+    x = tf.constant([1.0, -0.3])
+    y = ops.vai_fix_neuron(x, ops.search_position(x))
+    with tf.compat.v1.Session() as session:
+        assert session.run(tf.gradients(y, x)[0]).tolist() == [1, 1]
+
+
+def test_untracked_search_returns_no_observation():
+    with tf.compat.v1.Session() as session:
+        assert session.run(ops.search_position(tf.ones([3]), track=False)) == fixed_point.NO_OBSERVATION
+
+
+@pytest.mark.parametrize('shape', [[], [0], [3], [2, 0, 4], [2, 3, 4, 5, 6]])
+def test_any_shape(shape):
+    x = np.random.RandomState(0).standard_normal(shape).astype(np.float32)
+    assert samples.same_bits(running.vai_fix_neuron(8, 1, False)(x, 4), fixed_point.quantize(x, 4))
+
+
+def test_static_shapes():
+    x = tf.compat.v1.placeholder(tf.float32, [None, 7])
+    assert ops.fix_neuron(x, mode=0, phase=1).shape.as_list() == [None, 7]
+    y = ops.vai_fix_neuron(x, 3)
+    assert y.shape.as_list() == [None, 7] and tf.gradients(y, x)[0].shape.as_list() == [None, 7]
+    assert ops.search_position(x).shape.as_list() == []
+    with pytest.raises(ValueError, match='rank 0'):
+        ops.vai_fix_neuron(x, [1, 2])
+
+
+def test_quantizing_in_place_leaves_other_readers_alone():
+    x = tf.compat.v1.placeholder(tf.float32, [1000])
+    doubled = x * 2.0
+    y, again = ops.vai_fix_neuron(doubled, 3), doubled + 0.0
+    chain = ops.vai_fix_neuron(ops.vai_fix_neuron(x * 2.0, 5), 3)
+    data = np.random.RandomState(1).standard_normal(1000).astype(np.float32)
+    with tf.compat.v1.Session() as session:
+        first, second, third = session.run([y, again, chain], {x: data})
+    assert samples.same_bits(second, data * 2)
+    assert samples.same_bits(first, fixed_point.quantize(data * 2, 3))
+    assert samples.same_bits(third, fixed_point.quantize(fixed_point.quantize(data * 2, 5), 3))
+
+
+def test_quantizing_a_variable_does_not_change_it():
+    variable = tf.compat.v1.Variable([0.3, -5.2], use_resource=False)
+    y = ops.fix_neuron(variable, mode=0, phase=1, quantize_pos=0)
+    with tf.compat.v1.Session() as session:
+        session.run(variable.initializer)
+        assert session.run(y).tolist() == [0, -5]
+        assert session.run(variable).tolist() == [np.float32(0.3), np.float32(-5.2)]
+
+
+@pytest.mark.parametrize('attrs, message', [
+    ({'bit_width': 0}, 'bit_width is 0'), ({'bit_width': 25}, 'bit_width is 25'), ({'mode': 3}, 'mode is 3'),
+    ({'phase': -1}, 'phase is -1'), ({'method': 3}, 'method is 3'), ({'quantize_pos': 128}, 'quantize_pos is 128'),
+    ({'quantize_pos': -2**31}, 'quantize_pos is -2147483648'),
+])
+def test_wrong_attributes_of_fix_neuron_are_errors_that_name_the_node(attrs, message):
+    x = tf.compat.v1.placeholder(tf.float32)
+    y = ops.fix_neuron(x, name='conv1/aquant', **dict({'mode': 1, 'phase': 1}, **attrs))
+    with tf.compat.v1.Session() as session, pytest.raises(tf.errors.InvalidArgumentError, match=message) as error:
+        session.run(y, {x: [1.0]})
+    assert 'conv1/aquant (FixNeuron)' in str(error.value)
+
+
+@pytest.mark.parametrize('position', [-127, 128, fixed_point.NO_OBSERVATION])
+def test_wrong_position_is_an_error_that_names_the_node(position):
+    p = tf.compat.v1.placeholder(tf.int32)
+    x = tf.ones([3])
+    y = ops.vai_fix_neuron(x, p, name='conv1/quantize')
+    with tf.compat.v1.Session() as session, pytest.raises(tf.errors.InvalidArgumentError, match=str(position)) as error:
+        session.run(y, {p: position})
+    assert 'conv1/quantize' in str(error.value)
+
+
+def test_wrong_number_of_positions_is_an_error():
+    p, track = tf.compat.v1.placeholder(tf.int32), tf.compat.v1.placeholder(tf.bool)
+    y, searched = ops.vai_fix_neuron(tf.ones([3]), p), ops.search_position(tf.ones([3]), track)
+    with tf.compat.v1.Session() as session:
+        for fetch, feed in ((y, {p: [1, 2]}), (y, {p: []}), (searched, {track: [True, False]})):
+            with pytest.raises(tf.errors.InvalidArgumentError, match='must be one value'):
+                session.run(fetch, feed)
+
+
+def test_gradient_of_another_shape_is_an_error():
+    dy, x = tf.compat.v1.placeholder(tf.float32), tf.compat.v1.placeholder(tf.float32)
+    dx = tf.gradients(ops.vai_fix_neuron(x, 0), x, dy)[0]
+    with tf.compat.v1.Session() as session, pytest.raises(tf.errors.InvalidArgumentError, match='shape'):
+        session.run(dx, {dy: [1.0], x: [1.0, 2.0]})
+
+
+def test_graph_of_the_original_without_T_still_runs():
+    definition = tf.compat.v1.GraphDef()
+    with tf.Graph().as_default() as graph:
+        ops.fix_neuron(tf.compat.v1.placeholder(tf.float32, name='x'), mode=1, phase=1, quantize_pos=1, name='y')
+        definition.CopyFrom(graph.as_graph_def())
+    del definition.node[1].attr['T']
+    y, = tf.import_graph_def(definition, return_elements=['y:0'])
+    with tf.compat.v1.Session() as session:
+        assert session.run(y, {'import/x:0': [0.3]}).tolist() == [0.5]
