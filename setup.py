@@ -7,6 +7,9 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from wheel.bdist_wheel import bdist_wheel
 
+if not (3, 6) <= sys.version_info < (3, 8):
+    sys.exit('error: TensorFlow 1.15 runs on Python 3.6 and 3.7; this is {}.{}'.format(*sys.version_info))
+
 ROOT = os.path.dirname(os.path.abspath(__file__))
 CPU = os.environ.get('VAI_Q_TF_CPU') == '1'
 # TensorFlow's CPU and GPU wheels overwrite each other's files, so the package depends on one of them.
