@@ -61,6 +61,9 @@ OBEYING = {
     'raw scale of an average pool': graph(
         INPUT, const('scale'), const('shift'), node('pool', 'AvgPool', 'in/aquant'),
         node('mul', 'Mul', 'pool', 'scale'), node('add', 'Add', 'mul', 'shift')),
+    'arithmetic on shapes': graph(
+        INPUT, int_const('two', 2), int_const('one', 1), node('shape', 'Shape', 'in/aquant', _output_shapes=[[4]]),
+        node('mul', 'Mul', 'shape', 'two'), node('add', 'AddV2', 'mul', 'one')),
     'raw constant shared by float ops': graph(
         INPUT, const('k'), node('m', 'Maximum', 'in/aquant', 'k'), node('n', 'Maximum', 'm', 'k')),
     'one bias per convolution': graph(INPUT, conv('c', 'in/aquant'), conv('d', 'in/aquant')),

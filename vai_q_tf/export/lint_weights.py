@@ -2,6 +2,8 @@
 
 A rule takes a LintGraph and yields (node name, message), as in `lint_rules.py`.
 """
+import tensorflow as tf
+
 from vai_q_tf.export.lint_graph import describe, op_of
 
 _CONVOLUTIONS = ('Conv2D', 'DepthwiseConv2dNative', 'Conv2DBackpropInput')
@@ -63,7 +65,7 @@ def _batch_norm_as_mul_and_add(graph):
 
 
 def _batch_norm_scale(graph, node):
-    """The constant operand of a Mul, but for the Mul of an average pool, whose scale may be raw; None without one."""
+    """The constant operand of a float Mul, but for the Mul of an average pool, whose scale may be raw; None without."""
     if op_of(node) != 'Mul':
         return None
     for data, scale in ((0, 1), (1, 0)):
@@ -74,7 +76,9 @@ def _batch_norm_scale(graph, node):
 
 
 def _is_constant(graph, node):
-    return op_of(node) == 'Const' or graph.is_quantized_constant(node)
+    """Whether `node` is a float constant, quantized or not; integers are arithmetic on shapes."""
+    return graph.is_quantized_constant(node) or (
+        op_of(node) == 'Const' and node.attr['value'].tensor.dtype == tf.float32.as_datatype_enum)
 
 
 def _one_fix_neuron_per_constant(graph):
