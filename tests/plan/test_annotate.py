@@ -416,3 +416,30 @@ def test_ignored_input_and_elementwise_op():
     layers.conv2d(image(), 4, 3, name='conv')
     tensor = by_name(plan_of('conv/BiasAdd', ignore_nodes=['x']))['x/aquant']
     assert (tensor.role, tensor.method) == ('activation', 1)
+
+
+def test_dropout_between_a_convolution_and_its_activation():
+    x = layers.conv2d(image(), 4, 3, name='conv')
+    dropped = layers.dropout(x, training=True, name='drop')
+    tf.nn.relu(dropped, name='relu')
+    assert _names(plan_of('relu'))[-1] == 'relu/aquant' and 'conv/BiasAdd/aquant' not in _names(plan_of('relu'))
+    tf.concat([dropped, tf.nn.relu(dropped)], -1, name='out')
+    # Both readers of the dropout get quantized values, the relu too, or the other would miss the dropout.
+    assert by_name(plan_of('out'))['conv/BiasAdd/aquant'].consumers == (('drop/dropout/Shape', 0), ('drop/dropout/mul', 0))
+
+
+def test_asking_for_the_shape_is_not_reading_the_values():
+    x = layers.conv2d(image(), 4, 3, name='conv')
+    y = layers.batch_normalization(x, training=True, name='bn')
+    tf.image.resize_nearest_neighbor(tf.nn.relu(y, name='relu'), tf.shape(x)[1:3] * tf.shape(y)[1:3], name='out')
+    plan = plan_of('out')
+    assert [tensor.name for tensor in plan.tensors if tensor.mode == 1] == ['x/aquant', 'relu/aquant', 'out/aquant']
+    assert len(plan.batch_norms) == 1
+
+
+def test_two_functions_of_one_result():
+    x = layers.conv2d(image(), 4, 3, name='conv')
+    tf.concat([tf.nn.relu(x, name='first'), tf.nn.relu6(x, name='second')], -1, name='out')
+    tensors = by_name(plan_of('out'))
+    assert tensors['conv/BiasAdd/aquant'].consumers == (('second', 0),)
+    assert {'first/aquant', 'second/aquant', 'out/aquant'} <= set(tensors)

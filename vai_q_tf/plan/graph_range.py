@@ -9,6 +9,7 @@ from vai_q_tf.plan.dropout import find_dropouts
 FIX_NEURON_OPS = frozenset(('FixNeuron', 'VaiFixNeuron'))
 _CONSTANT_SOURCES = VARIABLE_OPS | {'Const', 'ReadVariableOp'}
 _FED = 'PlaceholderWithDefault'
+_SHAPE_OPS = frozenset(('Shape', 'ShapeN', 'Size', 'Rank'))
 
 
 class GraphRange:
@@ -39,6 +40,9 @@ class GraphRange:
         self.nodes = tuple(sorted(self.order, key=view.order))
         self._static = self._find_static()
         self.dropouts, self.dropout_nodes = find_dropouts(view, self.nodes)
+        self._dropout_path = frozenset(self.dropouts) | {
+            reader for tensor in self.dropouts.values() for reader, _ in view.consumers(tensor)
+            if reader in self.dropout_nodes}
 
     def __contains__(self, reference):
         return node_name(reference) in self._members
@@ -87,13 +91,16 @@ class GraphRange:
         return tensor
 
     def readers(self, tensor):
-        """The inputs in the range that read the tensor, (node, input index), Identity nodes looked through."""
+        """The inputs in the range that read values of the tensor, as (node, input index).
+
+        Identity nodes and dropouts are looked through; ops that ask for the shape do not count.
+        """
         found = []
         for name, index in self.view.consumers(tensor):
             if name in self:
                 if self._passes(name):
                     found.extend(self.readers(name))
-                else:
+                elif self.view.op(name) not in _SHAPE_OPS:
                     found.append((name, index))
         return found
 
@@ -103,19 +110,22 @@ class GraphRange:
             self._passes(name) and self.is_output(name) for name, _ in self.view.consumers(tensor) if name in self)
 
     def consumers(self, tensor, without=()):
-        """The inputs of the whole graph to re-point, so that all that read the tensor are reached but `without`."""
+        """The inputs of the whole graph to re-point, so that all that read the tensor are reached but `without`.
+
+        Behind a dropout that others read too, the nodes `without` are reached with them.
+        """
         found = []
         for name, index in self.view.consumers(tensor):
-            if name in without:
-                continue
-            if self._passes(name) and any(reader in without for reader, _ in self.readers(name)):
-                found.extend(self.consumers(name, without))
-            else:
+            behind = [reader in without for reader, _ in self.readers(name)] if self._passes(name) else [name in without]
+            if not any(behind) or (name in self._dropout_path and not all(behind)):
                 found.append((name, index))
+            elif self._passes(name):
+                found.extend(self.consumers(name, without))
         return found
 
     def _passes(self, name):
-        return trait(self.view.op(name)).kind == PASSES and name not in self.input_nodes
+        return name in self._dropout_path or (
+            trait(self.view.op(name)).kind == PASSES and name not in self.input_nodes)
 
 
 def _known(view, reference, field):
