@@ -1,0 +1,62 @@
+"""The CUDA source, compiled for the CPU, against the CPU kernels: bit for bit. Needs no nvcc and no GPU."""
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.kernels import building
+from tests.kernels.cuda_library import CudaLibrary
+from tests.ops import running, samples
+from vai_q_tf import fixed_point
+
+few = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+modes = st.sampled_from([0, 1, 2])
+
+
+@pytest.fixture(scope='module')
+def emulation(tmp_path_factory):
+    build = str(tmp_path_factory.mktemp('emulation'))
+    building.run_make('emulation', 'BUILD=' + build, 'NVCC=')
+    return CudaLibrary(build + '/libvai_q_tf_emulation.so')
+
+
+@few
+@given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, mode=modes, symmetric=st.booleans())
+def test_forward(emulation, x, position, bits, mode, symmetric):
+    error, y = emulation.quantize(x, position, bits, mode, symmetric)
+    assert error == 0
+    assert samples.same_bits(y, running.vai_fix_neuron(bits, mode, symmetric)(x, position))
+
+
+@few
+@given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, symmetric=st.booleans())
+def test_gradient(emulation, x, position, bits, symmetric):
+    dy = np.random.RandomState(x.size).standard_normal(x.size).astype(np.float32)
+    error, dx = emulation.gradient(dy, x, position, bits, symmetric)
+    assert error == 0
+    assert samples.same_bits(dx, running.gradient(bits, symmetric)(dy, x, position))
+
+
+@few
+@given(x=samples.tensors(), bits=samples.bit_widths, method=st.sampled_from([0, 1, 2]), mode=modes,
+       symmetric=st.booleans())
+def test_search(emulation, x, bits, method, mode, symmetric):
+    expected = running.search_position(bits, method, mode, symmetric)(x)
+    assert emulation.search(x, bits, method, mode, symmetric) == (0, expected)
+
+
+def test_more_elements_than_one_launch_has_threads(emulation):
+    x = np.random.RandomState(0).standard_t(2, 300001).astype(np.float32)
+    assert samples.same_bits(emulation.quantize(x, 4, 8, 1, False)[1], fixed_point.quantize(x, 4))
+    assert emulation.search(x, 8, 1, 1, False) == (0, fixed_point.search_position(x))
+
+
+def test_measured_calibrations(emulation):
+    inputs = samples.golden_inputs()
+    for data, bits, method, mode, phase, positions, _ in samples.search_cases():
+        if bits == 8 and phase == 0 and data in ('normal', 'outlier', 'tiny', 'zeros', 'neg'):
+            histogram = np.zeros(256, np.float32)
+            for i in range(5):
+                error, position = emulation.search(inputs['{}_{}'.format(data, i)], bits, method, mode, False)
+                histogram = fixed_point.vote(histogram, position, 1.0)
+                assert (error, fixed_point.mode_position(histogram)) == (0, positions[i])

@@ -1,0 +1,62 @@
+"""Every instruction set that the library chooses from gives the same bits, also the one for the oldest machines."""
+import ctypes
+import subprocess
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.kernels import building
+from tests.kernels.building import pointer
+from tests.ops import samples
+from vai_q_tf import fixed_point
+
+_SOURCE = __file__.replace('test_instruction_sets.py', 'cpu_loops.cc')
+
+
+def _flags_of_this_machine():
+    with open('/proc/cpuinfo') as file:
+        return next((line.split() for line in file if line.startswith('flags')), [])
+
+
+@pytest.fixture(scope='module', params=['sse2', 'avx2', 'avx512f'])
+def loops(request, tmp_path_factory):
+    if request.param not in _flags_of_this_machine():
+        pytest.skip('this machine has no ' + request.param)
+    path = str(tmp_path_factory.mktemp('loops') / (request.param + '.so'))
+    _, output = building.run_make('-n', '-B', 'cpu', 'BUILD=' + path + '.build')
+    command = next(line for line in output.splitlines() if line.endswith('fix_neuron_cpu.o'))
+    flags = [word for word in command.split() if word.startswith(('-std', '-O', '-f'))]
+    subprocess.check_call(['g++', *flags, '-m' + request.param, '-I' + building.KERNELS, _SOURCE, '-shared',
+                           '-fvisibility=default', '-o', path])
+    library = ctypes.CDLL(path)
+    size = ctypes.c_int64
+    integer, array, number = ctypes.c_int, ctypes.c_void_p, ctypes.c_float
+    library.TestQuantize.argtypes = [array, array, size, integer, integer, integer, integer]
+    library.TestGradient.argtypes = [array, array, array, size, number, number]
+    library.TestSearch.argtypes = [array, size, integer, integer, integer, integer]
+    return library
+
+
+_many = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+
+
+@_many
+@given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, mode=st.sampled_from([0, 1]),
+       symmetric=st.booleans())
+def test_forward_and_gradient(loops, x, position, bits, mode, symmetric):
+    y = np.empty_like(x)
+    loops.TestQuantize(pointer(x), pointer(y), x.size, position, bits, symmetric, mode == 1)
+    assert samples.same_bits(y, fixed_point.quantize(x, position, bits, fixed_point.rounding_of(mode), symmetric))
+    loops.TestGradient(pointer(x), pointer(x), pointer(y), x.size, *fixed_point.limits(position, bits, symmetric))
+    assert samples.same_bits(y, fixed_point.gradient(x, x, position, bits, symmetric))
+
+
+@_many
+@given(x=samples.tensors(), bits=samples.bit_widths, settings=st.sampled_from([(0, 0), (1, 1), (2, 2)]),
+       symmetric=st.booleans())
+def test_search(loops, x, bits, settings, symmetric):
+    method, mode = settings
+    expected = fixed_point.search_position(x, bits, method, mode, symmetric)
+    assert loops.TestSearch(pointer(x), x.size, bits, method, mode == 2, symmetric) == expected
