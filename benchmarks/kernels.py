@@ -54,7 +54,7 @@ def _measure(threads, seconds):
             for name, kernel in _kernels(tf, ops, x).items():
                 step = _one_after_another(tf, kernel)
                 session.run(step)
-                times = _times(lambda: session.run(step), seconds)
+                times = _times(session, step, seconds)
                 scale = 1e9 / size / _RUNS_OF_ONE_STEP
                 results.setdefault(name, {})[size] = (times[0] * scale, times[len(times) // 2] * scale)
     return results
@@ -68,11 +68,11 @@ def _one_after_another(tf, kernel):
     return last
 
 
-def _times(step, seconds):
+def _times(session, step, seconds):
     times, end = [], time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < end:
         begin = time.perf_counter()
-        step()
+        session.run(step)
         times.append(time.perf_counter() - begin)
     return sorted(times)
 

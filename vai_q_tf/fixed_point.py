@@ -71,7 +71,7 @@ def quantize(x, position, bits=8, rounding=HALF_UP, symmetric=False):
 
 
 def gradient(dy, x, position, bits, symmetric=False):
-    """`dy` where `x` lies in the closed range of `limits`, 0 elsewhere and where x is NaN (clipped straight-through)."""
+    """`dy` where `x` lies in the closed range of `limits`, 0 elsewhere and where x is NaN, float32."""
     lo, hi = limits(position, bits, symmetric)
     x = _flush(np.asarray(x, np.float32))
     with np.errstate(invalid='ignore'):
@@ -145,8 +145,9 @@ def mode_position(histogram):
 
 def _check(position, bits):
     if not POSITION_MIN <= position <= POSITION_ZERO:
-        raise errors.QuantizeError(errors.INVALID_INPUT, 'Invalid parameter', 'the position is {!r}; it must be from {} '
-                                   'to {}.'.format(position, POSITION_MIN, POSITION_ZERO))
+        raise errors.QuantizeError(errors.INVALID_INPUT, 'Invalid parameter',
+                                   'the position is {!r}; it must be from {} to {}.'.format(
+                                       position, POSITION_MIN, POSITION_ZERO))
     if not 1 <= bits <= _MAX_BITS:
         raise errors.QuantizeError(errors.INVALID_BITWIDTH, 'Invalid parameter',
                                    'the bit width is {!r}; it must be from 1 to {}.'.format(bits, _MAX_BITS))
