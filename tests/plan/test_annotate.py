@@ -425,7 +425,8 @@ def test_dropout_between_a_convolution_and_its_activation():
     assert _names(plan_of('relu'))[-1] == 'relu/aquant' and 'conv/BiasAdd/aquant' not in _names(plan_of('relu'))
     tf.concat([dropped, tf.nn.relu(dropped)], -1, name='out')
     # Both readers of the dropout get quantized values, the relu too, or the other would miss the dropout.
-    assert by_name(plan_of('out'))['conv/BiasAdd/aquant'].consumers == (('drop/dropout/Shape', 0), ('drop/dropout/mul', 0))
+    assert by_name(plan_of('out'))['conv/BiasAdd/aquant'].consumers == (
+        ('drop/dropout/Shape', 0), ('drop/dropout/mul', 0))
 
 
 def test_asking_for_the_shape_is_not_reading_the_values():

@@ -28,15 +28,17 @@ class Draft:
 
         It is named after its Const, in a graph with variables after the node that feeds the reader.
         """
-        constant = self.view.skip_identity(tensor)
-        tensor = constant if self.view.op(constant) == 'Const' else tensor
+        tensor = self._parameter(tensor)
         return self._add(producer_name(tensor) + '/wquant', role, mode, tensor, (reader,))
 
     def add_constant_operand(self, tensor, reader):
         """Quantizes a constant operand as an activation; returns the name."""
-        constant = self.view.skip_identity(tensor)
-        tensor = constant if self.view.op(constant) == 'Const' else tensor
+        tensor = self._parameter(tensor)
         return self._add(producer_name(tensor) + '/aquant', 'constant', ACTIVATION_MODE, tensor, (reader,))
+
+    def _parameter(self, tensor):
+        constant = self.view.skip_identity(tensor)
+        return constant if self.view.op(constant) == 'Const' else tensor
 
     def add_folded(self, name, role, mode, batch_norm, consumers, tensor=''):
         """Quantizes a tensor that folding a batch norm makes; returns the name."""

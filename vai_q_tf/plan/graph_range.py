@@ -116,7 +116,8 @@ class GraphRange:
         """
         found = []
         for name, index in self.view.consumers(tensor):
-            behind = [reader in without for reader, _ in self.readers(name)] if self._passes(name) else [name in without]
+            readers = self.readers(name) if self._passes(name) else [(name, index)]
+            behind = [reader in without for reader, _ in readers]
             if not any(behind) or (name in self._dropout_path and not all(behind)):
                 found.append((name, index))
             elif self._passes(name):
