@@ -60,10 +60,10 @@ Status CheckState(const std::string& node, int rows, Var* state) {
   return Status::OK();
 }
 
-// Whether somebody who read the variable still holds its memory.
+// Whether the memory of the variable is also that of a reader, or of an array that Python fed.
 bool IsShared(Tensor* tensor) {
   tensorflow::TensorBuffer* buffer = tensorflow::DMAHelper::buffer(tensor);
-  return !(buffer->RefCountIsOne() && buffer->root_buffer()->RefCountIsOne());
+  return !(buffer->RefCountIsOne() && buffer->root_buffer()->RefCountIsOne() && buffer->OwnsMemory());
 }
 
 class MovingPositionOp : public OpKernel {

@@ -100,10 +100,11 @@ def test_reader_keeps_what_it_read_while_votes_go_on():
     assert samples.same_bits(kept, copy)
 
 
-def test_written_array_is_not_changed_by_votes():
+@pytest.mark.parametrize('write', ['write', 'assign_variable'])
+def test_written_array_is_not_changed_by_votes(write):
     histograms = np.zeros([3, 256], np.float32)
     state = State()
-    state.session.run(state.write, {state.new: histograms})
+    state.session.run(getattr(state, write), {state.new: histograms})
     state.vote(7)
     assert not histograms.any()
 
