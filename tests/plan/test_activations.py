@@ -1,6 +1,7 @@
 """Activation functions are quantized with the op in front of them, which is quantized only for its other readers."""
 import pytest
 import tensorflow as tf
+from tensorflow import keras
 
 from tests.plan.networks import by_name, image, plan_of
 
@@ -88,3 +89,13 @@ def test_two_functions_of_one_result():
     tensors = by_name(plan_of('out'))
     assert tensors['conv/BiasAdd/aquant'].consumers == (('second', 0),)
     assert {'first/aquant', 'second/aquant', 'out/aquant'} <= set(tensors)
+
+
+@pytest.mark.parametrize('activation, mode', [(tf.nn.relu, 2), (None, 2), (_leaky_maximum, 2), (_leaky_op, 0)])
+def test_depthwise_weights(activation, mode):
+    x = keras.layers.DepthwiseConv2D(3, name='dw')(image())
+    x = activation(x) if activation else x
+    plan = plan_of(x.op.name)
+    weight = by_name(plan)['dw/depthwise/ReadVariableOp/wquant']
+    assert (weight.role, weight.mode, weight.consumers) == ('weight', mode, (('dw/depthwise', 1),))
+    assert by_name(plan)['dw/BiasAdd/ReadVariableOp/wquant'].mode == 0

@@ -145,16 +145,6 @@ def test_constant_operands(function):
         ('relu/aquant', 'activation', 1, ())]
 
 
-@pytest.mark.parametrize('activation, mode', [(tf.nn.relu, 2), (None, 2), (_leaky_maximum, 2), (_leaky_op, 0)])
-def test_depthwise_weights(activation, mode):
-    x = keras.layers.DepthwiseConv2D(3, name='dw')(image())
-    x = activation(x) if activation else x
-    plan = plan_of(x.op.name)
-    weight = by_name(plan)['dw/depthwise/ReadVariableOp/wquant']
-    assert (weight.role, weight.mode, weight.consumers) == ('weight', mode, (('dw/depthwise', 1),))
-    assert by_name(plan)['dw/BiasAdd/ReadVariableOp/wquant'].mode == 0
-
-
 @pytest.mark.parametrize('library', ['tf.layers', 'keras'])
 def test_transposed_convolution(library):
     make = layers.conv2d_transpose if library == 'tf.layers' else (
