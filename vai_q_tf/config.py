@@ -18,11 +18,9 @@ def _config_error(field, value, expected):
 
 def _integer(field, value):
     """`value` as an int; numeric strings count, as scripts pass them."""
-    if isinstance(value, bool):
-        return int(value)
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _config_error(field, value, 'an integer') from None
     if isinstance(value, float) and number != value:
         raise _config_error(field, value, 'an integer')
@@ -48,7 +46,7 @@ def _word(*allowed):
 
 def _bits(field, value):
     try:
-        number = _integer(field, value)
+        number = 0 if isinstance(value, bool) else _integer(field, value)
     except errors.QuantizeError:
         number = 0
     if not 1 <= number <= MAX_BITS:
@@ -93,11 +91,14 @@ def _shapes(field, value):
     for shape in _list(field, value):
         dims = _list(field + '[i]', shape)
         try:
-            shapes.append([-1 if dim is None or dim == '?' else _integer(field, dim) for dim in dims])
+            sizes = [-1 if dim is None or dim == '?' else _integer(field, dim) for dim in dims]
         except errors.QuantizeError:
+            sizes = [0]
+        if any(size < -1 or size == 0 for size in sizes):
             raise errors.QuantizeError(errors.LENGTH_MISMATCH, 'Invalid parameter',
-                                       '{} has the shape {!r}; a dimension is an integer, -1 where it is '
-                                       'unknown.'.format(field, shape)) from None
+                                       '{} has the shape {!r}; a dimension is a positive integer, -1 where '
+                                       'it is unknown.'.format(field, shape))
+        shapes.append(sizes)
     return shapes
 
 
@@ -108,7 +109,7 @@ def _per_node(check):
             if not colon or not name:
                 raise _config_error(field, entry, "entries of the form 'node:value'")
             check('{} of node {!r}'.format(field, name), setting)
-        return list(value)
+        return [':'.join(part.strip() for part in entry.rpartition(':')[::2]) for entry in value]
     return parse
 
 

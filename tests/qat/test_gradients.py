@@ -136,8 +136,8 @@ class _Rewritten:
 @pytest.mark.parametrize('mode', sorted(_MODES))
 def test_loss_and_gradients(mode, gradient, tmp_path):
     rewritten = _Rewritten(tmp_path, gradient=gradient, **_MODES[mode])
-    compared = saturated = 0
-    for seed in range(8):
+    compared = saturated = seed = 0
+    while compared < 2:
         feed, spread = _feed(seed), 1.5
         loss, gradients, positions = rewritten.run(_values(seed, spread), feed, _values(seed + 100), _feed(seed + 100))
         variables = {name: Variable(value) for name, value in _values(seed, spread).items()}
@@ -145,6 +145,8 @@ def test_loss_and_gradients(mode, gradient, tmp_path):
         expected = _numpy_network(tape, variables, feed, functools.partial(_quantize, tape, positions),
                                   mode.startswith('batch') and mode != 'batch frozen')
         saturated += tape.saturated
+        seed += 1
+        assert seed < 20
         if tape.margin < _MARGIN:  # a value on an edge, where float32 may round to the other side
             continue
         compared += 1
@@ -154,7 +156,7 @@ def test_loss_and_gradients(mode, gradient, tmp_path):
             size = np.abs(variables[name].gradient).max()
             np.testing.assert_allclose(gradients[name], variables[name].gradient, rtol=1e-4, atol=1e-4 * size + 1e-6,
                                        err_msg='{}, seed {}'.format(name, seed))
-    assert compared >= 2 and saturated > 20
+    assert saturated > 10
 
 
 @pytest.mark.parametrize('batch_statistics', [True, False])

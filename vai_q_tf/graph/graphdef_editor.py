@@ -1,5 +1,5 @@
 """Edits of GraphDefs. Every function takes a GraphDef and returns a new one, or makes a NodeDef."""
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import tensor_util
 
 from vai_q_tf.graph.view import node_name

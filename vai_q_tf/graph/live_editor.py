@@ -5,7 +5,7 @@ is quantized already, and when gradients exist, because those would go on descri
 """
 import contextlib
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 

@@ -10,7 +10,7 @@ the training.
 import threading
 import time
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.config import require_config
@@ -45,7 +45,7 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
         """Builds the evaluation graph; a QuantizeError where that cannot be done."""
         self._last_step = None
         if self._eval_graph_fn is None:
-            graph, plan = derive.derive_evaluation_graph(tf.compat.v1.get_default_graph(), self._config)
+            graph, plan = derive.derive_evaluation_graph(tf.get_default_graph(), self._config)
         else:
             graph = tf.Graph()
             with graph.as_default():
@@ -62,9 +62,9 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
             try:
                 paths = self._freezer.write(self._checkpoint(global_step_value), global_step_value)
             except Exception as error:  # an export must never end a training
-                tf.compat.v1.logging.error('No quantized model for step %d: %s', global_step_value, error)
+                tf.logging.error('No quantized model for step %d: %s', global_step_value, error)
             else:
-                tf.compat.v1.logging.info('Quantized model of step %d in %.2f s: %s', global_step_value,
+                tf.logging.info('Quantized model of step %d in %.2f s: %s', global_step_value,
                                           time.time() - started, paths.eval_model)
 
     def _checkpoint(self, step):
@@ -73,7 +73,7 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
             state = tf.train.get_checkpoint_state(self._checkpoint_dir)
             saved = list(state.all_model_checkpoint_paths) if state else []
         else:
-            savers = [self._saver] if self._saver else tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.SAVERS)
+            savers = [self._saver] if self._saver else tf.get_collection(tf.GraphKeys.SAVERS)
             saved = [path for saver in savers for path in saver.last_checkpoints]
         found = [path for path in saved if path.endswith('-{}'.format(step))]
         if not found:

@@ -13,7 +13,7 @@ import json
 import os
 from typing import NamedTuple
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.export import files
@@ -54,9 +54,9 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
 
     def begin(self):
         """Raises QuantizeError NOT_QUANTIZED where the default graph is not a quantize training graph."""
-        graph = tf.compat.v1.get_default_graph()
+        graph = tf.get_default_graph()
         plan = rewrite.applied_plan(graph, rewrite.TRAINING_PLAN)
-        self._global_step = tf.compat.v1.train.get_global_step(graph)
+        self._global_step = tf.train.get_global_step(graph)
         if self._global_step is None:
             raise errors.QuantizeError(
                 errors.UNSUPPORTED_GRAPH, 'No global step',
@@ -67,7 +67,7 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         self._track = graph.get_tensor_by_name(rewrite.TRACK + ':0')
         with tf.name_scope(None), tf.control_dependencies(None):
             self._positions = tf.stack([graph.get_tensor_by_name(name + '/position:0') for name in self._names])
-        self._writer = tf.compat.v1.summary.FileWriterCache.get(self._output_dir)
+        self._writer = tf.summary.FileWriterCache.get(self._output_dir)
         self._timer.reset()
 
     def after_create_session(self, session, coord):
@@ -120,7 +120,7 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
 
     def _report(self):
         moved = {name: position for name, position in self._current.items() if self._reported.get(name) != position}
-        summary = tf.compat.v1.Summary()
+        summary = tf.Summary()
         for name in self._names:
             if name in self._current:
                 summary.value.add(tag='quantize_position/' + name, simple_value=self._current[name])
@@ -129,7 +129,7 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         self._writer.flush()
         shown = ', '.join('{} {} -> {}'.format(name, self._reported.get(name, 'new'), position)
                           for name, position in sorted(moved.items())[:10])
-        tf.compat.v1.logging.info('Quantize positions at step %d: %d of %d moved since the last report%s%s', self._step,
+        tf.logging.info('Quantize positions at step %d: %d of %d moved since the last report%s%s', self._step,
                                   len(moved), len(self._names), ': ' + shown if moved else '', ', ...' if len(moved) > 10 else '')
         self._reported = dict(self._current)
 

@@ -6,7 +6,7 @@ original had it; they are told apart by their types.
 import os
 import re
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig, require_config
@@ -112,4 +112,4 @@ def _arguments(function, names, args, kwargs):
         values[name] = value
     config = require_config(values.get('config'))
     graph = values.get('graph')
-    return tf.compat.v1.get_default_graph() if graph is None else graph, values.get('checkpoint'), config
+    return tf.get_default_graph() if graph is None else graph, values.get('checkpoint'), config

@@ -4,7 +4,7 @@ The training rewrite leaves the float range in a collection of the graph, so it 
 What behaves otherwise in training than at inference is turned round: batch norms are folded on moving statistics, dropouts
 removed. What cannot be turned round is an error that says so.
 """
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor

@@ -15,7 +15,7 @@ it would convolve with zeros and gamma would never move.
 """
 from typing import NamedTuple
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import live_editor, traits
 

@@ -10,7 +10,7 @@ import time
 from typing import Dict, NamedTuple
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.export import files

@@ -7,7 +7,7 @@ else. Names are those of the evaluation graph; folded weights keep the name of t
 """
 from typing import Dict, NamedTuple, Set
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import tensor_util
 
 from vai_q_tf.graph import graphdef_editor as editor

@@ -9,7 +9,7 @@ initializer is needed and `report_uninitialized_variables` does not ask for it; 
 checkpoint, and restoring a checkpoint without it (a float one) leaves it empty.
 """
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 from tensorflow.python.ops import gen_resource_variable_ops, io_ops
 from tensorflow.python.training.saving import saveable_object
 

@@ -1,5 +1,5 @@
 """The training rewrite: a float training graph becomes quantization-aware in place, before the optimizer is made."""
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.export import files
@@ -45,7 +45,7 @@ def create_training_graph(graph, config):
         rewrite.apply_plan(graph, plan, quantize, fold_norm, rewrite.TRAINING_PLAN)
     rewritten = graphdef_editor.fix_neurons(graph.as_graph_def(add_shapes=True), plan, 2, config.output_dir)
     files.write(config.output_dir, TRAIN_GRAPH_FILE, rewritten.SerializeToString())
-    tf.compat.v1.logging.info('Quantized %d tensors for training; graph written to %s/%s', len(plan.tensors),
+    tf.logging.info('Quantized %d tensors for training; graph written to %s/%s', len(plan.tensors),
                               config.output_dir, TRAIN_GRAPH_FILE)
     return plan
 
@@ -54,7 +54,7 @@ def _global_step(graph, config):
     """The tensor of the global step, None where no setting needs it."""
     if config.freeze_bn_step is None and config.freeze_position_step is None:
         return None
-    variable = tf.compat.v1.train.get_global_step(graph)
+    variable = tf.train.get_global_step(graph)
     if variable is None:
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'No global step',
