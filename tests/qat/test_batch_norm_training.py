@@ -1,0 +1,241 @@
+"""Training with batch statistics: as cheap as the float network, with its moving averages, whatever is fetched."""
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.qat import networks
+from vai_q_tf import CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph, QuantizeConfig
+
+layers = tf.compat.v1.layers
+_HARMLESS = {'weight_bit': 24, 'activation_bit': 24, 'position_update': 'current'}
+_CONVOLUTIONS = ('Conv2D', 'DepthwiseConv2dNative', 'Conv2DBackpropInput')
+
+
+class _Training:
+    """A session of a training graph, float where `fields` is None.
+
+    Attributes: graph, session, step (the train op), loss, variables {name: tf.Variable}.
+    """
+
+    def __init__(self, build, directory, fields, rate=0.02, plain=False):
+        self.graph = tf.Graph()
+        with self.graph.as_default():
+            tf.compat.v1.set_random_seed(7)
+            self.global_step = tf.compat.v1.train.get_or_create_global_step()
+            output = build(True)
+            self.loss = networks.quadratic_loss(output)
+            if fields is not None:
+                CreateQuantizeTrainingGraph(
+                    QuantizeConfig(['x'], [output.op.name], output_dir=str(directory), **fields))
+            self.step = networks.training_step(output, self.loss, tf.compat.v1.train.GradientDescentOptimizer(rate))
+            self.variables = {variable.op.name: variable for variable in tf.compat.v1.global_variables()}
+            options = tf.compat.v1.ConfigProto()
+            # The optimizer of graphs fuses convolutions with other ops, under their names.
+            options.graph_options.rewrite_options.disable_meta_optimizer = plain
+            self.session = tf.compat.v1.Session(config=options)
+            self.session.run(tf.compat.v1.global_variables_initializer())
+
+    def set(self, values):
+        for name, value in values.items():
+            self.variables[name].load(value, self.session)
+
+    def values(self):
+        return self.session.run(self.variables)
+
+    def moving(self):
+        return {name: value for name, value in self.values().items() if 'moving_' in name}
+
+    def run(self, fetches, number=0, **options):
+        return self.session.run(fetches, networks.batch_of(self.graph, ['x'], number), **options)
+
+
+def _small(training, **options):
+    """A convolution with batch norm and relu, and a dense layer."""
+    x = layers.conv2d(networks.image(size=4), 4, 3, padding='same', use_bias=False, name='conv')
+    x = tf.nn.relu(layers.batch_normalization(x, training=training, momentum=0.9, name='bn', **options), name='relu')
+    return layers.dense(layers.flatten(x), 3, name='dense')
+
+
+def _executions(training):
+    """How often convolutions run in a step: {op type: count}, by the trace of the run."""
+    metadata = tf.compat.v1.RunMetadata()
+    training.run(training.step, options=tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.SOFTWARE_TRACE),
+                 run_metadata=metadata)
+    types = {op.name: op.type for op in training.graph.get_operations()}
+    executed = [types.get(node.node_name.partition(':')[0], '') for device in metadata.step_stats.dev_stats
+                for node in device.node_stats]
+    return collections.Counter(op_type for op_type in executed if op_type.startswith(_CONVOLUTIONS))
+
+
+@pytest.mark.parametrize('fields', [{}, {'freeze_bn_step': 100}, {'freeze_bn_step': 0}])
+@pytest.mark.parametrize('name', ['slim_mobile', 'transposed', 'keras_residual'])
+def test_a_step_runs_each_convolution_once(name, fields, tmp_path):
+    counts = []
+    for setting in (None, fields):
+        training = _Training(networks.NETWORKS[name], tmp_path, setting, plain=True)
+        counts.append(_executions(training))
+    assert counts[0] and counts[1] == counts[0]
+
+
+@pytest.mark.parametrize('name', ['slim_mobile', 'layers_biased', 'unfused', 'transposed', 'keras_residual'])
+@pytest.mark.parametrize('fields', [{}, {'freeze_bn_step': 100}])
+def test_harmless_quantization_trains_as_float(name, fields, tmp_path):
+    """With 24 bits losses, variables and moving averages are those of the float network."""
+    float_training = _Training(networks.NETWORKS[name], tmp_path, None)
+    quantized = _Training(networks.NETWORKS[name], tmp_path, dict(_HARMLESS, gradient='straight_through', **fields))
+    start = float_training.values()
+    quantized.set(start)
+    for number in range(20):
+        expected = float_training.run([float_training.loss, float_training.step], number)[0]
+        loss = quantized.run([quantized.loss, quantized.step], number)[0]
+        np.testing.assert_allclose(loss, expected, rtol=1e-4, err_msg='step {}'.format(number))
+    result, moved = quantized.values(), 0
+    for variable, value in float_training.values().items():
+        moved += not np.array_equal(value, start[variable])
+        np.testing.assert_allclose(result[variable], value, rtol=1e-4, atol=2e-4 * np.abs(value).max() + 1e-6,
+                                   err_msg=variable)
+    assert moved >= len(start) - 2  # a bias in front of a batch norm has no gradient
+
+
+@pytest.mark.parametrize('fused', [True, False])
+def test_moving_averages_follow_the_batch(fused, tmp_path):
+    """By the definition: old + 0.1 * (statistic - old), of the convolution with the quantized weights."""
+    training = _Training(lambda training: _small(training, fused=fused), tmp_path, {})
+    training.run(training.step)
+    before = training.moving()
+    convolution = training.graph.get_tensor_by_name('conv/Conv2D:0')
+    # The positions of this step are not those of the next: what the convolution gave in the step itself counts.
+    y = training.run([convolution, training.step], 1)[0].astype(np.float64).reshape(-1, 4)
+    after = training.moving()
+    variance = y.var(axis=0) * (len(y) / (len(y) - 1.) if fused else 1.)
+    for name, statistic in (('bn/moving_mean', y.mean(axis=0)), ('bn/moving_variance', variance)):
+        assert not np.array_equal(after[name], before[name])
+        np.testing.assert_allclose(after[name], before[name] + 0.1 * (statistic - before[name]), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('name', ['slim_mobile', 'layers_biased', 'unfused', 'transposed', 'keras_residual'])
+def test_moving_averages_stop_at_the_step(name, tmp_path):
+    training = _Training(networks.NETWORKS[name], tmp_path, {'freeze_bn_step': 3})
+    for number in range(6):
+        before = training.moving()
+        training.run(training.step, number)
+        assert training.session.run(training.global_step) == number + 1
+        for variable, value in training.moving().items():
+            assert np.array_equal(value, before[variable]) == (number >= 3), (number, variable)
+
+
+@pytest.mark.parametrize('fields', [{}, {'freeze_bn_step': 100}, {'freeze_bn_step': 3}])
+@pytest.mark.parametrize('fused', [True, False])
+def test_gamma_that_starts_at_zero_trains(fused, fields, tmp_path):
+    """Its first steps have a gradient: the normalised convolution times what comes back."""
+    def residual(training):
+        x = tf.reshape(networks.image(size=4), [-1, 4, 4, 3])
+        y = layers.conv2d(x, 3, 3, padding='same', use_bias=False, name='conv')
+        y = layers.batch_normalization(y, training=training, fused=fused, gamma_initializer=tf.zeros_initializer(),
+                                       momentum=0.9, name='bn')
+        return layers.dense(layers.flatten(tf.nn.relu(x + y)), 3, name='dense')
+
+    training = _Training(residual, tmp_path, fields, rate=0.2)
+    gammas = []
+    for number in range(8):
+        training.run(training.step, number)
+        values = training.values()
+        assert all(np.isfinite(value).all() for value in values.values())
+        gammas.append(values['bn/gamma'])
+    assert np.all(gammas[0] != 0)
+    assert np.any(gammas[-1] != gammas[0])
+
+
+def test_first_gradient_of_a_zero_gamma_is_that_of_the_float_network(tmp_path):
+    def build(training):
+        return _small(training, gamma_initializer=tf.zeros_initializer(), beta_initializer=tf.ones_initializer())
+
+    float_training = _Training(build, tmp_path, None, rate=1.)
+    training = _Training(build, tmp_path, _HARMLESS, rate=1.)
+    training.set(float_training.values())
+    for which in (float_training, training):
+        which.run(which.step)
+    expected = float_training.values()['bn/gamma']
+    assert np.all(expected != 0)
+    np.testing.assert_allclose(training.values()['bn/gamma'], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('fields', [{}, {'freeze_bn_step': 4}])
+def test_negative_gammas_and_an_empty_channel(fields, tmp_path):
+    """A channel without weights is the offset alone; nothing becomes NaN; the network still learns."""
+    training = _Training(_small, tmp_path, dict(fields, freeze_position_step=1))
+    kernel = training.values()['conv/kernel']
+    kernel[..., 0] = 0
+    training.set({'bn/gamma': [-1., -0.5, -2., 1.], 'conv/kernel': kernel, 'bn/moving_variance': [0.] * 4})
+    losses = [training.run([training.loss, training.step], 0)[0] for _ in range(30)]
+    assert np.isfinite(losses).all() and losses[-1] < 0.7 * losses[0]
+    values = training.values()
+    assert all(np.isfinite(value).all() for value in values.values())
+    assert values['bn/gamma'].tolist() != [-1., -0.5, -2., 1.]
+
+
+@pytest.mark.parametrize('fetch', ['step', 'loss', 'update'])
+def test_updates_run_whatever_is_fetched(fetch, tmp_path):
+    """The train op moves positions, averages and weights; the loss alone moves positions, as a run of the network."""
+    training = _Training(_small, tmp_path, {})
+    votes = training.graph.get_tensor_by_name('vai_q_tf/positions/votes:0')
+    fetches = {'step': training.step, 'loss': training.loss, 'update': training.graph.get_collection(
+        tf.compat.v1.GraphKeys.UPDATE_OPS)}[fetch]
+    before = training.values()
+    for _ in range(3):
+        training.run(fetches)
+    after = training.values()
+    moved = {name for name, value in after.items() if not np.array_equal(value, before[name])}
+    averages = {'bn/moving_mean', 'bn/moving_variance'}
+    assert moved == {'step': set(after), 'loss': set(), 'update': averages}[fetch]
+    counted = training.session.run(votes).sum(axis=1)
+    decayed = 1 + 0.98 + 0.98**2
+    if fetch == 'update':  # what the statistics of the batch depend on: the input and the weights of the convolution
+        assert sorted(set(np.round(counted.astype(float), 3))) == [0, round(decayed, 3)]
+    else:
+        np.testing.assert_allclose(counted, decayed, rtol=1e-5)
+
+
+@pytest.mark.parametrize('fields', [{}, {'bn_fold': 'moving'}, {'freeze_bn_step': 2, 'freeze_position_step': 2}])
+@pytest.mark.parametrize('name', ['slim_mobile', 'layers_biased', 'keras_residual'])
+def test_float_checkpoint_restores(name, fields, tmp_path):
+    build = networks.NETWORKS[name]
+    training = _Training(build, tmp_path, None)
+    training.run(training.step)
+    with training.graph.as_default():
+        prefix = tf.compat.v1.train.Saver().save(training.session, str(tmp_path / 'float.ckpt'))
+    expected = training.values()
+
+    quantized = _Training(build, tmp_path, fields)
+    with quantized.graph.as_default():
+        saver = tf.compat.v1.train.Saver()
+        quantized.session.run(tf.compat.v1.global_variables_initializer())
+        saver.restore(quantized.session, prefix)
+    for variable, value in quantized.values().items():
+        np.testing.assert_array_equal(value, expected[variable], err_msg=variable)
+    assert np.isfinite(quantized.run([quantized.loss, quantized.step])[0])
+
+
+def test_quantized_training_learns_the_evaluation_network(tmp_path):
+    """The loss of the evaluation network on the training batch falls with training on batch statistics."""
+    def evaluate(checkpoint, config):
+        with tf.Graph().as_default() as graph:
+            loss = networks.quadratic_loss(_small(False))
+            CreateQuantizeEvaluationGraph(config)
+            with tf.compat.v1.Session() as session:
+                tf.compat.v1.train.Saver().restore(session, checkpoint)
+                return session.run(loss, networks.batch_of(graph, ['x'], 0))
+
+    training = _Training(_small, tmp_path, {})
+    config = QuantizeConfig(['x'], ['dense/BiasAdd'], output_dir=str(tmp_path))
+    with training.graph.as_default():
+        saver = tf.compat.v1.train.Saver()
+    losses = []
+    for number in range(200):
+        trained = training.run([training.loss, training.step])[0]
+        if number in (2, 199):
+            losses.append(evaluate(saver.save(training.session, str(tmp_path / 'model.ckpt'), number), config))
+    assert losses[1] < 0.1 * losses[0]
+    assert losses[1] < trained + 0.05
