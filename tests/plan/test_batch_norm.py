@@ -182,15 +182,16 @@ def test_result_without_relu_is_named_after_the_folded_bias_add():
 
 
 @pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])
-def test_convolution_that_others_read_is_not_folded(fused):
+def test_behind_a_convolution_that_others_read_it_stands_alone(fused):
     x = convolution('tf.layers', image())
     y = tf.compat.v1.layers.batch_normalization(x, training=False, fused=fused)
     tf.add(tf.nn.relu(y), x, name='out')
     plan = plan_of('out')
-    assert not plan.batch_norms
+    record, = plan.batch_norms
     root = 'batch_normalization/FusedBatchNormV3' if fused else 'batch_normalization/batchnorm/add_1'
-    assert "also read by 'out'" in skipped(plan)[root]
+    assert (record.compute, record.scope, record.input, record.output) == ('', root, 'conv2d/BiasAdd', root)
     assert plan.groups[0].output == 'conv2d/BiasAdd/aquant'
+    assert not skipped(plan)
 
 
 def test_readers_outside_the_range_do_not_prevent_folding():
@@ -202,15 +203,40 @@ def test_readers_outside_the_range_do_not_prevent_folding():
 
 @pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])
 @pytest.mark.parametrize('training', [False, True], ids=['inference', 'training'])
-def test_batch_norm_without_convolution_stays_float(training, fused):
+def test_batch_norm_without_convolution_stands_alone(training, fused):
     y = tf.compat.v1.layers.max_pooling2d(image(), 2, 2)
     y = tf.compat.v1.layers.batch_normalization(y, training=training, fused=fused)
     y = convolution('tf.layers', y)
     plan = plan_of(y.op.name)
+    record, = plan.batch_norms
+    root = 'batch_normalization/FusedBatchNormV3' if fused else 'batch_normalization/batchnorm/add_1'
+    assert (record.compute, record.scope, record.input) == ('', root, 'max_pooling2d/MaxPool')
+    assert record.training == training
+    names = {tensor.name: (tensor.role, tensor.mode, tensor.tensor) for tensor in plan.tensors}
+    assert names[root + '/BatchNorm_Fold/mul_0/wquant'] == ('weight', 0, '')
+    assert names[root + '/BatchNorm_Fold/sub/wquant'] == ('bias', 0, '')
+    assert names[root + '/add/aquant'] == ('activation', 1, root)
+    assert not skipped(plan)
+
+
+@pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])
+def test_batch_norm_on_a_float_tensor_stays_float(fused):
+    y = tf.exp(image())
+    y = tf.compat.v1.layers.batch_normalization(y, training=True, fused=fused)
+    y = convolution('tf.layers', y)
+    plan = plan_of(y.op.name)
+    root = 'batch_normalization/FusedBatchNormV3' if fused else 'batch_normalization/batchnorm/add_1'
     assert not plan.batch_norms
-    reasons = skipped(plan)
-    assert reasons and all('not right behind a convolution' in reason for reason in reasons.values())
-    assert all(name.startswith('batch_normalization/') for name in reasons)
+    assert "'Exp' is not quantized" in skipped(plan)[root]
+
+
+def test_decomposed_without_gamma_and_without_convolution_stays_float():
+    y = tf.compat.v1.layers.max_pooling2d(image(), 2, 2)
+    y = tf.compat.v1.layers.batch_normalization(y, training=False, fused=False, scale=False)
+    y = convolution('tf.layers', y)
+    plan = plan_of(y.op.name)
+    assert not plan.batch_norms
+    assert any('has no gamma' in reason for reason in skipped(plan).values())
 
 
 @pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])

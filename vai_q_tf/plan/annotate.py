@@ -36,14 +36,15 @@ def annotate(view, config):
     activations = {}
     for activation in find_activations(graph_range):
         activations.setdefault(activation.source, []).append(activation)
-    chains = add_compute_groups(draft, activations, batch_norms)
-    add_elementwise(draft, activations)
+    chains = add_compute_groups(draft, activations, [found for found in batch_norms if found.record.compute])
+    standalone = add_elementwise(draft, activations, [found for found in batch_norms if not found.record.compute])
     add_compute_inputs(draft, chains)
     _require_something(draft)
+    used = {chain.batch_norm for chain in chains}.union(standalone)
     return QuantPlan(
         input_nodes=graph_range.input_nodes, output_nodes=graph_range.output_nodes, nodes=graph_range.nodes,
         tensors=apply_overrides(draft, config),
-        batch_norms=tuple(chain.batch_norm.record for chain in chains if chain.batch_norm),
+        batch_norms=tuple(found.record for found in batch_norms if found in used),
         groups=tuple(draft.groups), skipped=draft.skipped)
 
 

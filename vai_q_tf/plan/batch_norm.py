@@ -1,4 +1,4 @@
-"""Batch norms behind convolutions: fused and decomposed, training and inference form, all as BatchNorm records."""
+"""Batch norms: fused and decomposed, training and inference form, behind convolutions and alone, as BatchNorm records."""
 from typing import FrozenSet, NamedTuple
 
 from tensorflow.python.framework import tensor_util
@@ -65,10 +65,10 @@ def split_bias_add(graph_range, name):
 
 
 def find_batch_norms(graph_range, ignored=frozenset()):
-    """The batch norms of the range that can be folded into the weighted op in front of them.
+    """The batch norms of the range: those to fold into the weighted op in front of them, and those that stand alone.
 
-    Those that have a node in `ignored`, or sit behind one, stay float.
-    A batch norm whose convolution or inner tensors are read by other nodes of the range, or are outputs, cannot be.
+    Those that have a node in `ignored`, or sit behind one, stay float. A batch norm whose convolution is read by other
+    nodes of the range, or is an output, stands alone.
 
     Returns:
       a list of FoundBatchNorm in graph order; a list of (nodes, reason) of those that have to stay float.
@@ -83,21 +83,22 @@ def find_batch_norms(graph_range, ignored=frozenset()):
         if not parts:
             continue
         compute = _compute_behind(graph_range, parts.input)
-        if compute:
-            parts = _through_reshape(graph_range, parts, compute)
-        nodes = _inner_nodes(graph_range, parts, compute)
-        inner = sorted((node for node in nodes if not graph_range.is_static(node)), key=graph_range.view.order)
-        if not compute:
-            floating.append((inner, 'the batch norm is not right behind a convolution or MatMul, to be folded into it'))
-            continue
-        around = [node for node in (compute.node, compute.bias_add) if node]
-        reason = _why_not_foldable(graph_range, parts, compute, inner)
+        whole = _through_reshape(graph_range, parts, compute) if compute else parts
+        nodes = _inner_nodes(graph_range, whole, compute)
+        inner = _computed(graph_range, nodes)
+        around = [node for node in (compute.node, compute.bias_add) if node] if compute else []
         if not ignored.isdisjoint(nodes.union(around)):
             floating.append((around + inner, IGNORED))
-        elif reason:
-            floating.append((inner, reason))
+        elif compute and _is_read_only_by(graph_range, whole, [compute.node, compute.output] + inner, compute.bias_add):
+            found.append(FoundBatchNorm(_folded_record(graph_range, whole, compute), nodes))
         else:
-            found.append(FoundBatchNorm(_record(graph_range, parts, compute), nodes))
+            nodes = _inner_nodes(graph_range, parts, None)
+            inner = _computed(graph_range, nodes)
+            record, reason = _standalone_record(graph_range, parts, inner)
+            if record:
+                found.append(FoundBatchNorm(record, nodes))
+            else:
+                floating.append((inner, reason))
     return found, floating
 
 
@@ -211,21 +212,46 @@ def _inner_nodes(graph_range, parts, compute):
     return frozenset(graph_range.view.upstream([node_name(parts.output)], ends)) - ends
 
 
-def _why_not_foldable(graph_range, parts, compute, inner):
-    """Why the batch norm cannot be folded; '' if it can."""
-    allowed = set(inner) | {compute.bias_add}
-    for tensor in dict.fromkeys([compute.node, compute.output] + inner):
-        if tensor == parts.output:
-            continue
-        if graph_range.is_output(tensor):
-            return 'the batch norm cannot be folded, as {!r} in front of it is an output node'.format(tensor)
-        others = [name for name, _ in graph_range.readers(tensor) if name not in allowed]
-        if others:
-            return 'the batch norm cannot be folded, as {!r} is also read by {!r}'.format(tensor, others[0])
-    return ''
+def _computed(graph_range, nodes):
+    return sorted((node for node in nodes if not graph_range.is_static(node)), key=graph_range.view.order)
 
 
-def _record(graph_range, parts, compute):
+def _is_read_only_by(graph_range, parts, inner, bias_add=''):
+    """Whether the tensors before the output are read by nothing in the range but the nodes `inner` and `bias_add`."""
+    allowed = set(inner) | {bias_add}
+    return all(not graph_range.is_output(tensor) and all(name in allowed for name, _ in graph_range.readers(tensor))
+               for tensor in inner if tensor != parts.output)
+
+
+def _folded_record(graph_range, parts, compute):
+    view, name = graph_range.view, compute.node
+    return _record(
+        graph_range, parts, scope=name[:-len('/Conv2D')] if name.endswith('/Conv2D') else name, compute=name,
+        weights=view.inputs(name)[trait(view.op(name)).weight], conv_bias=compute.bias, bias_add=compute.bias_add,
+        data_format='NHWC' if view.op(name) == 'MatMul' else view.attr(name, 'data_format').s.decode())
+
+
+def _standalone_record(graph_range, parts, inner):
+    """(BatchNorm, '') of a batch norm that is to become a multiplication and an addition, or (None, why it cannot)."""
+    if not _is_read_only_by(graph_range, parts, inner):
+        return None, 'what the batch norm computes on its way is read elsewhere too'
+    if not (parts.node or parts.gamma):
+        return None, 'the batch norm is decomposed, has no gamma and is not right behind a convolution or MatMul'
+    if parts.node:
+        data_format = graph_range.view.attr(parts.node, 'data_format').s.decode()
+    else:
+        data_format = 'NHWC' if _vector(graph_range, parts.gamma) == parts.gamma else 'NCHW'
+    try:
+        return _record(graph_range, parts._replace(input=graph_range.source(parts.input)), scope=parts.root, compute='',
+                       weights='', conv_bias='', bias_add='', data_format=data_format), ''
+    except errors.QuantizeError as error:
+        if error.code != errors.UNSUPPORTED_GRAPH:
+            raise
+        return None, error.detail
+
+
+def _record(graph_range, parts, **compute):
+    """The BatchNorm of the parts; `compute`: the fields that tell of the weighted op."""
     view = graph_range.view
     mean, variance, batch_mean, batch_variance = parts.mean, parts.variance, '', ''
     if parts.training:
@@ -239,14 +265,10 @@ def _record(graph_range, parts, compute):
                                    'renormalization'.format(parameter))
         batch_mean, mean = _moving(graph_range, parts.root, mean, 'mean')
         batch_variance, variance = _moving(graph_range, parts.root, variance, 'variance')
-    name = compute.node
     return BatchNorm(
-        scope=name[:-len('/Conv2D')] if name.endswith('/Conv2D') else name, compute=name,
-        weights=view.inputs(name)[trait(view.op(name)).weight], conv_bias=compute.bias, bias_add=compute.bias_add,
         node=parts.node, gamma=_vector(graph_range, parts.gamma), beta=_vector(graph_range, parts.beta),
         epsilon=parts.epsilon, moving_mean=_vector(graph_range, mean), moving_variance=_vector(graph_range, variance),
-        batch_mean=batch_mean, batch_variance=batch_variance, input=parts.input, output=parts.output,
-        data_format='NHWC' if view.op(name) == 'MatMul' else view.attr(name, 'data_format').s.decode())
+        batch_mean=batch_mean, batch_variance=batch_variance, input=parts.input, output=parts.output, **compute)
 
 
 def _moving(graph_range, root, statistic, what):

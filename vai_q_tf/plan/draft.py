@@ -42,7 +42,8 @@ class Draft:
 
     def add_folded(self, name, role, mode, batch_norm, consumers, tensor=''):
         """Quantizes a tensor that folding a batch norm makes; returns the name."""
-        name = self._add(name, role, mode, tensor, consumers, fold=batch_norm.scope, place=batch_norm.compute)
+        place = batch_norm.compute or batch_norm.output
+        name = self._add(name, role, mode, tensor, consumers, fold=batch_norm.scope, place=place)
         if tensor:
             self._activations[tensor] = name
         return name

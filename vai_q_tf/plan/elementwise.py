@@ -4,12 +4,13 @@ from tensorflow.python.framework import dtypes
 from vai_q_tf.graph.traits import FLOAT, PASSES, WEIGHTED, trait
 from vai_q_tf.plan.activations import RELU_OPS
 from vai_q_tf.plan.draft import IGNORED
-from vai_q_tf.plan.groups import add_activation_function, add_if_read_elsewhere
+from vai_q_tf.plan.groups import add_activation_function, add_if_read_elsewhere, add_result
+from vai_q_tf.plan.quant_plan import WEIGHT_MODE, ComputeGroup
 
 _PARTS_OF_INPUT = {'Split': 1, 'SplitV': 0, 'Unpack': 0}
 
 
-def add_elementwise(draft, activations):
+def add_elementwise(draft, activations, batch_norms):
     """Quantizes the results of additions, pools, concats and so on, and records the ops that stay float.
 
     An op is quantized if all its float inputs are, or are constants of an op that takes constants. A relu behind it is
@@ -17,10 +18,20 @@ def add_elementwise(draft, activations):
 
     Args:
       activations: {source tensor: Activations}.
+      batch_norms: FoundBatchNorms that stand alone: they become a multiplication and an addition, which take constants.
+
+    Returns:
+      the batch norms that were quantized.
     """
+    norms, quantized_norms = {found.record.output: found for found in batch_norms}, []
+    draft.covered.update(node for found in batch_norms for node in found.nodes)
     by_node = {activation.node: activation for group in activations.values() for activation in group}
     inner = {node for activation in by_node.values() for node in activation.nodes}
     for name in draft.range.order:
+        if name in norms:
+            if _add_batch_norm(draft, norms[name], activations):
+                quantized_norms.append(norms[name])
+            continue
         if name in draft.covered or name in draft.range.input_nodes or draft.range.is_static(name):
             continue
         if name in draft.range.dropout_nodes:
@@ -29,6 +40,31 @@ def add_elementwise(draft, activations):
             _add_standalone_activation(draft, by_node[name])
         elif name not in inner:
             _add_op(draft, name, activations)
+    return quantized_norms
+
+
+def _add_batch_norm(draft, found, activations):
+    """Quantizes scale, offset and result of a batch norm that stands alone; returns whether its input allowed it."""
+    record = found.record
+    if not _is_quantized(draft, record.input):
+        draft.skip([record.output], 'its input {!r} is not quantized'.format(record.input))
+        return False
+    weight = draft.add_folded(record.weight_name, 'weight', WEIGHT_MODE, record, ())
+    bias = draft.add_folded(record.bias_name, 'bias', WEIGHT_MODE, record, ())
+    relu = _relu_behind(draft, record.output, activations)
+    if relu:
+        draft.covered.update(relu.nodes)
+        add_if_read_elsewhere(draft, record.output, relu.nodes, found)
+        output = draft.add_activation(relu.node)
+    else:
+        output = add_result(draft, record.output, (), found)
+    draft.groups.append(ComputeGroup(record.output, draft.quantized(record.input), weight, bias, output))
+    return True
+
+
+def _relu_behind(draft, tensor, activations):
+    return next((activation for activation in activations.get(tensor, ()) if draft.view.op(activation.node) in RELU_OPS),
+                None)
 
 
 def _add_op(draft, name, activations):
@@ -45,7 +81,7 @@ def _add_op(draft, name, activations):
         elif not _is_quantized(draft, tensor):
             reason = 'its input {!r} is not quantized'.format(tensor)
             break
-    relu = next((function for function in activations.get(name, ()) if draft.view.op(function.node) in RELU_OPS), None)
+    relu = _relu_behind(draft, name, activations)
     if not reason and draft.ignored & ({name} | (relu.nodes if relu else set())):
         reason = IGNORED
     if reason:

@@ -144,7 +144,7 @@ def _add_chain(draft, chain):
     if chain.activation:
         output = add_activation_function(draft, chain.activation)
     else:
-        output = _add_result(draft, chain.result, (), chain.batch_norm)
+        output = add_result(draft, chain.result, (), chain.batch_norm)
     return ComputeGroup(chain.compute, '', weight, bias, output)
 
 
@@ -159,10 +159,11 @@ def add_if_read_elsewhere(draft, tensor, readers, batch_norm=None):
     """Quantizes a tensor inside a chain for the nodes of the range that read it beside `readers`, if there are any."""
     others = [name for name, _ in draft.range.readers(tensor) if name not in readers]
     if others or draft.range.is_output(tensor):
-        _add_result(draft, tensor, readers, batch_norm)
+        add_result(draft, tensor, readers, batch_norm)
 
 
-def _add_result(draft, tensor, without, batch_norm):
+def add_result(draft, tensor, without, batch_norm):
+    """Quantizes a tensor for its readers but the nodes `without`, under the name of the folded batch norm if it makes it."""
     if batch_norm is None or tensor != batch_norm.record.output:
         return draft.add_activation(tensor, without=without)
     record = batch_norm.record

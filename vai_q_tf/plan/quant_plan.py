@@ -37,10 +37,11 @@ class QuantTensor(NamedTuple):
 
 
 class BatchNorm(NamedTuple):
-    """A batch norm behind a weighted op, to be folded into it.
+    """A batch norm behind a weighted op, to be folded into it, or one that stands alone.
 
-    scope: the name of `compute` without a trailing '/Conv2D'; the folding ops are named below '<scope>/BatchNorm_Fold'.
-    compute: the convolution or MatMul node. weights: the tensor that it reads as weights.
+    scope: the name of `compute` without a trailing '/Conv2D', the node of `output` for one that stands alone; the folding
+      ops are named below '<scope>/BatchNorm_Fold'.
+    compute: the convolution or MatMul node, '' for one that stands alone. weights: the tensor that it reads as weights.
     conv_bias, bias_add: bias tensor of the convolution and the node that adds it, '' without bias.
     node: the FusedBatchNorm op; '' for the decomposed forms.
     gamma, beta: tensors; '' where the batch norm has none. epsilon: added to the variance.
@@ -78,8 +79,8 @@ class BatchNorm(NamedTuple):
 
     @property
     def weight_name(self):
-        """Name of the quantized folded weights."""
-        return self.folding_node('mul_1/wquant')
+        """Name of the quantized folded weights, or of the quantized scale of one that stands alone."""
+        return self.folding_node('mul_1/wquant' if self.compute else 'mul_0/wquant')
 
     @property
     def bias_name(self):
@@ -89,6 +90,8 @@ class BatchNorm(NamedTuple):
     @property
     def result_node(self):
         """The node that adds the folded bias in the evaluation graph."""
+        if not self.compute:
+            return self.scope + '/add'
         return self.scope + ('/biasadd_fold' if self.conv_bias else '/biasadd')
 
 

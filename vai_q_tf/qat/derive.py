@@ -62,7 +62,7 @@ def _check_inference(graph, plan):
     view = GraphView(graph.as_graph_def())
     for name in view.upstream(plan.output_nodes, plan.input_nodes):
         if view.op(name) in BATCH_NORM_OPS and view.attr(name, 'is_training').b:
-            what = 'a batch norm on batch statistics that is not behind a convolution'
+            what = 'a batch norm that stays float, on the statistics of the batch'
         elif view.op(name).startswith('Random') or view.op(name) in ('Multinomial', 'TruncatedNormal'):
             what = 'random'
         elif view.op(name) == 'Mean' and _reduces_batch(graph.get_operation_by_name(name)):

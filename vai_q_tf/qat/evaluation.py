@@ -1,5 +1,5 @@
 """The evaluation rewrite: a float evaluation graph becomes the quantized network, with positions from a checkpoint."""
-from vai_q_tf.qat import fold, rewrite
+from vai_q_tf.qat import fold, rewrite, standalone_norm
 from vai_q_tf.qat.positions import MovingPositions
 
 
@@ -25,5 +25,12 @@ def apply_evaluation_plan(graph, plan, config):
     with graph.as_default():
         positions = MovingPositions([record.name for record in plan.tensors])
         quantize = rewrite.Quantizer(graph, plan, config, positions)
-        rewrite.apply_plan(graph, plan, quantize, lambda norm: fold.fold_moving(graph, norm, quantize),
+        rewrite.apply_plan(graph, plan, quantize, lambda norm: fold_norm(graph, plan, norm, quantize),
                            rewrite.EVALUATION_PLAN)
+
+
+def fold_norm(graph, plan, norm, quantize):
+    """Brings a batch norm of the plan into the form that it has in the evaluation network, on its moving statistics."""
+    if norm.compute:
+        return fold.fold_moving(graph, norm, quantize)
+    return standalone_norm.replace_by_moving(graph, norm, rewrite.quantized_data(graph, plan, norm), quantize)

@@ -13,18 +13,12 @@ Two choices of `fold_batch` while it uses batch statistics: scale is a constant 
 removes it again; and a channel whose scale is zero (a gamma that starts at zero) takes 1 / sqrt(variance + epsilon) instead, or
 it would convolve with zeros and gamma would never move.
 """
-from typing import NamedTuple
-
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import live_editor, traits
+from vai_q_tf.qat import norm_ops
 
 _TINY_SCALE = 1e-20  # 1 / scale is still finite
-
-
-class _Scale(NamedTuple):
-    reciprocal_deviation: tf.Tensor
-    scale: tf.Tensor
 
 
 def fold_moving(graph, norm, quantize):
@@ -42,9 +36,9 @@ def fold_moving(graph, norm, quantize):
     output = live_editor.tensor(graph, norm.output)
     readers = live_editor.consumers(output)
     with live_editor.beside(graph, output):
-        scale = _scale(graph, norm).scale
+        scale = norm_ops.scale(graph, norm).scale
         weights = quantize(norm.weight_name, _scaled_weights(graph, norm, scale))
-        bias = quantize(norm.bias_name, _folded_bias(graph, norm, scale, _optional(graph, norm.conv_bias)))
+        bias = quantize(norm.bias_name, norm_ops.folded_bias(graph, norm, scale, _conv_bias(graph, norm)))
         folded = live_editor.copy_with_input(compute, traits.trait(compute.type).weight, weights, norm.compute + '_Fold')
         result = tf.nn.bias_add(folded.outputs[0], bias, data_format=norm.data_format, name=norm.result_node)
     live_editor.repoint(graph, readers, result)
@@ -67,47 +61,37 @@ def fold_batch(graph, norm, quantize, use_batch=None, range_nodes=frozenset()):
     readers = live_editor.consumers(output)
 
     def phase(batch, frozen):
-        return batch() if use_batch is None else tf.cond(use_batch, batch, frozen)
+        return norm_ops.phase(use_batch, batch, frozen)
 
     with live_editor.beside(graph, output):
-        reciprocal, scale = _scale(graph, norm)
+        reciprocal, scale = norm_ops.scale(graph, norm)
         nonzero = scale if not norm.gamma else tf.raw_ops.Select(
             condition=tf.abs(scale) < _TINY_SCALE, x=reciprocal, y=scale)
-        conv_bias = _optional(graph, norm.conv_bias)
+        conv_bias = _conv_bias(graph, norm)
         weights = quantize(norm.weight_name, _scaled_weights(
             graph, norm, phase(lambda: tf.stop_gradient(nonzero), lambda: tf.identity(scale))))
         unscale = _along_channels(graph, norm, tf.stop_gradient(tf.math.reciprocal(nonzero)))
         applied = phase(lambda: tf.multiply(weights, unscale), lambda: tf.identity(weights))
         live_editor.repoint(graph, [(norm.compute, traits.trait(compute.type).weight)], applied)
 
-        folded_bias = _folded_bias(
+        folded_bias = norm_ops.folded_bias(
             graph, norm, phase(lambda: tf.stop_gradient(scale), lambda: tf.identity(scale)),
             None if conv_bias is None else phase(lambda: tf.stop_gradient(conv_bias), lambda: tf.identity(conv_bias)))
         bias = quantize(norm.bias_name, folded_bias)
-        result = _add_to_offset(graph, norm, output, tf.subtract(bias, folded_bias, name=norm.folding_node('error')))
+        result = norm_ops.add_to_offset(graph, norm, output, tf.subtract(bias, folded_bias, name=norm.folding_node('error')))
         if use_batch is not None:
             normalised = result
             result = tf.cond(
                 use_batch, lambda: tf.identity(normalised),
                 lambda: tf.nn.bias_add(compute.outputs[0], bias, data_format=norm.data_format), name=norm.result_node)
-            _freeze_moving_averages(graph, norm, use_batch, range_nodes)
+            norm_ops.freeze_moving_averages(graph, norm, use_batch, range_nodes)
     if result is not output:
         live_editor.repoint(graph, readers, result)
     return result
 
 
-def _optional(graph, name):
-    return live_editor.tensor(graph, name) if name else None
-
-
-def _scale(graph, norm):
-    """scale [channels] = gamma / sqrt(moving variance + epsilon), and the same without gamma."""
-    epsilon = tf.constant([norm.epsilon], tf.float32, name=norm.folding_node('eps'))
-    variance = tf.add(epsilon, live_editor.tensor(graph, norm.moving_variance), name=norm.folding_node('add'))
-    reciprocal = tf.math.rsqrt(variance, name=norm.folding_node('rsqrt'))
-    if not norm.gamma:
-        return _Scale(reciprocal, reciprocal)
-    return _Scale(reciprocal, tf.multiply(reciprocal, live_editor.tensor(graph, norm.gamma), name=norm.folding_node('mul_0')))
+def _conv_bias(graph, norm):
+    return live_editor.tensor(graph, norm.conv_bias) if norm.conv_bias else None
 
 
 def _along_channels(graph, norm, vector):
@@ -127,35 +111,3 @@ def _along_channels(graph, norm, vector):
 def _scaled_weights(graph, norm, scale):
     return tf.multiply(_along_channels(graph, norm, scale), live_editor.tensor(graph, norm.weights),
                        name=norm.folding_node('mul_1'))
-
-
-def _folded_bias(graph, norm, scale, conv_bias):
-    """beta + (bias - moving mean) * scale, [channels]."""
-    mean = tf.multiply(scale, live_editor.tensor(graph, norm.moving_mean), name=norm.folding_node('mul_2'))
-    beta = live_editor.tensor(graph, norm.beta) if norm.beta else tf.zeros_like(mean)
-    folded = tf.subtract(beta, mean, name=norm.folding_node('sub'))
-    if conv_bias is None:
-        return folded
-    scaled_bias = tf.multiply(scale, conv_bias, name=norm.folding_node('mul_3'))
-    return tf.raw_ops.AddV2(x=folded, y=scaled_bias, name=norm.folding_node('add_1'))
-
-
-def _add_to_offset(graph, norm, output, error):
-    """Adds `error` [channels] to the result of the batch norm: for nothing, where it has an input for its offset."""
-    if norm.node:
-        fused = graph.get_operation_by_name(norm.node)
-        live_editor.repoint(graph, [(norm.node, 2)], tf.add(fused.inputs[2], error, name=norm.folding_node('offset')))
-        return output
-    if norm.data_format == 'NCHW':
-        error = tf.reshape(error, [1, -1] + [1] * (output.shape.rank - 2))
-    return tf.add(output, error, name=norm.folding_node('result'))
-
-
-def _freeze_moving_averages(graph, norm, use_batch, range_nodes):
-    """Once batch statistics are not used, the moving averages are fed with themselves, which leaves them as they are."""
-    for batch, moving in ((norm.batch_mean, norm.moving_mean), (norm.batch_variance, norm.moving_variance)):
-        statistic, average = live_editor.tensor(graph, batch), live_editor.tensor(graph, moving)
-        updates = [(node, index) for node, index in live_editor.consumers(statistic) if node not in range_nodes]
-        value = tf.cond(use_batch, lambda statistic=statistic: tf.identity(statistic),
-                        lambda average=average: tf.identity(average))
-        live_editor.repoint(graph, updates, value)

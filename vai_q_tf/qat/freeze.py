@@ -41,7 +41,7 @@ class EvaluationFreezer:
         self._graph_def = graph.as_graph_def(add_shapes=True)
         frozen = editor.fix_neurons(self._graph_def, plan, 1, config.output_dir)
         self._template = model_template.build(frozen, plan, config)
-        self._folding = _Folding(frozen, self._template.computed())
+        self._folding = _Folding(self._graph_def, self._template.computed())
 
     def write(self, checkpoint, step):
         """Writes both files, each to a temporary name first; returns their paths as FrozenFiles.
@@ -58,12 +58,12 @@ class EvaluationFreezer:
         tracked = positions.read_checkpoint(reader, [record.name for record in self._plan.tensors])
         suffix = '{}_{}'.format(step, time.strftime('%Y%m%d%H%M%S'))
         eval_graph = editor.fix_neurons(self._graph_def, self._plan, 1, self._output_dir, tracked)
-        model = self._template.fill(self._values(reader, checkpoint), tracked)
+        model = self._template.fill(self._values(reader, checkpoint, tracked), tracked)
         return FrozenFiles(
             files.write(self._output_dir, 'quantize_eval_graph_{}.pb'.format(suffix), eval_graph.SerializeToString()),
             files.write(self._output_dir, 'quantize_eval_model_{}.pb'.format(suffix), model.SerializeToString()))
 
-    def _values(self, reader, checkpoint):
+    def _values(self, reader, checkpoint, tracked):
         """{source: value} of all constants of the template."""
         variables = self._template.variables() | self._folding.variables
         missing = sorted(name for name in variables if not reader.has_tensor(name))
@@ -73,19 +73,21 @@ class EvaluationFreezer:
                 'The checkpoint {!r} has no value of {} variables of the evaluation graph: {}. Build the evaluation graph with '
                 'the names of the training graph.'.format(checkpoint, len(missing), ', '.join(missing)))
         values = {name: reader.get_tensor(name) for name in variables}
-        values.update(self._folding.run(values))
+        values.update(self._folding.run(values, tracked))
         return values
 
 
 class _Folding:
-    """Computes tensors that depend on nothing but variables.
+    """Computes tensors that depend on nothing but variables and positions.
 
-    graph_def: the evaluation graph; tensors: names of what is to be computed.
+    graph_def: the rewritten evaluation graph; tensors: names of what is to be computed.
     """
 
     def __init__(self, graph_def, tensors):
         view = GraphView(graph_def)
-        needed = view.upstream(sorted(node_name(tensor) for tensor in tensors))
+        positions_read = [name for name in view.names if view.op(name) == 'VaiMovingPosition']
+        needed = view.upstream(sorted(node_name(tensor) for tensor in tensors), positions_read)
+        self._positions = [name for name in positions_read if name in needed]
         self.variables = {name for name in needed if view.op(name) in VARIABLE_OPS}
         graph = tf.Graph()
         with graph.as_default():
@@ -96,14 +98,18 @@ class _Folding:
     def _computation(self, node):
         if node.name in self.variables:
             return editor.variable_placeholder(node.name, node)
+        if node.op == 'VaiMovingPosition':
+            return editor.placeholder(node.name, tf.int32, [])
         copied = editor.copy(node)
         if node.op == 'ReadVariableOp':
             copied.op = 'Identity'
             copied.attr['T'].type = copied.attr.pop('dtype').type
         return copied
 
-    def run(self, values) -> Dict[str, np.ndarray]:
-        """{tensor: value} for the values {variable: array}."""
+    def run(self, values, tracked) -> Dict[str, np.ndarray]:
+        """{tensor: value} for the values {variable: array} and positions {name of a quantized tensor: position}."""
         if not self._tensors:
             return {}
-        return self._session.run(self._tensors, {name + ':0': values[name] for name in self.variables})
+        feeds = {name + ':0': values[name] for name in self.variables}
+        feeds.update((name + ':0', tracked[name[:-len('/position')]]) for name in self._positions)
+        return self._session.run(self._tensors, feeds)

@@ -102,10 +102,11 @@ class _Builder:
                 continue
             tensor = self._origin(self._view.inputs(record.name)[0])
             name = node_name(tensor)
-            if record.fold and record.role == 'bias':
-                name = norms[record.fold].compute + '_Fold/biases'
-            elif record.fold:
-                name = node_name(self._origin(norms[record.fold].weights))
+            norm = norms.get(record.fold)
+            if norm and not norm.compute:
+                name = norm.scope + ('/offset' if record.role == 'bias' else '/scale')
+            elif norm:
+                name = norm.compute + '_Fold/biases' if record.role == 'bias' else node_name(self._origin(norm.weights))
             self._add_fix_neuron(record.name, self._add_constant(name, tensor))
 
     def add_upstream(self, roots):

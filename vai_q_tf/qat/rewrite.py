@@ -75,6 +75,12 @@ class Quantizer:
                                       gradient=self._config.gradient, name=name)
 
 
+def quantized_data(graph, plan, norm):
+    """The quantized tf.Tensor that a batch norm that stands alone normalises, once `apply_plan` has come to it."""
+    record = next(record for record in plan.tensors if record.tensor == norm.input)
+    return live_editor.tensor(graph, record.name)
+
+
 def apply_plan(graph, plan, quantize, fold, collection):
     """Quantizes the tensors and folds the batch norms of `plan` in the live `graph`, and notes the plan in it.
 
@@ -95,7 +101,7 @@ def apply_plan(graph, plan, quantize, fold, collection):
 
     # In graph order, so that a convolution that is copied reads its quantized input already.
     steps = [(_creation(graph, record.tensor), quantize_tensor, record) for record in plan.tensors if record.tensor]
-    steps += [(_creation(graph, norm.compute), fold_norm, norm) for norm in plan.batch_norms]
+    steps += [(_creation(graph, norm.compute or norm.output), fold_norm, norm) for norm in plan.batch_norms]
     for _, step, subject in sorted(steps, key=lambda entry: entry[0]):
         step(subject)
     graph.add_to_collection(collection, plan.to_json())

@@ -4,7 +4,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.export import files
 from vai_q_tf.graph import graphdef_editor
-from vai_q_tf.qat import derive, fold, rewrite
+from vai_q_tf.qat import derive, evaluation, fold, rewrite, standalone_norm
 from vai_q_tf.qat.positions import MovingPositions
 
 TRAIN_GRAPH_FILE = 'quantize_train_graph.pb'
@@ -38,9 +38,12 @@ def create_training_graph(graph, config):
         nodes = frozenset(plan.nodes)
 
         def fold_norm(norm):
-            if norm.training and config.bn_fold == 'batch':
+            if not (norm.training and config.bn_fold == 'batch'):
+                return evaluation.fold_norm(graph, plan, norm, quantize)
+            if norm.compute:
                 return fold.fold_batch(graph, norm, quantize, use_batch, nodes)
-            return fold.fold_moving(graph, norm, quantize)
+            data = rewrite.quantized_data(graph, plan, norm)
+            return standalone_norm.quantize_batch(graph, norm, data, quantize, use_batch, nodes)
 
         rewrite.apply_plan(graph, plan, quantize, fold_norm, rewrite.TRAINING_PLAN)
     rewritten = graphdef_editor.fix_neurons(graph.as_graph_def(add_shapes=True), plan, 2, config.output_dir)

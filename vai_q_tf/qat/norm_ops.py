@@ -1,0 +1,68 @@
+"""The arithmetic that the two ways of quantizing a batch norm share: scale, bias, the switch to moving statistics."""
+from typing import NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.graph import live_editor
+
+
+class Scale(NamedTuple):
+    """scale [channels] = gamma / sqrt(moving variance + epsilon); reciprocal: the same without gamma."""
+    reciprocal: tf.Tensor
+    scale: tf.Tensor
+
+
+def phase(use_batch, batch, frozen):
+    """What the function `batch` gives while batch statistics are used, what `frozen` gives after; use_batch None: always."""
+    return batch() if use_batch is None else tf.cond(use_batch, batch, frozen)
+
+
+def scale(graph, norm):
+    """The Scale of a BatchNorm of the plan."""
+    epsilon = tf.constant([norm.epsilon], tf.float32, name=norm.folding_node('eps'))
+    variance = tf.add(epsilon, live_editor.tensor(graph, norm.moving_variance), name=norm.folding_node('add'))
+    reciprocal = tf.math.rsqrt(variance, name=norm.folding_node('rsqrt'))
+    if not norm.gamma:
+        return Scale(reciprocal, reciprocal)
+    gamma = live_editor.tensor(graph, norm.gamma)
+    return Scale(reciprocal, tf.multiply(reciprocal, gamma, name=norm.folding_node('mul_0')))
+
+
+def folded_bias(graph, norm, factor, conv_bias=None):
+    """beta + (bias - moving mean) * factor, [channels]."""
+    mean = tf.multiply(factor, live_editor.tensor(graph, norm.moving_mean), name=norm.folding_node('mul_2'))
+    beta = live_editor.tensor(graph, norm.beta) if norm.beta else tf.zeros_like(mean)
+    folded = tf.subtract(beta, mean, name=norm.folding_node('sub'))
+    if conv_bias is None:
+        return folded
+    scaled_bias = tf.multiply(factor, conv_bias, name=norm.folding_node('mul_3'))
+    return tf.raw_ops.AddV2(x=folded, y=scaled_bias, name=norm.folding_node('add_1'))
+
+
+def add_to_offset(graph, norm, output, error):
+    """Adds `error` [channels] to the result of the batch norm: for nothing, where it has an input for its offset."""
+    if norm.node:
+        fused = graph.get_operation_by_name(norm.node)
+        live_editor.repoint(graph, [(norm.node, 2)], tf.add(fused.inputs[2], error, name=norm.folding_node('offset')))
+        return output
+    return tf.add(output, over_channels(norm, error, output), name=norm.folding_node('result'))
+
+
+def over_channels(norm, vector, value):
+    """`vector` [channels] shaped to work on the channels of the tensor `value`."""
+    if norm.data_format == 'NHWC':
+        return vector
+    return tf.reshape(vector, [-1] + [1] * (value.shape.rank - 2))
+
+
+def freeze_moving_averages(graph, norm, use_batch, range_nodes):
+    """Once batch statistics are not used, the moving averages are fed with themselves and stay as they are.
+
+    range_nodes: names of the nodes of the network; what reads the batch statistics outside updates the moving averages.
+    """
+    for batch, moving in ((norm.batch_mean, norm.moving_mean), (norm.batch_variance, norm.moving_variance)):
+        statistic, average = live_editor.tensor(graph, batch), live_editor.tensor(graph, moving)
+        updates = [(node, index) for node, index in live_editor.consumers(statistic) if node not in range_nodes]
+        value = tf.cond(use_batch, lambda statistic=statistic: tf.identity(statistic),
+                        lambda average=average: tf.identity(average))
+        live_editor.repoint(graph, updates, value)
