@@ -191,14 +191,16 @@ class QuantizeConfig:
         'moving' folds with the moving statistics from the first step, with a second convolution beside it that feeds the
         moving averages (the original's scheme).
       freeze_bn_step: global step from which training uses the moving statistics, which then stay as they are; None: never.
-      freeze_position_step: global step from which quantize positions stay as they are; None: never.
+      freeze_position_step: global step from which quantize positions stay as they are; None: never. Both are recommended
+        for the last third of a training at fewer than 8 bits.
       position_update: 'moving' quantizes with the tracked position, the one that evaluation will use; 'current' with the
         best position of the batch at hand (the original's rule).
-      position_decay: what a vote in the position histogram keeps per step. After n steps of a new position it wins over a
-        long-standing one when position_decay**n < 1/2: 35 steps at 0.98.
+      position_decay: what a vote in the position histogram keeps per step. A new position that gets every vote wins over
+        a long-standing one after the n steps where position_decay**n < 1/2: 35 steps at 0.98.
       gradient: 'clipped' passes the gradient where the value is representable, 'straight_through' everywhere.
       arch_type: 'DPUCADF8H' has a symmetric range for activations.
-      The remaining fields are described in the user guide.
+      The remaining fields are described in the user guide. Those that concern the DPU's arithmetic and the limits of positions
+        (align_*, adjust_*, simulate_dpu, scale_all_avgpool, do_cle, replace_*, fold_*) act in post-training quantization only.
 
     Raises:
       QuantizeError: a value out of range (code, field, what is allowed).

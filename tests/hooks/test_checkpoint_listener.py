@@ -111,7 +111,7 @@ def test_derived_graph_is_without_dropout(tmp_path):
 
 def test_what_cannot_be_derived_is_an_error_before_the_first_step(tmp_path):
     images = tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 2], name='images')
-    normalised = tf.layers.batch_normalization(images, training=True, fused=True, name='first')
+    normalised = tf.layers.batch_normalization(tf.exp(images), training=True, fused=True, name='first')
     tf.nn.relu(tf.layers.conv2d(normalised, 4, 3), name='relu')
     config = QuantizeConfig(['images'], ['relu'], [[-1, 8, 8, 2]], output_dir=str(tmp_path))
     api.CreateQuantizeTrainingGraph(config)

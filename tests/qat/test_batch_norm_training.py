@@ -242,7 +242,6 @@ def test_quantized_training_learns_the_evaluation_network(tmp_path):
     assert losses[1] < trained + 0.05
 
 
-@pytest.mark.xfail(strict=True, reason='a zero gamma is replaced by 1, which then decides the position')
 @pytest.mark.parametrize('variance', [0., 1.])
 def test_a_channel_without_scale_does_not_decide_the_position(variance, tmp_path):
     """Its folded weights are zeros in evaluation, so it must not cost the other channels their precision."""
@@ -254,7 +253,6 @@ def test_a_channel_without_scale_does_not_decide_the_position(variance, tmp_path
     assert positions[0] == positions[1]
 
 
-@pytest.mark.xfail(strict=True, reason='a zero gamma is replaced by 1, which then decides the position')
 def test_zero_gammas_train_beside_one_without_gradient(tmp_path):
     """The first channel is behind a relu that lets nothing through; the gammas of the others move as in float."""
     def build(training):
@@ -271,14 +269,11 @@ def test_zero_gammas_train_beside_one_without_gradient(tmp_path):
     np.testing.assert_allclose(gamma, expected, atol=0.3 * np.abs(expected).max())
 
 
-_UNORDERED = pytest.mark.xfail(strict=True, reason='nothing orders the update behind the fold that reads the average')
-
-
 @pytest.mark.parametrize('name, fields', [
     ('keras_residual', {}), ('keras_residual', {'freeze_bn_step': 100}),
-    pytest.param('keras_residual', {'bn_fold': 'moving'}, marks=_UNORDERED),
-    pytest.param('unfused', {}, marks=_UNORDERED), pytest.param('unfused', {'freeze_bn_step': 100}, marks=_UNORDERED),
-    pytest.param('unfused', {'bn_fold': 'moving'}, marks=_UNORDERED)])
+    ('keras_residual', {'bn_fold': 'moving'}),
+    ('unfused', {}), ('unfused', {'freeze_bn_step': 100}),
+    ('unfused', {'bn_fold': 'moving'})])
 def test_updates_wait_until_the_fold_has_read(name, fields, tmp_path):
     """Otherwise it is a matter of luck whether a step folds with the averages before its update or behind it."""
     training = _Training(networks.NETWORKS[name], tmp_path, fields)

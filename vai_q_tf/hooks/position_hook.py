@@ -129,8 +129,8 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         self._writer.flush()
         shown = ', '.join('{} {} -> {}'.format(name, self._reported.get(name, 'new'), position)
                           for name, position in sorted(moved.items())[:10])
-        tf.logging.info('Quantize positions at step %d: %d of %d moved since the last report%s%s', self._step,
-                                  len(moved), len(self._names), ': ' + shown if moved else '', ', ...' if len(moved) > 10 else '')
+        tf.logging.info('Quantize positions at step %d: %d of %d moved since the last report%s%s', self._step, len(moved),
+                        len(self._names), ': ' + shown if moved else '', ', ...' if len(moved) > 10 else '')
         self._reported = dict(self._current)
 
 

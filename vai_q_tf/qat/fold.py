@@ -10,8 +10,8 @@ leaves the batch norm to normalise the result and to feed its moving averages. T
 to beta, so training sees it too. From `freeze_bn_step` on the same nodes compute the evaluation network, bit for bit.
 
 Two choices of `fold_batch` while it uses batch statistics: scale is a constant to the gradient, because the normalisation
-removes it again; and a channel whose scale is zero (a gamma that starts at zero) takes 1 / sqrt(variance + epsilon) instead, or
-it would convolve with zeros and gamma would never move.
+removes it again; and a channel whose scale is zero takes the largest one of the layer instead, or it would convolve with zeros
+and its gamma would never move. Where all are zero (a gamma that starts at zero) they take 1 / sqrt(variance + epsilon).
 """
 import tensorflow.compat.v1 as tf
 
@@ -45,13 +45,12 @@ def fold_moving(graph, norm, quantize):
     return result
 
 
-def fold_batch(graph, norm, quantize, use_batch=None, range_nodes=frozenset()):
+def fold_batch(graph, norm, quantize, use_batch=None):
     """Quantizes the weights and bias of `norm`, which goes on normalising with the statistics of the batch.
 
     Args:
       graph, norm, quantize: as in `fold_moving`.
       use_batch: scalar bool tensor, false once the moving statistics are to be used; None: never.
-      range_nodes: names of the nodes of the network; what reads the batch statistics outside updates the moving averages.
 
     Returns:
       The tf.Tensor that all readers of `norm.output` now read; `norm.output` itself where nothing had to change.
@@ -65,8 +64,7 @@ def fold_batch(graph, norm, quantize, use_batch=None, range_nodes=frozenset()):
 
     with live_editor.beside(graph, output):
         reciprocal, scale = norm_ops.scale(graph, norm)
-        nonzero = scale if not norm.gamma else tf.raw_ops.Select(
-            condition=tf.abs(scale) < _TINY_SCALE, x=reciprocal, y=scale)
+        nonzero = _without_zeros(scale, reciprocal) if norm.gamma else scale
         conv_bias = _conv_bias(graph, norm)
         weights = quantize(norm.weight_name, _scaled_weights(
             graph, norm, phase(lambda: tf.stop_gradient(nonzero), lambda: tf.identity(scale))))
@@ -84,10 +82,17 @@ def fold_batch(graph, norm, quantize, use_batch=None, range_nodes=frozenset()):
             result = tf.cond(
                 use_batch, lambda: tf.identity(normalised),
                 lambda: tf.nn.bias_add(compute.outputs[0], bias, data_format=norm.data_format), name=norm.result_node)
-            norm_ops.freeze_moving_averages(graph, norm, use_batch, range_nodes)
     if result is not output:
         live_editor.repoint(graph, readers, result)
     return result
+
+
+def _without_zeros(scale, reciprocal):
+    """`scale` with its largest magnitude in place of zeros; `reciprocal` where all are zeros."""
+    size = tf.abs(scale)
+    largest = tf.reduce_max(size)
+    typical = tf.cond(largest < _TINY_SCALE, lambda: tf.identity(reciprocal), lambda: tf.fill(tf.shape(scale), largest))
+    return tf.raw_ops.Select(condition=size < _TINY_SCALE, x=typical, y=scale)
 
 
 def _conv_bias(graph, norm):

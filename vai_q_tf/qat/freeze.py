@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.export import files
+from vai_q_tf.export.lint import lint
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
@@ -38,6 +39,7 @@ class EvaluationFreezer:
     def __init__(self, graph, plan, config):
         self._plan = plan
         self._output_dir = config.output_dir
+        self._reported = False
         self._graph_def = graph.as_graph_def(add_shapes=True)
         frozen = editor.fix_neurons(self._graph_def, plan, 1, config.output_dir)
         self._template = model_template.build(frozen, plan, config)
@@ -59,9 +61,17 @@ class EvaluationFreezer:
         suffix = '{}_{}'.format(step, time.strftime('%Y%m%d%H%M%S'))
         eval_graph = editor.fix_neurons(self._graph_def, self._plan, 1, self._output_dir, tracked)
         model = self._template.fill(self._values(reader, checkpoint, tracked), tracked)
+        self._report(model)
         return FrozenFiles(
             files.write(self._output_dir, 'quantize_eval_graph_{}.pb'.format(suffix), eval_graph.SerializeToString()),
             files.write(self._output_dir, 'quantize_eval_model_{}.pb'.format(suffix), model.SerializeToString()))
+
+    def _report(self, model):
+        """Logs what the compiler will refuse in the model, once."""
+        findings = lint(model)
+        if findings and not self._reported:
+            self._reported = True
+            tf.logging.warning('The compiler will not accept this model:\n%s', '\n'.join(map(str, findings)))
 
     def _values(self, reader, checkpoint, tracked):
         """{source: value} of all constants of the template."""

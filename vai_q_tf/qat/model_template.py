@@ -137,9 +137,8 @@ class _Builder:
     def separate_biases(self):
         """A second BiasAdd with the same bias gets a FixNeuron and a Const of its own."""
         taken = set()
-        for node in list(self.model.values()):
-            if node.op != 'BiasAdd' or node.input[1] not in self.fix_neurons:
-                continue
+        adds = [node for node in self.model.values() if node.op == 'BiasAdd' and node.input[1] in self.fix_neurons]
+        for node in sorted(adds, key=lambda node: self._view.order(node.name)):
             bias = node.input[1]
             if bias in taken:
                 constant = self.model[bias].input[0]

@@ -55,14 +55,23 @@ def over_channels(norm, vector, value):
     return tf.reshape(vector, [-1] + [1] * (value.shape.rank - 2))
 
 
-def freeze_moving_averages(graph, norm, use_batch, range_nodes):
-    """Once batch statistics are not used, the moving averages are fed with themselves and stay as they are.
+def guard_moving_averages(graph, norm, range_nodes, use_batch=None):
+    """Makes the moving averages of `norm` wait until folding has read them, or a step would fold with those of luck.
 
-    range_nodes: names of the nodes of the network; what reads the batch statistics outside updates the moving averages.
+    Args:
+      range_nodes: names of the nodes of the network; what reads the batch statistics outside updates the moving averages.
+      use_batch: scalar bool tensor; once it is false the moving averages are fed with themselves and stay as they are.
     """
+    with live_editor.beside(graph, live_editor.tensor(graph, norm.output)):
+        _guard(graph, norm, range_nodes, use_batch)
+
+
+def _guard(graph, norm, range_nodes, use_batch):
+    folding = [graph.get_operation_by_name(norm.folding_node(name)) for name in ('add', 'mul_2')]
     for batch, moving in ((norm.batch_mean, norm.moving_mean), (norm.batch_variance, norm.moving_variance)):
         statistic, average = live_editor.tensor(graph, batch), live_editor.tensor(graph, moving)
         updates = [(node, index) for node, index in live_editor.consumers(statistic) if node not in range_nodes]
-        value = tf.cond(use_batch, lambda statistic=statistic: tf.identity(statistic),
-                        lambda average=average: tf.identity(average))
+        value = phase(use_batch, lambda statistic=statistic: statistic, lambda average=average: tf.identity(average))
+        with tf.control_dependencies(folding):
+            value = tf.identity(value, name=norm.folding_node('update'))
         live_editor.repoint(graph, updates, value)

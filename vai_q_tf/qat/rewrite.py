@@ -2,8 +2,6 @@
 
 Training and evaluation share this: they differ in how a batch norm is folded and where positions come from.
 """
-import tensorflow.compat.v1 as tf
-
 from vai_q_tf import errors, ops
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import GraphView

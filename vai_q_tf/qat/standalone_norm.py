@@ -27,10 +27,11 @@ def replace_by_moving(graph, norm, data, quantize):
     return result
 
 
-def quantize_batch(graph, norm, data, quantize, use_batch=None, range_nodes=frozenset()):
+def quantize_batch(graph, norm, data, quantize, range_nodes, use_batch=None):
     """Quantizes scale and offset of `norm`, which goes on normalising with the statistics of the batch.
 
-    data: the tf.Tensor that it normalises, quantized. Otherwise arguments and result as of `fold.fold_batch`.
+    data: the tf.Tensor that it normalises, quantized. range_nodes: names of the nodes of the network. Otherwise arguments
+    and result as of `fold.fold_batch`.
     """
     output = live_editor.tensor(graph, norm.output)
     readers = live_editor.consumers(output)
@@ -46,7 +47,6 @@ def quantize_batch(graph, norm, data, quantize, use_batch=None, range_nodes=froz
             normalised = result
             result = tf.cond(use_batch, lambda: tf.identity(normalised),
                              lambda: _multiply_add(norm, data, factor, quantized_offset))
-            norm_ops.freeze_moving_averages(graph, norm, use_batch, range_nodes)
     if result is not output:
         live_editor.repoint(graph, readers, result)
     return result

@@ -4,7 +4,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.export import files
 from vai_q_tf.graph import graphdef_editor
-from vai_q_tf.qat import derive, evaluation, fold, rewrite, standalone_norm
+from vai_q_tf.qat import derive, evaluation, fold, norm_ops, rewrite, standalone_norm
 from vai_q_tf.qat.positions import MovingPositions
 
 TRAIN_GRAPH_FILE = 'quantize_train_graph.pb'
@@ -38,12 +38,17 @@ def create_training_graph(graph, config):
         nodes = frozenset(plan.nodes)
 
         def fold_norm(norm):
-            if not (norm.training and config.bn_fold == 'batch'):
-                return evaluation.fold_norm(graph, plan, norm, quantize)
-            if norm.compute:
-                return fold.fold_batch(graph, norm, quantize, use_batch, nodes)
-            data = rewrite.quantized_data(graph, plan, norm)
-            return standalone_norm.quantize_batch(graph, norm, data, quantize, use_batch, nodes)
+            on_batch = norm.training and config.bn_fold == 'batch'
+            if not on_batch:
+                result = evaluation.fold_norm(graph, plan, norm, quantize)
+            elif norm.compute:
+                result = fold.fold_batch(graph, norm, quantize, use_batch)
+            else:
+                data = rewrite.quantized_data(graph, plan, norm)
+                result = standalone_norm.quantize_batch(graph, norm, data, quantize, nodes, use_batch)
+            if norm.training:
+                norm_ops.guard_moving_averages(graph, norm, nodes, use_batch if on_batch else None)
+            return result
 
         rewrite.apply_plan(graph, plan, quantize, fold_norm, rewrite.TRAINING_PLAN)
     rewritten = graphdef_editor.fix_neurons(graph.as_graph_def(add_shapes=True), plan, 2, config.output_dir)
