@@ -5,6 +5,7 @@
 
 #include "fix_neuron_cpu.h"
 #include "quantize_ops.h"
+#include "scaled_ops.h"
 #include "tensorflow/core/platform/mutex.h"
 #include "tensorflow/core/util/work_sharder.h"
 
@@ -17,47 +18,106 @@ using tensorflow::Status;
 
 // Rough cycles per element (and candidate); they decide only how finely the work is split.
 constexpr int64 kQuantizeCost = 1;
+constexpr int64 kScaledCost = 2;
 constexpr int64 kErrorCost = 1;
 constexpr int64 kRelativeErrorCost = 5;
+
+// Blocks after which the candidates of a search are looked over, and how many times as many the next time.
+constexpr int64 kFirstBlocks = 16;
+constexpr int64 kGrowth = 4;
+constexpr double kSumRounding = 1e-4;  // more than all rounding of a block sum, relative to it
 
 void ForEachRange(OpKernelContext* ctx, int64 size, int64 cost, const std::function<void(int64, int64)>& work) {
   const auto* threads = ctx->device()->tensorflow_cpu_worker_threads();
   tensorflow::Shard(threads->num_threads, threads->workers, size, cost, work);
 }
 
-int NonOverflow(OpKernelContext* ctx, const float* x, int64 size, int bits) {
-  float min = 0.0f;
-  float max = 0.0f;
-  tensorflow::mutex mu;
-  ForEachRange(ctx, size, kQuantizeCost, [&](int64 begin, int64 end) {
-    float range_min = 0.0f;
-    float range_max = 0.0f;
-    WidenExtremes(x + begin, end - begin, &range_min, &range_max);
-    tensorflow::mutex_lock lock(mu);
-    min = std::min(min, range_min);
-    max = std::max(max, range_max);
-  });
-  return NonOverflowPosition(min, max, bits);
+int64 Blocks(int64 size) { return (size + kBlock - 1) / kBlock; }
+
+// Calls work(first element, number of elements) for every block of the elements of [begin, end).
+template <typename Work>
+void ForEachBlock(int64 begin, int64 end, const Work& work) {
+  for (int64 first = begin; first < end; first += kBlock) work(first, std::min<int64>(kBlock, end - first));
 }
 
-// Blocks are added up in their order, so the result does not depend on the number of threads.
-int MinDiffs(OpKernelContext* ctx, const float* x, int64 size, const SearchSettings& settings, int first) {
-  const bool relative = settings.relative();
-  const SearchPlan plan = MakeSearchPlan(first, settings.bits, settings.symmetric, relative);
-  const int64 blocks = (size + kBlock - 1) / kBlock;
-  std::vector<double> block_sums(blocks * kCandidates);
-  const int64 cost = kBlock * plan.count * (relative ? kRelativeErrorCost : kErrorCost);
-  ForEachRange(ctx, blocks, cost, [&](int64 begin, int64 end) {
-    for (int64 block = begin; block < end; ++block) {
-      const int64 start = block * kBlock;
-      BlockErrors(x + start, std::min<int64>(kBlock, size - start), plan, relative, &block_sums[block * kCandidates]);
-    }
+// What is searched: Block() gives `size` elements from `first` on, at most kBlock, there or in `scratch`.
+struct Elements {
+  const float* x;
+
+  const float* Block(int64 first, int64 size, float* scratch) const { return x + first; }
+};
+
+struct ScaledElements {
+  const float* x;
+  Factors scale;
+
+  const float* Block(int64 first, int64 size, float* scratch) const {
+    ScaleRange(x + first, scale.Of(first, size, scratch), scratch, size);
+    return scratch;
+  }
+};
+
+struct Range {
+  float min = 0.0f;
+  float max = 0.0f;
+};
+
+template <typename Source>
+Range FindRange(OpKernelContext* ctx, const Source& source, int64 size) {
+  Range range;
+  tensorflow::mutex mu;
+  ForEachRange(ctx, size, kQuantizeCost, [&](int64 begin, int64 end) {
+    float scratch[kBlock];
+    Extremes extremes = {};
+    ForEachBlock(begin, end, [&](int64 first, int64 count) {
+      WidenExtremes(source.Block(first, count, scratch), count, &extremes);
+    });
+    tensorflow::mutex_lock lock(mu);
+    range.min = std::min(range.min, *std::min_element(extremes.lows, extremes.lows + kLanes));
+    range.max = std::max(range.max, *std::max_element(extremes.highs, extremes.highs + kLanes));
   });
+  return range;
+}
+
+// Blocks are added up in their order, so the result does not depend on the number of threads. Candidates that the first
+// one beats whatever the blocks to come are dropped on the way: most of them clip so much that a few blocks show it.
+template <typename Source>
+int MinDiffs(OpKernelContext* ctx, const Source& source, int64 size, const SearchSettings& settings, int first,
+             const Range& range) {
+  const bool relative = settings.relative();
+  SearchPlan plan = MakeSearchPlan(first, settings.bits, settings.symmetric, relative);
+  const double largest_error = LargestError(plan, range.min, range.max, relative) * (1.0 + kSumRounding);
+  const int64 blocks = Blocks(size);
+  std::vector<double> block_sums(blocks * kCandidates);
   double sums[kCandidates] = {0.0};
-  for (int64 block = 0; block < blocks; ++block) {
-    for (int k = 0; k < plan.count; ++k) sums[k] += block_sums[block * kCandidates + k];
+  for (int64 done = 0, next; done < blocks && plan.count > 1; done = next) {
+    next = std::min(blocks, std::max(kFirstBlocks, done * kGrowth));
+    const int64 cost = kBlock * plan.count * (relative ? kRelativeErrorCost : kErrorCost);
+    ForEachRange(ctx, next - done, cost, [&](int64 begin, int64 end) {
+      float scratch[kBlock];
+      for (int64 block = done + begin; block < done + end; ++block) {
+        const int64 count = std::min<int64>(kBlock, size - block * kBlock);
+        BlockErrors(source.Block(block * kBlock, count, scratch), count, plan, relative,
+                    &block_sums[block * kCandidates]);
+      }
+    });
+    for (int64 block = done; block < next; ++block) {
+      for (int k = 0; k < plan.count; ++k) sums[k] += block_sums[block * kCandidates + k];
+    }
+    const double most = sums[0] + largest_error * kBlock * (blocks - next);
+    while (plan.count > 1 && sums[plan.count - 1] * plan.candidate[plan.count - 1].weight > most) --plan.count;
   }
   return BestPosition(plan, sums);
+}
+
+template <typename Source>
+Status SearchIn(OpKernelContext* ctx, const Source& source, int64 size, const SearchSettings& settings, int* position) {
+  const Range range = FindRange(ctx, source, size);
+  *position = NonOverflowPosition(range.min, range.max, settings.bits);
+  if (*position != kPositionZero && settings.method != 0) {
+    *position = MinDiffs(ctx, source, size, settings, *position, range);
+  }
+  return Status::OK();
 }
 
 struct Cpu {
@@ -73,19 +133,49 @@ struct Cpu {
   static Status Gradient(OpKernelContext* ctx, const float* dy, const float* x, float* dx, int64 size, int position,
                          int bits, bool symmetric) {
     const Format format = MakeFormat(position, bits, symmetric);
-    const float lo = format.q_lo * format.step;
-    const float hi = format.q_hi * format.step;
     ForEachRange(ctx, size, kQuantizeCost, [=](int64 begin, int64 end) {
-      GradientRange(dy + begin, x + begin, dx + begin, end - begin, lo, hi);
+      GradientRange(dy + begin, x + begin, dx + begin, end - begin, format);
     });
     return Status::OK();
   }
 
   static Status Search(OpKernelContext* ctx, const float* x, int64 size, const SearchSettings& settings,
                        int* position) {
-    *position = NonOverflow(ctx, x, size, settings.bits);
-    if (*position != kPositionZero && settings.method != 0) *position = MinDiffs(ctx, x, size, settings, *position);
+    return SearchIn(ctx, Elements{x}, size, settings, position);
+  }
+
+  static Status ScaledQuantize(OpKernelContext* ctx, const Scaled& x, const float* rescale, float* y, int position,
+                               int bits, bool symmetric, bool half_up) {
+    const Format format = MakeFormat(position, bits, symmetric);
+    const Factors scales(x.scale, x.channels);
+    const Factors rescales(rescale, x.channels);
+    ForEachRange(ctx, x.size, kScaledCost, [&](int64 begin, int64 end) {
+      float scratch[2][kBlock];
+      ForEachBlock(begin, end, [&](int64 first, int64 count) {
+        ScaledQuantizeRange(x.x + first, scales.Of(first, count, scratch[0]), rescales.Of(first, count, scratch[1]),
+                            y + first, count, format, half_up);
+      });
+    });
     return Status::OK();
+  }
+
+  static Status ScaledGradient(OpKernelContext* ctx, const float* dy, const Scaled& x, const float* factor, float* dx,
+                               int position, int bits, bool symmetric) {
+    const Format format = MakeFormat(position, bits, symmetric);
+    const Factors scales(x.scale, x.channels);
+    const Factors factors(factor, x.channels);
+    ForEachRange(ctx, x.size, kScaledCost, [&](int64 begin, int64 end) {
+      float scratch[2][kBlock];
+      ForEachBlock(begin, end, [&](int64 first, int64 count) {
+        ScaledGradientRange(dy + first, x.x + first, scales.Of(first, count, scratch[0]),
+                            factors.Of(first, count, scratch[1]), dx + first, count, format);
+      });
+    });
+    return Status::OK();
+  }
+
+  static Status ScaledSearch(OpKernelContext* ctx, const Scaled& x, const SearchSettings& settings, int* position) {
+    return SearchIn(ctx, ScaledElements{x.x, Factors(x.scale, x.channels)}, x.size, settings, position);
   }
 };
 
@@ -93,6 +183,9 @@ REGISTER_KERNEL_BUILDER(Name("FixNeuron").Device(tensorflow::DEVICE_CPU), FixNeu
 REGISTER_KERNEL_BUILDER(Name("VaiFixNeuron").Device(tensorflow::DEVICE_CPU), VaiFixNeuronOp<Cpu>);
 REGISTER_KERNEL_BUILDER(Name("VaiFixNeuronGrad").Device(tensorflow::DEVICE_CPU), VaiFixNeuronGradOp<Cpu>);
 REGISTER_KERNEL_BUILDER(Name("VaiSearchPosition").Device(tensorflow::DEVICE_CPU), VaiSearchPositionOp<Cpu>);
+REGISTER_KERNEL_BUILDER(Name("VaiScaledFixNeuron").Device(tensorflow::DEVICE_CPU), VaiScaledFixNeuronOp<Cpu>);
+REGISTER_KERNEL_BUILDER(Name("VaiScaledFixNeuronGrad").Device(tensorflow::DEVICE_CPU), VaiScaledFixNeuronGradOp<Cpu>);
+REGISTER_KERNEL_BUILDER(Name("VaiScaledSearchPosition").Device(tensorflow::DEVICE_CPU), VaiScaledSearchPositionOp<Cpu>);
 
 }  // namespace
 }  // namespace vai_q_tf

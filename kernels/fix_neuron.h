@@ -42,13 +42,18 @@ struct Format {
   float step;   // 2^-p
   float q_lo;   // smallest and largest integer
   float q_hi;
+  float lo;  // a gradient passes from lo to hi: the range, widened to the subnormals where it ends in zero
+  float hi;
 };
 
 // The range is cut to integers whose value is a finite float32; that matters for p < b - 128 only.
 VAI_HD Format MakeFormat(int position, int bits, bool symmetric) {
   Format f;
+  const float subnormal = 1.17549421e-38f;  // the largest
   if (position >= kPositionZero) {
     f.scale = f.step = f.q_lo = f.q_hi = 0.0f;
+    f.lo = -subnormal;
+    f.hi = subnormal;
     return f;
   }
   f.scale = PowerOfTwo(position);
@@ -61,11 +66,21 @@ VAI_HD Format MakeFormat(int position, int bits, bool symmetric) {
     f.q_hi = f.q_hi < finite ? f.q_hi : finite;
     f.q_lo = f.q_lo > -finite ? f.q_lo : -finite;
   }
+  f.lo = f.q_lo < 0.0f ? f.q_lo * f.step : -subnormal;
+  f.hi = f.q_hi > 0.0f ? f.q_hi * f.step : subnormal;
   return f;
 }
 
-// x * scale, where a subnormal x counts as zero.
-VAI_HD float ScaleNormal(float x, float scale) { return x * (fabsf(x) < FLT_MIN ? 0.0f : scale); }
+// x, where a subnormal is a zero of its sign.
+VAI_HD float FlushSubnormal(float x) {
+  union {
+    float value;
+    uint32_t bits;
+  } u;
+  u.value = x;
+  u.bits &= u.bits & 0x7f800000u ? 0xffffffffu : 0x80000000u;
+  return u.value;
+}
 
 // NaN becomes q_lo.
 VAI_HD float Clip(float t, float q_lo, float q_hi) {
@@ -82,21 +97,37 @@ VAI_HD float NearestEven(float t) {
 #endif
 }
 
+// t without its fraction, |t| <= 2^23.
+VAI_HD float Truncate(float t) { return (float)(int)t; }
+
 // Clipping before rounding equals clipping after it, because both limits are integers. A negative t can give -0.
-template <bool kHalfUp>
+// Only at kPositionMax does a subnormal x reach half a step, so elsewhere kFlush may be false.
+template <bool kHalfUp, bool kFlush>
 VAI_HD float Quantize(float x, const Format& f) {
-  const float t = Clip(ScaleNormal(x, f.scale), f.q_lo, f.q_hi);
-  const float even = NearestEven(t);
-  const float half = kHalfUp ? 0.5f : copysignf(0.5f, t);  // where this remains, the tie was rounded the other way
-  const float q = even + (t - even == half ? half + half : 0.0f);
+  const float t = Clip((kFlush ? FlushSubnormal(x) : x) * f.scale, f.q_lo, f.q_hi);
+  float q;
+  if (kHalfUp) {
+    const float even = NearestEven(t);
+    q = even + (t - even == 0.5f ? 1.0f : 0.0f);  // where a half remains, the tie was rounded down
+  } else {
+    q = Truncate(t + copysignf(0.49999997f, t));  // 0.5 itself would also round 0.49999997 up
+  }
   return copysignf(q, t) * f.step;
 }
 
 // The gradient passes where x is in the representable range; NaN is outside.
-VAI_HD float Gradient(float dy, float x, float lo, float hi) {
-  const float v = ScaleNormal(x, 1.0f);
-  return (v >= lo) & (v <= hi) ? dy : 0.0f;
+VAI_HD float Gradient(float dy, float x, const Format& f) { return (x >= f.lo) & (x <= f.hi) ? dy : 0.0f; }
+
+// a * b as TensorFlow multiplies: subnormals are zeros, on the way in and out.
+VAI_HD float Product(float a, float b) {
+  return FlushSubnormal(FlushSubnormal(a) * FlushSubnormal(b));
 }
+
+// Which elements share a factor: element i belongs to channel (i / inner) % count.
+struct Channels {
+  int64_t count;
+  int64_t inner;
+};
 
 // What the search sees of an element: non-finite ones do not count, and a zero changes neither extremes nor errors.
 VAI_HD float Observed(float x) {
@@ -118,8 +149,12 @@ VAI_HD int NonOverflowPosition(float min, float max, int bits) {
   return position > kPositionMax ? kPositionMax : position;
 }
 
-// x in steps of the first candidate. Subnormal products are flushed: see the head of this file.
-VAI_HD float Units(float x, float scale) { return ScaleNormal(Observed(x) * scale, 1.0f); }
+// x in steps of the first candidate. Subnormal products are flushed, see the head of this file; their square is 0 anyway.
+template <bool kRelative>
+VAI_HD float Units(float x, float scale) {
+  const float units = Observed(x) * scale;
+  return kRelative ? FlushSubnormal(units) : units;
+}
 
 // One candidate's error of one element, in units of that candidate's step: squared, or the root of the relative error.
 // `units` is the element in steps of the first candidate, `ratio` 2^k for the k-th, `epsilon` 1e-9 in its steps. Either

@@ -11,14 +11,30 @@
 namespace vai_q_tf {
 namespace {
 
-template <bool kHalfUp>
+template <bool kHalfUp, bool kFlush>
 VAI_HD void QuantizeLoop(const float* x, float* y, int64_t size, const Format f) {
 #pragma omp simd
-  for (int64_t i = 0; i < size; ++i) y[i] = Quantize<kHalfUp>(x[i], f);
+  for (int64_t i = 0; i < size; ++i) y[i] = Quantize<kHalfUp, kFlush>(x[i], f);
+}
+
+template <bool kHalfUp, bool kFlush>
+VAI_HD void ScaledQuantizeLoop(const float* x, const float* scale, const float* rescale, float* y, int64_t size,
+                               const Format f) {
+#pragma omp simd
+  for (int64_t i = 0; i < size; ++i) {
+    y[i] = FlushSubnormal(Quantize<kHalfUp, kFlush>(FlushSubnormal(x[i]) * scale[i], f) * rescale[i]);
+  }
 }
 
 template <bool kRelative>
-VAI_HD double CandidateSum(const float* units, const Candidate c) {
+VAI_HD void UnitsLoop(const float* x, int64_t size, float scale, float* units) {
+#pragma omp simd
+  for (int64_t i = 0; i < size; ++i) units[i] = Units<kRelative>(x[i], scale);
+  for (int64_t i = size; i < kBlock; ++i) units[i] = 0.0f;
+}
+
+template <bool kRelative>
+VAI_HD void CandidateErrors(const float* units, const Candidate c, float* result) {
   float lanes[kLanes] = {0.0f};
   for (int row = 0; row < kBlock; row += kLanes) {
 #pragma omp simd
@@ -26,61 +42,123 @@ VAI_HD double CandidateSum(const float* units, const Candidate c) {
       lanes[lane] += CandidateError<kRelative>(units[row + lane], c.ratio, c.q_lo, c.q_hi, c.epsilon);
     }
   }
-  double sum = 0.0;
-  for (int lane = 0; lane < kLanes; ++lane) sum += lanes[lane];
-  return sum;
+  for (int lane = 0; lane < kLanes; ++lane) result[lane] = lanes[lane];
 }
 
 }  // namespace
 
 VAI_CLONES
 void QuantizeRange(const float* x, float* y, int64_t size, const Format& format, bool half_up) {
-  if (half_up) {
-    QuantizeLoop<true>(x, y, size, format);
+  if (format.scale == PowerOfTwo(kPositionMax)) {
+    half_up ? QuantizeLoop<true, true>(x, y, size, format) : QuantizeLoop<false, true>(x, y, size, format);
   } else {
-    QuantizeLoop<false>(x, y, size, format);
+    half_up ? QuantizeLoop<true, false>(x, y, size, format) : QuantizeLoop<false, false>(x, y, size, format);
   }
 }
 
 VAI_CLONES
-void GradientRange(const float* dy, const float* x, float* dx, int64_t size, float lo, float hi) {
+void GradientRange(const float* dy, const float* x, float* dx, int64_t size, const Format& format) {
+  const Format f = format;
 #pragma omp simd
-  for (int64_t i = 0; i < size; ++i) dx[i] = Gradient(dy[i], x[i], lo, hi);
+  for (int64_t i = 0; i < size; ++i) dx[i] = Gradient(dy[i], x[i], f);
 }
 
 VAI_CLONES
-void WidenExtremes(const float* x, int64_t size, float* min, float* max) {
-  float lows[kLanes] = {0.0f};
-  float highs[kLanes] = {0.0f};
+void WidenExtremes(const float* x, int64_t size, Extremes* extremes) {
+  Extremes e = *extremes;
   int64_t i = 0;
   for (; i + kLanes <= size; i += kLanes) {
 #pragma omp simd
     for (int lane = 0; lane < kLanes; ++lane) {
       const float v = Observed(x[i + lane]);
-      lows[lane] = v < lows[lane] ? v : lows[lane];
-      highs[lane] = v > highs[lane] ? v : highs[lane];
+      e.lows[lane] = v < e.lows[lane] ? v : e.lows[lane];
+      e.highs[lane] = v > e.highs[lane] ? v : e.highs[lane];
     }
   }
   for (int lane = 0; i < size; ++i, ++lane) {
     const float v = Observed(x[i]);
-    lows[lane] = v < lows[lane] ? v : lows[lane];
-    highs[lane] = v > highs[lane] ? v : highs[lane];
+    e.lows[lane] = v < e.lows[lane] ? v : e.lows[lane];
+    e.highs[lane] = v > e.highs[lane] ? v : e.highs[lane];
   }
-  for (int lane = 0; lane < kLanes; ++lane) {
-    *min = lows[lane] < *min ? lows[lane] : *min;
-    *max = highs[lane] > *max ? highs[lane] : *max;
-  }
+  *extremes = e;
 }
 
 VAI_CLONES
 void BlockErrors(const float* x, int64_t size, const SearchPlan& plan, bool relative, double* sums) {
   float units[kBlock];
-#pragma omp simd
-  for (int64_t i = 0; i < size; ++i) units[i] = Units(x[i], plan.scale);
-  for (int64_t i = size; i < kBlock; ++i) units[i] = 0.0f;
+  if (relative) {
+    UnitsLoop<true>(x, size, plan.scale, units);
+  } else {
+    UnitsLoop<false>(x, size, plan.scale, units);
+  }
+  float lanes[kCandidates][kLanes] = {{0.0f}};
   for (int k = 0; k < plan.count; ++k) {
     const Candidate& c = plan.candidate[k];
-    sums[k] = relative ? CandidateSum<true>(units, c) : CandidateSum<false>(units, c);
+    relative ? CandidateErrors<true>(units, c, lanes[k]) : CandidateErrors<false>(units, c, lanes[k]);
+  }
+  double totals[kCandidates] = {0.0};
+  for (int lane = 0; lane < kLanes; ++lane) {  // candidates side by side, as each total waits for its last addition
+    for (int k = 0; k < kCandidates; ++k) totals[k] += lanes[k][lane];
+  }
+  for (int k = 0; k < plan.count; ++k) sums[k] = totals[k];
+}
+
+double LargestError(const SearchPlan& plan, float min, float max, bool relative) {
+  if (relative) return 1.0;
+  const Candidate& c = plan.candidate[0];
+  const double below = c.q_lo - (double)min * plan.scale;
+  const double above = (double)max * plan.scale - c.q_hi;
+  const double outside = below > above ? below : above;
+  return outside > 0.5 ? outside * outside : 0.25;
+}
+
+Factors::Factors(const float* by_channel, const Channels& channels) : channels_(channels) {
+  const int64_t count = channels.count;
+  by_channel_.reserve(count + kBlock);
+  for (int64_t c = 0; c < count; ++c) by_channel_.push_back(FlushSubnormal(by_channel[c]));
+  if (channels.inner == 1) {
+    for (int64_t c = 0; c < kBlock; ++c) by_channel_.push_back(by_channel_[c]);
+  }
+}
+
+const float* Factors::Of(int64_t first, int64_t size, float* scratch) const {
+  const int64_t inner = channels_.inner;
+  int64_t channel = first / inner % channels_.count;
+  if (inner == 1) return &by_channel_[channel];
+  int64_t end = inner - first % inner;
+  for (int64_t i = 0; i < size; end += inner) {
+    const float factor = by_channel_[channel];
+    for (const int64_t stop = end < size ? end : size; i < stop; ++i) scratch[i] = factor;
+    channel = channel + 1 < channels_.count ? channel + 1 : 0;
+  }
+  return scratch;
+}
+
+VAI_CLONES
+void ScaleRange(const float* x, const float* scale, float* y, int64_t size) {
+#pragma omp simd
+  for (int64_t i = 0; i < size; ++i) y[i] = FlushSubnormal(x[i]) * scale[i];
+}
+
+VAI_CLONES
+void ScaledQuantizeRange(const float* x, const float* scale, const float* rescale, float* y, int64_t size,
+                         const Format& format, bool half_up) {
+  if (format.scale == PowerOfTwo(kPositionMax)) {
+    half_up ? ScaledQuantizeLoop<true, true>(x, scale, rescale, y, size, format)
+            : ScaledQuantizeLoop<false, true>(x, scale, rescale, y, size, format);
+  } else {
+    half_up ? ScaledQuantizeLoop<true, false>(x, scale, rescale, y, size, format)
+            : ScaledQuantizeLoop<false, false>(x, scale, rescale, y, size, format);
+  }
+}
+
+VAI_CLONES
+void ScaledGradientRange(const float* dy, const float* x, const float* scale, const float* factor, float* dx,
+                         int64_t size, const Format& format) {
+  const Format f = format;
+#pragma omp simd
+  for (int64_t i = 0; i < size; ++i) {
+    dx[i] = Gradient(FlushSubnormal(FlushSubnormal(dy[i]) * factor[i]), FlushSubnormal(x[i]) * scale[i], f);
   }
 }
 

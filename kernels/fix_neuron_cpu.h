@@ -1,8 +1,11 @@
-// Loops of the number format over a range of elements, for one thread. `x` and `y` may be the same array.
+// Loops of the number format over a range of elements, for one thread. A result may be in the place of an
+// input.
 #ifndef VAI_Q_TF_KERNELS_FIX_NEURON_CPU_H_
 #define VAI_Q_TF_KERNELS_FIX_NEURON_CPU_H_
 
 #include <stdint.h>
+
+#include <vector>
 
 #include "fix_neuron.h"
 
@@ -10,13 +13,45 @@ namespace vai_q_tf {
 
 void QuantizeRange(const float* x, float* y, int64_t size, const Format& format, bool half_up);
 
-void GradientRange(const float* dy, const float* x, float* dx, int64_t size, float lo, float hi);
+void GradientRange(const float* dy, const float* x, float* dx, int64_t size, const Format& format);
 
-// Widens [*min, *max], which contains 0, to the finite elements.
-void WidenExtremes(const float* x, int64_t size, float* min, float* max);
+struct Extremes {
+  float lows[kLanes];  // each at most, and at least, 0
+  float highs[kLanes];
+};
+
+// Widens the extremes of any lanes to the finite elements.
+void WidenExtremes(const float* x, int64_t size, Extremes* extremes);
 
 // Error sums of one block of at most kBlock elements, one for each candidate of the plan.
 void BlockErrors(const float* x, int64_t size, const SearchPlan& plan, bool relative, double* sums);
+
+// At least as much as any element of [min, max] adds to the sum of the first candidate.
+double LargestError(const SearchPlan& plan, float min, float max, bool relative);
+
+// The factor of every element of a tensor whose channels have one each. Subnormal factors are zeros.
+class Factors {
+ public:
+  Factors(const float* by_channel, const Channels& channels);
+
+  // Those of `size` elements from `first` on, at most kBlock. They may be in `scratch`, of kBlock elements.
+  const float* Of(int64_t first, int64_t size, float* scratch) const;
+
+ private:
+  Channels channels_;
+  std::vector<float> by_channel_;  // where inner is 1 repeated, so that every block of elements has them in a row
+};
+
+// y = x * scale, element by element, here and below.
+void ScaleRange(const float* x, const float* scale, float* y, int64_t size);
+
+// y = Q(x * scale) * rescale.
+void ScaledQuantizeRange(const float* x, const float* scale, const float* rescale, float* y, int64_t size,
+                         const Format& format, bool half_up);
+
+// dx = dy * factor where x * scale is in the range, else 0.
+void ScaledGradientRange(const float* dy, const float* x, const float* scale, const float* factor, float* dx,
+                         int64_t size, const Format& format);
 
 }  // namespace vai_q_tf
 

@@ -7,6 +7,7 @@
 #define VAI_LAUNCH(kernel, grid, block, stream, ...) kernel<<<grid, block, 0, stream>>>(__VA_ARGS__)
 #endif
 
+#include "cuda_elements.h"
 #include "fix_neuron.h"
 
 namespace vai_q_tf {
@@ -33,11 +34,30 @@ __device__ int64_t GlobalStride() { return (int64_t)gridDim.x * blockDim.x; }
 
 template <bool kHalfUp>
 __global__ void QuantizeKernel(const float* x, float* y, int64_t size, Format format) {
-  for (int64_t i = GlobalThread(); i < size; i += GlobalStride()) y[i] = Quantize<kHalfUp>(x[i], format);
+  for (int64_t i = GlobalThread(); i < size; i += GlobalStride()) y[i] = Quantize<kHalfUp, true>(x[i], format);
 }
 
-__global__ void GradientKernel(const float* dy, const float* x, float* dx, int64_t size, float lo, float hi) {
-  for (int64_t i = GlobalThread(); i < size; i += GlobalStride()) dx[i] = Gradient(dy[i], x[i], lo, hi);
+__global__ void GradientKernel(const float* dy, const float* x, float* dx, int64_t size, Format format) {
+  for (int64_t i = GlobalThread(); i < size; i += GlobalStride()) dx[i] = Gradient(dy[i], x[i], format);
+}
+
+template <bool kHalfUp>
+__global__ void ScaledQuantizeKernel(const float* x, const float* scale, const float* rescale, float* y, int64_t size,
+                                     Channels channels, Format format) {
+  ChannelWalk walk(channels, GlobalThread(), GlobalStride());
+  for (int64_t i = GlobalThread(); i < size; i += GlobalStride(), walk.Next()) {
+    const float product = Product(x[i], scale[walk.Channel()]);
+    y[i] = Product(Quantize<kHalfUp, true>(product, format), rescale[walk.Channel()]);
+  }
+}
+
+__global__ void ScaledGradientKernel(const float* dy, const float* x, const float* scale, const float* factor,
+                                     float* dx, int64_t size, Channels channels, Format format) {
+  ChannelWalk walk(channels, GlobalThread(), GlobalStride());
+  for (int64_t i = GlobalThread(); i < size; i += GlobalStride(), walk.Next()) {
+    const float product = Product(x[i], scale[walk.Channel()]);
+    dx[i] = Gradient(Product(dy[i], factor[walk.Channel()]), product, format);
+  }
 }
 
 // What the steps of a search hand over, at the start of its scratch memory; the block sums follow.
@@ -61,13 +81,15 @@ __device__ void ReduceExtremes(float* mins, float* maxs) {
   }
 }
 
-__global__ void ExtremesKernel(const float* x, int64_t size, SearchState* state) {
+template <typename Source>
+__global__ void ExtremesKernel(Source source, int64_t size, SearchState* state) {
   __shared__ float mins[kThreads];
   __shared__ float maxs[kThreads];
   float min = 0.0f;
   float max = 0.0f;
-  for (int64_t i = GlobalThread(); i < size; i += GlobalStride()) {
-    const float v = Observed(x[i]);
+  typename Source::Cursor cursor = source.Walk(GlobalThread(), GlobalStride());
+  for (int64_t i = GlobalThread(); i < size; i += GlobalStride(), cursor.Next()) {
+    const float v = Observed(cursor.Value());
     min = v < min ? v : min;
     max = v > max ? v : max;
   }
@@ -102,8 +124,8 @@ __global__ void PlanKernel(int partials, int bits, bool symmetric, bool relative
 }
 
 // A group of kLanes threads owns a search block of kBlock elements; a thread is one lane of it for every candidate.
-template <bool kRelative>
-__global__ void BlockErrorsKernel(const float* x, int64_t size, int64_t blocks, const SearchState* state,
+template <bool kRelative, typename Source>
+__global__ void BlockErrorsKernel(Source source, int64_t size, int64_t blocks, const SearchState* state,
                                   double* sums) {
   enum : int { kGroups = kThreads / kLanes };
   __shared__ float lanes[kGroups][kCandidates][kLanes];
@@ -116,9 +138,10 @@ __global__ void BlockErrorsKernel(const float* x, int64_t size, int64_t blocks, 
     const int64_t block = first + group;
     float errors[kCandidates] = {0.0f};
     if (block < blocks) {
-      for (int row = 0; row < kBlock / kLanes; ++row) {
+      typename Source::Cursor cursor = source.Walk(block * kBlock + lane, kLanes);
+      for (int row = 0; row < kBlock / kLanes; ++row, cursor.Next()) {
         const int64_t i = block * kBlock + row * kLanes + lane;
-        const float units = i < size ? Units(x[i], plan.scale) : 0.0f;
+        const float units = i < size ? Units<kRelative>(cursor.Value(), plan.scale) : 0.0f;
 #pragma unroll
         for (int k = 0; k < kCandidates; ++k) {
           if (k < plan.count) {
@@ -157,11 +180,40 @@ int64_t SearchBlocks(int64_t size) { return (size + kBlock - 1) / kBlock; }
 // Bytes of the SearchState, rounded up to where doubles may start.
 int64_t StateBytes() { return (int64_t)((sizeof(SearchState) + 255) / 256 * 256); }
 
-template <bool kRelative>
-void LaunchBlockErrors(const float* x, int64_t size, SearchState* state, double* sums, cudaStream_t stream) {
+template <bool kRelative, typename Source>
+void LaunchBlockErrors(const Source& source, int64_t size, SearchState* state, double* sums, cudaStream_t stream) {
   const int64_t blocks = SearchBlocks(size);
-  VAI_LAUNCH(BlockErrorsKernel<kRelative>, Grid(blocks, kThreads / kLanes, kMaxGrid), kThreads, stream, x,
-             size, blocks, state, sums);
+  const int grid = Grid(blocks, kThreads / kLanes, kMaxGrid);
+  const auto kernel = BlockErrorsKernel<kRelative, Source>;
+  VAI_LAUNCH(kernel, grid, kThreads, stream, source, size, blocks, state, sums);
+}
+
+template <typename Source>
+int Search(const Source& source, int64_t size, int bits, int method, bool relative, bool symmetric, void* scratch,
+           int* position, cudaStream_t stream) {
+  if (size == 0) {
+    *position = kPositionZero;
+    return 0;
+  }
+  SearchState* state = (SearchState*)scratch;
+  double* sums = (double*)((char*)scratch + StateBytes());
+  const int partials = Grid(size, kThreads, kExtremesGrid);
+  VAI_LAUNCH(ExtremesKernel<Source>, partials, kThreads, stream, source, size, state);
+  VAI_LAUNCH(PlanKernel, 1, kThreads, stream, partials, bits, symmetric, relative, state);
+  if (method != 0) {
+    if (relative) {
+      LaunchBlockErrors<true>(source, size, state, sums, stream);
+    } else {
+      LaunchBlockErrors<false>(source, size, state, sums, stream);
+    }
+    VAI_LAUNCH(BestPositionKernel, 1, kLanes, stream, sums, SearchBlocks(size), state);
+  }
+  int error = (int)cudaGetLastError();
+  if (error == 0) {
+    error = (int)cudaMemcpyAsync(position, &state->position, sizeof(int), cudaMemcpyDeviceToHost, stream);
+  }
+  if (error == 0) error = (int)cudaStreamSynchronize(stream);
+  return error;
 }
 
 }  // namespace
@@ -191,7 +243,7 @@ int VaiCudaGradient(const float* dy, const float* x, float* dx, int64_t size, in
   if (size == 0) return 0;
   const Format format = MakeFormat(position, bits, symmetric != 0);
   VAI_LAUNCH(GradientKernel, Grid(size, kThreads, kMaxGrid), kThreads, (cudaStream_t)stream, dy, x, dx, size,
-             format.q_lo * format.step, format.q_hi * format.step);
+             format);
   return (int)cudaGetLastError();
 }
 
@@ -200,30 +252,45 @@ int64_t VaiCudaSearchScratch(int64_t size) {
 }
 
 int VaiCudaSearch(const float* x, int64_t size, int bits, int method, int relative, int symmetric,
-                  void* scratch, int* position, void* stream_pointer) {
+                  void* scratch, int* position, void* stream) {
   using namespace vai_q_tf;
-  const cudaStream_t stream = (cudaStream_t)stream_pointer;
-  if (size == 0) {
-    *position = kPositionZero;
-    return 0;
+  return Search(Elements{x}, size, bits, method, relative != 0, symmetric != 0, scratch, position,
+                (cudaStream_t)stream);
+}
+
+int VaiCudaScaledQuantize(const float* x, const float* scale, const float* rescale, float* y, int64_t size,
+                          int64_t channels, int64_t inner, int position, int bits, int symmetric, int half_up,
+                          void* stream) {
+  using namespace vai_q_tf;
+  if (size == 0) return 0;
+  const Format format = MakeFormat(position, bits, symmetric != 0);
+  const Channels layout = {channels, inner};
+  const int grid = Grid(size, kThreads, kMaxGrid);
+  if (half_up) {
+    VAI_LAUNCH(ScaledQuantizeKernel<true>, grid, kThreads, (cudaStream_t)stream, x, scale, rescale, y, size, layout,
+               format);
+  } else {
+    VAI_LAUNCH(ScaledQuantizeKernel<false>, grid, kThreads, (cudaStream_t)stream, x, scale, rescale, y, size, layout,
+               format);
   }
-  SearchState* state = (SearchState*)scratch;
-  double* sums = (double*)((char*)scratch + StateBytes());
-  const int partials = Grid(size, kThreads, kExtremesGrid);
-  VAI_LAUNCH(ExtremesKernel, partials, kThreads, stream, x, size, state);
-  VAI_LAUNCH(PlanKernel, 1, kThreads, stream, partials, bits, symmetric != 0, relative != 0, state);
-  if (method != 0) {
-    if (relative) {
-      LaunchBlockErrors<true>(x, size, state, sums, stream);
-    } else {
-      LaunchBlockErrors<false>(x, size, state, sums, stream);
-    }
-    VAI_LAUNCH(BestPositionKernel, 1, kLanes, stream, sums, SearchBlocks(size), state);
-  }
-  int error = (int)cudaGetLastError();
-  if (error == 0) {
-    error = (int)cudaMemcpyAsync(position, &state->position, sizeof(int), cudaMemcpyDeviceToHost, stream);
-  }
-  if (error == 0) error = (int)cudaStreamSynchronize(stream);
-  return error;
+  return (int)cudaGetLastError();
+}
+
+int VaiCudaScaledGradient(const float* dy, const float* x, const float* scale, const float* factor, float* dx,
+                          int64_t size, int64_t channels, int64_t inner, int position, int bits, int symmetric,
+                          void* stream) {
+  using namespace vai_q_tf;
+  if (size == 0) return 0;
+  const Format format = MakeFormat(position, bits, symmetric != 0);
+  const Channels layout = {channels, inner};
+  VAI_LAUNCH(ScaledGradientKernel, Grid(size, kThreads, kMaxGrid), kThreads, (cudaStream_t)stream, dy, x, scale, factor,
+             dx, size, layout, format);
+  return (int)cudaGetLastError();
+}
+
+int VaiCudaScaledSearch(const float* x, const float* scale, int64_t size, int64_t channels, int64_t inner, int bits,
+                        int method, int relative, int symmetric, void* scratch, int* position, void* stream) {
+  using namespace vai_q_tf;
+  return Search(ScaledElements{x, scale, {channels, inner}}, size, bits, method, relative != 0, symmetric != 0, scratch,
+                position, (cudaStream_t)stream);
 }

@@ -1,7 +1,7 @@
 // The kernels on a CUDA device, independent of TensorFlow: raw device pointers, sizes, a stream.
 //
-// Every function returns a cudaError_t as an int (0 is success) and, but for VaiCudaSearch, returns once the work is
-// queued on `stream`, a cudaStream_t. Sizes may be 0. `x` and `y` may be the same array.
+// Every function returns a cudaError_t as an int (0 is success) and, but for the searches, returns once the work is
+// queued on `stream`, a cudaStream_t. Sizes may be 0. A result may be in the place of an input.
 #ifndef VAI_Q_TF_KERNELS_FIX_NEURON_CUDA_H_
 #define VAI_Q_TF_KERNELS_FIX_NEURON_CUDA_H_
 
@@ -21,11 +21,28 @@ VAI_CUDA_API int VaiCudaQuantize(const float* x, float* y, int64_t size, int pos
 VAI_CUDA_API int VaiCudaGradient(const float* dy, const float* x, float* dx, int64_t size, int position, int bits,
                                  int symmetric, void* stream);
 
-// Bytes of device memory that VaiCudaSearch needs for `size` elements.
+// Bytes of device memory that a search needs for `size` elements.
 VAI_CUDA_API int64_t VaiCudaSearchScratch(int64_t size);
 
 // The position for x, written to host memory; waits for the stream. relative: method 2 in mode 2.
 VAI_CUDA_API int VaiCudaSearch(const float* x, int64_t size, int bits, int method, int relative, int symmetric,
                                void* scratch, int* position, void* stream);
+
+// The same on x * scale, where element i takes the scale of channel (i / inner) % channels; `size` is a multiple of
+// channels * inner.
+
+// y = Q(x * scale) * rescale.
+VAI_CUDA_API int VaiCudaScaledQuantize(const float* x, const float* scale, const float* rescale, float* y, int64_t size,
+                                       int64_t channels, int64_t inner, int position, int bits, int symmetric,
+                                       int half_up, void* stream);
+
+// dx = dy * factor where x * scale is in the representable range, else 0.
+VAI_CUDA_API int VaiCudaScaledGradient(const float* dy, const float* x, const float* scale, const float* factor,
+                                       float* dx, int64_t size, int64_t channels, int64_t inner, int position,
+                                       int bits, int symmetric, void* stream);
+
+VAI_CUDA_API int VaiCudaScaledSearch(const float* x, const float* scale, int64_t size, int64_t channels, int64_t inner,
+                                     int bits, int method, int relative, int symmetric, void* scratch, int* position,
+                                     void* stream);
 
 #endif  // VAI_Q_TF_KERNELS_FIX_NEURON_CUDA_H_

@@ -1,6 +1,7 @@
 // The quantizing ops on a GPU, over fix_neuron_cuda.h. Needs no CUDA header, so it compiles against every wheel.
 #include "fix_neuron_cuda.h"
 #include "quantize_ops.h"
+#include "scaled_ops.h"
 #include "tensorflow/stream_executor/stream.h"
 #include "tensorflow/stream_executor/stream_executor_internal.h"
 
@@ -18,6 +19,10 @@ Status CheckCuda(OpKernelContext* ctx, int error) {
   return tensorflow::errors::Internal(ctx->op_kernel().name(), ": CUDA error ", error, ": ", VaiCudaErrorString(error));
 }
 
+Status AllocateScratch(OpKernelContext* ctx, int64 size, tensorflow::Tensor* scratch) {
+  return ctx->allocate_temp(tensorflow::DT_INT8, tensorflow::TensorShape({VaiCudaSearchScratch(size)}), scratch);
+}
+
 struct Gpu {
   static Status Quantize(OpKernelContext* ctx, const float* x, float* y, int64 size, int position, int bits,
                          bool symmetric, bool half_up) {
@@ -32,10 +37,30 @@ struct Gpu {
   static Status Search(OpKernelContext* ctx, const float* x, int64 size, const SearchSettings& settings,
                        int* position) {
     tensorflow::Tensor scratch;
-    TF_RETURN_IF_ERROR(ctx->allocate_temp(tensorflow::DT_INT8, tensorflow::TensorShape({VaiCudaSearchScratch(size)}),
-                                          &scratch));
+    TF_RETURN_IF_ERROR(AllocateScratch(ctx, size, &scratch));
     return CheckCuda(ctx, VaiCudaSearch(x, size, settings.bits, settings.method, settings.relative(),
-                                        settings.symmetric, scratch.flat<tensorflow::int8>().data(), position, StreamOf(ctx)));
+                                        settings.symmetric, scratch.flat<tensorflow::int8>().data(), position,
+                                        StreamOf(ctx)));
+  }
+
+  static Status ScaledQuantize(OpKernelContext* ctx, const Scaled& x, const float* rescale, float* y, int position,
+                               int bits, bool symmetric, bool half_up) {
+    return CheckCuda(ctx, VaiCudaScaledQuantize(x.x, x.scale, rescale, y, x.size, x.channels.count, x.channels.inner,
+                                                position, bits, symmetric, half_up, StreamOf(ctx)));
+  }
+
+  static Status ScaledGradient(OpKernelContext* ctx, const float* dy, const Scaled& x, const float* factor, float* dx,
+                               int position, int bits, bool symmetric) {
+    return CheckCuda(ctx, VaiCudaScaledGradient(dy, x.x, x.scale, factor, dx, x.size, x.channels.count,
+                                                x.channels.inner, position, bits, symmetric, StreamOf(ctx)));
+  }
+
+  static Status ScaledSearch(OpKernelContext* ctx, const Scaled& x, const SearchSettings& settings, int* position) {
+    tensorflow::Tensor scratch;
+    TF_RETURN_IF_ERROR(AllocateScratch(ctx, x.size, &scratch));
+    return CheckCuda(ctx, VaiCudaScaledSearch(x.x, x.scale, x.size, x.channels.count, x.channels.inner, settings.bits,
+                                              settings.method, settings.relative(), settings.symmetric,
+                                              scratch.flat<tensorflow::int8>().data(), position, StreamOf(ctx)));
   }
 };
 
@@ -47,6 +72,13 @@ REGISTER_KERNEL_BUILDER(Name("VaiFixNeuronGrad").Device(tensorflow::DEVICE_GPU).
 REGISTER_KERNEL_BUILDER(
     Name("VaiSearchPosition").Device(tensorflow::DEVICE_GPU).HostMemory("track").HostMemory("position"),
     VaiSearchPositionOp<Gpu>);
+REGISTER_KERNEL_BUILDER(Name("VaiScaledFixNeuron").Device(tensorflow::DEVICE_GPU).HostMemory("position"),
+                        VaiScaledFixNeuronOp<Gpu>);
+REGISTER_KERNEL_BUILDER(Name("VaiScaledFixNeuronGrad").Device(tensorflow::DEVICE_GPU).HostMemory("position"),
+                        VaiScaledFixNeuronGradOp<Gpu>);
+REGISTER_KERNEL_BUILDER(
+    Name("VaiScaledSearchPosition").Device(tensorflow::DEVICE_GPU).HostMemory("track").HostMemory("position"),
+    VaiScaledSearchPositionOp<Gpu>);
 
 }  // namespace
 }  // namespace vai_q_tf

@@ -73,6 +73,16 @@ inline tensorflow::Status ReadPosition(tensorflow::OpKernelContext* ctx, int ind
   return CheckPosition(ctx->op_kernel().name(), *position);
 }
 
+inline tensorflow::Status CheckGradient(tensorflow::OpKernelContext* ctx, const tensorflow::Tensor& gradient,
+                                        const tensorflow::Tensor& input) {
+  if (gradient.shape() != input.shape()) {
+    return tensorflow::errors::InvalidArgument(ctx->op_kernel().name(), ": the gradient has the shape ",
+                                               gradient.shape().DebugString(), ", the input ",
+                                               input.shape().DebugString(), ".");
+  }
+  return tensorflow::Status::OK();
+}
+
 }  // namespace vai_q_tf
 
 #endif  // VAI_Q_TF_KERNELS_OP_ATTRS_H_

@@ -15,6 +15,13 @@ Status Scalars(InferenceContext* c, std::initializer_list<int> inputs) {
   return Status::OK();
 }
 
+// Input `scale` holds one factor for each channel, and so does input `other`.
+Status Factors(InferenceContext* c, int scale, int other) {
+  ShapeHandle unused;
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(scale), 1, &unused));
+  return c->Merge(c->input(scale), c->input(other), &unused);
+}
+
 Status HistogramShape(InferenceContext* c, ShapeHandle* shape) {
   int rows;
   TF_RETURN_IF_ERROR(c->GetAttr("rows", &rows));
@@ -86,6 +93,57 @@ REGISTER_OP("VaiSearchPosition")
     .SetShapeFn([](InferenceContext* c) {
       c->set_output(0, c->Scalar());
       return Scalars(c, {1});
+    });
+
+REGISTER_OP("VaiScaledFixNeuron")
+    .Input("input: float")
+    .Input("scale: float")
+    .Input("rescale: float")
+    .Input("position: int32")
+    .Output("output: float")
+    .Attr("bit_width: int = 8")
+    .Attr("mode: int = 0")
+    .Attr("inner: int >= 1 = 1")
+    .Attr("symmetric: bool = false")
+    .Attr("gradient: {'clipped', 'straight_through'} = 'clipped'")
+    .SetShapeFn([](InferenceContext* c) {
+      c->set_output(0, c->input(0));
+      TF_RETURN_IF_ERROR(Factors(c, 1, 2));
+      return Scalars(c, {3});
+    });
+
+REGISTER_OP("VaiScaledFixNeuronGrad")
+    .Input("gradient: float")
+    .Input("input: float")
+    .Input("scale: float")
+    .Input("factor: float")
+    .Input("position: int32")
+    .Output("backprop: float")
+    .Attr("bit_width: int = 8")
+    .Attr("inner: int >= 1 = 1")
+    .Attr("symmetric: bool = false")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle shape;
+      TF_RETURN_IF_ERROR(c->Merge(c->input(0), c->input(1), &shape));
+      c->set_output(0, shape);
+      TF_RETURN_IF_ERROR(Factors(c, 2, 3));
+      return Scalars(c, {4});
+    });
+
+REGISTER_OP("VaiScaledSearchPosition")
+    .Input("input: float")
+    .Input("scale: float")
+    .Input("track: bool")
+    .Output("position: int32")
+    .Attr("bit_width: int = 8")
+    .Attr("mode: int = 0")
+    .Attr("method: int = 1")
+    .Attr("inner: int >= 1 = 1")
+    .Attr("symmetric: bool = false")
+    .SetShapeFn([](InferenceContext* c) {
+      c->set_output(0, c->Scalar());
+      TF_RETURN_IF_ERROR(Factors(c, 1, 1));
+      return Scalars(c, {2});
     });
 
 REGISTER_OP("VaiMovingPosition")

@@ -85,10 +85,7 @@ class VaiFixNeuronGradOp : public tensorflow::OpKernel {
     OP_REQUIRES_OK(ctx, ReadPosition(ctx, 2, &position));
     const tensorflow::Tensor& gradient = ctx->input(0);
     const tensorflow::Tensor& input = ctx->input(1);
-    OP_REQUIRES(ctx, gradient.shape() == input.shape(),
-                tensorflow::errors::InvalidArgument(name(), ": the gradient has the shape ",
-                                                    gradient.shape().DebugString(), ", the input ",
-                                                    input.shape().DebugString(), "."));
+    OP_REQUIRES_OK(ctx, CheckGradient(ctx, gradient, input));
     const float* dy = gradient.flat<float>().data();
     const float* x = input.flat<float>().data();
     tensorflow::Tensor* output;

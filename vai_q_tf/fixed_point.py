@@ -79,6 +79,28 @@ def gradient(dy, x, position, bits, symmetric=False):
     return np.where(inside, np.asarray(dy, np.float32), np.float32(0))
 
 
+def scaled(x, scale, inner=1):
+    """`x` times the scale of its channel, float32; subnormals count as zeros on the way in and out.
+
+    Element i of the flat x belongs to channel (i // inner) % C. `scale` is an array [C], x has a multiple of C * inner
+    elements.
+    """
+    x, scale = np.asarray(x, np.float32), np.asarray(scale, np.float32)
+    factors = _flush(scale)[np.arange(x.size) // inner % max(scale.size, 1)].reshape(x.shape)
+    with np.errstate(all='ignore'):
+        return _flush(_flush(x) * factors)
+
+
+def scaled_quantize(x, scale, rescale, position, bits=8, rounding=HALF_AWAY, inner=1, symmetric=False):
+    """Q(x * scale) * rescale: `quantize` between two products as `scaled` makes them."""
+    return scaled(quantize(scaled(x, scale, inner), position, bits, rounding, symmetric), rescale, inner)
+
+
+def scaled_gradient(dy, x, scale, factor, position, bits, inner=1, symmetric=False):
+    """`dy` times `factor` where x * scale lies in the closed range of `limits`, 0 elsewhere and where it is NaN."""
+    return gradient(scaled(dy, factor, inner), scaled(x, scale, inner), position, bits, symmetric)
+
+
 def search_position(x, bits=8, method=1, mode=1, symmetric=False):
     """The position, in fractional bits, that represents `x` best.
 

@@ -1,5 +1,7 @@
 // The CPU loops compiled for one instruction set and callable by ctypes.
 #define VAI_CLONES
+#include <algorithm>
+
 #include "fix_neuron_cpu.cc"
 
 using namespace vai_q_tf;
@@ -9,14 +11,31 @@ extern "C" void TestQuantize(const float* x, float* y, int64_t size, int positio
   QuantizeRange(x, y, size, MakeFormat(position, bits, symmetric), half_up);
 }
 
-extern "C" void TestGradient(const float* dy, const float* x, float* dx, int64_t size, float lo, float hi) {
-  GradientRange(dy, x, dx, size, lo, hi);
+extern "C" void TestGradient(const float* dy, const float* x, float* dx, int64_t size, int position, int bits,
+                             int symmetric) {
+  GradientRange(dy, x, dx, size, MakeFormat(position, bits, symmetric));
+}
+
+extern "C" void TestScaled(const float* x, const float* scale, const float* rescale, float* y, float* dx, int64_t size,
+                           int64_t channels, int64_t inner, int position, int bits, int symmetric, int half_up) {
+  const Format format = MakeFormat(position, bits, symmetric);
+  const Factors scales(scale, {channels, inner});
+  const Factors rescales(rescale, {channels, inner});
+  for (int64_t start = 0; start < size; start += kBlock) {
+    float scratch[2][kBlock];
+    const int64_t count = size - start < kBlock ? size - start : kBlock;
+    const float* s = scales.Of(start, count, scratch[0]);
+    const float* r = rescales.Of(start, count, scratch[1]);
+    ScaledQuantizeRange(x + start, s, r, y + start, count, format, half_up);
+    ScaledGradientRange(x + start, x + start, s, r, dx + start, count, format);
+  }
 }
 
 extern "C" int TestSearch(const float* x, int64_t size, int bits, int method, int relative, int symmetric) {
-  float min = 0.0f;
-  float max = 0.0f;
-  WidenExtremes(x, size, &min, &max);
+  Extremes extremes = {};
+  WidenExtremes(x, size, &extremes);
+  const float min = *std::min_element(extremes.lows, extremes.lows + kLanes);
+  const float max = *std::max_element(extremes.highs, extremes.highs + kLanes);
   const int first = NonOverflowPosition(min, max, bits);
   if (first == kPositionZero || method == 0) return first;
   const SearchPlan plan = MakeSearchPlan(first, bits, symmetric, relative);

@@ -32,9 +32,10 @@ def loops(request, tmp_path_factory):
                            '-fvisibility=default', '-o', path])
     library = ctypes.CDLL(path)
     size = ctypes.c_int64
-    integer, array, number = ctypes.c_int, ctypes.c_void_p, ctypes.c_float
+    integer, array = ctypes.c_int, ctypes.c_void_p
     library.TestQuantize.argtypes = [array, array, size, integer, integer, integer, integer]
-    library.TestGradient.argtypes = [array, array, array, size, number, number]
+    library.TestGradient.argtypes = [array, array, array, size, integer, integer, integer]
+    library.TestScaled.argtypes = [array] * 5 + [size] * 3 + [integer] * 4
     library.TestSearch.argtypes = [array, size, integer, integer, integer, integer]
     return library
 
@@ -49,8 +50,24 @@ def test_forward_and_gradient(loops, x, position, bits, mode, symmetric):
     y = np.empty_like(x)
     loops.TestQuantize(pointer(x), pointer(y), x.size, position, bits, symmetric, mode == 1)
     assert samples.same_bits(y, fixed_point.quantize(x, position, bits, fixed_point.rounding_of(mode), symmetric))
-    loops.TestGradient(pointer(x), pointer(x), pointer(y), x.size, *fixed_point.limits(position, bits, symmetric))
+    loops.TestGradient(pointer(x), pointer(x), pointer(y), x.size, position, bits, symmetric)
     assert samples.same_bits(y, fixed_point.gradient(x, x, position, bits, symmetric))
+
+
+@_many
+@given(case=samples.scaled_tensors(), position=samples.positions, bits=samples.bit_widths,
+       mode=st.sampled_from([0, 1]), symmetric=st.booleans())
+def test_scaled_forward_and_gradient(loops, case, position, bits, mode, symmetric):
+    x, scale, rescale, inner = case
+    y, dx = np.empty_like(x), np.empty_like(x)
+    if x.size:
+        loops.TestScaled(*map(pointer, (x, scale, rescale, y, dx)), x.size, scale.size, inner, position, bits,
+                         symmetric, mode == 1)
+    rounding = fixed_point.rounding_of(mode)
+    expected = fixed_point.scaled_quantize(x, scale, rescale, position, bits, rounding, inner, symmetric)
+    assert samples.same_numbers(y, expected)
+    expected = fixed_point.scaled_gradient(x, x, scale, rescale, position, bits, inner, symmetric)
+    assert samples.same_numbers(dx, expected)
 
 
 @_many

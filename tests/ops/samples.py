@@ -63,6 +63,11 @@ def same_bits(a, b):
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
+def same_numbers(a, b):
+    """Equal with the signs of zeros; any NaN equals any other."""
+    return same_bits(np.where(np.isnan(a), np.float32(np.nan), a), np.where(np.isnan(b), np.float32(np.nan), b))
+
+
 @st.composite
 def tensors(draw, sizes=SIZES):
     """Random float32 vectors: a distribution at a random scale, many exact halves of steps, some hostile values."""
@@ -83,6 +88,20 @@ def tensors(draw, sizes=SIZES):
         where = random.uniform(size=size) < draw(st.sampled_from([0.02, 0.3, 1.0]))
         x[where] = random.choice(HOSTILE, where.sum())
     return x
+
+
+@st.composite
+def scaled_tensors(draw):
+    """(x, scale, rescale, inner): a tensor as above with two factors for each of its channels, some hostile."""
+    x = draw(tensors())
+    channels = draw(st.sampled_from([n for n in (1, 2, 3, 5, 16, 17, 64, 2048) if x.size % n == 0]))
+    inner = draw(st.sampled_from([n for n in (1, 2, 7, 64, 2048, x.size) if n and x.size // channels % n == 0]))
+    random = np.random.RandomState(draw(st.integers(0, 2**32 - 1)))
+    factors = random.standard_normal([2, channels]).astype(np.float32)
+    if draw(st.booleans()):
+        where = random.uniform(size=factors.shape) < draw(st.sampled_from([0.1, 0.6]))
+        factors[where] = random.choice(HOSTILE, where.sum())
+    return (x, *factors, inner)
 
 
 positions = st.one_of(st.integers(-126, 127), st.integers(-4, 12), st.sampled_from([-126, -125, -122, 125, 126, 127]))

@@ -2,8 +2,9 @@
 from vai_q_tf.ops.fix_neuron import (checkpoint_has, fix_neuron, moving_position, read_positions, search_position,
                                      vai_fix_neuron, write_positions)
 from vai_q_tf.ops.library import load as load_library
+from vai_q_tf.ops.scaled_fix_neuron import scaled_fix_neuron, scaled_search_position
 
 __all__ = [
-    'checkpoint_has', 'fix_neuron', 'load_library', 'moving_position', 'read_positions', 'search_position',
-    'vai_fix_neuron', 'write_positions',
+    'checkpoint_has', 'fix_neuron', 'load_library', 'moving_position', 'read_positions', 'scaled_fix_neuron',
+    'scaled_search_position', 'search_position', 'vai_fix_neuron', 'write_positions',
 ]

@@ -1,6 +1,5 @@
 """The ops as Python functions, and their gradients."""
 import tensorflow as tf
-from tensorflow.python.framework import ops as framework_ops
 
 from vai_q_tf.ops import library
 
@@ -123,15 +122,8 @@ def _vai_fix_neuron_grad_gradient(op, gradient):
                                               symmetric=op.get_attr('symmetric')), None, None
 
 
-def _register(op_type, gradient):
-    try:
-        framework_ops.RegisterGradient(op_type)(gradient)
-    except KeyError:  # a second import in one process
-        pass
-
-
-_register('FixNeuron', _fix_neuron_gradient)
-_register('VaiFixNeuron', _vai_fix_neuron_gradient)
-_register('VaiFixNeuronGrad', _vai_fix_neuron_grad_gradient)
+library.register_gradient('FixNeuron', _fix_neuron_gradient)
+library.register_gradient('VaiFixNeuron', _vai_fix_neuron_gradient)
+library.register_gradient('VaiFixNeuronGrad', _vai_fix_neuron_grad_gradient)
 for _op_type in ('VaiSearchPosition', 'VaiMovingPosition', 'VaiReadPositions', 'VaiCheckpointHas'):
-    _register(_op_type, None)
+    library.register_gradient(_op_type, None)

@@ -3,6 +3,7 @@ import os
 import re
 
 import tensorflow as tf
+from tensorflow.python.framework import ops as framework_ops
 
 from vai_q_tf import errors
 
@@ -26,6 +27,14 @@ def load():
     if _loaded is None:
         _loaded = _load(_PATH)
     return _loaded
+
+
+def register_gradient(op_type, gradient):
+    """Makes `gradient` that of `op_type`; None: it has none. The first registration of a process stays."""
+    try:
+        framework_ops.RegisterGradient(op_type)(gradient)
+    except KeyError:  # a second import in one process
+        pass
 
 
 def _load(path):
