@@ -1,4 +1,4 @@
-"""kernels/fix_neuron_cuda.h by ctypes: the CUDA library, or its emulation, which takes host memory."""
+"""kernels/fix_neuron_cuda.h by ctypes: the CUDA library on device memory, or its emulation on that of the host."""
 import ctypes
 
 import numpy as np
@@ -6,45 +6,135 @@ import numpy as np
 from tests.kernels.building import pointer
 
 _INT, _POINTER, _SIZE = ctypes.c_int, ctypes.c_void_p, ctypes.c_int64
+_HOST_TO_DEVICE, _DEVICE_TO_HOST, _DEVICE_TO_DEVICE = 1, 2, 3
+
+_ARGUMENTS = {
+    'VaiCudaDeviceCount': [_POINTER],
+    'VaiCudaErrorString': [_INT],
+    'VaiCudaQuantize': [_POINTER] * 2 + [_SIZE] + [_INT] * 4 + [_POINTER],
+    'VaiCudaGradient': [_POINTER] * 3 + [_SIZE] + [_INT] * 3 + [_POINTER],
+    'VaiCudaSearchScratch': [_SIZE],
+    'VaiCudaSearch': [_POINTER, _SIZE] + [_INT] * 4 + [_POINTER] * 3,
+    'VaiCudaScaledQuantize': [_POINTER] * 4 + [_SIZE] * 3 + [_INT] * 4 + [_POINTER],
+    'VaiCudaScaledGradient': [_POINTER] * 5 + [_SIZE] * 3 + [_INT] * 3 + [_POINTER],
+    'VaiCudaScaledSearch': [_POINTER] * 2 + [_SIZE] * 3 + [_INT] * 4 + [_POINTER] * 3,
+}
+
+
+class HostArray:
+    """A copy of an array, where the emulation looks for it."""
+
+    def __init__(self, array):
+        self._array = np.array(array)
+        self.pointer = pointer(self._array)
+
+    def get(self):
+        return self._array
+
+
+class CudaRuntime:
+    """The few functions of the CUDA runtime that a test needs. Raises OSError without a device."""
+
+    def __init__(self, path):
+        self._library = ctypes.CDLL(path)
+        self._library.cudaGetErrorString.restype = ctypes.c_char_p
+        count = _INT(0)
+        self.call('cudaGetDeviceCount', ctypes.byref(count))
+        if not count.value:
+            raise OSError('no CUDA device')
+
+    def call(self, function, *arguments):
+        error = getattr(self._library, function)(*arguments)
+        if error:
+            raise OSError('{}: {}'.format(function, self._library.cudaGetErrorString(error).decode()))
+
+    def array(self, array):
+        return DeviceArray(self, array)
+
+    def copy(self, target, source):
+        """Queues a copy of `source` to `target`, both on the device."""
+        self.call('cudaMemcpyAsync', target.pointer, source.pointer, _SIZE(source.bytes), _DEVICE_TO_DEVICE, None)
+
+    def wait(self):
+        self.call('cudaDeviceSynchronize')
+
+
+class DeviceArray:
+    """An array in device memory, freed with its last reference."""
+
+    def __init__(self, cuda, array):
+        self._cuda, self._shape, self._dtype, self.bytes = cuda, array.shape, array.dtype, array.nbytes
+        self.pointer = _POINTER()
+        cuda.call('cudaMalloc', ctypes.byref(self.pointer), _SIZE(max(1, self.bytes)))
+        array = np.ascontiguousarray(array)
+        cuda.call('cudaMemcpy', self.pointer, pointer(array), _SIZE(self.bytes), _HOST_TO_DEVICE)
+
+    def get(self):
+        array = np.empty(self._shape, self._dtype)
+        self._cuda.call('cudaMemcpy', pointer(array), self.pointer, _SIZE(self.bytes), _DEVICE_TO_HOST)
+        return array
+
+    def __del__(self):
+        if self.pointer:
+            self._cuda.call('cudaFree', self.pointer)
 
 
 class CudaLibrary:
+    """The functions of the library at `path`, given NumPy arrays; `place` brings an array to where they read it."""
 
-    def __init__(self, path):
-        self._library = library = ctypes.CDLL(path)
-        library.VaiCudaErrorString.restype = ctypes.c_char_p
-        library.VaiCudaQuantize.argtypes = [_POINTER, _POINTER, _SIZE, _INT, _INT, _INT, _INT, _POINTER]
-        library.VaiCudaGradient.argtypes = [_POINTER, _POINTER, _POINTER, _SIZE, _INT, _INT, _INT, _POINTER]
-        library.VaiCudaSearchScratch.argtypes = [_SIZE]
-        library.VaiCudaSearchScratch.restype = _SIZE
-        library.VaiCudaSearch.argtypes = [_POINTER, _SIZE, _INT, _INT, _INT, _INT, _POINTER, _POINTER, _POINTER]
+    def __init__(self, path, place=HostArray):
+        self.functions, self.place = ctypes.CDLL(path), place
+        for name, arguments in _ARGUMENTS.items():
+            getattr(self.functions, name).argtypes = arguments
+        self.functions.VaiCudaErrorString.restype = ctypes.c_char_p
+        self.functions.VaiCudaSearchScratch.restype = _SIZE
 
     def device_count(self):
         """(error, count)."""
         count = _INT(0)
-        return self._library.VaiCudaDeviceCount(ctypes.byref(count)), count.value
+        return self.functions.VaiCudaDeviceCount(ctypes.byref(count)), count.value
 
     def error_string(self, error):
-        return self._library.VaiCudaErrorString(error).decode()
+        return self.functions.VaiCudaErrorString(error).decode()
 
     def quantize(self, x, position, bits, mode, symmetric):
         """(error, y)."""
-        y = np.empty_like(x)
-        error = self._library.VaiCudaQuantize(pointer(x), pointer(y), x.size, position, bits, symmetric, mode == 1,
-                                              None)
-        return error, y
+        return self._map('VaiCudaQuantize', [x], x.size, position, bits, symmetric, mode == 1)
 
     def gradient(self, dy, x, position, bits, symmetric):
         """(error, dx)."""
-        dx = np.empty_like(x)
-        error = self._library.VaiCudaGradient(pointer(dy), pointer(x), pointer(dx), x.size, position, bits, symmetric,
-                                              None)
-        return error, dx
+        return self._map('VaiCudaGradient', [dy, x], x.size, position, bits, symmetric)
 
     def search(self, x, bits, method, mode, symmetric):
         """(error, position)."""
-        scratch = np.full(self._library.VaiCudaSearchScratch(x.size), 0xa5, np.uint8)
+        return self._search('VaiCudaSearch', [x], (x.size,), bits, method, mode, symmetric)
+
+    def scaled_quantize(self, x, scale, rescale, inner, position, bits, mode, symmetric):
+        """(error, y)."""
+        return self._map('VaiCudaScaledQuantize', [x, scale, rescale], x.size, scale.size, inner, position, bits,
+                         symmetric, mode == 1)
+
+    def scaled_gradient(self, dy, x, scale, factor, inner, position, bits, symmetric):
+        """(error, dx)."""
+        return self._map('VaiCudaScaledGradient', [dy, x, scale, factor], x.size, scale.size, inner, position, bits,
+                         symmetric)
+
+    def scaled_search(self, x, scale, inner, bits, method, mode, symmetric):
+        """(error, position)."""
+        return self._search('VaiCudaScaledSearch', [x, scale], (x.size, scale.size, inner), bits, method, mode,
+                            symmetric)
+
+    def _map(self, function, inputs, *arguments):
+        """(error, result); the result has the shape of the first input."""
+        inputs, result = [self.place(x) for x in inputs], self.place(np.full_like(inputs[0], 7))
+        error = getattr(self.functions, function)(*[x.pointer for x in inputs], result.pointer, *arguments, None)
+        return error, result.get()
+
+    def _search(self, function, inputs, sizes, bits, method, mode, symmetric):
+        inputs = [self.place(x) for x in inputs]
+        scratch = self.place(np.full(self.functions.VaiCudaSearchScratch(sizes[0]), 0xa5, np.uint8))
         position = _INT(0)
-        error = self._library.VaiCudaSearch(pointer(x), x.size, bits, method, method == 2 and mode == 2, symmetric,
-                                            pointer(scratch), ctypes.byref(position), None)
+        error = getattr(self.functions, function)(*[x.pointer for x in inputs], *sizes, bits, method,
+                                                  method == 2 and mode == 2, symmetric, scratch.pointer,
+                                                  ctypes.byref(position), None)
         return error, position.value

@@ -17,7 +17,8 @@ import numpy as np, tensorflow as tf
 from tensorflow.python.framework import kernels
 from vai_q_tf import fixed_point
 module = tf.load_op_library({path!r})
-for op in ('FixNeuron', 'VaiFixNeuron', 'VaiFixNeuronGrad', 'VaiSearchPosition'):
+for op in ('FixNeuron', 'VaiFixNeuron', 'VaiFixNeuronGrad', 'VaiSearchPosition', 'VaiScaledFixNeuron',
+           'VaiScaledFixNeuronGrad', 'VaiScaledSearchPosition'):
     devices = sorted(kernel.device_type for kernel in kernels.get_registered_kernels_for_op(op).kernel)
     assert devices == ['CPU', 'GPU'], devices
 x = np.random.RandomState(0).standard_normal(5000).astype(np.float32)
@@ -42,12 +43,15 @@ def test_library_has_every_architecture_of_the_toolkit_and_loads(build):
     library = CudaLibrary(build + '/libvai_q_tf_cuda.so')
     error, count = library.device_count()
     if count:
-        pytest.skip('a GPU is here: the launches below would be given host memory')
+        pytest.skip('a GPU is here: test_gpu.py runs the launches')
     assert error != 0 and 'CUDA' in library.error_string(error)
     x = np.ones(10, np.float32)
     assert library.quantize(x, 0, 8, 1, False)[0] != 0
     assert library.gradient(x, x, 0, 8, False)[0] != 0
     assert library.search(x, 8, 1, 1, False)[0] != 0
+    assert library.scaled_quantize(x, x, x, 1, 0, 8, 1, False)[0] != 0
+    assert library.scaled_gradient(x, x, x, x, 1, 0, 8, False)[0] != 0
+    assert library.scaled_search(x, x, 1, 8, 1, 1, False)[0] != 0
 
 
 def test_op_library_with_cuda_loads_and_runs_without_a_gpu(build):

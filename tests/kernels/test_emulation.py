@@ -1,4 +1,4 @@
-"""The CUDA source, compiled for the CPU, against the CPU kernels: bit for bit. Needs no nvcc and no GPU."""
+"""The CUDA source, compiled for the CPU, against the CPU kernels or their definition: bit for bit. Needs no nvcc and no GPU."""
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -43,6 +43,40 @@ def test_gradient(emulation, x, position, bits, symmetric):
 def test_search(emulation, x, bits, method, mode, symmetric):
     expected = running.search_position(bits, method, mode, symmetric)(x)
     assert emulation.search(x, bits, method, mode, symmetric) == (0, expected)
+
+
+@few
+@given(case=samples.scaled_tensors(), position=samples.positions, bits=samples.bit_widths, mode=modes,
+       symmetric=st.booleans())
+def test_scaled_forward_and_gradient(emulation, case, position, bits, mode, symmetric):
+    x, scale, rescale, inner = case
+    rounding = fixed_point.rounding_of(mode)
+    error, y = emulation.scaled_quantize(x, scale, rescale, inner, position, bits, mode, symmetric)
+    expected = fixed_point.scaled_quantize(x, scale, rescale, position, bits, rounding, inner, symmetric)
+    assert error == 0 and samples.same_numbers(y, expected)
+    error, dx = emulation.scaled_gradient(x, x, scale, rescale, inner, position, bits, symmetric)
+    expected = fixed_point.scaled_gradient(x, x, scale, rescale, position, bits, inner, symmetric)
+    assert error == 0 and samples.same_numbers(dx, expected)
+
+
+@few
+@given(case=samples.scaled_tensors(), bits=samples.bit_widths, method=st.sampled_from([0, 1, 2]), mode=modes,
+       symmetric=st.booleans())
+def test_scaled_search(emulation, case, bits, method, mode, symmetric):
+    x, scale, _, inner = case
+    expected = fixed_point.search_position(fixed_point.scaled(x, scale, inner), bits, method, mode, symmetric)
+    assert emulation.scaled_search(x, scale, inner, bits, method, mode, symmetric) == (0, expected)
+
+
+@pytest.mark.parametrize('channels, inner', [(300, 1), (1, 300), (7, 1000), (300001, 1)])
+def test_channels_of_more_elements_than_one_launch_has_threads(emulation, channels, inner):
+    random = np.random.RandomState(0)
+    x = random.standard_t(3, max(1, 300000 // (channels * inner)) * channels * inner).astype(np.float32)
+    scale = random.uniform(-1, 2, channels).astype(np.float32)
+    expected = fixed_point.scaled_quantize(x, scale, scale, 5, inner=inner)
+    assert samples.same_bits(emulation.scaled_quantize(x, scale, scale, inner, 5, 8, 0, False)[1], expected)
+    expected = fixed_point.search_position(fixed_point.scaled(x, scale, inner))
+    assert emulation.scaled_search(x, scale, inner, 8, 1, 1, False) == (0, expected)
 
 
 def test_more_elements_than_one_launch_has_threads(emulation):
