@@ -47,7 +47,7 @@ def _votes(session):
 def test_every_step_is_a_vote_whatever_is_fetched(tmp_path):
     images, loss, train = _training(tmp_path)
     names = [name.decode() for name in tf.get_static_value(
-        tf.compat.v1.get_default_graph().get_tensor_by_name('vai_q_tf/positions/tensors:0'))]
+        tf.compat.v1.get_default_graph().get_tensor_by_name('vai_q_tf/positions/rows:0'))]
     row = names.index('images/aquant')
     expected = np.zeros(fixed_point.HISTOGRAM_BINS, np.float32)
     moved = set()
@@ -237,3 +237,34 @@ def test_the_plan_of_training_and_evaluation_is_one(tmp_path):
     with tf.compat.v1.Session() as session:
         names = [name.decode() for name in session.run('vai_q_tf/positions/tensors:0')]
     assert names == [record.name for record in plan.tensors]
+
+
+def test_a_network_on_a_gpu_has_its_state_on_the_cpu(tmp_path):
+    """Where soft placement is off, an op without a kernel for its device is an error."""
+    with tf.device('/device:GPU:0'):
+        _network()
+        api.CreateQuantizeTrainingGraph(_config(tmp_path))
+    for op in tf.compat.v1.get_default_graph().get_operations():
+        if op.type in ('VaiMovingPosition', 'VaiReadPositions') or op.name == 'vai_q_tf/positions':
+            assert op.device == '/device:CPU:0', op.name
+        elif op.type in ('VaiFixNeuron', 'VaiSearchPosition'):
+            assert op.device == '/device:GPU:0', op.name
+
+
+@pytest.mark.parametrize('device', ['/cpu:0', '/device:CPU:0', ''])
+def test_a_sharded_saver_of_a_network_that_is_pinned_to_a_device(tmp_path, device):
+    """It makes a group of saved tensors for each device."""
+    for number in range(2):
+        with tf.Graph().as_default():
+            with tf.device(device):
+                images, _ = _network()
+            api.CreateQuantizeTrainingGraph(_config(tmp_path))
+            saver = tf.compat.v1.train.Saver(sharded=True)
+            with _session() as session:
+                if number:
+                    saver.restore(session, checkpoint)
+                    np.testing.assert_array_equal(_votes(session), votes)
+                else:
+                    session.run('dense/Relu/aquant:0', {images: _batch(0)})
+                    votes, checkpoint = _votes(session), saver.save(session, str(tmp_path / 'pinned'))
+    assert votes.any()

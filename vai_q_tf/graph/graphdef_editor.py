@@ -70,7 +70,7 @@ def fix_neurons(graph_def, plan, phase, output_dir, positions=None):
     for node in graph_def.node:
         if node.name in records:
             kept.append(_fix_neuron(node, records[node.name], phase, output_dir, positions))
-        elif (node.op.startswith('Vai') or _is_position_state(node)
+        elif (node.op.startswith('Vai') or node.name.startswith('vai_q_tf/positions')
               or any(node_name(operand) in dropped for operand in node.input)):
             dropped.add(node.name)
         else:
@@ -78,10 +78,6 @@ def fix_neurons(graph_def, plan, phase, output_dir, positions=None):
     result = subgraph(graph_def, kept)
     result.library.CopyFrom(graph_def.library)
     return result
-
-
-def _is_position_state(node):
-    return node.op == 'VarHandleOp' and node.attr['shared_name'].s == b'vai_q_tf/positions'
 
 
 def _fix_neuron(live, record, phase, output_dir, positions):

@@ -18,6 +18,7 @@ from vai_q_tf import errors, fixed_point, ops
 STATE_NAME = 'vai_q_tf/positions'
 TENSORS_KEY = STATE_NAME + '/tensors'
 VOTES_KEY = STATE_NAME + '/votes'
+_STATE_DEVICE = '/CPU:0'  # integers that are read on the host; there is no GPU kernel
 
 
 class MovingPositions:
@@ -35,7 +36,7 @@ class MovingPositions:
         self._decay = decay
         self._track = track
         self._update = update
-        with tf.name_scope(None), tf.control_dependencies(None):
+        with tf.name_scope(None), tf.control_dependencies(None), tf.device(_STATE_DEVICE):
             self._handle = gen_resource_variable_ops.var_handle_op(
                 dtype=tf.float32, shape=[len(tensors), fixed_point.HISTOGRAM_BINS], shared_name=STATE_NAME,
                 name=STATE_NAME)
@@ -51,9 +52,10 @@ class MovingPositions:
             observed = ops.search_position(
                 value, self._track, bit_width=record.bits, mode=record.mode, method=record.method,
                 symmetric=symmetric, name=record.name + '/search')
-        moving = ops.moving_position(
-            self._handle, observed, rows=len(self._rows), row=self._rows[record.name], decay=self._decay,
-            tensor=record.name, name=record.name + '/position')
+        with tf.device(_STATE_DEVICE):
+            moving = ops.moving_position(
+                self._handle, observed, rows=len(self._rows), row=self._rows[record.name], decay=self._decay,
+                tensor=record.name, name=record.name + '/position')
         if self._update == 'moving' or self._track is None:
             return moving
         with tf.control_dependencies([moving]):
@@ -68,22 +70,21 @@ class _VotesSaveable(saveable_object.SaveableObject):
     """
 
     def __init__(self, handle, tensors):
-        rows = len(tensors)
-        self._rows = rows
-        self._tensors = tf.constant(tensors, tf.string, [rows], name=TENSORS_KEY)
-        self._votes = ops.read_positions(handle, rows=rows, name=VOTES_KEY)
-        # A sharded Saver groups by device, and a group without any ordinary variable cannot be restored.
+        self._rows = len(tensors)
+        self._tensors = tf.constant(tensors, tf.string, [self._rows], name=STATE_NAME + '/rows')
+        votes = ops.read_positions(handle, rows=self._rows)
+        # A sharded Saver groups by device, and cannot restore a group that has no ordinary variable.
         variables = tf.global_variables()
-        device = variables[0].device if variables else handle.device
-        specs = [saveable_object.SaveSpec(lambda: self._tensors, '', TENSORS_KEY, tf.string, device),
-                 saveable_object.SaveSpec(lambda: self._votes, '', VOTES_KEY, tf.float32, device)]
-        self._device = device
+        self._device = variables[0].device if variables else handle.device
+        with tf.device(None), tf.device(self._device):
+            self._saved = [tf.identity(self._tensors, name=TENSORS_KEY), tf.identity(votes, name=VOTES_KEY)]
+        specs = [saveable_object.SaveSpec(tensor, '', key) for tensor, key in zip(self._saved, (TENSORS_KEY, VOTES_KEY))]
         super().__init__(handle, specs, handle.name)
 
     @property
     def specs(self):
-        scope = self._votes.graph.get_name_scope()
-        saved = any(op.type.startswith('Save') and op.name.startswith(scope + '/') for op in self._votes.consumers())
+        scope = self.op.graph.get_name_scope()
+        saved = any(op.type.startswith('Save') and op.name.startswith(scope + '/') for op in self._saved[0].consumers())
         return [] if saved else self._specs
 
     @specs.setter
@@ -95,7 +96,7 @@ class _VotesSaveable(saveable_object.SaveableObject):
         return self._device
 
     def restore(self, restored_tensors, restored_shapes):
-        graph = self._votes.graph
+        graph = self.op.graph
         prefix = graph.get_tensor_by_name(graph.get_name_scope() + '/Const:0')
         names, votes = tf.cond(
             ops.checkpoint_has(prefix, VOTES_KEY),
