@@ -1,5 +1,8 @@
 """Speed of the kernels beside a plain copy of the same tensor, in nanoseconds per element.
 
+"Folded" is the weights of a convolution times the scale of a batch norm for each channel, quantized, and scaled back:
+as one op, and as the ops it replaces.
+
     python benchmarks/kernels.py
 
 The best of many runs is the kernel's speed; the median tells how noisy the machine is. The number of threads belongs to
@@ -18,12 +21,18 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SIZES = (1 << 20, 1 << 24)
 THREADS = (1, 2)
 COPY = 'copy'
+CHANNELS = 512  # of the weights of a folded batch norm
 _RUNS_OF_ONE_STEP = 8  # so that the session's own overhead does not count
 
 
 def _kernels(tf, ops, x):
     position = tf.constant(5)
     output = ops.vai_fix_neuron(x, position)
+    scale = tf.linspace(0.5, 2.0, CHANNELS)
+    rescale = 1 / scale
+    rows = tf.reshape(x, [-1, CHANNELS])
+    scaled = ops.scaled_fix_neuron(x, scale, rescale, position)
+    mask = ops.load_library().vai_fix_neuron_grad
     return {
         COPY: lambda: tf.raw_ops.DeepCopy(x=x),
         'forward, activation': lambda: ops.vai_fix_neuron(x, position),
@@ -32,6 +41,12 @@ def _kernels(tf, ops, x):
         'search, method 0': lambda: ops.search_position(x, method=0),
         'search, method 1': lambda: ops.search_position(x, method=1),
         'search, method 2, mode 2': lambda: ops.search_position(x, method=2, mode=2),
+        'folded forward': lambda: ops.scaled_fix_neuron(x, scale, rescale, position),
+        'folded forward, 3 ops': lambda: ops.vai_fix_neuron(rows * scale, position, mode=0) * rescale,
+        'folded gradient': lambda: tf.gradients(scaled, x, grad_ys=x)[0],
+        'folded gradient, 3 ops': lambda: mask(rows * rescale, rows, position) * scale,
+        'folded search': lambda: ops.scaled_search_position(x, scale),
+        'folded search, 2 ops': lambda: ops.search_position(rows * scale, mode=0),
     }
 
 

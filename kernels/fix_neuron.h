@@ -149,7 +149,7 @@ VAI_HD int NonOverflowPosition(float min, float max, int bits) {
   return position > kPositionMax ? kPositionMax : position;
 }
 
-// x in steps of the first candidate. Subnormal products are flushed, see the head of this file; their square is 0 anyway.
+// x in steps of the first candidate. Subnormal products are flushed, see the head of this file; their square is 0.
 template <bool kRelative>
 VAI_HD float Units(float x, float scale) {
   const float units = Observed(x) * scale;

@@ -50,6 +50,29 @@ def test_search_is_the_definition(x, bits, method, mode, symmetric):
     assert running.search_position(bits, method, mode, symmetric)(x) == expected
 
 
+@settings(max_examples=150)
+@given(x=samples.tensors(sizes=(32769, 40000, 70000, 140000)), bits=samples.bit_widths,
+       method=st.sampled_from([1, 1, 2]), outlier=st.sampled_from([1, 4, 30, 1000]), symmetric=st.booleans())
+def test_search_of_many_blocks_is_the_definition(x, bits, method, outlier, symmetric):
+    """Where candidates are dropped before the end: not at all, late or early, by how far the outlier is out."""
+    with np.errstate(over='ignore'):
+        x[x.size // 2] *= outlier
+    expected = fixed_point.search_position(x, bits, method, 2, symmetric)
+    assert running.search_position(bits, method, 2, symmetric)(x) == expected
+
+
+@pytest.mark.parametrize('late', [0.7, 0.9999])
+@pytest.mark.parametrize('method', [1, 2])
+def test_search_waits_for_blocks_that_change_the_winner(late, method):
+    """What the first blocks say, that the first candidate is better, the last ones outweigh."""
+    random = np.random.RandomState(0)
+    x = np.where(np.arange(300000) < 300000 * (1 - late), random.uniform(-1, 1, 300000),
+                 random.uniform(-0.4, 0.4, 300000)).astype(np.float32)
+    found = running.search_position(4, method, 2)(x)
+    assert found == fixed_point.search_position(x, 4, method, 2)
+    assert found != fixed_point.search_position(x, 4, 0)
+
+
 @settings(max_examples=200)
 @given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, symmetric=st.booleans())
 def test_gradient_is_the_definition(x, position, bits, symmetric):

@@ -1,4 +1,4 @@
-"""The ops on a tensor with a scale for each channel: against the NumPy definition and against the chain they replace."""
+"""The ops on a tensor with a scale for each channel, against the NumPy definition and the chain that they replace."""
 import functools
 
 import numpy as np

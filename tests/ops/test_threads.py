@@ -11,17 +11,21 @@ threads = int(sys.argv[1])
 config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=threads)
 x, dy, position = [tf.compat.v1.placeholder(t) for t in (tf.float32, tf.float32, tf.int32)]
 y = ops.vai_fix_neuron(x, position)
-outputs = [y, tf.gradients(y, x, dy)[0]]
-searches = [ops.search_position(x, True, bits, mode, method)
+scale = tf.compat.v1.placeholder(tf.float32)
+scaled = ops.scaled_fix_neuron(x, scale, scale, position)
+outputs = [y, tf.gradients(y, x, dy)[0], scaled, tf.gradients(scaled, x, dy)[0]]
+searches = [ops.scaled_search_position(x, scale, mode=2, method=method) for method in (0, 1, 2)]
+searches += [ops.search_position(x, True, bits, mode, method)
             for bits in (4, 8) for mode in (0, 1, 2) for method in (0, 1, 2)]
 digest = hashlib.md5()
 with tf.compat.v1.Session(config=config) as session:
     for seed, size in enumerate((1, 2047, 100000, 262145, 1000003)):
         random = np.random.RandomState(seed)
         data = random.standard_t(2, size).astype(np.float32)
+        channels = max(n for n in range(1, 65) if size % n == 0)
         near_tie = np.where(random.uniform(size=size) < 0.5, np.float32(1.0), np.float32(0.71))
         for values in (data, near_tie.astype(np.float32), data * np.float32(1e-30)):
-            feed = {x: values, dy: data, position: 3}
+            feed = {x: values, dy: data, position: 3, scale: random.uniform(0.5, 2, channels)}
             for array in session.run(outputs, feed):
                 digest.update(array.tobytes())
             digest.update(str(session.run(searches, feed)).encode())
