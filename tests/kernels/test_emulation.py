@@ -1,4 +1,4 @@
-"""The CUDA source, compiled for the CPU, against the CPU kernels or their definition: bit for bit. Needs no nvcc, no GPU."""
+"""The CUDA source, compiled for the CPU, against the CPU kernels or their definition, bit for bit."""
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
