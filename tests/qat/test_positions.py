@@ -254,6 +254,7 @@ def test_a_network_on_a_gpu_has_its_state_on_the_cpu(tmp_path):
 @pytest.mark.parametrize('device', ['/cpu:0', '/device:CPU:0', ''])
 def test_a_sharded_saver_of_a_network_that_is_pinned_to_a_device(tmp_path, device):
     """It makes a group of saved tensors for each device."""
+    votes = checkpoint = None
     for number in range(2):
         with tf.Graph().as_default():
             with tf.device(device):
