@@ -220,7 +220,10 @@ def test_any_node_name_can_have_its_own_bit_width(name, bits):
     assert QuantizeConfig(nodes_bit=[entry]).nodes_bit == [entry]
 
 
-@given(shapes=st.lists(st.lists(st.one_of(st.none(), st.just('?'), st.just(-1), st.integers(1, 10 ** 6)), max_size=6), max_size=4))
+dimensions = st.one_of(st.none(), st.just('?'), st.just(-1), st.integers(1, 10 ** 6))
+
+
+@given(shapes=st.lists(st.lists(dimensions, max_size=6), max_size=4))
 def test_shapes_of_any_rank_are_kept_with_minus_one_for_unknown(shapes):
     expected = [[-1 if dim in (None, '?') else dim for dim in shape] for shape in shapes]
     assert QuantizeConfig(input_shapes=shapes).input_shapes == expected

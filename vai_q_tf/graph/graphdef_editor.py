@@ -66,22 +66,38 @@ def fix_neurons(graph_def, plan, phase, output_dir, positions=None):
       A GraphDef without the ops that only serve moving positions: state, search, saving and restoring.
     """
     records = {record.name: record for record in plan.tensors}
-    dropped, kept = set(), []
+    dropped, kept, products = set(), [], {}
     for node in graph_def.node:
         if node.name in records:
+            if node.op == 'VaiScaledFixNeuron':
+                products[node.name] = _unscaled(node)
             kept.append(_fix_neuron(node, records[node.name], phase, output_dir, positions))
         elif (node.op.startswith('Vai') or node.name.startswith('vai_q_tf/positions')
               or any(node_name(operand) in dropped for operand in node.input)):
             dropped.add(node.name)
         else:
             kept.append(node)
-    result = subgraph(graph_def, kept)
+    for index, node in enumerate(kept):
+        if any(operand in products for operand in node.input):
+            kept[index] = copy(node, inputs=[products[operand].name if operand in products else operand
+                                             for operand in node.input])
+    result = subgraph(graph_def, kept + list(products.values()))
     result.library.CopyFrom(graph_def.library)
     return result
 
 
+def _unscaled(scaled):
+    """The product of the quantized scaled weights and what undoes the scale, which the live graph has in one op."""
+    folding = scaled.name[:-len('mul_1/wquant')]
+    node = tf.NodeDef(name=folding + 'unscaled', op='Mul', input=[scaled.name, folding + 'unscale'], device=scaled.device)
+    node.attr['T'].type = tf.float32.as_datatype_enum
+    return node
+
+
 def _fix_neuron(live, record, phase, output_dir, positions):
-    node = tf.NodeDef(name=live.name, op='FixNeuron', input=live.input[:1], device=live.device)
+    # The op that scales weights, quantizes them and undoes the scale stands for the FixNeuron of the scaled ones.
+    operand = live.name[:-len('/wquant')] if live.op == 'VaiScaledFixNeuron' else live.input[0]
+    node = tf.NodeDef(name=live.name, op='FixNeuron', input=[operand], device=live.device)
     node.attr['T'].type = tf.float32.as_datatype_enum
     node.attr['bit_width'].i = record.bits
     node.attr['method'].i = record.method

@@ -13,6 +13,7 @@ Two choices of `fold_batch` while it uses batch statistics: scale is a constant 
 removes it again; and a channel whose scale is zero takes the largest one of the layer instead, or it would convolve with zeros
 and its gamma would never move. Where all are zero (a gamma that starts at zero) they take 1 / sqrt(variance + epsilon).
 """
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import live_editor, traits
@@ -27,7 +28,7 @@ def fold_moving(graph, norm, quantize):
     Args:
       graph: the live tf.Graph.
       norm: a BatchNorm of the plan.
-      quantize: function (name of the quantized tensor, tf.Tensor) -> quantized tf.Tensor.
+      quantize: a `rewrite.Quantizer`.
 
     Returns:
       The tf.Tensor that took the place of `norm.output` for all that read it.
@@ -66,11 +67,14 @@ def fold_batch(graph, norm, quantize, use_batch=None):
         reciprocal, scale = norm_ops.scale(graph, norm)
         nonzero = _without_zeros(scale, reciprocal) if norm.gamma else scale
         conv_bias = _conv_bias(graph, norm)
-        weights = quantize(norm.weight_name, _scaled_weights(
-            graph, norm, phase(lambda: tf.stop_gradient(nonzero), lambda: tf.identity(scale))))
-        unscale = _along_channels(graph, norm, tf.stop_gradient(tf.math.reciprocal(nonzero)))
-        applied = phase(lambda: tf.multiply(weights, unscale), lambda: tf.identity(weights))
-        live_editor.repoint(graph, [(norm.compute, traits.trait(compute.type).weight)], applied)
+        weights_scale = phase(lambda: tf.stop_gradient(nonzero), lambda: tf.identity(scale))
+        rescale = phase(lambda: tf.stop_gradient(tf.math.reciprocal(nonzero)), lambda: tf.ones_like(scale))
+        # One op for Q(W * s) / s; what it stands for is there by name, and costs nothing where nobody fetches it.
+        _scaled_weights(graph, norm, weights_scale)
+        tf.identity(_along_channels(graph, norm, rescale), name=norm.folding_node('unscale'))
+        weights = quantize.scaled(norm.weight_name, live_editor.tensor(graph, norm.weights), weights_scale, rescale,
+                                  _elements_of_channel(graph, norm))
+        live_editor.repoint(graph, [(norm.compute, traits.trait(compute.type).weight)], weights)
 
         folded_bias = norm_ops.folded_bias(
             graph, norm, phase(lambda: tf.stop_gradient(scale), lambda: tf.identity(scale)),
@@ -99,13 +103,23 @@ def _conv_bias(graph, norm):
     return live_editor.tensor(graph, norm.conv_bias) if norm.conv_bias else None
 
 
+def _channel_axes(compute):
+    """The axes of the weights of a compute op that make up its output channels."""
+    if compute.type == 'MatMul' and compute.get_attr('transpose_b'):
+        return (0,)
+    return traits.trait(compute.type).channel_axes
+
+
+def _elements_of_channel(graph, norm):
+    """How many consecutive weights belong to one output channel."""
+    axes = _channel_axes(graph.get_operation_by_name(norm.compute))
+    return int(np.prod(live_editor.tensor(graph, norm.weights).shape.as_list()[axes[-1] + 1:], dtype=int))
+
+
 def _along_channels(graph, norm, vector):
     """`vector` [channels] shaped to multiply the weights of the compute op by output channel."""
-    compute = graph.get_operation_by_name(norm.compute)
     weights = live_editor.tensor(graph, norm.weights).shape.as_list()
-    axes = traits.trait(compute.type).channel_axes
-    if compute.type == 'MatMul' and compute.get_attr('transpose_b'):
-        axes = (0,)
+    axes = _channel_axes(graph.get_operation_by_name(norm.compute))
     shape = [weights[axis] if axis in axes else 1 for axis in range(axes[0], len(weights))]
     if len(shape) == 1:
         return vector

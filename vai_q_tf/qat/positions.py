@@ -42,16 +42,17 @@ class MovingPositions:
                 name=STATE_NAME)
             tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, _VotesSaveable(self._handle, list(tensors)))
 
-    def position(self, record, value, symmetric):
-        """The position (scalar int32) to quantize the tf.Tensor `value` of the QuantTensor `record` with.
+    def position(self, record, search):
+        """The position (scalar int32) to quantize a tensor with.
 
-        symmetric: whether the range of its integers is.
+        Args:
+          record: its QuantTensor.
+          search: an op of the position search with its tensor; it takes `track`, `bit_width`, `mode`, `method` and `name`.
         """
         observed = fixed_point.NO_OBSERVATION
         if self._track is not None:
-            observed = ops.search_position(
-                value, self._track, bit_width=record.bits, mode=record.mode, method=record.method,
-                symmetric=symmetric, name=record.name + '/search')
+            observed = search(track=self._track, bit_width=record.bits, mode=record.mode, method=record.method,
+                              name=record.name + '/search')
         with tf.device(_STATE_DEVICE):
             moving = ops.moving_position(
                 self._handle, observed, rows=len(self._rows), row=self._rows[record.name], decay=self._decay,

@@ -2,6 +2,8 @@
 
 Training and evaluation share this: they differ in how a batch norm is folded and where positions come from.
 """
+import functools
+
 from vai_q_tf import errors, ops
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import GraphView
@@ -68,9 +70,22 @@ class Quantizer:
         record = self._records[name]
         symmetric = self._config.arch_type == 'DPUCADF8H' and record.mode == ACTIVATION_MODE
         with live_editor.beside(self._graph, value):
-            position = self._positions.position(record, value, symmetric)
+            position = self._positions.position(
+                record, functools.partial(ops.search_position, value, symmetric=symmetric))
             return ops.vai_fix_neuron(value, position, bit_width=record.bits, mode=record.mode, symmetric=symmetric,
                                       gradient=self._config.gradient, name=name)
+
+    def scaled(self, name, value, scale, rescale, inner):
+        """The quantized form of `value` * `scale`, times `rescale`, named `name`.
+
+        scale, rescale: tf.Tensors [channels]. inner: how many consecutive elements of `value` share a channel.
+        """
+        record = self._records[name]
+        with live_editor.beside(self._graph, value):
+            position = self._positions.position(
+                record, functools.partial(ops.scaled_search_position, value, scale, inner=inner))
+            return ops.scaled_fix_neuron(value, scale, rescale, position, bit_width=record.bits, mode=record.mode,
+                                         inner=inner, gradient=self._config.gradient, name=name)
 
 
 def quantized_data(graph, plan, norm):
@@ -84,7 +99,7 @@ def apply_plan(graph, plan, quantize, fold, collection):
 
     Args:
       collection: TRAINING_PLAN or EVALUATION_PLAN.
-      quantize: function (name, tf.Tensor) -> quantized tf.Tensor.
+      quantize: a Quantizer.
       fold: function (BatchNorm) -> tf.Tensor that took the place of its output; it quantizes weights and bias itself.
     """
     replaced = {}
