@@ -41,11 +41,6 @@ def tensor(graph, name):
     return graph.get_tensor_by_name(name if ':' in name else name + ':0')
 
 
-def input_names(consumers):
-    """The live inputs [(node name, index)] of `consumers`, a list of (tf.Operation, index)."""
-    return [(op.name, index) for op, index in consumers]
-
-
 def consumers(value):
     """Every (node name, input index) that reads the tf.Tensor `value`, in graph order."""
     return [(op.name, index) for op in sorted(set(value.consumers()), key=lambda op: op._id)

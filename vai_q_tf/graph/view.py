@@ -92,11 +92,6 @@ class GraphView:
         """The inputs that read the tensor, as (node, input index)."""
         return tuple(self._consumers.get(tensor, ()))
 
-    def node_consumers(self, name):
-        """The inputs that read any output of the node, as (node, input index)."""
-        count = len(self.output_types(name)) or 1
-        return tuple(reader for index in range(count) for reader in self.consumers(tensor_name(name, index)))
-
     def attr(self, name, key):
         """The AttrValue of the node, the default of its op where the node has none; None where there is neither."""
         node = self._nodes[node_name(name)]
