@@ -114,7 +114,8 @@ class MovingPositionOp : public OpKernel {
       return errors::FailedPrecondition(
           "The quantize position of tensor '", tensor_name_, "' was never tracked (", name(),
           "). Train with quantization for at least one step, or restore a checkpoint that was saved during "
-          "quantization-aware training.");
+          "quantization-aware training. A Saver with a list of variables needs the objects of the collection "
+          "SAVEABLE_OBJECTS in it too, both to save and to restore positions.");
     }
     *position = static_cast<tensorflow::int32>(best - bins) - kZeroBin;
     return Status::OK();

@@ -78,16 +78,27 @@ def test_the_model_is_that_of_the_evaluation_graph(tmp_path, eval_graph):
     assert np.unique(expected).size > 3
 
 
-def test_derived_graph_is_without_dropout(tmp_path):
+def _drop(net, training):
+    return tf.layers.dropout(net, 0.5, training=training)
+
+
+DROPOUTS = {
+    'behind a flatten': lambda net, training: _drop(tf.layers.flatten(net), training),
+    'two in a row': lambda net, training: _drop(_drop(tf.layers.flatten(net), training), training),
+    'around a flatten': lambda net, training: _drop(tf.layers.flatten(_drop(net, training)), training),
+}
+
+
+@pytest.mark.parametrize('case', sorted(DROPOUTS))
+def test_derived_graph_is_without_dropout(tmp_path, case):
     config = QuantizeConfig(['images'], ['logits/BiasAdd'], [[-1, 8, 8, 2]], output_dir=str(tmp_path / 'quantized'))
 
     def network(training):
         images = tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 2], name='images')
-        net = tf.nn.relu(tf.layers.conv2d(images, 4, 3, name='conv'))
-        net = tf.layers.dropout(tf.layers.flatten(net), 0.5, training=training)
-        return tf.layers.dense(net, 4, name='logits')
+        net = tf.nn.relu(tf.layers.conv2d(images, 4, 3, name='conv'), name='relu')
+        return tf.layers.dense(DROPOUTS[case](net, training), 4, name='logits')
 
-    step = tf.compat.v1.train.get_or_create_global_step()
+    tf.compat.v1.train.get_or_create_global_step()
     network(True)
     api.CreateQuantizeTrainingGraph(config)
     with tf.compat.v1.Session() as session:
@@ -99,14 +110,21 @@ def test_derived_graph_is_without_dropout(tmp_path):
         listener.begin()
         saver.save(session, str(tmp_path / 'model'), global_step=3)
         listener.after_save(session, 3)
-    model, = (tmp_path / 'quantized').glob('quantize_eval_model_3_*.pb')
-    derived = _run(model, images)
+    derived, = (tmp_path / 'quantized').glob('quantize_eval_model_3_*.pb')
+    nodes = _nodes(derived)
+    output = _run(derived, images)
     with tf.Graph().as_default():
         network(False)
         api.CreateQuantizeEvaluationGraph(config)
         built = api.CreateQuantizeDeployGraph(str(tmp_path / 'model-3'), config)
-    del step
-    np.testing.assert_array_equal(derived, _run(type(model)(built.eval_model), images))
+    assert nodes == _nodes(type(derived)(built.eval_model))
+    np.testing.assert_array_equal(output, _run(type(derived)(built.eval_model), images))
+
+
+def _nodes(path):
+    """{name: (op, inputs)} of a model."""
+    graph_def = tf.compat.v1.GraphDef.FromString(path.read_bytes())
+    return {node.name: (node.op, list(node.input)) for node in graph_def.node}
 
 
 def test_what_cannot_be_derived_is_an_error_before_the_first_step(tmp_path):

@@ -236,3 +236,19 @@ def test_the_quantized_output_is_what_the_loss_reads(tmp_path):
     api.CreateQuantizeTrainingGraph(_config(tmp_path))
     assert loss.op.inputs[0].name == 'logits/BiasAdd/aquant:0'
     assert graph.get_tensor_by_name('logits/BiasAdd/aquant:0').shape.as_list() == [None, 2]
+
+
+def test_the_batch_size_of_the_model_is_its_own(tmp_path):
+    tf.layers.conv2d(tf.zeros([8, 8, 8, 3], name='images'), 4, 3, name='conv')
+    config = _config(tmp_path, output_nodes=['conv/BiasAdd'], input_shapes=[[1, 8, 8, 3]])
+    api.CreateQuantizeTrainingGraph(config)
+
+
+def test_replicas_of_a_distribution_strategy_are_refused_by_name(tmp_path):
+    tf.compat.v1.disable_eager_execution()
+    strategy = tf.distribute.MirroredStrategy(['/cpu:0', '/cpu:1'])
+    with strategy.scope():
+        _network()
+        with pytest.raises(QuantizeError, match='2 replicas by MirroredStrategy') as raised:
+            api.CreateQuantizeTrainingGraph(_config(tmp_path))
+    assert raised.value.code == errors.UNSUPPORTED_GRAPH

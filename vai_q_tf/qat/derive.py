@@ -51,11 +51,19 @@ def derive_evaluation_graph(training_graph, config):
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(float_graph, name='')
-        for result, source in find_dropouts(view, view.names)[0].items():
-            live_editor.repoint(graph, view.consumers(result), live_editor.tensor(graph, source))
         evaluation.apply_evaluation_plan(graph, plan, config)
+        _remove_dropouts(graph, view)
     _check_inference(graph, plan)
     return graph, plan
+
+
+def _remove_dropouts(graph, view):
+    """Hands what goes into each dropout, quantized by now, to all that read its result; the first of a chain comes first."""
+    for result, source in find_dropouts(view, view.upstream(view.names))[0].items():
+        scaling, index = next((name, index) for name, index in view.consumers(source)
+                              if name in map(node_name, view.inputs(result)))
+        value = graph.get_operation_by_name(scaling).inputs[index]
+        live_editor.repoint(graph, live_editor.consumers(live_editor.tensor(graph, result)), value)
 
 
 def _check_inference(graph, plan):

@@ -67,8 +67,8 @@ def fold_batch(graph, norm, quantize, use_batch=None):
         reciprocal, scale = norm_ops.scale(graph, norm)
         nonzero = _without_zeros(scale, reciprocal) if norm.gamma else scale
         conv_bias = _conv_bias(graph, norm)
-        weights_scale = phase(lambda: tf.stop_gradient(nonzero), lambda: tf.identity(scale))
-        rescale = phase(lambda: tf.stop_gradient(tf.math.reciprocal(nonzero)), lambda: tf.ones_like(scale))
+        weights_scale = phase(tf.stop_gradient(nonzero), scale)
+        rescale = phase(tf.stop_gradient(tf.math.reciprocal(nonzero)), tf.ones_like(scale))
         # One op for Q(W * s) / s; what it stands for is there by name, and costs nothing where nobody fetches it.
         _scaled_weights(graph, norm, weights_scale)
         tf.identity(_along_channels(graph, norm, rescale), name=norm.folding_node('unscale'))
@@ -77,8 +77,8 @@ def fold_batch(graph, norm, quantize, use_batch=None):
         live_editor.repoint(graph, [(norm.compute, traits.trait(compute.type).weight)], weights)
 
         folded_bias = norm_ops.folded_bias(
-            graph, norm, phase(lambda: tf.stop_gradient(scale), lambda: tf.identity(scale)),
-            None if conv_bias is None else phase(lambda: tf.stop_gradient(conv_bias), lambda: tf.identity(conv_bias)))
+            graph, norm, phase(tf.stop_gradient(scale), scale),
+            None if conv_bias is None else phase(tf.stop_gradient(conv_bias), conv_bias))
         bias = quantize(norm.bias_name, folded_bias)
         result = norm_ops.add_to_offset(graph, norm, output, tf.subtract(bias, folded_bias, name=norm.folding_node('error')))
         if use_batch is not None:
@@ -95,7 +95,7 @@ def _without_zeros(scale, reciprocal):
     """`scale` with its largest magnitude in place of zeros; `reciprocal` where all are zeros."""
     size = tf.abs(scale)
     largest = tf.reduce_max(size)
-    typical = tf.cond(largest < _TINY_SCALE, lambda: tf.identity(reciprocal), lambda: tf.fill(tf.shape(scale), largest))
+    typical = tf.raw_ops.Select(condition=largest < _TINY_SCALE, x=reciprocal, y=tf.fill(tf.shape(scale), largest))
     return tf.raw_ops.Select(condition=size < _TINY_SCALE, x=typical, y=scale)
 
 

@@ -13,8 +13,11 @@ class Scale(NamedTuple):
 
 
 def phase(use_batch, batch, frozen):
-    """What the function `batch` gives while batch statistics are used, what `frozen` gives after; use_batch None: always."""
-    return batch() if use_batch is None else tf.cond(use_batch, batch, frozen)
+    """The small tensor `batch` while batch statistics are used, `frozen` after; use_batch None: always `batch`.
+
+    Both are computed: a tf.cond for each would make TensorFlow's graph optimizer take minutes on a large network.
+    """
+    return batch if use_batch is None else tf.raw_ops.Select(condition=use_batch, x=batch, y=frozen)
 
 
 def scale(graph, norm):
@@ -55,23 +58,28 @@ def over_channels(norm, vector, value):
     return tf.reshape(vector, [-1] + [1] * (value.shape.rank - 2))
 
 
-def guard_moving_averages(graph, norm, range_nodes, use_batch=None):
+def guard_moving_averages(graph, norm, range_nodes, on_batch, use_batch=None):
     """Makes the moving averages of `norm` wait until folding has read them, or a step would fold with those of luck.
 
     Args:
+      on_batch: whether the batch norm reads what folding makes, as its result on batch statistics does.
       range_nodes: names of the nodes of the network; what reads the batch statistics outside updates the moving averages.
       use_batch: scalar bool tensor; once it is false the moving averages are fed with themselves and stay as they are.
     """
     with live_editor.beside(graph, live_editor.tensor(graph, norm.output)):
-        _guard(graph, norm, range_nodes, use_batch)
+        _guard(graph, norm, range_nodes, on_batch, use_batch)
 
 
-def _guard(graph, norm, range_nodes, use_batch):
-    folding = [graph.get_operation_by_name(norm.folding_node(name)) for name in ('add', 'mul_2')]
+def _guard(graph, norm, range_nodes, on_batch, use_batch):
+    # The statistics of a fused one are made after everything that it reads.
+    readers = [] if on_batch and norm.node else ['add', 'mul_2']
+    folding = [graph.get_operation_by_name(norm.folding_node(name)) for name in readers]
     for batch, moving in ((norm.batch_mean, norm.moving_mean), (norm.batch_variance, norm.moving_variance)):
         statistic, average = live_editor.tensor(graph, batch), live_editor.tensor(graph, moving)
         updates = [(node, index) for node, index in live_editor.consumers(statistic) if node not in range_nodes]
-        value = phase(use_batch, lambda statistic=statistic: statistic, lambda average=average: tf.identity(average))
-        with tf.control_dependencies(folding):
-            value = tf.identity(value, name=norm.folding_node('update'))
-        live_editor.repoint(graph, updates, value)
+        value = phase(use_batch, statistic, average)
+        if folding:
+            with tf.control_dependencies(folding):
+                value = tf.identity(value, name=norm.folding_node('update'))
+        if value is not statistic:
+            live_editor.repoint(graph, updates, value)

@@ -123,8 +123,9 @@ def read_checkpoint(reader, tensors):
     if not reader.has_tensor(VOTES_KEY):
         raise errors.QuantizeError(
             errors.MISSING_QUANTIZE_INFO, 'Not found',
-            'The checkpoint has no quantize positions: it was saved by a float training, or by a tf.train.Saver that was '
-            'made before the graph was rewritten. Train with CreateQuantizeTrainingGraph and save at least one step.')
+            'The checkpoint has no quantize positions: it was saved by a float training, by a tf.train.Saver that was made '
+            'before the graph was rewritten, or by one with a list of variables that lacks the objects of the collection '
+            'tf.GraphKeys.SAVEABLE_OBJECTS. Train with CreateQuantizeTrainingGraph and save at least one step.')
     names = [name.decode() for name in reader.get_tensor(TENSORS_KEY).tolist()]
     votes = dict(zip(names, reader.get_tensor(VOTES_KEY)))
     missing = [name for name in tensors if name not in votes or not np.any(votes[name])]

@@ -4,6 +4,8 @@ Training and evaluation share this: they differ in how a batch norm is folded an
 """
 import functools
 
+import tensorflow.compat.v1 as tf
+
 from vai_q_tf import errors, ops
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import GraphView
@@ -26,6 +28,12 @@ def plan_rewrite(graph, config):
     Raises:
       QuantizeError: the graph cannot be rewritten as the config asks.
     """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if replicas > 1:
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_GRAPH, 'Distribution strategy',
+            'The graph is built for {} replicas by {}, which is not supported. Train on one device.'.format(
+                replicas, type(tf.distribute.get_strategy()).__name__))
     if graph.get_collection(TRAINING_PLAN) or graph.get_collection(EVALUATION_PLAN):
         raise errors.QuantizeError(
             errors.ALREADY_QUANTIZED, 'Called twice',
@@ -42,7 +50,9 @@ def plan_rewrite(graph, config):
 def _check_shapes(graph, plan, config):
     for name, shape in zip(plan.input_nodes, config.input_shapes):
         static = graph.get_operation_by_name(name).outputs[0].shape
-        if not static.is_compatible_with([None if dim == -1 else dim for dim in shape]):
+        # The batch size is that of the deployed model; training may have another.
+        sizes = [None if dim == -1 or axis == 0 else dim for axis, dim in enumerate(shape)]
+        if not static.is_compatible_with(sizes):
             raise errors.QuantizeError(
                 errors.LENGTH_MISMATCH, 'Invalid parameter',
                 'input_shapes has {} for node {!r}, whose shape in the graph is {}. Give a shape that fits, -1 where it is '

@@ -37,8 +37,7 @@ def quantize_batch(graph, norm, data, quantize, range_nodes, use_batch=None):
     readers = live_editor.consumers(output)
     with live_editor.beside(graph, output):
         factor = quantize(norm.weight_name, _scale_over_channels(graph, norm, data))
-        offset = _offset(graph, norm, data, norm_ops.phase(
-            use_batch, lambda: tf.stop_gradient(factor), lambda: tf.identity(factor)))
+        offset = _offset(graph, norm, data, norm_ops.phase(use_batch, tf.stop_gradient(factor), factor))
         quantized_offset = quantize(norm.bias_name, offset)
         _replace_gamma(graph, norm, tf.reshape(factor, [-1]), range_nodes)
         error = tf.reshape(tf.subtract(quantized_offset, offset, name=norm.folding_node('error')), [-1])

@@ -47,7 +47,7 @@ def create_training_graph(graph, config):
                 data = rewrite.quantized_data(graph, plan, norm)
                 result = standalone_norm.quantize_batch(graph, norm, data, quantize, nodes, use_batch)
             if norm.training:
-                norm_ops.guard_moving_averages(graph, norm, nodes, use_batch if on_batch else None)
+                norm_ops.guard_moving_averages(graph, norm, nodes, on_batch, use_batch if on_batch else None)
             return result
 
         rewrite.apply_plan(graph, plan, quantize, fold_norm, rewrite.TRAINING_PLAN)
