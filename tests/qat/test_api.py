@@ -242,6 +242,18 @@ def test_the_batch_size_of_the_model_is_its_own(tmp_path):
     tf.layers.conv2d(tf.zeros([8, 8, 8, 3], name='images'), 4, 3, name='conv')
     config = _config(tmp_path, output_nodes=['conv/BiasAdd'], input_shapes=[[1, 8, 8, 3]])
     api.CreateQuantizeTrainingGraph(config)
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
+        session.run('conv/BiasAdd/aquant:0')
+        checkpoint = tf.compat.v1.train.Saver().save(session, str(tmp_path / 'model.ckpt'), global_step=1)
+    with tf.Graph().as_default():
+        tf.layers.conv2d(tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 3], name='images'), 4, 3, name='conv')
+        api.CreateQuantizeEvaluationGraph(config)
+        model = api.CreateQuantizeDeployGraph(checkpoint, config).eval_model
+    with open(model, 'rb') as stream:
+        graph_def = tf.compat.v1.GraphDef.FromString(stream.read())
+    shape = next(node.attr['shape'].shape for node in graph_def.node if node.name == 'images')
+    assert [dim.size for dim in shape.dim] == [1, 8, 8, 3]
 
 
 def test_replicas_of_a_distribution_strategy_are_refused_by_name(tmp_path):
