@@ -112,3 +112,20 @@ def test_wrong_use_is_an_error(tmp_path):
         _train(tmp_path, QuantizePositionHook(str(tmp_path), every_n_steps=1), quantized=False)
     assert raised.value.code == errors.NOT_QUANTIZED
     assert not os.path.exists(str(tmp_path / HISTORY_FILE))
+
+
+def test_a_run_without_the_network_needs_no_inputs_and_casts_no_vote(tmp_path):
+    images = tf.compat.v1.placeholder(tf.float32, [None, 4], name='images')
+    step = tf.compat.v1.train.get_or_create_global_step()
+    loss = tf.reduce_sum(tf.layers.dense(images, 3, name='dense'))
+    api.CreateQuantizeTrainingGraph(QuantizeConfig(['images'], ['dense/BiasAdd'], output_dir=str(tmp_path)))
+    train = tf.compat.v1.train.GradientDescentOptimizer(1e-3).minimize(loss, step)
+    hook = QuantizePositionHook(str(tmp_path), every_n_steps=5)
+    with tf.compat.v1.train.MonitoredTrainingSession(hooks=[hook]) as session:
+        assert session.run(step) == 0
+        assert hook.history == []
+        session.run(train, {images: np.ones([2, 4])})
+        votes = session.run('vai_q_tf/positions/votes:0')
+        session.run(step)
+        np.testing.assert_array_equal(session.run('vai_q_tf/positions/votes:0'), votes)
+        assert {change.tensor for change in hook.history} == set(NAMES)

@@ -1,7 +1,7 @@
 """QuantizePositionHook: shows how the quantize positions move during a training.
 
-Lifecycle. `begin()` finds the positions that the training rewrite made and adds one op that gathers them. Each run fetches
-them, a vector of integers. A change is written to the history at once; every so many steps or seconds the positions go to
+Lifecycle. `begin()` finds the votes that the training rewrite counts. After each run they are read by themselves, so a run of
+something else than a training step neither needs the network's inputs nor casts a vote. A change is written to the history at once; every so many steps or seconds the positions go to
 TensorBoard and what moved is logged. With `freeze_step` the hook stops the positions from that global step on, by feeding the
 tensor that lets them move. `end()` reports once more.
 
@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors
+from vai_q_tf import errors, fixed_point
 from vai_q_tf.export import files
 from vai_q_tf.qat import rewrite
+from vai_q_tf.qat.positions import VOTES_KEY
 
 HISTORY_FILE = 'quantize_position_history.jsonl'
 
@@ -65,8 +66,7 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         files.make_directory(self._output_dir)
         self._names = [record.name for record in plan.tensors]
         self._track = graph.get_tensor_by_name(rewrite.TRACK + ':0')
-        with tf.name_scope(None), tf.control_dependencies(None):
-            self._positions = tf.stack([graph.get_tensor_by_name(name + '/position:0') for name in self._names])
+        self._votes = graph.get_tensor_by_name(VOTES_KEY + ':0')
         self._writer = tf.summary.FileWriterCache.get(self._output_dir)
         self._timer.reset()
 
@@ -80,13 +80,13 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
 
     def before_run(self, run_context):
         frozen = self._freeze_step is not None and self._step >= self._freeze_step
-        return tf.estimator.SessionRunArgs([self._positions, self._global_step],
-                                           feed_dict={self._track: False} if frozen else None)
+        return tf.estimator.SessionRunArgs(self._global_step, feed_dict={self._track: False} if frozen else None)
 
     def after_run(self, run_context, run_values):
-        positions, stale_step = run_values.results
-        changed = [(name, int(position)) for name, position in zip(self._names, positions)
-                   if self._current.get(name) != position]
+        stale_step = run_values.results
+        votes = run_context.session.run(self._votes)
+        positions = {name: fixed_point.mode_position(row) for name, row in zip(self._names, votes) if row.any()}
+        changed = [(name, position) for name, position in positions.items() if self._current.get(name) != position]
         # The step fetched with the run may be that before or after it.
         if changed or self._freeze_step is not None or self._timer.should_trigger_for_step(int(stale_step) + 1):
             self._step = int(run_context.session.run(self._global_step))
