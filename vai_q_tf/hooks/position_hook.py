@@ -1,9 +1,9 @@
 """QuantizePositionHook: shows how the quantize positions move during a training.
 
 Lifecycle. `begin()` finds the votes that the training rewrite counts. After each run they are read by themselves, so a run of
-something else than a training step neither needs the network's inputs nor casts a vote. A change is written to the history at once; every so many steps or seconds the positions go to
-TensorBoard and what moved is logged. With `freeze_step` the hook stops the positions from that global step on, by feeding the
-tensor that lets them move. `end()` reports once more.
+something else than a training step neither needs the network's inputs nor casts a vote. A change is written to the history at
+once; every so many steps or seconds the positions go to TensorBoard and what moved is logged. With `freeze_step` the hook stops
+the positions from that global step on, by feeding the tensor that lets them move. `end()` reports once more.
 
 The history is a file in `output_dir`, one JSON object a line, {"step", "tensor", "position"}: the first position of each tensor
 and every change of it, with the global step after the run that made it. A restarted training first drops what lies behind the
