@@ -171,6 +171,7 @@ _KEYWORD_FIELDS = (
     ('position_decay', 0.98, _decay),
     ('gradient', 'clipped', _word('clipped', 'straight_through')),
     ('arch_type', 'DEFAULT', _word('DEFAULT', 'DPUCADF8H')),
+    ('align_rule', 'least_error', _word('least_error', 'output')),
 )
 _CHECKS = {name: check for name, _, check in _FIELDS + _KEYWORD_FIELDS}
 
@@ -199,6 +200,8 @@ class QuantizeConfig:
         a long-standing one after the n steps where position_decay**n < 1/2: 35 steps at 0.98.
       gradient: 'clipped' passes the gradient where the value is representable, 'straight_through' everywhere.
       arch_type: 'DPUCADF8H' has a symmetric range for activations.
+      align_rule: the one position of the tensors that a concat or pool joins. 'least_error' is the position with the least
+        squared error over all of them, 'output' that of the result (the original's rule, which may saturate the inputs).
       The remaining fields are described in the user guide. Those that concern the DPU's arithmetic and the limits of positions
         (align_*, adjust_*, simulate_dpu, scale_all_avgpool, do_cle, replace_*, fold_*) act in post-training quantization only.
 

@@ -7,6 +7,8 @@ a checkpoint, so it is the same in the training and the evaluation form of a net
 import json
 from typing import NamedTuple, Tuple
 
+from vai_q_tf.fixed_point import POSITION_MIN
+
 WEIGHT_MODE, ACTIVATION_MODE, DEPTHWISE_WEIGHT_MODE = 0, 1, 2
 
 Input = Tuple[str, int]
@@ -23,7 +25,7 @@ class QuantTensor(NamedTuple):
     tensor: the float tensor of the viewed graph; '' where folding the batch norm of scope `fold` makes it.
     fold: scope of that batch norm, else ''.
     consumers: the inputs that are to read the quantized tensor.
-    group: name of the alignment group whose members have one position, else ''.
+    least_position: the least position that the hardware takes for it.
     """
     name: str
     role: str
@@ -33,7 +35,7 @@ class QuantTensor(NamedTuple):
     tensor: str
     fold: str
     consumers: Tuple[Input, ...]
-    group: str = ''
+    least_position: int = POSITION_MIN
 
 
 class BatchNorm(NamedTuple):
@@ -96,12 +98,29 @@ class BatchNorm(NamedTuple):
 
 
 class ComputeGroup(NamedTuple):
-    """A weighted op with the names of the QuantTensors around it ('' where there is none)."""
+    """A weighted op with the names of the QuantTensors around it ('' where there is none).
+
+    reduction: how many products one value of the result sums; 0 where it is not known.
+    """
     node: str
     input: str
     weight: str
     bias: str
     output: str
+    reduction: int = 0
+
+
+class Alignment(NamedTuple):
+    """Quantized tensors that the hardware needs at one position: the result of an op that joins or selects, and its inputs.
+
+    kind: 'concat' or 'pool'. node: the concat, or the pool (not the multiplication behind an average pool).
+    output, inputs: names of QuantTensors. is_output: whether `node` is one of the output nodes.
+    """
+    kind: str
+    node: str
+    output: str
+    inputs: Tuple[str, ...]
+    is_output: bool
 
 
 class Skipped(NamedTuple):
@@ -120,6 +139,7 @@ class QuantPlan(NamedTuple):
     batch_norms: Tuple[BatchNorm, ...]
     groups: Tuple[ComputeGroup, ...]
     skipped: Tuple[Skipped, ...]
+    alignments: Tuple[Alignment, ...] = ()
 
     def to_json(self):
         """The plan as a JSON text; `from_json` gives an equal plan."""
@@ -136,7 +156,10 @@ class QuantPlan(NamedTuple):
             fields[field] = tuple(record(**values) for values in fields[field])
         fields['tensors'] = tuple(tensor._replace(consumers=tuple((node, index) for node, index in tensor.consumers))
                                   for tensor in fields['tensors'])
+        fields['alignments'] = tuple(alignment._replace(inputs=tuple(alignment.inputs))
+                                     for alignment in fields['alignments'])
         return cls(**fields)
 
 
-_RECORDS = {'tensors': QuantTensor, 'batch_norms': BatchNorm, 'groups': ComputeGroup, 'skipped': Skipped}
+_RECORDS = {'tensors': QuantTensor, 'batch_norms': BatchNorm, 'groups': ComputeGroup, 'skipped': Skipped,
+            'alignments': Alignment}
