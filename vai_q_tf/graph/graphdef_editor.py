@@ -1,4 +1,6 @@
 """Edits of GraphDefs. Every function takes a GraphDef and returns a new one, or makes a NodeDef."""
+import collections
+
 import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import tensor_util
 
@@ -53,6 +55,52 @@ def variable_placeholder(name, variable):
     return placeholder(name, variable.attr['dtype'].type, [dim.size for dim in variable.attr['shape'].shape.dim])
 
 
+def with_values(graph_def, values):
+    """The graph whose Consts have the `values` {node: array}; a value keeps the type and the attrs of its Const."""
+    nodes = []
+    for node in graph_def.node:
+        if node.name in values:
+            changed = tf.NodeDef(name=node.name, op=node.op, input=node.input, device=node.device)
+            for key in node.attr:
+                if key != 'value':
+                    changed.attr[key].CopyFrom(node.attr[key])
+            changed.attr['value'].tensor.CopyFrom(tensor_util.make_tensor_proto(values[node.name], node.attr['dtype'].type))
+            node = changed
+        nodes.append(node)
+    result = subgraph(graph_def, nodes)
+    result.library.CopyFrom(graph_def.library)
+    return result
+
+
+def insert(graph_def, tensors, make):
+    """The graph with new nodes behind the producers of quantized tensors, which the consumers of these then read.
+
+    Args:
+      graph_def: a GraphDef that the QuantTensors `tensors` were chosen in.
+      make: a function from a QuantTensor to NodeDefs, in an order in which they can run; its consumers read the one that has the
+        tensor's name. No NodeDefs leave the tensor as it is.
+    """
+    made, operands = collections.defaultdict(list), collections.defaultdict(dict)
+    for tensor in tensors:
+        nodes = make(tensor)
+        made[node_name(tensor.tensor)].extend(nodes)
+        for reader, index in tensor.consumers if nodes else ():
+            operands[reader][index] = tensor.name
+    nodes = []
+    for node in graph_def.node:
+        if node.name in operands:
+            wanted = [operands[node.name].get(index, operand) for index, operand in enumerate(node.input)]
+            changed = tf.NodeDef()
+            changed.CopyFrom(node)
+            changed.input[:] = wanted
+            node = changed
+        nodes.append(node)
+        nodes.extend(made.get(node.name, ()))
+    result = subgraph(graph_def, nodes)
+    result.library.CopyFrom(graph_def.library)
+    return result
+
+
 def fix_neurons(graph_def, plan, phase, output_dir, positions=None):
     """The graph with the FixNeuron op of the original in place of the ops of a rewritten live graph.
 
@@ -97,19 +145,27 @@ def _unscaled(scaled):
 def _fix_neuron(live, record, phase, output_dir, positions):
     # The op that scales weights, quantizes them and undoes the scale stands for the FixNeuron of the scaled ones.
     operand = live.name[:-len('/wquant')] if live.op == 'VaiScaledFixNeuron' else live.input[0]
-    node = tf.NodeDef(name=live.name, op='FixNeuron', input=[operand], device=live.device)
+    node = fix_neuron(record, operand, phase, output_dir, None if positions is None else positions[record.name],
+                      live.attr['symmetric'].b)
+    node.device = live.device
+    if '_output_shapes' in live.attr:
+        node.attr['_output_shapes'].CopyFrom(live.attr['_output_shapes'])
+    return node
+
+
+def fix_neuron(record, operand, phase, output_dir, position=None, symmetric=False):
+    """The FixNeuron NodeDef of a QuantTensor, reading the tensor `operand`; `position` in fractional bits."""
+    node = tf.NodeDef(name=record.name, op='FixNeuron', input=[operand])
     node.attr['T'].type = tf.float32.as_datatype_enum
     node.attr['bit_width'].i = record.bits
     node.attr['method'].i = record.method
     node.attr['mode'].i = record.mode
     node.attr['phase'].i = phase
     node.attr['output_dir'].s = output_dir.encode()
-    if positions is not None:
-        node.attr['quantize_pos'].i = positions[record.name]
-    if live.attr['symmetric'].b:
+    if position is not None:
+        node.attr['quantize_pos'].i = position
+    if symmetric:
         node.attr['_symmetric'].b = True
-    if '_output_shapes' in live.attr:
-        node.attr['_output_shapes'].CopyFrom(live.attr['_output_shapes'])
     return node
 
 

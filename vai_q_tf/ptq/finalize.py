@@ -1,0 +1,71 @@
+"""The evaluation model: a float graph with FixNeurons at their final positions, in the form that the compiler reads."""
+import tensorflow.compat.v1 as tf
+from tensorflow.python.framework import tensor_util
+
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.ptq.constants import ConstantQuantizer, is_symmetric
+
+
+def finalize(graph_def, plan, positions, shapes, config):
+    """The evaluation model with float weights behind every FixNeuron, as a GraphDef.
+
+    Args:
+      graph_def: the float GraphDef that was annotated.
+      plan: its QuantPlan. positions: {name of a quantized tensor: position in fractional bits}.
+      shapes: {node: [TensorShapeProto of each output]}, which become `_output_shapes`; empty for a model without.
+      config: QuantizeConfig; output_dir becomes an attr of the FixNeurons, arch_type decides on their range.
+    """
+    model = editor.insert(graph_def, plan.tensors, lambda record: [editor.fix_neuron(
+        record, record.tensor, 1, config.output_dir, positions[record.name], is_symmetric(record.mode, config))])
+    sources = {record.name: record.tensor for record in plan.tensors}
+    axes = {node.input[-1] for node in model.node if node.op == 'ConcatV2'}
+    nodes = []
+    for node in model.node:
+        plain = editor.copy(node)
+        for attr in [name for name in plain.attr if name.startswith('_') and name != '_symmetric']:
+            del plain.attr[attr]
+        if node.name in axes and node.op == 'Const':
+            # The compiler reads the axis of a ConcatV2 from `int_val` and from nowhere else.
+            plain = editor.constant(node.name, tf.int32, int(tensor_util.MakeNdarray(node.attr['value'].tensor)))
+        known = shapes.get(node.name)
+        if node.name in sources and shapes:
+            producer, _, index = sources[node.name].partition(':')
+            known = [shapes[producer][int(index or 0)]]
+        if known is not None:
+            plain.attr['_output_shapes'].list.shape.extend(known)
+        nodes.append(plain)
+    return _in_order(editor.subgraph(graph_def, nodes), graph_def)
+
+
+def _in_order(model, graph_def):
+    """The model with every node behind those that it reads."""
+    view = GraphView(model)
+    result = editor.subgraph(model, [view.node(name) for name in view.upstream(view.names)])
+    result.library.CopyFrom(graph_def.library)
+    return result
+
+
+def fix_input_shapes(model, config):
+    """The model whose input nodes have exactly config.input_shapes."""
+    shapes = dict(zip(config.input_nodes, config.input_shapes))
+    nodes = [editor.placeholder(node.name, node.attr['dtype'].type, shapes[node.name])
+             if node.op == 'Placeholder' and node.name in shapes else node for node in model.node]
+    fixed = editor.subgraph(model, nodes)
+    fixed.library.CopyFrom(model.library)
+    for node in fixed.node:
+        if node.name in shapes and node.op == 'Placeholder':
+            node.attr['_output_shapes'].list.shape.add().CopyFrom(node.attr['shape'].shape)
+    return fixed
+
+
+def quantize_weights(model, config):
+    """The model whose weights, biases and constants have the values that their FixNeurons give them."""
+    view, values = GraphView(model), {}
+    with ConstantQuantizer(config) as quantizer:
+        for node in model.node:
+            if node.op == 'FixNeuron' and view.op(node.input[0]) == 'Const':
+                value = tensor_util.MakeNdarray(view.attr(node.input[0], 'value').tensor)
+                values[node.input[0]] = quantizer.quantize(
+                    value, node.attr['quantize_pos'].i, node.attr['bit_width'].i, node.attr['mode'].i)
+    return editor.with_values(model, values)

@@ -1,0 +1,38 @@
+"""Runs the float graph once before anything is done to it, so that what is wrong with the graph or its data is told at once."""
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.ptq.sessions import session_config
+
+
+def check_float_graph(graph_def, config, feed, gpu_memory_fraction=None):
+    """Runs the output nodes of the float graph on the first calibration batch.
+
+    Args:
+      graph_def: a frozen GraphDef. config: QuantizeConfig that names its output nodes.
+      feed: a function (step, placeholders) -> {tensor name: value}.
+      gpu_memory_fraction: see `session_config`.
+
+    Raises:
+      QuantizeError: UNSUPPORTED_GRAPH with the node and TensorFlow's message where the graph does not run; what `feed` raises.
+    """
+    view = GraphView(graph_def)
+    outputs = [name.partition(':')[0] for name in config.output_nodes]
+    placeholders = [name for name in view.upstream(outputs) if view.op(name) == 'Placeholder']
+    batch = feed(0, placeholders)
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(graph_def, name='')
+    fetches = {name: graph.get_operation_by_name(name).outputs[0] for name in outputs}
+    try:
+        with tf.Session(graph=graph, config=session_config(gpu_memory_fraction)) as session:
+            values = session.run(fetches, batch)
+    except tf.errors.OpError as error:
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_GRAPH, 'Cannot run', 'The float graph does not run on the first batch{}: {}'.format(
+                ' (node {!r})'.format(error.op.name) if error.op is not None else '', error.message.splitlines()[0])) from error
+    for name, value in values.items():
+        if np.asarray(value).dtype.kind == 'f' and not np.isfinite(value).all():
+            tf.logging.warning('Output node %r of the float graph is NaN or infinite on the first batch', name)

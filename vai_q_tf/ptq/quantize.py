@@ -1,0 +1,92 @@
+"""Post-training quantization of a frozen graph, from the float graph to the written model."""
+import os
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors, passes
+from vai_q_tf.config import require_config
+from vai_q_tf.export import files
+from vai_q_tf.export.lint import lint
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.plan import positions as rules
+from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.ptq import finalize
+from vai_q_tf.ptq.calibrate import calibrate
+from vai_q_tf.ptq.float_check import check_float_graph
+from vai_q_tf.ptq.input_fn import InputReader
+from vai_q_tf.ptq.load import require_graph
+
+MODEL = 'quantize_eval_model'
+
+
+def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constant=1, add_shapes=1, keep_float_weight=1,
+                    fix_input_shape=0, output_format='pb', onnx_opset=13, include_fast_ft=0, fast_ft_mode=1,
+                    fast_ft_epochs=1, fast_ft_lr=1e-6, fast_ft_lrcoef=1.0, strict=False, gpu_memory_fraction=None):
+    """Quantizes a frozen float graph with calibration data; returns the path of the model that it wrote.
+
+    Args:
+      graph_def: a tf.GraphDef, or the path of one.
+      input_fn: a function from the step to {placeholder name: value}, or its name 'module.function'.
+      q_config: a QuantizeConfig; the model is written to its output_dir.
+      skip_check: 1 does without the run of the float graph on the first batch.
+      fold_constant: 0 leaves constant subgraphs as they are.
+      add_shapes: 0 writes a model without the shapes of its tensors.
+      keep_float_weight: 0 writes the quantized values of weights and biases, 1 the float ones in front of their FixNeurons.
+      fix_input_shape: 1 writes q_config.input_shapes into the placeholders, the batch size included.
+      output_format: 'pb', or 'onnx' with the operator set `onnx_opset`.
+      include_fast_ft: 1 finetunes weights and biases on the calibration data. fast_ft_mode: 0 with float, 1 with quantized
+        inputs of each module. fast_ft_epochs, fast_ft_lr, fast_ft_lrcoef: see `fast_finetune.finetune`.
+      strict: makes it an error if the DPU compiler would refuse the model.
+      gpu_memory_fraction: of each GPU, None: as TensorFlow sees fit.
+
+    Raises:
+      QuantizeError: what is wrong, where, and what to do. No model is written then.
+      TypeError: an argument of a wrong type.
+    """
+    config = require_config(q_config)
+    if output_format not in ('pb', 'onnx'):
+        raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter',
+                                   'output_format is {!r}; choose pb or onnx.'.format(output_format))
+    graph_def = require_graph(graph_def)
+    files.make_directory(config.output_dir)
+    reader = InputReader(input_fn, graph_def, config)
+    if not skip_check:
+        check_float_graph(graph_def, config, reader.feed, gpu_memory_fraction)
+    float_graph = passes.optimise(graph_def, config, fold_constant=bool(fold_constant))
+    plan = annotate(GraphView(float_graph), config)
+    calibrated = calibrate(float_graph, plan, config, reader.feed, gpu_memory_fraction)
+    positions = rules.decide(plan, calibrated.observed, config)
+    model = finalize.finalize(float_graph, plan, positions, calibrated.shapes if add_shapes else {}, config)
+    if include_fast_ft:
+        model = _fast_finetune(float_graph, model, plan, config, reader, fast_ft_mode, fast_ft_epochs, fast_ft_lr,
+                               fast_ft_lrcoef, gpu_memory_fraction)
+    if not keep_float_weight:
+        model = finalize.quantize_weights(model, config)
+    if fix_input_shape:
+        model = finalize.fix_input_shapes(model, config)
+    report_lint(model, strict)
+    if output_format == 'onnx':
+        from vai_q_tf.export.onnx import to_onnx  # tf2onnx is imported where it is needed
+        return files.write(config.output_dir, MODEL + '.onnx',
+                           to_onnx(model, config.input_nodes, config.output_nodes, onnx_opset))
+    return files.write(config.output_dir, MODEL + '.pb', model.SerializeToString())
+
+
+def report_lint(model, strict):
+    """Logs what the DPU compiler will refuse in the model; with `strict` that is a QuantizeError COMPILER_RULES."""
+    findings = lint(model)
+    if findings and strict:
+        raise errors.QuantizeError(
+            errors.COMPILER_RULES, 'Not compilable', 'The DPU compiler will refuse the model, which was not written: {}'.format(
+                '; '.join(map(str, findings))))
+    if findings:
+        tf.logging.warning('The DPU compiler will not accept this model:\n%s', '\n'.join(map(str, findings)))
+
+
+def _fast_finetune(float_graph, model, plan, config, reader, mode, epochs, lr, lrcoef, gpu_memory_fraction):
+    raise NotImplementedError
+
+
+def model_path(config):
+    """Where `quantize_frozen` writes the model of a config."""
+    return os.path.join(config.output_dir, MODEL + '.pb')
