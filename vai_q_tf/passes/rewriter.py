@@ -100,7 +100,7 @@ class Rewriter:
         """Notes in the NodeDef `node` that it stands for the nodes `names` too, and for all that those stood for."""
         known = list(node.attr[ORIGINS].list.s)
         for name in names:
-            for origin in [name.encode()] + list(self.node(name).attr[ORIGINS].list.s if name in self.view else ()):
+            for origin in [name.encode()] + (_origins(self.node(name)) if name in self.view else []):
                 if origin not in known and origin != node.name.encode():
                     known.append(origin)
         if known:
@@ -145,6 +145,11 @@ class Rewriter:
         while tensor in self._redirects and reader not in self._redirects[tensor][1]:
             tensor = self._redirects[tensor][0]
         return '^' + node_name(tensor) if control else tensor
+
+
+def _origins(node):
+    # Reading an attr that is not there would add it.
+    return list(node.attr[ORIGINS].list.s) if ORIGINS in node.attr else []
 
 
 def _upstream(inputs, starts):

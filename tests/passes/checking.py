@@ -1,0 +1,61 @@
+"""Small graphs for the tests of passes, and what every pass must hold."""
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.config import QuantizeConfig
+
+
+def config(**fields):
+    return QuantizeConfig(['x'], ['out'], **fields)
+
+
+def frozen(build):
+    """The GraphDef of the ops that `build()` makes, with `_output_shapes`."""
+    graph = tf.Graph()
+    with graph.as_default():
+        build()
+    return graph.as_graph_def(add_shapes=True)
+
+
+def run(graph_def, fetches, feeds):
+    """The values of nodes; feeds: {node: value}."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(graph_def, name='')
+        return session.run([name + ':0' for name in fetches], {name + ':0': value for name, value in feeds.items()})
+
+
+def apply(a_pass, graph_def, kept, settings=None):
+    """The result of the pass, after checks: its input is as it was, its shapes are right, a second run changes nothing."""
+    settings = settings or config()
+    before = graph_def.SerializeToString(deterministic=True)
+    result = a_pass(graph_def, frozenset(kept), settings)
+    assert graph_def.SerializeToString(deterministic=True) == before
+    assert_shapes(result)
+    assert a_pass(result, frozenset(kept), settings) is result
+    return result
+
+
+def assert_shapes(graph_def):
+    """Every noted shape is what TensorFlow infers."""
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(graph_def, name='')
+    for node in graph_def.node:
+        noted = [tf.TensorShape(shape).as_list() if not shape.unknown_rank else None
+                 for shape in node.attr['_output_shapes'].list.shape]
+        inferred = [output.shape.as_list() if output.shape.dims is not None else None
+                    for output in graph.get_operation_by_name(node.name).outputs]
+        assert noted == inferred, node.name
+
+
+def nodes(graph_def):
+    return {node.name: node for node in graph_def.node}
+
+
+def ops(graph_def, *without):
+    """The sorted op types, but for Const, Placeholder and those of `without`."""
+    return sorted(node.op for node in graph_def.node if node.op not in ('Const', 'Placeholder') + without)
+
+
+def values(*shape, seed=0, low=-1.0, high=1.0):
+    return np.random.RandomState(seed).uniform(low, high, shape).astype(np.float32)
