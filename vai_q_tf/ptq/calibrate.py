@@ -36,7 +36,7 @@ def calibrate(graph_def, plan, config, feed, gpu_memory_fraction=None):
       graph_def: the float GraphDef that was annotated.
       plan: its QuantPlan.
       config: QuantizeConfig.
-      feed: a function (step, placeholders) -> {tf tensor name: value} for the names of the placeholders that are needed.
+      feed: a function from the step to what is fed, {tensor name: array}.
       gpu_memory_fraction: see `session_config`.
 
     Returns:
@@ -106,14 +106,12 @@ class _Network:
         grouped = {name for group in rules.aligned(plan, config) for name in group}
         self.fetches = {record.name: (record.name + '/position:0',) + (
             (record.name + '/errors:0', record.name + '/errors:1') if record.name in grouped else ()) for record in computed}
-        self._view = view
-        self.placeholders = [name for name in view.upstream(sorted({record.tensor.partition(':')[0] for record in computed}))
-                             if view.op(name) == 'Placeholder']
+        self._names = view.names
 
     def shapes(self):
         """{node: [TensorShapeProto of each output]} of the float graph's nodes."""
         return {name: [output.shape.as_proto() for output in self.graph.get_operation_by_name(name).outputs]
-                for name in self._view.names}
+                for name in self._names}
 
 
 def _run(network, computed, config, feed, gpu_memory_fraction):
@@ -121,8 +119,7 @@ def _run(network, computed, config, feed, gpu_memory_fraction):
     tables = {record.name: [collections.Counter(), None] for record in computed}
     with tf.Session(graph=network.graph, config=session_config(gpu_memory_fraction)) as session:
         for step in tqdm(range(config.calib_iter), desc='calibration', unit='batch'):
-            batch = feed(step, network.placeholders)
-            for name, found in _fetch(session, network.fetches, batch, step).items():
+            for name, found in _fetch(session, network.fetches, feed(step), step).items():
                 table = tables[name]
                 table[0][int(found[0])] += 1
                 if len(found) > 1 and found[1] != POSITION_ZERO:

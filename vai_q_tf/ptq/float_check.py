@@ -3,7 +3,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
-from vai_q_tf.graph.view import GraphView
+from vai_q_tf.graph.view import node_name
 from vai_q_tf.ptq.sessions import session_config
 
 
@@ -12,16 +12,14 @@ def check_float_graph(graph_def, config, feed, gpu_memory_fraction=None):
 
     Args:
       graph_def: a frozen GraphDef. config: QuantizeConfig that names its output nodes.
-      feed: a function (step, placeholders) -> {tensor name: value}.
+      feed: a function from the step to what is fed, {tensor name: array}.
       gpu_memory_fraction: see `session_config`.
 
     Raises:
       QuantizeError: UNSUPPORTED_GRAPH with the node and TensorFlow's message where the graph does not run; what `feed` raises.
     """
-    view = GraphView(graph_def)
-    outputs = [name.partition(':')[0] for name in config.output_nodes]
-    placeholders = [name for name in view.upstream(outputs) if view.op(name) == 'Placeholder']
-    batch = feed(0, placeholders)
+    outputs = [node_name(name) for name in config.output_nodes]
+    batch = feed(0)
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(graph_def, name='')

@@ -1,7 +1,6 @@
 """Post-training quantization of a frozen graph, from the float graph to the written model."""
-import os
-
 import tensorflow.compat.v1 as tf
+from tqdm import tqdm
 
 from vai_q_tf import errors, passes
 from vai_q_tf.config import require_config
@@ -12,9 +11,11 @@ from vai_q_tf.plan import positions as rules
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.ptq import finalize
 from vai_q_tf.ptq.calibrate import calibrate
+from vai_q_tf.ptq.fast_finetune import finetune
 from vai_q_tf.ptq.float_check import check_float_graph
-from vai_q_tf.ptq.input_fn import InputReader
-from vai_q_tf.ptq.load import require_graph
+from vai_q_tf.ptq.input_fn import InputReader, load_input_fn
+from vai_q_tf.ptq.load import load_float_graph
+from vai_q_tf.ptq.sessions import session_config
 
 MODEL = 'quantize_eval_model'
 
@@ -47,9 +48,12 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
     if output_format not in ('pb', 'onnx'):
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter',
                                    'output_format is {!r}; choose pb or onnx.'.format(output_format))
-    graph_def = require_graph(graph_def)
+    graph_def = load_float_graph(graph_def, config.output_nodes)
+    if isinstance(input_fn, str):
+        input_fn = load_input_fn(input_fn)
+    reader = InputReader(input_fn, graph_def, config.output_nodes, config.calib_iter,
+                         dict(zip(config.input_nodes, config.input_shapes)))
     files.make_directory(config.output_dir)
-    reader = InputReader(input_fn, graph_def, config)
     if not skip_check:
         check_float_graph(graph_def, config, reader.feed, gpu_memory_fraction)
     float_graph = passes.optimise(graph_def, config, fold_constant=bool(fold_constant))
@@ -58,8 +62,10 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
     positions = rules.decide(plan, calibrated.observed, config)
     model = finalize.finalize(float_graph, plan, positions, calibrated.shapes if add_shapes else {}, config)
     if include_fast_ft:
-        model = _fast_finetune(float_graph, model, plan, config, reader, fast_ft_mode, fast_ft_epochs, fast_ft_lr,
-                               fast_ft_lrcoef, gpu_memory_fraction)
+        model = finetune(float_graph, model, plan, reader.feed, steps=config.calib_iter, mode=fast_ft_mode,
+                         epochs=fast_ft_epochs, lr=fast_ft_lr, lrcoef=fast_ft_lrcoef,
+                         session_config=session_config(gpu_memory_fraction),
+                         progress=lambda batches, count, text: tqdm(batches, total=count, desc=text, unit='batch'))
     if not keep_float_weight:
         model = finalize.quantize_weights(model, config)
     if fix_input_shape:
@@ -81,12 +87,3 @@ def report_lint(model, strict):
                 '; '.join(map(str, findings))))
     if findings:
         tf.logging.warning('The DPU compiler will not accept this model:\n%s', '\n'.join(map(str, findings)))
-
-
-def _fast_finetune(float_graph, model, plan, config, reader, mode, epochs, lr, lrcoef, gpu_memory_fraction):
-    raise NotImplementedError
-
-
-def model_path(config):
-    """Where `quantize_frozen` writes the model of a config."""
-    return os.path.join(config.output_dir, MODEL + '.pb')

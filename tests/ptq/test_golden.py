@@ -1,0 +1,68 @@
+"""The command on the measured cases: what the original chose, with which bits and methods, at which positions.
+
+Weights and biases are compared by what they feed, because the original's constant folding renamed constants; all other tensors
+by their producer too. The list of differences is at the top; a case that is in it must differ.
+"""
+import json
+import os
+import sys
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import cli
+
+_FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'golden', 'ptq')
+_CASES = {}
+for _model in ('plain', 'concat', 'resnet_small'):
+    with open(os.path.join(_FOLDER, _model + '.json')) as _file:
+        _CASES[_model] = json.load(_file)
+_VARIANTS = [(model, variant) for model, case in _CASES.items() for variant in case['variants']]
+
+
+def _quantized(model, flags, output_dir, monkeypatch):
+    """The model that the command writes for the flags of a case."""
+    monkeypatch.chdir(_FOLDER)
+    monkeypatch.setattr(sys, 'path', sys.path + [_FOLDER])
+    options = dict(flags, **{'--input_frozen_graph': model + '.pb', '--output_dir': str(output_dir), '--align_rule': 'output'})
+    assert cli.main(['quantize'] + [word for option in options.items() for word in option]) == 0
+    graph_def = tf.GraphDef()
+    with open(os.path.join(str(output_dir), 'quantize_eval_model.pb'), 'rb') as file:
+        graph_def.ParseFromString(file.read())
+    return graph_def
+
+
+def _records(graph_def):
+    """The FixNeurons of a model in the form of the measured cases."""
+    nodes = {node.name: node for node in graph_def.node}
+    for node in graph_def.node:
+        if node.op == 'FixNeuron':
+            assert node.attr['phase'].i == 1
+            yield {'producer': node.input[0], 'op': nodes[node.input[0]].op, 'suffix': node.name.rpartition('/')[2],
+                   'mode': node.attr['mode'].i, 'bits': node.attr['bit_width'].i, 'method': node.attr['method'].i,
+                   'pos': node.attr['quantize_pos'].i,
+                   'consumers': ['{}:{}'.format(reader.name, index) for reader in graph_def.node
+                                 for index, name in enumerate(reader.input) if name == node.name]}
+
+
+def _by_key(records):
+    found = {}
+    for record in records:
+        consumers = tuple(sorted(record['consumers']))
+        key = consumers if record['op'] == 'Const' else record['producer']
+        assert key not in found
+        found[key] = (consumers,) + tuple(record[field] for field in ('suffix', 'mode', 'bits', 'method', 'pos'))
+    return found
+
+
+# (model, variant) -> {key: what is different, and why}
+_DIFFERENCES = {}
+
+
+@pytest.mark.parametrize('model, variant', _VARIANTS)
+def test_equals_the_original(model, variant, tmp_path, monkeypatch):
+    case = _CASES[model]['variants'][variant]
+    ours = _by_key(_records(_quantized(model, case['flags'], tmp_path, monkeypatch)))
+    originals = _by_key(case['fix'])
+    different = {key for key in set(ours) | set(originals) if ours.get(key) != originals.get(key)}
+    assert different == set(_DIFFERENCES.get((model, variant), ()))
