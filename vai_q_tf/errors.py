@@ -8,6 +8,9 @@ INVALID_INPUT = 'Quantize_TF1_Invalid_Input'
 INVALID_BITWIDTH = 'Quantize_TF1_Invalid_Bitwidth'
 INVALID_METHOD = 'Quantize_TF1_Invalid_Method'
 LENGTH_MISMATCH = 'Quantize_TF1_Length_Mismatch'
+INVALID_INPUT_FN = 'Quantize_TF1_Invalid_Input_Fn'
+INVALID_TARGET_DTYPE = 'Quantize_TF1_Invalid_Target_Dtype'
+UNSUPPORTED_OP = 'Quantize_TF1_Unsupported_Op'
 INVALID_CONFIG = 'Quantize_TF1_Invalid_Config'
 UNKNOWN_NODE = 'Quantize_TF1_Unknown_Node'
 EMPTY_RANGE = 'Quantize_TF1_Empty_Range'
@@ -19,6 +22,7 @@ LEARNING_PHASE = 'Quantize_TF1_Learning_Phase'
 UNSUPPORTED_GRAPH = 'Quantize_TF1_Unsupported_Graph'
 MISSING_QUANTIZE_INFO = 'Quantize_TF1_Missing_Quantize_Info'
 MISSING_LIBRARY = 'Quantize_TF1_Missing_Library'
+COMPILER_RULES = 'Quantize_TF1_Compiler_Rules'
 
 
 class QuantizeError(ValueError):
