@@ -41,6 +41,7 @@ def _kernels(tf, ops, x):
         'search, method 0': lambda: ops.search_position(x, method=0),
         'search, method 1': lambda: ops.search_position(x, method=1),
         'search, method 2, mode 2': lambda: ops.search_position(x, method=2, mode=2),
+        '16 errors': lambda: ops.position_errors(x, 5, 10)[0],
         'folded forward': lambda: ops.scaled_fix_neuron(x, scale, rescale, position),
         'folded forward, 3 ops': lambda: ops.vai_fix_neuron(rows * scale, position, mode=0) * rescale,
         'folded gradient': lambda: tf.gradients(scaled, x, grad_ys=x)[0],

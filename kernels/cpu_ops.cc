@@ -26,6 +26,7 @@ constexpr int64 kRelativeErrorCost = 5;
 constexpr int64 kFirstBlocks = 16;
 constexpr int64 kGrowth = 4;
 constexpr double kSumRounding = 1e-4;  // more than all rounding of a block sum, relative to it
+constexpr int64 kWindowBlocks = 4096;  // of a window of positions, summed before the next ones
 
 void ForEachRange(OpKernelContext* ctx, int64 size, int64 cost, const std::function<void(int64, int64)>& work) {
   const auto* threads = ctx->device()->tensorflow_cpu_worker_threads();
@@ -79,31 +80,38 @@ Range FindRange(OpKernelContext* ctx, const Source& source, int64 size) {
   return range;
 }
 
-// Blocks are added up in their order, so the result does not depend on the number of threads. Candidates that the first
-// one beats whatever the blocks to come are dropped on the way: most of them clip so much that a few blocks show it.
+// Adds to `sums` those of blocks [begin, end), in their order, so the result does not depend on the number of threads.
+template <typename Source>
+void AddBlocks(OpKernelContext* ctx, const Source& source, int64 size, int64 begin, int64 end, const SearchPlan& plan,
+               bool relative, std::vector<double>* block_sums, double* sums) {
+  block_sums->resize((end - begin) * plan.count);
+  const int64 cost = kBlock * plan.count * (relative ? kRelativeErrorCost : kErrorCost);
+  ForEachRange(ctx, end - begin, cost, [&](int64 from, int64 to) {
+    float scratch[kBlock];
+    for (int64 i = from; i < to; ++i) {
+      const int64 first = (begin + i) * kBlock;
+      const int64 count = std::min<int64>(kBlock, size - first);
+      BlockErrors(source.Block(first, count, scratch), count, plan, relative, &(*block_sums)[i * plan.count]);
+    }
+  });
+  for (int64 i = 0; i < end - begin; ++i) {
+    for (int k = 0; k < plan.count; ++k) sums[k] += (*block_sums)[i * plan.count + k];
+  }
+}
+
+// Candidates that the first one beats whatever the blocks to come are dropped on the way: most of them clip so much that a few blocks show it.
 template <typename Source>
 int MinDiffs(OpKernelContext* ctx, const Source& source, int64 size, const SearchSettings& settings, int first,
              const Range& range) {
   const bool relative = settings.relative();
-  SearchPlan plan = MakeSearchPlan(first, settings.bits, settings.symmetric, relative);
+  SearchPlan plan = MakeSearchPlan(first, kCandidates, settings.bits, settings.symmetric, relative);
   const double largest_error = LargestError(plan, range.min, range.max, relative) * (1.0 + kSumRounding);
   const int64 blocks = Blocks(size);
-  std::vector<double> block_sums(blocks * kCandidates);
+  std::vector<double> block_sums;
   double sums[kCandidates] = {0.0};
   for (int64 done = 0, next; done < blocks && plan.count > 1; done = next) {
     next = std::min(blocks, std::max(kFirstBlocks, done * kGrowth));
-    const int64 cost = kBlock * plan.count * (relative ? kRelativeErrorCost : kErrorCost);
-    ForEachRange(ctx, next - done, cost, [&](int64 begin, int64 end) {
-      float scratch[kBlock];
-      for (int64 block = done + begin; block < done + end; ++block) {
-        const int64 count = std::min<int64>(kBlock, size - block * kBlock);
-        BlockErrors(source.Block(block * kBlock, count, scratch), count, plan, relative,
-                    &block_sums[block * kCandidates]);
-      }
-    });
-    for (int64 block = done; block < next; ++block) {
-      for (int k = 0; k < plan.count; ++k) sums[k] += block_sums[block * kCandidates + k];
-    }
+    AddBlocks(ctx, source, size, done, next, plan, relative, &block_sums, sums);
     const double most = sums[0] + largest_error * kBlock * (blocks - next);
     while (plan.count > 1 && sums[plan.count - 1] * plan.candidate[plan.count - 1].weight > most) --plan.count;
   }
@@ -118,6 +126,26 @@ Status SearchIn(OpKernelContext* ctx, const Source& source, int64 size, const Se
     *position = MinDiffs(ctx, source, size, settings, *position, range);
   }
   return Status::OK();
+}
+
+// Everything for a tensor of zeros is 0.
+void WindowErrors(OpKernelContext* ctx, const Elements& source, int64 size, int bits, bool symmetric, int below,
+                  int above, int* first, double* errors) {
+  const Range range = FindRange(ctx, source, size);
+  *first = NonOverflowPosition(range.min, range.max, bits);
+  SearchPlan plan;
+  plan.count = 0;
+  double sums[kWindowMax] = {0.0};
+  if (*first != kPositionZero) {
+    *first = WindowFirst(*first, below);
+    plan = MakeSearchPlan(*first, below + above + 1, bits, symmetric, false);
+    std::vector<double> block_sums;
+    const int64 blocks = Blocks(size);
+    for (int64 begin = 0; begin < blocks; begin += kWindowBlocks) {
+      AddBlocks(ctx, source, size, begin, std::min(blocks, begin + kWindowBlocks), plan, false, &block_sums, sums);
+    }
+  }
+  for (int k = 0; k <= below + above; ++k) errors[k] = WindowError(plan, sums, k);
 }
 
 struct Cpu {
@@ -142,6 +170,12 @@ struct Cpu {
   static Status Search(OpKernelContext* ctx, const float* x, int64 size, const SearchSettings& settings,
                        int* position) {
     return SearchIn(ctx, Elements{x}, size, settings, position);
+  }
+
+  static Status PositionErrors(OpKernelContext* ctx, const float* x, int64 size, int bits, bool symmetric, int below,
+                               int above, int* first, double* errors) {
+    WindowErrors(ctx, Elements{x}, size, bits, symmetric, below, above, first, errors);
+    return Status::OK();
   }
 
   static Status ScaledQuantize(OpKernelContext* ctx, const Scaled& x, const float* rescale, float* y, int position,
@@ -183,6 +217,7 @@ REGISTER_KERNEL_BUILDER(Name("FixNeuron").Device(tensorflow::DEVICE_CPU), FixNeu
 REGISTER_KERNEL_BUILDER(Name("VaiFixNeuron").Device(tensorflow::DEVICE_CPU), VaiFixNeuronOp<Cpu>);
 REGISTER_KERNEL_BUILDER(Name("VaiFixNeuronGrad").Device(tensorflow::DEVICE_CPU), VaiFixNeuronGradOp<Cpu>);
 REGISTER_KERNEL_BUILDER(Name("VaiSearchPosition").Device(tensorflow::DEVICE_CPU), VaiSearchPositionOp<Cpu>);
+REGISTER_KERNEL_BUILDER(Name("VaiPositionErrors").Device(tensorflow::DEVICE_CPU), VaiPositionErrorsOp<Cpu>);
 REGISTER_KERNEL_BUILDER(Name("VaiScaledFixNeuron").Device(tensorflow::DEVICE_CPU), VaiScaledFixNeuronOp<Cpu>);
 REGISTER_KERNEL_BUILDER(Name("VaiScaledFixNeuronGrad").Device(tensorflow::DEVICE_CPU), VaiScaledFixNeuronGradOp<Cpu>);
 REGISTER_KERNEL_BUILDER(Name("VaiScaledSearchPosition").Device(tensorflow::DEVICE_CPU), VaiScaledSearchPositionOp<Cpu>);

@@ -22,7 +22,8 @@ enum : int {
   kPositionMax = 126,
   kPositionZero = 127,  // nothing but zeros: every value becomes +0
   kBitsMax = 24,
-  kCandidates = 5,  // positions that the min-diffs search compares
+  kCandidates = 5,  // positions that the min-diffs search compares, and that are evaluated at a time
+  kWindowMax = 37,  // positions of a window: no sum of squared errors of a block overflows
   kLanes = 32,      // float32 partial sums of one block of the search
   kBlock = 2048,    // elements of one block; double precision across blocks
 };
@@ -129,10 +130,11 @@ struct Channels {
   int64_t inner;
 };
 
-// What the search sees of an element: non-finite ones do not count, and a zero changes neither extremes nor errors.
-VAI_HD float Observed(float x) {
+// What the search sees of an element: non-finite ones and those below `least`, a normal number, do not count, and a
+// zero changes neither extremes nor errors.
+VAI_HD float Observed(float x, float least) {
   const float magnitude = fabsf(x);
-  return (magnitude >= FLT_MIN) & (magnitude <= FLT_MAX) ? x : 0.0f;
+  return (magnitude >= least) & (magnitude <= FLT_MAX) ? x : 0.0f;
 }
 
 // Largest position at which [min, max] stays within half a step of the range, min <= 0 <= max.
@@ -149,10 +151,10 @@ VAI_HD int NonOverflowPosition(float min, float max, int bits) {
   return position > kPositionMax ? kPositionMax : position;
 }
 
-// x in steps of the first candidate. Subnormal products are flushed, see the head of this file; their square is 0.
+// x in steps of the first candidate.
 template <bool kRelative>
-VAI_HD float Units(float x, float scale) {
-  const float units = Observed(x) * scale;
+VAI_HD float Units(float x, float scale, float least) {
+  const float units = Observed(x, least) * scale;
   return kRelative ? FlushSubnormal(units) : units;
 }
 
@@ -173,18 +175,20 @@ struct Candidate {
 };
 
 struct SearchPlan {
-  int first;  // the non-overflow position
+  int first;
   int count;  // candidates first, first + 1, ...
   float scale;
-  Candidate candidate[kCandidates];
+  float least;  // smaller elements count as zeros: in squared errors so many that no square is subnormal
+  Candidate candidate[kWindowMax];
 };
 
-VAI_HD SearchPlan MakeSearchPlan(int first, int bits, bool symmetric, bool relative) {
+VAI_HD SearchPlan MakeSearchPlan(int first, int count, int bits, bool symmetric, bool relative) {
   SearchPlan plan;
   plan.first = first;
   plan.scale = PowerOfTwo(first);
+  plan.least = relative || first > 66 ? FLT_MIN : PowerOfTwo(-60 - first);
   plan.count = 0;
-  for (int k = 0; k < kCandidates; ++k) {
+  for (int k = 0; k < count; ++k) {
     const int position = first + k;
     if (position > kPositionMax) break;
     const Format f = MakeFormat(position, bits, symmetric);
@@ -207,6 +211,20 @@ VAI_HD int BestPosition(const SearchPlan& plan, const double* sums) {
     if (sums[k] * plan.candidate[k].weight < sums[best] * plan.candidate[best].weight) best = k;
   }
   return plan.first + best;
+}
+
+// The first position of a window that reaches `below` positions below the non-overflow position.
+VAI_HD int WindowFirst(int non_overflow, int below) {
+  return non_overflow - below < kPositionMin ? (int)kPositionMin : non_overflow - below;
+}
+
+// The squared error of candidate k from its block sums, in the unit of the tensor. Behind the last candidate, which
+// kPositionMax is then, that of the last. 0 without candidates.
+VAI_HD double WindowError(const SearchPlan& plan, const double* sums, int k) {
+  if (plan.count == 0) return 0.0;
+  k = k < plan.count ? k : plan.count - 1;
+  const double step = PowerOfTwo(-(plan.first + k));
+  return sums[k] * step * step;
 }
 
 }  // namespace vai_q_tf

@@ -27,9 +27,9 @@ VAI_HD void ScaledQuantizeLoop(const float* x, const float* scale, const float* 
 }
 
 template <bool kRelative>
-VAI_HD void UnitsLoop(const float* x, int64_t size, float scale, float* units) {
+VAI_HD void UnitsLoop(const float* x, int64_t size, float scale, float least, float* units) {
 #pragma omp simd
-  for (int64_t i = 0; i < size; ++i) units[i] = Units<kRelative>(x[i], scale);
+  for (int64_t i = 0; i < size; ++i) units[i] = Units<kRelative>(x[i], scale, least);
   for (int64_t i = size; i < kBlock; ++i) units[i] = 0.0f;
 }
 
@@ -70,13 +70,13 @@ void WidenExtremes(const float* x, int64_t size, Extremes* extremes) {
   for (; i + kLanes <= size; i += kLanes) {
 #pragma omp simd
     for (int lane = 0; lane < kLanes; ++lane) {
-      const float v = Observed(x[i + lane]);
+      const float v = Observed(x[i + lane], FLT_MIN);
       e.lows[lane] = v < e.lows[lane] ? v : e.lows[lane];
       e.highs[lane] = v > e.highs[lane] ? v : e.highs[lane];
     }
   }
   for (int lane = 0; i < size; ++i, ++lane) {
-    const float v = Observed(x[i]);
+    const float v = Observed(x[i], FLT_MIN);
     e.lows[lane] = v < e.lows[lane] ? v : e.lows[lane];
     e.highs[lane] = v > e.highs[lane] ? v : e.highs[lane];
   }
@@ -87,20 +87,23 @@ VAI_CLONES
 void BlockErrors(const float* x, int64_t size, const SearchPlan& plan, bool relative, double* sums) {
   float units[kBlock];
   if (relative) {
-    UnitsLoop<true>(x, size, plan.scale, units);
+    UnitsLoop<true>(x, size, plan.scale, plan.least, units);
   } else {
-    UnitsLoop<false>(x, size, plan.scale, units);
+    UnitsLoop<false>(x, size, plan.scale, plan.least, units);
   }
-  float lanes[kCandidates][kLanes] = {{0.0f}};
-  for (int k = 0; k < plan.count; ++k) {
-    const Candidate& c = plan.candidate[k];
-    relative ? CandidateErrors<true>(units, c, lanes[k]) : CandidateErrors<false>(units, c, lanes[k]);
+  for (int start = 0; start < plan.count; start += kCandidates) {
+    const int count = plan.count - start < kCandidates ? plan.count - start : (int)kCandidates;
+    float lanes[kCandidates][kLanes] = {{0.0f}};
+    for (int k = 0; k < count; ++k) {
+      const Candidate& c = plan.candidate[start + k];
+      relative ? CandidateErrors<true>(units, c, lanes[k]) : CandidateErrors<false>(units, c, lanes[k]);
+    }
+    double totals[kCandidates] = {0.0};
+    for (int lane = 0; lane < kLanes; ++lane) {  // candidates side by side, as each total waits for its last addition
+      for (int k = 0; k < kCandidates; ++k) totals[k] += lanes[k][lane];
+    }
+    for (int k = 0; k < count; ++k) sums[start + k] = totals[k];
   }
-  double totals[kCandidates] = {0.0};
-  for (int lane = 0; lane < kLanes; ++lane) {  // candidates side by side, as each total waits for its last addition
-    for (int k = 0; k < kCandidates; ++k) totals[k] += lanes[k][lane];
-  }
-  for (int k = 0; k < plan.count; ++k) sums[k] = totals[k];
 }
 
 double LargestError(const SearchPlan& plan, float min, float max, bool relative) {

@@ -66,6 +66,7 @@ struct SearchState {
   float max[kExtremesGrid];
   SearchPlan plan;
   int position;
+  double errors[kWindowMax];
 };
 
 // Reduces v[0..kThreads) of both arrays into v[0]. Extremes do not depend on the order.
@@ -89,7 +90,7 @@ __global__ void ExtremesKernel(Source source, int64_t size, SearchState* state) 
   float max = 0.0f;
   typename Source::Cursor cursor = source.Walk(GlobalThread(), GlobalStride());
   for (int64_t i = GlobalThread(); i < size; i += GlobalStride(), cursor.Next()) {
-    const float v = Observed(cursor.Value());
+    const float v = Observed(cursor.Value(), FLT_MIN);
     min = v < min ? v : min;
     max = v > max ? v : max;
   }
@@ -102,8 +103,10 @@ __global__ void ExtremesKernel(Source source, int64_t size, SearchState* state) 
   }
 }
 
-// One block. Leaves the non-overflow position, and the plan for the block sums unless there is nothing to search.
-__global__ void PlanKernel(int partials, int bits, bool symmetric, bool relative, SearchState* state) {
+// One block. Leaves the non-overflow position and the plan for the block sums of `count` positions, the first of them
+// `below` that position; no plan where there is nothing to search.
+__global__ void PlanKernel(int partials, int bits, bool symmetric, bool relative, int below, int count,
+                           SearchState* state) {
   __shared__ float mins[kThreads];
   __shared__ float maxs[kThreads];
   float min = 0.0f;
@@ -119,7 +122,7 @@ __global__ void PlanKernel(int partials, int bits, bool symmetric, bool relative
   state->position = NonOverflowPosition(mins[0], maxs[0], bits);
   state->plan.count = 0;
   if (state->position != kPositionZero) {
-    state->plan = MakeSearchPlan(state->position, bits, symmetric, relative);
+    state->plan = MakeSearchPlan(WindowFirst(state->position, below), count, bits, symmetric, relative);
   }
 }
 
@@ -130,49 +133,63 @@ __global__ void BlockErrorsKernel(Source source, int64_t size, int64_t blocks, c
   enum : int { kGroups = kThreads / kLanes };
   __shared__ float lanes[kGroups][kCandidates][kLanes];
   __shared__ SearchPlan plan;
-  if (threadIdx.x == 0) plan = state->plan;
+  for (int i = threadIdx.x; i < (int)(sizeof(plan) / sizeof(int)); i += kThreads) {
+    ((int*)&plan)[i] = ((const int*)&state->plan)[i];
+  }
   __syncthreads();
   const int group = threadIdx.x / kLanes;
   const int lane = threadIdx.x % kLanes;
   for (int64_t first = (int64_t)blockIdx.x * kGroups; first < blocks; first += (int64_t)gridDim.x * kGroups) {
     const int64_t block = first + group;
-    float errors[kCandidates] = {0.0f};
-    if (block < blocks) {
-      typename Source::Cursor cursor = source.Walk(block * kBlock + lane, kLanes);
-      for (int row = 0; row < kBlock / kLanes; ++row, cursor.Next()) {
-        const int64_t i = block * kBlock + row * kLanes + lane;
-        const float units = i < size ? Units<kRelative>(cursor.Value(), plan.scale) : 0.0f;
+    for (int start = 0; start < plan.count; start += kCandidates) {
+      float errors[kCandidates] = {0.0f};
+      if (block < blocks) {
+        typename Source::Cursor cursor = source.Walk(block * kBlock + lane, kLanes);
+        for (int row = 0; row < kBlock / kLanes; ++row, cursor.Next()) {
+          const int64_t i = block * kBlock + row * kLanes + lane;
+          const float units = i < size ? Units<kRelative>(cursor.Value(), plan.scale, plan.least) : 0.0f;
 #pragma unroll
-        for (int k = 0; k < kCandidates; ++k) {
-          if (k < plan.count) {
-            const Candidate& c = plan.candidate[k];
-            errors[k] += CandidateError<kRelative>(units, c.ratio, c.q_lo, c.q_hi, c.epsilon);
+          for (int k = 0; k < kCandidates; ++k) {
+            if (start + k < plan.count) {
+              const Candidate& c = plan.candidate[start + k];
+              errors[k] += CandidateError<kRelative>(units, c.ratio, c.q_lo, c.q_hi, c.epsilon);
+            }
           }
         }
       }
+      for (int k = 0; k < kCandidates; ++k) lanes[group][k][lane] = errors[k];
+      __syncthreads();
+      if (block < blocks && lane < kCandidates && start + lane < plan.count) {
+        double sum = 0.0;
+        for (int j = 0; j < kLanes; ++j) sum += lanes[group][lane][j];
+        sums[block * plan.count + start + lane] = sum;
+      }
+      __syncthreads();
     }
-    for (int k = 0; k < kCandidates; ++k) lanes[group][k][lane] = errors[k];
-    __syncthreads();
-    if (block < blocks && lane < plan.count) {
-      double sum = 0.0;
-      for (int j = 0; j < kLanes; ++j) sum += lanes[group][lane][j];
-      sums[block * kCandidates + lane] = sum;
-    }
-    __syncthreads();
   }
 }
 
-// One block: a thread adds up one candidate, in the order of the blocks.
-__global__ void BestPositionKernel(const double* block_sums, int64_t blocks, SearchState* state) {
-  __shared__ double sums[kCandidates];
-  const int k = threadIdx.x;
-  if (k < state->plan.count) {
+// One block: a thread adds up one candidate, in the order of the blocks. `sums` is shared memory.
+__device__ void AddBlocks(const double* block_sums, int64_t blocks, int count, double* sums) {
+  for (int k = threadIdx.x; k < count; k += kLanes) {
     double sum = 0.0;
-    for (int64_t block = 0; block < blocks; ++block) sum += block_sums[block * kCandidates + k];
+    for (int64_t block = 0; block < blocks; ++block) sum += block_sums[block * count + k];
     sums[k] = sum;
   }
   __syncthreads();
-  if (k == 0 && state->plan.count > 0) state->position = BestPosition(state->plan, sums);
+}
+
+__global__ void BestPositionKernel(const double* block_sums, int64_t blocks, SearchState* state) {
+  __shared__ double sums[kCandidates];
+  AddBlocks(block_sums, blocks, state->plan.count, sums);
+  if (threadIdx.x == 0 && state->plan.count > 0) state->position = BestPosition(state->plan, sums);
+}
+
+__global__ void WindowErrorsKernel(const double* block_sums, int64_t blocks, int size, SearchState* state) {
+  __shared__ double sums[kWindowMax];
+  AddBlocks(block_sums, blocks, state->plan.count, sums);
+  for (int k = threadIdx.x; k < size; k += kLanes) state->errors[k] = WindowError(state->plan, sums, k);
+  if (threadIdx.x == 0 && state->plan.count > 0) state->position = state->plan.first;
 }
 
 int64_t SearchBlocks(int64_t size) { return (size + kBlock - 1) / kBlock; }
@@ -188,6 +205,19 @@ void LaunchBlockErrors(const Source& source, int64_t size, SearchState* state, d
   VAI_LAUNCH(kernel, grid, kThreads, stream, source, size, blocks, state, sums);
 }
 
+// Leaves the non-overflow position and the plan in the state.
+template <typename Source>
+void LaunchPlan(const Source& source, int64_t size, int bits, bool relative, bool symmetric, int below, int count,
+                SearchState* state, cudaStream_t stream) {
+  const int partials = Grid(size, kThreads, kExtremesGrid);
+  VAI_LAUNCH(ExtremesKernel<Source>, partials, kThreads, stream, source, size, state);
+  VAI_LAUNCH(PlanKernel, 1, kThreads, stream, partials, bits, symmetric, relative, below, count, state);
+}
+
+int CopyToHost(void* to, const void* from, size_t bytes, cudaStream_t stream) {
+  return (int)cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream);
+}
+
 template <typename Source>
 int Search(const Source& source, int64_t size, int bits, int method, bool relative, bool symmetric, void* scratch,
            int* position, cudaStream_t stream) {
@@ -197,9 +227,7 @@ int Search(const Source& source, int64_t size, int bits, int method, bool relati
   }
   SearchState* state = (SearchState*)scratch;
   double* sums = (double*)((char*)scratch + StateBytes());
-  const int partials = Grid(size, kThreads, kExtremesGrid);
-  VAI_LAUNCH(ExtremesKernel<Source>, partials, kThreads, stream, source, size, state);
-  VAI_LAUNCH(PlanKernel, 1, kThreads, stream, partials, bits, symmetric, relative, state);
+  LaunchPlan(source, size, bits, relative, symmetric, 0, kCandidates, state, stream);
   if (method != 0) {
     if (relative) {
       LaunchBlockErrors<true>(source, size, state, sums, stream);
@@ -209,9 +237,7 @@ int Search(const Source& source, int64_t size, int bits, int method, bool relati
     VAI_LAUNCH(BestPositionKernel, 1, kLanes, stream, sums, SearchBlocks(size), state);
   }
   int error = (int)cudaGetLastError();
-  if (error == 0) {
-    error = (int)cudaMemcpyAsync(position, &state->position, sizeof(int), cudaMemcpyDeviceToHost, stream);
-  }
+  if (error == 0) error = CopyToHost(position, &state->position, sizeof(int), stream);
   if (error == 0) error = (int)cudaStreamSynchronize(stream);
   return error;
 }
@@ -256,6 +282,32 @@ int VaiCudaSearch(const float* x, int64_t size, int bits, int method, int relati
   using namespace vai_q_tf;
   return Search(Elements{x}, size, bits, method, relative != 0, symmetric != 0, scratch, position,
                 (cudaStream_t)stream);
+}
+
+int64_t VaiCudaPositionErrorsScratch(int64_t size, int below, int above) {
+  return vai_q_tf::StateBytes() + vai_q_tf::SearchBlocks(size) * (below + above + 1) * (int64_t)sizeof(double);
+}
+
+int VaiCudaPositionErrors(const float* x, int64_t size, int bits, int symmetric, int below, int above, void* scratch,
+                          int* first, double* errors, void* cuda_stream) {
+  using namespace vai_q_tf;
+  const int count = below + above + 1;
+  if (size == 0) {
+    *first = kPositionZero;
+    for (int k = 0; k < count; ++k) errors[k] = 0.0;
+    return 0;
+  }
+  const cudaStream_t stream = (cudaStream_t)cuda_stream;
+  SearchState* state = (SearchState*)scratch;
+  double* sums = (double*)((char*)scratch + StateBytes());
+  LaunchPlan(Elements{x}, size, bits, false, symmetric != 0, below, count, state, stream);
+  LaunchBlockErrors<false>(Elements{x}, size, state, sums, stream);
+  VAI_LAUNCH(WindowErrorsKernel, 1, kLanes, stream, sums, SearchBlocks(size), count, state);
+  int error = (int)cudaGetLastError();
+  if (error == 0) error = CopyToHost(first, &state->position, sizeof(int), stream);
+  if (error == 0) error = CopyToHost(errors, state->errors, count * sizeof(double), stream);
+  if (error == 0) error = (int)cudaStreamSynchronize(stream);
+  return error;
 }
 
 int VaiCudaScaledQuantize(const float* x, const float* scale, const float* rescale, float* y, int64_t size,

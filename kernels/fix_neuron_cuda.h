@@ -1,6 +1,6 @@
 // The kernels on a CUDA device, independent of TensorFlow: raw device pointers, sizes, a stream.
 //
-// Every function returns a cudaError_t as an int (0 is success) and, but for the searches, returns once the work is
+// Every function returns a cudaError_t as an int (0 is success) and, but for those that search, returns once the work is
 // queued on `stream`, a cudaStream_t. Sizes may be 0. A result may be in the place of an input.
 #ifndef VAI_Q_TF_KERNELS_FIX_NEURON_CUDA_H_
 #define VAI_Q_TF_KERNELS_FIX_NEURON_CUDA_H_
@@ -27,6 +27,14 @@ VAI_CUDA_API int64_t VaiCudaSearchScratch(int64_t size);
 // The position for x, written to host memory; waits for the stream. relative: method 2 in mode 2.
 VAI_CUDA_API int VaiCudaSearch(const float* x, int64_t size, int bits, int method, int relative, int symmetric,
                                void* scratch, int* position, void* stream);
+
+// Bytes of device memory that the errors of a window need for `size` elements.
+VAI_CUDA_API int64_t VaiCudaPositionErrorsScratch(int64_t size, int below, int above);
+
+// The squared errors of x at below + above + 1 positions from *first on; both written to host memory; waits for the
+// stream.
+VAI_CUDA_API int VaiCudaPositionErrors(const float* x, int64_t size, int bits, int symmetric, int below, int above,
+                                       void* scratch, int* first, double* errors, void* stream);
 
 // The same on x * scale, where element i takes the scale of channel (i / inner) % channels; `size` is a multiple of
 // channels * inner.

@@ -19,8 +19,8 @@ Status CheckCuda(OpKernelContext* ctx, int error) {
   return tensorflow::errors::Internal(ctx->op_kernel().name(), ": CUDA error ", error, ": ", VaiCudaErrorString(error));
 }
 
-Status AllocateScratch(OpKernelContext* ctx, int64 size, tensorflow::Tensor* scratch) {
-  return ctx->allocate_temp(tensorflow::DT_INT8, tensorflow::TensorShape({VaiCudaSearchScratch(size)}), scratch);
+Status AllocateScratch(OpKernelContext* ctx, int64 bytes, tensorflow::Tensor* scratch) {
+  return ctx->allocate_temp(tensorflow::DT_INT8, tensorflow::TensorShape({bytes}), scratch);
 }
 
 struct Gpu {
@@ -37,10 +37,18 @@ struct Gpu {
   static Status Search(OpKernelContext* ctx, const float* x, int64 size, const SearchSettings& settings,
                        int* position) {
     tensorflow::Tensor scratch;
-    TF_RETURN_IF_ERROR(AllocateScratch(ctx, size, &scratch));
+    TF_RETURN_IF_ERROR(AllocateScratch(ctx, VaiCudaSearchScratch(size), &scratch));
     return CheckCuda(ctx, VaiCudaSearch(x, size, settings.bits, settings.method, settings.relative(),
                                         settings.symmetric, scratch.flat<tensorflow::int8>().data(), position,
                                         StreamOf(ctx)));
+  }
+
+  static Status PositionErrors(OpKernelContext* ctx, const float* x, int64 size, int bits, bool symmetric, int below,
+                               int above, int* first, double* errors) {
+    tensorflow::Tensor scratch;
+    TF_RETURN_IF_ERROR(AllocateScratch(ctx, VaiCudaPositionErrorsScratch(size, below, above), &scratch));
+    return CheckCuda(ctx, VaiCudaPositionErrors(x, size, bits, symmetric, below, above,
+                                                scratch.flat<tensorflow::int8>().data(), first, errors, StreamOf(ctx)));
   }
 
   static Status ScaledQuantize(OpKernelContext* ctx, const Scaled& x, const float* rescale, float* y, int position,
@@ -57,7 +65,7 @@ struct Gpu {
 
   static Status ScaledSearch(OpKernelContext* ctx, const Scaled& x, const SearchSettings& settings, int* position) {
     tensorflow::Tensor scratch;
-    TF_RETURN_IF_ERROR(AllocateScratch(ctx, x.size, &scratch));
+    TF_RETURN_IF_ERROR(AllocateScratch(ctx, VaiCudaSearchScratch(x.size), &scratch));
     return CheckCuda(ctx, VaiCudaScaledSearch(x.x, x.scale, x.size, x.channels.count, x.channels.inner, settings.bits,
                                               settings.method, settings.relative(), settings.symmetric,
                                               scratch.flat<tensorflow::int8>().data(), position, StreamOf(ctx)));
@@ -72,6 +80,9 @@ REGISTER_KERNEL_BUILDER(Name("VaiFixNeuronGrad").Device(tensorflow::DEVICE_GPU).
 REGISTER_KERNEL_BUILDER(
     Name("VaiSearchPosition").Device(tensorflow::DEVICE_GPU).HostMemory("track").HostMemory("position"),
     VaiSearchPositionOp<Gpu>);
+REGISTER_KERNEL_BUILDER(
+    Name("VaiPositionErrors").Device(tensorflow::DEVICE_GPU).HostMemory("first").HostMemory("errors"),
+    VaiPositionErrorsOp<Gpu>);
 REGISTER_KERNEL_BUILDER(Name("VaiScaledFixNeuron").Device(tensorflow::DEVICE_GPU).HostMemory("position"),
                         VaiScaledFixNeuronOp<Gpu>);
 REGISTER_KERNEL_BUILDER(Name("VaiScaledFixNeuronGrad").Device(tensorflow::DEVICE_GPU).HostMemory("position"),

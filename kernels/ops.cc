@@ -95,6 +95,24 @@ REGISTER_OP("VaiSearchPosition")
       return Scalars(c, {1});
     });
 
+REGISTER_OP("VaiPositionErrors")
+    .Input("input: float")
+    .Output("first: int32")
+    .Output("errors: double")
+    .Attr("bit_width: int = 8")
+    .Attr("mode: int = 1")
+    .Attr("below: int >= 0")
+    .Attr("above: int >= 0")
+    .Attr("symmetric: bool = false")
+    .SetShapeFn([](InferenceContext* c) {
+      int below, above;
+      TF_RETURN_IF_ERROR(c->GetAttr("below", &below));
+      TF_RETURN_IF_ERROR(c->GetAttr("above", &above));
+      c->set_output(0, c->Scalar());
+      c->set_output(1, c->Vector(below + above + 1));
+      return Status::OK();
+    });
+
 REGISTER_OP("VaiScaledFixNeuron")
     .Input("input: float")
     .Input("scale: float")

@@ -1,7 +1,8 @@
-// FixNeuron, VaiFixNeuron, VaiFixNeuronGrad and VaiSearchPosition for any device. A Device has
+// FixNeuron, VaiFixNeuron, VaiFixNeuronGrad, VaiSearchPosition and VaiPositionErrors for any device. A Device has
 //   static Status Quantize(ctx, x, y, size, position, bits, symmetric, half_up);
 //   static Status Gradient(ctx, dy, x, dx, size, position, bits, symmetric);
 //   static Status Search(ctx, x, size, settings, &position);
+//   static Status PositionErrors(ctx, x, size, bits, symmetric, below, above, &first, errors);
 #ifndef VAI_Q_TF_KERNELS_QUANTIZE_OPS_H_
 #define VAI_Q_TF_KERNELS_QUANTIZE_OPS_H_
 
@@ -118,6 +119,36 @@ class VaiSearchPositionOp : public tensorflow::OpKernel {
 
  private:
   SearchSettings settings_;
+};
+
+template <typename Device>
+class VaiPositionErrorsOp : public tensorflow::OpKernel {
+ public:
+  explicit VaiPositionErrorsOp(tensorflow::OpKernelConstruction* ctx) : OpKernel(ctx) {
+    int mode;
+    OP_REQUIRES_OK(ctx, ReadBits(ctx, &bits_));
+    OP_REQUIRES_OK(ctx, ReadMode(ctx, &mode));  // the error of a tie is the same in every mode
+    OP_REQUIRES_OK(ctx, ReadChoice(ctx, "below", 0, kWindowMax - 1, &below_));
+    OP_REQUIRES_OK(ctx, ReadChoice(ctx, "above", 0, kWindowMax - 1 - below_, &above_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("symmetric", &symmetric_));
+  }
+
+  void Compute(tensorflow::OpKernelContext* ctx) override {
+    const tensorflow::Tensor& input = ctx->input(0);
+    tensorflow::Tensor* first;
+    tensorflow::Tensor* errors;
+    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, {}, &first));
+    OP_REQUIRES_OK(ctx, ctx->allocate_output(1, {below_ + above_ + 1}, &errors));
+    OP_REQUIRES_OK(ctx, Device::PositionErrors(ctx, input.flat<float>().data(), input.NumElements(), bits_, symmetric_,
+                                               below_, above_, &first->scalar<tensorflow::int32>()(),
+                                               errors->flat<double>().data()));
+  }
+
+ private:
+  int bits_;
+  int below_;
+  int above_;
+  bool symmetric_;
 };
 
 }  // namespace vai_q_tf

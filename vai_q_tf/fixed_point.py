@@ -18,12 +18,15 @@ HALF_AWAY = 'half_away'
 HISTOGRAM_BINS = 256
 HISTOGRAM_ZERO = 128  # the bin of position 0
 
+WINDOW_MAX = 37  # positions of a window: no sum of squared errors of a block overflows
+
 _MAX_BITS = 24
 _CANDIDATES = 5
 _BLOCK = 2048
 _LANES = 32
 _FORGOTTEN = np.float32(1e-30)
 _SMALLEST_NORMAL = np.finfo(np.float32).tiny
+_NEGLIGIBLE = np.float32(2.0**-60)
 
 
 def rounding_of(mode):
@@ -110,7 +113,8 @@ def search_position(x, bits=8, method=1, mode=1, symmetric=False):
     subnormals count as zeros; POSITION_ZERO if nothing else is there.
 
     Element errors are float32 in units of the step; blocks of 2048 elements are summed in 32 float32 lanes, lanes and
-    blocks in float64 in order, so that every implementation decides alike.
+    blocks in float64 in order, so that every implementation decides alike. In squared errors an element below 2^-60
+    steps of the first candidate counts as a zero.
 
     Raises:
       QuantizeError: a width, method or mode that does not exist.
@@ -120,8 +124,7 @@ def search_position(x, bits=8, method=1, mode=1, symmetric=False):
     if method not in (0, 1, 2):
         raise errors.QuantizeError(errors.INVALID_METHOD, 'Invalid parameter',
                                    'method is {!r}; it must be 0, 1 or 2.'.format(method))
-    x = _flush(np.asarray(x, np.float32).ravel())
-    x = np.where(np.isfinite(x), x, np.float32(0))
+    x = _observed(x)
     first = _non_overflow_position(x, bits)
     if first == POSITION_ZERO or method == 0:
         return first
@@ -131,6 +134,37 @@ def search_position(x, bits=8, method=1, mode=1, symmetric=False):
         if total < least:
             best, least = position, total
     return best
+
+
+def position_errors(x, bits=8, mode=1, below=0, above=4, symmetric=False):
+    """What `x` loses at each position of a window: (first, errors), an int and float64 [below + above + 1].
+
+    errors[i] is the sum of (Q(x) - x)^2 at position first + i; errors past POSITION_MAX repeat the one there. `first`
+    is `below` less than the position of method 0, but not less than POSITION_MIN. If only zeros count, it is
+    POSITION_ZERO and every error 0. Elements count and are summed as in `search_position`, with `first` as the first
+    candidate.
+
+    Args:
+      below, above: how far the window reaches from the position of method 0; together less than WINDOW_MAX.
+      x, bits, mode, symmetric: as in `search_position`.
+
+    Raises:
+      QuantizeError: a width, mode or window that does not exist.
+    """
+    _check(0, bits)
+    rounding = rounding_of(mode)
+    if below < 0 or above < 0 or below + above >= WINDOW_MAX:
+        raise errors.QuantizeError(errors.INVALID_INPUT, 'Invalid parameter',
+                                   'The window reaches {!r} below and {!r} above; neither can be negative, both '
+                                   'together at most {}.'.format(below, above, WINDOW_MAX - 1))
+    x = _observed(x)
+    center = _non_overflow_position(x, bits)
+    if center == POSITION_ZERO:
+        return center, np.zeros(below + above + 1)
+    first = max(center - below, POSITION_MIN)
+    sums = [_error_sum(x, first, position, bits, rounding, symmetric, relative=False) * 4.0**-first
+            for position in range(first, min(first + below + above, POSITION_MAX) + 1)]
+    return first, np.array(sums + sums[-1:] * (below + above + 1 - len(sums)))
 
 
 def vote(histogram, position, decay):
@@ -187,6 +221,12 @@ def _integer_limits(position, bits, symmetric):
     return np.float32(max(lo + bool(symmetric), -finite)), np.float32(min(hi, finite))
 
 
+def _observed(x):
+    """The elements that count, as a flat array; the others are zeros."""
+    x = _flush(np.asarray(x, np.float32).ravel())
+    return np.where(np.isfinite(x), x, np.float32(0))
+
+
 def _flush(x):
     with np.errstate(invalid='ignore'):
         return np.where(np.abs(x) < _SMALLEST_NORMAL, np.copysign(np.float32(0), x), x)
@@ -216,8 +256,10 @@ def _non_overflow_position(x, bits):
 
 
 def _error_sum(x, first, position, bits, rounding, symmetric, relative):
+    """In the square of the step of `first`, or a plain number if `relative`."""
     with np.errstate(all='ignore'):
-        t = _flush(x * np.float32(2.0**first)) * np.float32(2.0**(position - first))
+        t = _flush(x * np.float32(2.0**first))
+        t = np.where(relative | (np.abs(t) >= _NEGLIGIBLE), t, np.float32(0)) * np.float32(2.0**(position - first))
         error = _to_integer(t, _integer_limits(position, bits, symmetric), rounding) - t
         if relative:
             epsilon = max(np.float32(1e-9) * np.float32(2.0**position), _SMALLEST_NORMAL)

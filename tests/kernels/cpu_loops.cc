@@ -31,6 +31,14 @@ extern "C" void TestScaled(const float* x, const float* scale, const float* resc
   }
 }
 
+static void AddErrors(const float* x, int64_t size, const SearchPlan& plan, int relative, double* totals) {
+  for (int64_t start = 0; start < size; start += kBlock) {
+    double sums[kWindowMax];
+    BlockErrors(x + start, size - start < kBlock ? size - start : kBlock, plan, relative, sums);
+    for (int k = 0; k < plan.count; ++k) totals[k] += sums[k];
+  }
+}
+
 extern "C" int TestSearch(const float* x, int64_t size, int bits, int method, int relative, int symmetric) {
   Extremes extremes = {};
   WidenExtremes(x, size, &extremes);
@@ -38,12 +46,19 @@ extern "C" int TestSearch(const float* x, int64_t size, int bits, int method, in
   const float max = *std::max_element(extremes.highs, extremes.highs + kLanes);
   const int first = NonOverflowPosition(min, max, bits);
   if (first == kPositionZero || method == 0) return first;
-  const SearchPlan plan = MakeSearchPlan(first, bits, symmetric, relative);
+  const SearchPlan plan = MakeSearchPlan(first, kCandidates, bits, symmetric, relative);
   double totals[kCandidates] = {0.0};
-  for (int64_t start = 0; start < size; start += kBlock) {
-    double sums[kCandidates];
-    BlockErrors(x + start, size - start < kBlock ? size - start : kBlock, plan, relative, sums);
-    for (int k = 0; k < plan.count; ++k) totals[k] += sums[k];
-  }
+  AddErrors(x, size, plan, relative, totals);
   return BestPosition(plan, totals);
+}
+
+// x has an element other than zero.
+extern "C" int TestPositionErrors(const float* x, int64_t size, int bits, int symmetric, int below, int above,
+                                  double* errors) {
+  const int first = WindowFirst(TestSearch(x, size, bits, 0, 0, symmetric), below);
+  const SearchPlan plan = MakeSearchPlan(first, below + above + 1, bits, symmetric, false);
+  double totals[kWindowMax] = {0.0};
+  AddErrors(x, size, plan, false, totals);
+  for (int k = 0; k <= below + above; ++k) errors[k] = WindowError(plan, totals, k);
+  return first;
 }

@@ -15,6 +15,8 @@ _ARGUMENTS = {
     'VaiCudaGradient': [_POINTER] * 3 + [_SIZE] + [_INT] * 3 + [_POINTER],
     'VaiCudaSearchScratch': [_SIZE],
     'VaiCudaSearch': [_POINTER, _SIZE] + [_INT] * 4 + [_POINTER] * 3,
+    'VaiCudaPositionErrorsScratch': [_SIZE, _INT, _INT],
+    'VaiCudaPositionErrors': [_POINTER, _SIZE] + [_INT] * 4 + [_POINTER] * 4,
     'VaiCudaScaledQuantize': [_POINTER] * 4 + [_SIZE] * 3 + [_INT] * 4 + [_POINTER],
     'VaiCudaScaledGradient': [_POINTER] * 5 + [_SIZE] * 3 + [_INT] * 3 + [_POINTER],
     'VaiCudaScaledSearch': [_POINTER] * 2 + [_SIZE] * 3 + [_INT] * 4 + [_POINTER] * 3,
@@ -88,6 +90,7 @@ class CudaLibrary:
             getattr(self.functions, name).argtypes = arguments
         self.functions.VaiCudaErrorString.restype = ctypes.c_char_p
         self.functions.VaiCudaSearchScratch.restype = _SIZE
+        self.functions.VaiCudaPositionErrorsScratch.restype = _SIZE
 
     def device_count(self):
         """(error, count)."""
@@ -108,6 +111,14 @@ class CudaLibrary:
     def search(self, x, bits, method, mode, symmetric):
         """(error, position)."""
         return self._search('VaiCudaSearch', [x], (x.size,), bits, method, mode, symmetric)
+
+    def position_errors(self, x, bits, symmetric, below, above):
+        """(error, first, errors)."""
+        scratch = self.place(np.full(self.functions.VaiCudaPositionErrorsScratch(x.size, below, above), 0xa5, np.uint8))
+        placed, first, errors = self.place(x), _INT(0), np.full(below + above + 1, np.nan)
+        error = self.functions.VaiCudaPositionErrors(placed.pointer, x.size, bits, symmetric, below, above,
+                                                     scratch.pointer, ctypes.byref(first), pointer(errors), None)
+        return error, first.value, errors
 
     def scaled_quantize(self, x, scale, rescale, inner, position, bits, mode, symmetric):
         """(error, y)."""

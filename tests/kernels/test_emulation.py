@@ -79,10 +79,20 @@ def test_channels_of_more_elements_than_one_launch_has_threads(emulation, channe
     assert emulation.scaled_search(x, scale, inner, 8, 1, 1, False) == (0, expected)
 
 
+@few
+@given(x=samples.tensors(), bits=samples.bit_widths, window=samples.windows, symmetric=st.booleans())
+def test_position_errors(emulation, x, bits, window, symmetric):
+    first, errors = fixed_point.position_errors(x, bits, 1, *window, symmetric)
+    found = emulation.position_errors(x, bits, symmetric, *window)
+    assert found[:2] == (0, first) and samples.same_bits(found[2], errors)
+
+
 def test_more_elements_than_one_launch_has_threads(emulation):
     x = np.random.RandomState(0).standard_t(2, 300001).astype(np.float32)
     assert samples.same_bits(emulation.quantize(x, 4, 8, 1, False)[1], fixed_point.quantize(x, 4))
     assert emulation.search(x, 8, 1, 1, False) == (0, fixed_point.search_position(x))
+    found, expected = emulation.position_errors(x, 8, False, 5, 10), fixed_point.position_errors(x, below=5, above=10)
+    assert found[:2] == (0, expected[0]) and samples.same_bits(found[2], expected[1])
 
 
 def test_measured_calibrations(emulation):

@@ -92,6 +92,18 @@ def test_search(library, size, method, mode):
                 0, fixed_point.search_position(values, 8, method, mode))
 
 
+@pytest.mark.parametrize('size', _SIZES)
+@pytest.mark.parametrize('window', [(0, 4), (5, 10), (18, 18)])
+def test_position_errors(library, size, window):
+    random = np.random.RandomState(size)
+    for scale in (1e-38, 1.0, 1e30):
+        x = random.standard_t(2, size).astype(np.float32) * np.float32(scale)
+        for values in (x, np.where(random.uniform(size=size) < 0.01, _values(random, size), x)):
+            first, errors = fixed_point.position_errors(values, 8, 1, *window)
+            found = library.position_errors(values, 8, False, *window)
+            assert found[:2] == (0, first) and found[2].tobytes() == errors.tobytes()
+
+
 @pytest.mark.parametrize('shape, channels, inner', [
     ((1, 1), 1, 1), ((31, 64), 64, 1), ((3, 3, 512, 512), 512, 1), ((1000, 2049), 1000, 2049), ((9, 300, 64), 300, 64),
     ((1000000, 3), 3, 1), ((3, 1000000), 3, 1000000)])
@@ -116,13 +128,18 @@ def test_times_beside_a_copy(library, cuda):
     scale = cuda.array(random.uniform(0.5, 2, channels).astype(np.float32))
     scratch = cuda.array(np.empty(library.functions.VaiCudaSearchScratch(size), np.uint8))
     position = np.zeros(1, np.int32)
+    errors = np.zeros(16)
     call = library.functions
+    window_scratch = cuda.array(np.empty(call.VaiCudaPositionErrorsScratch(size, 5, 10), np.uint8))
     searched = (8, 1, 0, 0, scratch.pointer, building.pointer(position), None)
     kernels = {
         'copy': lambda: cuda.copy(y, x),
         'forward': lambda: call.VaiCudaQuantize(x.pointer, y.pointer, size, 5, 8, 0, 1, None),
         'gradient': lambda: call.VaiCudaGradient(x.pointer, x.pointer, y.pointer, size, 5, 8, 0, None),
         'search': lambda: call.VaiCudaSearch(x.pointer, size, *searched),
+        '16 errors': lambda: call.VaiCudaPositionErrors(
+            x.pointer, size, 8, 0, 5, 10, window_scratch.pointer, building.pointer(position), building.pointer(errors),
+            None),
         'scaled forward': lambda: call.VaiCudaScaledQuantize(
             x.pointer, scale.pointer, scale.pointer, y.pointer, size, channels, 1, 5, 8, 0, 0, None),
         'scaled gradient': lambda: call.VaiCudaScaledGradient(

@@ -37,6 +37,7 @@ def loops(request, tmp_path_factory):
     library.TestGradient.argtypes = [array, array, array, size, integer, integer, integer]
     library.TestScaled.argtypes = [array] * 5 + [size] * 3 + [integer] * 4
     library.TestSearch.argtypes = [array, size, integer, integer, integer, integer]
+    library.TestPositionErrors.argtypes = [array, size] + [integer] * 4 + [array]
     return library
 
 
@@ -77,3 +78,13 @@ def test_search(loops, x, bits, settings, symmetric):
     method, mode = settings
     expected = fixed_point.search_position(x, bits, method, mode, symmetric)
     assert loops.TestSearch(pointer(x), x.size, bits, method, mode == 2, symmetric) == expected
+
+
+@_many
+@given(x=samples.tensors(), bits=samples.bit_widths, window=samples.windows, symmetric=st.booleans())
+def test_position_errors(loops, x, bits, window, symmetric):
+    first, expected = fixed_point.position_errors(x, bits, 1, *window, symmetric)
+    if first != fixed_point.POSITION_ZERO:
+        errors = np.empty_like(expected)
+        assert loops.TestPositionErrors(pointer(x), x.size, bits, symmetric, *window, pointer(errors)) == first
+        assert samples.same_bits(errors, expected)

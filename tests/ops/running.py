@@ -38,6 +38,11 @@ def search_position(bits, method, mode, symmetric=False):
     return Runner(lambda x: ops.search_position(x, True, bits, mode, method, symmetric), tf.float32)
 
 
+@functools.lru_cache(maxsize=None)
+def position_errors(bits, mode, below, above, symmetric):
+    return Runner(lambda x: ops.position_errors(x, below, above, bits, mode, symmetric), tf.float32)
+
+
 def fix_neuron(symmetric=None, **attrs):
     def build(x):
         y = ops.fix_neuron(x, **attrs)

@@ -104,5 +104,7 @@ def scaled_tensors(draw):
     return (x, *factors, inner)
 
 
+# How far a window of positions reaches below and above.
+windows = st.sampled_from([(0, 4), (0, 0), (5, 10), (18, 18), (0, 36), (36, 0)])
 positions = st.one_of(st.integers(-126, 127), st.integers(-4, 12), st.sampled_from([-126, -125, -122, 125, 126, 127]))
 bit_widths = st.one_of(st.integers(1, 24), st.just(8))

@@ -29,7 +29,7 @@ def test_library_of_another_version_is_not_loaded(tmp_path, content):
 
 def test_library_for_another_tensorflow_says_which(tmp_path):
     path = tmp_path / 'library.so'
-    path.write_bytes(b'not loadable vai_q_tf_ops{interface=1;tensorflow=1.14.0;cuda=none}')
+    path.write_bytes(b'not loadable vai_q_tf_ops{interface=%d;tensorflow=1.14.0;cuda=none}' % library._INTERFACE)
     with pytest.raises(errors.QuantizeError, match=r'built for TensorFlow 1\.14\.0 and does not load into') as error:
         library._load(str(path))
     assert error.value.code == errors.MISSING_LIBRARY

@@ -58,6 +58,22 @@ def search_position(input, track=True, bit_width=8, mode=1, method=1, symmetric=
     return library.load().vai_search_position(input, track, bit_width, mode, method, symmetric, name)
 
 
+def position_errors(input, below, above, bit_width=8, mode=1, symmetric=False, name=None):
+    """What `input` loses at each position of a window: (first, errors), int32 scalar and float64 [below + above + 1].
+
+    errors[i] is the sum of (Q(input) - input)^2 at position first + i. fixed_point.position_errors defines both.
+
+    Args:
+      input: float32 tensor.
+      below, above: Python ints, how far the window reaches from the position of method 0; together less than WINDOW_MAX.
+      bit_width: from 1 to 24, the sign included.
+      mode: as in `fix_neuron`.
+      symmetric: as in `vai_fix_neuron`.
+      name: of the op.
+    """
+    return library.load().vai_position_errors(input, below, above, bit_width, mode, symmetric, name)
+
+
 def moving_position(state, batch_position, rows, row, decay, tensor, name=None):
     """The most frequent position of row `row` after counting `batch_position`, an int32 scalar.
 
@@ -125,5 +141,6 @@ def _vai_fix_neuron_grad_gradient(op, gradient):
 library.register_gradient('FixNeuron', _fix_neuron_gradient)
 library.register_gradient('VaiFixNeuron', _vai_fix_neuron_gradient)
 library.register_gradient('VaiFixNeuronGrad', _vai_fix_neuron_grad_gradient)
-for _op_type in ('VaiSearchPosition', 'VaiMovingPosition', 'VaiReadPositions', 'VaiCheckpointHas'):
+for _op_type in ('VaiSearchPosition', 'VaiPositionErrors', 'VaiMovingPosition', 'VaiReadPositions',
+                 'VaiCheckpointHas'):
     library.register_gradient(_op_type, None)
