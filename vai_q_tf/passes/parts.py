@@ -23,6 +23,20 @@ def is_all(value, number, tolerance=1e-5):
     return value is not None and value.size > 0 and bool(np.all(np.abs(value.astype(np.float64) - number) < tolerance))
 
 
+def own_constant(rewriter, name, index):
+    """The Const that input `index` of the node reads, through Identity nodes, where nothing else reads it and it is not
+    kept; None otherwise."""
+    view = rewriter.view
+    tensor = view.inputs(name)[index]
+    while tensor not in rewriter.kept and len(view.consumers(tensor)) == 1:
+        if view.op(tensor) == 'Const':
+            return tensor
+        if view.op(tensor) != 'Identity':
+            return None
+        tensor = view.inputs(tensor)[0]
+    return None
+
+
 def append_multiplier(rewriter, name, factor, names, inner):
     """Multiplies output 0 of the node `name` by a scalar, unless the only reader is that multiplication already.
 
