@@ -53,3 +53,7 @@ def test_scaling_the_channel_axes_scales_the_output_channels(name, compute, x_sh
         scaled, plain = session.run([compute(x, w * scale.reshape(shape)), y])
     np.testing.assert_allclose(scaled, plain * scale, rtol=1e-4, atol=1e-4)
     assert row.depthwise == (name == 'DepthwiseConv2dNative')
+    ones = compute(tf.ones(x_shape), tf.ones(w_shape))
+    with tf.compat.v1.Session() as session:
+        products = session.run(ones).max()
+    assert np.prod([w_shape[axis] for axis in row.reduction_axes]) == products

@@ -13,16 +13,20 @@ class Trait(NamedTuple):
     data: which of the inputs carry values, a slice.
     weight: the index of the weights.
     channel_axes: the axes of the weights that make up the output channels, in the order of the channels.
+    reduction_axes: the axes of the weights that one value of the result sums over.
     depthwise: whether each input channel has filters of its own.
     constants: whether constant operands take part with positions of their own.
+    relu: whether a relu behind it is computed with it.
     reason: why the op stays float.
     """
     kind: str
     data: slice = slice(0, 1)
     weight: int = 1
     channel_axes: Tuple[int, ...] = ()
+    reduction_axes: Tuple[int, ...] = ()
     depthwise: bool = False
     constants: bool = False
+    relu: bool = True
     reason: str = ''
 
     def data_inputs(self, inputs):
@@ -37,11 +41,11 @@ _FED = 'it is fed, but is not one of the input nodes'
 _SEVERAL_OUTPUTS = 'it has several outputs, each a part of an input that is quantized already'
 
 TRAITS = {
-    'Conv2D': Trait(WEIGHTED, channel_axes=(3,)),
-    'Conv3D': Trait(WEIGHTED, channel_axes=(4,)),
-    'DepthwiseConv2dNative': Trait(WEIGHTED, channel_axes=(2, 3), depthwise=True),
-    'MatMul': Trait(WEIGHTED, channel_axes=(1,)),
-    'Conv2DBackpropInput': Trait(WEIGHTED, data=slice(2, 3), channel_axes=(2,)),
+    'Conv2D': Trait(WEIGHTED, channel_axes=(3,), reduction_axes=(0, 1, 2)),
+    'Conv3D': Trait(WEIGHTED, channel_axes=(4,), reduction_axes=(0, 1, 2, 3)),
+    'DepthwiseConv2dNative': Trait(WEIGHTED, channel_axes=(2, 3), reduction_axes=(0, 1), depthwise=True),
+    'MatMul': Trait(WEIGHTED, channel_axes=(1,), reduction_axes=(0,)),
+    'Conv2DBackpropInput': Trait(WEIGHTED, data=slice(2, 3), channel_axes=(2,), reduction_axes=(0, 1, 3)),
 
     'Add': Trait(VALUE, _ALL, constants=True),
     'AddV2': Trait(VALUE, _ALL, constants=True),
@@ -53,25 +57,27 @@ TRAITS = {
     'Relu': Trait(VALUE),
     'Relu6': Trait(VALUE),
     'LeakyRelu': Trait(VALUE),
-    'ResizeBilinear': Trait(VALUE),
+    'ResizeBilinear': Trait(VALUE, relu=False),
 
     'AvgPool': Trait(SHARED),
     'Concat': Trait(SHARED, _BUT_FIRST, constants=True),
     'ConcatV2': Trait(SHARED, _BUT_LAST, constants=True),
-    'DepthToSpace': Trait(SHARED),
+    'DepthToSpace': Trait(SHARED, relu=False),
     'ExpandDims': Trait(SHARED),
     'Max': Trait(SHARED),
     'Maximum': Trait(SHARED, _ALL, constants=True),
     'MaxPool': Trait(SHARED),
     'MirrorPad': Trait(SHARED),
     'Pad': Trait(SHARED),
+    'PadV2': Trait(SHARED),
     'Reshape': Trait(SHARED),
-    'ResizeNearestNeighbor': Trait(SHARED),
+    'ResizeNearestNeighbor': Trait(SHARED, relu=False),
     'Squeeze': Trait(SHARED),
-    'StridedSlice': Trait(SHARED),
+    'StridedSlice': Trait(SHARED, relu=False),
     'Transpose': Trait(SHARED),
 
     'Identity': Trait(PASSES),
+    'IdentityN': Trait(PASSES),
     'StopGradient': Trait(PASSES),
     'CheckNumerics': Trait(PASSES),
 
@@ -79,6 +85,7 @@ TRAITS = {
     'PlaceholderWithDefault': Trait(FLOAT, reason=_FED),
     'Softmax': Trait(FLOAT, reason='a softmax is computed in float; its input is quantized'),
     'LogSoftmax': Trait(FLOAT, reason='a softmax is computed in float; its input is quantized'),
+    'Sigmoid': Trait(FLOAT, reason='a sigmoid is computed in float, but for that of x * sigmoid(x)'),
     'Split': Trait(FLOAT, reason=_SEVERAL_OUTPUTS),
     'SplitV': Trait(FLOAT, reason=_SEVERAL_OUTPUTS),
     'Unpack': Trait(FLOAT, reason=_SEVERAL_OUTPUTS),

@@ -51,6 +51,14 @@ def find_activations(graph_range):
     return sorted(found, key=lambda activation: graph_range.view.order(activation.node))
 
 
+def relu_behind(view, tensor, activations):
+    """The Activation of the relu or relu6 that is applied to the tensor, None if there is none.
+
+    activations: {source tensor: Activations}.
+    """
+    return next((found for found in activations.get(tensor, ()) if view.op(found.node) in RELU_OPS), None)
+
+
 def _is_computed(graph_range, name):
     return (name not in graph_range.input_nodes and not graph_range.is_static(name)
             and graph_range.view.dtype(name) == dtypes.float32)

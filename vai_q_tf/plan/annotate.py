@@ -3,10 +3,12 @@ from tensorflow.python.framework import dtypes
 
 from vai_q_tf import errors
 from vai_q_tf.graph.view import tensor_name
-from vai_q_tf.plan.activations import find_activations
+from vai_q_tf.plan.activations import find_activations, relu_behind
+from vai_q_tf.plan.alignments import find_alignments
 from vai_q_tf.plan.batch_norm import find_batch_norms
 from vai_q_tf.plan.draft import Draft
-from vai_q_tf.plan.elementwise import add_elementwise
+from vai_q_tf.plan.elementwise import add_concat_inputs, add_elementwise
+from vai_q_tf.plan.fusions import find_fusions
 from vai_q_tf.plan.graph_range import GraphRange
 from vai_q_tf.plan.groups import add_compute_groups, add_compute_inputs
 from vai_q_tf.plan.overrides import apply_overrides
@@ -37,7 +39,10 @@ def annotate(view, config):
     for activation in find_activations(graph_range):
         activations.setdefault(activation.source, []).append(activation)
     chains = add_compute_groups(draft, activations, [found for found in batch_norms if found.record.compute])
-    standalone = add_elementwise(draft, activations, [found for found in batch_norms if not found.record.compute])
+    norms = [found for found in batch_norms if not found.record.compute]
+    fusions = _find_fusions(draft, activations, norms)
+    standalone = add_elementwise(draft, activations, norms, fusions)
+    add_concat_inputs(draft)
     add_compute_inputs(draft, chains)
     _require_something(draft)
     used = {chain.batch_norm for chain in chains}.union(standalone)
@@ -45,7 +50,7 @@ def annotate(view, config):
         input_nodes=graph_range.input_nodes, output_nodes=graph_range.output_nodes, nodes=graph_range.nodes,
         tensors=apply_overrides(draft, config),
         batch_norms=tuple(found.record for found in batch_norms if found in used),
-        groups=tuple(draft.groups), skipped=draft.skipped)
+        groups=tuple(draft.groups), skipped=draft.skipped, alignments=find_alignments(draft, fusions))
 
 
 def _add_inputs(draft):
@@ -56,6 +61,13 @@ def _add_inputs(draft):
             used = draft.range.readers(tensor) or draft.range.is_output(tensor)
             if dtype == dtypes.float32 and used and name not in draft.ignored:
                 draft.add_activation(tensor, 'input', method=0)
+
+
+def _find_fusions(draft, activations, norms):
+    taken = draft.covered.union(*(found.nodes for found in norms))
+    for group in activations.values():
+        taken.update(node for activation in group if len(activation.nodes) > 1 for node in activation.nodes)
+    return find_fusions(draft.range, lambda tensor: relu_behind(draft.view, tensor, activations), taken)
 
 
 def _require_something(draft):

@@ -7,6 +7,7 @@ from vai_q_tf import errors
 from vai_q_tf.graph.pattern import anything, either, find, named, op, optional, same
 from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, trait
 from vai_q_tf.graph.view import node_name, tensor_name
+from vai_q_tf.plan.bias import is_bias_of, split_bias_add
 from vai_q_tf.plan.draft import IGNORED
 from vai_q_tf.plan.moving_average import find_moving_average, variable_read
 from vai_q_tf.plan.quant_plan import BatchNorm
@@ -43,25 +44,6 @@ class _Compute(NamedTuple):
     bias_add: str
     bias: str
     output: str
-
-
-def is_bias(graph_range, tensor):
-    """Whether the tensor can be a bias: constant or variable, a vector or [1, .., 1, C] or [1, C, 1, ..]."""
-    shape = graph_range.view.shape(tensor)
-    return graph_range.is_static(tensor) and bool(shape) and sum(dim != 1 for dim in shape) <= 1
-
-
-def split_bias_add(graph_range, name):
-    """(data tensor, bias tensor, index of the bias) of an add op with a bias in either order; None for other nodes."""
-    view = graph_range.view
-    if view.op(name) not in ADD_OPS:
-        return None
-    left, right = view.inputs(name)
-    if is_bias(graph_range, right) and not graph_range.is_static(left):
-        return left, right, 1
-    if view.op(name) != 'BiasAdd' and is_bias(graph_range, left) and not graph_range.is_static(right):
-        return right, left, 0
-    return None
 
 
 def find_batch_norms(graph_range, ignored=frozenset()):
@@ -190,6 +172,8 @@ def _compute_behind(graph_range, tensor):
         tensor, bias, bias_add = graph_range.source(split[0]), split[1], name
         name = node_name(tensor)
     if name in graph_range.input_nodes or view.op(name) not in (('MatMul',) if reshaped else _FOLDABLE_OPS):
+        return None
+    if bias and not is_bias_of(view, name, bias_add, bias):
         return None
     if not graph_range.is_static(view.inputs(name)[trait(view.op(name)).weight]):
         return None

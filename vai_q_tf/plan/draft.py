@@ -1,4 +1,5 @@
 """Draft: the plan while it is being made."""
+from vai_q_tf.fixed_point import POSITION_MIN
 from vai_q_tf.graph.view import node_name, output_index
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantTensor, Skipped
 
@@ -21,7 +22,8 @@ class Draft:
         self.ignored = frozenset(node_name(name) for name in config.ignore_nodes)
         self.covered = set()
         self.groups = []
-        self._tensors, self._places, self._activations, self._skipped = {}, {}, {}, {}
+        self._tensors, self._readers, self._places, self._skipped = {}, {}, {}, {}
+        self._activations, self._constants, self._least = {}, {}, {}
 
     def add_weight(self, tensor, role, mode, reader):
         """Quantizes the weight, bias or constant that the input `reader` reads; returns the name.
@@ -34,7 +36,9 @@ class Draft:
     def add_constant_operand(self, tensor, reader):
         """Quantizes a constant operand as an activation; returns the name."""
         tensor = self._parameter(tensor)
-        return self._add(producer_name(tensor) + '/aquant', 'constant', ACTIVATION_MODE, tensor, (reader,))
+        name = self._add(producer_name(tensor) + '/aquant', 'constant', ACTIVATION_MODE, tensor, (reader,))
+        self._constants[tensor] = name
+        return name
 
     def _parameter(self, tensor):
         constant = self.view.skip_identity(tensor)
@@ -57,20 +61,26 @@ class Draft:
         return self._activations[tensor]
 
     def _add(self, name, role, mode, tensor, consumers, fold='', place='', method=None):
-        known = self._tensors.get(name)
-        if known:
-            extra = tuple(reader for reader in consumers if reader not in known.consumers)
-            self._tensors[name] = known._replace(consumers=known.consumers + extra)
+        self._readers.setdefault(name, {}).update((reader, None) for reader in consumers)
+        if name in self._tensors:
             return name
         bits = self.config.activation_bit if mode == ACTIVATION_MODE else self.config.weight_bit
         method = self.config.method if method is None else method
-        self._tensors[name] = QuantTensor(name, role, mode, bits, method, tensor, fold, tuple(consumers))
+        self._tensors[name] = QuantTensor(name, role, mode, bits, method, tensor, fold, ())
         self._places[name] = self.view.order(place or tensor), len(self._places)
         return name
 
     def quantized(self, tensor):
         """The name of the QuantTensor of an activation; '' where it stays float."""
         return self._activations.get(tensor, '')
+
+    def quantized_constant(self, tensor):
+        """The name of the QuantTensor of a constant operand; '' where it is none."""
+        return self._constants.get(self._parameter(tensor), '')
+
+    def require_position(self, tensor, least):
+        """Notes the least position that the hardware takes for an activation, if that is quantized."""
+        self._least[tensor] = max(least, self._least.get(tensor, least))
 
     def skip(self, nodes, reason):
         """Records that the nodes stay float."""
@@ -81,7 +91,10 @@ class Draft:
     @property
     def tensors(self):
         """The QuantTensors in graph order."""
-        return tuple(self._tensors[name] for name in sorted(self._tensors, key=self._places.get))
+        least = {self.quantized(tensor): position for tensor, position in self._least.items()}
+        return tuple(
+            self._tensors[name]._replace(consumers=tuple(self._readers[name]), least_position=least.get(name, POSITION_MIN))
+            for name in sorted(self._tensors, key=self._places.get))
 
     @property
     def skipped(self):

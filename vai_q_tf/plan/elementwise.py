@@ -2,15 +2,16 @@
 from tensorflow.python.framework import dtypes
 
 from vai_q_tf.graph.traits import FLOAT, PASSES, WEIGHTED, trait
-from vai_q_tf.plan.activations import RELU_OPS
+from vai_q_tf.plan.activations import relu_behind
 from vai_q_tf.plan.draft import IGNORED
+from vai_q_tf.plan.fusions import HARD_SIGMOID_INPUT_POSITION, HARD_SIGMOID_POSITION
 from vai_q_tf.plan.groups import add_activation_function, add_if_read_elsewhere, add_result
 from vai_q_tf.plan.quant_plan import WEIGHT_MODE, ComputeGroup
 
 _PARTS_OF_INPUT = {'Split': 1, 'SplitV': 0, 'Unpack': 0}
 
 
-def add_elementwise(draft, activations, batch_norms):
+def add_elementwise(draft, activations, batch_norms, fusions):
     """Quantizes the results of additions, pools, concats and so on, and records the ops that stay float.
 
     An op is quantized if all its float inputs are, or are constants of an op that takes constants. A relu behind it is
@@ -19,6 +20,7 @@ def add_elementwise(draft, activations, batch_norms):
     Args:
       activations: {source tensor: Activations}.
       batch_norms: FoundBatchNorms that stand alone: they become a multiplication and an addition, which take constants.
+      fusions: Fusions, none of whose nodes is in the former.
 
     Returns:
       the batch norms that were quantized.
@@ -27,6 +29,7 @@ def add_elementwise(draft, activations, batch_norms):
     draft.covered.update(node for found in batch_norms for node in found.nodes)
     by_node = {activation.node: activation for group in activations.values() for activation in group}
     inner = {node for activation in by_node.values() for node in activation.nodes}
+    fused = {node: fusion for fusion in fusions for node in fusion.nodes}
     for name in draft.range.order:
         if name in norms:
             if _add_batch_norm(draft, norms[name], activations):
@@ -34,7 +37,9 @@ def add_elementwise(draft, activations, batch_norms):
             continue
         if name in draft.covered or name in draft.range.input_nodes or draft.range.is_static(name):
             continue
-        if name in draft.range.dropout_nodes:
+        if name in fused:
+            _add_fusion(draft, fused[name], name)
+        elif name in draft.range.dropout_nodes:
             draft.skip([name], 'a dropout is for training only; the quantized input goes through it')
         elif name in by_node:
             _add_standalone_activation(draft, by_node[name])
@@ -51,20 +56,55 @@ def _add_batch_norm(draft, found, activations):
         return False
     weight = draft.add_folded(record.weight_name, 'weight', WEIGHT_MODE, record, ())
     bias = draft.add_folded(record.bias_name, 'bias', WEIGHT_MODE, record, ())
-    relu = _relu_behind(draft, record.output, activations)
+    relu = relu_behind(draft.view, record.output, activations)
     if relu:
         draft.covered.update(relu.nodes)
         add_if_read_elsewhere(draft, record.output, relu.nodes, found)
         output = draft.add_activation(relu.node)
     else:
         output = add_result(draft, record.output, (), found)
-    draft.groups.append(ComputeGroup(record.output, draft.quantized(record.input), weight, bias, output))
+    draft.groups.append(ComputeGroup(record.output, draft.quantized(record.input), weight, bias, output, 1))
     return True
 
 
-def _relu_behind(draft, tensor, activations):
-    return next((activation for activation in activations.get(tensor, ()) if draft.view.op(activation.node) in RELU_OPS),
-                None)
+def _add_fusion(draft, fusion, name):
+    """Quantizes the results of a fusion, once its inputs are; `name` is the node of it that is looked at."""
+    floating = [tensor for tensor in fusion.sources if not _is_quantized(draft, tensor)]
+    if floating and name != fusion.node:
+        return
+    if floating or fusion.nodes & draft.ignored:
+        draft.skip(sorted(fusion.nodes, key=draft.view.order),
+                   IGNORED if fusion.nodes & draft.ignored else 'its input {!r} is not quantized'.format(floating[0]))
+        return
+    draft.covered.update(fusion.nodes)
+    weights = [draft.add_weight(draft.view.inputs(reader[0])[reader[1]], role, WEIGHT_MODE, reader)
+               for role, reader in (('weight', fusion.scale), ('bias', fusion.offset)) if reader]
+    for node in sorted(fusion.nodes - {fusion.node}, key=draft.view.order):
+        if node in fusion.inner:
+            draft.add_activation(node)
+        else:
+            add_if_read_elsewhere(draft, node, fusion.nodes)
+    output = draft.add_activation(fusion.node)
+    if fusion.hard_sigmoid:
+        draft.require_position(fusion.hard_sigmoid, HARD_SIGMOID_POSITION)
+        draft.require_position(fusion.shifted, HARD_SIGMOID_INPUT_POSITION)
+    if weights:
+        draft.groups.append(ComputeGroup(fusion.scale[0], draft.quantized(*fusion.sources), *weights, output, 1))
+
+
+def add_concat_inputs(draft):
+    """Quantizes what the concats of the range that stay float join, so that all of it is at hand as integers."""
+    for name in draft.range.nodes:
+        row = trait(draft.view.op(name))
+        if row is not trait('ConcatV2') or name in draft.ignored or draft.range.is_static(name) or draft.quantized(name):
+            continue
+        if draft.view.dtype(name) != dtypes.float32 or name in draft.range.input_nodes:
+            continue
+        for index, tensor in row.data_inputs(draft.view.inputs(name)):
+            if draft.range.is_static(tensor):
+                draft.add_constant_operand(tensor, (name, index))
+            elif not _is_quantized(draft, tensor):
+                draft.add_activation(draft.range.source(tensor))
 
 
 def _add_op(draft, name, activations):
@@ -81,7 +121,7 @@ def _add_op(draft, name, activations):
         elif not _is_quantized(draft, tensor):
             reason = 'its input {!r} is not quantized'.format(tensor)
             break
-    relu = _relu_behind(draft, name, activations)
+    relu = relu_behind(draft.view, name, activations) if row.relu else None
     if not reason and draft.ignored & ({name} | (relu.nodes if relu else set())):
         reason = IGNORED
     if reason:

@@ -1,12 +1,14 @@
 """Compute groups: a weighted op with its weights, bias, batch norm and activation function, quantized as one."""
 from typing import FrozenSet, NamedTuple, Optional, Tuple
 
+import numpy as np
 from tensorflow.python.framework import dtypes
 
 from vai_q_tf.graph.traits import WEIGHTED, Trait, trait
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.plan.activations import Activation
-from vai_q_tf.plan.batch_norm import FoundBatchNorm, split_bias_add
+from vai_q_tf.plan.batch_norm import FoundBatchNorm
+from vai_q_tf.plan.bias import is_bias_of, is_transposed, split_bias_add
 from vai_q_tf.plan.draft import IGNORED
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, DEPTHWISE_WEIGHT_MODE, WEIGHT_MODE, ComputeGroup
 
@@ -83,25 +85,45 @@ def _find_chain(graph_range, name, row, activations, found):
         nodes.update((node_name(data), atrous))
         data, result = graph_range.source(view.inputs(data)[0]), atrous
         links.append((name, frozenset((atrous,))))
-    bias, bias_reader = '', ()
+    bias_reader = ()
     if found:
         bias = found.record.conv_bias
         nodes.update(found.nodes | {found.record.bias_add} - {''})
         result = found.record.output
     else:
-        for reader, _ in graph_range.readers(result):
-            split = split_bias_add(graph_range, reader)
-            if split:
-                links.append((result, frozenset((reader,))))
-                bias, bias_reader, result = split[1], (reader, split[2]), reader
-                nodes.add(reader)
-                break
+        path, bias_reader = _bias_path(graph_range, name, result)
+        for reader in path:
+            links.append((result, frozenset((reader,))))
+            result = reader
+        bias = view.inputs(result)[bias_reader[1]] if path else ''
+        nodes.update(path)
     activation = next(iter(activations.get(result, ())), None)
     if activation:
         nodes.update(activation.nodes)
         links.append((result, activation.nodes))
     return _Chain(name, row, data, bias, bias_reader, found, activation, result, tuple(links), frozenset(nodes),
                   bool(atrous))
+
+
+def _bias_path(graph_range, name, result):
+    """The nodes from the result of the weighted op `name` to the addition of its bias, and the input that reads that.
+
+    A Squeeze behind a convolution, as in a conv1d, or a Reshape behind a MatMul, as in a dense layer on more than two
+    axes, may come before the addition if nothing else reads the result.
+    """
+    view, readers = graph_range.view, graph_range.readers(result)
+    for reader, _ in readers:
+        split = split_bias_add(graph_range, reader)
+        if split and is_bias_of(view, name, reader, split[1]):
+            return (reader,), (reader, split[2])
+    shaping = 'Reshape' if view.op(name) == 'MatMul' else 'Squeeze'
+    if len(readers) == 1 and view.op(readers[0][0]) == shaping and readers[0][1] == 0:
+        shaped = readers[0][0]
+        for reader, _ in graph_range.readers(shaped):
+            split = split_bias_add(graph_range, reader)
+            if split and is_bias_of(view, name, reader, split[1]):
+                return (shaped, reader), (reader, split[2])
+    return (), ()
 
 
 def _atrous(graph_range, name, data):
@@ -145,7 +167,15 @@ def _add_chain(draft, chain):
         output = add_activation_function(draft, chain.activation)
     else:
         output = add_result(draft, chain.result, (), chain.batch_norm)
-    return ComputeGroup(chain.compute, '', weight, bias, output)
+    return ComputeGroup(chain.compute, '', weight, bias, output, _reduction(view, chain.compute, row))
+
+
+def _reduction(view, name, row):
+    """How many products one value of the result sums; 0 where the shape of the weights is not known."""
+    shape = view.shape(view.inputs(name)[row.weight])
+    axes = (1,) if is_transposed(view, name) else row.reduction_axes
+    sizes = [shape[axis] for axis in axes] if shape else [0]
+    return int(np.prod(sizes)) if min(sizes) > 0 else 0
 
 
 def add_activation_function(draft, activation):
