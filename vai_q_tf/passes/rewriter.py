@@ -67,6 +67,13 @@ class Rewriter:
         self._inherit(new, old)
         self.add(new)
 
+    def set_input(self, name, index, tensor):
+        """Makes data input `index` of the node `name` read `tensor`."""
+        new = tf.NodeDef()
+        new.CopyFrom(self.node(name))
+        new.input[index] = tensor
+        self.add(new)
+
     def redirect(self, tensor, target, but=()):
         """Makes all that read `tensor`, new nodes included, read `target`; the nodes named in `but` go on reading it.
 
@@ -124,6 +131,7 @@ class Rewriter:
         inputs = {name: self._inputs(node) for name, node in nodes.items()}
         used = _upstream(inputs, [name for name in self.kept if name in nodes] or list(nodes))
         result = editor.subgraph(self._graph_def, [nodes[name] for name in nodes if name in used])
+        result.library.CopyFrom(self._graph_def.library)
         for node in result.node:
             wanted = [reference for reference in inputs[node.name] if not reference.startswith('^') or reference[1:] in used]
             if wanted != list(node.input):

@@ -1,0 +1,183 @@
+"""The main part of a graph, which the passes work on, and the rest: pre-processing and post-processing."""
+from typing import Dict, FrozenSet, NamedTuple, Tuple
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index, tensor_name
+
+
+class Parts(NamedTuple):
+    """A graph in two parts.
+
+    main: GraphDef of the nodes between input and output nodes, where a Placeholder stands for each output of an input node,
+      without control inputs, devices and noted shapes.
+    rest: NodeDefs of what comes before and behind, the input nodes themselves included.
+    kept: the nodes of `main` that have to keep their name and meaning.
+    stand_ins: {name of a Placeholder of `main`: the tensor of an input node that it stands for}.
+    """
+    main: tf.GraphDef
+    rest: Tuple[tf.NodeDef, ...]
+    kept: FrozenSet[str]
+    stand_ins: Dict[str, str]
+
+
+def partition(graph_def, config):
+    """The Parts of the graph between config.input_nodes and config.output_nodes.
+
+    The rest are the nodes that the input nodes depend on, the nodes that depend on values of the main part, and what
+    those need. All other nodes are in neither part.
+
+    Raises:
+      QuantizeError: LENGTH_MISMATCH for a shape in config.input_shapes that a Placeholder does not take.
+    """
+    view = GraphView(graph_def)
+    inputs = tuple(dict.fromkeys(node_name(name) for name in config.input_nodes))
+    outputs = tuple(node_name(name) for name in config.output_nodes)
+    members = set(view.upstream(outputs, inputs))
+    inner = members.difference(inputs)
+    rest = _upstream(view, list(_behind(view, members, inputs)) + list(inputs), inner) - inner
+    placeholders, names = _placeholders(view, inputs, members, _given_shapes(config))
+    nodes = list(placeholders)
+    for name in view.names:
+        if name in members and name not in inputs:
+            nodes.append(editor.copy(view.node(name), inputs=[names.get(tensor, tensor) for tensor in view.inputs(name)]))
+    main = editor.subgraph(graph_def, nodes)
+    main.library.CopyFrom(graph_def.library)
+    read = {node_name(tensor) for name in rest for tensor in view.inputs(name)}
+    kept = frozenset(outputs).union(names.values(), read & members, inputs)
+    return Parts(main, tuple(view.node(name) for name in view.names if name in rest), kept,
+                 {stand_in: tensor for tensor, stand_in in names.items()})
+
+
+def merge(parts, main):
+    """The whole GraphDef again: `main`, which passes made of parts.main, with the rest. Producers come before readers.
+
+    Names that passes made up and that the rest has are changed. Noted shapes are dropped.
+    """
+    taken = {node.name for node in parts.rest}
+    names = dict(parts.stand_ins)
+    used = taken.union(node.name for node in main.node)
+    for node in main.node:
+        if node.name in taken and node.name not in names:
+            number = 1
+            while '{}_{}'.format(node.name, number) in used:
+                number += 1
+            names[node.name] = '{}_{}'.format(node.name, number)
+            used.add(names[node.name])
+    nodes = list(parts.rest)
+    for node in main.node:
+        if node.name not in parts.stand_ins:
+            nodes.append(editor.copy(node, names.get(node.name), [_renamed(operand, names) for operand in node.input]))
+    known = {node.name for node in nodes}
+    result = editor.subgraph(main, [_without_lost_controls(node, known) for node in nodes])
+    view = GraphView(result)
+    ordered = editor.subgraph(main, [view.node(name) for name in view.upstream(view.names)])
+    ordered.library.CopyFrom(main.library)
+    return ordered
+
+
+def _renamed(tensor, names):
+    name = names.get(node_name(tensor), node_name(tensor))
+    return name if ':' in name else tensor_name(name, output_index(tensor))
+
+
+def _without_lost_controls(node, known):
+    if all(node_name(operand) in known for operand in node.input):
+        return node
+    result = tf.NodeDef()
+    result.CopyFrom(node)
+    del result.input[:]
+    result.input.extend(operand for operand in node.input if not operand.startswith('^') or operand[1:] in known)
+    return result
+
+
+def _behind(view, members, inputs):
+    """The nodes outside `members` that depend on a value of theirs that is not constant."""
+    found, computed = set(), set(inputs)
+    for name in view.upstream(members, inputs):
+        if any(node_name(tensor) in computed for tensor in view.inputs(name)):
+            computed.add(name)
+    stack = list(computed)
+    while stack:
+        name = stack.pop()
+        for index in range(max(1, len(view.output_types(name)))):
+            for reader, _ in view.consumers(tensor_name(name, index)):
+                if reader not in members and reader not in found:
+                    found.add(reader)
+                    stack.append(reader)
+    return found
+
+
+def _upstream(view, starts, stops):
+    """All that `starts` depend on, through data and control inputs, themselves included; not beyond `stops`."""
+    found, stack = set(), list(starts)
+    while stack:
+        name = stack.pop()
+        if name not in found:
+            found.add(name)
+            if name not in stops:
+                stack.extend(node_name(tensor) for tensor in view.inputs(name))
+                stack.extend(view.control_inputs(name))
+    return found
+
+
+def _given_shapes(config):
+    names = (node_name(name) for name in config.input_nodes)
+    return {name: list(shape) for name, shape in zip(names, config.input_shapes)}
+
+
+def _placeholders(view, inputs, members, given):
+    """Placeholder NodeDefs for the input nodes, and {tensor: name of its Placeholder}."""
+    shapes = _own_shapes(view, inputs, given)
+    nodes, names, taken = [], {}, set(view.names)
+    for name in inputs:
+        for index, dtype in enumerate(view.output_types(name) or (tf.float32,)):
+            tensor, stand_in = tensor_name(name, index), name
+            if index and not any(reader in members for reader, _ in view.consumers(tensor)):
+                continue
+            if index:
+                stand_in = '{}/output_{}'.format(name, index)
+                while stand_in in taken:
+                    stand_in += '_1'
+                taken.add(stand_in)
+            shape = shapes.get(tensor)
+            if not index and name in given:
+                shape = _narrowed(name, shape, given[name])
+            names[tensor] = stand_in
+            nodes.append(editor.placeholder(stand_in, dtype, shape))
+    return nodes, names
+
+
+def _own_shapes(view, inputs, given):
+    """{tensor: list of dimensions} of the outputs of the input nodes, as far as the graph alone tells."""
+    shapes, computed = {}, []
+    for name in inputs:
+        if view.op(name) == 'Placeholder':
+            shapes[name] = view.shape(name)
+        elif name not in given or len(view.output_types(name)) > 1:
+            computed.append(name)
+    if computed:
+        nodes = [editor.copy(view.node(name)) for name in view.upstream(computed)]
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(tf.GraphDef(node=nodes), name='')
+        for name in computed:
+            for output in graph.get_operation_by_name(name).outputs:
+                if output.shape.ndims is not None:
+                    dims = [-1 if dim.value is None else dim.value for dim in output.shape.dims]
+                    shapes[normalise(output.name)] = dims
+    return shapes
+
+
+def _narrowed(name, own, given):
+    """The dimensions of both; the given one counts for the batch."""
+    if own is None:
+        return given
+    fits = len(own) == len(given) and all(-1 in (mine, wanted) or mine == wanted for mine, wanted in zip(own[1:], given[1:]))
+    # A placeholder of the old kind says with rank 0 that it does not know its rank.
+    if not fits and own:
+        raise errors.QuantizeError(
+            errors.LENGTH_MISMATCH, 'Invalid parameter', 'Input node {!r} has the shape {} in the graph, which does not '
+            'take the shape {} of input_shapes.'.format(name, own, given))
+    return given[:1] + [mine if wanted == -1 else wanted for mine, wanted in zip(own[1:], given[1:])] if own else given

@@ -1,0 +1,135 @@
+"""optimise: the passes that make of a float graph the float graph that the DPU computes, in their order."""
+import collections
+from typing import Callable, FrozenSet, NamedTuple
+
+from tensorflow.python.platform import tf_logging
+
+from vai_q_tf.config import require_config
+from vai_q_tf.graph.traits import BATCH_NORM_OPS
+from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.passes.adjust_leaky_relu import adjust_leaky_relu
+from vai_q_tf.passes.expand_batch_norms import expand_batch_norms
+from vai_q_tf.passes.fold_batch_norms import fold_batch_norms
+from vai_q_tf.passes.fold_constants import fold_constants, fold_parameters
+from vai_q_tf.passes.fold_reshape import fold_reshape
+from vai_q_tf.passes.infer_shapes import infer_shapes
+from vai_q_tf.passes.mean_to_average_pool import mean_to_average_pool
+from vai_q_tf.passes.partition import merge, partition
+from vai_q_tf.passes.remove_dropouts import remove_dropouts
+from vai_q_tf.passes.remove_pass_throughs import PASS_THROUGHS, remove_pass_throughs
+from vai_q_tf.passes.reorder_hard_swish import reorder_hard_swish
+from vai_q_tf.passes.replace_lone_bias_adds import replace_lone_bias_adds
+from vai_q_tf.passes.replace_relu_minimum import replace_relu_minimum
+from vai_q_tf.passes.replace_sigmoid import replace_sigmoid
+from vai_q_tf.passes.resolve_switches import resolve_switches
+from vai_q_tf.passes.scale_average_pools import scale_average_pools
+from vai_q_tf.passes.scale_hard_sigmoid import scale_hard_sigmoid
+from vai_q_tf.passes.separate_shared_constants import separate_shared_constants
+from vai_q_tf.passes.split_large_pools import split_large_pools
+from vai_q_tf.plan.graph_range import GraphRange
+
+
+def _always(config):
+    return True
+
+
+def _all_asked(config):
+    return not config.fold_bn_only
+
+
+def _dpu(config):
+    return bool(config.simulate_dpu) and not config.fold_bn_only
+
+
+class Step(NamedTuple):
+    """A pass in the order of passes.
+
+    run: function (graph_def, kept, config) to a GraphDef. ops: the op types without which it has nothing to do; empty: any.
+    when: whether the config asks for it. shapes: whether it needs `_output_shapes`.
+    """
+    run: Callable
+    ops: FrozenSet[str] = frozenset()
+    when: Callable = _always
+    shapes: bool = False
+
+
+def _ops(text):
+    return frozenset(text.split())
+
+
+CLEAN_UP = (
+    Step(remove_dropouts, _ops('RandomUniform')),
+    Step(remove_pass_throughs, PASS_THROUGHS),
+)
+CONSTANTS = Step(fold_constants)
+PARAMETERS = Step(fold_parameters)
+FOLDING = (
+    Step(separate_shared_constants, when=_all_asked),
+    Step(replace_relu_minimum, _ops('Minimum'), _all_asked),
+    Step(reorder_hard_swish, _ops('Relu6'), _all_asked),
+    Step(expand_batch_norms, BATCH_NORM_OPS | {'BatchNormWithGlobalNormalization'}),
+    Step(fold_batch_norms, _ops('Mul RealDiv Add AddV2 BiasAdd Sub')),
+    Step(replace_lone_bias_adds, _ops('BiasAdd'), _all_asked),
+)
+DPU = (
+    Step(mean_to_average_pool, _ops('Mean'), _dpu, shapes=True),
+    Step(split_large_pools, _ops('AvgPool MaxPool'), _dpu, shapes=True),
+    Step(scale_average_pools, _ops('AvgPool'), _dpu),
+    Step(adjust_leaky_relu, _ops('LeakyRelu Maximum Sub'), _dpu),
+    Step(replace_sigmoid, _ops('Sigmoid'), lambda config: _dpu(config) and bool(config.replace_sigmoid)),
+    Step(scale_hard_sigmoid, _ops('Relu6'), _dpu),
+    Step(fold_reshape, _ops('Reshape ResizeNearestNeighbor ResizeBilinear'), lambda config: bool(config.fold_reshape),
+         shapes=True),
+)
+
+
+def optimise(graph_def, config, fold_constant=True):
+    """The float graph that is to be quantized: between input and output nodes what the DPU computes, else as it was.
+
+    Nodes that neither the range nor its pre-processing or post-processing needs are dropped. Input and output nodes, and
+    what post-processing reads, keep their names and their meaning. Producers come before their readers. Nodes that stand
+    for several of `graph_def` note the names in the attribute `_origins`.
+
+    Args:
+      graph_def: a frozen GraphDef, left as it is.
+      config: QuantizeConfig that names a range. With `fold_bn_only` only nodes that hand on their input, batch norms and
+        factors go, and what `do_cle` and `fold_reshape` ask for is done. `input_shapes` gives the shapes of the inputs.
+      fold_constant: whether to evaluate what depends on constants only. Otherwise only parameters of batch norms are.
+
+    Raises:
+      QuantizeError: unknown, swapped or disconnected input and output nodes; a graph that is quantized already; shapes
+        that do not fit; a batch norm of a training graph.
+    """
+    require_config(config)
+    view = GraphView(graph_def)
+    GraphRange(view, config.input_nodes, config.output_nodes)
+    whole = resolve_switches(graph_def, view, fed=[node_name(name) for name in config.input_nodes])
+    parts = partition(whole, config)
+    steps = CLEAN_UP + ((CONSTANTS if fold_constant else PARAMETERS),) + FOLDING + DPU
+    return merge(parts, _run(steps, parts.main, parts.kept, config))
+
+
+def _run(steps, graph_def, kept, config):
+    ops, shaped = _count(graph_def), False
+    for step in steps:
+        if not step.when(config) or (step.ops and step.ops.isdisjoint(ops)):
+            continue
+        if step.shapes and not shaped:
+            graph_def, shaped = infer_shapes(graph_def, kept, config), True
+        result = step.run(graph_def, kept, config)
+        if result is not graph_def:
+            graph_def, before = result, ops
+            ops = _count(graph_def)
+            tf_logging.info('%s: %s', step.run.__name__, _difference(before, ops))
+    return graph_def
+
+
+def _count(graph_def):
+    return collections.Counter(node.op for node in graph_def.node)
+
+
+def _difference(before, after):
+    """How the numbers of nodes changed, in words."""
+    changes = ('{} {:+d}'.format(op, after[op] - before[op]) for op in sorted(set(before) | set(after))
+               if after[op] != before[op])
+    return ', '.join(changes) or 'nodes of the same types'
