@@ -1,0 +1,355 @@
+"""Finetuning of weights: it improves, on data it saw and on others; it never makes worse; it changes nothing else."""
+import time
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from tensorflow.python.framework import tensor_util
+
+from vai_q_tf import fixed_point, ops
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.errors import QuantizeError
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.ptq import fast_finetune, sessions
+from vai_q_tf.ptq.finetune_network import Module
+
+SIZE = 12
+
+
+class Net:
+    """Layers with random constants, in the default graph."""
+
+    def __init__(self, seed=0):
+        self._random = np.random.RandomState(seed)
+        self.x = tf.placeholder(tf.float32, [None, SIZE, SIZE, 3], name='x')
+
+    def _constant(self, name, shape, fan_in):
+        value = self._random.normal(0, np.sqrt(2.0 / fan_in) if fan_in else 0.1, shape)
+        return tf.constant(value, tf.float32, name=name)
+
+    def conv(self, x, channels, name, size=3, relu=tf.nn.relu, bias=True):
+        depth = x.shape[-1].value
+        y = tf.nn.conv2d(x, self._constant(name + '/w', [size, size, depth, channels], size * size * depth), padding='SAME',
+                         name=name)
+        if bias:
+            y = tf.nn.bias_add(y, self._constant(name + '/b', [channels], 0), name=name + '/add')
+        return relu(y, name=name + '/relu') if relu else y
+
+    def depthwise(self, x, name):
+        y = tf.nn.depthwise_conv2d_native(x, self._constant(name + '/w', [3, 3, x.shape[-1].value, 1], 9), [1, 1, 1, 1],
+                                          'SAME', name=name)
+        return tf.nn.relu6(tf.nn.bias_add(y, self._constant(name + '/b', [x.shape[-1].value], 0), name=name + '/add'),
+                           name=name + '/relu')
+
+    def dense(self, x, units, name):
+        x = tf.reshape(x, [-1, int(np.prod(x.shape.as_list()[1:]))], name=name + '/flat')
+        y = tf.matmul(x, self._constant(name + '/w', [x.shape[-1].value, units], x.shape[-1].value), name=name)
+        return tf.nn.bias_add(y, self._constant(name + '/b', [units], 0), name=name + '/add')
+
+
+def plain():
+    net = Net()
+    y = net.conv(net.conv(net.x, 8, 'c1'), 8, 'c2')
+    y = net.conv(tf.nn.max_pool(y, [1, 2, 2, 1], [1, 2, 2, 1], 'SAME', name='pool'), 16, 'c3', relu=tf.nn.leaky_relu)
+    return net.dense(y, 10, 'fc')
+
+
+def mobile():
+    """Depthwise and pointwise convolutions, and a residual addition."""
+    net = Net(1)
+    y = net.conv(net.x, 8, 'stem')
+    for number in range(3):
+        y = net.conv(net.depthwise(y, 'd{}'.format(number)), 8, 'p{}'.format(number), size=1)
+    short = y
+    y = net.conv(net.depthwise(y, 'd3'), 8, 'p3', size=1, relu=None)
+    y = tf.add(y, short, name='sum')
+    return net.dense(tf.nn.avg_pool(y, [1, 4, 4, 1], [1, 4, 4, 1], 'VALID', name='mean'), 10, 'fc')
+
+
+def batch(seed, count=8):
+    """Smooth images, as photographs are: neighbouring values are alike."""
+    noise = np.random.RandomState(seed).normal(0, 1, [count, SIZE + 4, SIZE + 4, 3])
+    smooth = sum(noise[:, i:i + SIZE, j:j + SIZE] for i in range(5) for j in range(5)) / 5
+    return {'x:0': smooth.astype(np.float32)}
+
+
+def run(graph_def, tensors, feeds):
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(graph_def, name='')
+    with tf.Session(graph=graph, config=sessions.session_config()) as session:
+        return session.run([name + ':0' for name in tensors], feeds)
+
+
+def quantize(graph_def, plan, feeds):
+    """The graph with FixNeurons of phase 1 at the positions that suit the float values."""
+    values = dict(zip([tensor.tensor for tensor in plan.tensors],
+                      run(graph_def, [tensor.tensor for tensor in plan.tensors], feeds)))
+    result = tf.GraphDef()
+    result.CopyFrom(graph_def)
+    nodes = {node.name: node for node in result.node}
+    for tensor in plan.tensors:
+        node = result.node.add(name=tensor.name, op='FixNeuron', input=[tensor.tensor])
+        position = fixed_point.search_position(values[tensor.tensor], tensor.bits, tensor.method, tensor.mode)
+        for key, number in (('phase', 1), ('mode', tensor.mode), ('bit_width', tensor.bits), ('quantize_pos', position)):
+            node.attr[key].i = number
+        for reader, index in tensor.consumers:
+            nodes[reader].input[index] = tensor.name
+    return result
+
+
+class Case:
+    """A network, quantized on the first batch. weight_bit, outputs: of the config."""
+
+    def __init__(self, build, weight_bit=4, outputs=None):
+        ops.load_library()
+        graph = tf.Graph()
+        with graph.as_default():
+            last = build()
+        outputs = outputs or [last.op.name]
+        view = GraphView(graph.as_graph_def(add_shapes=True))
+        self.plan = annotate(view, QuantizeConfig(['x'], outputs, weight_bit=weight_bit))
+        self.float_graph = graph.as_graph_def()
+        self.batches = [batch(seed) for seed in range(4)]
+        self.eval_graph = quantize(self.float_graph, self.plan, self.batches[0])
+        self.outputs = outputs
+
+    def finetune(self, feeds=None, **options):
+        return fast_finetune.finetune(self.float_graph, self.eval_graph, self.plan, feeds or self.batches, **options)
+
+    def error(self, graph_def, batches):
+        """Mean squared difference of the outputs to the float outputs."""
+        names = {tensor.tensor: tensor.name for tensor in self.plan.tensors}
+        quantized = [names.get(name, name) for name in self.outputs]
+        return np.mean([np.mean(np.square(a - b)) for feeds in batches
+                        for a, b in zip(run(self.float_graph, self.outputs, feeds), run(graph_def, quantized, feeds))])
+
+
+def other_than_values(graph_def):
+    """The graph without the values of its float constants."""
+    result = tf.GraphDef()
+    result.CopyFrom(graph_def)
+    for node in result.node:
+        if node.op == 'Const' and node.attr['dtype'].type == tf.float32.as_datatype_enum:
+            shape = node.attr['value'].tensor.tensor_shape
+            kept = tf.TensorShape(shape)
+            node.attr['value'].tensor.Clear()
+            node.attr['value'].tensor.tensor_shape.CopyFrom(kept.as_proto())
+    return result
+
+
+def constants(graph_def):
+    return {node.name: tensor_util.MakeNdarray(node.attr['value'].tensor) for node in graph_def.node if node.op == 'Const'}
+
+
+@pytest.mark.parametrize('build', [plain, mobile])
+@pytest.mark.parametrize('mode', [0, 1])
+def test_error_falls_on_the_batches_and_on_others(build, mode):
+    case = Case(build)
+    case.batches = [batch(seed, 16) for seed in range(12)]
+    tuned = case.finetune(mode=mode, epochs=8, lr=1e-3)
+    held_out = [batch(seed) for seed in range(100, 104)]
+    print(build.__name__, mode, [(case.error(case.eval_graph, b), case.error(tuned, b)) for b in (case.batches, held_out)])
+    assert case.error(tuned, case.batches) < 0.6 * case.error(case.eval_graph, case.batches)
+    assert case.error(tuned, held_out) < 0.6 * case.error(case.eval_graph, held_out)
+
+
+def test_only_values_of_weights_and_biases_change():
+    case = Case(plain)
+    before = case.eval_graph.SerializeToString(deterministic=True)
+    tuned = case.finetune(lr=2e-3)
+    assert case.eval_graph.SerializeToString(deterministic=True) == before
+    assert list(other_than_values(tuned).node) == list(other_than_values(case.eval_graph).node)
+    old, new = constants(case.eval_graph), constants(tuned)
+    assert {name for name in old if not np.array_equal(old[name], new[name])} <= {
+        'c1/w', 'c1/b', 'c2/w', 'c2/b', 'c3/w', 'c3/b', 'fc/w', 'fc/b'}
+    assert any(not np.array_equal(old[name], new[name]) for name in old)
+
+
+@pytest.mark.parametrize('build', [plain, mobile])
+@pytest.mark.parametrize('mode', [0, 1])
+def test_an_absurd_learning_rate_does_no_harm(build, mode):
+    """Adam moves every weight by 0.1 in each step, as much as weights are."""
+    case = Case(build)
+    tuned = case.finetune(mode=mode, epochs=2, lr=1e9)
+    assert case.error(tuned, case.batches) <= case.error(case.eval_graph, case.batches)
+
+
+def test_a_network_that_is_exact_stays_as_it_is():
+    case = Case(plain, weight_bit=24)
+    for tensor in case.plan.tensors:
+        node = next(node for node in case.eval_graph.node if node.name == tensor.name)
+        node.attr['bit_width'].i, node.attr['quantize_pos'].i = 24, 16
+    tuned = case.finetune(lr=1.0)
+    assert list(tuned.node) == list(case.eval_graph.node)
+
+
+class FakeNetwork:
+    """Modules with one number each; training moves all of them from 0 to 1.
+
+    losses: function (numbers) -> loss of each module. error: function (numbers) -> error of the network.
+    """
+
+    def __init__(self, count, losses, error):
+        self.values = {'w{}'.format(number): np.float32(0) for number in range(count)}
+        self.modules = [Module(name, (name,), '', '') for name in self.values]
+        self._losses, self._error = losses, error
+        self.current = dict(self.values)
+        self.passes = 0
+
+    def train(self, batches, numbers, rates):
+        self.current.update(('w{}'.format(number), np.float32(1)) for number in numbers)
+
+    def read(self, names):
+        return {name: self.current[name] for name in names}
+
+    def load(self, values):
+        self.current.update(values)
+
+    def restart(self, numbers):
+        pass
+
+    def measure(self, batches):
+        self.passes += 1
+        numbers = np.array([self.current['w{}'.format(number)] for number in range(len(self.current))], np.float64)
+        return np.asarray(self._losses(numbers), np.float64), float(self._error(numbers))
+
+
+@pytest.mark.parametrize('count', [1, 7, 64])
+@pytest.mark.parametrize('losses, error, kept', [
+    (lambda w: 2 - w, lambda w: 1 - w.sum(), 'all'),
+    (lambda w: 2 + w, lambda w: 1 - w.sum(), 'none'),
+    (lambda w: 2 - w, lambda w: 1 + w.sum(), 'none'),
+    (lambda w: np.where(w, np.nan, 2), lambda w: 1.0, 'none'),
+    (lambda w: 2 - w, lambda w: np.nan if w.any() else 1.0, 'none'),
+    # Module 0 improves most, and spoils the network where the last one moves too.
+    (lambda w: 2 - w / (1 + np.arange(len(w))), lambda w: 1 - w[0] + 2 * w[-1], 'some'),
+    # Each module that moves spoils those behind it, so that putting one back changes the verdict on others.
+    (lambda w: 2 - w + 1.5 * np.concatenate([[0], np.cumsum(w)[:-1]]), lambda w: 1 - w.sum(), 'some')])
+def test_only_what_helps_the_module_and_the_network_is_kept(count, losses, error, kept):
+    network = FakeNetwork(count, losses, error)
+    run = fast_finetune._Finetuning(network, network.modules, lambda text: [], lambda loss: 1e-3)
+    before = network.measure([])
+    passes = network.passes
+    run.run_epoch('')
+    assert network.passes - passes <= 3 + np.log2(count)
+    after = network.measure([])
+    moved = [number for number in range(count) if network.current['w{}'.format(number)]]
+    assert after[1] <= before[1] and all(after[0][number] < before[0][number] for number in moved)
+    assert set(run.changed()) == {'w{}'.format(number) for number in moved}
+    if kept != 'some':
+        assert len(moved) == (count if kept == 'all' else 0)
+    elif count > 1:
+        assert 0 < len(moved) < count
+
+
+def chain(length, seed=2):
+    net = Net(seed)
+    y = net.x
+    for number in range(length):
+        y = net.conv(y, 4, 'c{}'.format(number))
+    return y
+
+
+def test_several_outputs_count_in_proportion():
+    def build():
+        net = Net(3)
+        y = net.conv(net.x, 8, 'c1')
+        tf.multiply(net.conv(y, 4, 'small', relu=None), 1e-3, name='out1')
+        net.conv(net.conv(y, 8, 'c2'), 4, 'out2', relu=None)
+
+    case = Case(build, outputs=['out1', 'out2/add'])
+    assert {tensor.name for tensor in case.plan.tensors} >= {'small/add/aquant', 'out2/add/aquant'}
+    tuned = case.finetune(epochs=5, lr=1e-3)
+    changed = {name for name, value in constants(tuned).items() if not np.array_equal(value, constants(case.eval_graph)[name])}
+    assert 'small/w' in changed and 'out2/w' in changed
+
+
+def test_a_function_gives_the_batches_one_at_a_time():
+    case = Case(plain)
+    asked, shown = [], []
+
+    def feeds(step):
+        asked.append(step)
+        return case.batches[step]
+
+    def progress(batches, count, text):
+        shown.append((count, text))
+        return batches
+
+    tuned = case.finetune(feeds, steps=4, lr=1e-3, progress=progress)
+    assert tuned == case.finetune(lr=1e-3)
+    assert asked == list(range(4)) * (len(asked) // 4) and len(shown) == len(asked) // 4 >= 3
+    assert all(count == 4 for count, _ in shown) and len({text for _, text in shown}) == 3
+
+
+def test_feeds_for_placeholders_of_other_parts_are_ignored():
+    case = Case(plain)
+    with_other = [dict(feeds, **{'other:0': np.zeros(3)}) for feeds in case.batches]
+    assert case.finetune(with_other, lr=1e-3) == case.finetune(lr=1e-3)
+
+
+def test_the_high_rate_of_high_losses_and_its_limits(monkeypatch):
+    case = Case(plain)
+    seen = []
+
+    def train(self, batches, numbers, rates):
+        seen.append(np.array(rates))
+    monkeypatch.setattr(fast_finetune.FinetuneNetwork, 'train', train)
+    monkeypatch.setattr(fast_finetune.FinetuneNetwork, 'measure',
+                        lambda self, batches: (np.array([2.9, 3.1, 3.0, 100.0]), 1.0))
+    for lr, coefficient in ((1e-3, 5.0), (1e-11, 1.0), (0.05, 100.0)):
+        case.finetune(lr=lr, lrcoef=coefficient)
+    np.testing.assert_allclose(seen, [[1e-3, 5e-3, 1e-3, 5e-3], [1e-10] * 4, [0.05, 0.1, 0.05, 0.1]])
+
+
+def test_a_loss_that_is_not_finite_leaves_its_module_alone():
+    def build():
+        net = Net(4)
+        y = net.conv(net.x, 4, 'c1')
+        broken = tf.nn.conv2d(y, tf.constant(np.full([1, 1, 4, 4], 1e38), tf.float32, name='huge/w'), padding='SAME',
+                              name='huge')
+        net.conv(y, 4, 'out1')
+        tf.identity(tf.nn.relu(broken, name='huge/relu'), name='other')
+
+    case = Case(build, outputs=['out1/relu', 'huge/relu'])
+    tuned = case.finetune(epochs=3, lr=1e-3)
+    assert all(np.isfinite(value).all() for value in constants(tuned).values())
+    np.testing.assert_array_equal(constants(tuned)['huge/w'], constants(case.eval_graph)['huge/w'])
+
+
+def test_modules_without_start_or_end_are_named(caplog):
+    case = Case(plain)
+    for node in list(case.eval_graph.node):
+        if node.name == 'c2':
+            node.name = 'renamed'
+        node.input[:] = ['renamed' if operand == 'c2' else operand for operand in node.input]
+    with caplog.at_level('WARNING'):
+        tf.get_logger().propagate = True
+        tuned = case.finetune(lr=1e-3)
+    assert "'c2'" in caplog.text and "'c1'" not in caplog.text
+    for name in ('c2/w', 'c2/b'):
+        np.testing.assert_array_equal(constants(tuned)[name], constants(case.eval_graph)[name])
+
+
+@pytest.mark.parametrize('options', [{'mode': 2}, {'epochs': 0}, {'lr': 0.0}, {'lr': float('nan')}, {'lrcoef': -1.0}])
+def test_settings_out_of_range(options):
+    with pytest.raises(QuantizeError, match='fast_ft_' + list(options)[0]):
+        Case(plain).finetune(**options)
+
+
+@pytest.mark.slow
+def test_time_is_linear_in_the_number_of_modules():
+    def seconds(length):
+        case = Case(lambda: chain(length))
+        times = []
+        for _ in range(2):
+            start = time.process_time()
+            case.finetune(case.batches * 8, lr=1e-4)
+            times.append(time.process_time() - start)
+        return min(times)
+
+    ratio = seconds(40) / seconds(10)
+    print('40 modules against 10: {:.2f} times'.format(ratio))
+    assert ratio < 8

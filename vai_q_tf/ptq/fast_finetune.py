@@ -1,0 +1,148 @@
+"""finetune: trains the weights of a quantized network, module by module, to give what the float network gives.
+
+All modules train side by side, each with its own loss and optimizer, in the same run of both networks: an epoch costs one pass
+over the batches to train and one or a few to measure, however many modules there are. Positions and everything else stay.
+
+What is kept is measured, not hoped for: after an epoch, with weights that stand still, over all batches. A module whose own
+loss did not fall gets its former weights back; then, if the outputs of the whole network are farther from the float outputs
+than before, the worse half of the others does too, and so on until they are not.
+"""
+import math
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.ptq import sessions
+from vai_q_tf.ptq.finetune_network import FinetuneNetwork, find_modules
+
+LEAST_RATE, GREATEST_RATE = 1e-10, 0.1
+# Modules that start with a loss above this learn at lr * lrcoef.
+HIGH_LOSS = 3.0
+# What a module's learning rate is multiplied by after an epoch that did not improve it.
+SLOWDOWN = 0.25
+
+
+def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs=1, lr=1e-6, lrcoef=1.0, session_config=None,
+             progress=None):
+    """`eval_graph` with weights and biases that make it differ less from `float_graph` on the batches.
+
+    Nothing but the values of their Consts changes, and the result is never worse: the mean squared difference of the
+    network's outputs to the float outputs over all batches is at most what it was. Of several outputs each counts in
+    proportion to the mean square of its float values.
+
+    Args:
+      float_graph: the GraphDef for which `plan` was made.
+      eval_graph: the same with FixNeurons of phase 1; it is read only.
+      plan: the QuantPlan.
+      feeds: the batches, as a list of {tensor name: array} or a function (step) -> {tensor name: array}, which is
+        called again for each pass and must give the same for the same step.
+      steps: how many batches the function gives.
+      mode: what the modules read while training: 0 the float network, 1 the quantized one.
+      epochs: how often the batches are trained on, at least 1. A module that an epoch did not improve starts the next one
+        from its former weights, with a new optimizer at a quarter of the learning rate.
+      lr: learning rate of Adam; lrcoef: its factor for modules whose initial loss is above 3. Together they are kept
+        within 1e-10 and 0.1.
+      session_config: tf.ConfigProto; sessions.session_config() where it is not given.
+      progress: function (iterable of batches, its length, what is done in words) -> iterable, for a progress bar.
+
+    Raises:
+      QuantizeError: INVALID_CONFIG for a setting out of range.
+    """
+    _check(mode, epochs, lr, lrcoef)
+    modules, skipped = find_modules(float_graph, eval_graph, plan)
+    for name, reason in skipped:
+        tf.logging.warning('Fast finetune leaves %r as it is: %s.', name, reason)
+    if not modules:
+        return eval_graph
+
+    def rate(loss):
+        return min(GREATEST_RATE, max(LEAST_RATE, lr * (lrcoef if loss > HIGH_LOSS else 1.0)))
+
+    batches = _Batches(feeds, len(feeds) if steps is None else steps, progress)
+    with FinetuneNetwork(float_graph, eval_graph, plan, modules, mode, session_config or sessions.session_config()) as network:
+        finetuning = _Finetuning(network, modules, batches, rate)
+        for epoch in range(epochs):
+            finetuning.run_epoch('Fast finetune, epoch {} of {}'.format(epoch + 1, epochs))
+        finetuning.report()
+        return editor.with_values(eval_graph, finetuning.changed())
+
+
+class _Batches:
+    """The batches, asked for anew in each pass."""
+
+    def __init__(self, feeds, steps, progress):
+        self._feeds = feeds if callable(feeds) else feeds.__getitem__
+        self._steps = steps
+        self._progress = progress or (lambda batches, count, text: batches)
+
+    def __call__(self, text):
+        return self._progress(map(self._feeds, range(self._steps)), self._steps, text)
+
+
+class _Finetuning:
+    """The course of a finetuning: the weights accepted so far, and what they give."""
+
+    def __init__(self, network, modules, batches, rate):
+        """rate: function (initial loss) -> learning rate."""
+        self._network, self._modules, self._batches = network, modules, batches
+        self._accepted = dict(network.values)
+        self._losses, self._error = self._initial = network.measure(batches('Fast finetune, before'))
+        self._rates = np.array([rate(loss) for loss in self._losses])
+        # A loss that is not finite gives no gradient, and weights of NaN would reach all modules behind.
+        self._active = [number for number, loss in enumerate(self._losses) if 0 < loss < np.inf]
+
+    def run_epoch(self, text):
+        """Trains once on every batch and takes over what is better; the other modules go on at a lower rate."""
+        self._network.train(self._batches(text), self._active, self._rates)
+        trained = self._network.read([name for number in self._active for name in self._modules[number].constants])
+        failed = sorted(set(self._active) - set(self._accept(trained, text + ', check')))
+        self._network.restart(failed)
+        self._rates[failed] *= SLOWDOWN
+
+    def _accept(self, trained, text):
+        """Takes over the weights of as many active modules as improve, themselves and the network; returns these."""
+        chosen, halve = self._active, False
+        while chosen:
+            names = [name for number in chosen for name in self._modules[number].constants]
+            self._network.load(dict(self._accepted, **{name: trained[name] for name in names}))
+            losses, error = self._network.measure(self._batches(text))
+            # NaN is no improvement.
+            better = [number for number in chosen if losses[number] < self._losses[number]]
+            if len(better) == len(chosen) and error <= self._error:
+                self._accepted.update((name, trained[name]) for name in names)
+                self._losses, self._error = losses, error
+                return chosen
+            if halve or len(better) == len(chosen):
+                better = sorted(better, key=lambda number: losses[number] / self._losses[number])[:len(chosen) // 2]
+            # Weights put back change what later modules read; from the second round on half go, so that the rounds end.
+            chosen, halve = sorted(better), True
+        self._network.load(self._accepted)
+        return []
+
+    def changed(self):
+        """{Const: ndarray}, the accepted values that are not the initial ones."""
+        return {name: value for name, value in self._accepted.items()
+                if not np.array_equal(value, self._network.values[name])}
+
+    def report(self):
+        """Logs the losses before and after."""
+        losses, error = self._initial
+        changed = self.changed()
+        for module, before, after in zip(self._modules, losses, self._losses):
+            tf.logging.info('Fast finetune: %s: loss %.6g, before %.6g%s', module.name, after, before,
+                            '' if set(module.constants) & set(changed) else ' (weights unchanged)')
+        tf.logging.info('Fast finetune: error of the outputs, relative to their mean square: %.6g, before %.6g',
+                        self._error, error)
+
+
+def _check(mode, epochs, lr, lrcoef):
+    expected = (('fast_ft_mode', mode, mode in (0, 1), '0 or 1'),
+                ('fast_ft_epochs', epochs, epochs >= 1, 'an integer of at least 1'),
+                ('fast_ft_lr', lr, lr > 0 and math.isfinite(lr), 'a positive number'),
+                ('fast_ft_lrcoef', lrcoef, lrcoef > 0 and math.isfinite(lrcoef), 'a positive number'))
+    for name, value, valid, what in expected:
+        if not valid:
+            raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter',
+                                       '{} is {!r}; expected {}.'.format(name, value, what))
