@@ -4,6 +4,9 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tests.plan.networks import image, plan_of
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.graph.view import ORIGINS, GraphView
+from vai_q_tf.plan.annotate import annotate
 
 layers = tf.compat.v1.layers
 
@@ -59,3 +62,46 @@ def test_unknown_names_are_warned_about(caplog):
     assert _changed('bits', 8, nodes_bit=['nothing:4'], nodes_method=['nowhere:1'], ignore_nodes=['nobody']) == {}
     for name in ('nothing:4', 'nowhere:1', 'nobody'):
         assert name in caplog.text
+
+
+def _frozen(**origins):
+    """A frozen network whose nodes stand for those of an earlier form of it."""
+    x = tf.nn.conv2d(image(), tf.ones([3, 3, 3, 4], name='w'), padding='SAME', name='conv')
+    x = tf.nn.bias_add(x, tf.ones([4], name='b'), name='add')
+    x = tf.nn.relu(tf.nn.max_pool2d(x, 2, 2, 'SAME', name='pool'), name='relu')
+    tf.nn.conv2d(x, tf.ones([1, 1, 4, 2], name='w2'), padding='SAME', name='next')
+    graph_def = tf.compat.v1.get_default_graph().as_graph_def()
+    for node in graph_def.node:
+        if node.name in origins:
+            node.attr[ORIGINS].list.s.extend(origin.encode() for origin in origins[node.name])
+    return GraphView(graph_def)
+
+
+@pytest.mark.parametrize('name, tensor', [
+    ('weights', 'w/wquant'), ('weights/read', 'w/wquant'), ('old_conv', 'w/wquant'), ('bn', 'add/aquant'),
+    ('bn/offset', 'b/wquant'), ('add', 'add/aquant')])
+def test_nodes_that_another_stands_for(name, tensor):
+    view = _frozen(w=['weights', 'weights/read', 'add'], conv=['old_conv'], add=['bn'], b=['bn/offset'])
+    plan = annotate(view, QuantizeConfig(['x'], ['next'], nodes_bit=[name + ':4'], nodes_method=[name + ':0']))
+    changed = {record.name for record in plan.tensors if (record.bits, record.method) == (4, 0)}
+    assert changed == {tensor} == {record.name for record in plan.tensors if record.bits == 4}
+
+
+def test_exact_name_wins_over_one_that_another_stands_for():
+    view = _frozen(w=['weights', 'old'])
+    plan = annotate(view, QuantizeConfig(['x'], ['next'], nodes_bit=['weights:4', 'old:5', 'w:6']))
+    assert {record.name: record.bits for record in plan.tensors if record.bits != 8} == {'w/wquant': 6}
+
+
+@pytest.mark.parametrize('name', ['weights', 'bn', 'old_conv'])
+def test_ignored_node_that_another_stands_for(name):
+    view = _frozen(w=['weights'], conv=['old_conv'], add=['bn'])
+    plan = annotate(view, QuantizeConfig(['x'], ['next'], ignore_nodes=[name]))
+    assert [group.node for group in plan.groups] == ['next']
+
+
+def test_close_names_are_suggested(caplog):
+    tf.compat.v1.logging.set_verbosity('WARN')
+    view = _frozen()
+    annotate(view, QuantizeConfig(['x'], ['next'], nodes_bit=['ad:4'], ignore_nodes=['pol']))
+    assert "did you mean 'add'" in caplog.text and "did you mean 'pool'" in caplog.text

@@ -8,6 +8,8 @@ from tensorflow.python.framework import dtypes, op_def_registry
 from vai_q_tf import errors
 
 VARIABLE_OPS = frozenset(('Variable', 'VariableV2', 'VarHandleOp'))
+# A private list of names on a node: the nodes of the float graph that it stands for now.
+ORIGINS = '_origins'
 
 
 def node_name(reference):
@@ -46,9 +48,11 @@ class GraphView:
             self._nodes[node.name] = node
         self.names = tuple(self._nodes)
         self._order = {name: number for number, name in enumerate(self.names)}
-        self._inputs, self._controls, self._consumers, self._output_types = {}, {}, {}, {}
+        self._inputs, self._controls, self._consumers, self._output_types, self._heirs = {}, {}, {}, {}, {}
         for name, node in self._nodes.items():
             self._index_inputs(name, node.input)
+            for origin in node.attr[ORIGINS].list.s if ORIGINS in node.attr else ():
+                self._heirs.setdefault(origin.decode(), []).append(name)
 
     def _index_inputs(self, name, references):
         data = []
@@ -91,6 +95,10 @@ class GraphView:
     def consumers(self, tensor):
         """The inputs that read the tensor, as (node, input index)."""
         return tuple(self._consumers.get(tensor, ()))
+
+    def heirs(self, name):
+        """The nodes that stand for a node of an earlier form of the graph, by their attr ORIGINS."""
+        return tuple(self._heirs.get(name, ()))
 
     def attr(self, name, key):
         """The AttrValue of the node, the default of its op where the node has none; None where there is neither."""

@@ -7,10 +7,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import tensor_util
 
 from vai_q_tf.graph import graphdef_editor as editor
-from vai_q_tf.graph.view import GraphView, node_name, normalise
-
-# A private list of names on a node: the nodes of the float graph that it stands for now.
-ORIGINS = '_origins'
+from vai_q_tf.graph.view import ORIGINS, GraphView, node_name, normalise
 
 
 class Rewriter:

@@ -19,11 +19,14 @@ class Draft:
         self.range = graph_range
         self.view = graph_range.view
         self.config = config
-        self.ignored = frozenset(node_name(name) for name in config.ignore_nodes)
+        self.ignored = frozenset(node for name in config.ignore_nodes for node in self._nodes_of(node_name(name)))
         self.covered = set()
         self.groups = []
         self._tensors, self._readers, self._places, self._skipped = {}, {}, {}, {}
         self._activations, self._constants, self._least = {}, {}, {}
+
+    def _nodes_of(self, name):
+        return (name,) if name in self.view else self.view.heirs(name)
 
     def add_weight(self, tensor, role, mode, reader):
         """Quantizes the weight, bias or constant that the input `reader` reads; returns the name.

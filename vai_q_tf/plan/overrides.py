@@ -1,5 +1,6 @@
 """Bit widths and methods of single tensors: nodes_bit and nodes_method, with warnings about names that mean nothing."""
 import collections
+import difflib
 
 from tensorflow.python.platform import tf_logging
 
@@ -11,15 +12,18 @@ def apply_overrides(draft, config):
     """The tensors of the draft with the entries of config.nodes_bit and config.nodes_method applied.
 
     An entry names, in the order in which they are tried: the producer of a quantized tensor, a weighted op (its weights
-    are meant), a node on the way from the variable or Const to the quantized tensor. Of two entries for one tensor the
+    are meant), a node on the way from the variable or Const to the quantized tensor, a node of the float graph that one of
+    these stands for. Of two entries for one tensor the
     one tried first wins, then the one listed first. Method 2 becomes 1 where there are no depthwise weights.
     """
-    for name in sorted(draft.ignored):
-        if name not in draft.view:
-            tf_logging.warning('ignore_nodes: there is no node %r in the graph', name)
+    view = draft.view
+    for name in sorted({node_name(name) for name in draft.config.ignore_nodes}):
+        if name not in view and not view.heirs(name):
+            tf_logging.warning('ignore_nodes: there is no node %r in the graph%s', name, _suggestion(name, view.names))
     resolve = _resolver(draft)
-    bits = _settings('nodes_bit', config.nodes_bit, resolve)
-    methods = _settings('nodes_method', config.nodes_method, resolve)
+    names = [tensor.name.rpartition('/')[0] for tensor in draft.tensors]
+    bits = _settings('nodes_bit', config.nodes_bit, resolve, names)
+    methods = _settings('nodes_method', config.nodes_method, resolve, names)
     tensors = []
     for tensor in draft.tensors:
         method = methods.get(tensor.name, tensor.method)
@@ -42,12 +46,24 @@ def _resolver(draft):
     computes = {group.node: [group.weight] for group in draft.groups}
     ranked = (producers, computes, origins)
 
-    def resolve(name):
+    def exact(name):
         for rank, names in enumerate(ranked):
             if names.get(name):
                 return rank, names[name]
         return len(ranked), ()
+
+    def resolve(name):
+        rank, names = exact(name)
+        if not names:
+            found = [exact(heir) for heir in draft.view.heirs(name)]
+            names = [tensor for _, tensors in found for tensor in tensors]
+        return rank, names
     return resolve
+
+
+def _suggestion(name, known):
+    close = difflib.get_close_matches(name, known, n=3)
+    return '; did you mean {}?'.format(' or '.join(map(repr, close))) if close else ''
 
 
 def _origins(view, tensor):
@@ -59,13 +75,14 @@ def _origins(view, tensor):
             yield node_name(start)
 
 
-def _settings(field, entries, resolve):
+def _settings(field, entries, resolve, known):
     chosen = {}
     for entry in entries:
         name, _, value = entry.rpartition(':')
         rank, tensors = resolve(name.strip())
         if not tensors:
-            tf_logging.warning('%s: %r does not name a quantized tensor, the entry is ignored', field, entry)
+            tf_logging.warning('%s: %r does not name a quantized tensor, the entry is ignored%s', field, entry,
+                               _suggestion(name.strip(), known))
         for tensor in tensors:
             if tensor not in chosen or rank < chosen[tensor][0]:
                 chosen[tensor] = rank, int(value)
