@@ -1,17 +1,23 @@
-"""The tensors that the original chose on float models, compared where no transform of the original is in between.
+"""The tensors that the original chose on float models.
 
-Explained differences: a folded batch norm has the name of the training graph here, while the original kept the name of
-the batch norm for the result and made one up for the bias; weights and biases are compared by what they feed, because
+On what the passes give for these models, all variants are compared: names, modes, bits, methods and readers.
+On the models as they are, which have batch norms as a training graph has them, those variants are compared for which the
+original changed nothing but batch norms.
+
+Explained differences of the latter: a folded batch norm has the name of the training graph here, while the original kept the
+name of the batch norm for the result and made one up for the bias; weights and biases are compared by what they feed, because
 the original renamed constants.
 """
 import json
 import os
+import re
 
 import pytest
 import tensorflow as tf
 
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import GraphView
+from vai_q_tf.passes import optimise
 from vai_q_tf.plan.annotate import annotate
 
 _FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'golden', 'ptq')
@@ -31,15 +37,27 @@ _VARIANTS = [('concat', 'sim0'), ('resnet_small', 'sim0')] + [
 _RENAMED = {'ig_w': 'ignore_nodes', 'nb_w4': 'nodes_bit', 'nb_wread': 'nodes_bit'}
 
 
-def _plan(model, flags):
+# Of the flags of a variant, those that are fields of the config; the others are about other stages.
+_LISTS = ('input_nodes', 'output_nodes', 'ignore_nodes', 'nodes_bit', 'nodes_method')
+_NUMBERS = ('weight_bit', 'activation_bit', 'method', 'simulate_dpu', 'scale_all_avgpool', 'do_cle', 'replace_relu6',
+            'replace_sigmoid', 'replace_softmax', 'fold_reshape', 'align_concat', 'align_pool')
+
+
+def _graph_def(model):
     graph_def = tf.compat.v1.GraphDef()
     with open(os.path.join(_FOLDER, model + '.pb'), 'rb') as file:
         graph_def.ParseFromString(file.read())
-    fields = {key: flags['--' + key] for key in ('weight_bit', 'activation_bit', 'method') if '--' + key in flags}
-    fields.update({key: flags['--' + key].split(',') for key in ('ignore_nodes', 'nodes_bit', 'nodes_method')
-                   if '--' + key in flags})
-    return annotate(GraphView(graph_def), QuantizeConfig(
-        flags['--input_nodes'].split(','), flags['--output_nodes'].split(','), **fields))
+    return graph_def
+
+
+def _config(flags):
+    fields = {key: flags['--' + key] for key in _NUMBERS if '--' + key in flags}
+    fields.update({key: flags['--' + key].split(',') for key in _LISTS if '--' + key in flags})
+    return QuantizeConfig(input_shapes=[flags['--input_shapes'].split(',')], **fields)
+
+
+def _plan(model, flags):
+    return annotate(GraphView(_graph_def(model)), _config(flags))
 
 
 def _ours(plan):
@@ -86,3 +104,31 @@ def test_options_on_a_residual_net(variant):
         # reads is float; here it is quantized because the next convolution reads it.
         assert originals.pop('b1_relu') == ours.pop('b1_relu')
     assert ours == originals
+
+
+# What the original chose otherwise, and why: {(model, variant): (only here, only in the original)}.
+_FIRST = {('conv1/Relu/aquant', 1, 8, 1, ('pool1/MaxPool:0',)), ('conv1/bias/wquant', 0, 8, 1, ('conv1/BiasAdd:1',)),
+          ('conv1/kernel/wquant', 0, 8, 1, ('conv1/Conv2D:1',))}
+_FOUR_BITS = ({('conv1/kernel/wquant', 0, 4, 1, ('conv1/Conv2D:1',))}, {('conv1/kernel/wquant', 0, 8, 1, ('conv1/Conv2D:1',))})
+_DIFFERENCES = {
+    # Its constant folding had given the weights another name, so it did not find the node that the entry names.
+    ('plain', 'ig_w'): (set(), _FIRST), ('plain', 'nb_w4'): _FOUR_BITS, ('plain', 'nb_wread'): _FOUR_BITS}
+
+
+def _name(record):
+    """Name of a FixNeuron of the original, without what its constant folding adds to the names of constants."""
+    producer = re.sub(r'(/read)?/_[0-9]+__cf__[0-9]+', '', record['producer'])
+    return producer + ('/aquant' if record['mode'] == 1 else '/wquant')
+
+
+@pytest.mark.parametrize('model, variant', [(model, variant) for model in _CASES for variant in _CASES[model]['variants']])
+def test_chooses_what_the_original_chose_behind_the_passes(model, variant):
+    case = _CASES[model]['variants'][variant]
+    config = _config(case['flags'])
+    graph_def = optimise(_graph_def(model), config, fold_constant=case['flags'].get('--fold_constant') != '0')
+    ours = {(tensor.name, tensor.mode, tensor.bits, tensor.method, tuple(sorted('{}:{}'.format(*reader)
+                                                                                for reader in tensor.consumers)))
+            for tensor in annotate(GraphView(graph_def), config).tensors}
+    originals = {(_name(record), record['mode'], record['bits'], record['method'], tuple(sorted(record['consumers'])))
+                 for record in case['fix']}
+    assert (ours - originals, originals - ours) == _DIFFERENCES.get((model, variant), (set(), set()))
