@@ -10,6 +10,7 @@ from vai_q_tf.export import files
 
 _LONGEST = 200  # bytes of a stem; file systems allow 255 for a name
 _SUFFIXES = ('', '_float', '_int8', '_int16', '_int32')
+_INT8_LINES = [b'%d\n' % value for value in list(range(128)) + list(range(-128, 0))]  # by the byte
 
 
 class FileNames:
@@ -97,6 +98,8 @@ def _binary(array):
 
 def _text(array):
     values = np.ravel(array)
+    if values.dtype == np.int8:
+        return b''.join(map(_INT8_LINES.__getitem__, values.tobytes()))
     if values.dtype == np.bool_:
         values = values.astype(np.int8)
     if values.dtype.kind in 'iu':
