@@ -105,6 +105,12 @@ def _pool(node, x):
     return _average(_windows(node, x.q, kernel).sum(axis=(3, 4)), kernel[0] * kernel[1], x.p)
 
 
+def _multiply(node, x, y):
+    """One factor may be a float constant that is not quantized, such as the correction of an average."""
+    x, y = (value if isinstance(value, Fixed) else Fixed(np.round(value * 2.0**20).astype(np.int64), 20) for value in (x, y))
+    return Fixed(x.q * y.q, x.p + y.p)
+
+
 def _leaky_relu(node, x):
     slope = Fixed(np.int64(round(node.attr['alpha'].f * 256)), 8)
     assert slope.real() == node.attr['alpha'].f
@@ -113,7 +119,7 @@ def _leaky_relu(node, x):
 
 def _to_shape(node, x, *_):
     dims = [dim.size for dim in node.attr['_output_shapes'].list.shape[0].dim]
-    return Fixed(x.q.reshape([-1] + dims[1:]), x.p)
+    return Fixed(x.q.reshape([len(x.q)] + dims[1:]), x.p)
 
 
 _OPS = {
@@ -125,7 +131,7 @@ _OPS = {
     'BiasAdd': _together(np.add), 'Add': _together(np.add), 'AddV2': _together(np.add),
     'Maximum': _together(np.maximum),
     'ConcatV2': _together(lambda *operands: np.concatenate(operands[:-1], int(operands[-1]))),
-    'Mul': lambda node, x, y: Fixed(x.q * y.q, x.p + y.p),
+    'Mul': _multiply,
     'Relu': lambda node, x: Fixed(np.maximum(x.q, 0), x.p),
     'Relu6': lambda node, x: Fixed(np.clip(x.q, 0, 6 << x.p) if x.p >= 0 else None, x.p),
     'LeakyRelu': _leaky_relu,

@@ -97,7 +97,11 @@ def _align_by_error(plan, positions, observed, config):
 
 
 def _align_to_outputs(plan, positions, config):
-    """Inputs get the position of the result: of all concats, then of all pools, each by the positions before that stage."""
+    """Inputs get the position of the result: of all concats, then of all pools, each by the positions before that stage.
+
+    A tensor that several of a kind read gets the position of the last in graph order; in the original it depends on the order in
+    which it happens to visit them.
+    """
     for kind in ('concat', 'pool'):
         before = dict(positions)
         for alignment in _active(plan, config):
@@ -146,8 +150,8 @@ def _clip(position):
 def error_table(first, errors):
     """Squared errors at all positions, float64 [256], from those in a window that begins at position `first`.
 
-    Below the window everything rounds to zero as at its first entry; above it the error is at most that of a tensor of zeros, which
-    is taken for it.
+    Below the window everything rounds to zero as at its first entry. Above it the error is at most that of a tensor of zeros,
+    which is taken for it.
     """
     table = np.full(HISTOGRAM_BINS, errors[0], np.float64)
     start = first + HISTOGRAM_ZERO

@@ -45,38 +45,58 @@ def calibrate(graph_def, plan, config, feed, gpu_memory_fraction=None):
     Raises:
       QuantizeError: MISSING_QUANTIZE_INFO for tensors that do not run; what `feed` raises.
     """
-    view = GraphView(graph_def)
-    ops.load_library()
-    observed, constants = _search_constants(view, plan, config)
-    computed = [tensor for tensor in plan.tensors if tensor.name not in constants]
-    network = _Network(view, _calibration_graph(graph_def, computed, constants, plan, config), computed, plan, config)
-    tables = _run(network, computed, config, feed, gpu_memory_fraction)
-    for tensor in computed:
-        counts, table = tables[tensor.name]
-        observed[tensor.name] = rules.Observation(_most_frequent(counts), table)
+    network = CalibrationNetwork(graph_def, plan, config)
+    observed = dict(network.constants)
+    for name, (counts, table) in _run(network, config, feed, gpu_memory_fraction).items():
+        observed[name] = rules.Observation(_most_frequent(counts), table)
     return Calibrated(observed, network.shapes())
 
 
-def _search_constants(view, plan, config):
-    """({name: Observation}, {name: quantized value}) of the tensors that are Consts read through their FixNeuron alone."""
-    grouped = {name for group in rules.aligned(plan, config) for name in group}
-    observed, constants = {}, {}
+class CalibrationNetwork:
+    """The calibration graph of a plan, ready to be run.
+
+    Attributes:
+      graph: a tf.Graph in which constants are quantized and every other tensor of the plan is searched and quantized.
+      fetches: {name of a tensor that is no constant: (position,) or (position, first position, errors), tensor names}.
+      constants: {name of a tensor that is a constant: Observation}.
+    """
+
+    def __init__(self, graph_def, plan, config):
+        ops.load_library()
+        view = GraphView(graph_def)
+        grouped = {name for group in rules.aligned(plan, config) for name in group} if config.align_rule != 'output' else ()
+        self.constants, values = _search_constants(view, plan, config, grouped)
+        computed = [record for record in plan.tensors if record.name not in self.constants]
+        self.graph = tf.Graph()
+        with self.graph.as_default():
+            tf.import_graph_def(_calibration_graph(graph_def, computed, values, grouped, config), name='')
+        self.fetches = {record.name: (record.name + '/position:0',) + (
+            (record.name + '/errors:0', record.name + '/errors:1') if record.name in grouped else ()) for record in computed}
+        self._names = view.names
+
+    def shapes(self):
+        """{node: [TensorShapeProto of each output]} of the float graph's nodes."""
+        return {name: [output.shape.as_proto() for output in self.graph.get_operation_by_name(name).outputs]
+                for name in self._names}
+
+
+def _search_constants(view, plan, config, grouped):
+    """({name: Observation}, {Const: quantized value}) of the tensors that are Consts read through their FixNeuron alone."""
+    observed, values = {}, {}
     with ConstantQuantizer(config) as quantizer:
         for record in plan.tensors:
             if view.op(record.tensor) != 'Const' or set(view.consumers(record.tensor)) - set(record.consumers):
                 continue
             value = tensor_util.MakeNdarray(view.attr(record.tensor, 'value').tensor)
             found = observed[record.name] = quantizer.search(record, value, record.name in grouped)
-            constants[record.name] = quantizer.quantize(value, found.position, record.bits, record.mode)
+            values[record.tensor] = quantizer.quantize(value, found.position, record.bits, record.mode)
             if found.position == POSITION_ZERO:
                 tf.logging.warning('%s has nothing but zeros', record.name)
-    return observed, constants
+    return observed, values
 
 
-def _calibration_graph(graph_def, computed, constants, plan, config):
+def _calibration_graph(graph_def, computed, values, grouped, config):
     """The graph with quantized constants, and with a search and a quantization behind every other tensor."""
-    grouped = {name for group in rules.aligned(plan, config) for name in group}
-    values = {record.tensor: constants[record.name] for record in plan.tensors if record.name in constants}
     graph_def = editor.insert(editor.with_values(graph_def, values), computed,
                               lambda record: _observers(record, record.name in grouped, config))
     graph_def.node.extend([editor.constant(_TRACK, tf.bool, True)])
@@ -96,27 +116,9 @@ def _observers(record, with_errors, config):
     return nodes
 
 
-class _Network:
-    """The imported calibration graph with what is fetched from it."""
-
-    def __init__(self, view, graph_def, computed, plan, config):
-        self.graph = tf.Graph()
-        with self.graph.as_default():
-            tf.import_graph_def(graph_def, name='')
-        grouped = {name for group in rules.aligned(plan, config) for name in group}
-        self.fetches = {record.name: (record.name + '/position:0',) + (
-            (record.name + '/errors:0', record.name + '/errors:1') if record.name in grouped else ()) for record in computed}
-        self._names = view.names
-
-    def shapes(self):
-        """{node: [TensorShapeProto of each output]} of the float graph's nodes."""
-        return {name: [output.shape.as_proto() for output in self.graph.get_operation_by_name(name).outputs]
-                for name in self._names}
-
-
-def _run(network, computed, config, feed, gpu_memory_fraction):
+def _run(network, config, feed, gpu_memory_fraction):
     """{name: (counts of positions, table of errors or None)} over all batches."""
-    tables = {record.name: [collections.Counter(), None] for record in computed}
+    tables = {name: [collections.Counter(), None] for name in network.fetches}
     with tf.Session(graph=network.graph, config=session_config(gpu_memory_fraction)) as session:
         for step in tqdm(range(config.calib_iter), desc='calibration', unit='batch'):
             for name, found in _fetch(session, network.fetches, feed(step), step).items():

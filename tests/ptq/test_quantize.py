@@ -1,0 +1,201 @@
+"""Post-training quantization as a whole: the model that is written, its options, and what happens on bad input."""
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from tests.ptq import networks
+from tests.qat import integer_model
+from vai_q_tf import errors, fixed_point
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.export.lint import lint
+from vai_q_tf.ptq.quantize import quantize_frozen
+
+_GOLDEN = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'golden', 'ptq')
+
+
+def _config(tmp_path, output, **fields):
+    return QuantizeConfig(['input'], [output], [[-1, networks.SIZE, networks.SIZE, 3]], calib_iter=3,
+                          output_dir=str(tmp_path / 'out'), **fields)
+
+
+def _read(path):
+    model = tf.GraphDef()
+    with open(path, 'rb') as file:
+        model.ParseFromString(file.read())
+    return model
+
+
+def _quantize(tmp_path, graph_def=None, output=None, input_fn=networks.batches, options=None, **fields):
+    if graph_def is None:
+        graph_def, output = networks.branches()
+    return _read(quantize_frozen(graph_def, input_fn, _config(tmp_path, output, **fields), **(options or {})))
+
+
+def _nodes(model):
+    return {node.name: node for node in model.node}
+
+
+def _fix_neurons(model):
+    return {node.name: node for node in model.node if node.op == 'FixNeuron'}
+
+
+@pytest.mark.parametrize('fields', [{}, {'weight_bit': 4, 'activation_bit': 6}, {'method': 0}, {'align_rule': 'output'}])
+def test_the_model_is_an_integer_model(tmp_path, fields):
+    model = _quantize(tmp_path, **fields)
+    feed = networks.batches(77)
+    expected = integer_model.run(model, feed)['logits/BiasAdd/aquant'].real()
+    np.testing.assert_array_equal(networks.run(model, 'logits/BiasAdd/aquant', feed), expected)
+    assert len(np.unique(expected)) > 5
+
+
+@pytest.mark.parametrize('model', ['plain', 'resnet_small'])
+def test_measured_networks_are_integer_models(tmp_path, model):
+    graph_def = _read(os.path.join(_GOLDEN, model + '.pb'))
+    output = {'plain': 'fc2/BiasAdd', 'resnet_small': 'logits/BiasAdd'}[model]
+    config = QuantizeConfig(['input'], [output], [[-1, 32, 32, 3]], calib_iter=2, output_dir=str(tmp_path))
+
+    def calibrate(step):
+        return {'input': np.random.RandomState(step).uniform(-1, 1, (4, 32, 32, 3))}
+
+    quantized = _read(quantize_frozen(graph_def, calibrate, config))
+    feed = {'input': calibrate(5)['input'].astype(np.float32)}
+    expected = integer_model.run(quantized, feed)[output + '/aquant'].real()
+    np.testing.assert_array_equal(networks.run(quantized, output + '/aquant', feed), expected)
+
+
+def test_the_model_obeys_the_compiler_and_is_close_to_the_float_network(tmp_path):
+    graph_def, output = networks.branches()
+    model = _quantize(tmp_path)
+    assert lint(model) == []
+    feed = networks.batches(9)
+    quantized, exact = (networks.run(graph, name, feed) for graph, name in ((model, output + '/aquant'), (graph_def, output)))
+    assert np.abs(quantized - exact).max() < 0.05 * np.abs(exact).max()
+
+
+def test_groups_have_one_position(tmp_path):
+    positions = {name: node.attr['quantize_pos'].i for name, node in _fix_neurons(_quantize(tmp_path)).items()}
+    group = ['concat/aquant', 'max_pool/aquant', 'average_pool/mul/aquant', 'conv4/Relu/aquant', 'residual/Relu/aquant',
+             'conv3/Relu/aquant', 'global_average/mul/aquant']
+    assert len({positions[name] for name in group}) == 1
+
+
+def test_least_error_is_at_most_the_error_of_the_original_rule(tmp_path):
+    """Summed over the group and the calibration data, on the float tensors that the members quantize."""
+    group = ['concat', 'max_pool', 'average_pool', 'conv4/Relu', 'residual/Relu', 'conv3/Relu']
+    graph_def, _ = networks.branches()
+
+    def error(rule):
+        model = _nodes(_quantize(tmp_path / rule, align_rule=rule))
+        total = 0
+        for step in range(3):
+            for name in group:
+                node = model.get(name + '/aquant') or model[name + '/mul/aquant']
+                value = networks.run(graph_def, name, networks.batches(step))
+                quantized = fixed_point.quantize(value, node.attr['quantize_pos'].i)
+                total += ((quantized.astype(np.float64) - value) ** 2).sum()
+        return total
+
+    assert error('least_error') <= error('output')
+
+
+def test_options_of_the_written_model(tmp_path):
+    plain = _nodes(_quantize(tmp_path))
+    assert '_output_shapes' in plain['conv1/Conv2D'].attr and plain['input'].attr['shape'].shape.dim[0].size == -1
+    bare = _nodes(_quantize(tmp_path, options={'add_shapes': 0}))
+    assert not any('_output_shapes' in node.attr for node in bare.values())
+    fixed = _nodes(_quantize(tmp_path, options={'fix_input_shape': 1}))
+    assert [dim.size for dim in fixed['input'].attr['shape'].shape.dim] == [-1, 16, 16, 3]
+    assert not any(attr.startswith('_') and attr != '_output_shapes' for node in plain.values() for attr in node.attr)
+
+
+def test_float_and_quantized_weights_give_the_same_results(tmp_path):
+    floats, quantized = _quantize(tmp_path), _quantize(tmp_path, options={'keep_float_weight': 0})
+    name = 'conv1/weights'
+    weights, rounded = (tf.make_ndarray(_nodes(model)[name].attr['value'].tensor) for model in (floats, quantized))
+    fix = _nodes(floats)[name + '/wquant'].attr
+    np.testing.assert_array_equal(rounded, fixed_point.quantize(weights, fix['quantize_pos'].i, 8, 'half_away'))
+    assert not np.array_equal(weights, rounded)
+    feed = networks.batches(3)
+    np.testing.assert_array_equal(*[networks.run(model, 'logits/BiasAdd/aquant', feed) for model in (floats, quantized)])
+
+
+def test_dpucadf8h_has_symmetric_activations(tmp_path):
+    model = _quantize(tmp_path, arch_type='DPUCADF8H')
+    marked = {name for name, node in _fix_neurons(model).items() if '_symmetric' in node.attr}
+    assert marked == {name for name, node in _fix_neurons(model).items() if node.attr['mode'].i == 1}
+    low = networks.run(model, 'input/aquant', {'input': np.full((1, 16, 16, 3), -1e3, np.float32)})
+    assert np.unique(low) == -127 * 2.0 ** -model_position(model, 'input/aquant')
+
+
+def model_position(model, name):
+    return _nodes(model)[name].attr['quantize_pos'].i
+
+
+def test_a_restart_gives_the_same_file(tmp_path):
+    assert _quantize(tmp_path / 'a').SerializeToString(deterministic=True).replace(b'/a/out', b'/b/out') == \
+        _quantize(tmp_path / 'b').SerializeToString(deterministic=True)
+
+
+def test_strict_refuses_what_the_compiler_refuses_and_writes_nothing(tmp_path):
+    net = networks.Network()
+    x = net.conv(net.input, 4, 'conv')
+    net.apply(tf.nn.elu, x, name='elu')  # its shape is known, so only leaving the shapes out makes it unreadable
+    options = {'add_shapes': 0}
+    model = _quantize(tmp_path, net.graph_def(), 'elu', options=options)
+    assert {finding.rule for finding in lint(model)} == {'shape-of-unknown-op', 'placeholder-shape'} - {'placeholder-shape'}
+    with pytest.raises(errors.QuantizeError, match='Quantize_TF1_Compiler_Rules.*elu') as caught:
+        _quantize(tmp_path / 'strict', net.graph_def(), 'elu', options=dict(options, strict=True))
+    assert caught.value.code == errors.COMPILER_RULES
+    assert os.listdir(str(tmp_path / 'strict' / 'out')) == []
+
+
+def test_a_tensor_that_never_runs_is_named(tmp_path):
+    graph = tf.Graph()
+    with graph.as_default():
+        x = tf.placeholder(tf.float32, [None, 4], name='input')
+        never, always = tf.raw_ops.Switch(data=x, pred=tf.placeholder(tf.bool, [], name='phase'), name='switch')
+        weights = tf.constant(np.ones((4, 2), np.float32), name='weights')
+        dead = tf.matmul(never, weights, name='dead')
+        alive = tf.matmul(always, weights, name='alive')
+        tf.raw_ops.Merge(inputs=[dead, alive], name='merge')
+    config = QuantizeConfig(['input'], ['merge'], [[-1, 4]], calib_iter=2, output_dir=str(tmp_path / 'out'))
+    with pytest.raises(errors.QuantizeError, match='did not run.*dead') as caught:
+        quantize_frozen(graph.as_graph_def(), lambda step: {'input': np.ones((1, 4)), 'phase': True}, config)
+    assert caught.value.code == errors.MISSING_QUANTIZE_INFO and os.listdir(str(tmp_path / 'out')) == []
+
+
+def test_fails_before_it_calibrates_where_it_cannot_write(tmp_path):
+    (tmp_path / 'out').write_text('a file')
+    calls = []
+
+    def input_fn(step):
+        calls.append(step)
+        return networks.batches(step)
+
+    with pytest.raises(errors.QuantizeError, match='output_dir'):
+        _quantize(tmp_path, input_fn=input_fn)
+    assert calls == []
+
+
+def test_a_float_graph_that_does_not_run_names_the_node(tmp_path):
+    net = networks.Network()
+    x = net.conv(net.input, 4, 'conv')
+    net.apply(tf.reshape, x, [-1, 7], name='wrong')
+    with pytest.raises(errors.QuantizeError, match="first batch .*'wrong'"):
+        _quantize(tmp_path, net.graph_def(), 'wrong')
+
+
+def test_the_input_function_is_called_once_a_step_after_the_check(tmp_path):
+    calls = []
+
+    def input_fn(iter):
+        calls.append(iter)
+        return networks.batches(iter)
+
+    _quantize(tmp_path, input_fn=input_fn)
+    assert calls == [0, 0, 1, 2]
+    del calls[:]
+    _quantize(tmp_path, input_fn=input_fn, options={'skip_check': 1})
+    assert calls == [0, 1, 2]
