@@ -1,0 +1,195 @@
+"""convert_datatype: a float32 graph with folded batch norms, computing in float16, bfloat16 or float64 instead.
+
+Everything of type float32 changes: types of ops, constants, placeholders, and with them what is to be fed and what is fetched.
+An op whose definition fixes float32 for an input or output (the result of ResizeBilinear) keeps that, between casts.
+"""
+import copy
+import numbers
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from tensorflow.python.framework import op_def_registry, tensor_util
+
+from vai_q_tf import errors, passes
+from vai_q_tf.config import require_config
+from vai_q_tf.export import files, kernel_registry
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.traits import BATCH_NORM_OPS
+from vai_q_tf.graph.view import GraphView, node_name, output_index
+from vai_q_tf.ptq.load import load_float_graph
+
+# The number of --convert_datatype: type and name in the file's name; 0 converts nothing.
+TARGETS = {1: (tf.float16, 'fp16'), 2: (tf.float64, 'double'), 3: (tf.bfloat16, 'bfloat16'), 4: (tf.float32, 'fp32')}
+_NAMES = {'fp16': 1, 'float16': 1, 'half': 1, 'double': 2, 'float64': 2, 'fp64': 2, 'bfloat16': 3, 'bf16': 3,
+          'float32': 4, 'fp32': 4, 'float': 4}
+# Their float32 is a layout of bytes.
+_BYTE_OPS = frozenset(('Bitcast', 'DecodeRaw', 'DecodePaddedRaw'))
+_SHOWN = 20  # nodes named in an error
+
+
+def convert_datatype(graph_def, q_config, datatype, fold_constant=1):
+    """Folds batch norms, converts float32 to another type, and writes `converted_model_<type>.pb`; returns its path.
+
+    Args:
+      graph_def: a frozen float GraphDef, or the path of one.
+      q_config: a QuantizeConfig that names a range; the file is written to its output_dir.
+      datatype: 1 or 'fp16', 'float16', 'half'; 2 or 'double', 'float64', 'fp64'; 3 or 'bfloat16', 'bf16'; 4 or 'float32',
+        'fp32', 'float'; a number as text; a tf.DType. 0 writes nothing and returns None.
+      fold_constant: 0 leaves constant subgraphs as they are.
+
+    Raises:
+      QuantizeError: INVALID_TARGET_DTYPE; UNSUPPORTED_OP naming what has no kernel for the type, or a batch norm that cannot
+        be folded; what loading and optimising raise. Nothing is written then.
+    """
+    config = require_config(q_config)
+    number = target_number(datatype)
+    if number == 0:
+        return None
+    dtype, suffix = TARGETS[number]
+    config = copy.copy(config)
+    config.fold_bn_only = 1
+    graph_def = load_float_graph(graph_def, config.output_nodes)
+    converted = convert_graph(passes.optimise(graph_def, config, fold_constant=bool(fold_constant)), dtype)
+    files.make_directory(config.output_dir)
+    return files.write(config.output_dir, 'converted_model_{}.pb'.format(suffix), converted.SerializeToString())
+
+
+def target_number(datatype):
+    """The number, 0 to 4, that `datatype` means."""
+    number = -1
+    if isinstance(datatype, tf.DType):
+        number = _NAMES.get(datatype.name, -1)
+    elif isinstance(datatype, str):
+        text = datatype.strip().lower()
+        number = int(text) if text.isdigit() else _NAMES.get(text, -1)
+    elif isinstance(datatype, numbers.Integral) and not isinstance(datatype, bool):
+        number = int(datatype)
+    if number != 0 and number not in TARGETS:
+        raise errors.QuantizeError(
+            errors.INVALID_TARGET_DTYPE, 'Invalid parameter',
+            'convert_datatype is {!r}; choose 0 (no conversion), 1 (fp16), 2 (double), 3 (bfloat16) or 4 (float32).'.format(
+                datatype))
+    return number
+
+
+def convert_graph(graph_def, dtype):
+    """The GraphDef with the tf.DType `dtype` wherever it has float32, without private attrs.
+
+    Raises:
+      QuantizeError: UNSUPPORTED_OP, with all the nodes that cannot be converted.
+    """
+    view = GraphView(graph_def)
+    _refuse(view, [name for name in view.names if view.op(name) in BATCH_NORM_OPS],
+            'batch norms that cannot be folded: {}. Choose input_nodes and output_nodes with these in between, or remove them')
+    nodes = {name: _public(view.node(name)) for name in view.names}
+    if dtype != tf.float32:
+        functions = {function.signature.name for function in graph_def.library.function}
+        _refuse(view, [name for name in view.names if _calls_function(view.node(name), functions)],
+                'calls of functions, which are not converted: {}. Freeze the graph without them')
+        changed = [node for node in nodes.values() if not _keeps_float32(view, node.name) and _set_types(node, dtype)]
+        _refuse(view, [node.name for node in changed if not kernel_registry.has_kernel(node)],
+                'ops without a kernel of type {}: {{}}. Choose another type, or other ops'.format(dtype.name))
+        _add_casts(view, nodes, {node.name for node in changed}, dtype)
+    order = GraphView(editor.subgraph(graph_def, nodes.values())).upstream(nodes)
+    result = editor.subgraph(graph_def, [nodes[name] for name in order])
+    result.library.CopyFrom(graph_def.library)
+    return result
+
+
+def _refuse(view, names, text):
+    if names:
+        listed = ['{} ({})'.format(name, view.op(name)) for name in names[:_SHOWN]]
+        if len(names) > _SHOWN:
+            listed.append('and {} more'.format(len(names) - _SHOWN))
+        raise errors.QuantizeError(errors.UNSUPPORTED_OP, 'Unsupported op type',
+                                   'The graph has {}.'.format(text.format(', '.join(listed))))
+
+
+def _public(node):
+    """A copy of the NodeDef without private attrs."""
+    result = tf.NodeDef()
+    result.CopyFrom(node)
+    for key in [key for key in result.attr if key.startswith('_')]:
+        del result.attr[key]
+    return result
+
+
+def _calls_function(node, functions):
+    return node.op in functions or any(value.WhichOneof('value') == 'func' for value in node.attr.values())
+
+
+def _keeps_float32(view, name):
+    """Whether the node is to stay as it is: bytes in the layout of float32, or a constant for nothing but fixed inputs."""
+    if view.op(name) in _BYTE_OPS:
+        return True
+    readers = view.consumers(name) if view.op(name) == 'Const' else ()
+    return bool(readers) and all(_is_fixed(view, reader, 'input_arg', index) for reader, index in readers)
+
+
+def _set_types(node, dtype):
+    """Puts `dtype` in the place of float32 in the attrs of the NodeDef; whether there was any."""
+    changed = False
+    for attr in op_def_registry.get_registered_ops()[node.op].attr:
+        value = node.attr[attr.name] if attr.name in node.attr else attr.default_value
+        kind = value.WhichOneof('value')
+        if kind == 'type' and value.type == tf.float32:
+            node.attr[attr.name].type = dtype.as_datatype_enum
+            changed = True
+        elif kind == 'list' and tf.float32.as_datatype_enum in value.list.type:
+            node.attr[attr.name].list.type[:] = [dtype.as_datatype_enum if item == tf.float32 else item
+                                                 for item in value.list.type]
+            changed = True
+        elif kind == 'tensor' and value.tensor.dtype == tf.float32:
+            node.attr[attr.name].tensor.CopyFrom(_convert_value(node.name, value.tensor, dtype))
+            changed = True
+    return changed
+
+
+def _convert_value(name, proto, dtype):
+    value = tensor_util.MakeNdarray(proto)
+    with np.errstate(over='ignore'):
+        converted = value.astype(dtype.as_numpy_dtype)
+    infinite = np.isfinite(value) & ~np.isfinite(converted.astype(np.float64))
+    if infinite.any():
+        tf.logging.warning('%s: %d values, up to %g, are infinite in %s', name, infinite.sum(), np.abs(value[infinite]).max(),
+                           dtype.name)
+    return tensor_util.make_tensor_proto(converted, dtype)
+
+
+def _add_casts(view, nodes, changed, dtype):
+    """Puts a Cast between a tensor that stays float32 and an input that does not, or the other way round."""
+    casts = {}
+    for name in view.names:
+        for index, tensor in enumerate(view.inputs(name)):
+            if view.dtype(tensor) != tf.float32:
+                continue
+            producer = node_name(tensor)
+            given = producer not in changed or _is_fixed(view, producer, 'output_arg', output_index(tensor))
+            taken = name not in changed or _is_fixed(view, name, 'input_arg', index)
+            if given != taken:
+                if tensor not in casts:
+                    casts[tensor] = _cast(view, nodes, tensor, *((tf.float32, dtype) if given else (dtype, tf.float32)))
+                nodes[name].input[index] = casts[tensor]
+
+
+def _cast(view, nodes, tensor, source, target):
+    """Adds a Cast of the tensor to `nodes`; returns its name."""
+    name = '{}/to_{}'.format(node_name(tensor), target.name)
+    while name in nodes:
+        name += '_'
+    nodes[name] = tf.NodeDef(name=name, op='Cast', input=[tensor])
+    nodes[name].attr['SrcT'].type, nodes[name].attr['DstT'].type = source.as_datatype_enum, target.as_datatype_enum
+    return name
+
+
+def _is_fixed(view, name, kind, index):
+    """Whether the definition of the op says float32 for that 'input_arg' or 'output_arg', so that no attr can change it."""
+    for argument in getattr(op_def_registry.get_registered_ops()[view.op(name)], kind):
+        if argument.type_list_attr:
+            count = len(view.attr(name, argument.type_list_attr).list.type)
+        else:
+            count = view.attr(name, argument.number_attr).i if argument.number_attr else 1
+        if index < count:
+            return argument.type == tf.float32
+        index -= count
+    raise IndexError(name)
