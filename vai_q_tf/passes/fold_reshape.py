@@ -6,6 +6,7 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes import parts
 from vai_q_tf.passes import rewriter as rw
+from vai_q_tf.passes.infer_shapes import infer_shapes
 
 _RESIZE = ('ResizeNearestNeighbor', 'ResizeBilinear')
 _BATCHES = (2, 3)
@@ -21,7 +22,7 @@ def fold_reshape(graph_def, kept, config):
     view = rewriter.view
     found = {name: _dims(view, name) for name in view.names if view.op(name) == 'Reshape' or view.op(name) in _RESIZE}
     if None in found.values():
-        any_batch = _view_of_any_batch(view, graph_def)
+        any_batch = _view_of_any_batch(graph_def, kept, config)
         found.update((name, _dims(any_batch, name)) for name in found if found[name] is None)
     for name, dims in found.items():
         if dims is None:
@@ -30,7 +31,7 @@ def fold_reshape(graph_def, kept, config):
         else:
             _fold(rewriter, name, dims)
     result = rewriter.result()
-    return result if result is graph_def else editor.with_shapes(_without_shapes(result))
+    return result if result is graph_def else infer_shapes(result, kept, config)
 
 
 def _dims(view, name):
@@ -41,25 +42,30 @@ def _dims(view, name):
     return None if -1 in dims[1:3] else dims[1:3]
 
 
-def _view_of_any_batch(view, graph_def):
+def _view_of_any_batch(graph_def, kept, config):
     """A view with the shapes that hold for every batch: what TensorFlow infers for two sizes of it, where they agree.
 
-    It computes with shapes only as far as they are known, so height * 2 stays unknown beside an unknown batch.
+    It computes with whole shapes only, so height * 2 is unknown to it beside an unknown batch.
     """
-    shapes = {name: view.shape(name) for name in view.names if view.op(name) == 'Placeholder'}
-    plain = _without_shapes(graph_def)
     try:
-        first, second = [editor.with_shapes(plain, [
-            editor.placeholder(name, view.dtype(name), [batch] + shape[1:]) for name, shape in shapes.items()
-            if shape and shape[0] == -1]) for batch in _BATCHES]
+        first, second = [infer_shapes(_with_batch(graph_def, batch), kept, config) for batch in _BATCHES]
     except ValueError:  # the graph takes one batch size only
-        return view
+        return GraphView(graph_def)
     for node, other in zip(first.node, second.node):
         for shape, compared in zip(node.attr['_output_shapes'].list.shape, other.attr['_output_shapes'].list.shape):
             shape.unknown_rank = shape.unknown_rank or len(shape.dim) != len(compared.dim)
             for dim, compared_dim in zip(shape.dim, compared.dim):
                 dim.size = dim.size if dim.size == compared_dim.size else -1
     return GraphView(first)
+
+
+def _with_batch(graph_def, batch):
+    result = editor.subgraph(graph_def, graph_def.node)
+    for node in result.node:
+        dims = node.attr['shape'].shape.dim if node.op == 'Placeholder' else ()
+        if dims and dims[0].size == -1:
+            dims[0].size = batch
+    return result
 
 
 def _fold(rewriter, name, dims):
@@ -78,11 +84,3 @@ def _fold(rewriter, name, dims):
     if 'Tshape' in folded.attr:
         folded.attr['Tshape'].type = tf.int32.as_datatype_enum
     rewriter.add(folded)
-
-
-def _without_shapes(graph_def):
-    result = tf.GraphDef()
-    result.CopyFrom(graph_def)
-    for node in result.node:
-        node.attr.pop('_output_shapes', None)
-    return result
