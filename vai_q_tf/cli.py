@@ -1,29 +1,203 @@
-"""The command `vai_q_tensorflow`."""
-import argparse
+"""The command `vai_q_tensorflow`: options in, one call, and a line on what came of it.
+
+TensorFlow and all that needs it is imported by the commands, after the environment is set up for it.
+"""
+import difflib
+import os
 import sys
+import traceback
 
-import tensorflow as tf
-
+from vai_q_tf import errors
+from vai_q_tf.cli_options import UsageError, parse
 from vai_q_tf.version import __version__
+
+_INTERRUPTED = 130
 
 
 def main(arguments=None):
     """Runs the command line `arguments` (default: those of the process).
 
     Returns:
-      The exit status: 0, or 1 with one line on stderr for what cannot be done.
+      The exit status: 0; 1 with one line on stderr for what cannot be done; 130 where the user interrupted it.
     """
-    parser = argparse.ArgumentParser(
-        prog='vai_q_tensorflow',
-        description='Quantizer for TensorFlow 1.15. Quantization-aware training is a Python API: see the module '
-                    'vai_q_tensorflow.')
-    parser.add_argument('--version', action='store_true', help='show the version and exit')
-    options, others = parser.parse_known_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        options = parse(arguments)
+    except (UsageError, errors.QuantizeError) as error:
+        return _fail('', error)
     if options.version:
-        print('Vai_q_tensorflow {} build for Tensorflow {}'.format(__version__, tf.__version__))
-        return 0
-    if others:
-        print('vai_q_tensorflow: error: version {} has no {!r}'.format(__version__, others[0]), file=sys.stderr)
-        return 1
-    parser.print_help()
+        return _show_version()
+    _prepare(options)
+    try:
+        _run(options)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except (errors.QuantizeError, OSError) as error:
+        return _fail(options.command, error, debug=options.debug_mode)
+    except Exception as error:
+        hint = '' if options.debug_mode else ' (--debug_mode 1 shows where)'
+        return _fail(options.command, '{}: {}{}'.format(type(error).__name__, error, hint), debug=options.debug_mode)
     return 0
+
+
+def _fail(command, message, debug=0):
+    if debug:
+        traceback.print_exc()
+    text = ' '.join(line.strip() for line in str(message).splitlines())
+    print('vai_q_tensorflow{}: error: {}'.format(' ' + command if command else '', text), file=sys.stderr)
+    return 1
+
+
+def _show_version():
+    import tensorflow as tf
+    print('Vai_q_tensorflow {} build for Tensorflow {}'.format(__version__, tf.__version__))
+    return 0
+
+
+def _prepare(options):
+    """Sets the environment variables that TensorFlow reads when it first uses a device, and the first time that it logs."""
+    if options.gpu.strip():
+        os.environ['CUDA_VISIBLE_DEVICES'] = options.gpu.strip()
+    else:
+        os.environ.setdefault('CUDA_VISIBLE_DEVICES', '0')
+    if not options.debug_mode:
+        os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+
+
+def _run(options):
+    import tensorflow.compat.v1 as tf
+    from tensorflow.python.util import deprecation
+
+    if options.fuse_op_config:
+        raise errors.QuantizeError(errors.INVALID_CONFIG, 'Not supported',
+                                   '--fuse_op_config is not supported; leave the ops as they are.')
+    if options.dump_as_xir:
+        tf.logging.warning('--dump_as_xir has no effect')
+    _load_custom_ops(options.custom_op_so)
+    command = _COMMANDS[options.command]
+    if options.debug_mode:
+        tf.logging.set_verbosity(tf.logging.INFO)
+        command(options, options.config)
+    else:
+        with deprecation.silence():
+            command(options, options.config)
+
+
+def _load_custom_ops(text):
+    """Loads the op libraries of 'OpType:path,...'."""
+    import tensorflow.compat.v1 as tf
+    for entry in filter(None, text.split(',')):
+        op, colon, path = (part.strip() for part in entry.partition(':'))
+        if not colon or not op or not path:
+            raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter',
+                                       "--custom_op_so has {!r}; expected 'OpType:path_of_library.so'.".format(entry))
+        try:
+            tf.load_op_library(os.path.abspath(path))
+            tf.get_default_graph()._get_op_def(op)
+        except (tf.errors.OpError, RuntimeError) as error:
+            raise errors.QuantizeError(errors.INVALID_CONFIG, 'Cannot load', '--custom_op_so {!r}: {}.'.format(
+                entry, str(error).splitlines()[0])) from error
+
+
+def _quantize(options, config):
+    if options.mode != 'frozen':
+        from vai_q_tf.qat.metagraph import quantize_meta_graph
+        _require(options, 'input_meta_graph')
+        path = quantize_meta_graph(options.mode, options.input_meta_graph, options.input_checkpoint, _with_range(config))
+        print('The quantized MetaGraph is {}'.format(path))
+        return
+    graph_def = _float_graph(options, config)
+    if options.convert_datatype:
+        from vai_q_tf.export.datatype import convert_datatype
+        path = convert_datatype(graph_def, config, options.convert_datatype, fold_constant=options.fold_constant)
+        print('The converted model is {}'.format(path))
+        return
+    from vai_q_tf.ptq.input_fn import load_input_fn
+    from vai_q_tf.ptq.quantize import quantize_frozen
+    path = quantize_frozen(
+        graph_def, load_input_fn(_require(options, 'input_fn', errors.INVALID_INPUT_FN)), config,
+        skip_check=options.skip_check, fold_constant=options.fold_constant, add_shapes=options.add_shapes,
+        keep_float_weight=options.keep_float_weight, fix_input_shape=options.fix_input_shape,
+        output_format=options.output_format, onnx_opset=options.onnx_opset, include_fast_ft=options.include_fast_ft,
+        fast_ft_mode=options.fast_ft_mode, fast_ft_epochs=options.fast_ft_epochs, fast_ft_lr=options.fast_ft_lr,
+        fast_ft_lrcoef=options.fast_ft_lrcoef, strict=options.strict, gpu_memory_fraction=options.gpu_memory_fraction)
+    print('The quantized model is {}'.format(path))
+
+
+def _inspect(options, config):
+    from vai_q_tf.ptq.load import load_graph
+    from vai_q_tf.report.inspect import inspect
+    from vai_q_tf.report.inspect_text import to_text
+    path = _require(options, 'input_frozen_graph')
+    graph_def = load_graph(path)
+    _check_names(graph_def, config)
+    print(to_text(inspect(graph_def, config), path))
+
+
+def _dump(options, config):
+    from vai_q_tf.ptq.input_fn import load_input_fn
+    from vai_q_tf.ptq.load import load_graph
+    from vai_q_tf.report.dump import dump
+    graph_def = load_graph(_require(options, 'input_frozen_graph'))
+    input_fn = load_input_fn(_require(options, 'input_fn', errors.INVALID_INPUT_FN))
+    dump(graph_def, input_fn, config.output_dir, options.max_dump_batches, options.dump_float, options.dump_input_tensors,
+         config.arch_type)
+    print('The dump is in {}'.format(config.output_dir))
+
+
+def _deploy(options, config):
+    from vai_q_tf.qat.metagraph import deploy_checkpoint
+    meta_graph, checkpoint = _require(options, 'input_meta_graph'), _require(options, 'input_checkpoint')
+    print('The model is {}'.format(deploy_checkpoint(meta_graph, checkpoint, _with_range(config))))
+
+
+def _update(options, config):
+    from vai_q_tf.ptq.update import update
+    path = _require(options, 'input_frozen_graph')
+    update(path)
+    print('{} is up to date'.format(path))
+
+
+_COMMANDS = {'quantize': _quantize, 'inspect': _inspect, 'dump': _dump, 'deploy': _deploy, 'update': _update}
+
+
+def _require(options, name, code=errors.INVALID_INPUT):
+    """The value of an option that the command cannot do without."""
+    value = getattr(options, name).strip()
+    if not value:
+        raise _missing(name, code)
+    return value
+
+
+def _missing(name, code):
+    return errors.QuantizeError(code, 'Missing option', '--{} is not given; see vai_q_tensorflow --help.'.format(name))
+
+
+def _with_range(config):
+    for name in ('input_nodes', 'output_nodes'):
+        if not getattr(config, name):
+            raise _missing(name, errors.INVALID_CONFIG)
+    config.check_range()
+    return config
+
+
+def _float_graph(options, config):
+    from vai_q_tf.ptq.load import load_float_graph
+    path = _require(options, 'input_frozen_graph')
+    _with_range(config)
+    graph_def = load_float_graph(path, config.output_nodes)
+    _check_names(graph_def, config)
+    return graph_def
+
+
+def _check_names(graph_def, config):
+    """Raises UNKNOWN_NODE for the first node of an option that the graph does not have."""
+    names = {node.name for node in graph_def.node}
+    named = [(option, name) for option in ('input_nodes', 'output_nodes', 'ignore_nodes') for name in getattr(config, option)]
+    for option in ('nodes_bit', 'nodes_method'):
+        named += [(option, entry.rpartition(':')[0]) for entry in getattr(config, option)]
+    for option, name in named:
+        if name.partition(':')[0] not in names:
+            close = difflib.get_close_matches(name, names, n=3)
+            raise errors.QuantizeError(errors.UNKNOWN_NODE, 'Not found', '--{} names {!r}, which is not in the graph{}'.format(
+                option, name, '; did you mean {}?'.format(' or '.join(map(repr, close))) if close else '.'))

@@ -220,7 +220,7 @@ class InputReader:
 
 
 def _error(summary, detail):
-    return errors.QuantizeError(errors.INVALID_INPUT_FN, summary, detail + '.')
+    return errors.QuantizeError(errors.INVALID_INPUT_FN, summary, detail if detail.endswith('?') else detail + '.')
 
 
 def _step_keyword(function):

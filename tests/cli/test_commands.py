@@ -1,0 +1,266 @@
+"""The commands, and each way in which they fail: one line, a code, exit status 1."""
+import os
+import subprocess
+import sys
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+from tests.cli.conftest import small_network
+from vai_q_tf import cli, errors
+from vai_q_tf.errors import QuantizeError
+from vai_q_tf.graph.view import GraphView
+
+RANGE = {'input_frozen_graph': 'float.pb', 'input_nodes': 'input', 'output_nodes': 'relu', 'input_shapes': '?,8,8,3'}
+QUANTIZE = dict(RANGE, input_fn='calib_module.calib', calib_iter=3, gpu='-1')
+
+
+def read(path):
+    graph_def = tf.GraphDef()
+    graph_def.ParseFromString(path.read_bytes())
+    return graph_def
+
+
+# quantize
+
+def test_quantize_writes_the_model_and_says_where(command, workplace):
+    status, out, err = command('quantize', **QUANTIZE)
+    assert status == 0, err
+    assert os.path.join('.', 'quantize_results', 'quantize_eval_model.pb') in out and out.count('\n') == 1
+    view = GraphView(read(workplace / 'quantize_results' / 'quantize_eval_model.pb'))
+    fix_neurons = {name for name in view.names if view.op(name) == 'FixNeuron'}
+    assert fix_neurons == {'input/aquant', 'weights/wquant', 'bias/wquant', 'relu/aquant'}
+    assert 'WARNING' not in err and 'Instructions' not in err
+
+
+def test_options_reach_the_model(command, workplace):
+    status, _, err = command('quantize', weight_bit=6, activation_bit=12, nodes_bit='relu:5', output_dir='made/here',
+                             ignore_nodes='', gpu='', **{key: QUANTIZE[key] for key in QUANTIZE if key != 'gpu'})
+    assert status == 0, err
+    view = GraphView(read(workplace / 'made' / 'here' / 'quantize_eval_model.pb'))
+    bits = {name: view.attr(name, 'bit_width').i for name in view.names if view.op(name) == 'FixNeuron'}
+    assert bits == {'input/aquant': 12, 'weights/wquant': 6, 'bias/wquant': 6, 'relu/aquant': 5}
+
+
+def test_every_option_of_quantize_frozen_is_handed_on(command, calls):
+    noted = calls('vai_q_tf.ptq.quantize', 'quantize_frozen')
+    given = dict(skip_check=1, fold_constant=0, add_shapes=0, keep_float_weight=0, fix_input_shape=1, output_format='onnx',
+                 onnx_opset=11, include_fast_ft=1, fast_ft_mode=0, fast_ft_epochs=4, fast_ft_lr=0.25, fast_ft_lrcoef=2.0,
+                 gpu_memory_fraction=0.75)
+    assert command('quantize', '--strict', **QUANTIZE, **given)[0] == 0
+    (_, (graph_def, input_fn, config), options), = noted
+    assert options == dict(given, strict=True)
+    assert isinstance(graph_def, tf.GraphDef) and set(input_fn(0)) == {'input'}
+    assert (config.input_nodes, config.output_nodes, config.calib_iter) == (['input'], ['relu'], 3)
+
+
+def test_the_real_functions_take_what_the_command_hands_them():
+    import inspect
+    from vai_q_tf.ptq.quantize import quantize_frozen
+    names = ('skip_check', 'fold_constant', 'add_shapes', 'keep_float_weight', 'fix_input_shape', 'output_format', 'onnx_opset',
+             'include_fast_ft', 'fast_ft_mode', 'fast_ft_epochs', 'fast_ft_lr', 'fast_ft_lrcoef', 'strict',
+             'gpu_memory_fraction')
+    inspect.signature(quantize_frozen).bind(None, None, None, **{name: None for name in names})
+
+
+@pytest.mark.parametrize('missing, code', [
+    ('input_frozen_graph', errors.INVALID_INPUT), ('input_nodes', errors.INVALID_CONFIG),
+    ('output_nodes', errors.INVALID_CONFIG), ('input_fn', errors.INVALID_INPUT_FN)])
+def test_a_missing_option_is_named(refused, missing, code):
+    given = {key: value for key, value in QUANTIZE.items() if key != missing}
+    refused('quantize', words=[code, '--' + missing], **given)
+    refused('quantize', words=[code, '--' + missing], **dict(given, **{missing: ''}))
+
+
+def test_the_shape_is_optional(command):
+    given = {key: value for key, value in QUANTIZE.items() if key != 'input_shapes'}
+    assert command('quantize', **given)[0] == 0
+
+
+@pytest.mark.parametrize('change, code, words', [
+    ({'input_frozen_graph': 'no.pb'}, errors.INVALID_INPUT, ['no.pb']),
+    ({'input_frozen_graph': 'calib_module.py'}, errors.INVALID_INPUT, ['calib_module.py']),
+    ({'input_frozen_graph': '.'}, errors.INVALID_INPUT, ['directory']),
+    ({'input_nodes': 'inputs'}, errors.UNKNOWN_NODE, ['--input_nodes', "'inputs'", "did you mean 'input'?"]),
+    ({'output_nodes': 'relu,rely'}, errors.UNKNOWN_NODE, ['--output_nodes', "'rely'", "'relu'"]),
+    ({'ignore_nodes': 'konv'}, errors.UNKNOWN_NODE, ['--ignore_nodes', "'konv'", "'conv'"]),
+    ({'nodes_bit': 'weight:8'}, errors.UNKNOWN_NODE, ['--nodes_bit', "'weight'", "'weights'"]),
+    ({'nodes_method': 'zzz:1'}, errors.UNKNOWN_NODE, ['--nodes_method', "'zzz'"]),
+    ({'input_nodes': 'relu', 'output_nodes': 'input', 'input_shapes': ''}, errors.EMPTY_RANGE, ['swapped']),
+    ({'input_shapes': '?,8,8,3:?,8,8,3'}, errors.LENGTH_MISMATCH, ['2 input_shapes', '1 input_nodes']),
+    ({'input_shapes': '?,8,8'}, errors.LENGTH_MISMATCH, ['input']),
+    ({'method': 7}, errors.INVALID_METHOD, ['method', '7']),
+    ({'convert_datatype': 9}, errors.INVALID_TARGET_DTYPE, ['convert_datatype', '9']),
+    ({'nodes_bit': 'conv:0'}, errors.INVALID_BITWIDTH, ['conv']),
+    ({'calib_iter': 0}, errors.INVALID_CONFIG, ['calib_iter']),
+    ({'input_fn': 'calib_module.nothing'}, errors.INVALID_INPUT_FN, ['nothing']),
+    ({'input_fn': 'no_module.calib'}, errors.INVALID_INPUT_FN, ['no_module']),
+    ({'input_fn': 'calib_module.broken'}, errors.INVALID_INPUT_FN, ['step 0', "'inputs'"]),
+    ({'input_fn': 'calib_module.bug'}, errors.INVALID_INPUT_FN, ['NameError', 'undefined', 'line 8']),
+    ({'output_dir': 'float.pb/results'}, errors.INVALID_CONFIG, ['float.pb/results']),
+    ({'custom_op_so': 'MyOp'}, errors.INVALID_CONFIG, ['MyOp']),
+    ({'custom_op_so': 'MyOp:no.so'}, errors.INVALID_CONFIG, ['no.so']),
+    ({'fuse_op_config': 'x.json'}, errors.INVALID_CONFIG, ['fuse_op_config', 'not supported']),
+])
+def test_what_quantize_refuses(refused, change, code, words, workplace):
+    refused('quantize', words=['[' + code + ']'] + words, **dict(QUANTIZE, **change))
+    assert not list(workplace.rglob('*_model*'))
+
+
+def test_a_quantized_graph_is_refused(command, refused):
+    assert command('quantize', **QUANTIZE)[0] == 0
+    again = dict(QUANTIZE, input_frozen_graph='quantize_results/quantize_eval_model.pb')
+    refused('quantize', words=[errors.ALREADY_QUANTIZED], **again)
+    refused('quantize', words=[errors.ALREADY_QUANTIZED], convert_datatype=1, **again)
+
+
+def test_convert_datatype_needs_no_input_fn(command, calls):
+    noted = calls('vai_q_tf.export.datatype', 'convert_datatype', result='converted.pb')
+    status, out, _ = command('quantize', convert_datatype=3, fold_constant=0, **RANGE)
+    assert status == 0 and 'converted.pb' in out
+    (_, (graph_def, config, datatype), options), = noted
+    assert datatype == 3 and options == {'fold_constant': 0}
+    assert isinstance(graph_def, tf.GraphDef) and config.output_nodes == ['relu']
+
+
+@pytest.mark.parametrize('mode', ['train', 'eval'])
+def test_meta_graphs(command, refused, calls, mode):
+    noted = calls('vai_q_tf.qat.metagraph', 'quantize_meta_graph', result='made.meta')
+    given = {'input_nodes': 'input', 'output_nodes': 'relu', 'mode': mode}
+    refused('quantize', words=[errors.INVALID_INPUT, '--input_meta_graph'], **given)
+    status, out, _ = command('quantize', input_meta_graph='x.meta', input_checkpoint='x.ckpt', **given)
+    assert status == 0 and 'made.meta' in out
+    (_, args, _), = noted
+    assert args[:3] == (mode, 'x.meta', 'x.ckpt') and args[3].input_nodes == ['input']
+    refused('quantize', input_meta_graph='x.meta', mode=mode, words=[errors.INVALID_CONFIG, '--input_nodes'])
+
+
+# the other commands
+
+def test_deploy(command, refused, calls):
+    noted = calls('vai_q_tf.qat.metagraph', 'deploy_checkpoint', result='model.pb')
+    given = {'input_nodes': 'input', 'output_nodes': 'relu'}
+    refused('deploy', words=['--input_meta_graph'], **given)
+    refused('deploy', input_meta_graph='x.meta', words=['--input_checkpoint'], **given)
+    status, out, _ = command('deploy', input_meta_graph='x.meta', input_checkpoint='x.ckpt', **given)
+    assert status == 0 and 'model.pb' in out and noted[0][1][:2] == ('x.meta', 'x.ckpt')
+
+
+def test_update(command, refused, calls):
+    noted = calls('vai_q_tf.ptq.update', 'update')
+    refused('update', words=['--input_frozen_graph'])
+    assert command('update', input_frozen_graph='float.pb')[0] == 0
+    assert noted == [('update', ('float.pb',), {})]
+
+
+def test_dump(command, refused, calls):
+    noted = calls('vai_q_tf.report.dump', 'dump')
+    refused('dump', words=['--input_frozen_graph'])
+    refused('dump', input_frozen_graph='float.pb', words=[errors.INVALID_INPUT_FN, '--input_fn'])
+    status, out, _ = command('dump', input_frozen_graph='float.pb', input_fn='calib_module.calib', output_dir='out', gpu='-1',
+                             max_dump_batches=2, dump_float=1, dump_input_tensors='input:0', arch_type='DPUCADF8H')
+    assert status == 0 and 'out' in out
+    (_, args, _), = noted
+    assert set(args[1](0)) == {'input'} and args[2:] == ('out', 2, 1, 'input:0', 'DPUCADF8H')
+
+
+def test_dump_as_xir_is_said_to_have_no_effect(command, calls, caplog):
+    calls('vai_q_tf.ptq.update', 'update')
+    assert command('update', '--dump_as_xir', input_frozen_graph='float.pb')[0] == 0
+    assert '--dump_as_xir has no effect' in caplog.text
+
+
+def test_inspect_gives_a_command_that_works(command, workplace):
+    import shlex
+    status, out, _ = command('inspect', input_frozen_graph='float.pb')
+    assert status == 0
+    line = next(line for line in out.splitlines() if 'vai_q_tensorflow quantize' in line)
+    words = [word.replace('MODULE.FUNCTION', 'calib_module.calib') for word in shlex.split(line)]
+    assert command(*words[1:], calib_iter=2)[0] == 0
+    assert (workplace / 'quantize_results' / 'quantize_eval_model.pb').exists()
+
+
+def test_inspect_refuses(refused):
+    refused('inspect', words=[errors.INVALID_INPUT, '--input_frozen_graph'])
+    refused('inspect', input_frozen_graph='no.pb', words=[errors.INVALID_INPUT, 'no.pb'])
+    refused('inspect', input_frozen_graph='float.pb', target_type='DPUX', words=['DPUX', 'DPUCZDX8G'])
+    refused('inspect', input_frozen_graph='float.pb', output_nodes='rely', words=[errors.UNKNOWN_NODE, 'rely', 'relu'])
+
+
+# GPUs, errors, interrupts
+
+@pytest.mark.parametrize('arguments, visible', [
+    ([], '7'), (['--gpu', ''], '7'), (['--gpu', '-1'], '-1'), (['--gpu', '1,2'], '1,2'), (['--gpu='], '7')])
+def test_visible_gpus(command, calls, arguments, visible):
+    calls('vai_q_tf.ptq.update', 'update')
+    assert command('update', *arguments, input_frozen_graph='float.pb')[0] == 0
+    assert os.environ['CUDA_VISIBLE_DEVICES'] == visible
+
+
+def test_the_first_gpu_where_nothing_is_said(command, calls, monkeypatch):
+    calls('vai_q_tf.ptq.update', 'update')
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
+    assert command('update', input_frozen_graph='float.pb')[0] == 0
+    assert os.environ['CUDA_VISIBLE_DEVICES'] == '0'
+
+
+@pytest.mark.parametrize('error, words, hint', [
+    (QuantizeError('Code', 'Short', 'line 1\nline 2'), ['[Code][Short] line 1 line 2'], False),
+    (PermissionError(13, 'Permission denied', 'x.pb'), ['Permission denied', 'x.pb'], False),
+    (RuntimeError('strange'), ['RuntimeError', 'strange'], True), (ValueError('odd\nvalue'), ['odd value'], True),
+    (NameError('x'), ['NameError'], True), (tf.errors.ResourceExhaustedError(None, None, 'OOM'), ['OOM'], True)])
+def test_errors_are_one_line_with_a_traceback_on_demand(command, refused, calls, error, words, hint):
+    calls('vai_q_tf.ptq.update', 'update', result=error)
+    line = refused('update', input_frozen_graph='float.pb', words=words)
+    assert ('--debug_mode 1' in line) == hint
+    status, _, err = command('update', '--debug_mode', '1', input_frozen_graph='float.pb')
+    assert status == 1 and 'Traceback' in err and type(error).__name__ in err
+    assert 'error: ' in err.splitlines()[-1] and 'debug_mode' not in err.splitlines()[-1]
+    tf.logging.set_verbosity(tf.logging.WARN)
+
+
+def test_an_interrupt(command, calls):
+    calls('vai_q_tf.ptq.update', 'update', result=KeyboardInterrupt())
+    assert command('update', input_frozen_graph='float.pb')[0] == 130
+
+
+@pytest.mark.parametrize('arguments', [[], ['optimize'], ['quantize', '--unknown', '1'], ['quantize', '--input', 'x']])
+def test_what_cannot_be_read_is_one_line(refused, arguments):
+    refused(*arguments)
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(['quantize', '--help'])
+    assert caught.value.code == 0 and '--input_frozen_graph' in capsys.readouterr().out
+
+
+def test_a_custom_op_library(command, workplace):
+    from vai_q_tf.ops import library
+    assert command('inspect', input_frozen_graph='float.pb', custom_op_so='FixNeuron:' + library._PATH)[0] == 0
+
+
+def test_an_op_that_needs_a_library(refused, workplace):
+    graph_def = small_network()
+    graph_def.node.add(name='mine', op='MyOp', input=['relu'])
+    (workplace / 'float.pb').write_bytes(graph_def.SerializeToString())
+    refused('quantize', words=[errors.UNSUPPORTED_OP, 'MyOp', "'mine'", 'custom_op_so'], **dict(QUANTIZE, output_nodes='mine'))
+
+
+def test_the_shell_sees_status_output_and_errors(workplace):
+    def shell(*arguments):
+        code = 'import sys; from vai_q_tf.cli import main; sys.exit(main())'
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(('TF_', 'CUDA'))}
+        root = os.path.dirname(os.path.dirname(os.path.abspath(cli.__file__)))
+        return subprocess.run([sys.executable, '-c', code] + list(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              universal_newlines=True, env=dict(environment, PYTHONPATH=root))
+
+    options = ['--{}={}'.format(*option) for option in QUANTIZE.items()]
+    done = shell('quantize', *options)
+    assert done.returncode == 0 and 'quantize_eval_model.pb' in done.stdout
+    assert all('calibration' in line for line in done.stderr.replace('\r', '\n').splitlines() if line.strip()), done.stderr
+    failed = shell('quantize', *options, '--output_nodes=rely')
+    assert failed.returncode == 1 and failed.stdout == '' and failed.stderr.count('\n') == 1, failed.stderr
+    assert '[Quantize_TF1_Unknown_Node]' in failed.stderr
+    traced = shell('quantize', *options, '--output_nodes=rely', '--debug_mode=1')
+    assert traced.returncode == 1 and 'Traceback' in traced.stderr

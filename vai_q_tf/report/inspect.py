@@ -1,0 +1,226 @@
+"""inspect: what is in a graph, where quantization can start and end, and what it will do to every op in between."""
+import collections
+import copy
+from typing import List, NamedTuple, Optional, Tuple
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.graph.traits import PASSES, trait
+from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
+from vai_q_tf.passes import optimise
+from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.plan.graph_range import FIX_NEURON_OPS, GraphRange
+from vai_q_tf.plan.quant_plan import QuantPlan
+from vai_q_tf.report.targets import find_target
+
+QUANTIZED, FUSED, PASSED, FLOAT = 'quantized', 'fused', 'passes on', 'float'
+_NO_OUTPUT = frozenset(('Const', 'Assign', 'NoOp', 'Placeholder'))
+
+
+class InputNode(NamedTuple):
+    """A placeholder. dtype: a tf.DType; shape: a list with -1 for unknown dimensions, None for an unknown rank."""
+    name: str
+    dtype: tf.DType
+    shape: Optional[List[int]]
+
+
+class OutputNode(NamedTuple):
+    """A node that no other node reads."""
+    name: str
+    op: str
+
+
+class InspectedNode(NamedTuple):
+    """An op of the range, as it is after the optimisations before quantization.
+
+    status: QUANTIZED has a quantized result; FUSED is computed at once with an op behind it, whose result is quantized;
+      PASSED hands a quantized tensor on; FLOAT stays float.
+    detail: the quantized tensors with their bits, or why it stays float.
+    device: 'DPU' or 'CPU' for the target of the config, '' without one.
+    """
+    name: str
+    op: str
+    status: str
+    detail: str
+    device: str = ''
+
+
+class Inspection(NamedTuple):
+    """What `inspect` finds.
+
+    op_types: (op type, how many), most frequent first. inputs, outputs: possible ones.
+    input_nodes, output_nodes: the range that `nodes` and `plan` are about. plan: the QuantPlan, None where there is none.
+    notes: sentences on what stands in the way of quantization.
+    """
+    op_types: Tuple[Tuple[str, int], ...]
+    inputs: Tuple[InputNode, ...]
+    outputs: Tuple[OutputNode, ...]
+    input_nodes: Tuple[str, ...]
+    output_nodes: Tuple[str, ...]
+    nodes: Tuple[InspectedNode, ...]
+    plan: Optional[QuantPlan]
+    notes: Tuple[str, ...]
+
+
+def inspect(graph_def, q_config=None):
+    """The Inspection of a graph, float, quantized or with variables.
+
+    Args:
+      graph_def: a tf.GraphDef.
+      q_config: a QuantizeConfig. Where it names no input or output nodes, the range goes from the placeholders that take
+        float data to the outputs that depend on them. With a target_type each op has a device.
+
+    Raises:
+      QuantizeError: two nodes of one name, a dangling input, an unknown target; what stands in the way of quantizing the
+        range that the config names.
+    """
+    view = GraphView(graph_def)
+    config = copy.copy(q_config) if q_config is not None else QuantizeConfig()
+    target = find_target(config.target_type) if config.target_type else None
+    inputs = tuple(InputNode(name, view.dtype(name), view.shape(name)) for name in view.names if view.op(name) == 'Placeholder')
+    read = {node_name(reference) for node in graph_def.node for reference in node.input}
+    outputs = tuple(OutputNode(name, view.op(name)) for name in view.names
+                    if name not in read and view.op(name) not in _NO_OUTPUT)
+    given = bool(config.input_nodes and config.output_nodes)
+    _complete_range(view, config, inputs, outputs)
+    nodes, plan, notes = (), None, []
+    fix_neurons = [name for name in view.names if view.op(name) in FIX_NEURON_OPS]
+    if fix_neurons:
+        notes.append('The graph is quantized already: it has {} FixNeurons.'.format(len(fix_neurons)))
+        nodes = tuple(_inspect_fix_neuron(view, name) for name in fix_neurons)
+    elif not config.input_nodes or not config.output_nodes:
+        notes.append('There is no range to quantize: {} were found.'.format(
+            'no outputs that depend on placeholders' if inputs else 'no inputs'))
+    else:
+        try:
+            plan, plan_view = _plan(graph_def, view, config, notes)
+            nodes = tuple(_inspect_plan(plan_view, plan, config, target))
+        except errors.QuantizeError as error:
+            if given:
+                raise
+            notes.append('It cannot be quantized from {} to {}: {}'.format(
+                ', '.join(config.input_nodes), ', '.join(config.output_nodes), error))
+    return Inspection(_op_types(graph_def), inputs, outputs, tuple(config.input_nodes), tuple(config.output_nodes), nodes, plan,
+                      tuple(notes))
+
+
+def _op_types(graph_def):
+    counts = collections.Counter(node.op for node in graph_def.node)
+    for function in graph_def.library.function:
+        counts.update(node.op for node in function.node_def)
+    return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _complete_range(view, config, inputs, outputs):
+    """Fills in the input and output nodes that the config does not name."""
+    if not config.input_nodes:
+        config.input_nodes = [node.name for node in inputs if node.dtype == tf.float32 and node.shape != []]
+    config.input_nodes = _behind_fed(view, config.input_nodes, config.output_nodes)
+    if not config.output_nodes:
+        fed = _downstream(view, config.input_nodes)
+        config.output_nodes = [node.name for node in outputs
+                               if node.name in fed and tf.float32 in view.output_types(node.name)]
+        config.input_nodes = _behind_fed(view, config.input_nodes, config.output_nodes)
+
+
+def _behind_fed(view, input_nodes, output_nodes):
+    """The input nodes that the output nodes depend on, all of them while there are no output nodes."""
+    if not output_nodes or not all(node_name(name) in view for name in output_nodes):
+        return input_nodes
+    needed = set(view.upstream([node_name(name) for name in output_nodes]))
+    return [name for name in input_nodes if node_name(name) in needed or node_name(name) not in view] or input_nodes
+
+
+def _downstream(view, starts):
+    found, stack = set(), [node_name(name) for name in starts]
+    while stack:
+        name = stack.pop()
+        if name not in found and name in view:
+            found.add(name)
+            for index in range(max(1, len(view.output_types(name)))):
+                tensor = '{}:{}'.format(name, index) if index else name
+                stack.extend(reader for reader, _ in view.consumers(tensor))
+    return found
+
+
+def _plan(graph_def, view, config, notes):
+    """(QuantPlan, the GraphView that it is about). A graph with variables is taken as it is."""
+    graph_range = GraphRange(view, config.input_nodes, config.output_nodes)
+    if any(view.op(name) in VARIABLE_OPS for name in graph_range.nodes):
+        notes.append('The graph has variables; freeze it with freeze_graph before it is quantized.')
+    else:
+        view = GraphView(optimise(graph_def, config))
+    return annotate(view, config), view
+
+
+def _inspect_fix_neuron(view, name):
+    source = view.inputs(name)[0]
+    return InspectedNode(node_name(source), view.op(source), QUANTIZED, '{}: {} bits, position {}'.format(
+        name, view.attr(name, 'bit_width').i, view.attr(name, 'quantize_pos').i))
+
+
+def _inspect_plan(view, plan, config, target):
+    graph_range = GraphRange(view, plan.input_nodes, plan.output_nodes)
+    results = collections.defaultdict(list)
+    for tensor in plan.tensors:
+        if tensor.role in ('input', 'activation'):
+            results[node_name(tensor.tensor) if tensor.tensor else tensor.name.rpartition('/')[0]].append(tensor)
+    parameters = collections.defaultdict(list)
+    for tensor in plan.tensors:
+        if tensor.role not in ('input', 'activation'):
+            for reader in sorted({node for node, _ in tensor.consumers}):
+                parameters[reader].append(tensor)
+    skipped = {record.node: record.reason for record in plan.skipped}
+    aligned = {alignment.output: alignment for alignment in plan.alignments}
+    behind = _quantized_behind(view, plan, results, skipped)
+    for name in plan.nodes:
+        op = view.op(name)
+        if graph_range.is_static(name) or not any(dtype.is_floating for dtype in view.output_types(name)):
+            continue
+        if results[name]:
+            status, detail = QUANTIZED, [_describe(tensor, aligned) for tensor in results[name]]
+        elif name in skipped:
+            status, detail = FLOAT, [skipped[name]]
+        elif trait(op).kind == PASSES:
+            status, detail = PASSED, []
+        elif behind.get(name):
+            status, detail = FUSED, ['quantized as ' + behind[name]]
+        else:
+            status, detail = FLOAT, ['nothing that it reads is quantized']
+        detail += [_describe(tensor, aligned) for tensor in parameters[name]]
+        device = ''
+        if target:
+            on_dpu = status != FLOAT and (op in target.ops or _scales_pool(view, name))
+            device = 'DPU' if on_dpu else 'CPU'
+            if not on_dpu and status != FLOAT:
+                detail.insert(0, '{} has no {}'.format(target.name, op))
+            elif on_dpu and op == 'DepthwiseConv2dNative' and target.note:
+                detail.append(target.note)
+        yield InspectedNode(name, op, status, '; '.join(detail), device)
+
+
+def _scales_pool(view, name):
+    """Whether it is the factor with which the DPU's average pool differs from TensorFlow's."""
+    return view.op(name) == 'Mul' and 'AvgPool' in map(view.op, view.inputs(name))
+
+
+def _quantized_behind(view, plan, results, skipped):
+    """{node: name of the quantized tensor of the op behind it that it is computed with}."""
+    found = {}
+    for name in reversed(view.upstream(plan.output_nodes, plan.input_nodes)):
+        for index in range(max(1, len(view.output_types(name)))):
+            for reader, _ in view.consumers('{}:{}'.format(name, index) if index else name):
+                if results.get(reader):
+                    found[name] = results[reader][0].name
+                elif reader in found and reader not in skipped:
+                    found.setdefault(name, found[reader])
+    return found
+
+
+def _describe(tensor, aligned):
+    text = '{} {}: {} bits'.format(tensor.role, tensor.name, tensor.bits)
+    if tensor.name in aligned:
+        text += ', one position with ' + ', '.join(aligned[tensor.name].inputs)
+    return text

@@ -1,0 +1,80 @@
+"""The Inspection of a graph as text."""
+import shlex
+
+from tensorflow.core.framework import types_pb2
+
+from vai_q_tf.report.inspect import FLOAT
+
+
+def to_text(inspection, path):
+    """The text, of several lines, on the Inspection of the graph in the file `path`.
+
+    The first lines have the format of the original: op types, possible inputs, possible outputs.
+    """
+    lines = ['Op types used: ' + ', '.join('{} {}'.format(count, op) for op, count in inspection.op_types),
+             _found('input', ('(name={}, type={}, shape={})'.format(node.name, _type(node.dtype), _shape(node.shape))
+                              for node in inspection.inputs)),
+             _found('output', ('(name={}, op={})'.format(node.name, node.op) for node in inspection.outputs))]
+    lines += ['Shape of {!r}: its rank is not known; give --input_shapes.'.format(node.name)
+              for node in inspection.inputs if node.shape is None]
+    lines += inspection.notes
+    if inspection.plan is not None:
+        lines += ['', 'Quantize it with:', '  ' + quantize_command(inspection, path)]
+    if inspection.nodes:
+        lines += ['', _summary(inspection)] + _table(inspection.nodes)
+    return '\n'.join(lines)
+
+
+def quantize_command(inspection, path):
+    """The command line that quantizes the graph in the file `path` in the range that was inspected."""
+    shapes = {node.name: node.shape for node in inspection.inputs}
+    words = ['vai_q_tensorflow', 'quantize', '--input_frozen_graph', path,
+             '--input_nodes', ','.join(inspection.input_nodes)]
+    if all(shapes.get(name) for name in inspection.input_nodes):
+        words += ['--input_shapes', ':'.join(_dims(shapes[name]) for name in inspection.input_nodes)]
+    words += ['--output_nodes', ','.join(inspection.output_nodes), '--input_fn', 'MODULE.FUNCTION']
+    return ' '.join(map(shlex.quote, words))
+
+
+def _found(what, nodes):
+    nodes = list(nodes)
+    return 'Found {} possible {}s: {}'.format(len(nodes), what, ' '.join(nodes)) if nodes else 'No {}s found.'.format(what)
+
+
+def _type(dtype):
+    if dtype is None:
+        return 'unknown'
+    number = dtype.as_datatype_enum
+    return '{}({})'.format(types_pb2.DataType.Name(number)[len('DT_'):].lower(), number)
+
+
+def _shape(shape):
+    return '?' if shape is None else '[{}]'.format(_dims(shape))
+
+
+def _dims(shape):
+    return ','.join('?' if size == -1 else str(size) for size in shape)
+
+
+def _summary(inspection):
+    if inspection.plan is None:
+        return 'Quantized tensors:'
+    floating = sum(node.status == FLOAT for node in inspection.nodes)
+    text = 'From {} to {}: {} tensors are quantized, {} of {} ops stay float.'.format(
+        ', '.join(inspection.input_nodes), ', '.join(inspection.output_nodes), len(inspection.plan.tensors), floating,
+        len(inspection.nodes))
+    if any(node.device for node in inspection.nodes):
+        text += ' {} ops run on the DPU.'.format(sum(node.device == 'DPU' for node in inspection.nodes))
+    return text
+
+
+def _table(nodes):
+    """Lines with the columns Name, Type, Device (where there is one) and Note."""
+    devices = any(node.device for node in nodes)
+    rows = [('Name', 'Type') + (('Device',) if devices else ()) + ('Note',)]
+    for node in nodes:
+        note = '{}: {}'.format(node.status, node.detail) if node.detail else node.status
+        rows.append((node.name, node.op) + ((node.device,) if devices else ()) + (note,))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    lines = ['  '.join([cell.ljust(width) for cell, width in zip(row, widths)] + [row[-1]]) for row in rows]
+    return lines[:1] + ['  '.join('-' * width for width in widths + [4])] + lines[1:]
