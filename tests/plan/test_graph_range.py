@@ -1,4 +1,6 @@
 """The range between input and output nodes, and what is refused."""
+import time
+
 import pytest
 import tensorflow as tf
 
@@ -96,3 +98,59 @@ def test_annotate_is_linear_in_the_number_of_nodes():
     view = CountingView(tf.compat.v1.get_default_graph().as_graph_def(add_shapes=True))
     assert len(annotate(view, QuantizeConfig(['x'], [x.op.name])).batch_norms) == 150
     assert len(calls) < 40 * len(view.names)
+
+
+def test_identity_with_several_outputs_is_looked_through_output_by_output():
+    first, second = tf.identity_n([image(), layers.conv2d(image(name='y'), 3, 1, name='conv')], name='both')
+    pools = [tf.nn.max_pool2d(x, 2, 2, 'SAME', name=name) for x, name in ((first, 'a'), (second, 'b'))]
+    tf.concat(pools, -1, name='out')
+    plan = plan_of('out', ('x', 'y'))
+    assert by_name(plan)['x/aquant'].consumers == (('both', 0),)
+    assert by_name(plan)['conv/BiasAdd/aquant'].consumers == (('both', 1),)
+    assert {record.node: record.inputs for record in plan.alignments if record.kind == 'pool'} == {
+        'a': ('x/aquant',), 'b': ('conv/BiasAdd/aquant',)}
+    assert not plan.skipped
+
+
+def test_long_chain_of_identities():
+    x = layers.conv2d(image(), 4, 3, name='conv')
+    for _ in range(3000):
+        x = tf.identity(x)
+    tf.nn.max_pool2d(tf.nn.relu(x, name='relu'), 2, 2, 'SAME', name='pool')
+    assert [tensor.name for tensor in plan_of('pool').tensors][-2:] == ['relu/aquant', 'pool/aquant']
+
+
+def _chain(length):
+    """A frozen network of about that many nodes: convolutions, hard swishes, sums, pools, swishes and concats."""
+    graph_def = tf.compat.v1.GraphDef()
+    with tf.Graph().as_default():
+        weights, x = tf.ones([1, 1, 2, 2], name='w'), tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 2], name='x')
+        y = tf.nn.bias_add(tf.nn.conv2d(x, weights, padding='SAME'), tf.ones([2]))
+        y = y * ((tf.nn.relu6(y + 3.0) / 6.0) * (6 * 2731 / 2.0**14))
+        y = tf.nn.max_pool2d(tf.nn.relu(y + x), 2, 1, 'SAME')
+        y = tf.concat([y * tf.nn.sigmoid(y), x], -1)[..., :2]
+        block = tf.compat.v1.get_default_graph().as_graph_def().node
+        end = y.op.name
+    graph_def.node.add().CopyFrom(block[[node.name for node in block].index('x')])
+    source = 'x'
+    while len(graph_def.node) < length:
+        prefix = 'block{}/'.format(len(graph_def.node))
+        for node in block:
+            if node.name != 'x':
+                copy = graph_def.node.add()
+                copy.CopyFrom(node)
+                copy.name = prefix + node.name
+                copy.input[:] = [source if name == 'x' else prefix + name for name in node.input]
+        source = prefix + end
+    return graph_def, source
+
+
+def test_annotating_takes_time_in_proportion():
+    seconds = []
+    for length in (5000, 20000):
+        graph_def, output = _chain(length)
+        start = time.process_time()
+        plan = annotate(GraphView(graph_def), QuantizeConfig(['x'], [output]))
+        seconds.append(time.process_time() - start)
+        assert len(plan.groups) > length / 50 and not plan.skipped
+    assert seconds[1] < 8 * seconds[0]

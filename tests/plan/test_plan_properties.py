@@ -15,6 +15,11 @@ _FUNCTIONS = {
     'relu': tf.nn.relu, 'relu6': tf.nn.relu6, 'leaky': lambda x: tf.nn.leaky_relu(x, 0.1),
     'maximum': lambda x: tf.maximum(x * 0.1, x), 'identity': tf.identity, 'elu': tf.nn.elu,
     'pool': lambda x: tf.nn.max_pool2d(x, 2, 1, 'SAME'), 'average': lambda x: tf.nn.avg_pool2d(x, 2, 1, 'SAME'),
+    'swish': tf.nn.swish, 'sigmoid': tf.nn.sigmoid, 'clip': lambda x: tf.clip_by_value(x, -1.0, 1.0),
+    'hard': lambda x: x * ((tf.nn.relu6(x + 3.0) / 6.0) * (6 * 2731 / 2.0**14)),
+    'affine': lambda x: x * tf.ones(x.shape[-1:]) + tf.ones(x.shape[-1:]), 'offset': lambda x: x + tf.ones([8, 1, 1]),
+    'scaled average': lambda x: 0.984375 * tf.nn.avg_pool2d(x, 3, 1, 'SAME'),
+    'shape': lambda x: x[:, :tf.shape(x)[1]],
     'scale': lambda x: 2.0 * x, 'halves': lambda x: tf.concat(tf.split(x, 2, -1)[::-1], -1)}
 
 
@@ -59,8 +64,36 @@ def _reads(view, reader, tensor):
     return view.skip_identity(operand) == view.skip_identity(tensor)
 
 
+def _products(view, name):
+    height, width, channels, _ = view.shape(view.inputs(name)[1])
+    return height * width * channels
+
+
+def _check_every_op_is_accounted_for(view, plan):
+    """Every float op that is computed is quantized, or inside of what is computed as one, or has a reason."""
+    skipped = {record.node for record in plan.skipped}
+    assert all(record.reason for record in plan.skipped) and len(skipped) == len(plan.skipped)
+    quantized = {node_name(tensor.tensor) for tensor in plan.tensors} | {norm.output for norm in plan.batch_norms}
+    constants = {'Const', 'VariableV2', 'VarHandleOp', 'ReadVariableOp'}
+    computed = {'x'}
+    for name in view.upstream(['out'], ['x']):
+        if any(node_name(tensor) in computed for tensor in view.inputs(name)):
+            computed.add(name)
+        if name not in computed or tf.float32 not in view.output_types(name) or view.op(name) in constants:
+            continue
+        if name in quantized or name in skipped or trait(view.op(name)).kind == 'passes':
+            continue
+        # Computed as one with what reads it, up to a quantized result.
+        readers = {reader for tensor in _outputs(view, name) for reader, _ in view.consumers(tensor)}
+        assert readers and all(reader not in skipped for reader in readers if reader in plan.nodes), name
+
+
+def _outputs(view, name):
+    return [name] + ['{}:{}'.format(name, index) for index in range(1, len(view.output_types(name)))]
+
+
 @hypothesis.given(_STEPS, st.booleans())
-@hypothesis.settings(max_examples=40)
+@hypothesis.settings(max_examples=60)
 def test_plan_is_sound_and_complete(steps, training):
     view, plan = _plan(steps, training)
     names = [tensor.name for tensor in plan.tensors]
@@ -72,18 +105,22 @@ def test_plan_is_sound_and_complete(steps, training):
         if tensor.tensor:
             assert view.dtype(tensor.tensor) == tf.float32
             assert all(_reads(view, reader, tensor.tensor) for reader in tensor.consumers)
+    _check_every_op_is_accounted_for(view, plan)
     weighted = {name for name in plan.nodes if trait(view.op(name)).kind == WEIGHTED}
-    assert {group.node for group in plan.groups} == weighted
+    assert weighted <= {group.node for group in plan.groups}
     for group in plan.groups:
         assert group.input in names and group.weight in names and group.output in names
-        assert (group.node, 1) in readers
+        assert group.node not in weighted or (group.node, 1) in readers
+        assert group.reduction == (_products(view, group.node) if group.node in weighted else 1)
+    for alignment in plan.alignments:
+        assert {alignment.output, *alignment.inputs} <= set(names)
     assert not {record.node for record in plan.skipped} & {
         node_name(tensor.tensor) for tensor in plan.tensors if tensor.tensor and trait(
             view.op(tensor.tensor)).kind == WEIGHTED}
 
 
 @hypothesis.given(_STEPS)
-@hypothesis.settings(max_examples=25)
+@hypothesis.settings(max_examples=30)
 def test_training_and_inference_form_give_one_plan(steps):
     plans = [_plan(steps, training)[1] for training in (True, False)]
     assert decisions(plans[0]) == decisions(plans[1])

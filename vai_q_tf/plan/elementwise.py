@@ -52,7 +52,7 @@ def _add_batch_norm(draft, found, activations):
     """Quantizes scale, offset and result of a batch norm that stands alone; returns whether its input allowed it."""
     record = found.record
     if not _is_quantized(draft, record.input):
-        draft.skip([record.output], 'its input {!r} is not quantized'.format(record.input))
+        draft.skip([record.output], 'its input {!r} is computed in float'.format(record.input))
         return False
     weight = draft.add_folded(record.weight_name, 'weight', WEIGHT_MODE, record, ())
     bias = draft.add_folded(record.bias_name, 'bias', WEIGHT_MODE, record, ())
@@ -74,7 +74,7 @@ def _add_fusion(draft, fusion, name):
         return
     if floating or fusion.nodes & draft.ignored:
         draft.skip(sorted(fusion.nodes, key=draft.view.order),
-                   IGNORED if fusion.nodes & draft.ignored else 'its input {!r} is not quantized'.format(floating[0]))
+                   IGNORED if fusion.nodes & draft.ignored else 'its input {!r} is computed in float'.format(floating[0]))
         return
     draft.covered.update(fusion.nodes)
     weights = [draft.add_weight(draft.view.inputs(reader[0])[reader[1]], role, WEIGHT_MODE, reader)
@@ -119,7 +119,7 @@ def _add_op(draft, name, activations):
         if row.constants and draft.range.is_static(tensor):
             constants.append((tensor, (name, index)))
         elif not _is_quantized(draft, tensor):
-            reason = 'its input {!r} is not quantized'.format(tensor)
+            reason = 'its input {!r} is computed in float'.format(tensor)
             break
     relu = relu_behind(draft.view, name, activations) if row.relu else None
     if not reason and draft.ignored & ({name} | (relu.nodes if relu else set())):
@@ -141,7 +141,7 @@ def _add_standalone_activation(draft, activation):
     if activation.nodes & draft.ignored:
         draft.skip(sorted(activation.nodes), IGNORED)
     elif not _is_quantized(draft, activation.source):
-        draft.skip(sorted(activation.nodes), 'its input {!r} is not quantized'.format(activation.source))
+        draft.skip(sorted(activation.nodes), 'its input {!r} is computed in float'.format(activation.source))
     else:
         add_activation_function(draft, activation)
     draft.covered.update(activation.nodes)

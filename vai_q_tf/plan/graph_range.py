@@ -3,7 +3,7 @@ import difflib
 
 from vai_q_tf import errors
 from vai_q_tf.graph.traits import PASSES, trait
-from vai_q_tf.graph.view import VARIABLE_OPS, node_name
+from vai_q_tf.graph.view import VARIABLE_OPS, node_name, output_index, tensor_name
 from vai_q_tf.plan.dropout import find_dropouts
 
 FIX_NEURON_OPS = frozenset(('FixNeuron', 'VaiFixNeuron'))
@@ -85,7 +85,7 @@ class GraphRange:
             if tensor in self.dropouts:
                 tensor = self.dropouts[tensor]
             elif trait(self.view.op(tensor)).kind == PASSES:
-                tensor = self.view.inputs(tensor)[0]
+                tensor = self.view.inputs(tensor)[output_index(tensor)]
             else:
                 break
         return tensor
@@ -95,19 +95,25 @@ class GraphRange:
 
         Identity nodes and dropouts are looked through; ops that ask for the shape do not count.
         """
-        found = []
-        for name, index in self.view.consumers(tensor):
-            if name in self:
-                if self._passes(name):
-                    found.extend(self.readers(name))
-                elif self.view.op(name) not in _SHAPE_OPS:
-                    found.append((name, index))
+        found, stack = [], list(reversed(self.view.consumers(tensor)))
+        while stack:
+            name, index = stack.pop()
+            if name in self and self._passes(name):
+                stack.extend(reversed(self.view.consumers(self._passed(name, index))))
+            elif name in self and self.view.op(name) not in _SHAPE_OPS:
+                found.append((name, index))
         return found
 
     def is_output(self, tensor):
         """Whether an output node, or an Identity of the tensor that is one, gives the tensor out."""
-        return node_name(tensor) in self.output_nodes or any(
-            self._passes(name) and self.is_output(name) for name, _ in self.view.consumers(tensor) if name in self)
+        stack = [tensor]
+        while stack:
+            tensor = stack.pop()
+            if node_name(tensor) in self.output_nodes:
+                return True
+            stack.extend(self._passed(name, index) for name, index in self.view.consumers(tensor)
+                         if name in self and self._passes(name))
+        return False
 
     def consumers(self, tensor, without=()):
         """The inputs of the whole graph to re-point, so that all that read the tensor are reached but `without`.
@@ -116,13 +122,17 @@ class GraphRange:
         """
         found = []
         for name, index in self.view.consumers(tensor):
-            readers = self.readers(name) if self._passes(name) else [(name, index)]
+            readers = self.readers(self._passed(name, index)) if self._passes(name) else [(name, index)]
             behind = [reader in without for reader, _ in readers]
             if not any(behind) or (name in self._dropout_path and not all(behind)):
                 found.append((name, index))
             elif self._passes(name):
-                found.extend(self.consumers(name, without))
+                found.extend(self.consumers(self._passed(name, index), without))
         return found
+
+    def _passed(self, name, index):
+        """The tensor with the values of the input `index` of a node that hands its inputs on."""
+        return tensor_name(name, index) if self.view.op(name) == 'IdentityN' else name
 
     def _passes(self, name):
         return name in self._dropout_path or (

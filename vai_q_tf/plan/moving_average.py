@@ -1,6 +1,6 @@
 """Finding the variable that keeps the moving average of a tensor."""
 from vai_q_tf.graph.traits import PASSES, trait
-from vai_q_tf.graph.view import VARIABLE_OPS, node_name
+from vai_q_tf.graph.view import VARIABLE_OPS, node_name, tensor_name
 
 _SUBTRACT_OPS = frozenset(('AssignSub', 'AssignSubVariableOp'))
 _ASSIGN_OPS = frozenset(('Assign', 'AssignVariableOp'))
@@ -41,7 +41,7 @@ def _readers(view, tensor):
     """The inputs that read the tensor in the whole graph, Identity nodes looked through."""
     found = []
     for name, index in view.consumers(tensor):
-        found.extend(_readers(view, name) if trait(view.op(name)).kind == PASSES else [(name, index)])
+        found.extend(_readers(view, tensor_name(name, index)) if trait(view.op(name)).kind == PASSES else [(name, index)])
     return found
 
 
