@@ -1,4 +1,6 @@
 """The factor behind average pooling."""
+import os
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -38,6 +40,17 @@ def test_no_reciprocal_of_that_many_bits_is_nearer(size):
                   for k in {2 ** n // elements, 2 ** n // elements + 1}]
     nearest = min(abs(candidate - Fraction(1, elements)) for candidate in candidates)
     assert abs(abs(chosen - Fraction(1, elements)) - nearest) < Fraction(1, 10 ** 6 * elements)
+
+
+def test_the_documented_table():
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    with open(os.path.join(root, 'docs', 'dpu_simulation.md')) as file:
+        rows = re.findall(r'^\| (\d+)x(\d+) \| (\d+)/(\d+) \| ([\d.]+) \|$', file.read(), re.MULTILINE)
+    assert len(rows) > 20
+    for height, width, rounded, power, documented in rows:
+        size = int(height) * int(width)
+        assert str(factor(int(height), int(width))) == documented
+        assert np.float32(int(rounded) / int(power)) * np.float32(size) == factor(int(height), int(width))
 
 
 @pytest.mark.parametrize('data_format', ['NHWC', 'NCHW'])
