@@ -56,9 +56,12 @@ def _fold(graph_def, kept, is_wanted):
 
 
 def _static_nodes(view):
+    """The nodes that depend on constants only. What control inputs put into a branch or a loop is none of them."""
     static = set()
     for name in view.upstream(view.names):
         op, inputs, types = view.op(name), view.inputs(name), view.output_types(name)
+        if view.control_inputs(name):
+            continue
         if op == 'Const' or (op not in _NEVER and inputs and types and not view.is_stateful(name)
                              and tf.resource not in types and tf.variant not in types
                              and all(node_name(tensor) in static for tensor in inputs)):

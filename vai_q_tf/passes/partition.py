@@ -7,12 +7,15 @@ from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index, tensor_name
 
+# How many branches and loops deeper the result of a control flow op is; a loop has its Switch inside.
+_DEPTH = {'Switch': 1, 'RefSwitch': 1, 'Merge': -1, 'RefMerge': -1, 'Enter': 1, 'RefEnter': 1, 'Exit': -2, 'RefExit': -2}
+
 
 class Parts(NamedTuple):
     """A graph in two parts.
 
     main: GraphDef of the nodes between input and output nodes, where a Placeholder stands for each output of an input node,
-      without control inputs, devices and noted shapes.
+      without devices and noted shapes. Control inputs are left only where they say in which branch or loop a constant is.
     rest: NodeDefs of what comes before and behind, the input nodes themselves included.
     kept: the nodes of `main` that have to keep their name and meaning.
     stand_ins: {name of a Placeholder of `main`: the tensor of an input node that it stands for}.
@@ -26,8 +29,8 @@ class Parts(NamedTuple):
 def partition(graph_def, config):
     """The Parts of the graph between config.input_nodes and config.output_nodes.
 
-    The rest are the nodes that the input nodes depend on, the nodes that depend on values of the main part, and what
-    those need. All other nodes are in neither part.
+    The rest are the nodes that the input nodes depend on, the nodes between values of the main part and other results of
+    the graph, and what those need. All other nodes are in neither part.
 
     Raises:
       QuantizeError: LENGTH_MISMATCH for a shape in config.input_shapes that a Placeholder does not take.
@@ -35,14 +38,17 @@ def partition(graph_def, config):
     view = GraphView(graph_def)
     inputs = tuple(dict.fromkeys(node_name(name) for name in config.input_nodes))
     outputs = tuple(node_name(name) for name in config.output_nodes)
-    members = set(view.upstream(outputs, inputs))
+    branches = _branch_nodes(view)
+    members = _members(view, outputs, inputs, branches)
     inner = members.difference(inputs)
     rest = _upstream(view, list(_behind(view, members, inputs)) + list(inputs), inner) - inner
     placeholders, names = _placeholders(view, inputs, members, _given_shapes(config))
     nodes = list(placeholders)
     for name in view.names:
-        if name in members and name not in inputs:
-            nodes.append(editor.copy(view.node(name), inputs=[names.get(tensor, tensor) for tensor in view.inputs(name)]))
+        if name in inner:
+            node = editor.copy(view.node(name), inputs=[names.get(tensor, tensor) for tensor in view.inputs(name)])
+            node.input.extend('^' + control for control in _placing(view, name, branches))
+            nodes.append(node)
     main = editor.subgraph(graph_def, nodes)
     main.library.CopyFrom(graph_def.library)
     read = {node_name(tensor) for name in rest for tensor in view.inputs(name)}
@@ -69,7 +75,10 @@ def merge(parts, main):
     nodes = list(parts.rest)
     for node in main.node:
         if node.name not in parts.stand_ins:
-            nodes.append(editor.copy(node, names.get(node.name), [_renamed(operand, names) for operand in node.input]))
+            nodes.append(editor.copy(node, names.get(node.name)))
+            operands = [_renamed(operand, names) for operand in node.input]
+            del nodes[-1].input[:]
+            nodes[-1].input.extend(operands)
     known = {node.name for node in nodes}
     result = editor.subgraph(main, [_without_lost_controls(node, known) for node in nodes])
     view = GraphView(result)
@@ -79,6 +88,8 @@ def merge(parts, main):
 
 
 def _renamed(tensor, names):
+    if tensor.startswith('^'):
+        return '^' + node_name(names.get(tensor[1:], tensor))
     name = names.get(node_name(tensor), node_name(tensor))
     return name if ':' in name else tensor_name(name, output_index(tensor))
 
@@ -93,21 +104,64 @@ def _without_lost_controls(node, known):
     return result
 
 
-def _behind(view, members, inputs):
-    """The nodes outside `members` that depend on a value of theirs that is not constant."""
-    found, computed = set(), set(inputs)
-    for name in view.upstream(members, inputs):
-        if any(node_name(tensor) in computed for tensor in view.inputs(name)):
-            computed.add(name)
-    stack = list(computed)
+def _branch_nodes(view):
+    """The nodes that are in a branch of a condition or in a loop."""
+    repeating = {name for name in view.names if view.op(name) in ('NextIteration', 'RefNextIteration')}
+    if not any(view.op(name) in _DEPTH for name in view.names):
+        return frozenset()
+    depth = dict.fromkeys(repeating, 0)
+    for name in view.upstream(view.names, repeating):
+        if name in depth:
+            continue
+        sources = [node_name(tensor) for tensor in view.inputs(name)] or view.control_inputs(name)
+        change = _DEPTH.get(view.op(name), 0)
+        if view.op(name) in ('Merge', 'RefMerge') and any(source in repeating for source in sources):
+            change = 0
+        depth[name] = max(0, change + max([depth.get(source, 0) for source in sources] or [0]))
+    return frozenset(name for name, levels in depth.items() if levels)
+
+
+def _placing(view, name, branches):
+    """The control inputs that put a node without inputs into its branch or loop."""
+    return () if view.inputs(name) else tuple(control for control in view.control_inputs(name) if control in branches)
+
+
+def _members(view, outputs, inputs, branches):
+    """The nodes from the outputs back to the inputs, both ends included."""
+    found, stack = set(), list(outputs)
     while stack:
         name = stack.pop()
-        for index in range(max(1, len(view.output_types(name)))):
-            for reader, _ in view.consumers(tensor_name(name, index)):
-                if reader not in members and reader not in found:
-                    found.add(reader)
-                    stack.append(reader)
+        if name not in found:
+            found.add(name)
+            if name not in inputs:
+                stack.extend(node_name(tensor) for tensor in view.inputs(name))
+                stack.extend(_placing(view, name, branches))
     return found
+
+
+def _behind(view, members, inputs):
+    """The nodes outside `members` between a computed value of theirs and a result: what no node at all depends on."""
+    computed, order = set(inputs), view.upstream(view.names)
+    for name in order:
+        if name not in inputs and any(node_name(tensor) in computed for tensor in view.inputs(name)):
+            computed.add(name)
+    wanted, read = set(), set()
+    controls = {control for name in view.names for control in view.control_inputs(name)}
+    for name in view.names:
+        read.update(node_name(tensor) for tensor in view.inputs(name))
+    for name in reversed(order):
+        if name in members or name not in computed:
+            continue
+        is_result = name not in read and name not in controls and view.output_types(name)
+        if is_result or any(reader in wanted for reader in _readers(view, name)):
+            wanted.add(name)
+    return wanted
+
+
+def _readers(view, name):
+    for index in range(max(1, len(view.output_types(name)))):
+        for reader, _ in view.consumers(tensor_name(name, index)):
+            yield reader
 
 
 def _upstream(view, starts, stops):

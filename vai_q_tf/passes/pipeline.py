@@ -103,7 +103,7 @@ def optimise(graph_def, config, fold_constant=True):
     require_config(config)
     view = GraphView(graph_def)
     GraphRange(view, config.input_nodes, config.output_nodes)
-    whole = resolve_switches(graph_def, view, fed=[node_name(name) for name in config.input_nodes])
+    whole = resolve_switches(graph_def, view, {node_name(name) for name in config.input_nodes + config.output_nodes})
     parts = partition(whole, config)
     steps = CLEAN_UP + ((CONSTANTS if fold_constant else PARAMETERS),) + FOLDING + DPU
     return merge(parts, _run(steps, parts.main, parts.kept, config))

@@ -1,4 +1,6 @@
 """Removes the nodes that hand their input on: Identity and its kin."""
+import tensorflow.compat.v1 as tf
+
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import tensor_name
 from vai_q_tf.passes.rewriter import Rewriter
@@ -11,12 +13,14 @@ def remove_pass_throughs(graph_def, kept, config):
     """The graph without the nodes in PASS_THROUGHS, but for kept ones; an Identity takes the place of those.
 
     Each output of an IdentityN is the input of that number. A Const notes the names of the nodes that it is read through.
+    A node that is a control input of others stays: it says in which branch they are.
     """
     edit = Rewriter(graph_def, kept)
     view, constants = edit.view, {}
+    controls = {control for name in view.names for control in view.control_inputs(name)}
     for name in view.names:
         op = view.op(name)
-        if op not in PASS_THROUGHS:
+        if op not in PASS_THROUGHS or name in controls:
             continue
         if name in edit.kept:
             if op not in ('Identity', 'IdentityN'):
@@ -31,7 +35,8 @@ def remove_pass_throughs(graph_def, kept, config):
         if view.op(source) == 'Const':
             constants.setdefault(source, []).append(name)
     for constant, names in constants.items():
-        node = editor.copy(edit.node(constant))
+        node = tf.NodeDef()
+        node.CopyFrom(edit.node(constant))
         edit.absorb(node, *names)
         edit.add(node)
     return edit.result()

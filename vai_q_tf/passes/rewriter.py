@@ -61,6 +61,7 @@ class Rewriter:
         """Gives a Const of the view another value (an ndarray), of the same type."""
         old = self.node(name)
         new = editor.constant(old.name, old.attr['dtype'].type, value)
+        new.input.extend(old.input)
         self._inherit(new, old)
         self.add(new)
 
