@@ -1,0 +1,153 @@
+"""Quantization-aware training of networks in MetaGraph files: the commands `--mode train`, `--mode eval` and `deploy`."""
+import copy
+import os
+import re
+
+import tensorflow.compat.v1 as tf
+from google.protobuf import text_format  # type: ignore
+from google.protobuf.message import DecodeError  # type: ignore
+
+from vai_q_tf import errors, ops
+from vai_q_tf.config import require_config
+from vai_q_tf.export import files
+from vai_q_tf.qat import api, derive, evaluation, rewrite, training
+from vai_q_tf.qat.freeze import EvaluationFreezer
+
+_REWRITES = {'train': training.create_training_graph, 'eval': evaluation.create_evaluation_graph}
+# Op types of gradients and optimizers; the input gradient of a convolution is a transposed convolution, too.
+_BACKWARD = re.compile(r'(Grad(V\d|Grad)*|BackpropFilter(V\d)?)$|^(Resource)?(Sparse)?Apply[A-Z]')
+
+
+def quantize_meta_graph(mode, meta_graph, checkpoint, q_config):
+    """Rewrites the float network in a MetaGraph, and writes `<output_dir>/quantize_<mode>/quantize_<mode>.ckpt.meta`.
+
+    The Saver in the new MetaGraph saves and restores the quantize positions with the variables.
+
+    Args:
+      mode: 'train' or 'eval'.
+      meta_graph: path of the MetaGraph of a float training or evaluation graph, without gradients.
+      checkpoint: prefix or directory of a checkpoint, whose variables (and quantize positions, if it has them) are saved
+        beside the new MetaGraph under its name; '' for none.
+      q_config: a QuantizeConfig.
+
+    Returns:
+      the path of the new MetaGraph.
+
+    Raises:
+      QuantizeError: INVALID_INPUT for files that are not there or not what they should be; what the rewrite raises.
+    """
+    config = require_config(q_config)
+    if mode not in _REWRITES:
+        raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter',
+                                   'mode is {!r}; for a MetaGraph it is train or eval.'.format(mode))
+    graph = _import(meta_graph)
+    _check_no_gradients(graph, meta_graph)
+    prefix = api.find_checkpoint(checkpoint) if checkpoint else None
+    if prefix:
+        _check_variables(graph, prefix)
+    name = 'quantize_' + mode
+    directory = os.path.join(config.output_dir, name)
+    _REWRITES[mode](graph, config)
+    files.make_directory(directory)
+    with graph.as_default():
+        saver = tf.train.Saver()
+        if prefix:
+            with tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as session:
+                saver.restore(session, prefix)
+                saver.save(session, os.path.join(directory, name + '.ckpt'), write_meta_graph=False)
+        # The Saver has ops in the graph for what is in this collection; the collection itself cannot be written.
+        collections = [key for key in graph.get_all_collection_keys() if key != tf.GraphKeys.SAVEABLE_OBJECTS]
+        exported = saver.export_meta_graph(collection_list=collections)
+    return files.write(directory, name + '.ckpt.meta', exported.SerializeToString())
+
+
+def deploy_checkpoint(meta_graph, checkpoint, q_config):
+    """Freezes a checkpoint of quantization-aware training; writes both files of `CreateQuantizeDeployGraph`.
+
+    Args:
+      meta_graph: path of the MetaGraph of a float evaluation graph, or of what `quantize_meta_graph` made.
+      checkpoint: prefix or directory of a checkpoint with quantize positions.
+      q_config: a QuantizeConfig.
+
+    Returns:
+      the path of `<output_dir>/deploy/quantize_eval_model_<suffix>.pb`.
+
+    Raises:
+      QuantizeError: INVALID_INPUT for files that are not there or not what they should be; MISSING_QUANTIZE_INFO for a
+        checkpoint without positions or variables; what the rewrite raises.
+    """
+    config = copy.copy(require_config(q_config))
+    graph = _import(meta_graph)
+    prefix = api.find_checkpoint(checkpoint)
+    if graph.get_collection(rewrite.EVALUATION_PLAN):
+        plan = rewrite.applied_plan(graph, rewrite.EVALUATION_PLAN)
+    elif graph.get_collection(rewrite.TRAINING_PLAN):
+        graph, plan = derive.derive_evaluation_graph(graph, config)
+    else:
+        _check_no_gradients(graph, meta_graph)
+        plan = evaluation.create_evaluation_graph(graph, config)
+    config.output_dir = os.path.join(config.output_dir, 'deploy')
+    return EvaluationFreezer(graph, plan, config).write(prefix, api.checkpoint_step(prefix)).eval_model
+
+
+def _import(path):
+    """A tf.Graph with the MetaGraph of the file; a QuantizeError for what is none."""
+    meta_graph = _read(path)
+    ops.load_library()
+    graph = tf.Graph()
+    try:
+        with graph.as_default():
+            tf.train.import_meta_graph(meta_graph)
+    except (ValueError, KeyError, TypeError, tf.errors.OpError) as error:
+        raise _invalid(path, 'cannot be imported into TensorFlow {}: {}'.format(tf.__version__, error)) from error
+    return graph
+
+
+def _check_no_gradients(graph, path):
+    # In an imported graph nothing but their op types tells them.
+    backward = next((op for op in graph.get_operations() if _BACKWARD.search(op.type)), None)
+    if backward is not None:
+        raise errors.QuantizeError(
+            errors.GRAPH_HAS_GRADIENTS, 'Called too late',
+            'The MetaGraph {!r} already has gradients (node {!r} of type {}), which would go on training the float network. '
+            'Write it before tf.gradients or the optimizer.'.format(path, backward.name, backward.type))
+
+
+def _check_variables(graph, prefix):
+    reader = tf.train.load_checkpoint(prefix)
+    with graph.as_default():
+        names = sorted({variable._save_slice_info.full_name if variable._save_slice_info else variable.op.name
+                        for variable in tf.global_variables()})
+    missing = [name for name in names if not reader.has_tensor(name)]
+    if missing:
+        raise errors.QuantizeError(
+            errors.INVALID_INPUT, 'Not found',
+            'The checkpoint {!r} has no value of {} of {} variables of the MetaGraph: {}. Give a checkpoint of this '
+            'network.'.format(prefix, len(missing), len(names), ', '.join(missing)))
+
+
+def _read(path):
+    path = os.fspath(path) if path else ''
+    try:
+        with open(path, 'rb') as stream:
+            data = stream.read()
+    except OSError as error:
+        raise errors.QuantizeError(errors.INVALID_INPUT, 'Not found', 'Cannot read the MetaGraph {!r}: {}.'.format(
+            path, error.strerror)) from error
+    meta_graph = tf.MetaGraphDef()
+    try:
+        meta_graph.ParseFromString(data)
+    except (DecodeError, RuntimeError):
+        try:
+            text_format.Parse(data, meta_graph)
+        except (text_format.ParseError, UnicodeDecodeError):
+            raise _invalid(path, 'is not a MetaGraph') from None
+    if not meta_graph.graph_def.node:
+        raise _invalid(path, 'has no graph')
+    return meta_graph
+
+
+def _invalid(path, what):
+    return errors.QuantizeError(
+        errors.INVALID_INPUT, 'Not a MetaGraph',
+        '{!r} {}. Give a MetaGraph of the float graph, which tf.train.export_meta_graph writes.'.format(path, what))
