@@ -66,11 +66,10 @@ class _Pair:
 
     def equalize(self):
         """One step."""
-        head = np.abs(self._head_weights).max(tuple(range(self._head_weights.ndim - 1)))
+        head = _magnitude(self._head_weights, channel=-1)
         if self._bias is not None:
             head = np.maximum(head, np.abs(self._bias))
-        outputs_last = np.abs(self._tail_weights).max(-1)
-        tail = outputs_last.max(tuple(range(outputs_last.ndim - 1)))
+        tail = _magnitude(self._tail_weights, channel=-2)
         with np.errstate(divide='ignore', invalid='ignore'):
             scale = np.clip(np.sqrt(tail / head), _MIN_SCALE, _MAX_SCALE)
         scale[~(np.isfinite(scale) & (head + tail >= _MIN_RANGE))] = 1
@@ -79,6 +78,12 @@ class _Pair:
         if self._bias is not None:
             self._bias *= scale
         self._tail_weights /= scale[:, np.newaxis]
+
+
+def _magnitude(weights, channel):
+    """The largest magnitude per channel, [C]; channel: the axis of the channels."""
+    axes = tuple(axis for axis in range(weights.ndim) if axis != weights.ndim + channel)
+    return np.maximum(weights.max(axes), -weights.min(axes))
 
 
 class _PairFinder:
