@@ -154,8 +154,9 @@ def _deploy(options, config):
 def _update(options, config):
     from vai_q_tf.ptq.update import update
     path = _require(options, 'input_frozen_graph')
-    update(path)
-    print('{} is up to date'.format(path))
+    added = update(path)
+    print('{} is up to date{}'.format(path, '; added {}'.format(', '.join(
+        '{} to {} nodes'.format(attr, count) for attr, count in added.items())) if added else ''))
 
 
 _COMMANDS = {'quantize': _quantize, 'inspect': _inspect, 'dump': _dump, 'deploy': _deploy, 'update': _update}

@@ -54,15 +54,6 @@ def test_every_option_of_quantize_frozen_is_handed_on(command, calls):
     assert (config.input_nodes, config.output_nodes, config.calib_iter) == (['input'], ['relu'], 3)
 
 
-def test_the_real_functions_take_what_the_command_hands_them():
-    import inspect
-    from vai_q_tf.ptq.quantize import quantize_frozen
-    names = ('skip_check', 'fold_constant', 'add_shapes', 'keep_float_weight', 'fix_input_shape', 'output_format', 'onnx_opset',
-             'include_fast_ft', 'fast_ft_mode', 'fast_ft_epochs', 'fast_ft_lr', 'fast_ft_lrcoef', 'strict',
-             'gpu_memory_fraction')
-    inspect.signature(quantize_frozen).bind(None, None, None, **{name: None for name in names})
-
-
 @pytest.mark.parametrize('missing, code', [
     ('input_frozen_graph', errors.INVALID_INPUT), ('input_nodes', errors.INVALID_CONFIG),
     ('output_nodes', errors.INVALID_CONFIG), ('input_fn', errors.INVALID_INPUT_FN)])
@@ -147,10 +138,11 @@ def test_deploy(command, refused, calls):
 
 
 def test_update(command, refused, calls):
-    noted = calls('vai_q_tf.ptq.update', 'update')
+    noted = calls('vai_q_tf.ptq.update', 'update', result={'T': 3})
     refused('update', words=['--input_frozen_graph'])
-    assert command('update', input_frozen_graph='float.pb')[0] == 0
-    assert noted == [('update', ('float.pb',), {})]
+    status, out, _ = command('update', input_frozen_graph='float.pb')
+    assert status == 0 and noted == [('update', ('float.pb',), {})]
+    assert 'float.pb is up to date; added T to 3 nodes' in out
 
 
 def test_dump(command, refused, calls):
@@ -165,7 +157,7 @@ def test_dump(command, refused, calls):
 
 
 def test_dump_as_xir_is_said_to_have_no_effect(command, calls, caplog):
-    calls('vai_q_tf.ptq.update', 'update')
+    calls('vai_q_tf.ptq.update', 'update', result={'T': 3})
     assert command('update', '--dump_as_xir', input_frozen_graph='float.pb')[0] == 0
     assert '--dump_as_xir has no effect' in caplog.text
 
@@ -187,18 +179,54 @@ def test_inspect_refuses(refused):
     refused('inspect', input_frozen_graph='float.pb', output_nodes='rely', words=[errors.UNKNOWN_NODE, 'rely', 'relu'])
 
 
+# the same without stubs
+
+def test_every_command_on_real_files(command, workplace):
+    assert command('quantize', **QUANTIZE)[0] == 0
+    model = os.path.join('quantize_results', 'quantize_eval_model.pb')
+    status, out, err = command('dump', input_frozen_graph=model, input_fn='calib_module.calib', output_dir='dumped', gpu='-1')
+    assert status == 0 and 'dumped' in out, err
+    assert list((workplace / 'dumped').rglob('relu_aquant*'))
+    graph_def = read(workplace / model)
+    for node in graph_def.node:
+        if node.op == 'FixNeuron':
+            del node.attr['T']
+    (workplace / model).write_bytes(graph_def.SerializeToString())
+    status, out, err = command('update', input_frozen_graph=model)
+    assert status == 0 and 'added T to 4 nodes' in out, err
+    status, out, err = command('quantize', convert_datatype=2, **RANGE)
+    assert status == 0 and 'converted_model_double.pb' in out, err
+    status, out, err = command('inspect', input_frozen_graph=model)
+    assert status == 0 and 'quantized already' in out, err
+
+
+def test_training_and_deployment_of_meta_graphs(command, workplace):
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, [None, 4], name='input')
+        tf.nn.relu(tf.layers.dense(x, 3, name='dense'), name='out')
+        session.run(tf.global_variables_initializer())
+        prefix = tf.train.Saver().save(session, str(workplace / 'float.ckpt'))
+    given = {'input_nodes': 'input', 'output_nodes': 'out', 'input_meta_graph': prefix + '.meta', 'input_checkpoint': prefix}
+    status, out, err = command('quantize', mode='train', **given)
+    assert status == 0 and 'quantize_train.ckpt.meta' in out, err
+    status, out, err = command('quantize', mode='eval', **given)
+    assert status == 0 and 'quantize_eval.ckpt.meta' in out, err
+    status, _, err = command('deploy', **given)
+    assert status == 1 and errors.MISSING_QUANTIZE_INFO in err
+
+
 # GPUs, errors, interrupts
 
 @pytest.mark.parametrize('arguments, visible', [
     ([], '7'), (['--gpu', ''], '7'), (['--gpu', '-1'], '-1'), (['--gpu', '1,2'], '1,2'), (['--gpu='], '7')])
 def test_visible_gpus(command, calls, arguments, visible):
-    calls('vai_q_tf.ptq.update', 'update')
+    calls('vai_q_tf.ptq.update', 'update', result={'T': 3})
     assert command('update', *arguments, input_frozen_graph='float.pb')[0] == 0
     assert os.environ['CUDA_VISIBLE_DEVICES'] == visible
 
 
 def test_the_first_gpu_where_nothing_is_said(command, calls, monkeypatch):
-    calls('vai_q_tf.ptq.update', 'update')
+    calls('vai_q_tf.ptq.update', 'update', result={'T': 3})
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
     assert command('update', input_frozen_graph='float.pb')[0] == 0
     assert os.environ['CUDA_VISIBLE_DEVICES'] == '0'

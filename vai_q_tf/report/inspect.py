@@ -69,8 +69,9 @@ def inspect(graph_def, q_config=None):
 
     Args:
       graph_def: a tf.GraphDef.
-      q_config: a QuantizeConfig. Where it names no input or output nodes, the range goes from the placeholders that take
-        float data to the outputs that depend on them. With a target_type each op has a device.
+      q_config: a QuantizeConfig. Where it names no input or output nodes, the range goes from the placeholders (from the
+        first float tensor behind those that take pixels or files) to the float outputs that depend on them. With a
+        target_type each op has a device.
 
     Raises:
       QuantizeError: two nodes of one name, a dangling input, an unknown target; what stands in the way of quantizing the
@@ -91,8 +92,8 @@ def inspect(graph_def, q_config=None):
         notes.append('The graph is quantized already: it has {} FixNeurons.'.format(len(fix_neurons)))
         nodes = tuple(_inspect_fix_neuron(view, name) for name in fix_neurons)
     elif not config.input_nodes or not config.output_nodes:
-        notes.append('There is no range to quantize: {} were found.'.format(
-            'no outputs that depend on placeholders' if inputs else 'no inputs'))
+        notes.append('There is nothing to quantize: no float output depends on an input. Name --input_nodes and '
+                     '--output_nodes.')
     else:
         try:
             plan, plan_view = _plan(graph_def, view, config, notes)
@@ -116,13 +117,26 @@ def _op_types(graph_def):
 def _complete_range(view, config, inputs, outputs):
     """Fills in the input and output nodes that the config does not name."""
     if not config.input_nodes:
-        config.input_nodes = [node.name for node in inputs if node.dtype == tf.float32 and node.shape != []]
+        starts = [_first_float(view, node.name) for node in inputs if node.dtype != tf.bool and node.shape != []]
+        config.input_nodes = [name for name in starts if name]
     config.input_nodes = _behind_fed(view, config.input_nodes, config.output_nodes)
     if not config.output_nodes:
         fed = _downstream(view, config.input_nodes)
         config.output_nodes = [node.name for node in outputs
                                if node.name in fed and tf.float32 in view.output_types(node.name)]
         config.input_nodes = _behind_fed(view, config.input_nodes, config.output_nodes)
+
+
+def _first_float(view, name):
+    """The placeholder, or the first node behind it that makes a float tensor of its pixels or file; '' if that is not clear."""
+    seen = set()
+    while view.dtype(name) != tf.float32:
+        seen.add(name)
+        readers = {reader for reader, _ in view.consumers(name)} - seen
+        if len(readers) != 1:
+            return ''
+        name = readers.pop()
+    return name
 
 
 def _behind_fed(view, input_nodes, output_nodes):
@@ -179,10 +193,11 @@ def _inspect_plan(view, plan, config, target):
         op = view.op(name)
         if graph_range.is_static(name) or not any(dtype.is_floating for dtype in view.output_types(name)):
             continue
-        if results[name]:
-            status, detail = QUANTIZED, [_describe(tensor, aligned) for tensor in results[name]]
-        elif name in skipped:
-            status, detail = FLOAT, [skipped[name]]
+        results_of = [_describe(tensor, aligned) for tensor in results[name]]
+        if name in skipped:
+            status, detail = FLOAT, [skipped[name]] + ['its result becomes ' + text for text in results_of]
+        elif results_of:
+            status, detail = QUANTIZED, results_of
         elif trait(op).kind == PASSES:
             status, detail = PASSED, []
         elif behind.get(name):
@@ -212,9 +227,11 @@ def _quantized_behind(view, plan, results, skipped):
     for name in reversed(view.upstream(plan.output_nodes, plan.input_nodes)):
         for index in range(max(1, len(view.output_types(name)))):
             for reader, _ in view.consumers('{}:{}'.format(name, index) if index else name):
+                if reader in skipped:
+                    continue
                 if results.get(reader):
                     found[name] = results[reader][0].name
-                elif reader in found and reader not in skipped:
+                elif reader in found:
                     found.setdefault(name, found[reader])
     return found
 
