@@ -50,7 +50,8 @@ def partition(graph_def, config):
             node.input.extend('^' + control for control in _placing(view, name, branches))
             nodes.append(node)
     main = editor.subgraph(graph_def, nodes)
-    main.library.CopyFrom(graph_def.library)
+    if graph_def.library.function:
+        main.library.CopyFrom(graph_def.library)
     read = {node_name(tensor) for name in rest for tensor in view.inputs(name)}
     kept = frozenset(outputs).union(names.values(), read & members, inputs)
     return Parts(main, tuple(view.node(name) for name in view.names if name in rest), kept,
@@ -83,7 +84,8 @@ def merge(parts, main):
     result = editor.subgraph(main, [_without_lost_controls(node, known) for node in nodes])
     view = GraphView(result)
     ordered = editor.subgraph(main, [view.node(name) for name in view.upstream(view.names)])
-    ordered.library.CopyFrom(main.library)
+    if main.library.function:
+        ordered.library.CopyFrom(main.library)
     return ordered
 
 

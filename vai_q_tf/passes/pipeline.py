@@ -8,6 +8,7 @@ from vai_q_tf.config import require_config
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes.adjust_leaky_relu import adjust_leaky_relu
+from vai_q_tf.passes.equalize_layers import equalize_layers
 from vai_q_tf.passes.expand_batch_norms import expand_batch_norms
 from vai_q_tf.passes.fold_batch_norms import fold_batch_norms
 from vai_q_tf.passes.fold_constants import fold_constants, fold_parameters
@@ -21,6 +22,7 @@ from vai_q_tf.passes.reorder_hard_swish import reorder_hard_swish
 from vai_q_tf.passes.replace_lone_bias_adds import replace_lone_bias_adds
 from vai_q_tf.passes.replace_relu_minimum import replace_relu_minimum
 from vai_q_tf.passes.replace_sigmoid import replace_sigmoid
+from vai_q_tf.passes.replace_softmax import replace_softmax
 from vai_q_tf.passes.resolve_switches import resolve_switches
 from vai_q_tf.passes.scale_average_pools import scale_average_pools
 from vai_q_tf.passes.scale_hard_sigmoid import scale_hard_sigmoid
@@ -70,6 +72,7 @@ FOLDING = (
     Step(expand_batch_norms, BATCH_NORM_OPS | {'BatchNormWithGlobalNormalization'}),
     Step(fold_batch_norms, _ops('Mul RealDiv Add AddV2 BiasAdd Sub')),
     Step(replace_lone_bias_adds, _ops('BiasAdd'), _all_asked),
+    Step(equalize_layers, when=lambda config: bool(config.do_cle), shapes=True),
 )
 DPU = (
     Step(mean_to_average_pool, _ops('Mean'), _dpu, shapes=True),
@@ -78,6 +81,7 @@ DPU = (
     Step(adjust_leaky_relu, _ops('LeakyRelu Maximum Sub'), _dpu),
     Step(replace_sigmoid, _ops('Sigmoid'), lambda config: _dpu(config) and bool(config.replace_sigmoid)),
     Step(scale_hard_sigmoid, _ops('Relu6'), _dpu),
+    Step(replace_softmax, _ops('Softmax'), lambda config: _all_asked(config) and bool(config.replace_softmax), shapes=True),
     Step(fold_reshape, _ops('Reshape ResizeNearestNeighbor ResizeBilinear'), lambda config: bool(config.fold_reshape),
          shapes=True),
 )

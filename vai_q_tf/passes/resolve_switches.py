@@ -47,7 +47,8 @@ def resolve_switches(graph_def, view, kept):
     nodes.update((name, added) for name, added in new.items() if name not in nodes)
     used = _used(nodes, kept.union(name for name in _unread(view) if name in nodes))
     result = editor.subgraph(graph_def, [nodes[name] for name in nodes if name in used])
-    result.library.CopyFrom(graph_def.library)
+    if graph_def.library.function:
+        result.library.CopyFrom(graph_def.library)
     return result
 
 

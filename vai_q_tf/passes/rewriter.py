@@ -129,7 +129,8 @@ class Rewriter:
         inputs = {name: self._inputs(node) for name, node in nodes.items()}
         used = _upstream(inputs, [name for name in self.kept if name in nodes] or list(nodes))
         result = editor.subgraph(self._graph_def, [nodes[name] for name in nodes if name in used])
-        result.library.CopyFrom(self._graph_def.library)
+        if self._graph_def.library.function:
+            result.library.CopyFrom(self._graph_def.library)
         for node in result.node:
             wanted = [reference for reference in inputs[node.name] if not reference.startswith('^') or reference[1:] in used]
             if wanted != list(node.input):
