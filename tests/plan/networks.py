@@ -5,6 +5,7 @@ from tensorflow.contrib import slim
 
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import GraphView
+from vai_q_tf.passes import optimise
 from vai_q_tf.plan.annotate import annotate
 
 LIBRARIES = ('tf.layers', 'slim', 'keras')
@@ -19,6 +20,17 @@ def plan_of(outputs, inputs=('x',), **fields):
     view = GraphView(tf.compat.v1.get_default_graph().as_graph_def(add_shapes=True))
     outputs = [outputs] if isinstance(outputs, str) else list(outputs)
     return annotate(view, QuantizeConfig(list(inputs), outputs, **fields))
+
+
+def plan_behind_the_passes(outputs, inputs=('x',), **fields):
+    """The QuantPlan of what the passes make of the default graph, frozen with the initial values of its variables."""
+    outputs = [outputs] if isinstance(outputs, str) else list(outputs)
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
+        frozen = tf.compat.v1.graph_util.convert_variables_to_constants(
+            session, tf.compat.v1.get_default_graph().as_graph_def(), outputs)
+    config = QuantizeConfig(list(inputs), outputs, **fields)
+    return annotate(GraphView(optimise(frozen, config)), config)
 
 
 def by_name(plan):

@@ -55,7 +55,7 @@ def add_compute_groups(draft, activations, batch_norms):
         if draft.view.dtype(name) != dtypes.float32:
             draft.skip([name], 'its type is {}; only float32 is quantized'.format(draft.view.dtype(name).name))
         elif not draft.range.is_static(draft.view.inputs(name)[row.weight]):
-            draft.skip([name], 'it has no weights: both operands are computed')
+            draft.skip([name], 'it has no weights: its second operand is computed')
         else:
             chain = _find_chain(draft.range, name, row, activations, norms.get(name))
             if draft.ignored & _names(draft.view, chain):

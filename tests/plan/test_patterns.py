@@ -1,0 +1,266 @@
+"""Small networks, one for each pattern of the original: what is quantized in a training graph and behind the passes.
+
+The expected tensors are what the original's rules say, written out by hand.
+"""
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from tests.plan.networks import image, plan_behind_the_passes, plan_of
+
+layers = tf.compat.v1.layers
+
+
+def _conv(x, filters=4, **options):
+    return layers.conv2d(x, filters, 3, name='conv', **options)
+
+
+def _x(*shape):
+    return tf.compat.v1.placeholder(tf.float32, [None, *shape], name='x')
+
+
+_WEIGHT, _DEPTHWISE, _BIAS = ('weight', 0), ('weight', 2), ('bias', 0)
+_BOTH = (_WEIGHT, _BIAS)
+_PATTERNS = {}  # name: (network, quantized results in a training graph, behind the passes, roles and modes of the rest, fields)
+
+
+def _pattern(live, passed=None, constants=_BOTH, **fields):
+    def add(network):
+        _PATTERNS[network.__name__.strip('_')] = (network, live, passed or live, constants, fields)
+        return network
+    return add
+
+
+@_pattern(['x', 'relu'])
+def _convolution():
+    tf.nn.relu(_conv(image()), name='relu')
+
+
+@_pattern(['x', 'conv/BiasAdd', 'relu', 'out'])
+def _convolution_with_two_readers():
+    x = _conv(image())
+    tf.concat([tf.nn.relu(x, name='relu'), x], -1, name='out')
+
+
+@_pattern(['x', 'relu'], constants=(_DEPTHWISE, _BIAS))
+def _depthwise():
+    tf.nn.relu(keras.layers.DepthwiseConv2D(3)(image()), name='relu')
+
+
+@_pattern(['x', 'relu'])
+def _volume():
+    tf.nn.relu(layers.conv3d(_x(4, 6, 6, 3), 4, 3), name='relu')
+
+
+@_pattern(['x', 'relu'])
+def _dilated():
+    tf.nn.relu(_conv(image(), dilation_rate=2, padding='same'), name='relu')
+
+
+@_pattern(['x', 'conv/BatchToSpaceND'], constants=(_WEIGHT,))
+def _dilated_alone():
+    _conv(image(), dilation_rate=2, use_bias=False)
+
+
+@_pattern(['x', 'relu'])
+def _dilated_depthwise():
+    tf.nn.relu(keras.layers.DepthwiseConv2D(3, dilation_rate=2)(image()), name='relu')
+
+
+@_pattern(['x', 'conv/conv1d/ExpandDims', 'relu'], ['x', 'conv/conv1d/ExpandDims', 'conv/BiasAdd', 'relu'])
+def _one_dimension():
+    tf.nn.relu(layers.conv1d(_x(9, 3), 4, 3, name='conv'), name='relu')
+
+
+@_pattern(['x', 'conv/conv1d/ExpandDims', 'relu'], ['x', 'conv/conv1d/ExpandDims', 'conv/add', 'relu'])
+def _one_dimension_channels_first():
+    tf.nn.relu(layers.conv1d(_x(3, 9), 4, 3, name='conv', data_format='channels_first'), name='relu')
+
+
+@_pattern(['x', 'dense/Tensordot/transpose', 'dense/Tensordot/Reshape', 'relu'],
+          ['x', 'dense/Tensordot/transpose', 'dense/Tensordot/Reshape', 'dense/BiasAdd', 'relu'])
+def _dense_on_three_axes():
+    tf.nn.relu(layers.dense(_x(5, 3), 4, name='dense'), name='relu')
+
+
+@_pattern(['x', 'relu'])
+def _transposed():
+    tf.nn.relu(layers.conv2d_transpose(image(), 4, 3, 2), name='relu')
+
+
+@_pattern(['x', 'relu'])
+def _transposed_of_keras():
+    tf.nn.relu(keras.layers.Conv2DTranspose(4, 3, 2, padding='same')(image()), name='relu')
+
+
+@_pattern(['x', 'up'], constants=(_WEIGHT,))
+def _transposed_to_a_constant_shape():
+    x = tf.compat.v1.placeholder(tf.float32, [1, 8, 8, 3], name='x')
+    tf.nn.conv2d_transpose(x, tf.compat.v1.get_variable('w', [3, 3, 4, 3]), [1, 16, 16, 4], 2, name='up')
+
+
+@_pattern(['x', 'up'], constants=(_WEIGHT,))
+def _transposed_to_the_shape_of_another_tensor():
+    x = image()
+    shape = tf.concat([tf.shape(x)[:1], tf.shape(x)[1:3] * 2, [4]], 0)
+    tf.nn.conv2d_transpose(x, tf.compat.v1.get_variable('w', [3, 3, 4, 3]), shape, 2, name='up')
+
+
+@_pattern(['x', 'depth'], constants=())
+def _depth_to_space():
+    tf.nn.depth_to_space(image(4), 2, name='depth')
+
+
+@_pattern(['x', 'resize'], constants=())
+def _resize_to_a_multiple():
+    x = image()
+    tf.image.resize_nearest_neighbor(x, tf.shape(x)[1:3] * 2, name='resize')
+
+
+@_pattern(['x', 'resize'], constants=())
+def _resize_to_a_constant():
+    tf.image.resize_bilinear(image(), [5, 5], name='resize')
+
+
+# In a training graph a division stays float; the constant 3 is an operand of its own.
+@_pattern(['x', 'conv/BiasAdd', 'add/y', 'six', 'product'], ['x', 'conv/BiasAdd', 'product/vitis_hard_sigmoid_mul', 'out'])
+def _hard_swish_divided_last():
+    x = _conv(image())
+    product = tf.multiply(x, tf.nn.relu6(x + 3.0, name='six'), name='product')
+    tf.divide(product, 6.0, name='out')
+
+
+@_pattern(['x', 'conv/BiasAdd', 'gate', 'out'],
+          ['x', 'conv/BiasAdd', 'gate/h_sigmoid/mul/vitis_hard_sigmoid_mul', 'out'], replace_sigmoid=1)
+def _replaced_sigmoid():
+    x = _conv(image())
+    tf.multiply(x, tf.nn.sigmoid(x, name='gate'), name='out')
+
+
+@_pattern(['x', 'conv/BiasAdd', 'Sigmoid', 'mul'])
+def _swish():
+    tf.identity(tf.nn.swish(_conv(image())), name='out')
+
+
+@_pattern(['x', 'conv/BiasAdd', 'up'])
+def _upsampling_by_ones():
+    x = tf.reshape(_conv(image()), [-1, 6, 1, 6, 1, 4])
+    tf.reshape(x * tf.ones([1, 1, 2, 1, 2, 1]), [-1, 12, 12, 4], name='up')
+
+
+@_pattern(['x', 'relu', 'conv/BiasAdd'], constants=(_WEIGHT, _BIAS, _WEIGHT, _BIAS))
+def _batch_norm_of_the_input():
+    _conv(tf.nn.relu(layers.batch_normalization(image()), name='relu'))
+
+
+@_pattern(['x', 'pool', 'flat/Reshape'], ['x', 'pool/mul', 'flat/Reshape'], constants=())
+def _average():
+    layers.flatten(tf.nn.avg_pool2d(image(), 3, 1, 'SAME', name='pool'), name='flat')
+
+
+@_pattern(['x', 'mean'], ['x', 'mean/avgpool/mul', 'mean'], constants=())
+def _mean():
+    tf.reduce_mean(image(), [1, 2], name='mean')
+
+
+@_pattern(['x', 'conv/BiasAdd', 'relu'])
+def _sum_and_relu():
+    x = image()
+    tf.nn.relu6(tf.add(_conv(x, 3, padding='same'), x), name='relu')
+
+
+@_pattern(['x', 'factor', 'product', 'shift', 'sum'], constants=())
+def _constant_operands():
+    x = tf.multiply(tf.constant(2.0, name='factor'), image(), name='product')
+    tf.add(x, tf.constant(0.5, name='shift'), name='sum')
+
+
+@_pattern(['x', 'clip'], constants=())
+def _clip():
+    tf.clip_by_value(image(), -1.0, 1.0, name='clip')
+
+
+@_pattern(['x', 'slice', 'relu'], constants=())
+def _slice_and_relu():
+    tf.nn.relu(tf.strided_slice(image(), [0, 1, 1, 0], [1, 4, 4, 3], name='slice'), name='relu')
+
+
+@_pattern(['x', 'pad', 'sum', 'most', 'turn', 'Maximum/y', 'out'], constants=())
+def _others():
+    x = tf.pad(image(), [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=1.0, name='pad')
+    x = tf.reduce_max(tf.reduce_sum(x, 1, True, name='sum'), 1, name='most')
+    tf.nn.relu(tf.maximum(tf.transpose(x, [0, 2, 1], name='turn'), 0.25), name='out')
+
+
+@pytest.mark.parametrize('name', sorted(_PATTERNS))
+def test_training_graph(name):
+    network, live, _, constants, fields = _PATTERNS[name]
+    network()
+    _check(plan_of(_output(), **fields), live, constants)
+
+
+@pytest.mark.parametrize('name', sorted(_PATTERNS))
+def test_behind_the_passes(name):
+    network, _, passed, constants, fields = _PATTERNS[name]
+    network()
+    _check(plan_behind_the_passes(_output(), **fields), passed, constants)
+
+
+def _output():
+    """The last float operation of the default graph that nothing reads."""
+    return [op for op in tf.compat.v1.get_default_graph().get_operations()
+            if op.outputs and op.outputs[0].dtype == tf.float32 and not op.outputs[0].consumers()][-1].name
+
+
+def _check(plan, results, constants):
+    assert sorted(tensor.tensor for tensor in plan.tensors if tensor.mode == 1) == sorted(results)
+    assert sorted((tensor.role, tensor.mode) for tensor in plan.tensors if tensor.mode != 1) == sorted(constants)
+    assert all(group.input and group.output and group.reduction for group in plan.groups)
+    assert not [record for record in plan.skipped if record.op != 'RealDiv']
+
+
+@pytest.mark.parametrize('shape', [[6, 1, 1], [1, 6, 1], [6, 6, 1], [6, 6, 4], [1, 6, 6, 4], [1], []])
+def test_addition_of_constants_that_are_no_bias(shape):
+    x = _conv(image(), use_bias=False)
+    tf.add(tf.ones(shape, name='table'), x, name='out')
+    plan = plan_of('out')
+    assert {tensor.name: tensor.role for tensor in plan.tensors} == {
+        'x/aquant': 'input', 'conv/kernel/read/wquant': 'weight', 'conv/Conv2D/aquant': 'activation',
+        'table/aquant': 'constant', 'out/aquant': 'activation'}
+    assert plan.groups[0].bias == ''
+
+
+@pytest.mark.parametrize('shape, is_bias', [([4, 1, 1], True), ([1, 4, 1, 1], True), ([4], False), ([1, 1, 4], False)])
+def test_bias_of_channels_first(shape, is_bias):
+    x = layers.conv2d(_x(3, 4, 4), 4, 1, use_bias=False, data_format='channels_first', name='conv')
+    tf.add(x, tf.ones(shape), name='out')
+    assert bool(plan_of('out').groups[0].bias) == is_bias
+
+
+def test_transposed_weights_of_a_dense_layer():
+    x = tf.matmul(_x(6), tf.compat.v1.get_variable('w', [4, 6]), transpose_b=True, name='product')
+    tf.nn.bias_add(x, tf.compat.v1.get_variable('b', [4]), name='out')
+    assert tuple(plan_of('out').groups[0])[2:] == ('w/read/wquant', 'b/read/wquant', 'out/aquant', 6)
+
+
+@pytest.mark.parametrize('other', [
+    lambda x: tf.identity(tf.nn.relu(x, name='other')), lambda x: tf.subtract(x, 1.0), lambda x: x,
+    lambda x: tf.add(x, tf.compat.v1.get_variable('v', [4]))])
+def test_computed_operand_is_no_bias(other):
+    x = image(4)
+    y = layers.conv2d(x, 4, 3, padding='same', use_bias=False, name='conv')
+    z = other(x)
+    for order in ((y, z), (z, y)):
+        plan = plan_of(tf.nn.relu(tf.add(*order)).op.name)
+        assert [group.bias for group in plan.groups] == ['']
+        assert 'conv/Conv2D/aquant' in [tensor.name for tensor in plan.tensors]
+
+
+def test_float_parts_of_a_concat_are_quantized():
+    x = _conv(image())
+    y = tf.concat([tf.nn.sigmoid(x, name='gate'), tf.constant(0.5, shape=[1, 6, 6, 1], name='extra'), x], -1, name='out')
+    tf.nn.softmax(y, name='soft')
+    plan = plan_of(['soft'])
+    assert {tensor.tensor for tensor in plan.tensors if tensor.mode == 1} == {'x', 'conv/BiasAdd', 'gate', 'extra'}
+    assert {record.node for record in plan.skipped} == {'gate', 'out', 'soft'}
+    assert plan.alignments == ()
