@@ -17,13 +17,12 @@ in dump_results_<i>/<node>_float; output k > 0 of a node is <node>_<k>.
 dump_results.json tells for each tensor its file, type, shape in the first batch and, where it is quantized, its bits and
 position.
 """
-import collections
-
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, fixed_point, ops
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.dependence import changing_nodes
 from vai_q_tf.graph.view import GraphView, node_name, normalise
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 from vai_q_tf.ptq.input_fn import InputReader
@@ -131,23 +130,8 @@ def _wanted(view, dump_float):
         skipped = {name: reason for name, reason in skipped.items() if view.op(name) == 'FixNeuron'}
     for name, reason in skipped.items():
         tf.logging.warning('Not dumped: %s, %s', name, reason)
-    changing = _changing(view)
+    changing = changing_nodes(view)
     return tensors, {tensor for tensor in tensors if node_name(tensor) not in changing}
-
-
-def _changing(view):
-    """The nodes that depend on placeholders or on state."""
-    readers = collections.defaultdict(list)
-    for name in view.names:
-        for operand in view.node(name).input:
-            readers[node_name(operand)].append(name)
-    found, stack = set(), [name for name in view.names if view.op(name).startswith('Placeholder') or view.is_stateful(name)]
-    while stack:
-        name = stack.pop()
-        if name not in found:
-            found.add(name)
-            stack.extend(readers[name])
-    return found
 
 
 class _Dump:

@@ -1,0 +1,172 @@
+"""Quantized models as ONNX: onnxruntime computes the same bits as TensorFlow."""
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tensorflow.compat.v1 as tf
+
+from tests.ops import samples
+from vai_q_tf import errors, ops
+from vai_q_tf.errors import QuantizeError
+from vai_q_tf.export.onnx import require_onnx, to_onnx
+
+
+def fix(x, name, position, mode=1, bits=8, symmetric=False):
+    y = ops.fix_neuron(x, mode, 1, bits, quantize_pos=position, name=name)
+    if symmetric:
+        y.op._set_attr('_symmetric', tf.AttrValue(b=True))
+    return y
+
+
+def weights(name, position, shape, scale=0.3, mode=0):
+    value = np.random.RandomState(len(name)).standard_normal(shape).astype(np.float32) * np.float32(scale)
+    return fix(tf.constant(value, name=name), name + '/wquant', position, mode)
+
+
+def both(graph_def, inputs, outputs, feed, opset=13):
+    """(outputs of TensorFlow, of onnxruntime, the ModelProto); `outputs` are what TensorFlow is asked for."""
+    data = to_onnx(graph_def, inputs, [name.split('/aquant')[0] for name in outputs], opset)
+    model = onnx.load_from_string(data)
+    onnx.checker.check_model(model)
+    session = onnxruntime.InferenceSession(data, providers=['CPUExecutionProvider'])
+    feed = {name + ':0': value for name, value in feed.items()}
+    found = session.run([name + ':0' for name in outputs], feed)
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name='')
+    with tf.Session(graph=graph) as session:
+        return session.run([name + ':0' for name in outputs], feed), found, model
+
+
+def test_fix_neuron_alone_bit_for_bit():
+    random = np.random.RandomState(0)
+    values = [samples.HOSTILE, random.randint(0, 2**32, 20000, dtype=np.uint32).view(np.float32)]
+    values += [(random.randint(-600, 600, 2000) / 2.0 * 2.0**-p).astype(np.float32) for p in (-120, -3, 0, 5, 120)]
+    values += [np.nextafter(values[-3], np.float32(side)) for side in (-np.inf, np.inf)]
+    settings = [(position, bits, mode, symmetric) for position in (-126, -120, -3, 0, 5, 120, 125, 126, 127)
+                for bits in (1, 2, 8, 24) for mode, symmetric in ((0, False), (1, False), (1, True))]
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None], 'x')
+        names = [fix(x, 'q{}/aquant'.format(i), position, mode, bits, symmetric).op.name
+                 for i, (position, bits, mode, symmetric) in enumerate(settings)]
+        graph_def = graph.as_graph_def()
+    data = to_onnx(graph_def, ['x'], names)
+    session = onnxruntime.InferenceSession(data, providers=['CPUExecutionProvider'])
+    feed = {'x:0': np.concatenate(values)}
+    found = session.run([name + ':0' for name in names], feed)
+    with tf.Session(graph=graph) as session:
+        expected = session.run([name + ':0' for name in names], feed)
+    for setting, ours, theirs in zip(settings, expected, found):
+        assert samples.same_bits(ours, theirs), setting
+
+
+def convolutions():
+    with tf.Graph().as_default() as graph:
+        x = fix(tf.placeholder(tf.float32, [None, 12, 12, 3], 'input'), 'input/aquant', 6)
+        y = tf.nn.bias_add(tf.nn.conv2d(x, weights('w1', 7, [3, 3, 3, 8]), 2, 'SAME'), weights('b1', 7, [8]))
+        y = fix(tf.nn.relu6(y, name='relu1'), 'relu1/aquant', 4)
+        z = tf.nn.depthwise_conv2d_native(y, weights('d', 6, [3, 3, 8, 1], mode=2), [1, 1, 1, 1], 'SAME')
+        z = fix(tf.nn.leaky_relu(z, 26 / 256, name='leaky'), 'leaky/aquant', 4)
+        pooled = fix(tf.nn.max_pool2d(z, 2, 1, 'SAME', name='pool'), 'pool/aquant', 4)
+        both = fix(tf.concat([y, z + pooled], 3, name='concat'), 'concat/aquant', 3)
+        mean = fix(tf.reduce_mean(both, [1, 2], name='mean'), 'mean/aquant', 5)
+        logits = tf.nn.bias_add(tf.matmul(mean, weights('w2', 6, [16, 5])), weights('b2', 6, [5]), name='logits')
+        logits = fix(logits, 'logits/aquant', 4)
+        tf.nn.softmax(logits, name='softmax')
+        fix(tf.image.resize_nearest_neighbor(both, [12, 12], name='resized'), 'resized/aquant', 3)
+        return graph.as_graph_def()
+
+
+@pytest.mark.parametrize('opset', [11, 13, 14])
+def test_a_network(opset):
+    feed = {'input': np.random.RandomState(0).uniform(-2, 2, [3, 12, 12, 3]).astype(np.float32)}
+    expected, found, model = both(convolutions(), ['input'], ['logits/aquant', 'concat/aquant', 'resized/aquant'], feed, opset)
+    for ours, theirs in zip(expected, found):  # sums of 8-bit products are exact in float32, so their order does not matter
+        assert np.array_equal(ours, theirs) and np.unique(ours).size > 4
+    assert model.opset_import[0].version == opset
+    assert [value.name for value in model.graph.input] == ['input:0']
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    assert [dim.dim_value for dim in dims] == [0, 12, 12, 3]
+
+
+def test_an_output_that_is_not_quantized():
+    feed = {'input': np.random.RandomState(1).uniform(-2, 2, [2, 12, 12, 3]).astype(np.float32)}
+    expected, found, _ = both(convolutions(), ['input'], ['softmax'], feed)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+
+
+def test_weights_are_constants_of_their_quantized_values():
+    model = onnx.load_from_string(to_onnx(convolutions(), ['input'], ['logits']))
+    values = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
+    bias = next(value for value in values if value.shape == (5,))
+    assert np.array_equal(bias * 64, np.round(bias * 64)) and bias.any()
+    assert len([node for node in model.graph.node if node.op_type == 'Round']) == 7  # activations on the way to the output
+    assert len([node for node in model.graph.node if node.op_type == 'Transpose']) <= 3
+
+
+def test_one_constant_scalar_serves_all():
+    model = onnx.load_from_string(to_onnx(convolutions(), ['input'], ['logits']))
+    names = [tensor.name for tensor in model.graph.initializer]
+    assert len(names) == len(set(names))
+
+
+def test_inputs_within_the_graph_and_more_placeholders():
+    with tf.Graph().as_default() as graph:
+        files = tf.placeholder(tf.string, [None], 'files')
+        image = tf.reshape(tf.decode_raw(files, tf.float32), [-1, 4, 4, 3], name='image')
+        keep = tf.placeholder(tf.float32, [], 'keep')
+        y = fix(tf.multiply(fix(image, 'image/aquant', 5), keep, name='y'), 'y/aquant', 4)
+        tf.string_join([files, 'x'], name='unused')
+        del y
+        graph_def = graph.as_graph_def()
+    image = np.random.RandomState(0).uniform(-1, 1, [2, 4, 4, 3]).astype(np.float32)
+    expected, found, model = both(graph_def, ['image'], ['y/aquant'], {'keep': np.array(0.5, np.float32), 'image': image})
+    assert np.array_equal(expected[0], found[0]) and expected[0].any()
+    assert [value.name for value in model.graph.input] == ['image:0', 'keep:0']
+
+
+def test_weights_that_are_computed_are_folded():
+    with tf.Graph().as_default() as graph:
+        x = fix(tf.placeholder(tf.float32, [None, 4], 'x'), 'x/aquant', 5)
+        folded = tf.constant(np.arange(8, dtype=np.float32).reshape(4, 2)) * tf.constant([0.11, 0.2])
+        fix(tf.matmul(x, fix(folded, 'mul/wquant', 6, mode=0), name='y'), 'y/aquant', 3)
+        graph_def = graph.as_graph_def()
+    feed = {'x': np.random.RandomState(0).uniform(-2, 2, [5, 4]).astype(np.float32)}
+    expected, found, model = both(graph_def, ['x'], ['y/aquant'], feed)
+    assert np.array_equal(expected[0], found[0]) and expected[0].any()
+    assert 'wquant' not in ' '.join(node.name for node in model.graph.node)
+
+
+def test_ops_that_onnx_does_not_have():
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 8], 'x')
+        fix(tf.raw_ops.Digamma(x=x, name='digamma'), 'digamma/aquant', 3)
+        graph_def = graph.as_graph_def()
+    with pytest.raises(QuantizeError, match='Digamma') as caught:
+        to_onnx(graph_def, ['x'], ['digamma'])
+    assert caught.value.code == errors.UNSUPPORTED_OP
+
+
+def test_unknown_output_node():
+    with pytest.raises(QuantizeError, match='nowhere') as caught:
+        to_onnx(convolutions(), ['input'], ['nowhere'])
+    assert caught.value.code == errors.UNKNOWN_NODE
+
+
+@pytest.mark.parametrize('opset', [10, 99])
+def test_opsets_that_cannot_be(opset):
+    with pytest.raises(QuantizeError, match='onnx_opset is {}; expected 11 to'.format(opset)) as caught:
+        require_onnx(opset)
+    assert caught.value.code == errors.INVALID_CONFIG
+
+
+@pytest.mark.parametrize('missing', ['tf2onnx', 'onnx'])
+def test_without_the_packages_it_is_an_error_that_says_what_to_install(monkeypatch, missing):
+    for name in list(sys.modules):
+        if name.split('.')[0] == missing:
+            monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(QuantizeError, match=r'pip install .*vai_q_tf\[onnx\]') as caught:
+        to_onnx(convolutions(), ['input'], ['logits'])
+    assert caught.value.code == errors.MISSING_LIBRARY

@@ -1,0 +1,131 @@
+"""A quantized model as ONNX, in standard operators, by way of tf2onnx."""
+import importlib
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors, ops
+from vai_q_tf.export import onnx_fix_neuron
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.dependence import changing_nodes
+from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index
+from vai_q_tf.ptq.sessions import session_config
+
+_OLDEST = 11  # of Round, and of Equal for floats
+
+
+def require_onnx(opset=13):
+    """Raises a QuantizeError where `to_onnx` could not work.
+
+    MISSING_LIBRARY: tf2onnx or onnx is not installed. INVALID_CONFIG: an operator set that they do not have.
+    """
+    try:
+        newest = importlib.import_module('tf2onnx.constants').OPSET_TO_IR_VERSION
+        importlib.import_module('onnx')
+    except ImportError as error:
+        raise errors.QuantizeError(
+            errors.MISSING_LIBRARY, 'Not installed', 'The output format onnx needs tf2onnx ({}); install it with: '
+            "pip install 'vai_q_tf[onnx]', or pip install tf2onnx==1.9.3 'protobuf<3.21'".format(error)) from error
+    if not _OLDEST <= opset <= max(newest):
+        raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter', 'onnx_opset is {!r}; expected {} to {}.'.format(
+            opset, _OLDEST, max(newest)))
+
+
+def to_onnx(eval_graph_def, input_nodes, output_nodes, opset=13):
+    """The model as the bytes of an ONNX file; its outputs are quantized, as those of the evaluation model.
+
+    Weights have the values that their FixNeurons give them, the other FixNeurons become operators that give the same bits.
+    Inputs and outputs keep the names, shapes and the order of dimensions of the TensorFlow graph.
+
+    Args:
+      eval_graph_def: an evaluation model.
+      input_nodes: nodes to be fed; placeholders that are needed besides become inputs as well.
+      output_nodes: nodes to be read, each from the FixNeuron behind it if there is one.
+      opset: version of the standard operators.
+
+    Raises:
+      QuantizeError: as `require_onnx`; UNSUPPORTED_OP for ops that ONNX has no operators for.
+    """
+    require_onnx(opset)
+    ops.load_library()
+    view = GraphView(eval_graph_def)
+    outputs = [_quantized(view, normalise(name)) for name in output_nodes]
+    inputs = [node_name(name) for name in input_nodes]
+    graph_def = _with_constants(_with_placeholders(eval_graph_def, inputs), outputs)
+    view = GraphView(graph_def)
+    needed = view.upstream([node_name(name) for name in outputs])
+    placeholders = [name for name in needed if view.op(name) == 'Placeholder']
+    return _convert(editor.subgraph(graph_def, [view.node(name) for name in needed]),
+                    sorted(placeholders, key=lambda name: inputs.index(name) if name in inputs else len(inputs)),
+                    outputs, opset)
+
+
+def _quantized(view, tensor):
+    """The FixNeuron behind the tensor, the tensor itself where there is none."""
+    if node_name(tensor) not in view:
+        raise errors.QuantizeError(errors.UNKNOWN_NODE, 'Not found',
+                                   'The output node {!r} is not in the graph.'.format(node_name(tensor)))
+    return next((reader for reader, _ in view.consumers(tensor) if view.op(reader) == 'FixNeuron'), tensor)
+
+
+def _with_placeholders(graph_def, inputs):
+    """The graph where the input nodes are placeholders."""
+    view, nodes = GraphView(graph_def), []
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name='')
+    for node in graph_def.node:
+        if node.name in inputs and node.op != 'Placeholder':
+            if len(view.output_types(node.name)) != 1:
+                raise errors.QuantizeError(
+                    errors.UNSUPPORTED_GRAPH, 'Several outputs', 'The input node {!r} has {} outputs; name nodes with one for '
+                    'the output format onnx.'.format(node.name, len(view.output_types(node.name))))
+            output = graph.get_tensor_by_name(node.name + ':0')
+            node = editor.placeholder(node.name, output.dtype, None if output.shape.rank is None else output.shape.as_list())
+        nodes.append(node)
+    return editor.subgraph(graph_def, nodes)
+
+
+def _with_constants(graph_def, outputs):
+    """The graph where the values of FixNeurons that depend on no input are constants."""
+    view = GraphView(graph_def)
+    changing = changing_nodes(view)
+    names = [name for name in view.upstream([node_name(tensor) for tensor in outputs])
+             if view.op(name) == 'FixNeuron' and name not in changing]
+    if not names:
+        return graph_def
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name='')
+    with tf.Session(graph=graph, config=session_config()) as session:
+        values = {name: session.run(name + ':0') for name in names}
+    return editor.subgraph(graph_def, [
+        editor.constant(node.name, tf.float32, values[node.name]) if node.name in values else node for node in graph_def.node])
+
+
+def _convert(graph_def, inputs, outputs, opset):
+    import tf2onnx
+
+    def reference(tensor):
+        return '{}:{}'.format(node_name(tensor), output_index(tensor))
+
+    try:
+        model, _ = tf2onnx.convert.from_graph_def(
+            graph_def, name='quantize_eval_model', input_names=list(map(reference, inputs)),
+            output_names=list(map(reference, outputs)), opset=opset,
+            custom_op_handlers={'FixNeuron': (onnx_fix_neuron.convert_marker, [])})
+    except Exception as error:
+        raise errors.QuantizeError(errors.UNSUPPORTED_OP, 'Cannot convert', 'tf2onnx failed: {}: {}'.format(
+            type(error).__name__, (str(error).splitlines() or [''])[0])) from error
+    onnx_fix_neuron.write_out(model)
+    _check_operators(model, opset)
+    return model.SerializeToString()
+
+
+def _check_operators(model, opset):
+    from onnx import defs
+
+    unknown = {node.op_type: node.name for node in model.graph.node
+               if node.domain in ('', 'ai.onnx') and not defs.has(node.op_type, '')
+               or node.domain not in ('', 'ai.onnx', 'ai.onnx.ml')}
+    if unknown:
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_OP, 'Cannot convert', 'ONNX has no operator (opset {}) for {}; write a pb.'.format(
+                opset, ', '.join('{} (node {!r})'.format(*item) for item in sorted(unknown.items()))))
