@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from tests.plan.networks import image, plan_of
+from tests.plan.networks import image, plan_behind_the_passes, plan_of
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import ORIGINS, GraphView
 from vai_q_tf.plan.annotate import annotate
@@ -105,3 +105,23 @@ def test_close_names_are_suggested(caplog):
     view = _frozen()
     annotate(view, QuantizeConfig(['x'], ['next'], nodes_bit=['ad:4'], ignore_nodes=['pol']))
     assert "did you mean 'add'" in caplog.text and "did you mean 'pool'" in caplog.text
+
+
+@pytest.mark.parametrize('name, tensor', [
+    ('conv/kernel', 'conv/kernel/wquant'), ('conv/kernel/read', 'conv/kernel/wquant'), ('conv/Conv2D', 'conv/kernel/wquant'),
+    ('conv/bias/read', 'conv/bias/wquant'), ('bn/beta/read', 'conv/bias/wquant'),
+    ('bn/FusedBatchNormV3', 'conv/BiasAdd/aquant'), ('mean', 'mean/mul/aquant')])
+def test_names_of_the_float_graph_behind_the_passes(name, tensor):
+    x = layers.batch_normalization(layers.conv2d(image(), 4, 3, name='conv'), name='bn')
+    tf.reshape(tf.reduce_mean(x, [1, 2], keepdims=True, name='mean'), [-1, 4], name='out')
+    plan = plan_behind_the_passes('out', nodes_bit=[name + ':4'], nodes_method=[name + ':0'])
+    assert [record.name for record in plan.tensors if record.bits == 4] == [tensor]
+    assert [record.name for record in plan.tensors if record.method == 0] == ['x/aquant', tensor]
+
+
+@pytest.mark.parametrize('name', ['conv/kernel/read', 'bn/FusedBatchNormV3', 'bn/beta'])
+def test_ignored_names_of_the_float_graph_behind_the_passes(name):
+    x = layers.batch_normalization(layers.conv2d(image(), 4, 3, name='conv'), name='bn')
+    layers.conv2d(tf.nn.relu(x), 4, 3, name='next')
+    plan = plan_behind_the_passes('next/BiasAdd', ignore_nodes=[name])
+    assert [group.node for group in plan.groups] == ['next/Conv2D']
