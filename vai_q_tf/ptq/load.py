@@ -60,15 +60,25 @@ def load_float_graph(source, output_nodes=()):
         _clean(graph_def)
     else:
         graph_def = load_graph(source)
-    _require_float(GraphView(graph_def), frozenset(function.signature.name for function in graph_def.library.function),
-                   output_nodes)
+    _require_float(GraphView(graph_def), graph_def, output_nodes)
     return graph_def
 
 
-def _require_float(view, functions, output_nodes):
+def unknown_ops(graph_def, nodes):
+    """{op type: name of a node} of the NodeDefs `nodes` of the graph whose op this TensorFlow does not have."""
+    known = {function.signature.name: True for function in graph_def.library.function}
+    found = {}
+    for node in nodes:
+        if node.op not in known:
+            known[node.op] = _op_def(node.op) is not None
+        if not known[node.op]:
+            found.setdefault(node.op, node.name)
+    return found
+
+
+def _require_float(view, graph_def, output_nodes):
     outputs = [node_name(name) for name in output_nodes]
     names = view.upstream(outputs) if outputs and all(name in view for name in outputs) else view.names
-    unknown = {}
     for name in names:
         op = view.op(name)
         if op in FIX_NEURON_OPS:
@@ -77,8 +87,7 @@ def _require_float(view, functions, output_nodes):
                 'The graph has the node {!r} of type {}; start from the float graph.'.format(name, op))
         if op in VARIABLE_OPS:
             raise _invalid('Not frozen', 'The graph has variables, such as {!r}; {}'.format(name, _FREEZE))
-        if op not in unknown and op not in functions and _op_def(op) is None:
-            unknown[op] = name
+    unknown = unknown_ops(graph_def, map(view.node, names))
     if unknown:
         raise errors.QuantizeError(
             errors.UNSUPPORTED_OP, 'Unknown op',

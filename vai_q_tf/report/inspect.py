@@ -13,6 +13,7 @@ from vai_q_tf.passes import optimise
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.plan.graph_range import FIX_NEURON_OPS, GraphRange
 from vai_q_tf.plan.quant_plan import QuantPlan
+from vai_q_tf.ptq.load import unknown_ops
 from vai_q_tf.report.targets import find_target
 
 QUANTIZED, FUSED, PASSED, FLOAT = 'quantized', 'fused', 'passes on', 'float'
@@ -160,11 +161,15 @@ def _downstream(view, starts):
 
 
 def _plan(graph_def, view, config, notes):
-    """(QuantPlan, the GraphView that it is about). A graph with variables is taken as it is."""
+    """(QuantPlan, the GraphView that it is about). A graph that cannot be optimised is taken as it is."""
     graph_range = GraphRange(view, config.input_nodes, config.output_nodes)
+    unknown = unknown_ops(graph_def, map(view.node, graph_range.nodes))
+    if unknown:
+        notes.append('TensorFlow does not have the ops {}; load them with --custom_op_so before the graph is '
+                     'quantized.'.format(', '.join(unknown)))
     if any(view.op(name) in VARIABLE_OPS for name in graph_range.nodes):
         notes.append('The graph has variables; freeze it with freeze_graph before it is quantized.')
-    else:
+    if not notes:
         view = GraphView(optimise(graph_def, config))
     return annotate(view, config), view
 
@@ -190,8 +195,8 @@ def _inspect_plan(view, plan, config, target):
     aligned = {alignment.output: alignment for alignment in plan.alignments}
     behind = _quantized_behind(view, plan, results, skipped)
     for name in plan.nodes:
-        op = view.op(name)
-        if graph_range.is_static(name) or not any(dtype.is_floating for dtype in view.output_types(name)):
+        op, dtypes = view.op(name), view.output_types(name)
+        if graph_range.is_static(name) or dtypes and not any(dtype.is_floating for dtype in dtypes):
             continue
         results_of = [_describe(tensor, aligned) for tensor in results[name]]
         if name in skipped:

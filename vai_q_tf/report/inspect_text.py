@@ -16,7 +16,7 @@ def to_text(inspection, path):
                               for node in inspection.inputs)),
              _found('output', ('(name={}, op={})'.format(node.name, node.op) for node in inspection.outputs))]
     lines += ['Shape of {!r}: its rank is not known; give --input_shapes.'.format(node.name)
-              for node in inspection.inputs if node.shape is None]
+              for node in inspection.inputs if node.shape is None and node.name in inspection.input_nodes]
     lines += inspection.notes
     if inspection.plan is not None:
         lines += ['', 'Quantize it with:', '  ' + quantize_command(inspection, path)]
