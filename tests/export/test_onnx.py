@@ -148,6 +148,14 @@ def test_ops_that_onnx_does_not_have():
     assert caught.value.code == errors.UNSUPPORTED_OP
 
 
+def test_a_graph_without_positions():
+    graph_def = convolutions()
+    next(node for node in graph_def.node if node.name == 'mean/aquant').attr['phase'].i = 0
+    with pytest.raises(QuantizeError, match="'mean/aquant' is in phase 0") as caught:
+        to_onnx(graph_def, ['input'], ['logits'])
+    assert caught.value.code == errors.NOT_QUANTIZED
+
+
 def test_unknown_output_node():
     with pytest.raises(QuantizeError, match='nowhere') as caught:
         to_onnx(convolutions(), ['input'], ['nowhere'])

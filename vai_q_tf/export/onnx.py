@@ -5,6 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, ops
 from vai_q_tf.export import onnx_fix_neuron
+from vai_q_tf.export.evaluation_model import require_evaluation_model
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import changing_nodes
 from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index
@@ -43,9 +44,10 @@ def to_onnx(eval_graph_def, input_nodes, output_nodes, opset=13):
       opset: version of the standard operators.
 
     Raises:
-      QuantizeError: as `require_onnx`; UNSUPPORTED_OP for ops that ONNX has no operators for.
+      QuantizeError: as `require_onnx`; NOT_QUANTIZED for another graph; UNSUPPORTED_OP for ops that ONNX has no operators for.
     """
     require_onnx(opset)
+    require_evaluation_model(eval_graph_def)
     ops.load_library()
     view = GraphView(eval_graph_def)
     outputs = [_quantized(view, normalise(name)) for name in output_nodes]

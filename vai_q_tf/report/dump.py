@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, fixed_point, ops
+from vai_q_tf.export.evaluation_model import require_evaluation_model
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import changing_nodes
 from vai_q_tf.graph.view import GraphView, node_name, normalise
@@ -55,25 +56,13 @@ def dump(graph_def, input_fn, output_dir, max_dump_batches=1, dump_float=0, dump
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter', 'max_dump_batches is {!r}; expected an '
                                    'integer of at least 1.'.format(max_dump_batches))
     ops.load_library()  # before views ask what FixNeuron gives
-    _check_quantized(graph_def)
+    require_evaluation_model(graph_def)
     graph_def = _prepared(graph_def, arch_type)
     if dump_input_tensors:
         graph_def = _with_input(graph_def, normalise(dump_input_tensors.strip()))
     wanted, constant = _wanted(GraphView(graph_def), dump_float)
     reader = InputReader(input_fn, graph_def, [node_name(tensor) for tensor in wanted], max_dump_batches)
     _Dump(graph_def, wanted, constant, Folders(output_dir), dump_float).run(reader, max_dump_batches)
-
-
-def _check_quantized(graph_def):
-    fix_neurons = [node for node in graph_def.node if node.op == 'FixNeuron']
-    if not fix_neurons:
-        raise errors.QuantizeError(errors.NOT_QUANTIZED, 'Not quantized', 'The graph has no FixNeuron; give the '
-                                   'quantize_eval_model.pb that `vai_q_tensorflow quantize` wrote.')
-    for node in fix_neurons:
-        if node.attr['phase'].i != 1:
-            raise errors.QuantizeError(
-                errors.NOT_QUANTIZED, 'No position', 'The FixNeuron {!r} is in phase {}, in which it has no position of its '
-                'own; give an evaluation model.'.format(node.name, node.attr['phase'].i))
 
 
 def _prepared(graph_def, arch_type):
