@@ -10,7 +10,9 @@ import tensorflow.compat.v1 as tf
 from tests.ops import samples
 from vai_q_tf import errors, ops
 from vai_q_tf.errors import QuantizeError
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.export.onnx import require_onnx, to_onnx
+from vai_q_tf.ptq.quantize import quantize_frozen
 
 
 def fix(x, name, position, mode=1, bits=8, symmetric=False):
@@ -178,3 +180,28 @@ def test_without_the_packages_it_is_an_error_that_says_what_to_install(monkeypat
     with pytest.raises(QuantizeError, match=r'pip install .*vai_q_tf\[onnx\]') as caught:
         to_onnx(convolutions(), ['input'], ['logits'])
     assert caught.value.code == errors.MISSING_LIBRARY
+
+
+def _quantize(output_dir, input_fn):
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 8, 8, 3], 'x')
+        kernel = tf.constant(np.random.RandomState(0).standard_normal([3, 3, 3, 4]).astype(np.float32), name='kernel')
+        tf.nn.relu(tf.nn.conv2d(x, kernel, 1, 'SAME', name='conv'), name='relu')
+        graph_def = graph.as_graph_def()
+    config = QuantizeConfig(['x'], ['relu'], [[-1, 8, 8, 3]], calib_iter=1, output_dir=str(output_dir))
+    return quantize_frozen(graph_def, input_fn, config, output_format='onnx')
+
+
+def test_quantize_writes_onnx(tmp_path):
+    x = np.random.RandomState(0).uniform(-1, 1, [2, 8, 8, 3]).astype(np.float32)
+    path = _quantize(tmp_path, lambda step: {'x': x})
+    assert path == str(tmp_path / 'quantize_eval_model.onnx')
+    found = onnxruntime.InferenceSession(path).run(['relu/aquant:0'], {'x:0': x})[0]
+    assert np.unique(found).size > 50 and np.array_equal(found * 2**10, np.round(found * 2**10))
+
+
+def test_quantize_says_at_once_that_packages_are_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tf2onnx.constants', None)
+    with pytest.raises(QuantizeError, match='pip install'):
+        _quantize(tmp_path / 'out', lambda step: pytest.fail('calibration began'))
+    assert not (tmp_path / 'out').exists()

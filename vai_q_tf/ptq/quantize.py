@@ -6,6 +6,7 @@ from vai_q_tf import errors, passes
 from vai_q_tf.config import require_config
 from vai_q_tf.export import files
 from vai_q_tf.export.lint import lint
+from vai_q_tf.export.onnx import require_onnx, to_onnx
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan import positions as rules
 from vai_q_tf.plan.annotate import annotate
@@ -48,6 +49,8 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
     if output_format not in ('pb', 'onnx'):
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter',
                                    'output_format is {!r}; choose pb or onnx.'.format(output_format))
+    if output_format == 'onnx':
+        require_onnx(onnx_opset)
     graph_def = load_float_graph(graph_def, config.output_nodes)
     if isinstance(input_fn, str):
         input_fn = load_input_fn(input_fn)
@@ -72,7 +75,6 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
         model = finalize.fix_input_shapes(model, config)
     report_lint(model, strict)
     if output_format == 'onnx':
-        from vai_q_tf.export.onnx import to_onnx  # tf2onnx is imported where it is needed
         return files.write(config.output_dir, MODEL + '.onnx',
                            to_onnx(model, config.input_nodes, config.output_nodes, onnx_opset))
     return files.write(config.output_dir, MODEL + '.pb', model.SerializeToString())
