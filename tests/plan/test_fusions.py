@@ -6,7 +6,10 @@ import pytest
 import tensorflow as tf
 
 from tests.plan.networks import by_name, image, plan_of, skipped
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import POSITION_MIN
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.plan.annotate import annotate
 
 layers = tf.compat.v1.layers
 SIXTH = 6 * 2731 / 2.0**14
@@ -229,3 +232,13 @@ def test_ops_that_a_relu_is_not_computed_with(op):
     x = op(layers.conv2d(image(), 4, 3, name='conv'))
     tf.nn.relu(x, name='relu')
     assert _names(plan_of('relu'))[-2:] == [x.op.name + '/aquant', 'relu/aquant']
+
+
+@pytest.mark.parametrize('shape, groups', [([3], 1), ([1, 1, 1, 3], 1), ([1, 3, 1, 1], 1), ([1, 1, 3, 1], 0), ([3, 1, 1, 1], 0),
+                                           ([1], 0)])
+def test_batch_norm_of_a_tensor_without_known_shape(shape, groups):
+    x = tf.nn.max_pool2d(tf.compat.v1.placeholder(tf.float32, name='x'), 2, 2, 'SAME', name='pool')
+    tf.add(tf.ones(shape), tf.multiply(x, tf.ones(shape)), name='out')
+    graph_def = tf.compat.v1.get_default_graph().as_graph_def()
+    plan = annotate(GraphView(graph_def), QuantizeConfig(['x'], ['out']))
+    assert len(plan.groups) == groups

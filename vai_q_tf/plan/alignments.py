@@ -1,8 +1,8 @@
 """Alignments: the quantized tensors that concats and pools need at one position."""
+from vai_q_tf.graph.traits import CONCAT_OPS, trait
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.plan.quant_plan import Alignment
 
-_CONCAT_OPS = frozenset(('Concat', 'ConcatV2'))
 # Ops that change the shape only, which a concat's inputs are followed through.
 _SHAPING_OPS = frozenset(('Reshape', 'ExpandDims', 'Squeeze'))
 
@@ -20,7 +20,7 @@ def find_alignments(draft, fusions):
     found = []
     for name in draft.range.nodes:
         op = draft.view.op(name)
-        if op in _CONCAT_OPS:
+        if op in CONCAT_OPS:
             found.append(_concat(draft, name))
         elif op == 'MaxPool':
             found.append(_pool(draft, name, name))
@@ -31,8 +31,7 @@ def find_alignments(draft, fusions):
 
 def _concat(draft, name):
     inputs = {}
-    first = 1 if draft.view.op(name) == 'Concat' else 0
-    for tensor in draft.view.inputs(name)[first:first + draft.view.attr(name, 'N').i]:
+    for _, tensor in trait(draft.view.op(name)).data_inputs(draft.view.inputs(name)):
         inputs.update((member, None) for member in _members(draft, tensor))
     return Alignment('concat', name, draft.quantized(name), tuple(inputs), name in draft.range.output_nodes)
 

@@ -26,11 +26,11 @@ def _is_vector(graph_range, tensor):
 def is_bias_of(view, name, bias_add, bias):
     """Whether the bias that the node `bias_add` adds has one value for each output channel of the weighted op `name`.
 
-    True as well where the shape of the weights is not known.
+    True as well where the shapes are not known.
     """
     row, shape = trait(view.op(name)), view.shape(bias)
     weights = view.shape(view.inputs(name)[row.weight])
-    if weights is None:
+    if not weights or min(weights + shape) < 0:
         return True
     axes = (0,) if is_transposed(view, name) else row.channel_axes
     channels = int(np.prod([weights[axis] for axis in axes]))

@@ -1,7 +1,7 @@
 """Ops without weights: each result is quantized where what goes in is."""
 from tensorflow.python.framework import dtypes
 
-from vai_q_tf.graph.traits import FLOAT, PASSES, WEIGHTED, trait
+from vai_q_tf.graph.traits import CONCAT_OPS, FLOAT, PASSES, WEIGHTED, trait
 from vai_q_tf.plan.activations import relu_behind
 from vai_q_tf.plan.draft import IGNORED
 from vai_q_tf.plan.fusions import HARD_SIGMOID_INPUT_POSITION, HARD_SIGMOID_POSITION
@@ -93,14 +93,14 @@ def _add_fusion(draft, fusion, name):
 
 
 def add_concat_inputs(draft):
-    """Quantizes what the concats of the range that stay float join, so that all of it is at hand as integers."""
+    """Quantizes what the concats of the range join that stay float because of some of it; they do not become quantized."""
     for name in draft.range.nodes:
-        row = trait(draft.view.op(name))
-        if row is not trait('ConcatV2') or name in draft.ignored or draft.range.is_static(name) or draft.quantized(name):
+        op = draft.view.op(name)
+        if op not in CONCAT_OPS or draft.view.dtype(name) != dtypes.float32 or draft.quantized(name):
             continue
-        if draft.view.dtype(name) != dtypes.float32 or name in draft.range.input_nodes:
+        if name in draft.ignored or name in draft.range.input_nodes or draft.range.is_static(name):
             continue
-        for index, tensor in row.data_inputs(draft.view.inputs(name)):
+        for index, tensor in trait(op).data_inputs(draft.view.inputs(name)):
             if draft.range.is_static(tensor):
                 draft.add_constant_operand(tensor, (name, index))
             elif not _is_quantized(draft, tensor):

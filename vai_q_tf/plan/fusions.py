@@ -155,12 +155,12 @@ def channel_axis(view, constant, data):
     if not shape or sum(dim != 1 for dim in shape) > 1:
         return None
     channels = max(shape)
-    if sizes is None:
-        return -1 if channels > 1 and shape[-1] == channels else None
-    if len(shape) > len(sizes):
+    rank = max(len(shape), 2) if sizes is None else len(sizes)
+    if len(shape) > rank:
         return None
-    for axis in (-1, 1 - len(sizes)):
-        if -axis <= len(shape) and shape[axis] == channels and sizes[axis] in ((channels, -1) if channels > 1 else (1,)):
+    for axis in (-1, 1 - rank):
+        size = -1 if sizes is None else sizes[axis]
+        if -axis <= len(shape) and shape[axis] == channels and size in ((channels, -1) if channels > 1 else (1,)):
             return axis
     return None
 
