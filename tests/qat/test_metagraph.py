@@ -127,6 +127,46 @@ def test_without_a_checkpoint_there_is_only_the_meta_graph(tmp_path):
     assert sorted(os.listdir(str(tmp_path))) == ['quantize_train', 'quantize_train_graph.pb', 'train.meta']
 
 
+def test_a_saver_made_after_the_import_saves_positions(tmp_path):
+    config = config_for(tmp_path)
+    meta = quantize_meta_graph('train', float_meta(tmp_path, True, 'train.meta'), float_checkpoint(tmp_path), config)
+    with tf.Graph().as_default():
+        tf.train.import_meta_graph(meta)
+        step = tf.train.get_global_step()
+        minimize = tf.train.AdamOptimizer(0.01).minimize(tf.get_collection(tf.GraphKeys.LOSSES)[0], step)
+        with tf.train.MonitoredTrainingSession(checkpoint_dir=str(tmp_path / 'run'), save_checkpoint_steps=2) as session:
+            for seed in range(3):
+                session.run(minimize, {'images:0': images(seed)})
+        with tf.Graph().as_default(), tf.Session() as session:  # and of the MetaGraph that it wrote
+            again = tf.train.import_meta_graph(str(tmp_path / 'run' / 'model.ckpt-3.meta'))
+            again.restore(session, str(tmp_path / 'run' / 'model.ckpt-3'))
+            copied = tf.train.Saver().save(session, str(tmp_path / 'copied.ckpt'))
+    models = [deploy_checkpoint(float_meta(tmp_path, False, 'eval.meta'), checkpoint, config_for(tmp_path / name))
+              for name, checkpoint in (('first', str(tmp_path / 'run')), ('second', copied))]
+    assert [node for node in models_equal(*models) if node.op == 'FixNeuron']
+
+
+def models_equal(first, second):
+    """The nodes of two files, which are alike but for their output_dir."""
+    nodes = []
+    for path in (first, second):
+        graph_def = tf.GraphDef.FromString(read(path))
+        for node in graph_def.node:
+            node.attr.pop('output_dir', None)
+        nodes.append(list(graph_def.node))
+    assert nodes[0] == nodes[1]
+    return nodes[0]
+
+
+def test_nothing_is_complained_about_when_meta_graphs_are_written_and_read(trained, caplog):
+    directory, _ = trained
+    tf.get_logger().propagate = True
+    with caplog.at_level('WARNING'), tf.Graph().as_default():
+        saver = tf.train.import_meta_graph(str(directory / 'quantize_train' / 'quantize_train.ckpt.meta'))
+        saver.export_meta_graph()
+    assert not caplog.records
+
+
 def test_a_text_file_is_read(tmp_path):
     path = str(tmp_path / 'text.meta')
     with tf.Graph().as_default():

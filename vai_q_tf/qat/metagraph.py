@@ -2,6 +2,7 @@
 import copy
 import os
 import re
+import warnings
 
 import tensorflow.compat.v1 as tf
 from google.protobuf import text_format  # type: ignore
@@ -21,7 +22,8 @@ _BACKWARD = re.compile(r'(Grad(V\d|Grad)*|BackpropFilter(V\d)?)$|^(Resource)?(Sp
 def quantize_meta_graph(mode, meta_graph, checkpoint, q_config):
     """Rewrites the float network in a MetaGraph, and writes `<output_dir>/quantize_<mode>/quantize_<mode>.ckpt.meta`.
 
-    The Saver in the new MetaGraph saves and restores the quantize positions with the variables.
+    The Saver in the new MetaGraph saves and restores the quantize positions with the variables, and so does every Saver that
+    is made of all saveable objects after importing it.
 
     Args:
       mode: 'train' or 'eval'.
@@ -55,9 +57,7 @@ def quantize_meta_graph(mode, meta_graph, checkpoint, q_config):
             with tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as session:
                 saver.restore(session, prefix)
                 saver.save(session, os.path.join(directory, name + '.ckpt'), write_meta_graph=False)
-        # The Saver has ops in the graph for what is in this collection; the collection itself cannot be written.
-        collections = [key for key in graph.get_all_collection_keys() if key != tf.GraphKeys.SAVEABLE_OBJECTS]
-        exported = saver.export_meta_graph(collection_list=collections)
+        exported = saver.export_meta_graph()
     return files.write(directory, name + '.ckpt.meta', exported.SerializeToString())
 
 
@@ -136,7 +136,11 @@ def _read(path):
             path, error.strerror)) from error
     meta_graph = tf.MetaGraphDef()
     try:
-        meta_graph.ParseFromString(data)
+        with warnings.catch_warnings(record=True) as incomplete:
+            warnings.simplefilter('always')
+            meta_graph.ParseFromString(data)
+        if incomplete:
+            raise DecodeError
     except (DecodeError, RuntimeError):
         try:
             text_format.Parse(data, meta_graph)

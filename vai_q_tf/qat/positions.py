@@ -8,8 +8,11 @@ The table is a resource variable outside TensorFlow's collections. Its kernel cr
 initializer is needed and `report_uninitialized_variables` does not ask for it; a saveable object carries it in every
 checkpoint, and restoring a checkpoint without it (a float one) leaves it empty.
 """
+import itertools
+
 import numpy as np
 import tensorflow.compat.v1 as tf
+from tensorflow.python.framework import ops as framework_ops
 from tensorflow.python.ops import gen_resource_variable_ops, io_ops
 from tensorflow.python.training.saving import saveable_object
 
@@ -18,6 +21,7 @@ from vai_q_tf import errors, fixed_point, ops
 STATE_NAME = 'vai_q_tf/positions'
 TENSORS_KEY = STATE_NAME + '/tensors'
 VOTES_KEY = STATE_NAME + '/votes'
+_ROWS = STATE_NAME + '/rows'
 _STATE_DEVICE = '/CPU:0'  # integers that are read on the host; there is no GPU kernel
 
 
@@ -40,7 +44,7 @@ class MovingPositions:
             self._handle = gen_resource_variable_ops.var_handle_op(
                 dtype=tf.float32, shape=[len(tensors), fixed_point.HISTOGRAM_BINS], shared_name=STATE_NAME,
                 name=STATE_NAME)
-            tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, _VotesSaveable(self._handle, list(tensors)))
+            tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, _VotesSaveable.add(self._handle, list(tensors)))
 
     def position(self, record, search):
         """The position (scalar int32) to quantize a tensor with.
@@ -70,22 +74,37 @@ class _VotesSaveable(saveable_object.SaveableObject):
     it finds the second time. There it finds nothing, and `restore` looks into the checkpoint itself.
     """
 
-    def __init__(self, handle, tensors):
-        self._rows = len(tensors)
-        self._tensors = tf.constant(tensors, tf.string, [self._rows], name=STATE_NAME + '/rows')
-        votes = ops.read_positions(handle, rows=self._rows)
+    def __init__(self, handle, tensors, saved):
+        """tensors: string [rows], names of the rows. saved: the tensors that go into a checkpoint."""
+        self._rows = tensors.shape[0].value
+        self._tensors, self._saved = tensors, saved
+        specs = [saveable_object.SaveSpec(tensor, '', key) for tensor, key in zip(saved, (TENSORS_KEY, VOTES_KEY))]
+        super().__init__(handle, specs, handle.name)
+
+    @classmethod
+    def add(cls, handle, tensors):
+        """The one for the state `handle`, with rows of the names `tensors`; adds its ops to the graph."""
+        rows = tf.constant(tensors, tf.string, [len(tensors)], name=_ROWS)
+        votes = ops.read_positions(handle, rows=len(tensors))
         # A sharded Saver groups by device, and cannot restore a group that has no ordinary variable.
         variables = tf.global_variables()
-        self._device = variables[0].device if variables else handle.device
-        with tf.device(None), tf.device(self._device):
-            self._saved = [tf.identity(self._tensors, name=TENSORS_KEY), tf.identity(votes, name=VOTES_KEY)]
-        specs = [saveable_object.SaveSpec(tensor, '', key) for tensor, key in zip(self._saved, (TENSORS_KEY, VOTES_KEY))]
-        super().__init__(handle, specs, handle.name)
+        device = variables[0].device if variables else handle.device
+        with tf.device(None), tf.device(device):
+            return cls(handle, rows, [tf.identity(rows, name=TENSORS_KEY), tf.identity(votes, name=VOTES_KEY)])
+
+    @classmethod
+    def from_node(cls, node, import_scope=None):
+        """The one whose state is the NodeDef `node`, in the default graph, into which a MetaGraph was imported."""
+        graph, scope = tf.get_default_graph(), import_scope + '/' if import_scope else ''
+        handle, rows, *saved = (graph.get_tensor_by_name('{}{}:0'.format(scope, name))
+                                for name in (node.name, _ROWS, TENSORS_KEY, VOTES_KEY))
+        return cls(handle, rows, saved)
 
     @property
     def specs(self):
-        scope = self.op.graph.get_name_scope()
-        saved = any(op.type.startswith('Save') and op.name.startswith(scope + '/') for op in self._saved[0].consumers())
+        prefix = self._prefix()
+        saved = prefix is not None and any(op.type.startswith('Save') and op._id > prefix.op._id
+                                           for op in self._saved[0].consumers())
         return [] if saved else self._specs
 
     @specs.setter
@@ -94,17 +113,43 @@ class _VotesSaveable(saveable_object.SaveableObject):
 
     @property
     def device(self):
-        return self._device
+        return self._saved[0].device
+
+    def _prefix(self):
+        """The tensor for the name of the checkpoint of the Saver that is being made; None where none is.
+
+        In an imported graph it may be in a name scope with others, of which it is the last.
+        """
+        graph, prefix = self.op.graph, None
+        name = first = graph.get_name_scope() + '/Const'
+        for number in itertools.count(1):
+            try:
+                operation = graph.get_operation_by_name(name)
+            except KeyError:
+                return prefix
+            if operation.type == 'PlaceholderWithDefault':
+                prefix = operation.outputs[0]
+            name = '{}_{}'.format(first, number)
 
     def restore(self, restored_tensors, restored_shapes):
-        graph = self.op.graph
-        prefix = graph.get_tensor_by_name(graph.get_name_scope() + '/Const:0')
+        prefix = self._prefix()
         names, votes = tf.cond(
             ops.checkpoint_has(prefix, VOTES_KEY),
             lambda: io_ops.restore_v2(prefix, [TENSORS_KEY, VOTES_KEY], ['', ''], [tf.string, tf.float32]),
             lambda: [tf.zeros([0], tf.string), tf.zeros([0, fixed_point.HISTOGRAM_BINS])])
         same_row = tf.cast(tf.equal(self._tensors[:, tf.newaxis], names[tf.newaxis, :]), tf.float32)
         return ops.write_positions(self.op, tf.matmul(same_row, votes), rows=self._rows)
+
+
+def _to_node(saveable, export_scope=None):
+    return saveable.op.op.node_def if isinstance(saveable, _VotesSaveable) else None
+
+
+try:
+    # So that MetaGraphs carry it, and a Saver that is made after importing one saves positions.
+    framework_ops.register_proto_function(tf.GraphKeys.SAVEABLE_OBJECTS, tf.NodeDef, _to_node, _VotesSaveable.from_node)
+except KeyError:  # a second import in one process
+    pass
 
 
 def read_checkpoint(reader, tensors):
