@@ -67,7 +67,7 @@ def calibration_ratio(folder, options, steps):
     from vai_q_tf.config import QuantizeConfig
     from vai_q_tf.graph.view import GraphView
     from vai_q_tf.plan.annotate import annotate
-    from vai_q_tf.ptq.calibrate import CalibrationNetwork
+    from vai_q_tf.ptq.calibration_network import CalibrationNetwork
     from vai_q_tf.ptq.load import load_float_graph
     from vai_q_tf.ptq.sessions import session_config
     size, batch, output = options

@@ -4,7 +4,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.graph.view import node_name
-from vai_q_tf.ptq.sessions import session_config
+from vai_q_tf.ptq.sessions import session_config, skip_clustering
 
 
 def check_float_graph(graph_def, config, feed, gpu_memory_fraction=None):
@@ -24,6 +24,7 @@ def check_float_graph(graph_def, config, feed, gpu_memory_fraction=None):
     with graph.as_default():
         tf.import_graph_def(graph_def, name='')
     fetches = {name: graph.get_operation_by_name(name).outputs[0] for name in outputs}
+    skip_clustering(fetches[outputs[0]].op)
     try:
         with tf.Session(graph=graph, config=session_config(gpu_memory_fraction)) as session:
             values = session.run(fetches, batch)

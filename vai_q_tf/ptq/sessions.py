@@ -13,3 +13,11 @@ def session_config(gpu_memory_fraction=None):
     if gpu_memory_fraction is not None:
         config.gpu_options.per_process_gpu_memory_fraction = gpu_memory_fraction
     return config
+
+
+def skip_clustering(op):
+    """Spares sessions the search for parts of a graph that XLA could compile; `op` is one that they run.
+
+    TensorFlow searches even where XLA is off, in time quadratic in the size of the graph, but not if an op has this mark.
+    """
+    op._set_attr('_XlaAlreadyClustered', tf.AttrValue(b=True))

@@ -1,0 +1,127 @@
+"""The calibration graph: every tensor of a plan is searched and quantized, constants once and for all."""
+import collections
+
+import tensorflow.compat.v1 as tf
+from tensorflow.python.framework import tensor_util
+
+from vai_q_tf import ops
+from vai_q_tf.fixed_point import POSITION_ZERO
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.plan import positions as rules
+from vai_q_tf.ptq.constants import ERRORS_ABOVE, ConstantQuantizer, errors_below, is_symmetric
+from vai_q_tf.ptq.sessions import skip_clustering
+
+_TRACK = 'vai_q_tf/track'
+_POSITIONS = 'vai_q_tf/positions'
+
+
+class CalibrationNetwork:
+    """The calibration graph of a plan, ready to be run.
+
+    Attributes:
+      graph: a tf.Graph in which constants are quantized and every other tensor of the plan is searched and quantized.
+      names: of the tensors that are no constants. grouped: those of them that are to be aligned.
+      constants: {name of a tensor that is a constant: Observation}.
+      fetches: tensor names of what `observations` reads; few, as the first run of a session takes long for many.
+    """
+
+    def __init__(self, graph_def, plan, config):
+        ops.load_library()
+        view = GraphView(graph_def)
+        grouped = {name for group in rules.aligned(plan, config) for name in group} if config.align_rule != 'output' else ()
+        self.constants, values = _search_constants(view, plan, config, grouped)
+        computed = [record for record in plan.tensors if record.name not in self.constants]
+        self.names = [record.name for record in computed]
+        self._windows = _windows(computed, grouped)
+        self.graph = tf.Graph()
+        with self.graph.as_default():
+            tf.import_graph_def(_calibration_graph(graph_def, computed, values, self._windows, config), name='')
+        skip_clustering(self.graph.get_operation_by_name(_POSITIONS))
+        self.fetches = [_POSITIONS + ':0', [[node + ':0' for node in _packs(size)] for size in self._windows]]
+        self._nodes = view.names
+
+    @property
+    def grouped(self):
+        return [name for names in self._windows.values() for name in names]
+
+    def observations(self, fetched):
+        """({name: position}, {name: (first position, errors)}) from the values of `fetches`."""
+        positions, windows = fetched
+        measured = {}
+        for names, (first, errors_at) in zip(self._windows.values(), windows):
+            measured.update(zip(names, zip(first, errors_at)))
+        return dict(zip(self.names, positions)), measured
+
+    @staticmethod
+    def position(name):
+        """The tensor with the position of a quantized tensor in the batch at hand."""
+        return name + '/position:0'
+
+    def shapes(self):
+        """{node: [TensorShapeProto of each output]} of the float graph's nodes."""
+        return {name: [output.shape.as_proto() for output in self.graph.get_operation_by_name(name).outputs]
+                for name in self._nodes}
+
+
+def _search_constants(view, plan, config, grouped):
+    """({name: Observation}, {Const: quantized value}) of the tensors that are Consts read through their FixNeuron alone."""
+    observed, values = {}, {}
+    with ConstantQuantizer(config) as quantizer:
+        for record in plan.tensors:
+            if view.op(record.tensor) != 'Const' or set(view.consumers(record.tensor)) - set(record.consumers):
+                continue
+            value = tensor_util.MakeNdarray(view.attr(record.tensor, 'value').tensor)
+            found = observed[record.name] = quantizer.search(record, value, record.name in grouped)
+            values[record.tensor] = quantizer.quantize(value, found.position, record.bits, record.mode)
+            if found.position == POSITION_ZERO:
+                tf.logging.warning('%s has nothing but zeros', record.name)
+    return observed, values
+
+
+def _windows(computed, grouped):
+    """{length of the window of errors: names of the tensors for which it is measured}"""
+    windows = collections.defaultdict(list)
+    for record in computed:
+        if record.name in grouped:
+            windows[errors_below(record.bits) + ERRORS_ABOVE + 1].append(record.name)
+    return dict(windows)
+
+
+def _calibration_graph(graph_def, computed, values, windows, config):
+    """The graph with quantized constants, and with a search and a quantization behind every other tensor."""
+    grouped = {name for names in windows.values() for name in names}
+    graph_def = editor.insert(editor.with_values(graph_def, values), computed,
+                              lambda record: _observers(record, record.name in grouped, config))
+    nodes = [editor.constant(_TRACK, tf.bool, True),
+             _pack(_POSITIONS, tf.int32, [record.name + '/position' for record in computed])]
+    for size, names in windows.items():
+        first, errors_at = _packs(size)
+        nodes += [_pack(first, tf.int32, [name + '/errors' for name in names]),
+                  _pack(errors_at, tf.float64, [name + '/errors:1' for name in names])]
+    graph_def.node.extend(nodes)
+    return graph_def
+
+
+def _packs(size):
+    """The nodes that have the first positions and the errors of all windows of a length."""
+    return 'vai_q_tf/first_{}'.format(size), 'vai_q_tf/errors_{}'.format(size)
+
+
+def _pack(name, dtype, inputs):
+    node = tf.NodeDef(name=name, op='Pack', input=inputs)
+    node.attr['T'].type, node.attr['N'].i = dtype.as_datatype_enum, len(inputs)
+    return node
+
+
+def _observers(record, with_errors, config):
+    position, symmetric = record.name + '/position', is_symmetric(record.mode, config)
+    nodes = [tf.NodeDef(name=position, op='VaiSearchPosition', input=[record.tensor, _TRACK]),
+             tf.NodeDef(name=record.name, op='VaiFixNeuron', input=[record.tensor, position])]
+    nodes[0].attr['method'].i = record.method
+    if with_errors:
+        nodes.append(tf.NodeDef(name=record.name + '/errors', op='VaiPositionErrors', input=[record.tensor]))
+        nodes[2].attr['below'].i, nodes[2].attr['above'].i = errors_below(record.bits), ERRORS_ABOVE
+    for node in nodes:
+        node.attr['bit_width'].i, node.attr['mode'].i, node.attr['symmetric'].b = record.bits, record.mode, symmetric
+    return nodes
