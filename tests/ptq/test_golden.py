@@ -55,8 +55,18 @@ def _by_key(records):
     return found
 
 
-# (model, variant) -> {key: what is different, and why}
-_DIFFERENCES = {}
+# (model, variant) -> {key: why it is different}
+_DIFFERENCES = {('plain', variant): dict.fromkeys(
+    keys, 'conv1/kernel was renamed by constant folding, so that the option did not find it; here it does')
+    for variant, keys in {'ig_w': [('conv1/BiasAdd:1',), ('conv1/Conv2D:1',), 'conv1/Relu'],
+                          'nb_w4': [('conv1/Conv2D:1',)], 'nb_wread': [('conv1/Conv2D:1',)]}.items()}
+_DIFFERENCES['plain', 'cle1'] = dict.fromkeys(
+    [('fc1/MatMul:1',), ('fc2/MatMul:1',)], 'the original does not equalize MatMuls')
+_DIFFERENCES.update((('concat', variant), {
+    'mp1/MaxPool': 'an average and a max pool read it, and it gets the position of the one that was visited last: that order '
+                   'follows from how the original happens to sort its nodes'})
+    for variant in _CASES['concat']['variants'] if variant not in ('ac1', 'ac2', 'ap1', 'ap2', 'sim0'))
+_DIFFERENCES['concat', 'w16a16'][('i2_a/Conv2D:1',)] = 'its shift is limited by the position of mp1/MaxPool, which is different'
 
 
 @pytest.mark.parametrize('model, variant', _VARIANTS)
