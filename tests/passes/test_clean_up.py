@@ -56,6 +56,34 @@ def test_constants_note_how_they_are_read():
     assert sorted(nodes(optimised(graph_of(build)))['w'].attr[ORIGINS].list.s) == [b'w/again', b'w/read']
 
 
+@pytest.mark.parametrize('fold_constant', [True, False])
+def test_a_constant_is_read_past_a_kept_identity(fold_constant):
+    def build():
+        w = tf.identity(tf.constant(values(4, 4), name='w'), name='w/read')
+        y = tf.matmul(_input(), tf.identity(w)) * 2.0
+        tf.matmul(tf.nn.relu(y, name='out'), w, name='later')
+    graph_def = graph_of(build)
+    result = optimised(graph_def, outputs=['out'], fold_constant=fold_constant)
+    assert inputs_of(result)['MatMul'][1] == 'w' and 'Mul' not in ops(result)
+    x = {'x': values(2, 4)}
+    np.testing.assert_allclose(run(result, ['later'], x)[0], run(graph_def, ['later'], x)[0], rtol=1e-5)
+
+
+def test_long_chains():
+    def build():
+        x = _input()
+        w = tf.constant(values(4, 4), name='w')
+        tf.matmul(x, w, name='out')
+    graph_def = graph_of(build)
+    last = 'w'
+    for number in range(5000):
+        node = graph_def.node.add(name='i{}'.format(number), op='Identity', input=[last])
+        node.attr['T'].type = tf.float32.as_datatype_enum
+        last = node.name
+    nodes(graph_def)['out'].input[1] = last
+    assert ops(optimise(graph_def, settings())) == ['MatMul']
+
+
 def test_control_inputs_and_what_hangs_on_them_go():
     def build():
         x = _input()

@@ -42,7 +42,7 @@ def partition(graph_def, config):
     members = _members(view, outputs, inputs, branches)
     inner = members.difference(inputs)
     rest = _upstream(view, list(_behind(view, members, inputs)) + list(inputs), inner) - inner
-    placeholders, names = _placeholders(view, inputs, members, _given_shapes(config))
+    placeholders, names = _placeholders(graph_def, view, inputs, members, _given_shapes(config))
     nodes = list(placeholders)
     for name in view.names:
         if name in inner:
@@ -184,9 +184,9 @@ def _given_shapes(config):
     return {name: list(shape) for name, shape in zip(names, config.input_shapes)}
 
 
-def _placeholders(view, inputs, members, given):
+def _placeholders(graph_def, view, inputs, members, given):
     """Placeholder NodeDefs for the input nodes, and {tensor: name of its Placeholder}."""
-    shapes = _own_shapes(view, inputs, given)
+    shapes = _own_shapes(graph_def, view, inputs, given)
     nodes, names, taken = [], {}, set(view.names)
     for name in inputs:
         for index, dtype in enumerate(view.output_types(name) or (tf.float32,)):
@@ -206,7 +206,7 @@ def _placeholders(view, inputs, members, given):
     return nodes, names
 
 
-def _own_shapes(view, inputs, given):
+def _own_shapes(graph_def, view, inputs, given):
     """{tensor: list of dimensions} of the outputs of the input nodes, as far as the graph alone tells."""
     shapes, computed = {}, []
     for name in inputs:
@@ -217,7 +217,7 @@ def _own_shapes(view, inputs, given):
     if computed:
         nodes = [editor.copy(view.node(name)) for name in view.upstream(computed)]
         with tf.Graph().as_default() as graph:
-            tf.import_graph_def(tf.GraphDef(node=nodes), name='')
+            tf.import_graph_def(tf.GraphDef(node=nodes, versions=graph_def.versions, library=graph_def.library), name='')
         for name in computed:
             for output in graph.get_operation_by_name(name).outputs:
                 if output.shape.ndims is not None:

@@ -16,30 +16,46 @@ def remove_pass_throughs(graph_def, kept, config):
     A node that is a control input of others stays: it says in which branch they are.
     """
     edit = Rewriter(graph_def, kept)
-    view, constants = edit.view, {}
+    view, constants, sources = edit.view, {}, {}
     controls = {control for name in view.names for control in view.control_inputs(name)}
     for name in view.names:
-        op = view.op(name)
-        if op not in PASS_THROUGHS or name in controls:
+        if view.op(name) not in PASS_THROUGHS or name in controls:
             continue
+        constant = _constant(view, name, sources)
         if name in edit.kept:
-            if op not in ('Identity', 'IdentityN'):
-                edit.add(_identity(edit.node(name), view.inputs(name)[0]))
+            _keep(edit, name, constant)
             continue
-        inputs = view.inputs(name) if op == 'IdentityN' else view.inputs(name)[:1]
+        inputs = view.inputs(name) if view.op(name) == 'IdentityN' else view.inputs(name)[:1]
         for index, source in enumerate(inputs):
-            edit.redirect(tensor_name(name, index), source)
-        source = view.inputs(name)[0]
-        while view.op(source) in PASS_THROUGHS and ':' not in source:
-            source = view.inputs(source)[0]
-        if view.op(source) == 'Const':
-            constants.setdefault(source, []).append(name)
+            edit.redirect(tensor_name(name, index), source if index or not constant else constant)
+        if constant:
+            constants.setdefault(constant, []).append(name)
     for constant, names in constants.items():
         node = tf.NodeDef()
         node.CopyFrom(edit.node(constant))
         edit.absorb(node, *names)
         edit.add(node)
     return edit.result()
+
+
+def _constant(view, name, sources):
+    """The Const that output 0 of a node has the value of, '' if it is none; `sources` holds what is known already."""
+    passed, tensor = [], name
+    while tensor not in sources and view.op(tensor) in PASS_THROUGHS and ':' not in tensor:
+        passed.append(tensor)
+        tensor = view.inputs(tensor)[0]
+    found = sources.get(tensor, tensor if view.op(tensor) == 'Const' else '')
+    sources.update(dict.fromkeys(passed, found))
+    return found
+
+
+def _keep(edit, name, constant):
+    """Makes an Identity of a kept node; those that read a Const through it read the Const."""
+    view = edit.view
+    if view.op(name) not in ('Identity', 'IdentityN'):
+        edit.add(_identity(edit.node(name), view.inputs(name)[0]))
+    for reader, index in view.consumers(name) if constant else ():
+        edit.set_input(reader, index, constant)
 
 
 def _identity(old, source):
