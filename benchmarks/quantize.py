@@ -100,7 +100,7 @@ def benchmark(network, runs, steps):
         output = freeze(network, size, os.path.join(folder, 'frozen.pb'))
         with open(os.path.join(folder, 'calibration.py'), 'w') as file:
             file.write(_INPUT_FN.format(batch=batch, size=size))
-        command = [sys.executable, '-m', 'vai_q_tf.cli', 'quantize', '--input_frozen_graph', 'frozen.pb', '--input_nodes',
+        command = [sys.executable, '-m', 'vai_q_tf', 'quantize', '--input_frozen_graph', 'frozen.pb', '--input_nodes',
                    'input_1', '--input_shapes', '?,{0},{0},3'.format(size), '--output_nodes', output, '--input_fn',
                    'calibration.calibrate', '--calib_iter', str(_STEPS), '--output_dir', 'quantized']
         cpu, wall = median(command, folder, runs)
@@ -117,7 +117,7 @@ def main():
     parser.add_argument('--steps', type=int, default=20, help='steps of the comparison with the float graph')
     options = parser.parse_args()
     importing = median([sys.executable, '-c', 'import tensorflow'], None, options.runs)
-    starting = median([sys.executable, '-m', 'vai_q_tf.cli', '--version'], None, options.runs)
+    starting = median([sys.executable, '-m', 'vai_q_tf', '--version'], None, options.runs)
     print('import tensorflow: {:.1f} s of CPU, {:.1f} s; vai_q_tensorflow --version: {:.1f} s of CPU, {:.1f} s'.format(
         *importing + starting), flush=True)
     for network in NETWORKS:

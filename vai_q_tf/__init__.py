@@ -1,14 +1,18 @@
 """vai_q_tf: quantization for TensorFlow 1.15 models that run on a DPU. Import it as `vai_q_tensorflow`."""
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
+from vai_q_tf.export.datatype import convert_datatype
 from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
 from vai_q_tf.hooks.position_hook import QuantizePositionHook
 from vai_q_tf.ops import fix_neuron
+from vai_q_tf.ptq.quantize import quantize_frozen
 from vai_q_tf.qat.api import CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph
+from vai_q_tf.report.dump import dump
+from vai_q_tf.report.inspect import inspect
 from vai_q_tf.version import __version__
 
 __all__ = [
     'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph',
     'QuantizeCheckpointListener', 'QuantizeConfig', 'QuantizeError', 'QuantizePositionHook', '__version__',
-    'fix_neuron',
+    'convert_datatype', 'dump', 'fix_neuron', 'inspect', 'quantize_frozen',
 ]

@@ -63,7 +63,10 @@ class _HardSoftmax:
     def _shifted(self):
         logits = self._rewriter.view.inputs(self._name)[0]
         axis = self._constant('exp_poly/max/reduction_indices', np.int32([-1]))
-        largest = self._node('Max', 'exp_poly/max', [logits, axis], self._per_row(1), T=tf.float32, keep_dims=True)
+        # In float64, so that the maximum is not taken for one of the tensors that are to be quantized.
+        wide = self._node('Cast', 'exp_poly/max/cast', [logits], self._shape, SrcT=tf.float32, DstT=tf.float64)
+        largest = self._node('Max', 'exp_poly/max', [wide, axis], self._per_row(1), T=tf.float64, keep_dims=True)
+        largest = self._node('Cast', 'exp_poly/max/float', [largest], self._per_row(1), SrcT=tf.float64, DstT=tf.float32)
         return self._cast('exp_poly/round/cast', self._float('Sub', 'exp_poly/shift', logits, largest), tf.bfloat16)
 
     def _exponentials(self, x):
