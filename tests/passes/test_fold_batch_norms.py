@@ -277,3 +277,16 @@ def test_origins():
     result = optimised(_network('conv', 'bias_add', 'fused'))
     origins = {name: [origin.decode() for origin in node.attr[ORIGINS].list.s] for name, node in nodes(result).items()}
     assert 'norm' in origins['conv/bias'] and 'norm/beta' in origins['conv/biases']
+
+
+def _in_branch(x, y):
+    y = tf.nn.conv2d(y, tf.constant(folding.values(3, 3, 3, 3)), 1, 'SAME')
+    return tf.nn.relu(tf.nn.bias_add(y * folding.values(3, seed=2), tf.constant(folding.values(3, seed=3))))
+
+
+@pytest.mark.parametrize('control', [
+    lambda x: tf.cond(tf.reduce_sum(x) > -1e9, lambda: _in_branch(x, x), lambda: x),
+    lambda x: tf.while_loop(lambda i, y: i < 2, lambda i, y: (i + 1, _in_branch(x, y)), [tf.constant(0), x])[1]])
+def test_in_a_branch_or_a_loop(control):
+    result = optimised(graph_of(lambda: tf.identity(control(folding.image()), name='out')))
+    assert 'Mul' not in ops(result) and 'BiasAdd' in ops(result)

@@ -54,6 +54,7 @@ def _expand(edit, name):
            node('Mul', product, [inputs[0], scale_name], T=tf.float32),
            node('Add', name, [product, offset_name], T=tf.float32)]
     for constant, origin in zip(new, (gamma_tensor, beta_tensor)):
+        constant.input.extend(edit.node(edit.view.skip_identity(origin)).input)
         edit.absorb(constant, origin)
     for added in new:
         edit.add(added)

@@ -190,7 +190,8 @@ def _bias_constant(edit, chain, affine, bias, own):
                 break
         name = edit.unique(scope + '/biases')
     constant = editor.constant(name, tf.float32, bias)
-    for link in affine:
-        if link.kind not in (_MULTIPLY, _DIVIDE):
-            edit.absorb(constant, node_name(link.constant))
+    terms = [link.constant for link in affine if link.kind not in (_MULTIPLY, _DIVIDE)]
+    constant.input.extend(edit.node(terms[0]).input)  # the control inputs that put it into a loop or a branch
+    for term in terms:
+        edit.absorb(constant, node_name(term))
     return constant
