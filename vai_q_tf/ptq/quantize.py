@@ -7,7 +7,7 @@ from vai_q_tf.config import require_config
 from vai_q_tf.export import files
 from vai_q_tf.export.lint import lint
 from vai_q_tf.export.onnx import require_onnx, to_onnx
-from vai_q_tf.graph.view import GraphView
+from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.plan import positions as rules
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.ptq import finalize
@@ -61,11 +61,12 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
         check_float_graph(graph_def, config, reader.feed, gpu_memory_fraction)
     float_graph = passes.optimise(graph_def, config, fold_constant=bool(fold_constant))
     plan = annotate(GraphView(float_graph), config)
-    calibrated = calibrate(float_graph, plan, config, reader.feed, gpu_memory_fraction)
+    feed = _feed_of(float_graph, reader.feed)
+    calibrated = calibrate(float_graph, plan, config, feed, gpu_memory_fraction)
     positions = rules.decide(plan, calibrated.observed, config)
     model = finalize.finalize(float_graph, plan, positions, calibrated.shapes if add_shapes else {}, config)
     if include_fast_ft:
-        model = finetune(float_graph, model, plan, reader.feed, steps=config.calib_iter, mode=fast_ft_mode,
+        model = finetune(float_graph, model, plan, feed, steps=config.calib_iter, mode=fast_ft_mode,
                          epochs=fast_ft_epochs, lr=fast_ft_lr, lrcoef=fast_ft_lrcoef,
                          session_config=session_config(gpu_memory_fraction),
                          progress=lambda batches, count, text: tqdm(batches, total=count, desc=text, unit='batch'))
@@ -78,6 +79,12 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
         return files.write(config.output_dir, MODEL + '.onnx',
                            to_onnx(model, config.input_nodes, config.output_nodes, onnx_opset))
     return files.write(config.output_dir, MODEL + '.pb', model.SerializeToString())
+
+
+def _feed_of(graph_def, feed):
+    """`feed` without the placeholders that are not in the graph any more, such as a learning phase or a dropout's rate."""
+    names = {node.name for node in graph_def.node}
+    return lambda step: {tensor: value for tensor, value in feed(step).items() if node_name(tensor) in names}
 
 
 def report_lint(model, strict):
