@@ -38,8 +38,8 @@ def demo(tmp_path_factory):
 def test_the_table_has_a_line_for_each_network_and_the_files_exist(demo):
     printed, rows = demo
     assert [row['name'] for row in rows] == [
-        'float', 'positions only, 8 bits', 'quantization-aware, 8 bits', 'positions only, 4 bits',
-        'quantization-aware, 4 bits']
+        'float', 'post-training, 8 bits', 'quantization-aware, 8 bits', 'post-training, 4 bits',
+        'post-training, 4 bits, finetuned', 'quantization-aware, 4 bits']
     for row in rows:
         assert re.search(r'^{} +{:.1f} %   \S+$'.format(re.escape(row['name']), 100 * row['accuracy']), printed,
                          re.MULTILINE)

@@ -77,8 +77,8 @@ def insert(graph_def, tensors, make):
 
     Args:
       graph_def: a GraphDef that the QuantTensors `tensors` were chosen in.
-      make: a function from a QuantTensor to NodeDefs, in an order in which they can run; its consumers read the one that has the
-        tensor's name. No NodeDefs leave the tensor as it is.
+      make: a function from a QuantTensor to NodeDefs, in an order in which they can run; its consumers read the one that has
+        the tensor's name. No NodeDefs leave the tensor as it is.
     """
     made, operands = collections.defaultdict(list), collections.defaultdict(dict)
     for tensor in tensors:

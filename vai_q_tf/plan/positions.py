@@ -99,8 +99,8 @@ def _align_by_error(plan, positions, observed, config):
 def _align_to_outputs(plan, positions, config):
     """Inputs get the position of the result: of all concats, then of all pools, each by the positions before that stage.
 
-    A tensor that several of a kind read gets the position of the last in graph order; in the original it depends on the order in
-    which it happens to visit them.
+    A tensor that several of a kind read gets the position of the last in graph order; in the original it depends on the
+    order in which it happens to visit them.
     """
     for kind in ('concat', 'pool'):
         before = dict(positions)

@@ -9,12 +9,12 @@ from typing import Dict, List, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tqdm import tqdm
 
 from vai_q_tf import errors
 from vai_q_tf.fixed_point import HISTOGRAM_BINS, POSITION_ZERO
 from vai_q_tf.plan import positions as rules
 from vai_q_tf.ptq.calibration_network import CalibrationNetwork
+from vai_q_tf.ptq.progress import progress
 from vai_q_tf.ptq.sessions import session_config
 
 
@@ -50,7 +50,7 @@ def _run(network, config, feed, gpu_memory_fraction):
     counts = {name: collections.Counter() for name in network.names}
     tables = {name: np.zeros(HISTOGRAM_BINS) for name in network.grouped}
     with tf.Session(graph=network.graph, config=session_config(gpu_memory_fraction)) as session:
-        for step in tqdm(range(config.calib_iter), desc='calibration', unit='batch'):
+        for step in progress(range(config.calib_iter), config.calib_iter, 'Calibration'):
             positions, windows = network.observations(_fetch(session, network, feed(step), step))
             for name, position in positions.items():
                 counts[name][int(position)] += 1

@@ -1,6 +1,5 @@
 """Post-training quantization of a frozen graph, from the float graph to the written model."""
 import tensorflow.compat.v1 as tf
-from tqdm import tqdm
 
 from vai_q_tf import errors, passes
 from vai_q_tf.config import require_config
@@ -16,6 +15,7 @@ from vai_q_tf.ptq.fast_finetune import finetune
 from vai_q_tf.ptq.float_check import check_float_graph
 from vai_q_tf.ptq.input_fn import InputReader, load_input_fn
 from vai_q_tf.ptq.load import load_float_graph
+from vai_q_tf.ptq.progress import progress
 from vai_q_tf.ptq.sessions import session_config
 
 MODEL = 'quantize_eval_model'
@@ -69,7 +69,7 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
         model = finetune(float_graph, model, plan, feed, steps=config.calib_iter, mode=fast_ft_mode,
                          epochs=fast_ft_epochs, lr=fast_ft_lr, lrcoef=fast_ft_lrcoef,
                          session_config=session_config(gpu_memory_fraction),
-                         progress=lambda batches, count, text: tqdm(batches, total=count, desc=text, unit='batch'))
+                         progress=progress)
     if not keep_float_weight:
         model = finalize.quantize_weights(model, config)
     if fix_input_shape:
