@@ -112,16 +112,15 @@ def _quantize(options, config):
         path = convert_datatype(graph_def, config, options.convert_datatype, fold_constant=options.fold_constant)
         print('The converted model is {}'.format(path))
         return
-    from vai_q_tf.ptq.input_fn import load_input_fn
     from vai_q_tf.ptq.quantize import quantize_frozen
     path = quantize_frozen(
-        graph_def, load_input_fn(_require(options, 'input_fn', errors.INVALID_INPUT_FN)), config,
+        graph_def, _require(options, 'input_fn', errors.INVALID_INPUT_FN), config,
         skip_check=options.skip_check, fold_constant=options.fold_constant, add_shapes=options.add_shapes,
         keep_float_weight=options.keep_float_weight, fix_input_shape=options.fix_input_shape,
         output_format=options.output_format, onnx_opset=options.onnx_opset, include_fast_ft=options.include_fast_ft,
         fast_ft_mode=options.fast_ft_mode, fast_ft_epochs=options.fast_ft_epochs, fast_ft_lr=options.fast_ft_lr,
         fast_ft_lrcoef=options.fast_ft_lrcoef, strict=options.strict, gpu_memory_fraction=options.gpu_memory_fraction)
-    print('The quantized model is {}'.format(path))
+    print('The quantized model is {}'.format(os.path.join(config.output_dir, os.path.basename(path))))
 
 
 def _inspect(options, config):
@@ -139,8 +138,9 @@ def _dump(options, config):
     from vai_q_tf.ptq.load import load_graph
     from vai_q_tf.report.dump import dump
     graph_def = load_graph(_require(options, 'input_frozen_graph'))
+    directory = os.path.abspath(config.output_dir)  # before code of users that may change the working directory
     input_fn = load_input_fn(_require(options, 'input_fn', errors.INVALID_INPUT_FN))
-    dump(graph_def, input_fn, config.output_dir, options.max_dump_batches, options.dump_float, options.dump_input_tensors,
+    dump(graph_def, input_fn, directory, options.max_dump_batches, options.dump_float, options.dump_input_tensors,
          config.arch_type)
     print('The dump is in {}'.format(config.output_dir))
 

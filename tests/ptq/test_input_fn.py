@@ -149,6 +149,29 @@ def test_the_graph_under_which_it_runs(module):
     assert tf.get_default_graph() is outer and not outer.get_operations()
 
 
+@pytest.mark.parametrize('code, first', [
+    ('tf.reset_default_graph(); step = tf.placeholder(tf.float32, [])\ncalls = tf.Session()', 1),
+    ('calls = tf.InteractiveSession(); step = tf.placeholder(tf.float32, [])', 1),
+    ('calls = tf.Session().__enter__(); step = tf.placeholder(tf.float32, [])', 0),
+    ('step = tf.placeholder(tf.float32, []); calls = tf.Session(); tf.get_default_graph().finalize()', 0)])
+def test_a_module_that_resets_the_graph_or_enters_a_session(module, code, first):
+    module('import tensorflow.compat.v1 as tf\n' + code + """
+def calib(iter):
+    if {0}:
+        inner = tf.InteractiveSession()
+        assert inner is tf.get_default_session()
+        more = tf.constant({0}.).eval()
+        tf.reset_default_graph()
+    return {{'input': calls.run(step, {{step: iter}}) + (more if {0} else 0)}}
+""".format(first))
+    outside = tf.get_default_graph(), tf.get_default_session()
+    function = load_input_fn('calib_module.calib')
+    with tf.Session() as session:
+        assert [float(function(step)['input']) for step in range(2)] == [first, 1 + first]
+        assert tf.get_default_session() is session
+    assert (tf.get_default_graph(), tf.get_default_session()) == outside
+
+
 # what it returns
 
 @pytest.mark.parametrize('value', [images().astype(np.float32), images(), list(images()), images().tolist(),
@@ -184,7 +207,7 @@ def test_a_placeholder_behind_a_control_input_is_needed():
     ([images()], ['list', 'dict']),
     ({}, ["'input'", 'empty dict']),
     ({'labels': images()}, ["'input'", "'labels'"]),
-    ({'inputs': images()}, ["'inputs'", 'not in the graph', "did you mean 'input'"]),
+    ({'inputs': images()}, ["'inputs'", 'not in the graph', "did you mean 'input'?"]),
     ({'zzz': images()}, ["'zzz'", "placeholders are 'input'"]),
     ({'input': images(), 'out': images()}, ["'out'", 'Identity']),
     ({'input': images(), 'input:0': images()}, ["'input'", 'twice']),

@@ -187,15 +187,40 @@ def test_a_float_graph_that_does_not_run_names_the_node(tmp_path):
         _quantize(tmp_path, net.graph_def(), 'wrong')
 
 
-def test_the_input_function_is_called_once_a_step_after_the_check(tmp_path):
+@pytest.mark.parametrize('options', [{}, {'skip_check': 1}])
+def test_the_input_function_is_called_once_a_step(tmp_path, options):
     calls = []
 
     def input_fn(iter):
         calls.append(iter)
         return networks.batches(iter)
 
-    _quantize(tmp_path, input_fn=input_fn)
-    assert calls == [0, 0, 1, 2]
-    del calls[:]
-    _quantize(tmp_path, input_fn=input_fn, options={'skip_check': 1})
+    _quantize(tmp_path, input_fn=input_fn, options=options)
     assert calls == [0, 1, 2]
+
+
+def test_an_input_function_may_change_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def input_fn(step):
+        os.chdir('/')
+        return networks.batches(step)
+
+    graph_def, output = networks.branches()
+    config = QuantizeConfig(['input'], [output], calib_iter=1, output_dir='out')
+    path = quantize_frozen(graph_def, input_fn, config)
+    assert path == str(tmp_path / 'out' / 'quantize_eval_model.pb') and os.path.exists(path)
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, 'No space left on device')
+
+    (tmp_path / 'out').mkdir()
+    model = tmp_path / 'out' / 'quantize_eval_model.pb'
+    model.write_text('the last one')
+    monkeypatch.setattr(os, 'replace', fail)
+    with pytest.raises(errors.QuantizeError, match='No space left') as caught:
+        _quantize(tmp_path)
+    assert caught.value.code == errors.INVALID_CONFIG
+    assert os.listdir(str(tmp_path / 'out')) == [model.name] and model.read_text() == 'the last one'

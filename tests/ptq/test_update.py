@@ -134,5 +134,5 @@ def test_a_file_that_cannot_be_written_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'replace', fail)
     with pytest.raises(QuantizeError, match='No space left') as caught:
         update(path)
-    assert caught.value.code == errors.INVALID_INPUT
+    assert caught.value.code == errors.INVALID_CONFIG
     assert read(path) == old_model() and os.listdir(str(tmp_path)) == ['model.pb']

@@ -17,9 +17,21 @@ def make_directory(path):
 
 
 def write(directory, name, data):
-    """Writes the bytes `data` under a temporary name and renames it to `name`; returns its path."""
-    handle, temporary = tempfile.mkstemp(prefix='.' + name, dir=directory)
+    """Writes the bytes `data` under a temporary name and renames it to `name`; returns its path.
+
+    Raises:
+      QuantizeError: INVALID_CONFIG where that fails, as on a full disk. What was there before is still there.
+    """
     path = os.path.join(directory, name)
+    try:
+        _write(directory, path, data)
+    except OSError as error:
+        raise errors.QuantizeError(errors.INVALID_CONFIG, 'Cannot write', '{!r}: {}.'.format(path, error.strerror)) from error
+    return path
+
+
+def _write(directory, path, data):
+    handle, temporary = tempfile.mkstemp(prefix='.', dir=directory)
     try:
         with os.fdopen(handle, 'wb') as stream:
             stream.write(data)
@@ -28,4 +40,3 @@ def write(directory, name, data):
     except BaseException:
         os.unlink(temporary)
         raise
-    return path

@@ -42,10 +42,11 @@ def decide(plan, observed, config) -> Dict[str, int]:
     for tensor in plan.tensors:
         if tensor.least_position > POSITION_MIN:
             positions[tensor.name] = max(positions[tensor.name], tensor.least_position)
+    groups = list(_groups(plan, positions)) if config.adjust_shift_cut or config.adjust_shift_bias else ()
     if config.adjust_shift_cut:
-        _limit_shift_cut(plan, positions)
+        _limit_shift_cut(groups, positions)
     if config.adjust_shift_bias:
-        _limit_shift_bias(plan, positions, dynamic=config.adjust_shift_bias == 2)
+        _limit_shift_bias(groups, positions, dynamic=config.adjust_shift_bias == 2)
     return positions
 
 
@@ -109,17 +110,17 @@ def _align_to_outputs(plan, positions, config):
                 positions.update((name, before[alignment.output]) for name in alignment.inputs)
 
 
-def _limit_shift_cut(plan, positions):
+def _limit_shift_cut(groups, positions):
     """Moves weights so that weight + input - output position, the shift of the result, lies in 0 .. 16."""
-    for group in _groups(plan, positions):
+    for group in groups:
         offset = positions[group.output] - positions[group.input]
         positions[group.weight] = _clip(min(max(positions[group.weight], offset), MAX_SHIFT + offset))
 
 
-def _limit_shift_bias(plan, positions, dynamic):
+def _limit_shift_bias(groups, positions, dynamic):
     """Moves biases so that weight + input - bias position, the shift of the bias, is at most 16 and not so low that the
     bias leaves the accumulator: down to shift_cut - 16, or by the number of products log2(products) - 16 (`dynamic`)."""
-    for group in _groups(plan, positions):
+    for group in groups:
         if not group.bias or (dynamic and not group.reduction):
             continue
         product = positions[group.weight] + positions[group.input]
@@ -137,8 +138,8 @@ def _groups(plan, positions):
             continue
         zeros = [name for name in (group.input, group.output) if positions[name] == POSITION_ZERO]
         if zeros:
-            tf_logging.warning('%s: the shifts of %r are not limited, %s had nothing but zeros in calibration',
-                               group.node, group.node, ' and '.join(zeros))
+            tf_logging.warning('The shifts of %r are not limited, %s had nothing but zeros in calibration',
+                               group.node, ' and '.join(zeros))
         else:
             yield group
 

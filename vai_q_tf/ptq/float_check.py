@@ -7,19 +7,18 @@ from vai_q_tf.graph.view import node_name
 from vai_q_tf.ptq.sessions import session_config, skip_clustering
 
 
-def check_float_graph(graph_def, config, feed, gpu_memory_fraction=None):
+def check_float_graph(graph_def, config, batch, gpu_memory_fraction=None):
     """Runs the output nodes of the float graph on the first calibration batch.
 
     Args:
       graph_def: a frozen GraphDef. config: QuantizeConfig that names its output nodes.
-      feed: a function from the step to what is fed, {tensor name: array}.
+      batch: what is fed, {tensor name: array}.
       gpu_memory_fraction: see `session_config`.
 
     Raises:
-      QuantizeError: UNSUPPORTED_GRAPH with the node and TensorFlow's message where the graph does not run; what `feed` raises.
+      QuantizeError: UNSUPPORTED_GRAPH with the node and TensorFlow's message where the graph does not run.
     """
     outputs = [node_name(name) for name in config.output_nodes]
-    batch = feed(0)
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(graph_def, name='')

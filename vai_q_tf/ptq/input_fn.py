@@ -1,7 +1,7 @@
 """Calibration data: the user's input function, found by name, called once a step, its result checked before it is fed.
 
 An input function takes the number of the step and returns {name of a placeholder: array}. It runs under a default graph of its
-own, one for the module's import and all calls, so that it may make ops, even on every call, without touching ours.
+own, one for the module's import and all calls, so that it may make ops, even on every call, and reset that graph.
 """
 import difflib
 import importlib
@@ -17,6 +17,7 @@ from absl import flags
 
 from vai_q_tf import errors
 from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.ptq.own_defaults import OwnDefaults
 
 _PLACEHOLDERS = ('Placeholder', 'PlaceholderV2')
 _OPTIONAL = 'PlaceholderWithDefault'
@@ -28,16 +29,16 @@ class InputFn:
 
     Args:
       function: takes the step as its only positional argument, or as its only keyword-only one.
-      graph: a tf.Graph; a new one where it is not given.
+      defaults: OwnDefaults; new ones where they are not given.
     """
 
-    def __init__(self, function, graph=None):
+    def __init__(self, function, defaults=None):
         self._function = function
-        self._graph = graph or tf.Graph()
+        self._defaults = defaults or OwnDefaults()
         self._keyword = _step_keyword(function)
 
     def __call__(self, step):
-        with self._graph.as_default():
+        with self._defaults.inside():
             return self._function(**{self._keyword: step}) if self._keyword else self._function(step)
 
 
@@ -55,19 +56,19 @@ def load_input_fn(path):
     flags.FLAGS.mark_as_parsed()
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    graph = tf.Graph()
-    with graph.as_default():
+    defaults = OwnDefaults()
+    with defaults.inside():
         found, names = _import(parts[:-1])
     for name in names + parts[-1:]:
         if not hasattr(found, name):
             close = difflib.get_close_matches(name, dir(found), n=3)
             raise _error('Fail to import', 'input_fn {!r}: {} has no {!r}{}'.format(
-                path, '.'.join(parts[:-1]), name, _did_you_mean(close)))
+                path, getattr(found, '__name__', name), name, _did_you_mean(close)))
         found = getattr(found, name)
     if not callable(found):
         raise _error('Fail to import', 'input_fn {!r} is a {}; expected a function that takes the step'.format(
             path, type(found).__name__))
-    return InputFn(found, graph)
+    return InputFn(found, defaults)
 
 
 def _import(parts):
@@ -166,7 +167,7 @@ class InputReader:
         if name in self._view:
             raise self._wrong(step, 'it returned {!r}, which is a node of type {}; only placeholders are fed ({})'.format(
                 key, self._view.op(name), _listed(self.placeholders)))
-        close = difflib.get_close_matches(name, list(self._shapes) + list(self._view.names), n=3)
+        close = difflib.get_close_matches(name, self._view.names, n=3)
         raise self._wrong(step, 'it returned {!r}, which is not in the graph{}'.format(
             key, _did_you_mean(close) or '; the placeholders are ' + _listed(self.placeholders)))
 

@@ -1,4 +1,6 @@
 """Post-training quantization of a frozen graph, from the float graph to the written model."""
+import os
+
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, passes
@@ -51,17 +53,20 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
                                    'output_format is {!r}; choose pb or onnx.'.format(output_format))
     if output_format == 'onnx':
         require_onnx(onnx_opset)
+    directory = os.path.abspath(config.output_dir)  # before code of users that may change the working directory
     graph_def = load_float_graph(graph_def, config.output_nodes)
     if isinstance(input_fn, str):
         input_fn = load_input_fn(input_fn)
     reader = InputReader(input_fn, graph_def, config.output_nodes, config.calib_iter,
                          dict(zip(config.input_nodes, config.input_shapes)))
-    files.make_directory(config.output_dir)
+    files.make_directory(directory)
+    batches = {}
     if not skip_check:
-        check_float_graph(graph_def, config, reader.feed, gpu_memory_fraction)
+        batches[0] = reader.feed(0)
+        check_float_graph(graph_def, config, batches[0], gpu_memory_fraction)
     float_graph = passes.optimise(graph_def, config, fold_constant=bool(fold_constant))
     plan = annotate(GraphView(float_graph), config)
-    feed = _feed_of(float_graph, reader.feed)
+    feed = _feed_of(float_graph, reader.feed, batches)
     calibrated = calibrate(float_graph, plan, config, feed, gpu_memory_fraction)
     positions = rules.decide(plan, calibrated.observed, config)
     model = finalize.finalize(float_graph, plan, positions, calibrated.shapes if add_shapes else {}, config)
@@ -76,15 +81,19 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
         model = finalize.fix_input_shapes(model, config)
     report_lint(model, strict)
     if output_format == 'onnx':
-        return files.write(config.output_dir, MODEL + '.onnx',
+        return files.write(directory, MODEL + '.onnx',
                            to_onnx(model, config.input_nodes, config.output_nodes, onnx_opset))
-    return files.write(config.output_dir, MODEL + '.pb', model.SerializeToString())
+    return files.write(directory, MODEL + '.pb', model.SerializeToString())
 
 
-def _feed_of(graph_def, feed):
-    """`feed` without the placeholders that are not in the graph any more, such as a learning phase or a dropout's rate."""
+def _feed_of(graph_def, feed, batches):
+    """`feed` without the placeholders that are not in the graph any more, such as a learning phase or a dropout's rate.
+
+    The `batches`, {step: what is fed}, that are at hand are used instead of it, once: data read in sequence comes only once.
+    """
     names = {node.name for node in graph_def.node}
-    return lambda step: {tensor: value for tensor, value in feed(step).items() if node_name(tensor) in names}
+    return lambda step: {tensor: value for tensor, value in (batches.pop(step, None) or feed(step)).items()
+                         if node_name(tensor) in names}
 
 
 def report_lint(model, strict):

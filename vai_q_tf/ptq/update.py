@@ -25,7 +25,8 @@ def update(path):
       {attr: number of nodes that got it}; empty if nothing was missing, and then the file is not written.
 
     Raises:
-      QuantizeError: INVALID_INPUT for what is no graph, or cannot be written; NOT_QUANTIZED for one without FixNeurons.
+      QuantizeError: INVALID_INPUT for what is no graph; INVALID_CONFIG for a file that cannot be written, which stays as it
+        was; NOT_QUANTIZED for a graph without FixNeurons.
     """
     load_graph(path)
     graph_def, is_text = _parse(path)
@@ -37,11 +38,7 @@ def update(path):
     if added:
         data = text_format.MessageToString(graph_def).encode() if is_text else graph_def.SerializeToString()
         real = os.path.realpath(path)
-        try:
-            files.write(os.path.dirname(real), os.path.basename(real), data)
-        except OSError as error:
-            raise errors.QuantizeError(errors.INVALID_INPUT, 'Cannot write',
-                                       '{!r}: {}; it is as it was.'.format(path, error.strerror)) from error
+        files.write(os.path.dirname(real), os.path.basename(real), data)
     return dict(added)
 
 
