@@ -1,22 +1,37 @@
 """The examples of the README run as they stand, one after the other, and leave the files that it promises."""
-import os
 import re
-import subprocess
-import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import pytest
+
+from tests.examples.blocks import Document, run_python, run_sh
+from vai_q_tf.cli_options import COMMANDS
+
+README = Document('README.md')
 
 
-def test_the_examples_run(tmp_path):
-    with open(os.path.join(ROOT, 'README.md'), encoding='utf-8') as text:
-        blocks = re.findall(r'```python\n(.*?)```', text.read(), re.DOTALL)
-    assert len(blocks) == 5
-    script = tmp_path / 'readme.py'
-    script.write_text('\n'.join(blocks))
-    result = subprocess.run([sys.executable, str(script)], cwd=str(tmp_path), env=dict(os.environ, PYTHONPATH=ROOT),
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == '', 'the compiler would refuse the model: ' + result.stdout
+def test_quantization_aware_training(tmp_path):
+    assert len(README.python) == 5
+    printed, log = run_python(README.python, tmp_path)
+    assert printed == '', 'the compiler would refuse the model: ' + printed
     written = sorted(re.sub(r'\d{14}', 'DATE', path.name) for path in (tmp_path / 'quantize_results').iterdir())
     assert written == ['quantize_eval_{}_{}_DATE.pb'.format(kind, step) for kind in ('graph', 'model')
-                       for step in (10, 20, 30)] + ['quantize_train_graph.pb'], result.stderr
+                       for step in (10, 20, 30)] + ['quantize_train_graph.pb'], log
+
+
+def test_post_training_quantization(tmp_path):
+    assert sorted(README.files) == ['calibration.py', 'freeze.py'] and len(README.sh) == 1
+    README.write_files(tmp_path)
+    printed, log = run_sh(README.sh, tmp_path)
+    assert 'From images to probabilities: ' in printed
+    assert 'will not accept' not in log
+    assert [path.name for path in (tmp_path / 'quantize_results').iterdir()] == ['quantize_eval_model.pb']
+
+
+def test_all_commands_are_listed():
+    commands = [name for name, _ in COMMANDS]
+    assert list(README.rows('|'.join(commands))) == commands
+
+
+@pytest.mark.parametrize('link', re.findall(r'\]\(([^)#:]+)\)', README.text))
+def test_the_links_lead_to_files(link):
+    assert Document(link).text
