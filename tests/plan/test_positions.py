@@ -43,6 +43,10 @@ def _observe(data, bits=8):
     ((3, 2, 7, 1), (3, 4, 7, 1)),
     ((6, 7, 4, POSITION_ZERO), (6, 7, 4, 20)),
     ((0, 0, 0, -20), (0, 0, 0, -16)),
+    ((12, 16, 12, 11), (12, 15, 12, 11)),  # the weights give way, not the bias
+    ((2, 16, 17, 0), (2, 15, 17, 1)),  # as far as their own limit lets them
+    ((POSITION_ZERO, 7, 4, 8), (4, 7, 4, 8)),
+    ((6, 7, POSITION_ZERO, 8), (6, 7, 6, 8)),
 ])
 def test_shift_limits(before, after):
     names = ('i', 'w', 'o', 'b')
@@ -70,6 +74,16 @@ def test_a_group_of_zeros_is_left_alone():
     plan = _plan(['i', 'w', 'o'], [ComputeGroup('conv', 'i', 'w', '', 'o')])
     observed = _observed(i=POSITION_ZERO, w=7, o=POSITION_ZERO)
     assert rules.decide(plan, observed, _config()) == {'i': POSITION_ZERO, 'w': 7, 'o': POSITION_ZERO}
+
+
+@pytest.mark.parametrize('kind, settings', [('concat', {}), ('pool', {}), ('pool', {'align_pool': 2})])
+def test_zeros_behind_a_weighted_op_take_what_is_aligned_with_them_along(kind, settings):
+    groups = [ComputeGroup('conv', 'i', 'w', '', 'o'), ComputeGroup('next', 'p', 'v', '', 'q')]
+    plan = _plan(['i', 'w', 'o', 'p', 'v', 'q'], groups, [Alignment(kind, 'p', 'p', ('o',), False)])
+    observed = dict(_observed(i=6, w=7, v=5, q=3),
+                    **dict.fromkeys(['o', 'p'], rules.Observation(POSITION_ZERO, np.zeros(256))))
+    decided = rules.decide(plan, observed, _config(**settings))
+    assert decided == {'i': 6, 'w': 7, 'o': 6, 'p': 3 if settings else 6, 'v': 5, 'q': 3}
 
 
 def test_least_positions():

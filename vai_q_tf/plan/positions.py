@@ -1,8 +1,9 @@
 """The final positions of a plan: what calibration observed, brought to what the hardware can compute.
 
 In this order: tensors that a concat or pool joins get one position; hard sigmoids get the least position that the hardware
-takes; the shift that cuts the result of a weighted op, and the one that aligns its bias, are brought into the range of the
-shift registers by moving the weights' and the bias' position.
+takes; inputs and results of weighted ops that were zero all the time get the position of the other side; the shift that cuts
+the result of a weighted op, and the one that aligns its bias, are brought into the range of the shift registers by moving the
+weights' and the bias' position.
 """
 import math
 from typing import Dict, NamedTuple, Optional
@@ -42,6 +43,7 @@ def decide(plan, observed, config) -> Dict[str, int]:
     for tensor in plan.tensors:
         if tensor.least_position > POSITION_MIN:
             positions[tensor.name] = max(positions[tensor.name], tensor.least_position)
+    _position_zeros(plan, positions, config)
     groups = list(_groups(plan, positions)) if config.adjust_shift_cut or config.adjust_shift_bias else ()
     if config.adjust_shift_cut:
         _limit_shift_cut(groups, positions)
@@ -110,6 +112,19 @@ def _align_to_outputs(plan, positions, config):
                 positions.update((name, before[alignment.output]) for name in alignment.inputs)
 
 
+def _position_zeros(plan, positions, config):
+    """Gives the input or the result of a weighted op that was zero all the time the position of the other side, with what is
+    aligned to it. POSITION_ZERO would let it hold nothing but zeros, and no shift leads there."""
+    partners = {name: group for group in aligned(plan, config) for name in group}
+    for group in plan.groups:
+        for zero, other in ((group.output, group.input), (group.input, group.output)):
+            if zero and other and positions[zero] == POSITION_ZERO != positions[other]:
+                tf_logging.warning('%s had nothing but zeros in calibration; it gets the position %d of %s', zero,
+                                   positions[other], other)
+                positions.update((name, positions[other]) for name in (zero,) + partners.get(zero, ())
+                                 if positions[name] == POSITION_ZERO)
+
+
 def _limit_shift_cut(groups, positions):
     """Moves weights so that weight + input - output position, the shift of the result, lies in 0 .. 16."""
     for group in groups:
@@ -119,11 +134,18 @@ def _limit_shift_cut(groups, positions):
 
 def _limit_shift_bias(groups, positions, dynamic):
     """Moves biases so that weight + input - bias position, the shift of the bias, is at most 16 and not so low that the
-    bias leaves the accumulator: down to shift_cut - 16, or by the number of products log2(products) - 16 (`dynamic`)."""
+    bias leaves the accumulator: down to shift_cut - 16, or by the number of products log2(products) - 16 (`dynamic`).
+
+    Where the shift is over 16, the weights give way as far as their own limit lets them: they lose the last bits, while a bias
+    at a higher position saturates."""
     for group in groups:
         if not group.bias or (dynamic and not group.reduction):
             continue
         product = positions[group.weight] + positions[group.input]
+        spare = min(product - positions[group.bias] - MAX_SHIFT, product - positions[group.output])
+        if spare > 0:
+            positions[group.weight] = _clip(positions[group.weight] - spare)
+            product = positions[group.weight] + positions[group.input]
         if dynamic:
             least = math.ceil(math.log2(group.reduction)) - MAX_SHIFT
         else:
