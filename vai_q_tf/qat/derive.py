@@ -51,7 +51,7 @@ def derive_evaluation_graph(training_graph, config):
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(float_graph, name='')
-        evaluation.apply_evaluation_plan(graph, plan, config)
+        evaluation.apply_evaluation_plan(graph, [plan], config, {record.name: record.name for record in plan.tensors})
         _remove_dropouts(graph, view)
     _check_inference(graph, plan)
     return graph, plan

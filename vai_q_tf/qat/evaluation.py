@@ -1,5 +1,5 @@
 """The evaluation rewrite: a float evaluation graph becomes the quantized network, with positions from a checkpoint."""
-from vai_q_tf.qat import fold, rewrite, standalone_norm
+from vai_q_tf.qat import distribution, fold, rewrite, standalone_norm
 from vai_q_tf.qat.positions import MovingPositions
 
 
@@ -15,18 +15,25 @@ def create_evaluation_graph(graph, config):
     Raises:
       QuantizeError: before anything is changed; see `rewrite.plan_rewrite`.
     """
-    plan, _ = rewrite.plan_rewrite(graph, config)
-    apply_evaluation_plan(graph, plan, config)
-    return plan
+    return distribution.for_all_replicas(_create, graph, config)
 
 
-def apply_evaluation_plan(graph, plan, config):
-    """Rewrites the live `graph` by a plan that is known already."""
+def _create(graph, config, prefixes):
+    plans, _ = rewrite.plan_rewrite(graph, config, prefixes)
+    apply_evaluation_plan(graph, plans, config, distribution.rows_of_copies(plans, prefixes))
+    return plans[0]
+
+
+def apply_evaluation_plan(graph, plans, config, rows):
+    """Rewrites the live `graph` by plans that are known already, one for each copy of the network.
+
+    rows: {name of a quantized tensor: the name that its position is kept by}.
+    """
     with graph.as_default():
-        positions = MovingPositions([record.name for record in plan.tensors])
-        quantize = rewrite.Quantizer(graph, plan, config, positions)
-        rewrite.apply_plan(graph, plan, quantize, lambda norm: fold_norm(graph, plan, norm, quantize),
-                           rewrite.EVALUATION_PLAN)
+        quantize = rewrite.Quantizer(graph, plans, config, MovingPositions(rows))
+        for plan in plans:
+            rewrite.apply_plan(graph, plan, quantize, lambda norm, plan=plan: fold_norm(graph, plan, norm, quantize))
+        graph.add_to_collection(rewrite.EVALUATION_PLAN, plans[0].to_json())
 
 
 def fold_norm(graph, plan, norm, quantize):

@@ -8,6 +8,7 @@ The table is a resource variable outside TensorFlow's collections. Its kernel cr
 initializer is needed and `report_uninitialized_variables` does not ask for it; a saveable object carries it in every
 checkpoint, and restoring a checkpoint without it (a float one) leaves it empty.
 """
+import collections
 import itertools
 
 import numpy as np
@@ -17,6 +18,7 @@ from tensorflow.python.ops import gen_resource_variable_ops, io_ops
 from tensorflow.python.training.saving import saveable_object
 
 from vai_q_tf import errors, fixed_point, ops
+from vai_q_tf.graph import live_editor
 
 STATE_NAME = 'vai_q_tf/positions'
 TENSORS_KEY = STATE_NAME + '/tensors'
@@ -29,14 +31,19 @@ class MovingPositions:
     """The positions of the named tensors in the default graph; adds the state and its saveable object to the graph.
 
     Args:
-      tensors: names of the quantized tensors.
+      rows: {name of a quantized tensor: the name that its position is kept by}; several tensors with one name each cast their
+        vote for it in every step, in the order in which they are asked for, and have the position in common.
       decay: what is left of a vote after a step, see `QuantizeConfig.position_decay`.
       track: scalar bool tensor, whether this run counts and moves the positions; None where they never move.
       update: 'moving' or 'current', see `QuantizeConfig.position_update`.
     """
 
-    def __init__(self, tensors, decay=1.0, track=None, update='moving'):
-        self._rows = {name: row for row, name in enumerate(tensors)}
+    def __init__(self, rows, decay=1.0, track=None, update='moving'):
+        tensors = list(dict.fromkeys(rows.values()))
+        numbers = {name: number for number, name in enumerate(tensors)}
+        self._rows = {tensor: numbers[name] for tensor, name in rows.items()}
+        self._voters = collections.Counter(self._rows.values())
+        self._last_vote = {}
         self._decay = decay
         self._track = track
         self._update = update
@@ -44,7 +51,7 @@ class MovingPositions:
             self._handle = gen_resource_variable_ops.var_handle_op(
                 dtype=tf.float32, shape=[len(tensors), fixed_point.HISTOGRAM_BINS], shared_name=STATE_NAME,
                 name=STATE_NAME)
-            tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, _VotesSaveable.add(self._handle, list(tensors)))
+            tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, _VotesSaveable.add(self._handle, tensors))
 
     def position(self, record, search):
         """The position (scalar int32) to quantize a tensor with.
@@ -57,14 +64,25 @@ class MovingPositions:
         if self._track is not None:
             observed = search(track=self._track, bit_width=record.bits, mode=record.mode, method=record.method,
                               name=record.name + '/search')
-        with tf.device(_STATE_DEVICE):
-            moving = ops.moving_position(
-                self._handle, observed, rows=len(self._rows), row=self._rows[record.name], decay=self._decay,
-                tensor=record.name, name=record.name + '/position')
+        moving = self._vote(record.name, observed)
         if self._update == 'moving' or self._track is None:
             return moving
         with tf.control_dependencies([moving]):
             return tf.raw_ops.Select(condition=self._track, x=observed, y=moving, name=record.name + '/current')
+
+    def _vote(self, tensor, observed):
+        row = self._rows[tensor]
+        voters = self._voters[row]
+        before = None if self._track is None else self._last_vote.get(row)
+        with tf.device(_STATE_DEVICE), tf.control_dependencies([] if before is None else [before]):
+            vote = ops.moving_position(
+                self._handle, observed, rows=len(self._voters), row=row, decay=self._decay ** (1 / voters), tensor=tensor,
+                name=tensor + '/position')
+        if before is not None:
+            # What was asked for before waits for this vote, too.
+            live_editor.repoint(vote.graph, live_editor.consumers(before), vote)
+        self._last_vote[row] = vote
+        return vote
 
 
 class _VotesSaveable(saveable_object.SaveableObject):

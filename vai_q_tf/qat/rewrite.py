@@ -4,13 +4,12 @@ Training and evaluation share this: they differ in how a batch norm is folded an
 """
 import functools
 
-import tensorflow.compat.v1 as tf
-
 from vai_q_tf import errors, ops
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantPlan
+from vai_q_tf.qat import distribution
 
 # Collections of a rewritten graph with its plan as JSON, which travels in a MetaGraph.
 TRAINING_PLAN = 'vai_q_tf/training_plan'
@@ -19,21 +18,18 @@ EVALUATION_PLAN = 'vai_q_tf/evaluation_plan'
 TRACK = 'vai_q_tf/track'
 
 
-def plan_rewrite(graph, config):
+def plan_rewrite(graph, config, prefixes=('',)):
     """Decides how to rewrite the live `graph`, and changes nothing.
 
+    Args:
+      prefixes: what names begin with in each copy of the network, see `distribution`.
+
     Returns:
-      (QuantPlan, the GraphView of the float graph that it was made for).
+      (a QuantPlan for each copy, the GraphView of the float graph that they were made for).
 
     Raises:
       QuantizeError: the graph cannot be rewritten as the config asks.
     """
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    if replicas > 1:
-        raise errors.QuantizeError(
-            errors.UNSUPPORTED_GRAPH, 'Distribution strategy',
-            'The graph is built for {} replicas by {}, which is not supported. Train on one device.'.format(
-                replicas, type(tf.distribute.get_strategy()).__name__))
     if graph.get_collection(TRAINING_PLAN) or graph.get_collection(EVALUATION_PLAN):
         raise errors.QuantizeError(
             errors.ALREADY_QUANTIZED, 'Called twice',
@@ -41,10 +37,11 @@ def plan_rewrite(graph, config):
             'tf.Graph of their own.')
     live_editor.check_editable(graph)
     view = GraphView(graph.as_graph_def(add_shapes=True))
-    plan = annotate(view, config)
-    live_editor.check_no_control_flow(graph, plan.nodes)
-    _check_shapes(graph, plan, config)
-    return plan, view
+    plans = [annotate(view, distribution.config_of_copy(view, config, prefix)) for prefix in prefixes]
+    for plan in plans:
+        live_editor.check_no_control_flow(graph, plan.nodes)
+        _check_shapes(graph, plan, config)
+    return plans, view
 
 
 def _check_shapes(graph, plan, config):
@@ -64,19 +61,25 @@ class Quantizer:
 
     Args:
       graph: the live tf.Graph.
-      plan: its QuantPlan.
+      plans: a QuantPlan for each copy of the network in it.
       config: the QuantizeConfig.
       positions: a `MovingPositions`, or what else has its method `position`.
     """
 
-    def __init__(self, graph, plan, config, positions):
+    def __init__(self, graph, plans, config, positions):
         self._graph = graph
-        self._records = {record.name: record for record in plan.tensors}
+        self._records = {record.name: record for plan in plans for record in plan.tensors}
         self._config = config
         self._positions = positions
+        self._shared = {}
 
     def __call__(self, name, value):
-        """The quantized form of the tf.Tensor `value`, named `name`."""
+        """The quantized form of the tf.Tensor `value`, named `name`: one for all copies of the network that share it."""
+        if name not in self._shared:
+            self._shared[name] = self._quantize(name, value)
+        return self._shared[name]
+
+    def _quantize(self, name, value):
         record = self._records[name]
         symmetric = self._config.arch_type == 'DPUCADF8H' and record.mode == ACTIVATION_MODE
         with live_editor.beside(self._graph, value):
@@ -104,11 +107,10 @@ def quantized_data(graph, plan, norm):
     return live_editor.tensor(graph, record.name)
 
 
-def apply_plan(graph, plan, quantize, fold, collection):
-    """Quantizes the tensors and folds the batch norms of `plan` in the live `graph`, and notes the plan in it.
+def apply_plan(graph, plan, quantize, fold):
+    """Quantizes the tensors and folds the batch norms of `plan` in the live `graph`.
 
     Args:
-      collection: TRAINING_PLAN or EVALUATION_PLAN.
       quantize: a Quantizer.
       fold: function (BatchNorm) -> tf.Tensor that took the place of its output; it quantizes weights and bias itself.
     """
@@ -127,7 +129,6 @@ def apply_plan(graph, plan, quantize, fold, collection):
     steps += [(_creation(graph, norm.compute or norm.output), fold_norm, norm) for norm in plan.batch_norms]
     for _, step, subject in sorted(steps, key=lambda entry: entry[0]):
         step(subject)
-    graph.add_to_collection(collection, plan.to_json())
 
 
 def _creation(graph, tensor_or_node):

@@ -4,7 +4,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.export import files
 from vai_q_tf.graph import graphdef_editor
-from vai_q_tf.qat import derive, evaluation, fold, norm_ops, rewrite, standalone_norm
+from vai_q_tf.qat import derive, distribution, evaluation, fold, norm_ops, rewrite, standalone_norm
 from vai_q_tf.qat.positions import MovingPositions
 
 TRAIN_GRAPH_FILE = 'quantize_train_graph.pb'
@@ -22,40 +22,51 @@ def create_training_graph(graph, config):
     Raises:
       QuantizeError: before anything is changed; see `rewrite.plan_rewrite`.
     """
-    plan, view = rewrite.plan_rewrite(graph, config)
+    return distribution.for_all_replicas(_create, graph, config)
+
+
+def _create(graph, config, prefixes):
+    plans, view = rewrite.plan_rewrite(graph, config, prefixes)
+    rows = distribution.rows_of_copies(plans, prefixes)
     with graph.as_default():
         step = _global_step(graph, config)
         files.make_directory(config.output_dir)
-        derive.remember_float_graph(graph, view, plan)
+        derive.remember_float_graph(graph, view, plans[0])
         with tf.name_scope(None):
             track = _before(step, config.freeze_position_step, rewrite.TRACK)
             if track is None:
                 track = tf.constant(True, name=rewrite.TRACK)
             use_batch = _before(step, config.freeze_bn_step, 'vai_q_tf/use_batch_statistics')
-        positions = MovingPositions([record.name for record in plan.tensors], config.position_decay, track,
-                                    config.position_update)
-        quantize = rewrite.Quantizer(graph, plan, config, positions)
-        nodes = frozenset(plan.nodes)
-
-        def fold_norm(norm):
-            on_batch = norm.training and config.bn_fold == 'batch'
-            if not on_batch:
-                result = evaluation.fold_norm(graph, plan, norm, quantize)
-            elif norm.compute:
-                result = fold.fold_batch(graph, norm, quantize, use_batch)
-            else:
-                data = rewrite.quantized_data(graph, plan, norm)
-                result = standalone_norm.quantize_batch(graph, norm, data, quantize, nodes, use_batch)
-            if norm.training:
-                norm_ops.guard_moving_averages(graph, norm, nodes, on_batch, use_batch if on_batch else None)
-            return result
-
-        rewrite.apply_plan(graph, plan, quantize, fold_norm, rewrite.TRAINING_PLAN)
-    rewritten = graphdef_editor.fix_neurons(graph.as_graph_def(add_shapes=True), plan, 2, config.output_dir)
+        positions = MovingPositions(rows, config.position_decay, track, config.position_update)
+        quantize = rewrite.Quantizer(graph, plans, config, positions)
+        for plan in distribution.share_moving_averages(graph, plans):
+            rewrite.apply_plan(graph, plan, quantize, _folding(graph, config, plan, quantize, use_batch))
+        graph.add_to_collection(rewrite.TRAINING_PLAN, plans[0].to_json())
+    everything = plans[0]._replace(tensors=tuple(record for plan in plans for record in plan.tensors))
+    rewritten = graphdef_editor.fix_neurons(graph.as_graph_def(add_shapes=True), everything, 2, config.output_dir)
     files.write(config.output_dir, TRAIN_GRAPH_FILE, rewritten.SerializeToString())
-    tf.logging.info('Quantized %d tensors for training; graph written to %s/%s', len(plan.tensors),
-                              config.output_dir, TRAIN_GRAPH_FILE)
-    return plan
+    tf.logging.info('Quantized %d tensors for training; graph written to %s/%s', len(plans[0].tensors),
+                    config.output_dir, TRAIN_GRAPH_FILE)
+    return plans[0]
+
+
+def _folding(graph, config, plan, quantize, use_batch):
+    """The function that brings a batch norm of the plan into its form in training."""
+    nodes = frozenset(plan.nodes)
+
+    def fold_norm(norm):
+        on_batch = norm.training and config.bn_fold == 'batch'
+        if not on_batch:
+            result = evaluation.fold_norm(graph, plan, norm, quantize)
+        elif norm.compute:
+            result = fold.fold_batch(graph, norm, quantize, use_batch)
+        else:
+            data = rewrite.quantized_data(graph, plan, norm)
+            result = standalone_norm.quantize_batch(graph, norm, data, quantize, nodes, use_batch)
+        if norm.training:
+            norm_ops.guard_moving_averages(graph, norm, nodes, on_batch, use_batch if on_batch else None)
+        return result
+    return fold_norm
 
 
 def _global_step(graph, config):

@@ -1,0 +1,123 @@
+"""A network that is in one graph several times: the replicas of a distribution strategy, or towers that share variables.
+
+Each copy is planned by itself and quantized by ops of its own. What they share is the state of the positions: one row of votes
+for a tensor of the network, whatever copy it is in. In a step every copy casts its vote, in the order of the copies, and only
+then the position in use is read, once for all of them. So all copies quantize alike, and votes fade from step to step as they
+do on one device. Under MirroredStrategy moving averages differ between replicas until they are saved; folding takes their
+mean, which is what a checkpoint has, so that the replicas have the same quantized weights as well.
+"""
+import copy
+
+import tensorflow.compat.v1 as tf
+from tensorflow.python.distribute import collective_all_reduce_strategy, mirrored_strategy, one_device_strategy
+
+from vai_q_tf import errors
+from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.view import node_name
+
+_ADVICE = ('Supported are tf.distribute.MirroredStrategy on the devices of one machine, OneDeviceStrategy, parameter servers '
+           'without a strategy (TF_CONFIG and train_and_evaluate), and Horovod.')
+
+
+def for_all_replicas(rewrite, graph, config):
+    """Calls rewrite(graph, config, prefixes), once for all copies of the network that a distribution strategy makes.
+
+    Within the replicas of a MirroredStrategy it waits until each of them has come to its call.
+
+    Args:
+      rewrite: prefixes are what names of ops begin with in each copy of the network.
+
+    Returns:
+      what `rewrite` returns.
+
+    Raises:
+      QuantizeError: UNSUPPORTED_GRAPH naming a strategy that is not supported; what `rewrite` raises.
+    """
+    if any(op.type == 'TPUReplicateMetadata' for op in graph.get_operations()):
+        raise _unsupported('The graph is built for a TPU, which has no kernels for quantization. Train on a CPU or GPU.')
+    if not tf.distribute.has_strategy():
+        return rewrite(graph, config, ('',))
+    strategy = tf.distribute.get_strategy()
+    replicas = _replicas(strategy)
+    if replicas == 1:
+        return rewrite(graph, config, ('',))
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        raise _unsupported(
+            'The graph is built for {} replicas by {}, and the rewrite is called outside of them. Call it in the function that '
+            'builds the network of a replica, such as the model_fn of an Estimator, before the optimizer.'.format(
+                replicas, type(strategy).__name__))
+    prefixes = ('',) + tuple('replica_{}/'.format(replica) for replica in range(1, replicas))
+    return context.merge_call(lambda _: rewrite(graph, config, prefixes))
+
+
+def _replicas(strategy):
+    """How many replicas a supported strategy has; a QuantizeError for others."""
+    extended = strategy.extended
+    one_device = isinstance(extended, one_device_strategy.OneDeviceExtended)
+    mirrored = (isinstance(extended, mirrored_strategy.MirroredExtended)
+                and not isinstance(extended, collective_all_reduce_strategy.CollectiveAllReduceExtended)
+                and extended._local_mode)
+    if not one_device and not mirrored:
+        raise _unsupported('The graph is built by {}, which is not supported.'.format(type(strategy).__name__))
+    return strategy.num_replicas_in_sync
+
+
+def _unsupported(reason):
+    return errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Distribution strategy', '{} {}'.format(reason, _ADVICE))
+
+
+def config_of_copy(view, config, prefix):
+    """The config for the copy of the network whose names begin with `prefix`; what the copies share has no prefix."""
+    if not prefix:
+        return config
+
+    def prefixed(name):
+        return prefix + name if prefix + name in view else name
+
+    own = copy.copy(config)
+    own.input_nodes = [prefix + name for name in config.input_nodes]
+    own.output_nodes = [prefix + name for name in config.output_nodes]
+    own.ignore_nodes = [prefixed(name) for name in config.ignore_nodes]
+    for field in ('nodes_bit', 'nodes_method'):
+        entries = [entry.rpartition(':') for entry in getattr(config, field)]
+        setattr(own, field, ['{}:{}'.format(prefixed(name), setting) for name, _, setting in entries])
+    return own
+
+
+def rows_of_copies(plans, prefixes):
+    """{name of a quantized tensor of any copy: its name in the plain network, by which its position is kept}.
+
+    Raises:
+      QuantizeError: the copies are not the same network.
+    """
+    rows = [{record.name: _without(prefix, record.name) for record in plan.tensors} for plan, prefix in zip(plans, prefixes)]
+    for prefix, names in zip(prefixes, rows):
+        differing = sorted(set(rows[0].values()) ^ set(names.values()))
+        if differing:
+            raise errors.QuantizeError(
+                errors.UNSUPPORTED_GRAPH, 'Networks differ',
+                'The networks under {!r} and {!r} are not quantized alike; {!r} is in one of them only. Build both by one '
+                'function, and give the ops names where TensorFlow numbers them differently.'.format(
+                    prefixes[0], prefix, differing[0]))
+    return {name: row for names in rows for name, row in names.items()}
+
+
+def _without(prefix, name):
+    return name[len(prefix):] if name.startswith(prefix) else name
+
+
+def share_moving_averages(graph, plans):
+    """The plans, with the mean over the copies wherever each copy has moving averages of its own."""
+    norms = [list(plan.batch_norms) for plan in plans]
+    for index, same in enumerate(zip(*norms)):
+        for field in ('moving_mean', 'moving_variance'):
+            reads = sorted({getattr(norm, field) for norm in same})
+            if len(reads) == 1 or not same[0].training:
+                continue
+            values = [live_editor.tensor(graph, name) for name in reads]
+            with live_editor.beside(graph, values[0]):
+                mean = tf.divide(tf.add_n(values), float(len(values)), name=same[0].folding_node(field))
+            for copied in norms:
+                copied[index] = copied[index]._replace(**{field: node_name(mean.name)})
+    return [plan._replace(batch_norms=tuple(copied)) for plan, copied in zip(plans, norms)]
