@@ -55,6 +55,14 @@ def test_shift_limits(before, after):
     assert tuple(decided[name] for name in names) == after
 
 
+@pytest.mark.parametrize('before, after', [((12, 16, 12, 11), (12, 16, 12, 12)), ((2, 16, 17, 0), (2, 16, 17, 2))])
+def test_the_original_rule_moves_the_bias_alone(before, after):
+    names = ('i', 'w', 'o', 'b')
+    plan = _plan(names, [ComputeGroup('conv', 'i', 'w', 'b', 'o', 27)])
+    decided = rules.decide(plan, _observed(**dict(zip(names, before))), _config(align_rule='output'))
+    assert tuple(decided[name] for name in names) == after
+
+
 def test_shift_limits_are_off():
     plan = _plan(['i', 'w', 'o', 'b'], [ComputeGroup('conv', 'i', 'w', 'b', 'o', 27)])
     observed = _observed(i=5, w=10, o=-3, b=POSITION_ZERO)

@@ -48,7 +48,7 @@ def decide(plan, observed, config) -> Dict[str, int]:
     if config.adjust_shift_cut:
         _limit_shift_cut(groups, positions)
     if config.adjust_shift_bias:
-        _limit_shift_bias(groups, positions, dynamic=config.adjust_shift_bias == 2)
+        _limit_shift_bias(groups, positions, dynamic=config.adjust_shift_bias == 2, spare_bias=config.align_rule != 'output')
     return positions
 
 
@@ -132,18 +132,18 @@ def _limit_shift_cut(groups, positions):
         positions[group.weight] = _clip(min(max(positions[group.weight], offset), MAX_SHIFT + offset))
 
 
-def _limit_shift_bias(groups, positions, dynamic):
+def _limit_shift_bias(groups, positions, dynamic, spare_bias):
     """Moves biases so that weight + input - bias position, the shift of the bias, is at most 16 and not so low that the
     bias leaves the accumulator: down to shift_cut - 16, or by the number of products log2(products) - 16 (`dynamic`).
 
-    Where the shift is over 16, the weights give way as far as their own limit lets them: they lose the last bits, while a bias
-    at a higher position saturates."""
+    Where the shift is over 16, with `spare_bias` the weights give way as far as their own limit lets them: they lose the last
+    bits, while a bias at a higher position saturates."""
     for group in groups:
         if not group.bias or (dynamic and not group.reduction):
             continue
         product = positions[group.weight] + positions[group.input]
         spare = min(product - positions[group.bias] - MAX_SHIFT, product - positions[group.output])
-        if spare > 0:
+        if spare_bias and spare > 0:
             positions[group.weight] = _clip(positions[group.weight] - spare)
             product = positions[group.weight] + positions[group.input]
         if dynamic:
