@@ -203,7 +203,7 @@ def test_variables_that_the_checkpoint_lacks_are_named(tmp_path):
     images, _ = _network(training=False)
     reader = tf.train.load_checkpoint(checkpoint)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        for name in ('conv/kernel', 'vai_q_tf/positions/tensors', 'vai_q_tf/positions/votes'):
+        for name in ('conv/kernel', *('vai_q_tf/positions/' + key for key in ('tensors', 'variables', 'votes'))):
             value = reader.get_tensor(name)
             tf.compat.v1.get_variable(name, initializer=tf.constant(value))
         session.run(tf.compat.v1.global_variables_initializer())

@@ -1,6 +1,6 @@
 """The evaluation rewrite: a float evaluation graph becomes the quantized network, with positions from a checkpoint."""
 from vai_q_tf.qat import distribution, fold, rewrite, standalone_norm
-from vai_q_tf.qat.positions import MovingPositions
+from vai_q_tf.qat.positions import MovingPositions, read_variables
 
 
 def create_evaluation_graph(graph, config):
@@ -30,7 +30,8 @@ def apply_evaluation_plan(graph, plans, config, rows):
     rows: {name of a quantized tensor: the name that its position is kept by}.
     """
     with graph.as_default():
-        quantize = rewrite.Quantizer(graph, plans, config, MovingPositions(rows))
+        positions = MovingPositions(rows, read_variables(graph, plans[0]))
+        quantize = rewrite.Quantizer(graph, plans, config, positions)
         for plan in plans:
             rewrite.apply_plan(graph, plan, quantize, lambda norm, plan=plan: fold_norm(graph, plan, norm, quantize))
         graph.add_to_collection(rewrite.EVALUATION_PLAN, plans[0].to_json())

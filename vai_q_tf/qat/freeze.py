@@ -40,6 +40,7 @@ class EvaluationFreezer:
         self._plan = plan
         self._output_dir = config.output_dir
         self._reported = False
+        self._variables = positions.read_variables(graph, plan)
         self._graph_def = graph.as_graph_def(add_shapes=True)
         frozen = editor.fix_neurons(self._graph_def, plan, 1, config.output_dir)
         self._template = model_template.build(frozen, plan, config)
@@ -57,7 +58,7 @@ class EvaluationFreezer:
         """
         files.make_directory(self._output_dir)
         reader = tf.train.load_checkpoint(checkpoint)
-        tracked = positions.read_checkpoint(reader, [record.name for record in self._plan.tensors])
+        tracked = positions.read_checkpoint(reader, [record.name for record in self._plan.tensors], self._variables)
         suffix = '{}_{}'.format(step, time.strftime('%Y%m%d%H%M%S'))
         eval_graph = editor.fix_neurons(self._graph_def, self._plan, 1, self._output_dir, tracked)
         model = self._template.fill(self._values(reader, checkpoint, tracked), tracked)

@@ -19,11 +19,16 @@ from tensorflow.python.training.saving import saveable_object
 
 from vai_q_tf import errors, fixed_point, ops
 from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.graphdef_editor import PASS_THROUGH
+from vai_q_tf.graph.view import VARIABLE_OPS
 
 STATE_NAME = 'vai_q_tf/positions'
 TENSORS_KEY = STATE_NAME + '/tensors'
 VOTES_KEY = STATE_NAME + '/votes'
+VARIABLES_KEY = STATE_NAME + '/variables'
+_KEYS = (TENSORS_KEY, VARIABLES_KEY, VOTES_KEY)
 _ROWS = STATE_NAME + '/rows'
+_ROW_VARIABLES = STATE_NAME + '/row_variables'
 _STATE_DEVICE = '/CPU:0'  # integers that are read on the host; there is no GPU kernel
 
 
@@ -33,12 +38,13 @@ class MovingPositions:
     Args:
       rows: {name of a quantized tensor: the name that its position is kept by}; several tensors with one name each cast their
         vote for it in every step, in the order in which they are asked for, and have the position in common.
+      variables: {such a name: the variable that the tensor reads}, see `read_variables`.
       decay: what is left of a vote after a step, see `QuantizeConfig.position_decay`.
       track: scalar bool tensor, whether this run counts and moves the positions; None where they never move.
       update: 'moving' or 'current', see `QuantizeConfig.position_update`.
     """
 
-    def __init__(self, rows, decay=1.0, track=None, update='moving'):
+    def __init__(self, rows, variables, decay=1.0, track=None, update='moving'):
         tensors = list(dict.fromkeys(rows.values()))
         numbers = {name: number for number, name in enumerate(tensors)}
         self._rows = {tensor: numbers[name] for tensor, name in rows.items()}
@@ -51,7 +57,8 @@ class MovingPositions:
             self._handle = gen_resource_variable_ops.var_handle_op(
                 dtype=tf.float32, shape=[len(tensors), fixed_point.HISTOGRAM_BINS], shared_name=STATE_NAME,
                 name=STATE_NAME)
-            tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, _VotesSaveable.add(self._handle, tensors))
+            tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, _VotesSaveable.add(
+                self._handle, tensors, [variables.get(name, '') for name in tensors]))
 
     def position(self, record, search):
         """The position (scalar int32) to quantize a tensor with.
@@ -88,35 +95,40 @@ class MovingPositions:
 class _VotesSaveable(saveable_object.SaveableObject):
     """Saves the table of votes with the names of its rows; restores the rows that the checkpoint has.
 
+    A row that the checkpoint does not have by name takes over that of the variable which its tensor reads: a resource variable
+    is read by nodes of other names than a reference variable, and a distribution strategy makes one of the other.
+
     A Saver asks for `specs` twice, for its save ops and then for its restore ops, and would demand from the checkpoint what
     it finds the second time. There it finds nothing, and `restore` looks into the checkpoint itself.
     """
 
-    def __init__(self, handle, tensors, saved):
-        """tensors: string [rows], names of the rows. saved: the tensors that go into a checkpoint."""
+    def __init__(self, handle, tensors, variables, saved):
+        """tensors, variables: string [rows], names of the rows. saved: the tensors that go into a checkpoint."""
         self._rows = tensors.shape[0].value
-        self._tensors, self._saved = tensors, saved
-        specs = [saveable_object.SaveSpec(tensor, '', key) for tensor, key in zip(saved, (TENSORS_KEY, VOTES_KEY))]
+        self._tensors, self._variables, self._saved = tensors, variables, saved
+        specs = [saveable_object.SaveSpec(tensor, '', key) for tensor, key in zip(saved, _KEYS)]
         super().__init__(handle, specs, handle.name)
 
     @classmethod
-    def add(cls, handle, tensors):
+    def add(cls, handle, tensors, variables):
         """The one for the state `handle`, with rows of the names `tensors`; adds its ops to the graph."""
         rows = tf.constant(tensors, tf.string, [len(tensors)], name=_ROWS)
+        row_variables = tf.constant(variables, tf.string, [len(tensors)], name=_ROW_VARIABLES)
         votes = ops.read_positions(handle, rows=len(tensors))
         # A sharded Saver groups by device, and cannot restore a group that has no ordinary variable.
         variables = tf.global_variables()
         device = variables[0].device if variables else handle.device
         with tf.device(None), tf.device(device):
-            return cls(handle, rows, [tf.identity(rows, name=TENSORS_KEY), tf.identity(votes, name=VOTES_KEY)])
+            saved = [tf.identity(value, name=key) for value, key in zip((rows, row_variables, votes), _KEYS)]
+            return cls(handle, rows, row_variables, saved)
 
     @classmethod
     def from_node(cls, node, import_scope=None):
         """The one whose state is the NodeDef `node`, in the default graph, into which a MetaGraph was imported."""
         graph, scope = tf.get_default_graph(), import_scope + '/' if import_scope else ''
-        handle, rows, *saved = (graph.get_tensor_by_name('{}{}:0'.format(scope, name))
-                                for name in (node.name, _ROWS, TENSORS_KEY, VOTES_KEY))
-        return cls(handle, rows, saved)
+        handle, rows, variables, *saved = (graph.get_tensor_by_name('{}{}:0'.format(scope, name))
+                                           for name in (node.name, _ROWS, _ROW_VARIABLES) + _KEYS)
+        return cls(handle, rows, variables, saved)
 
     @property
     def specs(self):
@@ -151,12 +163,16 @@ class _VotesSaveable(saveable_object.SaveableObject):
 
     def restore(self, restored_tensors, restored_shapes):
         prefix = self._prefix()
-        names, votes = tf.cond(
-            ops.checkpoint_has(prefix, VOTES_KEY),
-            lambda: io_ops.restore_v2(prefix, [TENSORS_KEY, VOTES_KEY], ['', ''], [tf.string, tf.float32]),
-            lambda: [tf.zeros([0], tf.string), tf.zeros([0, fixed_point.HISTOGRAM_BINS])])
-        same_row = tf.cast(tf.equal(self._tensors[:, tf.newaxis], names[tf.newaxis, :]), tf.float32)
-        return ops.write_positions(self.op, tf.matmul(same_row, votes), rows=self._rows)
+        names, variables, votes = tf.cond(
+            ops.checkpoint_has(prefix, VARIABLES_KEY),
+            lambda: io_ops.restore_v2(prefix, _KEYS, [''] * len(_KEYS), [tf.string, tf.string, tf.float32]),
+            lambda: [tf.zeros([0], tf.string), tf.zeros([0], tf.string), tf.zeros([0, fixed_point.HISTOGRAM_BINS])])
+        same_name = tf.equal(self._tensors[:, tf.newaxis], names[tf.newaxis, :])
+        same_variable = tf.equal(self._variables[:, tf.newaxis], variables[tf.newaxis, :]) & tf.not_equal(variables, '')
+        # The names of variables follow those of tensors, and the first that is found counts.
+        found = tf.cast(tf.concat([same_name, same_variable], 1), tf.int32)
+        first = tf.cast(tf.equal(tf.cumsum(found, 1, exclusive=True), 0), tf.float32) * tf.cast(found, tf.float32)
+        return ops.write_positions(self.op, tf.matmul(first, tf.concat([votes, votes], 0)), rows=self._rows)
 
 
 def _to_node(saveable, export_scope=None):
@@ -170,12 +186,26 @@ except KeyError:  # a second import in one process
     pass
 
 
-def read_checkpoint(reader, tensors):
+def read_variables(graph, plan):
+    """{name of a quantized tensor: the variable that it reads} for the tensors of the plan that are read from a variable."""
+    variables = {}
+    for record in plan.tensors:
+        operation = live_editor.tensor(graph, record.tensor).op if record.tensor else None
+        while operation is not None and operation.type in PASS_THROUGH:
+            operation = operation.inputs[0].op
+        if operation is not None and operation.type in VARIABLE_OPS:
+            variables[record.name] = operation.name
+    return variables
+
+
+def read_checkpoint(reader, tensors, variables=None):
     """The position of each of `tensors` in a checkpoint.
 
     Args:
       reader: what tf.train.load_checkpoint gives.
       tensors: names of quantized tensors.
+      variables: what `read_variables` tells of them; a tensor that the checkpoint does not have by name has the position of
+        its variable.
 
     Returns:
       {name: position}, positions in fractional bits.
@@ -183,14 +213,16 @@ def read_checkpoint(reader, tensors):
     Raises:
       QuantizeError: MISSING_QUANTIZE_INFO naming the tensors that the checkpoint has no position of.
     """
-    if not reader.has_tensor(VOTES_KEY):
+    if not reader.has_tensor(VARIABLES_KEY):
         raise errors.QuantizeError(
             errors.MISSING_QUANTIZE_INFO, 'Not found',
             'The checkpoint has no quantize positions: it was saved by a float training, by a tf.train.Saver that was made '
             'before the graph was rewritten, or by one with a list of variables that lacks the objects of the collection '
             'tf.GraphKeys.SAVEABLE_OBJECTS. Train with CreateQuantizeTrainingGraph and save at least one step.')
-    names = [name.decode() for name in reader.get_tensor(TENSORS_KEY).tolist()]
-    votes = dict(zip(names, reader.get_tensor(VOTES_KEY)))
+    rows = list(zip(*(reader.get_tensor(key).tolist() for key in (TENSORS_KEY, VARIABLES_KEY)), reader.get_tensor(VOTES_KEY)))
+    by_variable = {variable.decode(): row for _, variable, row in reversed(rows) if variable}
+    votes = {tensor: by_variable[variable] for tensor, variable in (variables or {}).items() if variable in by_variable}
+    votes.update((name.decode(), row) for name, _, row in rows)
     missing = [name for name in tensors if name not in votes or not np.any(votes[name])]
     if missing:
         raise errors.QuantizeError(

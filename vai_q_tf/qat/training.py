@@ -5,7 +5,7 @@ from vai_q_tf import errors
 from vai_q_tf.export import files
 from vai_q_tf.graph import graphdef_editor
 from vai_q_tf.qat import derive, distribution, evaluation, fold, norm_ops, rewrite, standalone_norm
-from vai_q_tf.qat.positions import MovingPositions
+from vai_q_tf.qat.positions import MovingPositions, read_variables
 
 TRAIN_GRAPH_FILE = 'quantize_train_graph.pb'
 
@@ -37,7 +37,8 @@ def _create(graph, config, prefixes):
             if track is None:
                 track = tf.constant(True, name=rewrite.TRACK)
             use_batch = _before(step, config.freeze_bn_step, 'vai_q_tf/use_batch_statistics')
-        positions = MovingPositions(rows, config.position_decay, track, config.position_update)
+        positions = MovingPositions(rows, read_variables(graph, plans[0]), config.position_decay, track,
+                                    config.position_update)
         quantize = rewrite.Quantizer(graph, plans, config, positions)
         for plan in distribution.share_moving_averages(graph, plans):
             rewrite.apply_plan(graph, plan, quantize, _folding(graph, config, plan, quantize, use_batch))
