@@ -9,7 +9,7 @@ from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantPlan
-from vai_q_tf.qat import distribution
+from vai_q_tf.qat import distribution, replaced_tensors
 
 # Collections of a rewritten graph with its plan as JSON, which travels in a MetaGraph.
 TRAINING_PLAN = 'vai_q_tf/training_plan'
@@ -129,6 +129,7 @@ def apply_plan(graph, plan, quantize, fold):
     steps += [(_creation(graph, norm.compute or norm.output), fold_norm, norm) for norm in plan.batch_norms]
     for _, step, subject in sorted(steps, key=lambda entry: entry[0]):
         step(subject)
+    replaced_tensors.note(graph, plan, replaced)
 
 
 def _creation(graph, tensor_or_node):

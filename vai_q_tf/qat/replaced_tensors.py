@@ -1,0 +1,53 @@
+"""What a rewritten graph reads in place of the tensors of the float graph, for code that still holds those.
+
+A rewrite re-points all that reads a tensor at that time. Python variables of the program go on naming the float tensor: it
+may be returned as a prediction, or more may be built from it, as the loss of a second optimizer.
+"""
+import weakref
+from typing import NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.graph import live_editor
+
+
+class _Replaced(NamedTuple):
+    """tensors: {name of a tf.Tensor of the float graph: name of what is read instead}; last: id of the last op of the rewrite."""
+    tensors: dict
+    last: int
+
+
+_REPLACED = weakref.WeakKeyDictionary()  # {tf.Graph: _Replaced}
+
+
+def note(graph, plan, folded):
+    """Notes what was replaced when `plan` was applied to the live `graph`.
+
+    folded: {output of a batch norm as the plan names it: the tf.Tensor that took its place}.
+    """
+    tensors = dict(_REPLACED[graph].tensors) if graph in _REPLACED else {}
+    tensors.update((live_editor.tensor(graph, name).name, result.name) for name, result in folded.items())
+    tensors.update((live_editor.tensor(graph, record.tensor).name, record.name + ':0') for record in plan.tensors
+                   if record.tensor and record.role == 'activation')
+    _REPLACED[graph] = _Replaced({name: result for name, result in tensors.items() if name != result}, graph._last_id)
+
+
+def in_place_of(value):
+    """What is read instead of `value` in a rewritten graph; `value` itself where it is nothing that was replaced."""
+    if not isinstance(value, tf.Tensor) or value.graph not in _REPLACED:
+        return value
+    name = _REPLACED[value.graph].tensors.get(value.name)
+    return value if name is None else value.graph.get_tensor_by_name(name)
+
+
+def repoint_late_readers(graph):
+    """Re-points what was built after the rewrite as well. Gradients go on reading what they differentiate."""
+    if graph not in _REPLACED:
+        return
+    tensors, last = _REPLACED[graph]
+    for name, result in tensors.items():
+        value = graph.get_tensor_by_name(name)
+        late = {op.name for op in value.consumers() if op._id > last and op._original_op is None}
+        if late:
+            live_editor.repoint(graph, [reader for reader in live_editor.consumers(value) if reader[0] in late],
+                                graph.get_tensor_by_name(result))
