@@ -40,6 +40,7 @@ WRONG = (
     + [(field, value, 'Quantize_TF1_Invalid_Config') for field in STRATEGIES for value in (3, -1, '', None)]
     + [('calib_iter', value, 'Quantize_TF1_Invalid_Config') for value in (0, -3, 'many', 1.5)]
     + [('bn_fold', value, 'Quantize_TF1_Invalid_Config') for value in ('frozen', None, 0)]
+    + [('output_dir', value, 'Quantize_TF1_Invalid_Config') for value in ('', ' ')]
     + [(field, 'other', 'Quantize_TF1_Invalid_Config') for field in ('position_update', 'gradient', 'arch_type')]
     + [(field, value, 'Quantize_TF1_Invalid_Config')
        for field in ('freeze_bn_step', 'freeze_position_step') for value in (-1, 'late', 2.5)]

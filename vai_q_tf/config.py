@@ -73,6 +73,12 @@ def _text(field, value):
     return value
 
 
+def _directory(field, value):
+    if not _text(field, value).strip():
+        raise _config_error(field, value, 'the name of a directory')
+    return value
+
+
 def _list(field, value):
     if not isinstance(value, (list, tuple)):
         raise TypeError('QuantizeConfig.{} must be a list, got {}: {!r}'.format(field, type(value).__name__, value))
@@ -149,7 +155,7 @@ _FIELDS = (
     ('method', 1, _method),
     ('target_type', '', _text),
     ('calib_iter', 100, _at_least(1)),
-    ('output_dir', './quantize_results', _text),
+    ('output_dir', './quantize_results', _directory),
     ('align_concat', 0, _choice(_STRATEGY)),
     ('align_pool', 0, _choice(_STRATEGY)),
     ('adjust_shift_bias', 1, _choice(_STRATEGY)),

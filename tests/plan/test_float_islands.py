@@ -101,6 +101,20 @@ def test_ignored_batch_norm_is_not_folded():
     assert not plan.batch_norms and [group.node for group in plan.groups] == ['next/Conv2D']
 
 
+def test_what_is_in_a_loop_stays_float():
+    def body(turn, x):
+        x = layers.conv2d(x, 4, 3, padding='same', name='inner', activation=tf.nn.relu)
+        return turn + 1, tf.add(x, 1., name='sum')
+    x = layers.conv2d(image(), 4, 3, name='conv')
+    x = tf.while_loop(lambda turn, x: turn < 3, body, [0, x])[1]
+    layers.conv2d(x, 4, 3, name='next')
+    plan = plan_of('next/BiasAdd')
+    assert [group.node for group in plan.groups] == ['conv/Conv2D', 'next/Conv2D']
+    assert not any(name.startswith('while/inner') or name.startswith('while/sum') for name in _names(plan))
+    reasons = skipped(plan)
+    assert all('loop' in reasons['while/' + name] for name in ('inner/Conv2D', 'inner/Relu', 'sum'))
+
+
 def test_ignored_input_and_elementwise_op():
     x = image()
     y = tf.add(x, x, name='sum')

@@ -148,6 +148,10 @@ class GraphView:
             for value in values:
                 yield dtypes.as_dtype(value).base_dtype
 
+    def is_known(self, name):
+        """Whether this TensorFlow has the op of the node."""
+        return self.op(name) in op_def_registry.get_registered_ops()
+
     def is_stateful(self, name):
         """Whether the op is registered with state: variables, random numbers, queues. Unknown ops count as stateful."""
         definition = op_def_registry.get_registered_ops().get(self.op(name))

@@ -1,14 +1,13 @@
 """The main part of a graph, which the passes work on, and the rest: pre-processing and post-processing."""
+import collections
 from typing import Dict, FrozenSet, NamedTuple, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.control_flow import branch_nodes, placing
 from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index, tensor_name
-
-# How many branches and loops deeper the result of a control flow op is; a loop has its Switch inside.
-_DEPTH = {'Switch': 1, 'RefSwitch': 1, 'Merge': -1, 'RefMerge': -1, 'Enter': 1, 'RefEnter': 1, 'Exit': -2, 'RefExit': -2}
 
 
 class Parts(NamedTuple):
@@ -38,7 +37,7 @@ def partition(graph_def, config):
     view = GraphView(graph_def)
     inputs = tuple(dict.fromkeys(node_name(name) for name in config.input_nodes))
     outputs = tuple(node_name(name) for name in config.output_nodes)
-    branches = _branch_nodes(view)
+    branches = branch_nodes(view)
     members = _members(view, outputs, inputs, branches)
     inner = members.difference(inputs)
     rest = _upstream(view, list(_behind(view, members, inputs)) + list(inputs), inner) - inner
@@ -47,7 +46,7 @@ def partition(graph_def, config):
     for name in view.names:
         if name in inner:
             node = editor.copy(view.node(name), inputs=[names.get(tensor, tensor) for tensor in view.inputs(name)])
-            node.input.extend('^' + control for control in _placing(view, name, branches))
+            node.input.extend('^' + control for control in placing(view, name, branches))
             nodes.append(node)
     main = editor.subgraph(graph_def, nodes)
     if graph_def.library.function:
@@ -106,28 +105,6 @@ def _without_lost_controls(node, known):
     return result
 
 
-def _branch_nodes(view):
-    """The nodes that are in a branch of a condition or in a loop."""
-    repeating = {name for name in view.names if view.op(name) in ('NextIteration', 'RefNextIteration')}
-    if not any(view.op(name) in _DEPTH for name in view.names):
-        return frozenset()
-    depth = dict.fromkeys(repeating, 0)
-    for name in view.upstream(view.names, repeating):
-        if name in depth:
-            continue
-        sources = [node_name(tensor) for tensor in view.inputs(name)] or view.control_inputs(name)
-        change = _DEPTH.get(view.op(name), 0)
-        if view.op(name) in ('Merge', 'RefMerge') and any(source in repeating for source in sources):
-            change = 0
-        depth[name] = max(0, change + max([depth.get(source, 0) for source in sources] or [0]))
-    return frozenset(name for name, levels in depth.items() if levels)
-
-
-def _placing(view, name, branches):
-    """The control inputs that put a node without inputs into its branch or loop."""
-    return () if view.inputs(name) else tuple(control for control in view.control_inputs(name) if control in branches)
-
-
 def _members(view, outputs, inputs, branches):
     """The nodes from the outputs back to the inputs, both ends included."""
     found, stack = set(), list(outputs)
@@ -137,33 +114,32 @@ def _members(view, outputs, inputs, branches):
             found.add(name)
             if name not in inputs:
                 stack.extend(node_name(tensor) for tensor in view.inputs(name))
-                stack.extend(_placing(view, name, branches))
+                stack.extend(placing(view, name, branches))
     return found
 
 
 def _behind(view, members, inputs):
     """The nodes outside `members` between a computed value of theirs and a result: what no node at all depends on."""
-    computed, order = set(inputs), view.upstream(view.names)
-    for name in order:
-        if name not in inputs and any(node_name(tensor) in computed for tensor in view.inputs(name)):
-            computed.add(name)
-    wanted, read = set(), set()
-    controls = {control for name in view.names for control in view.control_inputs(name)}
+    readers, controls = collections.defaultdict(list), set()
     for name in view.names:
-        read.update(node_name(tensor) for tensor in view.inputs(name))
-    for name in reversed(order):
-        if name in members or name not in computed:
-            continue
-        is_result = name not in read and name not in controls and view.output_types(name)
-        if is_result or any(reader in wanted for reader in _readers(view, name)):
+        controls.update(view.control_inputs(name))
+        for tensor in view.inputs(name):
+            readers[node_name(tensor)].append(name)
+    computed, stack = set(), list(inputs)
+    while stack:
+        name = stack.pop()
+        if name not in computed:
+            computed.add(name)
+            stack.extend(readers[name])
+    between, wanted = computed.difference(members, inputs), set()
+    stack = [name for name in between if not readers[name] and name not in controls
+             and (view.output_types(name) or not view.is_known(name))]
+    while stack:
+        name = stack.pop()
+        if name in between and name not in wanted:
             wanted.add(name)
+            stack.extend(node_name(tensor) for tensor in view.inputs(name))
     return wanted
-
-
-def _readers(view, name):
-    for index in range(max(1, len(view.output_types(name)))):
-        for reader, _ in view.consumers(tensor_name(name, index)):
-            yield reader
 
 
 def _upstream(view, starts, stops):

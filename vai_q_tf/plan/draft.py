@@ -1,9 +1,11 @@
 """Draft: the plan while it is being made."""
 from vai_q_tf.fixed_point import POSITION_MIN
+from vai_q_tf.graph.control_flow import loop_nodes
 from vai_q_tf.graph.view import node_name, output_index
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantTensor, Skipped
 
 IGNORED = 'it is in ignore_nodes, or belongs to a node that is'
+_IN_LOOP = 'it is in a loop'
 
 
 def producer_name(tensor):
@@ -19,11 +21,13 @@ class Draft:
         self.range = graph_range
         self.view = graph_range.view
         self.config = config
-        self.ignored = frozenset(node for name in config.ignore_nodes for node in self._nodes_of(node_name(name)))
+        looped = loop_nodes(self.view, frozenset(graph_range.order))
+        self.ignored = looped.union(node for name in config.ignore_nodes for node in self._nodes_of(node_name(name)))
         self.covered = set()
         self.groups = []
         self._tensors, self._readers, self._places, self._skipped = {}, {}, {}, {}
         self._activations, self._constants, self._least = {}, {}, {}
+        self.skip((name for name in looped if not graph_range.is_static(name)), _IN_LOOP)
 
     def _nodes_of(self, name):
         return (name,) if name in self.view else self.view.heirs(name)

@@ -1,6 +1,7 @@
 """The calibration graph: every tensor of a plan is searched and quantized, constants once and for all."""
 import collections
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import tensor_util
 
@@ -74,7 +75,9 @@ def _search_constants(view, plan, config, grouped):
             value = tensor_util.MakeNdarray(view.attr(record.tensor, 'value').tensor)
             found = observed[record.name] = quantizer.search(record, value, record.name in grouped)
             values[record.tensor] = quantizer.quantize(value, found.position, record.bits, record.mode)
-            if found.position == POSITION_ZERO:
+            if not np.isfinite(value).all():
+                tf.logging.warning('%s has NaN or infinity', record.tensor)
+            elif found.position == POSITION_ZERO:
                 tf.logging.warning('%s has nothing but zeros', record.name)
     return observed, values
 

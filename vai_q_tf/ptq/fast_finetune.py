@@ -14,6 +14,8 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.control_flow import loop_nodes
+from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq import sessions
 from vai_q_tf.ptq.finetune_network import FinetuneNetwork, find_modules
 
@@ -48,9 +50,10 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
       progress: function (iterable of batches, its length, what is done in words) -> iterable, for a progress bar.
 
     Raises:
-      QuantizeError: INVALID_CONFIG for a setting out of range.
+      QuantizeError: INVALID_CONFIG for a setting out of range; UNSUPPORTED_GRAPH for a loop between input and output nodes.
     """
     _check(mode, epochs, lr, lrcoef)
+    _require_no_loop(float_graph, plan)
     modules, skipped = find_modules(float_graph, eval_graph, plan)
     for name, reason in skipped:
         tf.logging.warning('Fast finetune leaves %r as it is: %s.', name, reason)
@@ -67,6 +70,15 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
             finetuning.run_epoch('Fast finetune, epoch {} of {}'.format(epoch + 1, epochs))
         finetuning.report()
         return editor.with_values(eval_graph, finetuning.changed())
+
+
+def _require_no_loop(float_graph, plan):
+    view = GraphView(float_graph)
+    looped = loop_nodes(view, frozenset(plan.nodes).intersection(view.names))
+    if looped:
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_GRAPH, 'Loop', 'Fast finetuning does not train through loops, and {!r} is in one; do '
+            'without it, or move output_nodes in front of the loop.'.format(min(looped, key=view.order)))
 
 
 class _Batches:

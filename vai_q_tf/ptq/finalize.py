@@ -3,12 +3,15 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import tensor_util
 
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.control_flow import branch_nodes, placing
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq.constants import ConstantQuantizer, is_symmetric
 
 
 def finalize(graph_def, plan, positions, shapes, config):
     """The evaluation model with float weights behind every FixNeuron, as a GraphDef.
+
+    Of the control inputs only those stay that put a node into a branch or a loop.
 
     Args:
       graph_def: the float GraphDef that was annotated.
@@ -20,7 +23,8 @@ def finalize(graph_def, plan, positions, shapes, config):
         record, record.tensor, 1, config.output_dir, positions[record.name], is_symmetric(record.mode, config))])
     sources = {record.name: record.tensor for record in plan.tensors}
     axes = {node.input[-1] for node in model.node if node.op == 'ConcatV2'}
-    nodes = []
+    nodes, view = [], GraphView(graph_def)
+    branches = branch_nodes(view)
     for node in model.node:
         plain = editor.copy(node)
         for attr in [name for name in plain.attr if name.startswith('_') and name != '_symmetric']:
@@ -28,6 +32,8 @@ def finalize(graph_def, plan, positions, shapes, config):
         if node.name in axes and node.op == 'Const':
             # The compiler reads the axis of a ConcatV2 from `int_val` and from nowhere else.
             plain = editor.constant(node.name, tf.int32, int(tensor_util.MakeNdarray(node.attr['value'].tensor)))
+        if node.name in view:
+            plain.input.extend('^' + control for control in placing(view, node.name, branches))
         known = shapes.get(node.name)
         if node.name in sources and shapes:
             producer, _, index = sources[node.name].partition(':')

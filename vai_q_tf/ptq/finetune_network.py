@@ -131,6 +131,7 @@ class FinetuneNetwork:
         Returns:
           the tf.Tensors `tensors` of the copy.
         """
+        scope = self._graph.unique_name('vai_q_tf_quantized', mark_as_used=False)
         sources, nodes = {}, []
         graph_def = _upstream(graph_def, tensors)
         for node in graph_def.node:
@@ -138,12 +139,16 @@ class FinetuneNetwork:
                 sources[node.name] = self._reads[node.name]
             elif node.op.startswith('Placeholder'):
                 sources[node.name] = live_editor.tensor(self._graph, node.attr[_FLOAT_TENSOR].s.decode() or node.name)
-            nodes.append(editor.placeholder(node.name, sources[node.name].dtype, None) if node.name in sources else node)
+            if node.name in sources:
+                node = editor.placeholder(node.name, sources[node.name].dtype, None)
+            elif 'frame_name' in node.attr:  # of a loop, and no two loops of a graph may have the same
+                node.attr['frame_name'].s = scope.encode() + b'/' + node.attr['frame_name'].s
+            nodes.append(node)
         kept = editor.subgraph(graph_def, nodes)
         kept.library.CopyFrom(graph_def.library)
         return tf.import_graph_def(kept, {name + ':0': source for name, source in sources.items()},
                                    ['{}:{}'.format(node_name(tensor), output_index(tensor)) for tensor in tensors],
-                                   name='vai_q_tf_quantized')
+                                   name=scope)
 
     def _output_errors(self, outputs, names):
         """Mean square of the difference to the float outputs, and of these: float32 [2, outputs]."""
@@ -193,7 +198,7 @@ class FinetuneNetwork:
         losses, errors, count = 0.0, 0.0, 0
         for feeds in batches:
             loss, error = self._session.run([self._losses, self._errors], self._feeds(feeds))
-            losses, errors, count = losses + np.float64(loss), errors + np.float64(error), count + 1
+            losses, errors, count = losses + loss.astype(np.float64), errors + error.astype(np.float64), count + 1
         squares, references = errors / count
         with np.errstate(invalid='ignore'):
             return losses / count, float(np.sum(squares / np.where(references > 0, references, 1.0)))

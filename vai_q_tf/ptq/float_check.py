@@ -1,4 +1,4 @@
-"""Runs the float graph once before anything is done to it, so that what is wrong with the graph or its data is told at once."""
+"""Makes and runs the float graph before anything is done to it, so that what is wrong with it or its data is told at once."""
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -7,11 +7,23 @@ from vai_q_tf.graph.view import node_name
 from vai_q_tf.ptq.sessions import session_config, skip_clustering
 
 
-def check_float_graph(graph_def, config, batch, gpu_memory_fraction=None):
+def make_float_graph(graph_def):
+    """The tf.Graph of a GraphDef; a QuantizeError UNSUPPORTED_GRAPH with TensorFlow's message where it makes none of it."""
+    graph = tf.Graph()
+    try:
+        with graph.as_default():
+            tf.import_graph_def(graph_def, name='')
+    except (ValueError, tf.errors.OpError) as error:
+        text = 'TensorFlow {} does not take the graph: {}'.format(tf.__version__, str(error).splitlines()[0])
+        raise errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Invalid graph', text) from error
+    return graph
+
+
+def check_float_graph(graph, config, batch, gpu_memory_fraction=None):
     """Runs the output nodes of the float graph on the first calibration batch.
 
     Args:
-      graph_def: a frozen GraphDef. config: QuantizeConfig that names its output nodes.
+      graph: from `make_float_graph`. config: QuantizeConfig that names its output nodes.
       batch: what is fed, {tensor name: array}.
       gpu_memory_fraction: see `session_config`.
 
@@ -19,9 +31,6 @@ def check_float_graph(graph_def, config, batch, gpu_memory_fraction=None):
       QuantizeError: UNSUPPORTED_GRAPH with the node and TensorFlow's message where the graph does not run.
     """
     outputs = [node_name(name) for name in config.output_nodes]
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(graph_def, name='')
     fetches = {name: graph.get_operation_by_name(name).outputs[0] for name in outputs}
     skip_clustering(fetches[outputs[0]].op)
     try:

@@ -1,4 +1,5 @@
 """Loads a frozen graph, and says what a file is that is none."""
+import collections
 import os
 import re
 
@@ -8,6 +9,7 @@ from google.protobuf.message import DecodeError  # type: ignore
 from tensorflow.python.framework import op_def_registry
 
 from vai_q_tf import errors
+from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
 from vai_q_tf.plan.graph_range import FIX_NEURON_OPS
 
@@ -74,6 +76,28 @@ def unknown_ops(graph_def, nodes):
         if not known[node.op]:
             found.setdefault(node.op, node.name)
     return found
+
+
+def runnable(graph_def):
+    """The graph without ops that this TensorFlow does not have, and what depends on them; itself if there are none."""
+    unknown = unknown_ops(graph_def, graph_def.node)
+    if not unknown:
+        return graph_def
+    readers, stack = collections.defaultdict(list), []
+    for node in graph_def.node:
+        if node.op in unknown:
+            stack.append(node.name)
+        for operand in node.input:
+            readers[node_name(operand)].append(node.name)
+    dropped = set()
+    while stack:
+        name = stack.pop()
+        if name not in dropped:
+            dropped.add(name)
+            stack.extend(readers[name])
+    result = editor.subgraph(graph_def, [node for node in graph_def.node if node.name not in dropped])
+    result.library.CopyFrom(graph_def.library)
+    return result
 
 
 def _require_float(view, graph_def, output_nodes):

@@ -14,9 +14,9 @@ from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.ptq import finalize
 from vai_q_tf.ptq.calibrate import calibrate
 from vai_q_tf.ptq.fast_finetune import finetune
-from vai_q_tf.ptq.float_check import check_float_graph
+from vai_q_tf.ptq.float_check import check_float_graph, make_float_graph
 from vai_q_tf.ptq.input_fn import InputReader, load_input_fn
-from vai_q_tf.ptq.load import load_float_graph
+from vai_q_tf.ptq.load import load_float_graph, runnable
 from vai_q_tf.ptq.progress import progress
 from vai_q_tf.ptq.sessions import session_config
 
@@ -60,21 +60,20 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
     reader = InputReader(input_fn, graph_def, config.output_nodes, config.calib_iter,
                          dict(zip(config.input_nodes, config.input_shapes)))
     files.make_directory(directory)
-    batches = {}
+    graph, batches = make_float_graph(runnable(graph_def)), {}
     if not skip_check:
         batches[0] = reader.feed(0)
-        check_float_graph(graph_def, config, batches[0], gpu_memory_fraction)
+        check_float_graph(graph, config, batches[0], gpu_memory_fraction)
     float_graph = passes.optimise(graph_def, config, fold_constant=bool(fold_constant))
     plan = annotate(GraphView(float_graph), config)
     feed = _feed_of(float_graph, reader.feed, batches)
-    calibrated = calibrate(float_graph, plan, config, feed, gpu_memory_fraction)
+    calibrated = calibrate(runnable(float_graph), plan, config, feed, gpu_memory_fraction)
     positions = rules.decide(plan, calibrated.observed, config)
     model = finalize.finalize(float_graph, plan, positions, calibrated.shapes if add_shapes else {}, config)
     if include_fast_ft:
         model = finetune(float_graph, model, plan, feed, steps=config.calib_iter, mode=fast_ft_mode,
                          epochs=fast_ft_epochs, lr=fast_ft_lr, lrcoef=fast_ft_lrcoef,
-                         session_config=session_config(gpu_memory_fraction),
-                         progress=progress)
+                         session_config=session_config(gpu_memory_fraction), progress=progress)
     if not keep_float_weight:
         model = finalize.quantize_weights(model, config)
     if fix_input_shape:

@@ -1,0 +1,149 @@
+"""Loops, ops that nobody knows and graphs that TensorFlow does not take, from the float graph to the model."""
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors, ops
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.ptq.load import runnable
+from vai_q_tf.ptq.quantize import quantize_frozen
+
+
+def _constant(*shape):
+    return tf.constant(np.random.RandomState(sum(shape)).normal(0, .4, shape).astype(np.float32))
+
+
+def _conv(x, name):
+    return tf.nn.conv2d(x, _constant(3, 3, x.shape[-1].value, 3), 1, 'SAME', name=name)
+
+
+def _loop(function, x):
+    return tf.while_loop(lambda turn, _: turn < 3, lambda turn, y: (turn + 1, function(y)), [0, x])[1]
+
+
+def _shaped_conv(x):
+    y = tf.nn.relu(_conv(x, 'inner') + 0.1)
+    y.set_shape(x.shape)
+    return y
+
+
+def _before(x):
+    x = tf.map_fn(lambda image: image * 2.0 + 1.0, x)
+    tf.nn.relu(_conv(tf.identity(x, name='start'), 'conv'), name='out')
+
+
+def _behind(x):
+    x = tf.nn.relu(_conv(tf.identity(x, name='start'), 'conv'), name='out')
+    tf.identity(tf.map_fn(lambda image: tf.reduce_max(image, [0, 1]), x), name='last')
+
+
+def _within(x):
+    x = _loop(lambda y: tf.nn.relu(y * 0.5 + 0.1), _conv(tf.identity(x, name='start'), 'conv'))
+    _conv(x, 'out')
+
+
+def _convolutions_within(x):
+    tf.identity(_loop(_shaped_conv, _conv(tf.identity(x, name='start'), 'conv')), name='out')
+
+
+def _concat_within(x):
+    x = _loop(lambda y: tf.concat([y[..., 1:], y[..., :1]], -1), _conv(tf.identity(x, name='start'), 'conv'))
+    _conv(x, 'out')
+
+
+def _graph(build):
+    with tf.Graph().as_default() as graph:
+        build(tf.placeholder(tf.float32, [2, 6, 6, 3], name='input'))
+        return graph.as_graph_def()
+
+
+def _batch(step):
+    return {'input': np.random.RandomState(step).normal(size=(2, 6, 6, 3))}
+
+
+def _quantize(graph_def, tmp_path, start='start', options=None):
+    config = QuantizeConfig([start], ['out'], weight_bit=16, activation_bit=16, method=0, calib_iter=2,
+                            output_dir=str(tmp_path))
+    path = quantize_frozen(graph_def, _batch, config, **(options or {}))
+    model = tf.GraphDef()
+    with open(path, 'rb') as file:
+        model.ParseFromString(file.read())
+    return model
+
+
+def _run(graph_def, fetch):
+    ops.load_library()
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(graph_def, name='')
+        return session.run(fetch + ':0', {'input:0': _batch(1)['input']})
+
+
+@pytest.mark.parametrize('build, fetch', [
+    (_before, 'out'), (_behind, 'last'), (_within, 'out'), (_convolutions_within, 'out'), (_concat_within, 'out')])
+def test_loops_stay_float_and_work(tmp_path, build, fetch):
+    graph_def = _graph(build)
+    model = _quantize(graph_def, tmp_path)
+    expected = _run(graph_def, fetch)
+    np.testing.assert_allclose(_run(model, fetch), expected, atol=1e-3 * np.abs(expected).max())
+    names = [node.name for node in model.node if node.op == 'FixNeuron']
+    assert 'start/aquant' in names and not any(name.startswith(('map/while', 'while')) and 'Exit' not in name for name in names)
+    assert all(not operand.startswith('^') or node.name.startswith(('map/while', 'while'))
+               for node in model.node for operand in node.input)
+
+
+def test_no_fast_finetuning_through_a_loop(tmp_path):
+    with pytest.raises(errors.QuantizeError, match='while/Enter.* is in one') as caught:
+        _quantize(_graph(_within), tmp_path, options={'include_fast_ft': 1})
+    assert caught.value.code == errors.UNSUPPORTED_GRAPH
+
+
+@pytest.mark.parametrize('options', [{}, {'include_fast_ft': 1}, {'skip_check': 1}])
+@pytest.mark.parametrize('read', [True, False])
+def test_an_unknown_op_in_the_post_processing_is_kept(tmp_path, options, read):
+    graph_def = _graph(_before)
+    graph_def.node.add(name='boxes', op='OpOfNobody', input=['out', 'start'])
+    if read:
+        graph_def.node.add(name='last', op='Identity', input=['boxes:1']).attr['T'].type = 1
+    before = {node.name: list(node.input) for node in graph_def.node}
+    model = _quantize(graph_def, tmp_path, options=options)
+    after = {node.name: list(node.input) for node in model.node}
+    assert after['boxes'] == ['out/aquant', 'start/aquant'] and after.get('last') == before.get('last')
+    known = runnable(model)
+    assert {node.name for node in model.node} - {node.name for node in known.node} == {'boxes', 'last'}.intersection(before)
+    expected = _run(runnable(graph_def), 'out')
+    np.testing.assert_allclose(_run(known, 'out'), expected, atol=1e-3 * np.abs(expected).max())
+
+
+def _change(graph_def, change):
+    if change == 'cycle':
+        graph_def.node.add(name='a', op='Neg', input=['b']).attr['T'].type = 1
+        graph_def.node.add(name='b', op='Neg', input=['a']).attr['T'].type = 1
+    for node in graph_def.node:
+        if node.name == 'conv' and change == 'no attr':
+            del node.attr['strides']
+        elif node.name == 'conv' and change == 'no input':
+            del node.input[1]
+        elif node.name == 'out' and change == 'no output':
+            node.input[0] = 'conv:2'
+    if change == 'newer':
+        graph_def.versions.producer, graph_def.versions.min_consumer = 2000, 1000
+
+
+@pytest.mark.parametrize('change', ['cycle', 'no attr', 'no input', 'no output', 'newer'])
+@pytest.mark.parametrize('skip_check', [0, 1])
+def test_a_graph_that_tensorflow_does_not_take(tmp_path, change, skip_check):
+    graph_def = _graph(_behind)
+    _change(graph_def, change)
+    with pytest.raises(errors.QuantizeError) as caught:
+        _quantize(graph_def, tmp_path, options={'skip_check': skip_check})
+    assert caught.value.code == errors.UNSUPPORTED_GRAPH and '\n' not in str(caught.value)
+
+
+def test_weights_that_are_not_finite_are_named(tmp_path, caplog):
+    graph_def = _graph(_behind)
+    weights = next(node for node in graph_def.node if node.name == 'Const')
+    value = tf.make_ndarray(weights.attr['value'].tensor)
+    value[0, 0, 0, 0] = np.nan
+    weights.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(value))
+    _quantize(graph_def, tmp_path)
+    assert 'Const has NaN or infinity' in caplog.text

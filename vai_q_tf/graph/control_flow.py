@@ -1,0 +1,43 @@
+"""The branches of conditions and the loops of a graph: what is in them, and what puts it there."""
+from vai_q_tf.graph.view import node_name, tensor_name
+
+_REPEAT = frozenset(('NextIteration', 'RefNextIteration'))
+_MERGE = frozenset(('Merge', 'RefMerge'))
+_ENTER, _EXIT = frozenset(('Enter', 'RefEnter')), frozenset(('Exit', 'RefExit'))
+# How many branches and loops deeper the result of an op is; a loop has its Switch inside.
+_DEPTH = {'Switch': 1, 'RefSwitch': 1, 'Merge': -1, 'RefMerge': -1, 'Enter': 1, 'RefEnter': 1, 'Exit': -2, 'RefExit': -2}
+
+
+def branch_nodes(view):
+    """The nodes of a GraphView that are in a branch of a condition or in a loop."""
+    if not any(view.op(name) in _DEPTH for name in view.names):
+        return frozenset()
+    repeating = {name for name in view.names if view.op(name) in _REPEAT}
+    depth = dict.fromkeys(repeating, 0)
+    for name in view.upstream(view.names, repeating):
+        if name in depth:
+            continue
+        sources = [node_name(tensor) for tensor in view.inputs(name)] or view.control_inputs(name)
+        change = _DEPTH.get(view.op(name), 0)
+        if view.op(name) in _MERGE and any(source in repeating for source in sources):
+            change = 0
+        depth[name] = max(0, change + max([depth.get(source, 0) for source in sources] or [0]))
+    return frozenset(name for name, levels in depth.items() if levels)
+
+
+def placing(view, name, branches):
+    """The control inputs that put a node without inputs into its branch or loop; `branches`: see `branch_nodes`."""
+    return () if view.inputs(name) else tuple(control for control in view.control_inputs(name) if control in branches)
+
+
+def loop_nodes(view, members):
+    """Those of the nodes `members` that run once a turn of a loop; what a loop gives to its outside is none of them."""
+    found, stack = set(), [name for name in members if view.op(name) in _ENTER]
+    while stack:
+        name = stack.pop()
+        if name in found or name not in members or view.op(name) in _EXIT:
+            continue
+        found.add(name)
+        for index in range(len(view.output_types(name))):
+            stack.extend(reader for reader, _ in view.consumers(tensor_name(name, index)))
+    return found
