@@ -77,6 +77,13 @@ def _one_dimension_channels_first():
     tf.nn.relu(layers.conv1d(_x(3, 9), 4, 3, name='conv', data_format='channels_first'), name='relu')
 
 
+@_pattern(['x', 'spread', 'conv/conv1d/ExpandDims', 'conv/conv1d', 'conv/conv1d/Squeeze', 'relu'], constants=(_WEIGHT,))
+def _dilated_in_one_dimension():
+    spread = tf.space_to_batch_nd(_x(9, 3), [2], [[2, 1]], name='spread')
+    x = layers.conv1d(spread, 4, 3, name='conv', use_bias=False)
+    tf.nn.relu(tf.batch_to_space_nd(x, [2], [[0, 0]]), name='relu')
+
+
 @_pattern(['x', 'dense/Tensordot/transpose', 'dense/Tensordot/Reshape', 'relu'],
           ['x', 'dense/Tensordot/transpose', 'dense/Tensordot/Reshape', 'dense/BiasAdd', 'relu'])
 def _dense_on_three_axes():
@@ -156,6 +163,12 @@ def _batch_norm_of_the_input():
 @_pattern(['x', 'pool', 'flat/Reshape'], ['x', 'pool/mul', 'flat/Reshape'], constants=())
 def _average():
     layers.flatten(tf.nn.avg_pool2d(image(), 3, 1, 'SAME', name='pool'), name='flat')
+
+
+@_pattern(['x', 'pool', 'average'], constants=())
+def _pools_of_volumes():
+    x = tf.nn.max_pool3d(_x(4, 6, 6, 3), 2, 2, 'VALID', name='pool')
+    tf.nn.avg_pool3d(x, 2, 1, 'SAME', name='average')
 
 
 @_pattern(['x', 'mean'], ['x', 'mean/avgpool/mul', 'mean'], constants=())
