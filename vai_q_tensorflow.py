@@ -3,14 +3,14 @@
 Importing it loads the op library, so that a script which only evaluates a quantized graph needs nothing else.
 """
 from vai_q_tf import (CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph,
-                      QuantizeCheckpointListener, QuantizeConfig, QuantizeError, QuantizePositionHook, __version__,
-                      convert_datatype, dump, fix_neuron, inspect, quantize_frozen)
+                      QuantizeCheckpointListener, QuantizeConfig, QuantizeError, QuantizePositionHook,
+                      QuantizeTrainingHook, __version__, convert_datatype, dump, fix_neuron, inspect, quantize_frozen)
 from vai_q_tf.ops import load_library
 
 __all__ = [
     'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph',
-    'QuantizeCheckpointListener', 'QuantizeConfig', 'QuantizeError', 'QuantizePositionHook', '__version__',
-    'convert_datatype', 'dump', 'fix_neuron', 'inspect', 'quantize_frozen',
+    'QuantizeCheckpointListener', 'QuantizeConfig', 'QuantizeError', 'QuantizePositionHook',
+    'QuantizeTrainingHook', '__version__', 'convert_datatype', 'dump', 'fix_neuron', 'inspect', 'quantize_frozen',
 ]
 
 load_library()

@@ -147,10 +147,16 @@ def test_an_evaluation_graph_that_does_not_fit_is_an_error_before_the_first_step
     assert raised.value.code == errors.UNKNOWN_NODE
 
 
-def test_without_a_quantized_training_graph_begin_says_so():
+def test_a_float_training_graph_is_an_error_before_the_first_step(tmp_path):
+    steps = []
+    step = tf.compat.v1.train.get_or_create_global_step()
+    listener = QuantizeCheckpointListener(QuantizeConfig(['a'], ['b']))
+    saver_hook = tf.estimator.CheckpointSaverHook(str(tmp_path), save_steps=1, listeners=[listener])
     with pytest.raises(QuantizeError) as raised:
-        QuantizeCheckpointListener(QuantizeConfig(['a'], ['b'])).begin()
+        with tf.compat.v1.train.MonitoredTrainingSession(chief_only_hooks=[saver_hook]) as session:
+            steps.append(session.run(step))
     assert raised.value.code == errors.NOT_QUANTIZED
+    assert not steps
 
 
 def test_a_failed_export_is_logged_and_training_goes_on(tmp_path, caplog):

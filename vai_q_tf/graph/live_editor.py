@@ -10,15 +10,21 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 
 
-def check_editable(graph):
-    """Raises a QuantizeError when `graph` is finalized or already holds gradients or an optimizer."""
+def check_not_finalized(graph):
+    """Raises a QuantizeError when `graph` is finalized."""
     if graph.finalized:
         raise errors.QuantizeError(
             errors.GRAPH_FINALIZED, 'Cannot modify',
             'The graph is finalized, as it is once a MonitoredSession or a Supervisor runs it. '
             'Rewrite it right after the network is built.')
+
+
+def check_editable(graph, apart=frozenset()):
+    """Raises a QuantizeError when `graph` is finalized or already holds gradients other than the ops called `apart`."""
+    check_not_finalized(graph)
     # TensorFlow notes on every op made by a gradient function the forward op that it belongs to.
-    backward = next((op for op in graph.get_operations() if op._original_op is not None), None)
+    backward = next((op for op in graph.get_operations() if op._original_op is not None and op.name not in apart),
+                    None)
     if backward is not None:
         raise errors.QuantizeError(
             errors.GRAPH_HAS_GRADIENTS, 'Called too late',
@@ -51,6 +57,13 @@ def repoint(graph, inputs, value):
     """Makes each input (node name, index) read the tf.Tensor `value`."""
     for node, index in inputs:
         graph.get_operation_by_name(node)._update_input(index, value)
+
+
+def wait_for(waiter, old, new):
+    """Makes the tf.Operation `waiter`, which waits for `old` to run, wait for `new` instead."""
+    controls = [new if op is old else op for op in waiter.control_inputs]
+    waiter._remove_all_control_inputs()
+    waiter._add_control_inputs(controls)
 
 
 @contextlib.contextmanager

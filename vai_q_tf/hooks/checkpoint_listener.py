@@ -2,7 +2,8 @@
 
 Lifecycle. `begin()` runs after the training graph is complete and before the session exists: it builds the quantized
 evaluation graph in a `tf.Graph` of its own and prepares all that does not depend on a checkpoint, so that a graph that cannot
-be exported is an error before the first step. `after_save()` reads the positions and variables straight from the checkpoint
+be exported is an error before the first step. Where a hook is still to quantize the training graph, the first `before_save()`
+does so; savers save before the first step. `after_save()` reads the positions and variables straight from the checkpoint
 files; the training graph and its session are not touched, so losses are those of a training without the listener. Saving may
 happen in another thread than training; a lock keeps exports apart. What fails there is logged with its reason and never stops
 the training.
@@ -14,7 +15,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.config import require_config
-from vai_q_tf.qat import derive, evaluation
+from vai_q_tf.qat import derive, evaluation, rewrite
 from vai_q_tf.qat.freeze import EvaluationFreezer
 
 
@@ -37,6 +38,7 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
         self._eval_graph_fn = eval_graph_fn
         self._checkpoint_dir = checkpoint_dir
         self._saver = saver
+        self._training_graph = None
         self._freezer = None
         self._last_step = None
         self._lock = threading.Lock()
@@ -44,8 +46,20 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
     def begin(self):
         """Builds the evaluation graph; a QuantizeError where that cannot be done."""
         self._last_step = None
+        self._freezer = None
+        self._training_graph = tf.get_default_graph()
+        if self._eval_graph_fn is not None or self._training_graph.get_collection(rewrite.TRAINING_PLAN):
+            self._prepare()
+
+    def before_save(self, session, global_step_value):
+        """Raises what `begin` raises where the training graph was quantized since then, or was not."""
+        with self._lock:
+            if self._freezer is None:
+                self._prepare()
+
+    def _prepare(self):
         if self._eval_graph_fn is None:
-            graph, plan = derive.derive_evaluation_graph(tf.get_default_graph(), self._config)
+            graph, plan = derive.derive_evaluation_graph(self._training_graph, self._config)
         else:
             graph = tf.Graph()
             with graph.as_default():

@@ -1,9 +1,10 @@
 """QuantizePositionHook: shows how the quantize positions move during a training.
 
-Lifecycle. `begin()` finds the votes that the training rewrite counts. After each run they are read by themselves, so a run of
-something else than a training step neither needs the network's inputs nor casts a vote. A change is written to the history at
-once; every so many steps or seconds the positions go to TensorBoard and what moved is logged. With `freeze_step` the hook stops
-the positions from that global step on, by feeding the tensor that lets them move. `end()` reports once more.
+Lifecycle. When the session is made, and the graph complete, the hook finds the votes that the training rewrite counts.
+After each run they are read by themselves, so a run of something else than a training step neither needs the network's
+inputs nor casts a vote. A change is written to the history at once; every so many steps or seconds the positions go to
+TensorBoard and what moved is logged. With `freeze_step` the hook stops the positions from that global step on, by feeding
+the tensor that lets them move. `end()` reports once more.
 
 The history is a file in `output_dir`, one JSON object a line, {"step", "tensor", "position"}: the first position of each tensor
 and every change of it, with the global step after the run that made it. A restarted training first drops what lies behind the
@@ -54,23 +55,24 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         self.history = []
 
     def begin(self):
-        """Raises QuantizeError NOT_QUANTIZED where the default graph is not a quantize training graph."""
-        graph = tf.get_default_graph()
-        plan = rewrite.applied_plan(graph, rewrite.TRAINING_PLAN)
-        self._global_step = tf.train.get_global_step(graph)
+        """Raises QuantizeError where the default graph has no global step."""
+        self._global_step = tf.train.get_global_step()
         if self._global_step is None:
             raise errors.QuantizeError(
                 errors.UNSUPPORTED_GRAPH, 'No global step',
                 'QuantizePositionHook counts global steps; call tf.train.get_or_create_global_step() and pass it to the '
                 'optimizer.')
-        files.make_directory(self._output_dir)
-        self._names = [record.name for record in plan.tensors]
-        self._track = graph.get_tensor_by_name(rewrite.TRACK + ':0')
-        self._votes = graph.get_tensor_by_name(VOTES_KEY + ':0')
-        self._writer = tf.summary.FileWriterCache.get(self._output_dir)
         self._timer.reset()
 
     def after_create_session(self, session, coord):
+        """Raises QuantizeError NOT_QUANTIZED where the graph is not a quantize training graph."""
+        graph = session.graph
+        plan = rewrite.applied_plan(graph, rewrite.TRAINING_PLAN)
+        self._names = [record.name for record in plan.tensors]
+        self._track = graph.get_tensor_by_name(rewrite.TRACK + ':0')
+        self._votes = graph.get_tensor_by_name(VOTES_KEY + ':0')
+        files.make_directory(self._output_dir)
+        self._writer = tf.summary.FileWriterCache.get(self._output_dir)
         self._step = int(session.run(self._global_step))
         self.history = [change for change in self._read_history() if change.step <= self._step]
         self._current = {change.tensor: change.position for change in self.history}

@@ -4,6 +4,8 @@ Training and evaluation share this: they differ in how a batch norm is folded an
 """
 import functools
 
+import tensorflow.compat.v1 as tf
+
 from vai_q_tf import errors, ops
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import GraphView
@@ -18,11 +20,12 @@ EVALUATION_PLAN = 'vai_q_tf/evaluation_plan'
 TRACK = 'vai_q_tf/track'
 
 
-def plan_rewrite(graph, config, prefixes=('',)):
+def plan_rewrite(graph, config, prefixes=('',), apart=frozenset()):
     """Decides how to rewrite the live `graph`, and changes nothing.
 
     Args:
       prefixes: what names begin with in each copy of the network, see `distribution`.
+      apart: names of ops that are no part of the network, with all that waits for them.
 
     Returns:
       (a QuantPlan for each copy, the GraphView of the float graph that they were made for).
@@ -35,13 +38,22 @@ def plan_rewrite(graph, config, prefixes=('',)):
             errors.ALREADY_QUANTIZED, 'Called twice',
             'This graph was rewritten before. The training and the evaluation graph are made from a float graph each, in a '
             'tf.Graph of their own.')
-    live_editor.check_editable(graph)
-    view = GraphView(graph.as_graph_def(add_shapes=True))
+    live_editor.check_editable(graph, apart)
+    view = GraphView(graph_def_without(graph, apart))
     plans = [annotate(view, distribution.config_of_copy(view, config, prefix)) for prefix in prefixes]
     for plan in plans:
         live_editor.check_no_control_flow(graph, plan.nodes)
         _check_shapes(graph, plan, config)
     return plans, view
+
+
+def graph_def_without(graph, apart):
+    """The GraphDef of the live `graph`, with shapes and without the ops called `apart`."""
+    graph_def = graph.as_graph_def(add_shapes=True)
+    if not apart:
+        return graph_def
+    return tf.GraphDef(node=[node for node in graph_def.node if node.name not in apart], library=graph_def.library,
+                       versions=graph_def.versions)
 
 
 def _check_shapes(graph, plan, config):

@@ -1,4 +1,6 @@
 """The training rewrite: a float training graph becomes quantization-aware in place, before the optimizer is made."""
+import functools
+
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
@@ -10,11 +12,16 @@ from vai_q_tf.qat.positions import MovingPositions, read_variables
 TRAIN_GRAPH_FILE = 'quantize_train_graph.pb'
 
 
-def create_training_graph(graph, config):
+def create_training_graph(graph, config, gradients=None):
     """Rewrites the float training graph in place and writes `quantize_train_graph.pb`.
 
     Every tensor of the plan is quantized with its moving position, which each run of the network moves. The file shows the
     rewritten graph with FixNeuron ops, phase 2.
+
+    Args:
+      graph: the tf.Graph.
+      config: the QuantizeConfig.
+      gradients: a `regradient.Gradients` of the graph; they become those of the rewritten network. None: there are none.
 
     Returns:
       The QuantPlan that was applied.
@@ -22,11 +29,13 @@ def create_training_graph(graph, config):
     Raises:
       QuantizeError: before anything is changed; see `rewrite.plan_rewrite`.
     """
-    return distribution.for_all_replicas(_create, graph, config)
+    return distribution.for_all_replicas(functools.partial(_create, gradients), graph, config)
 
 
-def _create(graph, config, prefixes):
-    plans, view = rewrite.plan_rewrite(graph, config, prefixes)
+def _create(gradients, graph, config, prefixes):
+    plans, view = rewrite.plan_rewrite(graph, config, prefixes, gradients.apart if gradients else frozenset())
+    if gradients:
+        gradients.match(plans[0].nodes)
     rows = distribution.rows_of_copies(plans, prefixes)
     with graph.as_default():
         step = _global_step(graph, config)
@@ -44,7 +53,10 @@ def _create(graph, config, prefixes):
             rewrite.apply_plan(graph, plan, quantize, _folding(graph, config, plan, quantize, use_batch))
         graph.add_to_collection(rewrite.TRAINING_PLAN, plans[0].to_json())
     everything = plans[0]._replace(tensors=tuple(record for plan in plans for record in plan.tensors))
-    rewritten = graphdef_editor.fix_neurons(graph.as_graph_def(add_shapes=True), everything, 2, config.output_dir)
+    network = rewrite.graph_def_without(graph, gradients.apart if gradients else frozenset())
+    rewritten = graphdef_editor.fix_neurons(network, everything, 2, config.output_dir)
+    if gradients:
+        gradients.renew()
     files.write(config.output_dir, TRAIN_GRAPH_FILE, rewritten.SerializeToString())
     tf.logging.info('Quantized %d tensors for training; graph written to %s/%s', len(plans[0].tensors),
                     config.output_dir, TRAIN_GRAPH_FILE)

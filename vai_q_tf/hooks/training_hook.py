@@ -1,0 +1,48 @@
+"""QuantizeTrainingHook: makes the training of a float model function quantization-aware from a list of hooks.
+
+Lifecycle. `begin()` runs when the model function has built network, gradients and train op, before the saver is made and the
+graph finalized. It rewrites the network and re-points what reads the gradients, see `qat.regradient`; the saver made
+afterwards carries the positions. At run time the hook does nothing.
+"""
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors
+from vai_q_tf.config import require_config
+from vai_q_tf.graph import live_editor
+from vai_q_tf.qat import regradient, rewrite, training
+
+
+class QuantizeTrainingHook(tf.estimator.SessionRunHook):
+    """Rewrites the default graph for quantization-aware training, with its gradients, when a session is about to be made.
+
+    Clipping, scaling, weight decay, accumulation, several optimizers and averages of weights go on with the gradients of
+    the quantized network. In a graph that is a quantize training graph of the same nodes already the hook has nothing to do.
+
+    Args:
+      config: a QuantizeConfig.
+    """
+
+    def __init__(self, config):
+        self._config = require_config(config)
+
+    def begin(self):
+        """Raises QuantizeError where the graph cannot be rewritten, or a gradient cannot be found (the variable is named)."""
+        graph, config = tf.get_default_graph(), self._config
+        if graph.get_collection(rewrite.TRAINING_PLAN):
+            _check_same_nodes(rewrite.applied_plan(graph, rewrite.TRAINING_PLAN), config)
+            return
+        live_editor.check_not_finalized(graph)
+        saver = next((op for op in graph.get_operations() if op.type == 'SaveV2'), None)
+        if saver is not None:
+            tf.logging.warning(
+                'A tf.train.Saver was made before the graph is quantized (node %r). If it saves the checkpoints of this '
+                'training, they will have no quantize positions; make it with defer_build=True.', saver.name)
+        training.create_training_graph(graph, config, regradient.Gradients(graph))
+
+
+def _check_same_nodes(plan, config):
+    if (plan.input_nodes, plan.output_nodes) != (tuple(config.input_nodes), tuple(config.output_nodes)):
+        raise errors.QuantizeError(
+            errors.ALREADY_QUANTIZED, 'Called twice',
+            'The graph was quantized from {} to {} before, QuantizeTrainingHook is to quantize from {} to {}. Use one of '
+            'them.'.format(list(plan.input_nodes), list(plan.output_nodes), config.input_nodes, config.output_nodes))
