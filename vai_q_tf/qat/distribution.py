@@ -1,10 +1,10 @@
 """A network that is in one graph several times: the replicas of a distribution strategy, or towers that share variables.
 
 Each copy is planned by itself and quantized by ops of its own. What they share is the state of the positions: one row of votes
-for a tensor of the network, whatever copy it is in. In a step every copy casts its vote, in the order of the copies, and only
-then the position in use is read, once for all of them. So all copies quantize alike, and votes fade from step to step as they
-do on one device. Under MirroredStrategy moving averages differ between replicas until they are saved; folding takes their
-mean, which is what a checkpoint has, so that the replicas have the same quantized weights as well.
+for a tensor of the network, whatever copy it is in. A step is one vote, as it is on one device: the least of the positions that
+suit the copies, so the largest values of the whole batch decide. Only then the position in use is read, once for all copies.
+Under MirroredStrategy moving averages differ between replicas until they are saved; folding takes their mean, which is what a
+checkpoint has, so that the replicas have the same quantized weights as well.
 """
 import copy
 

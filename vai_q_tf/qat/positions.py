@@ -8,7 +8,6 @@ The table is a resource variable outside TensorFlow's collections. Its kernel cr
 initializer is needed and `report_uninitialized_variables` does not ask for it; a saveable object carries it in every
 checkpoint, and restoring a checkpoint without it (a float one) leaves it empty.
 """
-import collections
 import itertools
 
 import numpy as np
@@ -36,8 +35,8 @@ class MovingPositions:
     """The positions of the named tensors in the default graph; adds the state and its saveable object to the graph.
 
     Args:
-      rows: {name of a quantized tensor: the name that its position is kept by}; several tensors with one name each cast their
-        vote for it in every step, in the order in which they are asked for, and have the position in common.
+      rows: {name of a quantized tensor: the name that its position is kept by}; several tensors with one name have the position
+        in common, and in a step the least of the positions that suit them gets the vote.
       variables: {such a name: the variable that the tensor reads}, see `read_variables`.
       decay: what is left of a vote after a step, see `QuantizeConfig.position_decay`.
       track: scalar bool tensor, whether this run counts and moves the positions; None where they never move.
@@ -48,8 +47,8 @@ class MovingPositions:
         tensors = list(dict.fromkeys(rows.values()))
         numbers = {name: number for number, name in enumerate(tensors)}
         self._rows = {tensor: numbers[name] for tensor, name in rows.items()}
-        self._voters = collections.Counter(self._rows.values())
-        self._last_vote = {}
+        self._number = len(tensors)
+        self._asked = {}
         self._decay = decay
         self._track = track
         self._update = update
@@ -71,25 +70,32 @@ class MovingPositions:
         if self._track is not None:
             observed = search(track=self._track, bit_width=record.bits, mode=record.mode, method=record.method,
                               name=record.name + '/search')
-        moving = self._vote(record.name, observed)
+        row = self._rows[record.name]
+        if self._track is None or row not in self._asked:
+            moving = self._vote(record.name, observed)
+        else:
+            observed, moving = self._vote_in_common(record.name, observed)
+        self._asked[row] = observed, moving
         if self._update == 'moving' or self._track is None:
             return moving
         with tf.control_dependencies([moving]):
             return tf.raw_ops.Select(condition=self._track, x=observed, y=moving, name=record.name + '/current')
 
     def _vote(self, tensor, observed):
-        row = self._rows[tensor]
-        voters = self._voters[row]
-        before = None if self._track is None else self._last_vote.get(row)
-        with tf.device(_STATE_DEVICE), tf.control_dependencies([] if before is None else [before]):
-            vote = ops.moving_position(
-                self._handle, observed, rows=len(self._voters), row=row, decay=self._decay ** (1 / voters), tensor=tensor,
-                name=tensor + '/position')
-        if before is not None:
-            # What was asked for before waits for this vote, too.
-            live_editor.repoint(vote.graph, live_editor.consumers(before), vote)
-        self._last_vote[row] = vote
-        return vote
+        with tf.device(_STATE_DEVICE):
+            return ops.moving_position(self._handle, observed, rows=self._number, row=self._rows[tensor], decay=self._decay,
+                                       tensor=tensor, name=tensor + '/position')
+
+    def _vote_in_common(self, tensor, observed):
+        """The least of what is observed so far, and the vote for it; both replace those for the tensors before."""
+        before = self._asked[self._rows[tensor]]
+        readers = [live_editor.consumers(value) for value in before]
+        with tf.device(_STATE_DEVICE):
+            least = tf.minimum(before[0], observed, name=tensor + '/least')
+        together = least, self._vote(tensor, least)
+        for inputs, value in zip(readers, together):
+            live_editor.repoint(least.graph, inputs, value)
+        return together
 
 
 class _VotesSaveable(saveable_object.SaveableObject):
