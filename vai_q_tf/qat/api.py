@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig, require_config
-from vai_q_tf.qat import evaluation, rewrite, training
+from vai_q_tf.qat import evaluation, keras_session, rewrite, training
 from vai_q_tf.qat.freeze import EvaluationFreezer
 
 _TYPES = {'graph': tf.Graph, 'checkpoint': str, 'config': QuantizeConfig}
@@ -28,6 +28,7 @@ def CreateQuantizeTrainingGraph(*args, **kwargs):
       TypeError: an argument of a wrong type.
     """
     graph, _, config = _arguments('CreateQuantizeTrainingGraph', ('graph', 'config'), args, kwargs)
+    keras_session.check_not_run(graph)
     training.create_training_graph(graph, config)
 
 
@@ -44,6 +45,7 @@ def CreateQuantizeEvaluationGraph(*args, **kwargs):
       QuantizeError, TypeError: as `CreateQuantizeTrainingGraph`.
     """
     graph, _, config = _arguments('CreateQuantizeEvaluationGraph', ('graph', 'config'), args, kwargs)
+    keras_session.check_not_run(graph)
     evaluation.create_evaluation_graph(graph, config)
 
 

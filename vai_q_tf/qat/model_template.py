@@ -62,7 +62,7 @@ def build(graph_def, plan, config):
     """
     view = GraphView(graph_def)
     builder = _Builder(view, plan, config)
-    outputs = [_output_node(plan, node) for node in plan.output_nodes]
+    outputs = [output_node(plan, node) for node in plan.output_nodes]
     builder.add_parameters()
     builder.add_upstream(outputs)
     builder.separate_biases()
@@ -75,7 +75,7 @@ def build(graph_def, plan, config):
     return ModelTemplate(model, constants, {name: record for name, record in builder.fix_neurons.items() if name in order})
 
 
-def _output_node(plan, node):
+def output_node(plan, node):
     """The node of an evaluation graph that has the result of the float output node `node`."""
     quantized = next((record.name for record in plan.tensors if record.tensor == node), None)
     folded = next((norm.result_node for norm in plan.batch_norms if norm.output == node), None)
