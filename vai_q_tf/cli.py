@@ -124,11 +124,13 @@ def _quantize(options, config):
 
 
 def _inspect(options, config):
-    from vai_q_tf.ptq.load import load_graph
+    from vai_q_tf.ptq.float_check import make_float_graph
+    from vai_q_tf.ptq.load import load_graph, runnable
     from vai_q_tf.report.inspect import inspect
     from vai_q_tf.report.inspect_text import to_text
     path = _require(options, 'input_frozen_graph')
     graph_def = load_graph(path)
+    make_float_graph(runnable(graph_def))
     _check_names(graph_def, config)
     print(to_text(inspect(graph_def, config), path))
 

@@ -172,9 +172,13 @@ def test_inspect_gives_a_command_that_works(command, workplace):
     assert (workplace / 'quantize_results' / 'quantize_eval_model.pb').exists()
 
 
-def test_inspect_refuses(refused):
+def test_inspect_refuses(refused, workplace):
     refused('inspect', words=[errors.INVALID_INPUT, '--input_frozen_graph'])
     refused('inspect', input_frozen_graph='no.pb', words=[errors.INVALID_INPUT, 'no.pb'])
+    broken = small_network()
+    del next(node for node in broken.node if node.name == 'conv').input[1]
+    (workplace / 'broken.pb').write_bytes(broken.SerializeToString())
+    refused('inspect', input_frozen_graph='broken.pb', words=[errors.UNSUPPORTED_GRAPH, 'conv'])
     refused('inspect', input_frozen_graph='float.pb', target_type='DPUX', words=['DPUX', 'DPUCZDX8G'])
     refused('inspect', input_frozen_graph='float.pb', output_nodes='rely', words=[errors.UNKNOWN_NODE, 'rely', 'relu'])
 

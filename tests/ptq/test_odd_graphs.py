@@ -1,4 +1,6 @@
 """Loops, ops that nobody knows and graphs that TensorFlow does not take, from the float graph to the model."""
+import os
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -7,6 +9,7 @@ from vai_q_tf import errors, ops
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.ptq.load import runnable
 from vai_q_tf.ptq.quantize import quantize_frozen
+from vai_q_tf.report.dump import dump
 
 
 def _constant(*shape):
@@ -112,6 +115,14 @@ def test_an_unknown_op_in_the_post_processing_is_kept(tmp_path, options, read):
     assert {node.name for node in model.node} - {node.name for node in known.node} == {'boxes', 'last'}.intersection(before)
     expected = _run(runnable(graph_def), 'out')
     np.testing.assert_allclose(_run(known, 'out'), expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_what_cannot_run_or_be_fetched_does_not_keep_the_rest_from_being_dumped(tmp_path):
+    graph_def = _graph(_before)
+    graph_def.node.add(name='boxes', op='OpOfNobody', input=['out', 'start'])
+    dump(_quantize(graph_def, tmp_path), _batch, str(tmp_path), dump_float=1)
+    names = os.listdir(str(tmp_path / 'dump_results_0'))
+    assert {'start_aquant.bin', 'out_aquant.bin', 'start_float.bin'} <= set(names), names
 
 
 def _change(graph_def, change):

@@ -27,6 +27,7 @@ from vai_q_tf.graph.dependence import changing_nodes
 from vai_q_tf.graph.view import GraphView, node_name, normalise
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 from vai_q_tf.ptq.input_fn import InputReader
+from vai_q_tf.ptq.load import runnable
 from vai_q_tf.ptq.sessions import session_config
 from vai_q_tf.report.dump_files import FileNames, Folders
 from vai_q_tf.report.fetchable import fetchable_tensors
@@ -57,7 +58,7 @@ def dump(graph_def, input_fn, output_dir, max_dump_batches=1, dump_float=0, dump
                                    'integer of at least 1.'.format(max_dump_batches))
     ops.load_library()  # before views ask what FixNeuron gives
     require_evaluation_model(graph_def)
-    graph_def = _prepared(graph_def, arch_type)
+    graph_def = _prepared(runnable(graph_def), arch_type)
     if dump_input_tensors:
         graph_def = _with_input(graph_def, normalise(dump_input_tensors.strip()))
     wanted, constant = _wanted(GraphView(graph_def), dump_float)

@@ -29,7 +29,7 @@ def fetchable_tensors(view):
 
 
 def _is_number(dtype):
-    return np.dtype(dtype.as_numpy_dtype).kind in 'biuf'
+    return dtype.is_numpy_compatible and np.dtype(dtype.as_numpy_dtype).kind in 'biuf'
 
 
 def _depths(view):
