@@ -3,20 +3,23 @@ from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.export.datatype import convert_datatype
 from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
+from vai_q_tf.hooks.exporter import QuantizeExporter
 from vai_q_tf.hooks.keras_callback import QuantizeCallback
 from vai_q_tf.hooks.position_hook import QuantizePositionHook
 from vai_q_tf.hooks.training_hook import QuantizeTrainingHook
 from vai_q_tf.ops import fix_neuron
 from vai_q_tf.ptq.quantize import quantize_frozen
 from vai_q_tf.qat.api import CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph
+from vai_q_tf.qat.estimator import quantize_estimator, quantize_model_fn
 from vai_q_tf.qat.keras import quantize_keras_model
+from vai_q_tf.qat.optimizer import QuantizeOptimizer
 from vai_q_tf.report.dump import dump
 from vai_q_tf.report.inspect import inspect
 from vai_q_tf.version import __version__
 
 __all__ = [
     'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph',
-    'QuantizeCallback', 'QuantizeCheckpointListener', 'QuantizeConfig', 'QuantizeError', 'QuantizePositionHook',
-    'QuantizeTrainingHook', '__version__', 'convert_datatype', 'dump', 'fix_neuron', 'inspect', 'quantize_frozen',
-    'quantize_keras_model',
+    'QuantizeCallback', 'QuantizeCheckpointListener', 'QuantizeConfig', 'QuantizeError', 'QuantizeExporter',
+    'QuantizeOptimizer', 'QuantizePositionHook', 'QuantizeTrainingHook', '__version__', 'convert_datatype', 'dump',
+    'fix_neuron', 'inspect', 'quantize_estimator', 'quantize_frozen', 'quantize_keras_model', 'quantize_model_fn',
 ]

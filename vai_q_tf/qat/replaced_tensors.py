@@ -4,7 +4,7 @@ A rewrite re-points all that reads a tensor at that time. Python variables of th
 may be returned as a prediction, or more may be built from it, as the loss of a second optimizer.
 """
 import weakref
-from typing import NamedTuple
+from typing import Dict, MutableMapping, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
@@ -12,12 +12,12 @@ from vai_q_tf.graph import live_editor
 
 
 class _Replaced(NamedTuple):
-    """tensors: {name of a tf.Tensor of the float graph: name of what is read instead}; last: id of the last op of the rewrite."""
-    tensors: dict
+    """tensors: {name of a tf.Tensor of the float graph: name of what is read instead}. last: id of the rewrite's last op."""
+    tensors: Dict[str, str]
     last: int
 
 
-_REPLACED = weakref.WeakKeyDictionary()  # {tf.Graph: _Replaced}
+_REPLACED: MutableMapping[tf.Graph, _Replaced] = weakref.WeakKeyDictionary()
 
 
 def note(graph, plan, folded):

@@ -1,0 +1,130 @@
+"""QuantizeExporter: keeps the best quantized model of a `tf.estimator.train_and_evaluate`.
+
+Which model is best so far is noted in a file beside it, written after the model. So a training that was stopped goes on
+comparing with a model that is there, whenever it was stopped.
+"""
+import copy
+import glob
+import json
+import numbers
+import os
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from tensorflow.python.util import function_utils
+
+from vai_q_tf.config import require_config
+from vai_q_tf.export import files
+from vai_q_tf.qat import api, evaluation, rewrite
+from vai_q_tf.qat.freeze import EvaluationFreezer
+
+BEST_FILE = 'best.json'
+
+
+def smaller_loss(best_eval_result, current_eval_result):
+    """Whether the loss of the current result is smaller than that of the best one."""
+    return current_eval_result['loss'] < best_eval_result['loss']
+
+
+class QuantizeExporter(tf.estimator.Exporter):
+    """Writes both files of `CreateQuantizeDeployGraph` whenever an evaluation is the best so far.
+
+    They go to `<model_dir>/export/<name>`, with `best.json`: checkpoint, metrics and file names of the best model. The
+    evaluation graph is built once, and rewritten unless the model_fn does so. An export that fails is logged with its reason
+    and never stops the training.
+
+    Args:
+      config: the QuantizeConfig of the training; its output_dir is not used.
+      serving_input_receiver_fn: as of tf.estimator.BestExporter; the graph is that of the model_fn in PREDICT mode.
+      eval_graph_fn: instead, a function without arguments that builds the float evaluation graph.
+      name: unique name of the exporter.
+      compare_fn: function (best_eval_result, current_eval_result) of two dicts of metrics, whether the current one is better.
+      exports_to_keep: how many models stay, the latest, which are the best; None for all.
+
+    Raises:
+      ValueError: not exactly one of serving_input_receiver_fn and eval_graph_fn; a compare_fn of other arguments; an
+        exports_to_keep below 1.
+    """
+
+    def __init__(self, config, serving_input_receiver_fn=None, eval_graph_fn=None, name='quantized',
+                 compare_fn=smaller_loss, exports_to_keep=1):
+        if (serving_input_receiver_fn is None) == (eval_graph_fn is None):
+            raise ValueError('Give exactly one of serving_input_receiver_fn and eval_graph_fn.')
+        if not callable(compare_fn) or set(function_utils.fn_args(compare_fn)) != {'best_eval_result', 'current_eval_result'}:
+            raise ValueError('compare_fn must be a function of best_eval_result and current_eval_result, got {!r}.'.format(
+                compare_fn))
+        if exports_to_keep is not None and exports_to_keep < 1:
+            raise ValueError('exports_to_keep must be 1 or more, or None for all; got {!r}.'.format(exports_to_keep))
+        self._config = require_config(config)
+        self._receiver_fn = serving_input_receiver_fn
+        self._eval_graph_fn = eval_graph_fn
+        self._name = name
+        self._compare = compare_fn
+        self._keep = exports_to_keep
+        self._freezer, self._made_for = None, None
+
+    @property
+    def name(self):
+        return self._name
+
+    def export(self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export):
+        """Returns export_path where the model was the best and was written, else None."""
+        try:
+            best = self._read_best(export_path)
+            if best is not None and not self._compare(best_eval_result=best['metrics'], current_eval_result=eval_result):
+                return None
+            self._export(estimator, export_path, checkpoint_path, eval_result)
+        except Exception as error:  # an export must never end a training
+            tf.logging.error('No best quantized model from %s: %s', checkpoint_path, error)
+            return None
+        return export_path
+
+    def _export(self, estimator, export_path, checkpoint_path, eval_result):
+        if self._made_for != (estimator, export_path):
+            self._freezer = self._make_freezer(estimator, export_path)
+            self._made_for = estimator, export_path
+        written = self._freezer.write(checkpoint_path, api.checkpoint_step(checkpoint_path))
+        best = {'checkpoint': checkpoint_path, 'metrics': _plain(eval_result),
+                'eval_graph': os.path.basename(written.eval_graph), 'eval_model': os.path.basename(written.eval_model)}
+        files.write(export_path, BEST_FILE, json.dumps(best, indent=1, sort_keys=True).encode())
+        self._remove_old(export_path, written)
+        tf.logging.info('Best quantized model so far: %s', written.eval_model)
+
+    def _make_freezer(self, estimator, export_path):
+        config = copy.copy(self._config)
+        config.output_dir = export_path
+        graph = tf.Graph()
+        with graph.as_default():
+            tf.train.create_global_step()
+            if self._eval_graph_fn is not None:
+                self._eval_graph_fn()
+            else:
+                estimator.model_fn(self._receiver_fn().features, None, tf.estimator.ModeKeys.PREDICT, estimator.config)
+            if not graph.get_collection(rewrite.EVALUATION_PLAN):
+                evaluation.create_evaluation_graph(graph, config)
+        return EvaluationFreezer(graph, rewrite.applied_plan(graph, rewrite.EVALUATION_PLAN), config)
+
+    def _read_best(self, export_path):
+        """What best.json holds; None where there is none, or where its model was taken away."""
+        try:
+            with open(os.path.join(export_path, BEST_FILE)) as stream:
+                best = json.load(stream)
+        except FileNotFoundError:
+            return None
+        return best if os.path.exists(os.path.join(export_path, best['eval_model'])) else None
+
+    def _remove_old(self, export_path, written):
+        if self._keep is None:
+            return
+        for newest in written:
+            kind = os.path.basename(newest)[:len('quantize_eval_model_')]
+            others = [path for path in glob.glob(os.path.join(glob.escape(export_path), kind + '*.pb')) if path != newest]
+            others.sort(key=os.path.getmtime)
+            for path in others[:max(len(others) - self._keep + 1, 0)]:
+                os.unlink(path)
+
+
+def _plain(metrics):
+    """The scalars among the metrics as JSON has them."""
+    return {name: np.asarray(value).item() for name, value in metrics.items()
+            if isinstance(value, numbers.Number) or (np.ndim(value) == 0 and np.asarray(value).dtype.kind in 'biuf')}
