@@ -125,6 +125,23 @@ def test_what_cannot_run_or_be_fetched_does_not_keep_the_rest_from_being_dumped(
     assert {'start_aquant.bin', 'out_aquant.bin', 'start_float.bin'} <= set(names), names
 
 
+def _batch_norm(x):
+    y = _conv(tf.nn.relu(_conv(tf.identity(x, name='start'), 'first')), 'conv')
+    y, mean = tf.nn.fused_batch_norm(
+        y, _constant(3), _constant(3), _constant(3), tf.abs(_constant(3)), is_training=False, name='norm')[:2]
+    tf.add(y, mean, name='out')
+
+
+def test_a_batch_norm_that_cannot_be_folded_stays_float(tmp_path, caplog):
+    graph_def = _graph(_batch_norm)
+    model = _quantize(graph_def, tmp_path)
+    assert "'norm' stays float" in caplog.text
+    names = {node.name for node in model.node if node.op == 'FixNeuron'}
+    assert names == {'start/aquant', 'Const/wquant', 'Relu/aquant'}
+    expected = _run(graph_def, 'out')
+    np.testing.assert_allclose(_run(model, 'out'), expected, atol=1e-3 * np.abs(expected).max())
+
+
 def _change(graph_def, change):
     if change == 'cycle':
         graph_def.node.add(name='a', op='Neg', input=['b']).attr['T'].type = 1

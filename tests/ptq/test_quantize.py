@@ -110,6 +110,23 @@ def test_options_of_the_written_model(tmp_path):
     assert not any(attr.startswith('_') and attr != '_output_shapes' for node in plain.values() for attr in node.attr)
 
 
+@pytest.mark.parametrize('own, given, narrowed, fixed', [
+    ([None, None, None, 3], [1, 16, 16, -1], [-1, 16, 16, 3], [1, 16, 16, -1]),
+    ([4, 16, None, 3], [-1, -1, 16, 3], [4, 16, 16, 3], [-1, -1, 16, 3]),
+    (None, [2, 16, 16, 3], [-1, 16, 16, 3], [2, 16, 16, 3])])
+def test_sizes_that_only_input_shapes_tells_are_in_the_model(tmp_path, own, given, narrowed, fixed):
+    graph = tf.Graph()
+    with graph.as_default():
+        x = tf.placeholder(tf.float32, own, name='input')
+        tf.nn.conv2d(x, tf.constant(np.ones((3, 3, 3, 4), np.float32)), 1, 'SAME', name='out')
+    for fix, expected in enumerate((narrowed, fixed)):
+        config = QuantizeConfig(['input:0'], ['out'], [given], calib_iter=1, output_dir=str(tmp_path))
+        model = _nodes(_read(quantize_frozen(graph.as_graph_def(), networks.batches, config, fix_input_shape=fix)))
+        for shape in (model['input'].attr['shape'].shape, model['input'].attr['_output_shapes'].list.shape[0]):
+            assert [dim.size for dim in shape.dim] == expected
+        assert [dim.size for dim in model['out'].attr['_output_shapes'].list.shape[0].dim] == narrowed[:3] + [4]
+
+
 def test_float_and_quantized_weights_give_the_same_results(tmp_path):
     floats, quantized = _quantize(tmp_path), _quantize(tmp_path, options={'keep_float_weight': 0})
     name = 'conv1/weights'

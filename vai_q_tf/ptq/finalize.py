@@ -4,7 +4,7 @@ from tensorflow.python.framework import tensor_util
 
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.control_flow import branch_nodes, placing
-from vai_q_tf.graph.view import GraphView
+from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.ptq.constants import ConstantQuantizer, is_symmetric
 
 
@@ -52,17 +52,32 @@ def _in_order(model, graph_def):
     return result
 
 
+def narrow_input_shapes(graph_def, config):
+    """The graph whose input nodes have the sizes in config.input_shapes where they have none; the batch stays as it is."""
+    def narrow(node, given):
+        own = [dim.size for dim in node.attr['shape'].shape.dim] or [-1] * len(given)
+        return own[:1] + [size if dim == -1 else dim for dim, size in zip(own[1:], given[1:])]
+    return _with_input_shapes(graph_def, config, narrow)
+
+
 def fix_input_shapes(model, config):
     """The model whose input nodes have exactly config.input_shapes."""
-    shapes = dict(zip(config.input_nodes, config.input_shapes))
-    nodes = [editor.placeholder(node.name, node.attr['dtype'].type, shapes[node.name])
-             if node.op == 'Placeholder' and node.name in shapes else node for node in model.node]
-    fixed = editor.subgraph(model, nodes)
-    fixed.library.CopyFrom(model.library)
-    for node in fixed.node:
-        if node.name in shapes and node.op == 'Placeholder':
-            node.attr['_output_shapes'].list.shape.add().CopyFrom(node.attr['shape'].shape)
-    return fixed
+    return _with_input_shapes(model, config, lambda node, given: given)
+
+
+def _with_input_shapes(graph_def, config, choose):
+    """choose: function from the NodeDef of an input node and its shape in config.input_shapes to the one it gets."""
+    given, nodes = dict(zip(map(node_name, config.input_nodes), config.input_shapes)), []
+    for node in graph_def.node:
+        if node.op == 'Placeholder' and node.name in given:
+            noted = '_output_shapes' in node.attr
+            node = editor.placeholder(node.name, node.attr['dtype'].type, choose(node, given[node.name]))
+            if noted:
+                node.attr['_output_shapes'].list.shape.add().CopyFrom(node.attr['shape'].shape)
+        nodes.append(node)
+    result = editor.subgraph(graph_def, nodes)
+    result.library.CopyFrom(graph_def.library)
+    return result
 
 
 def quantize_weights(model, config):

@@ -1,4 +1,5 @@
 """Post-training quantization of a frozen graph, from the float graph to the written model."""
+import copy
 import os
 
 import tensorflow.compat.v1 as tf
@@ -65,7 +66,8 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
         batches[0] = reader.feed(0)
         check_float_graph(graph, config, batches[0], gpu_memory_fraction)
     float_graph = passes.optimise(graph_def, config, fold_constant=bool(fold_constant))
-    plan = annotate(GraphView(float_graph), config)
+    float_graph = finalize.narrow_input_shapes(float_graph, config)
+    plan = _plan(GraphView(float_graph), config)
     feed = _feed_of(float_graph, reader.feed, batches)
     calibrated = calibrate(runnable(float_graph), plan, config, feed, gpu_memory_fraction)
     positions = rules.decide(plan, calibrated.observed, config)
@@ -83,6 +85,19 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
         return files.write(directory, MODEL + '.onnx',
                            to_onnx(model, config.input_nodes, config.output_nodes, onnx_opset))
     return files.write(directory, MODEL + '.pb', model.SerializeToString())
+
+
+def _plan(view, config):
+    """The QuantPlan of a graph that the passes made; what they left of batch norms stays float, with the op in front of it."""
+    plan = annotate(view, config)
+    left = [norm.node or norm.output for norm in plan.batch_norms]
+    if not left or all(tensor.tensor for tensor in plan.tensors):
+        return plan
+    tf.logging.warning('Batch norm %s stays float, with what is in front of it: its parameters are not constant, or its '
+                       'statistics are read.', ', '.join(map(repr, left)))
+    changed = copy.copy(config)
+    changed.ignore_nodes = config.ignore_nodes + left
+    return annotate(view, changed)
 
 
 def _feed_of(graph_def, feed, batches):
