@@ -2,17 +2,19 @@
 
 Importing it loads the op library, so that a script which only evaluates a quantized graph needs nothing else.
 """
-from vai_q_tf import (CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph,
-                      QuantizeCallback, QuantizeCheckpointListener, QuantizeConfig, QuantizeError, QuantizePositionHook,
-                      QuantizeTrainingHook, __version__, convert_datatype, dump, fix_neuron, inspect, quantize_frozen,
-                      quantize_keras_model)
+import sys
+import types
+
+import vai_q_tf
+from vai_q_tf import *  # noqa: F403
 from vai_q_tf.ops import load_library
 
-__all__ = [
-    'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph',
-    'QuantizeCallback', 'QuantizeCheckpointListener', 'QuantizeConfig', 'QuantizeError', 'QuantizePositionHook',
-    'QuantizeTrainingHook', '__version__', 'convert_datatype', 'dump', 'fix_neuron', 'inspect', 'quantize_frozen',
-    'quantize_keras_model',
-]
+__all__ = vai_q_tf.__all__
+
+# Scripts also write `from vai_q_tensorflow.python import decent_q`, as if this were a package.
+python = types.ModuleType(__name__ + '.python')
+python.decent_q = sys.modules[__name__]
+sys.modules[__name__ + '.python'] = python
+sys.modules[__name__ + '.python.decent_q'] = sys.modules[__name__]
 
 load_library()

@@ -7,19 +7,23 @@ from vai_q_tf.hooks.exporter import QuantizeExporter
 from vai_q_tf.hooks.keras_callback import QuantizeCallback
 from vai_q_tf.hooks.position_hook import QuantizePositionHook
 from vai_q_tf.hooks.training_hook import QuantizeTrainingHook
-from vai_q_tf.ops import fix_neuron
+from vai_q_tf.ops import FixNeuron, fix_neuron
 from vai_q_tf.ptq.quantize import quantize_frozen
 from vai_q_tf.qat.api import CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph
 from vai_q_tf.qat.estimator import quantize_estimator, quantize_model_fn
 from vai_q_tf.qat.keras import quantize_keras_model
+from vai_q_tf.qat.metagraph import deploy_checkpoint, quantize_evaluate, quantize_train
 from vai_q_tf.qat.optimizer import QuantizeOptimizer
+from vai_q_tf.qat.slim import slim_training_arguments
 from vai_q_tf.report.dump import dump
 from vai_q_tf.report.inspect import inspect
-from vai_q_tf.version import __version__
+from vai_q_tf.version import __git_version__, __version__
 
 __all__ = [
-    'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph',
+    'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph', 'FixNeuron',
     'QuantizeCallback', 'QuantizeCheckpointListener', 'QuantizeConfig', 'QuantizeError', 'QuantizeExporter',
-    'QuantizeOptimizer', 'QuantizePositionHook', 'QuantizeTrainingHook', '__version__', 'convert_datatype', 'dump',
-    'fix_neuron', 'inspect', 'quantize_estimator', 'quantize_frozen', 'quantize_keras_model', 'quantize_model_fn',
+    'QuantizeOptimizer', 'QuantizePositionHook', 'QuantizeTrainingHook', '__git_version__', '__version__', 'convert_datatype',
+    'deploy_checkpoint', 'dump', 'fix_neuron', 'inspect', 'quantize_estimator', 'quantize_evaluate', 'quantize_frozen',
+    'quantize_keras_model', 'quantize_model_fn', 'quantize_train',
+    'slim_training_arguments',
 ]
