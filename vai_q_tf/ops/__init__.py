@@ -1,10 +1,10 @@
 """TensorFlow binding of the kernels. The library loads with the first op, or with `load_library()`."""
-from vai_q_tf.ops.fix_neuron import (checkpoint_has, fix_neuron, moving_position, position_errors, read_positions,
+from vai_q_tf.ops.fix_neuron import (FixNeuron, checkpoint_has, fix_neuron, moving_position, position_errors, read_positions,
                                      search_position, vai_fix_neuron, write_positions)
 from vai_q_tf.ops.library import load as load_library
 from vai_q_tf.ops.scaled_fix_neuron import scaled_fix_neuron, scaled_search_position
 
 __all__ = [
-    'checkpoint_has', 'fix_neuron', 'load_library', 'moving_position', 'position_errors', 'read_positions',
+    'FixNeuron', 'checkpoint_has', 'fix_neuron', 'load_library', 'moving_position', 'position_errors', 'read_positions',
     'scaled_fix_neuron', 'scaled_search_position', 'search_position', 'vai_fix_neuron', 'write_positions',
 ]

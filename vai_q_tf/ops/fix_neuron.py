@@ -23,6 +23,9 @@ def fix_neuron(input, mode, phase, bit_width=8, method=1, output_dir='', quantiz
     return library.load().fix_neuron(input, mode, phase, bit_width, method, output_dir, quantize_pos, T, name)
 
 
+FixNeuron = fix_neuron  # the name of the op, by which scripts call it, too
+
+
 def vai_fix_neuron(input, position, bit_width=8, mode=1, symmetric=False, gradient='clipped', name=None):
     """`input` rounded to `bit_width` bits at `position`, float32 of the same shape.
 

@@ -19,6 +19,16 @@ _REWRITES = {'train': training.create_training_graph, 'eval': evaluation.create_
 _BACKWARD = re.compile(r'(Grad(V\d|Grad)*|BackpropFilter(V\d)?)$|^(Resource)?(Sparse)?Apply[A-Z]')
 
 
+def quantize_train(input_meta_graph_def, q_config):
+    """Rewrites the float training network of a MetaGraph; as `quantize_meta_graph` in mode 'train' without a checkpoint."""
+    return quantize_meta_graph('train', input_meta_graph_def, '', q_config)
+
+
+def quantize_evaluate(input_meta_graph_def, q_config):
+    """Rewrites the float evaluation network of a MetaGraph; as `quantize_meta_graph` in mode 'eval' without a checkpoint."""
+    return quantize_meta_graph('eval', input_meta_graph_def, '', q_config)
+
+
 def quantize_meta_graph(mode, meta_graph, checkpoint, q_config):
     """Rewrites the float network in a MetaGraph, and writes `<output_dir>/quantize_<mode>/quantize_<mode>.ckpt.meta`.
 
@@ -27,7 +37,7 @@ def quantize_meta_graph(mode, meta_graph, checkpoint, q_config):
 
     Args:
       mode: 'train' or 'eval'.
-      meta_graph: path of the MetaGraph of a float training or evaluation graph, without gradients.
+      meta_graph: the MetaGraphDef of a float training or evaluation graph without gradients, or the path of its file.
       checkpoint: prefix or directory of a checkpoint, whose variables (and quantize positions, if it has them) are saved
         beside the new MetaGraph under its name; '' for none.
       q_config: a QuantizeConfig.
@@ -61,12 +71,13 @@ def quantize_meta_graph(mode, meta_graph, checkpoint, q_config):
     return files.write(directory, name + '.ckpt.meta', exported.SerializeToString())
 
 
-def deploy_checkpoint(meta_graph, checkpoint, q_config):
+def deploy_checkpoint(input_meta_graph_def, input_checkpoint, q_config):
     """Freezes a checkpoint of quantization-aware training; writes both files of `CreateQuantizeDeployGraph`.
 
     Args:
-      meta_graph: path of the MetaGraph of a float evaluation graph, or of what `quantize_meta_graph` made.
-      checkpoint: prefix or directory of a checkpoint with quantize positions.
+      input_meta_graph_def: the MetaGraphDef of a float evaluation graph or of what `quantize_meta_graph` made, or the path
+        of its file.
+      input_checkpoint: prefix or directory of a checkpoint with quantize positions.
       q_config: a QuantizeConfig.
 
     Returns:
@@ -77,29 +88,31 @@ def deploy_checkpoint(meta_graph, checkpoint, q_config):
         checkpoint without positions or variables; what the rewrite raises.
     """
     config = copy.copy(require_config(q_config))
-    graph = _import(meta_graph)
-    prefix = api.find_checkpoint(checkpoint)
+    graph = _import(input_meta_graph_def)
+    prefix = api.find_checkpoint(input_checkpoint)
     if graph.get_collection(rewrite.EVALUATION_PLAN):
         plan = rewrite.applied_plan(graph, rewrite.EVALUATION_PLAN)
     elif graph.get_collection(rewrite.TRAINING_PLAN):
         graph, plan = derive.derive_evaluation_graph(graph, config)
     else:
-        _check_no_gradients(graph, meta_graph)
+        _check_no_gradients(graph, input_meta_graph_def)
         plan = evaluation.create_evaluation_graph(graph, config)
     config.output_dir = os.path.join(config.output_dir, 'deploy')
     return EvaluationFreezer(graph, plan, config).write(prefix, api.checkpoint_step(prefix)).eval_model
 
 
-def _import(path):
-    """A tf.Graph with the MetaGraph of the file; a QuantizeError for what is none."""
-    meta_graph = _read(path)
+def _import(source):
+    """A tf.Graph with a MetaGraphDef, or with that of a file; a QuantizeError for what is none."""
+    meta_graph = source if isinstance(source, tf.MetaGraphDef) else _read(source)
+    if not meta_graph.graph_def.node:
+        raise _invalid(source, 'has no graph')
     ops.load_library()
     graph = tf.Graph()
     try:
         with graph.as_default():
             tf.train.import_meta_graph(meta_graph)
     except (ValueError, KeyError, TypeError, tf.errors.OpError) as error:
-        raise _invalid(path, 'cannot be imported into TensorFlow {}: {}'.format(tf.__version__, error)) from error
+        raise _invalid(source, 'cannot be imported into TensorFlow {}: {}'.format(tf.__version__, error)) from error
     return graph
 
 
@@ -109,8 +122,8 @@ def _check_no_gradients(graph, path):
     if backward is not None:
         raise errors.QuantizeError(
             errors.GRAPH_HAS_GRADIENTS, 'Called too late',
-            'The MetaGraph {!r} already has gradients (node {!r} of type {}), which would go on training the float network. '
-            'Write it before tf.gradients or the optimizer.'.format(path, backward.name, backward.type))
+            '{} already has gradients (node {!r} of type {}), which would go on training the float network. '
+            'Write it before tf.gradients or the optimizer.'.format(_shown(path), backward.name, backward.type))
 
 
 def _check_variables(graph, prefix):
@@ -146,12 +159,14 @@ def _read(path):
             text_format.Parse(data, meta_graph)
         except (text_format.ParseError, UnicodeDecodeError):
             raise _invalid(path, 'is not a MetaGraph') from None
-    if not meta_graph.graph_def.node:
-        raise _invalid(path, 'has no graph')
     return meta_graph
 
 
-def _invalid(path, what):
+def _invalid(source, what):
     return errors.QuantizeError(
         errors.INVALID_INPUT, 'Not a MetaGraph',
-        '{!r} {}. Give a MetaGraph of the float graph, which tf.train.export_meta_graph writes.'.format(path, what))
+        '{} {}. Give a MetaGraph of the float graph, which tf.train.export_meta_graph writes.'.format(_shown(source), what))
+
+
+def _shown(source):
+    return 'The MetaGraphDef' if isinstance(source, tf.MetaGraphDef) else 'The file {!r}'.format(source)
