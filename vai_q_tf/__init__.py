@@ -14,6 +14,7 @@ from vai_q_tf.qat.estimator import quantize_estimator, quantize_model_fn
 from vai_q_tf.qat.keras import quantize_keras_model
 from vai_q_tf.qat.metagraph import deploy_checkpoint, quantize_evaluate, quantize_train
 from vai_q_tf.qat.optimizer import QuantizeOptimizer
+from vai_q_tf.qat.slim import slim_training_arguments
 from vai_q_tf.report.dump import dump
 from vai_q_tf.report.inspect import inspect
 from vai_q_tf.version import __git_version__, __version__
@@ -24,4 +25,5 @@ __all__ = [
     'QuantizeOptimizer', 'QuantizePositionHook', 'QuantizeTrainingHook', '__git_version__', '__version__', 'convert_datatype',
     'deploy_checkpoint', 'dump', 'fix_neuron', 'inspect', 'quantize_estimator', 'quantize_evaluate', 'quantize_frozen',
     'quantize_keras_model', 'quantize_model_fn', 'quantize_train',
+    'slim_training_arguments',
 ]
