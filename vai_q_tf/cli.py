@@ -61,7 +61,8 @@ def _prepare(options):
     else:
         os.environ.setdefault('CUDA_VISIBLE_DEVICES', '0')
     if not options.debug_mode:
-        os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+        # Its errors too: they come a second time as exceptions, of which the command makes its one line.
+        os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 
 def _run(options):

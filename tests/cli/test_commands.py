@@ -294,5 +294,12 @@ def test_the_shell_sees_status_output_and_errors(workplace):
     failed = shell('quantize', *options, '--output_nodes=rely')
     assert failed.returncode == 1 and failed.stdout == '' and failed.stderr.count('\n') == 1, failed.stderr
     assert '[Quantize_TF1_Unknown_Node]' in failed.stderr
+    with tf.Graph().as_default() as graph:  # nothing on a CPU runs it, of which TensorFlow's runtime logs an error
+        tf.raw_ops.MaxPool(input=tf.placeholder(tf.float32, [2, 8, 8, 3], name='input'), ksize=[1, 1, 2, 2],
+                           strides=[1, 1, 2, 2], padding='VALID', data_format='NCHW', name='relu')
+    (workplace / 'nchw.pb').write_bytes(graph.as_graph_def().SerializeToString())
+    failed = shell('quantize', *options, '--input_frozen_graph=nchw.pb', '--gpu=-1')
+    assert failed.returncode == 1 and failed.stdout == '' and failed.stderr.count('\n') == 1, failed.stderr
+    assert '[Quantize_TF1_Unsupported_Graph]' in failed.stderr
     traced = shell('quantize', *options, '--output_nodes=rely', '--debug_mode=1')
     assert traced.returncode == 1 and 'Traceback' in traced.stderr

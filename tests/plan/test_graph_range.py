@@ -51,6 +51,16 @@ def test_unknown_node_suggests_close_names():
         assert "'first'" in str(raised.value) or "'conv/BiasAdd'" in str(raised.value)
 
 
+@pytest.mark.parametrize('index', ['1', '-1', 'x', '0:0', ' 0'])
+def test_an_output_that_the_node_does_not_have(index):
+    _network()
+    assert plan_of(['conv/BiasAdd:0'], ['first:0']).output_nodes == ('conv/BiasAdd',)
+    for inputs, outputs in ((['first:' + index], ['conv/BiasAdd']), (['first'], ['conv/BiasAdd:' + index])):
+        with pytest.raises(errors.QuantizeError, match='has no output') as raised:
+            plan_of(outputs, inputs)
+        assert raised.value.code == errors.UNKNOWN_NODE
+
+
 def test_swapped_inputs_and_outputs():
     _network()
     with pytest.raises(errors.QuantizeError) as raised:

@@ -142,6 +142,10 @@ class GraphRange:
 def _known(view, reference, field):
     name = node_name(reference)
     if name in view:
+        index, count = reference.partition(':')[2], max(1, len(view.output_types(name)))
+        if index and index not in map(str, range(count)):
+            raise errors.QuantizeError(errors.UNKNOWN_NODE, 'Not found',
+                                       'Node {0!r} of {1} has no output {2!r}; give {0!r}.'.format(name, field, index))
         return name
     close = difflib.get_close_matches(name, view.names, n=3)
     raise errors.QuantizeError(
