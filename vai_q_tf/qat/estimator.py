@@ -195,10 +195,10 @@ def _with_hooks(spec, run_config, config, eval_graph_fn):
         if saving:
             saving[0]._listeners.append(listener)
         else:
-            # Takes the place of the one that an Estimator makes.
+            # Takes the place of the one that an Estimator makes. Not by the scaffold: for replicas another one is made of theirs.
             hooks.append(tf.train.CheckpointSaverHook(
                 run_config.model_dir, run_config.save_checkpoints_secs, run_config.save_checkpoints_steps,
-                scaffold=spec.scaffold, listeners=[listener]))
+                saver=spec.scaffold.saver, listeners=[listener]))
     return spec._replace(training_chief_hooks=spec.training_chief_hooks + tuple(hooks))
 
 
