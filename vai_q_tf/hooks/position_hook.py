@@ -8,7 +8,8 @@ the tensor that lets them move. `end()` reports once more.
 
 The history is a file in `output_dir`, one JSON object a line, {"step", "tensor", "position"}: the first position of each tensor
 and every change of it, with the global step after the run that made it. A restarted training first drops what lies behind the
-checkpoint that it starts from, so its history is that of an uninterrupted training.
+checkpoint that it starts from, so its history is that of an uninterrupted training. Of the workers of a cluster only the chief
+writes.
 """
 import json
 import os
@@ -18,7 +19,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, fixed_point
 from vai_q_tf.export import files
-from vai_q_tf.qat import rewrite
+from vai_q_tf.qat import distribution, rewrite
 from vai_q_tf.qat.positions import VOTES_KEY
 
 HISTORY_FILE = 'quantize_position_history.jsonl'
@@ -71,13 +72,16 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         self._names = [record.name for record in plan.tensors]
         self._track = graph.get_tensor_by_name(rewrite.TRACK + ':0')
         self._votes = graph.get_tensor_by_name(VOTES_KEY + ':0')
-        files.make_directory(self._output_dir)
-        self._writer = tf.summary.FileWriterCache.get(self._output_dir)
+        self._writes = distribution.is_chief()
+        if self._writes:
+            files.make_directory(self._output_dir)
+            self._writer = tf.summary.FileWriterCache.get(self._output_dir)
         self._step = int(session.run(self._global_step))
         self.history = [change for change in self._read_history() if change.step <= self._step]
         self._current = {change.tensor: change.position for change in self.history}
         self._reported = dict(self._current)
-        files.write(self._output_dir, HISTORY_FILE, ''.join(map(_line, self.history)).encode())
+        if self._writes:
+            files.write(self._output_dir, HISTORY_FILE, ''.join(map(_line, self.history)).encode())
         self._timer.update_last_triggered_step(self._step)
 
     def before_run(self, run_context):
@@ -117,8 +121,9 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         self._current.update(changed)
         changes = [PositionChange(self._step, name, position) for name, position in changed]
         self.history += changes
-        with open(self._path(), 'a') as stream:
-            stream.writelines(map(_line, changes))
+        if self._writes:
+            with open(self._path(), 'a') as stream:
+                stream.writelines(map(_line, changes))
 
     def _report(self):
         moved = {name: position for name, position in self._current.items() if self._reported.get(name) != position}
@@ -127,8 +132,9 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
             if name in self._current:
                 summary.value.add(tag='quantize_position/' + name, simple_value=self._current[name])
         summary.value.add(tag='quantize_position/moved', simple_value=len(moved))
-        self._writer.add_summary(summary, self._step)
-        self._writer.flush()
+        if self._writes:
+            self._writer.add_summary(summary, self._step)
+            self._writer.flush()
         shown = ', '.join('{} {} -> {}'.format(name, self._reported.get(name, 'new'), position)
                           for name, position in sorted(moved.items())[:10])
         tf.logging.info('Quantize positions at step %d: %d of %d moved since the last report%s%s', self._step, len(moved),

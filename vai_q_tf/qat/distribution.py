@@ -7,9 +7,11 @@ Under MirroredStrategy moving averages differ between replicas until they are sa
 checkpoint has, so that the replicas have the same quantized weights as well.
 """
 import copy
+import json
+import os
 
 import tensorflow.compat.v1 as tf
-from tensorflow.python.distribute import collective_all_reduce_strategy, mirrored_strategy, one_device_strategy
+from tensorflow.python.distribute import collective_all_reduce_strategy, mirrored_strategy, one_device_strategy, values
 
 from vai_q_tf import errors
 from vai_q_tf.graph import live_editor
@@ -35,20 +37,32 @@ def for_all_replicas(rewrite, graph, config):
     """
     if any(op.type == 'TPUReplicateMetadata' for op in graph.get_operations()):
         raise _unsupported('The graph is built for a TPU, which has no kernels for quantization. Train on a CPU or GPU.')
-    if not tf.distribute.has_strategy():
-        return rewrite(graph, config, ('',))
     strategy = tf.distribute.get_strategy()
-    replicas = _replicas(strategy)
+    replicas = _replicas(strategy) if tf.distribute.has_strategy() else _devices_of_variables(graph)
     if replicas == 1:
         return rewrite(graph, config, ('',))
-    context = tf.distribute.get_replica_context()
+    context = tf.distribute.get_replica_context() if tf.distribute.has_strategy() else None
     if context is None:
         raise _unsupported(
-            'The graph is built for {} replicas by {}, and the rewrite is called outside of them. Call it in the function that '
-            'builds the network of a replica, such as the model_fn of an Estimator, before the optimizer.'.format(
-                replicas, type(strategy).__name__))
+            'The graph is built for {} replicas by {}, and the rewrite is called outside of them, as in a hook. Call it in the '
+            'function that builds the network of a replica, such as the model_fn of an Estimator, before the optimizer.'.format(
+                replicas, type(strategy).__name__ if tf.distribute.has_strategy() else 'a strategy'))
     prefixes = ('',) + tuple('replica_{}/'.format(replica) for replica in range(1, replicas))
     return context.merge_call(lambda _: rewrite(graph, config, prefixes))
+
+
+def _devices_of_variables(graph):
+    """On how many devices the strategy that made the variables of the graph keeps each of them; 1 without a strategy."""
+    return max((len(variable.values) for variable in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
+                if isinstance(variable, values.DistributedValues)), default=1)
+
+
+def is_chief():
+    """Whether this process writes files: any but the workers beside the chief of a cluster that TF_CONFIG describes."""
+    cluster = json.loads(os.environ.get('TF_CONFIG') or '{}')
+    task = cluster.get('task', {})
+    first = str(task.get('index', 0)) == '0' and 'chief' not in cluster.get('cluster', {})
+    return task.get('type') != 'worker' or first
 
 
 def _replicas(strategy):
@@ -115,9 +129,9 @@ def share_moving_averages(graph, plans):
             reads = sorted({getattr(norm, field) for norm in same})
             if len(reads) == 1 or not same[0].training:
                 continue
-            values = [live_editor.tensor(graph, name) for name in reads]
-            with live_editor.beside(graph, values[0]):
-                mean = tf.divide(tf.add_n(values), float(len(values)), name=same[0].folding_node(field))
+            averages = [live_editor.tensor(graph, name) for name in reads]
+            with live_editor.beside(graph, averages[0]):
+                mean = tf.divide(tf.add_n(averages), float(len(averages)), name=same[0].folding_node(field))
             for copied in norms:
                 copied[index] = copied[index]._replace(**{field: node_name(mean.name)})
     return [plan._replace(batch_norms=tuple(copied)) for plan, copied in zip(plans, norms)]

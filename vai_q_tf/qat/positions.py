@@ -28,7 +28,6 @@ VARIABLES_KEY = STATE_NAME + '/variables'
 _KEYS = (TENSORS_KEY, VARIABLES_KEY, VOTES_KEY)
 _ROWS = STATE_NAME + '/rows'
 _ROW_VARIABLES = STATE_NAME + '/row_variables'
-_STATE_DEVICE = '/CPU:0'  # integers that are read on the host; there is no GPU kernel
 
 
 class MovingPositions:
@@ -52,7 +51,8 @@ class MovingPositions:
         self._decay = decay
         self._track = track
         self._update = update
-        with tf.name_scope(None), tf.control_dependencies(None), tf.device(_STATE_DEVICE):
+        self._device = _state_device()
+        with tf.name_scope(None), tf.control_dependencies(None), tf.device(None), tf.device(self._device):
             self._handle = gen_resource_variable_ops.var_handle_op(
                 dtype=tf.float32, shape=[len(tensors), fixed_point.HISTOGRAM_BINS], shared_name=STATE_NAME,
                 name=STATE_NAME)
@@ -82,7 +82,7 @@ class MovingPositions:
             return tf.raw_ops.Select(condition=self._track, x=observed, y=moving, name=record.name + '/current')
 
     def _vote(self, tensor, observed):
-        with tf.device(_STATE_DEVICE):
+        with tf.device(None), tf.device(self._device):
             return ops.moving_position(self._handle, observed, rows=self._number, row=self._rows[tensor], decay=self._decay,
                                        tensor=tensor, name=tensor + '/position')
 
@@ -90,12 +90,22 @@ class MovingPositions:
         """The least of what is observed so far, and the vote for it; both replace those for the tensors before."""
         before = self._asked[self._rows[tensor]]
         readers = [live_editor.consumers(value) for value in before]
-        with tf.device(_STATE_DEVICE):
+        with tf.device(None), tf.device(self._device):
             least = tf.minimum(before[0], observed, name=tensor + '/least')
         together = least, self._vote(tensor, least)
         for inputs, value in zip(readers, together):
             live_editor.repoint(least.graph, inputs, value)
         return together
+
+
+def _state_device():
+    """Where the state is: with the first variable, on a parameter server too, so that it is one for all workers.
+
+    It is on the host there, for positions are read on the host, and there is no GPU kernel.
+    """
+    variables = tf.global_variables()
+    place = tf.DeviceSpec.from_string(variables[0].device if variables else '')
+    return tf.DeviceSpec(place.job, place.replica, place.task, 'CPU', 0).to_string()
 
 
 class _VotesSaveable(saveable_object.SaveableObject):

@@ -94,11 +94,17 @@ class Quantizer:
     def _quantize(self, name, value):
         record = self._records[name]
         symmetric = self._config.arch_type == 'DPUCADF8H' and record.mode == ACTIVATION_MODE
-        with live_editor.beside(self._graph, value):
+        with live_editor.beside(self._graph, self._neighbour(record, value)):
             position = self._positions.position(
                 record, functools.partial(ops.search_position, value, symmetric=symmetric))
             return ops.vai_fix_neuron(value, position, bit_width=record.bits, mode=record.mode, symmetric=symmetric,
                                       gradient=self._config.gradient, name=name)
+
+    def _neighbour(self, record, value):
+        """What `value` is quantized beside: where a parameter is used, which need not be where the variable is kept."""
+        if record.mode == ACTIVATION_MODE or not record.consumers:
+            return value
+        return self._graph.get_operation_by_name(record.consumers[0][0]).outputs[0]
 
     def scaled(self, name, value, scale, rescale, inner):
         """The quantized form of `value` * `scale`, times `rescale`, named `name`.
@@ -106,7 +112,7 @@ class Quantizer:
         scale, rescale: tf.Tensors [channels]. inner: how many consecutive elements of `value` share a channel.
         """
         record = self._records[name]
-        with live_editor.beside(self._graph, value):
+        with live_editor.beside(self._graph, self._neighbour(record, value)):
             position = self._positions.position(
                 record, functools.partial(ops.scaled_search_position, value, scale, inner=inner))
             return ops.scaled_fix_neuron(value, scale, rescale, position, bit_width=record.bits, mode=record.mode,

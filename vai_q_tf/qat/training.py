@@ -39,7 +39,8 @@ def _create(gradients, graph, config, prefixes):
     rows = distribution.rows_of_copies(plans, prefixes)
     with graph.as_default():
         step = _global_step(graph, config)
-        files.make_directory(config.output_dir)
+        if distribution.is_chief():
+            files.make_directory(config.output_dir)
         derive.remember_float_graph(graph, view, plans[0])
         with tf.name_scope(None):
             track = _before(step, config.freeze_position_step, rewrite.TRACK)
@@ -57,9 +58,10 @@ def _create(gradients, graph, config, prefixes):
     rewritten = graphdef_editor.fix_neurons(network, everything, 2, config.output_dir)
     if gradients:
         gradients.renew()
-    files.write(config.output_dir, TRAIN_GRAPH_FILE, rewritten.SerializeToString())
-    tf.logging.info('Quantized %d tensors for training; graph written to %s/%s', len(plans[0].tensors),
-                    config.output_dir, TRAIN_GRAPH_FILE)
+    if distribution.is_chief():
+        files.write(config.output_dir, TRAIN_GRAPH_FILE, rewritten.SerializeToString())
+        tf.logging.info('Quantized %d tensors for training; graph written to %s/%s', len(plans[0].tensors),
+                        config.output_dir, TRAIN_GRAPH_FILE)
     return plans[0]
 
 

@@ -1,0 +1,32 @@
+"""One process of a parameter-server cluster: TF_CONFIG names its task. python train_cluster.py DIR STEPS."""
+import os
+import sys
+
+import tensorflow as tf
+
+import vai_q_tensorflow
+from tests.distributed import training
+
+
+def model_fn(features, labels, mode, params):
+    """That of the training, with a listener of the chief, which TrainSpec has no argument for."""
+    spec = training.model_fn(features, labels, mode, params)
+    if mode != tf.estimator.ModeKeys.TRAIN:
+        return spec
+    listener = vai_q_tensorflow.QuantizeCheckpointListener(training.config(params['directory']))
+    saver = tf.estimator.CheckpointSaverHook(os.path.join(params['directory'], 'model'), save_steps=20, listeners=[listener])
+    return spec._replace(training_chief_hooks=[saver])
+
+
+def main(directory, steps):
+    run_config = tf.estimator.RunConfig(os.path.join(directory, 'model'), tf_random_seed=5, save_checkpoints_steps=20)
+    estimator = tf.estimator.Estimator(model_fn, config=run_config, params={
+        'directory': directory, 'start': os.path.join(directory, 'float', 'model.ckpt')})
+    hooks = [vai_q_tensorflow.QuantizePositionHook(os.path.join(directory, 'history'), every_n_steps=10)]
+    tf.estimator.train_and_evaluate(
+        estimator, tf.estimator.TrainSpec(training.input_fn, max_steps=int(steps), hooks=hooks),
+        tf.estimator.EvalSpec(training.input_fn, steps=4, start_delay_secs=0, throttle_secs=0))
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
