@@ -90,6 +90,10 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
 def _plan(view, config):
     """The QuantPlan of a graph that the passes made; what they left of batch norms stays float, with the op in front of it."""
     plan = annotate(view, config)
+    taken = [tensor.name for tensor in plan.tensors if tensor.name in view]
+    if taken:
+        raise errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Name taken', 'The graph has a node {!r}, which is to be the name '
+                                   'of a FixNeuron; rename it.'.format(taken[0]))
     left = [norm.node or norm.output for norm in plan.batch_norms]
     if not left or all(tensor.tensor for tensor in plan.tensors):
         return plan
