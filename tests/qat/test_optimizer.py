@@ -80,8 +80,15 @@ WAYS = {
     'around mixed precision': lambda loss, wrap: trainings.minimize(loss, wrap(mixed_precision(trainings.momentum()))),
     'all three': lambda loss, wrap: trainings.minimize(loss, Distributed(wrap(mixed_precision(trainings.momentum())))),
     'slim': lambda loss, wrap: slim.learning.create_train_op(loss, wrap(trainings.momentum())),
+    'under a condition': lambda loss, wrap: _every_step(loss, wrap(trainings.momentum())),
     'in a name scope, on a device': lambda loss, wrap: _in_scopes(loss, wrap(trainings.momentum())),
 }
+
+
+def _every_step(loss, optimizer):
+    step = v1.train.get_global_step()
+    with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
+        return tf.cond(step > -1, lambda: optimizer.minimize(loss, step), tf.no_op)
 
 
 def _in_scopes(loss, optimizer):

@@ -7,10 +7,12 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig
+from vai_q_tf import CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph, QuantizeConfig
 
 v1 = tf.compat.v1
+MODES = tf.estimator.ModeKeys
 SESSION = v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+_RUN_CONFIG = {'save_checkpoints_steps': 3, 'session_config': SESSION, 'tf_random_seed': 6, 'save_summary_steps': 100}
 STEPS = 6
 _DATA = np.random.RandomState(3)
 IMAGES = (_DATA.randn(96, 8, 8, 2) * 3).astype(np.float32)
@@ -44,6 +46,11 @@ def batch(step):
 def input_fn():
     """Batches from step 0 on."""
     return tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(16).repeat()
+
+
+def once():
+    """All batches, once."""
+    return tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(16)
 
 
 def momentum():
@@ -113,6 +120,17 @@ def explicit(directory, checkpoint, make_train_op=lambda loss: minimize(loss, mo
         return run.train(checkpoint=checkpoint), run.state()
 
 
+def explicit_evaluation(directory, prefix):
+    """Logits of the quantized evaluation graph on all data."""
+    with tf.Graph().as_default() as graph:
+        images = v1.placeholder(tf.float32, [None, 8, 8, 2])
+        network(images, False)
+        CreateQuantizeEvaluationGraph(config(directory))
+        with v1.Session(graph=graph, config=SESSION) as session:
+            v1.train.Saver().restore(session, prefix)
+            return session.run('logits/BiasAdd/aquant:0', {images: IMAGES})
+
+
 def assert_same(result, expected, ignored=()):
     """Asserts that (losses, state) are equal to float rounding; the state without variables whose names begin as `ignored`."""
     (losses, state), (expected_losses, expected_state) = result, expected
@@ -121,3 +139,58 @@ def assert_same(result, expected, ignored=()):
     assert sorted(state) == sorted(expected_state), set(state) ^ set(expected_state)
     for name, value in expected_state.items():
         np.testing.assert_allclose(state[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+class Losses(tf.estimator.SessionRunHook):
+    """Keeps the loss of every step."""
+
+    def __init__(self):
+        self.values = []
+
+    def begin(self):
+        self._loss = v1.get_collection(v1.GraphKeys.LOSSES)[-1]  # an Estimator adds that of the EstimatorSpec
+
+    def before_run(self, run_context):
+        return tf.estimator.SessionRunArgs(self._loss)
+
+    def after_run(self, run_context, run_values):
+        self.values.append(run_values.results)
+
+
+def model_fn(features, labels, mode, train=None, loss_of=cross_entropy):
+    """An EstimatorSpec with everything that one can have; predictions are the output of the range itself."""
+    logits = network(features, mode == MODES.TRAIN)
+    predictions = {'logits': logits, 'classes': tf.argmax(logits, -1)}
+    if mode == MODES.PREDICT:
+        return tf.estimator.EstimatorSpec(mode, predictions, export_outputs={
+            'serving_default': tf.estimator.export.PredictOutput(predictions),
+            'scores': tf.estimator.export.ClassificationOutput(scores=logits),
+            'values': tf.estimator.export.RegressionOutput(logits)})
+    loss = loss_of(labels, logits)
+    if mode == MODES.EVAL:
+        return tf.estimator.EstimatorSpec(mode, predictions, loss, eval_metric_ops={
+            'accuracy': v1.metrics.accuracy(labels, predictions['classes']), 'mean': v1.metrics.mean(logits)})
+    train = train or (lambda loss: minimize(loss, momentum()))
+    return tf.estimator.EstimatorSpec(mode, predictions, loss, train(loss))
+
+
+def plain_model_fn(**options):
+    """A model_fn with the arguments features, labels and mode."""
+    return lambda features, labels, mode: model_fn(features, labels, mode, **options)
+
+
+def make_estimator(function, directory, params=None, **run_config):
+    """An Estimator of the model_fn `function` in the pathlib path `directory`."""
+    return tf.estimator.Estimator(function, str(directory / 'model'),
+                                  tf.estimator.RunConfig(**dict(_RUN_CONFIG, **run_config)), params)
+
+
+def train_estimator(estimator, steps=STEPS, **options):
+    """(losses, state) as of `explicit`."""
+    losses = Losses()
+    estimator.train(input_fn, hooks=[losses], steps=steps, **options)
+    reader = tf.train.load_checkpoint(estimator.latest_checkpoint())
+    state = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()
+             if not name.startswith('vai_q_tf/')}
+    state['votes'] = reader.get_tensor('vai_q_tf/positions/votes')
+    return losses.values, state
