@@ -16,12 +16,14 @@ from vai_q_tf.qat.freeze import EvaluationFreezer
 _TYPES = {'graph': tf.Graph, 'checkpoint': str, 'config': QuantizeConfig}
 
 
-def CreateQuantizeTrainingGraph(*args, **kwargs):
+def CreateQuantizeTrainingGraph(*args, towers=None, **kwargs):
     """Converts a float training graph to a quantize training graph, in place; call it before the optimizer is made.
 
     Args:
       config: a QuantizeConfig.
       graph: the tf.Graph to rewrite; the default graph where it is not given.
+      towers: name scopes of the copies of the network, where the graph has it several times on shared variables, such as
+        ['clone_0', 'clone_1']; the config has the names of the network without them.
 
     Raises:
       QuantizeError: the graph cannot be rewritten (code, node, what to do); it is as it was then.
@@ -29,7 +31,7 @@ def CreateQuantizeTrainingGraph(*args, **kwargs):
     """
     graph, _, config = _arguments('CreateQuantizeTrainingGraph', ('graph', 'config'), args, kwargs)
     keras_session.check_not_run(graph)
-    training.create_training_graph(graph, config)
+    training.create_training_graph(graph, config, towers=towers)
 
 
 def CreateQuantizeEvaluationGraph(*args, **kwargs):

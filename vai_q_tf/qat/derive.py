@@ -12,17 +12,23 @@ from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.plan.dropout import find_dropouts
-from vai_q_tf.qat import evaluation, rewrite
+from vai_q_tf.qat import distribution, evaluation, rewrite
 
 FLOAT_GRAPH_COLLECTION = 'vai_q_tf/float_graph'
 
 
-def remember_float_graph(graph, view, plan):
-    """Stores the float range of the live `graph`, viewed by `view` before it is rewritten, in a collection of the graph."""
+def remember_float_graph(graph, view, plan, prefix=''):
+    """Stores the float range of the live `graph`, viewed by `view` before it is rewritten, in a collection of the graph.
+
+    prefix: what the names of the network begin with in this graph; they are stored without it.
+    """
     roots = list(plan.output_nodes)
     roots += [node_name(tensor) for norm in plan.batch_norms for tensor in (norm.moving_mean, norm.moving_variance)]
     nodes = [editor.placeholder(name, view.dtype(name), view.shape(name)) if name in plan.input_nodes
              else editor.copy(view.node(name)) for name in view.upstream(roots, plan.input_nodes)]
+    for node in nodes:
+        node.name = distribution.without(prefix, node.name)
+        node.input[:] = [distribution.without(prefix, operand) for operand in node.input]
     float_graph = tf.GraphDef(node=nodes)
     float_graph.versions.CopyFrom(graph.graph_def_versions)
     graph.add_to_collection(FLOAT_GRAPH_COLLECTION, float_graph.SerializeToString())

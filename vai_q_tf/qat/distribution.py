@@ -16,6 +16,7 @@ from tensorflow.python.distribute import collective_all_reduce_strategy, mirrore
 from vai_q_tf import errors
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import node_name
+from vai_q_tf.plan.quant_plan import QuantPlan
 
 _ADVICE = ('Supported are tf.distribute.MirroredStrategy on the devices of one machine, OneDeviceStrategy, parameter servers '
            'without a strategy (TF_CONFIG and train_and_evaluate), and Horovod.')
@@ -99,13 +100,33 @@ def config_of_copy(view, config, prefix):
     return own
 
 
+def prefixes_of_towers(towers):
+    """What names begin with in each tower, given the name scopes of the towers; a QuantizeError for what is no list of them."""
+    if isinstance(towers, str) or not towers or not all(isinstance(tower, str) and tower.strip('/') for tower in towers):
+        raise errors.QuantizeError(
+            errors.INVALID_CONFIG, 'Invalid parameter',
+            'towers is {!r}; expected a list of name scopes, such as [\'clone_0\', \'clone_1\'].'.format(towers))
+    return tuple(tower.rstrip('/') + '/' for tower in towers)
+
+
+def plain_plan(plan, prefix):
+    """The plan of a copy of the network, with the names of the plain network."""
+    def plain(value):
+        if isinstance(value, str):
+            return without(prefix, value)
+        if isinstance(value, dict):
+            return {key: plain(field) for key, field in value.items()}
+        return [plain(field) for field in value] if isinstance(value, list) else value
+    return QuantPlan.from_json(json.dumps(plain(json.loads(plan.to_json())))) if prefix else plan
+
+
 def rows_of_copies(plans, prefixes):
     """{name of a quantized tensor of any copy: its name in the plain network, by which its position is kept}.
 
     Raises:
       QuantizeError: the copies are not the same network.
     """
-    rows = [{record.name: _without(prefix, record.name) for record in plan.tensors} for plan, prefix in zip(plans, prefixes)]
+    rows = [{record.name: without(prefix, record.name) for record in plan.tensors} for plan, prefix in zip(plans, prefixes)]
     for prefix, names in zip(prefixes, rows):
         differing = sorted(set(rows[0].values()) ^ set(names.values()))
         if differing:
@@ -117,7 +138,8 @@ def rows_of_copies(plans, prefixes):
     return {name: row for names in rows for name, row in names.items()}
 
 
-def _without(prefix, name):
+def without(prefix, name):
+    """The name in the plain network of what a copy of it calls `name`."""
     return name[len(prefix):] if name.startswith(prefix) else name
 
 

@@ -42,6 +42,7 @@ class EvaluationFreezer:
         self._reported = False
         self._variables = positions.read_variables(graph, plan)
         self._graph_def = graph.as_graph_def(add_shapes=True)
+        self._view = GraphView(self._graph_def)
         frozen = editor.fix_neurons(self._graph_def, plan, 1, config.output_dir)
         self._template = model_template.build(frozen, plan, config)
         self._folding = _Folding(self._graph_def, self._template.computed())
@@ -77,15 +78,28 @@ class EvaluationFreezer:
     def _values(self, reader, checkpoint, tracked):
         """{source: value} of all constants of the template."""
         variables = self._template.variables() | self._folding.variables
-        missing = sorted(name for name in variables if not reader.has_tensor(name))
+        wholes = {name: positions.PART.match(name) for name in variables if not reader.has_tensor(name)}
+        parts = {name: part for name, part in wholes.items() if part and reader.has_tensor(part.group(1))}
+        missing = sorted(set(wholes) - set(parts))
         if missing:
             raise errors.QuantizeError(
                 errors.MISSING_QUANTIZE_INFO, 'Not found',
                 'The checkpoint {!r} has no value of {} variables of the evaluation graph: {}. Build the evaluation graph with '
                 'the names of the training graph.'.format(checkpoint, len(missing), ', '.join(missing)))
-        values = {name: reader.get_tensor(name) for name in variables}
+        values = {name: reader.get_tensor(name) for name in variables if name not in parts}
+        values.update((name, self._part(reader, *part.groups())) for name, part in parts.items())
         values.update(self._folding.run(values, tracked))
         return values
+
+
+    def _part(self, reader, whole, number):
+        """The value of a part of a partitioned variable."""
+        shapes = [self._view.attr('{}/part_{}'.format(whole, part), 'shape').shape for part in range(int(number) + 1)]
+        sizes = [[dim.size for dim in shape.dim] for shape in shapes]
+        value = reader.get_tensor(whole)
+        axis = next((axis for axis, size in enumerate(value.shape) if size != sizes[-1][axis]), 0)
+        end = sum(size[axis] for size in sizes)
+        return value.take(range(end - sizes[-1][axis], end), axis)
 
 
 class _Folding:

@@ -9,6 +9,7 @@ initializer is needed and `report_uninitialized_variables` does not ask for it; 
 checkpoint, and restoring a checkpoint without it (a float one) leaves it empty.
 """
 import itertools
+import re
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -26,6 +27,8 @@ TENSORS_KEY = STATE_NAME + '/tensors'
 VOTES_KEY = STATE_NAME + '/votes'
 VARIABLES_KEY = STATE_NAME + '/variables'
 _KEYS = (TENSORS_KEY, VARIABLES_KEY, VOTES_KEY)
+# What TensorFlow calls the parts of a partitioned variable; in a checkpoint it is one tensor.
+PART = re.compile(r'(.+)/part_(\d+)$')
 _ROWS = STATE_NAME + '/rows'
 _ROW_VARIABLES = STATE_NAME + '/row_variables'
 
@@ -36,7 +39,7 @@ class MovingPositions:
     Args:
       rows: {name of a quantized tensor: the name that its position is kept by}; several tensors with one name have the position
         in common, and in a step the least of the positions that suit them gets the vote.
-      variables: {such a name: the variable that the tensor reads}, see `read_variables`.
+      variables: {name of a quantized tensor: the variable that it reads}, see `read_variables`.
       decay: what is left of a vote after a step, see `QuantizeConfig.position_decay`.
       track: scalar bool tensor, whether this run counts and moves the positions; None where they never move.
       update: 'moving' or 'current', see `QuantizeConfig.position_update`.
@@ -45,6 +48,7 @@ class MovingPositions:
     def __init__(self, rows, variables, decay=1.0, track=None, update='moving'):
         tensors = list(dict.fromkeys(rows.values()))
         numbers = {name: number for number, name in enumerate(tensors)}
+        variables = {rows[tensor]: variable for tensor, variable in variables.items()}
         self._rows = {tensor: numbers[name] for tensor, name in rows.items()}
         self._number = len(tensors)
         self._asked = {}
@@ -204,14 +208,22 @@ except KeyError:  # a second import in one process
 
 def read_variables(graph, plan):
     """{name of a quantized tensor: the variable that it reads} for the tensors of the plan that are read from a variable."""
-    variables = {}
-    for record in plan.tensors:
-        operation = live_editor.tensor(graph, record.tensor).op if record.tensor else None
-        while operation is not None and operation.type in PASS_THROUGH:
-            operation = operation.inputs[0].op
-        if operation is not None and operation.type in VARIABLE_OPS:
-            variables[record.name] = operation.name
-    return variables
+    found = {record.name: _variable(live_editor.tensor(graph, record.tensor)) for record in plan.tensors if record.tensor}
+    return {name: variable for name, variable in found.items() if variable}
+
+
+def _variable(value):
+    """The variable that the tf.Tensor `value` reads, whole though it may be kept in parts; '' if it reads none."""
+    operation = value.op
+    while operation.type in PASS_THROUGH:
+        operation = operation.inputs[0].op
+    if operation.type in VARIABLE_OPS:
+        return operation.name
+    if operation.type == 'ConcatV2':
+        parts = {PART.match(_variable(part)) for part in operation.inputs[:-1]}
+        wholes = {part and part.group(1) for part in parts}
+        return (wholes.pop() or '') if len(wholes) == 1 else ''
+    return ''
 
 
 def read_checkpoint(reader, tensors, variables=None):

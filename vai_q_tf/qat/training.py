@@ -12,7 +12,7 @@ from vai_q_tf.qat.positions import MovingPositions, read_variables
 TRAIN_GRAPH_FILE = 'quantize_train_graph.pb'
 
 
-def create_training_graph(graph, config, gradients=None):
+def create_training_graph(graph, config, gradients=None, towers=None):
     """Rewrites the float training graph in place and writes `quantize_train_graph.pb`.
 
     Every tensor of the plan is quantized with its moving position, which each run of the network moves. The file shows the
@@ -22,6 +22,7 @@ def create_training_graph(graph, config, gradients=None):
       graph: the tf.Graph.
       config: the QuantizeConfig.
       gradients: a `regradient.Gradients` of the graph; they become those of the rewritten network. None: there are none.
+      towers: name scopes of the copies of the network in the graph; None: there is one copy, or a strategy makes them.
 
     Returns:
       The QuantPlan that was applied.
@@ -29,6 +30,8 @@ def create_training_graph(graph, config, gradients=None):
     Raises:
       QuantizeError: before anything is changed; see `rewrite.plan_rewrite`.
     """
+    if towers is not None:
+        return _create(gradients, graph, config, distribution.prefixes_of_towers(towers))
     return distribution.for_all_replicas(functools.partial(_create, gradients), graph, config)
 
 
@@ -41,7 +44,7 @@ def _create(gradients, graph, config, prefixes):
         step = _global_step(graph, config)
         if distribution.is_chief():
             files.make_directory(config.output_dir)
-        derive.remember_float_graph(graph, view, plans[0])
+        derive.remember_float_graph(graph, view, plans[0], prefixes[0])
         with tf.name_scope(None):
             track = _before(step, config.freeze_position_step, rewrite.TRACK)
             if track is None:
@@ -52,7 +55,7 @@ def _create(gradients, graph, config, prefixes):
         quantize = rewrite.Quantizer(graph, plans, config, positions)
         for plan in distribution.share_moving_averages(graph, plans):
             rewrite.apply_plan(graph, plan, quantize, _folding(graph, config, plan, quantize, use_batch))
-        graph.add_to_collection(rewrite.TRAINING_PLAN, plans[0].to_json())
+        graph.add_to_collection(rewrite.TRAINING_PLAN, distribution.plain_plan(plans[0], prefixes[0]).to_json())
     everything = plans[0]._replace(tensors=tuple(record for plan in plans for record in plan.tensors))
     network = rewrite.graph_def_without(graph, gradients.apart if gradients else frozenset())
     rewritten = graphdef_editor.fix_neurons(network, everything, 2, config.output_dir)

@@ -1,0 +1,153 @@
+"""Towers that share variables in one graph, as tf.slim's model_deploy builds them: the positions are those of one network."""
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.distributed import training
+from vai_q_tf import (CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph,
+                      QuantizeCheckpointListener, QuantizeError, errors, fixed_point)
+from vai_q_tf.qat import positions
+
+_TOWERS = ['clone_0', 'clone_1']
+
+
+def _session():
+    return tf.compat.v1.Session(config=tf.compat.v1.ConfigProto(device_count={'CPU': 2}))
+
+
+class _Training:
+    """Two towers on halves of a batch, or one network on all of it, without batch norm."""
+
+    def __init__(self, directory, towers, rewrite=True, **settings):
+        self.images = tf.compat.v1.placeholder(tf.float32, [16, 8, 8, 2])
+        self.labels = tf.compat.v1.placeholder(tf.int32, [16])
+        step = tf.compat.v1.train.get_or_create_global_step()
+        losses = []
+        for index, tower in enumerate(towers or [None]):
+            size = 16 // len(towers or [1])
+            with tf.device('/cpu:{}'.format(index)), tf.name_scope(tower):
+                with tf.compat.v1.variable_scope(tf.compat.v1.get_variable_scope(), reuse=index > 0):
+                    images, labels = (part[index * size:index * size + size] for part in (self.images, self.labels))
+                    logits = training.network(images, True, norm=False)
+                    losses.append(tf.compat.v1.losses.sparse_softmax_cross_entropy(labels, logits))
+        if rewrite:
+            CreateQuantizeTrainingGraph(training.config(directory, method=0, **settings), towers=towers or None)
+        self.loss = tf.add_n(losses) / len(losses)
+        self.train = tf.compat.v1.train.MomentumOptimizer(0.05, 0.9).minimize(self.loss, step)
+        self.saver = tf.compat.v1.train.Saver()
+
+    def run(self, session, steps=20):
+        images, labels = training.data()
+        losses = []
+        for number in range(steps):
+            rows = np.arange(16 * number, 16 * number + 16) % 64
+            losses.append(session.run([self.loss, self.train], {self.images: images[rows], self.labels: labels[rows]})[0])
+        return losses
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """{towers: (losses, checkpoint, directory)} from the same float checkpoint."""
+    found = {}
+    start = tmp_path_factory.mktemp('float')
+    with tf.Graph().as_default(), _session() as session:
+        tf.compat.v1.set_random_seed(2)
+        network = _Training(start, [], rewrite=False)
+        session.run(tf.compat.v1.global_variables_initializer())
+        start = network.saver.save(session, str(start / 'model.ckpt'))
+    for towers in ((), tuple(_TOWERS)):
+        directory = tmp_path_factory.mktemp('towers{}'.format(len(towers)))
+        with tf.Graph().as_default(), _session() as session:
+            network = _Training(directory, list(towers))
+            network.saver.restore(session, start)
+            losses = network.run(session)
+            listener = QuantizeCheckpointListener(training.config(directory), checkpoint_dir=str(directory))
+            listener.begin()
+            checkpoint = network.saver.save(session, str(directory / 'model.ckpt'), 20)
+            listener.after_save(session, 20)
+            found[towers] = losses, checkpoint, directory
+    return found
+
+
+def test_two_towers_train_as_one_network(trained):
+    (losses, checkpoint, _), (expected, one, _) = trained[tuple(_TOWERS)], trained[()]
+    np.testing.assert_allclose(losses, expected, rtol=1e-3)
+    mine, other = (tf.train.load_checkpoint(path) for path in (checkpoint, one))
+    assert mine.get_variable_to_shape_map() == other.get_variable_to_shape_map()
+    names = [name.decode() for name in other.get_tensor(positions.TENSORS_KEY)]
+    assert sorted(mine.get_tensor(positions.TENSORS_KEY)) == sorted(other.get_tensor(positions.TENSORS_KEY))
+    assert positions.read_checkpoint(mine, names) == positions.read_checkpoint(other, names)
+
+
+def test_evaluation_and_listener_know_nothing_of_towers(trained):
+    _, checkpoint, directory = trained[tuple(_TOWERS)]
+    images, _ = training.data()
+    with tf.Graph().as_default():
+        fed = tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 2])
+        training.network(fed, False, norm=False)
+        config = training.config(directory / 'called', method=0)
+        CreateQuantizeEvaluationGraph(config)
+        called = CreateQuantizeDeployGraph(checkpoint, config).eval_model
+    listened, = (directory / 'quantized').glob('quantize_eval_model_20_*')
+    results = []
+    for path in (called, str(listened)):
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session, open(path, 'rb') as stream:
+            tf.import_graph_def(tf.compat.v1.GraphDef.FromString(stream.read()), name='')
+            results.append(session.run('logits/BiasAdd/aquant:0', {'images:0': images}))
+    np.testing.assert_array_equal(*results)
+
+
+def test_shared_weights_are_quantized_once_and_positions_are_common(tmp_path):
+    network = _Training(tmp_path, _TOWERS)
+    graph = tf.compat.v1.get_default_graph()
+    quantized = [op.name for op in graph.get_operations() if op.type == 'VaiFixNeuron']
+    assert sorted(quantized) == sorted(
+        ['conv/kernel/read/wquant', 'conv/bias/read/wquant', 'logits/kernel/read/wquant', 'logits/bias/read/wquant']
+        + ['{}/{}/aquant'.format(tower, name) for tower in _TOWERS for name in ('images', 'relu', 'pool', 'logits/BiasAdd')])
+    images, labels = training.data()
+    images = images[:16].copy()
+    images[8:] *= 16
+    with _session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
+        halves = session.run(['{}/images/aquant:0'.format(tower) for tower in _TOWERS],
+                             {network.images: images, network.labels: labels[:16]})
+    position = fixed_point.search_position(images, 8, method=0, mode=1)
+    np.testing.assert_array_equal(np.concatenate(halves), fixed_point.quantize(images, position, 8, 'half_up'))
+
+
+@pytest.mark.parametrize('towers', ['clone_0', [], [3], ['']], ids=str)
+def test_what_is_no_list_of_scopes_is_refused(tmp_path, towers):
+    with pytest.raises(QuantizeError, match='name scopes') as raised:
+        CreateQuantizeTrainingGraph(training.config(tmp_path), towers=towers)
+    assert raised.value.code == errors.INVALID_CONFIG
+
+
+def test_a_tower_that_is_not_there_is_named(tmp_path):
+    with tf.name_scope('clone_0'):
+        training.network(tf.zeros([1, 8, 8, 2]), True, norm=False)
+    with pytest.raises(QuantizeError, match='clone_1/images') as raised:
+        CreateQuantizeTrainingGraph(training.config(tmp_path), towers=_TOWERS)
+    assert raised.value.code == errors.UNKNOWN_NODE
+
+
+def test_slim_model_deploy_with_batch_norm(tmp_path):
+    """Towers of batch norms with one set of moving averages."""
+    from tensorflow.contrib import slim
+
+    def clone(images):
+        norm = {'normalizer_fn': slim.batch_norm, 'normalizer_params': {'is_training': True, 'decay': 0.9, 'scale': True}}
+        net = slim.conv2d(tf.identity(images, 'net_in'), 8, 3, scope='conv', **norm)
+        return slim.fully_connected(tf.reduce_mean(net, [1, 2]), 4, activation_fn=None, scope='fc')
+
+    images = tf.constant(training.data()[0][:16])
+    for index, tower in enumerate(_TOWERS):
+        with tf.name_scope(tower), tf.compat.v1.variable_scope(tf.compat.v1.get_variable_scope(), reuse=index > 0):
+            clone(images[8 * index:8 * index + 8])
+    config = training.config(tmp_path)
+    config.input_nodes, config.output_nodes = ['net_in'], ['fc/BiasAdd']
+    config.input_shapes = [[-1, 8, 8, 2]]
+    CreateQuantizeTrainingGraph(config, towers=_TOWERS)
+    with _session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
+        first, second = session.run(['{}/conv/BatchNorm_Fold/mul_1/wquant:0'.format(tower) for tower in _TOWERS])
+    np.testing.assert_array_equal(first, second)
