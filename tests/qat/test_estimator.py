@@ -1,4 +1,5 @@
 """quantize_estimator: from the checkpoint of the float Estimator, whatever made that; and quantize_model_fn on replicas."""
+import functools
 import glob
 import os
 
@@ -7,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tests.qat import trainings
-from vai_q_tf import (CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeError, errors, quantize_estimator,
-                      quantize_model_fn)
+from vai_q_tf import (CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeError, QuantizeOptimizer, errors,
+                      quantize_estimator, quantize_model_fn)
 
 v1 = tf.compat.v1
 MODES = tf.estimator.ModeKeys
@@ -121,11 +122,15 @@ def test_an_estimator_of_a_keras_model(tmp_path, optimizer):
 
 
 def test_replicas_train_as_with_the_call_before_the_optimizer(tmp_path, checkpoint):
-    def explicit(features, labels, mode):
+    def edited(features, labels, mode, explicit):
         loss = trainings.cross_entropy(labels, trainings.network(features, True))
         tf.train.init_from_checkpoint(checkpoint, {scope: scope for scope in ('conv/', 'norm/', 'conv2/', 'logits/')})
-        CreateQuantizeTrainingGraph(trainings.config(tmp_path))
-        return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=trainings.minimize(loss, trainings.momentum()))
+        optimizer = trainings.momentum()
+        if explicit:
+            CreateQuantizeTrainingGraph(trainings.config(tmp_path))
+        else:
+            optimizer = QuantizeOptimizer(optimizer, trainings.config(tmp_path))
+        return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=trainings.minimize(loss, optimizer))
 
     def train(name, model_fn):
         estimator = trainings.make_estimator(
@@ -135,10 +140,12 @@ def test_replicas_train_as_with_the_call_before_the_optimizer(tmp_path, checkpoi
         reader = tf.train.load_checkpoint(estimator.latest_checkpoint())
         return {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
 
-    expected = train('explicit', explicit)
-    result = train('wrapped', quantize_model_fn(trainings.plain_model_fn(), trainings.config(tmp_path), checkpoint))
-    assert sorted(result) == sorted(expected)
+    expected = train('explicit', functools.partial(edited, explicit=True))
+    optimizer = train('optimizer', functools.partial(edited, explicit=False))
+    wrapped = train('wrapped', quantize_model_fn(trainings.plain_model_fn(), trainings.config(tmp_path), checkpoint))
+    assert sorted(wrapped) == sorted(optimizer) == sorted(expected)
     for name, value in expected.items():
         if value.dtype != object:
-            np.testing.assert_allclose(result[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+            np.testing.assert_allclose(optimizer[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+            np.testing.assert_allclose(wrapped[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
     assert len(glob.glob(str(tmp_path / 'quantized' / 'quantize_eval_model_3_*'))) == 1

@@ -125,6 +125,23 @@ def trained(tmp_path_factory, checkpoint):
     return estimator, trainings.explicit_evaluation(directory, estimator.latest_checkpoint()), directory
 
 
+def test_no_second_forward_or_backward_pass(tmp_path):
+    def edited(features, labels, mode):
+        loss = trainings.cross_entropy(labels, trainings.network(features, True))
+        CreateQuantizeTrainingGraph(trainings.config(tmp_path))
+        return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=trainings.minimize(loss, trainings.momentum()))
+
+    def executed(model_fn):
+        with tf.Graph().as_default(), v1.Session(config=trainings.SESSION) as session:
+            spec = model_fn(tf.constant(trainings.IMAGES[:16]), tf.constant(trainings.LABELS[:16]), MODES.TRAIN)
+            session.run(v1.global_variables_initializer())
+            return trainings.executed(session, [spec.train_op, spec.loss])
+
+    operations = executed(quantize_model_fn(trainings.plain_model_fn(), trainings.config(tmp_path)))
+    assert operations == executed(edited)
+    assert operations.count('Conv2DBackpropFilter') == 2
+
+
 def test_evaluation_and_prediction_are_quantized(trained):
     estimator, logits, _ = trained
     predicted = list(estimator.predict(lambda: trainings.once().map(lambda images, labels: images)))
@@ -218,6 +235,20 @@ def test_what_a_model_fn_builds_behind_the_optimizer_is_quantized(tmp_path):
     # Gradients read what they differentiate: the mask of the last quantization is taken from the float logits.
     graph = v1.get_default_graph()
     assert any(op._original_op is not None for op in graph.get_tensor_by_name('logits/BiasAdd:0').consumers())
+
+
+def test_tensors_inside_of_the_range_are_exchanged(tmp_path):
+    """A batch norm that is folded away, a relu that is quantized; the input stays what the program put in."""
+    def model_fn(features, labels, mode):
+        trainings.network(features, False)
+        tensor = v1.get_default_graph().get_tensor_by_name
+        return tf.estimator.EstimatorSpec(mode, {name: tensor(name + ':0') for name in (
+            'norm/FusedBatchNormV3', 'relu', 'net_in', 'conv/kernel')})
+
+    model_fn = quantize_model_fn(model_fn, trainings.config(tmp_path))
+    predictions = model_fn(tf.zeros([16, 8, 8, 2]), None, MODES.PREDICT).predictions
+    assert {name: value.op.name for name, value in predictions.items()} == {
+        'norm/FusedBatchNormV3': 'conv/biasadd', 'relu': 'relu/aquant', 'net_in': 'net_in', 'conv/kernel': 'conv/kernel'}
 
 
 @pytest.mark.parametrize('mode', [MODES.EVAL, MODES.PREDICT])

@@ -207,12 +207,7 @@ def test_no_second_forward_or_backward_pass(tmp_path, checkpoint):
             run.train_op = make(run.loss, directory)
             run.train(1, checkpoint)
             images, labels = trainings.batch(1)
-            metadata = v1.RunMetadata()
-            run.session.run(run.train_op, {run.images: images, run.labels: labels},
-                            v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE), metadata)
-            return sorted(stats.timeline_label.split(' = ')[1].partition('(')[0]
-                          for device in metadata.step_stats.dev_stats for stats in device.node_stats
-                          if ' = ' in stats.timeline_label)
+            return trainings.executed(run.session, run.train_op, {run.images: images, run.labels: labels})
 
     def explicit(loss, directory):
         CreateQuantizeTrainingGraph(trainings.config(directory))

@@ -131,6 +131,14 @@ def explicit_evaluation(directory, prefix):
             return session.run('logits/BiasAdd/aquant:0', {images: IMAGES})
 
 
+def executed(session, fetches, feed=None):
+    """The types of all ops that a run executes, sorted."""
+    metadata = v1.RunMetadata()
+    session.run(fetches, feed, v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE), metadata)
+    return sorted(stats.timeline_label.split(' = ')[1].partition('(')[0] for device in metadata.step_stats.dev_stats
+                  for stats in device.node_stats if ' = ' in stats.timeline_label)
+
+
 def assert_same(result, expected, ignored=()):
     """Asserts that (losses, state) are equal to float rounding; the state without variables whose names begin as `ignored`."""
     (losses, state), (expected_losses, expected_state) = result, expected
