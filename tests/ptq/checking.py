@@ -1,0 +1,134 @@
+"""What has to hold for the quantized model of any network, told from the graphs alone and not from the plan."""
+import collections
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.export.lint import lint
+from vai_q_tf.fixed_point import POSITION_ZERO
+from vai_q_tf.graph.traits import WEIGHTED, trait
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.passes import optimise
+from vai_q_tf.ptq.quantize import quantize_frozen
+
+_SHAPING = ('Reshape', 'Squeeze', 'ExpandDims')
+
+
+class Case:
+    """A frozen network. outputs: its output nodes; feed: a function from the step to {input node: array}."""
+
+    def __init__(self, graph_def, outputs, feed, directory):
+        self.graph_def, self.outputs, self.feed, self._directory = graph_def, list(outputs), feed, str(directory)
+
+    def config(self, **fields):
+        first = self.feed(0)
+        return QuantizeConfig(list(first), self.outputs, [[-1] + list(value.shape[1:]) for value in first.values()],
+                              **dict({'calib_iter': 2, 'output_dir': self._directory}, **fields))
+
+    def quantized(self, **fields):
+        """The quantized model."""
+        model = tf.GraphDef()
+        with open(quantize_frozen(self.graph_def, self.feed, self.config(**fields)), 'rb') as file:
+            model.ParseFromString(file.read())
+        return model
+
+    def error(self, model, graph_def, step=0):
+        """The greatest difference of an output of two graphs in relation to its norm; step 0 is calibration data."""
+        names = {node.name for node in model.node}
+        quantized = [name + '/aquant' if name + '/aquant' in names else name for name in self.outputs]
+        results = run(model, quantized, self.feed(step))
+        expected = run(graph_def, self.outputs, self.feed(step))
+        return max(np.linalg.norm(result - exact) / np.linalg.norm(exact) for result, exact in zip(results, expected))
+
+
+def plain_session(graph=None):
+    """A session that computes op by op as the graph says."""
+    settings = tf.ConfigProto()
+    settings.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
+    settings.graph_options.rewrite_options.disable_meta_optimizer = True
+    return tf.Session(graph=graph, config=settings)
+
+
+def run(graph_def, tensors, feed):
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(graph_def, name='')
+    with plain_session(graph) as session:
+        return session.run([name if ':' in name else name + ':0' for name in tensors],
+                           {name + ':0': value for name, value in feed.items()})
+
+
+def assert_float_graph(case, tolerance=1e-4):
+    """The passes keep what the network computes, and leave no batch norm that could be folded."""
+    for fold_constant in (True, False):
+        graph_def = optimise(case.graph_def, case.config(simulate_dpu=0), fold_constant)
+        assert case.error(graph_def, case.graph_def) < tolerance
+        view = GraphView(graph_def)
+        for name in view.names:
+            assert not view.op(name).startswith('FusedBatchNorm'), name
+            if view.op(name) == 'Mul':
+                constant = any(view.op(operand) == 'Const' for operand in view.inputs(name))
+                assert not constant or all(trait(view.op(operand)).kind != WEIGHTED or len(view.consumers(operand)) > 1
+                                           for operand in view.inputs(name)), name
+
+
+def assert_model(case, unlike=()):
+    """The model at 8 bits obeys the compiler and the limits of positions; at 16 bits it is the network. Returns the former.
+
+    unlike: the lint rules that the network breaks in any case.
+    """
+    model = case.quantized()
+    assert {finding.rule for finding in lint(model)} == set(unlike)
+    assert_positions(case, model)
+    exact = optimise(case.graph_def, case.config())
+    assert case.error(case.quantized(weight_bit=16, activation_bit=16), exact) < 0.01
+    return model
+
+
+def assert_positions(case, model):
+    """Shifts are in the limits, concats and max pools have one position, and what has none is zero."""
+    view = GraphView(model)
+    positions = {node.name: node.attr['quantize_pos'].i for node in model.node if node.op == 'FixNeuron'}
+    zeros = [view.inputs(name)[0] for name, position in positions.items() if position == POSITION_ZERO]
+    assert not any(value.any() for value in run(model, zeros, case.feed(0)))
+    for name in view.names:
+        row = trait(view.op(name))
+        data = [tensor for _, tensor in row.data_inputs(view.inputs(name))]
+        if row.kind == WEIGHTED:
+            source = view.inputs(data[0])[0] if view.op(data[0]) == 'SpaceToBatchND' else data[0]
+            _assert_shifts(view, positions, name, source, view.inputs(name)[row.weight])
+        elif view.op(name) in ('ConcatV2', 'MaxPool'):
+            members = [_fix_neuron_behind(view, name)] + [_fix_neuron_before(view, tensor) for tensor in data]
+            assert len({positions[member] for member in members if member}) <= 1, name
+
+
+def _assert_shifts(view, positions, name, data, weight):
+    result, bias = name, ''
+    while view.op(result) != 'FixNeuron':
+        assert len(set(view.consumers(result))) >= 1, name
+        if view.op(result) == 'BiasAdd':
+            bias = view.inputs(result)[1]
+        behind = [reader for reader, _ in view.consumers(result)]
+        result = next((reader for reader in behind if view.op(reader) == 'FixNeuron'), behind[0])
+    cut = positions[weight] + positions[data] - positions[result]
+    assert 0 <= cut <= 16, name
+    if bias:
+        assert min(0, cut - 16) <= positions[weight] + positions[data] - positions[bias] <= 16, name
+
+
+def _fix_neuron_behind(view, name):
+    return next((reader for reader, _ in view.consumers(name) if view.op(reader) == 'FixNeuron'), '')
+
+
+def _fix_neuron_before(view, tensor):
+    while view.op(tensor) in _SHAPING:
+        tensor = view.inputs(tensor)[0]
+    return tensor if view.op(tensor) == 'FixNeuron' else ''
+
+
+def nodes_of_the_compiler(model):
+    """How many nodes the compiler's graph has: those of float tensors without additions of a bias, and shapes of Reshapes."""
+    view = GraphView(model)
+    counts = collections.Counter(view.op(name) for name in view.names if view.dtype(name) == tf.float32)
+    return sum(counts.values()) - counts['BiasAdd'] + counts['Reshape']
