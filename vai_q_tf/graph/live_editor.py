@@ -60,8 +60,8 @@ def repoint(graph, inputs, value):
 
 
 def wait_for(waiter, old, new):
-    """Makes the tf.Operation `waiter`, which waits for `old` to run, wait for `new` instead."""
-    controls = [new if op is old else op for op in waiter.control_inputs]
+    """Makes the tf.Operation `waiter`, which waits for each op of `old` to run, wait for each op of `new` instead."""
+    controls = [op for op in waiter.control_inputs if op not in old] + list(new)
     waiter._remove_all_control_inputs()
     waiter._add_control_inputs(controls)
 

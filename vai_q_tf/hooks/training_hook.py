@@ -37,7 +37,13 @@ class QuantizeTrainingHook(tf.estimator.SessionRunHook):
             tf.logging.warning(
                 'A tf.train.Saver was made before the graph is quantized (node %r). If it saves the checkpoints of this '
                 'training, they will have no quantize positions; make it with defer_build=True.', saver.name)
-        training.create_training_graph(graph, config, regradient.Gradients(graph))
+        gradients = regradient.Gradients(graph)
+        waiting = [name for name in config.input_nodes + config.output_nodes if name in gradients.apart]
+        if waiting:
+            raise errors.QuantizeError(
+                errors.UNSUPPORTED_GRAPH, 'Behind gradients',
+                'Node {!r} waits for a gradient or a training step. {}'.format(waiting[0], regradient.WAYS))
+        training.create_training_graph(graph, config, gradients)
 
 
 def _check_same_nodes(plan, config):

@@ -80,7 +80,8 @@ def _scope(op):
     """The name scope of the call of tf.gradients that made `op` in a gradient function, else ''."""
     if op._original_op is None:
         return ''
-    return op.name.partition('/{}_grad'.format(op._original_op.name))[0]
+    scope, found, _ = op.name.partition('/{}_grad'.format(op._original_op.name))
+    return scope if found else ''
 
 
 def downstream(calls):

@@ -23,7 +23,7 @@ class _Parameter(NamedTuple):
 
     tensor: what is differentiated by, the reference or the handle of the variable.
     readers: for each tensor of the gradient (three for tf.IndexedSlices) the inputs that read it, as (node, index).
-    waiting: for each of them the ops that only wait for it, as (waiting op, op waited for).
+    waiting: for each of them the ops that wait for the one that makes it, as (waiting op, op waited for).
     """
     tensor: tf.Tensor
     readers: Tuple[List[Tuple[str, int]], ...]
@@ -105,10 +105,12 @@ class Gradients:
             # Of several variables with one gradient, which only a shared one can be, the first re-points the readers.
             parameters.append(_Parameter(variable, tuple(readers.get(number, []) for number in numbers),
                                          tuple(waiting.get(number, []) for number in numbers)))
-        for number in list(readers) + list(waiting):
-            if number not in owners:
-                reader = readers[number][0][0] if number in readers else waiting[number][0][0].name
-                raise _unmatched('that node {!r} reads was not found{}'.format(reader, self._goal(reader)))
+        known = {pair for number in owners for pair in waiting.get(number, [])}
+        lost = [inputs[0][0] for number, inputs in readers.items() if number not in owners]
+        lost += [waiter.name for pairs in waiting.values() for waiter, op in pairs if (waiter, op) not in known]
+        if lost:
+            raise _unmatched('that node {!r} reads was not found{}'.format(lost[0], self._goal(lost[0])))
+        for number in owners:
             names = sorted({variable.op.name for variable in owners[number]})
             if len(names) > 1 and nodes.intersection(names):
                 raise _unmatched('of the variables {} is one and the same, and quantization tells them apart'.format(
@@ -138,6 +140,7 @@ class Gradients:
         for call, parameters, options in self._derivatives:
             variables = [parameter.tensor for parameter in parameters]
             gradients = _differentiate(self._graph, call, variables, unconnected_gradients='zero', **options)
+            waits = {}
             for parameter, gradient in zip(parameters, gradients):
                 tensors = _tensors(gradient)
                 if len(tensors) != len(parameter.readers):
@@ -146,7 +149,11 @@ class Gradients:
                 for tensor, readers, waiting in zip(tensors, parameter.readers, parameter.waiting):
                     live_editor.repoint(self._graph, readers, tensor)
                     for waiter, old in waiting:
-                        live_editor.wait_for(waiter, old, tensor.op)
+                        was, now = waits.setdefault(waiter, (set(), set()))
+                        was.add(old)
+                        now.add(tensor.op)
+            for waiter, (was, now) in waits.items():
+                live_editor.wait_for(waiter, was, now)
 
 
 def _differentiate(graph, call, variables, **options):
@@ -186,7 +193,8 @@ def _reads(operations, members, numbers):
                 readers.setdefault(numbers[op.name, output.value_index], []).extend(outside)
         for waiter in op._control_outputs:
             if waiter.name not in members:
-                waiting.setdefault(numbers.get((op.name, 0)), []).append((waiter, op))
+                for number in {numbers[op.name, index] for index in range(len(op.outputs))} or {None}:
+                    waiting.setdefault(number, []).append((waiter, op))
     return readers, waiting
 
 

@@ -38,7 +38,7 @@ def create_training_graph(graph, config, gradients=None, towers=None):
 def _create(gradients, graph, config, prefixes):
     plans, view = rewrite.plan_rewrite(graph, config, prefixes, gradients.apart if gradients else frozenset())
     if gradients:
-        gradients.match(plans[0].nodes)
+        gradients.match(node for plan in plans for node in plan.nodes)
     rows = distribution.rows_of_copies(plans, prefixes)
     with graph.as_default():
         step = _global_step(graph, config)

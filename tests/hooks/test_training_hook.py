@@ -1,0 +1,153 @@
+"""The pure hook: an unmodified model function trains as it does with CreateQuantizeTrainingGraph before its optimizer."""
+import collections
+import functools
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.hooks import recipes
+from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeTrainingHook
+from vai_q_tf.qat.positions import VOTES_KEY
+
+v1 = tf.compat.v1
+
+# Rounding turns the least difference of a sum into a step of a quantized number.
+ONE_THREAD = v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+
+# A loss of the weights themselves would be read before or after they are trained, were they reference variables.
+RESOURCES = (recipes.keras_network, recipes.regularized_network)
+
+
+def config(directory, **settings):
+    fields = dict(input_nodes=['images'], output_nodes=['logits/BiasAdd', 'value/BiasAdd'],
+                  output_dir=str(directory / 'quantized'), position_decay=0.8)
+    fields.update(settings)
+    return QuantizeConfig(**fields)
+
+
+def float_model(network, tail=lambda logits: logits):
+    """Builds the network with its losses in the default graph; returns (losses, total loss, global step)."""
+    step = v1.train.get_or_create_global_step()
+    rows = tf.math.floormod(tf.range(16, dtype=tf.int64) + 16 * step, 64)
+    # The data grow with the steps, so that positions move.
+    images = tf.gather(tf.constant(recipes.IMAGES), rows) * (1.0 + 0.2 * tf.cast(step, tf.float32))
+    with v1.variable_scope(v1.get_variable_scope(), use_resource=network in RESOURCES):
+        features = network(tf.identity(images, name='images'), True)
+        logits = v1.layers.dense(features, 4, name='logits')
+        value = v1.layers.dense(features, 1, name='value')
+    losses = [v1.losses.sparse_softmax_cross_entropy(tf.gather(tf.constant(recipes.LABELS), rows), tail(logits)),
+              v1.losses.mean_squared_error(tf.ones([16, 1]), value, weights=0.5)]
+    return losses, v1.losses.get_total_loss(), step
+
+
+def float_checkpoint(directory, *model):
+    with tf.Graph().as_default(), v1.Session() as session:
+        v1.set_random_seed(7)
+        float_model(*model)
+        session.run(v1.global_variables_initializer())
+        os.makedirs(str(directory / 'float'))
+        return v1.train.Saver().save(session, str(directory / 'float' / 'model.ckpt'))
+
+
+def train(way, directory, checkpoint, model, recipe, steps=4, **settings):
+    """Trains one way, 'explicit' or 'hook'; returns (losses, {variable: value}, votes)."""
+    with tf.Graph().as_default():
+        losses, loss, step = float_model(*model)
+        names = [(variable, variable.op.name.split('/part_')[0]) for variable in v1.global_variables()]
+        v1.train.init_from_checkpoint(checkpoint, {name: variable if variable.op.name == name else name
+                                                   for variable, name in names})
+        quantize = config(directory, **settings)
+        if way == 'explicit':
+            CreateQuantizeTrainingGraph(quantize)
+        train_op = recipe(loss, step, losses)
+        hooks = [QuantizeTrainingHook(quantize)] if way == 'hook' else []
+        with v1.train.MonitoredTrainingSession(hooks=hooks, config=ONE_THREAD) as session:
+            values = []
+            for _ in range(steps):
+                values.append(session.run([train_op, loss])[1])
+            variables = {variable.op.name: variable for variable in v1.global_variables()}
+            return values, session.run(variables), session.run(VOTES_KEY + ':0')
+
+
+@pytest.fixture(scope='module')
+def checkpoint_of(tmp_path_factory):
+    """A function (names of the model) -> prefix of a float checkpoint of it."""
+    @functools.lru_cache(None)
+    def checkpoint(names):
+        return float_checkpoint(tmp_path_factory.mktemp('float'), *model_of(names))
+    return checkpoint
+
+
+def model_of(names):
+    return [getattr(recipes, name) for name in names.split()]
+
+
+CASES = [
+    ('layers_network', 'sgd'), ('layers_network', 'adam_clipped'), ('layers_network', 'two_optimizers'),
+    ('regularized_network', 'sgd_gated'), ('layers_network', 'two_calls'), ('layers_network', 'averaged'),
+    ('layers_network', 'accumulated'), ('slim_network', 'slim_train_op'), ('keras_network', 'adam_clipped'),
+    ('layers_network loop_and_condition', 'sgd'), ('layers_network embedded', 'sparse_adam'),
+]
+MORE_CASES = [
+    ('layers_network', 'sgd_options'), ('layers_network', 'two_losses'), ('layers_network', 'applied_in_a_condition'),
+    ('layers_network', 'decayed'), ('slim_network', 'contrib_train_op'), ('layers_network', 'optimize_loss'),
+    ('keras_network', 'averaged'), ('keras_network', 'keras_optimizer'), ('layers_network', 'loss_scaled'),
+    ('shared_network', 'sgd'), ('partitioned_network', 'adam_clipped'), ('layers_network embedded', 'sgd'),
+]
+
+
+@pytest.mark.parametrize('names, recipe', CASES + [pytest.param(*case, marks=pytest.mark.slow) for case in MORE_CASES])
+def test_it_trains_as_the_call_before_the_optimizer(tmp_path, checkpoint_of, names, recipe):
+    check_ways_agree(tmp_path, checkpoint_of(names), model_of(names), getattr(recipes, recipe))
+
+
+@pytest.mark.parametrize('settings', [dict(freeze_bn_step=2, freeze_position_step=3), dict(bn_fold='moving')], ids=str)
+def test_freezing_and_folding_are_those_of_the_config(tmp_path, checkpoint_of, settings):
+    check_ways_agree(tmp_path, checkpoint_of('layers_network'), [recipes.layers_network], recipes.sgd, **settings)
+
+
+def check_ways_agree(directory, *arguments, **settings):
+    expected, variables, votes = train('explicit', directory, *arguments, **settings)
+    found, found_variables, found_votes = train('hook', directory, *arguments, **settings)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert sorted(found_variables) == sorted(variables)
+    for name, value in variables.items():
+        np.testing.assert_allclose(found_variables[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+    np.testing.assert_allclose(found_votes, votes, atol=1e-6)
+    assert len(set(expected)) == len(expected)
+
+
+def executed(way, directory, model, recipe):
+    """{op type: how often it ran} in a training step."""
+    with tf.Graph().as_default() as graph:
+        v1.set_random_seed(7)
+        losses, loss, step = float_model(*model)
+        quantize = config(directory)
+        if way == 'explicit':
+            CreateQuantizeTrainingGraph(quantize)
+        train_op = recipe(loss, step, losses)
+        if way == 'hook':
+            QuantizeTrainingHook(quantize).begin()
+        # The graph optimizer would remove, and rename, what is to be counted.
+        options = v1.ConfigProto(graph_options=v1.GraphOptions(optimizer_options=v1.OptimizerOptions(opt_level=-1)))
+        options.graph_options.rewrite_options.disable_meta_optimizer = True
+        with v1.Session(config=options) as session:
+            session.run(v1.global_variables_initializer())
+            metadata = v1.RunMetadata()
+            session.run(train_op, options=v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE), run_metadata=metadata)
+        types = {op.name: op.type for op in graph.get_operations()}
+        names = [stats.node_name.split(':')[0] for device in metadata.step_stats.dev_stats for stats in device.node_stats]
+        return collections.Counter(types[name] for name in names if name in types)
+
+
+@pytest.mark.parametrize('names, recipe', [('layers_network', 'adam_clipped'), ('slim_network', 'slim_train_op'),
+                                           ('layers_network loop_and_condition', 'sgd_gated')])
+def test_the_old_gradients_no_longer_run(tmp_path, names, recipe):
+    expected, found = (executed(way, tmp_path, model_of(names), getattr(recipes, recipe)) for way in ('explicit', 'hook'))
+    # A loop pulls what it is to wait for in as data, through these.
+    pulled = ('Identity', 'RefEnter')
+    assert sum(found[name] for name in pulled) <= sum(expected[name] for name in pulled) + 1
+    assert {name: (count, expected[name]) for name, count in found.items() if name not in pulled} == {
+        name: (count, count) for name, count in expected.items() if name not in pulled}
