@@ -6,6 +6,7 @@ from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
 from vai_q_tf.hooks.exporter import QuantizeExporter
 from vai_q_tf.hooks.keras_callback import QuantizeCallback
 from vai_q_tf.hooks.position_hook import QuantizePositionHook
+from vai_q_tf.hooks.synchronize_hook import SynchronizePositionsHook
 from vai_q_tf.hooks.training_hook import QuantizeTrainingHook
 from vai_q_tf.ops import FixNeuron, fix_neuron
 from vai_q_tf.ptq.quantize import quantize_frozen
@@ -22,8 +23,8 @@ from vai_q_tf.version import __git_version__, __version__
 __all__ = [
     'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph', 'FixNeuron',
     'QuantizeCallback', 'QuantizeCheckpointListener', 'QuantizeConfig', 'QuantizeError', 'QuantizeExporter',
-    'QuantizeOptimizer', 'QuantizePositionHook', 'QuantizeTrainingHook', '__git_version__', '__version__', 'convert_datatype',
-    'deploy_checkpoint', 'dump', 'fix_neuron', 'inspect', 'quantize_estimator', 'quantize_evaluate', 'quantize_frozen',
-    'quantize_keras_model', 'quantize_model_fn', 'quantize_train',
+    'QuantizeOptimizer', 'QuantizePositionHook', 'QuantizeTrainingHook', 'SynchronizePositionsHook', '__git_version__',
+    '__version__', 'convert_datatype', 'deploy_checkpoint', 'dump', 'fix_neuron', 'inspect', 'quantize_estimator',
+    'quantize_evaluate', 'quantize_frozen', 'quantize_keras_model', 'quantize_model_fn', 'quantize_train',
     'slim_training_arguments',
 ]

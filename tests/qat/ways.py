@@ -12,8 +12,8 @@ from typing import List, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig
-from vai_q_tf.hooks.training_hook import QuantizeTrainingHook
+from vai_q_tf import (CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeOptimizer, QuantizeTrainingHook, quantize_estimator,
+                      quantize_model_fn)
 
 v1 = tf.compat.v1
 _LOSS_SCALE = ('current_loss_scale', 'good_steps')  # variables of an optimizer that scales the loss
@@ -84,11 +84,13 @@ def _nothing():
     yield
 
 
-def _in_session(scope=_nothing, saver=v1.train.Saver, loss_of=cross_entropy, optimizer=lambda: None, prepare=None, inputs=None):
+def _in_session(scope=_nothing, saver=v1.train.Saver, loss_of=cross_entropy, optimizer=lambda settings: None, prepare=None,
+                inputs=None, rewrite=CreateQuantizeTrainingGraph):
     """A way with a plain session.
 
     Args:
       scope: context for building the network. saver: makes the Saver, after the rewrite.
+      optimizer, rewrite: functions of the QuantizeConfig.
       prepare: what is done to the images before the range. inputs: function (first, steps) -> tensors; None feeds placeholders.
     """
     def way(place, start, first, steps):
@@ -98,8 +100,8 @@ def _in_session(scope=_nothing, saver=v1.train.Saver, loss_of=cross_entropy, opt
             with scope():
                 logits = network(prepare(images) if prepare else images)
             loss = loss_of(labels, logits)
-            CreateQuantizeTrainingGraph(config(place))
-            train = minimize(loss, optimizer())
+            rewrite(config(place))
+            train = minimize(loss, optimizer(config(place)))
             session.run([v1.global_variables_initializer(), v1.local_variables_initializer()])
             session.run(v1.get_collection(v1.GraphKeys.TABLE_INITIALIZERS))
             own = saver()
@@ -168,8 +170,12 @@ def _heads(labels, logits):
     return tf.add_n([0.25 * cross_entropy(labels, logits), 0.75 * cross_entropy(labels, tf.identity(logits, 'second_head'))])
 
 
-def _mixed_precision():
+def _mixed_precision(settings):
     return v1.train.experimental.enable_mixed_precision_graph_rewrite(v1.train.MomentumOptimizer(0.01, 0.9), 'dynamic')
+
+
+def _quantize_optimizer(settings):
+    return QuantizeOptimizer(v1.train.MomentumOptimizer(0.01, 0.9), settings)
 
 
 def _variables(**options):
@@ -209,7 +215,8 @@ def monitored_session(place, start, first, steps):
         return Course(losses, tf.train.latest_checkpoint(directory))
 
 
-def _in_estimator(rewrite, hooks):
+def _in_estimator(rewrite=lambda settings: None, hooks=lambda settings: [], wrap=lambda model_fn, settings: model_fn,
+                  wrap_estimator=lambda estimator, settings, directory: estimator):
     """A way with an Estimator; rewrite is called in its model function. A float checkpoint by init_from_checkpoint."""
     def way(place, start, first, steps):
         found = []
@@ -222,8 +229,10 @@ def _in_estimator(rewrite, hooks):
             found.append(_Losses(loss))
             return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train, training_hooks=[found[-1]])
 
-        estimator = tf.estimator.Estimator(model_fn, os.path.join(str(place), 'estimator'), tf.estimator.RunConfig(
+        directory = os.path.join(str(place), 'estimator')
+        estimator = tf.estimator.Estimator(wrap(model_fn, config(place)), directory, tf.estimator.RunConfig(
             session_config=_SESSION, save_checkpoints_steps=1000))
+        estimator = wrap_estimator(estimator, config(place), directory + '_quantized')
         estimator.train(lambda: _dataset(first, steps), hooks=hooks(config(place)), steps=steps)
         return Course(found[-1].values, estimator.latest_checkpoint())
     return way
@@ -247,7 +256,10 @@ WAYS = {
     'condition behind the range': _in_session(loss_of=_conditional_loss),
     'two heads': _in_session(loss_of=_heads),
     'mixed precision': _in_session(optimizer=_mixed_precision),
-    'estimator': _in_estimator(CreateQuantizeTrainingGraph, lambda settings: []),
-    'training hook': _in_estimator(lambda settings: None, lambda settings: [QuantizeTrainingHook(settings)]),
+    'estimator': _in_estimator(CreateQuantizeTrainingGraph),
+    'training hook': _in_estimator(hooks=lambda settings: [QuantizeTrainingHook(settings)]),
+    'optimizer wrapper': _in_session(rewrite=lambda settings: None, optimizer=_quantize_optimizer),
+    'model function wrapper': _in_estimator(wrap=quantize_model_fn),
+    'estimator wrapper': _in_estimator(wrap_estimator=quantize_estimator),
 }
 WAYS.update((name, _in_session(scope=scope)) for name, scope in SCOPES.items())
