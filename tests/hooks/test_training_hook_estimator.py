@@ -114,6 +114,34 @@ def test_a_monitored_session_with_its_own_saver_hook(tmp_path, start, explicit):
     assert '6' in [name.split('_')[3] for name in models]
 
 
+def towers(directory, explicit, steps=4):
+    """Two towers on shared variables, whose gradients are averaged; returns (losses, votes)."""
+    quantize = config(directory, output_nodes=['logits/BiasAdd'])
+    with tf.Graph().as_default():
+        v1.set_random_seed(5)
+        step = v1.train.get_or_create_global_step()
+        losses = []
+        for tower in range(2):
+            with tf.name_scope('tower_{}'.format(tower)), v1.variable_scope('', reuse=tower > 0):
+                net = recipes.layers_network(tf.identity(recipes.IMAGES[16 * tower:16 * tower + 16], 'images'), False)
+                losses.append(v1.losses.sparse_softmax_cross_entropy(
+                    recipes.LABELS[16 * tower:16 * tower + 16], v1.layers.dense(net, 4, name='logits')))
+        if explicit:
+            CreateQuantizeTrainingGraph(quantize, towers=['tower_0', 'tower_1'])
+        optimizer = v1.train.MomentumOptimizer(0.05, 0.9)
+        pairs = [((one + other) / 2, variable) for (one, variable), (other, _) in zip(
+            *(optimizer.compute_gradients(loss) for loss in losses))]
+        train = optimizer.apply_gradients(pairs, step)
+        hooks = [] if explicit else [QuantizeTrainingHook(quantize, towers=['tower_0', 'tower_1'])]
+        with v1.train.MonitoredTrainingSession(hooks=hooks, config=ONE_THREAD) as session:
+            return [session.run([losses, train])[0] for _ in range(steps)], session.run(VOTES_KEY + ':0')
+
+
+def test_towers(tmp_path):
+    for found, expected in zip(towers(tmp_path, False), towers(tmp_path, True)):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_one_hook_in_several_graphs_and_twice_in_one(tmp_path):
     hook = QuantizeTrainingHook(config(tmp_path))
     for _ in range(2):

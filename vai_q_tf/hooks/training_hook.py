@@ -20,10 +20,12 @@ class QuantizeTrainingHook(tf.estimator.SessionRunHook):
 
     Args:
       config: a QuantizeConfig.
+      towers: as of `CreateQuantizeTrainingGraph`.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, towers=None):
         self._config = require_config(config)
+        self._towers = towers
 
     def begin(self):
         """Raises QuantizeError where the graph cannot be rewritten, or a gradient cannot be found (the variable is named)."""
@@ -43,7 +45,7 @@ class QuantizeTrainingHook(tf.estimator.SessionRunHook):
             raise errors.QuantizeError(
                 errors.UNSUPPORTED_GRAPH, 'Behind gradients',
                 'Node {!r} waits for a gradient or a training step. {}'.format(waiting[0], regradient.WAYS))
-        training.create_training_graph(graph, config, gradients)
+        training.create_training_graph(graph, config, gradients, self._towers)
 
 
 def _check_same_nodes(plan, config):
