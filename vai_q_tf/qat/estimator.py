@@ -195,7 +195,7 @@ def _with_hooks(spec, run_config, config, eval_graph_fn):
         if saving:
             saving[0]._listeners.append(listener)
         else:
-            # Takes the place of the one that an Estimator makes. Not by the scaffold: for replicas another one is made of theirs.
+            # Takes the place of that of an Estimator. Replicas get another scaffold, which is not known here.
             hooks.append(tf.train.CheckpointSaverHook(
                 run_config.model_dir, run_config.save_checkpoints_secs, run_config.save_checkpoints_steps,
                 saver=spec.scaffold.saver, listeners=[listener]))
