@@ -135,8 +135,20 @@ def without_norm(training):
     return layers.dense(x, 5, bias_initializer=bias, name='dense')
 
 
+def several_outputs(training):
+    """Split and unstack, whose outputs go through shared and through different layers, before and behind batch norms."""
+    def norm(x, name):
+        return layers.batch_normalization(x, training=training, momentum=0.9, name=name)
+
+    x = tf.nn.relu(norm(layers.conv2d(image(), 6, 3, use_bias=False, name='conv1'), 'bn1'), name='relu1')
+    left, middle, right = tf.split(x, 3, 3, name='split')
+    y = norm(layers.conv2d(left, 4, 1, name='conv2'), 'bn2') + layers.conv2d(middle, 4, 1, use_bias=False, name='conv3')
+    rows = tf.unstack(tf.concat([y, right], 3, name='concat'), axis=1, name='unstack')
+    return layers.dense(layers.flatten(rows[0] + rows[2] - rows[5]), 5, name='dense')
+
+
 NETWORKS = {build.__name__: build for build in (
-    slim_mobile, layers_biased, unfused, transposed, keras_residual, siamese, without_norm)}
+    slim_mobile, layers_biased, unfused, transposed, keras_residual, siamese, without_norm, several_outputs)}
 
 
 class Trained(NamedTuple):

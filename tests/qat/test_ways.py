@@ -74,6 +74,35 @@ def test_variables_of_one_kind_are_evaluated_as_another(trained, evaluated, star
     np.testing.assert_allclose(found, _deploy(tmp_path, plain.checkpoint, ways.SCOPES['reference variables']), rtol=1e-4)
 
 
+def test_two_outputs_with_a_loss_each(tmp_path):
+    """Each head trains by its own loss through its own last quantization, and by the sum of both what they share."""
+    images, labels = ways.placeholders()
+    net = tf.identity(images, name='net_in')
+    net = tf.nn.relu(tf.layers.conv2d(net, 6, 3, name='trunk'))
+    net = tf.layers.flatten(net)
+    classes, boxes = tf.layers.dense(net, 4, name='classes'), tf.layers.dense(net, 2, name='boxes')
+    losses = [ways.cross_entropy(labels, classes), tf.reduce_mean(tf.abs(boxes - 1))]
+    config = ways.config(tmp_path)
+    config.output_nodes = ['classes/BiasAdd', 'boxes/BiasAdd']
+    api.CreateQuantizeTrainingGraph(config)
+    variables = {name: tf.compat.v1.global_variables(name)[0] for name in ('trunk', 'classes', 'boxes')}
+    gradients = [tf.gradients(loss, list(variables.values())) for loss in losses]
+    assert [[gradient is not None for gradient in row] for row in gradients] == [[True, True, False], [True, False, True]]
+    whole = tf.gradients(tf.add_n(losses), list(variables.values()))
+    train = ways.minimize(tf.add_n(losses))
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
+        course = []
+        for _ in range(15):
+            course.append(session.run(losses + [train], dict(zip((images, labels), ways.batch(0))))[:2])
+        parts, total = session.run([[row[0] for row in gradients], whole[0]], dict(zip((images, labels), ways.batch(0))))
+        checkpoint = tf.compat.v1.train.Saver().save(session, str(tmp_path / 'model.ckpt'))
+    assert course[-1][0] < course[0][0] and course[-1][1] < course[0][1]
+    np.testing.assert_allclose(sum(parts), total, rtol=1e-4, atol=1e-5)
+    names = set(_positions(checkpoint))
+    assert {'classes/BiasAdd/aquant', 'boxes/BiasAdd/aquant', 'classes/kernel', 'boxes/kernel', 'trunk/kernel'} <= names
+
+
 @pytest.mark.parametrize('inside', ['loop', 'condition'])
 def test_loops_and_conditions_inside_the_range_are_refused(tmp_path, inside):
     images = tf.identity(tf.zeros([4, 8, 8, 2]), name='net_in')
