@@ -12,12 +12,12 @@ def _names(plan):
     return [tensor.name for tensor in plan.tensors]
 
 
-def test_preactivation_with_two_readers_is_quantized_for_the_second():
+def test_preactivation_with_two_readers_is_quantized_for_both():
     x = layers.conv2d(image(), 4, 3, name='conv')
     y = tf.nn.relu(tf.identity(x, name='copy'), name='relu')
     tf.concat([y, tf.identity(x, name='other')], -1, name='out')
     tensors = by_name(plan_of('out'))
-    assert tensors['conv/BiasAdd/aquant'].consumers == (('other', 0),)
+    assert tensors['conv/BiasAdd/aquant'].consumers == (('copy', 0), ('other', 0))
     assert tensors['relu/aquant'].consumers == (('out', 0),)
     assert 'out/aquant' in tensors
 
@@ -25,7 +25,7 @@ def test_preactivation_with_two_readers_is_quantized_for_the_second():
 def test_preactivation_that_is_an_output():
     tf.nn.relu(layers.conv2d(image(), 4, 3, name='conv'), name='relu')
     tensors = by_name(plan_of(['conv/BiasAdd', 'relu']))
-    assert tensors['conv/BiasAdd/aquant'].consumers == ()
+    assert tensors['conv/BiasAdd/aquant'].consumers == (('relu', 0),)
     assert 'relu/aquant' in tensors
 
 
@@ -87,7 +87,7 @@ def test_two_functions_of_one_result():
     x = layers.conv2d(image(), 4, 3, name='conv')
     tf.concat([tf.nn.relu(x, name='first'), tf.nn.relu6(x, name='second')], -1, name='out')
     tensors = by_name(plan_of('out'))
-    assert tensors['conv/BiasAdd/aquant'].consumers == (('second', 0),)
+    assert tensors['conv/BiasAdd/aquant'].consumers == (('first', 0), ('second', 0))
     assert {'first/aquant', 'second/aquant', 'out/aquant'} <= set(tensors)
 
 

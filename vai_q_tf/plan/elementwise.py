@@ -59,7 +59,7 @@ def _add_batch_norm(draft, found, activations):
     relu = relu_behind(draft.view, record.output, activations)
     if relu:
         draft.covered.update(relu.nodes)
-        add_if_read_elsewhere(draft, record.output, relu.nodes, found)
+        add_if_read_elsewhere(draft, record.output, relu.nodes, found, fused=False)
         output = draft.add_activation(relu.node)
     else:
         output = add_result(draft, record.output, (), found)
@@ -131,7 +131,7 @@ def _add_op(draft, name, activations):
         draft.add_constant_operand(tensor, reader)
     if relu:
         draft.covered.update(relu.nodes)
-        add_if_read_elsewhere(draft, name, relu.nodes)
+        add_if_read_elsewhere(draft, name, relu.nodes, fused=False)
         draft.add_activation(relu.node)
     else:
         draft.add_activation(name)

@@ -162,7 +162,8 @@ def _add_chain(draft, chain):
         if chain.bias:
             bias = draft.add_weight(chain.bias, 'bias', WEIGHT_MODE, chain.bias_reader)
     for tensor, readers in chain.links:
-        add_if_read_elsewhere(draft, tensor, readers, chain.batch_norm)
+        fused = not chain.activation or readers != chain.activation.nodes
+        add_if_read_elsewhere(draft, tensor, readers, chain.batch_norm, fused)
     if chain.activation:
         output = add_activation_function(draft, chain.activation)
     else:
@@ -185,11 +186,15 @@ def add_activation_function(draft, activation):
     return draft.add_activation(activation.node)
 
 
-def add_if_read_elsewhere(draft, tensor, readers, batch_norm=None):
-    """Quantizes a tensor inside a chain for the nodes of the range that read it beside `readers`, if there are any."""
+def add_if_read_elsewhere(draft, tensor, readers, batch_norm=None, fused=True):
+    """Quantizes a tensor inside a chain if nodes of the range beside `readers` read it.
+
+    `readers` go on reading the float tensor where they are `fused` with what makes it; an activation function is not, once
+    others need its input as well: the hardware stores that then, and reads it again.
+    """
     others = [name for name, _ in draft.range.readers(tensor) if name not in readers]
     if others or draft.range.is_output(tensor):
-        add_result(draft, tensor, readers, batch_norm)
+        add_result(draft, tensor, readers if fused else (), batch_norm)
 
 
 def add_result(draft, tensor, without, batch_norm):
