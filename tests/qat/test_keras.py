@@ -1,4 +1,5 @@
 """tf.keras: `fit` trains as a session loop on CreateQuantizeTrainingGraph does, and a model evaluates as the frozen network."""
+import contextlib
 import glob
 import json
 import os
@@ -10,7 +11,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from vai_q_tf import fixed_point
+from vai_q_tf import fixed_point, ops
 from vai_q_tf import CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeError
 from vai_q_tf.hooks.keras_callback import QuantizeCallback
 from vai_q_tf.qat import positions, rewrite
@@ -372,19 +373,62 @@ def test_an_open_learning_phase_is_refused(tmp_path, layer):
     assert refusal(model, tmp_path).code == 'Quantize_TF1_Learning_Phase'
 
 
-def test_a_session_that_does_not_see_the_rewrite_is_refused(tmp_path):
-    for rewrite_graph in (CreateQuantizeTrainingGraph, CreateQuantizeEvaluationGraph):
-        start(1)
+@pytest.mark.parametrize('default', [False, True])
+@pytest.mark.parametrize('way', ['training', 'model', 'evaluation'])
+def test_a_session_that_ran_the_float_network_runs_the_rewritten_one(tmp_path, way, default):
+    """A session does not see changes of ops that it has; sessions of Keras come about when weights are loaded."""
+    weights = float_weights(tmp_path)
+
+    def rewrite_graph(model):
+        if way == 'model':
+            quantize_keras_model(model, config_of(model, tmp_path))
+        else:
+            {'training': CreateQuantizeTrainingGraph, 'evaluation': CreateQuantizeEvaluationGraph}[way](
+                config_of(model, tmp_path))
+
+    def read(session):
+        graph = session.graph
+        for name in [tensor.name for tensor in rewrite.applied_plan(
+                graph, rewrite.EVALUATION_PLAN if way == 'evaluation' else rewrite.TRAINING_PLAN).tensors]:
+            votes.setdefault(name, np.eye(1, 256, 133, np.float32)[0])
+        handle = graph.get_tensor_by_name(positions.STATE_NAME + ':0')
+        session.run(ops.write_positions(handle, np.stack(list(votes.values())), len(votes)))
+        return session.run(graph.get_operation_by_name('dense/BiasAdd').inputs[0], {'images:0': IMAGES[:4]})
+
+    votes = {}
+    start(0)
+    model = build()
+    rewrite_graph(model)
+    model.load_weights(weights)
+    expected = read(backend.get_session())
+
+    start(0)
+    session = v1.Session()
+    with session.as_default() if default else contextlib.ExitStack():
+        backend.set_session(session)
         model = build()
-        model.get_weights()  # makes the session of Keras
-        with pytest.raises(QuantizeError, match='runs this graph in a session already') as error:
-            rewrite_graph(config_of(model, tmp_path))
-        assert error.value.code == 'Quantize_TF1_Graph_Finalized'
+        model.load_weights(weights)
+        float_result = session.run('dense/BiasAdd:0', {'images:0': IMAGES[:4]})
+        rewrite_graph(model)
+        assert backend.get_session() is session
+        np.testing.assert_array_equal(read(session), expected)
+    assert np.abs(expected - float_result).max() > 1e-4
+    session.close()
+
+
+def test_weights_with_an_optimizer_are_loaded_before_the_model_is_quantized(tmp_path):
+    model = build()
+    model.compile('adam', loss_function())
+    fit(model, epochs=1)
+    model.save_weights(str(tmp_path / 'weights'))
+    iterations = backend.get_value(model.optimizer.iterations)
     start(1)
-    with v1.Session(graph=v1.get_default_graph()):
-        model = build()
-        model.get_weights()
-        assert 'default session' in refusal(model, tmp_path).detail
+    model = build()
+    model.load_weights(str(tmp_path / 'weights'))
+    quantize_keras_model(model, config_of(model, tmp_path))
+    model.compile('adam', loss_function())
+    fit(model, epochs=1)
+    assert backend.get_value(model.optimizer.iterations) == 2 * iterations == 8
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path):

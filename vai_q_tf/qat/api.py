@@ -30,8 +30,8 @@ def CreateQuantizeTrainingGraph(*args, towers=None, **kwargs):
       TypeError: an argument of a wrong type.
     """
     graph, _, config = _arguments('CreateQuantizeTrainingGraph', ('graph', 'config'), args, kwargs)
-    keras_session.check_not_run(graph)
-    training.create_training_graph(graph, config, towers=towers)
+    with keras_session.renewed(graph):
+        training.create_training_graph(graph, config, towers=towers)
 
 
 def CreateQuantizeEvaluationGraph(*args, **kwargs):
@@ -47,8 +47,8 @@ def CreateQuantizeEvaluationGraph(*args, **kwargs):
       QuantizeError, TypeError: as `CreateQuantizeTrainingGraph`.
     """
     graph, _, config = _arguments('CreateQuantizeEvaluationGraph', ('graph', 'config'), args, kwargs)
-    keras_session.check_not_run(graph)
-    evaluation.create_evaluation_graph(graph, config)
+    with keras_session.renewed(graph):
+        evaluation.create_evaluation_graph(graph, config)
 
 
 def CreateQuantizeDeployGraph(*args, **kwargs):

@@ -35,8 +35,9 @@ def add_inference_network(graph, config):
     outputs = [model_template.output_node(plan, node) for node in plan.output_nodes]
     view = GraphView(graph_def)
     nodes, shared = [], {}
+    live = {op.name for op in graph.get_operations()}
     for name in view.upstream(outputs):
-        if name in plan.input_nodes or view.op(name) in VARIABLE_OPS:
+        if name in plan.input_nodes or view.op(name) in VARIABLE_OPS and name in live:
             shared[name + ':0'] = live_editor.tensor(graph, name)
         else:
             nodes.append(view.node(name))

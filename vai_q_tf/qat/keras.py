@@ -43,22 +43,20 @@ def quantize_keras_model(model, config):
     _check(model)
     graph = model.outputs[0].graph
     rewrite.plan_rewrite(graph, config)  # raises while the graph is as it was
-    taken = keras_session.take_values(graph) if keras_session.has_run(graph) else None
-    with graph.as_default(), tf.name_scope(None), tf.control_dependencies(None):
+    with keras_session.renewed(graph), graph.as_default(), tf.name_scope(None), tf.control_dependencies(None):
         step = tf.train.get_or_create_global_step()
         # A reader of a tensor shows what takes its place.
         outputs = [tf.identity(output, 'vai_q_tf/' + name) for name, output in zip(model.output_names, model.outputs)]
         results = [tf.identity(graph.get_operation_by_name(name).outputs[0]) for name in config.output_nodes]
         training.create_training_graph(graph, config)
-        plan = rewrite.applied_plan(graph, rewrite.TRAINING_PLAN)
         evaluated = inference_twin.add_inference_network(graph, config)
-    if taken:
-        keras_session.put_values(taken)
+        # Functions of a session that is renewed are none of the new one.
+        model.test_function = model.predict_function = None
     backend.track_variable(step)  # so that Keras initialises it with its own
     for endpoint, output in zip(getattr(model, '_training_endpoints', ()), outputs):
         endpoint._output = output
     model.__class__ = type(model.__class__.__name__, (_QuantizedModel, model.__class__), {})
-    model._attach(outputs, PositionState(graph, plan, step), [(result.op.inputs[0], twin)
+    model._attach(outputs, PositionState(graph, step), [(result.op.inputs[0], twin)
                                                               for result, twin in zip(results, evaluated)])
     return model
 
@@ -79,7 +77,7 @@ class _QuantizedModel(tf.keras.Model):
         self.outputs = outputs
         self._twins = twins
         self._evaluation_outputs = self._evaluated(outputs)
-        self.train_function = self.test_function = self.predict_function = None
+        self.train_function = None
         self._setattr_tracking = True
 
     def _evaluated(self, tensors):

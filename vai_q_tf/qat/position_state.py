@@ -15,7 +15,6 @@ class PositionState(tf.train.experimental.PythonState):
 
     Args:
       graph: a live tf.Graph that `create_training_graph` rewrote.
-      plan: its QuantPlan.
       step: the variable of the global step.
 
     Attributes:
@@ -23,10 +22,10 @@ class PositionState(tf.train.experimental.PythonState):
       track: the bool tf.Tensor that lets positions move.
     """
 
-    def __init__(self, graph, plan, step):
+    def __init__(self, graph, step):
         super().__init__()
-        self._names = [record.name for record in plan.tensors]
-        rows = len(self._names)
+        rows = tf.get_static_value(live_editor.tensor(graph, positions.TENSORS_KEY).op.inputs[0])
+        self._names = [name.decode() for name in rows.tolist()]
         self.step = step
         self.track = live_editor.tensor(graph, rewrite.TRACK)
         self._votes = live_editor.tensor(graph, positions.VOTES_KEY)
@@ -34,7 +33,7 @@ class PositionState(tf.train.experimental.PythonState):
             self._loaded_votes = tf.placeholder(tf.float32, self._votes.shape, 'vai_q_tf/loaded_votes')
             self._loaded_step = tf.placeholder(step.dtype.base_dtype, [], 'vai_q_tf/loaded_step')
             self._load = tf.group(
-                ops.write_positions(live_editor.tensor(graph, positions.STATE_NAME), self._loaded_votes, rows),
+                ops.write_positions(live_editor.tensor(graph, positions.STATE_NAME), self._loaded_votes, len(rows)),
                 tf.assign(step, self._loaded_step))
 
     def serialize(self):
