@@ -52,13 +52,11 @@ def cluster(tmp_path_factory):
     processes = {}
     end = time.time() + _DEADLINE
     try:
-        for task in ('ps', 'chief', 'worker'):
+        # The evaluator begins with the checkpoint of step 0, which is saved before the first step and has no positions.
+        for task in ('ps', 'evaluator', 'chief', 'worker'):
             processes[task] = _start(directory, addresses, task)
-        for task in ('chief', 'worker'):
+        for task in ('chief', 'worker', 'evaluator'):
             assert processes[task].wait(end - time.time()) == 0, (directory / (task + '.log')).read_text()[-3000:]
-        # The checkpoint of step 0, which is saved before the first step, has no positions to evaluate with.
-        processes['evaluator'] = _start(directory, addresses, 'evaluator')
-        assert processes['evaluator'].wait(end - time.time()) == 0, (directory / 'evaluator.log').read_text()[-3000:]
     finally:
         for process in processes.values():
             if process.poll() is None:

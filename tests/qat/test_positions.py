@@ -269,3 +269,33 @@ def test_a_sharded_saver_of_a_network_that_is_pinned_to_a_device(tmp_path, devic
                     session.run('dense/Relu/aquant:0', {images: _batch(0)})
                     votes, checkpoint = _votes(session), saver.save(session, str(tmp_path / 'pinned'))
     assert votes.any()
+
+
+def test_a_checkpoint_from_before_the_first_step_is_evaluated_with_the_positions_of_the_data(tmp_path):
+    """A cluster's evaluator begins with that of step 0; a float checkpoint goes on being an error."""
+    with tf.Graph().as_default():
+        _training(tmp_path)
+        with _session() as session:
+            checkpoint = tf.compat.v1.train.Saver().save(session, str(tmp_path / 'step0'))
+    with tf.Graph().as_default():
+        images, output = _network()
+        with _session() as session:
+            float_checkpoint = tf.compat.v1.train.Saver().save(session, str(tmp_path / 'float'))
+    with tf.Graph().as_default():
+        images, _ = _network()
+        api.CreateQuantizeEvaluationGraph(_config(tmp_path))
+        variables = [v for v in tf.compat.v1.global_variables() if v.name.startswith('dense')]
+        saver = tf.compat.v1.train.Saver(
+            variables + tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.SAVEABLE_OBJECTS))
+        with tf.compat.v1.Session() as session:
+            saver.restore(session, checkpoint)
+            quantized = session.run('images/aquant:0', {images: _batch(0)})
+            best = fixed_point.search_position(_batch(0), _BITS, method=0, mode=1)
+            np.testing.assert_array_equal(quantized, fixed_point.quantize(_batch(0), best, _BITS, 'half_up'))
+            session.run('dense/Relu/aquant:0', {images: _batch(1)})
+            saver.restore(session, float_checkpoint)
+            with pytest.raises(tf.errors.FailedPreconditionError, match='never tracked'):
+                session.run('dense/Relu/aquant:0', {images: _batch(0)})
+        with pytest.raises(QuantizeError) as raised:
+            api.CreateQuantizeDeployGraph(checkpoint, _config(tmp_path))
+        assert raised.value.code == errors.MISSING_QUANTIZE_INFO

@@ -8,6 +8,7 @@ import contextlib
 
 import tensorflow.compat.v1 as tf
 from tensorflow.python.keras import backend
+from tensorflow.python.ops.variables import PartitionedVariable
 
 from vai_q_tf import errors
 
@@ -34,7 +35,7 @@ def renewed(graph):
 
 
 def _session(graph):
-    if not any(variable.graph is graph for variable in backend._GRAPH_VARIABLES.get(graph, ())):
+    if not any(variable.graph is graph for variable in _variables_of_layers(graph)):
         return None
     session = tf.get_default_session() or getattr(backend._SESSION, 'session', None)
     if session is None or session.graph is not graph:
@@ -47,10 +48,16 @@ def _session(graph):
     return session
 
 
+def _variables_of_layers(graph):
+    """The variables that layers made in the graph; of one that is kept in parts, the parts."""
+    for variable in backend._GRAPH_VARIABLES.get(graph, ()):
+        yield from variable if isinstance(variable, PartitionedVariable) else (variable,)
+
+
 def _initialised(session, graph):
     """(variables that have a value in the session, their values)."""
     with graph.as_default():
-        variables = list(set(tf.global_variables() + tf.local_variables()) | set(backend._GRAPH_VARIABLES[graph]))
+        variables = list(set(tf.global_variables() + tf.local_variables()) | set(_variables_of_layers(graph)))
         with tf.name_scope(None), tf.control_dependencies(None):
             ready = session.run([tf.is_variable_initialized(variable) for variable in variables])
         variables = [variable for variable, is_ready in zip(variables, ready) if is_ready]

@@ -29,6 +29,7 @@ VARIABLES_KEY = STATE_NAME + '/variables'
 _KEYS = (TENSORS_KEY, VARIABLES_KEY, VOTES_KEY)
 # What TensorFlow calls the parts of a partitioned variable; in a checkpoint it is one tensor.
 PART = re.compile(r'(.+)/part_(\d+)$')
+_UNTRACKED = STATE_NAME + '/untracked'
 _ROWS = STATE_NAME + '/rows'
 _ROW_VARIABLES = STATE_NAME + '/row_variables'
 
@@ -41,7 +42,8 @@ class MovingPositions:
         in common, and in a step the least of the positions that suit them gets the vote.
       variables: {name of a quantized tensor: the variable that it reads}, see `read_variables`.
       decay: what is left of a vote after a step, see `QuantizeConfig.position_decay`.
-      track: scalar bool tensor, whether this run counts and moves the positions; None where they never move.
+      track: scalar bool tensor, whether this run counts and moves the positions; None where they are only read. A checkpoint
+        from before the first step of a training has none to read; then they are those that suit what the graph runs on.
       update: 'moving' or 'current', see `QuantizeConfig.position_update`.
     """
 
@@ -53,15 +55,14 @@ class MovingPositions:
         self._number = len(tensors)
         self._asked = {}
         self._decay = decay
-        self._track = track
         self._update = update
         self._device = _state_device()
         with tf.name_scope(None), tf.control_dependencies(None), tf.device(None), tf.device(self._device):
-            self._handle = gen_resource_variable_ops.var_handle_op(
-                dtype=tf.float32, shape=[len(tensors), fixed_point.HISTOGRAM_BINS], shared_name=STATE_NAME,
-                name=STATE_NAME)
+            self._handle = _table(STATE_NAME, len(tensors))
+            untracked = _table(_UNTRACKED, 1) if track is None else None
+            self._track = tf.reduce_any(ops.read_positions(untracked, rows=1) > 0) if track is None else track
             tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, _VotesSaveable.add(
-                self._handle, tensors, [variables.get(name, '') for name in tensors]))
+                self._handle, tensors, [variables.get(name, '') for name in tensors], untracked))
 
     def position(self, record, search):
         """The position (scalar int32) to quantize a tensor with.
@@ -70,17 +71,15 @@ class MovingPositions:
           record: its QuantTensor.
           search: an op of the position search with its tensor; it takes `track`, `bit_width`, `mode`, `method` and `name`.
         """
-        observed = fixed_point.NO_OBSERVATION
-        if self._track is not None:
-            observed = search(track=self._track, bit_width=record.bits, mode=record.mode, method=record.method,
-                              name=record.name + '/search')
+        observed = search(track=self._track, bit_width=record.bits, mode=record.mode, method=record.method,
+                          name=record.name + '/search')
         row = self._rows[record.name]
-        if self._track is None or row not in self._asked:
+        if row not in self._asked:
             moving = self._vote(record.name, observed)
         else:
             observed, moving = self._vote_in_common(record.name, observed)
         self._asked[row] = observed, moving
-        if self._update == 'moving' or self._track is None:
+        if self._update == 'moving':
             return moving
         with tf.control_dependencies([moving]):
             return tf.raw_ops.Select(condition=self._track, x=observed, y=moving, name=record.name + '/current')
@@ -100,6 +99,11 @@ class MovingPositions:
         for inputs, value in zip(readers, together):
             live_editor.repoint(least.graph, inputs, value)
         return together
+
+
+def _table(name, rows):
+    return gen_resource_variable_ops.var_handle_op(
+        dtype=tf.float32, shape=[rows, fixed_point.HISTOGRAM_BINS], shared_name=name, name=name)
 
 
 def _state_device():
@@ -122,15 +126,19 @@ class _VotesSaveable(saveable_object.SaveableObject):
     it finds the second time. There it finds nothing, and `restore` looks into the checkpoint itself.
     """
 
-    def __init__(self, handle, tensors, variables, saved):
-        """tensors, variables: string [rows], names of the rows. saved: the tensors that go into a checkpoint."""
+    def __init__(self, handle, tensors, variables, saved, untracked):
+        """tensors, variables: string [rows], names of the rows. saved: the tensors that go into a checkpoint.
+
+        untracked: a table that gets votes where a checkpoint has no votes yet; None in a training graph.
+        """
+        self._untracked = untracked
         self._rows = tensors.shape[0].value
         self._tensors, self._variables, self._saved = tensors, variables, saved
         specs = [saveable_object.SaveSpec(tensor, '', key) for tensor, key in zip(saved, _KEYS)]
         super().__init__(handle, specs, handle.name)
 
     @classmethod
-    def add(cls, handle, tensors, variables):
+    def add(cls, handle, tensors, variables, untracked):
         """The one for the state `handle`, with rows of the names `tensors`; adds its ops to the graph."""
         rows = tf.constant(tensors, tf.string, [len(tensors)], name=_ROWS)
         row_variables = tf.constant(variables, tf.string, [len(tensors)], name=_ROW_VARIABLES)
@@ -140,7 +148,7 @@ class _VotesSaveable(saveable_object.SaveableObject):
         device = variables[0].device if variables else handle.device
         with tf.device(None), tf.device(device):
             saved = [tf.identity(value, name=key) for value, key in zip((rows, row_variables, votes), _KEYS)]
-            return cls(handle, rows, row_variables, saved)
+            return cls(handle, rows, row_variables, saved, untracked)
 
     @classmethod
     def from_node(cls, node, import_scope=None):
@@ -148,7 +156,11 @@ class _VotesSaveable(saveable_object.SaveableObject):
         graph, scope = tf.get_default_graph(), import_scope + '/' if import_scope else ''
         handle, rows, variables, *saved = (graph.get_tensor_by_name('{}{}:0'.format(scope, name))
                                            for name in (node.name, _ROWS, _ROW_VARIABLES) + _KEYS)
-        return cls(handle, rows, variables, saved)
+        try:
+            untracked = graph.get_tensor_by_name('{}{}:0'.format(scope, _UNTRACKED))
+        except KeyError:
+            untracked = None
+        return cls(handle, rows, variables, saved, untracked)
 
     @property
     def specs(self):
@@ -192,7 +204,12 @@ class _VotesSaveable(saveable_object.SaveableObject):
         # The names of variables follow those of tensors, and the first that is found counts.
         found = tf.cast(tf.concat([same_name, same_variable], 1), tf.int32)
         first = tf.cast(tf.equal(tf.cumsum(found, 1, exclusive=True), 0), tf.float32) * tf.cast(found, tf.float32)
-        return ops.write_positions(self.op, tf.matmul(first, tf.concat([votes, votes], 0)), rows=self._rows)
+        restored = ops.write_positions(self.op, tf.matmul(first, tf.concat([votes, votes], 0)), rows=self._rows)
+        if self._untracked is None:
+            return restored
+        before_training = tf.size(names) > 0, tf.reduce_all(tf.equal(votes, 0))
+        mark = tf.fill([1, fixed_point.HISTOGRAM_BINS], tf.cast(tf.reduce_all(before_training), tf.float32))
+        return tf.group(restored, ops.write_positions(self._untracked, mark, rows=1))
 
 
 def _to_node(saveable, export_scope=None):
