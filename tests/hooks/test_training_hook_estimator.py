@@ -142,6 +142,15 @@ def test_towers(tmp_path):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_contrib_training(tmp_path, start, explicit):
+    with tf.Graph().as_default():
+        spec = model_fn(None, None, tf.estimator.ModeKeys.TRAIN, {'start': start})
+        tf.contrib.training.train(
+            spec.train_op, str(tmp_path / 'model'), config=ONE_THREAD,
+            hooks=[QuantizeTrainingHook(config(tmp_path)), tf.estimator.StopAtStepHook(num_steps=6)])
+    assert_same_values(checkpoint_values(tmp_path), explicit)
+
+
 def test_one_hook_in_several_graphs_and_twice_in_one(tmp_path):
     hook = QuantizeTrainingHook(config(tmp_path))
     for _ in range(2):

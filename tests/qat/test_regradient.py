@@ -34,11 +34,16 @@ def one_gradient_of_two():
 
 
 def loop_with_weights():
-    """Two weights of one shape that do not change in a loop, values that are pushed on stacks, and a loop in a loop."""
+    """Weights of one shape that do not change in a loop, values that are pushed on stacks, and loops in loops."""
     one, two = weights('one'), weights('two')
+    inner_one, inner_two = weights('inner_one'), weights('inner_two')
 
     def body(step, value):
-        inner = tf.while_loop(lambda k, _: k < 2, lambda k, v: (k + 1, tf.tanh(tf.matmul(v, one)) * v), [0, value])[1]
+        def inner_body(k, v):
+            innermost = tf.while_loop(lambda i, _: i < 2, lambda i, v: (
+                i + 1, tf.matmul(tf.matmul(v, inner_one), inner_two)), [0, v])[1]
+            return k + 1, tf.tanh(tf.matmul(innermost, one)) * v
+        inner = tf.while_loop(lambda k, _: k < 2, inner_body, [0, value])[1]
         return step + 1, tf.sigmoid(tf.matmul(inner, two)) + value
 
     return tf.reduce_mean(tf.square(tf.while_loop(lambda step, _: step < 3, body, [0, x()])[1] - 1))

@@ -116,7 +116,7 @@ class Numbering:
         members = frozenset(op.name for op in operations)
         before = {}
         # Around a loop an op reads what was made after it; the second pass knows what the first found there.
-        for _ in range(2):
+        for _ in range(2 if any(op.type == 'NextIteration' for op in operations) else 1):
             found = {}
             for op in operations:
                 name = op.name

@@ -97,12 +97,12 @@ class Gradients:
         readers, waiting = _reads(operations, call.members, old)
         parameters, owners = [], {}
         for variable, gradient in gradients:
-            numbers = [new.get((tensor.op.name, tensor.value_index)) for tensor in _tensors(gradient)]
+            tensors = _tensors(gradient)
+            numbers = [new.get((tensor.op.name, tensor.value_index)) for tensor in tensors]
             if not any(number in readers or number in waiting for number in numbers):
                 continue
-            for number in numbers:
-                owners.setdefault(number, []).append(variable)
-            # Of several variables with one gradient, which only a shared one can be, the first re-points the readers.
+            for number, tensor in zip(numbers, tensors):
+                owners.setdefault(number, []).append((variable.op.name, tensor))
             parameters.append(_Parameter(variable, tuple(readers.get(number, []) for number in numbers),
                                          tuple(waiting.get(number, []) for number in numbers)))
         known = {pair for number in owners for pair in waiting.get(number, [])}
@@ -111,9 +111,10 @@ class Gradients:
         if lost:
             raise _unmatched('that node {!r} reads was not found{}'.format(lost[0], self._goal(lost[0])))
         for number in owners:
-            names = sorted({variable.op.name for variable in owners[number]})
-            if len(names) > 1 and nodes.intersection(names):
-                raise _unmatched('of the variables {} is one and the same, and quantization tells them apart'.format(
+            names = sorted({name for name, _ in owners[number]})
+            different = any(tensor is not owners[number][0][1] for _, tensor in owners[number])
+            if len(names) > 1 and (different or nodes.intersection(names)):
+                raise _unmatched('of the variables {} is computed alike, and may differ when they are quantized'.format(
                     ' and '.join(map(repr, names))))
         options = dict(
             gate_gradients=any('/tuple/control_dependency' in op.name for op in operations),
