@@ -39,7 +39,7 @@ class Case:
         quantized = [name + '/aquant' if name + '/aquant' in names else name for name in self.outputs]
         results = run(model, quantized, self.feed(step))
         expected = run(graph_def, self.outputs, self.feed(step))
-        return max(np.linalg.norm(result - exact) / np.linalg.norm(exact) for result, exact in zip(results, expected))
+        return max(np.linalg.norm(result - exact) / (np.linalg.norm(exact) or 1) for result, exact in zip(results, expected))
 
 
 def plain_session(graph=None):
@@ -63,7 +63,8 @@ def assert_float_graph(case, tolerance=1e-4):
     """The passes keep what the network computes, and leave no batch norm that could be folded."""
     for fold_constant in (True, False):
         graph_def = optimise(case.graph_def, case.config(simulate_dpu=0), fold_constant)
-        assert case.error(graph_def, case.graph_def) < tolerance
+        error = case.error(graph_def, case.graph_def)
+        assert error < tolerance, error
         view = GraphView(graph_def)
         for name in view.names:
             assert not view.op(name).startswith('FusedBatchNorm'), name
