@@ -28,22 +28,22 @@ import vai_q_tensorflow
 
 BATCH = 64
 SIDE = 32  # the least that MobileNetV2 takes
-DIGITS = 2000  # of the 4,000 for training
+QUICK_DIGITS = 256
 
 
 def main(arguments):
     options = _options(arguments)
-    float_epochs, epochs = (1, 1) if options.quick else (10, 4)
+    float_epochs, epochs = (1, 1) if options.quick else (10, 3)
     training, test = map(_padded, data.load())
-    training = data.Digits(*(array[:256 if options.quick else DIGITS] for array in training))
+    if options.quick:
+        training = data.Digits(*(array[:QUICK_DIGITS] for array in training))
     os.makedirs(options.output_dir, exist_ok=True)
     started = time.time()
     print('{} training digits, {} test digits; results in {}'.format(
         len(training.labels), len(test.labels), options.output_dir))
 
     model = build()
-    _compile(model, 3e-3)
-    _fit(model, training, float_epochs, 'Training the float network')
+    _fit(model, training, float_epochs, 3e-3, 'Training the float network')
     weights = model.get_weights()
     rows = [('float', _accuracy(model, test), '')]
 
@@ -58,8 +58,7 @@ def main(arguments):
         # The last part trains the very network that is evaluated.
         freeze_bn_step=steps * 2 // 3, freeze_position_step=steps * 2 // 3)
     callback = vai_q_tensorflow.QuantizeCallback(model, config)
-    _compile(model, 3e-4)
-    _fit(model, training, epochs, 'Quantization-aware, {} bits'.format(options.bits), callback)
+    _fit(model, training, epochs, 1e-3, 'Quantization-aware, {} bits'.format(options.bits), callback)
     frozen = max(glob.glob(os.path.join(options.output_dir, 'quantize_eval_model_{}_*.pb'.format(steps))))
     rows += [('quantized', _accuracy(model, test), tf.train.latest_checkpoint(options.output_dir)),
              ('frozen file', _frozen_accuracy(frozen, model.input.name, test), frozen)]
@@ -77,14 +76,14 @@ def build():
     return keras.Model(network.input, keras.layers.Dense(data.CLASSES, name='logits')(network.output))
 
 
-def _compile(model, rate):
+def _fit(model, digits, epochs, rate, label, *callbacks):
+    """Compiles and trains the model; the learning rate falls to 0 along a cosine."""
     model.compile(keras.optimizers.Adam(rate), keras.losses.SparseCategoricalCrossentropy(from_logits=True), ['accuracy'])
-
-
-def _fit(model, digits, epochs, label, *callbacks):
     count = len(digits.labels) // BATCH * BATCH
+    falling = keras.callbacks.LearningRateScheduler(lambda epoch: rate * (1 + np.cos(np.pi * epoch / epochs)) / 2)
     shown = ProgressCallback(label, epochs * (count // BATCH))
-    model.fit(digits.images[:count], digits.labels[:count], BATCH, epochs, verbose=0, callbacks=[shown] + list(callbacks))
+    model.fit(digits.images[:count], digits.labels[:count], BATCH, epochs, verbose=0,
+              callbacks=[falling, shown] + list(callbacks))
 
 
 def _accuracy(model, digits):
