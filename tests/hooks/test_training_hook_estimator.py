@@ -91,6 +91,18 @@ def test_training_goes_on_from_a_float_training(tmp_path):
     assert_same_values(checkpoint_values(tmp_path / 'hook'), expected)
 
 
+def test_the_checkpoint_that_a_float_training_goes_on_from_has_no_model_and_is_no_error(tmp_path, caplog):
+    start = float_checkpoint(tmp_path, recipes.layers_network)
+    estimator(tmp_path, start=start).train(input_fn, steps=3)
+    tf.get_logger().propagate = True
+    with caplog.at_level(logging.ERROR):
+        estimator(tmp_path).train(input_fn, [QuantizeTrainingHook(config(tmp_path))], steps=3,
+                                  saving_listeners=[QuantizeCheckpointListener(config(tmp_path))])
+    assert not caplog.records
+    models = [name for name in os.listdir(str(tmp_path / 'quantized')) if 'eval_model' in name]
+    assert sorted(int(name.split('_')[3]) for name in models) == [6]
+
+
 def test_warm_start(tmp_path, start, explicit):
     everything = tf.estimator.WarmStartSettings(start, vars_to_warm_start=[
         name + ':0$' for name, _ in tf.train.list_variables(start) if name != 'global_step'])
@@ -187,7 +199,7 @@ def test_a_saver_from_before_is_a_warning(tmp_path, caplog):
     recipes.sgd(loss, step, losses)
     v1.train.Saver()
     tf.get_logger().propagate = True
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, tf.get_logger().name):
         QuantizeTrainingHook(config(tmp_path)).begin()
     assert any('no quantize positions' in record.getMessage() for record in caplog.records)
 

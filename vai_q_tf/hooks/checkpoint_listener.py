@@ -15,12 +15,12 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.config import require_config
-from vai_q_tf.qat import derive, evaluation, rewrite
+from vai_q_tf.qat import derive, evaluation, positions, rewrite
 from vai_q_tf.qat.freeze import EvaluationFreezer
 
 
 class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
-    """Writes `quantize_eval_graph_<suffix>.pb` and `quantize_eval_model_<suffix>.pb` after each save but that of step 0.
+    """Writes `quantize_eval_graph_<suffix>.pb` and `quantize_eval_model_<suffix>.pb` after each save but the one before training.
 
     Args:
       config: the QuantizeConfig of the training; files go to its output_dir.
@@ -71,10 +71,15 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
         with self._lock:
             if global_step_value in (0, self._last_step):
                 return
-            self._last_step = global_step_value
+            first, self._last_step = self._last_step is None, global_step_value
             started = time.time()
             try:
-                paths = self._freezer.write(self._checkpoint(global_step_value), global_step_value)
+                checkpoint = self._checkpoint(global_step_value)
+                # A float training that goes on quantized is saved before its next step, too.
+                if first and positions.is_before_training(tf.train.load_checkpoint(checkpoint)):
+                    tf.logging.info('No quantized model of step %d, from which the training starts.', global_step_value)
+                    return
+                paths = self._freezer.write(checkpoint, global_step_value)
             except Exception as error:  # an export must never end a training
                 tf.logging.error('No quantized model for step %d: %s', global_step_value, error)
             else:

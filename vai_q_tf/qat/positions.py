@@ -243,6 +243,11 @@ def _variable(value):
     return ''
 
 
+def is_before_training(reader):
+    """Whether a checkpoint (a reader of tf.train.load_checkpoint) is from before the first quantized step: it has no votes."""
+    return reader.has_tensor(VOTES_KEY) and not np.any(reader.get_tensor(VOTES_KEY))
+
+
 def read_checkpoint(reader, tensors, variables=None):
     """The position of each of `tensors` in a checkpoint.
 
