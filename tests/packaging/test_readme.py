@@ -10,12 +10,12 @@ README = Document('README.md')
 
 
 def test_quantization_aware_training(tmp_path):
-    assert len(README.python) == 5
+    assert len(README.python) == 6
     printed, log = run_python(README.python, tmp_path)
     assert printed == '', 'the compiler would refuse the model: ' + printed
     written = sorted(re.sub(r'\d{14}', 'DATE', path.name) for path in (tmp_path / 'quantize_results').iterdir())
     assert written == ['quantize_eval_{}_{}_DATE.pb'.format(kind, step) for kind in ('graph', 'model')
-                       for step in (10, 20, 30)] + ['quantize_train_graph.pb'], log
+                       for step in (10, 15, 20, 30)] + ['quantize_train_graph.pb'], log
 
 
 def test_post_training_quantization(tmp_path):
