@@ -1,7 +1,23 @@
-"""What of a graph depends on what is fed."""
+"""What in a graph depends on what."""
 import collections
 
 from vai_q_tf.graph.view import node_name
+
+
+def reach(starts, following):
+    """The set of what is reached from `starts`, these included; `following` is a function from one to the next ones."""
+    found, stack = set(), list(starts)
+    while stack:
+        one = stack.pop()
+        if one not in found:
+            found.add(one)
+            stack.extend(following(one))
+    return found
+
+
+def operands(view, name):
+    """The nodes that the node of a GraphView reads or waits for."""
+    return [node_name(reference) for reference in view.node(name).input]
 
 
 def changing_nodes(view):
@@ -10,10 +26,5 @@ def changing_nodes(view):
     for name in view.names:
         for operand in view.node(name).input:
             readers[node_name(operand)].append(name)
-    found, stack = set(), [name for name in view.names if view.op(name).startswith('Placeholder') or view.is_stateful(name)]
-    while stack:
-        name = stack.pop()
-        if name not in found:
-            found.add(name)
-            stack.extend(readers[name])
-    return found
+    fed = [name for name in view.names if view.op(name).startswith('Placeholder') or view.is_stateful(name)]
+    return reach(fed, readers.__getitem__)

@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.control_flow import branch_nodes, placing
+from vai_q_tf.graph.dependence import operands, reach
 from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index, tensor_name
 
 
@@ -107,15 +108,8 @@ def _without_lost_controls(node, known):
 
 def _members(view, outputs, inputs, branches):
     """The nodes from the outputs back to the inputs, both ends included."""
-    found, stack = set(), list(outputs)
-    while stack:
-        name = stack.pop()
-        if name not in found:
-            found.add(name)
-            if name not in inputs:
-                stack.extend(node_name(tensor) for tensor in view.inputs(name))
-                stack.extend(placing(view, name, branches))
-    return found
+    return reach(outputs, lambda name: () if name in inputs else (
+        [node_name(tensor) for tensor in view.inputs(name)] + list(placing(view, name, branches))))
 
 
 def _behind(view, members, inputs):
@@ -144,15 +138,7 @@ def _behind(view, members, inputs):
 
 def _upstream(view, starts, stops):
     """All that `starts` depend on, through data and control inputs, themselves included; not beyond `stops`."""
-    found, stack = set(), list(starts)
-    while stack:
-        name = stack.pop()
-        if name not in found:
-            found.add(name)
-            if name not in stops:
-                stack.extend(node_name(tensor) for tensor in view.inputs(name))
-                stack.extend(view.control_inputs(name))
-    return found
+    return reach(starts, lambda name: () if name in stops else operands(view, name))
 
 
 def _given_shapes(config):

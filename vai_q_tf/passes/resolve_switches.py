@@ -3,6 +3,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import tensor_util
 
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import node_name, normalise, output_index, tensor_name
 from vai_q_tf.passes.rewriter import node
 
@@ -45,7 +46,7 @@ def resolve_switches(graph_def, view, kept):
     dropped = set() if undecided else dead.union(name for name, _ in untaken)
     nodes = {name: _rewired(new.get(name) or view.node(name), moved, dropped) for name in view.names if name not in dropped}
     nodes.update((name, added) for name, added in new.items() if name not in nodes)
-    used = _used(nodes, kept.union(name for name in _unread(view) if name in nodes))
+    used = reach(kept.union(name for name in _unread(view) if name in nodes), lambda name: map(node_name, nodes[name].input))
     result = editor.subgraph(graph_def, [nodes[name] for name in nodes if name in used])
     if graph_def.library.function:
         result.library.CopyFrom(graph_def.library)
@@ -70,16 +71,6 @@ def _unread(view):
     for name in view.names:
         read.update(node_name(tensor) for tensor in view.inputs(name))
     return (name for name in view.names if name not in read)
-
-
-def _used(nodes, starts):
-    found, stack = set(), list(starts)
-    while stack:
-        name = stack.pop()
-        if name not in found:
-            found.add(name)
-            stack.extend(node_name(reference) for reference in nodes[name].input)
-    return found
 
 
 def _resolved(reference, moved):

@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import tensor_util
 
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import ORIGINS, GraphView, node_name, normalise
 
 
@@ -127,7 +128,8 @@ class Rewriter:
         nodes = {name: self._nodes.get(name) or self.view.node(name) for name in self.view.names}
         nodes.update((name, node) for name, node in self._nodes.items() if name not in nodes)
         inputs = {name: self._inputs(node) for name, node in nodes.items()}
-        used = _upstream(inputs, [name for name in self.kept if name in nodes] or list(nodes))
+        used = reach([name for name in self.kept if name in nodes] or nodes,
+                     lambda name: map(node_name, inputs.get(name, ())))
         result = editor.subgraph(self._graph_def, [nodes[name] for name in nodes if name in used])
         if self._graph_def.library.function:
             result.library.CopyFrom(self._graph_def.library)
@@ -157,17 +159,6 @@ class Rewriter:
 def _origins(node):
     # Reading an attr that is not there would add it.
     return list(node.attr[ORIGINS].list.s) if ORIGINS in node.attr else []
-
-
-def _upstream(inputs, starts):
-    """The names that `starts` depend on, themselves included, through data and control inputs."""
-    found, stack = set(), list(starts)
-    while stack:
-        name = stack.pop()
-        if name not in found:
-            found.add(name)
-            stack.extend(node_name(reference) for reference in inputs.get(name, ()))
-    return found
 
 
 def node(op, name, inputs, like=None, **attrs):

@@ -12,6 +12,7 @@ from tensorflow.python.framework import tensor_util
 from vai_q_tf import ops
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 
@@ -283,12 +284,7 @@ def _between_modules(graph_def, make):
 def _upstream(graph_def, tensors):
     """The part of the graph that the tensors depend on, control inputs included."""
     nodes = {node.name: node for node in graph_def.node}
-    found, pending = set(), [node_name(tensor) for tensor in tensors]
-    while pending:
-        name = pending.pop()
-        if name not in found:
-            found.add(name)
-            pending.extend(node_name(operand) for operand in nodes[name].input)
+    found = reach(map(node_name, tensors), lambda name: map(node_name, nodes[name].input))
     result = editor.subgraph(graph_def, [node for node in graph_def.node if node.name in found])
     result.library.CopyFrom(graph_def.library)
     return result

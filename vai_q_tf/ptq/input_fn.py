@@ -16,6 +16,7 @@ import tensorflow.compat.v1 as tf
 from absl import flags
 
 from vai_q_tf import errors
+from vai_q_tf.graph.dependence import operands, reach
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.ptq.own_defaults import OwnDefaults
 
@@ -115,7 +116,7 @@ class InputReader:
         self._input_fn = input_fn if isinstance(input_fn, InputFn) else InputFn(input_fn)
         self._view = GraphView(graph_def)
         self._steps = steps
-        needed = _dependencies(self._view, fetches)
+        needed = reach(map(node_name, fetches), lambda name: operands(self._view, name))
         self.placeholders = tuple(name for name in self._view.names
                                   if name in needed and self._view.op(name) in _PLACEHOLDERS)
         self._shapes = {name: self._view.shape(name) for name in self._view.names if self._is_placeholder(name)}
@@ -236,18 +237,6 @@ def _step_keyword(function):
     if len(names) == 1 or 'iter' in names:
         return 'iter' if 'iter' in names else names[0]
     raise _error('Invalid function', 'input_fn takes no positional argument; it must take the number of the step')
-
-
-def _dependencies(view, fetches):
-    """The nodes that the fetches depend on, control inputs included."""
-    found, stack = set(), [node_name(name) for name in fetches]
-    while stack:
-        name = stack.pop()
-        if name not in found:
-            found.add(name)
-            stack.extend(node_name(tensor) for tensor in view.inputs(name))
-            stack.extend(view.control_inputs(name))
-    return found
 
 
 def _merged(name, shape, given):
