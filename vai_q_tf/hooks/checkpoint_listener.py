@@ -20,7 +20,7 @@ from vai_q_tf.qat.freeze import EvaluationFreezer
 
 
 class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
-    """Writes `quantize_eval_graph_<suffix>.pb` and `quantize_eval_model_<suffix>.pb` after each save but one before training.
+    """Writes `quantize_eval_graph_<suffix>.pb` and `quantize_eval_model_<suffix>.pb` after each save from the first step on.
 
     Args:
       config: the QuantizeConfig of the training; files go to its output_dir.

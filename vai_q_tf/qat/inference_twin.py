@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView
 from vai_q_tf.qat import derive, model_template
@@ -108,14 +109,3 @@ def _check_inference(op):
 def _import(graph, graph_def, shared, names):
     with graph.as_default(), tf.name_scope(None), tf.control_dependencies(None), tf.device(None):
         return tf.import_graph_def(graph_def, shared, names, name=_SCOPE)
-
-
-def reach(starts, following):
-    """The set of ops that are reached from `starts`, these included."""
-    seen, queue = set(), list(starts)
-    while queue:
-        op = queue.pop()
-        if op not in seen:
-            seen.add(op)
-            queue.extend(following(op))
-    return seen

@@ -14,6 +14,7 @@ from tensorflow.python.keras import backend
 
 from vai_q_tf import errors
 from vai_q_tf.config import require_config
+from vai_q_tf.graph.dependence import reach
 from vai_q_tf.qat import inference_twin, keras_session, rewrite, training
 from vai_q_tf.qat.position_state import PositionState
 
@@ -184,7 +185,7 @@ def _check(model):
 def _open_phase(model):
     """The name of a learning phase that the outputs depend on, a bool scalar placeholder; None where there is none."""
     inputs = {tensor.op for tensor in model.inputs}
-    found = inference_twin.reach([tensor.op for tensor in model.outputs],
-                               lambda op: [] if op in inputs else [tensor.op for tensor in op.inputs])
+    found = reach([tensor.op for tensor in model.outputs],
+                  lambda op: [] if op in inputs else [tensor.op for tensor in op.inputs])
     return next((op.name for op in found - inputs if op.type in ('Placeholder', 'PlaceholderWithDefault')
                  and op.outputs[0].dtype == tf.bool and op.outputs[0].shape.rank == 0), None)
