@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from vai_q_tf import (CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeOptimizer, QuantizeTrainingHook, quantize_estimator,
-                      quantize_model_fn)
+                      quantize_model_fn, slim_training_arguments)
 
 v1 = tf.compat.v1
 _LOSS_SCALE = ('current_loss_scale', 'good_steps')  # variables of an optimizer that scales the loss
@@ -238,6 +238,26 @@ def _in_estimator(rewrite=lambda settings: None, hooks=lambda settings: [], wrap
     return way
 
 
+def slim_training(place, start, first, steps):
+    """slim.learning.train, fed by a queue."""
+    from tensorflow.contrib import slim
+    directory, losses = os.path.join(str(place), 'slim'), []
+
+    def step(*arguments):
+        loss, should_stop = slim.learning.train_step(*arguments)
+        losses.append(loss)
+        return loss, should_stop
+
+    with tf.Graph().as_default():
+        images, labels = _from_queue(first, steps)
+        train = slim.learning.create_train_op(cross_entropy(labels, network(images)), v1.train.MomentumOptimizer(0.01, 0.9))
+        arguments = slim_training_arguments(config(place), train_step_fn=step)
+        last = tf.train.load_checkpoint(start).get_tensor('global_step') + steps
+        slim.learning.train(train, directory, number_of_steps=last, session_config=_SESSION, save_summaries_secs=None,
+                            init_fn=lambda session: arguments['saver'].restore(session, start), **arguments)
+    return Course(losses, tf.train.latest_checkpoint(directory))
+
+
 SCOPES = {
     'resource variables': _variables(use_resource=True),
     'reference variables': _variables(use_resource=False),
@@ -261,5 +281,6 @@ WAYS = {
     'optimizer wrapper': _in_session(rewrite=lambda settings: None, optimizer=_quantize_optimizer),
     'model function wrapper': _in_estimator(wrap=quantize_model_fn),
     'estimator wrapper': _in_estimator(wrap_estimator=quantize_estimator),
+    'slim': slim_training,
 }
 WAYS.update((name, _in_session(scope=scope)) for name, scope in SCOPES.items())
