@@ -82,4 +82,4 @@ $(VENV)/.linters: $(VENV)/.installed
 
 clean:
 	if [ -d kernels ]; then $(MAKE) -C kernels clean; fi
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo_results
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis *_results
