@@ -7,9 +7,7 @@
    From then on `fit` trains the quantized network, `evaluate` evaluates the one that is deployed.
 3. Evaluates the frozen file of the last epoch, which needs nothing of Keras.
 """
-import argparse
 import glob
-import json
 import os
 import sys
 import time
@@ -18,6 +16,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'estimator'))
 
 import quiet  # noqa: F401  isort: skip
+import command
 import data
 import numpy as np
 import progress
@@ -32,7 +31,7 @@ QUICK_DIGITS = 256
 
 
 def main(arguments):
-    options = _options(arguments)
+    options = command.options(__doc__, 'keras_results', arguments)
     float_epochs, epochs = (1, 1) if options.quick else (10, 3)
     training, test = map(_padded, data.load())
     if options.quick:
@@ -62,7 +61,7 @@ def main(arguments):
     frozen = max(glob.glob(os.path.join(options.output_dir, 'quantize_eval_model_{}_*.pb'.format(steps))))
     rows += [('quantized', _accuracy(model, test), tf.train.latest_checkpoint(options.output_dir)),
              ('frozen file', _frozen_accuracy(frozen, model.input.name, test), frozen)]
-    _report(rows, options, len(test.labels), time.time() - started)
+    command.report('MobileNetV2: accuracy on {} test digits'.format(len(test.labels)), rows, options, time.time() - started)
 
 
 def build():
@@ -117,24 +116,6 @@ class ProgressCallback(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self._done += 1
         self._show(self._done, 'loss {:.3f}'.format(float(logs['loss'])))
-
-
-def _report(rows, options, count, seconds):
-    print('\nMobileNetV2: accuracy on {} test digits'.format(count))
-    for name, accuracy, file in rows:
-        print('{:<14}{:>6.1f} %   {}'.format(name, 100 * accuracy, file))
-    print('\nWeights and activations have {} bits. {:.0f} seconds in all.'.format(options.bits, seconds))
-    with open(os.path.join(options.output_dir, 'results.json'), 'w') as stream:
-        json.dump({'seconds': seconds, 'rows': rows}, stream, indent=1)
-
-
-def _options(arguments):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--bits', type=int, default=8, help='of weights and activations (%(default)s)')
-    parser.add_argument('--output_dir', default='keras_results', help='where everything is written (%(default)s)')
-    parser.add_argument('--quick', action='store_true',
-                        help='a few steps only, to see that all works; the accuracies mean nothing')
-    return parser.parse_args(arguments)
 
 
 if __name__ == '__main__':

@@ -5,8 +5,6 @@
 The layers are those of tf.keras, the training is a loop of `session.run` on an optimizer of tf.train. The learning phase is
 fixed before the network is built; the rewrite comes before the optimizer, and before Keras makes its session.
 """
-import argparse
-import json
 import os
 import sys
 import time
@@ -15,6 +13,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'estimator'))
 
 import quiet  # noqa: F401  isort: skip
+import command
 import data
 import numpy as np
 import progress
@@ -27,7 +26,7 @@ BATCH = 64
 
 
 def main(arguments):
-    options = _options(arguments)
+    options = command.options(__doc__, 'keras_loop_results', arguments)
     float_steps, steps = (60, 30) if options.quick else (500, 250)
     started = time.time()
     training, test = data.load()
@@ -42,7 +41,7 @@ def main(arguments):
     checkpoint = train(training, steps, 1e-3, os.path.join(options.output_dir, 'quantized'), config, float_checkpoint)
     rows = [('float', evaluate(test, float_checkpoint), float_checkpoint),
             ('quantized', evaluate(test, checkpoint, config), checkpoint)]
-    _report(rows, options, len(test.labels), time.time() - started)
+    command.report('Accuracy on {} test digits'.format(len(test.labels)), rows, options, time.time() - started)
 
 
 def network(phase):
@@ -97,24 +96,6 @@ def evaluate(digits, checkpoint, config=None):
     if config:
         vai_q_tensorflow.CreateQuantizeDeployGraph(checkpoint=checkpoint, config=config)
     return float(np.mean(np.concatenate(predicted) == digits.labels))
-
-
-def _report(rows, options, count, seconds):
-    print('\nAccuracy on {} test digits:'.format(count))
-    for name, accuracy, file in rows:
-        print('{:<14}{:>6.1f} %   {}'.format(name, 100 * accuracy, file))
-    print('\nWeights and activations have {} bits. {:.0f} seconds in all.'.format(options.bits, seconds))
-    with open(os.path.join(options.output_dir, 'results.json'), 'w') as stream:
-        json.dump({'seconds': seconds, 'rows': rows}, stream, indent=1)
-
-
-def _options(arguments):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--bits', type=int, default=8, help='of weights and activations (%(default)s)')
-    parser.add_argument('--output_dir', default='keras_loop_results', help='where everything is written (%(default)s)')
-    parser.add_argument('--quick', action='store_true',
-                        help='a few steps only, to see that all works; the accuracies mean nothing')
-    return parser.parse_args(arguments)
 
 
 if __name__ == '__main__':
