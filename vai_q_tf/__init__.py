@@ -1,21 +1,30 @@
 """vai_q_tf: quantization for TensorFlow 1.15 models that run on a DPU. Import it as `vai_q_tensorflow`."""
+import sys
+
+from vai_q_tf import hooks, qat
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
-from vai_q_tf.export.datatype import convert_datatype
 from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
 from vai_q_tf.hooks.exporter import QuantizeExporter
-from vai_q_tf.hooks.keras_callback import QuantizeCallback
 from vai_q_tf.hooks.position_hook import QuantizePositionHook
 from vai_q_tf.hooks.synchronize_hook import SynchronizePositionsHook
 from vai_q_tf.hooks.training_hook import QuantizeTrainingHook
+from vai_q_tf.integrations import metagraph
+from vai_q_tf.integrations.estimator import quantize_estimator, quantize_model_fn
+from vai_q_tf.integrations.functions import (
+    CreateQuantizeDeployGraph,
+    CreateQuantizeEvaluationGraph,
+    CreateQuantizeTrainingGraph,
+)
+from vai_q_tf.integrations.keras import callback
+from vai_q_tf.integrations.keras.callback import QuantizeCallback
+from vai_q_tf.integrations.keras.model import quantize_keras_model
+from vai_q_tf.integrations.metagraph import deploy_checkpoint, quantize_evaluate, quantize_train
+from vai_q_tf.integrations.optimizer import QuantizeOptimizer
+from vai_q_tf.integrations.slim import slim_training_arguments
 from vai_q_tf.ops import FixNeuron, fix_neuron
+from vai_q_tf.ptq.convert import convert_datatype
 from vai_q_tf.ptq.quantize import quantize_frozen
-from vai_q_tf.qat.api import CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph
-from vai_q_tf.qat.estimator import quantize_estimator, quantize_model_fn
-from vai_q_tf.qat.keras import quantize_keras_model
-from vai_q_tf.qat.metagraph import deploy_checkpoint, quantize_evaluate, quantize_train
-from vai_q_tf.qat.optimizer import QuantizeOptimizer
-from vai_q_tf.qat.slim import slim_training_arguments
 from vai_q_tf.report.dump import dump
 from vai_q_tf.report.inspect import inspect
 from vai_q_tf.version import __git_version__, __version__
@@ -28,3 +37,8 @@ __all__ = [
     'quantize_evaluate', 'quantize_frozen', 'quantize_keras_model', 'quantize_model_fn', 'quantize_train',
     'slim_training_arguments',
 ]
+
+# Import paths of 0.1.0 that scripts use.
+for _package, _name, _module in ((hooks, 'keras_callback', callback), (qat, 'metagraph', metagraph)):
+    setattr(_package, _name, _module)
+    sys.modules['{}.{}'.format(_package.__name__, _name)] = _module

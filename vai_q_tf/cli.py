@@ -102,14 +102,14 @@ def _load_custom_ops(text):
 
 def _quantize(options, config):
     if options.mode != 'frozen':
-        from vai_q_tf.qat.metagraph import quantize_meta_graph
+        from vai_q_tf.integrations.metagraph import quantize_meta_graph
         _require(options, 'input_meta_graph')
         path = quantize_meta_graph(options.mode, options.input_meta_graph, options.input_checkpoint, _with_range(config))
         print('The quantized MetaGraph is {}'.format(path))
         return
     graph_def = _float_graph(options, config)
     if options.convert_datatype:
-        from vai_q_tf.export.datatype import convert_datatype
+        from vai_q_tf.ptq.convert import convert_datatype
         path = convert_datatype(graph_def, config, options.convert_datatype, fold_constant=options.fold_constant)
         print('The converted model is {}'.format(path))
         return
@@ -125,8 +125,8 @@ def _quantize(options, config):
 
 
 def _inspect(options, config):
-    from vai_q_tf.ptq.float_check import make_float_graph
-    from vai_q_tf.ptq.load import load_graph, runnable
+    from vai_q_tf.frozen.load import load_graph, runnable
+    from vai_q_tf.frozen.smoke_run import make_float_graph
     from vai_q_tf.report.inspect import inspect
     from vai_q_tf.report.inspect_text import to_text
     path = _require(options, 'input_frozen_graph')
@@ -137,8 +137,8 @@ def _inspect(options, config):
 
 
 def _dump(options, config):
-    from vai_q_tf.ptq.input_fn import load_input_fn
-    from vai_q_tf.ptq.load import load_graph
+    from vai_q_tf.frozen.input_fn import load_input_fn
+    from vai_q_tf.frozen.load import load_graph
     from vai_q_tf.report.dump import dump
     graph_def = load_graph(_require(options, 'input_frozen_graph'))
     directory = os.path.abspath(config.output_dir)  # before code of users that may change the working directory
@@ -149,7 +149,7 @@ def _dump(options, config):
 
 
 def _deploy(options, config):
-    from vai_q_tf.qat.metagraph import deploy_checkpoint
+    from vai_q_tf.integrations.metagraph import deploy_checkpoint
     meta_graph, checkpoint = _require(options, 'input_meta_graph'), _require(options, 'input_checkpoint')
     print('The model is {}'.format(deploy_checkpoint(meta_graph, checkpoint, _with_range(config))))
 
@@ -186,7 +186,7 @@ def _with_range(config):
 
 
 def _float_graph(options, config):
-    from vai_q_tf.ptq.load import load_float_graph
+    from vai_q_tf.frozen.load import load_float_graph
     path = _require(options, 'input_frozen_graph')
     _with_range(config)
     graph_def = load_float_graph(path, config.output_nodes)

@@ -5,7 +5,7 @@ import re
 
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.report.targets import TARGETS, find_target
+from vai_q_tf.dpu import TARGETS, find_target
 
 COMMANDS = (('quantize', 'quantize a frozen graph, or convert its data type (--convert_datatype)'),
             ('inspect', 'show what is in a graph, and what of it will be quantized'),

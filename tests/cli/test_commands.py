@@ -106,7 +106,7 @@ def test_a_quantized_graph_is_refused(command, refused):
 
 
 def test_convert_datatype_needs_no_input_fn(command, calls):
-    noted = calls('vai_q_tf.export.datatype', 'convert_datatype', result='converted.pb')
+    noted = calls('vai_q_tf.ptq.convert', 'convert_datatype', result='converted.pb')
     status, out, _ = command('quantize', convert_datatype=3, fold_constant=0, **RANGE)
     assert status == 0 and 'converted.pb' in out
     (_, (graph_def, config, datatype), options), = noted
@@ -116,7 +116,7 @@ def test_convert_datatype_needs_no_input_fn(command, calls):
 
 @pytest.mark.parametrize('mode', ['train', 'eval'])
 def test_meta_graphs(command, refused, calls, mode):
-    noted = calls('vai_q_tf.qat.metagraph', 'quantize_meta_graph', result='made.meta')
+    noted = calls('vai_q_tf.integrations.metagraph', 'quantize_meta_graph', result='made.meta')
     given = {'input_nodes': 'input', 'output_nodes': 'relu', 'mode': mode}
     refused('quantize', words=[errors.INVALID_INPUT, '--input_meta_graph'], **given)
     status, out, _ = command('quantize', input_meta_graph='x.meta', input_checkpoint='x.ckpt', **given)
@@ -129,7 +129,7 @@ def test_meta_graphs(command, refused, calls, mode):
 # the other commands
 
 def test_deploy(command, refused, calls):
-    noted = calls('vai_q_tf.qat.metagraph', 'deploy_checkpoint', result='model.pb')
+    noted = calls('vai_q_tf.integrations.metagraph', 'deploy_checkpoint', result='model.pb')
     given = {'input_nodes': 'input', 'output_nodes': 'relu'}
     refused('deploy', words=['--input_meta_graph'], **given)
     refused('deploy', input_meta_graph='x.meta', words=['--input_checkpoint'], **given)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tests.distributed import training
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeError, errors, fixed_point, ops
 from vai_q_tf.hooks.position_hook import HISTORY_FILE
-from vai_q_tf.qat import distribution, positions
+from vai_q_tf.qat import distribution, position_saveable
 from vai_q_tf.qat.training import TRAIN_GRAPH_FILE
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -68,7 +68,7 @@ def cluster(tmp_path_factory):
 def test_the_checkpoint_has_the_positions_of_all_tensors(cluster):
     reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(cluster / 'model')))
     assert reader.get_tensor('global_step') >= _STEPS
-    votes = reader.get_tensor(positions.VOTES_KEY)
+    votes = reader.get_tensor(position_saveable.VOTES_KEY)
     assert len(votes) == 8
     # Votes of both workers fade in the one table.
     np.testing.assert_allclose(votes.sum(1), (1 - 0.9 ** _STEPS) / (1 - 0.9), rtol=0.02)

@@ -6,11 +6,18 @@ import pytest
 import tensorflow as tf
 
 from tests.distributed import training
-from vai_q_tf import (CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph, QuantizeCheckpointListener, QuantizeError,
-                      QuantizePositionHook, errors, fixed_point)
+from vai_q_tf import (
+    CreateQuantizeEvaluationGraph,
+    CreateQuantizeTrainingGraph,
+    QuantizeCheckpointListener,
+    QuantizeError,
+    QuantizePositionHook,
+    errors,
+    fixed_point,
+)
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.hooks.position_hook import HISTORY_FILE
-from vai_q_tf.qat import positions
+from vai_q_tf.qat import position_saveable
 
 STEPS = 60
 _DEVICES = ['/cpu:0', '/cpu:1']
@@ -38,7 +45,7 @@ def _reader(estimator):
 
 
 def _votes(reader):
-    return reader.get_tensor(positions.VOTES_KEY)
+    return reader.get_tensor(position_saveable.VOTES_KEY)
 
 
 @pytest.fixture(scope='module')
@@ -99,14 +106,14 @@ def test_with_batch_norm_they_learn_as_well(trained):
 def test_checkpoints_know_nothing_of_replicas(trained):
     one, two = (_reader(trained[replicas][2]).get_variable_to_shape_map() for replicas in (1, 2))
     assert one == two
-    names = _reader(trained[2][2]).get_tensor(positions.TENSORS_KEY).tolist()
+    names = _reader(trained[2][2]).get_tensor(position_saveable.TENSORS_KEY).tolist()
     assert not [name for name in names if b'replica' in name]
 
 
 def test_hook_and_listener_see_one_network(trained):
     directory, _, estimator = trained[2]
     lines = [json.loads(line) for line in (directory / HISTORY_FILE).read_text().splitlines()]
-    names = _reader(estimator).get_tensor(positions.TENSORS_KEY).tolist()
+    names = _reader(estimator).get_tensor(position_saveable.TENSORS_KEY).tolist()
     assert {line['tensor'] for line in lines} == {name.decode() for name in names}
     models = sorted((directory / 'quantized').glob('quantize_eval_model_*'))
     assert [path.name.split('_')[3] for path in models] == [str(STEPS // 2), str(STEPS)]
@@ -123,7 +130,7 @@ class RestoredVotes(tf.estimator.SessionRunHook):
     """Has the votes that a training begins with in `votes`."""
 
     def after_create_session(self, session, coord):
-        self.votes = session.run(positions.VOTES_KEY + ':0')
+        self.votes = session.run(position_saveable.VOTES_KEY + ':0')
 
 
 def test_training_goes_on_from_the_checkpoint_of_the_other_kind(trained, tmp_path, start):
@@ -179,7 +186,7 @@ def test_the_replicas_vote_together_and_have_the_same_position_in_the_same_step(
             images = np.random.RandomState(step).randn(16, 8, 8, 2).astype(np.float32) * 2.0 ** (step // 5)
             images[8:] *= 4
             fetched = session.run(tensors, {network.images: images})
-            counted = session.run(positions.VOTES_KEY + ':0')[0]
+            counted = session.run(position_saveable.VOTES_KEY + ':0')[0]
             best = [fixed_point.search_position(half, 8, method=0, mode=1) for half in (images[:8], images[8:])]
             votes = fixed_point.vote(votes, min(best), 0.9)
             np.testing.assert_array_equal(counted, votes)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tests.distributed import training
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeError, errors
 from vai_q_tf.hooks.synchronize_hook import SynchronizePositionsHook
-from vai_q_tf.qat import positions
+from vai_q_tf.qat import position_saveable
 
 _RANKS = 2
 _STEPS = 12
@@ -68,10 +68,10 @@ class _Votes(tf.estimator.SessionRunHook):
         self.values = []
 
     def after_create_session(self, session, coord):
-        self.values.append(session.run(positions.VOTES_KEY + ':0'))
+        self.values.append(session.run(position_saveable.VOTES_KEY + ':0'))
 
     def after_run(self, run_context, run_values):
-        self.values.append(run_context.session.run(positions.VOTES_KEY + ':0'))
+        self.values.append(run_context.session.run(position_saveable.VOTES_KEY + ':0'))
 
 
 def _train(directory, rank, exchange, synchronize, found):
@@ -121,7 +121,7 @@ def runs(tmp_path_factory):
     for rank in range(_RANKS):
         (directory / str(rank)).mkdir()
     first = _train_all(directory, True)
-    saved = tf.train.load_checkpoint(str(directory / 'model')).get_tensor(positions.VOTES_KEY)
+    saved = tf.train.load_checkpoint(str(directory / 'model')).get_tensor(position_saveable.VOTES_KEY)
     return first, saved, _train_all(directory, True)
 
 

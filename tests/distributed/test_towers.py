@@ -4,9 +4,16 @@ import pytest
 import tensorflow as tf
 
 from tests.distributed import training
-from vai_q_tf import (CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph,
-                      QuantizeCheckpointListener, QuantizeError, errors, fixed_point)
-from vai_q_tf.qat import positions
+from vai_q_tf import (
+    CreateQuantizeDeployGraph,
+    CreateQuantizeEvaluationGraph,
+    CreateQuantizeTrainingGraph,
+    QuantizeCheckpointListener,
+    QuantizeError,
+    errors,
+    fixed_point,
+)
+from vai_q_tf.qat import checkpoints, position_saveable
 
 _TOWERS = ['clone_0', 'clone_1']
 
@@ -74,9 +81,9 @@ def test_two_towers_train_as_one_network(trained):
     np.testing.assert_allclose(losses, expected, rtol=1e-3)
     mine, other = (tf.train.load_checkpoint(path) for path in (checkpoint, one))
     assert mine.get_variable_to_shape_map() == other.get_variable_to_shape_map()
-    names = [name.decode() for name in other.get_tensor(positions.TENSORS_KEY)]
-    assert sorted(mine.get_tensor(positions.TENSORS_KEY)) == sorted(other.get_tensor(positions.TENSORS_KEY))
-    assert positions.read_checkpoint(mine, names) == positions.read_checkpoint(other, names)
+    names = [name.decode() for name in other.get_tensor(position_saveable.TENSORS_KEY)]
+    assert sorted(mine.get_tensor(position_saveable.TENSORS_KEY)) == sorted(other.get_tensor(position_saveable.TENSORS_KEY))
+    assert checkpoints.read_positions(mine, names) == checkpoints.read_positions(other, names)
 
 
 def test_evaluation_and_listener_know_nothing_of_towers(trained):

@@ -11,7 +11,8 @@ from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.export import kernel_registry
-from vai_q_tf.export.datatype import TARGETS, convert_datatype, convert_graph, target_number
+from vai_q_tf.export.datatype import convert_graph
+from vai_q_tf.ptq.convert import TARGETS, convert_datatype, target_number
 
 _FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'golden', 'ptq')
 # Largest difference, relative to the largest output; float16 has 11 significant bits.

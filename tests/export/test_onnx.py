@@ -9,8 +9,8 @@ import tensorflow.compat.v1 as tf
 
 from tests.ops import samples
 from vai_q_tf import errors, ops
-from vai_q_tf.errors import QuantizeError
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.errors import QuantizeError
 from vai_q_tf.export.onnx import require_onnx, to_onnx
 from vai_q_tf.ptq.quantize import quantize_frozen
 

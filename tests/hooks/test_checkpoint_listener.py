@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.hooks import train_estimator
 from vai_q_tf import QuantizeCheckpointListener, QuantizeConfig, QuantizeError, errors
-from vai_q_tf.qat import api
+from vai_q_tf.integrations import functions
 
 
 def _train(directory, listeners=(), steps=12, every=5):
@@ -21,7 +21,7 @@ def _train(directory, listeners=(), steps=12, every=5):
         images = tf.identity(tf.constant(data.randn(16, 8, 8, 2).astype(np.float32)), name='images')
         loss = tf.compat.v1.losses.sparse_softmax_cross_entropy(
             data.randint(0, 4, 16), train_estimator.network(images, True))
-        api.CreateQuantizeTrainingGraph(train_estimator.config(str(directory)))
+        functions.CreateQuantizeTrainingGraph(train_estimator.config(str(directory)))
         with tf.control_dependencies(tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.UPDATE_OPS)):
             train = tf.compat.v1.train.AdamOptimizer(0.01).minimize(loss, step)
         saver_hook = tf.estimator.CheckpointSaverHook(str(directory / 'model'), save_steps=every, listeners=list(listeners))
@@ -68,7 +68,7 @@ def test_the_model_is_that_of_the_evaluation_graph(tmp_path, eval_graph):
     images = np.random.RandomState(1).randn(5, 8, 8, 2).astype(np.float32)
     with tf.Graph().as_default():
         train_estimator.eval_graph()
-        api.CreateQuantizeEvaluationGraph(config)
+        functions.CreateQuantizeEvaluationGraph(config)
         saver = tf.compat.v1.train.Saver()
         with tf.compat.v1.Session() as session:
             saver.restore(session, str(tmp_path / 'model' / 'model.ckpt-12'))
@@ -100,7 +100,7 @@ def test_derived_graph_is_without_dropout(tmp_path, case):
 
     tf.compat.v1.train.get_or_create_global_step()
     network(True)
-    api.CreateQuantizeTrainingGraph(config)
+    functions.CreateQuantizeTrainingGraph(config)
     with tf.compat.v1.Session() as session:
         session.run(tf.compat.v1.global_variables_initializer())
         images = np.random.RandomState(1).randn(5, 8, 8, 2).astype(np.float32)
@@ -115,8 +115,8 @@ def test_derived_graph_is_without_dropout(tmp_path, case):
     output = _run(derived, images)
     with tf.Graph().as_default():
         network(False)
-        api.CreateQuantizeEvaluationGraph(config)
-        built = api.CreateQuantizeDeployGraph(str(tmp_path / 'model-3'), config)
+        functions.CreateQuantizeEvaluationGraph(config)
+        built = functions.CreateQuantizeDeployGraph(str(tmp_path / 'model-3'), config)
     assert nodes == _nodes(type(derived)(built.eval_model))
     np.testing.assert_array_equal(output, _run(type(derived)(built.eval_model), images))
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_derived_is_an_error_before_the_first_step(tmp_path):
     normalised = tf.layers.batch_normalization(tf.exp(images), training=True, fused=True, name='first')
     tf.nn.relu(tf.layers.conv2d(normalised, 4, 3), name='relu')
     config = QuantizeConfig(['images'], ['relu'], [[-1, 8, 8, 2]], output_dir=str(tmp_path))
-    api.CreateQuantizeTrainingGraph(config)
+    functions.CreateQuantizeTrainingGraph(config)
     with pytest.raises(QuantizeError, match='first/.*function that builds') as raised:
         QuantizeCheckpointListener(config).begin()
     assert raised.value.code == errors.UNSUPPORTED_GRAPH
@@ -197,7 +197,7 @@ def test_an_export_takes_well_under_a_second_at_the_size_of_resnet_50(tmp_path):
 
     config = QuantizeConfig(['images'], ['relu_9'], [[-1, 4, 4, depth]], output_dir=str(tmp_path))
     network(True)
-    api.CreateQuantizeTrainingGraph(config)
+    functions.CreateQuantizeTrainingGraph(config)
     with tf.compat.v1.Session() as session:
         session.run(tf.compat.v1.global_variables_initializer())
         session.run('relu_9/aquant:0', {'images:0': np.random.RandomState(0).randn(1, 4, 4, depth)})

@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.qat import trainings
-from vai_q_tf import (CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph, QuantizeCheckpointListener,
-                      QuantizeExporter, quantize_model_fn)
+from tests.integrations import trainings
+from vai_q_tf import (
+    CreateQuantizeEvaluationGraph,
+    CreateQuantizeTrainingGraph,
+    QuantizeCheckpointListener,
+    QuantizeExporter,
+    quantize_model_fn,
+)
 from vai_q_tf.hooks.exporter import BEST_FILE
 
 v1 = tf.compat.v1

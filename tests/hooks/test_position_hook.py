@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from vai_q_tf import QuantizeConfig, QuantizeError, QuantizePositionHook, errors
 from vai_q_tf.hooks.position_hook import HISTORY_FILE, PositionChange
-from vai_q_tf.qat import api
+from vai_q_tf.integrations import functions
 
 NAMES = ['images/aquant', 'dense/kernel/read/wquant', 'dense/bias/read/wquant', 'dense/BiasAdd/aquant']
 
@@ -24,7 +24,7 @@ def _train(directory, hook, steps=20, quantized=True, **settings):
         images = tf.multiply(tf.constant(data), tf.pow(2.0, tf.floor(tf.cast(step, tf.float32) / 6)), name='images')
         loss = tf.reduce_sum(tf.layers.dense(images, 3, name='dense'))
         if quantized:
-            api.CreateQuantizeTrainingGraph(QuantizeConfig(
+            functions.CreateQuantizeTrainingGraph(QuantizeConfig(
                 ['images'], ['dense/BiasAdd'], [[-1, 4]], output_dir=str(directory), position_decay=0.7, **settings))
         train = tf.compat.v1.train.GradientDescentOptimizer(1e-3).minimize(loss, step)
         with tf.compat.v1.train.MonitoredTrainingSession(
@@ -118,7 +118,7 @@ def test_a_run_without_the_network_needs_no_inputs_and_casts_no_vote(tmp_path):
     images = tf.compat.v1.placeholder(tf.float32, [None, 4], name='images')
     step = tf.compat.v1.train.get_or_create_global_step()
     loss = tf.reduce_sum(tf.layers.dense(images, 3, name='dense'))
-    api.CreateQuantizeTrainingGraph(QuantizeConfig(['images'], ['dense/BiasAdd'], output_dir=str(tmp_path)))
+    functions.CreateQuantizeTrainingGraph(QuantizeConfig(['images'], ['dense/BiasAdd'], output_dir=str(tmp_path)))
     train = tf.compat.v1.train.GradientDescentOptimizer(1e-3).minimize(loss, step)
     hook = QuantizePositionHook(str(tmp_path), every_n_steps=5)
     with tf.compat.v1.train.MonitoredTrainingSession(hooks=[hook]) as session:

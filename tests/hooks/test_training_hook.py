@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.hooks import recipes
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeTrainingHook
-from vai_q_tf.qat.positions import VOTES_KEY
+from vai_q_tf.qat.position_saveable import VOTES_KEY
 
 v1 = tf.compat.v1
 

@@ -8,10 +8,15 @@ import tensorflow as tf
 
 from tests.hooks import recipes
 from tests.hooks.test_training_hook import ONE_THREAD, config, float_checkpoint, float_model
-from vai_q_tf import (CreateQuantizeTrainingGraph, QuantizeCheckpointListener, QuantizeError, QuantizePositionHook,
-                      QuantizeTrainingHook, errors)
-from vai_q_tf.qat import rewrite
-from vai_q_tf.qat.positions import VOTES_KEY
+from vai_q_tf import (
+    CreateQuantizeTrainingGraph,
+    QuantizeCheckpointListener,
+    QuantizeError,
+    QuantizePositionHook,
+    QuantizeTrainingHook,
+    errors,
+)
+from vai_q_tf.qat.position_saveable import VOTES_KEY
 
 v1 = tf.compat.v1
 
@@ -173,7 +178,7 @@ def test_one_hook_in_several_graphs_and_twice_in_one(tmp_path):
             count = len(graph.get_operations())
             hook.begin()
             assert len(graph.get_operations()) == count
-            assert len(graph.get_collection(rewrite.TRAINING_PLAN)) == 1
+            assert len(graph.get_collection('vai_q_tf/training_plan')) == 1
 
 
 def test_the_written_graph_is_that_of_the_network(tmp_path):

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 import vai_q_tensorflow
 import vai_q_tf
+from tests.integrations import trainings
 from tests.packaging.test_distribution import project_files
-from tests.qat import trainings
 
 v1 = tf.compat.v1
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -9,7 +9,7 @@ from tensorflow.contrib import slim
 from tensorflow.contrib.slim import nets
 
 from tests.passes.checking import run, values
-from tests.passes.folding import assert_equal, settings
+from tests.passes.folded_networks import assert_equal, settings
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes import optimise

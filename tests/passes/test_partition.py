@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes import folding
+from tests.passes import folded_networks
 from tests.passes.checking import nodes, ops, run, values
-from tests.passes.folding import assert_equal, graph_of, inputs_of, settings, vector
+from tests.passes.folded_networks import assert_equal, graph_of, inputs_of, settings, vector
 from vai_q_tf import errors
 from vai_q_tf.passes import optimise
 from vai_q_tf.passes.partition import partition
@@ -51,7 +51,7 @@ def test_pre_and_post_processing_stay_as_they_are():
 
 def test_a_tensor_that_post_processing_reads_is_not_folded_away():
     def build():
-        y = tf.nn.conv2d(_image(), folding.weights(3, 3, 3, 4), 1, 'SAME', name='conv')
+        y = tf.nn.conv2d(_image(), folded_networks.weights(3, 3, 3, 4), 1, 'SAME', name='conv')
         tf.nn.relu(tf.add(tf.multiply(y, vector(3)), vector(4)), name='out')
         tf.reduce_max(y, name='head')
     result = _check(graph_of(build), ['x'], ['out'], ['out', 'head'], {'x': values(2, 6, 6, 3)})
@@ -60,7 +60,7 @@ def test_a_tensor_that_post_processing_reads_is_not_folded_away():
 
 def test_weights_that_post_processing_reads_are_copied():
     def build():
-        w = folding.weights(3, 3, 3, 4)
+        w = folded_networks.weights(3, 3, 3, 4)
         y = tf.nn.conv2d(_image(), w, 1, 'SAME')
         y = tf.nn.relu(tf.add(tf.multiply(y, vector(3)), vector(4)), name='out')
         tf.nn.conv2d(y[..., :3], w, 1, 'SAME', name='later')
@@ -111,7 +111,7 @@ def test_ops_with_several_outputs_in_between():
 def test_names_of_passes_give_way_to_those_of_post_processing():
     def build():
         y = tf.nn.conv2d(_image(), tf.constant(values(3, 3, 3, 4), name='conv/weights'), 1, 'SAME', name='conv')
-        y = tf.nn.fused_batch_norm(y, *folding.parameters(), is_training=False)[0]
+        y = tf.nn.fused_batch_norm(y, *folded_networks.parameters(), is_training=False)[0]
         tf.add(tf.nn.relu(y, name='out'), 1.0, name='conv/biases')
     result = _check(graph_of(build), ['x'], ['out'], ['out', 'conv/biases'], {'x': values(2, 6, 6, 3)})
     assert nodes(result)['conv/biases'].op in ('Add', 'AddV2') and nodes(result)['conv/biases_1'].op == 'Const'

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes import folding
+from tests.passes import folded_networks
 from tests.passes.checking import nodes, ops, run, values
-from tests.passes.folding import assert_equal, graph_of, settings
+from tests.passes.folded_networks import assert_equal, graph_of, settings
 from vai_q_tf import fixed_point
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.passes import optimise, pipeline
@@ -27,7 +27,7 @@ def _measured(model):
 
 
 def _network():
-    y = tf.nn.relu(folding.fused(folding.conv()))
+    y = tf.nn.relu(folded_networks.fused(folded_networks.conv()))
     w = tf.constant(values(3, 3, 4, 4), name='shared')
     for _ in range(2):
         y = tf.minimum(tf.nn.relu(tf.nn.conv2d(y, w, 1, 'SAME')), 6.0)

@@ -5,10 +5,10 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.export.lint import lint
 from vai_q_tf.fixed_point import POSITION_ZERO
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView
+from vai_q_tf.lint.lint import lint
 from vai_q_tf.passes import optimise
 from vai_q_tf.ptq.quantize import quantize_frozen
 

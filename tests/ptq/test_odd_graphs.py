@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, ops
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.ptq.load import runnable
+from vai_q_tf.frozen.load import runnable
 from vai_q_tf.ptq.quantize import quantize_frozen
 from vai_q_tf.report.dump import dump
 

@@ -9,7 +9,7 @@ from tests.ptq import networks
 from tests.qat import integer_model
 from vai_q_tf import errors, fixed_point
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.export.lint import lint
+from vai_q_tf.lint.lint import lint
 from vai_q_tf.ptq.quantize import quantize_frozen
 
 _GOLDEN = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'golden', 'ptq')

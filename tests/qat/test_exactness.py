@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tests.qat import integer_model, networks
 from vai_q_tf import CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph
-from vai_q_tf.export.lint import lint
+from vai_q_tf.lint.lint import lint
 
 _SETTINGS = {
     'batch': {},

@@ -11,10 +11,15 @@ from tensorflow.contrib import slim
 from tensorflow.contrib.slim.nets import alexnet, inception, overfeat, resnet_utils, resnet_v1, resnet_v2
 
 from tests.qat import networks
-from vai_q_tf import (CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph,
-                      QuantizeCheckpointListener, QuantizeConfig)
-from vai_q_tf.export.lint import lint
-from vai_q_tf.qat import rewrite
+from vai_q_tf import (
+    CreateQuantizeDeployGraph,
+    CreateQuantizeEvaluationGraph,
+    CreateQuantizeTrainingGraph,
+    QuantizeCheckpointListener,
+    QuantizeConfig,
+)
+from vai_q_tf.lint.lint import lint
+from vai_q_tf.qat import record
 
 v1 = tf.compat.v1
 layers = v1.layers
@@ -201,7 +206,7 @@ def take_course(build, directory):
             freeze_bn_step=FROZEN_FROM, freeze_position_step=FROZEN_FROM) for part in ('evaluation', 'derived'))
         CreateQuantizeTrainingGraph(config)
         float_saver = v1.train.Saver()
-        plan = rewrite.applied_plan(graph, rewrite.TRAINING_PLAN)
+        plan = record.training_plan(graph)
         names = [networks.quantized_name(plan, output.op.name) + ':0' for output in outputs]
         step = networks.training_step(None, loss, v1.train.MomentumOptimizer(1e-3, 0.9))
         saver = v1.train.Saver()

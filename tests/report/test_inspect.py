@@ -8,10 +8,10 @@ from tensorflow.python.framework import function
 
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.dpu import TARGETS, find_target
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.report.inspect import FLOAT, FUSED, PASSED, QUANTIZED, InputNode, OutputNode, inspect
 from vai_q_tf.report.inspect_text import quantize_command, to_text
-from vai_q_tf.report.targets import TARGETS, find_target
 
 
 def conv(x, name, channels=4, kind='conv', size=3):

@@ -1,35 +1,4 @@
-"""The rules of the DPU compiler's TensorFlow front-end, checked on a graph that is about to be written for it.
+"""The import path of `lint` that the guide names."""
+from vai_q_tf.lint.lint import Finding, lint
 
-The compiler reads the nodes of a frozen GraphDef and gives up at the first thing that it does not expect, often with a
-message that does not name the cause. `lint` finds the same things when the graph is written. A rule is a function in
-`lint_rules.py` or `lint_weights.py`; a finding says what the compiler will do and what to change.
-"""
-from typing import NamedTuple
-
-from vai_q_tf.export import lint_rules, lint_weights
-from vai_q_tf.export.lint_graph import LintGraph
-
-RULES = dict(lint_rules.RULES, **lint_weights.RULES)
-
-
-class Finding(NamedTuple):
-    """A breach of `rule` at `node` ('' where it concerns the graph as a whole), explained in `message`."""
-    rule: str
-    node: str
-    message: str
-
-    def __str__(self):
-        return '{} [{}]: {}'.format(self.node or 'the graph', self.rule, self.message)
-
-
-def lint(graph_def):
-    """What the DPU compiler will refuse in `graph_def`.
-
-    Args:
-      graph_def: a frozen evaluation graph. It is read only.
-
-    Returns:
-      A list of Finding, by rule and within a rule in graph order; empty if the graph obeys all rules.
-    """
-    graph = LintGraph(graph_def)
-    return [Finding(name, node, message) for name, rule in RULES.items() for node, message in rule(graph)]
+__all__ = ['Finding', 'lint']

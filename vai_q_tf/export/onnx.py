@@ -8,8 +8,8 @@ from vai_q_tf.export import onnx_fix_neuron
 from vai_q_tf.export.evaluation_model import require_evaluation_model
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import changing_nodes
+from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index
-from vai_q_tf.ptq.sessions import session_config
 
 _OLDEST = 11  # of Round, and of Equal for floats
 

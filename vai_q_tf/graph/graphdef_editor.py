@@ -1,10 +1,6 @@
 """Edits of GraphDefs. Every function takes a GraphDef and returns a new one, or makes a NodeDef."""
-import collections
-
 import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import tensor_util
-
-from vai_q_tf.graph.view import node_name
 
 # What a node of these passes on is its input 0; for ReadVariableOp that is the handle, which stands for the value.
 PASS_THROUGH = ('Identity', 'ReadVariableOp')
@@ -70,103 +66,6 @@ def with_values(graph_def, values):
     result = subgraph(graph_def, nodes)
     result.library.CopyFrom(graph_def.library)
     return result
-
-
-def insert(graph_def, tensors, make):
-    """The graph with new nodes behind the producers of quantized tensors, which the consumers of these then read.
-
-    Args:
-      graph_def: a GraphDef that the QuantTensors `tensors` were chosen in.
-      make: a function from a QuantTensor to NodeDefs, in an order in which they can run; its consumers read the one that has
-        the tensor's name. No NodeDefs leave the tensor as it is.
-    """
-    made, operands = collections.defaultdict(list), collections.defaultdict(dict)
-    for tensor in tensors:
-        nodes = make(tensor)
-        made[node_name(tensor.tensor)].extend(nodes)
-        for reader, index in tensor.consumers if nodes else ():
-            operands[reader][index] = tensor.name
-    nodes = []
-    for node in graph_def.node:
-        if node.name in operands:
-            wanted = [operands[node.name].get(index, operand) for index, operand in enumerate(node.input)]
-            changed = tf.NodeDef()
-            changed.CopyFrom(node)
-            changed.input[:] = wanted
-            node = changed
-        nodes.append(node)
-        nodes.extend(made.get(node.name, ()))
-    result = subgraph(graph_def, nodes)
-    result.library.CopyFrom(graph_def.library)
-    return result
-
-
-def fix_neurons(graph_def, plan, phase, output_dir, positions=None):
-    """The graph with the FixNeuron op of the original in place of the ops of a rewritten live graph.
-
-    Args:
-      graph_def: of a live graph to which `plan` was applied.
-      phase: 1 evaluation, 2 training.
-      output_dir: value of the attr of that name.
-      positions: {name of a quantized tensor: position} for phase 1.
-
-    Returns:
-      A GraphDef without the ops that only serve moving positions: state, search, saving and restoring.
-    """
-    records = {record.name: record for record in plan.tensors}
-    dropped, kept, products = set(), [], {}
-    for node in graph_def.node:
-        if node.name in records:
-            if node.op == 'VaiScaledFixNeuron':
-                products[node.name] = _unscaled(node)
-            kept.append(_fix_neuron(node, records[node.name], phase, output_dir, positions))
-        elif (node.op.startswith('Vai') or node.name.startswith('vai_q_tf/positions')
-              or any(node_name(operand) in dropped for operand in node.input)):
-            dropped.add(node.name)
-        else:
-            kept.append(node)
-    for index, node in enumerate(kept):
-        if any(operand in products for operand in node.input):
-            kept[index] = copy(node, inputs=[products[operand].name if operand in products else operand
-                                             for operand in node.input])
-    result = subgraph(graph_def, kept + list(products.values()))
-    result.library.CopyFrom(graph_def.library)
-    return result
-
-
-def _unscaled(scaled):
-    """The product of the quantized scaled weights and what undoes the scale, which the live graph has in one op."""
-    folding = scaled.name[:-len('mul_1/wquant')]
-    node = tf.NodeDef(name=folding + 'unscaled', op='Mul', input=[scaled.name, folding + 'unscale'], device=scaled.device)
-    node.attr['T'].type = tf.float32.as_datatype_enum
-    return node
-
-
-def _fix_neuron(live, record, phase, output_dir, positions):
-    # The op that scales weights, quantizes them and undoes the scale stands for the FixNeuron of the scaled ones.
-    operand = live.name[:-len('/wquant')] if live.op == 'VaiScaledFixNeuron' else live.input[0]
-    node = fix_neuron(record, operand, phase, output_dir, None if positions is None else positions[record.name],
-                      live.attr['symmetric'].b)
-    node.device = live.device
-    if '_output_shapes' in live.attr:
-        node.attr['_output_shapes'].CopyFrom(live.attr['_output_shapes'])
-    return node
-
-
-def fix_neuron(record, operand, phase, output_dir, position=None, symmetric=False):
-    """The FixNeuron NodeDef of a QuantTensor, reading the tensor `operand`; `position` in fractional bits."""
-    node = tf.NodeDef(name=record.name, op='FixNeuron', input=[operand])
-    node.attr['T'].type = tf.float32.as_datatype_enum
-    node.attr['bit_width'].i = record.bits
-    node.attr['method'].i = record.method
-    node.attr['mode'].i = record.mode
-    node.attr['phase'].i = phase
-    node.attr['output_dir'].s = output_dir.encode()
-    if position is not None:
-        node.attr['quantize_pos'].i = position
-    if symmetric:
-        node.attr['_symmetric'].b = True
-    return node
 
 
 def with_shapes(graph_def, stand_ins=()):

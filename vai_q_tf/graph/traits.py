@@ -98,6 +98,7 @@ TRAITS = {
 BATCH_NORM_OPS = frozenset(('FusedBatchNorm', 'FusedBatchNormV2', 'FusedBatchNormV3'))
 ADD_OPS = frozenset(('Add', 'AddV2', 'BiasAdd'))
 CONCAT_OPS = frozenset(('Concat', 'ConcatV2'))
+FIX_NEURON_OPS = frozenset(('FixNeuron', 'VaiFixNeuron'))
 
 
 def trait(op):

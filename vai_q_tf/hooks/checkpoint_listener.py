@@ -15,8 +15,9 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.config import require_config
-from vai_q_tf.qat import derive, evaluation, positions, rewrite
-from vai_q_tf.qat.freeze import EvaluationFreezer
+from vai_q_tf.qat import checkpoints, evaluation, record
+from vai_q_tf.qat.deploy import inference_graph
+from vai_q_tf.qat.deploy.freeze import EvaluationFreezer
 
 
 class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
@@ -48,7 +49,7 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
         self._last_step = None
         self._freezer = None
         self._training_graph = tf.get_default_graph()
-        if self._eval_graph_fn is not None or self._training_graph.get_collection(rewrite.TRAINING_PLAN):
+        if self._eval_graph_fn is not None or record.is_training(self._training_graph):
             self._prepare()
 
     def before_save(self, session, global_step_value):
@@ -59,7 +60,7 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
 
     def _prepare(self):
         if self._eval_graph_fn is None:
-            graph, plan = derive.derive_evaluation_graph(self._training_graph, self._config)
+            graph, plan = inference_graph.derive_evaluation_graph(self._training_graph, self._config)
         else:
             graph = tf.Graph()
             with graph.as_default():
@@ -76,7 +77,7 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
             try:
                 checkpoint = self._checkpoint(global_step_value)
                 # A float training that goes on quantized is saved before its next step, too.
-                if first and positions.is_before_training(tf.train.load_checkpoint(checkpoint)):
+                if first and checkpoints.is_before_training(tf.train.load_checkpoint(checkpoint)):
                     tf.logging.info('No quantized model of step %d, from which the training starts.', global_step_value)
                     return
                 paths = self._freezer.write(checkpoint, global_step_value)

@@ -13,10 +13,10 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from tensorflow.python.util import function_utils
 
+from vai_q_tf import files
 from vai_q_tf.config import require_config
-from vai_q_tf.export import files
-from vai_q_tf.qat import api, evaluation, rewrite
-from vai_q_tf.qat.freeze import EvaluationFreezer
+from vai_q_tf.qat import checkpoints, evaluation, record
+from vai_q_tf.qat.deploy.freeze import EvaluationFreezer
 
 BEST_FILE = 'best.json'
 
@@ -83,7 +83,7 @@ class QuantizeExporter(tf.estimator.Exporter):
         if self._made_for != (estimator, export_path):
             self._freezer = self._make_freezer(estimator, export_path)
             self._made_for = estimator, export_path
-        written = self._freezer.write(checkpoint_path, api.checkpoint_step(checkpoint_path))
+        written = self._freezer.write(checkpoint_path, checkpoints.checkpoint_step(checkpoint_path))
         best = {'checkpoint': checkpoint_path, 'metrics': _plain(eval_result),
                 'eval_graph': os.path.basename(written.eval_graph), 'eval_model': os.path.basename(written.eval_model)}
         files.write(export_path, BEST_FILE, json.dumps(best, indent=1, sort_keys=True).encode())
@@ -100,9 +100,9 @@ class QuantizeExporter(tf.estimator.Exporter):
                 self._eval_graph_fn()
             else:
                 estimator.model_fn(self._receiver_fn().features, None, tf.estimator.ModeKeys.PREDICT, estimator.config)
-            if not graph.get_collection(rewrite.EVALUATION_PLAN):
+            if not record.is_evaluation(graph):
                 evaluation.create_evaluation_graph(graph, config)
-        return EvaluationFreezer(graph, rewrite.applied_plan(graph, rewrite.EVALUATION_PLAN), config)
+        return EvaluationFreezer(graph, record.evaluation_plan(graph), config)
 
     def _read_best(self, export_path):
         """What best.json holds; None where there is none, or where its model was taken away."""

@@ -17,10 +17,8 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors, fixed_point
-from vai_q_tf.export import files
-from vai_q_tf.qat import distribution, rewrite
-from vai_q_tf.qat.positions import VOTES_KEY
+from vai_q_tf import errors, files, fixed_point
+from vai_q_tf.qat import distribution, record
 
 HISTORY_FILE = 'quantize_position_history.jsonl'
 
@@ -68,10 +66,10 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
     def after_create_session(self, session, coord):
         """Raises QuantizeError NOT_QUANTIZED where the graph is not a quantize training graph."""
         graph = session.graph
-        plan = rewrite.applied_plan(graph, rewrite.TRAINING_PLAN)
-        self._names = [record.name for record in plan.tensors]
-        self._track = graph.get_tensor_by_name(rewrite.TRACK + ':0')
-        self._votes = graph.get_tensor_by_name(VOTES_KEY + ':0')
+        plan = record.training_plan(graph)
+        self._names = [tensor.name for tensor in plan.tensors]
+        self._track = record.track(graph)
+        self._votes = record.votes(graph)
         self._writes = distribution.is_chief()
         if self._writes:
             files.make_directory(self._output_dir)

@@ -9,7 +9,7 @@ process has it.
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops
-from vai_q_tf.qat import positions, rewrite
+from vai_q_tf.qat import record
 
 
 class SynchronizePositionsHook(tf.estimator.SessionRunHook):
@@ -29,9 +29,8 @@ class SynchronizePositionsHook(tf.estimator.SessionRunHook):
     def begin(self):
         """Raises QuantizeError NOT_QUANTIZED where the default graph is not a quantize training graph."""
         graph = tf.get_default_graph()
-        rewrite.applied_plan(graph, rewrite.TRAINING_PLAN)
-        state = graph.get_tensor_by_name(positions.STATE_NAME + ':0')
-        votes = graph.get_tensor_by_name(positions.VOTES_KEY + ':0')
+        record.training_plan(graph)
+        state, votes = record.state(graph), record.votes(graph)
         with tf.device(None), tf.device(state.device):
             self._start, self._step = (ops.write_positions(state, function(votes), rows=votes.shape[0].value)
                                        for function in (self._broadcast, self._average))

@@ -9,7 +9,8 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.config import require_config
 from vai_q_tf.graph import live_editor
-from vai_q_tf.qat import regradient, rewrite, training
+from vai_q_tf.qat import record, training
+from vai_q_tf.qat.gradients import regradient
 
 
 class QuantizeTrainingHook(tf.estimator.SessionRunHook):
@@ -30,8 +31,8 @@ class QuantizeTrainingHook(tf.estimator.SessionRunHook):
     def begin(self):
         """Raises QuantizeError where the graph cannot be rewritten, or a gradient cannot be found (the variable is named)."""
         graph, config = tf.get_default_graph(), self._config
-        if graph.get_collection(rewrite.TRAINING_PLAN):
-            _check_same_nodes(rewrite.applied_plan(graph, rewrite.TRAINING_PLAN), config)
+        if record.is_training(graph):
+            _check_same_nodes(record.training_plan(graph), config)
             return
         live_editor.check_not_finalized(graph)
         saver = next((op for op in graph.get_operations() if op.type == 'SaveV2'), None)

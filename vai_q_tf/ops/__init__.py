@@ -1,6 +1,15 @@
 """TensorFlow binding of the kernels. The library loads with the first op, or with `load_library()`."""
-from vai_q_tf.ops.fix_neuron import (FixNeuron, checkpoint_has, fix_neuron, moving_position, position_errors, read_positions,
-                                     search_position, vai_fix_neuron, write_positions)
+from vai_q_tf.ops.fix_neuron import (
+    FixNeuron,
+    checkpoint_has,
+    fix_neuron,
+    moving_position,
+    position_errors,
+    read_positions,
+    search_position,
+    vai_fix_neuron,
+    write_positions,
+)
 from vai_q_tf.ops.library import load as load_library
 from vai_q_tf.ops.scaled_fix_neuron import scaled_fix_neuron, scaled_search_position
 

@@ -7,28 +7,28 @@ from tensorflow.python.platform import tf_logging
 from vai_q_tf.config import require_config
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
 from vai_q_tf.graph.view import GraphView, node_name
-from vai_q_tf.passes.adjust_leaky_relu import adjust_leaky_relu
-from vai_q_tf.passes.equalize_layers import equalize_layers
-from vai_q_tf.passes.expand_batch_norms import expand_batch_norms
-from vai_q_tf.passes.fold_batch_norms import fold_batch_norms
-from vai_q_tf.passes.fold_constants import fold_constants, fold_parameters
-from vai_q_tf.passes.fold_reshape import fold_reshape
-from vai_q_tf.passes.infer_shapes import infer_shapes
-from vai_q_tf.passes.mean_to_average_pool import mean_to_average_pool
+from vai_q_tf.passes.cleanup.fold_constants import fold_constants, fold_parameters
+from vai_q_tf.passes.cleanup.remove_dropouts import remove_dropouts
+from vai_q_tf.passes.cleanup.remove_pass_throughs import PASS_THROUGHS, remove_pass_throughs
+from vai_q_tf.passes.cleanup.resolve_switches import resolve_switches
+from vai_q_tf.passes.cleanup.separate_shared_constants import separate_shared_constants
+from vai_q_tf.passes.common.infer_shapes import infer_shapes
+from vai_q_tf.passes.dpu.adjust_leaky_relu import adjust_leaky_relu
+from vai_q_tf.passes.dpu.fold_reshape import fold_reshape
+from vai_q_tf.passes.dpu.mean_to_average_pool import mean_to_average_pool
+from vai_q_tf.passes.dpu.replace_sigmoid import replace_sigmoid
+from vai_q_tf.passes.dpu.replace_softmax import replace_softmax
+from vai_q_tf.passes.dpu.scale_average_pools import scale_average_pools
+from vai_q_tf.passes.dpu.scale_hard_sigmoid import scale_hard_sigmoid
+from vai_q_tf.passes.dpu.split_large_pools import split_large_pools
+from vai_q_tf.passes.folding.equalize_layers import equalize_layers
+from vai_q_tf.passes.folding.expand_batch_norms import expand_batch_norms
+from vai_q_tf.passes.folding.fold_batch_norms import fold_batch_norms
+from vai_q_tf.passes.folding.reorder_hard_swish import reorder_hard_swish
+from vai_q_tf.passes.folding.replace_lone_bias_adds import replace_lone_bias_adds
+from vai_q_tf.passes.folding.replace_relu_minimum import replace_relu_minimum
 from vai_q_tf.passes.partition import merge, partition
-from vai_q_tf.passes.remove_dropouts import remove_dropouts
-from vai_q_tf.passes.remove_pass_throughs import PASS_THROUGHS, remove_pass_throughs
-from vai_q_tf.passes.reorder_hard_swish import reorder_hard_swish
-from vai_q_tf.passes.replace_lone_bias_adds import replace_lone_bias_adds
-from vai_q_tf.passes.replace_relu_minimum import replace_relu_minimum
-from vai_q_tf.passes.replace_sigmoid import replace_sigmoid
-from vai_q_tf.passes.replace_softmax import replace_softmax
-from vai_q_tf.passes.resolve_switches import resolve_switches
-from vai_q_tf.passes.scale_average_pools import scale_average_pools
-from vai_q_tf.passes.scale_hard_sigmoid import scale_hard_sigmoid
-from vai_q_tf.passes.separate_shared_constants import separate_shared_constants
-from vai_q_tf.passes.split_large_pools import split_large_pools
-from vai_q_tf.plan.graph_range import GraphRange
+from vai_q_tf.patterns.graph_range import GraphRange
 
 
 def _always(config):

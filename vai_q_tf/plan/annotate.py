@@ -3,13 +3,13 @@ from tensorflow.python.framework import dtypes
 
 from vai_q_tf import errors
 from vai_q_tf.graph.view import tensor_name
-from vai_q_tf.plan.activations import find_activations, relu_behind
+from vai_q_tf.patterns.activations import find_activations, relu_behind
+from vai_q_tf.patterns.batch_norm import find_batch_norms
+from vai_q_tf.patterns.fusions import find_fusions
+from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.plan.alignments import find_alignments
-from vai_q_tf.plan.batch_norm import find_batch_norms
-from vai_q_tf.plan.draft import Draft
+from vai_q_tf.plan.draft import IGNORED, Draft
 from vai_q_tf.plan.elementwise import add_concat_inputs, add_elementwise
-from vai_q_tf.plan.fusions import find_fusions
-from vai_q_tf.plan.graph_range import GraphRange
 from vai_q_tf.plan.groups import add_compute_groups, add_compute_inputs
 from vai_q_tf.plan.overrides import apply_overrides
 from vai_q_tf.plan.quant_plan import QuantPlan
@@ -32,8 +32,8 @@ def annotate(view, config):
     graph_range = GraphRange(view, config.input_nodes, config.output_nodes)
     draft = Draft(graph_range, config)
     _add_inputs(draft)
-    batch_norms, floating = find_batch_norms(graph_range, draft.ignored)
-    for nodes, reason in floating:
+    batch_norms, unquantized, excluded = find_batch_norms(graph_range, draft.ignored)
+    for nodes, reason in unquantized + [(nodes, IGNORED) for nodes in excluded]:
         draft.skip(nodes, reason)
     activations = {}
     for activation in find_activations(graph_range):

@@ -1,10 +1,10 @@
 """Ops without weights: each result is quantized where what goes in is."""
 from tensorflow.python.framework import dtypes
 
+from vai_q_tf.dpu import HARD_SIGMOID_INPUT_POSITION, HARD_SIGMOID_POSITION
 from vai_q_tf.graph.traits import CONCAT_OPS, FLOAT, PASSES, WEIGHTED, trait
-from vai_q_tf.plan.activations import relu_behind
+from vai_q_tf.patterns.activations import relu_behind
 from vai_q_tf.plan.draft import IGNORED
-from vai_q_tf.plan.fusions import HARD_SIGMOID_INPUT_POSITION, HARD_SIGMOID_POSITION
 from vai_q_tf.plan.groups import add_activation_function, add_if_read_elsewhere, add_result
 from vai_q_tf.plan.quant_plan import WEIGHT_MODE, ComputeGroup
 

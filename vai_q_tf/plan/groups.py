@@ -6,9 +6,9 @@ from tensorflow.python.framework import dtypes
 
 from vai_q_tf.graph.traits import WEIGHTED, Trait, trait
 from vai_q_tf.graph.view import node_name
-from vai_q_tf.plan.activations import Activation
-from vai_q_tf.plan.batch_norm import FoundBatchNorm
-from vai_q_tf.plan.bias import is_bias_of, is_transposed, split_bias_add
+from vai_q_tf.patterns.activations import Activation
+from vai_q_tf.patterns.batch_norm import FoundBatchNorm
+from vai_q_tf.patterns.bias import is_bias_of, is_transposed, split_bias_add
 from vai_q_tf.plan.draft import IGNORED
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, DEPTHWISE_WEIGHT_MODE, WEIGHT_MODE, ComputeGroup
 

@@ -8,6 +8,7 @@ import json
 from typing import NamedTuple, Tuple
 
 from vai_q_tf.fixed_point import POSITION_MIN
+from vai_q_tf.patterns.batch_norm import BatchNorm
 
 WEIGHT_MODE, ACTIVATION_MODE, DEPTHWISE_WEIGHT_MODE = 0, 1, 2
 
@@ -36,65 +37,6 @@ class QuantTensor(NamedTuple):
     fold: str
     consumers: Tuple[Input, ...]
     least_position: int = POSITION_MIN
-
-
-class BatchNorm(NamedTuple):
-    """A batch norm behind a weighted op, to be folded into it, or one that stands alone.
-
-    scope: the name of `compute` without a trailing '/Conv2D', the node of `output` for one that stands alone; the folding
-      ops are named below '<scope>/BatchNorm_Fold'.
-    compute: the convolution or MatMul node, '' for one that stands alone. weights: the tensor that it reads as weights.
-    conv_bias, bias_add: bias tensor of the convolution and the node that adds it, '' without bias.
-    node: the FusedBatchNorm op; '' for the decomposed forms.
-    gamma, beta: tensors; '' where the batch norm has none. epsilon: added to the variance.
-    moving_mean, moving_variance: tensors that read the moving statistics.
-    batch_mean, batch_variance: tensors with the statistics of the batch as the moving averages take them; '' in the
-      inference form.
-    input, output: the tensor that is normalised, and the result.
-    data_format: 'NHWC' or 'NCHW'.
-    """
-    scope: str
-    compute: str
-    weights: str
-    conv_bias: str
-    bias_add: str
-    node: str
-    gamma: str
-    beta: str
-    epsilon: float
-    moving_mean: str
-    moving_variance: str
-    batch_mean: str
-    batch_variance: str
-    input: str
-    output: str
-    data_format: str = 'NHWC'
-
-    @property
-    def training(self):
-        """Whether it normalises with the statistics of the batch."""
-        return bool(self.batch_mean)
-
-    def folding_node(self, name):
-        """Name of the op `name` among those that fold this batch norm."""
-        return '{}/BatchNorm_Fold/{}'.format(self.scope, name)
-
-    @property
-    def weight_name(self):
-        """Name of the quantized folded weights, or of the quantized scale of one that stands alone."""
-        return self.folding_node('mul_1/wquant' if self.compute else 'mul_0/wquant')
-
-    @property
-    def bias_name(self):
-        """Name of the quantized folded bias."""
-        return self.folding_node('add_1/wquant' if self.conv_bias else 'sub/wquant')
-
-    @property
-    def result_node(self):
-        """The node that adds the folded bias in the evaluation graph."""
-        if not self.compute:
-            return self.scope + '/add'
-        return self.scope + ('/biasadd_fold' if self.conv_bias else '/biasadd')
 
 
 class ComputeGroup(NamedTuple):

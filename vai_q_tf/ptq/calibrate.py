@@ -12,15 +12,15 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.fixed_point import HISTOGRAM_BINS, POSITION_ZERO
-from vai_q_tf.plan import positions as rules
+from vai_q_tf.graph.sessions import session_config
+from vai_q_tf.plan import final_positions
 from vai_q_tf.ptq.calibration_network import CalibrationNetwork
 from vai_q_tf.ptq.progress import progress
-from vai_q_tf.ptq.sessions import session_config
 
 
 class Calibrated(NamedTuple):
     """observed: {name: Observation}. shapes: {node: [TensorShapeProto of each output]} of all nodes of the graph."""
-    observed: Dict[str, rules.Observation]
+    observed: Dict[str, final_positions.Observation]
     shapes: Dict[str, List]
 
 
@@ -56,8 +56,8 @@ def _run(network, config, feed, gpu_memory_fraction):
                 counts[name][int(position)] += 1
             for name, (first, errors_at) in windows.items():
                 if first != POSITION_ZERO:
-                    tables[name] += rules.error_table(int(first), errors_at)
-    return {name: rules.Observation(_most_frequent(counts[name]), tables.get(name)) for name in network.names}
+                    tables[name] += final_positions.error_table(int(first), errors_at)
+    return {name: final_positions.Observation(_most_frequent(counts[name]), tables.get(name)) for name in network.names}
 
 
 def _fetch(session, network, batch, step):

@@ -6,12 +6,13 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import tensor_util
 
 from vai_q_tf import ops
+from vai_q_tf.export.constants import ERRORS_ABOVE, ConstantQuantizer, errors_below, is_symmetric
+from vai_q_tf.export.fix_neuron_nodes import insert
 from vai_q_tf.fixed_point import POSITION_ZERO
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.sessions import skip_clustering
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.plan import positions as rules
-from vai_q_tf.ptq.constants import ERRORS_ABOVE, ConstantQuantizer, errors_below, is_symmetric
-from vai_q_tf.ptq.sessions import skip_clustering
+from vai_q_tf.plan import final_positions
 
 _TRACK = 'vai_q_tf/track'
 _POSITIONS = 'vai_q_tf/positions'
@@ -30,7 +31,8 @@ class CalibrationNetwork:
     def __init__(self, graph_def, plan, config):
         ops.load_library()
         view = GraphView(graph_def)
-        grouped = {name for group in rules.aligned(plan, config) for name in group} if config.align_rule != 'output' else ()
+        groups = final_positions.aligned(plan, config) if config.align_rule != 'output' else ()
+        grouped = {name for group in groups for name in group}
         self.constants, values = _search_constants(view, plan, config, grouped)
         computed = [record for record in plan.tensors if record.name not in self.constants]
         self.names = [record.name for record in computed]
@@ -94,7 +96,7 @@ def _windows(computed, grouped):
 def _calibration_graph(graph_def, computed, values, windows, config):
     """The graph with quantized constants, and with a search and a quantization behind every other tensor."""
     grouped = {name for names in windows.values() for name in names}
-    graph_def = editor.insert(editor.with_values(graph_def, values), computed,
+    graph_def = insert(editor.with_values(graph_def, values), computed,
                               lambda record: _observers(record, record.name in grouped, config))
     nodes = [editor.constant(_TRACK, tf.bool, True),
              _pack(_POSITIONS, tf.int32, [record.name + '/position' for record in computed])]

@@ -14,9 +14,9 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import sessions
 from vai_q_tf.graph.control_flow import loop_nodes
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.ptq import sessions
 from vai_q_tf.ptq.finetune_network import FinetuneNetwork, find_modules
 
 LEAST_RATE, GREATEST_RATE = 1e-10, 0.1

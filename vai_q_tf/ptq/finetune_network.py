@@ -16,7 +16,6 @@ from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 
-
 # On a Placeholder: the tensor of the float network that it stands for.
 _FLOAT_TENSOR = '_float_tensor'
 

@@ -4,22 +4,21 @@ import os
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors, passes
+from vai_q_tf import errors, files, passes
 from vai_q_tf.config import require_config
-from vai_q_tf.export import files
-from vai_q_tf.export.lint import lint
+from vai_q_tf.export import finalize
 from vai_q_tf.export.onnx import require_onnx, to_onnx
+from vai_q_tf.frozen.input_fn import InputReader, load_input_fn
+from vai_q_tf.frozen.load import load_float_graph, runnable
+from vai_q_tf.frozen.smoke_run import check_float_graph, make_float_graph
+from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, node_name
-from vai_q_tf.plan import positions as rules
+from vai_q_tf.lint.lint import lint
+from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.annotate import annotate
-from vai_q_tf.ptq import finalize
 from vai_q_tf.ptq.calibrate import calibrate
 from vai_q_tf.ptq.fast_finetune import finetune
-from vai_q_tf.ptq.float_check import check_float_graph, make_float_graph
-from vai_q_tf.ptq.input_fn import InputReader, load_input_fn
-from vai_q_tf.ptq.load import load_float_graph, runnable
 from vai_q_tf.ptq.progress import progress
-from vai_q_tf.ptq.sessions import session_config
 
 MODEL = 'quantize_eval_model'
 
@@ -70,7 +69,7 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
     plan = _plan(GraphView(float_graph), config)
     feed = _feed_of(float_graph, reader.feed, batches)
     calibrated = calibrate(runnable(float_graph), plan, config, feed, gpu_memory_fraction)
-    positions = rules.decide(plan, calibrated.observed, config)
+    positions = final_positions.decide(plan, calibrated.observed, config)
     model = finalize.finalize(float_graph, plan, positions, calibrated.shapes if add_shapes else {}, config)
     if include_fast_ft:
         model = finetune(float_graph, model, plan, feed, steps=config.calib_iter, mode=fast_ft_mode,

@@ -6,9 +6,8 @@ import tensorflow.compat.v1 as tf
 from google.protobuf import text_format  # type: ignore
 from google.protobuf.message import DecodeError  # type: ignore
 
-from vai_q_tf import errors
-from vai_q_tf.export import files
-from vai_q_tf.ptq.load import load_graph
+from vai_q_tf import errors, files
+from vai_q_tf.frozen.load import load_graph
 
 # What the op takes an attr to be that a node does not have; the compiler knows no defaults. Without a phase it is a model.
 _DEFAULTS = (('T', tf.AttrValue(type=tf.float32.as_datatype_enum)), ('bit_width', tf.AttrValue(i=8)),

@@ -1,4 +1,4 @@
-"""Applies a QuantPlan to a live graph, and remembers in the graph what was done.
+"""Applies a QuantPlan to a live graph.
 
 Training and evaluation share this: they differ in how a batch norm is folded and where positions come from.
 """
@@ -10,14 +10,8 @@ from vai_q_tf import errors, ops
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.annotate import annotate
-from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantPlan
-from vai_q_tf.qat import distribution, replaced_tensors
-
-# Collections of a rewritten graph with its plan as JSON, which travels in a MetaGraph.
-TRAINING_PLAN = 'vai_q_tf/training_plan'
-EVALUATION_PLAN = 'vai_q_tf/evaluation_plan'
-# The tensor of a training graph that lets positions move.
-TRACK = 'vai_q_tf/track'
+from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
+from vai_q_tf.qat import distribution, record, replaced_tensors
 
 
 def plan_rewrite(graph, config, prefixes=('',), apart=frozenset()):
@@ -33,7 +27,7 @@ def plan_rewrite(graph, config, prefixes=('',), apart=frozenset()):
     Raises:
       QuantizeError: the graph cannot be rewritten as the config asks.
     """
-    if graph.get_collection(TRAINING_PLAN) or graph.get_collection(EVALUATION_PLAN):
+    if record.is_training(graph) or record.is_evaluation(graph):
         raise errors.QuantizeError(
             errors.ALREADY_QUANTIZED, 'Called twice',
             'This graph was rewritten before. The training and the evaluation graph are made from a float graph each, in a '
@@ -152,19 +146,3 @@ def apply_plan(graph, plan, quantize, fold):
 
 def _creation(graph, tensor_or_node):
     return graph.get_operation_by_name(tensor_or_node.partition(':')[0])._id
-
-
-def applied_plan(graph, collection):
-    """The QuantPlan that was applied to `graph` for training (TRAINING_PLAN) or evaluation (EVALUATION_PLAN).
-
-    Raises:
-      QuantizeError: NOT_QUANTIZED when none was.
-    """
-    plans = graph.get_collection(collection)
-    if not plans:
-        kind = 'Training' if collection == TRAINING_PLAN else 'Evaluation'
-        raise errors.QuantizeError(
-            errors.NOT_QUANTIZED, 'Not quantized',
-            'The graph is not a quantize {} graph. Build the float {} graph and call CreateQuantize{}Graph on it '
-            'first.'.format(kind.lower(), kind.lower(), kind))
-    return QuantPlan.from_json(plans[-1])

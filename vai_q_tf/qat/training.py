@@ -3,11 +3,13 @@ import functools
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors
-from vai_q_tf.export import files
-from vai_q_tf.graph import graphdef_editor
-from vai_q_tf.qat import derive, distribution, evaluation, fold, norm_ops, rewrite, standalone_norm
-from vai_q_tf.qat.positions import MovingPositions, read_variables
+from vai_q_tf import errors, files
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.view import node_name
+from vai_q_tf.qat import distribution, evaluation, record, rewrite
+from vai_q_tf.qat.fix_neuron_form import fix_neurons
+from vai_q_tf.qat.moving_positions import MovingPositions, read_variables
+from vai_q_tf.qat.norms import fold, norm_ops, standalone_norm
 
 TRAIN_GRAPH_FILE = 'quantize_train_graph.pb'
 
@@ -44,21 +46,21 @@ def _create(gradients, graph, config, prefixes):
         step = _global_step(graph, config)
         if distribution.is_chief():
             files.make_directory(config.output_dir)
-        derive.remember_float_graph(graph, view, plans[0], prefixes[0])
+        record.note_float_graph(graph, _float_graph(graph, view, plans[0], prefixes[0]))
         with tf.name_scope(None):
-            track = _before(step, config.freeze_position_step, rewrite.TRACK)
+            track = _before(step, config.freeze_position_step, record.TRACK)
             if track is None:
-                track = tf.constant(True, name=rewrite.TRACK)
+                track = tf.constant(True, name=record.TRACK)
             use_batch = _before(step, config.freeze_bn_step, 'vai_q_tf/use_batch_statistics')
         positions = MovingPositions(rows, read_variables(graph, plans[0]), config.position_decay, track,
                                     config.position_update)
         quantize = rewrite.Quantizer(graph, plans, config, positions)
         for plan in distribution.share_moving_averages(graph, plans):
             rewrite.apply_plan(graph, plan, quantize, _folding(graph, config, plan, quantize, use_batch))
-        graph.add_to_collection(rewrite.TRAINING_PLAN, distribution.plain_plan(plans[0], prefixes[0]).to_json())
-    everything = plans[0]._replace(tensors=tuple(record for plan in plans for record in plan.tensors))
+        record.note_training(graph, distribution.plain_plan(plans[0], prefixes[0]))
+    everything = plans[0]._replace(tensors=tuple(tensor for plan in plans for tensor in plan.tensors))
     network = rewrite.graph_def_without(graph, gradients.apart if gradients else frozenset())
-    rewritten = graphdef_editor.fix_neurons(network, everything, 2, config.output_dir)
+    rewritten = fix_neurons(network, everything, 2, config.output_dir)
     if gradients:
         gradients.renew()
     if distribution.is_chief():
@@ -66,6 +68,23 @@ def _create(gradients, graph, config, prefixes):
         tf.logging.info('Quantized %d tensors for training; graph written to %s/%s', len(plans[0].tensors),
                         config.output_dir, TRAIN_GRAPH_FILE)
     return plans[0]
+
+
+def _float_graph(graph, view, plan, prefix):
+    """The GraphDef of the float range of the live `graph`, viewed by `view` before it is rewritten.
+
+    prefix: what the names of the network begin with in this graph; the GraphDef has them without it.
+    """
+    roots = list(plan.output_nodes)
+    roots += [node_name(tensor) for norm in plan.batch_norms for tensor in (norm.moving_mean, norm.moving_variance)]
+    nodes = [editor.placeholder(name, view.dtype(name), view.shape(name)) if name in plan.input_nodes
+             else editor.copy(view.node(name)) for name in view.upstream(roots, plan.input_nodes)]
+    for node in nodes:
+        node.name = distribution.without(prefix, node.name)
+        node.input[:] = [distribution.without(prefix, operand) for operand in node.input]
+    float_graph = tf.GraphDef(node=nodes)
+    float_graph.versions.CopyFrom(graph.graph_def_versions)
+    return float_graph
 
 
 def _folding(graph, config, plan, quantize, use_batch):

@@ -22,13 +22,13 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, fixed_point, ops
 from vai_q_tf.export.evaluation_model import require_evaluation_model
+from vai_q_tf.frozen.input_fn import InputReader
+from vai_q_tf.frozen.load import runnable
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import changing_nodes
+from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, node_name, normalise
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
-from vai_q_tf.ptq.input_fn import InputReader
-from vai_q_tf.ptq.load import runnable
-from vai_q_tf.ptq.sessions import session_config
 from vai_q_tf.report.dump_files import FileNames, Folders
 from vai_q_tf.report.fetchable import fetchable_tensors
 

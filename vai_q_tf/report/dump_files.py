@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from vai_q_tf.export import files
+from vai_q_tf import files
 
 _LONGEST = 200  # bytes of a stem; file systems allow 255 for a name
 _SUFFIXES = ('', '_float', '_int8', '_int16', '_int32')

@@ -7,14 +7,14 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.graph.traits import PASSES, trait
+from vai_q_tf.dpu import find_target
+from vai_q_tf.frozen.load import unknown_ops
+from vai_q_tf.graph.traits import FIX_NEURON_OPS, PASSES, trait
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
 from vai_q_tf.passes import optimise
+from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.plan.annotate import annotate
-from vai_q_tf.plan.graph_range import FIX_NEURON_OPS, GraphRange
 from vai_q_tf.plan.quant_plan import QuantPlan
-from vai_q_tf.ptq.load import unknown_ops
-from vai_q_tf.report.targets import find_target
 
 QUANTIZED, FUSED, PASSED, FLOAT = 'quantized', 'fused', 'passes on', 'float'
 _NO_OUTPUT = frozenset(('Const', 'Assign', 'NoOp', 'Placeholder'))

@@ -1,0 +1,253 @@
+"""tf.keras: `fit` trains as a session loop does, a model evaluates as the frozen network, and positions are saved."""
+import glob
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from tests.integrations.keras.training import (  # noqa: F401  (a fixture among them)
+    BATCH,
+    IMAGES,
+    LABELS,
+    Losses,
+    assert_equal_training,
+    backend,
+    build,
+    compile_,
+    config_of,
+    fit,
+    float_weights,
+    layers,
+    loss_function,
+    session_loop,
+    session_of_its_own,
+    start,
+    state_of,
+    v1,
+    votes_of,
+)
+from vai_q_tf import CreateQuantizeEvaluationGraph, QuantizeConfig, fixed_point
+from vai_q_tf.integrations.keras.callback import QuantizeCallback
+from vai_q_tf.integrations.keras.model import quantize_keras_model
+from vai_q_tf.qat import checkpoints, record
+
+
+@pytest.mark.parametrize('loaded', ['before', 'after'])
+@pytest.mark.parametrize('compiled', ['before', 'after', 'both'])
+@pytest.mark.parametrize('fields', [{}, {'freeze_bn_step': 5, 'freeze_position_step': 6}], ids=['moving', 'freezing'])
+def test_fit_equals_the_session_loop(tmp_path, compiled, loaded, fields):
+    weights = float_weights(tmp_path)
+    expected = session_loop(weights, tmp_path, **fields)
+    start(1)
+    model = build()
+    if loaded == 'before':
+        model.load_weights(weights)
+    if compiled != 'after':
+        compile_(model)
+    callback = QuantizeCallback(model, config_of(model, tmp_path / 'fit', **fields))
+    if compiled != 'before':
+        compile_(model)
+    if loaded == 'after':
+        model.load_weights(weights)
+    losses = fit(model, callbacks=[callback])
+    assert_equal_training(losses, state_of(model), expected)
+    assert backend.get_session().run(v1.train.get_global_step()) == 8
+
+
+def test_fit_runs_the_quantized_network(tmp_path):
+    """What fit has in common with the session loop is right, too."""
+    weights = float_weights(tmp_path)
+    model = build()
+    model.load_weights(weights)
+    quantize_keras_model(model, config_of(model, tmp_path))
+    compile_(model)
+    model.train_on_batch(IMAGES[:BATCH], LABELS[:BATCH])
+    graph, session = v1.get_default_graph(), backend.get_session()
+    read, kernel, product = session.run(
+        [value for value in graph.get_operation_by_name('conv1/Conv2D').inputs] + ['conv1/Conv2D:0'],
+        {model.input: IMAGES[:BATCH]})
+    (position,) = {fixed_point.mode_position(row) for row, tensor in zip(
+        votes_of(graph), record.training_plan(graph).tensors) if tensor.role == 'input'}
+    np.testing.assert_array_equal(read, fixed_point.quantize(IMAGES[:BATCH], position))
+    windows = np.stack([read[:, y:y + 6, x:x + 6] for y in range(3) for x in range(3)], -2)
+    np.testing.assert_allclose(product, np.einsum('byxkc,kcf->byxf', windows, kernel.reshape(9, 3, 6)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_loss_that_keras_builds_again_reads_the_quantized_output(tmp_path):
+    weights = float_weights(tmp_path)
+    expected = session_loop(weights, tmp_path)
+    start(1)
+    model = build()
+    model.load_weights(weights)
+    compile_(model)
+    quantize_keras_model(model, config_of(model, tmp_path))
+    losses = fit(model, sample_weight=np.ones(len(LABELS)))  # which makes Keras build loss and metrics again
+    assert_equal_training(losses, state_of(model), expected)
+
+
+def test_a_training_step_runs_each_op_of_the_float_network_once(tmp_path):
+    def executed(model):
+        metadata = v1.RunMetadata()
+        compile_(model, options=v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE), run_metadata=metadata)
+        model.train_on_batch(IMAGES[:BATCH], LABELS[:BATCH])
+        graph = backend.get_session().graph
+        ran = {node.node_name for device in metadata.step_stats.dev_stats for node in device.node_stats}
+        types = [graph.get_operation_by_name(name).type for name in ran if name in graph._nodes_by_name]
+        return {kind: types.count(kind) for kind in types if kind.startswith(('Conv2D', 'Depthwise', 'MatMul', 'FusedBatch'))}
+
+    expected = executed(build())
+    assert expected['Conv2D'] == 1 and expected['Conv2DBackpropFilter'] == 1
+    start(1)
+    model = build()
+    assert executed(quantize_keras_model(model, config_of(model, tmp_path))) == expected
+
+
+@pytest.mark.parametrize('activation', [None, 'softmax'])
+def test_predict_evaluate_and_validation_run_the_network_that_is_deployed(tmp_path, activation):
+    model = build(dropout=0.3, activation=activation)
+    config = config_of(model, tmp_path)
+    callback = QuantizeCallback(model, config)
+    model.compile(v1.train.MomentumOptimizer(0.1, 0.9), keras.losses.SparseCategoricalCrossentropy(
+        from_logits=activation is None), metrics=['accuracy'])
+    losses = Losses()
+    history = model.fit(IMAGES, LABELS, BATCH, 2, verbose=0, validation_data=(IMAGES, LABELS), callbacks=[callback, losses])
+    votes = votes_of(backend.get_session().graph)
+    predicted = model.predict(IMAGES)
+    loss, accuracy = model.evaluate(IMAGES, LABELS, verbose=0)
+    np.testing.assert_array_equal(model.predict_on_batch(IMAGES), predicted)
+    np.testing.assert_array_equal(votes_of(backend.get_session().graph), votes)
+    assert [history.history['val_loss'][-1], history.history['val_acc'][-1]] == pytest.approx([loss, accuracy], rel=1e-6)
+
+    start(0)
+    model = build(dropout=0.3, activation=activation)
+    name = model.output.op.name
+    CreateQuantizeEvaluationGraph(config)
+    session = backend.get_session()
+    v1.train.Saver().restore(session, tf.train.latest_checkpoint(str(tmp_path)))
+    expected = session.run(name + (':0' if activation else '/aquant:0'), {model.input: IMAGES})
+    np.testing.assert_array_equal(predicted, expected)
+    if activation is None:
+        rows = expected - expected.max(1, keepdims=True)
+        crossentropy = np.log(np.exp(rows).sum(1)) - rows[np.arange(len(LABELS)), LABELS]
+        assert loss == pytest.approx(crossentropy.mean(), rel=1e-5)
+    assert accuracy == pytest.approx(np.mean(expected.argmax(1) == LABELS))
+
+    (frozen,) = glob.glob(str(tmp_path / 'quantize_eval_model_8_*.pb'))
+    graph_def = v1.GraphDef()
+    with open(frozen, 'rb') as stream:
+        graph_def.ParseFromString(stream.read())
+    with tf.Graph().as_default(), v1.Session() as session:
+        tf.import_graph_def(graph_def, name='')
+        np.testing.assert_array_equal(session.run(graph_def.node[-1].name + ':0', {'images:0': IMAGES}), predicted)
+
+
+def save(model, path):
+    if path.endswith('model.h5'):
+        model.save(path)
+    elif path.endswith('checkpoint'):
+        path = tf.train.Checkpoint(model=model).save(path, session=backend.get_session())
+    else:
+        model.save_weights(path)
+    return path
+
+
+def load(model, path):
+    if 'checkpoint' in path:
+        tf.train.Checkpoint(model=model).restore(path).initialize_or_restore(backend.get_session())
+    else:
+        model.load_weights(path)
+
+
+@pytest.mark.parametrize('file', ['weights.h5', 'weights', 'model.h5', 'checkpoint'])
+def test_positions_are_saved_with_the_weights(tmp_path, file):
+    model = build()
+    quantize_keras_model(model, config_of(model, tmp_path))
+    compile_(model)
+    fit(model)
+    path = save(model, str(tmp_path / file))
+    predicted, votes = model.predict(IMAGES), votes_of(model.inputs[0].graph)
+    start(0)
+    model = build()
+    load(quantize_keras_model(model, config_of(model, tmp_path)), path)
+    np.testing.assert_array_equal(votes_of(model.inputs[0].graph), votes)
+    np.testing.assert_array_equal(model.predict(IMAGES), predicted)
+    assert backend.get_session().run(v1.train.get_global_step()) == 8
+    start(0)
+    model = build()  # a float model takes the weights and leaves the positions
+    load(model, path)
+    assert np.abs(model.predict(IMAGES) - predicted).max() < 0.5
+
+
+def test_training_continues_from_its_checkpoint(tmp_path):
+    weights = float_weights(tmp_path)
+    expected = session_loop(weights, tmp_path)
+
+    def quantized():
+        start(1)
+        model = build()
+        quantize_keras_model(model, config_of(model, tmp_path))
+        compile_(model)
+        return model
+
+    model = quantized()
+    model.load_weights(weights)
+    losses = fit(model, epochs=1)
+    model.save_weights(str(tmp_path / 'weights'))  # with the state of the optimizer
+    model = quantized()
+    model.load_weights(str(tmp_path / 'weights'))
+    losses += fit(model, epochs=1)
+    assert_equal_training(losses, state_of(model), expected)
+
+
+def test_the_history_has_the_positions_of_the_state(tmp_path):
+    model = build()
+    callback = QuantizeCallback(model, config_of(model, tmp_path))
+    compile_(model)
+    fit(model, callbacks=[callback])
+    with open(str(tmp_path / 'quantize_position_history.jsonl')) as stream:
+        changes = [json.loads(line) for line in stream]
+    last = {change['tensor']: change['position'] for change in changes}
+    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(tmp_path)))
+    assert last == checkpoints.read_positions(reader, last)
+    assert min(change['step'] for change in changes) == 1
+
+
+def test_sequential_models_and_several_outputs(tmp_path):
+    model = keras.Sequential([layers.Conv2D(4, 3, activation='relu', input_shape=(8, 8, 3), name='conv'),
+                              layers.Flatten(), layers.Dense(4, name='dense')])
+    quantize_keras_model(model, config_of(model, tmp_path))
+    compile_(model)
+    first, *_, last = fit(model, epochs=5)
+    assert last < first and model.predict(IMAGES).shape == (64, 4)
+    assert isinstance(model, keras.Sequential)
+
+    start(1)
+    inputs = keras.Input([8, 8, 3], name='images')
+    x = layers.Conv2D(4, 3, activation='relu', name='conv')(inputs)
+    x = layers.Flatten()(x)
+    model = keras.Model(inputs, [layers.Dense(4, name='class')(x), layers.Dense(1, name='size')(x)])
+    quantize_keras_model(model, config_of(model, tmp_path))
+    model.compile('adam', [loss_function(), 'mse'], metrics={'class': ['accuracy'], 'size': ['mae']})
+    sizes = IMAGES.mean((1, 2, 3))
+    model.fit(IMAGES, [LABELS, sizes], BATCH, 3, verbose=0)
+    classes, guesses = model.predict(IMAGES)
+    results = dict(zip(model.metrics_names, model.evaluate(IMAGES, [LABELS, sizes], verbose=0)))
+    assert results['size_loss'] == pytest.approx(np.mean((guesses[:, 0] - sizes)**2), rel=1e-4)
+    assert results['size_mean_absolute_error'] == pytest.approx(np.mean(np.abs(guesses[:, 0] - sizes)), rel=1e-4)
+    assert results['class_acc'] == pytest.approx(np.mean(classes.argmax(1) == LABELS))
+
+
+def test_a_float_head_behind_the_quantized_range(tmp_path):
+    model = build()
+    head = keras.Model(model.inputs, layers.Dense(4, name='head')(layers.ReLU()(model.output)))
+    quantize_keras_model(head, QuantizeConfig(['images'], ['dense/BiasAdd'], output_dir=str(tmp_path)))
+    compile_(head)
+    fit(head)
+    graph = v1.get_default_graph()
+    features, kernel, bias, predicted = backend.get_session().run(
+        [graph.get_tensor_by_name('vai_q_tf/inference/dense/BiasAdd/aquant:0')] + head.layers[-1].weights
+        + [head._evaluation_outputs[0]], {head.input: IMAGES})
+    np.testing.assert_allclose(predicted, np.maximum(features, 0) @ kernel + bias, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(head.predict(IMAGES), predicted, rtol=1e-6)

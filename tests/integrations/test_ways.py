@@ -1,0 +1,119 @@
+"""All ways to drive a training agree with the plain one: losses, positions, weights; they stop and go on; float checkpoints."""
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.integrations import ways
+from vai_q_tf import QuantizeError, errors, fixed_point
+from vai_q_tf.integrations import functions
+from vai_q_tf.qat import position_saveable
+
+_STEPS = 6
+
+
+@pytest.fixture(scope='module')
+def start(tmp_path_factory):
+    """A float checkpoint."""
+    return ways.float_checkpoint(tmp_path_factory.mktemp('float'))
+
+
+@pytest.fixture(scope='module')
+def plain(tmp_path_factory, start):
+    """The Course of the plain way, without a stop."""
+    return ways.plain(tmp_path_factory.mktemp('plain'), start, 0, _STEPS)
+
+
+def _positions(checkpoint):
+    """{row: votes}, rows named by the variable where it is one."""
+    reader = tf.train.load_checkpoint(checkpoint)
+    keys = (position_saveable.TENSORS_KEY, position_saveable.VARIABLES_KEY, position_saveable.VOTES_KEY)
+    return {(variable or name).decode(): votes for name, variable, votes in zip(*map(reader.get_tensor, keys))}
+
+
+def test_the_plain_way_trains_and_its_positions_move(plain, start, tmp_path):
+    assert len(set(plain.losses)) == _STEPS
+    first = _positions(ways.plain(tmp_path, start, 0, 1).checkpoint)
+    last = _positions(plain.checkpoint)
+    assert any(fixed_point.mode_position(first[name]) != fixed_point.mode_position(last[name]) for name in last)
+
+
+@pytest.mark.parametrize('name', ways.WAYS)
+def test_equals_the_plain_way_and_goes_on_from_its_checkpoint(name, plain, start, tmp_path):
+    way = ways.WAYS[name]
+    first = way(tmp_path, start, 0, _STEPS // 2)
+    second = way(tmp_path, first.checkpoint, _STEPS // 2, _STEPS - _STEPS // 2)
+    np.testing.assert_allclose(first.losses + second.losses, plain.losses, rtol=1e-5)
+    expected, found = (tf.train.load_checkpoint(course.checkpoint) for course in (plain, second))
+    variables = [key for key in expected.get_variable_to_shape_map() if not key.startswith(position_saveable.STATE_NAME)]
+    for key in variables:
+        np.testing.assert_allclose(found.get_tensor(key), expected.get_tensor(key), rtol=1e-4, atol=1e-6, err_msg=key)
+    votes = _positions(plain.checkpoint)
+    mine = _positions(second.checkpoint)
+    assert sorted(mine) == sorted(votes)
+    for row in votes:
+        np.testing.assert_array_equal(mine[row], votes[row], err_msg=row)
+
+
+def _deploy(place, checkpoint, scope):
+    """The frozen model's logits of a batch."""
+    with tf.Graph().as_default():
+        images, _ = ways.placeholders()
+        with scope():
+            ways.network(images, training=False)
+        functions.CreateQuantizeEvaluationGraph(ways.config(place))
+        model = functions.CreateQuantizeDeployGraph(checkpoint, ways.config(place)).eval_model
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session, open(model, 'rb') as stream:
+        tf.import_graph_def(tf.compat.v1.GraphDef.FromString(stream.read()), name='')
+        return session.run('logits/BiasAdd/aquant:0', {'net_in:0': ways.batch(3)[0]})
+
+
+@pytest.mark.parametrize('trained', ways.SCOPES)
+@pytest.mark.parametrize('evaluated', ways.SCOPES)
+def test_variables_of_one_kind_are_evaluated_as_another(trained, evaluated, start, plain, tmp_path):
+    checkpoint = ways.WAYS[trained](tmp_path, start, 0, _STEPS).checkpoint
+    found = _deploy(tmp_path, checkpoint, ways.SCOPES[evaluated])
+    np.testing.assert_allclose(found, _deploy(tmp_path, plain.checkpoint, ways.SCOPES['reference variables']), rtol=1e-4)
+
+
+def test_two_outputs_with_a_loss_each(tmp_path):
+    """Each head trains by its own loss through its own last quantization, and by the sum of both what they share."""
+    images, labels = ways.placeholders()
+    net = tf.identity(images, name='net_in')
+    net = tf.nn.relu(tf.layers.conv2d(net, 6, 3, name='trunk'))
+    net = tf.layers.flatten(net)
+    classes, boxes = tf.layers.dense(net, 4, name='classes'), tf.layers.dense(net, 2, name='boxes')
+    losses = [ways.cross_entropy(labels, classes), tf.reduce_mean(tf.abs(boxes - 1))]
+    config = ways.config(tmp_path)
+    config.output_nodes = ['classes/BiasAdd', 'boxes/BiasAdd']
+    functions.CreateQuantizeTrainingGraph(config)
+    variables = {name: tf.compat.v1.global_variables(name)[0] for name in ('trunk', 'classes', 'boxes')}
+    gradients = [tf.gradients(loss, list(variables.values())) for loss in losses]
+    assert [[gradient is not None for gradient in row] for row in gradients] == [[True, True, False], [True, False, True]]
+    whole = tf.gradients(tf.add_n(losses), list(variables.values()))
+    train = ways.minimize(tf.add_n(losses))
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
+        course = []
+        for _ in range(15):
+            course.append(session.run(losses + [train], dict(zip((images, labels), ways.batch(0))))[:2])
+        parts, total = session.run([[row[0] for row in gradients], whole[0]], dict(zip((images, labels), ways.batch(0))))
+        checkpoint = tf.compat.v1.train.Saver().save(session, str(tmp_path / 'model.ckpt'))
+    assert course[-1][0] < course[0][0] and course[-1][1] < course[0][1]
+    np.testing.assert_allclose(sum(parts), total, rtol=1e-4, atol=1e-5)
+    names = set(_positions(checkpoint))
+    assert {'classes/BiasAdd/aquant', 'boxes/BiasAdd/aquant', 'classes/kernel', 'boxes/kernel', 'trunk/kernel'} <= names
+
+
+@pytest.mark.parametrize('inside', ['loop', 'condition'])
+def test_loops_and_conditions_inside_the_range_are_refused(tmp_path, inside):
+    images = tf.identity(tf.zeros([4, 8, 8, 2]), name='net_in')
+    if inside == 'loop':
+        net = tf.while_loop(lambda count, value: count < 3, lambda count, value: (count + 1, value * 2), [0, images])[1]
+    else:
+        net = tf.cond(tf.reduce_sum(images) > 0, lambda: images * 2, lambda: images)
+    tf.layers.dense(tf.layers.flatten(net), 4, name='logits')
+    before = tf.get_default_graph().as_graph_def()
+    with pytest.raises(QuantizeError, match='while_loop or tf.cond') as raised:
+        functions.CreateQuantizeTrainingGraph(ways.config(tmp_path))
+    assert raised.value.code == errors.UNSUPPORTED_GRAPH
+    assert tf.get_default_graph().as_graph_def() == before

@@ -1,0 +1,76 @@
+"""The edits of a pass: redirecting, appending, dropping what is unused, names that are kept."""
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.passes.common.rewriter import ORIGINS, Rewriter, make_node
+
+
+def _graph():
+    graph = tf.Graph()
+    with graph.as_default():
+        x = tf.placeholder(tf.float32, [None, 3], name='x')
+        relu = tf.nn.relu(x, name='relu')
+        a = tf.identity(relu, name='a')
+        with tf.control_dependencies([a]):
+            one = tf.constant([1., 2., 3.], name='one')
+        tf.add(a, one, name='out')
+    return graph.as_graph_def()
+
+
+def _inputs(graph_def):
+    return {node.name: list(node.input) for node in graph_def.node}
+
+
+def test_no_edit_gives_the_graph_itself():
+    graph_def = _graph()
+    assert Rewriter(graph_def, ['out']).result() is graph_def
+
+
+def test_redirect_reaches_data_and_control_inputs_and_drops_what_is_unused():
+    rewriter = Rewriter(_graph(), ['x', 'out'])
+    rewriter.redirect('a', 'relu')
+    assert _inputs(rewriter.result()) == {'x': [], 'relu': ['x'], 'one': ['^relu'], 'out': ['relu', 'one']}
+
+
+def test_redirects_chain_through_new_nodes():
+    rewriter = Rewriter(_graph(), ['x', 'out'])
+    rewriter.redirect('a', 'relu')
+    rewriter.add(make_node('Relu6', 'six', ['x'], T=tf.float32))
+    rewriter.redirect('relu', 'six')
+    assert _inputs(rewriter.result()) == {'x': [], 'six': ['x'], 'one': ['^six'], 'out': ['six', 'one']}
+
+
+def test_append_redirects_the_readers():
+    rewriter = Rewriter(_graph(), ['x', 'out'])
+    rewriter.append('relu', [make_node('Neg', 'relu/neg', ['relu'], T=tf.float32)], 'relu/inner')
+    assert _inputs(rewriter.result())['relu/neg'] == ['relu']
+    assert _inputs(rewriter.result())['a'] == ['relu/neg']
+
+
+def test_append_keeps_the_name_of_an_output():
+    rewriter = Rewriter(_graph(), ['x', 'out'])
+    rewriter.append('out', [make_node('Neg', 'n', ['out'], T=tf.float32)], 'out/inner')
+    result = rewriter.result()
+    assert _inputs(result)['out'] == ['out/inner'] and _inputs(result)['out/inner'] == ['a', 'one']
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(result, name='')
+        np.testing.assert_array_equal(session.run('out:0', {'x:0': [[1., -1., 2.]]}), [[-2., -2., -5.]])
+
+
+def test_values_and_origins():
+    rewriter = Rewriter(_graph(), ['x', 'out'])
+    np.testing.assert_array_equal(rewriter.value('one'), [1, 2, 3])
+    rewriter.set_value('one', np.float32([4, 5, 6]))
+    first = editor.copy(rewriter.node('one'))
+    rewriter.absorb(first, 'a')
+    rewriter.add(first)
+    rewriter.absorb(first, 'relu', 'a')
+    result = {node.name: node for node in rewriter.result().node}
+    assert list(result['one'].attr[ORIGINS].list.s) == [b'a', b'relu']
+    np.testing.assert_array_equal(tf.make_ndarray(result['one'].attr['value'].tensor), [4, 5, 6])
+
+
+def test_unique_names():
+    rewriter = Rewriter(_graph(), ['out'])
+    assert [rewriter.unique('a'), rewriter.unique('a'), rewriter.unique('new')] == ['a_1', 'a_2', 'new']

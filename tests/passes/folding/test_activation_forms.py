@@ -1,0 +1,108 @@
+"""Relu6 written as minima and maxima, and the order of a hard swish."""
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from tests.passes.checking import config, frozen, nodes, ops, run, values
+from vai_q_tf.passes.common.rewriter import ORIGINS
+from vai_q_tf.passes.folding.reorder_hard_swish import reorder_hard_swish
+from vai_q_tf.passes.folding.replace_relu_minimum import replace_relu_minimum
+
+
+def _apply(a_pass, build, kept=(), tolerance=0.0):
+    """The result of the pass on a network from x to out; equal outputs and no effect the second time."""
+    graph_def = frozen(build)
+    kept = frozenset(('x', 'out') + tuple(kept))
+    result = a_pass(graph_def, kept, config())
+    assert a_pass(result, kept, config()) is result
+    x = values(3, 4, low=-9, high=9)
+    fetches = sorted(kept - {'x'})
+    for before, after in zip(run(graph_def, fetches, {'x': x}), run(result, fetches, {'x': x})):
+        np.testing.assert_allclose(after, before, rtol=0, atol=tolerance)
+    return result
+
+
+def _input():
+    return tf.placeholder(tf.float32, [None, 4], name='x')
+
+
+_RELU6 = {
+    'minimum': lambda x: tf.minimum(tf.nn.relu(x), 6.0, name='y'),
+    'minimum, constant first': lambda x: tf.minimum(6.0, tf.nn.relu(x), name='y'),
+    'minimum of one element': lambda x: tf.minimum(tf.constant([6.0]), tf.nn.relu(x), name='y'),
+    'maximum of minimum': lambda x: tf.maximum(tf.minimum(x, 6.0), 0.0, name='y'),
+    'maximum of minimum, constants first': lambda x: tf.maximum(0.0, tf.minimum(6.0, x), name='y'),
+    'minimum of maximum': lambda x: tf.minimum(6.0, tf.maximum(x, 0.0), name='y'),
+}
+
+
+@pytest.mark.parametrize('form', _RELU6)
+def test_relu6(form):
+    result = _apply(replace_relu_minimum, lambda: tf.identity(_RELU6[form](_input()), name='out'))
+    assert ops(result) == ['Identity', 'Relu6'] and nodes(result)['y'].op == 'Relu6'
+    assert nodes(result)['y'].attr[ORIGINS].list.s
+
+
+def test_clip_by_value():
+    assert ops(_apply(replace_relu_minimum, lambda: tf.identity(tf.clip_by_value(_input(), 0., 6.), name='out'))) == [
+        'Identity', 'Relu6']
+
+
+def test_relu6_that_is_an_output():
+    assert nodes(_apply(replace_relu_minimum, lambda: tf.minimum(tf.nn.relu(_input()), 6.0, name='out')))['out'].op == 'Relu6'
+
+
+@pytest.mark.parametrize('form', [
+    lambda x: tf.minimum(tf.nn.relu(x), 5.0), lambda x: tf.maximum(tf.nn.relu(x), 6.0),
+    lambda x: tf.minimum(tf.nn.relu(x), [6., 6., 6., 5.]), lambda x: tf.maximum(tf.minimum(x, 6.0), 1.0),
+    lambda x: tf.minimum(tf.nn.relu(x), x + 6.0)])
+def test_other_limits_stay(form):
+    assert 'Relu6' not in ops(_apply(replace_relu_minimum, lambda: tf.identity(form(_input()), name='out')))
+
+
+def test_a_relu_that_others_read_or_that_is_kept_stays():
+    def build():
+        relu = tf.nn.relu(_input(), name='relu')
+        tf.add(relu, tf.minimum(relu, 6.0), name='out')
+    assert 'Relu6' not in ops(_apply(replace_relu_minimum, build))
+
+    def build_kept():
+        tf.minimum(tf.nn.relu(_input(), name='relu'), 6.0, name='out')
+    assert 'Relu6' not in ops(_apply(replace_relu_minimum, build_kept, kept=['relu']))
+
+
+def _swish(x, left=False, divide=False, of=None, three=3.0, sixth=None):
+    of = x if of is None else of
+    relu6 = tf.nn.relu6(tf.add(three, of) if left else of + three)
+    product = tf.multiply(relu6, x, name='product') if left else tf.multiply(x, relu6, name='product')
+    if divide:
+        return tf.divide(product, sixth or 6.0, name='out')
+    sixth = tf.constant(sixth or 1 / 6)
+    return tf.multiply(sixth, product, name='out') if left else tf.multiply(product, sixth, name='out')
+
+
+@pytest.mark.parametrize('left', [False, True])
+@pytest.mark.parametrize('divide', [False, True])
+def test_hard_swish(left, divide):
+    result = _apply(reorder_hard_swish, lambda: _swish(_input(), left, divide), tolerance=1e-5)
+    out, product = nodes(result)['out'], nodes(result)['product']
+    assert out.op == 'Mul' and sorted(out.input) == ['product', 'x']
+    assert product.op == ('RealDiv' if divide else 'Mul') and product.input[0].startswith('Relu6')
+
+
+@pytest.mark.parametrize('numbers', [dict(three=2.0), dict(sixth=0.2)])
+def test_other_numbers_are_no_hard_swish(numbers):
+    result = _apply(reorder_hard_swish, lambda: _swish(_input(), **numbers))
+    assert 'product' in list(nodes(result)['out'].input) and 'x' in list(nodes(result)['product'].input)
+
+
+def test_a_product_that_is_kept_stays():
+    result = _apply(reorder_hard_swish, lambda: _swish(_input()), kept=['product'])
+    assert 'x' in list(nodes(result)['product'].input)
+
+
+def test_gate_of_another_tensor():
+    def build():
+        x = _input()
+        _swish(x, of=x * 2.0)
+    assert sorted(nodes(_apply(reorder_hard_swish, build, tolerance=1e-5))['out'].input) == ['product', 'x']

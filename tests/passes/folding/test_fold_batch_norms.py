@@ -1,0 +1,293 @@
+"""Folding of batch norms and factors: every weighted op, bias, form and operand order, and what must not be folded."""
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from tests.passes import folded_networks
+from tests.passes.checking import nodes, ops, run
+from tests.passes.folded_networks import BIASES, CHANNELS, NORMS, WEIGHTED, graph_of, inputs_of, optimised, vector
+from vai_q_tf.passes.common.rewriter import ORIGINS
+from vai_q_tf.passes.folding.fold_batch_norms import fold_batch_norms
+
+_FOLDED = ('Mul', 'Add', 'AddV2', 'Sub', 'RealDiv', 'FusedBatchNormV3')
+
+
+def _network(weighted, bias, norm, relu=True):
+    def build():
+        y = NORMS[norm](BIASES[bias](WEIGHTED[weighted]()))
+        (tf.nn.relu if relu else tf.identity)(y, name='out')
+    return graph_of(build)
+
+
+def _last(graph_def):
+    """The node in front of `out`, the last of the batch norm."""
+    return nodes(graph_def)['out'].input[0]
+
+
+def _value(graph_def, name):
+    return tf.make_ndarray(nodes(graph_def)[name].attr['value'].tensor)
+
+
+def _count(graph_def, *types):
+    return sum(node.op in types for node in graph_def.node)
+
+
+@pytest.mark.parametrize('norm', NORMS)
+@pytest.mark.parametrize('weighted', WEIGHTED)
+@pytest.mark.parametrize('bias', BIASES)
+def test_every_form_folds_behind_every_weighted_op(weighted, bias, norm):
+    if norm == 'fused' and weighted in ('conv3d', 'matmul', 'matmul, transposed'):
+        pytest.skip('the fused op is for images')
+    graph_def = _network(weighted, bias, norm)
+    result = optimised(graph_def)
+    biased = bias != 'no_bias' or norm not in ('scalar', 'factor')
+    assert not _count(result, *_FOLDED)
+    assert _count(result, 'BiasAdd') == biased
+    anchor = 'conv/back' if weighted.startswith('dilated') else 'conv/op'
+    name = _last(graph_def) if bias == 'no_bias' else 'conv/bias'
+    if biased:
+        assert inputs_of(result)[name] == [anchor, 'conv/biases']
+        assert _value(result, 'conv/biases').shape == (CHANNELS,)
+    assert inputs_of(result)['out'] == [name if biased else anchor]
+
+
+@pytest.mark.parametrize('norm', NORMS)
+@pytest.mark.parametrize('bias', BIASES)
+def test_folds_without_constant_folding(bias, norm):
+    result = optimised(_network('conv', bias, norm), fold_constant=False)
+    assert not _count(result, 'Rsqrt', 'Sqrt', *_FOLDED)
+
+
+@pytest.mark.parametrize('op', ['V1', 'V2', 'V3'])
+def test_versions_of_the_fused_op(op):
+    def build():
+        tf.identity(folded_networks.fused(folded_networks.conv(), op), name='out')
+    assert ops(optimised(graph_of(build))) == ['BiasAdd', 'Conv2D', 'Identity']
+
+
+@pytest.mark.parametrize('scaled', [True, False])
+def test_batch_norm_with_global_normalization(scaled):
+    graph_def = graph_of(lambda: tf.identity(folded_networks.fused(folded_networks.conv()), name='out'))
+    norm = nodes(graph_def)['norm']
+    norm.op = 'BatchNormWithGlobalNormalization'
+    gamma, beta, mean, variance = norm.input[1:]
+    norm.input[1:] = [mean, variance, beta, gamma]
+    norm.attr.clear()
+    norm.attr['T'].type = tf.float32.as_datatype_enum
+    norm.attr['variance_epsilon'].f = 0.01
+    norm.attr['scale_after_normalization'].b = scaled
+    graph_def.versions.producer = 8  # the last one for which TensorFlow still runs the op
+    x = folded_networks.random_input(graph_def)
+    after, = run(folded_networks.optimise(graph_def, folded_networks.settings()), ['out'], {'x': x})
+    convolved, = run(graph_of(folded_networks.conv), ['conv/op'], {'x': x})
+    gamma, beta, mean, variance = [vector(seed) for seed in range(3, 7)]
+    expected = (convolved - mean) / np.sqrt(variance + 0.01) * (gamma if scaled else 1) + beta
+    np.testing.assert_allclose(after, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_numbers():
+    """Weights are scaled per channel; biases {1, 2} * {3, 4} + {5, 6} = {8, 14}."""
+    def build():
+        x = tf.placeholder(tf.float32, [1, 1, 1, 1], name='x')
+        y = tf.nn.conv2d(x, tf.constant([[[[10., 20.]]]], name='w'), 1, 'SAME')
+        tf.add(tf.constant([3., 4.]) * tf.nn.bias_add(y, tf.constant([1., 2.], name='b')), [5., 6.], name='out')
+    result = fold_batch_norms(graph_of(build), frozenset(['x', 'out']), None)
+    assert _value(result, 'w').tolist() == [[[[30., 80.]]]] and _value(result, 'b').tolist() == [8., 14.]
+
+
+@pytest.mark.parametrize('bias', BIASES)
+@pytest.mark.parametrize('norm', NORMS)
+@pytest.mark.parametrize('weighted', ['conv', 'dilated', 'matmul, transposed'])
+def test_an_output_keeps_its_name(weighted, bias, norm):
+    if norm == 'fused' and weighted.startswith('matmul'):
+        pytest.skip('the fused op is for images')
+    graph_def = _network(weighted, bias, norm, relu=False)
+    result = optimised(graph_def, outputs=[_last(graph_def)])
+    assert not _count(result, *_FOLDED)
+
+
+def test_what_is_kept_in_between_is_not_changed():
+    graph_def = _network('conv', 'bias_add', 'fused')
+    result = optimised(graph_def, outputs=['out', 'conv/bias'])
+    assert _count(result, 'Mul') == _count(result, 'Add') == 1
+    assert inputs_of(result)['norm'] == ['norm/mul', 'norm/offset']
+
+
+def test_a_branch_behind_the_convolution_prevents_folding():
+    def build():
+        y = folded_networks.conv()
+        tf.add(tf.nn.relu(y), folded_networks.fused(y), name='out')
+    result = optimised(graph_of(build))
+    assert _count(result, 'Mul') == _count(result, 'Conv2D') == 1 and not _count(result, 'BiasAdd')
+
+
+def test_shared_weights_are_separated_and_then_folded():
+    def build():
+        x = folded_networks.image()
+        w = folded_networks.weights(3, 3, 3, CHANNELS)
+        first = folded_networks.factor_before_bias(tf.nn.conv2d(x, w, 1, 'SAME'))
+        second = tf.multiply(tf.nn.conv2d(x, w, 2, 'SAME'), 3.0, name='twice')
+        tf.add(tf.reduce_sum(first), tf.reduce_sum(second), name='out')
+    graph_def = graph_of(build)
+    result = optimised(graph_def)
+    assert _count(result, 'Mul') == 0 and {'conv/weights', 'conv/weights_1'} <= set(nodes(result))
+    # Without separation the weights are read by two.
+    assert _count(optimised(graph_def, fold_bn_only=1), 'Mul') == 2
+
+
+@pytest.mark.parametrize('place', ['relu', 'input', 'concat', 'pool'])
+def test_a_batch_norm_elsewhere_stays_as_mul_and_add(place):
+    def build():
+        if place == 'input':
+            y = tf.placeholder(tf.float32, [None, 6, 6, CHANNELS], name='x')
+        elif place == 'concat':
+            y = tf.concat([folded_networks.conv()] * 2, -1)[..., :CHANNELS]
+        else:
+            y = folded_networks.conv()
+            y = tf.nn.relu(y) if place == 'relu' else tf.nn.max_pool2d(y, 2, 2, 'SAME')
+        tf.nn.relu(folded_networks.fused(y), name='out')
+    result = optimised(graph_of(build))
+    assert nodes(result)['norm'].op == 'Add' and nodes(result)['norm/mul'].op == 'Mul'
+    scale = vector(3) / np.sqrt(vector(6) + np.float32(0.01))
+    np.testing.assert_array_equal(_value(result, 'norm/scale'), scale)
+    np.testing.assert_array_equal(_value(result, 'norm/offset'), vector(4) - vector(5) * scale)
+
+
+def test_bias_add_alone_behind_a_multiplication_becomes_an_add():
+    def build():
+        x = tf.placeholder(tf.float32, [None, 6, 6, CHANNELS], name='x')
+        tf.nn.relu(tf.nn.bias_add(x * vector(3), tf.constant(vector(4)), name='bias'), name='out')
+    assert nodes(optimised(graph_of(build), tolerance=0))['bias'].op == 'Add'
+
+
+def test_a_single_addition_keeps_its_type():
+    def build():
+        tf.nn.relu(folded_networks.bias_left(folded_networks.conv()), name='out')
+    assert nodes(optimised(graph_of(build), tolerance=0))['conv/bias'].op in ('Add', 'AddV2')
+
+
+def test_an_addition_of_more_than_channels_is_none_of_a_batch_norm():
+    def build():
+        y = folded_networks.conv() * vector(3)
+        tf.add(y, folded_networks.values(1, 6, 6, CHANNELS), name='out')
+    result = optimised(graph_of(build))
+    assert _count(result, 'Mul') == 0 and nodes(result)['out'].op in ('Add', 'AddV2')
+
+
+def test_the_three_of_a_hard_sigmoid_is_no_bias():
+    def build():
+        y = folded_networks.bias_add(folded_networks.conv())
+        tf.multiply(tf.nn.relu6(y + 3.0), 1 / 6, name='out')
+    result = optimised(graph_of(build))
+    assert _count(result, 'Add', 'AddV2') == 1 and _count(result, 'Mul') == 1
+
+
+@pytest.mark.parametrize('gamma', [0.0, 1e-30])
+@pytest.mark.parametrize('variance', [0.0, 1e-38])
+def test_hostile_statistics(gamma, variance):
+    def build():
+        y = folded_networks.conv()
+        norm = tf.nn.fused_batch_norm(y, tf.fill([CHANNELS], gamma), tf.ones([CHANNELS]), tf.ones([CHANNELS]),
+                                      tf.fill([CHANNELS], variance), epsilon=0.001, is_training=False)[0]
+        tf.identity(norm, name='out')
+    result = optimised(graph_of(build))
+    assert all(np.isfinite(tf.make_ndarray(node.attr['value'].tensor)).all() for node in result.node if node.op == 'Const')
+
+
+def _conv1d(x, bias, norm, dilation=1):
+    y = tf.nn.convolution(x, folded_networks.weights(3, 3, CHANNELS), 'SAME', dilation_rate=[dilation])
+    return norm(bias(y))
+
+
+@pytest.mark.parametrize('dilation', [1, 2])
+@pytest.mark.parametrize('bias', ['no_bias', 'bias_add', 'bias_left'])
+@pytest.mark.parametrize('norm', ['none', 'decomposed', 'factor'])
+@pytest.mark.parametrize('output', ['out', 'inner'])
+def test_conv1d(norm, bias, output, dilation):
+    if (norm, bias) == ('none', 'no_bias'):
+        pytest.skip('nothing to fold')
+
+    def build():
+        x = tf.placeholder(tf.float32, [2, 8, 3], name='x')
+        y = _conv1d(x, BIASES[bias], NORMS.get(norm, folded_networks.no_bias), dilation)
+        tf.nn.relu(y, name='out')
+    graph_def = graph_of(build)
+    result = optimised(graph_def, outputs=['out' if output == 'out' else _last(graph_def)])
+    assert not _count(result, 'Mul', 'Add', 'AddV2')
+    for node in result.node:
+        if node.op == 'BiasAdd':
+            assert nodes(result)[node.input[0]].op == 'Conv2D'
+    assert _count(result, 'BiasAdd') == (norm == 'decomposed' or bias != 'no_bias')
+
+
+@pytest.mark.parametrize('shape, folds', [((-1, 1, 1, CHANNELS), True), ((-1, 3, 2, CHANNELS), True), ((-1, 2), False)])
+@pytest.mark.parametrize('bias', BIASES)
+def test_matmul_with_reshape(shape, folds, bias):
+    def build():
+        x = tf.placeholder(tf.float32, [6, 5], name='x')
+        y = tf.reshape(BIASES[bias](tf.matmul(x, folded_networks.weights(5, CHANNELS))), shape, name='reshape')
+        offset = tf.constant(folded_networks.values(shape[-1], seed=4))
+        tf.nn.relu(tf.add(tf.multiply(folded_networks.values(shape[-1], seed=3), y), offset, name='norm'), name='out')
+    result = optimised(graph_of(build))
+    assert _count(result, 'Reshape') == 1
+    assert _count(result, 'Mul') == (not folds)
+    if folds:
+        assert nodes(result)[inputs_of(result)['reshape'][0]].op == 'BiasAdd'
+
+
+def test_dense_layer_over_a_sequence():
+    """The bias of a keras Dense over three dimensions is behind a Reshape of computed shape."""
+    def build():
+        x = tf.placeholder(tf.float32, [None, 7, 3], name='x')
+        flat = tf.reshape(x, [-1, 3])
+        shape = tf.stack([tf.shape(x)[0], tf.shape(x)[1], CHANNELS])
+        y = tf.reshape(tf.matmul(flat, folded_networks.weights(3, CHANNELS)), shape)
+        tf.nn.relu(tf.nn.bias_add(y, tf.constant(vector(7)), name='bias'), name='out')
+    result = optimised(graph_of(build))
+    assert nodes(result)[inputs_of(result)['bias'][0]].op == 'MatMul'
+
+
+def test_nchw():
+    """TensorFlow's CPU kernels do not compute NCHW convolutions: the folded numbers are compared with those of NHWC."""
+    def build(data_format):
+        def make():
+            channels_first = data_format == 'NCHW'
+            x = tf.placeholder(tf.float32, [2, 3, 6, 6] if channels_first else [2, 6, 6, 3], name='x')
+            y = tf.nn.conv2d(x, folded_networks.weights(3, 3, 3, CHANNELS), strides=1, padding='SAME', data_format=data_format)
+            y = tf.nn.bias_add(y, tf.constant(vector(7), name='conv/biases'), data_format=data_format)
+            y = tf.nn.fused_batch_norm(y, *folded_networks.parameters(), is_training=False, data_format=data_format)[0]
+            side = tf.constant(vector(8).reshape([1, -1, 1, 1] if channels_first else [-1]))
+            tf.nn.relu(tf.add(side, y), name='out')
+        return folded_networks.optimise(graph_of(make), folded_networks.settings())
+    first, last = build('NCHW'), build('NHWC')
+    assert ops(first) == ops(last) == ['BiasAdd', 'Conv2D', 'Relu']
+    for name in ('conv/weights', 'conv/biases'):
+        np.testing.assert_array_equal(_value(first, name), _value(last, name))
+    assert {node.attr['data_format'].s for node in first.node if node.op == 'BiasAdd'} == {b'NCHW'}
+
+
+def test_nchw_vectors_along_the_width_are_not_channels():
+    def build():
+        x = tf.placeholder(tf.float32, [2, 3, 4, CHANNELS], name='x')
+        y = tf.nn.conv2d(x, folded_networks.weights(1, 1, 3, CHANNELS), strides=1, padding='SAME', data_format='NCHW')
+        tf.nn.relu(y * vector(3), name='out')
+    assert _count(folded_networks.optimise(graph_of(build), folded_networks.settings()), 'Mul') == 1
+
+
+def test_origins():
+    result = optimised(_network('conv', 'bias_add', 'fused'))
+    origins = {name: [origin.decode() for origin in node.attr[ORIGINS].list.s] for name, node in nodes(result).items()}
+    assert 'norm' in origins['conv/bias'] and 'norm/beta' in origins['conv/biases']
+
+
+def _in_branch(x, y):
+    y = tf.nn.conv2d(y, tf.constant(folded_networks.values(3, 3, 3, 3)), 1, 'SAME')
+    return tf.nn.relu(tf.nn.bias_add(y * folded_networks.values(3, seed=2), tf.constant(folded_networks.values(3, seed=3))))
+
+
+@pytest.mark.parametrize('control', [
+    lambda x: tf.cond(tf.reduce_sum(x) > -1e9, lambda: _in_branch(x, x), lambda: x),
+    lambda x: tf.while_loop(lambda i, y: i < 2, lambda i, y: (i + 1, _in_branch(x, y)), [tf.constant(0), x])[1]])
+def test_in_a_branch_or_a_loop(control):
+    result = optimised(graph_of(lambda: tf.identity(control(folded_networks.image()), name='out')))
+    assert 'Mul' not in ops(result) and 'BiasAdd' in ops(result)

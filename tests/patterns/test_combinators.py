@@ -1,0 +1,64 @@
+"""The combinators, each on a small live graph."""
+import pytest
+import tensorflow as tf
+
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.patterns.combinators import anything, either, find, named, op, optional, same
+
+
+@pytest.fixture
+def view():
+    a = tf.compat.v1.placeholder(tf.float32, [2], name='a')
+    b = tf.compat.v1.placeholder(tf.float32, [2], name='b')
+    c = tf.constant(2.0, name='c')
+    product = tf.multiply(c, tf.identity(a, name='copy'), name='product')
+    tf.nn.relu(tf.add(product, a, name='sum'), name='relu')
+    tf.subtract(product, b, name='difference')
+    return GraphView(tf.compat.v1.get_default_graph().as_graph_def(add_shapes=True))
+
+
+def test_inputs_are_matched_in_order(view):
+    assert find(view, 'product', op('Mul', op('Const', name='factor'), anything('x'))).tensors == {
+        'factor': 'c', 'x': 'copy'}
+    assert find(view, 'product', op('Mul', anything(), op('Const'))) is None
+    assert find(view, 'product', op('Mul', anything())) is None
+    assert find(view, 'sum', op('Mul', anything(), anything())) is None
+
+
+def test_any_order(view):
+    computed = anything('x', where=lambda view, tensor: view.op(tensor) != 'Const')
+    pattern = op('Mul', computed, op('Const', name='factor'), any_order=True)
+    match = find(view, 'product', pattern)
+    assert (match['factor'], match['x'], match.nodes) == ('c', 'copy', ('product', 'c'))
+
+
+def test_identity_nodes_are_looked_through(view):
+    assert find(view, 'product', op('Mul', anything(), op('Placeholder', name='x')))['x'] == 'a'
+    assert find(view, 'copy', op('Identity', name='i'))['i'] == 'copy'
+
+
+def test_same(view):
+    doubled = op('Mul', op('Const'), anything('x'))
+    assert find(view, 'sum', op('Add|AddV2', doubled, same('x')))
+    assert find(view, 'difference', op('Sub', doubled, same('x'))) is None
+
+
+def test_alternatives_and_optional_parts(view):
+    add = op('Add|AddV2', anything(), anything(), name='add')
+    pattern = optional(lambda inner: op('Relu', inner, name='relu'), add)
+    assert find(view, 'relu', pattern).tensors == {'relu': 'relu', 'add': 'sum'}
+    match = find(view, 'sum', pattern)
+    assert match.get('relu') == '' and match['add'] == 'sum'
+    assert find(view, 'difference', either(add, op('Sub', name='other')))['other'] == 'difference'
+    assert find(view, 'sum', named('whole', add))['whole'] == 'sum'
+
+
+def test_operands_are_tried_until_the_whole_pattern_fits(view):
+    pattern = op('Add|AddV2', anything('x'), op('Mul', anything(), same('x'), any_order=True), any_order=True)
+    assert find(view, 'sum', pattern)['x'] == 'a'
+
+
+def test_a_match_is_immutable(view):
+    match = find(view, 'product', op('Mul', anything('x'), anything('y')))
+    with pytest.raises(TypeError):
+        match.tensors['x'] = 'b'

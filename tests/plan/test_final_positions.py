@@ -1,0 +1,170 @@
+"""The rules that bring observed positions to what the hardware can compute, against hand-computed and brute-force results."""
+import numpy as np
+import pytest
+
+from vai_q_tf import fixed_point
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.fixed_point import POSITION_ZERO
+from vai_q_tf.plan import final_positions
+from vai_q_tf.plan.quant_plan import Alignment, ComputeGroup, QuantPlan, QuantTensor
+
+
+def _tensor(name, mode=1, method=1, **fields):
+    return QuantTensor(name, 'activation' if mode == 1 else 'weight', mode, 8, method, name, '', (), **fields)
+
+
+def _plan(names, groups=(), alignments=(), **methods):
+    tensors = [name if isinstance(name, QuantTensor) else _tensor(name, method=methods.get(name, 1)) for name in names]
+    return QuantPlan((), (), (), tuple(tensors), (), tuple(groups), (), tuple(alignments))
+
+
+def _config(**fields):
+    return QuantizeConfig(['in'], ['out'], **fields)
+
+
+def _observed(**positions):
+    return {name: final_positions.Observation(position) for name, position in positions.items()}
+
+
+def _observe(data, bits=8):
+    """The Observation of one batch, all errors computed with NumPy."""
+    position = fixed_point.search_position(data, bits)
+    table = np.zeros(256)
+    for candidate in range(-126, 127):
+        quantized = fixed_point.quantize(data, candidate, bits).astype(np.float64)
+        table[candidate + 128] = ((quantized - data) ** 2).sum()
+    return final_positions.Observation(position, table)
+
+
+@pytest.mark.parametrize('before, after', [
+    # (input, weight, output, bias); the worked examples of the measured shifts
+    ((6, 7, 4, 8), (6, 7, 4, 8)),
+    ((5, 10, -3, 8), (5, 8, -3, 8)),
+    ((3, 2, 7, 1), (3, 4, 7, 1)),
+    ((6, 7, 4, POSITION_ZERO), (6, 7, 4, 20)),
+    ((0, 0, 0, -20), (0, 0, 0, -16)),
+    ((12, 16, 12, 11), (12, 15, 12, 11)),  # the weights give way, not the bias
+    ((2, 16, 17, 0), (2, 15, 17, 1)),  # as far as their own limit lets them
+    ((POSITION_ZERO, 7, 4, 8), (4, 7, 4, 8)),
+    ((6, 7, POSITION_ZERO, 8), (6, 7, 6, 8)),
+])
+def test_shift_limits(before, after):
+    names = ('i', 'w', 'o', 'b')
+    plan = _plan(names, [ComputeGroup('conv', 'i', 'w', 'b', 'o', 27)])
+    decided = final_positions.decide(plan, _observed(**dict(zip(names, before))), _config())
+    assert tuple(decided[name] for name in names) == after
+
+
+@pytest.mark.parametrize('before, after', [((12, 16, 12, 11), (12, 16, 12, 12)), ((2, 16, 17, 0), (2, 16, 17, 2))])
+def test_the_original_rule_moves_the_bias_alone(before, after):
+    names = ('i', 'w', 'o', 'b')
+    plan = _plan(names, [ComputeGroup('conv', 'i', 'w', 'b', 'o', 27)])
+    decided = final_positions.decide(plan, _observed(**dict(zip(names, before))), _config(align_rule='output'))
+    assert tuple(decided[name] for name in names) == after
+
+
+def test_shift_limits_are_off():
+    plan = _plan(['i', 'w', 'o', 'b'], [ComputeGroup('conv', 'i', 'w', 'b', 'o', 27)])
+    observed = _observed(i=5, w=10, o=-3, b=POSITION_ZERO)
+    decided = final_positions.decide(plan, observed, _config(adjust_shift_cut=0, adjust_shift_bias=0))
+    assert decided == {'i': 5, 'w': 10, 'o': -3, 'b': POSITION_ZERO}
+
+
+@pytest.mark.parametrize('reduction, bias', [(27, 24), (9 * 512, 16), (1, 29), (2 ** 20, 13), (0, POSITION_ZERO)])
+def test_dynamic_bias_limit_counts_the_products(reduction, bias):
+    """Product position 13: the least shift is ceil(log2(products)) - 16, at most 0."""
+    plan = _plan(['i', 'w', 'o', 'b'], [ComputeGroup('conv', 'i', 'w', 'b', 'o', reduction)])
+    decided = final_positions.decide(plan, _observed(i=6, w=7, o=4, b=POSITION_ZERO), _config(adjust_shift_bias=2))
+    assert decided['b'] == bias
+
+
+def test_a_group_of_zeros_is_left_alone():
+    plan = _plan(['i', 'w', 'o'], [ComputeGroup('conv', 'i', 'w', '', 'o')])
+    observed = _observed(i=POSITION_ZERO, w=7, o=POSITION_ZERO)
+    assert final_positions.decide(plan, observed, _config()) == {'i': POSITION_ZERO, 'w': 7, 'o': POSITION_ZERO}
+
+
+@pytest.mark.parametrize('kind, settings', [('concat', {}), ('pool', {}), ('pool', {'align_pool': 2})])
+def test_zeros_behind_a_weighted_op_take_what_is_aligned_with_them_along(kind, settings):
+    groups = [ComputeGroup('conv', 'i', 'w', '', 'o'), ComputeGroup('next', 'p', 'v', '', 'q')]
+    plan = _plan(['i', 'w', 'o', 'p', 'v', 'q'], groups, [Alignment(kind, 'p', 'p', ('o',), False)])
+    observed = dict(_observed(i=6, w=7, v=5, q=3),
+                    **dict.fromkeys(['o', 'p'], final_positions.Observation(POSITION_ZERO, np.zeros(256))))
+    decided = final_positions.decide(plan, observed, _config(**settings))
+    assert decided == {'i': 6, 'w': 7, 'o': 6, 'p': 3 if settings else 6, 'v': 5, 'q': 3}
+
+
+def test_least_positions():
+    plan = _plan([_tensor('gate', least_position=7), _tensor('sum', least_position=0), _tensor('other')])
+    assert final_positions.decide(plan, _observed(gate=5, sum=-3, other=-3), _config()) == {'gate': 7, 'sum': 0, 'other': -3}
+    assert final_positions.decide(plan, _observed(gate=9, sum=3, other=-3), _config()) == {'gate': 9, 'sum': 3, 'other': -3}
+
+
+_ALIGNMENTS = (Alignment('concat', 'cat', 'cat', ('a', 'b'), False), Alignment('pool', 'pool', 'pool', ('cat',), True))
+
+
+def _data():
+    random = np.random.RandomState(0)
+    a, b = random.normal(0, 3, 500).astype(np.float32), random.normal(0, 0.2, 400).astype(np.float32)
+    joined = np.concatenate([a, b])
+    return {'a': a, 'b': b, 'cat': joined, 'pool': joined.reshape(-1, 3).max(1)}
+
+
+def test_least_error_over_all_that_touch():
+    data = _data()
+    plan = _plan(data, alignments=_ALIGNMENTS)
+    decided = final_positions.decide(plan, {name: _observe(value) for name, value in data.items()}, _config())
+    errors = {position: sum(((fixed_point.quantize(value, position).astype(np.float64) - value) ** 2).sum()
+                            for value in data.values()) for position in range(-3, 15)}
+    best = min(errors, key=lambda position: (errors[position], position))
+    assert decided == dict.fromkeys(data, best)
+    assert fixed_point.search_position(data['b']) != best
+
+
+def test_the_position_of_a_member_that_must_not_overflow_is_the_highest():
+    data = _data()
+    plan = _plan(data, alignments=_ALIGNMENTS, a=0)
+    observed = {name: _observe(value) for name, value in data.items()}
+    observed['a'] = observed['a']._replace(position=1)
+    assert set(final_positions.decide(plan, observed, _config()).values()) == {1}
+
+
+def test_zeros_follow_the_group():
+    data = dict(_data(), b=np.zeros(3, np.float32))
+    plan = _plan(data, alignments=_ALIGNMENTS)
+    decided = final_positions.decide(plan, {name: _observe(value) for name, value in data.items()}, _config())
+    assert decided['b'] == decided['a'] != POSITION_ZERO
+    zeros = dict.fromkeys(data, final_positions.Observation(POSITION_ZERO, np.zeros(256)))
+    assert set(final_positions.decide(plan, zeros, _config()).values()) == {POSITION_ZERO}
+
+
+@pytest.mark.parametrize('concat, pool, groups', [
+    (0, 0, [('a', 'b', 'cat', 'pool')]), (2, 0, [('cat', 'pool')]), (1, 1, [('cat', 'pool')]), (0, 2, [('a', 'b', 'cat')]),
+    (2, 2, [])])
+def test_strategies(concat, pool, groups):
+    plan = _plan(_data(), alignments=_ALIGNMENTS)
+    assert final_positions.aligned(plan, _config(align_concat=concat, align_pool=pool)) == groups
+
+
+def test_output_rule_takes_the_positions_before_each_stage():
+    """The pool's input is the concat: it gets the pool's position, and the concat's inputs keep what the concat had."""
+    plan = _plan(_data(), alignments=_ALIGNMENTS)
+    decided = final_positions.decide(plan, _observed(a=1, b=6, cat=3, pool=4), _config(align_rule='output'))
+    assert decided == {'a': 3, 'b': 3, 'cat': 4, 'pool': 4}
+
+
+def test_output_rule_of_a_shared_input_is_that_of_the_last():
+    alignments = (Alignment('concat', 'one', 'one', ('a',), False), Alignment('concat', 'two', 'two', ('a', 'one'), False))
+    decided = final_positions.decide(_plan(['a', 'one', 'two'], alignments=alignments), _observed(a=1, one=2, two=3),
+                           _config(align_rule='output'))
+    assert decided == {'a': 3, 'one': 3, 'two': 3}
+
+
+def test_error_table_covers_all_positions():
+    data = np.random.RandomState(1).normal(0, 5, 300).astype(np.float32)
+    first, window = fixed_point.position_errors(data, 8, 1, 9, 6)
+    table, exact = final_positions.error_table(first, window), _observe(data).errors
+    inside = slice(0, first + 128 + len(window))
+    np.testing.assert_allclose(table[inside][2:], exact[inside][2:], rtol=1e-6)
+    above = slice(first + 128 + len(window), 255)
+    assert (table[above] >= exact[above] * (1 - 1e-6)).all()

@@ -1,0 +1,123 @@
+"""Batch norms that are not behind a convolution, as in networks with pre-activation: a Mul and an Add with constants."""
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vai_q_tf import QuantizeCheckpointListener, QuantizeConfig, fixed_point
+from vai_q_tf.integrations import functions
+from vai_q_tf.lint.lint import lint
+
+OUTPUT = 'logits/BiasAdd/aquant:0'
+
+
+def _network(training, fused):
+    """Batch norm on a concat, in front of a pool, and on a residual addition."""
+    options = dict(training=training, fused=fused, momentum=0.8)
+    images = tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 3], name='images')
+    first = tf.layers.conv2d(images, 4, 3, name='first')
+    net = tf.concat([first, first], 3, name='both')
+    net = tf.nn.relu(tf.layers.batch_normalization(net, name='pre', **options), name='pre/relu')
+    net = tf.layers.conv2d(net, 8, 3, padding='same', use_bias=False, name='second') + tf.concat([first, first], 3)
+    net = tf.layers.max_pooling2d(tf.layers.batch_normalization(net, name='post', **options), 2, 2)
+    return images, tf.layers.dense(tf.layers.flatten(net), 4, name='logits')
+
+
+def _config(directory, **settings):
+    return QuantizeConfig(['images'], ['logits/BiasAdd'], [[-1, 8, 8, 3]], output_dir=str(directory), **settings)
+
+
+def _data():
+    data = np.random.RandomState(0)
+    return data.randn(16, 8, 8, 3).astype(np.float32) + 1, data.randint(0, 4, 16)
+
+
+def _train(config, fused, steps=20):
+    """(checkpoint, output of the training graph, listener) after some steps."""
+    pictures, labels = _data()
+    with tf.Graph().as_default():
+        tf.compat.v1.set_random_seed(1)
+        step = tf.compat.v1.train.get_or_create_global_step()
+        images, logits = _network(True, fused)
+        loss = tf.compat.v1.losses.sparse_softmax_cross_entropy(labels, logits)
+        if config:
+            functions.CreateQuantizeTrainingGraph(config)
+        with tf.control_dependencies(tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.UPDATE_OPS)):
+            train = tf.compat.v1.train.GradientDescentOptimizer(0.05).minimize(loss, step)
+        saver = tf.compat.v1.train.Saver()
+        with tf.compat.v1.Session() as session:
+            session.run(tf.compat.v1.global_variables_initializer())
+            losses = [session.run([train, loss], {images: pictures})[1] for _ in range(steps)]
+            variables = session.run({v.op.name: v for v in tf.compat.v1.global_variables()})
+            if not config:
+                return losses, variables
+            checkpoint = saver.save(session, config.output_dir + '/model.ckpt', global_step=step)
+            output = session.run(OUTPUT, {images: pictures})
+            derived = QuantizeConfig(config.input_nodes, config.output_nodes, config.input_shapes,
+                                     output_dir=config.output_dir + '/derived')
+            listener = QuantizeCheckpointListener(derived, saver=saver)
+            listener.begin()
+            listener.after_save(session, steps)
+            return losses, variables, checkpoint, output
+
+
+def _run(path):
+    graph_def = tf.compat.v1.GraphDef()
+    with open(path, 'rb') as stream:
+        graph_def.ParseFromString(stream.read())
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.import_graph_def(graph_def, name='')
+        return graph_def, session.run(OUTPUT, {'images:0': _data()[0]})
+
+
+@pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])
+def test_training_evaluation_and_model_are_one_network(tmp_path, fused):
+    config = _config(tmp_path, freeze_bn_step=10, freeze_position_step=12)
+    _, _, checkpoint, trained = _train(config, fused)
+    with tf.Graph().as_default():
+        _network(False, fused)
+        functions.CreateQuantizeEvaluationGraph(config)
+        with tf.compat.v1.Session() as session:
+            tf.compat.v1.train.Saver(
+                [v for v in tf.compat.v1.global_variables()]
+                + tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.SAVEABLE_OBJECTS)).restore(session, checkpoint)
+            evaluated = session.run(OUTPUT, {'images:0': _data()[0]})
+        files = functions.CreateQuantizeDeployGraph(checkpoint, config)
+    model, modelled = _run(files.eval_model)
+    derived, = (tmp_path / 'derived').glob('quantize_eval_model_20_*')
+    np.testing.assert_array_equal(evaluated, trained)
+    np.testing.assert_array_equal(modelled, trained)
+    np.testing.assert_array_equal(_run(str(derived))[1], trained)
+    assert np.unique(trained).size > 10
+    assert lint(model) == []
+    assert not [node.op for node in model.node if 'BatchNorm' in node.op]
+
+
+def test_the_constants_are_those_of_the_formula(tmp_path):
+    config = _config(tmp_path)
+    _, variables, checkpoint, _ = _train(config, True)
+    with tf.Graph().as_default():
+        _network(False, True)
+        functions.CreateQuantizeEvaluationGraph(config)
+        model, _ = _run(functions.CreateQuantizeDeployGraph(checkpoint, config).eval_model)
+    nodes = {node.name: node for node in model.node}
+    root = 'pre/FusedBatchNormV3'
+    scale = tf.make_ndarray(nodes[root + '/scale'].attr['value'].tensor)
+    offset = tf.make_ndarray(nodes[root + '/offset'].attr['value'].tensor)
+    deviation = np.sqrt(variables['pre/moving_variance'].astype(np.float64) + 1e-3)
+    np.testing.assert_allclose(scale, variables['pre/gamma'] / deviation, rtol=1e-5)
+    position = nodes[root + '/BatchNorm_Fold/mul_0/wquant'].attr['quantize_pos'].i
+    rounded = fixed_point.quantize(scale, position, 8, 'half_away')
+    np.testing.assert_allclose(offset, variables['pre/beta'] - variables['pre/moving_mean'] * rounded, rtol=1e-4, atol=1e-6)
+    assert nodes[root + '/mul'].op == 'Mul' and nodes[root + '/add'].op == 'Add'
+
+
+@pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])
+def test_at_24_bits_training_is_that_of_the_float_network(tmp_path, fused):
+    losses, variables = _train(None, fused, 10)
+    # A moving position would saturate for some steps when values outgrow it.
+    config = _config(tmp_path, weight_bit=24, activation_bit=24, position_update='current')
+    quantized_losses, quantized = _train(config, fused, 10)[:2]
+    np.testing.assert_allclose(quantized_losses, losses, rtol=1e-3)
+    assert sorted(quantized) == sorted(variables)
+    for name, value in variables.items():
+        np.testing.assert_allclose(quantized[name], value, rtol=2e-3, atol=2e-4, err_msg=name)

@@ -1,0 +1,105 @@
+"""The rooms of the package, and the direction of imports: a file imports what stands above it in ROOMS, or beside it."""
+import ast
+import os
+
+import pytest
+
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'vai_q_tf')
+
+# (room, the files that belong to it, None for all of the folder; what belongs there), from the bottom of the house to its roof
+ROOMS = (
+    ('', ('errors', 'version', 'fixed_point', 'files', 'dpu', 'config', 'tf_internal'), 'what everything may use'),
+    ('ops', None, 'the TensorFlow binding of the kernels'),
+    ('graph', None, 'what a GraphDef or a live graph is, how it is edited and run exactly; knows no plan'),
+    ('patterns', None, 'which groups of ops networks are made of, recognised in a view; decides nothing'),
+    ('passes/common', None, 'what passes are written with'),
+    ('passes/cleanup', None, 'passes that drop what does nothing at inference'),
+    ('passes/folding', None, 'passes that fold parameters and canonicalise activations'),
+    ('passes/dpu', None, 'passes that replace ops by what the DPU computes'),
+    ('passes', None, 'float GraphDef to float GraphDef: the order of the passes, and the part they work on'),
+    ('plan', None, 'decides: view to QuantPlan, observations to positions; values only, no ops'),
+    ('lint', None, 'what the DPU compiler refuses'),
+    ('export', None, 'applies a plan and positions to a float GraphDef, and writes it in every format'),
+    ('frozen', None, 'what users hand over for a frozen graph: file, input function, first check'),
+    ('ptq', None, 'the routes of a frozen file: calibrate, finetune, convert, update'),
+    ('qat/norms', None, 'batch norms quantized in a live graph'),
+    ('qat/gradients', None, 'gradients that a live graph has already'),
+    ('qat', None, 'applies a plan to a live graph; the state of positions; checkpoints'),
+    ('qat/deploy', None, 'from a training graph and a checkpoint to the files of the evaluation'),
+    ('hooks', None, 'one job a hook, for any MonitoredSession'),
+    ('integrations/keras', None, 'tf.keras models'),
+    ('integrations', None, 'one file a way to train'),
+    ('report', None, 'what people and programs want to know of a model'),
+    ('', ('__init__', 'cli_options', 'cli', '__main__'), 'the public names and the command'),
+)
+MOST_FILES = 10
+
+
+def _modules():
+    """{module: path} of the package."""
+    found = {}
+    for folder, _, names in os.walk(_PACKAGE):
+        for name in names:
+            if name.endswith('.py'):
+                path = os.path.join(folder, name)
+                found[os.path.relpath(path, _PACKAGE)[:-len('.py')].replace(os.sep, '/')] = path
+    return found
+
+
+_MODULES = _modules()
+
+
+def _level(module):
+    folder, _, name = module.rpartition('/')
+    return next(level for level, (room, files, _) in enumerate(ROOMS) if room == folder and (files is None or name in files))
+
+
+def _imports(module):
+    """The modules of the package that a module imports, wherever it does."""
+    with open(_MODULES[module], encoding='utf-8') as source:
+        tree = ast.parse(source.read())
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module] + ['{}.{}'.format(node.module, alias.name) for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            assert not isinstance(node, ast.ImportFrom), 'relative import in {}'.format(module)
+            continue
+        for name in names:
+            # Python runs vai_q_tf/__init__ before any module of the package, whether that wants something of it or not.
+            if name.startswith('vai_q_tf.'):
+                path = name.replace('.', '/')[len('vai_q_tf/'):]
+                found.update({path, path + '/__init__'}.intersection(_MODULES))
+    return found - {module}
+
+
+def test_every_module_has_a_room():
+    for module in _MODULES:
+        assert any(room == module.rpartition('/')[0] for room, _, _ in ROOMS), module
+        assert _level(module) >= 0
+    for room, files, _ in ROOMS:
+        for name in files or ('__init__',):
+            assert '{}/{}'.format(room, name).lstrip('/') in _MODULES
+
+
+@pytest.mark.parametrize('module', sorted(_MODULES))
+def test_imports_run_down(module):
+    above = [target for target in _imports(module) if _level(target) > _level(module)]
+    assert not above, '{} imports {} from a room above its own'.format(module, ', '.join(above))
+
+
+def test_no_circle_in_a_room():
+    imports = {module: {target for target in _imports(module) if _level(target) == _level(module)} for module in _MODULES}
+    while imports:
+        free = [module for module, targets in imports.items() if not targets.intersection(imports)]
+        assert free, 'a circle of imports among {}'.format(', '.join(sorted(imports)))
+        for module in free:
+            del imports[module]
+
+
+@pytest.mark.parametrize('level', range(len(ROOMS)))
+def test_rooms_are_small(level):
+    files = [module for module in _MODULES if _level(module) == level and not module.endswith('/__init__')]
+    assert len(files) <= MOST_FILES, sorted(files)

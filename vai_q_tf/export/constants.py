@@ -1,0 +1,67 @@
+"""Quantizes arrays with the kernels that quantize tensors while a graph runs."""
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import ops
+from vai_q_tf.plan import final_positions
+from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
+
+
+def is_symmetric(mode, config):
+    """Whether the range of tensors of that mode leaves out its smallest value: activations of DPUCADF8H."""
+    return config.arch_type == 'DPUCADF8H' and mode == ACTIVATION_MODE
+
+
+def errors_below(bits):
+    """How far below the non-overflow position errors are measured: down to where every value rounds to zero."""
+    return bits + 1
+
+
+ERRORS_ABOVE = 6  # how far above it; beyond, most of the tensor is saturated
+
+
+class ConstantQuantizer:
+    """A session that searches and quantizes arrays; its ops are made once for each kind of tensor. A context manager."""
+
+    def __init__(self, config):
+        ops.load_library()
+        self._config = config
+        self._graph = tf.Graph()
+        self._session = tf.Session(graph=self._graph, config=tf.ConfigProto(device_count={'GPU': 0}))
+        self._kinds = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._session.close()
+
+    def search(self, record, value, with_errors=False):
+        """The Observation of the array `value` for the QuantTensor `record`."""
+        source, position, window = self._searches(record, with_errors)
+        found, measured = self._session.run((position, window), {source: value})
+        return final_positions.Observation(int(found), final_positions.error_table(*measured) if with_errors else None)
+
+    def quantize(self, value, position, bits, mode):
+        """The array `value` at `position`, float32 of the same shape."""
+        source, chosen, quantized = self._quantizations(bits, mode)
+        return self._session.run(quantized, {source: value, chosen: position})
+
+    def _searches(self, record, with_errors):
+        def make(source, symmetric):
+            position = ops.search_position(source, True, record.bits, record.mode, record.method, symmetric)
+            window = ops.position_errors(source, errors_below(record.bits), ERRORS_ABOVE, record.bits, record.mode,
+                                         symmetric) if with_errors else ()
+            return source, position, window
+        return self._kind(('search', record.bits, record.mode, record.method, with_errors), record.mode, make)
+
+    def _quantizations(self, bits, mode):
+        def make(source, symmetric):
+            position = tf.placeholder(tf.int32, [])
+            return source, position, ops.vai_fix_neuron(source, position, bits, mode, symmetric)
+        return self._kind(('quantize', bits, mode), mode, make)
+
+    def _kind(self, key, mode, make):
+        if key not in self._kinds:
+            with self._graph.as_default():
+                self._kinds[key] = make(tf.placeholder(tf.float32), is_symmetric(mode, self._config))
+        return self._kinds[key]

@@ -1,0 +1,93 @@
+"""The evaluation model: a float graph with FixNeurons at their final positions, in the form that the compiler reads."""
+import tensorflow.compat.v1 as tf
+from tensorflow.python.framework import tensor_util
+
+from vai_q_tf.export.constants import ConstantQuantizer, is_symmetric
+from vai_q_tf.export.fix_neuron_nodes import fix_neuron, insert
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.control_flow import branch_nodes, placing
+from vai_q_tf.graph.view import GraphView, node_name
+
+
+def finalize(graph_def, plan, positions, shapes, config):
+    """The evaluation model with float weights behind every FixNeuron, as a GraphDef.
+
+    Of the control inputs only those stay that put a node into a branch or a loop.
+
+    Args:
+      graph_def: the float GraphDef that was annotated.
+      plan: its QuantPlan. positions: {name of a quantized tensor: position in fractional bits}.
+      shapes: {node: [TensorShapeProto of each output]}, which become `_output_shapes`; empty for a model without.
+      config: QuantizeConfig; output_dir becomes an attr of the FixNeurons, arch_type decides on their range.
+    """
+    model = insert(graph_def, plan.tensors, lambda record: [fix_neuron(
+        record, record.tensor, 1, config.output_dir, positions[record.name], is_symmetric(record.mode, config))])
+    sources = {record.name: record.tensor for record in plan.tensors}
+    axes = {node.input[-1] for node in model.node if node.op == 'ConcatV2'}
+    nodes, view = [], GraphView(graph_def)
+    branches = branch_nodes(view)
+    for node in model.node:
+        plain = editor.copy(node)
+        for attr in [name for name in plain.attr if name.startswith('_') and name != '_symmetric']:
+            del plain.attr[attr]
+        if node.name in axes and node.op == 'Const':
+            # The compiler reads the axis of a ConcatV2 from `int_val` and from nowhere else.
+            plain = editor.constant(node.name, tf.int32, int(tensor_util.MakeNdarray(node.attr['value'].tensor)))
+        if node.name in view:
+            plain.input.extend('^' + control for control in placing(view, node.name, branches))
+        known = shapes.get(node.name)
+        if node.name in sources and shapes:
+            producer, _, index = sources[node.name].partition(':')
+            known = [shapes[producer][int(index or 0)]]
+        if known is not None:
+            plain.attr['_output_shapes'].list.shape.extend(known)
+        nodes.append(plain)
+    return _in_order(editor.subgraph(graph_def, nodes), graph_def)
+
+
+def _in_order(model, graph_def):
+    """The model with every node behind those that it reads."""
+    view = GraphView(model)
+    result = editor.subgraph(model, [view.node(name) for name in view.upstream(view.names)])
+    result.library.CopyFrom(graph_def.library)
+    return result
+
+
+def narrow_input_shapes(graph_def, config):
+    """The graph whose input nodes have the sizes in config.input_shapes where they have none; the batch stays as it is."""
+    def narrow(node, given):
+        own = [dim.size for dim in node.attr['shape'].shape.dim] or [-1] * len(given)
+        return own[:1] + [size if dim == -1 else dim for dim, size in zip(own[1:], given[1:])]
+    return _with_input_shapes(graph_def, config, narrow)
+
+
+def fix_input_shapes(model, config):
+    """The model whose input nodes have exactly config.input_shapes."""
+    return _with_input_shapes(model, config, lambda node, given: given)
+
+
+def _with_input_shapes(graph_def, config, choose):
+    """choose: function from the NodeDef of an input node and its shape in config.input_shapes to the one it gets."""
+    given, nodes = dict(zip(map(node_name, config.input_nodes), config.input_shapes)), []
+    for node in graph_def.node:
+        if node.op == 'Placeholder' and node.name in given:
+            noted = '_output_shapes' in node.attr
+            node = editor.placeholder(node.name, node.attr['dtype'].type, choose(node, given[node.name]))
+            if noted:
+                node.attr['_output_shapes'].list.shape.add().CopyFrom(node.attr['shape'].shape)
+        nodes.append(node)
+    result = editor.subgraph(graph_def, nodes)
+    result.library.CopyFrom(graph_def.library)
+    return result
+
+
+def quantize_weights(model, config):
+    """The model whose weights, biases and constants have the values that their FixNeurons give them."""
+    view, values = GraphView(model), {}
+    with ConstantQuantizer(config) as quantizer:
+        for node in model.node:
+            if node.op == 'FixNeuron' and view.op(node.input[0]) == 'Const':
+                value = tensor_util.MakeNdarray(view.attr(node.input[0], 'value').tensor)
+                values[node.input[0]] = quantizer.quantize(
+                    value, node.attr['quantize_pos'].i, node.attr['bit_width'].i, node.attr['mode'].i)
+    return editor.with_values(model, values)

@@ -1,0 +1,52 @@
+"""Writes FixNeuron nodes into a GraphDef, where a plan wants them."""
+import collections
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.view import node_name
+
+
+def insert(graph_def, tensors, make):
+    """The graph with new nodes behind the producers of quantized tensors, which the consumers of these then read.
+
+    Args:
+      graph_def: a GraphDef that the QuantTensors `tensors` were chosen in.
+      make: a function from a QuantTensor to NodeDefs, in an order in which they can run; its consumers read the one that has
+        the tensor's name. No NodeDefs leave the tensor as it is.
+    """
+    made, operands = collections.defaultdict(list), collections.defaultdict(dict)
+    for tensor in tensors:
+        nodes = make(tensor)
+        made[node_name(tensor.tensor)].extend(nodes)
+        for reader, index in tensor.consumers if nodes else ():
+            operands[reader][index] = tensor.name
+    nodes = []
+    for node in graph_def.node:
+        if node.name in operands:
+            wanted = [operands[node.name].get(index, operand) for index, operand in enumerate(node.input)]
+            changed = tf.NodeDef()
+            changed.CopyFrom(node)
+            changed.input[:] = wanted
+            node = changed
+        nodes.append(node)
+        nodes.extend(made.get(node.name, ()))
+    result = editor.subgraph(graph_def, nodes)
+    result.library.CopyFrom(graph_def.library)
+    return result
+
+
+def fix_neuron(record, operand, phase, output_dir, position=None, symmetric=False):
+    """The FixNeuron NodeDef of a QuantTensor, reading the tensor `operand`; `position` in fractional bits."""
+    node = tf.NodeDef(name=record.name, op='FixNeuron', input=[operand])
+    node.attr['T'].type = tf.float32.as_datatype_enum
+    node.attr['bit_width'].i = record.bits
+    node.attr['method'].i = record.method
+    node.attr['mode'].i = record.mode
+    node.attr['phase'].i = phase
+    node.attr['output_dir'].s = output_dir.encode()
+    if position is not None:
+        node.attr['quantize_pos'].i = position
+    if symmetric:
+        node.attr['_symmetric'].b = True
+    return node

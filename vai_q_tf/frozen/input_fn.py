@@ -1,0 +1,288 @@
+"""Calibration data: the user's input function, found by name, called once a step, its result checked before it is fed.
+
+An input function takes the number of the step and returns {name of a placeholder: array}. It runs under a default graph of its
+own, one for the module's import and all calls, so that it may make ops, even on every call, and reset that graph.
+"""
+import difflib
+import importlib
+import inspect
+import os
+import sys
+import traceback
+import warnings
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from absl import flags
+
+from vai_q_tf import errors
+from vai_q_tf.frozen.isolated_defaults import OwnDefaults
+from vai_q_tf.graph.dependence import operands, reach
+from vai_q_tf.graph.view import GraphView, node_name
+
+_PLACEHOLDERS = ('Placeholder', 'PlaceholderV2')
+_OPTIONAL = 'PlaceholderWithDefault'
+_END_OF_DATA = (StopIteration, IndexError, tf.errors.OutOfRangeError)
+
+
+class InputFn:
+    """An input function with the default graph that it runs under.
+
+    Args:
+      function: takes the step as its only positional argument, or as its only keyword-only one.
+      defaults: OwnDefaults; new ones where they are not given.
+    """
+
+    def __init__(self, function, defaults=None):
+        self._function = function
+        self._defaults = defaults or OwnDefaults()
+        self._keyword = _step_keyword(function)
+
+    def __call__(self, step):
+        with self._defaults.inside():
+            return self._function(**{self._keyword: step}) if self._keyword else self._function(step)
+
+
+def load_input_fn(path):
+    """The InputFn of the function 'module.function' (also 'module.object.method'), where the working directory is importable.
+
+    Raises:
+      QuantizeError: INVALID_INPUT_FN if there is no such function, or importing its module fails (why, file and line).
+    """
+    parts = path.strip().split('.') if path else []
+    if len(parts) < 2 or not all(parts):
+        raise _error('Fail to import', 'input_fn is {!r}; expected module_name.function_name, such as '
+                     'my_input_fn.calib_input'.format(path))
+    # TensorFlow's flags parse the command line, which is not theirs, where they are read before anything parsed them.
+    flags.FLAGS.mark_as_parsed()
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    defaults = OwnDefaults()
+    with defaults.inside():
+        found, names = _import(parts[:-1])
+    for name in names + parts[-1:]:
+        if not hasattr(found, name):
+            close = difflib.get_close_matches(name, dir(found), n=3)
+            raise _error('Fail to import', 'input_fn {!r}: {} has no {!r}{}'.format(
+                path, getattr(found, '__name__', name), name, _did_you_mean(close)))
+        found = getattr(found, name)
+    if not callable(found):
+        raise _error('Fail to import', 'input_fn {!r} is a {}; expected a function that takes the step'.format(
+            path, type(found).__name__))
+    return InputFn(found, defaults)
+
+
+def _import(parts):
+    """(module, what is left of the parts): the longest part that is a module, imported."""
+    for end in range(len(parts), 0, -1):
+        name = '.'.join(parts[:end])
+        try:
+            return importlib.import_module(name), parts[end:]
+        except ModuleNotFoundError as error:
+            if end == 1 or not (error.name == name or name.startswith(str(error.name) + '.')):
+                raise _import_error(name, error) from error
+        except (Exception, SystemExit) as error:
+            raise _import_error(name, error) from error
+    raise AssertionError(parts)
+
+
+def _import_error(name, error):
+    if isinstance(error, ModuleNotFoundError) and error.name == name:
+        return _error('Fail to import', 'There is no module {!r}; it is looked for in the working directory ({}) and where '
+                      'Python looks'.format(name, os.getcwd()))
+    return _error('Fail to import', 'Importing {!r} failed: {}'.format(name, _describe(error)))
+
+
+class InputReader:
+    """Calls an input function and checks what it returns.
+
+    Args:
+      input_fn: an InputFn, or any function that can be one.
+      graph_def: the whole graph that the user knows, before anything was stripped from it.
+      fetches: names of the nodes that are to be run; what they depend on must be fed.
+      steps: how many steps are meant to be run, for messages.
+      shapes: {node: shape}, -1 for an unknown dimension: what is known of placeholders beyond the shapes in the graph. The
+        batch (first dimension) is not compared with them; other nodes than placeholders are passed over.
+
+    Attributes:
+      placeholders: names of the placeholders that every step must feed.
+
+    Raises:
+      QuantizeError: INVALID_INPUT_FN for a function that cannot take a step; LENGTH_MISMATCH where `shapes` contradict the
+        graph.
+    """
+
+    def __init__(self, input_fn, graph_def, fetches, steps, shapes=None):
+        self._input_fn = input_fn if isinstance(input_fn, InputFn) else InputFn(input_fn)
+        self._view = GraphView(graph_def)
+        self._steps = steps
+        needed = reach(map(node_name, fetches), lambda name: operands(self._view, name))
+        self.placeholders = tuple(name for name in self._view.names
+                                  if name in needed and self._view.op(name) in _PLACEHOLDERS)
+        self._shapes = {name: self._view.shape(name) for name in self._view.names if self._is_placeholder(name)}
+        for name, shape in (shapes or {}).items():
+            name = node_name(name)
+            if name in self._shapes:
+                self._shapes[name] = _merged(name, self._shapes[name], shape)
+        self._used = needed.intersection(self._shapes)
+
+    def _is_placeholder(self, name):
+        return self._view.op(name) in _PLACEHOLDERS or self._view.op(name) == _OPTIONAL
+
+    def feed(self, step):
+        """{'placeholder:0': ndarray of its type} of a step, for all placeholders that the fetches depend on.
+
+        Raises:
+          QuantizeError: INVALID_INPUT_FN, with the step, the placeholder, what was expected and what was got.
+        """
+        values = self._call(step)
+        if not isinstance(values, dict):
+            raise self._wrong(step, 'it returned {}; expected a dict {{placeholder name: array}}'.format(_kind(values)))
+        found = {}
+        for key, value in values.items():
+            name = self._placeholder(step, key)
+            if name in found:
+                raise self._wrong(step, 'it returned {!r} twice'.format(name))
+            found[name] = value
+        missing = [name for name in self.placeholders if name not in found]
+        if missing:
+            raise self._wrong(step, 'it did not return {}; it returned {}'.format(
+                _listed(missing), _listed(values) if values else 'an empty dict'))
+        return {name + ':0': self._value(step, name, value) for name, value in found.items() if name in self._used}
+
+    def _call(self, step):
+        try:
+            return self._input_fn(step)
+        except _END_OF_DATA as error:
+            raise self._wrong(step, 'it ran out of data at step {} of {} ({}); lower calib_iter or give it more data'.format(
+                step, self._steps, _describe(error))) from error
+        except (Exception, SystemExit) as error:
+            raise self._wrong(step, _describe(error)) from error
+
+    def _placeholder(self, step, key):
+        if not isinstance(key, str):
+            raise self._wrong(step, 'it returned the key {!r}; keys are names of placeholders'.format(key))
+        name = key[:-2] if key.endswith(':0') else key
+        if name in self._shapes:
+            return name
+        if name in self._view:
+            raise self._wrong(step, 'it returned {!r}, which is a node of type {}; only placeholders are fed ({})'.format(
+                key, self._view.op(name), _listed(self.placeholders)))
+        close = difflib.get_close_matches(name, self._view.names, n=3)
+        raise self._wrong(step, 'it returned {!r}, which is not in the graph{}'.format(
+            key, _did_you_mean(close) or '; the placeholders are ' + _listed(self.placeholders)))
+
+    def _value(self, step, name, value):
+        dtype, shape = self._view.dtype(name), self._shapes[name]
+        array = self._array(step, name, value)
+        if array.size == 0:
+            raise self._wrong(step, 'the value for {!r} is empty (shape {})'.format(name, list(array.shape)))
+        if shape is not None and not _fits(array.shape, shape):
+            raise self._wrong(step, 'the value for {!r} has the shape {}; expected {}'.format(
+                name, list(array.shape), _shape_text(shape)))
+        if dtype == tf.string or array.dtype.kind in 'SUO':
+            if dtype == tf.string and array.dtype.kind in 'SUO':
+                return array
+            raise self._wrong(step, 'the value for {!r} has the type {}; expected {}'.format(
+                name, array.dtype.name, dtype.name))
+        return self._number(step, name, array, dtype)
+
+    def _array(self, step, name, value):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('error', getattr(np, 'VisibleDeprecationWarning', Warning))
+                array = np.asarray(value)
+        except Exception as error:
+            raise self._wrong(step, 'the value for {!r} is {}, not an array ({})'.format(
+                name, _kind(value), _first_line(error))) from error
+        if array.dtype.kind == 'O' and self._view.dtype(name) != tf.string:
+            shapes = sorted({np.shape(item) for item in value}) if isinstance(value, (list, tuple)) else []
+            raise self._wrong(step, 'the value for {!r} is {}; expected numbers in one array{}'.format(
+                name, _kind(value), ', not arrays of different shapes ({})'.format(
+                    ', '.join(str(list(shape)) for shape in shapes)) if len(shapes) > 1 else ''))
+        return array
+
+    def _number(self, step, name, array, dtype):
+        if array.dtype.kind in 'fc' and not np.isfinite(array).all():
+            raise self._wrong(step, 'the value for {!r} has NaN or infinity'.format(name))
+        if array.dtype.kind == 'c' and not dtype.is_complex:
+            raise self._wrong(step, 'the value for {!r} has the type {}; expected {}'.format(
+                name, array.dtype.name, dtype.name))
+        with np.errstate(all='ignore'):
+            result = np.asarray(array, dtype.as_numpy_dtype)
+        if (dtype.is_integer or dtype.is_bool) and not np.array_equal(result, array):
+            raise self._wrong(step, 'the value for {!r} has the type {} and values that {} does not hold, such as {}'.format(
+                name, array.dtype.name, dtype.name, array[result != array][0]))
+        if dtype.is_floating and result.dtype != array.dtype and not np.isfinite(result.astype(np.float64)).all():
+            raise self._wrong(step, 'the value for {!r} has values beyond the range of {}'.format(name, dtype.name))
+        return result
+
+    def _wrong(self, step, detail):
+        return _error('Wrong data', 'input_fn at step {}: {}'.format(step, detail))
+
+
+def _error(summary, detail):
+    return errors.QuantizeError(errors.INVALID_INPUT_FN, summary, detail if detail.endswith('?') else detail + '.')
+
+
+def _step_keyword(function):
+    """The name of the keyword-only argument that takes the step; '' where it is the first positional one."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # built-in functions need not say
+        return ''
+    if any(parameter.kind not in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD) for parameter in parameters):
+        return ''
+    names = [parameter.name for parameter in parameters if parameter.kind == parameter.KEYWORD_ONLY]
+    if len(names) == 1 or 'iter' in names:
+        return 'iter' if 'iter' in names else names[0]
+    raise _error('Invalid function', 'input_fn takes no positional argument; it must take the number of the step')
+
+
+def _merged(name, shape, given):
+    if shape is None:
+        return [-1] + list(given[1:])
+    if len(shape) != len(given) or any(known not in (-1, asked) and asked != -1
+                                       for known, asked in zip(shape[1:], given[1:])):
+        raise errors.QuantizeError(
+            errors.LENGTH_MISMATCH, 'Wrong shape', 'input_shapes gives {} for the placeholder {!r}, which has the shape {} in '
+            'the graph.'.format(_shape_text(given), name, _shape_text(shape)))
+    return shape[:1] + [asked if known == -1 else known for known, asked in zip(shape[1:], given[1:])]
+
+
+def _fits(shape, expected):
+    return len(shape) == len(expected) and all(want in (-1, size) for size, want in zip(shape, expected))
+
+
+def _shape_text(shape):
+    return '[{}]'.format(','.join('?' if size == -1 else str(size) for size in shape))
+
+
+def _kind(value):
+    return 'None' if value is None else 'a value of type {}'.format(type(value).__name__)
+
+
+def _listed(names):
+    return ', '.join(map(repr, names)) or 'none'
+
+
+def _did_you_mean(names):
+    return '; did you mean {}?'.format(' or '.join(map(repr, names))) if names else ''
+
+
+def _first_line(error):
+    return (str(error).strip().splitlines() or [''])[0]
+
+
+def _describe(error):
+    """Type, first line and place of an exception: file and line of the user's code nearest to where it was raised."""
+    text = '{}: {}'.format(type(error).__name__, _first_line(error)).rstrip(': ')
+    if isinstance(error, SyntaxError):
+        return '{} ({}, line {})'.format(text.partition(' (')[0], error.filename, error.lineno)
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__)
+              if not frame.filename.startswith(('<', package + os.sep))]
+    own = [frame for frame in frames if os.sep + 'site-packages' + os.sep not in frame.filename
+           and not frame.filename.startswith(os.path.dirname(os.__file__) + os.sep)]
+    place = (own or frames or [None])[-1]
+    return '{} ({}, line {})'.format(text, place.filename, place.lineno) if place else text

@@ -1,0 +1,91 @@
+"""Rewrites a graph right before its first gradients, for the ways that do not know when a program asks for them."""
+import contextlib
+import threading
+
+import tensorflow.compat.v1 as tf
+from tensorflow.python.ops import gradients_util
+
+from vai_q_tf import errors
+from vai_q_tf.graph.view import node_name
+from vai_q_tf.qat import record, replaced_tensors, training
+
+
+def rewrite_for_training(graph, config):
+    """Rewrites the float training graph, unless that was done; then lets what was built since read quantized tensors, too.
+
+    Returns:
+      whether it was the first call for the graph.
+
+    Raises:
+      QuantizeError: what `create_training_graph` raises; ALREADY_QUANTIZED for a graph of other input_nodes or output_nodes.
+    """
+    first = not record.is_training(graph)
+    if first:
+        with outside_of_contexts(graph):
+            training.create_training_graph(graph, config)
+    else:
+        _check_same_range(graph, config)
+        replaced_tensors.repoint_late_readers(graph)
+    return first
+
+
+@contextlib.contextmanager
+def outside_of_contexts(graph):
+    """New ops of `graph` are free of the caller's name scope, device, control dependencies, loops and conditions."""
+    with graph.as_default(), tf.control_dependencies(None), tf.name_scope(None), tf.device(None):
+        yield
+
+
+def _check_same_range(graph, config):
+    plan = record.training_plan(graph)
+    for field, nodes in (('input_nodes', plan.input_nodes), ('output_nodes', plan.output_nodes)):
+        asked = [node_name(name) for name in getattr(config, field)]
+        if sorted(asked) != sorted(nodes):
+            raise errors.QuantizeError(
+                errors.ALREADY_QUANTIZED, 'Called twice',
+                'The graph was rewritten with {} {}, and now with {}. One graph takes one config; name all ends of what is to '
+                'be quantized in it.'.format(field, ', '.join(nodes), ', '.join(asked)))
+
+
+_active = threading.local()  # .calls: the innermost (graph, function) last
+_lock = threading.Lock()
+_users = 0
+_original = gradients_util._GradientsHelper
+
+
+@contextlib.contextmanager
+def called_before_gradients(graph, function):
+    """Within the context, `function()` runs before each tf.gradients of `graph` in this thread.
+
+    Optimizers and all else that differentiates a graph come through one function of TensorFlow, which is wrapped as long as a
+    context needs it. What is differentiated is then what took the place of the tensors that were asked for.
+    """
+    global _users
+    calls = _calls()
+    with _lock:
+        _users += 1
+        gradients_util._GradientsHelper = _gradients
+    calls.append((graph, function))
+    try:
+        yield
+    finally:
+        calls.pop()
+        with _lock:
+            _users -= 1
+            if not _users:
+                gradients_util._GradientsHelper = _original
+
+
+def _calls():
+    if not hasattr(_active, 'calls'):
+        _active.calls = []
+    return _active.calls
+
+
+def _gradients(ys, xs, *args, **kwargs):
+    graph = tf.get_default_graph()
+    functions = [function for called_for, function in _calls() if called_for is graph]
+    if functions:
+        functions[-1]()
+        ys = [replaced_tensors.in_place_of(y) for y in (ys if isinstance(ys, (list, tuple)) else [ys])]
+    return _original(ys, xs, *args, **kwargs)

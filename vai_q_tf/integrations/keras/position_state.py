@@ -1,0 +1,50 @@
+"""The positions of a rewritten graph as a value that Python code saves and restores, as object-based checkpoints do."""
+import io
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from tensorflow.python.keras import backend
+
+from vai_q_tf import ops
+from vai_q_tf.qat import record
+
+
+class PositionState(tf.train.experimental.PythonState):
+    """The votes for all positions and the global step, in the session of tf.keras.
+
+    Args:
+      graph: a live tf.Graph that `create_training_graph` rewrote.
+      step: the variable of the global step.
+
+    Attributes:
+      step: that variable.
+      track: the bool tf.Tensor that lets positions move.
+    """
+
+    def __init__(self, graph, step):
+        super().__init__()
+        self._names = record.position_names(graph)
+        self.step = step
+        self.track = record.track(graph)
+        self._votes = record.votes(graph)
+        with graph.as_default(), tf.name_scope(None), tf.control_dependencies(None):
+            self._loaded_votes = tf.placeholder(tf.float32, self._votes.shape, 'vai_q_tf/loaded_votes')
+            self._loaded_step = tf.placeholder(step.dtype.base_dtype, [], 'vai_q_tf/loaded_step')
+            self._load = tf.group(
+                ops.write_positions(record.state(graph), self._loaded_votes, len(self._names)),
+                tf.assign(step, self._loaded_step))
+
+    def serialize(self):
+        """The state as bytes."""
+        votes, step = backend.get_session().run([self._votes, self.step])
+        stream = io.BytesIO()
+        np.savez(stream, tensors=np.array(self._names), votes=votes, step=step)
+        return stream.getvalue()
+
+    def deserialize(self, string_value):
+        """Restores what `serialize` gave; tensors that it does not have are left without a vote."""
+        saved = np.load(io.BytesIO(string_value), allow_pickle=False)
+        votes = dict(zip(saved['tensors'].tolist(), saved['votes']))
+        empty = np.zeros(self._votes.shape[1].value, np.float32)
+        backend.get_session().run(self._load, {
+            self._loaded_votes: [votes.get(name, empty) for name in self._names], self._loaded_step: saved['step']})

@@ -1,0 +1,172 @@
+"""Quantization-aware training of networks in MetaGraph files: the commands `--mode train`, `--mode eval` and `deploy`."""
+import copy
+import os
+import re
+import warnings
+
+import tensorflow.compat.v1 as tf
+from google.protobuf import text_format  # type: ignore
+from google.protobuf.message import DecodeError  # type: ignore
+
+from vai_q_tf import errors, files, ops
+from vai_q_tf.config import require_config
+from vai_q_tf.qat import checkpoints, evaluation, record, training
+from vai_q_tf.qat.deploy import inference_graph
+from vai_q_tf.qat.deploy.freeze import EvaluationFreezer
+
+_REWRITES = {'train': training.create_training_graph, 'eval': evaluation.create_evaluation_graph}
+# Op types of gradients and optimizers; the input gradient of a convolution is a transposed convolution, too.
+_BACKWARD = re.compile(r'(Grad(V\d|Grad)*|BackpropFilter(V\d)?)$|^(Resource)?(Sparse)?Apply[A-Z]')
+
+
+def quantize_train(input_meta_graph_def, q_config):
+    """Rewrites the float training network of a MetaGraph; as `quantize_meta_graph` in mode 'train' without a checkpoint."""
+    return quantize_meta_graph('train', input_meta_graph_def, '', q_config)
+
+
+def quantize_evaluate(input_meta_graph_def, q_config):
+    """Rewrites the float evaluation network of a MetaGraph; as `quantize_meta_graph` in mode 'eval' without a checkpoint."""
+    return quantize_meta_graph('eval', input_meta_graph_def, '', q_config)
+
+
+def quantize_meta_graph(mode, meta_graph, checkpoint, q_config):
+    """Rewrites the float network in a MetaGraph, and writes `<output_dir>/quantize_<mode>/quantize_<mode>.ckpt.meta`.
+
+    The Saver in the new MetaGraph saves and restores the quantize positions with the variables, and so does every Saver that
+    is made of all saveable objects after importing it.
+
+    Args:
+      mode: 'train' or 'eval'.
+      meta_graph: the MetaGraphDef of a float training or evaluation graph without gradients, or the path of its file.
+      checkpoint: prefix or directory of a checkpoint, whose variables (and quantize positions, if it has them) are saved
+        beside the new MetaGraph under its name; '' for none.
+      q_config: a QuantizeConfig.
+
+    Returns:
+      the path of the new MetaGraph.
+
+    Raises:
+      QuantizeError: INVALID_INPUT for files that are not there or not what they should be; what the rewrite raises.
+    """
+    config = require_config(q_config)
+    if mode not in _REWRITES:
+        raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter',
+                                   'mode is {!r}; for a MetaGraph it is train or eval.'.format(mode))
+    graph = _import(meta_graph)
+    _check_no_gradients(graph, meta_graph)
+    prefix = checkpoints.find_checkpoint(checkpoint) if checkpoint else None
+    if prefix:
+        _check_variables(graph, prefix)
+    name = 'quantize_' + mode
+    directory = os.path.join(config.output_dir, name)
+    _REWRITES[mode](graph, config)
+    files.make_directory(directory)
+    with graph.as_default():
+        saver = tf.train.Saver()
+        if prefix:
+            with tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as session:
+                saver.restore(session, prefix)
+                saver.save(session, os.path.join(directory, name + '.ckpt'), write_meta_graph=False)
+        exported = saver.export_meta_graph()
+    return files.write(directory, name + '.ckpt.meta', exported.SerializeToString())
+
+
+def deploy_checkpoint(input_meta_graph_def, input_checkpoint, q_config):
+    """Freezes a checkpoint of quantization-aware training; writes both files of `CreateQuantizeDeployGraph`.
+
+    Args:
+      input_meta_graph_def: the MetaGraphDef of a float evaluation graph or of what `quantize_meta_graph` made, or the path
+        of its file.
+      input_checkpoint: prefix or directory of a checkpoint with quantize positions.
+      q_config: a QuantizeConfig.
+
+    Returns:
+      the path of `<output_dir>/deploy/quantize_eval_model_<suffix>.pb`.
+
+    Raises:
+      QuantizeError: INVALID_INPUT for files that are not there or not what they should be; MISSING_QUANTIZE_INFO for a
+        checkpoint without positions or variables; what the rewrite raises.
+    """
+    config = copy.copy(require_config(q_config))
+    graph = _import(input_meta_graph_def)
+    prefix = checkpoints.find_checkpoint(input_checkpoint)
+    if record.is_evaluation(graph):
+        plan = record.evaluation_plan(graph)
+    elif record.is_training(graph):
+        graph, plan = inference_graph.derive_evaluation_graph(graph, config)
+    else:
+        _check_no_gradients(graph, input_meta_graph_def)
+        plan = evaluation.create_evaluation_graph(graph, config)
+    config.output_dir = os.path.join(config.output_dir, 'deploy')
+    return EvaluationFreezer(graph, plan, config).write(prefix, checkpoints.checkpoint_step(prefix)).eval_model
+
+
+def _import(source):
+    """A tf.Graph with a MetaGraphDef, or with that of a file; a QuantizeError for what is none."""
+    meta_graph = source if isinstance(source, tf.MetaGraphDef) else _read(source)
+    if not meta_graph.graph_def.node:
+        raise _invalid(source, 'has no graph')
+    ops.load_library()
+    graph = tf.Graph()
+    try:
+        with graph.as_default():
+            tf.train.import_meta_graph(meta_graph)
+    except (ValueError, KeyError, TypeError, tf.errors.OpError) as error:
+        raise _invalid(source, 'cannot be imported into TensorFlow {}: {}'.format(tf.__version__, error)) from error
+    return graph
+
+
+def _check_no_gradients(graph, path):
+    # In an imported graph nothing but their op types tells them.
+    backward = next((op for op in graph.get_operations() if _BACKWARD.search(op.type)), None)
+    if backward is not None:
+        raise errors.QuantizeError(
+            errors.GRAPH_HAS_GRADIENTS, 'Called too late',
+            '{} already has gradients (node {!r} of type {}), which would go on training the float network. '
+            'Write it before tf.gradients or the optimizer.'.format(_shown(path), backward.name, backward.type))
+
+
+def _check_variables(graph, prefix):
+    reader = tf.train.load_checkpoint(prefix)
+    with graph.as_default():
+        names = sorted({variable._save_slice_info.full_name if variable._save_slice_info else variable.op.name
+                        for variable in tf.global_variables()})
+    missing = [name for name in names if not reader.has_tensor(name)]
+    if missing:
+        raise errors.QuantizeError(
+            errors.INVALID_INPUT, 'Not found',
+            'The checkpoint {!r} has no value of {} of {} variables of the MetaGraph: {}. Give a checkpoint of this '
+            'network.'.format(prefix, len(missing), len(names), ', '.join(missing)))
+
+
+def _read(path):
+    path = os.fspath(path) if path else ''
+    try:
+        with open(path, 'rb') as stream:
+            data = stream.read()
+    except OSError as error:
+        raise errors.QuantizeError(errors.INVALID_INPUT, 'Not found', 'Cannot read the MetaGraph {!r}: {}.'.format(
+            path, error.strerror)) from error
+    meta_graph = tf.MetaGraphDef()
+    try:
+        with warnings.catch_warnings(record=True) as incomplete:
+            warnings.simplefilter('always')
+            meta_graph.ParseFromString(data)
+        if incomplete:
+            raise DecodeError
+    except (DecodeError, RuntimeError):
+        try:
+            text_format.Parse(data, meta_graph)
+        except (text_format.ParseError, UnicodeDecodeError):
+            raise _invalid(path, 'is not a MetaGraph') from None
+    return meta_graph
+
+
+def _invalid(source, what):
+    return errors.QuantizeError(
+        errors.INVALID_INPUT, 'Not a MetaGraph',
+        '{} {}. Give a MetaGraph of the float graph, which tf.train.export_meta_graph writes.'.format(_shown(source), what))
+
+
+def _shown(source):
+    return 'The MetaGraphDef' if isinstance(source, tf.MetaGraphDef) else 'The file {!r}'.format(source)

@@ -1,0 +1,117 @@
+"""tf.contrib.slim: what `slim.learning.train`, which takes no hooks, needs for quantization-aware training."""
+import types
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors
+from vai_q_tf.config import require_config
+from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
+from vai_q_tf.hooks.position_hook import QuantizePositionHook
+from vai_q_tf.hooks.training_hook import QuantizeTrainingHook
+from vai_q_tf.qat.checkpoints import find_checkpoint
+
+
+def slim_training_arguments(config, float_checkpoint=None, history_dir=None, every_n_steps=100, eval_graph_fn=None,
+                            train_step_fn=None, is_chief=True):
+    """Keyword arguments for slim.learning.train that make its training quantization-aware.
+
+        train_op = slim.learning.create_train_op(loss, optimizer)
+        slim.learning.train(train_op, logdir, **slim_training_arguments(config, 'float/model.ckpt-2000'))
+
+    Call it in the graph of the training, when the train op is made. It rewrites the graph as QuantizeTrainingHook does, unless
+    CreateQuantizeTrainingGraph did before. With the arguments checkpoints have the positions, each leaves a frozen quantized
+    model as QuantizeCheckpointListener does, and the positions are followed as by QuantizePositionHook.
+
+    Args:
+      config: the QuantizeConfig.
+      float_checkpoint: prefix or directory of a checkpoint that a new training starts from, of a float network or a quantized
+        one: all variables that it has but the global step. A training that finds a checkpoint in its logdir continues that.
+      history_dir: where the history of the positions goes; config.output_dir where it is not given.
+      every_n_steps: how often positions are summarized and logged.
+      eval_graph_fn: as of QuantizeCheckpointListener.
+      train_step_fn: the function that takes a step; None takes slim.learning.train_step.
+      is_chief: as of slim.learning.train; the others write nothing.
+
+    Returns:
+      A dict with `saver` and `train_step_fn`, and with `init_fn` where there is a float_checkpoint.
+
+    Raises:
+      QuantizeError: the graph cannot be rewritten or exported, or the float checkpoint lacks variables of the network (named).
+    """
+    require_config(config)
+    QuantizeTrainingHook(config).begin()
+    if train_step_fn is None:
+        from tensorflow.contrib import slim
+        train_step_fn = slim.learning.train_step
+    arguments = {'saver': tf.train.Saver(), 'train_step_fn': train_step_fn}
+    if is_chief:
+        history = QuantizePositionHook(history_dir or config.output_dir, every_n_steps=every_n_steps)
+        history.begin()
+        arguments['train_step_fn'] = _FollowedStep(train_step_fn, history)
+        arguments['saver'] = _ExportingSaver(config, eval_graph_fn)
+    if float_checkpoint is not None:
+        arguments['init_fn'] = _initialiser(find_checkpoint(float_checkpoint))
+    return arguments
+
+
+class _ExportingSaver(tf.train.Saver):
+    """A Saver that leaves a frozen quantized model with each checkpoint. slim saves in a thread of its own."""
+
+    def __init__(self, config, eval_graph_fn):
+        super().__init__()
+        self._listener = QuantizeCheckpointListener(config, eval_graph_fn, saver=self)
+        self._listener.begin()
+
+    def save(self, sess, *args, **kwargs):
+        path = super().save(sess, *args, **kwargs)
+        _, _, step = path.rpartition('-')
+        if step.isdigit():
+            self._listener.after_save(sess, int(step))
+        return path
+
+
+class _FollowedStep:
+    """A train_step_fn that drives a QuantizePositionHook."""
+
+    def __init__(self, train_step_fn, history):
+        self._train_step_fn = train_step_fn
+        self._history = history
+        self._session = None
+
+    def __call__(self, session, train_op, global_step, train_step_kwargs):
+        if session is not self._session:
+            self._session = session
+            self._history.after_create_session(session, None)
+        total_loss, should_stop = self._train_step_fn(session, train_op, global_step, train_step_kwargs)
+        step = session.run(global_step)
+        self._history.after_run(types.SimpleNamespace(session=session), types.SimpleNamespace(results=step - 1))
+        if should_stop:
+            self._history.end(session)
+        return total_loss, should_stop
+
+
+def _initialiser(checkpoint):
+    """The init_fn that restores what the checkpoint has."""
+    shapes = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
+    variables = {_name(variable): variable for variable in tf.global_variables()
+                 if variable is not tf.train.get_global_step()}
+    network = {_name(variable) for variable in tf.trainable_variables() + tf.model_variables()}
+    unfit = sorted(name for name in network if name not in shapes) + sorted(
+        '{} (shape {}, in the checkpoint {})'.format(name, variable.shape.as_list(), shapes[name])
+        for name, variable in variables.items()
+        if name in shapes and variable._save_slice_info is None and variable.shape.as_list() != shapes[name])
+    if unfit:
+        raise errors.QuantizeError(
+            errors.INVALID_INPUT, 'Not found',
+            'The checkpoint {!r} cannot initialise {} variables: {}. Give a checkpoint of this network, or leave '
+            'float_checkpoint away and pass an init_fn of your own.'.format(checkpoint, len(unfit), ', '.join(unfit)))
+    restored = [variable for variable in tf.global_variables()
+                if _name(variable) in shapes and variable is not tf.train.get_global_step()]
+    saver = tf.train.Saver(restored + tf.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS))
+    return lambda session: saver.restore(session, checkpoint)
+
+
+def _name(variable):
+    """The name of a variable in a checkpoint."""
+    part = variable._save_slice_info
+    return part.full_name if part else variable.op.name

@@ -1,0 +1,41 @@
+"""Starts a quantized training from the weights of a float one."""
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors
+from vai_q_tf.graph.view import VARIABLE_OPS
+from vai_q_tf.qat import record
+
+
+def start_from_float(graph, checkpoint):
+    """Makes the variables that `graph` has by now start with their values in a float checkpoint, but for the global step.
+
+    To be called when the graph is rewritten for training and has no optimizer yet. A training that resumes from a checkpoint of
+    its own is not changed by it. Moving averages start with their values, too, unlike with tf.estimator.WarmStartSettings.
+
+    Raises:
+      QuantizeError: INVALID_INPUT where the checkpoint lacks variables of the quantized network (named).
+    """
+    reader = tf.train.load_checkpoint(checkpoint)
+    step = tf.train.get_global_step(graph)
+    found, missing = {}, []
+    needed = _network_variables(graph)
+    for variable in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES):
+        partition = variable._get_save_slice_info()
+        name = partition.full_name if partition else variable.op.name
+        if reader.has_tensor(name) and variable is not step:
+            found.setdefault(name, []).append(variable)
+        elif variable.op.name in needed:
+            missing.append(variable.op.name)
+    if missing:
+        raise errors.QuantizeError(
+            errors.INVALID_INPUT, 'Not found',
+            'The float checkpoint {!r} has no value of {} variables of the network: {}. Give a checkpoint of this '
+            'network.'.format(checkpoint, len(missing), ', '.join(sorted(missing))))
+    with graph.as_default(), tf.control_dependencies(None):
+        tf.train.init_from_checkpoint(checkpoint, {
+            name: variables[0] if len(variables) == 1 else variables for name, variables in found.items()})
+
+
+def _network_variables(graph):
+    float_graph = record.float_graph(graph)
+    return {node.name for node in float_graph.node if node.op in VARIABLE_OPS}

@@ -1,0 +1,35 @@
+"""The rules of the DPU compiler's TensorFlow front-end, checked on a graph that is about to be written for it.
+
+The compiler reads the nodes of a frozen GraphDef and gives up at the first thing that it does not expect, often with a
+message that does not name the cause. `lint` finds the same things when the graph is written. A rule is a function in
+`lint_rules.py` or `lint_weights.py`; a finding says what the compiler will do and what to change.
+"""
+from typing import NamedTuple
+
+from vai_q_tf.lint import node_rules, weight_rules
+from vai_q_tf.lint.lint_graph import LintGraph
+
+RULES = dict(node_rules.RULES, **weight_rules.RULES)
+
+
+class Finding(NamedTuple):
+    """A breach of `rule` at `node` ('' where it concerns the graph as a whole), explained in `message`."""
+    rule: str
+    node: str
+    message: str
+
+    def __str__(self):
+        return '{} [{}]: {}'.format(self.node or 'the graph', self.rule, self.message)
+
+
+def lint(graph_def):
+    """What the DPU compiler will refuse in `graph_def`.
+
+    Args:
+      graph_def: a frozen evaluation graph. It is read only.
+
+    Returns:
+      A list of Finding, by rule and within a rule in graph order; empty if the graph obeys all rules.
+    """
+    graph = LintGraph(graph_def)
+    return [Finding(name, node, message) for name, rule in RULES.items() for node, message in rule(graph)]

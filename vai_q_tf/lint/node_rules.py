@@ -1,0 +1,116 @@
+"""Lint rules about single nodes: what the compiler reads of a node, and which nodes it can read at all.
+
+A rule takes a LintGraph and yields (node name, message). `RULES` holds them by name, in the order in which they run.
+"""
+from vai_q_tf.dpu import COMPILER_OPS
+from vai_q_tf.lint.lint_graph import declared_shape, describe, op_of, output_shapes
+
+_FIX_NEURON_ATTRS = frozenset(('bit_width', 'method', 'mode', 'phase', 'output_dir', 'quantize_pos', 'T'))
+
+# op -> index and meaning of the inputs that have to be constants
+_CONSTANT_INPUTS = {
+    'Mean': ((1, 'reduction axes'),),
+    'Pad': ((1, 'paddings'),),
+    'StridedSlice': ((1, 'begin'), (2, 'end'), (3, 'strides')),
+    'Transpose': ((1, 'permutation'),),
+    'ConcatV2': ((-1, 'axis'),),
+}
+_SPLIT_DATA_INPUT = {'Split': 1, 'Unpack': 0}
+
+
+def _no_function_library(graph):
+    if graph.library.function or graph.library.gradient:
+        yield '', ('The compiler reads nodes only, and does not find the functions that this graph defines ({}). Write '
+                   'the graph without its library, in stock form.'.format(
+                       ', '.join(function.signature.name for function in graph.library.function) or 'gradients'))
+
+
+def _plain_inputs(graph):
+    for node in graph.nodes:
+        for name in node.input:
+            if name.startswith('^'):
+                yield node.name, ("The compiler takes the control input '{}' for the name of a node and does not find "
+                                  'it. Remove control inputs from the frozen graph.'.format(name))
+            elif name.endswith(':0'):
+                yield node.name, ("The compiler takes the input '{0}' for the name of a node and does not find it. "
+                                  "Write '{1}'.".format(name, name[:-2]))
+
+
+def _fix_neuron_attrs(graph):
+    for node in graph.of_type('FixNeuron'):
+        unknown = [name for name in node.attr if name not in _FIX_NEURON_ATTRS and not name.startswith('_')]
+        if unknown:
+            yield node.name, ('The original tools do not load a FixNeuron with the attrs {}. Remove them, or let their '
+                              'names start with an underscore.'.format(', '.join(sorted(unknown))))
+        missing = [name for name in ('bit_width', 'quantize_pos') if name not in node.attr]
+        if missing:
+            yield node.name, ('The compiler reads {} from every FixNeuron, and this one has none. Write the attrs out, '
+                              'defaults included.'.format(' and '.join(missing)))
+        if 'phase' not in node.attr or node.attr['phase'].i != 1:
+            yield node.name, ('The FixNeuron is not in phase 1 (evaluation), so its position is not final and the '
+                              'compiler would use a stale one. Finish calibration or training, then set phase to 1.')
+
+
+def _placeholder_shape(graph):
+    for node in graph.of_type('Placeholder'):
+        shapes = [declared_shape(node)] + output_shapes(node)[:1]
+        if not any(shape is not None and all(size > 0 for size in shape[1:]) for shape in shapes):
+            yield node.name, ('The compiler needs every dimension of an input but the batch, and this placeholder '
+                              'declares {}. Set them, with input_shapes for example.'.format(
+                                  next((shape for shape in shapes if shape is not None), 'no shape')))
+
+
+def _no_batch_norm_op(graph):
+    for node in graph.nodes:
+        if node.op.startswith('FusedBatchNorm'):
+            yield node.name, ('The compiler refuses {}. Fold it into the convolution before it, or turn it into Mul '
+                              'and Add with quantized constants.'.format(node.op))
+
+
+def _shape_of_unknown_op(graph):
+    for node in graph.nodes:
+        if node.op in COMPILER_OPS or node.op.startswith('FusedBatchNorm'):
+            continue
+        shapes = output_shapes(node)
+        if not shapes or None in shapes:
+            yield node.name, ('The compiler does not know the op {} and takes the shape of its result from '
+                              '_output_shapes, which does not tell it. Write the graph with shapes.'.format(node.op))
+
+
+def _shape_before_split(graph):
+    for node in graph.of_type(*_SPLIT_DATA_INPUT):
+        source = graph.producer(node, _SPLIT_DATA_INPUT[node.op])
+        shapes = output_shapes(source) if source is not None else []
+        if not shapes or None in shapes:
+            yield node.name, ('The compiler splits by the shape of the input, and takes it from _output_shapes of {}, '
+                              'which does not tell it. Write the graph with shapes.'.format(describe(source)))
+
+
+def _constant_parameters(graph):
+    for node in graph.of_type(*_CONSTANT_INPUTS):
+        for index, meaning in _CONSTANT_INPUTS[node.op]:
+            source = graph.producer(node, index)
+            if op_of(source) != 'Const':
+                yield node.name, ('The compiler reads the {} of a {} from a Const, and here they come from {}. Fold '
+                                  'that into a constant.'.format(meaning, node.op, describe(source)))
+
+
+def _concat_axis(graph):
+    for node in graph.of_type('ConcatV2'):
+        axis = graph.producer(node, -1)
+        if op_of(axis) == 'Const' and len(axis.attr['value'].tensor.int_val) != 1:
+            yield node.name, ("The compiler reads the axis from the field int_val of the tensor in '{}', and it is not "
+                              'there. Write the axis to int_val, not to tensor_content.'.format(axis.name))
+
+
+RULES = {
+    'no-function-library': _no_function_library,
+    'plain-inputs': _plain_inputs,
+    'fix-neuron-attrs': _fix_neuron_attrs,
+    'placeholder-shape': _placeholder_shape,
+    'no-batch-norm-op': _no_batch_norm_op,
+    'shape-of-unknown-op': _shape_of_unknown_op,
+    'shape-before-split': _shape_before_split,
+    'constant-parameters': _constant_parameters,
+    'concat-axis': _concat_axis,
+}

@@ -1,0 +1,122 @@
+"""Lint rules about weighted ops and constants: what the compiler expects around a convolution.
+
+A rule takes a LintGraph and yields (node name, message), as in `lint_rules.py`.
+"""
+import tensorflow as tf
+
+from vai_q_tf.lint.lint_graph import describe, op_of
+
+_CONVOLUTIONS = ('Conv2D', 'DepthwiseConv2dNative', 'Conv2DBackpropInput')
+_WEIGHTED = _CONVOLUTIONS + ('MatMul',)
+_ADDITIONS = ('Add', 'AddV2')
+_PARAMETER = 1  # input index of the weights of a convolution and of the bias of a BiasAdd
+
+
+def _quantized_weights(graph):
+    for node in graph.of_type(*_CONVOLUTIONS):
+        yield from _unless_quantized_constant(graph, node, 'weights')
+
+
+def _quantized_bias(graph):
+    for node in graph.of_type('BiasAdd'):
+        yield from _unless_quantized_constant(graph, node, 'bias')
+
+
+def _unless_quantized_constant(graph, node, parameter):
+    source = graph.producer(node, _PARAMETER)
+    if graph.is_quantized_constant(source):
+        return
+    if op_of(source) == 'FixNeuron':
+        found = 'a FixNeuron of ' + describe(graph.producer(source, 0))
+    else:
+        found = describe(source)
+    yield node.name, ('The compiler takes the {0} of a {1} from a Const right before a FixNeuron, and here they come '
+                      'from {2}. Quantize the {0} and remove what is between the Const, the FixNeuron and this '
+                      'node.'.format(
+                          parameter, node.op, found))
+
+
+def _bias_behind_weighted_op(graph):
+    for node in graph.of_type('BiasAdd'):
+        source = graph.producer(node, 0)
+        behind = graph.producer(source, 0) if op_of(source) == 'BatchToSpaceND' else source
+        if op_of(source) != 'Mul' and op_of(behind) not in _WEIGHTED:
+            yield node.name, ('The compiler merges a BiasAdd into the convolution or MatMul right before it, and finds '
+                              '{}. Remove what is between them, or make this node an Add.'.format(describe(source)))
+
+
+def _batch_norm_as_mul_and_add(graph):
+    for node in graph.of_type('BiasAdd'):
+        source = graph.producer(node, 0)
+        if op_of(source) == 'Mul':
+            yield node.name, ("The compiler refuses a BiasAdd behind the Mul '{}'. Write a batch norm that is not "
+                              'folded as Mul and Add.'.format(source.name))
+    for node in graph.of_type(*_ADDITIONS):
+        for scaled, offset in ((0, 1), (1, 0)):
+            mul, shift = graph.producer(node, scaled), graph.producer(node, offset)
+            scale = _batch_norm_scale(graph, mul)
+            if scale is None or not _is_constant(graph, shift):
+                continue
+            for owner, constant in ((mul, scale), (node, shift)):
+                if op_of(constant) == 'Const':
+                    yield owner.name, ("The compiler reads a Mul and an Add of constants as a batch norm, and the "
+                                       "constant '{}' is not quantized. Put a FixNeuron behind "
+                                       "it.".format(constant.name))
+
+
+def _batch_norm_scale(graph, node):
+    """The constant operand of a float Mul, but for the Mul of an average pool, whose scale may be raw; None without."""
+    if op_of(node) != 'Mul':
+        return None
+    for data, scale in ((0, 1), (1, 0)):
+        if _is_constant(graph, graph.producer(node, scale)):
+            pooled = op_of(graph.producer(node, data)) in ('AvgPool', 'Mean')
+            return None if pooled else graph.producer(node, scale)
+    return None
+
+
+def _is_constant(graph, node):
+    """Whether `node` is a float constant, quantized or not; integers are arithmetic on shapes."""
+    return graph.is_quantized_constant(node) or (
+        op_of(node) == 'Const' and node.attr['value'].tensor.dtype == tf.float32.as_datatype_enum)
+
+
+def _one_fix_neuron_per_constant(graph):
+    for node in graph.of_type('Const'):
+        consumers = graph.consumers[node.name]
+        if len(consumers) > 1 and any(consumer.op == 'FixNeuron' for consumer in consumers):
+            yield node.name, ('The compiler puts the position of a FixNeuron into the constant before it, so only that '
+                              'FixNeuron may read it; {} do. Give each a copy of the constant.'.format(
+                                  ' and '.join(describe(consumer) for consumer in consumers)))
+
+
+def _one_bias_add_per_bias(graph):
+    reported = set()
+    for node in graph.of_type('BiasAdd'):
+        bias = graph.producer(node, _PARAMETER)
+        if op_of(bias) != 'FixNeuron' or bias.name in reported or len(graph.consumers[bias.name]) == 1:
+            continue
+        reported.add(bias.name)
+        yield bias.name, ('The compiler merges a bias into one convolution, and {} read this one. Give each a copy of '
+                          'the Const and its FixNeuron.'.format(
+                              ' and '.join(describe(consumer) for consumer in graph.consumers[bias.name])))
+
+
+def _quantized_before_residual_add(graph):
+    for node in graph.of_type(*_ADDITIONS):
+        for data, other in ((0, 1), (1, 0)):
+            source = graph.producer(node, data)
+            if op_of(source) in _CONVOLUTIONS and not _is_constant(graph, graph.producer(node, other)):
+                yield node.name, ('The compiler takes an Add behind a convolution without a bias for its bias, and {} '
+                                  'is not added to a constant. Put a FixNeuron between them.'.format(describe(source)))
+
+
+RULES = {
+    'quantized-weights': _quantized_weights,
+    'quantized-bias': _quantized_bias,
+    'bias-behind-weighted-op': _bias_behind_weighted_op,
+    'batch-norm-as-mul-and-add': _batch_norm_as_mul_and_add,
+    'one-fix-neuron-per-constant': _one_fix_neuron_per_constant,
+    'one-bias-add-per-bias': _one_bias_add_per_bias,
+    'quantized-before-residual-add': _quantized_before_residual_add,
+}

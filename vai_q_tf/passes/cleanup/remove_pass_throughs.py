@@ -1,0 +1,67 @@
+"""Removes the nodes that hand their input on: Identity and its kin."""
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.view import tensor_name
+from vai_q_tf.passes.common.rewriter import Rewriter
+
+PASS_THROUGHS = frozenset(('Identity', 'CheckNumerics', 'StopGradient', 'PreventGradient', 'Snapshot', 'DebugIdentity',
+                           'DebugIdentityV2', 'Copy', 'CopyHost', 'Print', 'IdentityN'))
+
+
+def remove_pass_throughs(graph_def, kept, config):
+    """The graph without the nodes in PASS_THROUGHS, but for kept ones; an Identity takes the place of those.
+
+    Each output of an IdentityN is the input of that number. A Const notes the names of the nodes that it is read through.
+    A node that is a control input of others stays: it says in which branch they are.
+    """
+    rewriter = Rewriter(graph_def, kept)
+    view, constants, sources = rewriter.view, {}, {}
+    controls = {control for name in view.names for control in view.control_inputs(name)}
+    for name in view.names:
+        if view.op(name) not in PASS_THROUGHS or name in controls:
+            continue
+        constant = _constant(view, name, sources)
+        if name in rewriter.kept:
+            _keep(rewriter, name, constant)
+            continue
+        inputs = view.inputs(name) if view.op(name) == 'IdentityN' else view.inputs(name)[:1]
+        for index, source in enumerate(inputs):
+            rewriter.redirect(tensor_name(name, index), source if index or not constant else constant)
+        if constant:
+            constants.setdefault(constant, []).append(name)
+    for constant, names in constants.items():
+        node = tf.NodeDef()
+        node.CopyFrom(rewriter.node(constant))
+        rewriter.absorb(node, *names)
+        rewriter.add(node)
+    return rewriter.result()
+
+
+def _constant(view, name, sources):
+    """The Const that output 0 of a node has the value of, '' if it is none; `sources` holds what is known already."""
+    passed, tensor = [], name
+    while tensor not in sources and view.op(tensor) in PASS_THROUGHS and ':' not in tensor:
+        passed.append(tensor)
+        tensor = view.inputs(tensor)[0]
+    found = sources.get(tensor, tensor if view.op(tensor) == 'Const' else '')
+    sources.update(dict.fromkeys(passed, found))
+    return found
+
+
+def _keep(rewriter, name, constant):
+    """Makes an Identity of a kept node; those that read a Const through it read the Const."""
+    view = rewriter.view
+    if view.op(name) not in ('Identity', 'IdentityN'):
+        rewriter.add(_identity(rewriter.node(name), view.inputs(name)[0]))
+    for reader, index in view.consumers(name) if constant else ():
+        rewriter.set_input(reader, index, constant)
+
+
+def _identity(old, source):
+    node = editor.copy(old, inputs=[source])
+    node.op = 'Identity'
+    for key in list(node.attr):
+        if key != 'T' and not key.startswith('_'):
+            del node.attr[key]
+    return node

@@ -1,0 +1,44 @@
+"""Gives every reader of a constant that is to be quantized a constant of its own."""
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.traits import WEIGHTED, trait
+from vai_q_tf.passes.common.rewriter import Rewriter
+
+
+def separate_shared_constants(graph_def, kept, config):
+    """The graph where a float Const that is weights, bias or operand of an op is read by nothing else.
+
+    The first such reader keeps the Const, unless that is kept for others; each other one gets a copy with a number behind
+    the name. Readers that are not quantized share one copy.
+    """
+    rewriter = Rewriter(graph_def, kept)
+    view = rewriter.view
+    for name in view.names:
+        if view.op(name) != 'Const' or view.dtype(name) != tf.float32:
+            continue
+        readers = view.consumers(name)
+        quantizing = [reader for reader in readers if _is_quantized(view, *reader)]
+        others = [reader for reader in readers if reader not in quantizing]
+        keep = name in rewriter.kept
+        if not quantizing or (len(readers) == 1 and not keep):
+            continue
+        groups = [[reader] for reader in quantizing] if keep else [[reader] for reader in quantizing[1:]]
+        if others and not keep:
+            groups.append(others)
+        for group in groups:
+            copy = editor.copy(view.node(name), name=rewriter.unique(name))
+            rewriter.absorb(copy, name)
+            rewriter.add(copy)
+            for reader, index in group:
+                rewriter.set_input(reader, index, copy.name)
+    return rewriter.result()
+
+
+def _is_quantized(view, reader, index):
+    """Whether the op reads quantized constants at that input."""
+    row = trait(view.op(reader))
+    inputs = len(view.inputs(reader))
+    if row.kind == WEIGHTED:
+        return index == row.weight
+    return row.constants and index in range(inputs)[row.data]

@@ -1,0 +1,191 @@
+"""Rewriter: the edits that one pass makes to a GraphDef.
+
+A pass looks at `rewriter.view`, which stays as it is, and notes edits; `result()` carries all of them out together. So the
+matches of one pass see one graph, and a pass costs the same on a graph of any size per node.
+"""
+import tensorflow.compat.v1 as tf
+from tensorflow.python.framework import tensor_util
+
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.dependence import reach
+from vai_q_tf.graph.view import ORIGINS, GraphView, node_name, normalise
+
+
+class Rewriter:
+    """Edits of `graph_def`.
+
+    Args:
+      graph_def: a GraphDef, read only.
+      kept: names of the nodes that keep their name and their meaning: inputs, outputs, what other parts of the graph read.
+
+    Attributes:
+      view: the GraphView of `graph_def`. kept: frozenset of the names.
+    """
+
+    def __init__(self, graph_def, kept):
+        self.view = GraphView(graph_def)
+        self.kept = frozenset(kept)
+        self._graph_def = graph_def
+        self._nodes = {}  # name -> NodeDef that is new or replaces one of the view
+        self._redirects = {}  # tensor -> (tensor, names of the nodes that go on reading the former)
+        self._names = set(self.view.names)
+
+    def unique(self, name):
+        """`name`, with a number behind it where it is taken; it counts as taken from now on."""
+        unique, number = name, 0
+        while unique in self._names:
+            number += 1
+            unique = '{}_{}'.format(name, number)
+        self._names.add(unique)
+        return unique
+
+    def node(self, name):
+        """The NodeDef of that name with the edits so far; not to be changed, see `replace`."""
+        name = node_name(name)
+        return self._nodes.get(name) or self.view.node(name)
+
+    def value(self, tensor):
+        """The value of a Const (Identity nodes are looked through) as an ndarray; None for another node."""
+        name = self.view.skip_identity(tensor)
+        return tensor_util.MakeNdarray(self.node(name).attr['value'].tensor) if self.view.op(name) == 'Const' else None
+
+    def is_read_only_by(self, tensor, readers):
+        """Whether nothing but the nodes `readers` reads the tensor, and it is not kept."""
+        return node_name(tensor) not in self.kept and all(name in readers for name, _ in self.view.consumers(tensor))
+
+    def add(self, node):
+        """Adds a NodeDef, whose name came from `unique`, or puts it in the place of the node of its name."""
+        self._nodes[node.name] = node
+        self._names.add(node.name)
+
+    def set_value(self, name, value):
+        """Gives a Const of the view another value (an ndarray), of the same type."""
+        old = self.node(name)
+        new = editor.constant(old.name, old.attr['dtype'].type, value)
+        new.input.extend(old.input)
+        self._inherit(new, old)
+        self.add(new)
+
+    def set_input(self, name, index, tensor):
+        """Makes data input `index` of the node `name` read `tensor`."""
+        new = tf.NodeDef()
+        new.CopyFrom(self.node(name))
+        new.input[index] = tensor
+        self.add(new)
+
+    def redirect(self, tensor, target, but=()):
+        """Makes all that read `tensor`, new nodes included, read `target`; the nodes named in `but` go on reading it.
+
+        Must not be used on a kept node: give the node that has the result its name, see `append`.
+        """
+        self._redirects[normalise(tensor)] = normalise(target), frozenset(but)
+
+    def append(self, name, nodes, inner):
+        """Puts the chain of NodeDefs `nodes` behind output 0 of the node `name`: the last has the result from now on.
+
+        Where `name` is kept, the last one takes that name, and the node that had it is called `inner` (made unique).
+        """
+        nodes = list(nodes)
+        if name not in self.kept:
+            for node in nodes:
+                self.add(node)
+            self.redirect(name, nodes[-1].name, but=[node.name for node in nodes])
+            return
+        inner = self.unique(inner)
+        before = editor.copy(self.node(name), name=inner)
+        self._inherit(before, self.node(name), shapes=True)
+        for node in nodes:
+            inputs = [inner if operand == name else operand for operand in node.input]
+            del node.input[:]
+            node.input.extend(inputs)
+        nodes[-1].name = name
+        for node in [before] + nodes:
+            self.add(node)
+
+    def absorb(self, node, *names):
+        """Notes in the NodeDef `node` that it stands for the nodes `names` too, and for all that those stood for."""
+        known = list(node.attr[ORIGINS].list.s)
+        for name in names:
+            for origin in [name.encode()] + (_origins(self.node(name)) if name in self.view else []):
+                if origin not in known and origin != node.name.encode():
+                    known.append(origin)
+        if known:
+            node.attr[ORIGINS].list.s[:] = known
+        else:
+            node.attr.pop(ORIGINS, None)
+
+    def _inherit(self, new, old, shapes=True):
+        keys = (ORIGINS, '_output_shapes') if shapes else (ORIGINS,)
+        for key in keys:
+            if key in old.attr:
+                new.attr[key].CopyFrom(old.attr[key])
+
+    def result(self):
+        """The edited GraphDef, without the nodes that no kept node depends on any more; `graph_def` itself if nothing
+        was edited. Control inputs go to what the inputs were redirected to, and are dropped with the nodes they name."""
+        if not self._nodes and not self._redirects:
+            return self._graph_def
+        nodes = {name: self._nodes.get(name) or self.view.node(name) for name in self.view.names}
+        nodes.update((name, node) for name, node in self._nodes.items() if name not in nodes)
+        inputs = {name: self._inputs(node) for name, node in nodes.items()}
+        used = reach([name for name in self.kept if name in nodes] or nodes,
+                     lambda name: map(node_name, inputs.get(name, ())))
+        result = editor.subgraph(self._graph_def, [nodes[name] for name in nodes if name in used])
+        if self._graph_def.library.function:
+            result.library.CopyFrom(self._graph_def.library)
+        for node in result.node:
+            wanted = [reference for reference in inputs[node.name] if not reference.startswith('^') or reference[1:] in used]
+            if wanted != list(node.input):
+                del node.input[:]
+                node.input.extend(wanted)
+        return result
+
+    def _inputs(self, node):
+        resolved = []
+        for reference in node.input:
+            target = self._resolve(reference, node.name)
+            if target not in resolved or not target.startswith('^'):
+                resolved.append(target)
+        return resolved
+
+    def _resolve(self, reference, reader):
+        control = reference.startswith('^')
+        tensor = normalise(reference.lstrip('^'))
+        while tensor in self._redirects and reader not in self._redirects[tensor][1]:
+            tensor = self._redirects[tensor][0]
+        return '^' + node_name(tensor) if control else tensor
+
+
+def _origins(node):
+    # Reading an attr that is not there would add it.
+    return list(node.attr[ORIGINS].list.s) if ORIGINS in node.attr else []
+
+
+def make_node(op, name, inputs, like=None, **attrs):
+    """A NodeDef. attrs: values of the op's attributes (a tf.DType, bool, int, float, str or list of int).
+
+    like: a NodeDef whose `_output_shapes` it gets.
+    """
+    result = tf.NodeDef(name=name, op=op, input=inputs)
+    for key, value in attrs.items():
+        _set_attr(result.attr[key], value)
+    if like is not None and '_output_shapes' in like.attr:
+        result.attr['_output_shapes'].CopyFrom(like.attr['_output_shapes'])
+    return result
+
+
+def _set_attr(attr, value):
+    if isinstance(value, tf.DType):
+        attr.type = value.as_datatype_enum
+    elif isinstance(value, bool):
+        attr.b = value
+    elif isinstance(value, int):
+        attr.i = value
+    elif isinstance(value, float):
+        attr.f = value
+    elif isinstance(value, str):
+        attr.s = value.encode()
+    else:
+        attr.list.i.extend(value)
+
+

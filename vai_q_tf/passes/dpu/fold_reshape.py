@@ -1,0 +1,86 @@
+"""Shapes that a graph computes while it runs become constants."""
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.passes.common import snippets
+from vai_q_tf.passes.common.infer_shapes import infer_shapes
+from vai_q_tf.passes.common.rewriter import Rewriter
+
+_RESIZE = ('ResizeNearestNeighbor', 'ResizeBilinear')
+_BATCHES = (2, 3)
+
+
+def fold_reshape(graph_def, kept, config):
+    """The graph with a Const `<node>/shape` as the shape of every Reshape and the size of every resize op.
+
+    A batch that is not known is -1 in the shape of a Reshape. Where another dimension is not known the node stays. The
+    shapes noted in the result are those that TensorFlow infers with the new constants.
+    """
+    rewriter = Rewriter(graph_def, kept)
+    view = rewriter.view
+    found = {name: _dims(view, name) for name in view.names if view.op(name) == 'Reshape' or view.op(name) in _RESIZE}
+    if None in found.values():
+        any_batch = _view_of_any_batch(graph_def, kept, config)
+        found.update((name, _dims(any_batch, name)) for name in found if found[name] is None)
+    for name, dims in found.items():
+        if dims is None:
+            tf.logging.info('%s %s keeps the shape that it computes: dimensions besides the batch are not known.',
+                            view.op(name), name)
+        else:
+            _fold(rewriter, name, dims)
+    result = rewriter.result()
+    return result if result is graph_def else infer_shapes(result, kept, config)
+
+
+def _dims(view, name):
+    """The constant for the node as a list, None where it is not known."""
+    dims = view.shape(name)
+    if dims is None or view.op(name) == 'Reshape':
+        return None if dims is None or -1 in dims[1:] else dims
+    return None if -1 in dims[1:3] else dims[1:3]
+
+
+def _view_of_any_batch(graph_def, kept, config):
+    """A view with the shapes that hold for every batch: what TensorFlow infers for two sizes of it, where they agree.
+
+    It computes with whole shapes only, so height * 2 is unknown to it beside an unknown batch.
+    """
+    try:
+        first, second = [infer_shapes(_with_batch(graph_def, batch), kept, config) for batch in _BATCHES]
+    except ValueError:  # the graph takes one batch size only
+        return GraphView(graph_def)
+    for node, other in zip(first.node, second.node):
+        for shape, compared in zip(node.attr['_output_shapes'].list.shape, other.attr['_output_shapes'].list.shape):
+            shape.unknown_rank = shape.unknown_rank or len(shape.dim) != len(compared.dim)
+            for dim, compared_dim in zip(shape.dim, compared.dim):
+                dim.size = dim.size if dim.size == compared_dim.size else -1
+    return GraphView(first)
+
+
+def _with_batch(graph_def, batch):
+    result = editor.subgraph(graph_def, graph_def.node)
+    for node in result.node:
+        dims = node.attr['shape'].shape.dim if node.op == 'Placeholder' else ()
+        if dims and dims[0].size == -1:
+            dims[0].size = batch
+    return result
+
+
+def _fold(rewriter, name, dims):
+    view = rewriter.view
+    computed = view.inputs(name)[1]
+    value = rewriter.value(computed)
+    if value is not None and value.tolist() == dims:
+        return
+    wanted = name + '/shape'
+    only_here = node_name(computed) == wanted and rewriter.is_read_only_by(computed, [name])
+    shape = snippets.constant(wanted if only_here else rewriter.unique(wanted), np.array(dims, np.int32))
+    rewriter.add(shape)
+    folded = tf.NodeDef()
+    folded.CopyFrom(rewriter.node(name))
+    folded.input[1] = shape.name
+    if 'Tshape' in folded.attr:
+        folded.attr['Tshape'].type = tf.int32.as_datatype_enum
+    rewriter.add(folded)

@@ -1,0 +1,78 @@
+"""Activation functions that a hardware computes together with the op in front of them."""
+from typing import FrozenSet, NamedTuple
+
+from tensorflow.python.framework import dtypes
+
+from vai_q_tf.patterns.combinators import anything, either, find, op, same
+
+RELU_OPS = frozenset(('Relu', 'Relu6'))
+
+
+class Activation(NamedTuple):
+    """node: its result. source: the tensor that it is applied to. nodes: the nodes that it consists of.
+    alpha: the constant slope of a leaky relu, '' where there is none or it is an attr. alpha_input: the input for it.
+    """
+    node: str
+    source: str
+    nodes: FrozenSet[str]
+    alpha: str = ''
+    alpha_input: tuple = ()
+
+
+def _leaky():
+    alpha = op('Const', name='alpha')
+    maximum = op('Maximum', op('Mul', alpha, anything('source'), any_order=True, name='slope'), same('source'),
+                 any_order=True)
+    difference = op('Sub', op('Relu', anything('source')),
+                    op('Mul', alpha, op('Relu', op('Neg', same('source'))), any_order=True, name='slope'))
+    return either(maximum, difference)
+
+
+_LEAKY = _leaky()
+
+
+def find_activations(graph_range):
+    """The relu, relu6 and leaky relu functions of the range: a list of Activations in graph order.
+
+    Leaky relu is the op LeakyRelu, Maximum(alpha * x, x) or Relu(x) - alpha * Relu(-x), alpha a constant, the operands
+    in every order. The nodes of one are in no other.
+    """
+    found, taken = [], set()
+    for name in graph_range.nodes:
+        if graph_range.view.op(name) in ('Maximum', 'Sub') and _is_computed(graph_range, name):
+            leaky = _leaky_relu(graph_range, name)
+            if leaky:
+                found.append(leaky)
+                taken.update(leaky.nodes)
+    for name in graph_range.nodes:
+        op_type = graph_range.view.op(name)
+        if op_type in RELU_OPS | {'LeakyRelu'} and name not in taken and _is_computed(graph_range, name):
+            found.append(Activation(name, graph_range.source(graph_range.view.inputs(name)[0]), frozenset((name,))))
+    return sorted(found, key=lambda activation: graph_range.view.order(activation.node))
+
+
+def relu_behind(view, tensor, activations):
+    """The Activation of the relu or relu6 that is applied to the tensor, None if there is none.
+
+    activations: {source tensor: Activations}.
+    """
+    return next((found for found in activations.get(tensor, ()) if view.op(found.node) in RELU_OPS), None)
+
+
+def _is_computed(graph_range, name):
+    return (name not in graph_range.input_nodes and not graph_range.is_static(name)
+            and graph_range.view.dtype(name) == dtypes.float32)
+
+
+def _leaky_relu(graph_range, name):
+    view = graph_range.view
+    match = find(view, name, _LEAKY)
+    if not match:
+        return None
+    nodes = frozenset(node for node in match.nodes if view.op(node) != 'Const')
+    for node in nodes - {name}:
+        if graph_range.is_output(node) or any(reader not in nodes for reader, _ in graph_range.readers(node)):
+            return None
+    slope = match['slope']
+    index = [view.skip_identity(tensor) for tensor in view.inputs(slope)].index(match['alpha'])
+    return Activation(name, graph_range.source(match['source']), nodes, match['alpha'], (slope, index))

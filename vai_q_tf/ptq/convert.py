@@ -1,0 +1,60 @@
+"""convert_datatype: a float32 graph with folded batch norms, in a file of another type."""
+import copy
+import numbers
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors, files, passes
+from vai_q_tf.config import require_config
+from vai_q_tf.export.datatype import convert_graph
+from vai_q_tf.frozen.load import load_float_graph
+
+# The number of --convert_datatype: type and name in the file's name; 0 converts nothing.
+TARGETS = {1: (tf.float16, 'fp16'), 2: (tf.float64, 'double'), 3: (tf.bfloat16, 'bfloat16'), 4: (tf.float32, 'fp32')}
+_NAMES = {'fp16': 1, 'float16': 1, 'half': 1, 'double': 2, 'float64': 2, 'fp64': 2, 'bfloat16': 3, 'bf16': 3,
+          'float32': 4, 'fp32': 4, 'float': 4}
+
+
+def convert_datatype(graph_def, q_config, datatype, fold_constant=1):
+    """Folds batch norms, converts float32 to another type, and writes `converted_model_<type>.pb`; returns its path.
+
+    Args:
+      graph_def: a frozen float GraphDef, or the path of one.
+      q_config: a QuantizeConfig that names a range; the file is written to its output_dir.
+      datatype: 1 or 'fp16', 'float16', 'half'; 2 or 'double', 'float64', 'fp64'; 3 or 'bfloat16', 'bf16'; 4 or 'float32',
+        'fp32', 'float'; a number as text; a tf.DType. 0 writes nothing and returns None.
+      fold_constant: 0 leaves constant subgraphs as they are.
+
+    Raises:
+      QuantizeError: INVALID_TARGET_DTYPE; UNSUPPORTED_OP naming what has no kernel for the type, or a batch norm that cannot
+        be folded; what loading and optimising raise. Nothing is written then.
+    """
+    config = require_config(q_config)
+    number = target_number(datatype)
+    if number == 0:
+        return None
+    dtype, suffix = TARGETS[number]
+    config = copy.copy(config)
+    config.fold_bn_only = 1
+    graph_def = load_float_graph(graph_def, config.output_nodes)
+    converted = convert_graph(passes.optimise(graph_def, config, fold_constant=bool(fold_constant)), dtype)
+    files.make_directory(config.output_dir)
+    return files.write(config.output_dir, 'converted_model_{}.pb'.format(suffix), converted.SerializeToString())
+
+
+def target_number(datatype):
+    """The number, 0 to 4, that `datatype` means."""
+    number = -1
+    if isinstance(datatype, tf.DType):
+        number = _NAMES.get(datatype.name, -1)
+    elif isinstance(datatype, str):
+        text = datatype.strip().lower()
+        number = int(text) if text.isdigit() else _NAMES.get(text, -1)
+    elif isinstance(datatype, numbers.Integral) and not isinstance(datatype, bool):
+        number = int(datatype)
+    if number != 0 and number not in TARGETS:
+        raise errors.QuantizeError(
+            errors.INVALID_TARGET_DTYPE, 'Invalid parameter',
+            'convert_datatype is {!r}; choose 0 (no conversion), 1 (fp16), 2 (double), 3 (bfloat16) or 4 (float32).'.format(
+                datatype))
+    return number

@@ -1,0 +1,85 @@
+"""Checkpoints: where they are, of which step, what variables are called in them, and what positions they hold."""
+import os
+import re
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors, fixed_point
+from vai_q_tf.qat.position_saveable import TENSORS_KEY, VARIABLES_KEY, VOTES_KEY
+
+# What TensorFlow calls the parts of a partitioned variable; in a checkpoint it is one tensor.
+PART = re.compile(r'(.+)/part_(\d+)$')
+
+
+def find_checkpoint(path):
+    """The prefix of the checkpoint at `path`, a prefix or a directory; a QuantizeError INVALID_INPUT if there is none."""
+    path = os.fspath(path) if path else ''
+    prefix = tf.train.latest_checkpoint(path) if os.path.isdir(path) else path
+    if not prefix or not tf.io.gfile.exists(prefix + '.index'):
+        raise errors.QuantizeError(
+            errors.INVALID_INPUT, 'Not found',
+            'There is no checkpoint at {!r}. Give the prefix of a checkpoint, such as dir/model.ckpt-2000, or the directory '
+            'that holds it.'.format(path))
+    return prefix
+
+
+def checkpoint_step(prefix):
+    """The step of a checkpoint: the number that its name ends with, else the global step that it holds, else its name."""
+    name = os.path.basename(prefix)
+    number = re.search(r'-(\d+)$', name)
+    if number:
+        return number.group(1)
+    reader = tf.train.load_checkpoint(prefix)
+    return int(reader.get_tensor('global_step')) if reader.has_tensor('global_step') else name
+
+
+def variable_name(variable):
+    """The name of a tf.Variable in a checkpoint: that of the whole for a part of a partitioned one."""
+    part = variable._get_save_slice_info()
+    return part.full_name if part else variable.op.name
+
+
+def missing_variables(checkpoint, names, advice, code=errors.INVALID_INPUT):
+    """The QuantizeError that says that `checkpoint` has no values of the variables `names`, and what to do."""
+    return errors.QuantizeError(code, 'Not found', 'The checkpoint {!r} has no value of {} variables: {}. {}'.format(
+        checkpoint, len(names), ', '.join(sorted(names)), advice))
+
+
+def is_before_training(reader):
+    """Whether a checkpoint (a reader of tf.train.load_checkpoint) is from before the first quantized step: it has no votes."""
+    return reader.has_tensor(VOTES_KEY) and not np.any(reader.get_tensor(VOTES_KEY))
+
+
+def read_positions(reader, tensors, variables=None):
+    """The position of each of `tensors` in a checkpoint.
+
+    Args:
+      reader: what tf.train.load_checkpoint gives.
+      tensors: names of quantized tensors.
+      variables: what `read_variables` tells of them; a tensor that the checkpoint does not have by name has the position of
+        its variable.
+
+    Returns:
+      {name: position}, positions in fractional bits.
+
+    Raises:
+      QuantizeError: MISSING_QUANTIZE_INFO naming the tensors that the checkpoint has no position of.
+    """
+    if not reader.has_tensor(VARIABLES_KEY):
+        raise errors.QuantizeError(
+            errors.MISSING_QUANTIZE_INFO, 'Not found',
+            'The checkpoint has no quantize positions: it was saved by a float training, by a tf.train.Saver that was made '
+            'before the graph was rewritten, or by one with a list of variables that lacks the objects of the collection '
+            'tf.GraphKeys.SAVEABLE_OBJECTS. Train with CreateQuantizeTrainingGraph and save at least one step.')
+    rows = list(zip(*(reader.get_tensor(key).tolist() for key in (TENSORS_KEY, VARIABLES_KEY)), reader.get_tensor(VOTES_KEY)))
+    by_variable = {variable.decode(): row for _, variable, row in reversed(rows) if variable}
+    votes = {tensor: by_variable[variable] for tensor, variable in (variables or {}).items() if variable in by_variable}
+    votes.update((name.decode(), row) for name, _, row in rows)
+    missing = [name for name in tensors if name not in votes or not np.any(votes[name])]
+    if missing:
+        raise errors.QuantizeError(
+            errors.MISSING_QUANTIZE_INFO, 'Not found',
+            'The checkpoint has no position of {} of {} quantized tensors: {}. They did not run in training, or the '
+            'training graph was rewritten with other nodes.'.format(len(missing), len(tensors), ', '.join(missing)))
+    return {name: fixed_point.mode_position(votes[name]) for name in tensors}

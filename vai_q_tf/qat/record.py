@@ -1,0 +1,86 @@
+"""What a rewritten graph remembers: its plan, the float network that it was, and where its positions are.
+
+It is noted in collections of the graph and in the names of a few ops, so that it travels in a MetaGraph. All code that wants
+to know asks here.
+"""
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors
+from vai_q_tf.graph import live_editor
+from vai_q_tf.plan.quant_plan import QuantPlan
+from vai_q_tf.qat.position_saveable import STATE_NAME, TENSORS_KEY, VOTES_KEY
+
+TRACK = 'vai_q_tf/track'  # the name of the tensor that `track` gives
+_TRAINING_PLAN = 'vai_q_tf/training_plan'
+_EVALUATION_PLAN = 'vai_q_tf/evaluation_plan'
+_FLOAT_GRAPH = 'vai_q_tf/float_graph'
+
+
+def note_training(graph, plan):
+    """Notes that the live `graph` was rewritten for training by the QuantPlan `plan`."""
+    graph.add_to_collection(_TRAINING_PLAN, plan.to_json())
+
+
+def note_evaluation(graph, plan):
+    """Notes that the live `graph` was rewritten for evaluation by the QuantPlan `plan`."""
+    graph.add_to_collection(_EVALUATION_PLAN, plan.to_json())
+
+
+def note_float_graph(graph, graph_def):
+    """Notes the GraphDef of the float network that a training graph was made of."""
+    graph.add_to_collection(_FLOAT_GRAPH, graph_def.SerializeToString())
+
+
+def is_training(graph):
+    """Whether the graph is a quantize training graph."""
+    return bool(graph.get_collection(_TRAINING_PLAN))
+
+
+def is_evaluation(graph):
+    """Whether the graph is a quantize evaluation graph."""
+    return bool(graph.get_collection(_EVALUATION_PLAN))
+
+
+def training_plan(graph):
+    """The QuantPlan of a quantize training graph; a QuantizeError NOT_QUANTIZED for another graph."""
+    return _plan(graph, _TRAINING_PLAN, 'Training')
+
+
+def evaluation_plan(graph):
+    """The QuantPlan of a quantize evaluation graph; a QuantizeError NOT_QUANTIZED for another graph."""
+    return _plan(graph, _EVALUATION_PLAN, 'Evaluation')
+
+
+def _plan(graph, collection, kind):
+    plans = graph.get_collection(collection)
+    if not plans:
+        raise errors.QuantizeError(
+            errors.NOT_QUANTIZED, 'Not quantized',
+            'The graph is not a quantize {} graph. Build the float {} graph and call CreateQuantize{}Graph on it '
+            'first.'.format(kind.lower(), kind.lower(), kind))
+    return QuantPlan.from_json(plans[-1])
+
+
+def float_graph(graph):
+    """The GraphDef of the float network that a quantize training graph was made of."""
+    return tf.GraphDef.FromString(graph.get_collection(_FLOAT_GRAPH)[-1])
+
+
+def track(graph):
+    """The bool tf.Tensor of a training graph that lets positions move."""
+    return live_editor.tensor(graph, TRACK)
+
+
+def state(graph):
+    """The tf.Tensor with the resource handle of the votes."""
+    return live_editor.tensor(graph, STATE_NAME)
+
+
+def votes(graph):
+    """The tf.Tensor with the votes for the positions, float32 [tensors, 256]."""
+    return live_editor.tensor(graph, VOTES_KEY)
+
+
+def position_names(graph):
+    """The names that the rows of `votes` are kept by, a list of str."""
+    return [name.decode() for name in tf.get_static_value(live_editor.tensor(graph, TENSORS_KEY).op.inputs[0]).tolist()]
