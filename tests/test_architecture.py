@@ -58,21 +58,23 @@ def _imports(module):
     """The modules of the package that a module imports, wherever it does."""
     with open(_MODULES[module], encoding='utf-8') as source:
         tree = ast.parse(source.read())
-    found = set()
+    names = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            names = [node.module] + ['{}.{}'.format(node.module, alias.name) for alias in node.names]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            assert not isinstance(node, ast.ImportFrom), 'relative import in {}'.format(module)
-            continue
-        for name in names:
-            # Python runs vai_q_tf/__init__ before any module of the package, whether that wants something of it or not.
-            if name.startswith('vai_q_tf.'):
-                path = name.replace('.', '/')[len('vai_q_tf/'):]
-                found.update({path, path + '/__init__'}.intersection(_MODULES))
-    return found - {module}
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, 'relative import in {}'.format(module)
+            submodules = ['{}.{}'.format(node.module, alias.name) for alias in node.names]
+            names.update(name if _module(name) else node.module for name in submodules)
+    return {_module(name) for name in names} - {None, module}
+
+
+def _module(name):
+    """The module of the package that an import names; None for others, and for the package itself."""
+    if not name.startswith('vai_q_tf.'):
+        return None
+    path = name.replace('.', '/')[len('vai_q_tf/'):]
+    return next((module for module in (path, path + '/__init__') if module in _MODULES), None)
 
 
 def test_every_module_has_a_room():
