@@ -19,7 +19,7 @@ TENSORFLOW_INSTALLED := $(VENV)/.$(TENSORFLOW)
 
 help:
 	@echo 'make demo       train, quantize and evaluate a small network'
-	@echo 'make test       all tests but the slow ones'
+	@echo 'make test       all tests but the slow ones, on all cores'
 	@echo 'make test-slow  the slow tests'
 	@echo 'make lint       ruff and mypy (Python 3.7)'
 	@echo 'make bench      every benchmark in benchmarks/'
@@ -33,7 +33,7 @@ demo: kernels $(VENV)/.digits
 	$(BIN)/python examples/estimator/demo.py
 
 test: kernels $(VENV)/.digits
-	$(BIN)/python -m pytest tests -m 'not slow' --durations=10
+	$(BIN)/python -m pytest tests -m 'not slow' -n auto --dist loadfile --durations=10
 
 test-slow: kernels
 	$(BIN)/python -m pytest tests -m slow --timeout=1800 --durations=10
