@@ -43,7 +43,7 @@ WRONG = (
     + [('nodes_method', [entry], 'Quantize_TF1_Invalid_Method') for entry in ('a:3', 'a:-1', 'a:x')]
     + [('input_shapes', [shape], 'Quantize_TF1_Length_Mismatch') for shape in ([1, 'x'], [1, 2.5], [-1, [2]])]
     + [(field, ['no colon'], 'Quantize_TF1_Invalid_Config') for field in ('nodes_bit', 'nodes_method')]
-    + [(field, [':8'], 'Quantize_TF1_Invalid_Config') for field in ('nodes_bit', 'nodes_method')]
+    + [(field, [entry], 'Quantize_TF1_Invalid_Config') for field in ('nodes_bit', 'nodes_method') for entry in (':2', ' :2')]
     + [(field, value, 'Quantize_TF1_Invalid_Config') for field in FLAGS for value in (2, -1, 'yes', None, 0.5)]
     + [(field, value, 'Quantize_TF1_Invalid_Config') for field in STRATEGIES for value in (3, -1, '', None)]
     + [('calib_iter', value, 'Quantize_TF1_Invalid_Config') for value in (0, -3, 'many', 1.5)]
@@ -197,7 +197,7 @@ def test_lists_given_are_copied(name):
 
 @pytest.mark.parametrize('name', LISTS)
 def test_lists_are_not_shared_between_configs(name):
-    getattr(QuantizeConfig(), name).append('x')
+    getattr(QuantizeConfig(), name).append(OTHERS[name][0])
     assert getattr(QuantizeConfig(), name) == []
 
 

@@ -10,6 +10,7 @@ import inspect
 from typing import Any, Callable, TypeVar, cast
 
 from vai_q_tf import errors
+from vai_q_tf.checked_list import CheckedList
 from vai_q_tf.config_checks import CHECKS, config_error
 
 _Init = TypeVar('_Init', bound=Callable[..., Any])
@@ -43,7 +44,8 @@ class QuantizeConfig:
     """What to quantize and how.
 
     calib_iter, align_concat to replace_softmax, and align_rule act in post-training quantization only; bn_fold to gradient
-    in quantization-aware training only. Numbers may be given as text, flags as booleans.
+    in quantization-aware training only. Numbers may be given as text, flags as booleans. Fields that are lists hold a copy
+    of what they are given; a change of that copy, as by `config.ignore_nodes.append('conv1')`, is checked like an assignment.
 
     Args:
       input_nodes: list of the names of the nodes where quantization starts, which are quantized too: the last nodes of the
@@ -115,7 +117,14 @@ class QuantizeConfig:
     def __setattr__(self, name, value):
         if name not in CHECKS:
             raise AttributeError(_no_field(name))
+        if isinstance(value, CheckedList) and value is vars(self).get(name):
+            return  # += assigns the list that it has changed
         object.__setattr__(self, name, CHECKS[name](name, value))
+
+    def __setstate__(self, state):
+        # Copies and pickles get lists of their own, which are checked again.
+        for name, value in state.items():
+            object.__setattr__(self, name, CHECKS[name](name, value) if name in CHECKS else value)
 
     def __repr__(self):
         default = QuantizeConfig()

@@ -1,9 +1,12 @@
 """What each field of a QuantizeConfig takes.
 
 A check is a function from the field's name and a value to the value as the config keeps it. It raises a QuantizeError for a
-value out of range and a TypeError for a wrong type, both of which name the field.
+value out of range and a TypeError for a wrong type, both of which name the field. Lists are kept as CheckedLists.
 """
+import functools
+
 from vai_q_tf import errors
+from vai_q_tf.checked_list import CheckedList
 
 MAX_BITS = 24  # the widest integer that every float32 of that magnitude holds exactly
 
@@ -92,31 +95,37 @@ def _names(field, value):
     return [name.strip() for name in value]
 
 
+def _shape(field, value):
+    dims = _list(field + '[i]', value)
+    try:
+        sizes = [-1 if dim is None or dim == '?' else _integer(field, dim) for dim in dims]
+    except errors.QuantizeError:
+        sizes = [0]
+    if any(size < -1 or size == 0 for size in sizes):
+        raise errors.QuantizeError(errors.LENGTH_MISMATCH, 'Invalid parameter',
+                                   '{} has the shape {!r}; a dimension is a positive integer, -1 where '
+                                   'it is unknown.'.format(field, value))
+    return sizes
+
+
 def _shapes(field, value):
-    shapes = []
-    for shape in _list(field, value):
-        dims = _list(field + '[i]', shape)
-        try:
-            sizes = [-1 if dim is None or dim == '?' else _integer(field, dim) for dim in dims]
-        except errors.QuantizeError:
-            sizes = [0]
-        if any(size < -1 or size == 0 for size in sizes):
-            raise errors.QuantizeError(errors.LENGTH_MISMATCH, 'Invalid parameter',
-                                       '{} has the shape {!r}; a dimension is a positive integer, -1 where '
-                                       'it is unknown.'.format(field, shape))
-        shapes.append(sizes)
-    return shapes
+    return [_kept(_shape)(field, shape) for shape in _list(field, value)]
 
 
 def _per_node(check):
     def parse(field, value):
         for entry in _list(field, value):
             name, colon, setting = _text(field + '[i]', entry).rpartition(':')
-            if not colon or not name:
+            if not colon or not name.strip():
                 raise config_error(field, entry, "entries of the form 'node:value'")
             check('{} of node {!r}'.format(field, name), setting)
         return [':'.join(part.strip() for part in entry.rpartition(':')[::2]) for entry in value]
     return parse
+
+
+def _kept(check):
+    """The check of a list, whose result goes on being checked with every change."""
+    return lambda field, value: CheckedList(value, functools.partial(check, field))
 
 
 def _at_least(minimum):
@@ -144,14 +153,14 @@ def _decay(field, value):
 
 # In the order of the constructor.
 CHECKS = {
-    'input_nodes': _names,
-    'output_nodes': _names,
-    'input_shapes': _shapes,
-    'ignore_nodes': _names,
+    'input_nodes': _kept(_names),
+    'output_nodes': _kept(_names),
+    'input_shapes': _kept(_shapes),
+    'ignore_nodes': _kept(_names),
     'weight_bit': _bits,
     'activation_bit': _bits,
-    'nodes_bit': _per_node(_bits),
-    'nodes_method': _per_node(_method),
+    'nodes_bit': _kept(_per_node(_bits)),
+    'nodes_method': _kept(_per_node(_method)),
     'method': _method,
     'target_type': _text,
     'calib_iter': _at_least(1),
