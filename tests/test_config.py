@@ -1,5 +1,7 @@
 """QuantizeConfig against the fields, defaults and error codes that the original documents."""
+import copy
 import inspect
+import pickle
 import re
 
 import pytest
@@ -199,6 +201,52 @@ def test_lists_given_are_copied(name):
 def test_lists_are_not_shared_between_configs(name):
     getattr(QuantizeConfig(), name).append(OTHERS[name][0])
     assert getattr(QuantizeConfig(), name) == []
+
+
+CHANGES = {'all lists': {name: OTHERS[name] for name in LISTS}, 'numbers': {'weight_bit': '4', 'freeze_bn_step': 7}, 'none': {}}
+
+
+@pytest.mark.parametrize('changes', sorted(CHANGES))
+def test_replace_makes_a_config_with_some_fields_changed(changes):
+    config = QuantizeConfig(['net_in'], ['net_out'], [[-1, 4]], ['x'], gradient='straight_through')
+    before = {name: getattr(config, name) for name in CHECKS}
+    other = config.replace(**CHANGES[changes])
+    given_values = {**before, **CHANGES[changes]}
+    assert {name: getattr(other, name) for name in CHECKS} == vars(QuantizeConfig(**given_values))
+    for name in LISTS:
+        getattr(other, name).clear()
+    assert {name: getattr(config, name) for name in CHECKS} == before and other is not config
+
+
+@pytest.mark.parametrize('name, value, code', WRONG)
+def test_replace_is_checked(name, value, code):
+    config = QuantizeConfig(**OTHERS)
+    with pytest.raises(QuantizeError) as caught:
+        config.replace(target_type='other', **{name: value})
+    assert caught.value.code == code and name in str(caught.value) and fields(config) == OTHERS
+
+
+def test_replace_refuses_unknown_fields_with_help():
+    with pytest.raises(TypeError, match="no field 'weight_bits'; did you mean 'weight_bit'"):
+        QuantizeConfig().replace(weight_bits=4)
+
+
+class _Preset(QuantizeConfig):
+    """As a project may have it: a constructor of its own, and an attribute that is no field."""
+
+    def __init__(self, name):
+        super().__init__(['a'], [name], weight_bit=4)
+        object.__setattr__(self, 'preset', name)
+
+
+@pytest.mark.parametrize('twin', [copy.copy, copy.deepcopy, lambda config: config.replace(),
+                                  lambda config: pickle.loads(pickle.dumps(config))])
+def test_copies_of_a_subclass_are_of_the_subclass(twin):
+    config = _Preset('b')
+    other = twin(config)
+    assert type(other) is _Preset and vars(other) == vars(config) and other.preset == 'b'
+    other.output_nodes.append('c')
+    assert config.output_nodes == ['b'] and _Preset('b').replace(weight_bit=5).weight_bit == 5
 
 
 def test_check_range_asks_for_inputs_outputs_and_a_shape_for_each_input():

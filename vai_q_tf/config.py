@@ -4,6 +4,7 @@ A config is validated when it is made, on every assignment, and whenever one of 
 reported where it was written and not steps later. The library never changes a config: one object may serve training,
 evaluation and deploy.
 """
+import copy
 import difflib
 import functools
 import inspect
@@ -131,6 +132,19 @@ class QuantizeConfig:
         changed = ('{}={!r}'.format(name, getattr(self, name)) for name in CHECKS
                    if getattr(self, name) != getattr(default, name))
         return 'QuantizeConfig({})'.format(', '.join(changed))
+
+    def replace(self, **fields):
+        """A config of the same type with some fields changed; this one stays as it is.
+
+        Raises:
+          QuantizeError, TypeError: as the constructor.
+        """
+        changed = copy.copy(self)
+        for name, value in fields.items():
+            if name not in CHECKS:
+                raise TypeError(_no_field(name))
+            setattr(changed, name, value)
+        return changed
 
     def check_range(self):
         """Checks what only the fields together can tell; called where a graph is about to be quantized.

@@ -3,7 +3,6 @@
 Everything of type float32 changes: types of ops, constants, placeholders, and with them what is to be fed and what is fetched.
 An op whose definition fixes float32 for an input or output (the result of ResizeBilinear) keeps that, between casts.
 """
-import copy
 import numbers
 
 import numpy as np
@@ -46,8 +45,7 @@ def convert_datatype(graph_def, q_config, datatype, fold_constant=1):
     if number == 0:
         return None
     dtype, suffix = TARGETS[number]
-    config = copy.copy(config)
-    config.fold_bn_only = 1
+    config = config.replace(fold_bn_only=1)
     graph_def = load_float_graph(graph_def, config.output_nodes)
     converted = convert_graph(passes.optimise(graph_def, config, fold_constant=bool(fold_constant)), dtype)
     files.make_directory(config.output_dir)
