@@ -95,6 +95,19 @@ def test_what_is_taken_away_or_moved_is_as_in_any_list(name, change):
     assert getattr(config, name) == expected
 
 
+@pytest.mark.parametrize('change', ['pop', 'remove', 'clear', 'del', 'del slice', '*= 0'])
+def test_what_is_taken_away_is_checked_too(change):
+    def check(values):
+        if not values:
+            raise ValueError('nothing left')
+        return values
+
+    values = CheckedList(['a'], check)
+    with pytest.raises(ValueError, match='nothing left'):
+        OTHER_CHANGES[change](values)
+    assert values == ['a']
+
+
 changes = st.one_of(
     st.tuples(st.sampled_from(sorted(ADDING)), st.sampled_from(['valid', 'loose', 'wrong'])),
     st.tuples(st.sampled_from(sorted(OTHER_CHANGES)), st.none()))
