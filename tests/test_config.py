@@ -1,9 +1,15 @@
 """QuantizeConfig against the fields, defaults and error codes that the original documents."""
+import copy
+import inspect
+import pickle
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vai_q_tf.config import QuantizeConfig, require_config
+from vai_q_tf.config_checks import CHECKS
 from vai_q_tf.errors import QuantizeError
 
 # The positional order of the original, with its defaults.
@@ -13,7 +19,11 @@ FIELDS = [
     ('calib_iter', 100), ('output_dir', './quantize_results'), ('align_concat', 0), ('align_pool', 0),
     ('adjust_shift_bias', 1), ('adjust_shift_cut', 1), ('simulate_dpu', 1), ('scale_all_avgpool', 1), ('do_cle', 0),
     ('replace_relu6', 1), ('replace_sigmoid', 0), ('fold_bn_only', 0), ('fold_reshape', 0), ('replace_softmax', 0)]
-# A value for each that is not its default.
+# The newer fields, which the original does not have.
+KEYWORD_FIELDS = [
+    ('bn_fold', 'batch'), ('freeze_bn_step', None), ('freeze_position_step', None), ('position_update', 'moving'),
+    ('position_decay', 0.98), ('gradient', 'clipped'), ('arch_type', 'DEFAULT'), ('align_rule', 'least_error')]
+# A value for each of the original's that is not its default.
 OTHERS = {
     'input_nodes': ['a', 'b'], 'output_nodes': ['c'], 'input_shapes': [[-1, 2, 3, 4], [1, 8]], 'ignore_nodes': ['d'],
     'weight_bit': 4, 'activation_bit': 16, 'nodes_bit': ['a:4'], 'nodes_method': ['a:2'], 'method': 2,
@@ -35,13 +45,14 @@ WRONG = (
     + [('nodes_method', [entry], 'Quantize_TF1_Invalid_Method') for entry in ('a:3', 'a:-1', 'a:x')]
     + [('input_shapes', [shape], 'Quantize_TF1_Length_Mismatch') for shape in ([1, 'x'], [1, 2.5], [-1, [2]])]
     + [(field, ['no colon'], 'Quantize_TF1_Invalid_Config') for field in ('nodes_bit', 'nodes_method')]
-    + [(field, [':8'], 'Quantize_TF1_Invalid_Config') for field in ('nodes_bit', 'nodes_method')]
+    + [(field, [entry], 'Quantize_TF1_Invalid_Config') for field in ('nodes_bit', 'nodes_method') for entry in (':2', ' :2')]
     + [(field, value, 'Quantize_TF1_Invalid_Config') for field in FLAGS for value in (2, -1, 'yes', None, 0.5)]
     + [(field, value, 'Quantize_TF1_Invalid_Config') for field in STRATEGIES for value in (3, -1, '', None)]
     + [('calib_iter', value, 'Quantize_TF1_Invalid_Config') for value in (0, -3, 'many', 1.5)]
     + [('bn_fold', value, 'Quantize_TF1_Invalid_Config') for value in ('frozen', None, 0)]
     + [('output_dir', value, 'Quantize_TF1_Invalid_Config') for value in ('', ' ')]
-    + [(field, 'other', 'Quantize_TF1_Invalid_Config') for field in ('position_update', 'gradient', 'arch_type')]
+    + [(field, 'other', 'Quantize_TF1_Invalid_Config')
+       for field in ('position_update', 'gradient', 'arch_type', 'align_rule')]
     + [(field, value, 'Quantize_TF1_Invalid_Config')
        for field in ('freeze_bn_step', 'freeze_position_step') for value in (-1, 'late', 2.5)]
     + [('position_decay', value, 'Quantize_TF1_Invalid_Config')
@@ -56,6 +67,33 @@ def test_defaults():
     assert fields(QuantizeConfig()) == dict(FIELDS)
 
 
+def test_the_signature_has_every_field_and_its_default():
+    parameters = list(inspect.signature(QuantizeConfig).parameters.values())
+    positional, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    assert [(parameter.name, parameter.default, parameter.kind) for parameter in parameters] == (
+        [(name, () if default == [] else default, positional) for name, default in FIELDS]
+        + [(name, default, keyword) for name, default in KEYWORD_FIELDS])
+
+
+def test_the_signature_has_the_fields_that_are_checked_in_their_order():
+    assert list(inspect.signature(QuantizeConfig).parameters) == list(CHECKS)
+
+
+def test_the_defaults_pass_the_checks_as_they_are():
+    config = QuantizeConfig()
+    for name, parameter in inspect.signature(QuantizeConfig).parameters.items():
+        default = list(parameter.default) if name in LISTS else parameter.default
+        assert getattr(config, name) == default and isinstance(getattr(config, name), type(default))
+
+
+def test_help_has_an_entry_for_each_field_in_the_order_of_the_signature():
+    text = inspect.getdoc(QuantizeConfig)
+    arguments = text[text.index('Args:'):text.index('Raises:')]
+    entries = re.findall(r'^  (\w+): (\S.*)$', arguments, re.MULTILINE)
+    assert [name for name, _ in entries] == list(CHECKS)
+    assert all(len(description.split()) > 3 for _, description in entries)
+
+
 def test_positional_order():
     config = QuantizeConfig(*[OTHERS[name] for name in NAMES])
     assert fields(config) == OTHERS
@@ -67,7 +105,7 @@ def test_keyword_changes_its_field_only(name):
 
 
 def test_the_new_fields_are_keywords():
-    with pytest.raises(TypeError, match='24 positional'):
+    with pytest.raises(TypeError, match='QuantizeConfig takes at most 24 positional arguments, got 25'):
         QuantizeConfig(*[OTHERS[name] for name in NAMES], 'batch')
     config = QuantizeConfig(bn_fold='moving', freeze_bn_step=10, freeze_position_step='20', position_update='current',
                             position_decay='0.5', gradient='straight_through', arch_type='DPUCADF8H')
@@ -133,16 +171,19 @@ def test_assignment_converts_like_the_constructor():
     assert (config.weight_bit, config.input_shapes, config.input_nodes) == (4, [[-1, 224, -1, 3]], ['net_in'])
 
 
-@pytest.mark.parametrize('name', ['weight_bits', 'input_node', '_checks'])
-def test_unknown_fields_are_refused(name):
-    with pytest.raises(TypeError, match=name):
+@pytest.mark.parametrize('name, help_text', [
+    ('weight_bits', "did you mean 'weight_bit'"), ('input_node', "did you mean 'input_nodes'"), ('_checks', 'fields are'),
+    ('quantum', 'the fields are input_nodes, .*align_rule')])
+def test_unknown_fields_are_refused_with_help(name, help_text):
+    message = 'QuantizeConfig has no field {!r}; .*{}'.format(name, help_text)
+    with pytest.raises(TypeError, match=message):
         QuantizeConfig(**{name: 1})
-    with pytest.raises(AttributeError, match=name):
+    with pytest.raises(AttributeError, match=message):
         setattr(QuantizeConfig(), name, 1)
 
 
 def test_a_field_given_twice_is_refused():
-    with pytest.raises(TypeError, match='input_nodes'):
+    with pytest.raises(TypeError, match="QuantizeConfig got 'input_nodes' twice"):
         QuantizeConfig(['a'], input_nodes=['a'])
 
 
@@ -158,8 +199,54 @@ def test_lists_given_are_copied(name):
 
 @pytest.mark.parametrize('name', LISTS)
 def test_lists_are_not_shared_between_configs(name):
-    getattr(QuantizeConfig(), name).append('x')
+    getattr(QuantizeConfig(), name).append(OTHERS[name][0])
     assert getattr(QuantizeConfig(), name) == []
+
+
+CHANGES = {'all lists': {name: OTHERS[name] for name in LISTS}, 'numbers': {'weight_bit': '4', 'freeze_bn_step': 7}, 'none': {}}
+
+
+@pytest.mark.parametrize('changes', sorted(CHANGES))
+def test_replace_makes_a_config_with_some_fields_changed(changes):
+    config = QuantizeConfig(['net_in'], ['net_out'], [[-1, 4]], ['x'], gradient='straight_through')
+    before = {name: getattr(config, name) for name in CHECKS}
+    other = config.replace(**CHANGES[changes])
+    given_values = {**before, **CHANGES[changes]}
+    assert {name: getattr(other, name) for name in CHECKS} == vars(QuantizeConfig(**given_values))
+    for name in LISTS:
+        getattr(other, name).clear()
+    assert {name: getattr(config, name) for name in CHECKS} == before and other is not config
+
+
+@pytest.mark.parametrize('name, value, code', WRONG)
+def test_replace_is_checked(name, value, code):
+    config = QuantizeConfig(**OTHERS)
+    with pytest.raises(QuantizeError) as caught:
+        config.replace(target_type='other', **{name: value})
+    assert caught.value.code == code and name in str(caught.value) and fields(config) == OTHERS
+
+
+def test_replace_refuses_unknown_fields_with_help():
+    with pytest.raises(TypeError, match="no field 'weight_bits'; did you mean 'weight_bit'"):
+        QuantizeConfig().replace(weight_bits=4)
+
+
+class _Preset(QuantizeConfig):
+    """As a project may have it: a constructor of its own, and an attribute that is no field."""
+
+    def __init__(self, name):
+        super().__init__(['a'], [name], weight_bit=4)
+        object.__setattr__(self, 'preset', name)
+
+
+@pytest.mark.parametrize('twin', [copy.copy, copy.deepcopy, lambda config: config.replace(),
+                                  lambda config: pickle.loads(pickle.dumps(config))])
+def test_copies_of_a_subclass_are_of_the_subclass(twin):
+    config = _Preset('b')
+    other = twin(config)
+    assert type(other) is _Preset and vars(other) == vars(config) and other.preset == 'b'
+    other.output_nodes.append('c')
+    assert config.output_nodes == ['b'] and _Preset('b').replace(weight_bit=5).weight_bit == 5
 
 
 def test_check_range_asks_for_inputs_outputs_and_a_shape_for_each_input():

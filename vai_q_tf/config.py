@@ -1,245 +1,150 @@
 """QuantizeConfig: what to quantize and how.
 
-A config is validated when it is made and on every assignment, so a wrong value is reported where it was written and not
-steps later. The library never changes a config: one object may serve training, evaluation and deploy.
+A config is validated when it is made, on every assignment, and whenever one of its lists is changed, so a wrong value is
+reported where it was written and not steps later. The library never changes a config: one object may serve training,
+evaluation and deploy.
 """
+import copy
+import difflib
+import functools
+import inspect
+from typing import Any, Callable, TypeVar, cast
+
 from vai_q_tf import errors
+from vai_q_tf.checked_list import CheckedList
+from vai_q_tf.config_checks import CHECKS, config_error
 
-MAX_BITS = 24  # the widest integer that every float32 of that magnitude holds exactly
-
-_FLAG = (0, 1)
-_STRATEGY = (0, 1, 2)
-
-
-def _config_error(field, value, expected):
-    return errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter',
-                                '{} is {!r}; expected {}.'.format(field, value, expected))
+_Init = TypeVar('_Init', bound=Callable[..., Any])
 
 
-def _integer(field, value):
-    """`value` as an int; numeric strings count, as scripts pass them."""
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError):
-        raise _config_error(field, value, 'an integer') from None
-    if isinstance(value, float) and number != value:
-        raise _config_error(field, value, 'an integer')
-    return number
+def _no_field(name):
+    close = difflib.get_close_matches(name, CHECKS, n=2)
+    return 'QuantizeConfig has no field {!r}; {}'.format(
+        name, 'did you mean {}?'.format(' or '.join(map(repr, close))) if close else 'the fields are ' + ', '.join(CHECKS))
 
 
-def _choice(allowed):
-    def check(field, value):
-        number = _integer(field, value)
-        if number not in allowed:
-            raise _config_error(field, value, 'one of {}'.format(', '.join(map(str, allowed))))
-        return number
-    return check
+def _explain(init: _Init) -> _Init:
+    """The constructor, with errors that name the class, and the field that a misspelt one may be."""
+    positional = inspect.getfullargspec(init).args[1:]
 
+    @functools.wraps(init)
+    def explained(self, *args, **kwargs):
+        if len(args) > len(positional):
+            raise TypeError('QuantizeConfig takes at most {} positional arguments, got {}'.format(len(positional), len(args)))
+        for name in kwargs:
+            if name in positional[:len(args)]:
+                raise TypeError('QuantizeConfig got {!r} twice'.format(name))
+            if name not in CHECKS:
+                raise TypeError(_no_field(name))
+        init(self, *args, **kwargs)
 
-def _word(*allowed):
-    def check(field, value):
-        if value not in allowed:
-            raise _config_error(field, value, 'one of {}'.format(', '.join(map(repr, allowed))))
-        return value
-    return check
-
-
-def _bits(field, value):
-    try:
-        number = 0 if isinstance(value, bool) else _integer(field, value)
-    except errors.QuantizeError:
-        number = 0
-    if not 1 <= number <= MAX_BITS:
-        raise errors.QuantizeError(errors.INVALID_BITWIDTH, 'Invalid parameter',
-                                   '{} is {!r}; a bit width is an integer from 1 to {}.'.format(field, value, MAX_BITS))
-    return number
-
-
-def _method(field, value):
-    try:
-        number = _integer(field, value)
-    except errors.QuantizeError:
-        number = -1
-    if number not in _STRATEGY:
-        raise errors.QuantizeError(
-            errors.INVALID_METHOD, 'Invalid parameter',
-            '{} is {!r}; choose 0 (non-overflow), 1 (min-diffs) or 2 (min-diffs, depthwise rule).'.format(field, value))
-    return number
-
-
-def _text(field, value):
-    if not isinstance(value, str):
-        raise TypeError('QuantizeConfig.{} must be a string, got {}: {!r}'.format(field, type(value).__name__, value))
-    return value
-
-
-def _directory(field, value):
-    if not _text(field, value).strip():
-        raise _config_error(field, value, 'the name of a directory')
-    return value
-
-
-def _list(field, value):
-    if not isinstance(value, (list, tuple)):
-        raise TypeError('QuantizeConfig.{} must be a list, got {}: {!r}'.format(field, type(value).__name__, value))
-    return list(value)
-
-
-def _names(field, value):
-    for name in _list(field, value):
-        if not isinstance(name, str):
-            raise TypeError('QuantizeConfig.{} must be a list of node names, got {!r} in it'.format(field, name))
-    return [name.strip() for name in value]
-
-
-def _shapes(field, value):
-    shapes = []
-    for shape in _list(field, value):
-        dims = _list(field + '[i]', shape)
-        try:
-            sizes = [-1 if dim is None or dim == '?' else _integer(field, dim) for dim in dims]
-        except errors.QuantizeError:
-            sizes = [0]
-        if any(size < -1 or size == 0 for size in sizes):
-            raise errors.QuantizeError(errors.LENGTH_MISMATCH, 'Invalid parameter',
-                                       '{} has the shape {!r}; a dimension is a positive integer, -1 where '
-                                       'it is unknown.'.format(field, shape))
-        shapes.append(sizes)
-    return shapes
-
-
-def _per_node(check):
-    def parse(field, value):
-        for entry in _list(field, value):
-            name, colon, setting = _text(field + '[i]', entry).rpartition(':')
-            if not colon or not name:
-                raise _config_error(field, entry, "entries of the form 'node:value'")
-            check('{} of node {!r}'.format(field, name), setting)
-        return [':'.join(part.strip() for part in entry.rpartition(':')[::2]) for entry in value]
-    return parse
-
-
-def _at_least(minimum):
-    def check(field, value):
-        number = _integer(field, value)
-        if number < minimum:
-            raise _config_error(field, value, 'an integer of at least {}'.format(minimum))
-        return number
-    return check
-
-
-def _optional_step(field, value):
-    return None if value is None else _at_least(0)(field, value)
-
-
-def _decay(field, value):
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = 0.0
-    if not 0.0 < number <= 1.0:
-        raise _config_error(field, value, 'a number above 0 and at most 1')
-    return number
-
-
-# name, default, check; the first 24 in the positional order of the original
-_FIELDS = (
-    ('input_nodes', (), _names),
-    ('output_nodes', (), _names),
-    ('input_shapes', (), _shapes),
-    ('ignore_nodes', (), _names),
-    ('weight_bit', 8, _bits),
-    ('activation_bit', 8, _bits),
-    ('nodes_bit', (), _per_node(_bits)),
-    ('nodes_method', (), _per_node(_method)),
-    ('method', 1, _method),
-    ('target_type', '', _text),
-    ('calib_iter', 100, _at_least(1)),
-    ('output_dir', './quantize_results', _directory),
-    ('align_concat', 0, _choice(_STRATEGY)),
-    ('align_pool', 0, _choice(_STRATEGY)),
-    ('adjust_shift_bias', 1, _choice(_STRATEGY)),
-    ('adjust_shift_cut', 1, _choice(_FLAG)),
-    ('simulate_dpu', 1, _choice(_FLAG)),
-    ('scale_all_avgpool', 1, _choice(_FLAG)),
-    ('do_cle', 0, _choice(_FLAG)),
-    ('replace_relu6', 1, _choice(_FLAG)),
-    ('replace_sigmoid', 0, _choice(_FLAG)),
-    ('fold_bn_only', 0, _choice(_FLAG)),
-    ('fold_reshape', 0, _choice(_FLAG)),
-    ('replace_softmax', 0, _choice(_FLAG)),
-)
-_KEYWORD_FIELDS = (
-    ('bn_fold', 'batch', _word('batch', 'moving')),
-    ('freeze_bn_step', None, _optional_step),
-    ('freeze_position_step', None, _optional_step),
-    ('position_update', 'moving', _word('moving', 'current')),
-    ('position_decay', 0.98, _decay),
-    ('gradient', 'clipped', _word('clipped', 'straight_through')),
-    ('arch_type', 'DEFAULT', _word('DEFAULT', 'DPUCADF8H')),
-    ('align_rule', 'least_error', _word('least_error', 'output')),
-)
-_CHECKS = {name: check for name, _, check in _FIELDS + _KEYWORD_FIELDS}
+    return cast(_Init, explained)
 
 
 class QuantizeConfig:
-    """What to quantize and how; the fields of the original in its positional order, then the new ones by keyword.
+    """What to quantize and how.
+
+    calib_iter, align_concat to replace_softmax, and align_rule act in post-training quantization only; bn_fold to gradient
+    in quantization-aware training only. Numbers may be given as text, flags as booleans. Fields that are lists hold a copy
+    of what they are given; a change of that copy, as by `config.ignore_nodes.append('conv1')`, is checked like an assignment.
 
     Args:
-      input_nodes, output_nodes: names of the nodes between which the graph is quantized, both included.
-      input_shapes: one list of integers per input node, -1 for an unknown dimension.
-      ignore_nodes: names of nodes that stay float, with the pattern (convolution, bias, activation) they belong to.
-      weight_bit, activation_bit: bit widths, 1 to 24. Biases have `weight_bit`.
-      nodes_bit, nodes_method: lists of 'node:value' that override bit width and method of single tensors; the name of a
-        convolution means its weights.
-      method: position search, 0 non-overflow, 1 min-diffs, 2 min-diffs with the relative error for depthwise weights.
-      output_dir: where files are written.
+      input_nodes: list of the names of the nodes where quantization starts, which are quantized too: the last nodes of the
+        preprocessing, or the placeholders.
+      output_nodes: list of the names of the nodes where quantization ends, which are quantized too: the last nodes before
+        the post-processing.
+      input_shapes: one list of integers per input node, -1 for an unknown dimension; empty: the shapes in the graph.
+      ignore_nodes: list of the names of nodes that stay float, with the pattern (convolution, bias, activation) they belong
+        to.
+      weight_bit: bits of weights and biases, 1 to 24.
+      activation_bit: bits of activations, 1 to 24.
+      nodes_bit: list of 'node:bits' for single tensors; the name of a convolution means its weights.
+      nodes_method: list of 'node:method' for single tensors, likewise.
+      method: how a position, the number of fractional bits of a tensor, is chosen. 0: the greatest at which no value
+        overflows; 1: of that one and the four above it, the one with the least squared difference between values and
+        quantized values; 2: as 1, with the relative difference for depthwise weights. Input nodes have method 0 unless
+        nodes_method names them.
+      target_type: family of the DPU, such as 'DPUCZDX8G', for which `inspect` says what runs on it; '': none.
+      calib_iter: number of calibration steps, with one call of the input function each.
+      output_dir: directory where files are written; it is made.
+      align_concat: where the inputs and the result of a concat get one position. 0: everywhere, 1: where the concat is an
+        output node, 2: nowhere.
+      align_pool: where the input and the result of a pool get one position; values as those of align_concat.
+      adjust_shift_bias: limits within which positions keep the shift of biases in the DPU. 0: none, 1: by the shift of the
+        result, 2: by the number of products.
+      adjust_shift_cut: 1 keeps the shift of results within the DPU's limits, 0 to 16 bits.
+      simulate_dpu: 1 computes average pools, leaky relus and hard sigmoids as the DPU does, 0 as TensorFlow does.
+      scale_all_avgpool: 1 scales average pools of all sizes as the DPU does, 0 only square windows of 3, 5, 6, 7 and 14. It
+        needs simulate_dpu.
+      do_cle: 1 equalizes the ranges of channels between consecutive layers (cross-layer equalization).
+      replace_relu6: what do_cle does at a Relu6 between two layers. 1: makes it a Relu where it equalizes them, 0: stops.
+      replace_sigmoid: 1 replaces every sigmoid by a hard sigmoid; it needs simulate_dpu.
+      fold_bn_only: 1 changes the graph no further than folding batch norms takes, apart from what do_cle and fold_reshape
+        ask for.
+      fold_reshape: 1 makes the shapes of Reshape and resize ops constants.
+      replace_softmax: 1 replaces every softmax between input and output nodes by the hardware's softmax.
       bn_fold: batch norm in training. 'batch' normalises with the statistics of the batch, with one convolution;
         'moving' folds with the moving statistics from the first step, with a second convolution beside it that feeds the
         moving averages (the original's scheme).
       freeze_bn_step: global step from which training uses the moving statistics, which then stay as they are; None: never.
-      freeze_position_step: global step from which quantize positions stay as they are; None: never. Both are recommended
-        for the last third of a training at fewer than 8 bits.
+        Recommended, with freeze_position_step, for the last third of a training at fewer than 8 bits.
+      freeze_position_step: global step from which quantize positions stay as they are; None: never.
       position_update: 'moving' quantizes with the tracked position, the one that evaluation will use; 'current' with the
         best position of the batch at hand (the original's rule).
       position_decay: what a vote in the position histogram keeps per step. A new position that gets every vote wins over
         a long-standing one after the n steps where position_decay**n < 1/2: 35 steps at 0.98.
       gradient: 'clipped' passes the gradient where the value is representable, 'straight_through' everywhere.
-      arch_type: 'DPUCADF8H' has a symmetric range for activations.
+      arch_type: range of 8-bit activations. 'DEFAULT': -128 to 127; 'DPUCADF8H': -127 to 127, symmetric at all bit widths.
       align_rule: the one position of the tensors that a concat or pool joins. 'least_error' is the position with the least
         squared error over all of them, 'output' that of the result (the original's rule, which may saturate the inputs).
-      The remaining fields are described in the user guide. Those that concern the DPU's arithmetic and the limits of positions
-        (align_*, adjust_*, simulate_dpu, scale_all_avgpool, do_cle, replace_*, fold_*) act in post-training quantization only.
 
     Raises:
       QuantizeError: a value out of range (code, field, what is allowed).
       TypeError: a wrong type, or an unknown field.
     """
 
-    def __init__(self, *args, **kwargs):
-        if len(args) > len(_FIELDS):
-            raise TypeError('QuantizeConfig takes at most {} positional arguments, got {}'.format(len(_FIELDS), len(args)))
-        values = {name: default for name, default, _ in _FIELDS + _KEYWORD_FIELDS}
-        for (name, _, _), value in zip(_FIELDS, args):
-            if name in kwargs:
-                raise TypeError('QuantizeConfig got {!r} twice'.format(name))
-            values[name] = value
-        for name, value in kwargs.items():
-            if name not in values:
-                raise TypeError('QuantizeConfig has no field {!r}; the fields are {}'.format(name, ', '.join(values)))
-            values[name] = value
-        for name, value in values.items():
-            setattr(self, name, value)
+    @_explain
+    def __init__(
+            self, input_nodes=(), output_nodes=(), input_shapes=(), ignore_nodes=(), weight_bit=8, activation_bit=8,
+            nodes_bit=(), nodes_method=(), method=1, target_type='', calib_iter=100, output_dir='./quantize_results',
+            align_concat=0, align_pool=0, adjust_shift_bias=1, adjust_shift_cut=1, simulate_dpu=1, scale_all_avgpool=1,
+            do_cle=0, replace_relu6=1, replace_sigmoid=0, fold_bn_only=0, fold_reshape=0, replace_softmax=0, *,
+            bn_fold='batch', freeze_bn_step=None, freeze_position_step=None, position_update='moving', position_decay=0.98,
+            gradient='clipped', arch_type='DEFAULT', align_rule='least_error'):
+        given = locals()
+        for name in CHECKS:
+            setattr(self, name, given[name])
 
     def __setattr__(self, name, value):
-        if name not in _CHECKS:
-            raise AttributeError('QuantizeConfig has no field {!r}'.format(name))
-        object.__setattr__(self, name, _CHECKS[name](name, value))
+        if name not in CHECKS:
+            raise AttributeError(_no_field(name))
+        if isinstance(value, CheckedList) and value is vars(self).get(name):
+            return  # += assigns the list that it has changed
+        object.__setattr__(self, name, CHECKS[name](name, value))
+
+    def __setstate__(self, state):
+        # Copies and pickles get lists of their own, which are checked again.
+        for name, value in state.items():
+            object.__setattr__(self, name, CHECKS[name](name, value) if name in CHECKS else value)
 
     def __repr__(self):
-        changed = ('{}={!r}'.format(name, getattr(self, name)) for name, default, _ in _FIELDS + _KEYWORD_FIELDS
-                   if getattr(self, name) != (list(default) if isinstance(default, tuple) else default))
+        default = QuantizeConfig()
+        changed = ('{}={!r}'.format(name, getattr(self, name)) for name in CHECKS
+                   if getattr(self, name) != getattr(default, name))
         return 'QuantizeConfig({})'.format(', '.join(changed))
+
+    def replace(self, **fields):
+        """A config of the same type with some fields changed; this one stays as it is.
+
+        Raises:
+          QuantizeError, TypeError: as the constructor.
+        """
+        changed = copy.copy(self)
+        for name, value in fields.items():
+            if name not in CHECKS:
+                raise TypeError(_no_field(name))
+            setattr(changed, name, value)
+        return changed
 
     def check_range(self):
         """Checks what only the fields together can tell; called where a graph is about to be quantized.
@@ -249,7 +154,7 @@ class QuantizeConfig:
         """
         for field in ('input_nodes', 'output_nodes'):
             if not getattr(self, field):
-                raise _config_error(field, [], 'the names of the nodes where quantization starts and ends')
+                raise config_error(field, [], 'the names of the nodes where quantization starts and ends')
         if self.input_shapes and len(self.input_shapes) != len(self.input_nodes):
             raise errors.QuantizeError(
                 errors.LENGTH_MISMATCH, 'Invalid parameter',

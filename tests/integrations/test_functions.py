@@ -1,4 +1,6 @@
 """The three documented functions: call forms, files, and clear errors that leave the graph as it was."""
+import inspect
+import itertools
 import os
 import re
 import stat
@@ -87,7 +89,86 @@ def test_deploy_call_forms_and_files(tmp_path, form):
     assert stat.S_IMODE(os.stat(files.eval_model).st_mode) == 0o644
 
 
+@pytest.mark.parametrize('function, expected', [
+    (functions.CreateQuantizeTrainingGraph, '(config=None, graph=None, *, towers=None)'),
+    (functions.CreateQuantizeEvaluationGraph, '(config=None, graph=None)'),
+    (functions.CreateQuantizeDeployGraph, '(checkpoint=None, config=None, graph=None)')])
+def test_signatures_show_the_documented_order_and_help_describes_each_argument(function, expected):
+    assert str(inspect.signature(function)) == expected
+    described = re.findall(r'^  (\w+): ', inspect.getdoc(function), re.MULTILINE)
+    assert [name for name in described if name in inspect.signature(function).parameters] == list(
+        inspect.signature(function).parameters)
+
+
+@pytest.fixture(name='received')
+def _received(monkeypatch):
+    """What the functions hand on, without doing anything: {'graph', 'config', 'checkpoint'}."""
+    received = {}
+
+    class Freezer:
+        def __init__(self, graph, plan, config):
+            received.update(graph=graph, config=config)
+
+        def write(self, prefix, step):
+            return 'files'
+
+    def find_checkpoint(checkpoint):
+        received['checkpoint'] = checkpoint
+        return 'prefix-1'
+
+    monkeypatch.setattr(functions.training, 'create_training_graph', lambda graph, config, towers: received.update(
+        graph=graph, config=config))
+    monkeypatch.setattr(functions.evaluation, 'create_evaluation_graph', lambda graph, config: received.update(
+        graph=graph, config=config))
+    monkeypatch.setattr(functions.record, 'evaluation_plan', lambda graph: 'plan')
+    monkeypatch.setattr(functions, 'EvaluationFreezer', Freezer)
+    monkeypatch.setattr(functions, 'find_checkpoint', find_checkpoint)
+    return received
+
+
+@pytest.mark.parametrize('function, names', [
+    (functions.CreateQuantizeTrainingGraph, ['config', 'graph']),
+    (functions.CreateQuantizeEvaluationGraph, ['config', 'graph']),
+    (functions.CreateQuantizeDeployGraph, ['checkpoint', 'config', 'graph'])])
+def test_every_call_form(received, function, names):
+    """All orders of right, wrong and missing arguments, each positional, by keyword, or both."""
+    values = {'config': QuantizeConfig(['a'], ['b']), 'graph': tf.Graph(), 'checkpoint': 'model.ckpt', 'none': None, 'wrong': 3}
+    default, accepted = tf.compat.v1.get_default_graph(), 0
+    for kinds in itertools.chain(*(itertools.product(values, repeat=length) for length in range(len(names) + 2))):
+        positional = ['graph' if kind == 'none' else kind for kind in kinds]
+        for choice in itertools.product(['absent', 'right', 'none', 'wrong'], repeat=len(names)):
+            by_keyword = [name for name, what in zip(names, choice) if what != 'absent']
+            keywords = {name: values[name if what == 'right' else what] for name, what in zip(names, choice)
+                        if what != 'absent'}
+            arguments = dict(zip(positional, (values[kind] for kind in kinds)), **keywords)
+            received.clear()
+            if (len(set(positional + by_keyword)) == len(positional + by_keyword) and set(positional) <= set(names)
+                    and 'wrong' not in choice and arguments.get('config') is not None):
+                function(*(values[kind] for kind in kinds), **keywords)
+                assert received['config'] is values['config']
+                assert received['graph'] is (arguments.get('graph') or default)
+                assert received.get('checkpoint') == arguments.get('checkpoint')
+                accepted += 1
+            else:
+                with pytest.raises(TypeError, match='got|unexpected'):
+                    function(*(values[kind] for kind in kinds), **keywords)
+                assert not received
+    assert accepted == {2: 12, 3: 61}[len(names)]
+
+
+@pytest.mark.parametrize('form', [lambda config, towers: functions.CreateQuantizeTrainingGraph(config, towers=towers),
+                                  lambda config, towers: functions.CreateQuantizeTrainingGraph(None, config, towers=towers)])
+def test_towers_are_handed_on(monkeypatch, form):
+    handed = []
+    monkeypatch.setattr(functions.training, 'create_training_graph', lambda graph, config, towers: handed.append(towers))
+    form(QuantizeConfig(['a'], ['b']), ['clone_0'])
+    form(QuantizeConfig(['a'], ['b']), None)
+    assert handed == [['clone_0'], None]
+
+
 @pytest.mark.parametrize('call', [
+    lambda config: functions.CreateQuantizeTrainingGraph(config, None, ['clone_0']),
+    lambda config: functions.CreateQuantizeEvaluationGraph(config, towers=['clone_0']),
     lambda config: functions.CreateQuantizeTrainingGraph({'input_nodes': []}),
     lambda config: functions.CreateQuantizeTrainingGraph(),
     lambda config: functions.CreateQuantizeTrainingGraph(config, config),

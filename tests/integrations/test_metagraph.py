@@ -93,12 +93,13 @@ def test_the_deployed_model_is_that_of_the_live_graph(trained, tmp_path):
     live = tf.GraphDef.FromString(read(deployed_live(checkpoint, tmp_path / 'deploy')))
     assert [node for node in live.node if node.op == 'FixNeuron']
     float_eval = float_meta(tmp_path, False, 'eval.meta')
-    quantized_eval = quantize_meta_graph('eval', float_eval, checkpoint, config_for(tmp_path))
+    config = config_for(tmp_path)  # one object for all of them, which nobody changes
+    quantized_eval = quantize_meta_graph('eval', float_eval, checkpoint, config)
     assert quantized_eval == str(tmp_path / 'quantize_eval' / 'quantize_eval.ckpt.meta')
     quantized_train = str(directory / 'quantize_train' / 'quantize_train.ckpt.meta')
     for meta, saved in ((float_eval, checkpoint), (quantized_eval, checkpoint), (quantized_train, checkpoint),
                         (quantized_eval, quantized_eval[:-len('.meta')])):
-        path = deploy_checkpoint(meta, saved, config_for(tmp_path))
+        path = deploy_checkpoint(meta, saved, config)
         assert path.startswith(str(tmp_path / 'deploy' / 'quantize_eval_model_'))
         assert tf.GraphDef.FromString(read(path)) == live
 

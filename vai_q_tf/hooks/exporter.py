@@ -3,7 +3,6 @@
 Which model is best so far is noted in a file beside it, written after the model. So a training that was stopped goes on
 comparing with a model that is there, whenever it was stopped.
 """
-import copy
 import glob
 import json
 import numbers
@@ -91,8 +90,7 @@ class QuantizeExporter(tf.estimator.Exporter):
         tf.logging.info('Best quantized model so far: %s', written.eval_model)
 
     def _make_freezer(self, estimator, export_path):
-        config = copy.copy(self._config)
-        config.output_dir = export_path
+        config = self._config.replace(output_dir=export_path)
         graph = tf.Graph()
         with graph.as_default():
             tf.train.create_global_step()

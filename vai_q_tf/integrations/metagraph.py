@@ -1,5 +1,4 @@
 """Quantization-aware training of networks in MetaGraph files: the commands `--mode train`, `--mode eval` and `deploy`."""
-import copy
 import os
 import re
 import warnings
@@ -87,7 +86,7 @@ def deploy_checkpoint(input_meta_graph_def, input_checkpoint, q_config):
       QuantizeError: INVALID_INPUT for files that are not there or not what they should be; MISSING_QUANTIZE_INFO for a
         checkpoint without positions or variables; what the rewrite raises.
     """
-    config = copy.copy(require_config(q_config))
+    config = require_config(q_config)
     graph = _import(input_meta_graph_def)
     prefix = checkpoints.find_checkpoint(input_checkpoint)
     if record.is_evaluation(graph):
@@ -97,7 +96,7 @@ def deploy_checkpoint(input_meta_graph_def, input_checkpoint, q_config):
     else:
         _check_no_gradients(graph, input_meta_graph_def)
         plan = evaluation.create_evaluation_graph(graph, config)
-    config.output_dir = os.path.join(config.output_dir, 'deploy')
+    config = config.replace(output_dir=os.path.join(config.output_dir, 'deploy'))
     return EvaluationFreezer(graph, plan, config).write(prefix, checkpoints.checkpoint_step(prefix)).eval_model
 
 

@@ -1,5 +1,4 @@
 """convert_datatype: a float32 graph with folded batch norms, in a file of another type."""
-import copy
 import numbers
 
 import tensorflow.compat.v1 as tf
@@ -34,8 +33,7 @@ def convert_datatype(graph_def, q_config, datatype, fold_constant=1):
     if number == 0:
         return None
     dtype, suffix = TARGETS[number]
-    config = copy.copy(config)
-    config.fold_bn_only = 1
+    config = config.replace(fold_bn_only=1)
     graph_def = load_float_graph(graph_def, config.output_nodes)
     converted = convert_graph(passes.optimise(graph_def, config, fold_constant=bool(fold_constant)), dtype)
     files.make_directory(config.output_dir)

@@ -1,5 +1,4 @@
 """Post-training quantization of a frozen graph, from the float graph to the written model."""
-import copy
 import os
 
 import tensorflow.compat.v1 as tf
@@ -98,9 +97,7 @@ def _plan(view, config):
         return plan
     tf.logging.warning('Batch norm %s stays float, with what is in front of it: its parameters are not constant, or its '
                        'statistics are read.', ', '.join(map(repr, left)))
-    changed = copy.copy(config)
-    changed.ignore_nodes = config.ignore_nodes + left
-    return annotate(view, changed)
+    return annotate(view, config.replace(ignore_nodes=config.ignore_nodes + left))
 
 
 def _feed_of(graph_def, feed, batches):

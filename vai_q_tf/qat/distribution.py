@@ -6,7 +6,6 @@ suit the copies, so the largest values of the whole batch decide. Only then the 
 Under MirroredStrategy moving averages differ between replicas until they are saved; folding takes their mean, which is what a
 checkpoint has, so that the replicas have the same quantized weights as well.
 """
-import copy
 import json
 import os
 
@@ -90,14 +89,14 @@ def config_of_copy(view, config, prefix):
     def prefixed(name):
         return prefix + name if prefix + name in view else name
 
-    own = copy.copy(config)
-    own.input_nodes = [prefix + name for name in config.input_nodes]
-    own.output_nodes = [prefix + name for name in config.output_nodes]
-    own.ignore_nodes = [prefixed(name) for name in config.ignore_nodes]
-    for field in ('nodes_bit', 'nodes_method'):
-        entries = [entry.rpartition(':') for entry in getattr(config, field)]
-        setattr(own, field, ['{}:{}'.format(prefixed(name), setting) for name, _, setting in entries])
-    return own
+    def prefixed_entries(entries):
+        return ['{}:{}'.format(prefixed(name), setting) for name, _, setting in (entry.rpartition(':') for entry in entries)]
+
+    return config.replace(
+        input_nodes=[prefix + name for name in config.input_nodes],
+        output_nodes=[prefix + name for name in config.output_nodes],
+        ignore_nodes=[prefixed(name) for name in config.ignore_nodes],
+        nodes_bit=prefixed_entries(config.nodes_bit), nodes_method=prefixed_entries(config.nodes_method))
 
 
 def prefixes_of_towers(towers):

@@ -1,6 +1,5 @@
 """inspect: what is in a graph, where quantization can start and end, and what it will do to every op in between."""
 import collections
-import copy
 from typing import List, NamedTuple, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
@@ -79,14 +78,14 @@ def inspect(graph_def, q_config=None):
         range that the config names.
     """
     view = GraphView(graph_def)
-    config = copy.copy(q_config) if q_config is not None else QuantizeConfig()
+    config = q_config if q_config is not None else QuantizeConfig()
     target = find_target(config.target_type) if config.target_type else None
     inputs = tuple(InputNode(name, view.dtype(name), view.shape(name)) for name in view.names if view.op(name) == 'Placeholder')
     read = {node_name(reference) for node in graph_def.node for reference in node.input}
     outputs = tuple(OutputNode(name, view.op(name)) for name in view.names
                     if name not in read and view.op(name) not in _NO_OUTPUT)
     given = bool(config.input_nodes and config.output_nodes)
-    _complete_range(view, config, inputs, outputs)
+    config = _with_range(view, config, inputs, outputs)
     nodes, plan, notes = (), None, []
     fix_neurons = [name for name in view.names if view.op(name) in FIX_NEURON_OPS]
     if fix_neurons:
@@ -115,17 +114,18 @@ def _op_types(graph_def):
     return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _complete_range(view, config, inputs, outputs):
-    """Fills in the input and output nodes that the config does not name."""
-    if not config.input_nodes:
+def _with_range(view, config, inputs, outputs):
+    """The config with the input and output nodes that it does not name."""
+    input_nodes, output_nodes = config.input_nodes, config.output_nodes
+    if not input_nodes:
         starts = [_first_float(view, node.name) for node in inputs if node.dtype != tf.bool and node.shape != []]
-        config.input_nodes = [name for name in starts if name]
-    config.input_nodes = _behind_fed(view, config.input_nodes, config.output_nodes)
-    if not config.output_nodes:
-        fed = _downstream(view, config.input_nodes)
-        config.output_nodes = [node.name for node in outputs
-                               if node.name in fed and tf.float32 in view.output_types(node.name)]
-        config.input_nodes = _behind_fed(view, config.input_nodes, config.output_nodes)
+        input_nodes = [name for name in starts if name]
+    input_nodes = _behind_fed(view, input_nodes, output_nodes)
+    if not output_nodes:
+        fed = _downstream(view, input_nodes)
+        output_nodes = [node.name for node in outputs if node.name in fed and tf.float32 in view.output_types(node.name)]
+        input_nodes = _behind_fed(view, input_nodes, output_nodes)
+    return config.replace(input_nodes=input_nodes, output_nodes=output_nodes)
 
 
 def _first_float(view, name):

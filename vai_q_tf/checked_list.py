@@ -1,0 +1,47 @@
+"""A list that stays valid: what a QuantizeConfig has for its fields that are lists."""
+import functools
+
+_TAKE_LISTS = ('extend', '__iadd__')
+
+
+def _checked(name):
+    """The method of list of that name, which changes the list if the check accepts the result."""
+    change = getattr(list, name)
+
+    @functools.wraps(change)
+    def method(self, *args, **kwargs):
+        if name in _TAKE_LISTS and args and isinstance(args[0], str):
+            self._check(args[0])  # not letter by letter
+        changed = list(self)
+        result = change(changed, *args, **kwargs)
+        mine = {id(entry): entry for entry in self}
+        # Entries that were in the list stay the same objects, so that whoever has one of the lists inside keeps it.
+        entries = [mine.pop(id(given), entry) for given, entry in zip(changed, self._check(changed))]
+        list.__setitem__(self, slice(None), entries)
+        return self if result is changed else result
+    return method
+
+
+class CheckedList(list):
+    """A list that raises the error of its check where a change would make it invalid, and is left as it was then.
+
+    Copies and pickles of it are ordinary lists.
+
+    Args:
+      values: a list.
+      check: function from a list to the list of the entries as they are kept, one for each; it raises an error for entries
+        that it does not accept.
+    """
+
+    def __init__(self, values=(), check=list):
+        super().__init__(check(values))
+        self._check = check
+
+    append, extend, insert = _checked('append'), _checked('extend'), _checked('insert')
+    pop, remove, clear = _checked('pop'), _checked('remove'), _checked('clear')
+    sort, reverse = _checked('sort'), _checked('reverse')
+    __setitem__, __delitem__ = _checked('__setitem__'), _checked('__delitem__')
+    __iadd__, __imul__ = _checked('__iadd__'), _checked('__imul__')
+
+    def __reduce__(self):
+        return list, (list(self),)
