@@ -122,7 +122,7 @@ def _received(monkeypatch):
         graph=graph, config=config))
     monkeypatch.setattr(functions.record, 'evaluation_plan', lambda graph: 'plan')
     monkeypatch.setattr(functions, 'EvaluationFreezer', Freezer)
-    monkeypatch.setattr(functions, 'find_checkpoint', find_checkpoint)
+    monkeypatch.setattr(functions.checkpoints, 'find_checkpoint', find_checkpoint)
     return received
 
 
