@@ -5,7 +5,7 @@ An op whose definition fixes float32 for an input or output (the result of Resiz
 """
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.python.framework import op_def_registry, tensor_util
+from tensorflow.python.framework import op_def_registry
 
 from vai_q_tf import errors
 from vai_q_tf.export import kernel_registry
@@ -92,14 +92,14 @@ def _set_types(node, dtype):
 
 
 def _convert_value(name, proto, dtype):
-    value = tensor_util.MakeNdarray(proto)
+    value = tf.make_ndarray(proto)
     with np.errstate(over='ignore'):
         converted = value.astype(dtype.as_numpy_dtype)
     infinite = np.isfinite(value) & ~np.isfinite(converted.astype(np.float64))
     if infinite.any():
         tf.logging.warning('%s: %d values, up to %g, are infinite in %s', name, infinite.sum(), np.abs(value[infinite]).max(),
                            dtype.name)
-    return tensor_util.make_tensor_proto(converted, dtype)
+    return tf.make_tensor_proto(converted, dtype)
 
 
 def _add_casts(view, nodes, changed, dtype):

@@ -1,11 +1,12 @@
 """Which types TensorFlow can compute an op in, asked of its registry of kernels."""
 import functools
 
-from tensorflow.core.framework import types_pb2
+import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import kernels, op_def_registry
 
 # Those of XLA only serve graphs that it compiles as a whole.
 _DEVICES = frozenset(('CPU', 'GPU', 'DEFAULT'))
+_NO_TYPE = tf.AttrValue().type  # DT_INVALID
 
 
 def has_kernel(node):
@@ -20,7 +21,7 @@ def has_kernel(node):
 
 
 def _types(value):
-    return set(value.list.type) if value.WhichOneof('value') == 'list' else {value.type} - {types_pb2.DT_INVALID}
+    return set(value.list.type) if value.WhichOneof('value') == 'list' else {value.type} - {_NO_TYPE}
 
 
 @functools.lru_cache(maxsize=None)

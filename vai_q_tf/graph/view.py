@@ -3,7 +3,8 @@
 A live graph is viewed through `GraphView(graph.as_graph_def(add_shapes=True))`. The GraphDef is referenced, not copied,
 and must not change while the view is in use.
 """
-from tensorflow.python.framework import dtypes, op_def_registry
+import tensorflow.compat.v1 as tf
+from tensorflow.python.framework import op_def_registry
 
 from vai_q_tf import errors
 
@@ -146,7 +147,7 @@ class GraphView:
                 count = self.attr(name, output.number_attr).i if output.number_attr else 1
                 values = [self.attr(name, output.type_attr).type if output.type_attr else output.type] * count
             for value in values:
-                yield dtypes.as_dtype(value).base_dtype
+                yield tf.as_dtype(value).base_dtype
 
     def is_known(self, name):
         """Whether this TensorFlow has the op of the node."""

@@ -3,7 +3,6 @@ import itertools
 
 import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import ops as framework_ops
-from tensorflow.python.ops import io_ops
 from tensorflow.python.training.saving import saveable_object
 
 from vai_q_tf import fixed_point, ops
@@ -99,7 +98,8 @@ class PositionSaveable(saveable_object.SaveableObject):
         prefix = self._prefix()
         names, variables, votes = tf.cond(
             ops.checkpoint_has(prefix, VARIABLES_KEY),
-            lambda: io_ops.restore_v2(prefix, _KEYS, [''] * len(_KEYS), [tf.string, tf.string, tf.float32]),
+            lambda: tf.raw_ops.RestoreV2(prefix=prefix, tensor_names=_KEYS, shape_and_slices=[''] * len(_KEYS),
+                                         dtypes=[tf.string, tf.string, tf.float32]),
             lambda: [tf.zeros([0], tf.string), tf.zeros([0], tf.string), tf.zeros([0, fixed_point.HISTOGRAM_BINS])])
         same_name = tf.equal(self._tensors[:, tf.newaxis], names[tf.newaxis, :])
         same_variable = tf.equal(self._variables[:, tf.newaxis], variables[tf.newaxis, :]) & tf.not_equal(variables, '')

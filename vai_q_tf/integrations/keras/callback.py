@@ -44,7 +44,7 @@ class QuantizeCallback(tf.keras.callbacks.Callback):
                 errors.INVALID_INPUT, 'Other model',
                 'The callback was made for model {!r}, and fit was called on another object, {!r}.'.format(
                     self._quantized.name, self.model.name))
-        with backend.get_graph().as_default():
+        with tf.get_default_graph().as_default():
             self._saver = tf.train.Saver()
             self._listener = QuantizeCheckpointListener(self._config, saver=self._saver)
             self._listener.begin()
@@ -65,5 +65,5 @@ class QuantizeCallback(tf.keras.callbacks.Callback):
             self._listener.after_save(session, step)
 
     def on_train_end(self, logs=None):
-        with backend.get_graph().as_default():
+        with tf.get_default_graph().as_default():
             self._hook.end(backend.get_session())

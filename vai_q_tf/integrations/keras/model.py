@@ -9,7 +9,6 @@ import os
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.python.framework import ops
 from tensorflow.python.keras import backend
 
 from vai_q_tf import errors
@@ -91,7 +90,7 @@ class _QuantizedModel(tf.keras.Model):
         function = self.train_function
         if function is not before:
             # Behind the optimizer, whose learning rate may depend on the global step.
-            with backend.get_graph().as_default(), tf.control_dependencies([function.updates_op]):
+            with tf.get_default_graph().as_default(), tf.control_dependencies([function.updates_op]):
                 function.updates_op = tf.assign_add(self.quantize_positions.step, 1, name='training/global_step').op
 
     def _make_test_function(self):
@@ -109,8 +108,9 @@ class _QuantizedModel(tf.keras.Model):
 
     def _function(self, name, inputs, outputs):
         # Positions stay even where a loss reads from inside the training network.
-        return backend.function(inputs, outputs, self.state_updates, name, feed_dict={self.quantize_positions.track: False},
-                                **getattr(self, '_function_kwargs', {}))
+        return tf.keras.backend.function(
+            inputs, outputs, self.state_updates, name, feed_dict={self.quantize_positions.track: False},
+            **getattr(self, '_function_kwargs', {}))
 
     def save_weights(self, filepath, *args, **kwargs):
         super().save_weights(filepath, *args, **kwargs)
@@ -148,7 +148,9 @@ def _check(model):
         raise TypeError('model must be a tf.keras.Model, got {}: {!r}'.format(type(model).__name__, model))
     if is_quantized(model):
         raise errors.QuantizeError(errors.ALREADY_QUANTIZED, 'Called twice', 'This model is quantized already.')
-    if ops.executing_eagerly_outside_functions():
+    with tf.init_scope():
+        eager = tf.executing_eagerly()
+    if eager:
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'Eager execution',
             'Quantization rewrites a graph. Call tf.compat.v1.disable_eager_execution() before the model is built.')
@@ -169,7 +171,7 @@ def _check(model):
             'Model {!r} was trained in this graph already. Save its weights, call tf.keras.backend.clear_session() and '
             'set_learning_phase(1), build the model again, quantize it and load the weights.'.format(model.name))
     graph = model.outputs[0].graph
-    if graph is not backend.get_graph():
+    if graph is not tf.get_default_graph():
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'Other graph',
             'Model {!r} is not in the default graph, in whose session tf.keras runs it. Call this where the model was '
