@@ -2,7 +2,8 @@
 import functools
 
 import tensorflow.compat.v1 as tf
-from tensorflow.python.framework import kernels, op_def_registry
+
+from vai_q_tf import tf_internal
 
 # Those of XLA only serve graphs that it compiles as a whole.
 _DEVICES = frozenset(('CPU', 'GPU', 'DEFAULT'))
@@ -11,7 +12,7 @@ _NO_TYPE = tf.AttrValue().type  # DT_INVALID
 
 def has_kernel(node):
     """Whether the op allows the types of the NodeDef, and a kernel for CPU or GPU is registered for them."""
-    definition = op_def_registry.get_registered_ops()[node.op]
+    definition = tf_internal.python_op_defs()[node.op]
     types = {attr.name: _types(node.attr[attr.name] if attr.name in node.attr else attr.default_value)
              for attr in definition.attr if attr.type in ('type', 'list(type)')}
     for attr in definition.attr:
@@ -28,5 +29,5 @@ def _types(value):
 def _kernels(op):
     """The kernels of an op, each as ((attr, allowed types), ...)."""
     return tuple(tuple((constraint.name, frozenset(constraint.allowed_values.list.type)) for constraint in kernel.constraint)
-                 for kernel in kernels.get_registered_kernels_for_op(op).kernel
+                 for kernel in tf_internal.registered_kernels(op)
                  if kernel.device_type in _DEVICES and not kernel.label)
