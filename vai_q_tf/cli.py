@@ -67,7 +67,8 @@ def _prepare(options):
 
 def _run(options):
     import tensorflow.compat.v1 as tf
-    from tensorflow.python.util import deprecation
+
+    from vai_q_tf import tf_internal
 
     if options.fuse_op_config:
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Not supported',
@@ -80,13 +81,15 @@ def _run(options):
         tf.logging.set_verbosity(tf.logging.INFO)
         command(options, options.config)
     else:
-        with deprecation.silence():
+        with tf_internal.silenced_deprecations():
             command(options, options.config)
 
 
 def _load_custom_ops(text):
     """Loads the op libraries of 'OpType:path,...'."""
     import tensorflow.compat.v1 as tf
+
+    from vai_q_tf import tf_internal
     for entry in filter(None, text.split(',')):
         op, colon, path = (part.strip() for part in entry.partition(':'))
         if not colon or not op or not path:
@@ -94,7 +97,7 @@ def _load_custom_ops(text):
                                        "--custom_op_so has {!r}; expected 'OpType:path_of_library.so'.".format(entry))
         try:
             tf.load_op_library(os.path.abspath(path))
-            tf.get_default_graph()._get_op_def(op)
+            tf_internal.runtime_op_def(op)
         except (tf.errors.OpError, RuntimeError) as error:
             raise errors.QuantizeError(errors.INVALID_CONFIG, 'Cannot load', '--custom_op_so {!r}: {}.'.format(
                 entry, str(error).splitlines()[0])) from error

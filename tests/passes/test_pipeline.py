@@ -55,7 +55,7 @@ def test_what_the_config_asks_for(fields, expected):
 
 def test_one_line_for_each_pass_that_changed_something(monkeypatch):
     lines = []
-    monkeypatch.setattr(pipeline.tf_logging, 'info', lambda text, *values: lines.append(text % values))
+    monkeypatch.setattr(pipeline.tf.logging, 'info', lambda text, *values: lines.append(text % values))
     optimise(graph_of(_network), settings())
     assert lines == [
         'separate_shared_constants: Const +1', 'replace_relu_minimum: Const -2, Minimum -2, Relu -2, Relu6 +2',

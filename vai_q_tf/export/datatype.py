@@ -5,9 +5,8 @@ An op whose definition fixes float32 for an input or output (the result of Resiz
 """
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.python.framework import op_def_registry, tensor_util
 
-from vai_q_tf import errors
+from vai_q_tf import errors, tf_internal
 from vai_q_tf.export import kernel_registry
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
@@ -75,7 +74,7 @@ def _keeps_float32(view, name):
 def _set_types(node, dtype):
     """Puts `dtype` in the place of float32 in the attrs of the NodeDef; whether there was any."""
     changed = False
-    for attr in op_def_registry.get_registered_ops()[node.op].attr:
+    for attr in tf_internal.python_op_defs()[node.op].attr:
         value = node.attr[attr.name] if attr.name in node.attr else attr.default_value
         kind = value.WhichOneof('value')
         if kind == 'type' and value.type == tf.float32:
@@ -92,14 +91,14 @@ def _set_types(node, dtype):
 
 
 def _convert_value(name, proto, dtype):
-    value = tensor_util.MakeNdarray(proto)
+    value = tf.make_ndarray(proto)
     with np.errstate(over='ignore'):
         converted = value.astype(dtype.as_numpy_dtype)
     infinite = np.isfinite(value) & ~np.isfinite(converted.astype(np.float64))
     if infinite.any():
         tf.logging.warning('%s: %d values, up to %g, are infinite in %s', name, infinite.sum(), np.abs(value[infinite]).max(),
                            dtype.name)
-    return tensor_util.make_tensor_proto(converted, dtype)
+    return tf.make_tensor_proto(converted, dtype)
 
 
 def _add_casts(view, nodes, changed, dtype):
@@ -130,7 +129,7 @@ def _cast(view, nodes, tensor, source, target):
 
 def _is_fixed(view, name, kind, index):
     """Whether the definition of the op says float32 for that 'input_arg' or 'output_arg', so that no attr can change it."""
-    for argument in getattr(op_def_registry.get_registered_ops()[view.op(name)], kind):
+    for argument in getattr(tf_internal.python_op_defs()[view.op(name)], kind):
         if argument.type_list_attr:
             count = len(view.attr(name, argument.type_list_attr).list.type)
         else:

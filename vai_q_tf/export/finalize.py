@@ -1,6 +1,5 @@
 """The evaluation model: a float graph with FixNeurons at their final positions, in the form that the compiler reads."""
 import tensorflow.compat.v1 as tf
-from tensorflow.python.framework import tensor_util
 
 from vai_q_tf.export.constants import ConstantQuantizer, is_symmetric
 from vai_q_tf.export.fix_neuron_nodes import fix_neuron, insert
@@ -32,7 +31,7 @@ def finalize(graph_def, plan, positions, shapes, config):
             del plain.attr[attr]
         if node.name in axes and node.op == 'Const':
             # The compiler reads the axis of a ConcatV2 from `int_val` and from nowhere else.
-            plain = editor.constant(node.name, tf.int32, int(tensor_util.MakeNdarray(node.attr['value'].tensor)))
+            plain = editor.constant(node.name, tf.int32, int(tf.make_ndarray(node.attr['value'].tensor)))
         if node.name in view:
             plain.input.extend('^' + control for control in placing(view, node.name, branches))
         known = shapes.get(node.name)
@@ -87,7 +86,7 @@ def quantize_weights(model, config):
     with ConstantQuantizer(config) as quantizer:
         for node in model.node:
             if node.op == 'FixNeuron' and view.op(node.input[0]) == 'Const':
-                value = tensor_util.MakeNdarray(view.attr(node.input[0], 'value').tensor)
+                value = tf.make_ndarray(view.attr(node.input[0], 'value').tensor)
                 values[node.input[0]] = quantizer.quantize(
                     value, node.attr['quantize_pos'].i, node.attr['bit_width'].i, node.attr['mode'].i)
     return editor.with_values(model, values)

@@ -1,16 +1,18 @@
 """Which types TensorFlow can compute an op in, asked of its registry of kernels."""
 import functools
 
-from tensorflow.core.framework import types_pb2
-from tensorflow.python.framework import kernels, op_def_registry
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import tf_internal
 
 # Those of XLA only serve graphs that it compiles as a whole.
 _DEVICES = frozenset(('CPU', 'GPU', 'DEFAULT'))
+_NO_TYPE = tf.AttrValue().type  # DT_INVALID
 
 
 def has_kernel(node):
     """Whether the op allows the types of the NodeDef, and a kernel for CPU or GPU is registered for them."""
-    definition = op_def_registry.get_registered_ops()[node.op]
+    definition = tf_internal.python_op_defs()[node.op]
     types = {attr.name: _types(node.attr[attr.name] if attr.name in node.attr else attr.default_value)
              for attr in definition.attr if attr.type in ('type', 'list(type)')}
     for attr in definition.attr:
@@ -20,12 +22,12 @@ def has_kernel(node):
 
 
 def _types(value):
-    return set(value.list.type) if value.WhichOneof('value') == 'list' else {value.type} - {types_pb2.DT_INVALID}
+    return set(value.list.type) if value.WhichOneof('value') == 'list' else {value.type} - {_NO_TYPE}
 
 
 @functools.lru_cache(maxsize=None)
 def _kernels(op):
     """The kernels of an op, each as ((attr, allowed types), ...)."""
     return tuple(tuple((constraint.name, frozenset(constraint.allowed_values.list.type)) for constraint in kernel.constraint)
-                 for kernel in kernels.get_registered_kernels_for_op(op).kernel
+                 for kernel in tf_internal.registered_kernels(op)
                  if kernel.device_type in _DEVICES and not kernel.label)

@@ -1,7 +1,7 @@
 """A default graph and a default session of their own for code of users, which does with them as it likes."""
 import contextlib
 
-from tensorflow.python.framework import ops
+from vai_q_tf import tf_internal
 
 
 class OwnDefaults:
@@ -16,15 +16,8 @@ class OwnDefaults:
 
     @contextlib.contextmanager
     def inside(self):
-        outside = self._swap(self._left)
+        outside = tf_internal.swap_defaults(self._left)
         try:
             yield
         finally:
-            self._left = self._swap(outside)
-
-    @staticmethod
-    def _swap(defaults):
-        graphs, sessions = ops._default_graph_stack, ops._default_session_stack
-        before = graphs.stack, graphs._global_default_graph, sessions.stack
-        graphs.stack, graphs._global_default_graph, sessions.stack = defaults
-        return before
+            self._left = tf_internal.swap_defaults(outside)

@@ -6,9 +6,8 @@ import re
 import tensorflow.compat.v1 as tf
 from google.protobuf import text_format  # type: ignore
 from google.protobuf.message import DecodeError  # type: ignore
-from tensorflow.python.framework import op_def_registry
 
-from vai_q_tf import errors
+from vai_q_tf import errors, tf_internal
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import FIX_NEURON_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
@@ -281,10 +280,10 @@ def _uses_functions(graph_def):
 
 def _op_def(op):
     """The OpDef of an op type of this TensorFlow, or None."""
-    found = op_def_registry.get_registered_ops().get(op)
+    found = tf_internal.python_op_defs().get(op)
     if found is None:
         try:
-            found = tf.get_default_graph()._get_op_def(op)  # not all ops have a Python function
+            found = tf_internal.runtime_op_def(op)  # not all ops have a Python function
         except tf.errors.NotFoundError:
             return None
     return found

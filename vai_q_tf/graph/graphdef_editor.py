@@ -1,6 +1,5 @@
 """Edits of GraphDefs. Every function takes a GraphDef and returns a new one, or makes a NodeDef."""
 import tensorflow.compat.v1 as tf
-from tensorflow.python.framework import tensor_util
 
 # What a node of these passes on is its input 0; for ReadVariableOp that is the handle, which stands for the value.
 PASS_THROUGH = ('Identity', 'ReadVariableOp')
@@ -33,7 +32,7 @@ def constant(name, dtype, value=None):
     node = tf.NodeDef(name=name, op='Const')
     node.attr['dtype'].type = tf.as_dtype(dtype).as_datatype_enum
     if value is not None:
-        node.attr['value'].tensor.CopyFrom(tensor_util.make_tensor_proto(value, dtype))
+        node.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(value, dtype))
     return node
 
 
@@ -60,7 +59,7 @@ def with_values(graph_def, values):
             for key in node.attr:
                 if key != 'value':
                     changed.attr[key].CopyFrom(node.attr[key])
-            changed.attr['value'].tensor.CopyFrom(tensor_util.make_tensor_proto(values[node.name], node.attr['dtype'].type))
+            changed.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(values[node.name], node.attr['dtype'].type))
             node = changed
         nodes.append(node)
     result = subgraph(graph_def, nodes)

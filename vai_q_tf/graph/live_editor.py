@@ -7,7 +7,7 @@ import contextlib
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors
+from vai_q_tf import errors, tf_internal
 
 
 def check_not_finalized(graph):
@@ -23,7 +23,7 @@ def check_editable(graph, apart=frozenset()):
     """Raises a QuantizeError when `graph` is finalized or already holds gradients other than the ops called `apart`."""
     check_not_finalized(graph)
     # TensorFlow notes on every op made by a gradient function the forward op that it belongs to.
-    backward = next((op for op in graph.get_operations() if op._original_op is not None and op.name not in apart),
+    backward = next((op for op in graph.get_operations() if tf_internal.forward_op(op) is not None and op.name not in apart),
                     None)
     if backward is not None:
         raise errors.QuantizeError(
@@ -35,7 +35,7 @@ def check_editable(graph, apart=frozenset()):
 def check_no_control_flow(graph, nodes):
     """Raises a QuantizeError naming the first of `nodes` that sits inside a tf.while_loop or tf.cond."""
     for name in nodes:
-        if graph.get_operation_by_name(name)._get_control_flow_context() is not None:
+        if tf_internal.is_in_control_flow(graph.get_operation_by_name(name)):
             raise errors.QuantizeError(
                 errors.UNSUPPORTED_GRAPH, 'Control flow',
                 'Node {!r} of the range to quantize is inside a tf.while_loop or tf.cond. Move input_nodes or '
@@ -49,21 +49,19 @@ def tensor(graph, name):
 
 def consumers(value):
     """Every (node name, input index) that reads the tf.Tensor `value`, in graph order."""
-    return [(op.name, index) for op in sorted(set(value.consumers()), key=lambda op: op._id)
+    return [(op.name, index) for op in sorted(set(value.consumers()), key=tf_internal.creation_number)
             for index, operand in enumerate(op.inputs) if operand is value]
 
 
 def repoint(graph, inputs, value):
     """Makes each input (node name, index) read the tf.Tensor `value`."""
     for node, index in inputs:
-        graph.get_operation_by_name(node)._update_input(index, value)
+        tf_internal.set_input(graph.get_operation_by_name(node), index, value)
 
 
 def wait_for(waiter, old, new):
     """Makes the tf.Operation `waiter`, which waits for each op of `old` to run, wait for each op of `new` instead."""
-    controls = [op for op in waiter.control_inputs if op not in old] + list(new)
-    waiter._remove_all_control_inputs()
-    waiter._add_control_inputs(controls)
+    tf_internal.set_control_inputs(waiter, [op for op in waiter.control_inputs if op not in old] + list(new))
 
 
 @contextlib.contextmanager

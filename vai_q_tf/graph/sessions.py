@@ -1,6 +1,8 @@
 """Sessions that compute what the graph says, node by node."""
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf import tf_internal
+
 
 def session_config(gpu_memory_fraction=None):
     """A tf.ConfigProto without TensorFlow's graph optimizers, which would fuse and reorder what is being measured.
@@ -20,4 +22,4 @@ def skip_clustering(op):
 
     TensorFlow searches even where XLA is off, in time quadratic in the size of the graph, but not if an op has this mark.
     """
-    op._set_attr('_XlaAlreadyClustered', tf.AttrValue(b=True))
+    tf_internal.set_attr(op, '_XlaAlreadyClustered', tf.AttrValue(b=True))

@@ -3,9 +3,9 @@
 A live graph is viewed through `GraphView(graph.as_graph_def(add_shapes=True))`. The GraphDef is referenced, not copied,
 and must not change while the view is in use.
 """
-from tensorflow.python.framework import dtypes, op_def_registry
+import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors
+from vai_q_tf import errors, tf_internal
 
 VARIABLE_OPS = frozenset(('Variable', 'VariableV2', 'VarHandleOp'))
 # A private list of names on a node: the nodes of the float graph that it stands for now.
@@ -105,7 +105,7 @@ class GraphView:
         node = self._nodes[node_name(name)]
         if key in node.attr:
             return node.attr[key]
-        definition = op_def_registry.get_registered_ops().get(node.op)
+        definition = tf_internal.python_op_defs().get(node.op)
         for attribute in definition.attr if definition else ():
             if attribute.name == key and attribute.HasField('default_value'):
                 return attribute.default_value
@@ -138,7 +138,7 @@ class GraphView:
         return self._output_types[name]
 
     def _find_output_types(self, name):
-        definition = op_def_registry.get_registered_ops().get(self._nodes[name].op)
+        definition = tf_internal.python_op_defs().get(self._nodes[name].op)
         for output in definition.output_arg if definition else ():
             if output.type_list_attr:
                 values = self.attr(name, output.type_list_attr).list.type
@@ -146,15 +146,15 @@ class GraphView:
                 count = self.attr(name, output.number_attr).i if output.number_attr else 1
                 values = [self.attr(name, output.type_attr).type if output.type_attr else output.type] * count
             for value in values:
-                yield dtypes.as_dtype(value).base_dtype
+                yield tf.as_dtype(value).base_dtype
 
     def is_known(self, name):
-        """Whether this TensorFlow has the op of the node."""
-        return self.op(name) in op_def_registry.get_registered_ops()
+        """Whether this TensorFlow has a Python function for the op of the node."""
+        return self.op(name) in tf_internal.python_op_defs()
 
     def is_stateful(self, name):
         """Whether the op is registered with state: variables, random numbers, queues. Unknown ops count as stateful."""
-        definition = op_def_registry.get_registered_ops().get(self.op(name))
+        definition = tf_internal.python_op_defs().get(self.op(name))
         return definition is None or definition.is_stateful
 
     def skip_identity(self, tensor):

@@ -10,9 +10,8 @@ import os
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.python.util import function_utils
 
-from vai_q_tf import files
+from vai_q_tf import files, tf_internal
 from vai_q_tf.config import require_config
 from vai_q_tf.qat import checkpoints, evaluation, record
 from vai_q_tf.qat.deploy.freeze import EvaluationFreezer
@@ -49,7 +48,8 @@ class QuantizeExporter(tf.estimator.Exporter):
                  compare_fn=smaller_loss, exports_to_keep=1):
         if (serving_input_receiver_fn is None) == (eval_graph_fn is None):
             raise ValueError('Give exactly one of serving_input_receiver_fn and eval_graph_fn.')
-        if not callable(compare_fn) or set(function_utils.fn_args(compare_fn)) != {'best_eval_result', 'current_eval_result'}:
+        if (not callable(compare_fn)
+                or set(tf_internal.argument_names(compare_fn)) != {'best_eval_result', 'current_eval_result'}):
             raise ValueError('compare_fn must be a function of best_eval_result and current_eval_result, got {!r}.'.format(
                 compare_fn))
         if exports_to_keep is not None and exports_to_keep < 1:

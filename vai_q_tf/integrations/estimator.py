@@ -4,15 +4,13 @@ In TRAIN the graph is rewritten when the model_fn first asks for gradients: then
 optimizer is not. In EVAL and PREDICT it is rewritten when the model_fn returns. What it returns are tensors of the float graph,
 so those that the rewrite replaced are exchanged in the EstimatorSpec.
 """
-import copy
 import functools
 import inspect
 import os
 
 import tensorflow.compat.v1 as tf
-from tensorflow.python.util import function_utils
 
-from vai_q_tf import errors
+from vai_q_tf import errors, tf_internal
 from vai_q_tf.config import require_config
 from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
 from vai_q_tf.hooks.position_hook import QuantizePositionHook
@@ -47,7 +45,7 @@ def quantize_model_fn(model_fn, config, float_checkpoint=None, eval_graph_fn=Non
     if not callable(model_fn):
         raise TypeError('model_fn must be a function, got {}: {!r}'.format(type(model_fn).__name__, model_fn))
     require_config(config)
-    names = function_utils.fn_args(model_fn)
+    names = tf_internal.argument_names(model_fn)
     parameters = list(names) + [name for name in ('mode', 'config') if name not in names]
     signature = inspect.Signature([
         inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None) for name in parameters])
@@ -123,7 +121,7 @@ class _Network:
         self._mode = mode
         self._float_checkpoint = float_checkpoint
 
-    def gradient_interception(self):
+    def before_gradients(self):
         if self._mode in (None, _MODES.TRAIN):
             first = gradient_interception.rewrite_for_training(self.graph, self._config)
             if first and self._float_checkpoint is not None:
@@ -175,13 +173,7 @@ def _quantized(structure):
 def _quantized_outputs(outputs):
     if outputs is None:
         return None
-    result = {}
-    for name, output in outputs.items():
-        # An ExportOutput checks its tensors when it is made, and offers no way to exchange them.
-        result[name] = copy.copy(output)
-        for field, value in vars(output).items():
-            setattr(result[name], field, _quantized(value))
-    return result
+    return {name: tf_internal.map_export_output(_quantized, output) for name, output in outputs.items()}
 
 
 def _with_hooks(spec, run_config, config, eval_graph_fn):
@@ -194,7 +186,7 @@ def _with_hooks(spec, run_config, config, eval_graph_fn):
         saving = [hook for hook in spec.training_hooks + spec.training_chief_hooks
                   if isinstance(hook, tf.train.CheckpointSaverHook)]
         if saving:
-            saving[0]._listeners.append(listener)
+            tf_internal.add_listener(saving[0], listener)
         else:
             # Takes the place of that of an Estimator. Replicas get another scaffold, which is not known here.
             hooks.append(tf.train.CheckpointSaverHook(

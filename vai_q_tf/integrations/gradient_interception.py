@@ -3,9 +3,8 @@ import contextlib
 import threading
 
 import tensorflow.compat.v1 as tf
-from tensorflow.python.ops import gradients_util
 
-from vai_q_tf import errors
+from vai_q_tf import errors, tf_internal
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.qat import record, replaced_tensors, training
 
@@ -50,7 +49,7 @@ def _check_same_range(graph, config):
 _active = threading.local()  # .calls: the innermost (graph, function) last
 _lock = threading.Lock()
 _users = 0
-_original = gradients_util._GradientsHelper
+_original = tf_internal.gradients_function()
 
 
 @contextlib.contextmanager
@@ -64,7 +63,7 @@ def called_before_gradients(graph, function):
     calls = _calls()
     with _lock:
         _users += 1
-        gradients_util._GradientsHelper = _gradients
+        tf_internal.set_gradients_function(_gradients)
     calls.append((graph, function))
     try:
         yield
@@ -73,7 +72,7 @@ def called_before_gradients(graph, function):
         with _lock:
             _users -= 1
             if not _users:
-                gradients_util._GradientsHelper = _original
+                tf_internal.set_gradients_function(_original)
 
 
 def _calls():

@@ -128,8 +128,7 @@ def _check_no_gradients(graph, path):
 def _check_variables(graph, prefix):
     reader = tf.train.load_checkpoint(prefix)
     with graph.as_default():
-        names = sorted({variable._save_slice_info.full_name if variable._save_slice_info else variable.op.name
-                        for variable in tf.global_variables()})
+        names = sorted({checkpoints.variable_name(variable) for variable in tf.global_variables()})
     missing = [name for name in names if not reader.has_tensor(name)]
     if missing:
         raise errors.QuantizeError(

@@ -1,7 +1,7 @@
 """QuantizeOptimizer: the training rewrite as a wrapper of an optimizer."""
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors
+from vai_q_tf import errors, tf_internal
 from vai_q_tf.config import require_config
 from vai_q_tf.integrations import gradient_interception
 from vai_q_tf.qat import replaced_tensors
@@ -25,10 +25,10 @@ class QuantizeOptimizer(tf.train.Optimizer):
     def __init__(self, optimizer, config):
         if not isinstance(optimizer, tf.train.Optimizer):
             raise TypeError('optimizer must be a tf.train.Optimizer, got {}: {!r}'.format(type(optimizer).__name__, optimizer))
-        super().__init__(optimizer._use_locking, optimizer.get_name())
+        super().__init__(tf_internal.uses_locking(optimizer), optimizer.get_name())
         self._config = require_config(config)
         self._optimizer = optimizer
-        self._track_trackable(optimizer, 'base_optimizer')
+        tf_internal.track(self, optimizer, 'base_optimizer')
 
     def minimize(self, loss, *args, **kwargs):
         """As of the wrapped optimizer, on the quantized graph."""

@@ -3,7 +3,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.graph.view import VARIABLE_OPS
-from vai_q_tf.qat import record
+from vai_q_tf.qat import checkpoints, record
 
 
 def start_from_float(graph, checkpoint):
@@ -20,8 +20,7 @@ def start_from_float(graph, checkpoint):
     found, missing = {}, []
     needed = _network_variables(graph)
     for variable in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES):
-        partition = variable._get_save_slice_info()
-        name = partition.full_name if partition else variable.op.name
+        name = checkpoints.variable_name(variable)
         if reader.has_tensor(name) and variable is not step:
             found.setdefault(name, []).append(variable)
         elif variable.op.name in needed:

@@ -3,7 +3,6 @@ import os
 import re
 
 import tensorflow as tf
-from tensorflow.python.framework import ops as framework_ops
 
 from vai_q_tf import errors
 
@@ -32,7 +31,7 @@ def load():
 def register_gradient(op_type, gradient):
     """Makes `gradient` that of `op_type`; None: it has none. The first registration of a process stays."""
     try:
-        framework_ops.RegisterGradient(op_type)(gradient)
+        tf.RegisterGradient(op_type)(gradient)
     except KeyError:  # a second import in one process
         pass
 

@@ -2,7 +2,7 @@
 import collections
 from typing import Callable, FrozenSet, NamedTuple
 
-from tensorflow.python.platform import tf_logging
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import require_config
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
@@ -124,7 +124,7 @@ def _run(steps, graph_def, kept, config):
         if result is not graph_def:
             graph_def, before = result, ops
             ops = _count(graph_def)
-            tf_logging.info('%s: %s', step.run.__name__, _difference(before, ops))
+            tf.logging.info('%s: %s', step.run.__name__, _difference(before, ops))
     return graph_def
 
 

@@ -1,7 +1,7 @@
 """Activation functions that a hardware computes together with the op in front of them."""
 from typing import FrozenSet, NamedTuple
 
-from tensorflow.python.framework import dtypes
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf.patterns.combinators import anything, either, find, op, same
 
@@ -61,7 +61,7 @@ def relu_behind(view, tensor, activations):
 
 def _is_computed(graph_range, name):
     return (name not in graph_range.input_nodes and not graph_range.is_static(name)
-            and graph_range.view.dtype(name) == dtypes.float32)
+            and graph_range.view.dtype(name) == tf.float32)
 
 
 def _leaky_relu(graph_range, name):

@@ -1,7 +1,7 @@
 """Batch norms: fused and decomposed, training and inference form, behind convolutions and alone, as BatchNorm records."""
 from typing import FrozenSet, NamedTuple
 
-from tensorflow.python.framework import tensor_util
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, trait
@@ -205,7 +205,7 @@ def _is_over_batch(graph_range, match):
 
 
 def _constant(view, tensor):
-    return tensor_util.MakeNdarray(view.attr(tensor, 'value').tensor)
+    return tf.make_ndarray(view.attr(tensor, 'value').tensor)
 
 
 def _forms(graph_range, tensor):

@@ -1,7 +1,7 @@
 """Groups of ops without weights that a hardware computes as one: only their results are quantized."""
 from typing import FrozenSet, NamedTuple, Tuple
 
-from tensorflow.python.framework import dtypes, tensor_util
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf.dpu import HARD_SIGMOID_FACTOR
 from vai_q_tf.graph.traits import ADD_OPS
@@ -40,12 +40,12 @@ def _number(*values):
 def _constant(view, tensor, most):
     """The elements of a float Const of at least one and at most `most` elements, flat; None for another tensor."""
     tensor = view.skip_identity(tensor)
-    if view.op(tensor) != 'Const' or view.dtype(tensor) != dtypes.float32:
+    if view.op(tensor) != 'Const' or view.dtype(tensor) != tf.float32:
         return None
     size = 1
     for dim in view.shape(tensor):
         size *= dim
-    return tensor_util.MakeNdarray(view.attr(tensor, 'value').tensor).reshape(-1) if 1 <= size <= most else None
+    return tf.make_ndarray(view.attr(tensor, 'value').tensor).reshape(-1) if 1 <= size <= most else None
 
 
 def _is_ones(view, tensor):
@@ -95,7 +95,7 @@ def find_fusions(graph_range, relus, taken):
 
 def _is_free(graph_range, name, taken):
     return (name in graph_range and name not in taken and name not in graph_range.input_nodes
-            and not graph_range.is_static(name) and graph_range.view.dtype(name) == dtypes.float32)
+            and not graph_range.is_static(name) and graph_range.view.dtype(name) == tf.float32)
 
 
 def _at(graph_range, name, relus):

@@ -1,5 +1,5 @@
 """annotate: decides which tensors of a graph are quantized, and how."""
-from tensorflow.python.framework import dtypes
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.graph.view import tensor_name
@@ -59,7 +59,7 @@ def _add_inputs(draft):
         for index, dtype in enumerate(draft.view.output_types(name)):
             tensor = tensor_name(name, index)
             used = draft.range.readers(tensor) or draft.range.is_output(tensor)
-            if dtype == dtypes.float32 and used and name not in draft.ignored:
+            if dtype == tf.float32 and used and name not in draft.ignored:
                 draft.add_activation(tensor, 'input', method=0)
 
 

@@ -1,5 +1,5 @@
 """Ops without weights: each result is quantized where what goes in is."""
-from tensorflow.python.framework import dtypes
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf.dpu import HARD_SIGMOID_INPUT_POSITION, HARD_SIGMOID_POSITION
 from vai_q_tf.graph.traits import CONCAT_OPS, FLOAT, PASSES, WEIGHTED, trait
@@ -96,7 +96,7 @@ def add_concat_inputs(draft):
     """Quantizes what the concats of the range join that stay float because of some of it; they do not become quantized."""
     for name in draft.range.nodes:
         op = draft.view.op(name)
-        if op not in CONCAT_OPS or draft.view.dtype(name) != dtypes.float32 or draft.quantized(name):
+        if op not in CONCAT_OPS or draft.view.dtype(name) != tf.float32 or draft.quantized(name):
             continue
         if name in draft.ignored or name in draft.range.input_nodes or draft.range.is_static(name):
             continue
@@ -112,7 +112,7 @@ def _add_op(draft, name, activations):
     if row.kind in (PASSES, WEIGHTED) or (types and not any(dtype.is_floating for dtype in types)):
         return
     reason = row.reason if row.kind == FLOAT else ''
-    if types and dtypes.float32 not in types:
+    if types and tf.float32 not in types:
         reason = 'its type is {}; only float32 is quantized'.format(types[0].name)
     constants = []
     for index, tensor in row.data_inputs(draft.view.inputs(name)) if not reason else ():

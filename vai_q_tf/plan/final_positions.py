@@ -9,7 +9,7 @@ import math
 from typing import Dict, NamedTuple, Optional
 
 import numpy as np
-from tensorflow.python.platform import tf_logging
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf.dpu import MAX_SHIFT
 from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO, POSITION_MAX, POSITION_MIN, POSITION_ZERO
@@ -118,7 +118,7 @@ def _position_zeros(plan, positions, config):
     for group in plan.groups:
         for zero, other in ((group.output, group.input), (group.input, group.output)):
             if zero and other and positions[zero] == POSITION_ZERO != positions[other]:
-                tf_logging.warning('%s had nothing but zeros in calibration; it gets the position %d of %s', zero,
+                tf.logging.warning('%s had nothing but zeros in calibration; it gets the position %d of %s', zero,
                                    positions[other], other)
                 positions.update((name, positions[other]) for name in (zero,) + partners.get(zero, ())
                                  if positions[name] == POSITION_ZERO)
@@ -159,7 +159,7 @@ def _groups(plan, positions):
             continue
         zeros = [name for name in (group.input, group.output) if positions[name] == POSITION_ZERO]
         if zeros:
-            tf_logging.warning('The shifts of %r are not limited, %s had nothing but zeros in calibration',
+            tf.logging.warning('The shifts of %r are not limited, %s had nothing but zeros in calibration',
                                group.node, ' and '.join(zeros))
         else:
             yield group

@@ -2,7 +2,7 @@
 from typing import FrozenSet, NamedTuple, Optional, Tuple
 
 import numpy as np
-from tensorflow.python.framework import dtypes
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.traits import WEIGHTED, Trait, trait
 from vai_q_tf.graph.view import node_name
@@ -52,7 +52,7 @@ def add_compute_groups(draft, activations, batch_norms):
         row = trait(draft.view.op(name))
         if row.kind != WEIGHTED:
             continue
-        if draft.view.dtype(name) != dtypes.float32:
+        if draft.view.dtype(name) != tf.float32:
             draft.skip([name], 'its type is {}; only float32 is quantized'.format(draft.view.dtype(name).name))
         elif not draft.range.is_static(draft.view.inputs(name)[row.weight]):
             draft.skip([name], 'it has no weights: its second operand is computed')
@@ -71,7 +71,7 @@ def add_compute_groups(draft, activations, batch_norms):
 def add_compute_inputs(draft, chains):
     """Quantizes the data inputs of weighted ops that are still float, and puts all of them in the ComputeGroups."""
     for number, chain in enumerate(chains):
-        if draft.view.dtype(chain.data) == dtypes.float32:
+        if draft.view.dtype(chain.data) == tf.float32:
             draft.groups[number] = draft.groups[number]._replace(input=draft.add_activation(chain.data))
 
 

@@ -2,7 +2,7 @@
 import collections
 import difflib
 
-from tensorflow.python.platform import tf_logging
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.plan.quant_plan import DEPTHWISE_WEIGHT_MODE
@@ -19,7 +19,7 @@ def apply_overrides(draft, config):
     view = draft.view
     for name in sorted({node_name(name) for name in draft.config.ignore_nodes}):
         if name not in view and not view.heirs(name):
-            tf_logging.warning('ignore_nodes: there is no node %r in the graph%s', name, _suggestion(name, view.names))
+            tf.logging.warning('ignore_nodes: there is no node %r in the graph%s', name, _suggestion(name, view.names))
     resolve = _resolver(draft)
     names = [tensor.name.rpartition('/')[0] for tensor in draft.tensors]
     bits = _settings('nodes_bit', config.nodes_bit, resolve, names)
@@ -81,7 +81,7 @@ def _settings(field, entries, resolve, known):
         name, _, value = entry.rpartition(':')
         rank, tensors = resolve(name.strip())
         if not tensors:
-            tf_logging.warning('%s: %r does not name a quantized tensor, the entry is ignored%s', field, entry,
+            tf.logging.warning('%s: %r does not name a quantized tensor, the entry is ignored%s', field, entry,
                                _suggestion(name.strip(), known))
         for tensor in tensors:
             if tensor not in chosen or rank < chosen[tensor][0]:

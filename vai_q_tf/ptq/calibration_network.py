@@ -3,7 +3,6 @@ import collections
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.python.framework import tensor_util
 
 from vai_q_tf import ops
 from vai_q_tf.export.constants import ERRORS_ABOVE, ConstantQuantizer, errors_below, is_symmetric
@@ -74,7 +73,7 @@ def _search_constants(view, plan, config, grouped):
         for record in plan.tensors:
             if view.op(record.tensor) != 'Const' or set(view.consumers(record.tensor)) - set(record.consumers):
                 continue
-            value = tensor_util.MakeNdarray(view.attr(record.tensor, 'value').tensor)
+            value = tf.make_ndarray(view.attr(record.tensor, 'value').tensor)
             found = observed[record.name] = quantizer.search(record, value, record.name in grouped)
             values[record.tensor] = quantizer.quantize(value, found.position, record.bits, record.mode)
             if not np.isfinite(value).all():

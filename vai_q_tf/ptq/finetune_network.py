@@ -7,7 +7,6 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.python.framework import tensor_util
 
 from vai_q_tf import ops
 from vai_q_tf.graph import graphdef_editor as editor
@@ -82,7 +81,7 @@ class FinetuneNetwork:
     def __init__(self, float_graph, eval_graph, plan, modules, mode, config):
         ops.load_library()
         view = GraphView(eval_graph)
-        self.values = {name: tensor_util.MakeNdarray(view.node(name).attr['value'].tensor)
+        self.values = {name: tf.make_ndarray(view.node(name).attr['value'].tensor)
                        for module in modules for name in module.constants}
         targets = [module.output for module in modules]
         outputs = [_quantized_output(plan, view, name) for name in plan.output_nodes]

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors, fixed_point
+from vai_q_tf import errors, fixed_point, tf_internal
 from vai_q_tf.qat.position_saveable import TENSORS_KEY, VARIABLES_KEY, VOTES_KEY
 
 # What TensorFlow calls the parts of a partitioned variable; in a checkpoint it is one tensor.
@@ -36,7 +36,7 @@ def checkpoint_step(prefix):
 
 def variable_name(variable):
     """The name of a tf.Variable in a checkpoint: that of the whole for a part of a partitioned one."""
-    part = variable._get_save_slice_info()
+    part = tf_internal.partition(variable)
     return part.full_name if part else variable.op.name
 
 

@@ -10,9 +10,8 @@ import json
 import os
 
 import tensorflow.compat.v1 as tf
-from tensorflow.python.distribute import collective_all_reduce_strategy, mirrored_strategy, one_device_strategy, values
 
-from vai_q_tf import errors
+from vai_q_tf import errors, tf_internal
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.plan.quant_plan import QuantPlan
@@ -54,7 +53,7 @@ def for_all_replicas(rewrite, graph, config):
 def _devices_of_variables(graph):
     """On how many devices the strategy that made the variables of the graph keeps each of them; 1 without a strategy."""
     return max((len(variable.values) for variable in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
-                if isinstance(variable, values.DistributedValues)), default=1)
+                if isinstance(variable, tf_internal.DistributedValues)), default=1)
 
 
 def is_chief():
@@ -67,12 +66,7 @@ def is_chief():
 
 def _replicas(strategy):
     """How many replicas a supported strategy has; a QuantizeError for others."""
-    extended = strategy.extended
-    one_device = isinstance(extended, one_device_strategy.OneDeviceExtended)
-    mirrored = (isinstance(extended, mirrored_strategy.MirroredExtended)
-                and not isinstance(extended, collective_all_reduce_strategy.CollectiveAllReduceExtended)
-                and extended._local_mode)
-    if not one_device and not mirrored:
+    if not tf_internal.is_one_device(strategy) and not tf_internal.is_mirrored_on_one_machine(strategy):
         raise _unsupported('The graph is built by {}, which is not supported.'.format(type(strategy).__name__))
     return strategy.num_replicas_in_sync
 

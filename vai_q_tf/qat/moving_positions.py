@@ -9,7 +9,6 @@ initializer is needed and `report_uninitialized_variables` does not ask for it; 
 checkpoint, and restoring a checkpoint without it (a float one) leaves it empty.
 """
 import tensorflow.compat.v1 as tf
-from tensorflow.python.ops import gen_resource_variable_ops
 
 from vai_q_tf import fixed_point, ops
 from vai_q_tf.graph import live_editor
@@ -87,7 +86,7 @@ class MovingPositions:
 
 
 def _table(name, rows):
-    return gen_resource_variable_ops.var_handle_op(
+    return tf.raw_ops.VarHandleOp(
         dtype=tf.float32, shape=[rows, fixed_point.HISTOGRAM_BINS], shared_name=name, name=name)
 
 

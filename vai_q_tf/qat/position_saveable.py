@@ -2,11 +2,8 @@
 import itertools
 
 import tensorflow.compat.v1 as tf
-from tensorflow.python.framework import ops as framework_ops
-from tensorflow.python.ops import io_ops
-from tensorflow.python.training.saving import saveable_object
 
-from vai_q_tf import fixed_point, ops
+from vai_q_tf import fixed_point, ops, tf_internal
 
 STATE_NAME = 'vai_q_tf/positions'
 TENSORS_KEY = STATE_NAME + '/tensors'
@@ -18,7 +15,7 @@ _ROWS = STATE_NAME + '/rows'
 _ROW_VARIABLES = STATE_NAME + '/row_variables'
 
 
-class PositionSaveable(saveable_object.SaveableObject):
+class PositionSaveable(tf_internal.SaveableObject):
     """Saves the table of votes with the names of its rows; restores the rows that the checkpoint has.
 
     A row that the checkpoint does not have by name takes over that of the variable which its tensor reads: a resource variable
@@ -36,7 +33,7 @@ class PositionSaveable(saveable_object.SaveableObject):
         self._untracked = untracked
         self._rows = tensors.shape[0].value
         self._tensors, self._variables, self._saved = tensors, variables, saved
-        specs = [saveable_object.SaveSpec(tensor, '', key) for tensor, key in zip(saved, _KEYS)]
+        specs = [tf_internal.SaveSpec(tensor, '', key) for tensor, key in zip(saved, _KEYS)]
         super().__init__(handle, specs, handle.name)
 
     @classmethod
@@ -67,8 +64,9 @@ class PositionSaveable(saveable_object.SaveableObject):
     @property
     def specs(self):
         prefix = self._prefix()
-        saved = prefix is not None and any(op.type.startswith('Save') and op._id > prefix.op._id
-                                           for op in self._saved[0].consumers())
+        saved = prefix is not None and any(
+            op.type.startswith('Save') and tf_internal.creation_number(op) > tf_internal.creation_number(prefix.op)
+            for op in self._saved[0].consumers())
         return [] if saved else self._specs
 
     @specs.setter
@@ -99,7 +97,8 @@ class PositionSaveable(saveable_object.SaveableObject):
         prefix = self._prefix()
         names, variables, votes = tf.cond(
             ops.checkpoint_has(prefix, VARIABLES_KEY),
-            lambda: io_ops.restore_v2(prefix, _KEYS, [''] * len(_KEYS), [tf.string, tf.string, tf.float32]),
+            lambda: tf.raw_ops.RestoreV2(prefix=prefix, tensor_names=_KEYS, shape_and_slices=[''] * len(_KEYS),
+                                         dtypes=[tf.string, tf.string, tf.float32]),
             lambda: [tf.zeros([0], tf.string), tf.zeros([0], tf.string), tf.zeros([0, fixed_point.HISTOGRAM_BINS])])
         same_name = tf.equal(self._tensors[:, tf.newaxis], names[tf.newaxis, :])
         same_variable = tf.equal(self._variables[:, tf.newaxis], variables[tf.newaxis, :]) & tf.not_equal(variables, '')
@@ -120,6 +119,6 @@ def _to_node(saveable, export_scope=None):
 
 try:
     # So that MetaGraphs carry it, and a Saver that is made after importing one saves positions.
-    framework_ops.register_proto_function(tf.GraphKeys.SAVEABLE_OBJECTS, tf.NodeDef, _to_node, PositionSaveable.from_node)
+    tf_internal.register_proto_function(tf.GraphKeys.SAVEABLE_OBJECTS, tf.NodeDef, _to_node, PositionSaveable.from_node)
 except KeyError:  # a second import in one process
     pass

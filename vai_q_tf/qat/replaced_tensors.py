@@ -8,6 +8,7 @@ from typing import Dict, MutableMapping, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf import tf_internal
 from vai_q_tf.graph import live_editor
 
 
@@ -29,7 +30,8 @@ def note(graph, plan, folded):
     tensors.update((live_editor.tensor(graph, name).name, result.name) for name, result in folded.items())
     tensors.update((live_editor.tensor(graph, record.tensor).name, record.name + ':0') for record in plan.tensors
                    if record.tensor and record.role == 'activation')
-    _REPLACED[graph] = _Replaced({name: result for name, result in tensors.items() if name != result}, graph._last_id)
+    _REPLACED[graph] = _Replaced({name: result for name, result in tensors.items() if name != result},
+                                 tf_internal.last_creation_number(graph))
 
 
 def in_place_of(value):
@@ -47,7 +49,8 @@ def repoint_late_readers(graph):
     tensors, last = _REPLACED[graph]
     for name, result in tensors.items():
         value = graph.get_tensor_by_name(name)
-        late = {op.name for op in value.consumers() if op._id > last and op._original_op is None}
+        late = {op.name for op in value.consumers()
+                if tf_internal.creation_number(op) > last and tf_internal.forward_op(op) is None}
         if late:
             live_editor.repoint(graph, [reader for reader in live_editor.consumers(value) if reader[0] in late],
                                 graph.get_tensor_by_name(result))

@@ -6,7 +6,7 @@ import functools
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors, ops
+from vai_q_tf import errors, ops, tf_internal
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.annotate import annotate
@@ -145,4 +145,4 @@ def apply_plan(graph, plan, quantize, fold):
 
 
 def _creation(graph, tensor_or_node):
-    return graph.get_operation_by_name(tensor_or_node.partition(':')[0])._id
+    return tf_internal.creation_number(graph.get_operation_by_name(tensor_or_node.partition(':')[0]))

@@ -1,9 +1,12 @@
 """The Inspection of a graph as text."""
 import shlex
 
-from tensorflow.core.framework import types_pb2
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf.report.inspect import FLOAT
+
+# {number of a type: its value in the enum of all types}
+_TYPES = tf.AttrValue.DESCRIPTOR.fields_by_name['type'].enum_type.values_by_number
 
 
 def to_text(inspection, path):
@@ -45,7 +48,7 @@ def _type(dtype):
     if dtype is None:
         return 'unknown'
     number = dtype.as_datatype_enum
-    return '{}({})'.format(types_pb2.DataType.Name(number)[len('DT_'):].lower(), number)
+    return '{}({})'.format(_TYPES[number].name[len('DT_'):].lower(), number)
 
 
 def _shape(shape):

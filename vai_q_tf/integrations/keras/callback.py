@@ -7,9 +7,8 @@ import os
 import types
 
 import tensorflow.compat.v1 as tf
-from tensorflow.python.keras import backend
 
-from vai_q_tf import errors
+from vai_q_tf import errors, tf_internal
 from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
 from vai_q_tf.hooks.position_hook import QuantizePositionHook
 from vai_q_tf.integrations.keras.model import is_quantized, quantize_keras_model
@@ -44,26 +43,26 @@ class QuantizeCallback(tf.keras.callbacks.Callback):
                 errors.INVALID_INPUT, 'Other model',
                 'The callback was made for model {!r}, and fit was called on another object, {!r}.'.format(
                     self._quantized.name, self.model.name))
-        with backend.get_graph().as_default():
+        with tf.get_default_graph().as_default():
             self._saver = tf.train.Saver()
             self._listener = QuantizeCheckpointListener(self._config, saver=self._saver)
             self._listener.begin()
             self._hook.begin()
-            self._hook.after_create_session(backend.get_session(), None)
+            self._hook.after_create_session(tf_internal.keras_session(), None)
 
     def on_train_batch_end(self, batch, logs=None):
-        session = backend.get_session()
+        session = tf_internal.keras_session()
         with session.graph.as_default():
             step = session.run(self._quantized.quantize_positions.step)
             self._hook.after_run(types.SimpleNamespace(session=session), types.SimpleNamespace(results=step - 1))
 
     def on_epoch_end(self, epoch, logs=None):
-        session = backend.get_session()
+        session = tf_internal.keras_session()
         step = int(session.run(self._quantized.quantize_positions.step))
         with session.graph.as_default():
             self._saver.save(session, os.path.join(self._config.output_dir, 'model.ckpt'), step)
             self._listener.after_save(session, step)
 
     def on_train_end(self, logs=None):
-        with backend.get_graph().as_default():
-            self._hook.end(backend.get_session())
+        with tf.get_default_graph().as_default():
+            self._hook.end(tf_internal.keras_session())

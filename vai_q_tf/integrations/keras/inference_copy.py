@@ -6,7 +6,7 @@ only do not run when the other one is fetched.
 """
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors
+from vai_q_tf import errors, tf_internal
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.dependence import reach
@@ -63,7 +63,8 @@ def copy_dependents(graph, replaced, fetches):
     needed = reach([tensor.op for tensor in fetches],
                     lambda op: [tensor.op for tensor in op.inputs if tensor.name not in twins] + list(op.control_inputs))
     changed = reach([op for old, _ in replaced for op in old.consumers()],
-                     lambda op: [reader for tensor in op.outputs for reader in tensor.consumers()] + op._control_outputs)
+                     lambda op: [reader for tensor in op.outputs for reader in tensor.consumers()]
+                     + tf_internal.waiting_ops(op))
     copied = [op for op in graph.get_operations() if op in needed and op in changed]
     nodes = []
     for op in copied:
@@ -86,7 +87,7 @@ def copy_dependents(graph, replaced, fetches):
     names = [tensor.name for tensor in moved] + [op.name for op in copied]
     imported = _import(graph, graph_def, shared, names)
     for op, copy in zip(copied, imported[len(moved):]):
-        copy._add_control_inputs([before for before in op.control_inputs if before not in inside])
+        tf_internal.add_control_inputs(copy, [before for before in op.control_inputs if before not in inside])
     copies = dict(zip([tensor.name for tensor in moved], imported))
     return [copies.get(tensor.name, twins.get(tensor.name, tensor)) for tensor in fetches]
 

@@ -9,10 +9,8 @@ import os
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.python.framework import ops
-from tensorflow.python.keras import backend
 
-from vai_q_tf import errors
+from vai_q_tf import errors, tf_internal
 from vai_q_tf.config import require_config
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.integrations.keras import inference_copy, session
@@ -54,9 +52,8 @@ def quantize_keras_model(model, config):
         evaluated = inference_copy.add_inference_network(graph, config)
         # Functions of a session that is renewed are none of the new one.
         model.test_function = model.predict_function = None
-    backend.track_variable(step)  # so that Keras initialises it with its own
-    for endpoint, output in zip(getattr(model, '_training_endpoints', ()), outputs):
-        endpoint._output = output
+    tf_internal.track_keras_variable(step)  # so that Keras initialises it with its own
+    tf_internal.set_training_outputs(model, outputs)
     model.__class__ = type(model.__class__.__name__, (_QuantizedModel, model.__class__), {})
     model._attach(outputs, PositionState(graph, step), [(result.op.inputs[0], twin)
                                                               for result, twin in zip(results, evaluated)])
@@ -73,14 +70,13 @@ class _QuantizedModel(tf.keras.Model):
 
     def _attach(self, outputs, state, twins):
         """outputs: tensors with the results of training. state: a PositionState. twins: [(training, evaluation tensor)]."""
-        self._track_trackable(state, 'quantize_positions')  # a part of its checkpoints
-        self._setattr_tracking = False
-        self.quantize_positions = state
-        self.outputs = outputs
-        self._twins = twins
-        self._evaluation_outputs = self._evaluated(outputs)
-        self.train_function = None
-        self._setattr_tracking = True
+        tf_internal.track(self, state, 'quantize_positions')  # a part of its checkpoints
+        with tf_internal.untracked_attributes(self):
+            self.quantize_positions = state
+            self.outputs = outputs
+            self._twins = twins
+            self._evaluation_outputs = self._evaluated(outputs)
+            self.train_function = None
 
     def _evaluated(self, tensors):
         return inference_copy.copy_dependents(self.outputs[0].graph, self._twins, tensors)
@@ -91,26 +87,26 @@ class _QuantizedModel(tf.keras.Model):
         function = self.train_function
         if function is not before:
             # Behind the optimizer, whose learning rate may depend on the global step.
-            with backend.get_graph().as_default(), tf.control_dependencies([function.updates_op]):
+            with tf.get_default_graph().as_default(), tf.control_dependencies([function.updates_op]):
                 function.updates_op = tf.assign_add(self.quantize_positions.step, 1, name='training/global_step').op
 
     def _make_test_function(self):
-        renewed = self._recompile_weights_loss_and_weighted_metrics()
+        renewed = tf_internal.recompile_losses(self)
         if self.test_function is not None and not renewed:
             return
-        metrics = [metric._call_result for metric in self._get_training_eval_metrics() if hasattr(metric, '_call_result')]
         self.test_function = self._function(
-            'test_function', self._feed_inputs + self._feed_targets + self._feed_sample_weights,
-            self._evaluated([self.total_loss] + metrics))
+            'test_function', tf_internal.fed_evaluation_inputs(self),
+            self._evaluated([self.total_loss] + tf_internal.metric_results(self)))
 
     def _make_predict_function(self):
         if self.predict_function is None:
-            self.predict_function = self._function('predict_function', self._feed_inputs, self._evaluation_outputs)
+            self.predict_function = self._function('predict_function', tf_internal.fed_inputs(self), self._evaluation_outputs)
 
     def _function(self, name, inputs, outputs):
         # Positions stay even where a loss reads from inside the training network.
-        return backend.function(inputs, outputs, self.state_updates, name, feed_dict={self.quantize_positions.track: False},
-                                **getattr(self, '_function_kwargs', {}))
+        return tf.keras.backend.function(
+            inputs, outputs, self.state_updates, name, feed_dict={self.quantize_positions.track: False},
+            **tf_internal.function_options(self))
 
     def save_weights(self, filepath, *args, **kwargs):
         super().save_weights(filepath, *args, **kwargs)
@@ -148,7 +144,9 @@ def _check(model):
         raise TypeError('model must be a tf.keras.Model, got {}: {!r}'.format(type(model).__name__, model))
     if is_quantized(model):
         raise errors.QuantizeError(errors.ALREADY_QUANTIZED, 'Called twice', 'This model is quantized already.')
-    if ops.executing_eagerly_outside_functions():
+    with tf.init_scope():
+        eager = tf.executing_eagerly()
+    if eager:
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'Eager execution',
             'Quantization rewrites a graph. Call tf.compat.v1.disable_eager_execution() before the model is built.')
@@ -158,18 +156,19 @@ def _check(model):
             'Model {!r} has no input and output tensors, because it is a subclass of tf.keras.Model or was not built yet. '
             'Make it of layers that are called on tf.keras.Input, or give a Sequential model its input_shape; for others '
             'call CreateQuantizeTrainingGraph and train with a session loop.'.format(model.name))
-    if model._distribution_strategy is not None:
+    strategy = tf_internal.keras_strategy(model)
+    if strategy is not None:
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'Distribution strategy',
             'Model {!r} was built under {}, under which fit builds copies of it. Train it on one device.'.format(
-                model.name, type(model._distribution_strategy).__name__))
+                model.name, type(strategy).__name__))
     if getattr(model, 'train_function', None) is not None:
         raise errors.QuantizeError(
             errors.GRAPH_HAS_GRADIENTS, 'Called too late',
             'Model {!r} was trained in this graph already. Save its weights, call tf.keras.backend.clear_session() and '
             'set_learning_phase(1), build the model again, quantize it and load the weights.'.format(model.name))
     graph = model.outputs[0].graph
-    if graph is not backend.get_graph():
+    if graph is not tf.get_default_graph():
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'Other graph',
             'Model {!r} is not in the default graph, in whose session tf.keras runs it. Call this where the model was '

@@ -3,9 +3,8 @@ import io
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.python.keras import backend
 
-from vai_q_tf import ops
+from vai_q_tf import ops, tf_internal
 from vai_q_tf.qat import record
 
 
@@ -36,7 +35,7 @@ class PositionState(tf.train.experimental.PythonState):
 
     def serialize(self):
         """The state as bytes."""
-        votes, step = backend.get_session().run([self._votes, self.step])
+        votes, step = tf_internal.keras_session().run([self._votes, self.step])
         stream = io.BytesIO()
         np.savez(stream, tensors=np.array(self._names), votes=votes, step=step)
         return stream.getvalue()
@@ -46,5 +45,5 @@ class PositionState(tf.train.experimental.PythonState):
         saved = np.load(io.BytesIO(string_value), allow_pickle=False)
         votes = dict(zip(saved['tensors'].tolist(), saved['votes']))
         empty = np.zeros(self._votes.shape[1].value, np.float32)
-        backend.get_session().run(self._load, {
+        tf_internal.keras_session().run(self._load, {
             self._loaded_votes: [votes.get(name, empty) for name in self._names], self._loaded_step: saved['step']})

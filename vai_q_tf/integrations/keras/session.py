@@ -7,10 +7,8 @@ behind the Python object that the user may hold, and its variables keep their va
 import contextlib
 
 import tensorflow.compat.v1 as tf
-from tensorflow.python.keras import backend
-from tensorflow.python.ops.variables import PartitionedVariable
 
-from vai_q_tf import errors
+from vai_q_tf import errors, tf_internal
 
 
 @contextlib.contextmanager
@@ -26,18 +24,16 @@ def renewed(graph):
         return
     variables, values = _initialised(session, graph)
     yield
-    fresh = tf.Session(session.sess_str, graph, session._config)
-    session._session, fresh._session = fresh._session, session._session
-    fresh.close()
+    tf_internal.remake_session(session)
     if variables:
         session.run([variable.initializer for variable in variables],
                     {variable.initializer.inputs[1]: value for variable, value in zip(variables, values)})
 
 
 def _session(graph):
-    if not any(variable.graph is graph for variable in _variables_of_layers(graph)):
+    if not any(variable.graph is graph for variable in tf_internal.keras_variables(graph)):
         return None
-    session = tf.get_default_session() or getattr(backend._SESSION, 'session', None)
+    session = tf.get_default_session() or tf_internal.existing_keras_session()
     if session is None or session.graph is not graph:
         return None
     if not isinstance(session, (tf.Session, tf.InteractiveSession)):
@@ -48,16 +44,10 @@ def _session(graph):
     return session
 
 
-def _variables_of_layers(graph):
-    """The variables that layers made in the graph; of one that is kept in parts, the parts."""
-    for variable in backend._GRAPH_VARIABLES.get(graph, ()):
-        yield from variable if isinstance(variable, PartitionedVariable) else (variable,)
-
-
 def _initialised(session, graph):
     """(variables that have a value in the session, their values)."""
     with graph.as_default():
-        variables = list(set(tf.global_variables() + tf.local_variables()) | set(_variables_of_layers(graph)))
+        variables = list(set(tf.global_variables() + tf.local_variables()) | set(tf_internal.keras_variables(graph)))
         with tf.name_scope(None), tf.control_dependencies(None):
             ready = session.run([tf.is_variable_initialized(variable) for variable in variables])
         variables = [variable for variable, is_ready in zip(variables, ready) if is_ready]

@@ -1,9 +1,6 @@
 """Evaluates what depends on constants only."""
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.core.protobuf import rewriter_config_pb2
-from tensorflow.python.framework import tensor_util
-from tensorflow.python.platform import tf_logging
 
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, WEIGHTED, trait
@@ -80,7 +77,7 @@ def _evaluate(graph_def, view, wanted):
     options = tf.ConfigProto(device_count={'GPU': 0})
     options.graph_options.optimizer_options.opt_level = -1
     options.graph_options.rewrite_options.disable_meta_optimizer = True
-    options.graph_options.rewrite_options.constant_folding = rewriter_config_pb2.RewriterConfig.OFF
+    options.graph_options.rewrite_options.constant_folding = options.graph_options.rewrite_options.OFF
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(source, name='')
         with tf.Session(graph=graph, config=options) as session:
@@ -98,7 +95,7 @@ def _one_by_one(session, fetches):
         try:
             values[name] = session.run(fetch)
         except tf.errors.OpError as error:
-            tf_logging.info('fold_constants: %s is left as it is: %s', name, error.message.split('\n')[0])
+            tf.logging.info('fold_constants: %s is left as it is: %s', name, error.message.split('\n')[0])
     return values
 
 
@@ -133,4 +130,4 @@ def _write_axes_out(rewriter):
     for name in view.names:
         axis = view.inputs(name)[-1] if view.op(name) == 'ConcatV2' else ''
         if axis and view.op(axis) == 'Const' and not view.node(axis).attr['value'].tensor.int_val:
-            rewriter.set_value(axis, np.int32(tensor_util.MakeNdarray(view.node(axis).attr['value'].tensor)))
+            rewriter.set_value(axis, np.int32(tf.make_ndarray(view.node(axis).attr['value'].tensor)))

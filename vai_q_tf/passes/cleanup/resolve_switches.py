@@ -1,6 +1,5 @@
 """Takes the branch that a constant condition chooses, as of a learning phase."""
 import tensorflow.compat.v1 as tf
-from tensorflow.python.framework import tensor_util
 
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import reach
@@ -97,7 +96,7 @@ def _conditions(view, order, fed):
             continue
         operands = [known.get(node_name(tensor)) for tensor in inputs]
         if op == 'Const':
-            value = tensor_util.MakeNdarray(view.node(name).attr['value'].tensor)
+            value = tf.make_ndarray(view.node(name).attr['value'].tensor)
             if value.size == 1:
                 known[name] = bool(value)
         elif op == 'PlaceholderWithDefault' and operands == [False]:

@@ -4,7 +4,6 @@ A pass looks at `rewriter.view`, which stays as it is, and notes edits; `result(
 matches of one pass see one graph, and a pass costs the same on a graph of any size per node.
 """
 import tensorflow.compat.v1 as tf
-from tensorflow.python.framework import tensor_util
 
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import reach
@@ -47,7 +46,7 @@ class Rewriter:
     def value(self, tensor):
         """The value of a Const (Identity nodes are looked through) as an ndarray; None for another node."""
         name = self.view.skip_identity(tensor)
-        return tensor_util.MakeNdarray(self.node(name).attr['value'].tensor) if self.view.op(name) == 'Const' else None
+        return tf.make_ndarray(self.node(name).attr['value'].tensor) if self.view.op(name) == 'Const' else None
 
     def is_read_only_by(self, tensor, readers):
         """Whether nothing but the nodes `readers` reads the tensor, and it is not kept."""

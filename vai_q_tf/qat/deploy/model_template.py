@@ -8,7 +8,6 @@ else. Names are those of the evaluation graph; folded weights keep the name of t
 from typing import Dict, NamedTuple, Set
 
 import tensorflow.compat.v1 as tf
-from tensorflow.python.framework import tensor_util
 
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
@@ -46,7 +45,7 @@ class ModelTemplate(NamedTuple):
         for node in model.node:
             if node.name in self.constants:
                 value = values[self.constants[node.name].name]
-                node.attr['value'].tensor.CopyFrom(tensor_util.make_tensor_proto(value))
+                node.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(value))
             elif node.name in self.fix_neurons:
                 node.attr['quantize_pos'].i = positions[self.fix_neurons[node.name]]
         return model
@@ -156,7 +155,7 @@ class _Builder:
         for node in [node for node in self.model.values() if node.op == 'ConcatV2']:
             axis = self.model[node.input[-1]]
             if axis.op == 'Const' and 'value' in axis.attr:
-                value = int(tensor_util.MakeNdarray(axis.attr['value'].tensor))
+                value = int(tf.make_ndarray(axis.attr['value'].tensor))
                 self.model[axis.name] = editor.constant(axis.name, tf.int32, value)
 
     def _origin(self, tensor):

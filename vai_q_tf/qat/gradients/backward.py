@@ -9,7 +9,7 @@ import re
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors
+from vai_q_tf import errors, tf_internal
 from vai_q_tf.graph import live_editor
 
 _SEED = re.compile(r'/grad_ys_\d+$')
@@ -56,8 +56,9 @@ class GradientCall:
                 if reader.name not in self.members or reader in seen:
                     continue
                 seen.add(reader)
-                if reader._original_op is not None:
-                    found[reader._original_op._id] = reader._original_op
+                forward = tf_internal.forward_op(reader)
+                if forward is not None:
+                    found[tf_internal.creation_number(forward)] = forward
                 else:
                     stack.extend(reader.outputs)
         return [found[number] for number in sorted(found)]
@@ -78,9 +79,10 @@ def find_calls(graph):
 
 def _scope(op):
     """The name scope of the call of tf.gradients that made `op` in a gradient function, else ''."""
-    if op._original_op is None:
+    forward = tf_internal.forward_op(op)
+    if forward is None:
         return ''
-    scope, found, _ = op.name.partition('/{}_grad'.format(op._original_op.name))
+    scope, found, _ = op.name.partition('/{}_grad'.format(forward.name))
     return scope if found else ''
 
 
@@ -90,7 +92,7 @@ def downstream(calls):
     found = {op.name for op in stack}
     while stack:
         op = stack.pop()
-        for reader in [reader for output in op.outputs for reader in output.consumers()] + list(op._control_outputs):
+        for reader in [reader for output in op.outputs for reader in output.consumers()] + tf_internal.waiting_ops(op):
             if reader.name not in found:
                 found.add(reader.name)
                 stack.append(reader)
@@ -126,8 +128,8 @@ class Numbering:
                     continue
                 if op.type == 'AddN':
                     inputs.sort()
-                original = op._original_op and op._original_op.name
-                number = self._number((op.type, self._attributes(name), original, tuple(inputs)))
+                forward = tf_internal.forward_op(op)
+                number = self._number((op.type, self._attributes(name), forward and forward.name, tuple(inputs)))
                 for index in range(len(op.outputs)):
                     found[name, index] = self._number((number, index))
             before = found
@@ -160,7 +162,7 @@ def _sources(op):
 
 def check_outside_control_flow(call):
     """Raises a QuantizeError where the call of tf.gradients was made inside a tf.cond or tf.while_loop."""
-    if any(seed.op._get_control_flow_context() is not None for seed in call.seeds):
+    if any(tf_internal.is_in_control_flow(seed.op) for seed in call.seeds):
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'Control flow',
             'The gradients below {!r} were made inside a tf.cond or tf.while_loop. Make them outside and only apply them '

@@ -9,7 +9,7 @@ from typing import Dict, List, NamedTuple, Tuple
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors
+from vai_q_tf import errors, tf_internal
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat.gradients import backward
@@ -119,7 +119,7 @@ class Gradients:
         options = dict(
             gate_gradients=any('/tuple/control_dependency' in op.name for op in operations),
             colocate_gradients_with_ops=all('_class' in numbering.nodes[op.name].attr for op in operations
-                                            if op._original_op is not None))
+                                            if tf_internal.forward_op(op) is not None))
         if parameters:
             self._derivatives.append(_Derivative(call, parameters, options))
 
@@ -178,7 +178,7 @@ def _upstream(tensors):
             if tensor.op.name not in found:
                 found[tensor.op.name] = tensor.op
                 stack.append(tensor.op)
-    return sorted(found.values(), key=lambda op: op._id)
+    return sorted(found.values(), key=tf_internal.creation_number)
 
 
 def _reads(operations, members, numbers):
@@ -192,7 +192,7 @@ def _reads(operations, members, numbers):
             outside = [(node, index) for node, index in live_editor.consumers(output) if node not in members]
             if outside:
                 readers.setdefault(numbers[op.name, output.value_index], []).extend(outside)
-        for waiter in op._control_outputs:
+        for waiter in tf_internal.waiting_ops(op):
             if waiter.name not in members:
                 for number in {numbers[op.name, index] for index in range(len(op.outputs))} or {None}:
                     waiting.setdefault(number, []).append((waiter, op))
