@@ -37,9 +37,7 @@ def convert_graph(graph_def, dtype):
                 'ops without a kernel of type {}: {{}}. Choose another type, or other ops'.format(dtype.name))
         _add_casts(view, nodes, {node.name for node in changed}, dtype)
     order = GraphView(editor.subgraph(graph_def, nodes.values())).upstream(nodes)
-    result = editor.subgraph(graph_def, [nodes[name] for name in order])
-    result.library.CopyFrom(graph_def.library)
-    return result
+    return editor.subgraph(graph_def, [nodes[name] for name in order])
 
 
 def _refuse(view, names, text):

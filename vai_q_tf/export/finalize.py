@@ -42,15 +42,13 @@ def finalize(graph_def, plan, positions, shapes, config):
         if known is not None:
             plain.attr['_output_shapes'].list.shape.extend(known)
         nodes.append(plain)
-    return _in_order(editor.subgraph(graph_def, nodes), graph_def)
+    return _in_order(editor.subgraph(graph_def, nodes))
 
 
-def _in_order(model, graph_def):
+def _in_order(model):
     """The model with every node behind those that it reads."""
     view = GraphView(model)
-    result = editor.subgraph(model, [view.node(name) for name in view.upstream(view.names)])
-    result.library.CopyFrom(graph_def.library)
-    return result
+    return editor.subgraph(model, [view.node(name) for name in view.upstream(view.names)])
 
 
 def narrow_input_shapes(graph_def, config):
@@ -76,9 +74,7 @@ def _with_input_shapes(graph_def, config, choose):
             if noted:
                 node.attr['_output_shapes'].list.shape.add().CopyFrom(node.attr['shape'].shape)
         nodes.append(node)
-    result = editor.subgraph(graph_def, nodes)
-    result.library.CopyFrom(graph_def.library)
-    return result
+    return editor.subgraph(graph_def, nodes)
 
 
 def quantize_weights(model, config):

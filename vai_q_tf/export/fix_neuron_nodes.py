@@ -31,9 +31,7 @@ def insert(graph_def, tensors, make):
             node = changed
         nodes.append(node)
         nodes.extend(made.get(node.name, ()))
-    result = editor.subgraph(graph_def, nodes)
-    result.library.CopyFrom(graph_def.library)
-    return result
+    return editor.subgraph(graph_def, nodes)
 
 
 def fix_neuron(record, operand, phase, output_dir, position=None, symmetric=False):

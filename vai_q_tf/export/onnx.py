@@ -70,7 +70,7 @@ def _quantized(view, tensor):
 
 
 def _with_placeholders(graph_def, inputs):
-    """The graph where the input nodes are placeholders."""
+    """The graph where the input nodes are placeholders, without functions."""
     view, nodes = GraphView(graph_def), []
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name='')
@@ -83,7 +83,7 @@ def _with_placeholders(graph_def, inputs):
             output = graph.get_tensor_by_name(node.name + ':0')
             node = editor.placeholder(node.name, output.dtype, None if output.shape.rank is None else output.shape.as_list())
         nodes.append(node)
-    return editor.subgraph(graph_def, nodes)
+    return editor.subgraph(graph_def, nodes, library=False)
 
 
 def _with_constants(graph_def, outputs):

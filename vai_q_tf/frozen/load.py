@@ -95,9 +95,7 @@ def runnable(graph_def):
         if name not in dropped:
             dropped.add(name)
             stack.extend(readers[name])
-    result = editor.subgraph(graph_def, [node for node in graph_def.node if node.name not in dropped])
-    result.library.CopyFrom(graph_def.library)
-    return result
+    return editor.subgraph(graph_def, [node for node in graph_def.node if node.name not in dropped])
 
 
 def _require_float(view, graph_def, output_nodes):

@@ -7,10 +7,12 @@ PASS_THROUGH = ('Identity', 'ReadVariableOp')
 _CONTEXT_ATTRS = ('_class', '_output_shapes')
 
 
-def subgraph(graph_def, nodes):
-    """A GraphDef with the NodeDefs `nodes`, and the versions of `graph_def`; no function library."""
+def subgraph(graph_def, nodes, library=True):
+    """A GraphDef with the NodeDefs `nodes`, and the versions and, unless `library` is False, the functions of `graph_def`."""
     result = tf.GraphDef(node=nodes)
     result.versions.CopyFrom(graph_def.versions)
+    if library:
+        result.library.CopyFrom(graph_def.library)
     return result
 
 
@@ -63,9 +65,7 @@ def with_values(graph_def, values):
             changed.attr['value'].tensor.CopyFrom(tensor_util.make_tensor_proto(values[node.name], node.attr['dtype'].type))
             node = changed
         nodes.append(node)
-    result = subgraph(graph_def, nodes)
-    result.library.CopyFrom(graph_def.library)
-    return result
+    return subgraph(graph_def, nodes)
 
 
 def with_shapes(graph_def, stand_ins=()):
@@ -76,7 +76,8 @@ def with_shapes(graph_def, stand_ins=()):
     stand_ins = {node.name: node for node in stand_ins}
     graph = tf.Graph()
     with graph.as_default():
-        tf.import_graph_def(subgraph(graph_def, [stand_ins.get(node.name, node) for node in graph_def.node]), name='')
+        tf.import_graph_def(
+            subgraph(graph_def, [stand_ins.get(node.name, node) for node in graph_def.node], library=False), name='')
     result = tf.GraphDef()
     result.CopyFrom(graph_def)
     for node in result.node:

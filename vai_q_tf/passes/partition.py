@@ -49,9 +49,7 @@ def partition(graph_def, config):
             node = editor.copy(view.node(name), inputs=[names.get(tensor, tensor) for tensor in view.inputs(name)])
             node.input.extend('^' + control for control in placing(view, name, branches))
             nodes.append(node)
-    main = editor.subgraph(graph_def, nodes)
-    if graph_def.library.function:
-        main.library.CopyFrom(graph_def.library)
+    main = editor.subgraph(graph_def, nodes, library=bool(graph_def.library.function))  # not gradients of functions alone
     read = {node_name(tensor) for name in rest for tensor in view.inputs(name)}
     kept = frozenset(outputs).union(names.values(), read & members, inputs)
     return Parts(main, tuple(view.node(name) for name in view.names if name in rest), kept,
@@ -83,10 +81,7 @@ def merge(parts, main):
     known = {node.name for node in nodes}
     result = editor.subgraph(main, [_without_lost_controls(node, known) for node in nodes])
     view = GraphView(result)
-    ordered = editor.subgraph(main, [view.node(name) for name in view.upstream(view.names)])
-    if main.library.function:
-        ordered.library.CopyFrom(main.library)
-    return ordered
+    return editor.subgraph(main, [view.node(name) for name in view.upstream(view.names)])
 
 
 def _renamed(tensor, names):
@@ -179,7 +174,7 @@ def _own_shapes(graph_def, view, inputs, given):
     if computed:
         nodes = [editor.copy(view.node(name)) for name in view.upstream(computed)]
         with tf.Graph().as_default() as graph:
-            tf.import_graph_def(tf.GraphDef(node=nodes, versions=graph_def.versions, library=graph_def.library), name='')
+            tf.import_graph_def(editor.subgraph(graph_def, nodes), name='')
         for name in computed:
             for output in graph.get_operation_by_name(name).outputs:
                 if output.shape.ndims is not None:

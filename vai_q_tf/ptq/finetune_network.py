@@ -145,7 +145,6 @@ class FinetuneNetwork:
                 node.attr['frame_name'].s = scope.encode() + b'/' + node.attr['frame_name'].s
             nodes.append(node)
         kept = editor.subgraph(graph_def, nodes)
-        kept.library.CopyFrom(graph_def.library)
         return tf.import_graph_def(kept, {name + ':0': source for name, source in sources.items()},
                                    ['{}:{}'.format(node_name(tensor), output_index(tensor)) for tensor in tensors],
                                    name=scope)
@@ -275,15 +274,11 @@ def _between_modules(graph_def, make):
             rewired.input[:] = inputs
             node = rewired
         nodes.append(node)
-    result = editor.subgraph(graph_def, nodes + added)
-    result.library.CopyFrom(graph_def.library)
-    return result
+    return editor.subgraph(graph_def, nodes + added)
 
 
 def _upstream(graph_def, tensors):
     """The part of the graph that the tensors depend on, control inputs included."""
     nodes = {node.name: node for node in graph_def.node}
     found = reach(map(node_name, tensors), lambda name: map(node_name, nodes[name].input))
-    result = editor.subgraph(graph_def, [node for node in graph_def.node if node.name in found])
-    result.library.CopyFrom(graph_def.library)
-    return result
+    return editor.subgraph(graph_def, [node for node in graph_def.node if node.name in found])

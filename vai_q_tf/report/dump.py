@@ -107,9 +107,7 @@ def _with_input(graph_def, tensor):
         if name not in needed:
             needed.add(name)
             stack.extend(node_name(operand) for operand in changed.node(name).input)
-    result = editor.subgraph(graph_def, [node for node in nodes if node.name in needed])
-    result.library.CopyFrom(graph_def.library)
-    return result
+    return editor.subgraph(graph_def, [node for node in nodes if node.name in needed])
 
 
 def _wanted(view, dump_float):

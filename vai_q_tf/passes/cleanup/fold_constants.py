@@ -75,8 +75,6 @@ def _evaluate(graph_def, view, wanted):
         return {}
     nodes = [editor.copy(view.node(name)) for name in view.upstream(map(node_name, wanted))]
     source = editor.subgraph(graph_def, nodes)
-    if graph_def.library.function:
-        source.library.CopyFrom(graph_def.library)
     options = tf.ConfigProto(device_count={'GPU': 0})
     options.graph_options.optimizer_options.opt_level = -1
     options.graph_options.rewrite_options.disable_meta_optimizer = True

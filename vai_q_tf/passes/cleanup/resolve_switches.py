@@ -47,10 +47,7 @@ def resolve_switches(graph_def, view, kept):
     nodes = {name: _rewired(new.get(name) or view.node(name), moved, dropped) for name in view.names if name not in dropped}
     nodes.update((name, added) for name, added in new.items() if name not in nodes)
     used = reach(kept.union(name for name in _unread(view) if name in nodes), lambda name: map(node_name, nodes[name].input))
-    result = editor.subgraph(graph_def, [nodes[name] for name in nodes if name in used])
-    if graph_def.library.function:
-        result.library.CopyFrom(graph_def.library)
-    return result
+    return editor.subgraph(graph_def, [nodes[name] for name in nodes if name in used])
 
 
 def _rewired(old, moved, dropped):

@@ -131,8 +131,6 @@ class Rewriter:
         used = reach([name for name in self.kept if name in nodes] or nodes,
                      lambda name: map(node_name, inputs.get(name, ())))
         result = editor.subgraph(self._graph_def, [nodes[name] for name in nodes if name in used])
-        if self._graph_def.library.function:
-            result.library.CopyFrom(self._graph_def.library)
         for node in result.node:
             wanted = [reference for reference in inputs[node.name] if not reference.startswith('^') or reference[1:] in used]
             if wanted != list(node.input):

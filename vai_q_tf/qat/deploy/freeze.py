@@ -117,7 +117,8 @@ class _Folding:
         self.variables = {name for name in needed if view.op(name) in VARIABLE_OPS}
         graph = tf.Graph()
         with graph.as_default():
-            tf.import_graph_def(editor.subgraph(graph_def, [self._computation(view.node(name)) for name in needed]), name='')
+            tf.import_graph_def(
+                editor.subgraph(graph_def, [self._computation(view.node(name)) for name in needed], library=False), name='')
         self._tensors = {tensor: live_editor.tensor(graph, tensor) for tensor in tensors}
         self._session = tf.Session(graph=graph, config=tf.ConfigProto(device_count={'GPU': 0}))
 

@@ -71,7 +71,8 @@ def build(graph_def, plan, config):
     constants = {name: source for name, source in builder.constants.items() if name in order}
     stand_ins = [editor.placeholder(name, view.dtype(source.name), view.shape(source.name)) if source.computed
                  else editor.variable_placeholder(name, view.node(source.name)) for name, source in constants.items()]
-    model = editor.with_shapes(editor.subgraph(graph_def, [builder.model[name] for name in order]), stand_ins)
+    model = editor.with_shapes(
+        editor.subgraph(graph_def, [builder.model[name] for name in order], library=False), stand_ins)
     return ModelTemplate(model, constants, {name: record for name, record in builder.fix_neurons.items() if name in order})
 
 
