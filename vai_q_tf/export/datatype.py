@@ -51,8 +51,7 @@ def _refuse(view, names, text):
 
 def _public(node):
     """A copy of the NodeDef without private attrs."""
-    result = tf.NodeDef()
-    result.CopyFrom(node)
+    result = editor.exact_copy(node)
     for key in [key for key in result.attr if key.startswith('_')]:
         del result.attr[key]
     return result

@@ -16,15 +16,28 @@ def subgraph(graph_def, nodes, library=True):
     return result
 
 
-def copy(node, name=None, inputs=None):
-    """A copy of a NodeDef without device, colocation, control inputs and noted shapes, renamed and rewired where asked."""
+def exact_copy(node):
+    """A copy of a NodeDef with all that it has; for a graph other than its own see `copy`."""
     result = tf.NodeDef()
     result.CopyFrom(node)
+    return result
+
+
+def with_inputs(node, inputs):
+    """An `exact_copy` of a NodeDef with other inputs, control inputs among them; the NodeDef itself if it has these."""
+    if list(node.input) == inputs:
+        return node
+    result = exact_copy(node)
+    result.input[:] = inputs
+    return result
+
+
+def copy(node, name=None, inputs=None):
+    """A copy of a NodeDef without device, colocation, control inputs and noted shapes, renamed and rewired where asked."""
+    result = exact_copy(node)
     result.name = name or node.name
     result.device = ''
-    operands = [operand for operand in (node.input if inputs is None else inputs) if not operand.startswith('^')]
-    del result.input[:]
-    result.input.extend(operands)
+    result.input[:] = [operand for operand in (node.input if inputs is None else inputs) if not operand.startswith('^')]
     for attr in _CONTEXT_ATTRS:
         result.attr.pop(attr, None)
     return result

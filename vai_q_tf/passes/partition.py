@@ -75,9 +75,7 @@ def merge(parts, main):
     for node in main.node:
         if node.name not in parts.stand_ins:
             nodes.append(editor.copy(node, names.get(node.name)))
-            operands = [_renamed(operand, names) for operand in node.input]
-            del nodes[-1].input[:]
-            nodes[-1].input.extend(operands)
+            nodes[-1].input[:] = [_renamed(operand, names) for operand in node.input]
     known = {node.name for node in nodes}
     result = editor.subgraph(main, [_without_lost_controls(node, known) for node in nodes])
     view = GraphView(result)
@@ -92,13 +90,7 @@ def _renamed(tensor, names):
 
 
 def _without_lost_controls(node, known):
-    if all(node_name(operand) in known for operand in node.input):
-        return node
-    result = tf.NodeDef()
-    result.CopyFrom(node)
-    del result.input[:]
-    result.input.extend(operand for operand in node.input if not operand.startswith('^') or operand[1:] in known)
-    return result
+    return editor.with_inputs(node, [operand for operand in node.input if not operand.startswith('^') or operand[1:] in known])
 
 
 def _members(view, outputs, inputs, branches):

@@ -266,14 +266,8 @@ def _between_modules(graph_def, make):
             added.extend(make(node, name))
     nodes = []
     for node in graph_def.node:
-        inputs = [stand_ins.get(normalise(operand), operand) if not operand.startswith('^') else operand
-                  for operand in node.input]
-        if inputs != list(node.input):
-            rewired = tf.NodeDef()
-            rewired.CopyFrom(node)
-            rewired.input[:] = inputs
-            node = rewired
-        nodes.append(node)
+        nodes.append(editor.with_inputs(node, [
+            stand_ins.get(normalise(operand), operand) if not operand.startswith('^') else operand for operand in node.input]))
     return editor.subgraph(graph_def, nodes + added)
 
 

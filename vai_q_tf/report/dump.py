@@ -95,10 +95,8 @@ def _with_input(graph_def, tensor):
     shape = [None] + shape.as_list()[1:] if shape.rank else [None, None, None, 3]
     nodes = [editor.placeholder(_FED, tf.float32, shape)]
     for node in graph_def.node:
-        changed = tf.NodeDef()
-        changed.CopyFrom(node)
-        changed.input[:] = [_FED if operand[:1] != '^' and normalise(operand) == tensor else operand for operand in node.input]
-        nodes.append(changed)
+        nodes.append(editor.with_inputs(node, [
+            _FED if operand[:1] != '^' and normalise(operand) == tensor else operand for operand in node.input]))
     read = {node_name(operand) for node in graph_def.node for operand in node.input}
     changed = GraphView(editor.subgraph(graph_def, nodes))
     needed, stack = set(), [name for name in view.names if name not in read]

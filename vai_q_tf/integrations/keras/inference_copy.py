@@ -68,12 +68,9 @@ def copy_dependents(graph, replaced, fetches):
     nodes = []
     for op in copied:
         _check_inference(op)
-        node = tf.NodeDef()
-        node.CopyFrom(op.node_def)
+        node = editor.with_inputs(op.node_def, [tensor.name for tensor in op.inputs] + [
+            '^' + before.name for before in op.control_inputs if before in changed and before in needed])
         node.attr.pop('_class', None)
-        del node.input[:]
-        node.input.extend(tensor.name for tensor in op.inputs)
-        node.input.extend('^' + before.name for before in op.control_inputs if before in changed and before in needed)
         nodes.append(node)
     inside = set(copied)
     shared = {tensor.name: twins.get(tensor.name, tensor) for op in copied for tensor in op.inputs

@@ -1,6 +1,4 @@
 """Removes the nodes that hand their input on: Identity and its kin."""
-import tensorflow.compat.v1 as tf
-
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import tensor_name
 from vai_q_tf.passes.common.rewriter import Rewriter
@@ -31,8 +29,7 @@ def remove_pass_throughs(graph_def, kept, config):
         if constant:
             constants.setdefault(constant, []).append(name)
     for constant, names in constants.items():
-        node = tf.NodeDef()
-        node.CopyFrom(rewriter.node(constant))
+        node = editor.exact_copy(rewriter.node(constant))
         rewriter.absorb(node, *names)
         rewriter.add(node)
     return rewriter.result()

@@ -52,15 +52,8 @@ def resolve_switches(graph_def, view, kept):
 
 def _rewired(old, moved, dropped):
     """The NodeDef with the inputs that are moved, and without control inputs from dropped nodes."""
-    operands = [_resolved(reference, moved) for reference in old.input
-                if not (reference.startswith('^') and reference[1:] in dropped)]
-    if operands == list(old.input):
-        return old
-    result = tf.NodeDef()
-    result.CopyFrom(old)
-    del result.input[:]
-    result.input.extend(operands)
-    return result
+    return editor.with_inputs(old, [_resolved(reference, moved) for reference in old.input
+                                    if not (reference.startswith('^') and reference[1:] in dropped)])
 
 
 def _unread(view):

@@ -68,8 +68,7 @@ class Rewriter:
 
     def set_input(self, name, index, tensor):
         """Makes data input `index` of the node `name` read `tensor`."""
-        new = tf.NodeDef()
-        new.CopyFrom(self.node(name))
+        new = editor.exact_copy(self.node(name))
         new.input[index] = tensor
         self.add(new)
 
@@ -93,11 +92,9 @@ class Rewriter:
             return
         inner = self.unique(inner)
         before = editor.copy(self.node(name), name=inner)
-        self._inherit(before, self.node(name), shapes=True)
+        self._inherit(before, self.node(name))
         for node in nodes:
-            inputs = [inner if operand == name else operand for operand in node.input]
-            del node.input[:]
-            node.input.extend(inputs)
+            node.input[:] = [inner if operand == name else operand for operand in node.input]
         nodes[-1].name = name
         for node in [before] + nodes:
             self.add(node)
@@ -114,9 +111,8 @@ class Rewriter:
         else:
             node.attr.pop(ORIGINS, None)
 
-    def _inherit(self, new, old, shapes=True):
-        keys = (ORIGINS, '_output_shapes') if shapes else (ORIGINS,)
-        for key in keys:
+    def _inherit(self, new, old):
+        for key in (ORIGINS, '_output_shapes'):
             if key in old.attr:
                 new.attr[key].CopyFrom(old.attr[key])
 
@@ -133,9 +129,7 @@ class Rewriter:
         result = editor.subgraph(self._graph_def, [nodes[name] for name in nodes if name in used])
         for node in result.node:
             wanted = [reference for reference in inputs[node.name] if not reference.startswith('^') or reference[1:] in used]
-            if wanted != list(node.input):
-                del node.input[:]
-                node.input.extend(wanted)
+            node.input[:] = wanted
         return result
 
     def _inputs(self, node):
