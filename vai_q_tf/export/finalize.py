@@ -6,7 +6,7 @@ from vai_q_tf.export.constants import ConstantQuantizer, is_symmetric
 from vai_q_tf.export.fix_neuron_nodes import fix_neuron, insert
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.control_flow import branch_nodes, placing
-from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.graph.view import GraphView, node_name, output_index
 
 
 def finalize(graph_def, plan, positions, shapes, config):
@@ -37,8 +37,8 @@ def finalize(graph_def, plan, positions, shapes, config):
             plain.input.extend('^' + control for control in placing(view, node.name, branches))
         known = shapes.get(node.name)
         if node.name in sources and shapes:
-            producer, _, index = sources[node.name].partition(':')
-            known = [shapes[producer][int(index or 0)]]
+            source = sources[node.name]
+            known = [shapes[node_name(source)][output_index(source)]]
         if known is not None:
             plain.attr['_output_shapes'].list.shape.extend(known)
         nodes.append(plain)

@@ -27,6 +27,11 @@ def tensor_name(node, index=0):
     return '{}:{}'.format(node, index) if index else node
 
 
+def indexed_name(tensor):
+    """The name that a live graph and its sessions have for a tensor: 'a' is 'a:0'."""
+    return '{}:{}'.format(node_name(tensor), output_index(tensor))
+
+
 def normalise(tensor):
     """The one name of a tensor: 'a:0' is 'a'."""
     return tensor_name(node_name(tensor), output_index(tensor))

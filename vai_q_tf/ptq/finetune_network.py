@@ -13,7 +13,7 @@ from vai_q_tf import ops
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.dependence import reach
-from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index
+from vai_q_tf.graph.view import GraphView, indexed_name, node_name, normalise
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 
 # On a Placeholder: the tensor of the float network that it stands for.
@@ -146,8 +146,7 @@ class FinetuneNetwork:
             nodes.append(node)
         kept = editor.subgraph(graph_def, nodes)
         return tf.import_graph_def(kept, {name + ':0': source for name, source in sources.items()},
-                                   ['{}:{}'.format(node_name(tensor), output_index(tensor)) for tensor in tensors],
-                                   name=scope)
+                                   list(map(indexed_name, tensors)), name=scope)
 
     def _output_errors(self, outputs, names):
         """Mean square of the difference to the float outputs, and of these: float32 [2, outputs]."""

@@ -25,6 +25,7 @@ from vai_q_tf.export.evaluation_model import require_evaluation_model
 from vai_q_tf.frozen.input_fn import InputReader
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.dependence import changing_nodes
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, node_name, normalise
@@ -91,7 +92,7 @@ def _with_input(graph_def, tensor):
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(graph_def, name='')
-    shape = graph.get_operation_by_name(node_name(tensor)).outputs[int(tensor.partition(':')[2] or 0)].shape
+    shape = live_editor.tensor(graph, tensor).shape
     shape = [None] + shape.as_list()[1:] if shape.rank else [None, None, None, 3]
     nodes = [editor.placeholder(_FED, tf.float32, shape)]
     for node in graph_def.node:
@@ -148,7 +149,7 @@ class _Dump:
                 self._write(tensor, value, batches)
 
     def _tensor(self, tensor):
-        return self._graph.get_operation_by_name(node_name(tensor)).outputs[int(tensor.partition(':')[2] or 0)]
+        return live_editor.tensor(self._graph, tensor)
 
     def _chunks(self, tensors, feed):
         """Lists of tensors, each as many as fit into the memory of one run."""

@@ -7,7 +7,7 @@ from tensorflow.python.platform import tf_logging
 
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, WEIGHTED, trait
-from vai_q_tf.graph.view import node_name, output_index
+from vai_q_tf.graph.view import indexed_name, node_name, output_index
 from vai_q_tf.passes.common.rewriter import Rewriter
 
 # Results above this many bytes are only stored where they are not much larger than the constants they come from.
@@ -83,7 +83,7 @@ def _evaluate(graph_def, view, wanted):
         tf.import_graph_def(source, name='')
         with tf.Session(graph=graph, config=options) as session:
             names = [tensor for tensor in wanted if wanted[tensor] or _is_small(graph, view, tensor)]
-            fetches = {name: '{}:{}'.format(node_name(name), output_index(name)) for name in names}
+            fetches = {name: indexed_name(name) for name in names}
             try:
                 return session.run(fetches)
             except tf.errors.OpError:
@@ -101,7 +101,7 @@ def _one_by_one(session, fetches):
 
 
 def _is_small(graph, view, tensor):
-    imported = graph.get_tensor_by_name('{}:{}'.format(node_name(tensor), output_index(tensor)))
+    imported = graph.get_tensor_by_name(indexed_name(tensor))
     size = (imported.shape.num_elements() or 0) * max(1, imported.dtype.size or 1)
     if size <= _LARGE:
         return True
