@@ -43,6 +43,15 @@ def copy(node, name=None, inputs=None):
     return result
 
 
+def unused_name(name, taken, form='{}_{}'):
+    """`name`, where that is among `taken` the first of `form.format(name, 1)`, 2, ... that is not."""
+    unused, number = name, 0
+    while unused in taken:
+        number += 1
+        unused = form.format(name, number)
+    return unused
+
+
 def constant(name, dtype, value=None):
     """A Const NodeDef; without a value it is to be filled in later."""
     node = tf.NodeDef(name=name, op='Const')

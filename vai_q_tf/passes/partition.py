@@ -66,10 +66,7 @@ def merge(parts, main):
     used = taken.union(node.name for node in main.node)
     for node in main.node:
         if node.name in taken and node.name not in names:
-            number = 1
-            while '{}_{}'.format(node.name, number) in used:
-                number += 1
-            names[node.name] = '{}_{}'.format(node.name, number)
+            names[node.name] = editor.unused_name(node.name, used)
             used.add(names[node.name])
     nodes = list(parts.rest)
     for node in main.node:
@@ -143,9 +140,7 @@ def _placeholders(graph_def, view, inputs, members, given):
             if index and not any(reader in members for reader, _ in view.consumers(tensor)):
                 continue
             if index:
-                stand_in = '{}/output_{}'.format(name, index)
-                while stand_in in taken:
-                    stand_in += '_1'
+                stand_in = editor.unused_name('{}/output_{}'.format(name, index), taken)
                 taken.add(stand_in)
             shape = shapes.get(tensor)
             if not index and name in given:

@@ -258,9 +258,7 @@ def _between_modules(graph_def, make):
     added, stand_ins = [], {}
     for node in graph_def.node:
         if node.op == 'FixNeuron' and node.attr['mode'].i == ACTIVATION_MODE:
-            name = node.name + '/module_input'
-            while name in names:
-                name += '_'
+            name = editor.unused_name(node.name + '/module_input', names)
             stand_ins[node.name] = name
             added.extend(make(node, name))
     nodes = []

@@ -32,10 +32,7 @@ class Rewriter:
 
     def unique(self, name):
         """`name`, with a number behind it where it is taken; it counts as taken from now on."""
-        unique, number = name, 0
-        while unique in self._names:
-            number += 1
-            unique = '{}_{}'.format(name, number)
+        unique = editor.unused_name(name, self._names)
         self._names.add(unique)
         return unique
 

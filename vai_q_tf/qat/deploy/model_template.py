@@ -185,8 +185,5 @@ class _Builder:
         return name
 
     def _unique(self, name):
-        number, unique = 0, name
-        while unique in self.model:
-            number += 1
-            unique = '{}{}'.format(name, number)
-        return unique
+        # The files of this package have always had numbers without '_' here.
+        return editor.unused_name(name, self.model, '{}{}')
