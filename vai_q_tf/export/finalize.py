@@ -1,5 +1,4 @@
 """The evaluation model: a float graph with FixNeurons at their final positions, in the form that the compiler reads."""
-import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import tensor_util
 
 from vai_q_tf.export.constants import ConstantQuantizer, is_symmetric
@@ -31,8 +30,7 @@ def finalize(graph_def, plan, positions, shapes, config):
         for attr in [name for name in plain.attr if name.startswith('_') and name != '_symmetric']:
             del plain.attr[attr]
         if node.name in axes and node.op == 'Const':
-            # The compiler reads the axis of a ConcatV2 from `int_val` and from nowhere else.
-            plain = editor.constant(node.name, tf.int32, int(tensor_util.MakeNdarray(node.attr['value'].tensor)))
+            plain = editor.concat_axis(node)
         if node.name in view:
             plain.input.extend('^' + control for control in placing(view, node.name, branches))
         known = shapes.get(node.name)

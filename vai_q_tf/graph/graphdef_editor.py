@@ -61,6 +61,11 @@ def constant(name, dtype, value=None):
     return node
 
 
+def concat_axis(node, dtype=tf.int32):
+    """The Const NodeDef `node`, the axis of a ConcatV2, as a number in `int_val`, from where alone the compiler reads it."""
+    return constant(node.name, dtype, int(tensor_util.MakeNdarray(node.attr['value'].tensor)))
+
+
 def placeholder(name, dtype, shape):
     """A Placeholder NodeDef; shape: list of dimensions, -1 or None for an unknown one, or None for an unknown rank."""
     node = tf.NodeDef(name=name, op='Placeholder')

@@ -2,7 +2,6 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 from tensorflow.core.protobuf import rewriter_config_pb2
-from tensorflow.python.framework import tensor_util
 from tensorflow.python.platform import tf_logging
 
 from vai_q_tf.graph import graphdef_editor as editor
@@ -126,9 +125,9 @@ def _replace(rewriter, tensor, value):
 
 
 def _write_axes_out(rewriter):
-    """Gives the axis of a ConcatV2 the form of a single number, the only one that the compiler reads."""
+    """Gives the axis of a ConcatV2 the form that the compiler reads. Its type stays, as the ConcatV2 has it too."""
     view = rewriter.view
     for name in view.names:
         axis = view.inputs(name)[-1] if view.op(name) == 'ConcatV2' else ''
         if axis and view.op(axis) == 'Const' and not view.node(axis).attr['value'].tensor.int_val:
-            rewriter.set_value(axis, np.int32(tensor_util.MakeNdarray(view.node(axis).attr['value'].tensor)))
+            rewriter.replace(editor.concat_axis(view.node(axis), view.dtype(axis)))

@@ -58,7 +58,11 @@ class Rewriter:
     def set_value(self, name, value):
         """Gives a Const of the view another value (an ndarray), of the same type."""
         old = self.node(name)
-        new = editor.constant(old.name, old.attr['dtype'].type, value)
+        self.replace(editor.constant(old.name, old.attr['dtype'].type, value))
+
+    def replace(self, new):
+        """Puts the Const NodeDef `new` in the place of the one of its name, with what that waits for and is noted of it."""
+        old = self.node(new.name)
         new.input.extend(old.input)
         self._inherit(new, old)
         self.add(new)

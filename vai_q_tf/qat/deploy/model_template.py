@@ -153,12 +153,11 @@ class _Builder:
             taken.add(bias)
 
     def write_concat_axes(self):
-        """The compiler reads the axis of a ConcatV2 from `int_val` and from nowhere else."""
+        """Gives the axis of every ConcatV2 the form that the compiler reads."""
         for node in [node for node in self.model.values() if node.op == 'ConcatV2']:
             axis = self.model[node.input[-1]]
             if axis.op == 'Const' and 'value' in axis.attr:
-                value = int(tensor_util.MakeNdarray(axis.attr['value'].tensor))
-                self.model[axis.name] = editor.constant(axis.name, tf.int32, value)
+                self.model[axis.name] = editor.concat_axis(axis)
 
     def _origin(self, tensor):
         """The tensor that `tensor` passes on, not looking beyond the inputs and outputs of the range."""
