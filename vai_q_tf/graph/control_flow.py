@@ -1,4 +1,5 @@
 """The branches of conditions and the loops of a graph: what is in them, and what puts it there."""
+from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import node_name, tensor_name
 
 _REPEAT = frozenset(('NextIteration', 'RefNextIteration'))
@@ -32,12 +33,8 @@ def placing(view, name, branches):
 
 def loop_nodes(view, members):
     """Those of the nodes `members` that run once a turn of a loop; what a loop gives to its outside is none of them."""
-    found, stack = set(), [name for name in members if view.op(name) in _ENTER]
-    while stack:
-        name = stack.pop()
-        if name in found or name not in members or view.op(name) in _EXIT:
-            continue
-        found.add(name)
-        for index in range(len(view.output_types(name))):
-            stack.extend(reader for reader, _ in view.consumers(tensor_name(name, index)))
-    return found
+    def readers(name):
+        tensors = (tensor_name(name, index) for index in range(len(view.output_types(name))))
+        return [reader for tensor in tensors for reader, _ in view.consumers(tensor)
+                if reader in members and view.op(reader) not in _EXIT]
+    return reach([name for name in members if view.op(name) in _ENTER], readers)

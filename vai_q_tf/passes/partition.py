@@ -1,5 +1,4 @@
 """The main part of a graph, which the passes work on, and the rest: pre-processing and post-processing."""
-import collections
 from typing import Dict, FrozenSet, NamedTuple, Tuple
 
 import tensorflow.compat.v1 as tf
@@ -7,7 +6,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.control_flow import branch_nodes, placing
-from vai_q_tf.graph.dependence import operands, reach
+from vai_q_tf.graph.dependence import operands, reach, readers
 from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index, tensor_name
 
 
@@ -98,26 +97,11 @@ def _members(view, outputs, inputs, branches):
 
 def _behind(view, members, inputs):
     """The nodes outside `members` between a computed value of theirs and a result: what no node at all depends on."""
-    readers, controls = collections.defaultdict(list), set()
-    for name in view.names:
-        controls.update(view.control_inputs(name))
-        for tensor in view.inputs(name):
-            readers[node_name(tensor)].append(name)
-    computed, stack = set(), list(inputs)
-    while stack:
-        name = stack.pop()
-        if name not in computed:
-            computed.add(name)
-            stack.extend(readers[name])
-    between, wanted = computed.difference(members, inputs), set()
-    stack = [name for name in between if not readers[name] and name not in controls
-             and (view.output_types(name) or not view.is_known(name))]
-    while stack:
-        name = stack.pop()
-        if name in between and name not in wanted:
-            wanted.add(name)
-            stack.extend(node_name(tensor) for tensor in view.inputs(name))
-    return wanted
+    nodes = [view.node(name) for name in view.names]
+    waiting = readers(nodes)
+    between = reach(inputs, readers(nodes, controls=False)).difference(members, inputs)
+    results = [name for name in between if not waiting(name) and (view.output_types(name) or not view.is_known(name))]
+    return reach(results, lambda name: between.intersection(map(node_name, view.inputs(name))))
 
 
 def _upstream(view, starts, stops):

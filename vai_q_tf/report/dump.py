@@ -26,7 +26,7 @@ from vai_q_tf.frozen.input_fn import InputReader
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
-from vai_q_tf.graph.dependence import changing_nodes
+from vai_q_tf.graph.dependence import changing_nodes, operands, reach
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, node_name, normalise
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
@@ -100,12 +100,7 @@ def _with_input(graph_def, tensor):
             _FED if operand[:1] != '^' and normalise(operand) == tensor else operand for operand in node.input]))
     read = {node_name(operand) for node in graph_def.node for operand in node.input}
     changed = GraphView(editor.subgraph(graph_def, nodes))
-    needed, stack = set(), [name for name in view.names if name not in read]
-    while stack:
-        name = stack.pop()
-        if name not in needed:
-            needed.add(name)
-            stack.extend(node_name(operand) for operand in changed.node(name).input)
+    needed = reach([name for name in view.names if name not in read], lambda name: operands(changed, name))
     return editor.subgraph(graph_def, [node for node in nodes if node.name in needed])
 
 

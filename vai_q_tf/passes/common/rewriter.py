@@ -37,7 +37,7 @@ class Rewriter:
         return unique
 
     def node(self, name):
-        """The NodeDef of that name with the edits so far; not to be changed, see `replace`."""
+        """The NodeDef of that name with the edits so far; not to be changed: `add` a copy."""
         name = node_name(name)
         return self._nodes.get(name) or self.view.node(name)
 
