@@ -5,6 +5,7 @@ from tensorflow.core.protobuf import rewriter_config_pb2
 from tensorflow.python.platform import tf_logging
 
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.sessions import cpu_only, exact
 from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, WEIGHTED, trait
 from vai_q_tf.graph.view import indexed_name, node_name, output_index
 from vai_q_tf.passes.common.rewriter import Rewriter
@@ -74,9 +75,7 @@ def _evaluate(graph_def, view, wanted):
         return {}
     nodes = [editor.copy(view.node(name)) for name in view.upstream(map(node_name, wanted))]
     source = editor.subgraph(graph_def, nodes)
-    options = tf.ConfigProto(device_count={'GPU': 0})
-    options.graph_options.optimizer_options.opt_level = -1
-    options.graph_options.rewrite_options.disable_meta_optimizer = True
+    options = exact(cpu_only())
     options.graph_options.rewrite_options.constant_folding = rewriter_config_pb2.RewriterConfig.OFF
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(source, name='')
