@@ -2,8 +2,6 @@
 import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import tensor_util
 
-# What a node of these passes on is its input 0; for ReadVariableOp that is the handle, which stands for the value.
-PASS_THROUGH = ('Identity', 'ReadVariableOp')
 _CONTEXT_ATTRS = ('_class', '_output_shapes')
 
 

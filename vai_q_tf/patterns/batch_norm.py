@@ -4,12 +4,13 @@ from typing import FrozenSet, NamedTuple
 from tensorflow.python.framework import tensor_util
 
 from vai_q_tf import errors
-from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, trait
+from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, IDENTITY_OPS, trait
 from vai_q_tf.graph.view import node_name, tensor_name
 from vai_q_tf.patterns.bias import is_bias_of, split_bias_add
 from vai_q_tf.patterns.combinators import anything, either, find, named, op, optional, same
 from vai_q_tf.patterns.moving_average import find_moving_average, variable_read
 
+_FORM_OPS = IDENTITY_OPS | {'Reshape', 'Squeeze', 'ExpandDims', 'Cast'}
 _FOLDABLE_OPS = frozenset(('Conv2D', 'DepthwiseConv2dNative', 'MatMul', 'Conv2DBackpropInput'))
 
 
@@ -211,7 +212,7 @@ def _constant(view, tensor):
 def _forms(graph_range, tensor):
     """The tensor and what it is a reshaped copy of, from the last to the first."""
     yield tensor
-    while graph_range.view.op(tensor) in ('Identity', 'Reshape', 'Squeeze', 'ExpandDims', 'Cast'):
+    while graph_range.view.op(tensor) in _FORM_OPS:
         tensor = graph_range.view.inputs(tensor)[0]
         yield tensor
 

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import tensor_util
 
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.traits import READ_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
 
 _PARAMETER_ROLES = ('weight', 'bias', 'constant')
@@ -161,7 +162,7 @@ class _Builder:
 
     def _origin(self, tensor):
         """The tensor that `tensor` passes on, not looking beyond the inputs and outputs of the range."""
-        while self._view.op(tensor) in editor.PASS_THROUGH and node_name(tensor) not in self._ends:
+        while self._view.op(tensor) in READ_OPS and node_name(tensor) not in self._ends:
             tensor = self._view.inputs(tensor)[0]
         return tensor
 
