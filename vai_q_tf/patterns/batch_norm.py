@@ -4,6 +4,7 @@ from typing import FrozenSet, NamedTuple
 from tensorflow.python.framework import tensor_util
 
 from vai_q_tf import errors
+from vai_q_tf.graph.control_flow import SWITCH_OPS
 from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, IDENTITY_OPS, trait
 from vai_q_tf.graph.view import node_name, tensor_name
 from vai_q_tf.patterns.bias import is_bias_of, split_bias_add
@@ -178,7 +179,7 @@ def _normalisation(graph_range, name):
 def _fused_parts(graph_range, name):
     view = graph_range.view
     data, gamma, beta, mean, variance = view.inputs(name)
-    if view.op(graph_range.source(data)) in ('Switch', 'RefSwitch'):
+    if view.op(graph_range.source(data)) in SWITCH_OPS:
         _raise_learning_phase(graph_range, name, graph_range.source(data))
     training = view.attr(name, 'is_training').b
     if training:

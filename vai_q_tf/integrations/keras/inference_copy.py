@@ -9,13 +9,13 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.control_flow import LOOP_OPS
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView
 from vai_q_tf.qat.deploy import inference_graph, model_template
 
 _SCOPE = 'vai_q_tf/inference'
-_LOOPS = ('Enter', 'RefEnter', 'While', 'StatelessWhile')
 
 
 def add_inference_network(graph, config):
@@ -89,7 +89,7 @@ def copy_dependents(graph, replaced, fetches):
 
 
 def _check_inference(op):
-    if op.type in _LOOPS:
+    if op.type in LOOP_OPS:
         what = 'a loop'
     elif op.type.startswith('Random'):
         what = 'random'

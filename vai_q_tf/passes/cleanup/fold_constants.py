@@ -5,6 +5,7 @@ from tensorflow.core.protobuf import rewriter_config_pb2
 from tensorflow.python.platform import tf_logging
 
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS
 from vai_q_tf.graph.sessions import cpu_only, exact
 from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, WEIGHTED, trait
 from vai_q_tf.graph.view import indexed_name, node_name, output_index
@@ -13,8 +14,7 @@ from vai_q_tf.passes.common.rewriter import Rewriter
 # Results above this many bytes are only stored where they are not much larger than the constants they come from.
 _LARGE = 10 << 20
 _PARAMETER_READERS = ADD_OPS | BATCH_NORM_OPS | {'Mul', 'Sub', 'RealDiv', 'BatchNormWithGlobalNormalization'}
-_NEVER = frozenset(('Placeholder', 'PlaceholderV2', 'PlaceholderWithDefault', 'Switch', 'Merge', 'Enter', 'Exit',
-                    'NextIteration', 'LoopCond', 'RefSwitch', 'RefMerge', 'NoOp', 'ControlTrigger'))
+_NEVER = CONTROL_FLOW_OPS | {'Placeholder', 'PlaceholderV2', 'PlaceholderWithDefault', 'NoOp', 'ControlTrigger'}
 
 
 def fold_constants(graph_def, kept, config):

@@ -3,13 +3,13 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import tensor_util
 
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.control_flow import LOOP_VALUE_OPS
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import node_name, normalise, output_index, tensor_name
 from vai_q_tf.passes.common.rewriter import make_node
 
 _LOGICAL = {'LogicalNot': lambda value: not value, 'LogicalAnd': lambda left, right: left and right,
             'LogicalOr': lambda left, right: left or right}
-_LOOP_OPS = frozenset(('Enter', 'RefEnter', 'NextIteration', 'RefNextIteration'))
 
 
 def resolve_switches(graph_def, view, kept):
@@ -105,7 +105,7 @@ def _dead(view, order, conditions):
     for name in order:
         inputs = view.inputs(name)
         if view.op(name) == 'Merge':
-            loop = any(view.op(tensor) in _LOOP_OPS for tensor in inputs)
+            loop = any(view.op(tensor) in LOOP_VALUE_OPS for tensor in inputs)
             is_dead = not loop and all(_is_dead(tensor, dead, untaken) for tensor in inputs)
         else:
             is_dead = any(_is_dead(tensor, dead, untaken) for tensor in inputs) or any(
