@@ -31,7 +31,7 @@ def _is_number(dtype):
 
 
 def _depths(view):
-    """{node: how many loops and branches it is in, or waits for}; unlike `branch_nodes`, which tells where a node belongs."""
+    """{node: how many loops and branches it, or what it waits for, is in}; `branch_nodes` tells only what it is in."""
     inputs, readers = {}, collections.defaultdict(list)
     for name in view.names:
         operands = [node_name(tensor) for tensor in view.inputs(name)] + list(view.control_inputs(name))

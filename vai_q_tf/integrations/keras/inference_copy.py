@@ -42,7 +42,7 @@ def add_inference_network(graph, config):
             shared[name + ':0'] = live_editor.tensor(graph, name)
         else:
             nodes.append(view.node(name))
-    return _import(graph, editor.subgraph(graph_def, nodes, library=False), shared, [name + ':0' for name in outputs])
+    return _import(graph, editor.subgraph(graph_def, nodes), shared, [name + ':0' for name in outputs])
 
 
 def copy_dependents(graph, replaced, fetches):
