@@ -57,10 +57,9 @@ def _measure(threads, seconds):
     import tensorflow as tf
 
     from vai_q_tf import ops
+    from vai_q_tf.graph.sessions import exact
 
-    config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=1)
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
-    config.graph_options.optimizer_options.opt_level = -1
+    config = exact(tf.compat.v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=1))
     results = {}
     for size in SIZES:
         with tf.Graph().as_default(), tf.compat.v1.Session(config=config) as session:

@@ -6,6 +6,8 @@ import onnx
 import onnxruntime
 import pytest
 import tensorflow.compat.v1 as tf
+import tf2onnx
+from tensorflow.python.framework import function
 
 from tests.ops import samples
 from vai_q_tf import errors, ops
@@ -138,6 +140,22 @@ def test_weights_that_are_computed_are_folded():
     expected, found, model = both(graph_def, ['x'], ['y/aquant'], feed)
     assert np.array_equal(expected[0], found[0]) and expected[0].any()
     assert 'wquant' not in ' '.join(node.name for node in model.graph.node)
+
+
+def test_the_converter_gets_no_functions(monkeypatch):
+    @function.Defun(tf.float32)
+    def twice(x):
+        return 2 * x
+
+    with tf.Graph().as_default() as graph:
+        y = fix(tf.placeholder(tf.float32, [None, 4], 'x'), 'x/aquant', 5)
+        twice(tf.nn.relu(y, name='y'), name='behind')
+        graph_def = graph.as_graph_def()
+    given, convert = [], tf2onnx.convert.from_graph_def
+    monkeypatch.setattr(tf2onnx.convert, 'from_graph_def',
+                        lambda graph_def, **options: given.append(graph_def) or convert(graph_def, **options))
+    to_onnx(graph_def, ['x'], ['y'])
+    assert graph_def.library.function and not given[0].library.function and 'y' in [node.name for node in given[0].node]
 
 
 def test_ops_that_onnx_does_not_have():

@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
-from vai_q_tf.graph.traits import FLOAT, TRAITS, WEIGHTED, trait
+from vai_q_tf.graph import traits
+from vai_q_tf.graph.traits import FLOAT, PASSES, TRAITS, WEIGHTED, trait
 
 
 def test_every_row_is_an_op():
@@ -14,6 +15,14 @@ def test_every_row_is_an_op():
 def test_every_op_that_stays_float_says_why():
     assert all(row.reason for row in TRAITS.values() if row.kind == FLOAT)
     assert trait('Betainc').kind == FLOAT and 'Betainc' in trait('Betainc').reason
+
+
+def test_ops_that_hand_their_input_on():
+    passing = {op for op, row in TRAITS.items() if row.kind == PASSES}
+    assert traits.IDENTITY_OPS == {'Identity'} and traits.READ_OPS == {'Identity', 'ReadVariableOp'}
+    assert passing == {'Identity', 'IdentityN', 'StopGradient', 'CheckNumerics'}
+    assert traits.PASS_THROUGH_OPS == passing | {
+        'PreventGradient', 'Snapshot', 'DebugIdentity', 'DebugIdentityV2', 'Copy', 'CopyHost', 'Print'}
 
 
 def test_data_inputs():

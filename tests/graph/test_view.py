@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from vai_q_tf import errors
-from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index, tensor_name
+from vai_q_tf.graph.view import GraphView, indexed_name, node_name, normalise, output_index, tensor_name
 
 
 def _view(add_shapes=True):
@@ -25,6 +25,7 @@ def network():
 def test_names():
     assert [node_name(name) for name in ('a/b', 'a/b:2', '^a/b')] == ['a/b'] * 3
     assert [output_index(name) for name in ('a', 'a:0', 'a:3')] == [0, 0, 3]
+    assert [indexed_name(name) for name in ('a', 'a:0', 'a/b:3')] == ['a:0', 'a:0', 'a/b:3']
     assert [normalise(name) for name in ('a', 'a:0', 'a:3')] == ['a', 'a', 'a:3']
     assert (tensor_name('a'), tensor_name('a', 2)) == ('a', 'a:2')
 

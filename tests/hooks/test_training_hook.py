@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tests.hooks import recipes
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeTrainingHook
+from vai_q_tf.graph.sessions import exact
 from vai_q_tf.qat.position_saveable import VOTES_KEY
 
 v1 = tf.compat.v1
@@ -131,9 +132,7 @@ def executed(way, directory, model, recipe):
         if way == 'hook':
             QuantizeTrainingHook(quantize).begin()
         # The graph optimizer would remove, and rename, what is to be counted.
-        options = v1.ConfigProto(graph_options=v1.GraphOptions(optimizer_options=v1.OptimizerOptions(opt_level=-1)))
-        options.graph_options.rewrite_options.disable_meta_optimizer = True
-        with v1.Session(config=options) as session:
+        with v1.Session(config=exact(v1.ConfigProto())) as session:
             session.run(v1.global_variables_initializer())
             metadata = v1.RunMetadata()
             session.run(train_op, options=v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE), run_metadata=metadata)

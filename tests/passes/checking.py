@@ -3,6 +3,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.graph.sessions import exact
 
 
 def config(**fields):
@@ -19,10 +20,7 @@ def frozen(build):
 
 def run(graph_def, fetches, feeds):
     """The values of nodes, computed op by op as the graph says; feeds: {node: value}."""
-    settings = tf.ConfigProto()
-    settings.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
-    settings.graph_options.rewrite_options.disable_meta_optimizer = True
-    with tf.Graph().as_default(), tf.Session(config=settings) as session:
+    with tf.Graph().as_default(), tf.Session(config=exact(tf.ConfigProto())) as session:
         tf.import_graph_def(graph_def, name='')
         return session.run([name + ':0' for name in fetches], {name + ':0': value for name, value in feeds.items()})
 

@@ -6,6 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import POSITION_ZERO
+from vai_q_tf.graph.sessions import exact
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.lint.lint import lint
@@ -44,10 +45,7 @@ class Case:
 
 def plain_session(graph=None):
     """A session that computes op by op as the graph says."""
-    settings = tf.ConfigProto()
-    settings.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
-    settings.graph_options.rewrite_options.disable_meta_optimizer = True
-    return tf.Session(graph=graph, config=settings)
+    return tf.Session(graph=graph, config=exact(tf.ConfigProto()))
 
 
 def run(graph_def, tensors, feed):

@@ -2,6 +2,7 @@
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops
+from vai_q_tf.graph.sessions import cpu_only
 from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 
@@ -26,7 +27,7 @@ class ConstantQuantizer:
         ops.load_library()
         self._config = config
         self._graph = tf.Graph()
-        self._session = tf.Session(graph=self._graph, config=tf.ConfigProto(device_count={'GPU': 0}))
+        self._session = tf.Session(graph=self._graph, config=cpu_only())
         self._kinds = {}
 
     def __enter__(self):

@@ -36,9 +36,7 @@ def convert_graph(graph_def, dtype):
                 'ops without a kernel of type {}: {{}}. Choose another type, or other ops'.format(dtype.name))
         _add_casts(view, nodes, {node.name for node in changed}, dtype)
     order = GraphView(editor.subgraph(graph_def, nodes.values())).upstream(nodes)
-    result = editor.subgraph(graph_def, [nodes[name] for name in order])
-    result.library.CopyFrom(graph_def.library)
-    return result
+    return editor.subgraph(graph_def, [nodes[name] for name in order])
 
 
 def _refuse(view, names, text):
@@ -52,8 +50,7 @@ def _refuse(view, names, text):
 
 def _public(node):
     """A copy of the NodeDef without private attrs."""
-    result = tf.NodeDef()
-    result.CopyFrom(node)
+    result = editor.exact_copy(node)
     for key in [key for key in result.attr if key.startswith('_')]:
         del result.attr[key]
     return result

@@ -5,7 +5,7 @@ from vai_q_tf.export.constants import ConstantQuantizer, is_symmetric
 from vai_q_tf.export.fix_neuron_nodes import fix_neuron, insert
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.control_flow import branch_nodes, placing
-from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.graph.view import GraphView, node_name, output_index
 
 
 def finalize(graph_def, plan, positions, shapes, config):
@@ -30,26 +30,23 @@ def finalize(graph_def, plan, positions, shapes, config):
         for attr in [name for name in plain.attr if name.startswith('_') and name != '_symmetric']:
             del plain.attr[attr]
         if node.name in axes and node.op == 'Const':
-            # The compiler reads the axis of a ConcatV2 from `int_val` and from nowhere else.
-            plain = editor.constant(node.name, tf.int32, int(tf.make_ndarray(node.attr['value'].tensor)))
+            plain = editor.concat_axis(node)
         if node.name in view:
             plain.input.extend('^' + control for control in placing(view, node.name, branches))
         known = shapes.get(node.name)
         if node.name in sources and shapes:
-            producer, _, index = sources[node.name].partition(':')
-            known = [shapes[producer][int(index or 0)]]
+            source = sources[node.name]
+            known = [shapes[node_name(source)][output_index(source)]]
         if known is not None:
             plain.attr['_output_shapes'].list.shape.extend(known)
         nodes.append(plain)
-    return _in_order(editor.subgraph(graph_def, nodes), graph_def)
+    return _in_order(editor.subgraph(graph_def, nodes))
 
 
-def _in_order(model, graph_def):
+def _in_order(model):
     """The model with every node behind those that it reads."""
     view = GraphView(model)
-    result = editor.subgraph(model, [view.node(name) for name in view.upstream(view.names)])
-    result.library.CopyFrom(graph_def.library)
-    return result
+    return editor.subgraph(model, [view.node(name) for name in view.upstream(view.names)])
 
 
 def narrow_input_shapes(graph_def, config):
@@ -75,9 +72,7 @@ def _with_input_shapes(graph_def, config, choose):
             if noted:
                 node.attr['_output_shapes'].list.shape.add().CopyFrom(node.attr['shape'].shape)
         nodes.append(node)
-    result = editor.subgraph(graph_def, nodes)
-    result.library.CopyFrom(graph_def.library)
-    return result
+    return editor.subgraph(graph_def, nodes)
 
 
 def quantize_weights(model, config):

@@ -24,16 +24,11 @@ def insert(graph_def, tensors, make):
     nodes = []
     for node in graph_def.node:
         if node.name in operands:
-            wanted = [operands[node.name].get(index, operand) for index, operand in enumerate(node.input)]
-            changed = tf.NodeDef()
-            changed.CopyFrom(node)
-            changed.input[:] = wanted
-            node = changed
+            node = editor.with_inputs(
+                node, [operands[node.name].get(index, operand) for index, operand in enumerate(node.input)])
         nodes.append(node)
         nodes.extend(made.get(node.name, ()))
-    result = editor.subgraph(graph_def, nodes)
-    result.library.CopyFrom(graph_def.library)
-    return result
+    return editor.subgraph(graph_def, nodes)
 
 
 def fix_neuron(record, operand, phase, output_dir, position=None, symmetric=False):

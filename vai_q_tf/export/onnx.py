@@ -9,7 +9,7 @@ from vai_q_tf.export.evaluation_model import require_evaluation_model
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import changing_nodes
 from vai_q_tf.graph.sessions import session_config
-from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index
+from vai_q_tf.graph.view import GraphView, indexed_name, node_name, normalise
 
 _OLDEST = 11  # of Round, and of Equal for floats
 
@@ -70,7 +70,7 @@ def _quantized(view, tensor):
 
 
 def _with_placeholders(graph_def, inputs):
-    """The graph where the input nodes are placeholders."""
+    """The graph where the input nodes are placeholders, without functions."""
     view, nodes = GraphView(graph_def), []
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name='')
@@ -83,7 +83,7 @@ def _with_placeholders(graph_def, inputs):
             output = graph.get_tensor_by_name(node.name + ':0')
             node = editor.placeholder(node.name, output.dtype, None if output.shape.rank is None else output.shape.as_list())
         nodes.append(node)
-    return editor.subgraph(graph_def, nodes)
+    return editor.subgraph(graph_def, nodes, library=False)
 
 
 def _with_constants(graph_def, outputs):
@@ -105,13 +105,10 @@ def _with_constants(graph_def, outputs):
 def _convert(graph_def, inputs, outputs, opset):
     import tf2onnx
 
-    def reference(tensor):
-        return '{}:{}'.format(node_name(tensor), output_index(tensor))
-
     try:
         model, _ = tf2onnx.convert.from_graph_def(
-            graph_def, name='quantize_eval_model', input_names=list(map(reference, inputs)),
-            output_names=list(map(reference, outputs)), opset=opset,
+            graph_def, name='quantize_eval_model', input_names=list(map(indexed_name, inputs)),
+            output_names=list(map(indexed_name, outputs)), opset=opset,
             custom_op_handlers={'FixNeuron': (onnx_fix_neuron.convert_marker, [])})
     except Exception as error:
         raise errors.QuantizeError(errors.UNSUPPORTED_OP, 'Cannot convert', 'tf2onnx failed: {}: {}'.format(

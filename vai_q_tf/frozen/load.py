@@ -1,5 +1,4 @@
 """Loads a frozen graph, and says what a file is that is none."""
-import collections
 import os
 import re
 
@@ -9,6 +8,7 @@ from google.protobuf.message import DecodeError  # type: ignore
 
 from vai_q_tf import errors, tf_internal
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.dependence import reach, readers
 from vai_q_tf.graph.traits import FIX_NEURON_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
 
@@ -82,21 +82,8 @@ def runnable(graph_def):
     unknown = unknown_ops(graph_def, graph_def.node)
     if not unknown:
         return graph_def
-    readers, stack = collections.defaultdict(list), []
-    for node in graph_def.node:
-        if node.op in unknown:
-            stack.append(node.name)
-        for operand in node.input:
-            readers[node_name(operand)].append(node.name)
-    dropped = set()
-    while stack:
-        name = stack.pop()
-        if name not in dropped:
-            dropped.add(name)
-            stack.extend(readers[name])
-    result = editor.subgraph(graph_def, [node for node in graph_def.node if node.name not in dropped])
-    result.library.CopyFrom(graph_def.library)
-    return result
+    dropped = reach([node.name for node in graph_def.node if node.op in unknown], readers(graph_def.node))
+    return editor.subgraph(graph_def, [node for node in graph_def.node if node.name not in dropped])
 
 
 def _require_float(view, graph_def, output_nodes):

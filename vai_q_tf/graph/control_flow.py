@@ -1,25 +1,32 @@
 """The branches of conditions and the loops of a graph: what is in them, and what puts it there."""
+from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import node_name, tensor_name
 
-_REPEAT = frozenset(('NextIteration', 'RefNextIteration'))
-_MERGE = frozenset(('Merge', 'RefMerge'))
-_ENTER, _EXIT = frozenset(('Enter', 'RefEnter')), frozenset(('Exit', 'RefExit'))
+# Each for values and for references.
+SWITCH_OPS, MERGE_OPS, ENTER_OPS, EXIT_OPS, NEXT_OPS = (
+    frozenset((op, 'Ref' + op)) for op in ('Switch', 'Merge', 'Enter', 'Exit', 'NextIteration'))
+CONTROL_FLOW_OPS = SWITCH_OPS | MERGE_OPS | ENTER_OPS | EXIT_OPS | NEXT_OPS | {'LoopCond'}
+LOOP_VALUE_OPS = ENTER_OPS | NEXT_OPS  # what the Merge of a loop reads
+LOOP_OPS = ENTER_OPS | {'While', 'StatelessWhile'}  # what every loop has, taken apart or as one op
 # How many branches and loops deeper the result of an op is; a loop has its Switch inside.
-_DEPTH = {'Switch': 1, 'RefSwitch': 1, 'Merge': -1, 'RefMerge': -1, 'Enter': 1, 'RefEnter': 1, 'Exit': -2, 'RefExit': -2}
+_DEPTH = {op: change for ops, change in ((SWITCH_OPS, 1), (MERGE_OPS, -1), (ENTER_OPS, 1), (EXIT_OPS, -2)) for op in ops}
 
 
 def branch_nodes(view):
-    """The nodes of a GraphView that are in a branch of a condition or in a loop."""
+    """The nodes of a GraphView that are in a branch of a condition or in a loop.
+
+    Control inputs count where a node has no others and they come before it in the GraphDef.
+    """
     if not any(view.op(name) in _DEPTH for name in view.names):
         return frozenset()
-    repeating = {name for name in view.names if view.op(name) in _REPEAT}
+    repeating = {name for name in view.names if view.op(name) in NEXT_OPS}
     depth = dict.fromkeys(repeating, 0)
     for name in view.upstream(view.names, repeating):
         if name in depth:
             continue
         sources = [node_name(tensor) for tensor in view.inputs(name)] or view.control_inputs(name)
         change = _DEPTH.get(view.op(name), 0)
-        if view.op(name) in _MERGE and any(source in repeating for source in sources):
+        if view.op(name) in MERGE_OPS and any(source in repeating for source in sources):
             change = 0
         depth[name] = max(0, change + max([depth.get(source, 0) for source in sources] or [0]))
     return frozenset(name for name, levels in depth.items() if levels)
@@ -32,12 +39,8 @@ def placing(view, name, branches):
 
 def loop_nodes(view, members):
     """Those of the nodes `members` that run once a turn of a loop; what a loop gives to its outside is none of them."""
-    found, stack = set(), [name for name in members if view.op(name) in _ENTER]
-    while stack:
-        name = stack.pop()
-        if name in found or name not in members or view.op(name) in _EXIT:
-            continue
-        found.add(name)
-        for index in range(len(view.output_types(name))):
-            stack.extend(reader for reader, _ in view.consumers(tensor_name(name, index)))
-    return found
+    def readers(name):
+        tensors = (tensor_name(name, index) for index in range(len(view.output_types(name))))
+        return [reader for tensor in tensors for reader, _ in view.consumers(tensor)
+                if reader in members and view.op(reader) not in EXIT_OPS]
+    return reach([name for name in members if view.op(name) in ENTER_OPS], readers)

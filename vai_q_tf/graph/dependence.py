@@ -20,11 +20,17 @@ def operands(view, name):
     return [node_name(reference) for reference in view.node(name).input]
 
 
+def readers(nodes, controls=True):
+    """A function from a name to those of the NodeDefs `nodes` that read that node or, with `controls`, wait for it."""
+    found = collections.defaultdict(list)
+    for node in nodes:
+        for reference in node.input:
+            if controls or not reference.startswith('^'):
+                found[node_name(reference)].append(node.name)
+    return lambda name: found.get(name, ())
+
+
 def changing_nodes(view):
     """The nodes of a GraphView that depend on placeholders or on state, which may give another value in every run."""
-    readers = collections.defaultdict(list)
-    for name in view.names:
-        for operand in view.node(name).input:
-            readers[node_name(operand)].append(name)
     fed = [name for name in view.names if view.op(name).startswith('Placeholder') or view.is_stateful(name)]
-    return reach(fed, readers.__getitem__)
+    return reach(fed, readers(map(view.node, view.names)))

@@ -1,30 +1,52 @@
 """Edits of GraphDefs. Every function takes a GraphDef and returns a new one, or makes a NodeDef."""
 import tensorflow.compat.v1 as tf
 
-# What a node of these passes on is its input 0; for ReadVariableOp that is the handle, which stands for the value.
-PASS_THROUGH = ('Identity', 'ReadVariableOp')
 _CONTEXT_ATTRS = ('_class', '_output_shapes')
 
 
-def subgraph(graph_def, nodes):
-    """A GraphDef with the NodeDefs `nodes`, and the versions of `graph_def`; no function library."""
+def subgraph(graph_def, nodes, library=True):
+    """A GraphDef with the NodeDefs `nodes`, and the versions and, unless `library` is False, the functions of `graph_def`."""
     result = tf.GraphDef(node=nodes)
     result.versions.CopyFrom(graph_def.versions)
+    if library:
+        result.library.CopyFrom(graph_def.library)
+    return result
+
+
+def exact_copy(node):
+    """A copy of a NodeDef with all that it has; for a graph other than its own see `copy`."""
+    result = tf.NodeDef()
+    result.CopyFrom(node)
+    return result
+
+
+def with_inputs(node, inputs):
+    """An `exact_copy` of a NodeDef with other inputs, control inputs among them; the NodeDef itself if it has these."""
+    if list(node.input) == inputs:
+        return node
+    result = exact_copy(node)
+    result.input[:] = inputs
     return result
 
 
 def copy(node, name=None, inputs=None):
     """A copy of a NodeDef without device, colocation, control inputs and noted shapes, renamed and rewired where asked."""
-    result = tf.NodeDef()
-    result.CopyFrom(node)
+    result = exact_copy(node)
     result.name = name or node.name
     result.device = ''
-    operands = [operand for operand in (node.input if inputs is None else inputs) if not operand.startswith('^')]
-    del result.input[:]
-    result.input.extend(operands)
+    result.input[:] = [operand for operand in (node.input if inputs is None else inputs) if not operand.startswith('^')]
     for attr in _CONTEXT_ATTRS:
         result.attr.pop(attr, None)
     return result
+
+
+def unused_name(name, taken, form='{}_{}'):
+    """`name`, where that is among `taken` the first of `form.format(name, 1)`, 2, ... that is not."""
+    unused, number = name, 0
+    while unused in taken:
+        number += 1
+        unused = form.format(name, number)
+    return unused
 
 
 def constant(name, dtype, value=None):
@@ -34,6 +56,11 @@ def constant(name, dtype, value=None):
     if value is not None:
         node.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(value, dtype))
     return node
+
+
+def concat_axis(node, dtype=tf.int32):
+    """The Const NodeDef `node`, the axis of a ConcatV2, as a number in `int_val`, from where alone the compiler reads it."""
+    return constant(node.name, dtype, int(tf.make_ndarray(node.attr['value'].tensor)))
 
 
 def placeholder(name, dtype, shape):
@@ -62,9 +89,7 @@ def with_values(graph_def, values):
             changed.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(values[node.name], node.attr['dtype'].type))
             node = changed
         nodes.append(node)
-    result = subgraph(graph_def, nodes)
-    result.library.CopyFrom(graph_def.library)
-    return result
+    return subgraph(graph_def, nodes)
 
 
 def with_shapes(graph_def, stand_ins=()):
@@ -75,7 +100,8 @@ def with_shapes(graph_def, stand_ins=()):
     stand_ins = {node.name: node for node in stand_ins}
     graph = tf.Graph()
     with graph.as_default():
-        tf.import_graph_def(subgraph(graph_def, [stand_ins.get(node.name, node) for node in graph_def.node]), name='')
+        tf.import_graph_def(
+            subgraph(graph_def, [stand_ins.get(node.name, node) for node in graph_def.node], library=False), name='')
     result = tf.GraphDef()
     result.CopyFrom(graph_def)
     for node in result.node:

@@ -4,14 +4,28 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import tf_internal
 
 
+def exact(config):
+    """Turns off TensorFlow's graph optimizers, which would fuse and reorder what is being measured, in a tf.ConfigProto.
+
+    Returns:
+      `config`.
+    """
+    config.graph_options.optimizer_options.opt_level = -1
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return config
+
+
+def cpu_only():
+    """A tf.ConfigProto that leaves the GPUs alone, for what is computed once and is small."""
+    return tf.ConfigProto(device_count={'GPU': 0})
+
+
 def session_config(gpu_memory_fraction=None):
-    """A tf.ConfigProto without TensorFlow's graph optimizers, which would fuse and reorder what is being measured.
+    """An `exact` tf.ConfigProto for all devices.
 
     gpu_memory_fraction: of each GPU, above 0 and at most 1; None: as TensorFlow sees fit.
     """
-    config = tf.ConfigProto(allow_soft_placement=True)
-    config.graph_options.optimizer_options.opt_level = -1
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    config = exact(tf.ConfigProto(allow_soft_placement=True))
     if gpu_memory_fraction is not None:
         config.gpu_options.per_process_gpu_memory_fraction = gpu_memory_fraction
     return config

@@ -6,6 +6,7 @@ and must not change while the view is in use.
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, tf_internal
+from vai_q_tf.graph.traits import IDENTITY_OPS, READ_OPS
 
 VARIABLE_OPS = frozenset(('Variable', 'VariableV2', 'VarHandleOp'))
 # A private list of names on a node: the nodes of the float graph that it stands for now.
@@ -25,6 +26,11 @@ def output_index(tensor):
 def tensor_name(node, index=0):
     """The name of output `index` of `node`."""
     return '{}:{}'.format(node, index) if index else node
+
+
+def indexed_name(tensor):
+    """The name that a live graph and its sessions have for a tensor: 'a' is 'a:0'."""
+    return '{}:{}'.format(node_name(tensor), output_index(tensor))
 
 
 def normalise(tensor):
@@ -122,7 +128,7 @@ class GraphView:
                 return _dims(node.attr['value'].tensor.tensor_shape)
             if node.op in VARIABLE_OPS or node.op == 'Placeholder':
                 return _dims(node.attr['shape'].shape) if 'shape' in node.attr else None
-            if node.op not in ('Identity', 'ReadVariableOp'):
+            if node.op not in READ_OPS:
                 return None
             tensor = self._inputs[node.name][0]
 
@@ -159,7 +165,7 @@ class GraphView:
 
     def skip_identity(self, tensor):
         """The tensor that `tensor` is a copy of, through any number of Identity nodes."""
-        while self.op(tensor) == 'Identity':
+        while self.op(tensor) in IDENTITY_OPS:
             tensor = self._inputs[node_name(tensor)][0]
         return tensor
 

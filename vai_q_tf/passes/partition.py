@@ -1,5 +1,4 @@
 """The main part of a graph, which the passes work on, and the rest: pre-processing and post-processing."""
-import collections
 from typing import Dict, FrozenSet, NamedTuple, Tuple
 
 import tensorflow.compat.v1 as tf
@@ -7,7 +6,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.control_flow import branch_nodes, placing
-from vai_q_tf.graph.dependence import operands, reach
+from vai_q_tf.graph.dependence import operands, reach, readers
 from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index, tensor_name
 
 
@@ -49,9 +48,7 @@ def partition(graph_def, config):
             node = editor.copy(view.node(name), inputs=[names.get(tensor, tensor) for tensor in view.inputs(name)])
             node.input.extend('^' + control for control in placing(view, name, branches))
             nodes.append(node)
-    main = editor.subgraph(graph_def, nodes)
-    if graph_def.library.function:
-        main.library.CopyFrom(graph_def.library)
+    main = editor.subgraph(graph_def, nodes, library=bool(graph_def.library.function))  # not gradients of functions alone
     read = {node_name(tensor) for name in rest for tensor in view.inputs(name)}
     kept = frozenset(outputs).union(names.values(), read & members, inputs)
     return Parts(main, tuple(view.node(name) for name in view.names if name in rest), kept,
@@ -68,25 +65,17 @@ def merge(parts, main):
     used = taken.union(node.name for node in main.node)
     for node in main.node:
         if node.name in taken and node.name not in names:
-            number = 1
-            while '{}_{}'.format(node.name, number) in used:
-                number += 1
-            names[node.name] = '{}_{}'.format(node.name, number)
+            names[node.name] = editor.unused_name(node.name, used)
             used.add(names[node.name])
     nodes = list(parts.rest)
     for node in main.node:
         if node.name not in parts.stand_ins:
             nodes.append(editor.copy(node, names.get(node.name)))
-            operands = [_renamed(operand, names) for operand in node.input]
-            del nodes[-1].input[:]
-            nodes[-1].input.extend(operands)
+            nodes[-1].input[:] = [_renamed(operand, names) for operand in node.input]
     known = {node.name for node in nodes}
     result = editor.subgraph(main, [_without_lost_controls(node, known) for node in nodes])
     view = GraphView(result)
-    ordered = editor.subgraph(main, [view.node(name) for name in view.upstream(view.names)])
-    if main.library.function:
-        ordered.library.CopyFrom(main.library)
-    return ordered
+    return editor.subgraph(main, [view.node(name) for name in view.upstream(view.names)])
 
 
 def _renamed(tensor, names):
@@ -97,13 +86,7 @@ def _renamed(tensor, names):
 
 
 def _without_lost_controls(node, known):
-    if all(node_name(operand) in known for operand in node.input):
-        return node
-    result = tf.NodeDef()
-    result.CopyFrom(node)
-    del result.input[:]
-    result.input.extend(operand for operand in node.input if not operand.startswith('^') or operand[1:] in known)
-    return result
+    return editor.with_inputs(node, [operand for operand in node.input if not operand.startswith('^') or operand[1:] in known])
 
 
 def _members(view, outputs, inputs, branches):
@@ -114,26 +97,11 @@ def _members(view, outputs, inputs, branches):
 
 def _behind(view, members, inputs):
     """The nodes outside `members` between a computed value of theirs and a result: what no node at all depends on."""
-    readers, controls = collections.defaultdict(list), set()
-    for name in view.names:
-        controls.update(view.control_inputs(name))
-        for tensor in view.inputs(name):
-            readers[node_name(tensor)].append(name)
-    computed, stack = set(), list(inputs)
-    while stack:
-        name = stack.pop()
-        if name not in computed:
-            computed.add(name)
-            stack.extend(readers[name])
-    between, wanted = computed.difference(members, inputs), set()
-    stack = [name for name in between if not readers[name] and name not in controls
-             and (view.output_types(name) or not view.is_known(name))]
-    while stack:
-        name = stack.pop()
-        if name in between and name not in wanted:
-            wanted.add(name)
-            stack.extend(node_name(tensor) for tensor in view.inputs(name))
-    return wanted
+    nodes = [view.node(name) for name in view.names]
+    waiting = readers(nodes)
+    between = reach(inputs, readers(nodes, controls=False)).difference(members, inputs)
+    results = [name for name in between if not waiting(name) and (view.output_types(name) or not view.is_known(name))]
+    return reach(results, lambda name: between.intersection(map(node_name, view.inputs(name))))
 
 
 def _upstream(view, starts, stops):
@@ -156,9 +124,7 @@ def _placeholders(graph_def, view, inputs, members, given):
             if index and not any(reader in members for reader, _ in view.consumers(tensor)):
                 continue
             if index:
-                stand_in = '{}/output_{}'.format(name, index)
-                while stand_in in taken:
-                    stand_in += '_1'
+                stand_in = editor.unused_name('{}/output_{}'.format(name, index), taken)
                 taken.add(stand_in)
             shape = shapes.get(tensor)
             if not index and name in given:
@@ -179,7 +145,7 @@ def _own_shapes(graph_def, view, inputs, given):
     if computed:
         nodes = [editor.copy(view.node(name)) for name in view.upstream(computed)]
         with tf.Graph().as_default() as graph:
-            tf.import_graph_def(tf.GraphDef(node=nodes, versions=graph_def.versions, library=graph_def.library), name='')
+            tf.import_graph_def(editor.subgraph(graph_def, nodes), name='')
         for name in computed:
             for output in graph.get_operation_by_name(name).outputs:
                 if output.shape.ndims is not None:

@@ -5,11 +5,11 @@ from typing import Callable, FrozenSet, NamedTuple
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import require_config
-from vai_q_tf.graph.traits import BATCH_NORM_OPS
+from vai_q_tf.graph.traits import BATCH_NORM_OPS, PASS_THROUGH_OPS
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes.cleanup.fold_constants import fold_constants, fold_parameters
 from vai_q_tf.passes.cleanup.remove_dropouts import remove_dropouts
-from vai_q_tf.passes.cleanup.remove_pass_throughs import PASS_THROUGHS, remove_pass_throughs
+from vai_q_tf.passes.cleanup.remove_pass_throughs import remove_pass_throughs
 from vai_q_tf.passes.cleanup.resolve_switches import resolve_switches
 from vai_q_tf.passes.cleanup.separate_shared_constants import separate_shared_constants
 from vai_q_tf.passes.common.infer_shapes import infer_shapes
@@ -61,7 +61,7 @@ def _ops(text):
 
 CLEAN_UP = (
     Step(remove_dropouts, _ops('RandomUniform')),
-    Step(remove_pass_throughs, PASS_THROUGHS),
+    Step(remove_pass_throughs, PASS_THROUGH_OPS),
 )
 CONSTANTS = Step(fold_constants)
 PARAMETERS = Step(fold_parameters)

@@ -4,12 +4,14 @@ from typing import FrozenSet, NamedTuple
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
-from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, trait
+from vai_q_tf.graph.control_flow import SWITCH_OPS
+from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, IDENTITY_OPS, trait
 from vai_q_tf.graph.view import node_name, tensor_name
 from vai_q_tf.patterns.bias import is_bias_of, split_bias_add
 from vai_q_tf.patterns.combinators import anything, either, find, named, op, optional, same
 from vai_q_tf.patterns.moving_average import find_moving_average, variable_read
 
+_FORM_OPS = IDENTITY_OPS | {'Reshape', 'Squeeze', 'ExpandDims', 'Cast'}
 _FOLDABLE_OPS = frozenset(('Conv2D', 'DepthwiseConv2dNative', 'MatMul', 'Conv2DBackpropInput'))
 
 
@@ -177,7 +179,7 @@ def _normalisation(graph_range, name):
 def _fused_parts(graph_range, name):
     view = graph_range.view
     data, gamma, beta, mean, variance = view.inputs(name)
-    if view.op(graph_range.source(data)) in ('Switch', 'RefSwitch'):
+    if view.op(graph_range.source(data)) in SWITCH_OPS:
         _raise_learning_phase(graph_range, name, graph_range.source(data))
     training = view.attr(name, 'is_training').b
     if training:
@@ -211,7 +213,7 @@ def _constant(view, tensor):
 def _forms(graph_range, tensor):
     """The tensor and what it is a reshaped copy of, from the last to the first."""
     yield tensor
-    while graph_range.view.op(tensor) in ('Identity', 'Reshape', 'Squeeze', 'ExpandDims', 'Cast'):
+    while graph_range.view.op(tensor) in _FORM_OPS:
         tensor = graph_range.view.inputs(tensor)[0]
         yield tensor
 

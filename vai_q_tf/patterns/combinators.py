@@ -10,6 +10,7 @@ tried by backtracking. Identity nodes in front of an op are looked through.
 import itertools
 from types import MappingProxyType
 
+from vai_q_tf.graph.traits import IDENTITY_OPS
 from vai_q_tf.graph.view import node_name
 
 
@@ -64,7 +65,7 @@ def op(types, *inputs, name=None, any_order=False):
     types = frozenset(types.split('|'))
 
     def pattern(view, tensor, match):
-        if 'Identity' not in types:
+        if types.isdisjoint(IDENTITY_OPS):
             tensor = view.skip_identity(tensor)
         if view.op(tensor) not in types:
             return

@@ -1,10 +1,9 @@
 """Finding the variable that keeps the moving average of a tensor."""
-from vai_q_tf.graph.traits import PASSES, trait
+from vai_q_tf.graph.traits import PASSES, READ_OPS, trait
 from vai_q_tf.graph.view import VARIABLE_OPS, node_name, tensor_name
 
 _SUBTRACT_OPS = frozenset(('AssignSub', 'AssignSubVariableOp'))
 _ASSIGN_OPS = frozenset(('Assign', 'AssignVariableOp'))
-_READ_OPS = frozenset(('Identity', 'ReadVariableOp'))
 
 
 def find_moving_average(graph_range, tensor):
@@ -32,7 +31,7 @@ def find_moving_average(graph_range, tensor):
 def variable_read(view, variable):
     """The first tensor that reads the variable without waiting for an update, best for nothing; '' if none does."""
     updates = _SUBTRACT_OPS | _ASSIGN_OPS
-    reads = [name for name, _ in view.consumers(variable) if view.op(name) in _READ_OPS
+    reads = [name for name, _ in view.consumers(variable) if view.op(name) in READ_OPS
              and not any(view.op(control) in updates for control in view.control_inputs(name))]
     return min(reads, key=lambda name: (bool(view.control_inputs(name)), view.order(name)), default='')
 
@@ -47,14 +46,14 @@ def _readers(view, tensor):
 
 def _variable(view, tensor):
     """The variable that the tensor is or reads, '' if it is none."""
-    while view.op(tensor) in _READ_OPS:
+    while view.op(tensor) in READ_OPS:
         tensor = view.inputs(tensor)[0]
     return node_name(tensor) if view.op(tensor) in VARIABLE_OPS else ''
 
 
 def _assigns_another(view, variable):
     """Whether a quotient of the variable, or of the result of its update, is assigned to a variable."""
-    reads = [name for name, _ in view.consumers(variable) if view.op(name) in _READ_OPS | _SUBTRACT_OPS]
+    reads = [name for name, _ in view.consumers(variable) if view.op(name) in READ_OPS | _SUBTRACT_OPS]
     return any(view.op(assign) in _ASSIGN_OPS
                for read in reads for quotient, _ in _readers(view, read) if view.op(quotient) == 'RealDiv'
                for assign, _ in _readers(view, quotient))

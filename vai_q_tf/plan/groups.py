@@ -4,7 +4,7 @@ from typing import FrozenSet, NamedTuple, Optional, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.graph.traits import WEIGHTED, Trait, trait
+from vai_q_tf.graph.traits import READ_OPS, WEIGHTED, Trait, trait
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.patterns.activations import Activation
 from vai_q_tf.patterns.batch_norm import FoundBatchNorm
@@ -143,7 +143,7 @@ def _names(view, chain):
     for tensor in (view.inputs(chain.compute)[chain.trait.weight], chain.bias):
         while tensor:
             names.add(node_name(tensor))
-            tensor = view.inputs(tensor)[0] if view.op(tensor) in ('Identity', 'ReadVariableOp') else ''
+            tensor = view.inputs(tensor)[0] if view.op(tensor) in READ_OPS else ''
     return names
 
 

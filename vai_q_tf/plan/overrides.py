@@ -4,6 +4,7 @@ import difflib
 
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf.graph.traits import READ_OPS
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.plan.quant_plan import DEPTHWISE_WEIGHT_MODE
 
@@ -70,7 +71,7 @@ def _origins(view, tensor):
     """The nodes from the variable or Const to the inputs that read the quantized, or to be folded, tensor."""
     for start in (view.inputs(node)[index] for node, index in tensor.consumers):
         yield node_name(start)
-        while view.op(start) in ('Identity', 'ReadVariableOp'):
+        while view.op(start) in READ_OPS:
             start = view.inputs(start)[0]
             yield node_name(start)
 

@@ -12,7 +12,7 @@ from vai_q_tf import ops
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.dependence import reach
-from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index
+from vai_q_tf.graph.view import GraphView, indexed_name, node_name, normalise
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 
 # On a Placeholder: the tensor of the float network that it stands for.
@@ -144,10 +144,8 @@ class FinetuneNetwork:
                 node.attr['frame_name'].s = scope.encode() + b'/' + node.attr['frame_name'].s
             nodes.append(node)
         kept = editor.subgraph(graph_def, nodes)
-        kept.library.CopyFrom(graph_def.library)
         return tf.import_graph_def(kept, {name + ':0': source for name, source in sources.items()},
-                                   ['{}:{}'.format(node_name(tensor), output_index(tensor)) for tensor in tensors],
-                                   name=scope)
+                                   list(map(indexed_name, tensors)), name=scope)
 
     def _output_errors(self, outputs, names):
         """Mean square of the difference to the float outputs, and of these: float32 [2, outputs]."""
@@ -259,30 +257,18 @@ def _between_modules(graph_def, make):
     added, stand_ins = [], {}
     for node in graph_def.node:
         if node.op == 'FixNeuron' and node.attr['mode'].i == ACTIVATION_MODE:
-            name = node.name + '/module_input'
-            while name in names:
-                name += '_'
+            name = editor.unused_name(node.name + '/module_input', names)
             stand_ins[node.name] = name
             added.extend(make(node, name))
     nodes = []
     for node in graph_def.node:
-        inputs = [stand_ins.get(normalise(operand), operand) if not operand.startswith('^') else operand
-                  for operand in node.input]
-        if inputs != list(node.input):
-            rewired = tf.NodeDef()
-            rewired.CopyFrom(node)
-            rewired.input[:] = inputs
-            node = rewired
-        nodes.append(node)
-    result = editor.subgraph(graph_def, nodes + added)
-    result.library.CopyFrom(graph_def.library)
-    return result
+        nodes.append(editor.with_inputs(node, [
+            stand_ins.get(normalise(operand), operand) if not operand.startswith('^') else operand for operand in node.input]))
+    return editor.subgraph(graph_def, nodes + added)
 
 
 def _upstream(graph_def, tensors):
     """The part of the graph that the tensors depend on, control inputs included."""
     nodes = {node.name: node for node in graph_def.node}
     found = reach(map(node_name, tensors), lambda name: map(node_name, nodes[name].input))
-    result = editor.subgraph(graph_def, [node for node in graph_def.node if node.name in found])
-    result.library.CopyFrom(graph_def.library)
-    return result
+    return editor.subgraph(graph_def, [node for node in graph_def.node if node.name in found])

@@ -34,9 +34,7 @@ def fix_neurons(graph_def, plan, phase, output_dir, positions=None):
         if any(operand in products for operand in node.input):
             kept[index] = editor.copy(node, inputs=[products[operand].name if operand in products else operand
                                              for operand in node.input])
-    result = editor.subgraph(graph_def, kept + list(products.values()))
-    result.library.CopyFrom(graph_def.library)
-    return result
+    return editor.subgraph(graph_def, kept + list(products.values()))
 
 
 def _unscaled(scaled):

@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import fixed_point, ops
 from vai_q_tf.graph import live_editor
-from vai_q_tf.graph.graphdef_editor import PASS_THROUGH
+from vai_q_tf.graph.traits import READ_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat.checkpoints import PART
 from vai_q_tf.qat.position_saveable import STATE_NAME, UNTRACKED, PositionSaveable
@@ -109,7 +109,7 @@ def read_variables(graph, plan):
 def _variable(value):
     """The variable that the tf.Tensor `value` reads, whole though it may be kept in parts; '' if it reads none."""
     operation = value.op
-    while operation.type in PASS_THROUGH:
+    while operation.type in READ_OPS:
         operation = operation.inputs[0].op
     if operation.type in VARIABLE_OPS:
         return operation.name

@@ -4,9 +4,8 @@ Training and evaluation share this: they differ in how a batch norm is folded an
 """
 import functools
 
-import tensorflow.compat.v1 as tf
-
 from vai_q_tf import errors, ops, tf_internal
+from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.annotate import annotate
@@ -46,8 +45,7 @@ def graph_def_without(graph, apart):
     graph_def = graph.as_graph_def(add_shapes=True)
     if not apart:
         return graph_def
-    return tf.GraphDef(node=[node for node in graph_def.node if node.name not in apart], library=graph_def.library,
-                       versions=graph_def.versions)
+    return editor.subgraph(graph_def, [node for node in graph_def.node if node.name not in apart])
 
 
 def _check_shapes(graph, plan, config):

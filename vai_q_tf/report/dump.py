@@ -25,7 +25,8 @@ from vai_q_tf.export.evaluation_model import require_evaluation_model
 from vai_q_tf.frozen.input_fn import InputReader
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.graph import graphdef_editor as editor
-from vai_q_tf.graph.dependence import changing_nodes
+from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.dependence import changing_nodes, operands, reach
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, node_name, normalise
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
@@ -91,25 +92,16 @@ def _with_input(graph_def, tensor):
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(graph_def, name='')
-    shape = graph.get_operation_by_name(node_name(tensor)).outputs[int(tensor.partition(':')[2] or 0)].shape
+    shape = live_editor.tensor(graph, tensor).shape
     shape = [None] + shape.as_list()[1:] if shape.rank else [None, None, None, 3]
     nodes = [editor.placeholder(_FED, tf.float32, shape)]
     for node in graph_def.node:
-        changed = tf.NodeDef()
-        changed.CopyFrom(node)
-        changed.input[:] = [_FED if operand[:1] != '^' and normalise(operand) == tensor else operand for operand in node.input]
-        nodes.append(changed)
+        nodes.append(editor.with_inputs(node, [
+            _FED if operand[:1] != '^' and normalise(operand) == tensor else operand for operand in node.input]))
     read = {node_name(operand) for node in graph_def.node for operand in node.input}
     changed = GraphView(editor.subgraph(graph_def, nodes))
-    needed, stack = set(), [name for name in view.names if name not in read]
-    while stack:
-        name = stack.pop()
-        if name not in needed:
-            needed.add(name)
-            stack.extend(node_name(operand) for operand in changed.node(name).input)
-    result = editor.subgraph(graph_def, [node for node in nodes if node.name in needed])
-    result.library.CopyFrom(graph_def.library)
-    return result
+    needed = reach([name for name in view.names if name not in read], lambda name: operands(changed, name))
+    return editor.subgraph(graph_def, [node for node in nodes if node.name in needed])
 
 
 def _wanted(view, dump_float):
@@ -152,7 +144,7 @@ class _Dump:
                 self._write(tensor, value, batches)
 
     def _tensor(self, tensor):
-        return self._graph.get_operation_by_name(node_name(tensor)).outputs[int(tensor.partition(':')[2] or 0)]
+        return live_editor.tensor(self._graph, tensor)
 
     def _chunks(self, tensors, feed):
         """Lists of tensors, each as many as fit into the memory of one run."""

@@ -3,10 +3,8 @@ import collections
 
 import numpy as np
 
+from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS, ENTER_OPS, EXIT_OPS, MERGE_OPS, NEXT_OPS, SWITCH_OPS
 from vai_q_tf.graph.view import node_name, tensor_name
-
-_CONTROL_FLOW = frozenset(('Enter', 'Exit', 'Switch', 'Merge', 'NextIteration', 'LoopCond', 'RefEnter', 'RefExit', 'RefSwitch',
-                           'RefMerge', 'RefNextIteration'))
 
 
 def fetchable_tensors(view):
@@ -14,7 +12,7 @@ def fetchable_tensors(view):
     depths, tensors, skipped = _depths(view), [], {}
     for name in view.names:
         types = view.output_types(name)
-        if view.op(name) in _CONTROL_FLOW:
+        if view.op(name) in CONTROL_FLOW_OPS:
             skipped[name] = 'control flow ({})'.format(view.op(name))
         elif depths[name] > 0:
             skipped[name] = 'in a loop, or in a branch that need not run'
@@ -33,7 +31,7 @@ def _is_number(dtype):
 
 
 def _depths(view):
-    """{node: how many loops and branches it is in}."""
+    """{node: how many loops and branches it, or what it waits for, is in}; `branch_nodes` tells only what it is in."""
     inputs, readers = {}, collections.defaultdict(list)
     for name in view.names:
         operands = [node_name(tensor) for tensor in view.inputs(name)] + list(view.control_inputs(name))
@@ -54,13 +52,13 @@ def _depths(view):
 
 
 def _depth(view, name, depth):
-    op = view.op(name).replace('Ref', '')
-    if op == 'Enter' or op == 'Switch' and view.op(view.inputs(name)[1]) != 'LoopCond':
+    op = view.op(name)
+    if op in ENTER_OPS or op in SWITCH_OPS and view.op(view.inputs(name)[1]) != 'LoopCond':
         return depth + 1
-    if op == 'Exit' or op == 'Merge' and not any(_is_next(view, operand) for operand in view.inputs(name)):
+    if op in EXIT_OPS or op in MERGE_OPS and not any(_is_next(view, operand) for operand in view.inputs(name)):
         return max(0, depth - 1)
     return depth
 
 
 def _is_next(view, tensor):
-    return view.op(tensor) in ('NextIteration', 'RefNextIteration')
+    return view.op(tensor) in NEXT_OPS

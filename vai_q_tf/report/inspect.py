@@ -8,8 +8,9 @@ from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.dpu import find_target
 from vai_q_tf.frozen.load import unknown_ops
+from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.traits import FIX_NEURON_OPS, PASSES, trait
-from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
+from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name, tensor_name
 from vai_q_tf.passes import optimise
 from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.plan.annotate import annotate
@@ -122,7 +123,7 @@ def _with_range(view, config, inputs, outputs):
         input_nodes = [name for name in starts if name]
     input_nodes = _behind_fed(view, input_nodes, output_nodes)
     if not output_nodes:
-        fed = _downstream(view, input_nodes)
+        fed = reach([node_name(name) for name in input_nodes if node_name(name) in view], lambda name: _readers(view, name))
         output_nodes = [node.name for node in outputs if node.name in fed and tf.float32 in view.output_types(node.name)]
         input_nodes = _behind_fed(view, input_nodes, output_nodes)
     return config.replace(input_nodes=input_nodes, output_nodes=output_nodes)
@@ -148,16 +149,10 @@ def _behind_fed(view, input_nodes, output_nodes):
     return [name for name in input_nodes if node_name(name) in needed or node_name(name) not in view] or input_nodes
 
 
-def _downstream(view, starts):
-    found, stack = set(), [node_name(name) for name in starts]
-    while stack:
-        name = stack.pop()
-        if name not in found and name in view:
-            found.add(name)
-            for index in range(max(1, len(view.output_types(name)))):
-                tensor = '{}:{}'.format(name, index) if index else name
-                stack.extend(reader for reader, _ in view.consumers(tensor))
-    return found
+def _readers(view, name):
+    """The nodes that read the outputs of a node, in their order; of an op that is not known output 0 alone."""
+    return [reader for index in range(max(1, len(view.output_types(name))))
+            for reader, _ in view.consumers(tensor_name(name, index))]
 
 
 def _plan(graph_def, view, config, notes):
@@ -230,14 +225,13 @@ def _quantized_behind(view, plan, results, skipped):
     """{node: name of the quantized tensor of the op behind it that it is computed with}."""
     found = {}
     for name in reversed(view.upstream(plan.output_nodes, plan.input_nodes)):
-        for index in range(max(1, len(view.output_types(name)))):
-            for reader, _ in view.consumers('{}:{}'.format(name, index) if index else name):
-                if reader in skipped:
-                    continue
-                if results.get(reader):
-                    found[name] = results[reader][0].name
-                elif reader in found:
-                    found.setdefault(name, found[reader])
+        for reader in _readers(view, name):
+            if reader in skipped:
+                continue
+            if results.get(reader):
+                found[name] = results[reader][0].name
+            elif reader in found:
+                found.setdefault(name, found[reader])
     return found
 
 

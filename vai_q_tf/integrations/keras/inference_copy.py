@@ -9,13 +9,13 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, tf_internal
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.control_flow import LOOP_OPS
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView
 from vai_q_tf.qat.deploy import inference_graph, model_template
 
 _SCOPE = 'vai_q_tf/inference'
-_LOOPS = ('Enter', 'RefEnter', 'While', 'StatelessWhile')
 
 
 def add_inference_network(graph, config):
@@ -69,12 +69,9 @@ def copy_dependents(graph, replaced, fetches):
     nodes = []
     for op in copied:
         _check_inference(op)
-        node = tf.NodeDef()
-        node.CopyFrom(op.node_def)
+        node = editor.with_inputs(op.node_def, [tensor.name for tensor in op.inputs] + [
+            '^' + before.name for before in op.control_inputs if before in changed and before in needed])
         node.attr.pop('_class', None)
-        del node.input[:]
-        node.input.extend(tensor.name for tensor in op.inputs)
-        node.input.extend('^' + before.name for before in op.control_inputs if before in changed and before in needed)
         nodes.append(node)
     inside = set(copied)
     shared = {tensor.name: twins.get(tensor.name, tensor) for op in copied for tensor in op.inputs
@@ -93,7 +90,7 @@ def copy_dependents(graph, replaced, fetches):
 
 
 def _check_inference(op):
-    if op.type in _LOOPS:
+    if op.type in LOOP_OPS:
         what = 'a loop'
     elif op.type.startswith('Random'):
         what = 'random'

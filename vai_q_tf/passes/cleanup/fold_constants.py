@@ -3,15 +3,16 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS
+from vai_q_tf.graph.sessions import cpu_only, exact
 from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, WEIGHTED, trait
-from vai_q_tf.graph.view import node_name, output_index
+from vai_q_tf.graph.view import indexed_name, node_name, output_index
 from vai_q_tf.passes.common.rewriter import Rewriter
 
 # Results above this many bytes are only stored where they are not much larger than the constants they come from.
 _LARGE = 10 << 20
 _PARAMETER_READERS = ADD_OPS | BATCH_NORM_OPS | {'Mul', 'Sub', 'RealDiv', 'BatchNormWithGlobalNormalization'}
-_NEVER = frozenset(('Placeholder', 'PlaceholderV2', 'PlaceholderWithDefault', 'Switch', 'Merge', 'Enter', 'Exit',
-                    'NextIteration', 'LoopCond', 'RefSwitch', 'RefMerge', 'NoOp', 'ControlTrigger'))
+_NEVER = CONTROL_FLOW_OPS | {'Placeholder', 'PlaceholderV2', 'PlaceholderWithDefault', 'NoOp', 'ControlTrigger'}
 
 
 def fold_constants(graph_def, kept, config):
@@ -72,17 +73,13 @@ def _evaluate(graph_def, view, wanted):
         return {}
     nodes = [editor.copy(view.node(name)) for name in view.upstream(map(node_name, wanted))]
     source = editor.subgraph(graph_def, nodes)
-    if graph_def.library.function:
-        source.library.CopyFrom(graph_def.library)
-    options = tf.ConfigProto(device_count={'GPU': 0})
-    options.graph_options.optimizer_options.opt_level = -1
-    options.graph_options.rewrite_options.disable_meta_optimizer = True
+    options = exact(cpu_only())
     options.graph_options.rewrite_options.constant_folding = options.graph_options.rewrite_options.OFF
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(source, name='')
         with tf.Session(graph=graph, config=options) as session:
             names = [tensor for tensor in wanted if wanted[tensor] or _is_small(graph, view, tensor)]
-            fetches = {name: '{}:{}'.format(node_name(name), output_index(name)) for name in names}
+            fetches = {name: indexed_name(name) for name in names}
             try:
                 return session.run(fetches)
             except tf.errors.OpError:
@@ -100,7 +97,7 @@ def _one_by_one(session, fetches):
 
 
 def _is_small(graph, view, tensor):
-    imported = graph.get_tensor_by_name('{}:{}'.format(node_name(tensor), output_index(tensor)))
+    imported = graph.get_tensor_by_name(indexed_name(tensor))
     size = (imported.shape.num_elements() or 0) * max(1, imported.dtype.size or 1)
     if size <= _LARGE:
         return True
@@ -125,9 +122,9 @@ def _replace(rewriter, tensor, value):
 
 
 def _write_axes_out(rewriter):
-    """Gives the axis of a ConcatV2 the form of a single number, the only one that the compiler reads."""
+    """Gives the axis of a ConcatV2 the form that the compiler reads. Its type stays, as the ConcatV2 has it too."""
     view = rewriter.view
     for name in view.names:
         axis = view.inputs(name)[-1] if view.op(name) == 'ConcatV2' else ''
         if axis and view.op(axis) == 'Const' and not view.node(axis).attr['value'].tensor.int_val:
-            rewriter.set_value(axis, np.int32(tf.make_ndarray(view.node(axis).attr['value'].tensor)))
+            rewriter.replace(editor.concat_axis(view.node(axis), view.dtype(axis)))

@@ -1,16 +1,12 @@
 """Removes the nodes that hand their input on: Identity and its kin."""
-import tensorflow.compat.v1 as tf
-
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.traits import PASS_THROUGH_OPS
 from vai_q_tf.graph.view import tensor_name
 from vai_q_tf.passes.common.rewriter import Rewriter
 
-PASS_THROUGHS = frozenset(('Identity', 'CheckNumerics', 'StopGradient', 'PreventGradient', 'Snapshot', 'DebugIdentity',
-                           'DebugIdentityV2', 'Copy', 'CopyHost', 'Print', 'IdentityN'))
-
 
 def remove_pass_throughs(graph_def, kept, config):
-    """The graph without the nodes in PASS_THROUGHS, but for kept ones; an Identity takes the place of those.
+    """The graph without the nodes in PASS_THROUGH_OPS, but for kept ones; an Identity takes the place of those.
 
     Each output of an IdentityN is the input of that number. A Const notes the names of the nodes that it is read through.
     A node that is a control input of others stays: it says in which branch they are.
@@ -19,7 +15,7 @@ def remove_pass_throughs(graph_def, kept, config):
     view, constants, sources = rewriter.view, {}, {}
     controls = {control for name in view.names for control in view.control_inputs(name)}
     for name in view.names:
-        if view.op(name) not in PASS_THROUGHS or name in controls:
+        if view.op(name) not in PASS_THROUGH_OPS or name in controls:
             continue
         constant = _constant(view, name, sources)
         if name in rewriter.kept:
@@ -31,8 +27,7 @@ def remove_pass_throughs(graph_def, kept, config):
         if constant:
             constants.setdefault(constant, []).append(name)
     for constant, names in constants.items():
-        node = tf.NodeDef()
-        node.CopyFrom(rewriter.node(constant))
+        node = editor.exact_copy(rewriter.node(constant))
         rewriter.absorb(node, *names)
         rewriter.add(node)
     return rewriter.result()
@@ -41,7 +36,7 @@ def remove_pass_throughs(graph_def, kept, config):
 def _constant(view, name, sources):
     """The Const that output 0 of a node has the value of, '' if it is none; `sources` holds what is known already."""
     passed, tensor = [], name
-    while tensor not in sources and view.op(tensor) in PASS_THROUGHS and ':' not in tensor:
+    while tensor not in sources and view.op(tensor) in PASS_THROUGH_OPS and ':' not in tensor:
         passed.append(tensor)
         tensor = view.inputs(tensor)[0]
     found = sources.get(tensor, tensor if view.op(tensor) == 'Const' else '')

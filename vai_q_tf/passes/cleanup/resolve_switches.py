@@ -2,13 +2,13 @@
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.control_flow import LOOP_VALUE_OPS
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import node_name, normalise, output_index, tensor_name
 from vai_q_tf.passes.common.rewriter import make_node
 
 _LOGICAL = {'LogicalNot': lambda value: not value, 'LogicalAnd': lambda left, right: left and right,
             'LogicalOr': lambda left, right: left or right}
-_LOOP_OPS = frozenset(('Enter', 'RefEnter', 'NextIteration', 'RefNextIteration'))
 
 
 def resolve_switches(graph_def, view, kept):
@@ -46,23 +46,13 @@ def resolve_switches(graph_def, view, kept):
     nodes = {name: _rewired(new.get(name) or view.node(name), moved, dropped) for name in view.names if name not in dropped}
     nodes.update((name, added) for name, added in new.items() if name not in nodes)
     used = reach(kept.union(name for name in _unread(view) if name in nodes), lambda name: map(node_name, nodes[name].input))
-    result = editor.subgraph(graph_def, [nodes[name] for name in nodes if name in used])
-    if graph_def.library.function:
-        result.library.CopyFrom(graph_def.library)
-    return result
+    return editor.subgraph(graph_def, [nodes[name] for name in nodes if name in used])
 
 
 def _rewired(old, moved, dropped):
     """The NodeDef with the inputs that are moved, and without control inputs from dropped nodes."""
-    operands = [_resolved(reference, moved) for reference in old.input
-                if not (reference.startswith('^') and reference[1:] in dropped)]
-    if operands == list(old.input):
-        return old
-    result = tf.NodeDef()
-    result.CopyFrom(old)
-    del result.input[:]
-    result.input.extend(operands)
-    return result
+    return editor.with_inputs(old, [_resolved(reference, moved) for reference in old.input
+                                    if not (reference.startswith('^') and reference[1:] in dropped)])
 
 
 def _unread(view):
@@ -114,7 +104,7 @@ def _dead(view, order, conditions):
     for name in order:
         inputs = view.inputs(name)
         if view.op(name) == 'Merge':
-            loop = any(view.op(tensor) in _LOOP_OPS for tensor in inputs)
+            loop = any(view.op(tensor) in LOOP_VALUE_OPS for tensor in inputs)
             is_dead = not loop and all(_is_dead(tensor, dead, untaken) for tensor in inputs)
         else:
             is_dead = any(_is_dead(tensor, dead, untaken) for tensor in inputs) or any(

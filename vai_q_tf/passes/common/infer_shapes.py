@@ -19,9 +19,8 @@ def infer_shapes(graph_def, kept, config):
     """
     bare = graph_def
     if any('_output_shapes' in node.attr for node in graph_def.node):
-        bare = editor.subgraph(graph_def, graph_def.node)
-        if graph_def.library.function:
-            bare.library.CopyFrom(graph_def.library)
+        bare = tf.GraphDef()
+        bare.CopyFrom(graph_def)
         for node in bare.node:
             node.attr.pop('_output_shapes', None)
     try:

@@ -31,15 +31,12 @@ class Rewriter:
 
     def unique(self, name):
         """`name`, with a number behind it where it is taken; it counts as taken from now on."""
-        unique, number = name, 0
-        while unique in self._names:
-            number += 1
-            unique = '{}_{}'.format(name, number)
+        unique = editor.unused_name(name, self._names)
         self._names.add(unique)
         return unique
 
     def node(self, name):
-        """The NodeDef of that name with the edits so far; not to be changed, see `replace`."""
+        """The NodeDef of that name with the edits so far; not to be changed: `add` a copy."""
         name = node_name(name)
         return self._nodes.get(name) or self.view.node(name)
 
@@ -60,15 +57,18 @@ class Rewriter:
     def set_value(self, name, value):
         """Gives a Const of the view another value (an ndarray), of the same type."""
         old = self.node(name)
-        new = editor.constant(old.name, old.attr['dtype'].type, value)
+        self.replace(editor.constant(old.name, old.attr['dtype'].type, value))
+
+    def replace(self, new):
+        """Puts the Const NodeDef `new` in the place of the one of its name, with what that waits for and is noted of it."""
+        old = self.node(new.name)
         new.input.extend(old.input)
         self._inherit(new, old)
         self.add(new)
 
     def set_input(self, name, index, tensor):
         """Makes data input `index` of the node `name` read `tensor`."""
-        new = tf.NodeDef()
-        new.CopyFrom(self.node(name))
+        new = editor.exact_copy(self.node(name))
         new.input[index] = tensor
         self.add(new)
 
@@ -92,11 +92,9 @@ class Rewriter:
             return
         inner = self.unique(inner)
         before = editor.copy(self.node(name), name=inner)
-        self._inherit(before, self.node(name), shapes=True)
+        self._inherit(before, self.node(name))
         for node in nodes:
-            inputs = [inner if operand == name else operand for operand in node.input]
-            del node.input[:]
-            node.input.extend(inputs)
+            node.input[:] = [inner if operand == name else operand for operand in node.input]
         nodes[-1].name = name
         for node in [before] + nodes:
             self.add(node)
@@ -113,9 +111,8 @@ class Rewriter:
         else:
             node.attr.pop(ORIGINS, None)
 
-    def _inherit(self, new, old, shapes=True):
-        keys = (ORIGINS, '_output_shapes') if shapes else (ORIGINS,)
-        for key in keys:
+    def _inherit(self, new, old):
+        for key in (ORIGINS, '_output_shapes'):
             if key in old.attr:
                 new.attr[key].CopyFrom(old.attr[key])
 
@@ -130,13 +127,9 @@ class Rewriter:
         used = reach([name for name in self.kept if name in nodes] or nodes,
                      lambda name: map(node_name, inputs.get(name, ())))
         result = editor.subgraph(self._graph_def, [nodes[name] for name in nodes if name in used])
-        if self._graph_def.library.function:
-            result.library.CopyFrom(self._graph_def.library)
         for node in result.node:
             wanted = [reference for reference in inputs[node.name] if not reference.startswith('^') or reference[1:] in used]
-            if wanted != list(node.input):
-                del node.input[:]
-                node.input.extend(wanted)
+            node.input[:] = wanted
         return result
 
     def _inputs(self, node):

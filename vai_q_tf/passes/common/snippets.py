@@ -3,6 +3,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.traits import IDENTITY_OPS
 from vai_q_tf.passes.common.rewriter import make_node
 
 
@@ -31,7 +32,7 @@ def own_constant(rewriter, name, index):
     while tensor not in rewriter.kept and len(view.consumers(tensor)) == 1:
         if view.op(tensor) == 'Const':
             return tensor
-        if view.op(tensor) != 'Identity':
+        if view.op(tensor) not in IDENTITY_OPS:
             return None
         tensor = view.inputs(tensor)[0]
     return None

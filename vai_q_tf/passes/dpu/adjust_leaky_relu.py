@@ -3,6 +3,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.dpu import LEAKY_RELU_SLOPE
+from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.rewriter import Rewriter
 from vai_q_tf.patterns.combinators import anything, either, find, op, same
@@ -44,7 +45,7 @@ def adjust_leaky_relu(graph_def, kept, config):
 
 
 def _set_attr(rewriter, name):
-    relu = _copy(rewriter.node(name))
+    relu = editor.exact_copy(rewriter.node(name))
     relu.attr['alpha'].f = LEAKY_RELU_SLOPE
     rewriter.add(relu)
 
@@ -60,12 +61,4 @@ def _set_constant(rewriter, name):
     slope = snippets.constant(rewriter.unique(product + '/slope'), value)
     rewriter.absorb(slope, match['slope'])
     rewriter.add(slope)
-    product = _copy(rewriter.node(product))
-    product.input[index] = slope.name
-    rewriter.add(product)
-
-
-def _copy(node):
-    result = tf.NodeDef()
-    result.CopyFrom(node)
-    return result
+    rewriter.set_input(product, index, slope.name)

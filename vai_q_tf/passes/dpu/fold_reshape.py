@@ -78,8 +78,7 @@ def _fold(rewriter, name, dims):
     only_here = node_name(computed) == wanted and rewriter.is_read_only_by(computed, [name])
     shape = snippets.constant(wanted if only_here else rewriter.unique(wanted), np.array(dims, np.int32))
     rewriter.add(shape)
-    folded = tf.NodeDef()
-    folded.CopyFrom(rewriter.node(name))
+    folded = editor.exact_copy(rewriter.node(name))
     folded.input[1] = shape.name
     if 'Tshape' in folded.attr:
         folded.attr['Tshape'].type = tf.int32.as_datatype_enum

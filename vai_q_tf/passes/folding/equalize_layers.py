@@ -6,6 +6,7 @@ gains and the next one loses cancel. Channels of like ranges lose less in the on
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import ADD_OPS
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.passes.common import snippets
@@ -205,7 +206,6 @@ def _write(rewriter, pair, values):
     for name in pair.constants:
         rewriter.set_value(name, values[name])
     for name in pair.relu6:
-        relu = tf.NodeDef()
-        relu.CopyFrom(rewriter.node(name))
+        relu = editor.exact_copy(rewriter.node(name))
         relu.op = 'Relu'
         rewriter.add(relu)

@@ -5,6 +5,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
+from vai_q_tf.graph.view import tensor_name
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 
 _GLOBAL = 'BatchNormWithGlobalNormalization'
@@ -61,7 +62,7 @@ def _expand(rewriter, name):
 
 
 def _has_other_outputs(view, name):
-    return any(view.consumers('{}:{}'.format(name, index)) for index in range(1, len(view.output_types(name))))
+    return any(view.consumers(tensor_name(name, index)) for index in range(1, len(view.output_types(name))))
 
 
 def _check_shapes(name, values):

@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, files
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.sessions import cpu_only
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
 from vai_q_tf.lint.lint import lint
 from vai_q_tf.qat import checkpoints, moving_positions
@@ -117,9 +118,10 @@ class _Folding:
         self.variables = {name for name in needed if view.op(name) in VARIABLE_OPS}
         graph = tf.Graph()
         with graph.as_default():
-            tf.import_graph_def(editor.subgraph(graph_def, [self._computation(view.node(name)) for name in needed]), name='')
+            tf.import_graph_def(
+                editor.subgraph(graph_def, [self._computation(view.node(name)) for name in needed], library=False), name='')
         self._tensors = {tensor: live_editor.tensor(graph, tensor) for tensor in tensors}
-        self._session = tf.Session(graph=graph, config=tf.ConfigProto(device_count={'GPU': 0}))
+        self._session = tf.Session(graph=graph, config=cpu_only())
 
     def _computation(self, node):
         if node.name in self.variables:

@@ -10,6 +10,7 @@ from typing import Dict, NamedTuple, Set
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.traits import READ_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
 
 _PARAMETER_ROLES = ('weight', 'bias', 'constant')
@@ -70,7 +71,8 @@ def build(graph_def, plan, config):
     constants = {name: source for name, source in builder.constants.items() if name in order}
     stand_ins = [editor.placeholder(name, view.dtype(source.name), view.shape(source.name)) if source.computed
                  else editor.variable_placeholder(name, view.node(source.name)) for name, source in constants.items()]
-    model = editor.with_shapes(editor.subgraph(graph_def, [builder.model[name] for name in order]), stand_ins)
+    model = editor.with_shapes(
+        editor.subgraph(graph_def, [builder.model[name] for name in order], library=False), stand_ins)
     return ModelTemplate(model, constants, {name: record for name, record in builder.fix_neurons.items() if name in order})
 
 
@@ -151,16 +153,15 @@ class _Builder:
             taken.add(bias)
 
     def write_concat_axes(self):
-        """The compiler reads the axis of a ConcatV2 from `int_val` and from nowhere else."""
+        """Gives the axis of every ConcatV2 the form that the compiler reads."""
         for node in [node for node in self.model.values() if node.op == 'ConcatV2']:
             axis = self.model[node.input[-1]]
             if axis.op == 'Const' and 'value' in axis.attr:
-                value = int(tf.make_ndarray(axis.attr['value'].tensor))
-                self.model[axis.name] = editor.constant(axis.name, tf.int32, value)
+                self.model[axis.name] = editor.concat_axis(axis)
 
     def _origin(self, tensor):
         """The tensor that `tensor` passes on, not looking beyond the inputs and outputs of the range."""
-        while self._view.op(tensor) in editor.PASS_THROUGH and node_name(tensor) not in self._ends:
+        while self._view.op(tensor) in READ_OPS and node_name(tensor) not in self._ends:
             tensor = self._view.inputs(tensor)[0]
         return tensor
 
@@ -183,8 +184,5 @@ class _Builder:
         return name
 
     def _unique(self, name):
-        number, unique = 0, name
-        while unique in self.model:
-            number += 1
-            unique = '{}{}'.format(name, number)
-        return unique
+        # The files of this package have always had numbers without '_' here.
+        return editor.unused_name(name, self.model, '{}{}')

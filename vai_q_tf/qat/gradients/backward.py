@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, tf_internal
 from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.dependence import reach
 
 _SEED = re.compile(r'/grad_ys_\d+$')
 # What differs between two calls of tf.gradients that compute the same.
@@ -88,15 +89,9 @@ def _scope(op):
 
 def downstream(calls):
     """Names of the ops of `calls` and of all that wait for them."""
-    stack = [op for call in calls for op in call.operations]
-    found = {op.name for op in stack}
-    while stack:
-        op = stack.pop()
-        for reader in [reader for output in op.outputs for reader in output.consumers()] + tf_internal.waiting_ops(op):
-            if reader.name not in found:
-                found.add(reader.name)
-                stack.append(reader)
-    return frozenset(found)
+    found = reach([op for call in calls for op in call.operations],
+                  lambda op: [reader for output in op.outputs for reader in output.consumers()] + tf_internal.waiting_ops(op))
+    return frozenset(op.name for op in found)
 
 
 class Numbering:

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, tf_internal
 from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat.gradients import backward
 
@@ -171,14 +172,8 @@ def _tensors(gradient):
 
 def _upstream(tensors):
     """The ops that `tensors` depend on through data, in the order of creation."""
-    stack = [tensor.op for tensor in tensors]
-    found = {op.name: op for op in stack}
-    while stack:
-        for tensor in stack.pop().inputs:
-            if tensor.op.name not in found:
-                found[tensor.op.name] = tensor.op
-                stack.append(tensor.op)
-    return sorted(found.values(), key=tf_internal.creation_number)
+    found = reach([tensor.op for tensor in tensors], lambda op: [tensor.op for tensor in op.inputs])
+    return sorted(found, key=tf_internal.creation_number)
 
 
 def _reads(operations, members, numbers):
