@@ -1,17 +1,13 @@
 """Batch norms: fused and decomposed, training and inference form, behind convolutions and alone, as BatchNorm records."""
 from typing import FrozenSet, NamedTuple
 
-import tensorflow.compat.v1 as tf
-
 from vai_q_tf import errors
-from vai_q_tf.graph.control_flow import SWITCH_OPS
-from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, IDENTITY_OPS, trait
-from vai_q_tf.graph.view import node_name, tensor_name
+from vai_q_tf.graph.traits import trait
+from vai_q_tf.graph.view import node_name
 from vai_q_tf.patterns.bias import is_bias_of, split_bias_add
-from vai_q_tf.patterns.combinators import anything, either, find, named, op, optional, same
 from vai_q_tf.patterns.moving_average import find_moving_average, variable_read
+from vai_q_tf.patterns.normalisation import find_normalisation, forms, raise_learning_phase
 
-_FORM_OPS = IDENTITY_OPS | {'Reshape', 'Squeeze', 'ExpandDims', 'Cast'}
 _FOLDABLE_OPS = frozenset(('Conv2D', 'DepthwiseConv2dNative', 'MatMul', 'Conv2DBackpropInput'))
 
 
@@ -80,25 +76,8 @@ class FoundBatchNorm(NamedTuple):
     nodes: FrozenSet[str]
 
 
-class _Parts(NamedTuple):
-    """The operands of a normalisation: output = gamma * (input - mean) / sqrt(variance + epsilon) + beta.
-
-    node: the fused op or ''. root: the node of the result.
-    """
-    root: str
-    node: str
-    input: str
-    output: str
-    gamma: str
-    beta: str
-    mean: str
-    variance: str
-    epsilon: float
-    training: bool
-
-
 class _Compute(NamedTuple):
-    """The weighted op behind which a batch norm sits, with its bias."""
+    """The weighted op that a batch norm comes after, with its bias."""
     node: str
     bias_add: str
     bias: str
@@ -121,10 +100,10 @@ def find_batch_norms(graph_range, ignored=frozenset()):
     """
     found, unquantized, excluded = [], [], []
     for name in graph_range.nodes:
-        parts = _normalisation(graph_range, name)
+        parts = find_normalisation(graph_range, name)
         if not parts:
             continue
-        compute = _compute_behind(graph_range, parts.input)
+        compute = _compute_before(graph_range, parts.input)
         whole = _through_reshape(graph_range, parts, compute) if compute else parts
         nodes = _inner_nodes(graph_range, whole, compute)
         inner = _computed(graph_range, nodes)
@@ -144,81 +123,7 @@ def find_batch_norms(graph_range, ignored=frozenset()):
     return found, unquantized, excluded
 
 
-def _decomposed():
-    rsqrt = op('Rsqrt', op('Add|AddV2', anything('variance'), op('Const', name='epsilon'), any_order=True))
-    scale = optional(lambda inverse: op('Mul', inverse, anything('gamma'), any_order=True), rsqrt)
-    scaled = op('Mul', anything('input'), named('scale', scale), any_order=True)
-    mean_term = op('Mul', anything('mean'), same('scale'), any_order=True)
-    negative = either(op('Mul', op('Neg', anything('mean')), same('scale'), any_order=True), op('Neg', mean_term))
-    offset = either(op('Sub', anything('beta'), mean_term), negative)
-    return op('Add|AddV2', scaled, offset, any_order=True)
-
-
-_DECOMPOSED = _decomposed()
-
-
-def _normalisation(graph_range, name):
-    """The _Parts of the batch norm whose op or final add is `name`, or None."""
-    view = graph_range.view
-    if name in graph_range.input_nodes or graph_range.is_static(name):
-        return None
-    if view.op(name) in BATCH_NORM_OPS:
-        return _fused_parts(graph_range, name)
-    match = find(view, name, _DECOMPOSED) if view.op(name) in ADD_OPS else None
-    if not match or not _is_over_batch(graph_range, match):
-        return None
-    epsilon = _constant(view, match['epsilon'])
-    if epsilon.size != 1:
-        return None
-    mean, variance = match['mean'], match['variance']
-    training = not (graph_range.is_static(mean) and graph_range.is_static(variance))
-    return _Parts(name, '', match['input'], name, match.get('gamma'), match.get('beta'), mean, variance,
-                  float(epsilon), training)
-
-
-def _fused_parts(graph_range, name):
-    view = graph_range.view
-    data, gamma, beta, mean, variance = view.inputs(name)
-    if view.op(graph_range.source(data)) in SWITCH_OPS:
-        _raise_learning_phase(graph_range, name, graph_range.source(data))
-    training = view.attr(name, 'is_training').b
-    if training:
-        mean, variance = tensor_name(name, 1), tensor_name(name, 2)
-    elif not (graph_range.is_static(mean) and graph_range.is_static(variance)):
-        _raise_learning_phase(graph_range, name, mean)
-    return _Parts(name, name, data, name, gamma, beta, mean, variance, view.attr(name, 'epsilon').f, training)
-
-
-def _is_over_batch(graph_range, match):
-    """Whether the statistics are constants, moving averages, or means over the batch, and not those of a layer norm."""
-    view = graph_range.view
-    for statistic in (match['mean'], match['variance']):
-        for tensor in _forms(graph_range, statistic):
-            if view.op(tensor) == 'Merge':
-                return True
-        if graph_range.is_static(statistic):
-            continue
-        if view.op(tensor) != 'Mean':
-            return False
-        axes = view.skip_identity(view.inputs(tensor)[1])
-        if view.op(axes) != 'Const' or 0 not in _constant(view, axes):
-            return False
-    return True
-
-
-def _constant(view, tensor):
-    return tf.make_ndarray(view.attr(tensor, 'value').tensor)
-
-
-def _forms(graph_range, tensor):
-    """The tensor and what it is a reshaped copy of, from the last to the first."""
-    yield tensor
-    while graph_range.view.op(tensor) in _FORM_OPS:
-        tensor = graph_range.view.inputs(tensor)[0]
-        yield tensor
-
-
-def _compute_behind(graph_range, tensor):
+def _compute_before(graph_range, tensor):
     """The _Compute that makes the tensor, Identity nodes and a Reshape looked through, or None."""
     view = graph_range.view
     tensor = graph_range.source(tensor)
@@ -300,9 +205,9 @@ def _record(graph_range, parts, **compute):
     mean, variance, batch_mean, batch_variance = parts.mean, parts.variance, '', ''
     if parts.training:
         for statistic in (mean, variance):
-            for tensor in _forms(graph_range, statistic):
+            for tensor in forms(graph_range, statistic):
                 if view.op(tensor) == 'Merge':
-                    _raise_learning_phase(graph_range, parts.root, tensor)
+                    raise_learning_phase(graph_range, parts.root, tensor)
         for parameter in (parts.gamma, parts.beta):
             if parameter and not graph_range.is_static(parameter):
                 _raise_unsupported(parts.root, 'its gamma or beta {!r} is computed from the batch, as in batch '
@@ -317,7 +222,7 @@ def _record(graph_range, parts, **compute):
 
 def _moving(graph_range, root, statistic, what):
     """The form in which a moving average takes the statistic of the batch, and a tensor that reads the average."""
-    for tensor in _forms(graph_range, statistic):
+    for tensor in forms(graph_range, statistic):
         variable = find_moving_average(graph_range, tensor)
         read = variable and variable_read(graph_range.view, variable)
         if read:
@@ -331,15 +236,6 @@ def _vector(graph_range, tensor):
     while tensor and graph_range.view.op(tensor) in ('Reshape', 'ExpandDims'):
         tensor = graph_range.view.inputs(tensor)[0]
     return tensor
-
-
-def _raise_learning_phase(graph_range, root, tensor):
-    inputs = graph_range.view.inputs(tensor)
-    raise errors.QuantizeError(
-        errors.LEARNING_PHASE, 'Learning phase',
-        'Batch norm {!r} decides between training and inference while the graph runs ({!r}, on {!r}). Fix the phase '
-        'before the model is built: tf.keras.backend.set_learning_phase(0 or 1), or a Python bool for '
-        'training/is_training.'.format(root, node_name(tensor), inputs[-1] if inputs else tensor))
 
 
 def _raise_unsupported(root, problem):
