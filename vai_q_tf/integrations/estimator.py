@@ -123,7 +123,7 @@ class _Network:
         self._mode = mode
         self._float_checkpoint = float_checkpoint
 
-    def gradient_interception(self):
+    def before_gradients(self):
         if self._mode in (None, _MODES.TRAIN):
             first = gradient_interception.rewrite_for_training(self.graph, self._config)
             if first and self._float_checkpoint is not None:
