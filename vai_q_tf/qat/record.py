@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.view import node_name
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.qat.position_saveable import STATE_NAME, TENSORS_KEY, VOTES_KEY
 
@@ -59,6 +60,20 @@ def _plan(graph, collection, kind):
             'The graph is not a quantize {} graph. Build the float {} graph and call CreateQuantize{}Graph on it '
             'first.'.format(kind.lower(), kind.lower(), kind))
     return QuantPlan.from_json(plans[-1])
+
+
+def check_same_range(plan, config):
+    """Raises QuantizeError ALREADY_QUANTIZED where the config does not name the range of the QuantPlan of a rewritten graph.
+
+    A range is a set of nodes: neither their order nor ':0' makes another one. Shapes go with the names that they are given for.
+    """
+    before = [plan.input_nodes, plan.output_nodes]
+    asked = [list(map(node_name, names)) for names in (config.input_nodes, config.output_nodes)]
+    if list(map(set, before)) != list(map(set, asked)):
+        raise errors.QuantizeError(
+            errors.ALREADY_QUANTIZED, 'Called twice',
+            'The graph was rewritten from {} to {}, and now the range is from {} to {}. One graph takes one config; name all '
+            'ends of what is to be quantized in it.'.format(*(', '.join(names) for names in before + asked)))
 
 
 def float_graph(graph):

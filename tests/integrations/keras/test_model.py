@@ -56,6 +56,15 @@ def test_fit_equals_the_session_loop(tmp_path, compiled, loaded, fields):
     assert backend.get_session().run(v1.train.get_global_step()) == 8
 
 
+def test_nodes_may_be_named_as_tensors(tmp_path):
+    start(1)
+    model = build()
+    config = config_of(model, tmp_path)
+    config.input_nodes, config.output_nodes = [[name + ':0' for name in names]
+                                               for names in (config.input_nodes, config.output_nodes)]
+    assert quantize_keras_model(model, config) is model
+
+
 def test_fit_runs_the_quantized_network(tmp_path):
     """What fit has in common with the session loop is right, too."""
     weights = float_weights(tmp_path)
