@@ -196,6 +196,31 @@ def test_fails_before_it_calibrates_where_it_cannot_write(tmp_path):
     assert calls == []
 
 
+@pytest.mark.parametrize('options', [
+    {'fast_ft_mode': 2}, {'fast_ft_epochs': 0}, {'fast_ft_epochs': 1.5}, {'fast_ft_lr': float('nan')}, {'fast_ft_lr': '1e-6'},
+    {'fast_ft_lrcoef': -1.0}, {'gpu_memory_fraction': 0}, {'gpu_memory_fraction': 1.5}, {'gpu_memory_fraction': '0.5'}], ids=str)
+def test_a_setting_out_of_range_is_told_before_anything_is_read(tmp_path, options):
+    (name, value), = options.items()
+    with pytest.raises(errors.QuantizeError, match='{} is {!r}; expected'.format(name, value)) as raised:
+        _quantize(tmp_path, 'no_such_file.pb', 'x', 'no_such_module.function', dict(options, include_fast_ft=1))
+    assert raised.value.code == errors.INVALID_CONFIG
+
+
+def test_settings_of_finetuning_do_not_matter_without_it(tmp_path):
+    assert _fix_neurons(_quantize(tmp_path, options={'include_fast_ft': 0, 'fast_ft_epochs': 0}))
+
+
+def test_a_loop_is_no_news_after_the_calibration(tmp_path):
+    net, steps = networks.Network(), []
+    x = net.conv(net.input, 4, 'conv')
+    _, x = net.apply(tf.while_loop, lambda i, y: i < 2, lambda i, y: (i + 1, tf.nn.relu(y)), [0, x])
+    net.apply(tf.identity, x, name='out')
+    with pytest.raises(errors.QuantizeError, match='Fast finetuning does not train through loops'):
+        _quantize(tmp_path, net.graph_def(), 'out', lambda step: steps.append(step) or networks.batches(step),
+                  {'include_fast_ft': 1})
+    assert steps == [0]
+
+
 def test_a_float_graph_that_does_not_run_names_the_node(tmp_path):
     net = networks.Network()
     x = net.conv(net.input, 4, 'conv')

@@ -2,14 +2,7 @@
 import pytest
 import tensorflow as tf
 
-from vai_q_tf import (
-    CreateQuantizeDeployGraph,
-    CreateQuantizeEvaluationGraph,
-    CreateQuantizeTrainingGraph,
-    QuantizeConfig,
-    QuantizeError,
-    errors,
-)
+from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeError, errors
 from vai_q_tf.qat import record
 
 v1 = tf.compat.v1
@@ -40,20 +33,3 @@ def test_another_range_is_told_with_the_first(tmp_path, inputs, outputs):
     assert raised.value.code == errors.ALREADY_QUANTIZED
     for text in ('from a, b to sum,', 'from {} to {}.'.format(', '.join(inputs), ', '.join(outputs))):
         assert text in str(raised.value)
-
-
-def test_a_shape_goes_with_the_name_that_it_is_given_for(tmp_path):
-    """A deploy whose config lists the inputs in another order gives the model the shapes of its own list."""
-    graph = _sum_of_two()
-    CreateQuantizeTrainingGraph(QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path)), graph=graph)
-    with graph.as_default(), v1.Session() as session:
-        session.run(v1.global_variables_initializer())
-        session.run('sum/aquant:0', {'a:0': [[1.] * 4], 'b:0': [[1.] * 6]})
-        checkpoint = v1.train.Saver().save(session, str(tmp_path / 'model.ckpt'), 1)
-    graph = _sum_of_two()
-    CreateQuantizeEvaluationGraph(QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path)), graph=graph)
-    config = QuantizeConfig(['b:0', 'a'], ['sum'], [[2, 6], [2, 4]], output_dir=str(tmp_path))
-    with open(CreateQuantizeDeployGraph(checkpoint, config, graph=graph).eval_model, 'rb') as stream:
-        model = v1.GraphDef.FromString(stream.read())
-    assert {node.name: [dim.size for dim in node.attr['shape'].shape.dim] for node in model.node if node.op == 'Placeholder'} == {
-        'a': [2, 4], 'b': [2, 6]}

@@ -17,7 +17,7 @@ from vai_q_tf.lint.lint import lint
 from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.ptq.calibrate import calibrate
-from vai_q_tf.ptq.fast_finetune import finetune
+from vai_q_tf.ptq.fast_finetune import check_settings, finetune, require_no_loop
 from vai_q_tf.ptq.progress import progress
 
 MODEL = 'quantize_eval_model'
@@ -41,7 +41,7 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
       include_fast_ft: 1 finetunes weights and biases on the calibration data. fast_ft_mode: 0 with float, 1 with quantized
         inputs of each module. fast_ft_epochs, fast_ft_lr, fast_ft_lrcoef: see `fast_finetune.finetune`.
       strict: makes it an error if the DPU compiler would refuse the model.
-      gpu_memory_fraction: of each GPU, None: as TensorFlow sees fit.
+      gpu_memory_fraction: of each GPU, above 0 and at most 1; None: as TensorFlow sees fit.
 
     Raises:
       QuantizeError: what is wrong, where, and what to do. No model is written then.
@@ -53,6 +53,9 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
                                    'output_format is {!r}; choose pb or onnx.'.format(output_format))
     if output_format == 'onnx':
         require_onnx(onnx_opset)
+    if include_fast_ft:
+        check_settings(fast_ft_mode, fast_ft_epochs, fast_ft_lr, fast_ft_lrcoef)
+    session_options = session_config(gpu_memory_fraction)
     directory = os.path.abspath(config.output_dir)  # before code of users that may change the working directory
     graph_def = load_float_graph(graph_def, config.output_nodes)
     if isinstance(input_fn, str):
@@ -67,6 +70,8 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
     float_graph = passes.optimise(graph_def, config, fold_constant=bool(fold_constant))
     float_graph = finalize.narrow_input_shapes(float_graph, config)
     plan = _plan(GraphView(float_graph), config)
+    if include_fast_ft:
+        require_no_loop(float_graph, plan)
     feed = _feed_of(float_graph, reader.feed, batches)
     calibrated = calibrate(runnable(float_graph), plan, config, feed, gpu_memory_fraction)
     positions = final_positions.decide(plan, calibrated.observed, config)
@@ -74,7 +79,7 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
     if include_fast_ft:
         model = finetune(float_graph, model, plan, feed, steps=config.calib_iter, mode=fast_ft_mode,
                          epochs=fast_ft_epochs, lr=fast_ft_lr, lrcoef=fast_ft_lrcoef,
-                         session_config=session_config(gpu_memory_fraction), progress=progress)
+                         session_config=session_options, progress=progress)
     if not keep_float_weight:
         model = finalize.quantize_weights(model, config)
     if fix_input_shape:
