@@ -81,7 +81,7 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
                          epochs=fast_ft_epochs, lr=fast_ft_lr, lrcoef=fast_ft_lrcoef,
                          session_config=session_options, progress=progress)
     if not keep_float_weight:
-        model = finalize.quantize_weights(model, config)
+        model = finalize.quantize_weights(model)
     if fix_input_shape:
         model = finalize.fix_input_shapes(model, config)
     report_lint(model, strict)

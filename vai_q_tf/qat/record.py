@@ -15,6 +15,7 @@ TRACK = 'vai_q_tf/track'  # the name of the tensor that `track` gives
 _TRAINING_PLAN = 'vai_q_tf/training_plan'
 _EVALUATION_PLAN = 'vai_q_tf/evaluation_plan'
 _FLOAT_GRAPH = 'vai_q_tf/float_graph'
+_QUANTIZE_OPS = ('VaiFixNeuron', 'VaiScaledFixNeuron')
 
 
 def note_training(graph, plan):
@@ -59,7 +60,13 @@ def _plan(graph, collection, kind):
             errors.NOT_QUANTIZED, 'Not quantized',
             'The graph is not a quantize {} graph. Build the float {} graph and call CreateQuantize{}Graph on it '
             'first.'.format(kind.lower(), kind.lower(), kind))
-    return QuantPlan.from_json(plans[-1])
+    return QuantPlan.from_json(plans[-1], lambda name: _is_narrow(graph, name))
+
+
+def _is_narrow(graph, name):
+    """Whether the ops that quantize a tensor, of which each copy of the network has one, leave out its smallest integer."""
+    return any(op.get_attr('symmetric') for op in graph.get_operations() if op.type in _QUANTIZE_OPS and
+               (op.name == name or op.name.endswith('/' + name)))
 
 
 def check_same_range(plan, config):

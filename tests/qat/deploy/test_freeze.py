@@ -10,7 +10,7 @@ INPUTS = {'a:0': [[1.] * 4], 'b:0': [[1.] * 6]}
 
 
 def network(training):
-    """The node 'sum', which adds two dense layers: one behind 'a', of 4 features, and one with a batch norm behind 'b', of 6."""
+    """The node 'sum' of two dense layers: one behind 'a', of 4 features, and one with a batch norm behind 'b', of 6."""
     a, b = (v1.placeholder(tf.float32, [None, size], name) for name, size in (('a', 4), ('b', 6)))
     dense = v1.layers.dense(b, 3, use_bias=False, name='dense_b')
     tf.add(v1.layers.dense(a, 3, name='dense_a'), v1.layers.batch_normalization(dense, training=training, name='norm'), 'sum')
@@ -46,7 +46,7 @@ def test_no_session_outlives_what_it_is_for(tmp_path, monkeypatch):
     checkpoint = trained(tmp_path, config)
     opened, closed = [], []
     make, close = v1.Session.__init__, v1.Session.close
-    monkeypatch.setattr(v1.Session, '__init__', lambda self, *args, **kwargs: opened.append(self) or make(self, *args, **kwargs))
+    monkeypatch.setattr(v1.Session, '__init__', lambda self, **options: opened.append(self) or make(self, **options))
     monkeypatch.setattr(v1.Session, 'close', lambda self: closed.append(self) or close(self))
     with tf.Graph().as_default() as graph:
         network(False)
