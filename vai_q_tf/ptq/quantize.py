@@ -5,6 +5,7 @@ import os
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files, passes
+from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.export import finalize
 from vai_q_tf.export.onnx import require_onnx, to_onnx
@@ -23,7 +24,8 @@ from vai_q_tf.ptq.progress import progress
 MODEL = 'quantize_eval_model'
 
 
-def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constant=1, add_shapes=1, keep_float_weight=1,
+@also_called(q_config='config')
+def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=1, add_shapes=1, keep_float_weight=1,
                     fix_input_shape=0, output_format='pb', onnx_opset=13, include_fast_ft=0, fast_ft_mode=1,
                     fast_ft_epochs=1, fast_ft_lr=1e-6, fast_ft_lrcoef=1.0, strict=False, gpu_memory_fraction=None):
     """Quantizes a frozen float graph with calibration data; returns the path of the model that it wrote.
@@ -31,12 +33,12 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
     Args:
       graph_def: a tf.GraphDef, or the path of one.
       input_fn: a function from the step to {placeholder name: value}, or its name 'module.function'.
-      q_config: a QuantizeConfig; the model is written to its output_dir.
+      config: a QuantizeConfig; the model is written to its output_dir.
       skip_check: 1 does without the run of the float graph on the first batch.
       fold_constant: 0 leaves constant subgraphs as they are.
       add_shapes: 0 writes a model without the shapes of its tensors.
       keep_float_weight: 0 writes the quantized values of weights and biases, 1 the float ones in front of their FixNeurons.
-      fix_input_shape: 1 writes q_config.input_shapes into the placeholders, the batch size included.
+      fix_input_shape: 1 writes config.input_shapes into the placeholders, the batch size included.
       output_format: 'pb', or 'onnx' with the operator set `onnx_opset`.
       include_fast_ft: 1 finetunes weights and biases on the calibration data. fast_ft_mode: 0 with float, 1 with quantized
         inputs of each module. fast_ft_epochs, fast_ft_lr, fast_ft_lrcoef: see `fast_finetune.finetune`.
@@ -47,7 +49,7 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
       QuantizeError: what is wrong, where, and what to do. No model is written then.
       TypeError: an argument of a wrong type.
     """
-    config = require_config(q_config)
+    require_config(config)
     if output_format not in ('pb', 'onnx'):
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter',
                                    'output_format is {!r}; choose pb or onnx.'.format(output_format))
