@@ -7,7 +7,6 @@ import types
 
 import vai_q_tf
 from vai_q_tf import *  # noqa: F403
-from vai_q_tf.ops import load_library
 
 __all__ = vai_q_tf.__all__
 
@@ -17,4 +16,6 @@ python.decent_q = sys.modules[__name__]
 sys.modules[__name__ + '.python'] = python
 sys.modules[__name__ + '.python.decent_q'] = sys.modules[__name__]
 
-load_library()
+load_library()  # noqa: F405
+
+del sys, types, vai_q_tf

@@ -8,8 +8,8 @@ _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 
 # (room, the files that belong to it, None for all of the folder; what belongs there), from the bottom of the house to its roof
 ROOMS = (
-    ('', ('errors', 'version', 'fixed_point', 'files', 'dpu', 'checked_list', 'config_checks', 'config', 'tf_internal'),
-     'what everything may use'),
+    ('', ('errors', 'version', 'arguments', 'fixed_point', 'files', 'dpu', 'checked_list', 'config_checks', 'config',
+          'tf_internal'), 'what everything may use'),
     ('ops', None, 'the TensorFlow binding of the kernels'),
     ('graph', None, 'what a GraphDef or a live graph is, how it is edited and run exactly; knows no plan'),
     ('patterns', None, 'which groups of ops networks are made of, recognised in a view; decides nothing'),

@@ -1,7 +1,7 @@
 """vai_q_tf: quantization for TensorFlow 1.15 models that run on a DPU. Import it as `vai_q_tensorflow`."""
 import sys
 
-from vai_q_tf import hooks, qat
+from vai_q_tf import errors, hooks, qat
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
@@ -19,23 +19,26 @@ from vai_q_tf.integrations.functions import (
 from vai_q_tf.integrations.keras import callback
 from vai_q_tf.integrations.keras.callback import QuantizeCallback
 from vai_q_tf.integrations.keras.model import quantize_keras_model
-from vai_q_tf.integrations.metagraph import deploy_checkpoint, quantize_evaluate, quantize_train
+from vai_q_tf.integrations.metagraph import deploy_checkpoint, quantize_evaluate, quantize_meta_graph, quantize_train
 from vai_q_tf.integrations.optimizer import QuantizeOptimizer
 from vai_q_tf.integrations.slim import slim_training_arguments
-from vai_q_tf.ops import FixNeuron, fix_neuron
+from vai_q_tf.lint.lint import Finding, lint
+from vai_q_tf.ops import FixNeuron, fix_neuron, load_library
 from vai_q_tf.ptq.convert import convert_datatype
 from vai_q_tf.ptq.quantize import quantize_frozen
+from vai_q_tf.ptq.update import update
+from vai_q_tf.qat.deploy.freeze import FrozenFiles
 from vai_q_tf.report.dump import dump
-from vai_q_tf.report.inspect import inspect
+from vai_q_tf.report.inspect import Inspection, inspect
 from vai_q_tf.version import __git_version__, __version__
 
 __all__ = [
-    'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph', 'FixNeuron',
-    'QuantizeCallback', 'QuantizeCheckpointListener', 'QuantizeConfig', 'QuantizeError', 'QuantizeExporter',
-    'QuantizeOptimizer', 'QuantizePositionHook', 'QuantizeTrainingHook', 'SynchronizePositionsHook', '__git_version__',
-    '__version__', 'convert_datatype', 'deploy_checkpoint', 'dump', 'fix_neuron', 'inspect', 'quantize_estimator',
-    'quantize_evaluate', 'quantize_frozen', 'quantize_keras_model', 'quantize_model_fn', 'quantize_train',
-    'slim_training_arguments',
+    'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph', 'Finding', 'FixNeuron',
+    'FrozenFiles', 'Inspection', 'QuantizeCallback', 'QuantizeCheckpointListener', 'QuantizeConfig', 'QuantizeError',
+    'QuantizeExporter', 'QuantizeOptimizer', 'QuantizePositionHook', 'QuantizeTrainingHook', 'SynchronizePositionsHook',
+    '__git_version__', '__version__', 'convert_datatype', 'deploy_checkpoint', 'dump', 'errors', 'fix_neuron', 'inspect',
+    'lint', 'load_library', 'quantize_estimator', 'quantize_evaluate', 'quantize_frozen', 'quantize_keras_model',
+    'quantize_meta_graph', 'quantize_model_fn', 'quantize_train', 'slim_training_arguments', 'update',
 ]
 
 # Import paths of 0.1.0 that scripts use.

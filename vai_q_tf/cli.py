@@ -1,14 +1,27 @@
 """The command `vai_q_tensorflow`: options in, one call, and a line on what came of it.
 
-TensorFlow and all that needs it is imported by the commands, after the environment is set up for it.
+TensorFlow is imported by then, as it is by importing the package. The environment variables that the command sets for it work
+all the same: it reads them when it first uses a device, and when it first logs.
 """
 import difflib
 import os
 import sys
 import traceback
 
-from vai_q_tf import errors
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors, tf_internal
 from vai_q_tf.cli_options import UsageError, parse
+from vai_q_tf.frozen.input_fn import load_input_fn
+from vai_q_tf.frozen.load import load_float_graph, load_graph, runnable
+from vai_q_tf.frozen.smoke_run import make_float_graph
+from vai_q_tf.integrations.metagraph import deploy_checkpoint, quantize_meta_graph
+from vai_q_tf.ptq.convert import convert_datatype
+from vai_q_tf.ptq.quantize import quantize_frozen
+from vai_q_tf.ptq.update import update
+from vai_q_tf.report.dump import dump
+from vai_q_tf.report.inspect import inspect
+from vai_q_tf.report.inspect_text import to_text
 from vai_q_tf.version import __version__
 
 _INTERRUPTED = 130
@@ -49,7 +62,6 @@ def _fail(command, message, debug=0):
 
 
 def _show_version():
-    import tensorflow as tf
     print('Vai_q_tensorflow {} build for Tensorflow {}'.format(__version__, tf.__version__))
     return 0
 
@@ -66,10 +78,6 @@ def _prepare(options):
 
 
 def _run(options):
-    import tensorflow.compat.v1 as tf
-
-    from vai_q_tf import tf_internal
-
     if options.fuse_op_config:
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Not supported',
                                    '--fuse_op_config is not supported; leave the ops as they are.')
@@ -87,9 +95,6 @@ def _run(options):
 
 def _load_custom_ops(text):
     """Loads the op libraries of 'OpType:path,...'."""
-    import tensorflow.compat.v1 as tf
-
-    from vai_q_tf import tf_internal
     for entry in filter(None, text.split(',')):
         op, colon, path = (part.strip() for part in entry.partition(':'))
         if not colon or not op or not path:
@@ -105,18 +110,15 @@ def _load_custom_ops(text):
 
 def _quantize(options, config):
     if options.mode != 'frozen':
-        from vai_q_tf.integrations.metagraph import quantize_meta_graph
         _require(options, 'input_meta_graph')
         path = quantize_meta_graph(options.mode, options.input_meta_graph, options.input_checkpoint, _with_range(config))
         print('The quantized MetaGraph is {}'.format(path))
         return
     graph_def = _float_graph(options, config)
     if options.convert_datatype:
-        from vai_q_tf.ptq.convert import convert_datatype
         path = convert_datatype(graph_def, config, options.convert_datatype, fold_constant=options.fold_constant)
         print('The converted model is {}'.format(path))
         return
-    from vai_q_tf.ptq.quantize import quantize_frozen
     path = quantize_frozen(
         graph_def, _require(options, 'input_fn', errors.INVALID_INPUT_FN), config,
         skip_check=options.skip_check, fold_constant=options.fold_constant, add_shapes=options.add_shapes,
@@ -128,10 +130,6 @@ def _quantize(options, config):
 
 
 def _inspect(options, config):
-    from vai_q_tf.frozen.load import load_graph, runnable
-    from vai_q_tf.frozen.smoke_run import make_float_graph
-    from vai_q_tf.report.inspect import inspect
-    from vai_q_tf.report.inspect_text import to_text
     path = _require(options, 'input_frozen_graph')
     graph_def = load_graph(path)
     make_float_graph(runnable(graph_def))
@@ -140,9 +138,6 @@ def _inspect(options, config):
 
 
 def _dump(options, config):
-    from vai_q_tf.frozen.input_fn import load_input_fn
-    from vai_q_tf.frozen.load import load_graph
-    from vai_q_tf.report.dump import dump
     graph_def = load_graph(_require(options, 'input_frozen_graph'))
     directory = os.path.abspath(config.output_dir)  # before code of users that may change the working directory
     input_fn = load_input_fn(_require(options, 'input_fn', errors.INVALID_INPUT_FN))
@@ -152,13 +147,11 @@ def _dump(options, config):
 
 
 def _deploy(options, config):
-    from vai_q_tf.integrations.metagraph import deploy_checkpoint
     meta_graph, checkpoint = _require(options, 'input_meta_graph'), _require(options, 'input_checkpoint')
     print('The model is {}'.format(deploy_checkpoint(meta_graph, checkpoint, _with_range(config))))
 
 
 def _update(options, config):
-    from vai_q_tf.ptq.update import update
     path = _require(options, 'input_frozen_graph')
     added = update(path)
     print('{} is up to date{}'.format(path, '; added {}'.format(', '.join(
@@ -189,7 +182,6 @@ def _with_range(config):
 
 
 def _float_graph(options, config):
-    from vai_q_tf.frozen.load import load_float_graph
     path = _require(options, 'input_frozen_graph')
     _with_range(config)
     graph_def = load_float_graph(path, config.output_nodes)

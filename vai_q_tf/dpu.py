@@ -49,6 +49,11 @@ COMPILER_OPS = frozenset((
     'Unpack'))
 
 
+def has_narrow_range(arch_type):
+    """Whether activations of an arch_type leave out the smallest integer."""
+    return arch_type in NARROW_RANGE_FAMILIES
+
+
 class Target(NamedTuple):
     """A DPU family. ops: the op types that it computes. note: what holds for some of its configurations only."""
     name: str

@@ -100,7 +100,7 @@ def _quantize_in_training(output_dir, bits, checkpoint, training, test, settings
     network.train(
         data.training_input_fn(training, BATCH, seed=2), steps=steps,
         hooks=[progress.ProgressHook('Quantization-aware finetuning at {} bits'.format(bits), steps),
-               vai_q_tensorflow.QuantizePositionHook(directory, every_n_steps=100)],
+               vai_q_tensorflow.QuantizePositionHook(config)],
         saving_listeners=[vai_q_tensorflow.QuantizeCheckpointListener(config)])
     files = sorted(glob.glob(os.path.join(directory, 'quantize_eval_model_{}_*.pb'.format(steps))))
     if not files:

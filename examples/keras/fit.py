@@ -56,7 +56,7 @@ def main(arguments):
         weight_bit=options.bits, activation_bit=options.bits, output_dir=options.output_dir,
         # The last part trains the very network that is evaluated.
         freeze_bn_step=steps * 2 // 3, freeze_position_step=steps * 2 // 3)
-    callback = vai_q_tensorflow.QuantizeCallback(model, config)
+    callback = vai_q_tensorflow.QuantizeCallback(config, model)
     _fit(model, training, epochs, 1e-3, 'Quantization-aware, {} bits'.format(options.bits), callback)
     frozen = max(glob.glob(os.path.join(options.output_dir, 'quantize_eval_model_{}_*.pb'.format(steps))))
     rows += [('quantized', _accuracy(model, test), tf.train.latest_checkpoint(options.output_dir)),

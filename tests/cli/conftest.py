@@ -1,6 +1,5 @@
 """Running the command in this process, on a small frozen network."""
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -71,18 +70,15 @@ def refused(command):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Puts functions that note their calls in the place of a module's; returns the list of (name, args, kwargs)."""
+    """Puts functions that note their calls in the place of those of the command; returns the list of (name, args, kwargs)."""
     noted = []
 
-    def stub(module, *names, result='result'):
-        fake = types.ModuleType(module)
-        for name in names:
-            def function(*args, _name=name, **kwargs):
-                noted.append((_name, args, kwargs))
-                if isinstance(result, BaseException):
-                    raise result
-                return result
-            setattr(fake, name, function)
-        monkeypatch.setitem(sys.modules, module, fake)
+    def stub(name, result='result'):
+        def function(*args, **kwargs):
+            noted.append((name, args, kwargs))
+            if isinstance(result, BaseException):
+                raise result
+            return result
+        monkeypatch.setattr(cli, name, function)
         return noted
     return stub

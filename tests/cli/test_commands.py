@@ -43,7 +43,7 @@ def test_options_reach_the_model(command, workplace):
 
 
 def test_every_option_of_quantize_frozen_is_handed_on(command, calls):
-    noted = calls('vai_q_tf.ptq.quantize', 'quantize_frozen')
+    noted = calls('quantize_frozen')
     given = dict(skip_check=1, fold_constant=0, add_shapes=0, keep_float_weight=0, fix_input_shape=1, output_format='onnx',
                  onnx_opset=11, include_fast_ft=1, fast_ft_mode=0, fast_ft_epochs=4, fast_ft_lr=0.25, fast_ft_lrcoef=2.0,
                  gpu_memory_fraction=0.75)
@@ -106,7 +106,7 @@ def test_a_quantized_graph_is_refused(command, refused):
 
 
 def test_convert_datatype_needs_no_input_fn(command, calls):
-    noted = calls('vai_q_tf.ptq.convert', 'convert_datatype', result='converted.pb')
+    noted = calls('convert_datatype', result='converted.pb')
     status, out, _ = command('quantize', convert_datatype=3, fold_constant=0, **RANGE)
     assert status == 0 and 'converted.pb' in out
     (_, (graph_def, config, datatype), options), = noted
@@ -116,7 +116,7 @@ def test_convert_datatype_needs_no_input_fn(command, calls):
 
 @pytest.mark.parametrize('mode', ['train', 'eval'])
 def test_meta_graphs(command, refused, calls, mode):
-    noted = calls('vai_q_tf.integrations.metagraph', 'quantize_meta_graph', result='made.meta')
+    noted = calls('quantize_meta_graph', result='made.meta')
     given = {'input_nodes': 'input', 'output_nodes': 'relu', 'mode': mode}
     refused('quantize', words=[errors.INVALID_INPUT, '--input_meta_graph'], **given)
     status, out, _ = command('quantize', input_meta_graph='x.meta', input_checkpoint='x.ckpt', **given)
@@ -129,7 +129,7 @@ def test_meta_graphs(command, refused, calls, mode):
 # the other commands
 
 def test_deploy(command, refused, calls):
-    noted = calls('vai_q_tf.integrations.metagraph', 'deploy_checkpoint', result='model.pb')
+    noted = calls('deploy_checkpoint', result='model.pb')
     given = {'input_nodes': 'input', 'output_nodes': 'relu'}
     refused('deploy', words=['--input_meta_graph'], **given)
     refused('deploy', input_meta_graph='x.meta', words=['--input_checkpoint'], **given)
@@ -138,7 +138,7 @@ def test_deploy(command, refused, calls):
 
 
 def test_update(command, refused, calls):
-    noted = calls('vai_q_tf.ptq.update', 'update', result={'T': 3})
+    noted = calls('update', result={'T': 3})
     refused('update', words=['--input_frozen_graph'])
     status, out, _ = command('update', input_frozen_graph='float.pb')
     assert status == 0 and noted == [('update', ('float.pb',), {})]
@@ -146,7 +146,7 @@ def test_update(command, refused, calls):
 
 
 def test_dump(command, refused, calls):
-    noted = calls('vai_q_tf.report.dump', 'dump')
+    noted = calls('dump')
     refused('dump', words=['--input_frozen_graph'])
     refused('dump', input_frozen_graph='float.pb', words=[errors.INVALID_INPUT_FN, '--input_fn'])
     status, out, _ = command('dump', input_frozen_graph='float.pb', input_fn='calib_module.calib', output_dir='out', gpu='-1',
@@ -157,7 +157,7 @@ def test_dump(command, refused, calls):
 
 
 def test_dump_as_xir_is_said_to_have_no_effect(command, calls, caplog):
-    calls('vai_q_tf.ptq.update', 'update', result={'T': 3})
+    calls('update', result={'T': 3})
     assert command('update', '--dump_as_xir', input_frozen_graph='float.pb')[0] == 0
     assert '--dump_as_xir has no effect' in caplog.text
 
@@ -224,16 +224,28 @@ def test_training_and_deployment_of_meta_graphs(command, workplace):
 @pytest.mark.parametrize('arguments, visible', [
     ([], '7'), (['--gpu', ''], '7'), (['--gpu', '-1'], '-1'), (['--gpu', '1,2'], '1,2'), (['--gpu='], '7')])
 def test_visible_gpus(command, calls, arguments, visible):
-    calls('vai_q_tf.ptq.update', 'update', result={'T': 3})
+    calls('update', result={'T': 3})
     assert command('update', *arguments, input_frozen_graph='float.pb')[0] == 0
     assert os.environ['CUDA_VISIBLE_DEVICES'] == visible
 
 
 def test_the_first_gpu_where_nothing_is_said(command, calls, monkeypatch):
-    calls('vai_q_tf.ptq.update', 'update', result={'T': 3})
+    calls('update', result={'T': 3})
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
     assert command('update', input_frozen_graph='float.pb')[0] == 0
     assert os.environ['CUDA_VISIBLE_DEVICES'] == '0'
+
+
+@pytest.mark.parametrize('debug', [0, 1])
+def test_messages_of_tensorflow_are_for_debugging(workplace, debug):
+    """The level is set when TensorFlow is imported already; it reads it when it logs first."""
+    words = [word for name, value in dict(QUANTIZE, debug_mode=debug).items() for word in ('--' + name, str(value))]
+    environment = {name: value for name, value in os.environ.items() if name != 'TF_CPP_MIN_LOG_LEVEL'}
+    environment['PYTHONPATH'] = os.path.dirname(os.path.dirname(cli.__file__))
+    process = subprocess.run([sys.executable, '-m', 'vai_q_tf', 'quantize'] + words, env=environment, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, universal_newlines=True)
+    assert process.returncode == 0, process.stderr
+    assert ('tensorflow/core/' in process.stderr) == bool(debug)
 
 
 @pytest.mark.parametrize('error, words, hint', [
@@ -242,7 +254,7 @@ def test_the_first_gpu_where_nothing_is_said(command, calls, monkeypatch):
     (RuntimeError('strange'), ['RuntimeError', 'strange'], True), (ValueError('odd\nvalue'), ['odd value'], True),
     (NameError('x'), ['NameError'], True), (tf.errors.ResourceExhaustedError(None, None, 'OOM'), ['OOM'], True)])
 def test_errors_are_one_line_with_a_traceback_on_demand(command, refused, calls, error, words, hint):
-    calls('vai_q_tf.ptq.update', 'update', result=error)
+    calls('update', result=error)
     line = refused('update', input_frozen_graph='float.pb', words=words)
     assert ('--debug_mode 1' in line) == hint
     status, _, err = command('update', '--debug_mode', '1', input_frozen_graph='float.pb')
@@ -252,7 +264,7 @@ def test_errors_are_one_line_with_a_traceback_on_demand(command, refused, calls,
 
 
 def test_an_interrupt(command, calls):
-    calls('vai_q_tf.ptq.update', 'update', result=KeyboardInterrupt())
+    calls('update', result=KeyboardInterrupt())
     assert command('update', input_frozen_graph='float.pb')[0] == 130
 
 

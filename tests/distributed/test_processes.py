@@ -84,7 +84,8 @@ def _train(directory, rank, exchange, synchronize, found):
         scale = 1.0 + 0.3 * rank  # the ranks do not see the same range of values
         logits = training.network(tf.gather(tf.constant(images * scale), rows), True, norm=False)
         loss = tf.compat.v1.losses.sparse_softmax_cross_entropy(tf.gather(tf.constant(labels), rows), logits)
-        CreateQuantizeTrainingGraph(training.config(directory / str(rank)))
+        config = training.config(directory / str(rank))
+        CreateQuantizeTrainingGraph(config)
         optimizer = tf.compat.v1.train.MomentumOptimizer(0.05, 0.9)
         averaged = []
         for gradient, variable in optimizer.compute_gradients(loss):
@@ -94,7 +95,9 @@ def _train(directory, rank, exchange, synchronize, found):
         votes = _Votes()
         hooks = [_BroadcastVariables(exchange.broadcast(rank))]
         if synchronize:
-            hooks.append(SynchronizePositionsHook(exchange.broadcast(rank), exchange.average(rank)))
+            functions = (exchange.broadcast(rank), exchange.average(rank))
+            # Of the two forms one each.
+            hooks.append(SynchronizePositionsHook(config, *functions) if rank else SynchronizePositionsHook(*functions))
         with tf.compat.v1.train.MonitoredTrainingSession(
                 checkpoint_dir=str(directory / 'model') if rank == 0 else None, hooks=hooks + [votes],
                 save_checkpoint_steps=1, save_summaries_steps=None, save_summaries_secs=None,
@@ -154,3 +157,44 @@ def test_it_needs_a_quantized_graph():
     with pytest.raises(QuantizeError) as raised:
         SynchronizePositionsHook(tf.identity, tf.identity).begin()
     assert raised.value.code == errors.NOT_QUANTIZED
+
+
+FORMS = {
+    'config first': lambda config, first, second: SynchronizePositionsHook(config, first, second),
+    'keywords': lambda config, first, second: SynchronizePositionsHook(average=second, broadcast=first, config=config),
+    'of 0.1.0, positional': lambda config, first, second: SynchronizePositionsHook(first, second),
+    'of 0.1.0, keywords': lambda config, first, second: SynchronizePositionsHook(average=second, broadcast=first),
+    'of 0.1.0, mixed': lambda config, first, second: SynchronizePositionsHook(first, average=second),
+}
+
+
+@pytest.mark.parametrize('form', sorted(FORMS))
+def test_call_forms(tmp_path, form):
+    config, called = training.config(tmp_path), []
+    images, labels = training.data()
+    training.network(tf.constant(images), True, norm=False)
+    CreateQuantizeTrainingGraph(config)
+    FORMS[form](config, lambda votes: called.append('broadcast') or tf.identity(votes),
+                lambda votes: called.append('average') or tf.identity(votes)).begin()
+    assert called == ['broadcast', 'average']
+
+
+@pytest.mark.parametrize('arguments, words', [
+    ((), 'broadcast must be a function, got NoneType'), ((tf.identity,), 'average must be a function, got NoneType'),
+    (('config', tf.identity, tf.identity), 'QuantizeConfig, got str'),
+    ((tf.identity,) * 3, 'QuantizeConfig, got function')], ids=['none', 'one', 'no config', 'three'])
+def test_arguments_of_a_wrong_type(arguments, words):
+    with pytest.raises(TypeError, match=words):
+        SynchronizePositionsHook(*arguments)
+
+
+def test_a_graph_of_another_range_is_refused(tmp_path):
+    config = training.config(tmp_path)
+    images, labels = training.data()
+    training.network(tf.constant(images), True, norm=False)
+    CreateQuantizeTrainingGraph(config)
+    other = training.config(tmp_path)
+    other.output_nodes = ['other']
+    with pytest.raises(QuantizeError) as raised:
+        SynchronizePositionsHook(other, tf.identity, tf.identity).begin()
+    assert raised.value.code == errors.ALREADY_QUANTIZED

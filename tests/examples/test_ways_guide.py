@@ -12,7 +12,8 @@ MODELS = {
     'hook/quantized': [10, 20], 'float_quantized/quantized': [10, 20], 'model_fn/quantized': [10, 20],
     'exported/quantized': [10, 20], 'edited/quantized': [10, 20], 'monitored/quantized': [10, 20], 'slim/quantized': [20],
     'contrib/quantized': [10, 20], 'keras': [4, 8], 'keras_float_quantized/quantized': [10], 'mirrored/quantized': [10, 20]}
-HISTORIES = ['hook', 'float_quantized', 'model_fn', 'exported', 'slim/quantized', 'keras', 'keras_float_quantized', 'mirrored']
+HISTORIES = [
+    'hook/quantized', 'float_quantized', 'model_fn', 'exported', 'slim/quantized', 'keras', 'keras_float_quantized', 'mirrored']
 
 
 @pytest.fixture(scope='module')

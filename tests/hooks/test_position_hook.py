@@ -3,6 +3,7 @@ import glob
 import json
 import logging
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -104,10 +105,52 @@ def test_a_line_cut_off_by_a_crash_is_dropped(tmp_path):
     assert _file(tmp_path) == hook.history
 
 
+FORMS = {
+    'config': (lambda config, place: QuantizePositionHook(config, 10), 'quantized'),
+    'config and place': (lambda config, place: QuantizePositionHook(config, every_n_steps=10, output_dir=place), 'place'),
+    'a path in place of the config': (lambda config, place: QuantizePositionHook(pathlib.Path(place), 10), 'place'),
+    'of 0.1.0, positional': (lambda config, place: QuantizePositionHook(place, 10), 'place'),
+    'of 0.1.0, keywords': (lambda config, place: QuantizePositionHook(output_dir=place, every_n_secs=1e-6), 'place'),
+}
+
+
+@pytest.mark.parametrize('form', sorted(FORMS))
+def test_call_forms(tmp_path, form):
+    make, place = FORMS[form]
+    config = QuantizeConfig(['images:0'], ['dense/BiasAdd'], output_dir=str(tmp_path / 'quantized'))
+    hook = make(config, str(tmp_path / 'place'))
+    _train(tmp_path, hook, steps=2)
+    assert _file(tmp_path / place) == hook.history and glob.glob(str(tmp_path / place / 'events.*'))
+    assert not os.path.exists(str(tmp_path / ('place' if place == 'quantized' else 'quantized')))
+
+
+@pytest.mark.parametrize('arguments', [{}, {'every_n_steps': 100}])
+def test_it_reports_every_100_steps_where_nothing_is_said(tmp_path, arguments):
+    timer = QuantizePositionHook(QuantizeConfig(['images'], ['dense/BiasAdd'], output_dir=str(tmp_path)), **arguments)._timer
+    timer.update_last_triggered_step(1)
+    assert [timer.should_trigger_for_step(step) for step in (2, 100, 101)] == [False, False, True]
+
+
+@pytest.mark.parametrize('config', [None, 7, ['images'], {}], ids=str)
+def test_what_is_no_config_is_told(config):
+    with pytest.raises(TypeError, match='must be a vai_q_tensorflow.QuantizeConfig, got {}'.format(type(config).__name__)):
+        QuantizePositionHook(config)
+
+
+def test_a_directory_twice_is_an_error(tmp_path):
+    with pytest.raises(TypeError, match='QuantizeConfig, got str'):
+        QuantizePositionHook('directory', output_dir=str(tmp_path))
+
+
+def test_a_graph_of_another_range_is_refused(tmp_path):
+    with pytest.raises(QuantizeError, match='from images to dense/BiasAdd, .*from images to dense/MatMul'):
+        _train(tmp_path, QuantizePositionHook(QuantizeConfig(['images'], ['dense/MatMul'], output_dir=str(tmp_path / 'other'))))
+    assert not os.path.exists(str(tmp_path / 'other'))
+
+
 def test_wrong_use_is_an_error(tmp_path):
-    for arguments in ({}, dict(every_n_steps=1, every_n_secs=1.0)):
-        with pytest.raises(ValueError, match='exactly one'):
-            QuantizePositionHook(str(tmp_path), **arguments)
+    with pytest.raises(ValueError, match='not both'):
+        QuantizePositionHook(str(tmp_path), every_n_steps=1, every_n_secs=1.0)
     with pytest.raises(QuantizeError) as raised:
         _train(tmp_path, QuantizePositionHook(str(tmp_path), every_n_steps=1), quantized=False)
     assert raised.value.code == errors.NOT_QUANTIZED

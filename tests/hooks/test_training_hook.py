@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.hooks import recipes
-from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeTrainingHook
+from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeError, QuantizeTrainingHook, errors
 from vai_q_tf.graph.sessions import exact
 from vai_q_tf.qat.position_saveable import VOTES_KEY
 
@@ -150,3 +150,27 @@ def test_the_old_gradients_no_longer_run(tmp_path, names, recipe):
     assert sum(found[name] for name in pulled) <= sum(expected[name] for name in pulled) + 1
     assert {name: (count, expected[name]) for name, count in found.items() if name not in pulled} == {
         name: (count, count) for name, count in expected.items() if name not in pulled}
+
+
+def test_a_graph_of_the_same_range_is_left_alone(tmp_path):
+    """However the nodes are written, and in whatever order."""
+    graph = v1.get_default_graph()
+    losses, loss, step = float_model(recipes.layers_network)
+    recipes.sgd(loss, step, losses)
+    QuantizeTrainingHook(config(tmp_path, input_nodes=['images:0'])).begin()
+    before = graph.version
+    QuantizeTrainingHook(config(tmp_path, input_nodes=['images:0'])).begin()
+    QuantizeTrainingHook(config(tmp_path, output_nodes=['value/BiasAdd:0', 'logits/BiasAdd'])).begin()
+    assert graph.version == before
+    with pytest.raises(QuantizeError, match='from images to logits/BiasAdd.*from images to value/BiasAdd') as raised:
+        QuantizeTrainingHook(config(tmp_path, output_nodes=['value/BiasAdd'])).begin()
+    assert raised.value.code == errors.ALREADY_QUANTIZED
+
+
+@pytest.mark.parametrize('suffix', ['', ':0'])
+def test_what_waits_for_a_gradient_cannot_be_quantized(tmp_path, suffix):
+    losses, loss, step = float_model(recipes.layers_network)
+    with tf.control_dependencies([recipes.sgd(loss, step, losses)]):
+        tf.identity(loss, 'behind')
+    with pytest.raises(QuantizeError, match="Node 'behind{}' waits for a gradient".format(suffix)):
+        QuantizeTrainingHook(config(tmp_path, output_nodes=['logits/BiasAdd', 'behind' + suffix])).begin()

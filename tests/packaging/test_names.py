@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ DOCUMENTED = [
     'quantize_frozen', 'inspect', 'dump', 'convert_datatype', 'fix_neuron', 'FixNeuron', '__version__', '__git_version__',
     'quantize_train', 'quantize_evaluate', 'deploy_checkpoint',
     'QuantizeError', 'QuantizePositionHook', 'QuantizeCheckpointListener', 'QuantizeTrainingHook', 'QuantizeOptimizer',
-    'QuantizeExporter', 'quantize_model_fn', 'quantize_estimator',
+    'QuantizeExporter', 'quantize_model_fn', 'quantize_estimator', 'quantize_keras_model', 'QuantizeCallback',
+    'slim_training_arguments', 'SynchronizePositionsHook', 'quantize_meta_graph', 'update', 'lint', 'load_library', 'errors',
+    'FrozenFiles', 'Inspection', 'Finding',
 ]
 IMPORTS = {
     'plain': 'import vai_q_tensorflow as decent_q',
@@ -41,6 +44,24 @@ def test_all_names_are_there_once():
     assert len(set(vai_q_tensorflow.__all__)) == len(vai_q_tensorflow.__all__)
     assert all(hasattr(vai_q_tensorflow, name) for name in vai_q_tensorflow.__all__)
     assert vai_q_tensorflow.__all__ == vai_q_tf.__all__
+
+
+def test_the_module_shows_its_names_and_nothing_else():
+    shown = {name for name in dir(vai_q_tensorflow) if not name.startswith('__')}
+    assert shown == {name for name in vai_q_tensorflow.__all__ if not name.startswith('__')} | {'python'}
+    assert isinstance(vai_q_tensorflow.errors, types.ModuleType) and vai_q_tensorflow.errors.QuantizeError
+
+
+@pytest.mark.parametrize('code', [
+    'from vai_q_tf.lint import node_rules; node_rules.RULES', 'from vai_q_tf.lint.lint import RULES, lint',
+    'import importlib; importlib.import_module("vai_q_tf.lint.weight_rules").RULES', 'import vai_q_tf.lint.lint_graph',
+    'import vai_q_tensorflow'])
+def test_a_function_has_the_name_of_a_folder(code):
+    """`vai_q_tf.lint` is the function, whichever is imported first, and the folder can be imported from."""
+    code += '\nimport vai_q_tf, tensorflow as tf\nassert vai_q_tf.lint(tf.compat.v1.GraphDef()) == []'
+    process = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT, stdout=subprocess.PIPE,
+                             env=dict(os.environ, PYTHONPATH=ROOT), stderr=subprocess.PIPE, universal_newlines=True)
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.fixture(scope='module')

@@ -50,6 +50,15 @@ def test_convolution_bias_relu_dense():
     assert all(name in plan.nodes for name in ('x', 'conv/kernel', 'conv/Conv2D', 'out'))
 
 
+@pytest.mark.parametrize('arch_type, expected', [('DEFAULT', set()), ('DPUCADF8H', {1})])
+def test_the_range_is_that_of_the_arch_type(arch_type, expected):
+    layers.conv2d(image(), 4, 3, name='conv')
+    plan = plan_of('conv/BiasAdd', arch_type=arch_type)
+    assert {tensor.mode for tensor in plan.tensors if tensor.narrow_range} == expected
+    assert all(tensor.narrow_range == (tensor.mode in expected) for tensor in plan.tensors)
+    assert QuantPlan.from_json(plan.to_json(), narrow_range=None) == plan
+
+
 def test_readers_outside_the_range_read_the_quantized_tensor_and_regularisers_the_float_weights():
     x = layers.conv2d(image(), 4, 3, name='conv', kernel_regularizer=tf.nn.l2_loss)
     tf.compat.v1.summary.histogram('logits', tf.identity(x, 'copy'))

@@ -138,6 +138,20 @@ def test_float_and_quantized_weights_give_the_same_results(tmp_path):
     np.testing.assert_array_equal(*[networks.run(model, 'logits/BiasAdd/aquant', feed) for model in (floats, quantized)])
 
 
+def test_dpucadf8h_has_symmetric_constants_of_activations(tmp_path):
+    values = np.float32([[[[-128, 1, 2, 3]]]])
+    net = networks.Network()
+    net.apply(tf.add, net.conv(net.input, 4, 'conv'), net.apply(tf.constant, values, name='offset'), name='add')
+    found = {}
+    for arch_type in ('DEFAULT', 'DPUCADF8H'):
+        model = _quantize(tmp_path / arch_type, net.graph_def(), 'add', options={'keep_float_weight': 0}, arch_type=arch_type,
+                          nodes_method=['offset:1'])
+        found[arch_type] = model_position(model, 'offset/aquant'), tf.make_ndarray(_nodes(model)['offset'].attr['value'].tensor)
+    assert found['DEFAULT'][0] == found['DPUCADF8H'][0] == 0
+    np.testing.assert_array_equal(found['DEFAULT'][1], values)
+    np.testing.assert_array_equal(found['DPUCADF8H'][1], np.maximum(values, -127))
+
+
 def test_dpucadf8h_has_symmetric_activations(tmp_path):
     model = _quantize(tmp_path, arch_type='DPUCADF8H')
     marked = {name for name, node in _fix_neurons(model).items() if '_symmetric' in node.attr}
@@ -194,6 +208,32 @@ def test_fails_before_it_calibrates_where_it_cannot_write(tmp_path):
     with pytest.raises(errors.QuantizeError, match='output_dir'):
         _quantize(tmp_path, input_fn=input_fn)
     assert calls == []
+
+
+@pytest.mark.parametrize('options', [
+    {'fast_ft_mode': 2}, {'fast_ft_epochs': 0}, {'fast_ft_epochs': 1.5}, {'fast_ft_lr': float('nan')}, {'fast_ft_lr': '1e-6'},
+    {'fast_ft_lrcoef': -1.0}, {'gpu_memory_fraction': 0}, {'gpu_memory_fraction': 1.5}, {'gpu_memory_fraction': '0.5'}],
+    ids=str)
+def test_a_setting_out_of_range_is_told_before_anything_is_read(tmp_path, options):
+    (name, value), = options.items()
+    with pytest.raises(errors.QuantizeError, match='{} is {!r}; expected'.format(name, value)) as raised:
+        _quantize(tmp_path, 'no_such_file.pb', 'x', 'no_such_module.function', dict(options, include_fast_ft=1))
+    assert raised.value.code == errors.INVALID_CONFIG
+
+
+def test_settings_of_finetuning_do_not_matter_without_it(tmp_path):
+    assert _fix_neurons(_quantize(tmp_path, options={'include_fast_ft': 0, 'fast_ft_epochs': 0}))
+
+
+def test_a_loop_is_no_news_after_the_calibration(tmp_path):
+    net, steps = networks.Network(), []
+    x = net.conv(net.input, 4, 'conv')
+    _, x = net.apply(tf.while_loop, lambda i, y: i < 2, lambda i, y: (i + 1, tf.nn.relu(y)), [0, x])
+    net.apply(tf.identity, x, name='out')
+    with pytest.raises(errors.QuantizeError, match='Fast finetuning does not train through loops'):
+        _quantize(tmp_path, net.graph_def(), 'out', lambda step: steps.append(step) or networks.batches(step),
+                  {'include_fast_ft': 1})
+    assert steps == [0]
 
 
 def test_a_float_graph_that_does_not_run_names_the_node(tmp_path):

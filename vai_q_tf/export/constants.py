@@ -4,12 +4,6 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import ops
 from vai_q_tf.graph.sessions import cpu_only
 from vai_q_tf.plan import final_positions
-from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
-
-
-def is_symmetric(mode, config):
-    """Whether the range of tensors of that mode leaves out its smallest value: activations of DPUCADF8H."""
-    return config.arch_type == 'DPUCADF8H' and mode == ACTIVATION_MODE
 
 
 def errors_below(bits):
@@ -23,9 +17,8 @@ ERRORS_ABOVE = 6  # how far above it; beyond, most of the tensor is saturated
 class ConstantQuantizer:
     """A session that searches and quantizes arrays; its ops are made once for each kind of tensor. A context manager."""
 
-    def __init__(self, config):
+    def __init__(self):
         ops.load_library()
-        self._config = config
         self._graph = tf.Graph()
         self._session = tf.Session(graph=self._graph, config=cpu_only())
         self._kinds = {}
@@ -42,27 +35,27 @@ class ConstantQuantizer:
         found, measured = self._session.run((position, window), {source: value})
         return final_positions.Observation(int(found), final_positions.error_table(*measured) if with_errors else None)
 
-    def quantize(self, value, position, bits, mode):
+    def quantize(self, value, position, bits, mode, narrow_range):
         """The array `value` at `position`, float32 of the same shape."""
-        source, chosen, quantized = self._quantizations(bits, mode)
+        source, chosen, quantized = self._quantizations(bits, mode, narrow_range)
         return self._session.run(quantized, {source: value, chosen: position})
 
     def _searches(self, record, with_errors):
-        def make(source, symmetric):
-            position = ops.search_position(source, True, record.bits, record.mode, record.method, symmetric)
+        def make(source):
+            position = ops.search_position(source, True, record.bits, record.mode, record.method, record.narrow_range)
             window = ops.position_errors(source, errors_below(record.bits), ERRORS_ABOVE, record.bits, record.mode,
-                                         symmetric) if with_errors else ()
+                                         record.narrow_range) if with_errors else ()
             return source, position, window
-        return self._kind(('search', record.bits, record.mode, record.method, with_errors), record.mode, make)
+        return self._kind(('search', record.bits, record.mode, record.method, record.narrow_range, with_errors), make)
 
-    def _quantizations(self, bits, mode):
-        def make(source, symmetric):
+    def _quantizations(self, bits, mode, narrow_range):
+        def make(source):
             position = tf.placeholder(tf.int32, [])
-            return source, position, ops.vai_fix_neuron(source, position, bits, mode, symmetric)
-        return self._kind(('quantize', bits, mode), mode, make)
+            return source, position, ops.vai_fix_neuron(source, position, bits, mode, narrow_range)
+        return self._kind(('quantize', bits, mode, narrow_range), make)
 
-    def _kind(self, key, mode, make):
+    def _kind(self, key, make):
         if key not in self._kinds:
             with self._graph.as_default():
-                self._kinds[key] = make(tf.placeholder(tf.float32), is_symmetric(mode, self._config))
+                self._kinds[key] = make(tf.placeholder(tf.float32))
         return self._kinds[key]

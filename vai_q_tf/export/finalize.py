@@ -1,7 +1,7 @@
 """The evaluation model: a float graph with FixNeurons at their final positions, in the form that the compiler reads."""
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.export.constants import ConstantQuantizer, is_symmetric
+from vai_q_tf.export.constants import ConstantQuantizer
 from vai_q_tf.export.fix_neuron_nodes import fix_neuron, insert
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.control_flow import branch_nodes, placing
@@ -17,10 +17,10 @@ def finalize(graph_def, plan, positions, shapes, config):
       graph_def: the float GraphDef that was annotated.
       plan: its QuantPlan. positions: {name of a quantized tensor: position in fractional bits}.
       shapes: {node: [TensorShapeProto of each output]}, which become `_output_shapes`; empty for a model without.
-      config: QuantizeConfig; output_dir becomes an attr of the FixNeurons, arch_type decides on their range.
+      config: QuantizeConfig; output_dir becomes an attr of the FixNeurons.
     """
-    model = insert(graph_def, plan.tensors, lambda record: [fix_neuron(
-        record, record.tensor, 1, config.output_dir, positions[record.name], is_symmetric(record.mode, config))])
+    model = insert(graph_def, plan.tensors, lambda record: [
+        fix_neuron(record, record.tensor, 1, config.output_dir, positions[record.name])])
     sources = {record.name: record.tensor for record in plan.tensors}
     axes = {node.input[-1] for node in model.node if node.op == 'ConcatV2'}
     nodes, view = [], GraphView(graph_def)
@@ -75,13 +75,14 @@ def _with_input_shapes(graph_def, config, choose):
     return editor.subgraph(graph_def, nodes)
 
 
-def quantize_weights(model, config):
+def quantize_weights(model):
     """The model whose weights, biases and constants have the values that their FixNeurons give them."""
     view, values = GraphView(model), {}
-    with ConstantQuantizer(config) as quantizer:
+    with ConstantQuantizer() as quantizer:
         for node in model.node:
             if node.op == 'FixNeuron' and view.op(node.input[0]) == 'Const':
                 value = tf.make_ndarray(view.attr(node.input[0], 'value').tensor)
                 values[node.input[0]] = quantizer.quantize(
-                    value, node.attr['quantize_pos'].i, node.attr['bit_width'].i, node.attr['mode'].i)
+                    value, node.attr['quantize_pos'].i, node.attr['bit_width'].i, node.attr['mode'].i,
+                    narrow_range='_symmetric' in node.attr)
     return editor.with_values(model, values)

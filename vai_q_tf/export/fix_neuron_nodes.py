@@ -31,7 +31,7 @@ def insert(graph_def, tensors, make):
     return editor.subgraph(graph_def, nodes)
 
 
-def fix_neuron(record, operand, phase, output_dir, position=None, symmetric=False):
+def fix_neuron(record, operand, phase, output_dir, position=None):
     """The FixNeuron NodeDef of a QuantTensor, reading the tensor `operand`; `position` in fractional bits."""
     node = tf.NodeDef(name=record.name, op='FixNeuron', input=[operand])
     node.attr['T'].type = tf.float32.as_datatype_enum
@@ -42,6 +42,6 @@ def fix_neuron(record, operand, phase, output_dir, position=None, symmetric=Fals
     node.attr['output_dir'].s = output_dir.encode()
     if position is not None:
         node.attr['quantize_pos'].i = position
-    if symmetric:
+    if record.narrow_range:
         node.attr['_symmetric'].b = True
     return node

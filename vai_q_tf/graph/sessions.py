@@ -1,7 +1,9 @@
 """Sessions that compute what the graph says, node by node."""
+import numbers
+
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import tf_internal
+from vai_q_tf import errors, tf_internal
 
 
 def exact(config):
@@ -23,10 +25,14 @@ def cpu_only():
 def session_config(gpu_memory_fraction=None):
     """An `exact` tf.ConfigProto for all devices.
 
-    gpu_memory_fraction: of each GPU, above 0 and at most 1; None: as TensorFlow sees fit.
+    gpu_memory_fraction: of each GPU, above 0 and at most 1 (else a QuantizeError INVALID_CONFIG); None: as TensorFlow sees fit.
     """
     config = exact(tf.ConfigProto(allow_soft_placement=True))
     if gpu_memory_fraction is not None:
+        if not isinstance(gpu_memory_fraction, numbers.Real) or not 0 < gpu_memory_fraction <= 1:
+            raise errors.QuantizeError(
+                errors.INVALID_CONFIG, 'Invalid parameter',
+                'gpu_memory_fraction is {!r}; expected a number above 0 and at most 1.'.format(gpu_memory_fraction))
         config.gpu_options.per_process_gpu_memory_fraction = gpu_memory_fraction
     return config
 

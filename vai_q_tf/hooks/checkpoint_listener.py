@@ -69,6 +69,7 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
         self._freezer = EvaluationFreezer(graph, plan, self._config)
 
     def after_save(self, session, global_step_value):
+        """Writes the quantized files of the checkpoint, but for step 0 and a step that has them."""
         with self._lock:
             if global_step_value in (0, self._last_step):
                 return

@@ -64,6 +64,7 @@ class QuantizeExporter(tf.estimator.Exporter):
 
     @property
     def name(self):
+        """The directory below `<model_dir>/export`."""
         return self._name
 
     def export(self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export):

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files, fixed_point
+from vai_q_tf.config import require_config
 from vai_q_tf.qat import distribution, record
 
 HISTORY_FILE = 'quantize_position_history.jsonl'
@@ -34,22 +35,29 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
     """Follows the moving quantize positions of a training graph.
 
     Args:
-      output_dir: directory of the history file and of the TensorBoard summaries.
-      every_n_steps, every_n_secs: how often positions are summarized and logged; exactly one of them.
+      config: the QuantizeConfig of the training. A directory in its place is the output_dir of a training of any config.
+      every_n_steps, every_n_secs: how often positions are summarized and logged; one of them, or neither for every 100 steps.
       freeze_step: global step from which positions stay as they are; None leaves that to the config of the graph.
+      output_dir: directory of the history file and of the TensorBoard summaries; None takes that of the config.
 
     Attributes:
       history: list of PositionChange.
 
     Raises:
-      ValueError: not exactly one of every_n_steps and every_n_secs.
+      ValueError: both every_n_steps and every_n_secs.
+      TypeError: a config of a wrong type.
     """
 
-    def __init__(self, output_dir, every_n_steps=None, every_n_secs=None, freeze_step=None):
-        if (every_n_steps is None) == (every_n_secs is None):
-            raise ValueError('Give exactly one of every_n_steps and every_n_secs.')
+    def __init__(self, config=None, every_n_steps=None, every_n_secs=None, freeze_step=None, output_dir=None):
+        if every_n_steps is not None and every_n_secs is not None:
+            raise ValueError('Give every_n_steps or every_n_secs, not both.')
+        if every_n_steps is None and every_n_secs is None:
+            every_n_steps = 100
+        if isinstance(config, (str, os.PathLike)) and output_dir is None:
+            config, output_dir = None, config
+        self._config = config if config is None and output_dir is not None else require_config(config)
         self._timer = tf.estimator.SecondOrStepTimer(every_secs=every_n_secs, every_steps=every_n_steps)
-        self._output_dir = output_dir
+        self._output_dir = os.fspath(self._config.output_dir if output_dir is None else output_dir)
         self._freeze_step = freeze_step
         self.history = []
 
@@ -64,9 +72,11 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         self._timer.reset()
 
     def after_create_session(self, session, coord):
-        """Raises QuantizeError NOT_QUANTIZED where the graph is not a quantize training graph."""
+        """Raises QuantizeError where the graph is not a quantize training graph, or one of another range than the config's."""
         graph = session.graph
         plan = record.training_plan(graph)
+        if self._config is not None:
+            record.check_same_range(plan, self._config)
         self._names = [tensor.name for tensor in plan.tensors]
         self._track = record.track(graph)
         self._votes = record.votes(graph)
@@ -83,10 +93,12 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         self._timer.update_last_triggered_step(self._step)
 
     def before_run(self, run_context):
+        """Asks for the global step, and holds the positions from `freeze_step` on."""
         frozen = self._freeze_step is not None and self._step >= self._freeze_step
         return tf.estimator.SessionRunArgs(self._global_step, feed_dict={self._track: False} if frozen else None)
 
     def after_run(self, run_context, run_values):
+        """Notes what positions changed, and reports when it is time to."""
         stale_step = run_values.results
         votes = run_context.session.run(self._votes)
         positions = {name: fixed_point.mode_position(row) for name, row in zip(self._names, votes) if row.any()}
@@ -101,6 +113,7 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
             self._report()
 
     def end(self, session):
+        """Reports once more."""
         self._step = int(session.run(self._global_step))
         self._report()
 

@@ -9,34 +9,52 @@ process has it.
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops
+from vai_q_tf.config import require_config
 from vai_q_tf.qat import record
 
 
 class SynchronizePositionsHook(tf.estimator.SessionRunHook):
     """Keeps the votes for quantize positions equal in all processes.
 
-    With Horovod: SynchronizePositionsHook(lambda votes: hvd.broadcast(votes, 0), hvd.allreduce).
+    With Horovod: SynchronizePositionsHook(config, lambda votes: hvd.broadcast(votes, 0), hvd.allreduce).
 
     Args:
+      config: the QuantizeConfig of the training; a graph that was rewritten for other nodes is refused. It may be left out,
+        and then the graph may be any quantize training graph: SynchronizePositionsHook(broadcast, average).
       broadcast: function (tf.Tensor) -> tf.Tensor, the value that the first process has.
       average: function (tf.Tensor) -> tf.Tensor, the mean over the processes.
+
+    Raises:
+      TypeError: an argument of a wrong type.
     """
 
-    def __init__(self, broadcast, average):
+    def __init__(self, config=None, broadcast=None, average=None):
+        if callable(config) and broadcast is None:
+            config, broadcast = None, config
+        elif callable(config) and average is None:
+            config, broadcast, average = None, config, broadcast
+        for name, function in (('broadcast', broadcast), ('average', average)):
+            if not callable(function):
+                raise TypeError('{} must be a function, got {}: {!r}'.format(name, type(function).__name__, function))
+        self._config = config if config is None else require_config(config)
         self._broadcast = broadcast
         self._average = average
 
     def begin(self):
-        """Raises QuantizeError NOT_QUANTIZED where the default graph is not a quantize training graph."""
+        """Raises QuantizeError where the default graph is not a quantize training graph, or one of another range."""
         graph = tf.get_default_graph()
-        record.training_plan(graph)
+        plan = record.training_plan(graph)
+        if self._config is not None:
+            record.check_same_range(plan, self._config)
         state, votes = record.state(graph), record.votes(graph)
         with tf.device(None), tf.device(state.device):
             self._start, self._step = (ops.write_positions(state, function(votes), rows=votes.shape[0].value)
                                        for function in (self._broadcast, self._average))
 
     def after_create_session(self, session, coord):
+        """Gives all processes the votes of the first one."""
         session.run(self._start)
 
     def after_run(self, run_context, run_values):
+        """Averages the votes of all processes."""
         run_context.session.run(self._step)

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.config import require_config
 from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.view import node_name
 from vai_q_tf.qat import record, training
 from vai_q_tf.qat.gradients import regradient
 
@@ -32,7 +33,7 @@ class QuantizeTrainingHook(tf.estimator.SessionRunHook):
         """Raises QuantizeError where the graph cannot be rewritten, or a gradient cannot be found (the variable is named)."""
         graph, config = tf.get_default_graph(), self._config
         if record.is_training(graph):
-            _check_same_nodes(record.training_plan(graph), config)
+            record.check_same_range(record.training_plan(graph), config)
             return
         live_editor.check_not_finalized(graph)
         saver = next((op for op in graph.get_operations() if op.type == 'SaveV2'), None)
@@ -41,17 +42,9 @@ class QuantizeTrainingHook(tf.estimator.SessionRunHook):
                 'A tf.train.Saver was made before the graph is quantized (node %r). If it saves the checkpoints of this '
                 'training, they will have no quantize positions; make it with defer_build=True.', saver.name)
         gradients = regradient.Gradients(graph)
-        waiting = [name for name in config.input_nodes + config.output_nodes if name in gradients.apart]
+        waiting = [name for name in config.input_nodes + config.output_nodes if node_name(name) in gradients.apart]
         if waiting:
             raise errors.QuantizeError(
                 errors.UNSUPPORTED_GRAPH, 'Behind gradients',
                 'Node {!r} waits for a gradient or a training step. {}'.format(waiting[0], regradient.WAYS))
         training.create_training_graph(graph, config, gradients, self._towers)
-
-
-def _check_same_nodes(plan, config):
-    if (plan.input_nodes, plan.output_nodes) != (tuple(config.input_nodes), tuple(config.output_nodes)):
-        raise errors.QuantizeError(
-            errors.ALREADY_QUANTIZED, 'Called twice',
-            'The graph was quantized from {} to {} before, QuantizeTrainingHook is to quantize from {} to {}. Use one of '
-            'them.'.format(list(plan.input_nodes), list(plan.output_nodes), config.input_nodes, config.output_nodes))

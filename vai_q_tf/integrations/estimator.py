@@ -180,7 +180,7 @@ def _with_hooks(spec, run_config, config, eval_graph_fn):
     """The EstimatorSpec with what writes files in training; all of it is for the chief."""
     if spec.mode != _MODES.TRAIN or run_config is None:
         return spec
-    hooks = [QuantizePositionHook(run_config.model_dir, every_n_steps=run_config.log_step_count_steps or 100)]
+    hooks = [QuantizePositionHook(config, every_n_steps=run_config.log_step_count_steps, output_dir=run_config.model_dir)]
     if run_config.save_checkpoints_steps or run_config.save_checkpoints_secs:
         listener = QuantizeCheckpointListener(config, eval_graph_fn, saver=spec.scaffold.saver)
         saving = [hook for hook in spec.training_hooks + spec.training_chief_hooks

@@ -4,8 +4,7 @@ import threading
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors, tf_internal
-from vai_q_tf.graph.view import node_name
+from vai_q_tf import tf_internal
 from vai_q_tf.qat import record, replaced_tensors, training
 
 
@@ -23,7 +22,7 @@ def rewrite_for_training(graph, config):
         with outside_of_contexts(graph):
             training.create_training_graph(graph, config)
     else:
-        _check_same_range(graph, config)
+        record.check_same_range(record.training_plan(graph), config)
         replaced_tensors.repoint_late_readers(graph)
     return first
 
@@ -33,17 +32,6 @@ def outside_of_contexts(graph):
     """New ops of `graph` are free of the caller's name scope, device, control dependencies, loops and conditions."""
     with graph.as_default(), tf.control_dependencies(None), tf.name_scope(None), tf.device(None):
         yield
-
-
-def _check_same_range(graph, config):
-    plan = record.training_plan(graph)
-    for field, nodes in (('input_nodes', plan.input_nodes), ('output_nodes', plan.output_nodes)):
-        asked = [node_name(name) for name in getattr(config, field)]
-        if sorted(asked) != sorted(nodes):
-            raise errors.QuantizeError(
-                errors.ALREADY_QUANTIZED, 'Called twice',
-                'The graph was rewritten with {} {}, and now with {}. One graph takes one config; name all ends of what is to '
-                'be quantized in it.'.format(field, ', '.join(nodes), ', '.join(asked)))
 
 
 _active = threading.local()  # .calls: the innermost (graph, function) last

@@ -8,6 +8,7 @@ from google.protobuf import text_format  # type: ignore
 from google.protobuf.message import DecodeError  # type: ignore
 
 from vai_q_tf import errors, files, ops
+from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.qat import checkpoints, evaluation, record, training
 from vai_q_tf.qat.deploy import inference_graph
@@ -18,17 +19,20 @@ _REWRITES = {'train': training.create_training_graph, 'eval': evaluation.create_
 _BACKWARD = re.compile(r'(Grad(V\d|Grad)*|BackpropFilter(V\d)?)$|^(Resource)?(Sparse)?Apply[A-Z]')
 
 
-def quantize_train(input_meta_graph_def, q_config):
+@also_called(q_config='config')
+def quantize_train(input_meta_graph_def, config):
     """Rewrites the float training network of a MetaGraph; as `quantize_meta_graph` in mode 'train' without a checkpoint."""
-    return quantize_meta_graph('train', input_meta_graph_def, '', q_config)
+    return quantize_meta_graph('train', input_meta_graph_def, '', config)
 
 
-def quantize_evaluate(input_meta_graph_def, q_config):
+@also_called(q_config='config')
+def quantize_evaluate(input_meta_graph_def, config):
     """Rewrites the float evaluation network of a MetaGraph; as `quantize_meta_graph` in mode 'eval' without a checkpoint."""
-    return quantize_meta_graph('eval', input_meta_graph_def, '', q_config)
+    return quantize_meta_graph('eval', input_meta_graph_def, '', config)
 
 
-def quantize_meta_graph(mode, meta_graph, checkpoint, q_config):
+@also_called(q_config='config')
+def quantize_meta_graph(mode, meta_graph, checkpoint, config):
     """Rewrites the float network in a MetaGraph, and writes `<output_dir>/quantize_<mode>/quantize_<mode>.ckpt.meta`.
 
     The Saver in the new MetaGraph saves and restores the quantize positions with the variables, and so does every Saver that
@@ -39,7 +43,7 @@ def quantize_meta_graph(mode, meta_graph, checkpoint, q_config):
       meta_graph: the MetaGraphDef of a float training or evaluation graph without gradients, or the path of its file.
       checkpoint: prefix or directory of a checkpoint, whose variables (and quantize positions, if it has them) are saved
         beside the new MetaGraph under its name; '' for none.
-      q_config: a QuantizeConfig.
+      config: a QuantizeConfig.
 
     Returns:
       the path of the new MetaGraph.
@@ -47,7 +51,7 @@ def quantize_meta_graph(mode, meta_graph, checkpoint, q_config):
     Raises:
       QuantizeError: INVALID_INPUT for files that are not there or not what they should be; what the rewrite raises.
     """
-    config = require_config(q_config)
+    require_config(config)
     if mode not in _REWRITES:
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter',
                                    'mode is {!r}; for a MetaGraph it is train or eval.'.format(mode))
@@ -70,14 +74,15 @@ def quantize_meta_graph(mode, meta_graph, checkpoint, q_config):
     return files.write(directory, name + '.ckpt.meta', exported.SerializeToString())
 
 
-def deploy_checkpoint(input_meta_graph_def, input_checkpoint, q_config):
+@also_called(q_config='config')
+def deploy_checkpoint(input_meta_graph_def, input_checkpoint, config):
     """Freezes a checkpoint of quantization-aware training; writes both files of `CreateQuantizeDeployGraph`.
 
     Args:
       input_meta_graph_def: the MetaGraphDef of a float evaluation graph or of what `quantize_meta_graph` made, or the path
         of its file.
       input_checkpoint: prefix or directory of a checkpoint with quantize positions.
-      q_config: a QuantizeConfig.
+      config: a QuantizeConfig.
 
     Returns:
       the path of `<output_dir>/deploy/quantize_eval_model_<suffix>.pb`.
@@ -86,7 +91,7 @@ def deploy_checkpoint(input_meta_graph_def, input_checkpoint, q_config):
       QuantizeError: INVALID_INPUT for files that are not there or not what they should be; MISSING_QUANTIZE_INFO for a
         checkpoint without positions or variables; what the rewrite raises.
     """
-    config = require_config(q_config)
+    config = require_config(config)
     graph = _import(input_meta_graph_def)
     prefix = checkpoints.find_checkpoint(input_checkpoint)
     if record.is_evaluation(graph):

@@ -1,4 +1,5 @@
 """Draft: the plan while it is being made."""
+from vai_q_tf.dpu import has_narrow_range
 from vai_q_tf.fixed_point import POSITION_MIN
 from vai_q_tf.graph.control_flow import loop_nodes
 from vai_q_tf.graph.view import node_name, output_index
@@ -73,7 +74,8 @@ class Draft:
             return name
         bits = self.config.activation_bit if mode == ACTIVATION_MODE else self.config.weight_bit
         method = self.config.method if method is None else method
-        self._tensors[name] = QuantTensor(name, role, mode, bits, method, tensor, fold, ())
+        narrow_range = mode == ACTIVATION_MODE and has_narrow_range(self.config.arch_type)
+        self._tensors[name] = QuantTensor(name, role, mode, bits, method, tensor, fold, (), narrow_range=narrow_range)
         self._places[name] = self.view.order(place or tensor), len(self._places)
         return name
 

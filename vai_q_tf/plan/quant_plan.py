@@ -27,6 +27,7 @@ class QuantTensor(NamedTuple):
     fold: scope of that batch norm, else ''.
     consumers: the inputs that are to read the quantized tensor.
     least_position: the least position that the hardware takes for it.
+    narrow_range: whether the smallest integer is left out, as by TensorFlow's ops of that attr.
     """
     name: str
     role: str
@@ -37,6 +38,7 @@ class QuantTensor(NamedTuple):
     fold: str
     consumers: Tuple[Input, ...]
     least_position: int = POSITION_MIN
+    narrow_range: bool = False
 
 
 class ComputeGroup(NamedTuple):
@@ -91,9 +93,15 @@ class QuantPlan(NamedTuple):
         return json.dumps(fields, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text):
-        """The plan that `to_json` wrote."""
+    def from_json(cls, text, narrow_range=lambda name: False):
+        """The plan that `to_json` wrote.
+
+        narrow_range: function from the name of a tensor to that field of it, for a text of version 0.1.0, which has none.
+        """
         fields = {key: tuple(value) for key, value in json.loads(text).items()}
+        for tensor in fields['tensors']:
+            if 'narrow_range' not in tensor:
+                tensor['narrow_range'] = narrow_range(tensor['name'])
         for field, record in _RECORDS.items():
             fields[field] = tuple(record(**values) for values in fields[field])
         fields['tensors'] = tuple(tensor._replace(consumers=tuple((node, index) for node, index in tensor.consumers))

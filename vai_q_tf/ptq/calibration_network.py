@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops
-from vai_q_tf.export.constants import ERRORS_ABOVE, ConstantQuantizer, errors_below, is_symmetric
+from vai_q_tf.export.constants import ERRORS_ABOVE, ConstantQuantizer, errors_below
 from vai_q_tf.export.fix_neuron_nodes import insert
 from vai_q_tf.fixed_point import POSITION_ZERO
 from vai_q_tf.graph import graphdef_editor as editor
@@ -32,13 +32,13 @@ class CalibrationNetwork:
         view = GraphView(graph_def)
         groups = final_positions.aligned(plan, config) if config.align_rule != 'output' else ()
         grouped = {name for group in groups for name in group}
-        self.constants, values = _search_constants(view, plan, config, grouped)
+        self.constants, values = _search_constants(view, plan, grouped)
         computed = [record for record in plan.tensors if record.name not in self.constants]
         self.names = [record.name for record in computed]
         self._windows = _windows(computed, grouped)
         self.graph = tf.Graph()
         with self.graph.as_default():
-            tf.import_graph_def(_calibration_graph(graph_def, computed, values, self._windows, config), name='')
+            tf.import_graph_def(_calibration_graph(graph_def, computed, values, self._windows), name='')
         skip_clustering(self.graph.get_operation_by_name(_POSITIONS))
         self.fetches = [_POSITIONS + ':0', [[node + ':0' for node in _packs(size)] for size in self._windows]]
         self._nodes = view.names
@@ -66,16 +66,16 @@ class CalibrationNetwork:
                 for name in self._nodes}
 
 
-def _search_constants(view, plan, config, grouped):
+def _search_constants(view, plan, grouped):
     """({name: Observation}, {Const: quantized value}) of the tensors that are Consts read through their FixNeuron alone."""
     observed, values = {}, {}
-    with ConstantQuantizer(config) as quantizer:
+    with ConstantQuantizer() as quantizer:
         for record in plan.tensors:
             if view.op(record.tensor) != 'Const' or set(view.consumers(record.tensor)) - set(record.consumers):
                 continue
             value = tf.make_ndarray(view.attr(record.tensor, 'value').tensor)
             found = observed[record.name] = quantizer.search(record, value, record.name in grouped)
-            values[record.tensor] = quantizer.quantize(value, found.position, record.bits, record.mode)
+            values[record.tensor] = quantizer.quantize(value, found.position, record.bits, record.mode, record.narrow_range)
             if not np.isfinite(value).all():
                 tf.logging.warning('%s has NaN or infinity', record.tensor)
             elif found.position == POSITION_ZERO:
@@ -92,11 +92,11 @@ def _windows(computed, grouped):
     return dict(windows)
 
 
-def _calibration_graph(graph_def, computed, values, windows, config):
+def _calibration_graph(graph_def, computed, values, windows):
     """The graph with quantized constants, and with a search and a quantization behind every other tensor."""
     grouped = {name for names in windows.values() for name in names}
     graph_def = insert(editor.with_values(graph_def, values), computed,
-                              lambda record: _observers(record, record.name in grouped, config))
+                              lambda record: _observers(record, record.name in grouped))
     nodes = [editor.constant(_TRACK, tf.bool, True),
              _pack(_POSITIONS, tf.int32, [record.name + '/position' for record in computed])]
     for size, names in windows.items():
@@ -118,8 +118,8 @@ def _pack(name, dtype, inputs):
     return node
 
 
-def _observers(record, with_errors, config):
-    position, symmetric = record.name + '/position', is_symmetric(record.mode, config)
+def _observers(record, with_errors):
+    position = record.name + '/position'
     nodes = [tf.NodeDef(name=position, op='VaiSearchPosition', input=[record.tensor, _TRACK]),
              tf.NodeDef(name=record.name, op='VaiFixNeuron', input=[record.tensor, position])]
     nodes[0].attr['method'].i = record.method
@@ -127,5 +127,5 @@ def _observers(record, with_errors, config):
         nodes.append(tf.NodeDef(name=record.name + '/errors', op='VaiPositionErrors', input=[record.tensor]))
         nodes[2].attr['below'].i, nodes[2].attr['above'].i = errors_below(record.bits), ERRORS_ABOVE
     for node in nodes:
-        node.attr['bit_width'].i, node.attr['mode'].i, node.attr['symmetric'].b = record.bits, record.mode, symmetric
+        node.attr['bit_width'].i, node.attr['mode'].i, node.attr['symmetric'].b = record.bits, record.mode, record.narrow_range
     return nodes

@@ -4,6 +4,7 @@ import numbers
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files, passes
+from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.export.datatype import convert_graph
 from vai_q_tf.frozen.load import load_float_graph
@@ -14,12 +15,13 @@ _NAMES = {'fp16': 1, 'float16': 1, 'half': 1, 'double': 2, 'float64': 2, 'fp64':
           'float32': 4, 'fp32': 4, 'float': 4}
 
 
-def convert_datatype(graph_def, q_config, datatype, fold_constant=1):
+@also_called(q_config='config')
+def convert_datatype(graph_def, config, datatype, fold_constant=1):
     """Folds batch norms, converts float32 to another type, and writes `converted_model_<type>.pb`; returns its path.
 
     Args:
       graph_def: a frozen float GraphDef, or the path of one.
-      q_config: a QuantizeConfig that names a range; the file is written to its output_dir.
+      config: a QuantizeConfig that names a range; the file is written to its output_dir.
       datatype: 1 or 'fp16', 'float16', 'half'; 2 or 'double', 'float64', 'fp64'; 3 or 'bfloat16', 'bf16'; 4 or 'float32',
         'fp32', 'float'; a number as text; a tf.DType. 0 writes nothing and returns None.
       fold_constant: 0 leaves constant subgraphs as they are.
@@ -28,7 +30,7 @@ def convert_datatype(graph_def, q_config, datatype, fold_constant=1):
       QuantizeError: INVALID_TARGET_DTYPE; UNSUPPORTED_OP naming what has no kernel for the type, or a batch norm that cannot
         be folded; what loading and optimising raise. Nothing is written then.
     """
-    config = require_config(q_config)
+    require_config(config)
     number = target_number(datatype)
     if number == 0:
         return None

@@ -8,6 +8,7 @@ loss did not fall gets its former weights back; then, if the outputs of the whol
 than before, the worse half of the others does too, and so on until they are not.
 """
 import math
+import numbers
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -52,8 +53,8 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
     Raises:
       QuantizeError: INVALID_CONFIG for a setting out of range; UNSUPPORTED_GRAPH for a loop between input and output nodes.
     """
-    _check(mode, epochs, lr, lrcoef)
-    _require_no_loop(float_graph, plan)
+    check_settings(mode, epochs, lr, lrcoef)
+    require_no_loop(float_graph, plan)
     modules, skipped = find_modules(float_graph, eval_graph, plan)
     for name, reason in skipped:
         tf.logging.warning('Fast finetune leaves %r as it is: %s.', name, reason)
@@ -72,7 +73,8 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
         return editor.with_values(eval_graph, finetuning.changed())
 
 
-def _require_no_loop(float_graph, plan):
+def require_no_loop(float_graph, plan):
+    """Raises QuantizeError UNSUPPORTED_GRAPH for a loop between input and output nodes."""
     view = GraphView(float_graph)
     looped = loop_nodes(view, frozenset(plan.nodes).intersection(view.names))
     if looped:
@@ -149,12 +151,17 @@ class _Finetuning:
                         self._error, error)
 
 
-def _check(mode, epochs, lr, lrcoef):
+def check_settings(mode, epochs, lr, lrcoef):
+    """Raises QuantizeError INVALID_CONFIG for a setting out of range, by its name as an option."""
     expected = (('fast_ft_mode', mode, mode in (0, 1), '0 or 1'),
-                ('fast_ft_epochs', epochs, epochs >= 1, 'an integer of at least 1'),
-                ('fast_ft_lr', lr, lr > 0 and math.isfinite(lr), 'a positive number'),
-                ('fast_ft_lrcoef', lrcoef, lrcoef > 0 and math.isfinite(lrcoef), 'a positive number'))
+                ('fast_ft_epochs', epochs, isinstance(epochs, numbers.Integral) and epochs >= 1, 'an integer of at least 1'),
+                ('fast_ft_lr', lr, _is_positive(lr), 'a positive number'),
+                ('fast_ft_lrcoef', lrcoef, _is_positive(lrcoef), 'a positive number'))
     for name, value, valid, what in expected:
         if not valid:
             raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter',
                                        '{} is {!r}; expected {}.'.format(name, value, what))
+
+
+def _is_positive(value):
+    return isinstance(value, numbers.Real) and value > 0 and math.isfinite(value)

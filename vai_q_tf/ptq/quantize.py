@@ -4,6 +4,7 @@ import os
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files, passes
+from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.export import finalize
 from vai_q_tf.export.onnx import require_onnx, to_onnx
@@ -16,13 +17,14 @@ from vai_q_tf.lint.lint import lint
 from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.ptq.calibrate import calibrate
-from vai_q_tf.ptq.fast_finetune import finetune
+from vai_q_tf.ptq.fast_finetune import check_settings, finetune, require_no_loop
 from vai_q_tf.ptq.progress import progress
 
 MODEL = 'quantize_eval_model'
 
 
-def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constant=1, add_shapes=1, keep_float_weight=1,
+@also_called(q_config='config')
+def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=1, add_shapes=1, keep_float_weight=1,
                     fix_input_shape=0, output_format='pb', onnx_opset=13, include_fast_ft=0, fast_ft_mode=1,
                     fast_ft_epochs=1, fast_ft_lr=1e-6, fast_ft_lrcoef=1.0, strict=False, gpu_memory_fraction=None):
     """Quantizes a frozen float graph with calibration data; returns the path of the model that it wrote.
@@ -30,28 +32,31 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
     Args:
       graph_def: a tf.GraphDef, or the path of one.
       input_fn: a function from the step to {placeholder name: value}, or its name 'module.function'.
-      q_config: a QuantizeConfig; the model is written to its output_dir.
+      config: a QuantizeConfig; the model is written to its output_dir.
       skip_check: 1 does without the run of the float graph on the first batch.
       fold_constant: 0 leaves constant subgraphs as they are.
       add_shapes: 0 writes a model without the shapes of its tensors.
       keep_float_weight: 0 writes the quantized values of weights and biases, 1 the float ones in front of their FixNeurons.
-      fix_input_shape: 1 writes q_config.input_shapes into the placeholders, the batch size included.
+      fix_input_shape: 1 writes config.input_shapes into the placeholders, the batch size included.
       output_format: 'pb', or 'onnx' with the operator set `onnx_opset`.
       include_fast_ft: 1 finetunes weights and biases on the calibration data. fast_ft_mode: 0 with float, 1 with quantized
         inputs of each module. fast_ft_epochs, fast_ft_lr, fast_ft_lrcoef: see `fast_finetune.finetune`.
       strict: makes it an error if the DPU compiler would refuse the model.
-      gpu_memory_fraction: of each GPU, None: as TensorFlow sees fit.
+      gpu_memory_fraction: of each GPU, above 0 and at most 1; None: as TensorFlow sees fit.
 
     Raises:
       QuantizeError: what is wrong, where, and what to do. No model is written then.
       TypeError: an argument of a wrong type.
     """
-    config = require_config(q_config)
+    require_config(config)
     if output_format not in ('pb', 'onnx'):
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter',
                                    'output_format is {!r}; choose pb or onnx.'.format(output_format))
     if output_format == 'onnx':
         require_onnx(onnx_opset)
+    if include_fast_ft:
+        check_settings(fast_ft_mode, fast_ft_epochs, fast_ft_lr, fast_ft_lrcoef)
+    session_options = session_config(gpu_memory_fraction)
     directory = os.path.abspath(config.output_dir)  # before code of users that may change the working directory
     graph_def = load_float_graph(graph_def, config.output_nodes)
     if isinstance(input_fn, str):
@@ -66,6 +71,8 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
     float_graph = passes.optimise(graph_def, config, fold_constant=bool(fold_constant))
     float_graph = finalize.narrow_input_shapes(float_graph, config)
     plan = _plan(GraphView(float_graph), config)
+    if include_fast_ft:
+        require_no_loop(float_graph, plan)
     feed = _feed_of(float_graph, reader.feed, batches)
     calibrated = calibrate(runnable(float_graph), plan, config, feed, gpu_memory_fraction)
     positions = final_positions.decide(plan, calibrated.observed, config)
@@ -73,9 +80,9 @@ def quantize_frozen(graph_def, input_fn, q_config, *, skip_check=0, fold_constan
     if include_fast_ft:
         model = finetune(float_graph, model, plan, feed, steps=config.calib_iter, mode=fast_ft_mode,
                          epochs=fast_ft_epochs, lr=fast_ft_lr, lrcoef=fast_ft_lrcoef,
-                         session_config=session_config(gpu_memory_fraction), progress=progress)
+                         session_config=session_options, progress=progress)
     if not keep_float_weight:
-        model = finalize.quantize_weights(model, config)
+        model = finalize.quantize_weights(model)
     if fix_input_shape:
         model = finalize.fix_input_shapes(model, config)
     report_lint(model, strict)

@@ -48,8 +48,7 @@ def _unscaled(scaled):
 def _fix_neuron(live, record, phase, output_dir, positions):
     # The op that scales weights, quantizes them and undoes the scale stands for the FixNeuron of the scaled ones.
     operand = live.name[:-len('/wquant')] if live.op == 'VaiScaledFixNeuron' else live.input[0]
-    node = fix_neuron(record, operand, phase, output_dir, None if positions is None else positions[record.name],
-                      live.attr['symmetric'].b)
+    node = fix_neuron(record, operand, phase, output_dir, None if positions is None else positions[record.name])
     node.device = live.device
     if '_output_shapes' in live.attr:
         node.attr['_output_shapes'].CopyFrom(live.attr['_output_shapes'])

@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.view import node_name
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.qat.position_saveable import STATE_NAME, TENSORS_KEY, VOTES_KEY
 
@@ -14,6 +15,7 @@ TRACK = 'vai_q_tf/track'  # the name of the tensor that `track` gives
 _TRAINING_PLAN = 'vai_q_tf/training_plan'
 _EVALUATION_PLAN = 'vai_q_tf/evaluation_plan'
 _FLOAT_GRAPH = 'vai_q_tf/float_graph'
+_QUANTIZE_OPS = ('VaiFixNeuron', 'VaiScaledFixNeuron')
 
 
 def note_training(graph, plan):
@@ -58,7 +60,27 @@ def _plan(graph, collection, kind):
             errors.NOT_QUANTIZED, 'Not quantized',
             'The graph is not a quantize {} graph. Build the float {} graph and call CreateQuantize{}Graph on it '
             'first.'.format(kind.lower(), kind.lower(), kind))
-    return QuantPlan.from_json(plans[-1])
+    return QuantPlan.from_json(plans[-1], lambda name: _is_narrow(graph, name))
+
+
+def _is_narrow(graph, name):
+    """Whether the ops that quantize a tensor, of which each copy of the network has one, leave out its smallest integer."""
+    return any(op.get_attr('symmetric') for op in graph.get_operations() if op.type in _QUANTIZE_OPS and
+               (op.name == name or op.name.endswith('/' + name)))
+
+
+def check_same_range(plan, config):
+    """Raises QuantizeError ALREADY_QUANTIZED where the config does not name the range of the QuantPlan of a rewritten graph.
+
+    A range is a set of nodes: neither their order nor ':0' makes another one. Shapes go with the names that they are given for.
+    """
+    before = [plan.input_nodes, plan.output_nodes]
+    asked = [list(map(node_name, names)) for names in (config.input_nodes, config.output_nodes)]
+    if list(map(set, before)) != list(map(set, asked)):
+        raise errors.QuantizeError(
+            errors.ALREADY_QUANTIZED, 'Called twice',
+            'The graph was rewritten from {} to {}, and now the range is from {} to {}. One graph takes one config; name all '
+            'ends of what is to be quantized in it.'.format(*(', '.join(names) for names in before + asked)))
 
 
 def float_graph(graph):

@@ -85,11 +85,10 @@ class Quantizer:
 
     def _quantize(self, name, value):
         record = self._records[name]
-        symmetric = self._config.arch_type == 'DPUCADF8H' and record.mode == ACTIVATION_MODE
         with live_editor.beside(self._graph, self._neighbour(record, value)):
             position = self._positions.position(
-                record, functools.partial(ops.search_position, value, symmetric=symmetric))
-            return ops.vai_fix_neuron(value, position, bit_width=record.bits, mode=record.mode, symmetric=symmetric,
+                record, functools.partial(ops.search_position, value, symmetric=record.narrow_range))
+            return ops.vai_fix_neuron(value, position, bit_width=record.bits, mode=record.mode, symmetric=record.narrow_range,
                                       gradient=self._config.gradient, name=name)
 
     def _neighbour(self, record, value):

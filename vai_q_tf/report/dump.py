@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, fixed_point, ops
+from vai_q_tf.dpu import has_narrow_range
 from vai_q_tf.export.evaluation_model import require_evaluation_model
 from vai_q_tf.frozen.input_fn import InputReader
 from vai_q_tf.frozen.load import runnable
@@ -73,7 +74,7 @@ def _prepared(graph_def, arch_type):
     result.CopyFrom(graph_def)
     for node in result.node:
         node.attr.pop('_output_shapes', None)
-        if arch_type == 'DPUCADF8H' and node.op == 'FixNeuron' and node.attr['mode'].i == ACTIVATION_MODE:
+        if has_narrow_range(arch_type) and node.op == 'FixNeuron' and node.attr['mode'].i == ACTIVATION_MODE:
             node.attr['_symmetric'].b = True
     return result
 

@@ -5,6 +5,7 @@ from typing import List, NamedTuple, Optional, Tuple
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
+from vai_q_tf.arguments import also_called
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.dpu import find_target
 from vai_q_tf.frozen.load import unknown_ops
@@ -65,12 +66,13 @@ class Inspection(NamedTuple):
     notes: Tuple[str, ...]
 
 
-def inspect(graph_def, q_config=None):
+@also_called(q_config='config')
+def inspect(graph_def, config=None):
     """The Inspection of a graph, float, quantized or with variables.
 
     Args:
       graph_def: a tf.GraphDef.
-      q_config: a QuantizeConfig. Where it names no input or output nodes, the range goes from the placeholders (from the
+      config: a QuantizeConfig. Where it names no input or output nodes, the range goes from the placeholders (from the
         first float tensor behind those that take pixels or files) to the float outputs that depend on them. With a
         target_type each op has a device.
 
@@ -79,7 +81,7 @@ def inspect(graph_def, q_config=None):
         range that the config names.
     """
     view = GraphView(graph_def)
-    config = q_config if q_config is not None else QuantizeConfig()
+    config = config if config is not None else QuantizeConfig()
     target = find_target(config.target_type) if config.target_type else None
     inputs = tuple(InputNode(name, view.dtype(name), view.shape(name)) for name in view.names if view.op(name) == 'Placeholder')
     read = {node_name(reference) for node in graph_def.node for reference in node.input}

@@ -46,7 +46,7 @@ def test_fit_equals_the_session_loop(tmp_path, compiled, loaded, fields):
         model.load_weights(weights)
     if compiled != 'after':
         compile_(model)
-    callback = QuantizeCallback(model, config_of(model, tmp_path / 'fit', **fields))
+    callback = QuantizeCallback(config_of(model, tmp_path / 'fit', **fields), model)
     if compiled != 'before':
         compile_(model)
     if loaded == 'after':
@@ -54,6 +54,48 @@ def test_fit_equals_the_session_loop(tmp_path, compiled, loaded, fields):
     losses = fit(model, callbacks=[callback])
     assert_equal_training(losses, state_of(model), expected)
     assert backend.get_session().run(v1.train.get_global_step()) == 8
+
+
+CALLS = {
+    'config first': lambda config, model: QuantizeCallback(config, model, 7),
+    'keywords': lambda config, model: QuantizeCallback(model=model, config=config, every_n_steps=7),
+    'of 0.1.0, positional': lambda config, model: QuantizeCallback(model, config, 7),
+    'of 0.1.0, mixed': lambda config, model: QuantizeCallback(model, config=config, every_n_steps=7),
+    'mixed': lambda config, model: QuantizeCallback(config, model=model, every_n_steps=7),
+}
+
+
+@pytest.mark.parametrize('form', sorted(CALLS))
+def test_call_forms_of_the_callback(tmp_path, form):
+    start(1)
+    model = build()
+    callback = CALLS[form](config_of(model, tmp_path), model)
+    assert callback._quantized is model and callback._config.output_dir == str(tmp_path)
+    timer = callback._hook._timer
+    timer.update_last_triggered_step(0)
+    assert [timer.should_trigger_for_step(step) for step in (6, 7)] == [False, True]
+
+
+def test_arguments_of_the_callback_of_a_wrong_type(tmp_path):
+    start(1)
+    model = build()
+    config = config_of(model, tmp_path)
+    for arguments, words in (((model, model), 'QuantizeConfig, got Model'), ((config, 'model'), 'tf.keras.Model, got str'),
+                             ((config, config), 'tf.keras.Model, got QuantizeConfig'), (('config', model), 'got str'),
+                             ((model,), "'config'"), ((config,), "'model'")):
+        with pytest.raises(TypeError, match=words):
+            QuantizeCallback(*arguments)
+    with pytest.raises(TypeError, match="multiple values for argument 'model'"):
+        QuantizeCallback(model, config, model=model)
+
+
+def test_nodes_may_be_named_as_tensors(tmp_path):
+    start(1)
+    model = build()
+    config = config_of(model, tmp_path)
+    config.input_nodes, config.output_nodes = [[name + ':0' for name in names]
+                                               for names in (config.input_nodes, config.output_nodes)]
+    assert quantize_keras_model(model, config) is model
 
 
 def test_fit_runs_the_quantized_network(tmp_path):

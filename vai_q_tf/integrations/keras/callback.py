@@ -3,15 +3,31 @@
 Keras builds the training function before it calls a callback for the first time. What is rewritten then is left out of the
 gradients. So the model is quantized when the callback is made, not when the training begins.
 """
+import functools
 import os
 import types
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, tf_internal
+from vai_q_tf.config import require_config
 from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
 from vai_q_tf.hooks.position_hook import QuantizePositionHook
 from vai_q_tf.integrations.keras.model import is_quantized, quantize_keras_model
+
+
+def _config_first(initialise):
+    """Lets an `__init__` of (config, model, ...) take the model first, too; its signature stays."""
+    @functools.wraps(initialise)
+    def initialise_in_order(self, *args, **kwargs):
+        if args and isinstance(args[0], tf.keras.Model):
+            model, args = args[0], args[1:]
+            if args:
+                args = (args[0], model) + args[1:]
+            else:
+                kwargs = dict(kwargs, model=model)
+        initialise(self, *args, **kwargs)
+    return initialise_in_order
 
 
 class QuantizeCallback(tf.keras.callbacks.Callback):
@@ -21,23 +37,27 @@ class QuantizeCallback(tf.keras.callbacks.Callback):
     QuantizeCheckpointListener; and the history of QuantizePositionHook.
 
     Args:
-      model: the tf.keras model that `fit` is called on, compiled or not and not trained yet; see `quantize_keras_model`.
       config: a QuantizeConfig.
+      model: the tf.keras model that `fit` is called on, compiled or not and not trained yet; see `quantize_keras_model`.
+        It may also come first, before the config.
       every_n_steps: how often positions are summarized and logged.
 
     Raises:
       QuantizeError: the model cannot be quantized (code, node, what to do).
+      TypeError: an argument of a wrong type.
     """
 
-    def __init__(self, model, config, every_n_steps=100):
+    @_config_first
+    def __init__(self, config, model, every_n_steps=100):
         super().__init__()
+        self._config = require_config(config)
         if not is_quantized(model):
             quantize_keras_model(model, config)
         self._quantized = model
-        self._config = config
-        self._hook = QuantizePositionHook(config.output_dir, every_n_steps=every_n_steps)
+        self._hook = QuantizePositionHook(config, every_n_steps=every_n_steps)
 
     def on_train_begin(self, logs=None):
+        """Makes the saver, and starts to follow the positions."""
         if self.model is not self._quantized:
             raise errors.QuantizeError(
                 errors.INVALID_INPUT, 'Other model',
@@ -51,12 +71,14 @@ class QuantizeCallback(tf.keras.callbacks.Callback):
             self._hook.after_create_session(tf_internal.keras_session(), None)
 
     def on_train_batch_end(self, batch, logs=None):
+        """Notes what positions changed."""
         session = tf_internal.keras_session()
         with session.graph.as_default():
             step = session.run(self._quantized.quantize_positions.step)
             self._hook.after_run(types.SimpleNamespace(session=session), types.SimpleNamespace(results=step - 1))
 
     def on_epoch_end(self, epoch, logs=None):
+        """Saves a checkpoint, and writes its quantized files."""
         session = tf_internal.keras_session()
         step = int(session.run(self._quantized.quantize_positions.step))
         with session.graph.as_default():
@@ -64,5 +86,6 @@ class QuantizeCallback(tf.keras.callbacks.Callback):
             self._listener.after_save(session, step)
 
     def on_train_end(self, logs=None):
+        """Reports the positions once more."""
         with tf.get_default_graph().as_default():
             self._hook.end(tf_internal.keras_session())

@@ -13,6 +13,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, tf_internal
 from vai_q_tf.config import require_config
 from vai_q_tf.graph.dependence import reach
+from vai_q_tf.graph.view import node_name
 from vai_q_tf.integrations.keras import inference_copy, session
 from vai_q_tf.integrations.keras.position_state import PositionState
 from vai_q_tf.qat import rewrite, training
@@ -47,7 +48,7 @@ def quantize_keras_model(model, config):
         step = tf.train.get_or_create_global_step()
         # A reader of a tensor shows what takes its place.
         outputs = [tf.identity(output, 'vai_q_tf/' + name) for name, output in zip(model.output_names, model.outputs)]
-        results = [tf.identity(graph.get_operation_by_name(name).outputs[0]) for name in config.output_nodes]
+        results = [tf.identity(graph.get_operation_by_name(node_name(name)).outputs[0]) for name in config.output_nodes]
         training.create_training_graph(graph, config)
         evaluated = inference_copy.add_inference_network(graph, config)
         # Functions of a session that is renewed are none of the new one.

@@ -1,7 +1,7 @@
 """Freezes a quantized evaluation graph with a checkpoint.
 
 What does not depend on the checkpoint is done once, when an `EvaluationFreezer` is made: the frozen model as a template whose
-constants have no values yet, the shapes of all tensors, and a session that computes the folded weights and biases. Then a
+constants have no values yet, the shapes of all tensors, and the graph that computes the folded weights and biases. Then a
 checkpoint costs little more than reading it: no Saver, no variables, no session of the training.
 
 Folded weights are computed by TensorFlow's own kernels, those that run in the evaluation graph, so the two agree bit for bit.
@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, files
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
-from vai_q_tf.graph.sessions import cpu_only
+from vai_q_tf.graph.sessions import cpu_only, exact
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
 from vai_q_tf.lint.lint import lint
 from vai_q_tf.qat import checkpoints, moving_positions
@@ -116,12 +116,11 @@ class _Folding:
         needed = view.upstream(sorted(node_name(tensor) for tensor in tensors), positions_read)
         self._positions = [name for name in positions_read if name in needed]
         self.variables = {name for name in needed if view.op(name) in VARIABLE_OPS}
-        graph = tf.Graph()
-        with graph.as_default():
+        self._graph = tf.Graph()
+        with self._graph.as_default():
             tf.import_graph_def(
                 editor.subgraph(graph_def, [self._computation(view.node(name)) for name in needed], library=False), name='')
-        self._tensors = {tensor: live_editor.tensor(graph, tensor) for tensor in tensors}
-        self._session = tf.Session(graph=graph, config=cpu_only())
+        self._tensors = {tensor: live_editor.tensor(self._graph, tensor) for tensor in tensors}
 
     def _computation(self, node):
         if node.name in self.variables:
@@ -140,4 +139,6 @@ class _Folding:
             return {}
         feeds = {name + ':0': values[name] for name in self.variables}
         feeds.update((name + ':0', tracked[name[:-len('/position')]]) for name in self._positions)
-        return self._session.run(self._tensors, feeds)
+        # Optimizing the graph would take longer than running it once, and a session that stays would hold memory between saves.
+        with tf.Session(graph=self._graph, config=exact(cpu_only())) as session:
+            return session.run(self._tensors, feeds)

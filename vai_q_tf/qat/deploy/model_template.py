@@ -89,7 +89,8 @@ class _Builder:
     def __init__(self, view, plan, config):
         self._view = view
         self._plan = plan
-        self._input_shapes = dict(zip(plan.input_nodes, config.input_shapes or [None] * len(plan.input_nodes)))
+        given = dict(zip(map(node_name, config.input_nodes), config.input_shapes))
+        self._input_shapes = {name: given.get(name) for name in plan.input_nodes}
         self._ends = set(plan.input_nodes) | set(plan.output_nodes)
         self.model: Dict[str, tf.NodeDef] = {}
         self.constants: Dict[str, Source] = {}

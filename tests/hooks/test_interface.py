@@ -1,0 +1,35 @@
+"""What all hooks, listeners and callbacks have in common: how they are called, and that they say what they do when."""
+import inspect
+
+import pytest
+
+import vai_q_tensorflow
+
+HOOKS = ('QuantizeTrainingHook', 'QuantizePositionHook', 'QuantizeCheckpointListener', 'QuantizeExporter',
+         'SynchronizePositionsHook', 'QuantizeCallback')
+
+
+@pytest.mark.parametrize('name', HOOKS)
+def test_the_config_comes_first(name):
+    parameters = list(inspect.signature(getattr(vai_q_tensorflow, name)).parameters.values())
+    assert parameters[0].name == 'config'
+    assert {parameter.kind for parameter in parameters} == {inspect.Parameter.POSITIONAL_OR_KEYWORD}
+
+
+def test_the_documented_signatures():
+    def text(name):
+        return str(inspect.signature(getattr(vai_q_tensorflow, name)))
+
+    assert text('QuantizePositionHook') == (
+        '(config=None, every_n_steps=None, every_n_secs=None, freeze_step=None, output_dir=None)')
+    assert text('QuantizeCallback') == '(config, model, every_n_steps=100)'
+    assert text('SynchronizePositionsHook') == '(config=None, broadcast=None, average=None)'
+
+
+@pytest.mark.parametrize('name', HOOKS)
+def test_every_method_says_in_a_line_what_it_does(name):
+    methods = {key: value for key, value in vars(getattr(vai_q_tensorflow, name)).items()
+               if not key.startswith('_') and (callable(value) or isinstance(value, property))}
+    assert methods
+    for key, method in methods.items():
+        assert method.__doc__ and '\n' not in method.__doc__.strip(), '{}.{}'.format(name, key)

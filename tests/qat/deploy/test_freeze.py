@@ -1,0 +1,56 @@
+"""The files of a checkpoint: what the model takes, and what is left behind when they are written."""
+import tensorflow as tf
+
+from vai_q_tf import CreateQuantizeDeployGraph, CreateQuantizeTrainingGraph, QuantizeConfig
+from vai_q_tf.qat.deploy.freeze import EvaluationFreezer
+from vai_q_tf.qat.evaluation import create_evaluation_graph
+
+v1 = tf.compat.v1
+INPUTS = {'a:0': [[1.] * 4], 'b:0': [[1.] * 6]}
+
+
+def network(training):
+    """The node 'sum' of two dense layers: one behind 'a', of 4 features, and one with a batch norm behind 'b', of 6."""
+    a, b = (v1.placeholder(tf.float32, [None, size], name) for name, size in (('a', 4), ('b', 6)))
+    dense = v1.layers.dense(b, 3, use_bias=False, name='dense_b')
+    tf.add(v1.layers.dense(a, 3, name='dense_a'), v1.layers.batch_normalization(dense, training=training, name='norm'), 'sum')
+
+
+def trained(directory, config):
+    """The prefix of a checkpoint with positions."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        network(True)
+        CreateQuantizeTrainingGraph(config)
+        session.run(v1.global_variables_initializer())
+        session.run('sum/aquant:0', INPUTS)
+        return v1.train.Saver().save(session, str(directory / 'model.ckpt'), 1)
+
+
+def test_a_shape_goes_with_the_name_that_it_is_given_for(tmp_path):
+    """A deploy whose config lists the inputs in another order gives the model the shapes of its own list."""
+    config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path))
+    checkpoint = trained(tmp_path, config)
+    with tf.Graph().as_default():
+        network(False)
+        create_evaluation_graph(v1.get_default_graph(), config)
+        other = QuantizeConfig(['b:0', 'a'], ['sum'], [[2, 6], [2, 4]], output_dir=str(tmp_path))
+        with open(CreateQuantizeDeployGraph(checkpoint, other).eval_model, 'rb') as stream:
+            model = v1.GraphDef.FromString(stream.read())
+    shapes = {node.name: node.attr['shape'].shape for node in model.node if node.op == 'Placeholder'}
+    assert {name: [dim.size for dim in shape.dim] for name, shape in shapes.items()} == {'a': [2, 4], 'b': [2, 6]}
+
+
+def test_no_session_outlives_what_it_is_for(tmp_path, monkeypatch):
+    """A freezer lives as long as its hook does; between two checkpoints it holds no session."""
+    config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path))
+    checkpoint = trained(tmp_path, config)
+    opened, closed = [], []
+    make, close = v1.Session.__init__, v1.Session.close
+    monkeypatch.setattr(v1.Session, '__init__', lambda self, **options: opened.append(self) or make(self, **options))
+    monkeypatch.setattr(v1.Session, 'close', lambda self: closed.append(self) or close(self))
+    with tf.Graph().as_default() as graph:
+        network(False)
+        freezer = EvaluationFreezer(graph, create_evaluation_graph(graph, config), config)
+        for step in (1, 2):
+            freezer.write(checkpoint, step)
+            assert len(opened) >= step and set(opened) == set(closed)
