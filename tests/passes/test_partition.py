@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from tensorflow.python.framework import function
 
 from tests.passes import folded_networks
 from tests.passes.checking import nodes, ops, run, values
@@ -17,6 +18,11 @@ def _layer(x, name, filters=4):
     return tf.nn.relu(tf.add(y * values(filters, seed=1), values(filters, seed=2), name=name + '/norm'), name=name + '/relu')
 
 
+@function.Defun(tf.float32)
+def _twice(x):
+    return 2 * x
+
+
 def _image(name='x', channels=3):
     return tf.placeholder(tf.float32, [None, 6, 6, channels], name=name)
 
@@ -30,6 +36,15 @@ def _check(graph_def, inputs, outputs, fetches, feeds, tolerance=1e-5, **fields)
     for node in result.node:
         assert all(order[operand.lstrip('^').partition(':')[0]] < order[node.name] for operand in node.input)
     return result
+
+
+def test_functions_stay_but_not_the_gradients_of_none():
+    graph_def = graph_of(lambda: _twice(_layer(_image(), 'a'), name='last'))
+    result = _check(graph_def, ['x'], ['a/relu'], ['last'], {'x': values(2, 6, 6, 3)})
+    assert result.library == graph_def.library and len(result.library.function) == 1
+    graph_def = graph_of(lambda: _layer(_image(), 'a'))
+    graph_def.library.gradient.add(function_name='f', gradient_func='g')
+    assert not optimise(graph_def, settings(['a/relu'])).library.gradient
 
 
 def test_pre_and_post_processing_stay_as_they_are():
