@@ -188,7 +188,8 @@ def checkpoint(name):
 
 def read(path):
     """The bytes of a file, unpacked where it is a stored one that is packed."""
-    with (open if os.path.exists(path) else gzip.open)(path if os.path.exists(path) else path + '.gz', 'rb') as stream:
+    packed = not os.path.exists(path)
+    with gzip.open(path + '.gz') if packed else open(path, 'rb') as stream:
         return stream.read()
 
 
