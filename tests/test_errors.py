@@ -41,3 +41,18 @@ def test_an_error_survives_pickling():
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is errors.QuantizeError and str(copy) == str(error)
     assert (copy.code, copy.summary, copy.detail) == (error.code, error.summary, error.detail)
+
+
+@pytest.mark.parametrize('arguments, expected', [
+    (('imput', ['input', 'output']), "; did you mean 'input'?"),
+    (('--gpus', ['--gpu', '--x'], 2, str), '; did you mean --gpu?'),
+    (('node', ['node1', 'node2', 'node3', 'node4']), "; did you mean 'node4' or 'node3' or 'node2'?"),
+    (('node', ['node1', 'node2', 'node3'], 2), "; did you mean 'node3' or 'node2'?"), (('x', ['input']), ''), (('x', []), '')])
+def test_similar_names_are_proposed(arguments, expected):
+    assert errors.did_you_mean(*arguments) == expected
+
+
+def test_a_quantized_graph_is_told_by_a_node():
+    error = errors.already_quantized('a/aquant', 'FixNeuron')
+    assert str(error) == ("[Quantize_TF1_Already_Quantized][Already quantized] The graph has the node 'a/aquant' of type "
+                          'FixNeuron; start from the float graph.')

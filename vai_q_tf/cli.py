@@ -3,7 +3,6 @@
 TensorFlow is imported by then, as it is by importing the package. The environment variables that the command sets for it work
 all the same: it reads them when it first uses a device, and when it first logs.
 """
-import difflib
 import os
 import sys
 import traceback
@@ -197,6 +196,5 @@ def _check_names(graph_def, config):
         named += [(option, entry.rpartition(':')[0]) for entry in getattr(config, option)]
     for option, name in named:
         if name.partition(':')[0] not in names:
-            close = difflib.get_close_matches(name, names, n=3)
             raise errors.QuantizeError(errors.UNKNOWN_NODE, 'Not found', '--{} names {!r}, which is not in the graph{}'.format(
-                option, name, '; did you mean {}?'.format(' or '.join(map(repr, close))) if close else '.'))
+                option, name, errors.did_you_mean(name, names) or '.'))

@@ -1,6 +1,5 @@
 """The options of the command: one flat set, accepted with every command; what they mean, and what values they take."""
 import argparse
-import difflib
 import re
 
 from vai_q_tf import errors
@@ -145,9 +144,8 @@ def parse(arguments):
         return options
     for other in others:
         name = other.partition('=')[0]
-        close = difflib.get_close_matches(name, ['--' + row[0] for row in _ROWS], n=2)
-        raise UsageError('unknown {} {!r}{}'.format('option' if name.startswith('-') else 'argument', name,
-                                                    '; did you mean {}?'.format(' or '.join(close)) if close else ''))
+        raise UsageError('unknown {} {!r}{}'.format('option' if name.startswith('-') else 'argument', name, errors.did_you_mean(
+            name, ['--' + row[0] for row in _ROWS], most=2, shown=str)))
     commands = [name for name, _ in COMMANDS]
     if options.command not in commands:
         raise UsageError('{}; choose one of {}. See vai_q_tensorflow --help'.format(

@@ -3,6 +3,7 @@
 Every error of the library is a `QuantizeError`, a `ValueError` whose text has the three parts that the user guide
 documents: `[code][summary] detail`. The codes of the guide keep their documented spelling; the others follow it.
 """
+import difflib
 
 INVALID_INPUT = 'Quantize_TF1_Invalid_Input'
 INVALID_BITWIDTH = 'Quantize_TF1_Invalid_Bitwidth'
@@ -42,3 +43,15 @@ class QuantizeError(ValueError):
 
     def __reduce__(self):
         return type(self), (self.code, self.summary, self.detail)
+
+
+def already_quantized(node, op):
+    """The QuantizeError for a float graph in which a node of an op type of FixNeurons was found."""
+    return QuantizeError(ALREADY_QUANTIZED, 'Already quantized',
+                         'The graph has the node {!r} of type {}; start from the float graph.'.format(node, op))
+
+
+def did_you_mean(name, known, most=3, shown=repr):
+    """What to end a message with about a name that is not known: '; did you mean ...?' with similar ones, '' without."""
+    close = difflib.get_close_matches(name, known, n=most)
+    return '; did you mean {}?'.format(' or '.join(map(shown, close))) if close else ''

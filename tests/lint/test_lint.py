@@ -1,8 +1,10 @@
 """Each rule of the lint on the smallest graph that obeys it and on graphs that break it, and nothing else."""
 import pytest
+import tensorflow as tf
 
 from tests.lint.graphs import const, conv, conv_relu, fix, graph, int_const, node, placeholder, quantized
-from vai_q_tf.lint.lint import RULES, lint
+from vai_q_tf import QuantizeError, errors
+from vai_q_tf.lint.lint import RULES, lint, report
 
 INPUT = [placeholder('in', 4, 4, 2), fix('in/aquant', 'in')]
 SHAPES = [[None, 4, 4, 2]]
@@ -215,3 +217,20 @@ def test_all_breaches_of_a_large_network_are_found_in_graph_order():
     assert [finding.node for finding in findings] == ['stem/relu/aquant'] + [
         'block{}/relu/aquant'.format(index) for index in range(50)]
     assert {finding.rule for finding in findings} == {'fix-neuron-attrs'}
+
+
+@pytest.mark.parametrize('strict', [False, True])
+def test_a_report_is_a_warning_or_an_error(caplog, strict):
+    tf.get_logger().propagate = True
+    assert report(graph(INPUT), strict) == [] and not caplog.records
+    broken = graph(placeholder('in', None, 4, 4, 2), fix('in/aquant', 'in'), node('same', 'Relu', 'in/aquant', '^in'))
+    assert lint(broken)
+    if strict:
+        with pytest.raises(QuantizeError, match='was not written: .*same') as raised:
+            report(broken, strict)
+        assert raised.value.code == errors.COMPILER_RULES and not caplog.records
+    else:
+        assert report(broken, strict) == lint(broken)
+        record, = caplog.records
+        assert record.getMessage().splitlines() == ['The DPU compiler will not accept this model:'] + list(
+            map(str, lint(broken)))

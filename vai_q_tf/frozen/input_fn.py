@@ -3,7 +3,6 @@
 An input function takes the number of the step and returns {name of a placeholder: array}. It runs under a default graph of its
 own, one for the module's import and all calls, so that it may make ops, even on every call, and reset that graph.
 """
-import difflib
 import importlib
 import inspect
 import os
@@ -62,9 +61,8 @@ def load_input_fn(path):
         found, names = _import(parts[:-1])
     for name in names + parts[-1:]:
         if not hasattr(found, name):
-            close = difflib.get_close_matches(name, dir(found), n=3)
             raise _error('Fail to import', 'input_fn {!r}: {} has no {!r}{}'.format(
-                path, getattr(found, '__name__', name), name, _did_you_mean(close)))
+                path, getattr(found, '__name__', name), name, errors.did_you_mean(name, dir(found))))
         found = getattr(found, name)
     if not callable(found):
         raise _error('Fail to import', 'input_fn {!r} is a {}; expected a function that takes the step'.format(
@@ -168,9 +166,8 @@ class InputReader:
         if name in self._view:
             raise self._wrong(step, 'it returned {!r}, which is a node of type {}; only placeholders are fed ({})'.format(
                 key, self._view.op(name), _listed(self.placeholders)))
-        close = difflib.get_close_matches(name, self._view.names, n=3)
         raise self._wrong(step, 'it returned {!r}, which is not in the graph{}'.format(
-            key, _did_you_mean(close) or '; the placeholders are ' + _listed(self.placeholders)))
+            key, errors.did_you_mean(name, self._view.names) or '; the placeholders are ' + _listed(self.placeholders)))
 
     def _value(self, step, name, value):
         dtype, shape = self._view.dtype(name), self._shapes[name]
@@ -264,10 +261,6 @@ def _kind(value):
 
 def _listed(names):
     return ', '.join(map(repr, names)) or 'none'
-
-
-def _did_you_mean(names):
-    return '; did you mean {}?'.format(' or '.join(map(repr, names))) if names else ''
 
 
 def _first_line(error):

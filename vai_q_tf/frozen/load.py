@@ -92,9 +92,7 @@ def _require_float(view, graph_def, output_nodes):
     for name in names:
         op = view.op(name)
         if op in FIX_NEURON_OPS:
-            raise errors.QuantizeError(
-                errors.ALREADY_QUANTIZED, 'Already quantized',
-                'The graph has the node {!r} of type {}; start from the float graph.'.format(name, op))
+            raise errors.already_quantized(name, op)
         if op in VARIABLE_OPS:
             raise _invalid('Not frozen', 'The graph has variables, such as {!r}; {}'.format(name, _FREEZE))
     unknown = unknown_ops(graph_def, map(view.node, names))

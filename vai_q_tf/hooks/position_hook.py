@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors, files, fixed_point
+from vai_q_tf import files, fixed_point
 from vai_q_tf.config import require_config
-from vai_q_tf.qat import distribution, record
+from vai_q_tf.qat import distribution, record, training
 
 HISTORY_FILE = 'quantize_position_history.jsonl'
 
@@ -63,12 +63,7 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
 
     def begin(self):
         """Raises QuantizeError where the default graph has no global step."""
-        self._global_step = tf.train.get_global_step()
-        if self._global_step is None:
-            raise errors.QuantizeError(
-                errors.UNSUPPORTED_GRAPH, 'No global step',
-                'QuantizePositionHook counts global steps; call tf.train.get_or_create_global_step() and pass it to the '
-                'optimizer.')
+        self._global_step = training.require_global_step(tf.get_default_graph(), 'QuantizePositionHook counts')
         self._timer.reset()
 
     def after_create_session(self, session, coord):

@@ -133,13 +133,11 @@ def _check_no_gradients(graph, path):
 def _check_variables(graph, prefix):
     reader = tf.train.load_checkpoint(prefix)
     with graph.as_default():
-        names = sorted({checkpoints.variable_name(variable) for variable in tf.global_variables()})
+        names = {checkpoints.variable_name(variable) for variable in tf.global_variables()}
     missing = [name for name in names if not reader.has_tensor(name)]
     if missing:
-        raise errors.QuantizeError(
-            errors.INVALID_INPUT, 'Not found',
-            'The checkpoint {!r} has no value of {} of {} variables of the MetaGraph: {}. Give a checkpoint of this '
-            'network.'.format(prefix, len(missing), len(names), ', '.join(missing)))
+        raise checkpoints.missing_variables(prefix, missing, 'Give a checkpoint of this network.',
+                                            'has no value of {{}} of {} variables of the MetaGraph'.format(len(names)))
 
 
 def _read(path):

@@ -3,12 +3,12 @@ import types
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors, tf_internal
+from vai_q_tf import tf_internal
 from vai_q_tf.config import require_config
 from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
 from vai_q_tf.hooks.position_hook import QuantizePositionHook
 from vai_q_tf.hooks.training_hook import QuantizeTrainingHook
-from vai_q_tf.qat.checkpoints import find_checkpoint, variable_name
+from vai_q_tf.qat import checkpoints
 
 
 def slim_training_arguments(config, float_checkpoint=None, history_dir=None, every_n_steps=100, eval_graph_fn=None,
@@ -49,7 +49,7 @@ def slim_training_arguments(config, float_checkpoint=None, history_dir=None, eve
         arguments['train_step_fn'] = _FollowedStep(train_step_fn, history)
         arguments['saver'] = _ExportingSaver(config, eval_graph_fn)
     if float_checkpoint is not None:
-        arguments['init_fn'] = _initialiser(find_checkpoint(float_checkpoint))
+        arguments['init_fn'] = _initialiser(checkpoints.find_checkpoint(float_checkpoint))
     return arguments
 
 
@@ -92,19 +92,18 @@ class _FollowedStep:
 def _initialiser(checkpoint):
     """The init_fn that restores what the checkpoint has."""
     shapes = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
-    variables = {variable_name(variable): variable for variable in tf.global_variables()
+    variables = {checkpoints.variable_name(variable): variable for variable in tf.global_variables()
                  if variable is not tf.train.get_global_step()}
-    network = {variable_name(variable) for variable in tf.trainable_variables() + tf.model_variables()}
-    unfit = sorted(name for name in network if name not in shapes) + sorted(
+    network = {checkpoints.variable_name(variable) for variable in tf.trainable_variables() + tf.model_variables()}
+    unfit = [name for name in network if name not in shapes] + [
         '{} (shape {}, in the checkpoint {})'.format(name, variable.shape.as_list(), shapes[name])
         for name, variable in variables.items()
-        if name in shapes and tf_internal.partition(variable) is None and variable.shape.as_list() != shapes[name])
+        if name in shapes and tf_internal.partition(variable) is None and variable.shape.as_list() != shapes[name]]
     if unfit:
-        raise errors.QuantizeError(
-            errors.INVALID_INPUT, 'Not found',
-            'The checkpoint {!r} cannot initialise {} variables: {}. Give a checkpoint of this network, or leave '
-            'float_checkpoint away and pass an init_fn of your own.'.format(checkpoint, len(unfit), ', '.join(unfit)))
+        raise checkpoints.missing_variables(
+            checkpoint, unfit, 'Give a checkpoint of this network, or leave float_checkpoint away and pass an init_fn of your '
+            'own.', 'cannot initialise {} variables')
     restored = [variable for variable in tf.global_variables()
-                if variable_name(variable) in shapes and variable is not tf.train.get_global_step()]
+                if checkpoints.variable_name(variable) in shapes and variable is not tf.train.get_global_step()]
     saver = tf.train.Saver(restored + tf.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS))
     return lambda session: saver.restore(session, checkpoint)

@@ -1,7 +1,6 @@
 """Starts a quantized training from the weights of a float one."""
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors
 from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat import checkpoints, record
 
@@ -26,10 +25,8 @@ def start_from_float(graph, checkpoint):
         elif variable.op.name in needed:
             missing.append(variable.op.name)
     if missing:
-        raise errors.QuantizeError(
-            errors.INVALID_INPUT, 'Not found',
-            'The float checkpoint {!r} has no value of {} variables of the network: {}. Give a checkpoint of this '
-            'network.'.format(checkpoint, len(missing), ', '.join(sorted(missing))))
+        raise checkpoints.missing_variables(checkpoint, missing, 'Give a float checkpoint of this network.',
+                                            'has no value of {} variables of the network')
     with graph.as_default(), tf.control_dependencies(None):
         tf.train.init_from_checkpoint(checkpoint, {
             name: variables[0] if len(variables) == 1 else variables for name, variables in found.items()})

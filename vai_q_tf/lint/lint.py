@@ -6,6 +6,9 @@ message that does not name the cause. `lint` finds the same things when the grap
 """
 from typing import NamedTuple
 
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors
 from vai_q_tf.lint import node_rules, weight_rules
 from vai_q_tf.lint.lint_graph import LintGraph
 
@@ -33,3 +36,19 @@ def lint(graph_def):
     """
     graph = LintGraph(graph_def)
     return [Finding(name, node, message) for name, rule in RULES.items() for node, message in rule(graph)]
+
+
+def report(graph_def, strict=False):
+    """Logs what `lint` finds in a model that is about to be written, and returns it.
+
+    Raises:
+      QuantizeError: COMPILER_RULES, where there is anything and the user wants to be `strict`.
+    """
+    findings = lint(graph_def)
+    if findings and strict:
+        raise errors.QuantizeError(
+            errors.COMPILER_RULES, 'Not compilable', 'The DPU compiler will refuse the model, which was not written: {}'.format(
+                '; '.join(map(str, findings))))
+    if findings:
+        tf.logging.warning('The DPU compiler will not accept this model:\n%s', '\n'.join(map(str, findings)))
+    return findings

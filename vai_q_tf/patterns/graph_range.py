@@ -1,6 +1,4 @@
 """GraphRange: the part of a graph between input and output nodes, and what flows through it."""
-import difflib
-
 from vai_q_tf import errors
 from vai_q_tf.graph.traits import FIX_NEURON_OPS, PASSES, trait
 from vai_q_tf.graph.view import VARIABLE_OPS, node_name, output_index, tensor_name
@@ -30,9 +28,7 @@ class GraphRange:
         self.output_nodes = tuple(_known(view, name, 'output_nodes') for name in output_nodes)
         for name in view.names:
             if view.op(name) in FIX_NEURON_OPS:
-                raise errors.QuantizeError(
-                    errors.ALREADY_QUANTIZED, 'Already quantized',
-                    'The graph has the node {!r} of type {}; start from the float graph.'.format(name, view.op(name)))
+                raise errors.already_quantized(name, view.op(name))
         self.order = tuple(view.upstream(self.output_nodes, self.input_nodes))
         self._members = frozenset(self.order)
         self._check_connected()
@@ -146,7 +142,6 @@ def _known(view, reference, field):
             raise errors.QuantizeError(errors.UNKNOWN_NODE, 'Not found',
                                        'Node {0!r} of {1} has no output {2!r}; give {0!r}.'.format(name, field, index))
         return name
-    close = difflib.get_close_matches(name, view.names, n=3)
     raise errors.QuantizeError(
         errors.UNKNOWN_NODE, 'Not found', 'Node {!r} of {} is not in the graph{}.'.format(
-            reference, field, '; did you mean {}?'.format(' or '.join(map(repr, close))) if close else ''))
+            reference, field, errors.did_you_mean(name, view.names)))

@@ -1,9 +1,9 @@
 """Bit widths and methods of single tensors: nodes_bit and nodes_method, with warnings about names that mean nothing."""
 import collections
-import difflib
 
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf import errors
 from vai_q_tf.graph.traits import READ_OPS
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.plan.quant_plan import DEPTHWISE_WEIGHT_MODE
@@ -20,7 +20,7 @@ def apply_overrides(draft, config):
     view = draft.view
     for name in sorted({node_name(name) for name in draft.config.ignore_nodes}):
         if name not in view and not view.heirs(name):
-            tf.logging.warning('ignore_nodes: there is no node %r in the graph%s', name, _suggestion(name, view.names))
+            tf.logging.warning('ignore_nodes: there is no node %r in the graph%s', name, errors.did_you_mean(name, view.names))
     resolve = _resolver(draft)
     names = [tensor.name.rpartition('/')[0] for tensor in draft.tensors]
     bits = _settings('nodes_bit', config.nodes_bit, resolve, names)
@@ -62,11 +62,6 @@ def _resolver(draft):
     return resolve
 
 
-def _suggestion(name, known):
-    close = difflib.get_close_matches(name, known, n=3)
-    return '; did you mean {}?'.format(' or '.join(map(repr, close))) if close else ''
-
-
 def _origins(view, tensor):
     """The nodes from the variable or Const to the inputs that read the quantized, or to be folded, tensor."""
     for start in (view.inputs(node)[index] for node, index in tensor.consumers):
@@ -83,7 +78,7 @@ def _settings(field, entries, resolve, known):
         rank, tensors = resolve(name.strip())
         if not tensors:
             tf.logging.warning('%s: %r does not name a quantized tensor, the entry is ignored%s', field, entry,
-                               _suggestion(name.strip(), known))
+                               errors.did_you_mean(name.strip(), known))
         for tensor in tensors:
             if tensor not in chosen or rank < chosen[tensor][0]:
                 chosen[tensor] = rank, int(value)

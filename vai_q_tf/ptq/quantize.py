@@ -13,7 +13,7 @@ from vai_q_tf.frozen.load import load_float_graph, runnable
 from vai_q_tf.frozen.smoke_run import check_float_graph, make_float_graph
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, node_name
-from vai_q_tf.lint.lint import lint
+from vai_q_tf.lint import lint
 from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.ptq.calibrate import calibrate
@@ -85,7 +85,7 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
         model = finalize.quantize_weights(model)
     if fix_input_shape:
         model = finalize.fix_input_shapes(model, config)
-    report_lint(model, strict)
+    lint.report(model, strict)
     if output_format == 'onnx':
         return files.write(directory, MODEL + '.onnx',
                            to_onnx(model, config.input_nodes, config.output_nodes, onnx_opset))
@@ -115,14 +115,3 @@ def _feed_of(graph_def, feed, batches):
     names = {node.name for node in graph_def.node}
     return lambda step: {tensor: value for tensor, value in (batches.pop(step, None) or feed(step)).items()
                          if node_name(tensor) in names}
-
-
-def report_lint(model, strict):
-    """Logs what the DPU compiler will refuse in the model; with `strict` that is a QuantizeError COMPILER_RULES."""
-    findings = lint(model)
-    if findings and strict:
-        raise errors.QuantizeError(
-            errors.COMPILER_RULES, 'Not compilable', 'The DPU compiler will refuse the model, which was not written: {}'.format(
-                '; '.join(map(str, findings))))
-    if findings:
-        tf.logging.warning('The DPU compiler will not accept this model:\n%s', '\n'.join(map(str, findings)))

@@ -40,10 +40,13 @@ def variable_name(variable):
     return part.full_name if part else variable.op.name
 
 
-def missing_variables(checkpoint, names, advice, code=errors.INVALID_INPUT):
-    """The QuantizeError that says that `checkpoint` has no values of the variables `names`, and what to do."""
-    return errors.QuantizeError(code, 'Not found', 'The checkpoint {!r} has no value of {} variables: {}. {}'.format(
-        checkpoint, len(names), ', '.join(sorted(names)), advice))
+def missing_variables(checkpoint, names, advice, what='has no value of {} variables', code=errors.INVALID_INPUT):
+    """The QuantizeError for a checkpoint that lacks variables, or has them in another shape.
+
+    names: of the variables, with what is to be said of them; advice: what to do; what: with a place for their number.
+    """
+    return errors.QuantizeError(code, 'Not found', 'The checkpoint {!r} {}: {}. {}'.format(
+        checkpoint, what.format(len(names)), ', '.join(sorted(names)), advice))
 
 
 def is_before_training(reader):

@@ -110,14 +110,20 @@ def _global_step(graph, config):
     """The tensor of the global step, None where no setting needs it."""
     if config.freeze_bn_step is None and config.freeze_position_step is None:
         return None
+    variable = require_global_step(graph, 'freeze_bn_step and freeze_position_step count')
+    with tf.name_scope(None):
+        return tf.cast(variable, tf.int64, name='vai_q_tf/global_step')
+
+
+def require_global_step(graph, who_counts):
+    """The variable of the global step; a QuantizeError that says who counts it where the graph has none."""
     variable = tf.train.get_global_step(graph)
     if variable is None:
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'No global step',
-            'freeze_bn_step and freeze_position_step count global steps, and the graph has no global step yet. Call '
-            'tf.train.get_or_create_global_step() before and pass it to the optimizer.')
-    with tf.name_scope(None):
-        return tf.cast(variable, tf.int64, name='vai_q_tf/global_step')
+            '{} global steps, and the graph has no global step yet. Call tf.train.get_or_create_global_step() before and pass '
+            'it to the optimizer.'.format(who_counts))
+    return variable
 
 
 def _before(step, limit, name):

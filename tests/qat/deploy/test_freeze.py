@@ -2,6 +2,7 @@
 import tensorflow as tf
 
 from vai_q_tf import CreateQuantizeDeployGraph, CreateQuantizeTrainingGraph, QuantizeConfig
+from vai_q_tf.lint import lint
 from vai_q_tf.qat.deploy.freeze import EvaluationFreezer
 from vai_q_tf.qat.evaluation import create_evaluation_graph
 
@@ -54,3 +55,19 @@ def test_no_session_outlives_what_it_is_for(tmp_path, monkeypatch):
         for step in (1, 2):
             freezer.write(checkpoint, step)
             assert len(opened) >= step and set(opened) == set(closed)
+
+
+def test_what_the_compiler_refuses_is_told_once(tmp_path, caplog, monkeypatch):
+    config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path))
+    checkpoint = trained(tmp_path, config)
+    finding = lint.Finding('some-rule', 'sum', 'No.')
+    monkeypatch.setattr(lint, 'lint', lambda graph_def: [finding])
+    tf.get_logger().propagate = True
+    with tf.Graph().as_default() as graph:
+        network(False)
+        freezer = EvaluationFreezer(graph, create_evaluation_graph(graph, config), config)
+        caplog.clear()
+        for step in (1, 2):
+            freezer.write(checkpoint, step)
+    assert [record.getMessage() for record in caplog.records if 'compiler' in record.getMessage()] == [
+        'The DPU compiler will not accept this model:\n' + str(finding)]

@@ -11,7 +11,6 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.control_flow import LOOP_OPS
 from vai_q_tf.graph.dependence import reach
-from vai_q_tf.graph.traits import BATCH_NORM_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView
 from vai_q_tf.qat.deploy import inference_graph, model_template
 
@@ -90,18 +89,12 @@ def copy_dependents(graph, replaced, fetches):
 
 
 def _check_inference(op):
-    if op.type in LOOP_OPS:
-        what = 'a loop'
-    elif op.type.startswith('Random'):
-        what = 'random'
-    elif op.type in BATCH_NORM_OPS and op.get_attr('is_training'):
-        what = 'a batch norm on the statistics of the batch'
-    else:
-        return
-    raise errors.QuantizeError(
-        errors.UNSUPPORTED_GRAPH, 'Cannot derive',
-        'Node {!r} ({}) behind the output nodes is {}, which cannot be turned into its inference form. Let output_nodes '
-        'reach behind it, or remove it.'.format(op.name, op.type, what))
+    what = 'a loop' if op.type in LOOP_OPS else inference_graph.training_only(op.type, lambda: op.get_attr('is_training'))
+    if what:
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_GRAPH, 'Cannot derive',
+            'Node {!r} ({}) behind the output nodes is {}, which cannot be turned into its inference form. Let output_nodes '
+            'reach behind it, or remove it.'.format(op.name, op.type, what))
 
 
 def _import(graph, graph_def, shared, names):

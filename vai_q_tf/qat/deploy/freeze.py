@@ -17,7 +17,7 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.sessions import cpu_only, exact
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
-from vai_q_tf.lint.lint import lint
+from vai_q_tf.lint import lint
 from vai_q_tf.qat import checkpoints, moving_positions
 from vai_q_tf.qat.deploy import model_template
 from vai_q_tf.qat.fix_neuron_form import fix_neurons
@@ -65,29 +65,22 @@ class EvaluationFreezer:
         suffix = '{}_{}'.format(step, time.strftime('%Y%m%d%H%M%S'))
         eval_graph = fix_neurons(self._graph_def, self._plan, 1, self._output_dir, tracked)
         model = self._template.fill(self._values(reader, checkpoint, tracked), tracked)
-        self._report(model)
+        if not self._reported:
+            self._reported = bool(lint.report(model))
         return FrozenFiles(
             files.write(self._output_dir, 'quantize_eval_graph_{}.pb'.format(suffix), eval_graph.SerializeToString()),
             files.write(self._output_dir, 'quantize_eval_model_{}.pb'.format(suffix), model.SerializeToString()))
-
-    def _report(self, model):
-        """Logs what the compiler will refuse in the model, once."""
-        findings = lint(model)
-        if findings and not self._reported:
-            self._reported = True
-            tf.logging.warning('The compiler will not accept this model:\n%s', '\n'.join(map(str, findings)))
 
     def _values(self, reader, checkpoint, tracked):
         """{source: value} of all constants of the template."""
         variables = self._template.variables() | self._folding.variables
         wholes = {name: checkpoints.PART.match(name) for name in variables if not reader.has_tensor(name)}
         parts = {name: part for name, part in wholes.items() if part and reader.has_tensor(part.group(1))}
-        missing = sorted(set(wholes) - set(parts))
+        missing = set(wholes) - set(parts)
         if missing:
-            raise errors.QuantizeError(
-                errors.MISSING_QUANTIZE_INFO, 'Not found',
-                'The checkpoint {!r} has no value of {} variables of the evaluation graph: {}. Build the evaluation graph with '
-                'the names of the training graph.'.format(checkpoint, len(missing), ', '.join(missing)))
+            raise checkpoints.missing_variables(
+                checkpoint, missing, 'Build the evaluation graph with the names of the training graph.',
+                'has no value of {} variables of the evaluation graph', errors.MISSING_QUANTIZE_INFO)
         values = {name: reader.get_tensor(name) for name in variables if name not in parts}
         values.update((name, self._part(reader, *part.groups())) for name, part in parts.items())
         values.update(self._folding.run(values, tracked))

@@ -13,6 +13,8 @@ from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.patterns.dropout import find_dropouts
 from vai_q_tf.qat import evaluation, record
 
+_RANDOM_OPS = ('Multinomial', 'TruncatedNormal')  # those whose names do not begin with it
+
 
 def derive_evaluation_graph(training_graph, config):
     """The quantized evaluation graph of a training graph, and its plan.
@@ -52,21 +54,28 @@ def _remove_dropouts(graph, view):
         live_editor.repoint(graph, live_editor.consumers(live_editor.tensor(graph, result)), value)
 
 
+def training_only(op, is_training):
+    """In words, what keeps an op of this type from having an inference form; '' where nothing does.
+
+    is_training: function without arguments that gives that attr of a batch norm.
+    """
+    if op in BATCH_NORM_OPS and is_training():
+        return 'a float batch norm on the statistics of the batch'
+    return 'random' if op.startswith('Random') or op in _RANDOM_OPS else ''
+
+
 def _check_inference(graph, plan):
     view = GraphView(graph.as_graph_def())
     for name in view.upstream(plan.output_nodes, plan.input_nodes):
-        if view.op(name) in BATCH_NORM_OPS and view.attr(name, 'is_training').b:
-            what = 'a batch norm that stays float, on the statistics of the batch'
-        elif view.op(name).startswith('Random') or view.op(name) in ('Multinomial', 'TruncatedNormal'):
-            what = 'random'
-        elif view.op(name) == 'Mean' and _reduces_batch(graph.get_operation_by_name(name)):
+        op = view.op(name)
+        what = training_only(op, lambda name=name: view.attr(name, 'is_training').b)
+        if op == 'Mean' and _reduces_batch(graph.get_operation_by_name(name)):
             what = 'a mean over the batch'
-        else:
-            continue
-        raise errors.QuantizeError(
-            errors.UNSUPPORTED_GRAPH, 'Cannot derive',
-            'The evaluation graph cannot be derived from the training graph: node {!r} ({}) is {}. Give a function that builds '
-            'the float evaluation graph.'.format(name, view.op(name), what))
+        if what:
+            raise errors.QuantizeError(
+                errors.UNSUPPORTED_GRAPH, 'Cannot derive',
+                'The evaluation graph cannot be derived from the training graph: node {!r} ({}) is {}. Give a function that '
+                'builds the float evaluation graph.'.format(name, op, what))
 
 
 def _reduces_batch(mean):

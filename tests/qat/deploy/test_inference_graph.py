@@ -1,0 +1,12 @@
+"""What cannot be turned from training into inference."""
+import pytest
+
+from vai_q_tf.qat.deploy.inference_graph import training_only
+
+
+@pytest.mark.parametrize('op, is_training, expected', [
+    ('FusedBatchNormV3', True, 'a float batch norm on the statistics of the batch'), ('FusedBatchNorm', False, ''),
+    ('RandomUniform', None, 'random'), ('Multinomial', None, 'random'),
+    ('TruncatedNormal', None, 'random'), ('Relu', True, '')])
+def test_ops_for_training_only(op, is_training, expected):
+    assert training_only(op, lambda: is_training) == expected
