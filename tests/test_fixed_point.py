@@ -11,10 +11,10 @@ from tests.ops import samples
 from vai_q_tf import errors, fixed_point
 
 
-@pytest.mark.parametrize('name, x, position, mode, rounding, symmetric, expected', samples.evaluation_cases(),
+@pytest.mark.parametrize('name, x, position, mode, rounding, narrow_range, expected', samples.evaluation_cases(),
                          ids=lambda value: value if isinstance(value, str) else '')
-def test_quantize_equals_every_measured_evaluation(name, x, position, mode, rounding, symmetric, expected):
-    y = fixed_point.quantize(x, position, 8, rounding or fixed_point.rounding_of(mode), symmetric)
+def test_quantize_equals_every_measured_evaluation(name, x, position, mode, rounding, narrow_range, expected):
+    y = fixed_point.quantize(x, position, 8, rounding or fixed_point.rounding_of(mode), narrow_range)
     assert samples.same_bits(y, expected)
 
 
@@ -37,12 +37,12 @@ def test_positions_and_outputs_equal_every_measured_calibration():
             assert (fixed_point.mode_position(histogram), digest) == (positions[i], outputs[i]), key
 
 
-def _exact(x, position, bits, half_up, symmetric):
+def _exact(x, position, bits, half_up, narrow_range):
     """The definition in rational numbers: (value, whether the sign of a zero is negative)."""
     if position == fixed_point.POSITION_ZERO:
         return Fraction(0), False
     step = Fraction(2)**-position
-    lowest, highest = -2**(bits - 1) + symmetric, 2**(bits - 1) - 1
+    lowest, highest = -2**(bits - 1) + narrow_range, 2**(bits - 1) - 1
     finite = int(Fraction(float(np.finfo(np.float32).max)) / step)
     lowest, highest = max(lowest, -finite), min(highest, finite)
     if math.isnan(x) or x == -math.inf:
@@ -61,11 +61,11 @@ def _exact(x, position, bits, half_up, symmetric):
 
 @given(x=st.one_of(st.floats(width=32), st.integers(-300, 300).map(lambda i: i / 2), st.sampled_from(
     samples.HOSTILE.tolist())), position=samples.positions, bits=st.integers(1, 24), half_up=st.booleans(),
-       symmetric=st.booleans())
-def test_quantize_is_the_exact_definition(x, position, bits, half_up, symmetric):
+       narrow_range=st.booleans())
+def test_quantize_is_the_exact_definition(x, position, bits, half_up, narrow_range):
     rounding = 'half_up' if half_up else 'half_away'
-    y = float(fixed_point.quantize(np.float32(x), position, bits, rounding, symmetric))
-    expected, negative = _exact(float(np.float32(x)), position, bits, half_up, symmetric)
+    y = float(fixed_point.quantize(np.float32(x), position, bits, rounding, narrow_range))
+    expected, negative = _exact(float(np.float32(x)), position, bits, half_up, narrow_range)
     assert math.isfinite(y) and Fraction(y) == expected
     if y == 0 and bits > 1:
         assert (math.copysign(1.0, y) < 0) == negative
@@ -138,7 +138,7 @@ def test_non_finite_elements_do_not_change_the_position():
 
 def test_limits():
     assert fixed_point.limits(0, 8) == (-128, 127)
-    assert fixed_point.limits(3, 4, symmetric=True) == (-7 / 8, 7 / 8)
+    assert fixed_point.limits(3, 4, narrow_range=True) == (-7 / 8, 7 / 8)
     assert fixed_point.limits(127, 8) == (0, 0)
     lo, hi = fixed_point.limits(-126, 8)
     assert (lo, hi) == (-3 * 2.0**126, 3 * 2.0**126) and np.isfinite(np.float32(hi))
@@ -148,7 +148,7 @@ def test_gradient_passes_inside_the_closed_range_only():
     x = np.array([-128.1, -128, -127.5, 0, 127, 127.1, np.inf, -np.inf, np.nan], np.float32)
     dy = np.arange(1, 10, dtype=np.float32)
     assert fixed_point.gradient(dy, x, 0, 8).tolist() == [0, 2, 3, 4, 5, 0, 0, 0, 0]
-    assert fixed_point.gradient(dy, x, 0, 8, symmetric=True).tolist() == [0, 0, 0, 4, 5, 0, 0, 0, 0]
+    assert fixed_point.gradient(dy, x, 0, 8, narrow_range=True).tolist() == [0, 0, 0, 4, 5, 0, 0, 0, 0]
     assert fixed_point.gradient(dy[:2], np.array([0, 1], np.float32), 127, 8).tolist() == [1, 0]
 
 

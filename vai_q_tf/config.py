@@ -5,7 +5,6 @@ reported where it was written and not steps later. The library never changes a c
 evaluation and deploy.
 """
 import copy
-import difflib
 import functools
 import inspect
 from typing import Any, Callable, TypeVar, cast
@@ -18,9 +17,8 @@ _Init = TypeVar('_Init', bound=Callable[..., Any])
 
 
 def _no_field(name):
-    close = difflib.get_close_matches(name, CHECKS, n=2)
-    return 'QuantizeConfig has no field {!r}; {}'.format(
-        name, 'did you mean {}?'.format(' or '.join(map(repr, close))) if close else 'the fields are ' + ', '.join(CHECKS))
+    return 'QuantizeConfig has no field {!r}{}'.format(
+        name, errors.did_you_mean(name, CHECKS, most=2) or '; the fields are ' + ', '.join(CHECKS))
 
 
 def _explain(init: _Init) -> _Init:

@@ -18,9 +18,10 @@ HALF_AWAY = 'half_away'
 HISTOGRAM_BINS = 256
 HISTOGRAM_ZERO = 128  # the bin of position 0
 
+MAX_BITS = 24  # the widest integer that every float32 of that magnitude holds exactly
+
 WINDOW_MAX = 37  # positions of a window: no sum of squared errors of a block overflows
 
-_MAX_BITS = 24
 _CANDIDATES = 5
 _BLOCK = 2048
 _LANES = 32
@@ -37,20 +38,20 @@ def rounding_of(mode):
     return HALF_UP if mode == 1 else HALF_AWAY
 
 
-def limits(position, bits, symmetric=False):
+def limits(position, bits, narrow_range=False):
     """The smallest and largest representable value (lo, hi), as floats that float32 holds exactly.
 
     -2^(b-1) * 2^-p and (2^(b-1)-1) * 2^-p, or the finite multiples of 2^-p nearest to them where float32 overflows.
-    `symmetric` raises lo by one step. Both are 0 at POSITION_ZERO.
+    `narrow_range` raises lo by one step. Both are 0 at POSITION_ZERO.
     """
     _check(position, bits)
     if position == POSITION_ZERO:
         return 0.0, 0.0
-    lo, hi = _integer_limits(position, bits, symmetric)
+    lo, hi = _integer_limits(position, bits, narrow_range)
     return lo * 2.0**-position, hi * 2.0**-position
 
 
-def quantize(x, position, bits=8, rounding=HALF_UP, symmetric=False):
+def quantize(x, position, bits=8, rounding=HALF_UP, narrow_range=False):
     """`x` at `position` as float32 of the same shape: the nearest q * 2^-p, clipped to `limits`.
 
     Args:
@@ -58,7 +59,7 @@ def quantize(x, position, bits=8, rounding=HALF_UP, symmetric=False):
       position: fractional bits, from POSITION_MIN to POSITION_ZERO; every value becomes 0 at the latter.
       bits: width b from 1 to 24, the sign included.
       rounding: 'half_up' (-1.5 -> -1, as the hardware does) or 'half_away' (-1.5 -> -2).
-      symmetric: raises lo by one step.
+      narrow_range: raises lo by one step.
 
     Raises:
       QuantizeError: a position, width or rounding that does not exist.
@@ -70,12 +71,12 @@ def quantize(x, position, bits=8, rounding=HALF_UP, symmetric=False):
         return np.zeros_like(x)
     scale, step = np.float32(2.0**position), np.float32(2.0**-position)
     with np.errstate(all='ignore'):
-        return _to_integer(_flush(x) * scale, _integer_limits(position, bits, symmetric), rounding) * step
+        return _to_integer(_flush(x) * scale, _integer_limits(position, bits, narrow_range), rounding) * step
 
 
-def gradient(dy, x, position, bits, symmetric=False):
+def gradient(dy, x, position, bits, narrow_range=False):
     """`dy` where `x` lies in the closed range of `limits`, 0 elsewhere and where x is NaN, float32."""
-    lo, hi = limits(position, bits, symmetric)
+    lo, hi = limits(position, bits, narrow_range)
     x = _flush(np.asarray(x, np.float32))
     with np.errstate(invalid='ignore'):
         inside = (x >= np.float32(lo)) & (x <= np.float32(hi))
@@ -94,17 +95,17 @@ def scaled(x, scale, inner=1):
         return _flush(_flush(x) * factors)
 
 
-def scaled_quantize(x, scale, rescale, position, bits=8, rounding=HALF_AWAY, inner=1, symmetric=False):
+def scaled_quantize(x, scale, rescale, position, bits=8, rounding=HALF_AWAY, inner=1, narrow_range=False):
     """Q(x * scale) * rescale: `quantize` between two products as `scaled` makes them."""
-    return scaled(quantize(scaled(x, scale, inner), position, bits, rounding, symmetric), rescale, inner)
+    return scaled(quantize(scaled(x, scale, inner), position, bits, rounding, narrow_range), rescale, inner)
 
 
-def scaled_gradient(dy, x, scale, factor, position, bits, inner=1, symmetric=False):
+def scaled_gradient(dy, x, scale, factor, position, bits, inner=1, narrow_range=False):
     """`dy` times `factor` where x * scale lies in the closed range of `limits`, 0 elsewhere and where it is NaN."""
-    return gradient(scaled(dy, factor, inner), scaled(x, scale, inner), position, bits, symmetric)
+    return gradient(scaled(dy, factor, inner), scaled(x, scale, inner), position, bits, narrow_range)
 
 
-def search_position(x, bits=8, method=1, mode=1, symmetric=False):
+def search_position(x, bits=8, method=1, mode=1, narrow_range=False):
     """The position, in fractional bits, that represents `x` best.
 
     Method 0 (non-overflow): the largest p at which no element leaves the range by more than half a step. Method 1
@@ -130,13 +131,13 @@ def search_position(x, bits=8, method=1, mode=1, symmetric=False):
         return first
     best, least = first, np.inf
     for position in range(first, min(first + _CANDIDATES, POSITION_MAX + 1)):
-        total = _error_sum(x, first, position, bits, rounding, symmetric, relative=method == 2 and mode == 2)
+        total = _error_sum(x, first, position, bits, rounding, narrow_range, relative=method == 2 and mode == 2)
         if total < least:
             best, least = position, total
     return best
 
 
-def position_errors(x, bits=8, mode=1, below=0, above=4, symmetric=False):
+def position_errors(x, bits=8, mode=1, below=0, above=4, narrow_range=False):
     """What `x` loses at each position of a window: (first, errors), an int and float64 [below + above + 1].
 
     errors[i] is the sum of (Q(x) - x)^2 at position first + i; errors past POSITION_MAX repeat the one there. `first`
@@ -146,7 +147,7 @@ def position_errors(x, bits=8, mode=1, below=0, above=4, symmetric=False):
 
     Args:
       below, above: how far the window reaches from the position of method 0; together less than WINDOW_MAX.
-      x, bits, mode, symmetric: as in `search_position`.
+      x, bits, mode, narrow_range: as in `search_position`.
 
     Raises:
       QuantizeError: a width, mode or window that does not exist.
@@ -162,7 +163,7 @@ def position_errors(x, bits=8, mode=1, below=0, above=4, symmetric=False):
     if center == POSITION_ZERO:
         return center, np.zeros(below + above + 1)
     first = max(center - below, POSITION_MIN)
-    sums = [_error_sum(x, first, position, bits, rounding, symmetric, relative=False) * 4.0**-first
+    sums = [_error_sum(x, first, position, bits, rounding, narrow_range, relative=False) * 4.0**-first
             for position in range(first, min(first + below + above, POSITION_MAX) + 1)]
     return first, np.array(sums + sums[-1:] * (below + above + 1 - len(sums)))
 
@@ -204,9 +205,9 @@ def _check(position, bits):
         raise errors.QuantizeError(errors.INVALID_INPUT, 'Invalid parameter',
                                    'the position is {!r}; it must be from {} to {}.'.format(
                                        position, POSITION_MIN, POSITION_ZERO))
-    if not 1 <= bits <= _MAX_BITS:
+    if not 1 <= bits <= MAX_BITS:
         raise errors.QuantizeError(errors.INVALID_BITWIDTH, 'Invalid parameter',
-                                   'the bit width is {!r}; it must be from 1 to {}.'.format(bits, _MAX_BITS))
+                                   'the bit width is {!r}; it must be from 1 to {}.'.format(bits, MAX_BITS))
 
 
 def _check_rounding(rounding):
@@ -215,10 +216,10 @@ def _check_rounding(rounding):
                                    'rounding is {!r}; it must be {!r} or {!r}.'.format(rounding, HALF_UP, HALF_AWAY))
 
 
-def _integer_limits(position, bits, symmetric):
+def _integer_limits(position, bits, narrow_range):
     lo, hi = -2.0**(bits - 1), 2.0**(bits - 1) - 1
-    finite = 2.0**(128 + position) - 1 if 128 + position < _MAX_BITS else hi + 1
-    return np.float32(max(lo + bool(symmetric), -finite)), np.float32(min(hi, finite))
+    finite = 2.0**(128 + position) - 1 if 128 + position < MAX_BITS else hi + 1
+    return np.float32(max(lo + bool(narrow_range), -finite)), np.float32(min(hi, finite))
 
 
 def _observed(x):
@@ -255,12 +256,12 @@ def _non_overflow_position(x, bits):
     return int(np.clip(position, POSITION_MIN, POSITION_MAX))
 
 
-def _error_sum(x, first, position, bits, rounding, symmetric, relative):
+def _error_sum(x, first, position, bits, rounding, narrow_range, relative):
     """In the square of the step of `first`, or a plain number if `relative`."""
     with np.errstate(all='ignore'):
         t = _flush(x * np.float32(2.0**first))
         t = np.where(relative | (np.abs(t) >= _NEGLIGIBLE), t, np.float32(0)) * np.float32(2.0**(position - first))
-        error = _to_integer(t, _integer_limits(position, bits, symmetric), rounding) - t
+        error = _to_integer(t, _integer_limits(position, bits, narrow_range), rounding) - t
         if relative:
             epsilon = max(np.float32(1e-9) * np.float32(2.0**position), _SMALLEST_NORMAL)
             error = np.sqrt(np.abs(error) / (np.abs(t) + epsilon))

@@ -17,9 +17,9 @@ from vai_q_tf.export.onnx import require_onnx, to_onnx
 from vai_q_tf.ptq.quantize import quantize_frozen
 
 
-def fix(x, name, position, mode=1, bits=8, symmetric=False):
+def fix(x, name, position, mode=1, bits=8, narrow_range=False):
     y = ops.fix_neuron(x, mode, 1, bits, quantize_pos=position, name=name)
-    if symmetric:
+    if narrow_range:
         y.op._set_attr('_symmetric', tf.AttrValue(b=True))
     return y
 
@@ -48,12 +48,12 @@ def test_fix_neuron_alone_bit_for_bit():
     values = [samples.HOSTILE, random.randint(0, 2**32, 20000, dtype=np.uint32).view(np.float32)]
     values += [(random.randint(-600, 600, 2000) / 2.0 * 2.0**-p).astype(np.float32) for p in (-120, -3, 0, 5, 120)]
     values += [np.nextafter(values[-3], np.float32(side)) for side in (-np.inf, np.inf)]
-    settings = [(position, bits, mode, symmetric) for position in (-126, -120, -3, 0, 5, 120, 125, 126, 127)
-                for bits in (1, 2, 8, 24) for mode, symmetric in ((0, False), (1, False), (1, True))]
+    settings = [(position, bits, mode, narrow_range) for position in (-126, -120, -3, 0, 5, 120, 125, 126, 127)
+                for bits in (1, 2, 8, 24) for mode, narrow_range in ((0, False), (1, False), (1, True))]
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None], 'x')
-        names = [fix(x, 'q{}/aquant'.format(i), position, mode, bits, symmetric).op.name
-                 for i, (position, bits, mode, symmetric) in enumerate(settings)]
+        names = [fix(x, 'q{}/aquant'.format(i), position, mode, bits, narrow_range).op.name
+                 for i, (position, bits, mode, narrow_range) in enumerate(settings)]
         graph_def = graph.as_graph_def()
     data = to_onnx(graph_def, ['x'], names)
     session = onnxruntime.InferenceSession(data, providers=['CPUExecutionProvider'])

@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph, QuantizeConfig, errors
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.integrations.metagraph import deploy_checkpoint, quantize_meta_graph
-from vai_q_tf.qat import record
+from vai_q_tf.qat import graph_record
 
 
 def network(training):
@@ -110,7 +110,7 @@ def test_the_evaluation_meta_graph_runs_as_the_live_graph(trained, tmp_path):
     results = []
     with tf.Graph().as_default() as graph:
         saver = tf.train.import_meta_graph(meta)
-        assert record.evaluation_plan(graph).output_nodes == ('logits/BiasAdd',)
+        assert graph_record.evaluation_plan(graph).output_nodes == ('logits/BiasAdd',)
         with tf.Session() as session:
             saver.restore(session, meta[:-len('.meta')])
             results.append(session.run('logits/BiasAdd/aquant:0', {'images:0': images(100)}))

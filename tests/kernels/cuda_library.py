@@ -100,40 +100,40 @@ class CudaLibrary:
     def error_string(self, error):
         return self.functions.VaiCudaErrorString(error).decode()
 
-    def quantize(self, x, position, bits, mode, symmetric):
+    def quantize(self, x, position, bits, mode, narrow_range):
         """(error, y)."""
-        return self._map('VaiCudaQuantize', [x], x.size, position, bits, symmetric, mode == 1)
+        return self._map('VaiCudaQuantize', [x], x.size, position, bits, narrow_range, mode == 1)
 
-    def gradient(self, dy, x, position, bits, symmetric):
+    def gradient(self, dy, x, position, bits, narrow_range):
         """(error, dx)."""
-        return self._map('VaiCudaGradient', [dy, x], x.size, position, bits, symmetric)
+        return self._map('VaiCudaGradient', [dy, x], x.size, position, bits, narrow_range)
 
-    def search(self, x, bits, method, mode, symmetric):
+    def search(self, x, bits, method, mode, narrow_range):
         """(error, position)."""
-        return self._search('VaiCudaSearch', [x], (x.size,), bits, method, mode, symmetric)
+        return self._search('VaiCudaSearch', [x], (x.size,), bits, method, mode, narrow_range)
 
-    def position_errors(self, x, bits, symmetric, below, above):
+    def position_errors(self, x, bits, narrow_range, below, above):
         """(error, first, errors)."""
         scratch = self.place(np.full(self.functions.VaiCudaPositionErrorsScratch(x.size, below, above), 0xa5, np.uint8))
         placed, first, errors = self.place(x), _INT(0), np.full(below + above + 1, np.nan)
-        error = self.functions.VaiCudaPositionErrors(placed.pointer, x.size, bits, symmetric, below, above,
+        error = self.functions.VaiCudaPositionErrors(placed.pointer, x.size, bits, narrow_range, below, above,
                                                      scratch.pointer, ctypes.byref(first), pointer(errors), None)
         return error, first.value, errors
 
-    def scaled_quantize(self, x, scale, rescale, inner, position, bits, mode, symmetric):
+    def scaled_quantize(self, x, scale, rescale, inner, position, bits, mode, narrow_range):
         """(error, y)."""
         return self._map('VaiCudaScaledQuantize', [x, scale, rescale], x.size, scale.size, inner, position, bits,
-                         symmetric, mode == 1)
+                         narrow_range, mode == 1)
 
-    def scaled_gradient(self, dy, x, scale, factor, inner, position, bits, symmetric):
+    def scaled_gradient(self, dy, x, scale, factor, inner, position, bits, narrow_range):
         """(error, dx)."""
         return self._map('VaiCudaScaledGradient', [dy, x, scale, factor], x.size, scale.size, inner, position, bits,
-                         symmetric)
+                         narrow_range)
 
-    def scaled_search(self, x, scale, inner, bits, method, mode, symmetric):
+    def scaled_search(self, x, scale, inner, bits, method, mode, narrow_range):
         """(error, position)."""
         return self._search('VaiCudaScaledSearch', [x, scale], (x.size, scale.size, inner), bits, method, mode,
-                            symmetric)
+                            narrow_range)
 
     def _map(self, function, inputs, *arguments):
         """(error, result); the result has the shape of the first input."""
@@ -141,11 +141,11 @@ class CudaLibrary:
         error = getattr(self.functions, function)(*[x.pointer for x in inputs], result.pointer, *arguments, None)
         return error, result.get()
 
-    def _search(self, function, inputs, sizes, bits, method, mode, symmetric):
+    def _search(self, function, inputs, sizes, bits, method, mode, narrow_range):
         inputs = [self.place(x) for x in inputs]
         scratch = self.place(np.full(self.functions.VaiCudaSearchScratch(sizes[0]), 0xa5, np.uint8))
         position = _INT(0)
         error = getattr(self.functions, function)(*[x.pointer for x in inputs], *sizes, bits, method,
-                                                  method == 2 and mode == 2, symmetric, scratch.pointer,
+                                                  method == 2 and mode == 2, narrow_range, scratch.pointer,
                                                   ctypes.byref(position), None)
         return error, position.value

@@ -21,51 +21,51 @@ def emulation(tmp_path_factory):
 
 
 @few
-@given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, mode=modes, symmetric=st.booleans())
-def test_forward(emulation, x, position, bits, mode, symmetric):
-    error, y = emulation.quantize(x, position, bits, mode, symmetric)
+@given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, mode=modes, narrow_range=st.booleans())
+def test_forward(emulation, x, position, bits, mode, narrow_range):
+    error, y = emulation.quantize(x, position, bits, mode, narrow_range)
     assert error == 0
-    assert samples.same_bits(y, running.vai_fix_neuron(bits, mode, symmetric)(x, position))
+    assert samples.same_bits(y, running.vai_fix_neuron(bits, mode, narrow_range)(x, position))
 
 
 @few
-@given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, symmetric=st.booleans())
-def test_gradient(emulation, x, position, bits, symmetric):
+@given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, narrow_range=st.booleans())
+def test_gradient(emulation, x, position, bits, narrow_range):
     dy = np.random.RandomState(x.size).standard_normal(x.size).astype(np.float32)
-    error, dx = emulation.gradient(dy, x, position, bits, symmetric)
+    error, dx = emulation.gradient(dy, x, position, bits, narrow_range)
     assert error == 0
-    assert samples.same_bits(dx, running.gradient(bits, symmetric)(dy, x, position))
+    assert samples.same_bits(dx, running.gradient(bits, narrow_range)(dy, x, position))
 
 
 @few
 @given(x=samples.tensors(), bits=samples.bit_widths, method=st.sampled_from([0, 1, 2]), mode=modes,
-       symmetric=st.booleans())
-def test_search(emulation, x, bits, method, mode, symmetric):
-    expected = running.search_position(bits, method, mode, symmetric)(x)
-    assert emulation.search(x, bits, method, mode, symmetric) == (0, expected)
+       narrow_range=st.booleans())
+def test_search(emulation, x, bits, method, mode, narrow_range):
+    expected = running.search_position(bits, method, mode, narrow_range)(x)
+    assert emulation.search(x, bits, method, mode, narrow_range) == (0, expected)
 
 
 @few
 @given(case=samples.scaled_tensors(), position=samples.positions, bits=samples.bit_widths, mode=modes,
-       symmetric=st.booleans())
-def test_scaled_forward_and_gradient(emulation, case, position, bits, mode, symmetric):
+       narrow_range=st.booleans())
+def test_scaled_forward_and_gradient(emulation, case, position, bits, mode, narrow_range):
     x, scale, rescale, inner = case
     rounding = fixed_point.rounding_of(mode)
-    error, y = emulation.scaled_quantize(x, scale, rescale, inner, position, bits, mode, symmetric)
-    expected = fixed_point.scaled_quantize(x, scale, rescale, position, bits, rounding, inner, symmetric)
+    error, y = emulation.scaled_quantize(x, scale, rescale, inner, position, bits, mode, narrow_range)
+    expected = fixed_point.scaled_quantize(x, scale, rescale, position, bits, rounding, inner, narrow_range)
     assert error == 0 and samples.same_numbers(y, expected)
-    error, dx = emulation.scaled_gradient(x, x, scale, rescale, inner, position, bits, symmetric)
-    expected = fixed_point.scaled_gradient(x, x, scale, rescale, position, bits, inner, symmetric)
+    error, dx = emulation.scaled_gradient(x, x, scale, rescale, inner, position, bits, narrow_range)
+    expected = fixed_point.scaled_gradient(x, x, scale, rescale, position, bits, inner, narrow_range)
     assert error == 0 and samples.same_numbers(dx, expected)
 
 
 @few
 @given(case=samples.scaled_tensors(), bits=samples.bit_widths, method=st.sampled_from([0, 1, 2]), mode=modes,
-       symmetric=st.booleans())
-def test_scaled_search(emulation, case, bits, method, mode, symmetric):
+       narrow_range=st.booleans())
+def test_scaled_search(emulation, case, bits, method, mode, narrow_range):
     x, scale, _, inner = case
-    expected = fixed_point.search_position(fixed_point.scaled(x, scale, inner), bits, method, mode, symmetric)
-    assert emulation.scaled_search(x, scale, inner, bits, method, mode, symmetric) == (0, expected)
+    expected = fixed_point.search_position(fixed_point.scaled(x, scale, inner), bits, method, mode, narrow_range)
+    assert emulation.scaled_search(x, scale, inner, bits, method, mode, narrow_range) == (0, expected)
 
 
 @pytest.mark.parametrize('channels, inner', [(300, 1), (1, 300), (7, 1000), (300001, 1)])
@@ -80,10 +80,10 @@ def test_channels_of_more_elements_than_one_launch_has_threads(emulation, channe
 
 
 @few
-@given(x=samples.tensors(), bits=samples.bit_widths, window=samples.windows, symmetric=st.booleans())
-def test_position_errors(emulation, x, bits, window, symmetric):
-    first, errors = fixed_point.position_errors(x, bits, 1, *window, symmetric)
-    found = emulation.position_errors(x, bits, symmetric, *window)
+@given(x=samples.tensors(), bits=samples.bit_widths, window=samples.windows, narrow_range=st.booleans())
+def test_position_errors(emulation, x, bits, window, narrow_range):
+    first, errors = fixed_point.position_errors(x, bits, 1, *window, narrow_range)
+    found = emulation.position_errors(x, bits, narrow_range, *window)
     assert found[:2] == (0, first) and samples.same_bits(found[2], errors)
 
 

@@ -46,45 +46,45 @@ _many = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 @_many
 @given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, mode=st.sampled_from([0, 1]),
-       symmetric=st.booleans())
-def test_forward_and_gradient(loops, x, position, bits, mode, symmetric):
+       narrow_range=st.booleans())
+def test_forward_and_gradient(loops, x, position, bits, mode, narrow_range):
     y = np.empty_like(x)
-    loops.TestQuantize(pointer(x), pointer(y), x.size, position, bits, symmetric, mode == 1)
-    assert samples.same_bits(y, fixed_point.quantize(x, position, bits, fixed_point.rounding_of(mode), symmetric))
-    loops.TestGradient(pointer(x), pointer(x), pointer(y), x.size, position, bits, symmetric)
-    assert samples.same_bits(y, fixed_point.gradient(x, x, position, bits, symmetric))
+    loops.TestQuantize(pointer(x), pointer(y), x.size, position, bits, narrow_range, mode == 1)
+    assert samples.same_bits(y, fixed_point.quantize(x, position, bits, fixed_point.rounding_of(mode), narrow_range))
+    loops.TestGradient(pointer(x), pointer(x), pointer(y), x.size, position, bits, narrow_range)
+    assert samples.same_bits(y, fixed_point.gradient(x, x, position, bits, narrow_range))
 
 
 @_many
 @given(case=samples.scaled_tensors(), position=samples.positions, bits=samples.bit_widths,
-       mode=st.sampled_from([0, 1]), symmetric=st.booleans())
-def test_scaled_forward_and_gradient(loops, case, position, bits, mode, symmetric):
+       mode=st.sampled_from([0, 1]), narrow_range=st.booleans())
+def test_scaled_forward_and_gradient(loops, case, position, bits, mode, narrow_range):
     x, scale, rescale, inner = case
     y, dx = np.empty_like(x), np.empty_like(x)
     if x.size:
         loops.TestScaled(*map(pointer, (x, scale, rescale, y, dx)), x.size, scale.size, inner, position, bits,
-                         symmetric, mode == 1)
+                         narrow_range, mode == 1)
     rounding = fixed_point.rounding_of(mode)
-    expected = fixed_point.scaled_quantize(x, scale, rescale, position, bits, rounding, inner, symmetric)
+    expected = fixed_point.scaled_quantize(x, scale, rescale, position, bits, rounding, inner, narrow_range)
     assert samples.same_numbers(y, expected)
-    expected = fixed_point.scaled_gradient(x, x, scale, rescale, position, bits, inner, symmetric)
+    expected = fixed_point.scaled_gradient(x, x, scale, rescale, position, bits, inner, narrow_range)
     assert samples.same_numbers(dx, expected)
 
 
 @_many
 @given(x=samples.tensors(), bits=samples.bit_widths, settings=st.sampled_from([(0, 0), (1, 1), (2, 2)]),
-       symmetric=st.booleans())
-def test_search(loops, x, bits, settings, symmetric):
+       narrow_range=st.booleans())
+def test_search(loops, x, bits, settings, narrow_range):
     method, mode = settings
-    expected = fixed_point.search_position(x, bits, method, mode, symmetric)
-    assert loops.TestSearch(pointer(x), x.size, bits, method, mode == 2, symmetric) == expected
+    expected = fixed_point.search_position(x, bits, method, mode, narrow_range)
+    assert loops.TestSearch(pointer(x), x.size, bits, method, mode == 2, narrow_range) == expected
 
 
 @_many
-@given(x=samples.tensors(), bits=samples.bit_widths, window=samples.windows, symmetric=st.booleans())
-def test_position_errors(loops, x, bits, window, symmetric):
-    first, expected = fixed_point.position_errors(x, bits, 1, *window, symmetric)
+@given(x=samples.tensors(), bits=samples.bit_widths, window=samples.windows, narrow_range=st.booleans())
+def test_position_errors(loops, x, bits, window, narrow_range):
+    first, expected = fixed_point.position_errors(x, bits, 1, *window, narrow_range)
     if first != fixed_point.POSITION_ZERO:
         errors = np.empty_like(expected)
-        assert loops.TestPositionErrors(pointer(x), x.size, bits, symmetric, *window, pointer(errors)) == first
+        assert loops.TestPositionErrors(pointer(x), x.size, bits, narrow_range, *window, pointer(errors)) == first
         assert samples.same_bits(errors, expected)

@@ -21,32 +21,32 @@ class Runner:
 
 
 @functools.lru_cache(maxsize=None)
-def vai_fix_neuron(bits, mode, symmetric):
-    return Runner(lambda x, p: ops.vai_fix_neuron(x, p, bits, mode, symmetric), tf.float32, tf.int32)
+def vai_fix_neuron(bits, mode, narrow_range):
+    return Runner(lambda x, p: ops.vai_fix_neuron(x, p, bits, mode, narrow_range), tf.float32, tf.int32)
 
 
 @functools.lru_cache(maxsize=None)
-def gradient(bits, symmetric):
+def gradient(bits, narrow_range):
     """dx of (dy, x, position)."""
     def build(dy, x, position):
-        return tf.gradients(ops.vai_fix_neuron(x, position, bits, 1, symmetric), x, grad_ys=dy)[0]
+        return tf.gradients(ops.vai_fix_neuron(x, position, bits, 1, narrow_range), x, grad_ys=dy)[0]
     return Runner(build, tf.float32, tf.float32, tf.int32)
 
 
 @functools.lru_cache(maxsize=None)
-def search_position(bits, method, mode, symmetric=False):
-    return Runner(lambda x: ops.search_position(x, True, bits, mode, method, symmetric), tf.float32)
+def search_position(bits, method, mode, narrow_range=False):
+    return Runner(lambda x: ops.search_position(x, True, bits, mode, method, narrow_range), tf.float32)
 
 
 @functools.lru_cache(maxsize=None)
-def position_errors(bits, mode, below, above, symmetric):
-    return Runner(lambda x: ops.position_errors(x, below, above, bits, mode, symmetric), tf.float32)
+def position_errors(bits, mode, below, above, narrow_range):
+    return Runner(lambda x: ops.position_errors(x, below, above, bits, mode, narrow_range), tf.float32)
 
 
-def fix_neuron(symmetric=None, **attrs):
+def fix_neuron(narrow_range=None, **attrs):
     def build(x):
         y = ops.fix_neuron(x, **attrs)
-        if symmetric is not None:
-            y.op._set_attr('_symmetric', tf.compat.v1.AttrValue(b=symmetric))
+        if narrow_range is not None:
+            y.op._set_attr('_symmetric', tf.compat.v1.AttrValue(b=narrow_range))
         return y
     return Runner(build, tf.float32)

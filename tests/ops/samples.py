@@ -29,7 +29,7 @@ def _golden_cases():
 
 
 def evaluation_cases():
-    """[(name, x, position, mode, rounding override, symmetric, expected)] at 8 bits."""
+    """[(name, x, position, mode, rounding override, narrow_range, expected)] at 8 bits."""
     cases = []
     for name, case in sorted(_golden_cases().items()):
         if not name.startswith('eval_'):

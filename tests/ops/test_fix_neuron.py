@@ -11,13 +11,13 @@ from vai_q_tf import fixed_point, ops
 modes = st.sampled_from([0, 1, 2])
 
 
-@pytest.mark.parametrize('name, x, position, mode, rounding, symmetric, expected', samples.evaluation_cases(),
+@pytest.mark.parametrize('name, x, position, mode, rounding, narrow_range, expected', samples.evaluation_cases(),
                          ids=lambda value: value if isinstance(value, str) else '')
-def test_measured_evaluations(name, x, position, mode, rounding, symmetric, expected):
+def test_measured_evaluations(name, x, position, mode, rounding, narrow_range, expected):
     mode = 0 if rounding == 'half_away' else mode
-    original = running.fix_neuron(symmetric or None, mode=mode, phase=1, quantize_pos=position)
+    original = running.fix_neuron(narrow_range or None, mode=mode, phase=1, quantize_pos=position)
     assert samples.same_bits(original(x), expected)
-    assert samples.same_bits(running.vai_fix_neuron(8, mode, symmetric)(x, position), expected)
+    assert samples.same_bits(running.vai_fix_neuron(8, mode, narrow_range)(x, position), expected)
 
 
 def test_measured_calibrations():
@@ -36,29 +36,29 @@ def test_measured_calibrations():
 
 
 @settings(max_examples=300)
-@given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, mode=modes, symmetric=st.booleans())
-def test_forward_is_the_definition(x, position, bits, mode, symmetric):
-    expected = fixed_point.quantize(x, position, bits, fixed_point.rounding_of(mode), symmetric)
-    assert samples.same_bits(running.vai_fix_neuron(bits, mode, symmetric)(x, position), expected)
+@given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, mode=modes, narrow_range=st.booleans())
+def test_forward_is_the_definition(x, position, bits, mode, narrow_range):
+    expected = fixed_point.quantize(x, position, bits, fixed_point.rounding_of(mode), narrow_range)
+    assert samples.same_bits(running.vai_fix_neuron(bits, mode, narrow_range)(x, position), expected)
 
 
 @settings(max_examples=300)
 @given(x=samples.tensors(), bits=samples.bit_widths, method=st.sampled_from([0, 1, 2]), mode=modes,
-       symmetric=st.booleans())
-def test_search_is_the_definition(x, bits, method, mode, symmetric):
-    expected = fixed_point.search_position(x, bits, method, mode, symmetric)
-    assert running.search_position(bits, method, mode, symmetric)(x) == expected
+       narrow_range=st.booleans())
+def test_search_is_the_definition(x, bits, method, mode, narrow_range):
+    expected = fixed_point.search_position(x, bits, method, mode, narrow_range)
+    assert running.search_position(bits, method, mode, narrow_range)(x) == expected
 
 
 @settings(max_examples=150)
 @given(x=samples.tensors(sizes=(32769, 40000, 70000, 140000)), bits=samples.bit_widths,
-       method=st.sampled_from([1, 1, 2]), outlier=st.sampled_from([1, 4, 30, 1000]), symmetric=st.booleans())
-def test_search_of_many_blocks_is_the_definition(x, bits, method, outlier, symmetric):
+       method=st.sampled_from([1, 1, 2]), outlier=st.sampled_from([1, 4, 30, 1000]), narrow_range=st.booleans())
+def test_search_of_many_blocks_is_the_definition(x, bits, method, outlier, narrow_range):
     """Where candidates are dropped before the end: not at all, late or early, by how far the outlier is out."""
     with np.errstate(over='ignore'):
         x[x.size // 2] *= outlier
-    expected = fixed_point.search_position(x, bits, method, 2, symmetric)
-    assert running.search_position(bits, method, 2, symmetric)(x) == expected
+    expected = fixed_point.search_position(x, bits, method, 2, narrow_range)
+    assert running.search_position(bits, method, 2, narrow_range)(x) == expected
 
 
 @pytest.mark.parametrize('method, clipped', [(1, 5000), (2, 20000)])
@@ -72,14 +72,14 @@ def test_search_waits_for_blocks_that_change_the_winner(method, clipped):
 
 
 @settings(max_examples=200)
-@given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, symmetric=st.booleans())
-def test_gradient_is_the_definition(x, position, bits, symmetric):
-    lo, hi = fixed_point.limits(position, bits, symmetric)
+@given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, narrow_range=st.booleans())
+def test_gradient_is_the_definition(x, position, bits, narrow_range):
+    lo, hi = fixed_point.limits(position, bits, narrow_range)
     x[:4] = np.array([lo, hi, np.nextafter(np.float32(lo), -np.inf), np.nextafter(np.float32(hi), np.inf)],
                      np.float32)[:x.size]
     dy = np.random.RandomState(x.size).standard_normal(x.size).astype(np.float32)
-    expected = fixed_point.gradient(dy, x, position, bits, symmetric)
-    assert samples.same_bits(running.gradient(bits, symmetric)(dy, x, position), expected)
+    expected = fixed_point.gradient(dy, x, position, bits, narrow_range)
+    assert samples.same_bits(running.gradient(bits, narrow_range)(dy, x, position), expected)
 
 
 def test_gradient_is_the_slope_of_the_quantized_function():

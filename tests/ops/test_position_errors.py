@@ -14,19 +14,19 @@ def _first(x, bits, below):
 
 
 @given(x=samples.tensors(), bits=samples.bit_widths, mode=st.sampled_from([0, 1, 2]), window=samples.windows,
-       symmetric=st.booleans())
-def test_op_is_the_definition(x, bits, mode, window, symmetric):
-    first, expected = fixed_point.position_errors(x, bits, mode, *window, symmetric)
-    found = running.position_errors(bits, mode, *window, symmetric)(x)
+       narrow_range=st.booleans())
+def test_op_is_the_definition(x, bits, mode, window, narrow_range):
+    first, expected = fixed_point.position_errors(x, bits, mode, *window, narrow_range)
+    found = running.position_errors(bits, mode, *window, narrow_range)(x)
     assert found[0] == first and samples.same_bits(found[1], expected)
 
 
 @given(x=samples.tensors(), bits=samples.bit_widths, mode=st.sampled_from([0, 1, 2]), window=samples.windows,
-       symmetric=st.booleans())
-def test_errors_are_what_quantizing_loses(x, bits, mode, window, symmetric):
+       narrow_range=st.booleans())
+def test_errors_are_what_quantizing_loses(x, bits, mode, window, narrow_range):
     x = np.where(np.isfinite(x), x, np.float32(0))
     x[np.abs(x) < 2.0**-126] = 0
-    first, found = fixed_point.position_errors(x, bits, mode, *window, symmetric)
+    first, found = fixed_point.position_errors(x, bits, mode, *window, narrow_range)
     if not x.any():
         assert first == fixed_point.POSITION_ZERO and found.tolist() == [0] * len(found)
         return
@@ -34,7 +34,7 @@ def test_errors_are_what_quantizing_loses(x, bits, mode, window, symmetric):
     rounding = fixed_point.rounding_of(mode)
     for i, error in enumerate(found):
         position = min(first + i, fixed_point.POSITION_MAX)
-        y = fixed_point.quantize(x, position, bits, rounding, symmetric).astype(np.float64)
+        y = fixed_point.quantize(x, position, bits, rounding, narrow_range).astype(np.float64)
         np.testing.assert_allclose(error, np.sum((y - x)**2), rtol=1e-5, atol=x.size * 4.0**(-first - 60))
 
 

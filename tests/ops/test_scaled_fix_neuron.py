@@ -15,28 +15,28 @@ modes = st.sampled_from([0, 1, 2])
 
 
 @functools.lru_cache(maxsize=None)
-def _forward(bits, mode, inner, symmetric):
+def _forward(bits, mode, inner, narrow_range):
     """(fused, chain) of (x, scale, rescale, position)."""
     def build(x, scale, rescale, position):
-        fused = ops.scaled_fix_neuron(x, scale, rescale, position, bits, mode, inner, symmetric)
-        return fused, _chain(x, scale, rescale, position, inner, bit_width=bits, mode=mode, symmetric=symmetric)
+        fused = ops.scaled_fix_neuron(x, scale, rescale, position, bits, mode, inner, narrow_range)
+        return fused, _chain(x, scale, rescale, position, inner, bit_width=bits, mode=mode, narrow_range=narrow_range)
     return Runner(build, tf.float32, tf.float32, tf.float32, tf.int32)
 
 
 @functools.lru_cache(maxsize=None)
-def _gradient(bits, inner, symmetric):
+def _gradient(bits, inner, narrow_range):
     """dx of (dy, x, scale, factor, position), at a `factor` that the op takes as it is."""
     def build(dy, x, scale, factor, position):
-        return ops.load_library().vai_scaled_fix_neuron_grad(dy, x, scale, factor, position, bits, inner, symmetric)
+        return ops.load_library().vai_scaled_fix_neuron_grad(dy, x, scale, factor, position, bits, inner, narrow_range)
     return Runner(build, *[tf.float32] * 4, tf.int32)
 
 
 @functools.lru_cache(maxsize=None)
-def _search(bits, method, mode, inner, symmetric):
+def _search(bits, method, mode, inner, narrow_range):
     """(fused, chain) of (x, scale)."""
     def build(x, scale):
-        fused = ops.scaled_search_position(x, scale, True, bits, mode, method, inner, symmetric)
-        return fused, ops.search_position(_by_channel(x, scale, inner), True, bits, mode, method, symmetric)
+        fused = ops.scaled_search_position(x, scale, True, bits, mode, method, inner, narrow_range)
+        return fused, ops.search_position(_by_channel(x, scale, inner), True, bits, mode, method, narrow_range)
     return Runner(build, tf.float32, tf.float32)
 
 
@@ -50,32 +50,32 @@ def _chain(x, scale, rescale, position, inner, **attrs):
 
 @settings(max_examples=300)
 @given(case=samples.scaled_tensors(), position=samples.positions, bits=samples.bit_widths, mode=modes,
-       symmetric=st.booleans())
-def test_forward_is_the_definition_and_the_chain(case, position, bits, mode, symmetric):
+       narrow_range=st.booleans())
+def test_forward_is_the_definition_and_the_chain(case, position, bits, mode, narrow_range):
     x, scale, rescale, inner = case
     rounding = fixed_point.rounding_of(mode)
-    fused, chain = _forward(bits, mode, inner, symmetric)(x, scale, rescale, position)
+    fused, chain = _forward(bits, mode, inner, narrow_range)(x, scale, rescale, position)
     assert samples.same_bits(fused, chain)
     assert samples.same_numbers(fused, fixed_point.scaled_quantize(x, scale, rescale, position, bits, rounding, inner,
-                                                                   symmetric))
+                                                                   narrow_range))
 
 
 @settings(max_examples=200)
-@given(case=samples.scaled_tensors(), position=samples.positions, bits=samples.bit_widths, symmetric=st.booleans())
-def test_gradient_is_the_definition(case, position, bits, symmetric):
+@given(case=samples.scaled_tensors(), position=samples.positions, bits=samples.bit_widths, narrow_range=st.booleans())
+def test_gradient_is_the_definition(case, position, bits, narrow_range):
     x, scale, factor, inner = case
     dy = np.random.RandomState(x.size).permutation(x)
-    expected = fixed_point.scaled_gradient(dy, x, scale, factor, position, bits, inner, symmetric)
-    assert samples.same_numbers(_gradient(bits, inner, symmetric)(dy, x, scale, factor, position), expected)
+    expected = fixed_point.scaled_gradient(dy, x, scale, factor, position, bits, inner, narrow_range)
+    assert samples.same_numbers(_gradient(bits, inner, narrow_range)(dy, x, scale, factor, position), expected)
 
 
 @settings(max_examples=300)
 @given(case=samples.scaled_tensors(), bits=samples.bit_widths, method=st.sampled_from([0, 1, 2]), mode=modes,
-       symmetric=st.booleans())
-def test_search_is_the_definition_and_the_chain(case, bits, method, mode, symmetric):
+       narrow_range=st.booleans())
+def test_search_is_the_definition_and_the_chain(case, bits, method, mode, narrow_range):
     x, scale, _, inner = case
-    expected = fixed_point.search_position(fixed_point.scaled(x, scale, inner), bits, method, mode, symmetric)
-    assert tuple(_search(bits, method, mode, inner, symmetric)(x, scale)) == (expected, expected)
+    expected = fixed_point.search_position(fixed_point.scaled(x, scale, inner), bits, method, mode, narrow_range)
+    assert tuple(_search(bits, method, mode, inner, narrow_range)(x, scale)) == (expected, expected)
 
 
 @pytest.mark.parametrize('shape, channels, inner', [

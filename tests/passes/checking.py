@@ -25,14 +25,14 @@ def run(graph_def, fetches, feeds):
         return session.run([name + ':0' for name in fetches], {name + ':0': value for name, value in feeds.items()})
 
 
-def apply(a_pass, graph_def, kept, settings=None):
+def apply(a_pass, graph_def, protected, settings=None):
     """The result of the pass, after checks: its input is as it was, its shapes are right, a second run changes nothing."""
     settings = settings or config()
     before = graph_def.SerializeToString(deterministic=True)
-    result = a_pass(graph_def, frozenset(kept), settings)
+    result = a_pass(graph_def, frozenset(protected), settings)
     assert graph_def.SerializeToString(deterministic=True) == before
     assert_shapes(result)
-    assert a_pass(result, frozenset(kept), settings) is result
+    assert a_pass(result, frozenset(protected), settings) is result
     return result
 
 

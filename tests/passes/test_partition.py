@@ -151,7 +151,7 @@ def test_the_main_part_has_placeholders_of_the_given_shape():
         placeholder = nodes(parts.main)[name]
         assert placeholder.op == 'Placeholder' and placeholder.attr['dtype'].type == tf.float32.as_datatype_enum
         assert [dim.size for dim in placeholder.attr['shape'].shape.dim] == [-1, 6, 6, 3]
-        assert parts.kept == {name, 'a/relu'}
+        assert parts.protected == {name, 'a/relu'}
     parts = partition(graph_of(lambda: _layer(tf.identity(_image(), name='start'), 'a')), settings(['a/relu'], ['start']))
     assert [dim.size for dim in nodes(parts.main)['start'].attr['shape'].shape.dim] == [-1, 6, 6, 3]
 

@@ -43,7 +43,7 @@ def test_hard_sigmoid(swap, shape, divide):
     plan = plan_of('sigmoid')
     assert _names(plan)[-2:] == ['conv/BiasAdd/aquant', 'sigmoid/aquant'] and len(plan.tensors) == 5
     assert not plan.skipped
-    assert {tensor.name: tensor.least_position for tensor in plan.tensors if tensor.least_position != POSITION_MIN} == {
+    assert {tensor.name: tensor.min_position for tensor in plan.tensors if tensor.min_position != POSITION_MIN} == {
         'conv/BiasAdd/aquant': 0, 'sigmoid/aquant': 7}
 
 
@@ -53,7 +53,7 @@ def test_hard_swish(swap, shape, divide):
     _product(x, _hard_sigmoid(tf.identity(x), swap, shape, divide), swap, name='swish')
     plan = plan_of('swish')
     assert _names(plan)[-3:] == ['conv/BiasAdd/aquant', 'sigmoid/aquant', 'swish/aquant'] and len(plan.tensors) == 6
-    assert by_name(plan)['sigmoid/aquant'].least_position == 7
+    assert by_name(plan)['sigmoid/aquant'].min_position == 7
     assert not plan.skipped
 
 
@@ -63,8 +63,8 @@ def test_gate_of_other_features():
     plan = plan_of('out')
     assert _names(plan)[-5:] == ['gate/kernel/read/wquant', 'gate/bias/read/wquant', 'gate/BiasAdd/aquant', 'sigmoid/aquant',
                                  'out/aquant']
-    assert by_name(plan)['gate/BiasAdd/aquant'].least_position == 0
-    assert by_name(plan)['conv/BiasAdd/aquant'].least_position == POSITION_MIN
+    assert by_name(plan)['gate/BiasAdd/aquant'].min_position == 0
+    assert by_name(plan)['conv/BiasAdd/aquant'].min_position == POSITION_MIN
 
 
 @pytest.mark.parametrize('options', [{'offset': 2.5}, {'factor': 0.2}])
@@ -72,7 +72,7 @@ def test_other_constants_are_no_hard_sigmoid(options):
     _hard_sigmoid(image(), **options)
     plan = plan_of('sigmoid')
     assert 'six/aquant' in _names(plan) and 'sixth/aquant' in _names(plan)
-    assert all(tensor.least_position == POSITION_MIN for tensor in plan.tensors)
+    assert all(tensor.min_position == POSITION_MIN for tensor in plan.tensors)
 
 
 def test_hard_sigmoid_directly_behind_a_convolution_is_no_bias():

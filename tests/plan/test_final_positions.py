@@ -95,7 +95,7 @@ def test_zeros_behind_a_weighted_op_take_what_is_aligned_with_them_along(kind, s
 
 
 def test_least_positions():
-    plan = _plan([_tensor('gate', least_position=7), _tensor('sum', least_position=0), _tensor('other')])
+    plan = _plan([_tensor('gate', min_position=7), _tensor('sum', min_position=0), _tensor('other')])
     assert final_positions.decide(plan, _observed(gate=5, sum=-3, other=-3), _config()) == {'gate': 7, 'sum': 0, 'other': -3}
     assert final_positions.decide(plan, _observed(gate=9, sum=3, other=-3), _config()) == {'gate': 9, 'sum': 3, 'other': -3}
 

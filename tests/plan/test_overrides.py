@@ -5,7 +5,7 @@ from tensorflow import keras
 
 from tests.plan.networks import image, plan_behind_the_passes, plan_of
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.graph.view import ORIGINS, GraphView
+from vai_q_tf.graph.view import SOURCE_NODES, GraphView
 from vai_q_tf.plan.annotate import annotate
 
 layers = tf.compat.v1.layers
@@ -73,7 +73,7 @@ def _frozen(**origins):
     graph_def = tf.compat.v1.get_default_graph().as_graph_def()
     for node in graph_def.node:
         if node.name in origins:
-            node.attr[ORIGINS].list.s.extend(origin.encode() for origin in origins[node.name])
+            node.attr[SOURCE_NODES].list.s.extend(origin.encode() for origin in origins[node.name])
     return GraphView(graph_def)
 
 

@@ -13,7 +13,7 @@ from vai_q_tf.graph import sessions
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.ptq import fast_finetune
-from vai_q_tf.ptq.finetune_network import Module
+from vai_q_tf.ptq.finetune_network import Block
 
 SIZE = 12
 
@@ -194,7 +194,7 @@ class FakeNetwork:
 
     def __init__(self, count, losses, error):
         self.values = {'w{}'.format(number): np.float32(0) for number in range(count)}
-        self.modules = [Module(name, (name,), '', '') for name in self.values]
+        self.modules = [Block(name, (name,), '', '') for name in self.values]
         self._losses, self._error = losses, error
         self.current = dict(self.values)
         self.passes = 0

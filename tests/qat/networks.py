@@ -11,7 +11,7 @@ from tensorflow.contrib import slim
 
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig
 from vai_q_tf.plan.quant_plan import QuantPlan
-from vai_q_tf.qat import record
+from vai_q_tf.qat import graph_record
 
 layers = tf.compat.v1.layers
 
@@ -207,7 +207,7 @@ def train(build, directory, steps=5, frozen_from=3, **fields):
         CreateQuantizeTrainingGraph(config)
         step = training_step(output, loss)
         saver = tf.compat.v1.train.Saver()
-        plan = record.training_plan(graph)
+        plan = graph_record.training_plan(graph)
         with tf.compat.v1.Session() as session:
             session.run(tf.compat.v1.global_variables_initializer())
             for number in range(steps):

@@ -19,7 +19,7 @@ from vai_q_tf import (
     QuantizeConfig,
 )
 from vai_q_tf.lint.lint import lint
-from vai_q_tf.qat import record
+from vai_q_tf.qat import graph_record
 
 v1 = tf.compat.v1
 layers = v1.layers
@@ -206,7 +206,7 @@ def take_course(build, directory):
             freeze_bn_step=FROZEN_FROM, freeze_position_step=FROZEN_FROM) for part in ('evaluation', 'derived'))
         CreateQuantizeTrainingGraph(config)
         float_saver = v1.train.Saver()
-        plan = record.training_plan(graph)
+        plan = graph_record.training_plan(graph)
         names = [networks.quantized_name(plan, output.op.name) + ':0' for output in outputs]
         step = networks.training_step(None, loss, v1.train.MomentumOptimizer(1e-3, 0.9))
         saver = v1.train.Saver()

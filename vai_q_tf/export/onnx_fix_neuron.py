@@ -16,9 +16,9 @@ _ATTRS = ('position', 'bits', 'mode', 'symmetric')
 def convert_marker(ctx, node, name, args):
     """The handler of tf2onnx for the op FixNeuron."""
     del name, args
-    symmetric = node.get_attr('_symmetric')
+    narrow_range = node.get_attr('_symmetric')
     values = (node.get_attr_value('quantize_pos', 0), node.get_attr_value('bit_width', 8), node.get_attr_value('mode'),
-              symmetric.i if symmetric else 0)
+              narrow_range.i if narrow_range else 0)
     inputs, outputs = list(node.input), list(node.output)
     shapes, dtypes = node.output_shapes, node.output_dtypes
     ctx.remove_node(node.name)
@@ -48,10 +48,10 @@ class _FixNeuron:
     def __init__(self, marker, constants):
         self._marker, self._constants, self._nodes = marker, constants, []
 
-    def nodes(self, position, bits, mode, symmetric):
+    def nodes(self, position, bits, mode, narrow_range):
         """fixed_point.quantize, step by step."""
         scale = 1.0 if position == fixed_point.POSITION_ZERO else 2.0**position
-        lo, hi = (limit * scale for limit in fixed_point.limits(position, bits, bool(symmetric)))
+        lo, hi = (limit * scale for limit in fixed_point.limits(position, bits, bool(narrow_range)))
         x = self._marker.input[0]
         if position == fixed_point.POSITION_MAX:  # elsewhere a subnormal is less than half a step
             is_normal = self._add('Not', self._add('Less', self._add('Abs', x), _SMALLEST_NORMAL))

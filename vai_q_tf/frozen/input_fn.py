@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 from absl import flags
 
 from vai_q_tf import errors
-from vai_q_tf.frozen.isolated_defaults import OwnDefaults
+from vai_q_tf.frozen.isolated_defaults import IsolatedDefaults
 from vai_q_tf.graph.dependence import operands, reach
 from vai_q_tf.graph.view import GraphView, node_name
 
@@ -34,7 +34,7 @@ class InputFn:
 
     def __init__(self, function, defaults=None):
         self._function = function
-        self._defaults = defaults or OwnDefaults()
+        self._defaults = defaults or IsolatedDefaults()
         self._keyword = _step_keyword(function)
 
     def __call__(self, step):
@@ -56,7 +56,7 @@ def load_input_fn(path):
     flags.FLAGS.mark_as_parsed()
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    defaults = OwnDefaults()
+    defaults = IsolatedDefaults()
     with defaults.inside():
         found, names = _import(parts[:-1])
     for name in names + parts[-1:]:

@@ -4,7 +4,7 @@ import contextlib
 from vai_q_tf import tf_internal
 
 
-class OwnDefaults:
+class IsolatedDefaults:
     """What is the default graph and the default session inside a `with`, apart from those outside.
 
     Code inside may reset the default graph, finalize it, or enter a session that it never leaves, which

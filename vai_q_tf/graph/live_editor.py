@@ -19,11 +19,11 @@ def check_not_finalized(graph):
             'Rewrite it right after the network is built.')
 
 
-def check_editable(graph, apart=frozenset()):
-    """Raises a QuantizeError when `graph` is finalized or already holds gradients other than the ops called `apart`."""
+def check_editable(graph, excluded=frozenset()):
+    """Raises a QuantizeError when `graph` is finalized or already holds gradients other than the ops called `excluded`."""
     check_not_finalized(graph)
     # TensorFlow notes on every op made by a gradient function the forward op that it belongs to.
-    backward = next((op for op in graph.get_operations() if tf_internal.forward_op(op) is not None and op.name not in apart),
+    backward = next((op for op in graph.get_operations() if tf_internal.forward_op(op) is not None and op.name not in excluded),
                     None)
     if backward is not None:
         raise errors.QuantizeError(
@@ -53,19 +53,19 @@ def consumers(value):
             for index, operand in enumerate(op.inputs) if operand is value]
 
 
-def repoint(graph, inputs, value):
+def reroute(graph, inputs, value):
     """Makes each input (node name, index) read the tf.Tensor `value`."""
     for node, index in inputs:
         tf_internal.set_input(graph.get_operation_by_name(node), index, value)
 
 
-def wait_for(waiter, old, new):
+def replace_control_inputs(waiter, old, new):
     """Makes the tf.Operation `waiter`, which waits for each op of `old` to run, wait for each op of `new` instead."""
     tf_internal.set_control_inputs(waiter, [op for op in waiter.control_inputs if op not in old] + list(new))
 
 
 @contextlib.contextmanager
-def beside(graph, value):
+def with_placement_of(graph, value):
     """New ops get full names, the device of `value`'s op, and no control dependencies of the caller's context."""
     with graph.as_default(), tf.name_scope(None), tf.device(None), tf.device(value.op.device), tf.control_dependencies(None):
         yield

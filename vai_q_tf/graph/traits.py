@@ -1,7 +1,7 @@
 """What quantization needs to know of each op type. Coverage grows by rows of the tables below."""
 from typing import NamedTuple, Tuple
 
-WEIGHTED, VALUE, SHARED, PASSES, FLOAT = 'weighted', 'value', 'shared', 'passes', 'float'
+WEIGHTED, VALUE, SHARED, FORWARDS, FLOAT = 'weighted', 'value', 'shared', 'passes', 'float'
 
 
 class Trait(NamedTuple):
@@ -110,7 +110,7 @@ TRAITS = {
     'StridedSlice': Trait(SHARED, relu=False),
     'Transpose': Trait(SHARED),
 
-    **{op: Trait(PASSES) for op in sorted(_handing_on(_PLAN))},
+    **{op: Trait(FORWARDS) for op in sorted(_handing_on(_PLAN))},
 
     'Placeholder': Trait(FLOAT, reason=_FED),
     'PlaceholderWithDefault': Trait(FLOAT, reason=_FED),

@@ -10,7 +10,7 @@ from vai_q_tf.graph.traits import IDENTITY_OPS, READ_OPS
 
 VARIABLE_OPS = frozenset(('Variable', 'VariableV2', 'VarHandleOp'))
 # A private list of names on a node: the nodes of the float graph that it stands for now.
-ORIGINS = '_origins'
+SOURCE_NODES = '_origins'
 
 
 def node_name(reference):
@@ -54,11 +54,11 @@ class GraphView:
             self._nodes[node.name] = node
         self.names = tuple(self._nodes)
         self._order = {name: number for number, name in enumerate(self.names)}
-        self._inputs, self._controls, self._consumers, self._output_types, self._heirs = {}, {}, {}, {}, {}
+        self._inputs, self._controls, self._consumers, self._output_types, self._derived_nodes = {}, {}, {}, {}, {}
         for name, node in self._nodes.items():
             self._index_inputs(name, node.input)
-            for origin in node.attr[ORIGINS].list.s if ORIGINS in node.attr else ():
-                self._heirs.setdefault(origin.decode(), []).append(name)
+            for origin in node.attr[SOURCE_NODES].list.s if SOURCE_NODES in node.attr else ():
+                self._derived_nodes.setdefault(origin.decode(), []).append(name)
 
     def _index_inputs(self, name, references):
         data = []
@@ -102,9 +102,9 @@ class GraphView:
         """The inputs that read the tensor, as (node, input index)."""
         return tuple(self._consumers.get(tensor, ()))
 
-    def heirs(self, name):
+    def derived_nodes(self, name):
         """The nodes that stand for a node of an earlier form of the graph, by their attr ORIGINS."""
-        return tuple(self._heirs.get(name, ()))
+        return tuple(self._derived_nodes.get(name, ()))
 
     def attr(self, name, key):
         """The AttrValue of the node, the default of its op where the node has none; None where there is neither."""

@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.config import require_config
-from vai_q_tf.qat import checkpoints, evaluation, record
+from vai_q_tf.qat import checkpoints, evaluation, graph_record
 from vai_q_tf.qat.deploy import inference_graph
 from vai_q_tf.qat.deploy.freeze import EvaluationFreezer
 
@@ -49,7 +49,7 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
         self._last_step = None
         self._freezer = None
         self._training_graph = tf.get_default_graph()
-        if self._eval_graph_fn is not None or record.is_training(self._training_graph):
+        if self._eval_graph_fn is not None or graph_record.is_training(self._training_graph):
             self._prepare()
 
     def before_save(self, session, global_step_value):

@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import files, tf_internal
 from vai_q_tf.config import require_config
-from vai_q_tf.qat import checkpoints, evaluation, record
+from vai_q_tf.qat import checkpoints, evaluation, graph_record
 from vai_q_tf.qat.deploy.freeze import EvaluationFreezer
 
 BEST_FILE = 'best.json'
@@ -99,9 +99,9 @@ class QuantizeExporter(tf.estimator.Exporter):
                 self._eval_graph_fn()
             else:
                 estimator.model_fn(self._receiver_fn().features, None, tf.estimator.ModeKeys.PREDICT, estimator.config)
-            if not record.is_evaluation(graph):
+            if not graph_record.is_evaluation(graph):
                 evaluation.create_evaluation_graph(graph, config)
-        return EvaluationFreezer(graph, record.evaluation_plan(graph), config)
+        return EvaluationFreezer(graph, graph_record.evaluation_plan(graph), config)
 
     def _read_best(self, export_path):
         """What best.json holds; None where there is none, or where its model was taken away."""

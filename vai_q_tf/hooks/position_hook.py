@@ -19,7 +19,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import files, fixed_point
 from vai_q_tf.config import require_config
-from vai_q_tf.qat import distribution, record, training
+from vai_q_tf.qat import distribution, graph_record, training
 
 HISTORY_FILE = 'quantize_position_history.jsonl'
 
@@ -69,12 +69,12 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
     def after_create_session(self, session, coord):
         """Raises QuantizeError where the graph is not a quantize training graph, or one of another range than the config's."""
         graph = session.graph
-        plan = record.training_plan(graph)
+        plan = graph_record.training_plan(graph)
         if self._config is not None:
-            record.check_same_range(plan, self._config)
+            graph_record.check_same_range(plan, self._config)
         self._names = [tensor.name for tensor in plan.tensors]
-        self._track = record.track(graph)
-        self._votes = record.votes(graph)
+        self._track = graph_record.track(graph)
+        self._votes = graph_record.votes(graph)
         self._writes = distribution.is_chief()
         if self._writes:
             files.make_directory(self._output_dir)

@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops
 from vai_q_tf.config import require_config
-from vai_q_tf.qat import record
+from vai_q_tf.qat import graph_record
 
 
 class SynchronizePositionsHook(tf.estimator.SessionRunHook):
@@ -43,10 +43,10 @@ class SynchronizePositionsHook(tf.estimator.SessionRunHook):
     def begin(self):
         """Raises QuantizeError where the default graph is not a quantize training graph, or one of another range."""
         graph = tf.get_default_graph()
-        plan = record.training_plan(graph)
+        plan = graph_record.training_plan(graph)
         if self._config is not None:
-            record.check_same_range(plan, self._config)
-        state, votes = record.state(graph), record.votes(graph)
+            graph_record.check_same_range(plan, self._config)
+        state, votes = graph_record.state(graph), graph_record.votes(graph)
         with tf.device(None), tf.device(state.device):
             self._start, self._step = (ops.write_positions(state, function(votes), rows=votes.shape[0].value)
                                        for function in (self._broadcast, self._average))

@@ -10,7 +10,7 @@ from vai_q_tf import errors
 from vai_q_tf.config import require_config
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import node_name
-from vai_q_tf.qat import record, training
+from vai_q_tf.qat import graph_record, training
 from vai_q_tf.qat.gradients import regradient
 
 
@@ -32,8 +32,8 @@ class QuantizeTrainingHook(tf.estimator.SessionRunHook):
     def begin(self):
         """Raises QuantizeError where the graph cannot be rewritten, or a gradient cannot be found (the variable is named)."""
         graph, config = tf.get_default_graph(), self._config
-        if record.is_training(graph):
-            record.check_same_range(record.training_plan(graph), config)
+        if graph_record.is_training(graph):
+            graph_record.check_same_range(graph_record.training_plan(graph), config)
             return
         live_editor.check_not_finalized(graph)
         saver = next((op for op in graph.get_operations() if op.type == 'SaveV2'), None)
@@ -42,9 +42,9 @@ class QuantizeTrainingHook(tf.estimator.SessionRunHook):
                 'A tf.train.Saver was made before the graph is quantized (node %r). If it saves the checkpoints of this '
                 'training, they will have no quantize positions; make it with defer_build=True.', saver.name)
         gradients = regradient.Gradients(graph)
-        waiting = [name for name in config.input_nodes + config.output_nodes if node_name(name) in gradients.apart]
+        waiting = [name for name in config.input_nodes + config.output_nodes if node_name(name) in gradients.excluded]
         if waiting:
             raise errors.QuantizeError(
                 errors.UNSUPPORTED_GRAPH, 'Behind gradients',
-                'Node {!r} waits for a gradient or a training step. {}'.format(waiting[0], regradient.WAYS))
+                'Node {!r} waits for a gradient or a training step. {}'.format(waiting[0], regradient.ALTERNATIVES))
         training.create_training_graph(graph, config, gradients, self._towers)

@@ -15,7 +15,7 @@ from vai_q_tf.config import require_config
 from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
 from vai_q_tf.hooks.position_hook import QuantizePositionHook
 from vai_q_tf.integrations import gradient_interception, warm_start
-from vai_q_tf.qat import checkpoints, evaluation, record, replaced_tensors
+from vai_q_tf.qat import checkpoints, evaluation, graph_record, replaced_tensors
 
 _MODES = tf.estimator.ModeKeys
 
@@ -136,7 +136,7 @@ class _Network:
             warm_start.start_from_float(self.graph, prefix)
 
     def _rewrite_for_evaluation(self):
-        if not record.is_evaluation(self.graph):
+        if not graph_record.is_evaluation(self.graph):
             with gradient_interception.outside_of_contexts(self.graph):
                 evaluation.create_evaluation_graph(self.graph, self._config)
 
@@ -146,7 +146,7 @@ class _Network:
             if type(spec).__name__ == 'TPUEstimatorSpec':
                 raise _no_tpu('The model_fn returns a TPUEstimatorSpec')
             raise TypeError('model_fn must return an EstimatorSpec, got {}: {!r}'.format(type(spec).__name__, spec))
-        trained = record.is_training(self.graph)
+        trained = graph_record.is_training(self.graph)
         if spec.mode != _MODES.TRAIN:
             if trained:
                 raise errors.QuantizeError(
@@ -160,7 +160,7 @@ class _Network:
                 'The model_fn made its train_op without tf.gradients, which a tf.train.Optimizer calls with the loss as a '
                 'tf.Tensor, so there was no place for the rewrite. Call CreateQuantizeTrainingGraph in the model_fn, behind '
                 'the network and before its gradients.')
-        replaced_tensors.repoint_late_readers(self.graph)
+        replaced_tensors.reroute_late_readers(self.graph)
         return spec._replace(
             predictions=_quantized(spec.predictions), loss=_quantized(spec.loss),
             eval_metric_ops=_quantized(spec.eval_metric_ops), export_outputs=_quantized_outputs(spec.export_outputs))

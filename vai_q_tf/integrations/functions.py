@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig, require_config
 from vai_q_tf.integrations.keras import session
-from vai_q_tf.qat import checkpoints, evaluation, record, training
+from vai_q_tf.qat import checkpoints, evaluation, graph_record, training
 from vai_q_tf.qat.deploy.freeze import EvaluationFreezer
 
 _TYPES = {'graph': tf.Graph, 'checkpoint': str, 'config': QuantizeConfig}
@@ -85,7 +85,7 @@ def CreateQuantizeDeployGraph(checkpoint=None, config=None, graph=None):
         or variables (named).
       TypeError: an argument of a wrong type.
     """
-    plan = record.evaluation_plan(graph)
+    plan = graph_record.evaluation_plan(graph)
     prefix = checkpoints.find_checkpoint(checkpoint)
     return EvaluationFreezer(graph, plan, config).write(prefix, checkpoints.checkpoint_step(prefix))
 

@@ -5,7 +5,7 @@ import threading
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import tf_internal
-from vai_q_tf.qat import record, replaced_tensors, training
+from vai_q_tf.qat import graph_record, replaced_tensors, training
 
 
 def rewrite_for_training(graph, config):
@@ -17,13 +17,13 @@ def rewrite_for_training(graph, config):
     Raises:
       QuantizeError: what `create_training_graph` raises; ALREADY_QUANTIZED for a graph of other input_nodes or output_nodes.
     """
-    first = not record.is_training(graph)
+    first = not graph_record.is_training(graph)
     if first:
         with outside_of_contexts(graph):
             training.create_training_graph(graph, config)
     else:
-        record.check_same_range(record.training_plan(graph), config)
-        replaced_tensors.repoint_late_readers(graph)
+        graph_record.check_same_range(graph_record.training_plan(graph), config)
+        replaced_tensors.reroute_late_readers(graph)
     return first
 
 

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError  # type: ignore
 from vai_q_tf import errors, files, ops
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
-from vai_q_tf.qat import checkpoints, evaluation, record, training
+from vai_q_tf.qat import checkpoints, evaluation, graph_record, training
 from vai_q_tf.qat.deploy import inference_graph
 from vai_q_tf.qat.deploy.freeze import EvaluationFreezer
 
@@ -94,9 +94,9 @@ def deploy_checkpoint(input_meta_graph_def, input_checkpoint, config):
     config = require_config(config)
     graph = _import(input_meta_graph_def)
     prefix = checkpoints.find_checkpoint(input_checkpoint)
-    if record.is_evaluation(graph):
-        plan = record.evaluation_plan(graph)
-    elif record.is_training(graph):
+    if graph_record.is_evaluation(graph):
+        plan = graph_record.evaluation_plan(graph)
+    elif graph_record.is_training(graph):
         graph, plan = inference_graph.derive_evaluation_graph(graph, config)
     else:
         _check_no_gradients(graph, input_meta_graph_def)

@@ -2,7 +2,7 @@
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.view import VARIABLE_OPS
-from vai_q_tf.qat import checkpoints, record
+from vai_q_tf.qat import checkpoints, graph_record
 
 
 def start_from_float(graph, checkpoint):
@@ -33,5 +33,5 @@ def start_from_float(graph, checkpoint):
 
 
 def _network_variables(graph):
-    float_graph = record.float_graph(graph)
+    float_graph = graph_record.float_graph(graph)
     return {node.name for node in float_graph.node if node.op in VARIABLE_OPS}

@@ -26,7 +26,7 @@ def fix_neuron(input, mode, phase, bit_width=8, method=1, output_dir='', quantiz
 FixNeuron = fix_neuron  # the name of the op, by which scripts call it, too
 
 
-def vai_fix_neuron(input, position, bit_width=8, mode=1, symmetric=False, gradient='clipped', name=None):
+def vai_fix_neuron(input, position, bit_width=8, mode=1, narrow_range=False, gradient='clipped', name=None):
     """`input` rounded to `bit_width` bits at `position`, float32 of the same shape.
 
     Args:
@@ -34,17 +34,17 @@ def vai_fix_neuron(input, position, bit_width=8, mode=1, symmetric=False, gradie
       position: int32 scalar tensor, fractional bits, from -126 to 127.
       bit_width: from 1 to 24, the sign included.
       mode: as in `fix_neuron`.
-      symmetric: leaves out the smallest value, so that the range is -hi to hi.
+      narrow_range: leaves out the smallest value, so that the range is -hi to hi. The op's attr is called `symmetric`.
       gradient: 'clipped' passes the gradient inside the representable range, 'straight_through' everywhere.
       name: of the op.
 
     Raises:
       tf.errors.InvalidArgumentError: when run, if the position is out of range.
     """
-    return library.load().vai_fix_neuron(input, position, bit_width, mode, symmetric, gradient, name)
+    return library.load().vai_fix_neuron(input, position, bit_width, mode, narrow_range, gradient, name)
 
 
-def search_position(input, track=True, bit_width=8, mode=1, method=1, symmetric=False, name=None):
+def search_position(input, track=True, bit_width=8, mode=1, method=1, narrow_range=False, name=None):
     """The position for `input`, an int32 scalar of fractional bits; NO_OBSERVATION where `track` is false.
 
     fixed_point.search_position defines it.
@@ -55,13 +55,13 @@ def search_position(input, track=True, bit_width=8, mode=1, method=1, symmetric=
       bit_width: from 1 to 24, the sign included.
       mode: as in `fix_neuron`.
       method: 0 non-overflow, 1 min-diffs, 2 min-diffs with the relative error in mode 2.
-      symmetric: as in `vai_fix_neuron`.
+      narrow_range: as in `vai_fix_neuron`.
       name: of the op.
     """
-    return library.load().vai_search_position(input, track, bit_width, mode, method, symmetric, name)
+    return library.load().vai_search_position(input, track, bit_width, mode, method, narrow_range, name)
 
 
-def position_errors(input, below, above, bit_width=8, mode=1, symmetric=False, name=None):
+def position_errors(input, below, above, bit_width=8, mode=1, narrow_range=False, name=None):
     """What `input` loses at each position of a window: (first, errors), int32 scalar and float64 [below + above + 1].
 
     errors[i] is the sum of (Q(input) - input)^2 at position first + i. fixed_point.position_errors defines both.
@@ -71,10 +71,10 @@ def position_errors(input, below, above, bit_width=8, mode=1, symmetric=False, n
       below, above: Python ints, how far the window reaches from the position of method 0; together less than WINDOW_MAX.
       bit_width: from 1 to 24, the sign included.
       mode: as in `fix_neuron`.
-      symmetric: as in `vai_fix_neuron`.
+      narrow_range: as in `vai_fix_neuron`.
       name: of the op.
     """
-    return library.load().vai_position_errors(input, below, above, bit_width, mode, symmetric, name)
+    return library.load().vai_position_errors(input, below, above, bit_width, mode, narrow_range, name)
 
 
 def moving_position(state, batch_position, rows, row, decay, tensor, name=None):
@@ -118,10 +118,10 @@ def _fix_neuron_gradient(op, gradient):
     if op.get_attr('phase') != 1:
         return gradient
     return library.load().vai_fix_neuron_grad(gradient, op.inputs[0], op.get_attr('quantize_pos'),
-                                              bit_width=op.get_attr('bit_width'), symmetric=_is_symmetric(op))
+                                              bit_width=op.get_attr('bit_width'), symmetric=_has_narrow_range(op))
 
 
-def _is_symmetric(op):
+def _has_narrow_range(op):
     try:
         return op.get_attr('_symmetric')
     except ValueError:  # a private attribute, absent by default

@@ -9,7 +9,7 @@ import tensorflow as tf
 from vai_q_tf.ops import library
 
 
-def scaled_fix_neuron(input, scale, rescale, position, bit_width=8, mode=0, inner=1, symmetric=False,
+def scaled_fix_neuron(input, scale, rescale, position, bit_width=8, mode=0, inner=1, narrow_range=False,
                       gradient='clipped', name=None):
     """Q(input * scale) * rescale, float32 of the shape of `input`; all three products are plain float32.
 
@@ -23,25 +23,25 @@ def scaled_fix_neuron(input, scale, rescale, position, bit_width=8, mode=0, inne
       bit_width: from 1 to 24, the sign included.
       mode: 0 weight or bias, 2 depthwise weight (halves away from zero); 1 activation (halves up).
       inner: Python int, how many consecutive elements share a channel.
-      symmetric: leaves out the smallest value, so that the range is -hi to hi.
+      narrow_range: as in `vai_fix_neuron`.
       gradient: 'clipped' passes the gradient where input * scale is representable, 'straight_through' everywhere.
       name: of the op.
 
     Raises:
       tf.errors.InvalidArgumentError: when run, if the position is out of range or the shapes do not fit.
     """
-    return library.load().vai_scaled_fix_neuron(input, scale, rescale, position, bit_width, mode, inner, symmetric,
+    return library.load().vai_scaled_fix_neuron(input, scale, rescale, position, bit_width, mode, inner, narrow_range,
                                                 gradient, name)
 
 
-def scaled_search_position(input, scale, track=True, bit_width=8, mode=0, method=1, inner=1, symmetric=False,
+def scaled_search_position(input, scale, track=True, bit_width=8, mode=0, method=1, inner=1, narrow_range=False,
                            name=None):
     """The position for input * scale, an int32 scalar of fractional bits; NO_OBSERVATION where `track` is false.
 
     The position that `search_position` finds for that product. `input`, `scale` and `inner` are as in
     `scaled_fix_neuron`, the rest as in `search_position`.
     """
-    return library.load().vai_scaled_search_position(input, scale, track, bit_width, mode, method, inner, symmetric,
+    return library.load().vai_scaled_search_position(input, scale, track, bit_width, mode, method, inner, narrow_range,
                                                      name)
 
 

@@ -10,18 +10,18 @@ from vai_q_tf.graph.dependence import operands, reach, readers
 from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index, tensor_name
 
 
-class Parts(NamedTuple):
+class Partition(NamedTuple):
     """A graph in two parts.
 
     main: GraphDef of the nodes between input and output nodes, where a Placeholder stands for each output of an input node,
       without devices and noted shapes. Control inputs are left only where they say in which branch or loop a constant is.
     rest: NodeDefs of what comes before and behind, the input nodes themselves included.
-    kept: the nodes of `main` that have to keep their name and meaning.
+    protected: the nodes of `main` that have to keep their name and meaning.
     stand_ins: {name of a Placeholder of `main`: the tensor of an input node that it stands for}.
     """
     main: tf.GraphDef
     rest: Tuple[tf.NodeDef, ...]
-    kept: FrozenSet[str]
+    protected: FrozenSet[str]
     stand_ins: Dict[str, str]
 
 
@@ -50,8 +50,8 @@ def partition(graph_def, config):
             nodes.append(node)
     main = editor.subgraph(graph_def, nodes, library=bool(graph_def.library.function))  # not gradients of functions alone
     read = {node_name(tensor) for name in rest for tensor in view.inputs(name)}
-    kept = frozenset(outputs).union(names.values(), read & members, inputs)
-    return Parts(main, tuple(view.node(name) for name in view.names if name in rest), kept,
+    protected = frozenset(outputs).union(names.values(), read & members, inputs)
+    return Partition(main, tuple(view.node(name) for name in view.names if name in rest), protected,
                  {stand_in: tensor for tensor, stand_in in names.items()})
 
 

@@ -43,10 +43,11 @@ def _dpu(config):
     return bool(config.simulate_dpu) and not config.fold_bn_only
 
 
-class Step(NamedTuple):
+class PassEntry(NamedTuple):
     """A pass in the order of passes.
 
-    run: function (graph_def, kept, config) to a GraphDef. ops: the op types without which it has nothing to do; empty: any.
+    run: function (graph_def, protected, config) to a GraphDef.
+    ops: the op types without which it has nothing to do; empty: any.
     when: whether the config asks for it. shapes: whether it needs `_output_shapes`.
     """
     run: Callable
@@ -60,29 +61,30 @@ def _ops(text):
 
 
 CLEAN_UP = (
-    Step(remove_dropouts, _ops('RandomUniform')),
-    Step(remove_pass_throughs, PASS_THROUGH_OPS),
+    PassEntry(remove_dropouts, _ops('RandomUniform')),
+    PassEntry(remove_pass_throughs, PASS_THROUGH_OPS),
 )
-CONSTANTS = Step(fold_constants)
-PARAMETERS = Step(fold_parameters)
+CONSTANTS = PassEntry(fold_constants)
+PARAMETERS = PassEntry(fold_parameters)
 FOLDING = (
-    Step(separate_shared_constants, when=_all_asked),
-    Step(replace_relu_minimum, _ops('Minimum'), _all_asked),
-    Step(reorder_hard_swish, _ops('Relu6'), _all_asked),
-    Step(expand_batch_norms, BATCH_NORM_OPS | {'BatchNormWithGlobalNormalization'}),
-    Step(fold_batch_norms, _ops('Mul RealDiv Add AddV2 BiasAdd Sub')),
-    Step(replace_lone_bias_adds, _ops('BiasAdd'), _all_asked),
-    Step(equalize_layers, when=lambda config: bool(config.do_cle), shapes=True),
+    PassEntry(separate_shared_constants, when=_all_asked),
+    PassEntry(replace_relu_minimum, _ops('Minimum'), _all_asked),
+    PassEntry(reorder_hard_swish, _ops('Relu6'), _all_asked),
+    PassEntry(expand_batch_norms, BATCH_NORM_OPS | {'BatchNormWithGlobalNormalization'}),
+    PassEntry(fold_batch_norms, _ops('Mul RealDiv Add AddV2 BiasAdd Sub')),
+    PassEntry(replace_lone_bias_adds, _ops('BiasAdd'), _all_asked),
+    PassEntry(equalize_layers, when=lambda config: bool(config.do_cle), shapes=True),
 )
 DPU = (
-    Step(mean_to_average_pool, _ops('Mean'), _dpu, shapes=True),
-    Step(split_large_pools, _ops('AvgPool MaxPool'), _dpu, shapes=True),
-    Step(scale_average_pools, _ops('AvgPool'), _dpu),
-    Step(adjust_leaky_relu, _ops('LeakyRelu Maximum Sub'), _dpu),
-    Step(replace_sigmoid, _ops('Sigmoid'), lambda config: _dpu(config) and bool(config.replace_sigmoid)),
-    Step(scale_hard_sigmoid, _ops('Relu6'), _dpu),
-    Step(replace_softmax, _ops('Softmax'), lambda config: _all_asked(config) and bool(config.replace_softmax), shapes=True),
-    Step(fold_reshape, _ops('Reshape ResizeNearestNeighbor ResizeBilinear'), lambda config: bool(config.fold_reshape),
+    PassEntry(mean_to_average_pool, _ops('Mean'), _dpu, shapes=True),
+    PassEntry(split_large_pools, _ops('AvgPool MaxPool'), _dpu, shapes=True),
+    PassEntry(scale_average_pools, _ops('AvgPool'), _dpu),
+    PassEntry(adjust_leaky_relu, _ops('LeakyRelu Maximum Sub'), _dpu),
+    PassEntry(replace_sigmoid, _ops('Sigmoid'), lambda config: _dpu(config) and bool(config.replace_sigmoid)),
+    PassEntry(scale_hard_sigmoid, _ops('Relu6'), _dpu),
+    PassEntry(replace_softmax, _ops('Softmax'), lambda config: _all_asked(config) and bool(config.replace_softmax),
+              shapes=True),
+    PassEntry(fold_reshape, _ops('Reshape ResizeNearestNeighbor ResizeBilinear'), lambda config: bool(config.fold_reshape),
          shapes=True),
 )
 
@@ -110,17 +112,17 @@ def optimise(graph_def, config, fold_constant=True):
     whole = resolve_switches(graph_def, view, {node_name(name) for name in config.input_nodes + config.output_nodes})
     parts = partition(whole, config)
     steps = CLEAN_UP + ((CONSTANTS if fold_constant else PARAMETERS),) + FOLDING + DPU
-    return merge(parts, _run(steps, parts.main, parts.kept, config))
+    return merge(parts, _run(steps, parts.main, parts.protected, config))
 
 
-def _run(steps, graph_def, kept, config):
+def _run(steps, graph_def, protected, config):
     ops, shaped = _count(graph_def), False
     for step in steps:
         if not step.when(config) or (step.ops and step.ops.isdisjoint(ops)):
             continue
         if step.shapes and not shaped:
-            graph_def, shaped = infer_shapes(graph_def, kept, config), True
-        result = step.run(graph_def, kept, config)
+            graph_def, shaped = infer_shapes(graph_def, protected, config), True
+        result = step.run(graph_def, protected, config)
         if result is not graph_def:
             graph_def, before = result, ops
             ops = _count(graph_def)

@@ -51,7 +51,7 @@ def find_activations(graph_range):
     return sorted(found, key=lambda activation: graph_range.view.order(activation.node))
 
 
-def relu_behind(view, tensor, activations):
+def relu_after(view, tensor, activations):
     """The Activation of the relu or relu6 that is applied to the tensor, None if there is none.
 
     activations: {source tensor: Activations}.

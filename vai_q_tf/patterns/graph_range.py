@@ -1,6 +1,6 @@
 """GraphRange: the part of a graph between input and output nodes, and what flows through it."""
 from vai_q_tf import errors
-from vai_q_tf.graph.traits import FIX_NEURON_OPS, PASSES, trait
+from vai_q_tf.graph.traits import FIX_NEURON_OPS, FORWARDS, trait
 from vai_q_tf.graph.view import VARIABLE_OPS, node_name, output_index, tensor_name
 from vai_q_tf.patterns.dropout import find_dropouts
 
@@ -79,7 +79,7 @@ class GraphRange:
         while tensor not in self.input_nodes:
             if tensor in self.dropouts:
                 tensor = self.dropouts[tensor]
-            elif trait(self.view.op(tensor)).kind == PASSES:
+            elif trait(self.view.op(tensor)).kind == FORWARDS:
                 tensor = self.view.inputs(tensor)[output_index(tensor)]
             else:
                 break
@@ -131,7 +131,7 @@ class GraphRange:
 
     def _passes(self, name):
         return name in self._dropout_path or (
-            trait(self.view.op(name)).kind == PASSES and name not in self.input_nodes)
+            trait(self.view.op(name)).kind == FORWARDS and name not in self.input_nodes)
 
 
 def _known(view, reference, field):

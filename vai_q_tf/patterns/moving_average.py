@@ -1,5 +1,5 @@
 """Finding the variable that keeps the moving average of a tensor."""
-from vai_q_tf.graph.traits import PASSES, READ_OPS, trait
+from vai_q_tf.graph.traits import FORWARDS, READ_OPS, trait
 from vai_q_tf.graph.view import VARIABLE_OPS, node_name, tensor_name
 
 _SUBTRACT_OPS = frozenset(('AssignSub', 'AssignSubVariableOp'))
@@ -40,7 +40,7 @@ def _readers(view, tensor):
     """The inputs that read the tensor in the whole graph, Identity nodes looked through."""
     found = []
     for name, index in view.consumers(tensor):
-        found.extend(_readers(view, tensor_name(name, index)) if trait(view.op(name)).kind == PASSES else [(name, index)])
+        found.extend(_readers(view, tensor_name(name, index)) if trait(view.op(name)).kind == FORWARDS else [(name, index)])
     return found
 
 

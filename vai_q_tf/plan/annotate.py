@@ -3,7 +3,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.graph.view import tensor_name
-from vai_q_tf.patterns.activations import find_activations, relu_behind
+from vai_q_tf.patterns.activations import find_activations, relu_after
 from vai_q_tf.patterns.batch_norm import find_batch_norms
 from vai_q_tf.patterns.fusions import find_fusions
 from vai_q_tf.patterns.graph_range import GraphRange
@@ -67,7 +67,7 @@ def _find_fusions(draft, activations, norms):
     taken = draft.covered.union(*(found.nodes for found in norms))
     for group in activations.values():
         taken.update(node for activation in group if len(activation.nodes) > 1 for node in activation.nodes)
-    return find_fusions(draft.range, lambda tensor: relu_behind(draft.view, tensor, activations), taken)
+    return find_fusions(draft.range, lambda tensor: relu_after(draft.view, tensor, activations), taken)
 
 
 def _require_something(draft):

@@ -31,7 +31,7 @@ class Draft:
         self.skip((name for name in looped if not graph_range.is_static(name)), _IN_LOOP)
 
     def _nodes_of(self, name):
-        return (name,) if name in self.view else self.view.heirs(name)
+        return (name,) if name in self.view else self.view.derived_nodes(name)
 
     def add_weight(self, tensor, role, mode, reader):
         """Quantizes the weight, bias or constant that the input `reader` reads; returns the name.
@@ -87,7 +87,7 @@ class Draft:
         """The name of the QuantTensor of a constant operand; '' where it is none."""
         return self._constants.get(self._parameter(tensor), '')
 
-    def require_position(self, tensor, least):
+    def require_min_position(self, tensor, least):
         """Notes the least position that the hardware takes for an activation, if that is quantized."""
         self._least[tensor] = max(least, self._least.get(tensor, least))
 
@@ -102,7 +102,7 @@ class Draft:
         """The QuantTensors in graph order."""
         least = {self.quantized(tensor): position for tensor, position in self._least.items()}
         return tuple(
-            self._tensors[name]._replace(consumers=tuple(self._readers[name]), least_position=least.get(name, POSITION_MIN))
+            self._tensors[name]._replace(consumers=tuple(self._readers[name]), min_position=least.get(name, POSITION_MIN))
             for name in sorted(self._tensors, key=self._places.get))
 
     @property

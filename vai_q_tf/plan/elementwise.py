@@ -2,8 +2,8 @@
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.dpu import HARD_SIGMOID_INPUT_POSITION, HARD_SIGMOID_POSITION
-from vai_q_tf.graph.traits import CONCAT_OPS, FLOAT, PASSES, WEIGHTED, trait
-from vai_q_tf.patterns.activations import relu_behind
+from vai_q_tf.graph.traits import CONCAT_OPS, FLOAT, FORWARDS, WEIGHTED, trait
+from vai_q_tf.patterns.activations import relu_after
 from vai_q_tf.plan.draft import IGNORED
 from vai_q_tf.plan.groups import add_activation_function, add_if_read_elsewhere, add_result
 from vai_q_tf.plan.quant_plan import WEIGHT_MODE, ComputeGroup
@@ -56,7 +56,7 @@ def _add_batch_norm(draft, found, activations):
         return False
     weight = draft.add_folded(record.weight_name, 'weight', WEIGHT_MODE, record, ())
     bias = draft.add_folded(record.bias_name, 'bias', WEIGHT_MODE, record, ())
-    relu = relu_behind(draft.view, record.output, activations)
+    relu = relu_after(draft.view, record.output, activations)
     if relu:
         draft.covered.update(relu.nodes)
         add_if_read_elsewhere(draft, record.output, relu.nodes, found, fused=False)
@@ -86,8 +86,8 @@ def _add_fusion(draft, fusion, name):
             add_if_read_elsewhere(draft, node, fusion.nodes)
     output = draft.add_activation(fusion.node)
     if fusion.hard_sigmoid:
-        draft.require_position(fusion.hard_sigmoid, HARD_SIGMOID_POSITION)
-        draft.require_position(fusion.shifted, HARD_SIGMOID_INPUT_POSITION)
+        draft.require_min_position(fusion.hard_sigmoid, HARD_SIGMOID_POSITION)
+        draft.require_min_position(fusion.shifted, HARD_SIGMOID_INPUT_POSITION)
     if weights:
         draft.groups.append(ComputeGroup(fusion.scale[0], draft.quantized(*fusion.sources), *weights, output, 1))
 
@@ -109,7 +109,7 @@ def add_concat_inputs(draft):
 
 def _add_op(draft, name, activations):
     row, types = trait(draft.view.op(name)), draft.view.output_types(name)
-    if row.kind in (PASSES, WEIGHTED) or (types and not any(dtype.is_floating for dtype in types)):
+    if row.kind in (FORWARDS, WEIGHTED) or (types and not any(dtype.is_floating for dtype in types)):
         return
     reason = row.reason if row.kind == FLOAT else ''
     if types and tf.float32 not in types:
@@ -121,7 +121,7 @@ def _add_op(draft, name, activations):
         elif not _is_quantized(draft, tensor):
             reason = 'its input {!r} is computed in float'.format(tensor)
             break
-    relu = relu_behind(draft.view, name, activations) if row.relu else None
+    relu = relu_after(draft.view, name, activations) if row.relu else None
     if not reason and draft.ignored & ({name} | (relu.nodes if relu else set())):
         reason = IGNORED
     if reason:

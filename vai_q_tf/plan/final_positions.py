@@ -40,8 +40,8 @@ def decide(plan, observed, config) -> Dict[str, int]:
     else:
         _align_by_error(plan, positions, observed, config)
     for tensor in plan.tensors:
-        if tensor.least_position > POSITION_MIN:
-            positions[tensor.name] = max(positions[tensor.name], tensor.least_position)
+        if tensor.min_position > POSITION_MIN:
+            positions[tensor.name] = max(positions[tensor.name], tensor.min_position)
     _position_zeros(plan, positions, config)
     groups = list(_groups(plan, positions)) if config.adjust_shift_cut or config.adjust_shift_bias else ()
     if config.adjust_shift_cut:
@@ -91,7 +91,7 @@ def _align_by_error(plan, positions, observed, config):
             continue
         total = np.sum([observed[name].errors for name in members], axis=0)
         top = min([POSITION_MAX] + [positions[name] for name in members if tensors[name].method == 0])
-        bottom = min(top, max(tensors[name].least_position for name in group))
+        bottom = min(top, max(tensors[name].min_position for name in group))
         candidates = total[bottom + HISTOGRAM_ZERO:top + HISTOGRAM_ZERO + 1]
         chosen = bottom + int(candidates.argmin())
         for name in group:

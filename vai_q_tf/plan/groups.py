@@ -13,7 +13,7 @@ from vai_q_tf.plan.draft import IGNORED
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, DEPTHWISE_WEIGHT_MODE, WEIGHT_MODE, ComputeGroup
 
 
-class _Chain(NamedTuple):
+class _ComputeChain(NamedTuple):
     """What is computed together.
 
     data: the tensor in front. bias, bias_reader: the bias tensor and the input that reads it, '' and () without bias.
@@ -101,7 +101,7 @@ def _find_chain(graph_range, name, row, activations, found):
     if activation:
         nodes.update(activation.nodes)
         links.append((result, activation.nodes))
-    return _Chain(name, row, data, bias, bias_reader, found, activation, result, tuple(links), frozenset(nodes),
+    return _ComputeChain(name, row, data, bias, bias_reader, found, activation, result, tuple(links), frozenset(nodes),
                   bool(atrous))
 
 

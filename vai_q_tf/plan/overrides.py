@@ -19,7 +19,7 @@ def apply_overrides(draft, config):
     """
     view = draft.view
     for name in sorted({node_name(name) for name in draft.config.ignore_nodes}):
-        if name not in view and not view.heirs(name):
+        if name not in view and not view.derived_nodes(name):
             tf.logging.warning('ignore_nodes: there is no node %r in the graph%s', name, errors.did_you_mean(name, view.names))
     resolve = _resolver(draft)
     names = [tensor.name.rpartition('/')[0] for tensor in draft.tensors]
@@ -56,7 +56,7 @@ def _resolver(draft):
     def resolve(name):
         rank, names = exact(name)
         if not names:
-            found = [exact(heir) for heir in draft.view.heirs(name)]
+            found = [exact(heir) for heir in draft.view.derived_nodes(name)]
             names = [tensor for _, tensors in found for tensor in tensors]
         return rank, names
     return resolve

@@ -26,7 +26,7 @@ class QuantTensor(NamedTuple):
     tensor: the float tensor of the viewed graph; '' where folding the batch norm of scope `fold` makes it.
     fold: scope of that batch norm, else ''.
     consumers: the inputs that are to read the quantized tensor.
-    least_position: the least position that the hardware takes for it.
+    min_position: the least position that the hardware takes for it.
     narrow_range: whether the smallest integer is left out, as by TensorFlow's ops of that attr.
     """
     name: str
@@ -37,7 +37,7 @@ class QuantTensor(NamedTuple):
     tensor: str
     fold: str
     consumers: Tuple[Input, ...]
-    least_position: int = POSITION_MIN
+    min_position: int = POSITION_MIN
     narrow_range: bool = False
 
 
@@ -96,12 +96,14 @@ class QuantPlan(NamedTuple):
     def from_json(cls, text, narrow_range=lambda name: False):
         """The plan that `to_json` wrote.
 
-        narrow_range: function from the name of a tensor to that field of it, for a text of version 0.1.0, which has none.
+        narrow_range: function from the name of a tensor to that field of it, for a text of version 0.1.0, which has none, and
+          calls min_position least_position.
         """
         fields = {key: tuple(value) for key, value in json.loads(text).items()}
         for tensor in fields['tensors']:
             if 'narrow_range' not in tensor:
                 tensor['narrow_range'] = narrow_range(tensor['name'])
+                tensor['min_position'] = tensor.pop('least_position')
         for field, record in _RECORDS.items():
             fields[field] = tuple(record(**values) for values in fields[field])
         fields['tensors'] = tuple(tensor._replace(consumers=tuple((node, index) for node, index in tensor.consumers))

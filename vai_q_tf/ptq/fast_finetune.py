@@ -18,7 +18,7 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import sessions
 from vai_q_tf.graph.control_flow import loop_nodes
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.ptq.finetune_network import FinetuneNetwork, find_modules
+from vai_q_tf.ptq.finetune_network import FinetuneNetwork, find_blocks
 
 LEAST_RATE, GREATEST_RATE = 1e-10, 0.1
 # Modules that start with a loss above this learn at lr * lrcoef.
@@ -55,7 +55,7 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
     """
     check_settings(mode, epochs, lr, lrcoef)
     require_no_loop(float_graph, plan)
-    modules, skipped = find_modules(float_graph, eval_graph, plan)
+    modules, skipped = find_blocks(float_graph, eval_graph, plan)
     for name, reason in skipped:
         tf.logging.warning('Fast finetune leaves %r as it is: %s.', name, reason)
     if not modules:

@@ -19,7 +19,7 @@ from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 _FLOAT_TENSOR = '_float_tensor'
 
 
-class Module(NamedTuple):
+class Block(NamedTuple):
     """name: its weighted op. constants: the Consts of its weights and bias. source: the float tensor that it is to give.
     output: the FixNeuron behind that."""
     name: str
@@ -28,7 +28,7 @@ class Module(NamedTuple):
     output: str
 
 
-def find_modules(float_graph, eval_graph, plan):
+def find_blocks(float_graph, eval_graph, plan):
     """The modules of `eval_graph` that can be trained, in the order of the plan, and why the others cannot.
 
     Returns:
@@ -51,7 +51,7 @@ def find_modules(float_graph, eval_graph, plan):
             skipped.append((group.node, '{!r} is trained with {!r}'.format(shared[0], taken[shared[0]])))
         else:
             taken.update((constant, group.node) for constant in constants)
-            modules.append(Module(group.node, constants, source, group.output))
+            modules.append(Block(group.node, constants, source, group.output))
     return modules, skipped
 
 
@@ -68,7 +68,7 @@ class FinetuneNetwork:
 
     Args:
       float_graph, eval_graph, plan: as in `fast_finetune.finetune`.
-      modules: from `find_modules`.
+      modules: from `find_blocks`.
       mode: 0: the modules read the float network; 1: the modules in front of them.
       config: the tf.ConfigProto of the session.
 

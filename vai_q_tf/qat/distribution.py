@@ -145,7 +145,7 @@ def share_moving_averages(graph, plans):
             if len(reads) == 1 or not same[0].training:
                 continue
             averages = [live_editor.tensor(graph, name) for name in reads]
-            with live_editor.beside(graph, averages[0]):
+            with live_editor.with_placement_of(graph, averages[0]):
                 mean = tf.divide(tf.add_n(averages), float(len(averages)), name=same[0].folding_node(field))
             for copied in norms:
                 copied[index] = copied[index]._replace(**{field: node_name(mean.name)})

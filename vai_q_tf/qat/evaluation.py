@@ -1,5 +1,5 @@
 """The evaluation rewrite: a float evaluation graph becomes the quantized network, with positions from a checkpoint."""
-from vai_q_tf.qat import distribution, record, rewrite
+from vai_q_tf.qat import distribution, graph_record, rewrite
 from vai_q_tf.qat.moving_positions import MovingPositions, read_variables
 from vai_q_tf.qat.norms import fold, standalone_norm
 
@@ -35,7 +35,7 @@ def apply_evaluation_plan(graph, plans, config, rows):
         quantize = rewrite.Quantizer(graph, plans, config, positions)
         for plan in plans:
             rewrite.apply_plan(graph, plan, quantize, lambda norm, plan=plan: fold_norm(graph, plan, norm, quantize))
-        record.note_evaluation(graph, plans[0])
+        graph_record.note_evaluation(graph, plans[0])
 
 
 def fold_norm(graph, plan, norm, quantize):

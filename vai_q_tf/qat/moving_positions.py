@@ -81,7 +81,7 @@ class MovingPositions:
             least = tf.minimum(before[0], observed, name=tensor + '/least')
         together = least, self._vote(tensor, least)
         for inputs, value in zip(readers, together):
-            live_editor.repoint(least.graph, inputs, value)
+            live_editor.reroute(least.graph, inputs, value)
         return together
 
 

@@ -42,7 +42,7 @@ def in_place_of(value):
     return value if name is None else value.graph.get_tensor_by_name(name)
 
 
-def repoint_late_readers(graph):
+def reroute_late_readers(graph):
     """Re-points what was built after the rewrite as well. Gradients go on reading what they differentiate."""
     if graph not in _REPLACED:
         return
@@ -52,5 +52,5 @@ def repoint_late_readers(graph):
         late = {op.name for op in value.consumers()
                 if tf_internal.creation_number(op) > last and tf_internal.forward_op(op) is None}
         if late:
-            live_editor.repoint(graph, [reader for reader in live_editor.consumers(value) if reader[0] in late],
+            live_editor.reroute(graph, [reader for reader in live_editor.consumers(value) if reader[0] in late],
                                 graph.get_tensor_by_name(result))

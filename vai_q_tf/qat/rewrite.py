@@ -10,15 +10,15 @@ from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
-from vai_q_tf.qat import distribution, record, replaced_tensors
+from vai_q_tf.qat import distribution, graph_record, replaced_tensors
 
 
-def plan_rewrite(graph, config, prefixes=('',), apart=frozenset()):
+def plan_rewrite(graph, config, prefixes=('',), excluded=frozenset()):
     """Decides how to rewrite the live `graph`, and changes nothing.
 
     Args:
       prefixes: what names begin with in each copy of the network, see `distribution`.
-      apart: names of ops that are no part of the network, with all that waits for them.
+      excluded: names of ops that are no part of the network, with all that waits for them.
 
     Returns:
       (a QuantPlan for each copy, the GraphView of the float graph that they were made for).
@@ -26,13 +26,13 @@ def plan_rewrite(graph, config, prefixes=('',), apart=frozenset()):
     Raises:
       QuantizeError: the graph cannot be rewritten as the config asks.
     """
-    if record.is_training(graph) or record.is_evaluation(graph):
+    if graph_record.is_training(graph) or graph_record.is_evaluation(graph):
         raise errors.QuantizeError(
             errors.ALREADY_QUANTIZED, 'Called twice',
             'This graph was rewritten before. The training and the evaluation graph are made from a float graph each, in a '
             'tf.Graph of their own.')
-    live_editor.check_editable(graph, apart)
-    view = GraphView(graph_def_without(graph, apart))
+    live_editor.check_editable(graph, excluded)
+    view = GraphView(graph_def_without(graph, excluded))
     plans = [annotate(view, distribution.config_of_copy(view, config, prefix)) for prefix in prefixes]
     for plan in plans:
         live_editor.check_no_control_flow(graph, plan.nodes)
@@ -40,12 +40,12 @@ def plan_rewrite(graph, config, prefixes=('',), apart=frozenset()):
     return plans, view
 
 
-def graph_def_without(graph, apart):
-    """The GraphDef of the live `graph`, with shapes and without the ops called `apart`."""
+def graph_def_without(graph, excluded):
+    """The GraphDef of the live `graph`, with shapes and without the ops called `excluded`."""
     graph_def = graph.as_graph_def(add_shapes=True)
-    if not apart:
+    if not excluded:
         return graph_def
-    return editor.subgraph(graph_def, [node for node in graph_def.node if node.name not in apart])
+    return editor.subgraph(graph_def, [node for node in graph_def.node if node.name not in excluded])
 
 
 def _check_shapes(graph, plan, config):
@@ -85,10 +85,11 @@ class Quantizer:
 
     def _quantize(self, name, value):
         record = self._records[name]
-        with live_editor.beside(self._graph, self._neighbour(record, value)):
+        with live_editor.with_placement_of(self._graph, self._neighbour(record, value)):
             position = self._positions.position(
-                record, functools.partial(ops.search_position, value, symmetric=record.narrow_range))
-            return ops.vai_fix_neuron(value, position, bit_width=record.bits, mode=record.mode, symmetric=record.narrow_range,
+                record, functools.partial(ops.search_position, value, narrow_range=record.narrow_range))
+            return ops.vai_fix_neuron(value, position, bit_width=record.bits, mode=record.mode,
+                                      narrow_range=record.narrow_range,
                                       gradient=self._config.gradient, name=name)
 
     def _neighbour(self, record, value):
@@ -103,7 +104,7 @@ class Quantizer:
         scale, rescale: tf.Tensors [channels]. inner: how many consecutive elements of `value` share a channel.
         """
         record = self._records[name]
-        with live_editor.beside(self._graph, self._neighbour(record, value)):
+        with live_editor.with_placement_of(self._graph, self._neighbour(record, value)):
             position = self._positions.position(
                 record, functools.partial(ops.scaled_search_position, value, scale, inner=inner))
             return ops.scaled_fix_neuron(value, scale, rescale, position, bit_width=record.bits, mode=record.mode,
@@ -128,7 +129,7 @@ def apply_plan(graph, plan, quantize, fold):
     def quantize_tensor(record):
         value = replaced.get(record.tensor)
         value = live_editor.tensor(graph, record.tensor) if value is None else value
-        live_editor.repoint(graph, record.consumers, quantize(record.name, value))
+        live_editor.reroute(graph, record.consumers, quantize(record.name, value))
 
     def fold_norm(norm):
         replaced[norm.output] = fold(norm)

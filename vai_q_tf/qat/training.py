@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, files
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import node_name
-from vai_q_tf.qat import distribution, evaluation, record, rewrite
+from vai_q_tf.qat import distribution, evaluation, graph_record, rewrite
 from vai_q_tf.qat.fix_neuron_form import fix_neurons
 from vai_q_tf.qat.moving_positions import MovingPositions, read_variables
 from vai_q_tf.qat.norms import fold, norm_ops, standalone_norm
@@ -38,7 +38,7 @@ def create_training_graph(graph, config, gradients=None, towers=None):
 
 
 def _create(gradients, graph, config, prefixes):
-    plans, view = rewrite.plan_rewrite(graph, config, prefixes, gradients.apart if gradients else frozenset())
+    plans, view = rewrite.plan_rewrite(graph, config, prefixes, gradients.excluded if gradients else frozenset())
     if gradients:
         gradients.match(node for plan in plans for node in plan.nodes)
     rows = distribution.rows_of_copies(plans, prefixes)
@@ -46,20 +46,20 @@ def _create(gradients, graph, config, prefixes):
         step = _global_step(graph, config)
         if distribution.is_chief():
             files.make_directory(config.output_dir)
-        record.note_float_graph(graph, _float_graph(graph, view, plans[0], prefixes[0]))
+        graph_record.note_float_graph(graph, _float_graph(graph, view, plans[0], prefixes[0]))
         with tf.name_scope(None):
-            track = _before(step, config.freeze_position_step, record.TRACK)
+            track = _before(step, config.freeze_position_step, graph_record.TRACK)
             if track is None:
-                track = tf.constant(True, name=record.TRACK)
+                track = tf.constant(True, name=graph_record.TRACK)
             use_batch = _before(step, config.freeze_bn_step, 'vai_q_tf/use_batch_statistics')
         positions = MovingPositions(rows, read_variables(graph, plans[0]), config.position_decay, track,
                                     config.position_update)
         quantize = rewrite.Quantizer(graph, plans, config, positions)
         for plan in distribution.share_moving_averages(graph, plans):
             rewrite.apply_plan(graph, plan, quantize, _folding(graph, config, plan, quantize, use_batch))
-        record.note_training(graph, distribution.plain_plan(plans[0], prefixes[0]))
+        graph_record.note_training(graph, distribution.plain_plan(plans[0], prefixes[0]))
     everything = plans[0]._replace(tensors=tuple(tensor for plan in plans for tensor in plan.tensors))
-    network = rewrite.graph_def_without(graph, gradients.apart if gradients else frozenset())
+    network = rewrite.graph_def_without(graph, gradients.excluded if gradients else frozenset())
     rewritten = fix_neurons(network, everything, 2, config.output_dir)
     if gradients:
         gradients.renew()

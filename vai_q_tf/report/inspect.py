@@ -10,7 +10,7 @@ from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.dpu import find_target
 from vai_q_tf.frozen.load import unknown_ops
 from vai_q_tf.graph.dependence import reach
-from vai_q_tf.graph.traits import FIX_NEURON_OPS, PASSES, trait
+from vai_q_tf.graph.traits import FIX_NEURON_OPS, FORWARDS, trait
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name, tensor_name
 from vai_q_tf.passes import optimise
 from vai_q_tf.patterns.graph_range import GraphRange
@@ -200,7 +200,7 @@ def _inspect_plan(view, plan, config, target):
             status, detail = FLOAT, [skipped[name]] + ['its result becomes ' + text for text in results_of]
         elif results_of:
             status, detail = QUANTIZED, results_of
-        elif trait(op).kind == PASSES:
+        elif trait(op).kind == FORWARDS:
             status, detail = PASSED, []
         elif behind.get(name):
             status, detail = FUSED, ['quantized as ' + behind[name]]

@@ -31,7 +31,7 @@ from tests.integrations.keras.training import (  # noqa: F401  (a fixture among 
 from vai_q_tf import CreateQuantizeEvaluationGraph, QuantizeConfig, fixed_point
 from vai_q_tf.integrations.keras.callback import QuantizeCallback
 from vai_q_tf.integrations.keras.model import quantize_keras_model
-from vai_q_tf.qat import checkpoints, record
+from vai_q_tf.qat import checkpoints, graph_record
 
 
 @pytest.mark.parametrize('loaded', ['before', 'after'])
@@ -111,7 +111,7 @@ def test_fit_runs_the_quantized_network(tmp_path):
         [value for value in graph.get_operation_by_name('conv1/Conv2D').inputs] + ['conv1/Conv2D:0'],
         {model.input: IMAGES[:BATCH]})
     (position,) = {fixed_point.mode_position(row) for row, tensor in zip(
-        votes_of(graph), record.training_plan(graph).tensors) if tensor.role == 'input'}
+        votes_of(graph), graph_record.training_plan(graph).tensors) if tensor.role == 'input'}
     np.testing.assert_array_equal(read, fixed_point.quantize(IMAGES[:BATCH], position))
     windows = np.stack([read[:, y:y + 6, x:x + 6] for y in range(3) for x in range(3)], -2)
     np.testing.assert_allclose(product, np.einsum('byxkc,kcf->byxf', windows, kernel.reshape(9, 3, 6)), rtol=1e-4, atol=1e-5)

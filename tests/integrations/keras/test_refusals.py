@@ -26,7 +26,7 @@ from tests.integrations.keras.training import (  # noqa: F401  (a fixture among 
 from vai_q_tf import CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeError, ops
 from vai_q_tf.integrations.keras.callback import QuantizeCallback
 from vai_q_tf.integrations.keras.model import quantize_keras_model
-from vai_q_tf.qat import position_saveable, record
+from vai_q_tf.qat import graph_record, position_saveable
 
 
 def refusal(model, directory, **options):
@@ -63,7 +63,7 @@ def test_a_session_that_ran_the_float_network_runs_the_rewritten_one(tmp_path, w
 
     def read(session):
         graph = session.graph
-        plan = record.evaluation_plan(graph) if way == 'evaluation' else record.training_plan(graph)
+        plan = graph_record.evaluation_plan(graph) if way == 'evaluation' else graph_record.training_plan(graph)
         for name in [tensor.name for tensor in plan.tensors]:
             votes.setdefault(name, np.eye(1, 256, 133, np.float32)[0])
         handle = graph.get_tensor_by_name(position_saveable.STATE_NAME + ':0')
@@ -155,7 +155,7 @@ def test_eager_execution_is_refused(tmp_path):
               'from vai_q_tf.integrations.keras.model import quantize_keras_model\n'
               'model = tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,))])\n'
               'quantize_keras_model(model, QuantizeConfig(["a"], ["b"]))')
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    root = os.path.abspath(os.path.join(os.path.dirname(__file__), '..', '..', '..'))
     process = subprocess.run([sys.executable, '-c', script], cwd=str(tmp_path), env=dict(os.environ, PYTHONPATH=root),
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     assert 'disable_eager_execution' in process.stderr

@@ -10,7 +10,7 @@ from vai_q_tf import errors
 from vai_q_tf.passes import optimise
 from vai_q_tf.passes.cleanup.remove_dropouts import remove_dropouts
 from vai_q_tf.passes.cleanup.remove_pass_throughs import remove_pass_throughs
-from vai_q_tf.passes.common.rewriter import ORIGINS
+from vai_q_tf.passes.common.rewriter import SOURCE_NODES
 
 
 def _input(name='x'):
@@ -20,15 +20,15 @@ def _input(name='x'):
 @pytest.mark.parametrize('make', [
     tf.identity, tf.stop_gradient, lambda x: tf.check_numerics(x, 'message'), lambda x: tf.raw_ops.PreventGradient(input=x),
     lambda x: tf.raw_ops.Snapshot(input=x), lambda x: tf.identity_n([x])[0], lambda x: tf.Print(x, [x])])
-@pytest.mark.parametrize('kept', [False, True])
-def test_pass_throughs(make, kept):
+@pytest.mark.parametrize('protected', [False, True])
+def test_pass_throughs(make, protected):
     def build():
         passed = make(_input() * 2.0)
-        tf.nn.relu(tf.identity(passed, name='through') if kept else passed, name='out')
+        tf.nn.relu(tf.identity(passed, name='through') if protected else passed, name='out')
     graph_def = graph_of(build)
-    keep = frozenset(['x', 'out'] + (['through'] if kept else []))
+    keep = frozenset(['x', 'out'] + (['through'] if protected else []))
     result = remove_pass_throughs(graph_def, keep, None)
-    assert ops(result) == (['Identity'] if kept else []) + ['Mul', 'Relu']
+    assert ops(result) == (['Identity'] if protected else []) + ['Mul', 'Relu']
     x = values(2, 4)
     np.testing.assert_array_equal(run(result, ['out'], {'x': x})[0], np.maximum(x * 2, 0))
     assert remove_pass_throughs(result, keep, None) is result
@@ -53,7 +53,7 @@ def test_constants_note_how_they_are_read():
     def build():
         w = tf.constant(values(4, 3), name='w')
         tf.matmul(_input(), tf.identity(tf.identity(w, name='w/read'), name='w/again'), name='out')
-    assert sorted(nodes(optimised(graph_of(build)))['w'].attr[ORIGINS].list.s) == [b'w/again', b'w/read']
+    assert sorted(nodes(optimised(graph_of(build)))['w'].attr[SOURCE_NODES].list.s) == [b'w/again', b'w/read']
 
 
 @pytest.mark.parametrize('fold_constant', [True, False])
@@ -95,16 +95,16 @@ def test_control_inputs_and_what_hangs_on_them_go():
     assert not any(operand.startswith('^') for node in result.node for operand in node.input)
 
 
-@pytest.mark.parametrize('kept', [False, True])
-def test_dropout_in_training_form(kept):
+@pytest.mark.parametrize('protected', [False, True])
+def test_dropout_in_training_form(protected):
     def build():
         y = tf.nn.relu(_input(), name='relu')
         tf.nn.relu6(tf.identity(tf.nn.dropout(y, rate=0.5), name='dropped'), name='out')
     graph_def = graph_of(build)
-    result = optimise(graph_def, settings(['out', 'dropped'] if kept else ['out']))
+    result = optimise(graph_def, settings(['out', 'dropped'] if protected else ['out']))
     x = values(2, 4)
     np.testing.assert_array_equal(run(result, ['out'], {'x': x})[0], np.maximum(x, 0))
-    assert ops(result) == (['Identity'] if kept else []) + ['Relu', 'Relu6']
+    assert ops(result) == (['Identity'] if protected else []) + ['Relu', 'Relu6']
 
 
 def test_an_output_that_is_a_dropout_keeps_its_name():

@@ -5,14 +5,14 @@ import tensorflow.compat.v1 as tf
 from tests.passes.checking import nodes, ops, run, values
 from tests.passes.folded_networks import graph_of, inputs_of
 from vai_q_tf.passes.cleanup.fold_constants import fold_constants, fold_parameters
-from vai_q_tf.passes.common.rewriter import ORIGINS
+from vai_q_tf.passes.common.rewriter import SOURCE_NODES
 
 
-def _fold(build, kept=(), a_pass=fold_constants):
+def _fold(build, protected=(), a_pass=fold_constants):
     graph_def = graph_of(build)
-    kept = frozenset(('x', 'out') + tuple(kept))
-    result = a_pass(graph_def, kept, None)
-    assert a_pass(result, kept, None) is result
+    protected = frozenset(('x', 'out') + tuple(protected))
+    result = a_pass(graph_def, protected, None)
+    assert a_pass(result, protected, None) is result
     x = values(2, 4)
     np.testing.assert_array_equal(run(graph_def, ['out'], {'x': x})[0], run(result, ['out'], {'x': x})[0])
     return result
@@ -33,14 +33,14 @@ def test_only_the_last_node_of_a_constant_part_gets_a_value():
     result = _fold(build)
     assert inputs_of(result) == {'x': [], 'folded': [], 'out': ['x', 'folded']}
     np.testing.assert_allclose(_value(result, 'folded'), np.exp([1, 2, 3, 4]) + 1, rtol=1e-6)
-    assert list(nodes(result)['folded'].attr[ORIGINS].list.s) == []  # of two constants: it stands for none
+    assert list(nodes(result)['folded'].attr[SOURCE_NODES].list.s) == []  # of two constants: it stands for none
 
 
 def test_weights_that_are_cast_stand_for_the_constant():
     def build():
         stored = tf.constant(values(4, 2).astype(np.float16), name='w')
         tf.matmul(_input(), tf.cast(stored, tf.float32, name='cast'), name='out')
-    assert list(nodes(_fold(build))['cast'].attr[ORIGINS].list.s) == [b'w']
+    assert list(nodes(_fold(build))['cast'].attr[SOURCE_NODES].list.s) == [b'w']
 
 
 def test_shapes_of_inputs_stay():
@@ -76,7 +76,7 @@ def test_kept_constant_parts_keep_their_name():
     def build():
         tf.multiply(tf.constant(3.0), 2.0, name='six')
         tf.multiply(_input(), 2.0, name='out')
-    result = _fold(build, kept=['six'])
+    result = _fold(build, protected=['six'])
     assert nodes(result)['six'].op == 'Const' and _value(result, 'six') == 6
 
 
@@ -98,7 +98,7 @@ def test_what_cannot_be_evaluated_stays(caplog):
 
     def _input_again():
         return tf.get_default_graph().get_tensor_by_name('x:0')
-    result = _fold(build, kept=['broken'])
+    result = _fold(build, protected=['broken'])
     assert nodes(result)['broken'].op in ('Add', 'AddV2') and 'GatherV2' in ops(result)
     assert inputs_of(result)['out'][1].startswith('add') and not inputs_of(result)[inputs_of(result)['out'][1]]
 

@@ -6,14 +6,14 @@ import tensorflow.compat.v1 as tf
 from tests.passes.checking import nodes, run, values
 from tests.passes.folded_networks import graph_of, inputs_of
 from vai_q_tf.passes.cleanup.separate_shared_constants import separate_shared_constants
-from vai_q_tf.passes.common.rewriter import ORIGINS
+from vai_q_tf.passes.common.rewriter import SOURCE_NODES
 
 
-def _apply(build, kept=()):
+def _apply(build, protected=()):
     graph_def = graph_of(build)
-    kept = frozenset(('x', 'out') + tuple(kept))
-    result = separate_shared_constants(graph_def, kept, None)
-    assert separate_shared_constants(result, kept, None) is result
+    protected = frozenset(('x', 'out') + tuple(protected))
+    result = separate_shared_constants(graph_def, protected, None)
+    assert separate_shared_constants(result, protected, None) is result
     x = values(2, 4, 4, 2)
     np.testing.assert_array_equal(run(graph_def, ['out'], {'x': x})[0], run(result, ['out'], {'x': x})[0])
     return result
@@ -50,7 +50,7 @@ def test_every_reader_gets_its_own(use):
     result = _apply(build)
     readers = [operand for node in result.node for operand in node.input if operand.startswith('shared')]
     assert sorted(readers) == ['shared', 'shared_1', 'shared_2']
-    assert list(nodes(result)['shared_2'].attr[ORIGINS].list.s) == [b'shared']
+    assert list(nodes(result)['shared_2'].attr[SOURCE_NODES].list.s) == [b'shared']
 
 
 def test_what_is_not_quantized_shares_a_copy():
@@ -66,7 +66,7 @@ def test_what_is_not_quantized_shares_a_copy():
 def test_a_kept_constant_is_left_to_others():
     def build():
         tf.nn.bias_add(_image(), _weights(2), name='out')
-    assert inputs_of(_apply(build, kept=['shared']))['out'][1] == 'shared_1'
+    assert inputs_of(_apply(build, protected=['shared']))['out'][1] == 'shared_1'
 
 
 def test_computed_operands_are_not_copied():

@@ -3,7 +3,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
-from vai_q_tf.passes.common.rewriter import ORIGINS, Rewriter, make_node
+from vai_q_tf.passes.common.rewriter import SOURCE_NODES, Rewriter, make_node
 
 
 def _graph():
@@ -63,11 +63,11 @@ def test_values_and_origins():
     np.testing.assert_array_equal(rewriter.value('one'), [1, 2, 3])
     rewriter.set_value('one', np.float32([4, 5, 6]))
     first = editor.copy(rewriter.node('one'))
-    rewriter.absorb(first, 'a')
+    rewriter.inherit_sources(first, 'a')
     rewriter.add(first)
-    rewriter.absorb(first, 'relu', 'a')
+    rewriter.inherit_sources(first, 'relu', 'a')
     result = {node.name: node for node in rewriter.result().node}
-    assert list(result['one'].attr[ORIGINS].list.s) == [b'a', b'relu']
+    assert list(result['one'].attr[SOURCE_NODES].list.s) == [b'a', b'relu']
     np.testing.assert_array_equal(tf.make_ndarray(result['one'].attr['value'].tensor), [4, 5, 6])
 
 

@@ -77,15 +77,15 @@ def test_no_warning_without_need(alpha, monkeypatch):
 
 
 @pytest.mark.parametrize('form', _CONSTANT_FORMS)
-@pytest.mark.parametrize('also', ['kept', 'read'])
+@pytest.mark.parametrize('also', ['protected', 'read'])
 def test_a_shared_constant_stays_for_the_others(form, also):
     def build():
         x = tf.placeholder(tf.float32, [None, 4], name='x')
         alpha = tf.constant(0.1, name='alpha')
         tf.identity(form(x, alpha), name='out')
         tf.identity(x + alpha if also == 'read' else x, name='other')
-    kept = ['x', 'out', 'other'] + ['alpha'] * (also == 'kept')
-    result = apply(adjust_leaky_relu, frozen(build), kept)
+    protected = ['x', 'out', 'other'] + ['alpha'] * (also == 'kept')
+    result = apply(adjust_leaky_relu, frozen(build), protected)
     x = values(3, 4)
     leaky, other, alpha = run(result, ['out', 'other', 'alpha'], {'x': x})
     np.testing.assert_array_equal(leaky, _leaky(x, 0.1015625))

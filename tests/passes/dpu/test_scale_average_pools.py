@@ -43,7 +43,7 @@ def test_no_reciprocal_of_that_many_bits_is_nearer(size):
 
 
 def test_the_documented_table():
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    root = os.path.abspath(os.path.join(os.path.dirname(__file__), '..', '..', '..'))
     with open(os.path.join(root, 'docs', 'dpu_simulation.md')) as file:
         rows = re.findall(r'^\| (\d+)x(\d+) \| (\d+)/(\d+) \| ([\d.]+) \|$', file.read(), re.MULTILINE)
     assert len(rows) > 20

@@ -28,13 +28,13 @@ def _graph(form, offset=3.0, six=6.0, add=tf.add):
 
 @pytest.mark.parametrize('add', [tf.add, tf.math.add_v2 if hasattr(tf.math, 'add_v2') else tf.add])
 @pytest.mark.parametrize('form', ['multiplied', 'swapped', 'divided'])
-@pytest.mark.parametrize('kept', [False, True])
-def test_a_hard_sigmoid_is_scaled(form, kept, add):
+@pytest.mark.parametrize('protected', [False, True])
+def test_a_hard_sigmoid_is_scaled(form, protected, add):
     graph_def = _graph(form, add=add)
-    result = apply(scale_hard_sigmoid, graph_def, ['x', 'out'] + ['h'] * kept)
-    scaled = 'h' if kept else 'h/vitis_hard_sigmoid_mul'
+    result = apply(scale_hard_sigmoid, graph_def, ['x', 'out'] + ['h'] * protected)
+    scaled = 'h' if protected else 'h/vitis_hard_sigmoid_mul'
     assert list(nodes(result)['out'].input) == ['x', scaled] and nodes(result)[scaled].op == 'Mul'
-    assert list(nodes(result)[scaled].input) == ['h/hard_sigmoid' if kept else 'h', 'h/vitis_hard_sigmoid_mul/scale']
+    assert list(nodes(result)[scaled].input) == ['h/hard_sigmoid' if protected else 'h', 'h/vitis_hard_sigmoid_mul/scale']
     x = {'x': values(4, 50, low=-8, high=8)}
     h, out = run(graph_def, ['h', 'out'], x)
     np.testing.assert_array_equal(run(result, [scaled, 'out'], x)[0], h * _FACTOR)

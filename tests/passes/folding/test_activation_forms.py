@@ -4,19 +4,19 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.passes.checking import config, frozen, nodes, ops, run, values
-from vai_q_tf.passes.common.rewriter import ORIGINS
+from vai_q_tf.passes.common.rewriter import SOURCE_NODES
 from vai_q_tf.passes.folding.reorder_hard_swish import reorder_hard_swish
 from vai_q_tf.passes.folding.replace_relu_minimum import replace_relu_minimum
 
 
-def _apply(a_pass, build, kept=(), tolerance=0.0):
+def _apply(a_pass, build, protected=(), tolerance=0.0):
     """The result of the pass on a network from x to out; equal outputs and no effect the second time."""
     graph_def = frozen(build)
-    kept = frozenset(('x', 'out') + tuple(kept))
-    result = a_pass(graph_def, kept, config())
-    assert a_pass(result, kept, config()) is result
+    protected = frozenset(('x', 'out') + tuple(protected))
+    result = a_pass(graph_def, protected, config())
+    assert a_pass(result, protected, config()) is result
     x = values(3, 4, low=-9, high=9)
-    fetches = sorted(kept - {'x'})
+    fetches = sorted(protected - {'x'})
     for before, after in zip(run(graph_def, fetches, {'x': x}), run(result, fetches, {'x': x})):
         np.testing.assert_allclose(after, before, rtol=0, atol=tolerance)
     return result
@@ -40,7 +40,7 @@ _RELU6 = {
 def test_relu6(form):
     result = _apply(replace_relu_minimum, lambda: tf.identity(_RELU6[form](_input()), name='out'))
     assert ops(result) == ['Identity', 'Relu6'] and nodes(result)['y'].op == 'Relu6'
-    assert nodes(result)['y'].attr[ORIGINS].list.s
+    assert nodes(result)['y'].attr[SOURCE_NODES].list.s
 
 
 def test_clip_by_value():
@@ -68,7 +68,7 @@ def test_a_relu_that_others_read_or_that_is_kept_stays():
 
     def build_kept():
         tf.minimum(tf.nn.relu(_input(), name='relu'), 6.0, name='out')
-    assert 'Relu6' not in ops(_apply(replace_relu_minimum, build_kept, kept=['relu']))
+    assert 'Relu6' not in ops(_apply(replace_relu_minimum, build_kept, protected=['relu']))
 
 
 def _swish(x, left=False, divide=False, of=None, three=3.0, sixth=None):
@@ -97,7 +97,7 @@ def test_other_numbers_are_no_hard_swish(numbers):
 
 
 def test_a_product_that_is_kept_stays():
-    result = _apply(reorder_hard_swish, lambda: _swish(_input()), kept=['product'])
+    result = _apply(reorder_hard_swish, lambda: _swish(_input()), protected=['product'])
     assert 'x' in list(nodes(result)['product'].input)
 
 

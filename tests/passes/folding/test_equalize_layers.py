@@ -33,10 +33,10 @@ def _weights(graph_def):
             if node.op == 'Const' and node.attr['dtype'].type == tf.float32.as_datatype_enum}
 
 
-def _equalize(graph_def, kept=('x', 'out'), **fields):
+def _equalize(graph_def, protected=('x', 'out'), **fields):
     """The result, after checks: the input is as it was, shapes, names and ops stay, but for Relu6."""
     before = graph_def.SerializeToString(deterministic=True)
-    result = equalize_layers(graph_def, frozenset(kept), config(do_cle=1, **fields))
+    result = equalize_layers(graph_def, frozenset(protected), config(do_cle=1, **fields))
     assert graph_def.SerializeToString(deterministic=True) == before
     assert_shapes(result)
     assert [node.name for node in result.node] == [node.name for node in graph_def.node]
@@ -291,13 +291,13 @@ def test_chains_are_cut(case):
     assert _equalize(graph_def) is graph_def
 
 
-@pytest.mark.parametrize('kept', ['a', 'a/w', 'bias', 'add', 'relu'])
-def test_kept_nodes_cut(kept):
+@pytest.mark.parametrize('protected', ['a', 'a/w', 'bias', 'add', 'relu'])
+def test_kept_nodes_cut(protected):
     def build():
         y = tf.nn.bias_add(_conv(_input(), 3, 6, 'a'), _constant(_uneven(6), 'bias'), name='add')
         _conv(tf.nn.relu(y, name='relu'), 6, 4, 'out')
     graph_def = frozen(build)
-    assert _equalize(graph_def, ['x', 'out', kept]) is graph_def
+    assert _equalize(graph_def, ['x', 'out', protected]) is graph_def
 
 
 def test_weights_in_other_forms():

@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 from tests.passes import folded_networks
 from tests.passes.checking import nodes, ops, run
 from tests.passes.folded_networks import BIASES, CHANNELS, NORMS, WEIGHTED, graph_of, inputs_of, optimised, vector
-from vai_q_tf.passes.common.rewriter import ORIGINS
+from vai_q_tf.passes.common.rewriter import SOURCE_NODES
 from vai_q_tf.passes.folding.fold_batch_norms import fold_batch_norms
 
 _FOLDED = ('Mul', 'Add', 'AddV2', 'Sub', 'RealDiv', 'FusedBatchNormV3')
@@ -276,7 +276,7 @@ def test_nchw_vectors_along_the_width_are_not_channels():
 
 def test_origins():
     result = optimised(_network('conv', 'bias_add', 'fused'))
-    origins = {name: [origin.decode() for origin in node.attr[ORIGINS].list.s] for name, node in nodes(result).items()}
+    origins = {name: [origin.decode() for origin in node.attr[SOURCE_NODES].list.s] for name, node in nodes(result).items()}
     assert 'norm' in origins['conv/bias'] and 'norm/beta' in origins['conv/biases']
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops, tf_internal
-from vai_q_tf.qat import record
+from vai_q_tf.qat import graph_record
 
 
 class PositionState(tf.train.experimental.PythonState):
@@ -22,15 +22,15 @@ class PositionState(tf.train.experimental.PythonState):
 
     def __init__(self, graph, step):
         super().__init__()
-        self._names = record.position_names(graph)
+        self._names = graph_record.position_names(graph)
         self.step = step
-        self.track = record.track(graph)
-        self._votes = record.votes(graph)
+        self.track = graph_record.track(graph)
+        self._votes = graph_record.votes(graph)
         with graph.as_default(), tf.name_scope(None), tf.control_dependencies(None):
             self._loaded_votes = tf.placeholder(tf.float32, self._votes.shape, 'vai_q_tf/loaded_votes')
             self._loaded_step = tf.placeholder(step.dtype.base_dtype, [], 'vai_q_tf/loaded_step')
             self._load = tf.group(
-                ops.write_positions(record.state(graph), self._loaded_votes, len(self._names)),
+                ops.write_positions(graph_record.state(graph), self._loaded_votes, len(self._names)),
                 tf.assign(step, self._loaded_step))
 
     def serialize(self):

@@ -15,24 +15,24 @@ _PARAMETER_READERS = ADD_OPS | BATCH_NORM_OPS | {'Mul', 'Sub', 'RealDiv', 'Batch
 _NEVER = CONTROL_FLOW_OPS | {'Placeholder', 'PlaceholderV2', 'PlaceholderWithDefault', 'NoOp', 'ControlTrigger'}
 
 
-def fold_constants(graph_def, kept, config):
+def fold_constants(graph_def, protected, config):
     """The graph where a Const of the same name has the value of each node that depends on constants only.
 
-    Only what other nodes read, or is kept, gets a value; stateful nodes are never evaluated. Results of more than 10 MB
+    Only what other nodes read, or is protected, gets a value; stateful nodes are never evaluated. Results of more than 10 MB
     that are larger than the constants they are made of stay, unless they are weights. A node that cannot be evaluated
     stays as well.
     """
-    return _fold(graph_def, kept, lambda view, reader, tensor: True)
+    return _fold(graph_def, protected, lambda view, reader, tensor: True)
 
 
-def fold_parameters(graph_def, kept, config):
+def fold_parameters(graph_def, protected, config):
     """As `fold_constants`, but only float constants that are added to or multiplied with values, as a batch norm's are."""
-    return _fold(graph_def, kept, lambda view, reader, tensor: (
+    return _fold(graph_def, protected, lambda view, reader, tensor: (
         view.op(reader) in _PARAMETER_READERS and view.dtype(tensor) == tf.float32))
 
 
-def _fold(graph_def, kept, is_wanted):
-    rewriter = Rewriter(graph_def, kept)
+def _fold(graph_def, protected, is_wanted):
+    rewriter = Rewriter(graph_def, protected)
     view = rewriter.view
     static = _static_nodes(view)
     wanted = {}  # tensor -> whether it is the weights of a node
@@ -44,7 +44,7 @@ def _fold(graph_def, kept, is_wanted):
                 row = trait(view.op(reader))
                 wanted[tensor] = wanted.get(tensor, False) or (row.kind == WEIGHTED and index == row.weight)
     for name in static:
-        if name in rewriter.kept and view.op(name) != 'Const' and len(view.output_types(name)) == 1:
+        if name in rewriter.protected and view.op(name) != 'Const' and len(view.output_types(name)) == 1:
             if is_wanted(view, name, name):
                 wanted.setdefault(name, False)
     for tensor, value in _evaluate(graph_def, view, wanted).items():
@@ -116,7 +116,7 @@ def _replace(rewriter, tensor, value):
     constant = editor.constant(name, rewriter.view.dtype(tensor), np.asarray(value))
     sources = [source for source in rewriter.view.upstream([node_name(tensor)]) if rewriter.view.op(source) == 'Const']
     # What is made of one constant, such as weights that are cast, stands for it.
-    rewriter.absorb(constant, *[source for source in sources if rewriter.view.dtype(source).is_floating][:1]
+    rewriter.inherit_sources(constant, *[source for source in sources if rewriter.view.dtype(source).is_floating][:1]
                 if sum(rewriter.view.dtype(source).is_floating for source in sources) == 1 else [])
     rewriter.add(constant)
 

@@ -5,20 +5,20 @@ from vai_q_tf.graph.view import tensor_name
 from vai_q_tf.passes.common.rewriter import Rewriter
 
 
-def remove_pass_throughs(graph_def, kept, config):
-    """The graph without the nodes in PASS_THROUGH_OPS, but for kept ones; an Identity takes the place of those.
+def remove_pass_throughs(graph_def, protected, config):
+    """The graph without the nodes in PASS_THROUGH_OPS, but for protected ones; an Identity takes the place of those.
 
     Each output of an IdentityN is the input of that number. A Const notes the names of the nodes that it is read through.
     A node that is a control input of others stays: it says in which branch they are.
     """
-    rewriter = Rewriter(graph_def, kept)
+    rewriter = Rewriter(graph_def, protected)
     view, constants, sources = rewriter.view, {}, {}
     controls = {control for name in view.names for control in view.control_inputs(name)}
     for name in view.names:
         if view.op(name) not in PASS_THROUGH_OPS or name in controls:
             continue
         constant = _constant(view, name, sources)
-        if name in rewriter.kept:
+        if name in rewriter.protected:
             _keep(rewriter, name, constant)
             continue
         inputs = view.inputs(name) if view.op(name) == 'IdentityN' else view.inputs(name)[:1]
@@ -28,7 +28,7 @@ def remove_pass_throughs(graph_def, kept, config):
             constants.setdefault(constant, []).append(name)
     for constant, names in constants.items():
         node = editor.exact_copy(rewriter.node(constant))
-        rewriter.absorb(node, *names)
+        rewriter.inherit_sources(node, *names)
         rewriter.add(node)
     return rewriter.result()
 
@@ -45,7 +45,7 @@ def _constant(view, name, sources):
 
 
 def _keep(rewriter, name, constant):
-    """Makes an Identity of a kept node; those that read a Const through it read the Const."""
+    """Makes an Identity of a protected node; those that read a Const through it read the Const."""
     view = rewriter.view
     if view.op(name) not in ('Identity', 'IdentityN'):
         rewriter.add(_identity(rewriter.node(name), view.inputs(name)[0]))

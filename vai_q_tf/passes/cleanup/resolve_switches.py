@@ -11,20 +11,21 @@ _LOGICAL = {'LogicalNot': lambda value: not value, 'LogicalAnd': lambda left, ri
             'LogicalOr': lambda left, right: left or right}
 
 
-def resolve_switches(graph_def, view, kept):
+def resolve_switches(graph_def, view, protected):
     """The graph where an Identity stands for each Merge, and each output of a Switch, that a constant condition decides.
 
     What is in the branches that are not taken is dropped, and what was computed for them only. A PlaceholderWithDefault
     counts as its default where that is False, which is inference for a learning phase.
 
     Args:
-      view: the GraphView of `graph_def`, which may have control inputs. kept: names of nodes that stay, and are not constant.
+      view: the GraphView of `graph_def`, which may have control inputs.
+      protected: names of nodes that stay, and are not constant.
     """
     if not any(node.op == 'Switch' for node in graph_def.node):
         return graph_def
     order = view.upstream(view.names)
-    dead, untaken = _dead(view, order, _conditions(view, order, frozenset(kept)))
-    if not untaken or not dead.isdisjoint(kept):
+    dead, untaken = _dead(view, order, _conditions(view, order, frozenset(protected)))
+    if not untaken or not dead.isdisjoint(protected):
         return graph_def
     new, moved, undecided = {}, {}, False
     for name in order:
@@ -45,7 +46,8 @@ def resolve_switches(graph_def, view, kept):
     dropped = set() if undecided else dead.union(name for name, _ in untaken)
     nodes = {name: _rewired(new.get(name) or view.node(name), moved, dropped) for name in view.names if name not in dropped}
     nodes.update((name, added) for name, added in new.items() if name not in nodes)
-    used = reach(kept.union(name for name in _unread(view) if name in nodes), lambda name: map(node_name, nodes[name].input))
+    used = reach(protected.union(name for name in _unread(view) if name in nodes),
+                 lambda name: map(node_name, nodes[name].input))
     return editor.subgraph(graph_def, [nodes[name] for name in nodes if name in used])
 
 

@@ -6,13 +6,13 @@ from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.passes.common.rewriter import Rewriter
 
 
-def separate_shared_constants(graph_def, kept, config):
+def separate_shared_constants(graph_def, protected, config):
     """The graph where a float Const that is weights, bias or operand of an op is read by nothing else.
 
-    The first such reader keeps the Const, unless that is kept for others; each other one gets a copy with a number behind
+    The first such reader keeps the Const, unless that is protected for others; each other one gets a copy with a number behind
     the name. Readers that are not quantized share one copy.
     """
-    rewriter = Rewriter(graph_def, kept)
+    rewriter = Rewriter(graph_def, protected)
     view = rewriter.view
     for name in view.names:
         if view.op(name) != 'Const' or view.dtype(name) != tf.float32:
@@ -20,7 +20,7 @@ def separate_shared_constants(graph_def, kept, config):
         readers = view.consumers(name)
         quantizing = [reader for reader in readers if _is_quantized(view, *reader)]
         others = [reader for reader in readers if reader not in quantizing]
-        keep = name in rewriter.kept
+        keep = name in rewriter.protected
         if not quantizing or (len(readers) == 1 and not keep):
             continue
         groups = [[reader] for reader in quantizing] if keep else [[reader] for reader in quantizing[1:]]
@@ -28,7 +28,7 @@ def separate_shared_constants(graph_def, kept, config):
             groups.append(others)
         for group in groups:
             copy = editor.copy(view.node(name), name=rewriter.unique(name))
-            rewriter.absorb(copy, name)
+            rewriter.inherit_sources(copy, name)
             rewriter.add(copy)
             for reader, index in group:
                 rewriter.set_input(reader, index, copy.name)

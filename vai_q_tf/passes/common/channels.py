@@ -48,7 +48,7 @@ def channel_vector(value, layout):
     return np.broadcast_to(value.reshape(-1), (layout.channels,))
 
 
-def layout_behind(rewriter, name, layout):
+def layout_after(rewriter, name, layout):
     """The Layout of the result of Squeeze, Reshape or BatchToSpaceND with input 0 of `layout`; None if channels get lost."""
     view = rewriter.view
     if view.op(name) == 'BatchToSpaceND':

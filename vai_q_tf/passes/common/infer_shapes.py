@@ -11,7 +11,7 @@ from vai_q_tf.graph.view import node_name
 _LARGE = 1024
 
 
-def infer_shapes(graph_def, kept, config):
+def infer_shapes(graph_def, protected, config):
     """The graph with `_output_shapes` on every node.
 
     Raises:

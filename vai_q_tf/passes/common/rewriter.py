@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import reach
-from vai_q_tf.graph.view import ORIGINS, GraphView, node_name, normalise
+from vai_q_tf.graph.view import SOURCE_NODES, GraphView, node_name, normalise
 
 
 class Rewriter:
@@ -15,15 +15,15 @@ class Rewriter:
 
     Args:
       graph_def: a GraphDef, read only.
-      kept: names of the nodes that keep their name and their meaning: inputs, outputs, what other parts of the graph read.
+      protected: names of the nodes that keep their name and their meaning: inputs, outputs, what other parts of the graph read.
 
     Attributes:
-      view: the GraphView of `graph_def`. kept: frozenset of the names.
+      view: the GraphView of `graph_def`. protected: frozenset of the names.
     """
 
-    def __init__(self, graph_def, kept):
+    def __init__(self, graph_def, protected):
         self.view = GraphView(graph_def)
-        self.kept = frozenset(kept)
+        self.protected = frozenset(protected)
         self._graph_def = graph_def
         self._nodes = {}  # name -> NodeDef that is new or replaces one of the view
         self._redirects = {}  # tensor -> (tensor, names of the nodes that go on reading the former)
@@ -46,8 +46,8 @@ class Rewriter:
         return tf.make_ndarray(self.node(name).attr['value'].tensor) if self.view.op(name) == 'Const' else None
 
     def is_read_only_by(self, tensor, readers):
-        """Whether nothing but the nodes `readers` reads the tensor, and it is not kept."""
-        return node_name(tensor) not in self.kept and all(name in readers for name, _ in self.view.consumers(tensor))
+        """Whether nothing but the nodes `readers` reads the tensor, and it is not protected."""
+        return node_name(tensor) not in self.protected and all(name in readers for name, _ in self.view.consumers(tensor))
 
     def add(self, node):
         """Adds a NodeDef, whose name came from `unique`, or puts it in the place of the node of its name."""
@@ -75,17 +75,17 @@ class Rewriter:
     def redirect(self, tensor, target, but=()):
         """Makes all that read `tensor`, new nodes included, read `target`; the nodes named in `but` go on reading it.
 
-        Must not be used on a kept node: give the node that has the result its name, see `append`.
+        Must not be used on a protected node: give the node that has the result its name, see `append`.
         """
         self._redirects[normalise(tensor)] = normalise(target), frozenset(but)
 
     def append(self, name, nodes, inner):
         """Puts the chain of NodeDefs `nodes` behind output 0 of the node `name`: the last has the result from now on.
 
-        Where `name` is kept, the last one takes that name, and the node that had it is called `inner` (made unique).
+        Where `name` is protected, the last one takes that name, and the node that had it is called `inner` (made unique).
         """
         nodes = list(nodes)
-        if name not in self.kept:
+        if name not in self.protected:
             for node in nodes:
                 self.add(node)
             self.redirect(name, nodes[-1].name, but=[node.name for node in nodes])
@@ -99,32 +99,32 @@ class Rewriter:
         for node in [before] + nodes:
             self.add(node)
 
-    def absorb(self, node, *names):
+    def inherit_sources(self, node, *names):
         """Notes in the NodeDef `node` that it stands for the nodes `names` too, and for all that those stood for."""
-        known = list(node.attr[ORIGINS].list.s)
+        known = list(node.attr[SOURCE_NODES].list.s)
         for name in names:
             for origin in [name.encode()] + (_origins(self.node(name)) if name in self.view else []):
                 if origin not in known and origin != node.name.encode():
                     known.append(origin)
         if known:
-            node.attr[ORIGINS].list.s[:] = known
+            node.attr[SOURCE_NODES].list.s[:] = known
         else:
-            node.attr.pop(ORIGINS, None)
+            node.attr.pop(SOURCE_NODES, None)
 
     def _inherit(self, new, old):
-        for key in (ORIGINS, '_output_shapes'):
+        for key in (SOURCE_NODES, '_output_shapes'):
             if key in old.attr:
                 new.attr[key].CopyFrom(old.attr[key])
 
     def result(self):
-        """The edited GraphDef, without the nodes that no kept node depends on any more; `graph_def` itself if nothing
+        """The edited GraphDef, without the nodes that no protected node depends on any more; `graph_def` itself if nothing
         was edited. Control inputs go to what the inputs were redirected to, and are dropped with the nodes they name."""
         if not self._nodes and not self._redirects:
             return self._graph_def
         nodes = {name: self._nodes.get(name) or self.view.node(name) for name in self.view.names}
         nodes.update((name, node) for name, node in self._nodes.items() if name not in nodes)
         inputs = {name: self._inputs(node) for name, node in nodes.items()}
-        used = reach([name for name in self.kept if name in nodes] or nodes,
+        used = reach([name for name in self.protected if name in nodes] or nodes,
                      lambda name: map(node_name, inputs.get(name, ())))
         result = editor.subgraph(self._graph_def, [nodes[name] for name in nodes if name in used])
         for node in result.node:
@@ -150,7 +150,7 @@ class Rewriter:
 
 def _origins(node):
     # Reading an attr that is not there would add it.
-    return list(node.attr[ORIGINS].list.s) if ORIGINS in node.attr else []
+    return list(node.attr[SOURCE_NODES].list.s) if SOURCE_NODES in node.attr else []
 
 
 def make_node(op, name, inputs, like=None, **attrs):

@@ -26,10 +26,10 @@ def is_all(value, number, tolerance=1e-5):
 
 def own_constant(rewriter, name, index):
     """The Const that input `index` of the node reads, through Identity nodes, where nothing else reads it and it is not
-    kept; None otherwise."""
+    protected; None otherwise."""
     view = rewriter.view
     tensor = view.inputs(name)[index]
-    while tensor not in rewriter.kept and len(view.consumers(tensor)) == 1:
+    while tensor not in rewriter.protected and len(view.consumers(tensor)) == 1:
         if view.op(tensor) == 'Const':
             return tensor
         if view.op(tensor) not in IDENTITY_OPS:
@@ -52,15 +52,15 @@ def append_multiplier(rewriter, name, factor, names, inner):
     product, scale = [rewriter.unique(wanted) for wanted in names]
     rewriter.add(constant(scale, np.array([factor], np.float32)))
     multiplication = make_node('Mul', product, [name, scale], like=rewriter.node(name), T=tf.float32)
-    if name not in rewriter.kept:
-        rewriter.absorb(multiplication, name)
+    if name not in rewriter.protected:
+        rewriter.inherit_sources(multiplication, name)
     rewriter.append(name, [multiplication], inner)
 
 
 def _is_multiplied(rewriter, name, factor):
     view = rewriter.view
     readers = view.consumers(name)
-    if name in rewriter.kept or len(readers) != 1 or view.op(readers[0][0]) != 'Mul':
+    if name in rewriter.protected or len(readers) != 1 or view.op(readers[0][0]) != 'Mul':
         return False
     reader, index = readers[0]
     return is_all(rewriter.value(view.inputs(reader)[1 - index]), factor, 1e-7)

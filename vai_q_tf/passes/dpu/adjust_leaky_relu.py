@@ -13,14 +13,14 @@ _NEGATIVE = op('Mul', op('Const', name='slope'), op('Relu', op('Neg', same('x'))
 _COMPOSED = either(op('Maximum', _SCALED, same('x'), any_order=True), op('Sub', op('Relu', anything('x')), _NEGATIVE))
 
 
-def adjust_leaky_relu(graph_def, kept, config):
+def adjust_leaky_relu(graph_def, protected, config):
     """The graph with the slope 26/256 in every leaky relu whose slope is 0.1.
 
     A leaky relu is the op LeakyRelu, max(a * x, x) or relu(x) - a * relu(-x). A constant that others read too stays as it is
     for them; the leaky relu gets one of its own, `<product>/slope`. Any other slope stays, with a warning: the DPU's
     compiler does not take it.
     """
-    rewriter = Rewriter(graph_def, kept)
+    rewriter = Rewriter(graph_def, protected)
     others = []
     for name in rewriter.view.names:
         if rewriter.view.op(name) == 'LeakyRelu':
@@ -59,6 +59,6 @@ def _set_constant(rewriter, name):
         rewriter.set_value(match['slope'], value)
         return
     slope = snippets.constant(rewriter.unique(product + '/slope'), value)
-    rewriter.absorb(slope, match['slope'])
+    rewriter.inherit_sources(slope, match['slope'])
     rewriter.add(slope)
     rewriter.set_input(product, index, slope.name)

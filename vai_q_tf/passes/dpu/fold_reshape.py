@@ -12,17 +12,17 @@ _RESIZE = ('ResizeNearestNeighbor', 'ResizeBilinear')
 _BATCHES = (2, 3)
 
 
-def fold_reshape(graph_def, kept, config):
+def fold_reshape(graph_def, protected, config):
     """The graph with a Const `<node>/shape` as the shape of every Reshape and the size of every resize op.
 
     A batch that is not known is -1 in the shape of a Reshape. Where another dimension is not known the node stays. The
     shapes noted in the result are those that TensorFlow infers with the new constants.
     """
-    rewriter = Rewriter(graph_def, kept)
+    rewriter = Rewriter(graph_def, protected)
     view = rewriter.view
     found = {name: _dims(view, name) for name in view.names if view.op(name) == 'Reshape' or view.op(name) in _RESIZE}
     if None in found.values():
-        any_batch = _view_of_any_batch(graph_def, kept, config)
+        any_batch = _view_of_any_batch(graph_def, protected, config)
         found.update((name, _dims(any_batch, name)) for name in found if found[name] is None)
     for name, dims in found.items():
         if dims is None:
@@ -31,7 +31,7 @@ def fold_reshape(graph_def, kept, config):
         else:
             _fold(rewriter, name, dims)
     result = rewriter.result()
-    return result if result is graph_def else infer_shapes(result, kept, config)
+    return result if result is graph_def else infer_shapes(result, protected, config)
 
 
 def _dims(view, name):
@@ -42,13 +42,13 @@ def _dims(view, name):
     return None if -1 in dims[1:3] else dims[1:3]
 
 
-def _view_of_any_batch(graph_def, kept, config):
+def _view_of_any_batch(graph_def, protected, config):
     """A view with the shapes that hold for every batch: what TensorFlow infers for two sizes of it, where they agree.
 
     It computes with whole shapes only, so height * 2 is unknown to it beside an unknown batch.
     """
     try:
-        first, second = [infer_shapes(_with_batch(graph_def, batch), kept, config) for batch in _BATCHES]
+        first, second = [infer_shapes(_with_batch(graph_def, batch), protected, config) for batch in _BATCHES]
     except ValueError:  # the graph takes one batch size only
         return GraphView(graph_def)
     for node, other in zip(first.node, second.node):

@@ -5,13 +5,13 @@ from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 
 
-def mean_to_average_pool(graph_def, kept, config):
+def mean_to_average_pool(graph_def, protected, config):
     """The graph with AvgPool in place of every Mean over height and width of a float32 [N, H, W, C] tensor.
 
-    Without keep_dims a Squeeze `<mean>/squeeze` follows; it has the Mean's name where that is kept, and the pool is
+    Without keep_dims a Squeeze `<mean>/squeeze` follows; it has the Mean's name where that is protected, and the pool is
     `<mean>/avgpool` then. A Mean over other axes, or of a tensor of unknown height or width, stays.
     """
-    rewriter = Rewriter(graph_def, kept)
+    rewriter = Rewriter(graph_def, protected)
     for name in rewriter.view.names:
         if rewriter.view.op(name) == 'Mean' and rewriter.view.dtype(name) == tf.float32:
             _replace(rewriter, name)
@@ -32,9 +32,9 @@ def _replace(rewriter, name):
     mean = rewriter.node(name)
     pool = make_node('AvgPool', name, [data], T=tf.float32, data_format='NHWC', padding='VALID', ksize=kernel, strides=kernel)
     snippets.shaped(pool, [shape[0], 1, 1, shape[3]])
-    rewriter.absorb(pool, name)
+    rewriter.inherit_sources(pool, name)
     rewriter.add(pool)
     if not view.attr(name, 'keep_dims').b:
         squeeze = make_node('Squeeze', rewriter.unique(name + '/squeeze'), [name], like=mean, T=tf.float32, squeeze_dims=[1, 2])
-        rewriter.absorb(squeeze, name)
+        rewriter.inherit_sources(squeeze, name)
         rewriter.append(name, [squeeze], name + '/avgpool')

@@ -8,7 +8,7 @@ from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 
 
-def replace_softmax(graph_def, kept, config):
+def replace_softmax(graph_def, protected, config):
     """The graph with the hard softmax in place of every float32 Softmax with a known number of classes, of any rank.
 
     With bf() for rounding to bfloat16 (to nearest, ties to even) and operations of bfloat16 where both operands are:
@@ -21,9 +21,9 @@ def replace_softmax(graph_def, kept, config):
         y = bf(bf(1 - y S) y + y);  result = e * y
 
     It is off by less than 0.01. The original does not subtract the maximum, so that large logits overflow there; the result
-    is the same function but for rounding. It is `<softmax>/output_cast`, or has the name of the Softmax where that is kept.
+    is the same function but for rounding. It is `<softmax>/output_cast`, or has the name of a protected Softmax.
     """
-    rewriter = Rewriter(graph_def, kept)
+    rewriter = Rewriter(graph_def, protected)
     for name in rewriter.view.names:
         if rewriter.view.op(name) != 'Softmax' or rewriter.view.dtype(name) != tf.float32:
             continue
@@ -32,7 +32,7 @@ def replace_softmax(graph_def, kept, config):
             tf.logging.info('Softmax %s stays: the number of its classes is not known.', name)
             continue
         result = _HardSoftmax(rewriter, name, shape).build()
-        if name not in rewriter.kept:
+        if name not in rewriter.protected:
             rewriter.redirect(name, result)
     return rewriter.result()
 
@@ -50,9 +50,9 @@ class _HardSoftmax:
         powers = self._exponentials(self._shifted())
         reciprocal = self._reciprocal(self._sum(powers))
         product = self._bfloat('Mul', 'y2', powers, reciprocal)
-        result = self._name if self._name in self._rewriter.kept else self._rewriter.unique(self._name + '/output_cast')
+        result = self._name if self._name in self._rewriter.protected else self._rewriter.unique(self._name + '/output_cast')
         node = make_node('Cast', result, [product], SrcT=tf.bfloat16, DstT=tf.float32)
-        self._rewriter.absorb(node, self._name)
+        self._rewriter.inherit_sources(node, self._name)
         self._rewriter.add(snippets.shaped(node, self._shape))
         return result
 

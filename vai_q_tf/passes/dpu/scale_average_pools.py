@@ -9,14 +9,14 @@ from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.rewriter import Rewriter
 
 
-def scale_average_pools(graph_def, kept, config):
+def scale_average_pools(graph_def, protected, config):
     """The graph with every AvgPool multiplied by the factor between the DPU's average and the exact one.
 
-    The product is `<pool>/mul`, its constant `<pool>/scale_value`; where the pool is kept the product has its name and
+    The product is `<pool>/mul`, its constant `<pool>/scale_value`; where the pool is protected the product has its name and
     the pool is `<pool>/avgpool`. Without `config.scale_all_avgpool` only the square windows of 3, 5, 6, 7 and 14 are scaled.
     A factor of 1 is multiplied with too. Windows above 256 along an axis stay as they are.
     """
-    rewriter = Rewriter(graph_def, kept)
+    rewriter = Rewriter(graph_def, protected)
     for name in rewriter.view.names:
         if rewriter.view.op(name) == 'AvgPool' and rewriter.view.dtype(name) == tf.float32:
             _scale(rewriter, name, config.scale_all_avgpool)

@@ -13,13 +13,13 @@ _MULTIPLIED = op('Mul', _CLIPPED, op('Const', name='sixth'), any_order=True)
 _HARD_SIGMOID = either(_MULTIPLIED, op('RealDiv', _CLIPPED, op('Const', name='six')))
 
 
-def scale_hard_sigmoid(graph_def, kept, config):
+def scale_hard_sigmoid(graph_def, protected, config):
     """The graph with every hard sigmoid, relu6(x + 3) * (1/6) or relu6(x + 3) / 6, multiplied by 6 * 2731 / 2^14.
 
     The product is `<hard sigmoid>/vitis_hard_sigmoid_mul`, its constant `.../vitis_hard_sigmoid_mul/scale`; where the hard
-    sigmoid is kept the product has its name, and the former result is `<hard sigmoid>/hard_sigmoid`.
+    sigmoid is protected the product has its name, and the former result is `<hard sigmoid>/hard_sigmoid`.
     """
-    rewriter = Rewriter(graph_def, kept)
+    rewriter = Rewriter(graph_def, protected)
     for name in rewriter.view.names:
         if rewriter.view.op(name) in ('Mul', 'RealDiv') and _is_hard_sigmoid(rewriter, name):
             product = name + '/vitis_hard_sigmoid_mul'

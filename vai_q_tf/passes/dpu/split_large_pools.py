@@ -7,14 +7,14 @@ from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 
 
-def split_large_pools(graph_def, kept, config):
+def split_large_pools(graph_def, protected, config):
     """The graph with every MaxPool and AvgPool of a window of 512 elements or more as a chain of smaller pools.
 
     The last of the chain has the name of the pool, the others are `<pool>_viti_split`. The split is made where the chain
     computes the same: windows that lie side by side or cover the whole input, without padding. Other pools stay, and
     so do windows of prime height and width, which have no smaller parts; a line in the log says so.
     """
-    rewriter = Rewriter(graph_def, kept)
+    rewriter = Rewriter(graph_def, protected)
     for name in rewriter.view.names:
         if rewriter.view.op(name) in ('MaxPool', 'AvgPool'):
             _split(rewriter, name)
@@ -45,7 +45,7 @@ def _split(rewriter, name):
         pool = make_node(view.op(name), name if last else rewriter.unique(name + '_viti_split'), [data], padding='VALID',
                        T=view.dtype(name), data_format=view.attr(name, 'data_format').s.decode(), ksize=size, strides=size)
         snippets.shaped(pool, shape)
-        rewriter.absorb(pool, name)
+        rewriter.inherit_sources(pool, name)
         rewriter.add(pool)
         data = pool.name
 

@@ -21,7 +21,7 @@ _HOMOGENEOUS = ('Identity', 'Relu', 'LeakyRelu', 'MaxPool', 'AvgPool', 'Pad', 'M
 _RESHAPES = ('Reshape', 'Squeeze')
 
 
-def equalize_layers(graph_def, kept, config):
+def equalize_layers(graph_def, protected, config):
     """The graph with equalized weights and biases in every chain of Conv2D, DepthwiseConv2dNative and MatMul.
 
     Two layers form a pair where the second reads the first alone, nothing else reads what is between, and that scales with
@@ -35,7 +35,7 @@ def equalize_layers(graph_def, kept, config):
     A Relu6 between two layers ends the chain, or becomes a Relu where `config.replace_relu6` is 1 and the pair has been scaled.
     Otherwise the network computes the same function.
     """
-    finder = _PairFinder(Rewriter(graph_def, kept), config.replace_relu6)
+    finder = _PairFinder(Rewriter(graph_def, protected), config.replace_relu6)
     rewriter = finder.rewriter
     found = (finder.find(name) for name in rewriter.view.names
              if rewriter.view.op(name) in _LAYERS and rewriter.view.dtype(name) == tf.float32)
@@ -151,7 +151,7 @@ class _PairFinder:
 
     def _has_one_reader(self, tensor):
         readers = [name for name, _ in self._view.consumers(tensor) if self._view.op(name) != 'Shape']
-        return len(readers) == 1 and node_name(tensor) not in self.rewriter.kept
+        return len(readers) == 1 and node_name(tensor) not in self.rewriter.protected
 
     def _is_scalar(self, tensor):
         value = self.rewriter.value(tensor)

@@ -11,7 +11,7 @@ from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 _GLOBAL = 'BatchNormWithGlobalNormalization'
 
 
-def expand_batch_norms(graph_def, kept, config):
+def expand_batch_norms(graph_def, protected, config):
     """The graph with Mul `<bn>/mul` and Add `<bn>` in place of every float32 batch norm op `<bn>` in inference form.
 
     Their constants `<bn>/scale` and `<bn>/offset` are gamma / sqrt(variance + epsilon) and beta - mean * scale in
@@ -20,7 +20,7 @@ def expand_batch_norms(graph_def, kept, config):
     Raises:
       QuantizeError: LEARNING_PHASE for constants whose shapes do not fit together.
     """
-    rewriter = Rewriter(graph_def, kept)
+    rewriter = Rewriter(graph_def, protected)
     for name in rewriter.view.names:
         if rewriter.view.op(name) in BATCH_NORM_OPS or rewriter.view.op(name) == _GLOBAL:
             _expand(rewriter, name)
@@ -56,7 +56,7 @@ def _expand(rewriter, name):
            make_node('Add', name, [product, offset_name], T=tf.float32)]
     for constant, origin in zip(new, (gamma_tensor, beta_tensor)):
         constant.input.extend(rewriter.node(rewriter.view.skip_identity(origin)).input)
-        rewriter.absorb(constant, origin)
+        rewriter.inherit_sources(constant, origin)
     for added in new:
         rewriter.add(added)
 

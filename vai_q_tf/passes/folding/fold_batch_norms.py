@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import node_name
-from vai_q_tf.passes.common.channels import Layout, channel_vector, layout_behind, layout_of, scale_weights
+from vai_q_tf.passes.common.channels import Layout, channel_vector, layout_after, layout_of, scale_weights
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 
 _MULTIPLY, _DIVIDE, _ADD, _SUBTRACT, _SUBTRACT_FROM = 'mul', 'div', 'add', 'sub', 'from'
@@ -22,7 +22,7 @@ class _Link(NamedTuple):
     constant: str = ''
 
 
-class _Chain(NamedTuple):
+class _AffineChain(NamedTuple):
     """The weighted op, the tensor of its weights, the Layout of its result, and the links behind it."""
     compute: str
     weights: str
@@ -30,7 +30,7 @@ class _Chain(NamedTuple):
     links: tuple
 
 
-def fold_batch_norms(graph_def, kept, config):
+def fold_batch_norms(graph_def, protected, config):
     """The graph where weighted ops with constant weights have the factors and terms per channel behind them folded in.
 
     These are batch norms as `expand_batch_norms` writes them, decomposed ones, and single factors: any chain of Mul, Add,
@@ -40,11 +40,11 @@ def fold_batch_norms(graph_def, kept, config):
     channels comes behind the BiasAdd then. A single addition right behind the op stays as it is.
 
     The BiasAdd has the name of the op's own bias addition if there is one, else that of the last node of the chain, and that
-    name in any case where it is kept. A bias that is made up is called `<scope>/biases`: scope is the name of the weights
+    name in any case where it is protected. A bias that is made up is called `<scope>/biases`: scope is the name of the weights
     without '/weights' or '/depthwise_weights' at the end. Nothing is folded where others read the op, its weights, or
     what is in between.
     """
-    rewriter = Rewriter(graph_def, kept)
+    rewriter = Rewriter(graph_def, protected)
     for name in rewriter.view.names:
         chain = _find_chain(rewriter, name) if trait(rewriter.view.op(name)).kind == WEIGHTED else None
         if chain:
@@ -60,14 +60,14 @@ def _find_chain(rewriter, name):
         return None
     layout = layout_of(view, name, view.shape(weights))
     links, tensor, current = [], name, layout
-    while current and tensor not in rewriter.kept:
+    while current and tensor not in rewriter.protected:
         readers = view.consumers(tensor)
         if len(readers) != 1:
             break
         reader, index = readers[0]
         link = _affine(rewriter, reader, index, current)
         if not link:
-            current = layout_behind(rewriter, reader, current) if index == 0 else None
+            current = layout_after(rewriter, reader, current) if index == 0 else None
             if not current:
                 break
             link = _Link(reader, _STRUCTURAL)
@@ -75,7 +75,7 @@ def _find_chain(rewriter, name):
         tensor = reader
     while links and links[-1].kind == _STRUCTURAL:
         links.pop()
-    return _Chain(name, weights, layout, tuple(links)) if _is_worth_it(view, links) else None
+    return _AffineChain(name, weights, layout, tuple(links)) if _is_worth_it(view, links) else None
 
 
 def _is_worth_it(view, links):
@@ -147,15 +147,15 @@ def _fold(rewriter, chain):
         spine.insert(0, _bias_add(rewriter, chain, affine, bias, anchor, last=not structural))
     if not spine:
         spine.append(editor.copy(rewriter.node(anchor)))
-        rewriter.absorb(spine[0], *[link.node for link in affine])
+        rewriter.inherit_sources(spine[0], *[link.node for link in affine])
     else:
         for producer, reader in zip([anchor] + [step.name for step in spine], spine):
             reader.input[0] = producer
-    if final in rewriter.kept:
+    if final in rewriter.protected:
         if spine[-1].name != final:
             renamed = spine[-1].name
             spine[-1].name = final
-            rewriter.absorb(spine[-1], renamed)
+            rewriter.inherit_sources(spine[-1], renamed)
     elif final != spine[-1].name:
         rewriter.redirect(final, spine[-1].name, but=[step.name for step in spine])
     for step in spine:
@@ -167,13 +167,13 @@ def _bias_add(rewriter, chain, affine, bias, anchor, last):
     first, final = affine[0], chain.links[-1].node
     own = first.kind == _ADD and first.node != affine[-1].node
     name = first.node if own else final
-    if final in rewriter.kept:
+    if final in rewriter.protected:
         name = final if last else rewriter.unique(first.node + '/bias_add') if name == final else name
     constant = _bias_constant(rewriter, chain, affine, bias, own)
     rewriter.add(constant)
     data_format = 'NHWC' if chain.layout.axis == chain.layout.rank - 1 else 'NCHW'
     result = make_node('BiasAdd', name, [anchor, constant.name], T=tf.float32, data_format=data_format)
-    rewriter.absorb(result, *[link.node for link in affine])
+    rewriter.inherit_sources(result, *[link.node for link in affine])
     return result
 
 
@@ -193,5 +193,5 @@ def _bias_constant(rewriter, chain, affine, bias, own):
     terms = [link.constant for link in affine if link.kind not in (_MULTIPLY, _DIVIDE)]
     constant.input.extend(rewriter.node(terms[0]).input)  # the control inputs that put it into a loop or a branch
     for term in terms:
-        rewriter.absorb(constant, node_name(term))
+        rewriter.inherit_sources(constant, node_name(term))
     return constant

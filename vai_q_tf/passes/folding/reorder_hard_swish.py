@@ -6,12 +6,12 @@ from vai_q_tf.passes.common.rewriter import Rewriter
 from vai_q_tf.patterns.combinators import anything, find, named, op
 
 
-def reorder_hard_swish(graph_def, kept, config):
+def reorder_hard_swish(graph_def, protected, config):
     """The graph where (x * relu6(y + 3)) / 6 is x * (relu6(y + 3) / 6), also with a factor of 1/6; operands in any order.
 
     The result keeps its name; the hard sigmoid gets the name of the former product. A product that others read stays.
     """
-    rewriter = Rewriter(graph_def, kept)
+    rewriter = Rewriter(graph_def, protected)
     patterns = {name: _pattern(rewriter, name) for name in ('Mul', 'RealDiv')}
     for name in rewriter.view.names:
         pattern = patterns.get(rewriter.view.op(name))

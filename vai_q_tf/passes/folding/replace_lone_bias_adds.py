@@ -4,12 +4,12 @@ from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 
 
-def replace_lone_bias_adds(graph_def, kept, config):
+def replace_lone_bias_adds(graph_def, protected, config):
     """The graph with an Add of the same name in place of each BiasAdd that is not right behind a weighted op.
 
     The compiler refuses such BiasAdds. One whose NCHW bias cannot be reshaped, because it is no constant, stays.
     """
-    rewriter = Rewriter(graph_def, kept)
+    rewriter = Rewriter(graph_def, protected)
     view = rewriter.view
     for name in view.names:
         if view.op(name) != 'BiasAdd' or _is_weighted(view, view.inputs(name)[0]):
@@ -21,11 +21,11 @@ def replace_lone_bias_adds(graph_def, kept, config):
                 continue
             reshaped = editor.constant(rewriter.unique(bias), view.dtype(bias),
                                        value.reshape([1, -1] + [1] * (len(view.shape(data)) - 2)))
-            rewriter.absorb(reshaped, bias)
+            rewriter.inherit_sources(reshaped, bias)
             rewriter.add(reshaped)
             bias = reshaped.name
         new = make_node('Add', name, [data, bias], like=rewriter.node(name), T=view.dtype(name))
-        rewriter.absorb(new)
+        rewriter.inherit_sources(new)
         rewriter.add(new)
     return rewriter.result()
 

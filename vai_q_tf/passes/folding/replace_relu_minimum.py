@@ -5,12 +5,12 @@ from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 from vai_q_tf.patterns.combinators import anything, either, find, op
 
 
-def replace_relu_minimum(graph_def, kept, config):
+def replace_relu_minimum(graph_def, protected, config):
     """The graph where min(relu(x), 6), min(max(x, 0), 6) and max(min(x, 6), 0) are Relu6 nodes of the last op's name.
 
     Operands may come in either order. What others read the first op of stays as it is.
     """
-    rewriter = Rewriter(graph_def, kept)
+    rewriter = Rewriter(graph_def, protected)
     pattern = _pattern(rewriter)
     for name in rewriter.view.names:
         match = find(rewriter.view, name, pattern) if rewriter.view.op(name) in ('Minimum', 'Maximum') else None
@@ -18,7 +18,7 @@ def replace_relu_minimum(graph_def, kept, config):
                          if rewriter.view.op(inner) != 'Const'):
             old = rewriter.node(name)
             new = make_node('Relu6', name, [match['x']], like=old, T=rewriter.view.dtype(name))
-            rewriter.absorb(new, *[inner for inner in match.nodes[1:] if rewriter.view.op(inner) != 'Const'])
+            rewriter.inherit_sources(new, *[inner for inner in match.nodes[1:] if rewriter.view.op(inner) != 'Const'])
             rewriter.add(new)
     return rewriter.result()
 

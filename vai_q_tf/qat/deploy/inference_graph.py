@@ -11,7 +11,7 @@ from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.patterns.dropout import find_dropouts
-from vai_q_tf.qat import evaluation, record
+from vai_q_tf.qat import evaluation, graph_record
 
 _RANDOM_OPS = ('Multinomial', 'TruncatedNormal')  # those whose names do not begin with it
 
@@ -29,8 +29,8 @@ def derive_evaluation_graph(training_graph, config):
     Raises:
       QuantizeError: NOT_QUANTIZED, or UNSUPPORTED_GRAPH naming a node that cannot be turned into its inference form.
     """
-    plan = record.training_plan(training_graph)
-    float_graph = record.float_graph(training_graph)
+    plan = graph_record.training_plan(training_graph)
+    float_graph = graph_record.float_graph(training_graph)
     names = {node.name for node in float_graph.node}
     plan = plan._replace(tensors=tuple(
         tensor._replace(consumers=tuple(consumer for consumer in tensor.consumers if consumer[0] in names))
@@ -51,7 +51,7 @@ def _remove_dropouts(graph, view):
         scaling, index = next((name, index) for name, index in view.consumers(source)
                               if name in map(node_name, view.inputs(result)))
         value = graph.get_operation_by_name(scaling).inputs[index]
-        live_editor.repoint(graph, live_editor.consumers(live_editor.tensor(graph, result)), value)
+        live_editor.reroute(graph, live_editor.consumers(live_editor.tensor(graph, result)), value)
 
 
 def training_only(op, is_training):

@@ -45,7 +45,7 @@ class GradientCall:
                 value = next((output for output in forward.outputs if output.dtype.base_dtype == seed.dtype.base_dtype
                               and output.shape.is_compatible_with(seed.shape)), None)
                 if value is not None:
-                    with live_editor.beside(graph, value):
+                    with live_editor.with_placement_of(graph, value):
                         self.ys.append(tf.identity(value, name='vai_q_tf/differentiated'))
                     self.seeds.append(seed)
 

@@ -15,7 +15,7 @@ from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat.gradients import backward
 
-WAYS = ('Call CreateQuantizeTrainingGraph in the model function before the optimizer, or use QuantizeOptimizer or '
+ALTERNATIVES = ('Call CreateQuantizeTrainingGraph in the model function before the optimizer, or use QuantizeOptimizer or '
         'quantize_model_fn.')
 
 
@@ -45,14 +45,14 @@ class Gradients:
       graph: the tf.Graph. Nothing that is there is changed, but ops that nothing reads are added.
 
     Attributes:
-      apart: names of the ops that are no part of the network to rewrite: gradients and all that waits for them.
+      excluded: names of the ops that are no part of the network to rewrite: gradients and all that waits for them.
     """
 
     def __init__(self, graph):
         self._graph = graph
         self._calls = backward.find_calls(graph)
         self._derivatives = []
-        self.apart = backward.downstream(self._calls)
+        self.excluded = backward.downstream(self._calls)
 
     def match(self, nodes):
         """Finds which gradients belong to which variables.
@@ -70,10 +70,10 @@ class Gradients:
             raise errors.QuantizeError(
                 errors.GRAPH_HAS_GRADIENTS, 'No gradients',
                 'The graph has no gradients of the network that tf.gradients has made, as the optimizers of tf.train do. '
-                + WAYS)
+                + ALTERNATIVES)
         start = len(self._graph.get_operations())
         repeated = [self._repeat(call, upstream) for call, upstream in calls]
-        self.apart |= frozenset(op.name for op in self._graph.get_operations()[start:])
+        self.excluded |= frozenset(op.name for op in self._graph.get_operations()[start:])
         numbering = backward.Numbering(self._graph)
         for (call, _), (variables, gradients, operations) in zip(calls, repeated):
             self._match_call(call, list(zip(variables, gradients)), numbering, numbering(operations), nodes)
@@ -149,18 +149,18 @@ class Gradients:
                     raise _unmatched('of the variable {!r} is sparse only before it is quantized'.format(
                         parameter.tensor.op.name))
                 for tensor, readers, waiting in zip(tensors, parameter.readers, parameter.waiting):
-                    live_editor.repoint(self._graph, readers, tensor)
+                    live_editor.reroute(self._graph, readers, tensor)
                     for waiter, old in waiting:
                         was, now = waits.setdefault(waiter, (set(), set()))
                         was.add(old)
                         now.add(tensor.op)
             for waiter, (was, now) in waits.items():
-                live_editor.wait_for(waiter, was, now)
+                live_editor.replace_control_inputs(waiter, was, now)
 
 
 def _differentiate(graph, call, variables, **options):
     # The gradients of loops find those that belong together by the beginning of this name.
-    with live_editor.beside(graph, call.seeds[0]):
+    with live_editor.with_placement_of(graph, call.seeds[0]):
         return tf.gradients(call.ys, variables, grad_ys=call.seeds, name='vai_q_tf/gradients', **options)
 
 
@@ -197,4 +197,4 @@ def _reads(operations, members, numbers):
 def _unmatched(what):
     return errors.QuantizeError(
         errors.GRAPH_HAS_GRADIENTS, 'Cannot match',
-        'The graph already has gradients, and the gradient {}. {}'.format(what, WAYS))
+        'The graph already has gradients, and the gradient {}. {}'.format(what, ALTERNATIVES))

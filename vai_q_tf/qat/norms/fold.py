@@ -36,13 +36,13 @@ def fold_moving(graph, norm, quantize):
     compute = graph.get_operation_by_name(norm.compute)
     output = live_editor.tensor(graph, norm.output)
     readers = live_editor.consumers(output)
-    with live_editor.beside(graph, output):
+    with live_editor.with_placement_of(graph, output):
         scale = norm_ops.scale(graph, norm).scale
         weights = quantize(norm.weight_name, _scaled_weights(graph, norm, scale))
         bias = quantize(norm.bias_name, norm_ops.folded_bias(graph, norm, scale, _conv_bias(graph, norm)))
         folded = live_editor.copy_with_input(compute, traits.trait(compute.type).weight, weights, norm.compute + '_Fold')
         result = tf.nn.bias_add(folded.outputs[0], bias, data_format=norm.data_format, name=norm.result_node)
-    live_editor.repoint(graph, readers, result)
+    live_editor.reroute(graph, readers, result)
     return result
 
 
@@ -63,7 +63,7 @@ def fold_batch(graph, norm, quantize, use_batch=None):
     def phase(batch, frozen):
         return norm_ops.phase(use_batch, batch, frozen)
 
-    with live_editor.beside(graph, output):
+    with live_editor.with_placement_of(graph, output):
         reciprocal, scale = norm_ops.scale(graph, norm)
         nonzero = _without_zeros(scale, reciprocal) if norm.gamma else scale
         conv_bias = _conv_bias(graph, norm)
@@ -74,7 +74,7 @@ def fold_batch(graph, norm, quantize, use_batch=None):
         tf.identity(_along_channels(graph, norm, rescale), name=norm.folding_node('unscale'))
         weights = quantize.scaled(norm.weight_name, live_editor.tensor(graph, norm.weights), weights_scale, rescale,
                                   _elements_of_channel(graph, norm))
-        live_editor.repoint(graph, [(norm.compute, traits.trait(compute.type).weight)], weights)
+        live_editor.reroute(graph, [(norm.compute, traits.trait(compute.type).weight)], weights)
 
         folded_bias = norm_ops.folded_bias(
             graph, norm, phase(tf.stop_gradient(scale), scale),
@@ -87,7 +87,7 @@ def fold_batch(graph, norm, quantize, use_batch=None):
                 use_batch, lambda: tf.identity(normalised),
                 lambda: tf.nn.bias_add(compute.outputs[0], bias, data_format=norm.data_format), name=norm.result_node)
     if result is not output:
-        live_editor.repoint(graph, readers, result)
+        live_editor.reroute(graph, readers, result)
     return result
 
 

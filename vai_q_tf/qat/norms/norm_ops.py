@@ -46,7 +46,7 @@ def add_to_offset(graph, norm, output, error):
     """Adds `error` [channels] to the result of the batch norm: for nothing, where it has an input for its offset."""
     if norm.node:
         fused = graph.get_operation_by_name(norm.node)
-        live_editor.repoint(graph, [(norm.node, 2)], tf.add(fused.inputs[2], error, name=norm.folding_node('offset')))
+        live_editor.reroute(graph, [(norm.node, 2)], tf.add(fused.inputs[2], error, name=norm.folding_node('offset')))
         return output
     return tf.add(output, over_channels(norm, error, output), name=norm.folding_node('result'))
 
@@ -66,7 +66,7 @@ def guard_moving_averages(graph, norm, range_nodes, on_batch, use_batch=None):
       range_nodes: names of the nodes of the network; what reads the batch statistics outside updates the moving averages.
       use_batch: scalar bool tensor; once it is false the moving averages are fed with themselves and stay as they are.
     """
-    with live_editor.beside(graph, live_editor.tensor(graph, norm.output)):
+    with live_editor.with_placement_of(graph, live_editor.tensor(graph, norm.output)):
         _guard(graph, norm, range_nodes, on_batch, use_batch)
 
 
@@ -82,4 +82,4 @@ def _guard(graph, norm, range_nodes, on_batch, use_batch):
             with tf.control_dependencies(folding):
                 value = tf.identity(value, name=norm.folding_node('update'))
         if value is not statistic:
-            live_editor.repoint(graph, updates, value)
+            live_editor.reroute(graph, updates, value)

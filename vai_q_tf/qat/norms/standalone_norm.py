@@ -19,11 +19,11 @@ def replace_by_moving(graph, norm, data, quantize):
     """
     output = live_editor.tensor(graph, norm.output)
     readers = live_editor.consumers(output)
-    with live_editor.beside(graph, output):
+    with live_editor.with_placement_of(graph, output):
         factor = quantize(norm.weight_name, _scale_over_channels(graph, norm, data))
         offset = quantize(norm.bias_name, _offset(graph, norm, data, factor))
         result = _multiply_add(norm, data, factor, offset)
-    live_editor.repoint(graph, readers, result)
+    live_editor.reroute(graph, readers, result)
     return result
 
 
@@ -35,7 +35,7 @@ def quantize_batch(graph, norm, data, quantize, range_nodes, use_batch=None):
     """
     output = live_editor.tensor(graph, norm.output)
     readers = live_editor.consumers(output)
-    with live_editor.beside(graph, output):
+    with live_editor.with_placement_of(graph, output):
         factor = quantize(norm.weight_name, _scale_over_channels(graph, norm, data))
         offset = _offset(graph, norm, data, norm_ops.phase(use_batch, tf.stop_gradient(factor), factor))
         quantized_offset = quantize(norm.bias_name, offset)
@@ -47,7 +47,7 @@ def quantize_batch(graph, norm, data, quantize, range_nodes, use_batch=None):
             result = tf.cond(use_batch, lambda: tf.identity(normalised),
                              lambda: _multiply_add(norm, data, factor, quantized_offset))
     if result is not output:
-        live_editor.repoint(graph, readers, result)
+        live_editor.reroute(graph, readers, result)
     return result
 
 
@@ -68,4 +68,4 @@ def _replace_gamma(graph, norm, factor, range_nodes):
     gamma = live_editor.tensor(graph, norm.gamma)
     readers = [(node, index) for node, index in live_editor.consumers(gamma) if node in range_nodes]
     reciprocal = graph.get_tensor_by_name(norm.folding_node('rsqrt') + ':0')
-    live_editor.repoint(graph, readers, tf.divide(factor, reciprocal, name=norm.folding_node('gamma')))
+    live_editor.reroute(graph, readers, tf.divide(factor, reciprocal, name=norm.folding_node('gamma')))

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeError, deploy_checkpoint, errors, ops
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
-from vai_q_tf.qat import record
+from vai_q_tf.qat import graph_record
 
 v1 = tf.compat.v1
 _GOLDEN = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'golden', 'qat')
@@ -28,7 +28,7 @@ def _sum_of_two():
 def test_a_range_is_a_set_of_nodes(tmp_path, inputs, outputs):
     graph = _sum_of_two()
     CreateQuantizeTrainingGraph(QuantizeConfig(['a', 'b'], ['dense_a/BiasAdd', 'sum'], output_dir=str(tmp_path)), graph=graph)
-    record.check_same_range(record.training_plan(graph), QuantizeConfig(inputs, outputs))
+    graph_record.check_same_range(graph_record.training_plan(graph), QuantizeConfig(inputs, outputs))
 
 
 @pytest.mark.parametrize('inputs, outputs', [(['a'], ['sum']), (['a', 'b'], ['sum', 'dense_a/BiasAdd']), (['a', 'c'], ['sum'])])
@@ -36,7 +36,7 @@ def test_another_range_is_told_with_the_first(tmp_path, inputs, outputs):
     graph = _sum_of_two()
     CreateQuantizeTrainingGraph(QuantizeConfig(['a:0', 'b'], ['sum'], output_dir=str(tmp_path)), graph=graph)
     with pytest.raises(QuantizeError) as raised:
-        record.check_same_range(record.training_plan(graph), QuantizeConfig(inputs, outputs))
+        graph_record.check_same_range(graph_record.training_plan(graph), QuantizeConfig(inputs, outputs))
     assert raised.value.code == errors.ALREADY_QUANTIZED
     for text in ('from a, b to sum,', 'from {} to {}.'.format(', '.join(inputs), ', '.join(outputs))):
         assert text in str(raised.value)
@@ -48,7 +48,7 @@ def _old(kind):
     return os.path.join(_GOLDEN, 'dpucadf8h_{}.meta'.format(kind))
 
 
-@pytest.mark.parametrize('kind, plan_of', [('train', record.training_plan), ('eval', record.evaluation_plan)])
+@pytest.mark.parametrize('kind, plan_of', [('train', graph_record.training_plan), ('eval', graph_record.evaluation_plan)])
 def test_an_old_plan_has_the_ranges_of_the_ops(kind, plan_of):
     v1.train.import_meta_graph(_old(kind))
     plan = plan_of(v1.get_default_graph())
@@ -81,21 +81,21 @@ def test_an_old_plan_of_towers_has_the_ranges_of_their_ops(tmp_path, arch_type):
             v1.layers.dense(v1.placeholder(tf.float32, [None, 4], 'x'), 3, name='dense')
     CreateQuantizeTrainingGraph(config, towers=['tower_0', 'tower_1'])
     graph = v1.get_default_graph()
-    plan = record.training_plan(graph)
+    plan = graph_record.training_plan(graph)
     assert {tensor.narrow_range for tensor in plan.tensors} == {False, arch_type == 'DPUCADF8H'}
-    texts = graph.get_collection_ref(record._TRAINING_PLAN)
+    texts = graph.get_collection_ref(graph_record._TRAINING_PLAN)
     fields = json.loads(texts[0])
     for tensor in fields['tensors']:
         del tensor['narrow_range']
     texts[:] = [json.dumps(fields)]
-    assert record.training_plan(graph) == plan
+    assert graph_record.training_plan(graph) == plan
 
 
 def test_training_searches_and_quantizes_in_the_range_of_the_plan(tmp_path):
     graph = _sum_of_two()
     config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path), arch_type='DPUCADF8H')
     CreateQuantizeTrainingGraph(config, graph=graph)
-    plan = record.training_plan(graph)
+    plan = graph_record.training_plan(graph)
     for tensor in plan.tensors:
         assert tensor.narrow_range == (tensor.mode == ACTIVATION_MODE)
         for name in (tensor.name, tensor.name + '/search'):
