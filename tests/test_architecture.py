@@ -1,6 +1,7 @@
 """The rooms of the package, and the direction of imports: a file imports what stands above it in ROOMS, or beside it."""
 import ast
 import os
+import re
 
 import pytest
 
@@ -106,3 +107,13 @@ def test_no_circle_in_a_room():
 def test_rooms_are_small(level):
     files = [module for module in _MODULES if _level(module) == level and not module.endswith('/__init__')]
     assert len(files) <= MOST_FILES, sorted(files)
+
+
+def test_the_document_shows_the_rooms():
+    """The table of docs/design.md has the rooms, in this order, with these sentences and the files that there are."""
+    with open(os.path.join(os.path.dirname(_PACKAGE), 'docs', 'design.md'), encoding='utf-8') as document:
+        rows = re.findall(r'^\| `vai_q_tf/([\w/]*?)/?` \| (.+) \| (.+) \|$', document.read(), re.MULTILINE)
+    assert [(room, sentence) for room, sentence, _ in rows] == [(room, sentence) for room, _, sentence in ROOMS]
+    for level, (_, _, files) in enumerate(rows):
+        names = {module.rpartition('/')[2] for module in _MODULES if _level(module) == level}
+        assert set(re.findall(r'`(\w+)`', files)) == {name for name in names if not name.startswith('__')}

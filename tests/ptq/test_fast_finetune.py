@@ -189,12 +189,12 @@ def test_a_network_that_is_exact_stays_as_it_is():
 class FakeNetwork:
     """Modules with one number each; training moves all of them from 0 to 1.
 
-    losses: function (numbers) -> loss of each module. error: function (numbers) -> error of the network.
+    losses: function (numbers) -> loss of each block. error: function (numbers) -> error of the network.
     """
 
     def __init__(self, count, losses, error):
         self.values = {'w{}'.format(number): np.float32(0) for number in range(count)}
-        self.modules = [Block(name, (name,), '', '') for name in self.values]
+        self.blocks = [Block(name, (name,), '', '') for name in self.values]
         self._losses, self._error = losses, error
         self.current = dict(self.values)
         self.passes = 0
@@ -226,11 +226,11 @@ class FakeNetwork:
     (lambda w: 2 - w, lambda w: np.nan if w.any() else 1.0, 'none'),
     # Module 0 improves most, and spoils the network where the last one moves too.
     (lambda w: 2 - w / (1 + np.arange(len(w))), lambda w: 1 - w[0] + 2 * w[-1], 'some'),
-    # Each module that moves spoils those behind it, so that putting one back changes the verdict on others.
+    # Each block that moves spoils those behind it, so that putting one back changes the verdict on others.
     (lambda w: 2 - w + 1.5 * np.concatenate([[0], np.cumsum(w)[:-1]]), lambda w: 1 - w.sum(), 'some')])
-def test_only_what_helps_the_module_and_the_network_is_kept(count, losses, error, kept):
+def test_only_what_helps_the_block_and_the_network_is_kept(count, losses, error, kept):
     network = FakeNetwork(count, losses, error)
-    run = fast_finetune._Finetuning(network, network.modules, lambda text: [], lambda loss: 1e-3)
+    run = fast_finetune._Finetuning(network, network.blocks, lambda text: [], lambda loss: 1e-3)
     before = network.measure([])
     passes = network.passes
     run.run_epoch('')
@@ -305,7 +305,7 @@ def test_the_high_rate_of_high_losses_and_its_limits(monkeypatch):
     np.testing.assert_allclose(seen, [[1e-3, 5e-3, 1e-3, 5e-3], [1e-10] * 4, [0.05, 0.1, 0.05, 0.1]])
 
 
-def test_a_loss_that_is_not_finite_leaves_its_module_alone():
+def test_a_loss_that_is_not_finite_leaves_its_block_alone():
     def build():
         net = Net(4)
         y = net.conv(net.x, 4, 'c1')
@@ -320,7 +320,7 @@ def test_a_loss_that_is_not_finite_leaves_its_module_alone():
     np.testing.assert_array_equal(constants(tuned)['huge/w'], constants(case.eval_graph)['huge/w'])
 
 
-def test_modules_without_start_or_end_are_named(caplog):
+def test_blocks_without_start_or_end_are_named(caplog):
     case = Case(plain)
     for node in list(case.eval_graph.node):
         if node.name == 'c2':
@@ -352,5 +352,5 @@ def test_time_is_linear_in_the_number_of_modules():
         return min(times)
 
     ratio = seconds(40) / seconds(10)
-    print('40 modules against 10: {:.2f} times'.format(ratio))
+    print('40 blocks against 10: {:.2f} times'.format(ratio))
     assert ratio < 8

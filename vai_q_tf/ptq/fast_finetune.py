@@ -1,9 +1,9 @@
-"""finetune: trains the weights of a quantized network, module by module, to give what the float network gives.
+"""finetune: trains the weights of a quantized network, block by block, to give what the float network gives.
 
-All modules train side by side, each with its own loss and optimizer, in the same run of both networks: an epoch costs one pass
-over the batches to train and one or a few to measure, however many modules there are. Positions and everything else stay.
+All blocks train side by side, each with its own loss and optimizer, in the same run of both networks: an epoch costs one pass
+over the batches to train and one or a few to measure, however many blocks there are. Positions and everything else stay.
 
-What is kept is measured, not hoped for: after an epoch, with weights that stand still, over all batches. A module whose own
+What is kept is measured, not hoped for: after an epoch, with weights that stand still, over all batches. A block whose own
 loss did not fall gets its former weights back; then, if the outputs of the whole network are farther from the float outputs
 than before, the worse half of the others does too, and so on until they are not.
 """
@@ -21,9 +21,9 @@ from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq.finetune_network import FinetuneNetwork, find_blocks
 
 LEAST_RATE, GREATEST_RATE = 1e-10, 0.1
-# Modules that start with a loss above this learn at lr * lrcoef.
+# Blocks that start with a loss above this learn at lr * lrcoef.
 HIGH_LOSS = 3.0
-# What a module's learning rate is multiplied by after an epoch that did not improve it.
+# What a block's learning rate is multiplied by after an epoch that did not improve it.
 SLOWDOWN = 0.25
 
 
@@ -42,10 +42,10 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
       feeds: the batches, as a list of {tensor name: array} or a function (step) -> {tensor name: array}, which is
         called again for each pass and must give the same for the same step.
       steps: how many batches the function gives.
-      mode: what the modules read while training: 0 the float network, 1 the quantized one.
-      epochs: how often the batches are trained on, at least 1. A module that an epoch did not improve starts the next one
+      mode: what the blocks read while training: 0 the float network, 1 the quantized one.
+      epochs: how often the batches are trained on, at least 1. A block that an epoch did not improve starts the next one
         from its former weights, with a new optimizer at a quarter of the learning rate.
-      lr: learning rate of Adam; lrcoef: its factor for modules whose initial loss is above 3. Together they are kept
+      lr: learning rate of Adam; lrcoef: its factor for blocks whose initial loss is above 3. Together they are kept
         within 1e-10 and 0.1.
       session_config: tf.ConfigProto; sessions.session_config() where it is not given.
       progress: function (iterable of batches, its length, what is done in words) -> iterable, for a progress bar.
@@ -55,18 +55,18 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
     """
     check_settings(mode, epochs, lr, lrcoef)
     require_no_loop(float_graph, plan)
-    modules, skipped = find_blocks(float_graph, eval_graph, plan)
+    blocks, skipped = find_blocks(float_graph, eval_graph, plan)
     for name, reason in skipped:
         tf.logging.warning('Fast finetune leaves %r as it is: %s.', name, reason)
-    if not modules:
+    if not blocks:
         return eval_graph
 
     def rate(loss):
         return min(GREATEST_RATE, max(LEAST_RATE, lr * (lrcoef if loss > HIGH_LOSS else 1.0)))
 
     batches = _Batches(feeds, len(feeds) if steps is None else steps, progress)
-    with FinetuneNetwork(float_graph, eval_graph, plan, modules, mode, session_config or sessions.session_config()) as network:
-        finetuning = _Finetuning(network, modules, batches, rate)
+    with FinetuneNetwork(float_graph, eval_graph, plan, blocks, mode, session_config or sessions.session_config()) as network:
+        finetuning = _Finetuning(network, blocks, batches, rate)
         for epoch in range(epochs):
             finetuning.run_epoch('Fast finetune, epoch {} of {}'.format(epoch + 1, epochs))
         finetuning.report()
@@ -98,28 +98,28 @@ class _Batches:
 class _Finetuning:
     """The course of a finetuning: the weights accepted so far, and what they give."""
 
-    def __init__(self, network, modules, batches, rate):
+    def __init__(self, network, blocks, batches, rate):
         """rate: function (initial loss) -> learning rate."""
-        self._network, self._modules, self._batches = network, modules, batches
+        self._network, self._blocks, self._batches = network, blocks, batches
         self._accepted = dict(network.values)
         self._losses, self._error = self._initial = network.measure(batches('Fast finetune, before'))
         self._rates = np.array([rate(loss) for loss in self._losses])
-        # A loss that is not finite gives no gradient, and weights of NaN would reach all modules behind.
+        # A loss that is not finite gives no gradient, and weights of NaN would reach all blocks behind.
         self._active = [number for number, loss in enumerate(self._losses) if 0 < loss < np.inf]
 
     def run_epoch(self, text):
-        """Trains once on every batch and takes over what is better; the other modules go on at a lower rate."""
+        """Trains once on every batch and takes over what is better; the other blocks go on at a lower rate."""
         self._network.train(self._batches(text), self._active, self._rates)
-        trained = self._network.read([name for number in self._active for name in self._modules[number].constants])
+        trained = self._network.read([name for number in self._active for name in self._blocks[number].constants])
         failed = sorted(set(self._active) - set(self._accept(trained, text + ', check')))
         self._network.restart(failed)
         self._rates[failed] *= SLOWDOWN
 
     def _accept(self, trained, text):
-        """Takes over the weights of as many active modules as improve, themselves and the network; returns these."""
+        """Takes over the weights of as many active blocks as improve, themselves and the network; returns these."""
         chosen, halve = self._active, False
         while chosen:
-            names = [name for number in chosen for name in self._modules[number].constants]
+            names = [name for number in chosen for name in self._blocks[number].constants]
             self._network.load(dict(self._accepted, **{name: trained[name] for name in names}))
             losses, error = self._network.measure(self._batches(text))
             # NaN is no improvement.
@@ -130,7 +130,7 @@ class _Finetuning:
                 return chosen
             if halve or len(better) == len(chosen):
                 better = sorted(better, key=lambda number: losses[number] / self._losses[number])[:len(chosen) // 2]
-            # Weights put back change what later modules read; from the second round on half go, so that the rounds end.
+            # Weights put back change what later blocks read; from the second round on half go, so that the rounds end.
             chosen, halve = sorted(better), True
         self._network.load(self._accepted)
         return []
@@ -144,9 +144,9 @@ class _Finetuning:
         """Logs the losses before and after."""
         losses, error = self._initial
         changed = self.changed()
-        for module, before, after in zip(self._modules, losses, self._losses):
-            tf.logging.info('Fast finetune: %s: loss %.6g, before %.6g%s', module.name, after, before,
-                            '' if set(module.constants) & set(changed) else ' (weights unchanged)')
+        for block, before, after in zip(self._blocks, losses, self._losses):
+            tf.logging.info('Fast finetune: %s: loss %.6g, before %.6g%s', block.name, after, before,
+                            '' if set(block.constants) & set(changed) else ' (weights unchanged)')
         tf.logging.info('Fast finetune: error of the outputs, relative to their mean square: %.6g, before %.6g',
                         self._error, error)
 

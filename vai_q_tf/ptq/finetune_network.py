@@ -1,7 +1,7 @@
-"""The float network and the quantized network side by side in one graph, with what trains each module of the latter.
+"""The float network and the quantized network side by side in one graph, with what trains each block of the latter.
 
-A module is a weighted op with its bias and activation function, up to its quantized result. No gradient leaves a module, so
-one backward pass through the sum of all losses gives every module its own gradient, however many there are.
+A block is a weighted op with its bias and activation function, up to its quantized result. No gradient leaves a block, so
+one backward pass through the sum of all losses gives every block its own gradient, however many there are.
 """
 from typing import NamedTuple, Tuple
 
@@ -29,13 +29,13 @@ class Block(NamedTuple):
 
 
 def find_blocks(float_graph, eval_graph, plan):
-    """The modules of `eval_graph` that can be trained, in the order of the plan, and why the others cannot.
+    """The blocks of `eval_graph` that can be trained, in the order of the plan, and why the others cannot.
 
     Returns:
       (list of Module, list of (name of a weighted op, reason)).
     """
     float_view, eval_view = GraphView(float_graph), GraphView(eval_graph)
-    modules, skipped, taken = [], [], {}
+    blocks, skipped, taken = [], [], {}
     for group in plan.groups:
         constants = tuple(constant for constant in (_constant(eval_view, group.weight), _constant(eval_view, group.bias))
                           if constant)
@@ -51,8 +51,8 @@ def find_blocks(float_graph, eval_graph, plan):
             skipped.append((group.node, '{!r} is trained with {!r}'.format(shared[0], taken[shared[0]])))
         else:
             taken.update((constant, group.node) for constant in constants)
-            modules.append(Block(group.node, constants, source, group.output))
-    return modules, skipped
+            blocks.append(Block(group.node, constants, source, group.output))
+    return blocks, skipped
 
 
 def _constant(view, fix_neuron):
@@ -64,12 +64,12 @@ def _constant(view, fix_neuron):
 
 
 class FinetuneNetwork:
-    """One finalized graph with both networks, and a session in which the constants of the modules are variables.
+    """One finalized graph with both networks, and a session in which the constants of the blocks are variables.
 
     Args:
       float_graph, eval_graph, plan: as in `fast_finetune.finetune`.
-      modules: from `find_blocks`.
-      mode: 0: the modules read the float network; 1: the modules in front of them.
+      blocks: from `find_blocks`.
+      mode: 0: the blocks read the float network; 1: the blocks in front of them.
       config: the tf.ConfigProto of the session.
 
     Use it as a context manager; that closes the session.
@@ -78,21 +78,21 @@ class FinetuneNetwork:
       values: {Const: ndarray}, those of `eval_graph`.
     """
 
-    def __init__(self, float_graph, eval_graph, plan, modules, mode, config):
+    def __init__(self, float_graph, eval_graph, plan, blocks, mode, config):
         ops.load_library()
         view = GraphView(eval_graph)
         self.values = {name: tf.make_ndarray(view.node(name).attr['value'].tensor)
-                       for module in modules for name in module.constants}
-        targets = [module.output for module in modules]
+                       for block in blocks for name in block.constants}
+        targets = [block.output for block in blocks]
         outputs = [_quantized_output(plan, view, name) for name in plan.output_nodes]
-        sources = [module.source for module in modules]
+        sources = [block.source for block in blocks]
         self._graph = tf.Graph()
         with self._graph.as_default():
             tf.import_graph_def(_upstream(float_graph, sources + list(plan.output_nodes)), name='')
             self._make_variables()
             if mode == 1:
                 results = self._import(_stop_gradients(eval_graph), targets + outputs)
-                targets, outputs = results[:len(modules)], results[len(modules):]
+                targets, outputs = results[:len(blocks)], results[len(blocks):]
             else:
                 outputs = self._import(eval_graph, outputs)
                 targets = self._import(_read_float_network(eval_graph, GraphView(float_graph)), targets)
@@ -100,8 +100,8 @@ class FinetuneNetwork:
                       for target, source in zip(targets, sources)]
             self._losses = tf.stack(losses)
             self._errors = self._output_errors(outputs, plan.output_nodes)
-            self._rates = tf.placeholder(tf.float32, [len(modules)])
-            self._train_ops = self._make_train_ops(modules, losses)
+            self._rates = tf.placeholder(tf.float32, [len(blocks)])
+            self._train_ops = self._make_train_ops(blocks, losses)
             initializer = tf.global_variables_initializer()
         self._graph.finalize()
         self._session = tf.Session(graph=self._graph, config=config)
@@ -158,19 +158,19 @@ class FinetuneNetwork:
                              tf.reduce_mean(tf.square(reference))])
         return tf.transpose(tf.convert_to_tensor(rows))
 
-    def _make_train_ops(self, modules, losses):
-        """For each module the op that trains it, with an Adam of its own."""
-        names = [name for module in modules for name in module.constants]
+    def _make_train_ops(self, blocks, losses):
+        """For each block the op that trains it, with an Adam of its own."""
+        names = [name for block in blocks for name in block.constants]
         gradients = dict(zip(names, tf.gradients(losses, [self._reads[name] for name in names])))
         train_ops, self._resets = [], []
-        for number, module in enumerate(modules):
+        for number, block in enumerate(blocks):
             optimizer = tf.train.AdamOptimizer(self._rates[number])
-            train_ops.append(optimizer.apply_gradients([(gradients[name], self._variables[name]) for name in module.constants]))
+            train_ops.append(optimizer.apply_gradients([(gradients[name], self._variables[name]) for name in block.constants]))
             self._resets.append([variable.initializer for variable in optimizer.variables()])
         return train_ops
 
     def restart(self, numbers):
-        """Makes the optimizers of the modules `numbers` forget what they have seen."""
+        """Makes the optimizers of the blocks `numbers` forget what they have seen."""
         self._session.run([self._resets[number] for number in numbers])
 
     def load(self, values):
@@ -189,7 +189,7 @@ class FinetuneNetwork:
           batches: iterable of feeds {tensor name: array}.
 
         Returns:
-          (loss of each module, float64 [modules]; error of the network): the error is the mean square of the difference of
+          (loss of each block, float64 [blocks]; error of the network): the error is the mean square of the difference of
           the outputs, divided by that of the float outputs; with several outputs the sum.
         """
         losses, errors, count = 0.0, 0.0, 0
@@ -201,7 +201,7 @@ class FinetuneNetwork:
             return losses / count, float(np.sum(squares / np.where(references > 0, references, 1.0)))
 
     def train(self, batches, numbers, rates):
-        """One step on each batch for the modules `numbers`, at the learning rates `rates` [modules]."""
+        """One step on each batch for the blocks `numbers`, at the learning rates `rates` [blocks]."""
         train_ops = [self._train_ops[number] for number in numbers]
         for feeds in batches:
             feeds = self._feeds(feeds)
@@ -227,7 +227,7 @@ def _quantized_output(plan, view, name):
 
 def _stop_gradients(graph_def):
     """The graph in which what reads a quantized activation gets it without a gradient."""
-    return _between_modules(graph_def, lambda node, name: [_stop_gradient(node, name)])
+    return _between_blocks(graph_def, lambda node, name: [_stop_gradient(node, name)])
 
 
 def _stop_gradient(node, name):
@@ -245,10 +245,10 @@ def _read_float_network(graph_def, float_view):
         placeholder = editor.placeholder(name + '/float', tf.float32, None)
         placeholder.attr[_FLOAT_TENSOR].s = source.encode()
         return [placeholder, editor.copy(node, name=name, inputs=[placeholder.name])]
-    return _between_modules(graph_def, quantized_float)
+    return _between_blocks(graph_def, quantized_float)
 
 
-def _between_modules(graph_def, make):
+def _between_blocks(graph_def, make):
     """The graph in which all that reads the FixNeuron of an activation reads the last of the nodes `make(node, name)`.
 
     make: function (NodeDef of the FixNeuron, name of what is read instead) -> list of new NodeDefs.
@@ -257,7 +257,7 @@ def _between_modules(graph_def, make):
     added, stand_ins = [], {}
     for node in graph_def.node:
         if node.op == 'FixNeuron' and node.attr['mode'].i == ACTIVATION_MODE:
-            name = editor.unused_name(node.name + '/module_input', names)
+            name = editor.unused_name(node.name + '/block_input', names)
             stand_ins[node.name] = name
             added.extend(make(node, name))
     nodes = []
