@@ -57,17 +57,17 @@ def test_no_session_outlives_what_it_is_for(tmp_path, monkeypatch):
             assert len(opened) >= step and set(opened) == set(closed)
 
 
-def test_what_the_compiler_refuses_is_told_once(tmp_path, caplog, monkeypatch):
+def test_what_the_compiler_refuses_is_told_once(tmp_path, monkeypatch):
     config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path))
     checkpoint = trained(tmp_path, config)
     finding = lint.Finding('some-rule', 'sum', 'No.')
     monkeypatch.setattr(lint, 'lint', lambda graph_def: [finding])
-    tf.get_logger().propagate = True
+    warnings = []
+    monkeypatch.setattr(v1.logging, 'warning', lambda text, *values: warnings.append(text % values))
     with tf.Graph().as_default() as graph:
         network(False)
         freezer = EvaluationFreezer(graph, create_evaluation_graph(graph, config), config)
-        caplog.clear()
+        del warnings[:]
         for step in (1, 2):
             freezer.write(checkpoint, step)
-    assert [record.getMessage() for record in caplog.records if 'compiler' in record.getMessage()] == [
-        'The DPU compiler will not accept this model:\n' + str(finding)]
+    assert warnings == ['The DPU compiler will not accept this model:\n' + str(finding)]
