@@ -1,4 +1,6 @@
 """Every documented name, by every way of importing it, from the checkout and as installed."""
+import importlib
+import inspect
 import os
 import shutil
 import subprocess
@@ -62,6 +64,27 @@ def test_a_function_has_the_name_of_a_folder(code):
     process = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT, stdout=subprocess.PIPE,
                              env=dict(os.environ, PYTHONPATH=ROOT), stderr=subprocess.PIPE, universal_newlines=True)
     assert process.returncode == 0, process.stderr
+
+
+@pytest.mark.parametrize('name', [
+    name for name in DOCUMENTED if callable(getattr(vai_q_tf, name)) and name != 'load_library'])
+def test_every_public_callable_shows_its_arguments(name):
+    parameters = inspect.signature(getattr(vai_q_tf, name)).parameters.values()
+    assert parameters and not [parameter for parameter in parameters
+                               if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)]
+
+
+@pytest.mark.parametrize('old, new', [
+    ('vai_q_tf.hooks.keras_callback', 'vai_q_tf.integrations.keras.callback'),
+    ('vai_q_tf.qat.metagraph', 'vai_q_tf.integrations.metagraph')])
+def test_a_module_that_moved_is_found_where_it_was(old, new):
+    assert importlib.import_module(old) is importlib.import_module(new)
+    package, _, name = old.rpartition('.')
+    assert getattr(importlib.import_module(package), name) is importlib.import_module(new)
+
+
+def test_lint_is_found_where_the_guide_had_it():
+    assert importlib.import_module('vai_q_tf.export.lint').lint is vai_q_tf.lint
 
 
 @pytest.fixture(scope='module')

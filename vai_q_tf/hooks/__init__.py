@@ -2,23 +2,25 @@
 
 A training that uses them goes through these stages, which TensorFlow calls in this order:
 
-1. The program builds the float network, its gradients and its train op, without knowing of quantization.
-2. `begin()`. `QuantizeTrainingHook` rewrites the graph and its gradients. It has to come first: what other hooks look for, and
-   what a Saver saves, is there only afterwards. (A graph that was rewritten before, by CreateQuantizeTrainingGraph for example,
-   needs no QuantizeTrainingHook.) `QuantizeCheckpointListener` builds the evaluation network in a graph of its own,
-   `SynchronizePositionsHook` its two ops. No other stage adds an op: the graph is finalized next.
-3. The session is made: variables are initialised or restored from the latest checkpoint, and with them the votes for the
-   quantize positions. `after_create_session()`: `SynchronizePositionsHook` gives all processes the votes of the first,
-   `QuantizePositionHook` drops from its history what lies after that checkpoint.
-4. `before_run()` and `after_run()`, once for each step. The network votes for positions by itself; the hooks look on, average
-   votes between processes, or hold the positions from a step on.
-5. Whenever a checkpoint is saved: `QuantizeCheckpointListener.after_save()` writes the quantized model of that checkpoint. What
-   fails here is logged and never stops the training.
+1. The program builds the float network, its gradients and its train op, and knows nothing of quantization.
+2. `begin()`. `QuantizeTrainingHook` rewrites the graph and its gradients; list it before the others, which look for
+   what it adds. (A graph that was rewritten already, by CreateQuantizeTrainingGraph for example, needs no
+   QuantizeTrainingHook.) `QuantizeCheckpointListener` builds the evaluation network in a graph of its own; an Estimator
+   calls it before the hooks, so it waits for the first save if there is nothing quantized yet.
+   `SynchronizePositionsHook` makes its two ops. The Saver is made after this stage, so it saves the positions too, and
+   then the graph is finalized.
+3. The session is made. Variables, and the votes for the quantize positions with them, are initialised or restored from
+   the latest checkpoint. `after_create_session()`: `SynchronizePositionsHook` gives all processes the votes of the
+   first one; `QuantizePositionHook` drops from its history what comes after that checkpoint.
+4. `before_run()` and `after_run()`, once for each step. The network itself votes for positions; the hooks watch,
+   average the votes of several processes, or hold the positions from a given step.
+5. After each saved checkpoint, `QuantizeCheckpointListener.after_save()` writes its quantized model. An error here is
+   logged and never stops the training.
 6. `end()`: `QuantizePositionHook` reports once more. The last checkpoint has its model by then.
 
 `QuantizeExporter` works beside them: `tf.estimator.train_and_evaluate` calls it after each evaluation.
 
-Each hook may be used for several sessions, one after another: it makes what belongs to a graph anew in every `begin()`. In a
+A hook may serve several sessions, one after another: it makes whatever belongs to a graph anew in every `begin()`. In a
 cluster all workers have the same hooks, and only the chief writes files.
 """
 from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
