@@ -129,5 +129,5 @@ FIX_NEURON_OPS = frozenset(('FixNeuron', 'VaiFixNeuron'))
 
 
 def trait(op):
-    """The Trait of an op type; FLOAT with a general reason for an op that has no row."""
+    """The Trait of an op type; FLOAT with a general reason for an op that has no row in TRAITS."""
     return TRAITS.get(op) or Trait(FLOAT, reason='there is no quantization rule for the op {}'.format(op))

@@ -28,11 +28,11 @@ def is_bias_of(view, name, bias_add, bias):
 
     True as well where the shapes are not known.
     """
-    row, shape = trait(view.op(name)), view.shape(bias)
-    weights = view.shape(view.inputs(name)[row.weight])
+    spec, shape = trait(view.op(name)), view.shape(bias)
+    weights = view.shape(view.inputs(name)[spec.weight])
     if not weights or min(weights + shape) < 0:
         return True
-    axes = (0,) if is_transposed(view, name) else row.channel_axes
+    axes = (0,) if is_transposed(view, name) else spec.channel_axes
     channels = int(np.prod([weights[axis] for axis in axes]))
     if int(np.prod(shape)) != channels:
         return False

@@ -18,7 +18,7 @@ def find_alignments(draft, fusions):
             pool, = fusion.nodes - {fusion.node}
             scaled[pool] = fusion.node
     found = []
-    for name in draft.range.nodes:
+    for name in draft.graph_range.nodes:
         op = draft.view.op(name)
         if op in CONCAT_OPS:
             found.append(_concat(draft, name))
@@ -33,24 +33,24 @@ def _concat(draft, name):
     inputs = {}
     for _, tensor in trait(draft.view.op(name)).data_inputs(draft.view.inputs(name)):
         inputs.update((member, None) for member in _members(draft, tensor))
-    return Alignment('concat', name, draft.quantized(name), tuple(inputs), name in draft.range.output_nodes)
+    return Alignment('concat', name, draft.quantized(name), tuple(inputs), name in draft.graph_range.output_nodes)
 
 
 def _members(draft, tensor):
     """The quantized tensors from `tensor` up through the ops that only shape it, the first that does not included."""
     while True:
-        tensor = draft.range.source(tensor)
+        tensor = draft.graph_range.source(tensor)
         quantized = draft.quantized(tensor) or draft.quantized_constant(tensor)
         if quantized:
             yield quantized
         node = node_name(tensor)
-        if draft.view.op(node) not in _SHAPING_OPS or node not in draft.range or node in draft.range.input_nodes:
+        if draft.view.op(node) not in _SHAPING_OPS or node not in draft.graph_range or node in draft.graph_range.input_nodes:
             return
         tensor = draft.view.inputs(node)[0]
 
 
 def _pool(draft, name, result):
-    source = draft.quantized(draft.range.source(draft.view.inputs(name)[0]))
-    outputs = draft.range.output_nodes
+    source = draft.quantized(draft.graph_range.source(draft.view.inputs(name)[0]))
+    outputs = draft.graph_range.output_nodes
     return Alignment('pool', name, draft.quantized(result), (source,) if source else (),
                      name in outputs or result in outputs)

@@ -55,10 +55,10 @@ def annotate(view, config):
 
 def _add_inputs(draft):
     """Quantizes the float tensors that the input nodes give, by the range of their values."""
-    for name in draft.range.input_nodes:
+    for name in draft.graph_range.input_nodes:
         for index, dtype in enumerate(draft.view.output_types(name)):
             tensor = tensor_name(name, index)
-            used = draft.range.readers(tensor) or draft.range.is_output(tensor)
+            used = draft.graph_range.readers(tensor) or draft.graph_range.is_output(tensor)
             if dtype == tf.float32 and used and name not in draft.ignored:
                 draft.add_activation(tensor, 'input', method=0)
 
@@ -67,7 +67,7 @@ def _find_fusions(draft, activations, norms):
     taken = draft.covered.union(*(found.nodes for found in norms))
     for group in activations.values():
         taken.update(node for activation in group if len(activation.nodes) > 1 for node in activation.nodes)
-    return find_fusions(draft.range, lambda tensor: relu_after(draft.view, tensor, activations), taken)
+    return find_fusions(draft.graph_range, lambda tensor: relu_after(draft.view, tensor, activations), taken)
 
 
 def _require_something(draft):
@@ -75,4 +75,4 @@ def _require_something(draft):
         raise errors.QuantizeError(
             errors.EMPTY_RANGE, 'Nothing to quantize',
             'Between the input nodes ({}) and the output nodes ({}) there is no op to quantize.'.format(
-                ', '.join(draft.range.input_nodes), ', '.join(draft.range.output_nodes)))
+                ', '.join(draft.graph_range.input_nodes), ', '.join(draft.graph_range.output_nodes)))

@@ -19,7 +19,7 @@ class Draft:
     """Collects QuantTensors, each tensor once, and the ops that stay float."""
 
     def __init__(self, graph_range, config):
-        self.range = graph_range
+        self.graph_range = graph_range
         self.view = graph_range.view
         self.config = config
         looped = loop_nodes(self.view, frozenset(graph_range.order))
@@ -65,7 +65,7 @@ class Draft:
         if tensor not in self._activations:
             self._activations[tensor] = self._add(
                 producer_name(tensor) + '/aquant', role, ACTIVATION_MODE, tensor,
-                self.range.consumers(tensor, without), method=method)
+                self.graph_range.consumers(tensor, without), method=method)
         return self._activations[tensor]
 
     def _add(self, name, role, mode, tensor, consumers, fold='', place='', method=None):

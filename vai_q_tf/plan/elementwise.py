@@ -30,16 +30,16 @@ def add_elementwise(draft, activations, batch_norms, fusions):
     by_node = {activation.node: activation for group in activations.values() for activation in group}
     inner = {node for activation in by_node.values() for node in activation.nodes}
     fused = {node: fusion for fusion in fusions for node in fusion.nodes}
-    for name in draft.range.order:
+    for name in draft.graph_range.order:
         if name in norms:
             if _add_batch_norm(draft, norms[name], activations):
                 quantized_norms.append(norms[name])
             continue
-        if name in draft.covered or name in draft.range.input_nodes or draft.range.is_static(name):
+        if name in draft.covered or name in draft.graph_range.input_nodes or draft.graph_range.is_static(name):
             continue
         if name in fused:
             _add_fusion(draft, fused[name], name)
-        elif name in draft.range.dropout_nodes:
+        elif name in draft.graph_range.dropout_nodes:
             draft.skip([name], 'a dropout is for training only; the quantized input goes through it')
         elif name in by_node:
             _add_standalone_activation(draft, by_node[name])
@@ -69,12 +69,12 @@ def _add_batch_norm(draft, found, activations):
 
 def _add_fusion(draft, fusion, name):
     """Quantizes the results of a fusion, once its inputs are; `name` is the node of it that is looked at."""
-    floating = [tensor for tensor in fusion.sources if not _is_quantized(draft, tensor)]
-    if floating and name != fusion.node:
+    unquantized = [tensor for tensor in fusion.sources if not _is_quantized(draft, tensor)]
+    if unquantized and name != fusion.node:
         return
-    if floating or fusion.nodes & draft.ignored:
+    if unquantized or fusion.nodes & draft.ignored:
         draft.skip(sorted(fusion.nodes, key=draft.view.order),
-                   IGNORED if fusion.nodes & draft.ignored else 'its input {!r} is computed in float'.format(floating[0]))
+                   IGNORED if fusion.nodes & draft.ignored else 'its input {!r} is computed in float'.format(unquantized[0]))
         return
     draft.covered.update(fusion.nodes)
     weights = [draft.add_weight(draft.view.inputs(reader[0])[reader[1]], role, WEIGHT_MODE, reader)
@@ -94,34 +94,34 @@ def _add_fusion(draft, fusion, name):
 
 def add_concat_inputs(draft):
     """Quantizes what the concats of the range join that stay float because of some of it; they do not become quantized."""
-    for name in draft.range.nodes:
+    for name in draft.graph_range.nodes:
         op = draft.view.op(name)
         if op not in CONCAT_OPS or draft.view.dtype(name) != tf.float32 or draft.quantized(name):
             continue
-        if name in draft.ignored or name in draft.range.input_nodes or draft.range.is_static(name):
+        if name in draft.ignored or name in draft.graph_range.input_nodes or draft.graph_range.is_static(name):
             continue
         for index, tensor in trait(op).data_inputs(draft.view.inputs(name)):
-            if draft.range.is_static(tensor):
+            if draft.graph_range.is_static(tensor):
                 draft.add_constant_operand(tensor, (name, index))
             elif not _is_quantized(draft, tensor):
-                draft.add_activation(draft.range.source(tensor))
+                draft.add_activation(draft.graph_range.source(tensor))
 
 
 def _add_op(draft, name, activations):
-    row, types = trait(draft.view.op(name)), draft.view.output_types(name)
-    if row.kind in (FORWARDS, WEIGHTED) or (types and not any(dtype.is_floating for dtype in types)):
+    spec, types = trait(draft.view.op(name)), draft.view.output_types(name)
+    if spec.kind in (FORWARDS, WEIGHTED) or (types and not any(dtype.is_floating for dtype in types)):
         return
-    reason = row.reason if row.kind == FLOAT else ''
+    reason = spec.reason if spec.kind == FLOAT else ''
     if types and tf.float32 not in types:
         reason = 'its type is {}; only float32 is quantized'.format(types[0].name)
     constants = []
-    for index, tensor in row.data_inputs(draft.view.inputs(name)) if not reason else ():
-        if row.constants and draft.range.is_static(tensor):
+    for index, tensor in spec.data_inputs(draft.view.inputs(name)) if not reason else ():
+        if spec.constants and draft.graph_range.is_static(tensor):
             constants.append((tensor, (name, index)))
         elif not _is_quantized(draft, tensor):
             reason = 'its input {!r} is computed in float'.format(tensor)
             break
-    relu = relu_after(draft.view, name, activations) if row.relu else None
+    relu = relu_after(draft.view, name, activations) if spec.relu else None
     if not reason and draft.ignored & ({name} | (relu.nodes if relu else set())):
         reason = IGNORED
     if reason:
@@ -149,7 +149,7 @@ def _add_standalone_activation(draft, activation):
 
 def _is_quantized(draft, tensor):
     """Whether the values of the tensor are those of a quantized one, the parts that a split makes of one included."""
-    tensor = draft.range.source(tensor)
-    while not draft.quantized(tensor) and draft.view.op(tensor) in _PARTS_OF_INPUT and tensor in draft.range:
-        tensor = draft.range.source(draft.view.inputs(tensor)[_PARTS_OF_INPUT[draft.view.op(tensor)]])
+    tensor = draft.graph_range.source(tensor)
+    while not draft.quantized(tensor) and draft.view.op(tensor) in _PARTS_OF_INPUT and tensor in draft.graph_range:
+        tensor = draft.graph_range.source(draft.view.inputs(tensor)[_PARTS_OF_INPUT[draft.view.op(tensor)]])
     return bool(draft.quantized(tensor))

@@ -46,20 +46,20 @@ def add_compute_groups(draft, activations, batch_norms):
     """
     norms = {found.record.compute: found for found in batch_norms}
     chains = []
-    for name in draft.range.nodes:
-        if name in draft.covered or name in draft.range.input_nodes or draft.range.is_static(name):
+    for name in draft.graph_range.nodes:
+        if name in draft.covered or name in draft.graph_range.input_nodes or draft.graph_range.is_static(name):
             continue
-        row = trait(draft.view.op(name))
-        if row.kind != WEIGHTED:
+        spec = trait(draft.view.op(name))
+        if spec.kind != WEIGHTED:
             continue
         if draft.view.dtype(name) != tf.float32:
             draft.skip([name], 'its type is {}; only float32 is quantized'.format(draft.view.dtype(name).name))
-        elif not draft.range.is_static(draft.view.inputs(name)[row.weight]):
+        elif not draft.graph_range.is_static(draft.view.inputs(name)[spec.weight]):
             draft.skip([name], 'it has no weights: its second operand is computed')
         else:
-            chain = _find_chain(draft.range, name, row, activations, norms.get(name))
+            chain = _find_chain(draft.graph_range, name, spec, activations, norms.get(name))
             if draft.ignored & _names(draft.view, chain):
-                draft.skip(sorted(node for node in chain.nodes if not draft.range.is_static(node)), IGNORED)
+                draft.skip(sorted(node for node in chain.nodes if not draft.graph_range.is_static(node)), IGNORED)
             else:
                 draft.covered.update(chain.nodes)
                 chains.append(chain)
@@ -75,10 +75,10 @@ def add_compute_inputs(draft, chains):
             draft.groups[number] = draft.groups[number]._replace(input=draft.add_activation(chain.data))
 
 
-def _find_chain(graph_range, name, row, activations, found):
+def _find_chain(graph_range, name, spec, activations, found):
     """The _Chain of the weighted op `name`; `found` is its batch norm or None."""
     view = graph_range.view
-    data = graph_range.source(view.inputs(name)[row.data][0])
+    data = graph_range.source(view.inputs(name)[spec.data][0])
     nodes, links, result = {name}, [], name
     atrous = _atrous(graph_range, name, data)
     if atrous:
@@ -101,7 +101,7 @@ def _find_chain(graph_range, name, row, activations, found):
     if activation:
         nodes.update(activation.nodes)
         links.append((result, activation.nodes))
-    return _ComputeChain(name, row, data, bias, bias_reader, found, activation, result, tuple(links), frozenset(nodes),
+    return _ComputeChain(name, spec, data, bias, bias_reader, found, activation, result, tuple(links), frozenset(nodes),
                   bool(atrous))
 
 
@@ -149,16 +149,16 @@ def _names(view, chain):
 
 def _add_chain(draft, chain):
     """Quantizes weights, bias and result of the chain; returns its ComputeGroup, the input left open."""
-    view, row = draft.view, chain.trait
+    view, spec = draft.view, chain.trait
     fused_leaky = chain.activation is not None and view.op(chain.activation.node) == 'LeakyRelu'
-    mode = DEPTHWISE_WEIGHT_MODE if row.depthwise and not chain.atrous and not fused_leaky else WEIGHT_MODE
-    weight_reader, bias = (chain.compute, row.weight), ''
+    mode = DEPTHWISE_WEIGHT_MODE if spec.depthwise and not chain.atrous and not fused_leaky else WEIGHT_MODE
+    weight_reader, bias = (chain.compute, spec.weight), ''
     if chain.batch_norm:
         record = chain.batch_norm.record
         weight = draft.add_folded(record.weight_name, 'weight', mode, record, (weight_reader,))
         bias = draft.add_folded(record.bias_name, 'bias', WEIGHT_MODE, record, ())
     else:
-        weight = draft.add_weight(view.inputs(chain.compute)[row.weight], 'weight', mode, weight_reader)
+        weight = draft.add_weight(view.inputs(chain.compute)[spec.weight], 'weight', mode, weight_reader)
         if chain.bias:
             bias = draft.add_weight(chain.bias, 'bias', WEIGHT_MODE, chain.bias_reader)
     for tensor, readers in chain.links:
@@ -168,13 +168,13 @@ def _add_chain(draft, chain):
         output = add_activation_function(draft, chain.activation)
     else:
         output = add_result(draft, chain.result, (), chain.batch_norm)
-    return ComputeGroup(chain.compute, '', weight, bias, output, _reduction(view, chain.compute, row))
+    return ComputeGroup(chain.compute, '', weight, bias, output, _reduction(view, chain.compute, spec))
 
 
-def _reduction(view, name, row):
+def _reduction(view, name, spec):
     """How many products one value of the result sums; 0 where the shape of the weights is not known."""
-    shape = view.shape(view.inputs(name)[row.weight])
-    axes = (1,) if is_transposed(view, name) else row.reduction_axes
+    shape = view.shape(view.inputs(name)[spec.weight])
+    axes = (1,) if is_transposed(view, name) else spec.reduction_axes
     sizes = [shape[axis] for axis in axes] if shape else [0]
     return int(np.prod(sizes)) if min(sizes) > 0 else 0
 
@@ -192,8 +192,8 @@ def add_if_read_elsewhere(draft, tensor, readers, batch_norm=None, fused=True):
     `readers` go on reading the float tensor where they are `fused` with what makes it; an activation function is not, once
     others need its input as well: the hardware stores that then, and reads it again.
     """
-    others = [name for name, _ in draft.range.readers(tensor) if name not in readers]
-    if others or draft.range.is_output(tensor):
+    others = [name for name, _ in draft.graph_range.readers(tensor) if name not in readers]
+    if others or draft.graph_range.is_output(tensor):
         add_result(draft, tensor, readers if fused else (), batch_norm)
 
 
@@ -203,4 +203,4 @@ def add_result(draft, tensor, without, batch_norm):
         return draft.add_activation(tensor, without=without)
     record = batch_norm.record
     return draft.add_folded(record.result_node + '/aquant', 'activation', ACTIVATION_MODE, record,
-                            draft.range.consumers(tensor, without), tensor)
+                            draft.graph_range.consumers(tensor, without), tensor)

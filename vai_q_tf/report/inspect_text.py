@@ -62,9 +62,9 @@ def _dims(shape):
 def _summary(inspection):
     if inspection.plan is None:
         return 'Quantized tensors:'
-    floating = sum(node.status == FLOAT for node in inspection.nodes)
+    unquantized = sum(node.status == FLOAT for node in inspection.nodes)
     text = 'From {} to {}: {} tensors are quantized, {} of {} ops stay float.'.format(
-        ', '.join(inspection.input_nodes), ', '.join(inspection.output_nodes), len(inspection.plan.tensors), floating,
+        ', '.join(inspection.input_nodes), ', '.join(inspection.output_nodes), len(inspection.plan.tensors), unquantized,
         len(inspection.nodes))
     if any(node.device for node in inspection.nodes):
         text += ' {} ops run on the DPU.'.format(sum(node.device == 'DPU' for node in inspection.nodes))

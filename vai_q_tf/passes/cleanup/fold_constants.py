@@ -41,8 +41,8 @@ def _fold(graph_def, protected, is_wanted):
             continue
         for index, tensor in enumerate(view.inputs(reader)):
             if node_name(tensor) in static and view.op(tensor) != 'Const' and is_wanted(view, reader, tensor):
-                row = trait(view.op(reader))
-                wanted[tensor] = wanted.get(tensor, False) or (row.kind == WEIGHTED and index == row.weight)
+                spec = trait(view.op(reader))
+                wanted[tensor] = wanted.get(tensor, False) or (spec.kind == WEIGHTED and index == spec.weight)
     for name in static:
         if name in rewriter.protected and view.op(name) != 'Const' and len(view.output_types(name)) == 1:
             if is_wanted(view, name, name):

@@ -37,8 +37,8 @@ def separate_shared_constants(graph_def, protected, config):
 
 def _is_quantized(view, reader, index):
     """Whether the op reads quantized constants at that input."""
-    row = trait(view.op(reader))
+    spec = trait(view.op(reader))
     inputs = len(view.inputs(reader))
-    if row.kind == WEIGHTED:
-        return index == row.weight
-    return row.constants and index in range(inputs)[row.data]
+    if spec.kind == WEIGHTED:
+        return index == spec.weight
+    return spec.constants and index in range(inputs)[spec.data]
