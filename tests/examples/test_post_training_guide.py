@@ -84,7 +84,7 @@ def test_all_ops_are_listed():
     table = GUIDE.text.partition('## What is quantized')[2].partition('\n\nAn op')[0]
     listed = [sorted(re.findall(r'`(\w+)`', row)) for row in table.splitlines() if '`' in row]
     assert listed == [sorted(op for op, row in traits.TRAITS.items() if row.kind == kind)
-                      for kind in (traits.WEIGHTED, traits.VALUE, traits.SHARED, traits.PASSES)]
+                      for kind in (traits.WEIGHTED, traits.VALUE, traits.SHARED, traits.FORWARDS)]
 
 
 def test_all_steps_are_listed():

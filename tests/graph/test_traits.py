@@ -5,7 +5,7 @@ import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
 from vai_q_tf.graph import traits
-from vai_q_tf.graph.traits import FLOAT, PASSES, TRAITS, WEIGHTED, trait
+from vai_q_tf.graph.traits import FLOAT, FORWARDS, TRAITS, WEIGHTED, trait
 
 
 def test_every_row_is_an_op():
@@ -18,7 +18,7 @@ def test_every_op_that_stays_float_says_why():
 
 
 def test_ops_that_hand_their_input_on():
-    passing = {op for op, row in TRAITS.items() if row.kind == PASSES}
+    passing = {op for op, row in TRAITS.items() if row.kind == FORWARDS}
     assert traits.IDENTITY_OPS == {'Identity'} and traits.READ_OPS == {'Identity', 'ReadVariableOp'}
     assert passing == {'Identity', 'IdentityN', 'StopGradient', 'CheckNumerics'}
     assert traits.PASS_THROUGH_OPS == passing | {

@@ -87,6 +87,7 @@ def test_an_old_plan_of_towers_has_the_ranges_of_their_ops(tmp_path, arch_type):
     fields = json.loads(texts[0])
     for tensor in fields['tensors']:
         del tensor['narrow_range']
+        tensor['least_position'] = tensor.pop('min_position')
     texts[:] = [json.dumps(fields)]
     assert graph_record.training_plan(graph) == plan
 

@@ -84,7 +84,7 @@ def test_a_shared_constant_stays_for_the_others(form, also):
         alpha = tf.constant(0.1, name='alpha')
         tf.identity(form(x, alpha), name='out')
         tf.identity(x + alpha if also == 'read' else x, name='other')
-    protected = ['x', 'out', 'other'] + ['alpha'] * (also == 'kept')
+    protected = ['x', 'out', 'other'] + ['alpha'] * (also == 'protected')
     result = apply(adjust_leaky_relu, frozen(build), protected)
     x = values(3, 4)
     leaky, other, alpha = run(result, ['out', 'other', 'alpha'], {'x': x})
