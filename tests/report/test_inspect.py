@@ -8,7 +8,6 @@ from tensorflow.python.framework import function
 
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.dpu import TARGETS, find_target
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.report.inspect import FLOAT, FUSED, PASSED, QUANTIZED, InputNode, OutputNode, inspect
 from vai_q_tf.report.inspect_text import quantize_command, to_text
@@ -215,12 +214,8 @@ def test_which_ops_run_on_a_dpu(target, on_cpu):
     assert header.split() == ['Name', 'Type', 'Device', 'Note']
 
 
-def test_targets_that_are_not_known():
-    for name in ('', 'DPU', 'ZCU102', 'DPUCZDX8'):
-        with pytest.raises(QuantizeError) as caught:
-            find_target(name)
-        assert all(known in str(caught.value) for known in TARGETS)
-    with pytest.raises(QuantizeError):
+def test_a_target_that_is_not_known():
+    with pytest.raises(QuantizeError, match='DPUX'):
         inspect(graph_def(network), QuantizeConfig(target_type='DPUX'))
 
 
