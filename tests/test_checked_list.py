@@ -2,6 +2,7 @@
 import copy
 import json
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -234,3 +235,22 @@ def test_a_copied_config_is_independent_and_goes_on_checking(twin):
     with pytest.raises(ValueError, match='input_shapes'):
         other.input_shapes[0][0] = 0
     assert repr(config) == before and other.input_shapes == [[7, 2, 3, 4], [1, 8], [-1, 2, 3, 4]]
+
+
+def test_threads_may_add_to_one_list():
+    names = QuantizeConfig().ignore_nodes
+    threads = [threading.Thread(target=lambda: [names.append('node') for _ in range(300)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert names == ['node'] * 1200
+
+
+def test_what_is_added_is_checked_alone():
+    checked = []
+    values = CheckedList(['a'], lambda given: checked.append(list(given)) or list(given))
+    values.append('b')
+    values.extend(iter('cd'))
+    values += ['e']
+    assert values == list('abcde') and checked == [['a'], ['b'], ['c', 'd'], ['e']]

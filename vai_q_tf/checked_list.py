@@ -1,8 +1,6 @@
 """A list that stays valid: what a QuantizeConfig has for its fields that are lists."""
 import functools
 
-_TAKE_LISTS = ('extend', '__iadd__')
-
 
 def _checked(name):
     """The method of list of that name, which changes the list if the check accepts the result."""
@@ -10,8 +8,6 @@ def _checked(name):
 
     @functools.wraps(change)
     def method(self, *args, **kwargs):
-        if name in _TAKE_LISTS and args and isinstance(args[0], str):
-            self._check(args[0])  # not letter by letter
         changed = list(self)
         result = change(changed, *args, **kwargs)
         mine = {id(entry): entry for entry in self}
@@ -37,11 +33,30 @@ class CheckedList(list):
         super().__init__(check(values))
         self._check = check
 
-    append, extend, insert = _checked('append'), _checked('extend'), _checked('insert')
-    pop, remove, clear = _checked('pop'), _checked('remove'), _checked('clear')
+    insert, pop, remove, clear = _checked('insert'), _checked('pop'), _checked('remove'), _checked('clear')
     sort, reverse = _checked('sort'), _checked('reverse')
     __setitem__, __delitem__ = _checked('__setitem__'), _checked('__delitem__')
-    __iadd__, __imul__ = _checked('__iadd__'), _checked('__imul__')
+    __imul__ = _checked('__imul__')
+
+    def append(self, value):
+        """As of list. Checks the new entry alone: many are added in linear time, and by several threads at once."""
+        self._add([value])
+
+    def extend(self, values):
+        """As of list, but a string is no list of its letters; checks the new entries as `append` does."""
+        self._add(self._check(values) if isinstance(values, str) else list(values))
+
+    def __iadd__(self, values):  # type: ignore  # it takes more than a sum does
+        self.extend(values)
+        return self
+
+    def _add(self, values):
+        try:
+            entries = self._check(values)
+        except (TypeError, ValueError):
+            self._check(list(self) + values)  # its error tells of the whole list
+            raise
+        super().extend(entries)
 
     def __reduce__(self):
         return list, (list(self),)

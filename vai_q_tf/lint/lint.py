@@ -2,7 +2,7 @@
 
 The compiler reads the nodes of a frozen GraphDef and gives up at the first thing that it does not expect, often with a
 message that does not name the cause. `lint` finds the same things when the graph is written. A rule is a function in
-`lint_rules.py` or `lint_weights.py`; a finding says what the compiler will do and what to change.
+`node_rules.py` or `weight_rules.py`; a finding says what the compiler will do and what to change.
 """
 from typing import NamedTuple
 

@@ -103,7 +103,7 @@ class QuantPlan(NamedTuple):
         for tensor in fields['tensors']:
             if 'narrow_range' not in tensor:
                 tensor['narrow_range'] = narrow_range(tensor['name'])
-                tensor['min_position'] = tensor.pop('least_position')
+                tensor['min_position'] = tensor.pop('least_position', POSITION_MIN)
         for field, record in _RECORDS.items():
             fields[field] = tuple(record(**values) for values in fields[field])
         fields['tensors'] = tuple(tensor._replace(consumers=tuple((node, index) for node, index in tensor.consumers))

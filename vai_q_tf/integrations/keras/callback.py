@@ -54,7 +54,7 @@ class QuantizeCallback(tf.keras.callbacks.Callback):
         if not is_quantized(model):
             quantize_keras_model(model, config)
         self._quantized = model
-        self._hook = QuantizePositionHook(config, every_n_steps=every_n_steps)
+        self._hook = QuantizePositionHook(output_dir=config.output_dir, every_n_steps=every_n_steps)
 
     def on_train_begin(self, logs=None):
         """Makes the saver, and starts to follow the positions."""

@@ -16,7 +16,7 @@ from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat.gradients import backward
 
 ALTERNATIVES = ('Call CreateQuantizeTrainingGraph in the model function before the optimizer, or use QuantizeOptimizer or '
-        'quantize_model_fn.')
+                'quantize_model_fn.')
 
 
 class _Parameter(NamedTuple):
