@@ -17,7 +17,7 @@ import vai_q_tensorflow as vq
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'golden', 'release_0_1_0')
 SESSION = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
 STEPS = 5  # what the stored checkpoints were trained
-MORE = 3  # the steps behind them whose losses are stored
+MORE = 3  # the steps after them whose losses are stored
 SIZE = 16  # of a batch
 KERAS_WEIGHTS = 'keras_weights.h5'
 OUTPUT = 'logits/BiasAdd'
@@ -28,7 +28,7 @@ CALIBRATION_STEPS = 3
 
 
 def mixed(images, training):
-    """Batch norms behind a convolution with bias, behind a depthwise one and alone; add, both pools, concat, dense."""
+    """Batch norms after a convolution with bias, after a depthwise one and alone; add, both pools, concat, dense."""
     def norm(x, name):
         return tf.layers.batch_normalization(x, training=training, momentum=0.8, fused=True, name=name)
 
@@ -128,7 +128,7 @@ def build_evaluation(name):
 
 
 def deploy(name, checkpoint):
-    """What CreateQuantizeDeployGraph writes, in a graph of its own; in the directory that deploy_checkpoint writes to, too."""
+    """What CreateQuantizeDeployGraph writes, in a new graph; in the directory that deploy_checkpoint writes to, too."""
     with tf.Graph().as_default():
         build_evaluation(name)
         return vq.CreateQuantizeDeployGraph(checkpoint, config(name, output_dir=os.path.join('quantized', 'deploy')))
@@ -157,7 +157,7 @@ def positions(graph_def):
 
 
 def build_keras():
-    """A tf.keras model, quantized, in a session of its own; call keras.backend.clear_session() in the end."""
+    """A tf.keras model, quantized, in a new session; call keras.backend.clear_session() at the end."""
     keras.backend.clear_session()
     keras.backend.set_session(tf.Session(config=SESSION))
     keras.backend.set_learning_phase(1)

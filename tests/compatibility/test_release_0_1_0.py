@@ -48,7 +48,7 @@ def assert_exact(found, name):
 
 
 def assert_positions_after(checkpoint, name):
-    """The checkpoint, a few steps behind the stored one, has the names of the stored one and the expected positions."""
+    """The checkpoint, a few steps after the stored one, has the names of the stored one and the expected positions."""
     written, before = (tf.train.load_checkpoint(path).get_variable_to_shape_map()
                        for path in (checkpoint, release.checkpoint(name)))
     assert written == before

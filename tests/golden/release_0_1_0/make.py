@@ -29,7 +29,7 @@ def _canonical(message):
 
 
 def _float_checkpoint():
-    """A float checkpoint of `mixed` behind two steps, and its frozen graph."""
+    """A float checkpoint of `mixed` after two steps, and its frozen graph."""
     with tf.Graph().as_default(), tf.Session(config=release.SESSION) as session:
         tf.set_random_seed(1)
         saver = release.build_training('mixed', quantized=False)
