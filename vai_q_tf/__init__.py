@@ -27,7 +27,7 @@ from vai_q_tf.ops import FixNeuron, fix_neuron, load_library
 from vai_q_tf.ptq.convert import convert_datatype
 from vai_q_tf.ptq.quantize import quantize_frozen
 from vai_q_tf.ptq.update import update
-from vai_q_tf.qat.deploy.freeze import FrozenFiles
+from vai_q_tf.qat.deploy import FrozenFiles
 from vai_q_tf.report.dump import dump
 from vai_q_tf.report.inspect import Inspection, inspect
 from vai_q_tf.version import __git_version__, __version__

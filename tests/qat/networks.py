@@ -215,12 +215,6 @@ def train(build, directory, steps=5, frozen_from=3, **fields):
             checkpoint = saver.save(session, str(directory / 'model.ckpt'), steps)
             feed = batch_of(graph, inputs, 100)
             result = session.run(quantized_name(plan, output.op.name) + ':0', feed)
-            parameters = session.run({name: name + ':0' for name in _parameters(plan)})
+            parameters = session.run({variable.op.name: variable for variable in tf.compat.v1.global_variables()})
     return Trained(config, inputs, output.op.name, feed, checkpoint, result, parameters, plan)
 
-
-def _parameters(plan):
-    names = {record.tensor for record in plan.tensors if record.role in ('weight', 'bias')}
-    for norm in plan.batch_norms:
-        names |= {norm.weights, norm.conv_bias, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance}
-    return names - {''}

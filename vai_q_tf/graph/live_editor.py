@@ -71,6 +71,22 @@ def with_placement_of(graph, value):
         yield
 
 
+def add_node(graph, node, inputs, name):
+    """A new op for the NodeDef `node` that reads the tf.Tensors `inputs`, called `name` or, where that is taken, with a number.
+
+    It is placed with the first of them.
+    """
+    attrs = {key: attr for key, attr in node.attr.items() if not key.startswith('_')}
+    with contextlib.ExitStack() as stack:
+        if inputs:
+            stack.enter_context(with_placement_of(graph, inputs[0]))
+        else:
+            stack.enter_context(graph.as_default())
+            stack.enter_context(tf.name_scope(None))
+            stack.enter_context(tf.control_dependencies(None))
+        return graph.create_op(node.op, inputs, None, name=name, attrs=attrs)
+
+
 def copy_with_input(operation, index, value, name):
     """A new op like `operation`, called `name`, whose input `index` is the tf.Tensor `value`."""
     operands = list(operation.inputs)

@@ -11,6 +11,12 @@ from vai_q_tf.graph.traits import IDENTITY_OPS, READ_OPS
 VARIABLE_OPS = frozenset(('Variable', 'VariableV2', 'VarHandleOp'))
 # A private list of names on a node: the nodes of the float graph that it stands for now.
 SOURCE_NODES = '_origins'
+# A private list of tensors on a node: those of the float graph whose readers read its result instead.
+RESULTS = '_results'
+# A mark on a node that has the name of a node of the float graph, and computes something else.
+REDEFINED = '_redefined'
+# On a Const: the variable that it stands for. The Const has the shape of the variable, and no value that counts.
+STANDS_FOR = '_variable'
 
 
 def node_name(reference):
@@ -36,6 +42,11 @@ def indexed_name(tensor):
 def normalise(tensor):
     """The one name of a tensor: 'a:0' is 'a'."""
     return tensor_name(node_name(tensor), output_index(tensor))
+
+
+def known_value(node):
+    """The value of a Const NodeDef as an ndarray; None for another node, and for a Const that stands for a variable."""
+    return tf.make_ndarray(node.attr['value'].tensor) if node.op == 'Const' and STANDS_FOR not in node.attr else None
 
 
 class GraphView:
@@ -116,6 +127,10 @@ class GraphView:
             if attribute.name == key and attribute.HasField('default_value'):
                 return attribute.default_value
         return None
+
+    def value(self, tensor):
+        """The value of a Const as an ndarray; None for another node, and for a Const that stands for a variable."""
+        return known_value(self._nodes[node_name(tensor)])
 
     def shape(self, tensor):
         """The static shape as a list with -1 for unknown dimensions; None for an unknown rank."""

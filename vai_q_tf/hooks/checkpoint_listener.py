@@ -16,8 +16,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.config import require_config
 from vai_q_tf.qat import checkpoints, evaluation, graph_record
-from vai_q_tf.qat.deploy import inference_graph
-from vai_q_tf.qat.deploy.freeze import EvaluationFreezer
+from vai_q_tf.qat.deploy import EvaluationFreezer, derive_evaluation_graph
 
 
 class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
@@ -60,7 +59,7 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
 
     def _prepare(self):
         if self._eval_graph_fn is None:
-            graph, plan = inference_graph.derive_evaluation_graph(self._training_graph, self._config)
+            graph, plan = derive_evaluation_graph(self._training_graph, self._config)
         else:
             graph = tf.Graph()
             with graph.as_default():

@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import files, tf_internal
 from vai_q_tf.config import require_config
 from vai_q_tf.qat import checkpoints, evaluation, graph_record
-from vai_q_tf.qat.deploy.freeze import EvaluationFreezer
+from vai_q_tf.qat.deploy import EvaluationFreezer
 
 BEST_FILE = 'best.json'
 

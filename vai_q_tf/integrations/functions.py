@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.config import QuantizeConfig, require_config
 from vai_q_tf.integrations.keras import session
 from vai_q_tf.qat import checkpoints, evaluation, graph_record, training
-from vai_q_tf.qat.deploy.freeze import EvaluationFreezer
+from vai_q_tf.qat.deploy import EvaluationFreezer
 
 _TYPES = {'graph': tf.Graph, 'checkpoint': str, 'config': QuantizeConfig}
 _Function = TypeVar('_Function', bound=Callable[..., Any])

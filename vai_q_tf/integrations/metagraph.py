@@ -11,8 +11,7 @@ from vai_q_tf import errors, files, ops
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.qat import checkpoints, evaluation, graph_record, training
-from vai_q_tf.qat.deploy import inference_graph
-from vai_q_tf.qat.deploy.freeze import EvaluationFreezer
+from vai_q_tf.qat.deploy import EvaluationFreezer, derive_evaluation_graph
 
 _REWRITES = {'train': training.create_training_graph, 'eval': evaluation.create_evaluation_graph}
 # Op types of gradients and optimizers; the input gradient of a convolution is a transposed convolution, too.
@@ -97,7 +96,7 @@ def deploy_checkpoint(input_meta_graph_def, input_checkpoint, config):
     if graph_record.is_evaluation(graph):
         plan = graph_record.evaluation_plan(graph)
     elif graph_record.is_training(graph):
-        graph, plan = inference_graph.derive_evaluation_graph(graph, config)
+        graph, plan = derive_evaluation_graph(graph, config)
     else:
         _check_no_gradients(graph, input_meta_graph_def)
         plan = evaluation.create_evaluation_graph(graph, config)

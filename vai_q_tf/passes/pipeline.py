@@ -7,12 +7,13 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.config import require_config
 from vai_q_tf.graph.traits import BATCH_NORM_OPS, PASS_THROUGH_OPS
 from vai_q_tf.graph.view import GraphView, node_name
-from vai_q_tf.passes.cleanup.fold_constants import fold_constants, fold_parameters
+from vai_q_tf.passes.cleanup.fold_constants import evaluate_folded, fold_constants, fold_parameters
 from vai_q_tf.passes.cleanup.remove_dropouts import remove_dropouts
 from vai_q_tf.passes.cleanup.remove_pass_throughs import remove_pass_throughs
 from vai_q_tf.passes.cleanup.resolve_switches import resolve_switches
 from vai_q_tf.passes.cleanup.separate_shared_constants import separate_shared_constants
 from vai_q_tf.passes.common.infer_shapes import infer_shapes
+from vai_q_tf.passes.common.parameters import has_variables
 from vai_q_tf.passes.dpu.adjust_leaky_relu import adjust_leaky_relu
 from vai_q_tf.passes.dpu.fold_reshape import fold_reshape
 from vai_q_tf.passes.dpu.mean_to_average_pool import mean_to_average_pool
@@ -72,6 +73,7 @@ FOLDING = (
     PassEntry(reorder_hard_swish, _ops('Relu6'), _all_asked),
     PassEntry(expand_batch_norms, BATCH_NORM_OPS | {'BatchNormWithGlobalNormalization'}),
     PassEntry(fold_batch_norms, _ops('Mul RealDiv Add AddV2 BiasAdd Sub')),
+    PassEntry(evaluate_folded),
     PassEntry(replace_lone_bias_adds, _ops('BiasAdd'), _all_asked),
     PassEntry(equalize_layers, when=lambda config: bool(config.do_cle), shapes=True),
 )
@@ -106,13 +108,36 @@ def optimise(graph_def, config, fold_constant=True):
       QuantizeError: unknown, swapped or disconnected input and output nodes; a graph that is quantized already; shapes
         that do not fit; a batch norm of a training graph.
     """
+    return optimise_variables(graph_def, config, fold_constant).optimised
+
+
+class Optimised(NamedTuple):
+    """clean: the graph without what does nothing at inference. optimised: what the other passes made of it."""
+    clean: tf.GraphDef
+    optimised: tf.GraphDef
+
+
+def optimise_variables(graph_def, config, fold_constant=True):
+    """As `optimise`, for a graph in which Consts may stand for variables (`view.STANDS_FOR`); their values are not looked at.
+
+    What folding computes from variables is arithmetic on those Consts in the result, and has the name that its value would have.
+
+    Returns:
+      Optimised.
+    """
     require_config(config)
     view = GraphView(graph_def)
     GraphRange(view, config.input_nodes, config.output_nodes)
     whole = resolve_switches(graph_def, view, {node_name(name) for name in config.input_nodes + config.output_nodes})
     parts = partition(whole, config)
-    steps = CLEAN_UP + ((CONSTANTS if fold_constant else PARAMETERS),) + FOLDING + DPU
-    return merge(parts, _run(steps, parts.main, parts.protected, config))
+
+    def run(steps, main):
+        return _run(steps, main, parts.protected, config)
+
+    clean = run(CLEAN_UP + ((CONSTANTS if fold_constant else PARAMETERS),), parts.main)
+    # Of arithmetic on variables nothing but shape inference tells the shapes.
+    folded = run(FOLDING, infer_shapes(clean, parts.protected, config) if has_variables(clean) else clean)
+    return Optimised(merge(parts, clean), merge(parts, run(DPU, folded)))
 
 
 def _run(steps, graph_def, protected, config):

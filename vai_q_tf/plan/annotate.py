@@ -4,11 +4,10 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.graph.view import tensor_name
 from vai_q_tf.patterns.activations import find_activations, relu_after
-from vai_q_tf.patterns.batch_norm import find_batch_norms
 from vai_q_tf.patterns.fusions import find_fusions
 from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.plan.alignments import find_alignments
-from vai_q_tf.plan.draft import IGNORED, Draft
+from vai_q_tf.plan.draft import Draft
 from vai_q_tf.plan.elementwise import add_concat_inputs, add_elementwise
 from vai_q_tf.plan.groups import add_compute_groups, add_compute_inputs
 from vai_q_tf.plan.overrides import apply_overrides
@@ -18,39 +17,33 @@ from vai_q_tf.plan.quant_plan import QuantPlan
 def annotate(view, config):
     """The QuantPlan of the graph between config.input_nodes and config.output_nodes.
 
-    Quantized are the inputs, the weights, biases and results of weighted ops (behind their batch norm and activation
-    function), the results of the other ops whose inputs are quantized, and what weighted ops read.
+    Quantized are the inputs, the weights, biases and results of weighted ops (behind their activation function), the results
+    of the other ops whose inputs are quantized, and what weighted ops read.
 
     Args:
-      view: GraphView of a float graph, in training or inference form.
+      view: GraphView of a float graph that `passes.optimise` made.
       config: QuantizeConfig that names a range.
 
     Raises:
       QuantizeError: an unknown node, input and output nodes that are not connected, nothing to quantize, a graph that
-        is quantized already, a batch norm with an open learning phase or without moving statistics.
+        is quantized already, a node that has the name of a FixNeuron.
     """
     graph_range = GraphRange(view, config.input_nodes, config.output_nodes)
     draft = Draft(graph_range, config)
     _add_inputs(draft)
-    batch_norms, unquantized, excluded = find_batch_norms(graph_range, draft.ignored)
-    for nodes, reason in unquantized + [(nodes, IGNORED) for nodes in excluded]:
-        draft.skip(nodes, reason)
     activations = {}
     for activation in find_activations(graph_range):
         activations.setdefault(activation.source, []).append(activation)
-    chains = add_compute_groups(draft, activations, [found for found in batch_norms if found.record.compute])
-    norms = [found for found in batch_norms if not found.record.compute]
-    fusions = _find_fusions(draft, activations, norms)
-    standalone = add_elementwise(draft, activations, norms, fusions)
+    chains = add_compute_groups(draft, activations)
+    fusions = _find_fusions(draft, activations)
+    add_elementwise(draft, activations, fusions)
     add_concat_inputs(draft)
     add_compute_inputs(draft, chains)
     _require_something(draft)
-    used = {chain.batch_norm for chain in chains}.union(standalone)
+    _require_free_names(draft)
     return QuantPlan(
         input_nodes=graph_range.input_nodes, output_nodes=graph_range.output_nodes, nodes=graph_range.nodes,
-        tensors=apply_overrides(draft, config),
-        batch_norms=tuple(found.record for found in batch_norms if found in used),
-        groups=tuple(draft.groups), skipped=draft.skipped, alignments=find_alignments(draft, fusions))
+        tensors=apply_overrides(draft, config), groups=tuple(draft.groups), skipped=draft.skipped, alignments=find_alignments(draft, fusions))
 
 
 def _add_inputs(draft):
@@ -63,8 +56,8 @@ def _add_inputs(draft):
                 draft.add_activation(tensor, 'input', method=0)
 
 
-def _find_fusions(draft, activations, norms):
-    taken = draft.covered.union(*(found.nodes for found in norms))
+def _find_fusions(draft, activations):
+    taken = set(draft.covered)
     for group in activations.values():
         taken.update(node for activation in group if len(activation.nodes) > 1 for node in activation.nodes)
     return find_fusions(draft.graph_range, lambda tensor: relu_after(draft.view, tensor, activations), taken)
@@ -76,3 +69,10 @@ def _require_something(draft):
             errors.EMPTY_RANGE, 'Nothing to quantize',
             'Between the input nodes ({}) and the output nodes ({}) there is no op to quantize.'.format(
                 ', '.join(draft.graph_range.input_nodes), ', '.join(draft.graph_range.output_nodes)))
+
+
+def _require_free_names(draft):
+    taken = next((tensor.name for tensor in draft.tensors if tensor.name in draft.view), None)
+    if taken:
+        raise errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Name taken', 'The graph has a node {!r}, which is to be the name '
+                                   'of a FixNeuron; rename it.'.format(taken))

@@ -36,7 +36,7 @@ class Draft:
     def add_weight(self, tensor, role, mode, reader):
         """Quantizes the weight, bias or constant that the input `reader` reads; returns the name.
 
-        It is named after its Const, in a graph with variables after the node that feeds the reader.
+        It is named after its Const, after the node that feeds the reader where it is computed.
         """
         tensor = self._parameter(tensor)
         return self._add(producer_name(tensor) + '/wquant', role, mode, tensor, (reader,))
@@ -52,14 +52,6 @@ class Draft:
         constant = self.view.skip_identity(tensor)
         return constant if self.view.op(constant) == 'Const' else tensor
 
-    def add_folded(self, name, role, mode, batch_norm, consumers, tensor=''):
-        """Quantizes a tensor that folding a batch norm makes; returns the name."""
-        place = batch_norm.compute or batch_norm.output
-        name = self._add(name, role, mode, tensor, consumers, fold=batch_norm.scope, place=place)
-        if tensor:
-            self._activations[tensor] = name
-        return name
-
     def add_activation(self, tensor, role='activation', without=(), method=None):
         """Quantizes a tensor for all its readers but the nodes `without`, once; returns the name."""
         if tensor not in self._activations:
@@ -68,15 +60,15 @@ class Draft:
                 self.graph_range.consumers(tensor, without), method=method)
         return self._activations[tensor]
 
-    def _add(self, name, role, mode, tensor, consumers, fold='', place='', method=None):
+    def _add(self, name, role, mode, tensor, consumers, method=None):
         self._readers.setdefault(name, {}).update((reader, None) for reader in consumers)
         if name in self._tensors:
             return name
         bits = self.config.activation_bit if mode == ACTIVATION_MODE else self.config.weight_bit
         method = self.config.method if method is None else method
         narrow_range = mode == ACTIVATION_MODE and has_narrow_range(self.config.arch_type)
-        self._tensors[name] = QuantTensor(name, role, mode, bits, method, tensor, fold, (), narrow_range=narrow_range)
-        self._places[name] = self.view.order(place or tensor), len(self._places)
+        self._tensors[name] = QuantTensor(name, role, mode, bits, method, tensor, (), narrow_range=narrow_range)
+        self._places[name] = self.view.order(tensor), len(self._places)
         return name
 
     def quantized(self, tensor):

@@ -5,13 +5,13 @@ from vai_q_tf.dpu import HARD_SIGMOID_INPUT_POSITION, HARD_SIGMOID_POSITION
 from vai_q_tf.graph.traits import CONCAT_OPS, FLOAT, FORWARDS, WEIGHTED, trait
 from vai_q_tf.patterns.activations import relu_after
 from vai_q_tf.plan.draft import IGNORED
-from vai_q_tf.plan.groups import add_activation_function, add_if_read_elsewhere, add_result
+from vai_q_tf.plan.groups import add_activation_function, add_if_read_elsewhere
 from vai_q_tf.plan.quant_plan import WEIGHT_MODE, ComputeGroup
 
 _PARTS_OF_INPUT = {'Split': 1, 'SplitV': 0, 'Unpack': 0}
 
 
-def add_elementwise(draft, activations, batch_norms, fusions):
+def add_elementwise(draft, activations, fusions):
     """Quantizes the results of additions, pools, concats and so on, and records the ops that stay float.
 
     An op is quantized if all its float inputs are, or are constants of an op that takes constants. A relu behind it is
@@ -19,22 +19,12 @@ def add_elementwise(draft, activations, batch_norms, fusions):
 
     Args:
       activations: {source tensor: Activations}.
-      batch_norms: FoundBatchNorms that stand alone: they become a multiplication and an addition, which take constants.
       fusions: Fusions, none of whose nodes is in the former.
-
-    Returns:
-      the batch norms that were quantized.
     """
-    norms, quantized_norms = {found.record.output: found for found in batch_norms}, []
-    draft.covered.update(node for found in batch_norms for node in found.nodes)
     by_node = {activation.node: activation for group in activations.values() for activation in group}
     inner = {node for activation in by_node.values() for node in activation.nodes}
     fused = {node: fusion for fusion in fusions for node in fusion.nodes}
     for name in draft.graph_range.order:
-        if name in norms:
-            if _add_batch_norm(draft, norms[name], activations):
-                quantized_norms.append(norms[name])
-            continue
         if name in draft.covered or name in draft.graph_range.input_nodes or draft.graph_range.is_static(name):
             continue
         if name in fused:
@@ -45,26 +35,6 @@ def add_elementwise(draft, activations, batch_norms, fusions):
             _add_standalone_activation(draft, by_node[name])
         elif name not in inner:
             _add_op(draft, name, activations)
-    return quantized_norms
-
-
-def _add_batch_norm(draft, found, activations):
-    """Quantizes scale, offset and result of a batch norm that stands alone; returns whether its input allowed it."""
-    record = found.record
-    if not _is_quantized(draft, record.input):
-        draft.skip([record.output], 'its input {!r} is computed in float'.format(record.input))
-        return False
-    weight = draft.add_folded(record.weight_name, 'weight', WEIGHT_MODE, record, ())
-    bias = draft.add_folded(record.bias_name, 'bias', WEIGHT_MODE, record, ())
-    relu = relu_after(draft.view, record.output, activations)
-    if relu:
-        draft.covered.update(relu.nodes)
-        add_if_read_elsewhere(draft, record.output, relu.nodes, found, fused=False)
-        output = draft.add_activation(relu.node)
-    else:
-        output = add_result(draft, record.output, (), found)
-    draft.groups.append(ComputeGroup(record.output, draft.quantized(record.input), weight, bias, output, 1))
-    return True
 
 
 def _add_fusion(draft, fusion, name):

@@ -1,4 +1,4 @@
-"""Compute groups: a weighted op with its weights, bias, batch norm and activation function, quantized as one."""
+"""Compute groups: a weighted op with its weights, bias and activation function, quantized as one."""
 from typing import FrozenSet, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -7,10 +7,9 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.graph.traits import READ_OPS, WEIGHTED, Trait, trait
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.patterns.activations import Activation
-from vai_q_tf.patterns.batch_norm import FoundBatchNorm
 from vai_q_tf.patterns.bias import is_bias_of, is_transposed, split_bias_add
 from vai_q_tf.plan.draft import IGNORED
-from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, DEPTHWISE_WEIGHT_MODE, WEIGHT_MODE, ComputeGroup
+from vai_q_tf.plan.quant_plan import DEPTHWISE_WEIGHT_MODE, WEIGHT_MODE, ComputeGroup
 
 
 class _ComputeChain(NamedTuple):
@@ -25,7 +24,6 @@ class _ComputeChain(NamedTuple):
     data: str
     bias: str
     bias_reader: tuple
-    batch_norm: Optional[FoundBatchNorm]
     activation: Optional[Activation]
     result: str
     links: Tuple[Tuple[str, FrozenSet[str]], ...]
@@ -33,18 +31,17 @@ class _ComputeChain(NamedTuple):
     atrous: bool
 
 
-def add_compute_groups(draft, activations, batch_norms):
+def add_compute_groups(draft, activations):
     """Quantizes weights, biases and results of all weighted ops of the range, and records their ComputeGroups.
 
     Weighted ops with computed weights stay float. The data inputs are left to `add_compute_inputs`.
 
     Args:
-      activations: {source tensor: Activations}. batch_norms: FoundBatchNorms.
+      activations: {source tensor: Activations}.
 
     Returns:
       the compute chains that were quantized.
     """
-    norms = {found.record.compute: found for found in batch_norms}
     chains = []
     for name in draft.graph_range.nodes:
         if name in draft.covered or name in draft.graph_range.input_nodes or draft.graph_range.is_static(name):
@@ -57,7 +54,7 @@ def add_compute_groups(draft, activations, batch_norms):
         elif not draft.graph_range.is_static(draft.view.inputs(name)[spec.weight]):
             draft.skip([name], 'it has no weights: its second operand is computed')
         else:
-            chain = _find_chain(draft.graph_range, name, spec, activations, norms.get(name))
+            chain = _find_chain(draft.graph_range, name, spec, activations)
             if draft.ignored & _names(draft.view, chain):
                 draft.skip(sorted(node for node in chain.nodes if not draft.graph_range.is_static(node)), IGNORED)
             else:
@@ -75,8 +72,8 @@ def add_compute_inputs(draft, chains):
             draft.groups[number] = draft.groups[number]._replace(input=draft.add_activation(chain.data))
 
 
-def _find_chain(graph_range, name, spec, activations, found):
-    """The _Chain of the weighted op `name`; `found` is its batch norm or None."""
+def _find_chain(graph_range, name, spec, activations):
+    """The _ComputeChain of the weighted op `name`."""
     view = graph_range.view
     data = graph_range.source(view.inputs(name)[spec.data][0])
     nodes, links, result = {name}, [], name
@@ -85,24 +82,17 @@ def _find_chain(graph_range, name, spec, activations, found):
         nodes.update((node_name(data), atrous))
         data, result = graph_range.source(view.inputs(data)[0]), atrous
         links.append((name, frozenset((atrous,))))
-    bias_reader = ()
-    if found:
-        bias = found.record.conv_bias
-        nodes.update(found.nodes | {found.record.bias_add} - {''})
-        result = found.record.output
-    else:
-        path, bias_reader = _bias_path(graph_range, name, result)
-        for reader in path:
-            links.append((result, frozenset((reader,))))
-            result = reader
-        bias = view.inputs(result)[bias_reader[1]] if path else ''
-        nodes.update(path)
+    path, bias_reader = _bias_path(graph_range, name, result)
+    for reader in path:
+        links.append((result, frozenset((reader,))))
+        result = reader
+    bias = view.inputs(result)[bias_reader[1]] if path else ''
+    nodes.update(path)
     activation = next(iter(activations.get(result, ())), None)
     if activation:
         nodes.update(activation.nodes)
         links.append((result, activation.nodes))
-    return _ComputeChain(name, spec, data, bias, bias_reader, found, activation, result, tuple(links), frozenset(nodes),
-                  bool(atrous))
+    return _ComputeChain(name, spec, data, bias, bias_reader, activation, result, tuple(links), frozenset(nodes), bool(atrous))
 
 
 def _bias_path(graph_range, name, result):
@@ -152,22 +142,11 @@ def _add_chain(draft, chain):
     view, spec = draft.view, chain.trait
     fused_leaky = chain.activation is not None and view.op(chain.activation.node) == 'LeakyRelu'
     mode = DEPTHWISE_WEIGHT_MODE if spec.depthwise and not chain.atrous and not fused_leaky else WEIGHT_MODE
-    weight_reader, bias = (chain.compute, spec.weight), ''
-    if chain.batch_norm:
-        record = chain.batch_norm.record
-        weight = draft.add_folded(record.weight_name, 'weight', mode, record, (weight_reader,))
-        bias = draft.add_folded(record.bias_name, 'bias', WEIGHT_MODE, record, ())
-    else:
-        weight = draft.add_weight(view.inputs(chain.compute)[spec.weight], 'weight', mode, weight_reader)
-        if chain.bias:
-            bias = draft.add_weight(chain.bias, 'bias', WEIGHT_MODE, chain.bias_reader)
+    weight = draft.add_weight(view.inputs(chain.compute)[spec.weight], 'weight', mode, (chain.compute, spec.weight))
+    bias = draft.add_weight(chain.bias, 'bias', WEIGHT_MODE, chain.bias_reader) if chain.bias else ''
     for tensor, readers in chain.links:
-        fused = not chain.activation or readers != chain.activation.nodes
-        add_if_read_elsewhere(draft, tensor, readers, chain.batch_norm, fused)
-    if chain.activation:
-        output = add_activation_function(draft, chain.activation)
-    else:
-        output = add_result(draft, chain.result, (), chain.batch_norm)
+        add_if_read_elsewhere(draft, tensor, readers, fused=not chain.activation or readers != chain.activation.nodes)
+    output = add_activation_function(draft, chain.activation) if chain.activation else draft.add_activation(chain.result)
     return ComputeGroup(chain.compute, '', weight, bias, output, _reduction(view, chain.compute, spec))
 
 
@@ -186,7 +165,7 @@ def add_activation_function(draft, activation):
     return draft.add_activation(activation.node)
 
 
-def add_if_read_elsewhere(draft, tensor, readers, batch_norm=None, fused=True):
+def add_if_read_elsewhere(draft, tensor, readers, fused=True):
     """Quantizes a tensor inside a chain if nodes of the range beside `readers` read it.
 
     `readers` go on reading the float tensor where they are `fused` with what makes it; an activation function is not, once
@@ -194,13 +173,4 @@ def add_if_read_elsewhere(draft, tensor, readers, batch_norm=None, fused=True):
     """
     others = [name for name, _ in draft.graph_range.readers(tensor) if name not in readers]
     if others or draft.graph_range.is_output(tensor):
-        add_result(draft, tensor, readers if fused else (), batch_norm)
-
-
-def add_result(draft, tensor, without, batch_norm):
-    """Quantizes a tensor for its readers but the nodes `without`, under the name of the folded batch norm if it makes it."""
-    if batch_norm is None or tensor != batch_norm.record.output:
-        return draft.add_activation(tensor, without=without)
-    record = batch_norm.record
-    return draft.add_folded(record.result_node + '/aquant', 'activation', ACTIVATION_MODE, record,
-                            draft.graph_range.consumers(tensor, without), tensor)
+        draft.add_activation(tensor, without=readers if fused else ())

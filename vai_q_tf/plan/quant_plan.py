@@ -1,14 +1,13 @@
 """QuantPlan: which tensors of a graph are quantized, and how. A value: it can be compared, printed and stored as JSON.
 
-Tensors are named as in a GraphDef, 'node' for output 0 and 'node:k' for the others; an input of a node is a pair
-(node, input index). `QuantTensor.name` is the name of the FixNeuron in the evaluation graph and the key of its position in
-a checkpoint, so it is the same in the training and the evaluation form of a network.
+Tensors are named as in the optimised graph, 'node' for output 0 and 'node:k' for the others; an input of a node is a pair
+(node, input index). `QuantTensor.name` is the name of the FixNeuron, in live graphs as in models, and the key of its position
+in a checkpoint.
 """
 import json
 from typing import NamedTuple, Tuple
 
 from vai_q_tf.fixed_point import POSITION_MIN
-from vai_q_tf.patterns.batch_norm import BatchNorm
 
 WEIGHT_MODE, ACTIVATION_MODE, DEPTHWISE_WEIGHT_MODE = 0, 1, 2
 
@@ -18,13 +17,11 @@ Input = Tuple[str, int]
 class QuantTensor(NamedTuple):
     """One quantized tensor.
 
-    name: '<producer>/wquant' (modes 0 and 2) or '<producer>/aquant' (mode 1); the producer has the name that it has in the
-      evaluation graph, where batch norms are folded: '<scope>/BatchNorm_Fold/mul_1/wquant', '<scope>/biasadd/aquant'.
+    name: '<producer>/wquant' (modes 0 and 2) or '<producer>/aquant' (mode 1).
     role: 'input', 'weight', 'bias', 'constant' or 'activation'.
     mode: 0 weight or bias, 1 activation, 2 depthwise weight.
     bits: total bits with the sign. method: 0, 1 or 2.
-    tensor: the float tensor of the viewed graph; '' where folding the batch norm of scope `fold` makes it.
-    fold: scope of that batch norm, else ''.
+    tensor: the float tensor of the viewed graph.
     consumers: the inputs that are to read the quantized tensor.
     min_position: the least position that the hardware takes for it.
     narrow_range: whether the smallest integer is left out, as by TensorFlow's ops of that attr.
@@ -35,7 +32,6 @@ class QuantTensor(NamedTuple):
     bits: int
     method: int
     tensor: str
-    fold: str
     consumers: Tuple[Input, ...]
     min_position: int = POSITION_MIN
     narrow_range: bool = False
@@ -80,7 +76,6 @@ class QuantPlan(NamedTuple):
     output_nodes: Tuple[str, ...]
     nodes: Tuple[str, ...]
     tensors: Tuple[QuantTensor, ...]
-    batch_norms: Tuple[BatchNorm, ...]
     groups: Tuple[ComputeGroup, ...]
     skipped: Tuple[Skipped, ...]
     alignments: Tuple[Alignment, ...] = ()
@@ -99,8 +94,9 @@ class QuantPlan(NamedTuple):
         narrow_range: function from the name of a tensor to that field of it, for a text of version 0.1.0, which has none, and
           calls min_position least_position.
         """
-        fields = {key: tuple(value) for key, value in json.loads(text).items()}
+        fields = {key: tuple(value) for key, value in json.loads(text).items() if key in cls._fields}
         for tensor in fields['tensors']:
+            tensor.pop('fold', None)
             if 'narrow_range' not in tensor:
                 tensor['narrow_range'] = narrow_range(tensor['name'])
                 tensor['min_position'] = tensor.pop('least_position', POSITION_MIN)
@@ -113,5 +109,5 @@ class QuantPlan(NamedTuple):
         return cls(**fields)
 
 
-_RECORDS = {'tensors': QuantTensor, 'batch_norms': BatchNorm, 'groups': ComputeGroup, 'skipped': Skipped,
+_RECORDS = {'tensors': QuantTensor, 'groups': ComputeGroup, 'skipped': Skipped,
             'alignments': Alignment}

@@ -70,7 +70,7 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
         check_float_graph(graph, config, batches[0], gpu_memory_fraction)
     float_graph = passes.optimise(graph_def, config, fold_constant=bool(fold_constant))
     float_graph = finalize.narrow_input_shapes(float_graph, config)
-    plan = _plan(GraphView(float_graph), config)
+    plan = annotate(GraphView(float_graph), config)
     if include_fast_ft:
         require_no_loop(float_graph, plan)
     feed = _feed_of(float_graph, reader.feed, batches)
@@ -90,21 +90,6 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
         return files.write(directory, MODEL + '.onnx',
                            to_onnx(model, config.input_nodes, config.output_nodes, onnx_opset))
     return files.write(directory, MODEL + '.pb', model.SerializeToString())
-
-
-def _plan(view, config):
-    """The QuantPlan of a graph that the passes made; what they left of batch norms stays float, with the op in front of it."""
-    plan = annotate(view, config)
-    taken = [tensor.name for tensor in plan.tensors if tensor.name in view]
-    if taken:
-        raise errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Name taken', 'The graph has a node {!r}, which is to be the name '
-                                   'of a FixNeuron; rename it.'.format(taken[0]))
-    left = [norm.node or norm.output for norm in plan.batch_norms]
-    if not left or all(tensor.tensor for tensor in plan.tensors):
-        return plan
-    tf.logging.warning('Batch norm %s stays float, with what is in front of it: its parameters are not constant, or its '
-                       'statistics are read.', ', '.join(map(repr, left)))
-    return annotate(view, config.replace(ignore_nodes=config.ignore_nodes + left))
 
 
 def _feed_of(graph_def, feed, batches):

@@ -13,8 +13,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, tf_internal
 from vai_q_tf.graph import live_editor
-from vai_q_tf.graph.view import node_name
-from vai_q_tf.plan.quant_plan import QuantPlan
+from vai_q_tf.graph.view import normalise
 
 _ADVICE = ('Supported are tf.distribute.MirroredStrategy on the devices of one machine, OneDeviceStrategy, parameter servers '
            'without a strategy (TF_CONFIG and train_and_evaluate), and Horovod.')
@@ -102,51 +101,32 @@ def prefixes_of_towers(towers):
     return tuple(tower.rstrip('/') + '/' for tower in towers)
 
 
-def plain_plan(plan, prefix):
-    """The plan of a copy of the network, with the names of the plain network."""
-    def plain(value):
-        if isinstance(value, str):
-            return without(prefix, value)
-        if isinstance(value, dict):
-            return {key: plain(field) for key, field in value.items()}
-        return [plain(field) for field in value] if isinstance(value, list) else value
-    return QuantPlan.from_json(json.dumps(plain(json.loads(plan.to_json())))) if prefix else plan
-
-
-def rows_of_copies(plans, prefixes):
-    """{name of a quantized tensor of any copy: its name in the plain network, by which its position is kept}.
-
-    Raises:
-      QuantizeError: the copies are not the same network.
-    """
-    rows = [{record.name: without(prefix, record.name) for record in plan.tensors} for plan, prefix in zip(plans, prefixes)]
-    for prefix, names in zip(prefixes, rows):
-        differing = sorted(set(rows[0].values()) ^ set(names.values()))
+def check_alike(forms, prefixes):
+    """Raises a QuantizeError where the copies of the network, given their InferenceForms, are not the same network."""
+    networks = [{node.name: (node.op, list(node.input)) for node in form.graph_def.node} for form in forms]
+    for prefix, network in zip(prefixes, networks):
+        differing = sorted(name for name in set(networks[0]) | set(network) if networks[0].get(name) != network.get(name))
         if differing:
             raise errors.QuantizeError(
                 errors.UNSUPPORTED_GRAPH, 'Networks differ',
                 'The networks under {!r} and {!r} are not quantized alike; {!r} is in one of them only. Build both by one '
                 'function, and give the ops names where TensorFlow numbers them differently.'.format(
                     prefixes[0], prefix, differing[0]))
-    return {name: row for names in rows for name, row in names.items()}
 
 
-def without(prefix, name):
-    """The name in the plain network of what a copy of it calls `name`."""
-    return name[len(prefix):] if name.startswith(prefix) else name
-
-
-def share_moving_averages(graph, plans):
-    """The plans, with the mean over the copies wherever each copy has moving averages of its own."""
-    norms = [list(plan.batch_norms) for plan in plans]
-    for index, same in enumerate(zip(*norms)):
-        for field in ('moving_mean', 'moving_variance'):
-            reads = sorted({getattr(norm, field) for norm in same})
-            if len(reads) == 1 or not same[0].training:
+def share_moving_averages(graph, planned):
+    """The InferenceForms of a Rewrite, with the mean over the copies wherever each copy has moving averages of its own."""
+    forms = [form._replace(variables=dict(form.variables)) for form in planned.forms]
+    for norm in forms[0].norms:
+        for average in (norm.moving_mean, norm.moving_variance):
+            variable = next((name for name, read in forms[0].variables.items() if read in (average, planned.prefixes[0] + average)),
+                            None)
+            reads = sorted({form.variables[variable] for form in forms}) if variable else ()
+            if len(reads) < 2:
                 continue
             averages = [live_editor.tensor(graph, name) for name in reads]
             with live_editor.with_placement_of(graph, averages[0]):
-                mean = tf.divide(tf.add_n(averages), float(len(averages)), name=same[0].folding_node(field))
-            for copied in norms:
-                copied[index] = copied[index]._replace(**{field: node_name(mean.name)})
-    return [plan._replace(batch_norms=tuple(copied)) for plan, copied in zip(plans, norms)]
+                mean = tf.divide(tf.add_n(averages), float(len(averages)), name=variable + '/mean')
+            for form in forms:
+                form.variables[variable] = normalise(mean.name)
+    return tuple(forms)

@@ -1,7 +1,6 @@
 """The evaluation rewrite: a float evaluation graph becomes the quantized network, with positions from a checkpoint."""
 from vai_q_tf.qat import distribution, graph_record, rewrite
-from vai_q_tf.qat.moving_positions import MovingPositions, read_variables
-from vai_q_tf.qat.norms import fold, standalone_norm
+from vai_q_tf.qat.moving_positions import MovingPositions
 
 
 def create_evaluation_graph(graph, config):
@@ -20,26 +19,10 @@ def create_evaluation_graph(graph, config):
 
 
 def _create(graph, config, prefixes):
-    plans, _ = rewrite.plan_rewrite(graph, config, prefixes)
-    apply_evaluation_plan(graph, plans, config, distribution.rows_of_copies(plans, prefixes))
-    return plans[0]
-
-
-def apply_evaluation_plan(graph, plans, config, rows):
-    """Rewrites the live `graph` by plans that are known already, one for each copy of the network.
-
-    rows: {name of a quantized tensor: the name that its position is kept by}.
-    """
+    planned = rewrite.plan_rewrite(graph, config, prefixes)
     with graph.as_default():
-        positions = MovingPositions(rows, read_variables(graph, plans[0]))
-        quantize = rewrite.Quantizer(graph, plans, config, positions)
-        for plan in plans:
-            rewrite.apply_plan(graph, plan, quantize, lambda norm, plan=plan: fold_norm(graph, plan, norm, quantize))
-        graph_record.note_evaluation(graph, plans[0])
-
-
-def fold_norm(graph, plan, norm, quantize):
-    """Brings a batch norm of the plan into the form that it has in the evaluation network, on its moving statistics."""
-    if norm.compute:
-        return fold.fold_moving(graph, norm, quantize)
-    return standalone_norm.replace_by_moving(graph, norm, rewrite.quantized_data(graph, plan, norm), quantize)
+        positions = MovingPositions(rewrite.rows(graph, planned), rewrite.variables(planned))
+        rewrite.apply_rewrite(graph, planned, config, positions)
+        graph_record.note_float_graph(graph, planned.forms[0].graph_def)
+        graph_record.note_evaluation(graph, planned.decision.plan)
+    return planned.decision.plan

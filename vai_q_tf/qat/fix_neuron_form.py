@@ -1,16 +1,18 @@
 """The graph that a rewritten live graph stands for: FixNeurons of the original in place of the ops of training."""
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.export.fix_neuron_nodes import fix_neuron
 from vai_q_tf.graph import graphdef_editor as editor
-from vai_q_tf.graph.view import node_name
+from vai_q_tf.graph.view import node_name, output_index
 
 
-def fix_neurons(graph_def, plan, phase, output_dir, positions=None):
+def fix_neurons(graph_def, tensors, phase, output_dir, positions=None):
     """The graph with the FixNeuron op of the original in place of the ops of a rewritten live graph.
 
     Args:
-      graph_def: of a live graph to which `plan` was applied.
+      graph_def: of a live graph, with shapes.
+      tensors: the QuantTensors, by the names of their FixNeurons in it.
       phase: 1 evaluation, 2 training.
       output_dir: value of the attr of that name.
       positions: {name of a quantized tensor: position} for phase 1.
@@ -18,13 +20,17 @@ def fix_neurons(graph_def, plan, phase, output_dir, positions=None):
     Returns:
       A GraphDef without the ops that only serve moving positions: state, search, saving and restoring.
     """
-    records = {record.name: record for record in plan.tensors}
+    records = {record.name: record for record in tensors}
+    nodes = {node.name: node for node in graph_def.node}
     dropped, kept, products = set(), [], {}
     for node in graph_def.node:
         if node.name in records:
+            operand = node.input[0]
             if node.op == 'VaiScaledFixNeuron':
-                products[node.name] = _unscaled(node)
-            kept.append(_fix_neuron(node, records[node.name], phase, output_dir, positions))
+                before, after = _scaling(nodes, node)
+                kept.extend(before)
+                operand, products[node.name] = before[-1].name, after
+            kept.append(_fix_neuron(node, records[node.name], operand, phase, output_dir, positions))
         elif (node.op.startswith('Vai') or node.name.startswith('vai_q_tf/positions')
               or any(node_name(operand) in dropped for operand in node.input)):
             dropped.add(node.name)
@@ -32,22 +38,47 @@ def fix_neurons(graph_def, plan, phase, output_dir, positions=None):
             kept.append(node)
     for index, node in enumerate(kept):
         if any(operand in products for operand in node.input):
-            kept[index] = editor.copy(node, inputs=[products[operand].name if operand in products else operand
-                                             for operand in node.input])
-    return editor.subgraph(graph_def, kept + list(products.values()))
+            kept[index] = editor.with_inputs(node, [products[operand][-1].name if operand in products else operand
+                                                    for operand in node.input])
+    return editor.subgraph(graph_def, kept + [node for nodes in products.values() for node in nodes])
 
 
-def _unscaled(scaled):
-    """The product of the quantized scaled weights and what undoes the scale, which the live graph has in one op."""
-    folding = scaled.name[:-len('mul_1/wquant')]
-    node = tf.NodeDef(name=folding + 'unscaled', op='Mul', input=[scaled.name, folding + 'unscale'], device=scaled.device)
-    node.attr['T'].type = tf.float32.as_datatype_enum
-    return node
+def _scaling(nodes, scaled):
+    """The NodeDefs of the scaled weights in front of the FixNeuron, and of what undoes the scale behind it, in order.
+
+    The live graph has all of it in one op.
+    """
+    weights, scale, rescale = scaled.input[:3]
+    sizes = [[dim.size for dim in nodes[node_name(tensor)].attr['_output_shapes'].list.shape[output_index(tensor)].dim]
+             for tensor in (weights, scale)]
+    name = scaled.name.rpartition('/')[0]
+    dims = _dims_of_scale(sizes[0], sizes[1][0], scaled.attr['inner'].i)
+    shape = editor.constant(name + '/scale_shape', tf.int32, np.array(dims, np.int32))
+    before = [shape, *_times(name + '/scaled', weights, scale, shape.name)]
+    return before, list(_times(name + '/unscaled', scaled.name, rescale, shape.name))
 
 
-def _fix_neuron(live, record, phase, output_dir, positions):
-    # The op that scales weights, quantizes them and undoes the scale stands for the FixNeuron of the scaled ones.
-    operand = live.name[:-len('/wquant')] if live.op == 'VaiScaledFixNeuron' else live.input[0]
+def _dims_of_scale(weights, channels, inner):
+    """The shape in which a vector [channels] multiplies weights, of which `inner` consecutive ones share a channel."""
+    dims, size = [], 1
+    for dim in reversed(weights):
+        if size >= channels * inner:
+            break
+        dims.insert(0, 1 if size * dim <= inner else dim)
+        size *= dim
+    return dims
+
+
+def _times(name, value, vector, shape):
+    """NodeDefs that multiply the tensor `value` with `vector` in the shape that the node `shape` has; the last is called `name`."""
+    reshaped = tf.NodeDef(name=name + '/by', op='Reshape', input=[vector, shape])
+    reshaped.attr['T'].type, reshaped.attr['Tshape'].type = tf.float32.as_datatype_enum, tf.int32.as_datatype_enum
+    product = tf.NodeDef(name=name, op='Mul', input=[value, reshaped.name])
+    product.attr['T'].type = tf.float32.as_datatype_enum
+    return reshaped, product
+
+
+def _fix_neuron(live, record, operand, phase, output_dir, positions):
     node = fix_neuron(record, operand, phase, output_dir, None if positions is None else positions[record.name])
     node.device = live.device
     if '_output_shapes' in live.attr:

@@ -12,9 +12,6 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import fixed_point, ops
 from vai_q_tf.graph import live_editor
-from vai_q_tf.graph.traits import READ_OPS
-from vai_q_tf.graph.view import VARIABLE_OPS
-from vai_q_tf.qat.checkpoints import PART
 from vai_q_tf.qat.position_saveable import STATE_NAME, UNTRACKED, PositionSaveable
 
 
@@ -24,7 +21,7 @@ class MovingPositions:
     Args:
       rows: {name of a quantized tensor: the name that its position is kept by}; several tensors with one name have the position
         in common, and in a step the least of the positions that suit them gets the vote.
-      variables: {name of a quantized tensor: the variable that it reads}, see `read_variables`.
+      variables: {name that a position is kept by: the variable that the tensor is made of}.
       decay: what is left of a vote after a step, see `QuantizeConfig.position_decay`.
       track: scalar bool tensor, whether this run counts and moves the positions; None where they are only read. A checkpoint
         from before the first step of a training has none to read; then they are those that suit what the graph runs on.
@@ -34,7 +31,6 @@ class MovingPositions:
     def __init__(self, rows, variables, decay=1.0, track=None, update='moving'):
         tensors = list(dict.fromkeys(rows.values()))
         numbers = {name: number for number, name in enumerate(tensors)}
-        variables = {rows[tensor]: variable for tensor, variable in variables.items()}
         self._rows = {tensor: numbers[name] for tensor, name in rows.items()}
         self._number = len(tensors)
         self._asked = {}
@@ -98,23 +94,3 @@ def _state_device():
     variables = tf.global_variables()
     place = tf.DeviceSpec.from_string(variables[0].device if variables else '')
     return tf.DeviceSpec(place.job, place.replica, place.task, 'CPU', 0).to_string()
-
-
-def read_variables(graph, plan):
-    """{name of a quantized tensor: the variable that it reads} for the tensors of the plan that are read from a variable."""
-    found = {record.name: _variable(live_editor.tensor(graph, record.tensor)) for record in plan.tensors if record.tensor}
-    return {name: variable for name, variable in found.items() if variable}
-
-
-def _variable(value):
-    """The variable that the tf.Tensor `value` reads, whole though it may be kept in parts; '' if it reads none."""
-    operation = value.op
-    while operation.type in READ_OPS:
-        operation = operation.inputs[0].op
-    if operation.type in VARIABLE_OPS:
-        return operation.name
-    if operation.type == 'ConcatV2':
-        parts = {PART.match(_variable(part)) for part in operation.inputs[:-1]}
-        wholes = {part and part.group(1) for part in parts}
-        return (wholes.pop() or '') if len(wholes) == 1 else ''
-    return ''

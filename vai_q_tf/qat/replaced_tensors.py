@@ -21,17 +21,11 @@ class _Replaced(NamedTuple):
 _REPLACED: MutableMapping[tf.Graph, _Replaced] = weakref.WeakKeyDictionary()
 
 
-def note(graph, plan, folded):
-    """Notes what was replaced when `plan` was applied to the live `graph`.
-
-    folded: {output of a batch norm as the plan names it: the tf.Tensor that took its place}.
-    """
+def note(graph, replaced):
+    """Notes what was replaced in the live `graph`: {name of a tf.Tensor of the float graph: what is read in its place}."""
     tensors = dict(_REPLACED[graph].tensors) if graph in _REPLACED else {}
-    tensors.update((live_editor.tensor(graph, name).name, result.name) for name, result in folded.items())
-    tensors.update((live_editor.tensor(graph, record.tensor).name, record.name + ':0') for record in plan.tensors
-                   if record.tensor and record.role == 'activation')
-    _REPLACED[graph] = _Replaced({name: result for name, result in tensors.items() if name != result},
-                                 tf_internal.last_creation_number(graph))
+    tensors.update((name, value.name) for name, value in replaced.items())
+    _REPLACED[graph] = _Replaced(tensors, tf_internal.last_creation_number(graph))
 
 
 def in_place_of(value):

@@ -4,12 +4,10 @@ import functools
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files
-from vai_q_tf.graph import graphdef_editor as editor
-from vai_q_tf.graph.view import node_name
-from vai_q_tf.qat import distribution, evaluation, graph_record, rewrite
+from vai_q_tf.qat import distribution, graph_record, rewrite
 from vai_q_tf.qat.fix_neuron_form import fix_neurons
-from vai_q_tf.qat.moving_positions import MovingPositions, read_variables
-from vai_q_tf.qat.norms import fold, norm_ops, standalone_norm
+from vai_q_tf.qat.moving_positions import MovingPositions
+from vai_q_tf.qat.norms import training_forms
 
 TRAIN_GRAPH_FILE = 'quantize_train_graph.pb'
 
@@ -38,72 +36,41 @@ def create_training_graph(graph, config, gradients=None, towers=None):
 
 
 def _create(gradients, graph, config, prefixes):
-    plans, view = rewrite.plan_rewrite(graph, config, prefixes, gradients.excluded if gradients else frozenset())
+    excluded = gradients.excluded if gradients else frozenset()
+    planned = rewrite.plan_rewrite(graph, config, prefixes, excluded, training=True)
     if gradients:
-        gradients.match(node for plan in plans for node in plan.nodes)
-    rows = distribution.rows_of_copies(plans, prefixes)
+        gradients.match(node for graph_range in planned.ranges for node in graph_range.nodes)
     with graph.as_default():
         step = _global_step(graph, config)
         if distribution.is_chief():
             files.make_directory(config.output_dir)
-        graph_record.note_float_graph(graph, _float_graph(graph, view, plans[0], prefixes[0]))
+        graph_record.note_float_graph(graph, planned.forms[0].graph_def)
         with tf.name_scope(None):
             track = _before(step, config.freeze_position_step, graph_record.TRACK)
             if track is None:
                 track = tf.constant(True, name=graph_record.TRACK)
             use_batch = _before(step, config.freeze_bn_step, 'vai_q_tf/use_batch_statistics')
-        positions = MovingPositions(rows, read_variables(graph, plans[0]), config.position_decay, track,
-                                    config.position_update)
-        quantize = rewrite.Quantizer(graph, plans, config, positions)
-        for plan in distribution.share_moving_averages(graph, plans):
-            rewrite.apply_plan(graph, plan, quantize, _folding(graph, config, plan, quantize, use_batch))
-        graph_record.note_training(graph, distribution.plain_plan(plans[0], prefixes[0]))
-    everything = plans[0]._replace(tensors=tuple(tensor for plan in plans for tensor in plan.tensors))
-    network = rewrite.graph_def_without(graph, gradients.excluded if gradients else frozenset())
-    rewritten = fix_neurons(network, everything, 2, config.output_dir)
+        planned = planned._replace(forms=distribution.share_moving_averages(graph, planned))
+        names = rewrite.rows(graph, planned)
+        positions = MovingPositions(names, rewrite.variables(planned), config.position_decay, track, config.position_update)
+        rewrite.apply_rewrite(graph, planned, config, positions, functools.partial(
+            training_forms.training_forms, on_batch=config.bn_fold == 'batch', use_batch=use_batch))
+        plan = planned.decision.plan
+        graph_record.note_training(graph, plan)
+    rewritten = fix_neurons(rewrite.graph_def_without(graph, excluded), _live_records(plan, names), 2, config.output_dir)
     if gradients:
         gradients.renew()
     if distribution.is_chief():
         files.write(config.output_dir, TRAIN_GRAPH_FILE, rewritten.SerializeToString())
-        tf.logging.info('Quantized %d tensors for training; graph written to %s/%s', len(plans[0].tensors),
+        tf.logging.info('Quantized %d tensors for training; graph written to %s/%s', len(plan.tensors),
                         config.output_dir, TRAIN_GRAPH_FILE)
-    return plans[0]
+    return plan
 
 
-def _float_graph(graph, view, plan, prefix):
-    """The GraphDef of the float range of the live `graph`, viewed by `view` before it is rewritten.
-
-    prefix: what the names of the network begin with in this graph; the GraphDef has them without it.
-    """
-    roots = list(plan.output_nodes)
-    roots += [node_name(tensor) for norm in plan.batch_norms for tensor in (norm.moving_mean, norm.moving_variance)]
-    nodes = [editor.placeholder(name, view.dtype(name), view.shape(name)) if name in plan.input_nodes
-             else editor.copy(view.node(name)) for name in view.upstream(roots, plan.input_nodes)]
-    for node in nodes:
-        node.name = distribution.without(prefix, node.name)
-        node.input[:] = [distribution.without(prefix, operand) for operand in node.input]
-    float_graph = tf.GraphDef(node=nodes)
-    float_graph.versions.CopyFrom(graph.graph_def_versions)
-    return float_graph
-
-
-def _folding(graph, config, plan, quantize, use_batch):
-    """The function that brings a batch norm of the plan into its form in training."""
-    nodes = frozenset(plan.nodes)
-
-    def fold_norm(norm):
-        on_batch = norm.training and config.bn_fold == 'batch'
-        if not on_batch:
-            result = evaluation.fold_norm(graph, plan, norm, quantize)
-        elif norm.compute:
-            result = fold.fold_batch(graph, norm, quantize, use_batch)
-        else:
-            data = rewrite.quantized_data(graph, plan, norm)
-            result = standalone_norm.quantize_batch(graph, norm, data, quantize, nodes, use_batch)
-        if norm.training:
-            norm_ops.guard_moving_averages(graph, norm, nodes, on_batch, use_batch if on_batch else None)
-        return result
-    return fold_norm
+def _live_records(plan, names):
+    """The QuantTensors of all copies of the network, by the names of their FixNeurons."""
+    records = {record.name: record for record in plan.tensors}
+    return [records[name]._replace(name=live) for live, name in names.items()]
 
 
 def _global_step(graph, config):

@@ -12,7 +12,8 @@ from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.control_flow import LOOP_OPS
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView
-from vai_q_tf.qat.deploy import inference_graph, model_template
+from vai_q_tf.qat.deploy import derive_evaluation_graph
+from vai_q_tf.qat.network.inference_form import training_only
 
 _SCOPE = 'vai_q_tf/inference'
 
@@ -30,9 +31,9 @@ def add_inference_network(graph, config):
     Raises:
       QuantizeError: the evaluation network cannot be derived from the training network.
     """
-    evaluation_graph, plan = inference_graph.derive_evaluation_graph(graph, config)
+    evaluation_graph, plan = derive_evaluation_graph(graph, config)
     graph_def = evaluation_graph.as_graph_def()
-    outputs = [model_template.output_node(plan, node) for node in plan.output_nodes]
+    outputs = [next((record.name for record in plan.tensors if record.tensor == node), node) for node in plan.output_nodes]
     view = GraphView(graph_def)
     nodes, shared = [], {}
     live = {op.name for op in graph.get_operations()}
@@ -89,7 +90,7 @@ def copy_dependents(graph, replaced, fetches):
 
 
 def _check_inference(op):
-    what = 'a loop' if op.type in LOOP_OPS else inference_graph.training_only(op.type, lambda: op.get_attr('is_training'))
+    what = 'a loop' if op.type in LOOP_OPS else training_only(op.type, lambda: op.get_attr('is_training'))
     if what:
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'Cannot derive',

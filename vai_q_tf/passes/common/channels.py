@@ -1,7 +1,7 @@
 """Constants that act per channel, and the weights whose results they act on."""
 from typing import NamedTuple
 
-import numpy as np
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.view import node_name
 
@@ -28,24 +28,24 @@ def layout_of(view, name, weights):
     return Layout(rank, rank - 1 if view.attr(name, 'data_format').s.decode() in _LAST else 1, channels)
 
 
-def scale_weights(view, name, weights, scale, operation=np.multiply):
-    """The weights with which the op `name` computes its former result times (or `operation`) `scale`, a vector."""
+def shape_for_weights(view, name, weights, channels):
+    """The shape in which a vector over the channels multiplies weights of the shape `weights` of the op `name`."""
     op = view.op(name)
     if op == 'DepthwiseConv2dNative':
-        scale = scale.reshape(weights.shape[-2:])
-    elif op == 'Conv2DBackpropInput' or (op == 'MatMul' and view.attr(name, 'transpose_b').b):
-        scale = scale[:, np.newaxis]
-    return operation(weights, scale)
+        return weights[-2:]
+    if op == 'Conv2DBackpropInput' or (op == 'MatMul' and view.attr(name, 'transpose_b').b):
+        return [channels, 1]
+    return [channels]
 
 
-def channel_vector(value, layout):
-    """The ndarray `value`, an operand beside a tensor of that Layout, as a vector over the channels; None if it is none."""
-    if value is None or value.dtype != np.float32 or value.ndim > layout.rank:
-        return None
-    shape = (1,) * (layout.rank - value.ndim) + value.shape
-    if any(dim != 1 for axis, dim in enumerate(shape) if axis != layout.axis) or shape[layout.axis] not in (1, layout.channels):
-        return None
-    return np.broadcast_to(value.reshape(-1), (layout.channels,))
+def acts_per_channel(view, tensor, layout):
+    """Whether `tensor`, an operand beside a tensor of that Layout, has one float32 for each channel, or one for all."""
+    dims = view.shape(tensor)
+    if dims is None or view.dtype(tensor) != tf.float32 or len(dims) > layout.rank:
+        return False
+    shape = [1] * (layout.rank - len(dims)) + dims
+    return (all(dim == 1 for axis, dim in enumerate(shape) if axis != layout.axis)
+            and shape[layout.axis] in (1, layout.channels))
 
 
 def layout_after(rewriter, name, layout):

@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import reach
-from vai_q_tf.graph.view import SOURCE_NODES, GraphView, node_name, normalise
+from vai_q_tf.graph.view import REDEFINED, RESULTS, SOURCE_NODES, GraphView, known_value, node_name, normalise
 
 
 class Rewriter:
@@ -41,9 +41,8 @@ class Rewriter:
         return self._nodes.get(name) or self.view.node(name)
 
     def value(self, tensor):
-        """The value of a Const (Identity nodes are looked through) as an ndarray; None for another node."""
-        name = self.view.skip_identity(tensor)
-        return tf.make_ndarray(self.node(name).attr['value'].tensor) if self.view.op(name) == 'Const' else None
+        """The value of a Const (Identity nodes are looked through) as an ndarray; None for another node, or an unknown value."""
+        return known_value(self.node(self.view.skip_identity(tensor)))
 
     def is_read_only_by(self, tensor, readers):
         """Whether nothing but the nodes `readers` reads the tensor, and it is not protected."""
@@ -127,10 +126,24 @@ class Rewriter:
         used = reach([name for name in self.protected if name in nodes] or nodes,
                      lambda name: map(node_name, inputs.get(name, ())))
         result = editor.subgraph(self._graph_def, [nodes[name] for name in nodes if name in used])
+        self._note_results(result)
         for node in result.node:
             wanted = [reference for reference in inputs[node.name] if not reference.startswith('^') or reference[1:] in used]
             node.input[:] = wanted
         return result
+
+    def _note_results(self, result):
+        """Notes in the nodes of the GraphDef `result` which tensors others read them in place of."""
+        by_name = {node.name: node for node in result.node}
+        for tensor, (target, _) in self._redirects.items():
+            target = self._resolve(target, '')
+            node = by_name.get(node_name(target))
+            if node is not None and target == node.name:
+                before = self.view.node(node_name(tensor)) if node_name(tensor) in self.view else None
+                earlier = results_of(before) if before is not None and tensor == before.name else []
+                known = results_of(node)
+                node.attr[RESULTS].list.s.extend(
+                    other.encode() for other in [tensor] + earlier if other not in known and other != node.name)
 
     def _inputs(self, node):
         resolved = []
@@ -146,6 +159,17 @@ class Rewriter:
         while tensor in self._redirects and reader not in self._redirects[tensor][1]:
             tensor = self._redirects[tensor][0]
         return '^' + node_name(tensor) if control else tensor
+
+
+def results_of(node):
+    """The tensors of the float graph in whose place others read the NodeDef `node`."""
+    return [tensor.decode() for tensor in node.attr[RESULTS].list.s] if RESULTS in node.attr else []
+
+
+def redefined(node):
+    """The NodeDef `node`, noted to compute something else than the node of its name did."""
+    node.attr[REDEFINED].b = True
+    return node
 
 
 def _origins(node):

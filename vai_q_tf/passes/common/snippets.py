@@ -6,6 +6,9 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import IDENTITY_OPS
 from vai_q_tf.passes.common.rewriter import make_node
 
+# On the nodes of the arithmetic on parameters that passes write, which is evaluated where the values are known.
+FOLDED = '_folded'
+
 
 def shaped(node, dims):
     """`node`, whose one output is noted to have the shape `dims` (-1: unknown)."""
@@ -17,6 +20,11 @@ def shaped(node, dims):
 def constant(name, value):
     """A Const NodeDef with the ndarray `value`, its shape noted."""
     return shaped(editor.constant(name, value.dtype, value), value.shape)
+
+
+def arithmetic(op, name, inputs, dims, **attrs):
+    """A NodeDef that computes a float32 parameter of the shape `dims` of other parameters; see `FOLDED`."""
+    return shaped(make_node(op, name, inputs, T=tf.float32, **{FOLDED: True}, **attrs), dims)
 
 
 def is_all(value, number, tolerance=1e-5):

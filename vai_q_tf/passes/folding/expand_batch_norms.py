@@ -3,9 +3,10 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
-from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
-from vai_q_tf.graph.view import tensor_name
+from vai_q_tf.graph.view import node_name, tensor_name
+from vai_q_tf.passes.common import snippets
+from vai_q_tf.passes.common.parameters import static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 
 _GLOBAL = 'BatchNormWithGlobalNormalization'
@@ -14,62 +15,83 @@ _GLOBAL = 'BatchNormWithGlobalNormalization'
 def expand_batch_norms(graph_def, protected, config):
     """The graph with Mul `<bn>/mul` and Add `<bn>` in place of every float32 batch norm op `<bn>` in inference form.
 
-    Their constants `<bn>/scale` and `<bn>/offset` are gamma / sqrt(variance + epsilon) and beta - mean * scale in
-    float32, of shape [C], or [1, C, 1, 1] for NCHW. Batch norms with computed statistics stay.
+    Their operands `<bn>/scale` and `<bn>/offset` are gamma / sqrt(variance + epsilon) and beta - mean * scale, of the shape [C],
+    or [1, C, 1, 1] for NCHW, as arithmetic on the constants (see `evaluate_folded`). Batch norms with computed statistics stay.
 
     Raises:
       QuantizeError: LEARNING_PHASE for constants whose shapes do not fit together.
     """
     rewriter = Rewriter(graph_def, protected)
+    static = static_nodes(rewriter.view, in_branches=True)
     for name in rewriter.view.names:
         if rewriter.view.op(name) in BATCH_NORM_OPS or rewriter.view.op(name) == _GLOBAL:
-            _expand(rewriter, name)
+            _expand(rewriter, name, static)
     return rewriter.result()
 
 
-def _expand(rewriter, name):
+def _expand(rewriter, name, static):
     view, inputs = rewriter.view, rewriter.view.inputs(name)
     if view.op(name) == _GLOBAL:
-        mean, variance, beta, gamma = map(rewriter.value, inputs[1:])
-        gamma_tensor, beta_tensor = inputs[4], inputs[3]
-        epsilon = view.attr(name, 'variance_epsilon').f
-        if gamma is not None and not view.attr(name, 'scale_after_normalization').b:
-            gamma = np.ones_like(gamma)
-        data_format = 'NHWC'
+        mean, variance, beta, gamma = inputs[1:]
+        epsilon, data_format = view.attr(name, 'variance_epsilon').f, 'NHWC'
+        if not view.attr(name, 'scale_after_normalization').b:
+            gamma = ''
     else:
         if view.attr(name, 'is_training').b:
             return
-        gamma, beta, mean, variance = map(rewriter.value, inputs[1:])
-        gamma_tensor, beta_tensor = inputs[1:3]
+        gamma, beta, mean, variance = inputs[1:]
         epsilon, data_format = view.attr(name, 'epsilon').f, view.attr(name, 'data_format').s.decode()
-    values = (gamma, beta, mean, variance)
-    if any(value is None for value in values) or view.dtype(name) != tf.float32 or _has_other_outputs(view, name):
+    if any(node_name(value) not in static for value in inputs[1:]) or view.dtype(name) != tf.float32:
         return
-    _check_shapes(name, values)
-    scale = gamma / np.sqrt(variance + np.float32(epsilon))
-    offset = beta - mean * scale
-    if data_format == 'NCHW':
-        scale, offset = scale.reshape(1, -1, 1, 1), offset.reshape(1, -1, 1, 1)
-    scale_name, offset_name, product = [rewriter.unique(name + end) for end in ('/scale', '/offset', '/mul')]
-    new = [editor.constant(scale_name, tf.float32, scale), editor.constant(offset_name, tf.float32, offset),
-           make_node('Mul', product, [inputs[0], scale_name], T=tf.float32),
-           make_node('Add', name, [product, offset_name], T=tf.float32)]
-    for constant, origin in zip(new, (gamma_tensor, beta_tensor)):
-        constant.input.extend(rewriter.node(rewriter.view.skip_identity(origin)).input)
-        rewriter.inherit_sources(constant, origin)
-    for added in new:
-        rewriter.add(added)
+    if _has_other_outputs(view, name):
+        return
+    channels = _channels(view, name, inputs[1:])
+    scale, offset = _write_parameters(rewriter, name, (gamma, beta, mean, variance), epsilon, channels, data_format)
+    product = rewriter.unique(name + '/mul')
+    rewriter.add(make_node('Mul', product, [inputs[0], scale], T=tf.float32))
+    rewriter.add(make_node('Add', name, [product, offset], T=tf.float32))
+
+
+def _write_parameters(rewriter, name, parameters, epsilon, channels, data_format):
+    """Adds the arithmetic of scale and offset, and returns the names of both."""
+    gamma, beta, mean, variance = parameters
+    dims = [channels]
+
+    def add(op, end, *inputs):
+        node = snippets.arithmetic(op, rewriter.unique(name + end), inputs, dims)
+        rewriter.add(node)
+        return node
+
+    nchw = data_format == 'NCHW'
+    small = snippets.constant(rewriter.unique(name + '/scale/epsilon'), np.array([epsilon], np.float32))
+    rewriter.add(small)
+    reciprocal = add('Rsqrt', '/scale/reciprocal', add('AddV2', '/scale/variance', small.name, variance).name)
+    scale = add('Mul', '/scale/vector' if nchw else '/scale', reciprocal.name, gamma) if gamma else reciprocal
+    shift = add('Mul', '/offset/mean', scale.name, mean)
+    offset = add('Sub', '/offset/vector' if nchw else '/offset', beta, shift.name)
+    results = []
+    for vector, end, origin in ((scale, '/scale', gamma or variance), (offset, '/offset', beta)):
+        if nchw:
+            shape = snippets.constant(rewriter.unique(name + end + '/shape'), np.array([1, -1, 1, 1], np.int32))
+            rewriter.add(shape)
+            vector = snippets.arithmetic('Reshape', rewriter.unique(name + end), [vector.name, shape.name],
+                                         [1, channels, 1, 1], Tshape=tf.int32)
+        rewriter.inherit_sources(vector, node_name(origin))
+        rewriter.add(vector)
+        results.append(vector.name)
+    return results
 
 
 def _has_other_outputs(view, name):
     return any(view.consumers(tensor_name(name, index)) for index in range(1, len(view.output_types(name))))
 
 
-def _check_shapes(name, values):
-    shapes = [list(value.shape) for value in values]
-    if any(len(shape) != 1 or shape != shapes[2] for shape in shapes) or not shapes[2][0]:
+def _channels(view, name, parameters):
+    shapes = [view.shape(parameter) for parameter in parameters]
+    if any(shape is None or len(shape) != 1 or shape != shapes[0] for shape in shapes) or not shapes[0][0]:
         raise errors.QuantizeError(
             errors.LEARNING_PHASE, 'Batch norm', 'The gamma, beta, mean and variance of batch norm {!r} have the shapes '
             '{}, {}, {} and {}, but should be vectors of one length. Was the model frozen in the training phase? Fix the '
             'learning phase before it is built: tf.keras.backend.set_learning_phase(0), or is_training=False.'.format(
                 name, *shapes))
+    return shapes[0][0]

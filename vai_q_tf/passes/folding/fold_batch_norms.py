@@ -1,5 +1,6 @@
 """Folds what multiplies and adds per channel behind a weighted op into its weights and its bias."""
-from typing import NamedTuple, Optional
+import json
+from typing import NamedTuple, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -7,19 +8,49 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import node_name
-from vai_q_tf.passes.common.channels import Layout, channel_vector, layout_after, layout_of, scale_weights
-from vai_q_tf.passes.common.rewriter import Rewriter, make_node
+from vai_q_tf.passes.common import snippets
+from vai_q_tf.passes.common.channels import Layout, acts_per_channel, layout_after, layout_of
+from vai_q_tf.passes.common.parameters import static_nodes
+from vai_q_tf.passes.common.rewriter import Rewriter, make_node, redefined
+from vai_q_tf.passes.folding.folded_parameters import FoldedParameters
 
-_MULTIPLY, _DIVIDE, _ADD, _SUBTRACT, _SUBTRACT_FROM = 'mul', 'div', 'add', 'sub', 'from'
+ADD, SUBTRACT, SUBTRACT_FROM = 'add', 'sub', 'from'
+MULTIPLY, DIVIDE = 'mul', 'div'
 _STRUCTURAL = 'structural'
+_FOLD = '_fold'
+
+
+class Fold(NamedTuple):
+    """What was folded into a weighted op, as the node of its folded weights notes it.
+
+    result: the node before folding whose result the chain has. nodes: the nodes of the chain behind the op.
+    moves: those of them that move values behind the bias now.
+    weights, scale: the tensors of the weights before folding, and of the factor of each channel ([channels] or [1]).
+    shaped_scale: the factor in the shape that multiplies the weights.
+    factors: the tensors of the single factors, and of the op's own biases before the first of them.
+    """
+    result: str
+    nodes: Tuple[str, ...]
+    moves: Tuple[str, ...]
+    weights: str
+    scale: str
+    shaped_scale: str
+    factors: Tuple[str, ...]
+
+
+def fold_of(node):
+    """The Fold of the NodeDef of folded weights; None for another node."""
+    if _FOLD not in node.attr:
+        return None
+    fields = json.loads(node.attr[_FOLD].s.decode())
+    return Fold(*(tuple(field) if isinstance(field, list) else field for field in fields))
 
 
 class _Link(NamedTuple):
-    """A node behind a weighted op. kind: one of the words above. vector: over the channels; constant: its tensor."""
+    """A node behind a weighted op. kind: one of the words above. operand: the tensor that it adds or multiplies with."""
     node: str
     kind: str
-    vector: Optional[np.ndarray] = None
-    constant: str = ''
+    operand: str = ''
 
 
 class _AffineChain(NamedTuple):
@@ -42,30 +73,34 @@ def fold_batch_norms(graph_def, protected, config):
     The BiasAdd has the name of the op's own bias addition if there is one, else that of the last node of the chain, and that
     name in any case where it is protected. A bias that is made up is called `<scope>/biases`: scope is the name of the weights
     without '/weights' or '/depthwise_weights' at the end. Nothing is folded where others read the op, its weights, or
-    what is in between.
+    what is in between. Weights and bias are arithmetic on the constants, see `evaluate_folded`; `fold_of` tells what it is of.
     """
     rewriter = Rewriter(graph_def, protected)
+    static = static_nodes(rewriter.view, in_branches=True)
     for name in rewriter.view.names:
-        chain = _find_chain(rewriter, name) if trait(rewriter.view.op(name)).kind == WEIGHTED else None
+        chain = _find_chain(rewriter, name, static) if trait(rewriter.view.op(name)).kind == WEIGHTED else None
         if chain:
             _fold(rewriter, chain)
     return rewriter.result()
 
 
-def _find_chain(rewriter, name):
-    """The _Chain behind the weighted op if there is something to fold, or None."""
+def _find_chain(rewriter, name, static):
+    """The _AffineChain behind the weighted op if there is something to fold, or None."""
     view = rewriter.view
     weights = view.inputs(name)[trait(view.op(name)).weight]
-    if view.op(weights) != 'Const' or view.dtype(weights) != tf.float32 or not rewriter.is_read_only_by(weights, (name,)):
+    shape = view.shape(weights)
+    if weights not in static or view.dtype(weights) != tf.float32 or not rewriter.is_read_only_by(weights, (name,)):
         return None
-    layout = layout_of(view, name, view.shape(weights))
+    if not shape or min(shape) < 0 or name in static:
+        return None
+    layout = layout_of(view, name, shape)
     links, tensor, current = [], name, layout
     while current and tensor not in rewriter.protected:
         readers = view.consumers(tensor)
         if len(readers) != 1:
             break
         reader, index = readers[0]
-        link = _affine(rewriter, reader, index, current)
+        link = _affine(rewriter, reader, index, current, static)
         if not link:
             current = layout_after(rewriter, reader, current) if index == 0 else None
             if not current:
@@ -81,70 +116,59 @@ def _find_chain(rewriter, name):
 def _is_worth_it(view, links):
     if len(links) > 1 and view.op(links[0].node) == 'BatchToSpaceND':
         links = links[1:]
-    return len(links) > 1 or any(link.kind != _ADD for link in links)
+    return len(links) > 1 or any(link.kind != ADD for link in links)
 
 
-def _affine(rewriter, name, index, layout):
+def _affine(rewriter, name, index, layout, static):
     """The _Link of a node that adds or multiplies its input `index`, which has that Layout, by a constant; None for others."""
     view = rewriter.view
     op, inputs = view.op(name), view.inputs(name)
     if op not in ('Mul', 'RealDiv', 'Add', 'AddV2', 'BiasAdd', 'Sub') or len(inputs) != 2 or inputs[0] == inputs[1]:
         return None
-    constant = inputs[1 - index]
-    value = rewriter.value(constant) if view.op(constant) == 'Const' else None
+    operand = inputs[1 - index]
+    if operand not in static:
+        return None
     if op == 'BiasAdd':
         axis = 1 if view.attr(name, 'data_format').s == b'NCHW' else layout.rank - 1
-        fits = index == 0 and axis == layout.axis and value is not None and value.shape == (layout.channels,)
-        return _Link(name, _ADD, value, constant) if fits else None
-    vector = channel_vector(value, layout)
-    if vector is None or _is_of_hard_sigmoid(view, name, value):
+        fits = index == 0 and axis == layout.axis and view.shape(operand) == [layout.channels]
+        return _Link(name, ADD, operand) if fits else None
+    value = rewriter.value(operand)
+    if not acts_per_channel(view, operand, layout) or _is_of_hard_sigmoid(view, name, value):
         return None
     if op == 'Mul':
-        return _Link(name, _MULTIPLY, vector, constant)
+        return _Link(name, MULTIPLY, operand)
     if op == 'RealDiv':
-        return _Link(name, _DIVIDE, vector, constant) if index == 0 and np.all(vector) else None
+        return _Link(name, DIVIDE, operand) if index == 0 and (value is None or np.all(value)) else None
     if op == 'Sub':
-        return _Link(name, _SUBTRACT_FROM if index else _SUBTRACT, vector, constant)
-    return _Link(name, _ADD, vector, constant)
+        return _Link(name, SUBTRACT_FROM if index else SUBTRACT, operand)
+    return _Link(name, ADD, operand)
 
 
 def _is_of_hard_sigmoid(view, name, value):
     """Whether the node is the addition of 3 in front of a Relu6."""
-    readers = view.consumers(name)
-    return (view.op(name) in ('Add', 'AddV2') and value.size == 1 and value.reshape(()) == 3
-            and any(view.op(reader) == 'Relu6' for reader, _ in readers))
-
-
-def _folded(rewriter, chain):
-    """The weights, and the bias or None, that the chain comes to."""
-    weights, bias = rewriter.value(chain.weights), None
-    for link in chain.links:
-        if link.kind == _MULTIPLY or link.kind == _DIVIDE:
-            operation = np.multiply if link.kind == _MULTIPLY else np.divide
-            weights = scale_weights(rewriter.view, chain.compute, weights, link.vector, operation)
-            bias = None if bias is None else operation(bias, link.vector)
-        elif link.kind == _ADD:
-            bias = link.vector if bias is None else bias + link.vector
-        elif link.kind == _SUBTRACT:
-            bias = -link.vector if bias is None else bias - link.vector
-        elif link.kind == _SUBTRACT_FROM:
-            weights, bias = -weights, link.vector if bias is None else link.vector - bias
-    return weights, bias
+    return (view.op(name) in ('Add', 'AddV2') and value is not None and value.size == 1 and value.reshape(()) == 3
+            and any(view.op(reader) == 'Relu6' for reader, _ in view.consumers(name)))
 
 
 def _fold(rewriter, chain):
     """Replaces the chain: weighted op, BatchToSpaceND, BiasAdd, then the other structural nodes."""
     view, final = rewriter.view, chain.links[-1].node
-    weights, bias = _folded(rewriter, chain)
-    rewriter.set_value(chain.weights, weights)
     affine = [link for link in chain.links if link.kind != _STRUCTURAL]
+    folded = FoldedParameters(rewriter, chain.compute, chain.weights, chain.layout.channels)
+    for link in affine:
+        folded.apply(link.kind, link.operand)
     structural = [link.node for link in chain.links if link.kind == _STRUCTURAL]
     anchor = chain.compute
     if chain.links[0].kind == _STRUCTURAL and view.op(structural[0]) == 'BatchToSpaceND':
         anchor = structural.pop(0)
+    if folded.has_factor:
+        record = Fold(final, [link.node for link in chain.links], structural, *folded.write_weights(), folded.factors)
+        node = editor.exact_copy(rewriter.node(chain.weights))
+        node.attr[_FOLD].s = json.dumps(record).encode()
+        rewriter.add(node)
     spine = [editor.copy(rewriter.node(moved)) for moved in structural]
-    if bias is not None:
-        spine.insert(0, _bias_add(rewriter, chain, affine, bias, anchor, last=not structural))
+    if folded.has_bias:
+        spine.insert(0, _bias_add(rewriter, chain, affine, folded, anchor, last=not structural))
     if not spine:
         spine.append(editor.copy(rewriter.node(anchor)))
         rewriter.inherit_sources(spine[0], *[link.node for link in affine])
@@ -159,39 +183,22 @@ def _fold(rewriter, chain):
     elif final != spine[-1].name:
         rewriter.redirect(final, spine[-1].name, but=[step.name for step in spine])
     for step in spine:
-        rewriter.add(step)
+        rewriter.add(step if step.name == final else redefined(step))
+    for name in (chain.compute, anchor) if folded.has_factor else ():
+        rewriter.add(redefined(editor.exact_copy(rewriter.node(name))))
 
 
-def _bias_add(rewriter, chain, affine, bias, anchor, last):
-    """The BiasAdd NodeDef; its Const is added to the graph. last: whether the result of the chain is its result."""
+def _bias_add(rewriter, chain, affine, folded, anchor, last):
+    """The BiasAdd NodeDef; what it adds is put into the graph. last: whether the result of the chain is its result."""
     first, final = affine[0], chain.links[-1].node
-    own = first.kind == _ADD and first.node != affine[-1].node
+    own = first.kind == ADD and first.node != affine[-1].node
     name = first.node if own else final
     if final in rewriter.protected:
         name = final if last else rewriter.unique(first.node + '/bias_add') if name == final else name
-    constant = _bias_constant(rewriter, chain, affine, bias, own)
-    rewriter.add(constant)
+    single = first.kind == ADD and (own or len(affine) == 1)
+    keeps_name = single and rewriter.is_read_only_by(first.operand, (first.node,)) and ':' not in first.operand
+    bias = folded.write_bias(first.operand if keeps_name else '')
     data_format = 'NHWC' if chain.layout.axis == chain.layout.rank - 1 else 'NCHW'
-    result = make_node('BiasAdd', name, [anchor, constant.name], T=tf.float32, data_format=data_format)
+    result = make_node('BiasAdd', name, [anchor, bias], T=tf.float32, data_format=data_format)
     rewriter.inherit_sources(result, *[link.node for link in affine])
     return result
-
-
-def _bias_constant(rewriter, chain, affine, bias, own):
-    first = affine[0]
-    single = first.kind == _ADD and (own or len(affine) == 1)
-    if single and rewriter.is_read_only_by(first.constant, (first.node,)):
-        name = node_name(first.constant)
-    else:
-        scope = chain.weights
-        for end in ('/weights', '/depthwise_weights'):
-            if scope.endswith(end):
-                scope = scope[:-len(end)]
-                break
-        name = rewriter.unique(scope + '/biases')
-    constant = editor.constant(name, tf.float32, bias)
-    terms = [link.constant for link in affine if link.kind not in (_MULTIPLY, _DIVIDE)]
-    constant.input.extend(rewriter.node(terms[0]).input)  # the control inputs that put it into a loop or a branch
-    for term in terms:
-        rewriter.inherit_sources(constant, node_name(term))
-    return constant

@@ -2,7 +2,7 @@
 import numpy as np
 
 from vai_q_tf.graph import graphdef_editor as editor
-from vai_q_tf.passes.common.rewriter import Rewriter
+from vai_q_tf.passes.common.rewriter import Rewriter, redefined
 from vai_q_tf.patterns.combinators import anything, find, named, op
 
 
@@ -20,7 +20,7 @@ def reorder_hard_swish(graph_def, protected, config):
             product = match['product']
             sigmoid = editor.copy(rewriter.node(name), name=product, inputs=[match['relu6'], match['sixth']])
             swish = editor.copy(rewriter.node(product), name=name, inputs=[match['x'], product])
-            for new in (sigmoid, swish):
+            for new in (redefined(sigmoid), swish):
                 if '_output_shapes' in rewriter.node(name).attr:
                     new.attr['_output_shapes'].CopyFrom(rewriter.node(name).attr['_output_shapes'])
             rewriter.add(sigmoid)

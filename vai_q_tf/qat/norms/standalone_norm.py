@@ -1,71 +1,78 @@
-"""Quantizes a batch norm that is not behind a convolution: in the evaluation network it is
+"""The training form of a batch norm that is not folded: in the evaluation network it is
 
-    x * Q(scale) + Q(beta - moving mean * Q(scale)),    scale = gamma / sqrt(moving variance + epsilon)
+    x * Q(scale) + Q(offset),    scale = gamma / sqrt(moving variance + epsilon),    offset = beta - moving mean * scale
 
-a Mul and an Add with quantized constants, as the compiler wants it. In training on batch statistics the batch norm stays, with
-gamma and beta replaced by values that carry the same rounding: Q(scale) * sqrt(moving variance + epsilon), and beta plus the
-rounding error of the offset.
+In training on batch statistics the batch norm stays, and what it multiplies with carries the rounding of the scale:
+Q(scale) * sqrt(moving variance + epsilon) takes the place of gamma. The rounding error of the offset is added to the result.
 """
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import live_editor
-from vai_q_tf.qat.norms import norm_ops
+from vai_q_tf.graph.view import node_name
+from vai_q_tf.qat.norms import statistics
 
 
-def replace_by_moving(graph, norm, data, quantize):
-    """Replaces `norm` by its multiplication and addition.
+def on_batch(network, quantizer, norm, graph_range, use_batch=None):
+    """Gives a batch norm that stands alone its training form; one that stays float is left as it is.
 
-    data: the tf.Tensor that it normalises, quantized. Otherwise arguments and result as of `fold.fold_moving`.
+    Args:
+      network: the LiveNetwork. quantizer: a `rewrite.Quantizer`. norm: the TrainingNorm.
+      graph_range: the GraphRange of the live float graph.
+      use_batch: scalar bool tensor, false once the moving statistics are to be used; None: never.
+
+    Returns:
+      [(inputs to re-point, tf.Tensor)].
     """
-    output = live_editor.tensor(graph, norm.output)
-    readers = live_editor.consumers(output)
-    with live_editor.with_placement_of(graph, output):
-        factor = quantize(norm.weight_name, _scale_over_channels(graph, norm, data))
-        offset = quantize(norm.bias_name, _offset(graph, norm, data, factor))
-        result = _multiply_add(norm, data, factor, offset)
-    live_editor.reroute(graph, readers, result)
-    return result
-
-
-def quantize_batch(graph, norm, data, quantize, range_nodes, use_batch=None):
-    """Quantizes scale and offset of `norm`, which goes on normalising with the statistics of the batch.
-
-    data: the tf.Tensor that it normalises, quantized. range_nodes: names of the nodes of the network. Otherwise arguments
-    and result as of `fold.fold_batch`.
-    """
-    output = live_editor.tensor(graph, norm.output)
-    readers = live_editor.consumers(output)
-    with live_editor.with_placement_of(graph, output):
-        factor = quantize(norm.weight_name, _scale_over_channels(graph, norm, data))
-        offset = _offset(graph, norm, data, norm_ops.phase(use_batch, tf.stop_gradient(factor), factor))
-        quantized_offset = quantize(norm.bias_name, offset)
-        _replace_gamma(graph, norm, tf.reshape(factor, [-1]), range_nodes)
-        error = tf.reshape(tf.subtract(quantized_offset, offset, name=norm.folding_node('error')), [-1])
-        result = norm_ops.add_to_offset(graph, norm, output, error)
+    view, root = network.view, node_name(norm.output)
+    records = {reader: record for record in network.plan.tensors for reader in record.consumers}
+    output = network.live(norm.output)
+    found = _parts(network, root, records)
+    if not found:
+        network.results[root] = output
+        return []
+    product, factor_index, offset_index = found
+    scale, offset = view.inputs(product)[factor_index], view.inputs(root)[offset_index]
+    vector = statistics.without_reshape(view, scale)
+    with live_editor.with_placement_of(network.graph, output):
+        factor = network.quantized(records[product, factor_index])
+        constant = {vector: statistics.constant_at_first(use_batch, network.parameter(vector))}
+        exact = network.parameter(offset, constant)
+        quantized_offset = quantizer.quantize(network, records[root, offset_index], lambda: exact)
+        network.note_quantized(records[root, offset_index], quantized_offset)
+        inputs = _replace_gamma(network, norm, graph_range, vector, tf.reshape(factor, [-1]))
+        error = tf.reshape(tf.subtract(quantized_offset, exact), [-1])
+        result, more = statistics.add_to_result(network, norm, output, error, norm.data_format == 'NHWC')
         if use_batch is not None:
-            normalised = result
+            normalised, data = result, network.read(product, 1 - factor_index)
             result = tf.cond(use_batch, lambda: tf.identity(normalised),
-                             lambda: _multiply_add(norm, data, factor, quantized_offset))
-    if result is not output:
-        live_editor.reroute(graph, readers, result)
-    return result
+                             lambda: tf.add(tf.multiply(data, factor), quantized_offset))
+    network.results[root] = result
+    return inputs + more
 
 
-def _scale_over_channels(graph, norm, data):
-    return norm_ops.over_channels(norm, norm_ops.scale(graph, norm).scale, data)
+def _parts(network, root, records):
+    """(the node that multiplies, the index of its factor, the index of the offset) of a quantized batch norm; None without."""
+    view = network.view
+    if view.op(root) not in ('Add', 'AddV2'):
+        return None
+    for index in (0, 1):
+        product = node_name(view.inputs(root)[1 - index])
+        if (root, index) in records and network.is_static(view.inputs(root)[index]) and view.op(product) == 'Mul':
+            factor = next((number for number in (0, 1) if network.is_static(view.inputs(product)[number])
+                           and (product, number) in records), None)
+            return None if factor is None else (product, factor, index)
+    return None
 
 
-def _offset(graph, norm, data, factor):
-    return norm_ops.over_channels(norm, norm_ops.folded_bias(graph, norm, tf.reshape(factor, [-1])), data)
-
-
-def _multiply_add(norm, data, factor, offset):
-    return tf.add(tf.multiply(data, factor, name=norm.scope + '/mul'), offset, name=norm.result_node)
-
-
-def _replace_gamma(graph, norm, factor, range_nodes):
+def _replace_gamma(network, norm, graph_range, scale, factor):
     """Makes the batch norm multiply by `factor` [channels] where it multiplies by gamma / sqrt(moving variance + epsilon)."""
-    gamma = live_editor.tensor(graph, norm.gamma)
-    readers = [(node, index) for node, index in live_editor.consumers(gamma) if node in range_nodes]
-    reciprocal = graph.get_tensor_by_name(norm.folding_node('rsqrt') + ':0')
-    live_editor.reroute(graph, readers, tf.divide(factor, reciprocal, name=norm.folding_node('gamma')))
+    reciprocal = tf.reshape(network.parameter(statistics.reciprocal_of(network.view, scale)), [-1])
+    gamma = tf.divide(factor, reciprocal)
+    if norm.gamma:
+        readers = live_editor.consumers(network.live(norm.gamma))
+        return [([(node, index) for node, index in readers if node in graph_range], gamma)]
+    # Without a gamma it multiplies by the reciprocal of the batch itself.
+    batch = network.live(statistics.reciprocal_of(network.clean, scale))
+    with_gamma = tf.multiply(batch, tf.reshape(gamma, tf.shape(batch)))
+    return [([(node, index) for node, index in live_editor.consumers(batch) if node in graph_range
+              and node != with_gamma.op.name], with_gamma)]

@@ -1,0 +1,198 @@
+"""Deploys a checkpoint of quantization-aware training: the file route from the passes on, with positions from the checkpoint.
+
+What does not depend on the checkpoint is done once, when an `EvaluationFreezer` is made: passes, plan, and the model with
+constants and positions left open. Then a checkpoint costs little more than reading it. Folded weights are computed by TensorFlow's
+own kernels, those that run in the evaluation graph, so the two agree bit for bit.
+"""
+import time
+from typing import NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors, files
+from vai_q_tf.export import finalize
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.sessions import cpu_only, exact
+from vai_q_tf.graph.view import STANDS_FOR, GraphView, indexed_name, node_name
+from vai_q_tf.lint import lint
+from vai_q_tf.passes.common.parameters import static_nodes
+from vai_q_tf.qat import checkpoints, evaluation, graph_record
+from vai_q_tf.qat.fix_neuron_form import fix_neurons
+from vai_q_tf.qat.network.any_batch import check_any_batch
+from vai_q_tf.qat.network.decision import decide, variables_of
+from vai_q_tf.qat.network.inference_form import check_inference
+
+
+class FrozenFiles(NamedTuple):
+    """Paths of the files of one checkpoint."""
+    eval_graph: str
+    eval_model: str
+
+
+def derive_evaluation_graph(training_graph, config):
+    """The quantized evaluation graph of a training graph, for those who give no function that builds one.
+
+    The training rewrite leaves the inference form of the float network in a collection of the graph, so it is there after a restart
+    from a MetaGraph too. What has no inference form is an error that says so.
+
+    Args:
+      training_graph: a tf.Graph that `create_training_graph` rewrote.
+      config: the QuantizeConfig.
+
+    Returns:
+      (tf.Graph, QuantPlan), as from `create_evaluation_graph`.
+
+    Raises:
+      QuantizeError: NOT_QUANTIZED, or UNSUPPORTED_GRAPH naming a node that cannot be turned into its inference form.
+    """
+    graph_record.training_plan(training_graph)
+    float_graph = graph_record.float_graph(training_graph)
+    decision = decide(float_graph, config)
+    check_inference(decision.optimised)
+    check_any_batch(decision, _batches(training_graph, config))
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(float_graph, name='')
+        plan = evaluation.create_evaluation_graph(graph, config)
+    return graph, plan
+
+
+def _batches(graph, config):
+    """The batch sizes of the input nodes that the live graph knows."""
+    shapes = [graph.get_operation_by_name(node_name(name)).outputs[0].shape for name in config.input_nodes]
+    return {shape[0].value for shape in shapes if shape.ndims} - {None}
+
+
+class EvaluationFreezer:
+    """Writes quantize_eval_graph_<suffix>.pb and quantize_eval_model_<suffix>.pb for one checkpoint after another.
+
+    Args:
+      graph: a live tf.Graph to which `create_evaluation_graph` was applied.
+      plan: the QuantPlan that was applied.
+      config: the QuantizeConfig; its input_shapes become the shapes of the placeholders, its output_dir the place of the files.
+
+    Raises:
+      QuantizeError: INVALID_CONFIG for a config that quantizes other tensors than the graph.
+    """
+
+    def __init__(self, graph, plan, config):
+        self._plan = plan
+        self._output_dir = config.output_dir
+        self._reported = False
+        self._graph_def = graph.as_graph_def(add_shapes=True)
+        decision = decide(graph_record.float_graph(graph), config)
+        _check_same(plan, decision.plan)
+        self._variables = variables_of(decision)
+        self._constants = _Constants(decision.optimised)
+        self._model = finalize.finalize(
+            self._constants.left_open(decision.shapes), plan, dict.fromkeys([record.name for record in plan.tensors], 0),
+            decision.shapes, config)
+
+    def write(self, checkpoint, step):
+        """Writes both files, each to a temporary name first; returns their paths as FrozenFiles.
+
+        Args:
+          checkpoint: prefix of a checkpoint.
+          step: what the suffix '<step>_<YYYYmmddHHMMSS>' begins with.
+
+        Raises:
+          QuantizeError: the checkpoint lacks a position or a variable.
+        """
+        files.make_directory(self._output_dir)
+        reader = tf.train.load_checkpoint(checkpoint)
+        positions = checkpoints.read_positions(reader, [record.name for record in self._plan.tensors], self._variables)
+        suffix = '{}_{}'.format(step, time.strftime('%Y%m%d%H%M%S'))
+        eval_graph = fix_neurons(self._graph_def, self._plan.tensors, 1, self._output_dir, positions)
+        model = editor.with_values(self._model, self._constants.values(reader, checkpoint))
+        for node in model.node:
+            if node.op == 'FixNeuron':
+                node.attr['quantize_pos'].i = positions[node.name]
+        if not self._reported:
+            self._reported = bool(lint.report(model))
+        return FrozenFiles(
+            files.write(self._output_dir, 'quantize_eval_graph_{}.pb'.format(suffix), eval_graph.SerializeToString()),
+            files.write(self._output_dir, 'quantize_eval_model_{}.pb'.format(suffix), model.SerializeToString()))
+
+
+def _check_same(plan, asked):
+    differing = sorted({record.name for record in plan.tensors} ^ {record.name for record in asked.tensors})
+    if differing:
+        raise errors.QuantizeError(
+            errors.INVALID_CONFIG, 'Invalid parameter',
+            'The config quantizes other tensors than the evaluation graph, such as {!r}. Give both the same config.'.format(
+                differing[0]))
+
+
+class _Constants:
+    """The constants of an optimised graph that depend on variables."""
+
+    def __init__(self, optimised):
+        self._graph_def = optimised
+        self._view = view = GraphView(optimised)
+        self._static = static_nodes(view, in_branches=True)
+        read = {node_name(tensor) for name in view.names if name not in self._static for tensor in view.inputs(name)}
+        # What the passes evaluate in a frozen graph is a Const there.
+        self._wanted = [name for name in view.names if name in self._static and name in read and (
+            view.op(name) != 'Const' or STANDS_FOR in view.node(name).attr)]
+        self._variables = {name: view.node(name).attr[STANDS_FOR].s.decode() for name in view.upstream(self._wanted)
+                           if STANDS_FOR in view.node(name).attr}
+
+    def left_open(self, shapes):
+        """The optimised graph with Consts in their place that have no value."""
+        nodes = []
+        for node in self._graph_def.node:
+            if node.name in self._wanted:
+                const = editor.constant(node.name, self._view.dtype(node.name))
+                const.attr['value'].tensor.dtype = const.attr['dtype'].type
+                const.attr['value'].tensor.tensor_shape.CopyFrom(shapes[node.name][0])
+                node = const
+            elif node.name in self._static and node.op != 'Const':
+                continue
+            nodes.append(node)
+        read = {node_name(operand) for node in nodes for operand in node.input}
+        return editor.subgraph(self._graph_def, [
+            node for node in nodes if node.name not in self._static or node.name in read])
+
+    def values(self, reader, checkpoint):
+        """{name: array} of them all, with the variables that a checkpoint (a reader of tf.train.load_checkpoint) has.
+
+        Raises:
+          QuantizeError: MISSING_QUANTIZE_INFO naming the variables that it lacks.
+        """
+        names = set(self._variables.values())
+        wholes = {name: checkpoints.PART.match(name) for name in names if not reader.has_tensor(name)}
+        parts = {name: part for name, part in wholes.items() if part and reader.has_tensor(part.group(1))}
+        missing = set(wholes) - set(parts)
+        if missing:
+            raise checkpoints.missing_variables(
+                checkpoint, missing, 'Build the evaluation graph with the names of the training graph.',
+                'has no value of {} variables of the evaluation graph', errors.MISSING_QUANTIZE_INFO)
+        values = {name: self._part(reader, *parts[name].groups()) if name in parts else reader.get_tensor(name) for name in names}
+        known = {name: values[variable] for name, variable in self._variables.items()}
+        computed = [name for name in self._wanted if name not in known]
+        known.update(self._compute(computed, known))
+        return {name: known[name] for name in self._wanted}
+
+    def _compute(self, names, known):
+        if not names:
+            return {}
+        nodes = []
+        for name in self._view.upstream(names):
+            node = editor.copy(self._view.node(name))
+            if name in known:
+                node = editor.placeholder(name, self._view.dtype(name), list(known[name].shape))
+            nodes.append(node)
+        feeds = {node.name + ':0': known[node.name] for node in nodes if node.name in known}
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(editor.subgraph(self._graph_def, nodes, library=False), name='')
+            # Optimizing the graph would take longer than running it once.
+            with tf.Session(graph=graph, config=exact(cpu_only())) as session:
+                return session.run({name: indexed_name(name) for name in names}, feeds)
+
+    def _part(self, reader, whole, number):
+        """The value of a part of a partitioned variable."""
+        sizes = [self._view.shape('{}/part_{}'.format(whole, part)) for part in range(int(number) + 1)]
+        value = reader.get_tensor(whole)
+        axis = next((axis for axis, size in enumerate(value.shape) if size != sizes[-1][axis]), 0)
+        end = sum(size[axis] for size in sizes)
+        return value.take(range(end - sizes[-1][axis], end), axis)

@@ -1,0 +1,211 @@
+"""The optimised network in a live graph: the tensors that have its values.
+
+A node of the optimised graph that computes what the live op of its name computes is that op. Others become new ops, beside those
+whose place they take. Nothing that exists is changed here; `rewiring` says what has to read other tensors.
+"""
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.traits import READ_OPS
+from vai_q_tf.graph.view import REDEFINED, STANDS_FOR, GraphView, node_name, output_index
+from vai_q_tf.passes.common.parameters import static_nodes
+from vai_q_tf.passes.common.rewriter import results_of
+from vai_q_tf.passes.common.snippets import FOLDED
+from vai_q_tf.qat.network import plain_names
+
+
+class LiveNetwork:
+    """One copy of a network in a live graph.
+
+    Args:
+      graph: the live tf.Graph.
+      decision: the Decision.
+      form: the InferenceForm of this copy.
+      prefix: what the names of this copy begin with.
+      quantize: function (QuantTensor, tf.Tensor) to the quantized tf.Tensor.
+
+    Attributes:
+      view: GraphView of the optimised graph. clean: of that before the passes.
+      plan, form, prefix, graph: as given.
+      results: {tensor of the optimised graph: the tf.Tensor that has its value}, for those that training computes otherwise.
+      arithmetic: the tf.Operations that were made for parameters.
+    """
+
+    def __init__(self, graph, decision, form, prefix, quantize):
+        self.graph = graph
+        self.plan = decision.plan
+        self.form = form
+        self.prefix = prefix
+        self.view, self.clean = GraphView(decision.optimised), GraphView(decision.clean)
+        self.results = {}
+        self.arithmetic = []
+        self._shapes = decision.shapes
+        self._quantize = quantize
+        self._static = static_nodes(self.view, in_branches=True)
+        self._readers = {reader: record for record in self.plan.tensors for reader in record.consumers}
+        self._moved = {tensor: name for name in self.view.names for tensor in results_of(self.view.node(name))}
+        self._same_parameters = self._find_same_parameters()
+        self.kept = {name for name in self.view.names if self._is_kept(name)}
+        self._parameters, self._made, self._quantized = {}, {}, {}
+
+    def live_name(self, name):
+        """What the live graph calls a node of the plain network."""
+        prefixed = self.prefix + name
+        return prefixed if self.prefix and self._has(prefixed) else name
+
+    def _has(self, name):
+        try:
+            self.graph.get_operation_by_name(name)
+        except KeyError:
+            return False
+        return True
+
+    def live(self, tensor):
+        """The tf.Tensor that the live graph has under the name of a tensor of the plain network."""
+        name = self.live_name(node_name(tensor))
+        return self.graph.get_tensor_by_name('{}:{}'.format(name, output_index(tensor)))
+
+    def operation(self, name):
+        """The live tf.Operation of a node of the plain network."""
+        return self.graph.get_operation_by_name(self.live_name(name))
+
+    def place_of(self, tensor):
+        """The tensor of the optimised graph that has the value of a tensor of the clean graph; None where none has."""
+        seen = set()
+        while tensor in self._moved and tensor not in seen:
+            seen.add(tensor)
+            tensor = self._moved[tensor]
+        name = node_name(tensor)
+        return tensor if name in self.view and REDEFINED not in self.view.node(name).attr else None
+
+    def _find_same_parameters(self):
+        """The static nodes that compute what the live ops of their names compute."""
+        same = set()
+        for name in self.view.upstream(self.view.names):
+            if name not in self._static or name not in self.clean or name in self.form.changed:
+                continue
+            node = self.view.node(name)
+            if STANDS_FOR in node.attr or FOLDED in node.attr or not _is_alike(node, self.clean.node(name)):
+                continue
+            if all(node_name(tensor) in same or STANDS_FOR in self.view.node(node_name(tensor)).attr
+                   for tensor in self.view.inputs(name)) and self.view.inputs(name) == self.clean.inputs(name):
+                same.add(name)
+        return same
+
+    def _is_kept(self, name):
+        if name in self._static or name not in self.clean or name in self.form.changed:
+            return False
+        node, inputs, before = self.view.node(name), self.view.inputs(name), self.clean.inputs(name)
+        if node.op == 'Placeholder':
+            return True
+        if REDEFINED in node.attr or not _is_alike(node, self.clean.node(name)) or len(inputs) != len(before):
+            return False
+        return all(self._is_same_input(*pair) for pair in zip(before, inputs))
+
+    def _is_same_input(self, before, now):
+        if node_name(now) not in self._static:
+            return now == self.place_of(before)
+        node = self.view.node(node_name(now))
+        if FOLDED in node.attr:
+            return False
+        # A constant that was separated from another one has its value.
+        return (now == before and (node_name(now) in self._same_parameters or STANDS_FOR in node.attr)) or (
+            node.op == 'Const' and _is_alike(node, self.clean.node(node_name(before))))
+
+    def parameter(self, tensor, wrapped=None):
+        """The tf.Tensor with the value of a static tensor of the optimised graph.
+
+        wrapped: {tensor: the tf.Tensor that is to be read for it within the arithmetic}; then the ops are made anew.
+        """
+        goal, wrapped = node_name(tensor), wrapped or {}
+        known = dict(wrapped) if wrapped else self._parameters
+        otherwise = set(wrapped)
+        for name in self.view.upstream([goal], wrapped):
+            if name not in known:
+                if otherwise.isdisjoint(map(node_name, self.view.inputs(name))) and wrapped:
+                    known[name] = self.parameter(name)
+                else:
+                    known[name] = self._make_parameter(name, known)
+                    otherwise.add(name)
+        return known[goal]
+
+    def _make_parameter(self, name, known):
+        node = self.view.node(name)
+        if STANDS_FOR in node.attr:
+            return live_editor.tensor(self.graph, self.form.variables[node.attr[STANDS_FOR].s.decode()])
+        if name in self._same_parameters and self._has(self.live_name(name)) and self.operation(name).type == node.op:
+            return self.live(name)
+        if node.op == 'Const':
+            return live_editor.add_node(self.graph, node, [], self._new_name(name)).outputs[0]
+        inputs = [known[node_name(operand)] for operand in self.view.inputs(name)]
+        operation = live_editor.add_node(self.graph, node, inputs, self._new_name(name))
+        self.arithmetic.append(operation)
+        return operation.outputs[0]
+
+    def readers_of(self, value):
+        """The ops among `arithmetic` that read a variable which the tf.Tensor `value` reads."""
+        variable = value.op.inputs[0].op if value.op.type in READ_OPS else value.op
+        name = plain_names.variable_without(self.prefix, variable.name)
+        read = live_editor.tensor(self.graph, self.form.variables[name]) if name in self.form.variables else value
+        return [op for op in self.arithmetic if read in op.inputs]
+
+    def _new_name(self, name):
+        """For a new op: the name of its node where that is free."""
+        return self.prefix + name + ('_Fold' if self._has(self.prefix + name) else '')
+
+    def value(self, tensor):
+        """The tf.Tensor with the value of a tensor of the optimised graph, before it is quantized."""
+        if tensor in self.results:
+            return self.results[tensor]
+        name = node_name(tensor)
+        if name in self._static:
+            return self.parameter(tensor)
+        if name in self.kept:
+            return self.live(tensor)
+        if name not in self._made:
+            self._made[name] = self.make(name)
+        return self._made[name].outputs[output_index(tensor)]
+
+    def make(self, name):
+        """A new op for a node of the optimised graph, which reads what the plan says."""
+        inputs = [self.read(name, index) for index in range(len(self.view.inputs(name)))]
+        operation = live_editor.add_node(self.graph, self.view.node(name), inputs, self._new_name(name))
+        for output, shape in zip(operation.outputs, self._shapes.get(name, ())):
+            if output.shape.ndims is None:
+                output.set_shape(_any_batch(shape))
+        return operation
+
+    def read(self, name, index):
+        """The tf.Tensor that a node of the optimised graph reads as its input `index`, quantized where the plan says so."""
+        record = self._readers.get((name, index))
+        return self.quantized(record) if record else self.value(self.view.inputs(name)[index])
+
+    def quantized(self, record):
+        """The quantized tf.Tensor of a QuantTensor of the plan."""
+        if record.name not in self._quantized:
+            self._quantized[record.name] = self._quantize(self, record)
+        return self._quantized[record.name]
+
+    def note_quantized(self, record, value):
+        """Notes that the tf.Tensor `value` is the quantized tensor of the record."""
+        self._quantized[record.name] = value
+
+    def is_static(self, tensor):
+        """Whether a tensor of the optimised graph is a parameter."""
+        return node_name(tensor) in self._static
+
+
+def _any_batch(shape):
+    shape = tf.TensorShape(shape)
+    return shape if not shape.ndims else tf.TensorShape([None]).concatenate(shape[1:])
+
+
+def _is_alike(node, other):
+    """Whether two NodeDefs are of one op with the same attrs, private ones aside."""
+    if node.op != other.op:
+        return False
+    return _attrs(node) == _attrs(other)
+
+
+def _attrs(node):
+    return {key: value for key, value in node.attr.items() if not key.startswith('_')}

@@ -1,0 +1,187 @@
+"""The float network of a live graph as it computes at inference, as a GraphDef.
+
+Between input and output nodes: batch norms use their moving averages, there are no dropouts, any batch is taken. Variables are
+variables; `with_stand_ins` puts Consts in their place, which is what freezing does, but for the values.
+"""
+from typing import Dict, NamedTuple, Tuple
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.dependence import reach, readers
+from vai_q_tf.graph.traits import BATCH_NORM_OPS
+from vai_q_tf.graph.view import STANDS_FOR, VARIABLE_OPS, GraphView, node_name
+from vai_q_tf.patterns.batch_norm import TrainingNorm, find_training_norms
+from vai_q_tf.passes.cleanup.remove_dropouts import remove_dropouts
+from vai_q_tf.patterns.graph_range import GraphRange
+from vai_q_tf.qat.network import plain_names
+from vai_q_tf.qat.network.any_batch import take_any_batch
+
+_RANDOM_OPS = ('Multinomial', 'TruncatedNormal')  # those whose names do not begin with it
+
+
+class InferenceForm(NamedTuple):
+    """The float network at inference; all names are those of the plain network, see `plain_names`.
+
+    graph_def: a GraphDef with the input nodes as Placeholders.
+    norms: the TrainingNorms of the live graph.
+    changed: the nodes that compute otherwise than the live ops of their names.
+    variables: {variable: a tensor of the live graph that reads it}, under the names that the live graph has for the latter.
+    """
+    graph_def: tf.GraphDef
+    norms: Tuple[TrainingNorm, ...]
+    changed: frozenset
+    variables: Dict[str, str]
+
+
+def inference_form(graph_def, view, config, prefix='', any_batch=False):
+    """The InferenceForm of the network in a live graph.
+
+    Args:
+      graph_def: of the live graph, with shapes. view: its GraphView.
+      config: the QuantizeConfig, with the names of the live graph.
+      prefix: what the names of this copy of the network begin with.
+      any_batch: whether the result takes any batch, though the live graph may take one only.
+
+    Raises:
+      QuantizeError: an unknown node, an empty range, a graph that is quantized already, a batch norm without an inference form.
+    """
+    graph_range = GraphRange(view, config.input_nodes, config.output_nodes)
+    norms = find_training_norms(graph_range, frozenset(map(node_name, config.ignore_nodes)))
+    nodes = _at_inference(graph_range, norms)
+    changed = _changed(nodes, norms)
+    plain = {name: _plain(view, name, prefix) for name in nodes}
+    variables = {plain[name]: _read(view, name, nodes) for name in nodes if view.op(name) in VARIABLE_OPS}
+    form = editor.subgraph(graph_def, [_renamed(node, plain) for node in nodes.values()])
+    ends = [[plain[name] for name in names] for names in (graph_range.input_nodes, graph_range.output_nodes)]
+    form = remove_dropouts(form, ends[0] + ends[1], config)
+    if any_batch:
+        live = {renamed: name for name, renamed in plain.items()}
+        form = take_any_batch(form, *ends, lambda tensor: view.shape(_renamed_tensor(tensor, live)))
+    return InferenceForm(form, tuple(_plain_norm(norm, plain, prefix) for norm in norms),
+                         frozenset(plain[name] for name in changed), variables)
+
+
+def _at_inference(graph_range, norms):
+    """{name: NodeDef} of the network with its norms on the moving averages, producers first."""
+    view, moved, fused = graph_range.view, {}, {}
+    for norm in norms:
+        if norm.node:
+            fused[norm.node] = [norm.moving_mean, norm.moving_variance]
+        else:
+            moved.update({norm.batch_mean: norm.moving_mean, norm.batch_variance: norm.moving_variance})
+    averages = [node_name(tensor) for norm in norms for tensor in (norm.moving_mean, norm.moving_variance)]
+    nodes = {}
+    for name in view.upstream(list(graph_range.output_nodes) + averages, graph_range.input_nodes):
+        if name in graph_range.input_nodes:
+            nodes[name] = editor.placeholder(name, view.dtype(name), view.shape(name))
+            continue
+        inputs = [moved.get(tensor, tensor) for tensor in view.inputs(name)]
+        node = editor.copy(view.node(name), inputs=inputs)
+        if name in fused:
+            node.input[3:] = fused[name]
+            node.attr['is_training'].b = False
+        nodes[name] = node
+    whole = GraphView(tf.GraphDef(node=nodes.values()))
+    return {name: nodes[name] for name in whole.upstream(graph_range.output_nodes, graph_range.input_nodes)}
+
+
+def _changed(nodes, norms):
+    """The nodes that depend on moving averages which the live graph reads elsewhere, up to the results of the norms."""
+    following = readers(nodes.values())
+    starts, ends = set(), {node_name(norm.output) for norm in norms}
+    for norm in norms:
+        if norm.node:
+            starts.add(norm.node)
+        else:
+            for average in (norm.moving_mean, norm.moving_variance):
+                starts.update(following(node_name(average)))
+    return frozenset(reach(starts, lambda name: () if name in ends else following(name)))
+
+
+def _read(view, variable, nodes):
+    """The tensor of the live graph that reads a variable in the network."""
+    reads = [name for name, _ in view.consumers(variable) if name in nodes and view.op(name) in ('Identity', 'ReadVariableOp')]
+    return reads[0] if reads else variable
+
+
+def _plain(view, name, prefix):
+    return (plain_names.variable_without if view.op(name) in VARIABLE_OPS else plain_names.without)(prefix, name)
+
+
+def _renamed(node, plain):
+    node.name = plain[node.name]
+    node.input[:] = [_renamed_tensor(operand, plain) for operand in node.input]
+    return node
+
+
+def _renamed_tensor(tensor, plain):
+    name, separator, index = tensor.partition(':')
+    return plain.get(name, name) + separator + index
+
+
+def _plain_norm(norm, plain, prefix):
+    def renamed(tensor):
+        return _renamed_tensor(tensor, plain) if node_name(tensor) in plain else plain_names.without(prefix, tensor)
+    return TrainingNorm(*map(renamed, norm[:-1]), data_format=norm.data_format)
+
+
+def with_stand_ins(graph_def):
+    """The graph with a Const of unknown value under the name of each variable, as freezing would write it.
+
+    Raises:
+      QuantizeError: UNSUPPORTED_GRAPH naming a variable without a static shape.
+    """
+    return editor.subgraph(graph_def, [_stand_in(node) for node in graph_def.node])
+
+
+def _stand_in(node):
+    if node.op == 'ReadVariableOp':
+        read = editor.copy(node)
+        read.op = 'Identity'
+        read.attr['T'].type = read.attr.pop('dtype').type
+        return read
+    if node.op not in VARIABLE_OPS:
+        return node
+    shape = node.attr['shape'].shape
+    if shape.unknown_rank or any(dim.size < 0 for dim in shape.dim):
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_GRAPH, 'Unknown shape', 'The variable {!r} has no static shape. Give it one when it is '
+            'made.'.format(node.name))
+    const = tf.NodeDef(name=node.name, op='Const')
+    const.attr['dtype'].type = node.attr['dtype'].type
+    const.attr['value'].tensor.dtype = node.attr['dtype'].type
+    const.attr['value'].tensor.tensor_shape.CopyFrom(shape)
+    const.attr[STANDS_FOR].s = node.name.encode()
+    return const
+
+
+def training_only(op, is_training):
+    """In words, what keeps an op of this type from having an inference form; '' where nothing does.
+
+    is_training: function without arguments that gives that attr of a batch norm.
+    """
+    if op in BATCH_NORM_OPS and is_training():
+        return 'a float batch norm on the statistics of the batch'
+    return 'random' if op.startswith('Random') or op in _RANDOM_OPS else ''
+
+
+def check_inference(graph_def):
+    """Raises a QuantizeError UNSUPPORTED_GRAPH naming a node of an optimised graph that computes otherwise in training."""
+    view = GraphView(graph_def)
+    for name in view.names:
+        what = training_only(view.op(name), lambda name=name: view.attr(name, 'is_training').b)
+        if view.op(name) == 'Mean' and _reduces_batch(view, name):
+            what = 'a mean over the batch'
+        if what:
+            raise errors.QuantizeError(
+                errors.UNSUPPORTED_GRAPH, 'Cannot derive',
+                'The evaluation graph cannot be derived from the training graph: node {!r} ({}) is {}. Give a function that '
+                'builds the float evaluation graph.'.format(name, view.op(name), what))
+
+
+def _reduces_batch(view, mean):
+    axes = view.value(view.skip_identity(view.inputs(mean)[1]))
+    shape = view.shape(view.inputs(mean)[0])
+    return axes is not None and 0 in axes.reshape(-1) and not (shape is not None and len(shape) == 1)

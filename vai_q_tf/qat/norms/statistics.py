@@ -1,0 +1,81 @@
+"""What the forms of batch norms in training share: factors, the switch to moving statistics, moving averages."""
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.view import node_name
+
+
+def phase(use_batch, batch, frozen):
+    """The small tensor `batch` while batch statistics are used, `frozen` after; use_batch None: always `batch`.
+
+    Both are computed: a tf.cond for each would make TensorFlow's graph optimizer take minutes on a large network.
+    """
+    return batch if use_batch is None else tf.raw_ops.Select(condition=use_batch, x=batch, y=frozen)
+
+
+def constant_at_first(use_batch, value):
+    """The small tensor `value`, a constant to the gradient while batch statistics are used."""
+    return phase(use_batch, tf.stop_gradient(value), value)
+
+
+def without_reshape(view, tensor):
+    """The vector that a tensor of an optimised graph is a reshaped form of."""
+    while view.op(tensor) in ('Reshape', 'ExpandDims'):
+        tensor = view.inputs(tensor)[0]
+    return tensor
+
+
+def reciprocal_of(view, factor):
+    """The tensor 1 / sqrt(variance + epsilon) in a factor gamma / sqrt(variance + epsilon) of an optimised graph; '' without."""
+    factor = without_reshape(view, factor)
+    operands = [factor] + (list(view.inputs(factor)) if view.op(factor) == 'Mul' else [])
+    return next((tensor for tensor in map(lambda operand: without_reshape(view, operand), operands)
+                 if view.op(tensor) == 'Rsqrt'), '')
+
+
+def over_channels(vector, value, channels_last):
+    """`vector` [channels] shaped to work on the channels of the tensor `value`."""
+    return vector if channels_last else tf.reshape(vector, [-1] + [1] * (value.shape.rank - 2))
+
+
+def add_to_result(network, norm, result, error, channels_last):
+    """Adds `error` [channels] to `result`: for nothing, where that is the result of a fused batch norm, which has an offset.
+
+    Returns:
+      (the sum, [(inputs to re-point, tf.Tensor)]).
+    """
+    if norm is not None and norm.node and network.live(norm.output) is result:
+        fused = network.operation(norm.node)
+        return result, [([(fused.name, 2)], tf.add(fused.inputs[2], error))]
+    return tf.add(result, over_channels(error, result, channels_last)), []
+
+
+def hold_moving_averages(network, norm, graph_range, on_batch, use_batch=None):
+    """What makes the moving averages of `norm` wait until folding has read them, or a step would fold with those of luck.
+
+    Args:
+      on_batch: whether the batch norm reads what folding makes before it makes its statistics, as a fused one can.
+      use_batch: scalar bool tensor; once it is false the moving averages are fed with themselves and stay as they are.
+
+    Returns:
+      [(inputs to re-point, tf.Tensor)].
+    """
+    inputs = []
+    with live_editor.with_placement_of(network.graph, network.live(norm.output)):
+        for batch, moving in ((norm.batch_mean, norm.moving_mean), (norm.batch_variance, norm.moving_variance)):
+            statistic, average = network.live(batch), network.live(moving)
+            updates = [(node, index) for node, index in live_editor.consumers(statistic)
+                       if node not in graph_range]
+            folding = [] if on_batch else network.readers_of(average)
+            value = phase(use_batch, statistic, average)
+            if folding:
+                with tf.control_dependencies(folding):
+                    value = tf.identity(value)
+            if value is not statistic:
+                inputs.append((updates, value))
+    return inputs
+
+
+def names_of_norms(norms):
+    """{node of its result: TrainingNorm}"""
+    return {node_name(norm.output): norm for norm in norms}
