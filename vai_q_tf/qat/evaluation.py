@@ -20,9 +20,14 @@ def create_evaluation_graph(graph, config):
 
 def _create(graph, config, prefixes):
     planned = rewrite.plan_rewrite(graph, config, prefixes)
+    rewrite.rehearse(graph, frozenset(), lambda copy: _edit(copy, planned, config))
+    _edit(graph, planned, config)
+    return planned.decision.plan
+
+
+def _edit(graph, planned, config):
     with graph.as_default():
         positions = MovingPositions(rewrite.rows(graph, planned), rewrite.variables(planned))
         rewrite.apply_rewrite(graph, planned, config, positions)
         graph_record.note_float_graph(graph, planned.forms[0].graph_def)
         graph_record.note_evaluation(graph, planned.decision.plan)
-    return planned.decision.plan

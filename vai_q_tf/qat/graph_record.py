@@ -9,6 +9,7 @@ from vai_q_tf import errors
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.plan.quant_plan import QuantPlan
+from vai_q_tf.qat.network import release_0_1_0
 from vai_q_tf.qat.position_saveable import STATE_NAME, TENSORS_KEY, VOTES_KEY
 
 TRACK = 'vai_q_tf/track'  # the name of the tensor that `track` gives
@@ -84,8 +85,13 @@ def check_same_range(plan, config):
 
 
 def float_graph(graph):
-    """The GraphDef of the float network that a quantize training graph was made of."""
-    return tf.GraphDef.FromString(graph.get_collection(_FLOAT_GRAPH)[-1])
+    """The GraphDef of the float network that a rewritten graph was made of, in its inference form."""
+    noted = graph.get_collection(_FLOAT_GRAPH)
+    if not noted:
+        return release_0_1_0.float_network_of_evaluation(graph.as_graph_def(), evaluation_plan(graph))
+    graph_def = tf.GraphDef.FromString(noted[-1])
+    norms = release_0_1_0.norms_of(graph.get_collection(_TRAINING_PLAN)[-1]) if is_training(graph) else None
+    return graph_def if norms is None else release_0_1_0.float_network(graph_def, norms, training_plan(graph))
 
 
 def track(graph):

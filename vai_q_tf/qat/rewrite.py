@@ -5,6 +5,8 @@ Training and evaluation share this: they differ in what batch norms compute and 
 import functools
 from typing import NamedTuple, Tuple
 
+import tensorflow.compat.v1 as tf
+
 from vai_q_tf import errors, ops
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
@@ -71,6 +73,22 @@ def graph_def_without(graph, excluded):
     if not excluded:
         return graph_def
     return editor.subgraph(graph_def, [node for node in graph_def.node if node.name not in excluded])
+
+
+def rehearse(graph, excluded, edit):
+    """Makes the edit on a copy of the live `graph`, so that what can fail fails while that is as it was.
+
+    Args:
+      excluded: names of ops that the copy has not. edit: function of a tf.Graph that rewrites it.
+
+    Returns:
+      the GraphDef of the edited copy, with shapes.
+    """
+    copy = tf.Graph()
+    with copy.as_default():
+        tf.import_graph_def(graph_def_without(graph, excluded), name='')
+    edit(copy)
+    return copy.as_graph_def(add_shapes=True)
 
 
 def _check_shapes(graph, graph_range, config):

@@ -4,6 +4,7 @@ import functools
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files
+from vai_q_tf.graph.view import node_name
 from vai_q_tf.qat import distribution, graph_record, rewrite
 from vai_q_tf.qat.fix_neuron_form import fix_neurons
 from vai_q_tf.qat.moving_positions import MovingPositions
@@ -38,48 +39,50 @@ def create_training_graph(graph, config, gradients=None, towers=None):
 def _create(gradients, graph, config, prefixes):
     excluded = gradients.excluded if gradients else frozenset()
     planned = rewrite.plan_rewrite(graph, config, prefixes, excluded, training=True)
+    step = None
+    if config.freeze_bn_step is not None or config.freeze_position_step is not None:
+        step = node_name(require_global_step(graph, 'freeze_bn_step and freeze_position_step count').name)
+    if distribution.is_chief():
+        files.make_directory(config.output_dir)
+    rehearsed = rewrite.rehearse(graph, excluded, lambda copy: _edit(copy, planned, config, step))
     if gradients:
         gradients.match(node for graph_range in planned.ranges for node in graph_range.nodes)
+    plan = planned.decision.plan
+    if distribution.is_chief():
+        records = _live_records(plan, rewrite.rows(graph, planned))
+        files.write(config.output_dir, TRAIN_GRAPH_FILE,
+                    fix_neurons(rehearsed, records, 2, config.output_dir).SerializeToString())
+    _edit(graph, planned, config, step)
+    if gradients:
+        gradients.renew()
+    tf.logging.info('Quantized %d tensors for training; graph written to %s/%s', len(plan.tensors), config.output_dir,
+                    TRAIN_GRAPH_FILE)
+    return plan
+
+
+def _edit(graph, planned, config, step):
+    """Rewrites a live graph as planned; step: the name of the variable of the global step, None where no setting needs it."""
     with graph.as_default():
-        step = _global_step(graph, config)
-        if distribution.is_chief():
-            files.make_directory(config.output_dir)
         graph_record.note_float_graph(graph, planned.forms[0].graph_def)
-        with tf.name_scope(None):
+        with tf.name_scope(None), tf.control_dependencies(None):
+            if step is not None:
+                step = tf.cast(_value(graph, step), tf.int64, name='vai_q_tf/global_step')
             track = _before(step, config.freeze_position_step, graph_record.TRACK)
             if track is None:
                 track = tf.constant(True, name=graph_record.TRACK)
             use_batch = _before(step, config.freeze_bn_step, 'vai_q_tf/use_batch_statistics')
         planned = planned._replace(forms=distribution.share_moving_averages(graph, planned))
-        names = rewrite.rows(graph, planned)
-        positions = MovingPositions(names, rewrite.variables(planned), config.position_decay, track, config.position_update)
+        positions = MovingPositions(rewrite.rows(graph, planned), rewrite.variables(planned), config.position_decay, track,
+                                    config.position_update)
         rewrite.apply_rewrite(graph, planned, config, positions, functools.partial(
             training_forms.training_forms, on_batch=config.bn_fold == 'batch', use_batch=use_batch))
-        plan = planned.decision.plan
-        graph_record.note_training(graph, plan)
-    rewritten = fix_neurons(rewrite.graph_def_without(graph, excluded), _live_records(plan, names), 2, config.output_dir)
-    if gradients:
-        gradients.renew()
-    if distribution.is_chief():
-        files.write(config.output_dir, TRAIN_GRAPH_FILE, rewritten.SerializeToString())
-        tf.logging.info('Quantized %d tensors for training; graph written to %s/%s', len(plan.tensors),
-                        config.output_dir, TRAIN_GRAPH_FILE)
-    return plan
+        graph_record.note_training(graph, planned.decision.plan)
 
 
 def _live_records(plan, names):
     """The QuantTensors of all copies of the network, by the names of their FixNeurons."""
     records = {record.name: record for record in plan.tensors}
     return [records[name]._replace(name=live) for live, name in names.items()]
-
-
-def _global_step(graph, config):
-    """The tensor of the global step, None where no setting needs it."""
-    if config.freeze_bn_step is None and config.freeze_position_step is None:
-        return None
-    variable = require_global_step(graph, 'freeze_bn_step and freeze_position_step count')
-    with tf.name_scope(None):
-        return tf.cast(variable, tf.int64, name='vai_q_tf/global_step')
 
 
 def require_global_step(graph, who_counts):
@@ -91,6 +94,13 @@ def require_global_step(graph, who_counts):
             '{} global steps, and the graph has no global step yet. Call tf.train.get_or_create_global_step() before and pass '
             'it to the optimizer.'.format(who_counts))
     return variable
+
+
+def _value(graph, variable):
+    operation = graph.get_operation_by_name(variable)
+    if operation.type != 'VarHandleOp':
+        return operation.outputs[0]
+    return tf.raw_ops.ReadVariableOp(resource=operation.outputs[0], dtype=operation.get_attr('dtype'))
 
 
 def _before(step, limit, name):

@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.traits import READ_OPS
-from vai_q_tf.graph.view import REDEFINED, STANDS_FOR, GraphView, node_name, output_index
+from vai_q_tf.graph.view import OUTPUT_OF, REDEFINED, STANDS_FOR, GraphView, node_name, output_index
 from vai_q_tf.passes.common.parameters import static_nodes
 from vai_q_tf.passes.common.rewriter import results_of
 from vai_q_tf.passes.common.snippets import FOLDED
@@ -40,6 +40,7 @@ class LiveNetwork:
         self.results = {}
         self.arithmetic = []
         self._shapes = decision.shapes
+        self._outputs = {node.name: node.attr[OUTPUT_OF].s.decode() for node in form.graph_def.node if OUTPUT_OF in node.attr}
         self._quantize = quantize
         self._static = static_nodes(self.view, in_branches=True)
         self._readers = {reader: record for record in self.plan.tensors for reader in record.consumers}
@@ -62,6 +63,8 @@ class LiveNetwork:
 
     def live(self, tensor):
         """The tf.Tensor that the live graph has under the name of a tensor of the plain network."""
+        if tensor in self._outputs and not self._has(self.live_name(tensor)):
+            tensor = self._outputs[tensor]
         name = self.live_name(node_name(tensor))
         return self.graph.get_tensor_by_name('{}:{}'.format(name, output_index(tensor)))
 

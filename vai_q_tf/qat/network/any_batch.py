@@ -30,7 +30,9 @@ def take_any_batch(graph_def, input_nodes, output_nodes, shape):
     rewriter = Rewriter(graph_def, list(input_nodes) + list(output_nodes))
     view = rewriter.view
     for name in input_nodes:
-        rewriter.add(editor.placeholder(name, view.dtype(name), [-1] + shape(name)[1:]))
+        placeholder = editor.exact_copy(view.node(name))
+        placeholder.attr['shape'].shape.dim[0].size = -1
+        rewriter.add(placeholder)
     static = static_nodes(view)
     known = known_nodes(view, static)
     shaped = {name: view.inputs(name)[_SHAPED[view.op(name)][0]] for name in view.names

@@ -10,7 +10,7 @@ from vai_q_tf.graph.view import STANDS_FOR, GraphView
 from vai_q_tf.passes.common.parameters import static_nodes
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.plan.quant_plan import QuantPlan
-from vai_q_tf.qat.network.inference_form import with_stand_ins
+from vai_q_tf.qat.network.inference_form import all_inputs, with_stand_ins
 
 
 class Decision(NamedTuple):
@@ -41,6 +41,7 @@ def decide(graph_def, config):
             errors.INVALID_CONFIG, 'Invalid parameter',
             'do_cle is 1: equalizing layers needs the values of their weights, which a training graph has not. Equalize the float '
             'network first, as quantize_frozen does, or set do_cle=0.')
+    config = all_inputs(graph_def, config)
     clean, optimised = passes.optimise_variables(with_stand_ins(graph_def), config)
     optimised = narrow_input_shapes(optimised, config)
     shaped = GraphView(editor.with_shapes(optimised))

@@ -11,7 +11,7 @@ from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import reach, readers
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
-from vai_q_tf.graph.view import STANDS_FOR, VARIABLE_OPS, GraphView, node_name
+from vai_q_tf.graph.view import OUTPUT_OF, STANDS_FOR, VARIABLE_OPS, GraphView, node_name, tensor_name
 from vai_q_tf.patterns.batch_norm import TrainingNorm, find_training_norms
 from vai_q_tf.passes.cleanup.remove_dropouts import remove_dropouts
 from vai_q_tf.patterns.graph_range import GraphRange
@@ -49,23 +49,25 @@ def inference_form(graph_def, view, config, prefix='', any_batch=False):
     """
     graph_range = GraphRange(view, config.input_nodes, config.output_nodes)
     norms = find_training_norms(graph_range, frozenset(map(node_name, config.ignore_nodes)))
-    nodes = _at_inference(graph_range, norms)
+    nodes = at_inference(view, graph_range.input_nodes, graph_range.output_nodes, norms)
     changed = _changed(nodes, norms)
-    plain = {name: _plain(view, name, prefix) for name in nodes}
-    variables = {plain[name]: _read(view, name, nodes) for name in nodes if view.op(name) in VARIABLE_OPS}
+    plain = {name: _plain(view, name, prefix) if name in view else plain_names.without(prefix, name) for name in nodes}
+    variables = {plain[name]: _read(view, name, nodes) for name in nodes if name in view and view.op(name) in VARIABLE_OPS}
     form = editor.subgraph(graph_def, [_renamed(node, plain) for node in nodes.values()])
     ends = [[plain[name] for name in names] for names in (graph_range.input_nodes, graph_range.output_nodes)]
     form = remove_dropouts(form, ends[0] + ends[1], config)
+    ends[0] += [node.name for node in form.node if OUTPUT_OF in node.attr]
     if any_batch:
         live = {renamed: name for name, renamed in plain.items()}
+        live.update((node.name, node.attr[OUTPUT_OF].s.decode()) for node in form.node if OUTPUT_OF in node.attr)
         form = take_any_batch(form, *ends, lambda tensor: view.shape(_renamed_tensor(tensor, live)))
     return InferenceForm(form, tuple(_plain_norm(norm, plain, prefix) for norm in norms),
                          frozenset(plain[name] for name in changed), variables)
 
 
-def _at_inference(graph_range, norms):
-    """{name: NodeDef} of the network with its norms on the moving averages, producers first."""
-    view, moved, fused = graph_range.view, {}, {}
+def at_inference(view, input_nodes, output_nodes, norms):
+    """{name: NodeDef} of the network of a GraphView with the TrainingNorms `norms` on the moving averages, producers first."""
+    moved, fused = {}, {}
     for norm in norms:
         if norm.node:
             fused[norm.node] = [norm.moving_mean, norm.moving_variance]
@@ -73,8 +75,17 @@ def _at_inference(graph_range, norms):
             moved.update({norm.batch_mean: norm.moving_mean, norm.batch_variance: norm.moving_variance})
     averages = [node_name(tensor) for norm in norms for tensor in (norm.moving_mean, norm.moving_variance)]
     nodes = {}
-    for name in view.upstream(list(graph_range.output_nodes) + averages, graph_range.input_nodes):
-        if name in graph_range.input_nodes:
+    order = view.upstream(list(output_nodes) + averages, input_nodes)
+    for name in input_nodes:
+        for index in range(1, len(view.output_types(name))):
+            tensor = tensor_name(name, index)
+            if any(reader in order and reader not in input_nodes for reader, _ in view.consumers(tensor)):
+                stand_in = editor.unused_name('{}/output_{}'.format(name, index), view)
+                moved[tensor] = stand_in
+                nodes[stand_in] = editor.placeholder(stand_in, view.dtype(tensor), view.shape(tensor))
+                nodes[stand_in].attr[OUTPUT_OF].s = tensor.encode()
+    for name in order:
+        if name in input_nodes:
             nodes[name] = editor.placeholder(name, view.dtype(name), view.shape(name))
             continue
         inputs = [moved.get(tensor, tensor) for tensor in view.inputs(name)]
@@ -84,7 +95,7 @@ def _at_inference(graph_range, norms):
             node.attr['is_training'].b = False
         nodes[name] = node
     whole = GraphView(tf.GraphDef(node=nodes.values()))
-    return {name: nodes[name] for name in whole.upstream(graph_range.output_nodes, graph_range.input_nodes)}
+    return {name: nodes[name] for name in whole.upstream(output_nodes)}
 
 
 def _changed(nodes, norms):
@@ -113,6 +124,8 @@ def _plain(view, name, prefix):
 def _renamed(node, plain):
     node.name = plain[node.name]
     node.input[:] = [_renamed_tensor(operand, plain) for operand in node.input]
+    if OUTPUT_OF in node.attr:
+        node.attr[OUTPUT_OF].s = _renamed_tensor(node.attr[OUTPUT_OF].s.decode(), plain).encode()
     return node
 
 
@@ -125,6 +138,16 @@ def _plain_norm(norm, plain, prefix):
     def renamed(tensor):
         return _renamed_tensor(tensor, plain) if node_name(tensor) in plain else plain_names.without(prefix, tensor)
     return TrainingNorm(*map(renamed, norm[:-1]), data_format=norm.data_format)
+
+
+def all_inputs(graph_def, config):
+    """The config with the stand-ins for further outputs of input nodes among the input nodes of the inference form."""
+    extra = [node for node in graph_def.node if OUTPUT_OF in node.attr]
+    if not extra:
+        return config
+    shapes = [[dim.size for dim in node.attr['shape'].shape.dim] for node in extra] if config.input_shapes else []
+    return config.replace(input_nodes=config.input_nodes + [node.name for node in extra],
+                          input_shapes=config.input_shapes + shapes)
 
 
 def with_stand_ins(graph_def):

@@ -1,0 +1,84 @@
+"""A rewrite that fails, whatever fails in it, leaves the live graph as it was."""
+import importlib
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+from tests.qat import networks
+from vai_q_tf import CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeError
+
+# 'module:function' of every step, in the order of its first call.
+_DECISION = ['qat.network.inference_form:find_training_norms', 'qat.network.inference_form:remove_dropouts',
+             'qat.network.decision:with_stand_ins', 'qat.network.decision:annotate', 'qat.rewrite:names_of_copies']
+_EDIT = ['qat.live.live_network:static_nodes', 'graph.live_editor:add_node', 'ops:search_position', 'ops:vai_fix_neuron',
+         'ops:moving_position', 'qat.rewrite:find_rewiring', 'qat.rewrite:apply_rewrite', 'qat.graph_record:note_float_graph']
+_TRAINING = ['files:make_directory', 'files:write', 'qat.training:fix_neurons', 'qat.norms.folded_norm:on_batch',
+             'qat.norms.standalone_norm:on_batch', 'qat.norms.statistics:hold_moving_averages', 'ops:scaled_fix_neuron',
+             'qat.norms.training_forms:training_forms', 'qat.distribution:share_moving_averages',
+             'qat.graph_record:note_training', 'passes.folding.fold_batch_norms:FoldedParameters']
+_EVALUATION = ['qat.graph_record:note_evaluation']
+
+
+class _Failure(Exception):
+    pass
+
+
+def _fail(*_, **__):
+    raise _Failure
+
+
+def _failing(monkeypatch, step):
+    module, name = step.split(':')
+    monkeypatch.setattr(importlib.import_module('vai_q_tf.' + module), name, _fail)
+
+
+def _state(graph):
+    return graph.as_graph_def(), {name: list(graph.get_collection_ref(name)) for name in graph.get_all_collection_keys()}
+
+
+def _network(training):
+    x = tf.placeholder(tf.float32, [None, 8, 8, 3], 'x')
+    y = tf.nn.relu(tf.layers.batch_normalization(tf.layers.conv2d(x, 4, 3, name='conv'), training=training, name='bn'))
+    y = tf.layers.batch_normalization(tf.nn.max_pool2d(y, 2, 2, 'VALID'), training=training, name='alone')
+    return tf.identity(tf.reduce_mean(tf.layers.dropout(y, training=training), [1, 2]), 'out')
+
+
+def _config(tmp_path, **fields):
+    return QuantizeConfig(['x'], ['out'], output_dir=str(tmp_path / 'out'), **fields)
+
+
+@pytest.mark.parametrize('rewrite, training, step', [
+    (CreateQuantizeTrainingGraph, True, step) for step in _DECISION + _EDIT + _TRAINING] + [
+    (CreateQuantizeEvaluationGraph, False, step) for step in _DECISION + _EDIT + _EVALUATION])
+def test_a_step_that_fails(rewrite, training, step, tmp_path, monkeypatch):
+    with tf.Graph().as_default() as graph:
+        tf.train.get_or_create_global_step()
+        _network(training)
+        before = _state(graph)
+        with monkeypatch.context() as patched:
+            _failing(patched, step)
+            with pytest.raises(_Failure):
+                rewrite(_config(tmp_path, freeze_bn_step=3, freeze_position_step=3))
+        assert _state(graph) == before
+        rewrite(_config(tmp_path, freeze_bn_step=3, freeze_position_step=3))
+        assert any(op.name.endswith('/aquant') for op in graph.get_operations())
+
+
+@pytest.mark.parametrize('fields', [dict(do_cle=1), dict(freeze_bn_step=3), dict(input_shapes=[[-1, 4, 4, 3]])])
+def test_a_config_that_does_not_fit(fields, tmp_path):
+    with tf.Graph().as_default() as graph:
+        _network(True)
+        before = _state(graph)
+        with pytest.raises(QuantizeError):
+            CreateQuantizeTrainingGraph(_config(tmp_path, **fields))
+        assert _state(graph) == before
+
+
+@pytest.mark.parametrize('name', sorted(networks.NETWORKS))
+def test_a_rewrite_adds_and_takes_nothing_away(name, tmp_path):
+    with tf.Graph().as_default() as graph:
+        output = networks.NETWORKS[name](True)
+        before = {op.name for op in graph.get_operations()}
+        inputs = [op.name for op in graph.get_operations() if op.type == 'Placeholder']
+        CreateQuantizeTrainingGraph(QuantizeConfig(inputs, [output.op.name], output_dir=str(tmp_path)))
+        assert before < {op.name for op in graph.get_operations()}
