@@ -41,7 +41,8 @@ def test_convolution_bias_relu_dense():
         ('conv/Conv2D', 'x/aquant', 'conv/kernel/read/wquant', 'conv/bias/read/wquant', 'conv/Relu/aquant', 27),
         ('fc/MatMul', 'flatten/Reshape/aquant', 'fc/kernel/read/wquant', 'fc/bias/read/wquant', 'fc/BiasAdd/aquant', 36)]
     assert [tuple(alignment) for alignment in plan.alignments] == [
-        ('pool', 'pool/MaxPool', 'pool/MaxPool/aquant', ('conv/Relu/aquant',), False)]
+        ('pool', 'pool/MaxPool', 'pool/MaxPool/aquant', ('conv/Relu/aquant',), False),
+        ('move', 'flatten/Reshape', 'flatten/Reshape/aquant', ('pool/MaxPool/aquant',), False)]
     assert [(record.node, record.op) for record in plan.skipped] == [('out', 'Softmax')]
     assert 'softmax' in plan.skipped[0].reason
     assert {(tensor.role, tensor.bits, tensor.method) for tensor in plan.tensors} == {

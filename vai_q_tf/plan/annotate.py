@@ -7,7 +7,7 @@ from vai_q_tf.patterns.activations import find_activations, relu_after
 from vai_q_tf.patterns.batch_norm import find_batch_norms
 from vai_q_tf.patterns.fusions import find_fusions
 from vai_q_tf.patterns.graph_range import GraphRange
-from vai_q_tf.plan.alignments import find_alignments
+from vai_q_tf.plan.alignments import find_alignments, find_operand_groups
 from vai_q_tf.plan.draft import IGNORED, Draft
 from vai_q_tf.plan.elementwise import add_concat_inputs, add_elementwise
 from vai_q_tf.plan.groups import add_compute_groups, add_compute_inputs
@@ -50,7 +50,8 @@ def annotate(view, config):
         input_nodes=graph_range.input_nodes, output_nodes=graph_range.output_nodes, nodes=graph_range.nodes,
         tensors=apply_overrides(draft, config),
         batch_norms=tuple(found.record for found in batch_norms if found in used),
-        groups=tuple(draft.groups), skipped=draft.skipped, alignments=find_alignments(draft, fusions))
+        groups=tuple(draft.groups), skipped=draft.skipped, alignments=find_alignments(draft, fusions),
+        operand_groups=find_operand_groups(draft, fusions))
 
 
 def _add_inputs(draft):
