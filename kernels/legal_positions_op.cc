@@ -64,6 +64,16 @@ class Reader {
     return form;
   }
 
+  std::vector<std::vector<int>> ReadLists() {
+    std::vector<std::vector<int>> lists;
+    while (!AtEnd()) {
+      std::vector<int> list(Number(1, groups_));
+      for (int& number : list) number = Group();
+      lists.push_back(std::move(list));
+    }
+    return lists;
+  }
+
   std::vector<Fill> ReadFills() {
     std::vector<Fill> fills;
     while (!AtEnd()) {
@@ -96,15 +106,15 @@ class LegalPositionsOp : public OpKernel {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("rows", &rows_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("lowest", &lowest_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("groups", &groups_));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("roots", &roots_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("level", &level_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("leveled", &leveled_));
-    bool valid = static_cast<int>(groups_.size()) == rows_ && static_cast<int>(roots_.size()) == rows_;
+    bool valid = static_cast<int>(groups_.size()) == rows_;
     const int count = static_cast<int>(lowest_.size());
     for (const std::vector<int>* list : {&groups_, &leveled_}) {
       for (int group : *list) valid = valid && group >= 0 && group < count;
     }
-    std::vector<int> neighbours, defaults, limits;
+    std::vector<int> sources, neighbours, defaults, limits;
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("sources", &sources));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("neighbours", &neighbours));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("defaults", &defaults));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("limits", &limits));
@@ -112,6 +122,9 @@ class LegalPositionsOp : public OpKernel {
     neighbours_ = read_neighbours.ReadFills();
     defaults_ = read_defaults.ReadFills();
     limits_ = read_limits.ReadLimits();
+    Reader read_sources(sources, rows_);
+    sources_ = read_sources.ReadLists();
+    valid = valid && read_sources.valid() && static_cast<int>(sources_.size()) == count;
     valid = valid && read_neighbours.valid() && read_defaults.valid() && read_limits.valid();
     OP_REQUIRES(ctx, valid, errors::InvalidArgument(name(), ": the rules of the positions do not fit together."));
   }
@@ -127,10 +140,11 @@ class LegalPositionsOp : public OpKernel {
       tensorflow::mutex_lock lock(*state->mu());
       OP_REQUIRES_OK(ctx, CheckState(name(), rows_, state));
       const float* table = state->tensor()->flat<float>().data();
-      for (int row = 0; row < rows_; ++row) {
-        const int elected = roots_[row] ? Elect(table + row * kBins) : kNoObservation;
-        int& position = positions[groups_[row]];
-        if (elected != kNoObservation) position = std::min(position, elected);
+      for (size_t group = 0; group < positions.size(); ++group) {
+        for (int row : sources_[group]) {
+          const int elected = Elect(table + row * kBins);
+          if (elected != kNoObservation) positions[group] = std::min(positions[group], elected);
+        }
       }
     }
     Settle(&positions);
@@ -207,7 +221,7 @@ class LegalPositionsOp : public OpKernel {
   int rows_;
   int level_;
   std::vector<int> groups_;
-  std::vector<int> roots_;
+  std::vector<std::vector<int>> sources_;
   std::vector<int> lowest_;
   std::vector<int> leveled_;
   std::vector<Fill> neighbours_;

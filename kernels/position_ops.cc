@@ -28,6 +28,17 @@ bool IsShared(Tensor* tensor) {
   return !(buffer->RefCountIsOne() && buffer->root_buffer()->RefCountIsOne() && buffer->OwnsMemory());
 }
 
+// The entry of a row in input 2, the legal positions, if there is one.
+Status ReadLegal(OpKernelContext* ctx, int row, int* position) {
+  if (ctx->num_inputs() == 2) return Status::OK();
+  if (ctx->input(2).NumElements() <= row) {
+    return errors::InvalidArgument(ctx->op_kernel().name(), ": the legal positions have the shape ",
+                                   ctx->input(2).shape().DebugString(), ", and the row is ", row, ".");
+  }
+  *position = ctx->input(2).flat<tensorflow::int32>()(row);
+  return Status::OK();
+}
+
 class MovingPositionOp : public OpKernel {
  public:
   explicit MovingPositionOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
@@ -57,8 +68,9 @@ class MovingPositionOp : public OpKernel {
     tensorflow::mutex_lock lock(*state->mu());
     OP_REQUIRES_OK(ctx, CheckState(name(), rows_, state));
     if (batch_position != kNoObservation) Vote(state, batch_position);
-    const int elected = Elect(state->tensor()->flat<float>().data() + row_ * kBins);
+    int elected = Elect(state->tensor()->flat<float>().data() + row_ * kBins);
     OP_REQUIRES(ctx, elected != kNoObservation, NeverTracked(name(), tensor_name_));
+    if (batch_position == kNoObservation) OP_REQUIRES_OK(ctx, ReadLegal(ctx, row_, &elected));
     position->scalar<tensorflow::int32>()() = elected;
   }
 
@@ -100,9 +112,11 @@ class KeptPositionOp : public OpKernel {
     tensorflow::core::ScopedUnref unref(state);
     tensorflow::mutex_lock lock(*state->mu());
     OP_REQUIRES_OK(ctx, CheckState(name(), rows_, state));
+    const int batch_position = ctx->input(1).flat<tensorflow::int32>()(0);
     int kept = Elect(state->tensor()->flat<float>().data() + row_ * kBins);
-    if (kept == kNoObservation) kept = ctx->input(1).flat<tensorflow::int32>()(0);
+    if (kept == kNoObservation) kept = batch_position;
     OP_REQUIRES(ctx, kept != kNoObservation, NeverTracked(name(), tensor_name_));
+    if (batch_position == kNoObservation) OP_REQUIRES_OK(ctx, ReadLegal(ctx, row_, &kept));
     OP_REQUIRES_OK(ctx, CheckPosition(name(), kept));
     position->scalar<tensorflow::int32>()() = kept;
   }

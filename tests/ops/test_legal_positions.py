@@ -43,7 +43,7 @@ def _legal(rules, positions):
 @given(st.data())
 def test_random_plans(data):
     plan = data.draw(random_plans.plans())
-    config = data.draw(random_plans.configs()).replace(align_rule='least_error')
+    config = data.draw(random_plans.configs())
     positions = data.draw(random_plans.positions(plan))
     decided = final_positions.decide(plan, {name: final_positions.Observation(p) for name, p in positions.items()}, config)
     rules = position_rules(plan, config)
@@ -63,7 +63,7 @@ def test_a_row_of_zeros_only():
 
 
 @pytest.mark.parametrize('change', [
-    {'groups': (0, 1, 9)}, {'groups': (0, 1)}, {'roots': (True,)}, {'leveled': (-1,)}, {'neighbours': ((7, (0, ())),)},
+    {'groups': (0, 1, 9)}, {'groups': (0, 1)}, {'sources': ((0,), (1,))}, {'sources': ((0,), (1,), (3,))}, {'leveled': (-1,)}, {'neighbours': ((7, (0, ())),)},
     {'limits': (((0, ((5, 1),)),),)}, {'limits': (((0, ((1, 0),)),),)}])
 def test_rules_that_do_not_fit_together_are_an_error(change):
     tensors = tuple(QuantTensor(name, 'activation', 1, 8, 1, name, '', ()) for name in 'abc')

@@ -2,6 +2,7 @@
 import tensorflow as tf
 
 from tests.plan.networks import image, plan_of
+from vai_q_tf.dpu import HARD_SIGMOID_FACTOR
 
 layers = tf.compat.v1.layers
 pool = tf.nn.max_pool2d
@@ -72,15 +73,16 @@ def test_operands_of_additions_multiplications_and_pools():
     product = tf.multiply(total, tf.constant([0.5, 0.25, 2.0], name='factor'), name='mul')
     average = tf.nn.avg_pool2d(product, 2, 2, 'SAME', name='average')
     scaled = tf.multiply(tf.nn.avg_pool2d(average, 3, 1, 'SAME', name='pool'), tf.constant([0.984375]), name='scaled')
-    gate = scaled * (tf.nn.relu6(scaled + 3.0) / 6.0)
+    gate = tf.multiply(scaled, tf.nn.relu6(scaled + 3.0) / 6.0 * HARD_SIGMOID_FACTOR, name='swish')  # as the passes write it
     tf.add(gate, gate, name='twice')
     records = {record.node: tuple(record) for record in plan_of('twice', ('x', 'y')).operand_groups}
     assert records['add'] == ('add', 'add', ('x/aquant', 'y/aquant'), 'relu/aquant')
     assert records['mul'] == ('mul', 'mul', ('relu/aquant', 'factor/aquant'), 'mul/aquant')
     assert records['average'] == ('pool', 'average', ('mul/aquant',), 'average/aquant')
     assert records['pool'] == ('pool', 'pool', ('average/aquant',), 'scaled/aquant')
-    assert records['twice'][2] == ('mul_1/aquant',) * 2
-    assert set(records) == {'add', 'mul', 'average', 'pool', 'twice'}  # the hard swish is one op
+    assert records['swish'] == ('mul', 'swish', ('scaled/aquant', 'mul_1/aquant'), 'swish/aquant')
+    assert records['twice'][2] == ('swish/aquant',) * 2
+    assert set(records) == {'add', 'mul', 'average', 'pool', 'swish', 'twice'}
 
 
 def test_average_pool_counts_with_its_scale_only():

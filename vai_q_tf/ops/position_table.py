@@ -2,7 +2,7 @@
 from vai_q_tf.ops import library
 
 
-def moving_position(state, batch_position, rows, row, decay, tensor, copies=(), name=None):
+def moving_position(state, batch_position, rows, row, decay, tensor, copies=(), legal=None, name=None):
     """The most frequent position of row `row` after counting `batch_position`, an int32 scalar.
 
     fixed_point.vote and fixed_point.mode_position define it.
@@ -14,15 +14,16 @@ def moving_position(state, batch_position, rows, row, decay, tensor, copies=(), 
       decay: Python float above 0 and at most 1, the weight of the past at every count.
       tensor: name of the quantized tensor, for messages.
       copies: Python ints, other rows, which every vote makes equal to this one.
+      legal: what `legal_positions` gives; its entry is the result where `batch_position` is NO_OBSERVATION.
       name: of the op.
 
     Raises:
       tf.errors.FailedPreconditionError: when run, if the row has never counted anything.
     """
-    return library.load().vai_moving_position(state, batch_position, rows, row, decay, tensor, list(copies), name)
+    return library.load().vai_moving_position(state, batch_position, _optional(legal), rows, row, decay, tensor, list(copies), name)
 
 
-def kept_position(state, batch_position, rows, row, tensor, name=None):
+def kept_position(state, batch_position, rows, row, tensor, legal=None, name=None):
     """The most frequent position of row `row` as it is, an int32 scalar; `batch_position` where nothing was counted yet.
 
     The arguments are those of `moving_position`.
@@ -30,13 +31,13 @@ def kept_position(state, batch_position, rows, row, tensor, name=None):
     Raises:
       tf.errors.FailedPreconditionError: when run, if nothing was counted and `batch_position` is NO_OBSERVATION.
     """
-    return library.load().vai_kept_position(state, batch_position, rows, row, tensor, name)
+    return library.load().vai_kept_position(state, batch_position, _optional(legal), rows, row, tensor, name)
 
 
 def legal_positions(state, rules, name=None):
     """The positions of all rows that the hardware takes, int32 [rows], from the most frequent position of each.
 
-    position_rules.settle defines it; a group begins with the least position of its roots. A row that has counted nothing counts
+    position_rules.settle defines it; a group begins with the least position of its sources. A row that has counted nothing counts
     as one of zeros.
 
     Args:
@@ -48,10 +49,14 @@ def legal_positions(state, rules, name=None):
         return [number for target, form in pairs for number in [target] + _flat(form)]
 
     return library.load().vai_legal_positions(
-        state, len(rules.names), list(rules.groups), [int(root) for root in rules.roots], list(rules.lowest),
-        fills(rules.neighbours), fills(rules.defaults),
+        state, len(rules.names), list(rules.groups),
+        [number for numbers in rules.sources for number in (len(numbers),) + numbers], list(rules.lowest), fills(rules.neighbours), fills(rules.defaults),
         [number for limit in rules.limits for number in [len(limit)] + [n for form in limit for n in _flat(form)]],
         rules.level, list(rules.leveled), name)
+
+
+def _optional(tensor):
+    return [] if tensor is None else [tensor]
 
 
 def _flat(form):

@@ -38,11 +38,10 @@ def find_operand_groups(draft, fusions):
     """The OperandGroups of the drafted plan, a tuple in graph order: additions and multiplications with several quantized
     inputs, and pools with one, of which the result, or the relu computed with it, is quantized."""
     scaled = _scaled_pools(fusions)
-    within = {node for fusion in fusions for node in fusion.nodes} - set(scaled)
     found = []
     for name in draft.graph_range.nodes:
         kind = _OPERAND_OPS.get(draft.view.op(name))
-        if not kind or name in within or draft.view.dtype(name) != tf.float32 or name in draft.graph_range.input_nodes:
+        if not kind or draft.view.dtype(name) != tf.float32 or name in draft.graph_range.input_nodes:
             continue
         data = trait(draft.view.op(name)).data_inputs(draft.view.inputs(name))
         inputs = tuple(draft.quantized_source(tensor) or draft.quantized_constant(tensor) for _, tensor in data)

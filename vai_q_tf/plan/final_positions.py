@@ -29,18 +29,12 @@ def decide(plan, observed, config) -> Dict[str, int]:
 
     Args:
       plan: a QuantPlan.
-      observed: {name: Observation}. A group of tensors with one position whose errors are not all known gets the least of the
-        positions of its roots, the tensors that are no result of a move, concat or pool within the group.
+      observed: {name: Observation}. Tensors that share a position get the one with the least error, or where the errors are not
+        known the least of those of the tensors that are no result of a move, concat or pool among them.
       config: QuantizeConfig; align_rule, align_concat, align_pool, adjust_shift_cut and adjust_shift_bias act.
     """
     rules = position_rules(plan, config)
-    positions = {name: observation.position for name, observation in observed.items()}
-    if config.align_rule == 'output':
-        _align_to_outputs(plan, positions, config)
-    groups = [POSITION_ZERO] * len(rules.lowest)
-    for name, number, is_root in zip(rules.names, rules.groups, rules.roots):
-        if is_root:
-            groups[number] = min(groups[number], positions[name])
+    groups = rules.of_groups({name: observation.position for name, observation in observed.items()})
     for number, members in _measured(plan, rules, config).items():
         if all(observed[tensor.name].errors is not None for tensor in members):
             groups[number] = _least_error(members, observed)
@@ -83,19 +77,6 @@ def _least_error(members, observed):
     total = np.sum([observed[tensor.name].errors for tensor in members], axis=0)
     top = min([POSITION_MAX] + [observed[tensor.name].position for tensor in members if tensor.method == 0])
     return POSITION_MIN + int(total[POSITION_MIN + HISTOGRAM_ZERO:top + HISTOGRAM_ZERO + 1].argmin())
-
-
-def _align_to_outputs(plan, positions, config):
-    """Inputs get the position of the result: of all concats, then of all pools, each by the positions before that stage.
-
-    A tensor that several of a kind read gets the position of the last in graph order; in the original it depends on the
-    order in which it happens to visit them.
-    """
-    for kind in ('concat', 'pool'):
-        before = dict(positions)
-        for alignment in active_alignments(plan, config):
-            if alignment.kind == kind:
-                positions.update((name, before[alignment.output]) for name in alignment.inputs)
 
 
 def error_table(first, errors):

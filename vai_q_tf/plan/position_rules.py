@@ -22,6 +22,8 @@ class PositionRules(NamedTuple):
     """The rules of a plan.
 
     names: of its tensors. groups: the group of each. roots: whether a tensor has values that no other of its group has.
+    sources: for each group the numbers of the tensors of whose positions it begins with the least: its roots, or under the rule
+      'output' the result that it is aligned to.
     lowest: the least position of each group.
     neighbours: (group, form) in the order in which a group of zeros takes the position `form`, once that has no zeros in it.
     defaults: the same for what is then left; afterwards no group is of zeros.
@@ -31,12 +33,17 @@ class PositionRules(NamedTuple):
     names: Tuple[str, ...]
     groups: Tuple[int, ...]
     roots: Tuple[bool, ...]
+    sources: Tuple[Tuple[int, ...], ...]
     lowest: Tuple[int, ...]
     neighbours: Tuple[Tuple[int, Form], ...]
     defaults: Tuple[Tuple[int, Form], ...]
     limits: Tuple[Tuple[Form, ...], ...]
     level: int
     leveled: Tuple[int, ...]
+
+    def of_groups(self, positions):
+        """The position that each group begins with, from {name: position}."""
+        return [min(positions[self.names[number]] for number in numbers) for numbers in self.sources]
 
     def of_tensors(self, positions):
         """{name: position} from the position of each group."""
@@ -71,9 +78,10 @@ def position_rules(plan, config):
         if tensor.mode == ACTIVATION_MODE:
             leveled[number] = None
     maker = _Maker(plan, config, numbers)
+    roots = tuple(name not in results for name in names)
+    sources = _sources(names, numbers, roots) if config.align_rule != 'output' else _output_sources(plan, config, names)
     return PositionRules(
-        names, tuple(numbers[name] for name in names), tuple(name not in results for name in names), tuple(lowest),
-        tuple(maker.neighbours()), tuple(maker.defaults(leveled)), tuple(maker.limits()), max([0] + lowest), tuple(leveled))
+        names, tuple(numbers[name] for name in names), roots, sources, tuple(lowest), tuple(maker.neighbours()), tuple(maker.defaults(leveled)), tuple(maker.limits()), max([0] + lowest), tuple(leveled))
 
 
 def _group_numbers(names, alignments):
@@ -90,6 +98,29 @@ def _group_numbers(names, alignments):
             leader[find(name)] = find(alignment.output)
     numbers = {}
     return {name: numbers.setdefault(find(name), len(numbers)) for name in names}
+
+
+def _sources(names, numbers, roots):
+    sources = [()] * len(set(numbers.values()))
+    for number, name in enumerate(names):
+        if roots[number]:
+            sources[numbers[name]] += (number,)
+    return tuple(sources)
+
+
+def _output_sources(plan, config, names):
+    """Inputs get the position of the result: of all concats, then of all pools, each by the positions before that stage.
+
+    A tensor that several of a kind read gets the position of the last in graph order; in the original it depends on the
+    order in which it happens to visit them.
+    """
+    sources = {name: number for number, name in enumerate(names)}
+    for kind in ('concat', 'pool'):
+        before = dict(sources)
+        for alignment in active_alignments(plan, config):
+            if alignment.kind == kind:
+                sources.update((name, before[alignment.output]) for name in alignment.inputs)
+    return tuple((sources[name],) for name in names)
 
 
 class _Maker:

@@ -31,7 +31,7 @@ def apply_evaluation_plan(graph, plans, config, rows):
     rows: {name of a quantized tensor: the name that its position is kept by}.
     """
     with graph.as_default():
-        positions = MovingPositions(rows, read_variables(graph, plans[0]))
+        positions = MovingPositions(rows, read_variables(graph, plans[0]), plan=plans[0], config=config)
         quantize = rewrite.Quantizer(graph, plans, config, positions)
         for plan in plans:
             rewrite.apply_plan(graph, plan, quantize, lambda norm, plan=plan: fold_norm(graph, plan, norm, quantize))

@@ -53,7 +53,7 @@ def _create(gradients, graph, config, prefixes):
                 track = tf.constant(True, name=graph_record.TRACK)
             use_batch = _before(step, config.freeze_bn_step, 'vai_q_tf/use_batch_statistics')
         positions = MovingPositions(rows, read_variables(graph, plans[0]), config.position_decay, track,
-                                    config.position_update)
+                                    config.position_update, plan=distribution.plain_plan(plans[0], prefixes[0]), config=config)
         quantize = rewrite.Quantizer(graph, plans, config, positions)
         for plan in distribution.share_moving_averages(graph, plans):
             rewrite.apply_plan(graph, plan, quantize, _folding(graph, config, plan, quantize, use_batch))

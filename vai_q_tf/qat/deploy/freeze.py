@@ -18,6 +18,7 @@ from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.sessions import cpu_only, exact
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
 from vai_q_tf.lint import lint
+from vai_q_tf.plan import final_positions
 from vai_q_tf.qat import checkpoints, moving_positions
 from vai_q_tf.qat.deploy import model_template
 from vai_q_tf.qat.fix_neuron_form import fix_neurons
@@ -40,6 +41,7 @@ class EvaluationFreezer:
 
     def __init__(self, graph, plan, config):
         self._plan = plan
+        self._config = config
         self._output_dir = config.output_dir
         self._reported = False
         self._variables = moving_positions.read_variables(graph, plan)
@@ -61,7 +63,9 @@ class EvaluationFreezer:
         """
         files.make_directory(self._output_dir)
         reader = tf.train.load_checkpoint(checkpoint)
-        tracked = checkpoints.read_positions(reader, [record.name for record in self._plan.tensors], self._variables)
+        read = checkpoints.read_positions(reader, [record.name for record in self._plan.tensors], self._variables)
+        tracked = final_positions.decide(
+            self._plan, {name: final_positions.Observation(position) for name, position in read.items()}, self._config)
         suffix = '{}_{}'.format(step, time.strftime('%Y%m%d%H%M%S'))
         eval_graph = fix_neurons(self._graph_def, self._plan, 1, self._output_dir, tracked)
         model = self._template.fill(self._values(reader, checkpoint, tracked), tracked)
