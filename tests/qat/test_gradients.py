@@ -114,9 +114,8 @@ class _Rewritten:
             names = sorted(_SHAPES)
             gradients = tf.gradients(self._loss, [self._variables[name] for name in names])
             self._gradients = dict(zip(names, gradients))
-            suffix = '/position'
-            self._positions = {op.name[:-len(suffix)]: op.outputs[0] for op in self.graph.get_operations()
-                               if op.name.endswith('quant' + suffix)}
+            self._positions = {op.name: op.inputs[-1] for op in self.graph.get_operations()
+                               if op.type in ('VaiFixNeuron', 'VaiScaledFixNeuron')}
 
     def run(self, values, feed, previous_values, previous_feed):
         """(loss, gradients, positions): the positions are those that suit the previous values and feed."""

@@ -115,34 +115,38 @@ class MovingPositions:
     def _ask_one_root(self, tensor, group, observed):
         """The position of a group with several roots, of which `tensor` is one that would vote for the position `observed`.
 
-        The others may not be computed yet, so it is that of the votes of earlier steps, and that of the first root in the very
-        first one. The group's vote comes when its last root has searched, in every copy of the network.
+        Others may not be computed yet, so it is that of the votes of earlier steps; in the very first step its own, and for the
+        last root and what is behind it the least of all. The vote comes when the last root has searched, in every copy of the
+        network.
         """
         asked = self._asked.setdefault(group, _Several([], [], []))
         asked.observed.append(observed)
         is_last = len(asked.observed) % len(self._roots[group]) == 0
         with tf.device(None), tf.device(self._device):
+            least = tf.reduce_min(tf.stack(asked.observed), name=tensor + '/least') if is_last else observed
             kept = ops.kept_position(
-                self._handle, observed, rows=len(self._numbers), row=self._roots[group][0], tensor=tensor, legal=self._legal,
+                self._handle, least, rows=len(self._numbers), row=self._roots[group][0], tensor=tensor, legal=self._legal,
                 name=tensor + ('/kept' if is_last else '/position'))
             asked.kept.append(kept)
             if not is_last:
                 return kept
-            least = tf.reduce_min(tf.stack(asked.observed), name=tensor + '/least')
             with tf.control_dependencies(asked.kept):
                 vote = self._vote(tensor, group, least, tensor + '/vote')
-            for earlier in asked.votes:
-                live_editor.reroute(vote.graph, live_editor.consumers(earlier), vote)
-            asked.votes.append(vote)
-            # What the last root is quantized with waits for the vote.
-            return tf.identity_n([kept, vote], name=tensor + '/position')[0]
+            for waiting in asked.waiting:
+                live_editor.replace_control_inputs(waiting.op, waiting.op.control_inputs, [vote.op])
+            with tf.control_dependencies([vote]):
+                asked.waiting.append(tf.identity(kept, name=tensor + '/position'))
+            return asked.waiting[-1]
 
 
 class _Several(NamedTuple):
-    """What was made for a group with several roots, in all copies of the network so far."""
+    """What was made for a group with several roots, in all copies of the network so far.
+
+    waiting: the positions that the last root of each copy is quantized with, which wait for the vote.
+    """
     observed: List[tf.Tensor]
     kept: List[tf.Tensor]
-    votes: List[tf.Tensor]
+    waiting: List[tf.Tensor]
 
 
 def _table(name, rows):
