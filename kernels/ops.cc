@@ -167,15 +167,53 @@ REGISTER_OP("VaiScaledSearchPosition")
 REGISTER_OP("VaiMovingPosition")
     .Input("state: resource")
     .Input("batch_position: int32")
+    .Input("legal: N * int32")
     .Output("position: int32")
+    .Attr("N: int >= 0 = 0")
     .Attr("rows: int >= 1")
     .Attr("row: int >= 0")
     .Attr("decay: float")
+    .Attr("tensor: string")
+    .Attr("copies: list(int) = []")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      c->set_output(0, c->Scalar());
+      return Scalars(c, {0, 1});
+    });
+
+REGISTER_OP("VaiKeptPosition")
+    .Input("state: resource")
+    .Input("batch_position: int32")
+    .Input("legal: N * int32")
+    .Output("position: int32")
+    .Attr("N: int >= 0 = 0")
+    .Attr("rows: int >= 1")
+    .Attr("row: int >= 0")
     .Attr("tensor: string")
     .SetIsStateful()
     .SetShapeFn([](InferenceContext* c) {
       c->set_output(0, c->Scalar());
       return Scalars(c, {0, 1});
+    });
+
+REGISTER_OP("VaiLegalPositions")
+    .Input("state: resource")
+    .Output("positions: int32")
+    .Attr("rows: int >= 1")
+    .Attr("groups: list(int)")
+    .Attr("sources: list(int)")
+    .Attr("lowest: list(int)")
+    .Attr("neighbours: list(int)")
+    .Attr("defaults: list(int)")
+    .Attr("limits: list(int)")
+    .Attr("level: int")
+    .Attr("leveled: list(int)")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      int rows;
+      TF_RETURN_IF_ERROR(c->GetAttr("rows", &rows));
+      c->set_output(0, c->Vector(rows));
+      return Scalars(c, {0});
     });
 
 REGISTER_OP("VaiReadPositions")

@@ -1,16 +1,11 @@
 // Moving positions: histograms of the positions that the training steps found, in an ordinary resource variable.
-//
-// The ops create the variable with zeros when it does not exist yet, so a graph needs no initializer for it and a
-// checkpoint that lacks it does no harm.
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <vector>
 
-#include "op_attrs.h"
+#include "position_table.h"
 #include "tensorflow/core/common_runtime/dma_helper.h"
-#include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/resource_mgr.h"
-#include "tensorflow/core/framework/resource_var.h"
 #include "tensorflow/core/framework/tensor_util.h"
 
 namespace vai_q_tf {
@@ -25,45 +20,23 @@ using tensorflow::TensorShape;
 using tensorflow::Var;
 namespace errors = tensorflow::errors;
 
-constexpr int kBins = 256;
-constexpr int kZeroBin = 128;        // the bin of position 0
 constexpr float kForgotten = 1e-30f;  // a smaller count becomes 0
-
-Tensor Zeros(int rows) {
-  Tensor zeros(tensorflow::DT_FLOAT, TensorShape({rows, kBins}));
-  zeros.flat<float>().setZero();
-  return zeros;
-}
-
-// The variable behind input 0. Its mutex is not held.
-Status FindState(OpKernelContext* ctx, int rows, Var** state) {
-  const auto create = [rows](Var** created) {
-    *created = new Var(tensorflow::DT_FLOAT);
-    *(*created)->tensor() = Zeros(rows);
-    (*created)->is_initialized = true;
-    return Status::OK();
-  };
-  return tensorflow::LookupOrCreateResource<Var>(ctx, tensorflow::HandleFromInput(ctx, 0), state, create);
-}
-
-// The caller holds the mutex. Makes the histograms usable, or says why they are not.
-Status CheckState(const std::string& node, int rows, Var* state) {
-  if (!state->is_initialized) {
-    *state->tensor() = Zeros(rows);
-    state->is_initialized = true;
-  }
-  const Tensor& tensor = *state->tensor();
-  if (tensor.dtype() != tensorflow::DT_FLOAT || tensor.shape() != TensorShape({rows, kBins})) {
-    return errors::InvalidArgument(node, ": the positions are ", state->DebugString(), ", expected float [", rows, ",",
-                                   kBins, "]. The checkpoint or variable is of a graph with other quantized tensors.");
-  }
-  return Status::OK();
-}
 
 // Whether the memory of the variable is also that of a reader, or of an array that Python fed.
 bool IsShared(Tensor* tensor) {
   tensorflow::TensorBuffer* buffer = tensorflow::DMAHelper::buffer(tensor);
   return !(buffer->RefCountIsOne() && buffer->root_buffer()->RefCountIsOne() && buffer->OwnsMemory());
+}
+
+// The entry of a row in input 2, the legal positions, if there is one.
+Status ReadLegal(OpKernelContext* ctx, int row, int* position) {
+  if (ctx->num_inputs() == 2) return Status::OK();
+  if (ctx->input(2).NumElements() <= row) {
+    return errors::InvalidArgument(ctx->op_kernel().name(), ": the legal positions have the shape ",
+                                   ctx->input(2).shape().DebugString(), ", and the row is ", row, ".");
+  }
+  *position = ctx->input(2).flat<tensorflow::int32>()(row);
+  return Status::OK();
 }
 
 class MovingPositionOp : public OpKernel {
@@ -75,6 +48,11 @@ class MovingPositionOp : public OpKernel {
     OP_REQUIRES(ctx, decay_ > 0.0f && decay_ <= 1.0f,
                 errors::InvalidArgument(name(), ": decay is ", decay_, ", it must be above 0 and at most 1."));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("tensor", &tensor_name_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("copies", &copies_));
+    for (int copy : copies_) {
+      OP_REQUIRES(ctx, copy >= 0 && copy < rows_ && copy != row_,
+                  errors::InvalidArgument(name(), ": copies has ", copy, ", it must be another row of ", rows_, "."));
+    }
   }
 
   void Compute(OpKernelContext* ctx) override {
@@ -90,40 +68,62 @@ class MovingPositionOp : public OpKernel {
     tensorflow::mutex_lock lock(*state->mu());
     OP_REQUIRES_OK(ctx, CheckState(name(), rows_, state));
     if (batch_position != kNoObservation) Vote(state, batch_position);
-    OP_REQUIRES_OK(ctx, Elect(state->tensor()->flat<float>().data() + row_ * kBins,
-                              &position->scalar<tensorflow::int32>()()));
+    int elected = Elect(state->tensor()->flat<float>().data() + row_ * kBins);
+    OP_REQUIRES(ctx, elected != kNoObservation, NeverTracked(name(), tensor_name_));
+    if (batch_position == kNoObservation) OP_REQUIRES_OK(ctx, ReadLegal(ctx, row_, &elected));
+    position->scalar<tensorflow::int32>()() = elected;
   }
 
  private:
   void Vote(Var* state, int position) const {
     if (IsShared(state->tensor())) *state->tensor() = tensorflow::tensor::DeepCopy(*state->tensor());
-    float* bins = state->tensor()->flat<float>().data() + row_ * kBins;
+    float* table = state->tensor()->flat<float>().data();
+    float* bins = table + row_ * kBins;
     for (int i = 0; i < kBins; ++i) {
       const float count = bins[i] * decay_;
       bins[i] = count < kForgotten ? 0.0f : count;
     }
     bins[position + kZeroBin] += 1.0f;
-  }
-
-  // The most frequent position, the smallest of ties; "all zero" only where nothing else was ever seen.
-  Status Elect(const float* bins, tensorflow::int32* position) const {
-    const float* zero = bins + kPositionZero + kZeroBin;
-    const float* best = std::max_element(bins, zero);
-    if (!(*best > 0.0f)) best = zero;
-    if (!(*best > 0.0f)) {
-      return errors::FailedPrecondition(
-          "The quantize position of tensor '", tensor_name_, "' was never tracked (", name(),
-          "). Train with quantization for at least one step, or restore a checkpoint that was saved during "
-          "quantization-aware training. A Saver with a list of variables needs the objects of the collection "
-          "SAVEABLE_OBJECTS in it too, both to save and to restore positions.");
-    }
-    *position = static_cast<tensorflow::int32>(best - bins) - kZeroBin;
-    return Status::OK();
+    for (int copy : copies_) std::copy_n(bins, kBins, table + copy * kBins);
   }
 
   int rows_;
   int row_;
   float decay_;
+  std::string tensor_name_;
+  std::vector<int> copies_;
+};
+
+// What a row elects before the step's vote; the batch position where it has no vote yet.
+class KeptPositionOp : public OpKernel {
+ public:
+  explicit KeptPositionOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("rows", &rows_));
+    OP_REQUIRES_OK(ctx, ReadChoice(ctx, "row", 0, rows_ - 1, &row_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("tensor", &tensor_name_));
+  }
+
+  void Compute(OpKernelContext* ctx) override {
+    OP_REQUIRES_OK(ctx, CheckScalar(ctx, 1, "batch_position"));
+    Tensor* position;
+    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, {}, &position));
+    Var* state;
+    OP_REQUIRES_OK(ctx, FindState(ctx, rows_, &state));
+    tensorflow::core::ScopedUnref unref(state);
+    tensorflow::mutex_lock lock(*state->mu());
+    OP_REQUIRES_OK(ctx, CheckState(name(), rows_, state));
+    const int batch_position = ctx->input(1).flat<tensorflow::int32>()(0);
+    int kept = Elect(state->tensor()->flat<float>().data() + row_ * kBins);
+    if (kept == kNoObservation) kept = batch_position;
+    OP_REQUIRES(ctx, kept != kNoObservation, NeverTracked(name(), tensor_name_));
+    if (batch_position == kNoObservation) OP_REQUIRES_OK(ctx, ReadLegal(ctx, row_, &kept));
+    OP_REQUIRES_OK(ctx, CheckPosition(name(), kept));
+    position->scalar<tensorflow::int32>()() = kept;
+  }
+
+ private:
+  int rows_;
+  int row_;
   std::string tensor_name_;
 };
 
@@ -177,6 +177,7 @@ class WritePositionsOp : public OpKernel {
 };
 
 REGISTER_KERNEL_BUILDER(Name("VaiMovingPosition").Device(tensorflow::DEVICE_CPU), MovingPositionOp);
+REGISTER_KERNEL_BUILDER(Name("VaiKeptPosition").Device(tensorflow::DEVICE_CPU), KeptPositionOp);
 REGISTER_KERNEL_BUILDER(Name("VaiReadPositions").Device(tensorflow::DEVICE_CPU), ReadPositionsOp);
 REGISTER_KERNEL_BUILDER(Name("VaiWritePositions").Device(tensorflow::DEVICE_CPU), WritePositionsOp);
 

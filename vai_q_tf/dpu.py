@@ -13,6 +13,17 @@ from vai_q_tf import errors
 # min(0, shift_cut - MAX_SHIFT) .. MAX_SHIFT; the compiler aborts beyond. Source: simulator, original.
 MAX_SHIFT = 16
 
+# An addition shifts each input to the lowest position of them, by at most MAX_ADD_SHIFT_READ, and the sum to that of the result,
+# by at most MAX_ADD_SHIFT_WRITE either way. A multiplication shifts the product, whose position is the sum of those of its
+# inputs, by 0 .. MAX_MUL_SHIFT_WRITE. Source: simulator for what is shifted; the quantizers of later versions of Vitis AI for the
+# limits.
+MAX_ADD_SHIFT_READ = 15
+MAX_ADD_SHIFT_WRITE = 15
+MAX_MUL_SHIFT_WRITE = 32
+
+# The positions of the input and the result of a pool differ by at most this. Source: simulator.
+MAX_POOL_SHIFT = 7
+
 # Families whose activations leave out the smallest integer, -2^(b-1). Source: original.
 NARROW_RANGE_FAMILIES = frozenset(('DPUCADF8H',))
 

@@ -109,7 +109,7 @@ def test_shared_weights_are_quantized_once_and_positions_are_common(tmp_path):
     graph = tf.compat.v1.get_default_graph()
     quantized = [op.name for op in graph.get_operations() if op.type == 'VaiFixNeuron']
     assert sorted(quantized) == sorted(
-        ['conv/kernel/read/wquant', 'conv/bias/read/wquant', 'logits/kernel/read/wquant', 'logits/bias/read/wquant']
+        ['conv/kernel/wquant', 'conv/bias/wquant', 'logits/kernel/wquant', 'logits/bias/wquant']
         + ['{}/{}/aquant'.format(tower, name) for tower in _TOWERS for name in ('images', 'relu', 'pool', 'logits/BiasAdd')])
     images, labels = training.data()
     images = images[:16].copy()

@@ -13,7 +13,7 @@ from vai_q_tf import QuantizeConfig, QuantizeError, QuantizePositionHook, errors
 from vai_q_tf.hooks.position_hook import HISTORY_FILE, PositionChange
 from vai_q_tf.integrations import functions
 
-NAMES = ['images/aquant', 'dense/kernel/read/wquant', 'dense/bias/read/wquant', 'dense/BiasAdd/aquant']
+NAMES = ['images/aquant', 'dense/kernel/wquant', 'dense/bias/wquant', 'dense/BiasAdd/aquant']
 
 
 def _train(directory, hook, steps=20, quantized=True, **settings):

@@ -303,7 +303,7 @@ def test_the_train_graph_file_shows_fix_neurons_only(tmp_path):
     quantized = [node for node in graph_def.node if node.op == 'FixNeuron']
     assert {node.name for node in quantized} >= {
         'images/aquant', 'conv/BatchNorm_Fold/mul_1/wquant', 'conv/BatchNorm_Fold/sub/wquant', 'relu/aquant',
-        'logits/kernel/read/wquant', 'logits/bias/read/wquant', 'logits/BiasAdd/aquant'}
+        'logits/kernel/wquant', 'logits/bias/wquant', 'logits/BiasAdd/aquant'}
     assert {node.attr['phase'].i for node in quantized} == {2}
     assert not [node.op for node in graph_def.node if node.op.startswith('Vai')]
     with tf.Graph().as_default():

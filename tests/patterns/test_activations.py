@@ -53,8 +53,8 @@ LEAKY = [_leaky_op, _leaky_maximum, _leaky_maximum_swapped, _leaky_difference]
 def test_leaky_relu_behind_a_convolution(leaky, bias):
     leaky(layers.conv2d(image(), 4, 3, use_bias=bias, name='conv'))
     plan = plan_of('leaky')
-    expected = {'x/aquant', 'conv/kernel/read/wquant', 'leaky/aquant'}
-    expected |= {'conv/bias/read/wquant'} if bias else set()
+    expected = {'x/aquant', 'conv/kernel/wquant', 'leaky/aquant'}
+    expected |= {'conv/bias/wquant'} if bias else set()
     expected |= {'alpha/wquant'} if leaky is not _leaky_op else set()
     assert set(_names(plan)) == expected
     assert plan.groups[0].output == 'leaky/aquant'

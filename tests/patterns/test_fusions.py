@@ -61,7 +61,7 @@ def test_gate_of_other_features():
     x = layers.conv2d(image(), 4, 3, name='conv')
     tf.multiply(x, _hard_sigmoid(layers.conv2d(x, 4, 1, name='gate')), name='out')
     plan = plan_of('out')
-    assert _names(plan)[-5:] == ['gate/kernel/read/wquant', 'gate/bias/read/wquant', 'gate/BiasAdd/aquant', 'sigmoid/aquant',
+    assert _names(plan)[-5:] == ['gate/kernel/wquant', 'gate/bias/wquant', 'gate/BiasAdd/aquant', 'sigmoid/aquant',
                                  'out/aquant']
     assert by_name(plan)['gate/BiasAdd/aquant'].min_position == 0
     assert by_name(plan)['conv/BiasAdd/aquant'].min_position == POSITION_MIN
@@ -77,7 +77,7 @@ def test_other_constants_are_no_hard_sigmoid(options):
 
 def test_hard_sigmoid_directly_behind_a_convolution_is_no_bias():
     _hard_sigmoid(layers.conv2d(image(), 4, 3, use_bias=False, name='conv'), shape=(1,))
-    assert _names(plan_of('sigmoid')) == ['x/aquant', 'conv/kernel/read/wquant', 'conv/Conv2D/aquant', 'sigmoid/aquant']
+    assert _names(plan_of('sigmoid')) == ['x/aquant', 'conv/kernel/wquant', 'conv/Conv2D/aquant', 'sigmoid/aquant']
 
 
 def test_inside_of_a_hard_sigmoid_that_is_read_elsewhere():

@@ -2,6 +2,7 @@
 import tensorflow as tf
 
 from tests.plan.networks import image, plan_of
+from vai_q_tf.dpu import HARD_SIGMOID_FACTOR
 
 layers = tf.compat.v1.layers
 pool = tf.nn.max_pool2d
@@ -17,8 +18,7 @@ def test_concat_joins_what_is_in_front_of_ops_that_only_shape():
     b = tf.expand_dims(b, 1, name='wide')
     c = tf.squeeze(tf.reduce_mean(layers.conv2d(a, 144, 3, name='c'), 1, True, name='mean'), 1, name='narrow')
     tf.concat([tf.identity(b), c[:, :1]], 1, name='out')
-    record, = plan_of('out').alignments
-    assert tuple(record) == ('concat', 'out', 'out/aquant', (
+    assert tuple(_alignments('out')['out']) == ('concat', 'out', 'out/aquant', (
         'wide/aquant', 'flat/aquant', 'a/BiasAdd/aquant', 'strided_slice/aquant'), True)
 
 
@@ -45,12 +45,44 @@ def test_concat_that_is_not_quantized_itself_makes_none():
     assert plan.alignments == () and 'out/aquant' in [tensor.name for tensor in plan.tensors]
 
 
-def test_inputs_that_are_float_are_left_out():
+def test_parts_of_a_split_are_where_the_whole_is():
     first, second = tf.split(layers.conv2d(image(), 4, 3, name='conv'), 2, -1)
-    tf.concat([pool(first, 2, 2, 'SAME', name='pool'), tf.nn.relu(second, name='relu')[:, :3, :3]], -1, name='out')
+    tf.concat([pool(first, 2, 2, 'SAME', name='pool'), tf.nn.relu(second, name='relu')[:, :3, :3], first[:, :3, :3]], -1, name='out')
     records = _alignments('out')
-    assert set(records) == {'out'}  # what the pool reads is a part of a tensor, which is no tensor of its own
-    assert records['out'].inputs == ('pool/aquant', 'strided_slice/aquant')
+    assert records['pool'].inputs == ('conv/BiasAdd/aquant',) and records['strided_slice'].inputs == ('relu/aquant',)
+    assert records['strided_slice_1'].inputs == ('conv/BiasAdd/aquant',)
+    assert records['out'].inputs == ('pool/aquant', 'strided_slice/aquant', 'strided_slice_1/aquant')
+
+
+def test_moves():
+    x = tf.pad(image(), [[0, 0], [1, 1], [1, 1], [0, 0]], name='pad')
+    x = tf.compat.v1.image.resize_nearest_neighbor(x, [20, 20], name='resize')
+    x = tf.nn.relu(tf.transpose(x, [0, 2, 1, 3], name='turn'), name='relu')
+    x = tf.space_to_depth(tf.depth_to_space(tf.concat([x, x[..., :1]], -1, name='join'), 2, name='spread'), 2)
+    tf.identity(x, name='out')
+    moves = {node: (record.inputs, record.output) for node, record in _alignments('spread').items() if record.kind == 'move'}
+    assert moves == {
+        'pad': (('x/aquant',), 'pad/aquant'), 'resize': (('pad/aquant',), 'resize/aquant'),
+        'turn': (('resize/aquant',), 'relu/aquant'), 'strided_slice': (('relu/aquant',), 'strided_slice/aquant'),
+        'spread': (('join/aquant',), 'spread/aquant')}
+
+
+def test_operands_of_additions_multiplications_and_pools():
+    x, y = image(), image(name='y')
+    total = tf.nn.relu(tf.add(x, y, name='add'), name='relu')
+    product = tf.multiply(total, tf.constant([0.5, 0.25, 2.0], name='factor'), name='mul')
+    average = tf.nn.avg_pool2d(product, 2, 2, 'SAME', name='average')
+    scaled = tf.multiply(tf.nn.avg_pool2d(average, 3, 1, 'SAME', name='pool'), tf.constant([0.984375]), name='scaled')
+    gate = tf.multiply(scaled, tf.nn.relu6(scaled + 3.0) / 6.0 * HARD_SIGMOID_FACTOR, name='swish')  # as the passes write it
+    tf.add(gate, gate, name='twice')
+    records = {record.node: tuple(record) for record in plan_of('twice', ('x', 'y')).operand_groups}
+    assert records['add'] == ('add', 'add', ('x/aquant', 'y/aquant'), 'relu/aquant')
+    assert records['mul'] == ('mul', 'mul', ('relu/aquant', 'factor/aquant'), 'mul/aquant')
+    assert records['average'] == ('pool', 'average', ('mul/aquant',), 'average/aquant')
+    assert records['pool'] == ('pool', 'pool', ('average/aquant',), 'scaled/aquant')
+    assert records['swish'] == ('mul', 'swish', ('scaled/aquant', 'mul_1/aquant'), 'swish/aquant')
+    assert records['twice'][2] == ('swish/aquant',) * 2
+    assert set(records) == {'add', 'mul', 'average', 'pool', 'swish', 'twice'}
 
 
 def test_average_pool_counts_with_its_scale_only():

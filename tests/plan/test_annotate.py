@@ -29,19 +29,20 @@ def test_convolution_bias_relu_dense():
     plan = plan_of('out', weight_bit=7, activation_bit=9, method=2)
     assert _rows(plan) == [
         ('x/aquant', 'input', 1, (('conv/Conv2D', 0),)),
-        ('conv/kernel/read/wquant', 'weight', 0, (('conv/Conv2D', 1),)),
-        ('conv/bias/read/wquant', 'bias', 0, (('conv/BiasAdd', 1),)),
+        ('conv/kernel/wquant', 'weight', 0, (('conv/Conv2D', 1),)),
+        ('conv/bias/wquant', 'bias', 0, (('conv/BiasAdd', 1),)),
         ('conv/Relu/aquant', 'activation', 1, (('pool/MaxPool', 0),)),
         ('pool/MaxPool/aquant', 'activation', 1, (('flatten/Shape', 0), ('flatten/Reshape', 0))),
         ('flatten/Reshape/aquant', 'activation', 1, (('fc/MatMul', 0),)),
-        ('fc/kernel/read/wquant', 'weight', 0, (('fc/MatMul', 1),)),
-        ('fc/bias/read/wquant', 'bias', 0, (('fc/BiasAdd', 1),)),
+        ('fc/kernel/wquant', 'weight', 0, (('fc/MatMul', 1),)),
+        ('fc/bias/wquant', 'bias', 0, (('fc/BiasAdd', 1),)),
         ('fc/BiasAdd/aquant', 'activation', 1, (('out', 0),))]
     assert [tuple(group) for group in plan.groups] == [
-        ('conv/Conv2D', 'x/aquant', 'conv/kernel/read/wquant', 'conv/bias/read/wquant', 'conv/Relu/aquant', 27),
-        ('fc/MatMul', 'flatten/Reshape/aquant', 'fc/kernel/read/wquant', 'fc/bias/read/wquant', 'fc/BiasAdd/aquant', 36)]
+        ('conv/Conv2D', 'x/aquant', 'conv/kernel/wquant', 'conv/bias/wquant', 'conv/Relu/aquant', 27),
+        ('fc/MatMul', 'flatten/Reshape/aquant', 'fc/kernel/wquant', 'fc/bias/wquant', 'fc/BiasAdd/aquant', 36)]
     assert [tuple(alignment) for alignment in plan.alignments] == [
-        ('pool', 'pool/MaxPool', 'pool/MaxPool/aquant', ('conv/Relu/aquant',), False)]
+        ('pool', 'pool/MaxPool', 'pool/MaxPool/aquant', ('conv/Relu/aquant',), False),
+        ('move', 'flatten/Reshape', 'flatten/Reshape/aquant', ('pool/MaxPool/aquant',), False)]
     assert [(record.node, record.op) for record in plan.skipped] == [('out', 'Softmax')]
     assert 'softmax' in plan.skipped[0].reason
     assert {(tensor.role, tensor.bits, tensor.method) for tensor in plan.tensors} == {
@@ -65,7 +66,7 @@ def test_readers_outside_the_range_read_the_quantized_tensor_and_regularisers_th
     tf.reduce_mean(tf.square(x, name='square'), name='loss')
     tensors = by_name(plan_of('conv/BiasAdd'))
     assert tensors['conv/BiasAdd/aquant'].consumers == (('copy', 0), ('square', 0))
-    assert tensors['conv/kernel/read/wquant'].consumers == (('conv/Conv2D', 1),)
+    assert tensors['conv/kernel/wquant'].consumers == (('conv/Conv2D', 1),)
 
 
 def test_keras_variables_are_named_after_their_reads():
@@ -177,9 +178,9 @@ def test_separable_and_dilated_convolution():
     assert [name for name in _names(plan) if name.endswith('aquant')] == [
         'x/aquant', 'sep/separable_conv2d/depthwise/aquant', 'sep/Relu/aquant', 'atrous/Relu/aquant']
     assert [tuple(group)[1:3] for group in plan.groups] == [
-        ('x/aquant', 'sep/depthwise_kernel/read/wquant'),
-        ('sep/separable_conv2d/depthwise/aquant', 'sep/pointwise_kernel/read/wquant'),
-        ('sep/Relu/aquant', 'atrous/kernel/read/wquant')]
+        ('x/aquant', 'sep/depthwise_kernel/wquant'),
+        ('sep/separable_conv2d/depthwise/aquant', 'sep/pointwise_kernel/wquant'),
+        ('sep/Relu/aquant', 'atrous/kernel/wquant')]
 
 
 def test_one_dimensional_convolution():
@@ -239,6 +240,6 @@ def test_shared_weights():
     first, second = shared(image()), shared(image(name='y'))
     tf.add(first, second, name='out')
     plan = plan_of('out', ('x', 'y'))
-    weight = by_name(plan)['shared/kernel/read/wquant']
+    weight = by_name(plan)['shared/kernel/wquant']
     assert weight.consumers == (('shared/Conv2D', 1), ('shared/Conv2D_1', 1))
-    assert [group.weight for group in plan.groups] == ['shared/kernel/read/wquant'] * 2
+    assert [group.weight for group in plan.groups] == ['shared/kernel/wquant'] * 2

@@ -13,9 +13,11 @@ def _tensor(name, mode=1, method=1, **fields):
     return QuantTensor(name, 'activation' if mode == 1 else 'weight', mode, 8, method, name, '', (), **fields)
 
 
-def _plan(names, groups=(), alignments=(), **methods):
-    tensors = [name if isinstance(name, QuantTensor) else _tensor(name, method=methods.get(name, 1)) for name in names]
-    return QuantPlan((), (), (), tuple(tensors), (), tuple(groups), (), tuple(alignments))
+def _plan(names, groups=(), alignments=(), operand_groups=(), **methods):
+    parameters = {name for group in groups for name in (group.weight, group.bias)}
+    tensors = [name if isinstance(name, QuantTensor) else
+               _tensor(name, int(name not in parameters), methods.get(name, 1)) for name in names]
+    return QuantPlan((), (), (), tuple(tensors), (), tuple(groups), (), tuple(alignments), tuple(operand_groups))
 
 
 def _config(**fields):
@@ -67,10 +69,10 @@ def test_shift_limits_are_off():
     plan = _plan(['i', 'w', 'o', 'b'], [ComputeGroup('conv', 'i', 'w', 'b', 'o', 27)])
     observed = _observed(i=5, w=10, o=-3, b=POSITION_ZERO)
     decided = final_positions.decide(plan, observed, _config(adjust_shift_cut=0, adjust_shift_bias=0))
-    assert decided == {'i': 5, 'w': 10, 'o': -3, 'b': POSITION_ZERO}
+    assert decided == {'i': 5, 'w': 10, 'o': -3, 'b': 15}  # of the products, where a position of zeros has no meaning
 
 
-@pytest.mark.parametrize('reduction, bias', [(27, 24), (9 * 512, 16), (1, 29), (2 ** 20, 13), (0, POSITION_ZERO)])
+@pytest.mark.parametrize('reduction, bias', [(27, 24), (9 * 512, 16), (1, 29), (2 ** 20, 13), (0, 13)])
 def test_dynamic_bias_limit_counts_the_products(reduction, bias):
     """Product position 13: the least shift is ceil(log2(products)) - 16, at most 0."""
     plan = _plan(['i', 'w', 'o', 'b'], [ComputeGroup('conv', 'i', 'w', 'b', 'o', reduction)])
@@ -78,10 +80,19 @@ def test_dynamic_bias_limit_counts_the_products(reduction, bias):
     assert decided['b'] == bias
 
 
-def test_a_group_of_zeros_is_left_alone():
-    plan = _plan(['i', 'w', 'o'], [ComputeGroup('conv', 'i', 'w', '', 'o')])
-    observed = _observed(i=POSITION_ZERO, w=7, o=POSITION_ZERO)
-    assert final_positions.decide(plan, observed, _config()) == {'i': POSITION_ZERO, 'w': 7, 'o': POSITION_ZERO}
+@pytest.mark.parametrize('before, after', [
+    (dict(i=POSITION_ZERO, w=7, o=POSITION_ZERO, b=5), dict(i=0, w=7, o=0, b=5)),
+    (dict(i=6, w=POSITION_ZERO, o=4, b=5), dict(i=6, w=-2, o=4, b=5)),
+    (dict.fromkeys('iwob', POSITION_ZERO), dict(i=0, w=0, o=0, b=16)),
+])
+def test_nothing_but_zeros(before, after):
+    plan = _plan(['i', 'w', 'o', 'b'], [ComputeGroup('conv', 'i', 'w', 'b', 'o')])
+    assert final_positions.decide(plan, _observed(**before), _config()) == after
+
+
+def test_zeros_that_are_next_to_nothing():
+    assert final_positions.decide(_plan(['a', _tensor('w', 0)]), _observed(a=POSITION_ZERO, w=POSITION_ZERO), _config()) == {
+        'a': 0, 'w': 0}
 
 
 @pytest.mark.parametrize('kind, settings', [('concat', {}), ('pool', {}), ('pool', {'align_pool': 2})])
@@ -135,15 +146,24 @@ def test_zeros_follow_the_group():
     decided = final_positions.decide(plan, {name: _observe(value) for name, value in data.items()}, _config())
     assert decided['b'] == decided['a'] != POSITION_ZERO
     zeros = dict.fromkeys(data, final_positions.Observation(POSITION_ZERO, np.zeros(256)))
-    assert set(final_positions.decide(plan, zeros, _config()).values()) == {POSITION_ZERO}
+    assert set(final_positions.decide(plan, zeros, _config()).values()) == {0}
 
 
-@pytest.mark.parametrize('concat, pool, groups', [
-    (0, 0, [('a', 'b', 'cat', 'pool')]), (2, 0, [('cat', 'pool')]), (1, 1, [('cat', 'pool')]), (0, 2, [('a', 'b', 'cat')]),
-    (2, 2, [])])
-def test_strategies(concat, pool, groups):
-    plan = _plan(_data(), alignments=_ALIGNMENTS)
-    assert final_positions.aligned(plan, _config(align_concat=concat, align_pool=pool)) == groups
+@pytest.mark.parametrize('concat, pool, names', [
+    (0, 0, {'a', 'b', 'cat', 'pool'}), (2, 0, {'cat', 'pool'}), (1, 1, {'cat', 'pool'}), (0, 2, {'a', 'b', 'cat'}), (2, 2, set())])
+def test_errors_are_measured_where_they_decide(concat, pool, names):
+    moves = (Alignment('move', 'flat', 'flat', ('pool',), False), Alignment('move', 'turned', 'turned', ('single',), False))
+    plan = _plan(list(_data()) + ['flat', 'single', 'turned'], alignments=_ALIGNMENTS + moves)
+    assert final_positions.measured(plan, _config(align_concat=concat, align_pool=pool)) == names
+    assert final_positions.measured(plan, _config(align_rule='output')) == set()
+
+
+def test_what_is_moved_has_the_position_of_what_it_was():
+    plan = _plan(['a', 'flat', 'padded'], alignments=[
+        Alignment('move', 'flat', 'flat', ('a',), False), Alignment('move', 'padded', 'padded', ('flat',), False)])
+    observed = _observed(a=5, flat=3, padded=POSITION_ZERO)
+    assert final_positions.decide(plan, observed, _config(align_concat=2, align_pool=2)) == dict(a=5, flat=5, padded=5)
+    assert final_positions.decide(plan, observed, _config(align_rule='output')) == dict(a=5, flat=3, padded=3)
 
 
 def test_output_rule_takes_the_positions_before_each_stage():

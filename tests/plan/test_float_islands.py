@@ -84,7 +84,7 @@ def test_ignored_node_leaves_its_whole_group_float(ignored):
     x = layers.conv2d(image(), 4, 3, name='conv', activation=tf.nn.relu)
     x = layers.conv2d(tf.nn.max_pool2d(x, 2, 2, 'SAME', name='pool'), 4, 3, name='next')
     plan = plan_of(x.op.name, ignore_nodes=[ignored])
-    assert _names(plan) == ['x/aquant', 'pool/aquant', 'next/kernel/read/wquant', 'next/bias/read/wquant',
+    assert _names(plan) == ['x/aquant', 'pool/aquant', 'next/kernel/wquant', 'next/bias/wquant',
                             'next/BiasAdd/aquant']
     assert by_name(plan)['pool/aquant'].consumers == (('next/Conv2D', 0),)
     reasons = skipped(plan)

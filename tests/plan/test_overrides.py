@@ -23,8 +23,8 @@ def _changed(attribute, default, **fields):
 
 
 @pytest.mark.parametrize('name, tensor', [
-    ('conv1/Conv2D', 'conv1/kernel/read/wquant'), ('conv1/kernel', 'conv1/kernel/read/wquant'),
-    ('conv1/kernel/read', 'conv1/kernel/read/wquant'), ('conv1/bias', 'conv1/bias/read/wquant'),
+    ('conv1/Conv2D', 'conv1/kernel/wquant'), ('conv1/kernel', 'conv1/kernel/wquant'),
+    ('conv1/kernel/read', 'conv1/kernel/wquant'), ('conv1/bias', 'conv1/bias/wquant'),
     ('dw/depthwise', 'dw/depthwise/ReadVariableOp/wquant'),
     ('dw/depthwise_kernel', 'dw/depthwise/ReadVariableOp/wquant'),
     ('conv1/Relu', 'conv1/Relu/aquant'), ('x', 'x/aquant')])
@@ -34,7 +34,7 @@ def test_names_that_mean_a_tensor(name, tensor):
 
 def test_example_of_the_user_guide():
     assert _changed('bits', 8, nodes_bit=['conv1/Relu:16', 'conv1/kernel/read:5', 'conv1/Conv2D:16']) == {
-        'conv1/Relu/aquant': 16, 'conv1/kernel/read/wquant': 5}
+        'conv1/Relu/aquant': 16, 'conv1/kernel/wquant': 5}
 
 
 def test_of_equal_names_the_first_counts():
@@ -43,7 +43,7 @@ def test_of_equal_names_the_first_counts():
 
 def test_methods():
     assert _changed('method', 1, nodes_method=['x:1', 'conv1/Conv2D:0', 'dw/depthwise:2', 'conv2/Conv2D:2']) == {
-        'conv1/kernel/read/wquant': 0, 'dw/depthwise/ReadVariableOp/wquant': 2}
+        'conv1/kernel/wquant': 0, 'dw/depthwise/ReadVariableOp/wquant': 2}
 
 
 def test_folded_batch_norm_is_named_by_its_convolution_or_its_new_names():

@@ -238,7 +238,7 @@ def test_addition_of_constants_that_are_no_bias(shape):
     tf.add(tf.ones(shape, name='table'), x, name='out')
     plan = plan_of('out')
     assert {tensor.name: tensor.role for tensor in plan.tensors} == {
-        'x/aquant': 'input', 'conv/kernel/read/wquant': 'weight', 'conv/Conv2D/aquant': 'activation',
+        'x/aquant': 'input', 'conv/kernel/wquant': 'weight', 'conv/Conv2D/aquant': 'activation',
         'table/aquant': 'constant', 'out/aquant': 'activation'}
     assert plan.groups[0].bias == ''
 
@@ -253,7 +253,7 @@ def test_bias_of_channels_first(shape, is_bias):
 def test_transposed_weights_of_a_dense_layer():
     x = tf.matmul(_x(6), tf.compat.v1.get_variable('w', [4, 6]), transpose_b=True, name='product')
     tf.nn.bias_add(x, tf.compat.v1.get_variable('b', [4]), name='out')
-    assert tuple(plan_of('out').groups[0])[2:] == ('w/read/wquant', 'b/read/wquant', 'out/aquant', 6)
+    assert tuple(plan_of('out').groups[0])[2:] == ('w/wquant', 'b/wquant', 'out/aquant', 6)
 
 
 @pytest.mark.parametrize('other', [

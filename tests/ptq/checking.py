@@ -14,6 +14,9 @@ from vai_q_tf.passes import optimise
 from vai_q_tf.ptq.quantize import quantize_frozen
 
 _SHAPING = ('Reshape', 'Squeeze', 'ExpandDims')
+_MOVES = _SHAPING + ('Pad', 'StridedSlice', 'Transpose', 'DepthToSpace', 'ResizeNearestNeighbor', 'SpaceToBatchND')
+_POOLS = ('MaxPool', 'AvgPool')
+_OPERATIONS = ('Add', 'AddV2', 'AddN', 'Mul')
 
 
 class Case:
@@ -86,11 +89,10 @@ def assert_model(case, unlike=()):
 
 
 def assert_positions(case, model):
-    """Shifts are in the limits, concats and max pools with a quantized result have one position, what has none is zero."""
+    """Shifts are in the limits, concats, max pools and moves with a quantized result have one position."""
     view = GraphView(model)
     positions = {node.name: node.attr['quantize_pos'].i for node in model.node if node.op == 'FixNeuron'}
-    zeros = [view.inputs(name)[0] for name, position in positions.items() if position == POSITION_ZERO]
-    assert not any(value.any() for value in run(model, zeros, case.feed(0)))
+    assert POSITION_ZERO not in positions.values()
     for name in view.names:
         row = trait(view.op(name))
         data = [tensor for _, tensor in row.data_inputs(view.inputs(name))]
@@ -100,6 +102,10 @@ def assert_positions(case, model):
         elif view.op(name) in ('ConcatV2', 'MaxPool') and _fix_neuron_behind(view, name):
             members = [_fix_neuron_behind(view, name)] + [_fix_neuron_before(view, tensor) for tensor in data]
             assert len({positions[member] for member in members if member}) <= 1, name
+        elif view.op(name) in _MOVES and _result(view, name) and _fix_neuron_before(view, data[0]):
+            assert positions[_result(view, name)] == positions[_fix_neuron_before(view, data[0])], name
+        elif view.op(name) in _POOLS + _OPERATIONS and _result(view, name):
+            _assert_operands(view.op(name), [positions.get(tensor) for tensor in data], positions[_result(view, name)], name)
 
 
 def _assert_shifts(view, positions, name, data, weight):
@@ -116,13 +122,31 @@ def _assert_shifts(view, positions, name, data, weight):
         assert min(0, cut - 16) <= positions[weight] + positions[data] - positions[bias] <= 16, name
 
 
+def _assert_operands(op, data, result, name):
+    if op in _POOLS and data[0] is not None:
+        assert abs(data[0] - result) <= 7, name
+    elif op == 'Mul' and None not in data:
+        assert 0 <= sum(data) - result <= 32, name
+    elif op in _OPERATIONS and op != 'Mul' and None not in data:
+        assert max(data) - min(data) <= 15 and abs(min(data) - result) <= 15, name
+
+
+def _result(view, name):
+    """The FixNeuron of what an op gives, be it through a relu, or through the multiplication behind an average pool."""
+    readers = [reader for reader, _ in view.consumers(name)]
+    if not _fix_neuron_behind(view, name) and len(readers) == 1 and view.op(readers[0]) in ('Relu', 'Relu6', 'Mul')[
+            :3 if view.op(name) == 'AvgPool' else 2]:
+        return _fix_neuron_behind(view, readers[0])
+    return _fix_neuron_behind(view, name)
+
+
 def _fix_neuron_behind(view, name):
     return next((reader for reader, _ in view.consumers(name) if view.op(reader) == 'FixNeuron'), '')
 
 
 def _fix_neuron_before(view, tensor):
-    while view.op(tensor) in _SHAPING:
-        tensor = view.inputs(tensor)[0]
+    while view.op(tensor) in _SHAPING + ('Split',):
+        tensor = view.inputs(tensor)[view.op(tensor) == 'Split']
     return tensor if view.op(tensor) == 'FixNeuron' else ''
 
 

@@ -73,12 +73,12 @@ def _numpy_network(tape, values, feed, quantize, batch_statistics):
     y = quantize('relu2/aquant', tape.relu(y, 6), 1)
     y = quantize('conv2/biasadd/aquant', folded(y, 'conv2', tape.convolution, 'bn3', 'conv2'), 1)
     y = quantize('sum/aquant', tape.add(first, y), 1)
-    y = tape.convolution(y, quantize('conv3/kernel/read/wquant', values['conv3/kernel'], 0))
-    y = quantize('conv3/BiasAdd/aquant', tape.add(y, quantize('conv3/bias/read/wquant', values['conv3/bias'], 0)), 1)
+    y = tape.convolution(y, quantize('conv3/kernel/wquant', values['conv3/kernel'], 0))
+    y = quantize('conv3/BiasAdd/aquant', tape.add(y, quantize('conv3/bias/wquant', values['conv3/bias'], 0)), 1)
     y = quantize('pool/MaxPool/aquant', tape.max_pool(y), 1)
     y = quantize('mean/aquant', tape.global_mean(y), 1)
-    y = tape.matmul(y, quantize('dense/kernel/read/wquant', values['dense/kernel'], 0))
-    y = quantize('dense/BiasAdd/aquant', tape.add(y, quantize('dense/bias/read/wquant', values['dense/bias'], 0)), 1)
+    y = tape.matmul(y, quantize('dense/kernel/wquant', values['dense/kernel'], 0))
+    y = quantize('dense/BiasAdd/aquant', tape.add(y, quantize('dense/bias/wquant', values['dense/bias'], 0)), 1)
     return tape.softmax_cross_entropy(y, feed['labels:0'])
 
 
@@ -114,9 +114,8 @@ class _Rewritten:
             names = sorted(_SHAPES)
             gradients = tf.gradients(self._loss, [self._variables[name] for name in names])
             self._gradients = dict(zip(names, gradients))
-            suffix = '/position'
-            self._positions = {op.name[:-len(suffix)]: op.outputs[0] for op in self.graph.get_operations()
-                               if op.name.endswith('quant' + suffix)}
+            self._positions = {op.name: op.inputs[-1] for op in self.graph.get_operations()
+                               if op.type in ('VaiFixNeuron', 'VaiScaledFixNeuron')}
 
     def run(self, values, feed, previous_values, previous_feed):
         """(loss, gradients, positions): the positions are those that suit the previous values and feed."""

@@ -121,7 +121,7 @@ def test_a_float_checkpoint_restores_and_a_quantized_one_brings_its_positions(tm
             np.testing.assert_array_equal(_votes(session), votes)
             np.testing.assert_array_equal(session.run('dense/Relu/aquant:0', {images: _batch(11)}), following)
     reader = tf.train.load_checkpoint(checkpoint)
-    found = checkpoints.read_positions(reader, ['images/aquant', 'dense/kernel/read/wquant'])
+    found = checkpoints.read_positions(reader, ['images/aquant', 'dense/kernel/wquant'])
     assert found['images/aquant'] == fixed_point.mode_position(votes[0])
 
 
@@ -208,7 +208,7 @@ def test_a_tensor_that_was_never_tracked_is_named(tmp_path):
                 session.run('side/BiasAdd/aquant:0', {images: _batch(0)})
             session.run('dense/Relu/aquant:0', {images: _batch(0)})
     assert raised.value.code == errors.MISSING_QUANTIZE_INFO
-    for name in ('side/kernel/read/wquant', 'side/bias/read/wquant', 'side/BiasAdd/aquant'):
+    for name in ('side/kernel/wquant', 'side/bias/wquant', 'side/BiasAdd/aquant'):
         assert name in str(raised.value)
     assert 'dense/kernel' not in str(raised.value)
 

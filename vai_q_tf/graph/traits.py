@@ -17,6 +17,7 @@ class Trait(NamedTuple):
     depthwise: whether each input channel has filters of its own.
     constants: whether constant operands take part with positions of their own.
     relu: whether a relu behind it is computed with it.
+    moves: whether the result holds the values of the first input as they are, and zeros; the hardware copies integers there.
     reason: why the op stays float.
     """
     kind: str
@@ -27,6 +28,7 @@ class Trait(NamedTuple):
     depthwise: bool = False
     constants: bool = False
     relu: bool = True
+    moves: bool = False
     reason: str = ''
 
     def data_inputs(self, inputs):
@@ -91,24 +93,24 @@ TRAITS = {
 
     'AvgPool': Trait(SHARED),
     'AvgPool3D': Trait(SHARED),
-    'BatchToSpaceND': Trait(SHARED),
+    'BatchToSpaceND': Trait(SHARED, moves=True),
     'Concat': Trait(SHARED, _BUT_FIRST, constants=True),
     'ConcatV2': Trait(SHARED, _BUT_LAST, constants=True),
-    'DepthToSpace': Trait(SHARED, relu=False),
-    'ExpandDims': Trait(SHARED),
+    'DepthToSpace': Trait(SHARED, relu=False, moves=True),
+    'ExpandDims': Trait(SHARED, moves=True),
     'Max': Trait(SHARED),
     'Maximum': Trait(SHARED, _ALL, constants=True),
     'MaxPool': Trait(SHARED),
     'MaxPool3D': Trait(SHARED),
-    'MirrorPad': Trait(SHARED),
-    'Pad': Trait(SHARED),
-    'PadV2': Trait(SHARED),
-    'Reshape': Trait(SHARED),
-    'ResizeNearestNeighbor': Trait(SHARED, relu=False),
-    'SpaceToBatchND': Trait(SHARED, relu=False),
-    'Squeeze': Trait(SHARED),
-    'StridedSlice': Trait(SHARED, relu=False),
-    'Transpose': Trait(SHARED),
+    'MirrorPad': Trait(SHARED, moves=True),
+    'Pad': Trait(SHARED, moves=True),
+    'PadV2': Trait(SHARED, moves=True),
+    'Reshape': Trait(SHARED, moves=True),
+    'ResizeNearestNeighbor': Trait(SHARED, relu=False, moves=True),
+    'SpaceToBatchND': Trait(SHARED, relu=False, moves=True),
+    'Squeeze': Trait(SHARED, moves=True),
+    'StridedSlice': Trait(SHARED, relu=False, moves=True),
+    'Transpose': Trait(SHARED, moves=True),
 
     **{op: Trait(FORWARDS) for op in sorted(_handing_on(_PLAN))},
 

@@ -3,17 +3,22 @@ from vai_q_tf.ops.fix_neuron import (
     FixNeuron,
     checkpoint_has,
     fix_neuron,
-    moving_position,
     position_errors,
-    read_positions,
     search_position,
     vai_fix_neuron,
-    write_positions,
 )
 from vai_q_tf.ops.library import load as load_library
+from vai_q_tf.ops.position_table import (
+    kept_position,
+    legal_positions,
+    moving_position,
+    read_positions,
+    write_positions,
+)
 from vai_q_tf.ops.scaled_fix_neuron import scaled_fix_neuron, scaled_search_position
 
 __all__ = [
-    'FixNeuron', 'checkpoint_has', 'fix_neuron', 'load_library', 'moving_position', 'position_errors', 'read_positions',
-    'scaled_fix_neuron', 'scaled_search_position', 'search_position', 'vai_fix_neuron', 'write_positions',
+    'FixNeuron', 'checkpoint_has', 'fix_neuron', 'kept_position', 'legal_positions', 'load_library', 'moving_position',
+    'position_errors', 'read_positions', 'scaled_fix_neuron', 'scaled_search_position', 'search_position',
+    'vai_fix_neuron', 'write_positions',
 ]

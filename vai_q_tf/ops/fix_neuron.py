@@ -77,35 +77,6 @@ def position_errors(input, below, above, bit_width=8, mode=1, narrow_range=False
     return library.load().vai_position_errors(input, below, above, bit_width, mode, narrow_range, name)
 
 
-def moving_position(state, batch_position, rows, row, decay, tensor, name=None):
-    """The most frequent position of row `row` after counting `batch_position`, an int32 scalar.
-
-    fixed_point.vote and fixed_point.mode_position define it.
-
-    Args:
-      state: resource handle of a float32 [rows, 256] variable; it needs no initializer.
-      batch_position: int32 scalar; NO_OBSERVATION counts nothing.
-      rows, row: Python ints, how many tensors share the variable, and which of them this is.
-      decay: Python float above 0 and at most 1, the weight of the past at every count.
-      tensor: name of the quantized tensor, for messages.
-      name: of the op.
-
-    Raises:
-      tf.errors.FailedPreconditionError: when run, if the row has never counted anything.
-    """
-    return library.load().vai_moving_position(state, batch_position, rows, row, decay, tensor, name)
-
-
-def read_positions(state, rows, name=None):
-    """The histograms of all rows, float32 [rows, 256]; zeros if nothing was counted yet."""
-    return library.load().vai_read_positions(state, rows, name)
-
-
-def write_positions(state, histograms, rows, name=None):
-    """An op that replaces the histograms of all rows by `histograms`, float32 [rows, 256], finite and not negative."""
-    return library.load().vai_write_positions(state, histograms, rows, name)
-
-
 def checkpoint_has(prefix, tensor_name, name=None):
     """Whether the checkpoint `prefix` (V2 format) holds a tensor named `tensor_name`, a bool scalar.
 
@@ -144,6 +115,5 @@ def _vai_fix_neuron_grad_gradient(op, gradient):
 library.register_gradient('FixNeuron', _fix_neuron_gradient)
 library.register_gradient('VaiFixNeuron', _vai_fix_neuron_gradient)
 library.register_gradient('VaiFixNeuronGrad', _vai_fix_neuron_grad_gradient)
-for _op_type in ('VaiSearchPosition', 'VaiPositionErrors', 'VaiMovingPosition', 'VaiReadPositions',
-                 'VaiCheckpointHas'):
+for _op_type in ('VaiSearchPosition', 'VaiPositionErrors', 'VaiCheckpointHas'):
     library.register_gradient(_op_type, None)

@@ -1,32 +1,77 @@
-"""Alignments: the quantized tensors that concats and pools need at one position."""
-from vai_q_tf.graph.traits import CONCAT_OPS, trait
+"""Which quantized tensors the hardware needs at one position, and which near each other."""
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.graph.traits import ADD_OPS, CONCAT_OPS, trait
 from vai_q_tf.graph.view import node_name
-from vai_q_tf.plan.quant_plan import Alignment
+from vai_q_tf.plan.quant_plan import Alignment, OperandGroup
 
 # Ops that change the shape only, which a concat's inputs are followed through.
 _SHAPING_OPS = frozenset(('Reshape', 'ExpandDims', 'Squeeze'))
+_POOLS = frozenset(('MaxPool', 'MaxPool3D', 'AvgPool', 'AvgPool3D'))
+_OPERAND_OPS = {**dict.fromkeys(ADD_OPS | {'AddN'}, 'add'), 'Mul': 'mul', **dict.fromkeys(_POOLS, 'pool')}
 
 
 def find_alignments(draft, fusions):
     """The Alignments of the drafted plan, a tuple in graph order.
 
-    Concats, max pools and scaled average pools whose result is quantized and that have a quantized input make one.
+    Concats, max pools and scaled average pools whose result is quantized, and ops that move values whose result, or the relu
+    computed with it, is quantized, make one if they have a quantized input.
     """
-    scaled = {}
-    for fusion in fusions:
-        if fusion.kind == 'average_pool':
-            pool, = fusion.nodes - {fusion.node}
-            scaled[pool] = fusion.node
+    scaled = _scaled_pools(fusions)
+    moved = {fusion.node: fusion.sources[0] for fusion in fusions if fusion.kind == 'upsampling'}
     found = []
     for name in draft.graph_range.nodes:
         op = draft.view.op(name)
         if op in CONCAT_OPS:
             found.append(_concat(draft, name))
         elif op == 'MaxPool':
-            found.append(_pool(draft, name, name))
+            found.append(_selection(draft, 'pool', name, _first(draft, name), draft.quantized(name)))
         elif name in scaled:
-            found.append(_pool(draft, name, scaled[name]))
+            found.append(_selection(draft, 'pool', name, _first(draft, name), draft.quantized(scaled[name]), scaled[name]))
+        elif name in moved or trait(op).moves:
+            source = moved.get(name) or _first(draft, name)
+            found.append(_selection(draft, 'move', name, source, _result(draft, name)))
     return tuple(alignment for alignment in found if alignment.output and alignment.inputs)
+
+
+def find_operand_groups(draft, fusions):
+    """The OperandGroups of the drafted plan, a tuple in graph order: additions and multiplications with several quantized
+    inputs, and pools with one, of which the result, or the relu computed with it, is quantized."""
+    scaled = _scaled_pools(fusions)
+    found = []
+    for name in draft.graph_range.nodes:
+        kind = _OPERAND_OPS.get(draft.view.op(name))
+        if not kind or draft.view.dtype(name) != tf.float32 or name in draft.graph_range.input_nodes:
+            continue
+        data = trait(draft.view.op(name)).data_inputs(draft.view.inputs(name))
+        inputs = tuple(draft.quantized_source(tensor) or draft.quantized_constant(tensor) for _, tensor in data)
+        output = draft.quantized(scaled[name]) if name in scaled else _result(draft, name)
+        if output and all(inputs) and (kind == 'pool' or len(inputs) > 1):
+            found.append(OperandGroup(kind, name, inputs, output))
+    return tuple(found)
+
+
+def _scaled_pools(fusions):
+    """{average pool: the multiplication behind it}"""
+    return {pool: fusion.node for fusion in fusions if fusion.kind == 'average_pool' for pool in fusion.nodes - {fusion.node}}
+
+
+def _first(draft, name):
+    return draft.view.inputs(name)[0]
+
+
+def _result(draft, name):
+    """The name of the quantized result of an op, that of the relu behind it where the two are computed together; or ''."""
+    readers = [reader for reader, _ in draft.graph_range.readers(name)]
+    if not draft.quantized(name) and len(readers) == 1 and draft.view.op(readers[0]) in ('Relu', 'Relu6'):
+        return draft.quantized(readers[0])
+    return draft.quantized(name)
+
+
+def _selection(draft, kind, name, source, output, result=''):
+    """The Alignment of an op with one quantized input; `result` is the node that has its result if that is another."""
+    quantized, outputs = draft.quantized_source(source), draft.graph_range.output_nodes
+    return Alignment(kind, name, output, (quantized,) if quantized else (), name in outputs or result in outputs)
 
 
 def _concat(draft, name):
@@ -39,18 +84,11 @@ def _concat(draft, name):
 def _members(draft, tensor):
     """The quantized tensors from `tensor` up through the ops that only shape it, the first that does not included."""
     while True:
-        tensor = draft.graph_range.source(tensor)
-        quantized = draft.quantized(tensor) or draft.quantized_constant(tensor)
+        quantized = draft.quantized_source(tensor) or draft.quantized_constant(tensor)
         if quantized:
             yield quantized
+        tensor = draft.graph_range.source(tensor)
         node = node_name(tensor)
         if draft.view.op(node) not in _SHAPING_OPS or node not in draft.graph_range or node in draft.graph_range.input_nodes:
             return
         tensor = draft.view.inputs(node)[0]
-
-
-def _pool(draft, name, result):
-    source = draft.quantized(draft.graph_range.source(draft.view.inputs(name)[0]))
-    outputs = draft.graph_range.output_nodes
-    return Alignment('pool', name, draft.quantized(result), (source,) if source else (),
-                     name in outputs or result in outputs)

@@ -6,7 +6,7 @@ from vai_q_tf.graph.view import tensor_name
 from vai_q_tf.patterns.activations import find_activations, relu_after
 from vai_q_tf.patterns.fusions import find_fusions
 from vai_q_tf.patterns.graph_range import GraphRange
-from vai_q_tf.plan.alignments import find_alignments
+from vai_q_tf.plan.alignments import find_alignments, find_operand_groups
 from vai_q_tf.plan.draft import Draft
 from vai_q_tf.plan.elementwise import add_concat_inputs, add_elementwise
 from vai_q_tf.plan.groups import add_compute_groups, add_compute_inputs
@@ -43,7 +43,8 @@ def annotate(view, config):
     _require_free_names(draft)
     return QuantPlan(
         input_nodes=graph_range.input_nodes, output_nodes=graph_range.output_nodes, nodes=graph_range.nodes,
-        tensors=apply_overrides(draft, config), groups=tuple(draft.groups), skipped=draft.skipped, alignments=find_alignments(draft, fusions))
+        tensors=apply_overrides(draft, config), groups=tuple(draft.groups), skipped=draft.skipped,
+        alignments=find_alignments(draft, fusions), operand_groups=find_operand_groups(draft, fusions))
 
 
 def _add_inputs(draft):

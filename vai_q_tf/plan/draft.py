@@ -7,6 +7,7 @@ from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantTensor, Skipped
 
 IGNORED = 'it is in ignore_nodes, or belongs to a node that is'
 _IN_LOOP = 'it is in a loop'
+_PARTS_OF_INPUT = {'Split': 1, 'SplitV': 0, 'Unpack': 0}
 
 
 def producer_name(tensor):
@@ -74,6 +75,13 @@ class Draft:
     def quantized(self, tensor):
         """The name of the QuantTensor of an activation; '' where it stays float."""
         return self._activations.get(tensor, '')
+
+    def quantized_source(self, tensor):
+        """The name of the QuantTensor that has the values of a tensor, which may be a part of it that a split made; or ''."""
+        tensor = self.graph_range.source(tensor)
+        while not self.quantized(tensor) and self.view.op(tensor) in _PARTS_OF_INPUT and tensor in self.graph_range:
+            tensor = self.graph_range.source(self.view.inputs(tensor)[_PARTS_OF_INPUT[self.view.op(tensor)]])
+        return self.quantized(tensor)
 
     def quantized_constant(self, tensor):
         """The name of the QuantTensor of a constant operand; '' where it is none."""

@@ -8,8 +8,6 @@ from vai_q_tf.plan.draft import IGNORED
 from vai_q_tf.plan.groups import add_activation_function, add_if_read_elsewhere
 from vai_q_tf.plan.quant_plan import WEIGHT_MODE, ComputeGroup
 
-_PARTS_OF_INPUT = {'Split': 1, 'SplitV': 0, 'Unpack': 0}
-
 
 def add_elementwise(draft, activations, fusions):
     """Quantizes the results of additions, pools, concats and so on, and records the ops that stay float.
@@ -39,7 +37,7 @@ def add_elementwise(draft, activations, fusions):
 
 def _add_fusion(draft, fusion, name):
     """Quantizes the results of a fusion, once its inputs are; `name` is the node of it that is looked at."""
-    unquantized = [tensor for tensor in fusion.sources if not _is_quantized(draft, tensor)]
+    unquantized = [tensor for tensor in fusion.sources if not draft.quantized_source(tensor)]
     if unquantized and name != fusion.node:
         return
     if unquantized or fusion.nodes & draft.ignored:
@@ -73,7 +71,7 @@ def add_concat_inputs(draft):
         for index, tensor in trait(op).data_inputs(draft.view.inputs(name)):
             if draft.graph_range.is_static(tensor):
                 draft.add_constant_operand(tensor, (name, index))
-            elif not _is_quantized(draft, tensor):
+            elif not draft.quantized_source(tensor):
                 draft.add_activation(draft.graph_range.source(tensor))
 
 
@@ -88,7 +86,7 @@ def _add_op(draft, name, activations):
     for index, tensor in spec.data_inputs(draft.view.inputs(name)) if not reason else ():
         if spec.constants and draft.graph_range.is_static(tensor):
             constants.append((tensor, (name, index)))
-        elif not _is_quantized(draft, tensor):
+        elif not draft.quantized_source(tensor):
             reason = 'its input {!r} is computed in float'.format(tensor)
             break
     relu = relu_after(draft.view, name, activations) if spec.relu else None
@@ -110,16 +108,8 @@ def _add_op(draft, name, activations):
 def _add_standalone_activation(draft, activation):
     if activation.nodes & draft.ignored:
         draft.skip(sorted(activation.nodes), IGNORED)
-    elif not _is_quantized(draft, activation.source):
+    elif not draft.quantized_source(activation.source):
         draft.skip(sorted(activation.nodes), 'its input {!r} is computed in float'.format(activation.source))
     else:
         add_activation_function(draft, activation)
     draft.covered.update(activation.nodes)
-
-
-def _is_quantized(draft, tensor):
-    """Whether the values of the tensor are those of a quantized one, the parts that a split makes of one included."""
-    tensor = draft.graph_range.source(tensor)
-    while not draft.quantized(tensor) and draft.view.op(tensor) in _PARTS_OF_INPUT and tensor in draft.graph_range:
-        tensor = draft.graph_range.source(draft.view.inputs(tensor)[_PARTS_OF_INPUT[draft.view.op(tensor)]])
-    return bool(draft.quantized(tensor))

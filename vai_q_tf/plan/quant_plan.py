@@ -50,10 +50,22 @@ class ComputeGroup(NamedTuple):
     reduction: int = 0
 
 
+class OperandGroup(NamedTuple):
+    """An op without weights whose shifts the hardware limits, with the names of the QuantTensors around it.
+
+    kind: 'add', 'mul' or 'pool'. node: the op, or the pool (not the multiplication behind an average pool).
+    inputs: those that are quantized, an addition of a tensor to itself having it twice.
+    """
+    kind: str
+    node: str
+    inputs: Tuple[str, ...]
+    output: str
+
+
 class Alignment(NamedTuple):
     """Quantized tensors that the hardware needs at one position: the result of an op that joins or selects, and its inputs.
 
-    kind: 'concat' or 'pool'. node: the concat, or the pool (not the multiplication behind an average pool).
+    kind: 'concat', 'pool', or 'move' for an op that hands on the integers of its input as they are. node: the concat, or the pool (not the multiplication behind an average pool).
     output, inputs: names of QuantTensors. is_output: whether `node` is one of the output nodes.
     """
     kind: str
@@ -79,6 +91,7 @@ class QuantPlan(NamedTuple):
     groups: Tuple[ComputeGroup, ...]
     skipped: Tuple[Skipped, ...]
     alignments: Tuple[Alignment, ...] = ()
+    operand_groups: Tuple[OperandGroup, ...] = ()
 
     def to_json(self):
         """The plan as a JSON text; `from_json` gives an equal plan."""
@@ -95,6 +108,7 @@ class QuantPlan(NamedTuple):
           calls min_position least_position.
         """
         fields = {key: tuple(value) for key, value in json.loads(text).items() if key in cls._fields}
+        fields.setdefault('operand_groups', ())  # version 0.1.0 writes none
         for tensor in fields['tensors']:
             tensor.pop('fold', None)
             if 'narrow_range' not in tensor:
@@ -104,10 +118,10 @@ class QuantPlan(NamedTuple):
             fields[field] = tuple(record(**values) for values in fields[field])
         fields['tensors'] = tuple(tensor._replace(consumers=tuple((node, index) for node, index in tensor.consumers))
                                   for tensor in fields['tensors'])
-        fields['alignments'] = tuple(alignment._replace(inputs=tuple(alignment.inputs))
-                                     for alignment in fields['alignments'])
+        for field in ('alignments', 'operand_groups'):
+            fields[field] = tuple(record._replace(inputs=tuple(record.inputs)) for record in fields[field])
         return cls(**fields)
 
 
-_RECORDS = {'tensors': QuantTensor, 'groups': ComputeGroup, 'skipped': Skipped,
-            'alignments': Alignment}
+_RECORDS = {'tensors': QuantTensor, 'groups': ComputeGroup, 'skipped': Skipped, 'alignments': Alignment,
+            'operand_groups': OperandGroup}

@@ -30,8 +30,7 @@ class CalibrationNetwork:
     def __init__(self, graph_def, plan, config):
         ops.load_library()
         view = GraphView(graph_def)
-        groups = final_positions.aligned(plan, config) if config.align_rule != 'output' else ()
-        grouped = {name for group in groups for name in group}
+        grouped = final_positions.measured(plan, config)
         self.constants, values = _search_constants(view, plan, grouped)
         computed = [record for record in plan.tensors if record.name not in self.constants]
         self.names = [record.name for record in computed]

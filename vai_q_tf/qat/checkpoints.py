@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, fixed_point, tf_internal
-from vai_q_tf.qat.position_saveable import TENSORS_KEY, VARIABLES_KEY, VOTES_KEY
+from vai_q_tf.qat.position_saveable import STRUCTURES_KEY, TENSORS_KEY, VARIABLES_KEY, VOTES_KEY
 
 # What TensorFlow calls the parts of a partitioned variable; in a checkpoint it is one tensor.
 PART = re.compile(r'(.+)/part_(\d+)$')
@@ -54,14 +54,12 @@ def is_before_training(reader):
     return reader.has_tensor(VOTES_KEY) and not np.any(reader.get_tensor(VOTES_KEY))
 
 
-def read_positions(reader, tensors, variables=None):
-    """The position of each of `tensors` in a checkpoint.
+def read_positions(reader, identities):
+    """The position of each quantized tensor in a checkpoint.
 
     Args:
       reader: what tf.train.load_checkpoint gives.
-      tensors: names of quantized tensors.
-      variables: what `read_variables` tells of them; a tensor that the checkpoint does not have by name has the position of
-        its variable.
+      identities: {name of a quantized tensor: Identity}; a checkpoint is searched as by `PositionSaveable`.
 
     Returns:
       {name: position}, positions in fractional bits.
@@ -75,14 +73,26 @@ def read_positions(reader, tensors, variables=None):
             'The checkpoint has no quantize positions: it was saved by a float training, by a tf.train.Saver that was made '
             'before the graph was rewritten, or by one with a list of variables that lacks the objects of the collection '
             'tf.GraphKeys.SAVEABLE_OBJECTS. Train with CreateQuantizeTrainingGraph and save at least one step.')
-    rows = list(zip(*(reader.get_tensor(key).tolist() for key in (TENSORS_KEY, VARIABLES_KEY)), reader.get_tensor(VOTES_KEY)))
-    by_variable = {variable.decode(): row for _, variable, row in reversed(rows) if variable}
-    votes = {tensor: by_variable[variable] for tensor, variable in (variables or {}).items() if variable in by_variable}
-    votes.update((name.decode(), row) for name, _, row in rows)
-    missing = [name for name in tensors if name not in votes or not np.any(votes[name])]
+    names, variables, votes = (reader.get_tensor(key).tolist() if key != VOTES_KEY else reader.get_tensor(key)
+                               for key in (TENSORS_KEY, VARIABLES_KEY, VOTES_KEY))
+    structures = reader.get_tensor(STRUCTURES_KEY).tolist() if reader.has_tensor(STRUCTURES_KEY) else [b''] * len(names)
+    known = {}
+    for row in reversed(range(len(votes))):
+        keys = [('structure', structures[row]), ('name', names[row]), ('variable', variables[row])]
+        known.update((key, votes[row]) for key in keys + [(names[row], structures[row])] if key[1])
+    found = {name: next((known[key] for key in _keys(name, identity) if key in known), None)
+             for name, identity in identities.items()}
+    missing = [name for name, row in found.items() if row is None or not np.any(row)]
     if missing:
         raise errors.QuantizeError(
             errors.MISSING_QUANTIZE_INFO, 'Not found',
             'The checkpoint has no position of {} of {} quantized tensors: {}. They did not run in training, or the '
-            'training graph was rewritten with other nodes.'.format(len(missing), len(tensors), ', '.join(missing)))
-    return {name: fixed_point.mode_position(votes[name]) for name in tensors}
+            'training graph was rewritten with other nodes.'.format(len(missing), len(found), ', '.join(missing)))
+    return {name: fixed_point.mode_position(row) for name, row in found.items()}
+
+
+def _keys(name, identity):
+    """By what a row of a checkpoint may be known to be that of a tensor, the best first."""
+    structure, variable = identity.structure.encode(), identity.variable.encode()
+    earlier = [('name', other.encode()) for other in identity.earlier]
+    return [(name.encode(), structure), ('structure', structure), ('name', name.encode())] + earlier + [('variable', variable)]

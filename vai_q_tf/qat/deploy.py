@@ -16,10 +16,12 @@ from vai_q_tf.graph.sessions import cpu_only, exact
 from vai_q_tf.graph.view import STANDS_FOR, GraphView, indexed_name, node_name
 from vai_q_tf.lint import lint
 from vai_q_tf.passes.common.parameters import static_nodes
+from vai_q_tf.plan import final_positions
 from vai_q_tf.qat import checkpoints, evaluation, graph_record
 from vai_q_tf.qat.fix_neuron_form import fix_neurons
 from vai_q_tf.qat.network.any_batch import check_any_batch
-from vai_q_tf.qat.network.decision import decide, variables_of
+from vai_q_tf.qat.network.decision import decide
+from vai_q_tf.qat.network.identity import identities
 from vai_q_tf.qat.network.inference_form import check_inference
 
 
@@ -82,7 +84,8 @@ class EvaluationFreezer:
         self._graph_def = graph.as_graph_def(add_shapes=True)
         decision = decide(graph_record.float_graph(graph), config)
         _check_same(plan, decision.plan)
-        self._variables = variables_of(decision)
+        self._config = config
+        self._identities = identities(decision)
         self._constants = _Constants(decision.optimised)
         self._model = finalize.finalize(
             self._constants.left_open(decision.shapes), plan, dict.fromkeys([record.name for record in plan.tensors], 0),
@@ -100,7 +103,9 @@ class EvaluationFreezer:
         """
         files.make_directory(self._output_dir)
         reader = tf.train.load_checkpoint(checkpoint)
-        positions = checkpoints.read_positions(reader, [record.name for record in self._plan.tensors], self._variables)
+        read = checkpoints.read_positions(reader, self._identities)
+        positions = final_positions.decide(
+            self._plan, {name: final_positions.Observation(position) for name, position in read.items()}, self._config)
         suffix = '{}_{}'.format(step, time.strftime('%Y%m%d%H%M%S'))
         eval_graph = fix_neurons(self._graph_def, self._plan.tensors, 1, self._output_dir, positions)
         model = editor.with_values(self._model, self._constants.values(reader, checkpoint))

@@ -1,6 +1,7 @@
 """The evaluation rewrite: a float evaluation graph becomes the quantized network, with positions from a checkpoint."""
 from vai_q_tf.qat import distribution, graph_record, rewrite
 from vai_q_tf.qat.moving_positions import MovingPositions
+from vai_q_tf.qat.network.identity import identities
 
 
 def create_evaluation_graph(graph, config):
@@ -27,7 +28,8 @@ def _create(graph, config, prefixes):
 
 def _edit(graph, planned, config):
     with graph.as_default():
-        positions = MovingPositions(rewrite.rows(graph, planned), rewrite.variables(planned))
+        positions = MovingPositions(rewrite.rows(graph, planned), identities(planned.decision), plan=planned.decision.plan,
+                                    config=config)
         rewrite.apply_rewrite(graph, planned, config, positions)
         graph_record.note_float_graph(graph, planned.forms[0].graph_def)
         graph_record.note_evaluation(graph, planned.decision.plan)

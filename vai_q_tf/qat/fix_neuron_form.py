@@ -4,6 +4,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf.export.fix_neuron_nodes import fix_neuron
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.dependence import reach, readers
 from vai_q_tf.graph.view import node_name, output_index
 
 
@@ -22,7 +23,11 @@ def fix_neurons(graph_def, tensors, phase, output_dir, positions=None):
     """
     records = {record.name: record for record in tensors}
     nodes = {node.name: node for node in graph_def.node}
-    dropped, kept, products = set(), [], {}
+    following = readers(graph_def.node)
+    dropped = reach([node.name for node in graph_def.node if node.name not in records and (
+        node.op.startswith('Vai') or node.name.startswith('vai_q_tf/positions'))],
+                    lambda name: [reader for reader in following(name) if reader not in records])
+    kept, products = [], {}
     for node in graph_def.node:
         if node.name in records:
             operand = node.input[0]
@@ -31,10 +36,7 @@ def fix_neurons(graph_def, tensors, phase, output_dir, positions=None):
                 kept.extend(before)
                 operand, products[node.name] = before[-1].name, after
             kept.append(_fix_neuron(node, records[node.name], operand, phase, output_dir, positions))
-        elif (node.op.startswith('Vai') or node.name.startswith('vai_q_tf/positions')
-              or any(node_name(operand) in dropped for operand in node.input)):
-            dropped.add(node.name)
-        else:
+        elif node.name not in dropped:
             kept.append(node)
     for index, node in enumerate(kept):
         if any(operand in products for operand in node.input):

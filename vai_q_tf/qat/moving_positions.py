@@ -3,82 +3,146 @@
 Training and evaluation ask a `MovingPositions` for the position of each tensor and know nothing else about its state. The
 state is one table, a row of votes for each tensor: every training step the position that suits the batch best gets a vote,
 older votes decay, and the position with the most votes is the one in use (`fixed_point.vote`, `fixed_point.mode_position`).
+Tensors that are to have one position are a group. Its roots are those that no other of them makes by a move, a concat or a pool; only
+these are searched, and the rows of all members have the votes of the group.
 
 The table is a resource variable outside TensorFlow's collections. Its kernel creates it when it is first touched, so no
 initializer is needed and `report_uninitialized_variables` does not ask for it; `position_saveable` carries it in every
 checkpoint, and restoring a checkpoint without it (a float one) leaves it empty.
 """
+from typing import List, NamedTuple
+
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import fixed_point, ops
 from vai_q_tf.graph import live_editor
+from vai_q_tf.plan.position_rules import position_rules
 from vai_q_tf.qat.position_saveable import STATE_NAME, UNTRACKED, PositionSaveable
 
 
 class MovingPositions:
     """The positions of the named tensors in the default graph; adds the state and its saveable object to the graph.
 
+    Tensors that the plan wants at one position share it, see `position_rules`. While a run tracks positions they are those of
+    the votes; in others, those that `final_positions.decide` makes of them.
+
     Args:
       rows: {name of a quantized tensor: the name that its position is kept by}; several tensors with one name have the position
         in common, and in a step the least of the positions that suit them gets the vote.
-      variables: {name that a position is kept by: the variable that the tensor is made of}.
+      identities: {name that a position is kept by: the Identity of the tensor}, by which a checkpoint is searched, too.
       decay: what is left of a vote after a step, see `QuantizeConfig.position_decay`.
       track: scalar bool tensor, whether this run counts and moves the positions; None where they are only read. A checkpoint
         from before the first step of a training has none to read; then they are those that suit what the graph runs on.
       update: 'moving' or 'current', see `QuantizeConfig.position_update`.
+      plan: the QuantPlan, with the names by which positions are kept.
+      config: the QuantizeConfig; align_rule, align_concat, align_pool, adjust_shift_cut and adjust_shift_bias act.
     """
 
-    def __init__(self, rows, variables, decay=1.0, track=None, update='moving'):
-        tensors = list(dict.fromkeys(rows.values()))
-        numbers = {name: number for number, name in enumerate(tensors)}
-        self._rows = {tensor: numbers[name] for tensor, name in rows.items()}
-        self._number = len(tensors)
-        self._asked = {}
+    def __init__(self, rows, identities, decay=1.0, track=None, update='moving', *, plan, config):
+        rules = position_rules(plan, config)
+        self._rows = rows
+        self._numbers = {name: number for number, name in enumerate(rules.names)}
+        self._groups = dict(zip(rules.names, rules.groups))
+        self._roots = [[] for _ in rules.lowest]
+        self._members = [[] for _ in rules.lowest]
+        for number, (group, is_root) in enumerate(zip(rules.groups, rules.roots)):
+            self._members[group].append(number)
+            self._roots[group] += [number] * is_root
+        self._asked, self._in_use = {}, {}
         self._decay = decay
         self._update = update
         self._device = _state_device()
         with tf.name_scope(None), tf.control_dependencies(None), tf.device(None), tf.device(self._device):
-            self._handle = _table(STATE_NAME, len(tensors))
+            self._handle = _table(STATE_NAME, len(rules.names))
             untracked = _table(UNTRACKED, 1) if track is None else None
             self._track = tf.reduce_any(ops.read_positions(untracked, rows=1) > 0) if track is None else track
+            self._legal = ops.legal_positions(self._handle, rules, name=STATE_NAME + '/legal')
             tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, PositionSaveable.add(
-                self._handle, tensors, [variables.get(name, '') for name in tensors], untracked))
+                self._handle, rules.names, [identities[name] for name in rules.names], untracked))
 
     def position(self, record, search):
         """The position (scalar int32) to quantize a tensor with.
+
+        Tensors are to be asked for in the order in which the network computes them.
 
         Args:
           record: its QuantTensor.
           search: an op of the position search with its tensor; it takes `track`, `bit_width`, `mode`, `method` and `name`.
         """
-        observed = search(track=self._track, bit_width=record.bits, mode=record.mode, method=record.method,
-                          name=record.name + '/search')
-        row = self._rows[record.name]
-        if row not in self._asked:
-            moving = self._vote(record.name, observed)
+        group = self._groups[self._rows[record.name]]
+        roots = self._roots[group]
+        if self._numbers[self._rows[record.name]] in roots:
+            observed = search(track=self._track, bit_width=record.bits, mode=record.mode, method=record.method,
+                              name=record.name + '/search')
+            ask = self._ask_root if len(roots) == 1 else self._ask_one_root
+            self._in_use[group] = ask(record.name, group, observed)
+        return self._in_use[group]
+
+    def _ask_root(self, tensor, group, observed):
+        """The position of a group with one root, `tensor`, after it votes for the position `observed`."""
+        if group not in self._asked:
+            moving = self._vote(tensor, group, observed, tensor + '/position')
         else:
-            observed, moving = self._vote_in_common(record.name, observed)
-        self._asked[row] = observed, moving
+            observed, moving = self._vote_in_common(tensor, group, observed)
+        self._asked[group] = observed, moving
         if self._update == 'moving':
             return moving
         with tf.control_dependencies([moving]):
-            return tf.raw_ops.Select(condition=self._track, x=observed, y=moving, name=record.name + '/current')
+            return tf.raw_ops.Select(condition=self._track, x=observed, y=moving, name=tensor + '/current')
 
-    def _vote(self, tensor, observed):
+    def _vote(self, tensor, group, observed, name):
+        row, *copies = self._roots[group] + [member for member in self._members[group] if member not in self._roots[group]]
         with tf.device(None), tf.device(self._device):
-            return ops.moving_position(self._handle, observed, rows=self._number, row=self._rows[tensor], decay=self._decay,
-                                       tensor=tensor, name=tensor + '/position')
+            return ops.moving_position(
+                self._handle, observed, rows=len(self._numbers), row=row, decay=self._decay, tensor=tensor, copies=copies,
+                legal=self._legal, name=name)
 
-    def _vote_in_common(self, tensor, observed):
+    def _vote_in_common(self, tensor, group, observed):
         """The least of what is observed so far, and the vote for it; both replace those for the tensors before."""
-        before = self._asked[self._rows[tensor]]
+        before = self._asked[group]
         readers = [live_editor.consumers(value) for value in before]
         with tf.device(None), tf.device(self._device):
             least = tf.minimum(before[0], observed, name=tensor + '/least')
-        together = least, self._vote(tensor, least)
+        together = least, self._vote(tensor, group, least, tensor + '/position')
         for inputs, value in zip(readers, together):
             live_editor.reroute(least.graph, inputs, value)
         return together
+
+    def _ask_one_root(self, tensor, group, observed):
+        """The position of a group with several roots, of which `tensor` is one that would vote for the position `observed`.
+
+        Others may not be computed yet, so it is that of the votes of earlier steps; in the very first step its own, and for the
+        last root and what is behind it the least of all. The vote comes when the last root has searched, in every copy of the
+        network.
+        """
+        asked = self._asked.setdefault(group, _Several([], [], []))
+        asked.observed.append(observed)
+        is_last = len(asked.observed) % len(self._roots[group]) == 0
+        with tf.device(None), tf.device(self._device):
+            least = tf.reduce_min(tf.stack(asked.observed), name=tensor + '/least') if is_last else observed
+            kept = ops.kept_position(
+                self._handle, least, rows=len(self._numbers), row=self._roots[group][0], tensor=tensor, legal=self._legal,
+                name=tensor + ('/kept' if is_last else '/position'))
+            asked.kept.append(kept)
+            if not is_last:
+                return kept
+            with tf.control_dependencies(asked.kept):
+                vote = self._vote(tensor, group, least, tensor + '/vote')
+            for waiting in asked.waiting:
+                live_editor.replace_control_inputs(waiting.op, waiting.op.control_inputs, [vote.op])
+            with tf.control_dependencies([vote]):
+                asked.waiting.append(tf.identity(kept, name=tensor + '/position'))
+            return asked.waiting[-1]
+
+
+class _Several(NamedTuple):
+    """What was made for a group with several roots, in all copies of the network so far.
+
+    waiting: the positions that the last root of each copy is quantized with, which wait for the vote.
+    """
+    observed: List[tf.Tensor]
+    kept: List[tf.Tensor]
+    waiting: List[tf.Tensor]
 
 
 def _table(name, rows):

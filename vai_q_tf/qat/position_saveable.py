@@ -1,5 +1,6 @@
 """How the quantize positions travel in checkpoints and MetaGraphs: a saveable object with the votes for them."""
 import itertools
+from typing import NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
@@ -9,64 +10,75 @@ STATE_NAME = 'vai_q_tf/positions'
 TENSORS_KEY = STATE_NAME + '/tensors'
 VOTES_KEY = STATE_NAME + '/votes'
 VARIABLES_KEY = STATE_NAME + '/variables'
+STRUCTURES_KEY = STATE_NAME + '/structures'
 UNTRACKED = STATE_NAME + '/untracked'
-_KEYS = (TENSORS_KEY, VARIABLES_KEY, VOTES_KEY)
+_KEYS = (TENSORS_KEY, VARIABLES_KEY, VOTES_KEY)  # of version 0.1.0
 _ROWS = STATE_NAME + '/rows'
 _ROW_VARIABLES = STATE_NAME + '/row_variables'
+_ROW_STRUCTURES = STATE_NAME + '/row_structures'
+_ROW_EARLIER = STATE_NAME + '/row_earlier_names'
 
 
 class PositionSaveable(tf_internal.SaveableObject):
     """Saves the table of votes with the names of its rows; restores the rows that the checkpoint has.
 
-    A row that the checkpoint does not have by name takes over that of the variable which its tensor reads: a resource variable
-    is read by nodes of other names than a reference variable, and a distribution strategy makes one of the other.
+    A row takes over that of the same structure, for names are numbered where users give none; else that of its name, of a name
+    that it had in version 0.1.0, or of the variable that its tensor is made of (see `identity.Identity`).
 
     A Saver asks for `specs` twice, for its save ops and then for its restore ops, and would demand from the checkpoint what
     it finds the second time. There it finds nothing, and `restore` looks into the checkpoint itself.
     """
 
-    def __init__(self, handle, tensors, variables, saved, untracked):
-        """tensors, variables: string [rows], names of the rows. saved: the tensors that go into a checkpoint.
+    def __init__(self, handle, rows, saved, untracked):
+        """rows: the `_Rows`. saved: {key: the tensor that goes into a checkpoint under it}.
 
         untracked: a table that gets votes where a checkpoint has no votes yet; None in a training graph.
         """
         self._untracked = untracked
-        self._rows = tensors.shape[0].value
-        self._tensors, self._variables, self._saved = tensors, variables, saved
-        specs = [tf_internal.SaveSpec(tensor, '', key) for tensor, key in zip(saved, _KEYS)]
+        self._rows = rows
+        self._saved = saved
+        specs = [tf_internal.SaveSpec(tensor, '', key) for key, tensor in saved.items()]
         super().__init__(handle, specs, handle.name)
 
     @classmethod
-    def add(cls, handle, tensors, variables, untracked):
-        """The one for the state `handle`, with rows of the names `tensors`; adds its ops to the graph."""
-        rows = tf.constant(tensors, tf.string, [len(tensors)], name=_ROWS)
-        row_variables = tf.constant(variables, tf.string, [len(tensors)], name=_ROW_VARIABLES)
-        votes = ops.read_positions(handle, rows=len(tensors))
+    def add(cls, handle, tensors, identities, untracked):
+        """The one for the state `handle`, with rows of the names `tensors` and the Identities; adds its ops to the graph."""
+        number, most = len(tensors), max([1] + [len(identity.earlier) for identity in identities])
+        earlier = [list(identity.earlier) + [''] * (most - len(identity.earlier)) for identity in identities]
+        rows = _Rows(tf.constant(tensors, tf.string, [number], name=_ROWS),
+                     tf.constant([identity.variable for identity in identities], tf.string, [number], name=_ROW_VARIABLES),
+                     tf.constant([identity.structure for identity in identities], tf.string, [number], name=_ROW_STRUCTURES),
+                     tf.constant(earlier, tf.string, [number, most], name=_ROW_EARLIER))
+        values = {TENSORS_KEY: rows.tensors, VARIABLES_KEY: rows.variables, VOTES_KEY: ops.read_positions(handle, rows=number),
+                  STRUCTURES_KEY: rows.structures}
         # A sharded Saver groups by device, and cannot restore a group that has no ordinary variable.
         variables = tf.global_variables()
         device = variables[0].device if variables else handle.device
         with tf.device(None), tf.device(device):
-            saved = [tf.identity(value, name=key) for value, key in zip((rows, row_variables, votes), _KEYS)]
-            return cls(handle, rows, row_variables, saved, untracked)
+            saved = {key: tf.identity(value, name=key) for key, value in values.items()}
+            return cls(handle, rows, saved, untracked)
 
     @classmethod
     def from_node(cls, node, import_scope=None):
         """The one whose state is the NodeDef `node`, in the default graph, into which a MetaGraph was imported."""
         graph, scope = tf.get_default_graph(), import_scope + '/' if import_scope else ''
-        handle, rows, variables, *saved = (graph.get_tensor_by_name('{}{}:0'.format(scope, name))
-                                           for name in (node.name, _ROWS, _ROW_VARIABLES) + _KEYS)
-        try:
-            untracked = graph.get_tensor_by_name('{}{}:0'.format(scope, UNTRACKED))
-        except KeyError:
-            untracked = None
-        return cls(handle, rows, variables, saved, untracked)
+
+        def find(name):
+            try:
+                return graph.get_tensor_by_name('{}{}:0'.format(scope, name))
+            except KeyError:  # a graph of version 0.1.0 has neither structures nor earlier names
+                return None
+
+        saved = {key: find(key) for key in _KEYS + (STRUCTURES_KEY,)}
+        return cls(find(node.name), _Rows(*map(find, (_ROWS, _ROW_VARIABLES, _ROW_STRUCTURES, _ROW_EARLIER))),
+                   {key: tensor for key, tensor in saved.items() if tensor is not None}, find(UNTRACKED))
 
     @property
     def specs(self):
         prefix = self._prefix()
         saved = prefix is not None and any(
             op.type.startswith('Save') and tf_internal.creation_number(op) > tf_internal.creation_number(prefix.op)
-            for op in self._saved[0].consumers())
+            for op in self._saved[TENSORS_KEY].consumers())
         return [] if saved else self._specs
 
     @specs.setter
@@ -75,7 +87,7 @@ class PositionSaveable(tf_internal.SaveableObject):
 
     @property
     def device(self):
-        return self._saved[0].device
+        return self._saved[TENSORS_KEY].device
 
     def _prefix(self):
         """The tensor for the name of the checkpoint of the Saver that is being made; None where none is.
@@ -100,17 +112,50 @@ class PositionSaveable(tf_internal.SaveableObject):
             lambda: tf.raw_ops.RestoreV2(prefix=prefix, tensor_names=_KEYS, shape_and_slices=[''] * len(_KEYS),
                                          dtypes=[tf.string, tf.string, tf.float32]),
             lambda: [tf.zeros([0], tf.string), tf.zeros([0], tf.string), tf.zeros([0, fixed_point.HISTOGRAM_BINS])])
-        same_name = tf.equal(self._tensors[:, tf.newaxis], names[tf.newaxis, :])
-        same_variable = tf.equal(self._variables[:, tf.newaxis], variables[tf.newaxis, :]) & tf.not_equal(variables, '')
-        # The names of variables follow those of tensors, and the first that is found counts.
-        found = tf.cast(tf.concat([same_name, same_variable], 1), tf.int32)
+        structures = tf.cond(
+            ops.checkpoint_has(prefix, STRUCTURES_KEY),
+            lambda: tf.raw_ops.RestoreV2(prefix=prefix, tensor_names=[STRUCTURES_KEY], shape_and_slices=[''],
+                                         dtypes=[tf.string])[0],
+            lambda: tf.fill(tf.shape(names), ''))
+        found = tf.cast(tf.concat(self._rows.matches(names, variables, structures), 1), tf.int32)
+        # The first that is found counts.
         first = tf.cast(tf.equal(tf.cumsum(found, 1, exclusive=True), 0), tf.float32) * tf.cast(found, tf.float32)
-        restored = ops.write_positions(self.op, tf.matmul(first, tf.concat([votes, votes], 0)), rows=self._rows)
+        repeated = tf.tile(votes, [tf.shape(found)[1] // tf.maximum(tf.shape(votes)[0], 1), 1])
+        restored = ops.write_positions(self.op, tf.matmul(first, repeated), rows=self._rows.number)
         if self._untracked is None:
             return restored
         before_training = tf.size(names) > 0, tf.reduce_all(tf.equal(votes, 0))
         mark = tf.fill([1, fixed_point.HISTOGRAM_BINS], tf.cast(tf.reduce_all(before_training), tf.float32))
         return tf.group(restored, ops.write_positions(self._untracked, mark, rows=1))
+
+
+class _Rows(NamedTuple):
+    """What the rows of the table are known by. tensors, variables, structures: string [rows]; earlier: string [rows, names].
+
+    The last two are None in a graph of version 0.1.0.
+    """
+    tensors: tf.Tensor
+    variables: tf.Tensor
+    structures: Optional[tf.Tensor]
+    earlier: Optional[tf.Tensor]
+
+    @property
+    def number(self):
+        """How many there are."""
+        return self.tensors.shape[0].value
+
+    def matches(self, names, variables, structures):
+        """[which rows, bool [rows, rows of a checkpoint]] for what those of a checkpoint are known by, the best match first."""
+        def same(own, theirs):
+            return tf.equal(own[:, tf.newaxis], theirs[tf.newaxis, :]) & tf.not_equal(theirs, '')
+
+        same_name = same(self.tensors, names)
+        found = [same_name]
+        if self.structures is not None:
+            same_structure = same(self.structures, structures)
+            found = [same_name & same_structure, same_structure, same_name]
+            found += [same(self.earlier[:, number], names) for number in range(self.earlier.shape[1].value)]
+        return found + [same(self.variables, variables)]
 
 
 def _to_node(saveable, export_scope=None):

@@ -10,12 +10,12 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, ops
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
-from vai_q_tf.graph.view import STANDS_FOR, GraphView
+from vai_q_tf.graph.view import STANDS_FOR, GraphView, node_name
 from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 from vai_q_tf.qat import distribution, graph_record, replaced_tensors
 from vai_q_tf.qat.live.live_network import LiveNetwork
-from vai_q_tf.qat.network.decision import Decision, decide, variables_of
+from vai_q_tf.qat.network.decision import Decision, decide
 from vai_q_tf.qat.network.inference_form import InferenceForm, inference_form
 from vai_q_tf.qat.live.rewiring import find_rewiring
 
@@ -140,11 +140,6 @@ def rows(graph, planned):
     return {live: name for names in names_of_copies(graph, planned) for name, live in names.items()}
 
 
-def variables(planned):
-    """{name of a FixNeuron of the first copy of the network: the variable that it is made of}; see `decision.variables_of`."""
-    return variables_of(planned.decision)
-
-
 class Quantizer:
     """Adds the ops that quantize a tensor of the plan.
 
@@ -208,19 +203,14 @@ def apply_rewrite(graph, rewrite, config, positions, batch_forms=None):
 
     Args:
       rewrite: the Rewrite. positions: as of `Quantizer`.
-      batch_forms: function (LiveNetwork, Quantizer, GraphRange) that gives batch norms the form that they have in training, and
-        returns [(inputs to re-point, tf.Tensor)].
+      batch_forms: function (LiveNetwork, GraphRange) to the TrainingForms of its batch norms.
     """
     shared, rewirings, batch_inputs = {}, [], []
     for names, prefix, form, graph_range in zip(
             names_of_copies(graph, rewrite), rewrite.prefixes, rewrite.forms, rewrite.ranges):
-        quantizer = Quantizer(names, shared, config, positions)
-        network = LiveNetwork(graph, rewrite.decision, form, prefix, quantizer)
-        if batch_forms:
-            batch_inputs.extend(batch_forms(network, quantizer, graph_range))
+        network = LiveNetwork(graph, rewrite.decision, form, prefix, Quantizer(names, shared, config, positions))
+        batch_inputs += _make_ops(network, batch_forms(network, graph_range) if batch_forms else {})
         rewirings.append(find_rewiring(network, graph_range))
-        for record in network.plan.tensors:
-            network.quantized(record)
         rewirings[-1].inputs.extend(_parameter_inputs(network))
     # Everything is there; from here on nothing can fail.
     for rewiring in rewirings:
@@ -229,6 +219,25 @@ def apply_rewrite(graph, rewrite, config, positions, batch_forms=None):
     for inputs, value in batch_inputs:
         live_editor.reroute(graph, inputs, value)
     replaced_tensors.note(graph, {name: value for rewiring in rewirings for name, value in rewiring.replaced.items()})
+
+
+def _make_ops(network, forms):
+    """Quantizes all tensors in the order in which the network computes them, with its batch norms in the given TrainingForms.
+
+    Returns:
+      [(inputs to re-point, tf.Tensor)] of the forms.
+    """
+    inputs, records = [], {}
+    for record in network.plan.tensors:
+        records.setdefault(node_name(record.tensor), []).append(record)
+    left = {name for form in forms.values() for name in form.quantizes}
+    for name in network.view.upstream(network.plan.output_nodes):
+        if name in forms:
+            inputs += forms[name].make()
+        for record in records.get(name, ()):
+            if record.name not in left:
+                network.quantized(record)
+    return inputs
 
 
 def _parameter_inputs(network):

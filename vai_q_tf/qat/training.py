@@ -8,6 +8,7 @@ from vai_q_tf.graph.view import node_name
 from vai_q_tf.qat import distribution, graph_record, rewrite
 from vai_q_tf.qat.fix_neuron_form import fix_neurons
 from vai_q_tf.qat.moving_positions import MovingPositions
+from vai_q_tf.qat.network.identity import identities
 from vai_q_tf.qat.norms import training_forms
 
 TRAIN_GRAPH_FILE = 'quantize_train_graph.pb'
@@ -72,8 +73,8 @@ def _edit(graph, planned, config, step):
                 track = tf.constant(True, name=graph_record.TRACK)
             use_batch = _before(step, config.freeze_bn_step, 'vai_q_tf/use_batch_statistics')
         planned = planned._replace(forms=distribution.share_moving_averages(graph, planned))
-        positions = MovingPositions(rewrite.rows(graph, planned), rewrite.variables(planned), config.position_decay, track,
-                                    config.position_update)
+        positions = MovingPositions(rewrite.rows(graph, planned), identities(planned.decision), config.position_decay, track,
+                                    config.position_update, plan=planned.decision.plan, config=config)
         rewrite.apply_rewrite(graph, planned, config, positions, functools.partial(
             training_forms.training_forms, on_batch=config.bn_fold == 'batch', use_batch=use_batch))
         graph_record.note_training(graph, planned.decision.plan)

@@ -22,17 +22,18 @@ class LiveNetwork:
       decision: the Decision.
       form: the InferenceForm of this copy.
       prefix: what the names of this copy begin with.
-      quantize: function (QuantTensor, tf.Tensor) to the quantized tf.Tensor.
+      quantizer: what makes quantized tensors, a `rewrite.Quantizer`.
 
     Attributes:
       view: GraphView of the optimised graph. clean: of that before the passes.
-      plan, form, prefix, graph: as given.
+      plan, form, prefix, graph, quantizer: as given.
       results: {tensor of the optimised graph: the tf.Tensor that has its value}, for those that training computes otherwise.
       arithmetic: the tf.Operations that were made for parameters.
     """
 
-    def __init__(self, graph, decision, form, prefix, quantize):
+    def __init__(self, graph, decision, form, prefix, quantizer):
         self.graph = graph
+        self.quantizer = quantizer
         self.plan = decision.plan
         self.form = form
         self.prefix = prefix
@@ -41,7 +42,6 @@ class LiveNetwork:
         self.arithmetic = []
         self._shapes = decision.shapes
         self._outputs = {node.name: node.attr[OUTPUT_OF].s.decode() for node in form.graph_def.node if OUTPUT_OF in node.attr}
-        self._quantize = quantize
         self._static = static_nodes(self.view, in_branches=True)
         self._readers = {reader: record for record in self.plan.tensors for reader in record.consumers}
         self._moved = {tensor: name for name in self.view.names for tensor in results_of(self.view.node(name))}
@@ -180,13 +180,17 @@ class LiveNetwork:
 
     def read(self, name, index):
         """The tf.Tensor that a node of the optimised graph reads as its input `index`, quantized where the plan says so."""
-        record = self._readers.get((name, index))
+        record = self.record((name, index))
         return self.quantized(record) if record else self.value(self.view.inputs(name)[index])
+
+    def record(self, reader):
+        """The QuantTensor that an input (node, index) of the optimised graph reads; None where it reads an unquantized tensor."""
+        return self._readers.get(reader)
 
     def quantized(self, record):
         """The quantized tf.Tensor of a QuantTensor of the plan."""
         if record.name not in self._quantized:
-            self._quantized[record.name] = self._quantize(self, record)
+            self._quantized[record.name] = self.quantizer(self, record)
         return self._quantized[record.name]
 
     def note_quantized(self, record, value):

@@ -23,11 +23,18 @@ from vai_q_tf.qat.norms import statistics
 _TINY_SCALE = 1e-20  # 1 / scale is still finite
 
 
-def on_batch(network, quantizer, product, fold, norms, use_batch=None):
+def quantizes(network, product):
+    """The names of the quantized tensors that `on_batch` makes."""
+    compute, index = network.view.consumers(product)[0]
+    readers = [(compute, index), (_bias_add(network.view, compute)[0], 1)]
+    return tuple(record.name for record in map(network.record, readers) if record)
+
+
+def on_batch(network, product, fold, norms, use_batch=None):
     """Gives a chain that has a batch norm in it its training form.
 
     Args:
-      network: the LiveNetwork. quantizer: a `rewrite.Quantizer`.
+      network: the LiveNetwork.
       product: the node of the folded weights. fold: its Fold.
       norms: the TrainingNorms in the chain, in order.
       use_batch: scalar bool tensor, false once the moving statistics are to be used; None: never.
@@ -37,20 +44,19 @@ def on_batch(network, quantizer, product, fold, norms, use_batch=None):
     """
     view = network.view
     compute, index = view.consumers(product)[0]
-    records = {reader: record for record in network.plan.tensors for reader in record.consumers}
     bias_add, anchor = _bias_add(view, compute)
     end = network.live(fold.result)
-    if (compute, index) not in records:
+    weights, bias_record = network.record((compute, index)), network.record((bias_add, 1))
+    if not weights:
         network.results[bias_add] = _as_before_moves(network, fold, end, anchor)
         return []
     with live_editor.with_placement_of(network.graph, end):
-        weights, operation = records[compute, index], network.operation(compute)
-        network.note_quantized(weights, _quantized_weights(network, quantizer, weights, fold, norms, use_batch))
+        network.note_quantized(weights, _quantized_weights(network, weights, fold, norms, use_batch))
         factors = {node_name(factor): statistics.constant_at_first(use_batch, network.parameter(factor))
                    for factor in fold.factors}
         bias = network.parameter(view.inputs(bias_add)[1], factors)
-        quantized_bias = quantizer.quantize(network, records[bias_add, 1], lambda: bias)
-        network.note_quantized(records[bias_add, 1], quantized_bias)
+        quantized_bias = network.quantizer.quantize(network, bias_record, lambda: bias)
+        network.note_quantized(bias_record, quantized_bias)
         channels_last = view.attr(bias_add, 'data_format').s != b'NCHW'
         last = norms[-1] if node_name(norms[-1].output) == fold.result else None
         result, inputs = statistics.add_to_result(network, last, end, tf.subtract(quantized_bias, bias), channels_last)
@@ -60,7 +66,7 @@ def on_batch(network, quantizer, product, fold, norms, use_batch=None):
             result = tf.cond(use_batch, lambda: tf.identity(normalised), lambda: tf.nn.bias_add(
                 network.live(anchor), quantized_bias, data_format=view.attr(bias_add, 'data_format').s.decode()))
     network.results[bias_add] = result
-    return inputs + [([(operation.name, index)], network.quantized(weights))]
+    return inputs + [([(network.live_name(compute), index)], network.quantized(weights))]
 
 
 def _bias_add(view, compute):
@@ -76,14 +82,14 @@ def _as_before_moves(network, fold, result, anchor):
     return tf.reshape(result, tf.shape(network.live(anchor))) if fold.moves else result
 
 
-def _quantized_weights(network, quantizer, record, fold, norms, use_batch):
+def _quantized_weights(network, record, fold, norms, use_batch):
     weights, scale = network.parameter(fold.weights), network.parameter(fold.scale)
     reciprocal = _reciprocal(network, fold, scale)
     nonzero = _without_zeros(scale, reciprocal) if any(norm.gamma for norm in norms) else scale
     weights_scale = statistics.phase(use_batch, tf.stop_gradient(nonzero), scale)
     rescale = statistics.phase(use_batch, tf.stop_gradient(tf.math.reciprocal(nonzero)), tf.ones_like(scale))
     shape = network.view.shape(fold.weights)
-    return quantizer.scaled(network, record, weights, weights_scale, rescale, _elements_of_channel(network, record, shape))
+    return network.quantizer.scaled(network, record, weights, weights_scale, rescale, _elements_of_channel(network, record, shape))
 
 
 def _reciprocal(network, fold, scale):

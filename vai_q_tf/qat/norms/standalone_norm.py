@@ -12,11 +12,18 @@ from vai_q_tf.graph.view import node_name
 from vai_q_tf.qat.norms import statistics
 
 
-def on_batch(network, quantizer, norm, graph_range, use_batch=None):
+def quantizes(network, norm):
+    """The names of the quantized tensors that `on_batch` makes."""
+    root = node_name(norm.output)
+    found = _parts(network, root)
+    return (network.record((root, found[2])).name,) if found else ()
+
+
+def on_batch(network, norm, graph_range, use_batch=None):
     """Gives a batch norm that stands alone its training form; one that stays float is left as it is.
 
     Args:
-      network: the LiveNetwork. quantizer: a `rewrite.Quantizer`. norm: the TrainingNorm.
+      network: the LiveNetwork. norm: the TrainingNorm.
       graph_range: the GraphRange of the live float graph.
       use_batch: scalar bool tensor, false once the moving statistics are to be used; None: never.
 
@@ -24,9 +31,8 @@ def on_batch(network, quantizer, norm, graph_range, use_batch=None):
       [(inputs to re-point, tf.Tensor)].
     """
     view, root = network.view, node_name(norm.output)
-    records = {reader: record for record in network.plan.tensors for reader in record.consumers}
     output = network.live(norm.output)
-    found = _parts(network, root, records)
+    found = _parts(network, root)
     if not found:
         network.results[root] = output
         return []
@@ -34,11 +40,12 @@ def on_batch(network, quantizer, norm, graph_range, use_batch=None):
     scale, offset = view.inputs(product)[factor_index], view.inputs(root)[offset_index]
     vector = statistics.without_reshape(view, scale)
     with live_editor.with_placement_of(network.graph, output):
-        factor = network.quantized(records[product, factor_index])
+        factor = network.read(product, factor_index)
         constant = {vector: statistics.constant_at_first(use_batch, network.parameter(vector))}
         exact = network.parameter(offset, constant)
-        quantized_offset = quantizer.quantize(network, records[root, offset_index], lambda: exact)
-        network.note_quantized(records[root, offset_index], quantized_offset)
+        record = network.record((root, offset_index))
+        quantized_offset = network.quantizer.quantize(network, record, lambda: exact)
+        network.note_quantized(record, quantized_offset)
         inputs = _replace_gamma(network, norm, graph_range, vector, tf.reshape(factor, [-1]))
         error = tf.reshape(tf.subtract(quantized_offset, exact), [-1])
         result, more = statistics.add_to_result(network, norm, output, error, norm.data_format == 'NHWC')
@@ -50,16 +57,16 @@ def on_batch(network, quantizer, norm, graph_range, use_batch=None):
     return inputs + more
 
 
-def _parts(network, root, records):
+def _parts(network, root):
     """(the node that multiplies, the index of its factor, the index of the offset) of a quantized batch norm; None without."""
     view = network.view
     if view.op(root) not in ('Add', 'AddV2'):
         return None
     for index in (0, 1):
         product = node_name(view.inputs(root)[1 - index])
-        if (root, index) in records and network.is_static(view.inputs(root)[index]) and view.op(product) == 'Mul':
+        if network.record((root, index)) and network.is_static(view.inputs(root)[index]) and view.op(product) == 'Mul':
             factor = next((number for number in (0, 1) if network.is_static(view.inputs(product)[number])
-                           and (product, number) in records), None)
+                           and network.record((product, number))), None)
             return None if factor is None else (product, factor, index)
     return None
 

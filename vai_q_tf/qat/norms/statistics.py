@@ -2,7 +2,6 @@
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import live_editor
-from vai_q_tf.graph.view import node_name
 
 
 def phase(use_batch, batch, frozen):
@@ -74,8 +73,3 @@ def hold_moving_averages(network, norm, graph_range, on_batch, use_batch=None):
             if value is not statistic:
                 inputs.append((updates, value))
     return inputs
-
-
-def names_of_norms(norms):
-    """{node of its result: TrainingNorm}"""
-    return {node_name(norm.output): norm for norm in norms}

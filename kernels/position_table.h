@@ -1,0 +1,72 @@
+// The table of votes for positions, an ordinary resource variable: how kernels find it, and what a row of it elects.
+//
+// The ops create the variable with zeros when it does not exist yet, so a graph needs no initializer for it and a
+// checkpoint that lacks it does no harm.
+#ifndef VAI_Q_TF_KERNELS_POSITION_TABLE_H_
+#define VAI_Q_TF_KERNELS_POSITION_TABLE_H_
+
+#include <algorithm>
+#include <string>
+
+#include "op_attrs.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/resource_mgr.h"
+#include "tensorflow/core/framework/resource_var.h"
+
+namespace vai_q_tf {
+
+constexpr int kBins = 256;
+constexpr int kZeroBin = 128;  // the bin of position 0
+
+inline tensorflow::Tensor Zeros(int rows) {
+  tensorflow::Tensor zeros(tensorflow::DT_FLOAT, tensorflow::TensorShape({rows, kBins}));
+  zeros.flat<float>().setZero();
+  return zeros;
+}
+
+// The variable behind input 0. Its mutex is not held.
+inline tensorflow::Status FindState(tensorflow::OpKernelContext* ctx, int rows, tensorflow::Var** state) {
+  const auto create = [rows](tensorflow::Var** created) {
+    *created = new tensorflow::Var(tensorflow::DT_FLOAT);
+    *(*created)->tensor() = Zeros(rows);
+    (*created)->is_initialized = true;
+    return tensorflow::Status::OK();
+  };
+  return tensorflow::LookupOrCreateResource<tensorflow::Var>(ctx, tensorflow::HandleFromInput(ctx, 0), state, create);
+}
+
+// The caller holds the mutex. Makes the histograms usable, or says why they are not.
+inline tensorflow::Status CheckState(const std::string& node, int rows, tensorflow::Var* state) {
+  if (!state->is_initialized) {
+    *state->tensor() = Zeros(rows);
+    state->is_initialized = true;
+  }
+  const tensorflow::Tensor& tensor = *state->tensor();
+  if (tensor.dtype() != tensorflow::DT_FLOAT || tensor.shape() != tensorflow::TensorShape({rows, kBins})) {
+    return tensorflow::errors::InvalidArgument(
+        node, ": the positions are ", state->DebugString(), ", expected float [", rows, ",", kBins,
+        "]. The checkpoint or variable is of a graph with other quantized tensors.");
+  }
+  return tensorflow::Status::OK();
+}
+
+// The most frequent position of a row, the smallest of ties; "all zero" only where nothing else was ever seen, and
+// kNoObservation where nothing was.
+inline int Elect(const float* bins) {
+  const float* zero = bins + kPositionZero + kZeroBin;
+  const float* best = std::max_element(bins, zero);
+  if (!(*best > 0.0f)) best = zero;
+  return *best > 0.0f ? static_cast<int>(best - bins) - kZeroBin : kNoObservation;
+}
+
+inline tensorflow::Status NeverTracked(const std::string& node, const std::string& tensor) {
+  return tensorflow::errors::FailedPrecondition(
+      "The quantize position of tensor '", tensor, "' was never tracked (", node,
+      "). Train with quantization for at least one step, or restore a checkpoint that was saved during "
+      "quantization-aware training. A Saver with a list of variables needs the objects of the collection "
+      "SAVEABLE_OBJECTS in it too, both to save and to restore positions.");
+}
+
+}  // namespace vai_q_tf
+
+#endif  // VAI_Q_TF_KERNELS_POSITION_TABLE_H_
