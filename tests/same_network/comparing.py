@@ -1,0 +1,291 @@
+"""Takes a network both ways, from its frozen file and through training, and says where the two models differ.
+
+`python -m tests.same_network.comparing [network ...]` prints a table; with names it shows every difference as well. A model
+is 'renamed' where it differs in nothing but names.
+"""
+import collections
+import os
+import sys
+import tempfile
+import zlib
+from typing import Dict, List, NamedTuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import vai_q_tensorflow
+from vai_q_tf import errors
+
+BATCH, STEPS = 4, 3
+WAYS = ('evaluation graph', 'training graph')
+_TOLERANCE = 1e-5
+_POSITIVE, _SMALL = ('gamma', 'moving_variance'), ('beta', 'moving_mean', 'bias', 'biases')
+
+
+class Trained(NamedTuple):
+    """What a training of STEPS steps leaves, of which all but the first are frozen.
+
+    models: {one of WAYS: the GraphDef that was deployed from it}. The others are values of the outputs for one batch: of the
+    training graph, of the evaluation graph, and of the model deployed from that.
+    """
+    models: Dict[str, tf.GraphDef]
+    trained: List[np.ndarray]
+    evaluated: List[np.ndarray]
+    modelled: List[np.ndarray]
+
+
+def from_file(build, directory):
+    """The GraphDef of post-training quantization of the frozen network."""
+    with tf.Graph().as_default() as graph, _session() as session:
+        outputs = _outputs(build, training=False)
+        _initialise(session)
+        frozen = tf.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), outputs)
+        config = _config(graph, outputs, directory, calib_iter=2)
+        path = vai_q_tensorflow.quantize_frozen(frozen, lambda step: _batch(graph, step, 'x', 'x2'), config)
+    return _read(path)
+
+
+def from_training(build, directory):
+    """A Trained of the network."""
+    prefix = os.path.join(directory, 'model')
+    with tf.Graph().as_default() as graph:
+        step = tf.train.get_or_create_global_step()
+        outputs = _outputs(build, training=True)
+        loss = tf.add_n([tf.reduce_mean(tf.square(tensor)) for tensor in _tensors(graph, outputs)])
+        configs = {way: _config(graph, outputs, os.path.join(directory, way), freeze_bn_step=0, freeze_position_step=1)
+                   for way in WAYS}
+        vai_q_tensorflow.CreateQuantizeTrainingGraph(configs['training graph'])
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            train = tf.train.GradientDescentOptimizer(0.).minimize(loss, step)
+        saver = tf.train.Saver()
+        listener = vai_q_tensorflow.QuantizeCheckpointListener(configs['training graph'], saver=saver)
+        listener.begin()
+        with _session() as session:
+            _initialise(session)
+            for number in range(STEPS):
+                session.run(train, _feed(graph, number))
+            saver.save(session, prefix, STEPS)
+            listener.after_save(session, STEPS)
+            trained = session.run(_quantized(graph, outputs), _feed(graph, 100))
+    with tf.Graph().as_default() as graph:
+        assert _outputs(build, training=False) == outputs
+        vai_q_tensorflow.CreateQuantizeEvaluationGraph(configs['evaluation graph'])
+        with _session() as session:
+            tf.train.Saver().restore(session, '{}-{}'.format(prefix, STEPS))
+            evaluated = session.run(_quantized(graph, outputs), _feed(graph, 100))
+        vai_q_tensorflow.CreateQuantizeDeployGraph('{}-{}'.format(prefix, STEPS), configs['evaluation graph'])
+    models = {way: _only_model(config.output_dir) for way, config in configs.items()}
+    with tf.Graph().as_default() as graph, _session() as session:
+        tf.import_graph_def(models['evaluation graph'], name='')
+        modelled = session.run(_quantized(graph, outputs), _feed(graph, 100))
+    return Trained(models, trained, evaluated, modelled)
+
+
+def differences(expected, got):
+    """What is not the same in two models, in lines; [] where they are one network.
+
+    Names, op types, inputs and attrs are compared, and the constants. Positions and the directory of the files may differ, and
+    so may batch sizes in noted shapes; floats may be rounded otherwise.
+    """
+    nodes, others = ({node.name: node for node in graph_def.node} for graph_def in (expected, got))
+    lines = ['only in the first: {} ({})'.format(name, node.op) for name, node in nodes.items() if name not in others]
+    lines += ['only in the second: {} ({})'.format(name, node.op) for name, node in others.items() if name not in nodes]
+    for name, node in nodes.items():
+        if name in others:
+            lines += ['{} ({}): {}'.format(name, node.op, line) for line in _node_differences(node, others[name])]
+    if expected.library != got.library:
+        lines.append('the function libraries differ')
+    return lines
+
+
+def _node_differences(node, other):
+    if node.op != other.op:
+        yield 'is a {} in the second'.format(other.op)
+    if list(node.input) != list(other.input):
+        yield 'reads {} and {}'.format(list(node.input), list(other.input))
+    attrs, others = _attrs(node), _attrs(other)
+    for key in sorted(set(attrs) | set(others)):
+        if key not in attrs or key not in others:
+            yield 'attr {} only in the {}'.format(key, 'first' if key in attrs else 'second')
+        elif attrs[key] != others[key]:
+            yield '{} {} and {}'.format(key, attrs[key], others[key])
+    if node.op == other.op == 'Const' and attrs['value'] == others['value']:
+        yield from _constant_differences(*(tf.make_ndarray(each.attr['value'].tensor) for each in (node, other)))
+
+
+def _attrs(node):
+    """What is compared of the attrs of a node: {key: text}. Of a constant it is the type and the shape."""
+    attrs = {key: value for key, value in node.attr.items() if key not in ('quantize_pos', 'output_dir')}
+    texts = {key: _in_a_line(value) for key, value in attrs.items()}
+    if node.op == 'Const':
+        value = tf.make_ndarray(attrs['value'].tensor)
+        texts['value'] = '{}{}'.format(value.dtype, list(value.shape))
+    if '_output_shapes' in attrs:
+        texts['_output_shapes'] = str(_shapes_without_batch(attrs['_output_shapes']))
+    return texts
+
+
+def _constant_differences(value, other):
+    if value.dtype.kind != 'f':
+        if not np.array_equal(value, other):
+            yield 'constant {} and {}'.format(value.tolist(), other.tolist())
+    elif value.size and not np.abs(value - other).max() <= _TOLERANCE * np.abs(value).max():
+        yield 'values are up to {:.3g} apart, the greatest is {:.3g}'.format(
+            np.abs(value - other).max(), np.abs(value).max())
+
+
+def same_but_for_names(expected, got):
+    """Whether two models have the same ops, with the same attrs, and connected alike."""
+    numbers = {}
+    return _numbered(expected, numbers) == _numbered(got, numbers)
+
+
+def _numbered(graph_def, numbers):
+    """How often each kind of node is there; a kind is what a node computes, down to placeholders and constants."""
+    nodes, found = {node.name: node for node in graph_def.node}, {}
+
+    def visit(name):
+        if name not in found:
+            inputs = [operand.partition(':') for operand in nodes[name].input]
+            key = (nodes[name].op, tuple(sorted(_attrs(nodes[name]).items())),
+                   tuple((visit(operand), index) for operand, _, index in inputs))
+            found[name] = numbers.setdefault(key, len(numbers))
+        return found[name]
+
+    return collections.Counter(map(visit, nodes))
+
+
+def _shapes_without_batch(attr):
+    shapes = [tf.TensorShape(shape) for shape in attr.list.shape]
+    return [None if shape.rank is None else ['batch'] * (shape.rank > 0) + shape.as_list()[1:] for shape in shapes]
+
+
+def _in_a_line(message):
+    return ' '.join(str(message).split())
+
+
+def _outputs(build, training):
+    """Builds the network; the names of its output nodes."""
+    tf.set_random_seed(1)
+    tf.keras.backend.set_learning_phase(int(training))
+    outputs = build(training)
+    return [output.op.name for output in (outputs if isinstance(outputs, list) else [outputs])]
+
+
+def _tensors(graph, names):
+    return [graph.get_tensor_by_name(name + ':0') for name in names]
+
+
+def _quantized(graph, names):
+    """The output tensors as they are behind the quantization of the network."""
+    known = {op.name for op in graph.get_operations()}
+    return [(name + '/aquant' if name + '/aquant' in known else name) + ':0' for name in names]
+
+
+def _inputs(graph, *names):
+    """The shapes of the placeholders {name: shape}."""
+    return {op.name: op.outputs[0].shape.as_list() for op in graph.get_operations()
+            if op.type == 'Placeholder' and op.name in (names or ('x', 'x2'))}
+
+
+def _config(graph, outputs, directory, **fields):
+    inputs = _inputs(graph)
+    shapes = [[-1 if size is None else size for size in shape] for shape in inputs.values()]
+    return vai_q_tensorflow.QuantizeConfig(list(inputs), outputs, shapes, output_dir=directory, **fields)
+
+
+def _batch(graph, seed, *names):
+    return {name: _random('{}/{}'.format(name, seed)).normal(size=[BATCH] + shape[1:]).astype(np.float32)
+            for name, shape in _inputs(graph, *names).items()}
+
+
+def _feed(graph, seed):
+    return {name + ':0': value for name, value in _batch(graph, seed).items()}
+
+
+def _random(name):
+    return np.random.RandomState(zlib.crc32(name.encode()))
+
+
+def _initialise(session):
+    """Gives each variable a value that its name, its shape and nothing else decide."""
+    session.run(tf.global_variables_initializer())
+    step = tf.train.get_global_step()
+    for variable in tf.global_variables():
+        if variable is step:
+            continue
+        random, shape, kind = _random(variable.op.name), variable.shape.as_list(), variable.op.name.rpartition('/')[2]
+        if kind in _POSITIVE:
+            value = random.uniform(0.5, 1.5, shape)
+        elif kind in _SMALL:
+            value = random.normal(0., 0.3, shape)
+        else:
+            value = random.normal(0., np.sqrt(2. / np.prod(shape[:-1])), shape)
+        variable.load(value.astype(np.float32), session)
+
+
+def _session():
+    return tf.Session(config=tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1))
+
+
+def _read(path):
+    with open(path, 'rb') as stream:
+        return tf.GraphDef.FromString(stream.read())
+
+
+def _only_model(directory):
+    name, = (name for name in os.listdir(directory) if name.startswith('quantize_eval_model_'))
+    return _read(os.path.join(directory, name))
+
+
+def _row(build, show):
+    """The cells of a network in the table, and lines to show below."""
+    with tempfile.TemporaryDirectory() as directory:
+        results, lines = {}, []
+        for name, function in (('file', from_file), ('trained', from_training)):
+            try:
+                results[name] = function(build, os.path.join(directory, name))
+            except errors.QuantizeError as error:
+                lines.append('{}: refused: {}'.format(name, _in_a_line(error)[:200 if not show else None]))
+    models = dict(results['trained'].models) if 'trained' in results else {}
+    cells = ['refused'] * len(WAYS)
+    if len(results) == 2:
+        found = {way: differences(results['file'], model) for way, model in models.items()}
+        cells = ['same' if not found[way] else
+                 'renamed' if same_but_for_names(results['file'], models[way]) else 'different' for way in WAYS]
+        for way in WAYS if show else ():
+            lines += ['{}: {}'.format(way, line) for line in found[way]]
+    if 'file' in results:
+        models['file'] = results['file']
+    for name, model in models.items():
+        lines += ['lint of {}: {}'.format(name, finding) for finding in vai_q_tensorflow.lint(model)]
+    cells.append('clean' if len(models) == 3 and not any('lint of' in line for line in lines) else 'no')
+    for first, second in (('trained', 'evaluated'), ('evaluated', 'modelled')) if 'trained' in results else ():
+        pairs = zip(getattr(results['trained'], first), getattr(results['trained'], second))
+        exact = all(np.array_equal(value, other) for value, other in pairs)
+        cells.append('exact' if exact else 'no')
+    return cells, lines
+
+
+def main(names):
+    from tests.same_network.networks import NETWORKS
+    tf.logging.set_verbosity(tf.logging.ERROR)
+    head = WAYS + ('lint', 'trained=evaluated', 'evaluated=model')
+    print('| network | {} |'.format(' | '.join(head)))
+    print('|' + ' --- |' * (len(head) + 1))
+    counts = {}
+    for name in names or NETWORKS:
+        try:
+            cells, lines = _row(NETWORKS[name], show=bool(names))
+        except Exception as error:  # one network is not to end the table
+            cells, lines = ['error'] * len(head), ['{}: {}'.format(type(error).__name__, _in_a_line(error)[:200])]
+        cells += ['-'] * (len(head) - len(cells))
+        for column, cell in zip(head, cells):
+            counts.setdefault(column, []).append(cell)
+        print('\n'.join(['| {} | {} |'.format(name, ' | '.join(cells))] + ['    ' + line for line in lines]), flush=True)
+    for column, cells in counts.items():
+        print('{}: {}'.format(column, ', '.join('{} {}'.format(*count) for count in collections.Counter(cells).most_common())))
+
+
+if __name__ == '__main__':
+    main(sys.argv[1:])

@@ -1,0 +1,217 @@
+"""Activations, pools and arithmetic in the spellings that networks of tf.layers have."""
+import tensorflow.compat.v1 as tf
+
+from tests.same_network.building import conv, conv_bn_relu, head, image, network, norm
+
+layers = tf.layers
+
+
+def _behind_norm(training, activation):
+    """Two convolutions with batch norm that `activation(x, name)` follows."""
+    x = activation(norm(conv(image()), training), 'act')
+    return head(activation(norm(conv(x, name='conv2'), training, 'bn2'), 'act2'))
+
+
+@network
+def leaky_relu(training):
+    return _behind_norm(training, lambda x, name: tf.nn.leaky_relu(x, 0.1, name=name))
+
+
+@network
+def leaky_relu_by_maximum(training):
+    return _behind_norm(training, lambda x, name: tf.maximum(0.1 * x, x, name=name))
+
+
+@network
+def leaky_relu_by_two_relus(training):
+    return _behind_norm(training, lambda x, name: tf.subtract(tf.nn.relu(x), 0.1 * tf.nn.relu(-x), name=name))
+
+
+@network
+def relu6_by_minimum(training):
+    return _behind_norm(training, lambda x, name: tf.minimum(tf.nn.relu(x), 6., name=name))
+
+
+@network
+def hard_swish_division_last(training):
+    return _behind_norm(training, lambda x, name: tf.divide(x * tf.nn.relu6(x + 3.), 6., name=name))
+
+
+@network
+def hard_swish_division_first(training):
+    return _behind_norm(training, lambda x, name: tf.multiply(x, tf.nn.relu6(x + 3.) / 6., name=name))
+
+
+@network
+def hard_swish_by_factor(training):
+    return _behind_norm(training, lambda x, name: tf.multiply(x, tf.nn.relu6(x + 3.) * (1. / 6.), name=name))
+
+
+@network
+def hard_swish_factor_last(training):
+    return _behind_norm(training, lambda x, name: tf.multiply(tf.nn.relu6(x + 3.) * x, 0.16667, name=name))
+
+
+@network
+def hard_sigmoid(training):
+    return _behind_norm(training, lambda x, name: tf.multiply(tf.nn.relu6(x + 3.), 0.16667, name=name))
+
+
+@network
+def swish(training):
+    return _behind_norm(training, lambda x, name: tf.multiply(x, tf.nn.sigmoid(x), name=name))
+
+
+@network
+def swish_of_tensorflow(training):
+    return _behind_norm(training, lambda x, name: tf.nn.swish(x))
+
+
+@network
+def sigmoid_as_output(training):
+    return tf.nn.sigmoid(head(conv_bn_relu(image(), training, 'stem')), name='scores')
+
+
+def _prelu(training, activation):
+    def with_slopes(x, name):
+        with tf.variable_scope(name):
+            return activation(x, tf.get_variable('alpha', [4]))
+    return _behind_norm(training, with_slopes)
+
+
+@network
+def prelu_by_relus(training):
+    return _prelu(training, lambda x, alpha: tf.nn.relu(x) - alpha * tf.nn.relu(-x))
+
+
+@network
+def prelu_by_abs(training):
+    return _prelu(training, lambda x, alpha: tf.nn.relu(x) + alpha * (x - tf.abs(x)) * 0.5)
+
+
+@network
+def prelu_by_min_and_max(training):
+    return _prelu(training, lambda x, alpha: tf.maximum(0., x) + alpha * tf.minimum(0., x))
+
+
+def _squeeze_excite(training, gate):
+    x = conv_bn_relu(image(), training, 'stem')
+    y = tf.reduce_mean(x, [1, 2], keepdims=True, name='squeeze')
+    y = layers.conv2d(y, 2, 1, activation=tf.nn.relu, name='reduce')
+    return head(tf.multiply(x, gate(layers.conv2d(y, 4, 1, name='expand')), name='excite'))
+
+
+@network
+def squeeze_excite_with_sigmoid(training):
+    return _squeeze_excite(training, tf.nn.sigmoid)
+
+
+@network
+def squeeze_excite_with_hard_sigmoid(training):
+    return _squeeze_excite(training, lambda x: tf.nn.relu6(x + 3.) / 6.)
+
+
+@network
+def tanh_lrn_and_neg(training):
+    """Ops that stay float, between layers that are quantized."""
+    x = tf.nn.lrn(conv_bn_relu(image(), training, 'stem'), name='lrn')
+    x = tf.tanh(conv(x, use_bias=True), name='tanh')
+    return head(tf.negative(conv_bn_relu(x, training, 'second'), name='negative'))
+
+
+@network
+def average_pools(training):
+    x = layers.average_pooling2d(conv_bn_relu(image(33), training, 'stem'), 3, 2, name='pool3')
+    x = layers.average_pooling2d(conv_bn_relu(x, training, 'second'), 2, 2, name='pool2')
+    x = layers.average_pooling2d(conv_bn_relu(x, training, 'third'), 7, 1, name='pool7')
+    return head(x)
+
+
+@network
+def average_pool_same(training):
+    x = layers.average_pooling2d(conv_bn_relu(image(), training, 'stem'), 3, 1, 'same', name='pool')
+    return head(conv_bn_relu(x, training, 'second'))
+
+
+@network
+def mean_keepdims(training):
+    return head(tf.reduce_mean(conv_bn_relu(image(), training, 'stem'), [1, 2], keepdims=True, name='mean'))
+
+
+@network
+def mean_without_keepdims(training):
+    x = tf.reduce_mean(conv_bn_relu(image(7), training, 'stem'), [1, 2], name='mean')
+    return layers.dense(x, 5, name='logits')
+
+
+@network
+def mean_as_output(training):
+    return tf.reduce_mean(conv_bn_relu(image(), training, 'stem'), [1, 2], name='mean')
+
+
+@network
+def large_average_pool(training):
+    x = layers.average_pooling2d(conv_bn_relu(image(32), training, 'stem', depth=2), 32, 1, name='pool')
+    return head(x)
+
+
+@network
+def large_mean(training):
+    return head(tf.reduce_mean(conv_bn_relu(image(32), training, 'stem', depth=2), [1, 2], keepdims=True, name='mean'))
+
+
+@network
+def max_pools(training):
+    x = layers.max_pooling2d(conv_bn_relu(image(16), training, 'stem'), 3, 2, 'same', name='pool')
+    return head(layers.max_pooling2d(conv(x, use_bias=True), 2, 2, name='pool2'))
+
+
+@network
+def normalised_input(training):
+    x = (image() / 255. - [0.4, 0.5, 0.6]) / [0.2, 0.25, 0.3]
+    return head(conv_bn_relu(x, training, 'stem'))
+
+
+@network
+def input_minus_mean(training):
+    return head(conv_bn_relu(tf.subtract(image(), [0.1, 0.2, 0.3], name='centred') * 0.5, training, 'stem'))
+
+
+@network
+def subtraction_and_scalars(training):
+    x = conv_bn_relu(image(), training, 'stem')
+    y = tf.subtract(x, conv_bn_relu(x, training, 'second'), name='difference')
+    return head(tf.nn.relu(0.25 * y + 1.5, name='relu'))
+
+
+@network
+def product_of_branches(training):
+    x = conv_bn_relu(image(), training, 'stem')
+    return head(tf.multiply(conv_bn_relu(x, training, 'left'), conv(x, use_bias=True), name='product'))
+
+
+@network
+def factor_behind_conv(training):
+    x = tf.multiply(conv(image(), use_bias=True), tf.get_variable('factor', [4]), name='scaled')
+    return head(conv_bn_relu(tf.nn.relu(x), training, 'second'))
+
+
+@network
+def constant_of_two_readers(training):
+    constant = tf.constant(0.5, name='half')
+    x = tf.multiply(conv_bn_relu(image(), training, 'stem'), constant, name='first')
+    return head(tf.multiply(conv_bn_relu(x, training, 'second'), constant, name='second_half'))
+
+
+@network
+def softmax_as_output(training):
+    x = tf.reduce_mean(conv_bn_relu(image(), training, 'stem'), [1, 2], name='mean')
+    return tf.nn.softmax(layers.dense(x, 5, name='logits'), name='softmax')
+
+
+@network
+def softmax_behind_the_output(training):
+    x = tf.reduce_mean(conv_bn_relu(image(), training, 'stem'), [1, 2], name='mean')
+    logits = layers.dense(x, 5, name='logits')
+    tf.nn.softmax(logits, name='softmax')
+    return logits

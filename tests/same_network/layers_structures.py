@@ -1,0 +1,228 @@
+"""How layers are connected: branches, joins, shapes that are computed, several inputs and outputs."""
+import tensorflow.compat.v1 as tf
+
+from tests.same_network.building import RATE, conv, conv_bn_relu, head, image, network, norm, vector
+
+layers = tf.layers
+
+
+def _dense_head(x):
+    return layers.dense(x, 5, name='logits')
+
+
+@network
+def residual(training):
+    x = conv_bn_relu(image(), training, 'stem')
+    y = norm(conv(conv_bn_relu(x, training, 'first'), name='second'), training)
+    return head(tf.nn.relu(tf.add(x, y, name='sum')))
+
+
+@network
+def residual_of_convs_without_bias(training):
+    x = conv_bn_relu(image(), training, 'stem')
+    return head(tf.nn.relu(tf.add(conv(x, name='left'), conv(x, size=1, name='right'), name='sum')))
+
+
+@network
+def inception(training):
+    x = conv_bn_relu(image(), training, 'stem')
+    pool = layers.max_pooling2d(x, 3, 1, 'same', name='pool')
+    branches = [conv_bn_relu(x, training, 'a', size=1), conv_bn_relu(x, training, 'b'), pool,
+                layers.average_pooling2d(x, 3, 1, 'same', name='average')]
+    return head(tf.concat(branches, 3, name='concat'))
+
+
+@network
+def concat_of_concats(training):
+    x = conv_bn_relu(image(), training, 'stem')
+    x = tf.concat([x, conv_bn_relu(x, training, 'first')], 3, name='concat1')
+    x = tf.concat([x, conv_bn_relu(x, training, 'second')], 3, name='concat2')
+    return head(tf.concat([layers.max_pooling2d(x, 2, 2, name='pool'),
+                           layers.average_pooling2d(x, 2, 2, name='average')], 3, name='concat3'))
+
+
+@network
+def dropout_of_layers(training):
+    x = layers.flatten(conv_bn_relu(image(), training, 'stem'))
+    x = layers.dropout(x, RATE, training=training, name='dropout')
+    x = layers.dense(x, 6, activation=tf.nn.relu, name='dense')
+    return _dense_head(layers.dropout(x, RATE, training=training, name='dropout2'))
+
+
+@network
+def spatial_dropout(training):
+    x = conv_bn_relu(image(), training, 'stem')
+    return head(layers.dropout(x, RATE, noise_shape=[None, 1, 1, 4], training=training, name='dropout'))
+
+
+@network
+def drop_connect(training):
+    """As EfficientNet drops residual branches; nothing is dropped here, at a survival of 1."""
+    x = conv_bn_relu(image(), training, 'stem')
+    y = norm(conv(x, name='second'), training)
+    if training:
+        with tf.name_scope('drop_connect'):
+            survival = tf.constant(1., name='survival')
+            kept = tf.floor(survival + tf.random_uniform([tf.shape(y)[0], 1, 1, 1], dtype=y.dtype))
+            y = tf.div(y, survival) * kept
+    return head(tf.add(x, y, name='sum'))
+
+
+@network
+def shape_arithmetic(training):
+    x = conv_bn_relu(image(), training, 'stem')
+    shape = tf.shape(x)
+    x = tf.reshape(x, tf.stack([shape[0], shape[1] * shape[2], 4]), name='cells')
+    x = tf.reshape(x, tf.stack([shape[0], 4 * 64]), name='vectors')
+    return _dense_head(x)
+
+
+@network
+def split_and_unstack(training):
+    left, right = tf.split(conv_bn_relu(image(), training, 'stem'), 2, 3, name='split')
+    x = tf.concat([left, conv_bn_relu(right, training, 'second')], 3, name='concat')
+    rows = tf.unstack(x, axis=1, name='unstack')
+    return _dense_head(layers.flatten(tf.add(rows[0], rows[3], name='sum')))
+
+
+@network
+def resized_to_nearest(training):
+    x = conv_bn_relu(image(4), training, 'stem')
+    return head(conv_bn_relu(tf.image.resize_nearest_neighbor(x, [8, 8], name='resize'), training, 'second'))
+
+
+@network
+def resized_bilinearly(training):
+    x = conv_bn_relu(image(4), training, 'stem')
+    return head(conv_bn_relu(tf.image.resize_bilinear(x, [8, 8], name='resize'), training, 'second'))
+
+
+@network
+def resized_by_ones(training):
+    """As YOLO in the style of slim does it: reshape, times ones, reshape."""
+    x = conv_bn_relu(image(4), training, 'stem')
+    y = tf.reshape(x, [-1, 4, 1, 4, 1, 4], name='apart') * tf.ones([1, 1, 2, 1, 2, 1])
+    return head(tf.reshape(y, [-1, 8, 8, 4], name='together'))
+
+
+@network
+def flattened(training):
+    x = layers.dense(layers.flatten(conv_bn_relu(image(), training, 'stem')), 6, use_bias=False, name='dense')
+    return _dense_head(tf.nn.relu(norm(x, training)))
+
+
+@network
+def flattened_with_a_fixed_batch(training):
+    return _dense_head(layers.flatten(conv_bn_relu(image(batch=4), training, 'stem')))
+
+
+@network
+def reshaped_by_minus_one(training):
+    return _dense_head(tf.reshape(conv_bn_relu(image(), training, 'stem'), [-1, 256], name='reshape'))
+
+
+@network
+def transposed_cells(training):
+    """Points of two dimensions less: squeeze, expand, transpose, slice."""
+    x = tf.transpose(conv_bn_relu(image(), training, 'stem'), [0, 2, 1, 3], name='transpose')
+    x = conv_bn_relu(x[:, 1:7, ::2, :], training, 'second')
+    x = tf.expand_dims(tf.reduce_max(x, 1, name='highest'), 1, name='expanded')
+    return tf.squeeze(head(x), [1], name='squeezed')
+
+
+@network
+def two_outputs(training):
+    x = conv_bn_relu(image(), training, 'stem')
+    y = conv_bn_relu(x, training, 'second')
+    return [head(x, 'boxes'), head(y, 'scores', 3)]
+
+
+@network
+def two_outputs_one_behind_the_other(training):
+    x = conv_bn_relu(image(), training, 'stem')
+    return [x, head(x)]
+
+
+@network
+def two_inputs(training):
+    x = tf.concat([conv_bn_relu(image(), training, 'left'), conv_bn_relu(image(channels=2, name='x2'), training, 'right')], 3,
+                  name='concat')
+    return head(x)
+
+
+@network
+def picture_and_vector(training):
+    x = layers.flatten(conv_bn_relu(image(), training, 'stem'))
+    x = tf.concat([layers.dense(x, 6, activation=tf.nn.relu, name='dense'), vector(name='x2')], 1, name='concat')
+    return _dense_head(x)
+
+
+@network
+def resnet(training):
+    """Post-activation blocks, the second with a projection."""
+    x = layers.max_pooling2d(conv_bn_relu(image(16), training, 'stem', strides=2), 3, 2, 'same', name='pool')
+    for number, depth in enumerate((4, 8)):
+        with tf.variable_scope('block{}'.format(number)):
+            stride = 1 + number
+            shortcut = x
+            if stride > 1:
+                shortcut = norm(conv(x, depth, 1, 'shortcut', strides=stride), training, 'shortcut_bn')
+            y = conv_bn_relu(x, training, 'first', depth, strides=stride)
+            x = tf.nn.relu(norm(conv(y, depth), training) + shortcut, name='relu')
+    return _dense_head(tf.reduce_mean(x, [1, 2], name='mean'))
+
+
+@network
+def resnet_v2(training):
+    """Pre-activation blocks."""
+    x = conv(image(), name='stem')
+    for number in range(2):
+        with tf.variable_scope('block{}'.format(number)):
+            y = tf.nn.relu(norm(x, training, 'preact'))
+            y = conv(conv_bn_relu(y, training, 'first'), name='second', use_bias=True)
+            x = tf.add(x, y, name='sum')
+    x = tf.nn.relu(norm(x, training, 'postnorm'))
+    return head(tf.reduce_mean(x, [1, 2], keepdims=True, name='mean'))
+
+
+@network
+def densenet(training):
+    x = conv(image(), name='stem')
+    for number in range(2):
+        with tf.variable_scope('layer{}'.format(number)):
+            y = conv_bn_relu(tf.nn.relu(norm(x, training, 'preact')), training, 'narrow', size=1)
+            x = tf.concat([x, conv(y, 2, name='grow')], 3, name='concat')
+    x = conv(tf.nn.relu(norm(x, training, 'transition')), 4, 1, 'compress')
+    x = layers.average_pooling2d(x, 2, 2, name='pool')
+    x = tf.nn.relu(norm(x, training, 'last'))
+    return _dense_head(tf.reduce_mean(x, [1, 2], name='mean'))
+
+
+@network
+def unet(training):
+    x, skips = image(16, 1), []
+    for name in ('down0', 'down1'):
+        skips.append(conv_bn_relu(x, training, name))
+        x = layers.max_pooling2d(skips[-1], 2, 2, name=name + '_pool')
+    x = layers.dropout(conv_bn_relu(x, training, 'bottom'), RATE, training=training, name='dropout')
+    for name in ('up0', 'up1'):
+        x = layers.conv2d_transpose(x, 4, 2, 2, name=name)
+        x = conv_bn_relu(tf.concat([skips.pop(), x], 3, name=name + '_join'), training, name + '_conv')
+    return head(x, 'mask', 2)
+
+
+@network
+def pointpillars(training):
+    """Points through a dense layer and a maximum, then a pyramid of convolutions, then three heads."""
+    points = tf.placeholder(tf.float32, [None, 64, 5, 4], 'x')
+    x = layers.conv2d(points, 4, 1, use_bias=False, name='points')
+    x = tf.nn.relu(norm(x, training, 'points_bn', epsilon=1e-3))
+    x = tf.reshape(layers.max_pooling2d(x, [1, 5], [1, 5], name='pillars'), [-1, 8, 8, 4], name='canvas')
+    ups = []
+    for number, stride in enumerate((1, 2)):
+        name = 'scale{}'.format(number)
+        x = conv_bn_relu(x, training, name, strides=stride)
+        up = layers.conv2d_transpose(x, 4, stride, stride, use_bias=False, name=name + '_up')
+        ups.append(tf.nn.relu(norm(up, training, name + '_up_bn')))
+    x = tf.concat(ups, 3, name='concat')
+    return [head(x, 'boxes', 7), head(x, 'classes', 2), head(x, 'directions', 2)]
