@@ -91,6 +91,11 @@ class Draft:
         """Notes the least position that the hardware takes for an activation, if that is quantized."""
         self._least[tensor] = max(least, self._least.get(tensor, least))
 
+    def is_left_out(self, tensor):
+        """Whether ignore_nodes keeps the node of a tensor float."""
+        name = node_name(tensor)
+        return name in self._skipped and self._skipped[name].reason == IGNORED
+
     def skip(self, nodes, reason):
         """Records that the nodes stay float."""
         for name in nodes:
