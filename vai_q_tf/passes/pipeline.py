@@ -73,10 +73,10 @@ FOLDING = (
     PassEntry(separate_shared_constants, when=_all_asked),
     PassEntry(replace_relu_minimum, _ops('Minimum'), _all_asked),
     PassEntry(replace_prelu, _ops('Maximum Sub Abs Neg Relu Minimum'), _all_asked),
-    PassEntry(replace_div_and_sub, _ops('RealDiv Sub Neg'), _all_asked),
     PassEntry(reorder_hard_swish, _ops('Relu6'), _all_asked),
     PassEntry(expand_batch_norms, BATCH_NORM_OPS | {'BatchNormWithGlobalNormalization'}),
     PassEntry(fold_batch_norms, _ops('Mul RealDiv Add AddV2 BiasAdd Sub')),
+    PassEntry(replace_div_and_sub, _ops('RealDiv Sub Neg'), _all_asked),
     PassEntry(replace_lone_bias_adds, _ops('BiasAdd'), _all_asked),
     PassEntry(equalize_layers, when=lambda config: bool(config.do_cle), shapes=True),
 )
