@@ -5,7 +5,7 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.contrib import slim
 
-from tests.plan.networks import LIBRARIES, batch_norm, convolution, decisions, dense, image, plan_of, skipped
+from tests.plan.networks import LIBRARIES, batch_norm, by_name, convolution, decisions, dense, image, plan_of, skipped
 from vai_q_tf import errors
 
 _EPSILON = 0.01
@@ -220,14 +220,22 @@ def test_batch_norm_without_convolution_stands_alone(training, fused):
 
 
 @pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])
-def test_batch_norm_on_a_float_tensor_stays_float(fused):
+def test_batch_norm_on_a_float_tensor(fused):
     y = tf.exp(image())
     y = tf.compat.v1.layers.batch_normalization(y, training=True, fused=fused)
     y = convolution('tf.layers', y)
     plan = plan_of(y.op.name)
-    root = 'batch_normalization/FusedBatchNormV3' if fused else 'batch_normalization/batchnorm/add_1'
-    assert not plan.batch_norms
-    assert "'Exp' is computed in float" in skipped(plan)[root]
+    norm, = plan.batch_norms
+    assert norm.input == 'Exp' and by_name(plan)['Exp/aquant'].tensor == 'Exp' and skipped(plan).keys() == {'Exp'}
+    assert {norm.weight_name, norm.bias_name, norm.result_node + '/aquant'} < set(by_name(plan))
+
+
+def test_batch_norm_of_doubles_stays_float():
+    y = tf.cast(tf.nn.max_pool2d(image(), 2, 2, 'SAME'), tf.float64)
+    y = tf.nn.batch_normalization(y, *[tf.constant(np.ones(3))] * 4, variance_epsilon=1e-3)
+    y = convolution('tf.layers', tf.cast(y, tf.float32))
+    plan = plan_of(y.op.name)
+    assert not plan.batch_norms and 'float64' in skipped(plan)['batchnorm/add_1']
 
 
 def test_decomposed_without_gamma_and_without_convolution_stays_float():

@@ -1,9 +1,10 @@
 """The combinators, each on a small live graph."""
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.patterns.combinators import anything, either, find, named, op, optional, same
+from vai_q_tf.patterns.combinators import anything, either, find, is_number, named, number, op, optional, same
 
 
 @pytest.fixture
@@ -62,3 +63,17 @@ def test_a_match_is_immutable(view):
     match = find(view, 'product', op('Mul', anything('x'), anything('y')))
     with pytest.raises(TypeError):
         match.tensors['x'] = 'b'
+
+
+@pytest.mark.parametrize('value, expected, result', [
+    (1 / 6, 1 / 6, True), (0.1667, 1 / 6, True), (np.float16(1 / 6), 1 / 6, True), (0.167, 1 / 6, False), (0.2, 1 / 6, False),
+    (6, 6, True), (5.995, 6, True), (5.99, 6, False), ([3, 3.002], 3, True), ([3, 3.004], 3, False), ([], 3, False), (-1, -1, True),
+    (-1.002, -1, False), (1, -1, False), (0, 0, True), (1e-30, 0, False), (float('nan'), 3, False)])
+def test_numbers(value, expected, result):
+    assert is_number(np.float32(value), expected) == result
+    tf.constant(np.float32(value), name='value')
+    tf.compat.v1.placeholder(tf.float32, [], name='fed')
+    view = GraphView(tf.compat.v1.get_default_graph().as_graph_def())
+    assert (find(view, 'value', number(expected, 'n')) is not None) == result
+    assert (find(view, 'value', number()) is not None) == (np.size(value) == 1)
+    assert find(view, 'fed', number(expected)) is None and find(view, 'fed', number()) is None and not is_number(None, expected)

@@ -112,8 +112,9 @@ def test_swish_of_tensorflow():
 def test_sigmoid_alone_stays_float():
     x = layers.conv2d(image(), 4, 3, name='conv')
     tf.multiply(x, tf.nn.sigmoid(layers.conv2d(x, 4, 1), name='gate'), name='out')
-    reasons = skipped(plan_of('out'))
-    assert 'sigmoid' in reasons['gate'] and "'gate'" in reasons['out']
+    plan = plan_of('out')
+    assert skipped(plan).keys() == {'gate'} and 'sigmoid' in skipped(plan)['gate']
+    assert {'gate/aquant', 'out/aquant'} < set(_names(plan))
 
 
 @pytest.mark.parametrize('swap', [False, True])
@@ -201,9 +202,8 @@ def test_clip(clip):
 
 def test_minimum_alone_stays_float():
     x = tf.minimum(layers.conv2d(image(), 4, 3), 2.0, name='least')
-    tf.maximum(x, tf.nn.elu(x), name='out')
-    reasons = skipped(plan_of('out'))
-    assert 'least' in reasons and 'out' in reasons
+    tf.add(x, tf.nn.elu(x), name='out')
+    assert skipped(plan_of('out')).keys() == {'least', 'Elu'}
 
 
 @pytest.mark.parametrize('ignored', ['six', 'shift', 'sixth', 'sigmoid', 'swish'])
@@ -217,12 +217,25 @@ def test_ignored_node_leaves_the_fusion_float(ignored):
     assert by_name(plan)['swish/aquant'].consumers == (('next/Conv2D', 0),)
 
 
-def test_fusion_of_a_float_tensor_stays_float():
-    x = tf.nn.elu(image(), name='elu')
-    _hard_sigmoid(x)
-    layers.conv2d(x, 4, 1, name='conv')
-    plan = plan_of(['sigmoid', 'conv/BiasAdd'])
-    assert all("'elu'" in skipped(plan)[node] for node in ('shift', 'six', 'sixth', 'sigmoid'))
+def test_fusion_of_a_float_tensor():
+    _hard_sigmoid(tf.nn.elu(image(), name='elu'))
+    plan = plan_of('sigmoid')
+    assert _names(plan) == ['x/aquant', 'elu/aquant', 'sigmoid/aquant'] and skipped(plan).keys() == {'elu'}
+
+
+def test_fusion_of_two_float_tensors():
+    x = image()
+    y = tf.minimum(tf.tanh(x, name='first'), 1.0, name='least')
+    tf.maximum(y, tf.tanh(x * 2.0, name='second'), name='clip')
+    plan = plan_of('clip')
+    assert {'first/aquant', 'second/aquant', 'clip/aquant'} < set(_names(plan)) and 'least/aquant' not in _names(plan)
+
+
+def test_inside_of_a_fusion_of_a_float_tensor_that_is_read_elsewhere():
+    x = _hard_sigmoid(tf.nn.elu(image(), name='elu'))
+    six = tf.compat.v1.get_default_graph().get_tensor_by_name('six:0')
+    tf.concat([x, tf.nn.max_pool2d(six, 2, 1, 'SAME', name='pool')], -1, name='out')
+    assert by_name(plan_of('out'))['six/aquant'].consumers == (('pool', 0),)
 
 
 @pytest.mark.parametrize('op', [lambda x: tf.nn.depth_to_space(x, 2, name='op'), lambda x: x[:, 1:],

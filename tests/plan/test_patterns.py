@@ -274,6 +274,8 @@ def test_float_parts_of_a_concat_are_quantized():
     y = tf.concat([tf.nn.sigmoid(x, name='gate'), tf.constant(0.5, shape=[1, 6, 6, 1], name='extra'), x], -1, name='out')
     tf.nn.softmax(y, name='soft')
     plan = plan_of(['soft'])
-    assert {tensor.tensor for tensor in plan.tensors if tensor.mode == 1} == {'x', 'conv/BiasAdd', 'gate', 'extra'}
-    assert {record.node for record in plan.skipped} == {'gate', 'out', 'soft'}
-    assert plan.alignments == ()
+    assert {tensor.tensor for tensor in plan.tensors if tensor.mode == 1} == {'x', 'conv/BiasAdd', 'gate', 'extra', 'out'}
+    assert {record.node for record in plan.skipped} == {'gate', 'soft'}
+    alignment, = plan.alignments
+    assert (alignment.kind, alignment.output) == ('concat', 'out/aquant')
+    assert set(alignment.inputs) == {'gate/aquant', 'extra/aquant', 'conv/BiasAdd/aquant'}

@@ -122,6 +122,28 @@ class _Builder:
         bias = self.constant(int(x.shape[-1]), low=-0.3, high=0.3)
         return self.choose(tf.nn.bias_add, tf.add)(x, bias)
 
+    def island(self, x):
+        """An op without a quantization rule."""
+        return _FLOAT_OPS[self.choose(*_FLOAT_OPS)](x)
+
+    def island_norm(self, x):
+        """What a batch norm, or a part of one, is behind such an op."""
+        x, channels = self.island(x), int(x.shape[-1])
+        shape = self.choose([channels], [1, 1, channels], [1, 1, 1, channels], [1], [])
+        vector = self.constant(*shape)
+        part = self.choose('norm', 'factor', 'term', 'quotient', 'difference', 'from', 'factor and term', 'quotient and difference')
+        if part == 'norm':
+            return self.norm(x, 'plain')
+        return {'factor': lambda: vector * x, 'term': lambda: x + vector, 'quotient': lambda: x / vector,
+                'difference': lambda: x - vector, 'from': lambda: vector - x, 'factor and term': lambda: x * vector + vector,
+                'quotient and difference': lambda: x / vector - vector}[part]()
+
+    def prelu(self, x):
+        slopes = self.constant(*self.choose([], [1, 1], [1, 1, 1]), int(x.shape[-1]), low=0.05, high=0.5)
+        if self.choose(True, False):
+            slopes = tf.constant(np.full(slopes.shape.as_list(), 0.1, np.float32))
+        return _PRELUS[self.choose(*_PRELUS)](x, slopes)
+
     def activation(self, x):
         return _ACTIVATIONS[self.choose(*_ACTIVATIONS)](x)
 
@@ -150,8 +172,16 @@ _ACTIVATIONS = collections.OrderedDict([
     ('leaky maximum', lambda y: tf.maximum(0.1 * y, y)), ('swish', lambda y: y * tf.nn.sigmoid(y)),
     ('leaky difference', lambda y: tf.nn.relu(y) - 0.1 * tf.nn.relu(-y)),
     ('hard swish', lambda y: y * tf.nn.relu6(y + 3.0) / 6.0)])
+_FLOAT_OPS = collections.OrderedDict([
+    ('tanh', tf.tanh), ('elu', tf.nn.elu), ('softplus', tf.nn.softplus), ('sigmoid', tf.sigmoid), ('abs', tf.abs),
+    ('softmax', tf.nn.softmax), ('lrn', lambda y: tf.nn.lrn(y, 2)), ('square', tf.square), ('neg', tf.negative),
+    ('parts', lambda y: tf.concat(tf.split(tf.tanh(y), 2, 1)[::-1], 1) if _side(y) % 2 == 0 else y)])
+_PRELUS = collections.OrderedDict([
+    ('difference', lambda y, a: tf.nn.relu(y) - a * tf.nn.relu(-y)), ('keras', lambda y, a: tf.nn.relu(y) + -a * tf.nn.relu(-y)),
+    ('absolute', lambda y, a: tf.nn.relu(y) + a * (y - tf.abs(y)) * 0.5), ('maximum', lambda y, a: tf.maximum(a * y, y)),
+    ('minimum', lambda y, a: tf.maximum(y, 0.0) + a * tf.minimum(0.0, y)), ('rest', lambda y, a: a * (y - tf.nn.relu(y)) + tf.nn.relu(y))])
 _LAYERS = ('conv', 'dilated', 'depthwise', 'transposed', 'residual', 'concat', 'pool', 'pad', 'gate', 'resize', 'norm',
-           'activation')
+           'activation', 'island', 'island_norm', 'prelu')
 
 
 @st.composite

@@ -19,6 +19,7 @@ from vai_q_tf.passes.dpu.fold_reshape import fold_reshape
 from vai_q_tf.passes.dpu.mean_to_average_pool import mean_to_average_pool
 from vai_q_tf.passes.dpu.replace_sigmoid import replace_sigmoid
 from vai_q_tf.passes.dpu.replace_softmax import replace_softmax
+from vai_q_tf.passes.dpu.reshape_operands import reshape_operands
 from vai_q_tf.passes.dpu.scale_average_pools import scale_average_pools
 from vai_q_tf.passes.dpu.scale_hard_sigmoid import scale_hard_sigmoid
 from vai_q_tf.passes.dpu.split_large_pools import split_large_pools
@@ -26,7 +27,9 @@ from vai_q_tf.passes.folding.equalize_layers import equalize_layers
 from vai_q_tf.passes.folding.expand_batch_norms import expand_batch_norms
 from vai_q_tf.passes.folding.fold_batch_norms import fold_batch_norms
 from vai_q_tf.passes.folding.reorder_hard_swish import reorder_hard_swish
+from vai_q_tf.passes.folding.replace_div_and_sub import replace_div_and_sub
 from vai_q_tf.passes.folding.replace_lone_bias_adds import replace_lone_bias_adds
+from vai_q_tf.passes.folding.replace_prelu import replace_prelu
 from vai_q_tf.passes.folding.replace_relu_minimum import replace_relu_minimum
 from vai_q_tf.passes.partition import merge, partition
 from vai_q_tf.patterns.graph_range import GraphRange
@@ -70,10 +73,12 @@ PARAMETERS = PassEntry(fold_parameters)
 FOLDING = (
     PassEntry(separate_shared_constants, when=_all_asked),
     PassEntry(replace_relu_minimum, _ops('Minimum'), _all_asked),
+    PassEntry(replace_prelu, _ops('Maximum Sub Abs Neg Relu Minimum'), _all_asked),
     PassEntry(reorder_hard_swish, _ops('Relu6'), _all_asked),
     PassEntry(expand_batch_norms, BATCH_NORM_OPS | {'BatchNormWithGlobalNormalization'}),
     PassEntry(fold_batch_norms, _ops('Mul RealDiv Add AddV2 BiasAdd Sub')),
     PassEntry(evaluate_folded),
+    PassEntry(replace_div_and_sub, _ops('RealDiv Sub Neg'), _all_asked),
     PassEntry(replace_lone_bias_adds, _ops('BiasAdd'), _all_asked),
     PassEntry(equalize_layers, when=lambda config: bool(config.do_cle), shapes=True),
 )
@@ -81,9 +86,10 @@ DPU = (
     PassEntry(mean_to_average_pool, _ops('Mean'), _dpu, shapes=True),
     PassEntry(split_large_pools, _ops('AvgPool MaxPool'), _dpu, shapes=True),
     PassEntry(scale_average_pools, _ops('AvgPool'), _dpu),
-    PassEntry(adjust_leaky_relu, _ops('LeakyRelu Maximum Sub'), _dpu),
+    PassEntry(adjust_leaky_relu, _ops('LeakyRelu'), _dpu),
     PassEntry(replace_sigmoid, _ops('Sigmoid'), lambda config: _dpu(config) and bool(config.replace_sigmoid)),
     PassEntry(scale_hard_sigmoid, _ops('Relu6'), _dpu),
+    PassEntry(reshape_operands, _ops('Add AddV2 Mul Maximum'), _all_asked, shapes=True),
     PassEntry(replace_softmax, _ops('Softmax'), lambda config: _all_asked(config) and bool(config.replace_softmax),
               shapes=True),
     PassEntry(fold_reshape, _ops('Reshape ResizeNearestNeighbor ResizeBilinear'), lambda config: bool(config.fold_reshape),

@@ -3,7 +3,7 @@ from typing import FrozenSet, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.patterns.combinators import anything, either, find, op, same
+from vai_q_tf.patterns.combinators import anything, either, find, is_number, number, op, same, small_constant
 
 RELU_OPS = frozenset(('Relu', 'Relu6'))
 
@@ -31,11 +31,17 @@ def _leaky():
 _LEAKY = _leaky()
 
 
+def hard_sigmoid(source):
+    """The pattern of relu6(x + 3) / 6, also with a factor of 1/6; `source` is the pattern of x."""
+    clipped = op('Relu6', op('Add|AddV2', source, number(3), any_order=True))
+    return either(op('Mul', clipped, number(1 / 6), any_order=True), op('RealDiv', clipped, number(6)))
+
+
 def find_activations(graph_range):
     """The relu, relu6 and leaky relu functions of the range: a list of Activations in graph order.
 
-    Leaky relu is the op LeakyRelu, Maximum(alpha * x, x) or Relu(x) - alpha * Relu(-x), alpha a constant, the operands
-    in every order. The nodes of one are in no other.
+    Leaky relu is the op LeakyRelu, Maximum(alpha * x, x) or Relu(x) - alpha * Relu(-x), alpha a constant of one value, the
+    operands in every order. The nodes of one are in no other.
     """
     found, taken = [], set()
     for name in graph_range.nodes:
@@ -67,7 +73,8 @@ def _is_computed(graph_range, name):
 def _leaky_relu(graph_range, name):
     view = graph_range.view
     match = find(view, name, _LEAKY)
-    if not match:
+    alpha = small_constant(view, match['alpha']) if match else None
+    if alpha is None or not is_number(alpha, alpha.flat[0]):
         return None
     nodes = frozenset(node for node in match.nodes if view.op(node) != 'Const')
     for node in nodes - {name}:

@@ -10,8 +10,15 @@ tried by backtracking. Identity nodes in front of an op are looked through.
 import itertools
 from types import MappingProxyType
 
+import numpy as np
+import tensorflow.compat.v1 as tf
+
 from vai_q_tf.graph.traits import IDENTITY_OPS
 from vai_q_tf.graph.view import node_name
+
+# How far a constant may be from the number that a pattern has, relatively: as far as half precision and few digits take it.
+_TOLERANCE = 1e-3
+_MOST_ELEMENTS = 2**16
 
 
 class Match:
@@ -55,6 +62,29 @@ def same(name):
         if view.skip_identity(tensor) == view.skip_identity(match[name]):
             yield match
     return pattern
+
+
+def is_number(value, number):
+    """Whether `value`, an ndarray or None, has elements, and all are `number`, or as near as 0.1 % of it."""
+    return value is not None and value.size > 0 and bool(np.all(np.abs(value.astype(np.float64) - number) <= _TOLERANCE * abs(number)))
+
+
+def number(expected=None, name=None):
+    """A float32 Const, called `name`, all of whose elements are the number `expected`; without one, any of one element."""
+    def pattern(view, tensor, match):
+        constant = small_constant(view, tensor)
+        if constant is not None and (is_number(constant, expected) if expected is not None else constant.size == 1):
+            yield match.bind(tensor, name)
+    return pattern
+
+
+def small_constant(view, tensor):
+    """The value of a float32 Const of 1 to 65536 elements as an ndarray, Identity nodes aside; None for other tensors."""
+    tensor = view.skip_identity(tensor)
+    if view.op(tensor) != 'Const' or view.dtype(tensor) != tf.float32:
+        return None
+    size = int(np.prod(view.shape(tensor), dtype=np.int64))
+    return tf.make_ndarray(view.attr(tensor, 'value').tensor) if 1 <= size <= _MOST_ELEMENTS else None
 
 
 def op(types, *inputs, name=None, any_order=False):

@@ -6,7 +6,8 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.dpu import HARD_SIGMOID_FACTOR
 from vai_q_tf.graph.traits import ADD_OPS
 from vai_q_tf.graph.view import node_name
-from vai_q_tf.patterns.combinators import anything, either, find, named, op, same
+from vai_q_tf.patterns.activations import hard_sigmoid
+from vai_q_tf.patterns.combinators import anything, find, named, number, op, optional, same, small_constant
 
 
 class Fusion(NamedTuple):
@@ -29,34 +30,14 @@ class Fusion(NamedTuple):
     shifted: str = ''
 
 
-def _number(*values):
-    """A constant of one element, of one of the values where some are given."""
-    def fits(view, tensor):
-        constant = _constant(view, tensor, 1)
-        return constant is not None and (not values or any(abs(constant - value) <= 1e-6 * value for value in values))
-    return anything(where=fits)
-
-
-def _constant(view, tensor, most):
-    """The elements of a float Const of at least one and at most `most` elements, flat; None for another tensor."""
-    tensor = view.skip_identity(tensor)
-    if view.op(tensor) != 'Const' or view.dtype(tensor) != tf.float32:
-        return None
-    size = 1
-    for dim in view.shape(tensor):
-        size *= dim
-    return tf.make_ndarray(view.attr(tensor, 'value').tensor).reshape(-1) if 1 <= size <= most else None
-
-
 def _is_ones(view, tensor):
-    constant = _constant(view, tensor, 2**16)
+    constant = small_constant(view, tensor)
     return constant is not None and bool((constant == 1).all())
 
 
 def _hard_sigmoid(source):
-    shifted = op('Relu6', op('Add|AddV2', source, _number(3.0), any_order=True))
-    sixth = either(op('Mul', shifted, _number(1 / 6.0), any_order=True), op('RealDiv', shifted, _number(6.0)))
-    return named('hard_sigmoid', op('Mul', sixth, _number(HARD_SIGMOID_FACTOR), any_order=True))
+    return named('hard_sigmoid', optional(lambda plain: op('Mul', plain, number(HARD_SIGMOID_FACTOR), any_order=True),
+                                          hard_sigmoid(source)))
 
 
 # In the order in which they are tried at a node.
@@ -64,7 +45,8 @@ _PATTERNS = {
     'Mul': (('hard_swish', op('Mul', anything('x'), _hard_sigmoid(same('x')), any_order=True)),
             ('hard_sigmoid', _hard_sigmoid(anything('x'))),
             ('swish', op('Mul', anything('x'), op('Sigmoid', same('x'), name='sigmoid'), any_order=True)),
-            ('average_pool', op('Mul', op('AvgPool', anything('x')), _number(), any_order=True))),
+            ('average_pool', op('Mul', op('AvgPool', anything('x')), number(), any_order=True))),
+    'RealDiv': (('hard_sigmoid', _hard_sigmoid(anything('x'))),),
     'Reshape': (('upsampling', op('Reshape', op('Mul', op('Reshape', anything('x'), anything()), anything(where=_is_ones),
                                                 any_order=True), anything())),)}
 # A fusion of an earlier kind takes its nodes first.
@@ -86,7 +68,7 @@ def find_fusions(graph_range, relus, taken):
                 found[fusion.kind].append(fusion)
     chosen, used = [], set()
     for kind in _ORDER:
-        for fusion in found[kind]:
+        for fusion in sorted(found[kind], key=lambda fusion: -len(fusion.nodes)):  # with its factor, if it has one
             if used.isdisjoint(fusion.nodes) and all(_is_free(graph_range, node, taken) for node in fusion.nodes):
                 used.update(fusion.nodes)
                 chosen.append(fusion)

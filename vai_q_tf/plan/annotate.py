@@ -8,7 +8,7 @@ from vai_q_tf.patterns.fusions import find_fusions
 from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.plan.alignments import find_alignments, find_operand_groups
 from vai_q_tf.plan.draft import Draft
-from vai_q_tf.plan.elementwise import add_concat_inputs, add_elementwise
+from vai_q_tf.plan.elementwise import add_elementwise
 from vai_q_tf.plan.groups import add_compute_groups, add_compute_inputs
 from vai_q_tf.plan.overrides import apply_overrides
 from vai_q_tf.plan.quant_plan import QuantPlan
@@ -18,7 +18,7 @@ def annotate(view, config):
     """The QuantPlan of the graph between config.input_nodes and config.output_nodes.
 
     Quantized are the inputs, the weights, biases and results of weighted ops (behind their activation function), the results
-    of the other ops whose inputs are quantized, and what weighted ops read.
+    of the other ops that have a rule, and what these and weighted ops read.
 
     Args:
       view: GraphView of a float graph that `passes.optimise` made.
@@ -37,7 +37,6 @@ def annotate(view, config):
     chains = add_compute_groups(draft, activations)
     fusions = _find_fusions(draft, activations)
     add_elementwise(draft, activations, fusions)
-    add_concat_inputs(draft)
     add_compute_inputs(draft, chains)
     _require_something(draft)
     _require_free_names(draft)

@@ -2,12 +2,12 @@
 from vai_q_tf.dpu import has_narrow_range
 from vai_q_tf.fixed_point import POSITION_MIN
 from vai_q_tf.graph.control_flow import loop_nodes
+from vai_q_tf.graph.traits import SPLIT_INPUTS
 from vai_q_tf.graph.view import node_name, output_index
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantTensor, Skipped
 
 IGNORED = 'it is in ignore_nodes, or belongs to a node that is'
 _IN_LOOP = 'it is in a loop'
-_PARTS_OF_INPUT = {'Split': 1, 'SplitV': 0, 'Unpack': 0}
 
 
 def producer_name(tensor):
@@ -79,8 +79,8 @@ class Draft:
     def quantized_source(self, tensor):
         """The name of the QuantTensor that has the values of a tensor, which may be a part of it that a split made; or ''."""
         tensor = self.graph_range.source(tensor)
-        while not self.quantized(tensor) and self.view.op(tensor) in _PARTS_OF_INPUT and tensor in self.graph_range:
-            tensor = self.graph_range.source(self.view.inputs(tensor)[_PARTS_OF_INPUT[self.view.op(tensor)]])
+        while not self.quantized(tensor) and self.view.op(tensor) in SPLIT_INPUTS and tensor in self.graph_range:
+            tensor = self.graph_range.source(self.view.inputs(tensor)[SPLIT_INPUTS[self.view.op(tensor)]])
         return self.quantized(tensor)
 
     def quantized_constant(self, tensor):
@@ -90,6 +90,11 @@ class Draft:
     def require_min_position(self, tensor, least):
         """Notes the least position that the hardware takes for an activation, if that is quantized."""
         self._least[tensor] = max(least, self._least.get(tensor, least))
+
+    def is_left_out(self, tensor):
+        """Whether ignore_nodes keeps the node of a tensor float."""
+        name = node_name(tensor)
+        return name in self._skipped and self._skipped[name].reason == IGNORED
 
     def skip(self, nodes, reason):
         """Records that the nodes stay float."""

@@ -32,13 +32,15 @@ _RELU6 = {
     'minimum of one element': lambda x: tf.minimum(tf.constant([6.0]), tf.nn.relu(x), name='y'),
     'maximum of minimum': lambda x: tf.maximum(tf.minimum(x, 6.0), 0.0, name='y'),
     'maximum of minimum, constants first': lambda x: tf.maximum(0.0, tf.minimum(6.0, x), name='y'),
+    'half precision': lambda x: tf.minimum(tf.nn.relu(x), 5.998, name='y'),
     'minimum of maximum': lambda x: tf.minimum(6.0, tf.maximum(x, 0.0), name='y'),
 }
 
 
 @pytest.mark.parametrize('form', _RELU6)
 def test_relu6(form):
-    result = _apply(replace_relu_minimum, lambda: tf.identity(_RELU6[form](_input()), name='out'))
+    result = _apply(replace_relu_minimum, lambda: tf.identity(_RELU6[form](_input()), name='out'),
+                    tolerance=0.002 if form == 'half precision' else 0.0)
     assert ops(result) == ['Identity', 'Relu6'] and nodes(result)['y'].op == 'Relu6'
     assert nodes(result)['y'].attr[SOURCE_NODES].list.s
 
@@ -69,6 +71,31 @@ def test_a_relu_that_others_read_or_that_is_kept_stays():
     def build_kept():
         tf.minimum(tf.nn.relu(_input(), name='relu'), 6.0, name='out')
     assert 'Relu6' not in ops(_apply(replace_relu_minimum, build_kept, protected=['relu']))
+
+
+_FACTORS = {
+    'factor': lambda x, r: (x * (1 / 6)) * r, 'factor behind': lambda x, r: r * ((1 / 6) * x), 'quotient': lambda x, r: (x / 6.0) * r}
+
+
+@pytest.mark.parametrize('form', _FACTORS)
+def test_hard_swish_with_the_factor_first(form):
+    def build():
+        x = _input()
+        tf.identity(_FACTORS[form](x, tf.nn.relu6(x + 3.0)), name='out')
+    result = nodes(_apply(reorder_hard_swish, build, tolerance=1e-5))
+    swish = result[result['out'].input[0]]
+    assert swish.op == 'Mul' and swish.input[0] == 'x'
+    assert result[swish.input[1]].op == ('RealDiv' if form == 'quotient' else 'Mul')
+    assert list(result[swish.input[1]].input)[0] == 'Relu6'
+
+
+def test_gates_that_are_in_order_stay():
+    def build():
+        x = _input()
+        tf.multiply(tf.nn.relu6(x + 3.0), tf.nn.relu6(-x + 3.0) * (1 / 6), name='out')
+        tf.multiply(tf.nn.relu6(3.0 + x) * (1 / 6), tf.nn.relu6(x * 2.0 + 3.0), name='other')
+    graph_def = frozen(build)
+    assert reorder_hard_swish(graph_def, frozenset(['x', 'out', 'other']), config()) is graph_def
 
 
 def _swish(x, left=False, divide=False, of=None, three=3.0, sixth=None):

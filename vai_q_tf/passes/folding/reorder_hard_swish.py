@@ -1,40 +1,43 @@
 """Orders the operations of a hard swish as the DPU has them: x times a hard sigmoid."""
-import numpy as np
-
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.passes.common.rewriter import Rewriter, redefined
-from vai_q_tf.patterns.combinators import anything, find, named, op
+from vai_q_tf.patterns.combinators import anything, either, find, named, number, op
 
 
 def reorder_hard_swish(graph_def, protected, config):
-    """The graph where (x * relu6(y + 3)) / 6 is x * (relu6(y + 3) / 6), also with a factor of 1/6; operands in any order.
+    """The graph where (x * relu6(y + 3)) * (1/6) and (x * (1/6)) * relu6(y + 3) are x * (relu6(y + 3) * (1/6)).
 
-    The result keeps its name; the hard sigmoid gets the name of the former product. A product that others read stays.
+    The operands may be in any order, and / 6 counts as well. The result keeps its name; the hard sigmoid gets the name of the
+    former product or quotient. One that others read stays.
     """
     rewriter = Rewriter(graph_def, protected)
-    patterns = {name: _pattern(rewriter, name) for name in ('Mul', 'RealDiv')}
     for name in rewriter.view.names:
-        pattern = patterns.get(rewriter.view.op(name))
-        match = find(rewriter.view, name, pattern) if pattern else None
-        if match and rewriter.is_read_only_by(match['product'], (name,)):
-            product = match['product']
-            sigmoid = editor.copy(rewriter.node(name), name=product, inputs=[match['relu6'], match['sixth']])
-            swish = editor.copy(rewriter.node(product), name=name, inputs=[match['x'], product])
-            for new in (redefined(sigmoid), swish):
-                if '_output_shapes' in rewriter.node(name).attr:
-                    new.attr['_output_shapes'].CopyFrom(rewriter.node(name).attr['_output_shapes'])
-            rewriter.add(sigmoid)
-            rewriter.add(swish)
+        match = find(rewriter.view, name, _PATTERN) if rewriter.view.op(name) in ('Mul', 'RealDiv') else None
+        if match and rewriter.is_read_only_by(match['inner'], (name,)):
+            _reorder(rewriter, name, match)
     return rewriter.result()
 
 
-def _pattern(rewriter, outer):
-    def constant(name, expected):
-        def is_it(view, tensor):
-            value = rewriter.value(tensor)
-            return value is not None and value.size == 1 and value.ndim <= 1 and np.isclose(value, expected, 1e-6).all()
-        return anything(name, where=is_it)
+def _reorder(rewriter, name, match):
+    inner = match['inner']
+    scaling, product = (name, inner) if match.get('outer_sixth') else (inner, name)
+    sixth = match.get('outer_sixth') or match['inner_sixth']
+    sigmoid = editor.copy(rewriter.node(scaling), name=inner, inputs=[match['relu6'], sixth])
+    swish = editor.copy(rewriter.node(product), name=name, inputs=[match['x'], inner])
+    for new in (redefined(sigmoid), swish):
+        if '_output_shapes' in rewriter.node(name).attr:
+            new.attr['_output_shapes'].CopyFrom(rewriter.node(name).attr['_output_shapes'])
+        rewriter.inherit_sources(new)
+        rewriter.add(new)
 
-    relu6 = named('relu6', op('Relu6', op('Add|AddV2', anything(), constant('three', 3.0), any_order=True)))
-    product = op('Mul', anything('x'), relu6, any_order=True, name='product')
-    return op(outer, product, constant('sixth', 6.0 if outer == 'RealDiv' else 1 / 6), any_order=outer == 'Mul')
+
+def _by_six(pattern, sixth, name=None):
+    return either(op('Mul', pattern, number(1 / 6, sixth), any_order=True, name=name),
+                  op('RealDiv', pattern, number(6, sixth), name=name))
+
+
+_RELU6 = named('relu6', op('Relu6', op('Add|AddV2', anything(), number(3), any_order=True)))
+_OTHER = anything('x', where=lambda view, tensor: find(view, tensor, _RELU6) is None)  # else it is in order already
+_PATTERN = either(
+    _by_six(op('Mul', anything('x'), _RELU6, any_order=True, name='inner'), 'outer_sixth'),
+    op('Mul', _by_six(_OTHER, 'inner_sixth', 'inner'), _RELU6, any_order=True))

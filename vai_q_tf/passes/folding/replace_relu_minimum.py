@@ -1,8 +1,6 @@
 """Finds the Relu6 in networks that write it as a minimum."""
-import numpy as np
-
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
-from vai_q_tf.patterns.combinators import anything, either, find, op
+from vai_q_tf.patterns.combinators import anything, either, find, is_number, op
 
 
 def replace_relu_minimum(graph_def, protected, config):
@@ -27,7 +25,7 @@ def _pattern(rewriter):
     def constant(expected):
         def is_it(view, tensor):
             value = rewriter.value(tensor)
-            return value is not None and value.size == 1 and value.ndim <= 1 and value.reshape(()) == np.float32(expected)
+            return value is not None and value.size == 1 and value.ndim <= 1 and is_number(value, expected)
         return anything(where=is_it)
 
     positive = either(op('Relu', anything('x')), op('Maximum', anything('x'), constant(0), any_order=True))
