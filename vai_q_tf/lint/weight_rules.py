@@ -7,7 +7,7 @@ import tensorflow as tf
 from vai_q_tf.lint.lint_graph import describe, op_of
 
 _CONVOLUTIONS = ('Conv2D', 'DepthwiseConv2dNative', 'Conv2DBackpropInput')
-_WEIGHTED = _CONVOLUTIONS + ('MatMul',)
+_WEIGHTED = _CONVOLUTIONS + ('Conv3D', 'MatMul')
 _ADDITIONS = ('Add', 'AddV2')
 _PARAMETER = 1  # input index of the weights of a convolution and of the bias of a BiasAdd
 

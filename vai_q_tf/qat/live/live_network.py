@@ -79,7 +79,7 @@ class LiveNetwork:
             seen.add(tensor)
             tensor = self._moved[tensor]
         name = node_name(tensor)
-        return tensor if name in self.view and REDEFINED not in self.view.node(name).attr else None
+        return tensor if name in self.view and (seen or REDEFINED not in self.view.node(name).attr) else None
 
     def _find_same_parameters(self):
         """The static nodes that compute what the live ops of their names compute."""

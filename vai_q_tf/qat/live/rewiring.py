@@ -44,7 +44,7 @@ def _tensors(network):
         if name not in static and (name not in network.form.changed or name in norms):
             for index in range(len(clean.output_types(name)) or 1):
                 tensor = '{}:{}'.format(name, index) if index else name
-                if clean.consumers(tensor) or name in network.plan.output_nodes:
+                if clean.consumers(tensor) or (not index and name in network.plan.output_nodes):
                     yield tensor
 
 

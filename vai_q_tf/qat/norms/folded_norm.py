@@ -53,7 +53,7 @@ def on_batch(network, product, fold, norms, use_batch=None):
     with live_editor.with_placement_of(network.graph, end):
         network.note_quantized(weights, _quantized_weights(network, weights, fold, norms, use_batch))
         factors = {node_name(factor): statistics.constant_at_first(use_batch, network.parameter(factor))
-                   for factor in fold.factors}
+                   for factor in _factors(network, fold)}
         bias = network.parameter(view.inputs(bias_add)[1], factors)
         quantized_bias = network.quantizer.quantize(network, bias_record, lambda: bias)
         network.note_quantized(bias_record, quantized_bias)
@@ -67,6 +67,11 @@ def on_batch(network, product, fold, norms, use_batch=None):
                 network.live(anchor), quantized_bias, data_format=view.attr(bias_add, 'data_format').s.decode()))
     network.results[bias_add] = result
     return inputs + [([(network.live_name(compute), index)], network.quantized(weights))]
+
+
+def _factors(network, fold):
+    """The factors and biases of the Fold that depend on variables; others are evaluated."""
+    return [factor for factor in fold.factors if node_name(factor) in network.view]
 
 
 def _bias_add(view, compute):
@@ -93,7 +98,7 @@ def _quantized_weights(network, record, fold, norms, use_batch):
 
 
 def _reciprocal(network, fold, scale):
-    found = [statistics.reciprocal_of(network.view, factor) for factor in fold.factors]
+    found = [statistics.reciprocal_of(network.view, factor) for factor in _factors(network, fold)]
     tensors = [network.parameter(tensor) for tensor in found if tensor]
     return functools.reduce(tf.multiply, [tf.reshape(tensor, [-1]) for tensor in tensors]) if tensors else tf.ones_like(scale)
 
