@@ -107,12 +107,9 @@ class LegalPositionsOp : public OpKernel {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("lowest", &lowest_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("groups", &groups_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("level", &level_));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("leveled", &leveled_));
     bool valid = static_cast<int>(groups_.size()) == rows_;
     const int count = static_cast<int>(lowest_.size());
-    for (const std::vector<int>* list : {&groups_, &leveled_}) {
-      for (int group : *list) valid = valid && group >= 0 && group < count;
-    }
+    for (int group : groups_) valid = valid && group >= 0 && group < count;
     std::vector<int> sources, neighbours, defaults, limits;
     OP_REQUIRES_OK(ctx, ctx->GetAttr("sources", &sources));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("neighbours", &neighbours));
@@ -160,10 +157,7 @@ class LegalPositionsOp : public OpKernel {
     while (FillZeros(neighbours_, positions)) {
     }
     FillZeros(defaults_, positions);
-    if (!MeetLimits(positions)) {
-      for (int group : leveled_) (*positions)[group] = level_;
-      MeetLimits(positions);
-    }
+    if (!MeetLimits(positions)) positions->assign(positions->size(), level_);
   }
 
   bool FillZeros(const std::vector<Fill>& fills, std::vector<int>* positions) const {
@@ -223,7 +217,6 @@ class LegalPositionsOp : public OpKernel {
   std::vector<int> groups_;
   std::vector<std::vector<int>> sources_;
   std::vector<int> lowest_;
-  std::vector<int> leveled_;
   std::vector<Fill> neighbours_;
   std::vector<Fill> defaults_;
   std::vector<Limit> limits_;

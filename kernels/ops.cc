@@ -207,7 +207,6 @@ REGISTER_OP("VaiLegalPositions")
     .Attr("defaults: list(int)")
     .Attr("limits: list(int)")
     .Attr("level: int")
-    .Attr("leveled: list(int)")
     .SetIsStateful()
     .SetShapeFn([](InferenceContext* c) {
       int rows;

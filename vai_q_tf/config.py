@@ -42,8 +42,8 @@ def _explain(init: _Init) -> _Init:
 class QuantizeConfig:
     """What to quantize and how.
 
-    calib_iter and simulate_dpu to replace_softmax act in post-training quantization only; bn_fold to gradient
-    in quantization-aware training only. Numbers may be given as text, flags as booleans. Fields that are lists hold a copy
+    calib_iter and simulate_dpu to replace_softmax act in post-training quantization only; bn_fold to gradient in
+    quantization-aware training only. Numbers may be given as text, flags as booleans. Fields that are lists hold a copy
     of what they are given; a change of that copy, as by `config.ignore_nodes.append('conv1')`, is checked like an assignment.
 
     Args:
@@ -94,7 +94,7 @@ class QuantizeConfig:
       gradient: 'clipped' passes the gradient where the value is representable, 'straight_through' everywhere.
       arch_type: range of 8-bit activations. 'DEFAULT': -128 to 127; 'DPUCADF8H': -127 to 127, symmetric at all bit widths.
       align_rule: the one position of the tensors that a concat or pool joins. 'least_error' is the position with the least
-        squared error over all of them, in training the least position of them; 'output' that of the result (the original's rule,
+        squared error over all of them, in training the least of theirs; 'output' is that of the result (the original's rule,
         which may saturate the inputs, and does not align what is moved).
 
     Raises:

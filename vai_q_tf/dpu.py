@@ -13,10 +13,10 @@ from vai_q_tf import errors
 # min(0, shift_cut - MAX_SHIFT) .. MAX_SHIFT; the compiler aborts beyond. Source: simulator, original.
 MAX_SHIFT = 16
 
-# An addition shifts each input to the lowest position of them, by at most MAX_ADD_SHIFT_READ, and the sum to that of the result,
-# by at most MAX_ADD_SHIFT_WRITE either way. A multiplication shifts the product, whose position is the sum of those of its
-# inputs, by 0 .. MAX_MUL_SHIFT_WRITE. Source: simulator for what is shifted; the quantizers of later versions of Vitis AI for the
-# limits.
+# An addition shifts each input to the lowest position of them, by at most MAX_ADD_SHIFT_READ, and the sum to that of the
+# result, by at most MAX_ADD_SHIFT_WRITE either way. A multiplication shifts the product, whose position is the sum of those of
+# its inputs, by 0 .. MAX_MUL_SHIFT_WRITE. Source: simulator for what is shifted; the quantizers of later versions of Vitis AI
+# for the limits.
 MAX_ADD_SHIFT_READ = 15
 MAX_ADD_SHIFT_WRITE = 15
 MAX_MUL_SHIFT_WRITE = 32

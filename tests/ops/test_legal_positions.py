@@ -1,4 +1,4 @@
-"""The op that gives the positions of the hardware against its definition, on random plans, and the ops that use rows together."""
+"""The op that gives the positions of the hardware against its definition, and the ops that use rows together."""
 import time
 
 import numpy as np
@@ -53,7 +53,7 @@ def test_random_plans(data):
 
 
 def test_a_row_of_zeros_only():
-    plan = QuantPlan((), (), (), (QuantTensor('a', 'activation', 1, 8, 1, 'a', '', ()),) , (), (), ())
+    plan = QuantPlan((), (), (), (QuantTensor('a', 'activation', 1, 8, 1, 'a', '', ()),), (), (), ())
     rules = position_rules(plan, QuantizeConfig(['in'], ['out']))
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         handle = resource_ops.var_handle_op(dtype=tf.float32, shape=[1, 256])
@@ -63,8 +63,8 @@ def test_a_row_of_zeros_only():
 
 
 @pytest.mark.parametrize('change', [
-    {'groups': (0, 1, 9)}, {'groups': (0, 1)}, {'sources': ((0,), (1,))}, {'sources': ((0,), (1,), (3,))}, {'leveled': (-1,)}, {'neighbours': ((7, (0, ())),)},
-    {'limits': (((0, ((5, 1),)),),)}, {'limits': (((0, ((1, 0),)),),)}])
+    {'groups': (0, 1, 9)}, {'groups': (0, 1)}, {'sources': ((0,), (1,))}, {'sources': ((0,), (1,), (3,))},
+    {'neighbours': ((7, (0, ())),)}, {'limits': (((0, ((5, 1),)),),)}, {'limits': (((0, ((1, 0),)),),)}])
 def test_rules_that_do_not_fit_together_are_an_error(change):
     tensors = tuple(QuantTensor(name, 'activation', 1, 8, 1, name, '', ()) for name in 'abc')
     rules = position_rules(QuantPlan((), (), (), tensors, (), (), ()), QuantizeConfig(['in'], ['out']))

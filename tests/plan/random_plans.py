@@ -23,8 +23,8 @@ def plans(draw):
         output, before = activations[number], st.sampled_from(activations[:number])
         kind = draw(st.sampled_from(['compute', 'compute', 'add', 'mul', 'pool', 'concat', 'move', 'none']))
         if kind == 'compute':
-            groups.append(ComputeGroup(output, draw(before), draw(st.sampled_from(weights)), draw(st.sampled_from([''] + biases)),
-                                       output, draw(st.sampled_from([0, 1, 9, 4608]))))
+            bias, reduction = draw(st.sampled_from([''] + biases)), draw(st.sampled_from([0, 1, 9, 4608]))
+            groups.append(ComputeGroup(output, draw(before), draw(st.sampled_from(weights)), bias, output, reduction))
         elif kind in ('add', 'mul'):
             operands.append(OperandGroup(kind, output, (draw(before), draw(before)), output))
         elif kind == 'concat':
@@ -38,12 +38,14 @@ def plans(draw):
 
 def positions(plan):
     """{name: position} of all tensors, most of them as in networks."""
-    one = st.one_of(st.integers(-4, 14), st.integers(-4, 14), st.integers(POSITION_MIN, POSITION_MAX), st.just(POSITION_ZERO))
+    usual, extreme = st.integers(-4, 14), st.integers(POSITION_MIN, POSITION_MAX)
+    one = st.one_of(usual, usual, extreme, st.just(POSITION_ZERO))
     return st.fixed_dictionaries({tensor.name: one for tensor in plan.tensors})
 
 
 def configs():
     return st.builds(
-        lambda **fields: QuantizeConfig(['in'], ['out'], **fields), align_rule=st.sampled_from(['least_error'] * 3 + ['output']),
-        align_concat=st.integers(0, 2), align_pool=st.integers(0, 2), adjust_shift_cut=st.sampled_from([1, 1, 1, 0]),
+        lambda **fields: QuantizeConfig(['in'], ['out'], **fields),
+        align_rule=st.sampled_from(['least_error'] * 3 + ['output']), align_concat=st.integers(0, 2),
+        align_pool=st.integers(0, 2), adjust_shift_cut=st.sampled_from([1, 1, 1, 0]),
         adjust_shift_bias=st.sampled_from([1, 1, 2, 0]))

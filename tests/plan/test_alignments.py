@@ -47,7 +47,8 @@ def test_concat_that_is_not_quantized_itself_makes_none():
 
 def test_parts_of_a_split_are_where_the_whole_is():
     first, second = tf.split(layers.conv2d(image(), 4, 3, name='conv'), 2, -1)
-    tf.concat([pool(first, 2, 2, 'SAME', name='pool'), tf.nn.relu(second, name='relu')[:, :3, :3], first[:, :3, :3]], -1, name='out')
+    second = tf.nn.relu(second, name='relu')[:, :3, :3]
+    tf.concat([pool(first, 2, 2, 'SAME', name='pool'), second, first[:, :3, :3]], -1, name='out')
     records = _alignments('out')
     assert records['pool'].inputs == ('conv/BiasAdd/aquant',) and records['strided_slice'].inputs == ('relu/aquant',)
     assert records['strided_slice_1'].inputs == ('conv/BiasAdd/aquant',)

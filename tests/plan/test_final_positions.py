@@ -150,7 +150,8 @@ def test_zeros_follow_the_group():
 
 
 @pytest.mark.parametrize('concat, pool, names', [
-    (0, 0, {'a', 'b', 'cat', 'pool'}), (2, 0, {'cat', 'pool'}), (1, 1, {'cat', 'pool'}), (0, 2, {'a', 'b', 'cat'}), (2, 2, set())])
+    (0, 0, {'a', 'b', 'cat', 'pool'}), (2, 0, {'cat', 'pool'}), (1, 1, {'cat', 'pool'}), (0, 2, {'a', 'b', 'cat'}),
+    (2, 2, set())])
 def test_errors_are_measured_where_they_decide(concat, pool, names):
     moves = (Alignment('move', 'flat', 'flat', ('pool',), False), Alignment('move', 'turned', 'turned', ('single',), False))
     plan = _plan(list(_data()) + ['flat', 'single', 'turned'], alignments=_ALIGNMENTS + moves)

@@ -281,3 +281,15 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
         _quantize(tmp_path)
     assert caught.value.code == errors.INVALID_CONFIG
     assert os.listdir(str(tmp_path / 'out')) == [model.name] and model.read_text() == 'the last one'
+
+
+def test_what_had_nothing_but_zeros_is_named_and_has_a_position(tmp_path, caplog):
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, networks.SIZE, networks.SIZE, 3], name='input')
+        kernel = tf.constant(np.random.RandomState(0).normal(size=[3, 3, 3, 4]).astype(np.float32))
+        dead = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, 'SAME'), tf.fill([4], -1e4)), name='dead')
+        tf.add(dead, tf.nn.conv2d(x, kernel, 1, 'SAME'), name='out')
+    positions = {name: node.attr['quantize_pos'].i
+                 for name, node in _fix_neurons(_quantize(tmp_path, graph.as_graph_def(), 'out')).items()}
+    assert 'dead/aquant had nothing but zeros in calibration' in caplog.text
+    assert fixed_point.POSITION_ZERO not in positions.values() and positions['dead/aquant'] == positions['input/aquant']

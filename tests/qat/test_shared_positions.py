@@ -19,8 +19,8 @@ _SHARED = ('pad/aquant', 'join/aquant', 'pool/MaxPool/aquant', 'flat/Reshape/aqu
 def _network(images):
     """A convolution of zeros with a bias of zeros, a concat of two branches of unlike range, a pool, a reshape."""
     scaled = tf.random_normal_initializer(0, 2, seed=1), tf.random_normal_initializer(0, 0.1, seed=2)
-    wide = tf1.layers.conv2d(images, 2, 1, kernel_initializer=scaled[0], name='wide')
     narrow = tf1.layers.conv2d(images, 2, 3, kernel_initializer=scaled[1], name='narrow')
+    wide = tf1.layers.conv2d(images, 2, 1, kernel_initializer=scaled[0], name='wide')
     dead = tf1.layers.conv2d(images, 2, 3, kernel_initializer=tf1.zeros_initializer(), name='dead')
     narrow = tf.pad(narrow, [[0, 0], [1, 1], [1, 1], [0, 0]], name='pad')
     x = tf1.layers.max_pooling2d(tf.concat([wide, narrow], -1, name='join'), 2, 2, name='pool')

@@ -20,7 +20,8 @@ def moving_position(state, batch_position, rows, row, decay, tensor, copies=(), 
     Raises:
       tf.errors.FailedPreconditionError: when run, if the row has never counted anything.
     """
-    return library.load().vai_moving_position(state, batch_position, _optional(legal), rows, row, decay, tensor, list(copies), name)
+    return library.load().vai_moving_position(state, batch_position, _optional(legal), rows, row, decay, tensor,
+                                              list(copies), name)
 
 
 def kept_position(state, batch_position, rows, row, tensor, legal=None, name=None):
@@ -37,31 +38,31 @@ def kept_position(state, batch_position, rows, row, tensor, legal=None, name=Non
 def legal_positions(state, rules, name=None):
     """The positions of all rows that the hardware takes, int32 [rows], from the most frequent position of each.
 
-    position_rules.settle defines it; a group begins with the least position of its sources. A row that has counted nothing counts
-    as one of zeros.
+    position_rules.settle defines it; a group begins with the least position of its sources. A row that has counted nothing
+    counts as one of zeros.
 
     Args:
       state: as in `moving_position`.
       rules: a PositionRules, whose tensors are the rows.
       name: of the op.
     """
+    def flat(form):
+        constant, terms = form
+        return [constant, len(terms)] + [number for term in terms for number in term]
+
     def fills(pairs):
-        return [number for target, form in pairs for number in [target] + _flat(form)]
+        return [number for target, form in pairs for number in [target] + flat(form)]
 
     return library.load().vai_legal_positions(
-        state, len(rules.names), list(rules.groups),
-        [number for numbers in rules.sources for number in (len(numbers),) + numbers], list(rules.lowest), fills(rules.neighbours), fills(rules.defaults),
-        [number for limit in rules.limits for number in [len(limit)] + [n for form in limit for n in _flat(form)]],
-        rules.level, list(rules.leveled), name)
+        state, len(rules.names), groups=list(rules.groups),
+        sources=[number for numbers in rules.sources for number in (len(numbers),) + numbers],
+        lowest=list(rules.lowest), neighbours=fills(rules.neighbours), defaults=fills(rules.defaults),
+        limits=[number for limit in rules.limits for number in [len(limit)] + [n for form in limit for n in flat(form)]],
+        level=rules.level, name=name)
 
 
 def _optional(tensor):
     return [] if tensor is None else [tensor]
-
-
-def _flat(form):
-    constant, terms = form
-    return [constant, len(terms)] + [number for term in terms for number in term]
 
 
 def read_positions(state, rows, name=None):

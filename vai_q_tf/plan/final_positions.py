@@ -7,7 +7,6 @@ registers cannot hold move, see `position_rules`.
 from typing import Dict, NamedTuple, Optional
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO, POSITION_MAX, POSITION_MIN, POSITION_ZERO
 from vai_q_tf.plan.position_rules import active_alignments, position_rules, settle
@@ -38,11 +37,7 @@ def decide(plan, observed, config) -> Dict[str, int]:
     for number, members in _measured(plan, rules, config).items():
         if all(observed[tensor.name].errors is not None for tensor in members):
             groups[number] = _least_error(members, observed)
-    decided = rules.of_tensors(settle(rules, groups))
-    for tensor, number in zip(plan.tensors, rules.groups):
-        if groups[number] == POSITION_ZERO and tensor.role not in ('weight', 'bias'):
-            tf.logging.warning('%s had nothing but zeros; it gets the position %d', tensor.name, decided[tensor.name])
-    return decided
+    return rules.of_tensors(settle(rules, groups))
 
 
 def measured(plan, config):

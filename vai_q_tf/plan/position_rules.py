@@ -28,7 +28,7 @@ class PositionRules(NamedTuple):
     neighbours: (group, form) in the order in which a group of zeros takes the position `form`, once that has no zeros in it.
     defaults: the same for what is then left; afterwards no group is of zeros.
     limits: the limits, each a tuple of forms.
-    level: the position at which all of `leveled`, the groups of activations, meet every limit; the last resort.
+    level: the position at which all groups meet every limit, the last resort.
     """
     names: Tuple[str, ...]
     groups: Tuple[int, ...]
@@ -39,7 +39,6 @@ class PositionRules(NamedTuple):
     defaults: Tuple[Tuple[int, Form], ...]
     limits: Tuple[Tuple[Form, ...], ...]
     level: int
-    leveled: Tuple[int, ...]
 
     def of_groups(self, positions):
         """The position that each group begins with, from {name: position}."""
@@ -71,17 +70,19 @@ def position_rules(plan, config):
     numbers = _group_numbers(names, shared)
     results = {alignment.output for alignment in shared}
     lowest = [POSITION_MIN] * len(set(numbers.values()))
-    leveled = {}
+    activations = {}
     for tensor in plan.tensors:
         number = numbers[tensor.name]
         lowest[number] = max(lowest[number], tensor.min_position)
         if tensor.mode == ACTIVATION_MODE:
-            leveled[number] = None
+            activations[number] = None
     maker = _Maker(plan, config, numbers)
     roots = tuple(name not in results for name in names)
     sources = _sources(names, numbers, roots) if config.align_rule != 'output' else _output_sources(plan, config, names)
     return PositionRules(
-        names, tuple(numbers[name] for name in names), roots, sources, tuple(lowest), tuple(maker.neighbours()), tuple(maker.defaults(leveled)), tuple(maker.limits()), max([0] + lowest), tuple(leveled))
+        names, tuple(numbers[name] for name in names), roots, sources, tuple(lowest),
+        neighbours=tuple(maker.neighbours()), defaults=tuple(maker.defaults(activations)), limits=tuple(maker.limits()),
+        level=max([0] + lowest))
 
 
 def _group_numbers(names, alignments):
@@ -202,7 +203,8 @@ class _Maker:
 
     def _shared_limits(self) -> List[tuple]:
         """What lets ops that share a weight, or a bias, find a position for it that suits them all."""
-        form, found = self._form, []
+        form = self._form
+        found: List[tuple] = []
         if not self._config.adjust_shift_cut:
             return found
         for one, other in self._sharing('weight'):
@@ -235,7 +237,7 @@ class _Maker:
         lose the last bits, while a bias at a higher position saturates.
         """
         form, weight, data, bias = self._form, (1, group.weight), (1, group.input), group.bias
-        found = []
+        found: List[tuple] = []
         if self._config.align_rule != 'output':
             found.append((form(-MAX_SHIFT, weight, data, (-1, bias)), form(0, weight, data, (-1, group.output))))
         found.append((form(-MAX_SHIFT, (-1, bias), weight, data),))
@@ -255,11 +257,7 @@ def settle(rules, positions):
     while _fill(rules, rules.neighbours, positions):
         pass
     _fill(rules, rules.defaults, positions)
-    if not _limit(rules, positions):
-        for group in rules.leveled:
-            positions[group] = rules.level
-        _limit(rules, positions)
-    return positions
+    return positions if _limit(rules, positions) else [rules.level] * len(positions)
 
 
 def _value(form, positions):

@@ -65,7 +65,8 @@ class OperandGroup(NamedTuple):
 class Alignment(NamedTuple):
     """Quantized tensors that the hardware needs at one position: the result of an op that joins or selects, and its inputs.
 
-    kind: 'concat', 'pool', or 'move' for an op that hands on the integers of its input as they are. node: the concat, or the pool (not the multiplication behind an average pool).
+    kind: 'concat', 'pool', or 'move' for an op that hands on the integers of its input as they are.
+    node: the op; of an average pool not the multiplication behind it.
     output, inputs: names of QuantTensors. is_output: whether `node` is one of the output nodes.
     """
     kind: str

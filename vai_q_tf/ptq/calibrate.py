@@ -57,7 +57,11 @@ def _run(network, config, feed, gpu_memory_fraction):
             for name, (first, errors_at) in windows.items():
                 if first != POSITION_ZERO:
                     tables[name] += final_positions.error_table(int(first), errors_at)
-    return {name: final_positions.Observation(_most_frequent(counts[name]), tables.get(name)) for name in network.names}
+    observed = {name: final_positions.Observation(_most_frequent(counts[name]), tables.get(name)) for name in network.names}
+    for name, observation in observed.items():
+        if observation.position == POSITION_ZERO:
+            tf.logging.warning('%s had nothing but zeros in calibration', name)
+    return observed
 
 
 def _fetch(session, network, batch, step):

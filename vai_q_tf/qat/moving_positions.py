@@ -3,8 +3,8 @@
 Training and evaluation ask a `MovingPositions` for the position of each tensor and know nothing else about its state. The
 state is one table, a row of votes for each tensor: every training step the position that suits the batch best gets a vote,
 older votes decay, and the position with the most votes is the one in use (`fixed_point.vote`, `fixed_point.mode_position`).
-Tensors that are to have one position are a group. Its roots are those that no other of them makes by a move, a concat or a pool; only
-these are searched, and the rows of all members have the votes of the group.
+Tensors that are to have one position are a group. Its roots are those that no other of them makes by a move, a concat or a
+pool; only these are searched, and the rows of all members have the votes of the group.
 
 The table is a resource variable outside TensorFlow's collections. Its kernel creates it when it is first touched, so no
 initializer is needed and `report_uninitialized_variables` does not ask for it; `position_saveable` carries it in every
