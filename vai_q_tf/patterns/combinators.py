@@ -66,7 +66,8 @@ def same(name):
 
 def is_number(value, number):
     """Whether `value`, an ndarray or None, has elements, and all are `number`, or as near as 0.1 % of it."""
-    return value is not None and value.size > 0 and bool(np.all(np.abs(value.astype(np.float64) - number) <= _TOLERANCE * abs(number)))
+    return value is not None and value.size > 0 and bool(
+        np.all(np.abs(value.astype(np.float64) - number) <= _TOLERANCE * abs(number)))
 
 
 def number(expected=None, name=None):

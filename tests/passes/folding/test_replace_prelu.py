@@ -71,7 +71,8 @@ def test_the_names_are_the_same_whether_the_slopes_are_known(form):
     found = []
     for computed in (False, True):
         result = apply(replace_prelu, _graph(form, _SLOPES, computed), ['x', 'out'])
-        computing = {node.name: (node.op, sorted(node.input)) for node in result.node if node.op in ('Add', 'AddV2', 'Relu', 'Mul')}
+        computing = {node.name: (node.op, sorted(node.input)) for node in result.node
+                     if node.op in ('Add', 'AddV2', 'Relu', 'Mul')}
         found.append({name: (op, [operand.replace('alpha/op', 'alpha') for operand in operands])
                       for name, (op, operands) in computing.items() if name != 'alpha/op'})
     assert found[0] == found[1]
