@@ -12,6 +12,7 @@ from vai_q_tf.frozen.input_fn import InputReader, load_input_fn
 from vai_q_tf.frozen.load import load_float_graph, runnable
 from vai_q_tf.frozen.smoke_run import check_float_graph, make_float_graph
 from vai_q_tf.graph.sessions import session_config
+from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.lint import lint
 from vai_q_tf.plan import final_positions
@@ -99,12 +100,21 @@ def _plan(view, config):
     if taken:
         raise errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Name taken', 'The graph has a node {!r}, which is to be the name '
                                    'of a FixNeuron; rename it.'.format(taken[0]))
+    _warn_without_weights(view, plan)
     left = [norm.node or norm.output for norm in plan.batch_norms]
     if not left or all(tensor.tensor for tensor in plan.tensors):
         return plan
     tf.logging.warning('Batch norm %s stays float, with what is in front of it: its parameters are not constant, or its '
                        'statistics are read.', ', '.join(map(repr, left)))
     return annotate(view, config.replace(ignore_nodes=config.ignore_nodes + left))
+
+
+def _warn_without_weights(view, plan):
+    weighted = [name for name in plan.nodes if trait(view.op(name)).kind == WEIGHTED]
+    if weighted and not any(tensor.role == 'weight' for tensor in plan.tensors):
+        reasons = {record.node: record.reason for record in plan.skipped}
+        tf.logging.warning('No weights are quantized: %s', '; '.join(
+            '{} {!r}: {}'.format(view.op(name), name, reasons[name]) for name in weighted if name in reasons))
 
 
 def _feed_of(graph_def, feed, batches):
