@@ -76,6 +76,15 @@ def test_leaky_relu_alone(leaky):
     assert len(readers) == (1 if leaky is _leaky_op else 2)
 
 
+@pytest.mark.parametrize('leaky', LEAKY[1:])
+def test_a_slope_for_each_channel_is_no_leaky_relu(leaky, monkeypatch):
+    constant = tf.constant
+    monkeypatch.setattr(tf, 'constant', lambda value, name: constant([0.1, 0.2, 0.3], name=name))
+    leaky(layers.max_pooling2d(image(), 2, 2, name='pool'))
+    plan = plan_of('leaky')
+    assert 'alpha/wquant' not in _names(plan) and 'alpha/aquant' in _names(plan)
+
+
 def test_maximum_of_another_tensor_is_no_leaky_relu():
     x, y = image(), image(name='y')
     tf.maximum(x * 0.1, y, name='out')

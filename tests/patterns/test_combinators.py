@@ -67,8 +67,8 @@ def test_a_match_is_immutable(view):
 
 @pytest.mark.parametrize('value, expected, result', [
     (1 / 6, 1 / 6, True), (0.1667, 1 / 6, True), (np.float16(1 / 6), 1 / 6, True), (0.167, 1 / 6, False), (0.2, 1 / 6, False),
-    (6, 6, True), (5.995, 6, True), (5.99, 6, False), ([3, 3.002], 3, True), ([3, 3.004], 3, False), ([], 3, False), (-1, -1, True),
-    (-1.002, -1, False), (1, -1, False), (0, 0, True), (1e-30, 0, False), (float('nan'), 3, False)])
+    (6, 6, True), (5.995, 6, True), (5.99, 6, False), ([3, 3.002], 3, True), ([3, 3.004], 3, False), ([], 3, False),
+    (-1, -1, True), (-1.002, -1, False), (1, -1, False), (0, 0, True), (1e-30, 0, False), (float('nan'), 3, False)])
 def test_numbers(value, expected, result):
     assert is_number(np.float32(value), expected) == result
     tf.constant(np.float32(value), name='value')

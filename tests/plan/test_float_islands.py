@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.contrib import slim
 
-from tests.plan.networks import batch_norm, by_name, convolution, decisions, image, plan_of, skipped
+from tests.plan.networks import batch_norm, by_name, convolution, decisions, image, plan_behind_the_passes, plan_of, skipped
 
 layers = tf.compat.v1.layers
 
@@ -97,7 +97,8 @@ _RESUMING = {
     'relu': lambda x: tf.nn.relu(x), 'leaky': lambda x: tf.nn.leaky_relu(x, 0.1),
     'leaky maximum': lambda x: tf.maximum(0.1 * x, x), 'max pool': lambda x: tf.nn.max_pool2d(x, 2, 2, 'SAME'),
     'average pool': lambda x: tf.nn.avg_pool2d(x, 2, 2, 'SAME'), 'mean': lambda x: tf.reduce_mean(x, [1, 2], keepdims=True),
-    'add': lambda x: x + x, 'factor': lambda x: x * 0.7, 'term': lambda x: x + 0.7, 'norm': lambda x: x * [1., 2., 3.] + [4., 5., 6.],
+    'add': lambda x: x + x, 'factor': lambda x: x * 0.7, 'term': lambda x: x + 0.7,
+    'norm': lambda x: x * [1., 2., 3.] + [4., 5., 6.],
     'concat': lambda x: tf.concat([x, x], -1), 'resize': lambda x: tf.image.resize_nearest_neighbor(x, [16, 16]),
     'bilinear': lambda x: tf.image.resize_bilinear(x, [16, 16]), 'clip': lambda x: tf.clip_by_value(x, -0.5, 0.5),
     'swish': lambda x: x * tf.nn.sigmoid(x), 'batch norm': lambda x: layers.batch_normalization(x, training=False),
@@ -119,7 +120,8 @@ def test_quantization_resumes_right_behind_a_float_op(op, identity):
 
 _MOVES = {
     'reshape': lambda x: tf.reshape(x, [-1, 192]), 'squeeze': lambda x: tf.squeeze(x[:, :1], [1]), 'rank': lambda x: x[None],
-    'transpose': lambda x: tf.transpose(x, [0, 3, 1, 2]), 'slice': lambda x: x[:, 1:], 'pad': lambda x: tf.pad(x, [[0, 0]] * 3 + [[0, 1]]),
+    'transpose': lambda x: tf.transpose(x, [0, 3, 1, 2]), 'slice': lambda x: x[:, 1:],
+    'pad': lambda x: tf.pad(x, [[0, 0]] * 3 + [[0, 1]]),
     'parts': lambda x: tf.split(x, 2, 1)[1], 'unstack': lambda x: tf.unstack(x, axis=1)[0],
     'several': lambda x: tf.transpose(tf.reshape(x, [-1, 64, 3]), [0, 2, 1])}
 
@@ -173,7 +175,8 @@ def test_variances_stay_float(normalised):
 
 def test_what_is_in_a_branch_stays_float():
     x = layers.conv2d(image(), 4, 3, name='conv')
-    chosen = tf.cond(tf.compat.v1.placeholder_with_default(True, [], name='choice'), lambda: tf.nn.relu(x) + 1.0, lambda: x * 2.0)
+    choice = tf.compat.v1.placeholder_with_default(True, [], name='choice')
+    chosen = tf.cond(choice, lambda: tf.nn.relu(x) + 1.0, lambda: x * 2.0)
     tf.nn.max_pool2d(chosen, 2, 2, 'SAME', name='pool')
     plan = plan_of('pool')
     assert [tensor.tensor for tensor in plan.tensors if tensor.mode == 1] == ['x', 'conv/BiasAdd', 'cond/Merge', 'pool']
@@ -244,3 +247,35 @@ def test_asking_for_the_shape_is_not_reading_the_values():
     plan = plan_of('out')
     assert [tensor.name for tensor in plan.tensors if tensor.mode == 1] == ['x/aquant', 'relu/aquant', 'out/aquant']
     assert len(plan.batch_norms) == 1
+
+
+_PRELUS = {
+    'difference': lambda x, a: tf.nn.relu(x) - a * tf.nn.relu(-x), 'sum': lambda x, a: tf.nn.relu(x) + -a * tf.nn.relu(-x),
+    'absolute': lambda x, a: tf.nn.relu(x) + a * (x - tf.abs(x)) * 0.5, 'maximum': lambda x, a: tf.maximum(a * x, x)}
+
+
+@pytest.mark.parametrize('rank', [1, 3])
+@pytest.mark.parametrize('form', _PRELUS)
+def test_no_part_of_a_prelu_stays_float(form, rank):
+    x = layers.conv2d(image(), 4, 3, name='conv')
+    slopes = tf.constant([0.1, 0.2, 0.3, 0.4], shape=[1] * (rank - 1) + [4], name='slopes')
+    tf.identity(_PRELUS[form](x, slopes), name='prelu')
+    plan = plan_behind_the_passes('prelu')
+    assert not plan.skipped
+    assert {tensor.role for tensor in plan.tensors if tensor.mode == 1} == {'input', 'activation', 'constant'}
+
+
+@pytest.mark.parametrize('form', _PRELUS)
+def test_a_prelu_of_one_slope_is_an_activation_function(form):
+    x = layers.conv2d(image(), 4, 3, name='conv')
+    tf.identity(_PRELUS[form](x, tf.constant([0.1] * 4)), name='prelu')
+    plan = plan_behind_the_passes('prelu')
+    group, = plan.groups
+    assert [tensor.name for tensor in plan.tensors if tensor.mode == 1] == ['x/aquant', group.output] and not plan.skipped
+
+
+@pytest.mark.parametrize('arithmetic', [
+    lambda x: x / 127.5 - 1.0, lambda x: (x - [1., 2., 3.]) / [4., 5., 6.], lambda x: 1.0 - x, lambda x: -x, lambda x: x - 0.5])
+def test_arithmetic_with_constants_is_quantized(arithmetic):
+    layers.conv2d(arithmetic(tf.tanh(image(), name='island')), 4, 3, name='conv')
+    assert skipped(plan_behind_the_passes('conv/BiasAdd')).keys() == {'island'}

@@ -10,12 +10,15 @@ _SIXTHS = {'exact': 1 / 6, 'float32': np.float32(1 / 6), 'half': np.float32(np.f
            '0.16666667': 0.16666667}
 _CLIPS = {
     'relu6': tf.nn.relu6, 'clip_by_value': lambda y: tf.clip_by_value(y, 0.0, 6.0),
-    'relu and minimum': lambda y: tf.minimum(tf.nn.relu(y), 6.0), 'minimum and maximum': lambda y: tf.maximum(tf.minimum(6.0, y), 0.0),
+    'relu and minimum': lambda y: tf.minimum(tf.nn.relu(y), 6.0),
+    'minimum and maximum': lambda y: tf.maximum(tf.minimum(6.0, y), 0.0),
     'maximum and minimum': lambda y: tf.minimum(tf.maximum(y, 0.0), 6.0)}
 _SWISHES = {
-    '(x * r) / 6': lambda x, r, s: x * r / 6.0, '(r * x) / 6': lambda x, r, s: r * x / 6.0, '(x * r) * s': lambda x, r, s: x * r * s,
-    's * (r * x)': lambda x, r, s: s * (r * x), 'x * (r * s)': lambda x, r, s: x * (r * s), 'x * (r / 6)': lambda x, r, s: x * (r / 6.0),
-    '(s * r) * x': lambda x, r, s: s * r * x, '(x * s) * r': lambda x, r, s: x * s * r, 'r * (s * x)': lambda x, r, s: r * (s * x),
+    '(x * r) / 6': lambda x, r, s: x * r / 6.0, '(r * x) / 6': lambda x, r, s: r * x / 6.0,
+    '(x * r) * s': lambda x, r, s: x * r * s, 's * (r * x)': lambda x, r, s: s * (r * x),
+    'x * (r * s)': lambda x, r, s: x * (r * s), 'x * (r / 6)': lambda x, r, s: x * (r / 6.0),
+    '(s * r) * x': lambda x, r, s: s * r * x, '(x * s) * r': lambda x, r, s: x * s * r,
+    'r * (s * x)': lambda x, r, s: r * (s * x),
     '(x / 6) * r': lambda x, r, s: x / 6.0 * r, 'r * (x / 6)': lambda x, r, s: r * (x / 6.0)}
 _SIGMOIDS = {'r / 6': lambda x, r, s: r / 6.0, 'r * s': lambda x, r, s: r * s, 's * r': lambda x, r, s: s * r}
 _SHIFTS = {'x + 3': lambda x: x + 3.0, '3 + x': lambda x: 3.0 + x, 'half': lambda x: x + 3.0015,
@@ -24,7 +27,8 @@ _SHIFTS = {'x + 3': lambda x: x + 3.0, '3 + x': lambda x: 3.0 + x, 'half': lambd
 
 def _plan(form, clip='relu6', sixth='exact', shift='x + 3', **fields):
     x = tf.compat.v1.layers.conv2d(image(), 4, 3, name='conv', activation=tf.nn.relu)
-    tf.identity(dict(_SWISHES, **_SIGMOIDS)[form](x, _CLIPS[clip](_SHIFTS[shift](x)), tf.constant(np.float32(_SIXTHS[sixth]))), name='out')
+    y = dict(_SWISHES, **_SIGMOIDS)[form](x, _CLIPS[clip](_SHIFTS[shift](x)), tf.constant(np.float32(_SIXTHS[sixth])))
+    tf.identity(y, name='out')
     return plan_behind_the_passes('out', **fields)
 
 

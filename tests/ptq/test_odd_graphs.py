@@ -185,3 +185,26 @@ def test_weights_that_are_not_finite_are_named(tmp_path, caplog):
     weights.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(value))
     _quantize(graph_def, tmp_path)
     assert 'Const has NaN or infinity' in caplog.text
+
+
+@pytest.mark.parametrize('weighted', [False, True])
+def test_products_without_weights_are_named(tmp_path, caplog, weighted):
+    def build(x):
+        rows = tf.reshape(tf.identity(x, name='start'), [2, 108])
+        y = tf.matmul(rows, _constant(108, 2)) if weighted else tf.matmul(_constant(3, 2), rows, name='product')
+        tf.identity(y, name='out')
+    _quantize(_graph(build), tmp_path)
+    assert ("No weights are quantized: MatMul 'product'" in caplog.text) == (not weighted)
+
+
+def test_a_branch_that_need_not_run(tmp_path):
+    def build(x):
+        y = _conv(tf.identity(x, name='start'), 'conv')
+        y = tf.cond(tf.reduce_mean(y) > 1e9, lambda: tf.nn.relu(y) + 1.0, lambda: tf.nn.relu6(y) * 2.0)
+        tf.nn.max_pool2d(y, 2, 2, 'SAME', name='out')
+    graph_def = _graph(build)
+    model = _quantize(graph_def, tmp_path)
+    assert {node.name for node in model.node if node.op == 'FixNeuron'} == {
+        'start/aquant', 'Const/wquant', 'conv/aquant', 'Mean/aquant', 'cond/Merge/aquant', 'out/aquant'}
+    expected = _run(graph_def, 'out')
+    np.testing.assert_allclose(_run(model, 'out/aquant'), expected, atol=1e-2 * np.abs(expected).max())

@@ -1,5 +1,6 @@
 """Random small networks: the passes keep what they compute, and their quantized models are right."""
 import collections
+import re
 import tempfile
 from typing import List, NamedTuple
 
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.ptq import checking
+from vai_q_tf.report.inspect import inspect
 
 _SIZE = 8
 
@@ -131,7 +133,8 @@ class _Builder:
         x, channels = self.island(x), int(x.shape[-1])
         shape = self.choose([channels], [1, 1, channels], [1, 1, 1, channels], [1], [])
         vector = self.constant(*shape)
-        part = self.choose('norm', 'factor', 'term', 'quotient', 'difference', 'from', 'factor and term', 'quotient and difference')
+        part = self.choose('norm', 'factor', 'term', 'quotient', 'difference', 'from', 'factor and term',
+                           'quotient and difference')
         if part == 'norm':
             return self.norm(x, 'plain')
         return {'factor': lambda: vector * x, 'term': lambda: x + vector, 'quotient': lambda: x / vector,
@@ -177,9 +180,11 @@ _FLOAT_OPS = collections.OrderedDict([
     ('softmax', tf.nn.softmax), ('lrn', lambda y: tf.nn.lrn(y, 2)), ('square', tf.square), ('neg', tf.negative),
     ('parts', lambda y: tf.concat(tf.split(tf.tanh(y), 2, 1)[::-1], 1) if _side(y) % 2 == 0 else y)])
 _PRELUS = collections.OrderedDict([
-    ('difference', lambda y, a: tf.nn.relu(y) - a * tf.nn.relu(-y)), ('keras', lambda y, a: tf.nn.relu(y) + -a * tf.nn.relu(-y)),
+    ('difference', lambda y, a: tf.nn.relu(y) - a * tf.nn.relu(-y)),
+    ('keras', lambda y, a: tf.nn.relu(y) + -a * tf.nn.relu(-y)),
     ('absolute', lambda y, a: tf.nn.relu(y) + a * (y - tf.abs(y)) * 0.5), ('maximum', lambda y, a: tf.maximum(a * y, y)),
-    ('minimum', lambda y, a: tf.maximum(y, 0.0) + a * tf.minimum(0.0, y)), ('rest', lambda y, a: a * (y - tf.nn.relu(y)) + tf.nn.relu(y))])
+    ('minimum', lambda y, a: tf.maximum(y, 0.0) + a * tf.minimum(0.0, y)),
+    ('rest', lambda y, a: a * (y - tf.nn.relu(y)) + tf.nn.relu(y))])
 _LAYERS = ('conv', 'dilated', 'depthwise', 'transposed', 'residual', 'concat', 'pool', 'pad', 'gate', 'resize', 'norm',
            'activation', 'island', 'island_norm', 'prelu')
 
@@ -207,6 +212,20 @@ def _check(network):
         checking.assert_float_graph(case)
         model = checking.assert_model(case)
         assert case.error(model, network.graph_def) < 0.5
+        _assert_inspection(case, model)
+
+
+def _assert_inspection(case, model):
+    """What inspect says of an op is what the model does."""
+    nodes = {node.name: node for node in model.node}
+    quantized = {node.input[0] for node in model.node if node.op == 'FixNeuron'}
+    for node in inspect(case.graph_def, case.config()).nodes:
+        assert node.status != 'quantized' or node.name in quantized, node
+        assert node.status != 'fused' or node.detail.split('quantized as ')[1].split(';')[0] in nodes, node
+        if node.status == 'float':
+            assert (node.name in quantized) == ('its result becomes' in node.detail), node
+            for operand in re.findall("its input '(.*?)' is computed in float", node.detail):
+                assert operand in nodes[node.name].input and operand not in quantized, node
 
 
 _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)

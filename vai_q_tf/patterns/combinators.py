@@ -66,25 +66,30 @@ def same(name):
 
 def is_number(value, number):
     """Whether `value`, an ndarray or None, has elements, and all are `number`, or as near as 0.1 % of it."""
-    return value is not None and value.size > 0 and bool(np.all(np.abs(value.astype(np.float64) - number) <= _TOLERANCE * abs(number)))
+    return value is not None and value.size > 0 and bool(
+        np.all(np.abs(value.astype(np.float64) - number) <= _TOLERANCE * abs(number)))
 
 
 def number(expected=None, name=None):
     """A float32 Const, called `name`, all of whose elements are the number `expected`; without one, any of one element."""
     def pattern(view, tensor, match):
-        constant = small_constant(view, tensor)
-        if constant is not None and (is_number(constant, expected) if expected is not None else constant.size == 1):
+        size = _size(view, tensor)
+        if size and (size == 1 if expected is None else is_number(small_constant(view, tensor), expected)):
             yield match.bind(tensor, name)
     return pattern
 
 
 def small_constant(view, tensor):
-    """The value of a float32 Const of 1 to 65536 elements as an ndarray, Identity nodes aside; None for other tensors."""
+    """The value of a float32 Const of 1 to 65536 elements as an ndarray, Identity nodes aside; None for other tensors, and for
+    an unknown value."""
+    return view.value(view.skip_identity(tensor)) if 1 <= _size(view, tensor) <= _MOST_ELEMENTS else None
+
+
+def _size(view, tensor):
+    """How many elements a float32 Const has, Identity nodes aside; 0 for other tensors."""
     tensor = view.skip_identity(tensor)
-    if view.op(tensor) != 'Const' or view.dtype(tensor) != tf.float32:
-        return None
-    size = int(np.prod(view.shape(tensor), dtype=np.int64))
-    return tf.make_ndarray(view.attr(tensor, 'value').tensor) if 1 <= size <= _MOST_ELEMENTS else None
+    is_constant = view.op(tensor) == 'Const' and view.dtype(tensor) == tf.float32
+    return int(np.prod(view.shape(tensor), dtype=np.int64)) if is_constant else 0
 
 
 def op(types, *inputs, name=None, any_order=False):

@@ -7,8 +7,9 @@ from vai_q_tf.graph.view import tensor_name
 from vai_q_tf.patterns.activations import relu_after
 
 # Ops that only move values: quantizing what they read is for those behind them, if at all.
-_MOVING_OPS = frozenset(('BatchToSpaceND', 'DepthToSpace', 'ExpandDims', 'MirrorPad', 'Pad', 'PadV2', 'Reshape', 'SpaceToBatchND',
-                         'Squeeze', 'StridedSlice', 'Transpose')).union(SPLIT_INPUTS)
+_MOVING_OPS = frozenset((
+    'BatchToSpaceND', 'DepthToSpace', 'ExpandDims', 'MirrorPad', 'Pad', 'PadV2', 'Reshape', 'SpaceToBatchND', 'Squeeze',
+    'StridedSlice', 'Transpose')).union(SPLIT_INPUTS)
 _ROOT_OPS = frozenset(('Rsqrt', 'Sqrt'))
 # What is done to a variance, or a square of a length, before the root is taken. With few bits small ones would be zero.
 _VARIANCE_OPS = frozenset(('Add', 'AddV2', 'Maximum', 'Mean', 'Sum'))

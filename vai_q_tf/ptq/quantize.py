@@ -12,6 +12,7 @@ from vai_q_tf.frozen.input_fn import InputReader, load_input_fn
 from vai_q_tf.frozen.load import load_float_graph, runnable
 from vai_q_tf.frozen.smoke_run import check_float_graph, make_float_graph
 from vai_q_tf.graph.sessions import session_config
+from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.lint import lint
 from vai_q_tf.plan import final_positions
@@ -70,7 +71,9 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
         check_float_graph(graph, config, batches[0], gpu_memory_fraction)
     float_graph = passes.optimise(graph_def, config, fold_constant=bool(fold_constant))
     float_graph = finalize.narrow_input_shapes(float_graph, config)
-    plan = annotate(GraphView(float_graph), config)
+    view = GraphView(float_graph)
+    plan = annotate(view, config)
+    _warn_without_weights(view, plan)
     if include_fast_ft:
         require_no_loop(float_graph, plan)
     feed = _feed_of(float_graph, reader.feed, batches)
@@ -90,6 +93,14 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
         return files.write(directory, MODEL + '.onnx',
                            to_onnx(model, config.input_nodes, config.output_nodes, onnx_opset))
     return files.write(directory, MODEL + '.pb', model.SerializeToString())
+
+
+def _warn_without_weights(view, plan):
+    weighted = [name for name in plan.nodes if trait(view.op(name)).kind == WEIGHTED]
+    if weighted and not any(tensor.role == 'weight' for tensor in plan.tensors):
+        reasons = {record.node: record.reason for record in plan.skipped}
+        tf.logging.warning('No weights are quantized: %s', '; '.join(
+            '{} {!r}: {}'.format(view.op(name), name, reasons[name]) for name in weighted if name in reasons))
 
 
 def _feed_of(graph_def, feed, batches):

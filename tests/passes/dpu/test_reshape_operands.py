@@ -20,7 +20,8 @@ def _graph(op, shape, data=(None, 2, 3, 4), left=False, computed=False):
 
 @pytest.mark.parametrize('computed', [False, True])
 @pytest.mark.parametrize('left', [False, True])
-@pytest.mark.parametrize('shape, wanted', [([1, 1, 4], [4]), ([1, 1, 1], [1]), ([2, 3, 4], [1, 2, 3, 4]), ([2, 1, 1], [1, 2, 1, 1])])
+@pytest.mark.parametrize('shape, wanted', [
+    ([1, 1, 4], [4]), ([1, 1, 1], [1]), ([2, 3, 4], [1, 2, 3, 4]), ([2, 1, 1], [1, 2, 1, 1])])
 @pytest.mark.parametrize('op', _OPS)
 def test_three_dimensions(op, shape, wanted, left, computed):
     graph_def = _graph(op, shape, left=left, computed=computed)
@@ -38,8 +39,8 @@ def test_beside_three_dimensions():
 
 
 @pytest.mark.parametrize('shape, data', [
-    ([4], [None, 2, 3, 4]), ([1, 4], [None, 2, 3, 4]), ([1, 1, 1, 4], [None, 2, 3, 4]), ([], [None, 2, 3, 4]), ([2, 3, 4], [None, 3, 4]),
-    ([1, 1, 4], [None, 4]), ([1, 1, 4], None), ([2, 3, 4], [None, 5, 2, 3, 4])])
+    ([4], [None, 2, 3, 4]), ([1, 4], [None, 2, 3, 4]), ([1, 1, 1, 4], [None, 2, 3, 4]), ([], [None, 2, 3, 4]),
+    ([2, 3, 4], [None, 3, 4]), ([1, 1, 4], [None, 4]), ([1, 1, 4], None), ([2, 3, 4], [None, 5, 2, 3, 4])])
 def test_others_stay(shape, data):
     graph_def = _graph('Add', shape, data)
     assert apply(reshape_operands, graph_def, ['x', 'out']) is graph_def

@@ -74,7 +74,8 @@ def test_a_relu_that_others_read_or_that_is_kept_stays():
 
 
 _FACTORS = {
-    'factor': lambda x, r: (x * (1 / 6)) * r, 'factor behind': lambda x, r: r * ((1 / 6) * x), 'quotient': lambda x, r: (x / 6.0) * r}
+    'factor': lambda x, r: (x * (1 / 6)) * r, 'factor behind': lambda x, r: r * ((1 / 6) * x),
+    'quotient': lambda x, r: (x / 6.0) * r}
 
 
 @pytest.mark.parametrize('form', _FACTORS)

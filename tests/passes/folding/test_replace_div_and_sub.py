@@ -8,8 +8,10 @@ from vai_q_tf.graph.view import SOURCE_NODES
 from vai_q_tf.passes.folding.replace_div_and_sub import replace_div_and_sub
 
 _FORMS = {
-    'division': (lambda x, c: tf.divide(x, c, name='y'), ['Mul']), 'difference': (lambda x, c: tf.subtract(x, c, name='y'), ['Add']),
-    'from': (lambda x, c: tf.subtract(c, x, name='y'), ['Add', 'Mul']), 'negation': (lambda x, c: tf.negative(x, name='y'), ['Mul'])}
+    'division': (lambda x, c: tf.divide(x, c, name='y'), ['Mul']),
+    'difference': (lambda x, c: tf.subtract(x, c, name='y'), ['Add']),
+    'from': (lambda x, c: tf.subtract(c, x, name='y'), ['Add', 'Mul']),
+    'negation': (lambda x, c: tf.negative(x, name='y'), ['Mul'])}
 _CONSTANTS = {'scalar': 0.7, 'vector': [0.3, -2.0, 5.0, 0.01], 'rank 3': [[[1.0, 2.0, 3.0, 4.0]]]}
 
 
@@ -87,5 +89,5 @@ def test_what_is_no_float_arithmetic_with_a_constant_stays():
         tf.cond(tf.reduce_sum(x) > 0, lambda: x - 1.0, lambda: -x, name='branch')
     graph_def = frozen(build)
     assert apply(replace_div_and_sub, graph_def, [
-        'x', 'y', 'quotient', 'difference', 'inverse', 'zero', 'shape', 'doubles', 'integers', 'constant', 'loop', 'branch/Merge',
-    ]) is graph_def
+        'x', 'y', 'quotient', 'difference', 'inverse', 'zero', 'shape', 'doubles', 'integers', 'constant', 'loop',
+        'branch/Merge']) is graph_def

@@ -71,7 +71,8 @@ def test_the_names_are_the_same_whether_the_slopes_are_known(form):
     found = []
     for computed in (False, True):
         result = apply(replace_prelu, _graph(form, _SLOPES, computed), ['x', 'out'])
-        computing = {node.name: (node.op, sorted(node.input)) for node in result.node if node.op in ('Add', 'AddV2', 'Relu', 'Mul')}
+        computing = {node.name: (node.op, sorted(node.input)) for node in result.node
+                     if node.op in ('Add', 'AddV2', 'Relu', 'Mul')}
         found.append({name: (op, [operand.replace('alpha/op', 'alpha') for operand in operands])
                       for name, (op, operands) in computing.items() if name != 'alpha/op'})
     assert found[0] == found[1]
@@ -100,15 +101,16 @@ def test_other_sums_are_sums_of_relus(form, slopes):
     np.testing.assert_allclose(run(result, ['out'], {'x': x})[0], _prelu(x, slopes), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize('slopes_too', [False, True])
 @pytest.mark.parametrize('form', _FORMS)
 @pytest.mark.parametrize('slopes', [[0.1] * 4, _SLOPES])
-def test_what_others_read_stays_for_them(form, slopes):
+def test_what_others_read_stays_for_them(form, slopes, slopes_too):
     graph_def = _graph(form, slopes)
     inner = [node.name for node in graph_def.node if node.op not in ('Placeholder', 'Const') and node.name != 'out']
     x = values(5, 3, 4, low=-9, high=9)
-    expected = run(graph_def, inner + ['alpha', 'out'], {'x': x})
-    result = replace_prelu(graph_def, frozenset(inner + ['x', 'out', 'alpha']), None)
-    for value, exact in zip(run(result, inner + ['alpha', 'out'], {'x': x}), expected):
+    outputs = inner + ['out'] + ['alpha'] * slopes_too
+    result = replace_prelu(graph_def, frozenset(outputs + ['x']), None)
+    for value, exact in zip(run(result, outputs, {'x': x}), run(graph_def, outputs, {'x': x})):
         np.testing.assert_allclose(value, exact, rtol=1e-5, atol=1e-6)
 
 

@@ -11,7 +11,7 @@ from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 
 
 def reshape_operands(graph_def, protected, config):
-    """The graph where the parameters that float32 Add, AddV2, Mul and Maximum nodes read have one or four dimensions, not three.
+    """The graph where the parameters of float32 Add, AddV2, Mul and Maximum nodes have one or four dimensions, not three.
 
     [1, 1, C] becomes [C] beside a tensor of three dimensions or more; [A, B, C] becomes [1, A, B, C] beside one of four. For
     their names see `change_parameter`.

@@ -13,6 +13,7 @@ from vai_q_tf.passes.common.channels import Layout, acts_per_channel, layout_aft
 from vai_q_tf.passes.common.parameters import static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node, redefined
 from vai_q_tf.passes.folding.folded_parameters import FoldedParameters
+from vai_q_tf.patterns.combinators import is_number
 
 ADD, SUBTRACT, SUBTRACT_FROM = 'add', 'sub', 'from'
 MULTIPLY, DIVIDE = 'mul', 'div'
@@ -146,7 +147,7 @@ def _affine(rewriter, name, index, layout, static):
 
 def _is_of_hard_sigmoid(view, name, value):
     """Whether the node is the addition of 3 in front of a Relu6."""
-    return (view.op(name) in ('Add', 'AddV2') and value is not None and value.size == 1 and value.reshape(()) == 3
+    return (view.op(name) in ('Add', 'AddV2') and is_number(value, 3)
             and any(view.op(reader) == 'Relu6' for reader, _ in view.consumers(name)))
 
 

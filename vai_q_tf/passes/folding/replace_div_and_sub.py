@@ -11,10 +11,11 @@ from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 
 
 def replace_div_and_sub(graph_def, protected, config):
-    """The graph where x / c is x * (1/c), x - c is x + (-c), c - x is x * (-1) + c, and -x is x * (-1); c depends on constants only.
+    """The graph where x / c is x * (1/c), x - c is x + (-c), c - x is x * (-1) + c, and -x is x * (-1); c is a parameter.
 
-    Only float32 outside of branches and loops is looked at. The result keeps its name. The product of c - x is `<sub>/negative`, the factors -1 are
-    `.../factor`; for the names of the parameters see `change_parameter`. A division by zero stays.
+    Only float32 outside of branches and loops is looked at. The result keeps its name. The product of c - x is
+    `<sub>/negative`, the factors -1 are `.../factor`; for the names of the parameters see `change_parameter`. A division by
+    zero stays.
     """
     rewriter = Rewriter(graph_def, protected)
     view, static = rewriter.view, static_nodes(rewriter.view, in_branches=True)

@@ -48,7 +48,8 @@ def replace_prelu(graph_def, protected, config):
             continue
         slopes = _slopes(rewriter, prelu)
         if slopes is not None and np.all(slopes == slopes.flat[0]) and 0 < slopes.flat[0] < 1:
-            new = make_node('LeakyRelu', name, [prelu.source], like=rewriter.node(name), T=tf.float32, alpha=float(slopes.flat[0]))
+            new = make_node('LeakyRelu', name, [prelu.source], like=rewriter.node(name), T=tf.float32,
+                            alpha=float(slopes.flat[0]))
             rewriter.inherit_sources(new, name, *_dropped(rewriter, name, prelu))
             rewriter.add(new)
         elif prelu.positive:
@@ -80,14 +81,16 @@ def _sum(rewriter, name, static):
         relu = find(view, positive, _POSITIVE)
         part = _negative_part(rewriter, negative, static) if relu else None
         if part and view.skip_identity(part.source) == view.skip_identity(relu['x']):
-            return part._replace(source=relu['x'], positive=positive, factor=part.factor * (-1 if view.op(name) == 'Sub' else 1))
+            factor = -part.factor if view.op(name) == 'Sub' else part.factor
+            return part._replace(source=relu['x'], positive=positive, factor=factor)
     return None
 
 
 _ZERO = number(0)
+_NEGATED = either(op('Neg', anything('x')), op('Mul', anything('x'), number(-1), any_order=True))
 _POSITIVE = either(op('Relu', anything('x')), op('Maximum', anything('x'), _ZERO, any_order=True))
 # What is at the bottom of the negative part, and how many times min(x, 0) that is.
-_BOTTOMS = ((op('Relu', either(op('Neg', anything('x')), op('Mul', anything('x'), number(-1), any_order=True)), name='clipped'), -1.0),
+_BOTTOMS = ((op('Relu', _NEGATED, name='clipped'), -1.0),
             (op('Sub', anything('x'), op('Abs', same('x'))), 2.0),
             (op('Sub', anything('x'), op('Relu', same('x'))), 1.0),
             (op('Minimum', anything('x'), _ZERO, any_order=True), 1.0))
