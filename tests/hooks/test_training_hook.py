@@ -10,7 +10,7 @@ import tensorflow as tf
 from tests.hooks import recipes
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeError, QuantizeTrainingHook, errors
 from vai_q_tf.graph.sessions import exact
-from vai_q_tf.qat.position_saveable import VOTES_KEY
+from vai_q_tf.qat.positions.position_saveable import VOTES_KEY
 
 v1 = tf.compat.v1
 

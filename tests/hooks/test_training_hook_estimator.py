@@ -16,7 +16,7 @@ from vai_q_tf import (
     QuantizeTrainingHook,
     errors,
 )
-from vai_q_tf.qat.position_saveable import VOTES_KEY
+from vai_q_tf.qat.positions.position_saveable import VOTES_KEY
 
 v1 = tf.compat.v1
 

@@ -8,7 +8,6 @@ import vai_q_tensorflow
 from tests.same_network import comparing
 from tests.same_network.networks import NETWORKS
 
-
 # Built for a batch of 4, as training graphs often are; a model that is derived from training takes any.
 _FIXED_BATCH = ('keras_flatten_of_a_fixed_batch', 'flattened_with_a_fixed_batch', 'slim_flatten_of_a_fixed_batch')
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, fixed_point, tf_internal
-from vai_q_tf.qat.position_saveable import STRUCTURES_KEY, TENSORS_KEY, VARIABLES_KEY, VOTES_KEY
+from vai_q_tf.qat.positions.position_saveable import STRUCTURES_KEY, TENSORS_KEY, VARIABLES_KEY, VOTES_KEY
 
 # What TensorFlow calls the parts of a partitioned variable; in a checkpoint it is one tensor.
 PART = re.compile(r'(.+)/part_(\d+)$')

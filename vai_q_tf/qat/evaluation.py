@@ -1,7 +1,7 @@
 """The evaluation rewrite: a float evaluation graph becomes the quantized network, with positions from a checkpoint."""
 from vai_q_tf.qat import distribution, graph_record, rewrite
-from vai_q_tf.qat.moving_positions import MovingPositions
 from vai_q_tf.qat.network.identity import identities
+from vai_q_tf.qat.positions.moving_positions import MovingPositions
 
 
 def create_evaluation_graph(graph, config):

@@ -10,7 +10,7 @@ from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.qat.network import release_0_1_0
-from vai_q_tf.qat.position_saveable import STATE_NAME, TENSORS_KEY, VOTES_KEY
+from vai_q_tf.qat.positions.position_saveable import STATE_NAME, TENSORS_KEY, VOTES_KEY
 
 TRACK = 'vai_q_tf/track'  # the name of the tensor that `track` gives
 _TRAINING_PLAN = 'vai_q_tf/training_plan'

@@ -15,9 +15,9 @@ from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 from vai_q_tf.qat import distribution, graph_record, replaced_tensors
 from vai_q_tf.qat.live.live_network import LiveNetwork
+from vai_q_tf.qat.live.rewiring import find_rewiring
 from vai_q_tf.qat.network.decision import Decision, decide
 from vai_q_tf.qat.network.inference_form import InferenceForm, inference_form
-from vai_q_tf.qat.live.rewiring import find_rewiring
 
 
 class Rewrite(NamedTuple):

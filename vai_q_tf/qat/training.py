@@ -7,9 +7,9 @@ from vai_q_tf import errors, files
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.qat import distribution, graph_record, rewrite
 from vai_q_tf.qat.fix_neuron_form import fix_neurons
-from vai_q_tf.qat.moving_positions import MovingPositions
 from vai_q_tf.qat.network.identity import identities
 from vai_q_tf.qat.norms import training_forms
+from vai_q_tf.qat.positions.moving_positions import MovingPositions
 
 TRAIN_GRAPH_FILE = 'quantize_train_graph.pb'
 

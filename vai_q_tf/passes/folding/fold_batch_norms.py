@@ -7,8 +7,6 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import WEIGHTED, trait
-from vai_q_tf.graph.view import node_name
-from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.channels import Layout, acts_per_channel, layout_after, layout_of
 from vai_q_tf.passes.common.parameters import static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node, redefined

@@ -12,8 +12,8 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import reach, readers
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
 from vai_q_tf.graph.view import OUTPUT_OF, STANDS_FOR, VARIABLE_OPS, GraphView, node_name, tensor_name
-from vai_q_tf.patterns.batch_norm import TrainingNorm, find_training_norms
 from vai_q_tf.passes.cleanup.remove_dropouts import remove_dropouts
+from vai_q_tf.patterns.batch_norm import TrainingNorm, find_training_norms
 from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.qat.network import plain_names
 from vai_q_tf.qat.network.any_batch import take_any_batch
