@@ -51,8 +51,9 @@ def by_name(plan):
 
 
 def decisions(plan):
-    """What has to be equal in the training and the inference form of a network."""
-    return [(tensor.name, tensor.role, tensor.mode, tensor.bits, tensor.method) for tensor in plan.tensors]
+    """All of a plan but the order, which is that of nodes: what is equal in training, at inference and in a frozen graph."""
+    tensors = [tensor._replace(consumers=tuple(sorted(tensor.consumers))) for tensor in plan.tensors]
+    return [sorted(records) for records in (tensors, plan.groups, plan.skipped, plan.alignments, plan.operand_groups)]
 
 
 def skipped(plan):

@@ -3,11 +3,10 @@ import hypothesis
 import hypothesis.strategies as st
 import tensorflow as tf
 
-from tests.plan.networks import decisions, image
-from vai_q_tf.config import QuantizeConfig
+from tests.plan.networks import decision_of, decisions, image, plan_behind_the_passes
+from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name
-from vai_q_tf.plan.annotate import annotate
 
 layers = tf.compat.v1.layers
 
@@ -52,10 +51,17 @@ def _build(steps, training):
 
 
 def _plan(steps, training):
-    with tf.Graph().as_default() as graph:
+    """(the view of the optimised inference form, its plan)"""
+    with tf.Graph().as_default():
         _build(steps, training)
-    view = GraphView(graph.as_graph_def(add_shapes=True))
-    return view, annotate(view, QuantizeConfig(['x'], ['out']))
+        decision = decision_of('out')
+    return GraphView(editor.with_shapes(decision.optimised)), decision.plan
+
+
+def _plan_of_the_frozen(steps):
+    with tf.Graph().as_default():
+        _build(steps, False)
+        return plan_behind_the_passes('out', simulate_dpu=0)
 
 
 def _reads(view, reader, tensor):
@@ -73,13 +79,12 @@ def _check_every_op_is_accounted_for(view, plan):
     """Every float op that is computed is quantized, or inside of what is computed as one, or has a reason."""
     skipped = {record.node for record in plan.skipped}
     assert all(record.reason for record in plan.skipped) and len(skipped) == len(plan.skipped)
-    quantized = {node_name(tensor.tensor) for tensor in plan.tensors} | {norm.output for norm in plan.batch_norms}
-    constants = {'Const', 'VariableV2', 'VarHandleOp', 'ReadVariableOp'}
+    quantized = {node_name(tensor.tensor) for tensor in plan.tensors}
     computed = {'x'}
     for name in view.upstream(['out'], ['x']):
         if any(node_name(tensor) in computed for tensor in view.inputs(name)):
             computed.add(name)
-        if name not in computed or tf.float32 not in view.output_types(name) or view.op(name) in constants:
+        if name not in computed or tf.float32 not in view.output_types(name) or view.op(name) == 'Const':
             continue
         if name in quantized or name in skipped or trait(view.op(name)).kind == 'passes':
             continue
@@ -101,10 +106,8 @@ def test_plan_is_sound_and_complete(steps, training):
     readers = [reader for tensor in plan.tensors for reader in tensor.consumers]
     assert len(set(readers)) == len(readers)
     for tensor in plan.tensors:
-        assert bool(tensor.tensor) or tensor.fold
-        if tensor.tensor:
-            assert view.dtype(tensor.tensor) == tf.float32
-            assert all(_reads(view, reader, tensor.tensor) for reader in tensor.consumers)
+        assert view.dtype(tensor.tensor) == tf.float32
+        assert all(_reads(view, reader, tensor.tensor) for reader in tensor.consumers)
     _check_every_op_is_accounted_for(view, plan)
     weighted = {name for name in plan.nodes if trait(view.op(name)).kind == WEIGHTED}
     assert weighted <= {group.node for group in plan.groups}
@@ -115,13 +118,11 @@ def test_plan_is_sound_and_complete(steps, training):
     for alignment in plan.alignments:
         assert {alignment.output, *alignment.inputs} <= set(names)
     assert not {record.node for record in plan.skipped} & {
-        node_name(tensor.tensor) for tensor in plan.tensors if tensor.tensor and trait(
-            view.op(tensor.tensor)).kind == WEIGHTED}
+        node_name(tensor.tensor) for tensor in plan.tensors if trait(view.op(tensor.tensor)).kind == WEIGHTED}
 
 
 @hypothesis.given(_STEPS)
 @hypothesis.settings(max_examples=30)
-def test_training_and_inference_form_give_one_plan(steps):
-    plans = [_plan(steps, training)[1] for training in (True, False)]
-    assert decisions(plans[0]) == decisions(plans[1])
-    assert [norm.scope for norm in plans[0].batch_norms] == [norm.scope for norm in plans[1].batch_norms]
+def test_training_and_inference_form_and_frozen_file_give_one_plan(steps):
+    training, inference, frozen = _plan(steps, True)[1], _plan(steps, False)[1], _plan_of_the_frozen(steps)
+    assert decisions(training) == decisions(inference) == decisions(frozen)
