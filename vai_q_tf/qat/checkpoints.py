@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, fixed_point, tf_internal
+from vai_q_tf.qat import graph_record
 from vai_q_tf.qat.positions.position_saveable import STRUCTURES_KEY, TENSORS_KEY, VARIABLES_KEY, VOTES_KEY
 
 # What TensorFlow calls the parts of a partitioned variable; in a checkpoint it is one tensor.
@@ -73,15 +74,11 @@ def read_positions(reader, identities):
             'The checkpoint has no quantize positions: it was saved by a float training, by a tf.train.Saver that was made '
             'before the graph was rewritten, or by one with a list of variables that lacks the objects of the collection '
             'tf.GraphKeys.SAVEABLE_OBJECTS. Train with CreateQuantizeTrainingGraph and save at least one step.')
-    names, variables, votes = (reader.get_tensor(key).tolist() if key != VOTES_KEY else reader.get_tensor(key)
-                               for key in (TENSORS_KEY, VARIABLES_KEY, VOTES_KEY))
+    names, variables = (reader.get_tensor(key).tolist() for key in (TENSORS_KEY, VARIABLES_KEY))
     structures = reader.get_tensor(STRUCTURES_KEY).tolist() if reader.has_tensor(STRUCTURES_KEY) else [b''] * len(names)
-    known = {}
-    for row in reversed(range(len(votes))):
-        keys = [('structure', structures[row]), ('name', names[row]), ('variable', variables[row])]
-        known.update((key, votes[row]) for key in keys + [(names[row], structures[row])] if key[1])
-    found = {name: next((known[key] for key in _keys(name, identity) if key in known), None)
-             for name, identity in identities.items()}
+    rows = _rows_of(identities, names, variables, structures)
+    votes = reader.get_tensor(VOTES_KEY)
+    found = {name: None if row is None else votes[row] for name, row in rows.items()}
     missing = [name for name, row in found.items() if row is None or not np.any(row)]
     if missing:
         raise errors.QuantizeError(
@@ -89,6 +86,33 @@ def read_positions(reader, identities):
             'The checkpoint has no position of {} of {} quantized tensors: {}. They did not run in training, or the '
             'training graph was rewritten with other nodes.'.format(len(missing), len(found), ', '.join(missing)))
     return {name: fixed_point.mode_position(row) for name, row in found.items()}
+
+
+def require_positions_of(identities, training_graph):
+    """Raises a QuantizeError where checkpoints of a training graph will not have the position of each quantized tensor.
+
+    identities: {name of a quantized tensor of the evaluation graph: Identity}.
+
+    Raises:
+      QuantizeError: UNSUPPORTED_GRAPH naming the tensors.
+    """
+    known = graph_record.identities_of_rows(training_graph)
+    missing = [name for name, row in _rows_of(identities, *known).items() if row is None]
+    if missing:
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_GRAPH, 'Networks differ',
+            'The evaluation graph quantizes {} tensors that the training graph has not, so that no checkpoint will have their '
+            'positions: {}. Build both with one function.'.format(len(missing), ', '.join(missing)))
+
+
+def _rows_of(identities, names, variables, structures):
+    """{name: the row of a table that is its own, None where none is}, given what its rows are known by."""
+    known = {}
+    for row in reversed(range(len(names))):
+        keys = [('structure', structures[row]), ('name', names[row]), ('variable', variables[row]), (names[row], structures[row])]
+        known.update((key, row) for key in keys if key[1])
+    return {name: next((known[key] for key in _keys(name, identity) if key in known), None)
+            for name, identity in identities.items()}
 
 
 def _keys(name, identity):

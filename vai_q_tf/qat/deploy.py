@@ -91,6 +91,10 @@ class EvaluationFreezer:
             self._constants.left_open(decision.shapes), plan, dict.fromkeys([record.name for record in plan.tensors], 0),
             decision.shapes, config)
 
+    def require_positions_of(self, training_graph):
+        """Raises a QuantizeError where checkpoints of a training graph will not have all positions."""
+        checkpoints.require_positions_of(self._identities, training_graph)
+
     def write(self, checkpoint, step):
         """Writes both files, each to a temporary name first; returns their paths as FrozenFiles.
 
@@ -139,8 +143,20 @@ class _Constants:
         # What the passes evaluate in a frozen graph is a Const there.
         self._wanted = [name for name in view.names if name in self._static and name in read and (
             view.op(name) != 'Const' or STANDS_FOR in view.node(name).attr)]
-        self._variables = {name: view.node(name).attr[STANDS_FOR].s.decode() for name in view.upstream(self._wanted)
+        upstream = view.upstream(self._wanted)
+        self._variables = {name: view.node(name).attr[STANDS_FOR].s.decode() for name in upstream
                            if STANDS_FOR in view.node(name).attr}
+        self._computed = [name for name in self._wanted if name not in self._variables]
+        self._graph = tf.Graph()
+        with self._graph.as_default():
+            tf.import_graph_def(editor.subgraph(optimised, [self._fed(view.node(name)) for name in upstream], library=False),
+                                name='')
+
+    def _fed(self, node):
+        if node.name not in self._variables:
+            return editor.copy(node)
+        shape = node.attr['value'].tensor.tensor_shape
+        return editor.placeholder(node.name, node.attr['dtype'].type, [dim.size for dim in shape.dim])
 
     def left_open(self, shapes):
         """The optimised graph with Consts in their place that have no value."""
@@ -174,25 +190,12 @@ class _Constants:
                 'has no value of {} variables of the evaluation graph', errors.MISSING_QUANTIZE_INFO)
         values = {name: self._part(reader, *parts[name].groups()) if name in parts else reader.get_tensor(name) for name in names}
         known = {name: values[variable] for name, variable in self._variables.items()}
-        computed = [name for name in self._wanted if name not in known]
-        known.update(self._compute(computed, known))
+        if self._computed:
+            # Optimizing the graph would take longer than running it once, and a session that stays would hold memory.
+            with tf.Session(graph=self._graph, config=exact(cpu_only())) as session:
+                known.update(session.run({name: indexed_name(name) for name in self._computed},
+                                         {indexed_name(name): value for name, value in known.items()}))
         return {name: known[name] for name in self._wanted}
-
-    def _compute(self, names, known):
-        if not names:
-            return {}
-        nodes = []
-        for name in self._view.upstream(names):
-            node = editor.copy(self._view.node(name))
-            if name in known:
-                node = editor.placeholder(name, self._view.dtype(name), list(known[name].shape))
-            nodes.append(node)
-        feeds = {node.name + ':0': known[node.name] for node in nodes if node.name in known}
-        with tf.Graph().as_default() as graph:
-            tf.import_graph_def(editor.subgraph(self._graph_def, nodes, library=False), name='')
-            # Optimizing the graph would take longer than running it once.
-            with tf.Session(graph=graph, config=exact(cpu_only())) as session:
-                return session.run({name: indexed_name(name) for name in names}, feeds)
 
     def _part(self, reader, whole, number):
         """The value of a part of a partitioned variable."""

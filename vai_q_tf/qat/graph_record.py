@@ -10,7 +10,7 @@ from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.qat.network import release_0_1_0
-from vai_q_tf.qat.positions.position_saveable import STATE_NAME, TENSORS_KEY, VOTES_KEY
+from vai_q_tf.qat.positions.position_saveable import ROW_STRUCTURES, ROW_VARIABLES, ROWS, STATE_NAME, VOTES_KEY
 
 TRACK = 'vai_q_tf/track'  # the name of the tensor that `track` gives
 _TRAINING_PLAN = 'vai_q_tf/training_plan'
@@ -109,6 +109,16 @@ def votes(graph):
     return live_editor.tensor(graph, VOTES_KEY)
 
 
+def identities_of_rows(graph):
+    """What the rows of `votes` are known by: their names, variables and structures, three lists of bytes."""
+    names, variables = (tf.get_static_value(live_editor.tensor(graph, name)).tolist() for name in (ROWS, ROW_VARIABLES))
+    try:
+        structures = tf.get_static_value(live_editor.tensor(graph, ROW_STRUCTURES)).tolist()
+    except KeyError:  # a graph of version 0.1.0
+        structures = [b''] * len(names)
+    return names, variables, structures
+
+
 def position_names(graph):
     """The names that the rows of `votes` are kept by, a list of str."""
-    return [name.decode() for name in tf.get_static_value(live_editor.tensor(graph, TENSORS_KEY).op.inputs[0]).tolist()]
+    return [name.decode() for name in identities_of_rows(graph)[0]]
