@@ -109,7 +109,8 @@ def _rows_of(identities, names, variables, structures):
     """{name: the row of a table that is its own, None where none is}, given what its rows are known by."""
     known = {}
     for row in reversed(range(len(names))):
-        keys = [('structure', structures[row]), ('name', names[row]), ('variable', variables[row]), (names[row], structures[row])]
+        keys = [('structure', structures[row]), ('name', names[row]), ('variable', variables[row]),
+                (names[row], structures[row])]
         known.update((key, row) for key in keys if key[1])
     return {name: next((known[key] for key in _keys(name, identity) if key in known), None)
             for name, identity in identities.items()}

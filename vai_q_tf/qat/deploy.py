@@ -1,8 +1,8 @@
 """Deploys a checkpoint of quantization-aware training: the file route from the passes on, with positions from the checkpoint.
 
 What does not depend on the checkpoint is done once, when an `EvaluationFreezer` is made: passes, plan, and the model with
-constants and positions left open. Then a checkpoint costs little more than reading it. Folded weights are computed by TensorFlow's
-own kernels, those that run in the evaluation graph, so the two agree bit for bit.
+constants and positions left open. Then a checkpoint costs little more than reading it. TensorFlow's own kernels compute folded
+weights, those that run in the evaluation graph, so the two agree bit for bit.
 """
 import time
 from typing import NamedTuple
@@ -34,8 +34,8 @@ class FrozenFiles(NamedTuple):
 def derive_evaluation_graph(training_graph, config):
     """The quantized evaluation graph of a training graph, for those who give no function that builds one.
 
-    The training rewrite leaves the inference form of the float network in a collection of the graph, so it is there after a restart
-    from a MetaGraph too. What has no inference form is an error that says so.
+    The training rewrite leaves the inference form of the float network in a collection of the graph, so it is there after a
+    restart from a MetaGraph too. What has no inference form is an error that says so.
 
     Args:
       training_graph: a tf.Graph that `create_training_graph` rewrote.
@@ -188,7 +188,8 @@ class _Constants:
             raise checkpoints.missing_variables(
                 checkpoint, missing, 'Build the evaluation graph with the names of the training graph.',
                 'has no value of {} variables of the evaluation graph', errors.MISSING_QUANTIZE_INFO)
-        values = {name: self._part(reader, *parts[name].groups()) if name in parts else reader.get_tensor(name) for name in names}
+        values = {name: self._part(reader, *parts[name].groups()) if name in parts else reader.get_tensor(name)
+                  for name in names}
         known = {name: values[variable] for name, variable in self._variables.items()}
         if self._computed:
             # Optimizing the graph would take longer than running it once, and a session that stays would hold memory.

@@ -119,8 +119,8 @@ def share_moving_averages(graph, planned):
     forms = [form._replace(variables=dict(form.variables)) for form in planned.forms]
     for norm in forms[0].norms:
         for average in (norm.moving_mean, norm.moving_variance):
-            variable = next((name for name, read in forms[0].variables.items() if read in (average, planned.prefixes[0] + average)),
-                            None)
+            own = average, planned.prefixes[0] + average
+            variable = next((name for name, read in forms[0].variables.items() if read in own), None)
             reads = sorted({form.variables[variable] for form in forms}) if variable else ()
             if len(reads) < 2:
                 continue

@@ -1,7 +1,7 @@
 """The optimised network in a live graph: the tensors that have its values.
 
-A node of the optimised graph that computes what the live op of its name computes is that op. Others become new ops, beside those
-whose place they take. Nothing that exists is changed here; `rewiring` says what has to read other tensors.
+A node of the optimised graph that computes what the live op of its name computes is that op. Others become new ops, beside
+those whose place they take. Nothing that exists is changed here; `rewiring` says what has to read other tensors.
 """
 import tensorflow.compat.v1 as tf
 
@@ -194,7 +194,7 @@ class LiveNetwork:
         return self.quantized(record) if record else self.value(self.view.inputs(name)[index])
 
     def record(self, reader):
-        """The QuantTensor that an input (node, index) of the optimised graph reads; None where it reads an unquantized tensor."""
+        """The QuantTensor that an input (node, index) of the optimised graph reads; None where that stays float."""
         return self._readers.get(reader)
 
     def quantized(self, record):
