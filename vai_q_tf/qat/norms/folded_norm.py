@@ -7,8 +7,8 @@ The rounding error of the bias is added to the result, so training sees it too. 
 the evaluation network, bit for bit.
 
 Two choices while batch statistics are used: scale is a constant to the gradient, because the normalisation removes it again;
-and a channel whose scale is zero takes the largest one of the layer instead, or it would convolve with zeros and its gamma would
-never move. Where all are zero (a gamma that starts at zero) they take 1 / sqrt(variance + epsilon).
+and a channel whose scale is zero takes the largest one of the layer instead, or it would convolve with zeros and its gamma
+would never move. Where all are zero (a gamma that starts at zero) they take 1 / sqrt(variance + epsilon).
 """
 import functools
 
