@@ -9,7 +9,8 @@ from vai_q_tf.graph.traits import FLOAT, FORWARDS, TRAITS, WEIGHTED, trait
 
 
 def test_every_row_is_an_op():
-    assert set(TRAITS) <= set(op_def_registry.get_registered_ops())
+    of_the_debugger = {'Copy', 'CopyHost', 'DebugIdentity', 'DebugIdentityV2'}  # the registry of Python has none of them
+    assert set(TRAITS) - of_the_debugger <= set(op_def_registry.get_registered_ops())
 
 
 def test_every_op_that_stays_float_says_why():
