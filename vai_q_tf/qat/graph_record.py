@@ -10,7 +10,7 @@ from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.qat.network import release_0_1_0
-from vai_q_tf.qat.positions.position_saveable import ROW_STRUCTURES, ROW_VARIABLES, ROWS, STATE_NAME, VOTES_KEY
+from vai_q_tf.qat.positions.position_saveable import ROW_EARLIER, ROW_STRUCTURES, ROW_VARIABLES, ROWS, STATE_NAME, VOTES_KEY
 
 TRACK = 'vai_q_tf/track'  # the name of the tensor that `track` gives
 _TRAINING_PLAN = 'vai_q_tf/training_plan'
@@ -84,12 +84,16 @@ def check_same_range(plan, config):
             'ends of what is to be quantized in it.'.format(*(', '.join(names) for names in before + asked)))
 
 
+def has_float_graph(graph):
+    """Whether the graph has noted its float network, as one that version 0.1.0 rewrote for evaluation has not."""
+    return bool(graph.get_collection(_FLOAT_GRAPH))
+
+
 def float_graph(graph):
     """The GraphDef of the float network that a rewritten graph was made of, in its inference form."""
-    noted = graph.get_collection(_FLOAT_GRAPH)
-    if not noted:
+    if not has_float_graph(graph):
         return release_0_1_0.float_network_of_evaluation(graph.as_graph_def(), evaluation_plan(graph))
-    graph_def = tf.GraphDef.FromString(noted[-1])
+    graph_def = tf.GraphDef.FromString(graph.get_collection(_FLOAT_GRAPH)[-1])
     norms = release_0_1_0.norms_of(graph.get_collection(_TRAINING_PLAN)[-1]) if is_training(graph) else None
     return graph_def if norms is None else release_0_1_0.float_network(graph_def, norms, training_plan(graph))
 
@@ -117,6 +121,13 @@ def identities_of_rows(graph):
     except KeyError:  # a graph of version 0.1.0
         structures = [b''] * len(names)
     return names, variables, structures
+
+
+def earlier_names(graph):
+    """{name that a row of `votes` is kept by: the names that it had in version 0.1.0}."""
+    names = identities_of_rows(graph)[0]
+    earlier = tf.get_static_value(live_editor.tensor(graph, ROW_EARLIER)).tolist()
+    return {name.decode(): [other.decode() for other in row if other] for name, row in zip(names, earlier)}
 
 
 def position_names(graph):

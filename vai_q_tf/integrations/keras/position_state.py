@@ -23,6 +23,7 @@ class PositionState(tf.train.experimental.PythonState):
     def __init__(self, graph, step):
         super().__init__()
         self._names = graph_record.position_names(graph)
+        self._earlier = graph_record.earlier_names(graph)
         self.step = step
         self.track = graph_record.track(graph)
         self._votes = graph_record.votes(graph)
@@ -41,9 +42,10 @@ class PositionState(tf.train.experimental.PythonState):
         return stream.getvalue()
 
     def deserialize(self, string_value):
-        """Restores what `serialize` gave; tensors that it does not have are left without a vote."""
+        """Restores what `serialize` gave, in version 0.1.0 too; tensors that it does not have are left without a vote."""
         saved = np.load(io.BytesIO(string_value), allow_pickle=False)
         votes = dict(zip(saved['tensors'].tolist(), saved['votes']))
         empty = np.zeros(self._votes.shape[1].value, np.float32)
+        known = [next((other for other in [name] + self._earlier[name] if other in votes), None) for name in self._names]
         tf_internal.keras_session().run(self._load, {
-            self._loaded_votes: [votes.get(name, empty) for name in self._names], self._loaded_step: saved['step']})
+            self._loaded_votes: [votes.get(name, empty) for name in known], self._loaded_step: saved['step']})

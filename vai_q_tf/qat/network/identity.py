@@ -5,7 +5,7 @@ Names alone do not do: ops without a name are numbered, and training has ops tha
 import hashlib
 from typing import Dict, NamedTuple, Tuple
 
-from vai_q_tf.graph.view import STANDS_FOR, GraphView, node_name, output_index
+from vai_q_tf.graph.view import SOURCE_NODES, STANDS_FOR, GraphView, node_name, output_index
 from vai_q_tf.passes.common.rewriter import results_of
 from vai_q_tf.passes.folding.fold_batch_norms import fold_of
 from vai_q_tf.qat.network.decision import variables_of
@@ -63,6 +63,10 @@ def _earlier_names(view, plan):
         if name:
             names.setdefault(name, []).extend(earlier)
 
+    for record in plan.tensors:
+        node, end = view.node(node_name(record.tensor)), record.name.rpartition('/')[2]
+        if node.op == 'Const' and SOURCE_NODES in node.attr:
+            add(record.name, *('{}/{}'.format(read.decode(), end) for read in node.attr[SOURCE_NODES].list.s))
     for product in view.names:
         if fold_of(view.node(product)):
             (compute, index), = view.consumers(product)
