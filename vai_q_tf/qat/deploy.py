@@ -10,6 +10,7 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files
+from vai_q_tf.dpu import NARROW_RANGE_FAMILIES, has_narrow_range
 from vai_q_tf.export import finalize
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import cpu_only, exact
@@ -42,16 +43,20 @@ def derive_evaluation_graph(training_graph, config):
       config: the QuantizeConfig.
 
     Returns:
-      (tf.Graph, QuantPlan), as from `create_evaluation_graph`.
+      (tf.Graph, QuantPlan), as from `create_evaluation_graph`, with the range of activations that was trained.
 
     Raises:
       QuantizeError: NOT_QUANTIZED, or UNSUPPORTED_GRAPH naming a node that cannot be turned into its inference form.
     """
-    graph_record.training_plan(training_graph)
+    config = _with_range_of(graph_record.training_plan(training_graph), config)
     float_graph = graph_record.float_graph(training_graph)
     decision = decide(float_graph, config)
     check_inference(decision.optimised)
     check_any_batch(decision, _batches(training_graph, config))
+    return _evaluation_graph(float_graph, config)
+
+
+def _evaluation_graph(float_graph, config):
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(float_graph, name='')
@@ -59,9 +64,20 @@ def derive_evaluation_graph(training_graph, config):
     return graph, plan
 
 
+def _with_range_of(plan, config):
+    """The config with the arch_type whose range of activations the QuantPlan has."""
+    is_narrow = any(record.narrow_range for record in plan.tensors)
+    if is_narrow == has_narrow_range(config.arch_type):
+        return config
+    return config.replace(arch_type=min(NARROW_RANGE_FAMILIES) if is_narrow else 'DEFAULT')
+
+
 def _batches(graph, config):
     """The batch sizes of the input nodes that the live graph knows."""
-    shapes = [graph.get_operation_by_name(node_name(name)).outputs[0].shape for name in config.input_nodes]
+    names = {node_name(name) for name in config.input_nodes}
+    inputs = [op for op in graph.get_operations() if op.name in names] or [  # those of copies
+        op for op in graph.get_operations() if op.name.endswith(tuple('/' + name for name in names))]
+    shapes = [op.outputs[0].shape for op in inputs if op.outputs]
     return {shape[0].value for shape in shapes if shape.ndims} - {None}
 
 
@@ -78,6 +94,8 @@ class EvaluationFreezer:
     """
 
     def __init__(self, graph, plan, config):
+        if graph_record.is_evaluation_of_0_1_0(graph):
+            graph, plan = _evaluation_graph(graph_record.float_graph(graph), _with_range_of(plan, config))
         self._plan = plan
         self._output_dir = config.output_dir
         self._reported = False
