@@ -10,6 +10,7 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files
+from vai_q_tf.dpu import NARROW_RANGE_FAMILIES, has_narrow_range
 from vai_q_tf.export import finalize
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import cpu_only, exact
@@ -21,7 +22,7 @@ from vai_q_tf.qat import checkpoints, evaluation, graph_record
 from vai_q_tf.qat.fix_neuron_form import fix_neurons
 from vai_q_tf.qat.network.any_batch import check_any_batch
 from vai_q_tf.qat.network.decision import decide
-from vai_q_tf.qat.network.identity import Identity, identities
+from vai_q_tf.qat.network.identity import identities
 from vai_q_tf.qat.network.inference_form import check_inference
 
 
@@ -42,16 +43,20 @@ def derive_evaluation_graph(training_graph, config):
       config: the QuantizeConfig.
 
     Returns:
-      (tf.Graph, QuantPlan), as from `create_evaluation_graph`.
+      (tf.Graph, QuantPlan), as from `create_evaluation_graph`, with the range of activations that was trained.
 
     Raises:
       QuantizeError: NOT_QUANTIZED, or UNSUPPORTED_GRAPH naming a node that cannot be turned into its inference form.
     """
-    plan = graph_record.training_plan(training_graph)
+    config = _with_range_of(graph_record.training_plan(training_graph), config)
     float_graph = graph_record.float_graph(training_graph)
     decision = decide(float_graph, config)
     check_inference(decision.optimised)
-    check_any_batch(decision, _batches(training_graph, plan.input_nodes))
+    check_any_batch(decision, _batches(training_graph, config))
+    return _evaluation_graph(float_graph, config)
+
+
+def _evaluation_graph(float_graph, config):
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(float_graph, name='')
@@ -59,10 +64,20 @@ def derive_evaluation_graph(training_graph, config):
     return graph, plan
 
 
-def _batches(graph, input_nodes):
-    """The batch sizes of the input nodes, in any copy of the network, that the live graph knows."""
-    shapes = [op.outputs[0].shape for op in graph.get_operations()
-              if any(op.name == name or op.name.endswith('/' + name) for name in input_nodes)]
+def _with_range_of(plan, config):
+    """The config with the arch_type whose range of activations the QuantPlan has."""
+    is_narrow = any(record.narrow_range for record in plan.tensors)
+    if is_narrow == has_narrow_range(config.arch_type):
+        return config
+    return config.replace(arch_type=min(NARROW_RANGE_FAMILIES) if is_narrow else 'DEFAULT')
+
+
+def _batches(graph, config):
+    """The batch sizes of the input nodes that the live graph knows."""
+    names = {node_name(name) for name in config.input_nodes}
+    inputs = [op for op in graph.get_operations() if op.name in names] or [  # those of copies
+        op for op in graph.get_operations() if op.name.endswith(tuple('/' + name for name in names))]
+    shapes = [op.outputs[0].shape for op in inputs if op.outputs]
     return {shape[0].value for shape in shapes if shape.ndims} - {None}
 
 
@@ -79,21 +94,20 @@ class EvaluationFreezer:
     """
 
     def __init__(self, graph, plan, config):
-        self._tensors = plan.tensors
+        if graph_record.is_evaluation_of_0_1_0(graph):
+            graph, plan = _evaluation_graph(graph_record.float_graph(graph), _with_range_of(plan, config))
+        self._plan = plan
         self._output_dir = config.output_dir
         self._reported = False
         self._graph_def = graph.as_graph_def(add_shapes=True)
         decision = decide(graph_record.float_graph(graph), config)
-        self._plan = decision.plan
-        if graph_record.has_float_graph(graph):
-            _check_same(plan, decision.plan)
-            self._plan = plan
+        _check_same(plan, decision.plan)
         self._config = config
         self._identities = identities(decision)
         self._constants = _Constants(decision.optimised)
         self._model = finalize.finalize(
-            self._constants.left_open(decision.shapes), self._plan,
-            dict.fromkeys([record.name for record in self._plan.tensors], 0), decision.shapes, config)
+            self._constants.left_open(decision.shapes), plan, dict.fromkeys([record.name for record in plan.tensors], 0),
+            decision.shapes, config)
 
     def require_positions_of(self, training_graph):
         """Raises a QuantizeError where checkpoints of a training graph will not have all positions."""
@@ -115,7 +129,7 @@ class EvaluationFreezer:
         positions = final_positions.decide(
             self._plan, {name: final_positions.Observation(position) for name, position in read.items()}, self._config)
         suffix = '{}_{}'.format(step, time.strftime('%Y%m%d%H%M%S'))
-        eval_graph = fix_neurons(self._graph_def, self._tensors, 1, self._output_dir, self._of_graph(reader, positions))
+        eval_graph = fix_neurons(self._graph_def, self._plan.tensors, 1, self._output_dir, positions)
         model = editor.with_values(self._model, self._constants.values(reader, checkpoint))
         for node in model.node:
             if node.op == 'FixNeuron':
@@ -125,11 +139,6 @@ class EvaluationFreezer:
         return FrozenFiles(
             files.write(self._output_dir, 'quantize_eval_graph_{}.pb'.format(suffix), eval_graph.SerializeToString()),
             files.write(self._output_dir, 'quantize_eval_model_{}.pb'.format(suffix), model.SerializeToString()))
-
-    def _of_graph(self, reader, positions):
-        """The positions of the tensors of the evaluation graph, which have other names in one of version 0.1.0."""
-        others = {record.name: Identity('', '', ()) for record in self._tensors if record.name not in positions}
-        return dict(positions, **checkpoints.read_positions(reader, others)) if others else positions
 
 
 def _check_same(plan, asked):

@@ -10,7 +10,15 @@ from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.qat.network import release_0_1_0
-from vai_q_tf.qat.positions.position_saveable import ROW_EARLIER, ROW_STRUCTURES, ROW_VARIABLES, ROWS, STATE_NAME, VOTES_KEY
+from vai_q_tf.qat.network.identity import Identity
+from vai_q_tf.qat.positions.position_saveable import (
+    ROW_EARLIER,
+    ROW_STRUCTURES,
+    ROW_VARIABLES,
+    ROWS,
+    STATE_NAME,
+    VOTES_KEY,
+)
 
 TRACK = 'vai_q_tf/track'  # the name of the tensor that `track` gives
 _TRAINING_PLAN = 'vai_q_tf/training_plan'
@@ -42,6 +50,11 @@ def is_training(graph):
 def is_evaluation(graph):
     """Whether the graph is a quantize evaluation graph."""
     return bool(graph.get_collection(_EVALUATION_PLAN))
+
+
+def is_evaluation_of_0_1_0(graph):
+    """Whether version 0.1.0 made the quantize evaluation graph: its tensors have other names, and nothing of before is noted."""
+    return is_evaluation(graph) and not graph.get_collection(_FLOAT_GRAPH)
 
 
 def training_plan(graph):
@@ -84,14 +97,9 @@ def check_same_range(plan, config):
             'ends of what is to be quantized in it.'.format(*(', '.join(names) for names in before + asked)))
 
 
-def has_float_graph(graph):
-    """Whether the graph has noted its float network, as one that version 0.1.0 rewrote for evaluation has not."""
-    return bool(graph.get_collection(_FLOAT_GRAPH))
-
-
 def float_graph(graph):
     """The GraphDef of the float network that a rewritten graph was made of, in its inference form."""
-    if not has_float_graph(graph):
+    if is_evaluation_of_0_1_0(graph):
         return release_0_1_0.float_network_of_evaluation(graph.as_graph_def(), evaluation_plan(graph))
     graph_def = tf.GraphDef.FromString(graph.get_collection(_FLOAT_GRAPH)[-1])
     norms = release_0_1_0.norms_of(graph.get_collection(_TRAINING_PLAN)[-1]) if is_training(graph) else None
@@ -114,22 +122,14 @@ def votes(graph):
 
 
 def identities_of_rows(graph):
-    """What the rows of `votes` are known by: their names, variables and structures, three lists of bytes."""
-    names, variables = (tf.get_static_value(live_editor.tensor(graph, name)).tolist() for name in (ROWS, ROW_VARIABLES))
+    """What the rows of `votes` are known by, in their order: {name that the position of a tensor is kept by: its Identity}."""
+    def constant(name):
+        return tf.get_static_value(live_editor.tensor(graph, name)).astype(str).tolist()
+
+    names, variables = constant(ROWS), constant(ROW_VARIABLES)
     try:
-        structures = tf.get_static_value(live_editor.tensor(graph, ROW_STRUCTURES)).tolist()
+        structures, earlier = constant(ROW_STRUCTURES), constant(ROW_EARLIER)
     except KeyError:  # a graph of version 0.1.0
-        structures = [b''] * len(names)
-    return names, variables, structures
-
-
-def earlier_names(graph):
-    """{name that a row of `votes` is kept by: the names that it had in version 0.1.0}."""
-    names = identities_of_rows(graph)[0]
-    earlier = tf.get_static_value(live_editor.tensor(graph, ROW_EARLIER)).tolist()
-    return {name.decode(): [other.decode() for other in row if other] for name, row in zip(names, earlier)}
-
-
-def position_names(graph):
-    """The names that the rows of `votes` are kept by, a list of str."""
-    return [name.decode() for name in identities_of_rows(graph)[0]]
+        structures, earlier = [''] * len(names), [()] * len(names)
+    return {name: Identity(structure, variable, tuple(filter(None, others)))
+            for name, structure, variable, others in zip(names, structures, variables, earlier)}

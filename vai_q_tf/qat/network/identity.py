@@ -5,7 +5,7 @@ Names alone do not do: ops without a name are numbered, and training has ops tha
 import hashlib
 from typing import Dict, NamedTuple, Tuple
 
-from vai_q_tf.graph.view import SOURCE_NODES, STANDS_FOR, GraphView, node_name, output_index
+from vai_q_tf.graph.view import STANDS_FOR, GraphView, node_name, output_index
 from vai_q_tf.passes.common.rewriter import results_of
 from vai_q_tf.passes.folding.fold_batch_norms import fold_of
 from vai_q_tf.qat.network.decision import variables_of
@@ -56,17 +56,13 @@ def _earlier_names(view, plan):
     """{name of a quantized tensor: its names in version 0.1.0}, which named tensors after the training graph."""
     by_reader = {reader: record.name for record in plan.tensors for reader in record.consumers}
     by_tensor = {record.tensor: record.name for record in plan.tensors if record.role in ('input', 'activation')}
-    names = {name: [source + '/aquant' for source in results_of(view.node(node_name(tensor)))]
-             for tensor, name in by_tensor.items()}
+    names = {record.name: [source + ('/aquant' if record.tensor in by_tensor else '/wquant')
+                           for source in results_of(view.node(node_name(record.tensor)))] for record in plan.tensors}
 
     def add(name, *earlier):
         if name:
             names.setdefault(name, []).extend(earlier)
 
-    for record in plan.tensors:
-        node, end = view.node(node_name(record.tensor)), record.name.rpartition('/')[2]
-        if node.op == 'Const' and SOURCE_NODES in node.attr:
-            add(record.name, *('{}/{}'.format(read.decode(), end) for read in node.attr[SOURCE_NODES].list.s))
     for product in view.names:
         if fold_of(view.node(product)):
             (compute, index), = view.consumers(product)
