@@ -53,7 +53,7 @@ def is_evaluation(graph):
 
 
 def is_evaluation_of_0_1_0(graph):
-    """Whether version 0.1.0 made the quantize evaluation graph: its tensors have other names, and nothing of before is noted."""
+    """Whether version 0.1.0 made the quantize evaluation graph: tensors have other names, and nothing of before is noted."""
     return is_evaluation(graph) and not graph.get_collection(_FLOAT_GRAPH)
 
 

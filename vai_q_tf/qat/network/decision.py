@@ -43,7 +43,7 @@ def decide(graph_def, config):
             'do_cle=0, or equalize the float network before you train it.')
     config = all_inputs(graph_def, config)
     clean, optimised = passes.optimise_variables(with_stand_ins(graph_def), config)
-    optimised = narrow_input_shapes(optimised, config)
+    optimised = narrow_input_shapes(optimised, config, batch=True)
     shaped = GraphView(editor.with_shapes(optimised))
     shapes = {name: list(shaped.node(name).attr['_output_shapes'].list.shape) for name in shaped.names}
     static = static_nodes(shaped, in_branches=True)
