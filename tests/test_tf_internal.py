@@ -22,6 +22,7 @@ _FOLDERS = frozenset(('python', 'core', 'contrib', 'compiler', 'tools'))
 _DOCUMENTED = {
     '_replace': 'of a NamedTuple, whose own methods have one so that they are no fields',
     '_asdict': 'of a NamedTuple',
+    '_fields': 'of a NamedTuple',
 }
 # Methods that take the place of private ones of a base class: {(module, class, method): why}.
 _OVERRIDES = {

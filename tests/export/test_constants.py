@@ -16,7 +16,7 @@ def test_a_range_without_its_smallest_integer(value, narrow_range, method):
     value = np.float32(value)
     with ConstantQuantizer() as quantizer:
         for narrow in (not narrow_range, narrow_range):
-            record = QuantTensor('x/aquant', 'constant', 1, 3, method, 'x', '', (), narrow_range=narrow)
+            record = QuantTensor('x/aquant', 'constant', 1, 3, method, 'x', (), narrow_range=narrow)
             found = quantizer.search(record, value, with_errors=True)
             assert found.position == fixed_point.search_position(value, 3, method, 1, narrow)
             expected = final_positions.error_table(

@@ -59,8 +59,10 @@ def test_one_line_for_each_pass_that_changed_something(monkeypatch):
     optimise(graph_of(_network), settings())
     assert lines == [
         'separate_shared_constants: Const +1', 'replace_relu_minimum: Const -2, Minimum -2, Relu -2, Relu6 +2',
-        'expand_batch_norms: Add +1, Const -2, FusedBatchNormV3 -1, Mul +1',
-        'fold_batch_norms: Add -1, BiasAdd +1, Const -1, Mul -1']
+        # reciprocal = rsqrt(epsilon + variance); x * (reciprocal * gamma) + (beta - scale * mean)
+        'expand_batch_norms: Add +1, AddV2 +1, Const +1, FusedBatchNormV3 -1, Mul +3, Rsqrt +1, Sub +1',
+        'fold_batch_norms: Add -1, BiasAdd +1, Const +1, Reshape +1',
+        'evaluate_folded: AddV2 -1, Const -5, Mul -3, Reshape -1, Rsqrt -1, Sub -1']
 
 
 def test_a_config_without_a_range():

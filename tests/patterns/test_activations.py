@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from tests.plan.networks import by_name, image, plan_of
+from tests.plan.networks import by_name, image, plan_as_written, plan_of
 
 layers = tf.compat.v1.layers
 
@@ -17,7 +17,7 @@ def test_preactivation_with_two_readers_is_quantized_for_both():
     y = tf.nn.relu(tf.identity(x, name='copy'), name='relu')
     tf.concat([y, tf.identity(x, name='other')], -1, name='out')
     tensors = by_name(plan_of('out'))
-    assert tensors['conv/BiasAdd/aquant'].consumers == (('copy', 0), ('other', 0))
+    assert tensors['conv/BiasAdd/aquant'].consumers == (('relu', 0), ('out', 1))
     assert tensors['relu/aquant'].consumers == (('out', 0),)
     assert 'out/aquant' in tensors
 
@@ -52,7 +52,7 @@ LEAKY = [_leaky_op, _leaky_maximum, _leaky_maximum_swapped, _leaky_difference]
 @pytest.mark.parametrize('leaky', LEAKY)
 def test_leaky_relu_behind_a_convolution(leaky, bias):
     leaky(layers.conv2d(image(), 4, 3, use_bias=bias, name='conv'))
-    plan = plan_of('leaky')
+    plan = plan_as_written('leaky')
     expected = {'x/aquant', 'conv/kernel/wquant', 'leaky/aquant'}
     expected |= {'conv/bias/wquant'} if bias else set()
     expected |= {'alpha/wquant'} if leaky is not _leaky_op else set()
@@ -65,15 +65,19 @@ def test_leaky_relu_behind_a_convolution(leaky, bias):
         graph = tf.compat.v1.get_default_graph()
         assert (alpha.role, alpha.mode) == ('constant', 0)
         assert graph.get_operation_by_name(node).inputs[index].op.name == 'alpha'
+    # The passes write all of them as the op.
+    plan = plan_of('leaky')
+    assert set(_names(plan)) == expected - {'alpha/wquant'} and plan.groups[0].output == 'leaky/aquant'
 
 
 @pytest.mark.parametrize('leaky', LEAKY)
 def test_leaky_relu_alone(leaky):
     leaky(layers.max_pooling2d(image(), 2, 2, name='pool'))
-    plan = plan_of('leaky')
+    plan = plan_as_written('leaky')
     assert set(_names(plan)) - {'alpha/wquant'} == {'x/aquant', 'pool/MaxPool/aquant', 'leaky/aquant'}
     readers = {node for node, _ in by_name(plan)['pool/MaxPool/aquant'].consumers}
     assert len(readers) == (1 if leaky is _leaky_op else 2)
+    assert set(_names(plan_of('leaky'))) == {'x/aquant', 'pool/MaxPool/aquant', 'leaky/aquant'}
 
 
 @pytest.mark.parametrize('leaky', LEAKY[1:])
@@ -81,7 +85,7 @@ def test_a_slope_for_each_channel_is_no_leaky_relu(leaky, monkeypatch):
     constant = tf.constant
     monkeypatch.setattr(tf, 'constant', lambda value, name: constant([0.1, 0.2, 0.3], name=name))
     leaky(layers.max_pooling2d(image(), 2, 2, name='pool'))
-    plan = plan_of('leaky')
+    plan = plan_as_written('leaky')
     assert 'alpha/wquant' not in _names(plan) and 'alpha/aquant' in _names(plan)
 
 
@@ -104,7 +108,7 @@ def test_two_functions_of_one_result():
 def test_depthwise_weights(activation, mode):
     x = keras.layers.DepthwiseConv2D(3, name='dw')(image())
     x = activation(x) if activation else x
-    plan = plan_of(x.op.name)
-    weight = by_name(plan)['dw/depthwise/ReadVariableOp/wquant']
+    plan = plan_as_written(x.op.name)
+    weight = by_name(plan)['dw/depthwise_kernel/wquant']
     assert (weight.role, weight.mode, weight.consumers) == ('weight', mode, (('dw/depthwise', 1),))
-    assert by_name(plan)['dw/BiasAdd/ReadVariableOp/wquant'].mode == 0
+    assert by_name(plan)['dw/bias/wquant'].mode == 0

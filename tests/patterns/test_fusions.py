@@ -148,8 +148,8 @@ def test_batch_norm_of_constants(add, vector, relu):
     y = add(y, vector(0.5, 'offset'), name='out')
     y = tf.nn.relu(y, name='relu') if relu else y
     plan = plan_of(y.op.name)
-    scale, offset = [tensor for tensor in plan.tensors if tensor.mode == 0]
-    assert (scale.role, offset.role, len(plan.tensors)) == ('weight', 'bias', 5)
+    (scale,), (offset,) = [[tensor for tensor in plan.tensors if tensor.role == role] for role in ('weight', 'bias')]
+    assert (scale.mode, offset.mode, len(plan.tensors)) == (0, 0, 5)
     group, = plan.groups
     assert tuple(group) == ('scaled', 'pool/aquant', scale.name, offset.name, y.op.name + '/aquant', 1)
     assert scale.consumers == (('scaled', 0),) and len(offset.consumers) == 1

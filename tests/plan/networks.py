@@ -7,6 +7,8 @@ from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes import optimise
 from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.qat.network.decision import decide
+from vai_q_tf.qat.network.inference_form import inference_form
 
 LIBRARIES = ('tf.layers', 'slim', 'keras')
 
@@ -16,10 +18,21 @@ def image(channels=3, name='x', size=8):
 
 
 def plan_of(outputs, inputs=('x',), **fields):
-    """The QuantPlan of the default graph."""
-    view = GraphView(tf.compat.v1.get_default_graph().as_graph_def(add_shapes=True))
+    """The QuantPlan of the default graph, of its inference form; unless asked for without the simulation of the DPU."""
+    return decision_of(outputs, inputs, **fields).plan
+
+
+def plan_as_written(outputs, inputs=('x',), **fields):
+    """The same where the passes fold batch norms and drop what does nothing, but leave activations as they are written."""
+    return plan_of(outputs, inputs, fold_bn_only=1, **fields)
+
+
+def decision_of(outputs, inputs=('x',), **fields):
+    """The Decision of which that is the plan."""
+    graph_def = tf.compat.v1.get_default_graph().as_graph_def(add_shapes=True)
     outputs = [outputs] if isinstance(outputs, str) else list(outputs)
-    return annotate(view, QuantizeConfig(list(inputs), outputs, **fields))
+    config = QuantizeConfig(list(inputs), outputs, **dict({'simulate_dpu': 0}, **fields))
+    return decide(inference_form(graph_def, GraphView(graph_def), config).graph_def, config)
 
 
 def plan_behind_the_passes(outputs, inputs=('x',), **fields):

@@ -7,7 +7,7 @@ from vai_q_tf.plan.quant_plan import Alignment, ComputeGroup, OperandGroup, Quan
 
 
 def _tensor(name, mode, role, min_position=POSITION_MIN):
-    return QuantTensor(name, role, mode, 8, 1, name, '', (), min_position)
+    return QuantTensor(name, role, mode, 8, 1, name, (), min_position)
 
 
 @st.composite
@@ -33,7 +33,7 @@ def plans(draw):
             source = draw(before)
             alignments.append(Alignment(kind, output, output, (source,), draw(st.booleans())))
             operands += [OperandGroup(kind, output, (source,), output)] * (kind == 'pool')
-    return QuantPlan((), (), (), tuple(tensors), (), tuple(groups), (), tuple(alignments), tuple(operands))
+    return QuantPlan((), (), (), tuple(tensors), tuple(groups), (), tuple(alignments), tuple(operands))
 
 
 def positions(plan):

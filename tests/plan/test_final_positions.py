@@ -10,14 +10,14 @@ from vai_q_tf.plan.quant_plan import Alignment, ComputeGroup, QuantPlan, QuantTe
 
 
 def _tensor(name, mode=1, method=1, **fields):
-    return QuantTensor(name, 'activation' if mode == 1 else 'weight', mode, 8, method, name, '', (), **fields)
+    return QuantTensor(name, 'activation' if mode == 1 else 'weight', mode, 8, method, name, (), **fields)
 
 
 def _plan(names, groups=(), alignments=(), operand_groups=(), **methods):
     parameters = {name for group in groups for name in (group.weight, group.bias)}
     tensors = [name if isinstance(name, QuantTensor) else
                _tensor(name, int(name not in parameters), methods.get(name, 1)) for name in names]
-    return QuantPlan((), (), (), tuple(tensors), (), tuple(groups), (), tuple(alignments), tuple(operand_groups))
+    return QuantPlan((), (), (), tuple(tensors), tuple(groups), (), tuple(alignments), tuple(operand_groups))
 
 
 def _config(**fields):

@@ -78,18 +78,18 @@ def test_legal_positions_stay(data):
 @given(st.data())
 def test_a_shared_weight_does_not_depend_on_the_order_of_the_plan(data):
     names = ['a', 'b', 'c', 'd', 'w', 'v']
-    tensors = tuple(QuantTensor(name, 'activation', int(name < 'v'), 8, 1, name, '', ()) for name in names)
+    tensors = tuple(QuantTensor(name, 'activation', int(name < 'v'), 8, 1, name, ()) for name in names)
     groups = [ComputeGroup(str(number), *triple, 27) for number, triple in enumerate(
         [('a', 'w', '', 'b'), ('b', 'w', '', 'c'), ('c', 'w', '', 'd'), ('a', 'v', '', 'd')])]
     positions = {name: data.draw(st.integers(-20, 20)) for name in names}
-    found = [_decide(QuantPlan((), (), (), tensors, (), tuple(order), ()), positions, QuantizeConfig(['in'], ['out']))
+    found = [_decide(QuantPlan((), (), (), tensors, tuple(order), ()), positions, QuantizeConfig(['in'], ['out']))
              for order in itertools.permutations(groups)]
     assert all(decided == found[0] for decided in found)
 
 
 def _plan(*names, **fields):
-    tensors = tuple(QuantTensor(name, 'activation', 1, 8, 1, name, '', ()) for name in names)
-    return QuantPlan((), (), (), tensors, (), (), ())._replace(**fields)
+    tensors = tuple(QuantTensor(name, 'activation', 1, 8, 1, name, ()) for name in names)
+    return QuantPlan((), (), (), tensors, (), ())._replace(**fields)
 
 
 @pytest.mark.parametrize('kind, before, after', [

@@ -10,8 +10,6 @@ from tests.ptq import checking, real_networks
 
 pytestmark = pytest.mark.slow
 
-# What the compiler cannot read in any case.
-_VOLUMES = ('bias-behind-weighted-op',)
 # The greatest error of an output at 8 bits, in relation to its norm. Random weights make deep networks chaotic.
 _NETWORKS = collections.OrderedDict((
     ('mobile_net_v3', 0.15), ('mobile_net_v3_of_the_other_order', 0.15), ('efficient_net', 0.15), ('yolo', 0.3),
@@ -76,7 +74,7 @@ def test_network(name, tmp_path):
     graph_def, outputs, feed = _frozen(name)
     case = checking.Case(graph_def, outputs, feed, tmp_path)
     checking.assert_float_graph(case)
-    model = checking.assert_model(case, _VOLUMES if name == 'volumes' else ())
+    model = checking.assert_model(case)
     assert case.error(model, graph_def, step=7) < _NETWORKS[name]
     if name in _NODES:
         assert checking.nodes_of_the_compiler(model) == _NODES[name]

@@ -13,9 +13,9 @@ def apply_overrides(draft, config):
     """The tensors of the draft with the entries of config.nodes_bit and config.nodes_method applied.
 
     An entry names, in the order in which they are tried: the producer of a quantized tensor, a weighted op (its weights
-    are meant), a node on the way from the variable or Const to the quantized tensor, a node of the float graph that one of
-    these stands for. Of two entries for one tensor the
-    one tried first wins, then the one listed first. Method 2 becomes 1 where there are no depthwise weights.
+    are meant), a node on the way from the Const to the quantized tensor. A node of the float graph that one of these stands for
+    is tried right behind it. Of two entries for one tensor the one tried first wins, then the one listed first. Method 2 becomes
+    1 where there are no depthwise weights.
     """
     view = draft.view
     for name in sorted({node_name(name) for name in draft.config.ignore_nodes}):
@@ -35,7 +35,7 @@ def apply_overrides(draft, config):
 
 
 def _resolver(draft):
-    """A function from a node name to (rank, names of quantized tensors): rank 0 is most exact, no names if unknown."""
+    """A function from a node name to (rank, names of quantized tensors): the least rank is most exact, no names if unknown."""
     producers, origins = collections.defaultdict(list), collections.defaultdict(list)
     for tensor in draft.tensors:
         producers[tensor.name.rpartition('/')[0]].append(tensor.name)
@@ -55,10 +55,10 @@ def _resolver(draft):
 
     def resolve(name):
         rank, names = exact(name)
-        if not names:
-            found = [exact(heir) for heir in draft.view.derived_nodes(name)]
-            names = [tensor for _, tensors in found for tensor in tensors]
-        return rank, names
+        if names:
+            return (rank, 0), names
+        found = [exact(heir) for heir in draft.view.derived_nodes(name)]
+        return (min((rank for rank, _ in found), default=rank), 1), [tensor for _, tensors in found for tensor in tensors]
     return resolve
 
 

@@ -7,10 +7,10 @@ from tensorflow import keras
 from tests.passes.checking import nodes, ops, run, values
 from tests.passes.folded_networks import graph_of, inputs_of, optimised, settings
 from vai_q_tf import errors
+from vai_q_tf.graph.view import SOURCE_NODES
 from vai_q_tf.passes import optimise
 from vai_q_tf.passes.cleanup.remove_dropouts import remove_dropouts
 from vai_q_tf.passes.cleanup.remove_pass_throughs import remove_pass_throughs
-from vai_q_tf.passes.common.rewriter import SOURCE_NODES
 
 
 def _input(name='x'):

@@ -4,8 +4,8 @@ import tensorflow.compat.v1 as tf
 
 from tests.passes.checking import nodes, ops, run, values
 from tests.passes.folded_networks import graph_of, inputs_of
+from vai_q_tf.graph.view import SOURCE_NODES
 from vai_q_tf.passes.cleanup.fold_constants import fold_constants, fold_parameters
-from vai_q_tf.passes.common.rewriter import SOURCE_NODES
 
 
 def _fold(build, protected=(), a_pass=fold_constants):

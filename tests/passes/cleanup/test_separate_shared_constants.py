@@ -5,8 +5,8 @@ import tensorflow.compat.v1 as tf
 
 from tests.passes.checking import nodes, run, values
 from tests.passes.folded_networks import graph_of, inputs_of
+from vai_q_tf.graph.view import SOURCE_NODES
 from vai_q_tf.passes.cleanup.separate_shared_constants import separate_shared_constants
-from vai_q_tf.passes.common.rewriter import SOURCE_NODES
 
 
 def _apply(build, protected=()):

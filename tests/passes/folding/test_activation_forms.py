@@ -4,7 +4,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.passes.checking import config, frozen, nodes, ops, run, values
-from vai_q_tf.passes.common.rewriter import SOURCE_NODES
+from vai_q_tf.graph.view import SOURCE_NODES
 from vai_q_tf.passes.folding.reorder_hard_swish import reorder_hard_swish
 from vai_q_tf.passes.folding.replace_relu_minimum import replace_relu_minimum
 
