@@ -252,6 +252,25 @@ def test_the_function_for_gradients_can_be_replaced():
     assert len(calls) == 2
 
 
+def test_inputs_of_new_ops_are_exchanged():
+    with tf.Graph().as_default() as graph:
+        old, new, other = (tf.placeholder(tf.float32, [], name) for name in ('old', 'new', 'other'))
+        early = tf.square(old)
+        tf_internal.exchange_inputs(graph, lambda value: new if value is old else value)
+        late = tf.raw_ops.Sub(x=other, y=old)
+        assert list(late.op.inputs) == [other, new]
+        assert list(early.op.inputs) == [old]
+        before = set(graph.get_operations())
+        tf.gradients(early, old)
+        assert old in [value for op in set(graph.get_operations()) - before for value in op.inputs]
+        assert new not in [value for op in set(graph.get_operations()) - before for value in op.inputs]
+        source = tf.Graph()
+        with source.as_default():
+            tf.negative(tf.placeholder(tf.float32, [], 'value'), 'negative')
+        negative, = tf.import_graph_def(source.as_graph_def(), {'value:0': old}, ['negative:0'], name='imported')
+        assert list(negative.op.inputs) == [new]
+
+
 def test_defaults_are_swapped():
     graph = tf.Graph()
     with tf.Graph().as_default() as outside, tf.Session() as session:

@@ -42,9 +42,9 @@ def _explain(init: _Init) -> _Init:
 class QuantizeConfig:
     """What to quantize and how.
 
-    calib_iter and simulate_dpu to replace_softmax act in post-training quantization only; bn_fold to gradient in
-    quantization-aware training only. Numbers may be given as text, flags as booleans. Fields that are lists hold a copy
-    of what they are given; a change of that copy, as by `config.ignore_nodes.append('conv1')`, is checked like an assignment.
+    Numbers may be given as text, flags as booleans. Fields that are lists hold a copy of what they are given; a change of that
+    copy, as by `config.ignore_nodes.append('conv1')`, is checked like an assignment. calib_iter is about post-training
+    quantization, bn_fold to gradient are about training; what changes the network acts in both.
 
     Args:
       input_nodes: list of the names of the nodes where quantization starts, which are quantized too: the last nodes of the
@@ -75,6 +75,7 @@ class QuantizeConfig:
       scale_all_avgpool: 1 scales average pools of all sizes as the DPU does, 0 only square windows of 3, 5, 6, 7 and 14. It
         needs simulate_dpu.
       do_cle: 1 equalizes the ranges of channels between consecutive layers (cross-layer equalization).
+        It needs the values of the weights, so a training refuses it.
       replace_relu6: what do_cle does at a Relu6 between two layers. 1: makes it a Relu where it equalizes them, 0: stops.
       replace_sigmoid: 1 replaces every sigmoid by a hard sigmoid; it needs simulate_dpu.
       fold_bn_only: 1 changes the graph no further than folding batch norms takes, apart from what do_cle and fold_reshape

@@ -86,6 +86,31 @@ def add_control_inputs(op, before):
     op._add_control_inputs(before)
 
 
+def exchange_inputs(graph, exchange):
+    """Lets each new op of `graph` read `exchange(value)` where it is given the tf.Tensor `value`; but for ops of gradients.
+
+    `exchange` has to give a tensor of the same type and shape.
+    """
+    # Nothing announces that a program builds on a tensor. It ends with ops that are made by other methods than these two, which
+    # `Graph.create_op` and `tf.import_graph_def` call, each its own. Still there in 2.11.
+    create, add_imported = graph._create_op_internal, graph._add_new_tf_operations
+
+    def create_exchanged(op_type, inputs, *args, **kwargs):
+        if graph._default_original_op is None:
+            inputs = [exchange(value) for value in inputs]
+        return create(op_type, inputs, *args, **kwargs)
+
+    def add_exchanged(*args, **kwargs):
+        imported = add_imported(*args, **kwargs)
+        for op in imported:
+            for index, value in enumerate(list(op.inputs)):
+                if exchange(value) is not value:
+                    set_input(op, index, exchange(value))
+        return imported
+
+    graph._create_op_internal, graph._add_new_tf_operations = create_exchanged, add_exchanged
+
+
 def is_in_control_flow(op):
     """Whether the op was made inside a tf.cond or tf.while_loop."""
     # What is inserted beside such an op would be outside of its frame. With `tf.enable_control_flow_v2`, the default of 2.x,

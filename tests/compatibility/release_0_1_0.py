@@ -156,8 +156,11 @@ def positions(graph_def):
     return {node.name: int(node.attr['quantize_pos'].i) for node in graph_def.node if node.op == 'FixNeuron'}
 
 
-def build_keras():
-    """A tf.keras model, quantized, in a new session; call keras.backend.clear_session() at the end."""
+def build_keras(**fields):
+    """A tf.keras model, quantized, in a new session; call keras.backend.clear_session() at the end.
+
+    fields: of the QuantizeConfig.
+    """
     keras.backend.clear_session()
     keras.backend.set_session(tf.Session(config=SESSION))
     keras.backend.set_learning_phase(1)
@@ -167,7 +170,8 @@ def build_keras():
     net = keras.layers.ReLU(6., name='relu1')(keras.layers.BatchNormalization(momentum=0.8, name='norm1')(net))
     net = keras.layers.GlobalAveragePooling2D(name='pool')(net)
     model = keras.Model(images, keras.layers.Dense(4, name='logits')(net))
-    vq.quantize_keras_model(model, vq.QuantizeConfig(['images'], [OUTPUT], output_dir='keras', position_decay=0.8))
+    vq.quantize_keras_model(model, vq.QuantizeConfig(
+        ['images'], [OUTPUT], output_dir='keras', position_decay=0.8, **fields))
     model.compile(tf.train.GradientDescentOptimizer(0.05), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
 

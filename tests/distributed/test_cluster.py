@@ -13,7 +13,8 @@ import tensorflow as tf
 from tests.distributed import training
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeError, errors, fixed_point, ops
 from vai_q_tf.hooks.position_hook import HISTORY_FILE
-from vai_q_tf.qat import distribution, position_saveable
+from vai_q_tf.qat import distribution
+from vai_q_tf.qat.positions import position_saveable
 from vai_q_tf.qat.training import TRAIN_GRAPH_FILE
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -17,7 +17,7 @@ from vai_q_tf import (
 )
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.hooks.position_hook import HISTORY_FILE
-from vai_q_tf.qat import position_saveable
+from vai_q_tf.qat.positions import position_saveable
 
 STEPS = 60
 _DEVICES = ['/cpu:0', '/cpu:1']

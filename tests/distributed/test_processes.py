@@ -8,7 +8,7 @@ import tensorflow as tf
 from tests.distributed import training
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeError, errors
 from vai_q_tf.hooks.synchronize_hook import SynchronizePositionsHook
-from vai_q_tf.qat import position_saveable
+from vai_q_tf.qat.positions import position_saveable
 
 _RANKS = 2
 _STEPS = 12

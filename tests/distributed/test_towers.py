@@ -13,7 +13,8 @@ from vai_q_tf import (
     errors,
     fixed_point,
 )
-from vai_q_tf.qat import checkpoints, position_saveable
+from vai_q_tf.qat import checkpoints
+from vai_q_tf.qat.positions import position_saveable
 
 _TOWERS = ['clone_0', 'clone_1']
 

@@ -9,7 +9,8 @@ from vai_q_tf.graph.traits import FLOAT, FORWARDS, TRAITS, WEIGHTED, trait
 
 
 def test_every_row_is_an_op():
-    assert set(TRAITS) <= set(op_def_registry.get_registered_ops())
+    of_the_debugger = {'Copy', 'CopyHost', 'DebugIdentity', 'DebugIdentityV2'}  # the registry of Python has none of them
+    assert set(TRAITS) - of_the_debugger <= set(op_def_registry.get_registered_ops())
 
 
 def test_every_op_that_stays_float_says_why():
@@ -20,9 +21,9 @@ def test_every_op_that_stays_float_says_why():
 def test_ops_that_hand_their_input_on():
     passing = {op for op, row in TRAITS.items() if row.kind == FORWARDS}
     assert traits.IDENTITY_OPS == {'Identity'} and traits.READ_OPS == {'Identity', 'ReadVariableOp'}
-    assert passing == {'Identity', 'IdentityN', 'StopGradient', 'CheckNumerics'}
-    assert traits.PASS_THROUGH_OPS == passing | {
-        'PreventGradient', 'Snapshot', 'DebugIdentity', 'DebugIdentityV2', 'Copy', 'CopyHost', 'Print'}
+    assert passing == {'Identity', 'IdentityN', 'StopGradient', 'CheckNumerics', 'PreventGradient', 'Snapshot', 'DebugIdentity',
+                       'DebugIdentityV2', 'Copy', 'CopyHost', 'Print'}
+    assert traits.PASS_THROUGH_OPS == passing
 
 
 def test_data_inputs():

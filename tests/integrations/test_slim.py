@@ -18,7 +18,8 @@ from vai_q_tf import (
     QuantizeTrainingHook,
 )
 from vai_q_tf.integrations.slim import slim_training_arguments
-from vai_q_tf.qat import checkpoints, position_saveable
+from vai_q_tf.qat import checkpoints
+from vai_q_tf.qat.positions import position_saveable
 
 v1 = tf.compat.v1
 RANDOM = np.random.RandomState(0)

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tests.integrations import ways
 from vai_q_tf import QuantizeError, errors, fixed_point
 from vai_q_tf.integrations import functions
-from vai_q_tf.qat import position_saveable
+from vai_q_tf.qat.positions import position_saveable
 
 _STEPS = 6
 

@@ -49,11 +49,15 @@ def _in_order(model):
     return editor.subgraph(model, [view.node(name) for name in view.upstream(view.names)])
 
 
-def narrow_input_shapes(graph_def, config):
-    """The graph whose input nodes have the sizes in config.input_shapes where they have none; the batch stays as it is."""
+def narrow_input_shapes(graph_def, config, batch=False):
+    """The graph whose input nodes have the sizes in config.input_shapes where they have none.
+
+    batch: whether that is so for the batch, too; else it stays as it is.
+    """
     def narrow(node, given):
         own = [dim.size for dim in node.attr['shape'].shape.dim] or [-1] * len(given)
-        return own[:1] + [size if dim == -1 else dim for dim, size in zip(own[1:], given[1:])]
+        sizes = [size if dim == -1 else dim for dim, size in zip(own, given)]
+        return sizes if batch else own[:1] + sizes[1:]
     return _with_input_shapes(graph_def, config, narrow)
 
 

@@ -36,35 +36,13 @@ class Trait(NamedTuple):
         return tuple(enumerate(inputs))[self.data]
 
 
-# Where an op counts as nothing but its input:
-_PATTERN = 'pattern'  # within a group of ops that is recognised
-_PLAN = 'plan'  # between quantized ops, in training too
-_INFERENCE = 'inference'  # in a frozen graph, where nothing is trained and nobody watches
-_READ = 'read'  # from a variable or a Const to its reader; what ReadVariableOp reads is the handle, which stands for the value
 # The ops whose output is their input; of an IdentityN each output is the input of its number.
-_HANDING_ON = {
-    'Identity': (_PATTERN, _PLAN, _INFERENCE, _READ),
-    'IdentityN': (_PLAN, _INFERENCE),
-    'StopGradient': (_PLAN, _INFERENCE),
-    'CheckNumerics': (_PLAN, _INFERENCE),
-    'PreventGradient': (_INFERENCE,),
-    'Snapshot': (_INFERENCE,),
-    'DebugIdentity': (_INFERENCE,),
-    'DebugIdentityV2': (_INFERENCE,),
-    'Copy': (_INFERENCE,),
-    'CopyHost': (_INFERENCE,),
-    'Print': (_INFERENCE,),
-    'ReadVariableOp': (_READ,),
-}
-
-
-def _handing_on(where):
-    return frozenset(op for op, places in _HANDING_ON.items() if where in places)
-
-
-IDENTITY_OPS = _handing_on(_PATTERN)
-PASS_THROUGH_OPS = _handing_on(_INFERENCE)
-READ_OPS = _handing_on(_READ)
+PASS_THROUGH_OPS = frozenset((
+    'Identity', 'IdentityN', 'StopGradient', 'CheckNumerics', 'PreventGradient', 'Snapshot', 'DebugIdentity', 'DebugIdentityV2',
+    'Copy', 'CopyHost', 'Print'))
+IDENTITY_OPS = frozenset(('Identity',))  # what patterns look through
+# From a variable or a Const to its reader; what ReadVariableOp reads is the handle, which stands for the value.
+READ_OPS = IDENTITY_OPS | {'ReadVariableOp'}
 
 _ALL = slice(None)
 _BUT_LAST = slice(0, -1)
@@ -112,7 +90,7 @@ TRAITS = {
     'StridedSlice': Trait(SHARED, relu=False, moves=True),
     'Transpose': Trait(SHARED, moves=True),
 
-    **{op: Trait(FORWARDS) for op in sorted(_handing_on(_PLAN))},
+    **{op: Trait(FORWARDS) for op in sorted(PASS_THROUGH_OPS)},
 
     'Placeholder': Trait(FLOAT, reason=_FED),
     'PlaceholderWithDefault': Trait(FLOAT, reason=_FED),

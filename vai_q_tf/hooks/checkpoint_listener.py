@@ -66,6 +66,8 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
                 self._eval_graph_fn()
                 plan = evaluation.create_evaluation_graph(graph, self._config)
         self._freezer = EvaluationFreezer(graph, plan, self._config)
+        if graph_record.is_training(self._training_graph):
+            self._freezer.require_positions_of(self._training_graph)
 
     def after_save(self, session, global_step_value):
         """Writes the quantized files of the checkpoint, but for step 0 and a step that has them."""

@@ -160,7 +160,6 @@ class _Network:
                 'The model_fn made its train_op without tf.gradients, which a tf.train.Optimizer calls with the loss as a '
                 'tf.Tensor, so there was no place for the rewrite. Call CreateQuantizeTrainingGraph in the model_fn, behind '
                 'the network and before its gradients.')
-        replaced_tensors.reroute_late_readers(self.graph)
         return spec._replace(
             predictions=_quantized(spec.predictions), loss=_quantized(spec.loss),
             eval_metric_ops=_quantized(spec.eval_metric_ops), export_outputs=_quantized_outputs(spec.export_outputs))

@@ -10,6 +10,7 @@ from typing import Any, Callable, TypeVar, cast
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig, require_config
+from vai_q_tf.integrations import gradient_interception
 from vai_q_tf.integrations.keras import session
 from vai_q_tf.qat import checkpoints, evaluation, graph_record, training
 from vai_q_tf.qat.deploy import EvaluationFreezer
@@ -37,6 +38,8 @@ def _sort_arguments(function: _Function) -> _Function:
 def CreateQuantizeTrainingGraph(config=None, graph=None, *, towers=None):
     """Converts a float training graph to a quantize training graph, in place; call it before the optimizer is made.
 
+    What read a tensor of the network reads its quantized form then, and so does what is built from it later.
+
     Args:
       config: a QuantizeConfig; it has to be given. The graph may come before it, as in the original.
       graph: the tf.Graph to rewrite; the default graph where it is None.
@@ -49,13 +52,15 @@ def CreateQuantizeTrainingGraph(config=None, graph=None, *, towers=None):
     """
     with session.renewed(graph):
         training.create_training_graph(graph, config, towers=towers)
+    gradient_interception.follow(graph)
 
 
 @_sort_arguments
 def CreateQuantizeEvaluationGraph(config=None, graph=None):
     """Converts a float evaluation graph to a quantize evaluation graph, in place.
 
-    A Saver made afterwards restores the quantize positions from the checkpoint together with the weights.
+    A Saver made afterwards restores the quantize positions from the checkpoint together with the weights. Metrics may be built
+    before or afterwards.
 
     Args:
       config: a QuantizeConfig; it has to be given, and its nodes are those of training. The graph may come before it.
@@ -66,6 +71,7 @@ def CreateQuantizeEvaluationGraph(config=None, graph=None):
     """
     with session.renewed(graph):
         evaluation.create_evaluation_graph(graph, config)
+    gradient_interception.follow(graph)
 
 
 @_sort_arguments

@@ -1,6 +1,11 @@
-"""Rewrites a graph right before its first gradients, for the ways that do not know when a program asks for them."""
+"""Rewrites a graph right before its first gradients, for the ways that do not know when a program asks for them.
+
+Gradients of a rewritten graph are those of what took the place of the tensors that a program names.
+"""
 import contextlib
 import threading
+import weakref
+from typing import MutableSet
 
 import tensorflow.compat.v1 as tf
 
@@ -9,7 +14,7 @@ from vai_q_tf.qat import graph_record, replaced_tensors, training
 
 
 def rewrite_for_training(graph, config):
-    """Rewrites the float training graph, unless that was done; then lets what was built since read quantized tensors, too.
+    """Rewrites the float training graph, unless that was done.
 
     Returns:
       whether it was the first call for the graph.
@@ -21,9 +26,9 @@ def rewrite_for_training(graph, config):
     if first:
         with outside_of_contexts(graph):
             training.create_training_graph(graph, config)
+        follow(graph)
     else:
         graph_record.check_same_range(graph_record.training_plan(graph), config)
-        replaced_tensors.reroute_late_readers(graph)
     return first
 
 
@@ -37,7 +42,15 @@ def outside_of_contexts(graph):
 _active = threading.local()  # .calls: the innermost (graph, function) last
 _lock = threading.Lock()
 _users = 0
+_followed: MutableSet[tf.Graph] = weakref.WeakSet()
 _original = tf_internal.gradients_function()
+
+
+def follow(graph):
+    """Lets tf.gradients of a rewritten graph, in all threads, differentiate what took the place of the tensors it is given."""
+    with _lock:
+        _followed.add(graph)
+        tf_internal.set_gradients_function(_gradients)
 
 
 @contextlib.contextmanager
@@ -45,7 +58,7 @@ def called_before_gradients(graph, function):
     """Within the context, `function()` runs before each tf.gradients of `graph` in this thread.
 
     Optimizers and all else that differentiates a graph come through one function of TensorFlow, which is wrapped as long as a
-    context needs it. What is differentiated is then what took the place of the tensors that were asked for.
+    context or a rewritten graph needs it.
     """
     global _users
     calls = _calls()
@@ -59,7 +72,7 @@ def called_before_gradients(graph, function):
         calls.pop()
         with _lock:
             _users -= 1
-            if not _users:
+            if not _users and not _followed:
                 tf_internal.set_gradients_function(_original)
 
 
@@ -74,5 +87,6 @@ def _gradients(ys, xs, *args, **kwargs):
     functions = [function for called_for, function in _calls() if called_for is graph]
     if functions:
         functions[-1]()
+    if functions or graph in _followed:
         ys = [replaced_tensors.in_place_of(y) for y in (ys if isinstance(ys, (list, tuple)) else [ys])]
     return _original(ys, xs, *args, **kwargs)

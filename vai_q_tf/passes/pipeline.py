@@ -124,9 +124,9 @@ class Optimised(NamedTuple):
 
 
 def optimise_variables(graph_def, config, fold_constant=True):
-    """As `optimise`, for a graph in which Consts may stand for variables (`view.STANDS_FOR`); their values are not looked at.
+    """As `optimise`, for a graph in which Consts may stand for variables (`view.STANDS_FOR`); nobody looks at their values.
 
-    What folding computes from variables is arithmetic on those Consts in the result, and has the name that its value would have.
+    What folding makes of variables is arithmetic on those Consts in the result, under the name that its value would have.
 
     Returns:
       Optimised.

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, fixed_point, tf_internal
+from vai_q_tf.qat import graph_record
 from vai_q_tf.qat.positions.position_saveable import STRUCTURES_KEY, TENSORS_KEY, VARIABLES_KEY, VOTES_KEY
 
 # What TensorFlow calls the parts of a partitioned variable; in a checkpoint it is one tensor.
@@ -73,15 +74,11 @@ def read_positions(reader, identities):
             'The checkpoint has no quantize positions: it was saved by a float training, by a tf.train.Saver that was made '
             'before the graph was rewritten, or by one with a list of variables that lacks the objects of the collection '
             'tf.GraphKeys.SAVEABLE_OBJECTS. Train with CreateQuantizeTrainingGraph and save at least one step.')
-    names, variables, votes = (reader.get_tensor(key).tolist() if key != VOTES_KEY else reader.get_tensor(key)
-                               for key in (TENSORS_KEY, VARIABLES_KEY, VOTES_KEY))
-    structures = reader.get_tensor(STRUCTURES_KEY).tolist() if reader.has_tensor(STRUCTURES_KEY) else [b''] * len(names)
-    known = {}
-    for row in reversed(range(len(votes))):
-        keys = [('structure', structures[row]), ('name', names[row]), ('variable', variables[row])]
-        known.update((key, votes[row]) for key in keys + [(names[row], structures[row])] if key[1])
-    found = {name: next((known[key] for key in _keys(name, identity) if key in known), None)
-             for name, identity in identities.items()}
+    names, variables, structures = ([text.decode() for text in reader.get_tensor(key)] if reader.has_tensor(key) else ()
+                                    for key in (TENSORS_KEY, VARIABLES_KEY, STRUCTURES_KEY))
+    rows = rows_of(identities, names, variables, structures)
+    votes = reader.get_tensor(VOTES_KEY)
+    found = {name: None if row is None else votes[row] for name, row in rows.items()}
     missing = [name for name, row in found.items() if row is None or not np.any(row)]
     if missing:
         raise errors.QuantizeError(
@@ -91,8 +88,45 @@ def read_positions(reader, identities):
     return {name: fixed_point.mode_position(row) for name, row in found.items()}
 
 
+def require_positions_of(identities, training_graph):
+    """Raises a QuantizeError where checkpoints of a training graph will not have the position of each quantized tensor.
+
+    identities: {name of a quantized tensor of the evaluation graph: Identity}.
+
+    Raises:
+      QuantizeError: UNSUPPORTED_GRAPH naming the tensors.
+    """
+    known = graph_record.identities_of_rows(training_graph)
+    rows = rows_of(identities, list(known), *zip(*((row.variable, row.structure) for row in known.values())))
+    missing = [name for name, row in rows.items() if row is None]
+    if missing:
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_GRAPH, 'Networks differ',
+            'The evaluation graph quantizes {} tensors that the training graph has not, so that no checkpoint will have their '
+            'positions: {}. Build both with one function.'.format(len(missing), ', '.join(missing)))
+
+
+def rows_of(identities, names, variables=(), structures=()):
+    """Which row of a table of votes is that of a tensor.
+
+    Args:
+      identities: {name of a quantized tensor: Identity}; a table is searched as by `PositionSaveable`.
+      names, variables, structures: what the rows are known by, a str for each; () for what nobody noted.
+
+    Returns:
+      {name: number of the row, None where there is none}.
+    """
+    known = {}
+    for row in reversed(range(len(names))):
+        name, variable, structure = (texts[row] if texts else '' for texts in (names, variables, structures))
+        keys = [('structure', structure), ('name', name), ('variable', variable), (name, structure)]
+        known.update((key, row) for key in keys if key[1])
+    return {name: next((known[key] for key in _keys(name, identity) if key in known), None)
+            for name, identity in identities.items()}
+
+
 def _keys(name, identity):
     """By what a row of a checkpoint may be known to be that of a tensor, the best first."""
-    structure, variable = identity.structure.encode(), identity.variable.encode()
-    earlier = [('name', other.encode()) for other in identity.earlier]
-    return [(name.encode(), structure), ('structure', structure), ('name', name.encode())] + earlier + [('variable', variable)]
+    earlier = [('name', other) for other in identity.earlier]
+    return [(name, identity.structure), ('structure', identity.structure), ('name', name)] + earlier + [
+        ('variable', identity.variable)]

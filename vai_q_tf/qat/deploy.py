@@ -1,8 +1,8 @@
 """Deploys a checkpoint of quantization-aware training: the file route from the passes on, with positions from the checkpoint.
 
 What does not depend on the checkpoint is done once, when an `EvaluationFreezer` is made: passes, plan, and the model with
-constants and positions left open. Then a checkpoint costs little more than reading it. Folded weights are computed by TensorFlow's
-own kernels, those that run in the evaluation graph, so the two agree bit for bit.
+constants and positions left open. Then a checkpoint costs little more than reading it. TensorFlow's own kernels compute folded
+weights, those that run in the evaluation graph, so the two agree bit for bit.
 """
 import time
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files
+from vai_q_tf.dpu import NARROW_RANGE_FAMILIES, has_narrow_range
 from vai_q_tf.export import finalize
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import cpu_only, exact
@@ -34,24 +35,28 @@ class FrozenFiles(NamedTuple):
 def derive_evaluation_graph(training_graph, config):
     """The quantized evaluation graph of a training graph, for those who give no function that builds one.
 
-    The training rewrite leaves the inference form of the float network in a collection of the graph, so it is there after a restart
-    from a MetaGraph too. What has no inference form is an error that says so.
+    The training rewrite leaves the inference form of the float network in a collection of the graph, so it is there after a
+    restart from a MetaGraph too. What has no inference form is an error that says so.
 
     Args:
       training_graph: a tf.Graph that `create_training_graph` rewrote.
       config: the QuantizeConfig.
 
     Returns:
-      (tf.Graph, QuantPlan), as from `create_evaluation_graph`.
+      (tf.Graph, QuantPlan), as from `create_evaluation_graph`, with the range of activations that was trained.
 
     Raises:
       QuantizeError: NOT_QUANTIZED, or UNSUPPORTED_GRAPH naming a node that cannot be turned into its inference form.
     """
-    graph_record.training_plan(training_graph)
+    config = _with_range_of(graph_record.training_plan(training_graph), config)
     float_graph = graph_record.float_graph(training_graph)
     decision = decide(float_graph, config)
     check_inference(decision.optimised)
     check_any_batch(decision, _batches(training_graph, config))
+    return _evaluation_graph(float_graph, config)
+
+
+def _evaluation_graph(float_graph, config):
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(float_graph, name='')
@@ -59,9 +64,20 @@ def derive_evaluation_graph(training_graph, config):
     return graph, plan
 
 
+def _with_range_of(plan, config):
+    """The config with the arch_type whose range of activations the QuantPlan has."""
+    is_narrow = any(record.narrow_range for record in plan.tensors)
+    if is_narrow == has_narrow_range(config.arch_type):
+        return config
+    return config.replace(arch_type=min(NARROW_RANGE_FAMILIES) if is_narrow else 'DEFAULT')
+
+
 def _batches(graph, config):
     """The batch sizes of the input nodes that the live graph knows."""
-    shapes = [graph.get_operation_by_name(node_name(name)).outputs[0].shape for name in config.input_nodes]
+    names = {node_name(name) for name in config.input_nodes}
+    inputs = [op for op in graph.get_operations() if op.name in names] or [  # those of copies
+        op for op in graph.get_operations() if op.name.endswith(tuple('/' + name for name in names))]
+    shapes = [op.outputs[0].shape for op in inputs if op.outputs]
     return {shape[0].value for shape in shapes if shape.ndims} - {None}
 
 
@@ -78,6 +94,8 @@ class EvaluationFreezer:
     """
 
     def __init__(self, graph, plan, config):
+        if graph_record.is_evaluation_of_0_1_0(graph):
+            graph, plan = _evaluation_graph(graph_record.float_graph(graph), _with_range_of(plan, config))
         self._plan = plan
         self._output_dir = config.output_dir
         self._reported = False
@@ -90,6 +108,10 @@ class EvaluationFreezer:
         self._model = finalize.finalize(
             self._constants.left_open(decision.shapes), plan, dict.fromkeys([record.name for record in plan.tensors], 0),
             decision.shapes, config)
+
+    def require_positions_of(self, training_graph):
+        """Raises a QuantizeError where checkpoints of a training graph will not have all positions."""
+        checkpoints.require_positions_of(self._identities, training_graph)
 
     def write(self, checkpoint, step):
         """Writes both files, each to a temporary name first; returns their paths as FrozenFiles.
@@ -139,8 +161,20 @@ class _Constants:
         # What the passes evaluate in a frozen graph is a Const there.
         self._wanted = [name for name in view.names if name in self._static and name in read and (
             view.op(name) != 'Const' or STANDS_FOR in view.node(name).attr)]
-        self._variables = {name: view.node(name).attr[STANDS_FOR].s.decode() for name in view.upstream(self._wanted)
+        upstream = view.upstream(self._wanted)
+        self._variables = {name: view.node(name).attr[STANDS_FOR].s.decode() for name in upstream
                            if STANDS_FOR in view.node(name).attr}
+        self._computed = [name for name in self._wanted if name not in self._variables]
+        self._graph = tf.Graph()
+        with self._graph.as_default():
+            tf.import_graph_def(editor.subgraph(optimised, [self._fed(view.node(name)) for name in upstream], library=False),
+                                name='')
+
+    def _fed(self, node):
+        if node.name not in self._variables:
+            return editor.copy(node)
+        shape = node.attr['value'].tensor.tensor_shape
+        return editor.placeholder(node.name, node.attr['dtype'].type, [dim.size for dim in shape.dim])
 
     def left_open(self, shapes):
         """The optimised graph with Consts in their place that have no value."""
@@ -172,27 +206,15 @@ class _Constants:
             raise checkpoints.missing_variables(
                 checkpoint, missing, 'Build the evaluation graph with the names of the training graph.',
                 'has no value of {} variables of the evaluation graph', errors.MISSING_QUANTIZE_INFO)
-        values = {name: self._part(reader, *parts[name].groups()) if name in parts else reader.get_tensor(name) for name in names}
+        values = {name: self._part(reader, *parts[name].groups()) if name in parts else reader.get_tensor(name)
+                  for name in names}
         known = {name: values[variable] for name, variable in self._variables.items()}
-        computed = [name for name in self._wanted if name not in known]
-        known.update(self._compute(computed, known))
+        if self._computed:
+            # Optimizing the graph would take longer than running it once, and a session that stays would hold memory.
+            with tf.Session(graph=self._graph, config=exact(cpu_only())) as session:
+                known.update(session.run({name: indexed_name(name) for name in self._computed},
+                                         {indexed_name(name): value for name, value in known.items()}))
         return {name: known[name] for name in self._wanted}
-
-    def _compute(self, names, known):
-        if not names:
-            return {}
-        nodes = []
-        for name in self._view.upstream(names):
-            node = editor.copy(self._view.node(name))
-            if name in known:
-                node = editor.placeholder(name, self._view.dtype(name), list(known[name].shape))
-            nodes.append(node)
-        feeds = {node.name + ':0': known[node.name] for node in nodes if node.name in known}
-        with tf.Graph().as_default() as graph:
-            tf.import_graph_def(editor.subgraph(self._graph_def, nodes, library=False), name='')
-            # Optimizing the graph would take longer than running it once.
-            with tf.Session(graph=graph, config=exact(cpu_only())) as session:
-                return session.run({name: indexed_name(name) for name in names}, feeds)
 
     def _part(self, reader, whole, number):
         """The value of a part of a partitioned variable."""

@@ -13,7 +13,8 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, tf_internal
 from vai_q_tf.graph import live_editor
-from vai_q_tf.graph.view import normalise
+from vai_q_tf.graph.traits import READ_OPS
+from vai_q_tf.graph.view import GraphView, normalise
 
 _ADVICE = ('Supported are tf.distribute.MirroredStrategy on the devices of one machine, OneDeviceStrategy, parameter servers '
            'without a strategy (TF_CONFIG and train_and_evaluate), and Horovod.')
@@ -103,7 +104,7 @@ def prefixes_of_towers(towers):
 
 def check_alike(forms, prefixes):
     """Raises a QuantizeError where the copies of the network, given their InferenceForms, are not the same network."""
-    networks = [{node.name: (node.op, list(node.input)) for node in form.graph_def.node} for form in forms]
+    networks = [_without_reads(GraphView(form.graph_def)) for form in forms]
     for prefix, network in zip(prefixes, networks):
         differing = sorted(name for name in set(networks[0]) | set(network) if networks[0].get(name) != network.get(name))
         if differing:
@@ -114,13 +115,23 @@ def check_alike(forms, prefixes):
                     prefixes[0], prefix, differing[0]))
 
 
+def _without_reads(view):
+    """{node: (op type, inputs)} of what computes; the names of reads of variables need not be alike."""
+    def source(tensor):
+        while view.op(tensor) in READ_OPS:
+            tensor = view.inputs(tensor)[0]
+        return tensor
+    return {name: (view.op(name), [source(tensor) for tensor in view.inputs(name)])
+            for name in view.names if view.op(name) not in READ_OPS}
+
+
 def share_moving_averages(graph, planned):
     """The InferenceForms of a Rewrite, with the mean over the copies wherever each copy has moving averages of its own."""
     forms = [form._replace(variables=dict(form.variables)) for form in planned.forms]
     for norm in forms[0].norms:
         for average in (norm.moving_mean, norm.moving_variance):
-            variable = next((name for name, read in forms[0].variables.items() if read in (average, planned.prefixes[0] + average)),
-                            None)
+            own = average, planned.prefixes[0] + average
+            variable = next((name for name, read in forms[0].variables.items() if read in own), None)
             reads = sorted({form.variables[variable] for form in forms}) if variable else ()
             if len(reads) < 2:
                 continue

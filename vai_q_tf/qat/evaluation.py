@@ -1,5 +1,5 @@
 """The evaluation rewrite: a float evaluation graph becomes the quantized network, with positions from a checkpoint."""
-from vai_q_tf.qat import distribution, graph_record, rewrite
+from vai_q_tf.qat import distribution, graph_record, replaced_tensors, rewrite
 from vai_q_tf.qat.network.identity import identities
 from vai_q_tf.qat.positions.moving_positions import MovingPositions
 
@@ -23,6 +23,7 @@ def _create(graph, config, prefixes):
     planned = rewrite.plan_rewrite(graph, config, prefixes)
     rewrite.rehearse(graph, frozenset(), lambda copy: _edit(copy, planned, config))
     _edit(graph, planned, config)
+    replaced_tensors.exchange_in_new_ops(graph)
     return planned.decision.plan
 
 

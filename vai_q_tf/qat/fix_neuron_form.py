@@ -72,7 +72,7 @@ def _dims_of_scale(weights, channels, inner):
 
 
 def _times(name, value, vector, shape):
-    """NodeDefs that multiply the tensor `value` with `vector` in the shape that the node `shape` has; the last is called `name`."""
+    """NodeDefs that multiply the tensor `value` with `vector` in the shape of the node `shape`; the last is called `name`."""
     reshaped = tf.NodeDef(name=name + '/by', op='Reshape', input=[vector, shape])
     reshaped.attr['T'].type, reshaped.attr['Tshape'].type = tf.float32.as_datatype_enum, tf.int32.as_datatype_enum
     product = tf.NodeDef(name=name, op='Mul', input=[value, reshaped.name])

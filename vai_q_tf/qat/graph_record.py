@@ -10,7 +10,15 @@ from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.qat.network import release_0_1_0
-from vai_q_tf.qat.positions.position_saveable import STATE_NAME, TENSORS_KEY, VOTES_KEY
+from vai_q_tf.qat.network.identity import Identity
+from vai_q_tf.qat.positions.position_saveable import (
+    ROW_EARLIER,
+    ROW_STRUCTURES,
+    ROW_VARIABLES,
+    ROWS,
+    STATE_NAME,
+    VOTES_KEY,
+)
 
 TRACK = 'vai_q_tf/track'  # the name of the tensor that `track` gives
 _TRAINING_PLAN = 'vai_q_tf/training_plan'
@@ -42,6 +50,11 @@ def is_training(graph):
 def is_evaluation(graph):
     """Whether the graph is a quantize evaluation graph."""
     return bool(graph.get_collection(_EVALUATION_PLAN))
+
+
+def is_evaluation_of_0_1_0(graph):
+    """Whether version 0.1.0 made the quantize evaluation graph: tensors have other names, and nothing of before is noted."""
+    return is_evaluation(graph) and not graph.get_collection(_FLOAT_GRAPH)
 
 
 def training_plan(graph):
@@ -86,10 +99,9 @@ def check_same_range(plan, config):
 
 def float_graph(graph):
     """The GraphDef of the float network that a rewritten graph was made of, in its inference form."""
-    noted = graph.get_collection(_FLOAT_GRAPH)
-    if not noted:
+    if is_evaluation_of_0_1_0(graph):
         return release_0_1_0.float_network_of_evaluation(graph.as_graph_def(), evaluation_plan(graph))
-    graph_def = tf.GraphDef.FromString(noted[-1])
+    graph_def = tf.GraphDef.FromString(graph.get_collection(_FLOAT_GRAPH)[-1])
     norms = release_0_1_0.norms_of(graph.get_collection(_TRAINING_PLAN)[-1]) if is_training(graph) else None
     return graph_def if norms is None else release_0_1_0.float_network(graph_def, norms, training_plan(graph))
 
@@ -109,6 +121,15 @@ def votes(graph):
     return live_editor.tensor(graph, VOTES_KEY)
 
 
-def position_names(graph):
-    """The names that the rows of `votes` are kept by, a list of str."""
-    return [name.decode() for name in tf.get_static_value(live_editor.tensor(graph, TENSORS_KEY).op.inputs[0]).tolist()]
+def identities_of_rows(graph):
+    """What the rows of `votes` are known by, in their order: {name that the position of a tensor is kept by: its Identity}."""
+    def constant(name):
+        return tf.get_static_value(live_editor.tensor(graph, name)).astype(str).tolist()
+
+    names, variables = constant(ROWS), constant(ROW_VARIABLES)
+    try:
+        structures, earlier = constant(ROW_STRUCTURES), constant(ROW_EARLIER)
+    except KeyError:  # a graph of version 0.1.0
+        structures, earlier = [''] * len(names), [()] * len(names)
+    return {name: Identity(structure, variable, tuple(filter(None, others)))
+            for name, structure, variable, others in zip(names, structures, variables, earlier)}

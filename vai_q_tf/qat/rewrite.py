@@ -105,7 +105,8 @@ def _check_shapes(graph, graph_range, config):
 
 def _check_names(graph, plan, prefixes):
     known = {op.name for op in graph.get_operations()}
-    taken = next((prefix + record.name for prefix in prefixes for record in plan.tensors if prefix + record.name in known), None)
+    taken = next((name for name in (prefix + record.name for prefix in prefixes for record in plan.tensors) if name in known),
+                 None)
     if taken:
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'Name taken',

@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files
 from vai_q_tf.graph.view import node_name
-from vai_q_tf.qat import distribution, graph_record, rewrite
+from vai_q_tf.qat import distribution, graph_record, replaced_tensors, rewrite
 from vai_q_tf.qat.fix_neuron_form import fix_neurons
 from vai_q_tf.qat.network.identity import identities
 from vai_q_tf.qat.norms import training_forms
@@ -56,6 +56,7 @@ def _create(gradients, graph, config, prefixes):
     _edit(graph, planned, config, step)
     if gradients:
         gradients.renew()
+    replaced_tensors.exchange_in_new_ops(graph)
     tf.logging.info('Quantized %d tensors for training; graph written to %s/%s', len(plan.tensors), config.output_dir,
                     TRAIN_GRAPH_FILE)
     return plan

@@ -26,7 +26,8 @@ from tests.integrations.keras.training import (  # noqa: F401  (a fixture among 
 from vai_q_tf import CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeError, ops
 from vai_q_tf.integrations.keras.callback import QuantizeCallback
 from vai_q_tf.integrations.keras.model import quantize_keras_model
-from vai_q_tf.qat import graph_record, position_saveable
+from vai_q_tf.qat import graph_record
+from vai_q_tf.qat.positions import position_saveable
 
 
 def refusal(model, directory, **options):

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig
-from vai_q_tf.qat import position_saveable
+from vai_q_tf.qat.positions import position_saveable
 
 backend, layers, v1 = keras.backend, keras.layers, tf.compat.v1
 BATCH = 16

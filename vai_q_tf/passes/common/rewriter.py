@@ -41,7 +41,7 @@ class Rewriter:
         return self._nodes.get(name) or self.view.node(name)
 
     def value(self, tensor):
-        """The value of a Const (Identity nodes are looked through) as an ndarray; None for another node, or an unknown value."""
+        """The value of a Const (through Identity nodes) as an ndarray; None for another node, or an unknown value."""
         return known_value(self.node(self.view.skip_identity(tensor)))
 
     def is_read_only_by(self, tensor, readers):

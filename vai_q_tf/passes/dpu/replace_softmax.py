@@ -7,6 +7,9 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 
+# On the result: the logits that it is the softmax of. Its own ops have no gradient.
+SOFTMAX_OF = '_softmax_of'
+
 
 def replace_softmax(graph_def, protected, config):
     """The graph with the hard softmax in place of every float32 Softmax with a known number of classes, of any rank.
@@ -53,6 +56,7 @@ class _HardSoftmax:
         result = self._name if self._name in self._rewriter.protected else self._rewriter.unique(self._name + '/output_cast')
         node = make_node('Cast', result, [product], SrcT=tf.bfloat16, DstT=tf.float32)
         self._rewriter.inherit_sources(node, self._name)
+        node.attr[SOFTMAX_OF].s = self._rewriter.view.inputs(self._name)[0].encode()
         self._rewriter.add(snippets.shaped(node, self._shape))
         return result
 

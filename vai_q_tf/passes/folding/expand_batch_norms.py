@@ -15,8 +15,9 @@ _GLOBAL = 'BatchNormWithGlobalNormalization'
 def expand_batch_norms(graph_def, protected, config):
     """The graph with Mul `<bn>/mul` and Add `<bn>` in place of every float32 batch norm op `<bn>` in inference form.
 
-    Their operands `<bn>/scale` and `<bn>/offset` are gamma / sqrt(variance + epsilon) and beta - mean * scale, of the shape [C],
-    or [1, C, 1, 1] for NCHW, as arithmetic on the constants (see `evaluate_folded`). Batch norms with computed statistics stay.
+    Their operands `<bn>/scale` and `<bn>/offset` are gamma / sqrt(variance + epsilon) and beta - mean * scale, of the shape
+    [C], or [1, C, 1, 1] for NCHW, as arithmetic on the constants (see `evaluate_folded`). Batch norms with computed
+    statistics stay.
 
     Raises:
       QuantizeError: LEARNING_PHASE for constants whose shapes do not fit together.

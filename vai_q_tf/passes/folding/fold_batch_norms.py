@@ -160,14 +160,15 @@ def _fold(rewriter, chain):
     anchor = chain.compute
     if chain.links[0].kind == _STRUCTURAL and view.op(structural[0]) == 'BatchToSpaceND':
         anchor = structural.pop(0)
-    if folded.has_factor:
-        record = Fold(final, [link.node for link in chain.links], structural, *folded.write_weights(), folded.factors)
-        node = editor.exact_copy(rewriter.node(chain.weights))
-        node.attr[_FOLD].s = json.dumps(record).encode()
-        rewriter.add(node)
+    weights_and_scales = folded.write_weights() if folded.has_factor else None
     spine = [editor.copy(rewriter.node(moved)) for moved in structural]
     if folded.has_bias:
         spine.insert(0, _bias_add(rewriter, chain, affine, folded, anchor, last=not structural))
+    if weights_and_scales:  # noted last: writing the bias may rename one of the factors
+        record = Fold(final, [link.node for link in chain.links], structural, *weights_and_scales, folded.factors)
+        node = editor.exact_copy(rewriter.node(chain.weights))
+        node.attr[_FOLD].s = json.dumps(record).encode()
+        rewriter.add(node)
     if not spine:
         spine.append(editor.copy(rewriter.node(anchor)))
         rewriter.inherit_sources(spine[0], *[link.node for link in affine])

@@ -1,7 +1,7 @@
 """The optimised network in a live graph: the tensors that have its values.
 
-A node of the optimised graph that computes what the live op of its name computes is that op. Others become new ops, beside those
-whose place they take. Nothing that exists is changed here; `rewiring` says what has to read other tensors.
+A node of the optimised graph that computes what the live op of its name computes is that op. Others become new ops, beside
+those whose place they take. Nothing that exists is changed here; `rewiring` says what has to read other tensors.
 """
 import tensorflow.compat.v1 as tf
 
@@ -11,6 +11,8 @@ from vai_q_tf.graph.view import OUTPUT_OF, REDEFINED, STANDS_FOR, GraphView, nod
 from vai_q_tf.passes.common.parameters import static_nodes
 from vai_q_tf.passes.common.rewriter import results_of
 from vai_q_tf.passes.common.snippets import FOLDED
+from vai_q_tf.passes.dpu.replace_softmax import SOFTMAX_OF
+from vai_q_tf.qat.live import straight_through
 from vai_q_tf.qat.network import plain_names
 
 
@@ -176,7 +178,15 @@ class LiveNetwork:
         for output, shape in zip(operation.outputs, self._shapes.get(name, ())):
             if output.shape.ndims is None:
                 output.set_shape(_any_batch(shape))
+        if SOFTMAX_OF in self.view.node(name).attr:
+            return self._with_gradient_of_softmax(operation, self.view.node(name).attr[SOFTMAX_OF].s.decode())
         return operation
+
+    def _with_gradient_of_softmax(self, operation, logits):
+        record = next((record for record in self.plan.tensors if record.tensor == logits), None)
+        value = self.quantized(record) if record else self.value(logits)
+        with live_editor.with_placement_of(self.graph, value):
+            return straight_through.straight_through(operation.outputs[0], tf.nn.softmax(value)).op
 
     def read(self, name, index):
         """The tf.Tensor that a node of the optimised graph reads as its input `index`, quantized where the plan says so."""
@@ -184,7 +194,7 @@ class LiveNetwork:
         return self.quantized(record) if record else self.value(self.view.inputs(name)[index])
 
     def record(self, reader):
-        """The QuantTensor that an input (node, index) of the optimised graph reads; None where it reads an unquantized tensor."""
+        """The QuantTensor that an input (node, index) of the optimised graph reads; None where that stays float."""
         return self._readers.get(reader)
 
     def quantized(self, record):

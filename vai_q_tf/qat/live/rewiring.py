@@ -57,7 +57,8 @@ def _rewire(network, graph_range, tensor, default, rewiring):
             apart[network.live_name(reader)] = network.read(reader, index)
     if default is not live:
         rewiring.inputs.append((graph_range.consumers(name, apart), default))
-        rewiring.replaced[live.name] = default
+        if tensor not in network.plan.input_nodes:  # what a program feeds, or builds on, is what goes in
+            rewiring.replaced[live.name] = default
     for value in {id(value): value for value in apart.values() if value is not live}.values():
         others = [reader for reader, _ in graph_range.readers(name) if apart.get(reader) is not value]
         wanted = [(reader, index) for reader, index in graph_range.consumers(name, others)]

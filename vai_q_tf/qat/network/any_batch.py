@@ -15,8 +15,8 @@ _SHAPED = {'Reshape': (1, 0), 'Conv2DBackpropInput': (0, 2)}
 def take_any_batch(graph_def, input_nodes, output_nodes, shape):
     """The graph with an open first dimension in its placeholders `input_nodes`, and in what was computed from that.
 
-    The shapes of Reshapes that begin with a multiple of the batch begin with -1, those of transposed convolutions with the batch
-    of their data. A graph whose batch is open, or whose inputs have several, is returned as it is.
+    The shapes of Reshapes that begin with a multiple of the batch begin with -1, those of transposed convolutions with the
+    batch of their data. A graph whose batch is open, or whose inputs have several, is returned as it is.
 
     Args:
       graph_def: the inference form of a network.
@@ -95,6 +95,7 @@ def check_any_batch(decision, batches):
         data = next((node_name(tensor) for tensor in view.inputs(name) if view.dtype(tensor) == tf.float32), None)
         if first.get(name) in batches and first.get(data) == -1:
             raise errors.QuantizeError(
-                errors.UNSUPPORTED_GRAPH, 'Batch size', 'Node {!r} ({}) has the batch size of the training, {}, as a constant, so '
-                'the model would take no other one. Build the network for any batch (-1 in a shape, tf.shape of a tensor of '
-                'an open batch), or give a function that builds the evaluation graph.'.format(name, view.op(name), first[name]))
+                errors.UNSUPPORTED_GRAPH, 'Batch size',
+                'Node {!r} ({}) has the batch size of the training, {}, as a constant, so the model would take no other one. '
+                'Build the network for any batch (-1 in a shape, tf.shape of a tensor of an open batch), or give a function '
+                'that builds the evaluation graph.'.format(name, view.op(name), first[name]))

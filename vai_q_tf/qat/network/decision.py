@@ -39,11 +39,11 @@ def decide(graph_def, config):
     if config.do_cle:
         raise errors.QuantizeError(
             errors.INVALID_CONFIG, 'Invalid parameter',
-            'do_cle is 1: equalizing layers needs the values of their weights, which a training graph has not. Equalize the float '
-            'network first, as quantize_frozen does, or set do_cle=0.')
+            'do_cle is 1: equalizing layers needs the values of their weights, which a graph with variables has not. Set '
+            'do_cle=0, or equalize the float network before you train it.')
     config = all_inputs(graph_def, config)
     clean, optimised = passes.optimise_variables(with_stand_ins(graph_def), config)
-    optimised = narrow_input_shapes(optimised, config)
+    optimised = narrow_input_shapes(optimised, config, batch=True)
     shaped = GraphView(editor.with_shapes(optimised))
     shapes = {name: list(shaped.node(name).attr['_output_shapes'].list.shape) for name in shaped.names}
     static = static_nodes(shaped, in_branches=True)

@@ -53,11 +53,11 @@ def _digests(view, plan):
 
 
 def _earlier_names(view, plan):
-    """{name of a quantized tensor: names in version 0.1.0}, where they differed: there the training graph was what it is named by."""
+    """{name of a quantized tensor: its names in version 0.1.0}, which named tensors after the training graph."""
     by_reader = {reader: record.name for record in plan.tensors for reader in record.consumers}
     by_tensor = {record.tensor: record.name for record in plan.tensors if record.role in ('input', 'activation')}
-    names = {name: [source + '/aquant' for source in results_of(view.node(node_name(tensor)))]
-             for tensor, name in by_tensor.items()}
+    names = {record.name: [source + ('/aquant' if record.tensor in by_tensor else '/wquant')
+                           for source in results_of(view.node(node_name(record.tensor)))] for record in plan.tensors}
 
     def add(name, *earlier):
         if name:

@@ -1,7 +1,7 @@
 """The float network of graphs that version 0.1.0 rewrote, as MetaGraphs have them.
 
-It left the network of a training graph as it trains, without the updates of moving averages, and of its batch norms a record in the
-plan. Of an evaluation graph it left nothing but the graph itself.
+It left the network of a training graph as it trains, without the updates of moving averages, and a record of its batch norms
+in the plan. Of an evaluation graph it left nothing but the graph itself.
 """
 import json
 

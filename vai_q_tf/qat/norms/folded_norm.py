@@ -1,14 +1,14 @@
 """The training form of what is folded into a weighted op in the evaluation network: conv(x, Q(weights * scale)) + Q(bias).
 
-`scale` and `bias` are what the factors and terms behind the op come to with moving statistics. Training uses the statistics of the
-batch and the same quantized weights, with the one convolution that is there: it convolves with Q(weights * scale) / scale, which has
-the magnitude of the float weights, and leaves the batch norm to normalise the result and to feed its moving averages. The rounding
-error of the bias is added to the result, so training sees it too. From `freeze_bn_step` on the same nodes compute the evaluation
-network, bit for bit.
+`scale` and `bias` are what the factors and terms behind the op come to with moving statistics. Training uses the statistics of
+the batch and the same quantized weights, with the one convolution that is there: it convolves with Q(weights * scale) / scale,
+which has the magnitude of the float weights, and leaves the batch norm to normalise the result and to feed its moving averages.
+The rounding error of the bias is added to the result, so training sees it too. From `freeze_bn_step` on the same nodes compute
+the evaluation network, bit for bit.
 
-Two choices while batch statistics are used: scale is a constant to the gradient, because the normalisation removes it again; and a
-channel whose scale is zero takes the largest one of the layer instead, or it would convolve with zeros and its gamma would never
-move. Where all are zero (a gamma that starts at zero) they take 1 / sqrt(variance + epsilon).
+Two choices while batch statistics are used: scale is a constant to the gradient, because the normalisation removes it again;
+and a channel whose scale is zero takes the largest one of the layer instead, or it would convolve with zeros and its gamma
+would never move. Where all are zero (a gamma that starts at zero) they take 1 / sqrt(variance + epsilon).
 """
 import functools
 
@@ -93,8 +93,8 @@ def _quantized_weights(network, record, fold, norms, use_batch):
     nonzero = _without_zeros(scale, reciprocal) if any(norm.gamma for norm in norms) else scale
     weights_scale = statistics.phase(use_batch, tf.stop_gradient(nonzero), scale)
     rescale = statistics.phase(use_batch, tf.stop_gradient(tf.math.reciprocal(nonzero)), tf.ones_like(scale))
-    shape = network.view.shape(fold.weights)
-    return network.quantizer.scaled(network, record, weights, weights_scale, rescale, _elements_of_channel(network, record, shape))
+    inner = _elements_of_channel(network, record, network.view.shape(fold.weights))
+    return network.quantizer.scaled(network, record, weights, weights_scale, rescale, inner)
 
 
 def _reciprocal(network, fold, scale):

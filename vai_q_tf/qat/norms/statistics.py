@@ -25,7 +25,7 @@ def without_reshape(view, tensor):
 
 
 def reciprocal_of(view, factor):
-    """The tensor 1 / sqrt(variance + epsilon) in a factor gamma / sqrt(variance + epsilon) of an optimised graph; '' without."""
+    """The tensor 1 / sqrt(variance + epsilon) in such a factor, times gamma or not, of an optimised graph; '' without."""
     factor = without_reshape(view, factor)
     operands = [factor] + (list(view.inputs(factor)) if view.op(factor) == 'Mul' else [])
     return next((tensor for tensor in map(lambda operand: without_reshape(view, operand), operands)

@@ -16,7 +16,7 @@ class TrainingForm(NamedTuple):
 
 
 def training_forms(network, graph_range, on_batch, use_batch=None):
-    """{node of the optimised graph where it is to be made: TrainingForm} of all batch norms that use the statistics of the batch.
+    """{node of the optimised graph where it is to be made: TrainingForm} of the batch norms that use batch statistics.
 
     Args:
       network: the LiveNetwork. graph_range: the GraphRange of the live float graph.

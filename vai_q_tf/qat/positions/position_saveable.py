@@ -13,10 +13,10 @@ VARIABLES_KEY = STATE_NAME + '/variables'
 STRUCTURES_KEY = STATE_NAME + '/structures'
 UNTRACKED = STATE_NAME + '/untracked'
 _KEYS = (TENSORS_KEY, VARIABLES_KEY, VOTES_KEY)  # of version 0.1.0
-_ROWS = STATE_NAME + '/rows'
-_ROW_VARIABLES = STATE_NAME + '/row_variables'
-_ROW_STRUCTURES = STATE_NAME + '/row_structures'
-_ROW_EARLIER = STATE_NAME + '/row_earlier_names'
+ROWS = STATE_NAME + '/rows'
+ROW_VARIABLES = STATE_NAME + '/row_variables'
+ROW_STRUCTURES = STATE_NAME + '/row_structures'
+ROW_EARLIER = STATE_NAME + '/row_earlier_names'
 
 
 class PositionSaveable(tf_internal.SaveableObject):
@@ -45,10 +45,10 @@ class PositionSaveable(tf_internal.SaveableObject):
         """The one for the state `handle`, with rows of the names `tensors` and the Identities; adds its ops to the graph."""
         number, most = len(tensors), max([1] + [len(identity.earlier) for identity in identities])
         earlier = [list(identity.earlier) + [''] * (most - len(identity.earlier)) for identity in identities]
-        rows = _Rows(tf.constant(tensors, tf.string, [number], name=_ROWS),
-                     tf.constant([identity.variable for identity in identities], tf.string, [number], name=_ROW_VARIABLES),
-                     tf.constant([identity.structure for identity in identities], tf.string, [number], name=_ROW_STRUCTURES),
-                     tf.constant(earlier, tf.string, [number, most], name=_ROW_EARLIER))
+        rows = _Rows(tf.constant(tensors, tf.string, [number], name=ROWS),
+                     tf.constant([identity.variable for identity in identities], tf.string, [number], name=ROW_VARIABLES),
+                     tf.constant([identity.structure for identity in identities], tf.string, [number], name=ROW_STRUCTURES),
+                     tf.constant(earlier, tf.string, [number, most], name=ROW_EARLIER))
         values = {TENSORS_KEY: rows.tensors, VARIABLES_KEY: rows.variables, VOTES_KEY: ops.read_positions(handle, rows=number),
                   STRUCTURES_KEY: rows.structures}
         # A sharded Saver groups by device, and cannot restore a group that has no ordinary variable.
@@ -70,7 +70,7 @@ class PositionSaveable(tf_internal.SaveableObject):
                 return None
 
         saved = {key: find(key) for key in _KEYS + (STRUCTURES_KEY,)}
-        return cls(find(node.name), _Rows(*map(find, (_ROWS, _ROW_VARIABLES, _ROW_STRUCTURES, _ROW_EARLIER))),
+        return cls(find(node.name), _Rows(*map(find, (ROWS, ROW_VARIABLES, ROW_STRUCTURES, ROW_EARLIER))),
                    {key: tensor for key, tensor in saved.items() if tensor is not None}, find(UNTRACKED))
 
     @property
