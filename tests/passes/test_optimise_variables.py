@@ -61,6 +61,10 @@ def _filled_in(graph_def, known):
     return result
 
 
+def _value(node):
+    return tf.make_ndarray(node.attr['value'].tensor)
+
+
 def _attrs(node):
     return {key: value for key, value in node.attr.items() if not key.startswith('_') and key != 'value'}
 
@@ -79,7 +83,7 @@ def test_same_as_the_frozen_graph(name):
         assert list(evaluated[node].input) == list(expected[node].input), node
         assert _attrs(evaluated[node]) == _attrs(expected[node]), node
         if expected[node].op == 'Const':
-            np.testing.assert_array_equal(*(tf.make_ndarray(graph[node].attr['value'].tensor) for graph in (evaluated, expected)))
+            np.testing.assert_array_equal(_value(evaluated[node]), _value(expected[node]))
 
 
 @pytest.mark.parametrize('name', ['keras_conv_bn', 'prelu_by_relus', 'factor_behind_conv'])

@@ -8,6 +8,7 @@ from tests.plan.networks import (
     batch_norm,
     by_name,
     convolution,
+    decisions,
     dense,
     image,
     plan_as_written,

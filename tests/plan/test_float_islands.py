@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.contrib import slim
 
-from tests.plan.networks import by_name, image, plan_behind_the_passes, plan_of, skipped
+from tests.plan.networks import by_name, decisions, image, plan_behind_the_passes, plan_of, skipped
 
 layers = tf.compat.v1.layers
 

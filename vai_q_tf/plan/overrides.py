@@ -13,9 +13,9 @@ def apply_overrides(draft, config):
     """The tensors of the draft with the entries of config.nodes_bit and config.nodes_method applied.
 
     An entry names, in the order in which they are tried: the producer of a quantized tensor, a weighted op (its weights
-    are meant), a node on the way from the Const to the quantized tensor. A node of the float graph that one of these stands for
-    is tried right behind it. Of two entries for one tensor the one tried first wins, then the one listed first. Method 2 becomes
-    1 where there are no depthwise weights.
+    are meant), a node on the way from the Const to the quantized tensor. A node of the float graph that one of these stands
+    for is tried right behind it. Of two entries for one tensor the one tried first wins, then the one listed first. Method 2
+    becomes 1 where there are no depthwise weights.
     """
     view = draft.view
     for name in sorted({node_name(name) for name in draft.config.ignore_nodes}):

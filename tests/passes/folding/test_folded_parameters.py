@@ -7,6 +7,7 @@ from tests.passes import folded_networks
 from tests.passes.checking import nodes, run
 from tests.passes.folded_networks import BIASES, CHANNELS, NORMS, WEIGHTED, graph_of, inputs_of, vector
 from vai_q_tf.graph.view import GraphView
+from vai_q_tf.passes.cleanup.fold_constants import fold_constants
 from vai_q_tf.passes.common.rewriter import Rewriter
 from vai_q_tf.passes.common.snippets import FOLDED
 from vai_q_tf.passes.folding.expand_batch_norms import expand_batch_norms
@@ -18,7 +19,7 @@ _PROTECTED = frozenset(['x', 'out'])
 
 def _folded(build, protected=_PROTECTED):
     """The graph with the arithmetic."""
-    graph_def = graph_of(build)
+    graph_def = fold_constants(graph_of(build), protected, None)
     return fold_batch_norms(expand_batch_norms(graph_def, protected, None), protected, None)
 
 
@@ -48,22 +49,20 @@ def _operands():
 
 
 @pytest.mark.parametrize('steps', [
-    'mul a', 'div a', 'add a', 'sub a', 'from a', 'mul a add b', 'add a mul b', 'add a div b add c', 'from a mul b', 'from a from b',
-    'mul a from b', 'mul a sub b div c from d', 'mul s add s', 'div s', 'add s mul a', 'sub s', 'mul full add full', 'mul a add a',
-    'from s', 'add a from b mul c sub d'])
+    'mul a', 'div a', 'add a', 'sub a', 'from a', 'mul a add b', 'add a mul b', 'add a div b add c', 'from a mul b',
+    'from a from b', 'mul a from b', 'mul a sub b div c from d', 'mul s add s', 'div s', 'add s mul a', 'sub s',
+    'mul full add full', 'mul a add a', 'from s', 'add a from b mul c sub d'])
 def test_scale_and_bias(steps):
     graph_def = graph_of(_operands)
-    rewriter = Rewriter(graph_def, ['x', 'out', 'conv/weights', 'b0'])
+    rewriter = Rewriter(graph_def, ['x', 'out'])
     folded = FoldedParameters(rewriter, 'conv/op', 'conv/weights', CHANNELS)
     words = steps.split()
-    x = scale_input = np.linspace(-1, 1, CHANNELS).astype(np.float64)
+    bias, of_one = np.zeros(CHANNELS), np.ones(CHANNELS)
     for kind, operand in zip(words[::2], words[1::2]):
         folded.apply(kind, operand)
-        x = _APPLY[kind](x, _OPERANDS[operand].reshape(-1).astype(np.float64))
-    zero = np.zeros(CHANNELS)
-    for kind, operand in zip(words[::2], words[1::2]):
-        zero = _APPLY[kind](zero, _OPERANDS[operand].reshape(-1).astype(np.float64))
-    scale, bias = (x - zero) / scale_input, zero
+        value = _OPERANDS[operand].reshape(-1).astype(np.float64)
+        bias, of_one = _APPLY[kind](bias, value), _APPLY[kind](of_one, value)
+    scale = of_one - bias
     assert folded.has_factor == bool(set(words) & {'mul', 'div', 'from'})
     assert folded.has_bias == bool(set(words) & {'add', 'sub', 'from'})
     wanted = {}
@@ -75,21 +74,14 @@ def test_scale_and_bias(steps):
         name = folded.write_bias('')
         assert name == 'conv/biases'
         wanted[name] = np.broadcast_to(bias, [CHANNELS])
-    edited = _with_everything(rewriter, wanted)
+    rewriter.protected |= frozenset(wanted)  # nothing reads it yet
+    edited = rewriter.result()
     found = run(edited, list(wanted), {})
     for (name, value), got in zip(wanted.items(), found):
         assert got.shape == value.shape and got.dtype == np.float32
         np.testing.assert_allclose(got, value, rtol=1e-5, atol=1e-6, err_msg=name)
         assert FOLDED in nodes(edited)[name].attr
         assert GraphView(edited).shape(name) == list(value.shape)
-
-
-def _with_everything(rewriter, wanted):
-    """The edited graph; `wanted` is read by nothing yet."""
-    whole = Rewriter(rewriter.result(), list(wanted))
-    del whole
-    rewriter.protected = frozenset(rewriter.protected) | frozenset(wanted)
-    return rewriter.result()
 
 
 def test_nothing_to_fold():
