@@ -3,11 +3,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vai_q_tf import QuantizeConfig, QuantizeError, errors, fixed_point
+from vai_q_tf import QuantizeConfig, QuantizeError, errors, fixed_point, passes
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.integrations import functions
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.qat import checkpoints
+from vai_q_tf.qat.network.identity import Identity
 
 _BITS, _DECAY = 8, 0.9
 
@@ -121,7 +122,8 @@ def test_a_float_checkpoint_restores_and_a_quantized_one_brings_its_positions(tm
             np.testing.assert_array_equal(_votes(session), votes)
             np.testing.assert_array_equal(session.run('dense/Relu/aquant:0', {images: _batch(11)}), following)
     reader = tf.train.load_checkpoint(checkpoint)
-    found = checkpoints.read_positions(reader, ['images/aquant', 'dense/kernel/wquant'])
+    known_by_name = dict.fromkeys(['images/aquant', 'dense/kernel/wquant'], Identity('', '', ()))
+    found = checkpoints.read_positions(reader, known_by_name)
     assert found['images/aquant'] == fixed_point.mode_position(votes[0])
 
 
@@ -230,14 +232,18 @@ def test_meta_graph_with_positions_trains_on(tmp_path):
         np.testing.assert_array_equal(session.run('dense/kernel:0'), expected[1])
 
 
-def test_the_plan_of_training_and_evaluation_is_one(tmp_path):
-    """The rows of the table are the tensors of the plan, in its order."""
-    _network()
-    plan = annotate(GraphView(tf.compat.v1.get_default_graph().as_graph_def(add_shapes=True)), _config(tmp_path))
-    functions.CreateQuantizeEvaluationGraph(_config(tmp_path))
+@pytest.mark.parametrize('rewrite', [functions.CreateQuantizeTrainingGraph, functions.CreateQuantizeEvaluationGraph])
+def test_the_plan_of_training_evaluation_and_files_is_one(rewrite, tmp_path):
+    """The rows of the table are the tensors of the plan of the frozen float graph, in its order."""
+    _, output = _network()
+    with _session() as session:
+        frozen = tf.compat.v1.graph_util.convert_variables_to_constants(
+            session, session.graph.as_graph_def(add_shapes=True), [output.op.name])
+    plan = annotate(GraphView(passes.optimise(frozen, _config(tmp_path))), _config(tmp_path))
+    rewrite(_config(tmp_path))
     with tf.compat.v1.Session() as session:
         names = [name.decode() for name in session.run('vai_q_tf/positions/tensors:0')]
-    assert names == [record.name for record in plan.tensors]
+    assert names == [record.name for record in plan.tensors] and len(names) == 4
 
 
 def test_a_network_on_a_gpu_has_its_state_on_the_cpu(tmp_path):

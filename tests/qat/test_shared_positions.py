@@ -3,12 +3,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vai_q_tf import QuantizeConfig, fixed_point
+from vai_q_tf import QuantizeConfig, fixed_point, passes
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.integrations import functions
 from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.qat import checkpoints
+from vai_q_tf.qat.network.identity import Identity
 
 tf1 = tf.compat.v1
 _SIZE = 6
@@ -74,9 +75,12 @@ def _modes(votes):
 
 
 def _plan(config):
-    with tf.Graph().as_default() as graph:
+    """That of the frozen float graph."""
+    with tf.Graph().as_default() as graph, tf1.Session() as session:
         _network(_image())
-        return annotate(GraphView(graph.as_graph_def(add_shapes=True)), config)
+        session.run(tf1.global_variables_initializer())
+        frozen = tf1.graph_util.convert_variables_to_constants(session, graph.as_graph_def(add_shapes=True), ['out'])
+        return annotate(GraphView(passes.optimise(frozen, config)), config)
 
 
 def _legal(config, modes):
@@ -174,7 +178,7 @@ def test_a_checkpoint_whose_members_have_votes_of_their_own_gives_the_least_of_t
             found = session.run(positions, {'images:0': _batch(50)})
     assert {found[name] for name in _ROOTS + _SHARED} == {least}
     assert found == _legal(config, modes)
-    read = checkpoints.read_positions(tf.train.load_checkpoint(checkpoint), list(modes))
+    read = checkpoints.read_positions(tf.train.load_checkpoint(checkpoint), dict.fromkeys(modes, Identity('', '', ())))
     assert read == modes
 
 

@@ -105,9 +105,9 @@ class EvaluationFreezer:
         self._config = config
         self._identities = identities(decision)
         self._constants = _Constants(decision.optimised)
-        self._model = finalize.finalize(
+        self._model = finalize.fix_input_shapes(finalize.finalize(
             self._constants.left_open(decision.shapes), plan, dict.fromkeys([record.name for record in plan.tensors], 0),
-            decision.shapes, config)
+            decision.shapes, config), config)
 
     def require_positions_of(self, training_graph):
         """Raises a QuantizeError where checkpoints of a training graph will not have all positions."""
@@ -189,8 +189,9 @@ class _Constants:
                 continue
             nodes.append(node)
         read = {node_name(operand) for node in nodes for operand in node.input}
-        return editor.subgraph(self._graph_def, [
-            node for node in nodes if node.name not in self._static or node.name in read])
+        kept = [node for node in nodes if node.name not in self._static or node.name in read]
+        # A training graph has functions of its input pipeline, too.
+        return editor.subgraph(self._graph_def, kept, library=False)
 
     def values(self, reader, checkpoint):
         """{name: array} of them all, with the variables that a checkpoint (a reader of tf.train.load_checkpoint) has.

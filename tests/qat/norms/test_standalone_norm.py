@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vai_q_tf import QuantizeCheckpointListener, QuantizeConfig, fixed_point
+from vai_q_tf import QuantizeCheckpointListener, QuantizeConfig
 from vai_q_tf.integrations import functions
 from vai_q_tf.lint.lint import lint
 
@@ -105,10 +105,10 @@ def test_the_constants_are_those_of_the_formula(tmp_path):
     offset = tf.make_ndarray(nodes[root + '/offset'].attr['value'].tensor)
     deviation = np.sqrt(variables['pre/moving_variance'].astype(np.float64) + 1e-3)
     np.testing.assert_allclose(scale, variables['pre/gamma'] / deviation, rtol=1e-5)
-    position = nodes[root + '/BatchNorm_Fold/mul_0/wquant'].attr['quantize_pos'].i
-    rounded = fixed_point.quantize(scale, position, 8, 'half_away')
-    np.testing.assert_allclose(offset, variables['pre/beta'] - variables['pre/moving_mean'] * rounded, rtol=1e-4, atol=1e-6)
-    assert nodes[root + '/mul'].op == 'Mul' and nodes[root + '/add'].op == 'Add'
+    exact = variables['pre/beta'] - variables['pre/moving_mean'] * variables['pre/gamma'] / deviation
+    np.testing.assert_allclose(offset, exact, rtol=1e-4, atol=1e-6)
+    assert nodes[root + '/mul'].op == 'Mul' and list(nodes[root + '/mul'].input)[1] == root + '/scale/wquant'
+    assert nodes[root].op == 'Add' and list(nodes[root].input) == [root + '/mul', root + '/offset/wquant']
 
 
 @pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])

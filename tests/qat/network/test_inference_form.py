@@ -1,7 +1,7 @@
 """What cannot be turned from training into inference."""
 import pytest
 
-from vai_q_tf.qat.deploy.inference_graph import training_only
+from vai_q_tf.qat.network.inference_form import training_only
 
 
 @pytest.mark.parametrize('op, is_training, expected', [

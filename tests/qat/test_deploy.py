@@ -3,7 +3,7 @@ import tensorflow as tf
 
 from vai_q_tf import CreateQuantizeDeployGraph, CreateQuantizeTrainingGraph, QuantizeConfig
 from vai_q_tf.lint import lint
-from vai_q_tf.qat.deploy.freeze import EvaluationFreezer
+from vai_q_tf.qat.deploy import EvaluationFreezer
 from vai_q_tf.qat.evaluation import create_evaluation_graph
 
 v1 = tf.compat.v1
