@@ -208,7 +208,7 @@ def take_course(build, directory):
         float_saver = v1.train.Saver()
         plan = graph_record.training_plan(graph)
         names = [networks.quantized_name(plan, output.op.name) + ':0' for output in outputs]
-        step = networks.training_step(None, loss, v1.train.MomentumOptimizer(1e-3, 0.9))
+        step = networks.training_step(None, loss, v1.train.MomentumOptimizer(1e-4, 0.9))
         saver = v1.train.Saver()
         listener = QuantizeCheckpointListener(other, saver=saver)
         listener.begin()
