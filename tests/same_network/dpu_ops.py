@@ -246,7 +246,8 @@ def _concat(node, *operands):
 
 
 OPS = {
-    'Conv2D': _conv, 'Conv3D': _conv, 'DepthwiseConv2dNative': _depthwise, 'Conv2DBackpropInput': _transposed, 'MatMul': _matmul,
+    'Conv2D': _conv, 'Conv3D': _conv, 'DepthwiseConv2dNative': _depthwise, 'Conv2DBackpropInput': _transposed,
+    'MatMul': _matmul,
     'BiasAdd': _add, 'Add': _add, 'AddV2': _add, 'Sub': lambda node, x, y: _sum(x, y, -1), 'Mul': _multiply,
     'Relu': _activation(_relu), 'Relu6': _activation(_relu6), 'LeakyRelu': _activation(_leaky_relu),
     'MaxPool': _max_pool, 'Max': _max, 'AvgPool': _average_pool, 'ConcatV2': _concat,

@@ -59,8 +59,7 @@ def test_a_bias_is_shifted_to_half_a_step_of_the_products(bias, expected):
 
 @pytest.mark.parametrize('x, expected', [(-109, -6), (-89, -5), (100, 50)])
 def test_leaky_relu_is_in_front_of_the_rounding(x, expected):
-    """x / 2 * 26 / 256: -5.54 and -4.52. Of x / 2 that is rounded, -54 and -44, it would be -5.48 and -4.47; 0.1 of x / 2 is -5.45
-    and -4.45."""
+    """x / 2 * 26 / 256 is -5.54 and -4.52; of -54 and -44, the rounded x / 2, it would be -5.48 and -4.47."""
     assert _integer(tf.nn.leaky_relu(_conv((1, 1)), 26 / 256), 4, x=(x, 4)) == expected
 
 
@@ -115,8 +114,8 @@ def test_reciprocals_of_windows(size, expected):
     lambda x, padding: tf.nn.conv2d(x, _weights([3, 2, 3, 4]), 1, padding, dilations=[1, 2, 1, 1]),
     lambda x, padding: tf.nn.depthwise_conv2d(x, _weights([3, 2, 3, 2]), [1, 2, 2, 1], padding),
     lambda x, padding: tf.nn.max_pool(x, [3, 2], [2, 1], padding),
-    lambda x, padding: tf.nn.conv2d_transpose(x, _weights([3, 2, 4, 3]), [2, 16, 16, 4] if padding == 'SAME' else [2, 17, 16, 4],
-                                              2, padding),
+    lambda x, padding: tf.nn.conv2d_transpose(
+        x, _weights([3, 2, 4, 3]), [2, 16 + (padding == 'VALID'), 16, 4], 2, padding),
     lambda x, padding: tf.nn.conv3d(tf.expand_dims(x, 4), _weights([3, 2, 2, 1, 2]), [1, 2, 1, 1, 1], padding)],
     ids=['strides', 'dilations', 'depthwise', 'max pool', 'transposed', 'three axes'])
 def test_windows_are_where_tensorflow_has_them(build, padding):

@@ -12,15 +12,15 @@ from tests.same_network.networks import NETWORKS
 # Built for a batch of 4, as training graphs often are; a model that is derived from training takes any.
 _FIXED_BATCH = ('keras_flatten_of_a_fixed_batch', 'flattened_with_a_fixed_batch', 'slim_flatten_of_a_fixed_batch')
 
-
-# What the DPU does with these is not what TensorFlow does, or not known; and what the model of the DPU says of them.
+# Networks of which the DPU computes something else than TensorFlow, or nothing that is known, and how the first difference
+# begins.
 _NOT_AS_ON_THE_DPU = {
     # It divides by the size of the window at the borders, too, TensorFlow by the number of cells that exist.
     'average_pool_same': 'pool/AvgPool/mul/aquant: ', 'inception': 'average/AvgPool/mul/aquant: ',
     # How it rounds between the axes is not known.
     'keras_upsampling': 'bilinear/resize/ResizeBilinear (ResizeBilinear): no arithmetic is known',
     'resized_bilinearly': 'resize (ResizeBilinear): no arithmetic is known',
-    # It multiplies tensors in memory.
+    # It has no multiplication at rank 6.
     'resized_by_ones': 'mul (Mul): multiplies by a constant that is not quantized'}
 
 
