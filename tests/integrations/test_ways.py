@@ -24,10 +24,10 @@ def plain(tmp_path_factory, start):
 
 
 def _positions(checkpoint):
-    """{row: votes}, rows named by the variable where it is one."""
+    """{row: votes}, rows named by what is computed: a partitioned variable has another name than a whole one."""
     reader = tf.train.load_checkpoint(checkpoint)
-    keys = (position_saveable.TENSORS_KEY, position_saveable.VARIABLES_KEY, position_saveable.VOTES_KEY)
-    return {(variable or name).decode(): votes for name, variable, votes in zip(*map(reader.get_tensor, keys))}
+    keys = (position_saveable.STRUCTURES_KEY, position_saveable.VOTES_KEY)
+    return {structure.decode(): votes for structure, votes in zip(*map(reader.get_tensor, keys))}
 
 
 def test_the_plain_way_trains_and_its_positions_move(plain, start, tmp_path):

@@ -72,7 +72,7 @@ def fold_batch_norms(graph_def, protected, config):
     The BiasAdd has the name of the op's own bias addition if there is one, else that of the last node of the chain, and that
     name in any case where it is protected. A bias that is made up is called `<scope>/biases`: scope is the name of the weights
     without '/weights' or '/depthwise_weights' at the end. Nothing is folded where others read values of the op, its weights,
-    or what is in between. Weights and bias are arithmetic on the constants, see `evaluate_folded`; `fold_of` tells what it is of.
+    or what is in between. Weights and bias are arithmetic on the constants, see `evaluate_folded`; `fold_of` tells of what.
     """
     rewriter = Rewriter(graph_def, protected)
     static = static_nodes(rewriter.view, in_branches=True)
