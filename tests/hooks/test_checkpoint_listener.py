@@ -129,8 +129,8 @@ def _nodes(path):
 
 def test_what_cannot_be_derived_is_an_error_before_the_first_step(tmp_path):
     images = tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 2], name='images')
-    normalised = tf.layers.batch_normalization(tf.exp(images), training=True, fused=True, name='first')
-    tf.nn.relu(tf.layers.conv2d(normalised, 4, 3), name='relu')
+    noisy = tf.add(images, tf.random.normal(tf.shape(images), name='first'))
+    tf.nn.relu(tf.layers.conv2d(noisy, 4, 3), name='relu')
     config = QuantizeConfig(['images'], ['relu'], [[-1, 8, 8, 2]], output_dir=str(tmp_path))
     functions.CreateQuantizeTrainingGraph(config)
     with pytest.raises(QuantizeError, match='first/.*function that builds') as raised:
@@ -159,7 +159,7 @@ def test_a_float_training_graph_is_an_error_before_the_first_step(tmp_path):
     assert not steps
 
 
-def test_a_failed_export_is_logged_and_training_goes_on(tmp_path, caplog):
+def test_an_evaluation_graph_with_a_tensor_more_is_an_error_before_the_first_step(tmp_path):
     def one_tensor_more():
         train_estimator.eval_graph()
         logits = tf.compat.v1.get_default_graph().get_tensor_by_name('logits/BiasAdd:0')
@@ -167,13 +167,22 @@ def test_a_failed_export_is_logged_and_training_goes_on(tmp_path, caplog):
 
     config = train_estimator.config(str(tmp_path))
     config.output_nodes = ['untrained/BiasAdd']
+    with pytest.raises(QuantizeError, match='3 tensors .*untrained/kernel/wquant') as raised:
+        _train(tmp_path, [QuantizeCheckpointListener(config, one_tensor_more)])
+    assert raised.value.code == errors.UNSUPPORTED_GRAPH
+
+
+def test_a_failed_export_is_logged_and_training_goes_on(tmp_path, caplog):
+    # No checkpoint is saved there.
+    listener = QuantizeCheckpointListener(train_estimator.config(str(tmp_path)), train_estimator.eval_graph,
+                                          checkpoint_dir=str(tmp_path))
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
     tf.get_logger().propagate = True
     with caplog.at_level(logging.ERROR):
-        losses, _ = _train(tmp_path, [QuantizeCheckpointListener(config, one_tensor_more)])
+        losses, _ = _train(tmp_path, [listener])
     assert len(losses) == 12
     messages = [record.getMessage() for record in caplog.records if 'No quantized model' in record.getMessage()]
-    assert messages and all('untrained/' in message for message in messages)
+    assert messages and all('No checkpoint of step' in message for message in messages)
     assert not list((tmp_path / 'quantized').glob('quantize_eval*'))
 
 

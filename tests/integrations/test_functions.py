@@ -302,7 +302,7 @@ def test_the_train_graph_file_shows_fix_neurons_only(tmp_path):
     graph_def = tf.compat.v1.GraphDef.FromString((tmp_path / TRAIN_GRAPH_FILE).read_bytes())
     quantized = [node for node in graph_def.node if node.op == 'FixNeuron']
     assert {node.name for node in quantized} >= {
-        'images/aquant', 'conv/BatchNorm_Fold/mul_1/wquant', 'conv/BatchNorm_Fold/sub/wquant', 'relu/aquant',
+        'images/aquant', 'conv/kernel/wquant', 'conv/kernel/biases/wquant', 'relu/aquant',
         'logits/kernel/wquant', 'logits/bias/wquant', 'logits/BiasAdd/aquant'}
     assert {node.attr['phase'].i for node in quantized} == {2}
     assert not [node.op for node in graph_def.node if node.op.startswith('Vai')]

@@ -248,7 +248,8 @@ def test_tensors_inside_of_the_range_are_exchanged(tmp_path):
     model_fn = quantize_model_fn(model_fn, trainings.config(tmp_path))
     predictions = model_fn(tf.zeros([16, 8, 8, 2]), None, MODES.PREDICT).predictions
     assert {name: value.op.name for name, value in predictions.items()} == {
-        'norm/FusedBatchNormV3': 'conv/biasadd', 'relu': 'relu/aquant', 'net_in': 'net_in', 'conv/kernel': 'conv/kernel'}
+        'norm/FusedBatchNormV3': 'norm/FusedBatchNormV3_Fold', 'relu': 'relu/aquant', 'net_in': 'net_in',
+        'conv/kernel': 'conv/kernel'}
 
 
 @pytest.mark.parametrize('mode', [MODES.EVAL, MODES.PREDICT])

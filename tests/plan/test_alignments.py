@@ -39,10 +39,15 @@ def test_old_concat_constants_and_repeated_inputs():
     assert tuple(records['out']) == ('pool', 'out', 'out/aquant', ('join/aquant',), True)
 
 
-def test_concat_that_is_not_quantized_itself_makes_none():
+def test_concat_that_a_relu_is_computed_with():
     tf.nn.relu(tf.concat([image(), image(name='y')], -1, name='join'), name='out')
-    plan = plan_of('out', ('x', 'y'))
-    assert plan.alignments == () and 'out/aquant' in [tensor.name for tensor in plan.tensors]
+    records = _alignments('out', ('x', 'y'))
+    assert tuple(records['join']) == ('concat', 'join', 'out/aquant', ('x/aquant', 'y/aquant'), False)
+
+
+def test_concat_that_is_not_quantized_makes_none():
+    tf.nn.relu(tf.concat([image(), image(name='y')], -1, name='join'), name='out')
+    assert not _alignments('out', ('x', 'y'), ignore_nodes=['join'])
 
 
 def test_parts_of_a_split_are_where_the_whole_is():
@@ -53,6 +58,14 @@ def test_parts_of_a_split_are_where_the_whole_is():
     assert records['pool'].inputs == ('conv/BiasAdd/aquant',) and records['strided_slice'].inputs == ('relu/aquant',)
     assert records['strided_slice_1'].inputs == ('conv/BiasAdd/aquant',)
     assert records['out'].inputs == ('pool/aquant', 'strided_slice/aquant', 'strided_slice_1/aquant')
+
+
+def test_parts_of_a_split_that_are_quantized_again():
+    first, second, third = tf.split(image(), 3, -1, name='split')
+    tf.concat([layers.conv2d(first, 1, 1, name='a'), layers.conv2d(third, 1, 1, name='b'), second], -1, name='out')
+    moves = [tuple(record) for record in plan_of('out').alignments if record.kind == 'move']
+    assert moves == [('move', 'split', 'split/aquant', ('x/aquant',), False),
+                     ('move', 'split', 'split/output_2/aquant', ('x/aquant',), False)]
 
 
 def test_moves():

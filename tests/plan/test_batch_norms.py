@@ -61,12 +61,14 @@ def test_behind_a_dense_layer(library, fused, bias):
 
 @pytest.mark.parametrize('bias', [False, True], ids=['no bias', 'bias'])
 def test_behind_a_dense_layer_whose_result_is_asked_for_its_shape(bias):
-    """slim gives the fused op images of one pixel, and asks for the shape to go back to: one more reader of the result."""
+    """slim gives the fused op images of one pixel, and asks for the shape to go back to: that reads no values."""
     def build(training):
         x = tf.compat.v1.placeholder(tf.float32, [None, 6], name='x')
         return tf.nn.relu(batch_norm('slim', dense('slim', x, bias=bias), training, True), name='relu')
     plan = _plans(build)
-    assert [(bool(group.bias), group.reduction) for group in plan.groups] == [(bias, 6), (True, 1)] and not plan.skipped
+    group, = plan.groups
+    assert group.bias and group.reduction == 6 and group.output == 'relu/aquant' and not plan.skipped
+    assert [tensor.role for tensor in plan.tensors] == ['input', 'weight', 'bias', 'activation']
 
 
 def test_names():

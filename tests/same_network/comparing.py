@@ -81,6 +81,13 @@ def from_training(build, directory):
     return Trained(models, trained, evaluated, modelled)
 
 
+def unseen_batch(model):
+    """{placeholder name: array} for a GraphDef, which neither calibration nor training had."""
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(model, name='')
+        return _batch(graph, 200, 'x', 'x2')
+
+
 def differences(expected, got):
     """What is not the same in two models, in lines; [] where they are one network.
 

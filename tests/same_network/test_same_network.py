@@ -1,21 +1,38 @@
-"""One network, both ways: training gives the model that the frozen file gives, and all of its forms compute the same."""
+"""One network, both ways: training gives the model that the frozen file gives, and all of its forms, and the DPU, compute the
+same."""
 import os
 
 import numpy as np
 import pytest
 
 import vai_q_tensorflow
-from tests.same_network import comparing
+from tests.same_network import comparing, dpu_model
 from tests.same_network.networks import NETWORKS
 
 # Built for a batch of 4, as training graphs often are; a model that is derived from training takes any.
 _FIXED_BATCH = ('keras_flatten_of_a_fixed_batch', 'flattened_with_a_fixed_batch', 'slim_flatten_of_a_fixed_batch')
 
+# Networks of which the DPU computes something else than TensorFlow, or nothing that is known, and how the first difference
+# begins.
+_NOT_AS_ON_THE_DPU = {
+    # It divides by the size of the window at the borders, too, TensorFlow by the number of cells that exist.
+    'average_pool_same': 'pool/AvgPool/mul/aquant: ', 'inception': 'average/AvgPool/mul/aquant: ',
+    # How it rounds between the axes is not known.
+    'keras_upsampling': 'bilinear/resize/ResizeBilinear (ResizeBilinear): no arithmetic is known',
+    'resized_bilinearly': 'resize (ResizeBilinear): no arithmetic is known',
+    # It has no multiplication at rank 6.
+    'resized_by_ones': 'mul (Mul): multiplies by a constant that is not quantized'}
 
-@pytest.mark.parametrize('name', NETWORKS)
-def test_same_network(name, tmp_path):
-    from_file = comparing.from_file(NETWORKS[name], os.path.join(str(tmp_path), 'file'))
-    trained = comparing.from_training(NETWORKS[name], os.path.join(str(tmp_path), 'trained'))
+
+@pytest.fixture(name='both', scope='module', params=list(NETWORKS))
+def _both(request, tmp_path_factory):
+    directory = str(tmp_path_factory.mktemp('both'))
+    from_file = comparing.from_file(NETWORKS[request.param], os.path.join(directory, 'file'))
+    return request.param, from_file, comparing.from_training(NETWORKS[request.param], os.path.join(directory, 'trained'))
+
+
+def test_same_network(both):
+    name, from_file, trained = both
     for in_training, evaluated, modelled in zip(*trained[1:]):
         assert np.isfinite(evaluated).all() and np.unique(evaluated).size > 4
         np.testing.assert_array_equal(evaluated, in_training)
@@ -27,6 +44,16 @@ def test_same_network(name, tmp_path):
     found += ['lint of {}: {}'.format(way, finding)
               for way, model in models.items() for finding in vai_q_tensorflow.lint(model)]
     assert not found, '\n'.join(found)
+
+
+def test_a_model_is_what_the_dpu_computes(both):
+    name, from_file, trained = both
+    for model in (from_file, trained.models['evaluation graph']):
+        found = dpu_model.differences(model, comparing.unseen_batch(model))
+        if name in _NOT_AS_ON_THE_DPU:
+            assert found and found[0].startswith(_NOT_AS_ON_THE_DPU[name])
+        else:
+            assert not found, '\n'.join(found)
 
 
 def _is_of_batch(line):

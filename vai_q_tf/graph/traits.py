@@ -105,6 +105,7 @@ TRAITS = {
 BATCH_NORM_OPS = frozenset(('FusedBatchNorm', 'FusedBatchNormV2', 'FusedBatchNormV3'))
 ADD_OPS = frozenset(('Add', 'AddV2', 'BiasAdd'))
 CONCAT_OPS = frozenset(('Concat', 'ConcatV2'))
+SHAPE_OPS = frozenset(('Shape', 'ShapeN', 'Size', 'Rank'))  # which read no values
 # The ops whose outputs are parts of an input, and which one it is.
 SPLIT_INPUTS = {'Split': 1, 'SplitV': 0, 'Unpack': 0}
 FIX_NEURON_OPS = frozenset(('FixNeuron', 'VaiFixNeuron'))

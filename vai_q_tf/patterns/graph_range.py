@@ -1,12 +1,11 @@
 """GraphRange: the part of a graph between input and output nodes, and what flows through it."""
 from vai_q_tf import errors
-from vai_q_tf.graph.traits import FIX_NEURON_OPS, FORWARDS, trait
+from vai_q_tf.graph.traits import FIX_NEURON_OPS, FORWARDS, SHAPE_OPS, trait
 from vai_q_tf.graph.view import VARIABLE_OPS, node_name, output_index, tensor_name
 from vai_q_tf.patterns.dropout import find_dropouts
 
 _CONSTANT_SOURCES = VARIABLE_OPS | {'Const', 'ReadVariableOp'}
 _FED = 'PlaceholderWithDefault'
-_SHAPE_OPS = frozenset(('Shape', 'ShapeN', 'Size', 'Rank'))
 
 
 class GraphRange:
@@ -95,7 +94,7 @@ class GraphRange:
             name, index = stack.pop()
             if name in self and self._passes(name):
                 stack.extend(reversed(self.view.consumers(self._passed(name, index))))
-            elif name in self and self.view.op(name) not in _SHAPE_OPS:
+            elif name in self and self.view.op(name) not in SHAPE_OPS:
                 found.append((name, index))
         return found
 

@@ -1,8 +1,8 @@
 """Which quantized tensors the hardware needs at one position, and which near each other."""
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.graph.traits import ADD_OPS, CONCAT_OPS, trait
-from vai_q_tf.graph.view import node_name
+from vai_q_tf.graph.traits import ADD_OPS, CONCAT_OPS, SPLIT_INPUTS, trait
+from vai_q_tf.graph.view import node_name, tensor_name
 from vai_q_tf.plan.quant_plan import Alignment, OperandGroup
 
 # Ops that change the shape only, which a concat's inputs are followed through.
@@ -14,8 +14,8 @@ _OPERAND_OPS = {**dict.fromkeys(ADD_OPS | {'AddN'}, 'add'), 'Mul': 'mul', **dict
 def find_alignments(draft, fusions):
     """The Alignments of the drafted plan, a tuple in graph order.
 
-    Concats, max pools and scaled average pools whose result is quantized, and ops that move values whose result, or the relu
-    computed with it, is quantized, make one if they have a quantized input.
+    Max pools and scaled average pools whose result is quantized, and concats and ops that move values whose result, or the relu
+    computed with it, is quantized, make one if they have a quantized input; so does each quantized part that a split makes.
     """
     scaled = _scaled_pools(fusions)
     moved = {fusion.node: fusion.sources[0] for fusion in fusions if fusion.kind == 'upsampling'}
@@ -28,6 +28,8 @@ def find_alignments(draft, fusions):
             found.append(_selection(draft, 'pool', name, _first(draft, name), draft.quantized(name)))
         elif name in scaled:
             found.append(_selection(draft, 'pool', name, _first(draft, name), draft.quantized(scaled[name]), scaled[name]))
+        elif op in SPLIT_INPUTS:
+            found += _parts(draft, name)
         elif name in moved or trait(op).moves:
             source = moved.get(name) or _first(draft, name)
             found.append(_selection(draft, 'move', name, source, _result(draft, name)))
@@ -63,7 +65,8 @@ def _first(draft, name):
 def _result(draft, name):
     """The name of the quantized result of an op, that of the relu behind it where the two are computed together; or ''."""
     readers = [reader for reader, _ in draft.graph_range.readers(name)]
-    if not draft.quantized(name) and len(readers) == 1 and draft.view.op(readers[0]) in ('Relu', 'Relu6'):
+    alone = draft.quantized(name) or draft.is_left_out(name)
+    if not alone and len(readers) == 1 and draft.view.op(readers[0]) in ('Relu', 'Relu6'):
         return draft.quantized(readers[0])
     return draft.quantized(name)
 
@@ -74,11 +77,17 @@ def _selection(draft, kind, name, source, output, result=''):
     return Alignment(kind, name, output, (quantized,) if quantized else (), name in outputs or result in outputs)
 
 
+def _parts(draft, name):
+    source = draft.view.inputs(name)[SPLIT_INPUTS[draft.view.op(name)]]
+    parts = [tensor_name(name, index) for index in range(len(draft.view.output_types(name)))]
+    return [_selection(draft, 'move', name, source, draft.quantized(part)) for part in parts]
+
+
 def _concat(draft, name):
     inputs = {}
     for _, tensor in trait(draft.view.op(name)).data_inputs(draft.view.inputs(name)):
         inputs.update((member, None) for member in _members(draft, tensor))
-    return Alignment('concat', name, draft.quantized(name), tuple(inputs), name in draft.graph_range.output_nodes)
+    return Alignment('concat', name, _result(draft, name), tuple(inputs), name in draft.graph_range.output_nodes)
 
 
 def _members(draft, tensor):

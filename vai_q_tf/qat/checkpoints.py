@@ -9,9 +9,6 @@ from vai_q_tf import errors, fixed_point, tf_internal
 from vai_q_tf.qat import graph_record
 from vai_q_tf.qat.positions.position_saveable import STRUCTURES_KEY, TENSORS_KEY, VARIABLES_KEY, VOTES_KEY
 
-# What TensorFlow calls the parts of a partitioned variable; in a checkpoint it is one tensor.
-PART = re.compile(r'(.+)/part_(\d+)$')
-
 
 def find_checkpoint(path):
     """The prefix of the checkpoint at `path`, a prefix or a directory; a QuantizeError INVALID_INPUT if there is none."""

@@ -20,6 +20,7 @@ from vai_q_tf.passes.common.parameters import static_nodes
 from vai_q_tf.plan import final_positions
 from vai_q_tf.qat import checkpoints, evaluation, graph_record
 from vai_q_tf.qat.fix_neuron_form import fix_neurons
+from vai_q_tf.qat.network import plain_names
 from vai_q_tf.qat.network.any_batch import check_any_batch
 from vai_q_tf.qat.network.decision import decide
 from vai_q_tf.qat.network.identity import identities
@@ -200,7 +201,7 @@ class _Constants:
           QuantizeError: MISSING_QUANTIZE_INFO naming the variables that it lacks.
         """
         names = set(self._variables.values())
-        wholes = {name: checkpoints.PART.match(name) for name in names if not reader.has_tensor(name)}
+        wholes = {name: plain_names.PART.match(name) for name in names if not reader.has_tensor(name)}
         parts = {name: part for name, part in wholes.items() if part and reader.has_tensor(part.group(1))}
         missing = set(wholes) - set(parts)
         if missing:

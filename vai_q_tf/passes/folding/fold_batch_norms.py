@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
-from vai_q_tf.graph.traits import WEIGHTED, trait
+from vai_q_tf.graph.traits import SHAPE_OPS, WEIGHTED, trait
 from vai_q_tf.passes.common.channels import Layout, acts_per_channel, layout_after, layout_of
 from vai_q_tf.passes.common.parameters import static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node, redefined
@@ -15,7 +15,7 @@ from vai_q_tf.patterns.combinators import is_number
 
 ADD, SUBTRACT, SUBTRACT_FROM = 'add', 'sub', 'from'
 MULTIPLY, DIVIDE = 'mul', 'div'
-_STRUCTURAL = 'structural'
+_STRUCTURAL, _BACK = 'structural', 'back'  # moves values; a Reshape to the shape that the op gave
 _FOLD = '_fold'
 
 
@@ -71,8 +71,8 @@ def fold_batch_norms(graph_def, protected, config):
 
     The BiasAdd has the name of the op's own bias addition if there is one, else that of the last node of the chain, and that
     name in any case where it is protected. A bias that is made up is called `<scope>/biases`: scope is the name of the weights
-    without '/weights' or '/depthwise_weights' at the end. Nothing is folded where others read the op, its weights, or
-    what is in between. Weights and bias are arithmetic on the constants, see `evaluate_folded`; `fold_of` tells what it is of.
+    without '/weights' or '/depthwise_weights' at the end. Nothing is folded where others read values of the op, its weights,
+    or what is in between. Weights and bias are arithmetic on the constants, see `evaluate_folded`; `fold_of` tells of what.
     """
     rewriter = Rewriter(graph_def, protected)
     static = static_nodes(rewriter.view, in_branches=True)
@@ -95,11 +95,14 @@ def _find_chain(rewriter, name, static):
     layout = layout_of(view, name, shape)
     links, tensor, current = [], name, layout
     while current and tensor not in rewriter.protected:
-        readers = view.consumers(tensor)
+        readers = [reader for reader in view.consumers(tensor)
+                   if view.op(reader[0]) not in SHAPE_OPS or (links and links[-1].kind != _STRUCTURAL)]
         if len(readers) != 1:
             break
         reader, index = readers[0]
         link = _affine(rewriter, reader, index, current, static)
+        if not link and links and index == 0 and _is_back(view, reader, name):
+            link, current = _Link(reader, _BACK), layout
         if not link:
             current = layout_after(rewriter, reader, current) if index == 0 else None
             if not current:
@@ -112,10 +115,17 @@ def _find_chain(rewriter, name, static):
     return _AffineChain(name, weights, layout, tuple(links)) if _is_worth_it(view, links) else None
 
 
+def _is_back(view, name, compute):
+    """Whether a Reshape gives its input the shape of the result of the weighted op `compute`."""
+    return view.op(name) == 'Reshape' and view.op(view.inputs(name)[1]) == 'Shape' and view.inputs(
+        view.inputs(name)[1])[0] == compute
+
+
 def _is_worth_it(view, links):
     if len(links) > 1 and view.op(links[0].node) == 'BatchToSpaceND':
         links = links[1:]
-    return len(links) > 1 or any(link.kind != ADD for link in links)
+    affine = [link for link in links if link.kind not in (_STRUCTURAL, _BACK)]
+    return bool(affine) and (len(links) > 1 or affine[0].kind != ADD)
 
 
 def _affine(rewriter, name, index, layout, static):
@@ -152,13 +162,15 @@ def _is_of_hard_sigmoid(view, name, value):
 def _fold(rewriter, chain):
     """Replaces the chain: weighted op, BatchToSpaceND, BiasAdd, then the other structural nodes."""
     view, final = rewriter.view, chain.links[-1].node
-    affine = [link for link in chain.links if link.kind != _STRUCTURAL]
+    affine = [link for link in chain.links if link.kind not in (_STRUCTURAL, _BACK)]
+    kinds = [link.kind for link in chain.links]
+    moving = chain.links[kinds.index(_BACK) + 1:] if _BACK in kinds else chain.links
     folded = FoldedParameters(rewriter, chain.compute, chain.weights, chain.layout.channels)
     for link in affine:
         folded.apply(link.kind, link.operand)
-    structural = [link.node for link in chain.links if link.kind == _STRUCTURAL]
+    structural = [link.node for link in moving if link.kind == _STRUCTURAL]
     anchor = chain.compute
-    if chain.links[0].kind == _STRUCTURAL and view.op(structural[0]) == 'BatchToSpaceND':
+    if structural and structural[0] == chain.links[0].node and view.op(structural[0]) == 'BatchToSpaceND':
         anchor = structural.pop(0)
     weights_and_scales = folded.write_weights() if folded.has_factor else None
     spine = [editor.copy(rewriter.node(moved)) for moved in structural]

@@ -6,7 +6,7 @@ those whose place they take. Nothing that exists is changed here; `rewiring` say
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import live_editor
-from vai_q_tf.graph.traits import READ_OPS
+from vai_q_tf.graph.traits import READ_OPS, SHAPE_OPS
 from vai_q_tf.graph.view import OUTPUT_OF, REDEFINED, STANDS_FOR, GraphView, node_name, output_index
 from vai_q_tf.passes.common.parameters import static_nodes
 from vai_q_tf.passes.common.rewriter import results_of
@@ -103,6 +103,8 @@ class LiveNetwork:
         node, inputs, before = self.view.node(name), self.view.inputs(name), self.clean.inputs(name)
         if node.op == 'Placeholder':
             return True
+        if node.op in SHAPE_OPS and inputs == before:
+            return True  # what folding makes has the shape of what was there
         if REDEFINED in node.attr or not _is_alike(node, self.clean.node(name)) or len(inputs) != len(before):
             return False
         return all(self._is_same_input(*pair) for pair in zip(before, inputs))

@@ -11,6 +11,7 @@ from vai_q_tf.passes.common.parameters import static_nodes
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.qat.network.inference_form import all_inputs, with_stand_ins
+from vai_q_tf.qat.network.plain_names import whole
 
 
 class Decision(NamedTuple):
@@ -58,7 +59,7 @@ def variables_of(decision):
     """{name of a quantized tensor: the variable that it is made of}, for those that are made of one, whole or in parts."""
     view, found = GraphView(decision.optimised), {}
     for record in decision.plan.tensors:
-        sources = {node.attr[STANDS_FOR].s.decode() for node in map(view.node, view.upstream([record.tensor], ()))
+        sources = {whole(node.attr[STANDS_FOR].s.decode()) for node in map(view.node, view.upstream([record.tensor], ()))
                    if STANDS_FOR in node.attr} if record.role in ('weight', 'bias', 'constant') else ()
         if len(sources) == 1:
             found[record.name] = sources.pop()

@@ -9,6 +9,7 @@ from vai_q_tf.graph.view import STANDS_FOR, GraphView, node_name, output_index
 from vai_q_tf.passes.common.rewriter import results_of
 from vai_q_tf.passes.folding.fold_batch_norms import fold_of
 from vai_q_tf.qat.network.decision import variables_of
+from vai_q_tf.qat.network.plain_names import whole
 
 # op -> the input that is a shape, which may be written in several ways.
 _SHAPES = {'Reshape': 1, 'Conv2DBackpropInput': 0}
@@ -44,12 +45,21 @@ def _digests(view, plan):
             parts = ['input {}'.format(plan.input_nodes.index(name))]
         elif STANDS_FOR in node.attr:
             parts = ['variable {}'.format(node.attr[STANDS_FOR].s.decode())]
+        elif node.op == 'ConcatV2' and _joined_variable(view, name):
+            parts = ['variable {}'.format(_joined_variable(view, name))]
         else:
             parts = [node.op] + ['{}={}'.format(key, node.attr[key]) for key in sorted(node.attr) if not key.startswith('_')]
             parts += ['{}:{}'.format(found[node_name(tensor)], output_index(tensor))
                       for index, tensor in enumerate(view.inputs(name)) if _SHAPES.get(node.op) != index]
         found[name] = hashlib.sha1('\n'.join(parts).encode()).hexdigest()[:20]
     return found
+
+
+def _joined_variable(view, name):
+    """The variable whose parts a concat joins; '' for others."""
+    parts = [view.node(node_name(tensor)) for tensor in view.inputs(name)[:-1]]
+    wholes = {whole(part.attr[STANDS_FOR].s.decode()) if STANDS_FOR in part.attr else '' for part in parts}
+    return wholes.pop() if len(wholes) == 1 else ''
 
 
 def _earlier_names(view, plan):

@@ -1,4 +1,14 @@
-"""Names of the plain network: what the copies of a network in one graph call by names that begin with a prefix."""
+"""Names of the plain network, which copies of it in one graph put a prefix before, and of whole variables."""
+import re
+
+# What TensorFlow calls the parts of a partitioned variable; in a checkpoint it is one tensor.
+PART = re.compile(r'(.+)/part_(\d+)$')
+
+
+def whole(variable):
+    """The name of the variable that a variable is a part of; its own name where it is whole."""
+    part = PART.match(variable)
+    return part.group(1) if part else variable
 
 
 def without(prefix, name):

@@ -21,6 +21,7 @@ from vai_q_tf.graph.view import node_name
 from vai_q_tf.qat.norms import statistics
 
 _TINY_SCALE = 1e-20  # 1 / scale is still finite
+_MOVES = ('BatchToSpaceND', 'Reshape', 'Squeeze')
 
 
 def quantizes(network, product):
@@ -58,7 +59,8 @@ def on_batch(network, product, fold, norms, use_batch=None):
         quantized_bias = network.quantizer.quantize(network, bias_record, lambda: bias)
         network.note_quantized(bias_record, quantized_bias)
         channels_last = view.attr(bias_add, 'data_format').s != b'NCHW'
-        last = norms[-1] if node_name(norms[-1].output) == fold.result else None
+        behind = fold.nodes[fold.nodes.index(node_name(norms[-1].output)) + 1:]
+        last = norms[-1] if all(network.clean.op(node) in _MOVES for node in behind) else None
         result, inputs = statistics.add_to_result(network, last, end, tf.subtract(quantized_bias, bias), channels_last)
         result = _as_before_moves(network, fold, result, anchor)
         if use_batch is not None:

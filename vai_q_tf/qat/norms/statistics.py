@@ -38,12 +38,15 @@ def over_channels(vector, value, channels_last):
 
 
 def add_to_result(network, norm, result, error, channels_last):
-    """Adds `error` [channels] to `result`: for nothing, where that is the result of a fused batch norm, which has an offset.
+    """Adds `error` [channels] to `result`: for nothing, where a fused batch norm makes its values, which has an offset.
+
+    Args:
+      norm: the TrainingNorm whose result `result` is, moved or not; None where it is of something else.
 
     Returns:
       (the sum, [(inputs to re-point, tf.Tensor)]).
     """
-    if norm is not None and norm.node and network.live(norm.output) is result:
+    if norm is not None and norm.node:
         fused = network.operation(norm.node)
         return result, [([(fused.name, 2)], tf.add(fused.inputs[2], error))]
     return tf.add(result, over_channels(error, result, channels_last)), []

@@ -1,0 +1,145 @@
+"""Runs a deployed model as the DPU does: on integers, with shifts and one rounding a tensor.
+
+What an op gives is exact until its FixNeuron; there it is shifted, rounded half up and saturated, once. What only moves
+values is moved by TensorFlow's own op, and what stays float is computed by it.
+"""
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from tests.same_network.dpu_ops import OPS, Fixed, Refused, Unrounded, require
+
+_MOVES = frozenset((
+    'BatchToSpaceND', 'DepthToSpace', 'ExpandDims', 'Pad', 'Reshape', 'ResizeNearestNeighbor', 'SpaceToBatchND', 'Split',
+    'SplitV', 'Squeeze', 'StridedSlice', 'Transpose', 'Unpack'))
+_FLOAT_OPS = frozenset(('LRN', 'Maximum', 'Minimum', 'Sigmoid', 'Softmax', 'Tanh'))
+
+
+class Float(NamedTuple):
+    """A tensor that is not quantized."""
+    value: np.ndarray
+
+    def real(self):
+        return self.value
+
+
+def differences(model, feed):
+    """Where a GraphDef computes something else in TensorFlow than on the DPU, in lines; [] where each value of each FixNeuron
+    is the same. What the DPU does not compute at all is one line.
+
+    feed: {placeholder name: array}.
+    """
+    try:
+        expected = run(model, feed)
+    except Refused as refused:
+        return [str(refused)]
+    names = [node.name for node in model.node if node.op == 'FixNeuron']
+    with tf.Graph().as_default():
+        tf.import_graph_def(model, name='')
+        with _session() as session:
+            results = session.run([name + ':0' for name in names], {name + ':0': value for name, value in feed.items()})
+    pairs = [(name, expected[name].real(), result) for name, result in zip(names, results)]
+    return ['{}: {} of {} values differ'.format(name, np.sum(result != real), real.size)
+            for name, real, result in pairs if not np.array_equal(result, real)]
+
+
+def run(model, feed):
+    """{node name: its first output} of a GraphDef, each a Fixed, an Unrounded or a Float, or an array where it is that of a
+    Const or of a computed shape.
+
+    feed: {placeholder name: array}. Raises Refused where the DPU does not compute what the model has.
+    """
+    values = {}
+    for node in tf.GraphDef.FromString(model.SerializeToString()).node:  # a look at an attr that a node lacks creates it
+        operands = [_output(values, name) for name in node.input]
+        try:
+            value = Float(feed[node.name]) if node.op == 'Placeholder' else _compute(node, operands)
+        except Refused as refused:
+            raise Refused('{} ({}): {}'.format(node.name, node.op, refused)) from None
+        values[node.name] = value if isinstance(value, list) else [value]
+    return {name: outputs[0] for name, outputs in values.items()}
+
+
+def _output(values, name):
+    name, _, number = name.partition(':')
+    return values[name][int(number or 0)]
+
+
+def _compute(node, operands):
+    quantized = any(isinstance(operand, (Fixed, Unrounded)) for operand in operands)
+    if node.op == 'Const':
+        return tf.make_ndarray(node.attr['value'].tensor)
+    if node.op == 'FixNeuron':
+        return _fix_neuron(node, *operands)
+    if node.op == 'Shape':
+        return np.array(operands[0].real().shape, np.int32)
+    if any(isinstance(operand, Float) for operand in operands) or (quantized and node.op in _FLOAT_OPS):
+        return _each(by_tensorflow(node, [_as_floats(operand) for operand in operands]), Float)
+    if not quantized:
+        return by_tensorflow(node, operands)
+    if node.op in _MOVES:
+        return _moved(node, operands)
+    require(node.op in OPS, 'no arithmetic is known for it')
+    return OPS[node.op](node, *operands)
+
+
+def _as_floats(operand):
+    if isinstance(operand, np.ndarray):
+        return operand
+    real = operand.real()
+    require(np.array_equal(real.astype(np.float32), real), 'an op that stays float reads what float32 does not hold')
+    return real.astype(np.float32)
+
+
+def _each(outputs, function):
+    return [function(output) for output in outputs] if isinstance(outputs, list) else function(outputs)
+
+
+def _moved(node, operands):
+    """Copies of the integers, at the position that they have."""
+    data, = (operand for operand in operands if isinstance(operand, (Fixed, Unrounded)))
+    node.attr['T'].type = tf.int64.as_datatype_enum
+    outputs = by_tensorflow(node, [operand.q if operand is data else operand for operand in operands])
+    return _each(outputs, lambda q: data._replace(q=q))
+
+
+def by_tensorflow(node, operands):
+    """What TensorFlow computes for one node: an array, or a list where there are several outputs."""
+    alone = tf.GraphDef(node=[node])
+    alone.node[0].ClearField('input')
+    alone.node[0].attr.pop('_output_shapes', None)
+    with tf.Graph().as_default():
+        fed = {tf.placeholder(operand.dtype, operand.shape, 'operand{}'.format(number)): operand
+               for number, operand in enumerate(operands)}
+        alone.node[0].input.extend(tensor.op.name for tensor in fed)
+        operation, = tf.import_graph_def(alone, {tensor.op.name: tensor for tensor in fed}, [node.name], name='node')
+        with _session() as session:
+            results = session.run(list(operation.outputs), fed)
+    return results if len(results) > 1 else results[0]
+
+
+def _fix_neuron(node, x):
+    position, bits = node.attr['quantize_pos'].i, node.attr['bit_width'].i
+    require(-126 <= position <= 126, 'position {}', position)
+    if isinstance(x, Fixed):
+        require((x.p, x.bits) == (position, bits), 'copies integers of position {} to position {}', x.p, position)
+        return x
+    if isinstance(x, Unrounded):
+        for limit in x.limits:
+            limit(position)
+        q = _half_up(x.q, x.p - position)
+    else:
+        t = _as_floats(x).astype(np.float64) * 2.0**position
+        q = np.floor(t + 0.5) if node.attr['mode'].i == 1 else np.sign(t) * np.floor(np.abs(t) + 0.5)
+    half = 1 << (bits - 1)
+    return Fixed(np.clip(q, -half, half - 1).astype(np.int64), position, bits, isinstance(x, np.ndarray))
+
+
+def _half_up(q, shift):
+    """q / 2^shift, rounded."""
+    return q << -shift if shift <= 0 else (q + (1 << (shift - 1))) >> shift
+
+
+def _session():
+    return tf.Session(config=tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1))
