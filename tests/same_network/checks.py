@@ -1,9 +1,8 @@
-"""One network, both ways: training gives the model that the frozen file gives, and all of its forms, and the DPU, compute the
-same."""
+"""What is checked of one network, both ways: training gives the model that the frozen file gives, and all of its forms, and the
+DPU, compute the same."""
 import os
 
 import numpy as np
-import pytest
 
 import vai_q_tensorflow
 from tests.same_network import comparing, dpu_model
@@ -24,15 +23,14 @@ _NOT_AS_ON_THE_DPU = {
     'resized_by_ones': 'mul (Mul): multiplies by a constant that is not quantized'}
 
 
-@pytest.fixture(name='both', scope='module', params=list(NETWORKS))
-def _both(request, tmp_path_factory):
-    directory = str(tmp_path_factory.mktemp('both'))
-    from_file = comparing.from_file(NETWORKS[request.param], os.path.join(directory, 'file'))
-    return request.param, from_file, comparing.from_training(NETWORKS[request.param], os.path.join(directory, 'trained'))
+def both_ways(name, directory):
+    """(name, the model of the file route, the Trained) of a network."""
+    from_file = comparing.from_file(NETWORKS[name], os.path.join(directory, 'file'))
+    return name, from_file, comparing.from_training(NETWORKS[name], os.path.join(directory, 'trained'))
 
 
-def test_same_network(both):
-    name, from_file, trained = both
+def check_same_network(name, from_file, trained):
+    """The forms of a network are one: bit for bit, node for node, and without a finding of lint."""
     for in_training, evaluated, modelled in zip(*trained[1:]):
         assert np.isfinite(evaluated).all() and np.unique(evaluated).size > 4
         np.testing.assert_array_equal(evaluated, in_training)
@@ -46,8 +44,8 @@ def test_same_network(both):
     assert not found, '\n'.join(found)
 
 
-def test_a_model_is_what_the_dpu_computes(both):
-    name, from_file, trained = both
+def check_dpu(name, from_file, trained):
+    """The models of a network are what the DPU computes."""
     for model in (from_file, trained.models['evaluation graph']):
         found = dpu_model.differences(model, comparing.unseen_batch(model))
         if name in _NOT_AS_ON_THE_DPU:
