@@ -53,7 +53,7 @@ def test_random_plans(data):
 
 
 def test_a_row_of_zeros_only():
-    plan = QuantPlan((), (), (), (QuantTensor('a', 'activation', 1, 8, 1, 'a', '', ()),), (), (), ())
+    plan = QuantPlan((), (), (), (QuantTensor('a', 'activation', 1, 8, 1, 'a', ()),), (), (), ())
     rules = position_rules(plan, QuantizeConfig(['in'], ['out']))
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         handle = resource_ops.var_handle_op(dtype=tf.float32, shape=[1, 256])
@@ -66,8 +66,8 @@ def test_a_row_of_zeros_only():
     {'groups': (0, 1, 9)}, {'groups': (0, 1)}, {'sources': ((0,), (1,))}, {'sources': ((0,), (1,), (3,))},
     {'neighbours': ((7, (0, ())),)}, {'limits': (((0, ((5, 1),)),),)}, {'limits': (((0, ((1, 0),)),),)}])
 def test_rules_that_do_not_fit_together_are_an_error(change):
-    tensors = tuple(QuantTensor(name, 'activation', 1, 8, 1, name, '', ()) for name in 'abc')
-    rules = position_rules(QuantPlan((), (), (), tensors, (), (), ()), QuantizeConfig(['in'], ['out']))
+    tensors = tuple(QuantTensor(name, 'activation', 1, 8, 1, name, ()) for name in 'abc')
+    rules = position_rules(QuantPlan((), (), (), tensors, (), ()), QuantizeConfig(['in'], ['out']))
     with pytest.raises(tf.errors.InvalidArgumentError, match='do not fit together'):
         _legal(rules._replace(**change), [1, 2, 3])
 
@@ -80,8 +80,8 @@ def test_it_costs_microseconds():
         groups.append(ComputeGroup(a, 'b{}'.format(number - 1), w, v, a, 9))
         operands.append(OperandGroup('add', b, (a, 'b{}'.format(number - 1)), b))
         names += [a, b, w, v]
-    tensors = tuple(QuantTensor(name, 'activation', int(name[0] in 'ab'), 8, 1, name, '', ()) for name in names)
-    rules = position_rules(QuantPlan((), (), (), tensors, (), tuple(groups), (), (), tuple(operands)),
+    tensors = tuple(QuantTensor(name, 'activation', int(name[0] in 'ab'), 8, 1, name, ()) for name in names)
+    rules = position_rules(QuantPlan((), (), (), tensors, tuple(groups), (), (), tuple(operands)),
                            QuantizeConfig(['in'], ['out']))
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         handle = resource_ops.var_handle_op(dtype=tf.float32, shape=[len(names), 256])

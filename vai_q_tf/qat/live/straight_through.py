@@ -4,9 +4,14 @@ import tensorflow.compat.v1 as tf
 _GRADIENT = 'VaiStraightThrough'
 
 
-@tf.RegisterGradient(_GRADIENT)
 def _gradient(_, gradient, __):
     return None, gradient
+
+
+try:
+    tf.RegisterGradient(_GRADIENT)(_gradient)
+except KeyError:  # a second import in one process
+    pass
 
 
 def straight_through(value, smooth):
