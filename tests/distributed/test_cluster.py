@@ -70,7 +70,7 @@ def test_the_checkpoint_has_the_positions_of_all_tensors(cluster):
     reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(cluster / 'model')))
     assert reader.get_tensor('global_step') >= _STEPS
     votes = reader.get_tensor(position_saveable.VOTES_KEY)
-    assert len(votes) == 8
+    assert len(votes) == 9
     # Votes of both workers fade in the one table.
     np.testing.assert_allclose(votes.sum(1), (1 - 0.9 ** _STEPS) / (1 - 0.9), rtol=0.02)
     assert all(fixed_point.mode_position(row) < 20 for row in votes)

@@ -200,8 +200,7 @@ def test_the_replicas_vote_together_and_have_the_same_position_in_the_same_step(
 
 def test_weights_are_the_same_on_all_replicas_though_moving_averages_differ(tmp_path):
     network = _Replicas(tmp_path)
-    names = ['{}conv/BatchNorm_Fold/{}:0'.format(prefix, name) for name in ('mul_1/wquant', 'sub/wquant')
-             for prefix in ('', 'replica_1/')]
+    names = ['{}conv/kernel/{}:0'.format(prefix, name) for name in ('wquant', 'biases/wquant') for prefix in ('', 'replica_1/')]
     with _session() as session:
         session.run(network.initializer)
         for step in range(5):

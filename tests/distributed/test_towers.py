@@ -14,6 +14,7 @@ from vai_q_tf import (
     fixed_point,
 )
 from vai_q_tf.qat import checkpoints
+from vai_q_tf.qat.network.identity import Identity
 from vai_q_tf.qat.positions import position_saveable
 
 _TOWERS = ['clone_0', 'clone_1']
@@ -82,9 +83,9 @@ def test_two_towers_train_as_one_network(trained):
     np.testing.assert_allclose(losses, expected, rtol=1e-3)
     mine, other = (tf.train.load_checkpoint(path) for path in (checkpoint, one))
     assert mine.get_variable_to_shape_map() == other.get_variable_to_shape_map()
-    names = [name.decode() for name in other.get_tensor(position_saveable.TENSORS_KEY)]
+    by_name = {name.decode(): Identity('', '', ()) for name in other.get_tensor(position_saveable.TENSORS_KEY)}
     assert sorted(mine.get_tensor(position_saveable.TENSORS_KEY)) == sorted(other.get_tensor(position_saveable.TENSORS_KEY))
-    assert checkpoints.read_positions(mine, names) == checkpoints.read_positions(other, names)
+    assert checkpoints.read_positions(mine, by_name) == checkpoints.read_positions(other, by_name)
 
 
 def test_evaluation_and_listener_know_nothing_of_towers(trained):
@@ -111,7 +112,8 @@ def test_shared_weights_are_quantized_once_and_positions_are_common(tmp_path):
     quantized = [op.name for op in graph.get_operations() if op.type == 'VaiFixNeuron']
     assert sorted(quantized) == sorted(
         ['conv/kernel/wquant', 'conv/bias/wquant', 'logits/kernel/wquant', 'logits/bias/wquant']
-        + ['{}/{}/aquant'.format(tower, name) for tower in _TOWERS for name in ('images', 'relu', 'pool', 'logits/BiasAdd')])
+        + ['{}/{}/aquant'.format(tower, name) for tower in _TOWERS
+           for name in ('images', 'relu', 'pool/mul', 'pool/squeeze', 'logits/BiasAdd')])
     images, labels = training.data()
     images = images[:16].copy()
     images[8:] *= 16
@@ -139,7 +141,7 @@ def test_a_tower_that_is_not_there_is_named(tmp_path):
 
 
 def test_slim_model_deploy_with_batch_norm(tmp_path):
-    """Towers of batch norms with one set of moving averages."""
+    """Towers of batch norms with one set of moving averages have one set of quantized weights."""
     from tensorflow.contrib import slim
 
     def clone(images):
@@ -155,7 +157,10 @@ def test_slim_model_deploy_with_batch_norm(tmp_path):
     config.input_nodes, config.output_nodes = ['net_in'], ['fc/BiasAdd']
     config.input_shapes = [[-1, 8, 8, 2]]
     CreateQuantizeTrainingGraph(config, towers=_TOWERS)
+    graph = tf.compat.v1.get_default_graph()
+    weights = {graph.get_operation_by_name(tower + '/conv/Conv2D').inputs[1].name for tower in _TOWERS}
+    assert weights == {'conv/weights/wquant:0'}
     with _session() as session:
         session.run(tf.compat.v1.global_variables_initializer())
-        first, second = session.run(['{}/conv/BatchNorm_Fold/mul_1/wquant:0'.format(tower) for tower in _TOWERS])
-    np.testing.assert_array_equal(first, second)
+        quantized, convolved = session.run(['conv/weights/wquant:0', [tower + '/conv/Conv2D:0' for tower in _TOWERS]])
+    assert np.unique(quantized).size > 20 and not np.array_equal(*convolved)
