@@ -218,7 +218,7 @@ VAI_HD int WindowFirst(int non_overflow, int below) {
   return non_overflow - below < kPositionMin ? (int)kPositionMin : non_overflow - below;
 }
 
-// The squared error of candidate k from its block sums, in the unit of the tensor. Behind the last candidate, which
+// The squared error of candidate k from its block sums, in the unit of the tensor. After the last candidate, which
 // kPositionMax is then, that of the last. 0 without candidates.
 VAI_HD double WindowError(const SearchPlan& plan, const double* sums, int k) {
   if (plan.count == 0) return 0.0;

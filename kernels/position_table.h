@@ -24,7 +24,7 @@ inline tensorflow::Tensor Zeros(int rows) {
   return zeros;
 }
 
-// The variable behind input 0. Its mutex is not held.
+// The variable that input 0 is the handle of. Its mutex is not held.
 inline tensorflow::Status FindState(tensorflow::OpKernelContext* ctx, int rows, tensorflow::Var** state) {
   const auto create = [rows](tensorflow::Var** created) {
     *created = new tensorflow::Var(tensorflow::DT_FLOAT);

@@ -19,7 +19,7 @@ struct Scaled {
   Channels channels;
 };
 
-// The tensor of input `index`, scaled by the vector behind it. An input `other` has a factor for each channel too.
+// The tensor of input `index`, scaled by the vector after it. An input `other` has a factor for each channel too.
 inline tensorflow::Status ReadScaled(tensorflow::OpKernelContext* ctx, int index, tensorflow::int64 inner, int other,
                                      Scaled* scaled) {
   const tensorflow::Tensor& input = ctx->input(index);

@@ -245,7 +245,7 @@ def recompile_losses(model):
 
 
 def metric_results(model):
-    """The tf.Tensors of the metrics that an evaluation of a compiled Keras model gives behind the loss, in order."""
+    """The tf.Tensors of the metrics that an evaluation of a compiled Keras model gives after the loss, in order."""
     # The result of a metric that was called is kept in the metric only.
     return [metric._call_result for metric in model._get_training_eval_metrics() if hasattr(metric, '_call_result')]
 
@@ -292,7 +292,7 @@ def add_listener(hook, listener):
 
 def uses_locking(optimizer):
     """Whether a tf.train.Optimizer locks variables when it updates them."""
-    # The argument of that name, which an optimizer that wraps it hands on; only the getter is missing. Still there in 2.11.
+    # The argument of that name, which an optimizer that wraps it passes on; only the getter is missing. Still there in 2.11.
     return optimizer._use_locking
 
 

@@ -21,7 +21,7 @@ class Progress:
         self._shown = 0.0
 
     def __call__(self, done, note=''):
-        """`done` steps are behind; `note` is added to the line."""
+        """`done` steps have been taken; `note` is added to the line."""
         now = time.time()
         if done < self._total and now - self._shown < (0.2 if self._terminal else 10):
             return

@@ -106,7 +106,7 @@ def _received(monkeypatch):
     received = {}
 
     class Freezer:
-        def __init__(self, graph, plan, config):
+        def __init__(self, graph, config):
             received.update(graph=graph, config=config)
 
         def write(self, prefix, step):
@@ -120,7 +120,6 @@ def _received(monkeypatch):
         graph=graph, config=config))
     monkeypatch.setattr(functions.evaluation, 'create_evaluation_graph', lambda graph, config: received.update(
         graph=graph, config=config))
-    monkeypatch.setattr(functions.graph_record, 'evaluation_plan', lambda graph: 'plan')
     monkeypatch.setattr(functions, 'EvaluationFreezer', Freezer)
     monkeypatch.setattr(functions.checkpoints, 'find_checkpoint', find_checkpoint)
     return received

@@ -4,6 +4,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.sessions import exact
+from vai_q_tf.passes.cleanup.fold_constants import evaluate_folded
 
 
 def config(**fields):
@@ -34,6 +35,12 @@ def apply(a_pass, graph_def, protected, settings=None):
     assert_shapes(result)
     assert a_pass(result, frozenset(protected), settings) is result
     return result
+
+
+def constant_of(graph_def, name, protected):
+    """The value of the Const that `evaluate_folded` makes of the node."""
+    result = nodes(evaluate_folded(graph_def, frozenset(protected), config()))
+    return tf.make_ndarray(result[name].attr['value'].tensor)
 
 
 def assert_shapes(graph_def):

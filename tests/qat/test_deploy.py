@@ -51,7 +51,7 @@ def test_no_session_outlives_what_it_is_for(tmp_path, monkeypatch):
     monkeypatch.setattr(v1.Session, 'close', lambda self: closed.append(self) or close(self))
     with tf.Graph().as_default() as graph:
         network(False)
-        freezer = EvaluationFreezer(graph, create_evaluation_graph(graph, config), config)
+        freezer = EvaluationFreezer(graph, config, create_evaluation_graph(graph, config))
         for step in (1, 2):
             freezer.write(checkpoint, step)
             assert len(opened) >= step and set(opened) == set(closed)
@@ -66,7 +66,7 @@ def test_what_the_compiler_refuses_is_told_once(tmp_path, monkeypatch):
     monkeypatch.setattr(v1.logging, 'warning', lambda text, *values: warnings.append(text % values))
     with tf.Graph().as_default() as graph:
         network(False)
-        freezer = EvaluationFreezer(graph, create_evaluation_graph(graph, config), config)
+        freezer = EvaluationFreezer(graph, config, create_evaluation_graph(graph, config))
         del warnings[:]
         for step in (1, 2):
             freezer.write(checkpoint, step)

@@ -3,6 +3,7 @@ DPU, compute the same."""
 import os
 
 import numpy as np
+import pytest
 
 import vai_q_tensorflow
 from tests.same_network import comparing, dpu_model
@@ -23,14 +24,19 @@ _NOT_AS_ON_THE_DPU = {
     'resized_by_ones': 'mul (Mul): multiplies by a constant that is not quantized'}
 
 
-def both_ways(name, directory):
-    """(name, the model of the file route, the Trained) of a network."""
-    from_file = comparing.from_file(NETWORKS[name], os.path.join(directory, 'file'))
-    return name, from_file, comparing.from_training(NETWORKS[name], os.path.join(directory, 'trained'))
+def quarter(number):
+    """The fixture `both` of a module with a quarter of the networks: (name, the model of the file route, the Trained)."""
+    @pytest.fixture(name='both', scope='module', params=list(NETWORKS)[number::4])
+    def both(request, tmp_path_factory):
+        name, directory = request.param, str(tmp_path_factory.mktemp('both'))
+        from_file = comparing.from_file(NETWORKS[name], os.path.join(directory, 'file'))
+        return name, from_file, comparing.from_training(NETWORKS[name], os.path.join(directory, 'trained'))
+    return both
 
 
-def check_same_network(name, from_file, trained):
+def test_same_network(both):
     """The forms of a network are one: bit for bit, node for node, and without a finding of lint."""
+    name, from_file, trained = both
     for in_training, evaluated, modelled in zip(*trained[1:]):
         assert np.isfinite(evaluated).all() and np.unique(evaluated).size > 4
         np.testing.assert_array_equal(evaluated, in_training)
@@ -44,8 +50,8 @@ def check_same_network(name, from_file, trained):
     assert not found, '\n'.join(found)
 
 
-def check_dpu(name, from_file, trained):
-    """The models of a network are what the DPU computes."""
+def test_a_model_is_what_the_dpu_computes(both):
+    name, from_file, trained = both
     for model in (from_file, trained.models['evaluation graph']):
         found = dpu_model.differences(model, comparing.unseen_batch(model))
         if name in _NOT_AS_ON_THE_DPU:

@@ -9,7 +9,7 @@ from vai_q_tf.graph.view import GraphView, node_name, output_index
 
 
 def finalize(graph_def, plan, positions, shapes, config):
-    """The evaluation model with float weights behind every FixNeuron, as a GraphDef.
+    """The evaluation model with float weights before their FixNeurons, as a GraphDef.
 
     Of the control inputs only those stay that put a node into a branch or a loop.
 
@@ -44,7 +44,7 @@ def finalize(graph_def, plan, positions, shapes, config):
 
 
 def _in_order(model):
-    """The model with every node behind those that it reads."""
+    """The model with every node after those that it reads."""
     view = GraphView(model)
     return editor.subgraph(model, [view.node(name) for name in view.upstream(view.names)])
 

@@ -8,7 +8,7 @@ from vai_q_tf.graph.view import node_name
 
 
 def insert(graph_def, tensors, make):
-    """The graph with new nodes behind the producers of quantized tensors, which the consumers of these then read.
+    """The graph with new nodes after the producers of quantized tensors, which the consumers of these then read.
 
     Args:
       graph_def: a GraphDef that the QuantTensors `tensors` were chosen in.

@@ -40,7 +40,7 @@ def to_onnx(eval_graph_def, input_nodes, output_nodes, opset=13):
     Args:
       eval_graph_def: an evaluation model.
       input_nodes: nodes to be fed; placeholders that are needed besides become inputs as well.
-      output_nodes: nodes to be read, each from the FixNeuron behind it if there is one.
+      output_nodes: nodes to be read, each from the FixNeuron after it if there is one.
       opset: version of the standard operators.
 
     Raises:
@@ -62,7 +62,7 @@ def to_onnx(eval_graph_def, input_nodes, output_nodes, opset=13):
 
 
 def _quantized(view, tensor):
-    """The FixNeuron behind the tensor, the tensor itself where there is none."""
+    """The FixNeuron after the tensor, the tensor itself where there is none."""
     if node_name(tensor) not in view:
         raise errors.QuantizeError(errors.UNKNOWN_NODE, 'Not found',
                                    'The output node {!r} is not in the graph.'.format(node_name(tensor)))

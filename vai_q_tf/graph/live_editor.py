@@ -85,12 +85,3 @@ def add_node(graph, node, inputs, name):
             stack.enter_context(tf.name_scope(None))
             stack.enter_context(tf.control_dependencies(None))
         return graph.create_op(node.op, inputs, None, name=name, attrs=attrs)
-
-
-def copy_with_input(operation, index, value, name):
-    """A new op like `operation`, called `name`, whose input `index` is the tf.Tensor `value`."""
-    operands = list(operation.inputs)
-    operands[index] = value
-    attrs = {key: attr for key, attr in operation.node_def.attr.items() if not key.startswith('_')}
-    return operation.graph.create_op(operation.type, operands, [output.dtype for output in operation.outputs],
-                                     name=name, attrs=attrs)

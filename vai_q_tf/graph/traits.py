@@ -9,14 +9,14 @@ class Trait(NamedTuple):
 
     kind: WEIGHTED multiplies its input by weights; VALUE has an output position of its own; SHARED has one too, which
       should be that of its inputs, as it only selects, joins or averages values; PASSES hands its input on as it is and
-      needs no FixNeuron behind it; FLOAT stays float for `reason`.
+      needs no FixNeuron after it; FLOAT stays float for `reason`.
     data: which of the inputs carry values, a slice.
     weight: the index of the weights.
     channel_axes: the axes of the weights that make up the output channels, in the order of the channels.
     reduction_axes: the axes of the weights that one value of the result sums over.
     depthwise: whether each input channel has filters of its own.
     constants: whether constant operands take part with positions of their own.
-    relu: whether a relu behind it is computed with it.
+    relu: whether a relu after it is computed with it.
     moves: whether the result holds the values of the first input as they are, and zeros; the hardware copies integers there.
     reason: why the op stays float.
     """

@@ -15,7 +15,7 @@ SOURCE_NODES = '_origins'
 RESULTS = '_results'
 # A mark on a node that has the name of a node of the float graph, and computes something else.
 REDEFINED = '_redefined'
-# On a Placeholder: the tensor that it stands for, an output of an input node behind the first one.
+# On a Placeholder: the tensor that it stands for, an output of an input node after the first one.
 OUTPUT_OF = '_output_of'
 # On a Const: the variable that it stands for. The Const has the shape of the variable, and no value that counts.
 STANDS_FOR = '_variable'

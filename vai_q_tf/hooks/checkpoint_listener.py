@@ -59,13 +59,13 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
 
     def _prepare(self):
         if self._eval_graph_fn is None:
-            graph, plan = derive_evaluation_graph(self._training_graph, self._config)
+            graph, decision = derive_evaluation_graph(self._training_graph, self._config)
         else:
             graph = tf.Graph()
             with graph.as_default():
                 self._eval_graph_fn()
-                plan = evaluation.create_evaluation_graph(graph, self._config)
-        self._freezer = EvaluationFreezer(graph, plan, self._config)
+                decision = evaluation.create_evaluation_graph(graph, self._config)
+        self._freezer = EvaluationFreezer(graph, self._config, decision)
         if graph_record.is_training(self._training_graph):
             self._freezer.require_positions_of(self._training_graph)
 

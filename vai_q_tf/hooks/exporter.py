@@ -99,9 +99,8 @@ class QuantizeExporter(tf.estimator.Exporter):
                 self._eval_graph_fn()
             else:
                 estimator.model_fn(self._receiver_fn().features, None, tf.estimator.ModeKeys.PREDICT, estimator.config)
-            if not graph_record.is_evaluation(graph):
-                evaluation.create_evaluation_graph(graph, config)
-        return EvaluationFreezer(graph, graph_record.evaluation_plan(graph), config)
+            decision = None if graph_record.is_evaluation(graph) else evaluation.create_evaluation_graph(graph, config)
+        return EvaluationFreezer(graph, config, decision)
 
     def _read_best(self, export_path):
         """What best.json holds; None where there is none, or where its model was taken away."""

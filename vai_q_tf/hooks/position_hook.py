@@ -7,7 +7,7 @@ TensorBoard and what moved is logged. With `freeze_step` the hook stops the posi
 the tensor that lets them move. `end()` reports once more.
 
 The history is a file in `output_dir`, one JSON object a line, {"step", "tensor", "position"}: the first position of each tensor
-and every change of it, with the global step after the run that made it. A restarted training first drops what lies behind the
+and every change of it, with the global step after the run that made it. A restarted training first drops what lies after the
 checkpoint that it starts from, so its history is that of an uninterrupted training. Of the workers of a cluster only the chief
 writes.
 """

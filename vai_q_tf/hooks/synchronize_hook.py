@@ -3,7 +3,7 @@
 Lifecycle. Positions are no variables, so what broadcasts the global variables leaves them out. `begin()` makes two ops from the
 functions that are given. Once the session exists, the votes of the process that restored a checkpoint go to all; after each run
 the votes of all are averaged. So every process starts a step with the same votes, and its own vote of that step decides only
-where two positions are as good as equal. The hook stands behind the one that rewrites the graph, if a hook does that, and every
+where two positions are as good as equal. The hook stands after the one that rewrites the graph, if a hook does that, and every
 process has it.
 """
 import tensorflow.compat.v1 as tf

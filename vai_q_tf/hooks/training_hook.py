@@ -45,6 +45,6 @@ class QuantizeTrainingHook(tf.estimator.SessionRunHook):
         waiting = [name for name in config.input_nodes + config.output_nodes if node_name(name) in gradients.excluded]
         if waiting:
             raise errors.QuantizeError(
-                errors.UNSUPPORTED_GRAPH, 'Behind gradients',
+                errors.UNSUPPORTED_GRAPH, 'After gradients',
                 'Node {!r} waits for a gradient or a training step. {}'.format(waiting[0], regradient.ALTERNATIVES))
         training.create_training_graph(graph, config, gradients, self._towers)

@@ -158,7 +158,7 @@ class _Network:
             raise errors.QuantizeError(
                 errors.UNSUPPORTED_GRAPH, 'No gradients',
                 'The model_fn made its train_op without tf.gradients, which a tf.train.Optimizer calls with the loss as a '
-                'tf.Tensor, so there was no place for the rewrite. Call CreateQuantizeTrainingGraph in the model_fn, behind '
+                'tf.Tensor, so there was no place for the rewrite. Call CreateQuantizeTrainingGraph in the model_fn, after '
                 'the network and before its gradients.')
         return spec._replace(
             predictions=_quantized(spec.predictions), loss=_quantized(spec.loss),

@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.config import QuantizeConfig, require_config
 from vai_q_tf.integrations import gradient_interception
 from vai_q_tf.integrations.keras import session
-from vai_q_tf.qat import checkpoints, evaluation, graph_record, training
+from vai_q_tf.qat import checkpoints, evaluation, training
 from vai_q_tf.qat.deploy import EvaluationFreezer
 
 _TYPES = {'graph': tf.Graph, 'checkpoint': str, 'config': QuantizeConfig}
@@ -91,9 +91,9 @@ def CreateQuantizeDeployGraph(checkpoint=None, config=None, graph=None):
         or variables (named).
       TypeError: an argument of a wrong type.
     """
-    plan = graph_record.evaluation_plan(graph)
+    freezer = EvaluationFreezer(graph, config)
     prefix = checkpoints.find_checkpoint(checkpoint)
-    return EvaluationFreezer(graph, plan, config).write(prefix, checkpoints.checkpoint_step(prefix))
+    return freezer.write(prefix, checkpoints.checkpoint_step(prefix))
 
 
 def _arguments(function, names, keywords, args, kwargs):

@@ -93,15 +93,14 @@ def deploy_checkpoint(input_meta_graph_def, input_checkpoint, config):
     config = require_config(config)
     graph = _import(input_meta_graph_def)
     prefix = checkpoints.find_checkpoint(input_checkpoint)
-    if graph_record.is_evaluation(graph):
-        plan = graph_record.evaluation_plan(graph)
-    elif graph_record.is_training(graph):
-        graph, plan = derive_evaluation_graph(graph, config)
-    else:
+    decision = None
+    if graph_record.is_training(graph):
+        graph, decision = derive_evaluation_graph(graph, config)
+    elif not graph_record.is_evaluation(graph):
         _check_no_gradients(graph, input_meta_graph_def)
-        plan = evaluation.create_evaluation_graph(graph, config)
+        decision = evaluation.create_evaluation_graph(graph, config)
     config = config.replace(output_dir=os.path.join(config.output_dir, 'deploy'))
-    return EvaluationFreezer(graph, plan, config).write(prefix, checkpoints.checkpoint_step(prefix)).eval_model
+    return EvaluationFreezer(graph, config, decision).write(prefix, checkpoints.checkpoint_step(prefix)).eval_model
 
 
 def _import(source):

@@ -3,7 +3,7 @@ import collections
 
 
 def producer_name(name):
-    """The node behind an input: 'a' for 'a', 'a:1' and '^a'."""
+    """The node that makes an input: 'a' for 'a', 'a:1' and '^a'."""
     return name.lstrip('^').split(':')[0]
 
 
@@ -28,7 +28,7 @@ class LintGraph:
         return [node for node in self.nodes if node.op in ops]
 
     def producer(self, node, index):
-        """The node behind data input `index` (negative: from the end); None if there is no such input or node."""
+        """The node that makes data input `index` (negative: from the end); None if there is no such input or node."""
         inputs = data_inputs(node)
         if not -len(inputs) <= index < len(inputs):
             return None

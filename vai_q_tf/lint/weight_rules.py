@@ -49,7 +49,7 @@ def _batch_norm_as_mul_and_add(graph):
     for node in graph.of_type('BiasAdd'):
         source = graph.producer(node, 0)
         if op_of(source) == 'Mul':
-            yield node.name, ("The compiler refuses a BiasAdd behind the Mul '{}'. Write a batch norm that is not "
+            yield node.name, ("The compiler refuses a BiasAdd after the Mul '{}'. Write a batch norm that is not "
                               'folded as Mul and Add.'.format(source.name))
     for node in graph.of_type(*_ADDITIONS):
         for scaled, offset in ((0, 1), (1, 0)):
@@ -60,7 +60,7 @@ def _batch_norm_as_mul_and_add(graph):
             for owner, constant in ((mul, scale), (node, shift)):
                 if op_of(constant) == 'Const':
                     yield owner.name, ("The compiler reads a Mul and an Add of constants as a batch norm, and the "
-                                       "constant '{}' is not quantized. Put a FixNeuron behind "
+                                       "constant '{}' is not quantized. Put a FixNeuron after "
                                        "it.".format(constant.name))
 
 
@@ -107,7 +107,7 @@ def _quantized_before_residual_add(graph):
         for data, other in ((0, 1), (1, 0)):
             source = graph.producer(node, data)
             if op_of(source) in _CONVOLUTIONS and not _is_constant(graph, graph.producer(node, other)):
-                yield node.name, ('The compiler takes an Add behind a convolution without a bias for its bias, and {} '
+                yield node.name, ('The compiler takes an Add after a convolution without a bias for its bias, and {} '
                                   'is not added to a constant. Put a FixNeuron between them.'.format(describe(source)))
 
 

@@ -2,7 +2,7 @@
 
 They compute what tf.multiply, vai_fix_neuron and tf.multiply compute, in one pass and without the products in memory.
 Element i of the flat input belongs to channel (i // inner) % C: `inner` is 1 where channels are the last axis, and the
-number of elements behind the channel axis elsewhere.
+number of elements after the channel axis elsewhere.
 """
 import tensorflow as tf
 

@@ -15,7 +15,7 @@ class Partition(NamedTuple):
 
     main: GraphDef of the nodes between input and output nodes, where a Placeholder stands for each output of an input node,
       without devices and noted shapes. Control inputs are left only where they say in which branch or loop a constant is.
-    rest: NodeDefs of what comes before and behind, the input nodes themselves included.
+    rest: NodeDefs of what comes before and after, the input nodes themselves included.
     protected: the nodes of `main` that have to keep their name and meaning.
     stand_ins: {name of a Placeholder of `main`: the tensor of an input node that it stands for}.
     """

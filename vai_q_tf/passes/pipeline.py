@@ -77,9 +77,9 @@ FOLDING = (
     PassEntry(reorder_hard_swish, _ops('Relu6'), _all_asked),
     PassEntry(expand_batch_norms, BATCH_NORM_OPS | {'BatchNormWithGlobalNormalization'}),
     PassEntry(fold_batch_norms, _ops('Mul RealDiv Add AddV2 BiasAdd Sub')),
-    PassEntry(evaluate_folded),
     PassEntry(replace_div_and_sub, _ops('RealDiv Sub Neg'), _all_asked),
     PassEntry(replace_lone_bias_adds, _ops('BiasAdd'), _all_asked),
+    PassEntry(evaluate_folded),
     PassEntry(equalize_layers, when=lambda config: bool(config.do_cle), shapes=True),
 )
 DPU = (
@@ -90,6 +90,7 @@ DPU = (
     PassEntry(replace_sigmoid, _ops('Sigmoid'), lambda config: _dpu(config) and bool(config.replace_sigmoid)),
     PassEntry(scale_hard_sigmoid, _ops('Relu6'), _dpu),
     PassEntry(reshape_operands, _ops('Add AddV2 Mul Maximum'), _all_asked, shapes=True),
+    PassEntry(evaluate_folded, _ops('Reshape')),
     PassEntry(replace_softmax, _ops('Softmax'), lambda config: _all_asked(config) and bool(config.replace_softmax),
               shapes=True),
     PassEntry(fold_reshape, _ops('Reshape ResizeNearestNeighbor ResizeBilinear'), lambda config: bool(config.fold_reshape),

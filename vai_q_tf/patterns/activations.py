@@ -1,4 +1,4 @@
-"""Activation functions that a hardware computes together with the op in front of them."""
+"""Activation functions that a hardware computes together with the op before them."""
 from typing import FrozenSet, NamedTuple
 
 import tensorflow.compat.v1 as tf

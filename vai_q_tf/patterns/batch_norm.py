@@ -31,7 +31,7 @@ class TrainingNorm(NamedTuple):
 def find_training_norms(graph_range, ignored=frozenset()):
     """The TrainingNorms of the range, in graph order.
 
-    One whose moving averages cannot be told is left out where it has a node in `ignored`, or is not behind a weighted op.
+    One whose moving averages cannot be told is left out where it has a node in `ignored`, or is not after a weighted op.
 
     Raises:
       QuantizeError: LEARNING_PHASE for one that chooses its statistics while the graph runs; UNSUPPORTED_GRAPH for another
@@ -54,7 +54,7 @@ def find_training_norms(graph_range, ignored=frozenset()):
 
 
 def _around(graph_range, parts):
-    """The nodes of a batch norm, with the weighted op and the bias in front of it."""
+    """The nodes of a batch norm, with the weighted op and the bias before it."""
     view, tensor = graph_range.view, graph_range.source(parts.input)
     nodes = set(view.upstream([node_name(parts.output)], [node_name(tensor)]))
     while view.op(tensor) in ADD_OPS | {'Reshape'} and tensor in graph_range and tensor not in graph_range.input_nodes:

@@ -5,7 +5,7 @@
     match['x'], match['factor'], match.nodes
 
 A pattern is a function (view, tensor, match) that yields every extended match, so alternatives and operand orders are
-tried by backtracking. Identity nodes in front of an op are looked through.
+tried by backtracking. Identity nodes before an op are looked through.
 """
 import itertools
 from types import MappingProxyType

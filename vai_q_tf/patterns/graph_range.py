@@ -112,7 +112,7 @@ class GraphRange:
     def consumers(self, tensor, without=()):
         """The inputs of the whole graph to re-point, so that all that read the tensor are reached but `without`.
 
-        Behind a dropout that others read too, the nodes `without` are reached with them.
+        After a dropout that others read too, the nodes `without` are reached with them.
         """
         found = []
         for name, index in self.view.consumers(tensor):

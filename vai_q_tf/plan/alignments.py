@@ -54,7 +54,7 @@ def find_operand_groups(draft, fusions):
 
 
 def _scaled_pools(fusions):
-    """{average pool: the multiplication behind it}"""
+    """{average pool: the multiplication after it}"""
     return {pool: fusion.node for fusion in fusions if fusion.kind == 'average_pool' for pool in fusion.nodes - {fusion.node}}
 
 
@@ -63,7 +63,7 @@ def _first(draft, name):
 
 
 def _result(draft, name):
-    """The name of the quantized result of an op, that of the relu behind it where the two are computed together; or ''."""
+    """The name of the quantized result of an op, that of the relu after it where the two are computed together; or ''."""
     readers = [reader for reader, _ in draft.graph_range.readers(name)]
     alone = draft.quantized(name) or draft.is_left_out(name)
     if not alone and len(readers) == 1 and draft.view.op(readers[0]) in ('Relu', 'Relu6'):

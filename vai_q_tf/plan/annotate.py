@@ -17,7 +17,7 @@ from vai_q_tf.plan.quant_plan import QuantPlan
 def annotate(view, config):
     """The QuantPlan of the graph between config.input_nodes and config.output_nodes.
 
-    Quantized are the inputs, the weights, biases and results of weighted ops (behind their activation function), the results
+    Quantized are the inputs, the weights, biases and results of weighted ops (after their activation function), the results
     of the other ops that have a rule, and what these and weighted ops read.
 
     Args:

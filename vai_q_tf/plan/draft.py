@@ -11,7 +11,7 @@ _IN_LOOP = 'it is in a loop'
 
 
 def producer_name(tensor):
-    """What the FixNeuron behind a tensor is named after: its node, 'node/output_k' for an output k > 0."""
+    """What the FixNeuron after a tensor is named after: its node, 'node/output_k' for an output k > 0."""
     index = output_index(tensor)
     return '{}/output_{}'.format(node_name(tensor), index) if index else tensor
 

@@ -14,7 +14,7 @@ def add_elementwise(draft, activations, fusions):
     """Quantizes the results of additions, pools, concats and so on, and records the ops that stay float.
 
     What an op with a rule reads is quantized as well, where it is computed in float and no constant; see Resumption. A relu
-    behind the op is computed with it: then only the result of the relu is quantized.
+    after the op is computed with it: then only the result of the relu is quantized.
 
     Args:
       activations: {source tensor: Activations}.

@@ -16,7 +16,7 @@ class _ComputeChain(NamedTuple):
     """What is computed together.
 
     data: the tensor in front. bias, bias_reader: the bias tensor and the input that reads it, '' and () without bias.
-    result: the tensor in front of the activation function.
+    result: the tensor before the activation function.
     links: (tensor, nodes of the chain that read it) for every tensor inside. nodes: all of it, the data aside.
     """
     compute: str
@@ -98,7 +98,7 @@ def _find_chain(graph_range, name, spec, activations):
 def _bias_path(graph_range, name, result):
     """The nodes from the result of the weighted op `name` to the addition of its bias, and the input that reads that.
 
-    A Squeeze behind a convolution, as in a conv1d, or a Reshape behind a MatMul, as in a dense layer on more than two
+    A Squeeze after a convolution, as in a conv1d, or a Reshape after a MatMul, as in a dense layer on more than two
     axes, may come before the addition if nothing else reads the result.
     """
     view, readers = graph_range.view, graph_range.readers(result)
@@ -117,7 +117,7 @@ def _bias_path(graph_range, name, result):
 
 
 def _atrous(graph_range, name, data):
-    """The BatchToSpaceND that undoes the SpaceToBatchND in front of a convolution, '' for others."""
+    """The BatchToSpaceND that undoes the SpaceToBatchND before a convolution, '' for others."""
     view = graph_range.view
     if view.op(data) != 'SpaceToBatchND' or data not in graph_range or data in graph_range.input_nodes:
         return ''

@@ -14,7 +14,7 @@ def apply_overrides(draft, config):
 
     An entry names, in the order in which they are tried: the producer of a quantized tensor, a weighted op (its weights
     are meant), a node on the way from the Const to the quantized tensor. A node of the float graph that one of these stands
-    for is tried right behind it. Of two entries for one tensor the one tried first wins, then the one listed first. Method 2
+    for is tried right after it. Of two entries for one tensor the one tried first wins, then the one listed first. Method 2
     becomes 1 where there are no depthwise weights.
     """
     view = draft.view

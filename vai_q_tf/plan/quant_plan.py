@@ -53,7 +53,7 @@ class ComputeGroup(NamedTuple):
 class OperandGroup(NamedTuple):
     """An op without weights whose shifts the hardware limits, with the names of the QuantTensors around it.
 
-    kind: 'add', 'mul' or 'pool'. node: the op, or the pool (not the multiplication behind an average pool).
+    kind: 'add', 'mul' or 'pool'. node: the op, or the pool (not the multiplication after an average pool).
     inputs: those that are quantized, an addition of a tensor to itself having it twice.
     """
     kind: str
@@ -66,7 +66,7 @@ class Alignment(NamedTuple):
     """Quantized tensors that the hardware needs at one position: the result of an op that joins or selects, and its inputs.
 
     kind: 'concat', 'pool', or 'move' for an op that hands on the integers of its input as they are.
-    node: the op; of an average pool not the multiplication behind it.
+    node: the op; of an average pool not the multiplication after it.
     output, inputs: names of QuantTensors. is_output: whether `node` is one of the output nodes.
     """
     kind: str

@@ -1,4 +1,4 @@
-"""Where quantization resumes behind ops that stay float: right behind them, wherever an op that computes with it gains."""
+"""Where quantization resumes after ops that stay float: right after them, wherever an op that computes with it gains."""
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.control_flow import branch_nodes
@@ -6,7 +6,7 @@ from vai_q_tf.graph.traits import SHARED, SPLIT_INPUTS, VALUE, trait
 from vai_q_tf.graph.view import tensor_name
 from vai_q_tf.patterns.activations import relu_after
 
-# Ops that only move values: quantizing what they read is for those behind them, if at all.
+# Ops that only move values: quantizing what they read is for those after them, if at all.
 _MOVING_OPS = frozenset((
     'BatchToSpaceND', 'DepthToSpace', 'ExpandDims', 'MirrorPad', 'Pad', 'PadV2', 'Reshape', 'SpaceToBatchND', 'Squeeze',
     'StridedSlice', 'Transpose')).union(SPLIT_INPUTS)
@@ -19,7 +19,7 @@ class Resumption:
     """Which float32 tensors that are computed in float are quantized for the ops that read them.
 
     An op with a quantization rule wants that, also as part of a pattern; but one that only moves values wants it only for the
-    sake of an op behind it, and one that makes a variance, of which nothing but the root is taken, does not want it; nor does
+    sake of an op after it, and one that makes a variance, of which nothing but the root is taken, does not want it; nor does
     an op in a branch, which does not run in every calibration step.
 
     Args:
@@ -55,14 +55,14 @@ class Resumption:
         return name in self._wanting
 
     def reason(self, name, tensor):
-        """Why the op `name` stays float behind the tensor, one that is computed in float."""
+        """Why the op `name` stays float after the tensor, one that is computed in float."""
         text = 'its input {!r} is computed in float'.format(tensor)
         if name in self._branches:
             return text + ', and it is in a branch, which need not run in calibration'
         if name in self._variances:
             return text + ', and so is the root that is taken of its result'
         if self._draft.view.op(name) in _MOVING_OPS:
-            return text + ', and nothing behind it is quantized; it only moves values'
+            return text + ', and nothing after it is quantized; it only moves values'
         return text
 
     def _is_wanting(self, name, activations):

@@ -1,7 +1,7 @@
 """Calibration: runs a float graph, quantized as it will be, over a few batches and observes which positions suit its tensors.
 
 Weights, biases and constants are searched and quantized once, before the first batch. Every other tensor is searched in
-every batch and quantized with what was found for that batch, so that what lies behind it sees quantized input. Only
+every batch and quantized with what was found for that batch, so that what lies after it sees quantized input. Only
 counts of positions, and sums of squared errors where positions have to be aligned, are kept from one batch to the next.
 """
 import collections
@@ -76,7 +76,7 @@ def _fetch(session, network, batch, step):
     raise errors.QuantizeError(
         errors.MISSING_QUANTIZE_INFO, 'Not found',
         'In step {} these FixNeurons did not run, because they are in a branch that is not taken: {}. Fix the condition before '
-        'freezing the graph, or move output_nodes in front of it.'.format(step, ', '.join(idle)))
+        'freezing the graph, or move output_nodes before it.'.format(step, ', '.join(idle)))
 
 
 def _runs(session, fetch, batch):

@@ -92,7 +92,7 @@ def _windows(computed, grouped):
 
 
 def _calibration_graph(graph_def, computed, values, windows):
-    """The graph with quantized constants, and with a search and a quantization behind every other tensor."""
+    """The graph with quantized constants, and with a search and a quantization after every other tensor."""
     grouped = {name for names in windows.values() for name in names}
     graph_def = insert(editor.with_values(graph_def, values), computed,
                               lambda record: _observers(record, record.name in grouped))

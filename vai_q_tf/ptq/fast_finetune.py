@@ -80,7 +80,7 @@ def require_no_loop(float_graph, plan):
     if looped:
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'Loop', 'Fast finetuning does not train through loops, and {!r} is in one; do '
-            'without it, or move output_nodes in front of the loop.'.format(min(looped, key=view.order)))
+            'without it, or move output_nodes before the loop.'.format(min(looped, key=view.order)))
 
 
 class _Batches:
@@ -104,7 +104,7 @@ class _Finetuning:
         self._accepted = dict(network.values)
         self._losses, self._error = self._initial = network.measure(batches('Fast finetune, before'))
         self._rates = np.array([rate(loss) for loss in self._losses])
-        # A loss that is not finite gives no gradient, and weights of NaN would reach all blocks behind.
+        # A loss that is not finite gives no gradient, and weights of NaN would reach all later blocks.
         self._active = [number for number, loss in enumerate(self._losses) if 0 < loss < np.inf]
 
     def run_epoch(self, text):

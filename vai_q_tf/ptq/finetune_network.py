@@ -21,7 +21,7 @@ _FLOAT_TENSOR = '_float_tensor'
 
 class Block(NamedTuple):
     """name: its weighted op. constants: the Consts of its weights and bias. source: the float tensor that it is to give.
-    output: the FixNeuron behind that."""
+    output: the FixNeuron after that."""
     name: str
     constants: Tuple[str, ...]
     source: str
@@ -56,7 +56,7 @@ def find_blocks(float_graph, eval_graph, plan):
 
 
 def _constant(view, fix_neuron):
-    """The float32 Const in front of a FixNeuron; '' where there is none."""
+    """The float32 Const before a FixNeuron; '' where there is none."""
     if fix_neuron not in view or view.op(fix_neuron) != 'FixNeuron':
         return ''
     name = view.skip_identity(view.inputs(fix_neuron)[0])
@@ -69,7 +69,7 @@ class FinetuneNetwork:
     Args:
       float_graph, eval_graph, plan: as in `fast_finetune.finetune`.
       blocks: from `find_blocks`.
-      mode: 0: the blocks read the float network; 1: the blocks in front of them.
+      mode: 0: the blocks read the float network; 1: the blocks before them.
       config: the tf.ConfigProto of the session.
 
     Use it as a context manager; that closes the session.

@@ -37,7 +37,7 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
       skip_check: 1 does without the run of the float graph on the first batch.
       fold_constant: 0 leaves constant subgraphs as they are.
       add_shapes: 0 writes a model without the shapes of its tensors.
-      keep_float_weight: 0 writes the quantized values of weights and biases, 1 the float ones in front of their FixNeurons.
+      keep_float_weight: 0 writes the quantized values of weights and biases, 1 the float ones before their FixNeurons.
       fix_input_shape: 1 writes config.input_shapes into the placeholders, the batch size included.
       output_format: 'pb', or 'onnx' with the operator set `onnx_opset`.
       include_fast_ft: 1 finetunes weights and biases on the calibration data. fast_ft_mode: 0 with float, 1 with quantized

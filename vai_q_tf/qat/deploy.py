@@ -44,25 +44,24 @@ def derive_evaluation_graph(training_graph, config):
       config: the QuantizeConfig.
 
     Returns:
-      (tf.Graph, QuantPlan), as from `create_evaluation_graph`, with the range of activations that was trained.
+      (tf.Graph, Decision), as of `create_evaluation_graph`, with the range of activations that was trained.
 
     Raises:
       QuantizeError: NOT_QUANTIZED, or UNSUPPORTED_GRAPH naming a node that cannot be turned into its inference form.
     """
     config = _with_range_of(graph_record.training_plan(training_graph), config)
-    float_graph = graph_record.float_graph(training_graph)
-    decision = decide(float_graph, config)
+    graph, decision = _evaluation_graph(graph_record.float_graph(training_graph), config)
     check_inference(decision.optimised)
     check_any_batch(decision, _batches(training_graph, config))
-    return _evaluation_graph(float_graph, config)
+    return graph, decision
 
 
 def _evaluation_graph(float_graph, config):
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(float_graph, name='')
-        plan = evaluation.create_evaluation_graph(graph, config)
-    return graph, plan
+        decision = evaluation.create_evaluation_graph(graph, config)
+    return graph, decision
 
 
 def _with_range_of(plan, config):
@@ -87,23 +86,21 @@ class EvaluationFreezer:
 
     Args:
       graph: a live tf.Graph to which `create_evaluation_graph` was applied.
-      plan: the QuantPlan that was applied.
       config: the QuantizeConfig; its input_shapes become the shapes of the placeholders, its output_dir the place of the files.
+      decision: the Decision that was applied, where it is at hand.
 
     Raises:
-      QuantizeError: INVALID_CONFIG for a config that quantizes other tensors than the graph.
+      QuantizeError: NOT_QUANTIZED for another graph, INVALID_CONFIG for a config that quantizes other tensors than the graph.
     """
 
-    def __init__(self, graph, plan, config):
-        if graph_record.is_evaluation_of_0_1_0(graph):
-            graph, plan = _evaluation_graph(graph_record.float_graph(graph), _with_range_of(plan, config))
-        self._plan = plan
+    def __init__(self, graph, config, decision=None):
+        if decision is None:
+            graph, decision = _decision_of(graph, config)
+        self._plan = plan = decision.plan
+        self._config = config
         self._output_dir = config.output_dir
         self._reported = False
         self._graph_def = graph.as_graph_def(add_shapes=True)
-        decision = decide(graph_record.float_graph(graph), config)
-        _check_same(plan, decision.plan)
-        self._config = config
         self._identities = identities(decision)
         self._constants = _Constants(decision.optimised)
         self._model = finalize.fix_input_shapes(finalize.finalize(
@@ -142,13 +139,19 @@ class EvaluationFreezer:
             files.write(self._output_dir, 'quantize_eval_model_{}.pb'.format(suffix), model.SerializeToString()))
 
 
-def _check_same(plan, asked):
-    differing = sorted({record.name for record in plan.tensors} ^ {record.name for record in asked.tensors})
+def _decision_of(graph, config):
+    """(the evaluation graph, the Decision that was applied to it); one of version 0.1.0 is made anew."""
+    plan = graph_record.evaluation_plan(graph)
+    if graph_record.is_evaluation_of_0_1_0(graph):
+        return _evaluation_graph(graph_record.float_graph(graph), _with_range_of(plan, config))
+    decision = decide(graph_record.float_graph(graph), config)
+    differing = sorted({record.name for record in plan.tensors} ^ {record.name for record in decision.plan.tensors})
     if differing:
         raise errors.QuantizeError(
             errors.INVALID_CONFIG, 'Invalid parameter',
             'The config quantizes other tensors than the evaluation graph, such as {!r}. Give both the same config.'.format(
                 differing[0]))
+    return graph, decision._replace(plan=plan)
 
 
 class _Constants:

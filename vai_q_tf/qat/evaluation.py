@@ -11,7 +11,7 @@ def create_evaluation_graph(graph, config):
     from a checkpoint of quantization-aware training; running the graph without them is an error that names the tensor.
 
     Returns:
-      The QuantPlan that was applied.
+      The Decision that was applied.
 
     Raises:
       QuantizeError: before anything is changed; see `rewrite.plan_rewrite`.
@@ -24,7 +24,7 @@ def _create(graph, config, prefixes):
     rewrite.rehearse(graph, frozenset(), lambda copy: _edit(copy, planned, config))
     _edit(graph, planned, config)
     replaced_tensors.exchange_in_new_ops(graph)
-    return planned.decision.plan
+    return planned.decision
 
 
 def _edit(graph, planned, config):

@@ -46,7 +46,7 @@ def fix_neurons(graph_def, tensors, phase, output_dir, positions=None):
 
 
 def _scaling(nodes, scaled):
-    """The NodeDefs of the scaled weights in front of the FixNeuron, and of what undoes the scale behind it, in order.
+    """The NodeDefs of the scaled weights before the FixNeuron, and of what undoes the scale after it, in order.
 
     The live graph has all of it in one op.
     """

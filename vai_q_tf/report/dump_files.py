@@ -17,7 +17,7 @@ class FileNames:
     """A stem for each tensor, of letters that every file system takes; no file of one is that of another.
 
     '/' and whatever else is not a letter, digit, '.', '_' or '-' become '_'. A stem that is too long or taken gets eight
-    digits of a hash of the tensor's name behind it. Upper and lower case do not tell stems apart.
+    digits of a hash of the tensor's name after it. Upper and lower case do not tell stems apart.
     """
 
     def __init__(self, tensors):
@@ -56,7 +56,7 @@ class Folders:
     def write(self, array, names):
         """Writes the array as <name>.bin, little endian in C order, and as <name>.txt, a value a line.
 
-        names: [(folder, name without extension)]; behind the first they are hard links, copies where there are none.
+        names: [(folder, name without extension)]; after the first they are hard links, copies where there are none.
         """
         for extension, data in (('.bin', _binary(array)), ('.txt', _text(array))):
             path = None

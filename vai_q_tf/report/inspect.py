@@ -37,7 +37,7 @@ class OutputNode(NamedTuple):
 class InspectedNode(NamedTuple):
     """An op of the range, as it is after the optimisations before quantization.
 
-    status: QUANTIZED has a quantized result; FUSED is computed at once with an op behind it, whose result is quantized;
+    status: QUANTIZED has a quantized result; FUSED is computed at once with an op after it, whose result is quantized;
       PASSED hands a quantized tensor on; FLOAT stays float.
     detail: the quantized tensors with their bits, or why it stays float.
     device: 'DPU' or 'CPU' for the target of the config, '' without one.
@@ -73,7 +73,7 @@ def inspect(graph_def, config=None):
     Args:
       graph_def: a tf.GraphDef.
       config: a QuantizeConfig. Where it names no input or output nodes, the range goes from the placeholders (from the
-        first float tensor behind those that take pixels or files) to the float outputs that depend on them. With a
+        first float tensor after those that take pixels or files) to the float outputs that depend on them. With a
         target_type each op has a device.
 
     Raises:
@@ -132,7 +132,7 @@ def _with_range(view, config, inputs, outputs):
 
 
 def _first_float(view, name):
-    """The placeholder, or the first node behind it that makes a float tensor of its pixels or file; '' if that is not clear."""
+    """The placeholder, or the first node after it that makes a float tensor of its pixels or file; '' if that is not clear."""
     seen = set()
     while view.dtype(name) != tf.float32:
         seen.add(name)
@@ -224,7 +224,7 @@ def _scales_pool(view, name):
 
 
 def _quantized_behind(view, plan, results, skipped):
-    """{node: name of the quantized tensor of the op behind it that it is computed with}."""
+    """{node: name of the quantized tensor of the op after it that it is computed with}."""
     found = {}
     for name in reversed(view.upstream(plan.output_nodes, plan.input_nodes)):
         for reader in _readers(view, name):

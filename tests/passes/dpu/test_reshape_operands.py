@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import apply, frozen, nodes, run, values
+from tests.passes.checking import apply, constant_of, frozen, nodes, run, values
 from vai_q_tf.passes.dpu.reshape_operands import reshape_operands
 
 _OPS = {'Add': tf.add, 'Mul': tf.multiply, 'Maximum': tf.maximum}
@@ -35,7 +35,7 @@ def test_three_dimensions(op, shape, wanted, left, computed):
 
 def test_beside_three_dimensions():
     result = apply(reshape_operands, _graph('Add', [1, 1, 4], [None, 3, 4]), ['x', 'out'])
-    assert tf.make_ndarray(nodes(result)['c'].attr['value'].tensor).shape == (4,)
+    assert constant_of(result, 'c', ['x', 'out']).shape == (4,)
 
 
 @pytest.mark.parametrize('shape, data', [

@@ -67,8 +67,7 @@ def test_scale_and_bias(steps):
     assert folded.has_bias == bool(set(words) & {'add', 'sub', 'from'})
     wanted = {}
     if folded.has_factor:
-        raw, _, shaped = folded.write_weights()
-        assert raw == 'conv/weights/unfolded'
+        assert folded.write_weights() == 'conv/weights/unfolded'
         wanted['conv/weights'] = folded_networks.values(3, 3, 3, CHANNELS, seed=1) * scale
     if folded.has_bias:
         name = folded.write_bias('')
@@ -97,7 +96,7 @@ def test_the_record_says_what_the_weights_are_the_product_of(norm, weighted):
     result = _folded(_network(norm, weighted=weighted))
     name, record = _record(result)
     assert name == 'conv/weights'
-    fetches = [name, record.weights, record.shaped_scale, record.scale]
+    fetches = [name, record.weights, nodes(result)[name].input[1], record.scale]
     folded, raw, shaped, scale = run(result, fetches, {})
     np.testing.assert_array_equal(folded, raw * shaped)
     np.testing.assert_array_equal(raw, _value_of(graph_of(_network(norm, weighted=weighted)), 'conv/weights'))
@@ -117,7 +116,7 @@ def test_the_record_names_the_chain_and_its_factors(bias):
     assert record.nodes == tuple(own + ['norm/mul', 'norm']) and (record.result, record.moves) == ('norm', ())
     # A bias in front of a factor is renamed, where folding has its name for the product.
     assert record.factors == tuple(['conv/biases/unfolded'] * len(own) + ['norm/scale'])
-    assert record.scale == record.shaped_scale == 'norm/scale'
+    assert record.scale == nodes(result)['conv/weights'].input[1] == 'norm/scale'
 
 
 def test_the_record_names_what_is_moved_behind_the_bias():

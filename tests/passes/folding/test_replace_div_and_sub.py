@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import apply, frozen, nodes, ops, run, values
+from tests.passes.checking import apply, config, constant_of, frozen, nodes, ops, run, values
 from vai_q_tf.graph.view import SOURCE_NODES
+from vai_q_tf.passes.cleanup.fold_constants import evaluate_folded
 from vai_q_tf.passes.folding.replace_div_and_sub import replace_div_and_sub
 
 _FORMS = {
@@ -33,19 +34,20 @@ def _graph(form, constant, computed=False, protected=(), other=None):
 def test_every_form(form, constant, computed, kept):
     graph_def = _graph(form, _CONSTANTS[constant], computed)
     result = apply(replace_div_and_sub, graph_def, ['x', 'out'] + ['y'] * kept)
-    of_parameters = ('Abs', 'Reciprocal', 'Neg') if computed else ()
-    assert ops(result, 'Identity', *of_parameters) == _FORMS[form][1] and 'y' in nodes(result)
+    result = evaluate_folded(result, frozenset(['x', 'out']), config())
+    assert ops(result, 'Identity', *['Abs'] * computed) == _FORMS[form][1] and 'y' in nodes(result)
     x = values(5, 3, 4)
     np.testing.assert_allclose(run(result, ['out'], {'x': x}), run(graph_def, ['out'], {'x': x}), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize('form, op', [('division', 'Reciprocal'), ('difference', 'Neg')])
-def test_a_parameter_that_is_not_known_is_computed_and_keeps_its_name(form, op):
+def test_a_parameter_is_computed_and_keeps_its_name(form, op):
     known, computed = [nodes(apply(replace_div_and_sub, _graph(form, [1.0, 2.0, 3.0, 4.0], computed), ['x', 'out']))
                        for computed in (False, True)]
-    assert list(known['y'].input) == ['x', 'c'] and list(computed['y'].input) == ['x', 'c/op']
-    assert computed['c/op'].op == op and list(computed['c/op'].input) == ['c/op/unfolded']
-    assert computed['c/op/unfolded'].op == 'Abs'
+    for result, name, before in ((known, 'c', 'Const'), (computed, 'c/op', 'Abs')):
+        assert list(result['y'].input) == ['x', name]
+        assert result[name].op == op and list(result[name].input) == [name + '/unfolded']
+        assert result[name + '/unfolded'].op == before
 
 
 @pytest.mark.parametrize('computed', [False, True])
@@ -69,9 +71,10 @@ def test_a_constant_behind_an_identity():
     def build():
         x = tf.placeholder(tf.float32, [None, 4], name='x')
         tf.divide(x, tf.identity(tf.constant([1.0, 2.0, 4.0, 8.0], name='c'), name='c/read'), name='out')
-    result = nodes(apply(replace_div_and_sub, frozen(build), ['x', 'out']))
+    graph_def = apply(replace_div_and_sub, frozen(build), ['x', 'out'])
+    result = nodes(graph_def)
     assert list(result['out'].input) == ['x', 'c'] and list(result['c'].attr[SOURCE_NODES].list.s) == [b'c/read']
-    np.testing.assert_array_equal(tf.make_ndarray(result['c'].attr['value'].tensor), [1.0, 0.5, 0.25, 0.125])
+    np.testing.assert_array_equal(constant_of(graph_def, 'c', ['x', 'out']), [1.0, 0.5, 0.25, 0.125])
 
 
 def test_what_is_no_float_arithmetic_with_a_constant_stays():

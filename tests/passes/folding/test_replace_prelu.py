@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import apply, frozen, nodes, ops, run, values
+from tests.passes.checking import apply, constant_of, frozen, nodes, ops, run, values
 from vai_q_tf.graph.view import SOURCE_NODES
 from vai_q_tf.passes.folding.replace_prelu import replace_prelu
 
@@ -74,7 +74,7 @@ def test_the_names_are_the_same_whether_the_slopes_are_known(form):
         computing = {node.name: (node.op, sorted(node.input)) for node in result.node
                      if node.op in ('Add', 'AddV2', 'Relu', 'Mul')}
         found.append({name: (op, [operand.replace('alpha/op', 'alpha') for operand in operands])
-                      for name, (op, operands) in computing.items() if name != 'alpha/op'})
+                      for name, (op, operands) in computing.items() if name not in ('alpha', 'alpha/op')})
     assert found[0] == found[1]
 
 
@@ -175,8 +175,9 @@ def _with_constants(graph_def):
 
 
 def test_names_of_the_parts():
-    result = nodes(apply(replace_prelu, _graph('absolute', _SLOPES), ['x', 'out']))
+    graph_def = apply(replace_prelu, _graph('absolute', _SLOPES), ['x', 'out'])
+    result = nodes(graph_def)
     total = result['out'].input[0]
     assert list(result[total].input) == ['Relu', total + '/negative/mul']
     assert list(result[total + '/negative/mul'].input) == [total + '/negative/relu', 'alpha']
-    np.testing.assert_allclose(tf.make_ndarray(result['alpha'].attr['value'].tensor), -_SLOPES)
+    np.testing.assert_allclose(constant_of(graph_def, 'alpha', ['x', 'out']), -_SLOPES)

@@ -31,8 +31,8 @@ def add_inference_network(graph, config):
     Raises:
       QuantizeError: the evaluation network cannot be derived from the training network.
     """
-    evaluation_graph, plan = derive_evaluation_graph(graph, config)
-    graph_def = evaluation_graph.as_graph_def()
+    evaluation_graph, decision = derive_evaluation_graph(graph, config)
+    graph_def, plan = evaluation_graph.as_graph_def(), decision.plan
     outputs = [next((record.name for record in plan.tensors if record.tensor == node), node) for node in plan.output_nodes]
     view = GraphView(graph_def)
     nodes, shared = [], {}
@@ -94,8 +94,8 @@ def _check_inference(op):
     if what:
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'Cannot derive',
-            'Node {!r} ({}) behind the output nodes is {}, which cannot be turned into its inference form. Let output_nodes '
-            'reach behind it, or remove it.'.format(op.name, op.type, what))
+            'Node {!r} ({}) after the output nodes is {}, which cannot be turned into its inference form. Let output_nodes '
+            'reach after it, or remove it.'.format(op.name, op.type, what))
 
 
 def _import(graph, graph_def, shared, names):

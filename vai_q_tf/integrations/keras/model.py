@@ -87,7 +87,7 @@ class _QuantizedModel(tf.keras.Model):
         super()._make_train_function()
         function = self.train_function
         if function is not before:
-            # Behind the optimizer, whose learning rate may depend on the global step.
+            # After the optimizer, whose learning rate may depend on the global step.
             with tf.get_default_graph().as_default(), tf.control_dependencies([function.updates_op]):
                 function.updates_op = tf.assign_add(self.quantize_positions.step, 1, name='training/global_step').op
 

@@ -9,7 +9,7 @@ from vai_q_tf.passes.common.rewriter import Rewriter
 def separate_shared_constants(graph_def, protected, config):
     """The graph where a float Const that is weights, bias or operand of an op is read by nothing else.
 
-    The first such reader keeps the Const, unless that is protected for others; each other one gets a copy with a number behind
+    The first such reader keeps the Const, unless that is protected for others; each other one gets a copy with a number after
     the name. Readers that are not quantized share one copy.
     """
     rewriter = Rewriter(graph_def, protected)

@@ -30,7 +30,7 @@ class Rewriter:
         self._names = set(self.view.names)
 
     def unique(self, name):
-        """`name`, with a number behind it where it is taken; it counts as taken from now on."""
+        """`name`, with a number after it where it is taken; it counts as taken from now on."""
         unique = editor.unused_name(name, self._names)
         self._names.add(unique)
         return unique
@@ -79,7 +79,7 @@ class Rewriter:
         self._redirects[normalise(tensor)] = normalise(target), frozenset(but)
 
     def append(self, name, nodes, inner):
-        """Puts the chain of NodeDefs `nodes` behind output 0 of the node `name`: the last has the result from now on.
+        """Puts the chain of NodeDefs `nodes` after output 0 of the node `name`: the last has the result from now on.
 
         Where `name` is protected, the last one takes that name, and the node that had it is called `inner` (made unique).
         """

@@ -11,8 +11,8 @@ FOLDED = '_folded'
 
 
 def shaped(node, dims):
-    """`node`, whose one output is noted to have the shape `dims` (-1: unknown)."""
-    shape = tf.TensorShape([None if dim == -1 else dim for dim in dims])
+    """`node`, whose one output is noted to have the shape `dims` (-1: unknown; None: unknown rank)."""
+    shape = tf.TensorShape(dims if dims is None else [None if dim == -1 else dim for dim in dims])
     node.attr['_output_shapes'].list.shape.extend([shape.as_proto()])
     return node
 

@@ -1,13 +1,11 @@
 """Gives constant operands of three dimensions a rank that the DPU's compiler takes."""
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.control_flow import branch_nodes
 from vai_q_tf.graph.view import node_name
-from vai_q_tf.passes.common import snippets
-from vai_q_tf.passes.common.changed_parameter import change_parameter
+from vai_q_tf.passes.common.changed_parameter import reshape_parameter
 from vai_q_tf.passes.common.parameters import static_nodes
-from vai_q_tf.passes.common.rewriter import Rewriter, make_node
+from vai_q_tf.passes.common.rewriter import Rewriter
 
 
 def reshape_operands(graph_def, protected, config):
@@ -37,10 +35,4 @@ def _reshape(rewriter, name, index, dims, data):
     else:
         return
 
-    def write(target, tensor):
-        shape = snippets.constant(rewriter.unique(target + '/shape'), np.array(dims, np.int32))
-        rewriter.add(shape)
-        return snippets.shaped(make_node('Reshape', target, [tensor, shape.name], T=tf.float32, Tshape=tf.int32), dims)
-
-    operand = change_parameter(rewriter, name, index, lambda value: value.reshape(dims), write, 'reshaped')
-    rewriter.set_input(name, index, operand)
+    rewriter.set_input(name, index, reshape_parameter(rewriter, name, index, dims))

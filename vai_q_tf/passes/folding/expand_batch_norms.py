@@ -66,8 +66,10 @@ def _write_parameters(rewriter, name, parameters, epsilon, channels, data_format
     nchw = data_format == 'NCHW'
     small = snippets.constant(rewriter.unique(name + '/scale/epsilon'), np.array([epsilon], np.float32))
     rewriter.add(small)
-    reciprocal = add('Rsqrt', '/scale/reciprocal', add('AddV2', '/scale/variance', small.name, variance).name)
-    scale = add('Mul', '/scale/vector' if nchw else '/scale', reciprocal.name, gamma) if gamma else reciprocal
+    end = '/scale/vector' if nchw else '/scale'
+    scale = add('Rsqrt', '/scale/reciprocal' if gamma else end, add('AddV2', '/scale/variance', small.name, variance).name)
+    if gamma:
+        scale = add('Mul', end, scale.name, gamma)
     shift = add('Mul', '/offset/mean', scale.name, mean)
     offset = add('Sub', '/offset/vector' if nchw else '/offset', beta, shift.name)
     results = []

@@ -1,4 +1,4 @@
-"""Folds what multiplies and adds per channel behind a weighted op into its weights and its bias."""
+"""Folds what multiplies and adds per channel after a weighted op into its weights and its bias."""
 import json
 from typing import NamedTuple, Tuple
 
@@ -10,11 +10,9 @@ from vai_q_tf.graph.traits import SHAPE_OPS, WEIGHTED, trait
 from vai_q_tf.passes.common.channels import Layout, acts_per_channel, layout_after, layout_of
 from vai_q_tf.passes.common.parameters import static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node, redefined
-from vai_q_tf.passes.folding.folded_parameters import FoldedParameters
+from vai_q_tf.passes.folding.folded_parameters import ADD, DIVIDE, MULTIPLY, SUBTRACT, SUBTRACT_FROM, FoldedParameters
 from vai_q_tf.patterns.combinators import is_number
 
-ADD, SUBTRACT, SUBTRACT_FROM = 'add', 'sub', 'from'
-MULTIPLY, DIVIDE = 'mul', 'div'
 _STRUCTURAL, _BACK = 'structural', 'back'  # moves values; a Reshape to the shape that the op gave
 _FOLD = '_fold'
 
@@ -23,9 +21,8 @@ class Fold(NamedTuple):
     """What was folded into a weighted op, as the node of its folded weights notes it.
 
     result: the node before folding whose result the chain has. nodes: the nodes of the chain behind the op.
-    moves: those of them that move values behind the bias now.
+    moves: those of them that move values after the bias now.
     weights, scale: the tensors of the weights before folding, and of the factor of each channel ([channels] or [1]).
-    shaped_scale: the factor in the shape that multiplies the weights.
     factors: the tensors of the single factors, and of the op's own biases before the first of them.
     """
     result: str
@@ -33,7 +30,6 @@ class Fold(NamedTuple):
     moves: Tuple[str, ...]
     weights: str
     scale: str
-    shaped_scale: str
     factors: Tuple[str, ...]
 
 
@@ -45,15 +41,23 @@ def fold_of(node):
     return Fold(*(tuple(field) if isinstance(field, list) else field for field in fields))
 
 
+def bias_add_of(view, compute):
+    """(the BiasAdd of a weighted op that was folded into, the tensor that this reads); None where it has none."""
+    readers = [name for name, _ in view.consumers(compute) if view.op(name) not in SHAPE_OPS]
+    if readers and view.op(readers[0]) == 'BatchToSpaceND':
+        return bias_add_of(view, readers[0])
+    return (readers[0], compute) if readers and view.op(readers[0]) == 'BiasAdd' else None
+
+
 class _Link(NamedTuple):
-    """A node behind a weighted op. kind: one of the words above. operand: the tensor that it adds or multiplies with."""
+    """A node after a weighted op. kind: one of the words above. operand: the tensor that it adds or multiplies with."""
     node: str
     kind: str
     operand: str = ''
 
 
 class _AffineChain(NamedTuple):
-    """The weighted op, the tensor of its weights, the Layout of its result, and the links behind it."""
+    """The weighted op, the tensor of its weights, the Layout of its result, and the links after it."""
     compute: str
     weights: str
     layout: Layout
@@ -61,13 +65,13 @@ class _AffineChain(NamedTuple):
 
 
 def fold_batch_norms(graph_def, protected, config):
-    """The graph where weighted ops with constant weights have the factors and terms per channel behind them folded in.
+    """The graph where weighted ops with constant weights have the factors and terms per channel after them folded in.
 
     These are batch norms as `expand_batch_norms` writes them, decomposed ones, and single factors: any chain of Mul, Add,
-    AddV2, BiasAdd, Sub and RealDiv with a constant per channel or for all, behind Conv2D, DepthwiseConv2dNative,
-    Conv2DBackpropInput, Conv3D or MatMul. What is left is the op, whose weights keep their name, and a BiasAdd right behind
-    it, or behind the BatchToSpaceND of a dilated convolution. A Squeeze, Reshape or BatchToSpaceND in between that keeps the
-    channels comes behind the BiasAdd then. A single addition right behind the op stays as it is.
+    AddV2, BiasAdd, Sub and RealDiv with a constant per channel or for all, after Conv2D, DepthwiseConv2dNative,
+    Conv2DBackpropInput, Conv3D or MatMul. What is left is the op, whose weights keep their name, and a BiasAdd right after
+    it, or after the BatchToSpaceND of a dilated convolution. A Squeeze, Reshape or BatchToSpaceND in between that keeps the
+    channels comes after the BiasAdd then. A single addition right after the op stays as it is.
 
     The BiasAdd has the name of the op's own bias addition if there is one, else that of the last node of the chain, and that
     name in any case where it is protected. A bias that is made up is called `<scope>/biases`: scope is the name of the weights
@@ -154,7 +158,7 @@ def _affine(rewriter, name, index, layout, static):
 
 
 def _is_of_hard_sigmoid(view, name, value):
-    """Whether the node is the addition of 3 in front of a Relu6."""
+    """Whether the node is the addition of 3 before a Relu6."""
     return (view.op(name) in ('Add', 'AddV2') and is_number(value, 3)
             and any(view.op(reader) == 'Relu6' for reader, _ in view.consumers(name)))
 
@@ -172,12 +176,12 @@ def _fold(rewriter, chain):
     anchor = chain.compute
     if structural and structural[0] == chain.links[0].node and view.op(structural[0]) == 'BatchToSpaceND':
         anchor = structural.pop(0)
-    weights_and_scales = folded.write_weights() if folded.has_factor else None
+    unfolded = folded.write_weights() if folded.has_factor else None
     spine = [editor.copy(rewriter.node(moved)) for moved in structural]
     if folded.has_bias:
         spine.insert(0, _bias_add(rewriter, chain, affine, folded, anchor, last=not structural))
-    if weights_and_scales:  # noted last: writing the bias may rename one of the factors
-        record = Fold(final, [link.node for link in chain.links], structural, *weights_and_scales, folded.factors)
+    if unfolded:  # noted last: writing the bias may rename one of the factors
+        record = Fold(final, [link.node for link in chain.links], structural, unfolded, folded.scale, folded.factors)
         node = editor.exact_copy(rewriter.node(chain.weights))
         node.attr[_FOLD].s = json.dumps(record).encode()
         rewriter.add(node)
@@ -196,7 +200,7 @@ def _fold(rewriter, chain):
         rewriter.redirect(final, spine[-1].name, but=[step.name for step in spine])
     for step in spine:
         rewriter.add(step if step.name == final else redefined(step))
-    for name in (chain.compute, anchor) if folded.has_factor else ():
+    for name in (chain.compute, anchor) if unfolded else ():
         rewriter.add(redefined(editor.exact_copy(rewriter.node(name))))
 
 

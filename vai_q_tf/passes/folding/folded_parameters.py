@@ -6,11 +6,13 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.channels import shape_for_weights
 
+MULTIPLY, DIVIDE, ADD, SUBTRACT = 'mul', 'div', 'add', 'sub'
+SUBTRACT_FROM = 'from'  # the operand minus the result so far
 _SCOPE_ENDS = ('/weights', '/depthwise_weights')
 
 
 class FoldedParameters:
-    """Collects the factors and terms behind one weighted op, first to last, and writes the arithmetic into the graph.
+    """Collects the factors and terms after one weighted op, first to last, and writes the arithmetic into the graph.
 
     With x the result of the op before, they come to x * scale + bias.
 
@@ -18,6 +20,7 @@ class FoldedParameters:
       rewriter: the Rewriter. compute: the weighted op. weights: the tensor of its weights. channels: of its result.
 
     Attributes:
+      scale: the tensor of the product of the factors, [channels] or [1]; '' where there is none.
       factors: the tensors of the factors, and of the biases before the first of them.
       has_bias, has_factor: whether there is anything to add, or to multiply with.
     """
@@ -28,7 +31,7 @@ class FoldedParameters:
         self._weights = weights
         self._channels = channels
         self._scope = compute + '/fold/'
-        self._scale, self._bias = '', ''
+        self.scale, self._bias = '', ''
         self._terms = []
         self._reads = []  # NodeDefs of the arithmetic that read operands as they were before folding
         self.factors = []
@@ -39,48 +42,44 @@ class FoldedParameters:
 
     @property
     def has_factor(self):
-        return bool(self._scale)
+        return bool(self.scale)
 
     def apply(self, kind, operand):
-        """Adds a factor or a term: `kind` is 'mul', 'div', 'add', 'sub' or 'from' (the operand minus the result so far)."""
+        """Adds a factor or a term; kind: one of the words above."""
         vector = self._vector(operand)
-        if kind in ('mul', 'div'):
-            op = 'Mul' if kind == 'mul' else 'RealDiv'
+        if kind in (MULTIPLY, DIVIDE):
+            op = 'Mul' if kind == MULTIPLY else 'RealDiv'
             self.factors.append(operand)
             self._bias = self._bias and self._write(op, 'bias', self._bias, vector)
-            if kind == 'div':
-                self._scale = (self._write('RealDiv', 'scale', self._scale, vector) if self._scale
+            if kind == DIVIDE:
+                self.scale = (self._write('RealDiv', 'scale', self.scale, vector) if self.scale
                                else self._write('Reciprocal', 'scale', vector))
             else:
-                self._scale = self._write('Mul', 'scale', self._scale, vector) if self._scale else vector
+                self.scale = self._write('Mul', 'scale', self.scale, vector) if self.scale else vector
             return
         self._terms.append(operand)
-        if not self._scale:
+        if not self.scale:
             self.factors.append(operand)
-        if kind == 'from':
-            self._scale = self._write('Neg', 'scale', self._scale) if self._scale else self._constant('scale', [-1.0])
+        if kind == SUBTRACT_FROM:
+            self.scale = self._write('Neg', 'scale', self.scale) if self.scale else self._constant('scale', [-1.0])
             self._bias = self._write('Sub', 'bias', vector, self._bias) if self._bias else vector
-        elif kind == 'sub':
+        elif kind == SUBTRACT:
             self._bias = self._write('Sub', 'bias', self._bias, vector) if self._bias else self._write('Neg', 'bias', vector)
         else:
             self._bias = self._write('AddV2', 'bias', self._bias, vector) if self._bias else vector
 
     def write_weights(self):
-        """Multiplies the weights by the scale; the product has their name.
-
-        Returns:
-          (the tensor of the weights as they were, that of the scale, that of the scale as it multiplies the weights).
-        """
+        """Multiplies the weights by the scale; the product has their name. Returns the tensor of the weights as they were."""
         rewriter, view = self._rewriter, self._rewriter.view
         shape = view.shape(self._weights)
-        shaped, wanted = self._scale, shape_for_weights(view, self._compute, shape, self._channels)
-        if len(wanted) > 1 and self._size(self._scale) > 1:
-            shaped = self._reshape('shaped_scale', self._scale, wanted)
+        shaped, wanted = self.scale, shape_for_weights(view, self._compute, shape, self._channels)
+        if len(wanted) > 1 and self._size(self.scale) > 1:
+            shaped = self._reshape('shaped_scale', self.scale, wanted)
         raw = self._rename(self._weights)
         product = snippets.arithmetic('Mul', self._weights, [raw, shaped], shape)
         rewriter.inherit_sources(product, self._weights)
         rewriter.add(product)
-        return raw, self._scale, shaped
+        return raw
 
     def write_bias(self, name):
         """Gives the bias the name of the constant `name`, or '<scope>/biases' where there is none; returns the name."""

@@ -35,21 +35,18 @@ def replace_div_and_sub(graph_def, protected, config):
     return rewriter.result()
 
 
-_DIVISION = 'Mul', 'Reciprocal', lambda value: np.float32(1) / value, 'reciprocal'
-_SUBTRACTION = 'Add', 'Neg', np.negative, 'negative'
+_DIVISION = 'Mul', 'Reciprocal', 'reciprocal'
+_SUBTRACTION = 'Add', 'Neg', 'negative'
 
 
-def _replace(rewriter, name, op, operation, compute, end):
+def _replace(rewriter, name, op, operation, end):
     data, constant = rewriter.view.inputs(name)
     value = rewriter.value(constant)
     if op == 'Mul' and value is not None:
         with np.errstate(divide='ignore', over='ignore'):
             if not np.isfinite(np.float32(1) / value).all():
                 return
-    like = rewriter.node(rewriter.view.skip_identity(constant))
-    changed = change_parameter(rewriter, name, 1, compute, lambda target, tensor: make_node(
-        operation, target, [tensor], like=like, T=tf.float32), end)
-    rewriter.add(_like(rewriter, name, op, [data, changed]))
+    rewriter.add(_like(rewriter, name, op, [data, change_parameter(rewriter, name, 1, operation, (), end)]))
 
 
 def _negative(rewriter, name, product, tensor):

@@ -175,11 +175,9 @@ def _write_sum(rewriter, name, prelu, slopes):
 
     dropped = _dropped(rewriter, name, prelu)
     if len(prelu.slopes) == 1:
-        (reader, index), factor = prelu.slopes[0], np.float32(-prelu.factor)
-        operand = change_parameter(
-            rewriter, reader, index, lambda value: factor * value, lambda target, tensor: make_node(
-                'Mul', target, [tensor, add_constant('/negative/factor', factor)], T=tf.float32,
-                like=rewriter.node(tensor)), 'slopes', keep=reader not in dropped)
+        reader, index = prelu.slopes[0]
+        factor = add_constant('/negative/factor', np.float32(-prelu.factor))
+        operand = change_parameter(rewriter, reader, index, 'Mul', [factor], 'slopes', keep=reader not in dropped)
     else:
         operand = add_constant('/negative/slopes', -slopes)
     positive = prelu.positive if relu else add('Relu', '/positive', prelu.source)

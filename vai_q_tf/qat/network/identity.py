@@ -7,7 +7,7 @@ from typing import Dict, NamedTuple, Tuple
 
 from vai_q_tf.graph.view import STANDS_FOR, GraphView, node_name, output_index
 from vai_q_tf.passes.common.rewriter import results_of
-from vai_q_tf.passes.folding.fold_batch_norms import fold_of
+from vai_q_tf.passes.folding.fold_batch_norms import bias_add_of, fold_of
 from vai_q_tf.qat.network.decision import variables_of
 from vai_q_tf.qat.network.plain_names import whole
 
@@ -42,7 +42,8 @@ def _digests(view, plan):
     for name in view.upstream(view.names):
         node = view.node(name)
         if name in plan.input_nodes:
-            parts = ['input {}'.format(plan.input_nodes.index(name))]
+            # Networks of one input are the same network whatever that is called.
+            parts = ['input {}'.format(name if len(plan.input_nodes) > 1 else '')]
         elif STANDS_FOR in node.attr:
             parts = ['variable {}'.format(node.attr[STANDS_FOR].s.decode())]
         elif node.op == 'ConcatV2' and _joined_variable(view, name):
@@ -78,11 +79,9 @@ def _earlier_names(view, plan):
             (compute, index), = view.consumers(product)
             scope = compute[:-len('/Conv2D')] if compute.endswith('/Conv2D') else compute
             add(by_reader.get((compute, index)), scope + '/BatchNorm_Fold/mul_1/wquant')
-            tensor = compute
-            while tensor and view.op(tensor) != 'BiasAdd':
-                tensor = next((reader for reader, _ in view.consumers(tensor)), '')
-            add(by_reader.get((tensor, 1)), *(scope + '/BatchNorm_Fold/{}/wquant'.format(end) for end in ('add_1', 'sub')))
-            add(by_tensor.get(tensor), *(scope + '/{}/aquant'.format(end) for end in ('biasadd_fold', 'biasadd')))
+            bias_add, _ = bias_add_of(view, compute) or ('', '')
+            add(by_reader.get((bias_add, 1)), *(scope + '/BatchNorm_Fold/{}/wquant'.format(end) for end in ('add_1', 'sub')))
+            add(by_tensor.get(bias_add), *(scope + '/{}/aquant'.format(end) for end in ('biasadd_fold', 'biasadd')))
     for group in plan.groups:
         if view.op(group.node) == 'Mul':
             (root, _), = view.consumers(group.node)

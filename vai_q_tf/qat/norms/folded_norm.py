@@ -1,6 +1,6 @@
 """The training form of what is folded into a weighted op in the evaluation network: conv(x, Q(weights * scale)) + Q(bias).
 
-`scale` and `bias` are what the factors and terms behind the op come to with moving statistics. Training uses the statistics of
+`scale` and `bias` are what the factors and terms after the op come to with moving statistics. Training uses the statistics of
 the batch and the same quantized weights, with the one convolution that is there: it convolves with Q(weights * scale) / scale,
 which has the magnitude of the float weights, and leaves the batch norm to normalise the result and to feed its moving averages.
 The rounding error of the bias is added to the result, so training sees it too. From `freeze_bn_step` on the same nodes compute
@@ -18,6 +18,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.traits import trait
 from vai_q_tf.graph.view import node_name
+from vai_q_tf.passes.folding.fold_batch_norms import bias_add_of
 from vai_q_tf.qat.norms import statistics
 
 _TINY_SCALE = 1e-20  # 1 / scale is still finite
@@ -27,7 +28,7 @@ _MOVES = ('BatchToSpaceND', 'Reshape', 'Squeeze')
 def quantizes(network, product):
     """The names of the quantized tensors that `on_batch` makes."""
     compute, index = network.view.consumers(product)[0]
-    readers = [(compute, index), (_bias_add(network.view, compute)[0], 1)]
+    readers = [(compute, index), (bias_add_of(network.view, compute)[0], 1)]
     return tuple(record.name for record in map(network.record, readers) if record)
 
 
@@ -45,7 +46,7 @@ def on_batch(network, product, fold, norms, use_batch=None):
     """
     view = network.view
     compute, index = view.consumers(product)[0]
-    bias_add, anchor = _bias_add(view, compute)
+    bias_add, anchor = bias_add_of(view, compute)
     end = network.live(fold.result)
     weights, bias_record = network.record((compute, index)), network.record((bias_add, 1))
     if not weights:
@@ -74,14 +75,6 @@ def on_batch(network, product, fold, norms, use_batch=None):
 def _factors(network, fold):
     """The factors and biases of the Fold that depend on variables; others are evaluated."""
     return [factor for factor in fold.factors if node_name(factor) in network.view]
-
-
-def _bias_add(view, compute):
-    """(the BiasAdd behind a weighted op, the tensor that it reads)."""
-    tensor = compute
-    while view.op(tensor) != 'BiasAdd':
-        before, (tensor, _) = tensor, view.consumers(tensor)[0]
-    return tensor, before
 
 
 def _as_before_moves(network, fold, result, anchor):

@@ -112,7 +112,7 @@ class MovingPositions:
         """The position of a group with several roots, of which `tensor` is one that would vote for the position `observed`.
 
         Others may not be computed yet, so it is that of the votes of earlier steps; in the very first step its own, and for the
-        last root and what is behind it the least of all. The vote comes when the last root has searched, in every copy of the
+        last root and what is after it the least of all. The vote comes when the last root has searched, in every copy of the
         network.
         """
         asked = self._asked.setdefault(group, _Several([], [], []))
