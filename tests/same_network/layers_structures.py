@@ -226,3 +226,11 @@ def pointpillars(training):
         ups.append(tf.nn.relu(norm(up, training, name + '_up_bn')))
     x = tf.concat(ups, 3, name='concat')
     return [head(x, 'boxes', 7), head(x, 'classes', 2), head(x, 'directions', 2)]
+
+
+@network
+def bias_of_channels_first(training):
+    """Beside no convolution, where the compiler takes an Add alone."""
+    x = layers.max_pooling2d(conv_bn_relu(image(), training, 'stem'), 2, 2, name='pool')
+    x = tf.nn.bias_add(x, tf.get_variable('bias', [4]), data_format='NCHW', name='biased')
+    return head(tf.nn.relu(x))

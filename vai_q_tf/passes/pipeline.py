@@ -17,6 +17,7 @@ from vai_q_tf.passes.common.parameters import has_variables
 from vai_q_tf.passes.dpu.adjust_leaky_relu import adjust_leaky_relu
 from vai_q_tf.passes.dpu.fold_reshape import fold_reshape
 from vai_q_tf.passes.dpu.mean_to_average_pool import mean_to_average_pool
+from vai_q_tf.passes.dpu.replace_lone_bias_adds import replace_lone_bias_adds
 from vai_q_tf.passes.dpu.replace_sigmoid import replace_sigmoid
 from vai_q_tf.passes.dpu.replace_softmax import replace_softmax
 from vai_q_tf.passes.dpu.reshape_operands import reshape_operands
@@ -28,7 +29,6 @@ from vai_q_tf.passes.folding.expand_batch_norms import expand_batch_norms
 from vai_q_tf.passes.folding.fold_batch_norms import fold_batch_norms
 from vai_q_tf.passes.folding.reorder_hard_swish import reorder_hard_swish
 from vai_q_tf.passes.folding.replace_div_and_sub import replace_div_and_sub
-from vai_q_tf.passes.folding.replace_lone_bias_adds import replace_lone_bias_adds
 from vai_q_tf.passes.folding.replace_prelu import replace_prelu
 from vai_q_tf.passes.folding.replace_relu_minimum import replace_relu_minimum
 from vai_q_tf.passes.partition import merge, partition
@@ -78,7 +78,6 @@ FOLDING = (
     PassEntry(expand_batch_norms, BATCH_NORM_OPS | {'BatchNormWithGlobalNormalization'}),
     PassEntry(fold_batch_norms, _ops('Mul RealDiv Add AddV2 BiasAdd Sub')),
     PassEntry(replace_div_and_sub, _ops('RealDiv Sub Neg'), _all_asked),
-    PassEntry(replace_lone_bias_adds, _ops('BiasAdd'), _all_asked),
     PassEntry(evaluate_folded),
     PassEntry(equalize_layers, when=lambda config: bool(config.do_cle), shapes=True),
 )
@@ -89,8 +88,9 @@ DPU = (
     PassEntry(adjust_leaky_relu, _ops('LeakyRelu'), _dpu),
     PassEntry(replace_sigmoid, _ops('Sigmoid'), lambda config: _dpu(config) and bool(config.replace_sigmoid)),
     PassEntry(scale_hard_sigmoid, _ops('Relu6'), _dpu),
+    PassEntry(replace_lone_bias_adds, _ops('BiasAdd'), _all_asked, shapes=True),
     PassEntry(reshape_operands, _ops('Add AddV2 Mul Maximum'), _all_asked, shapes=True),
-    PassEntry(evaluate_folded, _ops('Reshape')),
+    PassEntry(evaluate_folded, _ops('Reshape')),  # of parameters, by the last two
     PassEntry(replace_softmax, _ops('Softmax'), lambda config: _all_asked(config) and bool(config.replace_softmax),
               shapes=True),
     PassEntry(fold_reshape, _ops('Reshape ResizeNearestNeighbor ResizeBilinear'), lambda config: bool(config.fold_reshape),
