@@ -6,18 +6,24 @@ from tensorflow import keras
 from tensorflow.contrib import slim
 
 from tests.plan.networks import LIBRARIES, batch_norm, convolution, dense, image
-from vai_q_tf import errors
+from vai_q_tf import errors, passes
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.patterns.batch_norm import find_training_norms
+from vai_q_tf.patterns.batch_norm import find_training_norms, require_inference_form
 from vai_q_tf.patterns.graph_range import GraphRange
+from vai_q_tf.plan.annotate import annotate
 
 layers = tf.compat.v1.layers
 _EPSILON = 0.01
 
 
 def _norms(output, ignored=()):
+    return find_training_norms(_range(output), frozenset(ignored))
+
+
+def _range(output):
     view = GraphView(tf.compat.v1.get_default_graph().as_graph_def(add_shapes=True))
-    return find_training_norms(GraphRange(view, ['x'], [output]), frozenset(ignored))
+    return GraphRange(view, ['x'], [output])
 
 
 def _randomise(session):
@@ -199,11 +205,31 @@ def test_training_form_without_plain_moving_averages(network):
     assert not _norms(y.op.name, [convolution_node])
 
 
+@pytest.mark.parametrize('network', [_no_updates, _no_updates_fused])
+def test_a_frozen_graph_in_training_form_is_refused(network):
+    y = tf.nn.relu(network(), name='y')
+    frozen = _frozen(y)
+    config = QuantizeConfig(['x'], ['y'], output_dir='unused')
+    with pytest.raises(errors.QuantizeError, match='training=False') as raised:
+        passes.optimise(frozen, config)
+    assert raised.value.code == errors.LEARNING_PHASE
+    convolution_node = next(node.name for node in frozen.node if node.op == 'Conv2D')
+    kept = config.replace(ignore_nodes=[convolution_node])
+    assert 'y/aquant' in {tensor.name for tensor in annotate(GraphView(passes.optimise(frozen, kept)), kept).tensors}
+
+
+def _frozen(y):
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
+        return tf.compat.v1.graph_util.convert_variables_to_constants(session, y.graph.as_graph_def(), [y.op.name])
+
+
 def test_statistics_of_the_batch_that_normalise_no_weighted_op_are_left_alone():
     x = tf.nn.relu(image())
     mean, variance = tf.nn.moments(x, [0, 1, 2])
     y = tf.nn.batch_normalization(x, mean, variance, None, None, 1e-3)
     assert not _norms(y.op.name)
+    require_inference_form(_range(y.op.name))
 
 
 def test_layer_norm_is_not_a_batch_norm():

@@ -32,6 +32,7 @@ from vai_q_tf.passes.folding.replace_div_and_sub import replace_div_and_sub
 from vai_q_tf.passes.folding.replace_prelu import replace_prelu
 from vai_q_tf.passes.folding.replace_relu_minimum import replace_relu_minimum
 from vai_q_tf.passes.partition import merge, partition
+from vai_q_tf.patterns.batch_norm import require_inference_form
 from vai_q_tf.patterns.graph_range import GraphRange
 
 
@@ -113,7 +114,7 @@ def optimise(graph_def, config, fold_constant=True):
 
     Raises:
       QuantizeError: unknown, swapped or disconnected input and output nodes; a graph that is quantized already; shapes
-        that do not fit; a batch norm of a training graph.
+        that do not fit; a batch norm of a weighted op in training form.
     """
     return optimise_variables(graph_def, config, fold_constant).optimised
 
@@ -136,6 +137,8 @@ def optimise_variables(graph_def, config, fold_constant=True):
     view = GraphView(graph_def)
     GraphRange(view, config.input_nodes, config.output_nodes)
     whole = resolve_switches(graph_def, view, {node_name(name) for name in config.input_nodes + config.output_nodes})
+    require_inference_form(GraphRange(GraphView(whole), config.input_nodes, config.output_nodes),
+                           frozenset(map(node_name, config.ignore_nodes)))
     parts = partition(whole, config)
 
     def run(steps, main):

@@ -47,10 +47,32 @@ def find_training_norms(graph_range, ignored=frozenset()):
         except errors.QuantizeError as error:
             if error.code != errors.UNSUPPORTED_GRAPH:
                 raise
-            around = _around(graph_range, parts)
-            if ignored.isdisjoint(around) and any(trait(graph_range.view.op(node)).kind == WEIGHTED for node in around):
+            if _is_of_weighted_op(graph_range, parts, ignored):
                 raise
     return found
+
+
+def require_inference_form(graph_range, ignored=frozenset()):
+    """Raises a QuantizeError LEARNING_PHASE for a batch norm after a weighted op that is not in inference form.
+
+    One that has a node in `ignored` may be.
+    """
+    for name in graph_range.nodes:
+        parts = find_normalisation(graph_range, name)
+        if parts and parts.training:
+            _require_one_phase(graph_range, parts)
+            if _is_of_weighted_op(graph_range, parts, ignored):
+                raise errors.QuantizeError(
+                    errors.LEARNING_PHASE, 'Batch norm',
+                    'Batch norm {!r} uses the statistics of the batch. Freeze the inference form: build the network with '
+                    'training=False or is_training=False, or after tf.keras.backend.set_learning_phase(0); or name its '
+                    'convolution in ignore_nodes.'.format(parts.root))
+
+
+def _is_of_weighted_op(graph_range, parts, ignored):
+    """Whether a batch norm is that of a weighted op, and none of their nodes is in `ignored`."""
+    around = _around(graph_range, parts)
+    return ignored.isdisjoint(around) and any(trait(graph_range.view.op(node)).kind == WEIGHTED for node in around)
 
 
 def _around(graph_range, parts):
@@ -66,11 +88,15 @@ def _around(graph_range, parts):
     return nodes
 
 
-def _record(graph_range, parts):
+def _require_one_phase(graph_range, parts):
     for statistic in (parts.mean, parts.variance):
         for tensor in forms(graph_range, statistic):
             if graph_range.view.op(tensor) == 'Merge':
                 raise_learning_phase(graph_range, parts.root, tensor)
+
+
+def _record(graph_range, parts):
+    _require_one_phase(graph_range, parts)
     for parameter in (parts.gamma, parts.beta):
         if parameter and not graph_range.is_static(parameter):
             _raise_unsupported(parts.root, 'its gamma or beta {!r} is computed from the batch, as in batch '
