@@ -39,20 +39,13 @@ Status ReadLegal(OpKernelContext* ctx, int row, int* position) {
   return Status::OK();
 }
 
-class MovingPositionOp : public OpKernel {
+// What a row elects; while no batch is observed, the legal position that stands for it.
+class ElectingOp : public OpKernel {
  public:
-  explicit MovingPositionOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+  explicit ElectingOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("rows", &rows_));
     OP_REQUIRES_OK(ctx, ReadChoice(ctx, "row", 0, rows_ - 1, &row_));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("decay", &decay_));
-    OP_REQUIRES(ctx, decay_ > 0.0f && decay_ <= 1.0f,
-                errors::InvalidArgument(name(), ": decay is ", decay_, ", it must be above 0 and at most 1."));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("tensor", &tensor_name_));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("copies", &copies_));
-    for (int copy : copies_) {
-      OP_REQUIRES(ctx, copy >= 0 && copy < rows_ && copy != row_,
-                  errors::InvalidArgument(name(), ": copies has ", copy, ", it must be another row of ", rows_, "."));
-    }
   }
 
   void Compute(OpKernelContext* ctx) override {
@@ -67,11 +60,40 @@ class MovingPositionOp : public OpKernel {
     tensorflow::core::ScopedUnref unref(state);
     tensorflow::mutex_lock lock(*state->mu());
     OP_REQUIRES_OK(ctx, CheckState(name(), rows_, state));
-    if (batch_position != kNoObservation) Vote(state, batch_position);
-    int elected = Elect(state->tensor()->flat<float>().data() + row_ * kBins);
+    int elected = ElectRow(state, batch_position);
     OP_REQUIRES(ctx, elected != kNoObservation, NeverTracked(name(), tensor_name_));
     if (batch_position == kNoObservation) OP_REQUIRES_OK(ctx, ReadLegal(ctx, row_, &elected));
     position->scalar<tensorflow::int32>()() = elected;
+  }
+
+ protected:
+  // The position that the row elects in a step, kNoObservation where nothing was counted.
+  virtual int ElectRow(Var* state, int batch_position) const = 0;
+
+  int rows_ = 0;
+  int row_ = 0;
+
+ private:
+  std::string tensor_name_;
+};
+
+class MovingPositionOp : public ElectingOp {
+ public:
+  explicit MovingPositionOp(OpKernelConstruction* ctx) : ElectingOp(ctx) {
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("decay", &decay_));
+    OP_REQUIRES(ctx, decay_ > 0.0f && decay_ <= 1.0f,
+                errors::InvalidArgument(name(), ": decay is ", decay_, ", it must be above 0 and at most 1."));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("copies", &copies_));
+    for (int copy : copies_) {
+      OP_REQUIRES(ctx, copy >= 0 && copy < rows_ && copy != row_,
+                  errors::InvalidArgument(name(), ": copies has ", copy, ", it must be another row of ", rows_, "."));
+    }
+  }
+
+ protected:
+  int ElectRow(Var* state, int batch_position) const override {
+    if (batch_position != kNoObservation) Vote(state, batch_position);
+    return Elect(state->tensor()->flat<float>().data() + row_ * kBins);
   }
 
  private:
@@ -87,44 +109,20 @@ class MovingPositionOp : public OpKernel {
     for (int copy : copies_) std::copy_n(bins, kBins, table + copy * kBins);
   }
 
-  int rows_;
-  int row_;
   float decay_;
-  std::string tensor_name_;
   std::vector<int> copies_;
 };
 
 // What a row elects before the step's vote; the batch position where it has no vote yet.
-class KeptPositionOp : public OpKernel {
+class KeptPositionOp : public ElectingOp {
  public:
-  explicit KeptPositionOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("rows", &rows_));
-    OP_REQUIRES_OK(ctx, ReadChoice(ctx, "row", 0, rows_ - 1, &row_));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("tensor", &tensor_name_));
-  }
+  using ElectingOp::ElectingOp;
 
-  void Compute(OpKernelContext* ctx) override {
-    OP_REQUIRES_OK(ctx, CheckScalar(ctx, 1, "batch_position"));
-    Tensor* position;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, {}, &position));
-    Var* state;
-    OP_REQUIRES_OK(ctx, FindState(ctx, rows_, &state));
-    tensorflow::core::ScopedUnref unref(state);
-    tensorflow::mutex_lock lock(*state->mu());
-    OP_REQUIRES_OK(ctx, CheckState(name(), rows_, state));
-    const int batch_position = ctx->input(1).flat<tensorflow::int32>()(0);
-    int kept = Elect(state->tensor()->flat<float>().data() + row_ * kBins);
-    if (kept == kNoObservation) kept = batch_position;
-    OP_REQUIRES(ctx, kept != kNoObservation, NeverTracked(name(), tensor_name_));
-    if (batch_position == kNoObservation) OP_REQUIRES_OK(ctx, ReadLegal(ctx, row_, &kept));
-    OP_REQUIRES_OK(ctx, CheckPosition(name(), kept));
-    position->scalar<tensorflow::int32>()() = kept;
+ protected:
+  int ElectRow(Var* state, int batch_position) const override {
+    const int kept = Elect(state->tensor()->flat<float>().data() + row_ * kBins);
+    return kept == kNoObservation ? batch_position : kept;
   }
-
- private:
-  int rows_;
-  int row_;
-  std::string tensor_name_;
 };
 
 class ReadPositionsOp : public OpKernel {
