@@ -85,7 +85,7 @@ FOLDING = (
 DPU = (
     PassEntry(mean_to_average_pool, _ops('Mean'), _dpu, shapes=True),
     PassEntry(split_large_pools, _ops('AvgPool MaxPool'), _dpu, shapes=True),
-    PassEntry(scale_average_pools, _ops('AvgPool'), _dpu),
+    PassEntry(scale_average_pools, _ops('AvgPool'), _dpu, shapes=True),
     PassEntry(adjust_leaky_relu, _ops('LeakyRelu'), _dpu),
     PassEntry(replace_sigmoid, _ops('Sigmoid'), lambda config: _dpu(config) and bool(config.replace_sigmoid)),
     PassEntry(scale_hard_sigmoid, _ops('Relu6'), _dpu),

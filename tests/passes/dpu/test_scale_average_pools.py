@@ -95,3 +95,34 @@ def test_a_multiplication_of_the_network_is_not_taken_for_the_factor(swapped):
         half = tf.constant(0.5)
         tf.multiply(*((half, pool) if swapped else (pool, half)), name='out')
     assert ops(apply(scale_average_pools, frozen(build), ['x', 'out'])) == ['AvgPool', 'Mul', 'Mul']
+
+
+@pytest.mark.parametrize('data_format', ['NHWC', 'NCHW'])
+@pytest.mark.parametrize('padding', ['SAME', 'VALID'])
+@pytest.mark.parametrize('size', [(6, 6), (7, 6), (6, 9)])
+@pytest.mark.parametrize('kernel, stride', [((1, 1), 2), ((2, 2), 2), ((3, 3), 1), ((3, 3), 3), ((1, 3), 3), ((2, 3), 4)])
+def test_a_border_that_the_dpu_averages_otherwise_is_told(caplog, kernel, stride, size, padding, data_format):
+    """It is there where the sum of a window of ones is less than the size of the window."""
+    def pool(x, name=None):
+        window, strides = list(kernel), [stride, stride]
+        window, strides = [([1, 1] + two if data_format == 'NCHW' else [1] + two + [1]) for two in (window, strides)]
+        return tf.nn.avg_pool2d(x, window, strides, padding, data_format, name=name)
+
+    def build():
+        shape = [None, 3, *size] if data_format == 'NCHW' else [None, *size, 3]
+        tf.identity(pool(tf.placeholder(tf.float32, shape, name='x'), 'p'), name='out')
+
+    apply(scale_average_pools, frozen(build), ['x', 'out'])
+    with tf.Graph().as_default(), tf.Session() as session:
+        ones = tf.ones([1, *size, 1])
+        sums = session.run(tf.nn.conv2d(ones, tf.ones([*kernel, 1, 1]), stride, padding))
+    assert ('cells inside: p.' in caplog.text) == (sums.min() < np.prod(kernel))
+
+
+def test_a_border_that_may_be_there_is_told(caplog):
+    def build():
+        x = tf.placeholder(tf.float32, [None, None, None, 3], name='x')
+        x = tf.nn.avg_pool2d(x, 3, 1, 'SAME', name='overlapping')
+        tf.identity(tf.nn.avg_pool2d(x, 2, 2, 'SAME', name='side_by_side'), name='out')
+    apply(scale_average_pools, frozen(build), ['x', 'out'])
+    assert 'cells inside: overlapping.' in caplog.text

@@ -14,18 +14,39 @@ def scale_average_pools(graph_def, protected, config):
 
     The product is `<pool>/mul`, its constant `<pool>/scale_value`; where the pool is protected the product has its name and
     the pool is `<pool>/avgpool`. Without `config.scale_all_avgpool` only the square windows of 3, 5, 6, 7 and 14 are scaled.
-    A factor of 1 is multiplied with too. Windows above 256 along an axis stay as they are.
+    A factor of 1 is multiplied with too. Windows above 256 along an axis stay as they are. A warning names the pools whose
+    windows reach over the border, where the DPU's average is another one.
     """
-    rewriter = Rewriter(graph_def, protected)
+    rewriter, padded = Rewriter(graph_def, protected), []
     for name in rewriter.view.names:
         if rewriter.view.op(name) == 'AvgPool' and rewriter.view.dtype(name) == tf.float32:
             _scale(rewriter, name, config.scale_all_avgpool)
+            padded += [name] * _is_padded(rewriter.view, name)
+    if padded:
+        tf.logging.warning(
+            'At the border of an AvgPool with padding SAME the DPU divides by the size of the whole window, TensorFlow by the '
+            'number of cells inside: %s. To train and evaluate what the DPU computes, pad with zeros before it and pool with '
+            'padding VALID.', ', '.join(padded))
     return rewriter.result()
 
 
+def _is_padded(view, name):
+    """Whether windows reach over the border; of an unknown size, whether they overlap, as those that do mostly are."""
+    axes = _space(view, name)
+    kernel, strides = [[view.attr(name, key).list.i[axis] for axis in axes] for key in ('ksize', 'strides')]
+    shape = view.shape(view.inputs(name)[0])
+    sizes = [shape[axis] if shape else -1 for axis in axes]
+    return view.attr(name, 'padding').s == b'SAME' and any(
+        extent > stride if size < 0 else (math.ceil(size / stride) - 1) * stride + extent > size
+        for extent, stride, size in zip(kernel, strides, sizes))
+
+
+def _space(view, name):
+    return (2, 3) if view.attr(name, 'data_format').s == b'NCHW' else (1, 2)
+
+
 def _scale(rewriter, name, every_size):
-    kernel = list(rewriter.view.attr(name, 'ksize').list.i)
-    height, width = kernel[2:] if rewriter.view.attr(name, 'data_format').s == b'NCHW' else kernel[1:3]
+    height, width = [rewriter.view.attr(name, 'ksize').list.i[axis] for axis in _space(rewriter.view, name)]
     if max(height, width) > MAX_AVERAGE_POOL_EXTENT:
         tf.logging.info('AvgPool %s is not scaled: its window is larger than %d.', name, MAX_AVERAGE_POOL_EXTENT)
     elif every_size or (height == width and height in AVERAGE_POOL_RECIPROCALS):
