@@ -54,12 +54,6 @@ def creation_number(op):
     return op._id
 
 
-def last_creation_number(graph):
-    """The `creation_number` of the op that was added to the graph last."""
-    # As `creation_number`.
-    return graph._last_id
-
-
 def waiting_ops(op):
     """The ops that `op` is a control input of."""
     # Public is only the other direction, `control_inputs`. Still there in 2.11.

@@ -72,11 +72,6 @@ def placeholder(name, dtype, shape):
     return node
 
 
-def variable_placeholder(name, variable):
-    """A Placeholder called `name` for the value of a variable's NodeDef."""
-    return placeholder(name, variable.attr['dtype'].type, [dim.size for dim in variable.attr['shape'].shape.dim])
-
-
 def with_values(graph_def, values):
     """The graph whose Consts have the `values` {node: array}; a value keeps the type and the attrs of its Const."""
     nodes = []
