@@ -18,7 +18,8 @@ from vai_q_tf.graph.view import STANDS_FOR, GraphView, indexed_name, node_name
 from vai_q_tf.lint import lint
 from vai_q_tf.passes.common.parameters import static_nodes
 from vai_q_tf.plan import final_positions
-from vai_q_tf.qat import checkpoints, evaluation, graph_record
+from vai_q_tf.qat import checkpoints, graph_record
+from vai_q_tf.qat.evaluation import evaluation_graph_of
 from vai_q_tf.qat.fix_neuron_form import fix_neurons
 from vai_q_tf.qat.network import plain_names
 from vai_q_tf.qat.network.any_batch import check_any_batch
@@ -50,17 +51,9 @@ def derive_evaluation_graph(training_graph, config):
       QuantizeError: NOT_QUANTIZED, or UNSUPPORTED_GRAPH naming a node that cannot be turned into its inference form.
     """
     config = _with_range_of(graph_record.training_plan(training_graph), config)
-    graph, decision = _evaluation_graph(graph_record.float_graph(training_graph), config)
+    graph, decision = evaluation_graph_of(graph_record.float_graph(training_graph), config)
     check_inference(decision.optimised)
     check_any_batch(decision, _batches(training_graph, config))
-    return graph, decision
-
-
-def _evaluation_graph(float_graph, config):
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(float_graph, name='')
-        decision = evaluation.create_evaluation_graph(graph, config)
     return graph, decision
 
 
@@ -143,7 +136,7 @@ def _decision_of(graph, config):
     """(the evaluation graph, the Decision that was applied to it); one of version 0.1.0 is made anew."""
     plan = graph_record.evaluation_plan(graph)
     if graph_record.is_evaluation_of_0_1_0(graph):
-        return _evaluation_graph(graph_record.float_graph(graph), _with_range_of(plan, config))
+        return evaluation_graph_of(graph_record.float_graph(graph), _with_range_of(plan, config))
     decision = decide(graph_record.float_graph(graph), config)
     differing = sorted({record.name for record in plan.tensors} ^ {record.name for record in decision.plan.tensors})
     if differing:

@@ -1,4 +1,6 @@
 """The evaluation rewrite: a float evaluation graph becomes the quantized network, with positions from a checkpoint."""
+import tensorflow.compat.v1 as tf
+
 from vai_q_tf.qat import distribution, graph_record, replaced_tensors, rewrite
 from vai_q_tf.qat.network.identity import identities
 from vai_q_tf.qat.positions.moving_positions import MovingPositions
@@ -25,6 +27,16 @@ def _create(graph, config, prefixes):
     _edit(graph, planned, config)
     replaced_tensors.exchange_in_new_ops(graph)
     return planned.decision
+
+
+def evaluation_graph_of(float_graph, config):
+    """(a tf.Graph with the quantized network, the Decision) of a float network in its inference form, a GraphDef."""
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(float_graph, name='')
+    planned = rewrite.plan_rewrite(graph, config)
+    _edit(graph, planned, config)
+    return graph, planned.decision
 
 
 def _edit(graph, planned, config):
