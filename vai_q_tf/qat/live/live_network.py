@@ -115,9 +115,16 @@ class LiveNetwork:
         node = self.view.node(node_name(now))
         if FOLDED in node.attr:
             return False
-        # A constant that was separated from another one has its value.
-        return (now == before and (node_name(now) in self._same_parameters or STANDS_FOR in node.attr)) or (
-            node.op == 'Const' and _is_alike(node, self.clean.node(node_name(before))))
+        if now == before and self._is_same_parameter(now):
+            return True
+        # A parameter that was separated from another one has its value.
+        source = self.clean.node(node_name(before))
+        return (_is_alike(node, source) and _variable(node) == _variable(source)
+                and self.view.inputs(now) == self.clean.inputs(before)
+                and all(map(self._is_same_parameter, self.view.inputs(now))))
+
+    def _is_same_parameter(self, tensor):
+        return node_name(tensor) in self._same_parameters or STANDS_FOR in self.view.node(node_name(tensor)).attr
 
     def parameter(self, tensor, wrapped=None):
         """The tf.Tensor with the value of a static tensor of the optimised graph.
@@ -134,7 +141,7 @@ class LiveNetwork:
                 else:
                     known[name] = self._make_parameter(name, known)
                     otherwise.add(name)
-        return known[goal]
+        return _output(known[goal], tensor)
 
     def _make_parameter(self, name, known):
         node = self.view.node(name)
@@ -144,7 +151,7 @@ class LiveNetwork:
             return self.live(name)
         if node.op == 'Const':
             return live_editor.add_node(self.graph, node, [], self._new_name(name)).outputs[0]
-        inputs = [known[node_name(operand)] for operand in self.view.inputs(name)]
+        inputs = [_output(known[node_name(operand)], operand) for operand in self.view.inputs(name)]
         operation = live_editor.add_node(self.graph, node, inputs, self._new_name(name))
         self.arithmetic.append(operation)
         return operation.outputs[0]
@@ -214,6 +221,11 @@ class LiveNetwork:
         return node_name(tensor) in self._static
 
 
+def _output(first, tensor):
+    """The tf.Tensor of the optimised graph's `tensor`, where `first` is that of the first output of its node."""
+    return first.op.outputs[output_index(tensor)] if output_index(tensor) else first
+
+
 def _any_batch(shape):
     shape = tf.TensorShape(shape)
     return shape if not shape.ndims else tf.TensorShape([None]).concatenate(shape[1:])
@@ -224,6 +236,10 @@ def _is_alike(node, other):
     if node.op != other.op:
         return False
     return _attrs(node) == _attrs(other)
+
+
+def _variable(node):
+    return node.attr[STANDS_FOR].s if STANDS_FOR in node.attr else b''
 
 
 def _attrs(node):
