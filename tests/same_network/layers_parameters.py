@@ -46,3 +46,11 @@ def group_norm(training):
     x = layers.conv2d(image(), 4, 3, name='conv')
     x = tf.nn.relu(contrib_layers.group_norm(x, 2, scope='norm'))
     return head(conv_bn_relu(x, training, 'second'))
+
+
+@network
+def standardised_weights(training):
+    kernel = tf.get_variable('kernel', [3, 3, 3, 4])
+    mean, variance = tf.nn.moments(kernel, [0, 1, 2], name='moments')
+    x = tf.nn.conv2d(image(), tf.divide(kernel - mean, tf.sqrt(variance + 1e-5), name='standard'), 1, 'SAME', name='conv')
+    return head(tf.nn.relu(norm(x, training)))

@@ -13,6 +13,8 @@ from vai_q_tf.graph.dependence import reach, readers
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
 from vai_q_tf.graph.view import OUTPUT_OF, STANDS_FOR, VARIABLE_OPS, GraphView, node_name, tensor_name
 from vai_q_tf.passes.cleanup.remove_dropouts import remove_dropouts
+from vai_q_tf.passes.common.parameters import static_nodes
+from vai_q_tf.passes.common.rewriter import make_node
 from vai_q_tf.patterns.batch_norm import TrainingNorm, find_training_norms
 from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.qat.network import plain_names
@@ -193,9 +195,10 @@ def training_only(op, is_training):
 def check_inference(graph_def):
     """Raises a QuantizeError UNSUPPORTED_GRAPH naming a node of an optimised graph that computes otherwise in training."""
     view = GraphView(graph_def)
+    static = static_nodes(view, in_branches=True)
     for name in view.names:
         what = training_only(view.op(name), lambda name=name: view.attr(name, 'is_training').b)
-        if view.op(name) == 'Mean' and _reduces_batch(view, name):
+        if view.op(name) == 'Mean' and name not in static and _reduces_batch(view, name):
             what = 'a mean over the batch'
         if what:
             raise errors.QuantizeError(
