@@ -1,5 +1,6 @@
 """Parameters that are computed of variables, and variables that are read in other ways than as a whole."""
 import tensorflow.compat.v1 as tf
+from tensorflow import keras
 from tensorflow.contrib import layers as contrib_layers
 
 from tests.same_network.building import conv_bn_relu, head, image, network, norm, vector
@@ -54,3 +55,14 @@ def standardised_weights(training):
     mean, variance = tf.nn.moments(kernel, [0, 1, 2], name='moments')
     x = tf.nn.conv2d(image(), tf.divide(kernel - mean, tf.sqrt(variance + 1e-5), name='standard'), 1, 'SAME', name='conv')
     return head(tf.nn.relu(norm(x, training)))
+
+
+@network
+def keras_embedding(training):
+    """Words and their places."""
+    del training
+    words = tf.cast(tf.abs(tf.placeholder(tf.float32, [None, 4], 'x')), tf.int32, name='words')
+    x = keras.layers.Embedding(10, 6, name='word')(words)
+    x = tf.add(x, keras.layers.Embedding(4, 6, name='place')(tf.range(4, name='places')), name='sum')
+    x = keras.layers.Dense(6, activation='relu', name='dense')(x)
+    return keras.layers.Dense(5, name='logits')(keras.layers.GlobalAveragePooling1D(name='mean')(x))

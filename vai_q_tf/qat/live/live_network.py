@@ -146,8 +146,8 @@ class LiveNetwork:
     def _make_parameter(self, name, known):
         node = self.view.node(name)
         if STANDS_FOR in node.attr:
-            return live_editor.tensor(self.graph, self.form.variables[node.attr[STANDS_FOR].s.decode()])
-        if name in self._same_parameters and self._has(self.live_name(name)) and self.operation(name).type == node.op:
+            return self._value_of(live_editor.tensor(self.graph, self.form.variables[node.attr[STANDS_FOR].s.decode()]))
+        if name in self._unconditional and self.operation(name).type == node.op:
             return self.live(name)
         if node.op == 'Const':
             return live_editor.add_node(self.graph, node, [], self._new_name(name)).outputs[0]
@@ -155,6 +155,13 @@ class LiveNetwork:
         operation = live_editor.add_node(self.graph, node, inputs, self._new_name(name))
         self.arithmetic.append(operation)
         return operation.outputs[0]
+
+    def _value_of(self, variable):
+        """The value of a tf.Tensor that reads a variable, or is the handle of one that nothing reads as a whole."""
+        if variable.dtype != tf.resource:
+            return variable
+        with live_editor.with_placement_of(self.graph, variable):
+            return tf.raw_ops.ReadVariableOp(resource=variable, dtype=variable.op.get_attr('dtype'))
 
     def readers_of(self, value):
         """The ops among `arithmetic` that read a variable which the tf.Tensor `value` reads."""

@@ -5,6 +5,7 @@ variables; `with_stand_ins` puts Consts in their place, which is what freezing d
 """
 from typing import Dict, NamedTuple, Tuple
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
@@ -158,7 +159,12 @@ def with_stand_ins(graph_def):
     Raises:
       QuantizeError: UNSUPPORTED_GRAPH naming a variable without a static shape.
     """
-    return editor.subgraph(graph_def, [_stand_in(node) for node in graph_def.node])
+    axes = [_axis(node) for node in graph_def.node if node.op == 'ResourceGather']
+    return editor.subgraph(graph_def, axes + [_stand_in(node) for node in graph_def.node])
+
+
+def _axis(gather):
+    return editor.constant(gather.name + '/axis', gather.attr['Tindices'].type, np.array(0))
 
 
 def _stand_in(node):
@@ -167,6 +173,10 @@ def _stand_in(node):
         read.op = 'Identity'
         read.attr['T'].type = read.attr.pop('dtype').type
         return read
+    if node.op == 'ResourceGather':
+        return make_node('GatherV2', node.name, list(node.input[:2]) + [_axis(node).name], like=node, batch_dims=0, **{
+            key: tf.as_dtype(node.attr[source].type) for key, source in (
+                ('Tparams', 'dtype'), ('Tindices', 'Tindices'), ('Taxis', 'Tindices'))})
     if node.op not in VARIABLE_OPS:
         return node
     shape = node.attr['shape'].shape
