@@ -249,3 +249,33 @@ def resource_variables(training):
         x = tf.nn.relu(norm(conv(x), training))
         x = tf.nn.relu(norm(conv(x, name='conv2', use_bias=True), training, 'bn2', fused=False))
         return head(x)
+
+
+def _waiting_norm(x, training, name):
+    """A batch norm by hand, whose ops wait for the updates of its moving averages."""
+    with tf.variable_scope(name):
+        beta, gamma = (tf.get_variable(end, x.shape[-1:]) for end in ('beta', 'gamma'))
+        averages = [tf.get_variable(end, x.shape[-1:], trainable=False) for end in ('moving_mean', 'moving_variance')]
+        if not training:
+            return tf.nn.batch_normalization(x, *averages, beta, gamma, 1e-3, name='bn')
+        statistics = tf.nn.moments(x, [0, 1, 2], name='moments')
+        updates = [tf.assign_sub(average, (average - statistic) * 0.1, name='update')
+                   for average, statistic in zip(averages, statistics)]
+        with tf.control_dependencies(updates):
+            return tf.nn.batch_normalization(x, *statistics, beta, gamma, 1e-3, name='bn')
+
+
+@network
+def norms_that_wait_for_their_updates(training):
+    x = tf.nn.relu(_waiting_norm(conv(image()), training, 'first'))
+    x = layers.max_pooling2d(x, 2, 2, name='pool')
+    return head(tf.nn.relu(_waiting_norm(x, training, 'second')))
+
+
+@network
+def resource_norms_that_wait_for_their_updates(training):
+    x = image()
+    with tf.variable_scope('net', use_resource=True):
+        x = tf.nn.relu(_waiting_norm(conv(x), training, 'first'))
+        x = layers.max_pooling2d(x, 2, 2, name='pool')
+        return head(tf.nn.relu(_waiting_norm(x, training, 'second')))

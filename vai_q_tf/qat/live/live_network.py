@@ -48,6 +48,7 @@ class LiveNetwork:
         self._readers = {reader: record for record in self.plan.tensors for reader in record.consumers}
         self._moved = {tensor: name for name in self.view.names for tensor in results_of(self.view.node(name))}
         self._same_parameters = self._find_same_parameters()
+        self._unconditional = self._find_unconditional()
         self.kept = {name for name in self.view.names if self._is_kept(name)}
         self._parameters, self._made, self._quantized = {}, {}, {}
 
@@ -96,6 +97,16 @@ class LiveNetwork:
                    for tensor in self.view.inputs(name)) and self.view.inputs(name) == self.clean.inputs(name):
                 same.add(name)
         return same
+
+    def _find_unconditional(self):
+        """Those of them whose live ops wait for nothing: arithmetic is not to wait for the updates that wait for it."""
+        found = set()
+        for name in self.view.upstream(self.view.names):
+            if name in self._same_parameters and self._has(self.live_name(name)) and not self.operation(name).control_inputs:
+                if all(node_name(tensor) in found or STANDS_FOR in self.view.node(node_name(tensor)).attr
+                       for tensor in self.view.inputs(name)):
+                    found.add(name)
+        return found
 
     def _is_kept(self, name):
         if name in self._static or name not in self.clean or name in self.form.changed:

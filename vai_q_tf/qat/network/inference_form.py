@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import reach, readers
-from vai_q_tf.graph.traits import BATCH_NORM_OPS
+from vai_q_tf.graph.traits import BATCH_NORM_OPS, READ_OPS
 from vai_q_tf.graph.view import OUTPUT_OF, STANDS_FOR, VARIABLE_OPS, GraphView, node_name, tensor_name
 from vai_q_tf.passes.cleanup.remove_dropouts import remove_dropouts
 from vai_q_tf.passes.common.parameters import static_nodes
@@ -115,9 +115,12 @@ def _changed(nodes, norms):
 
 
 def _read(view, variable, nodes):
-    """The tensor of the live graph that reads a variable in the network."""
-    reads = [name for name, _ in view.consumers(variable) if name in nodes and view.op(name) in ('Identity', 'ReadVariableOp')]
-    return reads[0] if reads else variable
+    """The tensor of the live graph that reads a variable, best in the network, but for nothing that another read waits for."""
+    reads = [name for name, _ in view.consumers(variable) if view.op(name) in READ_OPS]
+    own = [name for name in reads if name in nodes]
+    if not own and view.op(variable) != 'VarHandleOp':
+        return variable
+    return next((name for name in own + reads if not view.control_inputs(name)), (own + [variable])[0])
 
 
 def _plain(view, name, prefix):
