@@ -279,3 +279,18 @@ def resource_norms_that_wait_for_their_updates(training):
         x = tf.nn.relu(_waiting_norm(conv(x), training, 'first'))
         x = layers.max_pooling2d(x, 2, 2, name='pool')
         return head(tf.nn.relu(_waiting_norm(x, training, 'second')))
+
+
+@network
+def norms_over_other_axes(training):
+    """Their factors have the shape [1, 8, 1, 1] and the like, and are no channels."""
+    x = tf.nn.relu(norm(conv(image()), training, axis=1, fused=False))
+    x = tf.nn.relu(norm(conv(x, name='conv2'), training, 'bn2', axis=2, fused=False))
+    x = tf.nn.relu(norm(conv(x, name='conv3'), training, 'bn3', axis=2, fused=False, scale=False))
+    return head(tf.nn.relu(norm(conv(x, name='conv4'), training, 'bn4', axis=[1, 3], fused=False)))
+
+
+@network
+def norm_over_the_second_axis_of_three(training):
+    x = layers.dense(tf.placeholder(tf.float32, [None, 4, 6], 'x'), 8, name='dense')
+    return layers.dense(tf.nn.relu(norm(x, training, axis=1)), 5, name='logits')

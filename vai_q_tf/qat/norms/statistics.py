@@ -3,6 +3,8 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import live_editor
 
+SHAPING_OPS = ('Reshape', 'ExpandDims')
+
 
 def phase(use_batch, batch, frozen):
     """The small tensor `batch` while batch statistics are used, `frozen` after; use_batch None: always `batch`.
@@ -19,7 +21,7 @@ def constant_at_first(use_batch, value):
 
 def without_reshape(view, tensor):
     """The vector that a tensor of an optimised graph is a reshaped form of."""
-    while view.op(tensor) in ('Reshape', 'ExpandDims'):
+    while view.op(tensor) in SHAPING_OPS:
         tensor = view.inputs(tensor)[0]
     return tensor
 

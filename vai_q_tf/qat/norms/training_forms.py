@@ -36,7 +36,12 @@ def training_forms(network, graph_range, on_batch, use_batch=None):
             folded.update(norm.output for norm in inside)
             forms[product] = _folded_form(network, graph_range, product, fold, inside, use_batch)
     for node, norm in norms.items():
-        if norm.output not in folded:
+        if norm.output in folded:
+            continue
+        if standalone_norm.is_in_parts(network, norm):
+            forms[node] = TrainingForm(
+                lambda norm=norm: _held(network, norm, graph_range, [], use_batch=use_batch))
+        else:
             forms[node] = _standalone_form(network, graph_range, norm, use_batch)
     return forms
 
