@@ -115,9 +115,11 @@ def test_moving_averages_follow_the_batch(fused, tmp_path):
         np.testing.assert_allclose(after[name], before[name] + 0.1 * (statistic - before[name]), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize('name', ['slim_mobile', 'layers_biased', 'unfused', 'transposed', 'keras_residual'])
-def test_moving_averages_stop_at_the_step(name, tmp_path):
-    training = _Training(networks.NETWORKS[name], tmp_path, {'freeze_bn_step': 3})
+@pytest.mark.parametrize('name, bn_fold', [
+    ('slim_mobile', 'batch'), ('layers_biased', 'batch'), ('unfused', 'batch'), ('transposed', 'batch'),
+    ('keras_residual', 'batch'), ('layers_biased', 'moving'), ('unfused', 'moving')])
+def test_moving_averages_stop_at_the_step(name, bn_fold, tmp_path):
+    training = _Training(networks.NETWORKS[name], tmp_path, {'freeze_bn_step': 3, 'bn_fold': bn_fold})
     for number in range(6):
         before = training.moving()
         training.run(training.step, number)

@@ -26,7 +26,7 @@ def training_forms(network, graph_range, on_batch, use_batch=None):
     """
     norms = {node_name(norm.output): norm for norm in network.form.norms}
     if not on_batch:
-        return {node: TrainingForm(lambda norm=norm: _held(network, norm, graph_range, []))
+        return {node: TrainingForm(lambda norm=norm: _held(network, norm, graph_range, [], use_batch=use_batch))
                 for node, norm in zip(map(_place(network), norms), norms.values()) if node}
     forms, folded = {}, set()
     for product in network.view.names:
