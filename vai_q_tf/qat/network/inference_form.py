@@ -29,7 +29,7 @@ class InferenceForm(NamedTuple):
 
     graph_def: a GraphDef with the input nodes as Placeholders.
     norms: the TrainingNorms of the live graph.
-    changed: the nodes that compute otherwise than the live ops of their names.
+    changed: the nodes that compute otherwise than the live ops of their names, or have none.
     variables: {variable: a tensor of the live graph that reads it}, under the names that the live graph has for the latter.
     """
     graph_def: tf.GraphDef
@@ -64,8 +64,9 @@ def inference_form(graph_def, view, config, prefix='', any_batch=False):
         live = {renamed: name for name, renamed in plain.items()}
         live.update((node.name, node.attr[OUTPUT_OF].s.decode()) for node in form.node if OUTPUT_OF in node.attr)
         form = take_any_batch(form, *ends, lambda tensor: view.shape(_renamed_tensor(tensor, live)))
+    made = {node.name for node in form.node if OUTPUT_OF not in node.attr}.difference(plain.values())
     return InferenceForm(form, tuple(_plain_norm(norm, plain, prefix) for norm in norms),
-                         frozenset(plain[name] for name in changed), variables)
+                         frozenset(plain[name] for name in changed) | made, variables)
 
 
 def at_inference(view, input_nodes, output_nodes, norms):
