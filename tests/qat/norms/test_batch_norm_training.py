@@ -299,3 +299,16 @@ def _ancestors(operation):
                 found.add(op)
                 pending.append(op)
     return found
+
+
+@pytest.mark.parametrize('fused', [True, False])
+def test_moving_averages_that_only_the_network_waits_for(fused, tmp_path):
+    """As with `updates_collections=None` of slim: no op of the evaluation form is one that waited for the updates."""
+    def build(training):
+        x = tf.contrib.slim.conv2d(networks.image(), 4, 3, normalizer_fn=tf.contrib.slim.batch_norm, normalizer_params={
+            'is_training': training, 'updates_collections': None, 'fused': fused})
+        return tf.identity(x, 'out')
+    training = _Training(build, tmp_path, {'bn_fold': 'moving'})
+    before = training.moving()
+    training.run(training.step)
+    assert before and not any(np.array_equal(value, before[name]) for name, value in training.moving().items())
