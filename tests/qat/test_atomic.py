@@ -82,3 +82,15 @@ def test_a_rewrite_adds_and_takes_nothing_away(name, tmp_path):
         inputs = [op.name for op in graph.get_operations() if op.type == 'Placeholder']
         CreateQuantizeTrainingGraph(QuantizeConfig(inputs, [output.op.name], output_dir=str(tmp_path)))
         assert before < {op.name for op in graph.get_operations()}
+
+
+@pytest.mark.parametrize('fused', [True, False])
+def test_a_norm_that_decides_while_the_graph_runs(fused, tmp_path):
+    """Its condition is refused for what it is, and not as any other one."""
+    with tf.Graph().as_default() as graph:
+        x = tf.layers.conv2d(tf.placeholder(tf.float32, [None, 8, 8, 3], 'x'), 4, 3, name='conv')
+        tf.identity(tf.layers.batch_normalization(x, training=tf.placeholder(tf.bool, [], 'phase'), fused=fused), 'out')
+        before = _state(graph)
+        with pytest.raises(QuantizeError, match='Quantize_TF1_Learning_Phase'):
+            CreateQuantizeTrainingGraph(_config(tmp_path))
+        assert _state(graph) == before

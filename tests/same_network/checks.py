@@ -20,6 +20,10 @@ _NOT_AS_ON_THE_DPU = {
     # How it rounds between the axes is not known.
     'keras_upsampling': 'bilinear/resize/ResizeBilinear (ResizeBilinear): no arithmetic is known',
     'resized_bilinearly': 'resize (ResizeBilinear): no arithmetic is known',
+    # It computes no variance.
+    'group_norm': 'norm/moments/mean (Mean): no arithmetic is known',
+    # It looks up no words.
+    'keras_embedding': 'Abs (Abs): no arithmetic is known',
     # It has no multiplication at rank 6.
     'resized_by_ones': 'mul (Mul): multiplies by a constant that is not quantized'}
 

@@ -249,3 +249,48 @@ def resource_variables(training):
         x = tf.nn.relu(norm(conv(x), training))
         x = tf.nn.relu(norm(conv(x, name='conv2', use_bias=True), training, 'bn2', fused=False))
         return head(x)
+
+
+def _waiting_norm(x, training, name):
+    """A batch norm by hand, whose ops wait for the updates of its moving averages."""
+    with tf.variable_scope(name):
+        beta, gamma = (tf.get_variable(end, x.shape[-1:]) for end in ('beta', 'gamma'))
+        averages = [tf.get_variable(end, x.shape[-1:], trainable=False) for end in ('moving_mean', 'moving_variance')]
+        if not training:
+            return tf.nn.batch_normalization(x, *averages, beta, gamma, 1e-3, name='bn')
+        statistics = tf.nn.moments(x, [0, 1, 2], name='moments')
+        updates = [tf.assign_sub(average, (average - statistic) * 0.1, name='update')
+                   for average, statistic in zip(averages, statistics)]
+        with tf.control_dependencies(updates):
+            return tf.nn.batch_normalization(x, *statistics, beta, gamma, 1e-3, name='bn')
+
+
+@network
+def norms_that_wait_for_their_updates(training):
+    x = tf.nn.relu(_waiting_norm(conv(image()), training, 'first'))
+    x = layers.max_pooling2d(x, 2, 2, name='pool')
+    return head(tf.nn.relu(_waiting_norm(x, training, 'second')))
+
+
+@network
+def resource_norms_that_wait_for_their_updates(training):
+    x = image()
+    with tf.variable_scope('net', use_resource=True):
+        x = tf.nn.relu(_waiting_norm(conv(x), training, 'first'))
+        x = layers.max_pooling2d(x, 2, 2, name='pool')
+        return head(tf.nn.relu(_waiting_norm(x, training, 'second')))
+
+
+@network
+def norms_over_other_axes(training):
+    """Their factors have the shape [1, 8, 1, 1] and the like, and are no channels."""
+    x = tf.nn.relu(norm(conv(image()), training, axis=1, fused=False))
+    x = tf.nn.relu(norm(conv(x, name='conv2'), training, 'bn2', axis=2, fused=False))
+    x = tf.nn.relu(norm(conv(x, name='conv3'), training, 'bn3', axis=2, fused=False, scale=False))
+    return head(tf.nn.relu(norm(conv(x, name='conv4'), training, 'bn4', axis=[1, 3], fused=False)))
+
+
+@network
+def norm_over_the_second_axis_of_three(training):
+    x = layers.dense(tf.placeholder(tf.float32, [None, 4, 6], 'x'), 8, name='dense')
+    return layers.dense(tf.nn.relu(norm(x, training, axis=1)), 5, name='logits')

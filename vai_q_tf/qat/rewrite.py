@@ -11,6 +11,7 @@ from vai_q_tf import errors, ops
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import STANDS_FOR, GraphView, node_name
+from vai_q_tf.patterns.batch_norm import find_training_norms
 from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 from vai_q_tf.qat import distribution, graph_record, replaced_tensors
@@ -58,7 +59,7 @@ def plan_rewrite(graph, config, prefixes=('',), excluded=frozenset(), training=F
     for prefix in prefixes:
         own = distribution.config_of_copy(view, config, prefix)
         ranges.append(GraphRange(view, own.input_nodes, own.output_nodes))
-        live_editor.check_no_control_flow(graph, ranges[-1].nodes)
+        _check_no_control_flow(graph, ranges[-1])
         _check_shapes(graph, ranges[-1], config)
         forms.append(inference_form(graph_def, view, own, prefix, any_batch=training))
     distribution.check_alike(forms, prefixes)
@@ -89,6 +90,14 @@ def rehearse(graph, excluded, edit):
         tf.import_graph_def(graph_def_without(graph, excluded), name='')
     edit(copy)
     return copy.as_graph_def(add_shapes=True)
+
+
+def _check_no_control_flow(graph, graph_range):
+    try:
+        live_editor.check_no_control_flow(graph, graph_range.nodes)
+    except errors.QuantizeError:
+        find_training_norms(graph_range)  # a learning phase says more of a condition than that it is one
+        raise
 
 
 def _check_shapes(graph, graph_range, config):

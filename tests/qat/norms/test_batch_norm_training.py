@@ -115,9 +115,11 @@ def test_moving_averages_follow_the_batch(fused, tmp_path):
         np.testing.assert_allclose(after[name], before[name] + 0.1 * (statistic - before[name]), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize('name', ['slim_mobile', 'layers_biased', 'unfused', 'transposed', 'keras_residual'])
-def test_moving_averages_stop_at_the_step(name, tmp_path):
-    training = _Training(networks.NETWORKS[name], tmp_path, {'freeze_bn_step': 3})
+@pytest.mark.parametrize('name, bn_fold', [
+    ('slim_mobile', 'batch'), ('layers_biased', 'batch'), ('unfused', 'batch'), ('transposed', 'batch'),
+    ('keras_residual', 'batch'), ('layers_biased', 'moving'), ('unfused', 'moving')])
+def test_moving_averages_stop_at_the_step(name, bn_fold, tmp_path):
+    training = _Training(networks.NETWORKS[name], tmp_path, {'freeze_bn_step': 3, 'bn_fold': bn_fold})
     for number in range(6):
         before = training.moving()
         training.run(training.step, number)
@@ -297,3 +299,16 @@ def _ancestors(operation):
                 found.add(op)
                 pending.append(op)
     return found
+
+
+@pytest.mark.parametrize('fused', [True, False])
+def test_moving_averages_that_only_the_network_waits_for(fused, tmp_path):
+    """As with `updates_collections=None` of slim: no op of the evaluation form is one that waited for the updates."""
+    def build(training):
+        x = tf.contrib.slim.conv2d(networks.image(), 4, 3, normalizer_fn=tf.contrib.slim.batch_norm, normalizer_params={
+            'is_training': training, 'updates_collections': None, 'fused': fused})
+        return tf.identity(x, 'out')
+    training = _Training(build, tmp_path, {'bn_fold': 'moving'})
+    before = training.moving()
+    training.run(training.step)
+    assert before and not any(np.array_equal(value, before[name]) for name, value in training.moving().items())

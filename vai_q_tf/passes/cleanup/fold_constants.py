@@ -6,7 +6,7 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, WEIGHTED, trait
 from vai_q_tf.graph.view import node_name, normalise, output_index
 from vai_q_tf.passes.common.parameters import evaluate, known_nodes, static_nodes
-from vai_q_tf.passes.common.rewriter import Rewriter
+from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 from vai_q_tf.passes.common.snippets import FOLDED
 
 # Results above this many bytes are only stored where they are not much larger than the constants they come from.
@@ -60,6 +60,7 @@ def _fold(graph_def, protected, is_wanted, in_branches=False):
         in_branches or wanted[normalise(imported.name)] or _is_small(view, imported)))
     for tensor, value in values.items():
         _replace(rewriter, tensor, value)
+    _name_outputs(rewriter, static.difference(known), is_wanted)
     _write_axes_out(rewriter)
     return rewriter.result()
 
@@ -72,13 +73,28 @@ def _is_small(view, imported):
     return size <= 2 * sum(node.ByteSize() for node in sources)
 
 
+def _name_outputs(rewriter, computed, is_wanted):
+    """Gives each output of the nodes `computed`, of those that have several, a node of the name that its value would have."""
+    view, named = rewriter.view, set()
+    for reader in view.names:
+        for tensor in () if reader in computed else view.inputs(reader):
+            if (node_name(tensor) in computed and len(view.output_types(node_name(tensor))) > 1 and tensor not in named
+                    and view.dtype(tensor) == tf.float32 and is_wanted(view, reader, tensor)):
+                named.add(tensor)
+                # An AddN of one tensor is that tensor, and nobody looks through it as through an Identity.
+                node = make_node('AddN', _output_name(rewriter, tensor), [tensor], T=tf.float32, N=1)
+                rewriter.add(node)
+                rewriter.redirect(tensor, node.name, but=computed.union([node.name]))
+
+
+def _output_name(rewriter, tensor):
+    return rewriter.unique('{}/output_{}'.format(node_name(tensor), output_index(tensor)))
+
+
 def _replace(rewriter, tensor, value):
     name = node_name(tensor)
-    if output_index(tensor):
-        name = rewriter.unique('{}/output_{}'.format(name, output_index(tensor)))
-        rewriter.redirect(tensor, name)
-    elif len(rewriter.view.output_types(name)) > 1:
-        name = rewriter.unique(name + '/output_0')
+    if len(rewriter.view.output_types(name)) > 1:
+        name = _output_name(rewriter, tensor)
         rewriter.redirect(tensor, name)
     constant = editor.constant(name, rewriter.view.dtype(tensor), np.asarray(value))
     sources = [source for source in rewriter.view.upstream([node_name(tensor)]) if rewriter.view.op(source) == 'Const']

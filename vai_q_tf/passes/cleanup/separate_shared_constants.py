@@ -1,8 +1,9 @@
-"""Gives every reader of a constant that is to be quantized a constant of its own."""
+"""Gives every reader of a parameter that is to be quantized a parameter of its own."""
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import WEIGHTED, trait
+from vai_q_tf.passes.common.parameters import known_nodes, static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter
 
 
@@ -10,15 +11,17 @@ def separate_shared_constants(graph_def, protected, config):
     """The graph where a float Const that is weights, bias or operand of an op is read by nothing else.
 
     The first such reader keeps the Const, unless that is protected for others; each other one gets a copy with a number after
-    the name. Readers that are not quantized share one copy.
+    the name. Readers that are not quantized share one copy. So it is with what is computed of variables, a Const in a file.
     """
     rewriter = Rewriter(graph_def, protected)
     view = rewriter.view
+    static = static_nodes(view)
+    computed = static.difference(known_nodes(view, static))
     for name in view.names:
-        if view.op(name) != 'Const' or view.dtype(name) != tf.float32:
+        if not (view.op(name) == 'Const' or name in computed) or view.dtype(name) != tf.float32:
             continue
         readers = view.consumers(name)
-        quantizing = [reader for reader in readers if _is_quantized(view, *reader)]
+        quantizing = [reader for reader in readers if reader[0] not in computed and _is_quantized(view, *reader)]
         others = [reader for reader in readers if reader not in quantizing]
         keep = name in rewriter.protected
         if not quantizing or (len(readers) == 1 and not keep):

@@ -48,6 +48,7 @@ class LiveNetwork:
         self._readers = {reader: record for record in self.plan.tensors for reader in record.consumers}
         self._moved = {tensor: name for name in self.view.names for tensor in results_of(self.view.node(name))}
         self._same_parameters = self._find_same_parameters()
+        self._unconditional = self._find_unconditional()
         self.kept = {name for name in self.view.names if self._is_kept(name)}
         self._parameters, self._made, self._quantized = {}, {}, {}
 
@@ -97,6 +98,16 @@ class LiveNetwork:
                 same.add(name)
         return same
 
+    def _find_unconditional(self):
+        """Those of them whose live ops wait for nothing: arithmetic is not to wait for the updates that wait for it."""
+        found = set()
+        for name in self.view.upstream(self.view.names):
+            if name in self._same_parameters and self._has(self.live_name(name)) and not self.operation(name).control_inputs:
+                if all(node_name(tensor) in found or STANDS_FOR in self.view.node(node_name(tensor)).attr
+                       for tensor in self.view.inputs(name)):
+                    found.add(name)
+        return found
+
     def _is_kept(self, name):
         if name in self._static or name not in self.clean or name in self.form.changed:
             return False
@@ -115,9 +126,16 @@ class LiveNetwork:
         node = self.view.node(node_name(now))
         if FOLDED in node.attr:
             return False
-        # A constant that was separated from another one has its value.
-        return (now == before and (node_name(now) in self._same_parameters or STANDS_FOR in node.attr)) or (
-            node.op == 'Const' and _is_alike(node, self.clean.node(node_name(before))))
+        if now == before and self._is_same_parameter(now):
+            return True
+        # A parameter that was separated from another one has its value.
+        source = self.clean.node(node_name(before))
+        return (_is_alike(node, source) and _variable(node) == _variable(source)
+                and self.view.inputs(now) == self.clean.inputs(before)
+                and all(map(self._is_same_parameter, self.view.inputs(now))))
+
+    def _is_same_parameter(self, tensor):
+        return node_name(tensor) in self._same_parameters or STANDS_FOR in self.view.node(node_name(tensor)).attr
 
     def parameter(self, tensor, wrapped=None):
         """The tf.Tensor with the value of a static tensor of the optimised graph.
@@ -134,20 +152,27 @@ class LiveNetwork:
                 else:
                     known[name] = self._make_parameter(name, known)
                     otherwise.add(name)
-        return known[goal]
+        return _output(known[goal], tensor)
 
     def _make_parameter(self, name, known):
         node = self.view.node(name)
         if STANDS_FOR in node.attr:
-            return live_editor.tensor(self.graph, self.form.variables[node.attr[STANDS_FOR].s.decode()])
-        if name in self._same_parameters and self._has(self.live_name(name)) and self.operation(name).type == node.op:
+            return self._value_of(live_editor.tensor(self.graph, self.form.variables[node.attr[STANDS_FOR].s.decode()]))
+        if name in self._unconditional and self.operation(name).type == node.op:
             return self.live(name)
         if node.op == 'Const':
             return live_editor.add_node(self.graph, node, [], self._new_name(name)).outputs[0]
-        inputs = [known[node_name(operand)] for operand in self.view.inputs(name)]
+        inputs = [_output(known[node_name(operand)], operand) for operand in self.view.inputs(name)]
         operation = live_editor.add_node(self.graph, node, inputs, self._new_name(name))
         self.arithmetic.append(operation)
         return operation.outputs[0]
+
+    def _value_of(self, variable):
+        """The value of a tf.Tensor that reads a variable, or is the handle of one that nothing reads as a whole."""
+        if variable.dtype != tf.resource:
+            return variable
+        with live_editor.with_placement_of(self.graph, variable):
+            return tf.raw_ops.ReadVariableOp(resource=variable, dtype=variable.op.get_attr('dtype'))
 
     def readers_of(self, value):
         """The ops among `arithmetic` that read a variable which the tf.Tensor `value` reads."""
@@ -214,6 +239,11 @@ class LiveNetwork:
         return node_name(tensor) in self._static
 
 
+def _output(first, tensor):
+    """The tf.Tensor of the optimised graph's `tensor`, where `first` is that of the first output of its node."""
+    return first.op.outputs[output_index(tensor)] if output_index(tensor) else first
+
+
 def _any_batch(shape):
     shape = tf.TensorShape(shape)
     return shape if not shape.ndims else tf.TensorShape([None]).concatenate(shape[1:])
@@ -224,6 +254,10 @@ def _is_alike(node, other):
     if node.op != other.op:
         return False
     return _attrs(node) == _attrs(other)
+
+
+def _variable(node):
+    return node.attr[STANDS_FOR].s if STANDS_FOR in node.attr else b''
 
 
 def _attrs(node):

@@ -4,6 +4,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.traits import SHAPE_OPS
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes.common.parameters import evaluate, known_nodes, static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
@@ -93,7 +94,7 @@ def check_any_batch(decision, batches):
     first = {name: shapes[0].dim[0].size for name, shapes in decision.shapes.items() if shapes and shapes[0].dim}
     for name in view.upstream(decision.plan.output_nodes):
         data = next((node_name(tensor) for tensor in view.inputs(name) if view.dtype(tensor) == tf.float32), None)
-        if first.get(name) in batches and first.get(data) == -1:
+        if first.get(name) in batches and first.get(data) == -1 and view.op(name) not in SHAPE_OPS:
             raise errors.QuantizeError(
                 errors.UNSUPPORTED_GRAPH, 'Batch size',
                 'Node {!r} ({}) has the batch size of the training, {}, as a constant, so the model would take no other one. '

@@ -5,14 +5,17 @@ variables; `with_stand_ins` puts Consts in their place, which is what freezing d
 """
 from typing import Dict, NamedTuple, Tuple
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import reach, readers
-from vai_q_tf.graph.traits import BATCH_NORM_OPS
+from vai_q_tf.graph.traits import BATCH_NORM_OPS, READ_OPS
 from vai_q_tf.graph.view import OUTPUT_OF, STANDS_FOR, VARIABLE_OPS, GraphView, node_name, tensor_name
 from vai_q_tf.passes.cleanup.remove_dropouts import remove_dropouts
+from vai_q_tf.passes.common.parameters import static_nodes
+from vai_q_tf.passes.common.rewriter import make_node
 from vai_q_tf.patterns.batch_norm import TrainingNorm, find_training_norms
 from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.qat.network import plain_names
@@ -26,7 +29,7 @@ class InferenceForm(NamedTuple):
 
     graph_def: a GraphDef with the input nodes as Placeholders.
     norms: the TrainingNorms of the live graph.
-    changed: the nodes that compute otherwise than the live ops of their names.
+    changed: the nodes that compute otherwise than the live ops of their names, or have none.
     variables: {variable: a tensor of the live graph that reads it}, under the names that the live graph has for the latter.
     """
     graph_def: tf.GraphDef
@@ -61,8 +64,9 @@ def inference_form(graph_def, view, config, prefix='', any_batch=False):
         live = {renamed: name for name, renamed in plain.items()}
         live.update((node.name, node.attr[OUTPUT_OF].s.decode()) for node in form.node if OUTPUT_OF in node.attr)
         form = take_any_batch(form, *ends, lambda tensor: view.shape(_renamed_tensor(tensor, live)))
+    made = {node.name for node in form.node if OUTPUT_OF not in node.attr}.difference(plain.values())
     return InferenceForm(form, tuple(_plain_norm(norm, plain, prefix) for norm in norms),
-                         frozenset(plain[name] for name in changed), variables)
+                         frozenset(plain[name] for name in changed) | made, variables)
 
 
 def at_inference(view, input_nodes, output_nodes, norms):
@@ -112,9 +116,12 @@ def _changed(nodes, norms):
 
 
 def _read(view, variable, nodes):
-    """The tensor of the live graph that reads a variable in the network."""
-    reads = [name for name, _ in view.consumers(variable) if name in nodes and view.op(name) in ('Identity', 'ReadVariableOp')]
-    return reads[0] if reads else variable
+    """The tensor of the live graph that reads a variable, best in the network, but for nothing that another read waits for."""
+    reads = [name for name, _ in view.consumers(variable) if view.op(name) in READ_OPS]
+    own = [name for name in reads if name in nodes]
+    if not own and view.op(variable) != 'VarHandleOp':
+        return variable
+    return next((name for name in own + reads if not view.control_inputs(name)), (own + [variable])[0])
 
 
 def _plain(view, name, prefix):
@@ -156,7 +163,12 @@ def with_stand_ins(graph_def):
     Raises:
       QuantizeError: UNSUPPORTED_GRAPH naming a variable without a static shape.
     """
-    return editor.subgraph(graph_def, [_stand_in(node) for node in graph_def.node])
+    axes = [_axis(node) for node in graph_def.node if node.op == 'ResourceGather']
+    return editor.subgraph(graph_def, axes + [_stand_in(node) for node in graph_def.node])
+
+
+def _axis(gather):
+    return editor.constant(gather.name + '/axis', gather.attr['Tindices'].type, np.array(0))
 
 
 def _stand_in(node):
@@ -165,6 +177,10 @@ def _stand_in(node):
         read.op = 'Identity'
         read.attr['T'].type = read.attr.pop('dtype').type
         return read
+    if node.op == 'ResourceGather':
+        return make_node('GatherV2', node.name, list(node.input[:2]) + [_axis(node).name], like=node, batch_dims=0, **{
+            key: tf.as_dtype(node.attr[source].type) for key, source in (
+                ('Tparams', 'dtype'), ('Tindices', 'Tindices'), ('Taxis', 'Tindices'))})
     if node.op not in VARIABLE_OPS:
         return node
     shape = node.attr['shape'].shape
@@ -193,9 +209,10 @@ def training_only(op, is_training):
 def check_inference(graph_def):
     """Raises a QuantizeError UNSUPPORTED_GRAPH naming a node of an optimised graph that computes otherwise in training."""
     view = GraphView(graph_def)
+    static = static_nodes(view, in_branches=True)
     for name in view.names:
         what = training_only(view.op(name), lambda name=name: view.attr(name, 'is_training').b)
-        if view.op(name) == 'Mean' and _reduces_batch(view, name):
+        if view.op(name) == 'Mean' and name not in static and _reduces_batch(view, name):
             what = 'a mean over the batch'
         if what:
             raise errors.QuantizeError(

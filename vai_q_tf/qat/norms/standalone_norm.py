@@ -19,6 +19,13 @@ def quantizes(network, norm):
     return (network.record((root, found[2])).name,) if found else ()
 
 
+def is_in_parts(network, norm):
+    """Whether the product is quantized as well as the sum, as with factors that are not per channel. Only the evaluation
+    network has such a product, so that is what training computes from the first step on."""
+    found = _parts(network, node_name(norm.output))
+    return bool(found) and any(record.tensor == found[0] for record in network.plan.tensors)
+
+
 def on_batch(network, norm, graph_range, use_batch=None):
     """Gives a batch norm that stands alone its training form; one that stays float is left as it is.
 
@@ -47,8 +54,7 @@ def on_batch(network, norm, graph_range, use_batch=None):
         quantized_offset = network.quantizer.quantize(network, record, lambda: exact)
         network.note_quantized(record, quantized_offset)
         inputs = _replace_gamma(network, norm, graph_range, vector, tf.reshape(factor, [-1]))
-        error = tf.reshape(tf.subtract(quantized_offset, exact), [-1])
-        result, more = statistics.add_to_result(network, norm, output, error, norm.data_format == 'NHWC')
+        result, more = _add_error(network, norm, output, tf.subtract(quantized_offset, exact))
         if use_batch is not None:
             normalised, data = result, network.read(product, 1 - factor_index)
             result = tf.cond(use_batch, lambda: tf.identity(normalised),
@@ -76,10 +82,35 @@ def _replace_gamma(network, norm, graph_range, scale, factor):
     reciprocal = tf.reshape(network.parameter(statistics.reciprocal_of(network.view, scale)), [-1])
     gamma = tf.divide(factor, reciprocal)
     if norm.gamma:
-        readers = live_editor.consumers(network.live(norm.gamma))
-        return [([(node, index) for node, index in readers if node in graph_range], gamma)]
+        return [(inputs, _shaped_as(gamma, tensor)) for tensor, inputs in _readers_of(network, graph_range, norm.gamma)]
     # Without a gamma it multiplies by the reciprocal of the batch itself.
     batch = network.live(statistics.reciprocal_of(network.clean, scale))
-    with_gamma = tf.multiply(batch, tf.reshape(gamma, tf.shape(batch)))
+    with_gamma = tf.multiply(batch, _shaped_as(gamma, batch))
     return [([(node, index) for node, index in live_editor.consumers(batch) if node in graph_range
               and node != with_gamma.op.name], with_gamma)]
+
+
+def _readers_of(network, graph_range, parameter):
+    """[(a live tensor that has the values of a parameter, in its shape or another one, the inputs that compute with it)].
+
+    What gives it another shape goes on reading it, as arithmetic may read the result.
+    """
+    found, tensors = [], [network.live(parameter)]
+    for tensor in tensors:
+        readers = [reader for reader in live_editor.consumers(tensor) if reader[0] in graph_range]
+        shaping = [network.graph.get_operation_by_name(node) for node, index in readers if index == 0]
+        shaping = [op for op in shaping if op.type in statistics.SHAPING_OPS]
+        tensors.extend(op.outputs[0] for op in shaping)
+        found.append((tensor, [(node, index) for node, index in readers if node not in {op.name for op in shaping}]))
+    return found
+
+
+def _shaped_as(vector, tensor):
+    return vector if tensor.shape.ndims == 1 else tf.reshape(vector, tf.shape(tensor))
+
+
+def _add_error(network, norm, output, error):
+    """Adds what the offset loses to the result; see `statistics.add_to_result`. It has a shape that broadcasts already."""
+    if norm.node:
+        return statistics.add_to_result(network, norm, output, tf.reshape(error, [-1]), norm.data_format == 'NHWC')
+    return tf.add(output, error), []

@@ -2,6 +2,10 @@
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.traits import READ_OPS
+from vai_q_tf.qat.network import plain_names
+
+SHAPING_OPS = ('Reshape', 'ExpandDims')
 
 
 def phase(use_batch, batch, frozen):
@@ -19,7 +23,7 @@ def constant_at_first(use_batch, value):
 
 def without_reshape(view, tensor):
     """The vector that a tensor of an optimised graph is a reshaped form of."""
-    while view.op(tensor) in ('Reshape', 'ExpandDims'):
+    while view.op(tensor) in SHAPING_OPS:
         tensor = view.inputs(tensor)[0]
     return tensor
 
@@ -76,3 +80,15 @@ def hold_moving_averages(network, norm, graph_range, on_batch, use_batch=None):
             if value is not statistic:
                 inputs.append((updates, value))
     return inputs
+
+
+def awaited(network, norm):
+    """The live ops that ops of the batch norm `norm` wait for, beside those that they read."""
+    ops, found = [network.live(norm.output).op], []
+    for op in ops:
+        inputs = [operand.op for operand in op.inputs]
+        for waiting in [op] + [operand for operand in inputs if operand.type == 'Const' or operand.type in READ_OPS]:
+            found += [control for control in waiting.control_inputs if control not in found]
+        ops += [operand for operand in inputs if operand not in ops
+                and plain_names.without(network.prefix, operand.name) in network.form.changed]
+    return found

@@ -1,6 +1,9 @@
 """Gives the batch norms of a training graph their training form, each by what became of it in the optimised graph."""
 from typing import Callable, NamedTuple, Tuple
 
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.passes.folding.fold_batch_norms import fold_of
 from vai_q_tf.qat.norms import folded_norm, standalone_norm, statistics
@@ -26,7 +29,7 @@ def training_forms(network, graph_range, on_batch, use_batch=None):
     """
     norms = {node_name(norm.output): norm for norm in network.form.norms}
     if not on_batch:
-        return {node: TrainingForm(lambda norm=norm: _held(network, norm, graph_range, []))
+        return {node: _evaluation_form(network, graph_range, norm, node, use_batch)
                 for node, norm in zip(map(_place(network), norms), norms.values()) if node}
     forms, folded = {}, set()
     for product in network.view.names:
@@ -36,7 +39,11 @@ def training_forms(network, graph_range, on_batch, use_batch=None):
             folded.update(norm.output for norm in inside)
             forms[product] = _folded_form(network, graph_range, product, fold, inside, use_batch)
     for node, norm in norms.items():
-        if norm.output not in folded:
+        if norm.output in folded:
+            continue
+        if standalone_norm.is_in_parts(network, norm):
+            forms[node] = _evaluation_form(network, graph_range, norm, node, use_batch)
+        else:
             forms[node] = _standalone_form(network, graph_range, norm, use_batch)
     return forms
 
@@ -57,6 +64,19 @@ def _standalone_form(network, graph_range, norm, use_batch):
         inputs = standalone_norm.on_batch(network, norm, graph_range, use_batch)
         return inputs + _held(network, norm, graph_range, inputs, True, use_batch)
     return TrainingForm(make, standalone_norm.quantizes(network, norm))
+
+
+def _evaluation_form(network, graph_range, norm, place, use_batch):
+    """What waits for updates of moving averages within the norm is not in the evaluation form, so the result waits for them."""
+    def make():
+        inputs = _held(network, norm, graph_range, [], use_batch=use_batch)
+        updates = statistics.awaited(network, norm)
+        if updates:
+            value = network.value(place)
+            with live_editor.with_placement_of(network.graph, value), tf.control_dependencies(updates):
+                network.results[place] = tf.identity(value)
+        return inputs
+    return TrainingForm(make)
 
 
 def _held(network, norm, graph_range, inputs, on_batch=False, use_batch=None):

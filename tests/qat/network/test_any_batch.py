@@ -1,0 +1,19 @@
+"""Networks that were built for one batch size."""
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig
+from vai_q_tf.qat import deploy
+
+
+def test_a_transposed_convolution_whose_sizes_are_constants(tmp_path):
+    """The batch is as great as the rank of a picture, which is the size of a shape and no batch."""
+    config = QuantizeConfig(['x'], ['up'], [[-1, 4, 4, 3]], output_dir=str(tmp_path))
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [4, 4, 4, 3], 'x')
+        tf.nn.conv2d_transpose(x, tf.get_variable('kernel', [2, 2, 6, 3]), [4, 8, 8, 6], 2, name='up')
+        CreateQuantizeTrainingGraph(config)
+    evaluation, _ = deploy.derive_evaluation_graph(graph, config)
+    sizes, data = (evaluation.get_operation_by_name(name).inputs[0] for name in ('up', 'up/batch_of'))
+    with tf.Session(graph=evaluation) as session:
+        assert session.run(sizes, {data: np.zeros([7, 4, 4, 3])}).tolist() == [7, 8, 8, 6]
