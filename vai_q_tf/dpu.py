@@ -29,6 +29,7 @@ NARROW_RANGE_FAMILIES = frozenset(('DPUCADF8H',))
 
 # Leaky relu multiplies by 26 and shifts by 8, whatever the slope of the graph is. Source: simulator.
 LEAKY_RELU_SLOPE = 26 / 256
+_FLOAT_LEAKY_RELU_SLOPE = 0.1  # what the compiler takes for it
 
 # The hard sigmoid relu6(x + 3) / 6 multiplies by 2731 and shifts by 14; this is what that is to a division by 6. Source:
 # simulator. Its result and its input have these positions at least. Source: original.
@@ -58,6 +59,11 @@ COMPILER_OPS = frozenset((
     'Maximum', 'Mean', 'Mul', 'Pad', 'Placeholder', 'Relu', 'Relu6', 'Reshape', 'ResizeBilinear',
     'ResizeNearestNeighbor', 'Sigmoid', 'Softmax', 'SpaceToBatchND', 'Split', 'Squeeze', 'StridedSlice', 'Transpose',
     'Unpack'))
+
+
+def is_leaky_slope(slope):
+    """Whether the DPU's leaky relu is the one with this slope: 0.1, as the compiler takes it, or what that is on the DPU."""
+    return min(abs(slope - _FLOAT_LEAKY_RELU_SLOPE), abs(slope - LEAKY_RELU_SLOPE)) < 1e-5
 
 
 def has_narrow_range(arch_type):

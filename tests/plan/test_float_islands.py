@@ -253,7 +253,7 @@ def test_no_part_of_a_prelu_stays_float(form, rank):
 @pytest.mark.parametrize('form', _PRELUS)
 def test_a_prelu_of_one_slope_is_an_activation_function(form):
     x = layers.conv2d(image(), 4, 3, name='conv')
-    tf.identity(_PRELUS[form](x, tf.constant([0.1] * 4)), name='prelu')
+    tf.identity(_PRELUS[form](x, tf.constant(0.1)), name='prelu')
     plan = plan_behind_the_passes('prelu')
     group, = plan.groups
     assert [tensor.name for tensor in plan.tensors if tensor.mode == 1] == ['x/aquant', group.output] and not plan.skipped

@@ -3,14 +3,14 @@ from typing import FrozenSet, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.patterns.combinators import anything, either, find, is_number, number, op, same, small_constant
+from vai_q_tf.patterns.combinators import anything, either, find, number, op, same
 
 RELU_OPS = frozenset(('Relu', 'Relu6'))
 
 
 class Activation(NamedTuple):
     """node: its result. source: the tensor that it is applied to. nodes: the nodes that it consists of.
-    alpha: the constant slope of a leaky relu, '' where there is none or it is an attr. alpha_input: the input for it.
+    alpha: the Const with the slope of a leaky relu, '' where there is none or it is an attr. alpha_input: the input for it.
     """
     node: str
     source: str
@@ -20,7 +20,7 @@ class Activation(NamedTuple):
 
 
 def _leaky():
-    alpha = op('Const', name='alpha')
+    alpha = number(name='alpha')
     maximum = op('Maximum', op('Mul', alpha, anything('source'), any_order=True, name='slope'), same('source'),
                  any_order=True)
     difference = op('Sub', op('Relu', anything('source')),
@@ -40,7 +40,7 @@ def hard_sigmoid(source):
 def find_activations(graph_range):
     """The relu, relu6 and leaky relu functions of the range: a list of Activations in graph order.
 
-    Leaky relu is the op LeakyRelu, Maximum(alpha * x, x) or Relu(x) - alpha * Relu(-x), alpha a constant of one value, the
+    Leaky relu is the op LeakyRelu, Maximum(alpha * x, x) or Relu(x) - alpha * Relu(-x), alpha one number, known or not, the
     operands in every order. The nodes of one are in no other.
     """
     found, taken = [], set()
@@ -73,13 +73,13 @@ def _is_computed(graph_range, name):
 def _leaky_relu(graph_range, name):
     view = graph_range.view
     match = find(view, name, _LEAKY)
-    alpha = small_constant(view, match['alpha']) if match else None
-    if alpha is None or not is_number(alpha, alpha.flat[0]):
+    if not match:
         return None
     nodes = frozenset(node for node in match.nodes if view.op(node) != 'Const')
     for node in nodes - {name}:
         if graph_range.is_output(node) or any(reader not in nodes for reader, _ in graph_range.readers(node)):
             return None
     slope = match['slope']
-    index = [view.skip_identity(tensor) for tensor in view.inputs(slope)].index(match['alpha'])
-    return Activation(name, graph_range.source(match['source']), nodes, match['alpha'], (slope, index))
+    alpha = view.skip_identity(match['alpha'])
+    index = [view.skip_identity(tensor) for tensor in view.inputs(slope)].index(alpha)
+    return Activation(name, graph_range.source(match['source']), nodes, alpha, (slope, index))

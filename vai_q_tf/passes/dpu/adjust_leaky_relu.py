@@ -1,11 +1,9 @@
 """The DPU's leaky relu has the slope 26/256; one of 0.1 becomes that."""
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.dpu import LEAKY_RELU_SLOPE
+from vai_q_tf.dpu import LEAKY_RELU_SLOPE, is_leaky_slope
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.passes.common.rewriter import Rewriter
-
-_TOLERANCE = 1e-5
 
 
 def adjust_leaky_relu(graph_def, protected, config):
@@ -20,11 +18,13 @@ def adjust_leaky_relu(graph_def, protected, config):
         if rewriter.view.op(name) != 'LeakyRelu':
             continue
         slope = rewriter.view.attr(name, 'alpha').f
-        if abs(slope - 0.1) < _TOLERANCE:
+        if slope == LEAKY_RELU_SLOPE:
+            continue
+        if is_leaky_slope(slope):
             relu = editor.exact_copy(rewriter.node(name))
             relu.attr['alpha'].f = LEAKY_RELU_SLOPE
             rewriter.add(relu)
-        elif 0 < slope < 1 and abs(slope - LEAKY_RELU_SLOPE) >= _TOLERANCE:
+        elif 0 < slope < 1:
             others.append(name)
     if others:
         tf.logging.warning('The DPU computes a leaky relu with the slope 0.1 only; %s: %s. Train with 0.1 to deploy %s.',

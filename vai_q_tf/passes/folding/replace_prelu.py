@@ -4,6 +4,7 @@ from typing import NamedTuple, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf.dpu import is_leaky_slope
 from vai_q_tf.graph.control_flow import branch_nodes
 from vai_q_tf.graph.traits import ADD_OPS
 from vai_q_tf.graph.view import node_name
@@ -32,9 +33,10 @@ def replace_prelu(graph_def, protected, config):
     """The graph with what the DPU's compiler takes in place of leaky relus and PReLUs that are made of several float32 ops.
 
     These are relu(x) + a * n and relu(x) - a * n in any order, where n is relu(-x), x - |x|, x - relu(x) or min(x, 0), also
-    with signs and factors in between, and max(a * x, x). Where all slopes are known, and one value between 0 and 1, the last op
-    becomes a LeakyRelu. Else a maximum stays, and a sum becomes relu(x) + relu(-x) * c: the operands, where they are not there
-    already, are `<sum>/positive`, `<sum>/negative`, `<sum>/negative/relu` and `<sum>/negative/mul`; for the name of c see
+    with signs and factors (1, 2, 1/2 and quotients) in between, and max(a * x, x). A maximum whose slope is one number from 0
+    to 1 becomes a LeakyRelu, and so does a sum with the slope of the DPU's. Other maxima stay. Other sums may be trained, so
+    that what becomes of them does not depend on values: relu(x) + relu(-x) * c. The operands, where they are not there already,
+    are `<sum>/positive`, `<sum>/negative`, `<sum>/negative/relu` and `<sum>/negative/mul`; for the name of c see
     `change_parameter`.
     """
     rewriter = Rewriter(graph_def, protected)
@@ -46,14 +48,13 @@ def replace_prelu(graph_def, protected, config):
         prelu = (_maximum if view.op(name) == 'Maximum' else _sum)(rewriter, name, static)
         if not prelu or _widens(view, name, prelu.source):
             continue
-        slopes = _slopes(rewriter, prelu)
-        if slopes is not None and np.all(slopes == slopes.flat[0]) and 0 < slopes.flat[0] < 1:
-            new = make_node('LeakyRelu', name, [prelu.source], like=rewriter.node(name), T=tf.float32,
-                            alpha=float(slopes.flat[0]))
+        slope = _slope(rewriter, prelu)
+        if slope is not None and (is_leaky_slope(slope) or (not prelu.positive and 0 < slope < 1)):
+            new = make_node('LeakyRelu', name, [prelu.source], like=rewriter.node(name), T=tf.float32, alpha=slope)
             rewriter.inherit_sources(new, name, *_dropped(rewriter, name, prelu))
             rewriter.add(new)
-        elif prelu.positive:
-            _write_sum(rewriter, name, prelu, slopes)
+        elif prelu.positive and len(prelu.slopes) < 2:
+            _write_sum(rewriter, name, prelu)
     return rewriter.result()
 
 
@@ -87,6 +88,8 @@ def _sum(rewriter, name, static):
 
 
 _ZERO = number(0)
+# Numbers that belong to the spelling. Others may have been variables, which are slopes.
+_FACTORS = (0.5, 1.0, 2.0)
 _NEGATED = either(op('Neg', anything('x')), op('Mul', anything('x'), number(-1), any_order=True))
 _POSITIVE = either(op('Relu', anything('x')), op('Maximum', anything('x'), _ZERO, any_order=True))
 # What is at the bottom of the negative part, and how many times min(x, 0) that is.
@@ -112,7 +115,7 @@ def _negative_part(rewriter, tensor, static):
             factor, tensor = -factor, view.inputs(tensor)[0]
         elif view.op(tensor) == 'Mul' and index is not None:
             value = rewriter.value(view.inputs(tensor)[index])
-            if value is not None and value.size == 1 and value.ndim <= 1:
+            if value is not None and value.size == 1 and value.ndim <= 1 and abs(float(value)) in _FACTORS:
                 factor *= float(value)
             else:
                 slopes.append((node_name(tensor), index))
@@ -133,15 +136,12 @@ def _is_nonzero(value):
     return value is not None and value.size == 1 and value.ndim <= 1 and value.reshape(()) != 0
 
 
-def _slopes(rewriter, prelu):
-    """The slopes as an ndarray; None where they are not known."""
+def _slope(rewriter, prelu):
+    """The slope where it is one number that is known; None otherwise."""
     values = [rewriter.value(rewriter.view.inputs(node)[index]) for node, index in prelu.slopes]
-    if any(value is None for value in values):
+    if any(value is None or value.size != 1 for value in values):
         return None
-    slopes = np.float32(prelu.factor)
-    for value in values:
-        slopes = slopes * value
-    return np.asarray(slopes, np.float32)
+    return prelu.factor * float(np.prod(values))
 
 
 def _dropped(rewriter, name, prelu):
@@ -154,13 +154,11 @@ def _dropped(rewriter, name, prelu):
     return [node for node in inner if node in dropped]
 
 
-def _write_sum(rewriter, name, prelu, slopes):
+def _write_sum(rewriter, name, prelu):
     """Writes relu(x) + relu(-x) * c in place of the node, where it is not that already."""
     view, like = rewriter.view, rewriter.node(name)
     relu = view.op(view.skip_identity(prelu.positive)) == 'Relu'
     if relu and prelu.clipped and view.op(name) in ADD_OPS and len(prelu.nodes) == 3 and view.op(prelu.nodes[0]) == 'Mul':
-        return
-    if slopes is None and len(prelu.slopes) != 1:
         return
 
     def add(op_type, end, *inputs):
@@ -174,12 +172,12 @@ def _write_sum(rewriter, name, prelu, slopes):
         return constant.name
 
     dropped = _dropped(rewriter, name, prelu)
-    if len(prelu.slopes) == 1:
+    if prelu.slopes:
         reader, index = prelu.slopes[0]
         factor = add_constant('/negative/factor', np.float32(-prelu.factor))
         operand = change_parameter(rewriter, reader, index, 'Mul', [factor], 'slopes', keep=reader not in dropped)
     else:
-        operand = add_constant('/negative/slopes', -slopes)
+        operand = add_constant('/negative/slopes', np.float32(-prelu.factor))
     positive = prelu.positive if relu else add('Relu', '/positive', prelu.source)
     clipped = prelu.clipped or add('Relu', '/negative/relu', add(
         'Mul', '/negative', prelu.source, add_constant('/negative/minus', np.float32(-1))))
