@@ -14,9 +14,9 @@ from vai_q_tf import errors
 MAX_SHIFT = 16
 
 # An addition shifts each input to the lowest position of them, by at most MAX_ADD_SHIFT_READ, and the sum to that of the
-# result, by at most MAX_ADD_SHIFT_WRITE either way. A multiplication shifts the product, whose position is the sum of those of
-# its inputs, by 0 .. MAX_MUL_SHIFT_WRITE. Source: simulator for what is shifted; the quantizers of later versions of Vitis AI
-# for the limits.
+# result, by at most MAX_ADD_SHIFT_WRITE either way; so does an activation function that is not computed with another op. A
+# multiplication shifts the product, whose position is the sum of those of its inputs, by 0 .. MAX_MUL_SHIFT_WRITE. Source:
+# simulator for what is shifted; the quantizers of later versions of Vitis AI for the limits.
 MAX_ADD_SHIFT_READ = 15
 MAX_ADD_SHIFT_WRITE = 15
 MAX_MUL_SHIFT_WRITE = 32
@@ -32,8 +32,11 @@ LEAKY_RELU_SLOPE = 26 / 256
 _FLOAT_LEAKY_RELU_SLOPE = 0.1  # what the compiler takes for it
 
 # The hard sigmoid relu6(x + 3) / 6 multiplies by 2731 and shifts by 14; this is what that is to a division by 6. Source:
-# simulator. Its result and its input have these positions at least. Source: original.
-HARD_SIGMOID_FACTOR = 6 * 2731 / 2.0**14
+# simulator. Its result and its input have these positions at least. Source: original. The shift that makes the one of the other
+# is 0 .. MAX_HARD_SIGMOID_SHIFT. Source: the width of integers, not tried.
+HARD_SIGMOID_BITS = 14
+HARD_SIGMOID_FACTOR = 6 * 2731 / 2.0**HARD_SIGMOID_BITS
+MAX_HARD_SIGMOID_SHIFT = 31
 HARD_SIGMOID_POSITION = 7
 HARD_SIGMOID_INPUT_POSITION = 0
 

@@ -21,10 +21,15 @@ def plans(draw):
     groups, operands, alignments = [], [], []
     for number in range(1, count):
         output, before = activations[number], st.sampled_from(activations[:number])
-        kind = draw(st.sampled_from(['compute', 'compute', 'add', 'mul', 'pool', 'concat', 'move', 'none']))
+        kind = draw(st.sampled_from([
+            'compute', 'compute', 'inner', 'add', 'mul', 'activation', 'hard_sigmoid', 'pool', 'concat', 'move', 'none']))
         if kind == 'compute':
             bias, reduction = draw(st.sampled_from([''] + biases)), draw(st.sampled_from([0, 1, 9, 4608]))
             groups.append(ComputeGroup(output, draw(before), draw(st.sampled_from(weights)), bias, output, reduction))
+        elif kind == 'inner' and groups:
+            groups.append(draw(st.sampled_from(groups))._replace(output=output))
+        elif kind in ('activation', 'hard_sigmoid'):
+            operands.append(OperandGroup(kind, output, (draw(before),), output))
         elif kind in ('add', 'mul'):
             operands.append(OperandGroup(kind, output, (draw(before), draw(before)), output))
         elif kind == 'concat':

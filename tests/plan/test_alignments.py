@@ -95,8 +95,21 @@ def test_operands_of_additions_multiplications_and_pools():
     assert records['average'] == ('pool', 'average', ('mul/aquant',), 'average/aquant')
     assert records['pool'] == ('pool', 'pool', ('average/aquant',), 'scaled/aquant')
     assert records['swish'] == ('mul', 'swish', ('scaled/aquant', 'mul_1/aquant'), 'swish/aquant')
+    assert records['mul_1'] == ('hard_sigmoid', 'mul_1', ('scaled/aquant',), 'mul_1/aquant')
     assert records['twice'][2] == ('swish/aquant',) * 2
-    assert set(records) == {'add', 'mul', 'average', 'pool', 'swish', 'twice'}
+    assert set(records) == {'add', 'mul', 'average', 'pool', 'swish', 'mul_1', 'twice'}
+
+
+def test_an_activation_function_shifts_where_it_is_on_its_own():
+    """Not where it is computed with the op before it."""
+    x = tf.nn.relu(layers.conv2d(image(), 4, 3, name='conv'), name='fused')
+    y = tf.nn.relu6(tf.nn.max_pool2d(x, 2, 2, 'SAME', name='pool'), name='fused6')
+    z = tf.nn.leaky_relu(tf.nn.relu6(tf.nn.relu(y, name='relu'), name='relu6'), 0.1, name='leaky')
+    layers.conv2d(z, 4, 1, name='head')
+    records = plan_of('head/BiasAdd').operand_groups
+    assert [tuple(record) for record in records if record.kind == 'activation'] == [
+        ('activation', 'relu', ('fused6/aquant',), 'relu/aquant'), ('activation', 'relu6', ('relu/aquant',), 'relu6/aquant'),
+        ('activation', 'leaky', ('relu6/aquant',), 'leaky/aquant')]
 
 
 def test_average_pool_counts_with_its_scale_only():

@@ -253,3 +253,14 @@ def test_shared_weights():
     assert [group.weight for group in plan.groups] == ['shared/kernel/wquant', 'shared/kernel_1/wquant']
     weight = by_name(plan_as_written('out', ('x', 'y')))['shared/kernel/wquant']
     assert weight.consumers == (('shared/Conv2D', 1), ('shared/Conv2D_1', 1))
+
+
+def test_values_inside_of_what_is_computed_together_have_groups_of_their_own():
+    """Their shifts are limited, too; the op's result comes first."""
+    x = layers.conv2d(image(), 4, 3, use_bias=False, name='conv')
+    y = tf.nn.bias_add(x, tf.constant([.1, .2, .3, .4]), name='biased')
+    tf.add_n([tf.nn.relu(y, name='relu'), y, x], name='out')
+    groups = plan_of('out').groups
+    assert {group[:3] + group[5:] for group in groups} == {('conv/Conv2D', 'x/aquant', 'conv/kernel/wquant', 27)}
+    assert [(group.bias, group.output) for group in groups] == [
+        ('Const/wquant', 'relu/aquant'), ('', 'conv/Conv2D/aquant'), ('Const/wquant', 'biased/aquant')]

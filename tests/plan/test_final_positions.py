@@ -132,6 +132,14 @@ def test_least_error_over_all_that_touch():
     assert fixed_point.search_position(data['b']) != best
 
 
+def test_of_positions_without_error_the_greatest_is_taken():
+    """As for a tensor on its own: all of -1 to 4 are exact for a relu6 that was 0 or 6."""
+    data = dict.fromkeys(_data(), np.float32([0, 6, 6]))
+    plan = _plan(data, alignments=_ALIGNMENTS)
+    decided = final_positions.decide(plan, {name: _observe(value) for name, value in data.items()}, _config())
+    assert set(decided.values()) == {4} == {fixed_point.search_position(data['a'])}
+
+
 def test_the_position_of_a_member_that_must_not_overflow_is_the_highest():
     data = _data()
     plan = _plan(data, alignments=_ALIGNMENTS, a=0)

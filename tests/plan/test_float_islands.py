@@ -264,3 +264,13 @@ def test_a_prelu_of_one_slope_is_an_activation_function(form):
 def test_arithmetic_with_constants_is_quantized(arithmetic):
     layers.conv2d(arithmetic(tf.tanh(image(), name='island')), 4, 3, name='conv')
     assert skipped(plan_behind_the_passes('conv/BiasAdd')).keys() == {'island'}
+
+
+def test_the_softmax_of_the_hardware_is_not_quantized_inside():
+    """It computes in bfloat16; what it reads and gives is quantized where that is of use."""
+    x = tf.nn.softmax(layers.dense(tf.compat.v1.placeholder(tf.float32, [None, 4], 'x'), 6, name='logits'), name='softmax')
+    layers.dense(x, 5, name='scores')
+    plan = plan_of('scores/BiasAdd', replace_softmax=1)
+    assert [name for name in _names(plan) if name.endswith('/aquant')] == [
+        'x/aquant', 'logits/BiasAdd/aquant', 'softmax/output_cast/aquant', 'scores/BiasAdd/aquant']
+    assert len(plan.skipped) > 40 and all('bfloat16' in record.reason for record in plan.skipped)

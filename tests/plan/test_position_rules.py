@@ -35,8 +35,10 @@ def _assert_legal(plan, config, at):
         inputs = [at[name] for name in group.inputs]
         if group.kind == 'mul':
             assert 0 <= sum(inputs) - at[group.output] <= 32
-        elif group.kind == 'add':
+        elif group.kind in ('add', 'activation'):
             assert max(inputs) - min(inputs) <= 15 and -15 <= min(inputs) - at[group.output] <= 15
+        elif group.kind == 'hard_sigmoid':
+            assert 0 <= inputs[0] + 14 - at[group.output] <= 31
         else:
             assert -7 <= inputs[0] - at[group.output] <= 7
     for alignment in plan.alignments if config.align_rule == 'least_error' else ():
@@ -104,6 +106,11 @@ def _plan(*names, **fields):
     ('add', (POSITION_ZERO, 5, 4), (4, 5, 4)),
     ('add', (POSITION_ZERO, 5, POSITION_ZERO), (5, 5, 5)),
     ('pool', (POSITION_ZERO, POSITION_ZERO), (0, 0)),
+    ('hard_sigmoid', (26, 7), (24, 7)),
+    ('hard_sigmoid', (0, 16), (0, 14)),
+    ('activation', (20, 3), (18, 3)),
+    ('activation', (3, 20), (3, 18)),
+    ('activation', (-12, POSITION_ZERO), (-12, -12)),
 ])
 def test_operands(kind, before, after):
     names = ('x', 'y', 'z')[-len(before):]
@@ -117,6 +124,16 @@ def test_the_least_position_of_a_hard_sigmoid_moves_what_it_is_multiplied_with()
     tensors = tuple(tensor._replace(min_position=7) if tensor.name == 'gate' else tensor for tensor in plan.tensors)
     config = QuantizeConfig(['in'], ['out'])
     assert _decide(plan._replace(tensors=tensors), {'x': -12, 'gate': 5, 'y': 1}, config) == {'x': -8, 'gate': 7, 'y': 1}
+
+
+def test_values_inside_of_what_is_computed_together_yield():
+    """The products are at 5 + 7 = 12: there `inside`, which is read before the bias, is exact. The result moves the weights."""
+    groups = tuple(ComputeGroup('conv', 'x', 'w', bias, output, 27) for bias, output in (('b', 'y'), ('', 'inside')))
+    plan = _plan('x', 'w', 'b', 'inside', 'y')._replace(groups=groups)
+    config = QuantizeConfig(['in'], ['out'])
+    positions = {'x': 5, 'w': 7, 'b': 8, 'inside': 15, 'y': 4}
+    assert _decide(plan, positions, config) == dict(positions, inside=12)
+    assert _decide(plan, dict(positions, inside=4, y=15), config) == dict(positions, w=10, inside=4, y=15)
 
 
 def test_without_errors_a_group_has_the_least_position_of_its_roots():

@@ -79,13 +79,13 @@ def assert_model(case):
     """The model at 8 bits obeys the compiler and the limits of positions; at 16 bits it is the network. Returns the former."""
     model = case.quantized()
     assert not lint(model)
-    assert_positions(case, model)
+    assert_positions(model)
     exact = optimise(case.graph_def, case.config())
     assert case.error(case.quantized(weight_bit=16, activation_bit=16), exact) < 0.01
     return model
 
 
-def assert_positions(case, model):
+def assert_positions(model):
     """Shifts are in the limits, concats, max pools and moves with a quantized result have one position."""
     view = GraphView(model)
     positions = {node.name: node.attr['quantize_pos'].i for node in model.node if node.op == 'FixNeuron'}

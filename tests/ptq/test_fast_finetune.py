@@ -320,20 +320,6 @@ def test_a_loss_that_is_not_finite_leaves_its_block_alone():
     np.testing.assert_array_equal(constants(tuned)['huge/w'], constants(case.eval_graph)['huge/w'])
 
 
-def test_blocks_without_start_or_end_are_named(caplog):
-    case = Case(plain)
-    for node in list(case.eval_graph.node):
-        if node.name == 'c2':
-            node.name = 'renamed'
-        node.input[:] = ['renamed' if operand == 'c2' else operand for operand in node.input]
-    with caplog.at_level('WARNING'):
-        tf.get_logger().propagate = True
-        tuned = case.finetune(lr=1e-3)
-    assert "'c2'" in caplog.text and "'c1'" not in caplog.text
-    for name in ('c2/w', 'c2/b'):
-        np.testing.assert_array_equal(constants(tuned)[name], constants(case.eval_graph)[name])
-
-
 @pytest.mark.parametrize('options', [{'mode': 2}, {'epochs': 0}, {'lr': 0.0}, {'lr': float('nan')}, {'lrcoef': -1.0}])
 def test_settings_out_of_range(options):
     with pytest.raises(QuantizeError, match='fast_ft_' + list(options)[0]):

@@ -41,6 +41,28 @@ def test_a_shape_goes_with_the_name_that_it_is_given_for(tmp_path):
     assert {name: [dim.size for dim in shape.dim] for name, shape in shapes.items()} == {'a': [2, 4], 'b': [2, 6]}
 
 
+def test_arithmetic_that_the_passes_leave_stays(tmp_path):
+    """As in the model of a frozen graph; only what is made of variables is computed. The compiler looks for these casts."""
+    config = QuantizeConfig(['a', 'b'], ['softmax'], output_dir=str(tmp_path), replace_softmax=1)
+    with tf.Graph().as_default() as graph, v1.Session() as session:
+        network(True)
+        tf.nn.softmax(graph.get_tensor_by_name('sum:0'), name='softmax')
+        CreateQuantizeTrainingGraph(config)
+        session.run(v1.global_variables_initializer())
+        session.run('sum/aquant:0', INPUTS)
+        checkpoint = v1.train.Saver().save(session, str(tmp_path / 'model.ckpt'), 1)
+    with tf.Graph().as_default() as graph:
+        network(False)
+        tf.nn.softmax(graph.get_tensor_by_name('sum:0'), name='softmax')
+        create_evaluation_graph(graph, config)
+        with open(CreateQuantizeDeployGraph(checkpoint, config).eval_model, 'rb') as stream:
+            model = {node.name: node for node in v1.GraphDef.FromString(stream.read()).node}
+    cast = model[model['softmax/reciprocal/sub_3'].input[0]]
+    assert cast.op == 'Cast' and model[cast.input[0]].op == 'Const'
+    read = {name for node in model.values() for name in node.input}
+    assert read.issuperset(name for name, node in model.items() if node.op == 'Const')
+
+
 def test_no_session_outlives_what_it_is_for(tmp_path, monkeypatch):
     """A freezer lives as long as its hook does; between two checkpoints it holds no session."""
     config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path))

@@ -7,6 +7,8 @@ import tensorflow.compat.v1 as tf
 
 NETWORKS = {}
 
+OWN_VALUE = 'own_value'  # the collection of variables that keep the value which they are made with
+
 # So small that nothing is ever dropped and the scale is 1: a network with dropouts then computes the same in training and at
 # inference, and it has all of their ops.
 RATE = 2.**-53

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import vai_q_tensorflow
+from tests.same_network.building import OWN_VALUE
 from vai_q_tf import errors
 
 BATCH, STEPS = 4, 3
@@ -34,29 +35,32 @@ class Trained(NamedTuple):
     modelled: List[np.ndarray]
 
 
-def from_file(build, directory):
-    """The GraphDef of post-training quantization of the frozen network."""
+def from_file(build, directory, **fields):
+    """The GraphDef of post-training quantization of the frozen network. fields: more of the QuantizeConfig."""
     with tf.Graph().as_default() as graph, _session() as session:
         outputs = _outputs(build, training=False)
         _initialise(session)
         frozen = tf.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), outputs)
-        config = _config(graph, outputs, directory, calib_iter=2)
+        config = _config(graph, outputs, directory, calib_iter=2, **fields)
         path = vai_q_tensorflow.quantize_frozen(frozen, lambda step: _batch(graph, step, 'x', 'x2'), config)
     return _read(path)
 
 
-def from_training(build, directory):
-    """A Trained of the network."""
+def from_training(build, directory, rate=0., **fields):
+    """A Trained of the network. rate: of learning; with none the parameters stay as they are. fields: of the QuantizeConfig."""
     prefix = os.path.join(directory, 'model')
     with tf.Graph().as_default() as graph:
         step = tf.train.get_or_create_global_step()
         outputs = _outputs(build, training=True)
         loss = tf.add_n([tf.reduce_mean(tf.square(tensor)) for tensor in _tensors(graph, outputs)])
-        configs = {way: _config(graph, outputs, os.path.join(directory, way), freeze_bn_step=0, freeze_position_step=1)
-                   for way in WAYS}
+        fields = dict({'freeze_bn_step': 0, 'freeze_position_step': 1}, **fields)
+        configs = {way: _config(graph, outputs, os.path.join(directory, way), **fields) for way in WAYS}
         vai_q_tensorflow.CreateQuantizeTrainingGraph(configs['training graph'])
         with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
-            train = tf.train.GradientDescentOptimizer(0.).minimize(loss, step)
+            optimizer = tf.train.GradientDescentOptimizer(rate)
+            gradients = [(_clipped(gradient), variable) for gradient, variable in optimizer.compute_gradients(loss)
+                         if gradient is not None]
+            train = optimizer.apply_gradients(gradients, step)
         saver = tf.train.Saver()
         listener = vai_q_tensorflow.QuantizeCheckpointListener(configs['training graph'], saver=saver)
         listener.begin()
@@ -76,15 +80,20 @@ def from_training(build, directory):
         vai_q_tensorflow.CreateQuantizeDeployGraph('{}-{}'.format(prefix, STEPS), configs['evaluation graph'])
     models = {way: _only_model(config.output_dir) for way, config in configs.items()}
     with tf.Graph().as_default() as graph, _session() as session:
-        tf.import_graph_def(models['evaluation graph'], name='')
+        tf.import_graph_def(_copy(models['evaluation graph']), name='')
         modelled = session.run(_quantized(graph, outputs), _feed(graph, 100))
     return Trained(models, trained, evaluated, modelled)
+
+
+def _clipped(gradient):
+    """Gradients of large values may be infinite."""
+    return tf.where(tf.is_finite(gradient), tf.clip_by_value(gradient, -1., 1.), tf.zeros_like(gradient))
 
 
 def unseen_batch(model):
     """{placeholder name: array} for a GraphDef, which neither calibration nor training had."""
     with tf.Graph().as_default() as graph:
-        tf.import_graph_def(model, name='')
+        tf.import_graph_def(_copy(model), name='')
         return _batch(graph, 200, 'x', 'x2')
 
 
@@ -186,7 +195,9 @@ def _tensors(graph, names):
 def _quantized(graph, names):
     """The output tensors as they are behind the quantization of the network."""
     known = {op.name for op in graph.get_operations()}
-    return [(name + '/aquant' if name + '/aquant' in known else name) + ':0' for name in names]
+    # What is built on the output of a rewritten graph reads what took its place.
+    return [tf.identity(tensor) for tensor in _tensors(
+        graph, [name + '/aquant' if name + '/aquant' in known else name for name in names])]
 
 
 def _inputs(graph, *names):
@@ -215,11 +226,11 @@ def _random(name):
 
 
 def _initialise(session):
-    """Gives each variable a value that its name, its shape and nothing else decide."""
+    """Gives each variable without a value of its own one that its name, its shape and nothing else decide."""
     session.run(tf.global_variables_initializer())
-    step = tf.train.get_global_step()
+    kept = tf.get_collection(OWN_VALUE) + [tf.train.get_global_step()]
     for variable in tf.global_variables():
-        if variable is step:
+        if any(variable is other for other in kept):
             continue
         random, shape, kind = _random(variable.op.name), variable.shape.as_list(), variable.op.name.rpartition('/')[2]
         if kind in _POSITIVE:
@@ -233,6 +244,11 @@ def _initialise(session):
 
 def _session():
     return tf.Session(config=tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1))
+
+
+def _copy(graph_def):
+    """Importing a GraphDef writes attrs into it."""
+    return tf.GraphDef.FromString(graph_def.SerializeToString())
 
 
 def _read(path):

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tests.same_network.dpu_ops import OPS, Fixed, Refused, Unrounded, require
+from tests.same_network.dpu_ops import OPS, UNKNOWN, Fixed, Refused, Unlike, Unrounded, require
 
 _MOVES = frozenset((
-    'BatchToSpaceND', 'DepthToSpace', 'ExpandDims', 'Pad', 'Reshape', 'ResizeNearestNeighbor', 'SpaceToBatchND', 'Split',
-    'SplitV', 'Squeeze', 'StridedSlice', 'Transpose', 'Unpack'))
-_FLOAT_OPS = frozenset(('LRN', 'Maximum', 'Minimum', 'Sigmoid', 'Softmax', 'Tanh'))
+    'BatchToSpaceND', 'DepthToSpace', 'ExpandDims', 'Identity', 'MirrorPad', 'Pad', 'Reshape', 'ResizeNearestNeighbor',
+    'SpaceToBatchND', 'Split', 'SplitV', 'Squeeze', 'StridedSlice', 'Transpose', 'Unpack'))
+_FLOAT_OPS = frozenset((
+    'Abs', 'Cast', 'Elu', 'LRN', 'Maximum', 'Minimum', 'Sigmoid', 'Softmax', 'Softplus', 'Square', 'Sub', 'Tanh'))
 
 
 class Float(NamedTuple):
@@ -24,41 +25,54 @@ class Float(NamedTuple):
         return self.value
 
 
-def differences(model, feed):
+def differences(model, feed, but_for_unlike=False):
     """Where a GraphDef computes something else in TensorFlow than on the DPU, in lines; [] where each value of each FixNeuron
     is the same. What the DPU does not compute at all is one line.
 
-    feed: {placeholder name: array}.
+    feed: {placeholder name: array}. but_for_unlike: whether what TensorFlow is known to compute otherwise, and what the DPU
+    computes in a way that is not known, counts as the same. Shifts and positions have to be legal there, too.
     """
+    results = _by_tensorflow_all(model, feed) if but_for_unlike else None
     try:
-        expected = run(model, feed)
+        expected = run(model, feed, results)
     except Refused as refused:
         return [str(refused)]
-    names = [node.name for node in model.node if node.op == 'FixNeuron']
-    with tf.Graph().as_default():
-        tf.import_graph_def(model, name='')
-        with _session() as session:
-            results = session.run([name + ':0' for name in names], {name + ':0': value for name, value in feed.items()})
-    pairs = [(name, expected[name].real(), result) for name, result in zip(names, results)]
+    pairs = [(name, expected[name].real(), result)
+             for name, result in (results or _by_tensorflow_all(model, feed)).items()]
     return ['{}: {} of {} values differ'.format(name, np.sum(result != real), real.size)
             for name, real, result in pairs if not np.array_equal(result, real)]
 
 
-def run(model, feed):
+def _by_tensorflow_all(model, feed):
+    """{FixNeuron: array} in graph order."""
+    names = [node.name for node in model.node if node.op == 'FixNeuron']
+    with tf.Graph().as_default():
+        tf.import_graph_def(_copy(model), name='')
+        with _session() as session:
+            results = session.run([name + ':0' for name in names], {name + ':0': value for name, value in feed.items()})
+    return dict(zip(names, results))
+
+
+def run(model, feed, known=None):
     """{node name: its first output} of a GraphDef, each a Fixed, an Unrounded or a Float, or an array where it is that of a
     Const or of a computed shape.
 
-    feed: {placeholder name: array}. Raises Refused where the DPU does not compute what the model has.
+    feed: {placeholder name: array}. known: {FixNeuron: array} of TensorFlow, to be taken where that computes otherwise, or
+    where nothing is known. Raises Refused where the DPU does not compute what the model has.
     """
     values = {}
-    for node in tf.GraphDef.FromString(model.SerializeToString()).node:  # a look at an attr that a node lacks creates it
+    for node in _copy(model).node:  # a look at an attr that a node lacks creates it
         operands = [_output(values, name) for name in node.input]
         try:
-            value = Float(feed[node.name]) if node.op == 'Placeholder' else _compute(node, operands)
+            value = Float(feed[node.name]) if node.op == 'Placeholder' else _compute(node, operands, known)
         except Refused as refused:
             raise Refused('{} ({}): {}'.format(node.name, node.op, refused)) from None
         values[node.name] = value if isinstance(value, list) else [value]
     return {name: outputs[0] for name, outputs in values.items()}
+
+
+def _copy(graph_def):
+    return tf.GraphDef.FromString(graph_def.SerializeToString())
 
 
 def _output(values, name):
@@ -66,12 +80,12 @@ def _output(values, name):
     return values[name][int(number or 0)]
 
 
-def _compute(node, operands):
+def _compute(node, operands, known):
     quantized = any(isinstance(operand, (Fixed, Unrounded)) for operand in operands)
     if node.op == 'Const':
         return tf.make_ndarray(node.attr['value'].tensor)
     if node.op == 'FixNeuron':
-        return _fix_neuron(node, *operands)
+        return _fix_neuron(node, *operands, None if known is None else known[node.name])
     if node.op == 'Shape':
         return np.array(operands[0].real().shape, np.int32)
     if any(isinstance(operand, Float) for operand in operands) or (quantized and node.op in _FLOAT_OPS):
@@ -80,14 +94,25 @@ def _compute(node, operands):
         return by_tensorflow(node, operands)
     if node.op in _MOVES:
         return _moved(node, operands)
+    if node.op in UNKNOWN and known is not None:
+        return _unknown(node, operands)
     require(node.op in OPS, 'no arithmetic is known for it')
     return OPS[node.op](node, *operands)
 
 
+def _unknown(node, operands):
+    """In place of what is not known what TensorFlow computes."""
+    x = operands[0]
+    real = by_tensorflow(node, [_as_floats(operand) for operand in operands]).astype(np.float64)
+    return Unrounded(np.floor(real * 2.**(x.p + 16) + 0.5).astype(np.int64), x.p + 16, unlike=True)
+
+
 def _as_floats(operand):
-    if isinstance(operand, np.ndarray):
+    if isinstance(operand, (np.ndarray, np.generic)):
         return operand
     real = operand.real()
+    if isinstance(operand, Float):
+        return real
     require(np.array_equal(real.astype(np.float32), real), 'an op that stays float reads what float32 does not hold')
     return real.astype(np.float32)
 
@@ -119,21 +144,33 @@ def by_tensorflow(node, operands):
     return results if len(results) > 1 else results[0]
 
 
-def _fix_neuron(node, x):
+def _fix_neuron(node, x, known):
     position, bits = node.attr['quantize_pos'].i, node.attr['bit_width'].i
     require(-126 <= position <= 126, 'position {}', position)
     if isinstance(x, Fixed):
         require((x.p, x.bits) == (position, bits), 'copies integers of position {} to position {}', x.p, position)
         return x
     if isinstance(x, Unrounded):
-        for limit in x.limits:
-            limit(position)
-        q = _half_up(x.q, x.p - position)
+        q = known * 2.**position if _check(x, position, known is not None) else _half_up(x.q, x.p - position)
     else:
         t = _as_floats(x).astype(np.float64) * 2.0**position
         q = np.floor(t + 0.5) if node.attr['mode'].i == 1 else np.sign(t) * np.floor(np.abs(t) + 0.5)
     half = 1 << (bits - 1)
-    return Fixed(np.clip(q, -half, half - 1).astype(np.int64), position, bits, isinstance(x, np.ndarray))
+    q = np.clip(q, -half + ('_symmetric' in node.attr), half - 1)
+    return Fixed(q.astype(np.int64), position, bits, isinstance(x, np.ndarray))
+
+
+def _check(x, position, may_be_unlike):
+    """Whether TensorFlow is known to compute another value than x at a position."""
+    unlike = x.unlike and may_be_unlike
+    for limit in x.limits:
+        try:
+            limit(position)
+        except Unlike:
+            if not may_be_unlike:
+                raise
+            unlike = True
+    return unlike
 
 
 def _half_up(q, shift):

@@ -14,6 +14,10 @@ class Refused(AssertionError):
     """The DPU does not compute this."""
 
 
+class Unlike(Refused):
+    """The DPU computes something else than TensorFlow."""
+
+
 class Fixed(NamedTuple):
     """A tensor in memory: the integers q, of `bits` bits, at position p; whether it is a constant."""
     q: np.ndarray
@@ -29,13 +33,15 @@ class Unrounded(NamedTuple):
     """What an op gives before its FixNeuron, the integers q at position p.
 
     limits: functions of the FixNeuron's position that raise Refused where no register can shift to it. kind: what may be
-    computed with it. factor: what the graph still multiplies by and the DPU has done already.
+    computed with it. factor: what the graph still multiplies by and the DPU has done already. unlike: whether TensorFlow has
+    other values.
     """
     q: np.ndarray
     p: int
     limits: tuple = ()
     kind: str = ''
     factor: Optional[np.float32] = None
+    unlike: bool = False
 
     def real(self):
         return self.q * 2.0**-self.p
@@ -64,18 +70,24 @@ def _taps(node, x, kernel, fill=0):
     require(node.attr['data_format'].s in (b'', b'NHWC', b'NDHWC'), 'only channels last')
     require(node.attr['padding'].s in (b'SAME', b'VALID'), 'padding {}', node.attr['padding'].s)
     strides, dilations = (_along_space(node, attr, len(kernel)) for attr in ('strides', 'dilations'))
-    counts, pads = [], [(0, 0)]
+    counts, pads = _counts_and_pads(node, x, kernel, strides, dilations)
+    x = np.pad(x, [(0, 0)] + pads + [(0, 0)], 'constant', constant_values=fill)
+    for index in itertools.product(*map(range, kernel)):
+        starts = [number * dilation for number, dilation in zip(index, dilations)]
+        yield index, x[(slice(None),) + tuple(
+            slice(start, start + (count - 1) * stride + 1, stride) for start, count, stride in zip(starts, counts, strides))]
+
+
+def _counts_and_pads(node, x, kernel, strides, dilations):
+    """For each axis of space how many windows there are, and what is added before and behind."""
+    counts, pads = [], []
     for size, extent, stride, dilation in zip(x.shape[1:-1], kernel, strides, dilations):
         extent = (extent - 1) * dilation + 1
         same = node.attr['padding'].s == b'SAME'
         counts.append(-(-size // stride) if same else (size - extent) // stride + 1)
         total = max((counts[-1] - 1) * stride + extent - size, 0) if same else 0
         pads.append((total // 2, total - total // 2))
-    x = np.pad(x, pads + [(0, 0)], 'constant', constant_values=fill)
-    for index in itertools.product(*map(range, kernel)):
-        starts = [number * dilation for number, dilation in zip(index, dilations)]
-        yield index, x[(slice(None),) + tuple(
-            slice(start, start + (count - 1) * stride + 1, stride) for start, count, stride in zip(starts, counts, strides))]
+    return counts, pads
 
 
 # Weighted ops: 2 * acc + floor(2 * b * 2^shift_bias), rounded at shift_cut.
@@ -120,7 +132,8 @@ def _biased(x, bias):
         require(least <= shift <= _SHIFT, 'shift_bias {}, at least {}', shift, least)
 
     doubled = 2 * bias.q << shift if shift >= 0 else 2 * bias.q >> -shift
-    return Unrounded(x.q + doubled, x.p, x.limits + (limit,))
+    cut = shift < 0 and np.any(doubled << -shift != 2 * bias.q)
+    return Unrounded(x.q + doubled, x.p, x.limits + (limit,), 'cut bias' if cut else '')
 
 
 # Elementwise ops.
@@ -132,7 +145,7 @@ def _add(node, x, y):
         return Unrounded(x.q + (3 << x.p), x.p, kind='x + 3')
     x, y = (y, x) if isinstance(y, Unrounded) else (x, y)
     if isinstance(x, Fixed):
-        return _sum(x, y, 1)
+        return _sum(x, y)
     require(isinstance(y, Fixed) and y.constant, 'adds what is not quantized')
     if x.kind == 'product':  # with a constant, as a batch norm that stands alone has it: a depthwise convolution
         x = _accumulated(x.q, x.p)
@@ -140,12 +153,12 @@ def _add(node, x, y):
     return _biased(x, y)
 
 
-def _sum(x, y, sign):
+def _sum(x, y):
     """Both are brought to the lower position and two bits more; what is below is dropped."""
-    lowest = min(x.p, y.p)
-    require(max(x.p, y.p) - lowest <= 15, 'shift_read {}', max(x.p, y.p) - lowest)
+    lowest, highest = sorted((x.p, y.p))
+    require(highest - lowest <= 15, 'shift_read {}', highest - lowest)
     x, y = ((operand.q << 2) >> (operand.p - lowest) for operand in (x, y))
-    return Unrounded(x + sign * y, lowest + 2, (_within('shift_write', -15, lowest, 15),))
+    return Unrounded(x + y, lowest + 2, (_within('shift_write', -15, lowest, 15),), unlike=highest - lowest > 2)
 
 
 def _multiply(node, x, y):
@@ -186,24 +199,30 @@ def _relu(node, x):
 
 
 def _relu6(node, x):
-    """At position 4 the limit is 96, at higher ones saturation is. That of a hard sigmoid is saturation, too, at 1.0."""
+    """At position 4 the limit is 96, at higher ones saturation is, and below it is not known, but not 6. That of a hard sigmoid
+    is saturation, too, at 1.0."""
     del node
     if x.kind == 'x + 3':
         return x._replace(q=np.maximum(x.q, 0), kind='relu6(x + 3)')
-    limits = x.limits + (_within('the position of a relu6', 4, 0, 126, -1),)
-    p = max(x.p, 0)
+    def limit(position):
+        if position < 4:
+            raise Unlike('the position of a relu6 {}'.format(position))
+
+    limits, p = x.limits + (limit,), max(x.p, 0)
     return x._replace(q=np.clip(x.q << (p - x.p), 0, 6 << p), p=p, limits=limits, kind='')
 
 
 def _leaky_relu(node, x):
+    """What is cut off a bias, half a step at most, makes no difference to a rounding but for one that is multiplied before."""
     require(node.attr['alpha'].f == 26 / 256, 'slope {}', node.attr['alpha'].f)
-    return x._replace(q=np.where(x.q < 0, x.q * 26, x.q << 8), p=x.p + 8, kind='')
+    q = np.where(x.q < 0, x.q * 26, x.q << 8)
+    return x._replace(q=q, p=x.p + 8, kind='', unlike=x.unlike or x.kind == 'cut bias')
 
 
 # Pools, maxima and joins.
 
-def _pooled(q, p, read, factor=None):
-    return Unrounded(q, p, (_within('shift of a pool', -7, read, 7),), factor=factor)
+def _pooled(q, p, read, factor=None, unlike=False):
+    return Unrounded(q, p, (_within('shift of a pool', -7, read, 7),), factor=factor, unlike=unlike)
 
 
 def _max_pool(node, x):
@@ -216,11 +235,12 @@ def _max(node, x, axes):
 
 
 def _average_pool(node, x):
-    """The sum, times a factor over a power of two. Zeros outside count as well."""
+    """The sum, times a factor over a power of two. Zeros outside count as well; TensorFlow leaves them out."""
     kernel = _along_space(node, 'ksize', 0)
     factor, bits = reciprocal(*kernel)
     q = factor * sum(data for _, data in _taps(node, x.q, kernel))
-    return _pooled(q, x.p + bits, x.p, np.float32(factor / 2**bits) * np.float32(kernel[0] * kernel[1]))
+    _, pads = _counts_and_pads(node, x.q, kernel, _along_space(node, 'strides', 0), [1, 1])
+    return _pooled(q, x.p + bits, x.p, np.float32(factor / 2**bits) * np.float32(kernel[0] * kernel[1]), np.any(pads))
 
 
 def reciprocal(height, width):
@@ -245,10 +265,11 @@ def _concat(node, *operands):
     return parts[0]._replace(q=np.concatenate([part.q for part in parts], int(axis)), constant=False)
 
 
+UNKNOWN = frozenset(('Mean', 'ResizeBilinear'))  # how the DPU rounds is not known
 OPS = {
     'Conv2D': _conv, 'Conv3D': _conv, 'DepthwiseConv2dNative': _depthwise, 'Conv2DBackpropInput': _transposed,
     'MatMul': _matmul,
-    'BiasAdd': _add, 'Add': _add, 'AddV2': _add, 'Sub': lambda node, x, y: _sum(x, y, -1), 'Mul': _multiply,
+    'BiasAdd': _add, 'Add': _add, 'AddV2': _add, 'Mul': _multiply,
     'Relu': _activation(_relu), 'Relu6': _activation(_relu6), 'LeakyRelu': _activation(_leaky_relu),
     'MaxPool': _max_pool, 'Max': _max, 'AvgPool': _average_pool, 'ConcatV2': _concat,
 }

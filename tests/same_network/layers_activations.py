@@ -1,7 +1,7 @@
 """Activations, pools and arithmetic in the spellings that networks of tf.layers have."""
 import tensorflow.compat.v1 as tf
 
-from tests.same_network.building import conv, conv_bn_relu, head, image, network, norm
+from tests.same_network.building import OWN_VALUE, conv, conv_bn_relu, head, image, network, norm
 
 layers = tf.layers
 
@@ -92,6 +92,26 @@ def prelu_by_abs(training):
 @network
 def prelu_by_min_and_max(training):
     return _prelu(training, lambda x, alpha: tf.maximum(0., x) + alpha * tf.minimum(0., x))
+
+
+def _prelu_of_one_slope(training, shape):
+    """At the value that slopes mostly begin with."""
+    def activation(x, name):
+        with tf.variable_scope(name):
+            alpha = tf.get_variable('alpha', shape, initializer=tf.constant_initializer(0.25), collections=[
+                tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.TRAINABLE_VARIABLES, OWN_VALUE])
+        return tf.nn.relu(x) - alpha * tf.nn.relu(-x)
+    return _behind_norm(training, activation)
+
+
+@network
+def prelu_of_one_slope(training):
+    return _prelu_of_one_slope(training, [])
+
+
+@network
+def prelu_of_equal_slopes(training):
+    return _prelu_of_one_slope(training, [4])
 
 
 def _squeeze_excite(training, gate):

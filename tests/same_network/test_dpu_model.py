@@ -162,3 +162,41 @@ def test_an_op_that_stays_float_reads_and_gives_values():
     _fix(tf.nn.conv2d(_fix(x, 7, 'soft'), _parameter([[[[64]]]], 6), 1, 'SAME'), 7, 'out')
     values = dpu_model.run(tf.get_default_graph().as_graph_def(), {'x': np.zeros([1, 2, 2, 1], np.float32)})
     assert isinstance(values['Softmax'], dpu_model.Float) and set(values['out'].q.ravel()) == {127}
+
+
+_UNLIKE = [
+    (lambda: tf.nn.avg_pool(_image(), 3, 1, 'SAME') * tf.constant([63 / 64]), 4, (64, 4)),
+    (lambda: tf.add(_image(8), _image(2, 'y')), 6, (63, 8)),
+    (lambda: tf.nn.relu6(_conv((1, 0))), 3, (126, 4)),
+    (lambda: tf.nn.leaky_relu(_conv((1, 0), (1, 6)), 26 / 256), 4, (-5, 4)),
+    (lambda: tf.image.resize_bilinear(_image(), [8, 8]), 4, (5, 4)),
+    (lambda: tf.reduce_mean(_image(), [1, 2]), 4, (5, 4))]
+
+
+def _fed(x):
+    """`_feed` of the placeholders that there are."""
+    names = [op.name for op in tf.get_default_graph().get_operations() if op.type == 'Placeholder']
+    return _feed(**{name: x if name == 'x' else (1, 2) for name in names})
+
+
+@pytest.mark.parametrize('build, position, x', _UNLIKE)
+def test_what_tensorflow_is_known_to_compute_otherwise(build, position, x):
+    """It may count as the same, but not what is behind it."""
+    _fix(build(), position, 'first')
+    model = tf.get_default_graph().as_graph_def()
+    assert dpu_model.differences(model, _fed(x))
+    assert not dpu_model.differences(model, _fed(x), but_for_unlike=True)
+    _fix(tf.get_default_graph().get_tensor_by_name('first:0') * 2., position, 'behind')
+    found = dpu_model.differences(tf.get_default_graph().as_graph_def(), _fed(x), but_for_unlike=True)
+    assert len(found) == 1 and 'not quantized' in found[0]
+
+
+@pytest.mark.parametrize('build, position, message', [
+    (lambda: tf.nn.avg_pool(_image(), 3, 1, 'SAME') * tf.constant([63 / 64]), -4, 'shift of a pool 8'),
+    (lambda: tf.add(_image(18), _image(2, 'y')), 6, 'shift_read 16'),
+    (lambda: tf.nn.relu6(_conv((1, 20))), 3, 'shift_cut 21'),
+    (lambda: tf.image.resize_bilinear(_image(), [8, 8]), 127, 'position 127')])
+def test_there_too_shifts_and_positions_have_to_be_legal(build, position, message):
+    _fix(build(), position, 'out')
+    found = dpu_model.differences(tf.get_default_graph().as_graph_def(), _fed((5, 4)), but_for_unlike=True)
+    assert len(found) == 1 and message in found[0]

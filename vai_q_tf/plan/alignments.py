@@ -8,7 +8,10 @@ from vai_q_tf.plan.quant_plan import Alignment, OperandGroup
 # Ops that change the shape only, which a concat's inputs are followed through.
 _SHAPING_OPS = frozenset(('Reshape', 'ExpandDims', 'Squeeze'))
 _POOLS = frozenset(('MaxPool', 'MaxPool3D', 'AvgPool', 'AvgPool3D'))
-_OPERAND_OPS = {**dict.fromkeys(ADD_OPS | {'AddN'}, 'add'), 'Mul': 'mul', **dict.fromkeys(_POOLS, 'pool')}
+_ACTIVATIONS = frozenset(('Relu', 'Relu6', 'LeakyRelu'))
+_OPERAND_OPS = {**dict.fromkeys(ADD_OPS | {'AddN'}, 'add'), 'Mul': 'mul', **dict.fromkeys(_POOLS, 'pool'),
+                **dict.fromkeys(_ACTIVATIONS, 'activation')}
+_SEVERAL = ('add', 'mul')
 
 
 def find_alignments(draft, fusions):
@@ -37,8 +40,8 @@ def find_alignments(draft, fusions):
 
 
 def find_operand_groups(draft, fusions):
-    """The OperandGroups of the drafted plan, a tuple in graph order: additions and multiplications with several quantized
-    inputs, and pools with one, of which the result, or the relu computed with it, is quantized."""
+    """The OperandGroups of the drafted plan, a tuple: additions and multiplications with several quantized inputs, pools,
+    activation functions and hard sigmoids with one, of which the result, or the relu computed with it, is quantized."""
     scaled = _scaled_pools(fusions)
     found = []
     for name in draft.graph_range.nodes:
@@ -48,8 +51,11 @@ def find_operand_groups(draft, fusions):
         data = trait(draft.view.op(name)).data_inputs(draft.view.inputs(name))
         inputs = tuple(draft.quantized_source(tensor) or draft.quantized_constant(tensor) for _, tensor in data)
         output = draft.quantized(scaled[name]) if name in scaled else _result(draft, name)
-        if output and all(inputs) and (kind == 'pool' or len(inputs) > 1):
+        if output and all(inputs) and (kind not in _SEVERAL or len(inputs) > 1):
             found.append(OperandGroup(kind, name, inputs, output))
+    sigmoids = [fusion for fusion in fusions if draft.quantized(fusion.hard_sigmoid) and draft.quantized_source(fusion.shifted)]
+    found += [OperandGroup('hard_sigmoid', fusion.hard_sigmoid, (draft.quantized_source(fusion.shifted),),
+                           draft.quantized(fusion.hard_sigmoid)) for fusion in sigmoids]
     return tuple(found)
 
 

@@ -2,7 +2,8 @@
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
-from vai_q_tf.graph.view import tensor_name
+from vai_q_tf.graph.view import node_name, tensor_name
+from vai_q_tf.passes.dpu.replace_softmax import SOFTMAX_OF
 from vai_q_tf.patterns.activations import find_activations, relu_after
 from vai_q_tf.patterns.fusions import find_fusions
 from vai_q_tf.patterns.graph_range import GraphRange
@@ -12,6 +13,8 @@ from vai_q_tf.plan.elementwise import add_elementwise
 from vai_q_tf.plan.groups import add_compute_groups, add_compute_inputs
 from vai_q_tf.plan.overrides import apply_overrides
 from vai_q_tf.plan.quant_plan import QuantPlan
+
+_IN_SOFTMAX = "it is a part of the hardware's softmax, which computes in bfloat16"
 
 
 def annotate(view, config):
@@ -31,6 +34,7 @@ def annotate(view, config):
     graph_range = GraphRange(view, config.input_nodes, config.output_nodes)
     draft = Draft(graph_range, config)
     _add_inputs(draft)
+    _skip_hard_softmaxes(draft)
     activations = {}
     for activation in find_activations(graph_range):
         activations.setdefault(activation.source, []).append(activation)
@@ -54,6 +58,16 @@ def _add_inputs(draft):
             used = draft.graph_range.readers(tensor) or draft.graph_range.is_output(tensor)
             if dtype == tf.float32 and used and name not in draft.ignored:
                 draft.add_activation(tensor, 'input', method=0)
+
+
+def _skip_hard_softmaxes(draft):
+    """Keeps the ops of the hardware's softmaxes as they are."""
+    view = draft.view
+    for name in draft.graph_range.nodes:
+        if SOFTMAX_OF in view.node(name).attr:
+            logits = node_name(view.node(name).attr[SOFTMAX_OF].s.decode())
+            draft.skip([node for node in view.upstream([name], [logits])
+                        if node != logits and not draft.graph_range.is_static(node)], _IN_SOFTMAX)
 
 
 def _find_fusions(draft, activations):

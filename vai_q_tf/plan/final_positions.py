@@ -62,7 +62,8 @@ def _measured(plan, rules, config):
 
 
 def _least_error(members, observed):
-    """The position with the least summed squared error over the members, the smallest of equal ones.
+    """The position with the least summed squared error over the members; the greatest of equal ones, which is exact for most of
+    the values that were not seen.
 
     A member that must not overflow (method 0) bounds it from above.
     """
@@ -71,7 +72,7 @@ def _least_error(members, observed):
         return POSITION_ZERO
     total = np.sum([observed[tensor.name].errors for tensor in members], axis=0)
     top = min([POSITION_MAX] + [observed[tensor.name].position for tensor in members if tensor.method == 0])
-    return POSITION_MIN + int(total[POSITION_MIN + HISTOGRAM_ZERO:top + HISTOGRAM_ZERO + 1].argmin())
+    return top - int(total[POSITION_MIN + HISTOGRAM_ZERO:top + HISTOGRAM_ZERO + 1][::-1].argmin())
 
 
 def error_table(first, errors):

@@ -60,16 +60,19 @@ def add_compute_groups(draft, activations):
             else:
                 draft.covered.update(chain.nodes)
                 chains.append(chain)
-    for chain in chains:
-        draft.groups.append(_add_chain(draft, chain))
+    groups = [_add_chain(draft, chain) for chain in chains]
+    draft.groups += groups
+    for chain, group in zip(chains, groups):
+        draft.groups += [group._replace(output=draft.quantized(tensor), bias=group.bias if tensor == chain.result else '')
+                         for tensor, _ in chain.links if draft.quantized(tensor)]
     return chains
 
 
 def add_compute_inputs(draft, chains):
     """Quantizes the data inputs of weighted ops that are still float, and puts all of them in the ComputeGroups."""
-    for number, chain in enumerate(chains):
-        if draft.view.dtype(chain.data) == tf.float32:
-            draft.groups[number] = draft.groups[number]._replace(input=draft.add_activation(chain.data))
+    inputs = {chain.compute: draft.add_activation(chain.data)
+              for chain in chains if draft.view.dtype(chain.data) == tf.float32}
+    draft.groups[:] = [group._replace(input=inputs.get(group.node, group.input)) for group in draft.groups]
 
 
 def _find_chain(graph_range, name, spec, activations):

@@ -9,7 +9,15 @@ import itertools
 import math
 from typing import List, NamedTuple, Tuple
 
-from vai_q_tf.dpu import MAX_ADD_SHIFT_READ, MAX_ADD_SHIFT_WRITE, MAX_MUL_SHIFT_WRITE, MAX_POOL_SHIFT, MAX_SHIFT
+from vai_q_tf.dpu import (
+    HARD_SIGMOID_BITS,
+    MAX_ADD_SHIFT_READ,
+    MAX_ADD_SHIFT_WRITE,
+    MAX_HARD_SIGMOID_SHIFT,
+    MAX_MUL_SHIFT_WRITE,
+    MAX_POOL_SHIFT,
+    MAX_SHIFT,
+)
 from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN, POSITION_ZERO
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 
@@ -130,6 +138,8 @@ class _Maker:
     def __init__(self, plan, config, numbers):
         self._plan, self._config, self._numbers = plan, config, numbers
         self._groups = self._in_order(group for group in plan.groups if group.input and group.weight and group.output)
+        last = {group.node: group for group in self._groups}
+        self._inner = {group for group in self._groups if group is not last[group.node]}
         self._operand_groups = self._in_order(plan.operand_groups)
 
     def _in_order(self, groups):
@@ -194,6 +204,9 @@ class _Maker:
         if group.kind == 'pool':
             return [(form(-MAX_POOL_SHIFT, (1, one), (-1, other)),)
                     for name in inputs for one, other in ((name, output), (output, name))]
+        if group.kind == 'hard_sigmoid':
+            return [(form(HARD_SIGMOID_BITS - MAX_HARD_SIGMOID_SHIFT, (1, inputs[0]), (-1, output)),),
+                    (form(-HARD_SIGMOID_BITS, (1, output), (-1, inputs[0])),)]
         if group.kind == 'mul':
             return [(form(0, (1, output), *((-1, name) for name in inputs)),),
                     (form(-MAX_MUL_SHIFT_WRITE, *(((1, name) for name in inputs)), (-1, output)),)]
@@ -225,8 +238,14 @@ class _Maker:
         return [pair for name, groups in users.items() if name for pair in itertools.permutations(groups, 2)]
 
     def _cut_limits(self, group) -> List[tuple]:
-        """weight + input - output, the shift of the result, lies in 0 .. 16. The weights move."""
-        return [(self._form(0, (-1, group.weight), (1, group.output), (-1, group.input)),),
+        """weight + input - output, the shift of the result, lies in 0 .. 16. The weights move.
+
+        Values inside of what is computed together move themselves where they are too fine: at the position of the products they
+        are exact.
+        """
+        output, weight = (1, group.output), (-1, group.weight)
+        first = (output, weight) if group in self._inner else (weight, output)
+        return [(self._form(0, *first, (-1, group.input)),),
                 (self._form(-MAX_SHIFT, (1, group.weight), (1, group.input), (-1, group.output)),)]
 
     def _bias_limits(self, group) -> List[tuple]:

@@ -40,6 +40,8 @@ class QuantTensor(NamedTuple):
 class ComputeGroup(NamedTuple):
     """A weighted op with the names of the QuantTensors around it ('' where there is none).
 
+    An op has several where values before its bias or its activation function are quantized, too. The first one in a plan is
+    that of its result.
     reduction: how many products one value of the result sums; 0 where it is not known.
     """
     node: str
@@ -53,7 +55,8 @@ class ComputeGroup(NamedTuple):
 class OperandGroup(NamedTuple):
     """An op without weights whose shifts the hardware limits, with the names of the QuantTensors around it.
 
-    kind: 'add', 'mul' or 'pool'. node: the op, or the pool (not the multiplication after an average pool).
+    kind: 'add', 'mul', 'pool', 'activation' or 'hard_sigmoid'.
+    node: the op, or the pool (not the multiplication after an average pool).
     inputs: those that are quantized, an addition of a tensor to itself having it twice.
     """
     kind: str

@@ -36,7 +36,11 @@ def find_blocks(float_graph, eval_graph, plan):
     """
     float_view, eval_view = GraphView(float_graph), GraphView(eval_graph)
     blocks, skipped, taken = [], [], {}
+    seen = set()
     for group in plan.groups:
+        if group.node in seen:
+            continue  # a value inside of a block
+        seen.add(group.node)
         constants = tuple(constant for constant in (_constant(eval_view, group.weight), _constant(eval_view, group.bias))
                           if constant)
         source = eval_view.inputs(group.output)[0] if group.output in eval_view else ''

@@ -16,7 +16,7 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import cpu_only, exact
 from vai_q_tf.graph.view import STANDS_FOR, GraphView, indexed_name, node_name
 from vai_q_tf.lint import lint
-from vai_q_tf.passes.common.parameters import static_nodes
+from vai_q_tf.passes.common.parameters import known_nodes, static_nodes
 from vai_q_tf.plan import final_positions
 from vai_q_tf.qat import checkpoints, graph_record
 from vai_q_tf.qat.evaluation import evaluation_graph_of
@@ -153,11 +153,11 @@ class _Constants:
     def __init__(self, optimised):
         self._graph_def = optimised
         self._view = view = GraphView(optimised)
-        self._static = static_nodes(view, in_branches=True)
-        read = {node_name(tensor) for name in view.names if name not in self._static for tensor in view.inputs(name)}
-        # What the passes evaluate in a frozen graph is a Const there.
-        self._wanted = [name for name in view.names if name in self._static and name in read and (
-            view.op(name) != 'Const' or STANDS_FOR in view.node(name).attr)]
+        static = static_nodes(view, in_branches=True)
+        # The passes left the others as they are, as they do in a frozen graph.
+        self._dependent = static - known_nodes(view, static)
+        read = {node_name(tensor) for name in view.names if name not in self._dependent for tensor in view.inputs(name)}
+        self._wanted = [name for name in view.names if name in self._dependent and name in read]
         upstream = view.upstream(self._wanted)
         self._variables = {name: view.node(name).attr[STANDS_FOR].s.decode() for name in upstream
                            if STANDS_FOR in view.node(name).attr}
@@ -182,13 +182,13 @@ class _Constants:
                 const.attr['value'].tensor.dtype = const.attr['dtype'].type
                 const.attr['value'].tensor.tensor_shape.CopyFrom(shapes[node.name][0])
                 node = const
-            elif node.name in self._static and node.op != 'Const':
+            elif node.name in self._dependent:
                 continue
             nodes.append(node)
-        read = {node_name(operand) for node in nodes for operand in node.input}
-        kept = [node for node in nodes if node.name not in self._static or node.name in read]
+        left = GraphView(tf.GraphDef(node=nodes))
+        read = left.upstream(set(left.names).difference(static_nodes(left, in_branches=True)))
         # A training graph has functions of its input pipeline, too.
-        return editor.subgraph(self._graph_def, kept, library=False)
+        return editor.subgraph(self._graph_def, [node for node in nodes if node.name in read], library=False)
 
     def values(self, reader, checkpoint):
         """{name: array} of them all, with the variables that a checkpoint (a reader of tf.train.load_checkpoint) has.

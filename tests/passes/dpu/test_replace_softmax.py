@@ -95,3 +95,11 @@ def test_an_unknown_number_of_classes_stays(shape):
         tf.nn.softmax(tf.placeholder(tf.float32, shape, name='x'), name='s')
     graph_def = frozen(build)
     assert apply(replace_softmax, graph_def, ['x', 's']) is graph_def
+
+
+def test_the_compiler_finds_it_by_casts_of_constants():
+    found = nodes(apply(replace_softmax, _graph(None, 10), ['x', 'out']))
+    for name in ['exp_poly/poly_approx/alpha_{}'.format(number) for number in range(4)] + ['reciprocal/add/ones']:
+        casts = [node for node in found.values() if 's/' + name in node.input]
+        assert found['s/' + name].attr['dtype'].type == tf.bfloat16.as_datatype_enum
+        assert [node.op for node in casts] == ['Cast']

@@ -74,9 +74,10 @@ class _HardSoftmax:
         power = self._bfloat('Floor', 'exp_poly/round/round', scaled)
         whole = self._bfloat('Mul', 'exp_poly/modulo/mul', power, self._bfloat_constant('exp_poly/modulo/ln2', np.log(2)))
         rest = self._cast('exp_poly/poly_approx/cast_1', self._bfloat('Sub', 'exp_poly/modulo/sub', x, whole), tf.float32)
-        value = self._constant('exp_poly/poly_approx/alpha_3', np.float32(SOFTMAX_POLYNOMIAL[0]))
+        value = self._wide_constant('exp_poly/poly_approx/alpha_3', SOFTMAX_POLYNOMIAL[0], 'exp_poly/poly_approx/cast_7')
         for step, coefficient in enumerate(SOFTMAX_POLYNOMIAL[1:]):
-            alpha = self._constant('exp_poly/poly_approx/alpha_{}'.format(2 - step), np.float32(coefficient))
+            alpha = self._wide_constant('exp_poly/poly_approx/alpha_{}'.format(2 - step), coefficient,
+                                        'exp_poly/poly_approx/cast_{}'.format(8 + step))
             product = self._float('Mul', 'exp_poly/poly_approx/mul_{}'.format(2 + step), rest, value)
             total = self._float('Add', 'exp_poly/poly_approx/add' + '_{}'.format(step) * (step > 0), product, alpha)
             rounded = self._cast('exp_poly/poly_approx/cast_{}'.format(2 + 2 * step), total, tf.bfloat16)
@@ -113,12 +114,12 @@ class _HardSoftmax:
         factor, offset = RECIPROCAL_STEP
         scaled = self._bfloat('Mul', 'reciprocal/mul_6', guess, self._bfloat_constant('reciprocal/mul_6/k1', factor), row)
         product = self._float('Mul', 'reciprocal/mul_7', self._cast('reciprocal/cast_12', guess, tf.float32, row), total, row)
-        offset = self._cast('reciprocal/cast_13', self._bfloat_constant('reciprocal/sub_3/k2', offset), tf.float32, [])
+        offset = self._wide_constant('reciprocal/sub_3/k2', offset, 'reciprocal/cast_13')
         rest = self._cast('reciprocal/cast_14', self._float('Sub', 'reciprocal/sub_3', offset, product, row), tf.bfloat16, row)
         better = self._cast('reciprocal/cast_15', self._bfloat('Mul', 'reciprocal/y1', scaled, rest, row), tf.float32, row)
 
         product = self._float('Mul', 'reciprocal/mul_9', better, total, row)
-        one = self._constant('reciprocal/add/ones', np.float32(1))
+        one = self._wide_constant('reciprocal/add/ones', 1, 'reciprocal/cast_19')
         rest = self._cast('reciprocal/cast_16', self._float('Sub', 'reciprocal/sub_4', one, product, row), tf.bfloat16, row)
         rest = self._float('Mul', 'reciprocal/mul_10', self._cast('reciprocal/cast_17', rest, tf.float32, row), better, row)
         return self._cast('reciprocal/cast_18', self._float('Add', 'reciprocal/add_4', rest, better, row), tf.bfloat16, row)
@@ -150,6 +151,10 @@ class _HardSoftmax:
         node = snippets.constant(self._rewriter.unique('{}/{}'.format(self._name, name)), np.asarray(value))
         self._rewriter.add(node)
         return node.name
+
+    def _wide_constant(self, name, value, cast):
+        """A bfloat16 constant as float32; the compiler finds the softmax by the casts."""
+        return self._cast(cast, self._bfloat_constant(name, value), tf.float32, [])
 
     def _bfloat_constant(self, name, value):
         node = editor.constant(self._rewriter.unique('{}/{}'.format(self._name, name)), tf.bfloat16,

@@ -1,0 +1,63 @@
+"""Random networks both ways, with parameters of all sizes and under random settings: they are one network, no shift is illegal,
+and the DPU computes what TensorFlow does."""
+import tempfile
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.ptq.checking import assert_positions
+from tests.random_networks import networks
+from tests.same_network import comparing, dpu_model
+from tests.same_network.checks import assert_same, both_ways
+from tests.same_network.networks import NETWORKS
+
+# Those that leave it at models for the DPU; the first value of each is the default.
+_SETTINGS = {
+    'bn_fold': ('batch', 'moving'), 'freeze_bn_step': (0, 2), 'position_update': ('moving', 'current'),
+    'gradient': ('clipped', 'straight_through'), 'method': (1, 0, 2), 'weight_bit': (8, 6),
+    'arch_type': ('DEFAULT', 'DPUCADF8H'), 'replace_sigmoid': (0, 1), 'replace_softmax': (0, 1), 'fold_reshape': (0, 1)}
+
+
+@st.composite
+def _courses(draw):
+    """What a network is trained with: the rate of learning, and the settings."""
+    changed = draw(st.lists(st.sampled_from(sorted(_SETTINGS)), max_size=4, unique=True))
+    return draw(st.sampled_from([0., 0.01])), {name: draw(st.sampled_from(_SETTINGS[name][1:])) for name in changed}
+
+
+def _check(build, rate=0., **fields):
+    with tempfile.TemporaryDirectory() as directory:
+        from_file, trained = both_ways(build, directory, rate, **fields)
+    moves = rate or 'freeze_bn_step' in fields or 'bn_fold' in fields
+    assert_same(from_file, trained, lambda way, line: bool(moves) and '(Const): values are up to' in line)
+    evaluation, training = (trained.models[way] for way in comparing.WAYS)
+    assert _positions(evaluation) == _positions(training)
+    for model in (from_file, evaluation):
+        assert_positions(model)
+        found = dpu_model.differences(model, comparing.unseen_batch(model), but_for_unlike=True)
+        assert not found, '\n'.join(found)
+
+
+def _positions(model):
+    return {node.name: node.attr['quantize_pos'].i for node in model.node if node.op == 'FixNeuron'}
+
+
+_QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=_QUIET)
+@given(networks(trainable=True), _courses())
+def test_random_networks(network, course):
+    _check(network.build, course[0], **course[1])
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None, suppress_health_check=_QUIET)
+@given(networks(trainable=True), _courses())
+def test_many_random_networks(network, course):
+    _check(network.build, course[0], **course[1])
+
+
+def test_the_softmax_of_the_hardware():
+    _check(NETWORKS['softmax_as_output'], replace_softmax=1)
