@@ -26,6 +26,12 @@ class RandomNetwork(NamedTuple):
         """Adds the network to the default graph, and returns its outputs."""
         return self._builder(training).outputs
 
+    @property
+    def is_ordinary(self):
+        """Whether all of its values have sizes as in networks that learn."""
+        with tf.Graph().as_default():
+            return self._builder(False).is_ordinary
+
     def _builder(self, training):
         picks = iter(self.picks)
         return _built(Builder(lambda count: next(picks), self.trainable, training), self.layers)
@@ -62,7 +68,7 @@ def _built(builder, layers):
 class Builder:
     """Adds layers behind `self.x`; what a layer needs to choose, `pick` chooses: a function from a count to a number below it.
 
-    trainable: whether parameters are variables. Some networks then have values of all sizes, zeros too.
+    trainable: whether parameters are variables. Networks that are not `is_ordinary` then have some of all sizes, and zeros.
     training: whether batch norms that learn normalise with the statistics of the batch.
     """
 
@@ -70,7 +76,7 @@ class Builder:
         self._pick, self._trainable, self._training, self.choices = pick, trainable, training, []
         self._seed = pick(100)
         self._resource = trainable and self.choose(False, True)
-        self._scales = self.choose((1.,), (1., 1., 1., 0., 2.**-9, 2.**9)) if trainable else (1.,)
+        self.is_ordinary = not trainable or self.choose(True, False)
         self.x = tf.placeholder(tf.float32, [None, SIZE, SIZE, 3], name='x')
         self._earlier = []
 
@@ -89,7 +95,7 @@ class Builder:
         """A constant or a variable; value: function from a RandomState to an array. The name decides about the numbers."""
         full_name = '{}/{}'.format(tf.get_variable_scope().name, name)
         random = np.random.RandomState(zlib.crc32('{} {}'.format(full_name, self._seed).encode()))
-        scale = self.choose(*self._scales) if scaled and len(self._scales) > 1 else 1.
+        scale = self.choose(1., 1., 1., 0., 2.**-9, 2.**9) if scaled and not self.is_ordinary else 1.
         value = (value(random) * scale).astype(np.float32)
         if not self._trainable:
             return tf.constant(value, name=name)
@@ -251,13 +257,13 @@ class Builder:
                 'quotient and difference': lambda: x / vector - vector}[part]()
 
     def prelu(self, x):
-        """Variables for one channel are left out: frozen, it is a leaky relu, but in training the one slope is not known."""
-        shape = self.choose([], [1, 1], [1, 1, 1]) + [int(x.shape[-1])]
-        if self.choose(True, False) or (self._trainable and shape[-1] == 1):
+        """A maximum with one variable slope is left out: frozen, it is a leaky relu; in training the slope is not known."""
+        kind, shape = self.choose(*_PRELUS), self.choose([], [1, 1], [1, 1, 1]) + [int(x.shape[-1])]
+        if self.choose(True, False) or (self._trainable and kind == 'maximum' and shape[-1] == 1):
             slopes = tf.constant(np.full(shape, 0.1, np.float32))
         else:
             slopes = self.between('slopes', *shape, low=0.05, high=0.5)
-        return _PRELUS[self.choose(*_PRELUS)](x, slopes)
+        return _PRELUS[kind](x, slopes)
 
     def activation(self, x):
         return _ACTIVATIONS[self.choose(*_ACTIVATIONS)](x)

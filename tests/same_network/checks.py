@@ -48,7 +48,7 @@ def assert_same(from_file, trained, is_known=lambda way, line: False):
 
     is_known: function from one of WAYS and a line of `comparing.differences` to whether that difference is to be.
     """
-    for in_training, evaluated, modelled in zip(*trained[1:]):
+    for in_training, evaluated, modelled in zip(trained.trained, trained.evaluated, trained.modelled):
         np.testing.assert_array_equal(evaluated, in_training)
         np.testing.assert_array_equal(modelled, evaluated)
     models = dict(trained.models, file=from_file)

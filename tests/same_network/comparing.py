@@ -85,6 +85,24 @@ def from_training(build, directory, rate=0., **fields):
     return Trained(models, trained, evaluated, modelled)
 
 
+def before_training(build, directory, **fields):
+    """The outputs of the training graph for the first batch, before the first step. fields: of the QuantizeConfig."""
+    with tf.Graph().as_default() as graph, _session() as session:
+        tf.train.get_or_create_global_step()
+        outputs = _outputs(build, training=True)
+        vai_q_tensorflow.CreateQuantizeTrainingGraph(_config(graph, outputs, directory, **fields))
+        _initialise(session)
+        return session.run(_quantized(graph, outputs), _feed(graph, 0))
+
+
+def in_float(build, training):
+    """The outputs of the float network for the first batch."""
+    with tf.Graph().as_default() as graph, _session() as session:
+        outputs = _outputs(build, training)
+        _initialise(session)
+        return session.run(_tensors(graph, outputs), _feed(graph, 0))
+
+
 def _clipped(gradient):
     """Gradients of large values may be infinite."""
     return tf.where(tf.is_finite(gradient), tf.clip_by_value(gradient, -1., 1.), tf.zeros_like(gradient))

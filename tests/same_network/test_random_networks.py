@@ -2,6 +2,7 @@
 and the DPU computes what TensorFlow does."""
 import tempfile
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,6 +25,22 @@ def _courses(draw):
     """What a network is trained with: the rate of learning, and the settings."""
     changed = draw(st.lists(st.sampled_from(sorted(_SETTINGS)), max_size=4, unique=True))
     return draw(st.sampled_from([0., 0.01])), {name: draw(st.sampled_from(_SETTINGS[name][1:])) for name in changed}
+
+
+def _check_random(network, rate, fields):
+    _check(network.build, rate, **fields)
+    if network.is_ordinary:
+        _assert_float(network.build, **{name: value for name, value in fields.items() if name in ('bn_fold', 'freeze_bn_step')})
+
+
+def _assert_float(build, **fields):
+    """With 16 bits, and without what the DPU computes otherwise, the training graph computes what it did before."""
+    exact = dict(weight_bit=16, activation_bit=16, simulate_dpu=0, adjust_shift_cut=0, adjust_shift_bias=0)
+    with tempfile.TemporaryDirectory() as directory:
+        results = comparing.before_training(build, directory, **dict({'freeze_bn_step': 0}, **exact, **fields))
+    on_batch = fields.get('freeze_bn_step') and fields.get('bn_fold') != 'moving'
+    for result, expected in zip(results, comparing.in_float(build, training=bool(on_batch))):
+        assert np.linalg.norm(result - expected) < 0.02 * np.linalg.norm(expected)
 
 
 def _check(build, rate=0., **fields):
@@ -49,14 +66,14 @@ _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_ba
 @settings(max_examples=25, deadline=None, suppress_health_check=_QUIET)
 @given(networks(trainable=True), _courses())
 def test_random_networks(network, course):
-    _check(network.build, course[0], **course[1])
+    _check_random(network, *course)
 
 
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=_QUIET)
 @given(networks(trainable=True), _courses())
 def test_many_random_networks(network, course):
-    _check(network.build, course[0], **course[1])
+    _check_random(network, *course)
 
 
 def test_the_softmax_of_the_hardware():
