@@ -99,7 +99,8 @@ void AddBlocks(OpKernelContext* ctx, const Source& source, int64 size, int64 beg
   }
 }
 
-// Candidates that the first one beats whatever the blocks to come are dropped on the way: most of them clip so much that a few blocks show it.
+// Candidates that the first one beats, by the factor of a tie, whatever the blocks to come are dropped on the way: most of them
+// clip so much that a few blocks show it.
 template <typename Source>
 int MinDiffs(OpKernelContext* ctx, const Source& source, int64 size, const SearchSettings& settings, int first,
              const Range& range) {
@@ -112,10 +113,10 @@ int MinDiffs(OpKernelContext* ctx, const Source& source, int64 size, const Searc
   for (int64 done = 0, next; done < blocks && plan.count > 1; done = next) {
     next = std::min(blocks, std::max(kFirstBlocks, done * kGrowth));
     AddBlocks(ctx, source, size, done, next, plan, relative, &block_sums, sums);
-    const double most = sums[0] + largest_error * kBlock * (blocks - next);
+    const double most = (sums[0] + largest_error * kBlock * (blocks - next)) * settings.tie;
     while (plan.count > 1 && sums[plan.count - 1] * plan.candidate[plan.count - 1].weight > most) --plan.count;
   }
-  return BestPosition(plan, sums);
+  return BestPosition(plan, sums, settings.tie);
 }
 
 template <typename Source>
@@ -203,6 +204,18 @@ struct Cpu {
       ForEachBlock(begin, end, [&](int64 first, int64 count) {
         ScaledGradientRange(dy + first, x.x + first, scales.Of(first, count, scratch[0]),
                             factors.Of(first, count, scratch[1]), dx + first, count, format);
+      });
+    });
+    return Status::OK();
+  }
+
+  static Status Scale(OpKernelContext* ctx, const float* x, const float* factor, float* y, int64 size,
+                      const Channels& channels) {
+    const Factors factors(factor, channels);
+    ForEachRange(ctx, size, kScaledCost, [&](int64 begin, int64 end) {
+      float scratch[kBlock];
+      ForEachBlock(begin, end, [&](int64 first, int64 count) {
+        ScaleRange(x + first, factors.Of(first, count, scratch), y + first, count);
       });
     });
     return Status::OK();

@@ -60,6 +60,11 @@ __global__ void ScaledGradientKernel(const float* dy, const float* x, const floa
   }
 }
 
+__global__ void ScaleKernel(const float* x, const float* factor, float* y, int64_t size, Channels channels) {
+  ChannelWalk walk(channels, GlobalThread(), GlobalStride());
+  for (int64_t i = GlobalThread(); i < size; i += GlobalStride(), walk.Next()) y[i] = Product(x[i], factor[walk.Channel()]);
+}
+
 // What the steps of a search hand over, at the start of its scratch memory; the block sums follow.
 struct SearchState {
   float min[kExtremesGrid];
@@ -179,10 +184,10 @@ __device__ void AddBlocks(const double* block_sums, int64_t blocks, int count, d
   __syncthreads();
 }
 
-__global__ void BestPositionKernel(const double* block_sums, int64_t blocks, SearchState* state) {
+__global__ void BestPositionKernel(const double* block_sums, int64_t blocks, float tie, SearchState* state) {
   __shared__ double sums[kCandidates];
   AddBlocks(block_sums, blocks, state->plan.count, sums);
-  if (threadIdx.x == 0 && state->plan.count > 0) state->position = BestPosition(state->plan, sums);
+  if (threadIdx.x == 0 && state->plan.count > 0) state->position = BestPosition(state->plan, sums, tie);
 }
 
 __global__ void WindowErrorsKernel(const double* block_sums, int64_t blocks, int size, SearchState* state) {
@@ -219,8 +224,8 @@ int CopyToHost(void* to, const void* from, size_t bytes, cudaStream_t stream) {
 }
 
 template <typename Source>
-int Search(const Source& source, int64_t size, int bits, int method, bool relative, bool symmetric, void* scratch,
-           int* position, cudaStream_t stream) {
+int Search(const Source& source, int64_t size, int bits, int method, bool relative, bool symmetric, float tie,
+           void* scratch, int* position, cudaStream_t stream) {
   if (size == 0) {
     *position = kPositionZero;
     return 0;
@@ -234,7 +239,7 @@ int Search(const Source& source, int64_t size, int bits, int method, bool relati
     } else {
       LaunchBlockErrors<false>(source, size, state, sums, stream);
     }
-    VAI_LAUNCH(BestPositionKernel, 1, kLanes, stream, sums, SearchBlocks(size), state);
+    VAI_LAUNCH(BestPositionKernel, 1, kLanes, stream, sums, SearchBlocks(size), tie, state);
   }
   int error = (int)cudaGetLastError();
   if (error == 0) error = CopyToHost(position, &state->position, sizeof(int), stream);
@@ -277,10 +282,10 @@ int64_t VaiCudaSearchScratch(int64_t size) {
   return vai_q_tf::StateBytes() + vai_q_tf::SearchBlocks(size) * vai_q_tf::kCandidates * (int64_t)sizeof(double);
 }
 
-int VaiCudaSearch(const float* x, int64_t size, int bits, int method, int relative, int symmetric,
+int VaiCudaSearch(const float* x, int64_t size, int bits, int method, int relative, int symmetric, float tie,
                   void* scratch, int* position, void* stream) {
   using namespace vai_q_tf;
-  return Search(Elements{x}, size, bits, method, relative != 0, symmetric != 0, scratch, position,
+  return Search(Elements{x}, size, bits, method, relative != 0, symmetric != 0, tie, scratch, position,
                 (cudaStream_t)stream);
 }
 
@@ -341,8 +346,17 @@ int VaiCudaScaledGradient(const float* dy, const float* x, const float* scale, c
 }
 
 int VaiCudaScaledSearch(const float* x, const float* scale, int64_t size, int64_t channels, int64_t inner, int bits,
-                        int method, int relative, int symmetric, void* scratch, int* position, void* stream) {
+                        int method, int relative, int symmetric, float tie, void* scratch, int* position, void* stream) {
   using namespace vai_q_tf;
-  return Search(ScaledElements{x, scale, {channels, inner}}, size, bits, method, relative != 0, symmetric != 0, scratch,
+  return Search(ScaledElements{x, scale, {channels, inner}}, size, bits, method, relative != 0, symmetric != 0, tie, scratch,
                 position, (cudaStream_t)stream);
+}
+
+int VaiCudaScale(const float* x, const float* factor, float* y, int64_t size, int64_t channels, int64_t inner,
+                 void* stream) {
+  using namespace vai_q_tf;
+  if (size == 0) return 0;
+  const Channels layout = {channels, inner};
+  VAI_LAUNCH(ScaleKernel, Grid(size, kThreads, kMaxGrid), kThreads, (cudaStream_t)stream, x, factor, y, size, layout);
+  return (int)cudaGetLastError();
 }

@@ -24,9 +24,10 @@ VAI_CUDA_API int VaiCudaGradient(const float* dy, const float* x, float* dx, int
 // Bytes of device memory that a search needs for `size` elements.
 VAI_CUDA_API int64_t VaiCudaSearchScratch(int64_t size);
 
-// The position for x, written to host memory; waits for the stream. relative: method 2 in mode 2.
+// The position for x, written to host memory; waits for the stream. relative: method 2 in mode 2. tie: how many times the
+// least error a finer position may have, at least 1.
 VAI_CUDA_API int VaiCudaSearch(const float* x, int64_t size, int bits, int method, int relative, int symmetric,
-                               void* scratch, int* position, void* stream);
+                               float tie, void* scratch, int* position, void* stream);
 
 // Bytes of device memory that the errors of a window need for `size` elements.
 VAI_CUDA_API int64_t VaiCudaPositionErrorsScratch(int64_t size, int below, int above);
@@ -50,7 +51,11 @@ VAI_CUDA_API int VaiCudaScaledGradient(const float* dy, const float* x, const fl
                                        int bits, int symmetric, void* stream);
 
 VAI_CUDA_API int VaiCudaScaledSearch(const float* x, const float* scale, int64_t size, int64_t channels, int64_t inner,
-                                     int bits, int method, int relative, int symmetric, void* scratch, int* position,
-                                     void* stream);
+                                     int bits, int method, int relative, int symmetric, float tie, void* scratch,
+                                     int* position, void* stream);
+
+// y = x * factor.
+VAI_CUDA_API int VaiCudaScale(const float* x, const float* factor, float* y, int64_t size, int64_t channels,
+                              int64_t inner, void* stream);
 
 #endif  // VAI_Q_TF_KERNELS_FIX_NEURON_CUDA_H_

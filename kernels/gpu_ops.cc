@@ -39,8 +39,8 @@ struct Gpu {
     tensorflow::Tensor scratch;
     TF_RETURN_IF_ERROR(AllocateScratch(ctx, VaiCudaSearchScratch(size), &scratch));
     return CheckCuda(ctx, VaiCudaSearch(x, size, settings.bits, settings.method, settings.relative(),
-                                        settings.symmetric, scratch.flat<tensorflow::int8>().data(), position,
-                                        StreamOf(ctx)));
+                                        settings.symmetric, settings.tie, scratch.flat<tensorflow::int8>().data(),
+                                        position, StreamOf(ctx)));
   }
 
   static Status PositionErrors(OpKernelContext* ctx, const float* x, int64 size, int bits, bool symmetric, int below,
@@ -63,11 +63,16 @@ struct Gpu {
                                                 x.channels.inner, position, bits, symmetric, StreamOf(ctx)));
   }
 
+  static Status Scale(OpKernelContext* ctx, const float* x, const float* factor, float* y, int64 size,
+                      const Channels& channels) {
+    return CheckCuda(ctx, VaiCudaScale(x, factor, y, size, channels.count, channels.inner, StreamOf(ctx)));
+  }
+
   static Status ScaledSearch(OpKernelContext* ctx, const Scaled& x, const SearchSettings& settings, int* position) {
     tensorflow::Tensor scratch;
     TF_RETURN_IF_ERROR(AllocateScratch(ctx, VaiCudaSearchScratch(x.size), &scratch));
     return CheckCuda(ctx, VaiCudaScaledSearch(x.x, x.scale, x.size, x.channels.count, x.channels.inner, settings.bits,
-                                              settings.method, settings.relative(), settings.symmetric,
+                                              settings.method, settings.relative(), settings.symmetric, settings.tie,
                                               scratch.flat<tensorflow::int8>().data(), position, StreamOf(ctx)));
   }
 };

@@ -10,7 +10,7 @@
 
 namespace vai_q_tf {
 
-// What VaiSearchPosition returns when it was told not to look.
+// In place of a position: what VaiSearchPosition returns when it was told not to look, and what leaves values as they are.
 constexpr tensorflow::int32 kNoObservation = std::numeric_limits<tensorflow::int32>::min();
 
 inline tensorflow::Status ReadChoice(tensorflow::OpKernelConstruction* ctx, const char* name, int lo, int hi,
@@ -39,6 +39,7 @@ struct SearchSettings {
   int mode;
   int method;
   bool symmetric;
+  float tie = 1.0f;  // how many times the least error a finer position may have
 
   bool half_up() const { return RoundsHalfUp(mode); }
   bool relative() const { return method == 2 && mode == 2; }
@@ -48,6 +49,14 @@ struct SearchSettings {
     TF_RETURN_IF_ERROR(ReadBits(ctx, &bits));
     TF_RETURN_IF_ERROR(ReadMode(ctx, &mode));
     return ReadChoice(ctx, "method", 0, 2, &method);
+  }
+
+  // `symmetric` and `tie` of the ops that only search.
+  tensorflow::Status ReadMore(tensorflow::OpKernelConstruction* ctx) {
+    TF_RETURN_IF_ERROR(ctx->GetAttr("symmetric", &symmetric));
+    TF_RETURN_IF_ERROR(ctx->GetAttr("tie", &tie));
+    if (tie >= 1.0f) return tensorflow::Status::OK();
+    return tensorflow::errors::InvalidArgument(ctx->def().name(), ": tie is ", tie, ", it must be at least 1.");
   }
 };
 
@@ -67,10 +76,11 @@ inline tensorflow::Status CheckScalar(tensorflow::OpKernelContext* ctx, int inde
   return tensorflow::Status::OK();
 }
 
+// A position, or kNoObservation where values are to be left as they are.
 inline tensorflow::Status ReadPosition(tensorflow::OpKernelContext* ctx, int index, int* position) {
   TF_RETURN_IF_ERROR(CheckScalar(ctx, index, "the position"));
   *position = ctx->input(index).flat<tensorflow::int32>()(0);
-  return CheckPosition(ctx->op_kernel().name(), *position);
+  return *position == kNoObservation ? tensorflow::Status::OK() : CheckPosition(ctx->op_kernel().name(), *position);
 }
 
 inline tensorflow::Status CheckGradient(tensorflow::OpKernelContext* ctx, const tensorflow::Tensor& gradient,

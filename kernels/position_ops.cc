@@ -28,9 +28,9 @@ bool IsShared(Tensor* tensor) {
   return !(buffer->RefCountIsOne() && buffer->root_buffer()->RefCountIsOne() && buffer->OwnsMemory());
 }
 
-// The entry of a row in input 2, the legal positions, if there is one.
-Status ReadLegal(OpKernelContext* ctx, int row, int* position) {
-  if (ctx->num_inputs() == 2) return Status::OK();
+// The entry of a row in input 2, the legal positions, if there are `legal` of them, 0 or 1.
+Status ReadLegal(OpKernelContext* ctx, int legal, int row, int* position) {
+  if (legal == 0) return Status::OK();
   if (ctx->input(2).NumElements() <= row) {
     return errors::InvalidArgument(ctx->op_kernel().name(), ": the legal positions have the shape ",
                                    ctx->input(2).shape().DebugString(), ", and the row is ", row, ".");
@@ -39,13 +39,16 @@ Status ReadLegal(OpKernelContext* ctx, int row, int* position) {
   return Status::OK();
 }
 
-// What a row elects; while no batch is observed, the legal position that stands for it.
+// What a row elects; while no batch is observed, the legal position that stands for it; while positions are calibrated, nothing,
+// so that values stay as they are.
 class ElectingOp : public OpKernel {
  public:
   explicit ElectingOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("rows", &rows_));
     OP_REQUIRES_OK(ctx, ReadChoice(ctx, "row", 0, rows_ - 1, &row_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("tensor", &tensor_name_));
+    OP_REQUIRES_OK(ctx, ReadChoice(ctx, "N", 0, 1, &legal_));
+    OP_REQUIRES_OK(ctx, ReadChoice(ctx, "M", 0, 1, &calibrating_));
   }
 
   void Compute(OpKernelContext* ctx) override {
@@ -62,7 +65,11 @@ class ElectingOp : public OpKernel {
     OP_REQUIRES_OK(ctx, CheckState(name(), rows_, state));
     int elected = ElectRow(state, batch_position);
     OP_REQUIRES(ctx, elected != kNoObservation, NeverTracked(name(), tensor_name_));
-    if (batch_position == kNoObservation) OP_REQUIRES_OK(ctx, ReadLegal(ctx, row_, &elected));
+    if (batch_position == kNoObservation) OP_REQUIRES_OK(ctx, ReadLegal(ctx, legal_, row_, &elected));
+    if (calibrating_ > 0) {
+      OP_REQUIRES_OK(ctx, CheckScalar(ctx, 2 + legal_, "calibrating"));
+      if (ctx->input(2 + legal_).flat<bool>()(0)) elected = kNoObservation;
+    }
     position->scalar<tensorflow::int32>()() = elected;
   }
 
@@ -75,6 +82,8 @@ class ElectingOp : public OpKernel {
 
  private:
   std::string tensor_name_;
+  int legal_ = 0;
+  int calibrating_ = 0;
 };
 
 class MovingPositionOp : public ElectingOp {

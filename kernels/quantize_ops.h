@@ -64,6 +64,10 @@ class VaiFixNeuronOp : public tensorflow::OpKernel {
   void Compute(tensorflow::OpKernelContext* ctx) override {
     int position = kPositionZero;
     OP_REQUIRES_OK(ctx, ReadPosition(ctx, 1, &position));
+    if (position == kNoObservation) {
+      ctx->set_output(0, ctx->input(0));
+      return;
+    }
     OP_REQUIRES_OK(ctx, QuantizeInput<Device>(ctx, position, bits_, symmetric_, RoundsHalfUp(mode_)));
   }
 
@@ -87,6 +91,10 @@ class VaiFixNeuronGradOp : public tensorflow::OpKernel {
     const tensorflow::Tensor& gradient = ctx->input(0);
     const tensorflow::Tensor& input = ctx->input(1);
     OP_REQUIRES_OK(ctx, CheckGradient(ctx, gradient, input));
+    if (position == kNoObservation) {
+      ctx->set_output(0, gradient);
+      return;
+    }
     const float* dy = gradient.flat<float>().data();
     const float* x = input.flat<float>().data();
     tensorflow::Tensor* output;
@@ -105,7 +113,7 @@ class VaiSearchPositionOp : public tensorflow::OpKernel {
  public:
   explicit VaiSearchPositionOp(tensorflow::OpKernelConstruction* ctx) : OpKernel(ctx) {
     OP_REQUIRES_OK(ctx, settings_.Read(ctx));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("symmetric", &settings_.symmetric));
+    OP_REQUIRES_OK(ctx, settings_.ReadMore(ctx));
   }
 
   void Compute(tensorflow::OpKernelContext* ctx) override {

@@ -3,6 +3,7 @@
 //   static Status ScaledQuantize(ctx, x, rescale, y, position, bits, symmetric, half_up);
 //   static Status ScaledGradient(ctx, dy, x, factor, dx, position, bits, symmetric);
 //   static Status ScaledSearch(ctx, x, settings, &position);
+//   static Status Scale(ctx, x, factor, y, size, channels);
 #ifndef VAI_Q_TF_KERNELS_SCALED_OPS_H_
 #define VAI_Q_TF_KERNELS_SCALED_OPS_H_
 
@@ -59,8 +60,14 @@ class VaiScaledFixNeuronOp : public tensorflow::OpKernel {
     tensorflow::Tensor* output;
     OP_REQUIRES_OK(ctx, ctx->forward_input_or_allocate_output({0}, 0, ctx->input(0).shape(), &output));
     if (scaled.size == 0) return;
-    OP_REQUIRES_OK(ctx, Device::ScaledQuantize(ctx, scaled, rescale, output->flat<float>().data(), position, bits_,
-                                               symmetric_, RoundsHalfUp(mode_)));
+    float* y = output->flat<float>().data();
+    if (position == kNoObservation) {
+      OP_REQUIRES_OK(ctx, Device::Scale(ctx, scaled.x, scaled.scale, y, scaled.size, scaled.channels));
+      OP_REQUIRES_OK(ctx, Device::Scale(ctx, y, rescale, y, scaled.size, scaled.channels));
+      return;
+    }
+    OP_REQUIRES_OK(ctx, Device::ScaledQuantize(ctx, scaled, rescale, y, position, bits_, symmetric_,
+                                               RoundsHalfUp(mode_)));
   }
 
  private:
@@ -91,8 +98,10 @@ class VaiScaledFixNeuronGradOp : public tensorflow::OpKernel {
     tensorflow::Tensor* output;
     OP_REQUIRES_OK(ctx, ctx->forward_input_or_allocate_output({0, 1}, 0, gradient.shape(), &output));
     if (scaled.size == 0) return;
-    OP_REQUIRES_OK(ctx, Device::ScaledGradient(ctx, dy, scaled, factor, output->flat<float>().data(), position, bits_,
-                                               symmetric_));
+    float* dx = output->flat<float>().data();
+    OP_REQUIRES_OK(ctx, position == kNoObservation
+                            ? Device::Scale(ctx, dy, factor, dx, scaled.size, scaled.channels)
+                            : Device::ScaledGradient(ctx, dy, scaled, factor, dx, position, bits_, symmetric_));
   }
 
  private:
@@ -107,7 +116,7 @@ class VaiScaledSearchPositionOp : public tensorflow::OpKernel {
   explicit VaiScaledSearchPositionOp(tensorflow::OpKernelConstruction* ctx) : OpKernel(ctx) {
     OP_REQUIRES_OK(ctx, settings_.Read(ctx));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("inner", &inner_));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("symmetric", &settings_.symmetric));
+    OP_REQUIRES_OK(ctx, settings_.ReadMore(ctx));
   }
 
   void Compute(tensorflow::OpKernelContext* ctx) override {

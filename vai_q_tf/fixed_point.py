@@ -105,13 +105,14 @@ def scaled_gradient(dy, x, scale, factor, position, bits, inner=1, narrow_range=
     return gradient(scaled(dy, factor, inner), scaled(x, scale, inner), position, bits, narrow_range)
 
 
-def search_position(x, bits=8, method=1, mode=1, narrow_range=False):
+def search_position(x, bits=8, method=1, mode=1, narrow_range=False, tie=1.0):
     """The position, in fractional bits, that represents `x` best.
 
     Method 0 (non-overflow): the largest p at which no element leaves the range by more than half a step. Method 1
     (min-diffs): of that p and the four above, the one with the smallest sum of squared errors. Method 2: as 1, but in
-    mode 2 the sum of sqrt(|error| / (|x| + 1e-9)). Ties go to the smallest p. Only finite elements count, and
-    subnormals count as zeros; POSITION_ZERO if nothing else is there.
+    mode 2 the sum of sqrt(|error| / (|x| + 1e-9)). Ties go to the smallest p; with `tie` above 1 then to finer ones, one
+    after another, while the error is at most `tie` times the least. Only finite elements count, and subnormals count as
+    zeros; POSITION_ZERO if nothing else is there.
 
     Element errors are float32 in units of the step; blocks of 2048 elements are summed in 32 float32 lanes, lanes and
     blocks in float64 in order, so that every implementation decides alike. In squared errors an element below 2^-60
@@ -129,12 +130,13 @@ def search_position(x, bits=8, method=1, mode=1, narrow_range=False):
     first = _non_overflow_position(x, bits)
     if first == POSITION_ZERO or method == 0:
         return first
-    best, least = first, np.inf
-    for position in range(first, min(first + _CANDIDATES, POSITION_MAX + 1)):
-        total = _error_sum(x, first, position, bits, rounding, narrow_range, relative=method == 2 and mode == 2)
-        if total < least:
-            best, least = position, total
-    return best
+    totals = [_error_sum(x, first, position, bits, rounding, narrow_range, relative=method == 2 and mode == 2)
+              for position in range(first, min(first + _CANDIDATES, POSITION_MAX + 1))]
+    best = int(np.argmin(totals))
+    least = totals[best]
+    while tie > 1 and best + 1 < len(totals) and totals[best + 1] <= np.float32(tie) * least:
+        best += 1
+    return first + best
 
 
 def position_errors(x, bits=8, mode=1, below=0, above=4, narrow_range=False):

@@ -5,7 +5,7 @@ import numpy as np
 
 from tests.kernels.building import pointer
 
-_INT, _POINTER, _SIZE = ctypes.c_int, ctypes.c_void_p, ctypes.c_int64
+_FLOAT, _INT, _POINTER, _SIZE = ctypes.c_float, ctypes.c_int, ctypes.c_void_p, ctypes.c_int64
 _HOST_TO_DEVICE, _DEVICE_TO_HOST, _DEVICE_TO_DEVICE = 1, 2, 3
 
 _ARGUMENTS = {
@@ -14,12 +14,13 @@ _ARGUMENTS = {
     'VaiCudaQuantize': [_POINTER] * 2 + [_SIZE] + [_INT] * 4 + [_POINTER],
     'VaiCudaGradient': [_POINTER] * 3 + [_SIZE] + [_INT] * 3 + [_POINTER],
     'VaiCudaSearchScratch': [_SIZE],
-    'VaiCudaSearch': [_POINTER, _SIZE] + [_INT] * 4 + [_POINTER] * 3,
+    'VaiCudaSearch': [_POINTER, _SIZE] + [_INT] * 4 + [_FLOAT] + [_POINTER] * 3,
     'VaiCudaPositionErrorsScratch': [_SIZE, _INT, _INT],
     'VaiCudaPositionErrors': [_POINTER, _SIZE] + [_INT] * 4 + [_POINTER] * 4,
     'VaiCudaScaledQuantize': [_POINTER] * 4 + [_SIZE] * 3 + [_INT] * 4 + [_POINTER],
     'VaiCudaScaledGradient': [_POINTER] * 5 + [_SIZE] * 3 + [_INT] * 3 + [_POINTER],
-    'VaiCudaScaledSearch': [_POINTER] * 2 + [_SIZE] * 3 + [_INT] * 4 + [_POINTER] * 3,
+    'VaiCudaScaledSearch': [_POINTER] * 2 + [_SIZE] * 3 + [_INT] * 4 + [_FLOAT] + [_POINTER] * 3,
+    'VaiCudaScale': [_POINTER] * 3 + [_SIZE] * 3 + [_POINTER],
 }
 
 
@@ -108,9 +109,9 @@ class CudaLibrary:
         """(error, dx)."""
         return self._map('VaiCudaGradient', [dy, x], x.size, position, bits, narrow_range)
 
-    def search(self, x, bits, method, mode, narrow_range):
+    def search(self, x, bits, method, mode, narrow_range, tie=1.0):
         """(error, position)."""
-        return self._search('VaiCudaSearch', [x], (x.size,), bits, method, mode, narrow_range)
+        return self._search('VaiCudaSearch', [x], (x.size,), bits, method, mode, narrow_range, tie)
 
     def position_errors(self, x, bits, narrow_range, below, above):
         """(error, first, errors)."""
@@ -130,10 +131,14 @@ class CudaLibrary:
         return self._map('VaiCudaScaledGradient', [dy, x, scale, factor], x.size, scale.size, inner, position, bits,
                          narrow_range)
 
-    def scaled_search(self, x, scale, inner, bits, method, mode, narrow_range):
+    def scaled_search(self, x, scale, inner, bits, method, mode, narrow_range, tie=1.0):
         """(error, position)."""
         return self._search('VaiCudaScaledSearch', [x, scale], (x.size, scale.size, inner), bits, method, mode,
-                            narrow_range)
+                            narrow_range, tie)
+
+    def scale(self, x, factor, inner):
+        """(error, x * factor)."""
+        return self._map('VaiCudaScale', [x, factor], x.size, factor.size, inner)
 
     def _map(self, function, inputs, *arguments):
         """(error, result); the result has the shape of the first input."""
@@ -141,11 +146,11 @@ class CudaLibrary:
         error = getattr(self.functions, function)(*[x.pointer for x in inputs], result.pointer, *arguments, None)
         return error, result.get()
 
-    def _search(self, function, inputs, sizes, bits, method, mode, narrow_range):
+    def _search(self, function, inputs, sizes, bits, method, mode, narrow_range, tie):
         inputs = [self.place(x) for x in inputs]
         scratch = self.place(np.full(self.functions.VaiCudaSearchScratch(sizes[0]), 0xa5, np.uint8))
         position = _INT(0)
         error = getattr(self.functions, function)(*[x.pointer for x in inputs], *sizes, bits, method,
-                                                  method == 2 and mode == 2, narrow_range, scratch.pointer,
+                                                  method == 2 and mode == 2, narrow_range, tie, scratch.pointer,
                                                   ctypes.byref(position), None)
         return error, position.value

@@ -131,7 +131,7 @@ def test_times_beside_a_copy(library, cuda):
     errors = np.zeros(16)
     call = library.functions
     window_scratch = cuda.array(np.empty(call.VaiCudaPositionErrorsScratch(size, 5, 10), np.uint8))
-    searched = (8, 1, 0, 0, scratch.pointer, building.pointer(position), None)
+    searched = (8, 1, 0, 0, 1.0, scratch.pointer, building.pointer(position), None)
     kernels = {
         'copy': lambda: cuda.copy(y, x),
         'forward': lambda: call.VaiCudaQuantize(x.pointer, y.pointer, size, 5, 8, 0, 1, None),

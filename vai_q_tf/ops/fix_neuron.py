@@ -31,7 +31,7 @@ def vai_fix_neuron(input, position, bit_width=8, mode=1, narrow_range=False, gra
 
     Args:
       input: float32 tensor.
-      position: int32 scalar tensor, fractional bits, from -126 to 127.
+      position: int32 scalar tensor, fractional bits, from -126 to 127; NO_OBSERVATION leaves the values as they are.
       bit_width: from 1 to 24, the sign included.
       mode: as in `fix_neuron`.
       narrow_range: leaves out the smallest value, so that the range is -hi to hi. The op's attr is called `symmetric`.
@@ -44,7 +44,7 @@ def vai_fix_neuron(input, position, bit_width=8, mode=1, narrow_range=False, gra
     return library.load().vai_fix_neuron(input, position, bit_width, mode, narrow_range, gradient, name)
 
 
-def search_position(input, track=True, bit_width=8, mode=1, method=1, narrow_range=False, name=None):
+def search_position(input, track=True, bit_width=8, mode=1, method=1, narrow_range=False, tie=1.0, name=None):
     """The position for `input`, an int32 scalar of fractional bits; NO_OBSERVATION where `track` is false.
 
     fixed_point.search_position defines it.
@@ -56,9 +56,10 @@ def search_position(input, track=True, bit_width=8, mode=1, method=1, narrow_ran
       mode: as in `fix_neuron`.
       method: 0 non-overflow, 1 min-diffs, 2 min-diffs with the relative error in mode 2.
       narrow_range: as in `vai_fix_neuron`.
+      tie: Python float of at least 1, how many times the least error a finer position may have.
       name: of the op.
     """
-    return library.load().vai_search_position(input, track, bit_width, mode, method, narrow_range, name)
+    return library.load().vai_search_position(input, track, bit_width, mode, method, narrow_range, tie, name)
 
 
 def position_errors(input, below, above, bit_width=8, mode=1, narrow_range=False, name=None):

@@ -19,7 +19,7 @@ def scaled_fix_neuron(input, scale, rescale, position, bit_width=8, mode=0, inne
     Args:
       input: float32 tensor; the number of its elements is a multiple of C * inner.
       scale, rescale: float32 tensors [C].
-      position: int32 scalar tensor, fractional bits, from -126 to 127.
+      position: int32 scalar tensor, fractional bits, from -126 to 127; NO_OBSERVATION gives input * scale * rescale.
       bit_width: from 1 to 24, the sign included.
       mode: 0 weight or bias, 2 depthwise weight (halves away from zero); 1 activation (halves up).
       inner: Python int, how many consecutive elements share a channel.
@@ -35,14 +35,14 @@ def scaled_fix_neuron(input, scale, rescale, position, bit_width=8, mode=0, inne
 
 
 def scaled_search_position(input, scale, track=True, bit_width=8, mode=0, method=1, inner=1, narrow_range=False,
-                           name=None):
+                           tie=1.0, name=None):
     """The position for input * scale, an int32 scalar of fractional bits; NO_OBSERVATION where `track` is false.
 
     The position that `search_position` finds for that product. `input`, `scale` and `inner` are as in
     `scaled_fix_neuron`, the rest as in `search_position`.
     """
     return library.load().vai_scaled_search_position(input, scale, track, bit_width, mode, method, inner, narrow_range,
-                                                     name)
+                                                     tie, name)
 
 
 def _of_channels(op, tensor):
