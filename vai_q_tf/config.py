@@ -44,7 +44,7 @@ class QuantizeConfig:
 
     Numbers may be given as text, flags as booleans. Fields that are lists hold a copy of what they are given; a change of that
     copy, as by `config.ignore_nodes.append('conv1')`, is checked like an assignment. calib_iter is about post-training
-    quantization, bn_fold to gradient are about training; what changes the network acts in both.
+    quantization, recipe to gradient are about training; what changes the network acts in both.
 
     Args:
       input_nodes: list of the names of the nodes where quantization starts, which are quantized too: the last nodes of the
@@ -54,7 +54,7 @@ class QuantizeConfig:
       input_shapes: one list of integers per input node, -1 for an unknown dimension; empty: the shapes in the graph.
       ignore_nodes: list of the names of nodes that stay float, with the pattern (convolution, bias, activation) they belong
         to.
-      weight_bit: bits of weights and biases, 1 to 24.
+      weight_bit: bits of weights, and of biases where bias_bit is None, 1 to 24.
       activation_bit: bits of activations, 1 to 24.
       nodes_bit: list of 'node:bits' for single tensors; the name of a convolution means its weights.
       nodes_method: list of 'node:method' for single tensors, likewise.
@@ -82,12 +82,18 @@ class QuantizeConfig:
         ask for.
       fold_reshape: 1 makes the shapes of Reshape and resize ops constants.
       replace_softmax: 1 replaces every softmax between input and output nodes by the hardware's softmax.
+      bias_bit: bits of biases, 1 to 24; None: those of weights. The DPU has 8; below 8 bits wider biases cost it nothing.
+      recipe: what a training begins with, and when it freezes. 'auto' looks at the weights in the first step and goes on as one
+        of the next two; where it cannot tell it calibrates, and lets positions move. 'finetune', for float weights: batch
+        norms use their moving statistics from the start, positions are calibrated on the float network and stay. 'scratch':
+        statistics of the batch; positions move, for two thirds of a training of known length. 'manual': nothing but what
+        freeze_bn_step and freeze_position_step say, without calibration. Those two go before any recipe.
       bn_fold: batch norm in training. 'batch' normalises with the statistics of the batch, with one convolution;
         'moving' folds with the moving statistics from the first step, with a second convolution beside it that feeds the
         moving averages (the original's scheme).
-      freeze_bn_step: global step from which training uses the moving statistics, which then stay as they are; None: never.
-        Recommended, with freeze_position_step, for the last third of a training at fewer than 8 bits.
-      freeze_position_step: global step from which quantize positions stay as they are; None: never.
+      freeze_bn_step: global step from which training uses the moving statistics, which then stay as they are; a number between
+        0 and 1 is a share of a training whose length is known. None leaves it to the recipe.
+      freeze_position_step: global step or share from which quantize positions stay as they are; None leaves it to the recipe.
       position_update: 'moving' quantizes with the tracked position, the one that evaluation will use; 'current' with the
         best position of the batch at hand (the original's rule).
       position_decay: what a vote in the position histogram keeps per step. A new position that gets every vote wins over
@@ -109,7 +115,7 @@ class QuantizeConfig:
             nodes_bit=(), nodes_method=(), method=1, target_type='', calib_iter=100, output_dir='./quantize_results',
             align_concat=0, align_pool=0, adjust_shift_bias=1, adjust_shift_cut=1, simulate_dpu=1, scale_all_avgpool=1,
             do_cle=0, replace_relu6=1, replace_sigmoid=0, fold_bn_only=0, fold_reshape=0, replace_softmax=0, *,
-            bn_fold='batch', freeze_bn_step=None, freeze_position_step=None, position_update='moving', position_decay=0.98,
+            bias_bit=None, recipe='auto', bn_fold='batch', freeze_bn_step=None, freeze_position_step=None, position_update='moving', position_decay=0.98,
             gradient='clipped', arch_type='DEFAULT', align_rule='least_error'):
         given = locals()
         for name in CHECKS:

@@ -137,7 +137,22 @@ def _at_least(minimum):
 
 
 def _optional_step(field, value):
-    return None if value is None else _at_least(0)(field, value)
+    """None, a step as an int, or a share of the training as a float between 0 and 1."""
+    if value is None:
+        return None
+    try:
+        share = float(value)
+    except (TypeError, ValueError):
+        share = -1.0
+    if 0 < share < 1:
+        return share
+    if isinstance(value, float) and value == 1:
+        raise config_error(field, value, 'a step, such as 1, or a share of the training between 0 and 1, such as 0.5')
+    return _at_least(0)(field, value)
+
+
+def _optional_bits(field, value):
+    return None if value is None else _bits(field, value)
 
 
 def _decay(field, value):
@@ -176,6 +191,8 @@ CHECKS = {
     'fold_bn_only': _choice(_FLAG),
     'fold_reshape': _choice(_FLAG),
     'replace_softmax': _choice(_FLAG),
+    'bias_bit': _optional_bits,
+    'recipe': _word('auto', 'finetune', 'scratch', 'manual'),
     'bn_fold': _word('batch', 'moving'),
     'freeze_bn_step': _optional_step,
     'freeze_position_step': _optional_step,

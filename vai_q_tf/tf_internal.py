@@ -284,6 +284,19 @@ def add_listener(hook, listener):
     hook._listeners.append(listener)
 
 
+_after_create_session = tf.train.StopAtStepHook.after_create_session
+
+
+def follow_last_steps(note):
+    """Calls note(session, global step at which it stops) when a tf.train.StopAtStepHook gets its session."""
+    # An Estimator makes the hook of `steps` and `max_steps`, and tells nobody. Still there in 2.11.
+    def after_create_session(self, session, coord):
+        _after_create_session(self, session, coord)
+        note(session, self._last_step)
+
+    tf.train.StopAtStepHook.after_create_session = after_create_session
+
+
 def uses_locking(optimizer):
     """Whether a tf.train.Optimizer locks variables when it updates them."""
     # The argument of that name, which an optimizer that wraps it passes on; only the getter is missing. Still there in 2.11.

@@ -66,6 +66,8 @@ class Draft:
         if name in self._tensors:
             return name
         bits = self.config.activation_bit if mode == ACTIVATION_MODE else self.config.weight_bit
+        if role == 'bias' and self.config.bias_bit is not None:
+            bits = self.config.bias_bit
         method = self.config.method if method is None else method
         narrow_range = mode == ACTIVATION_MODE and has_narrow_range(self.config.arch_type)
         self._tensors[name] = QuantTensor(name, role, mode, bits, method, tensor, (), narrow_range=narrow_range)

@@ -41,8 +41,7 @@ def evaluation_graph_of(float_graph, config):
 
 def _edit(graph, planned, config):
     with graph.as_default():
-        positions = MovingPositions(rewrite.rows(graph, planned), identities(planned.decision), plan=planned.decision.plan,
-                                    config=config)
+        positions = MovingPositions(rewrite.rows(graph, planned), identities(planned.decision), planned.decision.plan, config)
         rewrite.apply_rewrite(graph, planned, config, positions)
         graph_record.note_float_graph(graph, planned.forms[0].graph_def)
         graph_record.note_evaluation(graph, planned.decision.plan)

@@ -19,8 +19,8 @@ from vai_q_tf.qat.positions.position_saveable import (
     STATE_NAME,
     VOTES_KEY,
 )
+from vai_q_tf.qat.recipe.recipe import TRACK
 
-TRACK = 'vai_q_tf/track'  # the name of the tensor that `track` gives
 _TRAINING_PLAN = 'vai_q_tf/training_plan'
 _EVALUATION_PLAN = 'vai_q_tf/evaluation_plan'
 _FLOAT_GRAPH = 'vai_q_tf/float_graph'

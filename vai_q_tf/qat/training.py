@@ -10,6 +10,8 @@ from vai_q_tf.qat.fix_neuron_form import fix_neurons
 from vai_q_tf.qat.network.identity import identities
 from vai_q_tf.qat.norms import training_forms
 from vai_q_tf.qat.positions.moving_positions import MovingPositions
+from vai_q_tf.qat.recipe.evidence import evidence
+from vai_q_tf.qat.recipe.recipe import Recipe
 
 TRAIN_GRAPH_FILE = 'quantize_train_graph.pb'
 
@@ -40,12 +42,10 @@ def create_training_graph(graph, config, gradients=None, towers=None):
 def _create(gradients, graph, config, prefixes):
     excluded = gradients.excluded if gradients else frozenset()
     planned = rewrite.plan_rewrite(graph, config, prefixes, excluded, training=True)
-    step = None
-    if config.freeze_bn_step is not None or config.freeze_position_step is not None:
-        step = node_name(require_global_step(graph, 'freeze_bn_step and freeze_position_step count').name)
+    recipe = _recipe(graph, config, planned)
     if distribution.is_chief():
         files.make_directory(config.output_dir)
-    rehearsed = rewrite.rehearse(graph, excluded, lambda copy: _edit(copy, planned, config, step))
+    rehearsed = rewrite.rehearse(graph, excluded, lambda copy: _edit(copy, planned, config, recipe))
     if gradients:
         gradients.match(node for graph_range in planned.ranges for node in graph_range.nodes)
     plan = planned.decision.plan
@@ -53,7 +53,7 @@ def _create(gradients, graph, config, prefixes):
         records = _live_records(plan, rewrite.rows(graph, planned))
         files.write(config.output_dir, TRAIN_GRAPH_FILE,
                     fix_neurons(rehearsed, records, 2, config.output_dir).SerializeToString())
-    _edit(graph, planned, config, step)
+    _edit(graph, planned, config, recipe)
     if gradients:
         gradients.renew()
     replaced_tensors.exchange_in_new_ops(graph)
@@ -62,22 +62,26 @@ def _create(gradients, graph, config, prefixes):
     return plan
 
 
-def _edit(graph, planned, config, step):
-    """Rewrites a live graph as planned; step: the name of the variable of the global step, None where no setting needs it."""
+def _recipe(graph, config, planned):
+    """The Recipe of a training; the global step counts only where there is one, unless a setting asks for it."""
+    step = tf.train.get_global_step(graph)
+    if config.freeze_bn_step is not None or config.freeze_position_step is not None:
+        step = require_global_step(graph, 'freeze_bn_step and freeze_position_step count')
+    return Recipe(config, None if step is None else node_name(step.name),
+                  evidence(graph, planned.forms[0], planned.prefixes[0]),
+                  [graph_range.input_nodes[0] for graph_range in planned.ranges])
+
+
+def _edit(graph, planned, config, recipe):
+    """Rewrites a live graph as planned."""
     with graph.as_default():
         graph_record.note_float_graph(graph, planned.forms[0].graph_def)
-        with tf.name_scope(None), tf.control_dependencies(None):
-            if step is not None:
-                step = tf.cast(_value(graph, step), tf.int64, name='vai_q_tf/global_step')
-            track = _before(step, config.freeze_position_step, graph_record.TRACK)
-            if track is None:
-                track = tf.constant(True, name=graph_record.TRACK)
-            use_batch = _before(step, config.freeze_bn_step, 'vai_q_tf/use_batch_statistics')
         planned = planned._replace(forms=distribution.share_moving_averages(graph, planned))
-        positions = MovingPositions(rewrite.rows(graph, planned), identities(planned.decision), config.position_decay, track,
-                                    config.position_update, plan=planned.decision.plan, config=config)
+        positions = MovingPositions(rewrite.rows(graph, planned), identities(planned.decision), planned.decision.plan, config,
+                                    recipe)
+        use_batch = positions.phases.use_batch
         rewrite.apply_rewrite(graph, planned, config, positions, functools.partial(
-            training_forms.training_forms, on_batch=config.bn_fold == 'batch', use_batch=use_batch))
+            training_forms.training_forms, on_batch=config.bn_fold == 'batch' and use_batch is not False, use_batch=use_batch))
         graph_record.note_training(graph, planned.decision.plan)
 
 
@@ -96,14 +100,3 @@ def require_global_step(graph, who_counts):
             '{} global steps, and the graph has no global step yet. Call tf.train.get_or_create_global_step() before and pass '
             'it to the optimizer.'.format(who_counts))
     return variable
-
-
-def _value(graph, variable):
-    operation = graph.get_operation_by_name(variable)
-    if operation.type != 'VarHandleOp':
-        return operation.outputs[0]
-    return tf.raw_ops.ReadVariableOp(resource=operation.outputs[0], dtype=operation.get_attr('dtype'))
-
-
-def _before(step, limit, name):
-    return None if limit is None else tf.less(step, tf.constant(limit, tf.int64), name=name)

@@ -65,8 +65,7 @@ def on_batch(network, product, fold, norms, use_batch=None):
         result, inputs = statistics.add_to_result(network, last, end, tf.subtract(quantized_bias, bias), channels_last)
         result = _as_before_moves(network, fold, result, anchor)
         if use_batch is not None:
-            normalised = result
-            result = tf.cond(use_batch, lambda: tf.identity(normalised), lambda: tf.nn.bias_add(
+            result = statistics.phase(use_batch, result, tf.nn.bias_add(
                 network.live(anchor), quantized_bias, data_format=view.attr(bias_add, 'data_format').s.decode()))
     network.results[bias_add] = result
     return inputs + [([(network.live_name(compute), index)], network.quantized(weights))]

@@ -56,9 +56,8 @@ def on_batch(network, norm, graph_range, use_batch=None):
         inputs = _replace_gamma(network, norm, graph_range, vector, tf.reshape(factor, [-1]))
         result, more = _add_error(network, norm, output, tf.subtract(quantized_offset, exact))
         if use_batch is not None:
-            normalised, data = result, network.read(product, 1 - factor_index)
-            result = tf.cond(use_batch, lambda: tf.identity(normalised),
-                             lambda: tf.add(tf.multiply(data, factor), quantized_offset))
+            data = network.read(product, 1 - factor_index)
+            result = statistics.phase(use_batch, result, tf.add(tf.multiply(data, factor), quantized_offset))
     network.results[root] = result
     return inputs + more
 

@@ -9,11 +9,16 @@ SHAPING_OPS = ('Reshape', 'ExpandDims')
 
 
 def phase(use_batch, batch, frozen):
-    """The small tensor `batch` while batch statistics are used, `frozen` after; use_batch None: always `batch`.
+    """The tensor `batch` while batch statistics are used, `frozen` after.
 
     Both are computed: a tf.cond for each would make TensorFlow's graph optimizer take minutes on a large network.
+
+    Args:
+      use_batch: scalar bool tensor; None: always `batch`. False: never, and then `batch` is not computed.
     """
-    return batch if use_batch is None else tf.raw_ops.Select(condition=use_batch, x=batch, y=frozen)
+    if use_batch is None or use_batch is False:
+        return batch if use_batch is None else frozen
+    return tf.raw_ops.Select(condition=use_batch, x=batch, y=frozen)
 
 
 def constant_at_first(use_batch, value):
@@ -61,7 +66,7 @@ def hold_moving_averages(network, norm, graph_range, on_batch, use_batch=None):
 
     Args:
       on_batch: whether the batch norm reads what folding makes before it makes its statistics, as a fused one can.
-      use_batch: scalar bool tensor; once it is false the moving averages are fed with themselves and stay as they are.
+      use_batch: as of `phase`; once it is false the moving averages are fed with themselves and stay as they are.
 
     Returns:
       [(inputs to re-point, tf.Tensor)].

@@ -6,18 +6,20 @@ older votes decay, and the position with the most votes is the one in use (`fixe
 Tensors that are to have one position are a group. Its roots are those that no other of them makes by a move, a concat or a
 pool; only these are searched, and the rows of all members have the votes of the group.
 
-The table is a resource variable outside TensorFlow's collections. Its kernel creates it when it is first touched, so no
-initializer is needed and `report_uninitialized_variables` does not ask for it; `position_saveable` carries it in every
-checkpoint, and restoring a checkpoint without it (a float one) leaves it empty.
+The table is one of `state_table`; `position_saveable` carries it in every checkpoint, and restoring a checkpoint without it (a
+float one) leaves it empty.
 """
 from typing import List, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import fixed_point, ops
+from vai_q_tf import ops
 from vai_q_tf.graph import live_editor
 from vai_q_tf.plan.position_rules import position_rules
+from vai_q_tf.qat.positions import state_table
 from vai_q_tf.qat.positions.position_saveable import STATE_NAME, UNTRACKED, PositionSaveable
+
+TIE = 1.3  # a finer position is taken where its squared error is at most so many times the least
 
 
 class MovingPositions:
@@ -30,15 +32,16 @@ class MovingPositions:
       rows: {name of a quantized tensor: the name that its position is kept by}; several tensors with one name have the position
         in common, and in a step the least of the positions that suit them gets the vote.
       identities: {name that a position is kept by: the Identity of the tensor}, by which a checkpoint is searched, too.
-      decay: what is left of a vote after a step, see `QuantizeConfig.position_decay`.
-      track: scalar bool tensor, whether this run counts and moves the positions; None where they are only read. A checkpoint
-        from before the first step of a training has none to read; then they are those that suit what the graph runs on.
-      update: 'moving' or 'current', see `QuantizeConfig.position_update`.
       plan: the QuantPlan, with the names by which positions are kept.
-      config: the QuantizeConfig; align_rule, align_concat, align_pool, adjust_shift_cut and adjust_shift_bias act.
+      config: the QuantizeConfig.
+      recipe: the Recipe of a training; None where positions are only read. A checkpoint from before the first step of a
+        training has none to read; then they are those that suit what the graph runs on.
+
+    Attributes:
+      phases: the Phases of a training.
     """
 
-    def __init__(self, rows, identities, decay=1.0, track=None, update='moving', *, plan, config):
+    def __init__(self, rows, identities, plan, config, recipe=None):
         rules = position_rules(plan, config)
         self._rows = rows
         self._numbers = {name: number for number, name in enumerate(rules.names)}
@@ -49,16 +52,23 @@ class MovingPositions:
             self._members[group].append(number)
             self._roots[group] += [number] * is_root
         self._asked, self._in_use = {}, {}
-        self._decay = decay
-        self._update = update
-        self._device = _state_device()
+        self._decay = config.position_decay
+        self._update = config.position_update
+        self._device = state_table.device()
+        self.phases = None
         with tf.name_scope(None), tf.control_dependencies(None), tf.device(None), tf.device(self._device):
-            self._handle = _table(STATE_NAME, len(rules.names))
-            untracked = _table(UNTRACKED, 1) if track is None else None
-            self._track = tf.reduce_any(ops.read_positions(untracked, rows=1) > 0) if track is None else track
+            self._handle = state_table.table(STATE_NAME, len(rules.names))
+            untracked = start = None
+            if recipe is None:
+                untracked = state_table.table(UNTRACKED, 1)
+                self._track, self._calibrating = tf.reduce_any(ops.read_positions(untracked, rows=1) > 0), None
+            else:
+                self.phases = recipe.phases(self._handle, len(rules.names))
+                self._track, self._calibrating, start = self.phases.track, self.phases.calibrating, self.phases.start
+            self._tie = 1.0 if self._calibrating is None else TIE
             self._legal = ops.legal_positions(self._handle, rules, name=STATE_NAME + '/legal')
             tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, PositionSaveable.add(
-                self._handle, rules.names, [identities[name] for name in rules.names], untracked))
+                self._handle, rules.names, [identities[name] for name in rules.names], untracked, start))
 
     def position(self, record, search):
         """The position (scalar int32) to quantize a tensor with.
@@ -67,12 +77,13 @@ class MovingPositions:
 
         Args:
           record: its QuantTensor.
-          search: an op of the position search with its tensor; it takes `track`, `bit_width`, `mode`, `method` and `name`.
+          search: an op of the position search with its tensor; it takes `track`, `bit_width`, `mode`, `method`, `tie` and
+            `name`.
         """
         group = self._groups[self._rows[record.name]]
         roots = self._roots[group]
         if self._numbers[self._rows[record.name]] in roots:
-            observed = search(track=self._track, bit_width=record.bits, mode=record.mode, method=record.method,
+            observed = search(track=self._track, bit_width=record.bits, mode=record.mode, method=record.method, tie=self._tie,
                               name=record.name + '/search')
             ask = self._ask_root if len(roots) == 1 else self._ask_one_root
             self._in_use[group] = ask(record.name, group, observed)
@@ -85,17 +96,18 @@ class MovingPositions:
         else:
             observed, moving = self._vote_in_common(tensor, group, observed)
         self._asked[group] = observed, moving
-        if self._update == 'moving':
+        if self._update == 'moving' or self.phases is None:
             return moving
+        current = self._track if self._calibrating is None else self._track & ~self._calibrating
         with tf.control_dependencies([moving]):
-            return tf.raw_ops.Select(condition=self._track, x=observed, y=moving, name=tensor + '/current')
+            return tf.raw_ops.Select(condition=current, x=observed, y=moving, name=tensor + '/current')
 
     def _vote(self, tensor, group, observed, name):
         row, *copies = self._roots[group] + [member for member in self._members[group] if member not in self._roots[group]]
         with tf.device(None), tf.device(self._device):
             return ops.moving_position(
                 self._handle, observed, rows=len(self._numbers), row=row, decay=self._decay, tensor=tensor, copies=copies,
-                legal=self._legal, name=name)
+                legal=self._legal, calibrating=self._calibrating, name=name)
 
     def _vote_in_common(self, tensor, group, observed):
         """The least of what is observed so far, and the vote for it; both replace those for the tensors before."""
@@ -122,7 +134,7 @@ class MovingPositions:
             least = tf.reduce_min(tf.stack(asked.observed), name=tensor + '/least') if is_last else observed
             kept = ops.kept_position(
                 self._handle, least, rows=len(self._numbers), row=self._roots[group][0], tensor=tensor, legal=self._legal,
-                name=tensor + ('/kept' if is_last else '/position'))
+                calibrating=self._calibrating, name=tensor + ('/kept' if is_last else '/position'))
             asked.kept.append(kept)
             if not is_last:
                 return kept
@@ -143,18 +155,3 @@ class _Several(NamedTuple):
     observed: List[tf.Tensor]
     kept: List[tf.Tensor]
     waiting: List[tf.Tensor]
-
-
-def _table(name, rows):
-    return tf.raw_ops.VarHandleOp(
-        dtype=tf.float32, shape=[rows, fixed_point.HISTOGRAM_BINS], shared_name=name, name=name)
-
-
-def _state_device():
-    """Where the state is: with the first variable, on a parameter server too, so that it is one for all workers.
-
-    It is on the host there, for positions are read on the host, and there is no GPU kernel.
-    """
-    variables = tf.global_variables()
-    place = tf.DeviceSpec.from_string(variables[0].device if variables else '')
-    return tf.DeviceSpec(place.job, place.replica, place.task, 'CPU', 0).to_string()

@@ -12,6 +12,8 @@ VOTES_KEY = STATE_NAME + '/votes'
 VARIABLES_KEY = STATE_NAME + '/variables'
 STRUCTURES_KEY = STATE_NAME + '/structures'
 UNTRACKED = STATE_NAME + '/untracked'
+START = STATE_NAME + '/start'  # the table of `begin.TrainingBegin`
+START_KEY = START + '/noted'
 _KEYS = (TENSORS_KEY, VARIABLES_KEY, VOTES_KEY)  # of version 0.1.0
 ROWS = STATE_NAME + '/rows'
 ROW_VARIABLES = STATE_NAME + '/row_variables'
@@ -29,19 +31,21 @@ class PositionSaveable(tf_internal.SaveableObject):
     it finds the second time. There it finds nothing, and `restore` looks into the checkpoint itself.
     """
 
-    def __init__(self, handle, rows, saved, untracked):
+    def __init__(self, handle, rows, saved, untracked, start):
         """rows: the `_Rows`. saved: {key: the tensor that goes into a checkpoint under it}.
 
         untracked: a table that gets votes where a checkpoint has no votes yet; None in a training graph.
+        start: the table of where the training started; None where nobody looks.
         """
         self._untracked = untracked
+        self._start = start
         self._rows = rows
         self._saved = saved
         specs = [tf_internal.SaveSpec(tensor, '', key) for key, tensor in saved.items()]
         super().__init__(handle, specs, handle.name)
 
     @classmethod
-    def add(cls, handle, tensors, identities, untracked):
+    def add(cls, handle, tensors, identities, untracked, start):
         """The one for the state `handle`, with rows of the names `tensors` and the Identities; adds its ops to the graph."""
         number, most = len(tensors), max([1] + [len(identity.earlier) for identity in identities])
         earlier = [list(identity.earlier) + [''] * (most - len(identity.earlier)) for identity in identities]
@@ -51,12 +55,14 @@ class PositionSaveable(tf_internal.SaveableObject):
                      tf.constant(earlier, tf.string, [number, most], name=ROW_EARLIER))
         values = {TENSORS_KEY: rows.tensors, VARIABLES_KEY: rows.variables, VOTES_KEY: ops.read_positions(handle, rows=number),
                   STRUCTURES_KEY: rows.structures}
+        if start is not None:
+            values[START_KEY] = ops.read_positions(start, rows=1)
         # A sharded Saver groups by device, and cannot restore a group that has no ordinary variable.
         variables = tf.global_variables()
         device = variables[0].device if variables else handle.device
         with tf.device(None), tf.device(device):
             saved = {key: tf.identity(value, name=key) for key, value in values.items()}
-            return cls(handle, rows, saved, untracked)
+            return cls(handle, rows, saved, untracked, start)
 
     @classmethod
     def from_node(cls, node, import_scope=None):
@@ -66,12 +72,12 @@ class PositionSaveable(tf_internal.SaveableObject):
         def find(name):
             try:
                 return graph.get_tensor_by_name('{}{}:0'.format(scope, name))
-            except KeyError:  # a graph of version 0.1.0 has neither structures nor earlier names
+            except KeyError:  # version 0.1.0 has neither structures nor earlier names, and not every graph looks where it starts
                 return None
 
-        saved = {key: find(key) for key in _KEYS + (STRUCTURES_KEY,)}
+        saved = {key: find(key) for key in _KEYS + (STRUCTURES_KEY, START_KEY)}
         return cls(find(node.name), _Rows(*map(find, (ROWS, ROW_VARIABLES, ROW_STRUCTURES, ROW_EARLIER))),
-                   {key: tensor for key, tensor in saved.items() if tensor is not None}, find(UNTRACKED))
+                   {key: tensor for key, tensor in saved.items() if tensor is not None}, find(UNTRACKED), find(START))
 
     @property
     def specs(self):
@@ -122,11 +128,22 @@ class PositionSaveable(tf_internal.SaveableObject):
         first = tf.cast(tf.equal(tf.cumsum(found, 1, exclusive=True), 0), tf.float32) * tf.cast(found, tf.float32)
         repeated = tf.tile(votes, [tf.shape(found)[1] // tf.maximum(tf.shape(votes)[0], 1), 1])
         restored = ops.write_positions(self.op, tf.matmul(first, repeated), rows=self._rows.number)
+        if self._start is not None:
+            return tf.group(restored, ops.write_positions(self._start, self._restored_start(prefix), rows=1))
         if self._untracked is None:
             return restored
         before_training = tf.size(names) > 0, tf.reduce_all(tf.equal(votes, 0))
         mark = tf.fill([1, fixed_point.HISTOGRAM_BINS], tf.cast(tf.reduce_all(before_training), tf.float32))
         return tf.group(restored, ops.write_positions(self._untracked, mark, rows=1))
+
+    @staticmethod
+    def _restored_start(prefix):
+        row = [1, fixed_point.HISTOGRAM_BINS]
+        found = tf.cond(ops.checkpoint_has(prefix, START_KEY),
+                        lambda: tf.raw_ops.RestoreV2(prefix=prefix, tensor_names=[START_KEY], shape_and_slices=[''],
+                                                     dtypes=[tf.float32])[0],
+                        lambda: tf.zeros(row))
+        return tf.reshape(found, row)
 
 
 class _Rows(NamedTuple):

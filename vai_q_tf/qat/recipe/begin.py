@@ -1,0 +1,98 @@
+"""Where a training starts from, found at its first step and kept in checkpoints: float weights, or those of initializers."""
+import enum
+from typing import NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import fixed_point, ops
+from vai_q_tf.qat.positions.position_saveable import START
+from vai_q_tf.qat.positions.state_table import table
+from vai_q_tf.qat.recipe.evidence import findings
+
+_MODE, _IMAGES, _FIRST_STEP = range(3)  # columns of the table
+_NAMED = 3  # how many names a message has
+
+
+class Begin(enum.IntEnum):
+    """Where a training starts from; 0 while nobody looked.
+
+    FLOAT: trained weights. PARTLY: weights of which some are as initializers make them, as in transfer learning, or that do
+    not tell. SCRATCH: those of initializers. STATISTICS: weights, but moving averages as initializers make them. CONTINUED: a
+    quantized training that did not look, with the recipe 'manual' or before there was another one.
+    """
+    FLOAT = 1
+    PARTLY = 2
+    SCRATCH = 3
+    STATISTICS = 4
+    CONTINUED = 5
+
+
+class Started(NamedTuple):
+    """Scalar tensors of a training graph, each as it was before the step at hand.
+
+    mode: int32, the Begin that holds. is_new: bool, whether this is the first step. images: float32, how many images were
+    calibrated on. first_step: float32, the global step at which the training began.
+    """
+    mode: tf.Tensor
+    is_new: tf.Tensor
+    images: tf.Tensor
+    first_step: tf.Tensor
+
+
+class TrainingBegin:
+    """The state, in the default graph, and what is found at the first step.
+
+    Attributes:
+      handle: that of its table. started: the Started. names: of what looks untrained, a string scalar.
+
+    Args:
+      found: the Evidence. always: the Begin to go by without looking; None to look.
+      votes: tf.Tensor, the votes for positions. step: the global step, a float32 scalar; 0 where there is none.
+    """
+
+    def __init__(self, graph, found, always, votes, step):
+        self.handle = table(START, 1)
+        noted = ops.read_positions(self.handle, rows=1)[0]
+        is_new = tf.equal(noted[_MODE], 0)
+        mode, names = tf.cond(is_new, lambda: _look(graph, found, always, votes),
+                              lambda: (tf.cast(noted[_MODE], tf.int32), tf.constant('')))
+        self.names = names
+        self.started = Started(mode, is_new, noted[_IMAGES], tf.raw_ops.Select(condition=is_new, x=step, y=noted[_FIRST_STEP]))
+
+    def note(self, images):
+        """An op that keeps what was found, and how many images were calibrated on."""
+        started = self.started
+        values = {_MODE: tf.cast(started.mode, tf.float32), _IMAGES: images, _FIRST_STEP: started.first_step}
+        row = tf.stack([values[column] for column in sorted(values)])
+        return ops.write_positions(self.handle, tf.pad(row[tf.newaxis], [[0, 0], [0, fixed_point.HISTOGRAM_BINS - len(values)]]),
+                                   rows=1)
+
+
+def _look(graph, found, always, votes):
+    """(the Begin, names that the message about it has)."""
+    if always is not None:
+        return tf.constant(int(always)), tf.constant('')
+    norms, vectors = findings(graph, found)
+    nothing_trained = tf.reduce_all(norms) & tf.reduce_all(vectors)
+    if not found.norms and not found.vectors:
+        nothing_trained = tf.constant(False)
+        told = tf.constant(int(Begin.PARTLY))
+    else:
+        told = _choose([(tf.reduce_any(norms), Begin.STATISTICS), (tf.reduce_any(vectors), Begin.PARTLY)], Begin.FLOAT)
+    mode = tf.where(tf.reduce_any(votes > 0), int(Begin.CONTINUED), tf.where(nothing_trained, int(Begin.SCRATCH), told))
+    names = tf.where(tf.equal(mode, int(Begin.STATISTICS)), _names(found.norms, norms), _names(found.vectors, vectors))
+    return mode, names
+
+
+def _choose(cases, default):
+    result = tf.constant(int(default))
+    for condition, choice in reversed(cases):
+        result = tf.where(condition, int(choice), result)
+    return result
+
+
+def _names(records, chosen):
+    names = tf.boolean_mask(tf.constant([record[0] for record in records], tf.string, [len(records)]), chosen)
+    joined = tf.strings.reduce_join(names[:_NAMED], separator=', ')
+    more = tf.size(names) - _NAMED
+    return tf.where(more > 0, tf.strings.join([joined, ' and ', tf.strings.as_string(more), ' more']), joined)

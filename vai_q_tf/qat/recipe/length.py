@@ -1,0 +1,35 @@
+"""How long a training is: the global step at which it ends, told by whoever knows it, for schedules that are shares of it.
+
+Most trainings know it outside of the graph only: a StopAtStepHook, which an Estimator makes of `steps` and `max_steps`, the
+arguments of `slim.learning.train` and of `fit`. What they know goes into a small table of the graph when the session is there,
+before the first step. A checkpoint does not have it: a training that goes on may be longer.
+"""
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import fixed_point, ops, tf_internal
+from vai_q_tf.qat.positions.state_table import table
+
+_TABLE = 'vai_q_tf/positions/length'
+_VALUE = _TABLE + '/value'
+_WRITE = _TABLE + '/write'
+
+
+def add_length():
+    """The float32 scalar with the global step at which the training ends, 0 while that is not known; adds it to the default graph."""
+    handle = table(_TABLE, 1)
+    value = tf.placeholder(tf.float32, [1, fixed_point.HISTOGRAM_BINS], _VALUE)
+    ops.write_positions(handle, value, rows=1, name=_WRITE)
+    tf_internal.follow_last_steps(note_length)
+    return ops.read_positions(handle, rows=1)[0, 0]
+
+
+def note_length(session, last_step):
+    """Tells the graph of a session at which global step its training ends; a graph that does not ask is left alone."""
+    try:
+        write = session.graph.get_operation_by_name(_WRITE)
+    except KeyError:
+        return
+    value = np.zeros([1, fixed_point.HISTOGRAM_BINS], np.float32)
+    value[0, 0] = last_step
+    session.run(write, {_VALUE + ':0': value})
