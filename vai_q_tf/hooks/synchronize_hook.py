@@ -46,10 +46,12 @@ class SynchronizePositionsHook(tf.estimator.SessionRunHook):
         plan = graph_record.training_plan(graph)
         if self._config is not None:
             graph_record.check_same_range(plan, self._config)
-        state, votes = graph_record.state(graph), graph_record.votes(graph)
-        with tf.device(None), tf.device(state.device):
-            self._start, self._step = (ops.write_positions(state, function(votes), rows=votes.shape[0].value)
-                                       for function in (self._broadcast, self._average))
+        tables = graph_record.tables(graph)
+        with tf.device(None), tf.device(tables[0].handle.device):
+            self._start, self._step = (
+                tf.group(*[ops.write_positions(table.handle, function(table.values), rows=table.values.shape[0].value)
+                           for table in tables[:number]])
+                for function, number in ((self._broadcast, len(tables)), (self._average, 1)))
 
     def after_create_session(self, session, coord):
         """Gives all processes the votes of the first one."""

@@ -9,6 +9,7 @@ from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
 from vai_q_tf.hooks.position_hook import QuantizePositionHook
 from vai_q_tf.hooks.training_hook import QuantizeTrainingHook
 from vai_q_tf.qat import checkpoints
+from vai_q_tf.qat.recipe import length
 
 
 def slim_training_arguments(config, float_checkpoint=None, history_dir=None, every_n_steps=100, eval_graph_fn=None,
@@ -40,8 +41,7 @@ def slim_training_arguments(config, float_checkpoint=None, history_dir=None, eve
     """
     require_config(config)
     QuantizeTrainingHook(config).begin()
-    if train_step_fn is None:
-        train_step_fn = tf_internal.slim_train_step()
+    train_step_fn = _MeasuredStep(train_step_fn or tf_internal.slim_train_step())
     arguments = {'saver': tf.train.Saver(), 'train_step_fn': train_step_fn}
     if is_chief:
         history = QuantizePositionHook(config, every_n_steps=every_n_steps, output_dir=history_dir or None)
@@ -67,6 +67,24 @@ class _ExportingSaver(tf.train.Saver):
         if step.isdigit():
             self._listener.after_save(sess, int(step))
         return path
+
+
+class _MeasuredStep:
+    """A train_step_fn that tells the graph how long the training is, before its first step."""
+
+    def __init__(self, train_step_fn):
+        self._train_step_fn = train_step_fn
+        self._session = None
+
+    def __call__(self, session, train_op, global_step, train_step_kwargs):
+        if session is not self._session:
+            self._session = session
+            # slim.learning.train turns number_of_steps into global_step >= number_of_steps.
+            stops = train_step_kwargs.get('should_stop')
+            last_step = tf.get_static_value(stops.op.inputs[1]) if stops is not None and len(stops.op.inputs) == 2 else None
+            if last_step is not None:
+                length.note_length(session, int(last_step))
+        return self._train_step_fn(session, train_op, global_step, train_step_kwargs)
 
 
 class _FollowedStep:

@@ -6,6 +6,7 @@ from vai_q_tf.export.fix_neuron_nodes import fix_neuron
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import reach, readers
 from vai_q_tf.graph.view import node_name, output_index
+from vai_q_tf.qat.recipe.recipe import USE_BATCH
 
 
 def fix_neurons(graph_def, tensors, phase, output_dir, positions=None):
@@ -26,7 +27,7 @@ def fix_neurons(graph_def, tensors, phase, output_dir, positions=None):
     following = readers(graph_def.node)
     dropped = reach([node.name for node in graph_def.node if node.name not in records and (
         node.op.startswith('Vai') or node.name.startswith('vai_q_tf/positions'))],
-                    lambda name: [reader for reader in following(name) if reader not in records])
+                    lambda name: [reader for reader in following(name) if reader not in records and reader != USE_BATCH])
     kept, products = [], {}
     for node in graph_def.node:
         if node.name in records:
@@ -36,6 +37,8 @@ def fix_neurons(graph_def, tensors, phase, output_dir, positions=None):
                 kept.extend(before)
                 operand, products[node.name] = before[-1].name, after
             kept.append(_fix_neuron(node, records[node.name], operand, phase, output_dir, positions))
+        elif node.name == USE_BATCH:
+            kept.append(editor.placeholder(node.name, tf.bool.as_datatype_enum, []))
         elif node.name not in dropped:
             kept.append(node)
     for index, node in enumerate(kept):

@@ -3,6 +3,8 @@
 It is noted in collections of the graph and in the names of a few ops, so that it travels in a MetaGraph. All code that wants
 to know asks here.
 """
+from typing import NamedTuple
+
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
@@ -16,6 +18,8 @@ from vai_q_tf.qat.positions.position_saveable import (
     ROW_STRUCTURES,
     ROW_VARIABLES,
     ROWS,
+    START,
+    START_KEY,
     STATE_NAME,
     VOTES_KEY,
 )
@@ -119,6 +123,22 @@ def state(graph):
 def votes(graph):
     """The tf.Tensor with the votes for the positions, float32 [tensors, 256]."""
     return live_editor.tensor(graph, VOTES_KEY)
+
+
+class Table(NamedTuple):
+    """A table of a training graph: the tf.Tensor with its resource handle, and the one with its values, float32 [rows, 256]."""
+    handle: tf.Tensor
+    values: tf.Tensor
+
+
+def tables(graph):
+    """The Tables that belong to a training: that of the votes and, where the training looked, that of where it started."""
+    found = [Table(state(graph), votes(graph))]
+    try:
+        found.append(Table(live_editor.tensor(graph, START), live_editor.tensor(graph, START_KEY)))
+    except KeyError:
+        pass
+    return found
 
 
 def identities_of_rows(graph):

@@ -14,6 +14,7 @@ from vai_q_tf.config import require_config
 from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
 from vai_q_tf.hooks.position_hook import QuantizePositionHook
 from vai_q_tf.integrations.keras.model import is_quantized, quantize_keras_model
+from vai_q_tf.qat.recipe import length
 
 
 def _config_first(initialise):
@@ -68,7 +69,11 @@ class QuantizeCallback(tf.keras.callbacks.Callback):
             self._listener = QuantizeCheckpointListener(self._config, saver=self._saver)
             self._listener.begin()
             self._hook.begin()
-            self._hook.after_create_session(tf_internal.keras_session(), None)
+            session = tf_internal.keras_session()
+            self._hook.after_create_session(session, None)
+            steps = self.params.get('steps') or -(-self.params['samples'] // self.params['batch_size'])
+            first = int(session.run(self._quantized.quantize_positions.step))
+            length.note_length(session, first + steps * self.params['epochs'])
 
     def on_train_batch_end(self, batch, logs=None):
         """Notes what positions changed."""

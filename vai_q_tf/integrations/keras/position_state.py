@@ -25,21 +25,23 @@ class PositionState(tf.train.experimental.PythonState):
         self._identities = graph_record.identities_of_rows(graph)
         self.step = step
         self.track = graph_record.track(graph)
-        self._votes = graph_record.votes(graph)
+        self._tables = graph_record.tables(graph)
+        self._votes = self._tables[0].values
         with graph.as_default(), tf.name_scope(None), tf.control_dependencies(None):
-            self._loaded_votes = tf.placeholder(tf.float32, self._votes.shape, 'vai_q_tf/loaded_votes')
+            self._loaded = [tf.placeholder(tf.float32, table.values.shape, 'vai_q_tf/loaded_votes') for table in self._tables]
             self._loaded_step = tf.placeholder(step.dtype.base_dtype, [], 'vai_q_tf/loaded_step')
-            self._load = tf.group(
-                ops.write_positions(graph_record.state(graph), self._loaded_votes, len(self._identities)),
-                tf.assign(step, self._loaded_step))
+            self._load = tf.group(tf.assign(step, self._loaded_step), *[
+                ops.write_positions(table.handle, loaded, loaded.shape[0].value)
+                for table, loaded in zip(self._tables, self._loaded)])
 
     def serialize(self):
         """The state as bytes."""
-        votes, step = tf_internal.keras_session().run([self._votes, self.step])
+        (votes, *start), step = tf_internal.keras_session().run([[table.values for table in self._tables], self.step])
         stream = io.BytesIO()
         rows = self._identities.values()
         np.savez(stream, tensors=np.array(list(self._identities)), variables=np.array([row.variable for row in rows]),
-                 structures=np.array([row.structure for row in rows]), votes=votes, step=step)
+                 structures=np.array([row.structure for row in rows]), votes=votes, step=step,
+                 **({'start': start[0]} if start else {}))
         return stream.getvalue()
 
     def deserialize(self, string_value):
@@ -48,6 +50,6 @@ class PositionState(tf.train.experimental.PythonState):
         rows = checkpoints.rows_of(self._identities, *(
             saved[key].tolist() if key in saved.files else () for key in ('tensors', 'variables', 'structures')))
         empty = np.zeros(self._votes.shape[1].value, np.float32)
-        tf_internal.keras_session().run(self._load, {
-            self._loaded_votes: [empty if row is None else saved['votes'][row] for row in rows.values()],
-            self._loaded_step: saved['step']})
+        start = saved['start'] if 'start' in saved.files else [empty]
+        values = [[empty if row is None else saved['votes'][row] for row in rows.values()], start]
+        tf_internal.keras_session().run(self._load, {self._loaded_step: saved['step'], **dict(zip(self._loaded, values))})

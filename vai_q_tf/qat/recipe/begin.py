@@ -51,7 +51,8 @@ class TrainingBegin:
     """
 
     def __init__(self, graph, found, always, votes, step):
-        self.handle = table(START, 1)
+        with tf.name_scope(None):
+            self.handle = table(START, 1)
         noted = ops.read_positions(self.handle, rows=1)[0]
         is_new = tf.equal(noted[_MODE], 0)
         mode, names = tf.cond(is_new, lambda: _look(graph, found, always, votes),
@@ -73,22 +74,17 @@ def _look(graph, found, always, votes):
     if always is not None:
         return tf.constant(int(always)), tf.constant('')
     norms, vectors = findings(graph, found)
-    nothing_trained = tf.reduce_all(norms) & tf.reduce_all(vectors)
-    if not found.norms and not found.vectors:
-        nothing_trained = tf.constant(False)
-        told = tf.constant(int(Begin.PARTLY))
-    else:
-        told = _choose([(tf.reduce_any(norms), Begin.STATISTICS), (tf.reduce_any(vectors), Begin.PARTLY)], Begin.FLOAT)
-    mode = tf.where(tf.reduce_any(votes > 0), int(Begin.CONTINUED), tf.where(nothing_trained, int(Begin.SCRATCH), told))
-    names = tf.where(tf.equal(mode, int(Begin.STATISTICS)), _names(found.norms, norms), _names(found.vectors, vectors))
-    return mode, names
-
-
-def _choose(cases, default):
-    result = tf.constant(int(default))
-    for condition, choice in reversed(cases):
-        result = tf.where(condition, int(choice), result)
-    return result
+    cases = [(tf.reduce_any(votes > 0), Begin.CONTINUED), (tf.reduce_all(norms) & tf.reduce_all(vectors), Begin.SCRATCH),
+             (tf.reduce_any(norms), Begin.STATISTICS), (tf.reduce_any(vectors), Begin.PARTLY)]
+    nobody_tells = not found.norms and not found.vectors
+    if nobody_tells:
+        cases[1:] = [(tf.constant(True), Begin.PARTLY)]
+    mode = tf.constant(int(Begin.FLOAT))
+    for condition, begin in reversed(cases):
+        mode = tf.where(condition, int(begin), mode)
+    if nobody_tells:
+        return mode, tf.constant('no vector is trained')
+    return mode, tf.where(tf.equal(mode, int(Begin.STATISTICS)), _names(found.norms, norms), _names(found.vectors, vectors))
 
 
 def _names(records, chosen):

@@ -17,10 +17,11 @@ _WRITE = _TABLE + '/write'
 
 def add_length():
     """The float32 scalar with the global step at which the training ends, 0 while that is not known; adds it to the default graph."""
-    handle = table(_TABLE, 1)
-    value = tf.placeholder(tf.float32, [1, fixed_point.HISTOGRAM_BINS], _VALUE)
-    ops.write_positions(handle, value, rows=1, name=_WRITE)
     tf_internal.follow_last_steps(note_length)
+    with tf.name_scope(None):
+        handle = table(_TABLE, 1)
+        value = tf.placeholder(tf.float32, [1, fixed_point.HISTOGRAM_BINS], _VALUE)
+        ops.write_positions(handle, value, rows=1, name=_WRITE)
     return ops.read_positions(handle, rows=1)[0, 0]
 
 

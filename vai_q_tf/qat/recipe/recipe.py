@@ -17,6 +17,7 @@ from vai_q_tf.qat.recipe.length import add_length
 
 TRACK = 'vai_q_tf/track'
 USE_BATCH = 'vai_q_tf/use_batch_statistics'
+_SCOPE = 'vai_q_tf/positions/recipe/'
 CALIBRATION_IMAGES = 64
 FREEZE_SHARE = 2 / 3  # of a training that does not start from float weights, after which its positions stay
 _ALWAYS = {'auto': None, 'finetune': Begin.FLOAT, 'scratch': Begin.SCRATCH}
@@ -66,8 +67,12 @@ class Recipe:
 
     def phases(self, positions, rows):
         """The Phases, in the default graph; positions: the handle of the table of votes, with so many rows."""
+        with tf.name_scope(_SCOPE):
+            return self._phases(positions, rows)
+
+    def _phases(self, positions, rows):
         config, graph = self._config, positions.graph
-        step = None if self._step is None else tf.cast(_value(graph, self._step), tf.int64, name='vai_q_tf/global_step')
+        step = None if self._step is None else tf.cast(_value(graph, self._step), tf.int64)
         length = None
         if self._asks_for_length():
             length = add_length()
@@ -104,7 +109,7 @@ class Recipe:
             if self._moves_by_itself():
                 moves &= schedule.before_share_if_known(FREEZE_SHARE)
         allowed = wants_images | moves
-        track = tf.identity(allowed, name=TRACK)
+        track = _named(allowed, TRACK)
         if config.freeze_bn_step is not None:
             use_batch = schedule.before('freeze_bn_step', config.freeze_bn_step)
         else:
@@ -120,7 +125,7 @@ class Recipe:
 
     def _images(self, graph):
         shapes = [tf.shape(live_editor.tensor(graph, name)) for name in self._inputs]
-        return tf.cast(tf.add_n([shape[0] for shape in shapes]), tf.float32)
+        return tf.cast(tf.add_n([tf.reduce_prod(shape[:1]) for shape in shapes]), tf.float32)
 
     def _say(self, begin):
         """An op that says once what was found and what is done about it."""
@@ -142,13 +147,12 @@ class Recipe:
             stays = mode == Begin.FLOAT and config.freeze_position_step is None
             moved = 'stay' if stays else 'move' + until
             positions = '{} and {} then'.format(first, moved) if calibrates else 'positions {}'.format(moved)
-            lines.append('This training {}: {}, {}.'.format(_MESSAGES[mode], rounding[not calibrates], positions))
+            warning = 'Warning: ' if mode == Begin.STATISTICS else ''
+            lines.append('{}This training {}: {}, {}.'.format(warning, _MESSAGES[mode], rounding[not calibrates], positions))
         line = tf.gather(tf.constant(lines), started.mode - 1)
         line = tf.regex_replace(line, r'\{\}', begin.names, replace_global=False)
-        return tf.cond(started.is_new, lambda: tf.group(tf.cond(
-            tf.equal(started.mode, int(Begin.STATISTICS)),
-            lambda: tf.raw_ops.PrintV2(input=line, output_stream='log(warning)'),
-            lambda: tf.raw_ops.PrintV2(input=line, output_stream='log(info)'))), tf.no_op)
+        # Not by tf.logging, which has no op, nor by a log stream, which TF_CPP_MIN_LOG_LEVEL closes.
+        return tf.cond(started.is_new, lambda: tf.group(tf.raw_ops.PrintV2(input=line, output_stream='stderr')), tf.no_op)
 
 
 class _Schedule:
@@ -190,4 +194,7 @@ def _value(graph, variable):
 
 
 def _named(value, name):
-    return None if value is None else tf.identity(value, name=name)
+    if value is None:
+        return None
+    with tf.name_scope(None):
+        return tf.identity(value, name=name)

@@ -1,0 +1,114 @@
+"""A small network that is trained from chosen weights, one step after another, and what its training graph has after each."""
+import contextlib
+
+import numpy as np
+import tensorflow as tf
+
+import vai_q_tf
+from vai_q_tf import fixed_point
+
+v1 = tf.compat.v1
+NODES = (['net_in'], ['logits/BiasAdd'])
+WEIGHTS = {
+    'conv/kernel': (3, 3, 2, 4), 'norm/gamma': (4,), 'norm/beta': (4,), 'norm/moving_mean': (4,), 'norm/moving_variance': (4,),
+    'logits/kernel': (4, 3), 'logits/bias': (3,)}
+
+
+def config(place, **fields):
+    """A QuantizeConfig for 4 bits."""
+    return vai_q_tf.QuantizeConfig(*NODES, output_dir=str(place / 'quantized'), **dict(dict(weight_bit=4, activation_bit=4), **fields))
+
+
+def network(images, training=True):
+    """[batch, 3] logits of images [batch, 6, 6, 2]."""
+    net = tf.identity(images, name='net_in')
+    net = v1.layers.conv2d(net, 4, 3, use_bias=False, name='conv')
+    net = tf.nn.relu(v1.layers.batch_normalization(net, training=training, momentum=0.5, name='norm'), name='relu')
+    return v1.layers.dense(tf.reduce_mean(net, [1, 2], name='pool'), 3, name='logits')
+
+
+def float_weights(seed=0):
+    """{variable: value} as after a float training: no vector has elements that are all alike."""
+    random = np.random.RandomState(seed)
+    return {name: (random.rand(*shape) + 0.5 if 'variance' in name or 'gamma' in name else random.randn(*shape) * 0.4).astype(np.float32)
+            for name, shape in WEIGHTS.items()}
+
+
+def batch(number, size=64, scale=1.):
+    """(images [size, 6, 6, 2], labels [size])."""
+    random = np.random.RandomState(number)
+    return (random.randn(size, 6, 6, 2) * scale).astype(np.float32), random.randint(0, 3, size)
+
+
+class Training:
+    """A quantize training graph in a session. `weights` are assigned to the variables; None leaves those of the initializers."""
+
+    def __init__(self, settings, weights=None, build=network, rate=0.05):
+        with contextlib.ExitStack() as stack:
+            self._build(stack, settings, build, rate)
+            self._stack = stack.pop_all()
+        self.assign(weights or {})
+
+    def _build(self, stack, settings, build, rate):
+        self.graph = stack.enter_context(tf.Graph().as_default())
+        v1.set_random_seed(1)
+        self.images, self.labels = v1.placeholder(tf.float32, [None, 6, 6, 2]), v1.placeholder(tf.int32, [None])
+        logits = build(self.images)
+        self.loss = v1.losses.sparse_softmax_cross_entropy(self.labels, logits)
+        step = v1.train.get_or_create_global_step()
+        vai_q_tf.CreateQuantizeTrainingGraph(settings)
+        with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
+            self.train = v1.train.GradientDescentOptimizer(rate).minimize(self.loss, step)
+        self.saver = v1.train.Saver()
+        self.session = stack.enter_context(v1.Session())
+        self.session.run(v1.global_variables_initializer())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._stack.close()
+
+    def assign(self, weights):
+        for variable in v1.global_variables():
+            if variable.op.name in weights:
+                variable.load(weights[variable.op.name], self.session)
+
+    def step(self, number, size=64, scale=1.):
+        """The loss of a step on the batch `number`."""
+        return self.session.run([self.loss, self.train], self.feed(number, size, scale))[0]
+
+    def feed(self, number, size=64, scale=1.):
+        return dict(zip((self.images, self.labels), batch(number, size, scale)))
+
+    def value(self, name, **feed):
+        return self.session.run(name, feed or None)
+
+    def positions(self):
+        """{name of a quantized tensor: the position that its votes elect}."""
+        names, votes = self.session.run(['vai_q_tf/positions/tensors:0', 'vai_q_tf/positions/votes:0'])
+        return {name.decode(): fixed_point.mode_position(row) for name, row in zip(names, votes) if row.any()}
+
+    def noted(self):
+        """(what the training begins with, images calibrated on, first global step), numbers as they are kept."""
+        return tuple(self.session.run('vai_q_tf/positions/start/noted:0')[0, :3])
+
+    def variables(self):
+        return {variable.op.name: value for variable, value in zip(v1.global_variables(), self.session.run(v1.global_variables()))}
+
+
+def float_tensors(weights, images, build=network):
+    """{quantized tensor: its float value} of the network at inference, in NumPy but for the convolution."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        placeholder = v1.placeholder(tf.float32, [None, 6, 6, 2])
+        build(placeholder, training=False)
+        session.run(v1.global_variables_initializer())
+        for variable in v1.global_variables():
+            variable.load(weights[variable.op.name], session)
+        relu, pool, logits = session.run(['relu:0', 'pool:0', 'logits/BiasAdd:0'], {placeholder: images})
+    scale = weights['norm/gamma'] / np.sqrt(weights['norm/moving_variance'] + np.float32(1e-3))
+    return {
+        'net_in/aquant': images, 'conv/kernel/wquant': weights['conv/kernel'] * scale,
+        'norm/bias/wquant': weights['norm/beta'] - weights['norm/moving_mean'] * scale,
+        'relu/aquant': relu, 'pool/aquant': pool, 'logits/kernel/wquant': weights['logits/kernel'],
+        'logits/bias/wquant': weights['logits/bias'], 'logits/BiasAdd/aquant': logits}

@@ -1,0 +1,115 @@
+"""Where a training starts from: told by the values of the weights, however these came into the graph."""
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.qat.recipe import small
+
+v1 = tf.compat.v1
+_FLOAT, _PARTLY, _SCRATCH, _STATISTICS = range(1, 5)
+
+
+def _begin(settings, weights=None, build=small.network):
+    with small.Training(settings, weights, build) as training:
+        training.step(0)
+        return training.noted()[0]
+
+
+def _without(*names):
+    return {name: value for name, value in small.float_weights().items() if name not in names}
+
+
+@pytest.mark.parametrize('weights, expected', [
+    (None, _SCRATCH),
+    (small.float_weights(), _FLOAT),
+    (_without('logits/bias', 'logits/kernel'), _PARTLY),  # a new head
+    (_without('norm/moving_mean', 'norm/moving_variance'), _STATISTICS),
+    (_without('norm/moving_variance'), _FLOAT),
+    (_without('norm/moving_mean'), _FLOAT),
+    (_without('norm/gamma'), _PARTLY),
+    ({'conv/kernel': small.float_weights()['conv/kernel']}, _SCRATCH),  # kernels do not tell
+], ids=['scratch', 'float', 'new head', 'no averages', 'no variance', 'no mean', 'no gamma', 'kernels only'])
+def test_begin(tmp_path, weights, expected):
+    assert _begin(small.config(tmp_path), weights) == expected
+
+
+def test_a_setting_goes_before_what_weights_tell(tmp_path):
+    assert _begin(small.config(tmp_path, recipe='scratch'), small.float_weights()) == _SCRATCH
+    assert _begin(small.config(tmp_path, recipe='finetune')) == _FLOAT
+
+
+def _dense(**options):
+    def build(images, training=True):
+        net = v1.layers.flatten(tf.identity(images, name='net_in'))
+        return v1.layers.dense(net, 3, name='logits', **options)
+    return build
+
+
+def test_without_batch_norms_biases_tell(tmp_path):
+    assert _begin(small.config(tmp_path), None, _dense()) == _SCRATCH
+    assert _begin(small.config(tmp_path), {'logits/bias': np.float32([1, 2, 3])}, _dense()) == _FLOAT
+
+
+def test_biases_that_begin_at_random_do_not_tell(tmp_path):
+    build = _dense(bias_initializer=v1.random_normal_initializer())
+    assert _begin(small.config(tmp_path), None, build) == _PARTLY
+
+
+def test_values_given_as_initializers_tell(tmp_path):
+    build = _dense(bias_initializer=v1.constant_initializer([0.5, 1., 0.]))
+    assert _begin(small.config(tmp_path), None, build) == _FLOAT
+
+
+def test_biases_that_are_not_trained_do_not_tell(tmp_path):
+    def build(images, training=True):
+        net = v1.layers.conv2d(tf.identity(images, name='net_in'), 4, 3, trainable=False, name='conv')
+        return v1.layers.dense(v1.layers.flatten(net), 3, name='logits')
+
+    assert _begin(small.config(tmp_path), {'logits/bias': np.float32([1, 2, 3])}, build) == _FLOAT
+
+
+def test_one_channel(tmp_path):
+    """An element is always like itself; then its value counts."""
+    def build(images, training=True):
+        net = v1.layers.conv2d(tf.identity(images, name='net_in'), 1, 6, use_bias=False, name='conv')
+        net = v1.layers.batch_normalization(net, training=training, name='norm')
+        return tf.concat([tf.reshape(net, [-1, 1])] * 3, 1, name='logits/BiasAdd')
+
+    trained = {'norm/moving_mean': np.float32([0.1]), 'norm/moving_variance': np.float32([1.5]), 'norm/gamma': np.float32([0.9]),
+               'norm/beta': np.float32([-0.1])}
+    assert _begin(small.config(tmp_path), None, build) == _SCRATCH
+    assert _begin(small.config(tmp_path), trained, build) == _FLOAT
+
+
+@pytest.mark.parametrize('use_resource', [False, True])
+@pytest.mark.parametrize('parts', [None, 2])
+def test_variables_of_all_kinds(tmp_path, use_resource, parts):
+    def build(images, training=True):
+        partitioner = parts and v1.fixed_size_partitioner(parts)
+        with v1.variable_scope('scope', use_resource=use_resource, partitioner=partitioner):
+            return tf.identity(small.network(images, training), name='out')
+
+    settings = small.config(tmp_path)
+    settings.input_nodes, settings.output_nodes = ['scope/net_in'], ['scope/out']
+    assert _begin(settings, None, build) == _SCRATCH
+    with small.Training(settings, build=build) as training:
+        random = np.random.RandomState(0)
+        for variable in v1.global_variables():
+            if variable.dtype.base_dtype == tf.float32:
+                variable.load((random.rand(*variable.shape.as_list()) + 0.5).astype(np.float32), training.session)
+        training.step(0)
+        assert training.noted()[0] == _FLOAT
+
+
+def test_averages_that_look_untrained_are_a_warning(tmp_path, capfd):
+    with small.Training(small.config(tmp_path), _without('norm/moving_mean', 'norm/moving_variance')) as training:
+        training.step(0)
+    said = capfd.readouterr().err
+    assert said.startswith('Warning: ') and 'moving averages that look untrained (norm)' in said
+    assert 'batch norms use the statistics of the batch' in said
+
+
+def test_what_looks_untrained_is_named(tmp_path, capfd):
+    with small.Training(small.config(tmp_path), _without('logits/bias')) as training:
+        training.step(0)
+    assert 'look untrained or do not tell (logits/bias)' in capfd.readouterr().err

@@ -1,0 +1,200 @@
+"""Steps that are shares of a training, in every way to train that knows how long it is."""
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.contrib import slim
+
+import vai_q_tf
+from tests.qat.recipe import small
+
+v1 = tf.compat.v1
+_STEPS = 10
+_SHARE = 0.4
+_IMAGES, _LABELS = map(np.stack, zip(*(small.batch(number) for number in range(2 * _STEPS))))
+
+
+class _Averages(tf.estimator.SessionRunHook):
+    """Notes the moving mean before each step, as the step reads it."""
+
+    def __init__(self):
+        self.values = []
+
+    def before_run(self, run_context):
+        self.values.append(run_context.session.run('norm/moving_mean:0'))
+
+    def end(self, session):
+        self.values.append(session.run('norm/moving_mean:0'))
+
+    def moved(self):
+        """How many steps moved it."""
+        return sum(not np.array_equal(first, second) for first, second in zip(self.values, self.values[1:]))
+
+
+def _settings(place, **fields):
+    return small.config(place, **dict(dict(freeze_bn_step=_SHARE, freeze_position_step=_SHARE), **fields))
+
+
+def _input_fn():
+    return tf.data.Dataset.from_tensor_slices((_IMAGES, _LABELS)).repeat()
+
+
+def _train_op(images, labels):
+    loss = v1.losses.sparse_softmax_cross_entropy(labels, small.network(images))
+    step = v1.train.get_or_create_global_step()
+    with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
+        return loss, v1.train.GradientDescentOptimizer(0.01).minimize(loss, step)
+
+
+def _model_fn(features, labels, mode):
+    loss, train_op = _train_op(features, labels)
+    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
+
+
+def _estimator(place):
+    return tf.estimator.Estimator(_model_fn, str(place / 'model'))
+
+
+def _by_hook(place, settings, averages, **length):
+    _estimator(place).train(_input_fn, hooks=[vai_q_tf.QuantizeTrainingHook(settings), averages], **length)
+
+
+def _by_model_fn(place, settings, averages, **length):
+    tf.estimator.Estimator(vai_q_tf.quantize_model_fn(_model_fn, settings), str(place / 'model')).train(
+        _input_fn, hooks=[averages], **length)
+
+
+@pytest.mark.parametrize('train', [_by_hook, _by_model_fn])
+@pytest.mark.parametrize('length', [{'steps': _STEPS}, {'max_steps': _STEPS}], ids=str)
+def test_estimator(tmp_path, train, length):
+    averages = _Averages()
+    train(tmp_path, _settings(tmp_path), averages, **length)
+    assert averages.moved() == _SHARE * _STEPS
+
+
+def test_a_restart_counts_from_where_the_training_began(tmp_path):
+    """The first run of the float network took steps of its own."""
+    _estimator(tmp_path).train(_input_fn, steps=5)
+    moved = []
+    for max_steps in (5 + 2, 5 + 3, 5 + _STEPS):
+        averages = _Averages()
+        tf.estimator.Estimator(_model_fn, str(tmp_path / 'model')).train(
+            _input_fn, max_steps=max_steps, hooks=[vai_q_tf.QuantizeTrainingHook(_settings(tmp_path, freeze_bn_step=0.9)), averages])
+        moved.append(averages.moved())
+    assert moved == [2, 1, 6]  # 0.9 of 2, of 3, and of 10 steps, each from step 5 on
+
+
+def test_train_and_evaluate(tmp_path):
+    averages = _Averages()
+    estimator = tf.estimator.Estimator(vai_q_tf.quantize_model_fn(_model_fn, _settings(tmp_path)), str(tmp_path / 'model'))
+    tf.estimator.train_and_evaluate(estimator, tf.estimator.TrainSpec(_input_fn, max_steps=_STEPS, hooks=[averages]),
+                                    tf.estimator.EvalSpec(_input_fn, steps=1))
+    assert averages.moved() == _SHARE * _STEPS
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_monitored_session(tmp_path, known):
+    averages = _Averages()
+    with tf.Graph().as_default():
+        images, labels = v1.data.make_one_shot_iterator(_input_fn()).get_next()
+        images, labels = tf.identity(images), tf.identity(labels)
+        _, train_op = _train_op(images, labels)
+        hooks = [vai_q_tf.QuantizeTrainingHook(_settings(tmp_path)), averages]
+        hooks += [tf.estimator.StopAtStepHook(_STEPS)] * known
+        with v1.train.MonitoredTrainingSession(hooks=hooks) as session:
+            if not known:
+                with pytest.raises(tf.errors.InvalidArgumentError, match='length of the training is not known') as raised:
+                    session.run(train_op)
+                assert '_step cannot be a share' in str(raised.value) and 'Give a global step' in str(raised.value)
+                return
+            while not session.should_stop():
+                session.run(train_op)
+    assert averages.moved() == _SHARE * _STEPS
+
+
+def test_slim(tmp_path):
+    values = []
+
+    def step_fn(session, train_op, global_step, kwargs):
+        values.append(session.run('norm/moving_mean:0'))
+        return slim.learning.train_step(session, train_op, global_step, kwargs)
+
+    with tf.Graph().as_default():
+        images, labels = v1.data.make_one_shot_iterator(_input_fn()).get_next()
+        v1.losses.sparse_softmax_cross_entropy(labels, small.network(tf.identity(images)))
+        train_op = slim.learning.create_train_op(v1.losses.get_total_loss(), v1.train.GradientDescentOptimizer(0.01))
+        slim.learning.train(train_op, str(tmp_path), number_of_steps=_STEPS, **vai_q_tf.slim_training_arguments(
+            _settings(tmp_path), train_step_fn=step_fn))
+    found = _Averages()
+    found.values = values
+    assert found.moved() == _SHARE * _STEPS
+
+
+def test_contrib_training(tmp_path):
+    averages = _Averages()
+    with tf.Graph().as_default():
+        images, labels = v1.data.make_one_shot_iterator(_input_fn()).get_next()
+        v1.losses.sparse_softmax_cross_entropy(labels, small.network(tf.identity(images)))
+        train_op = tf.contrib.training.create_train_op(v1.losses.get_total_loss(), v1.train.GradientDescentOptimizer(0.01))
+        tf.contrib.training.train(train_op, str(tmp_path), hooks=[
+            vai_q_tf.QuantizeTrainingHook(_settings(tmp_path)), averages, tf.estimator.StopAtStepHook(_STEPS)])
+    assert averages.moved() == _SHARE * _STEPS
+
+
+@pytest.mark.parametrize('arguments', [{'batch_size': 64}, {'steps_per_epoch': 5}], ids=str)
+def test_keras(tmp_path, arguments):
+    keras = tf.keras
+    keras.backend.clear_session()
+    keras.backend.set_learning_phase(1)
+    try:
+        model = keras.Sequential([
+            keras.layers.Conv2D(4, 3, use_bias=False, input_shape=(6, 6, 2), name='conv'),
+            keras.layers.BatchNormalization(momentum=0.5, name='norm'), keras.layers.Flatten(),
+            keras.layers.Dense(3, name='logits')])
+        settings = _settings(tmp_path)
+        settings.input_nodes, settings.output_nodes = [model.input.op.name], [model.output.op.name]
+        callback = vai_q_tf.QuantizeCallback(settings, model)
+        values = []
+
+        class Averages(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                values.append(model.get_layer('norm').get_weights()[2])
+
+        model.compile('sgd', keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        initial = model.get_layer('norm').get_weights()[2]
+        images, labels = np.concatenate(_IMAGES[:5]), np.concatenate(_LABELS[:5])
+        if 'steps_per_epoch' in arguments:
+            data = (tf.data.Dataset.from_tensor_slices((images, labels)).repeat().batch(64),)
+        else:
+            data = (images, labels)
+        model.fit(*data, epochs=2, verbose=0, callbacks=[callback, Averages()], **arguments)
+    finally:
+        keras.backend.clear_session()
+    found = _Averages()
+    found.values = [initial] + values
+    assert found.moved() == _SHARE * _STEPS
+
+
+def test_positions_of_a_training_from_scratch_stay_after_two_thirds(tmp_path):
+    def positions(checkpoint):
+        return tf.train.load_checkpoint(checkpoint).get_tensor('vai_q_tf/positions/votes')
+
+    estimator = tf.estimator.Estimator(
+        _model_fn, str(tmp_path / 'model'), tf.estimator.RunConfig(save_checkpoints_steps=1, keep_checkpoint_max=20))
+    estimator.train(_input_fn, max_steps=12, hooks=[vai_q_tf.QuantizeTrainingHook(small.config(tmp_path))])
+    votes = [positions(os.path.join(str(tmp_path / 'model'), 'model.ckpt-{}'.format(step))) for step in range(1, 13)]
+    assert [np.array_equal(first, second) for first, second in zip(votes, votes[1:])] == [False] * 7 + [True] * 4
+
+
+def test_a_long_training_counts_as_exactly(tmp_path):
+    """Steps are compared as integers: 2 ** 24 + 1 is no float32."""
+    first = 2 ** 24
+    with small.Training(small.config(tmp_path, recipe='manual', freeze_bn_step=first + 1), small.float_weights()) as training:
+        v1.train.get_global_step().load(first, training.session)
+        averages = []
+        for number in range(3):
+            training.step(number)
+            averages.append(training.variables()['norm/moving_mean'])
+    assert not np.array_equal(small.float_weights()['norm/moving_mean'], averages[0])
+    assert np.array_equal(averages[0], averages[1]) and np.array_equal(averages[1], averages[2])

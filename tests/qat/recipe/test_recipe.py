@@ -1,0 +1,249 @@
+"""What a training does by default, each part on a case whose effect is known in advance."""
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import vai_q_tf
+from tests.qat.recipe import small
+from vai_q_tf import fixed_point
+
+v1 = tf.compat.v1
+_IN_ONE_GROUP = ('pool/mul/aquant', 'pool/squeeze/aquant')  # they have the position of the relu, which they pool
+
+
+def _suiting(weights, images, tie):
+    """{quantized tensor: the position that suits its float values}, by the NumPy definition."""
+    tensors = small.float_tensors(weights, images)
+    tensors['conv/kernel/biases/wquant'] = tensors.pop('norm/bias/wquant')
+    tensors.pop('pool/aquant')
+    found = {name: fixed_point.search_position(
+        value, 4, 0 if name == 'net_in/aquant' else 1, 1 if 'aquant' in name else 0, tie=tie) for name, value in tensors.items()}
+    return dict(found, **{name: found['relu/aquant'] for name in _IN_ONE_GROUP})
+
+
+@pytest.mark.parametrize('recipe', ['auto', 'finetune'])
+@pytest.mark.parametrize('seed', range(4))
+def test_positions_are_calibrated_on_the_float_network(tmp_path, recipe, seed):
+    weights = small.float_weights(seed)
+    with small.Training(small.config(tmp_path, recipe=recipe), weights) as training:
+        training.step(0)
+        assert training.positions() == _suiting(weights, small.batch(0)[0], tie=1.3)
+
+
+def test_quantized_values_would_be_given_other_positions(tmp_path):
+    """So the test above can fail."""
+    differing = 0
+    for seed in range(4):
+        weights = small.float_weights(seed)
+        with small.Training(small.config(tmp_path, recipe='manual'), weights) as training:
+            training.step(0)
+            differing += training.positions() != _suiting(weights, small.batch(0)[0], tie=1.0)
+    assert differing
+
+
+def test_nothing_is_rounded_while_positions_are_calibrated(tmp_path):
+    weights = small.float_weights()
+    images, labels = small.batch(0)
+    logits = small.float_tensors(weights, images)['logits/BiasAdd/aquant']
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    expected = np.mean(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels])
+    with small.Training(small.config(tmp_path), weights) as training:
+        np.testing.assert_allclose(training.step(0), expected, rtol=1e-5)
+        assert not np.isclose(training.session.run(training.loss, training.feed(0)), expected, rtol=1e-3)
+
+
+def test_a_near_tie_goes_to_the_finer_position(tmp_path):
+    """Inputs of method 1 whose error is 1.2 times the least one position further."""
+    random = np.random.RandomState(0)
+    images = random.randn(64, 6, 6, 2).astype(np.float32)
+    for scale in np.linspace(1, 2, 60):
+        errors = [np.square(fixed_point.quantize(images * np.float32(scale), p, 4) - images * np.float32(scale)).sum() for p in range(-3, 6)]
+        best = int(np.argmin(errors))
+        if 1.1 < errors[best + 1] / errors[best] < 1.29:
+            break
+    else:
+        raise AssertionError('no such scale')
+    for recipe, expected in (('auto', best - 3 + 1), ('manual', best - 3)):
+        with small.Training(small.config(tmp_path, nodes_method=['net_in:1'], recipe=recipe), small.float_weights()) as training:
+            training.session.run(training.train, {training.images: images * np.float32(scale), training.labels: small.batch(0)[1]})
+            assert training.positions()['net_in/aquant'] == expected
+
+
+def test_positions_stay_after_calibration_and_move_without_it(tmp_path):
+    for recipe, moves in (('auto', False), ('finetune', False), ('manual', True), ('scratch', True)):
+        with small.Training(small.config(tmp_path, recipe=recipe, position_decay=0.5), small.float_weights()) as training:
+            training.step(0)
+            before = training.positions()
+            for number in range(1, 6):
+                training.step(number, scale=30.)
+            assert (training.positions() != before) == moves, recipe
+
+
+def test_small_batches_are_calibrated_on_until_there_are_enough_images(tmp_path):
+    with small.Training(small.config(tmp_path), small.float_weights()) as training:
+        for number in range(4):
+            assert training.noted()[1] == 20 * number
+            training.step(0, size=20)
+        before = training.positions()
+        training.step(1, size=20, scale=100.)
+        assert training.noted()[1] == 80
+        assert training.positions() == before
+
+
+def test_batch_norms_use_their_moving_statistics_from_the_start(tmp_path):
+    weights = small.float_weights()
+    for recipe, moves in (('auto', False), ('finetune', False), ('manual', True), ('scratch', True)):
+        with small.Training(small.config(tmp_path, recipe=recipe), weights) as training:
+            for number in range(3):
+                training.step(number)
+            variables = training.variables()
+            for name in ('norm/moving_mean', 'norm/moving_variance'):
+                assert (not np.array_equal(variables[name], weights[name])) == moves, recipe
+            assert not np.array_equal(variables['norm/gamma'], weights['norm/gamma'])
+
+
+def test_after_calibration_the_network_is_the_one_that_is_evaluated(tmp_path):
+    settings = small.config(tmp_path)
+    with small.Training(settings, small.float_weights()) as training:
+        for number in range(3):
+            training.step(number)
+        trained = training.session.run('logits/BiasAdd/aquant:0', training.feed(7))
+        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+    with tf.Graph().as_default(), v1.Session() as session:
+        images = v1.placeholder(tf.float32, [None, 6, 6, 2])
+        small.network(images, training=False)
+        vai_q_tf.CreateQuantizeEvaluationGraph(settings)
+        v1.train.Saver().restore(session, checkpoint)
+        np.testing.assert_array_equal(session.run('logits/BiasAdd/aquant:0', {images: small.batch(7)[0]}), trained)
+
+
+def test_from_scratch_it_is_as_with_the_manual_recipe_but_for_near_ties(tmp_path):
+    def course(recipe):
+        with small.Training(small.config(tmp_path, recipe=recipe, method=0)) as training:
+            return [training.step(number) for number in range(5)], training.positions()
+
+    losses, positions = course('manual')
+    assert course('auto') == course('scratch') == (losses, positions)
+
+
+def test_a_restarted_training_is_not_calibrated_again(tmp_path):
+    settings = small.config(tmp_path)
+    with small.Training(settings, small.float_weights()) as training:
+        for number in range(2):
+            training.step(number)
+        expected = training.positions(), training.noted()
+        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+        losses = [training.step(number) for number in (2, 3)]
+    with small.Training(settings) as training:
+        training.saver.restore(training.session, checkpoint)
+        assert [training.step(number) for number in (2, 3)] == losses
+        assert (training.positions(), training.noted()) == expected
+
+
+def test_a_stop_amid_calibration_loses_no_image(tmp_path):
+    settings = small.config(tmp_path)
+    with small.Training(settings, small.float_weights()) as training:
+        training.step(0, size=40)
+        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+        losses = [training.step(number, size=40) for number in (1, 2, 3)]
+        expected = training.positions(), training.noted()
+    with small.Training(settings) as training:
+        training.saver.restore(training.session, checkpoint)
+        assert training.noted() == (1, 40, 0)
+        assert [training.step(number, size=40) for number in (1, 2, 3)] == losses
+        assert (training.positions(), training.noted()) == expected
+
+
+def test_a_scratch_training_that_goes_on_is_still_one(tmp_path):
+    settings = small.config(tmp_path)
+    with small.Training(settings) as training:
+        training.step(0)
+        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+        losses = [training.step(number) for number in (1, 2, 3)]
+    with small.Training(settings) as training:
+        training.saver.restore(training.session, checkpoint)
+        assert [training.step(number) for number in (1, 2, 3)] == losses
+        assert training.noted()[0] == 3
+
+
+def test_a_training_with_the_manual_recipe_goes_on_as_it_was(tmp_path):
+    with small.Training(small.config(tmp_path, recipe='manual', method=0), small.float_weights()) as training:
+        training.step(0)
+        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+        losses = [training.step(number) for number in (1, 2, 3)]
+    with small.Training(small.config(tmp_path, method=0)) as training:
+        training.saver.restore(training.session, checkpoint)
+        assert [training.step(number) for number in (1, 2, 3)] == losses
+        assert training.noted()[0] == 5
+
+
+def test_a_float_checkpoint_begins_anew(tmp_path):
+    """After a look at other weights, which a script may have taken before it restores."""
+    weights = small.float_weights()
+    with small.Training(small.config(tmp_path), weights) as training:
+        checkpoint = v1.train.Saver(v1.global_variables()).save(training.session, str(tmp_path / 'float.ckpt'))
+    with small.Training(small.config(tmp_path)) as training:
+        training.session.run(training.loss, training.feed(0))
+        assert training.noted()[0] == 3
+        v1.train.Saver(v1.global_variables() + v1.get_collection(v1.GraphKeys.SAVEABLE_OBJECTS)).restore(training.session, checkpoint)
+        training.step(0)
+        assert training.noted()[0] == 1
+        assert training.positions() == _suiting(weights, small.batch(0)[0], tie=1.3)
+
+
+def test_what_is_told_not_to_track_keeps_nothing(tmp_path):
+    """As tf.keras does in an evaluation."""
+    with small.Training(small.config(tmp_path), small.float_weights()) as training:
+        with pytest.raises(tf.errors.FailedPreconditionError, match='never tracked'):
+            training.session.run(training.loss, dict(training.feed(0), **{'vai_q_tf/track:0': False}))
+        assert training.noted() == (0, 0, 0)
+        training.step(0)
+        before = training.positions()
+        training.session.run(training.loss, dict(training.feed(1, scale=50.), **{'vai_q_tf/track:0': False}))
+        assert training.positions() == before
+
+
+@pytest.mark.parametrize('recipe', ['auto', 'finetune', 'scratch', 'manual'])
+def test_steps_that_are_set_go_before_the_recipe(tmp_path, recipe):
+    settings = small.config(tmp_path, recipe=recipe, freeze_bn_step=2, freeze_position_step=4, position_decay=0.5)
+    with small.Training(settings, small.float_weights()) as training:
+        averages, positions = [], []
+        for number in range(7):
+            training.step(number, scale=3. ** number)
+            averages.append(training.variables()['norm/moving_mean'])
+            positions.append(training.positions())
+    assert [np.array_equal(first, second) for first, second in zip(averages, averages[1:])] == [False] + [True] * 5
+    assert [first == second for first, second in zip(positions, positions[1:])] == [False] * 3 + [True] * 3
+
+
+def test_a_graph_without_a_global_step_trains(tmp_path):
+    for build in (small.network, lambda images: small.network(images, training=False)):
+        with tf.Graph().as_default(), v1.Session() as session:
+            images = v1.placeholder(tf.float32, [None, 6, 6, 2])
+            loss = tf.reduce_mean(tf.square(build(images)))
+            vai_q_tf.CreateQuantizeTrainingGraph(small.config(tmp_path))
+            train = v1.train.GradientDescentOptimizer(0.01).minimize(loss)
+            session.run(v1.global_variables_initializer())
+            losses = [session.run([loss, train], {images: small.batch(0)[0]})[0] for _ in range(3)]
+            assert np.isfinite(losses).all()
+
+
+def test_it_says_once_what_it_found(tmp_path, capfd):
+    with small.Training(small.config(tmp_path), small.float_weights()) as training:
+        training.step(0)
+        said = capfd.readouterr().err
+        training.step(1)
+        assert 'This training' not in capfd.readouterr().err
+    assert said.count('This training starts from float weights: batch norms use moving statistics, positions are calibrated on '
+                      '64 images of the float network and stay then.') == 1
+
+
+def test_a_wider_bias(tmp_path):
+    """The one rounding that changes."""
+    bits = {}
+    for width in (None, 8):
+        with small.Training(small.config(tmp_path, bias_bit=width), small.float_weights()) as training:
+            bits[width] = {op.name: op.get_attr('bit_width') for op in training.graph.get_operations()
+                           if op.type in ('VaiFixNeuron', 'VaiScaledFixNeuron')}
+    assert set(bits[None].values()) == {4}
+    assert {name for name, width in bits[8].items() if width == 8} == {'conv/kernel/biases/wquant', 'logits/bias/wquant'}
