@@ -39,6 +39,7 @@ _GROUPS = (
     ('quantization', (
         ('weight_bit', _CONFIG, None, _BITS, 'bits of weights and biases, 1 to 24'),
         ('activation_bit', _CONFIG, None, _BITS, 'bits of activations, 1 to 24'),
+        ('bias_bit', _CONFIG, None, _BITS, 'bits of biases, 1 to 24. Default: those of weights'),
         ('nodes_bit', _CONFIG, None, 'NAME:BITS,...', 'bits of single nodes; the name of a convolution means its weights'),
         ('method', _CONFIG, None, '{0,1,2}', '0: no value overflows; 1: least squared difference; 2: as 1, with the relative '
          'difference for depthwise weights'),

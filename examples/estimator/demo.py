@@ -38,13 +38,10 @@ class Settings(NamedTuple):
     float_rate: float = 4e-3
     finetune_steps: int = 1200
     finetune_rate: float = 2e-3
-    # Until here batch norms use the statistics of the batch and positions move. The rest trains the very network that
-    # is evaluated.
-    freeze_step: int = 800
     calibration_batches: int = 16
 
 
-QUICK = Settings(float_steps=150, finetune_steps=60, freeze_step=40, calibration_batches=2)
+QUICK = Settings(float_steps=150, finetune_steps=60, calibration_batches=2)
 
 
 class Row(NamedTuple):
@@ -93,8 +90,7 @@ def _quantize_after_training(output_dir, bits, checkpoint, calibration, finetune
 
 def _quantize_in_training(output_dir, bits, checkpoint, training, test, settings):
     directory = _empty_directory(output_dir, 'finetuned_{}_bits'.format(bits))
-    config = model.quantize_config(bits, directory, freeze_bn_step=settings.freeze_step,
-                                   freeze_position_step=settings.freeze_step)
+    config = model.quantize_config(bits, directory)
     steps = settings.finetune_steps
     network = _estimator(directory, config, checkpoint, settings.finetune_rate, steps)
     network.train(
@@ -145,7 +141,7 @@ def _report(rows, digits, output_dir, seconds):
     for row in rows:
         print('{:<33}{:>6.1f} %   {}'.format(row.name, 100 * row.accuracy, row.file))
     print('\n"post-training" calibrates the float network on a few batches; "finetuned" adjusts its weights on these, without\n'
-          'labels. Weights, biases and activations have 8 or 4 bits. {:.0f} seconds in all.'.format(seconds))
+          'labels. Weights and activations have 8 or 4 bits, biases 8. {:.0f} seconds in all.'.format(seconds))
     with open(os.path.join(output_dir, 'results.json'), 'w') as stream:
         json.dump({'seconds': seconds, 'rows': [row._asdict() for row in rows]}, stream, indent=1)
 

@@ -28,10 +28,10 @@ def network(images, training):
 
 
 def quantize_config(bits, output_dir, **settings):
-    """The QuantizeConfig of the network: weights, biases and activations have `bits` bits."""
+    """The QuantizeConfig of the network: weights and activations have `bits` bits, biases 8."""
     return vai_q_tensorflow.QuantizeConfig(
         input_nodes=[INPUT], output_nodes=[OUTPUT], input_shapes=[[-1, 28, 28, 1]], weight_bit=bits,
-        activation_bit=bits, output_dir=output_dir, **settings)
+        activation_bit=bits, bias_bit=8, output_dir=output_dir, **settings)
 
 
 def model_fn(features, labels, mode, params):

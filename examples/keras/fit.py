@@ -53,9 +53,7 @@ def main(arguments):
     steps = epochs * (len(training.labels) // BATCH)
     config = vai_q_tensorflow.QuantizeConfig(
         input_nodes=[model.input.op.name], output_nodes=[model.output.op.name], input_shapes=[[-1, SIDE, SIDE, 1]],
-        weight_bit=options.bits, activation_bit=options.bits, output_dir=options.output_dir,
-        # The last part trains the very network that is evaluated.
-        freeze_bn_step=steps * 2 // 3, freeze_position_step=steps * 2 // 3)
+        weight_bit=options.bits, activation_bit=options.bits, bias_bit=8, output_dir=options.output_dir)
     callback = vai_q_tensorflow.QuantizeCallback(config, model)
     _fit(model, training, epochs, 1e-3, 'Quantization-aware, {} bits'.format(options.bits), callback)
     frozen = max(glob.glob(os.path.join(options.output_dir, 'quantize_eval_model_{}_*.pb'.format(steps))))

@@ -35,8 +35,7 @@ def main(arguments):
         len(training.labels), len(test.labels), options.output_dir))
     config = vai_q_tensorflow.QuantizeConfig(
         input_nodes=['images'], output_nodes=['logits/BiasAdd'], input_shapes=[[-1, 28, 28, 1]], weight_bit=options.bits,
-        activation_bit=options.bits, output_dir=options.output_dir, freeze_bn_step=steps * 2 // 3,
-        freeze_position_step=steps * 2 // 3)
+        activation_bit=options.bits, bias_bit=8, output_dir=options.output_dir)
     float_checkpoint = train(training, float_steps, 4e-3, os.path.join(options.output_dir, 'float'))
     checkpoint = train(training, steps, 1e-3, os.path.join(options.output_dir, 'quantized'), config, float_checkpoint)
     rows = [('float', evaluate(test, float_checkpoint), float_checkpoint),

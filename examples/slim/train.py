@@ -43,11 +43,9 @@ class Settings(NamedTuple):
     float_rate: float = 4e-3
     finetune_steps: int = 240
     finetune_rate: float = 1e-3
-    # From here on batch norms use their moving averages and positions stay: the very network that is evaluated.
-    freeze_step: int = 160
 
 
-QUICK = Settings(float_steps=60, finetune_steps=20, freeze_step=14)
+QUICK = Settings(float_steps=60, finetune_steps=20)
 
 
 def main(arguments):
@@ -72,8 +70,7 @@ def _train_both(name, files, test, settings, options):
     logs = {kind: os.path.join(directory, kind) for kind in ('float', 'quantized')}
     config = vai_q_tensorflow.QuantizeConfig(
         input_nodes=[INPUT], output_nodes=[OUTPUTS[name]], input_shapes=[[-1, 28, 28, 1]], weight_bit=options.bits,
-        activation_bit=options.bits, output_dir=os.path.join(directory, 'files'), freeze_bn_step=settings.freeze_step,
-        freeze_position_step=settings.freeze_step)
+        activation_bit=options.bits, bias_bit=8, output_dir=os.path.join(directory, 'files'))
     train(name, files['training'], logs['float'], settings.float_steps, settings.float_rate)
     train(name, files['training'], logs['quantized'], settings.finetune_steps, settings.finetune_rate, config, logs['float'])
     frozen = sorted(glob.glob(os.path.join(config.output_dir, 'quantize_eval_model_{}_*.pb'.format(settings.finetune_steps))))
