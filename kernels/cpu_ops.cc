@@ -99,8 +99,8 @@ void AddBlocks(OpKernelContext* ctx, const Source& source, int64 size, int64 beg
   }
 }
 
-// Candidates that the first one beats, by the factor of a tie, whatever the blocks to come are dropped on the way: most of them
-// clip so much that a few blocks show it.
+// Candidates that will have more than `tie` times the error of the first, whatever the blocks to come, are dropped on
+// the way: most of them clip so much that a few blocks show it.
 template <typename Source>
 int MinDiffs(OpKernelContext* ctx, const Source& source, int64 size, const SearchSettings& settings, int first,
              const Range& range) {

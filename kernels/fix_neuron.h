@@ -204,13 +204,14 @@ VAI_HD SearchPlan MakeSearchPlan(int first, int count, int bits, bool symmetric,
   return plan;
 }
 
-// The smallest of equally good candidates; from there on to finer ones whose error is at most `tie` times the least.
+// The smallest of the best candidates; from there on to finer ones, one after another, while their error is at most
+// `tie` times the least.
 VAI_HD int BestPosition(const SearchPlan& plan, const double* sums, float tie) {
   int best = 0;
   for (int k = 1; k < plan.count; ++k) {
     if (sums[k] * plan.candidate[k].weight < sums[best] * plan.candidate[best].weight) best = k;
   }
-  if (!(tie > 1.0f)) return plan.first + best;
+  if (tie == 1.0f) return plan.first + best;
   const double most = sums[best] * plan.candidate[best].weight * tie;
   while (best + 1 < plan.count && sums[best + 1] * plan.candidate[best + 1].weight <= most) ++best;
   return plan.first + best;

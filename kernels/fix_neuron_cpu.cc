@@ -140,7 +140,7 @@ const float* Factors::Of(int64_t first, int64_t size, float* scratch) const {
 VAI_CLONES
 void ScaleRange(const float* x, const float* scale, float* y, int64_t size) {
 #pragma omp simd
-  for (int64_t i = 0; i < size; ++i) y[i] = FlushSubnormal(x[i]) * scale[i];
+  for (int64_t i = 0; i < size; ++i) y[i] = FlushSubnormal(FlushSubnormal(x[i]) * scale[i]);
 }
 
 VAI_CLONES

@@ -62,7 +62,9 @@ __global__ void ScaledGradientKernel(const float* dy, const float* x, const floa
 
 __global__ void ScaleKernel(const float* x, const float* factor, float* y, int64_t size, Channels channels) {
   ChannelWalk walk(channels, GlobalThread(), GlobalStride());
-  for (int64_t i = GlobalThread(); i < size; i += GlobalStride(), walk.Next()) y[i] = Product(x[i], factor[walk.Channel()]);
+  for (int64_t i = GlobalThread(); i < size; i += GlobalStride(), walk.Next()) {
+    y[i] = Product(x[i], factor[walk.Channel()]);
+  }
 }
 
 // What the steps of a search hand over, at the start of its scratch memory; the block sums follow.
@@ -346,10 +348,11 @@ int VaiCudaScaledGradient(const float* dy, const float* x, const float* scale, c
 }
 
 int VaiCudaScaledSearch(const float* x, const float* scale, int64_t size, int64_t channels, int64_t inner, int bits,
-                        int method, int relative, int symmetric, float tie, void* scratch, int* position, void* stream) {
+                        int method, int relative, int symmetric, float tie, void* scratch, int* position,
+                        void* stream) {
   using namespace vai_q_tf;
-  return Search(ScaledElements{x, scale, {channels, inner}}, size, bits, method, relative != 0, symmetric != 0, tie, scratch,
-                position, (cudaStream_t)stream);
+  return Search(ScaledElements{x, scale, {channels, inner}}, size, bits, method, relative != 0, symmetric != 0, tie,
+                scratch, position, (cudaStream_t)stream);
 }
 
 int VaiCudaScale(const float* x, const float* factor, float* y, int64_t size, int64_t channels, int64_t inner,

@@ -24,8 +24,8 @@ VAI_CUDA_API int VaiCudaGradient(const float* dy, const float* x, float* dx, int
 // Bytes of device memory that a search needs for `size` elements.
 VAI_CUDA_API int64_t VaiCudaSearchScratch(int64_t size);
 
-// The position for x, written to host memory; waits for the stream. relative: method 2 in mode 2. tie: how many times the
-// least error a finer position may have, at least 1.
+// The position for x, written to host memory; waits for the stream. relative: method 2 in mode 2. tie: how many times
+// the least error a finer position may have, at least 1.
 VAI_CUDA_API int VaiCudaSearch(const float* x, int64_t size, int bits, int method, int relative, int symmetric,
                                float tie, void* scratch, int* position, void* stream);
 
@@ -54,7 +54,7 @@ VAI_CUDA_API int VaiCudaScaledSearch(const float* x, const float* scale, int64_t
                                      int bits, int method, int relative, int symmetric, float tie, void* scratch,
                                      int* position, void* stream);
 
-// y = x * factor.
+// y = x * factor. y may be x.
 VAI_CUDA_API int VaiCudaScale(const float* x, const float* factor, float* y, int64_t size, int64_t channels,
                               int64_t inner, void* stream);
 

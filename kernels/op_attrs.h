@@ -10,7 +10,7 @@
 
 namespace vai_q_tf {
 
-// In place of a position: what VaiSearchPosition returns when it was told not to look, and what leaves values as they are.
+// In place of a position: what a search returns that was told not to look, and what leaves values as they are.
 constexpr tensorflow::int32 kNoObservation = std::numeric_limits<tensorflow::int32>::min();
 
 inline tensorflow::Status ReadChoice(tensorflow::OpKernelConstruction* ctx, const char* name, int lo, int hi,
@@ -44,19 +44,21 @@ struct SearchSettings {
   bool half_up() const { return RoundsHalfUp(mode); }
   bool relative() const { return method == 2 && mode == 2; }
 
-  // All but `symmetric`, whose attribute is not named alike everywhere.
+  // All but `symmetric`, whose attribute is not named alike everywhere, and `tie`.
   tensorflow::Status Read(tensorflow::OpKernelConstruction* ctx) {
     TF_RETURN_IF_ERROR(ReadBits(ctx, &bits));
     TF_RETURN_IF_ERROR(ReadMode(ctx, &mode));
     return ReadChoice(ctx, "method", 0, 2, &method);
   }
 
-  // `symmetric` and `tie` of the ops that only search.
-  tensorflow::Status ReadMore(tensorflow::OpKernelConstruction* ctx) {
+  // All, for an op that only searches.
+  tensorflow::Status ReadAll(tensorflow::OpKernelConstruction* ctx) {
+    TF_RETURN_IF_ERROR(Read(ctx));
     TF_RETURN_IF_ERROR(ctx->GetAttr("symmetric", &symmetric));
     TF_RETURN_IF_ERROR(ctx->GetAttr("tie", &tie));
     if (tie >= 1.0f) return tensorflow::Status::OK();
-    return tensorflow::errors::InvalidArgument(ctx->def().name(), ": tie is ", tie, ", it must be at least 1.");
+    return tensorflow::errors::InvalidArgument(ctx->def().name(), " (", ctx->def().op(), "): tie is ", tie,
+                                               ", it must be at least 1.");
   }
 };
 
@@ -76,7 +78,7 @@ inline tensorflow::Status CheckScalar(tensorflow::OpKernelContext* ctx, int inde
   return tensorflow::Status::OK();
 }
 
-// A position, or kNoObservation where values are to be left as they are.
+// A position, or kNoObservation, which leaves values as they are.
 inline tensorflow::Status ReadPosition(tensorflow::OpKernelContext* ctx, int index, int* position) {
   TF_RETURN_IF_ERROR(CheckScalar(ctx, index, "the position"));
   *position = ctx->input(index).flat<tensorflow::int32>()(0);

@@ -22,6 +22,15 @@ Status Factors(InferenceContext* c, int scale, int other) {
   return c->Merge(c->input(scale), c->input(other), &unused);
 }
 
+// VaiMovingPosition and VaiKeptPosition.
+Status ElectedShape(InferenceContext* c) {
+  int flags;
+  TF_RETURN_IF_ERROR(c->GetAttr("M", &flags));
+  c->set_output(0, c->Scalar());
+  TF_RETURN_IF_ERROR(Scalars(c, {0, 1}));
+  return flags > 0 ? Scalars(c, {c->num_inputs() - 1}) : Status::OK();
+}
+
 Status HistogramShape(InferenceContext* c, ShapeHandle* shape) {
   int rows;
   TF_RETURN_IF_ERROR(c->GetAttr("rows", &rows));
@@ -180,10 +189,7 @@ REGISTER_OP("VaiMovingPosition")
     .Attr("tensor: string")
     .Attr("copies: list(int) = []")
     .SetIsStateful()
-    .SetShapeFn([](InferenceContext* c) {
-      c->set_output(0, c->Scalar());
-      return Scalars(c, {0, 1});
-    });
+    .SetShapeFn(ElectedShape);
 
 REGISTER_OP("VaiKeptPosition")
     .Input("state: resource")
@@ -197,10 +203,7 @@ REGISTER_OP("VaiKeptPosition")
     .Attr("row: int >= 0")
     .Attr("tensor: string")
     .SetIsStateful()
-    .SetShapeFn([](InferenceContext* c) {
-      c->set_output(0, c->Scalar());
-      return Scalars(c, {0, 1});
-    });
+    .SetShapeFn(ElectedShape);
 
 REGISTER_OP("VaiLegalPositions")
     .Input("state: resource")

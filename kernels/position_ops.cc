@@ -28,9 +28,8 @@ bool IsShared(Tensor* tensor) {
   return !(buffer->RefCountIsOne() && buffer->root_buffer()->RefCountIsOne() && buffer->OwnsMemory());
 }
 
-// The entry of a row in input 2, the legal positions, if there are `legal` of them, 0 or 1.
-Status ReadLegal(OpKernelContext* ctx, int legal, int row, int* position) {
-  if (legal == 0) return Status::OK();
+// The entry of a row in input 2, the legal positions.
+Status ReadLegal(OpKernelContext* ctx, int row, int* position) {
   if (ctx->input(2).NumElements() <= row) {
     return errors::InvalidArgument(ctx->op_kernel().name(), ": the legal positions have the shape ",
                                    ctx->input(2).shape().DebugString(), ", and the row is ", row, ".");
@@ -39,22 +38,27 @@ Status ReadLegal(OpKernelContext* ctx, int legal, int row, int* position) {
   return Status::OK();
 }
 
-// What a row elects; while no batch is observed, the legal position that stands for it; while positions are calibrated, nothing,
-// so that values stay as they are.
+// What a row elects; where no batch is observed, the legal position that stands for it, if there are any. While
+// positions are calibrated nothing, so that values stay as they are.
 class ElectingOp : public OpKernel {
  public:
   explicit ElectingOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("rows", &rows_));
     OP_REQUIRES_OK(ctx, ReadChoice(ctx, "row", 0, rows_ - 1, &row_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("tensor", &tensor_name_));
-    OP_REQUIRES_OK(ctx, ReadChoice(ctx, "N", 0, 1, &legal_));
-    OP_REQUIRES_OK(ctx, ReadChoice(ctx, "M", 0, 1, &calibrating_));
+    OP_REQUIRES_OK(ctx, ReadChoice(ctx, "N", 0, 1, &legals_));
+    OP_REQUIRES_OK(ctx, ReadChoice(ctx, "M", 0, 1, &flags_));
   }
 
   void Compute(OpKernelContext* ctx) override {
     OP_REQUIRES_OK(ctx, CheckScalar(ctx, 1, "batch_position"));
     const int batch_position = ctx->input(1).flat<tensorflow::int32>()(0);
     if (batch_position != kNoObservation) OP_REQUIRES_OK(ctx, CheckPosition(name(), batch_position));
+    bool calibrating = false;
+    if (flags_ > 0) {
+      OP_REQUIRES_OK(ctx, CheckScalar(ctx, 2 + legals_, "calibrating"));
+      calibrating = ctx->input(2 + legals_).flat<bool>()(0);
+    }
     Tensor* position;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, {}, &position));
 
@@ -64,11 +68,11 @@ class ElectingOp : public OpKernel {
     tensorflow::mutex_lock lock(*state->mu());
     OP_REQUIRES_OK(ctx, CheckState(name(), rows_, state));
     int elected = ElectRow(state, batch_position);
-    OP_REQUIRES(ctx, elected != kNoObservation, NeverTracked(name(), tensor_name_));
-    if (batch_position == kNoObservation) OP_REQUIRES_OK(ctx, ReadLegal(ctx, legal_, row_, &elected));
-    if (calibrating_ > 0) {
-      OP_REQUIRES_OK(ctx, CheckScalar(ctx, 2 + legal_, "calibrating"));
-      if (ctx->input(2 + legal_).flat<bool>()(0)) elected = kNoObservation;
+    if (calibrating) {
+      elected = kNoObservation;
+    } else {
+      OP_REQUIRES(ctx, elected != kNoObservation, NeverTracked(name(), tensor_name_));
+      if (batch_position == kNoObservation && legals_ > 0) OP_REQUIRES_OK(ctx, ReadLegal(ctx, row_, &elected));
     }
     position->scalar<tensorflow::int32>()() = elected;
   }
@@ -82,8 +86,8 @@ class ElectingOp : public OpKernel {
 
  private:
   std::string tensor_name_;
-  int legal_ = 0;
-  int calibrating_ = 0;
+  int legals_ = 0;  // inputs `legal` and `calibrating`, 0 or 1 of each
+  int flags_ = 0;
 };
 
 class MovingPositionOp : public ElectingOp {

@@ -112,8 +112,7 @@ template <typename Device>
 class VaiSearchPositionOp : public tensorflow::OpKernel {
  public:
   explicit VaiSearchPositionOp(tensorflow::OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, settings_.Read(ctx));
-    OP_REQUIRES_OK(ctx, settings_.ReadMore(ctx));
+    OP_REQUIRES_OK(ctx, settings_.ReadAll(ctx));
   }
 
   void Compute(tensorflow::OpKernelContext* ctx) override {

@@ -114,9 +114,8 @@ template <typename Device>
 class VaiScaledSearchPositionOp : public tensorflow::OpKernel {
  public:
   explicit VaiScaledSearchPositionOp(tensorflow::OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, settings_.Read(ctx));
+    OP_REQUIRES_OK(ctx, settings_.ReadAll(ctx));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("inner", &inner_));
-    OP_REQUIRES_OK(ctx, settings_.ReadMore(ctx));
   }
 
   void Compute(tensorflow::OpKernelContext* ctx) override {

@@ -125,6 +125,48 @@ def test_known_positions(values, bits, method, mode, position):
     assert fixed_point.search_position(np.array(values, np.float32), bits, method, mode) == position
 
 
+# At 3 bits the integers go from -4 to 3. 3 needs position 0 and is clipped to 1.5, 0.75, 0.375 and 0.1875 at the finer
+# ones; 3.5 becomes 3 at position 0. The errors of positions 0 to 4, and how many times the least they are:
+_NO_TIE_IN_BETWEEN = [3.0] + [0.25] * 64  # 4, 6.25, 5.0625, 6.890625, 8.16015625: 1, 1.5625, 1.265625, 1.72265625, 2.04...
+_FINER_IS_BETTER = [3.5] + [0.5] * 20  # 5.25, 4, 7.5625, 10.078125, 12.92578125: 1.3125, 1, 1.890625, 2.51953125, 3.23...
+# The sums of sqrt(|error| / |x|): 8, 15.07, 8.66, 9.35, 13.68: 1, 1.884, 1.083, 1.169, 1.710.
+_RELATIVE = [3.0] * 10 + [0.25] * 8
+_RELATIVE_FINER = [3.0] * 8 + [0.25] * 10  # 10, 15.66, 6.93, 7.48, 12.75: 1.443, 2.260, 1, 1.080, 1.840
+
+
+@pytest.mark.parametrize('values, method, mode, ties', [
+    (_NO_TIE_IN_BETWEEN, 1, 1, {1.0: 0, 1.27: 0, 1.5624999: 0, 1.5625: 2, 1.72: 2, 1.72265625: 3, 2.04: 3, 2.05: 4, 1e6: 4}),
+    (_FINER_IS_BETTER, 1, 0, {1.0: 1, 1.4: 1, 1.8906249: 1, 1.890625: 2, 2.5: 2, 2.51953125: 3, 3.2: 3, 3.3: 4, 100: 4}),
+    (_FINER_IS_BETTER, 2, 0, {1.0: 1, 1.890625: 2}),
+    (_RELATIVE, 2, 2, {1.0: 0, 1.1: 0, 1.88: 0, 1.89: 4}),
+    (_RELATIVE_FINER, 2, 2, {1.0: 2, 1.07: 2, 1.09: 3, 1.83: 3, 1.85: 4}),
+    (_FINER_IS_BETTER, 0, 1, {1.0: 0, 100: 0}),
+    ([0.0] * 3, 1, 1, {1.3: 127}), ([], 1, 1, {1.3: 127}),
+    ([3.0, 1.0], 1, 1, {1.3: 0, 1e6: 0}),  # no error at position 0
+    ([2.0**-124 * 3], 1, 1, {1.0: 124, 1e30: 124}),
+    ([2.0**-125 * 3.5], 1, 1, {1.0: 125, 10: 125, 20: 126}),  # 0.25, then 4, at the last position
+])
+def test_known_ties(values, method, mode, ties):
+    for tie, position in ties.items():
+        assert fixed_point.search_position(np.array(values, np.float32), 3, method, mode, tie=tie) == position, tie
+
+
+@given(x=samples.tensors(sizes=(1, 2, 40, 3000)), bits=samples.bit_widths, mode=st.sampled_from([0, 1, 2]),
+       narrow_range=st.booleans(), tie=st.floats(1, 5, width=32))
+def test_ties_reach_as_far_as_the_errors_allow(x, bits, mode, narrow_range, tie):
+    first, errors = fixed_point.position_errors(x, bits, mode, narrow_range=narrow_range)
+    best = fixed_point.search_position(x, bits, 1, mode, narrow_range)
+    found = fixed_point.search_position(x, bits, 1, mode, narrow_range, tie)
+    if first == fixed_point.POSITION_ZERO:
+        assert found == best == first
+        return
+    within = errors <= errors.min() * tie
+    assert best == first + errors.argmin() and best <= found <= min(first + 4, fixed_point.POSITION_MAX)
+    assert found == best if tie == 1 else within[best - first:found - first + 1].all()
+    if tie > 1 and found < min(first + 4, fixed_point.POSITION_MAX):
+        assert not within[found - first + 1]
+
+
 def test_non_finite_elements_do_not_change_the_position():
     x = np.random.RandomState(0).standard_normal(3000).astype(np.float32)
     hostile = x.copy()
@@ -172,7 +214,8 @@ def test_histogram_forgets_and_prefers_the_smallest_position():
     lambda: fixed_point.quantize([1], 0, 0), lambda: fixed_point.quantize([1], 0, 25),
     lambda: fixed_point.quantize([1], 0, 8, 'even'),
     lambda: fixed_point.search_position([1], 8, 3), lambda: fixed_point.search_position([1], 8, 1, 3),
-    lambda: fixed_point.search_position([1], 0), lambda: fixed_point.rounding_of(-1),
+    lambda: fixed_point.search_position([1], 0), lambda: fixed_point.search_position([1], tie=0.99),
+    lambda: fixed_point.search_position([1], tie=math.nan), lambda: fixed_point.rounding_of(-1),
     lambda: fixed_point.limits(200, 8),
 ])
 def test_values_that_do_not_exist_are_errors(call):

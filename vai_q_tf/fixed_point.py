@@ -10,7 +10,7 @@ from vai_q_tf import errors
 POSITION_MIN = -126
 POSITION_MAX = 126
 POSITION_ZERO = 127  # a tensor of which nothing but zeros was seen
-NO_OBSERVATION = -2**31  # in place of a position: this step was not tracked
+NO_OBSERVATION = -2**31  # in place of a position: this step was not tracked, or values stay as they are
 
 HALF_UP = 'half_up'
 HALF_AWAY = 'half_away'
@@ -110,22 +110,26 @@ def search_position(x, bits=8, method=1, mode=1, narrow_range=False, tie=1.0):
 
     Method 0 (non-overflow): the largest p at which no element leaves the range by more than half a step. Method 1
     (min-diffs): of that p and the four above, the one with the smallest sum of squared errors. Method 2: as 1, but in
-    mode 2 the sum of sqrt(|error| / (|x| + 1e-9)). Ties go to the smallest p; with `tie` above 1 then to finer ones, one
-    after another, while the error is at most `tie` times the least. Only finite elements count, and subnormals count as
-    zeros; POSITION_ZERO if nothing else is there.
+    mode 2 the sum of sqrt(|error| / (|x| + 1e-9)). The smallest p of equal ones; if `tie` is above 1, then on to finer
+    ones, one after another, while the error is at most `tie` times the least. Only finite elements count, and
+    subnormals count as zeros; POSITION_ZERO if nothing else is there.
 
     Element errors are float32 in units of the step; blocks of 2048 elements are summed in 32 float32 lanes, lanes and
     blocks in float64 in order, so that every implementation decides alike. In squared errors an element below 2^-60
     steps of the first candidate counts as a zero.
 
     Raises:
-      QuantizeError: a width, method or mode that does not exist.
+      QuantizeError: a width, method, mode or tie that does not exist.
     """
     _check(0, bits)
     rounding = rounding_of(mode)
     if method not in (0, 1, 2):
         raise errors.QuantizeError(errors.INVALID_METHOD, 'Invalid parameter',
                                    'method is {!r}; it must be 0, 1 or 2.'.format(method))
+    tie = np.float32(tie)
+    if not tie >= 1:
+        raise errors.QuantizeError(errors.INVALID_INPUT, 'Invalid parameter',
+                                   'tie is {}; it must be at least 1.'.format(tie))
     x = _observed(x)
     first = _non_overflow_position(x, bits)
     if first == POSITION_ZERO or method == 0:
@@ -133,8 +137,8 @@ def search_position(x, bits=8, method=1, mode=1, narrow_range=False, tie=1.0):
     totals = [_error_sum(x, first, position, bits, rounding, narrow_range, relative=method == 2 and mode == 2)
               for position in range(first, min(first + _CANDIDATES, POSITION_MAX + 1))]
     best = int(np.argmin(totals))
-    least = totals[best]
-    while tie > 1 and best + 1 < len(totals) and totals[best + 1] <= np.float32(tie) * least:
+    most = totals[best] * tie
+    while tie > 1 and best + 1 < len(totals) and totals[best + 1] <= most:
         best += 1
     return first + best
 

@@ -31,6 +31,15 @@ extern "C" void TestScaled(const float* x, const float* scale, const float* resc
   }
 }
 
+extern "C" void TestScale(const float* x, const float* scale, float* y, int64_t size, int64_t channels, int64_t inner) {
+  const Factors scales(scale, {channels, inner});
+  for (int64_t start = 0; start < size; start += kBlock) {
+    float scratch[kBlock];
+    const int64_t count = size - start < kBlock ? size - start : kBlock;
+    ScaleRange(x + start, scales.Of(start, count, scratch), y + start, count);
+  }
+}
+
 static void AddErrors(const float* x, int64_t size, const SearchPlan& plan, int relative, double* totals) {
   for (int64_t start = 0; start < size; start += kBlock) {
     double sums[kWindowMax];
@@ -39,7 +48,8 @@ static void AddErrors(const float* x, int64_t size, const SearchPlan& plan, int 
   }
 }
 
-extern "C" int TestSearch(const float* x, int64_t size, int bits, int method, int relative, int symmetric) {
+extern "C" int TestSearch(const float* x, int64_t size, int bits, int method, int relative, int symmetric,
+                          float tie) {
   Extremes extremes = {};
   WidenExtremes(x, size, &extremes);
   const float min = *std::min_element(extremes.lows, extremes.lows + kLanes);
@@ -49,13 +59,13 @@ extern "C" int TestSearch(const float* x, int64_t size, int bits, int method, in
   const SearchPlan plan = MakeSearchPlan(first, kCandidates, bits, symmetric, relative);
   double totals[kCandidates] = {0.0};
   AddErrors(x, size, plan, relative, totals);
-  return BestPosition(plan, totals);
+  return BestPosition(plan, totals, tie);
 }
 
 // x has an element other than zero.
 extern "C" int TestPositionErrors(const float* x, int64_t size, int bits, int symmetric, int below, int above,
                                   double* errors) {
-  const int first = WindowFirst(TestSearch(x, size, bits, 0, 0, symmetric), below);
+  const int first = WindowFirst(TestSearch(x, size, bits, 0, 0, symmetric, 1.0f), below);
   const SearchPlan plan = MakeSearchPlan(first, below + above + 1, bits, symmetric, false);
   double totals[kWindowMax] = {0.0};
   AddErrors(x, size, plan, false, totals);

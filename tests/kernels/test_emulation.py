@@ -39,10 +39,10 @@ def test_gradient(emulation, x, position, bits, narrow_range):
 
 @few
 @given(x=samples.tensors(), bits=samples.bit_widths, method=st.sampled_from([0, 1, 2]), mode=modes,
-       narrow_range=st.booleans())
-def test_search(emulation, x, bits, method, mode, narrow_range):
-    expected = running.search_position(bits, method, mode, narrow_range)(x)
-    assert emulation.search(x, bits, method, mode, narrow_range) == (0, expected)
+       narrow_range=st.booleans(), tie=samples.ties)
+def test_search(emulation, x, bits, method, mode, narrow_range, tie):
+    expected = running.search_position(bits, method, mode, narrow_range, tie)(x)
+    assert emulation.search(x, bits, method, mode, narrow_range, tie) == (0, expected)
 
 
 @few
@@ -61,11 +61,27 @@ def test_scaled_forward_and_gradient(emulation, case, position, bits, mode, narr
 
 @few
 @given(case=samples.scaled_tensors(), bits=samples.bit_widths, method=st.sampled_from([0, 1, 2]), mode=modes,
-       narrow_range=st.booleans())
-def test_scaled_search(emulation, case, bits, method, mode, narrow_range):
+       narrow_range=st.booleans(), tie=samples.ties)
+def test_scaled_search(emulation, case, bits, method, mode, narrow_range, tie):
     x, scale, _, inner = case
-    expected = fixed_point.search_position(fixed_point.scaled(x, scale, inner), bits, method, mode, narrow_range)
-    assert emulation.scaled_search(x, scale, inner, bits, method, mode, narrow_range) == (0, expected)
+    expected = fixed_point.search_position(fixed_point.scaled(x, scale, inner), bits, method, mode, narrow_range, tie)
+    assert emulation.scaled_search(x, scale, inner, bits, method, mode, narrow_range, tie) == (0, expected)
+
+
+@few
+@given(case=samples.scaled_tensors())
+def test_scale(emulation, case):
+    x, scale, _, inner = case
+    error, y = emulation.scale(x, scale, inner)
+    assert error == 0 and samples.same_numbers(y, fixed_point.scaled(x, scale, inner))
+
+
+@pytest.mark.parametrize('tie, position', [(1.5, 0), (1.5625, 2), (1.73, 3), (100.0, 4)])
+def test_ties(emulation, tie, position):
+    """test_fixed_point has the errors of these values by hand."""
+    x = np.array([3.0] + [0.25] * 64, np.float32).repeat(100)
+    assert emulation.search(x, 3, 1, 1, False, tie) == (0, position)
+    assert emulation.scaled_search(x * 2, np.float32([0.5]), 1, 3, 1, 1, False, tie) == (0, position)
 
 
 @pytest.mark.parametrize('channels, inner', [(300, 1), (1, 300), (7, 1000), (300001, 1)])
@@ -75,8 +91,11 @@ def test_channels_of_more_elements_than_one_launch_has_threads(emulation, channe
     scale = random.uniform(-1, 2, channels).astype(np.float32)
     expected = fixed_point.scaled_quantize(x, scale, scale, 5, inner=inner)
     assert samples.same_bits(emulation.scaled_quantize(x, scale, scale, inner, 5, 8, 0, False)[1], expected)
-    expected = fixed_point.search_position(fixed_point.scaled(x, scale, inner))
-    assert emulation.scaled_search(x, scale, inner, 8, 1, 1, False) == (0, expected)
+    product = fixed_point.scaled(x, scale, inner)
+    assert samples.same_bits(emulation.scale(x, scale, inner)[1], product)
+    for tie in (1.0, 1.3):
+        expected = fixed_point.search_position(product, tie=tie)
+        assert emulation.scaled_search(x, scale, inner, 8, 1, 1, False, tie) == (0, expected)
 
 
 @few

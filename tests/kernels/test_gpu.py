@@ -88,8 +88,9 @@ def test_search(library, size, method, mode):
     for scale in (1e-38, 1e-3, 1.0, 1e30):
         x = random.standard_t(2, size).astype(np.float32) * np.float32(scale)
         for values in (x, np.where(random.uniform(size=size) < 0.01, _values(random, size), x)):
-            assert library.search(values, 8, method, mode, False) == (
-                0, fixed_point.search_position(values, 8, method, mode))
+            for tie in (1.0, 1.3, 100.0):
+                assert library.search(values, 8, method, mode, False, tie) == (
+                    0, fixed_point.search_position(values, 8, method, mode, tie=tie))
 
 
 @pytest.mark.parametrize('size', _SIZES)
@@ -116,9 +117,11 @@ def test_scaled(library, shape, channels, inner):
               fixed_point.scaled_quantize(x, scale, rescale, position, inner=inner))
         _same(library.scaled_gradient(dy, x, scale, rescale, inner, position, 8, False),
               fixed_point.scaled_gradient(dy, x, scale, rescale, position, 8, inner))
+    _same(library.scale(x, scale, inner), fixed_point.scaled(x, scale, inner))
     x = random.standard_normal(shape).astype(np.float32)
-    assert library.scaled_search(x, scale, inner, 8, 1, 0, False) == (
-        0, fixed_point.search_position(fixed_point.scaled(x, scale, inner)))
+    for tie in (1.0, 1.3):
+        assert library.scaled_search(x, scale, inner, 8, 1, 0, False, tie) == (
+            0, fixed_point.search_position(fixed_point.scaled(x, scale, inner), tie=tie))
 
 
 def test_times_beside_a_copy(library, cuda):
@@ -144,6 +147,7 @@ def test_times_beside_a_copy(library, cuda):
             x.pointer, scale.pointer, scale.pointer, y.pointer, size, channels, 1, 5, 8, 0, 0, None),
         'scaled gradient': lambda: call.VaiCudaScaledGradient(
             x.pointer, x.pointer, scale.pointer, scale.pointer, y.pointer, size, channels, 1, 5, 8, 0, None),
+        'scale': lambda: call.VaiCudaScale(x.pointer, scale.pointer, y.pointer, size, channels, 1, None),
         'scaled search': lambda: call.VaiCudaScaledSearch(x.pointer, scale.pointer, size, channels, 1, *searched),
     }
     times = {name: _time(cuda, kernel) / size for name, kernel in kernels.items()}

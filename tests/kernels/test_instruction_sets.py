@@ -36,7 +36,8 @@ def loops(request, tmp_path_factory):
     library.TestQuantize.argtypes = [array, array, size, integer, integer, integer, integer]
     library.TestGradient.argtypes = [array, array, array, size, integer, integer, integer]
     library.TestScaled.argtypes = [array] * 5 + [size] * 3 + [integer] * 4
-    library.TestSearch.argtypes = [array, size, integer, integer, integer, integer]
+    library.TestScale.argtypes = [array] * 3 + [size] * 3
+    library.TestSearch.argtypes = [array, size, integer, integer, integer, integer, ctypes.c_float]
     library.TestPositionErrors.argtypes = [array, size] + [integer] * 4 + [array]
     return library
 
@@ -72,12 +73,22 @@ def test_scaled_forward_and_gradient(loops, case, position, bits, mode, narrow_r
 
 
 @_many
+@given(case=samples.scaled_tensors())
+def test_scale(loops, case):
+    x, scale, _, inner = case
+    y = np.empty_like(x)
+    if x.size:
+        loops.TestScale(pointer(x), pointer(scale), pointer(y), x.size, scale.size, inner)
+    assert samples.same_numbers(y, fixed_point.scaled(x, scale, inner))
+
+
+@_many
 @given(x=samples.tensors(), bits=samples.bit_widths, settings=st.sampled_from([(0, 0), (1, 1), (2, 2)]),
-       narrow_range=st.booleans())
-def test_search(loops, x, bits, settings, narrow_range):
+       narrow_range=st.booleans(), tie=samples.ties)
+def test_search(loops, x, bits, settings, narrow_range, tie):
     method, mode = settings
-    expected = fixed_point.search_position(x, bits, method, mode, narrow_range)
-    assert loops.TestSearch(pointer(x), x.size, bits, method, mode == 2, narrow_range) == expected
+    expected = fixed_point.search_position(x, bits, method, mode, narrow_range, tie)
+    assert loops.TestSearch(pointer(x), x.size, bits, method, mode == 2, narrow_range, tie) == expected
 
 
 @_many

@@ -34,8 +34,8 @@ def gradient(bits, narrow_range):
 
 
 @functools.lru_cache(maxsize=None)
-def search_position(bits, method, mode, narrow_range=False):
-    return Runner(lambda x: ops.search_position(x, True, bits, mode, method, narrow_range), tf.float32)
+def search_position(bits, method, mode, narrow_range=False, tie=1.0):
+    return Runner(lambda x: ops.search_position(x, True, bits, mode, method, narrow_range, tie), tf.float32)
 
 
 @functools.lru_cache(maxsize=None)

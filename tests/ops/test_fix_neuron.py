@@ -44,21 +44,22 @@ def test_forward_is_the_definition(x, position, bits, mode, narrow_range):
 
 @settings(max_examples=300)
 @given(x=samples.tensors(), bits=samples.bit_widths, method=st.sampled_from([0, 1, 2]), mode=modes,
-       narrow_range=st.booleans())
-def test_search_is_the_definition(x, bits, method, mode, narrow_range):
-    expected = fixed_point.search_position(x, bits, method, mode, narrow_range)
-    assert running.search_position(bits, method, mode, narrow_range)(x) == expected
+       narrow_range=st.booleans(), tie=samples.ties)
+def test_search_is_the_definition(x, bits, method, mode, narrow_range, tie):
+    expected = fixed_point.search_position(x, bits, method, mode, narrow_range, tie)
+    assert running.search_position(bits, method, mode, narrow_range, tie)(x) == expected
 
 
 @settings(max_examples=150)
 @given(x=samples.tensors(sizes=(32769, 40000, 70000, 140000)), bits=samples.bit_widths,
-       method=st.sampled_from([1, 1, 2]), outlier=st.sampled_from([1, 4, 30, 1000]), narrow_range=st.booleans())
-def test_search_of_many_blocks_is_the_definition(x, bits, method, outlier, narrow_range):
+       method=st.sampled_from([1, 1, 2]), outlier=st.sampled_from([1, 4, 30, 1000]), narrow_range=st.booleans(),
+       tie=samples.ties)
+def test_search_of_many_blocks_is_the_definition(x, bits, method, outlier, narrow_range, tie):
     """Where candidates are dropped before the end: not at all, late or early, by how far the outlier is out."""
     with np.errstate(over='ignore'):
         x[x.size // 2] *= outlier
-    expected = fixed_point.search_position(x, bits, method, 2, narrow_range)
-    assert running.search_position(bits, method, 2, narrow_range)(x) == expected
+    expected = fixed_point.search_position(x, bits, method, 2, narrow_range, tie)
+    assert running.search_position(bits, method, 2, narrow_range, tie)(x) == expected
 
 
 @pytest.mark.parametrize('method, clipped', [(1, 5000), (2, 20000)])
@@ -69,6 +70,33 @@ def test_search_waits_for_blocks_that_change_the_winner(method, clipped):
     found = running.search_position(4, method, 2)(x)
     assert found == fixed_point.search_position(x, 4, method, 2)
     assert found != fixed_point.search_position(x, 4, 0)
+
+
+@pytest.mark.parametrize('method, clipped, size', [(1, 13000, 600000), (2, 32000, 52768)])
+def test_search_waits_for_blocks_that_bring_a_tie(method, clipped, size):
+    """The first candidate is the best, but only the last blocks bring its error near to that of the second."""
+    x = np.where(np.arange(size) < 32768, 0.0, 0.5).astype(np.float32)
+    x[:clipped] = 7
+    assert running.search_position(4, method, 2)(x) == fixed_point.search_position(x, 4, method, 2) == 0
+    assert running.search_position(4, method, 2, tie=1.3)(x) == fixed_point.search_position(x, 4, method, 2, tie=1.3) == 1
+
+
+@pytest.mark.parametrize('tie, position', [(1.0, 0), (1.5, 0), (1.5625, 2), (1.7, 2), (1.73, 3), (2.1, 4), (100.0, 4)])
+@pytest.mark.parametrize('repeats', [1, 900])
+def test_search_goes_on_to_finer_positions_of_a_tie(tie, position, repeats):
+    """test_fixed_point has the errors of these values by hand."""
+    x = np.array([3.0] + [0.25] * 64, np.float32).repeat(repeats)
+    assert running.search_position(3, 1, 1, tie=tie)(x) == position
+
+
+@pytest.mark.parametrize('tie', [0.99, 0.0, -2.0, float('nan')])
+def test_tie_below_one_is_an_error_that_names_the_node(tie):
+    searches = [ops.search_position(tf.ones([3]), tie=tie, name='conv1/position'),
+                ops.scaled_search_position(tf.ones([3]), tf.ones([1]), tie=tie, name='conv1/position')]
+    for searched in searches:
+        with tf.compat.v1.Session() as session, pytest.raises(tf.errors.InvalidArgumentError, match='tie is') as error:
+            session.run(searched)
+        assert 'conv1/position' in str(error.value) and 'at least 1' in str(error.value)
 
 
 @settings(max_examples=200)
@@ -91,6 +119,34 @@ def test_gradient_is_the_slope_of_the_quantized_function():
     forward = running.vai_fix_neuron(bits, 1, False)
     slope = (forward(x + np.float32(step), position) - forward(x, position)) / step
     assert running.gradient(bits, False)(np.ones_like(x), x, position).tolist() == slope.tolist()
+
+
+@pytest.mark.parametrize('shape', [[], [0], [7], [3, 5, 11], [100003]])
+@pytest.mark.parametrize('gradient', ['clipped', 'straight_through'])
+def test_without_a_position_values_and_gradients_stay_as_they_are(shape, gradient):
+    size = int(np.prod(shape))
+    data, dys = samples.any_bits(size).reshape(shape), samples.any_bits(size + 1)[:size].reshape(shape)
+    x, dy, position = [tf.compat.v1.placeholder(t) for t in (tf.float32, tf.float32, tf.int32)]
+    y = ops.vai_fix_neuron(x, position, 4, narrow_range=True, gradient=gradient)
+    dx, = tf.gradients(y, x, dy)
+    with tf.compat.v1.Session() as session:
+        feed = {x: data, dy: dys, position: fixed_point.NO_OBSERVATION}
+        found, backprop = session.run([y, dx], feed)
+    assert samples.same_bits(found, data) and samples.same_bits(backprop, dys)
+
+
+def test_without_a_position_the_second_derivative_passes_everywhere():
+    x, dy = tf.constant([-1e9, 0.3, np.nan]), tf.constant([1.0, 2, 3])
+    dx, = tf.gradients(ops.vai_fix_neuron(x, fixed_point.NO_OBSERVATION), x, dy)
+    with tf.compat.v1.Session() as session:
+        assert session.run(tf.gradients(dx, dy, tf.constant([5.0, 7, 9]))[0]).tolist() == [5, 7, 9]
+
+
+def test_without_a_position_shapes_must_fit_too():
+    dy, x = tf.compat.v1.placeholder(tf.float32), tf.compat.v1.placeholder(tf.float32)
+    dx = tf.gradients(ops.vai_fix_neuron(x, fixed_point.NO_OBSERVATION), x, dy)[0]
+    with tf.compat.v1.Session() as session, pytest.raises(tf.errors.InvalidArgumentError, match='shape'):
+        session.run(dx, {dy: [1.0], x: [1.0, 2.0]})
 
 
 def test_straight_through_passes_the_gradient_everywhere():
@@ -165,6 +221,16 @@ def test_quantizing_in_place_leaves_other_readers_alone():
     assert samples.same_bits(third, fixed_point.quantize(fixed_point.quantize(data * 2, 5), 3))
 
 
+def test_quantizing_what_was_left_as_it_is_does_not_change_it():
+    variable = tf.compat.v1.Variable([0.3, -5.2], use_resource=False)
+    kept = ops.vai_fix_neuron(variable, fixed_point.NO_OBSERVATION)
+    y = ops.vai_fix_neuron(kept, 0)
+    with tf.compat.v1.Session() as session:
+        session.run(variable.initializer)
+        assert session.run(y).tolist() == [0, -5]
+        assert samples.same_bits(session.run(variable), np.float32([0.3, -5.2]))
+
+
 def test_quantizing_a_variable_does_not_change_it():
     variable = tf.compat.v1.Variable([0.3, -5.2], use_resource=False)
     y = ops.fix_neuron(variable, mode=0, phase=1, quantize_pos=0)
@@ -187,7 +253,7 @@ def test_wrong_attributes_of_fix_neuron_are_errors_that_name_the_node(attrs, mes
     assert 'conv1/aquant (FixNeuron)' in str(error.value)
 
 
-@pytest.mark.parametrize('position', [-127, 128, fixed_point.NO_OBSERVATION])
+@pytest.mark.parametrize('position', [-127, 128, fixed_point.NO_OBSERVATION + 1])
 def test_wrong_position_is_an_error_that_names_the_node(position):
     p = tf.compat.v1.placeholder(tf.int32)
     x = tf.ones([3])

@@ -123,6 +123,90 @@ def test_two_rows_vote_at_the_same_time_without_loss():
     assert histograms.sum() == steps * rows
 
 
+class _Calibrating:
+    """Row 1 of 3 elects while a placeholder says whether positions are calibrated; `legal` is given or not."""
+
+    def __init__(self, legal):
+        with tf.Graph().as_default() as graph:
+            handle = resource_ops.var_handle_op(dtype=tf.float32, shape=[3, 256])
+            self.batch, self.calibrating = tf.compat.v1.placeholder(tf.int32), tf.compat.v1.placeholder(tf.bool)
+            legal = tf.constant([7, 8, 9]) if legal else None
+            self.moving = ops.moving_position(handle, self.batch, 3, 1, 0.5, 'join', copies=[2], legal=legal,
+                                              calibrating=self.calibrating)
+            self.kept = ops.kept_position(handle, self.batch, 3, 1, 'join', legal=legal, calibrating=self.calibrating)
+            self.read = ops.read_positions(handle, 3)
+        self.session = tf.compat.v1.Session(graph=graph)
+
+    def run(self, fetch, batch, calibrating):
+        return self.session.run(fetch, {self.batch: batch, self.calibrating: calibrating})
+
+
+@pytest.mark.parametrize('legal', [False, True])
+def test_votes_count_while_positions_are_calibrated(legal):
+    graph, expected = _Calibrating(legal), np.zeros(256, np.float32)
+    for i, position in enumerate((3, 5, 5, fixed_point.NO_OBSERVATION, 127, 5, 2)):
+        expected = fixed_point.vote(expected, position, 0.5)
+        calibrating = i != 4
+        elected = fixed_point.NO_OBSERVATION if calibrating else fixed_point.mode_position(expected)
+        assert graph.run(graph.moving, position, calibrating) == elected
+        np.testing.assert_array_equal(graph.session.run(graph.read), [np.zeros(256), expected, expected])
+        assert graph.run(graph.kept, 6, True) == fixed_point.NO_OBSERVATION
+        assert graph.run(graph.kept, 6, False) == fixed_point.mode_position(expected)
+        np.testing.assert_array_equal(graph.session.run(graph.read), [np.zeros(256), expected, expected])
+    unobserved = 8 if legal else fixed_point.mode_position(expected)
+    for fetch in (graph.moving, graph.kept):
+        assert graph.run(fetch, fixed_point.NO_OBSERVATION, False) == unobserved
+        assert graph.run(fetch, fixed_point.NO_OBSERVATION, True) == fixed_point.NO_OBSERVATION
+
+
+@pytest.mark.parametrize('legal', [False, True])
+@pytest.mark.parametrize('op', ['moving', 'kept'])
+def test_while_positions_are_calibrated_none_needs_to_be_known(op, legal):
+    graph = _Calibrating(legal)
+    fetch = getattr(graph, op)
+    assert graph.run(fetch, fixed_point.NO_OBSERVATION, True) == fixed_point.NO_OBSERVATION
+    assert not graph.session.run(graph.read).any()
+    with pytest.raises(tf.errors.FailedPreconditionError, match="'join' was never tracked"):
+        graph.run(fetch, fixed_point.NO_OBSERVATION, False)
+
+
+def test_values_pass_while_positions_are_calibrated():
+    """The graph of a training step: search, vote, quantize."""
+    x = tf.compat.v1.placeholder(tf.float32, [3])
+    calibrating = tf.compat.v1.placeholder(tf.bool, [])
+    handle = resource_ops.var_handle_op(dtype=tf.float32, shape=[1, 256])
+    position = ops.moving_position(handle, ops.search_position(x), 1, 0, 1.0, 'x', calibrating=calibrating)
+    y = ops.vai_fix_neuron(x, position)
+    data = np.float32([0.3, -1, 0.7])
+    with tf.compat.v1.Session() as session:
+        outputs = [y, tf.gradients(y, x)[0]]
+        assert samples.same_bits(session.run(y, {x: data, calibrating: True}), data)
+        assert samples.same_bits(session.run(y, {x: data, calibrating: False}), fixed_point.quantize(data, 7))
+        found, slope = session.run(outputs, {x: data * 8, calibrating: True})
+        assert samples.same_bits(found, data * 8) and slope.tolist() == [1, 1, 1]
+        assert session.run(outputs[1], {x: [0.3, -1, 8], calibrating: False}).tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize('op', ['moving', 'kept'])
+def test_calibrating_is_one_value(op):
+    graph = _Calibrating(True)
+    for value in ([True, False], []):
+        with pytest.raises(tf.errors.InvalidArgumentError, match='calibrating must be one value'):
+            graph.run(getattr(graph, op), 3, value)
+    assert not graph.session.run(graph.read).any(), 'a vote was counted'
+
+
+@pytest.mark.parametrize('inputs, message', [
+    ({'legal': [[1, 2, 3], [1, 2, 3]], 'calibrating': []}, 'N is 2'),
+    ({'legal': [], 'calibrating': [True, False]}, 'M is 2'),
+])
+def test_optional_inputs_are_given_at_most_once(inputs, message):
+    handle = resource_ops.var_handle_op(dtype=tf.float32, shape=[3, 256])
+    position = ops.load_library().vai_kept_position(handle, 0, rows=3, row=1, tensor='x', **inputs)
+    with tf.compat.v1.Session() as session, pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        session.run(position)
+
+
 @pytest.mark.parametrize('position', [-127, 128, fixed_point.NO_OBSERVATION + 1])
 def test_positions_that_do_not_exist_are_errors(position):
     with pytest.raises(tf.errors.InvalidArgumentError, match='position is {}'.format(position)):
@@ -165,5 +249,11 @@ def test_static_shapes():
     handle = resource_ops.var_handle_op(dtype=tf.float32, shape=[4, 256])
     assert ops.read_positions(handle, 4).shape.as_list() == [4, 256]
     assert ops.moving_position(handle, 0, 4, 0, 0.9, tensor='x').shape.as_list() == []
+    for legal in (None, tf.zeros([4], tf.int32)):
+        assert ops.kept_position(handle, 0, 4, 0, 'x', legal=legal, calibrating=True).shape.as_list() == []
+        with pytest.raises(ValueError, match='rank 0'):
+            ops.moving_position(handle, 0, 4, 0, 0.9, 'x', legal=legal, calibrating=[True])
+        with pytest.raises(ValueError, match='rank 0'):
+            ops.kept_position(handle, 0, 4, 0, 'x', legal=legal, calibrating=[True])
     with pytest.raises(ValueError):
         ops.write_positions(handle, tf.zeros([3, 256]), 4)

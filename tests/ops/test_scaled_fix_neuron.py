@@ -32,11 +32,11 @@ def _gradient(bits, inner, narrow_range):
 
 
 @functools.lru_cache(maxsize=None)
-def _search(bits, method, mode, inner, narrow_range):
+def _search(bits, method, mode, inner, narrow_range, tie=1.0):
     """(fused, chain) of (x, scale)."""
     def build(x, scale):
-        fused = ops.scaled_search_position(x, scale, True, bits, mode, method, inner, narrow_range)
-        return fused, ops.search_position(_by_channel(x, scale, inner), True, bits, mode, method, narrow_range)
+        fused = ops.scaled_search_position(x, scale, True, bits, mode, method, inner, narrow_range, tie)
+        return fused, ops.search_position(_by_channel(x, scale, inner), True, bits, mode, method, narrow_range, tie)
     return Runner(build, tf.float32, tf.float32)
 
 
@@ -71,11 +71,23 @@ def test_gradient_is_the_definition(case, position, bits, narrow_range):
 
 @settings(max_examples=300)
 @given(case=samples.scaled_tensors(), bits=samples.bit_widths, method=st.sampled_from([0, 1, 2]), mode=modes,
-       narrow_range=st.booleans())
-def test_search_is_the_definition_and_the_chain(case, bits, method, mode, narrow_range):
+       narrow_range=st.booleans(), tie=samples.ties)
+def test_search_is_the_definition_and_the_chain(case, bits, method, mode, narrow_range, tie):
     x, scale, _, inner = case
-    expected = fixed_point.search_position(fixed_point.scaled(x, scale, inner), bits, method, mode, narrow_range)
-    assert tuple(_search(bits, method, mode, inner, narrow_range)(x, scale)) == (expected, expected)
+    expected = fixed_point.search_position(fixed_point.scaled(x, scale, inner), bits, method, mode, narrow_range, tie)
+    assert tuple(_search(bits, method, mode, inner, narrow_range, tie)(x, scale)) == (expected, expected)
+
+
+@settings(max_examples=200)
+@given(case=samples.scaled_tensors((*samples.SIZES, 100003)))
+def test_without_a_position_the_products_remain(case):
+    x, scale, rescale, inner = case
+    fused, chain = _forward(8, 0, inner, False)(x, scale, rescale, fixed_point.NO_OBSERVATION)
+    assert samples.same_numbers(fused, chain)
+    assert samples.same_numbers(fused, fixed_point.scaled(fixed_point.scaled(x, scale, inner), rescale, inner))
+    dy = np.random.RandomState(x.size).permutation(x)
+    found = _gradient(8, inner, False)(dy, x, scale, rescale, fixed_point.NO_OBSERVATION)
+    assert samples.same_numbers(found, fixed_point.scaled(dy, rescale, inner))
 
 
 @pytest.mark.parametrize('shape, channels, inner', [
@@ -90,19 +102,21 @@ def test_many_blocks(shape, channels, inner):
     assert samples.same_bits(fused, fixed_point.scaled_quantize(x, scale, rescale, 5, inner=inner))
     expected = fixed_point.scaled_gradient(x, x, scale, rescale, 5, 8, inner)
     assert samples.same_bits(_gradient(8, inner, False)(x, x, scale, rescale, 5), expected)
-    expected = fixed_point.search_position(fixed_point.scaled(x, scale, inner))
-    assert tuple(_search(8, 1, 1, inner, False)(x, scale)) == (expected, expected)
+    for tie in (1.0, 1.3, 100.0):
+        expected = fixed_point.search_position(fixed_point.scaled(x, scale, inner), tie=tie)
+        assert tuple(_search(8, 1, 1, inner, False, tie)(x, scale)) == (expected, expected)
 
 
 @pytest.mark.parametrize('gradient', ['clipped', 'straight_through'])
+@pytest.mark.parametrize('position', [6, fixed_point.NO_OBSERVATION])
 @pytest.mark.parametrize('shape, channels, inner', [([3, 3, 4, 5], 5, 1), ([3, 3, 4, 5], 4, 5), ([60], 1, 1)])
-def test_gradients_are_those_of_the_chain(shape, channels, inner, gradient):
+def test_gradients_are_those_of_the_chain(shape, channels, inner, position, gradient):
     random = np.random.RandomState(1)
     x = tf.constant(random.standard_normal(shape), tf.float32)
     scale, rescale = [tf.constant(v, tf.float32) for v in random.uniform(-2, 2, [2, channels])]
     dy = tf.constant(random.standard_normal(shape), tf.float32)
-    fused = ops.scaled_fix_neuron(x, scale, rescale, 6, inner=inner, gradient=gradient)
-    chain = _chain(x, scale, rescale, 6, inner, mode=0, gradient=gradient)
+    fused = ops.scaled_fix_neuron(x, scale, rescale, position, inner=inner, gradient=gradient)
+    chain = _chain(x, scale, rescale, position, inner, mode=0, gradient=gradient)
     found, expected = [tf.gradients(y, [x, scale], dy) for y in (fused, chain)]
     assert [g.shape.as_list() for g in found] == [shape, [channels]]
     assert tf.gradients(fused, rescale, dy) == [None]
@@ -110,7 +124,7 @@ def test_gradients_are_those_of_the_chain(shape, channels, inner, gradient):
         found, expected = session.run([found, expected])
     for a, b in zip(found, expected):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
-    assert gradient == 'straight_through' or (found[0] == 0).any(), 'something was clipped'
+    assert (found[0] == 0).any() == (gradient == 'clipped' and position == 6), 'something was clipped'
 
 
 def test_gradient_to_the_input_multiplies_the_factors_first():
@@ -121,20 +135,30 @@ def test_gradient_to_the_input_multiplies_the_factors_first():
     assert samples.same_bits(found, np.float32([[0.7]]) * (scale * rescale))
 
 
-def test_quantizing_in_place_leaves_other_readers_alone():
+@pytest.mark.parametrize('position', [3, fixed_point.NO_OBSERVATION])
+def test_computing_in_place_leaves_other_readers_alone(position):
     x, scale = tf.compat.v1.placeholder(tf.float32, [1000]), tf.constant([0.5, 3.0])
     doubled = x * 2.0
-    y, again = ops.scaled_fix_neuron(doubled, scale, scale, 3), doubled + 0.0
-    only_reader = ops.scaled_fix_neuron(x * 3.0, scale, scale, 3)
-    dx = ops.load_library().vai_scaled_fix_neuron_grad(x * 4.0, x * 5.0, scale, scale, 3)
+    y, again = ops.scaled_fix_neuron(doubled, scale, scale, position), doubled + 0.0
+    only_reader = ops.scaled_fix_neuron(x * 3.0, scale, scale, position)
+    dx = ops.load_library().vai_scaled_fix_neuron_grad(x * 4.0, x * 5.0, scale, scale, position)
     data = np.random.RandomState(1).standard_normal(1000).astype(np.float32)
     with tf.compat.v1.Session() as session:
         y, again, only_reader, dx = session.run([y, again, only_reader, dx], {x: data})
     factors = np.float32([0.5, 3.0])
+
+    def forward(values):
+        if position == fixed_point.NO_OBSERVATION:
+            return fixed_point.scaled(fixed_point.scaled(values, factors), factors)
+        return fixed_point.scaled_quantize(values, factors, factors, position)
+
     assert samples.same_bits(again, data * 2)
-    assert samples.same_bits(y, fixed_point.scaled_quantize(data * 2, factors, factors, 3))
-    assert samples.same_bits(only_reader, fixed_point.scaled_quantize(data * 3, factors, factors, 3))
-    assert samples.same_bits(dx, fixed_point.scaled_gradient(data * 4, data * 5, factors, factors, 3, 8))
+    assert samples.same_bits(y, forward(data * 2))
+    assert samples.same_bits(only_reader, forward(data * 3))
+    expected = fixed_point.scaled(data * 4, factors)
+    if position != fixed_point.NO_OBSERVATION:
+        expected = fixed_point.scaled_gradient(data * 4, data * 5, factors, factors, position, 8)
+    assert samples.same_bits(dx, expected)
 
 
 def test_untracked_search_returns_no_observation():
@@ -146,10 +170,11 @@ def test_untracked_search_returns_no_observation():
 @pytest.mark.parametrize('shape, channels', [([0], 3), ([2, 0, 4], 4), ([0], 0), ([], 1)])
 def test_empty_tensors_and_scalars(shape, channels):
     x, scale = np.ones(shape, np.float32), np.full(channels, 0.5, np.float32)
-    y = ops.scaled_fix_neuron(x, scale, scale, 4)
     position = ops.scaled_search_position(x, scale)
     with tf.compat.v1.Session() as session:
-        assert samples.same_bits(session.run(y), x * np.float32(0.25))
+        for at in (4, fixed_point.NO_OBSERVATION):
+            y = ops.scaled_fix_neuron(x, scale, scale, at)
+            assert samples.same_bits(session.run(y), x * np.float32(0.25))
         assert session.run(position) == fixed_point.search_position(x * np.float32(0.5))
 
 
@@ -189,7 +214,7 @@ def test_factors_of_unlike_shapes_are_an_error():
                 session.run(y, {scale: a, rescale: b})
 
 
-@pytest.mark.parametrize('position', [-127, 128, fixed_point.NO_OBSERVATION])
+@pytest.mark.parametrize('position', [-127, 128, fixed_point.NO_OBSERVATION + 1])
 def test_wrong_position_is_an_error_that_names_the_node(position):
     y = ops.scaled_fix_neuron(tf.ones([3]), tf.ones([1]), tf.ones([1]), position, name='conv1/weights')
     with tf.compat.v1.Session() as session, pytest.raises(tf.errors.InvalidArgumentError, match=str(position)) as error:

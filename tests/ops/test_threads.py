@@ -17,6 +17,9 @@ outputs = [y, tf.gradients(y, x, dy)[0], scaled, tf.gradients(scaled, x, dy)[0]]
 searches = [ops.scaled_search_position(x, scale, mode=2, method=method) for method in (0, 1, 2)]
 searches += [ops.search_position(x, True, bits, mode, method)
             for bits in (4, 8) for mode in (0, 1, 2) for method in (0, 1, 2)]
+searches += [ops.search_position(x, mode=2, method=method, tie=1.3) for method in (1, 2)]
+kept = ops.scaled_fix_neuron(x, scale, scale, -2**31)
+outputs += [kept, tf.gradients(kept, x, dy)[0]]
 outputs += ops.position_errors(x, 5, 10)
 digest = hashlib.md5()
 with tf.compat.v1.Session(config=config) as session:

@@ -31,7 +31,8 @@ def vai_fix_neuron(input, position, bit_width=8, mode=1, narrow_range=False, gra
 
     Args:
       input: float32 tensor.
-      position: int32 scalar tensor, fractional bits, from -126 to 127; NO_OBSERVATION leaves the values as they are.
+      position: int32 scalar tensor, fractional bits, from -126 to 127; NO_OBSERVATION leaves the values as they are,
+        non-finite and subnormal ones too.
       bit_width: from 1 to 24, the sign included.
       mode: as in `fix_neuron`.
       narrow_range: leaves out the smallest value, so that the range is -hi to hi. The op's attr is called `symmetric`.
@@ -56,7 +57,7 @@ def search_position(input, track=True, bit_width=8, mode=1, method=1, narrow_ran
       mode: as in `fix_neuron`.
       method: 0 non-overflow, 1 min-diffs, 2 min-diffs with the relative error in mode 2.
       narrow_range: as in `vai_fix_neuron`.
-      tie: Python float of at least 1, how many times the least error a finer position may have.
+      tie: Python float of at least 1, how many times the least error a finer position may have. Not used in method 0.
       name: of the op.
     """
     return library.load().vai_search_position(input, track, bit_width, mode, method, narrow_range, tie, name)

@@ -2,7 +2,8 @@
 from vai_q_tf.ops import library
 
 
-def moving_position(state, batch_position, rows, row, decay, tensor, copies=(), legal=None, calibrating=None, name=None):
+def moving_position(state, batch_position, rows, row, decay, tensor, copies=(), legal=None, calibrating=None,
+                    name=None):
     """The most frequent position of row `row` after counting `batch_position`, an int32 scalar.
 
     fixed_point.vote and fixed_point.mode_position define it.
@@ -15,14 +16,14 @@ def moving_position(state, batch_position, rows, row, decay, tensor, copies=(), 
       tensor: name of the quantized tensor, for messages.
       copies: Python ints, other rows, which every vote makes equal to this one.
       legal: what `legal_positions` gives; its entry is the result where `batch_position` is NO_OBSERVATION.
-      calibrating: bool scalar; where it is true the result is NO_OBSERVATION, which leaves values as they are.
+      calibrating: bool scalar tensor; where it is true the result is NO_OBSERVATION, which leaves values as they are.
       name: of the op.
 
     Raises:
-      tf.errors.FailedPreconditionError: when run, if the row has never counted anything.
+      tf.errors.FailedPreconditionError: when run, if the row has never counted anything, unless `calibrating` is true.
     """
-    return library.load().vai_moving_position(state, batch_position, _optional(legal), _optional(calibrating), rows, row,
-                                              decay, tensor, list(copies), name)
+    return library.load().vai_moving_position(state, batch_position, _optional(legal), _optional(calibrating), rows,
+                                              row, decay, tensor, list(copies), name)
 
 
 def kept_position(state, batch_position, rows, row, tensor, legal=None, calibrating=None, name=None):
@@ -31,10 +32,11 @@ def kept_position(state, batch_position, rows, row, tensor, legal=None, calibrat
     The arguments are those of `moving_position`.
 
     Raises:
-      tf.errors.FailedPreconditionError: when run, if nothing was counted and `batch_position` is NO_OBSERVATION.
+      tf.errors.FailedPreconditionError: when run, if nothing was counted and `batch_position` is NO_OBSERVATION, unless
+        `calibrating` is true.
     """
-    return library.load().vai_kept_position(state, batch_position, _optional(legal), _optional(calibrating), rows, row, tensor,
-                                            name)
+    return library.load().vai_kept_position(state, batch_position, _optional(legal), _optional(calibrating), rows, row,
+                                            tensor, name)
 
 
 def legal_positions(state, rules, name=None):
