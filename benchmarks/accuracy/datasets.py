@@ -75,5 +75,5 @@ def _read(name, dimensions):
         if os.path.exists(path):
             with gzip.open(path, 'rb') as stream:
                 return np.frombuffer(stream.read(), np.uint8, offset=_HEADER[dimensions])
-    raise SystemExit('error: Fashion-MNIST is in none of {}. Run `make accuracy-training`, which fetches it without root, or: {}'
-                     .format(', '.join(FASHION_DIRECTORIES), INSTALL))
+    raise SystemExit('error: Fashion-MNIST is neither in {} nor in {}. Run `make accuracy-training`, which fetches it without '
+                     'root, or: {}'.format(*FASHION_DIRECTORIES, INSTALL))

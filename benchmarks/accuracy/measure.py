@@ -5,7 +5,7 @@
 Every run that ends is a line of OUTPUT_DIR/results.jsonl. Runs that are there for this commit are not repeated, so the
 command may be stopped at any time and goes on where it was. report.py makes the tables.
 """
-import environment  # isort: skip
+import environment  # noqa: F401  isort: skip
 import argparse
 import functools
 import itertools
@@ -31,7 +31,7 @@ def plan(options):
         for bits in options.bits or recipes.DATASETS.get(dataset, recipes.BITS):
             for seed, name, network in itertools.product(options.seeds or recipes.SEEDS, options.recipes, options.networks):
                 recipe = recipes.RECIPES.get(name, recipes.Recipe({}))
-                if bits in recipe.bits and seed in recipe.seeds:
+                if dataset in recipe.datasets and bits in recipe.bits and seed in recipe.seeds:
                     width = None if name in (recipes.FLOAT, recipes.CONTINUED) else bits
                     found += [runs.Run(dataset, network, activation, width, name, seed)
                               for activation in options.activations or [recipes.ACTIVATIONS[network]]]

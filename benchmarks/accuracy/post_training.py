@@ -1,4 +1,7 @@
 """A float checkpoint quantized without training: frozen, and calibrated on a few batches."""
+import contextlib
+import io
+
 import networks
 import tensorflow as tf
 import training
@@ -8,9 +11,10 @@ import vai_q_tensorflow
 
 def quantize(network, activation, checkpoint, batches, config):
     """Writes the quantized model of a float checkpoint, calibrated on arrays of images; returns its path."""
-    return vai_q_tensorflow.quantize_frozen(
-        _freeze(network, activation, checkpoint), lambda step: {'images': batches[step]},
-        config.replace(calib_iter=len(batches)))
+    frozen = _freeze(network, activation, checkpoint)
+    with contextlib.redirect_stderr(io.StringIO()):  # no progress bars between the lines of the measurement
+        return vai_q_tensorflow.quantize_frozen(
+            frozen, lambda step: {'images': batches[step]}, config.replace(calib_iter=len(batches)))
 
 
 def _freeze(network, activation, checkpoint):

@@ -29,9 +29,14 @@ class Options(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """fields: those of QuantizeConfig that differ from its defaults. bits, seeds: the only ones that it is measured with."""
+    """A way to finetune.
+
+    fields: those of QuantizeConfig that differ from its defaults.
+    datasets, bits, seeds: with these only it is measured.
+    """
     fields: dict
     options: Options = Options()
+    datasets: Container[str] = ('fashion', 'fashion_validation', 'digits')
     bits: Container[int] = range(1, 25)
     seeds: Container[int] = range(1, 1000)
 
@@ -43,7 +48,8 @@ RECIPES = {
     'batch statistics, moving positions': Recipe({}),
     'original': Recipe(dict(bn_fold='moving', position_update='current', gradient='straight_through')),
     'third': Recipe(dict(freeze_bn_step=200, freeze_position_step=200)),
-    'default, long': Recipe({}, Options(steps=FLOAT_OPTIONS.steps), bits=(4,), seeds=(1,)),
+    'default, long': Recipe({}, Options(steps=FLOAT_OPTIONS.steps),
+                            datasets=('fashion', 'fashion_validation'), bits=(4,), seeds=(1,)),
 }
 # What the README shows: (row, recipe).
 SHORT = (('float', FLOAT), ('quantization-aware, default', 'default'),

@@ -26,8 +26,12 @@ def read(path):
 def append(path, result):
     """Adds a line to the file."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with open(path, 'a') as stream:
-        stream.write(json.dumps(result) + '\n')
+    with open(path, 'a+b') as stream:
+        if stream.tell():
+            stream.seek(-1, os.SEEK_END)
+            if stream.read() != b'\n':  # after a line that was cut off
+                stream.write(b'\n')
+        stream.write((json.dumps(result) + '\n').encode())
 
 
 def key(result):
