@@ -61,11 +61,12 @@ def _execute(missing, settings, processes, write):
     floats = list({(run.dataset, run.network, run.activation, run.seed): run for run in reversed(missing)}.values())[::-1]
     started, ended = time.time(), 0
     with multiprocessing.get_context('spawn').Pool(min(processes, len(missing)), maxtasksperchild=30) as pool:
-        for error in pool.imap(functools.partial(_checkpoint, settings), floats):
+        for number, error in enumerate(pool.imap(functools.partial(_checkpoint, settings), floats), 1):
             if error:
                 print(error, file=sys.stderr)
                 return False
-        print('{} float networks are there after {:.0f} s'.format(len(floats), time.time() - started), flush=True)
+            print('{:3}/{}  float networks are there after {:.0f} s'.format(number, len(floats), time.time() - started),
+                  flush=True)
         started = time.time()
         for number, (run, result, error) in enumerate(pool.imap_unordered(functools.partial(_run, settings), missing), 1):
             if error:

@@ -52,6 +52,6 @@ RECIPES = {
                             datasets=('fashion', 'fashion_validation'), bits=(4,), seeds=(1,)),
 }
 # What the README shows: (row, recipe).
-SHORT = (('float', FLOAT), ('quantization-aware, default', 'default'),
-         ('quantization-aware, before', 'batch statistics, moving positions'), ('quantization-aware, original', 'original'),
-         ('post-training', POST_TRAINING))
+SHORT = (('float', FLOAT), ('quantization-aware: default', 'default'),
+         ('quantization-aware: batch statistics, moving positions', 'batch statistics, moving positions'),
+         ("quantization-aware: the original's scheme", 'original'), ('post-training', POST_TRAINING))
