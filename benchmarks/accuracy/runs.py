@@ -1,5 +1,4 @@
 """A run: one network, trained by one recipe at one width from one seed, and evaluated."""
-import environment  # isort: skip
 import hashlib
 import os
 import shutil
@@ -16,7 +15,21 @@ import training
 
 import vai_q_tensorflow
 
-_SOURCES = ('datasets.py', 'networks.py')  # what a float checkpoint depends on, beside its options
+_FINETUNING_SEED = 100  # added, for another order of the images than in the float training
+_QUICK_STEPS = 3
+_QUICK_IMAGES = 100
+
+
+def _digest(*names):
+    """Of the text of source files beside this one."""
+    digest = hashlib.md5()
+    for name in names:
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), name), 'rb') as source:
+            digest.update(source.read())
+    return digest.hexdigest()
+
+
+_SOURCES = _digest('datasets.py', 'networks.py')  # what a float checkpoint depends on, beside its options
 
 
 class Run(NamedTuple):
@@ -33,10 +46,6 @@ class Settings(NamedTuple):
     """quick: a few steps and images only, so that the results mean nothing."""
     float_dir: str
     quick: bool = False
-
-
-_QUICK_STEPS = 3
-_QUICK_IMAGES = 100
 
 
 def execute(run, settings):
@@ -66,7 +75,8 @@ def float_checkpoint(run, settings):
     remove the directory.
     """
     options = _options(recipes.FLOAT_OPTIONS, settings)
-    name = '-'.join([run.dataset, run.network, run.activation, str(run.seed), _version(options)])
+    version = hashlib.md5((_SOURCES + repr(options)).encode()).hexdigest()[:8]
+    name = '-'.join([run.dataset, run.network, run.activation, str(run.seed), version])
     directory = os.path.join(settings.float_dir, name)
     if not os.path.exists(directory):
         unfinished = tempfile.mkdtemp(dir=_made(settings.float_dir))
@@ -79,40 +89,26 @@ def float_checkpoint(run, settings):
 
 
 def _measure(run, settings, checkpoint, digits, test, directory):
-    """(steps, evaluation.Score)"""
+    """(steps of finetuning, evaluation.Score)"""
     config = run.bits and vai_q_tensorflow.QuantizeConfig(
         [networks.INPUT], [networks.OUTPUT], [[-1] + networks.SHAPE[1:]], weight_bit=run.bits, activation_bit=run.bits,
         output_dir=directory)
-    steps = 0
+    if run.recipe == recipes.FLOAT:
+        return 0, evaluation.of_checkpoint(run.network, run.activation, checkpoint, test)
     recipe = recipes.RECIPES.get(run.recipe, recipes.Recipe({}))
     if run.recipe == recipes.POST_TRAINING:
-        batches = 1 if settings.quick else recipes.CALIBRATION_BATCHES
-        images = [images for images, _ in datasets.batches(digits, recipe.options.batch, batches, run.seed)]
-        return steps, evaluation.of_model(
-            post_training.quantize(run.network, run.activation, checkpoint, images, config), test)
-    if run.recipe != recipes.FLOAT:
-        options = _options(recipe.options, settings)
-        config = config and config.replace(**recipe.fields)
-        checkpoint = training.train(run.network, run.activation, digits, _FINETUNING_SEED + run.seed, options, directory,
-                                    checkpoint, config)
-        steps = options.steps
-    return steps, evaluation.of_checkpoint(run.network, run.activation, checkpoint, test, config)
-
-
-_FINETUNING_SEED = 100  # added, for another order of the images than in the float training
+        number = 1 if settings.quick else recipes.CALIBRATION_BATCHES
+        batches = [images for images, _ in datasets.batches(digits, recipe.options.batch, number, run.seed)]
+        return 0, evaluation.of_model(post_training.quantize(run.network, run.activation, checkpoint, batches, config), test)
+    config = config and config.replace(**recipe.fields)
+    options = _options(recipe.options, settings)
+    trained = training.train(run.network, run.activation, digits, _FINETUNING_SEED + run.seed, options, directory, checkpoint,
+                             config)
+    return options.steps, evaluation.of_checkpoint(run.network, run.activation, trained, test, config)
 
 
 def _options(options, settings):
     return options._replace(steps=_QUICK_STEPS) if settings.quick else options
-
-
-def _version(options):
-    """Changes with the images, the networks and the options."""
-    digest = hashlib.md5(repr(options).encode())
-    for name in _SOURCES:
-        with open(os.path.join(environment.ROOT, 'benchmarks', 'accuracy', name), 'rb') as source:
-            digest.update(source.read())
-    return digest.hexdigest()[:8]
 
 
 def _made(directory):
