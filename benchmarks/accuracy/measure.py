@@ -25,7 +25,10 @@ _QUICK = dict(networks=['plain'], datasets=['digits'], bits=[4], seeds=[1])
 
 
 def plan(options):
-    """The runs that the options ask for, the most important first."""
+    """The runs that the options ask for, the most important first.
+
+    Those of one network stand apart: the first one trains the float network, and the others find it.
+    """
     found = []
     for dataset in options.datasets:
         for bits in options.bits or recipes.DATASETS.get(dataset, recipes.BITS):
@@ -45,9 +48,10 @@ def main(arguments):
     file = os.path.join(options.output_dir, 'results.jsonl')
     commit = results.commit()
     there = {results.key(result) for result in results.read(file) if options.reuse or result['commit'] == commit}
-    missing = [run for run in plan(options) if results.key(run._asdict()) not in there]
+    planned = plan(options)
+    missing = [run for run in planned if results.key(run._asdict()) not in there]
     print('{} runs of commit {}, {} of them are there; {}'.format(
-        len(plan(options)), commit, len(plan(options)) - len(missing), file), flush=True)
+        len(planned), commit, len(planned) - len(missing), file), flush=True)
     if options.quick:
         print('A few steps on a few images: the figures mean nothing.')
     settings = runs.Settings(os.path.abspath(os.path.join(options.output_dir, 'float')), options.quick)
@@ -55,19 +59,11 @@ def main(arguments):
 
 
 def _execute(missing, settings, processes, write):
-    """Runs everything in a pool; float networks first, since runs that share one would all train it. Whether all ended."""
+    """Runs everything in a pool. Whether all ended well."""
     if not missing:
         return True
-    floats = list({(run.dataset, run.network, run.activation, run.seed): run for run in reversed(missing)}.values())[::-1]
     started, ended = time.time(), 0
-    with multiprocessing.get_context('spawn').Pool(min(processes, len(missing)), maxtasksperchild=30) as pool:
-        for number, error in enumerate(pool.imap(functools.partial(_checkpoint, settings), floats), 1):
-            if error:
-                print(error, file=sys.stderr)
-                return False
-            print('{:3}/{}  float networks are there after {:.0f} s'.format(number, len(floats), time.time() - started),
-                  flush=True)
-        started = time.time()
+    with multiprocessing.get_context('spawn').Pool(min(processes, len(missing))) as pool:
         for number, (run, result, error) in enumerate(pool.imap_unordered(functools.partial(_run, settings), missing), 1):
             if error:
                 print('{} failed:\n{}'.format(_name(run), error), file=sys.stderr)
@@ -84,16 +80,8 @@ def _write(file, commit, result):
     results.append(file, dict(result, commit=commit))
 
 
-def _checkpoint(settings, run):
-    """The error, if there is one, as text: some exceptions cannot be sent between processes."""
-    try:
-        runs.float_checkpoint(run, settings)
-    except Exception:
-        return traceback.format_exc()
-
-
 def _run(settings, run):
-    """(run, result, None), or (run, None, the error as text)."""
+    """(run, result, None), or (run, None, the error as text, for some exceptions cannot be sent between processes)."""
     try:
         return run, runs.execute(run, settings), None
     except Exception:
