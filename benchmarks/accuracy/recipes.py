@@ -1,0 +1,57 @@
+"""What is compared: the recipes of quantization-aware training, and the settings that they share.
+
+A new recipe is a new line in RECIPES.
+"""
+from typing import Container, NamedTuple
+
+BITS = (4, 8, 6)  # the most important first
+SEEDS = (1, 2, 3)
+ACTIVATIONS = {'plain': 'relu', 'residual': 'relu', 'depthwise': 'relu6', 'inverted': 'relu6'}
+DATASETS = {'fashion': BITS, 'digits': (4,)}  # the widths at which a dataset is taken, unless options say otherwise
+
+FLOAT = 'float'
+CONTINUED = 'float, trained on'
+POST_TRAINING = 'post-training'
+CALIBRATION_BATCHES = 16
+
+
+class Options(NamedTuple):
+    """How a network is trained.
+
+    batch: images a step.
+    rate: learning rate of the first step; it falls to 0 along a cosine.
+    optimizer: 'adam' or 'momentum'.
+    """
+    steps: int = 300
+    rate: float = 2e-3
+    optimizer: str = 'adam'
+    batch: int = 64
+
+
+class Recipe(NamedTuple):
+    """A way to finetune.
+
+    fields: those of QuantizeConfig that differ from its defaults.
+    datasets, bits, seeds: with these only it is measured.
+    """
+    fields: dict
+    options: Options = Options()
+    datasets: Container[str] = ('fashion', 'fashion_validation', 'digits')
+    bits: Container[int] = range(1, 25)
+    seeds: Container[int] = range(1, 1000)
+
+
+FLOAT_OPTIONS = Options(steps=2000, rate=4e-3)
+
+RECIPES = {
+    'default': Recipe({}),
+    'batch statistics, moving positions': Recipe({}),
+    'original': Recipe(dict(bn_fold='moving', position_update='current', gradient='straight_through')),
+    'third': Recipe(dict(freeze_bn_step=200, freeze_position_step=200)),
+    'default, long': Recipe({}, Options(steps=FLOAT_OPTIONS.steps),
+                            datasets=('fashion', 'fashion_validation'), bits=(4,), seeds=(1,)),
+}
+# What the README shows: (row, recipe).
+SHORT = (('float', FLOAT), ('quantization-aware: default', 'default'),
+         ('quantization-aware: batch statistics, moving positions', 'batch statistics, moving positions'),
+         ("quantization-aware: the original's scheme", 'original'), ('post-training', POST_TRAINING))

@@ -1,0 +1,149 @@
+"""Writes the tables of docs/accuracy.md and README.md from the results of measure.py.
+
+    python benchmarks/accuracy/report.py [--results accuracy_results/results.jsonl] [--print]
+
+Of runs that were repeated, the last one counts.
+"""
+import argparse
+import os
+import statistics
+import sys
+from typing import NamedTuple
+
+import recipes
+import results
+
+NOTHING = '–'
+DOCUMENT, README = os.path.join('docs', 'accuracy.md'), 'README.md'
+_BEGIN, _END = '<!-- {}: written by benchmarks/accuracy/report.py -->', '<!-- end of {} -->'
+_TITLES = {'fashion': 'Fashion-MNIST', 'digits': 'Digits', 'fashion_validation': 'Training images of Fashion-MNIST, divided'}
+_WIDTHS = sorted(recipes.BITS, reverse=True)
+_NETWORKS = tuple(recipes.ACTIVATIONS)
+_FLOATS = (recipes.FLOAT, recipes.CONTINUED)
+
+
+class Figure(NamedTuple):
+    """Over the seeds: mean and sample standard deviation of the accuracy, and the mean difference to float of the same seed,
+    all in percent; mean cross entropy in nats. spread is None of one seed, difference None without a float result."""
+    mean: float
+    spread: float
+    difference: float
+    cross_entropy: float
+    seeds: int
+
+
+class Results:
+    """The last result of every run, but for those of --quick."""
+
+    def __init__(self, lines):
+        self._last = {results.key(line): line for line in lines if not line['quick']}
+
+    def commits(self):
+        """The commits that the results are of."""
+        return sorted({line['commit'] for line in self._last.values()})
+
+    def networks(self, dataset):
+        """The (network, activation) pairs there are results of, in the order of recipes.py, its own ones always."""
+        found = {(line['network'], line['activation']) for line in self._last.values() if line['dataset'] == dataset}
+        found |= set(recipes.ACTIVATIONS.items())
+        return sorted(found, key=lambda pair: (_NETWORKS.index(pair[0]), pair[1]))
+
+    def datasets(self):
+        """The datasets there are results of, those of recipes.py always."""
+        return list(dict.fromkeys(list(recipes.DATASETS) + sorted({line['dataset'] for line in self._last.values()})))
+
+    def figure(self, dataset, network, activation, recipe, bits):
+        """The Figure of a recipe at a width, which makes no difference to a float recipe; None without results."""
+        chosen = self._of(dataset, network, activation, recipe, bits)
+        if not chosen:
+            return None
+        floats = self._of(dataset, network, activation, recipes.FLOAT, None)
+        accuracies = [100 * line['accuracy'] for line in chosen.values()]
+        differences = [100 * (line['accuracy'] - floats[seed]['accuracy']) for seed, line in chosen.items() if seed in floats]
+        return Figure(statistics.mean(accuracies), statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+                      statistics.mean(differences) if differences else None,
+                      statistics.mean(line['cross_entropy'] for line in chosen.values()), len(accuracies))
+
+    def _of(self, dataset, network, activation, recipe, bits):
+        """{seed: line}"""
+        wanted = (dataset, network, activation, None if recipe in _FLOATS else bits, recipe)
+        return {key[-1]: line for key, line in self._last.items() if key[:-1] == wanted}
+
+
+def tables(found):
+    """The tables of docs/accuracy.md."""
+    text = ['Results of {}.'.format('commit ' + ', '.join(found.commits()) if found.commits() else 'no commit so far')]
+    for dataset in found.datasets():
+        widths = [bits for bits in _WIDTHS if bits in recipes.DATASETS.get(dataset, recipes.BITS)]
+        rows = [['network', 'recipe'] + ['W{0}A{0}'.format(bits) for bits in widths] + ['cross entropy at W4A4']]
+        for network, activation in found.networks(dataset):
+            for recipe in (*_FLOATS, recipes.POST_TRAINING, *_recipes(dataset)):
+                figures = [found.figure(dataset, network, activation, recipe, bits) for bits in widths + [4]]
+                rows.append(['{}, {}'.format(network, activation), recipe] + [
+                    _cell(figure, recipe != recipes.FLOAT) for figure in figures[:-1]] + [
+                        '{:.3f}'.format(figures[-1].cross_entropy) if figures[-1] else NOTHING])
+        text += ['### ' + _TITLES[dataset], _table(rows)]
+    return '\n\n'.join(text)
+
+
+def _recipes(dataset):
+    return [name for name, recipe in recipes.RECIPES.items() if dataset in recipe.datasets]
+
+
+def short_table(found):
+    """The table of README.md: W4A4 on Fashion-MNIST."""
+    rows = [['accuracy, %'] + ['{}, {}'.format(*pair) for pair in recipes.ACTIVATIONS.items()]]
+    for name, recipe in recipes.SHORT:
+        rows.append([name] + [_cell(found.figure('fashion', network, activation, recipe, 4), False)
+                              for network, activation in recipes.ACTIVATIONS.items()])
+    return _table(rows)
+
+
+def _cell(figure, with_difference):
+    if figure is None:
+        return NOTHING
+    text = '{:.2f}'.format(figure.mean)
+    if figure.spread is not None:
+        text += ' ± {:.2f}'.format(figure.spread)
+    if with_difference and figure.difference is not None:
+        text += ' ({:+.2f})'.format(figure.difference).replace('-', '−')
+    return text if figure.seeds >= len(recipes.SEEDS) else text + ', n = {}'.format(figure.seeds)
+
+
+def _table(rows):
+    lines = ['| {} |'.format(' | '.join(row)) for row in rows]
+    return '\n'.join(lines[:1] + ['|' + ' --- |' * len(rows[0])] + lines[1:])
+
+
+def replace(text, name, table):
+    """The text with the table between the two comments of that name."""
+    begin, end = _BEGIN.format(name), _END.format(name)
+    if not 0 <= text.find(begin) < text.find(end):
+        raise SystemExit('error: the comments {} and {} are not there, in this order'.format(begin, end))
+    return text[:text.index(begin) + len(begin)] + '\n\n' + table + '\n\n' + text[text.index(end):]
+
+
+def write(found, directory):
+    """Writes the tables into the two documents below the directory."""
+    for path, name, table in ((DOCUMENT, 'accuracy', tables(found)), (README, 'accuracy in short', short_table(found))):
+        path = os.path.join(directory, path)
+        with open(path, encoding='utf-8') as stream:
+            text = stream.read()
+        with open(path, 'w', encoding='utf-8') as stream:
+            stream.write(replace(text, name, table))
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--results', nargs='+', default=['accuracy_results/results.jsonl'], help='files; default: %(default)s')
+    parser.add_argument('--print', action='store_true', help='print the tables and leave the documents as they are')
+    options = parser.parse_args(arguments)
+    found = Results([line for path in options.results for line in results.read(path)])
+    if options.print:
+        print(tables(found), short_table(found), sep='\n\n')
+    else:
+        write(found, results.ROOT)
+
+
+if __name__ == '__main__':
+    main(sys.argv[1:])

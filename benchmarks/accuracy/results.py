@@ -1,0 +1,52 @@
+"""The results file: one line of JSON for each run that ended."""
+import json
+import os
+import subprocess
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# Documents may change, as by the report, without a new measurement.
+_MEASURED = ('vai_q_tf', 'vai_q_tensorflow.py', 'kernels', 'benchmarks/accuracy', 'examples/estimator')
+KEY = ('dataset', 'network', 'activation', 'bits', 'recipe', 'seed')
+
+
+def read(path):
+    """The results of a file, dicts, the oldest first; none where there is no file. A line cut off by a crash is left out."""
+    if not os.path.exists(path):
+        return []
+    found = []
+    with open(path) as stream:
+        for line in stream:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+    return found
+
+
+def append(path, result):
+    """Adds a line to the file."""
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with open(path, 'a+b') as stream:
+        if stream.tell():
+            stream.seek(-1, os.SEEK_END)
+            if stream.read() != b'\n':  # after a line that was cut off
+                stream.write(b'\n')
+        stream.write((json.dumps(result) + '\n').encode())
+
+
+def key(result):
+    """What a result is of: two results of one commit with the same key are equal."""
+    return tuple(result[name] for name in KEY)
+
+
+def commit():
+    """The commit of the working tree, with '-dirty' where what is measured has been edited; 'unknown' without git."""
+    try:
+        name = _git('rev-parse', '--short', 'HEAD').strip()
+        return name + '-dirty' * bool(_git('status', '--porcelain', '--', *_MEASURED).strip())
+    except (OSError, subprocess.CalledProcessError):
+        return 'unknown'
+
+
+def _git(*arguments):
+    return subprocess.check_output(('git',) + arguments, cwd=ROOT, stderr=subprocess.DEVNULL, universal_newlines=True)

@@ -1,0 +1,116 @@
+"""A run: one network, trained by one recipe at one width from one seed, and evaluated."""
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from typing import NamedTuple, Optional
+
+import datasets
+import evaluation
+import networks
+import post_training
+import recipes
+import training
+
+import vai_q_tensorflow
+
+_FINETUNING_SEED = 100  # added, for another order of the images than in the float training
+_QUICK_STEPS = 3
+_QUICK_IMAGES = 100
+
+
+def _digest(*names):
+    """Of the text of source files beside this one."""
+    digest = hashlib.md5()
+    for name in names:
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), name), 'rb') as source:
+            digest.update(source.read())
+    return digest.hexdigest()
+
+
+_SOURCES = _digest('datasets.py', 'networks.py')  # what a float checkpoint depends on, beside its options
+
+
+class Run(NamedTuple):
+    """bits: width of weights, biases and activations, None for a float network."""
+    dataset: str
+    network: str
+    activation: str
+    bits: Optional[int]
+    recipe: str
+    seed: int
+
+
+class Settings(NamedTuple):
+    """quick: a few steps and images only, so that the results mean nothing."""
+    float_dir: str
+    quick: bool = False
+
+
+def execute(run, settings):
+    """Trains and evaluates; {name: value} of the results: steps, accuracy, cross_entropy, seconds.
+
+    The float checkpoint is trained first where it is not there.
+    """
+    digits = datasets.load(run.dataset)
+    checkpoint = float_checkpoint(run, settings)
+    started = time.time()
+    test = digits.test
+    if settings.quick:
+        test = type(test)(*(values[::len(values) // _QUICK_IMAGES] for values in test))
+    directory = tempfile.mkdtemp(prefix='accuracy_')
+    try:
+        steps, score = _measure(run, settings, checkpoint, digits.training, test, directory)
+    finally:
+        shutil.rmtree(directory)
+    return dict(run._asdict(), steps=steps, accuracy=score.accuracy, cross_entropy=score.cross_entropy,
+                seconds=round(time.time() - started, 1), quick=settings.quick)
+
+
+def float_checkpoint(run, settings):
+    """Prefix of the checkpoint of the float network that a run starts from, which is trained where it is not there.
+
+    Another network, other images or options make another one. After a change of training.py that concerns float trainings
+    remove the directory.
+    """
+    options = _options(recipes.FLOAT_OPTIONS, settings)
+    version = hashlib.md5((_SOURCES + repr(options)).encode()).hexdigest()[:8]
+    name = '-'.join([run.dataset, run.network, run.activation, str(run.seed), version])
+    directory = os.path.join(settings.float_dir, name)
+    if not os.path.exists(directory):
+        unfinished = tempfile.mkdtemp(dir=_made(settings.float_dir))
+        training.train(run.network, run.activation, datasets.load(run.dataset).training, run.seed, options, unfinished)
+        try:
+            os.rename(unfinished, directory)
+        except OSError:  # another process was faster
+            shutil.rmtree(unfinished)
+    return os.path.join(directory, 'model.ckpt')
+
+
+def _measure(run, settings, checkpoint, digits, test, directory):
+    """(steps of finetuning, evaluation.Score)"""
+    config = run.bits and vai_q_tensorflow.QuantizeConfig(
+        [networks.INPUT], [networks.OUTPUT], [[-1] + networks.SHAPE[1:]], weight_bit=run.bits, activation_bit=run.bits,
+        output_dir=directory)
+    if run.recipe == recipes.FLOAT:
+        return 0, evaluation.of_checkpoint(run.network, run.activation, checkpoint, test)
+    recipe = recipes.RECIPES.get(run.recipe, recipes.Recipe({}))
+    if run.recipe == recipes.POST_TRAINING:
+        number = 1 if settings.quick else recipes.CALIBRATION_BATCHES
+        batches = [images for images, _ in datasets.batches(digits, recipe.options.batch, number, run.seed)]
+        return 0, evaluation.of_model(post_training.quantize(run.network, run.activation, checkpoint, batches, config), test)
+    config = config and config.replace(**recipe.fields)
+    options = _options(recipe.options, settings)
+    trained = training.train(run.network, run.activation, digits, _FINETUNING_SEED + run.seed, options, directory, checkpoint,
+                             config)
+    return options.steps, evaluation.of_checkpoint(run.network, run.activation, trained, test, config)
+
+
+def _options(options, settings):
+    return options._replace(steps=_QUICK_STEPS) if settings.quick else options
+
+
+def _made(directory):
+    os.makedirs(directory, exist_ok=True)
+    return directory

@@ -1,0 +1,117 @@
+"""The measurement of recipes: tables of given results, what is left out when it is there, and a few steps of all of it."""
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.examples.test_demo import ROOT, needs_digits
+
+SCRIPTS = os.path.join(ROOT, 'benchmarks', 'accuracy')
+ACCURACIES = {(recipe, bits): np.random.RandomState(bits or 1).uniform(0.8, 0.9, 3)
+              for recipe, bits in (('float', None), ('default', 4), ('default', 8), ('original', 4))}
+
+
+@pytest.fixture(scope='module')
+def report():
+    """The module; it needs no TensorFlow."""
+    names = ('report', 'recipes', 'results')
+    sys.path.insert(0, SCRIPTS)
+    try:
+        yield importlib.import_module(names[0])
+    finally:
+        sys.path.remove(SCRIPTS)
+        for name in names:
+            sys.modules.pop(name, None)
+
+
+def line(recipe, bits, seed, accuracy, **others):
+    return dict(dict(dataset='fashion', network='plain', activation='relu', bits=bits, recipe=recipe, seed=seed, steps=300,
+                     accuracy=accuracy, cross_entropy=1 - accuracy, seconds=1.0, commit='abc', quick=False), **others)
+
+
+def lines():
+    return [line(recipe, bits, seed, accuracy) for (recipe, bits), accuracies in ACCURACIES.items()
+            for seed, accuracy in enumerate(accuracies, 1)]
+
+
+@pytest.mark.parametrize('recipe, bits', list(ACCURACIES))
+def test_figures_are_those_of_numpy(report, recipe, bits):
+    figure = report.Results(lines()).figure('fashion', 'plain', 'relu', recipe, bits)
+    values = ACCURACIES[recipe, bits]
+    np.testing.assert_allclose(
+        figure, [100 * values.mean(), 100 * values.std(ddof=1), 100 * (values - ACCURACIES['float', None]).mean(),
+                 (1 - values).mean(), 3])
+
+
+def test_the_last_result_counts_and_quick_ones_do_not(report):
+    found = report.Results([line('default', 4, 1, 0.1), line('default', 4, 1, 0.5), line('default', 4, 1, 0.9, quick=True)])
+    assert found.figure('fashion', 'plain', 'relu', 'default', 4) == (50, None, None, 0.5, 1)
+
+
+def test_a_table_has_every_recipe_and_a_dash_for_what_is_not_there(report):
+    table = report.tables(report.Results(lines())).split('###')[1]
+    rows = [row.strip('| ').split(' | ') for row in table.splitlines() if row.startswith('| ')]
+    cells = {(network, recipe): rest for network, recipe, *rest in rows}
+    values, floats = ACCURACIES['default', 4], ACCURACIES['float', None]
+    assert cells['plain, relu', 'default'][1:] == [
+        '–', '{:.2f} ± {:.2f} ({:+.2f})'.format(100 * values.mean(), 100 * values.std(ddof=1),
+                                                100 * (values - floats).mean()).replace('-', '−'),
+        '{:.3f}'.format((1 - values).mean())]
+    assert set(cells['inverted, relu6', 'post-training']) == {'–'}
+    assert {recipe for _, recipe in cells} >= {'float', 'float, trained on', 'post-training', 'default', 'original'}
+
+
+def test_tables_replace_what_was_between_the_comments_and_nothing_else(report, tmp_path):
+    (tmp_path / 'docs').mkdir()
+    for name in (report.DOCUMENT, report.README):
+        shutil.copy(os.path.join(ROOT, name), str(tmp_path / name))
+    report.write(report.Results([]), str(tmp_path))
+    before = [(tmp_path / name).read_text() for name in (report.DOCUMENT, report.README)]
+    report.write(report.Results(lines()), str(tmp_path))
+    after = [(tmp_path / name).read_text() for name in (report.DOCUMENT, report.README)]
+    assert all('{:.2f} ± '.format(100 * ACCURACIES['default', 4].mean()) in text for text in after)
+    report.write(report.Results([]), str(tmp_path))
+    assert [(tmp_path / name).read_text() for name in (report.DOCUMENT, report.README)] == before != after
+    with pytest.raises(SystemExit, match='comments'):
+        report.replace('no comments', 'accuracy', '')
+
+
+def measure(directory, *arguments):
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [ROOT, os.environ.get('PYTHONPATH')])))
+    process = subprocess.run(
+        [sys.executable, '-W', 'ignore', os.path.join(SCRIPTS, 'measure.py'), '--quick', '--output_dir', str(directory),
+         '--processes', '1', *arguments],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
+
+
+@needs_digits
+def test_a_quick_measurement_repeats_nothing(tmp_path):
+    """Runs of another commit count only where the options say so."""
+    file = tmp_path / 'quick' / 'results.jsonl'
+    recipes = ['--recipes', 'default', 'post-training', 'float', 'float, trained on']
+    assert '4 runs' in measure(tmp_path, *recipes)
+    found = [json.loads(text) for text in file.read_text().splitlines()]
+    assert {(result['recipe'], result['bits']) for result in found} == {
+        ('default', 4), ('post-training', 4), ('float', None), ('float, trained on', None)}
+    assert all(result['quick'] and 0 <= result['accuracy'] <= 1 and result['cross_entropy'] > 0 for result in found)
+
+    # One line is of another commit, one was cut off by a crash.
+    text = re.sub('("recipe": "float",.*"commit": )"[^"]*"', r'\1"another"', file.read_text())
+    file.write_text(text + '{"cut off')
+    assert '3 of them are there' in measure(tmp_path, *recipes)
+    assert file.read_text().startswith(text + '{"cut off\n')
+    (repeated,) = map(json.loads, file.read_text().splitlines()[5:])
+    assert dict(repeated, seconds=0) in [dict(result, seconds=0) for result in found]
+    assert repeated['recipe'] == 'float'
+
+    file.write_text(text)
+    assert '4 of them are there' in measure(tmp_path, '--reuse', *recipes)
+    assert file.read_text() == text
