@@ -45,9 +45,11 @@ FLOAT_OPTIONS = Options(steps=2000, rate=4e-3)
 
 RECIPES = {
     'default': Recipe({}),
-    'batch statistics, moving positions': Recipe({}),
-    'original': Recipe(dict(bn_fold='moving', position_update='current', gradient='straight_through')),
-    'third': Recipe(dict(freeze_bn_step=200, freeze_position_step=200)),
+    'default, biases of 8 bits': Recipe(dict(bias_bit=8), bits=(4, 6)),
+    'batch statistics, moving positions': Recipe(dict(recipe='manual')),
+    'the same, both frozen for the last third': Recipe(
+        dict(recipe='manual', freeze_bn_step=200, freeze_position_step=200)),
+    'original': Recipe(dict(recipe='manual', bn_fold='moving', position_update='current', gradient='straight_through')),
     'default, long': Recipe({}, Options(steps=FLOAT_OPTIONS.steps),
                             datasets=('fashion', 'fashion_validation'), bits=(4,), seeds=(1,)),
 }
