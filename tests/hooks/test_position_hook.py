@@ -26,7 +26,8 @@ def _train(directory, hook, steps=20, quantized=True, **settings):
         loss = tf.reduce_sum(tf.layers.dense(images, 3, name='dense'))
         if quantized:
             functions.CreateQuantizeTrainingGraph(QuantizeConfig(
-                ['images'], ['dense/BiasAdd'], [[-1, 4]], output_dir=str(directory), position_decay=0.7, **settings))
+                ['images'], ['dense/BiasAdd'], [[-1, 4]], output_dir=str(directory), position_decay=0.7, recipe='manual',
+                **settings))
         train = tf.compat.v1.train.GradientDescentOptimizer(1e-3).minimize(loss, step)
         with tf.compat.v1.train.MonitoredTrainingSession(
                 checkpoint_dir=str(directory / 'model'), hooks=[hook], save_checkpoint_steps=100,

@@ -201,7 +201,7 @@ def train(build, directory, steps=5, frozen_from=3, **fields):
         tf.compat.v1.train.get_or_create_global_step()
         output = build(True)
         inputs = tuple(name for name in ('x', 'x2') if name in [op.name for op in graph.get_operations()])
-        config = QuantizeConfig(list(inputs), [output.op.name], output_dir=str(directory / 'quantize_results'),
+        config = QuantizeConfig(list(inputs), [output.op.name], output_dir=str(directory / 'quantize_results'), recipe='manual',
                                 freeze_bn_step=frozen_from, freeze_position_step=frozen_from, **fields)
         loss = quadratic_loss(output)
         CreateQuantizeTrainingGraph(config)

@@ -19,7 +19,8 @@ def _network():
 
 
 def _config(directory, **settings):
-    return QuantizeConfig(['images'], ['dense/Relu'], [[-1, 6]], output_dir=str(directory), position_decay=_DECAY, **settings)
+    return QuantizeConfig(['images'], ['dense/Relu'], [[-1, 6]], output_dir=str(directory), position_decay=_DECAY,
+                          recipe='manual', **settings)
 
 
 def _training(directory, **settings):

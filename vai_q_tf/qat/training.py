@@ -68,8 +68,7 @@ def _recipe(graph, config, planned):
     if config.freeze_bn_step is not None or config.freeze_position_step is not None:
         step = require_global_step(graph, 'freeze_bn_step and freeze_position_step count')
     return Recipe(config, None if step is None else node_name(step.name),
-                  evidence(graph, planned.forms[0], planned.prefixes[0]),
-                  [graph_range.input_nodes[0] for graph_range in planned.ranges])
+                  evidence(graph, planned.forms[0], planned.prefixes[0]))
 
 
 def _edit(graph, planned, config, recipe):

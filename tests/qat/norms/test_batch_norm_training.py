@@ -28,7 +28,7 @@ class _Training:
             self.loss = networks.quadratic_loss(output)
             if fields is not None:
                 CreateQuantizeTrainingGraph(
-                    QuantizeConfig(['x'], [output.op.name], output_dir=str(directory), **fields))
+                    QuantizeConfig(['x'], [output.op.name], output_dir=str(directory), **dict({'recipe': 'manual'}, **fields)))
             self.step = networks.training_step(output, self.loss, tf.compat.v1.train.GradientDescentOptimizer(rate))
             self.variables = {variable.op.name: variable for variable in tf.compat.v1.global_variables()}
             options = tf.compat.v1.ConfigProto()

@@ -23,7 +23,8 @@ def _network(training, fused):
 
 
 def _config(directory, **settings):
-    return QuantizeConfig(['images'], ['logits/BiasAdd'], [[-1, 8, 8, 3]], output_dir=str(directory), **settings)
+    return QuantizeConfig(['images'], ['logits/BiasAdd'], [[-1, 8, 8, 3]], output_dir=str(directory),
+                          **dict({'recipe': 'manual'}, **settings))
 
 
 def _data():

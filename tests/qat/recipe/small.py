@@ -90,8 +90,8 @@ class Training:
         return {name.decode(): fixed_point.mode_position(row) for name, row in zip(names, votes) if row.any()}
 
     def noted(self):
-        """(what the training begins with, images calibrated on, first global step), numbers as they are kept."""
-        return tuple(self.session.run('vai_q_tf/positions/start/noted:0')[0, :3])
+        """(what the training begins with, first global step), numbers as they are kept."""
+        return tuple(self.session.run('vai_q_tf/positions/start/noted:0')[0, :2])
 
     def variables(self):
         return {variable.op.name: value for variable, value in zip(v1.global_variables(), self.session.run(v1.global_variables()))}

@@ -9,7 +9,7 @@ from vai_q_tf.qat.positions.position_saveable import START
 from vai_q_tf.qat.positions.state_table import table
 from vai_q_tf.qat.recipe.evidence import findings
 
-_MODE, _IMAGES, _FIRST_STEP = range(3)  # columns of the table
+_MODE, _FIRST_STEP = range(2)  # columns of the table
 _NAMED = 3  # how many names a message has
 
 
@@ -30,12 +30,11 @@ class Begin(enum.IntEnum):
 class Started(NamedTuple):
     """Scalar tensors of a training graph, each as it was before the step at hand.
 
-    mode: int32, the Begin that holds. is_new: bool, whether this is the first step. images: float32, how many images were
-    calibrated on. first_step: float32, the global step at which the training began.
+    mode: int32, the Begin that holds. is_new: bool, whether this is the first step. first_step: float32, the global step at
+    which the training began.
     """
     mode: tf.Tensor
     is_new: tf.Tensor
-    images: tf.Tensor
     first_step: tf.Tensor
 
 
@@ -58,12 +57,11 @@ class TrainingBegin:
         mode, names = tf.cond(is_new, lambda: _look(graph, found, always, votes),
                               lambda: (tf.cast(noted[_MODE], tf.int32), tf.constant('')))
         self.names = names
-        self.started = Started(mode, is_new, noted[_IMAGES], tf.raw_ops.Select(condition=is_new, x=step, y=noted[_FIRST_STEP]))
+        self.started = Started(mode, is_new, tf.raw_ops.Select(condition=is_new, x=step, y=noted[_FIRST_STEP]))
 
-    def note(self, images):
-        """An op that keeps what was found, and how many images were calibrated on."""
-        started = self.started
-        values = {_MODE: tf.cast(started.mode, tf.float32), _IMAGES: images, _FIRST_STEP: started.first_step}
+    def note(self):
+        """An op that keeps what was found."""
+        values = {_MODE: tf.cast(self.started.mode, tf.float32), _FIRST_STEP: self.started.first_step}
         row = tf.stack([values[column] for column in sorted(values)])
         return ops.write_positions(self.handle, tf.pad(row[tf.newaxis], [[0, 0], [0, fixed_point.HISTOGRAM_BINS - len(values)]]),
                                    rows=1)

@@ -1,7 +1,7 @@
 """The recipe of a training: when batch norms use which statistics, when positions are calibrated, move and stay.
 
-A start from float weights calibrates first: while the first images pass, nothing is rounded, and each tensor votes for the
-position that suits its float values. Positions stay as they are then, and batch norms use their moving statistics from the
+A start from float weights calibrates first: in the first step nothing is rounded, and each tensor votes for the position that
+suits its float values. Positions stay as they are then, and batch norms use their moving statistics from the
 first step. Statistics of the batch that change while positions vote are what costs accuracy. A start from scratch needs both,
 as nothing is there yet that could stay: statistics are those of the batch, and positions move until a share of the training.
 docs/accuracy.md has the figures.
@@ -18,7 +18,6 @@ from vai_q_tf.qat.recipe.length import add_length
 TRACK = 'vai_q_tf/track'
 USE_BATCH = 'vai_q_tf/use_batch_statistics'
 _SCOPE = 'vai_q_tf/positions/recipe/'
-CALIBRATION_IMAGES = 64
 FREEZE_SHARE = 2 / 3  # of a training that does not start from float weights, after which its positions stay
 _ALWAYS = {'auto': None, 'finetune': Begin.FLOAT, 'scratch': Begin.SCRATCH}
 _MESSAGES = {
@@ -55,15 +54,13 @@ class Recipe:
     """What a QuantizeConfig asks for.
 
     Args:
-      step: the name of the variable of the global step, None where there is none.
-      found: the Evidence about the network. inputs: names of the first input of each copy of the network.
+      step: the name of the variable of the global step, None where there is none. found: the Evidence about the network.
     """
 
-    def __init__(self, config, step, found, inputs):
+    def __init__(self, config, step, found):
         self._config = config
         self._step = step
         self._found = found
-        self._inputs = inputs
 
     def phases(self, positions, rows):
         """The Phases, in the default graph; positions: the handle of the table of votes, with so many rows."""
@@ -100,42 +97,34 @@ class Recipe:
                               tf.zeros([]) if step is None else tf.cast(step, tf.float32))
         started = begin.started
         schedule = _Schedule(step, length, started.first_step)
-        calibrates = tf.less_equal(started.mode, int(Begin.PARTLY))
-        wants_images = calibrates & tf.less(started.images, CALIBRATION_IMAGES)
+        calibrates = started.is_new & tf.less_equal(started.mode, int(Begin.PARTLY))
         if config.freeze_position_step is not None:
             moves = schedule.before('freeze_position_step', config.freeze_position_step)
         else:
             moves = tf.not_equal(started.mode, int(Begin.FLOAT))
             if self._moves_by_itself():
                 moves &= schedule.before_share_if_known(FREEZE_SHARE)
-        allowed = wants_images | moves
+        allowed = calibrates | moves
         track = _named(allowed, TRACK)
         if config.freeze_bn_step is not None:
             use_batch = schedule.before('freeze_bn_step', config.freeze_bn_step)
         else:
             use_batch = tf.greater(started.mode, int(Begin.PARTLY)) if config.bn_fold == 'batch' else None
-        calibrating = wants_images & track
-        images = started.images + tf.where(calibrating, self._images(graph), 0.)
         # An evaluation of the training graph, which is told not to track, keeps nothing of what it finds.
-        notes = (started.is_new & tf.equal(track, allowed)) | calibrating
-        noted = tf.cond(notes, lambda: tf.group(begin.note(images), self._say(begin)), tf.no_op)
+        noted = tf.cond(started.is_new & tf.equal(track, allowed), lambda: tf.group(begin.note(), self._say(begin)), tf.no_op)
         with tf.control_dependencies([noted]):
-            calibrating = tf.identity(calibrating)
+            calibrating = tf.identity(calibrates & track)
         return Phases(track, calibrating, False if never_uses_batch(config) else _named(use_batch, USE_BATCH), begin.handle)
 
-    def _images(self, graph):
-        shapes = [tf.shape(live_editor.tensor(graph, name)) for name in self._inputs]
-        return tf.cast(tf.add_n([tf.reduce_prod(shape[:1]) for shape in shapes]), tf.float32)
-
     def _say(self, begin):
-        """An op that says once what was found and what is done about it."""
+        """An op that says what was found and what is done about it."""
         config, started = self._config, begin.started
         rounding = ('batch norms use moving statistics', 'batch norms use the statistics of the batch')
         if config.freeze_bn_step is not None:
             rounding = ('batch norms use moving statistics from freeze_bn_step on',) * 2
         elif config.bn_fold == 'moving':
             rounding = ('batch norms use moving statistics, which move',) * 2
-        first = 'positions are calibrated on {} images of the float network'.format(CALIBRATION_IMAGES)
+        first = 'positions are calibrated on the float network in this step'
         until = ''
         if config.freeze_position_step is not None:
             until = ' until freeze_position_step'
@@ -152,7 +141,7 @@ class Recipe:
         line = tf.gather(tf.constant(lines), started.mode - 1)
         line = tf.regex_replace(line, r'\{\}', begin.names, replace_global=False)
         # Not by tf.logging, which has no op, nor by a log stream, which TF_CPP_MIN_LOG_LEVEL closes.
-        return tf.cond(started.is_new, lambda: tf.group(tf.raw_ops.PrintV2(input=line, output_stream='stderr')), tf.no_op)
+        return tf.raw_ops.PrintV2(input=line, output_stream='stderr')
 
 
 class _Schedule:
