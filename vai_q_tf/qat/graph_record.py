@@ -21,6 +21,7 @@ from vai_q_tf.qat.positions.position_saveable import (
 )
 
 TRACK = 'vai_q_tf/track'  # the name of the tensor that `track` gives
+TEACHER = 'vai_q_tf/teacher'  # what the names of ops begin with that run the float network beside the quantized one
 _TRAINING_PLAN = 'vai_q_tf/training_plan'
 _EVALUATION_PLAN = 'vai_q_tf/evaluation_plan'
 _FLOAT_GRAPH = 'vai_q_tf/float_graph'
