@@ -27,7 +27,7 @@ def _expected(teacher, student, temperature, weight):
 
 
 class _Training:
-    """A quantized training with the term in its loss, and a session with initial weights, which are not those of the teacher."""
+    """A quantized training with the term in its loss, and a session with other weights than the teacher's."""
 
     def __init__(self, directory, checkpoint, before=True, **settings):
         self.config = trainings.config(directory)
@@ -44,9 +44,8 @@ class _Training:
         self.session.run(v1.global_variables_initializer())
 
     def __call__(self, *fetches, **fed):
-        feed = dict(self.feed, **{})
-        feed.update({STUDENT if name == 'student' else TEACHER: value for name, value in fed.items()})
-        return self.session.run(fetches, feed)
+        logits = {'student': STUDENT, 'teacher': TEACHER}
+        return self.session.run(fetches, dict(self.feed, **{logits[name]: value for name, value in fed.items()}))
 
 
 @pytest.mark.parametrize('before', [True, False])

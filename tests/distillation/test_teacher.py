@@ -13,6 +13,7 @@ from vai_q_tf import (
     QuantizeConfig,
     distillation_loss,
 )
+from vai_q_tf.graph.sessions import exact
 
 v1 = tf.compat.v1
 TEACHER = 'vai_q_tf/teacher/logits/BiasAdd:0'
@@ -79,7 +80,8 @@ def test_no_collection_and_no_checkpoint_knows_it(tmp_path, checkpoint):
 
 def test_the_step_runs_it_once_and_differentiates_it_not(tmp_path, checkpoint):
     def count(run):
-        run.session = v1.Session(config=trainings.SESSION)
+        # The graph optimizer would fuse what is to be counted.
+        run.session = v1.Session(config=exact(v1.ConfigProto()))
         run.session.run(v1.global_variables_initializer())
         feed = dict(zip((run.images, run.labels), trainings.batch(2)))
         run.session.run(run.train_op, feed)
@@ -91,10 +93,9 @@ def test_the_step_runs_it_once_and_differentiates_it_not(tmp_path, checkpoint):
         run.train_op = trainings.minimize(run.loss, trainings.momentum())
         plain = count(run)
     distilled = count(_training(tmp_path, checkpoint))
-    assert {name: distilled.count(name) - plain.count(name) for name in (
-        'Conv2D', 'MatMul', 'FusedBatchNormV3', 'Conv2DBackpropFilter', 'Conv2DBackpropInput', 'VaiFixNeuron', 'RestoreV2')} == {
-            'Conv2D': 2, 'MatMul': 1, 'FusedBatchNormV3': 1, 'Conv2DBackpropFilter': 0, 'Conv2DBackpropInput': 0,
+    more = {'Conv2D': 2, 'MatMul': 1, 'FusedBatchNormV3': 1, 'Conv2DBackpropFilter': 0, 'Conv2DBackpropInput': 0,
             'VaiFixNeuron': 0, 'RestoreV2': 0}
+    assert {name: distilled.count(name) - plain.count(name) for name in more} == more
 
 
 def test_it_reads_what_goes_in(tmp_path, checkpoint):
