@@ -245,13 +245,14 @@ def test_networks(tmp_path, name):
 
 def test_an_iterator_beside_the_input_is_asked_once(tmp_path, checkpoint):
     """A step takes one element, of which the teacher sees the rest, too."""
-    offsets = v1.data.make_one_shot_iterator(tf.data.Dataset.range(100)).get_next()
+    iterator = v1.data.make_initializable_iterator(tf.data.Dataset.range(100))
+    offsets = iterator.get_next()
     net = trainings.network(v1.placeholder(tf.float32, [None, 8, 8, 2], 'fed'), True)
     tf.add(net, tf.cast(offsets, tf.float32), 'shifted')
     config = trainings.config(tmp_path).replace(output_nodes=['shifted'])
     distillation_loss(config, checkpoint)
     with v1.Session(config=trainings.SESSION) as session:
-        session.run(v1.global_variables_initializer())
+        session.run([v1.global_variables_initializer(), iterator.initializer])
         for number in range(3):
             shifted, teacher = session.run(['vai_q_tf/teacher/shifted:0', TEACHER], {'fed:0': trainings.batch(2)[0]})
             np.testing.assert_allclose(shifted - teacher, number, atol=1e-5)

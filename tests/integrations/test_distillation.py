@@ -253,6 +253,20 @@ def _two_losses(loss):
             [(one + two, variable) for one, two, variable in zip(*parts, variables)], v1.train.get_or_create_global_step())
 
 
+def _one_loss_twice(loss):
+    """Gradients of each variable by two calls; the term would count twice."""
+    variables = v1.trainable_variables()
+    parts = [tf.gradients(loss, variables) for _ in range(2)]
+    return trainings.momentum().apply_gradients([(one + two, variable) for one, two, variable in zip(*parts, variables)])
+
+
+def _a_loss_for_each(loss):
+    """Two losses, each for variables of its own."""
+    variables = v1.trainable_variables()
+    return tf.group(trainings.momentum().minimize(loss, var_list=variables[:3]),
+                    trainings.momentum().minimize(tf.square(loss), var_list=variables[3:]))
+
+
 def _scaled(loss):
     optimizer = trainings.momentum()
     pairs = optimizer.compute_gradients(loss * 128.0)
@@ -279,7 +293,9 @@ def _vector(loss):
 
 
 REFUSED = {
-    'two losses': (_two_losses, 'not evident which is the loss'), 'scaled': (_scaled, 'multiplied by a factor'),
+    'two losses': (_two_losses, 'not evident which is the loss'),
+    'one loss twice': (_one_loss_twice, 'not evident which is the loss'),
+    'a loss for each': (_a_loss_for_each, 'not evident which is the loss'), 'scaled': (_scaled, 'multiplied by a factor'),
     'mixed precision': (_mixed_precision, 'multiplied by a factor'), 'weighed': (_weighed, 'multiplied by a factor'),
     'of others': (_of_others, 'no gradient trains a variable of the network'), 'vector': (_vector, 'no scalar')}
 
