@@ -30,6 +30,7 @@ ROOMS = (
     ('qat/norms', None, 'the training form of batch norms'),
     ('qat/gradients', None, 'gradients that a live graph has already'),
     ('qat', None, 'rewrites live graphs; checkpoints; from a checkpoint to the file route'),
+    ('distillation', None, 'the float network beside the quantized one, and what it adds to the loss'),
     ('hooks', None, 'one job a hook, for any MonitoredSession'),
     ('integrations/keras', None, 'tf.keras models'),
     ('integrations', None, 'one file a way to train'),

@@ -3,6 +3,8 @@ import sys
 
 from vai_q_tf import errors, hooks, qat
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.distillation.loss import distillation_loss
+from vai_q_tf.distillation.settings import Distillation
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
 from vai_q_tf.hooks.exporter import QuantizeExporter
@@ -33,12 +35,13 @@ from vai_q_tf.report.inspect import Inspection, inspect
 from vai_q_tf.version import __git_version__, __version__
 
 __all__ = [
-    'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph', 'Finding', 'FixNeuron',
-    'FrozenFiles', 'Inspection', 'QuantizeCallback', 'QuantizeCheckpointListener', 'QuantizeConfig', 'QuantizeError',
-    'QuantizeExporter', 'QuantizeOptimizer', 'QuantizePositionHook', 'QuantizeTrainingHook', 'SynchronizePositionsHook',
-    '__git_version__', '__version__', 'convert_datatype', 'deploy_checkpoint', 'dump', 'errors', 'fix_neuron', 'inspect',
-    'lint', 'load_library', 'quantize_estimator', 'quantize_evaluate', 'quantize_frozen', 'quantize_keras_model',
-    'quantize_meta_graph', 'quantize_model_fn', 'quantize_train', 'slim_training_arguments', 'update',
+    'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph', 'Distillation', 'Finding',
+    'FixNeuron', 'FrozenFiles', 'Inspection', 'QuantizeCallback', 'QuantizeCheckpointListener', 'QuantizeConfig',
+    'QuantizeError', 'QuantizeExporter', 'QuantizeOptimizer', 'QuantizePositionHook', 'QuantizeTrainingHook',
+    'SynchronizePositionsHook', '__git_version__', '__version__', 'convert_datatype', 'deploy_checkpoint',
+    'distillation_loss', 'dump', 'errors', 'fix_neuron', 'inspect', 'lint', 'load_library', 'quantize_estimator',
+    'quantize_evaluate', 'quantize_frozen', 'quantize_keras_model', 'quantize_meta_graph', 'quantize_model_fn',
+    'quantize_train', 'slim_training_arguments', 'update',
 ]
 
 # Import paths of 0.1.0 that scripts use.

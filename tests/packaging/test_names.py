@@ -25,7 +25,7 @@ DOCUMENTED = [
     'QuantizeError', 'QuantizePositionHook', 'QuantizeCheckpointListener', 'QuantizeTrainingHook', 'QuantizeOptimizer',
     'QuantizeExporter', 'quantize_model_fn', 'quantize_estimator', 'quantize_keras_model', 'QuantizeCallback',
     'slim_training_arguments', 'SynchronizePositionsHook', 'quantize_meta_graph', 'update', 'lint', 'load_library', 'errors',
-    'FrozenFiles', 'Inspection', 'Finding',
+    'FrozenFiles', 'Inspection', 'Finding', 'Distillation', 'distillation_loss',
 ]
 IMPORTS = {
     'plain': 'import vai_q_tensorflow as decent_q',

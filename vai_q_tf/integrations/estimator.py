@@ -12,15 +12,18 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, tf_internal
 from vai_q_tf.config import require_config
+from vai_q_tf.distillation.loss import add_term
+from vai_q_tf.distillation.settings import require_distillation
 from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
 from vai_q_tf.hooks.position_hook import QuantizePositionHook
 from vai_q_tf.integrations import gradient_interception, warm_start
 from vai_q_tf.qat import checkpoints, evaluation, graph_record, replaced_tensors
+from vai_q_tf.qat.gradients.range_loss import RangeLoss
 
 _MODES = tf.estimator.ModeKeys
 
 
-def quantize_model_fn(model_fn, config, float_checkpoint=None, eval_graph_fn=None):
+def quantize_model_fn(model_fn, config, float_checkpoint=None, eval_graph_fn=None, distillation=None):
     """A model_fn for an Estimator that is the quantized form of `model_fn` in every mode.
 
     In training an Estimator also gets a `QuantizePositionHook` and a `QuantizeCheckpointListener`, which are not to be
@@ -33,6 +36,8 @@ def quantize_model_fn(model_fn, config, float_checkpoint=None, eval_graph_fn=Non
       float_checkpoint: prefix or directory of a checkpoint that a new training starts from, moving averages included, with
         global step 0; None for the initial values.
       eval_graph_fn: as of `QuantizeCheckpointListener`.
+      distillation: a `Distillation`, or True for one with the default settings; its term joins the loss that is differentiated,
+        the loss of the EstimatorSpec stays what it is. Where it has no checkpoint, `float_checkpoint` is that of the teacher.
 
     Returns:
       A function (features, labels, mode, params, config), without labels or params where `model_fn` does not take them.
@@ -45,6 +50,9 @@ def quantize_model_fn(model_fn, config, float_checkpoint=None, eval_graph_fn=Non
     if not callable(model_fn):
         raise TypeError('model_fn must be a function, got {}: {!r}'.format(type(model_fn).__name__, model_fn))
     require_config(config)
+    distillation = require_distillation(distillation)
+    if distillation is not None and not callable(float_checkpoint):
+        distillation = distillation.with_checkpoint(float_checkpoint)
     names = tf_internal.argument_names(model_fn)
     parameters = list(names) + [name for name in ('mode', 'config') if name not in names]
     signature = inspect.Signature([
@@ -55,7 +63,8 @@ def quantize_model_fn(model_fn, config, float_checkpoint=None, eval_graph_fn=Non
         run_config = given.get('config')
         call = functools.partial(model_fn, **{name: value for name, value in given.items() if name in names})
         resumes = run_config is not None and tf.train.latest_checkpoint(run_config.model_dir)
-        network = _Network(tf.get_default_graph(), config, given.get('mode'), None if resumes else float_checkpoint)
+        network = _Network(tf.get_default_graph(), config, given.get('mode'), None if resumes else float_checkpoint,
+                           distillation and functools.partial(_with_checkpoint, distillation, float_checkpoint))
         with gradient_interception.called_before_gradients(network.graph, network.before_gradients):
             spec = call()
         return _with_hooks(network.finish(spec), run_config, config, eval_graph_fn)
@@ -66,14 +75,14 @@ def quantize_model_fn(model_fn, config, float_checkpoint=None, eval_graph_fn=Non
     return quantized
 
 
-def quantize_estimator(estimator, config, model_dir=None, eval_graph_fn=None):
+def quantize_estimator(estimator, config, model_dir=None, eval_graph_fn=None, distillation=None):
     """An Estimator that trains, evaluates, predicts and exports the quantized form of a float one.
 
     A new training starts from the latest checkpoint of the float one, at global step 0; then it continues from its own.
 
     Args:
       estimator: a tf.estimator.Estimator, whose files are only read.
-      config, eval_graph_fn: as of `quantize_model_fn`.
+      config, eval_graph_fn, distillation: as of `quantize_model_fn`; the teacher is that of the latest float checkpoint.
       model_dir: directory of the checkpoints; '<model_dir of estimator>_quantized' where it is not given.
 
     Returns:
@@ -100,8 +109,16 @@ def quantize_estimator(estimator, config, model_dir=None, eval_graph_fn=None):
         return estimator.model_fn(features, labels, mode, config)
 
     return tf.estimator.Estimator(
-        quantize_model_fn(model_fn, config, functools.partial(_latest_checkpoint, estimator), eval_graph_fn), model_dir,
+        quantize_model_fn(model_fn, config, functools.partial(_latest_checkpoint, estimator), eval_graph_fn, distillation),
+        model_dir,
         estimator.config.replace(model_dir=model_dir))
+
+
+def _with_checkpoint(distillation, float_checkpoint):
+    """The Distillation with the checkpoint that there is by now."""
+    if distillation.float_checkpoint is None and callable(float_checkpoint):
+        float_checkpoint = float_checkpoint()
+    return distillation.with_checkpoint(float_checkpoint)
 
 
 def _latest_checkpoint(estimator):
@@ -113,21 +130,49 @@ def _latest_checkpoint(estimator):
 
 
 class _Network:
-    """The graph that one call of a model_fn builds."""
+    """The graph that one call of a model_fn builds.
 
-    def __init__(self, graph, config, mode, float_checkpoint):
+    distillation: function that gives a Distillation with a checkpoint; None for none.
+    """
+
+    def __init__(self, graph, config, mode, float_checkpoint, distillation):
         self.graph = graph
         self._config = config
         self._mode = mode
         self._float_checkpoint = float_checkpoint
+        self._distillation = distillation
+        self._term = None
+        self._loss = None
 
-    def before_gradients(self):
-        if self._mode in (None, _MODES.TRAIN):
-            first = gradient_interception.rewrite_for_training(self.graph, self._config)
-            if first and self._float_checkpoint is not None:
-                self._start_from_float()
-        else:
+    def before_gradients(self, ys, xs, grad_ys):
+        """Rewrites the graph; what is differentiated in place of `ys`."""
+        if self._mode not in (None, _MODES.TRAIN):
             self._rewrite_for_evaluation()
+            return ys
+        if self._distillation is not None and self._term is None:
+            self._term = self._add_term()
+        first = gradient_interception.rewrite_for_training(self.graph, self._config)
+        if first and self._float_checkpoint is not None:
+            self._start_from_float()
+        return ys if self._term is None else self._with_term(ys, xs, grad_ys)
+
+    def _add_term(self):
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            raise errors.QuantizeError(
+                errors.UNSUPPORTED_GRAPH, 'Distribution strategy',
+                'With several replicas the term of the distillation cannot be added to the loss from outside. Add '
+                'vai_q_tensorflow.distillation_loss to it in the model_fn.')
+        with gradient_interception.outside_of_contexts(self.graph):
+            return add_term(self.graph, self._config, self._distillation())
+
+    def _with_term(self, ys, xs, grad_ys):
+        if self._loss is None:
+            self._loss = RangeLoss(warm_start.network_variables(self.graph))
+        seeds = grad_ys if isinstance(grad_ys, (list, tuple)) else [grad_ys]
+        if not self._loss.trains(ys, seeds, [x.op.name for x in xs]):
+            return ys
+        with gradient_interception.outside_of_contexts(self.graph):
+            return [tf.add(ys[0], tf.cast(self._term, ys[0].dtype), name='vai_q_tf/distillation/total')] + ys[1:]
 
     def _start_from_float(self):
         checkpoint = self._float_checkpoint
@@ -160,6 +205,8 @@ class _Network:
                 'The model_fn made its train_op without tf.gradients, which a tf.train.Optimizer calls with the loss as a '
                 'tf.Tensor, so there was no place for the rewrite. Call CreateQuantizeTrainingGraph in the model_fn, after '
                 'the network and before its gradients.')
+        elif self._loss is not None:
+            self._loss.require_found()
         return spec._replace(
             predictions=_quantized(spec.predictions), loss=_quantized(spec.loss),
             eval_metric_ops=_quantized(spec.eval_metric_ops), export_outputs=_quantized_outputs(spec.export_outputs))

@@ -55,7 +55,9 @@ def follow(graph):
 
 @contextlib.contextmanager
 def called_before_gradients(graph, function):
-    """Within the context, `function()` runs before each tf.gradients of `graph` in this thread.
+    """Within the context, `function(ys, xs, grad_ys)` runs before each tf.gradients of `graph` in this thread.
+
+    It is given lists, or None for `grad_ys`, and returns the tensors to differentiate, `ys` or others in their place.
 
     Optimizers and all else that differentiates a graph come through one function of TensorFlow, which is wrapped as long as a
     context or a rewritten graph needs it.
@@ -86,7 +88,11 @@ def _gradients(ys, xs, *args, **kwargs):
     graph = tf.get_default_graph()
     functions = [function for called_for, function in _calls() if called_for is graph]
     if functions:
-        functions[-1]()
+        ys = functions[-1](_as_list(ys), _as_list(xs), kwargs.get('grad_ys', args[0] if args else None))
     if functions or graph in _followed:
-        ys = [replaced_tensors.in_place_of(y) for y in (ys if isinstance(ys, (list, tuple)) else [ys])]
+        ys = [replaced_tensors.in_place_of(y) for y in _as_list(ys)]
     return _original(ys, xs, *args, **kwargs)
+
+
+def _as_list(values):
+    return list(values) if isinstance(values, (list, tuple)) else [values]

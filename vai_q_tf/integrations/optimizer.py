@@ -3,8 +3,11 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, tf_internal
 from vai_q_tf.config import require_config
-from vai_q_tf.integrations import gradient_interception
+from vai_q_tf.distillation.loss import add_term
+from vai_q_tf.distillation.settings import require_distillation
+from vai_q_tf.integrations import gradient_interception, warm_start
 from vai_q_tf.qat import replaced_tensors
+from vai_q_tf.qat.gradients.range_loss import RangeLoss
 
 
 class QuantizeOptimizer(tf.train.Optimizer):
@@ -17,16 +20,21 @@ class QuantizeOptimizer(tf.train.Optimizer):
     Args:
       optimizer: the tf.train.Optimizer that does the work; attributes that this class has not are taken from it.
       config: a QuantizeConfig.
+      distillation: a `Distillation` with a checkpoint, whose term joins the loss. A loss that is multiplied by a factor is
+        refused, as a wrapper for mixed precision hands it in: let that wrapper be inside.
 
     Raises:
       TypeError: an argument of a wrong type.
     """
 
-    def __init__(self, optimizer, config):
+    def __init__(self, optimizer, config, distillation=None):
         if not isinstance(optimizer, tf.train.Optimizer):
             raise TypeError('optimizer must be a tf.train.Optimizer, got {}: {!r}'.format(type(optimizer).__name__, optimizer))
         super().__init__(tf_internal.uses_locking(optimizer), optimizer.get_name())
         self._config = require_config(config)
+        self._distillation = require_distillation(distillation)
+        if self._distillation is not None:
+            self._distillation = self._distillation.with_checkpoint(None)
         self._optimizer = optimizer
         tf_internal.track(self, optimizer, 'base_optimizer')
 
@@ -74,5 +82,14 @@ class QuantizeOptimizer(tf.train.Optimizer):
             raise errors.QuantizeError(
                 errors.UNSUPPORTED_GRAPH, 'No graph',
                 'The loss {!r} is built inside a tf.function. Build the network and its loss in a tf.Graph.'.format(loss.name))
+        term = None if self._distillation is None else self._term(loss)
         gradient_interception.rewrite_for_training(loss.graph, self._config)
-        return replaced_tensors.in_place_of(loss)
+        if term is not None:
+            variables = warm_start.network_variables(loss.graph)
+            RangeLoss(variables).trains([loss], [None], variables)
+        loss = replaced_tensors.in_place_of(loss)
+        return loss if term is None else loss + tf.cast(term, loss.dtype)
+
+    def _term(self, loss):
+        with gradient_interception.outside_of_contexts(loss.graph):
+            return add_term(loss.graph, self._config, self._distillation)

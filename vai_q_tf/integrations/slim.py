@@ -5,6 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import tf_internal
 from vai_q_tf.config import require_config
+from vai_q_tf.distillation.settings import require_distillation
 from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
 from vai_q_tf.hooks.position_hook import QuantizePositionHook
 from vai_q_tf.hooks.training_hook import QuantizeTrainingHook
@@ -13,7 +14,7 @@ from vai_q_tf.qat.recipe import length
 
 
 def slim_training_arguments(config, float_checkpoint=None, history_dir=None, every_n_steps=100, eval_graph_fn=None,
-                            train_step_fn=None, is_chief=True):
+                            train_step_fn=None, is_chief=True, distillation=None):
     """Keyword arguments for slim.learning.train that make its training quantization-aware.
 
         train_op = slim.learning.create_train_op(loss, optimizer)
@@ -32,6 +33,7 @@ def slim_training_arguments(config, float_checkpoint=None, history_dir=None, eve
       eval_graph_fn: as of QuantizeCheckpointListener.
       train_step_fn: the function that takes a step; None takes slim.learning.train_step.
       is_chief: as of slim.learning.train; the others write nothing.
+      distillation: as of QuantizeTrainingHook; without a checkpoint, or True, its teacher is that of `float_checkpoint`.
 
     Returns:
       A dict with `saver` and `train_step_fn`, and with `init_fn` where there is a float_checkpoint.
@@ -40,7 +42,8 @@ def slim_training_arguments(config, float_checkpoint=None, history_dir=None, eve
       QuantizeError: the graph cannot be rewritten or exported, or the float checkpoint lacks variables of the network (named).
     """
     require_config(config)
-    QuantizeTrainingHook(config).begin()
+    distillation = require_distillation(distillation)
+    QuantizeTrainingHook(config, distillation=distillation and distillation.with_checkpoint(float_checkpoint)).begin()
     train_step_fn = _MeasuredStep(train_step_fn or tf_internal.slim_train_step())
     arguments = {'saver': tf.train.Saver(), 'train_step_fn': train_step_fn}
     if is_chief:

@@ -17,7 +17,7 @@ def start_from_float(graph, checkpoint):
     reader = tf.train.load_checkpoint(checkpoint)
     step = tf.train.get_global_step(graph)
     found, missing = {}, []
-    needed = _network_variables(graph)
+    needed = network_variables(graph)
     for variable in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES):
         name = checkpoints.variable_name(variable)
         if reader.has_tensor(name) and variable is not step:
@@ -32,6 +32,7 @@ def start_from_float(graph, checkpoint):
             name: variables[0] if len(variables) == 1 else variables for name, variables in found.items()})
 
 
-def _network_variables(graph):
+def network_variables(graph):
+    """The names of the variables of the network in a rewritten graph."""
     float_graph = graph_record.float_graph(graph)
     return {node.name for node in float_graph.node if node.op in VARIABLE_OPS}

@@ -50,6 +50,22 @@ def for_all_replicas(rewrite, graph, config):
     return context.merge_call(lambda _: rewrite(graph, config, prefixes))
 
 
+def prefix_of_replica():
+    """What names of ops begin with in the copy of the network that the replica of now builds; '' without a strategy.
+
+    Raises:
+      QuantizeError: UNSUPPORTED_GRAPH naming a strategy that is not supported, or where it is called outside of its replicas.
+    """
+    if not tf.distribute.has_strategy() or _replicas(tf.distribute.get_strategy()) == 1:
+        return ''
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        raise _unsupported('The graph is built for several replicas, and this is outside of them. Call it in the function that '
+                           'builds the network of a replica, such as the model_fn of an Estimator, before the optimizer.')
+    number = int(tf.get_static_value(context.replica_id_in_sync_group))
+    return 'replica_{}/'.format(number) if number else ''
+
+
 def _devices_of_variables(graph):
     """On how many devices the strategy that made the variables of the graph keeps each of them; 1 without a strategy."""
     return max((len(variable.values) for variable in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)

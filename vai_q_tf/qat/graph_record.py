@@ -25,6 +25,7 @@ from vai_q_tf.qat.positions.position_saveable import (
 )
 from vai_q_tf.qat.recipe.recipe import TRACK
 
+TEACHER = 'vai_q_tf/teacher'  # what the names of ops begin with that run the float network beside the quantized one
 _TRAINING_PLAN = 'vai_q_tf/training_plan'
 _EVALUATION_PLAN = 'vai_q_tf/evaluation_plan'
 _FLOAT_GRAPH = 'vai_q_tf/float_graph'

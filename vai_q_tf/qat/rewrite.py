@@ -225,7 +225,7 @@ def apply_rewrite(graph, rewrite, config, positions, batch_forms=None):
     # Everything is there; from here on nothing can fail.
     for rewiring in rewirings:
         for inputs, value in rewiring.inputs:
-            live_editor.reroute(graph, inputs, value)
+            live_editor.reroute(graph, [reader for reader in inputs if not reader[0].startswith(graph_record.TEACHER)], value)
     for inputs, value in batch_inputs:
         live_editor.reroute(graph, inputs, value)
     replaced_tensors.note(graph, {name: value for rewiring in rewirings for name, value in rewiring.replaced.items()})

@@ -5,7 +5,7 @@ What TensorFlow's optimizers, clipping, scaling and accumulation read of a call 
 the network is rewritten it is differentiated again, and what read the old gradient of a variable reads the new one. The old
 gradients are then read by nothing, so they no longer run.
 """
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -14,6 +14,7 @@ from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat.gradients import backward
+from vai_q_tf.qat.gradients.range_loss import RangeLoss
 
 ALTERNATIVES = ('Call CreateQuantizeTrainingGraph in the model function before the optimizer, or use QuantizeOptimizer or '
                 'quantize_model_fn.')
@@ -32,10 +33,11 @@ class _Parameter(NamedTuple):
 
 
 class _Derivative(NamedTuple):
-    """A call of tf.gradients to be repeated, its parameters, and with which options."""
+    """A call of tf.gradients to be repeated, its parameters, with which options, and what is added to its loss."""
     call: backward.GradientCall
     parameters: List[_Parameter]
     options: Dict[str, bool]
+    term: Optional[tf.Tensor] = None
 
 
 class Gradients:
@@ -53,6 +55,11 @@ class Gradients:
         self._calls = backward.find_calls(graph)
         self._derivatives = []
         self.excluded = backward.downstream(self._calls)
+        self._term = None
+
+    def add(self, term):
+        """Adds the scalar tf.Tensor `term` to the loss that trains what will be quantized; call it before `match`."""
+        self._term = term
 
     def match(self, nodes):
         """Finds which gradients belong to which variables.
@@ -61,7 +68,8 @@ class Gradients:
           nodes: names of the nodes that will be quantized.
 
         Raises:
-          QuantizeError: GRAPH_HAS_GRADIENTS naming a variable whose gradient cannot be found, or where none is.
+          QuantizeError: GRAPH_HAS_GRADIENTS naming a variable whose gradient cannot be found, or where none is;
+            UNSUPPORTED_GRAPH where it is not evident which loss a term is to be added to.
         """
         nodes = frozenset(nodes)
         calls = [(call, upstream) for call, upstream in ((call, _upstream(call.ys)) for call in self._calls)
@@ -77,6 +85,17 @@ class Gradients:
         numbering = backward.Numbering(self._graph)
         for (call, _), (variables, gradients, operations) in zip(calls, repeated):
             self._match_call(call, list(zip(variables, gradients)), numbering, numbering(operations), nodes)
+        if self._term is not None:
+            self._place_term(nodes)
+
+    def _place_term(self, nodes):
+        loss = RangeLoss(name for name in nodes if self._graph.get_operation_by_name(name).type in VARIABLE_OPS)
+        for number, (call, parameters, options, _) in enumerate(self._derivatives):
+            # What is differentiated is known by copies.
+            losses = [copy.op.inputs[0] for copy in call.ys]
+            if loss.trains(losses, call.seeds, [parameter.tensor.op.name for parameter in parameters]):
+                self._derivatives[number] = _Derivative(call, parameters, options, self._term)
+        loss.require_found()
 
     def _repeat(self, call, upstream):
         """(variables, their gradients, the ops that were made for them) of the call, made once more."""
@@ -139,9 +158,9 @@ class Gradients:
 
     def renew(self):
         """Makes what read a gradient read that of the network as it is now; call it when the network is rewritten."""
-        for call, parameters, options in self._derivatives:
+        for call, parameters, options, term in self._derivatives:
             variables = [parameter.tensor for parameter in parameters]
-            gradients = _differentiate(self._graph, call, variables, unconnected_gradients='zero', **options)
+            gradients = _differentiate(self._graph, call, variables, term, unconnected_gradients='zero', **options)
             waits = {}
             for parameter, gradient in zip(parameters, gradients):
                 tensors = _tensors(gradient)
@@ -158,10 +177,14 @@ class Gradients:
                 live_editor.replace_control_inputs(waiter, was, now)
 
 
-def _differentiate(graph, call, variables, **options):
+def _differentiate(graph, call, variables, term=None, **options):
     # The gradients of loops find those that belong together by the beginning of this name.
     with live_editor.with_placement_of(graph, call.seeds[0]):
-        return tf.gradients(call.ys, variables, grad_ys=call.seeds, name='vai_q_tf/gradients', **options)
+        ys, seeds = list(call.ys), list(call.seeds)
+        if term is not None:
+            ys.append(tf.cast(term, seeds[0].dtype))
+            seeds.append(seeds[0])
+        return tf.gradients(ys, variables, grad_ys=seeds, name='vai_q_tf/gradients', **options)
 
 
 def _tensors(gradient):

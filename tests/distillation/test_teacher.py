@@ -1,0 +1,280 @@
+"""The teacher: the float network at inference, whatever the student does, and no part of what is saved or deployed."""
+import glob
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.hooks import recipes
+from tests.integrations import trainings
+from vai_q_tf import (
+    CreateQuantizeTrainingGraph,
+    QuantizeCheckpointListener,
+    QuantizeConfig,
+    distillation_loss,
+)
+from vai_q_tf.graph.sessions import exact
+
+v1 = tf.compat.v1
+TEACHER = 'vai_q_tf/teacher/logits/BiasAdd:0'
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    return trainings.float_checkpoint(tmp_path_factory.mktemp('float'))
+
+
+@pytest.fixture(scope='module')
+def expected(checkpoint):
+    """The float network's logits of a batch at inference."""
+    with tf.Graph().as_default(), v1.Session(config=trainings.SESSION) as session:
+        images = v1.placeholder(tf.float32, [None, 8, 8, 2])
+        logits = trainings.network(images, False)
+        v1.train.Saver().restore(session, checkpoint)
+        return session.run(logits, {images: trainings.batch(2)[0]})
+
+
+def _training(directory, checkpoint):
+    """A Run on the loss with the term, with a train op."""
+    run = trainings.Run()
+    config = trainings.config(directory)
+    run.loss = run.loss + distillation_loss(config, checkpoint)
+    CreateQuantizeTrainingGraph(config)
+    run.train_op = trainings.minimize(run.loss, trainings.momentum())
+    return run
+
+
+def test_it_stays_the_float_network_while_the_student_trains(tmp_path, checkpoint, expected):
+    run = _training(tmp_path, checkpoint)
+    run.session = v1.Session(config=trainings.SESSION)
+    run.session.run(v1.global_variables_initializer())
+    feed = dict(zip((run.images, run.labels), trainings.batch(2)))
+    teacher = v1.get_default_graph().get_tensor_by_name(TEACHER)
+    student = v1.get_default_graph().get_tensor_by_name('logits/BiasAdd/aquant:0')
+    values = run.session.run([teacher, student], feed)
+    np.testing.assert_array_equal(values[0], expected)
+    for _ in range(5):
+        run.session.run(run.train_op, feed)
+    after = run.session.run([teacher, student], feed)
+    np.testing.assert_array_equal(after[0], expected)
+    assert np.abs(after[1] - values[1]).max() > 0.01
+
+
+def test_no_collection_and_no_checkpoint_knows_it(tmp_path, checkpoint):
+    run = _training(tmp_path, checkpoint)
+    run.train(2)
+    graph = v1.get_default_graph()
+    for key in graph.get_all_collection_keys():
+        if key != v1.GraphKeys.COND_CONTEXT:
+            assert not [item for item in graph.get_collection(key) if 'vai_q_tf/teacher' in getattr(item, 'name', '')], key
+    assert run.session.run(v1.report_uninitialized_variables()).size == 0
+    prefix = v1.train.Saver().save(run.session, str(tmp_path / 'model.ckpt'))
+    with tf.Graph().as_default():
+        plain = trainings.Run()
+        CreateQuantizeTrainingGraph(trainings.config(tmp_path))
+        plain.train_op = trainings.minimize(plain.loss, trainings.momentum())
+        plain.train(1)
+        other = v1.train.Saver().save(plain.session, str(tmp_path / 'plain.ckpt'))
+    assert tf.train.list_variables(prefix) == tf.train.list_variables(other)
+
+
+def test_the_step_runs_it_once_and_differentiates_it_not(tmp_path, checkpoint):
+    def count(run):
+        # The graph optimizer would fuse what is to be counted.
+        run.session = v1.Session(config=exact(v1.ConfigProto()))
+        run.session.run(v1.global_variables_initializer())
+        feed = dict(zip((run.images, run.labels), trainings.batch(2)))
+        run.session.run(run.train_op, feed)
+        return trainings.executed(run.session, [run.train_op, run.loss], feed)
+
+    with tf.Graph().as_default():
+        run = trainings.Run()
+        CreateQuantizeTrainingGraph(trainings.config(tmp_path))
+        run.train_op = trainings.minimize(run.loss, trainings.momentum())
+        plain = count(run)
+    distilled = count(_training(tmp_path, checkpoint))
+    more = {'Conv2D': 2, 'MatMul': 1, 'FusedBatchNormV3': 1, 'Conv2DBackpropFilter': 0, 'Conv2DBackpropInput': 0,
+            'VaiFixNeuron': 0, 'RestoreV2': 0}
+    assert {name: distilled.count(name) - plain.count(name) for name in more} == more
+
+
+def test_it_reads_what_goes_in(tmp_path, checkpoint):
+    """The rewrite quantizes the input of the student alone."""
+    _training(tmp_path, checkpoint)
+    graph = v1.get_default_graph()
+    assert graph.get_operation_by_name('vai_q_tf/teacher/conv/Conv2D').inputs[0].op.name == 'net_in'
+    assert graph.get_operation_by_name('conv/Conv2D').inputs[0].op.name == 'net_in/aquant'
+
+
+def test_a_restart_has_the_same_teacher(tmp_path, checkpoint, expected):
+    """A session that was killed goes on from its checkpoint; the teacher is that of the float one again."""
+    def train(directory, steps):
+        losses = []
+        with tf.Graph().as_default():
+            run = _training(tmp_path, checkpoint)
+            v1.train.init_from_checkpoint(checkpoint, {
+                variable.op.name: variable.op.name for variable in v1.trainable_variables() + v1.moving_average_variables()})
+            with v1.train.MonitoredTrainingSession(
+                    checkpoint_dir=str(tmp_path / directory), save_checkpoint_steps=1, save_summaries_steps=None,
+                    save_summaries_secs=None, log_step_count_steps=None, config=trainings.SESSION) as session:
+                for _ in range(steps):
+                    feed = dict(zip((run.images, run.labels), trainings.batch(2)))
+                    loss, teacher, _ = session.run([run.loss, TEACHER, run.train_op], feed)
+                    losses.append(loss)
+                    np.testing.assert_array_equal(teacher, expected)
+        return losses
+
+    assert train('stopped', 2) + train('stopped', 3) == train('whole', 5)
+
+
+def test_in_a_meta_graph(tmp_path, checkpoint, expected):
+    with tf.Graph().as_default():
+        run = _training(tmp_path, checkpoint)
+        run.train(2)
+        names = run.images.name, run.labels.name, run.train_op.name, run.loss.name
+        prefix = v1.train.Saver().save(run.session, str(tmp_path / 'model.ckpt'))
+        before = run.session.run([run.loss, TEACHER], dict(zip((run.images, run.labels), trainings.batch(2))))
+    with tf.Graph().as_default(), v1.Session(config=trainings.SESSION) as session:
+        v1.train.import_meta_graph(prefix + '.meta').restore(session, prefix)
+        feed = dict(zip(names, trainings.batch(2)))
+        loss, teacher = session.run([names[3], TEACHER], feed)
+        session.run(names[2], feed)
+    np.testing.assert_array_equal(teacher, expected)
+    np.testing.assert_array_equal(teacher, before[1])
+    assert loss == pytest.approx(before[0], rel=1e-6)
+
+
+def test_a_meta_graph_that_is_quantized_later(tmp_path, checkpoint):
+    run = trainings.Run()
+    term = distillation_loss(trainings.config(tmp_path), checkpoint)
+    meta_graph = v1.train.export_meta_graph(clear_devices=True)
+    with tf.Graph().as_default() as graph:
+        v1.train.import_meta_graph(meta_graph)
+        CreateQuantizeTrainingGraph(trainings.config(tmp_path))
+        assert graph.get_operation_by_name('vai_q_tf/teacher/conv/Conv2D').inputs[0].op.name == 'net_in'
+        with v1.Session(config=trainings.SESSION) as session:
+            session.run(v1.global_variables_initializer())
+            feed = dict(zip((run.images.name, run.labels.name), trainings.batch(2)))
+            assert session.run(term.name, feed) > 0
+
+
+def test_quantized_models_have_no_part_of_it(tmp_path, checkpoint):
+    with tf.Graph().as_default():
+        run = _training(tmp_path, checkpoint)
+        saving = v1.train.CheckpointSaverHook(
+            str(tmp_path / 'saved'), save_steps=2, listeners=[QuantizeCheckpointListener(trainings.config(tmp_path))])
+        with v1.train.MonitoredTrainingSession(hooks=[saving], config=trainings.SESSION) as session:
+            for step in range(2):
+                session.run(run.train_op, dict(zip((run.images, run.labels), trainings.batch(step))))
+    with tf.Graph().as_default():
+        plain = trainings.Run()
+        CreateQuantizeTrainingGraph(trainings.config(tmp_path / 'plain'))
+        plain.train_op = trainings.minimize(plain.loss, trainings.momentum())
+        listener = QuantizeCheckpointListener(trainings.config(tmp_path / 'plain'))
+        with v1.train.MonitoredTrainingSession(hooks=[v1.train.CheckpointSaverHook(
+                str(tmp_path / 'other'), save_steps=2, listeners=[listener])], config=trainings.SESSION) as session:
+            for step in range(2):
+                session.run(plain.train_op, dict(zip((plain.images, plain.labels), trainings.batch(step))))
+    for kind in ('graph', 'model'):
+        found, other = (_nodes(glob.glob(str(directory / 'quantized' / 'quantize_eval_{}_2_*'.format(kind)))[0])
+                        for directory in (tmp_path, tmp_path / 'plain'))
+        assert found == other
+
+
+def _nodes(path):
+    with open(path, 'rb') as stream:
+        return {node.name: (node.op, list(node.input)) for node in v1.GraphDef.FromString(stream.read()).node}
+
+
+def _dropout_network(images, training):
+    net = v1.layers.conv2d(images, 6, 3, name='conv1')
+    net = v1.layers.dropout(v1.layers.flatten(tf.nn.relu(net)), 0.5, training=training)
+    return v1.layers.dense(net, 8, name='dense')
+
+
+def _parts_network(images, training):
+    """Weights inside of the range that are cut into parts."""
+    with v1.variable_scope('parts', partitioner=v1.fixed_size_partitioner(2)):
+        return recipes.layers_network(images, training)
+
+
+def _table_network(images, training):
+    """Rows of a table of resources, looked up by a second output of an input node."""
+    with v1.variable_scope('', use_resource=True):
+        images, rows = tf.identity_n([images, tf.range(16) % 5], name='both')
+        table = v1.get_variable('table', [5, 6])
+        return recipes.layers_network(images, training) + v1.nn.embedding_lookup(table, rows)
+
+
+NETWORKS = {function.__name__: function for function in (
+    recipes.layers_network, recipes.slim_network, recipes.keras_network, recipes.shared_network, recipes.partitioned_network,
+    _dropout_network, _parts_network, _table_network)}
+
+
+@pytest.mark.parametrize('name', sorted(NETWORKS))
+def test_networks(tmp_path, name):
+    """Of every network the teacher's logits are those of the float network at inference."""
+    def build(training):
+        images = tf.identity(tf.constant(recipes.IMAGES[:16]), name='images')
+        with v1.variable_scope('', use_resource=name == 'keras_network'):
+            return v1.layers.dense(NETWORKS[name](images, training), 4, name='logits')
+
+    prefix = str(tmp_path / 'model.ckpt')
+    with tf.Graph().as_default(), v1.Session(config=trainings.SESSION) as session:
+        v1.set_random_seed(1)
+        logits = build(True)
+        train = trainings.minimize(tf.reduce_mean(tf.square(logits - 1.0)), v1.train.GradientDescentOptimizer(0.01))
+        session.run(v1.global_variables_initializer())
+        session.run(train)
+        v1.train.Saver().save(session, prefix)
+    with tf.Graph().as_default(), v1.Session(config=trainings.SESSION) as session:
+        logits = build(False)
+        v1.train.Saver().restore(session, prefix)
+        expected = session.run(logits)
+    config = QuantizeConfig(['both' if name == '_table_network' else 'images'], ['logits/BiasAdd'],
+                            output_dir=str(tmp_path / 'quantized'))
+    with tf.Graph().as_default(), v1.Session(config=trainings.SESSION) as session:
+        logits = build(True)
+        term = distillation_loss(config, prefix)
+        CreateQuantizeTrainingGraph(config)
+        train = trainings.minimize(term, v1.train.GradientDescentOptimizer(0.01))
+        session.run(v1.global_variables_initializer())
+        for _ in range(2):
+            np.testing.assert_array_equal(session.run([TEACHER, train])[0], expected)
+
+
+def test_an_iterator_beside_the_input_is_asked_once(tmp_path, checkpoint):
+    """A step takes one element, of which the teacher sees the rest, too."""
+    iterator = v1.data.make_initializable_iterator(tf.data.Dataset.range(100))
+    offsets = iterator.get_next()
+    net = trainings.network(v1.placeholder(tf.float32, [None, 8, 8, 2], 'fed'), True)
+    tf.add(net, tf.cast(offsets, tf.float32), 'shifted')
+    config = trainings.config(tmp_path).replace(output_nodes=['shifted'])
+    distillation_loss(config, checkpoint)
+    with v1.Session(config=trainings.SESSION) as session:
+        session.run([v1.global_variables_initializer(), iterator.initializer])
+        for number in range(3):
+            shifted, teacher = session.run(['vai_q_tf/teacher/shifted:0', TEACHER], {'fed:0': trainings.batch(2)[0]})
+            np.testing.assert_allclose(shifted - teacher, number, atol=1e-5)
+
+
+def test_towers(tmp_path, checkpoint, expected):
+    """The term of each tower is made with the names of its ends; both have one teacher's weights."""
+    config, terms, images = trainings.config(tmp_path), [], v1.placeholder(tf.float32, [None, 8, 8, 2])
+    towers = ['clone_0', 'clone_1']
+    for number, tower in enumerate(towers):
+        with v1.name_scope(tower), v1.variable_scope('', reuse=number > 0):
+            trainings.network(images, True)
+        terms.append(distillation_loss(config.replace(
+            input_nodes=[tower + '/net_in'], output_nodes=[tower + '/logits/BiasAdd']), checkpoint))
+    CreateQuantizeTrainingGraph(config, towers=towers)
+    train = trainings.minimize(tf.add_n(terms) / 2, trainings.momentum())
+    teachers = [op.outputs[0] for op in v1.get_default_graph().get_operations()
+                if op.name.startswith('vai_q_tf/teacher') and op.name.endswith('/logits/BiasAdd')]
+    assert len(teachers) == 2
+    with v1.Session(config=trainings.SESSION) as session:
+        session.run(v1.global_variables_initializer())
+        for _ in range(2):
+            values = session.run(teachers + [train], {images: trainings.batch(2)[0]})
+            np.testing.assert_array_equal(values[0], expected)
+            np.testing.assert_array_equal(values[1], expected)

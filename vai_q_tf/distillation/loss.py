@@ -1,0 +1,101 @@
+"""The term that distillation adds to the loss of a quantized training."""
+import weakref
+from typing import Dict, MutableMapping, Tuple
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors
+from vai_q_tf.config import require_config
+from vai_q_tf.config_checks import config_error
+from vai_q_tf.distillation.settings import Distillation
+from vai_q_tf.distillation.teacher import Teacher
+from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.traits import PASS_THROUGH_OPS
+from vai_q_tf.graph.view import node_name
+from vai_q_tf.qat import checkpoints, distribution
+
+_SCOPE = 'vai_q_tf/distillation'
+# For each graph {what a term is made of: its name}: what asks twice gets one teacher.
+_TERMS: MutableMapping[tf.Graph, Dict[Tuple, str]] = weakref.WeakKeyDictionary()
+
+
+def distillation_loss(config, float_checkpoint, temperature=2.0, weight=0.5, output_node=None, graph=None):
+    """The term by which the float network teaches the quantized one; add it to the loss.
+
+        loss += vai_q_tensorflow.distillation_loss(config, 'float/model.ckpt-2000')
+
+    Call it when the float network is built, and before the optimizer is; CreateQuantizeTrainingGraph may come before or after.
+
+    Args:
+      config: the QuantizeConfig of the training.
+      float_checkpoint, temperature, weight, output_node: as of `Distillation`.
+      graph: the tf.Graph of the training; the default graph where it is None.
+
+    Returns:
+      A scalar float32 tf.Tensor: `weight * temperature**2 * KL(teacher || student)`, the mean over the batch.
+
+    Raises:
+      QuantizeError: INVALID_INPUT for a checkpoint that is not there or lacks variables (named), INVALID_CONFIG for a wrong
+        value, UNSUPPORTED_GRAPH for an output that is not [batch, classes].
+      TypeError: an argument of a wrong type.
+    """
+    require_config(config)
+    settings = Distillation(float_checkpoint, temperature, weight, output_node).with_checkpoint(None)
+    return add_term(graph or tf.get_default_graph(), config, settings)
+
+
+def add_term(graph, config, distillation, excluded=frozenset()):
+    """Adds the term of a Distillation with a checkpoint to the live `graph`, unless it is there; its tf.Tensor.
+
+    excluded: names of ops that are no part of the network, as of `rewrite.plan_rewrite`.
+
+    Raises:
+      QuantizeError: as `distillation_loss`; the graph is as it was then.
+    """
+    live_editor.check_not_finalized(graph)
+    output = _output_node(config, distillation.output_node)
+    prefix = distribution.prefix_of_replica()
+    checkpoint = checkpoints.find_checkpoint(distillation.float_checkpoint)
+    key = (checkpoint, distillation.temperature, distillation.weight, prefix + output)
+    terms = _TERMS.setdefault(graph, {})
+    if key not in terms:
+        teacher = Teacher(graph, config, checkpoint, output, prefix, excluded)
+        student = _logits(graph, prefix + output)
+        terms[key] = _term(graph, teacher.logits(student), student, distillation).name
+    return graph.get_tensor_by_name(terms[key])
+
+
+def _output_node(config, name):
+    outputs = [node_name(output) for output in config.output_nodes]
+    if name is not None and node_name(name) not in outputs:
+        raise config_error('output_node', name, 'one of the output_nodes, {}'.format(', '.join(outputs)))
+    return outputs[0] if name is None else node_name(name)
+
+
+def _logits(graph, name):
+    """The tf.Tensor of the node `name`; a QuantizeError where it is not the logits of classes."""
+    logits = live_editor.tensor(graph, name)
+    shape = logits.shape
+    if shape.ndims != 2 or shape[1].value in (None, 1):
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_GRAPH, 'No logits',
+            'Distillation compares logits [batch, classes], and the output node {!r} has the shape {}. Name another one of the '
+            'output nodes by output_node.'.format(name, shape))
+    source = logits.op
+    while source.type in PASS_THROUGH_OPS or source.type == 'Reshape':
+        source = source.inputs[0].op
+    if 'Softmax' in source.type:
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_GRAPH, 'No logits',
+            'Distillation compares logits, and the output node {!r} is the result of a softmax, {!r}. Let the output node be '
+            'what that reads.'.format(name, source.name))
+    return logits
+
+
+def _term(graph, teacher, student, distillation):
+    temperature, weight = distillation.temperature, distillation.weight
+    with live_editor.with_placement_of(graph, student), tf.name_scope(_SCOPE):
+        target, own = (tf.nn.log_softmax(tf.cast(logits, tf.float32) / temperature)
+                       for logits in (tf.stop_gradient(teacher), student))
+        divergence = tf.reduce_sum(tf.exp(target) * (target - own), axis=-1)
+        return tf.multiply(tf.reduce_mean(divergence), weight * temperature ** 2, name='loss')

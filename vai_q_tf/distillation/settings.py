@@ -1,0 +1,78 @@
+"""Distillation: the settings of the term that the float network adds to the loss of the quantized one."""
+import math
+import os
+from typing import NamedTuple, Optional, Union
+
+from vai_q_tf import errors
+from vai_q_tf.config_checks import config_error
+
+
+class _Settings(NamedTuple):
+    float_checkpoint: Union[str, 'os.PathLike[str]', None]
+    temperature: float
+    weight: float
+    output_node: Optional[str]
+
+
+class Distillation(_Settings):
+    """Lets the float network teach the quantized one: `weight * temperature**2 * KL(teacher || student)` joins the loss.
+
+    Teacher and student are softmax(logits / temperature), the student of the quantized network in training, the teacher of the
+    float network at inference, with the weights of the checkpoint, on the same batch. The term is the mean over the batch.
+
+    Args:
+      float_checkpoint: prefix or directory of a checkpoint of the float network. None where a wrapper of a model function or an
+        Estimator has one: then that is taken.
+      temperature: above 1 small probabilities count more. The factor temperature**2 keeps the size of the gradients.
+      weight: how much the term counts beside the loss.
+      output_node: the output node of the config whose logits, [batch, classes], are compared; the first one where it is None.
+
+    Raises:
+      QuantizeError: INVALID_CONFIG for a value that cannot be.
+      TypeError: a checkpoint or a node that is no string.
+    """
+    __slots__ = ()
+
+    def __new__(cls, float_checkpoint=None, temperature=2.0, weight=0.5, output_node=None):
+        if float_checkpoint is not None and not isinstance(float_checkpoint, (str, os.PathLike)):
+            raise _not_text('float_checkpoint', float_checkpoint)
+        if output_node is not None and not isinstance(output_node, str):
+            raise _not_text('output_node', output_node)
+        return super().__new__(
+            cls, float_checkpoint, _number('temperature', temperature, lambda number: number > 0, 'a number above 0'),
+            _number('weight', weight, lambda number: number >= 0, 'a number that is not negative'), output_node)
+
+    def with_checkpoint(self, checkpoint):
+        """These settings with `checkpoint` where they have none; a QuantizeError where there is no checkpoint at all."""
+        checkpoint = self.float_checkpoint if self.float_checkpoint is not None else checkpoint
+        if checkpoint is None:
+            raise errors.QuantizeError(
+                errors.INVALID_CONFIG, 'Invalid parameter',
+                'Distillation has no float checkpoint for its teacher. Give it one: Distillation(\'float/model.ckpt-2000\').')
+        return Distillation(checkpoint, self.temperature, self.weight, self.output_node)
+
+
+def require_distillation(value):
+    """The Distillation that an argument `distillation` means, or None; True is one without a checkpoint of its own."""
+    if value is None or value is False:
+        return None
+    if value is True:
+        return Distillation()
+    if not isinstance(value, Distillation):
+        raise TypeError('distillation must be a vai_q_tensorflow.Distillation, got {}: {!r}'.format(
+            type(value).__name__, value))
+    return value
+
+
+def _number(field, value, accepts, expected):
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number) or not accepts(number):
+        raise config_error(field, value, expected)
+    return number
+
+
+def _not_text(field, value):
+    return TypeError('Distillation: {} must be a string, got {}: {!r}'.format(field, type(value).__name__, value))
