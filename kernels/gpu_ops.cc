@@ -83,7 +83,7 @@ REGISTER_KERNEL_BUILDER(Name("VaiFixNeuron").Device(tensorflow::DEVICE_GPU).Host
 REGISTER_KERNEL_BUILDER(Name("VaiFixNeuronGrad").Device(tensorflow::DEVICE_GPU).HostMemory("position"),
                         VaiFixNeuronGradOp<Gpu>);
 REGISTER_KERNEL_BUILDER(
-    Name("VaiSearchPosition").Device(tensorflow::DEVICE_GPU).HostMemory("track").HostMemory("position"),
+    Name("VaiSearchPosition").Device(tensorflow::DEVICE_GPU).HostMemory("track").HostMemory("tie").HostMemory("position"),
     VaiSearchPositionOp<Gpu>);
 REGISTER_KERNEL_BUILDER(
     Name("VaiPositionErrors").Device(tensorflow::DEVICE_GPU).HostMemory("first").HostMemory("errors"),
@@ -93,7 +93,11 @@ REGISTER_KERNEL_BUILDER(Name("VaiScaledFixNeuron").Device(tensorflow::DEVICE_GPU
 REGISTER_KERNEL_BUILDER(Name("VaiScaledFixNeuronGrad").Device(tensorflow::DEVICE_GPU).HostMemory("position"),
                         VaiScaledFixNeuronGradOp<Gpu>);
 REGISTER_KERNEL_BUILDER(
-    Name("VaiScaledSearchPosition").Device(tensorflow::DEVICE_GPU).HostMemory("track").HostMemory("position"),
+    Name("VaiScaledSearchPosition")
+        .Device(tensorflow::DEVICE_GPU)
+        .HostMemory("track")
+        .HostMemory("tie")
+        .HostMemory("position"),
     VaiScaledSearchPositionOp<Gpu>);
 
 }  // namespace

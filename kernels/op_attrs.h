@@ -44,21 +44,17 @@ struct SearchSettings {
   bool half_up() const { return RoundsHalfUp(mode); }
   bool relative() const { return method == 2 && mode == 2; }
 
-  // All but `symmetric`, whose attribute is not named alike everywhere, and `tie`.
+  // All but `symmetric`, whose attribute is not named alike everywhere, and `tie`, an input.
   tensorflow::Status Read(tensorflow::OpKernelConstruction* ctx) {
     TF_RETURN_IF_ERROR(ReadBits(ctx, &bits));
     TF_RETURN_IF_ERROR(ReadMode(ctx, &mode));
     return ReadChoice(ctx, "method", 0, 2, &method);
   }
 
-  // All, for an op that only searches.
+  // All but `tie`, for an op that only searches.
   tensorflow::Status ReadAll(tensorflow::OpKernelConstruction* ctx) {
     TF_RETURN_IF_ERROR(Read(ctx));
-    TF_RETURN_IF_ERROR(ctx->GetAttr("symmetric", &symmetric));
-    TF_RETURN_IF_ERROR(ctx->GetAttr("tie", &tie));
-    if (tie >= 1.0f) return tensorflow::Status::OK();
-    return tensorflow::errors::InvalidArgument(ctx->def().name(), " (", ctx->def().op(), "): tie is ", tie,
-                                               ", it must be at least 1.");
+    return ctx->GetAttr("symmetric", &symmetric);
   }
 };
 
@@ -83,6 +79,16 @@ inline tensorflow::Status ReadPosition(tensorflow::OpKernelContext* ctx, int ind
   TF_RETURN_IF_ERROR(CheckScalar(ctx, index, "the position"));
   *position = ctx->input(index).flat<tensorflow::int32>()(0);
   return *position == kNoObservation ? tensorflow::Status::OK() : CheckPosition(ctx->op_kernel().name(), *position);
+}
+
+// The settings of one run of a search: those of the op, with the tie that input `index` has if it is there.
+inline tensorflow::Status ReadTie(tensorflow::OpKernelContext* ctx, int index, SearchSettings* settings) {
+  if (ctx->num_inputs() <= index) return tensorflow::Status::OK();
+  TF_RETURN_IF_ERROR(CheckScalar(ctx, index, "the tie"));
+  settings->tie = ctx->input(index).flat<float>()(0);
+  if (settings->tie >= 1.0f) return tensorflow::Status::OK();
+  return tensorflow::errors::InvalidArgument(ctx->op_kernel().name(), ": the tie is ", settings->tie,
+                                             ", it must be at least 1.");
 }
 
 inline tensorflow::Status CheckGradient(tensorflow::OpKernelContext* ctx, const tensorflow::Tensor& gradient,

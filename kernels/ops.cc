@@ -94,12 +94,13 @@ REGISTER_OP("VaiFixNeuronGrad")
 REGISTER_OP("VaiSearchPosition")
     .Input("input: float")
     .Input("track: bool")
+    .Input("tie: N * float")
     .Output("position: int32")
+    .Attr("N: int >= 0 = 0")
     .Attr("bit_width: int = 8")
     .Attr("mode: int = 1")
     .Attr("method: int = 1")
     .Attr("symmetric: bool = false")
-    .Attr("tie: float = 1.0")
     .SetShapeFn([](InferenceContext* c) {
       c->set_output(0, c->Scalar());
       return Scalars(c, {1});
@@ -162,13 +163,14 @@ REGISTER_OP("VaiScaledSearchPosition")
     .Input("input: float")
     .Input("scale: float")
     .Input("track: bool")
+    .Input("tie: N * float")
     .Output("position: int32")
+    .Attr("N: int >= 0 = 0")
     .Attr("bit_width: int = 8")
     .Attr("mode: int = 0")
     .Attr("method: int = 1")
     .Attr("inner: int >= 1 = 1")
     .Attr("symmetric: bool = false")
-    .Attr("tie: float = 1.0")
     .SetShapeFn([](InferenceContext* c) {
       c->set_output(0, c->Scalar());
       TF_RETURN_IF_ERROR(Factors(c, 1, 1));

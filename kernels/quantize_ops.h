@@ -118,7 +118,11 @@ class VaiSearchPositionOp : public tensorflow::OpKernel {
   void Compute(tensorflow::OpKernelContext* ctx) override {
     OP_REQUIRES_OK(ctx, CheckScalar(ctx, 1, "track"));
     int position = kNoObservation;
-    if (ctx->input(1).flat<bool>()(0)) OP_REQUIRES_OK(ctx, SearchInput<Device>(ctx, settings_, &position));
+    if (ctx->input(1).flat<bool>()(0)) {
+      SearchSettings settings = settings_;
+      OP_REQUIRES_OK(ctx, ReadTie(ctx, 2, &settings));
+      OP_REQUIRES_OK(ctx, SearchInput<Device>(ctx, settings, &position));
+    }
     tensorflow::Tensor* output;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, {}, &output));
     output->scalar<tensorflow::int32>()() = position;

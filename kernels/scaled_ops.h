@@ -124,8 +124,10 @@ class VaiScaledSearchPositionOp : public tensorflow::OpKernel {
     if (ctx->input(2).flat<bool>()(0)) {
       Scaled scaled;
       OP_REQUIRES_OK(ctx, ReadScaled(ctx, 0, inner_, 1, &scaled));
+      SearchSettings settings = settings_;
+      OP_REQUIRES_OK(ctx, ReadTie(ctx, 3, &settings));
       position = kPositionZero;
-      if (scaled.size > 0) OP_REQUIRES_OK(ctx, Device::ScaledSearch(ctx, scaled, settings_, &position));
+      if (scaled.size > 0) OP_REQUIRES_OK(ctx, Device::ScaledSearch(ctx, scaled, settings, &position));
     }
     tensorflow::Tensor* output;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, {}, &output));

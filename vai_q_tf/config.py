@@ -115,8 +115,8 @@ class QuantizeConfig:
             nodes_bit=(), nodes_method=(), method=1, target_type='', calib_iter=100, output_dir='./quantize_results',
             align_concat=0, align_pool=0, adjust_shift_bias=1, adjust_shift_cut=1, simulate_dpu=1, scale_all_avgpool=1,
             do_cle=0, replace_relu6=1, replace_sigmoid=0, fold_bn_only=0, fold_reshape=0, replace_softmax=0, *,
-            bias_bit=None, recipe='auto', bn_fold='batch', freeze_bn_step=None, freeze_position_step=None, position_update='moving', position_decay=0.98,
-            gradient='clipped', arch_type='DEFAULT', align_rule='least_error'):
+            bias_bit=None, recipe='auto', bn_fold='batch', freeze_bn_step=None, freeze_position_step=None,
+            position_update='moving', position_decay=0.98, gradient='clipped', arch_type='DEFAULT', align_rule='least_error'):
         given = locals()
         for name in CHECKS:
             setattr(self, name, given[name])

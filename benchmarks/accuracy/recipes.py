@@ -21,11 +21,13 @@ class Options(NamedTuple):
     batch: images a step.
     rate: learning rate of the first step; it falls to 0 along a cosine.
     optimizer: 'adam' or 'momentum'.
+    distilled: whether the float network teaches, too.
     """
     steps: int = 300
     rate: float = 2e-3
     optimizer: str = 'adam'
     batch: int = 64
+    distilled: bool = False
 
 
 class Recipe(NamedTuple):
@@ -45,7 +47,9 @@ FLOAT_OPTIONS = Options(steps=2000, rate=4e-3)
 
 RECIPES = {
     'default': Recipe({}),
+    'default, distilled': Recipe({}, Options(distilled=True)),
     'default, biases of 8 bits': Recipe(dict(bias_bit=8), bits=(4, 6)),
+    'default, biases of 8 bits, distilled': Recipe(dict(bias_bit=8), Options(distilled=True), bits=(4,)),
     'batch statistics, moving positions': Recipe(dict(recipe='manual')),
     'the same, both frozen for the last third': Recipe(
         dict(recipe='manual', freeze_bn_step=200, freeze_position_step=200)),

@@ -34,6 +34,8 @@ def train(network, activation, digits, seed, options, directory, checkpoint=None
         float_saver = tf.train.Saver()  # without the global step, which starts at 0 in each training
         step = tf.train.get_or_create_global_step()
         if config:
+            if options.distilled:
+                loss += vai_q_tensorflow.distillation_loss(config, checkpoint)
             vai_q_tensorflow.CreateQuantizeTrainingGraph(config)
         optimizer = OPTIMIZERS[options.optimizer](tf.train.cosine_decay(options.rate, step, options.steps))
         with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):

@@ -79,7 +79,7 @@ CASES = {
 def config(name, output_dir='quantized', **fields):
     """The QuantizeConfig of a case; positions are not aligned, as release 0.1.0 did not align those of a training."""
     return vq.QuantizeConfig(['net_in'], [OUTPUT], [[-1, 8, 8, 2]], output_dir=output_dir, position_decay=0.8, align_concat=2,
-                             align_pool=2, **dict(CASES[name].settings, recipe='manual', **fields))
+                             align_pool=2, **dict(CASES[name].settings, **fields))
 
 
 def batch(step):

@@ -35,8 +35,8 @@ def _image():
 
 
 def _config(directory, **fields):
-    return QuantizeConfig(['images'], ['out'], [[-1, _SIZE, _SIZE, 1]], output_dir=str(directory), position_decay=0.6, recipe='manual',
-                          **fields)
+    return QuantizeConfig(['images'], ['out'], [[-1, _SIZE, _SIZE, 1]], output_dir=str(directory), position_decay=0.6,
+                          recipe='manual', **fields)
 
 
 def _batch(step):

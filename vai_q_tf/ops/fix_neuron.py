@@ -57,10 +57,11 @@ def search_position(input, track=True, bit_width=8, mode=1, method=1, narrow_ran
       mode: as in `fix_neuron`.
       method: 0 non-overflow, 1 min-diffs, 2 min-diffs with the relative error in mode 2.
       narrow_range: as in `vai_fix_neuron`.
-      tie: Python float of at least 1, how many times the least error a finer position may have. Not used in method 0.
+      tie: float scalar of at least 1, how many times the least error a finer position may have. Not used in method 0.
       name: of the op.
     """
-    return library.load().vai_search_position(input, track, bit_width, mode, method, narrow_range, tie, name)
+    return library.load().vai_search_position(
+        input, track, library.given(tie, 1.0), bit_width, mode, method, narrow_range, name)
 
 
 def position_errors(input, below, above, bit_width=8, mode=1, narrow_range=False, name=None):

@@ -28,6 +28,11 @@ def load():
     return _loaded
 
 
+def given(value, default=None):
+    """The value of an optional input of an op: a list, empty where it is the default."""
+    return [] if value is default or isinstance(value, float) and value == default else [value]
+
+
 def register_gradient(op_type, gradient):
     """Makes `gradient` that of `op_type`; None: it has none. The first registration of a process stays."""
     try:

@@ -22,7 +22,7 @@ def moving_position(state, batch_position, rows, row, decay, tensor, copies=(), 
     Raises:
       tf.errors.FailedPreconditionError: when run, if the row has never counted anything, unless `calibrating` is true.
     """
-    return library.load().vai_moving_position(state, batch_position, _optional(legal), _optional(calibrating), rows,
+    return library.load().vai_moving_position(state, batch_position, library.given(legal), library.given(calibrating), rows,
                                               row, decay, tensor, list(copies), name)
 
 
@@ -35,7 +35,7 @@ def kept_position(state, batch_position, rows, row, tensor, legal=None, calibrat
       tf.errors.FailedPreconditionError: when run, if nothing was counted and `batch_position` is NO_OBSERVATION, unless
         `calibrating` is true.
     """
-    return library.load().vai_kept_position(state, batch_position, _optional(legal), _optional(calibrating), rows, row,
+    return library.load().vai_kept_position(state, batch_position, library.given(legal), library.given(calibrating), rows, row,
                                             tensor, name)
 
 
@@ -63,10 +63,6 @@ def legal_positions(state, rules, name=None):
         lowest=list(rules.lowest), neighbours=fills(rules.neighbours), defaults=fills(rules.defaults),
         limits=[number for limit in rules.limits for number in [len(limit)] + [n for form in limit for n in flat(form)]],
         level=rules.level, name=name)
-
-
-def _optional(tensor):
-    return [] if tensor is None else [tensor]
 
 
 def read_positions(state, rows, name=None):

@@ -41,8 +41,8 @@ def scaled_search_position(input, scale, track=True, bit_width=8, mode=0, method
     The position that `search_position` finds for that product. `input`, `scale` and `inner` are as in
     `scaled_fix_neuron`, the rest as in `search_position`.
     """
-    return library.load().vai_scaled_search_position(input, scale, track, bit_width, mode, method, inner, narrow_range,
-                                                     tie, name)
+    return library.load().vai_scaled_search_position(
+        input, scale, track, library.given(tie, 1.0), bit_width, mode, method, inner, narrow_range, name)
 
 
 def _of_channels(op, tensor):

@@ -16,7 +16,8 @@ WEIGHTS = {
 
 def config(place, **fields):
     """A QuantizeConfig for 4 bits."""
-    return vai_q_tf.QuantizeConfig(*NODES, output_dir=str(place / 'quantized'), **dict(dict(weight_bit=4, activation_bit=4), **fields))
+    return vai_q_tf.QuantizeConfig(
+        *NODES, output_dir=str(place / 'quantized'), **dict(dict(weight_bit=4, activation_bit=4), **fields))
 
 
 def network(images, training=True):
@@ -30,7 +31,8 @@ def network(images, training=True):
 def float_weights(seed=0):
     """{variable: value} as after a float training: no vector has elements that are all alike."""
     random = np.random.RandomState(seed)
-    return {name: (random.rand(*shape) + 0.5 if 'variance' in name or 'gamma' in name else random.randn(*shape) * 0.4).astype(np.float32)
+    positive = ('norm/moving_variance', 'norm/gamma')
+    return {name: (random.rand(*shape) + 0.5 if name in positive else random.randn(*shape) * 0.4).astype(np.float32)
             for name, shape in WEIGHTS.items()}
 
 
@@ -41,7 +43,10 @@ def batch(number, size=64, scale=1.):
 
 
 class Training:
-    """A quantize training graph in a session. `weights` are assigned to the variables; None leaves those of the initializers."""
+    """A quantize training graph in a session.
+
+    `weights` are assigned to the variables; None leaves those of the initializers.
+    """
 
     def __init__(self, settings, weights=None, build=network, rate=0.05):
         with contextlib.ExitStack() as stack:
@@ -94,7 +99,8 @@ class Training:
         return tuple(self.session.run('vai_q_tf/positions/start/noted:0')[0, :2])
 
     def variables(self):
-        return {variable.op.name: value for variable, value in zip(v1.global_variables(), self.session.run(v1.global_variables()))}
+        variables = v1.global_variables()
+        return {variable.op.name: value for variable, value in zip(variables, self.session.run(variables))}
 
 
 def float_tensors(weights, images, build=network):

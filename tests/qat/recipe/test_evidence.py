@@ -75,8 +75,8 @@ def test_one_channel(tmp_path):
         net = v1.layers.batch_normalization(net, training=training, name='norm')
         return tf.concat([tf.reshape(net, [-1, 1])] * 3, 1, name='logits/BiasAdd')
 
-    trained = {'norm/moving_mean': np.float32([0.1]), 'norm/moving_variance': np.float32([1.5]), 'norm/gamma': np.float32([0.9]),
-               'norm/beta': np.float32([-0.1])}
+    trained = {'norm/' + name: np.float32([value]) for name, value in {
+        'moving_mean': 0.1, 'moving_variance': 1.5, 'gamma': 0.9, 'beta': -0.1}.items()}
     assert _begin(small.config(tmp_path), None, build) == _SCRATCH
     assert _begin(small.config(tmp_path), trained, build) == _FLOAT
 

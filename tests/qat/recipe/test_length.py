@@ -73,14 +73,15 @@ def test_estimator(tmp_path, train, length):
     assert averages.moved() == _SHARE * _STEPS
 
 
-def test_a_restart_counts_from_where_the_training_began(tmp_path):
+@pytest.mark.parametrize('recipe', ['auto', 'manual'])
+def test_a_restart_counts_from_where_the_training_began(tmp_path, recipe):
     """The first run of the float network took steps of its own."""
     _estimator(tmp_path).train(_input_fn, steps=5)
     moved = []
     for max_steps in (5 + 2, 5 + 3, 5 + _STEPS):
         averages = _Averages()
-        tf.estimator.Estimator(_model_fn, str(tmp_path / 'model')).train(
-            _input_fn, max_steps=max_steps, hooks=[vai_q_tf.QuantizeTrainingHook(_settings(tmp_path, freeze_bn_step=0.9)), averages])
+        hook = vai_q_tf.QuantizeTrainingHook(_settings(tmp_path, freeze_bn_step=0.9, recipe=recipe))
+        _estimator(tmp_path).train(_input_fn, max_steps=max_steps, hooks=[hook, averages])
         moved.append(averages.moved())
     assert moved == [2, 1, 6]  # 0.9 of 2, of 3, and of 10 steps, each from step 5 on
 

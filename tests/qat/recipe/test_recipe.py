@@ -16,8 +16,10 @@ def _suiting(weights, images, tie):
     tensors = small.float_tensors(weights, images)
     tensors['conv/kernel/biases/wquant'] = tensors.pop('norm/bias/wquant')
     tensors.pop('pool/aquant')
-    found = {name: fixed_point.search_position(
-        value, 4, 0 if name == 'net_in/aquant' else 1, 1 if 'aquant' in name else 0, tie=tie) for name, value in tensors.items()}
+    found = {}
+    for name, value in tensors.items():
+        method, mode = int(name != 'net_in/aquant'), int('aquant' in name)
+        found[name] = fixed_point.search_position(value, 4, method, mode, tie=tie)
     return dict(found, **{name: found['relu/aquant'] for name in _IN_ONE_GROUP})
 
 
@@ -54,18 +56,22 @@ def test_nothing_is_rounded_while_positions_are_calibrated(tmp_path):
 
 def test_a_near_tie_goes_to_the_finer_position(tmp_path):
     """Inputs of method 1 whose error is 1.2 times the least one position further."""
-    random = np.random.RandomState(0)
-    images = random.randn(64, 6, 6, 2).astype(np.float32)
-    for scale in np.linspace(1, 2, 60):
-        errors = [np.square(fixed_point.quantize(images * np.float32(scale), p, 4) - images * np.float32(scale)).sum() for p in range(-3, 6)]
-        best = int(np.argmin(errors))
-        if 1.1 < errors[best + 1] / errors[best] < 1.29:
+    images = small.batch(0)[0]
+
+    def errors(images):
+        return [np.square(fixed_point.quantize(images, position, 4) - images).sum() for position in range(-3, 6)]
+
+    for scale in np.linspace(1, 2, 60, dtype=np.float32):
+        found = errors(images * scale)
+        best = int(np.argmin(found))
+        if 1.1 < found[best + 1] / found[best] < 1.29:
             break
     else:
         raise AssertionError('no such scale')
     for recipe, expected in (('auto', best - 3 + 1), ('manual', best - 3)):
-        with small.Training(small.config(tmp_path, nodes_method=['net_in:1'], recipe=recipe), small.float_weights()) as training:
-            training.session.run(training.train, {training.images: images * np.float32(scale), training.labels: small.batch(0)[1]})
+        settings = small.config(tmp_path, nodes_method=['net_in:1'], recipe=recipe)
+        with small.Training(settings, small.float_weights()) as training:
+            training.session.run(training.train, {training.images: images * scale, training.labels: small.batch(0)[1]})
             assert training.positions()['net_in/aquant'] == expected
 
 
@@ -160,7 +166,7 @@ def test_a_float_checkpoint_begins_anew(tmp_path):
     with small.Training(small.config(tmp_path)) as training:
         training.session.run(training.loss, training.feed(0))
         assert training.noted()[0] == 3
-        v1.train.Saver(v1.global_variables() + v1.get_collection(v1.GraphKeys.SAVEABLE_OBJECTS)).restore(training.session, checkpoint)
+        training.saver.restore(training.session, checkpoint)
         training.step(0)
         assert training.noted()[0] == 1
         assert training.positions() == _suiting(weights, small.batch(0)[0], tie=1.3)

@@ -19,7 +19,7 @@ from vai_q_tf.plan.position_rules import position_rules
 from vai_q_tf.qat.positions import state_table
 from vai_q_tf.qat.positions.position_saveable import STATE_NAME, UNTRACKED, PositionSaveable
 
-TIE = 1.3  # a finer position is taken where its squared error is at most so many times the least
+TIE = 1.3  # calibration takes a finer position where its squared error is at most so many times the least
 
 
 class MovingPositions:
@@ -65,7 +65,7 @@ class MovingPositions:
             else:
                 self.phases = recipe.phases(self._handle, len(rules.names))
                 self._track, self._calibrating, start = self.phases.track, self.phases.calibrating, self.phases.start
-            self._tie = 1.0 if self._calibrating is None else TIE
+            self._tie = 1.0 if self._calibrating is None else tf.where(self._calibrating, TIE, 1.0)
             self._legal = ops.legal_positions(self._handle, rules, name=STATE_NAME + '/legal')
             tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, PositionSaveable.add(
                 self._handle, rules.names, [identities[name] for name in rules.names], untracked, start))

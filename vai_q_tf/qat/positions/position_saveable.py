@@ -72,7 +72,7 @@ class PositionSaveable(tf_internal.SaveableObject):
         def find(name):
             try:
                 return graph.get_tensor_by_name('{}{}:0'.format(scope, name))
-            except KeyError:  # version 0.1.0 has neither structures nor earlier names, and not every graph looks where it starts
+            except KeyError:  # a graph of version 0.1.0, or one that does not look where it starts
                 return None
 
         saved = {key: find(key) for key in _KEYS + (STRUCTURES_KEY, START_KEY)}

@@ -63,8 +63,8 @@ class TrainingBegin:
         """An op that keeps what was found."""
         values = {_MODE: tf.cast(self.started.mode, tf.float32), _FIRST_STEP: self.started.first_step}
         row = tf.stack([values[column] for column in sorted(values)])
-        return ops.write_positions(self.handle, tf.pad(row[tf.newaxis], [[0, 0], [0, fixed_point.HISTOGRAM_BINS - len(values)]]),
-                                   rows=1)
+        filled = tf.pad(row[tf.newaxis], [[0, 0], [0, fixed_point.HISTOGRAM_BINS - len(values)]])
+        return ops.write_positions(self.handle, filled, rows=1)
 
 
 def _look(graph, found, always, votes):

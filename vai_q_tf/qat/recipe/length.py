@@ -16,7 +16,7 @@ _WRITE = _TABLE + '/write'
 
 
 def add_length():
-    """The float32 scalar with the global step at which the training ends, 0 while that is not known; adds it to the default graph."""
+    """Adds to the default graph a float32 scalar: the global step at which the training ends, 0 while nobody told it."""
     tf_internal.follow_last_steps(note_length)
     with tf.name_scope(None):
         handle = table(_TABLE, 1)

@@ -11,7 +11,6 @@ from typing import NamedTuple, Optional, Union
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops
-from vai_q_tf.graph import live_editor
 from vai_q_tf.qat.recipe.begin import Begin, TrainingBegin
 from vai_q_tf.qat.recipe.length import add_length
 
@@ -19,13 +18,13 @@ TRACK = 'vai_q_tf/track'
 USE_BATCH = 'vai_q_tf/use_batch_statistics'
 _SCOPE = 'vai_q_tf/positions/recipe/'
 FREEZE_SHARE = 2 / 3  # of a training that does not start from float weights, after which its positions stay
-_ALWAYS = {'auto': None, 'finetune': Begin.FLOAT, 'scratch': Begin.SCRATCH}
+_ALWAYS = {'auto': None, 'finetune': Begin.FLOAT, 'scratch': Begin.SCRATCH, 'manual': Begin.CONTINUED}
 _MESSAGES = {
     Begin.FLOAT: 'starts from float weights',
     Begin.PARTLY: 'starts from float weights, of which some look untrained or do not tell ({})',
     Begin.SCRATCH: 'starts from scratch',
-    Begin.STATISTICS: 'starts from weights whose batch norms have moving averages that look untrained ({}); restore them with the '
-                      'weights, which tf.estimator.WarmStartSettings does not by itself',
+    Begin.STATISTICS: 'starts from weights whose batch norms have moving averages that look untrained ({}); restore them with '
+                      'the weights, which tf.estimator.WarmStartSettings does not by itself',
     Begin.CONTINUED: 'goes on from one that did not look where it started',
 }
 
@@ -68,35 +67,39 @@ class Recipe:
             return self._phases(positions, rows)
 
     def _phases(self, positions, rows):
-        config, graph = self._config, positions.graph
-        step = None if self._step is None else tf.cast(_value(graph, self._step), tf.int64)
-        length = None
-        if self._asks_for_length():
-            length = add_length()
-        if config.recipe == 'manual':
-            schedule = _Schedule(step, length, tf.zeros([]))
-            track = schedule.before('freeze_position_step', config.freeze_position_step)
-            use_batch = schedule.before('freeze_bn_step', config.freeze_bn_step)
-            return Phases(_named(tf.constant(True) if track is None else track, TRACK), None,
-                          False if never_uses_batch(config) else _named(use_batch, USE_BATCH))
-        return self._of_begin(graph, ops.read_positions(positions, rows=rows), step, length)
+        step = None if self._step is None else tf.cast(_value(positions.graph, self._step), tf.int64)
+        length = add_length() if self._has_shares() or self._moves_by_itself() else None
+        always = _ALWAYS[self._config.recipe]
+        if always == Begin.CONTINUED and not self._has_shares():
+            return self._as_set(_Schedule(step), None)
+        votes = ops.read_positions(positions, rows=rows)
+        begin = TrainingBegin(positions.graph, self._found, always, votes,
+                              tf.zeros([]) if step is None else tf.cast(step, tf.float32))
+        schedule = _Schedule(step, length, begin.started.first_step)
+        return self._as_set(schedule, begin) if always == Begin.CONTINUED else self._of_begin(schedule, begin)
 
-    def _asks_for_length(self):
-        shares = [limit for limit in (self._config.freeze_bn_step, self._config.freeze_position_step)
-                  if isinstance(limit, float)]
-        return bool(shares) or self._moves_by_itself()
+    def _has_shares(self):
+        return any(isinstance(limit, float) for limit in (self._config.freeze_bn_step, self._config.freeze_position_step))
 
     def _moves_by_itself(self):
         """Whether the recipe decides how long positions move."""
         config = self._config
         return config.recipe in ('auto', 'scratch') and config.freeze_position_step is None and self._step is not None
 
-    def _of_begin(self, graph, votes, step, length):
+    def _as_set(self, schedule, begin):
+        """The Phases of the recipe 'manual'; begin: a TrainingBegin, for the step that shares count from."""
         config = self._config
-        begin = TrainingBegin(graph, self._found, _ALWAYS[config.recipe], votes,
-                              tf.zeros([]) if step is None else tf.cast(step, tf.float32))
+        use_batch = False if never_uses_batch(config) else _named(
+            schedule.before('freeze_bn_step', config.freeze_bn_step), USE_BATCH)
+        track = schedule.before('freeze_position_step', config.freeze_position_step)
+        track = tf.constant(True) if track is None else track
+        with tf.control_dependencies([tf.cond(begin.started.is_new, begin.note, tf.no_op)] if begin else []):
+            track = _named(track, TRACK)
+        return Phases(track, None, use_batch, begin.handle if begin else None)
+
+    def _of_begin(self, schedule, begin):
+        config = self._config
         started = begin.started
-        schedule = _Schedule(step, length, started.first_step)
         calibrates = started.is_new & tf.less_equal(started.mode, int(Begin.PARTLY))
         if config.freeze_position_step is not None:
             moves = schedule.before('freeze_position_step', config.freeze_position_step)
@@ -148,10 +151,10 @@ class _Schedule:
     """Limits in global steps, or in shares of a training that began at `first`.
 
     Args:
-      step: int64 scalar. length, first: float32 scalars. step and length are None where nothing asks for them.
+      step: int64 scalar. length, first: float32 scalars. None where nothing asks for them.
     """
 
-    def __init__(self, step, length, first):
+    def __init__(self, step, length=None, first=None):
         self._step = step
         self._length = length
         self._first = first
