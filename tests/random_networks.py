@@ -22,9 +22,9 @@ class RandomNetwork(NamedTuple):
     picks: List[int]
     trainable: bool
 
-    def build(self, training=False):
-        """Adds the network to the default graph, and returns its outputs."""
-        return self._builder(training).outputs
+    def build(self, training=False, on_moving=False):
+        """Adds the network to the default graph, and returns its outputs. The arguments are those of the Builder."""
+        return self._builder(training, on_moving).outputs
 
     @property
     def is_ordinary(self):
@@ -32,9 +32,9 @@ class RandomNetwork(NamedTuple):
         with tf.Graph().as_default():
             return self._builder(False).is_ordinary
 
-    def _builder(self, training):
+    def _builder(self, training, on_moving=False):
         picks = iter(self.picks)
-        return _built(Builder(lambda count: next(picks), self.trainable, training), self.layers)
+        return _built(Builder(lambda count: next(picks), self.trainable, training, on_moving), self.layers)
 
     def __repr__(self):
         with tf.Graph().as_default():
@@ -69,11 +69,13 @@ class Builder:
     """Adds layers behind `self.x`; what a layer needs to choose, `pick` chooses: a function from a count to a number below it.
 
     trainable: whether parameters are variables. Networks that are not `is_ordinary` then have some of all sizes, and zeros.
-    training: whether batch norms that learn normalise with the statistics of the batch.
+    training: whether batch norms that learn normalise with the statistics of the batch, and feed their moving averages.
+    on_moving: whether they normalise with those averages all the same.
     """
 
-    def __init__(self, pick, trainable=False, training=False):
+    def __init__(self, pick, trainable=False, training=False, on_moving=False):
         self._pick, self._trainable, self._training, self.choices = pick, trainable, training, []
+        self._on_moving = on_moving
         self._seed = pick(100)
         self._resource = trainable and self.choose(False, True)
         self.is_ordinary = not trainable or self.choose(True, False)
@@ -186,8 +188,12 @@ class Builder:
         kind = self.choose(*('library', 'fused')[:len(x.shape) // 2] + layers + more)
         if kind in ('fused layer', 'layer'):
             parts, learns = self.choose({}, {'scale': False}, {'center': False}), self.choose(True, True, False)
-            return tf.layers.batch_normalization(x, momentum=0.9, fused=kind == 'fused layer', name='layer',
-                                                 training=learns and self._training, **parts)
+            learns = learns and self._training
+            layer = tf.layers.BatchNormalization(momentum=0.9, fused=kind == 'fused layer', name='layer', **parts)
+            result = layer(x, training=learns and not self._on_moving)
+            if learns and self._on_moving:
+                self._feed((layer.moving_mean, layer.moving_variance), _statistics(x, kind))
+            return result
         with tf.variable_scope('norm'):
             return self._written_norm(x, kind)
 
@@ -201,14 +207,20 @@ class Builder:
             return beta + gamma * ((x - moving_mean) / tf.sqrt(moving_variance + 1e-3))
         moving = moving_mean, moving_variance
         learns = self._trainable and self.choose(True, True, False) and self._training
+        on_batch = learns and not self._on_moving
         if kind == 'fused':
-            result, *batch = tf.nn.fused_batch_norm(x, gamma, beta, *(() if learns else moving), is_training=learns)
+            result, *batch = tf.nn.fused_batch_norm(x, gamma, beta, *(() if on_batch else moving), is_training=on_batch)
         else:
-            batch = tf.nn.moments(x, list(range(len(x.shape) - 1))) if learns else moving
+            batch = _statistics(x, kind) if on_batch else moving
             result = tf.nn.batch_normalization(x, *batch, beta, gamma, 1e-3)
-        for average, statistic in zip(moving, batch if learns else ()):
-            tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, assign_moving_average(average, statistic, 0.9, zero_debias=False))
+        if learns:
+            self._feed(moving, batch if on_batch else _statistics(x, kind))
         return result
+
+    @staticmethod
+    def _feed(moving, batch):
+        for average, statistic in zip(moving, batch):
+            tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, assign_moving_average(average, statistic, 0.9, zero_debias=False))
 
     def bias(self, x):
         bias = self.between('bias', int(x.shape[-1]), low=-0.3, high=0.3)
@@ -289,6 +301,13 @@ class Builder:
 
 def _side(x):
     return int(x.shape[1])
+
+
+def _statistics(x, kind):
+    """Mean and variance of each channel as a batch norm of that kind has them; the fused op's variance is the unbiased one."""
+    if 'fused' in kind:
+        return tf.nn.fused_batch_norm(x, tf.ones(x.shape[-1:]), tf.zeros(x.shape[-1:]))[1:]
+    return tf.nn.moments(x, list(range(len(x.shape) - 1)))
 
 
 _ACTIVATIONS = collections.OrderedDict([

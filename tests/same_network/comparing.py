@@ -86,21 +86,30 @@ def from_training(build, directory, rate=0., **fields):
 
 
 def before_training(build, directory, **fields):
-    """The outputs of the training graph for the first batch, before the first step. fields: of the QuantizeConfig."""
+    """What `in_float` gives, of the training graph before the first step. fields: of the QuantizeConfig."""
     with tf.Graph().as_default() as graph, _session() as session:
         tf.train.get_or_create_global_step()
         outputs = _outputs(build, training=True)
         vai_q_tensorflow.CreateQuantizeTrainingGraph(_config(graph, outputs, directory, **fields))
         _initialise(session)
-        return session.run(_quantized(graph, outputs), _feed(graph, 0))
+        return _with_changes(session, _quantized(graph, outputs))
 
 
 def in_float(build, training):
-    """The outputs of the float network for the first batch."""
+    """The outputs of the float network for the first batch, and {name: what that adds to a variable that is not trainable}."""
     with tf.Graph().as_default() as graph, _session() as session:
         outputs = _outputs(build, training)
         _initialise(session)
-        return session.run(_tensors(graph, outputs), _feed(graph, 0))
+        return _with_changes(session, _tensors(graph, outputs))
+
+
+def _with_changes(session, tensors):
+    feed, trainable = _feed(session.graph, 0), tf.trainable_variables()
+    values = session.run(tensors, feed)
+    variables = {variable.op.name: variable for variable in tf.global_variables() if variable not in trainable}
+    before = session.run(variables)
+    session.run(tf.get_collection(tf.GraphKeys.UPDATE_OPS), feed)
+    return values, {name: value - before[name] for name, value in session.run(variables).items()}
 
 
 def _clipped(gradient):

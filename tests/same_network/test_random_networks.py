@@ -1,5 +1,6 @@
 """Random networks both ways, with parameters of all sizes and under random settings: they are one network, no shift is illegal,
 and the DPU computes what TensorFlow does."""
+import functools
 import tempfile
 
 import numpy as np
@@ -19,6 +20,12 @@ _SETTINGS = {
     'gradient': ('clipped', 'straight_through'), 'method': (1, 0, 2), 'weight_bit': (8, 6),
     'arch_type': ('DEFAULT', 'DPUCADF8H'), 'replace_sigmoid': (0, 1), 'replace_softmax': (0, 1), 'fold_reshape': (0, 1)}
 
+# What batch norms normalise with before the first step: the settings, and whether the float network is one in training, and one
+# that normalises with its moving averages all the same.
+_STATISTICS = {
+    'frozen': ({'freeze_bn_step': 0}, False, False), 'batch': ({'bn_fold': 'batch'}, True, False),
+    'moving': ({'bn_fold': 'moving'}, True, True)}
+
 
 @st.composite
 def _courses(draw):
@@ -27,20 +34,22 @@ def _courses(draw):
     return draw(st.sampled_from([0., 0.01])), {name: draw(st.sampled_from(_SETTINGS[name][1:])) for name in changed}
 
 
-def _check_random(network, rate, fields):
+def _check_random(network, statistics, rate, fields):
     _check(network.build, rate, **fields)
     if network.is_ordinary:
-        _assert_float(network.build, **{name: value for name, value in fields.items() if name in ('bn_fold', 'freeze_bn_step')})
+        _assert_float(network, *_STATISTICS[statistics])
 
 
-def _assert_float(build, **fields):
-    """With 16 bits, and without what the DPU computes otherwise, the training graph computes what it did before."""
+def _assert_float(network, fields, training, on_moving):
+    """With 16 bits, and without what the DPU computes otherwise, the training graph computes what it did before, and a step adds
+    to its moving averages what it did."""
     exact = dict(weight_bit=16, activation_bit=16, simulate_dpu=0, adjust_shift_cut=0, adjust_shift_bias=0)
     with tempfile.TemporaryDirectory() as directory:
-        results = comparing.before_training(build, directory, **dict({'freeze_bn_step': 0}, **exact, **fields))
-    on_batch = fields.get('freeze_bn_step') and fields.get('bn_fold') != 'moving'
-    for result, expected in zip(results, comparing.in_float(build, training=bool(on_batch))):
-        assert np.linalg.norm(result - expected) < 0.02 * np.linalg.norm(expected)
+        results, changes = comparing.before_training(network.build, directory, **exact, **fields)
+    expected, expected_changes = comparing.in_float(functools.partial(network.build, on_moving=on_moving), training)
+    results += [changes[name] for name in expected_changes]
+    for result, expected in zip(results, expected + list(expected_changes.values())):
+        assert np.linalg.norm(result - expected) <= 0.02 * np.linalg.norm(expected)
 
 
 def _check(build, rate=0., **fields):
@@ -64,16 +73,16 @@ _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_ba
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=_QUIET)
-@given(networks(trainable=True), _courses())
-def test_random_networks(network, course):
-    _check_random(network, *course)
+@given(networks(trainable=True), st.sampled_from(sorted(_STATISTICS)), _courses())
+def test_random_networks(network, statistics, course):
+    _check_random(network, statistics, *course)
 
 
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=_QUIET)
-@given(networks(trainable=True), _courses())
-def test_many_random_networks(network, course):
-    _check_random(network, *course)
+@given(networks(trainable=True), st.sampled_from(sorted(_STATISTICS)), _courses())
+def test_many_random_networks(network, statistics, course):
+    _check_random(network, statistics, *course)
 
 
 def test_the_softmax_of_the_hardware():

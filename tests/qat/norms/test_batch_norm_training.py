@@ -254,6 +254,16 @@ def test_a_channel_without_scale_does_not_decide_the_position(variance, tmp_path
     assert positions[0] == positions[1]
 
 
+def test_the_scale_of_zero_gammas_is_that_of_ones(tmp_path):
+    """It decides about the position: 1 / sqrt(variance), an eighth here."""
+    positions = []
+    for gamma in (1., 0.):
+        training = _Training(_small, tmp_path, {})
+        training.set({'bn/gamma': [gamma] * 4, 'bn/moving_variance': [64.] * 4})
+        positions.append(training.run('conv/kernel/wquant/position:0'))
+    assert positions[0] == positions[1]
+
+
 def test_zero_gammas_train_beside_one_without_gradient(tmp_path):
     """The first channel is behind a relu that lets nothing through; the gammas of the others move as in float."""
     def build(training):

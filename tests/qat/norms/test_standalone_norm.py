@@ -122,3 +122,27 @@ def test_at_24_bits_training_is_that_of_the_float_network(tmp_path, fused):
     assert sorted(quantized) == sorted(variables)
     for name, value in variables.items():
         np.testing.assert_allclose(quantized[name], value, rtol=2e-3, atol=2e-4, err_msg=name)
+
+
+@pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])
+def test_training_has_what_scale_and_offset_lose(tmp_path, fused):
+    """In NumPy: the statistics of the batch, the rounded scale in place of gamma, and the error of the offset on top."""
+    random, names = np.random.RandomState(3), ['gamma', 'beta', 'moving_mean', 'moving_variance']
+    gamma, beta, mean, variance = values = [random.uniform(0.5, 1.5, 8).astype(np.float32) for _ in names]
+    root, ends = ('pre/FusedBatchNormV3/', ('scale', 'offset')) if fused else ('pre/batchnorm/', ('mul', 'sub'))
+    with tf.Graph().as_default() as graph:
+        _network(True, fused)
+        functions.CreateQuantizeTrainingGraph(_config(tmp_path, weight_bit=4))
+        with tf.compat.v1.Session() as session:
+            session.run(tf.compat.v1.global_variables_initializer())
+            for variable in tf.compat.v1.global_variables():
+                if variable.op.name.startswith('pre/'):
+                    variable.load(values[names.index(variable.op.name[len('pre/'):])], session)
+            fetches = ['pre/relu', 'both/aquant'] + [root + end + '/wquant' for end in ends]
+            result, x, rounded_scale, rounded_offset = session.run(
+                [graph.get_tensor_by_name(name + ':0') for name in fetches], {'images:0': _data()[0]})
+    normalised = (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + 1e-3)
+    error = rounded_offset - (beta - mean * gamma / np.sqrt(variance + 1e-3))
+    expected = np.maximum(normalised * rounded_scale * np.sqrt(variance + 1e-3) + beta + error, 0)
+    assert np.abs(error).max() > 0.02
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
