@@ -21,7 +21,8 @@ FIELDS = [
     ('replace_relu6', 1), ('replace_sigmoid', 0), ('fold_bn_only', 0), ('fold_reshape', 0), ('replace_softmax', 0)]
 # The newer fields, which the original does not have.
 KEYWORD_FIELDS = [
-    ('bn_fold', 'batch'), ('freeze_bn_step', None), ('freeze_position_step', None), ('position_update', 'moving'),
+    ('bias_bit', None), ('recipe', 'auto'), ('bn_fold', 'batch'), ('freeze_bn_step', None), ('freeze_position_step', None),
+    ('position_update', 'moving'),
     ('position_decay', 0.98), ('gradient', 'clipped'), ('arch_type', 'DEFAULT'), ('align_rule', 'least_error')]
 # A value for each of the original's that is not its default.
 OTHERS = {
@@ -52,9 +53,9 @@ WRONG = (
     + [('bn_fold', value, 'Quantize_TF1_Invalid_Config') for value in ('frozen', None, 0)]
     + [('output_dir', value, 'Quantize_TF1_Invalid_Config') for value in ('', ' ')]
     + [(field, 'other', 'Quantize_TF1_Invalid_Config')
-       for field in ('position_update', 'gradient', 'arch_type', 'align_rule')]
+       for field in ('recipe', 'position_update', 'gradient', 'arch_type', 'align_rule')]
     + [(field, value, 'Quantize_TF1_Invalid_Config')
-       for field in ('freeze_bn_step', 'freeze_position_step') for value in (-1, 'late', 2.5)]
+       for field in ('freeze_bn_step', 'freeze_position_step') for value in (-1, 'late', 2.5, 1.0, -0.5, float('nan'))]
     + [('position_decay', value, 'Quantize_TF1_Invalid_Config')
        for value in (0, -0.5, 1.01, 'fast', None, float('nan'))])
 
@@ -112,6 +113,18 @@ def test_the_new_fields_are_keywords():
     assert (config.bn_fold, config.freeze_bn_step, config.freeze_position_step, config.position_update,
             config.position_decay, config.gradient, config.arch_type) == (
                 'moving', 10, 20, 'current', .5, 'straight_through', 'DPUCADF8H')
+
+
+@pytest.mark.parametrize('given, kept', [(0.3, 0.3), ('0.3', 0.3), (0, 0), (0.0, 0), (1, 1), ('7', 7), (20.0, 20), (None, None)])
+def test_a_step_is_a_number_of_steps_or_a_share(given, kept):
+    config = QuantizeConfig(freeze_bn_step=given, freeze_position_step=given)
+    assert (config.freeze_bn_step, config.freeze_position_step) == (kept, kept)
+    assert {type(config.freeze_bn_step), type(config.freeze_position_step)} == {type(kept)}
+
+
+@pytest.mark.parametrize('given, kept', [(None, None), (8, 8), ('12', 12)])
+def test_bias_bit(given, kept):
+    assert QuantizeConfig(bias_bit=given).bias_bit == kept
 
 
 @pytest.mark.parametrize('name', FLAGS + STRATEGIES + ['weight_bit', 'activation_bit', 'method', 'calib_iter'])

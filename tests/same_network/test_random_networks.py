@@ -17,7 +17,7 @@ from tests.same_network.networks import NETWORKS
 # Those that leave it at models for the DPU; the first value of each is the default.
 _SETTINGS = {
     'bn_fold': ('batch', 'moving'), 'freeze_bn_step': (0, 2), 'position_update': ('moving', 'current'),
-    'gradient': ('clipped', 'straight_through'), 'method': (1, 0, 2), 'weight_bit': (8, 6),
+    'gradient': ('clipped', 'straight_through'), 'method': (1, 0, 2), 'weight_bit': (8, 6), 'bias_bit': (None, 12),
     'arch_type': ('DEFAULT', 'DPUCADF8H'), 'replace_sigmoid': (0, 1), 'replace_softmax': (0, 1), 'fold_reshape': (0, 1)}
 
 # What batch norms normalise with before the first step: the settings, and whether the float network is one in training, and one
