@@ -115,7 +115,8 @@ def test_the_new_fields_are_keywords():
                 'moving', 10, 20, 'current', .5, 'straight_through', 'DPUCADF8H')
 
 
-@pytest.mark.parametrize('given, kept', [(0.3, 0.3), ('0.3', 0.3), (0, 0), (0.0, 0), (1, 1), ('7', 7), (20.0, 20), (None, None)])
+@pytest.mark.parametrize('given, kept', [
+    (0.3, 0.3), ('0.3', 0.3), (0, 0), (0.0, 0), (1, 1), ('7', 7), (20.0, 20), (None, None)])
 def test_a_step_is_a_number_of_steps_or_a_share(given, kept):
     config = QuantizeConfig(freeze_bn_step=given, freeze_position_step=given)
     assert (config.freeze_bn_step, config.freeze_position_step) == (kept, kept)

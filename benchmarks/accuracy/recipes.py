@@ -34,10 +34,12 @@ class Recipe(NamedTuple):
     """A way to finetune.
 
     fields: those of QuantizeConfig that differ from its defaults.
+    trained: whether it trains; else it calibrates the frozen network.
     datasets, bits, seeds: with these only it is measured.
     """
     fields: dict
     options: Options = Options()
+    trained: bool = True
     datasets: Container[str] = ('fashion', 'fashion_validation', 'digits')
     bits: Container[int] = range(1, 25)
     seeds: Container[int] = range(1, 1000)
@@ -54,9 +56,16 @@ RECIPES = {
     'the same, both frozen for the last third': Recipe(
         dict(recipe='manual', freeze_bn_step=200, freeze_position_step=200)),
     'original': Recipe(dict(recipe='manual', bn_fold='moving', position_update='current', gradient='straight_through')),
+    'post-training, method 2': Recipe(dict(method=2), trained=False),
     'default, long': Recipe({}, Options(steps=FLOAT_OPTIONS.steps),
                             datasets=('fashion', 'fashion_validation'), bits=(4,), seeds=(1,)),
 }
+# What the guide advises by: (row, recipe).
+ADVICE = (('post-training, without any training', POST_TRAINING), ('the same with `method=2`', 'post-training, method 2'),
+          ('the default', 'default'),
+          ('`bias_bit=8` and distillation', 'default, biases of 8 bits, distilled'),
+          ("`recipe='manual'`: statistics of the batch, positions that move", 'batch statistics, moving positions'),
+          ("the original's scheme", 'original'))
 # What the README shows: (row, recipe).
 SHORT = (('float', FLOAT), ('quantization-aware: default', 'default'),
          ('quantization-aware: batch statistics, moving positions', 'batch statistics, moving positions'),

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/accuracy.md and README.md from the results of measure.py.
+"""Writes the tables of docs/accuracy.md, the training guide and README.md from the results of measure.py.
 
     python benchmarks/accuracy/report.py [--results accuracy_results/results.jsonl] [--print]
 
@@ -15,6 +15,8 @@ import results
 
 NOTHING = '–'
 DOCUMENT, README = os.path.join('docs', 'accuracy.md'), 'README.md'
+GUIDE = os.path.join('docs', 'quantization_aware_training.md')
+_ADVISED_WIDTHS = (8, 4)
 _BEGIN, _END = '<!-- {}: written by benchmarks/accuracy/report.py -->', '<!-- end of {} -->'
 _TITLES = {'fashion': 'Fashion-MNIST', 'digits': 'Digits', 'fashion_validation': 'Training images of Fashion-MNIST, divided'}
 _WIDTHS = sorted(recipes.BITS, reverse=True)
@@ -99,6 +101,22 @@ def short_table(found):
     return _table(rows)
 
 
+def advice_table(found):
+    """The table of the guide: what a setting costs against float, the mean over the networks of Fashion-MNIST."""
+    rows = [['difference to float, points'] + ['W{0}A{0}'.format(bits) for bits in _ADVISED_WIDTHS]]
+    for name, recipe in recipes.ADVICE:
+        rows.append([name] + [_mean_difference(
+            [found.figure('fashion', network, activation, recipe, bits) for network, activation in recipes.ACTIVATIONS.items()])
+            for bits in _ADVISED_WIDTHS])
+    return _table(rows)
+
+
+def _mean_difference(figures):
+    if not all(figure and figure.difference is not None for figure in figures):
+        return NOTHING
+    return '{:+.2f}'.format(statistics.mean(figure.difference for figure in figures)).replace('-', '−')
+
+
 def _cell(figure, with_difference):
     if figure is None:
         return NOTHING
@@ -124,8 +142,9 @@ def replace(text, name, table):
 
 
 def write(found, directory):
-    """Writes the tables into the two documents below the directory."""
-    for path, name, table in ((DOCUMENT, 'accuracy', tables(found)), (README, 'accuracy in short', short_table(found))):
+    """Writes the tables into the documents below the directory."""
+    for path, name, table in ((DOCUMENT, 'accuracy', tables(found)), (README, 'accuracy in short', short_table(found)),
+                              (GUIDE, 'accuracy of settings', advice_table(found))):
         path = os.path.join(directory, path)
         with open(path, encoding='utf-8') as stream:
             text = stream.read()
@@ -140,7 +159,7 @@ def main(arguments):
     options = parser.parse_args(arguments)
     found = Results([line for path in options.results for line in results.read(path)])
     if options.print:
-        print(tables(found), short_table(found), sep='\n\n')
+        print(tables(found), short_table(found), advice_table(found), sep='\n\n')
     else:
         write(found, results.ROOT)
 

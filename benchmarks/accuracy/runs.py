@@ -95,12 +95,12 @@ def _measure(run, settings, checkpoint, digits, test, directory):
         output_dir=directory)
     if run.recipe == recipes.FLOAT:
         return 0, evaluation.of_checkpoint(run.network, run.activation, checkpoint, test)
-    recipe = recipes.RECIPES.get(run.recipe, recipes.Recipe({}))
-    if run.recipe == recipes.POST_TRAINING:
+    recipe = recipes.RECIPES.get(run.recipe, recipes.Recipe({}, trained=run.recipe != recipes.POST_TRAINING))
+    config = config and config.replace(**recipe.fields)
+    if not recipe.trained:
         number = 1 if settings.quick else recipes.CALIBRATION_BATCHES
         batches = [images for images, _ in datasets.batches(digits, recipe.options.batch, number, run.seed)]
         return 0, evaluation.of_model(post_training.quantize(run.network, run.activation, checkpoint, batches, config), test)
-    config = config and config.replace(**recipe.fields)
     options = _options(recipe.options, settings)
     trained = training.train(run.network, run.activation, digits, _FINETUNING_SEED + run.seed, options, directory, checkpoint,
                              config)

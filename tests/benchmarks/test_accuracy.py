@@ -69,17 +69,33 @@ def test_a_table_has_every_recipe_and_a_dash_for_what_is_not_there(report):
 
 def test_tables_replace_what_was_between_the_comments_and_nothing_else(report, tmp_path):
     (tmp_path / 'docs').mkdir()
-    for name in (report.DOCUMENT, report.README):
+    names = report.DOCUMENT, report.README, report.GUIDE
+    for name in names:
         shutil.copy(os.path.join(ROOT, name), str(tmp_path / name))
     report.write(report.Results([]), str(tmp_path))
-    before = [(tmp_path / name).read_text() for name in (report.DOCUMENT, report.README)]
+    before = [(tmp_path / name).read_text() for name in names]
     report.write(report.Results(lines()), str(tmp_path))
-    after = [(tmp_path / name).read_text() for name in (report.DOCUMENT, report.README)]
-    assert all('{:.2f} ± '.format(100 * ACCURACIES['default', 4].mean()) in text for text in after)
+    after = [(tmp_path / name).read_text() for name in names]
+    assert all('{:.2f} ± '.format(100 * ACCURACIES['default', 4].mean()) in text for text in after[:2])
     report.write(report.Results([]), str(tmp_path))
-    assert [(tmp_path / name).read_text() for name in (report.DOCUMENT, report.README)] == before != after
+    assert [(tmp_path / name).read_text() for name in names] == before
+    assert before[:2] != after[:2]
     with pytest.raises(SystemExit, match='comments'):
         report.replace('no comments', 'accuracy', '')
+
+
+def test_the_guide_has_the_mean_over_the_networks(report):
+    random = np.random.RandomState(0)
+    found, expected = [], []
+    for network, activation in (('plain', 'relu'), ('residual', 'relu'), ('depthwise', 'relu6'), ('inverted', 'relu6')):
+        for seed in (1, 2, 3):
+            values = random.rand(2)
+            expected.append(values[1] - values[0])
+            for recipe, bits, value in (('float', None, values[0]), ('default', 4, values[1])):
+                found.append(dict(line(recipe, bits, seed, value), network=network, activation=activation))
+    rows = report.advice_table(report.Results(found)).splitlines()
+    assert '| the default | – | {:+.2f} |'.format(100 * np.mean(expected)).replace('-', '−') in rows
+    assert '| the default | – | – |' in report.advice_table(report.Results(found[:-6])).splitlines()
 
 
 def measure(directory, *arguments):

@@ -121,10 +121,11 @@ def test_a_monitored_session_with_its_own_saver_hook(tmp_path, start, explicit):
         saver_hook = tf.estimator.CheckpointSaverHook(
             str(tmp_path / 'model'), save_steps=3, listeners=[QuantizeCheckpointListener(config(tmp_path))])
         with v1.train.MonitoredTrainingSession(
-                checkpoint_dir=str(tmp_path / 'model'), hooks=[QuantizeTrainingHook(config(tmp_path))],
+                checkpoint_dir=str(tmp_path / 'model'),
+                hooks=[QuantizeTrainingHook(config(tmp_path)), tf.estimator.StopAtStepHook(6)],
                 chief_only_hooks=[saver_hook], save_checkpoint_secs=None, save_checkpoint_steps=None,
                 config=ONE_THREAD) as session:
-            for _ in range(6):
+            while not session.should_stop():
                 session.run(spec.train_op)
     assert_same_values(checkpoint_values(tmp_path), explicit)
     models = [name for name in os.listdir(str(tmp_path / 'quantized')) if 'eval_model' in name]

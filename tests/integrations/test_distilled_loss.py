@@ -33,9 +33,12 @@ def _clipped(loss):
 def _two_optimizers(loss):
     variables = v1.trainable_variables()
     step = v1.train.get_global_step()
-    with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
-        return tf.group(trainings.momentum().minimize(loss, step, variables[:3]),
-                        v1.train.AdamOptimizer(1e-3).minimize(loss, var_list=variables[3:]))
+    optimizers = trainings.momentum(), v1.train.AdamOptimizer(1e-3)
+    pairs = [optimizer.compute_gradients(loss, part) for optimizer, part in zip(optimizers, (variables[:3], variables[3:]))]
+    # None is applied before all are there, or it would be chance what weights the others are made of.
+    gradients = [gradient for part in pairs for gradient, _ in part if gradient is not None]
+    with tf.control_dependencies(gradients + v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
+        return tf.group(optimizers[0].apply_gradients(pairs[0], step), optimizers[1].apply_gradients(pairs[1]))
 
 
 def _regularized(loss):

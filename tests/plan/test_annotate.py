@@ -60,7 +60,8 @@ def test_convolution_bias_relu_dense():
         ('input', 9, 0), ('weight', 7, 2), ('bias', 7, 2), ('activation', 9, 2)}
     assert {(tensor.role, tensor.bits) for tensor in plan_of('out', weight_bit=4, bias_bit=8).tensors} == {
         ('input', 8), ('weight', 4), ('bias', 8), ('activation', 8)}
-    assert [tensor.bits for tensor in plan_of('out', bias_bit=8, nodes_bit=['fc/bias:6']).tensors if tensor.role == 'bias'] == [8, 6]
+    single = plan_of('out', bias_bit=8, nodes_bit=['fc/bias:6'])
+    assert [tensor.bits for tensor in single.tensors if tensor.role == 'bias'] == [8, 6]
     assert QuantPlan.from_json(plan.to_json()) == plan
     assert all(name in plan.nodes for name in ('x', 'conv/kernel', 'conv/Conv2D', 'out'))
 
