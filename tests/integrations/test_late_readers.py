@@ -100,7 +100,7 @@ def test_a_late_loss_is_that_of_the_quantized_logits(tmp_path):
 def test_what_is_built_late_reads_what_took_the_place(rewrite, tmp_path):
     graph, logits = v1.get_default_graph(), trainings.network(tf.zeros([2, 8, 8, 2]), rewrite is CreateQuantizeTrainingGraph)
     relu, norm, kernel = (graph.get_tensor_by_name(name) for name in ('relu:0', 'norm/FusedBatchNormV3:0', 'conv/kernel:0'))
-    rewrite(trainings.config(tmp_path))
+    rewrite(trainings.config(tmp_path, recipe='manual'))
     assert tf.nn.softmax(logits).op.inputs[0].op.name == RESULT
     assert tf.raw_ops.Square(x=relu).op.inputs[0].op.name == 'relu/aquant'
     # The norm of a training is a node of the float graph, too; that of an evaluation is folded away.

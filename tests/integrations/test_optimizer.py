@@ -111,11 +111,13 @@ def test_without_it_the_losses_are_others(checkpoint, expected):
 def test_one_rewrite_for_two_optimizers_on_two_lists_of_variables(tmp_path, checkpoint):
     def train(loss, wrap):
         variables = v1.trainable_variables()
-        step = v1.train.get_global_step()
-        with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
-            first = wrap(trainings.momentum()).minimize(loss, step, var_list=variables[:3])
-            second = wrap(v1.train.GradientDescentOptimizer(0.1)).minimize(loss, var_list=variables[3:])
-        return tf.group(first, second)
+        optimizers = wrap(trainings.momentum()), wrap(v1.train.GradientDescentOptimizer(0.1))
+        pairs = [optimizer.compute_gradients(loss, part) for optimizer, part in zip(optimizers, (variables[:3], variables[3:]))]
+        # None is applied before all are there, or it would be chance what weights the others are made of.
+        gradients = [gradient for part in pairs for gradient, _ in part if gradient is not None]
+        with tf.control_dependencies(gradients + v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
+            first = optimizers[0].apply_gradients(pairs[0], v1.train.get_global_step())
+            return tf.group(first, optimizers[1].apply_gradients(pairs[1]))
 
     result = _run(tmp_path, checkpoint, train)
     assert len(v1.get_default_graph().get_collection('vai_q_tf/training_plan')) == 1

@@ -41,8 +41,8 @@ def _check_random(network, statistics, rate, fields):
 
 
 def _assert_float(network, fields, training, on_moving):
-    """With 16 bits, and without what the DPU computes otherwise, the training graph computes what it did before, and a step adds
-    to its moving averages what it did."""
+    """With 16 bits, and without what the DPU computes otherwise, the training graph computes what it did before, and a step
+    adds to its moving averages what it did."""
     exact = dict(recipe='manual', weight_bit=16, activation_bit=16, simulate_dpu=0, adjust_shift_cut=0, adjust_shift_bias=0)
     with tempfile.TemporaryDirectory() as directory:
         results, changes = comparing.before_training(network.build, directory, **exact, **fields)

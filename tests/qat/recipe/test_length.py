@@ -1,6 +1,4 @@
 """Steps that are shares of a training, in every way to train that knows how long it is."""
-import os
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -177,15 +175,20 @@ def test_keras(tmp_path, arguments):
     assert found.moved() == _SHARE * _STEPS
 
 
-def test_positions_of_a_training_from_scratch_stay_after_two_thirds(tmp_path):
-    def positions(checkpoint):
-        return tf.train.load_checkpoint(checkpoint).get_tensor('vai_q_tf/positions/votes')
+@pytest.mark.parametrize('steps, expected', [(120, 80), (99, 99)], ids=['long', 'short'])
+def test_positions_of_a_training_from_scratch_stay_after_two_thirds_of_a_long_one(tmp_path, steps, expected):
+    """expected: after how many steps no vote is counted any more."""
+    class Votes(_Averages):
+        def before_run(self, run_context):
+            self.values.append(run_context.session.run('vai_q_tf/positions/votes:0'))
 
-    estimator = tf.estimator.Estimator(
-        _model_fn, str(tmp_path / 'model'), tf.estimator.RunConfig(save_checkpoints_steps=1, keep_checkpoint_max=20))
-    estimator.train(_input_fn, max_steps=12, hooks=[vai_q_tf.QuantizeTrainingHook(small.config(tmp_path))])
-    votes = [positions(os.path.join(str(tmp_path / 'model'), 'model.ckpt-{}'.format(step))) for step in range(1, 13)]
-    assert [np.array_equal(first, second) for first, second in zip(votes, votes[1:])] == [False] * 7 + [True] * 4
+        def end(self, session):
+            self.values.append(session.run('vai_q_tf/positions/votes:0'))
+
+    votes = Votes()
+    estimator = tf.estimator.Estimator(_model_fn, str(tmp_path / 'model'))
+    estimator.train(_input_fn, max_steps=steps, hooks=[vai_q_tf.QuantizeTrainingHook(small.config(tmp_path)), votes])
+    assert votes.moved() == expected
 
 
 def test_a_long_training_counts_as_exactly(tmp_path):

@@ -18,6 +18,7 @@ TRACK = 'vai_q_tf/track'
 USE_BATCH = 'vai_q_tf/use_batch_statistics'
 _SCOPE = 'vai_q_tf/positions/recipe/'
 FREEZE_SHARE = 2 / 3  # of a training that does not start from float weights, after which its positions stay
+_SHORTEST = 100  # steps that such a training has at least; in fewer, votes do not settle
 _ALWAYS = {'auto': None, 'finetune': Begin.FLOAT, 'scratch': Begin.SCRATCH, 'manual': Begin.CONTINUED}
 _MESSAGES = {
     Begin.FLOAT: 'starts from float weights',
@@ -172,7 +173,8 @@ class _Schedule:
             return self._before_share(limit)
 
     def before_share_if_known(self, share):
-        return tf.logical_not(self._length > 0) | self._before_share(share)
+        is_short = tf.less(self._length - self._first, _SHORTEST)  # also where it is not known
+        return is_short | self._before_share(share)
 
     def _before_share(self, share):
         return tf.less(tf.cast(self._step, tf.float32), self._first + share * (self._length - self._first))
