@@ -18,9 +18,15 @@ def start(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def plain(tmp_path_factory, start):
-    """The Course of the plain way, without a stop."""
-    return ways.plain(tmp_path_factory.mktemp('plain'), start, 0, _STEPS)
+def courses(tmp_path_factory, start):
+    """{recipe: the Course of the plain way, without a stop}."""
+    return {recipe: ways.plain(tmp_path_factory.mktemp(recipe), start, 0, _STEPS) for recipe in ('auto', 'manual')}
+
+
+@pytest.fixture(scope='module')
+def plain(courses):
+    """The Course of the plain way with the default recipe, without a stop."""
+    return courses['auto']
 
 
 def _positions(checkpoint):
@@ -30,18 +36,22 @@ def _positions(checkpoint):
     return {structure.decode(): votes for structure, votes in zip(*map(reader.get_tensor, keys))}
 
 
-def test_the_plain_way_trains_and_its_positions_move(plain, start, tmp_path):
+@pytest.mark.parametrize('recipe', ['auto', 'manual'])
+def test_the_plain_way_trains_and_its_positions_move_where_they_are_to(recipe, courses, start, tmp_path):
+    plain = courses[recipe]
     assert len(set(plain.losses)) == _STEPS
-    first = _positions(ways.plain(tmp_path, start, 0, 1).checkpoint)
+    first = _positions(ways.plain(tmp_path / recipe, start, 0, 1).checkpoint)
     last = _positions(plain.checkpoint)
-    assert any(fixed_point.mode_position(first[name]) != fixed_point.mode_position(last[name]) for name in last)
+    moved = any(fixed_point.mode_position(first[name]) != fixed_point.mode_position(last[name]) for name in last)
+    assert moved == (recipe == 'manual')
 
 
+@pytest.mark.parametrize('recipe', ['auto', 'manual'])
 @pytest.mark.parametrize('name', ways.WAYS)
-def test_equals_the_plain_way_and_goes_on_from_its_checkpoint(name, plain, start, tmp_path):
-    way = ways.WAYS[name]
-    first = way(tmp_path, start, 0, _STEPS // 2)
-    second = way(tmp_path, first.checkpoint, _STEPS // 2, _STEPS - _STEPS // 2)
+def test_equals_the_plain_way_and_goes_on_from_its_checkpoint(name, recipe, courses, start, tmp_path):
+    way, plain, place = ways.WAYS[name], courses[recipe], tmp_path / recipe
+    first = way(place, start, 0, _STEPS // 2)
+    second = way(place, first.checkpoint, _STEPS // 2, _STEPS - _STEPS // 2)
     np.testing.assert_allclose(first.losses + second.losses, plain.losses, rtol=1e-5)
     expected, found = (tf.train.load_checkpoint(course.checkpoint) for course in (plain, second))
     variables = [key for key in expected.get_variable_to_shape_map() if not key.startswith(position_saveable.STATE_NAME)]

@@ -34,9 +34,10 @@ class Course(NamedTuple):
 
 
 def config(place):
-    """The QuantizeConfig of the network."""
+    """The QuantizeConfig of the network, with the recipe that the name of the directory begins with, 'manual' or 'auto'."""
+    recipe = 'manual' if os.path.basename(str(place)).startswith('manual') else 'auto'
     return QuantizeConfig(['net_in'], ['logits/BiasAdd'], [[-1, 8, 8, 2]], output_dir=os.path.join(str(place), 'quantized'),
-                          position_decay=0.8)
+                          position_decay=0.8, recipe=recipe)
 
 
 def batch(number):

@@ -113,7 +113,7 @@ class _Rewritten:
             self._step = tf.compat.v1.train.get_or_create_global_step()
             self._loss = _float_network()
             CreateQuantizeTrainingGraph(QuantizeConfig(
-                ['x'], ['dense/BiasAdd'], output_dir=str(directory), freeze_position_step=1, **fields))
+                ['x'], ['dense/BiasAdd'], output_dir=str(directory), recipe='manual', freeze_position_step=1, **fields))
             self._variables = {variable.op.name: variable for variable in tf.compat.v1.global_variables()}
             names = sorted(_SHAPES)
             gradients = tf.gradients(self._loss, [self._variables[name] for name in names])

@@ -48,10 +48,8 @@ class SynchronizePositionsHook(tf.estimator.SessionRunHook):
             graph_record.check_same_range(plan, self._config)
         tables = graph_record.tables(graph)
         with tf.device(None), tf.device(tables[0].handle.device):
-            self._start, self._step = (
-                tf.group(*[ops.write_positions(table.handle, function(table.values), rows=table.values.shape[0].value)
-                           for table in tables[:number]])
-                for function, number in ((self._broadcast, len(tables)), (self._average, 1)))
+            self._start = _exchange(self._broadcast, tables)
+            self._step = _exchange(self._average, tables[:1])
 
     def after_create_session(self, session, coord):
         """Gives all processes the votes of the first one."""
@@ -60,3 +58,10 @@ class SynchronizePositionsHook(tf.estimator.SessionRunHook):
     def after_run(self, run_context, run_values):
         """Averages the votes of all processes."""
         run_context.session.run(self._step)
+
+
+def _exchange(function, tables):
+    """An op that gives the Tables what the function makes of their values, all in one call of it."""
+    sizes = [table.values.shape[0].value for table in tables]
+    values = tf.split(function(tf.concat([table.values for table in tables], 0)), sizes)
+    return tf.group(*[ops.write_positions(table.handle, value, rows=size) for table, value, size in zip(tables, values, sizes)])
