@@ -18,6 +18,6 @@ def test_weights_are_scaled_before_they_are_quantized_and_unscaled_after(tmp_pat
         tf.import_graph_def(tf.GraphDef.FromString((tmp_path / 'quantize_train_graph.pb').read_bytes()), name='')
         before, after = session.run(['conv/kernel/scaled:0', 'conv/kernel/unscaled:0'], {
             'conv/kernel/read:0': kernel, 'bn/gamma/read:0': gamma, 'bn/moving_variance/read:0': variance,
-            'conv/kernel/wquant:0': scaled})
+            'conv/kernel/wquant:0': scaled, 'vai_q_tf/use_batch_statistics:0': True})
     np.testing.assert_allclose(before, scaled, rtol=1e-5)
     np.testing.assert_allclose(after, kernel, rtol=1e-5)

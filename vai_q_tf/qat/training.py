@@ -78,9 +78,8 @@ def _edit(graph, planned, config, recipe):
         planned = planned._replace(forms=distribution.share_moving_averages(graph, planned))
         positions = MovingPositions(rewrite.rows(graph, planned), identities(planned.decision), planned.decision.plan, config,
                                     recipe)
-        use_batch = positions.phases.use_batch
         rewrite.apply_rewrite(graph, planned, config, positions, functools.partial(
-            training_forms.training_forms, on_batch=config.bn_fold == 'batch' and use_batch is not False, use_batch=use_batch))
+            training_forms.training_forms, on_batch=config.bn_fold == 'batch', use_batch=positions.phases.use_batch))
         graph_record.note_training(graph, planned.decision.plan)
 
 

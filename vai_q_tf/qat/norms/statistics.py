@@ -14,11 +14,9 @@ def phase(use_batch, batch, frozen):
     Both are computed: a tf.cond for each would make TensorFlow's graph optimizer take minutes on a large network.
 
     Args:
-      use_batch: scalar bool tensor; None: always `batch`. False: never, and then `batch` is not computed.
+      use_batch: scalar bool tensor; None: always `batch`.
     """
-    if use_batch is None or use_batch is False:
-        return batch if use_batch is None else frozen
-    return tf.raw_ops.Select(condition=use_batch, x=batch, y=frozen)
+    return batch if use_batch is None else tf.raw_ops.Select(condition=use_batch, x=batch, y=frozen)
 
 
 def constant_at_first(use_batch, value):

@@ -6,7 +6,7 @@ first step. Statistics of the batch that change while positions vote are what co
 as nothing is there yet that could stay: statistics are those of the batch, and positions move until a share of the training.
 docs/accuracy.md has the figures.
 """
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
@@ -34,20 +34,13 @@ class Phases(NamedTuple):
     """Scalar bool tensors of a training graph, about the step at hand.
 
     track: whether positions may move. calibrating: whether values are left as they are while positions are searched; None:
-    never. use_batch: whether batch norms use the statistics of the batch; None: always, False: never.
+    never. use_batch: whether batch norms use the statistics of the batch; None: always.
     start: the handle of the table that says where the training started; None where nobody looks.
     """
     track: tf.Tensor
     calibrating: Optional[tf.Tensor]
-    use_batch: Union[tf.Tensor, bool, None]
+    use_batch: Optional[tf.Tensor]
     start: Optional[tf.Tensor] = None
-
-
-def never_uses_batch(config):
-    """Whether batch norms use their moving statistics in every step, which is known before there is a value."""
-    if config.freeze_bn_step is not None:
-        return config.freeze_bn_step == 0
-    return config.bn_fold == 'batch' and config.recipe == 'finetune'
 
 
 class Recipe:
@@ -90,8 +83,7 @@ class Recipe:
     def _as_set(self, schedule, begin):
         """The Phases of the recipe 'manual'; begin: a TrainingBegin, for the step that shares count from."""
         config = self._config
-        use_batch = False if never_uses_batch(config) else _named(
-            schedule.before('freeze_bn_step', config.freeze_bn_step), USE_BATCH)
+        use_batch = _named(schedule.before('freeze_bn_step', config.freeze_bn_step), USE_BATCH)
         track = schedule.before('freeze_position_step', config.freeze_position_step)
         track = tf.constant(True) if track is None else track
         with tf.control_dependencies([tf.cond(begin.started.is_new, begin.note, tf.no_op)] if begin else []):
@@ -118,7 +110,7 @@ class Recipe:
         noted = tf.cond(started.is_new & tf.equal(track, allowed), lambda: tf.group(begin.note(), self._say(begin)), tf.no_op)
         with tf.control_dependencies([noted]):
             calibrating = tf.identity(calibrates & track)
-        return Phases(track, calibrating, False if never_uses_batch(config) else _named(use_batch, USE_BATCH), begin.handle)
+        return Phases(track, calibrating, _named(use_batch, USE_BATCH), begin.handle)
 
     def _say(self, begin):
         """An op that says what was found and what is done about it."""
