@@ -192,7 +192,7 @@ class Builder:
             layer = tf.layers.BatchNormalization(momentum=0.9, fused=kind == 'fused layer', name='layer', **parts)
             result = layer(x, training=learns and not self._on_moving)
             if learns and self._on_moving:
-                self._feed((layer.moving_mean, layer.moving_variance), _statistics(x, kind))
+                self._feed(result, (layer.moving_mean, layer.moving_variance), _statistics(x, kind))
             return result
         with tf.variable_scope('norm'):
             return self._written_norm(x, kind)
@@ -214,13 +214,15 @@ class Builder:
             batch = _statistics(x, kind) if on_batch else moving
             result = tf.nn.batch_normalization(x, *batch, beta, gamma, 1e-3)
         if learns:
-            self._feed(moving, batch if on_batch else _statistics(x, kind))
+            self._feed(result, moving, batch if on_batch else _statistics(x, kind))
         return result
 
-    @staticmethod
-    def _feed(moving, batch):
+    def _feed(self, result, moving, batch):
+        """Adds the update ops, which wait for the `result` that is made with the averages from before."""
         for average, statistic in zip(moving, batch):
-            tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, assign_moving_average(average, statistic, 0.9, zero_debias=False))
+            with tf.control_dependencies([result] if self._on_moving else []):
+                update = assign_moving_average(average, statistic, 0.9, zero_debias=False)
+            tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
 
     def bias(self, x):
         bias = self.between('bias', int(x.shape[-1]), low=-0.3, high=0.3)
