@@ -19,6 +19,7 @@ from vai_q_tf.lint import lint
 from vai_q_tf.passes.common.parameters import known_nodes, static_nodes
 from vai_q_tf.plan import final_positions
 from vai_q_tf.qat import checkpoints, graph_record
+from vai_q_tf.qat.averages.averaged_reader import AveragedReader
 from vai_q_tf.qat.evaluation import evaluation_graph_of
 from vai_q_tf.qat.fix_neuron_form import fix_neurons
 from vai_q_tf.qat.network import plain_names
@@ -104,22 +105,23 @@ class EvaluationFreezer:
         """Raises a QuantizeError where checkpoints of a training graph will not have all positions."""
         checkpoints.require_positions_of(self._identities, training_graph)
 
-    def write(self, checkpoint, step):
+    def write(self, checkpoint, step, averaged=False):
         """Writes both files, each to a temporary name first; returns their paths as FrozenFiles.
 
         Args:
           checkpoint: prefix of a checkpoint.
           step: what the suffix '<step>_<YYYYmmddHHMMSS>' begins with.
+          averaged: whether to take the averaged weights that the checkpoint has; then the suffix begins with 'averaged_'.
 
         Raises:
-          QuantizeError: the checkpoint lacks a position or a variable.
+          QuantizeError: the checkpoint lacks a position, a variable or averages.
         """
         files.make_directory(self._output_dir)
-        reader = tf.train.load_checkpoint(checkpoint)
+        reader = AveragedReader(checkpoint) if averaged else tf.train.load_checkpoint(checkpoint)
         read = checkpoints.read_positions(reader, self._identities)
         positions = final_positions.decide(
             self._plan, {name: final_positions.Observation(position) for name, position in read.items()}, self._config)
-        suffix = '{}_{}'.format(step, time.strftime('%Y%m%d%H%M%S'))
+        suffix = '{}{}_{}'.format('averaged_' if averaged else '', step, time.strftime('%Y%m%d%H%M%S'))
         eval_graph = fix_neurons(self._graph_def, self._plan.tensors, 1, self._output_dir, positions)
         model = editor.with_values(self._model, self._constants.values(reader, checkpoint))
         for node in model.node:

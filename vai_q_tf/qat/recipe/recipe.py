@@ -12,6 +12,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops
 from vai_q_tf.graph import live_editor
+from vai_q_tf.qat.averages.averages import Averages
 from vai_q_tf.qat.recipe.begin import Begin, TrainingBegin
 from vai_q_tf.qat.recipe.length import add_length
 
@@ -57,13 +58,15 @@ class Recipe:
     Args:
       step: the name of the variable of the global step, None where there is none.
       found: the Evidence about the network. inputs: names of the first input of each copy of the network.
+      averaged: the Averaged of the variables, where the config has an average_step.
     """
 
-    def __init__(self, config, step, found, inputs):
+    def __init__(self, config, step, found, inputs, averaged=()):
         self._config = config
         self._step = step
         self._found = found
         self._inputs = inputs
+        self._averaged = averaged
 
     def phases(self, positions, rows):
         """The Phases, in the default graph; positions: the handle of the table of votes, with so many rows."""
@@ -80,14 +83,22 @@ class Recipe:
             schedule = _Schedule(step, length, tf.zeros([]))
             track = schedule.before('freeze_position_step', config.freeze_position_step)
             use_batch = schedule.before('freeze_bn_step', config.freeze_bn_step)
-            return Phases(_named(tf.constant(True) if track is None else track, TRACK), None,
+            return Phases(self._track(graph, tf.constant(True) if track is None else track, schedule), None,
                           False if never_uses_batch(config) else _named(use_batch, USE_BATCH))
         return self._of_begin(graph, ops.read_positions(positions, rows=rows), step, length)
 
     def _asks_for_length(self):
-        shares = [limit for limit in (self._config.freeze_bn_step, self._config.freeze_position_step)
-                  if isinstance(limit, float)]
-        return bool(shares) or self._moves_by_itself()
+        limits = self._config.freeze_bn_step, self._config.freeze_position_step, self._config.average_step
+        return any(isinstance(limit, float) for limit in limits) or self._moves_by_itself()
+
+    def _track(self, graph, value, schedule):
+        """The tensor TRACK. The whole network waits for it, and so for the averages."""
+        if self._config.average_step is None:
+            return _named(value, TRACK)
+        averages = Averages(graph, self._averaged, schedule.step,
+                            lambda: schedule.step_before().before('average_step', self._config.average_step))
+        with tf.control_dependencies([averages.keep()]):
+            return _named(value, TRACK)
 
     def _moves_by_itself(self):
         """Whether the recipe decides how long positions move."""
@@ -109,7 +120,7 @@ class Recipe:
             if self._moves_by_itself():
                 moves &= schedule.before_share_if_known(FREEZE_SHARE)
         allowed = wants_images | moves
-        track = _named(allowed, TRACK)
+        track = self._track(graph, allowed, schedule)
         if config.freeze_bn_step is not None:
             use_batch = schedule.before('freeze_bn_step', config.freeze_bn_step)
         else:
@@ -163,16 +174,20 @@ class _Schedule:
     """
 
     def __init__(self, step, length, first):
-        self._step = step
+        self.step = step
         self._length = length
         self._first = first
+
+    def step_before(self):
+        """The schedule one step earlier."""
+        return _Schedule(self.step - 1, self._length, self._first)
 
     def before(self, field, limit):
         """Whether the training is before `limit`, a step or a share; None where there is no limit."""
         if limit is None:
             return None
         if not isinstance(limit, float):
-            return tf.less(self._step, tf.constant(limit, tf.int64))
+            return tf.less(self.step, tf.constant(limit, tf.int64))
         known = tf.Assert(self._length > 0, [
             'The length of the training is not known, so {} cannot be a share of it, {}. Give a global step, or train with '
             'max_steps, a StopAtStepHook, number_of_steps or QuantizeCallback.'.format(field, limit)])
@@ -183,7 +198,7 @@ class _Schedule:
         return tf.logical_not(self._length > 0) | self._before_share(share)
 
     def _before_share(self, share):
-        return tf.less(tf.cast(self._step, tf.float32), self._first + share * (self._length - self._first))
+        return tf.less(tf.cast(self.step, tf.float32), self._first + share * (self._length - self._first))
 
 
 def _value(graph, variable):
