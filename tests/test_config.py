@@ -21,7 +21,8 @@ FIELDS = [
     ('replace_relu6', 1), ('replace_sigmoid', 0), ('fold_bn_only', 0), ('fold_reshape', 0), ('replace_softmax', 0)]
 # The newer fields, which the original does not have.
 KEYWORD_FIELDS = [
-    ('bn_fold', 'batch'), ('freeze_bn_step', None), ('freeze_position_step', None), ('position_update', 'moving'),
+    ('bn_fold', 'batch'), ('freeze_bn_step', None), ('freeze_position_step', None), ('average_step', None),
+    ('position_update', 'moving'),
     ('position_decay', 0.98), ('gradient', 'clipped'), ('arch_type', 'DEFAULT'), ('align_rule', 'least_error')]
 # A value for each of the original's that is not its default.
 OTHERS = {
@@ -54,7 +55,7 @@ WRONG = (
     + [(field, 'other', 'Quantize_TF1_Invalid_Config')
        for field in ('position_update', 'gradient', 'arch_type', 'align_rule')]
     + [(field, value, 'Quantize_TF1_Invalid_Config')
-       for field in ('freeze_bn_step', 'freeze_position_step') for value in (-1, 'late', 2.5)]
+       for field in ('freeze_bn_step', 'freeze_position_step', 'average_step') for value in (-1, 'late', 2.5)]
     + [('position_decay', value, 'Quantize_TF1_Invalid_Config')
        for value in (0, -0.5, 1.01, 'fast', None, float('nan'))])
 

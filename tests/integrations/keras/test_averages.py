@@ -41,7 +41,8 @@ def _model(place, average_step):
     keras.backend.set_learning_phase(1)
     model = keras.Sequential([
         keras.layers.Conv2D(4, 3, use_bias=False, input_shape=(6, 6, 2), name='conv'),
-        keras.layers.BatchNormalization(momentum=0.5, name='norm'), keras.layers.Flatten(), keras.layers.Dense(3, name='logits')])
+        keras.layers.BatchNormalization(momentum=0.5, name='norm'), keras.layers.Flatten(),
+        keras.layers.Dense(3, name='logits')])
     settings = vai_q_tf.QuantizeConfig([model.input.op.name], [model.output.op.name], output_dir=str(place / 'quantized'),
                                        average_step=average_step)
     callback = vai_q_tf.QuantizeCallback(settings, model)

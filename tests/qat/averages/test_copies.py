@@ -39,14 +39,15 @@ def test_towers_share_them(tmp_path):
     for index, tower in enumerate(('clone_0', 'clone_1')):
         with tf.name_scope(tower), v1.variable_scope(v1.get_variable_scope(), reuse=index > 0):
             rows = slice(index * 8, index * 8 + 8)
-            losses.append(v1.losses.sparse_softmax_cross_entropy(labels[rows], training.network(images[rows], True, norm=False)))
+            logits = training.network(images[rows], True, norm=False)
+            losses.append(v1.losses.sparse_softmax_cross_entropy(labels[rows], logits))
     vai_q_tf.CreateQuantizeTrainingGraph(training.config(tmp_path, average_step=1), towers=['clone_0', 'clone_1'])
     train = v1.train.GradientDescentOptimizer(0.05).minimize(tf.add_n(losses), step)
     data = training.data()
     with v1.Session() as session:
         session.run(v1.global_variables_initializer())
         values = []
-        for number in range(4):
+        for _ in range(4):
             session.run(train, {images: data[0][:16], labels: data[1][:16]})
             values.append({variable.op.name: session.run(variable) for variable in v1.trainable_variables()})
         found, count = means(v1.train.Saver().save(session, str(tmp_path / 'model.ckpt')))

@@ -36,7 +36,8 @@ class PositionState(tf.train.experimental.PythonState):
                 ops.write_positions(table.handle, loaded, loaded.shape[0].value)
                 for table, loaded in zip(self._tables, self._loaded)])
             if self._averages is not None:
-                self._loaded_averages = [tf.placeholder(value.dtype, None, 'vai_q_tf/loaded_average') for value in self._averages.saved]
+                self._loaded_averages = [
+                    tf.placeholder(value.dtype, None, 'vai_q_tf/loaded_average') for value in self._averages.saved]
                 self._load_averages = self._averages.write(
                     self._loaded_averages[0], lambda number: self._loaded_averages[number + 1])
 

@@ -58,12 +58,13 @@ class AverageSaveable(SelfRestoring):
                    [find(average_key(operation)) for operation, _, _ in variables])
 
     def restore(self, restored_tensors, restored_shapes):
-        prefix = self._prefix()
+        prefix = self.prefix()
         known = tf.reduce_all(tf.stack([ops.checkpoint_has(prefix, key) for key in self._keys]))
 
         def restored(number):
-            return tf.raw_ops.RestoreV2(prefix=prefix, tensor_names=[self._keys[number]], shape_and_slices=[self._parts[number]],
-                                        dtypes=[self.saved[number].dtype])[0]
+            return tf.raw_ops.RestoreV2(
+                prefix=prefix, tensor_names=[self._keys[number]], shape_and_slices=[self._parts[number]],
+                dtypes=[self.saved[number].dtype])[0]
 
         steps = tf.cond(known, lambda: restored(0), lambda: tf.zeros([2], tf.int64))
         return self.write(steps, lambda number: restored(number + 1))
@@ -74,10 +75,12 @@ class AverageSaveable(SelfRestoring):
         Args:
           steps: int64 [2]. values: function from the number of a variable to the value of its mean, called where there are any.
         """
-        written = tf.cond(tf.reshape(steps, [2])[0] > 0, lambda: tf.group(*[
-            tf.raw_ops.AssignVariableOp(resource=mean, value=values(number)) for number, mean in enumerate(self._means)]), tf.no_op)
+        steps = tf.reshape(steps, [2])
+        written = tf.cond(steps[0] > 0, lambda: tf.group(*[
+            tf.raw_ops.AssignVariableOp(resource=mean, value=values(number)) for number, mean in enumerate(self._means)]),
+            tf.no_op)
         with tf.control_dependencies([written]):
-            return tf.raw_ops.AssignVariableOp(resource=self.op, value=tf.reshape(steps, [2]))
+            return tf.raw_ops.AssignVariableOp(resource=self.op, value=steps)
 
 
 def saveable_of(graph):

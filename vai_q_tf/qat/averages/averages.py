@@ -31,7 +31,8 @@ class Averaged(NamedTuple):
 
 def averaged_variables(graph, forms, prefixes):
     """The Averaged of each trainable variable of a network, given the InferenceForms of its copies in the live graph."""
-    names = {name for form, prefix in zip(forms, prefixes) for variable in form.variables for name in (variable, prefix + variable)}
+    names = {name for form, prefix in zip(forms, prefixes) for variable in form.variables
+             for name in (variable, prefix + variable)}
     found = {}
     for variable in graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES):
         part = tf_internal.partition(variable)

@@ -67,7 +67,7 @@ class PositionSaveable(SelfRestoring):
                    {key: tensor for key, tensor in saved.items() if tensor is not None}, find(UNTRACKED), find(START))
 
     def restore(self, restored_tensors, restored_shapes):
-        prefix = self._prefix()
+        prefix = self.prefix()
         names, variables, votes = tf.cond(
             ops.checkpoint_has(prefix, VARIABLES_KEY),
             lambda: tf.raw_ops.RestoreV2(prefix=prefix, tensor_names=_KEYS, shape_and_slices=[''] * len(_KEYS),

@@ -34,7 +34,7 @@ class SelfRestoring(tf_internal.SaveableObject):
 
     @property
     def specs(self):
-        prefix = self._prefix()
+        prefix = self.prefix()
         saved = prefix is not None and any(
             op.type.startswith('Save') and tf_internal.creation_number(op) > tf_internal.creation_number(prefix.op)
             for op in self._mark.consumers())
@@ -48,7 +48,7 @@ class SelfRestoring(tf_internal.SaveableObject):
     def device(self):
         return self._mark.device
 
-    def _prefix(self):
+    def prefix(self):
         """The tensor for the name of the checkpoint of the Saver that is being made; None where none is.
 
         In an imported graph it may be in a name scope with others, of which it is the last.
