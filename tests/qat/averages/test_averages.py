@@ -133,8 +133,8 @@ def test_an_earlier_checkpoint_takes_the_means_back(tmp_path):
     assert_means(found, values[2:])
 
 
-@pytest.mark.parametrize('start', [0, 2])
-def test_another_training_does_not_go_on_with_the_means(tmp_path, start):
+@pytest.mark.parametrize('start, first', [(2, 0), (0, 3)])
+def test_another_training_does_not_go_on_with_the_means(tmp_path, start, first):
     """It starts from the weights and has a global step of its own."""
     settings = _settings(tmp_path, average_step=start)
     with small.Training(settings, small.float_weights()) as training:
@@ -142,7 +142,7 @@ def test_another_training_does_not_go_on_with_the_means(tmp_path, start):
         checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
     with small.Training(settings) as training:
         training.saver.restore(training.session, checkpoint)
-        v1.train.get_global_step().load(0, training.session)
+        v1.train.get_global_step().load(first, training.session)
         values = _train(training, 4)
         found, count = means(training.saver.save(training.session, str(tmp_path / 'second.ckpt')))
     assert count == 4 - start
