@@ -26,6 +26,7 @@ ROOMS = (
     ('ptq', None, 'the routes of a frozen file: calibrate, finetune, convert, update'),
     ('qat/network', None, 'from a live graph to its float inference form, and what is decided on that'),
     ('qat/positions', None, 'the state of positions in a live graph and in checkpoints'),
+    ('qat/averages', None, 'means of the weights in a live graph and in checkpoints'),
     ('qat/recipe', None, 'how a training begins: where it starts from, what it calibrates, when what stays'),
     ('qat/live', None, 'the optimised network in a live graph; re-points nothing'),
     ('qat/norms', None, 'the training form of batch norms'),

@@ -22,6 +22,7 @@ FIELDS = [
 # The newer fields, which the original does not have.
 KEYWORD_FIELDS = [
     ('bias_bit', None), ('recipe', 'auto'), ('bn_fold', 'batch'), ('freeze_bn_step', None), ('freeze_position_step', None),
+    ('average_step', None),
     ('position_update', 'moving'),
     ('position_decay', 0.98), ('gradient', 'clipped'), ('arch_type', 'DEFAULT'), ('align_rule', 'least_error')]
 # A value for each of the original's that is not its default.
@@ -55,7 +56,8 @@ WRONG = (
     + [(field, 'other', 'Quantize_TF1_Invalid_Config')
        for field in ('recipe', 'position_update', 'gradient', 'arch_type', 'align_rule')]
     + [(field, value, 'Quantize_TF1_Invalid_Config')
-       for field in ('freeze_bn_step', 'freeze_position_step') for value in (-1, 'late', 2.5, 1.0, -0.5, float('nan'))]
+       for field in ('freeze_bn_step', 'freeze_position_step', 'average_step')
+       for value in (-1, 'late', 2.5, 1.0, -0.5, float('nan'))]
     + [('position_decay', value, 'Quantize_TF1_Invalid_Config')
        for value in (0, -0.5, 1.01, 'fast', None, float('nan'))])
 

@@ -94,6 +94,8 @@ class QuantizeConfig:
       freeze_bn_step: global step from which training uses the moving statistics, which then stay as they are; a number between
         0 and 1 is a share of a training whose length is known. None leaves it to the recipe.
       freeze_position_step: global step or share from which quantize positions stay as they are; None leaves it to the recipe.
+      average_step: global step or share from which the mean of the weights over the steps is kept, which
+        `averaged_checkpoint` puts in their place; None: never.
       position_update: 'moving' quantizes with the tracked position, the one that evaluation will use; 'current' with the
         best position of the batch at hand (the original's rule).
       position_decay: what a vote in the position histogram keeps per step. A new position that gets every vote wins over
@@ -115,7 +117,7 @@ class QuantizeConfig:
             nodes_bit=(), nodes_method=(), method=1, target_type='', calib_iter=100, output_dir='./quantize_results',
             align_concat=0, align_pool=0, adjust_shift_bias=1, adjust_shift_cut=1, simulate_dpu=1, scale_all_avgpool=1,
             do_cle=0, replace_relu6=1, replace_sigmoid=0, fold_bn_only=0, fold_reshape=0, replace_softmax=0, *,
-            bias_bit=None, recipe='auto', bn_fold='batch', freeze_bn_step=None, freeze_position_step=None,
+            bias_bit=None, recipe='auto', bn_fold='batch', freeze_bn_step=None, freeze_position_step=None, average_step=None,
             position_update='moving', position_decay=0.98, gradient='clipped', arch_type='DEFAULT', align_rule='least_error'):
         given = locals()
         for name in CHECKS:

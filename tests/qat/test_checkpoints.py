@@ -50,7 +50,7 @@ def test_each_way_says_what_it_lacks(tmp_path, way):
 
 @pytest.mark.parametrize('who, need', [
     ('QuantizePositionHook counts global steps', lambda config: QuantizePositionHook(config).begin()),
-    ('freeze_bn_step and freeze_position_step count', lambda config: training.create_training_graph(
+    ('freeze_bn_step, freeze_position_step and average_step count', lambda config: training.create_training_graph(
         v1.get_default_graph(), config))])
 def test_who_counts_steps_needs_a_step(tmp_path, who, need):
     v1.layers.dense(v1.placeholder(tf.float32, [None, 4], 'x'), 3, name='dense')

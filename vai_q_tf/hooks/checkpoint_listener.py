@@ -16,6 +16,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.config import require_config
 from vai_q_tf.qat import checkpoints, evaluation, graph_record
+from vai_q_tf.qat.averages.averaged_reader import has_averages
 from vai_q_tf.qat.deploy import EvaluationFreezer, derive_evaluation_graph
 
 
@@ -29,15 +30,18 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
       checkpoint_dir: where the checkpoints are saved; None asks the saver.
       saver: the tf.train.Saver that saves; None takes the one of the graph's collection, as Estimator and
         MonitoredTrainingSession use it.
+      averaged: whether the averaged weights, once a checkpoint has them, leave the same files beside these, with a suffix that
+        begins with 'averaged_'. None: where the config has an average_step.
     """
 
-    def __init__(self, config, eval_graph_fn=None, checkpoint_dir=None, saver=None):
+    def __init__(self, config, eval_graph_fn=None, checkpoint_dir=None, saver=None, averaged=None):
         if checkpoint_dir is not None and saver is not None:
             raise ValueError('Give checkpoint_dir or saver, not both.')
         self._config = require_config(config)
         self._eval_graph_fn = eval_graph_fn
         self._checkpoint_dir = checkpoint_dir
         self._saver = saver
+        self._averaged = config.average_step is not None if averaged is None else averaged
         self._training_graph = None
         self._freezer = None
         self._last_step = None
@@ -79,10 +83,13 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
             try:
                 checkpoint = self._checkpoint(global_step_value)
                 # A float training that goes on quantized is saved before its next step, too.
-                if first and checkpoints.is_before_training(tf.train.load_checkpoint(checkpoint)):
+                reader = tf.train.load_checkpoint(checkpoint)
+                if first and checkpoints.is_before_training(reader):
                     tf.logging.info('No quantized model of step %d, from which the training starts.', global_step_value)
                     return
                 paths = self._freezer.write(checkpoint, global_step_value)
+                if self._averaged and has_averages(reader):
+                    self._freezer.write(checkpoint, global_step_value, averaged=True)
             except Exception as error:  # an export must never end a training
                 tf.logging.error('No quantized model for step %d: %s', global_step_value, error)
             else:

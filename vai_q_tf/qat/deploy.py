@@ -4,6 +4,8 @@ What does not depend on the checkpoint is done once, when an `EvaluationFreezer`
 constants and positions left open. Then a checkpoint costs little more than reading it. TensorFlow's own kernels compute folded
 weights, those that run in the evaluation graph, so the two agree bit for bit.
 """
+import itertools
+import os
 import time
 from typing import NamedTuple
 
@@ -19,6 +21,7 @@ from vai_q_tf.lint import lint
 from vai_q_tf.passes.common.parameters import known_nodes, static_nodes
 from vai_q_tf.plan import final_positions
 from vai_q_tf.qat import checkpoints, graph_record
+from vai_q_tf.qat.averages.averaged_reader import AveragedReader
 from vai_q_tf.qat.evaluation import evaluation_graph_of
 from vai_q_tf.qat.fix_neuron_form import fix_neurons
 from vai_q_tf.qat.network import plain_names
@@ -26,6 +29,8 @@ from vai_q_tf.qat.network.any_batch import check_any_batch
 from vai_q_tf.qat.network.decision import decide
 from vai_q_tf.qat.network.identity import identities
 from vai_q_tf.qat.network.inference_form import check_inference
+
+_MODEL = 'quantize_eval_model_{}.pb'
 
 
 class FrozenFiles(NamedTuple):
@@ -104,22 +109,23 @@ class EvaluationFreezer:
         """Raises a QuantizeError where checkpoints of a training graph will not have all positions."""
         checkpoints.require_positions_of(self._identities, training_graph)
 
-    def write(self, checkpoint, step):
+    def write(self, checkpoint, step, averaged=False):
         """Writes both files, each to a temporary name first; returns their paths as FrozenFiles.
 
         Args:
           checkpoint: prefix of a checkpoint.
           step: what the suffix '<step>_<YYYYmmddHHMMSS>' begins with.
+          averaged: whether to take the averaged weights that the checkpoint has; then the suffix begins with 'averaged_'.
 
         Raises:
-          QuantizeError: the checkpoint lacks a position or a variable.
+          QuantizeError: the checkpoint lacks a position, a variable or averages.
         """
         files.make_directory(self._output_dir)
-        reader = tf.train.load_checkpoint(checkpoint)
+        reader = AveragedReader(checkpoint) if averaged else tf.train.load_checkpoint(checkpoint)
         read = checkpoints.read_positions(reader, self._identities)
         positions = final_positions.decide(
             self._plan, {name: final_positions.Observation(position) for name, position in read.items()}, self._config)
-        suffix = '{}_{}'.format(step, time.strftime('%Y%m%d%H%M%S'))
+        suffix = self._free_suffix('averaged_{}'.format(step) if averaged else step)
         eval_graph = fix_neurons(self._graph_def, self._plan.tensors, 1, self._output_dir, positions)
         model = editor.with_values(self._model, self._constants.values(reader, checkpoint))
         for node in model.node:
@@ -129,7 +135,14 @@ class EvaluationFreezer:
             self._reported = bool(lint.report(model))
         return FrozenFiles(
             files.write(self._output_dir, 'quantize_eval_graph_{}.pb'.format(suffix), eval_graph.SerializeToString()),
-            files.write(self._output_dir, 'quantize_eval_model_{}.pb'.format(suffix), model.SerializeToString()))
+            files.write(self._output_dir, _MODEL.format(suffix), model.SerializeToString()))
+
+    def _free_suffix(self, beginning):
+        """The suffix of now, or of the first second after it of which there is no model yet."""
+        for second in itertools.count(int(time.time())):
+            suffix = '{}_{}'.format(beginning, time.strftime('%Y%m%d%H%M%S', time.localtime(second)))
+            if not os.path.exists(os.path.join(self._output_dir, _MODEL.format(suffix))):
+                return suffix
 
 
 def _decision_of(graph, config):

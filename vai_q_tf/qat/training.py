@@ -6,6 +6,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, files
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.qat import distribution, graph_record, replaced_tensors, rewrite
+from vai_q_tf.qat.averages.averages import averaged_variables
 from vai_q_tf.qat.fix_neuron_form import fix_neurons
 from vai_q_tf.qat.network.identity import identities
 from vai_q_tf.qat.norms import training_forms
@@ -65,10 +66,17 @@ def _create(gradients, graph, config, prefixes):
 def _recipe(graph, config, planned):
     """The Recipe of a training; the global step counts only where there is one, unless a setting asks for it."""
     step = tf.train.get_global_step(graph)
-    if config.freeze_bn_step is not None or config.freeze_position_step is not None:
-        step = require_global_step(graph, 'freeze_bn_step and freeze_position_step count')
+    if any(limit is not None for limit in (config.freeze_bn_step, config.freeze_position_step, config.average_step)):
+        step = require_global_step(graph, 'freeze_bn_step, freeze_position_step and average_step count')
+    averaged = ()
+    if config.average_step is not None:
+        averaged = averaged_variables(graph, planned.forms, planned.prefixes)
+        if not averaged:
+            raise errors.QuantizeError(
+                errors.UNSUPPORTED_GRAPH, 'Nothing to average',
+                'average_step is {}, and the network has no trainable variables. Leave it away.'.format(config.average_step))
     return Recipe(config, None if step is None else node_name(step.name),
-                  evidence(graph, planned.forms[0], planned.prefixes[0]))
+                  evidence(graph, planned.forms[0], planned.prefixes[0]), averaged)
 
 
 def _edit(graph, planned, config, recipe):

@@ -6,10 +6,11 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops, tf_internal
 from vai_q_tf.qat import checkpoints, graph_record
+from vai_q_tf.qat.averages.average_saveable import saveable_of
 
 
 class PositionState(tf.train.experimental.PythonState):
-    """The votes for all positions and the global step, in the session of tf.keras.
+    """The votes for all positions, averaged weights and the global step, in the session of tf.keras.
 
     Args:
       graph: a live tf.Graph that `create_training_graph` rewrote.
@@ -27,21 +28,29 @@ class PositionState(tf.train.experimental.PythonState):
         self.track = graph_record.track(graph)
         self._tables = graph_record.tables(graph)
         self._votes = self._tables[0].values
+        self._averages = saveable_of(graph)
         with graph.as_default(), tf.name_scope(None), tf.control_dependencies(None):
             self._loaded = [tf.placeholder(tf.float32, table.values.shape, 'vai_q_tf/loaded_votes') for table in self._tables]
             self._loaded_step = tf.placeholder(step.dtype.base_dtype, [], 'vai_q_tf/loaded_step')
             self._load = tf.group(tf.assign(step, self._loaded_step), *[
                 ops.write_positions(table.handle, loaded, loaded.shape[0].value)
                 for table, loaded in zip(self._tables, self._loaded)])
+            if self._averages is not None:
+                self._loaded_averages = [
+                    tf.placeholder(value.dtype, None, 'vai_q_tf/loaded_average') for value in self._averages.saved]
+                self._load_averages = self._averages.write(
+                    self._loaded_averages[0], lambda number: self._loaded_averages[number + 1])
 
     def serialize(self):
         """The state as bytes."""
-        (votes, *start), step = tf_internal.keras_session().run([[table.values for table in self._tables], self.step])
+        averages = [] if self._averages is None else self._averages.saved
+        (votes, *start), step, averages = tf_internal.keras_session().run(
+            [[table.values for table in self._tables], self.step, averages])
         stream = io.BytesIO()
         rows = self._identities.values()
         np.savez(stream, tensors=np.array(list(self._identities)), variables=np.array([row.variable for row in rows]),
                  structures=np.array([row.structure for row in rows]), votes=votes, step=step,
-                 **({'start': start[0]} if start else {}))
+                 **({'start': start[0]} if start else {}), **self._named_averages(averages))
         return stream.getvalue()
 
     def deserialize(self, string_value):
@@ -53,3 +62,19 @@ class PositionState(tf.train.experimental.PythonState):
         start = saved['start'] if 'start' in saved.files else [empty]
         values = [[empty if row is None else saved['votes'][row] for row in rows.values()], start]
         tf_internal.keras_session().run(self._load, {self._loaded_step: saved['step'], **dict(zip(self._loaded, values))})
+        if self._averages is not None:
+            self._load_averages_of(saved)
+
+    def _named_averages(self, values):
+        return dict(zip(self._average_names(), values)) if values and values[0][0] else {}
+
+    def _average_names(self):
+        return [value.op.name for value in self._averages.saved]
+
+    def _load_averages_of(self, saved):
+        """Takes over the averages where there are those of all variables; else those of the model are dropped."""
+        names = self._average_names()
+        values = [np.zeros([2], np.int64)] + [np.zeros([0])] * (len(names) - 1)
+        if set(names) <= set(saved.files):
+            values = [saved[name] for name in names]
+        tf_internal.keras_session().run(self._load_averages, dict(zip(self._loaded_averages, values)))

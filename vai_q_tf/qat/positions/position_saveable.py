@@ -1,10 +1,10 @@
 """How the quantize positions travel in checkpoints and MetaGraphs: a saveable object with the votes for them."""
-import itertools
 from typing import NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import fixed_point, ops, tf_internal
+from vai_q_tf.qat.positions.self_restoring import SelfRestoring, device_of_savers, finder
 
 STATE_NAME = 'vai_q_tf/positions'
 TENSORS_KEY = STATE_NAME + '/tensors'
@@ -21,15 +21,13 @@ ROW_STRUCTURES = STATE_NAME + '/row_structures'
 ROW_EARLIER = STATE_NAME + '/row_earlier_names'
 
 
-class PositionSaveable(tf_internal.SaveableObject):
+class PositionSaveable(SelfRestoring):
     """Saves the table of votes with the names of its rows; restores the rows that the checkpoint has.
 
     A row takes over that of the same structure, for names are numbered where users give none; else that of its name, of a name
     that it had in version 0.1.0, or of the variable that its tensor is made of (see `identity.Identity`).
-
-    A Saver asks for `specs` twice, for its save ops and then for its restore ops, and would demand from the checkpoint what
-    it finds the second time. There it finds nothing, and `restore` looks into the checkpoint itself.
     """
+    state_name = STATE_NAME
 
     def __init__(self, handle, rows, saved, untracked, start):
         """rows: the `_Rows`. saved: {key: the tensor that goes into a checkpoint under it}.
@@ -41,8 +39,7 @@ class PositionSaveable(tf_internal.SaveableObject):
         self._start = start
         self._rows = rows
         self._saved = saved
-        specs = [tf_internal.SaveSpec(tensor, '', key) for key, tensor in saved.items()]
-        super().__init__(handle, specs, handle.name)
+        super().__init__(handle, [tf_internal.SaveSpec(tensor, '', key) for key, tensor in saved.items()])
 
     @classmethod
     def add(cls, handle, tensors, identities, untracked, start):
@@ -57,62 +54,20 @@ class PositionSaveable(tf_internal.SaveableObject):
                   STRUCTURES_KEY: rows.structures}
         if start is not None:
             values[START_KEY] = ops.read_positions(start, rows=1)
-        # A sharded Saver groups by device, and cannot restore a group that has no ordinary variable.
-        variables = tf.global_variables()
-        device = variables[0].device if variables else handle.device
-        with tf.device(None), tf.device(device):
+        with tf.device(None), tf.device(device_of_savers(handle)):
             saved = {key: tf.identity(value, name=key) for key, value in values.items()}
             return cls(handle, rows, saved, untracked, start)
 
     @classmethod
-    def from_node(cls, node, import_scope=None):
-        """The one whose state is the NodeDef `node`, in the default graph, into which a MetaGraph was imported."""
-        graph, scope = tf.get_default_graph(), import_scope + '/' if import_scope else ''
-
-        def find(name):
-            try:
-                return graph.get_tensor_by_name('{}{}:0'.format(scope, name))
-            except KeyError:  # a graph of version 0.1.0, or one that does not look where it starts
-                return None
-
+    def from_node(cls, node, import_scope):
+        find = finder(import_scope)
+        # A graph of version 0.1.0, or one that does not look where it starts, has not all of them.
         saved = {key: find(key) for key in _KEYS + (STRUCTURES_KEY, START_KEY)}
         return cls(find(node.name), _Rows(*map(find, (ROWS, ROW_VARIABLES, ROW_STRUCTURES, ROW_EARLIER))),
                    {key: tensor for key, tensor in saved.items() if tensor is not None}, find(UNTRACKED), find(START))
 
-    @property
-    def specs(self):
-        prefix = self._prefix()
-        saved = prefix is not None and any(
-            op.type.startswith('Save') and tf_internal.creation_number(op) > tf_internal.creation_number(prefix.op)
-            for op in self._saved[TENSORS_KEY].consumers())
-        return [] if saved else self._specs
-
-    @specs.setter
-    def specs(self, specs):
-        self._specs = specs
-
-    @property
-    def device(self):
-        return self._saved[TENSORS_KEY].device
-
-    def _prefix(self):
-        """The tensor for the name of the checkpoint of the Saver that is being made; None where none is.
-
-        In an imported graph it may be in a name scope with others, of which it is the last.
-        """
-        graph, prefix = self.op.graph, None
-        name = first = graph.get_name_scope() + '/Const'
-        for number in itertools.count(1):
-            try:
-                operation = graph.get_operation_by_name(name)
-            except KeyError:
-                return prefix
-            if operation.type == 'PlaceholderWithDefault':
-                prefix = operation.outputs[0]
-            name = '{}_{}'.format(first, number)
-
     def restore(self, restored_tensors, restored_shapes):
-        prefix = self._prefix()
+        prefix = self.prefix()
         names, variables, votes = tf.cond(
             ops.checkpoint_has(prefix, VARIABLES_KEY),
             lambda: tf.raw_ops.RestoreV2(prefix=prefix, tensor_names=_KEYS, shape_and_slices=[''] * len(_KEYS),
@@ -173,14 +128,3 @@ class _Rows(NamedTuple):
             found = [same_name & same_structure, same_structure, same_name]
             found += [same(self.earlier[:, number], names) for number in range(self.earlier.shape[1].value)]
         return found + [same(self.variables, variables)]
-
-
-def _to_node(saveable, export_scope=None):
-    return saveable.op.op.node_def if isinstance(saveable, PositionSaveable) else None
-
-
-try:
-    # So that MetaGraphs carry it, and a Saver that is made after importing one saves positions.
-    tf_internal.register_proto_function(tf.GraphKeys.SAVEABLE_OBJECTS, tf.NodeDef, _to_node, PositionSaveable.from_node)
-except KeyError:  # a second import in one process
-    pass

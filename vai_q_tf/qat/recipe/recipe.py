@@ -11,6 +11,7 @@ from typing import NamedTuple, Optional
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops
+from vai_q_tf.qat.averages.averages import Averages
 from vai_q_tf.qat.recipe.begin import Begin, TrainingBegin
 from vai_q_tf.qat.recipe.length import add_length
 
@@ -48,12 +49,14 @@ class Recipe:
 
     Args:
       step: the name of the variable of the global step, None where there is none. found: the Evidence about the network.
+      averaged: the Averaged of the variables, where the config has an average_step.
     """
 
-    def __init__(self, config, step, found):
+    def __init__(self, config, step, found, averaged=()):
         self._config = config
         self._step = step
         self._found = found
+        self._averaged = averaged
 
     def phases(self, positions, rows):
         """The Phases, in the default graph; positions: the handle of the table of votes, with so many rows."""
@@ -73,7 +76,18 @@ class Recipe:
         return self._as_set(schedule, begin) if always == Begin.CONTINUED else self._of_begin(schedule, begin)
 
     def _has_shares(self):
-        return any(isinstance(limit, float) for limit in (self._config.freeze_bn_step, self._config.freeze_position_step))
+        limits = self._config.freeze_bn_step, self._config.freeze_position_step, self._config.average_step
+        return any(isinstance(limit, float) for limit in limits)
+
+    def _track(self, value, schedule):
+        """The tensor TRACK. The whole network waits for it, and so for the averages."""
+        kept = []
+        if self._averaged:
+            kept.append(Averages(
+                tf.get_default_graph(), self._averaged, schedule.step,
+                lambda: schedule.step_before().before('average_step', self._config.average_step)).keep())
+        with tf.control_dependencies(kept):
+            return _named(value, TRACK)
 
     def _moves_by_itself(self):
         """Whether the recipe decides how long positions move."""
@@ -87,7 +101,7 @@ class Recipe:
         track = schedule.before('freeze_position_step', config.freeze_position_step)
         track = tf.constant(True) if track is None else track
         with tf.control_dependencies([tf.cond(begin.started.is_new, begin.note, tf.no_op)] if begin else []):
-            track = _named(track, TRACK)
+            track = self._track(track, schedule)
         return Phases(track, None, use_batch, begin.handle if begin else None)
 
     def _of_begin(self, schedule, begin):
@@ -101,7 +115,7 @@ class Recipe:
             if self._moves_by_itself():
                 moves &= schedule.before_share_if_known(FREEZE_SHARE)
         allowed = calibrates | moves
-        track = _named(allowed, TRACK)
+        track = self._track(allowed, schedule)
         if config.freeze_bn_step is not None:
             use_batch = schedule.before('freeze_bn_step', config.freeze_bn_step)
         else:
@@ -148,16 +162,20 @@ class _Schedule:
     """
 
     def __init__(self, step, length=None, first=None):
-        self._step = step
+        self.step = step
         self._length = length
         self._first = first
+
+    def step_before(self):
+        """The schedule one step earlier."""
+        return _Schedule(self.step - 1, self._length, self._first)
 
     def before(self, field, limit):
         """Whether the training is before `limit`, a step or a share; None where there is no limit."""
         if limit is None:
             return None
         if not isinstance(limit, float):
-            return tf.less(self._step, tf.constant(limit, tf.int64))
+            return tf.less(self.step, tf.constant(limit, tf.int64))
         known = tf.Assert(self._length > 0, [
             'The length of the training is not known, so {} cannot be a share of it, {}. Give a global step, or train with '
             'max_steps, a StopAtStepHook, number_of_steps or QuantizeCallback.'.format(field, limit)])
@@ -169,7 +187,7 @@ class _Schedule:
         return is_short | self._before_share(share)
 
     def _before_share(self, share):
-        return tf.less(tf.cast(self._step, tf.float32), self._first + share * (self._length - self._first))
+        return tf.less(tf.cast(self.step, tf.float32), self._first + share * (self._length - self._first))
 
 
 def _value(graph, variable):

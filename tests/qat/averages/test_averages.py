@@ -1,0 +1,229 @@
+"""The mean of the weights over the last steps of a training, in the training graph and in its checkpoints."""
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import vai_q_tf
+from tests.qat.recipe import small
+from vai_q_tf import QuantizeError, errors
+
+v1 = tf.compat.v1
+_TRAINED = {'conv/kernel', 'norm/gamma', 'norm/beta', 'logits/kernel', 'logits/bias'}
+_STEPS = 'vai_q_tf/averaged_steps/count'
+
+
+def means(checkpoint):
+    """{variable: its mean} of a checkpoint; the number of steps."""
+    reader = tf.train.load_checkpoint(checkpoint)
+    names = [name for name in reader.get_variable_to_shape_map() if name.startswith('vai_q_tf/averages/')]
+    return ({name[len('vai_q_tf/averages/'):]: reader.get_tensor(name) for name in names}, reader.get_tensor(_STEPS)[0])
+
+
+def running_mean(values):
+    """The mean of float32 arrays as it is computed step by step."""
+    mean = values[0]
+    for number, value in enumerate(values[1:], 2):
+        mean = mean + (value - mean) / np.float32(number)
+    return mean
+
+
+def assert_means(found, values):
+    """Asserts that {variable: mean} are the running means of [{variable: value}]."""
+    assert found and set(found) <= set(values[0])
+    for name, mean in found.items():
+        np.testing.assert_array_equal(mean, running_mean([value[name] for value in values]), err_msg=name)
+
+
+def _settings(place, **fields):
+    return small.config(place, **dict(dict(average_step=2), **fields))
+
+
+def _train(training, steps, first=0):
+    """The variables after each step."""
+    values = []
+    for number in range(first, first + steps):
+        training.step(number)
+        values.append(training.variables())
+    return values
+
+
+@pytest.mark.parametrize('start', [0, 2, 5])
+@pytest.mark.parametrize('recipe', ['auto', 'scratch', 'manual'])
+def test_the_mean_is_that_of_the_values_after_each_step(tmp_path, start, recipe):
+    with small.Training(_settings(tmp_path, average_step=start, recipe=recipe), small.float_weights()) as training:
+        values = _train(training, 6)
+        found, count = means(training.saver.save(training.session, str(tmp_path / 'model.ckpt')))
+    assert count == 6 - start and set(found) == _TRAINED
+    assert_means(found, values[start:])
+    np.testing.assert_allclose(found['conv/kernel'], np.mean([value['conv/kernel'] for value in values[start:]], 0), rtol=1e-5)
+
+
+def test_weights_that_move_by_a_constant(tmp_path):
+    """A loss that is linear in the biases: steps 3 to 8 leave -3/4 to -8/4 and 3/8 to 8/8."""
+    with tf.Graph().as_default():
+        images = v1.placeholder(tf.float32, [4, 2])
+        logits = v1.layers.dense(tf.identity(images, 'net_in'), 2, name='logits')
+        loss = tf.reduce_mean(tf.reduce_sum(logits * [1., -.5], 1))
+        step = v1.train.get_or_create_global_step()
+        vai_q_tf.CreateQuantizeTrainingGraph(vai_q_tf.QuantizeConfig(
+            ['net_in'], ['logits/BiasAdd'], output_dir=str(tmp_path), average_step=2, gradient='straight_through'))
+        train = v1.train.GradientDescentOptimizer(0.25).minimize(loss, step)
+        with v1.Session() as session:
+            session.run(v1.global_variables_initializer())
+            for _ in range(8):
+                session.run(train, {images: np.ones([4, 2], np.float32)})
+            found, count = means(v1.train.Saver().save(session, str(tmp_path / 'model.ckpt')))
+    assert count == 6
+    np.testing.assert_array_equal(found['logits/bias'], [-5.5 / 4, 5.5 / 8])
+
+
+def test_before_the_first_step_that_counts_there_is_no_mean(tmp_path):
+    with small.Training(_settings(tmp_path), small.float_weights()) as training:
+        for number in range(3):
+            found, count = means(training.saver.save(training.session, str(tmp_path / 'model.ckpt'), number))
+            assert count == 0 and all(not mean.size for mean in found.values())
+            training.step(number)
+        found, count = means(training.saver.save(training.session, str(tmp_path / 'model.ckpt'), 3))
+        assert count == 1 and _is_last(found, training)
+
+
+def _is_last(found, training):
+    last = training.variables()
+    return all(np.array_equal(mean, last[name]) for name, mean in found.items())
+
+
+def test_a_step_counts_once_however_often_the_network_runs(tmp_path):
+    with small.Training(_settings(tmp_path), small.float_weights()) as training:
+        values = []
+        for number in range(6):
+            for _ in range(number % 3):
+                training.session.run(training.loss, training.feed(number))
+            values += _train(training, 1, number)
+            training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+        found, count = means(training.saver.save(training.session, str(tmp_path / 'model.ckpt')))
+    assert count == 4
+    assert_means(found, values[2:])
+
+
+@pytest.mark.parametrize('stop', [1, 2, 3, 5])
+def test_a_training_that_goes_on_has_the_same_means_to_the_bit(tmp_path, stop):
+    with small.Training(_settings(tmp_path), small.float_weights()) as training:
+        values = _train(training, stop)
+        checkpoint = training.saver.save(training.session, str(tmp_path / 'first.ckpt'))
+    with small.Training(_settings(tmp_path)) as training:
+        training.saver.restore(training.session, checkpoint)
+        again, count = means(training.saver.save(training.session, str(tmp_path / 'again.ckpt')))
+        first, _ = means(checkpoint)
+        assert count == max(stop - 2, 0) and all(np.array_equal(again[name], first[name]) for name in first)
+        values += _train(training, 7 - stop, stop)
+        found, count = means(training.saver.save(training.session, str(tmp_path / 'second.ckpt')))
+    assert count == 5
+    assert_means(found, values[2:])
+
+
+def test_an_earlier_checkpoint_takes_the_means_back(tmp_path):
+    with small.Training(_settings(tmp_path), small.float_weights()) as training:
+        values = _train(training, 4)
+        checkpoints = [training.saver.save(training.session, str(tmp_path / 'model.ckpt'), 4)]
+        _train(training, 3, 4)
+        training.saver.restore(training.session, checkpoints[0])
+        values += _train(training, 2, 4)
+        found, count = means(training.saver.save(training.session, str(tmp_path / 'last.ckpt')))
+    assert count == 4
+    assert_means(found, values[2:])
+
+
+@pytest.mark.parametrize('start, first', [(2, 0), (0, 3)])
+def test_another_training_does_not_go_on_with_the_means(tmp_path, start, first):
+    """It starts from the weights and has a global step of its own."""
+    settings = _settings(tmp_path, average_step=start)
+    with small.Training(settings, small.float_weights()) as training:
+        _train(training, 6)
+        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+    with small.Training(settings) as training:
+        training.saver.restore(training.session, checkpoint)
+        v1.train.get_global_step().load(first, training.session)
+        values = _train(training, 4)
+        found, count = means(training.saver.save(training.session, str(tmp_path / 'second.ckpt')))
+    assert count == 4 - start
+    assert_means(found, values[start:])
+
+
+@pytest.mark.parametrize('kind', ['float', 'quantized', 'later'])
+def test_a_checkpoint_without_means_restores(tmp_path, kind):
+    """The weights that are restored are none that a step of this training left."""
+    checkpoint = str(tmp_path / 'model.ckpt')
+    if kind == 'float':
+        with tf.Graph().as_default(), v1.Session() as session:
+            small.network(v1.placeholder(tf.float32, [None, 6, 6, 2]))
+            v1.train.create_global_step()
+            session.run(v1.global_variables_initializer())
+            session.run(v1.assign(v1.train.get_global_step(), 3))
+            v1.train.Saver().save(session, checkpoint)
+    else:
+        with small.Training(small.config(tmp_path, **({'average_step': 90} if kind == 'later' else {}))) as training:
+            _train(training, 3)
+            training.saver.save(training.session, checkpoint)
+    with small.Training(_settings(tmp_path)) as training:
+        _train(training, 5)  # has means, which are not those of what is restored
+        training.saver.restore(training.session, checkpoint)
+        values = _train(training, 3, 3)
+        found, count = means(training.saver.save(training.session, str(tmp_path / 'second.ckpt')))
+    assert count == 3
+    assert_means(found, values)
+
+
+def test_a_checkpoint_with_means_restores_where_nothing_is_averaged(tmp_path):
+    with small.Training(_settings(tmp_path), small.float_weights()) as training:
+        _train(training, 4)
+        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+        expected = training.variables()
+    with small.Training(small.config(tmp_path)) as training:
+        training.saver.restore(training.session, checkpoint)
+        found = training.variables()
+    assert all(np.array_equal(value, found[name]) for name, value in expected.items())
+
+
+def _nodes(settings):
+    with small.Training(settings) as training:
+        collections = {name: len(training.graph.get_collection(name)) for name in training.graph.get_all_collection_keys()}
+        return {node.name for node in training.graph.as_graph_def().node if not node.name.startswith('save/')}, collections
+
+
+def test_without_the_option_the_graph_has_nothing_of_it(tmp_path):
+    without, collections = _nodes(small.config(tmp_path, freeze_position_step=0.5))
+    averaging, others = _nodes(_settings(tmp_path, freeze_position_step=0.5))
+    added = averaging - without
+    assert without <= averaging and added
+    prefixes = ('vai_q_tf/averag', 'vai_q_tf/means/', 'vai_q_tf/positions/recipe/average')
+    assert [name for name in added if not name.startswith(prefixes)] == []
+    collections[v1.GraphKeys.SAVEABLE_OBJECTS] += 1
+    others.pop(v1.GraphKeys.COND_CONTEXT), collections.pop(v1.GraphKeys.COND_CONTEXT)
+    assert others == collections
+
+
+def test_the_training_is_the_same(tmp_path):
+    courses = []
+    for settings in (small.config(tmp_path), _settings(tmp_path)):
+        with small.Training(settings, small.float_weights()) as training:
+            courses.append(([training.step(number) for number in range(5)], training.variables()))
+    assert courses[0][0] == courses[1][0]
+    assert all(np.array_equal(value, courses[1][1][name]) for name, value in courses[0][1].items())
+
+
+def test_errors(tmp_path):
+    with pytest.raises(QuantizeError, match='average_step is -1'):
+        small.config(tmp_path, average_step=-1)
+    with tf.Graph().as_default():
+        v1.layers.dense(tf.identity(tf.zeros([2, 2]), 'net_in'), 2, name='logits', trainable=False)
+        v1.train.create_global_step()
+        with pytest.raises(QuantizeError, match='no trainable variables') as raised:
+            vai_q_tf.CreateQuantizeTrainingGraph(_settings(tmp_path))
+        assert raised.value.code == errors.UNSUPPORTED_GRAPH
+
+
+def test_a_share_of_a_training_of_unknown_length_is_an_error(tmp_path):
+    with small.Training(_settings(tmp_path, average_step=0.5), small.float_weights()) as training:
+        training.saver.save(training.session, str(tmp_path / 'model.ckpt'))  # before the first step all is well
+        with pytest.raises(tf.errors.InvalidArgumentError, match='average_step cannot be a share'):
+            training.step(0)

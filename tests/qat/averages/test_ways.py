@@ -1,0 +1,109 @@
+"""Every way to train keeps the same averages as the plain one, stopped and gone on in the middle of them."""
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import vai_q_tf
+from tests.integrations import ways
+from tests.qat.averages.test_averages import assert_means, means
+
+v1 = tf.compat.v1
+_AVERAGE_STEP = 4  # the float training ends at step 2
+_STEPS = 6
+
+
+@pytest.fixture(scope='module')
+def averaging():
+    """All ways have the option, and a global step when the graph is rewritten."""
+    config = ways.config
+
+    def averaging_config(place):
+        v1.train.get_or_create_global_step()
+        return config(place).replace(average_step=_AVERAGE_STEP)
+
+    ways.config = averaging_config
+    yield
+    ways.config = config
+
+
+@pytest.fixture(scope='module')
+def start(tmp_path_factory):
+    return ways.float_checkpoint(tmp_path_factory.mktemp('float'))
+
+
+@pytest.fixture(scope='module')
+def plain(averaging, tmp_path_factory, start):
+    """The checkpoint of the plain way, without a stop."""
+    return ways.plain(tmp_path_factory.mktemp('plain'), start, 0, _STEPS).checkpoint
+
+
+@pytest.mark.parametrize('name', ways.WAYS)
+def test_equals_the_plain_way(name, plain, start, tmp_path):
+    way = ways.WAYS[name]
+    first = way(tmp_path, start, 0, _STEPS // 2)
+    assert means(first.checkpoint)[1] == 1
+    found, count = means(way(tmp_path, first.checkpoint, _STEPS // 2, _STEPS - _STEPS // 2).checkpoint)
+    expected, steps = means(plain)
+    assert count == steps == 4
+    assert sorted(found) == sorted(expected)
+    for variable, mean in expected.items():
+        np.testing.assert_allclose(found[variable], mean, rtol=1e-4, atol=1e-6, err_msg=variable)
+    moved = tf.train.load_checkpoint(plain)
+    assert not any(np.allclose(mean, moved.get_tensor(variable), rtol=1e-4) for variable, mean in expected.items())
+
+
+@pytest.mark.parametrize('trained', ways.SCOPES)
+def test_the_averaged_checkpoint_has_them_in_place_of_the_variables(trained, averaging, start, tmp_path):
+    checkpoint = ways.WAYS[trained](tmp_path, start, 0, _STEPS).checkpoint
+    before, after = map(tf.train.load_checkpoint, (checkpoint, vai_q_tf.averaged_checkpoint(checkpoint)))
+    found, _ = means(checkpoint)
+    assert before.get_variable_to_shape_map() == after.get_variable_to_shape_map()
+    assert before.get_variable_to_dtype_map() == after.get_variable_to_dtype_map()
+    for name in before.get_variable_to_shape_map():
+        np.testing.assert_array_equal(after.get_tensor(name), found.get(name, before.get_tensor(name)), err_msg=name)
+
+
+def test_a_partitioned_training_goes_on_with_whole_variables(averaging, plain, start, tmp_path):
+    first = ways.WAYS['partitioned variables'](tmp_path, start, 0, 4)
+    assert means(first.checkpoint)[1] == 2
+    found, count = means(ways.WAYS['resource variables'](tmp_path, first.checkpoint, 4, 2).checkpoint)
+    assert count == 4
+    for variable, mean in means(plain)[0].items():
+        np.testing.assert_allclose(found[variable], mean, rtol=1e-4, atol=1e-6, err_msg=variable)
+
+
+def test_a_meta_graph_carries_them(tmp_path):
+    """Its network is rewritten before the optimizer is made, in another program."""
+    settings = ways.config(tmp_path).replace(average_step=1)
+    images, labels = ways.placeholders()
+    v1.train.get_or_create_global_step()
+    loss = ways.cross_entropy(labels, ways.network(images))
+    for tensor in (images, labels, loss):
+        v1.add_to_collection('ends', tensor)
+    meta_graph = vai_q_tf.quantize_meta_graph('train', v1.train.export_meta_graph(), '', settings)
+
+    def train(steps, first=0, restored=None):
+        with tf.Graph().as_default(), v1.Session() as session:
+            v1.train.import_meta_graph(meta_graph)
+            images, labels, loss = v1.get_collection('ends')
+            train_op = ways.minimize(loss)
+            saver = v1.train.Saver()
+            session.run(v1.global_variables_initializer())
+            if restored:
+                saver.restore(session, restored)
+            else:
+                for variable in v1.trainable_variables():
+                    variable.load(np.random.RandomState(1).randn(*variable.shape.as_list()) * 0.1, session)
+            values = []
+            for number in range(first, first + steps):
+                session.run(train_op, dict(zip((images, labels), ways.batch(number % 3))))
+                values.append({variable.op.name: session.run(variable) for variable in v1.trainable_variables()})
+            return values, saver.save(session, str(tmp_path / 'model.ckpt'), first + steps)
+
+    values, checkpoint = train(3)
+    more, checkpoint = train(2, 3, checkpoint)
+    found, count = means(checkpoint)
+    assert count == 4
+    assert_means(found, (values + more)[1:])
+    model = vai_q_tf.deploy_checkpoint(meta_graph, vai_q_tf.averaged_checkpoint(checkpoint), settings)
+    assert model != vai_q_tf.deploy_checkpoint(meta_graph, checkpoint, settings.replace(output_dir=str(tmp_path / 'last')))

@@ -1,0 +1,49 @@
+"""Reads a checkpoint with averaged weights in place of the last ones."""
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors
+from vai_q_tf.qat.averages.average_saveable import STEPS_KEY, average_key
+
+
+def has_averages(reader):
+    """Whether a checkpoint (a reader of tf.train.load_checkpoint) has averaged weights."""
+    return reader.has_tensor(STEPS_KEY) and bool(reader.get_tensor(STEPS_KEY)[0] > 0)
+
+
+class AveragedReader:
+    """What tf.train.load_checkpoint gives, but each averaged variable has its mean.
+
+    Args:
+      checkpoint: prefix of a checkpoint.
+
+    Raises:
+      QuantizeError: MISSING_QUANTIZE_INFO where the checkpoint has no averages.
+    """
+
+    def __init__(self, checkpoint):
+        self._reader = tf.train.load_checkpoint(checkpoint)
+        if not has_averages(self._reader):
+            raise errors.QuantizeError(
+                errors.MISSING_QUANTIZE_INFO, 'No averages',
+                'The checkpoint {!r} has no averaged weights: {}'.format(
+                    checkpoint, 'it is from before the first step that counts; train beyond average_step.'
+                    if self._reader.has_tensor(STEPS_KEY) else
+                    'it was saved by a training without average_step in its QuantizeConfig, or by a tf.train.Saver without the '
+                    'objects of the collection tf.GraphKeys.SAVEABLE_OBJECTS.'))
+
+    def key(self, name):
+        """What the value of `name` is called in the checkpoint."""
+        return average_key(name) if self._reader.has_tensor(average_key(name)) else name
+
+    def has_tensor(self, name):
+        """Whether the checkpoint has a tensor."""
+        return self._reader.has_tensor(name)
+
+    def get_tensor(self, name):
+        """The mean of a variable that was averaged, the value of what else the checkpoint has, as NumPy arrays."""
+        value = self._reader.get_tensor(self.key(name))
+        return value if self.key(name) == name else value.astype(self.dtypes()[name].as_numpy_dtype)
+
+    def dtypes(self):
+        """{name of a tensor: its tf.DType}."""
+        return self._reader.get_variable_to_dtype_map()
