@@ -92,7 +92,12 @@ class Recipe:
     def _moves_by_itself(self):
         """Whether the recipe decides how long positions move."""
         config = self._config
-        return config.recipe in ('auto', 'scratch') and config.freeze_position_step is None and self._step is not None
+        return (config.recipe in ('auto', 'scratch') or self._learns()) and config.recipe != 'manual' and (
+            config.freeze_position_step is None and self._step is not None)
+
+    def _learns(self):
+        """Whether positions are trained, which a start from float weights does as well."""
+        return self._config.position_update == 'learned'
 
     def _of_begin(self, graph, votes, step, length):
         config = self._config
@@ -105,7 +110,7 @@ class Recipe:
         if config.freeze_position_step is not None:
             moves = schedule.before('freeze_position_step', config.freeze_position_step)
         else:
-            moves = tf.not_equal(started.mode, int(Begin.FLOAT))
+            moves = tf.constant(True) if self._learns() else tf.not_equal(started.mode, int(Begin.FLOAT))
             if self._moves_by_itself():
                 moves &= schedule.before_share_if_known(FREEZE_SHARE)
         allowed = wants_images | moves
@@ -144,8 +149,8 @@ class Recipe:
         lines = []
         for mode in Begin:
             calibrates = mode <= Begin.PARTLY
-            stays = mode == Begin.FLOAT and config.freeze_position_step is None
-            moved = 'stay' if stays else 'move' + until
+            stays = mode == Begin.FLOAT and config.freeze_position_step is None and not self._learns()
+            moved = 'stay' if stays else ('are learned' if self._learns() else 'move') + until
             positions = '{} and {} then'.format(first, moved) if calibrates else 'positions {}'.format(moved)
             warning = 'Warning: ' if mode == Begin.STATISTICS else ''
             lines.append('{}This training {}: {}, {}.'.format(warning, _MESSAGES[mode], rounding[not calibrates], positions))
