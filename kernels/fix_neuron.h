@@ -123,7 +123,7 @@ VAI_HD float Quantize(float x, const Format& f) {
 // where x rounds to an integer beyond it. NaN is below.
 template <bool kHalfUp>
 VAI_HD float ThresholdSlope(float x, const Format& f) {
-  const float t = Clip(FlushSubnormal(x) * f.scale, f.q_lo - 1.0f, f.q_hi + 1.0f);
+  const float t = Clip(FlushSubnormal(FlushSubnormal(x) * f.scale), f.q_lo - 1.0f, f.q_hi + 1.0f);
   const float q = Round<kHalfUp>(t);
   const float inside = q - t;
   return q < f.q_lo ? f.q_lo : q > f.q_hi ? f.q_hi : inside;

@@ -83,7 +83,9 @@ class LearnPositionOp : public OpKernel {
     const double before = begins ? 0.0 : bins[kSize];
     const double size = std::sqrt(before * before + (gradient * gradient - before * before) / steps);
     const double step = size > 0.0 ? rate_ * std::tanh(gradient / size) : 0.0;
-    const double mean = (begins ? elected : ReadMean(bins, elected)) + step;
+    double mean = (begins ? elected : ReadMean(bins, elected)) + step;
+    const double nearest = std::floor(mean + 0.5);
+    if (nearest != elected) mean = nearest;  // a new position starts in the middle, far from the one that it left
     WriteMean(bins, std::min(std::max(mean, (double)kPositionMin), (double)kPositionMax));
     bins[kSteps] = (float)(steps * kOneStep);
     bins[kSize] = FlushSubnormal((float)std::min(size, (double)FLT_MAX));

@@ -97,7 +97,7 @@ def threshold_gradient(dy, x, position, bits, rounding=HALF_UP, narrow_range=Fal
         return 0.0
     lo, hi = _integer_limits(position, bits, narrow_range)
     with np.errstate(all='ignore'):
-        t = _flush(np.asarray(x, np.float32).ravel()) * np.float32(2.0**position)
+        t = _flush(_flush(np.asarray(x, np.float32).ravel()) * np.float32(2.0**position))
         q = _to_integer(t, (lo - 1, hi + 1), rounding)
         slope = np.where(q < lo, lo, np.where(q > hi, hi, q - t))
         terms = _flush(np.asarray(dy, np.float32).ravel()).astype(np.float64) * slope
@@ -215,9 +215,10 @@ def learn(histogram, gradient, rate):
     """A new histogram after a step of the threshold along its `gradient`, as of `threshold_gradient`; float32 [256].
 
     The mean of the two votes of a learned row is b - 3/2 - log2(threshold), so that they elect b - 1 - ceil(log2(threshold)).
-    It begins at what the histogram elects, and moves by rate * tanh(gradient / root mean square of the gradients so far).
-    Bin 255 keeps that size, which is over the last 1000 steps or so, bin 0 counts steps up to these, in 1/4096. A gradient
-    that is not finite changes nothing, nor does any where no position is elected.
+    It begins at what the histogram elects, moves by rate * tanh(gradient / root mean square of the gradients), and once
+    it has come to another position begins anew there, in the middle of the interval. Bin 255 keeps the root mean square,
+    of the last 1000 steps or so; bin 0 counts steps up to these, in 1/4096. A gradient that is not finite changes nothing,
+    nor does any where no position is elected.
     """
     old = np.array(histogram, np.float32)
     if not math.isfinite(gradient) or not old[:-1].any():
@@ -227,12 +228,14 @@ def learn(histogram, gradient, rate):
     if not old[0]:
         steps, size = 1.0, 0.0
     else:
-        below, votes, above = old[elected + HISTOGRAM_ZERO - 1:][:3].astype(float) * [elected > POSITION_MIN, 1, elected < POSITION_MAX]
+        around = old[elected + HISTOGRAM_ZERO - 1:elected + HISTOGRAM_ZERO + 2].astype(float)
+        below, votes, above = around * [elected > POSITION_MIN, 1, elected < POSITION_MAX]
         mean += (above - below) / (below + votes + above)
     size = math.sqrt(size * size + (gradient * gradient - size * size) / steps)
     if size:
         mean += float(np.float32(rate)) * math.tanh(gradient / size)
-    mean = min(max(mean, float(POSITION_MIN)), float(POSITION_MAX))
+    nearest = math.floor(mean + 0.5)
+    mean = min(max(mean if nearest == elected else float(nearest), float(POSITION_MIN)), float(POSITION_MAX))
     lower = math.floor(mean)
     upper = np.float32(mean - lower)
     if upper == 0.5:
@@ -241,6 +244,11 @@ def learn(histogram, gradient, rate):
     new[[lower + HISTOGRAM_ZERO, lower + HISTOGRAM_ZERO + 1]] = 1 - upper, upper
     new[[0, -1]] = steps / 4096, _flush(np.float32(min(size, float(np.finfo(np.float32).max))))
     return new
+
+
+def is_learned(histograms):
+    """Which of the histograms [.., 256], an array or tensor, `learn` has updated."""
+    return histograms[..., 0] > 0
 
 
 def mode_position(histogram):

@@ -79,19 +79,21 @@ def take_along(op, position, to_threshold, handed_on):
     if mark.type != _MARK:
         return handed_on
     state, learning = mark.inputs[0], mark.inputs[3]
-    update, earlier = _new_update(op, mark, state, learning, to_threshold(learning))
+    gradient = to_threshold(learning)
+    update, earlier = _new_update(op, mark, state, learning, gradient)
     waiting = tf_internal.waiting_ops(earlier) if earlier is not None else ()
     for waiter in waiting:
         tf_internal.set_control_inputs(waiter, [before for before in waiter.control_inputs if before is not earlier])
-    with tf.control_dependencies([update]):
-        return [tf.identity(gradient) for gradient in handed_on]
+    # An optimizer changes a variable in the place that is read here, so the gradient waits, too, where the update does not.
+    with tf.control_dependencies([gradient, update]):
+        return [tf.identity(tensor) for tensor in handed_on]
 
 
 def _new_update(op, mark, state, learning, gradient):
     """(the update with one more gradient, the one before with the others or None)."""
-    same_row = [reader for reader in state.consumers() if reader.type in (_MARK, _UPDATE)
-                and reader.get_attr('row') == mark.get_attr('row')]
-    earlier = next((reader for reader in reversed(same_row) if reader.type == _UPDATE), None)
+    same_row = [reader for reader in sorted(state.consumers(), key=tf_internal.creation_number)
+                if reader.type in (_MARK, _UPDATE) and reader.get_attr('row') == mark.get_attr('row')]
+    earlier = next((reader for reader in reversed(same_row) if reader.type == _UPDATE and tf_internal.waiting_ops(reader)), None)
     gradients = list(earlier.inputs)[2:] if earlier is not None else []
     if sum(other.op.inputs[1] is op.inputs[0] for other in gradients) >= mark.get_attr('networks'):
         earlier, gradients = None, []  # differentiated again: another training step

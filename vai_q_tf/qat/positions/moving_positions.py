@@ -75,8 +75,7 @@ class MovingPositions:
             self._legal_of_votes = self._legal  # what the ops on votes give in a step that observes nothing
             if self._update == 'learned':
                 self._legal_of_votes = None
-                votes = ops.read_positions(self._handle, rows=len(rules.names))
-                self._found = tf.reduce_any(votes[:, :fixed_point.POSITION_ZERO + fixed_point.HISTOGRAM_ZERO] > 0, axis=1)
+                self._searching = self._rows_to_search(ops.read_positions(self._handle, rows=len(rules.names)))
             tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, PositionSaveable.add(
                 self._handle, rules.names, [identities[name] for name in rules.names], untracked, start))
 
@@ -99,12 +98,18 @@ class MovingPositions:
             self._in_use[group] = self._learned(record.name, group, ask(record.name, group, observed))
         return self._in_use[group]
 
+    def _rows_to_search(self, votes):
+        """Bool [rows], which vote in this step: those that have no position to learn from, or are never updated."""
+        voting = self._track if self.phases.voting is None else self.phases.voting
+        found = tf.reduce_any(votes[:, :fixed_point.POSITION_ZERO + fixed_point.HISTOGRAM_ZERO] > 0, axis=1)
+        return self._track & (~found | (voting & ~fixed_point.is_learned(votes)))
+
     def _searches(self, group):
-        """Whether the position is searched in a step: a learned one only until there is a position to learn from."""
+        """Whether the position of a group is searched in a step."""
         if self._update != 'learned':
             return self._track
         with tf.device(None), tf.device(self._device):
-            return self._track & ~(self._found[self._roots[group][0]] & self._updating)
+            return self._searching[self._roots[group][0]]
 
     def _learned(self, tensor, group, elected):
         """The position that is in use where `elected` is elected, and marked as one that the backward pass updates."""

@@ -36,12 +36,14 @@ class Phases(NamedTuple):
 
     track: whether positions may move. calibrating: whether values are left as they are while positions are searched; None:
     never. use_batch: whether batch norms use the statistics of the batch; None: always, False: never.
-    start: the handle of the table that says where the training started; None where nobody looks.
+    start: the handle of the table that says where the training started; None where nobody looks. voting: whether tensors that
+    have no learned position may vote; None: as track.
     """
     track: tf.Tensor
     calibrating: Optional[tf.Tensor]
     use_batch: Union[tf.Tensor, bool, None]
     start: Optional[tf.Tensor] = None
+    voting: Optional[tf.Tensor] = None
 
 
 def never_uses_batch(config):
@@ -108,11 +110,12 @@ class Recipe:
         calibrates = tf.less_equal(started.mode, int(Begin.PARTLY))
         wants_images = calibrates & tf.less(started.images, CALIBRATION_IMAGES)
         if config.freeze_position_step is not None:
-            moves = schedule.before('freeze_position_step', config.freeze_position_step)
+            moves = votes_move = schedule.before('freeze_position_step', config.freeze_position_step)
         else:
-            moves = tf.constant(True) if self._learns() else tf.not_equal(started.mode, int(Begin.FLOAT))
-            if self._moves_by_itself():
-                moves &= schedule.before_share_if_known(FREEZE_SHARE)
+            moves = schedule.before_share_if_known(FREEZE_SHARE) if self._moves_by_itself() else tf.constant(True)
+            votes_move = moves & tf.not_equal(started.mode, int(Begin.FLOAT))
+            if not self._learns():
+                moves = votes_move
         allowed = wants_images | moves
         track = _named(allowed, TRACK)
         if config.freeze_bn_step is not None:
@@ -126,7 +129,8 @@ class Recipe:
         noted = tf.cond(notes, lambda: tf.group(begin.note(images), self._say(begin)), tf.no_op)
         with tf.control_dependencies([noted]):
             calibrating = tf.identity(calibrating)
-        return Phases(track, calibrating, False if never_uses_batch(config) else _named(use_batch, USE_BATCH), begin.handle)
+        return Phases(track, calibrating, False if never_uses_batch(config) else _named(use_batch, USE_BATCH), begin.handle,
+                      track & (wants_images | votes_move))
 
     def _images(self, graph):
         shapes = [tf.shape(live_editor.tensor(graph, name)) for name in self._inputs]
