@@ -195,7 +195,7 @@ def test_gradient_passes_inside_the_closed_range_only():
 
 
 @pytest.mark.parametrize('x, slope', [
-    (0.25, -0.25), (2.75, 0.25), (-2.75, -0.25), (7.25, -0.25), (-8.25, 0.25),  # what rounding adds; the last two round to a limit
+    (0.25, -0.25), (2.75, 0.25), (-2.75, -0.25), (7.25, -0.25), (-8.25, 0.25),  # the last two round to a limit
     (9, 7), (7.75, 7), (1e38, 7), (-12, -8), (-8.75, -8), (-np.inf, -8), (np.nan, -8),
     (1.5, 0.5), (-1.5, 0.5), (7.5, 7), (-8.5, 0.5)])
 def test_gradient_of_a_threshold_by_hand(x, slope):

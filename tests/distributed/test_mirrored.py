@@ -350,7 +350,8 @@ def test_replicas_make_one_update_of_a_learned_position(tmp_path):
         for step in range(5):
             before = session.run(position_saveable.VOTES_KEY + ':0')[row] if step else None
             fed = np.random.RandomState(step).randn(16, 8, 8, 2).astype(np.float32)
-            terms = [fixed_point.threshold_gradient(*inputs, 8) for inputs in session.run([slopes, gradients], {images: fed})[0]]
+            inputs, _ = session.run([slopes, gradients], {images: fed})
+            terms = [fixed_point.threshold_gradient(*tensors, 8) for tensors in inputs]
             after = session.run(position_saveable.VOTES_KEY + ':0')[row]
             if step:
                 np.testing.assert_array_equal(after, fixed_point.learn(before, sum(terms), 0.01))

@@ -176,9 +176,8 @@ def test_two_towers_learn_positions_as_one_network(tmp_path, calls):
             if not network.train:
                 losses = tf.compat.v1.losses.get_losses()
                 gradients = [tf.gradients(loss / 2, tf.compat.v1.trainable_variables()) for loss in losses]
-                optimizer = tf.compat.v1.train.MomentumOptimizer(0.05, 0.9)
-                network.train = optimizer.apply_gradients(
-                    zip(map(tf.add_n, zip(*gradients)), tf.compat.v1.trainable_variables()), tf.compat.v1.train.get_global_step())
+                network.train = tf.compat.v1.train.MomentumOptimizer(0.05, 0.9).apply_gradients(
+                    zip(map(tf.add_n, zip(*gradients)), tf.compat.v1.trainable_variables()))
             session.run(tf.compat.v1.global_variables_initializer())
             for variable in tf.compat.v1.trainable_variables():
                 variable.load(start.setdefault(variable.op.name, session.run(variable)), session)

@@ -44,7 +44,8 @@ def test_gradient_is_the_definition(x, position, bits, mode, narrow_range):
 
 
 @settings(max_examples=200)
-@given(case=samples.scaled_tensors(), position=samples.positions, bits=samples.bit_widths, mode=modes, narrow_range=st.booleans())
+@given(case=samples.scaled_tensors(), position=samples.positions, bits=samples.bit_widths, mode=modes,
+       narrow_range=st.booleans())
 def test_gradient_of_a_scaled_tensor_is_that_of_the_product(case, position, bits, mode, narrow_range):
     x, scale, factor, inner = case
     dy = np.random.RandomState(x.size).standard_normal(x.shape).astype(np.float32)

@@ -11,7 +11,6 @@ from vai_q_tf import fixed_point, ops
 from vai_q_tf.qat.positions.position_saveable import VOTES_KEY
 
 v1 = tf.compat.v1
-_FIX_NEURONS = {'VaiThresholdGrad': 'VaiFixNeuron', 'VaiScaledThresholdGrad': 'VaiScaledFixNeuron'}
 
 
 def _config(place, **fields):
@@ -42,7 +41,8 @@ def _slope(op, tensors, position):
     dy, x = tensors[:2]
     if op.type == 'VaiScaledThresholdGrad':
         x, dy = (fixed_point.scaled(value, by, op.get_attr('inner')) for value, by in zip((x, dy), tensors[2:]))
-    return fixed_point.threshold_gradient(dy, x, position, op.get_attr('bit_width'), fixed_point.rounding_of(op.get_attr('mode')))
+    rounding = fixed_point.rounding_of(op.get_attr('mode'))
+    return fixed_point.threshold_gradient(dy, x, position, op.get_attr('bit_width'), rounding)
 
 
 def _same_bits(first, second):
@@ -67,6 +67,36 @@ def test_every_step_is_an_update_by_the_definition(tmp_path, fields):
                 row = names.index(name)
                 assert _same_bits(after[row], fixed_point.learn(before[row], gradient, 0.01)), name
                 assert gradient != 0
+
+
+def _joined(images, training=True):
+    """A concat of two branches of unlike range, whose position is that of both."""
+    net = tf.identity(images, name='net_in')
+    wide = v1.layers.conv2d(net, 2, 3, kernel_initializer=tf.random_normal_initializer(0, 1, seed=1), name='wide')
+    narrow = v1.layers.conv2d(net, 2, 3, kernel_initializer=tf.random_normal_initializer(0, 0.1, seed=2), name='narrow')
+    joined = v1.layers.max_pooling2d(tf.concat([wide, narrow], -1, name='join'), 2, 2, name='joined')
+    return v1.layers.dense(v1.layers.flatten(joined, name='flat'), 3, name='logits')
+
+
+@pytest.mark.parametrize('recipe', ['finetune', 'scratch'])
+def test_tensors_that_a_concat_joins_have_one_threshold(tmp_path, recipe):
+    members = ['wide/BiasAdd/aquant', 'narrow/BiasAdd/aquant', 'join/aquant', 'joined/MaxPool/aquant', 'flat/Reshape/aquant']
+    settings = _config(tmp_path, recipe=recipe)
+    with _Training(settings, build=_joined, rate=0.) as training:
+        names = [name.decode() for name in training.session.run('vai_q_tf/positions/tensors:0')]
+        rows = [names.index(name) for name in members]
+        for number in range(70):
+            before, (slopes, after) = training.votes(), (training.slopes(number), training.votes())
+            learned, = set(rows).intersection(slopes) or {None}
+            assert (learned is None) == (recipe == 'finetune' and number == 0)
+            if number:
+                assert _same_bits(after[learned], fixed_point.learn(before[learned], slopes[learned], 0.01))
+            assert len({after[row].tobytes() for row in rows}) == 1
+        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+        course = [(training.step(number), training.votes().tobytes()) for number in range(70, 80)]
+    with _Training(settings, build=_joined, rate=0.) as training:
+        training.saver.restore(training.session, checkpoint)
+        assert [(training.step(number), training.votes().tobytes()) for number in range(70, 80)] == course
 
 
 def test_the_float_network_is_calibrated_first(tmp_path):

@@ -58,7 +58,7 @@ def threshold_gradient(gradient, input, position, learning=True, bit_width=8, mo
 
 def scaled_threshold_gradient(gradient, input, scale, factor, position, learning=True, bit_width=8, mode=0, inner=1,
                               narrow_range=False, name=None):
-    """`threshold_gradient` of gradient * factor and input * scale, with `scale`, `factor` and `inner` as in `scaled_fix_neuron`."""
+    """`threshold_gradient` of gradient * factor and input * scale; `inner` is as in `scaled_fix_neuron`."""
     return library.load().vai_scaled_threshold_grad(gradient, input, scale, factor, position, learning, bit_width, mode, inner,
                                                     narrow_range, name)
 
@@ -93,7 +93,8 @@ def _new_update(op, mark, state, learning, gradient):
     """(the update with one more gradient, the one before with the others or None)."""
     same_row = [reader for reader in sorted(state.consumers(), key=tf_internal.creation_number)
                 if reader.type in (_MARK, _UPDATE) and reader.get_attr('row') == mark.get_attr('row')]
-    earlier = next((reader for reader in reversed(same_row) if reader.type == _UPDATE and tf_internal.waiting_ops(reader)), None)
+    updates = [reader for reader in same_row if reader.type == _UPDATE and tf_internal.waiting_ops(reader)]
+    earlier = updates[-1] if updates else None
     gradients = list(earlier.inputs)[2:] if earlier is not None else []
     if sum(other.op.inputs[1] is op.inputs[0] for other in gradients) >= mark.get_attr('networks'):
         earlier, gradients = None, []  # differentiated again: another training step
