@@ -38,8 +38,8 @@ from vai_q_tf.qat.network.identity import Identity
 @pytest.mark.parametrize('loaded', ['before', 'after'])
 @pytest.mark.parametrize('compiled', ['before', 'after', 'both'])
 @pytest.mark.parametrize('fields', [
-    {}, {'freeze_bn_step': 5, 'freeze_position_step': 6}, {'position_update': 'learned', 'recipe': 'manual'}],
-                         ids=['moving', 'freezing', 'learned'])
+    {}, {'freeze_bn_step': 5, 'freeze_position_step': 6}, {'position_update': 'learned', 'recipe': 'manual'}
+], ids=['moving', 'freezing', 'learned'])
 def test_fit_equals_the_session_loop(tmp_path, compiled, loaded, fields):
     weights = float_weights(tmp_path)
     expected = session_loop(weights, tmp_path, **fields)
