@@ -128,10 +128,21 @@ def test_updates_are_the_definition(start, rate, seed, drift, scale):
 def test_several_gradients_are_summed_in_their_order():
     state = State(gradients=3)
     state.start(_votes(p2=1))
-    gradients = 1e16, 1.0, -1e16
-    assert sum(gradients) != gradients[0] + gradients[2] + gradients[1]
+    gradients = 1e16, -1e16, 1.0
+    assert sum(gradients) == 1 and sum(gradients[::-1]) == 0
     assert samples.same_bits(state.learn(*gradients), fixed_point.learn(_votes(p2=1), sum(gradients), 0.01))
     assert samples.same_bits(state.learn(3., 1., 2.), fixed_point.learn(fixed_point.learn(_votes(p2=1), 0., 0.01), 6., 0.01))
+
+
+def test_at_the_border_the_position_stays():
+    """The votes of the smaller position would be as many, were they rounded to the nearest float32."""
+    row = _votes(p2=np.nextafter(np.float32(0.5), np.float32(0)), p3=0.5)
+    row[[0, -1]] = 1 / 4096, 1
+    state = State()
+    state.start(row)
+    for found in (state.learn(0.0), fixed_point.learn(row, 0.0, 0.01)):
+        assert fixed_point.mode_position(found) == fixed_point.mode_position(row) == 3
+        assert found[128 + 3] == np.nextafter(np.float32(0.5), np.float32(1))
 
 
 @pytest.mark.parametrize('gradient, learning', [(np.nan, True), (np.inf, True), (1.0, False)])
