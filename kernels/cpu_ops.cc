@@ -8,6 +8,7 @@
 #include "scaled_ops.h"
 #include "tensorflow/core/platform/mutex.h"
 #include "tensorflow/core/util/work_sharder.h"
+#include "threshold_ops.h"
 
 namespace vai_q_tf {
 namespace {
@@ -149,6 +150,23 @@ void WindowErrors(OpKernelContext* ctx, const Elements& source, int64 size, int 
   for (int k = 0; k <= below + above; ++k) errors[k] = WindowError(plan, sums, k);
 }
 
+// `gradients` are those of the elements of `source`, both as what is searched.
+template <typename Source, typename Gradients>
+double ThresholdGradientIn(OpKernelContext* ctx, const Gradients& gradients, const Source& source, int64 size,
+                           const Format& format, bool half_up) {
+  std::vector<double> block_sums(Blocks(size));
+  ForEachRange(ctx, block_sums.size(), kBlock * kScaledCost, [&](int64 from, int64 to) {
+    float scratch[2][kBlock];
+    ForEachBlock(from * kBlock, std::min(size, to * kBlock), [&](int64 first, int64 count) {
+      block_sums[first / kBlock] = BlockThresholdTerms(gradients.Block(first, count, scratch[0]),
+                                                       source.Block(first, count, scratch[1]), count, format, half_up);
+    });
+  });
+  double sum = 0.0;
+  for (const double block : block_sums) sum += block;
+  return ThresholdGradient(sum, format);
+}
+
 struct Cpu {
   static Status Quantize(OpKernelContext* ctx, const float* x, float* y, int64 size, int position, int bits,
                          bool symmetric, bool half_up) {
@@ -221,6 +239,21 @@ struct Cpu {
     return Status::OK();
   }
 
+  static Status ThresholdGradient(OpKernelContext* ctx, const float* dy, const float* x, int64 size, int position,
+                                  int bits, bool symmetric, bool half_up, double* result) {
+    const Format format = MakeFormat(position, bits, symmetric);
+    *result = ThresholdGradientIn(ctx, Elements{dy}, Elements{x}, size, format, half_up);
+    return Status::OK();
+  }
+
+  static Status ScaledThresholdGradient(OpKernelContext* ctx, const float* dy, const Scaled& x, const float* factor,
+                                        int position, int bits, bool symmetric, bool half_up, double* result) {
+    const Format format = MakeFormat(position, bits, symmetric);
+    *result = ThresholdGradientIn(ctx, ScaledElements{dy, Factors(factor, x.channels)},
+                                  ScaledElements{x.x, Factors(x.scale, x.channels)}, x.size, format, half_up);
+    return Status::OK();
+  }
+
   static Status ScaledSearch(OpKernelContext* ctx, const Scaled& x, const SearchSettings& settings, int* position) {
     return SearchIn(ctx, ScaledElements{x.x, Factors(x.scale, x.channels)}, x.size, settings, position);
   }
@@ -234,6 +267,8 @@ REGISTER_KERNEL_BUILDER(Name("VaiPositionErrors").Device(tensorflow::DEVICE_CPU)
 REGISTER_KERNEL_BUILDER(Name("VaiScaledFixNeuron").Device(tensorflow::DEVICE_CPU), VaiScaledFixNeuronOp<Cpu>);
 REGISTER_KERNEL_BUILDER(Name("VaiScaledFixNeuronGrad").Device(tensorflow::DEVICE_CPU), VaiScaledFixNeuronGradOp<Cpu>);
 REGISTER_KERNEL_BUILDER(Name("VaiScaledSearchPosition").Device(tensorflow::DEVICE_CPU), VaiScaledSearchPositionOp<Cpu>);
+REGISTER_KERNEL_BUILDER(Name("VaiThresholdGrad").Device(tensorflow::DEVICE_CPU), VaiThresholdGradOp<Cpu>);
+REGISTER_KERNEL_BUILDER(Name("VaiScaledThresholdGrad").Device(tensorflow::DEVICE_CPU), VaiScaledThresholdGradOp<Cpu>);
 
 }  // namespace
 }  // namespace vai_q_tf

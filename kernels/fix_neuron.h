@@ -101,20 +101,42 @@ VAI_HD float NearestEven(float t) {
 // t without its fraction, |t| <= 2^23.
 VAI_HD float Truncate(float t) { return (float)(int)t; }
 
+// The nearest integer of |t| <= 2^23 + 1, an integer where it is more than 2^23.
+template <bool kHalfUp>
+VAI_HD float Round(float t) {
+  if (kHalfUp) {
+    const float even = NearestEven(t);
+    return even + (t - even == 0.5f ? 1.0f : 0.0f);  // where a half remains, the tie was rounded down
+  }
+  return Truncate(t + copysignf(0.49999997f, t));  // 0.5 itself would also round 0.49999997 up
+}
+
 // Clipping before rounding equals clipping after it, because both limits are integers. A negative t can give -0.
 // Only at kPositionMax does a subnormal x reach half a step, so elsewhere kFlush may be false.
 template <bool kHalfUp, bool kFlush>
 VAI_HD float Quantize(float x, const Format& f) {
   const float t = Clip((kFlush ? FlushSubnormal(x) : x) * f.scale, f.q_lo, f.q_hi);
-  float q;
-  if (kHalfUp) {
-    const float even = NearestEven(t);
-    q = even + (t - even == 0.5f ? 1.0f : 0.0f);  // where a half remains, the tie was rounded down
-  } else {
-    q = Truncate(t + copysignf(0.49999997f, t));  // 0.5 itself would also round 0.49999997 up
-  }
-  return copysignf(q, t) * f.step;
+  return copysignf(Round<kHalfUp>(t), t) * f.step;
 }
+
+// The gradient of a quantized value to its threshold's log2, in units of step * ln 2: what rounding adds, or the limit
+// where x rounds to an integer beyond it. NaN is below.
+template <bool kHalfUp>
+VAI_HD float ThresholdSlope(float x, const Format& f) {
+  const float t = Clip(FlushSubnormal(FlushSubnormal(x) * f.scale), f.q_lo - 1.0f, f.q_hi + 1.0f);
+  const float q = Round<kHalfUp>(t);
+  const float inside = q - t;
+  return q < f.q_lo ? f.q_lo : q > f.q_hi ? f.q_hi : inside;
+}
+
+// What an element with the gradient dy adds to the gradient of the threshold, exactly, in the same units.
+template <bool kHalfUp>
+VAI_HD double ThresholdTerm(float dy, float x, const Format& f) {
+  return (double)FlushSubnormal(dy) * (double)ThresholdSlope<kHalfUp>(x, f);
+}
+
+// The gradient to the threshold of a sum of terms.
+VAI_HD double ThresholdGradient(double terms, const Format& f) { return terms * (double)f.step * 0.69314718055994531; }
 
 // The gradient passes where x is in the representable range; NaN is outside.
 VAI_HD float Gradient(float dy, float x, const Format& f) { return (x >= f.lo) & (x <= f.hi) ? dy : 0.0f; }

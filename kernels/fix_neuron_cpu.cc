@@ -45,6 +45,20 @@ VAI_HD void CandidateErrors(const float* units, const Candidate c, float* result
   for (int lane = 0; lane < kLanes; ++lane) result[lane] = lanes[lane];
 }
 
+template <bool kHalfUp>
+VAI_HD double ThresholdLoop(const float* dy, const float* x, int64_t size, const Format f) {
+  double lanes[kLanes] = {0.0};
+  int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+#pragma omp simd
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += ThresholdTerm<kHalfUp>(dy[i + lane], x[i + lane], f);
+  }
+  for (int lane = 0; i < size; ++i, ++lane) lanes[lane] += ThresholdTerm<kHalfUp>(dy[i], x[i], f);
+  double sum = 0.0;
+  for (int lane = 0; lane < kLanes; ++lane) sum += lanes[lane];
+  return sum;
+}
+
 }  // namespace
 
 VAI_CLONES
@@ -61,6 +75,11 @@ void GradientRange(const float* dy, const float* x, float* dx, int64_t size, con
   const Format f = format;
 #pragma omp simd
   for (int64_t i = 0; i < size; ++i) dx[i] = Gradient(dy[i], x[i], f);
+}
+
+VAI_CLONES
+double BlockThresholdTerms(const float* dy, const float* x, int64_t size, const Format& format, bool half_up) {
+  return half_up ? ThresholdLoop<true>(dy, x, size, format) : ThresholdLoop<false>(dy, x, size, format);
 }
 
 VAI_CLONES

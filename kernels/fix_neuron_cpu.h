@@ -15,6 +15,9 @@ void QuantizeRange(const float* x, float* y, int64_t size, const Format& format,
 
 void GradientRange(const float* dy, const float* x, float* dx, int64_t size, const Format& format);
 
+// The sum of the ThresholdTerms of one block of at most kBlock elements.
+double BlockThresholdTerms(const float* dy, const float* x, int64_t size, const Format& format, bool half_up);
+
 struct Extremes {
   float lows[kLanes];  // each at most, and at least, 0
   float highs[kLanes];

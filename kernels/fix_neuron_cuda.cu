@@ -8,6 +8,7 @@
 #endif
 
 #include "cuda_elements.h"
+#include "cuda_threshold.h"
 #include "fix_neuron.h"
 
 namespace vai_q_tf {
@@ -249,6 +250,20 @@ int Search(const Source& source, int64_t size, int bits, int method, bool relati
   return error;
 }
 
+template <typename Source>
+int FindThresholdGradient(const Source& gradients, const Source& source, int64_t size, int position, int bits,
+                          bool symmetric, bool half_up, double* sums, double* result, cudaStream_t stream) {
+  const Format format = MakeFormat(position, bits, symmetric);
+  const int64_t blocks = SearchBlocks(size);
+  const auto kernel = half_up ? ThresholdTermsKernel<true, kThreads, Source> : ThresholdTermsKernel<false, kThreads, Source>;
+  if (blocks > 0) {
+    const int grid = Grid(blocks, kThreads / kLanes, kMaxGrid);
+    VAI_LAUNCH(kernel, grid, kThreads, stream, gradients, source, size, blocks, format, sums);
+  }
+  VAI_LAUNCH(ThresholdGradientKernel, 1, 1, stream, sums, blocks, format, result);
+  return (int)cudaGetLastError();
+}
+
 }  // namespace
 }  // namespace vai_q_tf
 
@@ -362,4 +377,24 @@ int VaiCudaScale(const float* x, const float* factor, float* y, int64_t size, in
   const Channels layout = {channels, inner};
   VAI_LAUNCH(ScaleKernel, Grid(size, kThreads, kMaxGrid), kThreads, (cudaStream_t)stream, x, factor, y, size, layout);
   return (int)cudaGetLastError();
+}
+
+int64_t VaiCudaThresholdGradientScratch(int64_t size) {
+  return (vai_q_tf::SearchBlocks(size) + 1) * (int64_t)sizeof(double);
+}
+
+int VaiCudaThresholdGradient(const float* dy, const float* x, int64_t size, int position, int bits, int symmetric,
+                             int half_up, void* scratch, double* result, void* stream) {
+  using namespace vai_q_tf;
+  return FindThresholdGradient(Elements{dy}, Elements{x}, size, position, bits, symmetric != 0, half_up != 0,
+                               (double*)scratch, result, (cudaStream_t)stream);
+}
+
+int VaiCudaScaledThresholdGradient(const float* dy, const float* x, const float* scale, const float* factor,
+                                   int64_t size, int64_t channels, int64_t inner, int position, int bits,
+                                   int symmetric, int half_up, void* scratch, double* result, void* stream) {
+  using namespace vai_q_tf;
+  const Channels layout = {channels, inner};
+  return FindThresholdGradient(ScaledElements{dy, factor, layout}, ScaledElements{x, scale, layout}, size, position,
+                               bits, symmetric != 0, half_up != 0, (double*)scratch, result, (cudaStream_t)stream);
 }

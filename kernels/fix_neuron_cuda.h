@@ -21,6 +21,13 @@ VAI_CUDA_API int VaiCudaQuantize(const float* x, float* y, int64_t size, int pos
 VAI_CUDA_API int VaiCudaGradient(const float* dy, const float* x, float* dx, int64_t size, int position, int bits,
                                  int symmetric, void* stream);
 
+// Bytes of device memory that the gradient of a threshold needs for `size` elements.
+VAI_CUDA_API int64_t VaiCudaThresholdGradientScratch(int64_t size);
+
+// *result, in device memory, is the gradient to the log2 of the threshold of x, given that to the quantized x.
+VAI_CUDA_API int VaiCudaThresholdGradient(const float* dy, const float* x, int64_t size, int position, int bits,
+                                          int symmetric, int half_up, void* scratch, double* result, void* stream);
+
 // Bytes of device memory that a search needs for `size` elements.
 VAI_CUDA_API int64_t VaiCudaSearchScratch(int64_t size);
 
@@ -49,6 +56,12 @@ VAI_CUDA_API int VaiCudaScaledQuantize(const float* x, const float* scale, const
 VAI_CUDA_API int VaiCudaScaledGradient(const float* dy, const float* x, const float* scale, const float* factor,
                                        float* dx, int64_t size, int64_t channels, int64_t inner, int position,
                                        int bits, int symmetric, void* stream);
+
+// As VaiCudaThresholdGradient, for dy * factor and x * scale.
+VAI_CUDA_API int VaiCudaScaledThresholdGradient(const float* dy, const float* x, const float* scale,
+                                                const float* factor, int64_t size, int64_t channels, int64_t inner,
+                                                int position, int bits, int symmetric, int half_up, void* scratch,
+                                                double* result, void* stream);
 
 VAI_CUDA_API int VaiCudaScaledSearch(const float* x, const float* scale, int64_t size, int64_t channels, int64_t inner,
                                      int bits, int method, int relative, int symmetric, float tie, void* scratch,

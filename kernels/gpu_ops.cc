@@ -4,6 +4,7 @@
 #include "scaled_ops.h"
 #include "tensorflow/stream_executor/stream.h"
 #include "tensorflow/stream_executor/stream_executor_internal.h"
+#include "threshold_ops.h"
 
 namespace vai_q_tf {
 namespace {
@@ -68,6 +69,23 @@ struct Gpu {
     return CheckCuda(ctx, VaiCudaScale(x, factor, y, size, channels.count, channels.inner, StreamOf(ctx)));
   }
 
+  static Status ThresholdGradient(OpKernelContext* ctx, const float* dy, const float* x, int64 size, int position,
+                                  int bits, bool symmetric, bool half_up, double* result) {
+    tensorflow::Tensor scratch;
+    TF_RETURN_IF_ERROR(AllocateScratch(ctx, VaiCudaThresholdGradientScratch(size), &scratch));
+    return CheckCuda(ctx, VaiCudaThresholdGradient(dy, x, size, position, bits, symmetric, half_up,
+                                                   scratch.flat<tensorflow::int8>().data(), result, StreamOf(ctx)));
+  }
+
+  static Status ScaledThresholdGradient(OpKernelContext* ctx, const float* dy, const Scaled& x, const float* factor,
+                                        int position, int bits, bool symmetric, bool half_up, double* result) {
+    tensorflow::Tensor scratch;
+    TF_RETURN_IF_ERROR(AllocateScratch(ctx, VaiCudaThresholdGradientScratch(x.size), &scratch));
+    return CheckCuda(ctx, VaiCudaScaledThresholdGradient(
+                              dy, x.x, x.scale, factor, x.size, x.channels.count, x.channels.inner, position, bits,
+                              symmetric, half_up, scratch.flat<tensorflow::int8>().data(), result, StreamOf(ctx)));
+  }
+
   static Status ScaledSearch(OpKernelContext* ctx, const Scaled& x, const SearchSettings& settings, int* position) {
     tensorflow::Tensor scratch;
     TF_RETURN_IF_ERROR(AllocateScratch(ctx, VaiCudaSearchScratch(x.size), &scratch));
@@ -99,6 +117,12 @@ REGISTER_KERNEL_BUILDER(
         .HostMemory("tie")
         .HostMemory("position"),
     VaiScaledSearchPositionOp<Gpu>);
+REGISTER_KERNEL_BUILDER(
+    Name("VaiThresholdGrad").Device(tensorflow::DEVICE_GPU).HostMemory("position").HostMemory("learning"),
+    VaiThresholdGradOp<Gpu>);
+REGISTER_KERNEL_BUILDER(
+    Name("VaiScaledThresholdGrad").Device(tensorflow::DEVICE_GPU).HostMemory("position").HostMemory("learning"),
+    VaiScaledThresholdGradOp<Gpu>);
 
 }  // namespace
 }  // namespace vai_q_tf

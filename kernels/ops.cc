@@ -177,6 +177,70 @@ REGISTER_OP("VaiScaledSearchPosition")
       return Scalars(c, {2});
     });
 
+REGISTER_OP("VaiThresholdGrad")
+    .Input("gradient: float")
+    .Input("input: float")
+    .Input("position: int32")
+    .Input("learning: bool")
+    .Output("to_threshold: double")
+    .Attr("bit_width: int = 8")
+    .Attr("mode: int = 1")
+    .Attr("symmetric: bool = false")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle unused;
+      TF_RETURN_IF_ERROR(c->Merge(c->input(0), c->input(1), &unused));
+      c->set_output(0, c->Scalar());
+      return Scalars(c, {2, 3});
+    });
+
+REGISTER_OP("VaiScaledThresholdGrad")
+    .Input("gradient: float")
+    .Input("input: float")
+    .Input("scale: float")
+    .Input("factor: float")
+    .Input("position: int32")
+    .Input("learning: bool")
+    .Output("to_threshold: double")
+    .Attr("bit_width: int = 8")
+    .Attr("mode: int = 0")
+    .Attr("inner: int >= 1 = 1")
+    .Attr("symmetric: bool = false")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle unused;
+      TF_RETURN_IF_ERROR(c->Merge(c->input(0), c->input(1), &unused));
+      c->set_output(0, c->Scalar());
+      TF_RETURN_IF_ERROR(Factors(c, 2, 3));
+      return Scalars(c, {4, 5});
+    });
+
+REGISTER_OP("VaiLearnedPosition")
+    .Input("state: resource")
+    .Input("elected: int32")
+    .Input("legal: int32")
+    .Input("learning: bool")
+    .Output("position: int32")
+    .Attr("rows: int >= 1")
+    .Attr("row: int >= 0")
+    .Attr("members: list(int) = []")
+    .Attr("networks: int >= 1 = 1")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      c->set_output(0, c->Scalar());
+      return Scalars(c, {0, 1, 3});
+    });
+
+REGISTER_OP("VaiLearnPosition")
+    .Input("state: resource")
+    .Input("learning: bool")
+    .Input("to_threshold: N * double")
+    .Attr("N: int >= 1")
+    .Attr("rows: int >= 1")
+    .Attr("row: int >= 0")
+    .Attr("members: list(int) = []")
+    .Attr("rate: float")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) { return Scalars(c, {0, 1}); });
+
 REGISTER_OP("VaiMovingPosition")
     .Input("state: resource")
     .Input("batch_position: int32")

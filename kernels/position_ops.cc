@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "position_table.h"
-#include "tensorflow/core/common_runtime/dma_helper.h"
 #include "tensorflow/core/framework/tensor_util.h"
 
 namespace vai_q_tf {
@@ -21,22 +20,6 @@ using tensorflow::Var;
 namespace errors = tensorflow::errors;
 
 constexpr float kForgotten = 1e-30f;  // a smaller count becomes 0
-
-// Whether the memory of the variable is also that of a reader, or of an array that Python fed.
-bool IsShared(Tensor* tensor) {
-  tensorflow::TensorBuffer* buffer = tensorflow::DMAHelper::buffer(tensor);
-  return !(buffer->RefCountIsOne() && buffer->root_buffer()->RefCountIsOne() && buffer->OwnsMemory());
-}
-
-// The entry of a row in input 2, the legal positions.
-Status ReadLegal(OpKernelContext* ctx, int row, int* position) {
-  if (ctx->input(2).NumElements() <= row) {
-    return errors::InvalidArgument(ctx->op_kernel().name(), ": the legal positions have the shape ",
-                                   ctx->input(2).shape().DebugString(), ", and the row is ", row, ".");
-  }
-  *position = ctx->input(2).flat<tensorflow::int32>()(row);
-  return Status::OK();
-}
 
 // What a row elects; where no batch is observed, the legal position that stands for it, if there are any. While
 // positions are calibrated nothing, so that values stay as they are.
@@ -111,8 +94,7 @@ class MovingPositionOp : public ElectingOp {
 
  private:
   void Vote(Var* state, int position) const {
-    if (IsShared(state->tensor())) *state->tensor() = tensorflow::tensor::DeepCopy(*state->tensor());
-    float* table = state->tensor()->flat<float>().data();
+    float* table = OwnTable(state);
     float* bins = table + row_ * kBins;
     for (int i = 0; i < kBins; ++i) {
       const float count = bins[i] * decay_;

@@ -9,9 +9,11 @@
 #include <string>
 
 #include "op_attrs.h"
+#include "tensorflow/core/common_runtime/dma_helper.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/resource_mgr.h"
 #include "tensorflow/core/framework/resource_var.h"
+#include "tensorflow/core/framework/tensor_util.h"
 
 namespace vai_q_tf {
 
@@ -47,6 +49,25 @@ inline tensorflow::Status CheckState(const std::string& node, int rows, tensorfl
         node, ": the positions are ", state->DebugString(), ", expected float [", rows, ",", kBins,
         "]. The checkpoint or variable is of a graph with other quantized tensors.");
   }
+  return tensorflow::Status::OK();
+}
+
+// The counts of a usable state, to be changed: in memory that is not also that of a reader, or of an array that Python fed.
+inline float* OwnTable(tensorflow::Var* state) {
+  tensorflow::TensorBuffer* buffer = tensorflow::DMAHelper::buffer(state->tensor());
+  if (!(buffer->RefCountIsOne() && buffer->root_buffer()->RefCountIsOne() && buffer->OwnsMemory())) {
+    *state->tensor() = tensorflow::tensor::DeepCopy(*state->tensor());
+  }
+  return state->tensor()->flat<float>().data();
+}
+
+// The entry of a row in input 2, the legal positions.
+inline tensorflow::Status ReadLegal(tensorflow::OpKernelContext* ctx, int row, int* position) {
+  if (ctx->input(2).NumElements() <= row) {
+    return tensorflow::errors::InvalidArgument(ctx->op_kernel().name(), ": the legal positions have the shape ",
+                                               ctx->input(2).shape().DebugString(), ", and the row is ", row, ".");
+  }
+  *position = ctx->input(2).flat<tensorflow::int32>()(row);
   return tensorflow::Status::OK();
 }
 

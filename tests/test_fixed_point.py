@@ -194,6 +194,55 @@ def test_gradient_passes_inside_the_closed_range_only():
     assert fixed_point.gradient(dy[:2], np.array([0, 1], np.float32), 127, 8).tolist() == [1, 0]
 
 
+@pytest.mark.parametrize('x, slope', [
+    (0.25, -0.25), (2.75, 0.25), (-2.75, -0.25), (7.25, -0.25), (-8.25, 0.25),  # the last two round to a limit
+    (9, 7), (7.75, 7), (1e38, 7), (-12, -8), (-8.75, -8), (-np.inf, -8), (np.nan, -8),
+    (1.5, 0.5), (-1.5, 0.5), (7.5, 7), (-8.5, 0.5)])
+def test_gradient_of_a_threshold_by_hand(x, slope):
+    """At 4 bits and a step of 1, with halves up: from -8 to 7."""
+    assert fixed_point.threshold_gradient([3], [x], 0, 4) == 3 * slope * math.log(2)
+    assert fixed_point.threshold_gradient([-3], [x / 4], 2, 4) == -3 * slope / 4 * math.log(2)
+
+
+def test_gradient_of_a_threshold_is_a_sum_and_rounds_as_the_tensor():
+    assert fixed_point.threshold_gradient([1, 2, 4], [0.25, 9, -12], 0, 4) == (-0.25 + 14 - 32) * math.log(2)
+    assert fixed_point.threshold_gradient([1, 2], [-1.5, -8.5], 0, 4, 'half_away') == (-0.5 - 16) * math.log(2)
+    assert fixed_point.threshold_gradient([1], [-8], 0, 4, narrow_range=True) == -7 * math.log(2)
+    assert fixed_point.threshold_gradient([1], [0.0], 127, 4) == fixed_point.threshold_gradient([], [], 0, 4) == 0
+
+
+def test_a_threshold_goes_against_its_gradient():
+    """log2 of the threshold goes down where its gradient is positive, so the position goes up, and the other way round."""
+    for sign in (1, -1):
+        row = np.zeros(256, np.float32)
+        row[[128 + 2, 128 + 5]] = 2, 1
+        row = fixed_point.learn(row, sign * 1e-3, 0.1)
+        step = np.float32(0.1 * math.tanh(1))
+        np.testing.assert_allclose(row[128 + 1:128 + 4], [step, 1 - step, 0] if sign < 0 else [0, 1 - step, step], rtol=1e-6)
+        assert row[0] == 1 / 4096 and row[255] == np.float32(1e-3) and np.count_nonzero(row) == 4
+        row = fixed_point.learn(row, sign * 2e-3, 0.1)
+        size = math.sqrt((1 + 4) / 2)
+        step += 0.1 * math.tanh(2 / size)
+        np.testing.assert_allclose(row[[128 + 2 + sign, 255]], [step, size * 1e-3], rtol=1e-6)
+        for _ in range(5):
+            row = fixed_point.learn(row, sign * 2e-3, 0.1)
+        assert fixed_point.mode_position(row) == 2 + sign and row[128 + 2 + sign] > 0.9
+
+
+def test_the_size_of_gradients_is_that_of_the_last_thousand():
+    row = np.zeros(256, np.float32)
+    row[128] = 1
+    gradients = np.random.RandomState(0).standard_normal(3000)
+    for number, gradient in enumerate(gradients):
+        row = fixed_point.learn(row, gradient, 1e-6)
+        if number == 999:
+            assert row[255] == pytest.approx(math.sqrt(np.square(gradients[:1000]).mean()), rel=1e-4)
+    assert row[0] == 1000 / 4096
+    weights = 0.999 ** np.arange(2000)[::-1]
+    size = np.square(gradients[:1000]).mean() * 0.999 ** 2000 + (np.square(gradients[1000:]) * weights).sum() / 1000
+    assert row[255] == pytest.approx(math.sqrt(size), rel=1e-4)
+
+
 def test_histogram_forgets_and_prefers_the_smallest_position():
     histogram = np.zeros(256, np.float32)
     with pytest.raises(errors.QuantizeError, match='empty'):

@@ -97,7 +97,8 @@ class QuantizeConfig:
       average_step: global step or share from which the mean of the weights over the steps is kept, which
         `averaged_checkpoint` puts in their place; None: never.
       position_update: 'moving' quantizes with the tracked position, the one that evaluation will use; 'current' with the
-        best position of the batch at hand (the original's rule).
+        best position of the batch at hand (the original's rule); 'learned' trains it with the weights, from the calibrated
+        one, or that of the first batch, on, until it is frozen (TQT). Then it moves after a start from float weights, too.
       position_decay: what a vote in the position histogram keeps per step. A new position that gets every vote wins over
         a long-standing one after the n steps where position_decay**n < 1/2: 35 steps at 0.98.
       gradient: 'clipped' passes the gradient where the value is representable, 'straight_through' everywhere.

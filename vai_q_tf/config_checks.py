@@ -197,7 +197,7 @@ CHECKS = {
     'freeze_bn_step': _optional_step,
     'freeze_position_step': _optional_step,
     'average_step': _optional_step,
-    'position_update': _word('moving', 'current'),
+    'position_update': _word('moving', 'current', 'learned'),
     'position_decay': _decay,
     'gradient': _word('clipped', 'straight_through'),
     'arch_type': _word('DEFAULT', 'DPUCADF8H'),

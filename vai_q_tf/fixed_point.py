@@ -3,6 +3,8 @@
 A tensor with position p and b bits holds q * 2^-p, q an integer of [-2^(b-1), 2^(b-1)-1]. A position counts fractional
 bits. docs/number_format.md explains it, with the results for non-finite and extreme input.
 """
+import math
+
 import numpy as np
 
 from vai_q_tf import errors
@@ -81,6 +83,25 @@ def gradient(dy, x, position, bits, narrow_range=False):
     with np.errstate(invalid='ignore'):
         inside = (x >= np.float32(lo)) & (x <= np.float32(hi))
     return np.where(inside, np.asarray(dy, np.float32), np.float32(0))
+
+
+def threshold_gradient(dy, x, position, bits, rounding=HALF_UP, narrow_range=False):
+    """The gradient to the log2 of the threshold whose position this is, given `dy`, that to Q(x); a float.
+
+    The sum of dy * (q - x / step) over the elements that round to an integer q of the range, and of dy times the limit over
+    those that round to one beyond it, times step * ln 2 (TQT, arXiv 1903.08066). 0 at POSITION_ZERO. The terms are exact;
+    they are summed as in `search_position`, with float64 lanes.
+    """
+    _check(position, bits)
+    if position == POSITION_ZERO:
+        return 0.0
+    lo, hi = _integer_limits(position, bits, narrow_range)
+    with np.errstate(all='ignore'):
+        t = _flush(_flush(np.asarray(x, np.float32).ravel()) * np.float32(2.0**position))
+        q = _to_integer(t, (lo - 1, hi + 1), rounding)
+        slope = np.where(q < lo, lo, np.where(q > hi, hi, q - t))
+        terms = _flush(np.asarray(dy, np.float32).ravel()).astype(np.float64) * slope
+        return float(_sum_of_blocks(terms)) * 2.0**-position * math.log(2)
 
 
 def scaled(x, scale, inner=1):
@@ -190,6 +211,46 @@ def vote(histogram, position, decay):
     return histogram
 
 
+def learn(histogram, gradient, rate):
+    """A new histogram after a step of the threshold along its `gradient`, as of `threshold_gradient`; float32 [256].
+
+    The mean of the two votes of a learned row is b - 3/2 - log2(threshold), so that they elect b - 1 - ceil(log2(threshold)).
+    It begins at what the histogram elects, moves by rate * tanh(gradient / root mean square of the gradients), and once
+    it has come to another position begins anew there, in the middle of the interval. Bin 255 keeps the root mean square,
+    of the last 1000 steps or so; bin 0 counts steps up to these, in 1/4096. A gradient that is not finite changes nothing,
+    nor does any where no position is elected.
+    """
+    old = np.array(histogram, np.float32)
+    if not math.isfinite(gradient) or not old[:-1].any():
+        return old
+    elected = mode_position(old)
+    steps, size, mean = min(float(old[0]) * 4096 + 1, 1000.0), float(old[-1]), float(elected)
+    if not old[0]:
+        steps, size = 1.0, 0.0
+    else:
+        around = old[elected + HISTOGRAM_ZERO - 1:elected + HISTOGRAM_ZERO + 2].astype(float)
+        below, votes, above = around * [elected > POSITION_MIN, 1, elected < POSITION_MAX]
+        mean += (above - below) / (below + votes + above)
+    size = math.sqrt(size * size + (gradient * gradient - size * size) / steps)
+    if size:
+        mean += float(np.float32(rate)) * math.tanh(gradient / size)
+    nearest = math.floor(mean + 0.5)
+    mean = min(max(mean if nearest == elected else float(nearest), float(POSITION_MIN)), float(POSITION_MAX))
+    lower = math.floor(mean)
+    upper = np.float32(mean - lower)
+    if upper == 0.5:
+        upper = np.nextafter(upper, np.float32(1))
+    new = np.zeros_like(old)
+    new[[lower + HISTOGRAM_ZERO, lower + HISTOGRAM_ZERO + 1]] = 1 - upper, upper
+    new[[0, -1]] = steps / 4096, _flush(np.float32(min(size, float(np.finfo(np.float32).max))))
+    return new
+
+
+def is_learned(histograms):
+    """Which of the histograms [.., 256], an array or tensor, `learn` has updated."""
+    return histograms[..., 0] > 0
+
+
 def mode_position(histogram):
     """The most frequent position of a histogram, the smallest of ties.
 
@@ -273,9 +334,13 @@ def _error_sum(x, first, position, bits, rounding, narrow_range, relative):
             error = np.sqrt(np.abs(error) / (np.abs(t) + epsilon))
         else:
             error = error * error
-    blocks = np.pad(error, (0, -error.size % _BLOCK), 'constant').reshape(-1, _BLOCK // _LANES, _LANES)
-    lanes = np.zeros((blocks.shape[0], _LANES), np.float32)
+    return _sum_of_blocks(error) * (1.0 if relative else 4.0**(first - position))
+
+
+def _sum_of_blocks(values):
+    """Their sum in float64, that of a lane in the type of the values."""
+    blocks = np.pad(values, (0, -values.size % _BLOCK), 'constant').reshape(-1, _BLOCK // _LANES, _LANES)
+    lanes = np.zeros((blocks.shape[0], _LANES), values.dtype)
     for row in range(blocks.shape[1]):
         lanes += blocks[:, row]
-    in_order = np.cumsum(np.cumsum(lanes, axis=1, dtype=np.float64)[:, -1])
-    return in_order[-1] * (1.0 if relative else 4.0**(first - position))
+    return np.cumsum(np.append(0.0, np.cumsum(lanes, axis=1, dtype=np.float64)[:, -1]))[-1]

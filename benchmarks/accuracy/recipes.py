@@ -19,15 +19,18 @@ class Options(NamedTuple):
     """How a network is trained.
 
     batch: images a step.
-    rate: learning rate of the first step; it falls to 0 along a cosine.
+    rate: learning rate of the first step. decays: whether it falls to 0 along a cosine; else it stays.
     optimizer: 'adam' or 'momentum'.
     distilled: whether the float network teaches, too.
+    averaged: the share of the steps, the last ones, whose mean weights are evaluated; 0: the last weights.
     """
     steps: int = 300
     rate: float = 2e-3
     optimizer: str = 'adam'
     batch: int = 64
     distilled: bool = False
+    decays: bool = True
+    averaged: float = 0.0
 
 
 class Recipe(NamedTuple):
@@ -52,6 +55,9 @@ RECIPES = {
     'default, distilled': Recipe({}, Options(distilled=True)),
     'default, biases of 8 bits': Recipe(dict(bias_bit=8), bits=(4, 6)),
     'default, biases of 8 bits, distilled': Recipe(dict(bias_bit=8), Options(distilled=True), bits=(4,)),
+    'default, learned positions': Recipe(dict(position_update='learned', freeze_position_step=200)),
+    'default, constant rate': Recipe({}, Options(decays=False), bits=(4,)),
+    'default, constant rate, averaged weights': Recipe({}, Options(decays=False, averaged=0.5), bits=(4,)),
     'batch statistics, moving positions': Recipe(dict(recipe='manual')),
     'the same, both frozen for the last third': Recipe(
         dict(recipe='manual', freeze_bn_step=200, freeze_position_step=200)),

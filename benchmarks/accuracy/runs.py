@@ -102,8 +102,12 @@ def _measure(run, settings, checkpoint, digits, test, directory):
         batches = [images for images, _ in datasets.batches(digits, recipe.options.batch, number, run.seed)]
         return 0, evaluation.of_model(post_training.quantize(run.network, run.activation, checkpoint, batches, config), test)
     options = _options(recipe.options, settings)
+    if options.averaged:
+        config = config.replace(average_step=int(options.steps * (1 - options.averaged)))
     trained = training.train(run.network, run.activation, digits, _FINETUNING_SEED + run.seed, options, directory, checkpoint,
                              config)
+    if options.averaged:
+        trained = vai_q_tensorflow.averaged_checkpoint(trained)
     return options.steps, evaluation.of_checkpoint(run.network, run.activation, trained, test, config)
 
 

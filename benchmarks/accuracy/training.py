@@ -37,7 +37,8 @@ def train(network, activation, digits, seed, options, directory, checkpoint=None
             if options.distilled:
                 loss += vai_q_tensorflow.distillation_loss(config, checkpoint)
             vai_q_tensorflow.CreateQuantizeTrainingGraph(config)
-        optimizer = OPTIMIZERS[options.optimizer](tf.train.cosine_decay(options.rate, step, options.steps))
+        rate = tf.train.cosine_decay(options.rate, step, options.steps) if options.decays else options.rate
+        optimizer = OPTIMIZERS[options.optimizer](rate)
         with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
             train_op = optimizer.minimize(loss, step)
         saver = tf.train.Saver()

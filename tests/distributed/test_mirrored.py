@@ -322,3 +322,36 @@ def test_a_graph_for_a_tpu_is_refused_by_name(tmp_path):
     with pytest.raises(QuantizeError, match='TPU') as raised:
         tpu.rewrite(computation, [tf.zeros([8, 8, 8, 2])])
     assert raised.value.code == errors.UNSUPPORTED_GRAPH
+
+
+def test_replicas_make_one_update_of_a_learned_position(tmp_path):
+    """Of both halves of the batch, at once."""
+    strategy = tf.distribute.MirroredStrategy(_DEVICES)
+    images, gradients = tf.compat.v1.placeholder(tf.float32, [16, 8, 8, 2]), []
+
+    def replica():
+        half = 8 * tf.distribute.get_replica_context().replica_id_in_sync_group
+        logits = training.network(images[half:half + 8], True)
+        CreateQuantizeTrainingGraph(training.config(tmp_path, position_update='learned'))
+        variables = [variable.get() for variable in tf.compat.v1.trainable_variables()]
+        gradients.extend(tf.gradients(tf.reduce_mean(tf.square(logits)), variables))
+
+    with strategy.scope():
+        tf.compat.v1.train.get_or_create_global_step()
+        strategy.experimental_run_v2(replica)
+        initializer = tf.compat.v1.global_variables_initializer()
+    operations = tf.compat.v1.get_default_graph().get_operations()
+    row = next(op.get_attr('row') for op in operations if op.name == 'logits/BiasAdd/aquant/learned')
+    updates = [op for op in operations if op.type == 'VaiLearnPosition' and op.get_attr('row') == row]
+    assert [len(op.inputs) - 2 for op in updates] == [1, 2]
+    slopes = [list(slope.op.inputs)[:3] for slope in updates[-1].inputs[2:]]
+    with _session() as session:
+        session.run(initializer)
+        for step in range(5):
+            before = session.run(position_saveable.VOTES_KEY + ':0')[row] if step else None
+            fed = np.random.RandomState(step).randn(16, 8, 8, 2).astype(np.float32)
+            inputs, _ = session.run([slopes, gradients], {images: fed})
+            terms = [fixed_point.threshold_gradient(*tensors, 8) for tensors in inputs]
+            after = session.run(position_saveable.VOTES_KEY + ':0')[row]
+            if step:
+                np.testing.assert_array_equal(after, fixed_point.learn(before, sum(terms), 0.01))

@@ -27,7 +27,7 @@ def _session():
 class _Training:
     """Two towers on halves of a batch, or one network on all of it, without batch norm."""
 
-    def __init__(self, directory, towers, rewrite=True, **settings):
+    def __init__(self, directory, towers, rewrite=True, train=True, **settings):
         self.images = tf.compat.v1.placeholder(tf.float32, [16, 8, 8, 2])
         self.labels = tf.compat.v1.placeholder(tf.int32, [16])
         step = tf.compat.v1.train.get_or_create_global_step()
@@ -42,7 +42,7 @@ class _Training:
         if rewrite:
             CreateQuantizeTrainingGraph(training.config(directory, method=0, **settings), towers=towers or None)
         self.loss = tf.add_n(losses) / len(losses)
-        self.train = tf.compat.v1.train.MomentumOptimizer(0.05, 0.9).minimize(self.loss, step)
+        self.train = tf.compat.v1.train.MomentumOptimizer(0.05, 0.9).minimize(self.loss, step) if train else None
         self.saver = tf.compat.v1.train.Saver()
 
     def run(self, session, steps=20):
@@ -164,3 +164,32 @@ def test_slim_model_deploy_with_batch_norm(tmp_path):
         session.run(tf.compat.v1.global_variables_initializer())
         quantized, convolved = session.run(['conv/weights/wquant:0', [tower + '/conv/Conv2D:0' for tower in _TOWERS]])
     assert np.unique(quantized).size > 20 and not np.array_equal(*convolved)
+
+
+@pytest.mark.parametrize('calls', [1, 2])
+def test_two_towers_learn_positions_as_one_network(tmp_path, calls):
+    """With the gradients of the sum of the losses, and with those of each tower, as model_deploy makes them."""
+    start, courses = {}, []
+    for towers in ([], _TOWERS):
+        with tf.Graph().as_default() as graph, _session() as session:
+            network = _Training(tmp_path, towers, position_update='learned', train=calls == 1 or not towers)
+            if not network.train:
+                losses = tf.compat.v1.losses.get_losses()
+                gradients = [tf.gradients(loss / 2, tf.compat.v1.trainable_variables()) for loss in losses]
+                network.train = tf.compat.v1.train.MomentumOptimizer(0.05, 0.9).apply_gradients(
+                    zip(map(tf.add_n, zip(*gradients)), tf.compat.v1.trainable_variables()))
+            session.run(tf.compat.v1.global_variables_initializer())
+            for variable in tf.compat.v1.trainable_variables():
+                variable.load(start.setdefault(variable.op.name, session.run(variable)), session)
+            network.run(session, steps=12)
+            names, votes = session.run([position_saveable.TENSORS_KEY + ':0', position_saveable.VOTES_KEY + ':0'])
+            courses.append(dict(zip(names, votes)))
+            updates = {}
+            for op in graph.get_operations():
+                if op.type == 'VaiLearnPosition':
+                    updates[op.get_attr('row')] = len(op.inputs) - 2
+            assert max(updates.values()) == (6 if towers else 3), 'the relu and the two results of its pool'
+    one, two = courses
+    assert set(one) == set(two) and sum(fixed_point.is_learned(votes) for votes in one.values()) == len(one) - 1
+    for name, votes in one.items():
+        np.testing.assert_allclose(two[name], votes, rtol=1e-3, atol=1e-5, err_msg=name.decode())

@@ -64,6 +64,24 @@ def test_equals_the_plain_way_and_goes_on_from_its_checkpoint(name, recipe, cour
         np.testing.assert_array_equal(mine[row], votes[row], err_msg=row)
 
 
+_LEARNED = ['training hook', 'optimizer wrapper', 'model function wrapper', 'slim', 'two heads', 'mixed precision']
+
+
+def test_learned_positions_are_the_same_in_every_way(start, tmp_path, monkeypatch):
+    """But for the size of the gradients, which is that of the loss."""
+    config = ways.config
+    monkeypatch.setattr(ways, 'config', lambda place: config(place).replace(position_update='learned', recipe='manual'))
+    courses = {}
+    for name in [None] + _LEARNED:
+        place = tmp_path / str(name)
+        place.mkdir()
+        courses[name] = _positions((ways.WAYS[name] if name else ways.plain)(place, start, 0, _STEPS).checkpoint)
+        learned = [fixed_point.is_learned(votes) for votes in courses[name].values()]
+        assert sum(learned) == len(learned) - 1, 'all but the input'
+        for row, votes in courses[name].items():
+            np.testing.assert_allclose(votes[:-1], courses[None][row][:-1], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
 def _deploy(place, checkpoint, scope):
     """The frozen model's logits of a batch."""
     with tf.Graph().as_default():

@@ -16,6 +16,17 @@ extern "C" void TestGradient(const float* dy, const float* x, float* dx, int64_t
   GradientRange(dy, x, dx, size, MakeFormat(position, bits, symmetric));
 }
 
+extern "C" double TestThresholdGradient(const float* dy, const float* x, int64_t size, int position, int bits,
+                                        int symmetric, int half_up) {
+  const Format format = MakeFormat(position, bits, symmetric);
+  double sum = 0.0;
+  for (int64_t start = 0; start < size; start += kBlock) {
+    const int64_t count = size - start < kBlock ? size - start : kBlock;
+    sum += BlockThresholdTerms(dy + start, x + start, count, format, half_up);
+  }
+  return ThresholdGradient(sum, format);
+}
+
 extern "C" void TestScaled(const float* x, const float* scale, const float* rescale, float* y, float* dx, int64_t size,
                            int64_t channels, int64_t inner, int position, int bits, int symmetric, int half_up) {
   const Format format = MakeFormat(position, bits, symmetric);

@@ -13,6 +13,9 @@ _ARGUMENTS = {
     'VaiCudaErrorString': [_INT],
     'VaiCudaQuantize': [_POINTER] * 2 + [_SIZE] + [_INT] * 4 + [_POINTER],
     'VaiCudaGradient': [_POINTER] * 3 + [_SIZE] + [_INT] * 3 + [_POINTER],
+    'VaiCudaThresholdGradientScratch': [_SIZE],
+    'VaiCudaThresholdGradient': [_POINTER] * 2 + [_SIZE] + [_INT] * 4 + [_POINTER] * 3,
+    'VaiCudaScaledThresholdGradient': [_POINTER] * 4 + [_SIZE] * 3 + [_INT] * 4 + [_POINTER] * 3,
     'VaiCudaSearchScratch': [_SIZE],
     'VaiCudaSearch': [_POINTER, _SIZE] + [_INT] * 4 + [_FLOAT] + [_POINTER] * 3,
     'VaiCudaPositionErrorsScratch': [_SIZE, _INT, _INT],
@@ -92,6 +95,7 @@ class CudaLibrary:
         self.functions.VaiCudaErrorString.restype = ctypes.c_char_p
         self.functions.VaiCudaSearchScratch.restype = _SIZE
         self.functions.VaiCudaPositionErrorsScratch.restype = _SIZE
+        self.functions.VaiCudaThresholdGradientScratch.restype = _SIZE
 
     def device_count(self):
         """(error, count)."""
@@ -136,6 +140,15 @@ class CudaLibrary:
         return self._search('VaiCudaScaledSearch', [x, scale], (x.size, scale.size, inner), bits, method, mode,
                             narrow_range, tie)
 
+    def threshold_gradient(self, dy, x, position, bits, mode, narrow_range):
+        """(error, the gradient)."""
+        return self._threshold('VaiCudaThresholdGradient', [dy, x], (x.size,), position, bits, narrow_range, mode == 1)
+
+    def scaled_threshold_gradient(self, dy, x, scale, factor, inner, position, bits, mode, narrow_range):
+        """(error, the gradient)."""
+        return self._threshold('VaiCudaScaledThresholdGradient', [dy, x, scale, factor], (x.size, scale.size, inner), position,
+                               bits, narrow_range, mode == 1)
+
     def scale(self, x, factor, inner):
         """(error, x * factor)."""
         return self._map('VaiCudaScale', [x, factor], x.size, factor.size, inner)
@@ -145,6 +158,13 @@ class CudaLibrary:
         inputs, result = [self.place(x) for x in inputs], self.place(np.full_like(inputs[0], 7))
         error = getattr(self.functions, function)(*[x.pointer for x in inputs], result.pointer, *arguments, None)
         return error, result.get()
+
+    def _threshold(self, function, inputs, sizes, *arguments):
+        inputs, result = [self.place(x) for x in inputs], self.place(np.array([np.nan]))
+        scratch = self.place(np.full(self.functions.VaiCudaThresholdGradientScratch(sizes[0]), 0xa5, np.uint8))
+        error = getattr(self.functions, function)(*[x.pointer for x in inputs], *sizes, *arguments, scratch.pointer,
+                                                  result.pointer, None)
+        return error, result.get()[0]
 
     def _search(self, function, inputs, sizes, bits, method, mode, narrow_range, tie):
         inputs = [self.place(x) for x in inputs]

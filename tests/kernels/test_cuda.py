@@ -18,7 +18,8 @@ from tensorflow.python.framework import kernels
 from vai_q_tf import fixed_point
 module = tf.load_op_library({path!r})
 for op in ('FixNeuron', 'VaiFixNeuron', 'VaiFixNeuronGrad', 'VaiSearchPosition', 'VaiPositionErrors',
-           'VaiScaledFixNeuron', 'VaiScaledFixNeuronGrad', 'VaiScaledSearchPosition'):
+           'VaiScaledFixNeuron', 'VaiScaledFixNeuronGrad', 'VaiScaledSearchPosition', 'VaiThresholdGrad',
+           'VaiScaledThresholdGrad'):
     devices = sorted(kernel.device_type for kernel in kernels.get_registered_kernels_for_op(op).kernel)
     assert devices == ['CPU', 'GPU'], devices
 x = np.random.RandomState(0).standard_normal(5000).astype(np.float32)
@@ -48,6 +49,8 @@ def test_library_has_every_architecture_of_the_toolkit_and_loads(build):
     x = np.ones(10, np.float32)
     assert library.quantize(x, 0, 8, 1, False)[0] != 0
     assert library.gradient(x, x, 0, 8, False)[0] != 0
+    assert library.threshold_gradient(x, x, 0, 8, 1, False)[0] != 0
+    assert library.scaled_threshold_gradient(x, x, x, x, 1, 0, 8, 1, False)[0] != 0
     assert library.search(x, 8, 1, 1, False)[0] != 0
     assert library.position_errors(x, 8, False, 0, 4)[0] != 0
     assert library.scaled_quantize(x, x, x, 1, 0, 8, 1, False)[0] != 0

@@ -69,6 +69,28 @@ def test_scaled_search(emulation, case, bits, method, mode, narrow_range, tie):
 
 
 @few
+@given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, mode=modes, narrow_range=st.booleans())
+def test_threshold_gradient(emulation, x, position, bits, mode, narrow_range):
+    dy = np.random.RandomState(x.size).standard_normal(x.size).astype(np.float32)
+    expected = fixed_point.threshold_gradient(dy, x, position, bits, fixed_point.rounding_of(mode), narrow_range)
+    assert emulation.threshold_gradient(dy, x, position, bits, mode, narrow_range) == (0, expected)
+
+
+@few
+@given(case=samples.scaled_tensors(), position=samples.positions, bits=samples.bit_widths, mode=modes,
+       narrow_range=st.booleans())
+def test_scaled_threshold_gradient(emulation, case, position, bits, mode, narrow_range):
+    x, scale, factor, inner = case
+    dy = np.random.RandomState(x.size).standard_normal(x.shape).astype(np.float32)
+    expected = fixed_point.threshold_gradient(
+        fixed_point.scaled(dy, factor, inner), fixed_point.scaled(x, scale, inner), position, bits,
+        fixed_point.rounding_of(mode), narrow_range)
+    error, found = emulation.scaled_threshold_gradient(dy, x, scale, factor, inner, position, bits, mode, narrow_range)
+    assert error == 0
+    np.testing.assert_array_equal(found, expected)
+
+
+@few
 @given(case=samples.scaled_tensors())
 def test_scale(emulation, case):
     x, scale, _, inner = case
@@ -110,6 +132,7 @@ def test_more_elements_than_one_launch_has_threads(emulation):
     x = np.random.RandomState(0).standard_t(2, 300001).astype(np.float32)
     assert samples.same_bits(emulation.quantize(x, 4, 8, 1, False)[1], fixed_point.quantize(x, 4))
     assert emulation.search(x, 8, 1, 1, False) == (0, fixed_point.search_position(x))
+    assert emulation.threshold_gradient(x[::-1], x, 4, 8, 1, False) == (0, fixed_point.threshold_gradient(x[::-1], x, 4, 8))
     found, expected = emulation.position_errors(x, 8, False, 5, 10), fixed_point.position_errors(x, below=5, above=10)
     assert found[:2] == (0, expected[0]) and samples.same_bits(found[2], expected[1])
 

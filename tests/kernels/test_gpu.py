@@ -79,6 +79,8 @@ def test_forward_and_gradient(library, size, mode):
         rounding = fixed_point.rounding_of(mode)
         _same(library.quantize(x, position, bits, mode, False), fixed_point.quantize(x, position, bits, rounding))
         _same(library.gradient(dy, x, position, bits, True), fixed_point.gradient(dy, x, position, bits, True))
+        np.testing.assert_array_equal(library.threshold_gradient(dy, x, position, bits, mode, True), (
+            0, fixed_point.threshold_gradient(dy, x, position, bits, rounding, True)))
 
 
 @pytest.mark.parametrize('size', _SIZES)
@@ -117,6 +119,10 @@ def test_scaled(library, shape, channels, inner):
               fixed_point.scaled_quantize(x, scale, rescale, position, inner=inner))
         _same(library.scaled_gradient(dy, x, scale, rescale, inner, position, 8, False),
               fixed_point.scaled_gradient(dy, x, scale, rescale, position, 8, inner))
+        expected = fixed_point.threshold_gradient(
+            fixed_point.scaled(dy, rescale, inner), fixed_point.scaled(x, scale, inner), position, 8, 'half_away')
+        np.testing.assert_array_equal(
+            library.scaled_threshold_gradient(dy, x, scale, rescale, inner, position, 8, 0, False), (0, expected))
     _same(library.scale(x, scale, inner), fixed_point.scaled(x, scale, inner))
     x = random.standard_normal(shape).astype(np.float32)
     for tie in (1.0, 1.3):

@@ -35,6 +35,8 @@ def loops(request, tmp_path_factory):
     integer, array = ctypes.c_int, ctypes.c_void_p
     library.TestQuantize.argtypes = [array, array, size, integer, integer, integer, integer]
     library.TestGradient.argtypes = [array, array, array, size, integer, integer, integer]
+    library.TestThresholdGradient.argtypes = library.TestGradient.argtypes[1:] + [integer]
+    library.TestThresholdGradient.restype = ctypes.c_double
     library.TestScaled.argtypes = [array] * 5 + [size] * 3 + [integer] * 4
     library.TestScale.argtypes = [array] * 3 + [size] * 3
     library.TestSearch.argtypes = [array, size, integer, integer, integer, integer, ctypes.c_float]
@@ -54,6 +56,15 @@ def test_forward_and_gradient(loops, x, position, bits, mode, narrow_range):
     assert samples.same_bits(y, fixed_point.quantize(x, position, bits, fixed_point.rounding_of(mode), narrow_range))
     loops.TestGradient(pointer(x), pointer(x), pointer(y), x.size, position, bits, narrow_range)
     assert samples.same_bits(y, fixed_point.gradient(x, x, position, bits, narrow_range))
+
+
+@_many
+@given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, mode=st.sampled_from([0, 1]),
+       narrow_range=st.booleans())
+def test_threshold_gradient(loops, x, position, bits, mode, narrow_range):
+    dy = np.random.RandomState(x.size).standard_normal(x.size).astype(np.float32)
+    expected = fixed_point.threshold_gradient(dy, x, position, bits, fixed_point.rounding_of(mode), narrow_range)
+    assert loops.TestThresholdGradient(pointer(dy), pointer(x), x.size, position, bits, narrow_range, mode == 1) == expected
 
 
 @_many

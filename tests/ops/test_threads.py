@@ -21,6 +21,7 @@ searches += [ops.search_position(x, mode=2, method=method, tie=1.3) for method i
 kept = ops.scaled_fix_neuron(x, scale, scale, -2**31)
 outputs += [kept, tf.gradients(kept, x, dy)[0]]
 outputs += ops.position_errors(x, 5, 10)
+outputs += [ops.threshold_gradient(dy, x, position), ops.scaled_threshold_gradient(dy, x, scale, scale, position)]
 digest = hashlib.md5()
 with tf.compat.v1.Session(config=config) as session:
     for seed, size in enumerate((1, 2047, 100000, 262145, 1000003)):

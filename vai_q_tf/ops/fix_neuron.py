@@ -2,6 +2,7 @@
 import tensorflow as tf
 
 from vai_q_tf.ops import library
+from vai_q_tf.ops.learned_position import take_along, threshold_gradient
 
 
 def fix_neuron(input, mode, phase, bit_width=8, method=1, output_dir='', quantize_pos=0, T=tf.float32, name=None):
@@ -103,10 +104,13 @@ def _has_narrow_range(op):
 
 
 def _vai_fix_neuron_gradient(op, gradient):
-    if op.get_attr('gradient') == b'straight_through':
-        return gradient, None
-    return library.load().vai_fix_neuron_grad(gradient, op.inputs[0], op.inputs[1], bit_width=op.get_attr('bit_width'),
-                                              symmetric=op.get_attr('symmetric')), None
+    input, position = op.inputs
+    bits, symmetric = op.get_attr('bit_width'), op.get_attr('symmetric')
+    to_input = gradient
+    if op.get_attr('gradient') != b'straight_through':
+        to_input = library.load().vai_fix_neuron_grad(gradient, input, position, bit_width=bits, symmetric=symmetric)
+    return take_along(op, position, lambda learning: threshold_gradient(
+        gradient, input, position, learning, bits, op.get_attr('mode'), symmetric), [to_input]) + [None]
 
 
 def _vai_fix_neuron_grad_gradient(op, gradient):

@@ -7,6 +7,7 @@ number of elements after the channel axis elsewhere.
 import tensorflow as tf
 
 from vai_q_tf.ops import library
+from vai_q_tf.ops.learned_position import scaled_threshold_gradient, take_along
 
 
 def scaled_fix_neuron(input, scale, rescale, position, bit_width=8, mode=0, inner=1, narrow_range=False,
@@ -62,7 +63,13 @@ def _scaled_fix_neuron_gradient(op, gradient):
             symmetric=op.get_attr('symmetric'))
 
     to_scale = tf.reduce_sum(_of_channels(op, passed(rescale) * input), axis=[0, 2])
-    return passed(scale * rescale), to_scale, None, None
+
+    def to_threshold(learning):
+        return scaled_threshold_gradient(
+            gradient, input, scale, rescale, position, learning, op.get_attr('bit_width'), op.get_attr('mode'),
+            op.get_attr('inner'), op.get_attr('symmetric'))
+
+    return take_along(op, position, to_threshold, [passed(scale * rescale), to_scale]) + [None, None]
 
 
 library.register_gradient('VaiScaledFixNeuron', _scaled_fix_neuron_gradient)

@@ -37,7 +37,9 @@ from vai_q_tf.qat.network.identity import Identity
 
 @pytest.mark.parametrize('loaded', ['before', 'after'])
 @pytest.mark.parametrize('compiled', ['before', 'after', 'both'])
-@pytest.mark.parametrize('fields', [{}, {'freeze_bn_step': 5, 'freeze_position_step': 6}], ids=['moving', 'freezing'])
+@pytest.mark.parametrize('fields', [
+    {}, {'freeze_bn_step': 5, 'freeze_position_step': 6}, {'position_update': 'learned', 'recipe': 'manual'}
+], ids=['moving', 'freezing', 'learned'])
 def test_fit_equals_the_session_loop(tmp_path, compiled, loaded, fields):
     weights = float_weights(tmp_path)
     expected = session_loop(weights, tmp_path, **fields)
@@ -55,6 +57,25 @@ def test_fit_equals_the_session_loop(tmp_path, compiled, loaded, fields):
     losses = fit(model, callbacks=[callback])
     assert_equal_training(losses, state_of(model), expected)
     assert backend.get_session().run(v1.train.get_global_step()) == 8
+
+
+def test_only_a_training_learns_positions(tmp_path):
+    weights = float_weights(tmp_path)
+    start(1)
+    model = build()
+    model.load_weights(weights)
+    callback = QuantizeCallback(config_of(model, tmp_path, position_update='learned', recipe='manual'), model)
+    compile_(model)
+    fit(model, callbacks=[callback])
+    graph = backend.get_session().graph
+    votes = votes_of(graph)
+    assert fixed_point.is_learned(votes).sum() == len(votes) - 1, 'all but the input'
+    model.evaluate(IMAGES, LABELS, BATCH, verbose=0)
+    model.test_on_batch(IMAGES[:BATCH], LABELS[:BATCH])
+    model.predict(IMAGES, BATCH)
+    np.testing.assert_array_equal(votes_of(graph), votes)
+    model.train_on_batch(IMAGES[:BATCH], LABELS[:BATCH])
+    assert not np.array_equal(votes_of(graph), votes)
 
 
 CALLS = {

@@ -3,17 +3,19 @@
 Training and evaluation ask a `MovingPositions` for the position of each tensor and know nothing else about its state. The
 state is one table, a row of votes for each tensor: every training step the position that suits the batch best gets a vote,
 older votes decay, and the position with the most votes is the one in use (`fixed_point.vote`, `fixed_point.mode_position`).
+Learned positions begin with such votes, and are then updated by the backward pass (`ops.learned_position`), in the same table.
 Tensors that are to have one position are a group. Its roots are those that no other of them makes by a move, a concat or a
 pool; only these are searched, and the rows of all members have the votes of the group.
 
 The table is one of `state_table`; `position_saveable` carries it in every checkpoint, and restoring a checkpoint without it (a
 float one) leaves it empty.
 """
+from collections import Counter
 from typing import List, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import ops
+from vai_q_tf import fixed_point, ops
 from vai_q_tf.graph import live_editor
 from vai_q_tf.plan.position_rules import position_rules
 from vai_q_tf.qat.positions import state_table
@@ -52,8 +54,9 @@ class MovingPositions:
             self._members[group].append(number)
             self._roots[group] += [number] * is_root
         self._asked, self._in_use = {}, {}
+        self._networks = max(Counter(rows.values()).values(), default=1)
         self._decay = config.position_decay
-        self._update = config.position_update
+        self._update = config.position_update if recipe is not None else 'moving'
         self._device = state_table.device()
         self.phases = None
         with tf.name_scope(None), tf.control_dependencies(None), tf.device(None), tf.device(self._device):
@@ -66,7 +69,13 @@ class MovingPositions:
                 self.phases = recipe.phases(self._handle, len(rules.names))
                 self._track, self._calibrating, start = self.phases.track, self.phases.calibrating, self.phases.start
             self._tie = 1.0 if self._calibrating is None else tf.where(self._calibrating, TIE, 1.0)
+            # Whether the update rule is at work, not only the votes.
+            self._updating = self._track if self._calibrating is None else self._track & ~self._calibrating
             self._legal = ops.legal_positions(self._handle, rules, name=STATE_NAME + '/legal')
+            self._legal_of_votes = self._legal  # what the ops on votes give in a step that observes nothing
+            if self._update == 'learned':
+                self._legal_of_votes = None
+                self._searching = self._rows_to_search(ops.read_positions(self._handle, rows=len(rules.names)))
             tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, PositionSaveable.add(
                 self._handle, rules.names, [identities[name] for name in rules.names], untracked, start))
 
@@ -83,11 +92,39 @@ class MovingPositions:
         group = self._groups[self._rows[record.name]]
         roots = self._roots[group]
         if self._numbers[self._rows[record.name]] in roots:
-            observed = search(track=self._track, bit_width=record.bits, mode=record.mode, method=record.method, tie=self._tie,
-                              name=record.name + '/search')
+            observed = search(track=self._searches(group), bit_width=record.bits, mode=record.mode, method=record.method,
+                              tie=self._tie, name=record.name + '/search')
             ask = self._ask_root if len(roots) == 1 else self._ask_one_root
-            self._in_use[group] = ask(record.name, group, observed)
+            self._in_use[group] = self._learned(record.name, group, ask(record.name, group, observed))
         return self._in_use[group]
+
+    def _rows_to_search(self, votes):
+        """Bool [rows], which vote in this step: those that have no position to learn from, or are never updated."""
+        voting = self._track if self.phases.voting is None else self.phases.voting
+        found = tf.reduce_any(votes[:, :fixed_point.POSITION_ZERO + fixed_point.HISTOGRAM_ZERO] > 0, axis=1)
+        return self._track & (~found | (voting & ~fixed_point.is_learned(votes)))
+
+    def _searches(self, group):
+        """Whether the position of a group is searched in a step."""
+        if self._update != 'learned':
+            return self._track
+        with tf.device(None), tf.device(self._device):
+            return self._searching[self._roots[group][0]]
+
+    def _learned(self, tensor, group, elected):
+        """The position that is in use where `elected` is elected, and marked as one that the backward pass updates."""
+        if self._update != 'learned':
+            return elected
+        row, *members = self._rows_of(group)
+        with tf.device(None), tf.device(self._device):
+            return ops.learned_position(
+                self._handle, elected, self._legal, self._updating, rows=len(self._numbers), row=row, members=members,
+                networks=self._networks, name=tensor + '/learned')
+
+    def _rows_of(self, group):
+        """The rows of a group, its roots first."""
+        roots = self._roots[group]
+        return roots + [member for member in self._members[group] if member not in roots]
 
     def _ask_root(self, tensor, group, observed):
         """The position of a group with one root, `tensor`, after it votes for the position `observed`."""
@@ -96,18 +133,17 @@ class MovingPositions:
         else:
             observed, moving = self._vote_in_common(tensor, group, observed)
         self._asked[group] = observed, moving
-        if self._update == 'moving' or self.phases is None:
+        if self._update != 'current':
             return moving
-        current = self._track if self._calibrating is None else self._track & ~self._calibrating
         with tf.control_dependencies([moving]):
-            return tf.raw_ops.Select(condition=current, x=observed, y=moving, name=tensor + '/current')
+            return tf.raw_ops.Select(condition=self._updating, x=observed, y=moving, name=tensor + '/current')
 
     def _vote(self, tensor, group, observed, name):
-        row, *copies = self._roots[group] + [member for member in self._members[group] if member not in self._roots[group]]
+        row, *copies = self._rows_of(group)
         with tf.device(None), tf.device(self._device):
             return ops.moving_position(
                 self._handle, observed, rows=len(self._numbers), row=row, decay=self._decay, tensor=tensor, copies=copies,
-                legal=self._legal, calibrating=self._calibrating, name=name)
+                legal=self._legal_of_votes, calibrating=self._calibrating, name=name)
 
     def _vote_in_common(self, tensor, group, observed):
         """The least of what is observed so far, and the vote for it; both replace those for the tensors before."""
@@ -133,8 +169,8 @@ class MovingPositions:
         with tf.device(None), tf.device(self._device):
             least = tf.reduce_min(tf.stack(asked.observed), name=tensor + '/least') if is_last else observed
             kept = ops.kept_position(
-                self._handle, least, rows=len(self._numbers), row=self._roots[group][0], tensor=tensor, legal=self._legal,
-                calibrating=self._calibrating, name=tensor + ('/kept' if is_last else '/position'))
+                self._handle, least, rows=len(self._numbers), row=self._roots[group][0], tensor=tensor,
+                legal=self._legal_of_votes, calibrating=self._calibrating, name=tensor + ('/kept' if is_last else '/position'))
             asked.kept.append(kept)
             if not is_last:
                 return kept

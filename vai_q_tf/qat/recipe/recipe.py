@@ -36,12 +36,14 @@ class Phases(NamedTuple):
 
     track: whether positions may move. calibrating: whether values are left as they are while positions are searched; None:
     never. use_batch: whether batch norms use the statistics of the batch; None: always.
-    start: the handle of the table that says where the training started; None where nobody looks.
+    start: the handle of the table that says where the training started; None where nobody looks. voting: whether tensors that
+    have no learned position may vote; None: as track.
     """
     track: tf.Tensor
     calibrating: Optional[tf.Tensor]
     use_batch: Optional[tf.Tensor]
     start: Optional[tf.Tensor] = None
+    voting: Optional[tf.Tensor] = None
 
 
 class Recipe:
@@ -92,7 +94,12 @@ class Recipe:
     def _moves_by_itself(self):
         """Whether the recipe decides how long positions move."""
         config = self._config
-        return config.recipe in ('auto', 'scratch') and config.freeze_position_step is None and self._step is not None
+        return (config.recipe in ('auto', 'scratch') or self._learns()) and config.recipe != 'manual' and (
+            config.freeze_position_step is None and self._step is not None)
+
+    def _learns(self):
+        """Whether positions are trained, which a start from float weights does as well."""
+        return self._config.position_update == 'learned'
 
     def _as_set(self, schedule, begin):
         """The Phases of the recipe 'manual'; begin: a TrainingBegin, for the step that shares count from."""
@@ -109,11 +116,12 @@ class Recipe:
         started = begin.started
         calibrates = started.is_new & tf.less_equal(started.mode, int(Begin.PARTLY))
         if config.freeze_position_step is not None:
-            moves = schedule.before('freeze_position_step', config.freeze_position_step)
+            moves = votes_move = schedule.before('freeze_position_step', config.freeze_position_step)
         else:
-            moves = tf.not_equal(started.mode, int(Begin.FLOAT))
-            if self._moves_by_itself():
-                moves &= schedule.before_share_if_known(FREEZE_SHARE)
+            moves = schedule.before_share_if_known(FREEZE_SHARE) if self._moves_by_itself() else tf.constant(True)
+            votes_move = moves & tf.not_equal(started.mode, int(Begin.FLOAT))
+            if not self._learns():
+                moves = votes_move
         allowed = calibrates | moves
         track = self._track(allowed, schedule)
         if config.freeze_bn_step is not None:
@@ -124,7 +132,7 @@ class Recipe:
         noted = tf.cond(started.is_new & tf.equal(track, allowed), lambda: tf.group(begin.note(), self._say(begin)), tf.no_op)
         with tf.control_dependencies([noted]):
             calibrating = tf.identity(calibrates & track)
-        return Phases(track, calibrating, _named(use_batch, USE_BATCH), begin.handle)
+        return Phases(track, calibrating, _named(use_batch, USE_BATCH), begin.handle, track & (calibrates | votes_move))
 
     def _say(self, begin):
         """An op that says what was found and what is done about it."""
@@ -143,8 +151,8 @@ class Recipe:
         lines = []
         for mode in Begin:
             calibrates = mode <= Begin.PARTLY
-            stays = mode == Begin.FLOAT and config.freeze_position_step is None
-            moved = 'stay' if stays else 'move' + until
+            stays = mode == Begin.FLOAT and config.freeze_position_step is None and not self._learns()
+            moved = 'stay' if stays else ('are learned' if self._learns() else 'move') + until
             positions = '{} and {} then'.format(first, moved) if calibrates else 'positions {}'.format(moved)
             warning = 'Warning: ' if mode == Begin.STATISTICS else ''
             lines.append('{}This training {}: {}, {}.'.format(warning, _MESSAGES[mode], rounding[not calibrates], positions))
