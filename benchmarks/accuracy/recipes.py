@@ -68,8 +68,11 @@ RECIPES = {
 }
 # What the guide advises by: (row, recipe).
 ADVICE = (('post-training, without any training', POST_TRAINING), ('the same with `method=2`', 'post-training, method 2'),
-          ('the default', 'default'),
+          ('the default', 'default'), ('distillation', 'default, distilled'), ('`bias_bit=8`', 'default, biases of 8 bits'),
           ('`bias_bit=8` and distillation', 'default, biases of 8 bits, distilled'),
+          ("`position_update='learned'`", 'default, learned positions'),
+          ('a learning rate that stays as it is', 'default, constant rate'),
+          ('the same with `average_step`', 'default, constant rate, averaged weights'),
           ("`recipe='manual'`: statistics of the batch, positions that move", 'batch statistics, moving positions'),
           ("the original's scheme", 'original'))
 # What the README shows: (row, recipe).

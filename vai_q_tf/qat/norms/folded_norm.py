@@ -65,10 +65,33 @@ def on_batch(network, product, fold, norms, use_batch=None):
         result, inputs = statistics.add_to_result(network, last, end, tf.subtract(quantized_bias, bias), channels_last)
         result = _as_before_moves(network, fold, result, anchor)
         if use_batch is not None:
-            result = statistics.phase(use_batch, result, tf.nn.bias_add(
-                network.live(anchor), quantized_bias, data_format=view.attr(bias_add, 'data_format').s.decode()))
+            def frozen(convolved):
+                data_format = view.attr(bias_add, 'data_format').s.decode()
+                return tf.nn.bias_add(convolved, quantized_bias, data_format=data_format)
+
+            result, more = _with_frozen(network, fold, last, result, network.live(anchor), use_batch, frozen)
+            inputs += more
     network.results[bias_add] = result
     return inputs + [([(network.live_name(compute), index)], network.quantized(weights))]
+
+
+def _with_frozen(network, fold, norm, result, convolved, use_batch, frozen):
+    """(the result of both phases, [(inputs to re-point, tf.Tensor)]).
+
+    Args:
+      norm, result: as `statistics.add_to_result` takes and gives them.
+      convolved: the tf.Tensor that the chain begins with. frozen: function from that to the evaluation network's result.
+    """
+    fused = norm and norm.node and network.operation(norm.node)
+    if not fused or fold.moves or fused.outputs[0] is not result:
+        return statistics.phase(use_batch, result, frozen(convolved)), []
+    normalised = fused.inputs[0]  # convolved, or the sum of that and a bias
+    of_batch, of_evaluation = statistics.split_by_phase(use_batch, normalised)
+    if normalised is not convolved:
+        _, of_evaluation = statistics.split_by_phase(use_batch, convolved)
+    result = tf.concat([result, frozen(of_evaluation)], 0)
+    result.set_shape(convolved.shape)
+    return result, [([(fused.name, 0)], of_batch)]
 
 
 def _factors(network, fold):

@@ -66,15 +66,24 @@ def _begins_at_random(graph, variable):
 
 def findings(graph, found):
     """The Findings about the Evidence `found`, as ops of the live graph."""
-    def untrained(name):
-        vector = live_editor.tensor(graph, name)
-        least = tf.reduce_min(vector)
-        alike = tf.equal(least, tf.reduce_max(vector))
-        # A single element is like itself: then it is untrained where it has a value that initializers give.
-        return alike & (tf.greater(tf.size(vector), 1) | tf.equal(least, 0) | tf.equal(least, 1))
+    averages = [name for _, *pair in found.norms for name in pair]
+    vectors = [name for _, name in found.vectors]
+    untrained = _untrained([live_editor.tensor(graph, name) for name in averages + vectors])
+    pairs = tf.reshape(untrained[:len(averages)], [-1, 2])
+    return Findings(tf.reduce_all(pairs, axis=1), untrained[len(averages):])
 
-    def stacked(flags):
-        return tf.stack(flags) if flags else tf.zeros([0], tf.bool)
 
-    return Findings(stacked([untrained(mean) & untrained(variance) for _, mean, variance in found.norms]),
-                    stacked([untrained(vector) for _, vector in found.vectors]))
+def _untrained(vectors):
+    """Bool [number of vectors], those whose elements are alike; few ops for many vectors."""
+    if not vectors:
+        return tf.zeros([0], tf.bool)
+    sizes = tf.stack([tf.size(vector) if vector.shape.num_elements() is None else vector.shape.num_elements()
+                      for vector in vectors])
+    values = tf.concat([tf.cast(vector, tf.float32) for vector in vectors], 0)
+    ends = tf.cumsum(sizes)
+    owners = tf.searchsorted(ends, tf.range(ends[-1]), side='right')
+    first = tf.gather(values, ends - sizes)
+    alike = tf.equal(values, tf.gather(first, owners))
+    # A single element is like itself: then it is untrained where it has a value that initializers give.
+    alone = tf.equal(sizes, 1) & tf.not_equal(first, 0) & tf.not_equal(first, 1)
+    return tf.segment_min(tf.cast(alike, tf.int32), owners) > tf.cast(alone, tf.int32)

@@ -1,0 +1,41 @@
+"""Batch norms and the evaluation network that replaces them: a step pays for one of the two."""
+import pytest
+import tensorflow as tf
+
+from tests.qat.recipe import small
+
+v1 = tf.compat.v1
+
+
+def _network(use_bias):
+    def build(images, training=True):
+        net = v1.layers.conv2d(tf.identity(images, name='net_in'), 4, 3, use_bias=use_bias, name='conv')
+        net = tf.nn.relu(v1.layers.batch_normalization(net, training=training, name='norm'), name='relu')
+        return v1.layers.dense(tf.reduce_mean(net, [1, 2], name='pool'), 3, name='logits')
+    return build
+
+
+def _examples(training, op_type, count):
+    """How many examples each op of a type computes on in a step, in the order of the ops."""
+    ops = [op for op in training.graph.get_operations() if op.type == op_type and op.inputs[0].shape.ndims == 4]
+    assert len(ops) == count
+    return [value.shape[0] for value in training.session.run([op.inputs[0] for op in ops], training.feed(0))]
+
+
+@pytest.mark.parametrize('use_bias', [False, True])
+def test_a_step_normalises_or_adds_the_folded_bias(tmp_path, use_bias):
+    settings = small.config(tmp_path, recipe='manual', freeze_bn_step=1)
+    with small.Training(settings, build=_network(use_bias)) as training:
+        sums = 1 + use_bias
+        for norm, folded in ((64, 0), (0, 64)):
+            assert _examples(training, 'FusedBatchNormV3', 1) == [norm]
+            assert _examples(training, 'FusedBatchNormGradV3', 1) == [norm]
+            assert _examples(training, 'BiasAdd', sums) == [64] * use_bias + [folded]
+            training.step(0)
+
+
+def test_the_result_has_the_shape_that_it_had(tmp_path):
+    with small.Training(small.config(tmp_path), build=_network(False)) as training:
+        relu = training.graph.get_operation_by_name('relu')
+        assert relu.inputs[0].op.type == 'ConcatV2'
+        assert relu.inputs[0].shape.as_list() == relu.outputs[0].shape.as_list() == [None, 4, 4, 4]
