@@ -34,7 +34,7 @@ def plan(options):
         for bits in options.bits or recipes.DATASETS.get(dataset, recipes.BITS):
             for seed, name, network in itertools.product(options.seeds or recipes.SEEDS, options.recipes, options.networks):
                 recipe = recipes.RECIPES.get(name, recipes.Recipe({}))
-                if dataset in recipe.datasets and bits in recipe.bits and seed in recipe.seeds:
+                if dataset in recipe.datasets and bits in recipe.bits:
                     width = None if name in (recipes.FLOAT, recipes.CONTINUED) else bits
                     found += [runs.Run(dataset, network, activation, width, name, seed)
                               for activation in options.activations or [recipes.ACTIVATIONS[network]]]

@@ -85,6 +85,19 @@ def test_positions_stay_after_calibration_and_move_without_it(tmp_path):
             assert (training.positions() != before) == moves, recipe
 
 
+def test_beside_a_new_head_the_network_is_calibrated_too_and_positions_move_then(tmp_path):
+    weights = dict(small.float_weights(), **{'logits/bias': np.zeros(3, np.float32)})
+    with small.Training(small.config(tmp_path, position_decay=0.5), weights) as training:
+        training.step(0)
+        calibrated = training.positions()
+        assert calibrated == _suiting(weights, small.batch(0)[0], tie=1.3)
+        for number in range(1, 6):
+            training.step(number, scale=30.)
+        assert training.positions()['relu/aquant'] < calibrated['relu/aquant']
+        variables = training.variables()
+        assert all(np.array_equal(variables[name], weights[name]) for name in ('norm/moving_mean', 'norm/moving_variance'))
+
+
 def test_batch_norms_use_their_moving_statistics_from_the_start(tmp_path):
     weights = small.float_weights()
     for recipe, moves in (('auto', False), ('finetune', False), ('manual', True), ('scratch', True)):
