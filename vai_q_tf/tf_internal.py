@@ -112,6 +112,13 @@ def is_in_control_flow(op):
     return op._get_control_flow_context() is not None
 
 
+def control_flow_context_name(graph):
+    """The name of the branch or loop that ops of the graph are made in now; '' outside of all."""
+    # As above: ops have it, and nothing public tells. 2.11 has it for graphs of version 1.
+    context = graph._get_control_flow_context()
+    return '' if context is None else context.name
+
+
 def set_attr(op, key, value):
     """Gives the op the tf.AttrValue `value`."""
     # Attrs that begin with an underscore can be set on any op, but only when a NodeDef is imported. Still there in 2.11.
@@ -288,11 +295,14 @@ _after_create_session = tf.train.StopAtStepHook.after_create_session
 
 
 def follow_last_steps(note):
-    """Calls note(session, global step at which it stops) when a tf.train.StopAtStepHook gets its session."""
+    """Calls note(session, global step at which it stops, that from which it counts) when a StopAtStepHook gets its session.
+
+    It counts from 0 where it was made with a last step.
+    """
     # An Estimator makes the hook of `steps` and `max_steps`, and tells nobody. Still there in 2.11.
     def after_create_session(self, session, coord):
         _after_create_session(self, session, coord)
-        note(session, self._last_step)
+        note(session, self._last_step, 0 if self._num_steps is None else self._last_step - self._num_steps)
 
     tf.train.StopAtStepHook.after_create_session = after_create_session
 

@@ -324,8 +324,9 @@ def test_a_graph_for_a_tpu_is_refused_by_name(tmp_path):
     assert raised.value.code == errors.UNSUPPORTED_GRAPH
 
 
-def test_replicas_make_one_update_of_a_learned_position(tmp_path):
-    """Of both halves of the batch, at once."""
+@pytest.mark.parametrize('monitored', [False, True])
+def test_replicas_make_one_update_of_a_learned_position(tmp_path, monitored):
+    """Of both halves of the batch, at once, also if a gradient to look at was made before."""
     strategy = tf.distribute.MirroredStrategy(_DEVICES)
     images, gradients = tf.compat.v1.placeholder(tf.float32, [16, 8, 8, 2]), []
 
@@ -334,6 +335,8 @@ def test_replicas_make_one_update_of_a_learned_position(tmp_path):
         logits = training.network(images[half:half + 8], True)
         CreateQuantizeTrainingGraph(training.config(tmp_path, position_update='learned'))
         variables = [variable.get() for variable in tf.compat.v1.trainable_variables()]
+        if monitored:
+            tf.gradients(tf.reduce_mean(logits), variables)
         gradients.extend(tf.gradients(tf.reduce_mean(tf.square(logits)), variables))
 
     with strategy.scope():
@@ -343,7 +346,7 @@ def test_replicas_make_one_update_of_a_learned_position(tmp_path):
     operations = tf.compat.v1.get_default_graph().get_operations()
     row = next(op.get_attr('row') for op in operations if op.name == 'logits/BiasAdd/aquant/learned')
     updates = [op for op in operations if op.type == 'VaiLearnPosition' and op.get_attr('row') == row]
-    assert [len(op.inputs) - 2 for op in updates] == [1, 2]
+    assert [len(op.inputs) - 2 for op in updates] == ([1, 1, 2, 2] if monitored else [1, 2])
     slopes = [list(slope.op.inputs)[:3] for slope in updates[-1].inputs[2:]]
     with _session() as session:
         session.run(initializer)

@@ -1,4 +1,5 @@
 """Learned positions in a training: where they begin, what moves them, and that they are in every checkpoint."""
+import functools
 import json
 
 import numpy as np
@@ -7,7 +8,7 @@ import tensorflow as tf
 
 import vai_q_tf
 from tests.qat.recipe import small
-from vai_q_tf import fixed_point, ops
+from vai_q_tf import fixed_point, ops, tf_internal
 from vai_q_tf.qat.positions.position_saveable import VOTES_KEY
 
 v1 = tf.compat.v1
@@ -206,6 +207,57 @@ def test_a_share_freezes_them_by_default(tmp_path):
                 training.step(number)
                 courses.append(training.votes().tobytes())
         assert [first == second for first, second in zip(courses, courses[1:])] == [False] * 79 + [True] * 5
+
+
+@pytest.mark.parametrize('inside', ['tf.cond', 'tf.gradients before', 'tf.gradients after'])
+def test_one_update_a_step_wherever_the_gradients_are_made(tmp_path, inside):
+    """In a branch, as a training that leaves out steps has them, and beside gradients that nobody fetches."""
+    courses = []
+    for special in (False, True):
+        with tf.Graph().as_default(), v1.Session() as session:
+            v1.set_random_seed(1)
+            images, labels = map(tf.constant, small.batch(0))
+            loss = v1.losses.sparse_softmax_cross_entropy(labels, small.network(images))
+            vai_q_tf.CreateQuantizeTrainingGraph(_config(tmp_path))
+            optimizer = v1.train.GradientDescentOptimizer(0.05)
+            if special and inside == 'tf.gradients before':
+                tf.gradients(loss, v1.trainable_variables())
+            if special and inside == 'tf.cond':
+                train = tf.cond(loss >= 0, functools.partial(optimizer.minimize, loss), tf.no_op)
+            else:
+                train = optimizer.minimize(loss)
+            if special and inside == 'tf.gradients after':
+                tf.gradients(loss, v1.trainable_variables())
+            session.run(v1.global_variables_initializer())
+            for _ in range(8):
+                session.run(train)
+            courses.append(session.run(VOTES_KEY + ':0'))
+    assert fixed_point.is_learned(courses[0]).sum() == len(courses[0]) - 1
+    np.testing.assert_array_equal(*courses)
+
+
+def test_positions_become_legal_when_they_no_longer_learn(tmp_path):
+    """A bias whose shift is too far for the hardware."""
+    weights = small.float_weights()
+    weights['logits/bias'] = weights['logits/bias'] * np.float32(1e-9)
+    with _Training(_config(tmp_path, freeze_position_step=6), weights, rate=0.) as training:
+        in_use = []
+        for number in range(8):
+            feed = training.feed(number)
+            in_use.append(training.session.run(['logits/bias/wquant/learned:0', training.train], feed)[0])
+        elected = training.positions()['logits/bias/wquant']
+        legal = dict(zip(training.positions(), training.session.run('vai_q_tf/positions/legal:0')))['logits/bias/wquant']
+    assert elected > legal + 5
+    assert in_use[1:] == [elected] * 5 + [legal] * 2
+
+
+def test_an_optimizer_waits_for_the_gradients_of_thresholds(tmp_path):
+    """It changes variables in the place that they read."""
+    with _Training(_config(tmp_path)) as training:
+        slopes = [op for op in training.graph.get_operations() if op.type in ('VaiThresholdGrad', 'VaiScaledThresholdGrad')]
+        assert slopes
+        for op in slopes:
+            assert any(waiting.type == 'Identity' for waiting in tf_internal.waiting_ops(op)), op.name
 
 
 def test_what_is_told_not_to_track_learns_nothing(tmp_path):

@@ -2,7 +2,8 @@
 import tensorflow as tf
 
 from vai_q_tf.ops import library
-from vai_q_tf.ops.learned_position import take_along, threshold_gradient
+from vai_q_tf.ops.learned_position import threshold_gradient
+from vai_q_tf.ops.threshold_update import take_along
 
 
 def fix_neuron(input, mode, phase, bit_width=8, method=1, output_dir='', quantize_pos=0, T=tf.float32, name=None):

@@ -1,16 +1,7 @@
-"""Learned positions: the gradients of thresholds, and their update, which the backward pass of the quantizing ops takes along.
-
-A quantizing op whose position comes from `learned_position` gives, with its own gradient, that to the threshold. All such
-gradients of one row meet in one update, on which the gradient waits that is handed on last, so whatever trains the network
-updates the row once.
-"""
-import tensorflow as tf
-
-from vai_q_tf import tf_internal
+"""Learned positions as ops: the gradient of a threshold, and the update of a row of votes by it."""
 from vai_q_tf.ops import library
 
 RATE = 0.01
-_MARK, _UPDATE = 'VaiLearnedPosition', 'VaiLearnPosition'
 
 
 def learned_position(state, elected, legal, learning, rows, row, members=(), networks=1, name=None):
@@ -63,54 +54,5 @@ def scaled_threshold_gradient(gradient, input, scale, factor, position, learning
                                                     narrow_range, name)
 
 
-def take_along(op, position, to_threshold, handed_on):
-    """Makes the gradients that are handed on bring about the update of the threshold, if the position is learned.
-
-    Args:
-      op: the tf.Operation that quantizes, whose gradient function calls this.
-      position: its input with the position.
-      to_threshold: function of the bool tf.Tensor `learning` to the gradient to its threshold.
-      handed_on: list of tf.Tensors, gradients to its other inputs.
-
-    Returns:
-      the gradients to hand on instead.
-    """
-    mark = _source(position)
-    if mark.type != _MARK:
-        return handed_on
-    state, learning = mark.inputs[0], mark.inputs[3]
-    gradient = to_threshold(learning)
-    update, earlier = _new_update(op, mark, state, learning, gradient)
-    waiting = tf_internal.waiting_ops(earlier) if earlier is not None else ()
-    for waiter in waiting:
-        tf_internal.set_control_inputs(waiter, [before for before in waiter.control_inputs if before is not earlier])
-    # An optimizer changes a variable in the place that is read here, so the gradient waits, too, where the update does not.
-    with tf.control_dependencies([gradient, update]):
-        return [tf.identity(tensor) for tensor in handed_on]
-
-
-def _new_update(op, mark, state, learning, gradient):
-    """(the update with one more gradient, the one before with the others or None)."""
-    same_row = [reader for reader in sorted(state.consumers(), key=tf_internal.creation_number)
-                if reader.type in (_MARK, _UPDATE) and reader.get_attr('row') == mark.get_attr('row')]
-    updates = [reader for reader in same_row if reader.type == _UPDATE and tf_internal.waiting_ops(reader)]
-    earlier = updates[-1] if updates else None
-    gradients = list(earlier.inputs)[2:] if earlier is not None else []
-    if sum(other.op.inputs[1] is op.inputs[0] for other in gradients) >= mark.get_attr('networks'):
-        earlier, gradients = None, []  # differentiated again: another training step
-    with mark.graph.colocate_with(mark, ignore_existing=True), tf.control_dependencies(
-            [reader for reader in same_row if reader.type == _MARK]):
-        return learn_position(state, learning, gradients + [gradient], mark.get_attr('rows'), mark.get_attr('row'),
-                              mark.get_attr('members')), earlier
-
-
-def _source(tensor):
-    """The op that makes a position, behind Identity ops."""
-    op = tensor.op
-    while op.type == 'Identity':
-        op = op.inputs[0].op
-    return op
-
-
-for _op_type in (_MARK, 'VaiThresholdGrad', 'VaiScaledThresholdGrad'):
+for _op_type in ('VaiLearnedPosition', 'VaiThresholdGrad', 'VaiScaledThresholdGrad'):
     library.register_gradient(_op_type, None)

@@ -7,7 +7,8 @@ number of elements after the channel axis elsewhere.
 import tensorflow as tf
 
 from vai_q_tf.ops import library
-from vai_q_tf.ops.learned_position import scaled_threshold_gradient, take_along
+from vai_q_tf.ops.learned_position import scaled_threshold_gradient
+from vai_q_tf.ops.threshold_update import take_along
 
 
 def scaled_fix_neuron(input, scale, rescale, position, bit_width=8, mode=0, inner=1, narrow_range=False,

@@ -76,7 +76,8 @@ def _recipe(graph, config, planned):
                 errors.UNSUPPORTED_GRAPH, 'Nothing to average',
                 'average_step is {}, and the network has no trainable variables. Leave it away.'.format(config.average_step))
     return Recipe(config, None if step is None else node_name(step.name),
-                  evidence(graph, planned.forms[0], planned.prefixes[0]), averaged)
+                  evidence(graph, planned.forms[0], planned.prefixes[0]),
+                  [node for graph_range in planned.ranges for node in graph_range.input_nodes], averaged)
 
 
 def _edit(graph, planned, config, recipe):

@@ -220,6 +220,31 @@ def test_errors(tmp_path):
         with pytest.raises(QuantizeError, match='no trainable variables') as raised:
             vai_q_tf.CreateQuantizeTrainingGraph(_settings(tmp_path))
         assert raised.value.code == errors.UNSUPPORTED_GRAPH
+    with tf.Graph().as_default():
+        small.network(tf.zeros([1, 6, 6, 2]))
+        with pytest.raises(QuantizeError, match='average_step count.*no global step yet') as raised:
+            vai_q_tf.CreateQuantizeTrainingGraph(_settings(tmp_path))
+        assert raised.value.code == errors.UNSUPPORTED_GRAPH
+
+
+def test_half_precision_is_averaged_in_single(tmp_path):
+    """The mean of 1 and many values next to it is between float16 numbers."""
+    def build(images, training=True):
+        net = v1.layers.flatten(tf.identity(images, name='net_in'))
+        kernel = v1.get_variable('kernel', [72, 3], tf.float16, v1.ones_initializer())
+        return tf.matmul(net, tf.cast(kernel, tf.float32), name='out')
+
+    settings = _settings(tmp_path, average_step=0)
+    settings.output_nodes = ['out']
+    values = [np.full([72, 3], 1 + number % 2 / 1024, np.float16) for number in range(7)]
+    with small.Training(settings, build=build, rate=0.) as training:
+        training.step(0)
+        for number, value in enumerate(values[1:], 1):
+            training.assign({'kernel': value})
+            training.step(number)
+        found, count = means(training.saver.save(training.session, str(tmp_path / 'model.ckpt')))
+    assert count == 7 and found['kernel'].dtype == np.float32
+    np.testing.assert_array_equal(found['kernel'], running_mean([value.astype(np.float32) for value in values]))
 
 
 def test_a_share_of_a_training_of_unknown_length_is_an_error(tmp_path):

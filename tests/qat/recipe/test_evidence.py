@@ -28,7 +28,8 @@ def _without(*names):
     (_without('norm/moving_mean'), _FLOAT),
     (_without('norm/gamma'), _PARTLY),
     ({'conv/kernel': small.float_weights()['conv/kernel']}, _SCRATCH),  # kernels do not tell
-], ids=['scratch', 'float', 'new head', 'no averages', 'no variance', 'no mean', 'no gamma', 'kernels only'])
+    ({'logits/bias': np.float32([-4.6, 0, 1])}, _SCRATCH),  # class priors
+], ids=['scratch', 'float', 'new head', 'no averages', 'no variance', 'no mean', 'no gamma', 'kernels only', 'priors'])
 def test_begin(tmp_path, weights, expected):
     assert _begin(small.config(tmp_path), weights) == expected
 
@@ -50,8 +51,11 @@ def test_without_batch_norms_biases_tell(tmp_path):
     assert _begin(small.config(tmp_path), {'logits/bias': np.float32([1, 2, 3])}, _dense()) == _FLOAT
 
 
-def test_biases_that_begin_at_random_do_not_tell(tmp_path):
-    build = _dense(bias_initializer=v1.random_normal_initializer())
+@pytest.mark.parametrize('initializer', [
+    v1.random_normal_initializer(), v1.truncated_normal_initializer(),
+    lambda shape, dtype, partition_info=None: tf.random.stateless_uniform(shape, [1, 2], dtype=dtype)])
+def test_biases_that_begin_at_random_do_not_tell(tmp_path, initializer):
+    build = _dense(bias_initializer=initializer)
     assert _begin(small.config(tmp_path), None, build) == _PARTLY
 
 
@@ -106,7 +110,7 @@ def test_averages_that_look_untrained_are_a_warning(tmp_path, capfd):
         training.step(0)
     said = capfd.readouterr().err
     assert said.startswith('Warning: ') and 'moving averages that look untrained (norm)' in said
-    assert 'batch norms use the statistics of the batch' in said
+    assert 'Batch norms use the statistics of the batch. Positions move' in said
 
 
 def test_what_looks_untrained_is_named(tmp_path, capfd):

@@ -84,6 +84,16 @@ def test_a_restart_counts_from_where_the_training_began(tmp_path, recipe):
     assert moved == [2, 1, 6]  # 0.9 of 2, of 3, and of 10 steps, each from step 5 on
 
 
+def test_calls_with_steps_count_by_themselves(tmp_path):
+    """As in a loop that evaluates after each of them."""
+    moved = []
+    for _ in range(3):
+        averages = _Averages()
+        _by_hook(tmp_path, _settings(tmp_path), averages, steps=5)
+        moved.append(averages.moved())
+    assert moved == [2, 2, 2]
+
+
 def test_train_and_evaluate(tmp_path):
     averages = _Averages()
     estimator = tf.estimator.Estimator(vai_q_tf.quantize_model_fn(_model_fn, _settings(tmp_path)), str(tmp_path / 'model'))
@@ -141,8 +151,12 @@ def test_contrib_training(tmp_path):
     assert averages.moved() == _SHARE * _STEPS
 
 
-@pytest.mark.parametrize('arguments', [{'batch_size': 64}, {'steps_per_epoch': 5}], ids=str)
-def test_keras(tmp_path, arguments):
+@pytest.mark.parametrize('arguments, epochs, expected', [
+    ({'batch_size': 64}, [(0, 2)], 4), ({'steps_per_epoch': 5}, [(0, 2)], 4),
+    ({'batch_size': 64}, [(0, 1), (0, 1)], 2 + 2), ({'batch_size': 64}, [(0, 1), (1, 2)], 2),
+    ({'batch_size': 64}, [(1, 2)], 2)])
+def test_keras(tmp_path, arguments, epochs, expected):
+    """epochs: (initial_epoch, epochs) of calls of fit, with 5 steps an epoch."""
     keras = tf.keras
     keras.backend.clear_session()
     keras.backend.set_learning_phase(1)
@@ -167,12 +181,13 @@ def test_keras(tmp_path, arguments):
             data = (tf.data.Dataset.from_tensor_slices((images, labels)).repeat().batch(64),)
         else:
             data = (images, labels)
-        model.fit(*data, epochs=2, verbose=0, callbacks=[callback, Averages()], **arguments)
+        for first, end in epochs:
+            model.fit(*data, initial_epoch=first, epochs=end, verbose=0, callbacks=[callback, Averages()], **arguments)
     finally:
         keras.backend.clear_session()
     found = _Averages()
     found.values = [initial] + values
-    assert found.moved() == _SHARE * _STEPS
+    assert found.moved() == expected
 
 
 @pytest.mark.parametrize('steps, expected', [(120, 80), (99, 99)], ids=['long', 'short'])

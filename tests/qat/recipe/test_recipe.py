@@ -148,6 +148,41 @@ def test_a_restarted_training_is_not_calibrated_again(tmp_path):
         assert (training.positions(), training.noted()) == expected
 
 
+@pytest.mark.parametrize('batch', [np.zeros, lambda shape: np.full(shape, np.nan), lambda shape: np.full(shape, np.inf)],
+                         ids=['zeros', 'NaN', 'infinity'])
+def test_a_batch_without_values_is_not_calibrated_on(tmp_path, capfd, batch):
+    """As of a run that warms up, or of padding. Only the loss is run, or the weights would be NaN, too."""
+    weights = small.float_weights()
+    with small.Training(small.config(tmp_path), weights) as training:
+        images, labels = small.batch(0)
+        training.session.run(training.loss, {training.images: batch(images.shape), training.labels: labels})
+        assert training.positions() == {} and training.noted()[0] == 0
+        assert capfd.readouterr().err.count('waits for a batch to calibrate positions on') == 1
+        training.step(0)
+        assert training.positions() == _suiting(weights, images, tie=1.3)
+        assert capfd.readouterr().err.count('This training starts from float weights') == 1
+
+
+def test_a_recipe_that_is_set_later_goes_before_what_was_found(tmp_path, capfd):
+    weights = small.float_weights()
+    with small.Training(small.config(tmp_path), weights) as training:
+        training.step(0)
+        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+    for recipe, mode, moves in (('scratch', 3, True), ('finetune', 1, False), ('auto', 1, False)):
+        capfd.readouterr()
+        with small.Training(small.config(tmp_path, recipe=recipe, position_decay=0.5)) as training:
+            training.saver.restore(training.session, checkpoint)
+            before = training.positions()
+            for number in range(1, 5):
+                training.step(number, scale=30.)
+            assert training.noted() == (mode, 0)
+            assert (training.positions() != before) == moves
+            assert np.array_equal(training.variables()['norm/moving_mean'], weights['norm/moving_mean']) != moves
+        said = capfd.readouterr().err
+        assert said.count('This training') == said.count(
+            "goes on by recipe 'scratch'. Batch norms use the statistics of the batch. Positions move.") == int(moves)
+
+
 def test_a_scratch_training_that_goes_on_is_still_one(tmp_path):
     settings = small.config(tmp_path)
     with small.Training(settings) as training:
@@ -228,8 +263,8 @@ def test_it_says_once_what_it_found(tmp_path, capfd):
         said = capfd.readouterr().err
         training.step(1)
         assert 'This training' not in capfd.readouterr().err
-    assert said.count('This training starts from float weights: batch norms use moving statistics, positions are calibrated on '
-                      'the float network in this step and stay then.') == 1
+    assert said.count('This training starts from float weights. Batch norms use moving statistics. Positions are calibrated on '
+                      'the float network in this step, then they stay.\n') == 1
 
 
 def test_a_wider_bias(tmp_path):

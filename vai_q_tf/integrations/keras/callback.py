@@ -71,9 +71,17 @@ class QuantizeCallback(tf.keras.callbacks.Callback):
             self._hook.begin()
             session = tf_internal.keras_session()
             self._hook.after_create_session(session, None)
-            steps = self.params.get('steps') or -(-self.params['samples'] // self.params['batch_size'])
-            first = int(session.run(self._quantized.quantize_positions.step))
-            length.note_length(session, first + steps * self.params['epochs'])
+            self._is_measured = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Tells the graph how long the training is, before its first step."""
+        if self._is_measured:
+            return
+        self._is_measured = True
+        session = tf_internal.keras_session()
+        steps = self.params.get('steps') or -(-self.params['samples'] // self.params['batch_size'])
+        began = int(session.run(self._quantized.quantize_positions.step)) - steps * epoch  # by initial_epoch
+        length.note_length(session, began + steps * self.params['epochs'], max(began, 0))
 
     def on_train_batch_end(self, batch, logs=None):
         """Notes what positions changed."""

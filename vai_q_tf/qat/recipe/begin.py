@@ -30,11 +30,13 @@ class Begin(enum.IntEnum):
 class Started(NamedTuple):
     """Scalar tensors of a training graph, each as it was before the step at hand.
 
-    mode: int32, the Begin that holds. is_new: bool, whether this is the first step. first_step: float32, the global step at
-    which the training began.
+    mode: int32, the Begin that holds. is_new: bool, whether this is the first step. is_other: bool, whether a training goes on
+    by a Begin that is set, and that is not the one that it was. first_step: float32, the global step at which the training
+    began.
     """
     mode: tf.Tensor
     is_new: tf.Tensor
+    is_other: tf.Tensor
     first_step: tf.Tensor
 
 
@@ -54,10 +56,13 @@ class TrainingBegin:
             self.handle = table(START, 1)
         noted = ops.read_positions(self.handle, rows=1)[0]
         is_new = tf.equal(noted[_MODE], 0)
-        mode, names = tf.cond(is_new, lambda: _look(graph, found, always, votes),
-                              lambda: (tf.cast(noted[_MODE], tf.int32), tf.constant('')))
-        self.names = names
-        self.started = Started(mode, is_new, tf.raw_ops.Select(condition=is_new, x=step, y=noted[_FIRST_STEP]))
+        known = tf.cast(noted[_MODE], tf.int32)
+        if always is None:
+            mode, self.names = tf.cond(is_new, lambda: _look(graph, found, votes), lambda: (known, tf.constant('')))
+        else:
+            mode, self.names = tf.constant(int(always)), tf.constant('')
+        is_other = tf.logical_not(is_new) & tf.not_equal(mode, known)
+        self.started = Started(mode, is_new, is_other, tf.raw_ops.Select(condition=is_new, x=step, y=noted[_FIRST_STEP]))
 
     def note(self):
         """An op that keeps what was found."""
@@ -67,12 +72,14 @@ class TrainingBegin:
         return ops.write_positions(self.handle, filled, rows=1)
 
 
-def _look(graph, found, always, votes):
+def _look(graph, found, votes):
     """(the Begin, names that the message about it has)."""
-    if always is not None:
-        return tf.constant(int(always)), tf.constant('')
     norms, vectors = findings(graph, found)
-    cases = [(tf.reduce_any(votes > 0), Begin.CONTINUED), (tf.reduce_all(norms) & tf.reduce_all(vectors), Begin.SCRATCH),
+    scratch = tf.reduce_all(vectors)
+    if found.norms:
+        # Beside batch norms that are all untrained a few vectors may have values that a program chose, as class priors.
+        scratch |= 2 * tf.reduce_sum(tf.cast(vectors, tf.int32)) > tf.size(vectors)
+    cases = [(tf.reduce_any(votes > 0), Begin.CONTINUED), (tf.reduce_all(norms) & scratch, Begin.SCRATCH),
              (tf.reduce_any(norms), Begin.STATISTICS), (tf.reduce_any(vectors), Begin.PARTLY)]
     nobody_tells = not found.norms and not found.vectors
     if nobody_tells:

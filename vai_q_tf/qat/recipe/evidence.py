@@ -61,7 +61,7 @@ def _begins_at_random(graph, variable):
     if assign.type not in _ASSIGNS:
         return False
     found = reach([assign.inputs[1].op], lambda op: [tensor.op for tensor in op.inputs])
-    return any(op.type.startswith(_RANDOM) for op in found)
+    return any(name in op.type for op in found for name in _RANDOM)
 
 
 def findings(graph, found):

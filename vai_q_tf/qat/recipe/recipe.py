@@ -11,7 +11,9 @@ from typing import NamedTuple, Optional
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops
+from vai_q_tf.graph import live_editor
 from vai_q_tf.qat.averages.averages import Averages
+from vai_q_tf.qat.recipe import message
 from vai_q_tf.qat.recipe.begin import Begin, TrainingBegin
 from vai_q_tf.qat.recipe.length import add_length
 
@@ -21,14 +23,6 @@ _SCOPE = 'vai_q_tf/positions/recipe/'
 FREEZE_SHARE = 2 / 3  # of a training that does not start from float weights, after which its positions stay
 _SHORTEST = 100  # steps that such a training has at least; in fewer, votes do not settle
 _ALWAYS = {'auto': None, 'finetune': Begin.FLOAT, 'scratch': Begin.SCRATCH, 'manual': Begin.CONTINUED}
-_MESSAGES = {
-    Begin.FLOAT: 'starts from float weights',
-    Begin.PARTLY: 'starts from float weights, of which some look untrained or do not tell ({})',
-    Begin.SCRATCH: 'starts from scratch',
-    Begin.STATISTICS: 'starts from weights whose batch norms have moving averages that look untrained ({}); restore them with '
-                      'the weights, which tf.estimator.WarmStartSettings does not by itself',
-    Begin.CONTINUED: 'goes on from one that did not look where it started',
-}
 
 
 class Phases(NamedTuple):
@@ -51,13 +45,15 @@ class Recipe:
 
     Args:
       step: the name of the variable of the global step, None where there is none. found: the Evidence about the network.
+      inputs: names of the input nodes of all copies of the network.
       averaged: the Averaged of the variables, where the config has an average_step.
     """
 
-    def __init__(self, config, step, found, averaged=()):
+    def __init__(self, config, step, found, inputs, averaged=()):
         self._config = config
         self._step = step
         self._found = found
+        self._inputs = inputs
         self._averaged = averaged
 
     def phases(self, positions, rows):
@@ -67,14 +63,14 @@ class Recipe:
 
     def _phases(self, positions, rows):
         step = None if self._step is None else tf.cast(_value(positions.graph, self._step), tf.int64)
-        length = add_length() if self._has_shares() or self._moves_by_itself() else None
+        length, since = add_length() if self._has_shares() or self._moves_by_itself() else (None, 0.)
         always = _ALWAYS[self._config.recipe]
         if always == Begin.CONTINUED and not self._has_shares():
             return self._as_set(_Schedule(step), None)
         votes = ops.read_positions(positions, rows=rows)
         begin = TrainingBegin(positions.graph, self._found, always, votes,
                               tf.zeros([]) if step is None else tf.cast(step, tf.float32))
-        schedule = _Schedule(step, length, begin.started.first_step)
+        schedule = _Schedule(step, length, tf.maximum(begin.started.first_step, since))
         return self._as_set(schedule, begin) if always == Begin.CONTINUED else self._of_begin(schedule, begin)
 
     def _has_shares(self):
@@ -115,6 +111,7 @@ class Recipe:
         config = self._config
         started = begin.started
         calibrates = started.is_new & tf.less_equal(started.mode, int(Begin.PARTLY))
+        waits = calibrates & tf.cond(started.is_new, self._lacks_values, lambda: tf.constant(False))
         if config.freeze_position_step is not None:
             moves = votes_move = schedule.before('freeze_position_step', config.freeze_position_step)
         else:
@@ -122,44 +119,37 @@ class Recipe:
             votes_move = moves & tf.not_equal(started.mode, int(Begin.FLOAT))
             if not self._learns():
                 moves = votes_move
-        allowed = calibrates | moves
+        allowed = (calibrates | moves) & ~waits
         track = self._track(allowed, schedule)
         if config.freeze_bn_step is not None:
             use_batch = schedule.before('freeze_bn_step', config.freeze_bn_step)
         else:
             use_batch = tf.greater(started.mode, int(Begin.PARTLY)) if config.bn_fold == 'batch' else None
         # An evaluation of the training graph, which is told not to track, keeps nothing of what it finds.
-        noted = tf.cond(started.is_new & tf.equal(track, allowed), lambda: tf.group(begin.note(), self._say(begin)), tf.no_op)
-        with tf.control_dependencies([noted]):
-            calibrating = tf.identity(calibrates & track)
+        notes = (started.is_new | started.is_other) & tf.equal(track, allowed) & ~waits
+        noted = tf.cond(notes, lambda: tf.group(begin.note(), self._say(begin)), tf.no_op)
+        told = tf.cond(waits, lambda: _print(tf.constant(message.WAITS)), tf.no_op)
+        with tf.control_dependencies([noted, told]):
+            calibrating = tf.identity(calibrates & (track | waits))
         return Phases(track, calibrating, _named(use_batch, USE_BATCH), begin.handle, track & (calibrates | votes_move))
+
+    def _lacks_values(self):
+        """Whether a batch has nothing to calibrate on: the network's input is all zeros, or has a value that is not finite."""
+        inputs = [live_editor.tensor(tf.get_default_graph(), name) for name in self._inputs]
+        inputs = [tensor for tensor in inputs if tensor.dtype.is_floating]
+        if not inputs:
+            return tf.constant(False)
+        sizes = tf.stack([tf.reduce_sum(tf.abs(tf.cast(tensor, tf.float32))) for tensor in inputs])
+        return tf.logical_not(tf.reduce_all(tf.math.is_finite(sizes)) & tf.reduce_any(sizes > 0))
 
     def _say(self, begin):
         """An op that says what was found and what is done about it."""
-        config, started = self._config, begin.started
-        rounding = ('batch norms use moving statistics', 'batch norms use the statistics of the batch')
-        if config.freeze_bn_step is not None:
-            rounding = ('batch norms use moving statistics from freeze_bn_step on',) * 2
-        elif config.bn_fold == 'moving':
-            rounding = ('batch norms use moving statistics, which move',) * 2
-        first = 'positions are calibrated on the float network in this step'
-        until = ''
-        if config.freeze_position_step is not None:
-            until = ' until freeze_position_step'
-        elif self._moves_by_itself():
-            until = ' until {:.0%} of the training, where its length is known'.format(FREEZE_SHARE)
-        lines = []
-        for mode in Begin:
-            calibrates = mode <= Begin.PARTLY
-            stays = mode == Begin.FLOAT and config.freeze_position_step is None and not self._learns()
-            moved = 'stay' if stays else ('are learned' if self._learns() else 'move') + until
-            positions = '{} and {} then'.format(first, moved) if calibrates else 'positions {}'.format(moved)
-            warning = 'Warning: ' if mode == Begin.STATISTICS else ''
-            lines.append('{}This training {}: {}, {}.'.format(warning, _MESSAGES[mode], rounding[not calibrates], positions))
-        line = tf.gather(tf.constant(lines), started.mode - 1)
+        has_norms = bool(self._found.norms)
+        lines = message.lines(self._config, has_norms, self._moves_by_itself(), FREEZE_SHARE)
+        line = tf.gather(tf.constant(lines), begin.started.mode - 1)
         line = tf.regex_replace(line, r'\{\}', begin.names, replace_global=False)
-        # Not by tf.logging, which has no op, nor by a log stream, which TF_CPP_MIN_LOG_LEVEL closes.
-        return tf.raw_ops.PrintV2(input=line, output_stream='stderr')
+        changed = tf.constant(message.changed_line(self._config, has_norms))
+        return _print(tf.raw_ops.Select(condition=begin.started.is_new, x=line, y=changed))
 
 
 class _Schedule:
@@ -203,6 +193,11 @@ def _value(graph, variable):
     if operation.type != 'VarHandleOp':
         return operation.outputs[0]
     return tf.raw_ops.ReadVariableOp(resource=operation.outputs[0], dtype=operation.get_attr('dtype'))
+
+
+def _print(line):
+    # Not by tf.logging, which has no op, nor by a log stream, which TF_CPP_MIN_LOG_LEVEL closes.
+    return tf.raw_ops.PrintV2(input=line, output_stream='stderr')
 
 
 def _named(value, name):

@@ -1,0 +1,62 @@
+"""The line that a training says in its first step: what it found, and what it does about it."""
+from vai_q_tf.qat.recipe.begin import Begin
+
+_FOUND = {
+    Begin.FLOAT: 'This training starts from float weights',
+    Begin.PARTLY: 'This training starts from float weights, of which some look untrained or do not tell ({})',
+    Begin.SCRATCH: 'This training starts from scratch',
+    Begin.STATISTICS: 'This training starts from float weights, but batch norms have moving averages that look untrained ({}): '
+                      'new layers, or a warm start that left them out, as tf.estimator.WarmStartSettings does',
+    Begin.CONTINUED: 'This training goes on from one that did not look where it started',
+}
+WAITS = ('This training waits for a batch to calibrate positions on, and rounds nothing in this step: the input of the network '
+         'is all zeros, or has NaN or infinity.')
+
+
+def lines(config, has_norms, moves_by_itself, freeze_share):
+    """[the line for each Begin]; '{}' in it stands for the names that were found.
+
+    Args:
+      has_norms: whether the network has batch norms that may use the statistics of the batch.
+      moves_by_itself: whether the recipe decides until when positions move. freeze_share: the share of a training after which.
+    """
+    own = ' until {:.0%} of the training, if its length is known'.format(freeze_share) if moves_by_itself else ''
+    return ['. '.join(['Warning: ' * (begin == Begin.STATISTICS) + _FOUND[begin]] + [_norms(config, begin)] * has_norms
+                      + [_positions(config, begin, own)]) + '.' for begin in Begin]
+
+
+def changed_line(config, has_norms):
+    """The line of a training that goes on by another recipe than the one that it began with."""
+    begin = {'finetune': Begin.FLOAT, 'scratch': Begin.SCRATCH}.get(config.recipe, Begin.CONTINUED)
+    moved = 'Positions stay' if _stay(config, begin) else 'Positions move'
+    return '. '.join(['This training goes on by recipe {!r}'.format(config.recipe)] + [_norms(config, begin)] * has_norms
+                     + [moved]) + '.'
+
+
+def _norms(config, begin):
+    if config.bn_fold == 'moving':
+        return 'Batch norms use moving statistics, which move{}'.format(_until(config.freeze_bn_step))
+    if config.freeze_bn_step == 0 or config.freeze_bn_step is None and begin <= Begin.PARTLY:
+        return 'Batch norms use moving statistics'
+    return 'Batch norms use the statistics of the batch{}'.format(_until(config.freeze_bn_step))
+
+
+def _positions(config, begin, own):
+    moved = 'stay' if _stay(config, begin) else '{}{}'.format(
+        'are learned' if config.position_update == 'learned' else 'move',
+        own if config.freeze_position_step is None else _until(config.freeze_position_step))
+    if begin > Begin.PARTLY:
+        return 'Positions {}'.format(moved)
+    return 'Positions are calibrated on the float network in this step, then they {}'.format(moved)
+
+
+def _stay(config, begin):
+    if config.freeze_position_step is not None:
+        return config.freeze_position_step == 0
+    return begin == Begin.FLOAT and config.position_update != 'learned'
+
+
+def _until(limit):
+    if limit is None:
+        return ''
+    return ' until {:.0%} of the training'.format(limit) if isinstance(limit, float) else ' until global step {}'.format(limit)
