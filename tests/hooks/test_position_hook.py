@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vai_q_tf import QuantizeConfig, QuantizeError, QuantizePositionHook, errors
+from vai_q_tf import QuantizeConfig, QuantizeError, QuantizePositionHook, errors, fixed_point
 from vai_q_tf.hooks.position_hook import HISTORY_FILE, PositionChange
 from vai_q_tf.integrations import functions
 
@@ -87,6 +87,15 @@ def test_freeze_step_stops_the_positions(tmp_path):
     np.testing.assert_array_equal(frozen[:8], free[:8])
     np.testing.assert_array_equal(frozen[8:], np.repeat(frozen[7:8], 12, axis=0))
     assert (free[8:] != free[7]).any()
+
+
+def test_positions_that_are_not_there_yet_are_not_frozen(tmp_path):
+    """As where a float training goes on whose steps are beyond freeze_step."""
+    free = np.array(_train(tmp_path / 'free', QuantizePositionHook(str(tmp_path / 'free')), steps=1))
+    frozen = np.array(_train(tmp_path / 'frozen', QuantizePositionHook(str(tmp_path / 'frozen'), freeze_step=0)))
+    seen = [number for number, position in enumerate(free[0]) if position != fixed_point.POSITION_ZERO]
+    assert len(seen) == 3  # the bias is zero, and has any position once it stays
+    np.testing.assert_array_equal(frozen[:, seen], np.repeat(free[:, seen], 20, axis=0))
 
 
 def test_freezing_by_the_hook_and_by_the_config_is_the_same(tmp_path):

@@ -80,6 +80,7 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
             files.make_directory(self._output_dir)
             self._writer = tf.summary.FileWriterCache.get(self._output_dir)
         self._step = int(session.run(self._global_step))
+        self._is_tracked = bool(session.run(self._votes).any())
         self.history = [change for change in self._read_history() if change.step <= self._step]
         self._current = {change.tensor: change.position for change in self.history}
         self._reported = dict(self._current)
@@ -88,14 +89,15 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         self._timer.update_last_triggered_step(self._step)
 
     def before_run(self, run_context):
-        """Asks for the global step, and holds the positions from `freeze_step` on."""
-        frozen = self._freeze_step is not None and self._step >= self._freeze_step
+        """Asks for the global step, and holds the positions from `freeze_step` on, but not before there are any."""
+        frozen = self._freeze_step is not None and self._step >= self._freeze_step and self._is_tracked
         return tf.estimator.SessionRunArgs(self._global_step, feed_dict={self._track: False} if frozen else None)
 
     def after_run(self, run_context, run_values):
         """Notes what positions changed, and reports when it is time to."""
         stale_step = run_values.results
         votes = run_context.session.run(self._votes)
+        self._is_tracked = bool(votes.any())
         positions = {name: fixed_point.mode_position(row) for name, row in zip(self._names, votes) if row.any()}
         changed = [(name, position) for name, position in positions.items() if self._current.get(name) != position]
         # The step fetched with the run may be that before or after it.

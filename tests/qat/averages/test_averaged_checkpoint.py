@@ -82,6 +82,14 @@ def test_errors(trained, tmp_path):
     with pytest.raises(QuantizeError, match='without average_step') as raised:
         vai_q_tf.averaged_checkpoint(without)
     assert raised.value.code == errors.MISSING_QUANTIZE_INFO
+    with small.Training(small.config(tmp_path, average_step=0)) as training:
+        training.step(0)
+        names = {'model/' + variable.op.name: variable for variable in v1.global_variables()}
+        names.update({saved.name: saved for saved in v1.get_collection(v1.GraphKeys.SAVEABLE_OBJECTS)})
+        renamed = v1.train.Saver(names).save(training.session, str(tmp_path / 'renamed.ckpt'))
+    with pytest.raises(QuantizeError, match="average of 'conv/kernel' and no variable of this name") as raised:
+        vai_q_tf.averaged_checkpoint(renamed)
+    assert raised.value.code == errors.MISSING_QUANTIZE_INFO
     assert not (tmp_path / 'averaged').exists()
     with pytest.raises(QuantizeError, match='would be overwritten') as raised:
         vai_q_tf.averaged_checkpoint(trained[-1], os.path.dirname(trained[-1]))

@@ -16,6 +16,11 @@ def average_key(variable):
     return _AVERAGES + variable
 
 
+def averaged_variable(key):
+    """The name of the variable whose mean has that name in a checkpoint; '' where it is no mean."""
+    return key[len(_AVERAGES):] if key.startswith(_AVERAGES) else ''
+
+
 def mean_name(operation):
     """The name of the state of a variable, given its op."""
     return _HANDLES + operation

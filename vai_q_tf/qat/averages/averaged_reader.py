@@ -2,7 +2,7 @@
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
-from vai_q_tf.qat.averages.average_saveable import STEPS_KEY, average_key
+from vai_q_tf.qat.averages.average_saveable import STEPS_KEY, average_key, averaged_variable
 
 
 def has_averages(reader):
@@ -17,7 +17,7 @@ class AveragedReader:
       checkpoint: prefix of a checkpoint.
 
     Raises:
-      QuantizeError: MISSING_QUANTIZE_INFO where the checkpoint has no averages.
+      QuantizeError: MISSING_QUANTIZE_INFO where the checkpoint has no averages, or some of variables that it has not.
     """
 
     def __init__(self, checkpoint):
@@ -30,6 +30,12 @@ class AveragedReader:
                     if self._reader.has_tensor(STEPS_KEY) else
                     'it was saved by a training without average_step in its QuantizeConfig, or by a tf.train.Saver without the '
                     'objects of the collection tf.GraphKeys.SAVEABLE_OBJECTS.'))
+        lost = sorted({averaged_variable(key) for key in self.dtypes()} - {''} - self.dtypes().keys())
+        if lost:
+            raise errors.QuantizeError(
+                errors.MISSING_QUANTIZE_INFO, 'Variables renamed',
+                'The checkpoint {!r} has the average of {!r} and no variable of this name: it was saved by a tf.train.Saver '
+                'with names of its own. Save with one that calls variables as the graph does.'.format(checkpoint, lost[0]))
 
     def key(self, name):
         """What the value of `name` is called in the checkpoint."""
