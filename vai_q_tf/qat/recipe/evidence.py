@@ -79,7 +79,7 @@ def _untrained(vectors):
         return tf.zeros([0], tf.bool)
     sizes = tf.stack([tf.size(vector) if vector.shape.num_elements() is None else vector.shape.num_elements()
                       for vector in vectors])
-    values = tf.concat([tf.cast(vector, tf.float32) for vector in vectors], 0)
+    values = tf.concat([tf.cast(tf.reshape(vector, [-1]), tf.float32) for vector in vectors], 0)
     ends = tf.cumsum(sizes)
     owners = tf.searchsorted(ends, tf.range(ends[-1]), side='right')
     first = tf.gather(values, ends - sizes)
