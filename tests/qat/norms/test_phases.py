@@ -34,6 +34,20 @@ def test_a_step_normalises_or_adds_the_folded_bias(tmp_path, use_bias):
             training.step(0)
 
 
+@pytest.mark.parametrize('fields', [{'recipe': 'finetune'}, {'recipe': 'scratch'}, {'freeze_bn_step': 0}, {}], ids=str)
+def test_a_static_batch_trains(tmp_path, fields):
+    """Where the phase is a constant as well, shapes are found out when the graph is made."""
+    def build(images):
+        images.set_shape([64, 6, 6, 2])
+        return _network(True)(images)
+
+    courses = []
+    for network in (build, _network(True)):
+        with small.Training(small.config(tmp_path, **fields), build=network) as training:
+            courses.append([training.step(number) for number in range(3)])
+    assert courses[0] == courses[1]
+
+
 def test_the_result_has_the_shape_that_it_had(tmp_path):
     def build(images):
         images.set_shape([64, 6, 6, 2])

@@ -91,6 +91,9 @@ def _with_frozen(network, fold, norm, result, convolved, use_batch, frozen):
     of_batch, of_evaluation = statistics.split_by_phase(use_batch, normalised)
     if normalised is not convolved:
         _, of_evaluation = statistics.split_by_phase(use_batch, convolved)
+    if of_evaluation.shape[0].value is not None:
+        # Batch and phase are constants of the graph, and the batch norm was made for the whole batch: shapes would not fit.
+        return statistics.phase(use_batch, result, frozen(convolved)), []
     result = tf.concat([result, frozen(of_evaluation)], 0)
     result.set_shape(convolved.shape)
     return result, [([(fused.name, 0)], of_batch)]
