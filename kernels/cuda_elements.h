@@ -1,10 +1,24 @@
-// The elements that one CUDA thread visits, and their channels. Included where CUDA or its emulation is.
+// How many CUDA threads there are, the elements that one visits, and their channels. Included where CUDA or its emulation is.
 #ifndef VAI_Q_TF_KERNELS_CUDA_ELEMENTS_H_
 #define VAI_Q_TF_KERNELS_CUDA_ELEMENTS_H_
 
 #include "fix_neuron.h"
 
 namespace vai_q_tf {
+
+#ifndef VAI_THREADS
+#define VAI_THREADS 256
+#endif
+
+enum : int {
+  kThreads = VAI_THREADS,
+  kMaxGrid = 4096,      // blocks of an element-wise launch; each strides over the rest
+  kExtremesGrid = 512,  // blocks of the extremes, and partial results that one block then reduces
+};
+
+__device__ inline int64_t GlobalThread() { return (int64_t)blockIdx.x * blockDim.x + threadIdx.x; }
+
+__device__ inline int64_t GlobalStride() { return (int64_t)gridDim.x * blockDim.x; }
 
 // The channel of the elements that one thread visits. Divides twice, not once for every element.
 class ChannelWalk {

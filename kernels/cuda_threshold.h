@@ -9,7 +9,7 @@
 namespace vai_q_tf {
 
 // A group of kLanes threads owns a block of kBlock elements; a thread is one lane of it.
-template <bool kHalfUp, int kThreads, typename Source>
+template <bool kHalfUp, typename Source>
 __global__ void ThresholdTermsKernel(Source gradients, Source source, int64_t size, int64_t blocks, Format format,
                                      double* sums) {
   enum : int { kGroups = kThreads / kLanes };

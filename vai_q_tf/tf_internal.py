@@ -83,14 +83,16 @@ def add_control_inputs(op, before):
 def exchange_inputs(graph, exchange):
     """Lets each new op of `graph` read `exchange(value)` where it is given the tf.Tensor `value`; but for ops of gradients.
 
-    `exchange` has to give a tensor of the same type and shape.
+    Custom gradients read what their program has in Python variables, so theirs read `exchange(value)`, too. `exchange` has to
+    give a tensor of the same type and shape.
     """
     # Nothing announces that a program builds on a tensor. It ends with ops that are made by other methods than these two, which
     # `Graph.create_op` and `tf.import_graph_def` call, each its own. Still there in 2.11.
     create, add_imported = graph._create_op_internal, graph._add_new_tf_operations
 
     def create_exchanged(op_type, inputs, *args, **kwargs):
-        if graph._default_original_op is None:
+        differentiated = graph._default_original_op
+        if differentiated is None or differentiated.type == 'IdentityN':  # the op that tf.custom_gradient makes
             inputs = [exchange(value) for value in inputs]
         return create(op_type, inputs, *args, **kwargs)
 

@@ -1,7 +1,7 @@
 """The update of a learned position, which the backward pass of the quantizing ops takes along.
 
 A quantizing op whose position comes from `learned_position` gives, with its own gradient, that to the threshold. All such
-gradients of one row meet in one update, on which the gradient waits that is handed on last, so whatever trains the network
+gradients of one row meet in one update, for which the gradient waits that is forwarded last, so whatever trains the network
 updates the row once. Copies of a network are differentiated by one call of tf.gradients, or each by one. A tensor that is
 differentiated a second time is that of another update.
 """
@@ -42,26 +42,26 @@ class _Made(NamedTuple):
 _MADE: MutableMapping[tf.Graph, _Made] = weakref.WeakKeyDictionary()
 
 
-def take_along(op, position, to_threshold, handed_on):
-    """Makes the gradients that are handed on bring about the update of the threshold, if the position is learned.
+def take_along(op, position, to_threshold, forwarded):
+    """Makes the forwarded gradients run the update of the threshold, if the position is learned.
 
     Args:
       op: the tf.Operation that quantizes, whose gradient function calls this.
       position: its input with the position.
       to_threshold: function of the bool tf.Tensor `learning` to the gradient to its threshold.
-      handed_on: list of tf.Tensors, gradients to its other inputs.
+      forwarded: list of tf.Tensors, gradients to its other inputs.
 
     Returns:
-      the gradients to hand on instead.
+      the gradients to forward instead.
     """
     mark = _source(position)
     if mark.type != _MARK:
-        return handed_on
+        return forwarded
     gradient = to_threshold(mark.inputs[3])
     update = _update(op, mark, gradient)
     # An optimizer changes a variable in the place that is read here, so the gradient waits, too, where the update does not.
     with tf.control_dependencies([gradient, update]):
-        return [tf.identity(tensor) for tensor in handed_on]
+        return [tf.identity(tensor) for tensor in forwarded]
 
 
 def _update(op, mark, gradient):
@@ -107,7 +107,7 @@ def _call(op):
 
 
 def _source(tensor):
-    """The op that makes a position, behind Identity ops."""
+    """The op that makes a position, before any Identity ops."""
     op = tensor.op
     while op.type == 'Identity':
         op = op.inputs[0].op

@@ -10,9 +10,9 @@ from vai_q_tf.qat.averages.averaged_reader import AveragedReader
 
 
 def averaged_checkpoint(checkpoint, directory=None):
-    """Writes a checkpoint in which the averaged weights of a training stand for the last ones.
+    """Writes a checkpoint in which the averaged weights of a training replace the last ones.
 
-    All else is as it was, positions, moving averages of batch norms and the global step among it, and so is the name.
+    Everything else is unchanged: positions, moving averages of batch norms, the global step, and the name.
 
     Args:
       checkpoint: prefix or directory of a checkpoint of a training with `average_step`.

@@ -23,7 +23,7 @@ def note(graph, replaced):
 def exchange_in_new_ops(graph):
     """Lets what is built from now on read what took the place of the tensors that it is given; call it once, after the rewrite.
 
-    Gradients go on reading what they differentiate.
+    Gradients go on reading what they differentiate, but for custom ones, as that of tf.nn.swish.
     """
     tf_internal.exchange_inputs(graph, in_place_of)
 

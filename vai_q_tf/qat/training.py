@@ -55,9 +55,9 @@ def _create(gradients, graph, config, prefixes):
         files.write(config.output_dir, TRAIN_GRAPH_FILE,
                     fix_neurons(rehearsed, records, 2, config.output_dir).SerializeToString())
     _edit(graph, planned, config, recipe)
+    replaced_tensors.exchange_in_new_ops(graph)
     if gradients:
         gradients.renew()
-    replaced_tensors.exchange_in_new_ops(graph)
     tf.logging.info('Quantized %d tensors for training; graph written to %s/%s', len(plan.tensors), config.output_dir,
                     TRAIN_GRAPH_FILE)
     return plan

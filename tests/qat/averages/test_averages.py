@@ -135,7 +135,7 @@ def test_an_earlier_checkpoint_takes_the_means_back(tmp_path):
 
 @pytest.mark.parametrize('start, first', [(2, 0), (0, 3)])
 def test_another_training_does_not_go_on_with_the_means(tmp_path, start, first):
-    """It starts from the weights and has a global step of its own."""
+    """It starts from the weights, with its own global step."""
     settings = _settings(tmp_path, average_step=start)
     with small.Training(settings, small.float_weights()) as training:
         _train(training, 6)

@@ -56,7 +56,7 @@ def test_towers_share_them(tmp_path):
 
 
 def test_parameter_servers_keep_those_of_their_variables(tmp_path):
-    """Two workers take steps in turns, each in a graph and a session of its own."""
+    """Two workers take steps in turns, each in its own graph and session."""
     with socket.socket() as one, socket.socket() as two:
         one.bind(('localhost', 0)), two.bind(('localhost', 0))
         ports = [taken.getsockname()[1] for taken in (one, two)]

@@ -34,8 +34,8 @@ class AveragedReader:
         if lost:
             raise errors.QuantizeError(
                 errors.MISSING_QUANTIZE_INFO, 'Variables renamed',
-                'The checkpoint {!r} has the average of {!r} and no variable of this name: it was saved by a tf.train.Saver '
-                'with names of its own. Save with one that calls variables as the graph does.'.format(checkpoint, lost[0]))
+                'The checkpoint {!r} has the average of {!r} and no variable of this name: a tf.train.Saver with '
+                'other names saved it. Save with one that names variables as the graph does.'.format(checkpoint, lost[0]))
 
     def key(self, name):
         """What the value of `name` is called in the checkpoint."""

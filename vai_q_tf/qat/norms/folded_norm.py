@@ -83,17 +83,12 @@ def _with_frozen(network, fold, norm, result, convolved, use_batch, frozen):
       convolved: the tf.Tensor that the chain begins with. frozen: function from that to the evaluation network's result.
     """
     fused = norm and norm.node and network.operation(norm.node)
-    # A custom gradient, as swish has one, reads its arguments as they were, and has them among the inputs of an IdentityN.
-    if not fused or fold.moves or fused.outputs[0] is not result or any(
-            reader.type == 'IdentityN' for reader in result.consumers()):
+    if not fused or fold.moves or fused.outputs[0] is not result:
         return statistics.phase(use_batch, result, frozen(convolved)), []
     normalised = fused.inputs[0]  # convolved, or the sum of that and a bias
     of_batch, of_evaluation = statistics.split_by_phase(use_batch, normalised)
     if normalised is not convolved:
         _, of_evaluation = statistics.split_by_phase(use_batch, convolved)
-    if of_evaluation.shape[0].value is not None:
-        # Batch and phase are constants of the graph, and the batch norm was made for the whole batch: shapes would not fit.
-        return statistics.phase(use_batch, result, frozen(convolved)), []
     result = tf.concat([result, frozen(of_evaluation)], 0)
     result.set_shape(convolved.shape)
     return result, [([(fused.name, 0)], of_batch)]

@@ -27,7 +27,9 @@ def split_by_phase(use_batch, value):
     """
     examples = tf.shape(value)[0]
     first = tf.raw_ops.Select(condition=use_batch, x=examples, y=tf.zeros_like(examples))
-    parts = tf.raw_ops.SplitV(value=value, size_splits=tf.stack([first, examples - first]), axis=0, num_split=2)
+    # No constant, even where batch and phase are: what was made for the whole batch has its static shape.
+    sizes = tf.placeholder_with_default(tf.stack([first, examples - first]), [2])
+    parts = tf.raw_ops.SplitV(value=value, size_splits=sizes, axis=0, num_split=2)
     for part in parts:
         part.set_shape(tf.TensorShape([None]).concatenate(value.shape[1:]))
     return parts
