@@ -75,6 +75,8 @@ def test_without_batch_norm_two_replicas_train_as_one_device(tmp_path):
     for name in ('one', 'two', 'float'):
         (tmp_path / name).mkdir()
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        # From a few starts, a sum that is rounded otherwise turns a quantized weight and the trainings part.
+        tf.compat.v1.set_random_seed(1)
         training.network(tf.zeros([1, 8, 8, 2]), True, norm=False)
         tf.compat.v1.train.get_or_create_global_step()
         session.run(tf.compat.v1.global_variables_initializer())
