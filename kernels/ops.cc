@@ -22,6 +22,12 @@ Status Factors(InferenceContext* c, int scale, int other) {
   return c->Merge(c->input(scale), c->input(other), &unused);
 }
 
+// `shape` with any number of examples, its first dimension.
+Status AnyExamples(InferenceContext* c, ShapeHandle shape, ShapeHandle* result) {
+  TF_RETURN_IF_ERROR(c->WithRankAtLeast(shape, 1, &shape));
+  return c->ReplaceDim(shape, 0, c->UnknownDim(), result);
+}
+
 // VaiMovingPosition and VaiKeptPosition.
 Status ElectedShape(InferenceContext* c) {
   int flags;
@@ -322,4 +328,32 @@ REGISTER_OP("VaiCheckpointHas")
     .SetShapeFn([](InferenceContext* c) {
       c->set_output(0, c->Scalar());
       return Scalars(c, {0, 1});
+    });
+
+REGISTER_OP("VaiSplitPhases")
+    .Input("value: T")
+    .Input("first: bool")
+    .Output("first_part: T")
+    .Output("second_part: T")
+    .Attr("T: type")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle part;
+      TF_RETURN_IF_ERROR(AnyExamples(c, c->input(0), &part));
+      c->set_output(0, part);
+      c->set_output(1, part);
+      return Scalars(c, {1});
+    });
+
+REGISTER_OP("VaiJoinPhases")
+    .Input("first_part: T")
+    .Input("second_part: T")
+    .Input("first: bool")
+    .Output("value: T")
+    .Attr("T: type")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle parts[2];
+      for (int index : {0, 1}) TF_RETURN_IF_ERROR(AnyExamples(c, c->input(index), &parts[index]));
+      TF_RETURN_IF_ERROR(c->Merge(parts[0], parts[1], &parts[0]));
+      c->set_output(0, parts[0]);
+      return Scalars(c, {2});
     });

@@ -14,6 +14,7 @@ from vai_q_tf.ops.learned_position import (
     threshold_gradient,
 )
 from vai_q_tf.ops.library import load as load_library
+from vai_q_tf.ops.phases import join_phases, split_phases
 from vai_q_tf.ops.position_table import (
     kept_position,
     legal_positions,
@@ -24,7 +25,8 @@ from vai_q_tf.ops.position_table import (
 from vai_q_tf.ops.scaled_fix_neuron import scaled_fix_neuron, scaled_search_position
 
 __all__ = [
-    'FixNeuron', 'checkpoint_has', 'fix_neuron', 'kept_position', 'learn_position', 'learned_position', 'legal_positions',
-    'load_library', 'moving_position', 'position_errors', 'read_positions', 'scaled_fix_neuron', 'scaled_search_position',
-    'scaled_threshold_gradient', 'search_position', 'threshold_gradient', 'vai_fix_neuron', 'write_positions',
+    'FixNeuron', 'checkpoint_has', 'fix_neuron', 'join_phases', 'kept_position', 'learn_position', 'learned_position',
+    'legal_positions', 'load_library', 'moving_position', 'position_errors', 'read_positions', 'scaled_fix_neuron',
+    'scaled_search_position', 'scaled_threshold_gradient', 'search_position', 'split_phases', 'threshold_gradient',
+    'vai_fix_neuron', 'write_positions',
 ]

@@ -15,6 +15,7 @@ import functools
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf import ops
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.traits import trait
 from vai_q_tf.graph.view import node_name
@@ -86,10 +87,10 @@ def _with_frozen(network, fold, norm, result, convolved, use_batch, frozen):
     if not fused or fold.moves or fused.outputs[0] is not result:
         return statistics.phase(use_batch, result, frozen(convolved)), []
     normalised = fused.inputs[0]  # convolved, or the sum of that and a bias
-    of_batch, of_evaluation = statistics.split_by_phase(use_batch, normalised)
+    of_batch, of_evaluation = ops.split_phases(normalised, use_batch)
     if normalised is not convolved:
-        _, of_evaluation = statistics.split_by_phase(use_batch, convolved)
-    result = tf.concat([result, frozen(of_evaluation)], 0)
+        _, of_evaluation = ops.split_phases(convolved, use_batch)
+    result = ops.join_phases(result, frozen(of_evaluation), use_batch)
     result.set_shape(convolved.shape)
     return result, [([(fused.name, 0)], of_batch)]
 

@@ -19,22 +19,6 @@ def phase(use_batch, batch, frozen):
     return batch if use_batch is None else tf.raw_ops.Select(condition=use_batch, x=batch, y=frozen)
 
 
-def split_by_phase(use_batch, value):
-    """(all examples of `value` while batch statistics are used, all after), the other one without examples.
-
-    What computes on no examples costs nothing, neither do its gradients, and a fused batch norm has zeros for those of its
-    parameters. To split and to join by examples costs a copy at most.
-    """
-    examples = tf.shape(value)[0]
-    first = tf.raw_ops.Select(condition=use_batch, x=examples, y=tf.zeros_like(examples))
-    # No constant, even where batch and phase are: what was made for the whole batch has its static shape.
-    sizes = tf.placeholder_with_default(tf.stack([first, examples - first]), [2])
-    parts = tf.raw_ops.SplitV(value=value, size_splits=sizes, axis=0, num_split=2)
-    for part in parts:
-        part.set_shape(tf.TensorShape([None]).concatenate(value.shape[1:]))
-    return parts
-
-
 def constant_at_first(use_batch, value):
     """The small tensor `value`, a constant to the gradient while batch statistics are used."""
     return phase(use_batch, tf.stop_gradient(value), value)

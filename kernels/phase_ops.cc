@@ -1,0 +1,47 @@
+// A batch that one of two parts of the graph computes on, and the other on no examples at all. Nothing is copied.
+#include "op_attrs.h"
+
+namespace vai_q_tf {
+namespace {
+
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+
+class VaiSplitPhasesOp : public tensorflow::OpKernel {
+ public:
+  explicit VaiSplitPhasesOp(OpKernelConstruction* ctx) : OpKernel(ctx) {}
+
+  void Compute(OpKernelContext* ctx) override {
+    const Tensor& value = ctx->input(0);
+    OP_REQUIRES_OK(ctx, CheckScalar(ctx, 1, "first"));
+    OP_REQUIRES(ctx, value.dims() > 0, tensorflow::errors::InvalidArgument(
+                                           ctx->op_kernel().name(), ": a scalar has no examples to take."));
+    const bool first = ctx->input(1).flat<bool>()(0);
+    tensorflow::TensorShape nothing = value.shape();
+    nothing.set_dim(0, 0);
+    Tensor* empty = nullptr;
+    OP_REQUIRES_OK(ctx, ctx->allocate_output(first ? 1 : 0, nothing, &empty));
+    ctx->set_output(first ? 0 : 1, value);
+  }
+};
+
+class VaiJoinPhasesOp : public tensorflow::OpKernel {
+ public:
+  explicit VaiJoinPhasesOp(OpKernelConstruction* ctx) : OpKernel(ctx) {}
+
+  void Compute(OpKernelContext* ctx) override {
+    OP_REQUIRES_OK(ctx, CheckScalar(ctx, 2, "first"));
+    ctx->set_output(0, ctx->input(ctx->input(2).flat<bool>()(0) ? 0 : 1));
+  }
+};
+
+#define REGISTER_PHASE_OPS(device)                                                                      \
+  REGISTER_KERNEL_BUILDER(Name("VaiSplitPhases").Device(device).HostMemory("first"), VaiSplitPhasesOp); \
+  REGISTER_KERNEL_BUILDER(Name("VaiJoinPhases").Device(device).HostMemory("first"), VaiJoinPhasesOp);
+
+REGISTER_PHASE_OPS(tensorflow::DEVICE_CPU)
+REGISTER_PHASE_OPS(tensorflow::DEVICE_GPU)
+
+}  // namespace
+}  // namespace vai_q_tf
