@@ -111,9 +111,20 @@ def build_training(name, quantized=True):
         vq.CreateQuantizeTrainingGraph(config(name), **({'towers': scopes} if scopes else {}))
     loss = tf.identity(tf.add_n(losses) / case.towers, name='loss')
     saver = tf.train.Saver()
+    order_updates()
     with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
         case.optimizer().minimize(loss, step, name='train')
     return saver
+
+
+def order_updates():
+    """The last tower moves an average first, then the one before it: any order is right, the stored numbers are of this one."""
+    before = {}
+    for update in reversed([op for op in tf.get_default_graph().get_operations() if op.type == 'AssignSub']):
+        variable, change = (operand.op for operand in update.inputs)
+        if variable in before:
+            change.inputs[0].op._add_control_input(before[variable])
+        before[variable] = update
 
 
 def take_steps(session, first, steps):

@@ -165,6 +165,7 @@ def test_a_training_that_is_built_afresh_goes_on_from_the_checkpoint(name, tmp_p
 def test_the_meta_graph_of_the_training_goes_on_from_the_checkpoint(name, tmp_path):
     with session() as running:
         saver = tf.train.import_meta_graph(release.meta_graph('{}.ckpt-{}.meta'.format(name, release.STEPS)))
+        release.order_updates()
         saver.restore(running, release.checkpoint(name))
         losses = release.take_steps(running, *_NEXT)
         checkpoint = saver.save(running, str(tmp_path / 'after.ckpt'))

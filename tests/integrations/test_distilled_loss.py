@@ -154,9 +154,14 @@ def test_of_two_players_the_range_decides(tmp_path, checkpoint, way):
             CreateQuantizeTrainingGraph(trainings.config(tmp_path))
         variables = v1.trainable_variables()
         own = [variable for variable in variables if 'generator' in variable.name]
-        first = trainings.momentum().minimize(against, var_list=own)
-        second = trainings.momentum().minimize(loss, step, [variable for variable in variables if variable not in own])
-        return loss, tf.group(first, second)
+        optimizers = [trainings.momentum(), trainings.momentum()]
+        others = [variable for variable in variables if variable not in own]
+        gradients = [optimizer.compute_gradients(player, var_list=players) for optimizer, player, players in zip(
+            optimizers, [against, loss], [own, others])]
+        with tf.control_dependencies([gradient for pairs in gradients for gradient, _ in pairs]):
+            applied = [optimizer.apply_gradients(pairs) for optimizer, pairs in zip(optimizers, gradients)]
+        with tf.control_dependencies(applied):
+            return loss, v1.assign_add(step, 1)
 
     def states(build):
         with tf.Graph().as_default(), v1.Session(config=trainings.SESSION) as session:

@@ -8,6 +8,8 @@ from vai_q_tf.graph.dependence import reach, readers
 from vai_q_tf.graph.view import node_name, output_index
 from vai_q_tf.qat.recipe.recipe import USE_BATCH
 
+_PHASE_OPS = ('VaiSplitPhases', 'VaiJoinPhases')
+
 
 def fix_neurons(graph_def, tensors, phase, output_dir, positions=None):
     """The graph with the FixNeuron op of the original in place of the ops of a rewritten live graph.
@@ -25,7 +27,7 @@ def fix_neurons(graph_def, tensors, phase, output_dir, positions=None):
     records = {record.name: record for record in tensors}
     nodes = {node.name: node for node in graph_def.node}
     following = readers(graph_def.node)
-    dropped = reach([node.name for node in graph_def.node if node.name not in records and (
+    dropped = reach([node.name for node in graph_def.node if node.name not in records and node.op not in _PHASE_OPS and (
         node.op.startswith('Vai') or node.name.startswith('vai_q_tf/positions'))],
                     lambda name: [reader for reader in following(name) if reader not in records and reader != USE_BATCH])
     kept, products = [], {}
@@ -39,8 +41,12 @@ def fix_neurons(graph_def, tensors, phase, output_dir, positions=None):
             kept.append(_fix_neuron(node, records[node.name], operand, phase, output_dir, positions))
         elif node.name == USE_BATCH:
             kept.append(editor.placeholder(node.name, tf.bool.as_datatype_enum, []))
-        elif node.name not in dropped:
-            kept.append(node)
+        elif node.name in dropped:
+            continue
+        elif node.op == 'VaiSplitPhases':
+            products[node.name + ':1'] = _split(node)
+        else:
+            kept += _join(node) if node.op == 'VaiJoinPhases' else [node]
     for index, node in enumerate(kept):
         if any(operand in products for operand in node.input):
             kept[index] = editor.with_inputs(node, [products[operand][-1].name if operand in products else operand
@@ -61,6 +67,37 @@ def _scaling(nodes, scaled):
     shape = editor.constant(name + '/scale_shape', tf.int32, np.array(dims, np.int32))
     before = [shape, *_times(name + '/scaled', weights, scale, shape.name)]
     return before, list(_times(name + '/unscaled', scaled.name, rescale, shape.name))
+
+
+def _split(node):
+    """The NodeDefs of a VaiSplitPhases in TensorFlow's ops: value[:end] is its first result, value[end:] the last one.
+
+    A slice ends with the examples, wherever its `end` is: that is 0 or the largest number there is.
+    """
+    value, first = node.input
+    types = {'T': node.attr['T'].type, 'Index': tf.int32.as_datatype_enum}
+    ends = [editor.constant(node.name + part, tf.int32, [number])
+            for part, number in (('/begin', 0), ('/step', 1), ('/most', tf.int32.max))]
+    begin, step, most = (end.name for end in ends)
+    number = tf.NodeDef(name=node.name + '/number', op='Cast', input=[first])
+    number.attr['SrcT'].type, number.attr['DstT'].type = tf.bool.as_datatype_enum, tf.int32.as_datatype_enum
+    end = tf.NodeDef(name=node.name + '/end', op='Mul', input=[number.name, most])
+    end.attr['T'].type = tf.int32.as_datatype_enum
+    slices = [tf.NodeDef(name=name, op='StridedSlice', input=[value, *limits, step])
+              for name, limits in ((node.name, [begin, end.name]), (node.name + '/second', [end.name, most]))]
+    for part in slices:
+        for name, dtype in types.items():
+            part.attr[name].type = dtype
+    return [*ends, number, end, *slices]
+
+
+def _join(node):
+    """The NodeDefs of a VaiJoinPhases in TensorFlow's ops: one of the two parts has no examples."""
+    axis = editor.constant(node.name + '/axis', tf.int32, 0)
+    joined = tf.NodeDef(name=node.name, op='ConcatV2', input=[*node.input[:2], axis.name])
+    joined.attr['N'].i, joined.attr['T'].type = 2, node.attr['T'].type
+    joined.attr['Tidx'].type = tf.int32.as_datatype_enum
+    return axis, joined
 
 
 def _dims_of_scale(weights, channels, inner):

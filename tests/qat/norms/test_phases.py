@@ -1,4 +1,5 @@
 """Batch norms and the evaluation network that replaces them: a step pays for one of the two."""
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -55,5 +56,29 @@ def test_the_result_has_the_shape_that_it_had(tmp_path):
 
     with small.Training(small.config(tmp_path), build=build) as training:
         result = training.graph.get_operation_by_name('relu').inputs[0]
-        assert result.op.type == 'ConcatV2'
+        assert result.op.type == 'VaiJoinPhases'
         assert result.shape.as_list() == [64, 4, 4, 4]
+
+
+@pytest.mark.parametrize('use_batch', [True, False])
+def test_the_written_graph_computes_the_same_with_ops_of_tensorflow(tmp_path, use_batch):
+    """Quantized tensors are fed there with what the training has for them."""
+    with small.Training(small.config(tmp_path, recipe='manual', freeze_bn_step=1), build=_network(False)) as training:
+        if not use_batch:
+            training.step(0)
+        ops = [op for op in training.graph.get_operations() if op.type in ('VaiFixNeuron', 'VaiScaledFixNeuron')]
+        graph = training.graph
+        norm, relu = graph.get_operation_by_name('norm/FusedBatchNormV3').inputs[0], graph.get_tensor_by_name('relu:0')
+        values, expected, normalised = training.session.run([[op.outputs[0] for op in ops], relu, norm], training.feed(0))
+    assert len(normalised) == (64 if use_batch else 0)
+    feed = {op.name.replace('wquant', 'unscaled') + ':0' if op.type == 'VaiScaledFixNeuron' else op.name + ':0': value
+            for op, value in zip(ops, values)}
+    feed.update({'norm/{}/read:0'.format(name): value for name, value in (
+        ('gamma', np.ones(4)), ('beta', np.zeros(4)), ('moving_mean', np.zeros(4)), ('moving_variance', np.ones(4)))})
+    with tf.Graph().as_default() as graph, v1.Session() as session:
+        written = tmp_path / 'quantized' / 'quantize_train_graph.pb'
+        tf.import_graph_def(v1.GraphDef.FromString(written.read_bytes()), name='')
+        norm = graph.get_operation_by_name('norm/FusedBatchNormV3').inputs[0]
+        found, normalised = session.run(['relu:0', norm], {'vai_q_tf/use_batch_statistics:0': use_batch, **feed})
+    assert len(normalised) == (64 if use_batch else 0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
