@@ -75,20 +75,18 @@ def _split(node):
     A slice ends with the examples, wherever its `end` is: that is 0 or the largest number there is.
     """
     value, first = node.input
-    types = {'T': node.attr['T'].type, 'Index': tf.int32.as_datatype_enum}
-    ends = [editor.constant(node.name + part, tf.int32, [number])
-            for part, number in (('/begin', 0), ('/step', 1), ('/most', tf.int32.max))]
-    begin, step, most = (end.name for end in ends)
+    limits = [editor.constant(node.name + part, tf.int32, [number])
+              for part, number in (('/begin', 0), ('/step', 1), ('/most', tf.int32.max))]
+    begin, step, most = (limit.name for limit in limits)
     number = tf.NodeDef(name=node.name + '/number', op='Cast', input=[first])
     number.attr['SrcT'].type, number.attr['DstT'].type = tf.bool.as_datatype_enum, tf.int32.as_datatype_enum
     end = tf.NodeDef(name=node.name + '/end', op='Mul', input=[number.name, most])
     end.attr['T'].type = tf.int32.as_datatype_enum
-    slices = [tf.NodeDef(name=name, op='StridedSlice', input=[value, *limits, step])
-              for name, limits in ((node.name, [begin, end.name]), (node.name + '/second', [end.name, most]))]
+    slices = [tf.NodeDef(name=node.name, op='StridedSlice', input=[value, begin, end.name, step]),
+              tf.NodeDef(name=node.name + '/second', op='StridedSlice', input=[value, end.name, most, step])]
     for part in slices:
-        for name, dtype in types.items():
-            part.attr[name].type = dtype
-    return [*ends, number, end, *slices]
+        part.attr['T'].type, part.attr['Index'].type = node.attr['T'].type, tf.int32.as_datatype_enum
+    return [*limits, number, end, *slices]
 
 
 def _join(node):
