@@ -66,7 +66,7 @@ def output_errors(network, batches, settings, text):
     """What each of the `settings` does to the outputs of a SwitchableNetwork, float64 [settings].
 
     The squared difference to the float outputs, summed over all batches and divided by the sum of squares of the float outputs;
-    with several outputs the sum of these. 0 where nothing changes.
+    with several outputs the sum of these. 0 where nothing changes, the greatest float64 where outputs become NaN or infinite.
 
     Args:
       batches: a list of feeds, {tensor name: array}.
@@ -86,7 +86,8 @@ def output_errors(network, batches, settings, text):
         references += np.array([np.square(value).sum() for value in exact])
         differences += np.array([[np.square(value - reference).sum() for value, reference in
                                   zip(network.outputs(feed, positions), exact)] for positions in settings])
-    return (differences / np.where(references > 0, references, 1.0)).sum(axis=-1)
+    found = (differences / np.where(references > 0, references, 1.0)).sum(axis=-1)
+    return np.where(np.isfinite(found), found, np.finfo(np.float64).max)
 
 
 def _switchable(graph_def, plan):
