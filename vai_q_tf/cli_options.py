@@ -9,17 +9,18 @@ from vai_q_tf.dpu import TARGETS, find_target
 COMMANDS = (('quantize', 'quantize a frozen graph, or convert its data type (--convert_datatype)'),
             ('inspect', 'show what is in a graph, and what of it will be quantized'),
             ('dump', 'write the values of the tensors of a quantized graph'),
+            ('sensitivity', 'measure what each quantized tensor costs, and choose bits (--target_bits, --target_db)'),
             ('deploy', 'freeze a checkpoint of a quantize evaluation graph'),
             ('update', 'bring the FixNeurons of an older quantized graph up to date'))
 
-_TEXT, _FLAG, _COUNT, _NUMBER, _CONFIG = 'text', 'flag', 'count', 'number', 'config'
+_TEXT, _FLAG, _COUNT, _NUMBER, _OPTIONAL, _CONFIG = 'text', 'flag', 'count', 'number', 'optional number', 'config'
 _BITS, _ZERO_ONE = 'BITS', '{0,1}'
 
 # Title, and rows of: name, kind of value, default (that of QuantizeConfig for _CONFIG), placeholder of the value, help.
 _GROUPS = (
     ('input and output', (
-        ('input_frozen_graph', _TEXT, '', 'FILE', 'frozen graph (GraphDef, binary or text): the float graph for quantize and '
-         'inspect, a quantized one for dump and update'),
+        ('input_frozen_graph', _TEXT, '', 'FILE', 'frozen graph (GraphDef, binary or text): the float graph for '
+         'quantize, inspect and sensitivity, a quantized one for dump and update'),
         ('input_nodes', _CONFIG, None, 'NAMES', 'nodes where quantization starts, comma separated: the last nodes of the '
          'preprocessing, or the placeholders'),
         ('output_nodes', _CONFIG, None, 'NAMES', 'nodes where quantization ends, comma separated: the last nodes before the '
@@ -84,6 +85,11 @@ _GROUPS = (
         ('fast_ft_lr', _NUMBER, 1e-6, 'X', 'learning rate'),
         ('fast_ft_lrcoef', _NUMBER, 1.0, 'X', 'factor of the learning rate for layers with a large loss'),
     )),
+    ('sensitivity', (
+        ('target_bits', _OPTIONAL, '', 'X', 'choose bits of weights, 4 to 8 for each, that are X or less on average'),
+        ('target_db', _OPTIONAL, '', 'X', 'list what has to stay at 16 bits for the outputs to have X dB'),
+        ('sensitivity_iter', _COUNT, 4, 'N', 'number of calibration batches to measure on'),
+    )),
     ('dump', (
         ('max_dump_batches', _COUNT, 1, 'N', 'number of batches to dump'),
         ('dump_float', _FLAG, 0, _ZERO_ONE, '1: dump the float values of all nodes too'),
@@ -117,7 +123,7 @@ def parser():
         prog='vai_q_tensorflow', formatter_class=argparse.RawDescriptionHelpFormatter,
         usage='vai_q_tensorflow COMMAND [--option VALUE] [--option=VALUE] ...',
         description='Quantizer for TensorFlow 1.15. Every option is accepted with every command and may be shortened.\n\n'
-                    'commands:\n' + '\n'.join('  {:10}{}'.format(*command) for command in COMMANDS),
+                    'commands:\n' + '\n'.join('  {:13}{}'.format(*command) for command in COMMANDS),
         epilog='Quantization-aware training is a Python API: see the module vai_q_tensorflow.')
     result.add_argument('command', nargs='?', help=argparse.SUPPRESS)
     result.add_argument('--version', action='store_true', help='show the version and exit')
@@ -245,4 +251,8 @@ def _number(name, value):
     return number
 
 
-_CONVERT = {_TEXT: _text, _FLAG: _flag, _COUNT: _count, _NUMBER: _number}
+def _optional(name, value):
+    return _number(name, value) if value else None
+
+
+_CONVERT = {_TEXT: _text, _FLAG: _flag, _COUNT: _count, _NUMBER: _number, _OPTIONAL: _optional}

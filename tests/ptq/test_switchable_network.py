@@ -139,7 +139,7 @@ def test_errors_are_relative_to_the_energy_of_each_output_over_all_batches(tmp_p
     data = [np.random.RandomState(size).uniform(0, 1, (size, 4)).astype(np.float32) for size in (1, 5)]
     settings = [{'small/aquant': 2}, {'large/aquant': -8}, {'small/aquant': 2, 'large/aquant': -8}, {}]
     with SwitchableNetwork(graph_def, plan) as network:
-        measured = output_errors(network, [{'input:0': value} for value in data], settings, 'test')
+        measured = output_errors(network, [{'input:0': value} for value in data], settings)
     values = np.concatenate(data)
     parts = []
     for exact, position in ((values, 2), (values * np.float32(1000), -8)):
@@ -158,5 +158,5 @@ def test_outputs_that_are_not_finite_are_told(tmp_path):
     graph_def = optimise(graph.as_graph_def(), config)
     plan = annotate(GraphView(graph_def), config)
     with SwitchableNetwork(graph_def, plan) as network, pytest.raises(errors.QuantizeError, match='step 1') as caught:
-        output_errors(network, [{'input:0': np.ones((1, 4))}, {'input:0': -np.ones((1, 4))}], [{}], 'test')
+        output_errors(network, [{'input:0': np.ones((1, 4))}, {'input:0': -np.ones((1, 4))}], [{}])
     assert caught.value.code == errors.UNSUPPORTED_GRAPH

@@ -7,7 +7,6 @@ from vai_q_tf.export.fix_neuron_nodes import insert
 from vai_q_tf.fixed_point import NO_OBSERVATION
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import session_config, skip_clustering
-from vai_q_tf.ptq.progress import progress
 
 _POSITIONS = 'vai_q_tf/positions'
 _SWITCHES = 'vai_q_tf/switches'
@@ -62,22 +61,21 @@ class SwitchableNetwork:
                 ' (node {!r})'.format(error.op.name) if error.op is not None else '', error.message.splitlines()[0])) from error
 
 
-def output_errors(network, batches, settings, text):
+def output_errors(network, batches, settings):
     """What each of the `settings` does to the outputs of a SwitchableNetwork, float64 [settings].
 
     The squared difference to the float outputs, summed over all batches and divided by the sum of squares of the float outputs;
     with several outputs the sum of these. 0 where nothing changes, the greatest float64 where outputs become NaN or infinite.
 
     Args:
-      batches: a list of feeds, {tensor name: array}.
+      batches: an iterable of feeds, {tensor name: array}.
       settings: a list of {name of a tensor: position}; what is not in it stays float.
-      text: what the progress bar says.
 
     Raises:
       QuantizeError: UNSUPPORTED_GRAPH where the float outputs are not finite, or the network does not run.
     """
     differences, references = 0.0, 0.0
-    for step, feed in enumerate(progress(batches, len(batches), text)):
+    for step, feed in enumerate(batches):
         exact = [np.asarray(value, np.float64) for value in network.outputs(feed, {})]
         if not all(np.isfinite(value).all() for value in exact):
             raise errors.QuantizeError(
