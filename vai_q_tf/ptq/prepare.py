@@ -5,7 +5,7 @@ from typing import Callable, Dict, NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import files, passes
+from vai_q_tf import errors, files, passes
 from vai_q_tf.export import finalize
 from vai_q_tf.frozen.input_fn import InputReader, load_input_fn
 from vai_q_tf.frozen.load import load_float_graph, runnable
@@ -38,6 +38,7 @@ def prepare(graph_def, input_fn, config, skip_check=0, fold_constant=1, gpu_memo
     """
     directory = os.path.abspath(config.output_dir)
     source = load_float_graph(graph_def, config.output_nodes)
+    _require_outputs(source, config)
     if isinstance(input_fn, str):
         input_fn = load_input_fn(input_fn)
     reader = InputReader(input_fn, source, config.output_nodes, config.calib_iter,
@@ -53,6 +54,15 @@ def prepare(graph_def, input_fn, config, skip_check=0, fold_constant=1, gpu_memo
     plan = annotate(view, config)
     _warn_without_weights(view, plan)
     return Prepared(source, float_graph, plan, _feed_of(float_graph, reader.feed, batches), directory)
+
+
+def _require_outputs(graph_def, config):
+    names = {node.name for node in graph_def.node}
+    for name in config.output_nodes:
+        if node_name(name) not in names:
+            raise errors.QuantizeError(
+                errors.UNKNOWN_NODE, 'Not found', 'Node {!r} of output_nodes is not in the graph{}'.format(
+                    name, errors.did_you_mean(node_name(name), names) or '.'))
 
 
 def _warn_without_weights(view, plan):

@@ -120,7 +120,7 @@ def without(positions, names):
 
 def decibels(error):
     """How many dB the outputs have with a relative squared error; inf where there is none."""
-    return -10 * math.log10(error) if error > 0 else math.inf
+    return 0.0 - 10 * math.log10(error) if error > 0 else math.inf
 
 
 def _bits(quantized):

@@ -53,7 +53,7 @@ def _holds(choice):
 
 
 def _number(value):
-    return '{:.2f}'.format(value)
+    return '{:.2f}'.format(round(value, 2) + 0.0)  # no -0.00
 
 
 def _finite(value):

@@ -1,0 +1,64 @@
+"""The searches for bits, on errors that are known."""
+import itertools
+
+import numpy as np
+import pytest
+
+from vai_q_tf.report.bit_choice import fewest_exempt, within_budget
+
+
+def _rounding(scale, widths=range(4, 9)):
+    """Errors as of rounding: a quarter for each bit."""
+    return {width: scale * 4.0 ** -width for width in widths}
+
+
+def test_the_costly_and_the_small_keep_their_bits():
+    errors = {'first': _rounding(1e6), 'large': _rounding(1.0), 'small': _rounding(1.0)}
+    assert within_budget(errors, {'first': 10, 'large': 1000, 'small': 10}, 4 * 1000 + 8 * 20) == {
+        'first': 8, 'large': 4, 'small': 8}
+
+
+def test_a_budget_for_all_takes_nothing_and_the_least_takes_all():
+    errors, sizes = {'a': _rounding(1.0), 'b': _rounding(2.0)}, {'a': 3, 'b': 5}
+    assert within_budget(errors, sizes, 8 * 8) == {'a': 8, 'b': 8}
+    assert within_budget(errors, sizes, 4 * 8) == {'a': 4, 'b': 4}
+
+
+def test_a_width_that_is_worse_than_a_smaller_one_is_passed_over():
+    errors = {'a': {4: 1.0, 5: 9.0, 6: 9.0, 7: 9.0, 8: 0.9}, 'b': _rounding(256.0)}
+    assert within_budget(errors, {'a': 10, 'b': 10}, 120) == {'a': 4, 'b': 8}
+
+
+def test_what_is_left_of_a_budget_is_spent():
+    """Giving up the bits of the large tensor leaves more than is needed, which the small one has before and after."""
+    errors = {'large': {4: 1.0, 8: 0.9}, 'small': _rounding(64.0)}
+    assert within_budget(errors, {'large': 1000, 'small': 1}, 8000 + 4) == {'large': 4, 'small': 8}
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_budgets_are_kept_and_errors_near_the_least(seed):
+    random = np.random.RandomState(seed)
+    sizes = {name: int(random.randint(1, 500)) for name in 'abcd'}
+    errors = {name: _rounding(10.0 ** random.uniform(-2, 2)) for name in 'abcd'}
+    for budget in np.linspace(4, 8, 9) * sum(sizes.values()):
+        bits = within_budget(errors, sizes, budget)
+        assert sum(sizes[name] * bits[name] for name in bits) <= budget
+        least = min(sum(errors[name][width] for name, width in zip('abcd', widths))
+                    for widths in itertools.product(range(4, 9), repeat=4)
+                    if sum(sizes[name] * width for name, width in zip('abcd', widths)) <= budget)
+        assert least <= sum(errors[name][bits[name]] for name in bits) <= 4 * least
+
+
+def _error_without(costs):
+    return lambda exempt: sum(cost for unit, cost in costs.items() if unit not in exempt)
+
+
+@pytest.mark.parametrize('limit, expected', [(100, ''), (15.9, 'a'), (7, 'ab'), (6.9, 'abc'), (0, 'abcde')])
+def test_the_fewest_of_a_sorted_list(limit, expected):
+    costs = dict(zip('abcde', (16, 8, 4, 2, 1)))
+    assert fewest_exempt(list('abcde'), _error_without(costs), limit) == list(expected)
+
+
+def test_what_turns_out_not_to_matter_is_left_out():
+    """'a' costs most alone, but 'b' brings the same error to what reads both."""
+    assert fewest_exempt(list('abc'), lambda exempt: 5 * ('b' not in exempt) + ('c' not in exempt), 1) == ['b']
