@@ -75,6 +75,20 @@ def test_one_switch_quantizes_one_tensor(tmp_path):
             np.testing.assert_array_equal(network.outputs(_feed(), positions)[0], expected)
 
 
+@pytest.mark.parametrize('arch_type, least', [('DEFAULT', -128), ('DPUCADF8H', -127)])
+def test_each_tensor_has_its_rounding_and_range(tmp_path, arch_type, least):
+    """Weights of half a step round away from zero, activations up."""
+    graph = tf.Graph()
+    with graph.as_default():
+        x = tf.placeholder(tf.float32, [None, 2], name='input')
+        tf.matmul(x, tf.constant([[-1.5, 0], [0, 1]], name='weights'), name='out')
+    graph_def, plan, _ = _optimised(graph.as_graph_def(), 'out', tmp_path, arch_type=arch_type)
+    feed = {'input:0': np.float32([[1, -1.5], [1, -300]])}
+    with SwitchableNetwork(graph_def, plan) as network:
+        assert network.outputs(feed, {'weights/wquant': 0})[0].tolist() == [[-2, -1.5], [-2, -300]]
+        assert network.outputs(feed, {'input/aquant': 0})[0].tolist() == [[-1.5, -1], [-1.5, least]]
+
+
 def test_an_output_that_stays_float_and_several_outputs(tmp_path):
     net = networks.Network()
     x = net.conv(net.input, 4, 'conv')

@@ -161,8 +161,11 @@ def test_what_has_to_stay_wide_is_the_tensor_with_the_outlier(tmp_path):
 def test_a_model_with_the_listed_bits_has_the_decibels(tmp_path, target):
     graph_def, output = networks.branches()
     config = _config(tmp_path, output)
-    choice = sensitivity(graph_def, networks.batches, config, target_db=target).choice
+    result = sensitivity(graph_def, networks.batches, config, target_db=target)
+    choice, costs = result.choice, _costs(result)
     assert choice.reached and choice.db >= target
+    weights = [costs[name].db for name, _ in choice.bits if costs[name].role == 'weight']
+    assert weights and weights == sorted(weights)
     model = _model(graph_def, networks.batches, config.replace(nodes_bit=list(choice.nodes_bit)))
     assert _decibels(model, graph_def, output, networks.batches, STEPS) == pytest.approx(choice.db, abs=1e-2)
     bits = {node.name: node.attr['bit_width'].i for node in model.node if node.op == 'FixNeuron'}
