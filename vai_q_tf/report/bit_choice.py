@@ -103,7 +103,7 @@ def choose_wide(trials, base, network, error, target_db):
     rest = [unit for unit in units if unit not in chosen]
     quantized, added, wide = base, 0, []
     while error > limit and len(wide) < len(base.plan.tensors):
-        wide = [name for unit in chosen + rest[:added] for name in unit]
+        wide = [name for unit in units if unit in chosen + rest[:added] for name in unit]
         bits = _bits(base)
         quantized = trials.quantize(trials.with_bits({name: max(WIDE, bits[name]) for name in wide}))
         error, added = trials.error(quantized), 2 * added + 1
