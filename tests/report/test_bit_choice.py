@@ -35,13 +35,13 @@ def test_several_bits_at_once_where_that_is_cheaper_for_each():
 
 
 def test_what_is_left_of_a_budget_is_spent():
-    """Giving up the bits of the large tensor leaves more than is needed, which the small one has before and after."""
+    """Giving up the bits of the large tensor leaves more than is needed, which the small one gets."""
     errors = {'large': {4: 1.0, 8: 0.9}, 'small': _rounding(64.0)}
     assert within_budget(errors, {'large': 1000, 'small': 1}, 8000 + 4) == {'large': 4, 'small': 8}
 
 
 @pytest.mark.parametrize('seed', range(8))
-def test_budgets_are_kept_and_errors_near_the_least(seed):
+def test_budgets_are_kept_and_errors_the_least(seed):
     random = np.random.RandomState(seed)
     sizes = {name: int(random.randint(1, 500)) for name in 'abcd'}
     errors = {name: _rounding(10.0 ** random.uniform(-2, 2)) for name in 'abcd'}
@@ -51,7 +51,18 @@ def test_budgets_are_kept_and_errors_near_the_least(seed):
         least = min(sum(errors[name][width] for name, width in zip('abcd', widths))
                     for widths in itertools.product(range(4, 9), repeat=4)
                     if sum(sizes[name] * width for name, width in zip('abcd', widths)) <= budget)
-        assert least <= sum(errors[name][bits[name]] for name in bits) <= 1.2 * least
+        assert sum(errors[name][bits[name]] for name in bits) == pytest.approx(least, rel=1e-12)
+
+
+def test_tensors_of_millions():
+    """Sizes beyond the parts that the budget is counted in: the budget is kept, and less than a part a tensor is left."""
+    sizes = {name: 3000017 + name for name in range(50)}
+    errors = {name: {width: float(8 - width) for width in range(4, 9)} for name in sizes}
+    for average in (4, 4.01, 6.3, 8):
+        bits = within_budget(errors, sizes, average * sum(sizes.values()))
+        spent = sum(sizes[name] * bits[name] for name in sizes)
+        assert 0 <= average * sum(sizes.values()) - spent <= max(sizes.values()) * 1.1
+        assert average not in (4, 8) or set(bits.values()) <= {average, average - 1}
 
 
 @pytest.mark.parametrize('seed', range(6))
@@ -65,7 +76,7 @@ def test_errors_of_a_network_are_near_a_bound_that_nothing_is_below(seed):
         bits = within_budget(errors, sizes, budget)
         bound = max(sum(min(errors[name][width] + price * sizes[name] * width for width in range(4, 9)) for name in sizes)
                     - price * budget for price in np.logspace(-14, 2, 400))
-        assert sum(errors[name][bits[name]] for name in sizes) <= 1.16 * bound
+        assert sum(errors[name][bits[name]] for name in sizes) <= 1.1 * bound
 
 
 def _error_without(costs):

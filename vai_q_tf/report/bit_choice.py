@@ -1,7 +1,7 @@
 """Bits of single tensors, chosen for a budget or a bound by what they cost the outputs, and checked by a calibration.
 
-Both searches are greedy, and take errors of several tensors to add up, as the errors of roundings nearly do. Errors are those
-of `output_errors`.
+Errors are those of `output_errors`. The search within a budget takes errors of several tensors to add up, as the errors of
+roundings nearly do.
 """
 import itertools
 import math
@@ -13,6 +13,7 @@ from vai_q_tf import errors
 
 WIDE = 16
 WIDTHS = (4, 5, 6, 7, 8)
+_PARTS = 1 << 16
 
 
 class WeightChoice(NamedTuple):
@@ -128,39 +129,37 @@ def _bits(quantized):
 
 
 def within_budget(errors, sizes, budget):
-    """{name: bits} with at most `budget` bits in all, from that start on which every tensor has its most.
+    """{name: bits} with the least sum of errors that at most `budget` bits in all allow; of equal ones that with fewer bits.
 
-    Each step takes the bits off one tensor that add the least error for each bit saved, several at once where that is cheaper.
-    In the end what is left of the budget is given to where it helps most.
+    A knapsack of which each tensor takes one width, by dynamic programming. Bits beyond the least widths are counted in 65,536
+    parts of what the budget has for them, rounded up; so what is found may be short of the least error by a part a tensor.
 
     Args:
       errors: {name: {bits: error}}, of each tensor at each width that it may have.
       sizes: {name: number of elements}.
       budget: bits of all elements together; the least widths have to fit.
     """
-    bits = {name: max(found) for name, found in errors.items()}
+    spare = math.floor(budget - sum(sizes[name] * min(found) for name, found in errors.items()))
+    parts = min(_PARTS, spare)
+    least, chosen = np.zeros(parts + 1), []
+    for name, found in errors.items():
+        widths = sorted(found)
+        costs = [_share(sizes[name] * (width - widths[0]), spare, parts) for width in widths]
+        sums = np.full((len(widths), parts + 1), np.inf)
+        for row, width, cost in zip(sums, widths, costs):
+            row[cost:] = least[:parts + 1 - cost] + found[width]
+        chosen.append((name, widths, costs, sums.argmin(axis=0).astype(np.int8)))
+        least = sums.min(axis=0)
+    bits = {}
+    for name, widths, costs, numbers in reversed(chosen):
+        number = numbers[parts]
+        bits[name], parts = widths[number], parts - costs[number]
+    return bits
 
-    def slopes(narrower):
-        """(change of the error for each bit, name, new width) of all steps down, or up."""
-        for name, found in errors.items():
-            for width in found:
-                if width != bits[name] and (width < bits[name]) == narrower:
-                    yield (found[width] - found[bits[name]]) / (sizes[name] * abs(width - bits[name])), name, width
 
-    def spent():
-        return sum(sizes[name] * width for name, width in bits.items())
-
-    while spent() > budget:
-        _, name, width = min(slopes(narrower=True))
-        bits[name] = width
-    while True:
-        left = budget - spent()
-        fitting = [(slope, name, width) for slope, name, width in slopes(narrower=False)
-                   if slope < 0 and sizes[name] * (width - bits[name]) <= left]
-        if not fitting:
-            return bits
-        _, name, width = min(fitting)
-        bits[name] = width
+def _share(bits, spare, parts):
+    """How many of the `parts` of `spare` bits hold `bits`, all integers; one more than there are where they do not fit."""
+    return parts + 1 if bits > spare else -(-bits * parts // max(spare, 1))
 
 
 def fewest_exempt(units, error_without, limit):
