@@ -54,6 +54,13 @@ def test_budgets_are_kept_and_errors_the_least(seed):
         assert sum(errors[name][bits[name]] for name in bits) == pytest.approx(least, rel=1e-12)
 
 
+def test_a_budget_is_kept_to_the_bit():
+    """It has room for two of three tensors but for a bit each, far less than the parts in which it is counted."""
+    errors = {name: {4: 1.0, 5: 0.0} for name in 'abc'}
+    bits = within_budget(errors, dict.fromkeys('abc', 1000001), 4 * 3000003 + 3000000)
+    assert sorted(bits.values()) == [4, 5, 5]
+
+
 def test_tensors_of_millions():
     """Sizes beyond the parts that the budget is counted in: the budget is kept, and less than a part a tensor is left."""
     sizes = {name: 3000017 + name for name in range(50)}

@@ -241,6 +241,11 @@ def test_the_tensor_with_the_outlier_keeps_its_bits(tmp_path):
     assert 'ruined/kernel:8' not in choice.nodes_bit  # which it has anyway
 
 
+def test_weights_get_more_bits_than_they_have(tmp_path):
+    choice = sensitivity(_layers(), _data, _config(tmp_path, weight_bit=5), target_bits=8).choice
+    assert set(dict(choice.bits).values()) == {8} and len(choice.bits) == len(choice.nodes_bit) == 3
+
+
 def test_what_is_no_better_than_the_same_bits_everywhere_is_not_taken(tmp_path, monkeypatch):
     """A search that gives the tensor that costs most the fewest bits is found out by the check."""
     monkeypatch.setattr('vai_q_tf.report.bit_choice.within_budget', lambda errors, sizes, budget: {
