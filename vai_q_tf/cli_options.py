@@ -8,8 +8,8 @@ from vai_q_tf.dpu import TARGETS, find_target
 
 COMMANDS = (('quantize', 'quantize a frozen graph, or convert its data type (--convert_datatype)'),
             ('inspect', 'show what is in a graph, and what of it will be quantized'),
-            ('dump', 'write the values of the tensors of a quantized graph'),
             ('sensitivity', 'measure what each quantized tensor costs, and choose bits (--target_bits, --target_db)'),
+            ('dump', 'write the values of the tensors of a quantized graph'),
             ('deploy', 'freeze a checkpoint of a quantize evaluation graph'),
             ('update', 'bring the FixNeurons of an older quantized graph up to date'))
 
