@@ -23,6 +23,8 @@ ROOMS = (
     ('lint', None, 'what the DPU compiler refuses'),
     ('export', None, 'applies a plan and positions to a float GraphDef, and writes it in every format'),
     ('frozen', None, 'what users hand over for a frozen graph: file, input function, first check'),
+    ('ptq/effort', None, 'what makes a quantized network compute what the float network does: from float weights to float '
+     'weights'),
     ('ptq', None, 'the routes of a frozen file: calibrate, finetune, convert, update'),
     ('qat/network', None, 'from a live graph to its float inference form, and what is decided on that'),
     ('qat/positions', None, 'the state of positions in a live graph and in checkpoints'),

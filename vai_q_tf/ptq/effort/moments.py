@@ -18,7 +18,7 @@ def covariance(x):
     """E[x~ x~^T] with x~ = x - E[x], float64 [G, K, K], of float32 samples `x` [G, S, K]; exactly 0 for a constant input.
 
     Raises:
-      ValueError: there is no sample, or a sample or its square is not finite.
+      ValueError: there is no sample, or a sample or the square of one of `x` is not finite.
     """
     return moments(x, x[:, :, :0]).xx
 

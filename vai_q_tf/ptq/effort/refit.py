@@ -25,7 +25,7 @@ def refit(weights, x, y, photos):
       photos: integers [S], the photo of each sample. In their order the photos make two halves; none is in both.
 
     Raises:
-      ValueError: there is no sample, or a sample, a weight or the square of one is not finite.
+      ValueError: there is no sample, or a weight, a sample or the square of one of `x` is not finite.
     """
     groups = len(weights)
     with np.errstate(over='ignore', invalid='ignore'):

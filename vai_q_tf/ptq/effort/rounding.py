@@ -27,7 +27,11 @@ def best_position(weights, covariance, bits, first, last):
       covariance: float64 [G, K, K], of the inputs.
       bits: the width, from 1 to 24, the sign included.
       first, last: fractional bits.
+
+    Raises:
+      ValueError: a weight or covariance is not finite, or `first` is above `last`.
     """
+    _check_finite(weights, covariance)
     return min(range(first, last + 1), key=lambda position: quadratic_error(
         _rounded(weights, position, bits) - weights, covariance).sum())
 
@@ -35,10 +39,11 @@ def best_position(weights, covariance, bits, first, last):
 def round_with_feedback(weights, covariance, position, bits, samples):
     """`weights` rounded to q * 2^-position so that their output errors cancel; float64 [G, K, N].
 
-    Each weight is rounded after it has taken over, by least squares, the errors of those before it (GPTQ, arXiv 2210.17323).
-    Then, in sweeps over all inputs, each moves by one step if that lowers the quadratic error. Where a column does not
-    come out better than rounded by itself, halves away from zero, it is that. Errors are judged by H + (.01 + K / samples)
-    D I, with D the mean of H's diagonal: what few samples show of inputs is not trusted.
+    Inputs go from the largest variance to the smallest. Each weight is rounded after it has taken over, by least squares,
+    the errors of those before it (GPTQ, arXiv 2210.17323). Then, in sweeps over all inputs, each moves by one step if that
+    lowers the quadratic error. Where a column does not come out better than rounded by itself, halves away from zero, it
+    is that. Errors are judged by H + (.01 + K / samples) D I, with D the mean of H's diagonal: what few samples show of
+    inputs is not trusted.
 
     Args:
       weights, covariance: as in `best_position`; the covariance is H.
@@ -49,27 +54,44 @@ def round_with_feedback(weights, covariance, position, bits, samples):
     Raises:
       ValueError: a weight or covariance is not finite.
     """
-    if not (np.isfinite(weights).all() and np.isfinite(covariance).all()):
-        raise ValueError('A weight or a covariance is not finite.')
-    plain = _rounded(weights, position, bits)
+    _check_finite(weights, covariance)
     if position == fixed_point.POSITION_ZERO:
-        return plain
+        return np.zeros_like(weights)
     step = 2.0**-position
-    t, limits = weights / step, _integer_limits(position, bits)
-    damped = _damped(covariance, samples)
+    limits = _integer_limits(position, bits)
+    order = np.argsort(-_diagonal(covariance), axis=1, kind='stable')
+    t = np.take_along_axis(weights, order[:, :, None], axis=1) / step
+    damped = _damped(covariance, order, samples)
     q = _feed_back(t, damped, limits)
     for _ in range(_SWEEPS if len(weights) == 1 else _SWEEPS_OF_GROUPS):
         q = _sweep(q, t, damped, limits)
-    better = quadratic_error(q - t, damped) < quadratic_error(plain / step - t, damped)
-    return np.where(better[:, None], q * step, plain)
+    plain_q = _nearest(t, limits)
+    better = quadratic_error(q - t, damped) < quadratic_error(plain_q - t, damped)
+    rounded = np.empty_like(q)
+    np.put_along_axis(rounded, order[:, :, None], np.where(better[:, None], q, plain_q) * step, axis=1)
+    return rounded
 
 
-def _damped(covariance, samples):
-    """In units of D, so that no scale of the inputs matters; a multiple of I if all inputs are constant."""
+def _check_finite(weights, covariance):
+    if not (np.isfinite(weights).all() and np.isfinite(covariance).all()):
+        raise ValueError('A weight or a covariance is not finite.')
+
+
+def _damped(covariance, order, samples):
+    """In units of D, so that no scale of the inputs matters, with rows and columns in `order`, [G, K].
+
+    A multiple of I if all inputs are constant.
+    """
     variance = moments.mean_variance(covariance)
-    damped = covariance / np.where(variance > 0, variance, 1)[:, None, None]
-    np.einsum('gkk->gk', damped)[:] += _DAMPING + covariance.shape[1] / samples
+    damped = covariance[np.arange(len(order))[:, None, None], order[:, :, None], order[:, None]]
+    damped /= np.where(variance > 0, variance, 1)[:, None, None]
+    _diagonal(damped)[:] += _DAMPING + covariance.shape[1] / samples
     return damped
+
+
+def _diagonal(matrices):
+    """A view [G, K] of the diagonals of [G, K, K]."""
+    return np.einsum('gkk->gk', matrices)
 
 
 def _feed_back(t, h, limits):
@@ -80,7 +102,7 @@ def _feed_back(t, h, limits):
     with rows and columns in reverse; dividing column i by U_ii is what the inverse in the paper's formula comes to.
     """
     upper = np.linalg.cholesky(h[:, ::-1, ::-1])[:, ::-1, ::-1]
-    carried = np.swapaxes(upper / np.einsum('gkk->gk', upper)[:, None], 1, 2)  # [i, j]: what row j of delta adds to row i
+    carried = np.swapaxes(upper / _diagonal(upper)[:, None], 1, 2)  # [i, j]: what row j of delta adds to row i
     q, delta = np.empty_like(t), np.empty_like(t)
     for start in range(0, t.shape[1], _BLOCK):
         block = slice(start, start + _BLOCK)
