@@ -135,7 +135,8 @@ def test_independent_inputs_are_rounded_plainly(bits, position, diagonal):
     """Halves away from zero, and clipped; inputs that are constant matter to none."""
     weights = np.round(np.random.RandomState(0).randn(3, 40, 7) * 64 * 2.0**-position) / 8
     weights[0, 0, :3] = np.array([0.5, -0.5, 2.5]) * 2.0**-position
-    found = round_with_feedback(weights, np.tile(np.diag(diagonal), (3, 1, 1)), position, bits, 100)
+    with np.errstate(all='raise'):
+        found = round_with_feedback(weights, np.tile(np.diag(diagonal), (3, 1, 1)), position, bits, 100)
     np.testing.assert_array_equal(found, _plain(weights, position, bits))
 
 
@@ -199,6 +200,7 @@ def test_best_position_has_the_least_error_of_all():
         best = best_position(weights, covariance, 5, -2, 6)
         assert best == int(np.argmin(errors)) - 2
         assert best_position(weights, covariance, 5, best + 1, 6) == int(np.argmin(errors[best + 3:])) + best + 1
+        assert best_position(weights, covariance, 5, best - 2, best) == best
         found.add(best)
     assert len(found) > 1
 
