@@ -75,6 +75,11 @@ def _least_error(members, observed):
     return top - int(total[POSITION_MIN + HISTOGRAM_ZERO:top + HISTOGRAM_ZERO + 1][::-1].argmin())
 
 
+def least_error(errors):
+    """The position with the least of the squared errors [256] at all positions, the smallest of equal ones."""
+    return POSITION_MIN + int(errors[POSITION_MIN + HISTOGRAM_ZERO:POSITION_MAX + HISTOGRAM_ZERO + 1].argmin())
+
+
 def error_table(first, errors):
     """Squared errors at all positions, float64 [256], from those in a window that begins at position `first`.
 

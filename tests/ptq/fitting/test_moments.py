@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from vai_q_tf.ptq.effort import moments
+from vai_q_tf.ptq.fitting import moments
 
 
 def _samples(groups, count, width, seed=0):

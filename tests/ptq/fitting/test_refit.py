@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from vai_q_tf.ptq.effort import refit as refit_file
-from vai_q_tf.ptq.effort.refit import RIDGES, UNCHANGED, refit
+from vai_q_tf.ptq.fitting import refit as refit_file
+from vai_q_tf.ptq.fitting.refit import RIDGES, UNCHANGED, refit
 
 
 def _layer(groups=1, count=400, inputs=6, outputs=3, perturbation=0.1, noise=0.0, seed=0):
@@ -58,7 +58,7 @@ def test_the_grid():
 
 def test_perturbed_weights_are_recovered_from_rich_inputs():
     weights, x, y = _layer()
-    found, ridge = refit(weights, x, y, _photos(400))
+    found, ridge, _ = refit(weights, x, y, _photos(400))
     assert found.dtype == np.float64 and ridge.tolist() == [RIDGES[-1]]
     assert _error_without_mean(found[0], x[0], y[0]) < 0.01 * _error_without_mean(weights[0], x[0], y[0])
 
@@ -70,7 +70,7 @@ def test_ridge_and_weights_are_those_of_the_definition():
         for seed in range(8):
             weights, x, y = _layer(noise=noise, count=count, seed=seed)
             of = _photos(count, photos)
-            found, ridge = refit(weights, x, y, of)
+            found, ridge, _ = refit(weights, x, y, of)
             errors = _validated(weights[0], x[0], y[0], of < photos // 2)
             # a hair either side of 1%, for the sums in float32
             assert errors[ridge[0]] <= 1.0101 * min(errors.values())
@@ -87,7 +87,7 @@ def test_few_noisy_samples_keep_the_weights():
     """A ridge of .01 fits the samples and loses on others."""
     weights, x, y = _layer(inputs=40, count=460, noise=1, perturbation=0.01)
     few = slice(0, 60)
-    found, ridge = refit(weights, x[:, few], y[:, few], _photos(60))
+    found, ridge, _ = refit(weights, x[:, few], y[:, few], _photos(60))
     np.testing.assert_array_equal(found, weights)
     assert ridge.tolist() == [UNCHANGED]
     overfitted, _ = _least_squares(weights[0], x[0, few], y[0, few], 0.01)
@@ -99,7 +99,7 @@ def test_no_photo_is_in_both_halves():
     """All samples of a photo are one sample: whoever has seen it predicts it, whoever has not does not."""
     weights, x, y = _layer(inputs=40, count=8, noise=1, perturbation=0.0)
     of = np.arange(800) % 8
-    found, ridge = refit(weights, x[:, of], y[:, of], of)
+    found, ridge, _ = refit(weights, x[:, of], y[:, of], of)
     assert ridge.tolist() == [UNCHANGED]
     of_samples = np.arange(800)
     assert refit(weights, x[:, of], y[:, of], of_samples)[1].tolist() == [RIDGES[-1]]
@@ -108,15 +108,15 @@ def test_no_photo_is_in_both_halves():
 def test_the_order_of_samples_does_not_matter():
     weights, x, y = _layer(noise=0.5, count=60)
     order = np.random.RandomState(0).permutation(60)
-    expected, expected_ridge = refit(weights, x, y, _photos(60))
-    found, ridge = refit(weights, x[:, order], y[:, order], _photos(60)[order] * 3 - 7)
+    expected, expected_ridge, _ = refit(weights, x, y, _photos(60))
+    found, ridge, _ = refit(weights, x[:, order], y[:, order], _photos(60)[order] * 3 - 7)
     np.testing.assert_array_equal(ridge, expected_ridge)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_one_photo_changes_nothing():
     weights, x, y = _layer(groups=2)
-    found, ridge = refit(weights, x, y, np.full(400, 3))
+    found, ridge, _ = refit(weights, x, y, np.full(400, 3))
     np.testing.assert_array_equal(found, weights)
     assert found is not weights and ridge.tolist() == [UNCHANGED] * 2
 
@@ -124,11 +124,11 @@ def test_one_photo_changes_nothing():
 def test_each_group_has_a_ridge_of_its_own():
     layers = [_layer(), _layer(perturbation=0, noise=1, inputs=6, count=400, seed=1), _layer(noise=1, seed=2)]
     weights, x, y = (np.concatenate(parts) for parts in zip(*layers))
-    found, ridge = refit(weights, x, y, _photos(400))
+    found, ridge, _ = refit(weights, x, y, _photos(400))
     assert ridge[0] == RIDGES[-1] and ridge[1] == UNCHANGED and RIDGES[-1] < ridge[2] < UNCHANGED
     np.testing.assert_array_equal(found[1], weights[1])
     for group, layer in enumerate(layers):
-        alone, its_ridge = refit(*layer, _photos(400))
+        alone, its_ridge, _ = refit(*layer, _photos(400))
         assert its_ridge[0] == ridge[group]
         np.testing.assert_allclose(found[group], alone[0], atol=1e-6)
 
@@ -136,7 +136,7 @@ def test_each_group_has_a_ridge_of_its_own():
 def test_the_weights_of_a_constant_input_stay():
     weights, x, y = _layer()
     x[:, :, 2] = 0.1
-    found, ridge = refit(weights, x, y, _photos(400))
+    found, ridge, _ = refit(weights, x, y, _photos(400))
     assert ridge[0] < UNCHANGED
     np.testing.assert_array_equal(found[:, 2], weights[:, 2])
     assert (found[:, [0, 1, 3, 4, 5]] != weights[:, [0, 1, 3, 4, 5]]).all()
@@ -148,7 +148,7 @@ def test_inputs_that_are_all_constant_change_nothing(constant):
     weights, x, y = _layer(groups=2, noise=1)
     x[0, constant] = 1
     with np.errstate(all='raise', under='ignore'):
-        found, ridge = refit(weights, x, y, _photos(400))
+        found, ridge, _ = refit(weights, x, y, _photos(400))
     assert np.isfinite(found).all()
     if constant == slice(None):
         np.testing.assert_array_equal(found[0], weights[0])
@@ -157,18 +157,18 @@ def test_inputs_that_are_all_constant_change_nothing(constant):
 
 def test_a_bias_does_not_matter():
     weights, x, y = _layer(noise=0.5, count=60)
-    found, ridge = refit(weights, x, y + np.float32(8), _photos(60))
-    expected, expected_ridge = refit(weights, x, y, _photos(60))
+    found, ridge, _ = refit(weights, x, y + np.float32(8), _photos(60))
+    expected, expected_ridge, _ = refit(weights, x, y, _photos(60))
     np.testing.assert_array_equal(ridge, expected_ridge)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_scales_that_are_powers_of_two_scale_the_result_exactly():
     weights, x, y = _layer(noise=0.5, count=60)
-    expected, expected_ridge = refit(weights, x, y, _photos(60))
+    expected, expected_ridge, _ = refit(weights, x, y, _photos(60))
     assert expected_ridge[0] < UNCHANGED
     for of_x, of_y in ((2.0**-20, 1.0), (1.0, 2.0**9), (2.0**7, 2.0**-3)):
-        found, ridge = refit(weights * of_y / of_x, x * np.float32(of_x), y * np.float32(of_y), _photos(60))
+        found, ridge, _ = refit(weights * of_y / of_x, x * np.float32(of_x), y * np.float32(of_y), _photos(60))
         np.testing.assert_array_equal(ridge, expected_ridge)
         np.testing.assert_array_equal(found, expected * of_y / of_x)
 

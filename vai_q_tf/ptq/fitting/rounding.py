@@ -2,7 +2,7 @@
 import numpy as np
 
 from vai_q_tf import fixed_point
-from vai_q_tf.ptq.effort import moments
+from vai_q_tf.ptq.fitting import moments
 
 _DAMPING = 0.01
 _BLOCK = 64

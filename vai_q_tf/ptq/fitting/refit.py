@@ -1,7 +1,7 @@
 """Weights that make up for the errors of their inputs: ridge regression of what is missing, with a cross-validated ridge."""
 import numpy as np
 
-from vai_q_tf.ptq.effort import moments
+from vai_q_tf.ptq.fitting import moments
 
 UNCHANGED = 1e4  # the ridge that stands for weights as they are
 RIDGES = tuple(10.0**(1 - i / 2) for i in range(7))  # 10 ... .01, in mean variances of an input
@@ -10,7 +10,8 @@ _NEAR_TIE = 1.01
 
 
 def refit(weights, x, y, photos):
-    """Weights [G, K, N] with which the inputs `x` give `y` best, and the ridge of each group, [G]; both float64.
+    """Weights [G, K, N] with which the inputs `x` give `y` best, the ridge of each group, [G], and the covariance of `x`,
+    [G, K, K]; all float64.
 
     weights + (H + ridge * D * I)^-1 E[x~ r~], r = y - x weights, H = E[x~ x~^T], D the mean of H's diagonal; ~ is less
     its mean over the samples, since the bias takes the mean. Of RIDGES and UNCHANGED, each group has the one with the
@@ -32,8 +33,7 @@ def refit(weights, x, y, photos):
         residual = y - np.matmul(x, weights.astype(np.float32))
     distinct = np.unique(photos)
     if len(distinct) < 2:
-        moments.moments(x, residual)  # raises
-        return weights.copy(), np.full(groups, UNCHANGED)
+        return weights.copy(), np.full(groups, UNCHANGED), moments.moments(x, residual).xx
     in_first = photos < distinct[len(distinct) // 2]
     first, second = (moments.moments(x[:, half], residual[:, half]) for half in (in_first, ~in_first))
     ridge = _cross_validated_ridge(first, second)
@@ -41,7 +41,7 @@ def refit(weights, x, y, photos):
     changed = ridge < UNCHANGED
     refitted = weights.copy()
     refitted[changed] += _solve(both.xx[changed], both.xy[changed], ridge[changed])
-    return refitted, ridge
+    return refitted, ridge, both.xx
 
 
 def _cross_validated_ridge(first, second):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vai_q_tf import fixed_point
-from vai_q_tf.ptq.effort.rounding import best_position, quadratic_error, round_with_feedback
+from vai_q_tf.ptq.fitting.rounding import best_position, quadratic_error, round_with_feedback
 
 
 def _problem(groups, inputs, outputs, samples=None, seed=0, spread=0.5):
