@@ -1,6 +1,7 @@
 """Photos to calibrate with and other photos to evaluate with, cropped and prepared for EfficientNet-Lite0.
 
 They come with scikit-image, scikit-learn and Debian's opencv-doc. No photo, and no second shot of its scene, is on both sides.
+Each side is shuffled, the same way each time, so that no source stands at one end.
 """
 import environment  # isort: skip
 import functools
@@ -82,7 +83,8 @@ def prepare(pixels):
 
 
 def _prepared(names, number):
-    """The first crops of each photo, [photos * number, 224, 224, 3]."""
+    """The first crops of each photo, [photos * number, 224, 224, 3], the photos shuffled."""
+    names = np.random.RandomState(1).permutation(names)
     with tf.Graph().as_default(), tf.Session() as session:
         file = tf.placeholder(tf.string, [])
         decoded = tf.image.decode_image(file, channels=3)

@@ -100,7 +100,8 @@ def _measure(run, settings, checkpoint, digits, test, directory):
     if not recipe.trained:
         number = 1 if settings.quick else recipes.CALIBRATION_BATCHES
         batches = [images for images, _ in datasets.batches(digits, recipe.options.batch, number, run.seed)]
-        return 0, evaluation.of_model(post_training.quantize(run.network, run.activation, checkpoint, batches, config), test)
+        frozen = post_training.freeze(run.network, run.activation, checkpoint)
+        return 0, evaluation.of_model(post_training.quantize(frozen, batches, config), test)
     options = _options(recipe.options, settings)
     if options.averaged:
         config = config.replace(average_step=int(options.steps * (1 - options.averaged)))
