@@ -126,8 +126,9 @@ def _cell(figure, with_difference):
 
 def write(found, directory):
     """Writes the tables into the documents below the directory."""
-    documents.write(directory, SCRIPT, ((DOCUMENT, 'accuracy', tables(found)), (README, 'accuracy in short', short_table(found)),
-                                        (GUIDE, 'accuracy of settings', advice_table(found))))
+    documents.write(directory, SCRIPT, (
+        (DOCUMENT, 'accuracy', tables(found)), (README, 'accuracy in short', short_table(found)),
+        (GUIDE, 'accuracy of settings', advice_table(found))))
 
 
 def main(arguments):

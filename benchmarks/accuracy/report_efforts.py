@@ -21,8 +21,8 @@ _SHORT_PHOTOS, _SHORT_SMALL = 8, 4  # the widths in README.md
 
 
 class Figure(NamedTuple):
-    """Over the seeds: accuracy (mean, sample standard deviation, mean difference to float) and agreement in percent, signal-to-noise
-    ratio of the logits in dB, seconds of the quantization. What of the accuracy is not known is None."""
+    """Over the seeds: mean accuracy, its sample standard deviation, its mean difference to float, and mean agreement in percent;
+    mean signal-to-noise ratio of the logits in dB, mean seconds of the quantization. What is not known is None."""
     accuracy: Optional[float]
     spread: Optional[float]
     difference: Optional[float]
