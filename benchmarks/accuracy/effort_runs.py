@@ -36,13 +36,10 @@ class Subject(NamedTuple):
 
 
 def execute(run, settings):
-    """Quantizes and evaluates; {name: value} of the results.
-
-    accuracy, float_accuracy: from 0 to 1, None without labels. agreement, decibels: see fidelity.py. seconds: of the
-    quantization.
+    """Quantizes and evaluates; {name: value} of the results: those of fidelity.py, and the seconds of the quantization.
 
     Args:
-      run: runs.Run; its recipe is a name in efforts.SETTINGS.
+      run: results.Run; its recipe is a name in efforts.SETTINGS.
       settings: runs.Settings.
     """
     subject = _photos() if run.dataset == efforts.PHOTOS else _small(run, settings)
@@ -56,11 +53,7 @@ def execute(run, settings):
         quantized = evaluation.load(path)
     expected = evaluation.logits(subject.frozen, subject.output, subject.images, subject.at_once)
     actual = evaluation.logits(quantized, subject.output + evaluation.QUANTIZED, subject.images, subject.at_once)
-    float_accuracy, accuracy = (None if subject.labels is None else evaluation.score(values, subject.labels).accuracy
-                                for values in (expected, actual))
-    return dict(run._asdict(), accuracy=accuracy, float_accuracy=float_accuracy,
-                agreement=fidelity.agreement(expected, actual), decibels=fidelity.decibels(expected, actual), seconds=seconds,
-                quick=settings.quick)
+    return dict(run._asdict(), seconds=seconds, quick=settings.quick, **fidelity.compare(expected, actual, subject.labels))
 
 
 def _photos():

@@ -2,7 +2,10 @@
 
 A new row is a new line in EFFORTS or ABLATIONS: its name and the keyword arguments of `quantize_frozen`.
 """
+import itertools
+
 import recipes
+import results
 
 BITS = (8, 6, 5, 4)
 PHOTOS, LITE0 = 'photos', 'efficientnet_lite0'
@@ -17,3 +20,15 @@ ABLATED = 'high'
 ABLATIONS = {}
 ABLATION_BITS = {PHOTOS: (8, 6), 'fashion': (4,)}  # where they are measured, {dataset: widths}
 SETTINGS = dict(EFFORTS, **ABLATIONS)
+
+
+def plan(datasets, networks, rows, widths, seeds):
+    """The results.Runs of these names, the most important first."""
+    found = []
+    for dataset, row in itertools.product(datasets, rows):
+        measured = ABLATION_BITS.get(dataset, ()) if row in ABLATIONS else BITS
+        for bits, seed in itertools.product(widths, seeds):
+            if bits in measured and seed in SEEDS[dataset]:
+                found += [results.Run(dataset, network, activation, bits, row, seed)
+                          for network, activation in NETWORKS[dataset].items() if network in networks]
+    return list(dict.fromkeys(found))

@@ -28,12 +28,12 @@ def of_checkpoint(network, activation, checkpoint, digits, config=None):
         with tf.Session(config=training.SESSION) as session:
             tf.train.Saver().restore(session, checkpoint)
             tensor = networks.OUTPUT + (QUANTIZED if config else '') + ':0'
-            return score(_run(session, images.name, tensor, digits.images, _BATCH), digits.labels)
+            return _score(_run(session, images.name, tensor, digits.images, _BATCH), digits.labels)
 
 
 def of_model(path, digits):
     """Score of a frozen quantized model."""
-    return score(logits(load(path), networks.OUTPUT + QUANTIZED, digits.images), digits.labels)
+    return _score(logits(load(path), networks.OUTPUT + QUANTIZED, digits.images), digits.labels)
 
 
 def load(path):
@@ -51,7 +51,7 @@ def logits(graph_def, node, images, batch=_BATCH):
         return _run(session, 'images:0', node + ':0', images, batch)
 
 
-def score(values, labels):
+def _score(values, labels):
     """The Score of logits [images, classes]."""
     values = values.astype(np.float64) - values.max(-1, keepdims=True)
     losses = np.log(np.exp(values).sum(-1)) - values[np.arange(len(values)), labels]

@@ -4,6 +4,14 @@ import math
 import numpy as np
 
 
+def compare(expected, actual, labels=None):
+    """{name: value} of the results: agreement and decibels, and float_accuracy and accuracy, which are None without labels."""
+    float_accuracy, accuracy = (None if labels is None else float(np.mean(np.argmax(values, -1) == labels))
+                                for values in (expected, actual))
+    return dict(agreement=agreement(expected, actual), decibels=decibels(expected, actual), float_accuracy=float_accuracy,
+                accuracy=accuracy)
+
+
 def agreement(expected, actual):
     """The part of the images that gets the same class from both, from 0 to 1."""
     return float(np.mean(np.argmax(expected, -1) == np.argmax(actual, -1)))

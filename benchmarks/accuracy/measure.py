@@ -15,6 +15,7 @@ import sys
 import datasets
 import networks
 import recipes
+import results
 import resumable
 import runs
 
@@ -33,7 +34,7 @@ def plan(options):
                 recipe = recipes.RECIPES.get(name, recipes.Recipe({}))
                 if dataset in recipe.datasets and bits in recipe.bits:
                     width = None if name in (recipes.FLOAT, recipes.CONTINUED) else bits
-                    found += [runs.Run(dataset, network, activation, width, name, seed)
+                    found += [results.Run(dataset, network, activation, width, name, seed)
                               for activation in options.activations or [recipes.ACTIVATIONS[network]]]
     return list(dict.fromkeys(found))
 

@@ -8,7 +8,6 @@ may be stopped at any time and goes on where it was. report_efforts.py makes the
 import environment  # noqa: F401  isort: skip
 import argparse
 import functools
-import itertools
 import os
 import sys
 
@@ -24,18 +23,6 @@ import runs
 _QUICK = dict(datasets=['digits'], networks=['plain'], bits=[8], seeds=[1])
 
 
-def plan(options):
-    """The runs that the options ask for, the most important first."""
-    found = []
-    for dataset, row in itertools.product(options.datasets, options.rows):
-        widths = efforts.ABLATION_BITS.get(dataset, ()) if row in efforts.ABLATIONS else efforts.BITS
-        for bits, seed in itertools.product([bits for bits in options.bits if bits in widths],
-                                            [seed for seed in options.seeds if seed in efforts.SEEDS[dataset]]):
-            found += [runs.Run(dataset, network, activation, bits, row, seed)
-                      for network, activation in efforts.NETWORKS[dataset].items() if network in options.networks]
-    return found
-
-
 def main(arguments):
     options = _options(arguments)
     for dataset in options.datasets:  # what is not installed is said here
@@ -46,9 +33,10 @@ def main(arguments):
             datasets.load(dataset)
     if options.quick:
         print('A few images on a network that is hardly trained: the figures mean nothing.')
+    planned = efforts.plan(options.datasets, options.networks, options.rows, options.bits, options.seeds)
     settings = runs.Settings(os.path.abspath(os.path.join(options.output_dir, 'float')), options.quick)
     return int(not resumable.run_missing(
-        plan(options), functools.partial(effort_runs.execute, settings=settings),
+        planned, functools.partial(effort_runs.execute, settings=settings),
         os.path.join(options.output_dir, 'efforts.jsonl'), options.processes, _shown, options.reuse))
 
 

@@ -3,15 +3,15 @@
 They come with scikit-image, scikit-learn and Debian's opencv-doc. No photo, and no second shot of its scene, is on both sides.
 Each side is shuffled, the same way each time, so that no source stands at one end.
 """
-import environment  # isort: skip
 import functools
 import os
 from typing import NamedTuple
 
 import numpy as np
+import results
 import tensorflow as tf
 
-DIRECTORY = os.path.join(environment.ROOT, '.venv', 'photos')
+DIRECTORY = os.path.join(results.ROOT, '.venv', 'photos')
 SIZE = 224  # pixels, height and width
 CALIBRATION_CROPS, EVALUATION_CROPS = 2, 3  # of each photo
 

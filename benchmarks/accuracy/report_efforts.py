@@ -21,7 +21,7 @@ _SHORT_PHOTOS, _SHORT_SMALL = 8, 4  # the widths in README.md
 
 
 class Figure(NamedTuple):
-    """Over the seeds: mean accuracy, its sample standard deviation, its mean difference to float, and mean agreement in percent;
+    """Over the seeds: mean accuracy, its standard deviation, its mean difference to float, and mean agreement in percent;
     mean signal-to-noise ratio of the logits in dB, mean seconds of the quantization. What is not known is None."""
     accuracy: Optional[float]
     spread: Optional[float]
@@ -63,8 +63,8 @@ class Results:
         return (statistics.mean(values), documents.spread(values), len(values)) if values else None
 
     def _of(self, dataset, network, row, bits):
-        wanted = (dataset, network, efforts.NETWORKS[dataset][network], bits, row)
-        return [line for key, line in self._last.items() if key[:-1] == wanted]
+        wanted = results.Run(dataset, network, efforts.NETWORKS[dataset][network], bits, row, seed=None)
+        return [line for run, line in self._last.items() if run._replace(seed=None) == wanted]
 
 
 def tables(found):

@@ -12,8 +12,8 @@ def run_missing(planned, execute, file, processes, show, reuse=False):
     """Executes the runs of which the file has no result for this commit. Whether all ended well.
 
     Args:
-      planned: NamedTuples with the fields of results.KEY, the most important first.
-      execute: function from a run to its result, a dict that has the fields of the run, too; it goes to other processes.
+      planned: results.Runs, the most important first.
+      execute: function from a Run to its result, a dict that has the fields of the Run, too; it goes to other processes.
       file: path of the results file.
       processes: how many, at most.
       show: function from a result to what is printed of it.
@@ -21,7 +21,7 @@ def run_missing(planned, execute, file, processes, show, reuse=False):
     """
     commit = results.commit()
     there = {results.key(result) for result in results.read(file) if reuse or result['commit'] == commit}
-    missing = [run for run in planned if results.key(run._asdict()) not in there]
+    missing = [run for run in planned if run not in there]
     print('{} runs of commit {}, {} of them are there; {}'.format(
         len(planned), commit, len(planned) - len(missing), file), flush=True)
     if not missing:

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 import time
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import datasets
 import evaluation
@@ -30,16 +30,6 @@ def _digest(*names):
 
 
 _SOURCES = _digest('datasets.py', 'networks.py')  # what a float checkpoint depends on, beside its options
-
-
-class Run(NamedTuple):
-    """bits: width of weights, biases and activations, None for a float network."""
-    dataset: str
-    network: str
-    activation: str
-    bits: Optional[int]
-    recipe: str
-    seed: int
 
 
 class Settings(NamedTuple):

@@ -10,6 +10,8 @@ import numpy as np
 
 _MAGIC = 0x1950a86a20f9469cfc6c
 _PROTOCOL = 1001
+# What reading a file raises that is cut off or changed.
+_SPOILED = (pickle.UnpicklingError, EOFError, OverflowError, ValueError, KeyError, IndexError, TypeError, AttributeError)
 _STORAGES = {'FloatStorage': '<f4', 'DoubleStorage': '<f8', 'HalfStorage': '<f2', 'LongStorage': '<i8', 'IntStorage': '<i4'}
 
 
@@ -35,7 +37,7 @@ def read(path):
             types = {tensor.storage.key: tensor.storage.dtype for tensor in tensors.values()}
             storages = {key: _elements(stream, types[key]) for key in keys}
             return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
-        except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        except _SPOILED as error:
             raise TorchFileError('{} cannot be read: {!r}'.format(path, error)) from error
 
 
