@@ -108,7 +108,7 @@ def _fidelities(found, dataset):
         for effort in efforts.EFFORTS:
             figures = [found.figure(dataset, network, effort, bits) for bits in efforts.BITS]
             rows.append(['{}, {}'.format(network, activation), effort] + list(map(_fidelity, figures)) + [
-                '{:.0f}'.format(figures[0].seconds) if figures[0] else documents.NOTHING])
+                '{:.1f}'.format(figures[0].seconds) if figures[0] else documents.NOTHING])
     return documents.table(rows)
 
 
