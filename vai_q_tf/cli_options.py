@@ -71,8 +71,8 @@ _GROUPS = (
         ('scale_all_avgpool', _CONFIG, None, _ZERO_ONE, '1: scale average pools of all sizes as the DPU does'),
         ('align_concat', _CONFIG, None, '{0,1,2}', 'one position for the inputs of a concat. 0: all of them, 1: output nodes, '
          '2: none'),
-        ('align_pool', _CONFIG, None, '{0,1,2}', 'one position for the input and the output of a pool; values as align_concat. '
-         'Default: 0, or 2 where the effort finds that it loses less'),
+        ('align_pool', _CONFIG, None, '{0,1,2}', 'one position for the input and the output of a pool; values as align_concat; '
+         'standard and high take 0 for 2 where that loses less'),
         ('align_rule', _CONFIG, None, '{least_error,output}', 'which position that is: the one with the least error over '
          'all of them, or that of the output'),
         ('adjust_shift_bias', _CONFIG, None, '{0,1,2}', "keep the shifts of biases within the DPU's limits. 0: no, 1: static "
@@ -133,7 +133,7 @@ def parser():
                 continue
             shown = getattr(config, name) if kind == _CONFIG else default
             group.add_argument('--' + name, metavar=metavar, default=None if kind == _CONFIG else str(default),
-                               help=text + (' (default: {})'.format(shown) if shown not in ('', [], None) else ''))
+                               help=text + (' (default: {})'.format(shown) if shown not in ('', []) else ''))
     return result
 
 

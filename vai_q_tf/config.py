@@ -67,8 +67,8 @@ class QuantizeConfig:
       output_dir: directory where files are written; it is made.
       align_concat: where the inputs and the result of a concat get one position. 0: everywhere, 1: where the concat is an
         output node, 2: nowhere.
-      align_pool: where the input and the result of a pool get one position; values as those of align_concat. None:
-        everywhere, unless the effort of `quantize_frozen` finds that less is lost where they are apart; the DPU takes 7.
+      align_pool: where the input and the result of a pool get one position; values as those of align_concat, but that the
+        efforts standard and high of `quantize_frozen` take 0 for 2 where they find that less is lost so. The DPU takes both.
       adjust_shift_bias: limits within which positions keep the shift of biases in the DPU. 0: none, 1: by the shift of the
         result, 2: by the number of products.
       adjust_shift_cut: 1 keeps the shift of results within the DPU's limits, 0 to 16 bits.
@@ -117,7 +117,7 @@ class QuantizeConfig:
     def __init__(
             self, input_nodes=(), output_nodes=(), input_shapes=(), ignore_nodes=(), weight_bit=8, activation_bit=8,
             nodes_bit=(), nodes_method=(), method=1, target_type='', calib_iter=100, output_dir='./quantize_results',
-            align_concat=0, align_pool=None, adjust_shift_bias=1, adjust_shift_cut=1, simulate_dpu=1, scale_all_avgpool=1,
+            align_concat=0, align_pool=0, adjust_shift_bias=1, adjust_shift_cut=1, simulate_dpu=1, scale_all_avgpool=1,
             do_cle=0, replace_relu6=1, replace_sigmoid=0, fold_bn_only=0, fold_reshape=0, replace_softmax=0, *,
             bias_bit=None, recipe='auto', bn_fold='batch', freeze_bn_step=None, freeze_position_step=None, average_step=None,
             position_update='moving', position_decay=0.98, gradient='clipped', arch_type='DEFAULT', align_rule='least_error'):

@@ -3,7 +3,6 @@ import sys
 from typing import Dict, List, NamedTuple
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 from tabulate import tabulate
 
 from vai_q_tf import errors
@@ -12,7 +11,7 @@ from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.plan import final_positions
 from vai_q_tf.ptq.calibration.calibrate import calibrate, calibrate_twice
 from vai_q_tf.ptq.effort.data import FEWEST_IMAGES, Kept, split
-from vai_q_tf.ptq.effort.effort import Effort
+from vai_q_tf.ptq.effort.effort import AIDS, Effort
 
 EFFORTS = ('fast', 'standard', 'high')
 
@@ -56,12 +55,11 @@ def improve(float_graph, plan, config, feed, effort, gpu_memory_fraction=None):
     if not obstacle and kept.images < FEWEST_IMAGES:
         obstacle = 'it takes {} images of calibration data or more, and there are {}'.format(FEWEST_IMAGES, kept.images)
     if obstacle:
-        tf.logging.warning('The effort %s becomes fast: %s.', effort, obstacle)
+        print('The effort is fast instead of {}: {}.'.format(effort, obstacle), file=sys.stderr)
         return Improved({}, {}, final_positions.decide(plan, votes.observed, config), votes.shapes)
-    course = Effort(float_graph, plan, config, votes.observed, split(kept.feeds), gpu_memory_fraction)
-    course.standard(by_errors.observed)
-    if effort == 'high':
-        course.high(error_plan)
+    course = Effort(float_graph, plan, error_plan, config, votes.observed, by_errors.observed, split(kept.feeds),
+                    gpu_memory_fraction)
+    course.run(AIDS[effort])
     state, reference = course.result()
     print(summary(course.rows, bool(state.values)), file=sys.stderr)
     return Improved(state.values, reference, state.positions, votes.shapes)
