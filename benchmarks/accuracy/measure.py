@@ -9,16 +9,14 @@ import environment  # noqa: F401  isort: skip
 import argparse
 import functools
 import itertools
-import multiprocessing
 import os
 import sys
-import time
-import traceback
 
 import datasets
 import networks
 import recipes
 import results
+import resumable
 import runs
 
 _QUICK = dict(networks=['plain'], datasets=['digits'], bits=[4], seeds=[1])
@@ -36,7 +34,7 @@ def plan(options):
                 recipe = recipes.RECIPES.get(name, recipes.Recipe({}))
                 if dataset in recipe.datasets and bits in recipe.bits:
                     width = None if name in (recipes.FLOAT, recipes.CONTINUED) else bits
-                    found += [runs.Run(dataset, network, activation, width, name, seed)
+                    found += [results.Run(dataset, network, activation, width, name, seed)
                               for activation in options.activations or [recipes.ACTIVATIONS[network]]]
     return list(dict.fromkeys(found))
 
@@ -45,52 +43,12 @@ def main(arguments):
     options = _options(arguments)
     for dataset in options.datasets:
         datasets.load(dataset)  # says here what is not installed
-    file = os.path.join(options.output_dir, 'results.jsonl')
-    commit = results.commit()
-    there = {results.key(result) for result in results.read(file) if options.reuse or result['commit'] == commit}
-    planned = plan(options)
-    missing = [run for run in planned if results.key(run._asdict()) not in there]
-    print('{} runs of commit {}, {} of them are there; {}'.format(
-        len(planned), commit, len(planned) - len(missing), file), flush=True)
     if options.quick:
         print('A few steps on a few images: the figures mean nothing.')
     settings = runs.Settings(os.path.abspath(os.path.join(options.output_dir, 'float')), options.quick)
-    return int(not _execute(missing, settings, options.processes, functools.partial(_write, file, commit)))
-
-
-def _execute(missing, settings, processes, write):
-    """Runs everything in a pool. Whether all ended well."""
-    if not missing:
-        return True
-    started, ended = time.time(), 0
-    with multiprocessing.get_context('spawn').Pool(min(processes, len(missing))) as pool:
-        for number, (run, result, error) in enumerate(pool.imap_unordered(functools.partial(_run, settings), missing), 1):
-            if error:
-                print('{} failed:\n{}'.format(_name(run), error), file=sys.stderr)
-                continue
-            ended += 1
-            write(result)
-            left = (time.time() - started) / number * (len(missing) - number) / 60
-            print('{:3}/{}  {:<60} {:6.2f} %  {:5.0f} s   {:.0f} minutes left'.format(
-                number, len(missing), _name(run), 100 * result['accuracy'], result['seconds'], left), flush=True)
-    return ended == len(missing)
-
-
-def _write(file, commit, result):
-    results.append(file, dict(result, commit=commit))
-
-
-def _run(settings, run):
-    """(run, result, None), or (run, None, the error as text, for some exceptions cannot be sent between processes)."""
-    try:
-        return run, runs.execute(run, settings), None
-    except Exception:
-        return run, None, traceback.format_exc()
-
-
-def _name(run):
-    width = 'W{0}A{0} '.format(run.bits) if run.bits else ''
-    return '{} {} {} {}{}, seed {}'.format(run.dataset, run.network, run.activation, width, run.recipe, run.seed)
+    return int(not resumable.run_missing(
+        plan(options), functools.partial(runs.execute, settings=settings), os.path.join(options.output_dir, 'results.jsonl'),
+        options.processes, lambda result: '{:6.2f} %'.format(100 * result['accuracy']), options.reuse))
 
 
 def _options(arguments):

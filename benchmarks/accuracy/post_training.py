@@ -1,4 +1,4 @@
-"""A float checkpoint quantized without training: frozen, and calibrated on a few batches."""
+"""A float network quantized without training: its checkpoint frozen, and calibrated on a few batches."""
 import contextlib
 import io
 
@@ -9,15 +9,17 @@ import training
 import vai_q_tensorflow
 
 
-def quantize(network, activation, checkpoint, batches, config):
-    """Writes the quantized model of a float checkpoint, calibrated on arrays of images; returns its path."""
-    frozen = _freeze(network, activation, checkpoint)
+def quantize(frozen, batches, config, **arguments):
+    """Writes the quantized model of a GraphDef, calibrated on arrays of images; returns its path.
+
+    arguments: further ones of `quantize_frozen`.
+    """
     with contextlib.redirect_stderr(io.StringIO()):  # no progress bars between the lines of the measurement
         return vai_q_tensorflow.quantize_frozen(
-            frozen, lambda step: {'images': batches[step]}, config.replace(calib_iter=len(batches)))
+            frozen, lambda step: {'images': batches[step]}, config.replace(calib_iter=len(batches)), **arguments)
 
 
-def _freeze(network, activation, checkpoint):
+def freeze(network, activation, checkpoint):
     """The float network with the variables of the checkpoint as constants, a GraphDef."""
     with tf.Graph().as_default() as graph, tf.Session(config=training.SESSION) as session:
         networks.build(network, activation, tf.placeholder(tf.float32, networks.SHAPE, 'images'), training=False)

@@ -10,14 +10,14 @@ import statistics
 import sys
 from typing import NamedTuple
 
+import documents
 import recipes
 import results
 
-NOTHING = '–'
+SCRIPT = os.path.basename(__file__)
 DOCUMENT, README = os.path.join('docs', 'accuracy.md'), 'README.md'
 GUIDE = os.path.join('docs', 'quantization_aware_training.md')
 _ADVISED_WIDTHS = (8, 4)
-_BEGIN, _END = '<!-- {}: written by benchmarks/accuracy/report.py -->', '<!-- end of {} -->'
 _TITLES = {'fashion': 'Fashion-MNIST', 'digits': 'Digits', 'fashion_validation': 'Training images of Fashion-MNIST, divided'}
 _WIDTHS = sorted(recipes.BITS, reverse=True)
 _NETWORKS = tuple(recipes.ACTIVATIONS)
@@ -41,8 +41,8 @@ class Results:
         self._last = {results.key(line): line for line in lines if not line['quick']}
 
     def commits(self):
-        """The commits that the results are of."""
-        return sorted({line['commit'] for line in self._last.values()})
+        """Which commits the results are of, a sentence."""
+        return documents.commits(self._last.values())
 
     def networks(self, dataset):
         """The (network, activation) pairs there are results of, in the order of recipes.py, its own ones always."""
@@ -62,7 +62,7 @@ class Results:
         floats = self._of(dataset, network, activation, recipes.FLOAT, None)
         accuracies = [100 * line['accuracy'] for line in chosen.values()]
         differences = [100 * (line['accuracy'] - floats[seed]['accuracy']) for seed, line in chosen.items() if seed in floats]
-        return Figure(statistics.mean(accuracies), statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        return Figure(statistics.mean(accuracies), documents.spread(accuracies),
                       statistics.mean(differences) if differences else None,
                       statistics.mean(line['cross_entropy'] for line in chosen.values()), len(accuracies))
 
@@ -74,7 +74,7 @@ class Results:
 
 def tables(found):
     """The tables of docs/accuracy.md."""
-    text = ['Results of {}.'.format('commit ' + ', '.join(found.commits()) if found.commits() else 'no commit so far')]
+    text = [found.commits()]
     for dataset in found.datasets():
         widths = [bits for bits in _WIDTHS if bits in recipes.DATASETS.get(dataset, recipes.BITS)]
         rows = [['network', 'recipe'] + ['W{0}A{0}'.format(bits) for bits in widths] + ['cross entropy at W4A4']]
@@ -83,8 +83,8 @@ def tables(found):
                 figures = [found.figure(dataset, network, activation, recipe, bits) for bits in widths + [4]]
                 rows.append(['{}, {}'.format(network, activation), recipe] + [
                     _cell(figure, recipe != recipes.FLOAT) for figure in figures[:-1]] + [
-                        '{:.3f}'.format(figures[-1].cross_entropy) if figures[-1] else NOTHING])
-        text += ['### ' + _TITLES[dataset], _table(rows)]
+                        '{:.3f}'.format(figures[-1].cross_entropy) if figures[-1] else documents.NOTHING])
+        text += ['### ' + _TITLES[dataset], documents.table(rows)]
     return '\n\n'.join(text)
 
 
@@ -98,7 +98,7 @@ def short_table(found):
     for name, recipe in recipes.SHORT:
         rows.append([name] + [_cell(found.figure('fashion', network, activation, recipe, 4), False)
                               for network, activation in recipes.ACTIVATIONS.items()])
-    return _table(rows)
+    return documents.table(rows)
 
 
 def advice_table(found):
@@ -108,48 +108,27 @@ def advice_table(found):
         rows.append([name] + [_mean_difference(
             [found.figure('fashion', network, activation, recipe, bits) for network, activation in recipes.ACTIVATIONS.items()])
             for bits in _ADVISED_WIDTHS])
-    return _table(rows)
+    return documents.table(rows)
 
 
 def _mean_difference(figures):
     if not all(figure and figure.difference is not None for figure in figures):
-        return NOTHING
+        return documents.NOTHING
     return '{:+.2f}'.format(statistics.mean(figure.difference for figure in figures)).replace('-', '−')
 
 
 def _cell(figure, with_difference):
     if figure is None:
-        return NOTHING
-    text = '{:.2f}'.format(figure.mean)
-    if figure.spread is not None:
-        text += ' ± {:.2f}'.format(figure.spread)
-    if with_difference and figure.difference is not None:
-        text += ' ({:+.2f})'.format(figure.difference).replace('-', '−')
+        return documents.NOTHING
+    text = documents.percent(figure.mean, figure.spread, figure.difference if with_difference else None)
     return text if figure.seeds >= len(recipes.SEEDS) else text + ', n = {}'.format(figure.seeds)
-
-
-def _table(rows):
-    lines = ['| {} |'.format(' | '.join(row)) for row in rows]
-    return '\n'.join(lines[:1] + ['|' + ' --- |' * len(rows[0])] + lines[1:])
-
-
-def replace(text, name, table):
-    """The text with the table between the two comments of that name."""
-    begin, end = _BEGIN.format(name), _END.format(name)
-    if not 0 <= text.find(begin) < text.find(end):
-        raise SystemExit('error: the comments {} and {} are not there, in this order'.format(begin, end))
-    return text[:text.index(begin) + len(begin)] + '\n\n' + table + '\n\n' + text[text.index(end):]
 
 
 def write(found, directory):
     """Writes the tables into the documents below the directory."""
-    for path, name, table in ((DOCUMENT, 'accuracy', tables(found)), (README, 'accuracy in short', short_table(found)),
-                              (GUIDE, 'accuracy of settings', advice_table(found))):
-        path = os.path.join(directory, path)
-        with open(path, encoding='utf-8') as stream:
-            text = stream.read()
-        with open(path, 'w', encoding='utf-8') as stream:
-            stream.write(replace(text, name, table))
+    documents.write(directory, SCRIPT, (
+        (DOCUMENT, 'accuracy', tables(found)), (README, 'accuracy in short', short_table(found)),
+        (GUIDE, 'accuracy of settings', advice_table(found))))
 
 
 def main(arguments):

@@ -2,11 +2,24 @@
 import json
 import os
 import subprocess
+from typing import NamedTuple, Optional
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Documents may change, as by the report, without a new measurement.
 _MEASURED = ('vai_q_tf', 'vai_q_tensorflow.py', 'kernels', 'benchmarks/accuracy', 'examples/estimator')
-KEY = ('dataset', 'network', 'activation', 'bits', 'recipe', 'seed')
+
+
+class Run(NamedTuple):
+    """What a result is of: two results of one commit with the same Run are equal.
+
+    bits: width of weights, biases and activations, None for a float network. recipe: a name in recipes.py, or in efforts.py.
+    """
+    dataset: str
+    network: str
+    activation: str
+    bits: Optional[int]
+    recipe: str
+    seed: int
 
 
 def read(path):
@@ -35,8 +48,8 @@ def append(path, result):
 
 
 def key(result):
-    """What a result is of: two results of one commit with the same key are equal."""
-    return tuple(result[name] for name in KEY)
+    """The Run of a result."""
+    return Run(*(result[name] for name in Run._fields))
 
 
 def commit():

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 import time
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import datasets
 import evaluation
@@ -30,16 +30,6 @@ def _digest(*names):
 
 
 _SOURCES = _digest('datasets.py', 'networks.py')  # what a float checkpoint depends on, beside its options
-
-
-class Run(NamedTuple):
-    """bits: width of weights, biases and activations, None for a float network."""
-    dataset: str
-    network: str
-    activation: str
-    bits: Optional[int]
-    recipe: str
-    seed: int
 
 
 class Settings(NamedTuple):
@@ -100,7 +90,8 @@ def _measure(run, settings, checkpoint, digits, test, directory):
     if not recipe.trained:
         number = 1 if settings.quick else recipes.CALIBRATION_BATCHES
         batches = [images for images, _ in datasets.batches(digits, recipe.options.batch, number, run.seed)]
-        return 0, evaluation.of_model(post_training.quantize(run.network, run.activation, checkpoint, batches, config), test)
+        frozen = post_training.freeze(run.network, run.activation, checkpoint)
+        return 0, evaluation.of_model(post_training.quantize(frozen, batches, config), test)
     options = _options(recipe.options, settings)
     if options.averaged:
         config = config.replace(average_step=int(options.steps * (1 - options.averaged)))

@@ -1,5 +1,4 @@
 """The measurement of recipes: tables of given results, what is left out when it is there, and a few steps of all of it."""
-import importlib
 import json
 import os
 import re
@@ -10,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
+from tests.benchmarks.scripts import SCRIPTS, scripts
 from tests.examples.test_demo import ROOT, needs_digits
 
-SCRIPTS = os.path.join(ROOT, 'benchmarks', 'accuracy')
 ACCURACIES = {(recipe, bits): np.random.RandomState(bits or 1).uniform(0.8, 0.9, 3)
               for recipe, bits in (('float', None), ('default', 4), ('default', 8), ('original', 4))}
 
@@ -20,14 +19,8 @@ ACCURACIES = {(recipe, bits): np.random.RandomState(bits or 1).uniform(0.8, 0.9,
 @pytest.fixture(scope='module')
 def report():
     """The module; it needs no TensorFlow."""
-    names = ('report', 'recipes', 'results')
-    sys.path.insert(0, SCRIPTS)
-    try:
-        yield importlib.import_module(names[0])
-    finally:
-        sys.path.remove(SCRIPTS)
-        for name in names:
-            sys.modules.pop(name, None)
+    with scripts('report', 'documents', 'recipes', 'results') as (module, *_):
+        yield module
 
 
 def line(recipe, bits, seed, accuracy, **others):
@@ -81,7 +74,7 @@ def test_tables_replace_what_was_between_the_comments_and_nothing_else(report, t
     assert [(tmp_path / name).read_text() for name in names] == before
     assert before[:2] != after[:2]
     with pytest.raises(SystemExit, match='comments'):
-        report.replace('no comments', 'accuracy', '')
+        report.documents.replace('no comments', 'accuracy', report.SCRIPT, '')
 
 
 def test_the_guide_has_the_mean_over_the_networks(report):

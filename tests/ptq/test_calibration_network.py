@@ -6,7 +6,7 @@ from tests.ptq import networks
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.annotate import annotate
-from vai_q_tf.ptq.calibration_network import CalibrationNetwork
+from vai_q_tf.ptq.calibration.calibration_network import CalibrationNetwork
 
 
 @pytest.mark.parametrize('arch_type', ['DEFAULT', 'DPUCADF8H'])

@@ -9,8 +9,8 @@ from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes import optimise
 from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.ptq.calibration.switchable_network import SwitchableNetwork, output_errors
 from vai_q_tf.ptq.quantize import quantize_frozen
-from vai_q_tf.ptq.switchable_network import SwitchableNetwork, output_errors
 
 
 def _feed(step=5):
@@ -26,7 +26,7 @@ def _optimised(graph_def, output, tmp_path, fold_constant=True, **fields):
 
 def _model(graph_def, config, **options):
     model = tf.GraphDef()
-    with open(quantize_frozen(graph_def, networks.batches, config, **options), 'rb') as file:
+    with open(quantize_frozen(graph_def, networks.batches, config, effort='fast', **options), 'rb') as file:
         model.ParseFromString(file.read())
     return model, {node.name: node.attr['quantize_pos'].i for node in model.node if node.op == 'FixNeuron'}
 

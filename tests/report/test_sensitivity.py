@@ -52,7 +52,7 @@ def _costs(result):
 
 def _model(graph_def, input_fn, config):
     model = tf.GraphDef()
-    with open(quantize_frozen(graph_def, input_fn, config), 'rb') as file:
+    with open(quantize_frozen(graph_def, input_fn, config, effort='fast'), 'rb') as file:
         model.ParseFromString(file.read())
     return model
 

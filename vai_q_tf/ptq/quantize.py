@@ -5,13 +5,13 @@ from vai_q_tf.config import require_config
 from vai_q_tf.export import finalize
 from vai_q_tf.export.onnx import require_onnx, to_onnx
 from vai_q_tf.frozen.load import runnable
+from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.lint import lint
-from vai_q_tf.plan import final_positions
-from vai_q_tf.ptq.calibrate import calibrate
+from vai_q_tf.ptq.calibration.progress import progress
+from vai_q_tf.ptq.effort.improve import check_effort, improve
 from vai_q_tf.ptq.fast_finetune import check_settings, finetune, require_no_loop
 from vai_q_tf.ptq.prepare import prepare
-from vai_q_tf.ptq.progress import progress
 
 MODEL = 'quantize_eval_model'
 
@@ -19,7 +19,8 @@ MODEL = 'quantize_eval_model'
 @also_called(q_config='config')
 def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=1, add_shapes=1, keep_float_weight=1,
                     fix_input_shape=0, output_format='pb', onnx_opset=13, include_fast_ft=0, fast_ft_mode=1,
-                    fast_ft_epochs=1, fast_ft_lr=1e-6, fast_ft_lrcoef=1.0, strict=False, gpu_memory_fraction=None):
+                    fast_ft_epochs=1, fast_ft_lr=1e-6, fast_ft_lrcoef=1.0, strict=False, gpu_memory_fraction=None,
+                    effort='standard'):
     """Quantizes a frozen float graph with calibration data; returns the path of the model that it wrote.
 
     Args:
@@ -36,6 +37,8 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
         inputs of each block. fast_ft_epochs, fast_ft_lr, fast_ft_lrcoef: see `fast_finetune.finetune`.
       strict: makes it an error if the DPU compiler would refuse the model.
       gpu_memory_fraction: of each GPU, above 0 and at most 1; None: as TensorFlow sees fit.
+      effort: what is done for accuracy. 'fast': batches vote on positions. 'standard': biases are fitted to the float network,
+        too, and positions chosen by errors. 'high': weights are fitted as well. See `effort.improve`.
 
     Raises:
       QuantizeError: what is wrong, where, and what to do. No model is written then.
@@ -47,6 +50,7 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
                                    'output_format is {!r}; choose pb or onnx.'.format(output_format))
     if output_format == 'onnx':
         require_onnx(onnx_opset)
+    check_effort(effort)
     if include_fast_ft:
         check_settings(fast_ft_mode, fast_ft_epochs, fast_ft_lr, fast_ft_lrcoef)
     session_options = session_config(gpu_memory_fraction)
@@ -54,12 +58,12 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
     float_graph, plan, feed = prepared.graph_def, prepared.plan, prepared.feed
     if include_fast_ft:
         require_no_loop(float_graph, plan)
-    calibrated = calibrate(runnable(float_graph), plan, config, feed, gpu_memory_fraction)
-    positions = final_positions.decide(plan, calibrated.observed, config)
-    model = finalize.finalize(float_graph, plan, positions, calibrated.shapes if add_shapes else {}, config)
+    improved = improve(runnable(float_graph), plan, config, feed, effort, gpu_memory_fraction)
+    model = finalize.finalize(editor.with_values(float_graph, improved.values), plan, improved.positions,
+                              improved.shapes if add_shapes else {}, config)
     if include_fast_ft:
-        model = finetune(float_graph, model, plan, feed, steps=config.calib_iter, mode=fast_ft_mode,
-                         epochs=fast_ft_epochs, lr=fast_ft_lr, lrcoef=fast_ft_lrcoef,
+        model = finetune(editor.with_values(float_graph, improved.reference), model, plan, feed, steps=config.calib_iter,
+                         mode=fast_ft_mode, epochs=fast_ft_epochs, lr=fast_ft_lr, lrcoef=fast_ft_lrcoef,
                          session_config=session_options, progress=progress)
     if not keep_float_weight:
         model = finalize.quantize_weights(model)

@@ -52,8 +52,8 @@ def sensitivity(graph_def, input_fn, config, *, target_bits=None, target_db=None
                 fold_constant=1, gpu_memory_fraction=None):
     """What each quantized tensor costs the outputs, and bits for a budget or a bound; writes `sensitivity.json`.
 
-    The network is calibrated as `quantize_frozen` does without fast finetuning. Calibration data is read once and kept in
-    memory. The time is that of running the network twice for each tensor and each batch.
+    The network is calibrated as `quantize_frozen` does with the effort 'fast' and without fast finetuning. Calibration data is
+    read once and kept in memory. The time is that of running the network twice for each tensor and each batch.
 
     Args:
       graph_def, input_fn, config, skip_check, fold_constant, gpu_memory_fraction: as those of `quantize_frozen`; the report is

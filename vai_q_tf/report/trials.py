@@ -12,9 +12,9 @@ from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.plan.overrides import entry_names, resolver
 from vai_q_tf.plan.position_rules import position_rules
 from vai_q_tf.plan.quant_plan import QuantPlan
-from vai_q_tf.ptq.calibrate import calibrate
-from vai_q_tf.ptq.progress import progress
-from vai_q_tf.ptq.switchable_network import SwitchableNetwork, output_errors
+from vai_q_tf.ptq.calibration.calibrate import calibrate
+from vai_q_tf.ptq.calibration.progress import progress
+from vai_q_tf.ptq.calibration.switchable_network import SwitchableNetwork, output_errors
 
 
 class Quantized(NamedTuple):

@@ -20,30 +20,37 @@ _POSITIONS = 'vai_q_tf/positions'
 class CalibrationNetwork:
     """The calibration graph of a plan, ready to be run.
 
+    Args:
+      graph_def, plan, config: as in `calibrate`.
+      by_error: whether every tensor of method 1 is to be chosen by its errors, on the float network; else only those are that
+        are to be aligned, and every tensor is searched and quantized before the next one.
+
     Attributes:
-      graph: a tf.Graph in which constants are quantized and every other tensor of the plan is searched and quantized.
-      names: of the tensors that are no constants. grouped: those of them that are to be aligned.
+      graph: a tf.Graph in which the tensors of the plan are searched or their errors measured.
+      names: of the tensors that are no constants. measured: those of them whose errors are measured.
       constants: {name of a tensor that is a constant: Observation}.
       fetches: tensor names of what `observations` reads; few, as the first run of a session takes long for many.
     """
 
-    def __init__(self, graph_def, plan, config):
+    def __init__(self, graph_def, plan, config, by_error=False):
         ops.load_library()
         view = GraphView(graph_def)
-        grouped = final_positions.measured(plan, config)
-        self.constants, values = _search_constants(view, plan, grouped)
+        measured = final_positions.measured(plan, config)
+        self.constants, values = _search_constants(view, plan, measured)
         computed = [record for record in plan.tensors if record.name not in self.constants]
         self.names = [record.name for record in computed]
-        self._windows = _windows(computed, grouped)
+        if by_error:
+            measured = measured.union(record.name for record in computed if record.method == 1)
+        self._windows = _windows(computed, measured)
         self.graph = tf.Graph()
         with self.graph.as_default():
-            tf.import_graph_def(_calibration_graph(graph_def, computed, values, self._windows), name='')
+            tf.import_graph_def(_calibration_graph(graph_def, computed, values, self._windows, by_error), name='')
         skip_clustering(self.graph.get_operation_by_name(_POSITIONS))
         self.fetches = [_POSITIONS + ':0', [[node + ':0' for node in _packs(size)] for size in self._windows]]
         self._nodes = view.names
 
     @property
-    def grouped(self):
+    def measured(self):
         return [name for names in self._windows.values() for name in names]
 
     def observations(self, fetched):
@@ -65,7 +72,7 @@ class CalibrationNetwork:
                 for name in self._nodes}
 
 
-def _search_constants(view, plan, grouped):
+def _search_constants(view, plan, measured):
     """({name: Observation}, {Const: quantized value}) of the tensors that are Consts read through their FixNeuron alone."""
     observed, values = {}, {}
     with ConstantQuantizer() as quantizer:
@@ -73,7 +80,7 @@ def _search_constants(view, plan, grouped):
             if view.op(record.tensor) != 'Const' or set(view.consumers(record.tensor)) - set(record.consumers):
                 continue
             value = tf.make_ndarray(view.attr(record.tensor, 'value').tensor)
-            found = observed[record.name] = quantizer.search(record, value, record.name in grouped)
+            found = observed[record.name] = quantizer.search(record, value, record.name in measured)
             values[record.tensor] = quantizer.quantize(value, found.position, record.bits, record.mode, record.narrow_range)
             if not np.isfinite(value).all():
                 tf.logging.warning('%s has NaN or infinity', record.tensor)
@@ -82,20 +89,24 @@ def _search_constants(view, plan, grouped):
     return observed, values
 
 
-def _windows(computed, grouped):
+def _windows(computed, measured):
     """{length of the window of errors: names of the tensors for which it is measured}"""
     windows = collections.defaultdict(list)
     for record in computed:
-        if record.name in grouped:
+        if record.name in measured:
             windows[errors_below(record.bits) + ERRORS_ABOVE + 1].append(record.name)
     return dict(windows)
 
 
-def _calibration_graph(graph_def, computed, values, windows):
-    """The graph with quantized constants, and with a search and a quantization after every other tensor."""
-    grouped = {name for names in windows.values() for name in names}
-    graph_def = insert(editor.with_values(graph_def, values), computed,
-                              lambda record: _observers(record, record.name in grouped))
+def _calibration_graph(graph_def, computed, values, windows, stays_float):
+    """The graph with quantized constants, and with a search and a quantization after every other tensor.
+
+    stays_float: leaves the quantization away, so that all is searched on the float network.
+    """
+    measured = {name for names in windows.values() for name in names}
+    if not stays_float:
+        graph_def = editor.with_values(graph_def, values)
+    graph_def = insert(graph_def, computed, lambda record: _observers(record, record.name in measured, stays_float))
     nodes = [editor.constant(_TRACK, tf.bool, True),
              _pack(_POSITIONS, tf.int32, [record.name + '/position' for record in computed])]
     for size, names in windows.items():
@@ -117,14 +128,18 @@ def _pack(name, dtype, inputs):
     return node
 
 
-def _observers(record, with_errors):
+def _observers(record, with_errors, stays_float):
     position = record.name + '/position'
-    nodes = [tf.NodeDef(name=position, op='VaiSearchPosition', input=[record.tensor, _TRACK]),
-             tf.NodeDef(name=record.name, op='VaiFixNeuron', input=[record.tensor, position])]
+    nodes = [tf.NodeDef(name=position, op='VaiSearchPosition', input=[record.tensor, _TRACK])]
+    if not stays_float:
+        nodes.append(tf.NodeDef(name=record.name, op='VaiFixNeuron', input=[record.tensor, position]))
     nodes[0].attr['method'].i = record.method
     if with_errors:
         nodes.append(tf.NodeDef(name=record.name + '/errors', op='VaiPositionErrors', input=[record.tensor]))
-        nodes[2].attr['below'].i, nodes[2].attr['above'].i = errors_below(record.bits), ERRORS_ABOVE
+        nodes[-1].attr['below'].i, nodes[-1].attr['above'].i = errors_below(record.bits), ERRORS_ABOVE
     for node in nodes:
         node.attr['bit_width'].i, node.attr['mode'].i, node.attr['symmetric'].b = record.bits, record.mode, record.narrow_range
+    if stays_float:
+        nodes.append(tf.NodeDef(name=record.name, op='Identity', input=[record.tensor]))
+        nodes[-1].attr['T'].type = tf.float32.as_datatype_enum
     return nodes

@@ -1,0 +1,73 @@
+"""A run after training: one float network, quantized with one setting at one width, beside the float network."""
+import tempfile
+import time
+from typing import List, NamedTuple, Optional
+
+import datasets
+import efficientnet_lite0
+import efforts
+import evaluation
+import fidelity
+import networks
+import numpy as np
+import photos
+import post_training
+import runs
+import tensorflow as tf
+
+import vai_q_tensorflow
+
+_PHOTOS_AT_ONCE = 21
+_QUICK_IMAGES = 100
+
+
+class Subject(NamedTuple):
+    """What is quantized: a frozen float network that reads `images`.
+
+    batches: arrays to calibrate with. images: array to evaluate with. labels: its classes, or None. output: the node of logits.
+    at_once: how many images are evaluated in one batch.
+    """
+    frozen: tf.GraphDef
+    batches: List[np.ndarray]
+    images: np.ndarray
+    labels: Optional[np.ndarray]
+    output: str
+    at_once: int
+
+
+def execute(run, settings):
+    """Quantizes and evaluates; {name: value} of the results: those of fidelity.py, and the seconds of the quantization.
+
+    Args:
+      run: results.Run; its recipe is a name in efforts.SETTINGS.
+      settings: runs.Settings.
+    """
+    subject = _photos() if run.dataset == efforts.PHOTOS else _small(run, settings)
+    with tempfile.TemporaryDirectory(prefix='accuracy_') as directory:
+        config = vai_q_tensorflow.QuantizeConfig(
+            ['images'], [subject.output], [[-1] + list(subject.images.shape[1:])], weight_bit=run.bits, activation_bit=run.bits,
+            output_dir=directory)
+        started = time.time()
+        path = post_training.quantize(subject.frozen, subject.batches, config, **efforts.SETTINGS[run.recipe])
+        seconds = round(time.time() - started, 1)
+        quantized = evaluation.load(path)
+    expected = evaluation.logits(subject.frozen, subject.output, subject.images, subject.at_once)
+    actual = evaluation.logits(quantized, subject.output + evaluation.QUANTIZED, subject.images, subject.at_once)
+    return dict(run._asdict(), seconds=seconds, quick=settings.quick, **fidelity.compare(expected, actual, subject.labels))
+
+
+def _photos():
+    found, size = photos.load(), efforts.PHOTO_BATCH
+    batches = [found.calibration[start:start + size] for start in range(0, len(found.calibration), size)]
+    return Subject(efficientnet_lite0.frozen_graph(efficientnet_lite0.weights()), batches, found.evaluation, None,
+                   efficientnet_lite0.OUTPUT, _PHOTOS_AT_ONCE)
+
+
+def _small(run, settings):
+    """A network of the training benchmark, its float training included where that is not there."""
+    dataset = datasets.load(run.dataset)
+    frozen = post_training.freeze(run.network, run.activation, runs.float_checkpoint(run, settings))
+    number = 1 if settings.quick else efforts.BATCHES
+    batches = [images for images, _ in datasets.batches(dataset.training, efforts.BATCH, number, run.seed)]
+    step = max(1, len(dataset.test.labels) // _QUICK_IMAGES) if settings.quick else 1
+    return Subject(frozen, batches, dataset.test.images[::step], dataset.test.labels[::step], networks.OUTPUT, 500)

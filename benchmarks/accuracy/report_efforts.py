@@ -1,0 +1,169 @@
+"""Writes the tables "after training" of docs/accuracy.md and README.md from the results of measure_efforts.py.
+
+    python benchmarks/accuracy/report_efforts.py [--results accuracy_results/efforts.jsonl] [--print]
+
+Of runs that were repeated, the last one counts.
+"""
+import argparse
+import os
+import statistics
+import sys
+from typing import NamedTuple, Optional
+
+import documents
+import efforts
+import results
+
+SCRIPT = os.path.basename(__file__)
+DOCUMENT, README = os.path.join('docs', 'accuracy.md'), 'README.md'
+_TITLES = {'fashion': 'Fashion-MNIST', 'digits': 'Digits', efforts.PHOTOS: 'EfficientNet-Lite0, photos'}
+_SHORT_PHOTOS, _SHORT_SMALL = 8, 4  # the widths in README.md
+
+
+class Figure(NamedTuple):
+    """Over the seeds: mean accuracy, its standard deviation, its mean difference to float, and mean agreement in percent;
+    mean signal-to-noise ratio of the logits in dB, mean seconds of the quantization. What is not known is None."""
+    accuracy: Optional[float]
+    spread: Optional[float]
+    difference: Optional[float]
+    agreement: float
+    decibels: float
+    seconds: float
+    seeds: int
+
+
+class Results:
+    """The last result of every run, but for those of --quick."""
+
+    def __init__(self, lines):
+        self._last = {results.key(line): line for line in lines if not line['quick']}
+
+    def commits(self):
+        """Which commits the results are of, a sentence."""
+        return documents.commits(self._last.values())
+
+    def figure(self, dataset, network, row, bits):
+        """The Figure of a row at a width; None without results."""
+        chosen = self._of(dataset, network, row, bits)
+        if not chosen:
+            return None
+        accuracies = [100 * line['accuracy'] for line in chosen if line['accuracy'] is not None]
+        differences = [100 * (line['accuracy'] - line['float_accuracy']) for line in chosen if line['accuracy'] is not None]
+        return Figure(*([statistics.mean(accuracies), documents.spread(accuracies), statistics.mean(differences)]
+                        if accuracies else [None] * 3),
+                      100 * statistics.mean(line['agreement'] for line in chosen),
+                      statistics.mean(line['decibels'] for line in chosen),
+                      statistics.mean(line['seconds'] for line in chosen), len(chosen))
+
+    def float_accuracy(self, dataset, network):
+        """(mean, standard deviation, seeds) of the float networks in percent; None without results."""
+        found = {line['seed']: 100 * line['float_accuracy'] for line in self._last.values()
+                 if (line['dataset'], line['network']) == (dataset, network)}
+        values = list(found.values())
+        return (statistics.mean(values), documents.spread(values), len(values)) if values else None
+
+    def _of(self, dataset, network, row, bits):
+        wanted = results.Run(dataset, network, efforts.NETWORKS[dataset][network], bits, row, seed=None)
+        return [line for run, line in self._last.items() if run._replace(seed=None) == wanted]
+
+
+def tables(found):
+    """The tables of docs/accuracy.md."""
+    text = [found.commits()]
+    for dataset in (efforts.PHOTOS, 'fashion', 'digits'):
+        if dataset != efforts.PHOTOS:
+            text += ['### {}: accuracy'.format(_TITLES[dataset]), _accuracies(found, dataset)]
+        text += ['### {}: agreement with float and signal-to-noise ratio'.format(_TITLES[dataset]), _fidelities(found, dataset)]
+    if efforts.ABLATIONS:
+        text += ['### Without one aid', 'What an aid gives is what the row without it lacks.', _ablations(found)]
+    return '\n\n'.join(text)
+
+
+def short_table(found):
+    """The table of README.md."""
+    small = efforts.NETWORKS['fashion']
+    rows = [['effort', 'EfficientNet-Lite0, W{0}A{0}'.format(_SHORT_PHOTOS)] + [
+        '{0}, {1}, W{2}A{2}'.format(network, activation, _SHORT_SMALL) for network, activation in small.items()]]
+    rows.append(['float', '100 %'] + [_float_cell(found, 'fashion', network) for network in small])
+    for effort in efforts.EFFORTS:
+        rows.append(['`{}`'.format(effort), _fidelity(found.figure(efforts.PHOTOS, efforts.LITE0, effort, _SHORT_PHOTOS))] + [
+            _accuracy(found.figure('fashion', network, effort, _SHORT_SMALL), 'fashion', False) for network in small])
+    return documents.table(rows)
+
+
+def _accuracies(found, dataset):
+    rows = [['network', 'effort'] + list(map(_width, efforts.BITS))]
+    for network, activation in efforts.NETWORKS[dataset].items():
+        name = '{}, {}'.format(network, activation)
+        rows.append([name, 'float'] + [_float_cell(found, dataset, network)] * len(efforts.BITS))
+        for effort in efforts.EFFORTS:
+            rows.append([name, effort] + [_accuracy(found.figure(dataset, network, effort, bits), dataset)
+                                          for bits in efforts.BITS])
+    return documents.table(rows)
+
+
+def _fidelities(found, dataset):
+    rows = [['network', 'effort'] + list(map(_width, efforts.BITS)) + ['seconds at ' + _width(efforts.BITS[0])]]
+    for network, activation in efforts.NETWORKS[dataset].items():
+        for effort in efforts.EFFORTS:
+            figures = [found.figure(dataset, network, effort, bits) for bits in efforts.BITS]
+            rows.append(['{}, {}'.format(network, activation), effort] + list(map(_fidelity, figures)) + [
+                '{:.1f}'.format(figures[0].seconds) if figures[0] else documents.NOTHING])
+    return documents.table(rows)
+
+
+def _ablations(found):
+    places = [(dataset, network, bits) for dataset, widths in efforts.ABLATION_BITS.items()
+              for bits in widths for network in efforts.NETWORKS[dataset]]
+    rows = [['effort'] + ['{}, {}'.format(network, _width(bits)) for _, network, bits in places]]
+    for row in (efforts.ABLATED, *efforts.ABLATIONS):
+        rows.append([row] + [_fidelity(found.figure(dataset, network, row, bits)) for dataset, network, bits in places])
+    return documents.table(rows)
+
+
+def _width(bits):
+    return 'W{0}A{0}'.format(bits)
+
+
+def _accuracy(figure, dataset, with_difference=True):
+    if figure is None:
+        return documents.NOTHING
+    return _counted(documents.percent(figure.accuracy, figure.spread, figure.difference if with_difference else None),
+                    figure.seeds, dataset)
+
+
+def _float_cell(found, dataset, network):
+    figure = found.float_accuracy(dataset, network)
+    return _counted(documents.percent(*figure[:2]), figure[2], dataset) if figure else documents.NOTHING
+
+
+def _counted(text, seeds, dataset):
+    return text if seeds >= len(efforts.SEEDS[dataset]) else text + ', n = {}'.format(seeds)
+
+
+def _fidelity(figure):
+    if figure is None:
+        return documents.NOTHING
+    return '{:.1f} %, {:.1f} dB'.format(figure.agreement, figure.decibels).replace('-', '−')
+
+
+def write(found, directory):
+    """Writes the tables into the documents below the directory."""
+    documents.write(directory, SCRIPT, ((DOCUMENT, 'accuracy after training', tables(found)),
+                                        (README, 'accuracy after training in short', short_table(found))))
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--results', nargs='+', default=['accuracy_results/efforts.jsonl'], help='files; default: %(default)s')
+    parser.add_argument('--print', action='store_true', help='print the tables and leave the documents as they are')
+    options = parser.parse_args(arguments)
+    found = Results([line for path in options.results for line in results.read(path)])
+    if options.print:
+        print(tables(found), short_table(found), sep='\n\n')
+    else:
+        write(found, results.ROOT)
+
+
+if __name__ == '__main__':
+    main(sys.argv[1:])

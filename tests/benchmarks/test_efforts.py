@@ -1,0 +1,182 @@
+"""The measurement of efforts: its figures, its tables, and what is left out when it is there."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.benchmarks.scripts import SCRIPTS, scripts
+from tests.examples.test_demo import ROOT, needs_digits
+
+
+@pytest.fixture(scope='module')
+def modules():
+    """fidelity, efforts, report_efforts, resumable and results; they need no TensorFlow."""
+    names = ('fidelity', 'efforts', 'report_efforts', 'resumable', 'results', 'documents', 'recipes')
+    with scripts(*names) as found:
+        yield dict(zip(names, found))
+
+
+def line(dataset, network, row, bits, seed, **others):
+    random = np.random.RandomState([len(dataset + network + row), bits, seed])
+    accuracy, float_accuracy, agreement = random.uniform(0.7, 0.9, 3)
+    activation = dict(plain='relu', residual='relu').get(network, 'relu6')
+    values = dict(dataset=dataset, network=network, activation=activation, bits=bits, recipe=row, seed=seed, accuracy=accuracy,
+                  float_accuracy=float_accuracy, agreement=agreement, decibels=random.uniform(-5, 20),
+                  seconds=random.uniform(1, 90), commit='abc', quick=False)
+    return dict(values, **others)
+
+
+def photo_line(row, bits, **others):
+    return line('photos', 'efficientnet_lite0', row, bits, 1, accuracy=None, float_accuracy=None, **others)
+
+
+def cells(text, title):
+    """{first cells of a row: the others} of the table below a title."""
+    part = text.split('### ' + title)[1].split('###')[0]
+    rows = [row.strip('| ').split(' | ') for row in part.splitlines() if row.startswith('| ')]
+    return {(network, effort): rest for network, effort, *rest in rows}
+
+
+def test_agreement_and_decibels_are_those_of_their_definitions(modules):
+    random, fidelity = np.random.RandomState(0), modules['fidelity']
+    expected = random.normal(0, 3, (50, 10)).astype(np.float32)
+    actual = expected.copy()
+    actual[:20] = np.roll(expected[:20], 1, -1)  # the class moves by one
+    assert fidelity.agreement(expected, actual) == 0.6
+    noise = random.normal(0, 0.3, expected.shape)
+    power = sum(float(value)**2 for value in expected.ravel())
+    error = sum(float(value)**2 for value in noise.ravel())
+    assert fidelity.decibels(expected, expected - noise) == pytest.approx(10 * np.log10(power / error))
+    assert fidelity.decibels(expected, 0 * expected) == 0
+    assert fidelity.decibels(expected, 1.1 * expected.astype(np.float64)) == pytest.approx(20)
+    assert fidelity.decibels(expected, expected) == float('inf')
+
+
+def test_accuracy_and_float_accuracy_are_not_mixed_up(modules):
+    expected, actual = np.eye(4)[[0, 1, 2, 3]], np.eye(4)[[0, 1, 3, 0]]
+    compared = modules['fidelity'].compare(expected, actual, np.array([0, 1, 2, 0]))
+    assert (compared['float_accuracy'], compared['accuracy'], compared['agreement']) == (0.75, 0.75, 0.5)
+    compared = modules['fidelity'].compare(expected, actual, np.array([0, 1, 2, 3]))
+    assert (compared['float_accuracy'], compared['accuracy']) == (1, 0.5)
+    assert compared['decibels'] == pytest.approx(0)  # 4 over 4
+    assert modules['fidelity'].compare(expected, actual)['accuracy'] is None
+
+
+def test_the_plan_has_every_effort_and_ablations_where_they_are_measured(modules, monkeypatch):
+    efforts = modules['efforts']
+    monkeypatch.setattr(efforts, 'ABLATIONS', {'high, without sugar': dict(effort='high')})
+    networks = ['efficientnet_lite0', 'plain', 'inverted']
+    plan = efforts.plan(['photos', 'fashion', 'digits'], networks, ['fast', 'high, without sugar'], [8, 4], [1, 2, 3])
+    assert {run[:4] for run in plan if run.dataset == 'photos' and run.recipe == 'fast'} == {
+        ('photos', 'efficientnet_lite0', 'relu6', bits) for bits in (8, 4)}
+    assert {run.seed for run in plan if run.dataset == 'photos'} == {1}
+    assert sum(run.recipe == 'fast' for run in plan) == 2 + 2 * (2 * 2 * 3)
+    assert {(run.dataset, run.bits) for run in plan if run.recipe != 'fast'} == {('photos', 8), ('fashion', 4)}
+    assert len(set(plan)) == len(plan)
+    assert not efforts.plan(['fashion'], ['efficientnet_lite0'], ['fast'], [8], [1])
+
+
+def test_tables_have_the_means_of_numpy_and_a_dash_for_what_is_not_there(modules):
+    lines = [line('fashion', 'plain', 'standard', 4, seed) for seed in (1, 2, 3)]
+    lines += [line('fashion', 'plain', 'standard', 8, seed) for seed in (1, 2)] + [photo_line('high', 8)]
+    report = modules['report_efforts']
+    text = report.tables(report.Results(lines))
+    accuracies = cells(text, 'Fashion-MNIST: accuracy')
+    values, floats = (100 * np.array([one[name] for one in lines[:3]]) for name in ('accuracy', 'float_accuracy'))
+    expected = '{:.2f} ± {:.2f} ({:+.2f})'.format(values.mean(), values.std(ddof=1), (values - floats).mean()).replace('-', '−')
+    assert accuracies['plain, relu', 'standard'][1:3] == ['–', '–'] and accuracies['plain, relu', 'standard'][3] == expected
+    assert accuracies['plain, relu', 'standard'][0].endswith(', n = 2')
+    assert set(accuracies['inverted, relu6', 'high'] + accuracies['inverted, relu6', 'float']) == {'–'}
+
+    fidelities = cells(text, 'Fashion-MNIST: agreement')
+    agreement, decibels = (np.mean([one[name] for one in lines[:3]]) for name in ('agreement', 'decibels'))
+    expected = '{:.1f} %, {:.1f} dB'.format(100 * agreement, decibels).replace('-', '−')
+    assert fidelities['plain, relu', 'standard'][3] == expected
+    assert fidelities['plain, relu', 'standard'][-1] == '{:.1f}'.format(np.mean([one['seconds'] for one in lines[3:5]]))
+    photos = cells(text, 'EfficientNet-Lite0, photos')
+    assert photos['efficientnet_lite0, relu6', 'high'][0] == '{agreement:.1f} %, {decibels:.1f} dB'.format(
+        **dict(lines[-1], agreement=100 * lines[-1]['agreement'])).replace('-', '−')
+    assert photos['efficientnet_lite0, relu6', 'fast'] == ['–'] * 5
+    assert 'commit abc' in text and 'Without one aid' not in text
+
+
+def test_the_last_result_counts_and_quick_ones_do_not(modules):
+    report = modules['report_efforts']
+    found = report.Results([photo_line('fast', 8, agreement=0.1), photo_line('fast', 8, agreement=0.5),
+                            photo_line('fast', 8, agreement=0.9, quick=True)])
+    assert found.figure('photos', 'efficientnet_lite0', 'fast', 8).agreement == 50
+
+
+def test_float_networks_count_once_a_seed(modules):
+    lines = [line('fashion', 'plain', row, 4, seed, float_accuracy=accuracy)
+             for seed, accuracy in ((1, 0.8), (2, 0.9)) for row in ('fast', 'high')[:seed]]
+    assert modules['report_efforts'].Results(lines).float_accuracy('fashion', 'plain') == pytest.approx((85, np.sqrt(50), 2))
+
+
+def test_ablations_stand_below_the_effort_they_lack_an_aid_of(modules, monkeypatch):
+    efforts, report = modules['efforts'], modules['report_efforts']
+    monkeypatch.setattr(efforts, 'ABLATIONS', {'high, without sugar': dict(effort='high')})
+    text = report.tables(report.Results([photo_line('high, without sugar', 6, agreement=0.25, decibels=3)]))
+    head, _, *rows = [row for row in text.split('### Without one aid')[1].splitlines() if row.startswith('|')]
+    assert [row.split(' | ')[0] for row in rows] == ['| high', '| high, without sugar']
+    assert dict(zip(head.split(' | '), rows[1].split(' | ')))['efficientnet_lite0, W6A6'] == '25.0 %, 3.0 dB'
+
+
+def test_tables_replace_what_was_between_the_comments_and_nothing_else(modules, tmp_path):
+    report = modules['report_efforts']
+    (tmp_path / 'docs').mkdir()
+    names = report.DOCUMENT, report.README
+    for name in names:
+        shutil.copy(os.path.join(ROOT, name), str(tmp_path / name))
+    report.write(report.Results([]), str(tmp_path))
+    before = [(tmp_path / name).read_text() for name in names]
+    report.write(report.Results([photo_line('high', 8, agreement=0.123)]), str(tmp_path))
+    after = [(tmp_path / name).read_text() for name in names]
+    assert all(new.count('12.3 %, ') == old.count('12.3 %, ') + 1 for old, new in zip(before, after))
+    report.write(report.Results([]), str(tmp_path))
+    assert [(tmp_path / name).read_text() for name in names] == before
+
+
+def result_of(run):
+    """Stands for a measurement in another process."""
+    if run.bits == 5:
+        raise ValueError('made to fail')
+    return dict(run._asdict(), accuracy=None, seconds=1.0)
+
+
+def test_a_measurement_that_was_stopped_goes_on_where_it_was(modules, tmp_path, capsys):
+    """Nothing is run twice for a commit, and what fails is said and tried again."""
+    resumable, results = modules['resumable'], modules['results']
+    plan = modules['efforts'].plan(['photos'], ['efficientnet_lite0'], ['fast'], [8, 6, 5], [1])
+    file = str(tmp_path / 'made' / 'efforts.jsonl')
+    results.append(file, dict(result_of(plan[0]), commit=results.commit()))
+    results.append(file, dict(result_of(plan[1]), commit='another'))
+
+    def run(reuse):
+        complete = resumable.run_missing(plan, result_of, file, 1, lambda result: 'shown', reuse)
+        return complete, [one['bits'] for one in results.read(file)], capsys.readouterr()
+
+    complete, widths, printed = run(reuse=True)
+    assert not complete and widths == [8, 6] and 'made to fail' in printed.err and '3 runs of commit' in printed.out
+    complete, widths, printed = run(reuse=False)
+    assert not complete and widths == [8, 6, 6] and '1 of them are there' in printed.out and 'W6A6 fast' in printed.out
+    results.append(file, dict(plan[2]._asdict(), commit=results.commit()))
+    assert run(reuse=False)[:2] == (True, [8, 6, 6, 5])
+
+
+@needs_digits
+def test_a_quick_measurement(tmp_path):
+    process = subprocess.run(
+        [sys.executable, '-W', 'ignore', os.path.join(SCRIPTS, 'measure_efforts.py'), '--quick', '--rows', 'fast',
+         '--output_dir', str(tmp_path), '--processes', '1'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [ROOT, os.environ.get('PYTHONPATH')]))),
+        universal_newlines=True)
+    assert process.returncode == 0, process.stdout + process.stderr
+    (result,) = map(json.loads, (tmp_path / 'quick' / 'efforts.jsonl').read_text().splitlines())
+    assert (result['recipe'], result['bits'], result['quick']) == ('fast', 8, True)
+    assert 0 <= result['float_accuracy'] <= 1 and 0.8 <= result['agreement'] <= 1 and result['decibels'] > 10
+    assert abs(result['accuracy'] - result['float_accuracy']) <= 1 - result['agreement'] + 1e-9

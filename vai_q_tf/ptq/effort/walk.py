@@ -1,0 +1,79 @@
+"""The walk through a network, layer by layer in graph order, that fits each layer to what the float network gives.
+
+A layer is fitted on the inputs that it will get: those of the quantized network in which all layers before it are fitted.
+Each op of either network runs once a batch.
+"""
+from vai_q_tf.graph.traits import trait
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.ptq.calibration.progress import progress
+from vai_q_tf.ptq.effort.piecewise import PiecewiseRun
+from vai_q_tf.ptq.fitting.bias_correction import correct_bias
+from vai_q_tf.ptq.fitting.state import State, quantized_constant, quantized_graph
+
+
+class Walk:
+    """Both networks on their way through the layers.
+
+    Args:
+      float_graph, plan: the network.
+      layers: its Layers.
+      state: the State that the walk begins with.
+      legal: LegalPositions of the plan.
+      feeds: the batches, a list.
+      fit_weights: function (layer, weights, inputs, results, positions) to (weights, position of them), or None, which leaves
+        them as they are. inputs: of the quantized network, results: of the float network, lists of one array a batch.
+      scales: {layer: what each channel of its result is multiplied by in the quantized network}.
+    """
+
+    def __init__(self, float_graph, plan, layers, state, legal, feeds, fit_weights=None, scales=None, gpu_memory_fraction=None):
+        self._layers, self._legal, self._fit_weights, self._scales = layers, legal, fit_weights, scales or {}
+        self._float_values = GraphView(float_graph).value
+        self._tensors = {record.name: record for record in plan.tensors}
+        self._values, self._positions = dict(state.values), dict(state.positions)
+        wanted = [layer.result for layer in layers]
+        self._float = PiecewiseRun(float_graph, feeds, wanted, gpu_memory_fraction)
+        graph = quantized_graph(float_graph, plan, state)
+        view = GraphView(graph)
+        self._read = {layer.node: view.inputs(layer.node)[trait(layer.op).data][0] for layer in layers}
+        wanted = [tensor for layer in layers for tensor in (self._read[layer.node], layer.result)]
+        self._quantized = PiecewiseRun(graph, feeds, wanted, gpu_memory_fraction)
+
+    def run(self, text):
+        """The State with what was fitted; `text` says what is done beside the progress bar."""
+        for layer in progress(self._layers, len(self._layers), text, unit='layer'):
+            self._fit(layer)
+        return State(self._values, self._positions)
+
+    def _fit(self, layer):
+        expected = self._float.compute(layer.result)
+        if layer.node in self._scales:
+            expected = [values * along(self._scales[layer.node], values, layer.channel_axis) for values in expected]
+        if self._fit_weights:
+            weights, position = self._fit_weights(
+                layer, self._value(layer.weight), self._quantized.compute(self._read[layer.node]), expected, self._positions)
+            self._take(layer.weight, weights, position)
+        if not layer.bias:
+            return
+        actual = self._quantized.compute(layer.result)
+        before = quantized_constant(layer.bias, self._value(layer.bias), self._positions[layer.bias.name])
+        self._take(layer.bias, *correct_bias(layer, before, expected, actual, self._positions, self._legal, self._tensors))
+        change = (self._quantized_value(layer.bias) - before).reshape(-1)
+        self._quantized.replace(layer.result, [
+            values + along(change, values, layer.channel_axis) for values in actual])
+
+    def _value(self, record):
+        return self._values.get(record.tensor, self._float_values(record.tensor))
+
+    def _quantized_value(self, record):
+        return quantized_constant(record, self._value(record), self._positions[record.name])
+
+    def _take(self, record, value, position):
+        self._values[record.tensor], self._positions[record.name] = value, position
+        self._quantized.set_values({record.tensor: self._quantized_value(record)})
+
+
+def along(vector, values, axis):
+    """A vector in a shape in which it meets an axis of an array."""
+    shape = [1] * values.ndim
+    shape[axis] = -1
+    return vector.reshape(shape)

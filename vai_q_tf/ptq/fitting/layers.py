@@ -1,0 +1,96 @@
+"""The layers of a plan whose weights and biases can be changed: what is computed, with which constants."""
+from typing import NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from vai_q_tf.graph.traits import trait
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.patterns.bias import channels_last, is_transposed
+from vai_q_tf.plan.quant_plan import QuantTensor
+
+_ACTIVATIONS = {'': lambda values: values, 'Relu': lambda values: np.maximum(values, 0),
+                'Relu6': lambda values: np.clip(values, 0, 6)}
+
+
+class Layer(NamedTuple):
+    """A weighted op with the bias that is added to its result.
+
+    node: the weighted op. op: its op type.
+    weight, bias: its QuantTensors; their `tensor` is a Const that nothing else reads. bias is None where there is none.
+    data, output: the names of the QuantTensors that it reads and gives.
+    source: the float tensor that the op reads.
+    result: the tensor before the activation function, the bias included. activation: 'Relu' or 'Relu6', '' for another or none.
+    channel_axis: the axis of its channels in `result`.
+    axes: the axes of its weights, in the order groups (of a depthwise op: its input channels), products, channels of the
+      result. depthwise: whether there are groups.
+    """
+    node: str
+    op: str
+    weight: QuantTensor
+    bias: Optional[QuantTensor]
+    data: str
+    output: str
+    source: str
+    result: str
+    activation: str
+    channel_axis: int
+    axes: Tuple[int, ...]
+    depthwise: bool
+
+    def grouped(self, weights):
+        """Weights as independent maps, [groups, products, channels of a group]; those of all groups are the result's."""
+        sorted_axes = np.transpose(weights, self.axes)
+        groups = sorted_axes.shape[0] if self.depthwise else 1
+        return sorted_axes.reshape(groups, -1, sorted_axes.shape[-1])
+
+    def ungrouped(self, maps, shape):
+        """The weights of a shape, float32, from what `grouped` gives."""
+        return np.transpose(maps.reshape([shape[axis] for axis in self.axes]), np.argsort(self.axes)).astype(np.float32)
+
+    @property
+    def constants(self) -> Tuple[str, ...]:
+        return (self.weight.tensor,) + ((self.bias.tensor,) if self.bias else ())
+
+
+def find_layers(graph_def, plan):
+    """The Layers of a plan in graph order, those whose weights are a Const of their own."""
+    view = GraphView(graph_def)
+    tensors = {record.name: record for record in plan.tensors}
+    found, seen = [], set()
+    for group in plan.groups:
+        weight, bias = tensors.get(group.weight), tensors.get(group.bias)
+        if group.node in seen or not weight or not group.input or not group.output or not _is_own(view, weight):
+            continue
+        seen.add(group.node)
+        if bias and not _is_own(view, bias):
+            bias = None
+        result = bias.consumers[0][0] if bias else group.node
+        spec = trait(view.op(group.node))
+        found.append(Layer(
+            group.node, view.op(group.node), weight, bias, group.input, group.output, view.inputs(group.node)[spec.data][0],
+            result, _activation(view, result), -1 if channels_last(view, group.node) else 1, _axes(view, group.node, spec),
+            spec.depthwise))
+    return sorted(found, key=lambda layer: view.order(layer.node))
+
+
+def activate(values, activation):
+    """An array after the activation function of a Layer."""
+    return _ACTIVATIONS[activation](values)
+
+
+def _is_own(view, record):
+    return view.value(record.tensor) is not None and len(record.consumers) == 1 and len(view.consumers(record.tensor)) == 1
+
+
+def _activation(view, result):
+    readers = view.consumers(result)
+    return view.op(readers[0][0]) if len(readers) == 1 and view.op(readers[0][0]) in _ACTIVATIONS else ''
+
+
+def _axes(view, node, spec):
+    if spec.depthwise:
+        return (2, 0, 1, 3)
+    rank = len(view.shape(view.inputs(node)[spec.weight]))
+    last = 0 if is_transposed(view, node) else spec.channel_axes[-1]
+    return tuple(axis for axis in range(rank) if axis != last) + (last,)
+

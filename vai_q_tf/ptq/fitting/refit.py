@@ -1,0 +1,76 @@
+"""Weights that make up for the errors of their inputs: ridge regression of what is missing, with a cross-validated ridge."""
+import numpy as np
+
+from vai_q_tf.ptq.fitting import moments
+
+UNCHANGED = 1e4  # the ridge that stands for weights as they are
+RIDGES = tuple(10.0**(1 - i / 2) for i in range(7))  # 10 ... .01, in mean variances of an input
+
+_NEAR_TIE = 1.01
+
+
+def refit(weights, x, y, photos):
+    """Weights [G, K, N] with which the inputs `x` give `y` best, the ridge of each group, [G], and the covariance of `x`,
+    [G, K, K]; all float64.
+
+    weights + (H + ridge * D * I)^-1 E[x~ r~], r = y - x weights, H = E[x~ x~^T], D the mean of H's diagonal; ~ is less
+    its mean over the samples, since the bias takes the mean. Of RIDGES and UNCHANGED, each group has the one with the
+    least squared error when one half of the photos is fitted, bias included, and the other is predicted, either way. Of
+    those within 1% of the least it has the largest. Without a second photo all is UNCHANGED. The weight of an input that
+    is constant stays as it is.
+
+    Args:
+      weights: float64 [G, K, N], G maps of K inputs to N outputs.
+      x: float32 [G, S, K], sampled quantized inputs.
+      y: float32 [G, S, N], what the float layer computes at the same places, without its bias.
+      photos: integers [S], the photo of each sample. In their order the photos make two halves; none is in both.
+
+    Raises:
+      ValueError: there is no sample, or a weight, a sample or the square of one of `x` is not finite.
+    """
+    groups = len(weights)
+    with np.errstate(over='ignore', invalid='ignore'):
+        residual = y - np.matmul(x, weights.astype(np.float32))
+    distinct = np.unique(photos)
+    if len(distinct) < 2:
+        return weights.copy(), np.full(groups, UNCHANGED), moments.moments(x, residual).xx
+    in_first = photos < distinct[len(distinct) // 2]
+    first, second = (moments.moments(x[:, half], residual[:, half]) for half in (in_first, ~in_first))
+    ridge = _cross_validated_ridge(first, second)
+    both = moments.pooled(first, second)
+    changed = ridge < UNCHANGED
+    refitted = weights.copy()
+    refitted[changed] += _solve(both.xx[changed], both.xy[changed], ridge[changed])
+    return refitted, ridge, both.xx
+
+
+def _cross_validated_ridge(first, second):
+    """The ridge of each group, [G]. Goes from the largest to the smallest until the error rises in all groups."""
+    def error(change_of):
+        return (second.count * _prediction_error(change_of(first), first, second) +
+                first.count * _prediction_error(change_of(second), second, first))
+
+    ridges, errors = [UNCHANGED], [error(lambda half: np.zeros_like(half.xy))]
+    for ridge in RIDGES:
+        ridges.append(ridge)
+        errors.append(error(lambda half, ridge=ridge: _solve(half.xx, half.xy, np.full(len(half.xx), ridge))))
+        if (errors[-1] > _NEAR_TIE * np.min(errors, axis=0)).all():
+            break
+    good = np.array(errors) <= _NEAR_TIE * np.min(errors, axis=0)
+    return np.array(ridges)[np.argmax(good, axis=0)]
+
+
+def _prediction_error(change, fitted, unseen):
+    """The mean squared error [G] on `unseen` of the `change` of weights, and the bias, that were fitted to `fitted`."""
+    bias_error = (unseen.mean_y - fitted.mean_y) - np.einsum('gk,gkn->gn', unseen.mean_x - fitted.mean_x, change)
+    explained = np.einsum('gkn,gkn->g', change, 2 * unseen.xy - np.matmul(unseen.xx, change))
+    return np.maximum(unseen.yy - explained, 0) + np.square(bias_error).sum(axis=1)
+
+
+def _solve(xx, xy, ridge):
+    """(xx + ridge * D * I)^-1 xy, [G, K, N]; `ridge` is [G]."""
+    variance = moments.mean_variance(xx)
+    penalty = ridge * np.where(variance > 0, variance, 1)
+    penalised = xx.copy()
+    np.einsum('gkk->gk', penalised)[:] += penalty[:, None]
+    return np.linalg.solve(penalised, xy)

@@ -1,0 +1,151 @@
+"""Rounding that minimises the error of a layer's output instead of that of its weights."""
+import numpy as np
+
+from vai_q_tf import fixed_point
+from vai_q_tf.ptq.fitting import moments
+
+_DAMPING = 0.01
+_BLOCK = 64
+_SWEEPS, _SWEEPS_OF_GROUPS = 2, 6
+
+
+def quadratic_error(delta, covariance):
+    """delta^T H delta for each column, [G, N]: the variance that `delta` [G, K, N] adds to each output.
+
+    `covariance` H is [G, K, K], that of the inputs.
+    """
+    return np.maximum((delta * np.matmul(covariance, delta)).sum(axis=1), 0)
+
+
+def best_position(weights, covariance, bits, first, last):
+    """The position, of `first` to `last`, whose plain rounding has the least quadratic error over all groups and columns.
+
+    The smallest of equal ones. Halves round away from zero, values beyond the range are clipped.
+
+    Args:
+      weights: float64 [G, K, N].
+      covariance: float64 [G, K, K], of the inputs.
+      bits: the width, from 1 to 24, the sign included.
+      first, last: fractional bits.
+
+    Raises:
+      ValueError: a weight or covariance is not finite, or `first` is above `last`.
+    """
+    _check_finite(weights, covariance)
+    return min(range(first, last + 1), key=lambda position: quadratic_error(
+        _rounded(weights, position, bits) - weights, covariance).sum())
+
+
+def round_with_feedback(weights, covariance, position, bits, samples):
+    """`weights` rounded to q * 2^-position so that their output errors cancel; float64 [G, K, N].
+
+    Inputs go from the largest variance to the smallest. Each weight is rounded after it has taken over, by least squares,
+    the errors of those before it (GPTQ, arXiv 2210.17323). Then, in sweeps over all inputs, each moves by one step if that
+    lowers the quadratic error. Where a column does not come out better than rounded by itself, halves away from zero, it
+    is that. Errors are judged by H + (.01 + K / samples) D I, with D the mean of H's diagonal: what few samples show of
+    inputs is not trusted.
+
+    Args:
+      weights, covariance: as in `best_position`; the covariance is H.
+      position: fractional bits, at most POSITION_ZERO, which makes every weight 0.
+      bits: the width b; q is from -2^(b-1) to 2^(b-1) - 1.
+      samples: how many the covariance was computed from.
+
+    Raises:
+      ValueError: a weight or covariance is not finite.
+    """
+    _check_finite(weights, covariance)
+    if position == fixed_point.POSITION_ZERO:
+        return np.zeros_like(weights)
+    step = 2.0**-position
+    limits = _integer_limits(position, bits)
+    order = np.argsort(-_diagonal(covariance), axis=1, kind='stable')
+    t = np.take_along_axis(weights, order[:, :, None], axis=1) / step
+    damped = _damped(covariance, order, samples)
+    q = _feed_back(t, damped, limits)
+    for _ in range(_SWEEPS if len(weights) == 1 else _SWEEPS_OF_GROUPS):
+        q = _sweep(q, t, damped, limits)
+    plain_q = _nearest(t, limits)
+    better = quadratic_error(q - t, damped) < quadratic_error(plain_q - t, damped)
+    rounded = np.empty_like(q)
+    np.put_along_axis(rounded, order[:, :, None], np.where(better[:, None], q, plain_q) * step, axis=1)
+    return rounded
+
+
+def _check_finite(weights, covariance):
+    if not (np.isfinite(weights).all() and np.isfinite(covariance).all()):
+        raise ValueError('A weight or a covariance is not finite.')
+
+
+def _damped(covariance, order, samples):
+    """In units of D, so that no scale of the inputs matters, with rows and columns in `order`, [G, K].
+
+    A multiple of I if all inputs are constant.
+    """
+    variance = moments.mean_variance(covariance)
+    damped = covariance[np.arange(len(order))[:, None, None], order[:, :, None], order[:, None]]
+    damped /= np.where(variance > 0, variance, 1)[:, None, None]
+    _diagonal(damped)[:] += _DAMPING + covariance.shape[1] / samples
+    return damped
+
+
+def _diagonal(matrices):
+    """A view [G, K] of the diagonals of [G, K, K]."""
+    return np.einsum('gkk->gk', matrices)
+
+
+def _feed_back(t, h, limits):
+    """Integers q [G, K, N] near `t` by error feedback.
+
+    H = U U^T with U upper triangular, so delta^T H delta = sum over i of (sum over j <= i of U_ji delta_j)^2, and each row
+    i of delta can be chosen to make its square small, given the rows before. The factor is the Cholesky factor of H
+    with rows and columns in reverse; dividing column i by U_ii is what the inverse in the paper's formula comes to.
+    """
+    upper = np.linalg.cholesky(h[:, ::-1, ::-1])[:, ::-1, ::-1]
+    carried = np.swapaxes(upper / _diagonal(upper)[:, None], 1, 2)  # [i, j]: what row j of delta adds to row i
+    q, delta = np.empty_like(t), np.empty_like(t)
+    for start in range(0, t.shape[1], _BLOCK):
+        block = slice(start, start + _BLOCK)
+        targets = t[:, block] - np.matmul(carried[:, block, :start], delta[:, :start])
+        for i in range(start, start + targets.shape[1]):
+            row = slice(i, i + 1)
+            target = targets[:, i - start:i - start + 1] - np.matmul(carried[:, row, start:i], delta[:, start:i])
+            q[:, row] = _nearest(target, limits)
+            delta[:, row] = q[:, row] - t[:, row]
+    return q
+
+
+def _sweep(q, t, h, limits):
+    """q after one sweep of coordinate descent: each row in turn moves by -1, 0 or 1, whatever has the least error."""
+    q, moves = q.copy(), np.zeros_like(q)
+    lo, hi = limits
+    for start in range(0, q.shape[1], _BLOCK):
+        block = slice(start, start + _BLOCK)
+        gradients = np.matmul(h[:, block], q - t)
+        for i in range(start, start + gradients.shape[1]):
+            row = slice(i, i + 1)
+            gradient = gradients[:, i - start:i - start + 1] + np.matmul(h[:, row, start:i], moves[:, start:i])
+            move = np.where(2 * np.abs(gradient) > h[:, row, row], -np.sign(gradient), 0)
+            moved = q[:, row] + move
+            moves[:, row] = np.where((moved >= lo) & (moved <= hi), move, 0)
+            q[:, row] += moves[:, row]
+    return q
+
+
+def _rounded(weights, position, bits):
+    """At the nearest multiple of the step; 0 at POSITION_ZERO."""
+    if position == fixed_point.POSITION_ZERO:
+        return np.zeros_like(weights)
+    return _nearest(weights * 2.0**position, _integer_limits(position, bits)) * 2.0**-position
+
+
+def _integer_limits(position, bits):
+    lo, hi = fixed_point.limits(position, bits)
+    return lo * 2.0**position, hi * 2.0**position
+
+
+def _nearest(t, limits):
+    """The nearest integer within the limits, halves away from zero. (Adding 0.5 would round 0.49999999999999994 to 1.)"""
+    t = np.clip(t, *limits)
+    whole = np.trunc(t)
+    return whole + np.where(np.abs(t - whole) >= 0.5, np.sign(t), 0)
