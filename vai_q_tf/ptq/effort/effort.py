@@ -88,6 +88,7 @@ class Effort:
         self._layers = find_layers(float_graph, plan)
         self._view = GraphView(float_graph)
         self._judge = Judge(float_graph, plan, data.fitted, data.unseen, gpu_memory_fraction)
+        self._summaries = {}
         self._start = Setting({}, votes, config.align_pool, {})
         self._best = self._walk(self._start, 'Bias correction')
         self.rows = []
@@ -188,7 +189,7 @@ class Effort:
         legal = LegalPositions(position_rules(self._plan, self._config_of(setting)))
         fit = WeightFit(self._float_graph, legal, setting.refits) if setting.fits else None
         walk = Walk(self._float_graph, self._plan, self._layers, self._begin(setting), legal, self._data.fitted, fit,
-                    setting.scales, self._fraction)
+                    setting.scales, self._summaries, self._fraction)
         return self._judged(setting, walk.run(text))
 
     def _begin(self, setting):

@@ -34,12 +34,12 @@ class Judge:
 
     Args:
       float_graph, plan: the network.
-      fitted, unseen: lists of feeds {tensor name: array}.
+      fitted, unseen: lists of feeds {tensor name: array}; of the fitted data no more is looked at than of the unseen.
     """
 
     def __init__(self, float_graph, plan, fitted, unseen, gpu_memory_fraction=None):
         ops.load_library()
-        self._outputs, self._data = _outputs(float_graph, plan), (fitted, unseen)
+        self._outputs, self._data = _outputs(float_graph, plan), (fitted[:len(unseen)], unseen)
         quantized = {record.tensor: record.name for record in plan.tensors}
         self._quantized_outputs = [quantized.get(name, name) for name in self._outputs]
         self._fraction = gpu_memory_fraction
