@@ -53,7 +53,7 @@ class Layer(NamedTuple):
 
 
 def find_layers(graph_def, plan):
-    """The Layers of a plan in graph order, those whose weights are a Const of their own."""
+    """The Layers of a plan whose weights are a Const of their own, each after those that it reads."""
     view = GraphView(graph_def)
     tensors = {record.name: record for record in plan.tensors}
     found, seen = [], set()
@@ -70,7 +70,8 @@ def find_layers(graph_def, plan):
             group.node, view.op(group.node), weight, bias, group.input, group.output, view.inputs(group.node)[spec.data][0],
             result, _activation(view, result), -1 if channels_last(view, group.node) else 1, _axes(view, group.node, spec),
             spec.depthwise))
-    return sorted(found, key=lambda layer: view.order(layer.node))
+    order = {name: number for number, name in enumerate(view.upstream(view.names))}
+    return sorted(found, key=lambda layer: order[layer.node])
 
 
 def activate(values, activation):
