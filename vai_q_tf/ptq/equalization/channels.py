@@ -60,7 +60,7 @@ def _pooled(counts, measures):
 
 
 def _measures(tensor, axis, with_clipping):
-    """How many values a channel has, and [4 + len(SCALES), channels]: least, greatest, mean, variance, the effects of scales."""
+    """How many values a channel has, and [4 + len(SCALES), channels]: least, greatest, mean, variance, effects of scales."""
     if axis != -1:
         tensor = tf.transpose(tensor, tf.concat([[0], tf.range(2, tf.rank(tensor)), [axis]], 0))
     values = tf.reshape(tensor, tf.stack([-1, tf.shape(tensor)[-1]]))
