@@ -30,7 +30,7 @@ class _Finder:
         while node_name(tensor) not in self._outputs and self._readers(tensor) == 1:
             if tensor in self._heads:
                 head = self._heads[tensor]
-                return Pair(head, tail, relu6) if head.channel_axis == tail.channel_axis == -1 else None
+                return Pair(head, tail, relu6) if self._is_channels_last(head) and self._is_channels_last(tail) else None
             op, inputs = self._view.op(tensor), self._view.inputs(tensor)
             if op == 'Mul':
                 inputs = [each for each in inputs if not self._is_positive_number(each)]
@@ -40,6 +40,10 @@ class _Finder:
             relu6 = relu6 or op == 'Relu6'
             tensor = inputs[0]
         return None
+
+    def _is_channels_last(self, layer):
+        """In what a layer reads as well as in what it gives."""
+        return layer.channel_axis == -1 and not (layer.op == 'MatMul' and self._view.attr(layer.node, 'transpose_a').b)
 
     def _readers(self, tensor):
         return sum(self._view.op(name) not in SHAPE_OPS for name, _ in self._view.consumers(tensor))
