@@ -69,8 +69,8 @@ def find_layers(graph_def, plan):
         spec = trait(view.op(group.node))
         found.append(Layer(
             group.node, view.op(group.node), weight, bias, group.input, group.output, view.inputs(group.node)[spec.data][0],
-            result, '' if node_name(result) in plan.output_nodes else _activation(view, result), -1 if channels_last(view, group.node) else 1, _axes(view, group.node, spec),
-            spec.depthwise))
+            result, '' if node_name(result) in plan.output_nodes else _activation(view, result),
+            -1 if channels_last(view, group.node) else 1, _axes(view, group.node, spec), spec.depthwise))
     return sorted(found, key=lambda layer: view.order(layer.node))
 
 
