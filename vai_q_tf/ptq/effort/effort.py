@@ -18,7 +18,7 @@ from vai_q_tf.ptq.calibration.calibrate import calibrate_by_errors
 from vai_q_tf.ptq.effort.judge import Judge, decibels
 from vai_q_tf.ptq.effort.walk import Walk
 from vai_q_tf.ptq.equalization.channels import SCALES, observe_channels
-from vai_q_tf.ptq.equalization.dead_channels import silence_dead_channels
+from vai_q_tf.ptq.equalization.dead_channels import reads_channels_alone, silence_dead_channels
 from vai_q_tf.ptq.equalization.noise_equalization import equalize
 from vai_q_tf.ptq.equalization.pairs import find_pairs
 from vai_q_tf.ptq.fitting.layers import find_layers
@@ -118,10 +118,11 @@ class Effort:
     # What each aid makes of a Setting, None where it has nothing to do.
 
     def _dead_channels(self, setting):
-        sources = {tensor: layer.channel_axis for layer in self._layers for tensor in (layer.source, layer.result)}
-        found = observe_channels(self._float_graph, sources, self._data.fitted, self._fraction)
+        axes = {layer.source: layer.channel_axis for layer in self._layers if reads_channels_alone(self._view, layer)}
+        axes.update((layer.result, layer.channel_axis) for layer in self._layers)
+        found = observe_channels(self._float_graph, axes, self._data.fitted, self._fraction)
         arrays = {name: self._view.value(name) for layer in self._layers for name in layer.constants}
-        values = silence_dead_channels(self._layers, arrays, found)
+        values = silence_dead_channels(self._view, self._layers, arrays, found)
         return setting._replace(values=values, observed=self._observed(setting.observed, values)) if values else None
 
     def _positions_by_error(self, setting):

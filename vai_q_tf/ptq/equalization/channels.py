@@ -10,7 +10,6 @@ from vai_q_tf.graph.view import indexed_name
 SCALES = 2.0**(np.arange(-6, 5) / 2)  # that a channel may have, 1/8 to 4
 # Values that were not seen may be this much larger.
 _HEADROOM = 1.15
-_MEASURES = 4 + len(SCALES)
 
 
 class Channels(NamedTuple):
@@ -39,30 +38,36 @@ def observe_channels(float_graph, tensors, feeds, gpu_memory_fraction=None, clip
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(float_graph, name='')
-        rows = [_measures(graph.get_tensor_by_name(indexed_name(name)), axis, name in clipped)
-                for name, axis in tensors.items()]
-        sizes, packed = tf.stack([tf.shape(each)[1] for each in rows]), tf.concat(rows, 1)
+        found = [_measures(graph.get_tensor_by_name(indexed_name(name)), axis, name in clipped)
+                 for name, axis in tensors.items()]
+        counts, sizes = (tf.stack(each) for each in zip(*((count, tf.shape(measures)[1]) for count, measures in found)))
+        packed = tf.concat([measures for _, measures in found], 1)
     skip_clustering(packed.op)
     with tf.Session(graph=graph, config=session_config(gpu_memory_fraction)) as session:
-        results = [session.run([sizes, packed], feed) for feed in feeds]
-    found = np.array([values for _, values in results], np.float64)
-    low, high = found[:, 0].min(0), found[:, 1].max(0)
-    mean, square = found[:, 2].mean(0), found[:, 3].mean(0)
-    together = np.vstack([low, high, np.maximum(square - mean * mean, 0), found[:, 4:].mean(0)])
-    parts = np.split(together, np.cumsum(results[0][0])[:-1], axis=1)
-    return {name: Channels(part[0], part[1], part[2], part[3:]) for name, part in zip(tensors, parts)}
+        batches = [session.run([counts, sizes, packed], feed) for feed in feeds]
+    counts = np.array([count for count, _, _ in batches], np.float64)
+    measures = zip(*(np.split(values.astype(np.float64), np.cumsum(size)[:-1], axis=1) for _, size, values in batches))
+    return {name: _pooled(count, np.array(each)) for name, count, each in zip(tensors, counts.T, measures)}
+
+
+def _pooled(counts, measures):
+    """The Channels of batches, from how many values of each channel they have, [batches], and `_measures` of them."""
+    low, high, means, variances = np.moveaxis(measures[:, :4], 1, 0)
+    share = counts / counts.sum()
+    mean = share.dot(means)
+    variance = share.dot(variances + np.square(means - mean))
+    return Channels(low.min(0), high.max(0), variance, np.tensordot(share, measures[:, 4:], 1))
 
 
 def _measures(tensor, axis, with_clipping):
-    """[_MEASURES, channels]: least, greatest, mean, mean square, and the effects of scales."""
+    """How many values a channel has, and [4 + len(SCALES), channels]: least, greatest, mean, variance, effects of scales."""
     if axis != -1:
         tensor = tf.transpose(tensor, tf.concat([[0], tf.range(2, tf.rank(tensor)), [axis]], 0))
     values = tf.reshape(tensor, tf.stack([-1, tf.shape(tensor)[-1]]))
-    measures = [tf.reduce_min(values, 0), tf.reduce_max(values, 0), tf.reduce_mean(values, 0),
-                tf.reduce_mean(tf.square(values), 0)]
+    measures = [tf.reduce_min(values, 0), tf.reduce_max(values, 0), *tf.nn.moments(values, 0)]
     none = tf.zeros_like(measures[0])
     large = values * _HEADROOM
     for scale in SCALES:
         change = tf.nn.relu6(large * scale) / scale - tf.nn.relu6(large) if with_clipping and scale != 1 else none
         measures.append(tf.reduce_mean(tf.square(change), 0) if change is not none else none)
-    return tf.stack(measures)
+    return tf.shape(values)[0], tf.stack(measures)

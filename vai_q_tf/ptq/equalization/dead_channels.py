@@ -8,29 +8,30 @@ import numpy as np
 from vai_q_tf.ptq.fitting.layers import activate
 
 
-def silence_dead_channels(layers, arrays, channels):
+def silence_dead_channels(view, layers, arrays, channels):
     """{Const: array}: what replaces weights and biases of channels that are constant on the data.
 
     The result of the network on that data stays what it is, up to the thousandth that `Channels.constant` allows. A channel is
     touched only where its weights exceed those of all live channels.
 
     * An output channel that is constant gets the weights 0, and that constant as its bias.
-    * An input channel that is constant gets the weights 0 in layers with one tap; what it gave goes into the bias. With more
-      taps the borders see something else.
+    * An input channel that is constant gets the weights 0 in layers that `reads_channels_alone` names; what it gave goes into
+      the bias.
 
     Args:
-      layers: list of Layer. arrays: {Const: array} of their weights and biases.
-      channels: {tensor: Channels} of the float network, of `layer.result` and `layer.source` of each layer.
+      view: GraphView of the float network. layers: list of its Layers. arrays: {Const: array} of their weights and biases.
+      channels: {tensor: Channels} of the float network: of `layer.result` of each layer, and of `layer.source` where it
+        `reads_channels_alone`.
     """
     changed = {}
     for layer in layers:
         weights, bias = arrays[layer.weight.tensor], arrays[layer.bias.tensor] if layer.bias else None
         maps, offsets = layer.grouped(weights).copy(), None if bias is None else bias.reshape(-1).copy()
-        result, source = channels[layer.result], channels[layer.source]
+        result = channels[layer.result]
         result = result._replace(low=activate(result.low, layer.activation), high=activate(result.high, layer.activation))
         touched = _silence_outputs(maps, offsets, result)
-        if _has_one_tap(layer, maps, source):
-            touched = _silence_inputs(maps[0], offsets, source) or touched
+        if reads_channels_alone(view, layer):
+            touched = _silence_inputs(maps[0], offsets, channels[layer.source]) or touched
         if touched:
             changed[layer.weight.tensor] = layer.ungrouped(maps, weights.shape)
         if touched and bias is not None:
@@ -38,8 +39,13 @@ def silence_dead_channels(layers, arrays, channels):
     return changed
 
 
-def _has_one_tap(layer, maps, source):
-    return layer.op in ('Conv2D', 'MatMul') and maps.shape[1] == len(source.low)
+def reads_channels_alone(view, layer):
+    """Whether each value of the result reads each input channel once: with more taps, or with a border of zeros, those at the
+    borders see something else than a constant."""
+    if layer.op == 'MatMul':
+        return not view.attr(layer.node, 'transpose_a').b
+    return (layer.op == 'Conv2D' and view.shape(layer.weight.tensor)[:2] == [1, 1]
+            and view.attr(layer.node, 'padding').s != b'EXPLICIT')
 
 
 def _silence_outputs(maps, bias, found):

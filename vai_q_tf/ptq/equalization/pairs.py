@@ -1,45 +1,58 @@
 """Which layers a noise-model equalization may move scales between."""
-from vai_q_tf.graph.traits import IDENTITY_OPS
-from vai_q_tf.graph.view import GraphView, node_name
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.graph.traits import IDENTITY_OPS, SHAPE_OPS
+from vai_q_tf.graph.view import GraphView, indexed_name, node_name
 from vai_q_tf.ptq.equalization.noise_equalization import Pair
 
 # What hands the positive factor of a channel on, a relu6 up to where it clips.
-_HOMOGENEOUS = IDENTITY_OPS | {'Relu', 'Relu6', 'LeakyRelu', 'MaxPool', 'AvgPool', 'Pad'}
-_RESHAPES = ('Reshape', 'Squeeze')
+_HOMOGENEOUS = IDENTITY_OPS | {'Relu', 'Relu6', 'LeakyRelu'}
+_WITH_EQUAL_CHANNELS = ('MaxPool', 'AvgPool', 'Pad', 'Reshape', 'Squeeze')  # where the last axis stays as it is
 
 
 def find_pairs(graph_def, plan, layers):
-    """The Pairs of the Layers, in graph order: channels last, and nothing else reads what is between."""
-    view, heads = GraphView(graph_def), {layer.result: layer for layer in layers}
-    found = (_pair(view, frozenset(plan.output_nodes), heads, tail) for tail in layers)
-    return [pair for pair in found if pair]
+    """The Pairs of the Layers, in the order of their tails: channels last, and nothing else reads what is between."""
+    finder = _Finder(graph_def, plan.output_nodes, layers)
+    return [pair for pair in map(finder.pair, layers) if pair]
 
 
-def _pair(view, outputs, heads, tail):
-    tensor, relu6 = tail.source, False
-    while node_name(tensor) not in outputs and _readers(view, tensor) == 1:
-        if tensor in heads:
-            head = heads[tensor]
-            return Pair(head, tail, relu6) if head.channel_axis == tail.channel_axis == -1 else None
-        op, inputs = view.op(tensor), view.inputs(tensor)
-        if op == 'Mul':
-            inputs = [each for each in inputs if not _is_number(view, each)]
-        if not (op in _HOMOGENEOUS or (op == 'Mul' and len(inputs) == 1) or (op in _RESHAPES and _keeps_last(view, tensor))):
-            return None
-        relu6 = relu6 or op == 'Relu6'
-        tensor = inputs[0]
-    return None
+class _Finder:
+    def __init__(self, graph_def, output_nodes, layers):
+        self._view, self._outputs = GraphView(graph_def), frozenset(output_nodes)
+        self._heads = {layer.result: layer for layer in layers}
+        self._graph = tf.Graph()  # knows the shapes
+        with self._graph.as_default():
+            tf.import_graph_def(graph_def, name='')
 
+    def pair(self, tail):
+        """The Pair with a Layer as its tail, None where there is none."""
+        tensor, relu6 = tail.source, False
+        while node_name(tensor) not in self._outputs and self._readers(tensor) == 1:
+            if tensor in self._heads:
+                head = self._heads[tensor]
+                return Pair(head, tail, relu6) if self._is_channels_last(head) and self._is_channels_last(tail) else None
+            op, inputs = self._view.op(tensor), self._view.inputs(tensor)
+            if op == 'Mul':
+                inputs = [each for each in inputs if not self._is_positive_number(each)]
+            if not (op in _HOMOGENEOUS or (op == 'Mul' and len(inputs) == 1)
+                    or (op in _WITH_EQUAL_CHANNELS and self._channels(inputs[0]) == self._channels(tensor) is not None)):
+                return None
+            relu6 = relu6 or op == 'Relu6'
+            tensor = inputs[0]
+        return None
 
-def _readers(view, tensor):
-    return sum(view.op(name) != 'Shape' for name, _ in view.consumers(tensor))
+    def _is_channels_last(self, layer):
+        """In what a layer reads as well as in what it gives."""
+        return layer.channel_axis == -1 and not (layer.op == 'MatMul' and self._view.attr(layer.node, 'transpose_a').b)
 
+    def _readers(self, tensor):
+        return sum(self._view.op(name) not in SHAPE_OPS for name, _ in self._view.consumers(tensor))
 
-def _is_number(view, tensor):
-    value = view.value(view.skip_identity(tensor))
-    return value is not None and value.size == 1 and value > 0
+    def _is_positive_number(self, tensor):
+        value = self._view.value(self._view.skip_identity(tensor))
+        return value is not None and value.size == 1 and value > 0
 
-
-def _keeps_last(view, tensor):
-    shapes = [view.shape(end) for end in (view.inputs(tensor)[0], tensor)]
-    return all(shapes) and shapes[0][-1] == shapes[1][-1] != -1
+    def _channels(self, tensor):
+        """The size of the last axis, None where it is not known."""
+        shape = self._graph.get_tensor_by_name(indexed_name(tensor)).shape
+        return shape[-1].value if shape.ndims else None

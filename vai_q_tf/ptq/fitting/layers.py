@@ -4,7 +4,7 @@ from typing import NamedTuple, Optional, Tuple
 import numpy as np
 
 from vai_q_tf.graph.traits import trait
-from vai_q_tf.graph.view import GraphView
+from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.patterns.bias import channels_last, is_transposed
 from vai_q_tf.plan.quant_plan import QuantTensor
 
@@ -19,7 +19,8 @@ class Layer(NamedTuple):
     weight, bias: its QuantTensors; their `tensor` is a Const that nothing else reads. bias is None where there is none.
     data, output: the names of the QuantTensors that it reads and gives.
     source: the float tensor that the op reads.
-    result: the tensor before the activation function, the bias included. activation: 'Relu' or 'Relu6', '' for another or none.
+    result: the tensor before the activation function, the bias included. activation: 'Relu' or 'Relu6' if that
+      alone reads it, '' for another or none, and where the result is an output of the network.
     channel_axis: the axis of its channels in `result`.
     axes: the axes of its weights, in the order groups (of a depthwise op: its input channels), products, channels of the
       result. depthwise: whether there are groups.
@@ -68,8 +69,8 @@ def find_layers(graph_def, plan):
         spec = trait(view.op(group.node))
         found.append(Layer(
             group.node, view.op(group.node), weight, bias, group.input, group.output, view.inputs(group.node)[spec.data][0],
-            result, _activation(view, result), -1 if channels_last(view, group.node) else 1, _axes(view, group.node, spec),
-            spec.depthwise))
+            result, '' if node_name(result) in plan.output_nodes else _activation(view, result),
+            -1 if channels_last(view, group.node) else 1, _axes(view, group.node, spec), spec.depthwise))
     order = {name: number for number, name in enumerate(view.upstream(view.names))}
     return sorted(found, key=lambda layer: order[layer.node])
 

@@ -1,0 +1,67 @@
+"""What the channels of tensors have over batches, against NumPy on all values at once."""
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.ptq.equalization.channels import SCALES, Channels, observe_channels
+
+
+def _observed(batches, axis, clipped=False):
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None] * batches[0].ndim, name='x')
+        tf.identity(x, name='other')
+    found = observe_channels(graph.as_graph_def(), {'other': axis, 'x': axis}, [{'x:0': batch} for batch in batches],
+                             clipped={'x'} if clipped else ())
+    assert set(found) == {'other', 'x'} and not found['other'].clipping.any()
+    return found['x']
+
+
+def _batches(shapes, axis, seed=0):
+    """Channels of sizes from 1/16 to 16 and means of their own."""
+    random, batches = np.random.RandomState(seed), []
+    for shape in shapes:
+        along = [1] * len(shape)
+        along[axis] = -1
+        size = 2.0**np.linspace(-4, 4, shape[axis]).reshape(along)
+        batches.append(((random.normal(0.5, 1, shape) + random.normal()) * size).astype(np.float32))
+    return batches
+
+
+def _rows(batches, axis):
+    return np.concatenate([np.moveaxis(batch, axis, -1).reshape(-1, batch.shape[axis]) for batch in batches]).astype(np.float64)
+
+
+@pytest.mark.parametrize('shapes, axis', [
+    ([(6, 5)], -1), ([(6, 5), (1, 5), (17, 5)], -1), ([(6, 5), (3, 5)], 1),
+    ([(2, 4, 3, 7), (5, 4, 3, 7)], -1), ([(2, 7, 4, 3), (5, 7, 2, 6), (1, 7, 1, 1)], 1)])
+def test_range_and_variance_are_those_of_all_batches_together(shapes, axis):
+    batches = _batches(shapes, axis)
+    found, rows = _observed(batches, axis), _rows(batches, axis)
+    np.testing.assert_array_equal(found.low, rows.min(0))
+    np.testing.assert_array_equal(found.high, rows.max(0))
+    np.testing.assert_allclose(found.variance, rows.var(0), rtol=1e-5)
+    assert found.clipping.shape == (len(SCALES), rows.shape[1]) and not found.clipping.any()
+
+
+def test_a_small_variance_beside_a_large_mean_is_measured():
+    batch = (1000 + 0.1 * np.random.RandomState(0).normal(size=(500, 1))).astype(np.float32)
+    np.testing.assert_allclose(_observed([batch, batch[:100]], -1).variance, np.concatenate([batch, batch[:100]]).astype(
+        np.float64).var(0), rtol=0.01)
+
+
+@pytest.mark.parametrize('shapes, axis', [([(40, 5), (7, 5)], -1), ([(2, 5, 4, 3), (3, 5, 4, 3)], 1)])
+def test_clipping_is_what_a_relu6_changes_at_each_scale(shapes, axis):
+    batches = _batches(shapes, axis, seed=1)
+    found, rows = _observed(batches, axis, clipped=True), 1.15 * _rows(batches, axis)
+    assert SCALES.tolist() == [2.0**(half / 2) for half in range(-6, 5)]
+    for scale, clipping in zip(SCALES, found.clipping):
+        change = np.clip(rows * scale, 0, 6) / scale - np.clip(rows, 0, 6)
+        np.testing.assert_allclose(clipping, np.square(change).mean(0), rtol=1e-4, atol=1e-9)
+    assert (found.clipping[SCALES == 1] == 0).all() and found.clipping[0, -1] > 1 and found.clipping[-1, -1] > 1
+
+
+def test_constant_channels_change_by_at_most_a_thousandth_of_the_largest_value_of_all():
+    found = Channels(low=np.array([0., 5, -8, 1, 1]), high=np.array([0., 5.0079, 8, 1.0081, 1]), variance=None, clipping=None)
+    assert found.constant.tolist() == [True, True, False, False, True]
+    assert Channels(np.zeros(2), np.zeros(2), None, None).constant.all()
+    assert Channels(np.array([-10., 0]), np.array([-9., .0099]), None, None).constant.tolist() == [False, True]
