@@ -140,17 +140,17 @@ class Effort:
             suited = [position for position in suited if position != POSITION_ZERO]
             candidates = range(min(suited), max(suited) + 1)[:_MOST_CANDIDATES] if suited else ()
             if len(candidates) > 1:
-                chosen[names[0]] = min(candidates, key=lambda position: self._quick_error(
+                chosen[names[0]] = min(candidates, key=lambda position: self._fitted_error(
                     setting._replace(chosen=dict(chosen, **{names[0]: position}))))
         changed = setting._replace(chosen=chosen)
         return changed if self._begin(changed) != self._begin(setting) else None
 
-    def _quick_error(self, setting):
+    def _fitted_error(self, setting):
         """The error of the best State with activations at the positions of a Setting."""
         fitted = {record.name: self._best.state.positions[record.name] for record in self._plan.tensors
                   if record.mode != ACTIVATION_MODE}
         state = State(self._best.state.values, dict(self._begin(setting).positions, **fitted))
-        return self._judge.quick_error(quantized_graph(self._float_graph, self._plan, state))
+        return self._judge.fitted_error(quantized_graph(self._float_graph, self._plan, state))
 
     def _equalization(self, setting):
         pairs = find_pairs(self._float_graph, self._plan, self._layers)

@@ -34,26 +34,26 @@ class Judge:
 
     Args:
       float_graph, plan: the network.
-      fitted, unseen: lists of feeds {tensor name: array}; of the fitted data no more is looked at than of the unseen.
+      fitted, unseen: lists of feeds {tensor name: array}.
     """
 
     def __init__(self, float_graph, plan, fitted, unseen, gpu_memory_fraction=None):
         ops.load_library()
-        self._outputs, self._data = _outputs(float_graph, plan), (fitted[:len(unseen)], unseen)
+        self._outputs, self._data = _outputs(float_graph, plan), (fitted, unseen)
         quantized = {record.tensor: record.name for record in plan.tensors}
         self._quantized_outputs = [quantized.get(name, name) for name in self._outputs]
         self._fraction = gpu_memory_fraction
         self._expected = self._run(float_graph, self._outputs, self._data)
 
     def errors(self, graph_def):
-        """(relative error on the fitted data, on the unseen data) of a quantized GraphDef."""
-        actual = self._run(graph_def, self._quantized_outputs, self._data)
-        return tuple(map(relative_error, self._expected, actual))
+        """(relative error on the fitted data, on the unseen data) of a quantized GraphDef; as much of the one as of the other."""
+        count = len(self._data[1])
+        actual = self._run(graph_def, self._quantized_outputs, [feeds[:count] for feeds in self._data])
+        return tuple(relative_error(expected[:count], given) for expected, given in zip(self._expected, actual))
 
-    def quick_error(self, graph_def):
-        """The relative error on the first batch of the fitted data."""
-        feeds = self._data[0][:1]
-        return relative_error(self._expected[0][:1], self._run(graph_def, self._quantized_outputs, [feeds])[0])
+    def fitted_error(self, graph_def):
+        """The relative error on all fitted data."""
+        return relative_error(self._expected[0], self._run(graph_def, self._quantized_outputs, self._data[:1])[0])
 
     def _run(self, graph_def, tensors, data):
         """For each list of feeds in `data` the values of the tensors, a list a batch."""
