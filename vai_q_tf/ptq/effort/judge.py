@@ -46,7 +46,7 @@ class Judge:
         self._expected = self._run(float_graph, self._outputs, self._data)
 
     def errors(self, graph_def):
-        """(relative error on the fitted data, on the unseen data) of a quantized GraphDef; as much of the one as of the other."""
+        """(relative error on the fitted data, on the unseen data) of a quantized GraphDef; as much of each."""
         count = len(self._data[1])
         actual = self._run(graph_def, self._quantized_outputs, [feeds[:count] for feeds in self._data])
         return tuple(relative_error(expected[:count], given) for expected, given in zip(self._expected, actual))
