@@ -30,8 +30,9 @@ class Planned(NamedTuple):
         return {record.name: record for record in self.plan.tensors}
 
     def calibrated(self, feeds):
-        """{name: position} as the votes of all feeds, a list, decide."""
-        observed = calibrate(self.graph_def, self.plan, self.config.replace(calib_iter=len(feeds)), feeds.__getitem__).observed
+        """{name: position} as the votes of all batches {placeholder: array}, a list, decide."""
+        feeds, config = indexed(feeds), self.config.replace(calib_iter=len(feeds))
+        observed = calibrate(self.graph_def, self.plan, config, feeds.__getitem__).observed
         return final_positions.decide(self.plan, observed, self.config)
 
 
@@ -43,6 +44,11 @@ def planned(outputs, inputs=('x',), passes=True, **fields):
     if passes:
         graph_def = optimise(graph_def, config)
     return Planned(graph_def, annotate(GraphView(graph_def), config), config)
+
+
+def indexed(batches):
+    """Batches {placeholder: array} with the names of tensors."""
+    return [{name + ':0': value for name, value in batch.items()} for batch in batches]
 
 
 def images(*shape, seed=0):

@@ -172,6 +172,14 @@ def test_a_shared_bias_is_none():
         (None, 'one', ''), (None, 'two', '')]
 
 
+def test_a_batch_norm_that_is_not_folded_is_no_layer():
+    x = tf.nn.relu(_conv())
+    x = tf.nn.batch_normalization(x, *(constant(5, seed=seed)**2 for seed in range(4)), 1e-3)
+    case = planned([tf.nn.relu(x, name='out')])
+    assert len({group.node for group in case.plan.groups}) == 2
+    assert [layer.node for layer in find_layers(case.graph_def, case.plan)] == ['Conv2D']
+
+
 @pytest.mark.parametrize('bias', ['BiasAdd', 'Add'])
 def test_channels_in_front(bias):
     """No CPU computes these; the graph alone is looked at."""

@@ -40,6 +40,8 @@ def summarise(values, axis):
 def correct_bias(layer, bias, expected, actual, positions, legal, tensors):
     """The corrected bias of a layer, and the position at which it loses least after the activation function.
 
+    Channels that have values that are not finite are not corrected.
+
     Args:
       layer: a Layer with a bias. bias: its quantized value, float32, as `actual` was computed with it.
       expected, actual: Summary of `layer.result` in the float and in the quantized network.
@@ -48,7 +50,9 @@ def correct_bias(layer, bias, expected, actual, positions, legal, tensors):
     Returns:
       (float32 array like `bias`, position in fractional bits).
     """
-    corrected = (bias + (expected.mean - actual.mean).reshape(bias.shape)).astype(np.float32)
+    correction = expected.mean - actual.mean
+    correction[~np.isfinite(correction)] = 0
+    corrected = (bias + correction.reshape(bias.shape)).astype(np.float32)
     unbiased = actual.rows - bias.reshape(-1)
     output = tensors[layer.output]
     low, high = limits(positions[layer.output], output.bits, output.narrow_range)

@@ -3,7 +3,7 @@ from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from vai_q_tf.graph.traits import trait
+from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.patterns.bias import channels_last, is_transposed
 from vai_q_tf.plan.quant_plan import QuantTensor
@@ -60,13 +60,14 @@ def find_layers(graph_def, plan):
     found, seen = [], set()
     for group in plan.groups:
         weight, bias = tensors.get(group.weight), tensors.get(group.bias)
-        if group.node in seen or not weight or not group.input or not group.output or not _is_own(view, weight):
+        spec = trait(view.op(group.node))  # of a batch norm that could not be folded it is that of a Mul
+        if group.node in seen or spec.kind != WEIGHTED or not weight or not group.input or not group.output or not _is_own(
+                view, weight):
             continue
         seen.add(group.node)
         if bias and not _is_own(view, bias):
             bias = None
         result = bias.consumers[0][0] if bias else group.node
-        spec = trait(view.op(group.node))
         found.append(Layer(
             group.node, view.op(group.node), weight, bias, group.input, group.output, view.inputs(group.node)[spec.data][0],
             result, '' if node_name(result) in plan.output_nodes else _activation(view, result),

@@ -47,8 +47,8 @@ class WeightFit:
     def _geometry(self, layer):
         """The Geometry of a layer that can be sampled, None of another.
 
-        Not that of a depthwise op with dilations, which TensorFlow ignores on a CPU, and not behind a SpaceToBatchND, which
-        makes several images of a photo.
+        Not that of a depthwise op with dilations, which TensorFlow ignores on a CPU, nor that of an op behind a SpaceToBatchND,
+        which makes several images of a photo.
         """
         direct = layer.result == layer.node or layer.node in map(node_name, self._view.inputs(layer.result))
         if layer.op not in ('Conv2D', 'DepthwiseConv2dNative', 'MatMul') or layer.channel_axis != -1 or not direct:
