@@ -38,7 +38,7 @@ class Kept:
                        _MOST_ELEMENTS // max(sum(np.size(value) for value in feed.values()), 1))
             self._chosen = set(np.linspace(0, self._steps - 1, min(self._steps, max(most, _PARTS))).astype(int))
         if step in self._chosen:
-            self.feeds.append(feed)
+            self.feeds.append({name: np.array(value) for name, value in feed.items()})  # its owner may write into it again
         return feed
 
 

@@ -14,7 +14,7 @@ from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.position_rules import active_alignments, position_rules
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
-from vai_q_tf.ptq.calibration.calibrate import calibrate_by_errors
+from vai_q_tf.ptq.calibration.calibrate import calibrate, calibrate_by_errors
 from vai_q_tf.ptq.effort.judge import Judge, decibels
 from vai_q_tf.ptq.effort.walk import Walk
 from vai_q_tf.ptq.equalization.channels import SCALES, observe_channels
@@ -79,7 +79,7 @@ class Effort:
       data: Data.
 
     Attributes:
-      rows: a Row for each aid that was tried.
+      rows: a Row for each aid that was tried, and once there is a result for the bias correction and for all together.
     """
 
     def __init__(self, float_graph, plan, error_plan, config, votes, by_errors, data, gpu_memory_fraction=None):
@@ -103,17 +103,23 @@ class Effort:
             setting = propose[aid](self._best.setting)
             if setting is not None:
                 trial = self._walk(setting, aid.capitalize())
-                rejected = _why_not(self._best, trial)
-                self.rows.append(Row(aid, self._best.unseen, trial.unseen, rejected))
-                self._best = self._best if rejected else trial
+                self._best = self._keep(aid, self._best, trial, _why_not(self._best, trial))
 
     def result(self):
-        """(the best State, {Const: array} that its walk began with); the walk itself is judged, too."""
+        """(the best State, {Const: array} that its walk began with); the walk itself is judged, too, and all against `fast`.
+
+        Both by the unseen data alone: what aids gain on the fitted data adds up, and each was judged by that already.
+        """
         plain, fast = (self._judged(setting, self._begin(setting)) for setting in (self._best.setting, self._start))
-        rejected = _why_not(plain, self._best)
-        self.rows.append(Row('bias correction', plain.unseen, self._best.unseen, rejected))
-        chosen = max(fast, plain, self._best, key=lambda trial: trial.unseen + _LEAST_GAIN * (trial is fast))
-        return chosen.state, chosen.setting.values
+        walked = 'fitted biases and weights' if self._best.setting.fits else 'bias correction'
+        best = self._keep(walked, plain, self._best, _no_gain(plain, self._best))
+        best = self._keep('all together', fast, best, _no_gain(fast, best))
+        return best.state, best.setting.values
+
+    def _keep(self, aid, former, trial, rejected):
+        """The Trial that stays of two; notes a Row."""
+        self.rows.append(Row(aid, former.unseen, trial.unseen, rejected))
+        return former if rejected else trial
 
     # What each aid makes of a Setting, None where it has nothing to do.
 
@@ -123,10 +129,13 @@ class Effort:
         found = observe_channels(self._float_graph, axes, self._data.fitted, self._fraction)
         arrays = {name: self._view.value(name) for layer in self._layers for name in layer.constants}
         values = silence_dead_channels(self._view, self._layers, arrays, found)
-        return setting._replace(values=values, observed=self._observed(setting.observed, values)) if values else None
+        if not values:
+            return None
+        # Where weights had nothing left beside those of a dead channel, so had what was observed behind them.
+        return setting._replace(values=values, observed=self._calibrated(calibrate, self._plan, values))
 
     def _positions_by_error(self, setting):
-        return setting._replace(observed=self._observed(self._by_errors, setting.values))
+        return setting._replace(observed=self._of_changed_constants(self._by_errors, setting.values))
 
     def _pools_apart(self, setting):
         pools = [alignment for alignment in active_alignments(self._plan, self._config) if alignment.kind == 'pool']
@@ -171,12 +180,16 @@ class Effort:
             if layer.bias and name in scales:
                 bias = view.value(layer.bias.tensor)
                 values[layer.bias.tensor] = (bias * scales[name].reshape(bias.shape)).astype(np.float32)
-        feeds = self._data.everything
-        observed = calibrate_by_errors(editor.with_values(self._float_graph, values), self._error_plan,
-                                       self._config.replace(calib_iter=len(feeds)), feeds.__getitem__, self._fraction).observed
-        return setting._replace(values=values, observed=observed, scales=scales)
+        return setting._replace(values=values, scales=scales,
+                                observed=self._calibrated(calibrate_by_errors, self._error_plan, values))
 
-    def _observed(self, observed, values):
+    def _calibrated(self, calibration, plan, values):
+        """What `calibrate` or `calibrate_by_errors` observes on all data with other constants."""
+        feeds = self._data.everything
+        return calibration(editor.with_values(self._float_graph, values), plan, self._config.replace(calib_iter=len(feeds)),
+                           feeds.__getitem__, self._fraction).observed
+
+    def _of_changed_constants(self, observed, values):
         """Observations with those of changed constants in their place."""
         changed = {}
         with ConstantQuantizer() as quantizer:
@@ -208,8 +221,10 @@ class Effort:
 def _why_not(best, trial):
     """Why a trial does not take the place of the best one; '' if it does."""
     gain, fitted_gain = trial.unseen - best.unseen, trial.fitted - best.fitted
-    if not gain >= _LEAST_GAIN:
-        return 'no gain'
-    if fitted_gain - gain > _MOST_FITTED:
+    if fitted_gain - gain > _MOST_FITTED and gain >= _LEAST_GAIN:
         return 'it gains {:.1f} dB on the data that it was fitted on'.format(fitted_gain)
-    return ''
+    return _no_gain(best, trial)
+
+
+def _no_gain(best, trial):
+    return '' if trial.unseen - best.unseen >= _LEAST_GAIN else 'no gain'

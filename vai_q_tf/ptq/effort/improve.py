@@ -47,26 +47,30 @@ def improve(float_graph, plan, config, feed, effort, gpu_memory_fraction=None):
       float_graph, plan, config: the network; feed: as in `calibrate`, each step is asked for once.
       effort: one of EFFORTS.
     """
-    if effort == 'fast':
-        calibrated = calibrate(float_graph, plan, config, feed, gpu_memory_fraction)
-        return Improved({}, {}, final_positions.decide(plan, calibrated.observed, config), calibrated.shapes)
-    obstacle = _obstacle(float_graph, plan)
+    obstacle = '' if effort == 'fast' else _obstacle(float_graph, plan)
+    if effort == 'fast' or obstacle:
+        return _as_observed(plan, config, calibrate(float_graph, plan, config, feed, gpu_memory_fraction), effort, obstacle)
     kept = Kept(feed, config.calib_iter)
     error_plan = _by_error(plan, config)
     votes, by_errors = calibrate_twice(float_graph, plan, error_plan, config, kept, gpu_memory_fraction)
-    if not obstacle:
-        obstacle = _obstacle_in_data(kept)
+    obstacle = _obstacle_in_data(kept)
     data = None if obstacle else _split(float_graph, plan, kept.feeds, gpu_memory_fraction)
     if data and not data.unseen:
         obstacle = 'the network takes no part of its only batch of calibration data, so that none is left to judge by'
     if obstacle:
-        print('The effort is fast instead of {}: {}.'.format(effort, obstacle), file=sys.stderr)
-        return Improved({}, {}, final_positions.decide(plan, votes.observed, config), votes.shapes)
+        return _as_observed(plan, config, votes, effort, obstacle)
     course = Effort(float_graph, plan, error_plan, config, votes.observed, by_errors.observed, data, gpu_memory_fraction)
     course.run(AIDS[effort])
     state, reference = course.result()
     print(summary(course.rows, bool(state.values)), file=sys.stderr)
     return Improved(state.values, reference, state.positions, votes.shapes)
+
+
+def _as_observed(plan, config, votes, effort, obstacle):
+    """The Improved of the effort 'fast'; says so where another one was asked for."""
+    if obstacle:
+        print('The effort is fast instead of {}: {}.'.format(effort, obstacle), file=sys.stderr)
+    return Improved({}, {}, final_positions.decide(plan, votes.observed, config), votes.shapes)
 
 
 def summary(rows, changed):
@@ -105,7 +109,8 @@ def _obstacle(float_graph, plan):
 def _obstacle_in_data(kept):
     """Why nothing can be fitted on what was Kept; '' if it can."""
     if kept.images < FEWEST_IMAGES:
-        return 'it takes {} images of calibration data or more, and there are {}'.format(FEWEST_IMAGES, kept.images)
+        return 'it takes {} images of calibration data or more; there {} {}'.format(
+            FEWEST_IMAGES, 'is' if kept.images == 1 else 'are', kept.images)
     if len(set(map(frozenset, kept.feeds))) > 1:
         return 'input_fn returns other placeholders in one step than in another'
     return ''

@@ -1,0 +1,65 @@
+"""Small networks on which single aids are tried."""
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from tests.ptq.equalization.graphs import Builder, run
+from vai_q_tf import passes
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.ptq.calibration.calibrate import calibrate_twice
+from vai_q_tf.ptq.effort.data import split
+from vai_q_tf.ptq.effort.effort import Effort
+from vai_q_tf.ptq.fitting.state import quantized_graph
+
+
+def graph_of(build, shape, seed=0):
+    """The GraphDef of what `build` adds to a Builder, and the name of the node that it returns."""
+    with tf.Graph().as_default() as graph:
+        output = build(Builder([None] + list(shape), seed)).op.name
+    return graph.as_graph_def(), output
+
+
+def noise_ratio(expected, actual):
+    """Signal to noise in dB."""
+    error = np.square(np.subtract(expected, actual, dtype=np.float64)).sum()
+    return 10 * np.log10(np.square(expected, dtype=np.float64).sum() / error) if error else np.inf
+
+
+class Tried:
+    """Aids tried on a network.
+
+    Args:
+      build: see `graph_of`. batches: the calibration data, arrays. aids: their names.
+      fields: of QuantizeConfig.
+
+    Attributes:
+      rows: {aid: Row}. state: the State that was chosen; values: the float values that it aims at.
+    """
+
+    def __init__(self, build, batches, aids, **fields):
+        graph_def, self.output = graph_of(build, batches[0].shape[1:])
+        config = QuantizeConfig(['x'], [self.output], calib_iter=len(batches), **fields)
+        self.graph_def = passes.optimise(graph_def, config)
+        self.plan = annotate(GraphView(self.graph_def), config)
+        feeds = [{'x:0': batch} for batch in batches]
+        error_plan = self.plan._replace(tensors=tuple(
+            record._replace(method=1) if record.role == 'input' else record for record in self.plan.tensors))
+        votes, by_errors = calibrate_twice(self.graph_def, self.plan, error_plan, config, feeds.__getitem__)
+        course = Effort(self.graph_def, self.plan, error_plan, config, votes.observed, by_errors.observed, split(feeds))
+        course.run(aids)
+        self.state, self.values = course.result()
+        self.rows = {row.aid: row for row in course.rows}
+
+    def quality(self, x):
+        """Signal to noise on data, in dB."""
+        expected, = run(self.graph_def, [self.output], x)
+        quantized = {record.tensor: record.name for record in self.plan.tensors}
+        actual, = run(quantized_graph(self.graph_def, self.plan, self.state), [quantized.get(self.output, self.output)], x)
+        return noise_ratio(expected, actual)
+
+
+def images(count, *shape, seed=0, batches=4, low=-1.0, high=1.0):
+    """Random batches."""
+    random = np.random.RandomState(seed)
+    return [random.uniform(low, high, (count,) + shape).astype(np.float32) for _ in range(batches)]

@@ -1,0 +1,251 @@
+"""Each aid where it is known to gain, and where it must not be kept."""
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from tests.ptq.effort.small import Tried, images
+
+_FRESH = dict(seed=77, batches=1)
+
+
+def _expect(build, batches, aid, least_gain, fresh, **fields):
+    """The aid is kept and gains that many dB, and as much on data that nobody has seen before."""
+    tried = Tried(build, batches, [aid], **fields)
+    row, without = tried.rows[aid], Tried(build, batches, [], **fields)
+    assert row.kept and row.after - row.before > least_gain, row
+    assert tried.quality(fresh) - without.quality(fresh) > 0.8 * least_gain
+    return tried
+
+
+def _expect_rejected(build, batches, aid, reason='no gain', worse=0, **fields):
+    """It is tried, loses `worse` dB, is not kept, and what comes out is what comes out without it."""
+    tried, without = Tried(build, batches, [aid], **fields), Tried(build, batches, [], **fields)
+    row = tried.rows[aid]
+    assert row.rejected.startswith(reason) and (reason != 'no gain' or row.after <= row.before - worse), row
+    assert tried.state.positions == without.state.positions
+    assert set(tried.state.values) == set(without.state.values)
+    for name, value in tried.state.values.items():
+        np.testing.assert_array_equal(value, without.state.values[name])
+    return tried
+
+
+# dead channels
+
+def _dominated(size):
+    def build(builder):
+        """A convolution with a channel of weights `size` times the others' that a relu always cuts, and one behind it."""
+        weights = builder.normal(3, 3, 3, 6)
+        weights[..., 2] = -size * np.abs(weights[..., 2])
+        x = tf.nn.relu(builder.conv(builder.x, 6, 'first', weights=weights, bias=np.full(6, 0.1)))
+        return builder.conv(x, 4, 'second')
+    return build
+
+
+def test_dead_channels_are_kept():
+    tried = _expect(_dominated(1000), images(16, 8, 8, 3, low=0.1), 'dead channels', 20,
+                    images(16, 8, 8, 3, low=0.1, **_FRESH)[0])
+    assert not tried.values['first/weights'][..., 2].any() and tried.values['first/biases'][2] == 0
+
+
+def test_dead_channels_that_live_in_unseen_images_are_rejected():
+    batches = images(16, 8, 8, 3, low=0.1, batches=3)
+    batches[2] = -batches[2] / 16  # where the positions are fine enough for what is large now
+    _expect_rejected(_dominated(4), batches, 'dead channels', worse=6)
+
+
+def test_without_dead_channels_nothing_is_tried():
+    tried = Tried(lambda builder: builder.conv(builder.x, 4, 'first'), images(16, 8, 8, 3), ['dead channels'])
+    assert set(tried.rows) == {'bias correction', 'all together'}
+
+
+# positions by error
+
+def _convolutions(builder):
+    return builder.conv(tf.nn.relu(builder.conv(builder.x, 6, 'first')), 4, 'second')
+
+
+def test_positions_by_error_are_kept():
+    """Most batches have small values, but those that count have large ones."""
+    batches = [batch * (1 if step % 3 == 2 else 1 / 64) for step, batch in enumerate(images(8, 8, 8, 3, batches=9))]
+    _expect(_convolutions, batches, 'positions by error', 10, images(16, 8, 8, 3, **_FRESH)[0])
+
+
+def test_positions_by_error_are_rejected():
+    """One batch that is fitted on has values so large that those that are not have coarse steps."""
+    def build(builder):
+        return builder.conv(builder.conv(builder.x, 6, 'first', bias=False), 4, 'second', bias=False)
+    batches = [batch * (64 if step == 1 else 1) for step, batch in enumerate(images(8, 8, 8, 3, batches=9))]
+    _expect_rejected(build, batches, 'positions by error', worse=10)
+
+
+# pools not aligned
+
+def _averages(builder, window=8):
+    """The mean of an image is far smaller than what is averaged."""
+    x = builder.conv(builder.x, 8, 'first', bias=np.zeros(8))
+    x = tf.nn.avg_pool(x, window, window, 'VALID')
+    return builder.conv(x, 4, 'second', 1, bias=np.zeros(4))
+
+
+def test_pools_not_aligned_are_kept():
+    _expect(_averages, images(16, 8, 8, 3), 'pools not aligned', 6, images(32, 8, 8, 3, **_FRESH)[0])
+
+
+def test_pools_not_aligned_are_rejected():
+    def build(builder):
+        """All values that are averaged are alike, so the average has their range."""
+        x = tf.nn.relu(builder.conv(builder.x, 8, 'first', weights=np.abs(builder.normal(3, 3, 3, 8)), bias=np.zeros(8)))
+        return builder.conv(tf.nn.max_pool(x, 2, 2, 'VALID'), 4, 'second', 1)
+    _expect_rejected(build, images(16, 8, 8, 3), 'pools not aligned')
+
+
+@pytest.mark.parametrize('align_pool', [1, 2])
+def test_what_the_user_says_of_pools_stays(align_pool):
+    tried = Tried(_averages, images(16, 8, 8, 3), ['pools not aligned'], align_pool=align_pool)
+    assert 'pools not aligned' not in tried.rows
+
+
+# positions of groups by output error
+
+def _concat(large_weight):
+    def build(builder):
+        """A concat of values of up to 8 and of up to 1/8; the former are read with `large_weight`."""
+        large = builder.conv(builder.x, 4, 'large', 1, 8 * np.eye(4).reshape(1, 1, 4, 4), np.zeros(4))
+        small = builder.conv(builder.x, 4, 'small', 1, np.eye(4)[::-1].reshape(1, 1, 4, 4) / 8, np.zeros(4))
+        weights = builder.normal(1, 1, 8, 4)
+        weights[:, :, :4] *= large_weight
+        return builder.conv(tf.concat([large, small], -1), 4, 'last', 1, weights, np.zeros(4))
+    return build
+
+
+_GROUPS = 'positions of groups by output error'
+
+
+def test_positions_of_groups_are_kept():
+    _expect(_concat(2**-12), images(16, 8, 8, 4), _GROUPS, 10, images(16, 8, 8, 4, **_FRESH)[0], weight_bit=16, align_concat=0)
+
+
+def test_positions_of_groups_are_rejected():
+    """In the first batch, by which they are chosen, the large values are small."""
+    batches = images(16, 8, 8, 4)
+    batches[0] /= 64
+    _expect_rejected(_concat(1), batches, _GROUPS, worse=1, weight_bit=16)
+
+
+def test_without_groups_nothing_is_tried():
+    assert _GROUPS not in Tried(_convolutions, images(16, 8, 8, 3), [_GROUPS]).rows
+    assert _GROUPS not in Tried(_concat(2**-12), images(16, 8, 8, 4), [_GROUPS], align_concat=2).rows
+
+
+# rounding with error feedback
+
+_ROUNDING = 'rounding with error feedback'
+
+
+def _correlated(count, seed=0, batches=4):
+    """Images whose channels have much in common."""
+    random = np.random.RandomState(seed)
+    return [(random.normal(0, 1, (count, 6, 6, 1)) + 0.1 * random.normal(0, 1, (count, 6, 6, 12))).astype(np.float32)
+            for _ in range(batches)]
+
+
+def _one_layer(builder):
+    return builder.conv(builder.x, 4, 'first', 1, bias=np.zeros(4))
+
+
+def test_rounding_is_kept():
+    _expect(_one_layer, _correlated(16), _ROUNDING, 6, _correlated(16, 5)[0], weight_bit=4, bias_bit=16, activation_bit=12)
+
+
+def test_rounding_is_rejected_for_weights_that_need_none():
+    def build(builder):
+        return builder.conv(builder.x, 4, 'first', 1, builder.random.randint(-7, 8, (1, 1, 12, 4)) / 8, np.zeros(4))
+    _expect_rejected(build, _correlated(16), _ROUNDING, weight_bit=4, bias_bit=16, activation_bit=12)
+
+
+# refitted weights
+
+_REFIT = 'refitted weights'
+
+
+def _two_dense(bits):
+    def build(builder):
+        """The second layer can make up for the coarse weights of the first, whose results are more than what it reads."""
+        x = builder.conv(builder.x, 12, 'first', 1, bias=np.zeros(12))
+        return builder.conv(x, 4, 'second', 1, bias=np.zeros(4))
+    return build, dict(weight_bit=bits, bias_bit=16, activation_bit=12, nodes_bit=['second:12'])
+
+
+def test_refitted_weights_are_kept():
+    build, fields = _two_dense(3)
+    _expect(build, images(16, 8, 8, 3), _REFIT, 10, images(16, 8, 8, 3, **_FRESH)[0], **fields)
+
+
+def _logits(builder):
+    """A layer of more inputs than there are images, behind one of coarse weights."""
+    x = tf.nn.relu(builder.dense(builder.x, 256, 'first', bias=np.zeros(256)))
+    return builder.dense(x, 10, 'second', bias=np.zeros(10))
+
+
+_LOGITS = dict(weight_bit=3, bias_bit=16, activation_bit=12, nodes_bit=['second:12'])
+
+
+def test_refitted_weights_that_only_know_the_images_are_rejected():
+    """Both halves of the fitted images are the same ones, so cross-validation does not notice; half of the others are, too."""
+    few, other = images(16, 64, batches=2)
+    _expect_rejected(_logits, [few, few, np.concatenate([few[:8], other[:8]])], _REFIT, 'it gains ', **_LOGITS)
+
+
+def test_refitted_weights_without_gain_are_rejected():
+    few, other = images(16, 64, batches=2)
+    _expect_rejected(_logits, [few, few, other], _REFIT, worse=0.5, **_LOGITS)
+
+
+# equalization
+
+def _two_convolutions(exponent):
+    def build(builder):
+        """Channels multiplied by 2^U(-exponent, exponent) before a relu, and divided behind it."""
+        factors = 2.0**builder.random.uniform(-exponent, exponent, 16)
+        x = tf.nn.relu(builder.conv(builder.x, 16, 'first', weights=builder.normal(3, 3, 3, 16) * factors, bias=0.1 * factors))
+        return builder.conv(x, 4, 'second', weights=builder.normal(3, 3, 16, 4) / factors[:, None])
+    return build
+
+
+def test_equalization_is_kept():
+    _expect(_two_convolutions(3), images(16, 8, 8, 3), 'equalization', 5, images(16, 8, 8, 3, **_FRESH)[0])
+
+
+def test_equalization_is_rejected_without_gain():
+    def build(builder):
+        """Weights that are exact at their positions, and a result that is nothing but its own rounding."""
+        x = tf.nn.relu(builder.conv(builder.x, 4, 'first', 1, np.ones([1, 1, 1, 4]), np.zeros(4)))
+        return builder.conv(x, 1, 'second', 1, np.ones([1, 1, 4, 1]), np.zeros(1))
+    _expect_rejected(build, [np.round(batch * 127) / 128 for batch in images(16, 8, 8, 1)], 'equalization')
+
+
+def test_without_pairs_nothing_is_equalized():
+    assert 'equalization' not in Tried(_one_layer, _correlated(16), ['equalization']).rows
+
+
+# bias correction
+
+def _positive(builder):
+    return builder.conv(builder.x, 4, 'first', bias=np.zeros(4))
+
+
+def test_bias_correction_is_kept():
+    """Inputs that are never negative: the mean of what coarse weights lose is most of it."""
+    tried = Tried(_positive, images(16, 8, 8, 3, low=0.9), [], weight_bit=4, bias_bit=16, activation_bit=12)
+    row, total = tried.rows['bias correction'], tried.rows['all together']
+    assert row.kept and row.after - row.before > 6 and total.after == row.after and total.kept
+    assert tried.quality(images(16, 8, 8, 3, low=0.9, **_FRESH)[0]) > row.before + 6
+
+
+def test_bias_correction_is_rejected():
+    """Unseen images have the opposite sign."""
+    batches = images(16, 8, 8, 3, low=0.9, batches=3)
+    batches[2] *= -1
+    tried = Tried(_positive, batches, [], weight_bit=4, bias_bit=16, activation_bit=12)
+    assert tried.rows['bias correction'].rejected == tried.rows['all together'].rejected == 'no gain'
+    assert tried.state.values == {}

@@ -1,0 +1,282 @@
+"""Efforts from end to end: what they respect, what they say, and when they do without."""
+import re
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from tests.ptq.checking import assert_positions
+from tests.ptq.effort.small import graph_of, noise_ratio
+from tests.ptq.equalization.graphs import run
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.errors import INVALID_CONFIG, QuantizeError
+from vai_q_tf.lint.lint import lint
+from vai_q_tf.ptq.effort import effort as effort_file
+from vai_q_tf.ptq.effort.effort import AIDS, Row
+from vai_q_tf.ptq.effort.improve import EFFORTS, summary
+from vai_q_tf.ptq.quantize import quantize_frozen
+
+_SHAPE = (8, 8, 3)
+
+
+def _network(builder):
+    """Convolutions, a depthwise one, both pools, a concat and a dense layer."""
+    x = tf.nn.relu6(builder.conv(builder.x, 6, 'first'))
+    x = tf.nn.relu(builder.depthwise(x, 'second', 2))
+    x = tf.nn.max_pool(x, 2, 2, 'VALID')
+    x = tf.concat([tf.nn.relu(builder.conv(x, 6, 'third')), builder.conv(x, 4, 'fourth', bias=False)], -1)
+    return builder.dense(tf.reduce_mean(x, [1, 2]), 5, 'logits')
+
+
+def _feed(step, count=8):
+    return {'x': np.random.RandomState(step).normal(0.2, 1, (count,) + _SHAPE).astype(np.float32)}
+
+
+class _Runs:
+    """Runs the quantizer in one directory, so that models can be compared."""
+
+    def __init__(self, directory, capsys):
+        self._directory, self._capsys, self.said = str(directory), capsys, ''
+
+    def __call__(self, effort, build=_network, feed=_feed, options=(), inputs=('x',), shape=_SHAPE, **fields):
+        """The model; `said` has what was written on stderr, without bars of progress."""
+        graph_def, output = build if isinstance(build, tuple) else graph_of(build, shape)
+        config = QuantizeConfig(list(inputs), output if isinstance(output, list) else [output],
+                                output_dir=self._directory, **dict({'calib_iter': 6}, **fields))
+        self._capsys.readouterr()
+        path = quantize_frozen(graph_def, feed, config, effort=effort, **dict(options))
+        lines = self._capsys.readouterr().err.replace('\r', '\n').split('\n')
+        self.said = '\n'.join(line for line in lines if line.strip() and not re.search(r'\d+%\|', line))
+        with open(path, 'rb') as file:
+            content = file.read()
+        return content if path.endswith('.onnx') else tf.GraphDef.FromString(content)
+
+
+@pytest.fixture
+def quantized(tmp_path, capsys):
+    return _Runs(tmp_path, capsys)
+
+
+def _positions(model):
+    return {node.name: node.attr['quantize_pos'].i for node in model.node if node.op == 'FixNeuron'}
+
+
+def _constants(model):
+    return {node.name: tf.make_ndarray(node.attr['value'].tensor) for node in model.node if node.op == 'Const'}
+
+
+def _assert_equal(one, other):
+    assert _positions(one) == _positions(other)
+    first, second = _constants(one), _constants(other)
+    assert set(first) == set(second)
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name], err_msg=name)
+
+
+@pytest.mark.parametrize('effort', EFFORTS)
+def test_each_step_is_asked_for_once_and_two_runs_are_equal(quantized, effort):
+    steps = []
+
+    def feed(step):
+        steps.append(step)
+        return _feed(step)
+    one = quantized(effort, feed=feed)
+    assert steps == list(range(6))
+    _assert_equal(quantized(effort, feed=feed), one)
+    assert not lint(one)
+    assert_positions(one)
+
+
+@pytest.mark.parametrize('effort', ['fast', 'standard'])
+def test_an_input_function_may_fill_one_array_again_and_again(quantized, effort):
+    array = np.zeros((8,) + _SHAPE, np.float32)
+
+    def feed(step):
+        array[:] = _feed(step)['x']
+        return {'x': array}
+    _assert_equal(quantized(effort, feed=feed), quantized(effort))
+
+
+def test_efforts_gain(quantized):
+    fresh = np.random.RandomState(99).normal(0.2, 1, (64,) + _SHAPE).astype(np.float32)
+    graph_def, output = graph_of(_network, _SHAPE)
+    expected, = run(graph_def, [output], fresh)
+    fast, standard, high = (noise_ratio(expected, run(quantized(effort, weight_bit=5), [output + '/aquant'], fresh)[0])
+                            for effort in EFFORTS)
+    assert standard > fast + 1 and high > standard + 1.5, (fast, standard, high)
+
+
+@pytest.mark.parametrize('effort', ['standard', 'high'])
+@pytest.mark.parametrize('count, steps', [(1, 1), (1, 23), (23, 1), (11, 2)])
+def test_too_few_images(quantized, effort, count, steps):
+    feed = lambda step: _feed(step, count)  # noqa: E731
+    model = quantized(effort, feed=feed, calib_iter=steps)
+    assert quantized.said == ('The effort is fast instead of {}: it takes 24 images of calibration data or more; there {} {}.'
+                              .format(effort, 'is' if count * steps == 1 else 'are', count * steps))
+    _assert_equal(model, quantized('fast', feed=feed, calib_iter=steps))
+    assert quantized.said == ''
+
+
+@pytest.mark.parametrize('count, steps', [(24, 1), (1, 24), (12, 2)])
+def test_just_enough_images(quantized, count, steps):
+    quantized('standard', feed=lambda step: _feed(step, count), calib_iter=steps)
+    assert quantized.said.startswith('Signal to quantization noise')
+
+
+def _condition(builder):
+    x = builder.conv(builder.x, 4, 'first')
+    return tf.cond(tf.reduce_sum(builder.x) > -1e9, lambda: tf.nn.relu(x), lambda: x)
+
+
+def _integers(builder):
+    return tf.argmax(builder.dense(tf.reduce_mean(builder.conv(builder.x, 4, 'first'), [1, 2]), 5, 'logits'), -1)
+
+
+@pytest.mark.parametrize('build, reason', [(_condition, 'the graph has conditions or loops'),
+                                           (_integers, 'no output node gives floating-point numbers')])
+def test_networks_that_cannot_be_judged(quantized, build, reason):
+    model = quantized('high', build)
+    assert 'The effort is fast instead of high: {}.'.format(reason) in quantized.said.splitlines()
+    _assert_equal(model, quantized('fast', build))
+    assert 'effort' not in quantized.said
+
+
+def test_one_output_of_numbers_is_enough(quantized):
+    def build(builder):
+        logits = builder.dense(tf.reduce_mean(builder.conv(builder.x, 4, 'first'), [1, 2]), 5, 'logits')
+        return tf.argmax(logits, -1, name='class')
+    graph_def, _ = graph_of(build, _SHAPE)
+    quantized('standard', (graph_def, ['logits/bias', 'class']))
+    assert quantized.said.startswith('Signal to quantization noise')
+
+
+@pytest.mark.parametrize('effort', ['', 'Fast', 'medium', None, 2])
+def test_an_effort_that_does_not_exist(quantized, effort):
+    with pytest.raises(QuantizeError) as caught:
+        quantized(effort)
+    assert caught.value.code == INVALID_CONFIG
+    assert 'effort is {!r}; choose fast, standard or high.'.format(effort) in str(caught.value)
+
+
+def test_the_summary_lists_what_was_tried(quantized):
+    for effort in ('standard', 'high'):
+        quantized(effort, weight_bit=5)
+        title, head, _, *rows = quantized.said.splitlines()
+        assert title.endswith('in dB, on calibration data that nothing was fitted on:')
+        assert head.split() == ['Aid', 'without', 'with']
+        names = [re.split(r' {2,}', row)[0] for row in rows[:-1]]
+        tried = [name for name in names if name in AIDS[effort]]
+        assert tried == [aid for aid in AIDS[effort] if aid in tried] and names[len(tried):-1] in (
+            ['bias correction'], ['fitted biases and weights'])
+        assert set(tried) >= {'positions by error', 'pools not aligned'} and names[-1] == 'all together'
+        assert rows[-1] == 'The weights and biases of the model are fitted; they are no longer those of the float graph.'
+
+
+def test_the_text_of_a_summary():
+    rows = [Row('equalization', 1.23, 12.345, ''), Row('refitted weights', 12.345, -np.inf, 'no gain')]
+    assert summary(rows, False) == '''\
+Signal to quantization noise of the outputs, in dB, on calibration data that nothing was fitted on:
+Aid                 without    with
+----------------  ---------  ------  -------
+equalization            1.2    12.3  kept
+refitted weights       12.3    -inf  no gain'''
+    assert summary(rows, True) == summary(rows, False) + (
+        '\nThe weights and biases of the model are fitted; they are no longer those of the float graph.')
+
+
+def test_constants_stay_where_nothing_was_fitted(quantized):
+    """Layers without biases, and weights on the grid: efforts can only choose positions."""
+    def build(builder):
+        weights = builder.random.randint(-7, 8, (3, 3, 3, 4)) / 8
+        return builder.conv(builder.x, 4, 'first', weights=weights, bias=False)
+    model = quantized('standard', build)
+    assert 'no longer' not in quantized.said
+    np.testing.assert_array_equal(_constants(model)['first/weights'], _constants(quantized('fast', build))['first/weights'])
+
+
+# what users ask for
+
+def _spiked(step):
+    """One value is just beyond what a position holds at which all others have finer steps."""
+    x = np.random.RandomState(step).uniform(-0.49, 0.49, (8,) + _SHAPE).astype(np.float32)
+    x[0, 0, 0, 0] = 0.51 + 0.02 * (step % 2)
+    return {'x': x}
+
+
+def test_inputs_are_chosen_by_error_unless_methods_say_otherwise(quantized):
+    def build(builder):
+        return builder.conv(builder.x, 4, 'first', 1)
+    found = {}
+    for effort in ('fast', 'standard'):
+        for fields in ({}, {'method': 0}, {'method': 2}, {'nodes_method': ['x:0']}, {'nodes_method': ['x:1']}):
+            found[(effort, str(fields))] = _positions(quantized(effort, build, _spiked, **fields))['x/aquant']
+    assert [found['fast', str(fields)] for fields in ({}, {'method': 0}, {'nodes_method': ['x:0']})] == [7] * 3
+    assert found['standard', '{}'] == found['standard', str({'nodes_method': ['x:1']})] == 8
+    assert [found['standard', str(fields)] for fields in ({'method': 0}, {'method': 2}, {'nodes_method': ['x:0']})] == [7] * 3
+
+
+@pytest.mark.parametrize('method', [0, 2])
+def test_other_methods_keep_their_positions(quantized, method):
+    """Activations have those of `fast` where no group is shared and no layer moves."""
+    def build(builder):
+        return tf.nn.relu(builder.conv(builder.x, 4, 'first', 1))
+    fast, standard = (_positions(quantized(effort, build, _spiked, method=method)) for effort in ('fast', 'standard'))
+    assert standard['x/aquant'] == fast['x/aquant'] and standard['Relu/aquant'] == fast['Relu/aquant']
+
+
+def test_one_tensor_of_method_0(quantized):
+    def build(builder):
+        x = tf.nn.relu(builder.conv(builder.x, 3, 'first', 1, np.eye(3).reshape(1, 1, 3, 3), bias=False), name='relu')
+        return builder.conv(x, 4, 'second', 1)
+    free, bound = (_positions(quantized('standard', build, _spiked, **fields)) for fields in ({}, {'nodes_method': ['relu:0']}))
+    fast = _positions(quantized('fast', build, _spiked, nodes_method=['relu:0']))
+    assert bound['relu/aquant'] == fast['relu/aquant'] < free['relu/aquant']
+
+
+@pytest.mark.parametrize('align_pool', [1, 2])
+def test_what_the_user_says_of_pools(quantized, align_pool):
+    quantized('high', align_pool=align_pool)
+    assert 'pools not aligned' not in quantized.said
+
+
+def test_aligned_pools_stay_where_it_is_no_gain(quantized, monkeypatch):
+    monkeypatch.setattr(effort_file, '_LEAST_GAIN', 1000)
+    positions = _positions(quantized('high'))
+    assert positions['MaxPool/aquant'] == positions['Relu/aquant']
+    _assert_equal(quantized('high'), quantized('fast'))
+
+
+# the ways of writing a model
+
+@pytest.mark.parametrize('effort', ['standard', 'high'])
+def test_quantized_weights_are_those_of_the_fix_neurons(quantized, effort):
+    x = _feed(50)['x']
+    one, other = (run(quantized(effort, options={'keep_float_weight': keep}), ['logits/bias/aquant'], x)[0] for keep in (0, 1))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_fixed_input_shape(quantized):
+    model = quantized('standard', options={'fix_input_shape': 1}, input_shapes=[[8, 8, 8, 3]])
+    assert next(node for node in model.node if node.name == 'x').attr['shape'].shape.dim[0].size == 8
+
+
+@pytest.mark.parametrize('effort', ['standard', 'high'])
+def test_onnx(quantized, effort):
+    onnx = pytest.importorskip('onnx')
+    model = onnx.load_model_from_string(quantized(effort, options={'output_format': 'onnx'}))
+    onnx.checker.check_model(model)
+
+
+@pytest.mark.parametrize('effort', ['standard', pytest.param('high', marks=pytest.mark.slow)])
+def test_finetuning_goes_on_from_what_was_fitted(quantized, effort):
+    """With a rate of almost nothing it is the same model; with a real one the error of the blocks stays small."""
+    fresh = _feed(50)['x']
+    graph_def, output = graph_of(_network, _SHAPE)
+    expected, = run(graph_def, [output], fresh)
+
+    def quality(options):
+        model = quantized(effort, options=dict(options), weight_bit=6)
+        return noise_ratio(expected, run(model, [output + '/aquant'], fresh)[0])
+    plain, still, tuned = (quality(options) for options in ({}, {'include_fast_ft': 1, 'fast_ft_lr': 1e-12},
+                                                            {'include_fast_ft': 1, 'fast_ft_lr': 1e-5}))
+    assert abs(plain - still) < 0.5 and tuned > plain - 1
