@@ -12,7 +12,7 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.position_rules import active_alignments, position_rules
-from vai_q_tf.ptq.calibration.calibrate import calibrate_by_errors
+from vai_q_tf.ptq.calibration.calibrate import calibrate
 from vai_q_tf.ptq.effort.judge import Judge, decibels
 from vai_q_tf.ptq.effort.walk import Walk
 from vai_q_tf.ptq.equalization.channels import SCALES, observe_channels
@@ -67,7 +67,7 @@ class Effort:
     """A network whose quantized form is improved, aid by aid.
 
     Args:
-      float_graph, plan, config: the network. observed: {name: Observation} by votes.
+      float_graph, plan, config: the network. observed: {name: Observation} to begin with.
       data: Data.
 
     Attributes:
@@ -84,20 +84,21 @@ class Effort:
         self._best = self._walk(self._start, 'Bias correction')
         self.rows = []
 
-    def standard(self, by_errors):
-        """The aids of the effort `standard`; by_errors: {name: Observation}."""
+    def standard(self, by_errors=None):
+        """The aids of the effort `standard`. by_errors: {name: Observation}; None leaves the positions to what was observed."""
         self._silence_dead_channels()
         setting = self._best.setting
-        self._try('positions by error', setting._replace(observed=self._observed(by_errors, setting.values)))
+        if by_errors is not None:
+            self._try('positions by error', setting._replace(observed=self._observed(by_errors, setting.values)))
         if self._config.align_pool is None and any(
                 alignment.kind == 'pool' for alignment in active_alignments(self._plan, self._config)):
             self._try('pools not aligned', self._best.setting._replace(align_pool=2))
 
-    def high(self, error_plan):
-        """The aids of the effort `high`, after those of `standard`. error_plan: as in `calibrate_twice`."""
+    def high(self, plan, way):
+        """The aids of the effort `high`, after those of `standard`. plan, way: how an equalized network is calibrated."""
         self._try('rounding with error feedback', self._best.setting._replace(fits=True))
         self._try('refitted weights', self._best.setting._replace(fits=True, refits=True))
-        self._equalize(error_plan)
+        self._equalize(plan, way)
 
     def result(self):
         """(the best State, {Const: array} that its walk began with); the walk itself is judged, too."""
@@ -116,7 +117,7 @@ class Effort:
             self._try('dead channels', self._best.setting._replace(
                 values=values, observed=self._observed(self._best.setting.observed, values)))
 
-    def _equalize(self, error_plan):
+    def _equalize(self, plan, way):
         setting, pairs = self._best.setting, find_pairs(self._float_graph, self._plan, self._layers)
         if not pairs:
             return
@@ -136,8 +137,8 @@ class Effort:
                 bias = view.value(layer.bias.tensor)
                 values[layer.bias.tensor] = (bias * scales[name].reshape(bias.shape)).astype(np.float32)
         feeds = self._data.everything
-        observed = calibrate_by_errors(editor.with_values(self._float_graph, values), error_plan,
-                                       self._config.replace(calib_iter=len(feeds)), feeds.__getitem__, self._fraction).observed
+        observed = calibrate(editor.with_values(self._float_graph, values), plan, self._config.replace(calib_iter=len(feeds)),
+                             feeds.__getitem__, way, self._fraction).observed
         self._try('equalization', setting._replace(values=values, observed=observed, scales=scales))
 
     def _observed(self, observed, values):

@@ -39,32 +39,37 @@ def check_effort(effort):
 def improve(float_graph, plan, config, feed, effort, gpu_memory_fraction=None):
     """The Improved of a float graph.
 
-    `fast` calibrates by votes. The others also fit biases, and `high` weights, to what the float network gives, where that
-    brings the outputs nearer to its outputs on data that nothing was fitted on. A summary on stderr tells what was gained.
+    `fast` only calibrates. The others also fit biases, and `high` weights, to what the float network gives, where that brings
+    the outputs nearer to its outputs on data that nothing was fitted on. A summary on stderr tells what was gained.
+    config.positions_by chooses positions and is not overruled; without it `fast` takes votes, the others errors if they gain.
 
     Args:
       float_graph, plan, config: the network; feed: as in `calibrate`, each step is asked for once.
       effort: one of EFFORTS.
     """
+    way = config.positions_by or ('votes' if effort == 'fast' else None)
+    plan_of_way = plan if way == 'votes' else _with_inputs(plan, config)
     if effort == 'fast':
-        calibrated = calibrate(float_graph, plan, config, feed, gpu_memory_fraction)
+        calibrated = calibrate(float_graph, plan_of_way, config, feed, way, gpu_memory_fraction)
         return Improved({}, {}, final_positions.decide(plan, calibrated.observed, config), calibrated.shapes)
     obstacle = _obstacle(float_graph, plan)
     kept = Kept(feed, config.calib_iter)
-    error_plan = _by_error(plan, config)
-    votes, by_errors = calibrate_twice(float_graph, plan, error_plan, config, kept, gpu_memory_fraction)
+    if way:
+        found, by_errors = calibrate(float_graph, plan_of_way, config, kept, way, gpu_memory_fraction), None
+    else:
+        found, by_errors = calibrate_twice(float_graph, plan, plan_of_way, config, kept, gpu_memory_fraction)
     if not obstacle and kept.images < FEWEST_IMAGES:
         obstacle = 'it takes {} images of calibration data or more, and there are {}'.format(FEWEST_IMAGES, kept.images)
     if obstacle:
         tf.logging.warning('The effort %s becomes fast: %s.', effort, obstacle)
-        return Improved({}, {}, final_positions.decide(plan, votes.observed, config), votes.shapes)
-    course = Effort(float_graph, plan, config, votes.observed, split(kept.feeds), gpu_memory_fraction)
-    course.standard(by_errors.observed)
+        return Improved({}, {}, final_positions.decide(plan, found.observed, config), found.shapes)
+    course = Effort(float_graph, plan, config, found.observed, split(kept.feeds), gpu_memory_fraction)
+    course.standard(by_errors and by_errors.observed)
     if effort == 'high':
-        course.high(error_plan)
+        course.high(plan_of_way, way or 'mse')
     state, reference = course.result()
     print(summary(course.rows, bool(state.values)), file=sys.stderr)
-    return Improved(state.values, reference, state.positions, votes.shapes)
+    return Improved(state.values, reference, state.positions, found.shapes)
 
 
 def summary(rows, changed):
@@ -82,8 +87,8 @@ def _decibels(value):
     return '{:.1f}'.format(value)
 
 
-def _by_error(plan, config):
-    """The plan in which inputs are chosen by error, too, unless the config asks for another method."""
+def _with_inputs(plan, config):
+    """The plan in which the positions of inputs are chosen as those of others, unless the config asks for another method."""
     named = {node_name(entry.rpartition(':')[0]) for entry in config.nodes_method}
     return plan._replace(tensors=tuple(
         record._replace(method=1) if record.role == 'input' and config.method == 1 and node_name(record.tensor) not in named
