@@ -18,7 +18,7 @@ from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO, POSITION_MAX, P
 SUBBITS = 7
 MAGNITUDES = HISTOGRAM_BINS << SUBBITS
 
-_FRACTION_BITS = 23  # of float32
+_EXPONENT_OF_ONE = 127  # in the exponent field of float32
 _COUNTED = slice(1 << SUBBITS, (HISTOGRAM_BINS - 1) << SUBBITS)  # neither zero nor subnormal, neither NaN nor infinity
 
 
@@ -45,8 +45,8 @@ def percentile_position(counts, percentile):
 def entropy_position(counts, bits):
     """The position with the least `divergence`, the smallest of equal ones, in fractional bits.
 
-    Candidates are the greatest position at which nothing is clipped and those above it at which half of the elements or more are
-    not. POSITION_ZERO if nothing counts.
+    Candidates are the greatest position at which nothing is clipped, and those above it at which at most half of the elements
+    are. POSITION_ZERO if nothing counts.
 
     Args:
       counts: of magnitudes, integers [MAGNITUDES].
@@ -68,8 +68,8 @@ def entropy_position(counts, bits):
 
 def magnitudes(indices):
     """(lower, upper) limits of bins of magnitudes, float64; a bin has its lower one."""
-    edges = np.stack([indices, indices + 1]).astype(np.int32) << (_FRACTION_BITS - SUBBITS)
-    return edges.view(np.float32).astype(np.float64)
+    exponent, part = np.divmod(np.stack([indices, indices + 1]), 1 << SUBBITS)
+    return np.ldexp(1.0 + part / 2.0**SUBBITS, exponent - _EXPONENT_OF_ONE)
 
 
 def divergence(counts, lower, upper, position, bits):
