@@ -33,16 +33,17 @@ from vai_q_tf.qat.averaged_checkpoint import averaged_checkpoint
 from vai_q_tf.qat.deploy import FrozenFiles
 from vai_q_tf.report.dump import dump
 from vai_q_tf.report.inspect import Inspection, inspect
+from vai_q_tf.report.sensitivity import Sensitivity, sensitivity
 from vai_q_tf.version import __git_version__, __version__
 
 __all__ = [
     'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph', 'Distillation', 'Finding',
     'FixNeuron', 'FrozenFiles', 'Inspection', 'QuantizeCallback', 'QuantizeCheckpointListener', 'QuantizeConfig',
     'QuantizeError', 'QuantizeExporter', 'QuantizeOptimizer', 'QuantizePositionHook', 'QuantizeTrainingHook',
-    'SynchronizePositionsHook', '__git_version__', '__version__', 'averaged_checkpoint', 'convert_datatype',
+    'Sensitivity', 'SynchronizePositionsHook', '__git_version__', '__version__', 'averaged_checkpoint', 'convert_datatype',
     'deploy_checkpoint', 'distillation_loss', 'dump', 'errors', 'fix_neuron', 'inspect', 'lint', 'load_library',
     'quantize_estimator', 'quantize_evaluate', 'quantize_frozen', 'quantize_keras_model', 'quantize_meta_graph',
-    'quantize_model_fn', 'quantize_train', 'slim_training_arguments', 'update',
+    'quantize_model_fn', 'quantize_train', 'sensitivity', 'slim_training_arguments', 'update',
 ]
 
 # Import paths of 0.1.0 that scripts use.

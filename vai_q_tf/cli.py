@@ -21,6 +21,8 @@ from vai_q_tf.ptq.update import update
 from vai_q_tf.report.dump import dump
 from vai_q_tf.report.inspect import inspect
 from vai_q_tf.report.inspect_text import to_text
+from vai_q_tf.report.sensitivity import REPORT, sensitivity
+from vai_q_tf.report.sensitivity_text import to_text as sensitivity_text
 from vai_q_tf.version import __version__
 
 _INTERRUPTED = 130
@@ -137,6 +139,15 @@ def _inspect(options, config):
     print(to_text(inspect(graph_def, config), path))
 
 
+def _sensitivity(options, config):
+    found = sensitivity(
+        _float_graph(options, config), _require(options, 'input_fn', errors.INVALID_INPUT_FN), config,
+        target_bits=options.target_bits, target_db=options.target_db, sensitivity_iter=options.sensitivity_iter,
+        skip_check=options.skip_check, fold_constant=options.fold_constant, gpu_memory_fraction=options.gpu_memory_fraction)
+    print(sensitivity_text(found))
+    print('The report is {}'.format(os.path.join(config.output_dir, REPORT)))
+
+
 def _dump(options, config):
     graph_def = load_graph(_require(options, 'input_frozen_graph'))
     directory = os.path.abspath(config.output_dir)  # before code of users that may change the working directory
@@ -158,7 +169,8 @@ def _update(options, config):
         '{} to {} nodes'.format(attr, count) for attr, count in added.items())) if added else ''))
 
 
-_COMMANDS = {'quantize': _quantize, 'inspect': _inspect, 'dump': _dump, 'deploy': _deploy, 'update': _update}
+_COMMANDS = {'quantize': _quantize, 'inspect': _inspect, 'sensitivity': _sensitivity, 'dump': _dump, 'deploy': _deploy,
+             'update': _update}
 
 
 def _require(options, name, code=errors.INVALID_INPUT):

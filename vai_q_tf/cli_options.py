@@ -8,18 +8,19 @@ from vai_q_tf.dpu import TARGETS, find_target
 
 COMMANDS = (('quantize', 'quantize a frozen graph, or convert its data type (--convert_datatype)'),
             ('inspect', 'show what is in a graph, and what of it will be quantized'),
+            ('sensitivity', 'measure what each quantized tensor costs, and choose bits (--target_bits, --target_db)'),
             ('dump', 'write the values of the tensors of a quantized graph'),
             ('deploy', 'freeze a checkpoint of a quantize evaluation graph'),
             ('update', 'bring the FixNeurons of an older quantized graph up to date'))
 
-_TEXT, _FLAG, _COUNT, _NUMBER, _CONFIG = 'text', 'flag', 'count', 'number', 'config'
+_TEXT, _FLAG, _COUNT, _NUMBER, _OPTIONAL, _CONFIG = 'text', 'flag', 'count', 'number', 'optional number', 'config'
 _BITS, _ZERO_ONE = 'BITS', '{0,1}'
 
 # Title, and rows of: name, kind of value, default (that of QuantizeConfig for _CONFIG), placeholder of the value, help.
 _GROUPS = (
     ('input and output', (
-        ('input_frozen_graph', _TEXT, '', 'FILE', 'frozen graph (GraphDef, binary or text): the float graph for quantize and '
-         'inspect, a quantized one for dump and update'),
+        ('input_frozen_graph', _TEXT, '', 'FILE', 'frozen graph (GraphDef, binary or text): the float graph for '
+         'quantize, inspect and sensitivity, a quantized one for dump and update'),
         ('input_nodes', _CONFIG, None, 'NAMES', 'nodes where quantization starts, comma separated: the last nodes of the '
          'preprocessing, or the placeholders'),
         ('output_nodes', _CONFIG, None, 'NAMES', 'nodes where quantization ends, comma separated: the last nodes before the '
@@ -45,7 +46,7 @@ _GROUPS = (
          'difference for depthwise weights'),
         ('nodes_method', _CONFIG, None, 'NAME:METHOD,...', 'method of single nodes'),
         ('positions_by', _CONFIG, None, '{votes,mse,percentile,entropy}', 'how positions of computed tensors are chosen where '
-         'the method is 1. votes: what most batches choose; over all batches, mse: least squared error, percentile: few '
+         'the method is not 0. votes: what most batches choose; over all batches, mse: least squared error, percentile: few '
          'elements out of range, entropy: least divergence. Default: what the effort does'),
         ('percentile', _CONFIG, None, 'X', 'percentage of the elements that has to be in range with --positions_by percentile, '
          'above 50 and at most 100'),
@@ -76,8 +77,8 @@ _GROUPS = (
         ('scale_all_avgpool', _CONFIG, None, _ZERO_ONE, '1: scale average pools of all sizes as the DPU does'),
         ('align_concat', _CONFIG, None, '{0,1,2}', 'one position for the inputs of a concat. 0: all of them, 1: output nodes, '
          '2: none'),
-        ('align_pool', _CONFIG, None, '{0,1,2}', 'one position for the input and the output of a pool; values as align_concat. '
-         'Default: 0, or 2 where the effort finds that it loses less'),
+        ('align_pool', _CONFIG, None, '{0,1,2}', 'one position for the input and the output of a pool; values as align_concat; '
+         'standard and high take 0 for 2 where that loses less'),
         ('align_rule', _CONFIG, None, '{least_error,output}', 'which position that is: the one with the least error over '
          'all of them, or that of the output'),
         ('adjust_shift_bias', _CONFIG, None, '{0,1,2}', "keep the shifts of biases within the DPU's limits. 0: no, 1: static "
@@ -91,6 +92,11 @@ _GROUPS = (
         ('fast_ft_epochs', _COUNT, 1, 'N', 'passes over the calibration data'),
         ('fast_ft_lr', _NUMBER, 1e-6, 'X', 'learning rate'),
         ('fast_ft_lrcoef', _NUMBER, 1.0, 'X', 'factor of the learning rate for layers with a large loss'),
+    )),
+    ('sensitivity', (
+        ('target_bits', _OPTIONAL, '', 'X', 'choose bits of weights, 4 to 8 for each, that are X or less on average'),
+        ('target_db', _OPTIONAL, '', 'X', 'list what has to stay at 16 bits for the outputs to have X dB'),
+        ('sensitivity_iter', _COUNT, 4, 'N', 'number of calibration batches to measure on'),
     )),
     ('dump', (
         ('max_dump_batches', _COUNT, 1, 'N', 'number of batches to dump'),
@@ -125,7 +131,7 @@ def parser():
         prog='vai_q_tensorflow', formatter_class=argparse.RawDescriptionHelpFormatter,
         usage='vai_q_tensorflow COMMAND [--option VALUE] [--option=VALUE] ...',
         description='Quantizer for TensorFlow 1.15. Every option is accepted with every command and may be shortened.\n\n'
-                    'commands:\n' + '\n'.join('  {:10}{}'.format(*command) for command in COMMANDS),
+                    'commands:\n' + '\n'.join('  {:13}{}'.format(*command) for command in COMMANDS),
         epilog='Quantization-aware training is a Python API: see the module vai_q_tensorflow.')
     result.add_argument('command', nargs='?', help=argparse.SUPPRESS)
     result.add_argument('--version', action='store_true', help='show the version and exit')
@@ -138,7 +144,7 @@ def parser():
                 continue
             shown = getattr(config, name) if kind == _CONFIG else default
             group.add_argument('--' + name, metavar=metavar, default=None if kind == _CONFIG else str(default),
-                               help=text + (' (default: {})'.format(shown) if shown not in ('', [], None) else ''))
+                               help=text + (' (default: {})'.format(shown) if shown not in ('', []) else ''))
     return result
 
 
@@ -253,4 +259,8 @@ def _number(name, value):
     return number
 
 
-_CONVERT = {_TEXT: _text, _FLAG: _flag, _COUNT: _count, _NUMBER: _number}
+def _optional(name, value):
+    return _number(name, value) if value else None
+
+
+_CONVERT = {_TEXT: _text, _FLAG: _flag, _COUNT: _count, _NUMBER: _number, _OPTIONAL: _optional}

@@ -68,8 +68,8 @@ class QuantizeConfig:
       output_dir: directory where files are written; it is made.
       align_concat: where the inputs and the result of a concat get one position. 0: everywhere, 1: where the concat is an
         output node, 2: nowhere.
-      align_pool: where the input and the result of a pool get one position; values as those of align_concat. None:
-        everywhere, unless the effort of `quantize_frozen` finds that less is lost where they are apart; the DPU takes 7.
+      align_pool: where the input and the result of a pool get one position; values as those of align_concat, but that the
+        efforts standard and high of `quantize_frozen` take 0 for 2 where they find that less is lost so. The DPU takes both.
       adjust_shift_bias: limits within which positions keep the shift of biases in the DPU. 0: none, 1: by the shift of the
         result, 2: by the number of products.
       adjust_shift_cut: 1 keeps the shift of results within the DPU's limits, 0 to 16 bits.
@@ -108,12 +108,12 @@ class QuantizeConfig:
       align_rule: the one position of the tensors that a concat or pool joins. 'least_error' is the position with the least
         squared error over all of them, in training the least of theirs; 'output' is that of the result (the original's rule,
         which may saturate the inputs, and does not align what is moved).
-      positions_by: how the positions of computed tensors of method 1 are chosen from the calibration data. 'votes': the one
-        that most batches choose. Over all batches of the float network, 'mse': the one with the least squared error;
+      positions_by: how the positions of computed tensors without method 0 are chosen from the calibration data. 'votes': the
+        one that most batches choose. Over all batches of the float network, 'mse': the one with the least squared error;
         'percentile': the greatest that keeps percentile in range; 'entropy': the one with the least Kullback-Leibler
-        divergence. These three choose for inputs, too, unless nodes_method or method 0 or 2 does. None: 'votes' for the
-        effort 'fast' of `quantize_frozen`, for the others 'mse' where that is better. Tensors that share a position get it
-        by align_rule.
+        divergence. These three choose for inputs, too, where method is 1 and nodes_method does not name them. None: 'votes'
+        for the effort 'fast' of `quantize_frozen`, for the others 'mse' where that is better. Tensors that share a position
+        get it by align_rule.
       percentile: how many percent of the elements of a tensor, zeros apart, have to be in range with
         positions_by='percentile'; above 50 and at most 100.
 
@@ -126,7 +126,7 @@ class QuantizeConfig:
     def __init__(
             self, input_nodes=(), output_nodes=(), input_shapes=(), ignore_nodes=(), weight_bit=8, activation_bit=8,
             nodes_bit=(), nodes_method=(), method=1, target_type='', calib_iter=100, output_dir='./quantize_results',
-            align_concat=0, align_pool=None, adjust_shift_bias=1, adjust_shift_cut=1, simulate_dpu=1, scale_all_avgpool=1,
+            align_concat=0, align_pool=0, adjust_shift_bias=1, adjust_shift_cut=1, simulate_dpu=1, scale_all_avgpool=1,
             do_cle=0, replace_relu6=1, replace_sigmoid=0, fold_bn_only=0, fold_reshape=0, replace_softmax=0, *,
             bias_bit=None, recipe='auto', bn_fold='batch', freeze_bn_step=None, freeze_position_step=None, average_step=None,
             position_update='moving', position_decay=0.98, gradient='clipped', arch_type='DEFAULT', align_rule='least_error',

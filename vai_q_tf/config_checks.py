@@ -179,10 +179,6 @@ def _optional_word(*allowed):
     return lambda field, value: None if value is None else _word(*allowed)(field, value)
 
 
-def _optional_strategy(field, value):
-    return None if value is None else _choice(_STRATEGY)(field, value)
-
-
 # In the order of the constructor.
 CHECKS = {
     'input_nodes': _kept(_names),
@@ -198,7 +194,7 @@ CHECKS = {
     'calib_iter': _at_least(1),
     'output_dir': _directory,
     'align_concat': _choice(_STRATEGY),
-    'align_pool': _optional_strategy,
+    'align_pool': _choice(_STRATEGY),
     'adjust_shift_bias': _choice(_STRATEGY),
     'adjust_shift_cut': _choice(_FLAG),
     'simulate_dpu': _choice(_FLAG),

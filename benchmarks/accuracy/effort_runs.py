@@ -39,7 +39,7 @@ def execute(run, settings):
     """Quantizes and evaluates; {name: value} of the results: those of fidelity.py, and the seconds of the quantization.
 
     Args:
-      run: results.Run; its recipe is a name in efforts.SETTINGS.
+      run: results.Run; its recipe is one of efforts.rows().
       settings: runs.Settings.
     """
     subject = _photos() if run.dataset == efforts.PHOTOS else _small(run, settings)
@@ -48,7 +48,8 @@ def execute(run, settings):
             ['images'], [subject.output], [[-1] + list(subject.images.shape[1:])], weight_bit=run.bits, activation_bit=run.bits,
             output_dir=directory)
         started = time.time()
-        path = post_training.quantize(subject.frozen, subject.batches, config, **efforts.SETTINGS[run.recipe])
+        with efforts.setting(run.recipe) as effort:
+            path = post_training.quantize(subject.frozen, subject.batches, config, effort)
         seconds = round(time.time() - started, 1)
         quantized = evaluation.load(path)
     expected = evaluation.logits(subject.frozen, subject.output, subject.images, subject.at_once)

@@ -1,11 +1,12 @@
-"""What is compared after training: the efforts of `quantize_frozen`, and each aid of an effort left out.
-
-A new row is a new line in EFFORTS or ABLATIONS: its name and the keyword arguments of `quantize_frozen`.
-"""
+"""What is compared after training: the efforts of `quantize_frozen`, and each aid of one left out."""
+import contextlib
 import itertools
+from unittest import mock
 
 import recipes
 import results
+
+from vai_q_tf.ptq.effort.effort import AIDS
 
 BITS = (8, 6, 5, 4)
 PHOTOS, LITE0 = 'photos', 'efficientnet_lite0'
@@ -14,12 +15,23 @@ SEEDS = {'fashion': recipes.SEEDS, 'digits': recipes.SEEDS, PHOTOS: (1,)}  # of 
 BATCHES, BATCH = 4, 32  # calibration images of the small networks
 PHOTO_BATCH = 10
 
-EFFORTS = {name: dict(effort=name) for name in ('fast', 'standard', 'high')}
-# Each is ABLATED without one aid.
+EFFORTS = ('fast', 'standard', 'high')
 ABLATED = 'high'
-ABLATIONS = {}
+ABLATIONS = {'{}, without {}'.format(ABLATED, aid): aid for aid in AIDS[ABLATED]}  # {row: the aid that is left out}
 ABLATION_BITS = {PHOTOS: (8, 6), 'fashion': (4,)}  # where they are measured, {dataset: widths}
-SETTINGS = dict(EFFORTS, **ABLATIONS)
+
+
+@contextlib.contextmanager
+def setting(row):
+    """The effort of a row, which is without the aid that the row leaves out as long as the context lasts."""
+    kept = tuple(aid for aid in AIDS[ABLATED] if aid != ABLATIONS.get(row))
+    with mock.patch.dict(AIDS, {ABLATED: kept}):
+        yield ABLATED if row in ABLATIONS else row
+
+
+def rows():
+    """The names of all rows."""
+    return (*EFFORTS, *ABLATIONS)
 
 
 def plan(datasets, networks, rows, widths, seeds):

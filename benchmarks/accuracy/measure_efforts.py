@@ -50,7 +50,7 @@ def _options(arguments):
     parser.add_argument('--datasets', nargs='+', choices=list(efforts.NETWORKS), default=[efforts.PHOTOS, 'fashion', 'digits'])
     parser.add_argument('--networks', nargs='+', choices=names, default=names)
     parser.add_argument('--bits', nargs='+', type=int, choices=efforts.BITS, default=list(efforts.BITS))
-    parser.add_argument('--rows', nargs='+', choices=list(efforts.SETTINGS), default=list(efforts.SETTINGS),
+    parser.add_argument('--rows', nargs='+', choices=efforts.rows(), default=efforts.rows(),
                         help='efforts, and ablations of them')
     parser.add_argument('--seeds', nargs='+', type=int, default=list(recipes.SEEDS))
     parser.add_argument('--processes', type=int, default=len(os.sched_getaffinity(0)), help='%(default)s')

@@ -9,14 +9,11 @@ import training
 import vai_q_tensorflow
 
 
-def quantize(frozen, batches, config, **arguments):
-    """Writes the quantized model of a GraphDef, calibrated on arrays of images; returns its path.
-
-    arguments: further ones of `quantize_frozen`.
-    """
+def quantize(frozen, batches, config, effort):
+    """Writes the quantized model of a GraphDef, calibrated on arrays of images; returns its path."""
     with contextlib.redirect_stderr(io.StringIO()):  # no progress bars between the lines of the measurement
         return vai_q_tensorflow.quantize_frozen(
-            frozen, lambda step: {'images': batches[step]}, config.replace(calib_iter=len(batches)), **arguments)
+            frozen, lambda step: {'images': batches[step]}, config.replace(calib_iter=len(batches)), effort=effort)
 
 
 def freeze(network, activation, checkpoint):

@@ -74,8 +74,7 @@ def tables(found):
         if dataset != efforts.PHOTOS:
             text += ['### {}: accuracy'.format(_TITLES[dataset]), _accuracies(found, dataset)]
         text += ['### {}: agreement with float and signal-to-noise ratio'.format(_TITLES[dataset]), _fidelities(found, dataset)]
-    if efforts.ABLATIONS:
-        text += ['### Without one aid', 'What an aid gives is what the row without it lacks.', _ablations(found)]
+    text += ['### Without one aid', 'What an aid gives is what the row without it lacks.', _ablations(found)]
     return '\n\n'.join(text)
 
 

@@ -91,7 +91,7 @@ def _measure(run, settings, checkpoint, digits, test, directory):
         number = 1 if settings.quick else recipes.CALIBRATION_BATCHES
         batches = [images for images, _ in datasets.batches(digits, recipe.options.batch, number, run.seed)]
         frozen = post_training.freeze(run.network, run.activation, checkpoint)
-        return 0, evaluation.of_model(post_training.quantize(frozen, batches, config), test)
+        return 0, evaluation.of_model(post_training.quantize(frozen, batches, config, 'fast'), test)
     options = _options(recipe.options, settings)
     if options.averaged:
         config = config.replace(average_step=int(options.steps * (1 - options.averaged)))

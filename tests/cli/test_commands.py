@@ -1,4 +1,5 @@
 """The commands, and each way in which they fail: one line, a code, exit status 1."""
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from tests.cli.conftest import small_network
 from vai_q_tf import cli, errors
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.graph.view import GraphView
+from vai_q_tf.report.sensitivity import Sensitivity
 
 RANGE = {'input_frozen_graph': 'float.pb', 'input_nodes': 'input', 'output_nodes': 'relu', 'input_shapes': '?,8,8,3'}
 QUANTIZE = dict(RANGE, input_fn='calib_module.calib', calib_iter=3, gpu='-1')
@@ -46,7 +48,7 @@ def test_every_option_of_quantize_frozen_is_handed_on(command, calls):
     noted = calls('quantize_frozen')
     given = dict(skip_check=1, fold_constant=0, add_shapes=0, keep_float_weight=0, fix_input_shape=1, output_format='onnx',
                  onnx_opset=11, include_fast_ft=1, fast_ft_mode=0, fast_ft_epochs=4, fast_ft_lr=0.25, fast_ft_lrcoef=2.0,
-                 gpu_memory_fraction=0.75)
+                 gpu_memory_fraction=0.75, effort='high')
     assert command('quantize', '--strict', **QUANTIZE, **given)[0] == 0
     (_, (graph_def, input_fn, config), options), = noted
     assert options == dict(given, strict=True)
@@ -183,6 +185,55 @@ def test_inspect_refuses(refused, workplace):
     refused('inspect', input_frozen_graph='float.pb', output_nodes='rely', words=[errors.UNKNOWN_NODE, 'rely', 'relu'])
 
 
+@pytest.mark.parametrize('target', [{'target_bits': 5.5}, {'target_db': 60}, {}], ids=str)
+def test_every_option_of_sensitivity_is_handed_on(command, calls, target):
+    noted = calls('sensitivity', result=Sensitivity(1.0, 8.0, 2, ()))
+    given = dict(sensitivity_iter=2, skip_check=1, fold_constant=0, gpu_memory_fraction=0.75)
+    assert command('sensitivity', **QUANTIZE, **given, **target)[0] == 0
+    (_, (graph_def, input_fn, config), options), = noted
+    assert options == dict({'target_bits': None, 'target_db': None}, **given, **target)
+    assert isinstance(graph_def, tf.GraphDef) and input_fn == 'calib_module.calib'
+    assert (config.input_nodes, config.output_nodes, config.calib_iter) == (['input'], ['relu'], 3)
+
+
+@pytest.mark.parametrize('target, bits', [
+    ({'target_bits': 6}, {'weights/wquant': 6}),
+    ({'target_db': 70}, {'input/aquant': 16, 'weights/wquant': 16, 'bias/wquant': 16, 'relu/aquant': 16})], ids=str)
+def test_the_bits_that_sensitivity_prints_can_be_given_to_quantize(command, workplace, target, bits):
+    status, out, err = command('sensitivity', **QUANTIZE, **target)
+    assert status == 0 and 'WARNING' not in err, err
+    lines = out.splitlines()
+    assert lines[-1] == 'The report is {}'.format(os.path.join('.', 'quantize_results', 'sensitivity.json'))
+    report = json.loads((workplace / 'quantize_results' / 'sensitivity.json').read_text())
+    assert lines[-2] == '--nodes_bit ' + report['choice']['nodes_bit']
+    assert '{:.2f} dB'.format(report['choice']['db']) in lines[-3]
+    assert {line.split()[-1] for line in lines[4:8]} == {'input/aquant', 'weights/wquant', 'bias/wquant', 'relu/aquant'}
+    assert command('quantize', *lines[-2].split(), **QUANTIZE)[0] == 0
+    view = GraphView(read(workplace / 'quantize_results' / 'quantize_eval_model.pb'))
+    found = {name: view.attr(name, 'bit_width').i for name in view.names if view.op(name) == 'FixNeuron'}
+    assert {name: found[name] for name in bits} == bits
+
+
+def test_what_cannot_be_reached_is_said(command, workplace):
+    status, out, _ = command('sensitivity', target_db=300, **QUANTIZE)
+    assert status == 0 and '300 dB cannot be reached: with 4 of 4 tensors at 16 bits' in out and '--nodes_bit' not in out
+    status, out, _ = command('sensitivity', target_db=5, **QUANTIZE)
+    assert status == 0 and 'No tensor has to stay at 16 bits for 5 dB.' in out and '--nodes_bit' not in out
+
+
+@pytest.mark.parametrize('change, code, words', [
+    ({'target_bits': 9}, errors.INVALID_CONFIG, ['target_bits', '4 to 8']),
+    ({'target_bits': 6, 'target_db': 30}, errors.INVALID_CONFIG, ['target_bits', 'target_db']),
+    ({'target_db': -3}, errors.INVALID_CONFIG, ['target_db']),
+    ({'input_fn': ''}, errors.INVALID_INPUT_FN, ['--input_fn']),
+    ({'input_frozen_graph': ''}, errors.INVALID_INPUT, ['--input_frozen_graph']),
+    ({'output_nodes': 'rely'}, errors.UNKNOWN_NODE, ["'relu'"]),
+    ({'output_dir': 'float.pb'}, errors.INVALID_CONFIG, ['output_dir'])], ids=str)
+def test_what_sensitivity_refuses(refused, change, code, words, workplace):
+    refused('sensitivity', words=[code] + words, **dict(QUANTIZE, **change))
+    assert not (workplace / 'quantize_results' / 'sensitivity.json').exists()
+
+
 # the same without stubs
 
 def test_every_command_on_real_files(command, workplace):
@@ -302,7 +353,8 @@ def test_the_shell_sees_status_output_and_errors(workplace):
     options = ['--{}={}'.format(*option) for option in QUANTIZE.items()]
     done = shell('quantize', *options)
     assert done.returncode == 0 and 'quantize_eval_model.pb' in done.stdout
-    assert all('Calibration' in line for line in done.stderr.replace('\r', '\n').splitlines() if line.strip()), done.stderr
+    lines = [line for line in done.stderr.replace('\r', '\n').splitlines() if line.strip()]
+    assert all('Calibration' in line or 'The effort is fast' in line for line in lines), done.stderr
     failed = shell('quantize', *options, '--output_nodes=rely')
     assert failed.returncode == 1 and failed.stdout == '' and failed.stderr.count('\n') == 1, failed.stderr
     assert '[Quantize_TF1_Unknown_Node]' in failed.stderr

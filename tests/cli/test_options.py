@@ -48,11 +48,12 @@ def test_the_help_has_every_option_with_its_default():
         assert entry, name
         if default != '' and default != [] and default is not False:
             assert '(default: {})'.format(default) in entry.group(1), (name, entry.group(1))
-    for word in ('quantize', 'inspect', 'dump', 'deploy', 'update', '--gpu', '--version', '--align_rule', '--strict'):
+    for word in ('quantize', 'inspect', 'sensitivity', 'dump', 'deploy', 'update', '--gpu', '--version', '--align_rule',
+                 '--strict'):
         assert word in text
 
 
-@pytest.mark.parametrize('command', ['quantize', 'inspect', 'dump', 'deploy', 'update'])
+@pytest.mark.parametrize('command', ['quantize', 'inspect', 'sensitivity', 'dump', 'deploy', 'update'])
 def test_one_flat_set_of_options_with_every_command(command):
     arguments = []
     for name, value in list(ORIGINAL.items()) + list(ORIGINAL_CONFIG.items()):
@@ -125,7 +126,9 @@ def test_a_dpu_needs_four_dimensions():
     *(('percentile', value, errors.INVALID_CONFIG) for value in ('50', '100.1', 'nan', 'x', '')),
     *((name, value, errors.INVALID_CONFIG) for name, values in (
         ('calib_iter', ('0', '-1', 'x', '1.5', '')), ('max_dump_batches', ('0', '-1', 'x')), ('onnx_opset', ('0', '')),
-        ('fast_ft_epochs', ('0', '1.5')), ('fast_ft_lr', ('0', '-1', 'nan', 'inf', 'x')), ('fast_ft_lrcoef', ('0',)),
+        ('fast_ft_epochs', ('0', '1.5')), ('sensitivity_iter', ('0', '1.5', '')),
+        ('target_bits', ('0', '-6', 'six', 'nan')), ('target_db', ('0', '-1', 'inf', 'x')),
+        ('fast_ft_lr', ('0', '-1', 'nan', 'inf', 'x')), ('fast_ft_lrcoef', ('0',)),
         ('gpu_memory_fraction', ('0', '1.1', '-0.5', 'half')), ('skip_check', ('2', 'True')), ('fold_constant', ('',)),
         ('dump_float', ('-1',)), ('debug_mode', ('2',)), ('include_fast_ft', ('yes',)), ('fast_ft_mode', ('2',)),
         ('keep_float_weight', ('2',)), ('add_shapes', ('2',)), ('fix_input_shape', ('2',)), ('align_concat', ('3',)),
@@ -141,3 +144,10 @@ def test_how_positions_are_chosen():
     for word in ('votes', 'mse', 'percentile', 'entropy'):
         assert config(positions_by=word).positions_by == word
     assert config(positions_by='percentile', percentile='99.9').percentile == 99.9
+
+
+def test_targets_are_numbers_or_not_there():
+    options = parse(['sensitivity'])
+    assert (options.target_bits, options.target_db, options.sensitivity_iter) == (None, None, 4)
+    options = parse(['sensitivity', '--target_bits', '5.5', '--target_db=', '--sensitivity_iter', '2'])
+    assert (options.target_bits, options.target_db, options.sensitivity_iter) == (5.5, None, 2)

@@ -42,6 +42,7 @@ def test_the_models_are_as_good_as_the_float_network(ran):
     'dump/dump_results_0/conv1_relu_aquant.txt', 'dump/dump_results_1/conv1_relu_aquant.txt',
     'dump/dump_results_1/conv1_relu_aquant_int8.txt', 'dump/dump_results_2/conv1_kernel_wquant_int8.bin',
     'quantize_results/quantize_train/quantize_train.ckpt.meta', 'quantize_results/quantize_train/quantize_train.ckpt.index',
+    'quantize_results/sensitivity.json', 'fewer_bits/quantize_eval_model.pb', 'from_python/sensitivity.json',
     'from_python/quantize_eval_model.pb', 'from_python/dump/dump_results_0', 'from_python/converted_model_fp16.pb'])
 def test_the_files_of_the_guide_are_there(ran, path):
     assert (ran[0] / path).exists()

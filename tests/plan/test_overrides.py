@@ -7,6 +7,7 @@ from tests.plan.networks import image, plan_behind_the_passes, plan_of
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import SOURCE_NODES, GraphView
 from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.plan.overrides import entry_names
 
 layers = tf.compat.v1.layers
 
@@ -124,3 +125,19 @@ def test_ignored_names_of_the_float_graph_behind_the_passes(name):
     layers.conv2d(tf.nn.relu(x), 4, 3, name='next')
     plan = plan_behind_the_passes('next/BiasAdd', ignore_nodes=[name])
     assert [group.node for group in plan.groups] == ['next/Conv2D']
+
+
+def test_entry_names_mean_one_tensor_each():
+    """The most exact name: its own, one that it stands for, that of its op. 'old' would mean two tensors."""
+    view = _frozen(w=['weights', 'old'], b=['old'], add=['bn'])
+    plan = annotate(view, QuantizeConfig(['x'], ['next']))
+    everything = entry_names(view, plan, view.names + ('old', 'weights', 'bn', 'nothing'))
+    assert everything == {'x/aquant': 'x', 'w/wquant': 'w', 'b/wquant': 'b', 'add/aquant': 'add', 'relu/aquant': 'relu',
+                          'w2/wquant': 'w2', 'next/aquant': 'next'}
+    assert entry_names(view, plan, ['old', 'conv', 'weights', 'bn', 'relu']) == {
+        'w/wquant': 'weights', 'add/aquant': 'bn', 'relu/aquant': 'relu'}
+    assert entry_names(view, plan, ['old', 'next']) == {'next/aquant': 'next'}
+    assert entry_names(view, plan, ['conv']) == {'w/wquant': 'conv'}
+    for tensor, node in everything.items():
+        changed = annotate(view, QuantizeConfig(['x'], ['next'], nodes_bit=[node + ':5'])).tensors
+        assert [record.name for record in changed if record.bits == 5] == [tensor]

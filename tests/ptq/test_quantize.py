@@ -197,6 +197,12 @@ def test_a_tensor_that_never_runs_is_named(tmp_path):
     assert caught.value.code == errors.MISSING_QUANTIZE_INFO and os.listdir(str(tmp_path / 'out')) == []
 
 
+def test_an_output_node_that_is_not_there(tmp_path):
+    with pytest.raises(errors.QuantizeError, match="'logits/BiassAdd' of output_nodes.*mean 'logits/BiasAdd'") as caught:
+        _quantize(tmp_path, networks.branches()[0], 'logits/BiassAdd')
+    assert caught.value.code == errors.UNKNOWN_NODE
+
+
 def test_fails_before_it_calibrates_where_it_cannot_write(tmp_path):
     (tmp_path / 'out').write_text('a file')
     calls = []

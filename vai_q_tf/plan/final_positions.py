@@ -23,7 +23,7 @@ class Observation(NamedTuple):
     errors: Optional[np.ndarray] = None
 
 
-def decide(plan, observed, config) -> Dict[str, int]:
+def decide(plan, observed, config, chosen=None) -> Dict[str, int]:
     """{name: position in fractional bits} of all tensors of the plan; never POSITION_ZERO.
 
     Args:
@@ -32,12 +32,15 @@ def decide(plan, observed, config) -> Dict[str, int]:
         or where the errors are not known the least of those of the tensors that are no result of a move, concat or pool among
         them.
       config: QuantizeConfig; align_rule, align_concat, align_pool, adjust_shift_cut and adjust_shift_bias act.
+      chosen: {name: position} for tensors whose group is to begin with that position instead.
     """
     rules = position_rules(plan, config)
     groups = rules.of_groups({name: observation.position for name, observation in observed.items()})
     for number, members in _measured(plan, rules, config).items():
         if all(observed[tensor.name].errors is not None for tensor in members):
             groups[number] = _least_error(members, observed)
+    for name, position in (chosen or {}).items():
+        groups[rules.groups[rules.names.index(name)]] = position
     return rules.of_tensors(settle(rules, groups))
 
 
@@ -46,8 +49,12 @@ def measured(plan, config):
 
     Results of moves are not among them: they hold the values of another tensor of the group once more.
     """
-    members = _measured(plan, position_rules(plan, config), config)
-    return {tensor.name for group in members.values() for tensor in group}
+    return {name for group in shared(plan, config) for name in group}
+
+
+def shared(plan, config):
+    """The names of the tensors of each group of several, results of moves aside, a list of tuples."""
+    return [tuple(tensor.name for tensor in group) for group in _measured(plan, position_rules(plan, config), config).values()]
 
 
 def _measured(plan, rules, config):

@@ -21,7 +21,7 @@ def apply_overrides(draft, config):
     for name in sorted({node_name(name) for name in draft.config.ignore_nodes}):
         if name not in view and not view.derived_nodes(name):
             tf.logging.warning('ignore_nodes: there is no node %r in the graph%s', name, errors.did_you_mean(name, view.names))
-    resolve = _resolver(draft)
+    resolve = resolver(view, draft)
     names = [tensor.name.rpartition('/')[0] for tensor in draft.tensors]
     bits = _settings('nodes_bit', config.nodes_bit, resolve, names)
     methods = _settings('nodes_method', config.nodes_method, resolve, names)
@@ -34,17 +34,20 @@ def apply_overrides(draft, config):
     return tuple(tensors)
 
 
-def _resolver(draft):
-    """A function from a node name to (rank, names of quantized tensors): the least rank is most exact, no names if unknown."""
+def resolver(view, plan):
+    """A function from a node name to (rank, names of quantized tensors): the least rank is most exact, no names if unknown.
+
+    plan: what has `tensors` and `groups`, a QuantPlan of the viewed graph or a draft of one.
+    """
     producers, origins = collections.defaultdict(list), collections.defaultdict(list)
-    for tensor in draft.tensors:
+    for tensor in plan.tensors:
         producers[tensor.name.rpartition('/')[0]].append(tensor.name)
         if tensor.tensor and node_name(tensor.tensor) != tensor.name.rpartition('/')[0]:
             producers[node_name(tensor.tensor)].append(tensor.name)
         if tensor.role in ('weight', 'bias', 'constant'):
-            for node in _origins(draft.view, tensor):
+            for node in _origins(view, tensor):
                 origins[node].append(tensor.name)
-    computes = {group.node: [group.weight] for group in draft.groups}
+    computes = {group.node: [group.weight] for group in plan.groups}
     ranked = (producers, computes, origins)
 
     def exact(name):
@@ -57,9 +60,23 @@ def _resolver(draft):
         rank, names = exact(name)
         if names:
             return (rank, 0), names
-        found = [exact(heir) for heir in draft.view.derived_nodes(name)]
+        found = [exact(heir) for heir in view.derived_nodes(name)]
         return (min((rank for rank, _ in found), default=rank), 1), [tensor for _, tensors in found for tensor in tensors]
     return resolve
+
+
+def entry_names(view, plan, nodes):
+    """{name of a quantized tensor: the most exact of the `nodes` that means it and no other}.
+
+    plan: the QuantPlan of the viewed graph. nodes: names of nodes that an entry may have, those of the float graph. A tensor
+      that none of them means alone is left out.
+    """
+    resolve, found = resolver(view, plan), {}
+    for node in nodes:
+        rank, tensors = resolve(node)
+        if len(set(tensors)) == 1 and (tensors[0] not in found or rank < found[tensors[0]][0]):
+            found[tensors[0]] = rank, node
+    return {tensor: node for tensor, (_, node) in found.items() if tensor}
 
 
 def _origins(view, tensor):

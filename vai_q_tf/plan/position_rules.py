@@ -63,7 +63,7 @@ def active_alignments(plan, config):
     Those of moves always, for the hardware copies integers there; those of concats and pools as config.align_concat and
     align_pool ask: 0 all, 1 those of output nodes, 2 none. The rule 'output' knows no moves.
     """
-    strategies = {'concat': config.align_concat, 'pool': config.align_pool or 0, 'move': 2 * (config.align_rule == 'output')}
+    strategies = {'concat': config.align_concat, 'pool': config.align_pool, 'move': 2 * (config.align_rule == 'output')}
     return [alignment for alignment in plan.alignments
             if strategies[alignment.kind] == 0 or (strategies[alignment.kind] == 1 and alignment.is_output)]
 

@@ -1,25 +1,17 @@
 """Post-training quantization of a frozen graph, from the float graph to the written model."""
-import os
-
-import tensorflow.compat.v1 as tf
-
-from vai_q_tf import errors, files, passes
+from vai_q_tf import errors, files
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.export import finalize
 from vai_q_tf.export.onnx import require_onnx, to_onnx
-from vai_q_tf.frozen.input_fn import InputReader, load_input_fn
-from vai_q_tf.frozen.load import load_float_graph, runnable
-from vai_q_tf.frozen.smoke_run import check_float_graph, make_float_graph
+from vai_q_tf.frozen.load import runnable
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import session_config
-from vai_q_tf.graph.traits import WEIGHTED, trait
-from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.lint import lint
-from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.ptq.calibration.progress import progress
 from vai_q_tf.ptq.effort.improve import check_effort, improve
 from vai_q_tf.ptq.fast_finetune import check_settings, finetune, require_no_loop
+from vai_q_tf.ptq.prepare import prepare
 
 MODEL = 'quantize_eval_model'
 
@@ -62,25 +54,10 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
     if include_fast_ft:
         check_settings(fast_ft_mode, fast_ft_epochs, fast_ft_lr, fast_ft_lrcoef)
     session_options = session_config(gpu_memory_fraction)
-    directory = os.path.abspath(config.output_dir)  # before code of users that may change the working directory
-    graph_def = load_float_graph(graph_def, config.output_nodes)
-    if isinstance(input_fn, str):
-        input_fn = load_input_fn(input_fn)
-    reader = InputReader(input_fn, graph_def, config.output_nodes, config.calib_iter,
-                         dict(zip(config.input_nodes, config.input_shapes)))
-    files.make_directory(directory)
-    graph, batches = make_float_graph(runnable(graph_def)), {}
-    if not skip_check:
-        batches[0] = reader.feed(0)
-        check_float_graph(graph, config, batches[0], gpu_memory_fraction)
-    float_graph = passes.optimise(graph_def, config, fold_constant=bool(fold_constant))
-    float_graph = finalize.narrow_input_shapes(float_graph, config)
-    view = GraphView(float_graph)
-    plan = annotate(view, config)
-    _warn_without_weights(view, plan)
+    prepared = prepare(graph_def, input_fn, config, skip_check, fold_constant, gpu_memory_fraction)
+    float_graph, plan, feed = prepared.graph_def, prepared.plan, prepared.feed
     if include_fast_ft:
         require_no_loop(float_graph, plan)
-    feed = _feed_of(float_graph, reader.feed, batches)
     improved = improve(runnable(float_graph), plan, config, feed, effort, gpu_memory_fraction)
     model = finalize.finalize(editor.with_values(float_graph, improved.values), plan, improved.positions,
                               improved.shapes if add_shapes else {}, config)
@@ -94,24 +71,6 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
         model = finalize.fix_input_shapes(model, config)
     lint.report(model, strict)
     if output_format == 'onnx':
-        return files.write(directory, MODEL + '.onnx',
+        return files.write(prepared.directory, MODEL + '.onnx',
                            to_onnx(model, config.input_nodes, config.output_nodes, onnx_opset))
-    return files.write(directory, MODEL + '.pb', model.SerializeToString())
-
-
-def _warn_without_weights(view, plan):
-    weighted = [name for name in plan.nodes if trait(view.op(name)).kind == WEIGHTED]
-    if weighted and not any(tensor.role == 'weight' for tensor in plan.tensors):
-        reasons = {record.node: record.reason for record in plan.skipped}
-        tf.logging.warning('No weights are quantized: %s', '; '.join(
-            '{} {!r}: {}'.format(view.op(name), name, reasons[name]) for name in weighted if name in reasons))
-
-
-def _feed_of(graph_def, feed, batches):
-    """`feed` without the placeholders that are not in the graph any more, such as a learning phase or a dropout's rate.
-
-    The `batches`, {step: what is fed}, that are at hand are used instead of it, once: data read in sequence comes only once.
-    """
-    names = {node.name for node in graph_def.node}
-    return lambda step: {tensor: value for tensor, value in (batches.pop(step, None) or feed(step)).items()
-                         if node_name(tensor) in names}
+    return files.write(prepared.directory, MODEL + '.pb', model.SerializeToString())

@@ -4,6 +4,7 @@ import shlex
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.report.inspect import FLOAT
+from vai_q_tf.report.table import table
 
 # {number of a type: its value in the enum of all types}
 _TYPES = tf.AttrValue.DESCRIPTOR.fields_by_name['type'].enum_type.values_by_number
@@ -78,6 +79,4 @@ def _table(nodes):
     for node in nodes:
         note = '{}: {}'.format(node.status, node.detail) if node.detail else node.status
         rows.append((node.name, node.op) + ((node.device,) if devices else ()) + (note,))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    lines = ['  '.join([cell.ljust(width) for cell, width in zip(row, widths)] + [row[-1]]) for row in rows]
-    return lines[:1] + ['  '.join('-' * width for width in widths + [4])] + lines[1:]
+    return table(rows)

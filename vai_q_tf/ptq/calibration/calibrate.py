@@ -26,17 +26,16 @@ class Calibrated(NamedTuple):
     shapes: Dict[str, List]
 
 
-def calibrate(graph_def, plan, config, feed, way='votes', gpu_memory_fraction=None):
+def calibrate(graph_def, plan, config, feed, gpu_memory_fraction=None):
     """What config.calib_iter batches tell of the tensors of the plan.
 
     Args:
       graph_def: the float GraphDef that was annotated.
       plan: its QuantPlan.
-      config: QuantizeConfig.
+      config: QuantizeConfig. positions_by says how the positions of computed tensors of method 1 are chosen. 'votes' and
+        None: each batch votes. Over all batches of the float network, 'mse': the least squared error, the smallest of equal
+        ones; 'percentile', 'entropy': see `histograms`. Each batch votes on the others.
       feed: a function from the step to what is fed, {tensor name: array}; each step is asked for once.
-      way: how the positions of computed tensors of method 1 are chosen. 'votes': each batch votes. Over all batches of the
-        float network, 'mse': the least squared error, the smallest of equal ones; 'percentile', 'entropy': see `histograms`.
-        Each batch votes on the others.
       gpu_memory_fraction: see `session_config`.
 
     Returns:
@@ -45,17 +44,12 @@ def calibrate(graph_def, plan, config, feed, way='votes', gpu_memory_fraction=No
     Raises:
       QuantizeError: MISSING_QUANTIZE_INFO for tensors that do not run; what `feed` raises.
     """
-    return _run([CalibrationNetwork(graph_def, plan, config, way)], config, feed, gpu_memory_fraction)[0]
+    return _run([CalibrationNetwork(graph_def, plan, config)], config, feed, gpu_memory_fraction)[0]
 
 
-def calibrate_twice(graph_def, plan, error_plan, config, feed, gpu_memory_fraction=None):
-    """(by 'votes', by 'mse'), both as `calibrate` gives them, from one pass over the batches.
-
-    Args:
-      error_plan: `plan` as it is for the second one, where methods may be others.
-      the others: as those of `calibrate`.
-    """
-    return _run([CalibrationNetwork(graph_def, plan, config), CalibrationNetwork(graph_def, error_plan, config, 'mse')],
+def calibrate_twice(graph_def, plan, config, feed, gpu_memory_fraction=None):
+    """(by 'votes', by 'mse'), both as `calibrate` gives them, from one pass over the batches."""
+    return _run([CalibrationNetwork(graph_def, plan, config.replace(positions_by=way)) for way in ('votes', 'mse')],
                 config, feed, gpu_memory_fraction)
 
 

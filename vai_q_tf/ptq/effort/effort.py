@@ -8,10 +8,12 @@ from typing import Dict, NamedTuple
 import numpy as np
 
 from vai_q_tf.export.constants import ConstantQuantizer
+from vai_q_tf.fixed_point import POSITION_ZERO
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.position_rules import active_alignments, position_rules
+from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 from vai_q_tf.ptq.calibration.calibrate import calibrate
 from vai_q_tf.ptq.effort.judge import Judge, decibels
 from vai_q_tf.ptq.effort.walk import Walk
@@ -24,6 +26,10 @@ from vai_q_tf.ptq.fitting.legal import LegalPositions
 from vai_q_tf.ptq.fitting.state import State, quantized_graph
 from vai_q_tf.ptq.fitting.weight_fit import WeightFit
 
+_STANDARD = ('dead channels', 'positions by error', 'pools not aligned', 'positions of groups by output error')
+AIDS = {'standard': _STANDARD,
+        'high': _STANDARD + ('rounding with error feedback', 'refitted weights', 'equalization')}  # in the order of trial
+_MOST_CANDIDATES = 4  # of the position of a group
 # In dB: what an aid has to gain on unseen data, and how much more it may gain on the data that it was fitted on.
 _LEAST_GAIN = 0.1
 _MOST_FITTED = 6.0
@@ -45,13 +51,14 @@ class Setting(NamedTuple):
     """What a walk begins with, and how it fits weights.
 
     values: {Const: array} where it is not that of the float graph. observed: {name: Observation}. align_pool: as in
-    QuantizeConfig. scales: {layer: what its channels were multiplied by}. fits, refits: whether weights are rounded by the
-    error of results, and refitted before that.
+    QuantizeConfig. scales: {layer: what its channels were multiplied by}. chosen: {name: position} for its group, see
+    `final_positions.decide`. fits, refits: whether weights are rounded by the error of results, and refitted before that.
     """
     values: Dict[str, np.ndarray]
     observed: Dict[str, final_positions.Observation]
     align_pool: int
     scales: Dict[str, np.ndarray]
+    chosen: Dict[str, int] = {}
     fits: bool = False
     refits: bool = False
 
@@ -67,38 +74,39 @@ class Effort:
     """A network whose quantized form is improved, aid by aid.
 
     Args:
-      float_graph, plan, config: the network. observed: {name: Observation} to begin with.
+      float_graph, plan, config: the network.
+      observed: {name: Observation} to begin with. by_errors: {name: Observation} by 'mse', None where the config says how
+        positions are chosen.
       data: Data.
 
     Attributes:
       rows: a Row for each aid that was tried.
     """
 
-    def __init__(self, float_graph, plan, config, observed, data, gpu_memory_fraction=None):
+    def __init__(self, float_graph, plan, config, observed, by_errors, data, gpu_memory_fraction=None):
         self._float_graph, self._plan, self._config, self._data = float_graph, plan, config, data
-        self._fraction = gpu_memory_fraction
+        self._by_errors, self._fraction = by_errors, gpu_memory_fraction
         self._layers = find_layers(float_graph, plan)
         self._view = GraphView(float_graph)
         self._judge = Judge(float_graph, plan, data.fitted, data.unseen, gpu_memory_fraction)
+        self._summaries = {}
         self._start = Setting({}, observed, config.align_pool, {})
         self._best = self._walk(self._start, 'Bias correction')
         self.rows = []
 
-    def standard(self, by_errors=None):
-        """The aids of the effort `standard`. by_errors: {name: Observation}; None leaves the positions to what was observed."""
-        self._silence_dead_channels()
-        setting = self._best.setting
-        if by_errors is not None:
-            self._try('positions by error', setting._replace(observed=self._observed(by_errors, setting.values)))
-        if self._config.align_pool is None and any(
-                alignment.kind == 'pool' for alignment in active_alignments(self._plan, self._config)):
-            self._try('pools not aligned', self._best.setting._replace(align_pool=2))
-
-    def high(self, plan, way):
-        """The aids of the effort `high`, after those of `standard`. plan, way: how an equalized network is calibrated."""
-        self._try('rounding with error feedback', self._best.setting._replace(fits=True))
-        self._try('refitted weights', self._best.setting._replace(fits=True, refits=True))
-        self._equalize(plan, way)
+    def run(self, aids):
+        """Tries aids, names out of AIDS, one after another on what was kept before."""
+        propose = dict(zip(AIDS['high'], (
+            self._dead_channels, self._positions_by_error, self._pools_apart, self._positions_of_groups,
+            lambda setting: setting._replace(fits=True), lambda setting: setting._replace(fits=True, refits=True),
+            self._equalization)))
+        for aid in aids:
+            setting = propose[aid](self._best.setting)
+            if setting is not None:
+                trial = self._walk(setting, aid.capitalize())
+                rejected = _why_not(self._best, trial)
+                self.rows.append(Row(aid, self._best.unseen, trial.unseen, rejected))
+                self._best = self._best if rejected else trial
 
     def result(self):
         """(the best State, {Const: array} that its walk began with); the walk itself is judged, too."""
@@ -108,19 +116,46 @@ class Effort:
         chosen = max(fast, plain, self._best, key=lambda trial: trial.unseen + _LEAST_GAIN * (trial is fast))
         return chosen.state, chosen.setting.values
 
-    def _silence_dead_channels(self):
+    # What each aid makes of a Setting, None where it has nothing to do.
+
+    def _dead_channels(self, setting):
         sources = {tensor: layer.channel_axis for layer in self._layers for tensor in (layer.source, layer.result)}
         found = observe_channels(self._float_graph, sources, self._data.fitted, self._fraction)
         arrays = {name: self._view.value(name) for layer in self._layers for name in layer.constants}
         values = silence_dead_channels(self._layers, arrays, found)
-        if values:
-            self._try('dead channels', self._best.setting._replace(
-                values=values, observed=self._observed(self._best.setting.observed, values)))
+        return setting._replace(values=values, observed=self._observed(setting.observed, values)) if values else None
 
-    def _equalize(self, plan, way):
-        setting, pairs = self._best.setting, find_pairs(self._float_graph, self._plan, self._layers)
+    def _positions_by_error(self, setting):
+        return setting._replace(observed=self._observed(self._by_errors, setting.values)) if self._by_errors else None
+
+    def _pools_apart(self, setting):
+        pools = [alignment for alignment in active_alignments(self._plan, self._config) if alignment.kind == 'pool']
+        return setting._replace(align_pool=2) if pools and self._config.align_pool == 0 else None
+
+    def _positions_of_groups(self, setting):
+        """The positions, between those that suit the members of a group best, with the least error of the outputs."""
+        config, chosen = self._config_of(setting), {}
+        for names in final_positions.shared(self._plan, config):
+            suited = [setting.observed[name].position for name in names]
+            suited = [position for position in suited if position != POSITION_ZERO]
+            candidates = range(min(suited), max(suited) + 1)[:_MOST_CANDIDATES] if suited else ()
+            if len(candidates) > 1:
+                chosen[names[0]] = min(candidates, key=lambda position: self._quick_error(
+                    setting._replace(chosen=dict(chosen, **{names[0]: position}))))
+        changed = setting._replace(chosen=chosen)
+        return changed if self._begin(changed) != self._begin(setting) else None
+
+    def _quick_error(self, setting):
+        """The error of the best State with activations at the positions of a Setting."""
+        fitted = {record.name: self._best.state.positions[record.name] for record in self._plan.tensors
+                  if record.mode != ACTIVATION_MODE}
+        state = State(self._best.state.values, dict(self._begin(setting).positions, **fitted))
+        return self._judge.quick_error(quantized_graph(self._float_graph, self._plan, state))
+
+    def _equalization(self, setting):
+        pairs = find_pairs(self._float_graph, self._plan, self._layers)
         if not pairs:
-            return
+            return None
         members = {layer.node: layer for pair in pairs for layer in (pair.head, pair.tail)}
         graph = editor.with_values(self._float_graph, setting.values)
         tensors = {tensor: -1 for layer in members.values() for tensor in (layer.source, layer.result)}
@@ -137,9 +172,10 @@ class Effort:
                 bias = view.value(layer.bias.tensor)
                 values[layer.bias.tensor] = (bias * scales[name].reshape(bias.shape)).astype(np.float32)
         feeds = self._data.everything
-        observed = calibrate(editor.with_values(self._float_graph, values), plan, self._config.replace(calib_iter=len(feeds)),
-                             feeds.__getitem__, way, self._fraction).observed
-        self._try('equalization', setting._replace(values=values, observed=observed, scales=scales))
+        config = self._config.replace(calib_iter=len(feeds), positions_by=self._config.positions_by or 'mse')
+        observed = calibrate(editor.with_values(self._float_graph, values), self._plan, config, feeds.__getitem__,
+                             self._fraction).observed
+        return setting._replace(values=values, observed=observed, scales=scales)
 
     def _observed(self, observed, values):
         """Observations with those of changed constants in their place."""
@@ -151,23 +187,16 @@ class Effort:
                     changed[record.name] = quantizer.search(record, values[record.tensor], with_errors)
         return dict(observed, **changed)
 
-    def _try(self, aid, setting):
-        """Takes an aid's setting over if it gains."""
-        trial = self._walk(setting, aid.capitalize())
-        rejected = _why_not(self._best, trial)
-        self.rows.append(Row(aid, self._best.unseen, trial.unseen, rejected))
-        if not rejected:
-            self._best = trial
-
     def _walk(self, setting, text):
         legal = LegalPositions(position_rules(self._plan, self._config_of(setting)))
         fit = WeightFit(self._float_graph, legal, setting.refits) if setting.fits else None
         walk = Walk(self._float_graph, self._plan, self._layers, self._begin(setting), legal, self._data.fitted, fit,
-                    setting.scales, self._fraction)
+                    setting.scales, self._summaries, self._fraction)
         return self._judged(setting, walk.run(text))
 
     def _begin(self, setting):
-        return State(setting.values, final_positions.decide(self._plan, setting.observed, self._config_of(setting)))
+        return State(setting.values, final_positions.decide(
+            self._plan, setting.observed, self._config_of(setting), setting.chosen))
 
     def _config_of(self, setting):
         return self._config.replace(align_pool=setting.align_pool)

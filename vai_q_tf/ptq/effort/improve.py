@@ -3,16 +3,15 @@ import sys
 from typing import Dict, List, NamedTuple
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 from tabulate import tabulate
 
 from vai_q_tf import errors
 from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS, LOOP_OPS
-from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan import final_positions
 from vai_q_tf.ptq.calibration.calibrate import calibrate, calibrate_twice
 from vai_q_tf.ptq.effort.data import FEWEST_IMAGES, Kept, split
-from vai_q_tf.ptq.effort.effort import Effort
+from vai_q_tf.ptq.effort.effort import AIDS, Effort
 
 EFFORTS = ('fast', 'standard', 'high')
 
@@ -47,26 +46,23 @@ def improve(float_graph, plan, config, feed, effort, gpu_memory_fraction=None):
       float_graph, plan, config: the network; feed: as in `calibrate`, each step is asked for once.
       effort: one of EFFORTS.
     """
-    way = config.positions_by or ('votes' if effort == 'fast' else None)
-    plan_of_way = plan if way == 'votes' else _with_inputs(plan, config)
     if effort == 'fast':
-        calibrated = calibrate(float_graph, plan_of_way, config, feed, way, gpu_memory_fraction)
+        calibrated = calibrate(float_graph, plan, config, feed, gpu_memory_fraction)
         return Improved({}, {}, final_positions.decide(plan, calibrated.observed, config), calibrated.shapes)
     obstacle = _obstacle(float_graph, plan)
     kept = Kept(feed, config.calib_iter)
-    if way:
-        found, by_errors = calibrate(float_graph, plan_of_way, config, kept, way, gpu_memory_fraction), None
+    if config.positions_by:
+        found, by_errors = calibrate(float_graph, plan, config, kept, gpu_memory_fraction), None
     else:
-        found, by_errors = calibrate_twice(float_graph, plan, plan_of_way, config, kept, gpu_memory_fraction)
+        found, second = calibrate_twice(float_graph, plan, config, kept, gpu_memory_fraction)
+        by_errors = second.observed
     if not obstacle and kept.images < FEWEST_IMAGES:
         obstacle = 'it takes {} images of calibration data or more, and there are {}'.format(FEWEST_IMAGES, kept.images)
     if obstacle:
-        tf.logging.warning('The effort %s becomes fast: %s.', effort, obstacle)
+        print('The effort is fast instead of {}: {}.'.format(effort, obstacle), file=sys.stderr)
         return Improved({}, {}, final_positions.decide(plan, found.observed, config), found.shapes)
-    course = Effort(float_graph, plan, config, found.observed, split(kept.feeds), gpu_memory_fraction)
-    course.standard(by_errors and by_errors.observed)
-    if effort == 'high':
-        course.high(plan_of_way, way or 'mse')
+    course = Effort(float_graph, plan, config, found.observed, by_errors, split(kept.feeds), gpu_memory_fraction)
+    course.run(AIDS[effort])
     state, reference = course.result()
     print(summary(course.rows, bool(state.values)), file=sys.stderr)
     return Improved(state.values, reference, state.positions, found.shapes)
@@ -85,14 +81,6 @@ def summary(rows, changed):
 
 def _decibels(value):
     return '{:.1f}'.format(value)
-
-
-def _with_inputs(plan, config):
-    """The plan in which the positions of inputs are chosen as those of others, unless the config asks for another method."""
-    named = {node_name(entry.rpartition(':')[0]) for entry in config.nodes_method}
-    return plan._replace(tensors=tuple(
-        record._replace(method=1) if record.role == 'input' and config.method == 1 and node_name(record.tensor) not in named
-        else record for record in plan.tensors))
 
 
 def _obstacle(float_graph, plan):

@@ -34,26 +34,33 @@ class Judge:
 
     Args:
       float_graph, plan: the network.
-      fitted, unseen: lists of feeds {tensor name: array}.
+      fitted, unseen: lists of feeds {tensor name: array}; of the fitted data no more is looked at than of the unseen.
     """
 
     def __init__(self, float_graph, plan, fitted, unseen, gpu_memory_fraction=None):
         ops.load_library()
-        self._outputs, self._data = _outputs(float_graph, plan), (fitted, unseen)
-        self._quantized = {record.tensor: record.name for record in plan.tensors}
+        self._outputs, self._data = _outputs(float_graph, plan), (fitted[:len(unseen)], unseen)
+        quantized = {record.tensor: record.name for record in plan.tensors}
+        self._quantized_outputs = [quantized.get(name, name) for name in self._outputs]
         self._fraction = gpu_memory_fraction
-        self._expected = self._run(float_graph, self._outputs)
+        self._expected = self._run(float_graph, self._outputs, self._data)
 
     def errors(self, graph_def):
         """(relative error on the fitted data, on the unseen data) of a quantized GraphDef."""
-        actual = self._run(graph_def, [self._quantized.get(name, name) for name in self._outputs])
+        actual = self._run(graph_def, self._quantized_outputs, self._data)
         return tuple(map(relative_error, self._expected, actual))
 
-    def _run(self, graph_def, tensors):
+    def quick_error(self, graph_def):
+        """The relative error on the first batch of the fitted data."""
+        feeds = self._data[0][:1]
+        return relative_error(self._expected[0][:1], self._run(graph_def, self._quantized_outputs, [feeds])[0])
+
+    def _run(self, graph_def, tensors, data):
+        """For each list of feeds in `data` the values of the tensors, a list a batch."""
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(graph_def, name='')
             with tf.Session(graph=graph, config=session_config(self._fraction)) as session:
-                return [[session.run(list(map(indexed_name, tensors)), feed) for feed in feeds] for feeds in self._data]
+                return [[session.run(list(map(indexed_name, tensors)), feed) for feed in feeds] for feeds in data]
 
 
 def _outputs(float_graph, plan):

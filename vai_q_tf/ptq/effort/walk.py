@@ -7,7 +7,7 @@ from vai_q_tf.graph.traits import trait
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq.calibration.progress import progress
 from vai_q_tf.ptq.effort.piecewise import PiecewiseRun
-from vai_q_tf.ptq.fitting.bias_correction import correct_bias
+from vai_q_tf.ptq.fitting.bias_correction import correct_bias, summarise
 from vai_q_tf.ptq.fitting.state import State, quantized_constant, quantized_graph
 
 
@@ -23,10 +23,14 @@ class Walk:
       fit_weights: function (layer, weights, inputs, results, positions) to (weights, position of them), or None, which leaves
         them as they are. inputs: of the quantized network, results: of the float network, lists of one array a batch.
       scales: {layer: what each channel of its result is multiplied by in the quantized network}.
+      summaries: {layer: Summary of its result in the float network}; those that are missing are added. Where weights stay, the
+        float network runs for these only.
     """
 
-    def __init__(self, float_graph, plan, layers, state, legal, feeds, fit_weights=None, scales=None, gpu_memory_fraction=None):
+    def __init__(self, float_graph, plan, layers, state, legal, feeds, fit_weights=None, scales=None, summaries=None,
+                 gpu_memory_fraction=None):
         self._layers, self._legal, self._fit_weights, self._scales = layers, legal, fit_weights, scales or {}
+        self._summaries = {} if summaries is None else summaries
         self._float_values = GraphView(float_graph).value
         self._tensors = {record.name: record for record in plan.tensors}
         self._values, self._positions = dict(state.values), dict(state.positions)
@@ -45,21 +49,30 @@ class Walk:
         return State(self._values, self._positions)
 
     def _fit(self, layer):
-        expected = self._float.compute(layer.result)
-        if layer.node in self._scales:
-            expected = [values * along(self._scales[layer.node], values, layer.channel_axis) for values in expected]
+        if self._fit_weights or layer.node not in self._summaries:
+            expected = self._float.compute(layer.result)
+            self._summaries[layer.node] = summarise(expected, layer.channel_axis)
         if self._fit_weights:
-            weights, position = self._fit_weights(
-                layer, self._value(layer.weight), self._quantized.compute(self._read[layer.node]), expected, self._positions)
-            self._take(layer.weight, weights, position)
-        if not layer.bias:
-            return
+            self._take(layer.weight, *self._fit_weights(
+                layer, self._value(layer.weight), self._quantized.compute(self._read[layer.node]),
+                [self._scaled(layer, values) for values in expected], self._positions))
+        if layer.bias:
+            self._correct_bias(layer)
+
+    def _correct_bias(self, layer):
         actual = self._quantized.compute(layer.result)
         before = quantized_constant(layer.bias, self._value(layer.bias), self._positions[layer.bias.name])
-        self._take(layer.bias, *correct_bias(layer, before, expected, actual, self._positions, self._legal, self._tensors))
+        summary = self._summaries[layer.node]
+        if layer.node in self._scales:
+            summary = summary.scaled(self._scales[layer.node])
+        self._take(layer.bias, *correct_bias(
+            layer, before, summary, summarise(actual, layer.channel_axis), self._positions, self._legal, self._tensors))
         change = (self._quantized_value(layer.bias) - before).reshape(-1)
         self._quantized.replace(layer.result, [
             values + along(change, values, layer.channel_axis) for values in actual])
+
+    def _scaled(self, layer, values):
+        return values * along(self._scales[layer.node], values, layer.channel_axis) if layer.node in self._scales else values
 
     def _value(self, record):
         return self._values.get(record.tensor, self._float_values(record.tensor))

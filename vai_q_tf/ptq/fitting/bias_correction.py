@@ -4,24 +4,37 @@ A layer is corrected on the inputs that it will get, which the layers before it,
 al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (arXiv 1906.04721), section 4.2, with measured
 means.
 """
+from typing import NamedTuple
+
 import numpy as np
 
 from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN, limits, search_position
 from vai_q_tf.ptq.fitting.layers import activate
 from vai_q_tf.ptq.fitting.state import quantized_constant
 
-_SAMPLES = 2048  # values of each channel by which the position of a bias is chosen
+_ROWS = 1024  # values of each channel by which the position of a bias is chosen
 _FINER = 8  # how many positions above the one of its range are tried
 
 
-def mean_error(expected, actual, axis):
-    """The mean of expected - actual for each index of `axis`, over lists of arrays; float64 [channels]."""
-    total, count = 0.0, 0
-    for one, other in zip(expected, actual):
-        difference = np.moveaxis(np.subtract(one, other, dtype=np.float32), axis, -1)
-        difference = difference.reshape(-1, difference.shape[-1])
-        total, count = total + difference.sum(0, dtype=np.float64), count + len(difference)
-    return total / count
+class Summary(NamedTuple):
+    """What is kept of the result of a layer. mean: float64 [channels]. rows: some of its places, [rows, channels]."""
+    mean: np.ndarray
+    rows: np.ndarray
+
+    def scaled(self, factors):
+        """That of a result whose channels are multiplied by factors [channels]."""
+        return Summary(self.mean * factors, (self.rows * factors).astype(np.float32))
+
+
+def summarise(values, axis):
+    """The Summary of a list of arrays with the channels on `axis`; the same places of arrays of the same shapes."""
+    flat = [np.moveaxis(value, axis, -1) for value in values]
+    flat = [value.reshape(-1, value.shape[-1]) for value in flat]
+    count = sum(map(len, flat))
+    chosen = np.sort(np.random.RandomState(0).permutation(count)[:_ROWS])
+    starts = np.cumsum([0] + [len(value) for value in flat])
+    rows = [value[chosen[(chosen >= start) & (chosen < start + len(value))] - start] for start, value in zip(starts, flat)]
+    return Summary(sum(value.sum(0, dtype=np.float64) for value in flat) / count, np.concatenate(rows))
 
 
 def correct_bias(layer, bias, expected, actual, positions, legal, tensors):
@@ -29,33 +42,25 @@ def correct_bias(layer, bias, expected, actual, positions, legal, tensors):
 
     Args:
       layer: a Layer with a bias. bias: its quantized value, float32, as `actual` was computed with it.
-      expected, actual: lists of arrays, `layer.result` in the float and in the quantized network.
+      expected, actual: Summary of `layer.result` in the float and in the quantized network.
       positions: {name: position}. legal: LegalPositions. tensors: {name: QuantTensor}.
 
     Returns:
       (float32 array like `bias`, position in fractional bits).
     """
-    correction = mean_error(expected, actual, layer.channel_axis)
-    corrected = (bias + correction.reshape(bias.shape)).astype(np.float32)
-    offsets = (corrected - bias).reshape(-1)
-    sampled, targets = (_samples(values, layer.channel_axis) for values in (actual, expected))
+    corrected = (bias + (expected.mean - actual.mean).reshape(bias.shape)).astype(np.float32)
+    unbiased = actual.rows - bias.reshape(-1)
     output = tensors[layer.output]
     low, high = limits(positions[layer.output], output.bits, output.narrow_range)
-    goal = activate(targets, layer.activation)
+    goal = activate(expected.rows, layer.activation)
 
     def error(position):
         rounded = quantized_constant(layer.bias, corrected, position).reshape(-1)
-        given = np.clip(activate(sampled + offsets + (rounded - corrected.reshape(-1)), layer.activation), low, high)
-        return float(np.square(given - goal, dtype=np.float64).sum())
+        given = np.clip(activate(unbiased + rounded, layer.activation), low, high)
+        return float(np.square(given - goal).sum(dtype=np.float64))
 
     first = search_position(corrected, layer.bias.bits, method=0)
     candidates = [position for position in range(max(first, POSITION_MIN), min(first + _FINER, POSITION_MAX) + 1)
                   if legal.allows(positions, layer.bias.name, position)]
     return corrected, min(candidates + [positions[layer.bias.name]], key=lambda position: (error(position), position))
 
-
-def _samples(values, axis):
-    """Some rows of all arrays, [rows, channels]; the same ones for arrays of the same shapes."""
-    rows = [np.moveaxis(value, axis, -1) for value in values]
-    rows = np.concatenate([value.reshape(-1, value.shape[-1]) for value in rows])
-    return rows[np.random.RandomState(0).permutation(len(rows))[:_SAMPLES]]

@@ -1,0 +1,83 @@
+"""From what a user hands over to a network that can be calibrated: the first half of every route of a frozen graph."""
+import os
+from typing import Callable, Dict, NamedTuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors, files, passes
+from vai_q_tf.export import finalize
+from vai_q_tf.frozen.input_fn import InputReader, load_input_fn
+from vai_q_tf.frozen.load import load_float_graph, runnable
+from vai_q_tf.frozen.smoke_run import check_float_graph, make_float_graph
+from vai_q_tf.graph.traits import WEIGHTED, trait
+from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.plan.quant_plan import QuantPlan
+
+
+class Prepared(NamedTuple):
+    """A network that can be calibrated.
+
+    source: the float GraphDef as the user knows it. graph_def: the same after the passes. plan: the QuantPlan of that.
+    feed: a function from the step to what is fed to `graph_def`, {tensor name: array}. directory: config.output_dir, which is
+      there, as an absolute path: code of users may change the working directory.
+    """
+    source: tf.GraphDef
+    graph_def: tf.GraphDef
+    plan: QuantPlan
+    feed: Callable[[int], Dict[str, np.ndarray]]
+    directory: str
+
+
+def prepare(graph_def, input_fn, config, skip_check=0, fold_constant=1, gpu_memory_fraction=None):
+    """The Prepared network of a frozen graph; the arguments are those of `quantize_frozen`.
+
+    Raises:
+      QuantizeError: what is wrong with the graph, the range, the directory or the first batch.
+    """
+    directory = os.path.abspath(config.output_dir)
+    source = load_float_graph(graph_def, config.output_nodes)
+    _require_outputs(source, config)
+    if isinstance(input_fn, str):
+        input_fn = load_input_fn(input_fn)
+    reader = InputReader(input_fn, source, config.output_nodes, config.calib_iter,
+                         dict(zip(config.input_nodes, config.input_shapes)))
+    files.make_directory(directory)
+    graph, batches = make_float_graph(runnable(source)), {}
+    if not skip_check:
+        batches[0] = reader.feed(0)
+        check_float_graph(graph, config, batches[0], gpu_memory_fraction)
+    float_graph = passes.optimise(source, config, fold_constant=bool(fold_constant))
+    float_graph = finalize.narrow_input_shapes(float_graph, config)
+    view = GraphView(float_graph)
+    plan = annotate(view, config)
+    _warn_without_weights(view, plan)
+    return Prepared(source, float_graph, plan, _feed_of(float_graph, reader.feed, batches), directory)
+
+
+def _require_outputs(graph_def, config):
+    names = {node.name for node in graph_def.node}
+    for name in config.output_nodes:
+        if node_name(name) not in names:
+            raise errors.QuantizeError(
+                errors.UNKNOWN_NODE, 'Not found', 'Node {!r} of output_nodes is not in the graph{}'.format(
+                    name, errors.did_you_mean(node_name(name), names) or '.'))
+
+
+def _warn_without_weights(view, plan):
+    weighted = [name for name in plan.nodes if trait(view.op(name)).kind == WEIGHTED]
+    if weighted and not any(tensor.role == 'weight' for tensor in plan.tensors):
+        reasons = {record.node: record.reason for record in plan.skipped}
+        tf.logging.warning('No weights are quantized: %s', '; '.join(
+            '{} {!r}: {}'.format(view.op(name), name, reasons[name]) for name in weighted if name in reasons))
+
+
+def _feed_of(graph_def, feed, batches):
+    """`feed` without the placeholders that are not in the graph any more, such as a learning phase or a dropout's rate.
+
+    The `batches`, {step: what is fed}, that are at hand are used instead of it, once: data read in sequence comes only once.
+    """
+    names = {node.name for node in graph_def.node}
+    return lambda step: {tensor: value for tensor, value in (batches.pop(step, None) or feed(step)).items()
+                         if node_name(tensor) in names}

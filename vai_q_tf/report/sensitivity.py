@@ -1,0 +1,127 @@
+"""sensitivity: what each quantized tensor costs the outputs of a network, and which bits they need.
+
+The outputs are compared with those of the float network on calibration data: dB = 10 log10(energy of the float outputs / energy
+of the difference), see `output_errors`. A tensor is measured at the position that calibration gives it.
+"""
+import math
+import numbers
+from typing import NamedTuple, Optional, Tuple, Union
+
+from vai_q_tf import errors, files
+from vai_q_tf.arguments import also_called
+from vai_q_tf.config import require_config
+from vai_q_tf.graph.sessions import session_config
+from vai_q_tf.ptq.prepare import prepare
+from vai_q_tf.report.bit_choice import WIDTHS, WeightChoice, WideChoice, choose_weights, choose_wide, decibels, without
+from vai_q_tf.report.sensitivity_text import to_json
+from vai_q_tf.report.trials import Trials
+
+REPORT = 'sensitivity.json'
+
+
+class TensorCost(NamedTuple):
+    """What a quantized tensor costs.
+
+    name, role, bits: of its QuantTensor. position: fractional bits.
+    db: of the outputs where it alone is quantized; inf where that changes nothing.
+    gain: by how many dB the outputs are better where it alone is left float and all others are quantized.
+    """
+    name: str
+    role: str
+    bits: int
+    position: int
+    db: float
+    gain: float
+
+
+class Sensitivity(NamedTuple):
+    """db: of the outputs of the quantized network. weight_bits: mean number of bits of an element of a weight tensor.
+
+    batches: on how many it was measured. tensors: the TensorCosts, the most costly first.
+    choice: where bits were to be chosen.
+    """
+    db: float
+    weight_bits: float
+    batches: int
+    tensors: Tuple[TensorCost, ...]
+    choice: Optional[Union[WeightChoice, WideChoice]] = None
+
+
+@also_called(q_config='config')
+def sensitivity(graph_def, input_fn, config, *, target_bits=None, target_db=None, sensitivity_iter=4, skip_check=0,
+                fold_constant=1, gpu_memory_fraction=None):
+    """What each quantized tensor costs the outputs, and bits for a budget or a bound; writes `sensitivity.json`.
+
+    The network is calibrated as `quantize_frozen` does with the effort 'fast' and without fast finetuning. Calibration data is
+    read once and kept in memory. The time is that of running the network twice for each tensor and each batch.
+
+    Args:
+      graph_def, input_fn, config, skip_check, fold_constant, gpu_memory_fraction: as those of `quantize_frozen`; the report is
+        written to the output_dir of the config.
+      target_bits: chooses 4 to 8 bits for each weight tensor, so that an element has at most this many on average, with the
+        least error that is found. What it chooses is calibrated and measured, and so are all weights at the next whole number
+        of bits below; the better one is taken.
+      target_db: lists tensors that have to stay at 16 bits for the outputs to have this many dB, as few as are found. Tensors
+        that need one position get their bits together. What it lists is calibrated and measured; where it falls short in that,
+        more tensors are added.
+      sensitivity_iter: on how many of the calibration batches it is measured, from the first on; all where there are fewer.
+
+    Returns:
+      A Sensitivity; its `choice` is a WeightChoice where target_bits is given, a WideChoice where target_db is.
+
+    Raises:
+      QuantizeError: as `quantize_frozen`; INVALID_CONFIG for a target that is out of range, or two of them.
+    """
+    require_config(config)
+    session_config(gpu_memory_fraction)
+    _check(target_bits, target_db, sensitivity_iter)
+    prepared = prepare(graph_def, input_fn, config, skip_check, fold_constant, gpu_memory_fraction)
+    trials = Trials(prepared, config, sensitivity_iter, gpu_memory_fraction)
+    base = trials.quantize(config)
+    with trials.network(base) as network:
+        result, error = _measure(trials, base, network)
+        if target_db is not None:
+            result = result._replace(choice=choose_wide(trials, base, network, error, target_db))
+    if target_bits is not None:
+        result = result._replace(choice=choose_weights(trials, base, target_bits))
+    files.write(prepared.directory, REPORT, to_json(result).encode())
+    return result
+
+
+def _check(target_bits, target_db, sensitivity_iter):
+    if target_bits is not None and target_db is not None:
+        raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter', 'Both target_bits and target_db are given; '
+                                   'give one of the two.')
+    if not isinstance(sensitivity_iter, numbers.Integral) or sensitivity_iter < 1:
+        raise _invalid('sensitivity_iter', sensitivity_iter, 'an integer of at least 1')
+    for name, value, low, high, expected in (
+            ('target_bits', target_bits, WIDTHS[0], WIDTHS[-1], 'a number from {} to {}'.format(WIDTHS[0], WIDTHS[-1])),
+            ('target_db', target_db, 0, math.inf, 'a number of dB above 0')):
+        if value is not None and not (_is_number(value) and low <= value <= high and 0 < value < math.inf):
+            raise _invalid(name, value, expected)
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _invalid(name, value, expected):
+    return errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter', '{} is {!r}; expected {}.'.format(
+        name, value, expected))
+
+
+def _measure(trials, base, network):
+    """(Sensitivity, relative squared error of the quantized network)."""
+    names = [tensor.name for tensor in base.plan.tensors]
+    alone = [{name: base.positions[name]} for name in names]
+    others = [without(base.positions, [name]) for name in names]
+    total, *found = trials.measure(network, [base.positions] + alone + others, 'Sensitivity')
+    costs = [TensorCost(tensor.name, tensor.role, tensor.bits, base.positions[tensor.name], decibels(error),
+                        _gain(total, rest))
+             for tensor, error, rest in zip(base.plan.tensors, found[:len(names)], found[len(names):])]
+    return Sensitivity(decibels(total), trials.weight_bits(base), trials.batches,
+                       tuple(sorted(costs, key=lambda cost: cost.db))), total
+
+
+def _gain(total, rest):
+    return 0.0 if total == rest else decibels(rest) - decibels(total)

@@ -1,0 +1,65 @@
+"""A Sensitivity as text, for people and for programs."""
+import json
+import math
+
+from vai_q_tf.report.bit_choice import WeightChoice
+from vai_q_tf.report.table import table
+
+
+def to_text(sensitivity):
+    """The text, of several lines: on the network, the table of tensors, and the chosen bits with their --nodes_bit."""
+    lines = ['The outputs have {} dB with all {} tensors quantized, on {} batches.'.format(
+        _number(sensitivity.db), len(sensitivity.tensors), sensitivity.batches), '']
+    lines += table([('dB alone', 'Gain', 'Bits', 'Position', 'Role', 'Tensor')] + [
+        (_number(cost.db), _number(cost.gain), str(cost.bits), str(cost.position), cost.role, cost.name)
+        for cost in sensitivity.tensors])
+    choice = sensitivity.choice
+    if choice:
+        lines += ['', _outcome(sensitivity, choice)]
+        lines += ['--nodes_bit ' + ','.join(choice.nodes_bit)] if choice.bits and _holds(choice) else []
+    return '\n'.join(lines)
+
+
+def to_json(sensitivity):
+    """The Sensitivity as a JSON text with the names of its fields; null stands for inf, and for no choice.
+
+    `nodes_bit` of the choice is one text, as --nodes_bit takes it.
+    """
+    fields = sensitivity._asdict()
+    fields['tensors'] = [cost._asdict() for cost in sensitivity.tensors]
+    if sensitivity.choice:
+        fields['choice'] = dict(sensitivity.choice._asdict(), nodes_bit=','.join(sensitivity.choice.nodes_bit),
+                                bits=dict(sensitivity.choice.bits))
+    return json.dumps(_finite(fields), indent=1) + '\n'
+
+
+def _outcome(sensitivity, choice):
+    db = _number(choice.db)
+    if isinstance(choice, WeightChoice):
+        return ('With {:.2f} instead of {:.2f} bits for a weight on average they have {} dB; with all weights at {} bits '
+                '{} dB.'.format(choice.weight_bits, sensitivity.weight_bits, db, choice.uniform_bits,
+                                _number(choice.uniform_db)))
+    if not choice.reached:
+        return '{:g} dB cannot be reached: with {} of {} tensors at 16 bits the outputs have {} dB.'.format(
+            choice.target_db, len(choice.bits), len(sensitivity.tensors), db)
+    if not choice.bits:
+        return 'No tensor has to stay at 16 bits for {:g} dB.'.format(choice.target_db)
+    return 'For {:g} dB {} tensors have to stay at 16 bits; with them the outputs have {} dB.'.format(
+        choice.target_db, len(choice.bits), db)
+
+
+def _holds(choice):
+    return isinstance(choice, WeightChoice) or choice.reached
+
+
+def _number(value):
+    return '{:.2f}'.format(round(value, 2) + 0.0)  # no -0.00
+
+
+def _finite(value):
+    """The value with None for numbers that JSON does not have, at any depth."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,122 @@
+"""A prepared network, quantized again and again with other bits and measured on the same data."""
+import itertools
+from typing import Dict, List, NamedTuple
+
+import numpy as np
+
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.frozen.load import runnable
+from vai_q_tf.graph.view import GraphView, node_name, output_index
+from vai_q_tf.plan import final_positions
+from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.plan.overrides import entry_names, resolver
+from vai_q_tf.plan.position_rules import position_rules
+from vai_q_tf.plan.quant_plan import QuantPlan
+from vai_q_tf.ptq.calibration.calibrate import calibrate
+from vai_q_tf.ptq.calibration.progress import progress
+from vai_q_tf.ptq.calibration.switchable_network import SwitchableNetwork, output_errors
+
+
+class Quantized(NamedTuple):
+    """A network with its bits and positions.
+
+    config, plan: QuantizeConfig and QuantPlan. positions: {name of a tensor: fractional bits}.
+    shapes: {node: [TensorShapeProto of each output]}.
+    """
+    config: QuantizeConfig
+    plan: QuantPlan
+    positions: Dict[str, int]
+    shapes: Dict[str, List]
+
+
+class Trials:
+    """What is tried out on one network and its calibration data, which is read when this is made.
+
+    Args:
+      prepared: Prepared. config: QuantizeConfig that it was prepared with.
+      batches: on how many batches to measure, from the first on; all where there are fewer.
+      gpu_memory_fraction: see `session_config`.
+    """
+
+    def __init__(self, prepared, config, batches, gpu_memory_fraction):
+        self._graph_def, self._config, self._memory = prepared.graph_def, config, gpu_memory_fraction
+        self._runnable = runnable(prepared.graph_def)
+        self._view = GraphView(prepared.graph_def)
+        steps = progress(range(config.calib_iter), config.calib_iter, 'Calibration data')
+        self._feeds = [prepared.feed(step) for step in steps]
+        self._measured = self._feeds[:batches]
+        self._default = _bits(annotate(self._view, config.replace(nodes_bit=[])))
+        self._resolve = resolver(self._view, prepared.plan)
+        self._names = entry_names(self._view, prepared.plan, [node.name for node in prepared.source.node])
+
+    @property
+    def batches(self):
+        """The number of batches that are measured on."""
+        return len(self._measured)
+
+    def can_name(self, name):
+        """Whether an entry of nodes_bit can mean the tensor alone."""
+        return name in self._names
+
+    def with_bits(self, bits):
+        """The config in which tensors have the `bits` {name: bits}; those that cannot be named alone keep theirs.
+
+        Entries of nodes_bit for these tensors are replaced, others stay.
+        """
+        meant = {entry: set(self._resolve(entry.rpartition(':')[0].strip())[1]) for entry in self._config.nodes_bit}
+        kept = [entry for entry, names in meant.items() if not names.issubset(bits)]
+        needed = {name for name in bits if bits[name] != self._default[name]}.union(*(meant[entry] for entry in kept))
+        return self._config.replace(nodes_bit=kept + [
+            '{}:{}'.format(self._names[name], bits[name]) for name in bits if name in needed.intersection(self._names)])
+
+    def quantize(self, config):
+        """The network Quantized as the config says, by a calibration."""
+        plan = annotate(self._view, config)
+        calibrated = calibrate(self._runnable, plan, config, self._feeds.__getitem__, self._memory)
+        return Quantized(config, plan, final_positions.decide(plan, calibrated.observed, config), calibrated.shapes)
+
+    def network(self, quantized):
+        """The SwitchableNetwork with the bits of a network Quantized."""
+        return SwitchableNetwork(self._runnable, quantized.plan, self._memory)
+
+    def measure(self, network, settings, text):
+        """The error of the outputs for each of the `settings` {name: position}, float64 [settings]; see `output_errors`."""
+        return output_errors(network, progress(self._measured, len(self._measured), text), settings)
+
+    def error(self, quantized):
+        """The error of the outputs of a network Quantized."""
+        with self.network(quantized) as network:
+            return self.measure(network, [quantized.positions], 'Check')[0]
+
+    def search(self, network, text):
+        """A function from {name: position} to the error of the outputs, for many calls in turn under one progress bar."""
+        feeds = iter(progress(itertools.cycle(self._measured), None, text))
+        return lambda positions: output_errors(network, itertools.islice(feeds, len(self._measured)), [positions])[0]
+
+    @staticmethod
+    def weight_sizes(quantized):
+        """{name of a weight tensor: number of its elements}; sizes that are not known count as 1."""
+        sizes = {}
+        for tensor in quantized.plan.tensors:
+            if tensor.role == 'weight':
+                shape = quantized.shapes[node_name(tensor.tensor)][output_index(tensor.tensor)]
+                sizes[tensor.name] = int(np.prod([max(dim.size, 1) for dim in shape.dim], dtype=np.int64))
+        return sizes
+
+    def weight_bits(self, quantized):
+        """The mean number of bits of an element of a weight tensor; 0 where there is none."""
+        sizes = self.weight_sizes(quantized)
+        bits = _bits(quantized.plan)
+        return sum(size * bits[name] for name, size in sizes.items()) / max(sum(sizes.values()), 1)
+
+    @staticmethod
+    def units(quantized):
+        """Lists of the names of tensors that share a position: more bits for one of them alone bring nothing."""
+        units = {}
+        for tensor, number in zip(quantized.plan.tensors, position_rules(quantized.plan, quantized.config).groups):
+            units.setdefault(number, []).append(tensor.name)
+        return list(units.values())
+
+
+def _bits(plan):
+    return {tensor.name: tensor.bits for tensor in plan.tensors}
