@@ -24,7 +24,8 @@ KEYWORD_FIELDS = [
     ('bias_bit', None), ('recipe', 'auto'), ('bn_fold', 'batch'), ('freeze_bn_step', None), ('freeze_position_step', None),
     ('average_step', None),
     ('position_update', 'moving'),
-    ('position_decay', 0.98), ('gradient', 'clipped'), ('arch_type', 'DEFAULT'), ('align_rule', 'least_error')]
+    ('position_decay', 0.98), ('gradient', 'clipped'), ('arch_type', 'DEFAULT'), ('align_rule', 'least_error'),
+    ('positions_by', None), ('percentile', 99.99)]
 # A value for each of the original's that is not its default.
 OTHERS = {
     'input_nodes': ['a', 'b'], 'output_nodes': ['c'], 'input_shapes': [[-1, 2, 3, 4], [1, 8]], 'ignore_nodes': ['d'],
@@ -54,7 +55,10 @@ WRONG = (
     + [('bn_fold', value, 'Quantize_TF1_Invalid_Config') for value in ('frozen', None, 0)]
     + [('output_dir', value, 'Quantize_TF1_Invalid_Config') for value in ('', ' ')]
     + [(field, 'other', 'Quantize_TF1_Invalid_Config')
-       for field in ('recipe', 'position_update', 'gradient', 'arch_type', 'align_rule')]
+       for field in ('recipe', 'position_update', 'gradient', 'arch_type', 'align_rule', 'positions_by')]
+    + [('positions_by', value, 'Quantize_TF1_Invalid_Config') for value in ('', 'Votes', 0, False, ['mse'])]
+    + [('percentile', value, 'Quantize_TF1_Invalid_Config')
+       for value in (50, 100.01, 0, -99, 0.9999, 'most', '', None, True, float('nan'), float('inf'), [99])]
     + [(field, value, 'Quantize_TF1_Invalid_Config')
        for field in ('freeze_bn_step', 'freeze_position_step', 'average_step')
        for value in (-1, 'late', 2.5, 1.0, -0.5, float('nan'))]
@@ -332,3 +336,10 @@ def test_shapes_of_any_rank_are_kept_with_minus_one_for_unknown(shapes):
     expected = [[-1 if dim in (None, '?') else dim for dim in shape] for shape in shapes]
     assert QuantizeConfig(input_shapes=shapes).input_shapes == expected
     assert QuantizeConfig(input_shapes=[tuple(shape) for shape in shapes]).input_shapes == expected
+
+
+@pytest.mark.parametrize('given, kept', [(100, 100.0), ('99.9', 99.9), (50.5, 50.5)])
+def test_a_percentile_is_a_number(given, kept):
+    config = QuantizeConfig(positions_by='percentile', percentile=given)
+    assert (config.positions_by, config.percentile) == ('percentile', kept) and type(config.percentile) is float
+    assert config.replace(positions_by=None).positions_by is None

@@ -45,6 +45,11 @@ _GROUPS = (
         ('method', _CONFIG, None, '{0,1,2}', '0: no value overflows; 1: least squared difference; 2: as 1, with the relative '
          'difference for depthwise weights'),
         ('nodes_method', _CONFIG, None, 'NAME:METHOD,...', 'method of single nodes'),
+        ('positions_by', _CONFIG, None, '{votes,mse,percentile,entropy}', 'how positions of computed tensors are chosen where '
+         'the method is not 0. votes: what most batches choose; over all batches, mse: least squared error, percentile: few '
+         'elements out of range, entropy: least divergence. Default: what the effort does'),
+        ('percentile', _CONFIG, None, 'X', 'percentage of the elements that has to be in range with --positions_by percentile, '
+         'above 50 and at most 100'),
         ('calib_iter', _CONFIG, None, 'N', 'number of calibration steps, one call of input_fn each'),
         ('effort', _TEXT, 'standard', '{fast,standard,high}', 'what is done for accuracy. fast: calibration only; standard: '
          'biases are fitted to the float network; high: weights are, too'),

@@ -43,8 +43,9 @@ class QuantizeConfig:
     """What to quantize and how.
 
     Numbers may be given as text, flags as booleans. Fields that are lists hold a copy of what they are given; a change of that
-    copy, as by `config.ignore_nodes.append('conv1')`, is checked like an assignment. calib_iter is about post-training
-    quantization, recipe to gradient are about training; what changes the network acts in both.
+    copy, as by `config.ignore_nodes.append('conv1')`, is checked like an assignment. calib_iter, positions_by and percentile
+    are about post-training quantization, and a training ignores them; recipe to gradient are about training; what changes the
+    network acts in both.
 
     Args:
       input_nodes: list of the names of the nodes where quantization starts, which are quantized too: the last nodes of the
@@ -107,6 +108,14 @@ class QuantizeConfig:
       align_rule: the one position of the tensors that a concat or pool joins. 'least_error' is the position with the least
         squared error over all of them, in training the least of theirs; 'output' is that of the result (the original's rule,
         which may saturate the inputs, and does not align what is moved).
+      positions_by: how the positions of computed tensors without method 0 are chosen from the calibration data. 'votes': the
+        one that most batches choose. Over all batches of the float network, 'mse': the one with the least squared error;
+        'percentile': the greatest that keeps percentile in range; 'entropy': the one with the least Kullback-Leibler
+        divergence. These three choose for inputs, too, where method is 1 and nodes_method does not name them. None: 'votes'
+        for the effort 'fast' of `quantize_frozen`, for the others 'mse' where that is better. Tensors that share a position
+        get it by align_rule.
+      percentile: how many percent of the elements of a tensor, zeros apart, have to be in range with
+        positions_by='percentile'; above 50 and at most 100.
 
     Raises:
       QuantizeError: a value out of range (code, field, what is allowed).
@@ -120,7 +129,8 @@ class QuantizeConfig:
             align_concat=0, align_pool=0, adjust_shift_bias=1, adjust_shift_cut=1, simulate_dpu=1, scale_all_avgpool=1,
             do_cle=0, replace_relu6=1, replace_sigmoid=0, fold_bn_only=0, fold_reshape=0, replace_softmax=0, *,
             bias_bit=None, recipe='auto', bn_fold='batch', freeze_bn_step=None, freeze_position_step=None, average_step=None,
-            position_update='moving', position_decay=0.98, gradient='clipped', arch_type='DEFAULT', align_rule='least_error'):
+            position_update='moving', position_decay=0.98, gradient='clipped', arch_type='DEFAULT', align_rule='least_error',
+            positions_by=None, percentile=99.99):
         given = locals()
         for name in CHECKS:
             setattr(self, name, given[name])

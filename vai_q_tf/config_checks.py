@@ -165,6 +165,20 @@ def _decay(field, value):
     return number
 
 
+def _percentile(field, value):
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.0
+    if isinstance(value, bool) or not 50.0 < number <= 100.0:
+        raise config_error(field, value, 'a number above 50 and at most 100')
+    return number
+
+
+def _optional_word(*allowed):
+    return lambda field, value: None if value is None else _word(*allowed)(field, value)
+
+
 # In the order of the constructor.
 CHECKS = {
     'input_nodes': _kept(_names),
@@ -202,4 +216,6 @@ CHECKS = {
     'gradient': _word('clipped', 'straight_through'),
     'arch_type': _word('DEFAULT', 'DPUCADF8H'),
     'align_rule': _word('least_error', 'output'),
+    'positions_by': _optional_word('votes', 'mse', 'percentile', 'entropy'),
+    'percentile': _percentile,
 }

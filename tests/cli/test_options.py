@@ -122,6 +122,8 @@ def test_a_dpu_needs_four_dimensions():
     ('target_type', 'DPUX', errors.INVALID_CONFIG), ('arch_type', 'DPUCZDX8G', errors.INVALID_CONFIG),
     ('mode', 'test', errors.INVALID_CONFIG), ('output_format', 'tflite', errors.INVALID_CONFIG),
     ('align_rule', 'input', errors.INVALID_CONFIG),
+    ('positions_by', 'max', errors.INVALID_CONFIG), ('positions_by', '', errors.INVALID_CONFIG),
+    *(('percentile', value, errors.INVALID_CONFIG) for value in ('50', '100.1', 'nan', 'x', '')),
     *((name, value, errors.INVALID_CONFIG) for name, values in (
         ('calib_iter', ('0', '-1', 'x', '1.5', '')), ('max_dump_batches', ('0', '-1', 'x')), ('onnx_opset', ('0', '')),
         ('fast_ft_epochs', ('0', '1.5')), ('sensitivity_iter', ('0', '1.5', '')),
@@ -135,6 +137,13 @@ def test_a_dpu_needs_four_dimensions():
         ('replace_softmax', ('2',)), ('fold_reshape', ('2',))) for value in values)])
 def test_values_that_an_option_does_not_take(name, value, code):
     refused(code, [name], **{name: value})
+
+
+def test_how_positions_are_chosen():
+    assert (config().positions_by, config().percentile) == (None, 99.99)
+    for word in ('votes', 'mse', 'percentile', 'entropy'):
+        assert config(positions_by=word).positions_by == word
+    assert config(positions_by='percentile', percentile='99.9').percentile == 99.9
 
 
 def test_targets_are_numbers_or_not_there():

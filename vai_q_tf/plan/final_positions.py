@@ -15,7 +15,7 @@ from vai_q_tf.plan.position_rules import active_alignments, position_rules, sett
 class Observation(NamedTuple):
     """What was seen of a tensor.
 
-    position: the most frequent of the positions that suited the batches.
+    position: the most frequent of the positions that suited the batches, or the one that suits all of them (positions_by).
     errors: float64 [256], summed squared error over all batches; entry i is that of position i - 128. None where it was not
       asked for.
     """
@@ -28,8 +28,9 @@ def decide(plan, observed, config, chosen=None) -> Dict[str, int]:
 
     Args:
       plan: a QuantPlan.
-      observed: {name: Observation}. Tensors that share a position get the one with the least error, or where the errors are not
-        known the least of those of the tensors that are no result of a move, concat or pool among them.
+      observed: {name: Observation}. Tensors that share a position get the one with the least error, whatever positions_by says,
+        or where the errors are not known the least of those of the tensors that are no result of a move, concat or pool among
+        them.
       config: QuantizeConfig; align_rule, align_concat, align_pool, adjust_shift_cut and adjust_shift_bias act.
       chosen: {name: position} for tensors whose group is to begin with that position instead.
     """

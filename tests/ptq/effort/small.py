@@ -43,10 +43,8 @@ class Tried:
         self.graph_def = passes.optimise(graph_def, config)
         self.plan = annotate(GraphView(self.graph_def), config)
         feeds = [{'x:0': batch} for batch in batches]
-        error_plan = self.plan._replace(tensors=tuple(
-            record._replace(method=1) if record.role == 'input' else record for record in self.plan.tensors))
-        votes, by_errors = calibrate_twice(self.graph_def, self.plan, error_plan, config, feeds.__getitem__)
-        course = Effort(self.graph_def, self.plan, error_plan, config, votes.observed, by_errors.observed, split(feeds))
+        votes, by_errors = calibrate_twice(self.graph_def, self.plan, config, feeds.__getitem__)
+        course = Effort(self.graph_def, self.plan, config, votes.observed, by_errors.observed, split(feeds))
         course.run(aids)
         self.state, self.values = course.result()
         self.rows = {row.aid: row for row in course.rows}

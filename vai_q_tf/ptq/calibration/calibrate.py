@@ -1,8 +1,8 @@
-"""Calibration: runs a float graph, quantized as it will be, over a few batches and observes which positions suit its tensors.
+"""Calibration: runs a float graph over a few batches and observes which positions suit its tensors.
 
-Weights, biases and constants are searched and quantized once, before the first batch. Every other tensor is searched in
-every batch and quantized with what was found for that batch, so that what lies after it sees quantized input. Only
-counts of positions, and sums of squared errors where positions have to be aligned, are kept from one batch to the next.
+Weights, biases and constants are searched and quantized once, before the first batch. By votes, every other tensor is
+searched in every batch and quantized with what was found for that batch, so that what lies after it sees quantized input.
+Otherwise the float network is observed. Only counts, and sums of squared errors, are kept from one batch to the next.
 """
 import collections
 import contextlib
@@ -16,6 +16,7 @@ from vai_q_tf.fixed_point import HISTOGRAM_BINS, POSITION_ZERO
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.plan import final_positions
 from vai_q_tf.ptq.calibration.calibration_network import CalibrationNetwork
+from vai_q_tf.ptq.calibration.histograms import entropy_position, percentile_position
 from vai_q_tf.ptq.calibration.progress import progress
 
 
@@ -26,13 +27,15 @@ class Calibrated(NamedTuple):
 
 
 def calibrate(graph_def, plan, config, feed, gpu_memory_fraction=None):
-    """What config.calib_iter batches tell of the tensors of the plan. Each batch votes on the position of a tensor.
+    """What config.calib_iter batches tell of the tensors of the plan.
 
     Args:
       graph_def: the float GraphDef that was annotated.
       plan: its QuantPlan.
-      config: QuantizeConfig.
-      feed: a function from the step to what is fed, {tensor name: array}.
+      config: QuantizeConfig. positions_by says how the positions of computed tensors of method 1 are chosen. 'votes' and
+        None: each batch votes. Over all batches of the float network, 'mse': the least squared error, the smallest of equal
+        ones; 'percentile', 'entropy': see `histograms`. Each batch votes on the others.
+      feed: a function from the step to what is fed, {tensor name: array}; each step is asked for once.
       gpu_memory_fraction: see `session_config`.
 
     Returns:
@@ -44,59 +47,69 @@ def calibrate(graph_def, plan, config, feed, gpu_memory_fraction=None):
     return _run([CalibrationNetwork(graph_def, plan, config)], config, feed, gpu_memory_fraction)[0]
 
 
-def calibrate_twice(graph_def, plan, error_plan, config, feed, gpu_memory_fraction=None):
-    """(as `calibrate` gives it, by errors), from one pass over the batches.
+def calibrate_twice(graph_def, plan, config, feed, gpu_memory_fraction=None):
+    """(by 'votes', by 'mse'), both as `calibrate` gives them, from one pass over the batches."""
+    return _run([CalibrationNetwork(graph_def, plan, config.replace(positions_by=way)) for way in ('votes', 'mse')],
+                config, feed, gpu_memory_fraction)
 
-    By errors, tensors of method 1 get the position with the least squared error over all batches of the float network, the
-    smallest of equal ones.
 
-    Args:
-      error_plan: `plan` as it is for the second one, where methods may be others.
-      the others: as those of `calibrate`.
+class _Totals:
+    """What the batches told of the tensors of a CalibrationNetwork, added up.
+
+    Attributes:
+      votes: {name: Counter of positions}.
     """
-    by_votes, by_errors = _run([CalibrationNetwork(graph_def, plan, config),
-                                CalibrationNetwork(graph_def, error_plan, config, by_error=True)],
-                               config, feed, gpu_memory_fraction)
-    return by_votes, _choose_by_errors(error_plan, by_errors)
 
+    def __init__(self, network):
+        self._network = network
+        self.votes = {name: collections.Counter() for name in network.names}
+        self._errors = {name: np.zeros(HISTOGRAM_BINS) for name in network.measured}
+        self._counts = {record.name: 0 for record in network.chosen}
 
-def calibrate_by_errors(graph_def, error_plan, config, feed, gpu_memory_fraction=None):
-    """The second result of `calibrate_twice` alone."""
-    network = CalibrationNetwork(graph_def, error_plan, config, by_error=True)
-    return _choose_by_errors(error_plan, _run([network], config, feed, gpu_memory_fraction)[0])
+    def add(self, fetched):
+        """Adds a batch, the values of the network's fetches."""
+        positions, windows, counts = self._network.observations(fetched)
+        for name, position in positions.items():
+            self.votes[name][int(position)] += 1
+        for name, (first, errors_at) in windows.items():
+            if first != POSITION_ZERO:
+                self._errors[name] += final_positions.error_table(int(first), errors_at)
+        for name, row in counts.items():
+            self._counts[name] = self._counts[name] + row.astype(np.int64)
 
+    def observed(self, config):
+        """{name: Observation} of all tensors of the plan."""
+        found = dict(self._network.constants, **{
+            name: final_positions.Observation(_most_frequent(votes), self._errors.get(name))
+            for name, votes in self.votes.items()})
+        for record in self._network.chosen:
+            if found[record.name].position != POSITION_ZERO:
+                found[record.name] = found[record.name]._replace(position=self._chosen(record, config))
+        return found
 
-def _choose_by_errors(plan, calibrated):
-    chosen = {}
-    for record in plan.tensors:
-        found = calibrated.observed[record.name]
-        if record.method == 1 and found.errors is not None and found.position != POSITION_ZERO:
-            chosen[record.name] = found._replace(position=final_positions.least_error(found.errors))
-    return calibrated._replace(observed=dict(calibrated.observed, **chosen))
+    def _chosen(self, record, config):
+        if self._network.way == 'mse':
+            return final_positions.least_error(self._errors[record.name])
+        counts = self._counts[record.name]
+        if self._network.way == 'percentile':
+            return percentile_position(counts, config.percentile)
+        return entropy_position(counts, record.bits)
 
 
 def _run(networks, config, feed, gpu_memory_fraction):
     """The Calibrated of each network, over all batches, each asked for once."""
-    counts = [{name: collections.Counter() for name in network.names} for network in networks]
-    tables = [{name: np.zeros(HISTOGRAM_BINS) for name in network.measured} for network in networks]
+    totals = [_Totals(network) for network in networks]
     with contextlib.ExitStack() as sessions:
         opened = [sessions.enter_context(tf.Session(graph=network.graph, config=session_config(gpu_memory_fraction)))
                   for network in networks]
         for step in progress(range(config.calib_iter), config.calib_iter, 'Calibration'):
             batch = feed(step)
-            for network, session, votes, sums in zip(networks, opened, counts, tables):
-                positions, windows = network.observations(_fetch(session, network, batch, step))
-                for name, position in positions.items():
-                    votes[name][int(position)] += 1
-                for name, (first, errors_at) in windows.items():
-                    if first != POSITION_ZERO:
-                        sums[name] += final_positions.error_table(int(first), errors_at)
-    for name, votes in counts[0].items():
+            for network, session, total in zip(networks, opened, totals):
+                total.add(_fetch(session, network, batch, step))
+    for name, votes in totals[0].votes.items():
         if _most_frequent(votes) == POSITION_ZERO:
             tf.logging.warning('%s had nothing but zeros in calibration', name)
-    return [Calibrated(dict(network.constants, **{
-        name: final_positions.Observation(_most_frequent(votes[name]), sums.get(name)) for name in network.names}),
-                       network.shapes()) for network, votes, sums in zip(networks, counts, tables)]
+    return [Calibrated(total.observed(config), network.shapes()) for network, total in zip(networks, totals)]
 
 
 def _fetch(session, network, batch, step):

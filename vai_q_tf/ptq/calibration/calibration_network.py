@@ -10,43 +10,55 @@ from vai_q_tf.export.fix_neuron_nodes import insert
 from vai_q_tf.fixed_point import POSITION_ZERO
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import skip_clustering
-from vai_q_tf.graph.view import GraphView
+from vai_q_tf.graph.view import GraphView, indexed_name, node_name
 from vai_q_tf.plan import final_positions
+from vai_q_tf.ptq.calibration.counting import count_magnitudes, count_positions
 
 _TRACK = 'vai_q_tf/track'
 _POSITIONS = 'vai_q_tf/positions'
+_COUNTS = {'percentile': lambda record, x: count_positions(x, record.bits), 'entropy': lambda record, x: count_magnitudes(x)}
 
 
 class CalibrationNetwork:
     """The calibration graph of a plan, ready to be run.
 
     Args:
-      graph_def, plan, config: as in `calibrate`.
-      by_error: whether every tensor of method 1 is to be chosen by its errors, on the float network; else only those are that
-        are to be aligned, and every tensor is searched and quantized before the next one.
+      graph_def, plan, config: as in `calibrate`. By votes every tensor is searched and quantized before the next one. The other
+        ways of config.positions_by observe the float network, of tensors of method 1 'mse' the errors, 'percentile' and
+        'entropy' the counts. Errors of tensors that are to be aligned are measured anyway.
 
     Attributes:
-      graph: a tf.Graph in which the tensors of the plan are searched or their errors measured.
+      way: of config.positions_by.
+      graph: a tf.Graph in which the tensors of the plan are observed.
       names: of the tensors that are no constants. measured: those of them whose errors are measured.
+      chosen: the QuantTensors whose position `way` decides about, none for 'votes'.
       constants: {name of a tensor that is a constant: Observation}.
       fetches: tensor names of what `observations` reads; few, as the first run of a session takes long for many.
     """
 
-    def __init__(self, graph_def, plan, config, by_error=False):
+    def __init__(self, graph_def, plan, config):
         ops.load_library()
         view = GraphView(graph_def)
+        self.way = config.positions_by or 'votes'
+        if self.way != 'votes':
+            plan = _with_inputs(plan, config)
         measured = final_positions.measured(plan, config)
         self.constants, values = _search_constants(view, plan, measured)
         computed = [record for record in plan.tensors if record.name not in self.constants]
         self.names = [record.name for record in computed]
-        if by_error:
-            measured = measured.union(record.name for record in computed if record.method == 1)
+        self.chosen = [record for record in computed if record.method == 1 and self.way != 'votes']
+        if self.way == 'mse':
+            measured = measured.union(record.name for record in self.chosen)
         self._windows = _windows(computed, measured)
         self.graph = tf.Graph()
         with self.graph.as_default():
-            tf.import_graph_def(_calibration_graph(graph_def, computed, values, self._windows, by_error), name='')
+            tf.import_graph_def(_calibration_graph(graph_def, computed, values, self._windows, self.way != 'votes'),
+                                name='')
+            counts = [_COUNTS[self.way](record, self.graph.get_tensor_by_name(indexed_name(record.tensor)))
+                      for record in self.chosen if self.way in _COUNTS]
+            packed = [tf.stack(counts).name] if counts else []
         skip_clustering(self.graph.get_operation_by_name(_POSITIONS))
-        self.fetches = [_POSITIONS + ':0', [[node + ':0' for node in _packs(size)] for size in self._windows]]
+        self.fetches = [_POSITIONS + ':0', [[node + ':0' for node in _packs(size)] for size in self._windows], packed]
         self._nodes = view.names
 
     @property
@@ -54,12 +66,13 @@ class CalibrationNetwork:
         return [name for names in self._windows.values() for name in names]
 
     def observations(self, fetched):
-        """({name: position}, {name: (first position, errors)}) from the values of `fetches`."""
-        positions, windows = fetched
+        """({name: position}, {name: (first position, errors)}, {name: counts}) from the values of `fetches`."""
+        positions, windows, packed = fetched
         measured = {}
         for names, (first, errors_at) in zip(self._windows.values(), windows):
             measured.update(zip(names, zip(first, errors_at)))
-        return dict(zip(self.names, positions)), measured
+        counts = {record.name: row for rows in packed for record, row in zip(self.chosen, rows)}
+        return dict(zip(self.names, positions)), measured, counts
 
     @staticmethod
     def position(name):
@@ -70,6 +83,14 @@ class CalibrationNetwork:
         """{node: [TensorShapeProto of each output]} of the float graph's nodes."""
         return {name: [output.shape.as_proto() for output in self.graph.get_operation_by_name(name).outputs]
                 for name in self._nodes}
+
+
+def _with_inputs(plan, config):
+    """The plan in which the positions of inputs are chosen as those of others, unless the config asks for another method."""
+    named = {node_name(entry.rpartition(':')[0]) for entry in config.nodes_method}
+    return plan._replace(tensors=tuple(
+        record._replace(method=1) if record.role == 'input' and config.method == 1 and node_name(record.tensor) not in named
+        else record for record in plan.tensors))
 
 
 def _search_constants(view, plan, measured):

@@ -14,7 +14,7 @@ from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.position_rules import active_alignments, position_rules
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
-from vai_q_tf.ptq.calibration.calibrate import calibrate, calibrate_by_errors
+from vai_q_tf.ptq.calibration.calibrate import calibrate
 from vai_q_tf.ptq.effort.judge import Judge, decibels
 from vai_q_tf.ptq.effort.walk import Walk
 from vai_q_tf.ptq.equalization.channels import SCALES, observe_channels
@@ -74,22 +74,23 @@ class Effort:
     """A network whose quantized form is improved, aid by aid.
 
     Args:
-      float_graph, plan, config: the network. error_plan: as in `calibrate_twice`.
-      votes, by_errors: {name: Observation} of the one calibration and the other.
+      float_graph, plan, config: the network.
+      observed: {name: Observation} to begin with. by_errors: {name: Observation} by 'mse', None where the config says how
+        positions are chosen.
       data: Data.
 
     Attributes:
       rows: a Row for each aid that was tried, and once there is a result for the bias correction and for all together.
     """
 
-    def __init__(self, float_graph, plan, error_plan, config, votes, by_errors, data, gpu_memory_fraction=None):
+    def __init__(self, float_graph, plan, config, observed, by_errors, data, gpu_memory_fraction=None):
         self._float_graph, self._plan, self._config, self._data = float_graph, plan, config, data
-        self._error_plan, self._by_errors, self._fraction = error_plan, by_errors, gpu_memory_fraction
+        self._by_errors, self._fraction = by_errors, gpu_memory_fraction
         self._layers = find_layers(float_graph, plan)
         self._view = GraphView(float_graph)
         self._judge = Judge(float_graph, plan, data.fitted, data.unseen, gpu_memory_fraction)
         self._summaries = {}
-        self._start = Setting({}, votes, config.align_pool, {})
+        self._start = Setting({}, observed, config.align_pool, {})
         self._best = self._walk(self._start, 'Bias correction')
         self.rows = []
 
@@ -132,9 +133,11 @@ class Effort:
         if not values:
             return None
         # Where weights had nothing left beside those of a dead channel, so had what was observed behind them.
-        return setting._replace(values=values, observed=self._calibrated(calibrate, self._plan, values))
+        return setting._replace(values=values, observed=self._calibrated('votes', values))
 
     def _positions_by_error(self, setting):
+        if self._by_errors is None:
+            return None
         return setting._replace(observed=self._of_changed_constants(self._by_errors, setting.values))
 
     def _pools_apart(self, setting):
@@ -180,14 +183,14 @@ class Effort:
             if layer.bias and name in scales:
                 bias = view.value(layer.bias.tensor)
                 values[layer.bias.tensor] = (bias * scales[name].reshape(bias.shape)).astype(np.float32)
-        return setting._replace(values=values, scales=scales,
-                                observed=self._calibrated(calibrate_by_errors, self._error_plan, values))
+        return setting._replace(values=values, scales=scales, observed=self._calibrated('mse', values))
 
-    def _calibrated(self, calibration, plan, values):
-        """What `calibrate` or `calibrate_by_errors` observes on all data with other constants."""
+    def _calibrated(self, way, values):
+        """What is observed on all data with other constants; `way`: as config.positions_by, which goes before it."""
         feeds = self._data.everything
-        return calibration(editor.with_values(self._float_graph, values), plan, self._config.replace(calib_iter=len(feeds)),
-                           feeds.__getitem__, self._fraction).observed
+        config = self._config.replace(calib_iter=len(feeds), positions_by=self._config.positions_by or way)
+        graph = editor.with_values(self._float_graph, values)
+        return calibrate(graph, self._plan, config, feeds.__getitem__, self._fraction).observed
 
     def _of_changed_constants(self, observed, values):
         """Observations with those of changed constants in their place."""

@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from vai_q_tf import errors
 from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS, LOOP_OPS
-from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan import final_positions
 from vai_q_tf.ptq.calibration.calibrate import calibrate, calibrate_twice
 from vai_q_tf.ptq.effort.data import FEWEST_IMAGES, Kept, split
@@ -40,8 +40,9 @@ def check_effort(effort):
 def improve(float_graph, plan, config, feed, effort, gpu_memory_fraction=None):
     """The Improved of a float graph.
 
-    `fast` calibrates by votes. The others also fit biases, and `high` weights, to what the float network gives, where that
-    brings the outputs nearer to its outputs on data that nothing was fitted on. A summary on stderr tells what was gained.
+    `fast` only calibrates. The others also fit biases, and `high` weights, to what the float network gives, where that brings
+    the outputs nearer to its outputs on data that nothing was fitted on. A summary on stderr tells what was gained.
+    config.positions_by chooses positions and is not overruled; without it `fast` takes votes, the others errors if they gain.
 
     Args:
       float_graph, plan, config: the network; feed: as in `calibrate`, each step is asked for once.
@@ -51,19 +52,22 @@ def improve(float_graph, plan, config, feed, effort, gpu_memory_fraction=None):
     if effort == 'fast' or obstacle:
         return _as_observed(plan, config, calibrate(float_graph, plan, config, feed, gpu_memory_fraction), effort, obstacle)
     kept = Kept(feed, config.calib_iter)
-    error_plan = _by_error(plan, config)
-    votes, by_errors = calibrate_twice(float_graph, plan, error_plan, config, kept, gpu_memory_fraction)
+    if config.positions_by:
+        found, by_errors = calibrate(float_graph, plan, config, kept, gpu_memory_fraction), None
+    else:
+        found, second = calibrate_twice(float_graph, plan, config, kept, gpu_memory_fraction)
+        by_errors = second.observed
     obstacle = _obstacle_in_data(kept)
     data = None if obstacle else _split(float_graph, plan, kept.feeds, gpu_memory_fraction)
     if data and not data.unseen:
         obstacle = 'the network takes no part of its only batch of calibration data, so that none is left to judge by'
     if obstacle:
-        return _as_observed(plan, config, votes, effort, obstacle)
-    course = Effort(float_graph, plan, error_plan, config, votes.observed, by_errors.observed, data, gpu_memory_fraction)
+        return _as_observed(plan, config, found, effort, obstacle)
+    course = Effort(float_graph, plan, config, found.observed, by_errors, data, gpu_memory_fraction)
     course.run(AIDS[effort])
     state, reference = course.result()
     print(summary(course.rows, bool(state.values)), file=sys.stderr)
-    return Improved(state.values, reference, state.positions, votes.shapes)
+    return Improved(state.values, reference, state.positions, found.shapes)
 
 
 def _as_observed(plan, config, votes, effort, obstacle):
@@ -86,14 +90,6 @@ def summary(rows, changed):
 
 def _decibels(value):
     return '{:.1f}'.format(value)
-
-
-def _by_error(plan, config):
-    """The plan in which inputs are chosen by error, too, unless the config asks for another method."""
-    named = {node_name(entry.rpartition(':')[0]) for entry in config.nodes_method}
-    return plan._replace(tensors=tuple(
-        record._replace(method=1) if record.role == 'input' and config.method == 1 and node_name(record.tensor) not in named
-        else record for record in plan.tensors))
 
 
 def _obstacle(float_graph, plan):

@@ -1,0 +1,45 @@
+"""The ops that count the elements of a tensor of a batch, for `histograms`."""
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO, POSITION_MAX, POSITION_MIN, POSITION_ZERO
+from vai_q_tf.ptq.calibration.histograms import MAGNITUDES, SUBBITS
+
+_FRACTION_BITS = 23  # of float32, whose bits rise with its magnitude and have the exponent above them
+_LEAST_NORMAL, _INFINITY = 1 << _FRACTION_BITS, 255 << _FRACTION_BITS
+
+
+def count_positions(x, bits):
+    """Counts of positions of a float32 tensor at a width, int32 [256]; see `histograms`.
+
+    Multiplying a limit by 2^-p takes p from its exponent. So an element is within it up to the position that the difference of
+    their bits has above the bits of the fraction, rounded down.
+    """
+    half = 2.0**(bits - 1)
+    values, magnitude = _bits_of(x)
+    limit = tf.where_v2(values < 0, _bits_not_above(half + 0.5), _bits_not_above(half - 0.5))
+    own = tf.clip_by_value(tf.bitwise.right_shift(limit - magnitude, _FRACTION_BITS), POSITION_MIN, POSITION_MAX)
+    counted = tf.logical_and(magnitude >= _LEAST_NORMAL, magnitude < _INFINITY)
+    return _count(tf.where_v2(counted, own, POSITION_ZERO) + HISTOGRAM_ZERO, HISTOGRAM_BINS)
+
+
+def count_magnitudes(x):
+    """Counts of magnitudes of a float32 tensor, int32 [MAGNITUDES]; see `histograms`."""
+    _, magnitude = _bits_of(x)
+    return _count(tf.bitwise.right_shift(magnitude, _FRACTION_BITS - SUBBITS), MAGNITUDES)
+
+
+def _bits_of(x):
+    """The bits of float32 elements as int32 [n], negative where the sign bit is set, and those of their magnitudes."""
+    values = tf.bitcast(tf.reshape(x, [-1]), tf.int32)
+    return values, tf.bitwise.bitwise_and(values, 0x7fffffff)
+
+
+def _bits_not_above(limit):
+    """The bits of the greatest float32 that is not above a positive `limit`."""
+    nearest = np.float32(limit)
+    return int(nearest.view(np.int32)) - int(float(nearest) > limit)
+
+
+def _count(indices, size):
+    return tf.raw_ops.Bincount(arr=indices, size=size, weights=tf.zeros([0], tf.int32))
