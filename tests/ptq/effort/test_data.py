@@ -16,7 +16,8 @@ def _numbers(feeds):
 
 
 @pytest.mark.parametrize('steps, most, expected', [
-    (5, 6, [0, 1, 2, 3, 4]), (9, 5, [0, 2, 4, 6, 8]), (100, 4, [0, 33, 66, 99]), (10, 1, [0, 4, 9]), (1, 9, [0]), (2, 1, [0, 1])])
+    (5, 6, [0, 1, 2, 3, 4]), (9, 5, [0, 2, 4, 6, 8]), (100, 4, [0, 33, 66, 99]), (10, 1, [0, 4, 9]), (1, 9, [0]),
+    (2, 1, [0, 1])])
 def test_evenly_spaced_steps_are_kept(steps, most, expected, monkeypatch):
     """At least three of them, whatever the limit."""
     for limit, size in (('_MOST_IMAGES', 2), ('_MOST_ELEMENTS', 2)):
@@ -39,7 +40,8 @@ def test_all_arrays_count_in_the_limit_of_memory(monkeypatch):
 
 
 @pytest.mark.parametrize('feed, expected', [
-    ({}, 1), ({'phase:0': np.float32(1)}, 1), ({'x:0': np.zeros([5, 2])}, 5), ({'x:0': np.zeros([7, 9]), 'y:0': np.zeros(3)}, 7),
+    ({}, 1), ({'phase:0': np.float32(1)}, 1), ({'x:0': np.zeros([5, 2])}, 5),
+    ({'x:0': np.zeros([7, 9]), 'y:0': np.zeros(3)}, 7),
     ({'y:0': np.zeros(3), 'x:0': np.zeros([2, 4, 4]), 'phase:0': False}, 2)])
 def test_images_are_counted_along_the_largest_array(feed, expected):
     assert count_images(feed) == expected

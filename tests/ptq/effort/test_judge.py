@@ -73,8 +73,8 @@ def test_a_judge_compares_outputs_of_both_parts_of_the_data():
             tf.import_graph_def(graph_def, name='')
             return [session.run([tensor + ':0' for tensor in tensors], feed) for feed in indexed(batches)]
     expected, actual = values(case.graph_def, ['y', 'out']), values(graph_def, ['y/aquant', 'out'])
-    assert judge.errors(graph_def) == pytest.approx((_definition(expected[:3], actual[:3]), _definition(expected[3:], actual[3:])),
-                                                    rel=1e-3)
+    parts = [_definition(expected[part], actual[part]) for part in (slice(0, 3), slice(3, 5))]
+    assert judge.errors(graph_def) == pytest.approx(tuple(parts), rel=1e-3)
     assert judge.quick_error(graph_def) == pytest.approx(_definition(expected[:1], actual[:1]), rel=1e-3)
 
 

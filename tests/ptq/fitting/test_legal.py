@@ -7,6 +7,7 @@ from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN
 from vai_q_tf.plan.position_rules import position_rules, settle
 from vai_q_tf.ptq.fitting.legal import LegalPositions
 
+
 def test_a_position_is_allowed_where_settle_leaves_all_as_they_are():
     answers = set()
 

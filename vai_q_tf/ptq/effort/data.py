@@ -51,8 +51,8 @@ def count_images(feed):
 def split(feeds, cut=True):
     """The Data of feeds: the last third judges, and no image of it comes before one that is fitted on.
 
-    A single batch, or two, are cut along the first axis, unless `cut` is False or the arrays in it differ there; scalars go with
-    each part. Nothing is unseen where a single feed is left.
+    A single batch, or two, are cut along the first axis, unless `cut` is False or the arrays in it differ there; scalars go
+    with each part. Nothing is unseen where a single feed is left.
     """
     if cut and len(feeds) < _PARTS:
         feeds = [part for feed in feeds for part in _cut(feed)]

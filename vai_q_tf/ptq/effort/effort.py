@@ -117,6 +117,8 @@ class Effort:
     # What each aid makes of a Setting, None where it has nothing to do.
 
     def _dead_channels(self, setting):
+        if not self._layers:
+            return None
         sources = {tensor: layer.channel_axis for layer in self._layers for tensor in (layer.source, layer.result)}
         found = observe_channels(self._float_graph, sources, self._data.fitted, self._fraction)
         arrays = {name: self._view.value(name) for layer in self._layers for name in layer.constants}

@@ -1,7 +1,7 @@
 """Runs a graph piece by piece over all batches, and keeps of what was computed only what later pieces read.
 
-So a network can be changed layer by layer while it runs: each op runs once for each batch, whatever the number of layers. (Those
-of several outputs, such as Split, run again where several pieces read them.)
+So a network can be changed layer by layer while it runs: each op runs once for each batch, whatever the number of layers. Those
+of several outputs, such as Split, run again where several pieces read them.
 """
 import tensorflow.compat.v1 as tf
 
@@ -86,12 +86,10 @@ class PiecewiseRun:
         for member in reversed(members):
             outputs = len(self._view.output_types(member))
             readers = {reader for index in range(outputs) for reader, _ in self._view.consumers(tensor_name(member, index))}
-            if member in changing and member in needed and (
-                    member in wanted or any(reader in needed and (reader not in inside or reader in again) for reader in readers)):
-                if outputs == 1:
-                    later.append(member)
-                else:
-                    again.add(member)
+            outside = wanted.intersection([member]) | {
+                reader for reader in readers & needed if reader not in inside or reader in again}
+            if outside and member in needed & changing:
+                later.append(member) if outputs == 1 else again.add(member)
         return later
 
     def _release(self):
