@@ -117,7 +117,8 @@ class _Allows:
         return position in self._allowed
 
 
-@pytest.mark.parametrize('allowed, expected', [((6, 11), 7), ((6, 8, 11), 8), ((10, 12), 7), ((), 7), ((-3, 2), 7), ((8, 9, 10), 8)])
+@pytest.mark.parametrize('allowed, expected', [
+    ((6, 11), 7), ((6, 8, 11), 8), ((10, 12), 7), ((), 7), ((-3, 2), 7), ((8, 9, 10), 8)])
 def test_only_legal_positions_are_taken(allowed, expected):
     """The bias has its range at 8: lower ones are not tried, higher ones clip it. It stays at 7 if none is better."""
     case, layer = _case()
