@@ -141,7 +141,7 @@ class _Allows:
 @pytest.mark.parametrize('allowed, expected', [
     ((6, 11), 7), ((6, 8, 11), 8), ((10, 12), 7), ((), 7), ((-3, 2), 7), ((8, 9, 10), 8)])
 def test_only_legal_positions_are_taken(allowed, expected):
-    """The bias has its range at position 8; lower ones are not tried, higher ones clip it. At 7 it stays if none is better."""
+    """The bias has its range at 8: lower ones are not tried, higher ones clip it. It stays at 7 if none is better."""
     case, layer = _case()
     summaries = [summarise(values, -1) for values in _results()]
     corrected, position = correct_bias(layer, np.zeros(CHANNELS, np.float32), *summaries, positions_of(case),

@@ -162,6 +162,13 @@ def test_shared_weights_make_no_layer(passes):
     assert len({layer.weight.tensor for layer in layers}) == len(layers)
 
 
+def test_weights_that_others_read_as_they_are_make_no_layer():
+    weights = constant(3, 3, 4, 5, name='w')
+    tf.reduce_sum(weights, name='sum')
+    case = planned([tf.nn.conv2d(_image(), weights, 1, 'SAME', name='out')], passes=False)
+    assert case.plan.groups and not find_layers(case.graph_def, case.plan)
+
+
 def test_a_shared_bias_is_none():
     """The result is then what the weighted op gives."""
     bias = constant(4, name='b')

@@ -96,10 +96,10 @@ def test_samples_of_large_inputs_are_bounded_in_values(monkeypatch):
 
 def test_no_column_of_the_images_is_preferred(monkeypatch):
     """A regular stride would meet few of the columns."""
-    monkeypatch.setattr(samples_file, '_MOST_SAMPLES', 500)
+    monkeypatch.setattr(samples_file, '_MOST_SAMPLES', 360)
     case = planned([tf.identity(_conv((1, 1), (1, 1), 'SAME'), 'out')])
     (layer,) = find_layers(case.graph_def, case.plan)
     column = np.broadcast_to(np.arange(7, dtype=np.float32)[:, None], (80, 9, 7, 3))
     found = take_samples(layer, (1, 1), [column], [np.zeros([80, 9, 7, 4], np.float32)], Geometry(padding='SAME'))
     counts = np.bincount(found.x[0, :, 0].astype(int))
-    assert len(counts) == 7 and counts.min() > 40 and counts.max() < 105
+    assert len(counts) == 7 and counts.min() > 25 and counts.max() < 80

@@ -74,6 +74,23 @@ def test_fitted_weights_quantize_to_themselves_and_lose_less(op, refits, bits):
     assert error(weights) < (1.0 if bits > 2 else 1.05) * plain
 
 
+@pytest.mark.parametrize('allowed, expected', [((3,), 5), ((6, 7), 6), ((), 5), ((9, 20), 9), ((-2, 20), 5)])
+def test_only_legal_positions_are_taken(allowed, expected):
+    """The range of the weights is that of position 5; of those that are legal the best is the lowest, which clips nothing."""
+    class Allows:
+        def allows(self, positions, name, position):
+            assert name == layer.weight.name and positions[name] == 5
+            return position in allowed
+    case, layer = _case(_conv(_image()))
+    data = [images(4, 8, 8, 3, seed=number) for number in range(3)]
+    weights = GraphView(case.graph_def).value(layer.weight.tensor)
+    assert 2 < np.abs(weights).max() < 127 / 32
+    weights, position = WeightFit(case.graph_def, Allows(), False)(
+        layer, weights, data, data, positions_of(case, **{layer.weight.name: 5}))
+    assert position == expected
+    np.testing.assert_array_equal(weights, quantized_constant(layer.weight, weights, position))
+
+
 def test_weights_are_refitted_to_the_results():
     """Inputs that have lost half of their size are made up for."""
     case, layer = _case(_conv(_image()), weight_bit=16)

@@ -26,13 +26,14 @@ from vai_q_tf.ptq.fitting.legal import LegalPositions
 from vai_q_tf.ptq.fitting.state import State, quantized_graph
 from vai_q_tf.ptq.fitting.weight_fit import WeightFit
 
-_STANDARD = ('dead channels', 'positions by error', 'pools not aligned', 'positions of groups by output error')
-AIDS = {'standard': _STANDARD,
-        'high': _STANDARD + ('rounding with error feedback', 'refitted weights', 'equalization')}  # in the order of trial
+_WEIGHTS = ('rounding with error feedback', 'refitted weights')
+_POSITIONS = ('positions by error', 'pools not aligned', 'positions of groups by output error')
+AIDS = {'standard': ('dead channels',) + _POSITIONS,  # in the order of trial
+        'high': ('dead channels',) + _WEIGHTS + _POSITIONS + ('equalization',)}
 _MOST_CANDIDATES = 4  # of the position of a group
-# In dB: what an aid has to gain on unseen data, and how much more it may gain on the data that it was fitted on.
+# In dB: what an aid has to gain on unseen data; and what, where it gains that much more on the data that it was fitted on.
 _LEAST_GAIN = 0.1
-_MOST_FITTED = 6.0
+_MOST_FITTED, _CLEAR_GAIN = 6.0, 2.0
 
 
 class Row(NamedTuple):
@@ -97,9 +98,9 @@ class Effort:
     def run(self, aids):
         """Tries aids, names out of AIDS, one after another on what was kept before."""
         propose = dict(zip(AIDS['high'], (
-            self._dead_channels, self._positions_by_error, self._pools_apart, self._positions_of_groups,
-            lambda setting: setting._replace(fits=True), lambda setting: setting._replace(fits=True, refits=True),
-            self._equalization)))
+            self._dead_channels, lambda setting: setting._replace(fits=True),
+            lambda setting: setting._replace(fits=True, refits=True), self._positions_by_error, self._pools_apart,
+            self._positions_of_groups, self._equalization)))
         for aid in aids:
             setting = propose[aid](self._best.setting)
             if setting is not None:
@@ -125,6 +126,8 @@ class Effort:
     # What each aid makes of a Setting, None where it has nothing to do.
 
     def _dead_channels(self, setting):
+        if not self._layers:
+            return None
         axes = {layer.source: layer.channel_axis for layer in self._layers if reads_channels_alone(self._view, layer)}
         axes.update((layer.result, layer.channel_axis) for layer in self._layers)
         found = observe_channels(self._float_graph, axes, self._data.fitted, self._fraction)
@@ -224,7 +227,7 @@ class Effort:
 def _why_not(best, trial):
     """Why a trial does not take the place of the best one; '' if it does."""
     gain, fitted_gain = trial.unseen - best.unseen, trial.fitted - best.fitted
-    if fitted_gain - gain > _MOST_FITTED and gain >= _LEAST_GAIN:
+    if fitted_gain - gain > _MOST_FITTED and _LEAST_GAIN <= gain < _CLEAR_GAIN:
         return 'it gains {:.1f} dB on the data that it was fitted on'.format(fitted_gain)
     return _no_gain(best, trial)
 

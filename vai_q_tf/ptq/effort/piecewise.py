@@ -1,7 +1,7 @@
 """Runs a graph piece by piece over all batches, and keeps of what was computed only what later pieces read.
 
-So a network can be changed layer by layer while it runs: each op runs once for each batch, whatever the number of layers. (Ops
-of several outputs, such as Split, run again where several pieces read them.)
+So a network can be changed layer by layer while it runs: each op runs once for each batch, whatever the number of layers. Those
+of several outputs, such as Split, run again where several pieces read them.
 """
 import tensorflow.compat.v1 as tf
 
