@@ -48,20 +48,22 @@ def count_images(feed):
     return largest[0] if largest else 1
 
 
-def split(feeds):
+def split(feeds, cut=True):
     """The Data of feeds: the last third judges, and no image of it comes before one that is fitted on.
 
-    A single batch, or two, are cut along the first axis where all arrays share it.
+    A single batch, or two, are cut along the first axis, unless `cut` is False or the arrays in it differ there; scalars go
+    with each part. Nothing is unseen where a single feed is left.
     """
-    if len(feeds) < _PARTS:
+    if cut and len(feeds) < _PARTS:
         feeds = [part for feed in feeds for part in _cut(feed)]
-    judging = len(feeds) // _PARTS
-    return Data(feeds[:-judging], feeds[-judging:])
+    fitted = min(len(feeds) - len(feeds) // _PARTS, max(len(feeds) - 1, 1))
+    return Data(feeds[:fitted], feeds[fitted:])
 
 
 def _cut(feed):
     count = count_images(feed)
-    if count < _PARTS or any(np.ndim(value) == 0 or len(value) != count for value in feed.values()):
+    if count < _PARTS or any(np.ndim(value) and len(value) != count for value in feed.values()):
         return [feed]
     edges = np.linspace(0, count, _PARTS + 1).astype(int)
-    return [{name: value[start:end] for name, value in feed.items()} for start, end in zip(edges, edges[1:])]
+    return [{name: value[start:end] if np.ndim(value) else value for name, value in feed.items()}
+            for start, end in zip(edges, edges[1:])]

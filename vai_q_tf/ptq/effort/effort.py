@@ -123,6 +123,8 @@ class Effort:
     # What each aid makes of a Setting, None where it has nothing to do.
 
     def _dead_channels(self, setting):
+        if not self._layers:
+            return None
         axes = {layer.source: layer.channel_axis for layer in self._layers if reads_channels_alone(self._view, layer)}
         axes.update((layer.result, layer.channel_axis) for layer in self._layers)
         found = observe_channels(self._float_graph, axes, self._data.fitted, self._fraction)

@@ -3,6 +3,7 @@ import sys
 from typing import Dict, List, NamedTuple
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 from tabulate import tabulate
 
 from vai_q_tf import errors
@@ -12,6 +13,7 @@ from vai_q_tf.plan import final_positions
 from vai_q_tf.ptq.calibration.calibrate import calibrate, calibrate_twice
 from vai_q_tf.ptq.effort.data import FEWEST_IMAGES, Kept, split
 from vai_q_tf.ptq.effort.effort import AIDS, Effort
+from vai_q_tf.ptq.effort.judge import Judge
 
 EFFORTS = ('fast', 'standard', 'high')
 
@@ -51,11 +53,13 @@ def improve(float_graph, plan, config, feed, effort, gpu_memory_fraction=None):
     kept = Kept(feed, config.calib_iter)
     error_plan = _by_error(plan, config)
     votes, by_errors = calibrate_twice(float_graph, plan, error_plan, config, kept, gpu_memory_fraction)
-    if kept.images < FEWEST_IMAGES:
-        return _as_observed(plan, config, votes, effort, 'it takes {} images of calibration data or more; there {} {}'.format(
-            FEWEST_IMAGES, 'is' if kept.images == 1 else 'are', kept.images))
-    course = Effort(float_graph, plan, error_plan, config, votes.observed, by_errors.observed, split(kept.feeds),
-                    gpu_memory_fraction)
+    obstacle = _obstacle_in_data(kept)
+    data = None if obstacle else _split(float_graph, plan, kept.feeds, gpu_memory_fraction)
+    if data and not data.unseen:
+        obstacle = 'the network takes no part of its only batch of calibration data, so that none is left to judge by'
+    if obstacle:
+        return _as_observed(plan, config, votes, effort, obstacle)
+    course = Effort(float_graph, plan, error_plan, config, votes.observed, by_errors.observed, data, gpu_memory_fraction)
     course.run(AIDS[effort])
     state, reference = course.result()
     print(summary(course.rows, bool(state.values)), file=sys.stderr)
@@ -100,3 +104,24 @@ def _obstacle(float_graph, plan):
     if not any(dtype.is_floating for name in plan.output_nodes for dtype in view.output_types(name)):
         return 'no output node gives floating-point numbers'
     return ''
+
+
+def _obstacle_in_data(kept):
+    """Why nothing can be fitted on what was Kept; '' if it can."""
+    if kept.images < FEWEST_IMAGES:
+        return 'it takes {} images of calibration data or more; there {} {}'.format(
+            FEWEST_IMAGES, 'is' if kept.images == 1 else 'are', kept.images)
+    if len(set(map(frozenset, kept.feeds))) > 1:
+        return 'input_fn returns other placeholders in one step than in another'
+    return ''
+
+
+def _split(float_graph, plan, feeds, gpu_memory_fraction):
+    """The Data of feeds, which are cut only where the network, which may be made for one size of a batch, takes the parts."""
+    data = split(feeds)
+    if len(data.everything) > len(feeds):
+        try:
+            Judge(float_graph, plan, data.fitted, data.unseen, gpu_memory_fraction)
+        except (ValueError, tf.errors.InvalidArgumentError):
+            return split(feeds, cut=False)
+    return data

@@ -1,12 +1,13 @@
 """Runs a graph piece by piece over all batches, and keeps of what was computed only what later pieces read.
 
-So a network can be changed layer by layer while it runs: each op runs once for each batch, whatever the number of layers.
+So a network can be changed layer by layer while it runs: each op runs once for each batch, whatever the number of layers. Those
+of several outputs, such as Split, run again where several pieces read them.
 """
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import session_config
-from vai_q_tf.graph.view import GraphView, indexed_name, node_name
+from vai_q_tf.graph.view import GraphView, indexed_name, node_name, tensor_name
 
 
 class PiecewiseRun:
@@ -31,19 +32,13 @@ class PiecewiseRun:
 
     def compute(self, tensor):
         """The values of a tensor, one array a batch."""
-        name = node_name(tensor)
-        if name in self._kept[0]:
-            return [kept[name] for kept in self._kept]
-        piece, sources = self._piece(name)
-        with tf.Graph().as_default() as graph:
-            tf.import_graph_def(piece, name='')
-            with tf.Session(graph=graph, config=self._config) as session:
-                results = [session.run(indexed_name(tensor), {source + ':0': kept[source] for source in sources})
-                           for kept in self._kept]
-        if len(self._view.output_types(name)) == 1:
-            self.replace(name, results)
         if tensor in self._wanted:
             self._wanted.remove(tensor)
+        name = node_name(tensor)
+        if name in self._kept[0]:
+            results = [kept[name] for kept in self._kept]
+        else:
+            results = self._run(tensor)
         self._release()
         return results
 
@@ -52,22 +47,54 @@ class PiecewiseRun:
         for kept, value in zip(self._kept, values):
             kept[tensor] = value
 
-    def _piece(self, name):
-        """What computes the node `name` from values that are kept, and the names of those."""
-        kept, nodes, sources = self._kept[0], [], []
-        for member in self._view.upstream([name], kept):
-            if member in kept:
-                nodes.append(editor.placeholder(member, self._view.dtype(member), None))
-                sources.append(member)
-            elif member in self._values:
-                nodes.append(editor.constant(member, self._view.dtype(member), self._values[member]))
-            else:
-                nodes.append(editor.copy(self._view.node(member)))
-        return editor.subgraph(self._graph_def, nodes), sources
+    def _run(self, tensor):
+        """The values of a tensor that is not kept. Keeps it, and what else is computed on the way that is read later."""
+        members = self._view.upstream([node_name(tensor)], self._kept[0])
+        sources = [member for member in members if member in self._kept[0]]
+        read_later = self._read_later(members, sources)
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(editor.subgraph(self._graph_def, list(map(self._node, members))), name='')
+            with tf.Session(graph=graph, config=self._config) as session:
+                results = []
+                for kept in self._kept:
+                    result, later = session.run((indexed_name(tensor), {name: indexed_name(name) for name in read_later}),
+                                                {indexed_name(source): kept[source] for source in sources})
+                    kept.update(later)
+                    results.append(result)
+        return results
+
+    def _node(self, member):
+        """The NodeDef of a node in a piece."""
+        if member in self._kept[0]:
+            return editor.placeholder(member, self._view.dtype(member), None)
+        if member in self._values:
+            return editor.constant(member, self._view.dtype(member), self._values[member])
+        return editor.copy(self._view.node(member))
+
+    def _read_later(self, members, sources):
+        """The nodes among those of a piece, in the order in which they run, whose values later pieces begin with.
+
+        Constants, and what is computed from these alone, are computed again there, and so are nodes of several outputs.
+        """
+        changing, inside = set(sources), set(members)
+        for member in members:
+            if not changing.isdisjoint(map(node_name, self._view.inputs(member))):
+                changing.add(member)
+        wanted = set(map(node_name, self._wanted))
+        needed = set(self._view.upstream(wanted, self._kept[0]))
+        later, again = [], set()
+        for member in reversed(members):
+            outputs = len(self._view.output_types(member))
+            readers = {reader for index in range(outputs) for reader, _ in self._view.consumers(tensor_name(member, index))}
+            outside = wanted.intersection([member]) | {
+                reader for reader in readers & needed if reader not in inside or reader in again}
+            if outside and member in needed & changing:
+                later.append(member) if outputs == 1 else again.add(member)
+        return later
 
     def _release(self):
         """Forgets what no tensor that will be asked for needs."""
-        needed = set(self._view.upstream([node_name(tensor) for tensor in self._wanted], self._kept[0]))
+        needed = set(self._view.upstream(map(node_name, self._wanted), self._kept[0]))
         for kept in self._kept:
             for name in [name for name in kept if name not in needed]:
                 del kept[name]

@@ -26,16 +26,18 @@ class Walk:
     """
 
     def __init__(self, float_graph, plan, layers, state, legal, feeds, fit_weights=None, scales=None, gpu_memory_fraction=None):
-        self._layers, self._legal, self._fit_weights, self._scales = layers, legal, fit_weights, scales or {}
+        self._layers = [layer for layer in layers if fit_weights or layer.bias]
+        self._legal, self._fit_weights, self._scales = legal, fit_weights, scales or {}
         self._float_values = GraphView(float_graph).value
         self._tensors = {record.name: record for record in plan.tensors}
         self._values, self._positions = dict(state.values), dict(state.positions)
-        wanted = [layer.result for layer in layers]
+        wanted = [layer.result for layer in self._layers]
         self._float = PiecewiseRun(float_graph, feeds, wanted, gpu_memory_fraction)
         graph = quantized_graph(float_graph, plan, state)
         view = GraphView(graph)
-        self._read = {layer.node: view.inputs(layer.node)[trait(layer.op).data][0] for layer in layers}
-        wanted = [tensor for layer in layers for tensor in (self._read[layer.node], layer.result)]
+        self._read = {layer.node: view.inputs(layer.node)[trait(layer.op).data][0] for layer in self._layers}
+        wanted = [tensor for layer in self._layers for tensor, used in (
+            (self._read[layer.node], fit_weights), (layer.result, layer.bias)) if used]
         self._quantized = PiecewiseRun(graph, feeds, wanted, gpu_memory_fraction)
 
     def run(self, text):

@@ -27,6 +27,8 @@ def mean_error(expected, actual, axis):
 def correct_bias(layer, bias, expected, actual, positions, legal, tensors):
     """The corrected bias of a layer, and the position at which it loses least after the activation function.
 
+    Channels that have values that are not finite are not corrected.
+
     Args:
       layer: a Layer with a bias. bias: its quantized value, float32, as `actual` was computed with it.
       expected, actual: lists of arrays, `layer.result` in the float and in the quantized network.
@@ -36,6 +38,7 @@ def correct_bias(layer, bias, expected, actual, positions, legal, tensors):
       (float32 array like `bias`, position in fractional bits).
     """
     correction = mean_error(expected, actual, layer.channel_axis)
+    correction[~np.isfinite(correction)] = 0
     corrected = (bias + correction.reshape(bias.shape)).astype(np.float32)
     offsets = (corrected - bias).reshape(-1)
     sampled, targets = (_samples(values, layer.channel_axis) for values in (actual, expected))

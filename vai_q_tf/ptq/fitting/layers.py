@@ -3,7 +3,7 @@ from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from vai_q_tf.graph.traits import trait
+from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.patterns.bias import channels_last, is_transposed
 from vai_q_tf.plan.quant_plan import QuantTensor
@@ -54,24 +54,26 @@ class Layer(NamedTuple):
 
 
 def find_layers(graph_def, plan):
-    """The Layers of a plan in graph order, those whose weights are a Const of their own."""
+    """The Layers of a plan whose weights are a Const of their own, each after those that it reads."""
     view = GraphView(graph_def)
     tensors = {record.name: record for record in plan.tensors}
     found, seen = [], set()
     for group in plan.groups:
         weight, bias = tensors.get(group.weight), tensors.get(group.bias)
-        if group.node in seen or not weight or not group.input or not group.output or not _is_own(view, weight):
+        spec = trait(view.op(group.node))  # of a batch norm that could not be folded it is that of a Mul
+        if group.node in seen or spec.kind != WEIGHTED or not weight or not group.input or not group.output or not _is_own(
+                view, weight):
             continue
         seen.add(group.node)
         if bias and not _is_own(view, bias):
             bias = None
         result = bias.consumers[0][0] if bias else group.node
-        spec = trait(view.op(group.node))
         found.append(Layer(
             group.node, view.op(group.node), weight, bias, group.input, group.output, view.inputs(group.node)[spec.data][0],
             result, '' if node_name(result) in plan.output_nodes else _activation(view, result),
             -1 if channels_last(view, group.node) else 1, _axes(view, group.node, spec), spec.depthwise))
-    return sorted(found, key=lambda layer: view.order(layer.node))
+    order = {name: number for number, name in enumerate(view.upstream(view.names))}
+    return sorted(found, key=lambda layer: order[layer.node])
 
 
 def activate(values, activation):

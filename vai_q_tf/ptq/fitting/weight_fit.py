@@ -25,29 +25,44 @@ class WeightFit:
     def __call__(self, layer, weights, inputs, results, positions):
         """(weights on the grid of their position, that position); as they are where a layer cannot be sampled."""
         geometry, maps = self._geometry(layer), layer.grouped(weights).astype(np.float64)
-        if geometry is None or maps.shape[1] > MOST_PRODUCTS or not all(np.isfinite(value).all() for value in inputs + results):
+        if geometry is None or maps.shape[1] > MOST_PRODUCTS or not all(
+                np.isfinite(value).all() for value in inputs + results + [weights]):
             return weights, positions[layer.weight.name]
         kernel = (1, 1) if layer.op == 'MatMul' else weights.shape[:2]
         samples = take_samples(layer, kernel, inputs, results, geometry)
-        if self._refits:
-            maps, _, moments = refit(maps, *samples)
-        else:
-            moments = covariance(samples.x)
+        try:
+            maps, moments = self._fitted(maps, samples)
+        except ValueError:  # of values whose squares are too large
+            return weights, positions[layer.weight.name]
         position = self._position(layer, maps, moments, positions)
         rounded = round_with_feedback(maps, moments, position, layer.weight.bits, len(samples.photos))
         return layer.ungrouped(rounded, weights.shape), position
 
+    def _fitted(self, maps, samples):
+        if not self._refits:
+            return maps, covariance(samples.x)
+        refitted, _, moments = refit(maps, *samples)
+        return refitted, moments
+
     def _geometry(self, layer):
-        """The Geometry of a layer that can be sampled, None of another."""
+        """The Geometry of a layer that can be sampled, None of another.
+
+        Not that of a depthwise op with dilations, which TensorFlow ignores on a CPU, nor that of an op behind a SpaceToBatchND,
+        which makes several images of a photo.
+        """
         direct = layer.result == layer.node or layer.node in map(node_name, self._view.inputs(layer.result))
         if layer.op not in ('Conv2D', 'DepthwiseConv2dNative', 'MatMul') or layer.channel_axis != -1 or not direct:
+            return None
+        if self._view.op(layer.source) == 'SpaceToBatchND':
             return None
         if layer.op == 'MatMul':
             return None if self._view.attr(layer.node, 'transpose_a').b else Geometry()
         padding = self._view.attr(layer.node, 'padding').s.decode()
         strides, dilations = (tuple(self._view.attr(layer.node, key).list.i) or (1, 1, 1, 1)
                               for key in ('strides', 'dilations'))
-        return Geometry(strides[1:3], dilations[1:3], padding) if padding in ('SAME', 'VALID') else None
+        if padding not in ('SAME', 'VALID') or (layer.depthwise and dilations[1:3] != (1, 1)):
+            return None
+        return Geometry(strides[1:3], dilations[1:3], padding)
 
     def _position(self, layer, maps, moments, positions):
         bits, name = layer.weight.bits, layer.weight.name

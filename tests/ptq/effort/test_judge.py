@@ -1,0 +1,88 @@
+"""Errors of outputs against their definition in NumPy."""
+import math
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from tests.ptq.fitting.planned import constant, images, indexed, planned
+from vai_q_tf.ptq.effort.judge import Judge, decibels, relative_error
+from vai_q_tf.ptq.fitting.state import State, quantized_graph
+
+
+def _outputs(sizes, seed, batches=3):
+    random = np.random.RandomState(seed)
+    return [[(size * random.normal(size=[2 + number, 4])).astype(np.float32) for size in sizes] for number in range(batches)]
+
+
+def _definition(expected, actual):
+    shares = []
+    for output in range(len(expected[0])):
+        one, other = (np.concatenate([batch[output] for batch in batches]).astype(np.float64) for batches in (expected, actual))
+        shares.append(np.sum((one - other)**2) / np.sum(one**2))
+    return np.mean(shares)
+
+
+@pytest.mark.parametrize('sizes', [(1,), (1e-6, 1e6), (1e-3, 1, 1e3)])
+def test_the_error_is_the_mean_of_those_of_the_outputs(sizes):
+    """However unequal they are in size."""
+    expected, noise = _outputs(sizes, 0), _outputs(sizes, 1)
+    actual = [[value + 0.1 * error for value, error in zip(*batch)] for batch in zip(expected, noise)]
+    assert relative_error(expected, actual) == pytest.approx(_definition(expected, actual), rel=1e-4)
+    small = [[batch[0] * 0] + batch[1:] for batch in expected]
+    assert relative_error(expected, small) == pytest.approx(1 / len(sizes))
+
+
+def test_decibels():
+    assert [decibels(error) for error in (1, 0.1, 0.01, 10)] == [0, 10, 20, -10]
+    assert decibels(0.0) == math.inf and decibels(math.inf) == -math.inf and decibels(math.nan) == -math.inf
+
+
+@pytest.mark.parametrize('value, expected', [(np.nan, -math.inf), (np.inf, -math.inf), (0, 10 * math.log10(20))])
+@pytest.mark.filterwarnings('ignore::RuntimeWarning')
+def test_one_value_that_is_not_finite_is_the_worst(value, expected):
+    actual = [[np.ones(20, np.float32)]]
+    actual[0][0][7] = value
+    assert decibels(relative_error([[np.ones(20, np.float32)]], actual)) == pytest.approx(expected)
+    if not np.isfinite(value):
+        assert decibels(relative_error(actual, [[np.ones(20, np.float32)]])) == -math.inf
+        assert decibels(relative_error(actual, actual)) == -math.inf
+
+
+def test_outputs_of_zeros_count_as_they_are():
+    zeros, other = [[np.zeros(4, np.float32)]], [[np.full(4, 0.5, np.float32)]]
+    assert relative_error(zeros, other) == 1 and decibels(relative_error(zeros, zeros)) == math.inf
+
+
+def _case():
+    """Two outputs of numbers, of which one is quantized, and one of integers."""
+    x = tf.placeholder(tf.float32, [None, 4, 4, 3], name='x')
+    y = tf.nn.bias_add(tf.nn.conv2d(x, constant(3, 3, 3, 4, name='w'), 1, 'SAME'), constant(4, name='b'), name='y')
+    return planned([y, tf.sigmoid(y * 100, name='out'), tf.argmax(y, -1, name='best')])
+
+
+def test_a_judge_compares_outputs_of_both_parts_of_the_data():
+    case = _case()
+    batches = [{'x': images(2 + number, 4, 4, 3, seed=number)} for number in range(5)]
+    state = State({}, case.calibrated(batches))
+    judge = Judge(case.graph_def, case.plan, indexed(batches[:3]), indexed(batches[3:]))
+    graph_def = quantized_graph(case.graph_def, case.plan, state)
+
+    def values(graph_def, tensors):
+        with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
+            tf.import_graph_def(graph_def, name='')
+            return [session.run([tensor + ':0' for tensor in tensors], feed) for feed in indexed(batches)]
+    expected, actual = values(case.graph_def, ['y', 'out']), values(graph_def, ['y/aquant', 'out'])
+    parts = [_definition(expected[part], actual[part]) for part in (slice(0, 3), slice(3, 5))]
+    assert judge.errors(graph_def) == pytest.approx(tuple(parts), rel=1e-3)
+    assert judge.quick_error(graph_def) == pytest.approx(_definition(expected[:1], actual[:1]), rel=1e-3)
+
+
+def test_a_perfect_network_has_no_error():
+    case = planned([tf.nn.conv2d(tf.placeholder(tf.float32, [None, 4, 4, 3], name='x'),
+                                 tf.constant(np.ones([1, 1, 3, 2], np.float32)), 1, 'SAME', name='y')])
+    batches = indexed([{'x': np.round(images(2, 4, 4, 3) * 16) / 16}])
+    judge = Judge(case.graph_def, case.plan, batches, batches)
+    positions = {record.name: 4 if record.mode == 1 else 0 for record in case.plan.tensors}
+    errors = judge.errors(quantized_graph(case.graph_def, case.plan, State({}, positions)))
+    assert list(map(decibels, errors)) == [math.inf, math.inf]

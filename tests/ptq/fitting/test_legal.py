@@ -1,0 +1,49 @@
+"""LegalPositions against `settle`, which leaves legal positions as they are."""
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.plan import random_plans
+from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN
+from vai_q_tf.plan.position_rules import position_rules, settle
+from vai_q_tf.ptq.fitting.legal import LegalPositions
+
+
+def test_a_position_is_allowed_where_settle_leaves_all_as_they_are():
+    answers = set()
+
+    @settings(max_examples=80)
+    @given(st.data())
+    def check(data):
+        plan, config = data.draw(random_plans.plans()), data.draw(random_plans.configs())
+        rules = position_rules(plan, config)
+        groups = settle(rules, rules.of_groups(data.draw(random_plans.positions(plan))))
+        positions = rules.of_tensors(groups)
+        legal = LegalPositions(rules)
+        near = sorted({position for own in groups for position in range(own - 20, own + 21)
+                       if POSITION_MIN <= position <= POSITION_MAX})
+        for name, number in zip(rules.names, rules.groups):
+            for position in data.draw(st.lists(st.sampled_from(near), min_size=4, max_size=4)) + [positions[name]]:
+                changed = list(groups)
+                changed[number] = position
+                answer = legal.allows(positions, name, position)
+                assert answer == (settle(rules, changed) == changed), (name, position)
+                answers.add(answer)
+
+    check()
+    assert answers == {True, False}
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_the_positions_of_weights_that_are_allowed_have_no_gap(data):
+    """So that the best one between the first and the last that are allowed is allowed."""
+    plan, config = data.draw(random_plans.plans()), data.draw(random_plans.configs())
+    rules = position_rules(plan, config)
+    positions = rules.of_tensors(settle(rules, rules.of_groups(data.draw(random_plans.positions(plan)))))
+    legal = LegalPositions(rules)
+    for record in plan.tensors:
+        if record.role == 'weight':
+            allowed = [position for position in range(POSITION_MIN, POSITION_MAX + 1)
+                       if legal.allows(positions, record.name, position)]
+            assert positions[record.name] in allowed
+            assert allowed == list(range(allowed[0], allowed[-1] + 1))
