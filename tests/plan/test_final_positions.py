@@ -197,3 +197,48 @@ def test_error_table_covers_all_positions():
     np.testing.assert_allclose(table[inside][2:], exact[inside][2:], rtol=1e-6)
     above = slice(first + 128 + len(window), 255)
     assert (table[above] >= exact[above] * (1 - 1e-6)).all()
+
+
+def _concat_of(*names):
+    return Alignment('concat', names[-1], names[-1], names[:-1], False)
+
+
+def test_a_chosen_position_is_that_of_its_whole_group():
+    plan = _plan(['a', 'b', 'c', 'd'], alignments=[_concat_of('a', 'b', 'c')])
+    observed = _observed(a=3, b=7, c=5, d=9)
+    assert final_positions.decide(plan, observed, _config()) == {'a': 3, 'b': 3, 'c': 3, 'd': 9}
+    for name in 'abc':
+        assert final_positions.decide(plan, observed, _config(), {name: 6}) == {'a': 6, 'b': 6, 'c': 6, 'd': 9}
+    assert final_positions.decide(plan, observed, _config(), {'d': 1}) == {'a': 3, 'b': 3, 'c': 3, 'd': 1}
+    assert final_positions.decide(plan, observed, _config(), {}) == final_positions.decide(plan, observed, _config())
+
+
+def test_a_chosen_position_goes_before_the_least_error_and_within_the_limits():
+    data = np.linspace(-1, 1, 50, dtype=np.float32)
+    plan = _plan(['i', 'w', 'o', 'p'], [ComputeGroup('conv', 'i', 'w', '', 'o', 27)], [_concat_of('o', 'p')])
+    observed = dict(_observed(i=2, w=3), o=_observe(data), p=_observe(data / 2))
+    free = final_positions.decide(plan, observed, _config())
+    assert free['o'] == free['p'] == 7 and free['w'] == 5  # the cut is 0
+    assert final_positions.decide(plan, observed, _config(), {'o': 4}) == {'i': 2, 'w': 3, 'o': 4, 'p': 4}
+    assert final_positions.decide(plan, observed, _config(), {'p': 9}) == {'i': 2, 'w': 7, 'o': 9, 'p': 9}
+
+
+def test_shared_groups_are_those_of_several_without_results_of_moves():
+    moved = Alignment('move', 'r', 'r', ('a',), False)
+    plan = _plan(['a', 'r', 'b', 'c', 'd'], alignments=[moved, _concat_of('r', 'b', 'c')])
+    assert final_positions.shared(plan, _config()) == [('a', 'b', 'c')]
+    assert final_positions.measured(plan, _config()) == {'a', 'b', 'c'}
+    assert final_positions.shared(plan, _config(align_concat=2)) == []
+    assert final_positions.shared(plan, _config(align_rule='output')) == []
+
+
+def test_the_least_error_is_the_smallest_of_equal_ones():
+    table = np.full(256, 5.0)
+    table[128 + 3] = table[128 + 4] = 1
+    assert final_positions.least_error(table) == 3
+    table[128 - 126] = 0
+    assert final_positions.least_error(table) == -126
+    table[128 + 126] = -1
+    assert final_positions.least_error(table) == 126
+    table[128 + 127] = table[0] = -2  # no positions of values
+    assert final_positions.least_error(table) == 126
