@@ -28,7 +28,7 @@ SLOWDOWN = 0.25
 
 
 def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs=1, lr=1e-6, lrcoef=1.0, session_config=None,
-             progress=None):
+             progress=None, unseen_error=None):
     """`eval_graph` with weights and biases that make it differ less from `float_graph` on the batches.
 
     Nothing but the values of their Consts changes, and the result is never worse: the mean squared difference of the
@@ -49,6 +49,8 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
         within 1e-10 and 0.1.
       session_config: tf.ConfigProto; sessions.session_config() where it is not given.
       progress: function (iterable of batches, its length, what is done in words) -> iterable, for a progress bar.
+      unseen_error: function ({Const: array}) -> error of the outputs with these values on data that nothing is trained on; what
+        raises it is not kept either.
 
     Raises:
       QuantizeError: INVALID_CONFIG for a setting out of range; UNSUPPORTED_GRAPH for a loop between input and output nodes.
@@ -66,7 +68,7 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
 
     batches = _Batches(feeds, len(feeds) if steps is None else steps, progress)
     with FinetuneNetwork(float_graph, eval_graph, plan, blocks, mode, session_config or sessions.session_config()) as network:
-        finetuning = _Finetuning(network, blocks, batches, rate)
+        finetuning = _Finetuning(network, blocks, batches, rate, unseen_error or (lambda values: 0.0))
         for epoch in range(epochs):
             finetuning.run_epoch('Fast finetune, epoch {} of {}'.format(epoch + 1, epochs))
         finetuning.report()
@@ -98,11 +100,13 @@ class _Batches:
 class _Finetuning:
     """The course of a finetuning: the weights accepted so far, and what they give."""
 
-    def __init__(self, network, blocks, batches, rate):
+    def __init__(self, network, blocks, batches, rate, unseen_error):
         """rate: function (initial loss) -> learning rate."""
         self._network, self._blocks, self._batches = network, blocks, batches
         self._accepted = dict(network.values)
         self._losses, self._error = self._initial = network.measure(batches('Fast finetune, before'))
+        self._unseen_error = unseen_error
+        self._unseen = unseen_error(self._accepted)
         self._rates = np.array([rate(loss) for loss in self._losses])
         # A loss that is not finite gives no gradient, and weights of NaN would reach all later blocks.
         self._active = [number for number, loss in enumerate(self._losses) if 0 < loss < np.inf]
@@ -120,14 +124,16 @@ class _Finetuning:
         chosen, halve = self._active, False
         while chosen:
             names = [name for number in chosen for name in self._blocks[number].constants]
-            self._network.load(dict(self._accepted, **{name: trained[name] for name in names}))
+            values = dict(self._accepted, **{name: trained[name] for name in names})
+            self._network.load(values)
             losses, error = self._network.measure(self._batches(text))
             # NaN is no improvement.
             better = [number for number in chosen if losses[number] < self._losses[number]]
             if len(better) == len(chosen) and error <= self._error:
-                self._accepted.update((name, trained[name]) for name in names)
-                self._losses, self._error = losses, error
-                return chosen
+                unseen = self._unseen_error(values)
+                if unseen <= self._unseen:
+                    self._accepted, self._losses, self._error, self._unseen = values, losses, error, unseen
+                    return chosen
             if halve or len(better) == len(chosen):
                 better = sorted(better, key=lambda number: losses[number] / self._losses[number])[:len(chosen) // 2]
             # Weights put back change what later blocks read; from the second round on half go, so that the rounds end.

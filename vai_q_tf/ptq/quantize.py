@@ -1,5 +1,6 @@
 """Post-training quantization of a frozen graph, from the float graph to the written model."""
 import os
+import sys
 
 import tensorflow.compat.v1 as tf
 
@@ -16,10 +17,12 @@ from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.lint import lint
+from vai_q_tf.passes.folding.equalize_layers import equalize_layers, equalize_weights
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.ptq.calibration.progress import progress
-from vai_q_tf.ptq.effort.improve import check_effort, improve
+from vai_q_tf.ptq.effort.improve import Network, check_effort, improve, summary
 from vai_q_tf.ptq.fast_finetune import check_settings, finetune, require_no_loop
+from vai_q_tf.ptq.judged_finetuning import finetune_judged
 
 MODEL = 'quantize_eval_model'
 
@@ -73,21 +76,29 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
     if not skip_check:
         batches[0] = reader.feed(0)
         check_float_graph(graph, config, batches[0], gpu_memory_fraction)
-    float_graph = passes.optimise(graph_def, config, fold_constant=bool(fold_constant))
-    float_graph = finalize.narrow_input_shapes(float_graph, config)
-    view = GraphView(float_graph)
-    plan = annotate(view, config)
-    _warn_without_weights(view, plan)
+    networks = _networks(graph_def, config, bool(fold_constant), effort)
+    _warn_without_weights(*networks[0])
     if include_fast_ft:
-        require_no_loop(float_graph, plan)
-    feed = _feed_of(float_graph, reader.feed, batches)
-    improved = improve(runnable(float_graph), plan, config, feed, effort, gpu_memory_fraction)
+        require_no_loop(*networks[0])
+    feed = _feed_of(networks[0].graph, reader.feed, batches)
+    improved = improve([network._replace(graph=runnable(network.graph)) for network in networks], config, feed, effort,
+                       gpu_memory_fraction)
+    float_graph, plan = networks[improved.chosen]
+    rows, fitted = list(improved.rows), bool(improved.values)
     model = finalize.finalize(editor.with_values(float_graph, improved.values), plan, improved.positions,
                               improved.shapes if add_shapes else {}, config)
     if include_fast_ft:
-        model = finetune(editor.with_values(float_graph, improved.reference), model, plan, feed, steps=config.calib_iter,
-                         mode=fast_ft_mode, epochs=fast_ft_epochs, lr=fast_ft_lr, lrcoef=fast_ft_lrcoef,
-                         session_config=session_options, progress=progress)
+        settings = dict(mode=fast_ft_mode, epochs=fast_ft_epochs, lr=fast_ft_lr, lrcoef=fast_ft_lrcoef,
+                        session_config=session_options, progress=progress)
+        reference = editor.with_values(float_graph, improved.reference)
+        if improved.judge:
+            model, row = finetune_judged(reference, model, plan, improved.data, improved.judge, settings)
+            rows.append(row)
+            fitted = fitted or row.kept
+        else:
+            model = finetune(reference, model, plan, feed, steps=config.calib_iter, **settings)
+    if rows:
+        print(summary(rows, fitted), file=sys.stderr)
     if not keep_float_weight:
         model = finalize.quantize_weights(model)
     if fix_input_shape:
@@ -99,7 +110,24 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
     return files.write(directory, MODEL + '.pb', model.SerializeToString())
 
 
-def _warn_without_weights(view, plan):
+def _networks(graph_def, config, fold_constant, effort):
+    """The Networks to choose from: one, or the network and what cross-layer equalization makes of it.
+
+    With the effort `fast` nothing judges, and do_cle decides.
+    """
+    def network(do_cle, equalize):
+        graph = passes.optimise(graph_def, config.replace(do_cle=do_cle), fold_constant, equalize)
+        graph = finalize.narrow_input_shapes(graph, config)
+        return Network(graph, annotate(GraphView(graph), config))
+
+    if effort == 'fast' or not config.do_cle:
+        return [network(config.do_cle, equalize_layers)]
+    plain, equalized = network(0, equalize_weights), network(1, equalize_weights)
+    return [plain] if plain.graph == equalized.graph else [plain, equalized]
+
+
+def _warn_without_weights(graph, plan):
+    view = GraphView(graph)
     weighted = [name for name in plan.nodes if trait(view.op(name)).kind == WEIGHTED]
     if weighted and not any(tensor.role == 'weight' for tensor in plan.tensors):
         reasons = {record.node: record.reason for record in plan.skipped}

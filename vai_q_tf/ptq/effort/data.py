@@ -51,11 +51,14 @@ def count_images(feed):
 def split(feeds):
     """The Data of feeds: the last third judges, and no image of it comes before one that is fitted on.
 
-    A single batch, or two, are cut along the first axis where all arrays share it.
+    A single batch, or two, are cut along the first axis where all arrays share it. Where that leaves fewer than three, all of
+    them are both.
     """
     if len(feeds) < _PARTS:
         feeds = [part for feed in feeds for part in _cut(feed)]
     judging = len(feeds) // _PARTS
+    if not judging:
+        return Data(feeds, feeds)
     return Data(feeds[:-judging], feeds[-judging:])
 
 

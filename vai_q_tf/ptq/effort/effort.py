@@ -56,7 +56,9 @@ class Setting(NamedTuple):
     refits: bool = False
 
 
-class _Trial(NamedTuple):
+class Trial(NamedTuple):
+    """A quantized form. fitted, unseen: signal-to-noise ratios of its outputs on data that it was fitted on and on data that it
+    was not, in dB."""
     setting: Setting
     state: State
     fitted: float
@@ -68,18 +70,18 @@ class Effort:
 
     Args:
       float_graph, plan, config: the network. observed: {name: Observation} by votes.
-      data: Data.
+      data: Data. judge: a Judge on that; of `float_graph`, where it is not given.
 
     Attributes:
       rows: a Row for each aid that was tried.
     """
 
-    def __init__(self, float_graph, plan, config, observed, data, gpu_memory_fraction=None):
+    def __init__(self, float_graph, plan, config, observed, data, gpu_memory_fraction=None, judge=None):
         self._float_graph, self._plan, self._config, self._data = float_graph, plan, config, data
         self._fraction = gpu_memory_fraction
         self._layers = find_layers(float_graph, plan)
         self._view = GraphView(float_graph)
-        self._judge = Judge(float_graph, plan, data.fitted, data.unseen, gpu_memory_fraction)
+        self._judge = judge or Judge(float_graph, plan, data.fitted, data.unseen, gpu_memory_fraction)
         self._start = Setting({}, observed, config.align_pool, {})
         self._best = self._walk(self._start, 'Bias correction')
         self.rows = []
@@ -100,12 +102,11 @@ class Effort:
         self._equalize(error_plan)
 
     def result(self):
-        """(the best State, {Const: array} that its walk began with); the walk itself is judged, too."""
+        """The best Trial; the walk itself is judged, too."""
         plain, fast = (self._judged(setting, self._begin(setting)) for setting in (self._best.setting, self._start))
-        rejected = _why_not(plain, self._best)
+        rejected = why_not(plain, self._best)
         self.rows.append(Row('bias correction', plain.unseen, self._best.unseen, rejected))
-        chosen = max(fast, plain, self._best, key=lambda trial: trial.unseen + _LEAST_GAIN * (trial is fast))
-        return chosen.state, chosen.setting.values
+        return max(fast, plain, self._best, key=lambda trial: trial.unseen + _LEAST_GAIN * (trial is fast))
 
     def _silence_dead_channels(self):
         sources = {tensor: layer.channel_axis for layer in self._layers for tensor in (layer.source, layer.result)}
@@ -153,7 +154,7 @@ class Effort:
     def _try(self, aid, setting):
         """Takes an aid's setting over if it gains."""
         trial = self._walk(setting, aid.capitalize())
-        rejected = _why_not(self._best, trial)
+        rejected = why_not(self._best, trial)
         self.rows.append(Row(aid, self._best.unseen, trial.unseen, rejected))
         if not rejected:
             self._best = trial
@@ -172,11 +173,11 @@ class Effort:
         return self._config.replace(align_pool=setting.align_pool)
 
     def _judged(self, setting, state):
-        return _Trial(setting, state, *map(decibels, self._judge.errors(
+        return Trial(setting, state, *map(decibels, self._judge.errors(
             quantized_graph(self._float_graph, self._plan, state))))
 
 
-def _why_not(best, trial):
+def why_not(best, trial):
     """Why a trial does not take the place of the best one; '' if it does."""
     gain, fitted_gain = trial.unseen - best.unseen, trial.fitted - best.fitted
     if not gain >= _LEAST_GAIN:

@@ -1,6 +1,5 @@
 """From a float graph and its plan to values and positions, with the effort that was asked for."""
-import sys
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -10,23 +9,39 @@ from vai_q_tf import errors
 from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS, LOOP_OPS
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.plan import final_positions
+from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.ptq.calibration.calibrate import calibrate, calibrate_twice
-from vai_q_tf.ptq.effort.data import FEWEST_IMAGES, Kept, split
-from vai_q_tf.ptq.effort.effort import Effort
+from vai_q_tf.ptq.effort.data import FEWEST_IMAGES, Data, Kept, split
+from vai_q_tf.ptq.effort.effort import Effort, Row, Setting, Trial, why_not
+from vai_q_tf.ptq.effort.judge import Judge, decibels
+from vai_q_tf.ptq.fitting.state import State, quantized_graph
 
 EFFORTS = ('fast', 'standard', 'high')
 
 
-class Improved(NamedTuple):
-    """values: {Const: float array} of weights and biases that are not those of the float graph any more.
+class Network(NamedTuple):
+    """graph: a float GraphDef. plan: its QuantPlan."""
+    graph: tf.GraphDef
+    plan: QuantPlan
 
+
+class Improved(NamedTuple):
+    """chosen: the number of the Network that was taken.
+
+    values: {Const: float array} of weights and biases that are not those of the float graph any more.
     reference: {Const: float array} with which the float graph gives, before each activation function, what the quantized one is
-    to give. positions: {name: position in fractional bits}. shapes: as in Calibrated.
+    to give. positions: {name: position in fractional bits}. shapes: as in Calibrated. rows: a Row for each aid.
+    data: Data, and judge: a Judge on it of the float network without cross-layer equalization; None with the effort `fast`, and
+    the judge also where there is nothing to judge by.
     """
+    chosen: int
     values: Dict[str, np.ndarray]
     reference: Dict[str, np.ndarray]
     positions: Dict[str, int]
     shapes: Dict[str, List]
+    rows: List[Row]
+    data: Optional[Data] = None
+    judge: Optional[Judge] = None
 
 
 def check_effort(effort):
@@ -36,35 +51,66 @@ def check_effort(effort):
             effort, ', '.join(EFFORTS[:-1]) + ' or ' + EFFORTS[-1]))
 
 
-def improve(float_graph, plan, config, feed, effort, gpu_memory_fraction=None):
-    """The Improved of a float graph.
+def improve(networks, config, feed, effort, gpu_memory_fraction=None):
+    """The Improved of a float network.
 
     `fast` calibrates by votes. The others also fit biases, and `high` weights, to what the float network gives, where that
-    brings the outputs nearer to its outputs on data that nothing was fitted on. A summary on stderr tells what was gained.
+    brings the outputs nearer to its outputs on data that nothing was fitted on.
 
     Args:
-      float_graph, plan, config: the network; feed: as in `calibrate`, each step is asked for once.
+      networks: the Network, and after it the one with cross-layer equalization, if there is a choice. That is taken if its
+        outputs come nearer to those of the first one in float.
+      config; feed: as in `calibrate`, each step is asked for once.
       effort: one of EFFORTS.
     """
+    network = networks[0]
     if effort == 'fast':
-        calibrated = calibrate(float_graph, plan, config, feed, gpu_memory_fraction)
-        return Improved({}, {}, final_positions.decide(plan, calibrated.observed, config), calibrated.shapes)
-    obstacle = _obstacle(float_graph, plan)
+        calibrated = calibrate(network.graph, network.plan, config, feed, gpu_memory_fraction)
+        return Improved(0, {}, {}, final_positions.decide(network.plan, calibrated.observed, config), calibrated.shapes, [])
     kept = Kept(feed, config.calib_iter)
-    error_plan = _by_error(plan, config)
-    votes, by_errors = calibrate_twice(float_graph, plan, error_plan, config, kept, gpu_memory_fraction)
-    if not obstacle and kept.images < FEWEST_IMAGES:
-        obstacle = 'it takes {} images of calibration data or more, and there are {}'.format(FEWEST_IMAGES, kept.images)
+    votes, by_errors = calibrate_twice(*network, _by_error(network.plan, config), config, kept, gpu_memory_fraction)
+    data = split(kept.feeds)
+    obstacle = _obstacle(network, kept, data)
     if obstacle:
         tf.logging.warning('The effort %s becomes fast: %s.', effort, obstacle)
-        return Improved({}, {}, final_positions.decide(plan, votes.observed, config), votes.shapes)
-    course = Effort(float_graph, plan, config, votes.observed, split(kept.feeds), gpu_memory_fraction)
-    course.standard(by_errors.observed)
-    if effort == 'high':
-        course.high(error_plan)
-    state, reference = course.result()
-    print(summary(course.rows, bool(state.values)), file=sys.stderr)
-    return Improved(state.values, reference, state.positions, votes.shapes)
+        effort = 'fast'
+    judge = Judge(*network, data.fitted, data.unseen, gpu_memory_fraction) if _has_numbers(network) else None
+    choice = _Choice(config, effort, data, judge, gpu_memory_fraction)
+    chosen, (trial, rows) = 0, choice.quantize(network, votes, by_errors)
+    if judge and len(networks) > 1:
+        equalized = networks[1]
+        again = calibrate_twice(*equalized, _by_error(equalized.plan, config), config.replace(calib_iter=len(kept.feeds)),
+                                kept.feeds.__getitem__, gpu_memory_fraction)
+        other, other_rows = choice.quantize(equalized, *again)
+        row = Row('cross-layer equalization', trial.unseen, other.unseen, why_not(trial, other))
+        if row.kept:
+            chosen, trial, rows = 1, other, other_rows
+        rows.append(row)
+    return Improved(chosen, trial.state.values, trial.setting.values, trial.state.positions, votes.shapes, rows, data, judge)
+
+
+class _Choice:
+    """Quantizes networks with an effort, to choose one of them. effort: 'fast' for votes alone."""
+
+    def __init__(self, config, effort, data, judge, gpu_memory_fraction):
+        self._config, self._effort, self._data, self._judge = config, effort, data, judge
+        self._fraction = gpu_memory_fraction
+
+    def quantize(self, network, votes, by_errors):
+        """(the Trial, its Rows); votes, by_errors: Calibrated of the Network."""
+        if self._effort == 'fast':
+            return self._by_votes(network, votes), []
+        course = Effort(*network, self._config, votes.observed, self._data, self._fraction, self._judge)
+        course.standard(by_errors.observed)
+        if self._effort == 'high':
+            course.high(_by_error(network.plan, self._config))
+        return course.result(), course.rows
+
+    def _by_votes(self, network, votes):
+        setting = Setting({}, votes.observed, self._config.align_pool, {})
+        state = State({}, final_positions.decide(network.plan, votes.observed, self._config))
+        errors = self._judge.errors(quantized_graph(*network, state)) if self._judge else (0.0, 0.0)
+        return Trial(setting, state, *map(decibels, errors))
 
 
 def summary(rows, changed):
@@ -90,11 +136,20 @@ def _by_error(plan, config):
         else record for record in plan.tensors))
 
 
-def _obstacle(float_graph, plan):
+def _obstacle(network, kept, data):
     """Why a network cannot be improved; '' if it can."""
-    view = GraphView(float_graph)
-    if any(view.op(name) in CONTROL_FLOW_OPS | LOOP_OPS for name in view.upstream(plan.output_nodes)):
+    view = GraphView(network.graph)
+    if any(view.op(name) in CONTROL_FLOW_OPS | LOOP_OPS for name in view.upstream(network.plan.output_nodes)):
         return 'the graph has conditions or loops'
-    if not any(dtype.is_floating for name in plan.output_nodes for dtype in view.output_types(name)):
+    if not _has_numbers(network):
         return 'no output node gives floating-point numbers'
+    if kept.images < FEWEST_IMAGES:
+        return 'it takes {} images of calibration data or more, and there are {}'.format(FEWEST_IMAGES, kept.images)
+    if data.fitted is data.unseen:
+        return 'the calibration data cannot be cut into three parts'
     return ''
+
+
+def _has_numbers(network):
+    view = GraphView(network.graph)
+    return any(dtype.is_floating for name in network.plan.output_nodes for dtype in view.output_types(name))
