@@ -11,7 +11,7 @@ from vai_q_tf.errors import QuantizeError
 # Name: default, in the order of the original's list of options.
 ORIGINAL = {
     'mode': 'frozen', 'input_frozen_graph': '', 'input_meta_graph': '', 'input_checkpoint': '', 'skip_check': 0,
-    'fold_constant': 1, 'include_fast_ft': 0, 'fast_ft_mode': 1, 'fast_ft_epochs': 1, 'fast_ft_lr': 1e-6, 'fast_ft_lrcoef': 1.0,
+    'fold_constant': 1, 'include_fast_ft': 0, 'fast_ft_mode': 1, 'fast_ft_lrcoef': 1.0,
     'custom_op_so': '', 'add_shapes': 1, 'convert_datatype': 0, 'keep_float_weight': 1, 'output_format': 'pb', 'onnx_opset': 13,
     'fix_input_shape': 0, 'debug_mode': 0, 'input_fn': '', 'fuse_op_config': '', 'max_dump_batches': 1, 'dump_float': 0,
     'dump_input_tensors': '', 'dump_as_xir': False, 'gpu_memory_fraction': 0.5}

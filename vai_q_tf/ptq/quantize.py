@@ -30,7 +30,7 @@ MODEL = 'quantize_eval_model'
 @also_called(q_config='config')
 def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=1, add_shapes=1, keep_float_weight=1,
                     fix_input_shape=0, output_format='pb', onnx_opset=13, include_fast_ft=0, fast_ft_mode=1,
-                    fast_ft_epochs=1, fast_ft_lr=1e-6, fast_ft_lrcoef=1.0, strict=False, gpu_memory_fraction=None,
+                    fast_ft_epochs=5, fast_ft_lr=None, fast_ft_lrcoef=1.0, strict=False, gpu_memory_fraction=None,
                     effort='standard'):
     """Quantizes a frozen float graph with calibration data; returns the path of the model that it wrote.
 

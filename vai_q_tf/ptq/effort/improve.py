@@ -109,8 +109,9 @@ class _Choice:
     def _by_votes(self, network, votes):
         setting = Setting({}, votes.observed, self._config.align_pool, {})
         state = State({}, final_positions.decide(network.plan, votes.observed, self._config))
-        errors = self._judge.errors(quantized_graph(*network, state)) if self._judge else (0.0, 0.0)
-        return Trial(setting, state, *map(decibels, errors))
+        # Nothing is fitted, so all data judge.
+        error = np.mean(self._judge.errors(quantized_graph(*network, state))) if self._judge else 0.0
+        return Trial(setting, state, decibels(error), decibels(error))
 
 
 def summary(rows, changed):
