@@ -51,7 +51,8 @@ _GROUPS = (
         ('skip_check', _FLAG, 0, _ZERO_ONE, '1: do not run the float graph before it is quantized'),
         ('fold_constant', _FLAG, 1, _ZERO_ONE, '1: compute what depends on constants only beforehand'),
         ('fold_reshape', _CONFIG, None, _ZERO_ONE, '1: fold Reshape nodes'),
-        ('do_cle', _CONFIG, None, _ZERO_ONE, '1: cross layer equalization of weights; with the efforts standard and high only if it helps'),
+        ('do_cle', _CONFIG, None, _ZERO_ONE, '1: cross layer equalization of weights, which standard and high keep only if it '
+         'helps'),
         ('replace_relu6', _CONFIG, None, _ZERO_ONE, '1: cross layer equalization makes Relu6 a Relu'),
         ('replace_sigmoid', _CONFIG, None, _ZERO_ONE, '1: replace sigmoid by hard-sigmoid'),
         ('replace_softmax', _CONFIG, None, _ZERO_ONE, '1: replace softmax by hard-softmax'),
@@ -132,7 +133,8 @@ def parser():
                 group.add_argument('--' + name, action='store_true', help=text)
                 continue
             shown = getattr(config, name) if kind == _CONFIG else default
-            group.add_argument('--' + name, metavar=metavar, default=None if kind == _CONFIG or default is None else str(default),
+            text_of_default = None if kind == _CONFIG or default is None else str(default)
+            group.add_argument('--' + name, metavar=metavar, default=text_of_default,
                                help=text + (' (default: {})'.format(shown) if shown not in ('', [], None) else ''))
     return result
 

@@ -47,8 +47,8 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
       mode: what the blocks read while training: 0 the float network, 1 the quantized one.
       epochs: how often the batches are trained on, at least 1. A block that an epoch did not improve starts the next one
         from its former weights, with a new optimizer at a quarter of the learning rate.
-      lr: learning rate of Adam; None: STEP_SHARE of the step of each block's weights. lrcoef: its factor for blocks whose initial loss is above 3. Together they are kept
-        within 1e-10 and 0.1.
+      lr: learning rate of Adam; None: STEP_SHARE of the step of each block's weights. lrcoef: its factor for blocks whose
+        initial loss is above 3. Together they are kept within 1e-10 and 0.1.
       session_config: tf.ConfigProto; sessions.session_config() where it is not given.
       progress: function (iterable of batches, its length, what is done in words) -> iterable, for a progress bar.
       unseen_error: function ({Const: array}) -> error of the outputs with these values on data that nothing is trained on; what
@@ -64,11 +64,10 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
         tf.logging.warning('Fast finetune leaves %r as it is: %s.', name, reason)
     if not blocks:
         return eval_graph
-
     view = GraphView(eval_graph)
 
     def rate(block, loss):
-        own = STEP_SHARE * _step(view, block) if lr is None else lr
+        own = STEP_SHARE * _step(view, plan, block) if lr is None else lr
         return min(GREATEST_RATE, max(LEAST_RATE, own * (lrcoef if loss > HIGH_LOSS else 1.0)))
 
     batches = _Batches(feeds, len(feeds) if steps is None else steps, progress)
@@ -80,9 +79,11 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
         return editor.with_values(eval_graph, finetuning.changed())
 
 
-def _step(view, block):
+def _step(view, plan, block):
     """The step of a block's weights in the quantized graph; that of its bias, where they are not trained."""
-    (fix_neuron, _), = view.consumers(block.constants[0])
+    group = next(group for group in plan.groups if group.node == block.name)
+    fix_neuron = next(name for name in (group.weight, group.bias)
+                      if name in view and view.skip_identity(view.inputs(name)[0]) in block.constants)
     return 2.0 ** -view.attr(fix_neuron, 'quantize_pos').i
 
 

@@ -45,7 +45,8 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
       fix_input_shape: 1 writes config.input_shapes into the placeholders, the batch size included.
       output_format: 'pb', or 'onnx' with the operator set `onnx_opset`.
       include_fast_ft: 1 finetunes weights and biases on the calibration data. fast_ft_mode: 0 with float, 1 with quantized
-        inputs of each block. fast_ft_epochs, fast_ft_lr, fast_ft_lrcoef: see `fast_finetune.finetune`.
+        inputs of each block. fast_ft_epochs, fast_ft_lr (None: a hundredth of the step of the weights), fast_ft_lrcoef: see
+        `fast_finetune.finetune`.
       strict: makes it an error if the DPU compiler would refuse the model.
       gpu_memory_fraction: of each GPU, above 0 and at most 1; None: as TensorFlow sees fit.
       effort: what is done for accuracy. 'fast': batches vote on positions. 'standard': biases are fitted to the float network,
