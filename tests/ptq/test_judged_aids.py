@@ -153,3 +153,11 @@ def test_finetuning_that_overfits_is_reverted(tmp_path, monkeypatch):
     unseen = [_decibels(graph_def, model, _batch(2, 8)) for model in (without, guarded, unguarded)]
     fitted = [_decibels(graph_def, model, _batch(1, 8)) for model in (without, unguarded)]
     assert fitted[1] > fitted[0] + 2 and unseen[2] < unseen[0] - 0.2 and unseen[1] >= unseen[0]
+
+
+@pytest.mark.parametrize('count', [8, 32])
+def test_a_batch_of_a_certain_size_is_not_cut(count, tmp_path):
+    graph_def = _unequal()
+    next(node for node in graph_def.node if node.name == 'x').attr['shape'].shape.dim[0].size = count
+    assert _decibels(graph_def, _quantized(graph_def, tmp_path, lambda step: _batch(step, count), 1, do_cle=1,
+                                           call=dict(include_fast_ft=1)), _batch(9, count)) > 25

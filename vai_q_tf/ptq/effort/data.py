@@ -48,13 +48,13 @@ def count_images(feed):
     return largest[0] if largest else 1
 
 
-def split(feeds):
+def split(feeds, cut=True):
     """The Data of feeds: the last third judges, and no image of it comes before one that is fitted on.
 
-    A single batch, or two, are cut along the first axis where all arrays share it. Where that leaves fewer than three, all of
-    them are both.
+    A single batch, or two, are cut along the first axis where all arrays share it, and where `cut` allows that. Where that
+    leaves fewer than three, all of them are both.
     """
-    if len(feeds) < _PARTS:
+    if cut and len(feeds) < _PARTS:
         feeds = [part for feed in feeds for part in _cut(feed)]
     judging = len(feeds) // _PARTS
     if not judging:

@@ -69,7 +69,7 @@ def improve(networks, config, feed, effort, gpu_memory_fraction=None):
         return Improved(0, {}, {}, final_positions.decide(network.plan, calibrated.observed, config), calibrated.shapes, [])
     kept = Kept(feed, config.calib_iter)
     votes, by_errors = calibrate_twice(*network, _by_error(network.plan, config), config, kept, gpu_memory_fraction)
-    data = split(kept.feeds)
+    data = split(kept.feeds, kept.images >= FEWEST_IMAGES and _takes_any_batch(network.graph))
     obstacle = _obstacle(network, kept, data)
     if obstacle:
         tf.logging.warning('The effort %s becomes fast: %s.', effort, obstacle)
@@ -149,6 +149,12 @@ def _obstacle(network, kept, data):
     if data.fitted is data.unseen:
         return 'the calibration data cannot be cut into three parts'
     return ''
+
+
+def _takes_any_batch(graph_def):
+    """Whether no placeholder has a first dimension of a certain size."""
+    shapes = [node.attr['shape'].shape for node in graph_def.node if node.op == 'Placeholder']
+    return all(not shape.dim or shape.dim[0].size == -1 for shape in shapes)
 
 
 def _has_numbers(network):
