@@ -89,8 +89,8 @@ _GROUPS = (
     ('fast finetuning', (
         ('include_fast_ft', _FLAG, 0, _ZERO_ONE, '1: finetune weights on the calibration data'),
         ('fast_ft_mode', _FLAG, 1, _ZERO_ONE, 'inputs of the layers while they are tuned. 0: float, 1: quantized'),
-        ('fast_ft_epochs', _COUNT, 1, 'N', 'passes over the calibration data'),
-        ('fast_ft_lr', _NUMBER, 1e-6, 'X', 'learning rate'),
+        ('fast_ft_epochs', _COUNT, 5, 'N', 'passes over the calibration data'),
+        ('fast_ft_lr', _NUMBER, None, 'X', 'learning rate. Default: 1/100 of the step of the weights of each layer'),
         ('fast_ft_lrcoef', _NUMBER, 1.0, 'X', 'factor of the learning rate for layers with a large loss'),
     )),
     ('sensitivity', (
@@ -143,8 +143,9 @@ def parser():
                 group.add_argument('--' + name, action='store_true', help=text)
                 continue
             shown = getattr(config, name) if kind == _CONFIG else default
-            group.add_argument('--' + name, metavar=metavar, default=None if kind == _CONFIG else str(default),
-                               help=text + (' (default: {})'.format(shown) if shown not in ('', []) else ''))
+            text_of_default = None if kind == _CONFIG or default is None else str(default)
+            group.add_argument('--' + name, metavar=metavar, default=text_of_default,
+                               help=text + (' (default: {})'.format(shown) if shown not in ('', [], None) else ''))
     return result
 
 
@@ -166,7 +167,7 @@ def parse(arguments):
         raise UsageError('{}; choose one of {}. See vai_q_tensorflow --help'.format(
             'unknown command {!r}'.format(options.command) if options.command else 'no command', ', '.join(commands)))
     for name, kind, _, _, _ in _ROWS:
-        if kind not in (None, _CONFIG):
+        if kind not in (None, _CONFIG) and getattr(options, name) is not None:
             setattr(options, name, _CONVERT[kind](name, getattr(options, name)))
     options.convert_datatype = _datatype(options.convert_datatype)
     if not 0 < options.gpu_memory_fraction <= 1:

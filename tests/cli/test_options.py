@@ -8,10 +8,10 @@ from vai_q_tf.cli_options import UsageError, parse, parser
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
 
-# Name: default, in the order of the original's list of options.
+# Name: default, in the order of the original's list of options. Its fast finetuning has one epoch at the rate 1e-6.
 ORIGINAL = {
     'mode': 'frozen', 'input_frozen_graph': '', 'input_meta_graph': '', 'input_checkpoint': '', 'skip_check': 0,
-    'fold_constant': 1, 'include_fast_ft': 0, 'fast_ft_mode': 1, 'fast_ft_epochs': 1, 'fast_ft_lr': 1e-6, 'fast_ft_lrcoef': 1.0,
+    'fold_constant': 1, 'include_fast_ft': 0, 'fast_ft_mode': 1, 'fast_ft_lrcoef': 1.0,
     'custom_op_so': '', 'add_shapes': 1, 'convert_datatype': 0, 'keep_float_weight': 1, 'output_format': 'pb', 'onnx_opset': 13,
     'fix_input_shape': 0, 'debug_mode': 0, 'input_fn': '', 'fuse_op_config': '', 'max_dump_batches': 1, 'dump_float': 0,
     'dump_input_tensors': '', 'dump_as_xir': False, 'gpu_memory_fraction': 0.5}
@@ -36,6 +36,7 @@ def test_the_defaults_of_the_original():
     options = parse(['quantize'])
     for name, default in ORIGINAL.items():
         assert getattr(options, name) == default and type(getattr(options, name)) is type(default), name
+    assert options.fast_ft_epochs == 5 and options.fast_ft_lr is None
     for name, default in ORIGINAL_CONFIG.items():
         assert getattr(options.config, name) == default, name
     assert options.config.align_rule == 'least_error' and options.strict is False
@@ -58,8 +59,10 @@ def test_one_flat_set_of_options_with_every_command(command):
     arguments = []
     for name, value in list(ORIGINAL.items()) + list(ORIGINAL_CONFIG.items()):
         arguments += ['--' + name] + ([] if value is False else ['' if value == [] else str(value)])
+    arguments += ['--fast_ft_epochs', '1', '--fast_ft_lr', '1e-06']
     options = parse([command] + arguments + ['--gpu', '-1', '--strict', '--align_rule', 'output'])
     assert options.command == command and options.gpu == '-1' and options.strict
+    assert (options.fast_ft_epochs, options.fast_ft_lr) == (1, 1e-6)
     assert repr(options.config) == repr(QuantizeConfig(align_rule='output'))
 
 

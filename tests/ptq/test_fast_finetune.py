@@ -230,7 +230,7 @@ class FakeNetwork:
     (lambda w: 2 - w + 1.5 * np.concatenate([[0], np.cumsum(w)[:-1]]), lambda w: 1 - w.sum(), 'some')])
 def test_only_what_helps_the_block_and_the_network_is_kept(count, losses, error, kept):
     network = FakeNetwork(count, losses, error)
-    run = fast_finetune._Finetuning(network, network.blocks, lambda text: [], lambda loss: 1e-3)
+    run = fast_finetune._Finetuning(network, network.blocks, lambda text: [], lambda block, loss: 1e-3, lambda values: 0.0)
     before = network.measure([])
     passes = network.passes
     run.run_epoch('')
@@ -243,6 +243,35 @@ def test_only_what_helps_the_block_and_the_network_is_kept(count, losses, error,
         assert len(moved) == (count if kept == 'all' else 0)
     elif count > 1:
         assert 0 < len(moved) < count
+
+
+@pytest.mark.parametrize('unseen, kept', [
+    (lambda w: 1 - w.sum(), (8, 8)), (lambda w: 1.0, (8, 8)), (lambda w: 1 + w.sum(), (0, 0)),
+    (lambda w: np.nan if w.any() else 1.0, (0, 0)),
+    # The last one improves least and spoils it, and with it the worse half goes; half of that stays in the next epoch.
+    (lambda w: 1 - w[0] + 2 * w[-1], (4, 6))])
+def test_what_raises_the_error_on_unseen_data_is_not_kept(unseen, kept):
+    network = FakeNetwork(8, lambda w: 2 - w / (1 + np.arange(8)), lambda w: 1 - w.sum())
+    run = fast_finetune._Finetuning(network, network.blocks, lambda text: [], lambda block, loss: 1e-3, lambda values: unseen(
+        np.array([values[name] for name in sorted(values)], np.float64)))
+    for count in kept:
+        run.run_epoch('')
+        assert len(run.changed()) == count
+        assert all(bool(network.current[name]) == (name in run.changed()) for name in network.values)
+
+
+def test_the_rate_is_a_hundredth_of_the_step_of_the_weights(monkeypatch):
+    seen = []
+    monkeypatch.setattr(fast_finetune.FinetuneNetwork, 'train', lambda self, batches, numbers, rates: seen.append(rates.copy()))
+    case = Case(plain)
+    positions = {'c1/w': 2, 'c2/w': 5, 'c3/w': -1, 'fc/w': 0}
+    names = {tensor.tensor: tensor.name for tensor in case.plan.tensors}
+    for node in case.eval_graph.node:
+        for weights, position in positions.items():
+            if node.name == names[weights]:
+                node.attr['quantize_pos'].i = position
+    case.finetune()
+    np.testing.assert_allclose(seen, [[0.01 / 4, 0.01 / 32, 0.01 * 2, 0.01]])
 
 
 def chain(length, seed=2):

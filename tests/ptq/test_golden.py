@@ -24,7 +24,8 @@ def _quantized(model, flags, output_dir, monkeypatch):
     """The model that the command writes for the flags of a case."""
     monkeypatch.chdir(_FOLDER)
     monkeypatch.setattr(sys, 'path', sys.path + [_FOLDER])
-    options = dict(flags, **{'--input_frozen_graph': model + '.pb', '--output_dir': str(output_dir), '--align_rule': 'output'})
+    options = dict(flags, **{'--input_frozen_graph': model + '.pb', '--output_dir': str(output_dir), '--align_rule': 'output',
+                               '--effort': 'fast'})
     assert cli.main(['quantize'] + [word for option in options.items() for word in option]) == 0
     graph_def = tf.GraphDef()
     with open(os.path.join(str(output_dir), 'quantize_eval_model.pb'), 'rb') as file:

@@ -99,7 +99,7 @@ DPU = (
 )
 
 
-def optimise(graph_def, config, fold_constant=True):
+def optimise(graph_def, config, fold_constant=True, equalize=equalize_layers):
     """The float graph that is to be quantized: between input and output nodes what the DPU computes, else as it was.
 
     Nodes that neither the range nor its pre-processing or post-processing needs are dropped. Input and output nodes, and
@@ -111,12 +111,13 @@ def optimise(graph_def, config, fold_constant=True):
       config: QuantizeConfig that names a range. With `fold_bn_only` only nodes that hand on their input, batch norms and
         factors go, and what `do_cle` and `fold_reshape` ask for is done. `input_shapes` gives the shapes of the inputs.
       fold_constant: whether to evaluate what depends on constants only. Otherwise only parameters of batch norms are.
+      equalize: the pass that `do_cle` asks for.
 
     Raises:
       QuantizeError: unknown, swapped or disconnected input and output nodes; a graph that is quantized already; shapes
         that do not fit; a batch norm of a weighted op in training form.
     """
-    return optimise_variables(graph_def, config, fold_constant).optimised
+    return optimise_variables(graph_def, config, fold_constant, equalize).optimised
 
 
 class Optimised(NamedTuple):
@@ -125,7 +126,7 @@ class Optimised(NamedTuple):
     optimised: tf.GraphDef
 
 
-def optimise_variables(graph_def, config, fold_constant=True):
+def optimise_variables(graph_def, config, fold_constant=True, equalize=equalize_layers):
     """As `optimise`, for a graph in which Consts may stand for variables (`view.STANDS_FOR`); nobody looks at their values.
 
     What folding makes of variables is arithmetic on those Consts in the result, under the name that its value would have.
@@ -146,7 +147,8 @@ def optimise_variables(graph_def, config, fold_constant=True):
 
     clean = run(CLEAN_UP + ((CONSTANTS if fold_constant else PARAMETERS),), parts.main)
     # Of arithmetic on variables nothing but shape inference tells the shapes.
-    folded = run(FOLDING, infer_shapes(clean, parts.protected, config) if has_variables(clean) else clean)
+    folding = [step._replace(run=equalize) if step.run is equalize_layers else step for step in FOLDING]
+    folded = run(folding, infer_shapes(clean, parts.protected, config) if has_variables(clean) else clean)
     return Optimised(merge(parts, clean), merge(parts, run(DPU, folded)))
 
 

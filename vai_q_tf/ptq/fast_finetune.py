@@ -23,12 +23,14 @@ from vai_q_tf.ptq.finetune_network import FinetuneNetwork, find_blocks
 LEAST_RATE, GREATEST_RATE = 1e-10, 0.1
 # Blocks that start with a loss above this learn at lr * lrcoef.
 HIGH_LOSS = 3.0
+# The learning rate of a block, as a share of the step of its weights, where none is given.
+STEP_SHARE = 0.01
 # What a block's learning rate is multiplied by after an epoch that did not improve it.
 SLOWDOWN = 0.25
 
 
-def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs=1, lr=1e-6, lrcoef=1.0, session_config=None,
-             progress=None):
+def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs=1, lr=None, lrcoef=1.0, session_config=None,
+             progress=None, unseen_error=None):
     """`eval_graph` with weights and biases that make it differ less from `float_graph` on the batches.
 
     Nothing but the values of their Consts changes, and the result is never worse: the mean squared difference of the
@@ -45,10 +47,12 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
       mode: what the blocks read while training: 0 the float network, 1 the quantized one.
       epochs: how often the batches are trained on, at least 1. A block that an epoch did not improve starts the next one
         from its former weights, with a new optimizer at a quarter of the learning rate.
-      lr: learning rate of Adam; lrcoef: its factor for blocks whose initial loss is above 3. Together they are kept
-        within 1e-10 and 0.1.
+      lr: learning rate of Adam; None: STEP_SHARE of the step of each block's weights. lrcoef: its factor for blocks whose
+        initial loss is above 3. Together they are kept within 1e-10 and 0.1.
       session_config: tf.ConfigProto; sessions.session_config() where it is not given.
       progress: function (iterable of batches, its length, what is done in words) -> iterable, for a progress bar.
+      unseen_error: function ({Const: array}) -> error of the outputs with these values on data that nothing is trained on; what
+        raises it is not kept either.
 
     Raises:
       QuantizeError: INVALID_CONFIG for a setting out of range; UNSUPPORTED_GRAPH for a loop between input and output nodes.
@@ -60,17 +64,27 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
         tf.logging.warning('Fast finetune leaves %r as it is: %s.', name, reason)
     if not blocks:
         return eval_graph
+    view = GraphView(eval_graph)
 
-    def rate(loss):
-        return min(GREATEST_RATE, max(LEAST_RATE, lr * (lrcoef if loss > HIGH_LOSS else 1.0)))
+    def rate(block, loss):
+        own = STEP_SHARE * _step(view, plan, block) if lr is None else lr
+        return min(GREATEST_RATE, max(LEAST_RATE, own * (lrcoef if loss > HIGH_LOSS else 1.0)))
 
     batches = _Batches(feeds, len(feeds) if steps is None else steps, progress)
     with FinetuneNetwork(float_graph, eval_graph, plan, blocks, mode, session_config or sessions.session_config()) as network:
-        finetuning = _Finetuning(network, blocks, batches, rate)
+        finetuning = _Finetuning(network, blocks, batches, rate, unseen_error or (lambda values: 0.0))
         for epoch in range(epochs):
             finetuning.run_epoch('Fast finetune, epoch {} of {}'.format(epoch + 1, epochs))
         finetuning.report()
         return editor.with_values(eval_graph, finetuning.changed())
+
+
+def _step(view, plan, block):
+    """The step of a block's weights in the quantized graph; that of its bias, where they are not trained."""
+    group = next(group for group in plan.groups if group.node == block.name)
+    fix_neuron = next(name for name in (group.weight, group.bias)
+                      if name in view and view.skip_identity(view.inputs(name)[0]) in block.constants)
+    return 2.0 ** -view.attr(fix_neuron, 'quantize_pos').i
 
 
 def require_no_loop(float_graph, plan):
@@ -98,12 +112,14 @@ class _Batches:
 class _Finetuning:
     """The course of a finetuning: the weights accepted so far, and what they give."""
 
-    def __init__(self, network, blocks, batches, rate):
-        """rate: function (initial loss) -> learning rate."""
+    def __init__(self, network, blocks, batches, rate, unseen_error):
+        """rate: function (Block, initial loss) -> learning rate."""
         self._network, self._blocks, self._batches = network, blocks, batches
         self._accepted = dict(network.values)
         self._losses, self._error = self._initial = network.measure(batches('Fast finetune, before'))
-        self._rates = np.array([rate(loss) for loss in self._losses])
+        self._unseen_error = unseen_error
+        self._unseen = unseen_error(self._accepted)
+        self._rates = np.array([rate(*pair) for pair in zip(blocks, self._losses)])
         # A loss that is not finite gives no gradient, and weights of NaN would reach all later blocks.
         self._active = [number for number, loss in enumerate(self._losses) if 0 < loss < np.inf]
 
@@ -120,14 +136,16 @@ class _Finetuning:
         chosen, halve = self._active, False
         while chosen:
             names = [name for number in chosen for name in self._blocks[number].constants]
-            self._network.load(dict(self._accepted, **{name: trained[name] for name in names}))
+            values = dict(self._accepted, **{name: trained[name] for name in names})
+            self._network.load(values)
             losses, error = self._network.measure(self._batches(text))
             # NaN is no improvement.
             better = [number for number in chosen if losses[number] < self._losses[number]]
             if len(better) == len(chosen) and error <= self._error:
-                self._accepted.update((name, trained[name]) for name in names)
-                self._losses, self._error = losses, error
-                return chosen
+                unseen = self._unseen_error(values)
+                if unseen <= self._unseen:
+                    self._accepted, self._losses, self._error, self._unseen = values, losses, error, unseen
+                    return chosen
             if halve or len(better) == len(chosen):
                 better = sorted(better, key=lambda number: losses[number] / self._losses[number])[:len(chosen) // 2]
             # Weights put back change what later blocks read; from the second round on half go, so that the rounds end.
@@ -155,7 +173,7 @@ def check_settings(mode, epochs, lr, lrcoef):
     """Raises QuantizeError INVALID_CONFIG for a setting out of range, by its name as an option."""
     expected = (('fast_ft_mode', mode, mode in (0, 1), '0 or 1'),
                 ('fast_ft_epochs', epochs, isinstance(epochs, numbers.Integral) and epochs >= 1, 'an integer of at least 1'),
-                ('fast_ft_lr', lr, _is_positive(lr), 'a positive number'),
+                ('fast_ft_lr', lr, lr is None or _is_positive(lr), 'a positive number, or None'),
                 ('fast_ft_lrcoef', lrcoef, _is_positive(lrcoef), 'a positive number'))
     for name, value, valid, what in expected:
         if not valid:

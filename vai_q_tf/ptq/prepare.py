@@ -1,6 +1,6 @@
 """From what a user hands over to a network that can be calibrated: the first half of every route of a frozen graph."""
 import os
-from typing import Callable, Dict, NamedTuple
+from typing import Callable, Dict, List, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -12,26 +12,39 @@ from vai_q_tf.frozen.load import load_float_graph, runnable
 from vai_q_tf.frozen.smoke_run import check_float_graph, make_float_graph
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.passes.folding.equalize_layers import equalize_layers, equalize_weights
 from vai_q_tf.plan.annotate import annotate
-from vai_q_tf.plan.quant_plan import QuantPlan
+from vai_q_tf.ptq.effort.improve import Network
 
 
 class Prepared(NamedTuple):
     """A network that can be calibrated.
 
-    source: the float GraphDef as the user knows it. graph_def: the same after the passes. plan: the QuantPlan of that.
-    feed: a function from the step to what is fed to `graph_def`, {tensor name: array}. directory: config.output_dir, which is
+    source: the float GraphDef as the user knows it. networks: the Network after the passes, and after it the one with
+      cross-layer equalization, where both are to be judged.
+    feed: a function from the step to what is fed to these, {tensor name: array}. directory: config.output_dir, which is
       there, as an absolute path: code of users may change the working directory.
     """
     source: tf.GraphDef
-    graph_def: tf.GraphDef
-    plan: QuantPlan
+    networks: List[Network]
     feed: Callable[[int], Dict[str, np.ndarray]]
     directory: str
 
+    @property
+    def graph_def(self):
+        """The float GraphDef of the first network."""
+        return self.networks[0].graph
 
-def prepare(graph_def, input_fn, config, skip_check=0, fold_constant=1, gpu_memory_fraction=None):
+    @property
+    def plan(self):
+        """The QuantPlan of the first network."""
+        return self.networks[0].plan
+
+
+def prepare(graph_def, input_fn, config, skip_check=0, fold_constant=1, gpu_memory_fraction=None, effort='fast'):
     """The Prepared network of a frozen graph; the arguments are those of `quantize_frozen`.
+
+    With the effort `fast` do_cle decides about cross-layer equalization; with the others it is up to a judge.
 
     Raises:
       QuantizeError: what is wrong with the graph, the range, the directory or the first batch.
@@ -48,12 +61,21 @@ def prepare(graph_def, input_fn, config, skip_check=0, fold_constant=1, gpu_memo
     if not skip_check:
         batches[0] = reader.feed(0)
         check_float_graph(graph, config, batches[0], gpu_memory_fraction)
-    float_graph = passes.optimise(source, config, fold_constant=bool(fold_constant))
-    float_graph = finalize.narrow_input_shapes(float_graph, config)
-    view = GraphView(float_graph)
-    plan = annotate(view, config)
-    _warn_without_weights(view, plan)
-    return Prepared(source, float_graph, plan, _feed_of(float_graph, reader.feed, batches), directory)
+    networks = _networks(source, config, bool(fold_constant), effort)
+    _warn_without_weights(*networks[0])
+    return Prepared(source, networks, _feed_of(networks[0].graph, reader.feed, batches), directory)
+
+
+def _networks(graph_def, config, fold_constant, effort):
+    def network(do_cle, equalize):
+        graph = passes.optimise(graph_def, config.replace(do_cle=do_cle), fold_constant, equalize)
+        graph = finalize.narrow_input_shapes(graph, config)
+        return Network(graph, annotate(GraphView(graph), config))
+
+    if effort == 'fast' or not config.do_cle:
+        return [network(config.do_cle, equalize_layers)]
+    plain, equalized = network(0, equalize_weights), network(1, equalize_weights)
+    return [plain] if plain.graph == equalized.graph else [plain, equalized]
 
 
 def _require_outputs(graph_def, config):
@@ -65,7 +87,8 @@ def _require_outputs(graph_def, config):
                     name, errors.did_you_mean(node_name(name), names) or '.'))
 
 
-def _warn_without_weights(view, plan):
+def _warn_without_weights(graph, plan):
+    view = GraphView(graph)
     weighted = [name for name in plan.nodes if trait(view.op(name)).kind == WEIGHTED]
     if weighted and not any(tensor.role == 'weight' for tensor in plan.tensors):
         reasons = {record.node: record.reason for record in plan.skipped}

@@ -1,4 +1,6 @@
 """Post-training quantization of a frozen graph, from the float graph to the written model."""
+import sys
+
 from vai_q_tf import errors, files
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
@@ -9,8 +11,9 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.lint import lint
 from vai_q_tf.ptq.calibration.progress import progress
-from vai_q_tf.ptq.effort.improve import check_effort, improve
+from vai_q_tf.ptq.effort.improve import check_effort, improve, summary
 from vai_q_tf.ptq.fast_finetune import check_settings, finetune, require_no_loop
+from vai_q_tf.ptq.judged_finetuning import finetune_judged
 from vai_q_tf.ptq.prepare import prepare
 
 MODEL = 'quantize_eval_model'
@@ -19,7 +22,7 @@ MODEL = 'quantize_eval_model'
 @also_called(q_config='config')
 def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=1, add_shapes=1, keep_float_weight=1,
                     fix_input_shape=0, output_format='pb', onnx_opset=13, include_fast_ft=0, fast_ft_mode=1,
-                    fast_ft_epochs=1, fast_ft_lr=1e-6, fast_ft_lrcoef=1.0, strict=False, gpu_memory_fraction=None,
+                    fast_ft_epochs=5, fast_ft_lr=None, fast_ft_lrcoef=1.0, strict=False, gpu_memory_fraction=None,
                     effort='standard'):
     """Quantizes a frozen float graph with calibration data; returns the path of the model that it wrote.
 
@@ -34,7 +37,8 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
       fix_input_shape: 1 writes config.input_shapes into the placeholders, the batch size included.
       output_format: 'pb', or 'onnx' with the operator set `onnx_opset`.
       include_fast_ft: 1 finetunes weights and biases on the calibration data. fast_ft_mode: 0 with float, 1 with quantized
-        inputs of each block. fast_ft_epochs, fast_ft_lr, fast_ft_lrcoef: see `fast_finetune.finetune`.
+        inputs of each block. fast_ft_epochs, fast_ft_lr (None: a hundredth of the step of the weights), fast_ft_lrcoef: see
+        `fast_finetune.finetune`.
       strict: makes it an error if the DPU compiler would refuse the model.
       gpu_memory_fraction: of each GPU, above 0 and at most 1; None: as TensorFlow sees fit.
       effort: what is done for accuracy. 'fast': batches vote on positions. 'standard': biases are fitted to the float network,
@@ -54,17 +58,27 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
     if include_fast_ft:
         check_settings(fast_ft_mode, fast_ft_epochs, fast_ft_lr, fast_ft_lrcoef)
     session_options = session_config(gpu_memory_fraction)
-    prepared = prepare(graph_def, input_fn, config, skip_check, fold_constant, gpu_memory_fraction)
-    float_graph, plan, feed = prepared.graph_def, prepared.plan, prepared.feed
+    prepared = prepare(graph_def, input_fn, config, skip_check, fold_constant, gpu_memory_fraction, effort)
     if include_fast_ft:
-        require_no_loop(float_graph, plan)
-    improved = improve(runnable(float_graph), plan, config, feed, effort, gpu_memory_fraction)
+        require_no_loop(*prepared.networks[0])
+    improved = improve([network._replace(graph=runnable(network.graph)) for network in prepared.networks], config,
+                       prepared.feed, effort, gpu_memory_fraction)
+    float_graph, plan = prepared.networks[improved.chosen]
+    rows, fitted = list(improved.rows), bool(improved.values)
     model = finalize.finalize(editor.with_values(float_graph, improved.values), plan, improved.positions,
                               improved.shapes if add_shapes else {}, config)
     if include_fast_ft:
-        model = finetune(editor.with_values(float_graph, improved.reference), model, plan, feed, steps=config.calib_iter,
-                         mode=fast_ft_mode, epochs=fast_ft_epochs, lr=fast_ft_lr, lrcoef=fast_ft_lrcoef,
-                         session_config=session_options, progress=progress)
+        settings = dict(mode=fast_ft_mode, epochs=fast_ft_epochs, lr=fast_ft_lr, lrcoef=fast_ft_lrcoef,
+                        session_config=session_options, progress=progress)
+        reference = editor.with_values(float_graph, improved.reference)
+        if improved.judge:
+            model, row = finetune_judged(reference, model, plan, improved.data, improved.judge, settings)
+            rows.append(row)
+            fitted = fitted or row.kept
+        else:
+            model = finetune(reference, model, plan, prepared.feed, steps=config.calib_iter, **settings)
+    if rows:
+        print(summary(rows, fitted), file=sys.stderr)
     if not keep_float_weight:
         model = finalize.quantize_weights(model)
     if fix_input_shape:

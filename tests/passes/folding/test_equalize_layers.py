@@ -4,7 +4,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.passes.checking import assert_shapes, config, frozen, nodes, ops, run, values
-from vai_q_tf.passes.folding.equalize_layers import equalize_layers
+from vai_q_tf.passes.folding.equalize_layers import equalize_layers, equalize_weights
 
 _RANDOM = np.random.RandomState(3)
 
@@ -317,3 +317,41 @@ def test_float64_stays():
         tf.matmul(tf.matmul(x, tf.constant(np.float64(_uneven(5, 6)))), tf.constant(np.float64(_uneven(6, 4))), name='out')
     graph_def = frozen(build)
     assert _equalize(graph_def) is graph_def
+
+
+def test_weights_alone_decide_where_biases_are_far_above_them():
+    """Raw pixels: weights of about 0.01 and biases of about 3, with which no channel would be scaled alike."""
+    with tf.Graph().as_default() as graph:
+        first, bias = 0.01 * _uneven(3, 3, 3, 6), _RANDOM.uniform(2, 4, 6)
+        y = tf.nn.bias_add(tf.nn.conv2d(_input(), _constant(first, 'w1'), 1, 'SAME', name='c1'), _constant(bias, 'b'))
+        tf.nn.conv2d(tf.nn.relu(y), _constant(_uneven(3, 3, 6, 4, axis=2), 'w2'), 1, 'SAME', name='out')
+    graph_def = graph.as_graph_def(add_shapes=True)
+    result = equalize_weights(graph_def, frozenset(['x', 'out']), config(do_cle=1))
+    _assert_same_function(graph_def, result, _RANDOM.uniform(0, 255, (2, 8, 8, 3)))
+    before, after = _weights(graph_def), _weights(result)
+    scales = np.sqrt(np.abs(before['w2']).max((0, 1, 3)) / np.abs(before['w1']).max((0, 1, 2)))
+    np.testing.assert_allclose(after['w1'], before['w1'] * scales, rtol=1e-4)
+    np.testing.assert_allclose(after['b'], before['b'] * scales, rtol=1e-4)
+    np.testing.assert_allclose(after['w2'], before['w2'] / scales[:, None], rtol=1e-4)
+    with_biases = _weights(equalize_layers(graph_def, frozenset(['x', 'out']), config(do_cle=1)))
+    ranges = np.abs(with_biases['w1']).max((0, 1, 2)) / np.abs(with_biases['w2']).max((0, 1, 3))
+    assert ranges.max() / ranges.min() > 2
+
+
+@pytest.mark.parametrize('dead', ['w1', 'w2'])
+def test_a_channel_that_is_almost_dead_is_not_blown_up(dead):
+    """Its bias, or what is before it, would set the position of the whole tensor."""
+    values = {'w1': _RANDOM.uniform(-1, 1, (3, 3, 3, 6)), 'w2': _RANDOM.uniform(-1, 1, (3, 3, 6, 4))}
+    if dead == 'w1':
+        values['w1'][..., 2] *= 1e-5
+    else:
+        values['w2'][:, :, 2] *= 1e-5
+    with tf.Graph().as_default() as graph:
+        y = tf.nn.conv2d(_input(), _constant(values['w1'], 'w1'), 1, 'SAME', name='c1')
+        y = tf.nn.bias_add(y, _constant(np.full(6, 0.5), 'b'))
+        tf.nn.conv2d(tf.nn.relu(y), _constant(values['w2'], 'w2'), 1, 'SAME', name='out')
+    result = _weights(equalize_weights(graph.as_graph_def(add_shapes=True), frozenset(['x', 'out']), config(do_cle=1)))
+    assert result['b'][2] == 0.5
+    np.testing.assert_array_equal(result['w1'][..., 2], np.float32(values['w1'][..., 2]))
+    np.testing.assert_array_equal(result['w2'][:, :, 2], np.float32(values['w2'][:, :, 2]))
+    assert len(set(result['b'])) == 6

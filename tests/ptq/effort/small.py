@@ -46,7 +46,8 @@ class Tried:
         votes, by_errors = calibrate_twice(self.graph_def, self.plan, config, feeds.__getitem__)
         course = Effort(self.graph_def, self.plan, config, votes.observed, by_errors.observed, split(feeds))
         course.run(aids)
-        self.state, self.values = course.result()
+        best = course.result()
+        self.state, self.values = best.state, best.setting.values
         self.rows = {row.aid: row for row in course.rows}
 
     def quality(self, x):

@@ -9,7 +9,7 @@ from vai_q_tf import ops
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq.effort.data import split
-from vai_q_tf.ptq.effort.improve import improve
+from vai_q_tf.ptq.effort.improve import Network, improve
 from vai_q_tf.ptq.effort.judge import Judge, decibels
 from vai_q_tf.ptq.fitting.state import State, quantized_graph
 
@@ -42,7 +42,7 @@ def _improve(output, batches, effort, inputs=('x',), **fields):
     def feed(step):
         asked.append(step)
         return feeds[step]
-    improved = improve(runnable(case.graph_def), case.plan, case.config, feed, effort)
+    improved = improve([Network(runnable(case.graph_def), case.plan)], case.config, feed, effort)
     assert asked == list(range(len(batches)))
     assert set(improved.positions) == set(case.tensors)
     return case, improved

@@ -15,6 +15,7 @@ from vai_q_tf.passes.common.rewriter import Rewriter
 ITERATIONS = 10
 _MIN_SCALE, _MAX_SCALE = np.float32(0.01), np.float32(100)
 _MIN_RANGE = np.float32(0.5)  # of both layers together; a channel below has no part in the position
+_MIN_SHARE = np.float32(1e-3)  # of the range of the median channel, where weights alone count
 
 _LAYERS = ('Conv2D', 'DepthwiseConv2dNative', 'MatMul')
 _HOMOGENEOUS = ('Identity', 'Relu', 'LeakyRelu', 'MaxPool', 'AvgPool', 'Pad', 'MirrorPad')
@@ -35,6 +36,21 @@ def equalize_layers(graph_def, protected, config):
     A Relu6 between two layers ends the chain, or becomes a Relu where `config.replace_relu6` is 1 and the pair has been scaled.
     Otherwise the network computes the same function.
     """
+    return _equalize(graph_def, protected, config, _Pair.equalize)
+
+
+def equalize_weights(graph_def, protected, config):
+    """As `equalize_layers`, by the weights alone: the bias of a channel is scaled with it, but its range does not count.
+
+    A network that reads raw pixels has a bias far above its weights, which would decide the scale for itself: the weights
+    of its channels would come out less alike than they were. A channel takes part where its weights in both layers are
+    1/1000 or more of what they are in the median channel.
+    """
+    return _equalize(graph_def, protected, config, _Pair.equalize_weights)
+
+
+def _equalize(graph_def, protected, config, step):
+    """step: what is done to a _Pair, ITERATIONS times."""
     finder = _PairFinder(Rewriter(graph_def, protected), config.replace_relu6)
     rewriter = finder.rewriter
     found = (finder.find(name) for name in rewriter.view.names
@@ -45,7 +61,7 @@ def equalize_layers(graph_def, protected, config):
     for _ in range(ITERATIONS):
         for chain in chains:
             for pair in chain:
-                pair.equalize()
+                step(pair)
     for pair in pairs.values():
         if pair.scaled:
             _write(rewriter, pair, finder.values)
@@ -66,14 +82,25 @@ class _Pair:
         self._head_weights, self._bias, self._tail_weights = arrays  # [.., C], [C] or None, [.., C, outputs]
 
     def equalize(self):
-        """One step."""
-        head = _magnitude(self._head_weights, channel=-1)
+        """One step, of weights and bias."""
+        head, tail = self._ranges()
         if self._bias is not None:
             head = np.maximum(head, np.abs(self._bias))
-        tail = _magnitude(self._tail_weights, channel=-2)
+        self._scale(head, tail, head + tail >= _MIN_RANGE)
+
+    def equalize_weights(self):
+        """One step, of the weights alone."""
+        head, tail = self._ranges()
+        self._scale(head, tail, (head >= _MIN_SHARE * np.median(head)) & (tail >= _MIN_SHARE * np.median(tail)))
+
+    def _ranges(self):
+        return _magnitude(self._head_weights, channel=-1), _magnitude(self._tail_weights, channel=-2)
+
+    def _scale(self, head, tail, taking_part):
+        """Scales the channels that take part, so that their ranges `head` and `tail` become alike."""
         with np.errstate(divide='ignore', invalid='ignore'):
             scale = np.clip(np.sqrt(tail / head), _MIN_SCALE, _MAX_SCALE)
-        scale[~(np.isfinite(scale) & (head + tail >= _MIN_RANGE))] = 1
+        scale[~(np.isfinite(scale) & taking_part)] = 1
         self.scaled = self.scaled or bool(np.any(scale != 1))
         self._head_weights *= scale
         if self._bias is not None:

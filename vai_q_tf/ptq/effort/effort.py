@@ -64,7 +64,8 @@ class Setting(NamedTuple):
     refits: bool = False
 
 
-class _Trial(NamedTuple):
+class Trial(NamedTuple):
+    """A Setting, the State that came of it, and the signal-to-noise ratios of the outputs on both parts of the data, in dB."""
     setting: Setting
     state: State
     fitted: float
@@ -78,18 +79,18 @@ class Effort:
       float_graph, plan, config: the network.
       observed: {name: Observation} to begin with. by_errors: {name: Observation} by 'mse', None where the config says how
         positions are chosen.
-      data: Data.
+      data: Data. judge: a Judge on that; of `float_graph`, where it is not given.
 
     Attributes:
       rows: a Row for each aid that was tried, and once there is a result for the bias correction and for all together.
     """
 
-    def __init__(self, float_graph, plan, config, observed, by_errors, data, gpu_memory_fraction=None):
+    def __init__(self, float_graph, plan, config, observed, by_errors, data, gpu_memory_fraction=None, judge=None):
         self._float_graph, self._plan, self._config, self._data = float_graph, plan, config, data
         self._by_errors, self._fraction = by_errors, gpu_memory_fraction
         self._layers = find_layers(float_graph, plan)
         self._view = GraphView(float_graph)
-        self._judge = Judge(float_graph, plan, data.fitted, data.unseen, gpu_memory_fraction)
+        self._judge = judge or Judge(float_graph, plan, data.fitted, data.unseen, gpu_memory_fraction)
         self._summaries = {}
         self._start = Setting({}, observed, config.align_pool, {})
         self._best = self._walk(self._start, 'Bias correction')
@@ -105,18 +106,17 @@ class Effort:
             setting = propose[aid](self._best.setting)
             if setting is not None:
                 trial = self._walk(setting, aid.capitalize())
-                self._best = self._keep(aid, self._best, trial, _why_not(self._best, trial))
+                self._best = self._keep(aid, self._best, trial, why_not(self._best, trial))
 
     def result(self):
-        """(the best State, {Const: array} that its walk began with); the walk itself is judged, too, and all against `fast`.
+        """The best Trial; the walk itself is judged, too, and all against `fast`.
 
         Both by the unseen data alone: what aids gain on the fitted data adds up, and each was judged by that already.
         """
         plain, fast = (self._judged(setting, self._begin(setting)) for setting in (self._best.setting, self._start))
         walked = 'fitted biases and weights' if self._best.setting.fits else 'bias correction'
         best = self._keep(walked, plain, self._best, _no_gain(plain, self._best))
-        best = self._keep('all together', fast, best, _no_gain(fast, best))
-        return best.state, best.setting.values
+        return self._keep('all together', fast, best, _no_gain(fast, best))
 
     def _keep(self, aid, former, trial, rejected):
         """The Trial that stays of two; notes a Row."""
@@ -220,11 +220,11 @@ class Effort:
         return self._config.replace(align_pool=setting.align_pool)
 
     def _judged(self, setting, state):
-        return _Trial(setting, state, *map(decibels, self._judge.errors(
+        return Trial(setting, state, *map(decibels, self._judge.errors(
             quantized_graph(self._float_graph, self._plan, state))))
 
 
-def _why_not(best, trial):
+def why_not(best, trial):
     """Why a trial does not take the place of the best one; '' if it does."""
     gain, fitted_gain = trial.unseen - best.unseen, trial.fitted - best.fitted
     if fitted_gain - gain > _MOST_FITTED and _LEAST_GAIN <= gain < _CLEAR_GAIN:

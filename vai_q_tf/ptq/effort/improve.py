@@ -1,6 +1,6 @@
 """From a float graph and its plan to values and positions, with the effort that was asked for."""
 import sys
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -10,24 +10,39 @@ from vai_q_tf import errors
 from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS, LOOP_OPS
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan import final_positions
+from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.ptq.calibration.calibrate import calibrate, calibrate_twice
-from vai_q_tf.ptq.effort.data import FEWEST_IMAGES, Kept, split
-from vai_q_tf.ptq.effort.effort import AIDS, Effort
-from vai_q_tf.ptq.effort.judge import Judge
+from vai_q_tf.ptq.effort.data import FEWEST_IMAGES, Data, Kept, split
+from vai_q_tf.ptq.effort.effort import AIDS, Effort, Row, Setting, Trial, why_not
+from vai_q_tf.ptq.effort.judge import Judge, decibels
+from vai_q_tf.ptq.fitting.state import State, quantized_graph
 
 EFFORTS = ('fast', 'standard', 'high')
 
 
-class Improved(NamedTuple):
-    """values: {Const: float array} of weights and biases that are not those of the float graph any more.
+class Network(NamedTuple):
+    """graph: a float GraphDef. plan: its QuantPlan."""
+    graph: tf.GraphDef
+    plan: QuantPlan
 
+
+class Improved(NamedTuple):
+    """chosen: the number of the Network that was taken.
+
+    values: {Const: float array} of weights and biases that are not those of the float graph any more.
     reference: {Const: float array} with which the float graph gives, before each activation function, what the quantized one is
-    to give. positions: {name: position in fractional bits}. shapes: as in Calibrated.
+    to give. positions: {name: position in fractional bits}. shapes: as in Calibrated. rows: a Row for each aid.
+    data: Data, and judge: a Judge on it of the float network without cross-layer equalization; None with the effort `fast`, and
+    the judge also where there is nothing to judge by.
     """
+    chosen: int
     values: Dict[str, np.ndarray]
     reference: Dict[str, np.ndarray]
     positions: Dict[str, int]
     shapes: Dict[str, List]
+    rows: List[Row]
+    data: Optional[Data] = None
+    judge: Optional[Judge] = None
 
 
 def check_effort(effort):
@@ -37,44 +52,85 @@ def check_effort(effort):
             effort, ', '.join(EFFORTS[:-1]) + ' or ' + EFFORTS[-1]))
 
 
-def improve(float_graph, plan, config, feed, effort, gpu_memory_fraction=None):
-    """The Improved of a float graph.
+def improve(networks, config, feed, effort, gpu_memory_fraction=None):
+    """The Improved of a float network.
 
     `fast` only calibrates. The others also fit biases, and `high` weights, to what the float network gives, where that brings
-    the outputs nearer to its outputs on data that nothing was fitted on. A summary on stderr tells what was gained.
+    the outputs nearer to its outputs on data that nothing was fitted on.
     config.positions_by chooses positions and is not overruled; without it `fast` takes votes, the others errors if they gain.
 
     Args:
-      float_graph, plan, config: the network; feed: as in `calibrate`, each step is asked for once.
+      networks: the Network, and after it the one with cross-layer equalization, if there is a choice. That is taken if its
+        outputs come nearer to those of the first one in float, or where nothing can judge.
+      config; feed: as in `calibrate`, each step is asked for once.
       effort: one of EFFORTS.
     """
-    obstacle = '' if effort == 'fast' else _obstacle(float_graph, plan)
+    network, last = networks[0], len(networks) - 1
+    obstacle = '' if effort == 'fast' else _obstacle(*network)
     if effort == 'fast' or obstacle:
-        return _as_observed(plan, config, calibrate(float_graph, plan, config, feed, gpu_memory_fraction), effort, obstacle)
+        _say(effort, obstacle)
+        return _as_observed(networks[last].plan, config, calibrate(*networks[last], config, feed, gpu_memory_fraction), last)
     kept = Kept(feed, config.calib_iter)
-    if config.positions_by:
-        found, by_errors = calibrate(float_graph, plan, config, kept, gpu_memory_fraction), None
-    else:
-        found, second = calibrate_twice(float_graph, plan, config, kept, gpu_memory_fraction)
-        by_errors = second.observed
+    calibrated = _calibrate(network, config, kept, gpu_memory_fraction)
     obstacle = _obstacle_in_data(kept)
-    data = None if obstacle else _split(float_graph, plan, kept.feeds, gpu_memory_fraction)
-    if data and not data.unseen:
+    data = Data(kept.feeds, kept.feeds) if obstacle else _split(*network, kept.feeds, gpu_memory_fraction)
+    if not data.unseen:
         obstacle = 'the network takes no part of its only batch of calibration data, so that none is left to judge by'
-    if obstacle:
-        return _as_observed(plan, config, found, effort, obstacle)
-    course = Effort(float_graph, plan, config, found.observed, by_errors, data, gpu_memory_fraction)
-    course.run(AIDS[effort])
-    state, reference = course.result()
-    print(summary(course.rows, bool(state.values)), file=sys.stderr)
-    return Improved(state.values, reference, state.positions, found.shapes)
+        data = Data(kept.feeds, kept.feeds)
+    _say(effort, obstacle)
+    if obstacle and not last:
+        return _as_observed(network.plan, config, calibrated[0], 0)
+    judge = Judge(*network, data.fitted, data.unseen, gpu_memory_fraction)
+    choice = _Choice(config, 'fast' if obstacle else effort, data, judge, gpu_memory_fraction)
+    chosen, (trial, rows) = 0, choice.quantize(network, *calibrated)
+    if last:
+        again = _calibrate(networks[last], config.replace(calib_iter=len(kept.feeds)), kept.feeds.__getitem__,
+                           gpu_memory_fraction)
+        other, other_rows = choice.quantize(networks[last], *again)
+        row = Row('cross-layer equalization', trial.unseen, other.unseen, why_not(trial, other))
+        if row.kept:
+            chosen, trial, rows = last, other, other_rows
+        rows.append(row)
+    return Improved(chosen, trial.state.values, trial.setting.values, trial.state.positions, calibrated[0].shapes, rows, data,
+                    judge)
 
 
-def _as_observed(plan, config, votes, effort, obstacle):
-    """The Improved of the effort 'fast'; says so where another one was asked for."""
+class _Choice:
+    """Quantizes networks with an effort, to choose one of them. effort: 'fast' for calibration alone."""
+
+    def __init__(self, config, effort, data, judge, gpu_memory_fraction):
+        self._config, self._effort, self._data, self._judge = config, effort, data, judge
+        self._fraction = gpu_memory_fraction
+
+    def quantize(self, network, found, by_errors):
+        """(the Trial, its Rows) of a Network; found, by_errors: as from `_calibrate`."""
+        if self._effort == 'fast':
+            return self._as_calibrated(network, found), []
+        course = Effort(*network, self._config, found.observed, by_errors, self._data, self._fraction, self._judge)
+        course.run(AIDS[self._effort])
+        return course.result(), course.rows
+
+    def _as_calibrated(self, network, found):
+        setting = Setting({}, found.observed, self._config.align_pool, {})
+        state = State({}, final_positions.decide(network.plan, found.observed, self._config))
+        return Trial(setting, state, *map(decibels, self._judge.errors(quantized_graph(*network, state))))
+
+
+def _calibrate(network, config, feed, gpu_memory_fraction):
+    """(Calibrated, {name: Observation} by 'mse', None where the config says how positions are chosen)."""
+    if config.positions_by:
+        return calibrate(*network, config, feed, gpu_memory_fraction), None
+    found, by_errors = calibrate_twice(*network, config, feed, gpu_memory_fraction)
+    return found, by_errors.observed
+
+
+def _say(effort, obstacle):
     if obstacle:
         print('The effort is fast instead of {}: {}.'.format(effort, obstacle), file=sys.stderr)
-    return Improved({}, {}, final_positions.decide(plan, votes.observed, config), votes.shapes)
+
+
+def _as_observed(plan, config, found, chosen):
+    return Improved(chosen, {}, {}, final_positions.decide(plan, found.observed, config), found.shapes, [])
 
 
 def summary(rows, changed):
