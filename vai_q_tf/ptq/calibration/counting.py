@@ -17,7 +17,7 @@ def count_positions(x, bits):
     """
     half = 2.0**(bits - 1)
     values, magnitude = _bits_of(x)
-    limit = tf.where_v2(values < 0, _bits_not_above(half + 0.5), _bits_not_above(half - 0.5))
+    limit = tf.where_v2(values < 0, _limit(half + 0.5), _limit(half - 0.5))
     own = tf.clip_by_value(tf.bitwise.right_shift(limit - magnitude, _FRACTION_BITS), POSITION_MIN, POSITION_MAX)
     counted = tf.logical_and(magnitude >= _LEAST_NORMAL, magnitude < _INFINITY)
     return _count(tf.where_v2(counted, own, POSITION_ZERO) + HISTOGRAM_ZERO, HISTOGRAM_BINS)
@@ -35,10 +35,9 @@ def _bits_of(x):
     return values, tf.bitwise.bitwise_and(values, 0x7fffffff)
 
 
-def _bits_not_above(limit):
-    """The bits of the greatest float32 that is not above a positive `limit`."""
-    nearest = np.float32(limit)
-    return int(nearest.view(np.int32)) - int(float(nearest) > limit)
+def _limit(value):
+    """The bits of the greatest float32 not above the end of a range; the one that is no float32, 2^23 + 0.5, rounds to 2^23."""
+    return int(np.float32(value).view(np.int32))
 
 
 def _count(indices, size):
