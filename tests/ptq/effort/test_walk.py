@@ -16,7 +16,7 @@ from vai_q_tf.lint.lint import lint
 from vai_q_tf.plan.position_rules import position_rules, settle
 from vai_q_tf.ptq.effort import walk as walk_file
 from vai_q_tf.ptq.effort.walk import Walk, along
-from vai_q_tf.ptq.fitting.bias_correction import mean_error
+from vai_q_tf.ptq.fitting.bias_correction import summarise
 from vai_q_tf.ptq.fitting.layers import find_layers
 from vai_q_tf.ptq.fitting.state import State, quantized_constant, quantized_graph
 from vai_q_tf.ptq.fitting.weight_fit import WeightFit
@@ -43,7 +43,7 @@ def _mean_errors(case, layers, state, batches, scales=None):
         step = 2.0**-state.positions[layer.bias.name]
         bias = state.values[layer.bias.tensor]
         clipped = np.abs(quantized_constant(layer.bias, bias, state.positions[layer.bias.name]) - bias).reshape(-1) > step / 2
-        found.append((mean_error(expected, actual, layer.channel_axis)[~clipped], step))
+        found.append(((summarise(expected, layer.channel_axis).mean - summarise(actual, layer.channel_axis).mean)[~clipped], step))
     return found
 
 
