@@ -148,7 +148,9 @@ def _check_trained(digits, activation, depthwise, seed, bits):
     graph_def = _trained(digits.images, digits.labels, activation, seed, depthwise)
     fast, standard, high = (digits.judged(graph_def, effort, bits) for effort in ('fast', 'standard', 'high'))
     assert standard[0] > fast[0] - _NOISE and high[0] > standard[0] - _NOISE, (fast, standard, high)
-    assert standard[1] > fast[1] - 1 and high[1] > fast[1] - 1, (fast, standard, high)
+    # Of the thousand digits a few change sides at few bits, where some hundred are near an edge.
+    points = 1 if bits == 8 else 2
+    assert standard[1] > fast[1] - points and high[1] > fast[1] - points, (fast, standard, high)
 
 
 @needs_digits
