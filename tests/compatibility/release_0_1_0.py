@@ -152,7 +152,7 @@ def calibration_data(step):
 def quantize_float_graph(**options):
     """Quantizes the stored frozen float graph of `mixed`; returns the path."""
     settings = vq.QuantizeConfig(['net_in'], [OUTPUT], [[-1, 8, 8, 2]], output_dir='frozen', calib_iter=CALIBRATION_STEPS)
-    return vq.quantize_frozen(graph('float.pb'), calibration_data, settings, **options)
+    return vq.quantize_frozen(graph('float.pb'), calibration_data, settings, effort='fast', **options)
 
 
 def run_model(graph_def, feeds, result=RESULT):

@@ -63,6 +63,9 @@ def test_the_onnx_model(ran):
     assert [node.name for node in graph.output] == ['logits/BiasAdd/aquant:0']
 
 
+_BY_THEMSELVES = {'--bias_bit': 'that of weights', '--positions_by': 'what the effort does', '--fast_ft_lr': ''}
+
+
 def test_all_options_are_listed_with_their_defaults():
     options = {action.option_strings[0]: action for action in cli_options.parser()._actions if action.option_strings}
     for name in ('-h', '--version'):
@@ -71,9 +74,9 @@ def test_all_options_are_listed_with_their_defaults():
     assert sorted(listed) == sorted(options)
     config = cli_options.QuantizeConfig()
     for name, action in options.items():
-        default = getattr(config, name[2:]) if action.default is None else action.default
-        if default is None:  # bias_bit
-            assert listed[name][0] == 'that of weights', name
+        default = getattr(config, name[2:], None) if action.default is None else action.default
+        if default is None:
+            assert listed[name][0] == _BY_THEMSELVES[name], name
             continue
         shown = 'off' if default is False else '' if default in ('', []) else '`{}`'.format(default)
         assert listed[name][0] == shown, name

@@ -61,8 +61,8 @@ def test_least_error_keeps_the_accuracy_that_the_original_rule_loses(tmp_path, m
         """(accuracy, mean squared difference of the outputs to the float outputs)"""
         config = QuantizeConfig(['images'], [_OUTPUT], [[-1, 28, 28, 1]], calib_iter=4, output_dir=str(tmp_path), **fields)
         model = tf.GraphDef()
-        with open(quantize_frozen(graph_def, lambda step: {'images': training.images[step * 64:step * 64 + 64]}, config),
-                  'rb') as file:
+        with open(quantize_frozen(graph_def, lambda step: {'images': training.images[step * 64:step * 64 + 64]}, config,
+                                  effort='fast'), 'rb') as file:
             model.ParseFromString(file.read())
         outputs = networks.run(model, _OUTPUT + '/aquant', {'images': test.images})
         return accuracy(outputs), np.mean((outputs - exact)**2)

@@ -9,7 +9,7 @@ from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import quantize, rounding_of
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.annotate import annotate
-from vai_q_tf.ptq.calibration.calibrate import calibrate, calibrate_by_errors, calibrate_twice
+from vai_q_tf.ptq.calibration.calibrate import calibrate, calibrate_twice
 
 
 def _network(**fields):
@@ -32,7 +32,7 @@ def _feed(step):
 
 @pytest.fixture(scope='module')
 def network():
-    return _network(nodes_method=['one:0', 'last:2'])
+    return _network(nodes_method=['one:0'])
 
 
 def _errors(network, record):
@@ -49,9 +49,10 @@ def test_votes_are_those_of_a_calibration_alone_and_each_step_is_asked_for_once(
     def feed(step):
         steps.append(step)
         return _feed(step)
-    votes, by_errors = calibrate_twice(graph_def, plan, plan, config, feed)
+    votes, by_errors = calibrate_twice(graph_def, plan, config, feed)
     assert steps == [0, 1, 2, 3]
-    alone, errors_alone = calibrate(graph_def, plan, config, _feed), calibrate_by_errors(graph_def, plan, config, _feed)
+    alone = calibrate(graph_def, plan, config, _feed)
+    errors_alone = calibrate(graph_def, plan, config.replace(positions_by='mse'), _feed)
     for one, other in ((votes, alone), (by_errors, errors_alone)):
         assert set(one.observed) == set(other.observed) == {record.name for record in plan.tensors}
         for name, found in one.observed.items():
@@ -62,7 +63,7 @@ def test_votes_are_those_of_a_calibration_alone_and_each_step_is_asked_for_once(
 
 def test_method_1_has_the_least_error_of_the_float_network(network):
     graph_def, plan, config = network
-    votes, by_errors = calibrate_twice(graph_def, plan, plan, config, _feed)
+    votes, by_errors = calibrate_twice(graph_def, plan, config, _feed)
     checked, changed = set(), set()
     for record in plan.tensors:
         if record.method == 1 and record.role == 'activation':
@@ -76,25 +77,22 @@ def test_method_1_has_the_least_error_of_the_float_network(network):
     assert checked == {'other/aquant', 'both/aquant', 'last/bias/aquant'} and changed
 
 
-def test_other_methods_keep_the_position_of_their_votes(network):
-    """'one' is in a group, so its errors are known, and 'x' is not."""
+def test_method_0_keeps_the_position_of_its_votes(network):
+    """'one' is in a group, so its errors are known."""
     graph_def, plan, config = network
-    votes, by_errors = calibrate_twice(graph_def, plan, plan, config, _feed)
+    _, by_errors = calibrate_twice(graph_def, plan, config, _feed)
     record, = (record for record in plan.tensors if record.name == 'one/aquant')
     assert record.method == 0 and by_errors.observed['one/aquant'].errors is not None
     ranges = [np.abs(run(graph_def, ['one'], _feed(step)['x:0'])[0]).max() for step in range(4)]
     fitting = [int(np.floor(np.log2(127.5 / each))) for each in ranges]
     assert by_errors.observed['one/aquant'].position == max(sorted(set(fitting)), key=lambda position: (
         fitting.count(position), -position))
-    assert by_errors.observed['x/aquant'].position == votes.observed['x/aquant'].position
     assert by_errors.observed['one/aquant'].position != min(_errors(network, record).items(), key=lambda item: item[1])[0]
 
 
-def test_methods_may_differ_between_the_two(network):
+def test_inputs_are_chosen_by_error_too(network):
     graph_def, plan, config = network
-    error_plan = plan._replace(tensors=tuple(
-        record._replace(method=1) if record.role == 'input' else record for record in plan.tensors))
-    votes, by_errors = calibrate_twice(graph_def, plan, error_plan, config, _feed)
+    votes, by_errors = calibrate_twice(graph_def, plan, config, _feed)
     record, = (record for record in plan.tensors if record.role == 'input')
     errors = _errors(network, record)
     assert errors[by_errors.observed['x/aquant'].position] == pytest.approx(min(errors.values()), rel=1e-4)
@@ -103,5 +101,5 @@ def test_methods_may_differ_between_the_two(network):
 
 def test_zeros_have_no_position():
     graph_def, plan, config = _network()
-    _, by_errors = calibrate_twice(graph_def, plan, plan, config, lambda step: {'x:0': np.zeros([2, 6, 6, 3], np.float32)})
+    _, by_errors = calibrate_twice(graph_def, plan, config, lambda step: {'x:0': np.zeros([2, 6, 6, 3], np.float32)})
     assert by_errors.observed['x/aquant'].position == 127
