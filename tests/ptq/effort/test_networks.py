@@ -20,7 +20,7 @@ from vai_q_tf.ptq.equalization.pairs import find_pairs
 from vai_q_tf.ptq.fitting.layers import find_layers
 from vai_q_tf.ptq.quantize import quantize_frozen
 
-_NOISE = 0.5  # dB
+_NOISE = 1.0  # dB
 _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 
 
@@ -75,7 +75,7 @@ def test_many_random_networks(network):
 
 def _trained(images, labels, activation, seed, depthwise, steps=120):
     """The GraphDef of a network for digits of 14 x 14 pixels; its input is 'x', its output 'logits/BiasAdd'."""
-    one_thread = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+    one_thread = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1, use_per_session_threads=True)
     with tf.Graph().as_default() as graph, tf.Session(config=one_thread) as session:
         tf.set_random_seed(seed)
         x, wanted = tf.placeholder(tf.float32, [None, 14, 14, 1], 'x'), tf.placeholder(tf.int32, [None])
