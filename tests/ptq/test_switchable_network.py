@@ -18,7 +18,7 @@ def _feed(step=5):
 
 
 def _optimised(graph_def, output, tmp_path, fold_constant=True, **fields):
-    """(GraphDef behind the passes, its plan, config)."""
+    """(GraphDef after the passes, its plan, config)."""
     config = QuantizeConfig(['input'], [output], calib_iter=2, output_dir=str(tmp_path), **fields)
     graph_def = optimise(graph_def, config, fold_constant)
     return graph_def, annotate(GraphView(graph_def), config), config
@@ -108,7 +108,7 @@ def test_an_output_that_stays_float_and_several_outputs(tmp_path):
 
 @pytest.mark.parametrize('limit', [-2.0, 2.0])
 def test_computed_weights_and_conditions(tmp_path, limit):
-    """Weights that are computed while the graph runs, behind a condition on the data that goes either way."""
+    """Weights that are computed while the graph runs, after a condition on the data that goes either way."""
     net = networks.Network()
     with net._graph.as_default():
         x = tf.cond(tf.reduce_mean(net.input) > limit, lambda: net.input * 2.0, lambda: net.input * 3.0)

@@ -23,7 +23,7 @@ def _data(_):
 
 
 def _layers():
-    """GraphDef of three layers in a row behind the placeholder 'input', float [?, 12]; the last one, 'ruined', is the output.
+    """GraphDef of three layers in a row after the placeholder 'input', float [?, 12]; the last one, 'ruined', is the output.
 
     The first has weights that 8 bits hold exactly. In the last one weights near 0.1 share their tensor with one of 40 that
     reads nothing but zeros.

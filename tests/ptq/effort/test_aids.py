@@ -6,6 +6,7 @@ import tensorflow.compat.v1 as tf
 from tests.ptq.effort.small import Tried, images
 from tests.ptq.equalization.graphs import run
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.ptq.effort.effort import Trial, why_not
 
 _FRESH = dict(seed=77, batches=1)
 
@@ -38,7 +39,7 @@ def _expect_rejected(build, batches, aid, reason='no gain', worse=0, **fields):
 
 def _dominated(size):
     def build(builder):
-        """A convolution with a channel of weights `size` times the others' that a relu always cuts, and one behind it."""
+        """A convolution with a channel of weights `size` times the others' that a relu always cuts, and one after it."""
         weights = builder.normal(3, 3, 3, 6)
         weights[..., 2] = -size * np.abs(weights[..., 2])
         x = tf.nn.relu(builder.conv(builder.x, 6, 'first', weights=weights, bias=np.full(6, 0.1)))
@@ -195,7 +196,7 @@ def test_refitted_weights_are_kept():
 
 
 def _logits(builder):
-    """A layer of more inputs than there are images, behind one of coarse weights."""
+    """A layer of more inputs than there are images, after one of coarse weights."""
     x = tf.nn.relu(builder.dense(builder.x, 256, 'first', bias=np.zeros(256)))
     return builder.dense(x, 10, 'second', bias=np.zeros(10))
 
@@ -224,7 +225,7 @@ def test_refitted_weights_without_gain_are_rejected():
 
 def _two_convolutions(exponent):
     def build(builder):
-        """Channels multiplied by 2^U(-exponent, exponent) before a relu, and divided behind it."""
+        """Channels multiplied by 2^U(-exponent, exponent) before a relu, and divided after it."""
         factors = 2.0**builder.random.uniform(-exponent, exponent, 16)
         x = tf.nn.relu(builder.conv(builder.x, 16, 'first', weights=builder.normal(3, 3, 3, 16) * factors, bias=0.1 * factors))
         return builder.conv(x, 4, 'second', weights=builder.normal(3, 3, 16, 4) / factors[:, None])
@@ -268,3 +269,19 @@ def test_bias_correction_is_rejected():
     tried = Tried(_positive, batches, [], weight_bit=4, bias_bit=16, activation_bit=12)
     assert tried.rows['bias correction'].rejected == tried.rows['all together'].rejected == 'no gain'
     assert tried.state.values == {}
+
+
+@pytest.mark.parametrize('fitted, unseen, reason', [
+    (30, 30, ''), (20.1, 20.1001, ''), (19.95, 25, ''), (20, 20.05, 'no gain'), (20, -np.inf, 'no gain'), (10, 10, 'no gain'),
+    (27, 21.1, ''), (31, 22.1, ''), (31, 21.9, 'it gains 11.0 dB on the data that it was fitted on'),
+    (19, 25, 'it loses 1.0 dB on the data that it was fitted on')])
+def test_what_is_kept(fitted, unseen, reason):
+    """Against 20 dB on either data; less than .1 dB is nothing, and 6 dB more on fitted data takes a gain of 2 dB."""
+    best, trial = Trial(None, None, 20, 20), Trial(None, None, fitted, unseen)
+    assert why_not(best, trial) == reason
+
+
+@pytest.mark.parametrize('before, after, reason', [
+    (np.inf, np.inf, 'no gain'), (-np.inf, 3, ''), (-np.inf, -np.inf, 'no gain'), (3, np.nan, 'no gain')])
+def test_what_is_kept_of_extremes(before, after, reason):
+    assert why_not(Trial(None, None, before, before), Trial(None, None, after, after)) == reason

@@ -5,7 +5,7 @@ import tempfile
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.ptq import checking
 from tests.ptq.test_alignment_accuracy import _EXAMPLE, needs_digits
@@ -20,11 +20,11 @@ from vai_q_tf.ptq.equalization.pairs import find_pairs
 from vai_q_tf.ptq.fitting.layers import find_layers
 from vai_q_tf.ptq.quantize import quantize_frozen
 
-_NOISE = 1.0  # dB
+_NOISE = 1.0  # dB; a few rare values among those that were not seen make as much
 _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 
 
-def _random_images(step, count=8):
+def _random_images(step, count=32):
     return {'x': np.random.RandomState(step).uniform(-1, 1, (count, SIZE, SIZE, 3)).astype(np.float32)}
 
 
@@ -54,18 +54,18 @@ def _check_random(network, efforts):
         outputs = [output.op.name for output in network.build()]
     graph_def = graph.as_graph_def()
     models = {effort: _quantized(graph_def, outputs, _random_images, effort) for effort in efforts}
-    found = {effort: _quality(graph_def, model, outputs, _random_images(99, 64)) for effort, model in models.items()}
+    found = {effort: _quality(graph_def, model, outputs, _random_images(99, 512)) for effort, model in models.items()}
     assert all(found[effort] > found['fast'] - _NOISE for effort in efforts), found
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=_QUIET)
+@settings(max_examples=6, deadline=None, phases=[Phase.generate], suppress_health_check=_QUIET)
 @given(networks())
 def test_random_networks(network):
     _check_random(network, ('fast', 'standard'))
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, suppress_health_check=_QUIET)
+@settings(max_examples=40, deadline=None, phases=[Phase.generate], suppress_health_check=_QUIET)
 @given(networks())
 def test_many_random_networks(network):
     _check_random(network, ('fast', 'standard', 'high'))
@@ -97,7 +97,7 @@ def _trained(images, labels, activation, seed, depthwise, steps=120):
 
 
 def _rescaled(graph_def, seed):
-    """The network with the channels between its layers multiplied by 2^U(-3, 3) and divided behind a relu; how many pairs."""
+    """The network with the channels between its layers multiplied by 2^U(-3, 3) and divided after a relu; how many pairs."""
     config = QuantizeConfig(['x'], ['logits/BiasAdd'], simulate_dpu=0)
     graph_def = optimise(graph_def, config)
     view, plan = GraphView(graph_def), annotate(GraphView(graph_def), config)

@@ -84,7 +84,7 @@ def test_large_weights_of_live_channels_and_small_ones_of_dead_channels_stay():
     with tf.Graph().as_default() as graph:
         builder = Builder([None, 6, 6, 3])
         weights = _with_large_output(builder, 3, 3, 0)  # alive
-        weights[..., 2] = -0.9 * np.abs(weights[..., 0])  # dead behind the relu, and not larger
+        weights[..., 2] = -0.9 * np.abs(weights[..., 0])  # dead after the relu, and not larger
         builder.conv(tf.nn.relu(builder.conv(builder.x, 4, 'first', 3, weights)), 3, 'second')
     assert _silenced(graph, _images(8, 6, 6, 3), ['second/bias'])[1] == {}
 

@@ -232,7 +232,7 @@ def test_relu6_is_not_asked_to_clip_what_it_did_not():
 
 
 def test_a_rescaling_is_undone():
-    """A balanced network whose channels are multiplied before a relu and divided behind it, up to the scales there are."""
+    """A balanced network whose channels are multiplied before a relu and divided after it, up to the scales there are."""
     factors = 2.0**np.random.RandomState(0).uniform(-2, 2, 16)
 
     def build(builder):

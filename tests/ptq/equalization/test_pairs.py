@@ -27,7 +27,7 @@ def _found(graph, outputs, **fields):
     tf.nn.relu,
     lambda x: tf.nn.max_pool(tf.nn.relu(x), 2, 2, 'VALID'),
     lambda x: tf.nn.avg_pool(tf.nn.relu(x), 2, 2, 'VALID'),
-    lambda x: tf.nn.avg_pool(tf.nn.relu(x), 3, 2, 'VALID'),  # with the factor of the DPU behind it
+    lambda x: tf.nn.avg_pool(tf.nn.relu(x), 3, 2, 'VALID'),  # with the factor of the DPU after it
     lambda x: tf.pad(x, [[0, 0], [1, 2], [0, 1], [0, 0]]),
     lambda x: tf.nn.relu(x) * 0.5,
     lambda x: 0.5 * tf.nn.relu(x),

@@ -145,8 +145,7 @@ def test_what_a_layer_reads_and_gives():
     case = planned([x])
     first, second = find_layers(case.graph_def, case.plan)
     assert (first.source, second.source) == ('x', 'pool')
-    assert [case.tensors[name].tensor for name in (first.data, first.output, second.data, second.output)] == [
-        'x', 'first', 'pool', 'second']
+    assert [case.tensors[layer.output].tensor for layer in (first, second)] == ['first', 'second']
     assert first.weight.tensor == 'w' and first.bias.tensor == 'b' and second.weight.tensor == 'w2'
     assert second.node == second.result == 'second' and first.node == 'Conv2D' and first.result == 'BiasAdd'
 

@@ -42,7 +42,7 @@ class SwitchableNetwork:
         self._session.close()
 
     def outputs(self, feed, positions):
-        """The values of the plan's output nodes, a list of arrays: behind their FixNeurons where they have one.
+        """The values of the plan's output nodes, a list of arrays: after their FixNeurons where they have one.
 
         Args:
           feed: {tensor name: array}.

@@ -31,7 +31,8 @@ _POSITIONS = ('positions by error', 'pools not aligned', 'positions of groups by
 AIDS = {'standard': ('dead channels',) + _POSITIONS,  # in the order of trial
         'high': ('dead channels',) + _WEIGHTS + _POSITIONS + ('equalization',)}
 _MOST_CANDIDATES = 4  # of the position of a group
-# In dB: what an aid has to gain on unseen data; and what, where it gains that much more on the data that it was fitted on.
+# In dB: what an aid has to gain on unseen data, and may lose on the data that it was fitted on, which may have rare values that
+# the few unseen images lack; and what it has to gain where it gains that much more on the latter.
 _LEAST_GAIN = 0.1
 _MOST_FITTED, _CLEAR_GAIN = 6.0, 2.0
 
@@ -135,7 +136,7 @@ class Effort:
         values = silence_dead_channels(self._view, self._layers, arrays, found)
         if not values:
             return None
-        # Where weights had nothing left beside those of a dead channel, so had what was observed behind them.
+        # Where weights had nothing left beside those of a dead channel, so had what was observed after them.
         return setting._replace(values=values, observed=self._calibrated('votes', values))
 
     def _positions_by_error(self, setting):
@@ -229,6 +230,8 @@ def why_not(best, trial):
     gain, fitted_gain = trial.unseen - best.unseen, trial.fitted - best.fitted
     if fitted_gain - gain > _MOST_FITTED and _LEAST_GAIN <= gain < _CLEAR_GAIN:
         return 'it gains {:.1f} dB on the data that it was fitted on'.format(fitted_gain)
+    if fitted_gain < -_LEAST_GAIN and gain >= _LEAST_GAIN:
+        return 'it loses {:.1f} dB on the data that it was fitted on'.format(-fitted_gain)
     return _no_gain(best, trial)
 
 

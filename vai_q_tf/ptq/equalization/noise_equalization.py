@@ -69,7 +69,7 @@ def _best_scales(pair, maps, channels, output_positions, scales, before, followi
     current = SCALES[scales[pair.head.node]]
     found = channels[pair.head.result]
     inputs = _input_variance(pair.head, maps, channels, scales, before)
-    signal = _activated_variance(pair, channels)
+    signal = channels[pair.tail.source].variance  # unscaled
     importance = _importance(pair.tail, maps, following)
     gain = _energy_by_input(pair.tail, tail * np.sqrt(importance), len(current)) * current**2  # of the unscaled channel
     relative = SCALES[:, None] / current  # what the weights at hand would be multiplied by
@@ -134,7 +134,3 @@ def _input_variance(layer, maps, channels, scales, before):
         return np.repeat(np.tile(variance, (products, 1)), outputs, axis=1)
     return np.tile(variance, products // len(variance))[:, None]
 
-
-def _activated_variance(pair, channels):
-    """The variance of each channel of what the tail reads, unscaled."""
-    return channels[pair.tail.source].variance

@@ -5,7 +5,7 @@ from vai_q_tf.graph.traits import IDENTITY_OPS, SHAPE_OPS
 from vai_q_tf.graph.view import GraphView, indexed_name, node_name
 from vai_q_tf.ptq.equalization.noise_equalization import Pair
 
-# What hands the positive factor of a channel on, a relu6 up to where it clips.
+# What forwards the positive factor of a channel, a relu6 up to where it clips.
 _HOMOGENEOUS = IDENTITY_OPS | {'Relu', 'Relu6', 'LeakyRelu'}
 _WITH_EQUAL_CHANNELS = ('MaxPool', 'AvgPool', 'Pad', 'Reshape', 'Squeeze')  # where the last axis stays as it is
 

@@ -17,7 +17,7 @@ class Layer(NamedTuple):
 
     node: the weighted op. op: its op type.
     weight, bias: its QuantTensors; their `tensor` is a Const that nothing else reads. bias is None where there is none.
-    data, output: the names of the QuantTensors that it reads and gives.
+    output: the name of the QuantTensor that it gives.
     source: the float tensor that the op reads.
     result: the tensor before the activation function, the bias included. activation: 'Relu' or 'Relu6' if that
       alone reads it, '' for another or none, and where the result is an output of the network.
@@ -29,7 +29,6 @@ class Layer(NamedTuple):
     op: str
     weight: QuantTensor
     bias: Optional[QuantTensor]
-    data: str
     output: str
     source: str
     result: str
@@ -69,7 +68,7 @@ def find_layers(graph_def, plan):
             bias = None
         result = bias.consumers[0][0] if bias else group.node
         found.append(Layer(
-            group.node, view.op(group.node), weight, bias, group.input, group.output, view.inputs(group.node)[spec.data][0],
+            group.node, view.op(group.node), weight, bias, group.output, view.inputs(group.node)[spec.data][0],
             result, '' if node_name(result) in plan.output_nodes else _activation(view, result),
             -1 if channels_last(view, group.node) else 1, _axes(view, group.node, spec), spec.depthwise))
     order = {name: number for number, name in enumerate(view.upstream(view.names))}

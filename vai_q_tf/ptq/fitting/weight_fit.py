@@ -47,7 +47,7 @@ class WeightFit:
     def _geometry(self, layer):
         """The Geometry of a layer that can be sampled, None of another.
 
-        Not that of a depthwise op with dilations, which TensorFlow ignores on a CPU, nor that of an op behind a SpaceToBatchND,
+        Not that of a depthwise op with dilations, which TensorFlow ignores on a CPU, nor that of an op after a SpaceToBatchND,
         which makes several images of a photo.
         """
         direct = layer.result == layer.node or layer.node in map(node_name, self._view.inputs(layer.result))
