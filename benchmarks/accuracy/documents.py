@@ -27,12 +27,6 @@ def spread(values):
     return statistics.stdev(values) if len(values) > 1 else None
 
 
-def commits(lines):
-    """Which commits results are of, a sentence."""
-    found = sorted({line['commit'] for line in lines})
-    return 'Results of {}.'.format('commit ' + ', '.join(found) if found else 'no commit so far')
-
-
 def replace(text, name, script, content):
     """The text with the content between the two comments of that name."""
     begin, end = _BEGIN.format(name, script), _END.format(name)

@@ -62,17 +62,7 @@ def _options(arguments):
     parser.add_argument('--bits', nargs='+', type=int, help='widths; default: 4, 8 and 6, of digits 4')
     parser.add_argument('--recipes', nargs='+', choices=names, default=names)
     parser.add_argument('--seeds', nargs='+', type=int, help='default: 1, 2 and 3')
-    parser.add_argument('--processes', type=int, default=len(os.sched_getaffinity(0)), help='%(default)s')
-    parser.add_argument('--output_dir', default='accuracy_results', help='where everything is written (%(default)s)')
-    parser.add_argument('--reuse', action='store_true', help='leave out the runs that are there for other commits, too')
-    parser.add_argument('--quick', action='store_true',
-                        help='a few steps of one network, to see that all works; the accuracies mean nothing')
-    options = parser.parse_args(arguments)
-    if options.quick:
-        for name, value in _QUICK.items():
-            setattr(options, name, value)
-        options.output_dir = os.path.join(options.output_dir, 'quick')
-    return options
+    return resumable.parse(parser, arguments, _QUICK, 'a few steps of one network')
 
 
 if __name__ == '__main__':

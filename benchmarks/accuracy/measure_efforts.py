@@ -53,17 +53,7 @@ def _options(arguments):
     parser.add_argument('--rows', nargs='+', choices=efforts.rows(), default=efforts.rows(),
                         help='efforts, and ablations of them')
     parser.add_argument('--seeds', nargs='+', type=int, default=list(recipes.SEEDS))
-    parser.add_argument('--processes', type=int, default=len(os.sched_getaffinity(0)), help='%(default)s')
-    parser.add_argument('--output_dir', default='accuracy_results', help='where everything is written (%(default)s)')
-    parser.add_argument('--reuse', action='store_true', help='leave out the runs that are there for other commits, too')
-    parser.add_argument('--quick', action='store_true',
-                        help='a few images on one network, to see that all works; the figures mean nothing')
-    options = parser.parse_args(arguments)
-    if options.quick:
-        for name, value in _QUICK.items():
-            setattr(options, name, value)
-        options.output_dir = os.path.join(options.output_dir, 'quick')
-    return options
+    return resumable.parse(parser, arguments, _QUICK, 'a few images on one network')
 
 
 if __name__ == '__main__':

@@ -34,15 +34,8 @@ class Figure(NamedTuple):
     seeds: int
 
 
-class Results:
-    """The last result of every run, but for those of --quick."""
-
-    def __init__(self, lines):
-        self._last = {results.key(line): line for line in lines if not line['quick']}
-
-    def commits(self):
-        """Which commits the results are of, a sentence."""
-        return documents.commits(self._last.values())
+class Results(results.Last):
+    """Figures of the last results."""
 
     def networks(self, dataset):
         """The (network, activation) pairs there are results of, in the order of recipes.py, its own ones always."""

@@ -52,6 +52,18 @@ def key(result):
     return Run(*(result[name] for name in Run._fields))
 
 
+class Last:
+    """The last result of every run in lines of a file, but for those of --quick."""
+
+    def __init__(self, lines):
+        self._last = {key(line): line for line in lines if not line['quick']}
+
+    def commits(self):
+        """Which commits the results are of, a sentence."""
+        found = sorted({line['commit'] for line in self._last.values()})
+        return 'Results of {}.'.format('commit ' + ', '.join(found) if found else 'no commit so far')
+
+
 def commit():
     """The commit of the working tree, with '-dirty' where what is measured has been edited; 'unknown' without git."""
     try:

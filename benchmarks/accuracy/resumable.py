@@ -1,11 +1,28 @@
 """Runs in a pool of processes, each of them a line of a results file, so that a measurement may be stopped at any time."""
 import functools
 import multiprocessing
+import os
 import sys
 import time
 import traceback
 
 import results
+
+
+def parse(parser, arguments, quick, what_is_quick):
+    """The options of a measurement: those of the parser, and those that every measurement has.
+
+    quick: {option: value} that --quick sets; what_is_quick: what its help says of it.
+    """
+    parser.add_argument('--processes', type=int, default=len(os.sched_getaffinity(0)), help='%(default)s')
+    parser.add_argument('--output_dir', default='accuracy_results', help='where everything is written (%(default)s)')
+    parser.add_argument('--reuse', action='store_true', help='leave out the runs that are there for other commits, too')
+    parser.add_argument('--quick', action='store_true',
+                        help=what_is_quick + ', to see that all works; the figures mean nothing')
+    options = parser.parse_args(arguments)
+    if options.quick:
+        vars(options).update(quick, output_dir=os.path.join(options.output_dir, 'quick'))
+    return options
 
 
 def run_missing(planned, execute, file, processes, show, reuse=False):

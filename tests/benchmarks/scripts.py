@@ -13,7 +13,7 @@ SCRIPTS = os.path.join(ROOT, 'benchmarks', 'accuracy')
 def scripts(*names):
     """The modules of these names, which are importable by them inside of the context and forgotten after it.
 
-    Names that modules of the examples have as well stand for others elsewhere, so name all that are imported.
+    The examples have modules of the same names, so name every module that gets imported.
     """
     sys.path.insert(0, SCRIPTS)
     try:

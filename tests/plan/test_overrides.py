@@ -128,7 +128,7 @@ def test_ignored_names_of_the_float_graph_behind_the_passes(name):
 
 
 def test_entry_names_mean_one_tensor_each():
-    """The most exact name: its own, one that it stands for, that of its op. 'old' would mean two tensors."""
+    """The first of these that means this tensor alone: its own name, a name from the float graph, its op's. 'old' means two."""
     view = _frozen(w=['weights', 'old'], b=['old'], add=['bn'])
     plan = annotate(view, QuantizeConfig(['x'], ['next']))
     everything = entry_names(view, plan, view.names + ('old', 'weights', 'bn', 'nothing'))
