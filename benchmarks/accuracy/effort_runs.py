@@ -8,6 +8,7 @@ import efficientnet_lite0
 import efforts
 import evaluation
 import fidelity
+import mobilenet_v1
 import networks
 import numpy as np
 import photos
@@ -42,7 +43,7 @@ def execute(run, settings):
       run: results.Run; its recipe is one of efforts.rows().
       settings: runs.Settings.
     """
-    subject = _photos() if run.dataset == efforts.PHOTOS else _small(run, settings)
+    subject = _photos(run.network) if run.dataset == efforts.PHOTOS else _small(run, settings)
     with tempfile.TemporaryDirectory(prefix='accuracy_') as directory:
         config = vai_q_tensorflow.QuantizeConfig(
             ['images'], [subject.output], [[-1] + list(subject.images.shape[1:])], weight_bit=run.bits, activation_bit=run.bits,
@@ -57,11 +58,11 @@ def execute(run, settings):
     return dict(run._asdict(), seconds=seconds, quick=settings.quick, **fidelity.compare(expected, actual, subject.labels))
 
 
-def _photos():
+def _photos(network):
     found, size = photos.load(), efforts.PHOTO_BATCH
     batches = [found.calibration[start:start + size] for start in range(0, len(found.calibration), size)]
-    return Subject(efficientnet_lite0.frozen_graph(efficientnet_lite0.weights()), batches, found.evaluation, None,
-                   efficientnet_lite0.OUTPUT, _PHOTOS_AT_ONCE)
+    module = {efforts.LITE0: efficientnet_lite0, efforts.MOBILENET: mobilenet_v1}[network]
+    return Subject(module.frozen_graph(module.weights()), batches, found.evaluation, None, module.OUTPUT, _PHOTOS_AT_ONCE)
 
 
 def _small(run, settings):

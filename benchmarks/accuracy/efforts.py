@@ -9,8 +9,9 @@ import results
 from vai_q_tf.ptq.effort.effort import AIDS
 
 BITS = (8, 6, 5, 4)
-PHOTOS, LITE0 = 'photos', 'efficientnet_lite0'
-NETWORKS = {'fashion': recipes.ACTIVATIONS, 'digits': recipes.ACTIVATIONS, PHOTOS: {LITE0: 'relu6'}}  # with activations
+PHOTOS, LITE0, MOBILENET = 'photos', 'efficientnet_lite0', 'mobilenet_v1'
+NETWORKS = {'fashion': recipes.ACTIVATIONS, 'digits': recipes.ACTIVATIONS,  # with activations
+            PHOTOS: {LITE0: 'relu6', MOBILENET: 'relu6'}}
 SEEDS = {'fashion': recipes.SEEDS, 'digits': recipes.SEEDS, PHOTOS: (1,)}  # of float networks and calibration images
 BATCHES, BATCH = 4, 32  # calibration images of the small networks
 PHOTO_BATCH = 10

@@ -15,6 +15,7 @@ import datasets
 import efficientnet_lite0
 import effort_runs
 import efforts
+import mobilenet_v1
 import photos
 import recipes
 import resumable
@@ -29,6 +30,7 @@ def main(arguments):
         if dataset == efforts.PHOTOS:
             photos.load()
             efficientnet_lite0.weights()
+            mobilenet_v1.weights()
         else:
             datasets.load(dataset)
     if options.quick:
@@ -46,7 +48,7 @@ def _shown(result):
 
 def _options(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [efforts.LITE0] + list(recipes.ACTIVATIONS)
+    names = [*efforts.NETWORKS[efforts.PHOTOS], *recipes.ACTIVATIONS]
     parser.add_argument('--datasets', nargs='+', choices=list(efforts.NETWORKS), default=[efforts.PHOTOS, 'fashion', 'digits'])
     parser.add_argument('--networks', nargs='+', choices=names, default=names)
     parser.add_argument('--bits', nargs='+', type=int, choices=efforts.BITS, default=list(efforts.BITS))

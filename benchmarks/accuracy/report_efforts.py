@@ -16,7 +16,7 @@ import results
 
 SCRIPT = os.path.basename(__file__)
 DOCUMENT, README = os.path.join('docs', 'accuracy.md'), 'README.md'
-_TITLES = {'fashion': 'Fashion-MNIST', 'digits': 'Digits', efforts.PHOTOS: 'EfficientNet-Lite0, photos'}
+_TITLES = {'fashion': 'Fashion-MNIST', 'digits': 'Digits', efforts.PHOTOS: 'Photos'}
 _SHORT_PHOTOS, _SHORT_SMALL = 8, 4  # the widths in README.md
 
 
@@ -74,12 +74,14 @@ def tables(found):
 def short_table(found):
     """The table of README.md."""
     small = efforts.NETWORKS['fashion']
-    rows = [['effort', 'EfficientNet-Lite0, W{0}A{0}'.format(_SHORT_PHOTOS)] + [
-        '{0}, {1}, W{2}A{2}'.format(network, activation, _SHORT_SMALL) for network, activation in small.items()]]
-    rows.append(['float', '100 %'] + [_float_cell(found, 'fashion', network) for network in small])
+    large = efforts.NETWORKS[efforts.PHOTOS]
+    rows = [['effort'] + ['{}, {}'.format(network, _width(_SHORT_PHOTOS)) for network in large] + [
+        '{}, {}, {}'.format(network, activation, _width(_SHORT_SMALL)) for network, activation in small.items()]]
+    rows.append(['float'] + ['100 %'] * len(large) + [_float_cell(found, 'fashion', network) for network in small])
     for effort in efforts.EFFORTS:
-        rows.append(['`{}`'.format(effort), _fidelity(found.figure(efforts.PHOTOS, efforts.LITE0, effort, _SHORT_PHOTOS))] + [
-            _accuracy(found.figure('fashion', network, effort, _SHORT_SMALL), 'fashion', False) for network in small])
+        rows.append(['`{}`'.format(effort)] + [
+            _fidelity(found.figure(efforts.PHOTOS, network, effort, _SHORT_PHOTOS)) for network in large] + [
+                _accuracy(found.figure('fashion', network, effort, _SHORT_SMALL), 'fashion', False) for network in small])
     return documents.table(rows)
 
 

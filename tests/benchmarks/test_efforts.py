@@ -97,7 +97,7 @@ def test_tables_have_the_means_of_numpy_and_a_dash_for_what_is_not_there(modules
     expected = '{:.1f} %, {:.1f} dB'.format(100 * agreement, decibels).replace('-', '−')
     assert fidelities['plain, relu', 'standard'][3] == expected
     assert fidelities['plain, relu', 'standard'][-1] == '{:.1f}'.format(np.mean([one['seconds'] for one in lines[3:5]]))
-    photos = cells(text, 'EfficientNet-Lite0, photos')
+    photos = cells(text, 'Photos')
     assert photos['efficientnet_lite0, relu6', 'high'][0] == '{agreement:.1f} %, {decibels:.1f} dB'.format(
         **dict(lines[-1], agreement=100 * lines[-1]['agreement'])).replace('-', '−')
     assert photos['efficientnet_lite0, relu6', 'fast'] == ['–'] * 5

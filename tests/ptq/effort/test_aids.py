@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 from tests.ptq.effort.small import Tried, images
 from tests.ptq.equalization.graphs import run
 from vai_q_tf.graph import graphdef_editor as editor
-from vai_q_tf.ptq.effort.effort import Trial, why_not
+from vai_q_tf.ptq.effort.effort import AIDS, Trial, why_not
 
 _FRESH = dict(seed=77, batches=1)
 
@@ -296,3 +296,16 @@ def test_what_is_kept(fitted, unseen, reason):
     (np.inf, np.inf, 'no gain'), (-np.inf, 3, ''), (-np.inf, -np.inf, 'no gain'), (3, np.nan, 'no gain')])
 def test_what_is_kept_of_extremes(before, after, reason):
     assert why_not(Trial(None, None, before, before), Trial(None, None, after, after)) == reason
+
+
+def test_an_aid_is_the_same_whatever_others_an_effort_has(monkeypatch):
+    """Efforts are measured with one aid left out."""
+    def build(builder):
+        x = tf.nn.relu(builder.conv(builder.x, 8, 'first', bias=np.full(8, 0.1)))
+        return builder.conv(tf.nn.avg_pool(tf.nn.relu(builder.conv(x, 8, 'second')), 2, 2, 'VALID'), 4, 'third')
+    batches = images(16, 8, 8, 3)
+    every = {aid: Tried(build, batches, [aid], weight_bit=4).rows for aid in AIDS['high']}
+    assert sum(aid in rows for aid, rows in every.items()) >= 4
+    for aid, rows in every.items():
+        monkeypatch.setitem(AIDS, 'high', (aid,))
+        assert Tried(build, batches, [aid], weight_bit=4).rows == rows

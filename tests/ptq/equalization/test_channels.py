@@ -60,6 +60,17 @@ def test_clipping_is_what_a_relu6_changes_at_each_scale(shapes, axis):
     assert (found.clipping[SCALES == 1] == 0).all() and found.clipping[0, -1] > 1 and found.clipping[-1, -1] > 1
 
 
+def test_clipping_of_a_large_batch_is_measured_at_places_all_over_it():
+    """One of 64 images has large values, and so has one of 32 columns of all of them."""
+    batch = np.random.RandomState(2).uniform(0, 5, (64, 32, 32, 2)).astype(np.float32)
+    batch[17, :, :, 0] += 20
+    batch[:, :, 3, 1] += 20
+    found, rows = _observed([batch], -1, clipped=True), 1.15 * _rows([batch], -1)
+    for scale, clipping in zip(SCALES, found.clipping):
+        change = np.clip(rows * scale, 0, 6) / scale - np.clip(rows, 0, 6)
+        np.testing.assert_allclose(clipping, np.square(change).mean(0), rtol=0.15, atol=1e-6)
+
+
 def test_constant_channels_change_by_at_most_a_thousandth_of_the_largest_value_of_all():
     found = Channels(low=np.array([0., 5, -8, 1, 1]), high=np.array([0., 5.0079, 8, 1.0081, 1]), variance=None, clipping=None)
     assert found.constant.tolist() == [True, True, False, False, True]

@@ -22,7 +22,7 @@ def _assert_moments(found, x, y):
     np.testing.assert_allclose(found.mean_y, y.mean(axis=1, dtype=np.float64), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found.xx, np.einsum('gsk,gsl->gkl', u, u) / x.shape[1], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found.xy, np.einsum('gsk,gsn->gkn', u, v) / x.shape[1], rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(found.yy, np.einsum('gsn,gsn->g', v, v) / x.shape[1], rtol=1e-5)
+    np.testing.assert_allclose(found.yy, np.einsum('gsn,gsn->gn', v, v) / x.shape[1], rtol=1e-5)
 
 
 @pytest.mark.parametrize('count', [1, 7, 2048, 5000])

@@ -196,12 +196,12 @@ def test_best_position_has_the_least_error_of_all():
     found = set()
     for seed in range(20):
         weights, covariance, x = _problem(4, 9, 2, samples=50, seed=seed)
-        errors = [np.square(np.matmul(x, _plain(weights, position, 5) - weights)).sum() for position in range(-2, 7)]
-        best = best_position(weights, covariance, 5, -2, 6)
-        assert best == int(np.argmin(errors)) - 2
-        assert best_position(weights, covariance, 5, best + 1, 6) == int(np.argmin(errors[best + 3:])) + best + 1
-        assert best_position(weights, covariance, 5, best - 2, best) == best
-        found.add(best)
+        first = fixed_point.search_position(weights, 5, method=0)
+        errors = [np.square(np.matmul(x, _plain(weights, first + finer, 5) - weights)).sum() for finer in range(6)]
+        best = best_position(weights, covariance, 5, first, first + 5)
+        assert best == int(np.argmin(errors)) + first
+        assert best_position(weights, covariance, 5, first, best) == best
+        found.add(best - first)
     assert len(found) > 1
 
 

@@ -27,7 +27,8 @@ from vai_q_tf.ptq.fitting.state import State, quantized_graph
 from vai_q_tf.ptq.fitting.weight_fit import WeightFit
 
 _WEIGHTS = ('rounding with error feedback', 'refitted weights')
-_POSITIONS = ('positions by error', 'pools not aligned', 'positions of groups by output error')
+_POOLS = 'pools not aligned'
+_POSITIONS = ('positions by error', _POOLS, 'positions of groups by output error')
 AIDS = {'standard': ('dead channels',) + _POSITIONS,  # in the order of trial
         'high': ('dead channels',) + _WEIGHTS + _POSITIONS + ('equalization',)}
 _MOST_CANDIDATES = 4  # of the position of a group
@@ -103,15 +104,24 @@ class Effort:
 
     def run(self, aids):
         """Tries aids, names out of AIDS, one after another on what was kept before."""
-        propose = dict(zip(AIDS['high'], (
-            self._dead_channels, lambda setting: setting._replace(fits=True),
-            lambda setting: setting._replace(fits=True, refits=True), self._positions_by_error, self._pools_apart,
-            self._positions_of_groups, self._equalization)))
+        propose = {'dead channels': self._dead_channels,
+                   'rounding with error feedback': lambda setting: setting._replace(fits=True),
+                   'refitted weights': lambda setting: setting._replace(fits=True, refits=True),
+                   'positions by error': self._positions_by_error, _POOLS: self._pools_apart,
+                   'positions of groups by output error': self._positions_of_groups, 'equalization': self._equalization}
         for aid in aids:
             setting = propose[aid](self._best.setting)
             if setting is not None:
-                trial = self._walk(setting, aid.capitalize())
-                self._best = self._keep(aid, self._best, trial, why_not(self._best, trial))
+                self._best = self._try(aid, setting)
+
+    def _try(self, aid, setting):
+        """The Trial that stays. Pools are seen at a glance first: where new positions alone bring nothing, no walk does."""
+        if aid == _POOLS:
+            glance = self._judged(setting, self._with_positions(setting))
+            if glance.fitted <= self._best.fitted:
+                return self._keep(aid, self._best, glance, 'no gain')
+        trial = self._walk(setting, aid.capitalize())
+        return self._keep(aid, self._best, trial, why_not(self._best, trial))
 
     def result(self):
         """The best Trial; the walk itself is judged, too, and all against `fast`.
@@ -166,11 +176,13 @@ class Effort:
         return changed if self._begin(changed) != self._begin(setting) else None
 
     def _fitted_error(self, setting):
-        """The error of the best State with activations at the positions of a Setting."""
+        return self._judge.fitted_error(quantized_graph(self._float_graph, self._plan, self._with_positions(setting)))
+
+    def _with_positions(self, setting):
+        """The best State with activations at the positions of a Setting."""
         fitted = {record.name: self._best.state.positions[record.name] for record in self._plan.tensors
                   if record.mode != ACTIVATION_MODE}
-        state = State(self._best.state.values, dict(self._begin(setting).positions, **fitted))
-        return self._judge.fitted_error(quantized_graph(self._float_graph, self._plan, state))
+        return State(self._best.state.values, dict(self._begin(setting).positions, **fitted))
 
     def _equalization(self, setting):
         pairs = find_pairs(self._float_graph, self._plan, self._layers)

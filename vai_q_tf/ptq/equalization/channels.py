@@ -10,6 +10,8 @@ from vai_q_tf.graph.view import indexed_name
 SCALES = 2.0**(np.arange(-6, 5) / 2)  # that a channel may have, 1/8 to 4
 # Values that were not seen may be this much larger.
 _HEADROOM = 1.15
+# Places of a batch by which the effect of clipping is measured: so many, scattered over all by a stride that is a prime number.
+_ROWS, _STRIDE = 8192, 49999
 
 
 class Channels(NamedTuple):
@@ -64,10 +66,11 @@ def _measures(tensor, axis, with_clipping):
     if axis != -1:
         tensor = tf.transpose(tensor, tf.concat([[0], tf.range(2, tf.rank(tensor)), [axis]], 0))
     values = tf.reshape(tensor, tf.stack([-1, tf.shape(tensor)[-1]]))
-    measures = [tf.reduce_min(values, 0), tf.reduce_max(values, 0), *tf.nn.moments(values, 0)]
-    none = tf.zeros_like(measures[0])
-    large = values * _HEADROOM
-    for scale in SCALES:
-        change = tf.nn.relu6(large * scale) / scale - tf.nn.relu6(large) if with_clipping and scale != 1 else none
-        measures.append(tf.reduce_mean(tf.square(change), 0) if change is not none else none)
-    return tf.shape(values)[0], tf.stack(measures)
+    count, channels = tf.unstack(tf.shape(values))
+    measures = tf.stack([tf.reduce_min(values, 0), tf.reduce_max(values, 0), *tf.nn.moments(values, 0)])
+    if not with_clipping:
+        return count, tf.pad(measures, [[0, len(SCALES)], [0, 0]])
+    large = _HEADROOM * tf.cond(count > _ROWS, lambda: tf.gather(values, tf.range(_ROWS) * _STRIDE % count), lambda: values)
+    clipped = tf.nn.relu6(large)
+    changes = [tf.reduce_mean(tf.square(tf.nn.relu6(large * scale) / scale - clipped), 0) for scale in SCALES]
+    return count, tf.concat([measures, tf.stack(changes)], 0)

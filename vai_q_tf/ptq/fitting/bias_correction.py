@@ -10,6 +10,7 @@ import numpy as np
 
 from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN, limits, search_position
 from vai_q_tf.ptq.fitting.layers import activate
+from vai_q_tf.ptq.fitting.search import least_error
 from vai_q_tf.ptq.fitting.state import quantized_constant
 
 _ROWS = 1024  # values of each channel by which the position of a bias is chosen
@@ -60,11 +61,13 @@ def correct_bias(layer, bias, expected, actual, positions, legal, tensors):
 
     def error(position):
         rounded = quantized_constant(layer.bias, corrected, position).reshape(-1)
-        given = np.clip(activate(unbiased + rounded, layer.activation), low, high)
+        given = np.minimum(np.maximum(activate(unbiased + rounded, layer.activation), low), high)
         return float(np.square(given - goal).sum(dtype=np.float64))
 
     first = search_position(corrected, layer.bias.bits, method=0)
     candidates = [position for position in range(max(first, POSITION_MIN), min(first + _FINER, POSITION_MAX) + 1)
                   if legal.allows(positions, layer.bias.name, position)]
-    return corrected, min(candidates + [positions[layer.bias.name]], key=lambda position: (error(position), position))
+    now = positions[layer.bias.name]
+    found = least_error(candidates, error) if candidates else now
+    return corrected, min(found, now, key=lambda position: (error(position), position))
 

@@ -9,7 +9,7 @@ from vai_q_tf.patterns.bias import channels_last, is_transposed
 from vai_q_tf.plan.quant_plan import QuantTensor
 
 _ACTIVATIONS = {'': lambda values: values, 'Relu': lambda values: np.maximum(values, 0),
-                'Relu6': lambda values: np.clip(values, 0, 6)}
+                'Relu6': lambda values: np.minimum(np.maximum(values, 0), 6)}
 
 
 class Layer(NamedTuple):

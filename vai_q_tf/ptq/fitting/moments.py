@@ -10,7 +10,7 @@ import numpy as np
 _CHUNK = 2048  # samples that are summed in float32; chunks are summed in float64
 
 # count: samples S; mean_x [G, K], mean_y [G, N]; xx [G, K, K], xy [G, K, N]: means of products of what is centred;
-# yy [G]: the mean square of a centred y, summed over N. All float64.
+# yy [G, N]: the mean squares of a centred y. All float64.
 Moments = collections.namedtuple('Moments', 'count mean_x mean_y xx xy yy')
 
 
@@ -39,7 +39,7 @@ def moments(x, y):
         y_mean = np.mean(y - y_origin, axis=1, keepdims=True, dtype=np.float64)
         xx = np.zeros((groups, inputs, inputs))
         xy = np.zeros((groups, inputs, y.shape[2]))
-        yy = np.zeros(groups)
+        yy = np.zeros((groups, y.shape[2]))
         for start in range(0, count, _CHUNK):
             chunk = slice(start, start + _CHUNK)
             u = x[:, chunk] - x_origin - x_mean.astype(np.float32)
@@ -47,7 +47,7 @@ def moments(x, y):
             u_transposed = np.swapaxes(u, 1, 2)
             xx += np.matmul(u_transposed, u)
             xy += np.matmul(u_transposed, v)
-            yy += np.square(v, dtype=np.float64).sum(axis=(1, 2))
+            yy += np.square(v, dtype=np.float64).sum(axis=1)
     if not all(np.isfinite(total).all() for total in (xx, xy, yy)):
         raise ValueError('A sample or its square is not finite.')
     return Moments(count, (x_origin + x_mean)[:, 0], (y_origin + y_mean)[:, 0], xx / count, xy / count, yy / count)
@@ -62,7 +62,7 @@ def pooled(a, b):
     return Moments(count, of_a * a.mean_x + of_b * b.mean_x, of_a * a.mean_y + of_b * b.mean_y,
                    of_a * a.xx + of_b * b.xx + between * x[:, :, None] * x[:, None],
                    of_a * a.xy + of_b * b.xy + between * x[:, :, None] * y[:, None],
-                   of_a * a.yy + of_b * b.yy + between * np.square(y).sum(axis=1))
+                   of_a * a.yy + of_b * b.yy + between * np.square(y))
 
 
 def mean_variance(xx):

