@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 from tests.ptq.effort.small import Tried, images
 from tests.ptq.equalization.graphs import run
 from vai_q_tf.graph import graphdef_editor as editor
-from vai_q_tf.ptq.effort.effort import AIDS, Trial, why_not
+from vai_q_tf.ptq.effort.effort import AIDS, Effort, Trial, why_not
 
 _FRESH = dict(seed=77, batches=1)
 
@@ -57,6 +57,39 @@ def test_dead_channels_that_live_in_unseen_images_are_rejected():
     batches = images(16, 8, 8, 3, low=0.1, batches=3)
     batches[2] = -batches[2] / 16  # where the positions are fine enough for what is large now
     _expect_rejected(_dominated(4), batches, 'dead channels', worse=6)
+
+
+def _walks(monkeypatch, *arguments):
+    """(the texts of the walks, Tried)"""
+    texts, walk = [], Effort._walk
+    monkeypatch.setattr(Effort, '_walk', lambda self, setting, text: (texts.append(text), walk(self, setting, text))[1])
+    return texts, Tried(*arguments)
+
+
+def test_dead_channels_that_gain_at_once_take_no_walk_of_their_own(monkeypatch):
+    texts, tried = _walks(monkeypatch, _dominated(1000), images(16, 8, 8, 3, low=0.1), ['dead channels'])
+    assert texts == ['Bias correction'] and list(tried.rows) == ['dead channels', 'bias correction', 'all together']
+    assert tried.rows['dead channels'].before == tried.rows['all together'].before
+    assert tried.rows['dead channels'].after == tried.rows['bias correction'].before
+
+
+def test_dead_channels_that_do_not_gain_at_once_are_tried_with_fitted_biases(monkeypatch):
+    batches = images(16, 8, 8, 3, low=0.1, batches=3)
+    batches[2] = -batches[2] / 16
+    texts, tried = _walks(monkeypatch, _dominated(4), batches, ['dead channels'])
+    assert texts == ['Bias correction', 'Dead channels'] and not tried.rows['dead channels'].kept
+
+
+def test_pools_are_only_walked_with_where_their_positions_gain(monkeypatch):
+    texts, tried = _walks(monkeypatch, _averages, images(16, 8, 8, 3), ['pools not aligned'])
+    assert texts == ['Bias correction', 'Pools not aligned'] and tried.rows['pools not aligned'].kept
+    monkeypatch.undo()
+
+    def build(builder):
+        x = tf.nn.relu(builder.conv(builder.x, 8, 'first', weights=np.abs(builder.normal(3, 3, 3, 8)), bias=np.zeros(8)))
+        return builder.conv(tf.nn.max_pool(x, 2, 2, 'VALID'), 4, 'second', 1)
+    texts, tried = _walks(monkeypatch, build, images(16, 8, 8, 3), ['pools not aligned'])
+    assert texts == ['Bias correction'] and tried.rows['pools not aligned'].rejected == 'no gain'
 
 
 def test_without_dead_channels_nothing_is_tried():

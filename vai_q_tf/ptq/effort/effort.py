@@ -27,10 +27,10 @@ from vai_q_tf.ptq.fitting.state import State, quantized_graph
 from vai_q_tf.ptq.fitting.weight_fit import WeightFit
 
 _WEIGHTS = ('rounding with error feedback', 'refitted weights')
-_POOLS = 'pools not aligned'
+_DEAD, _POOLS = 'dead channels', 'pools not aligned'
 _POSITIONS = ('positions by error', _POOLS, 'positions of groups by output error')
-AIDS = {'standard': ('dead channels',) + _POSITIONS,  # in the order of trial
-        'high': ('dead channels',) + _WEIGHTS + _POSITIONS + ('equalization',)}
+AIDS = {'standard': (_DEAD,) + _POSITIONS,  # in the order of trial
+        'high': (_DEAD,) + _WEIGHTS + _POSITIONS + ('equalization',)}
 _MOST_CANDIDATES = 4  # of the position of a group
 # In dB: what an aid has to gain on unseen data; and what, where it gains that much more on the data that it was fitted on.
 _LEAST_GAIN = 0.1
@@ -98,21 +98,34 @@ class Effort:
         self._view = GraphView(float_graph)
         self._judge = judge or Judge(float_graph, plan, data.fitted, data.unseen, gpu_memory_fraction)
         self._summaries = {}
-        self._start = Setting({}, observed, config.align_pool, {})
-        self._best = self._walk(self._start, 'Bias correction')
+        start = Setting({}, observed, config.align_pool, {})
+        self._fast = self._unfitted = self._best = self._judged(start, self._begin(start))
         self.rows = []
 
     def run(self, aids):
         """Tries aids, names out of AIDS, one after another on what was kept before."""
-        propose = {'dead channels': self._dead_channels,
+        propose = {_DEAD: self._dead_channels,
                    'rounding with error feedback': lambda setting: setting._replace(fits=True),
                    'refitted weights': lambda setting: setting._replace(fits=True, refits=True),
                    'positions by error': self._positions_by_error, _POOLS: self._pools_apart,
                    'positions of groups by output error': self._positions_of_groups, 'equalization': self._equalization}
+        if _DEAD in aids and self._silenced_at_once(self._dead_channels(self._best.setting)):
+            aids = [aid for aid in aids if aid != _DEAD]
+        self._best = self._walk(self._best.setting, 'Bias correction')
         for aid in aids:
             setting = propose[aid](self._best.setting)
             if setting is not None:
                 self._best = self._try(aid, setting)
+
+    def _silenced_at_once(self, setting):
+        """Keeps what is made of dead channels if it gains before anything is fitted, which saves a walk; whether it does."""
+        if setting is None:
+            return False
+        trial = self._judged(setting, self._begin(setting))
+        if why_not(self._fast, trial):
+            return False
+        self._unfitted = self._best = self._keep(_DEAD, self._fast, trial, '')
+        return True
 
     def _try(self, aid, setting):
         """The Trial that stays. Pools are seen at a glance first: where new positions alone bring nothing, no walk does."""
@@ -128,10 +141,11 @@ class Effort:
 
         Both by the unseen data alone: what aids gain on the fitted data adds up, and each was judged by that already.
         """
-        plain, fast = (self._judged(setting, self._begin(setting)) for setting in (self._best.setting, self._start))
-        walked = 'fitted biases and weights' if self._best.setting.fits else 'bias correction'
+        setting = self._best.setting
+        plain = self._unfitted if setting is self._unfitted.setting else self._judged(setting, self._begin(setting))
+        walked = 'fitted biases and weights' if setting.fits else 'bias correction'
         best = self._keep(walked, plain, self._best, _no_gain(plain, self._best))
-        return self._keep('all together', fast, best, _no_gain(fast, best))
+        return self._keep('all together', self._fast, best, _no_gain(self._fast, best))
 
     def _keep(self, aid, former, trial, rejected):
         """The Trial that stays of two; notes a Row."""
