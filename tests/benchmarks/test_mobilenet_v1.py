@@ -8,7 +8,7 @@ from tests.benchmarks.scripts import scripts
 
 @pytest.fixture(scope='module')
 def modules():
-    with scripts('mobilenet_v1', 'packages', 'evaluation', 'networks', 'training', 'results') as found:
+    with scripts('mobilenet_v1', 'packages') as found:
         yield found
 
 
