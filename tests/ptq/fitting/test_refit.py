@@ -63,6 +63,17 @@ def test_perturbed_weights_are_recovered_from_rich_inputs():
     assert _error_without_mean(found[0], x[0], y[0]) < 0.01 * _error_without_mean(weights[0], x[0], y[0])
 
 
+def test_every_second_of_300_outputs_chooses_the_ridge():
+    """The others have noise that asks for another ridge."""
+    weights, x, y = _layer(outputs=300, count=40, noise=0.05)
+    y[:, :, 1::2] += 50 * np.random.RandomState(9).randn(1, 40, 150).astype(np.float32)
+    found, ridge, _ = refit(weights, x, y, _photos(40))
+    of_all, of_half = (_validated(weights[0, :, ::step], x[0], y[0, :, ::step], _photos(40) < 5) for step in (1, 2))
+    assert of_half[ridge[0]] <= 1.0101 * min(of_half.values()) and of_all[ridge[0]] > 1.1 * min(of_all.values())
+    expected = _least_squares(weights[0], x[0], y[0], ridge[0])[0]
+    np.testing.assert_allclose(found[0], expected, atol=1e-3 * np.abs(expected).max())
+
+
 def test_ridge_and_weights_are_those_of_the_definition():
     chosen = set()
     for noise, count, photos in ((0, 400, 10), (0.3, 400, 10), (2, 60, 10), (0.5, 60, 7), (0.5, 30, 2), (1, 60, 3),

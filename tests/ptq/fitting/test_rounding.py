@@ -205,6 +205,18 @@ def test_best_position_has_the_least_error_of_all():
     assert len(found) > 1
 
 
+@pytest.mark.parametrize('octaves', [-120, 90])
+def test_best_position_of_very_small_and_very_large_values(octaves):
+    weights, covariance, _ = _problem(1, 9, 2)
+    first = fixed_point.search_position(weights, 8, method=0)
+    best = best_position(weights, covariance, 8, first, first + 5)
+    with np.errstate(divide='raise', invalid='raise', over='raise'):
+        for factor in (2.0**-120, 1, 2.0**120):
+            assert best_position(weights * 2.0**octaves, covariance * factor, 8, first - octaves,
+                                 first - octaves + 5) == best - octaves
+        assert best_position(weights, 0 * covariance, 8, first, first + 5) == first
+
+
 def test_inputs_decide_the_position():
     """Three small weights want fine steps, one large weight wants range; what the inputs do says whose wish counts."""
     weights = np.array([[[7.9], [0.3], [0.3], [0.3]]])
