@@ -8,8 +8,8 @@ from vai_q_tf.graph.sessions import session_config, skip_clustering
 from vai_q_tf.graph.view import indexed_name
 
 SCALES = 2.0**(np.arange(-6, 5) / 2)  # that a channel may have, 1/8 to 4
-# Values that were not seen may be this much larger.
-_HEADROOM = 1.15
+# Values that were not seen may be this much farther from the mean, so that one that a relu6 always cut to zero may be above it.
+_HEADROOM = 1.5
 # Places of a batch by which the effect of clipping is measured: so many, scattered over all by a stride that is a prime number.
 _ROWS, _STRIDE = 8192, 49999
 
@@ -67,10 +67,12 @@ def _measures(tensor, axis, with_clipping):
         tensor = tf.transpose(tensor, tf.concat([[0], tf.range(2, tf.rank(tensor)), [axis]], 0))
     values = tf.reshape(tensor, tf.stack([-1, tf.shape(tensor)[-1]]))
     count, channels = tf.unstack(tf.shape(values))
-    measures = tf.stack([tf.reduce_min(values, 0), tf.reduce_max(values, 0), *tf.nn.moments(values, 0)])
+    mean, variance = tf.nn.moments(values, 0)
+    measures = tf.stack([tf.reduce_min(values, 0), tf.reduce_max(values, 0), mean, variance])
     if not with_clipping:
         return count, tf.pad(measures, [[0, len(SCALES)], [0, 0]])
-    large = _HEADROOM * tf.cond(count > _ROWS, lambda: tf.gather(values, tf.range(_ROWS) * _STRIDE % count), lambda: values)
+    some = tf.cond(count > _ROWS, lambda: tf.gather(values, tf.range(_ROWS) * _STRIDE % count), lambda: values)
+    large = mean + _HEADROOM * (some - mean)
     clipped = tf.nn.relu6(large)
     changes = [tf.reduce_mean(tf.square(tf.nn.relu6(large * scale) / scale - clipped), 0) for scale in SCALES]
     return count, tf.concat([measures, tf.stack(changes)], 0)
