@@ -127,17 +127,21 @@ def test_ignored_names_of_the_float_graph_behind_the_passes(name):
     assert [group.node for group in plan.groups] == ['next/Conv2D']
 
 
-def test_entry_names_mean_one_tensor_each():
-    """The first of these that means this tensor alone: its own name, a name from the float graph, its op's. 'old' means two."""
+def test_entry_names_are_the_most_exact_ones():
+    """The first of these: a tensor's own name, a name from the float graph, its op's. 'old' means two tensors."""
     view = _frozen(w=['weights', 'old'], b=['old'], add=['bn'])
     plan = annotate(view, QuantizeConfig(['x'], ['next']))
-    everything = entry_names(view, plan, view.names + ('old', 'weights', 'bn', 'nothing'))
+    def of_one(nodes):
+        return {min(names): node for names, node in entry_names(view, plan, nodes).items() if len(names) == 1}
+    nodes = view.names + ('old', 'weights', 'bn', 'nothing')
+    assert entry_names(view, plan, nodes)[frozenset(['w/wquant', 'b/wquant'])] == 'old'
+    everything = of_one(nodes)
     assert everything == {'x/aquant': 'x', 'w/wquant': 'w', 'b/wquant': 'b', 'add/aquant': 'add', 'relu/aquant': 'relu',
                           'w2/wquant': 'w2', 'next/aquant': 'next'}
-    assert entry_names(view, plan, ['old', 'conv', 'weights', 'bn', 'relu']) == {
+    assert of_one(['old', 'conv', 'weights', 'bn', 'relu']) == {
         'w/wquant': 'weights', 'add/aquant': 'bn', 'relu/aquant': 'relu'}
-    assert entry_names(view, plan, ['old', 'next']) == {'next/aquant': 'next'}
-    assert entry_names(view, plan, ['conv']) == {'w/wquant': 'conv'}
+    assert of_one(['old', 'next']) == {'next/aquant': 'next'}
+    assert of_one(['conv']) == {'w/wquant': 'conv'}
     for tensor, node in everything.items():
         changed = annotate(view, QuantizeConfig(['x'], ['next'], nodes_bit=[node + ':5'])).tensors
         assert [record.name for record in changed if record.bits == 5] == [tensor]

@@ -12,6 +12,7 @@ from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import HALF_AWAY, quantize
 from vai_q_tf.ptq.quantize import quantize_frozen
 from vai_q_tf.report.sensitivity import sensitivity
+from vai_q_tf.report.sensitivity_text import to_text
 from vai_q_tf.report.trials import Trials
 
 STEPS = 3
@@ -325,3 +326,26 @@ def test_what_quantize_refuses_is_refused(tmp_path):
         assert caught.value.code == code
     with pytest.raises(TypeError, match='QuantizeConfig'):
         sensitivity(_layers(), _data, None)
+
+
+def test_a_mean_whose_tensors_the_passes_made_gets_more_bits(tmp_path):
+    """The passes make a pool, a factor and a squeeze of it, whose tensors only the name of the mean stands for."""
+    random = np.random.RandomState(0)
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 4, 4, 3], name='input')
+        mean = tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(x, random.normal(size=(3, 3, 3, 6)).astype(np.float32), 1, 'SAME')),
+                              [1, 2], name='mean')
+        tf.matmul(mean, random.normal(size=(6, 4)).astype(np.float32), name='out')
+    graph_def, config = graph.as_graph_def(), _config(tmp_path, 'out')
+
+    def data(step):
+        return {'input': np.random.RandomState(step).uniform(-1, 1, (8, 4, 4, 3)).astype(np.float32)}
+    choice = sensitivity(graph_def, data, config, target_db=60).choice
+    assert choice.reached and 'mean:16' in choice.nodes_bit
+    model = _model(graph_def, data, config.replace(nodes_bit=list(choice.nodes_bit)))
+    assert _decibels(model, graph_def, 'out', data, STEPS) == pytest.approx(choice.db, abs=1e-2)
+
+
+def test_nothing_is_to_be_given_to_quantize_where_the_bits_stay(tmp_path):
+    result = sensitivity(_layers(), _data, _config(tmp_path), target_bits=8)
+    assert not result.choice.nodes_bit and '--nodes_bit' not in to_text(result)

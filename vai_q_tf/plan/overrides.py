@@ -66,17 +66,17 @@ def resolver(view, plan):
 
 
 def entry_names(view, plan, nodes):
-    """{name of a quantized tensor: the most exact of the `nodes` that means it and no other}.
+    """{names of quantized tensors, a frozenset: the most exact of the `nodes` that means these and no others}.
 
-    plan: the QuantPlan of the viewed graph. nodes: names of nodes that an entry may have, those of the float graph. A tensor
-      that none of them means alone is left out.
+    plan: the QuantPlan of the viewed graph. nodes: names of nodes that an entry may have, those of the float graph.
     """
     resolve, found = resolver(view, plan), {}
     for node in nodes:
-        rank, tensors = resolve(node)
-        if len(set(tensors)) == 1 and (tensors[0] not in found or rank < found[tensors[0]][0]):
-            found[tensors[0]] = rank, node
-    return {tensor: node for tensor, (_, node) in found.items() if tensor}
+        rank, names = resolve(node)
+        tensors = frozenset(name for name in names if name)
+        if tensors and (tensors not in found or rank < found[tensors][0]):
+            found[tensors] = rank, node
+    return {tensors: node for tensors, (_, node) in found.items()}
 
 
 def _origins(view, tensor):

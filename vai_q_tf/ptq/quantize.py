@@ -78,7 +78,7 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
         else:
             model = finetune(reference, model, plan, prepared.feed, steps=config.calib_iter, **settings)
     if rows:
-        print(summary(rows, fitted), file=sys.stderr)
+        print(summary(rows, fitted, unseen=improved.data.unseen is not improved.data.fitted), file=sys.stderr)
     if not keep_float_weight:
         model = finalize.quantize_weights(model)
     if fix_input_shape:

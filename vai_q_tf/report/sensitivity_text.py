@@ -16,7 +16,7 @@ def to_text(sensitivity):
     choice = sensitivity.choice
     if choice:
         lines += ['', _outcome(sensitivity, choice)]
-        lines += ['--nodes_bit ' + ','.join(choice.nodes_bit)] if choice.bits and _holds(choice) else []
+        lines += ['--nodes_bit ' + ','.join(choice.nodes_bit)] if choice.nodes_bit and choice.bits and _holds(choice) else []
     return '\n'.join(lines)
 
 
@@ -36,9 +36,9 @@ def to_json(sensitivity):
 def _outcome(sensitivity, choice):
     db = _number(choice.db)
     if isinstance(choice, WeightChoice):
-        return ('With {:.2f} instead of {:.2f} bits for a weight on average they have {} dB; with all weights at {} bits '
-                '{} dB.'.format(choice.weight_bits, sensitivity.weight_bits, db, choice.uniform_bits,
-                                _number(choice.uniform_db)))
+        return ('With {:.2f} bits for a weight on average, instead of {:.2f}, the outputs have {} dB; with {} bits for all '
+                'weights, {} dB.'.format(choice.weight_bits, sensitivity.weight_bits, db, choice.uniform_bits,
+                                         _number(choice.uniform_db)))
     if not choice.reached:
         return '{:g} dB cannot be reached: with {} of {} tensors at 16 bits the outputs have {} dB.'.format(
             choice.target_db, len(choice.bits), len(sensitivity.tensors), db)

@@ -47,7 +47,7 @@ class Trials:
         self._measured = self._feeds[:batches]
         self._default = _bits(annotate(self._view, config.replace(nodes_bit=[])))
         self._resolve = resolver(self._view, prepared.plan)
-        self._names = entry_names(self._view, prepared.plan, [node.name for node in prepared.source.node])
+        self._entries = entry_names(self._view, prepared.plan, [node.name for node in prepared.source.node])
 
     @property
     def batches(self):
@@ -56,18 +56,24 @@ class Trials:
 
     def can_name(self, name):
         """Whether an entry of nodes_bit can mean the tensor alone."""
-        return name in self._names
+        return frozenset([name]) in self._entries
 
     def with_bits(self, bits):
-        """The config in which tensors have the `bits` {name: bits}; those that cannot be named alone keep theirs.
+        """The config in which tensors have the `bits` {name: bits}.
 
-        Entries of nodes_bit for these tensors are replaced, others stay.
+        Entries of nodes_bit for these tensors are replaced, others stay. A tensor that cannot be named alone, as one that the
+        passes made, gets its bits with others that an entry means and that get the same; where there is no such entry it keeps
+        its own.
         """
         meant = {entry: set(self._resolve(entry.rpartition(':')[0].strip())[1]) for entry in self._config.nodes_bit}
         kept = [entry for entry, names in meant.items() if not names.issubset(bits)]
         needed = {name for name in bits if bits[name] != self._default[name]}.union(*(meant[entry] for entry in kept))
+        alone = [frozenset([name]) for name in bits if name in needed and self.can_name(name)]
+        unnamed = {name for name in needed if not self.can_name(name)}
+        together = [names for names in self._entries
+                    if names & unnamed and names.issubset(bits) and len({bits[name] for name in names}) == 1]
         return self._config.replace(nodes_bit=kept + [
-            '{}:{}'.format(self._names[name], bits[name]) for name in bits if name in needed.intersection(self._names)])
+            '{}:{}'.format(self._entries[names], bits[min(names)]) for names in alone + together])
 
     def quantize(self, config):
         """The network Quantized as the config says, by a calibration."""

@@ -111,7 +111,7 @@ def test_efforts_gain(quantized):
 def test_too_few_images(quantized, effort, count, steps):
     feed = lambda step: _feed(step, count)  # noqa: E731
     model = quantized(effort, feed=feed, calib_iter=steps)
-    assert quantized.said == ('The effort is fast instead of {}: it takes 24 images of calibration data or more; there {} {}.'
+    assert quantized.said == ('The effort is fast instead of {}: other efforts need 24 images of calibration data or more; there {} {}.'
                               .format(effort, 'is' if count * steps == 1 else 'are', count * steps))
     _assert_equal(model, quantized('fast', feed=feed, calib_iter=steps))
     assert quantized.said == ''
@@ -180,6 +180,7 @@ Aid                 without    with
 ----------------  ---------  ------  -------
 equalization            1.2    12.3  kept
 refitted weights       12.3    -inf  no gain'''
+    assert summary(rows, False, unseen=False).splitlines()[0].endswith('in dB, on the calibration data:')
     assert summary(rows, True) == summary(rows, False) + (
         '\nThe weights and biases of the model are fitted; they are no longer those of the float graph.')
 

@@ -133,12 +133,16 @@ def _as_observed(plan, config, found, chosen):
     return Improved(chosen, {}, {}, final_positions.decide(plan, found.observed, config), found.shapes, [])
 
 
-def summary(rows, changed):
-    """The table of what each aid did; changed: whether weights or biases are other ones now."""
+def summary(rows, changed, unseen=True):
+    """The table of what each aid did.
+
+    changed: whether weights or biases are other ones now. unseen: whether nothing was fitted on the data that judged.
+    """
     table = tabulate(
         [(row.aid, _decibels(row.before), _decibels(row.after), row.rejected or 'kept') for row in rows],
         headers=('Aid', 'without', 'with', ''), disable_numparse=True, colalign=('left', 'right', 'right', 'left'))
-    text = 'Signal to quantization noise of the outputs, in dB, on calibration data that nothing was fitted on:\n' + table
+    text = 'Signal to quantization noise of the outputs, in dB, on {}:\n{}'.format(
+        'calibration data that nothing was fitted on' if unseen else 'the calibration data', table)
     if changed:
         text += "\nThe weights and biases of the model are fitted; they are no longer those of the float graph."
     return text
@@ -161,7 +165,7 @@ def _obstacle(float_graph, plan):
 def _obstacle_in_data(kept):
     """Why nothing can be fitted on what was Kept; '' if it can."""
     if kept.images < FEWEST_IMAGES:
-        return 'it takes {} images of calibration data or more; there {} {}'.format(
+        return 'other efforts need {} images of calibration data or more; there {} {}'.format(
             FEWEST_IMAGES, 'is' if kept.images == 1 else 'are', kept.images)
     if len(set(map(frozenset, kept.feeds))) > 1:
         return 'input_fn returns other placeholders in one step than in another'
