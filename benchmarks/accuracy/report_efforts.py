@@ -80,7 +80,7 @@ def short_table(found):
     rows.append(['float'] + ['100 %'] * len(large) + [_float_cell(found, 'fashion', network) for network in small])
     for effort in efforts.EFFORTS:
         rows.append(['`{}`'.format(effort)] + [
-            _fidelity(found.figure(efforts.PHOTOS, network, effort, _SHORT_PHOTOS)) for network in large] + [
+            _fidelity(found.figure(efforts.PHOTOS, network, effort, _SHORT_PHOTOS), efforts.PHOTOS) for network in large] + [
                 _accuracy(found.figure('fashion', network, effort, _SHORT_SMALL), 'fashion', False) for network in small])
     return documents.table(rows)
 
@@ -101,7 +101,7 @@ def _fidelities(found, dataset):
     for network, activation in efforts.NETWORKS[dataset].items():
         for effort in efforts.EFFORTS:
             figures = [found.figure(dataset, network, effort, bits) for bits in efforts.BITS]
-            rows.append(['{}, {}'.format(network, activation), effort] + list(map(_fidelity, figures)) + [
+            rows.append(['{}, {}'.format(network, activation), effort] + [_fidelity(figure, dataset) for figure in figures] + [
                 '{:.1f}'.format(figures[0].seconds) if figures[0] else documents.NOTHING])
     return documents.table(rows)
 
@@ -111,7 +111,7 @@ def _ablations(found):
               for bits in widths for network in efforts.NETWORKS[dataset]]
     rows = [['effort'] + ['{}, {}'.format(network, _width(bits)) for _, network, bits in places]]
     for row in (efforts.ABLATED, *efforts.ABLATIONS):
-        rows.append([row] + [_fidelity(found.figure(dataset, network, row, bits)) for dataset, network, bits in places])
+        rows.append([row] + [_fidelity(found.figure(dataset, network, row, bits), dataset) for dataset, network, bits in places])
     return documents.table(rows)
 
 
@@ -135,10 +135,11 @@ def _counted(text, seeds, dataset):
     return text if seeds >= len(efforts.SEEDS[dataset]) else text + ', n = {}'.format(seeds)
 
 
-def _fidelity(figure):
+def _fidelity(figure, dataset):
     if figure is None:
         return documents.NOTHING
-    return '{:.1f} %, {:.1f} dB'.format(figure.agreement, figure.decibels).replace('-', '−')
+    text = '{:.1f} %, {:.1f} dB'.format(figure.agreement, figure.decibels).replace('-', '−')
+    return _counted(text, figure.seeds, dataset)
 
 
 def write(found, directory):

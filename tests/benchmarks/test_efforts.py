@@ -96,6 +96,7 @@ def test_tables_have_the_means_of_numpy_and_a_dash_for_what_is_not_there(modules
     agreement, decibels = (np.mean([one[name] for one in lines[:3]]) for name in ('agreement', 'decibels'))
     expected = '{:.1f} %, {:.1f} dB'.format(100 * agreement, decibels).replace('-', '−')
     assert fidelities['plain, relu', 'standard'][3] == expected
+    assert fidelities['plain, relu', 'standard'][0].endswith(' dB, n = 2')
     assert fidelities['plain, relu', 'standard'][-1] == '{:.1f}'.format(np.mean([one['seconds'] for one in lines[3:5]]))
     photos = cells(text, 'Photos')
     assert photos['efficientnet_lite0, relu6', 'high'][0] == '{agreement:.1f} %, {decibels:.1f} dB'.format(
