@@ -111,7 +111,8 @@ def _ablations(found):
               for bits in widths for network in efforts.NETWORKS[dataset]]
     rows = [['effort'] + ['{}, {}'.format(network, _width(bits)) for _, network, bits in places]]
     for row in (efforts.ABLATED, *efforts.ABLATIONS):
-        rows.append([row] + [_fidelity(found.figure(dataset, network, row, bits), dataset) for dataset, network, bits in places])
+        rows.append([row] + [_fidelity(found.figure(dataset, network, row, bits), dataset)
+                             for dataset, network, bits in places])
     return documents.table(rows)
 
 

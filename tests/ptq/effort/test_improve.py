@@ -111,7 +111,8 @@ def test_efforts_gain(quantized):
 def test_too_few_images(quantized, effort, count, steps):
     feed = lambda step: _feed(step, count)  # noqa: E731
     model = quantized(effort, feed=feed, calib_iter=steps)
-    assert quantized.said == ('The effort is fast instead of {}: other efforts need 24 images of calibration data or more; there {} {}.'
+    assert quantized.said == (
+        'The effort is fast instead of {}: other efforts need 24 images of calibration data or more; there {} {}.'
                               .format(effort, 'is' if count * steps == 1 else 'are', count * steps))
     _assert_equal(model, quantized('fast', feed=feed, calib_iter=steps))
     assert quantized.said == ''
