@@ -113,7 +113,7 @@ def test_too_few_images(quantized, effort, count, steps):
     model = quantized(effort, feed=feed, calib_iter=steps)
     assert quantized.said == (
         'The effort is fast instead of {}: other efforts need 24 images of calibration data or more; there {} {}.'
-                              .format(effort, 'is' if count * steps == 1 else 'are', count * steps))
+        .format(effort, 'is' if count * steps == 1 else 'are', count * steps))
     _assert_equal(model, quantized('fast', feed=feed, calib_iter=steps))
     assert quantized.said == ''
 
