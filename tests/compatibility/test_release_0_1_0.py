@@ -22,7 +22,7 @@ _NUMBERS = release.expected()
 _NEXT = release.STEPS, release.MORE
 # Sums of float training have no order that all machines keep; deployed networks compute with integers, which are exact.
 _LOSS = 1e-4
-# Where a sum ends at a tie it turns a quantized weight by a step; on some processors one does.
+# On some processors a sum ends beside a tie, which turns a quantized weight of that network by a step.
 _LOSS_OF_A_TURNED_WEIGHT = 1e-3
 # The offset of the batch norm that stands alone has another rounding error.
 _LOSS_OF_MIXED = 0.03
@@ -171,7 +171,7 @@ def test_the_meta_graph_of_the_training_goes_on_from_the_checkpoint(name, tmp_pa
         saver.restore(running, release.checkpoint(name))
         losses = release.take_steps(running, *_NEXT)
         checkpoint = saver.save(running, str(tmp_path / 'after.ckpt'))
-    assert_goes_on(checkpoint, name, losses, _LOSS_OF_A_TURNED_WEIGHT)
+    assert_goes_on(checkpoint, name, losses, _LOSS_OF_A_TURNED_WEIGHT if name == 'mixed' else _LOSS)
 
 
 def activations(build, checkpoint, feeds):

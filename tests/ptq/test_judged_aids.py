@@ -163,3 +163,10 @@ def test_a_batch_of_a_certain_size_is_not_cut(count, tmp_path):
     next(node for node in graph_def.node if node.name == 'x').attr['shape'].shape.dim[0].size = count
     assert _decibels(graph_def, _quantized(graph_def, tmp_path, lambda step: _batch(step, count), 1, do_cle=1,
                                            call=dict(include_fast_ft=1)), _batch(9, count)) > 25
+
+
+@pytest.mark.parametrize('count, title', [(4, 'the calibration data:'), (16, 'calibration data that nothing was fitted on:')])
+def test_the_summary_says_which_data_judged(count, title, tmp_path, capsys):
+    """There are too few images to set some of them aside, or enough."""
+    _quantized(_unequal(), tmp_path, lambda step: _batch(step, count), do_cle=1)
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith('Signal to')][0].endswith(', on ' + title)

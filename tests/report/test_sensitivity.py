@@ -329,7 +329,7 @@ def test_what_quantize_refuses_is_refused(tmp_path):
 
 
 def test_a_mean_whose_tensors_the_passes_made_gets_more_bits(tmp_path):
-    """The passes make a pool, a factor and a squeeze of it, whose tensors only the name of the mean stands for."""
+    """The passes turn it into a pool, a factor and a squeeze; only the name of the mean means their tensors."""
     random = np.random.RandomState(0)
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, 4, 4, 3], name='input')

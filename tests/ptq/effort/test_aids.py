@@ -73,6 +73,16 @@ def test_dead_channels_that_gain_at_once_take_no_walk_of_their_own(monkeypatch):
     assert tried.rows['dead channels'].after == tried.rows['bias correction'].before
 
 
+@pytest.mark.parametrize('size', [4, 0])
+def test_dead_channels_are_looked_for_once(monkeypatch, size):
+    calls, look = [], Effort._dead_channels
+    monkeypatch.setattr(Effort, '_dead_channels', lambda self, setting: (calls.append(setting), look(self, setting))[1])
+    batches = images(16, 8, 8, 3, low=0.1, batches=3)
+    batches[2] = -batches[2] / 16
+    tried = Tried(_dominated(size), batches, ['dead channels'])
+    assert len(calls) == 1 and ('dead channels' in tried.rows) == (size > 0)
+
+
 def test_dead_channels_that_do_not_gain_at_once_are_tried_with_fitted_biases(monkeypatch):
     batches = images(16, 8, 8, 3, low=0.1, batches=3)
     batches[2] = -batches[2] / 16

@@ -104,12 +104,13 @@ class Effort:
 
     def run(self, aids):
         """Tries aids, names out of AIDS, one after another on what was kept before."""
-        propose = {_DEAD: self._dead_channels,
+        silenced = self._dead_channels(self._best.setting) if _DEAD in aids else None
+        propose = {_DEAD: lambda setting: silenced,
                    'rounding with error feedback': lambda setting: setting._replace(fits=True),
                    'refitted weights': lambda setting: setting._replace(fits=True, refits=True),
                    'positions by error': self._positions_by_error, _POOLS: self._pools_apart,
                    'positions of groups by output error': self._positions_of_groups, 'equalization': self._equalization}
-        if _DEAD in aids and self._silenced_at_once(self._dead_channels(self._best.setting)):
+        if silenced is not None and self._gains_at_once(silenced):
             aids = [aid for aid in aids if aid != _DEAD]
         self._best = self._walk(self._best.setting, 'Bias correction')
         for aid in aids:
@@ -117,10 +118,8 @@ class Effort:
             if setting is not None:
                 self._best = self._try(aid, setting)
 
-    def _silenced_at_once(self, setting):
+    def _gains_at_once(self, setting):
         """Keeps what is made of dead channels if it gains before anything is fitted, which saves a walk; whether it does."""
-        if setting is None:
-            return False
         trial = self._judged(setting, self._begin(setting))
         if why_not(self._fast, trial):
             return False
