@@ -181,7 +181,7 @@ def test_placeholders_that_are_fed_in_some_steps_only(capfd):
 
 def test_few_images_mean_fast(capfd):
     _, improved = _improve(_network(), _batches(1, 23), 'high')
-    assert not improved.values and 'it takes 24 images' in capfd.readouterr().err
+    assert not improved.values and 'other efforts need 24 images' in capfd.readouterr().err
 
 
 def test_batches_of_unequal_size():
