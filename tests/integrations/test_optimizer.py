@@ -128,10 +128,13 @@ def test_a_loss_built_after_the_first_gradients_is_quantized_too(tmp_path, check
     def train(first_loss, wrap, logits):
         step = v1.train.get_global_step()
         variables = v1.trainable_variables()
-        first = wrap(trainings.momentum()).minimize(first_loss, step, var_list=variables[:3])
+        first, second = wrap(trainings.momentum()), wrap(v1.train.GradientDescentOptimizer(0.1))
+        first_gradients = first.compute_gradients(first_loss, variables[:3])
         second_loss = tf.reduce_mean(tf.square(v1.get_default_graph().get_tensor_by_name(logits)))
-        second = wrap(v1.train.GradientDescentOptimizer(0.1)).minimize(second_loss, var_list=variables[3:])
-        return tf.group(first, second)
+        second_gradients = second.compute_gradients(second_loss, variables[3:])
+        # Reference variables: an update may not run before all gradients have read them.
+        with tf.control_dependencies([gradient for gradient, _ in first_gradients + second_gradients]):
+            return tf.group(first.apply_gradients(first_gradients, step), second.apply_gradients(second_gradients))
 
     expected = trainings.explicit(
         tmp_path, checkpoint, lambda loss: train(loss, lambda optimizer: optimizer, 'logits/BiasAdd/aquant:0'))
