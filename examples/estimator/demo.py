@@ -41,7 +41,7 @@ class Settings(NamedTuple):
     calibration_batches: int = 16
 
 
-QUICK = Settings(float_steps=150, finetune_steps=60, calibration_batches=2)
+QUICK = Settings(float_steps=150, finetune_steps=20, calibration_batches=2)
 
 
 class Row(NamedTuple):

@@ -45,7 +45,7 @@ class Settings(NamedTuple):
     finetune_rate: float = 1e-3
 
 
-QUICK = Settings(float_steps=60, finetune_steps=20)
+QUICK = Settings(float_steps=30, finetune_steps=10)
 
 
 def main(arguments):

@@ -21,6 +21,7 @@ def rows_of(script, directory, results):
     return {name: (accuracy, file) for name, accuracy, file in rows}
 
 
+@pytest.mark.slow
 @needs_digits
 def test_fit(tmp_path):
     rows = rows_of('fit.py', tmp_path, 'keras_results')
