@@ -1,7 +1,6 @@
 // The quantizing ops on the CPU: the loops of fix_neuron_cpu.h over TensorFlow's thread pool.
 #include <algorithm>
 #include <functional>
-#include <vector>
 
 #include "fix_neuron_cpu.h"
 #include "quantize_ops.h"
@@ -16,6 +15,7 @@ namespace {
 using tensorflow::int64;
 using tensorflow::OpKernelContext;
 using tensorflow::Status;
+using tensorflow::Tensor;
 
 // Rough cycles per element (and candidate); they decide only how finely the work is split.
 constexpr int64 kQuantizeCost = 1;
@@ -32,6 +32,13 @@ constexpr int64 kWindowBlocks = 4096;  // of a window of positions, summed befor
 void ForEachRange(OpKernelContext* ctx, int64 size, int64 cost, const std::function<void(int64, int64)>& work) {
   const auto* threads = ctx->device()->tensorflow_cpu_worker_threads();
   tensorflow::Shard(threads->num_threads, threads->workers, size, cost, work);
+}
+
+// Memory that lasts as long as `tensor`.
+Status AllocateDoubles(OpKernelContext* ctx, int64 size, Tensor* tensor, double** doubles) {
+  TF_RETURN_IF_ERROR(ctx->allocate_temp(tensorflow::DT_DOUBLE, tensorflow::TensorShape({size}), tensor));
+  *doubles = tensor->flat<double>().data();
+  return Status::OK();
 }
 
 int64 Blocks(int64 size) { return (size + kBlock - 1) / kBlock; }
@@ -83,41 +90,44 @@ Range FindRange(OpKernelContext* ctx, const Source& source, int64 size) {
 
 // Adds to `sums` those of blocks [begin, end), in their order, so the result does not depend on the number of threads.
 template <typename Source>
-void AddBlocks(OpKernelContext* ctx, const Source& source, int64 size, int64 begin, int64 end, const SearchPlan& plan,
-               bool relative, std::vector<double>* block_sums, double* sums) {
-  block_sums->resize((end - begin) * plan.count);
+Status AddBlocks(OpKernelContext* ctx, const Source& source, int64 size, int64 begin, int64 end, const SearchPlan& plan,
+                 bool relative, double* sums) {
+  Tensor scratch_sums;
+  double* block_sums;
+  TF_RETURN_IF_ERROR(AllocateDoubles(ctx, (end - begin) * plan.count, &scratch_sums, &block_sums));
   const int64 cost = kBlock * plan.count * (relative ? kRelativeErrorCost : kErrorCost);
   ForEachRange(ctx, end - begin, cost, [&](int64 from, int64 to) {
     float scratch[kBlock];
     for (int64 i = from; i < to; ++i) {
       const int64 first = (begin + i) * kBlock;
       const int64 count = std::min<int64>(kBlock, size - first);
-      BlockErrors(source.Block(first, count, scratch), count, plan, relative, &(*block_sums)[i * plan.count]);
+      BlockErrors(source.Block(first, count, scratch), count, plan, relative, block_sums + i * plan.count);
     }
   });
   for (int64 i = 0; i < end - begin; ++i) {
-    for (int k = 0; k < plan.count; ++k) sums[k] += (*block_sums)[i * plan.count + k];
+    for (int k = 0; k < plan.count; ++k) sums[k] += block_sums[i * plan.count + k];
   }
+  return Status::OK();
 }
 
 // Candidates that will have more than `tie` times the error of the first, whatever the blocks to come, are dropped on
 // the way: most of them clip so much that a few blocks show it.
 template <typename Source>
-int MinDiffs(OpKernelContext* ctx, const Source& source, int64 size, const SearchSettings& settings, int first,
-             const Range& range) {
+Status MinDiffs(OpKernelContext* ctx, const Source& source, int64 size, const SearchSettings& settings,
+                const Range& range, int* position) {
   const bool relative = settings.relative();
-  SearchPlan plan = MakeSearchPlan(first, kCandidates, settings.bits, settings.symmetric, relative);
+  SearchPlan plan = MakeSearchPlan(*position, kCandidates, settings.bits, settings.symmetric, relative);
   const double largest_error = LargestError(plan, range.min, range.max, relative) * (1.0 + kSumRounding);
   const int64 blocks = Blocks(size);
-  std::vector<double> block_sums;
   double sums[kCandidates] = {0.0};
   for (int64 done = 0, next; done < blocks && plan.count > 1; done = next) {
     next = std::min(blocks, std::max(kFirstBlocks, done * kGrowth));
-    AddBlocks(ctx, source, size, done, next, plan, relative, &block_sums, sums);
+    TF_RETURN_IF_ERROR(AddBlocks(ctx, source, size, done, next, plan, relative, sums));
     const double most = (sums[0] + largest_error * kBlock * (blocks - next)) * settings.tie;
     while (plan.count > 1 && sums[plan.count - 1] * plan.candidate[plan.count - 1].weight > most) --plan.count;
   }
-  return BestPosition(plan, sums, settings.tie);
+  *position = BestPosition(plan, sums, settings.tie);
+  return Status::OK();
 }
 
 template <typename Source>
@@ -125,14 +135,14 @@ Status SearchIn(OpKernelContext* ctx, const Source& source, int64 size, const Se
   const Range range = FindRange(ctx, source, size);
   *position = NonOverflowPosition(range.min, range.max, settings.bits);
   if (*position != kPositionZero && settings.method != 0) {
-    *position = MinDiffs(ctx, source, size, settings, *position, range);
+    return MinDiffs(ctx, source, size, settings, range, position);
   }
   return Status::OK();
 }
 
 // Everything for a tensor of zeros is 0.
-void WindowErrors(OpKernelContext* ctx, const Elements& source, int64 size, int bits, bool symmetric, int below,
-                  int above, int* first, double* errors) {
+Status WindowErrors(OpKernelContext* ctx, const Elements& source, int64 size, int bits, bool symmetric, int below,
+                    int above, int* first, double* errors) {
   const Range range = FindRange(ctx, source, size);
   *first = NonOverflowPosition(range.min, range.max, bits);
   SearchPlan plan;
@@ -141,21 +151,25 @@ void WindowErrors(OpKernelContext* ctx, const Elements& source, int64 size, int 
   if (*first != kPositionZero) {
     *first = WindowFirst(*first, below);
     plan = MakeSearchPlan(*first, below + above + 1, bits, symmetric, false);
-    std::vector<double> block_sums;
     const int64 blocks = Blocks(size);
     for (int64 begin = 0; begin < blocks; begin += kWindowBlocks) {
-      AddBlocks(ctx, source, size, begin, std::min(blocks, begin + kWindowBlocks), plan, false, &block_sums, sums);
+      const int64 end = std::min(blocks, begin + kWindowBlocks);
+      TF_RETURN_IF_ERROR(AddBlocks(ctx, source, size, begin, end, plan, false, sums));
     }
   }
   for (int k = 0; k <= below + above; ++k) errors[k] = WindowError(plan, sums, k);
+  return Status::OK();
 }
 
 // `gradients` are those of the elements of `source`, both as what is searched.
 template <typename Source, typename Gradients>
-double ThresholdGradientIn(OpKernelContext* ctx, const Gradients& gradients, const Source& source, int64 size,
-                           const Format& format, bool half_up) {
-  std::vector<double> block_sums(Blocks(size));
-  ForEachRange(ctx, block_sums.size(), kBlock * kScaledCost, [&](int64 from, int64 to) {
+Status ThresholdGradientIn(OpKernelContext* ctx, const Gradients& gradients, const Source& source, int64 size,
+                           const Format& format, bool half_up, double* result) {
+  const int64 blocks = Blocks(size);
+  Tensor scratch_sums;
+  double* block_sums;
+  TF_RETURN_IF_ERROR(AllocateDoubles(ctx, blocks, &scratch_sums, &block_sums));
+  ForEachRange(ctx, blocks, kBlock * kScaledCost, [&](int64 from, int64 to) {
     float scratch[2][kBlock];
     ForEachBlock(from * kBlock, std::min(size, to * kBlock), [&](int64 first, int64 count) {
       block_sums[first / kBlock] = BlockThresholdTerms(gradients.Block(first, count, scratch[0]),
@@ -163,14 +177,15 @@ double ThresholdGradientIn(OpKernelContext* ctx, const Gradients& gradients, con
     });
   });
   double sum = 0.0;
-  for (const double block : block_sums) sum += block;
-  return ThresholdGradient(sum, format);
+  for (int64 i = 0; i < blocks; ++i) sum += block_sums[i];
+  *result = ThresholdGradient(sum, format);
+  return Status::OK();
 }
 
 struct Cpu {
   static Status Quantize(OpKernelContext* ctx, const float* x, float* y, int64 size, int position, int bits,
-                         bool symmetric, bool half_up) {
-    const Format format = MakeFormat(position, bits, symmetric);
+                         bool symmetric, bool half_up, bool keep_non_finite) {
+    const Format format = MakeFormat(position, bits, symmetric, keep_non_finite);
     ForEachRange(ctx, size, kQuantizeCost, [=](int64 begin, int64 end) {
       QuantizeRange(x + begin, y + begin, end - begin, format, half_up);
     });
@@ -193,8 +208,7 @@ struct Cpu {
 
   static Status PositionErrors(OpKernelContext* ctx, const float* x, int64 size, int bits, bool symmetric, int below,
                                int above, int* first, double* errors) {
-    WindowErrors(ctx, Elements{x}, size, bits, symmetric, below, above, first, errors);
-    return Status::OK();
+    return WindowErrors(ctx, Elements{x}, size, bits, symmetric, below, above, first, errors);
   }
 
   static Status ScaledQuantize(OpKernelContext* ctx, const Scaled& x, const float* rescale, float* y, int position,
@@ -242,16 +256,14 @@ struct Cpu {
   static Status ThresholdGradient(OpKernelContext* ctx, const float* dy, const float* x, int64 size, int position,
                                   int bits, bool symmetric, bool half_up, double* result) {
     const Format format = MakeFormat(position, bits, symmetric);
-    *result = ThresholdGradientIn(ctx, Elements{dy}, Elements{x}, size, format, half_up);
-    return Status::OK();
+    return ThresholdGradientIn(ctx, Elements{dy}, Elements{x}, size, format, half_up, result);
   }
 
   static Status ScaledThresholdGradient(OpKernelContext* ctx, const float* dy, const Scaled& x, const float* factor,
                                         int position, int bits, bool symmetric, bool half_up, double* result) {
     const Format format = MakeFormat(position, bits, symmetric);
-    *result = ThresholdGradientIn(ctx, ScaledElements{dy, Factors(factor, x.channels)},
-                                  ScaledElements{x.x, Factors(x.scale, x.channels)}, x.size, format, half_up);
-    return Status::OK();
+    return ThresholdGradientIn(ctx, ScaledElements{dy, Factors(factor, x.channels)},
+                               ScaledElements{x.x, Factors(x.scale, x.channels)}, x.size, format, half_up, result);
   }
 
   static Status ScaledSearch(OpKernelContext* ctx, const Scaled& x, const SearchSettings& settings, int* position) {

@@ -45,11 +45,14 @@ struct Format {
   float q_hi;
   float lo;  // a gradient passes from lo to hi: the range, widened to the subnormals where it ends in zero
   float hi;
+  int32_t largest;  // the bits of the largest magnitude that is quantized; what is beyond stays as it is
 };
 
-// The range is cut to integers whose value is a finite float32; that matters for p < b - 128 only.
-VAI_HD Format MakeFormat(int position, int bits, bool symmetric) {
+// The range is cut to integers whose value is a finite float32; that matters for p < b - 128 only. NaN and
+// infinities stay, or become the limits, NaN the lower one.
+VAI_HD Format MakeFormat(int position, int bits, bool symmetric, bool keep_non_finite = true) {
   Format f;
+  f.largest = keep_non_finite ? 0x7f7fffff : 0x7fffffff;
   const float subnormal = 1.17549421e-38f;  // the largest
   if (position >= kPositionZero) {
     f.scale = f.step = f.q_lo = f.q_hi = 0.0f;
@@ -81,6 +84,16 @@ VAI_HD float FlushSubnormal(float x) {
   u.value = x;
   u.bits &= u.bits & 0x7f800000u ? 0xffffffffu : 0x80000000u;
   return u.value;
+}
+
+// The bits of |x|, which rise with it, from finite numbers to infinity to NaN.
+VAI_HD int32_t Magnitude(float x) {
+  union {
+    float value;
+    uint32_t bits;
+  } u;
+  u.value = x;
+  return (int32_t)(u.bits & 0x7fffffffu);
 }
 
 // NaN becomes q_lo.
@@ -116,17 +129,19 @@ VAI_HD float Round(float t) {
 template <bool kHalfUp, bool kFlush>
 VAI_HD float Quantize(float x, const Format& f) {
   const float t = Clip((kFlush ? FlushSubnormal(x) : x) * f.scale, f.q_lo, f.q_hi);
-  return copysignf(Round<kHalfUp>(t), t) * f.step;
+  const float y = copysignf(Round<kHalfUp>(t), t) * f.step;
+  return Magnitude(x) > f.largest ? x : y;
 }
 
 // The gradient of a quantized value to its threshold's log2, in units of step * ln 2: what rounding adds, or the limit
-// where x rounds to an integer beyond it. NaN is below.
+// where x rounds to an integer beyond it. NaN for NaN.
 template <bool kHalfUp>
 VAI_HD float ThresholdSlope(float x, const Format& f) {
   const float t = Clip(FlushSubnormal(FlushSubnormal(x) * f.scale), f.q_lo - 1.0f, f.q_hi + 1.0f);
   const float q = Round<kHalfUp>(t);
   const float inside = q - t;
-  return q < f.q_lo ? f.q_lo : q > f.q_hi ? f.q_hi : inside;
+  const float slope = q < f.q_lo ? f.q_lo : q > f.q_hi ? f.q_hi : inside;
+  return x == x ? slope : NAN;
 }
 
 // What an element with the gradient dy adds to the gradient of the threshold, exactly, in the same units.
@@ -138,8 +153,8 @@ VAI_HD double ThresholdTerm(float dy, float x, const Format& f) {
 // The gradient to the threshold of a sum of terms.
 VAI_HD double ThresholdGradient(double terms, const Format& f) { return terms * (double)f.step * 0.69314718055994531; }
 
-// The gradient passes where x is in the representable range; NaN is outside.
-VAI_HD float Gradient(float dy, float x, const Format& f) { return (x >= f.lo) & (x <= f.hi) ? dy : 0.0f; }
+// The gradient passes where x is in the representable range, or NaN.
+VAI_HD float Gradient(float dy, float x, const Format& f) { return (x < f.lo) | (x > f.hi) ? 0.0f : dy; }
 
 // a * b as TensorFlow multiplies: subnormals are zeros, on the way in and out.
 VAI_HD float Product(float a, float b) {

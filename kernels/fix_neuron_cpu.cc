@@ -138,7 +138,7 @@ Factors::Factors(const float* by_channel, const Channels& channels) : channels_(
   const int64_t count = channels.count;
   by_channel_.reserve(count + kBlock);
   for (int64_t c = 0; c < count; ++c) by_channel_.push_back(FlushSubnormal(by_channel[c]));
-  if (channels.inner == 1) {
+  if (channels.inner == 1 && count > 0) {
     for (int64_t c = 0; c < kBlock; ++c) by_channel_.push_back(by_channel_[c]);
   }
 }

@@ -52,7 +52,7 @@ void ScaleRange(const float* x, const float* scale, float* y, int64_t size);
 void ScaledQuantizeRange(const float* x, const float* scale, const float* rescale, float* y, int64_t size,
                          const Format& format, bool half_up);
 
-// dx = dy * factor where x * scale is in the range, else 0.
+// dx = dy * factor where x * scale is in the range or NaN, else 0.
 void ScaledGradientRange(const float* dy, const float* x, const float* scale, const float* factor, float* dx,
                          int64_t size, const Format& format);
 

@@ -127,10 +127,10 @@ int VaiCudaDeviceCount(int* count) { return (int)cudaGetDeviceCount(count); }
 const char* VaiCudaErrorString(int error) { return cudaGetErrorString((cudaError_t)error); }
 
 int VaiCudaQuantize(const float* x, float* y, int64_t size, int position, int bits, int symmetric, int half_up,
-                    void* stream) {
+                    int keep_non_finite, void* stream) {
   using namespace vai_q_tf;
   if (size == 0) return 0;
-  const Format format = MakeFormat(position, bits, symmetric != 0);
+  const Format format = MakeFormat(position, bits, symmetric != 0, keep_non_finite != 0);
   const int grid = Grid(size, kThreads, kMaxGrid);
   if (half_up) {
     VAI_LAUNCH(QuantizeKernel<true>, grid, kThreads, (cudaStream_t)stream, x, y, size, format);

@@ -13,11 +13,12 @@ VAI_CUDA_API int VaiCudaDeviceCount(int* count);
 
 VAI_CUDA_API const char* VaiCudaErrorString(int error);
 
-// y = x quantized. half_up: 1 for activations, 0 for weights.
+// y = x quantized. half_up: 1 for activations, 0 for weights. keep_non_finite: whether NaN and
+// infinities stay, or become the limits, NaN the lower one.
 VAI_CUDA_API int VaiCudaQuantize(const float* x, float* y, int64_t size, int position, int bits, int symmetric,
-                                 int half_up, void* stream);
+                                 int half_up, int keep_non_finite, void* stream);
 
-// dx = dy where x is in the representable range, else 0.
+// dx = dy where x is in the representable range or NaN, else 0.
 VAI_CUDA_API int VaiCudaGradient(const float* dy, const float* x, float* dx, int64_t size, int position, int bits,
                                  int symmetric, void* stream);
 
@@ -52,7 +53,7 @@ VAI_CUDA_API int VaiCudaScaledQuantize(const float* x, const float* scale, const
                                        int64_t channels, int64_t inner, int position, int bits, int symmetric,
                                        int half_up, void* stream);
 
-// dx = dy * factor where x * scale is in the representable range, else 0.
+// dx = dy * factor where x * scale is in the representable range or NaN, else 0.
 VAI_CUDA_API int VaiCudaScaledGradient(const float* dy, const float* x, const float* scale, const float* factor,
                                        float* dx, int64_t size, int64_t channels, int64_t inner, int position,
                                        int bits, int symmetric, void* stream);

@@ -26,8 +26,8 @@ Status AllocateScratch(OpKernelContext* ctx, int64 bytes, tensorflow::Tensor* sc
 
 struct Gpu {
   static Status Quantize(OpKernelContext* ctx, const float* x, float* y, int64 size, int position, int bits,
-                         bool symmetric, bool half_up) {
-    return CheckCuda(ctx, VaiCudaQuantize(x, y, size, position, bits, symmetric, half_up, StreamOf(ctx)));
+                         bool symmetric, bool half_up, bool keep_non_finite) {
+    return CheckCuda(ctx, VaiCudaQuantize(x, y, size, position, bits, symmetric, half_up, keep_non_finite, StreamOf(ctx)));
   }
 
   static Status Gradient(OpKernelContext* ctx, const float* dy, const float* x, float* dx, int64 size, int position,

@@ -43,7 +43,7 @@ void WriteMean(float* bins, double mean) {
 class LearnPositionOp : public OpKernel {
  public:
   explicit LearnPositionOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("rows", &rows_));
+    OP_REQUIRES_OK(ctx, ReadRows(ctx, &rows_));
     OP_REQUIRES_OK(ctx, ReadChoice(ctx, "row", 0, rows_ - 1, &row_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("members", &members_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("rate", &rate_));
@@ -68,8 +68,9 @@ class LearnPositionOp : public OpKernel {
     OP_REQUIRES_OK(ctx, FindState(ctx, rows_, &state));
     tensorflow::core::ScopedUnref unref(state);
     tensorflow::mutex_lock lock(*state->mu());
-    OP_REQUIRES_OK(ctx, CheckState(name(), rows_, state));
-    float* table = OwnTable(state);
+    OP_REQUIRES_OK(ctx, CheckState(ctx, rows_, state));
+    float* table = nullptr;
+    OP_REQUIRES_OK(ctx, OwnTable(ctx, rows_, state, &table));
     Learn(gradient, table + row_ * kBins);
     for (int member : members_) std::copy_n(table + row_ * kBins, kBins, table + member * kBins);
   }
@@ -86,7 +87,7 @@ class LearnPositionOp : public OpKernel {
     double mean = (begins ? elected : ReadMean(bins, elected)) + step;
     const double nearest = std::floor(mean + 0.5);
     if (nearest != elected) mean = nearest;  // a new position starts in the middle, far from the one that it left
-    WriteMean(bins, std::min(std::max(mean, (double)kPositionMin), (double)kPositionMax));
+    WriteMean(bins, std::max((double)kPositionMin, std::min((double)kPositionMax, mean)));
     bins[kSteps] = (float)(steps * kOneStep);
     bins[kSize] = FlushSubnormal((float)std::min(size, (double)FLT_MAX));
   }
@@ -103,7 +104,7 @@ class LearnedPositionOp : public OpKernel {
  public:
   explicit LearnedPositionOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
     int rows;
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("rows", &rows));
+    OP_REQUIRES_OK(ctx, ReadRows(ctx, &rows));
     OP_REQUIRES_OK(ctx, ReadChoice(ctx, "row", 0, rows - 1, &row_));
   }
 

@@ -36,6 +36,8 @@ struct Fill {
 
 using Limit = std::vector<Form>;
 
+bool IsPosition(int number) { return number >= kPositionMin && number <= kPositionMax; }
+
 // Reads numbers of an attribute one after another.
 class Reader {
  public:
@@ -103,11 +105,12 @@ class Reader {
 class LegalPositionsOp : public OpKernel {
  public:
   explicit LegalPositionsOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("rows", &rows_));
+    OP_REQUIRES_OK(ctx, ReadRows(ctx, &rows_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("lowest", &lowest_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("groups", &groups_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("level", &level_));
-    bool valid = static_cast<int>(groups_.size()) == rows_;
+    bool valid = static_cast<int>(groups_.size()) == rows_ && IsPosition(level_);
+    for (int lowest : lowest_) valid = valid && IsPosition(lowest);
     const int count = static_cast<int>(lowest_.size());
     for (int group : groups_) valid = valid && group >= 0 && group < count;
     std::vector<int> sources, neighbours, defaults, limits;
@@ -135,7 +138,7 @@ class LegalPositionsOp : public OpKernel {
       OP_REQUIRES_OK(ctx, FindState(ctx, rows_, &state));
       tensorflow::core::ScopedUnref unref(state);
       tensorflow::mutex_lock lock(*state->mu());
-      OP_REQUIRES_OK(ctx, CheckState(name(), rows_, state));
+      OP_REQUIRES_OK(ctx, CheckState(ctx, rows_, state));
       const float* table = state->tensor()->flat<float>().data();
       for (size_t group = 0; group < positions.size(); ++group) {
         for (int row : sources_[group]) {

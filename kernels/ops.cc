@@ -122,7 +122,7 @@ REGISTER_OP("VaiPositionErrors")
     .Attr("above: int >= 0")
     .Attr("symmetric: bool = false")
     .SetShapeFn([](InferenceContext* c) {
-      int below, above;
+      tensorflow::int64 below, above;
       TF_RETURN_IF_ERROR(c->GetAttr("below", &below));
       TF_RETURN_IF_ERROR(c->GetAttr("above", &above));
       c->set_output(0, c->Scalar());

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "position_table.h"
-#include "tensorflow/core/framework/tensor_util.h"
 
 namespace vai_q_tf {
 namespace {
@@ -26,7 +25,7 @@ constexpr float kForgotten = 1e-30f;  // a smaller count becomes 0
 class ElectingOp : public OpKernel {
  public:
   explicit ElectingOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("rows", &rows_));
+    OP_REQUIRES_OK(ctx, ReadRows(ctx, &rows_));
     OP_REQUIRES_OK(ctx, ReadChoice(ctx, "row", 0, rows_ - 1, &row_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("tensor", &tensor_name_));
     OP_REQUIRES_OK(ctx, ReadChoice(ctx, "N", 0, 1, &legals_));
@@ -49,8 +48,9 @@ class ElectingOp : public OpKernel {
     OP_REQUIRES_OK(ctx, FindState(ctx, rows_, &state));
     tensorflow::core::ScopedUnref unref(state);
     tensorflow::mutex_lock lock(*state->mu());
-    OP_REQUIRES_OK(ctx, CheckState(name(), rows_, state));
-    int elected = ElectRow(state, batch_position);
+    OP_REQUIRES_OK(ctx, CheckState(ctx, rows_, state));
+    int elected = kNoObservation;
+    OP_REQUIRES_OK(ctx, ElectRow(ctx, state, batch_position, &elected));
     if (calibrating) {
       elected = kNoObservation;
     } else {
@@ -62,7 +62,7 @@ class ElectingOp : public OpKernel {
 
  protected:
   // The position that the row elects in a step, kNoObservation where nothing was counted.
-  virtual int ElectRow(Var* state, int batch_position) const = 0;
+  virtual Status ElectRow(OpKernelContext* ctx, Var* state, int batch_position, int* elected) const = 0;
 
   int rows_ = 0;
   int row_ = 0;
@@ -87,14 +87,16 @@ class MovingPositionOp : public ElectingOp {
   }
 
  protected:
-  int ElectRow(Var* state, int batch_position) const override {
-    if (batch_position != kNoObservation) Vote(state, batch_position);
-    return Elect(state->tensor()->flat<float>().data() + row_ * kBins);
+  Status ElectRow(OpKernelContext* ctx, Var* state, int batch_position, int* elected) const override {
+    if (batch_position != kNoObservation) TF_RETURN_IF_ERROR(Vote(ctx, state, batch_position));
+    *elected = Elect(state->tensor()->flat<float>().data() + row_ * kBins);
+    return Status::OK();
   }
 
  private:
-  void Vote(Var* state, int position) const {
-    float* table = OwnTable(state);
+  Status Vote(OpKernelContext* ctx, Var* state, int position) const {
+    float* table = nullptr;
+    TF_RETURN_IF_ERROR(OwnTable(ctx, rows_, state, &table));
     float* bins = table + row_ * kBins;
     for (int i = 0; i < kBins; ++i) {
       const float count = bins[i] * decay_;
@@ -102,6 +104,7 @@ class MovingPositionOp : public ElectingOp {
     }
     bins[position + kZeroBin] += 1.0f;
     for (int copy : copies_) std::copy_n(bins, kBins, table + copy * kBins);
+    return Status::OK();
   }
 
   float decay_;
@@ -114,16 +117,17 @@ class KeptPositionOp : public ElectingOp {
   using ElectingOp::ElectingOp;
 
  protected:
-  int ElectRow(Var* state, int batch_position) const override {
-    const int kept = Elect(state->tensor()->flat<float>().data() + row_ * kBins);
-    return kept == kNoObservation ? batch_position : kept;
+  Status ElectRow(OpKernelContext* ctx, Var* state, int batch_position, int* elected) const override {
+    *elected = Elect(state->tensor()->flat<float>().data() + row_ * kBins);
+    if (*elected == kNoObservation) *elected = batch_position;
+    return Status::OK();
   }
 };
 
 class ReadPositionsOp : public OpKernel {
  public:
   explicit ReadPositionsOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("rows", &rows_));
+    OP_REQUIRES_OK(ctx, ReadRows(ctx, &rows_));
   }
 
   void Compute(OpKernelContext* ctx) override {
@@ -131,7 +135,7 @@ class ReadPositionsOp : public OpKernel {
     OP_REQUIRES_OK(ctx, FindState(ctx, rows_, &state));
     tensorflow::core::ScopedUnref unref(state);
     tensorflow::mutex_lock lock(*state->mu());
-    OP_REQUIRES_OK(ctx, CheckState(name(), rows_, state));
+    OP_REQUIRES_OK(ctx, CheckState(ctx, rows_, state));
     ctx->set_output(0, *state->tensor());  // shares the memory; the next vote copies
   }
 
@@ -142,7 +146,7 @@ class ReadPositionsOp : public OpKernel {
 class WritePositionsOp : public OpKernel {
  public:
   explicit WritePositionsOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("rows", &rows_));
+    OP_REQUIRES_OK(ctx, ReadRows(ctx, &rows_));
   }
 
   void Compute(OpKernelContext* ctx) override {
@@ -157,11 +161,13 @@ class WritePositionsOp : public OpKernel {
                                           " for position ", i % kBins - kZeroBin,
                                           "; counts are finite and not negative."));
     }
+    Tensor written;  // fed memory belongs to Python
+    OP_REQUIRES_OK(ctx, NewTable(ctx, rows_, counts.data(), &written));
     Var* state;
     OP_REQUIRES_OK(ctx, FindState(ctx, rows_, &state));
     tensorflow::core::ScopedUnref unref(state);
     tensorflow::mutex_lock lock(*state->mu());
-    *state->tensor() = tensorflow::tensor::DeepCopy(histograms);  // fed memory belongs to Python
+    *state->tensor() = written;
     state->is_initialized = true;
   }
 

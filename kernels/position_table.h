@@ -13,24 +13,39 @@
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/resource_mgr.h"
 #include "tensorflow/core/framework/resource_var.h"
-#include "tensorflow/core/framework/tensor_util.h"
 
 namespace vai_q_tf {
 
 constexpr int kBins = 256;
 constexpr int kZeroBin = 128;  // the bin of position 0
 
-inline tensorflow::Tensor Zeros(int rows) {
-  tensorflow::Tensor zeros(tensorflow::DT_FLOAT, tensorflow::TensorShape({rows, kBins}));
-  zeros.flat<float>().setZero();
-  return zeros;
+constexpr int kRowsMax = 1 << 20;
+
+inline tensorflow::Status ReadRows(tensorflow::OpKernelConstruction* ctx, int* rows) {
+  return ReadChoice(ctx, "rows", 1, kRowsMax, rows);
+}
+
+// A table in memory of its own: with the counts of a table of that size, or with zeros where `counts` is null.
+inline tensorflow::Status NewTable(tensorflow::OpKernelContext* ctx, int rows, const float* counts,
+                                   tensorflow::Tensor* table) {
+  TF_RETURN_IF_ERROR(ctx->allocate_temp(tensorflow::DT_FLOAT, tensorflow::TensorShape({rows, kBins}), table));
+  float* bins = table->flat<float>().data();
+  if (counts == nullptr) {
+    std::fill_n(bins, table->NumElements(), 0.0f);
+  } else {
+    std::copy_n(counts, table->NumElements(), bins);
+  }
+  return tensorflow::Status::OK();
 }
 
 // The variable that input 0 is the handle of. Its mutex is not held.
 inline tensorflow::Status FindState(tensorflow::OpKernelContext* ctx, int rows, tensorflow::Var** state) {
-  const auto create = [rows](tensorflow::Var** created) {
+  TF_RETURN_IF_ERROR(CheckScalar(ctx, 0, "the handle of the positions"));
+  const auto create = [ctx, rows](tensorflow::Var** created) {
+    tensorflow::Tensor zeros;
+    TF_RETURN_IF_ERROR(NewTable(ctx, rows, nullptr, &zeros));
     *created = new tensorflow::Var(tensorflow::DT_FLOAT);
-    *(*created)->tensor() = Zeros(rows);
+    *(*created)->tensor() = zeros;
     (*created)->is_initialized = true;
     return tensorflow::Status::OK();
   };
@@ -38,27 +53,30 @@ inline tensorflow::Status FindState(tensorflow::OpKernelContext* ctx, int rows, 
 }
 
 // The caller holds the mutex. Makes the histograms usable, or says why they are not.
-inline tensorflow::Status CheckState(const std::string& node, int rows, tensorflow::Var* state) {
+inline tensorflow::Status CheckState(tensorflow::OpKernelContext* ctx, int rows, tensorflow::Var* state) {
   if (!state->is_initialized) {
-    *state->tensor() = Zeros(rows);
+    TF_RETURN_IF_ERROR(NewTable(ctx, rows, nullptr, state->tensor()));
     state->is_initialized = true;
   }
   const tensorflow::Tensor& tensor = *state->tensor();
   if (tensor.dtype() != tensorflow::DT_FLOAT || tensor.shape() != tensorflow::TensorShape({rows, kBins})) {
     return tensorflow::errors::InvalidArgument(
-        node, ": the positions are ", state->DebugString(), ", expected float [", rows, ",", kBins,
+        ctx->op_kernel().name(), ": the positions are ", state->DebugString(), ", expected float [", rows, ",", kBins,
         "]. The checkpoint or variable is of a graph with other quantized tensors.");
   }
   return tensorflow::Status::OK();
 }
 
 // The counts of a usable state, to be changed: in memory that is not also that of a reader, or of an array that Python fed.
-inline float* OwnTable(tensorflow::Var* state) {
+inline tensorflow::Status OwnTable(tensorflow::OpKernelContext* ctx, int rows, tensorflow::Var* state, float** table) {
   tensorflow::TensorBuffer* buffer = tensorflow::DMAHelper::buffer(state->tensor());
   if (!(buffer->RefCountIsOne() && buffer->root_buffer()->RefCountIsOne() && buffer->OwnsMemory())) {
-    *state->tensor() = tensorflow::tensor::DeepCopy(*state->tensor());
+    tensorflow::Tensor own;
+    TF_RETURN_IF_ERROR(NewTable(ctx, rows, state->tensor()->flat<float>().data(), &own));
+    *state->tensor() = own;
   }
-  return state->tensor()->flat<float>().data();
+  *table = state->tensor()->flat<float>().data();
+  return tensorflow::Status::OK();
 }
 
 // The entry of a row in input 2, the legal positions.

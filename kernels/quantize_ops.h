@@ -1,5 +1,5 @@
 // FixNeuron, VaiFixNeuron, VaiFixNeuronGrad, VaiSearchPosition and VaiPositionErrors for any device. A Device has
-//   static Status Quantize(ctx, x, y, size, position, bits, symmetric, half_up);
+//   static Status Quantize(ctx, x, y, size, position, bits, symmetric, half_up, keep_non_finite);
 //   static Status Gradient(ctx, dy, x, dx, size, position, bits, symmetric);
 //   static Status Search(ctx, x, size, settings, &position);
 //   static Status PositionErrors(ctx, x, size, bits, symmetric, below, above, &first, errors);
@@ -14,13 +14,13 @@ namespace vai_q_tf {
 // Quantizes input 0 into output 0, in place where nobody else reads the input.
 template <typename Device>
 tensorflow::Status QuantizeInput(tensorflow::OpKernelContext* ctx, int position, int bits, bool symmetric,
-                                 bool half_up) {
+                                 bool half_up, bool keep_non_finite) {
   const tensorflow::Tensor& input = ctx->input(0);
   const float* x = input.flat<float>().data();
   tensorflow::Tensor* output;
   TF_RETURN_IF_ERROR(ctx->forward_input_or_allocate_output({0}, 0, input.shape(), &output));
   return Device::Quantize(ctx, x, output->flat<float>().data(), output->NumElements(), position, bits, symmetric,
-                          half_up);
+                          half_up, keep_non_finite);
 }
 
 template <typename Device>
@@ -43,7 +43,9 @@ class FixNeuronOp : public tensorflow::OpKernel {
   void Compute(tensorflow::OpKernelContext* ctx) override {
     int position = position_;
     if (phase_ != 1) OP_REQUIRES_OK(ctx, SearchInput<Device>(ctx, settings_, &position));
-    OP_REQUIRES_OK(ctx, QuantizeInput<Device>(ctx, position, settings_.bits, settings_.symmetric, settings_.half_up()));
+    // A model gives numbers for NaN and infinity, as the original does; they stay where a network is trained.
+    OP_REQUIRES_OK(ctx, QuantizeInput<Device>(ctx, position, settings_.bits, settings_.symmetric, settings_.half_up(),
+                                              phase_ != 1));
   }
 
  private:
@@ -68,7 +70,7 @@ class VaiFixNeuronOp : public tensorflow::OpKernel {
       ctx->set_output(0, ctx->input(0));
       return;
     }
-    OP_REQUIRES_OK(ctx, QuantizeInput<Device>(ctx, position, bits_, symmetric_, RoundsHalfUp(mode_)));
+    OP_REQUIRES_OK(ctx, QuantizeInput<Device>(ctx, position, bits_, symmetric_, RoundsHalfUp(mode_), true));
   }
 
  private:

@@ -14,7 +14,7 @@ from vai_q_tf import errors, fixed_point
 @pytest.mark.parametrize('name, x, position, mode, rounding, narrow_range, expected', samples.evaluation_cases(),
                          ids=lambda value: value if isinstance(value, str) else '')
 def test_quantize_equals_every_measured_evaluation(name, x, position, mode, rounding, narrow_range, expected):
-    y = fixed_point.quantize(x, position, 8, rounding or fixed_point.rounding_of(mode), narrow_range)
+    y = fixed_point.quantize(x, position, 8, rounding or fixed_point.rounding_of(mode), narrow_range, keep_non_finite=False)
     assert samples.same_bits(y, expected)
 
 
@@ -65,6 +65,9 @@ def _exact(x, position, bits, half_up, narrow_range):
 def test_quantize_is_the_exact_definition(x, position, bits, half_up, narrow_range):
     rounding = 'half_up' if half_up else 'half_away'
     y = float(fixed_point.quantize(np.float32(x), position, bits, rounding, narrow_range))
+    if not math.isfinite(x):
+        np.testing.assert_equal(y, x)
+        y = float(fixed_point.quantize(x, position, bits, rounding, narrow_range, keep_non_finite=False))
     expected, negative = _exact(float(np.float32(x)), position, bits, half_up, narrow_range)
     assert math.isfinite(y) and Fraction(y) == expected
     if y == 0 and bits > 1:
@@ -189,19 +192,24 @@ def test_limits():
 def test_gradient_passes_inside_the_closed_range_only():
     x = np.array([-128.1, -128, -127.5, 0, 127, 127.1, np.inf, -np.inf, np.nan], np.float32)
     dy = np.arange(1, 10, dtype=np.float32)
-    assert fixed_point.gradient(dy, x, 0, 8).tolist() == [0, 2, 3, 4, 5, 0, 0, 0, 0]
-    assert fixed_point.gradient(dy, x, 0, 8, narrow_range=True).tolist() == [0, 0, 0, 4, 5, 0, 0, 0, 0]
+    assert fixed_point.gradient(dy, x, 0, 8).tolist() == [0, 2, 3, 4, 5, 0, 0, 0, 9]
+    assert fixed_point.gradient(dy, x, 0, 8, narrow_range=True).tolist() == [0, 0, 0, 4, 5, 0, 0, 0, 9]
     assert fixed_point.gradient(dy[:2], np.array([0, 1], np.float32), 127, 8).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize('x, slope', [
     (0.25, -0.25), (2.75, 0.25), (-2.75, -0.25), (7.25, -0.25), (-8.25, 0.25),  # the last two round to a limit
-    (9, 7), (7.75, 7), (1e38, 7), (-12, -8), (-8.75, -8), (-np.inf, -8), (np.nan, -8),
+    (9, 7), (7.75, 7), (1e38, 7), (-12, -8), (-8.75, -8), (-np.inf, -8),
     (1.5, 0.5), (-1.5, 0.5), (7.5, 7), (-8.5, 0.5)])
 def test_gradient_of_a_threshold_by_hand(x, slope):
     """At 4 bits and a step of 1, with halves up: from -8 to 7."""
     assert fixed_point.threshold_gradient([3], [x], 0, 4) == 3 * slope * math.log(2)
     assert fixed_point.threshold_gradient([-3], [x / 4], 2, 4) == -3 * slope / 4 * math.log(2)
+
+
+def test_gradient_of_a_threshold_is_nan_where_the_tensor_is():
+    assert math.isnan(fixed_point.threshold_gradient([1, 0], [0.25, np.nan], 0, 4))
+    assert fixed_point.threshold_gradient([1], [np.nan], 127, 4) == 0
 
 
 def test_gradient_of_a_threshold_is_a_sum_and_rounds_as_the_tensor():

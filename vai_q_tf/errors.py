@@ -24,6 +24,7 @@ UNSUPPORTED_GRAPH = 'Quantize_TF1_Unsupported_Graph'
 MISSING_QUANTIZE_INFO = 'Quantize_TF1_Missing_Quantize_Info'
 MISSING_LIBRARY = 'Quantize_TF1_Missing_Library'
 COMPILER_RULES = 'Quantize_TF1_Compiler_Rules'
+NOT_FINITE = 'Quantize_TF1_Not_Finite'
 
 
 class QuantizeError(ValueError):

@@ -53,15 +53,16 @@ def limits(position, bits, narrow_range=False):
     return lo * 2.0**-position, hi * 2.0**-position
 
 
-def quantize(x, position, bits=8, rounding=HALF_UP, narrow_range=False):
+def quantize(x, position, bits=8, rounding=HALF_UP, narrow_range=False, keep_non_finite=True):
     """`x` at `position` as float32 of the same shape: the nearest q * 2^-p, clipped to `limits`.
 
     Args:
-      x: array of any shape, taken as float32. Subnormals count as zeros; NaN gives lo, infinities lo and hi.
-      position: fractional bits, from POSITION_MIN to POSITION_ZERO; every value becomes 0 at the latter.
+      x: array of any shape, taken as float32. Subnormals count as zeros.
+      position: fractional bits, from POSITION_MIN to POSITION_ZERO; every number becomes 0 at the latter.
       bits: width b from 1 to 24, the sign included.
       rounding: 'half_up' (-1.5 -> -1, as the hardware does) or 'half_away' (-1.5 -> -2).
       narrow_range: raises lo by one step.
+      keep_non_finite: whether NaN and infinities stay, as in training; in a model NaN and -inf give lo, +inf gives hi.
 
     Raises:
       QuantizeError: a position, width or rounding that does not exist.
@@ -70,27 +71,29 @@ def quantize(x, position, bits=8, rounding=HALF_UP, narrow_range=False):
     _check_rounding(rounding)
     x = np.asarray(x, np.float32)
     if position == POSITION_ZERO:
-        return np.zeros_like(x)
-    scale, step = np.float32(2.0**position), np.float32(2.0**-position)
-    with np.errstate(all='ignore'):
-        return _to_integer(_flush(x) * scale, _integer_limits(position, bits, narrow_range), rounding) * step
+        y = np.zeros_like(x)
+    else:
+        scale, step = np.float32(2.0**position), np.float32(2.0**-position)
+        with np.errstate(all='ignore'):
+            y = _to_integer(_flush(x) * scale, _integer_limits(position, bits, narrow_range), rounding) * step
+    return np.where(np.isfinite(x), y, x) if keep_non_finite else y
 
 
 def gradient(dy, x, position, bits, narrow_range=False):
-    """`dy` where `x` lies in the closed range of `limits`, 0 elsewhere and where x is NaN, float32."""
+    """`dy` where `x` lies in the closed range of `limits` or is NaN, 0 elsewhere, float32."""
     lo, hi = limits(position, bits, narrow_range)
     x = _flush(np.asarray(x, np.float32))
     with np.errstate(invalid='ignore'):
-        inside = (x >= np.float32(lo)) & (x <= np.float32(hi))
-    return np.where(inside, np.asarray(dy, np.float32), np.float32(0))
+        outside = (x < np.float32(lo)) | (x > np.float32(hi))
+    return np.where(outside, np.float32(0), np.asarray(dy, np.float32))
 
 
 def threshold_gradient(dy, x, position, bits, rounding=HALF_UP, narrow_range=False):
     """The gradient to the log2 of the threshold whose position this is, given `dy`, that to Q(x); a float.
 
     The sum of dy * (q - x / step) over the elements that round to an integer q of the range, and of dy times the limit over
-    those that round to one beyond it, times step * ln 2 (TQT, arXiv 1903.08066). 0 at POSITION_ZERO. The terms are exact;
-    they are summed as in `search_position`, with float64 lanes.
+    those that round to one beyond it, times step * ln 2 (TQT, arXiv 1903.08066). 0 at POSITION_ZERO; NaN where one of x is.
+    The terms are exact; they are summed as in `search_position`, with float64 lanes.
     """
     _check(position, bits)
     if position == POSITION_ZERO:
@@ -99,7 +102,7 @@ def threshold_gradient(dy, x, position, bits, rounding=HALF_UP, narrow_range=Fal
     with np.errstate(all='ignore'):
         t = _flush(_flush(np.asarray(x, np.float32).ravel()) * np.float32(2.0**position))
         q = _to_integer(t, (lo - 1, hi + 1), rounding)
-        slope = np.where(q < lo, lo, np.where(q > hi, hi, q - t))
+        slope = np.where(np.isnan(t), t, np.where(q < lo, lo, np.where(q > hi, hi, q - t)))
         terms = _flush(np.asarray(dy, np.float32).ravel()).astype(np.float64) * slope
         return float(_sum_of_blocks(terms)) * 2.0**-position * math.log(2)
 
@@ -122,7 +125,7 @@ def scaled_quantize(x, scale, rescale, position, bits=8, rounding=HALF_AWAY, inn
 
 
 def scaled_gradient(dy, x, scale, factor, position, bits, inner=1, narrow_range=False):
-    """`dy` times `factor` where x * scale lies in the closed range of `limits`, 0 elsewhere and where it is NaN."""
+    """`dy` times `factor` where x * scale lies in the closed range of `limits` or is NaN, 0 elsewhere."""
     return gradient(scaled(dy, factor, inner), scaled(x, scale, inner), position, bits, narrow_range)
 
 

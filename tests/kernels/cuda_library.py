@@ -11,7 +11,7 @@ _HOST_TO_DEVICE, _DEVICE_TO_HOST, _DEVICE_TO_DEVICE = 1, 2, 3
 _ARGUMENTS = {
     'VaiCudaDeviceCount': [_POINTER],
     'VaiCudaErrorString': [_INT],
-    'VaiCudaQuantize': [_POINTER] * 2 + [_SIZE] + [_INT] * 4 + [_POINTER],
+    'VaiCudaQuantize': [_POINTER] * 2 + [_SIZE] + [_INT] * 5 + [_POINTER],
     'VaiCudaGradient': [_POINTER] * 3 + [_SIZE] + [_INT] * 3 + [_POINTER],
     'VaiCudaThresholdGradientScratch': [_SIZE],
     'VaiCudaThresholdGradient': [_POINTER] * 2 + [_SIZE] + [_INT] * 4 + [_POINTER] * 3,
@@ -105,9 +105,9 @@ class CudaLibrary:
     def error_string(self, error):
         return self.functions.VaiCudaErrorString(error).decode()
 
-    def quantize(self, x, position, bits, mode, narrow_range):
+    def quantize(self, x, position, bits, mode, narrow_range, keep_non_finite=True):
         """(error, y)."""
-        return self._map('VaiCudaQuantize', [x], x.size, position, bits, narrow_range, mode == 1)
+        return self._map('VaiCudaQuantize', [x], x.size, position, bits, narrow_range, mode == 1, keep_non_finite)
 
     def gradient(self, dy, x, position, bits, narrow_range):
         """(error, dx)."""

@@ -17,7 +17,8 @@ def test_measured_evaluations(name, x, position, mode, rounding, narrow_range, e
     mode = 0 if rounding == 'half_away' else mode
     original = running.fix_neuron(narrow_range or None, mode=mode, phase=1, quantize_pos=position)
     assert samples.same_bits(original(x), expected)
-    assert samples.same_bits(running.vai_fix_neuron(8, mode, narrow_range)(x, position), expected)
+    expected = np.where(np.isfinite(x), expected, x)
+    assert samples.same_numbers(running.vai_fix_neuron(8, mode, narrow_range)(x, position), expected)
 
 
 def test_measured_calibrations():
@@ -39,7 +40,18 @@ def test_measured_calibrations():
 @given(x=samples.tensors(), position=samples.positions, bits=samples.bit_widths, mode=modes, narrow_range=st.booleans())
 def test_forward_is_the_definition(x, position, bits, mode, narrow_range):
     expected = fixed_point.quantize(x, position, bits, fixed_point.rounding_of(mode), narrow_range)
-    assert samples.same_bits(running.vai_fix_neuron(bits, mode, narrow_range)(x, position), expected)
+    assert samples.same_numbers(running.vai_fix_neuron(bits, mode, narrow_range)(x, position), expected)
+
+
+@pytest.mark.parametrize('phase', [0, 1, 2])
+def test_nan_and_infinity_stay_where_a_network_is_trained(phase):
+    """Phase 1 of the original op is what a model has, which gives numbers as the original does."""
+    x = np.float32([np.nan, 3, -3, np.inf, -np.inf])
+    found = running.fix_neuron(bit_width=4, mode=1, phase=phase, quantize_pos=1)(x)
+    np.testing.assert_array_equal(found, [-4, 3, -3, 3.5, -4] if phase == 1 else [np.nan, 3, -3, np.inf, -np.inf])
+    for position in (1, fixed_point.POSITION_ZERO):
+        found = running.vai_fix_neuron(4, 1, False)(x, position)
+        np.testing.assert_array_equal(found, x * [1, position == 1, position == 1, 1, 1])
 
 
 @settings(max_examples=300)

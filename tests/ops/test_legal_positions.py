@@ -64,6 +64,7 @@ def test_a_row_of_zeros_only():
 
 @pytest.mark.parametrize('change', [
     {'groups': (0, 1, 9)}, {'groups': (0, 1)}, {'sources': ((0,), (1,))}, {'sources': ((0,), (1,), (3,))},
+    {'lowest': (0, 0, 2**31 - 1)}, {'lowest': (-127, 0, 0)}, {'level': 127}, {'level': -2**31},
     {'neighbours': ((7, (0, ())),)}, {'limits': (((0, ((5, 1),)),),)}, {'limits': (((0, ((1, 0),)),),)}])
 def test_rules_that_do_not_fit_together_are_an_error(change):
     tensors = tuple(QuantTensor(name, 'activation', 1, 8, 1, name, ()) for name in 'abc')

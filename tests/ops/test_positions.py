@@ -222,6 +222,33 @@ def test_wrong_attributes_are_errors(attrs, message):
         State(**attrs).vote(0)
 
 
+@pytest.mark.parametrize('rows', [2**20 + 1, 2**23 + 1, 2**30, 2**31 - 1])
+def test_more_rows_than_any_network_has_are_an_error(rows):
+    handle = resource_ops.var_handle_op(dtype=tf.float32, shape=None)
+    found = [
+        ops.read_positions(handle, rows), ops.write_positions(handle, tf.compat.v1.placeholder(tf.float32), rows),
+        ops.moving_position(handle, 0, rows, rows - 1, 0.9, 'x'), ops.kept_position(handle, 0, rows, rows - 1, 'x'),
+        ops.learn_position(handle, True, [tf.constant(1.0, tf.float64)], rows, rows - 1),
+        ops.learned_position(handle, 0, [0], True, rows, rows - 1)]
+    with tf.compat.v1.Session() as session:
+        for fetched in found:
+            with pytest.raises(tf.errors.InvalidArgumentError, match='rows is {}, it must be from 1 to'.format(rows)):
+                session.run(fetched)
+
+
+@pytest.mark.parametrize('votes', [[np.nan] * 256, [np.inf] * 256, [-np.inf] * 256, [3e38] * 256, [np.nan] + [1] * 255])
+def test_a_table_that_somebody_else_wrote_crashes_nothing(votes):
+    """An assignment to the variable, of which the ops know nothing."""
+    handle = resource_ops.var_handle_op(dtype=tf.float32, shape=[1, 256])
+    assign = resource_ops.assign_variable_op(handle, tf.constant([votes], tf.float32))
+    with tf.control_dependencies([assign]):
+        learned = ops.learn_position(handle, True, [tf.constant(1.0, tf.float64)], 1, 0)
+    with tf.control_dependencies([learned]):
+        position = ops.moving_position(handle, 0, 1, 0, 0.9, 'x')
+    with tf.compat.v1.Session() as session:
+        assert -128 <= session.run(position) <= 127
+
+
 @pytest.mark.parametrize('value', [-1, np.nan, np.inf])
 def test_histograms_that_cannot_be_are_errors(value):
     histograms = np.zeros([3, 256], np.float32)

@@ -1,10 +1,14 @@
 """The files of a checkpoint: what the model takes, and what is left behind when they are written."""
+import numpy as np
+import pytest
 import tensorflow as tf
 
-from vai_q_tf import CreateQuantizeDeployGraph, CreateQuantizeTrainingGraph, QuantizeConfig
+from vai_q_tf import CreateQuantizeDeployGraph, CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeError, errors
+from vai_q_tf.fixed_point import POSITION_ZERO
 from vai_q_tf.lint import lint
 from vai_q_tf.qat.deploy import EvaluationFreezer
 from vai_q_tf.qat.evaluation import create_evaluation_graph
+from vai_q_tf.qat.positions.position_saveable import VOTES_KEY
 
 v1 = tf.compat.v1
 INPUTS = {'a:0': [[1.] * 4], 'b:0': [[1.] * 6]}
@@ -17,13 +21,18 @@ def network(training):
     tf.add(v1.layers.dense(a, 3, name='dense_a'), v1.layers.batch_normalization(dense, training=training, name='norm'), 'sum')
 
 
-def trained(directory, config):
-    """The prefix of a checkpoint with positions."""
+def trained(directory, config, poison=None, value=None):
+    """The prefix of a checkpoint with positions, in which an element of the variable `poison` is `value`."""
     with tf.Graph().as_default(), v1.Session() as session:
         network(True)
         CreateQuantizeTrainingGraph(config)
         session.run(v1.global_variables_initializer())
         session.run('sum/aquant:0', INPUTS)
+        for variable in v1.global_variables():
+            if variable.op.name == poison:
+                values = session.run(variable)
+                values.flat[-1] = value
+                variable.load(values, session)
         return v1.train.Saver().save(session, str(directory / 'model.ckpt'), 1)
 
 
@@ -39,6 +48,51 @@ def test_a_shape_goes_with_the_name_that_it_is_given_for(tmp_path):
             model = v1.GraphDef.FromString(stream.read())
     shapes = {node.name: node.attr['shape'].shape for node in model.node if node.op == 'Placeholder'}
     assert {name: [dim.size for dim in shape.dim] for name, shape in shapes.items()} == {'a': [2, 4], 'b': [2, 6]}
+
+
+@pytest.mark.parametrize('poison', ['dense_a/kernel', 'dense_a/bias', 'norm/gamma', 'norm/moving_mean', 'norm/moving_variance'])
+def test_what_is_not_finite_is_not_deployed(tmp_path, poison):
+    config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path / 'out'))
+    with tf.Graph().as_default():
+        network(False)
+        create_evaluation_graph(v1.get_default_graph(), config)
+        for value in (np.nan, -np.inf):
+            with pytest.raises(QuantizeError, match=poison) as raised:
+                CreateQuantizeDeployGraph(trained(tmp_path, config, poison, value), config)
+            assert raised.value.code == errors.NOT_FINITE
+    assert not list(tmp_path.glob('out/*'))
+
+
+def test_numbers_that_fold_to_nan_are_not_deployed(tmp_path):
+    """As of a negative variance, which no batch norm has, but a damaged checkpoint may."""
+    config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path / 'out'))
+    checkpoint = trained(tmp_path, config, 'norm/moving_variance', -3.0)
+    with tf.Graph().as_default():
+        network(False)
+        create_evaluation_graph(v1.get_default_graph(), config)
+        with pytest.raises(QuantizeError, match='dense_b') as raised:
+            CreateQuantizeDeployGraph(checkpoint, config)
+    assert raised.value.code == errors.NOT_FINITE and not list(tmp_path.glob('out/*'))
+
+
+@pytest.mark.parametrize('update', ['moving', 'learned'])
+def test_nan_shows_in_what_is_trained_and_spoils_no_position(tmp_path, update):
+    config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path / 'out'), position_update=update)
+    with tf.Graph().as_default(), v1.Session() as session:
+        network(True)
+        v1.train.get_or_create_global_step()
+        CreateQuantizeTrainingGraph(config)
+        total = tf.reduce_sum(session.graph.get_tensor_by_name('sum/aquant:0'))
+        train = v1.train.GradientDescentOptimizer(0.0).minimize(total)
+        session.run(v1.global_variables_initializer())
+        sums = []
+        for factor in (1, np.nan, 0, 1):
+            feed = {name: np.float32(value) * np.float32(factor) for name, value in INPUTS.items()}
+            feed = {name: value[:0] if factor == 0 else value for name, value in feed.items()}
+            sums.append(session.run([total, train], feed)[0])
+        votes = v1.train.load_checkpoint(v1.train.Saver().save(session, str(tmp_path / 'm'))).get_tensor(VOTES_KEY)
+    assert np.isnan(sums[1]) and sums[0] != 0
+    assert np.isfinite(votes).all() and (votes.argmax(1) - 128 < POSITION_ZERO).sum() > 0
 
 
 def test_arithmetic_that_the_passes_leave_stays(tmp_path):

@@ -1,7 +1,8 @@
 """Quantizes arrays with the kernels that quantize tensors while a graph runs."""
+import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import ops
+from vai_q_tf import fixed_point, ops
 from vai_q_tf.graph.sessions import cpu_only
 from vai_q_tf.plan import final_positions
 
@@ -36,8 +37,10 @@ class ConstantQuantizer:
         return final_positions.Observation(int(found), final_positions.error_table(*measured) if with_errors else None)
 
     def quantize(self, value, position, bits, mode, narrow_range):
-        """The array `value` at `position`, float32 of the same shape."""
+        """The array `value` at `position` as in a model, float32 of the same shape."""
         source, chosen, quantized = self._quantizations(bits, mode, narrow_range)
+        lo, hi = fixed_point.limits(position, bits, narrow_range)
+        value = np.where(np.isnan(value), lo, np.clip(value, lo, hi))
         return self._session.run(quantized, {source: value, chosen: position})
 
     def _searches(self, record, with_errors):

@@ -20,8 +20,9 @@ BEST_FILE = 'best.json'
 
 
 def smaller_loss(best_eval_result, current_eval_result):
-    """Whether the loss of the current result is smaller than that of the best one."""
-    return current_eval_result['loss'] < best_eval_result['loss']
+    """Whether the loss of the current result is smaller than that of the best one, or a number where that is NaN."""
+    best, current = best_eval_result['loss'], current_eval_result['loss']
+    return current < best or bool(np.isnan(best) and not np.isnan(current))
 
 
 class QuantizeExporter(tf.estimator.Exporter):

@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, files
 from vai_q_tf.dpu import NARROW_RANGE_FAMILIES, has_narrow_range
 from vai_q_tf.export import finalize
+from vai_q_tf.export.finite_values import require_finite
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import cpu_only, exact
 from vai_q_tf.graph.view import STANDS_FOR, GraphView, indexed_name, node_name
@@ -118,7 +119,7 @@ class EvaluationFreezer:
           averaged: whether to take the averaged weights that the checkpoint has; then the suffix begins with 'averaged_'.
 
         Raises:
-          QuantizeError: the checkpoint lacks a position, a variable or averages.
+          QuantizeError: the checkpoint lacks a position, a variable or averages, or has a value that is not finite.
         """
         files.make_directory(self._output_dir)
         reader = AveragedReader(checkpoint) if averaged else tf.train.load_checkpoint(checkpoint)
@@ -207,7 +208,7 @@ class _Constants:
         """{name: array} of them all, with the variables that a checkpoint (a reader of tf.train.load_checkpoint) has.
 
         Raises:
-          QuantizeError: MISSING_QUANTIZE_INFO naming the variables that it lacks.
+          QuantizeError: MISSING_QUANTIZE_INFO naming the variables that it lacks; NOT_FINITE.
         """
         names = set(self._variables.values())
         wholes = {name: plain_names.PART.match(name) for name in names if not reader.has_tensor(name)}
@@ -219,13 +220,14 @@ class _Constants:
                 'has no value of {} variables of the evaluation graph', errors.MISSING_QUANTIZE_INFO)
         values = {name: self._part(reader, *parts[name].groups()) if name in parts else reader.get_tensor(name)
                   for name in names}
+        require_finite(values, checkpoint)
         known = {name: values[variable] for name, variable in self._variables.items()}
         if self._computed:
             # Optimizing the graph would take longer than running it once, and a session that stays would hold memory.
             with tf.Session(graph=self._graph, config=exact(cpu_only())) as session:
                 known.update(session.run({name: indexed_name(name) for name in self._computed},
                                          {indexed_name(name): value for name, value in known.items()}))
-        return {name: known[name] for name in self._wanted}
+        return require_finite({name: known[name] for name in self._wanted}, checkpoint)
 
     def _part(self, reader, whole, number):
         """The value of a part of a partitioned variable."""

@@ -6,6 +6,7 @@ Otherwise the float network is observed. Only counts, and sums of squared errors
 """
 import collections
 import contextlib
+import functools
 from typing import Dict, List, NamedTuple
 
 import numpy as np
@@ -105,7 +106,10 @@ def _run(networks, config, feed, gpu_memory_fraction):
         for step in progress(range(config.calib_iter), config.calib_iter, 'Calibration'):
             batch = feed(step)
             for network, session, total in zip(networks, opened, totals):
-                total.add(_fetch(session, network, batch, step))
+                fetched = _fetch(session, network, batch, step)
+                total.add(fetched)
+                network.not_finite.add(fetched[-1], step, functools.partial(session.run, feed_dict=batch))
+    networks[0].not_finite.warn(config.calib_iter)
     for name, votes in totals[0].votes.items():
         if _most_frequent(votes) == POSITION_ZERO:
             tf.logging.warning('%s had nothing but zeros in calibration', name)

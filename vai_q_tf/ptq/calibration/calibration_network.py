@@ -13,6 +13,7 @@ from vai_q_tf.graph.sessions import skip_clustering
 from vai_q_tf.graph.view import GraphView, indexed_name, node_name
 from vai_q_tf.plan import final_positions
 from vai_q_tf.ptq.calibration.counting import count_magnitudes, count_positions
+from vai_q_tf.ptq.calibration.not_finite import NotFinite, float_outputs
 
 _TRACK = 'vai_q_tf/track'
 _POSITIONS = 'vai_q_tf/positions'
@@ -33,6 +34,7 @@ class CalibrationNetwork:
       names: of the tensors that are no constants. measured: those of them whose errors are measured.
       chosen: the QuantTensors whose position `way` decides about, none for 'votes'.
       constants: {name of a tensor that is a constant: Observation}.
+      not_finite: the NotFinite that watches these tensors, and the outputs that stay float.
       fetches: tensor names of what `observations` reads; few, as the first run of a session takes long for many.
     """
 
@@ -57,8 +59,11 @@ class CalibrationNetwork:
             counts = [_COUNTS[self.way](record, self.graph.get_tensor_by_name(indexed_name(record.tensor)))
                       for record in self.chosen if self.way in _COUNTS]
             packed = [tf.stack(counts).name] if counts else []
+            watched = {indexed_name(record.tensor): record.tensor for record in computed}
+            self.not_finite = NotFinite(dict(watched, **float_outputs(view, plan)))
         skip_clustering(self.graph.get_operation_by_name(_POSITIONS))
-        self.fetches = [_POSITIONS + ':0', [[node + ':0' for node in _packs(size)] for size in self._windows], packed]
+        self.fetches = [_POSITIONS + ':0', [[node + ':0' for node in _packs(size)] for size in self._windows], packed,
+                        self.not_finite.fetches]
         self._nodes = view.names
 
     @property
@@ -67,7 +72,7 @@ class CalibrationNetwork:
 
     def observations(self, fetched):
         """({name: position}, {name: (first position, errors)}, {name: counts}) from the values of `fetches`."""
-        positions, windows, packed = fetched
+        positions, windows, packed, _ = fetched
         measured = {}
         for names, (first, errors_at) in zip(self._windows.values(), windows):
             measured.update(zip(names, zip(first, errors_at)))

@@ -17,7 +17,7 @@ class State(NamedTuple):
 
 def quantized_constant(record, value, position):
     """The float32 array that a constant has once it is quantized; record: its QuantTensor, position: in fractional bits."""
-    return quantize(value, position, record.bits, rounding_of(record.mode), record.narrow_range)
+    return quantize(value, position, record.bits, rounding_of(record.mode), record.narrow_range, keep_non_finite=False)
 
 
 def quantized_graph(float_graph, plan, state):

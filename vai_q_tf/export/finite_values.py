@@ -1,0 +1,26 @@
+"""What a model is made of has to be numbers: training that diverged leaves NaN and infinity in its checkpoints."""
+import numpy as np
+
+from vai_q_tf import errors
+
+_SHOWN = 5
+
+
+def require_finite(values, checkpoint):
+    """`values`, {name: array}, all of which are numbers.
+
+    checkpoint: the prefix that they come from, for the message.
+
+    Raises:
+      QuantizeError: NOT_FINITE with the names of those that have NaN or infinity, and how many of their elements are that.
+    """
+    bad = {name: int(np.size(value) - np.isfinite(value).sum()) for name, value in sorted(values.items())
+           if np.asarray(value).dtype.kind == 'f' and not np.isfinite(value).all()}
+    if not bad:
+        return values
+    shown = ', '.join('{!r} ({} of {} elements)'.format(name, bad[name], np.size(values[name])) for name in list(bad)[:_SHOWN])
+    raise errors.QuantizeError(
+        errors.NOT_FINITE, 'Not finite',
+        'The checkpoint {!r} gives NaN or infinity for {}{}. The training diverged: go back to an earlier checkpoint, and lower '
+        'the learning rate or clip gradients.'.format(
+            checkpoint, shown, ' and {} more'.format(len(bad) - _SHOWN) if len(bad) > _SHOWN else ''))

@@ -1,0 +1,66 @@
+"""Notices tensors that are NaN or infinite in a batch, at the cost of one sum a tensor.
+
+The model has no such numbers, and what comes after may hide them: a ReLU or an argmax gives a number for NaN.
+"""
+import collections
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS
+from vai_q_tf.graph.view import indexed_name
+
+_SHOWN = 3
+
+
+class NotFinite:
+    """Watches tensors of a graph, which is the default graph when this is made.
+
+    Args:
+      tensors: {name of a float32 tensor of the graph: what it is called}, in the order of the network.
+
+    Attributes:
+      fetches: names of what `add` is given the values of.
+    """
+
+    def __init__(self, tensors):
+        self._tensors = dict(tensors)
+        graph = tf.get_default_graph()
+        sums = [tf.reduce_sum(graph.get_tensor_by_name(name)) for name in self._tensors]
+        self.fetches = [tf.stack(sums).name] if sums else []
+        self._steps = collections.OrderedDict()
+
+    def add(self, sums, step, run):
+        """Notes which tensors are not finite in a step.
+
+        A sum of large numbers can overflow, so where it does the tensor itself is looked at.
+
+        Args:
+          sums: the values of `fetches`.
+          run: a function from a list of names to the values of these tensors in the step.
+        """
+        suspects = [name for row in sums for name, total in zip(self._tensors, row) if not np.isfinite(total)]
+        for name, value in zip(suspects, run(suspects) if suspects else ()):
+            if not np.isfinite(value).all():
+                self._steps.setdefault(name, []).append(step)
+
+    def warn(self, steps):
+        """Logs what was found in that many steps, if anything."""
+        found = [name for name in self._tensors if name in self._steps]
+        if not found:
+            return
+        where = sorted({step for name in found for step in self._steps[name]})
+        others = len(found) - _SHOWN
+        tf.logging.warning(
+            '%s%s: NaN or infinite in %d of %d calibration batches, the first of them in step %d. The model has no such '
+            'numbers and computes something else from there on. Look at the data of that step, or keep the network from '
+            'dividing by zero or overflowing.', ', '.join(repr(self._tensors[name]) for name in found[:_SHOWN]),
+            ' and {} more tensors'.format(others) if others > 0 else '', len(where), steps, where[0])
+
+
+def float_outputs(view, plan):
+    """{tensor: name} of the output nodes that give float32 and are not quantized; none that may not run."""
+    quantized = {record.tensor for record in plan.tensors}
+    return {indexed_name(name): name for name in plan.output_nodes
+            if name not in quantized and view.dtype(name) == tf.float32
+            and not any(view.op(other) in CONTROL_FLOW_OPS for other in view.upstream([name]))}
