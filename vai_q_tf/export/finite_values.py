@@ -21,6 +21,6 @@ def require_finite(values, checkpoint):
     shown = ', '.join('{!r} ({} of {} elements)'.format(name, bad[name], np.size(values[name])) for name in list(bad)[:_SHOWN])
     raise errors.QuantizeError(
         errors.NOT_FINITE, 'Not finite',
-        'The checkpoint {!r} gives NaN or infinity for {}{}. The training diverged: go back to an earlier checkpoint, and lower '
-        'the learning rate or clip gradients.'.format(
+        'The checkpoint {!r} gives NaN or infinity for {}{}. The training diverged: go back to an earlier checkpoint, and '
+        'lower the learning rate or clip gradients.'.format(
             checkpoint, shown, ' and {} more'.format(len(bad) - _SHOWN) if len(bad) > _SHOWN else ''))
