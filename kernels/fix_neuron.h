@@ -86,14 +86,18 @@ VAI_HD float FlushSubnormal(float x) {
   return u.value;
 }
 
-// The bits of |x|, which rise with it, from finite numbers to infinity to NaN.
-VAI_HD int32_t Magnitude(float x) {
+// x where the bits of |x|, which rise from finite numbers to infinity to NaN, are beyond `largest`, else y. Without a
+// branch, which would keep the compiler from SIMD.
+VAI_HD float KeepBeyond(int32_t largest, float x, float y) {
   union {
     float value;
-    uint32_t bits;
-  } u;
-  u.value = x;
-  return (int32_t)(u.bits & 0x7fffffffu);
+    int32_t bits;
+  } kept, other;
+  kept.value = x;
+  other.value = y;
+  const int32_t beyond = -(int32_t)((kept.bits & 0x7fffffff) > largest);
+  other.bits ^= (kept.bits ^ other.bits) & beyond;
+  return other.value;
 }
 
 // NaN becomes q_lo.
@@ -130,7 +134,7 @@ template <bool kHalfUp, bool kFlush>
 VAI_HD float Quantize(float x, const Format& f) {
   const float t = Clip((kFlush ? FlushSubnormal(x) : x) * f.scale, f.q_lo, f.q_hi);
   const float y = copysignf(Round<kHalfUp>(t), t) * f.step;
-  return Magnitude(x) > f.largest ? x : y;
+  return KeepBeyond(f.largest, x, y);
 }
 
 // The gradient of a quantized value to its threshold's log2, in units of step * ln 2: what rounding adds, or the limit
@@ -141,7 +145,7 @@ VAI_HD float ThresholdSlope(float x, const Format& f) {
   const float q = Round<kHalfUp>(t);
   const float inside = q - t;
   const float slope = q < f.q_lo ? f.q_lo : q > f.q_hi ? f.q_hi : inside;
-  return x == x ? slope : NAN;
+  return x == x ? slope : x;
 }
 
 // What an element with the gradient dy adds to the gradient of the threshold, exactly, in the same units.
@@ -150,8 +154,10 @@ VAI_HD double ThresholdTerm(float dy, float x, const Format& f) {
   return (double)FlushSubnormal(dy) * (double)ThresholdSlope<kHalfUp>(x, f);
 }
 
-// The gradient to the threshold of a sum of terms.
-VAI_HD double ThresholdGradient(double terms, const Format& f) { return terms * (double)f.step * 0.69314718055994531; }
+// The gradient to the threshold of a sum of terms; 0 where nothing but zeros was seen.
+VAI_HD double ThresholdGradient(double terms, const Format& f) {
+  return f.step > 0.0f ? terms * (double)f.step * 0.69314718055994531 : 0.0;
+}
 
 // The gradient passes where x is in the representable range, or NaN.
 VAI_HD float Gradient(float dy, float x, const Format& f) { return (x < f.lo) | (x > f.hi) ? 0.0f : dy; }
