@@ -119,9 +119,9 @@ class _Trial:
         if how < .8:
             damage_graph(graph_def, self._random)
             self._damaged = graph_def
-            return self._write('graph.pb', graph_def.SerializeToString())
+            return self._write('graph.pb', graph_def.SerializeToString(deterministic=True))
         if how < .9:
-            return self._write('graph.pb', damage_bytes(graph_def.SerializeToString(), self._random))
+            return self._write('graph.pb', damage_bytes(graph_def.SerializeToString(deterministic=True), self._random))
         return self._write('graph.pbtxt', damage_text(graph_def, self._random))
 
     def _meta(self, kind):
@@ -132,7 +132,7 @@ class _Trial:
             damage_message(meta, self._random)
             if self._random.random() < .5 and meta.collection_def:
                 damage_message(meta.collection_def[self._random.choice(sorted(meta.collection_def))], self._random)
-        data = meta.SerializeToString()
+        data = meta.SerializeToString(deterministic=True)
         return self._write('graph.meta', data if how < .8 else damage_bytes(data, self._random))
 
     def _checkpoint(self, kind, damage):
@@ -260,7 +260,7 @@ class _Trial:
             self._begin('loading what {} wrote'.format(attack))
             error = models.loading_error(path)
             if error:
-                return Outcome('does not load', '{}: {}'.format(attack, findings.without_names(error)), error[:500])
+                return Outcome('does not load', '{}: {}'.format(attack, error.partition(':')[0]), error[:500])
             if self._damaged is not None and (attack in ('exact', 'onnx') or '--convert_datatype' in arguments):
                 return self._compare(attack, path)
         return Outcome('done')
@@ -276,7 +276,7 @@ class _Trial:
         try:
             results = models.run_file(path, self._files['outputs'], feed)
         except Exception as error:
-            return Outcome('does not run', '{}: {}'.format(attack, findings.without_names(str(error))), str(error)[:500])
+            return Outcome('does not run', '{}: {}'.format(attack, type(error).__name__), str(error)[:500])
         decibels = models.decibels(expected, results)
         return Outcome('wrong', attack, '{:.1f} dB'.format(decibels)) if decibels < _LEAST_DB else Outcome('done')
 

@@ -1,5 +1,6 @@
 """Whether a model that was written loads, and how near it is to a float graph."""
 import numpy as np
+import onnxruntime
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.sessions import exact
@@ -11,7 +12,6 @@ def _read(path):
 
 
 def _onnx_session(path):
-    import onnxruntime  # a long import, which only some children need
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4

@@ -118,6 +118,7 @@ def _trained(directory, name, build):
               'history': os.path.join(path, HISTORY_FILE)}
     for kind in ('train', 'eval'):
         with tf.Graph().as_default():
+            tf.set_random_seed(1)
             result['outputs'] = [build(kind == 'train').op.name]
             if kind == 'train':
                 tf.train.get_or_create_global_step()
@@ -146,6 +147,7 @@ class training_graph:
     def __enter__(self):
         self._context = self._graph.as_default()
         self._context.__enter__()
+        tf.set_random_seed(1)
         output = self._build(True)
         step = tf.train.get_or_create_global_step()
         vai_q_tf.CreateQuantizeTrainingGraph(vai_q_tf.QuantizeConfig(['x'], [output.op.name]))
