@@ -34,7 +34,7 @@ class RandomNetwork(NamedTuple):
 
     def _builder(self, training, on_moving=False):
         picks = iter(self.picks)
-        return _built(Builder(lambda count: next(picks), self.trainable, training, on_moving), self.layers)
+        return built(Builder(lambda count: next(picks), self.trainable, training, on_moving), self.layers)
 
     def __repr__(self):
         with tf.Graph().as_default():
@@ -51,11 +51,11 @@ def networks(draw, trainable=False):
         return picks[-1]
 
     with tf.Graph().as_default():
-        _built(Builder(pick, trainable), layers)
+        built(Builder(pick, trainable), layers)
     return RandomNetwork(layers, picks, trainable)
 
 
-def _built(builder, layers):
+def built(builder, layers):
     builder.add('conv')
     for layer in layers:
         builder.add(layer)

@@ -12,18 +12,23 @@ from tests.random_networks import SIZE, networks
 from vai_q_tf.report.inspect import inspect
 
 
-def _feed(step):
-    return {'x': np.random.RandomState(step).uniform(-1, 1, (3, SIZE, SIZE, 3)).astype(np.float32)}
+def _feed_of(graph_def):
+    names = sorted(node.name for node in graph_def.node if node.op == 'Placeholder')
+    return lambda step: {name: np.random.RandomState(step).uniform(-1, 1, (3, SIZE, SIZE, 3)).astype(np.float32)
+                         for name in names}
 
 
-def _check(network):
+def check(network):
+    """Checks a RandomNetwork; returns the Case and its quantized model."""
     with tempfile.TemporaryDirectory() as directory, tf.Graph().as_default() as graph:
         outputs = [output.op.name for output in network.build()]
-        case = checking.Case(graph.as_graph_def(), outputs, _feed, directory)
+        graph_def = graph.as_graph_def()
+        case = checking.Case(graph_def, outputs, _feed_of(graph_def), directory)
         checking.assert_float_graph(case)
         model = checking.assert_model(case)
         assert case.error(model, case.graph_def) < 0.5
         _assert_inspection(case, model)
+        return case, model
 
 
 def _assert_inspection(case, model):
@@ -45,11 +50,11 @@ _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_ba
 @settings(max_examples=25, deadline=None, suppress_health_check=_QUIET)
 @given(networks())
 def test_random_networks(network):
-    _check(network)
+    check(network)
 
 
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=_QUIET)
 @given(networks())
 def test_many_random_networks(network):
-    _check(network)
+    check(network)

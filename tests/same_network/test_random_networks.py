@@ -15,14 +15,14 @@ from tests.same_network.checks import assert_same, both_ways
 from tests.same_network.networks import NETWORKS
 
 # Those that leave it at models for the DPU; the first value of each is the default.
-_SETTINGS = {
+SETTINGS = {
     'bn_fold': ('batch', 'moving'), 'freeze_bn_step': (0, 2), 'position_update': ('moving', 'current'),
     'gradient': ('clipped', 'straight_through'), 'method': (1, 0, 2), 'weight_bit': (8, 6), 'bias_bit': (None, 12),
     'arch_type': ('DEFAULT', 'DPUCADF8H'), 'replace_sigmoid': (0, 1), 'replace_softmax': (0, 1), 'fold_reshape': (0, 1)}
 
 # What batch norms normalise with before the first step: the settings, and whether the float network is one in training, and one
 # that normalises with its moving averages all the same.
-_STATISTICS = {
+STATISTICS = {
     'frozen': ({'freeze_bn_step': 0}, False, False), 'batch': ({'bn_fold': 'batch'}, True, False),
     'moving': ({'bn_fold': 'moving'}, True, True)}
 
@@ -30,14 +30,15 @@ _STATISTICS = {
 @st.composite
 def _courses(draw):
     """What a network is trained with: the rate of learning, and the settings."""
-    changed = draw(st.lists(st.sampled_from(sorted(_SETTINGS)), max_size=4, unique=True))
-    return draw(st.sampled_from([0., 0.01])), {name: draw(st.sampled_from(_SETTINGS[name][1:])) for name in changed}
+    changed = draw(st.lists(st.sampled_from(sorted(SETTINGS)), max_size=4, unique=True))
+    return draw(st.sampled_from([0., 0.01])), {name: draw(st.sampled_from(SETTINGS[name][1:])) for name in changed}
 
 
-def _check_random(network, statistics, rate, fields):
+def check_random(network, statistics, rate, fields):
+    """Checks a RandomNetwork with one of STATISTICS, which is trained at a rate and with fields of the QuantizeConfig."""
     _check(network.build, rate, **fields)
     if network.is_ordinary:
-        _assert_float(network, *_STATISTICS[statistics])
+        _assert_float(network, *STATISTICS[statistics])
 
 
 def _assert_float(network, fields, training, on_moving):
@@ -73,16 +74,16 @@ _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_ba
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=_QUIET)
-@given(networks(trainable=True), st.sampled_from(sorted(_STATISTICS)), _courses())
+@given(networks(trainable=True), st.sampled_from(sorted(STATISTICS)), _courses())
 def test_random_networks(network, statistics, course):
-    _check_random(network, statistics, *course)
+    check_random(network, statistics, *course)
 
 
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=_QUIET)
-@given(networks(trainable=True), st.sampled_from(sorted(_STATISTICS)), _courses())
+@given(networks(trainable=True), st.sampled_from(sorted(STATISTICS)), _courses())
 def test_many_random_networks(network, statistics, course):
-    _check_random(network, statistics, *course)
+    check_random(network, statistics, *course)
 
 
 def test_the_softmax_of_the_hardware():

@@ -1,0 +1,91 @@
+"""What has to hold of a random network, frozen and trained."""
+import os
+import random
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import vai_q_tf
+from tests.fuzz import models
+from tests.fuzz.findings import Outcome
+from tests.fuzz.networks import SeededNetwork
+from tests.ptq import test_random_networks as frozen
+from tests.random_networks import SIZE
+from tests.same_network import dpu_model
+from tests.same_network import test_random_networks as trained
+from vai_q_tf.export.onnx import to_onnx
+
+# What other programs compute with other last bits, and what is behind that may be rounded otherwise.
+_INEXACT = frozenset(('Elu', 'Exp', 'LRN', 'Mean', 'ResizeBilinear', 'Sigmoid', 'Softmax', 'Softplus', 'Sqrt', 'Tanh', 'RealDiv'))
+_LEAST_DB = 40.
+
+
+def run(group, seed, begin):
+    """The Outcome for the network of a seed, or of 'SEED/PLACES' with those of its layers only; raises what does not hold."""
+    number, _, places = seed.partition('/')
+    kept = [int(place) for place in places.split(',')] if places else None
+    network = SeededNetwork(int(number), group == 'trained', kept=kept)
+    (_check_trained if group == 'trained' else _check_frozen)(network, random.Random(number), begin)
+    return Outcome('done')
+
+
+def _check_frozen(network, choices, begin):
+    begin('the file route')
+    case, model = frozen.check(network)
+    feed = case.feed(7)
+    begin('the DPU')
+    found = dpu_model.differences(model, feed, but_for_unlike=True)
+    assert not found, '\n'.join(found)
+    begin('onnx')
+    with open('model.onnx', 'wb') as stream:
+        stream.write(to_onnx(model, sorted(feed), case.outputs))
+    expected, results = models.run(model, case.outputs, feed), models.run_file('model.onnx', case.outputs, feed)
+    if _INEXACT.intersection(node.op for node in model.node):
+        decibels = models.decibels(expected, results)
+        assert decibels > _LEAST_DB, 'ONNX has {:.1f} dB'.format(decibels)
+    else:
+        assert all(map(np.array_equal, expected, results)), 'ONNX computes something else'
+
+
+def _check_trained(network, choices, begin):
+    begin('both ways')
+    changed = choices.sample(sorted(trained.SETTINGS), choices.randrange(5))
+    fields = {name: choices.choice(trained.SETTINGS[name][1:]) for name in changed}
+    trained.check_random(network, choices.choice(sorted(trained.STATISTICS)), choices.choice((0., .01)), fields)
+    begin('restart')
+    _check_restart(network)
+
+
+def _check_restart(network):
+    """A training that goes on from a checkpoint is that which was not interrupted, to the bit."""
+    whole, loss = _trained(network, 'whole', 0, 3)
+    assert np.isfinite(loss) or not network.is_ordinary
+    _, _ = _trained(network, 'first', 0, 2)
+    restarted, _ = _trained(network, 'second', 2, 3, 'first')
+    assert set(restarted) == set(whole)
+    unlike = [name for name, value in whole.items() if value.tobytes() != restarted[name].tobytes()]
+    assert not unlike, 'not as without a restart: ' + ', '.join(unlike[:5])
+
+
+def _trained(network, name, first, last, start=None):
+    """Trains the steps from `first` to `last`; {name: array} of the checkpoint `name` that is saved then, and the last loss."""
+    with tf.Graph().as_default() as graph:
+        tf.set_random_seed(1)
+        outputs = network.build(training=True)
+        inputs = sorted(op.name for op in graph.get_operations() if op.type == 'Placeholder')
+        loss = tf.add_n([tf.reduce_mean(tf.square(tf.clip_by_value(output, -10., 10.))) for output in outputs])
+        step = tf.train.get_or_create_global_step()
+        vai_q_tf.CreateQuantizeTrainingGraph(vai_q_tf.QuantizeConfig(inputs, [output.op.name for output in outputs]))
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            train = tf.train.MomentumOptimizer(1e-3, .9).minimize(loss, step)
+        saver = tf.train.Saver()
+        with tf.Session(config=tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)) as session:
+            session.run(tf.global_variables_initializer())
+            if start:
+                saver.restore(session, os.path.abspath(start))
+            for number in range(first, last):
+                feed = {name + ':0': np.random.RandomState(number).normal(size=(4, SIZE, SIZE, 3)) for name in inputs}
+                _, value = session.run([train, loss], feed)
+            saver.save(session, os.path.abspath(name), write_meta_graph=False)
+    reader = tf.train.load_checkpoint(os.path.abspath(name))
+    return {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}, value
