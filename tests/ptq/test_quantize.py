@@ -124,7 +124,7 @@ def test_sizes_that_only_input_shapes_tells_are_in_the_model(tmp_path, own, give
         model = _nodes(_read(quantize_frozen(graph.as_graph_def(), networks.batches, config, fix_input_shape=fix)))
         for shape in (model['input'].attr['shape'].shape, model['input'].attr['_output_shapes'].list.shape[0]):
             assert [dim.size for dim in shape.dim] == expected
-        assert [dim.size for dim in model['out'].attr['_output_shapes'].list.shape[0].dim] == narrowed[:3] + [4]
+        assert [dim.size for dim in model['out'].attr['_output_shapes'].list.shape[0].dim] == expected[:3] + [4]
 
 
 def test_float_and_quantized_weights_give_the_same_results(tmp_path):

@@ -1,4 +1,6 @@
-"""Makes and runs the float graph before anything is done to it, so that what is wrong with it or its data is told at once."""
+"""Makes and runs a graph once, so that what is wrong with it is told at once, and by the name of its node."""
+import re
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -6,40 +8,60 @@ from vai_q_tf import errors
 from vai_q_tf.graph.sessions import session_config, skip_clustering
 from vai_q_tf.graph.view import node_name
 
+# TensorFlow's messages name a node in one of these ways.
+_NODE = re.compile(r"\{\{node ([^}]+)\}\}|[Nn]ode:? '([^']+)'|of node ([^\s:,]+)|\bfor '([^']+)' \(op:")
 
-def make_float_graph(graph_def):
+
+def make_graph(graph_def, what='the graph'):
     """The tf.Graph of a GraphDef; a QuantizeError UNSUPPORTED_GRAPH with TensorFlow's message where it makes none of it."""
     graph = tf.Graph()
     try:
         with graph.as_default():
             tf.import_graph_def(graph_def, name='')
-    except (ValueError, tf.errors.OpError) as error:
-        text = 'TensorFlow {} does not take the graph: {}'.format(tf.__version__, str(error).splitlines()[0])
-        raise errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Invalid graph', text) from error
+    except Exception as error:  # KeyError, TypeError, ... for what is damaged
+        text = str(error)
+        found = _NODE.search(text)
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_GRAPH, 'Invalid graph', 'TensorFlow {} does not take {}{}: {}'.format(
+                tf.__version__, what, _in_node(next(filter(None, found.groups())) if found else None),
+                (text.splitlines() or [type(error).__name__])[0])) from error
     return graph
+
+
+def run_graph(graph, fetches, feed, config):
+    """The values of `fetches`; a tf.errors.OpError where the graph does not run. config: a tf.ConfigProto."""
+    with tf.Session(graph=graph, config=config) as session:
+        return session.run(fetches, feed)
+
+
+def cannot_run(what, error):
+    """The QuantizeError for an error of `run_graph`; what: what does not run, and on what."""
+    op = getattr(error, 'op', None)
+    return errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Cannot run', '{}{}: {}'.format(
+        what, _in_node(op and op.name), (getattr(error, 'message', str(error)).splitlines() or [type(error).__name__])[0]))
 
 
 def check_float_graph(graph, config, batch, gpu_memory_fraction=None):
     """Runs the output nodes of the float graph on the first calibration batch.
 
     Args:
-      graph: from `make_float_graph`. config: QuantizeConfig that names its output nodes.
+      graph: from `make_graph`. config: QuantizeConfig that names its output nodes.
       batch: what is fed, {tensor name: array}.
       gpu_memory_fraction: see `session_config`.
 
     Raises:
       QuantizeError: UNSUPPORTED_GRAPH with the node and TensorFlow's message where the graph does not run.
     """
-    outputs = [node_name(name) for name in config.output_nodes]
-    fetches = {name: graph.get_operation_by_name(name).outputs[0] for name in outputs}
-    skip_clustering(fetches[outputs[0]].op)
+    fetches = {name: graph.get_operation_by_name(name).outputs[0] for name in map(node_name, config.output_nodes)}
+    skip_clustering(graph.get_operation_by_name(node_name(config.output_nodes[0])))
     try:
-        with tf.Session(graph=graph, config=session_config(gpu_memory_fraction)) as session:
-            values = session.run(fetches, batch)
+        values = run_graph(graph, fetches, batch, session_config(gpu_memory_fraction))
     except tf.errors.OpError as error:
-        raise errors.QuantizeError(
-            errors.UNSUPPORTED_GRAPH, 'Cannot run', 'The float graph does not run on the first batch{}: {}'.format(
-                ' (node {!r})'.format(error.op.name) if error.op is not None else '', error.message.splitlines()[0])) from error
+        raise cannot_run('The float graph does not run on the first batch', error) from error
     for name, value in values.items():
         if np.asarray(value).dtype.kind == 'f' and not np.isfinite(value).all():
             tf.logging.warning('Output node %r of the float graph is NaN or infinite on the first batch', name)
+
+
+def _in_node(name):
+    return ' (node {!r})'.format(name) if name else ''

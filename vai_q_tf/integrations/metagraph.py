@@ -70,7 +70,7 @@ def quantize_meta_graph(mode, meta_graph, checkpoint, config):
                 saver.restore(session, prefix)
                 saver.save(session, os.path.join(directory, name + '.ckpt'), write_meta_graph=False)
         exported = saver.export_meta_graph()
-    return files.write(directory, name + '.ckpt.meta', exported.SerializeToString())
+    return files.write_message(directory, name + '.ckpt.meta', exported)
 
 
 @also_called(q_config='config')
