@@ -21,7 +21,7 @@ def finalize(graph_def, plan, positions, shapes):
       shapes: {node: [TensorShapeProto of each output]}, which become `_output_shapes`; empty for a model without.
     """
     model = insert(graph_def, plan.tensors, lambda record: [
-        fix_neuron(record, record.tensor, 1, '', positions[record.name])])
+        fix_neuron(record, record.tensor, 1, positions[record.name])])
     sources = {record.name: record.tensor for record in plan.tensors}
     axes = {node.input[-1] for node in model.node if node.op == 'ConcatV2'}
     nodes, view = [], GraphView(graph_def)
