@@ -19,8 +19,8 @@ def make_graph(graph_def, what='the graph'):
     for node in graph_def.node:
         fault = _fault_of_constant(node)
         if fault:
-            raise errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Invalid graph', 'The constant {!r} in {} {}; export the graph '
-                                       'anew.'.format(node.name, what, fault))
+            raise errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Invalid graph', 'The constant {!r} in {} {}; export the '
+                                       'graph anew.'.format(node.name, what, fault))
     graph = tf.Graph()
     try:
         with graph.as_default():

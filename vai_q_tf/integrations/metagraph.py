@@ -105,7 +105,7 @@ def deploy_checkpoint(input_meta_graph_def, input_checkpoint, config):
 
 
 def _ordered(meta_graph):
-    """The MetaGraphDef with the maps inside of its collections in the order of their keys, so that equal ones have equal bytes."""
+    """The MetaGraphDef with the maps inside of its collections in order, so that equal ones have equal bytes."""
     for key, name in _CONTEXTS:
         values = meta_graph.collection_def[key].bytes_list.value if key in meta_graph.collection_def else []
         values[:] = [symbol_database.Default().GetSymbol(name).FromString(value).SerializeToString(deterministic=True)

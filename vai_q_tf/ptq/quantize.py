@@ -6,6 +6,7 @@ from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.export import finalize
 from vai_q_tf.export.onnx import require_onnx, to_onnx
+from vai_q_tf.export.slices import write_slices
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.frozen.write_model import write_models, write_onnx
 from vai_q_tf.graph import graphdef_editor as editor
@@ -90,6 +91,7 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
         print(summary(rows, fitted, unseen=improved.data.unseen is not improved.data.fitted), file=sys.stderr)
     if not keep_float_weight:
         model = finalize.quantize_weights(model)
+    model = write_slices(model, improved.shapes, config.output_nodes)
     if fix_input_shape:
         model = finalize.fix_input_shapes(model, config, runnable(model))
     lint.report(model, strict)

@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, files
 from vai_q_tf.dpu import NARROW_RANGE_FAMILIES, has_narrow_range
 from vai_q_tf.export import finalize
+from vai_q_tf.export.slices import write_slices
 from vai_q_tf.frozen.write_model import write_models
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import cpu_only, exact
@@ -102,9 +103,10 @@ class EvaluationFreezer:
         self._graph_def = graph.as_graph_def(add_shapes=True)
         self._identities = identities(decision)
         self._constants = _Constants(decision.optimised)
-        self._model = finalize.fix_input_shapes(finalize.finalize(
+        model = finalize.finalize(
             self._constants.left_open(decision.shapes), plan, dict.fromkeys([record.name for record in plan.tensors], 0),
-            decision.shapes), config)
+            decision.shapes)
+        self._model = finalize.fix_input_shapes(write_slices(model, decision.shapes, config.output_nodes), config)
 
     def require_positions_of(self, training_graph):
         """Raises a QuantizeError where checkpoints of a training graph will not have all positions."""
