@@ -3,6 +3,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.control_flow import branch_nodes
 from vai_q_tf.graph.traits import SPLIT_INPUTS
 from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index, tensor_name
 
@@ -21,7 +22,7 @@ def write_slices(model, shapes, output_nodes):
     """
     view, taken = GraphView(model), {node.name for node in model.node}
     outputs = set(map(normalise, output_nodes))
-    kept = {node_name(name) for name in outputs if output_index(name)}
+    kept = branch_nodes(view) | {node_name(name) for name in outputs if output_index(name)}
     slices, dropped = {}, set()
     for name in view.names:
         made = {}
@@ -45,7 +46,7 @@ def write_slices(model, shapes, output_nodes):
 def _slices(view, name, shapes, outputs, taken):
     """{result that is read: [its Consts, the StridedSlice]}, {} where the op has to stay. Adds the names to `taken`."""
     axis, stacked = _axis(view, name), view.op(name) == 'Unpack'
-    if (view.attr(name, 'T').type != tf.float32 or view.control_inputs(name) or axis is None or not shapes
+    if (view.attr(name, 'T').type != tf.float32 or axis is None or not shapes
             or any(shape.unknown_rank for shape in shapes)):
         return {}
     rank = len(shapes[0].dim) + stacked

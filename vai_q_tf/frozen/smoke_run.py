@@ -11,7 +11,7 @@ from vai_q_tf.graph.sessions import session_config, skip_clustering
 from vai_q_tf.graph.view import node_name
 
 # TensorFlow's messages name a node in one of these ways.
-_NODE = re.compile(r"\{\{node ([^}]+)\}\}|[Nn]ode:? '([^']+)'|of node ([^\s:,]+)|\bfor '([^']+)' \(op:")
+_NODE = re.compile(r"\{\{node ([^}]+)\}\}|\[\[node ([^\s\]]+)|[Nn]ode:? '([^']+)'|of node ([^\s:,]+)|\bfor '([^']+)' \(op:")
 
 
 def make_graph(graph_def, what='the graph'):
@@ -27,11 +27,9 @@ def make_graph(graph_def, what='the graph'):
             tf.import_graph_def(graph_def, name='')
     except Exception as error:  # KeyError, TypeError, ... for what is damaged
         text = str(error)
-        found = _NODE.search(text)
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'Invalid graph', 'TensorFlow {} does not take {}{}: {}'.format(
-                tf.__version__, what, _in_node(next(filter(None, found.groups())) if found else None),
-                (text.splitlines() or [type(error).__name__])[0])) from error
+                tf.__version__, what, _in_node(text), (text.splitlines() or [type(error).__name__])[0])) from error
     return graph
 
 
@@ -62,9 +60,9 @@ def run_graph(graph, fetches, feed, config):
 
 def cannot_run(what, error):
     """The QuantizeError for an error of `run_graph`; what: what does not run, and on what."""
-    op = getattr(error, 'op', None)
+    message = getattr(error, 'message', str(error))
     return errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Cannot run', '{}{}: {}'.format(
-        what, _in_node(op and op.name), (getattr(error, 'message', str(error)).splitlines() or [type(error).__name__])[0]))
+        what, _in_node(message), (message.splitlines() or [type(error).__name__])[0]))
 
 
 def check_float_graph(graph, config, batch, gpu_memory_fraction=None):
@@ -89,5 +87,6 @@ def check_float_graph(graph, config, batch, gpu_memory_fraction=None):
             tf.logging.warning('Output node %r of the float graph is NaN or infinite on the first batch', name)
 
 
-def _in_node(name):
-    return ' (node {!r})'.format(name) if name else ''
+def _in_node(message):
+    found = _NODE.search(message)
+    return ' (node {!r})'.format(next(filter(None, found.groups()))) if found else ''
