@@ -22,7 +22,7 @@ ROOMS = (
     ('plan', None, 'decides: view to QuantPlan, observations to positions; values only, no ops'),
     ('lint', None, 'what the DPU compiler refuses'),
     ('export', None, 'applies a plan and positions to a float GraphDef, and writes it in every format'),
-    ('frozen', None, 'what users hand over for a frozen graph: file, input function, first check'),
+    ('frozen', None, 'frozen graphs at the border: what users hand over, and models, which run before they get a name'),
     ('ptq/calibration', None, 'what batches of data tell of the tensors of a plan'),
     ('ptq/fitting', None, 'fits the biases and weights of a layer to what the float layer gives'),
     ('ptq/equalization', None, 'what is done to the weights of the float network before layers are fitted'),

@@ -13,7 +13,7 @@ from vai_q_tf import errors, tf_internal
 from vai_q_tf.cli_options import UsageError, parse
 from vai_q_tf.frozen.input_fn import load_input_fn
 from vai_q_tf.frozen.load import load_float_graph, load_graph, runnable
-from vai_q_tf.frozen.smoke_run import make_float_graph
+from vai_q_tf.frozen.smoke_run import make_graph
 from vai_q_tf.integrations.metagraph import deploy_checkpoint, quantize_meta_graph
 from vai_q_tf.ptq.convert import convert_datatype
 from vai_q_tf.ptq.quantize import quantize_frozen
@@ -134,7 +134,7 @@ def _quantize(options, config):
 def _inspect(options, config):
     path = _require(options, 'input_frozen_graph')
     graph_def = load_graph(path)
-    make_float_graph(runnable(graph_def))
+    make_graph(runnable(graph_def))
     _check_names(graph_def, config)
     print(to_text(inspect(graph_def, config), path))
 

@@ -93,3 +93,48 @@ def test_the_axis_of_a_concat(value, dtype):
     assert list(tensor.int_val) == [int(np.ravel(value)[0])] and not tensor.tensor_shape.dim and not tensor.tensor_content
     assert axis.attr['dtype'].type == tensor.dtype == tf.int32
     assert editor.concat_axis(node, dtype).attr['dtype'].type == dtype
+
+
+_FIELDS = {tf.float32: 'float_val', tf.float64: 'double_val', tf.float16: 'half_val', tf.bfloat16: 'half_val',
+           tf.int8: 'int_val', tf.uint8: 'int_val', tf.int16: 'int_val', tf.int32: 'int_val', tf.int64: 'int64_val',
+           tf.bool: 'bool_val', tf.complex64: 'scomplex_val'}
+
+
+def _const(dtype, entries, shape):
+    """A GraphDef with a Const 'c' that has these entries in the repeated field of its type, and its value for TensorFlow."""
+    node = tf.NodeDef(name='c', op='Const')
+    node.attr['dtype'].type = node.attr['value'].tensor.dtype = dtype.as_datatype_enum
+    node.attr['value'].tensor.tensor_shape.CopyFrom(tf.TensorShape(shape).as_proto())
+    getattr(node.attr['value'].tensor, _FIELDS.get(dtype, 'string_val')).extend(entries)
+    return tf.GraphDef(node=[node])
+
+
+def _value(graph_def):
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(graph_def, name='')
+        return session.run('c:0')
+
+
+@pytest.mark.parametrize('dtype', list(_FIELDS))
+@pytest.mark.parametrize('entries, shape', [((0, 1, 1, 0), [2, 2]), ((1, 0), [5]), ((0, 0, 1), [3, 2]), ((), [3])])
+def test_values_are_packed(dtype, entries, shape):
+    if dtype in (tf.float16, tf.bfloat16):
+        entries = [15360 * entry for entry in entries]
+    if dtype == tf.complex64:
+        entries = [part for entry in entries for part in (entry, 2)]
+    graph_def = _const(dtype, entries, shape)
+    expected = _value(graph_def)
+    packed = editor.with_packed_constants(graph_def)
+    tensor = packed.node[0].attr['value'].tensor
+    np.testing.assert_array_equal(_value(packed), expected)
+    if entries:
+        assert tensor.tensor_content == expected.tobytes() and not getattr(tensor, _FIELDS[dtype])
+        assert graph_def.node[0].attr['value'].tensor.tensor_content == b''  # that of the caller stays
+
+
+@pytest.mark.parametrize('dtype, entries, shape', [
+    (tf.float32, [3.], [2, 2]), (tf.float32, [3.] * 4, [2, 2]), (tf.int32, [3], []), (tf.int32, [3], [1]),
+    (tf.string, [b'a', b'b'], [2]), (tf.float32, [3.], [1 << 40]), (tf.float32, [1., 2., 3.], [2]), (tf.float32, [], [0])])
+def test_what_is_not_packed(dtype, entries, shape):
+    graph_def = _const(dtype, entries, shape)
+    assert editor.with_packed_constants(graph_def) is graph_def

@@ -93,3 +93,35 @@ def test_other_types_are_an_error(datatype, tmp_path):
 def test_zero_converts_nothing(tmp_path):
     path, config, _ = golden('plain', tmp_path / 'out')
     assert convert_datatype(path, config, 0) is None and not (tmp_path / 'out').exists()
+
+
+def _small():
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 8, 8, 3], name='x')
+        y = tf.nn.relu(tf.nn.conv2d(x, tf.ones([3, 3, 3, 4]), 1, 'SAME', name='conv'), name='relu')
+        tf.matmul(tf.reduce_mean(y, [1, 2], name='mean'), tf.ones([4, 2]), name='out')
+        return graph.as_graph_def()
+
+
+def _set(key, **value):
+    return lambda node: node.attr[key].CopyFrom(tf.AttrValue(**value))
+
+
+@pytest.mark.parametrize('target', [1, 2, 3, 4])
+@pytest.mark.parametrize('name, damage', [
+    ('relu', _set('T', type=tf.int64.as_datatype_enum)), ('conv', lambda node: node.attr.pop('strides')),
+    ('conv', lambda node: node.attr['strides'].list.i.__setitem__(1, 0)),
+    ('conv', lambda node: node.attr['strides'].list.i.pop()),
+    ('conv', _set('padding', s=b'FOO')), ('conv', _set('padding', i=1)), ('mean', _set('keep_dims', i=1)),
+    ('mean', lambda node: node.input.__setitem__(0, 'relu:1')), ('mean', lambda node: node.input.pop()),
+    ('x', _set('dtype', type=tf.resource.as_datatype_enum)), ('x', _set('dtype', type=tf.int32.as_datatype_enum)),
+    ('relu', lambda node: setattr(node, 'op', 'MatMul')), ('mean/reduction_indices', _set('dtype', type=1))])
+def test_damaged_graphs_are_refused(tmp_path, name, damage, target):
+    graph_def = _small()
+    damage(next(node for node in graph_def.node if node.name == name))
+    (tmp_path / 'converted_model_fp16.pb').write_bytes(b'old')
+    with pytest.raises(QuantizeError) as caught:
+        convert_datatype(graph_def, QuantizeConfig(['x'], ['out'], output_dir=str(tmp_path)), target)
+    assert name in caught.value.detail
+    assert os.listdir(str(tmp_path)) == ['converted_model_fp16.pb']
+    assert (tmp_path / 'converted_model_fp16.pb').read_bytes() == b'old'

@@ -124,7 +124,7 @@ def test_sizes_that_only_input_shapes_tells_are_in_the_model(tmp_path, own, give
         model = _nodes(_read(quantize_frozen(graph.as_graph_def(), networks.batches, config, fix_input_shape=fix)))
         for shape in (model['input'].attr['shape'].shape, model['input'].attr['_output_shapes'].list.shape[0]):
             assert [dim.size for dim in shape.dim] == expected
-        assert [dim.size for dim in model['out'].attr['_output_shapes'].list.shape[0].dim] == narrowed[:3] + [4]
+        assert [dim.size for dim in model['out'].attr['_output_shapes'].list.shape[0].dim] == expected[:3] + [4]
 
 
 def test_float_and_quantized_weights_give_the_same_results(tmp_path):
@@ -299,3 +299,87 @@ def test_what_had_nothing_but_zeros_is_named_and_has_a_position(tmp_path, caplog
                  for name, node in _fix_neurons(_quantize(tmp_path, graph.as_graph_def(), 'out')).items()}
     assert 'dead/aquant had nothing but zeros in calibration' in caplog.text
     assert fixed_point.POSITION_ZERO not in positions.values() and positions['dead/aquant'] == positions['input/aquant']
+
+
+def _fixed(tmp_path, build, shapes, batch, add_shapes=1):
+    """What fix_input_shape makes of the network that build() makes between the placeholders in `shapes` and 'out'."""
+    with tf.Graph().as_default() as graph:
+        build()
+        graph_def = graph.as_graph_def()
+    names = sorted(shapes)
+    config = QuantizeConfig(names, ['out'], [shapes[name] for name in names], calib_iter=1, output_dir=str(tmp_path))
+    feed = {name: np.random.RandomState(0).randn(batch, *[abs(dim) for dim in shapes[name][1:]]) for name in names}
+    model = _read(quantize_frozen(graph_def, lambda step: feed, config, effort='fast', fix_input_shape=1,
+                                  add_shapes=add_shapes))
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(model, name='')
+        return graph.get_tensor_by_name('out/aquant:0').shape.as_list(), model
+
+
+def _convolution(batch, make=lambda y: y):
+    x = tf.placeholder(tf.float32, [batch, 8, 8, 3], name='a')
+    tf.nn.relu(make(tf.nn.conv2d(x, tf.ones([3, 3, 3, 4]), 1, 'SAME')), name='out')
+
+
+@pytest.mark.parametrize('add_shapes', [0, 1])
+@pytest.mark.parametrize('own, given', [(3, 2), (3, 1), (3, -1), (None, 2), (3, 3)])
+def test_another_batch_goes_through_the_model(tmp_path, own, given, add_shapes):
+    shape, model = _fixed(tmp_path, lambda: _convolution(own), {'a': [given, 8, 8, 3]}, 3, add_shapes)
+    assert shape == [None if given == -1 else given, 8, 8, 4]
+    noted = [node for node in model.node if '_output_shapes' in node.attr]
+    assert bool(noted) == bool(add_shapes)
+    assert all(node.attr['_output_shapes'].list.shape[0].dim[0].size == given for node in noted if node.op != 'Const'
+               and not node.name.endswith('/wquant'))
+
+
+@pytest.mark.parametrize('make, node', [
+    (lambda y: tf.reshape(y, [4, 256]), 'Reshape'), (lambda y: tf.reshape(y, [4, -1]), 'out'),
+    (lambda y: tf.matmul(tf.reshape(y, [4, -1]), tf.ones([256, 2])), 'MatMul'),
+    (lambda y: tf.nn.conv2d_transpose(y, tf.ones([2, 2, 4, 4]), [4, 16, 16, 4], 2), 'out'),
+    (lambda y: tf.reduce_sum(tf.nn.conv2d_transpose(y, tf.ones([2, 2, 4, 4]), [4, 16, 16, 4], 2), 0), 'conv2d_transpose')])
+def test_a_batch_that_the_graph_is_made_for_is_told(tmp_path, make, node):
+    with pytest.raises(errors.QuantizeError) as caught:
+        _fixed(tmp_path, lambda: _convolution(4, make), {'a': [2, 8, 8, 3]}, 4)
+    assert caught.value.code in (errors.LENGTH_MISMATCH, errors.UNSUPPORTED_GRAPH) and repr(node) in caught.value.detail
+    assert not os.listdir(str(tmp_path))
+    assert _fixed(tmp_path, lambda: _convolution(4, make), {'a': [4, 8, 8, 3]}, 4)[0]
+
+
+@pytest.mark.parametrize('second, shape', [(2, [2, 8, 8, 4]), (-1, [2, 8, 8, 4]), (4, None)])
+def test_batches_of_several_inputs(tmp_path, second, shape):
+    def build():
+        x, y = (tf.nn.conv2d(tf.placeholder(tf.float32, [3, 8, 8, 3], name=name), tf.ones([3, 3, 3, 4]), 1, 'SAME')
+                for name in 'ab')
+        tf.add(x, y, name='out')
+    shapes = {'a': [2, 8, 8, 3], 'b': [second, 8, 8, 3]}
+    if shape:
+        assert _fixed(tmp_path, build, shapes, 3)[0] == shape
+    else:
+        with pytest.raises(errors.QuantizeError, match="'out' does not take the shapes") as caught:
+            _fixed(tmp_path, build, shapes, 3)
+        assert caught.value.code == errors.LENGTH_MISMATCH and not os.listdir(str(tmp_path))
+
+
+def test_what_is_split_is_written_as_slices(tmp_path):
+    """The values stay, and with them the positions of what is split."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 16, 16, 3], 'input')
+        weights = tf.constant(np.random.RandomState(0).randn(1, 1, 3, 4).astype(np.float32))
+        first, second = tf.split(tf.nn.relu(tf.nn.conv2d(x, weights, 1, 'SAME'), name='relu'), 2, 3)
+        tf.concat([second, tf.nn.max_pool2d(first, 3, 1, 'SAME')], 3, name='out')
+    model = _quantize(tmp_path, graph.as_graph_def(), 'out')
+    assert sum(node.op == 'StridedSlice' for node in model.node) == 2 and not any(node.op == 'Split' for node in model.node)
+    feed = networks.batches(5)
+    relu = networks.run(model, 'relu/aquant', feed)
+    parts = networks.run(model, 'out/aquant', feed)
+    np.testing.assert_array_equal(parts[..., :2], relu[..., 2:])
+
+
+def test_bytes_do_not_depend_on_the_process_or_the_directory(tmp_path):
+    graph_def, output = networks.branches()
+    data = []
+    for name in 'ab':
+        config = QuantizeConfig(['input'], [output], calib_iter=1, output_dir=str(tmp_path / name))
+        with open(quantize_frozen(graph_def, networks.batches, config, effort='fast'), 'rb') as file:
+            data.append(file.read())
+    assert data[0] == data[1] == tf.GraphDef.FromString(data[0]).SerializeToString(deterministic=True)

@@ -117,7 +117,7 @@ def test_attributes_of_fix_neurons(case):
         bits = case.trained.config.activation_bit if node.attr['mode'].i == 1 else case.trained.config.weight_bit
         assert node.attr['bit_width'].i == bits
         assert node.attr['method'].i == (0 if node.name in ('x/aquant', 'x2/aquant') else case.trained.config.method)
-        assert node.attr['output_dir'].s.decode() == case.trained.config.output_dir
+        assert node.attr['output_dir'].s == b''  # so that a model does not depend on where it is
         assert len(node.attr['_output_shapes'].list.shape) == 1
 
 

@@ -99,7 +99,7 @@ def test_a_second_dump_into_the_same_directory_changes_only_its_own_files(tmp_pa
 
 
 def test_copies_where_there_are_no_links(tmp_path, monkeypatch):
-    def no_links(*_):
+    def no_links(*_, **__):
         raise OSError
     monkeypatch.setattr(os, 'link', no_links)
     dump(measured_model(), ones, str(tmp_path))

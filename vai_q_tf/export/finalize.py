@@ -1,14 +1,16 @@
 """The evaluation model: a float graph with FixNeurons at their final positions, in the form that the compiler reads."""
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf import errors, ops
 from vai_q_tf.export.constants import ConstantQuantizer
 from vai_q_tf.export.fix_neuron_nodes import fix_neuron, insert
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.control_flow import branch_nodes, placing
 from vai_q_tf.graph.view import GraphView, node_name, output_index
+from vai_q_tf.passes.common.infer_shapes import infer_shapes
 
 
-def finalize(graph_def, plan, positions, shapes, config):
+def finalize(graph_def, plan, positions, shapes):
     """The evaluation model with float weights before their FixNeurons, as a GraphDef.
 
     Of the control inputs only those stay that put a node into a branch or a loop.
@@ -17,10 +19,9 @@ def finalize(graph_def, plan, positions, shapes, config):
       graph_def: the float GraphDef that was annotated.
       plan: its QuantPlan. positions: {name of a quantized tensor: position in fractional bits}.
       shapes: {node: [TensorShapeProto of each output]}, which become `_output_shapes`; empty for a model without.
-      config: QuantizeConfig; output_dir becomes an attr of the FixNeurons.
     """
     model = insert(graph_def, plan.tensors, lambda record: [
-        fix_neuron(record, record.tensor, 1, config.output_dir, positions[record.name])])
+        fix_neuron(record, record.tensor, 1, positions[record.name])])
     sources = {record.name: record.tensor for record in plan.tensors}
     axes = {node.input[-1] for node in model.node if node.op == 'ConcatV2'}
     nodes, view = [], GraphView(graph_def)
@@ -61,9 +62,41 @@ def narrow_input_shapes(graph_def, config, batch=False):
     return _with_input_shapes(graph_def, config, narrow)
 
 
-def fix_input_shapes(model, config):
-    """The model whose input nodes have exactly config.input_shapes."""
-    return _with_input_shapes(model, config, lambda node, given: given)
+def fix_input_shapes(model, config, part=None):
+    """The model whose input nodes have exactly config.input_shapes, and whose noted shapes follow from these.
+
+    part: the model without what TensorFlow cannot load, if that is not all of it.
+
+    Raises:
+      QuantizeError: LENGTH_MISMATCH where the network does not take the shapes.
+    """
+    ops.load_library()
+    part = part or model
+    fixed, fixed_part = (_with_input_shapes(graph, config, lambda node, given: given) for graph in (model, part))
+    shaped = GraphView(infer_shapes(fixed_part, (), config))
+    _check_batch(part, shaped, config)
+    for node in fixed.node:
+        if '_output_shapes' in node.attr:
+            del node.attr['_output_shapes']
+            if node.name in shaped:
+                node.attr['_output_shapes'].CopyFrom(shaped.attr(node.name, '_output_shapes'))
+    return fixed
+
+
+def _check_batch(graph_def, shaped, config):
+    """Raises LENGTH_MISMATCH where an output node of `shaped` still has the batch that the inputs of the graph had."""
+    view = GraphView(graph_def)
+    inputs = [node_name(name) for name in config.input_nodes]
+    batches = {old[0]: new[0] for old, new in ((view.shape(name), shaped.shape(name)) for name in inputs if name in view)
+               if old and new and -1 not in (old[0], new[0]) and old[0] != new[0]}
+    before = GraphView(infer_shapes(graph_def, (), config)) if batches else view
+    for name in map(node_name, config.output_nodes) if batches else ():
+        old, new = before.shape(name), shaped.shape(name)
+        if old and old[0] in batches and new and new[0] not in (-1, batches[old[0]]):
+            raise errors.QuantizeError(
+                errors.LENGTH_MISMATCH, 'Invalid parameter', 'input_shapes has a batch of {}, and the graph is made for {}: '
+                'the output node {!r} has the shape {}. Give that batch, or freeze the graph with an open one.'.format(
+                    batches[old[0]], old[0], name, new))
 
 
 def _with_input_shapes(graph_def, config, choose):

@@ -31,7 +31,7 @@ def insert(graph_def, tensors, make):
     return editor.subgraph(graph_def, nodes)
 
 
-def fix_neuron(record, operand, phase, output_dir, position=None):
+def fix_neuron(record, operand, phase, position=None):
     """The FixNeuron NodeDef of a QuantTensor, reading the tensor `operand`; `position` in fractional bits."""
     node = tf.NodeDef(name=record.name, op='FixNeuron', input=[operand])
     node.attr['T'].type = tf.float32.as_datatype_enum
@@ -39,7 +39,7 @@ def fix_neuron(record, operand, phase, output_dir, position=None):
     node.attr['method'].i = record.method
     node.attr['mode'].i = record.mode
     node.attr['phase'].i = phase
-    node.attr['output_dir'].s = output_dir.encode()
+    node.attr['output_dir'].s = b''  # the op of the original has it, and only looks at it in training
     if position is not None:
         node.attr['quantize_pos'].i = position
     if record.narrow_range:

@@ -87,6 +87,34 @@ def with_values(graph_def, values):
     return subgraph(graph_def, nodes)
 
 
+def with_packed_constants(graph_def):
+    """The graph whose Consts have several values in `tensor_content`, or one for all: all that the DPU compiler reads.
+
+    Itself if all are so; strings, which can only be in a field of their own, stay there.
+    """
+    packed = [_packed(node) for node in graph_def.node]
+    return subgraph(graph_def, packed) if any(new is not old for new, old in zip(packed, graph_def.node)) else graph_def
+
+
+def _packed(node):
+    proto = node.attr['value'].tensor if node.op == 'Const' and 'value' in node.attr else None
+    if proto is None or proto.tensor_content or proto.dtype == tf.string:
+        return node
+    fields = [(field.name, values) for field, values in proto.ListFields() if field.name.endswith('_val')]
+    if len(fields) != 1 or len(fields[0][1]) == 1:
+        return node
+    try:
+        value = tf.make_ndarray(proto)
+    except (TypeError, ValueError, MemoryError):  # TensorFlow refuses it when the graph is loaded
+        return node
+    if value.size < 2 or (value == value.flat[0]).all():
+        return node
+    node = exact_copy(node)
+    node.attr['value'].tensor.ClearField(fields[0][0])
+    node.attr['value'].tensor.tensor_content = value.tobytes()
+    return node
+
+
 def with_shapes(graph_def, stand_ins=()):
     """The graph with `_output_shapes` on every node, as its placeholders and constants imply them.
 

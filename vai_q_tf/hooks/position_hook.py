@@ -130,8 +130,7 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         changes = [PositionChange(self._step, name, position) for name, position in changed]
         self.history += changes
         if self._writes:
-            with open(self._path(), 'a') as stream:
-                stream.writelines(map(_line, changes))
+            files.append(self._output_dir, HISTORY_FILE, ''.join(map(_line, changes)).encode())
 
     def _report(self):
         moved = {name: position for name, position in self._current.items() if self._reported.get(name) != position}

@@ -4,7 +4,7 @@ import re
 import warnings
 
 import tensorflow.compat.v1 as tf
-from google.protobuf import text_format  # type: ignore
+from google.protobuf import symbol_database, text_format  # type: ignore
 from google.protobuf.message import DecodeError  # type: ignore
 
 from vai_q_tf import errors, files, ops
@@ -14,6 +14,7 @@ from vai_q_tf.qat import checkpoints, evaluation, graph_record, training
 from vai_q_tf.qat.deploy import EvaluationFreezer, derive_evaluation_graph
 
 _REWRITES = {'train': training.create_training_graph, 'eval': evaluation.create_evaluation_graph}
+_CONTEXTS = (('cond_context', 'tensorflow.CondContextDef'), ('while_context', 'tensorflow.WhileContextDef'))
 # Op types of gradients and optimizers; the input gradient of a convolution is a transposed convolution, too.
 _BACKWARD = re.compile(r'(Grad(V\d|Grad)*|BackpropFilter(V\d)?)$|^(Resource)?(Sparse)?Apply[A-Z]')
 
@@ -69,8 +70,8 @@ def quantize_meta_graph(mode, meta_graph, checkpoint, config):
             with tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as session:
                 saver.restore(session, prefix)
                 saver.save(session, os.path.join(directory, name + '.ckpt'), write_meta_graph=False)
-        exported = saver.export_meta_graph()
-    return files.write(directory, name + '.ckpt.meta', exported.SerializeToString())
+        exported = _ordered(saver.export_meta_graph())
+    return files.write_message(directory, name + '.ckpt.meta', exported)
 
 
 @also_called(q_config='config')
@@ -101,6 +102,15 @@ def deploy_checkpoint(input_meta_graph_def, input_checkpoint, config):
         decision = evaluation.create_evaluation_graph(graph, config)
     config = config.replace(output_dir=os.path.join(config.output_dir, 'deploy'))
     return EvaluationFreezer(graph, config, decision).write(prefix, checkpoints.checkpoint_step(prefix)).eval_model
+
+
+def _ordered(meta_graph):
+    """The MetaGraphDef with the maps inside of its collections in order, so that equal ones have equal bytes."""
+    for key, name in _CONTEXTS:
+        values = meta_graph.collection_def[key].bytes_list.value if key in meta_graph.collection_def else []
+        values[:] = [symbol_database.Default().GetSymbol(name).FromString(value).SerializeToString(deterministic=True)
+                     for value in values]
+    return meta_graph
 
 
 def _import(source):

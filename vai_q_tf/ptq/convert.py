@@ -7,7 +7,9 @@ from vai_q_tf import errors, files, passes
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.export.datatype import convert_graph
-from vai_q_tf.frozen.load import load_float_graph
+from vai_q_tf.frozen.load import load_float_graph, runnable
+from vai_q_tf.frozen.smoke_run import make_graph
+from vai_q_tf.frozen.write_model import write_models
 
 # The number of --convert_datatype: type and name in the file's name; 0 converts nothing.
 TARGETS = {1: (tf.float16, 'fp16'), 2: (tf.float64, 'double'), 3: (tf.bfloat16, 'bfloat16'), 4: (tf.float32, 'fp32')}
@@ -37,9 +39,10 @@ def convert_datatype(graph_def, config, datatype, fold_constant=1):
     dtype, suffix = TARGETS[number]
     config = config.replace(fold_bn_only=1)
     graph_def = load_float_graph(graph_def, config.output_nodes)
+    make_graph(runnable(graph_def))
     converted = convert_graph(passes.optimise(graph_def, config, fold_constant=bool(fold_constant)), dtype)
     files.make_directory(config.output_dir)
-    return files.write(config.output_dir, 'converted_model_{}.pb'.format(suffix), converted.SerializeToString())
+    return write_models(config.output_dir, {'converted_model_{}.pb'.format(suffix): converted}, config.output_nodes)[0]
 
 
 def target_number(datatype):

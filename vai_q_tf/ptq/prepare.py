@@ -9,7 +9,7 @@ from vai_q_tf import errors, files, passes
 from vai_q_tf.export import finalize
 from vai_q_tf.frozen.input_fn import InputReader, load_input_fn
 from vai_q_tf.frozen.load import load_float_graph, runnable
-from vai_q_tf.frozen.smoke_run import check_float_graph, make_float_graph
+from vai_q_tf.frozen.smoke_run import check_float_graph, make_graph
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes.folding.equalize_layers import equalize_layers, equalize_weights
@@ -57,7 +57,7 @@ def prepare(graph_def, input_fn, config, skip_check=0, fold_constant=1, gpu_memo
     reader = InputReader(input_fn, source, config.output_nodes, config.calib_iter,
                          dict(zip(config.input_nodes, config.input_shapes)))
     files.make_directory(directory)
-    graph, batches = make_float_graph(runnable(source)), {}
+    graph, batches = make_graph(runnable(source)), {}
     if not skip_check:
         batches[0] = reader.feed(0)
         check_float_graph(graph, config, batches[0], gpu_memory_fraction)

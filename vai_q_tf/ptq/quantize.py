@@ -1,12 +1,14 @@
 """Post-training quantization of a frozen graph, from the float graph to the written model."""
 import sys
 
-from vai_q_tf import errors, files
+from vai_q_tf import errors
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.export import finalize
 from vai_q_tf.export.onnx import require_onnx, to_onnx
+from vai_q_tf.export.slices import write_slices
 from vai_q_tf.frozen.load import runnable
+from vai_q_tf.frozen.write_model import write_models, write_onnx
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.lint import lint
@@ -59,14 +61,22 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
         check_settings(fast_ft_mode, fast_ft_epochs, fast_ft_lr, fast_ft_lrcoef)
     session_options = session_config(gpu_memory_fraction)
     prepared = prepare(graph_def, input_fn, config, skip_check, fold_constant, gpu_memory_fraction, effort)
+    samples = {}
+
+    def feed(step):
+        batch = prepared.feed(step)
+        if not samples:
+            samples.update(batch)
+        return batch
+
     if include_fast_ft:
         require_no_loop(*prepared.networks[0])
     improved = improve([network._replace(graph=runnable(network.graph)) for network in prepared.networks], config,
-                       prepared.feed, effort, gpu_memory_fraction)
+                       feed, effort, gpu_memory_fraction)
     float_graph, plan = prepared.networks[improved.chosen]
     rows, fitted = list(improved.rows), bool(improved.values)
     model = finalize.finalize(editor.with_values(float_graph, improved.values), plan, improved.positions,
-                              improved.shapes if add_shapes else {}, config)
+                              improved.shapes if add_shapes else {})
     if include_fast_ft:
         settings = dict(mode=fast_ft_mode, epochs=fast_ft_epochs, lr=fast_ft_lr, lrcoef=fast_ft_lrcoef,
                         session_config=session_options, progress=progress)
@@ -81,10 +91,11 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
         print(summary(rows, fitted, unseen=improved.data.unseen is not improved.data.fitted), file=sys.stderr)
     if not keep_float_weight:
         model = finalize.quantize_weights(model)
+    model = write_slices(model, improved.shapes, config.output_nodes)
     if fix_input_shape:
-        model = finalize.fix_input_shapes(model, config)
+        model = finalize.fix_input_shapes(model, config, runnable(model))
     lint.report(model, strict)
     if output_format == 'onnx':
-        return files.write(prepared.directory, MODEL + '.onnx',
-                           to_onnx(model, config.input_nodes, config.output_nodes, onnx_opset))
-    return files.write(prepared.directory, MODEL + '.pb', model.SerializeToString())
+        return write_onnx(prepared.directory, MODEL + '.onnx',
+                          to_onnx(model, config.input_nodes, config.output_nodes, onnx_opset), samples)
+    return write_models(prepared.directory, {MODEL + '.pb': model}, config.output_nodes, samples)[0]

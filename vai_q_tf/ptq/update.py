@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError  # type: ignore
 
 from vai_q_tf import errors, files
 from vai_q_tf.frozen.load import load_graph
+from vai_q_tf.frozen.write_model import check_model
 
 # What the op takes an attr to be that a node does not have; the compiler knows no defaults. Without a phase it is a model.
 _DEFAULTS = (('T', tf.AttrValue(type=tf.float32.as_datatype_enum)), ('bit_width', tf.AttrValue(i=8)),
@@ -35,9 +36,10 @@ def update(path):
                                    '{!r} has no FixNeuron; give a model that was quantized.'.format(path))
     added = collections.Counter(key for node in nodes for key in _complete(node))
     if added:
-        data = text_format.MessageToString(graph_def).encode() if is_text else graph_def.SerializeToString()
-        real = os.path.realpath(path)
-        files.write(os.path.dirname(real), os.path.basename(real), data)
+        directory, name = os.path.split(path)
+        data = text_format.MessageToString(graph_def).encode() if is_text else files.to_bytes(name, graph_def)
+        check_model(graph_def, name)
+        files.write(directory, name, data)
     return dict(added)
 
 

@@ -15,6 +15,8 @@ from vai_q_tf import errors, files
 from vai_q_tf.dpu import NARROW_RANGE_FAMILIES, has_narrow_range
 from vai_q_tf.export import finalize
 from vai_q_tf.export.finite_values import require_finite
+from vai_q_tf.export.slices import write_slices
+from vai_q_tf.frozen.write_model import write_models
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import cpu_only, exact
 from vai_q_tf.graph.view import STANDS_FOR, GraphView, indexed_name, node_name
@@ -98,13 +100,14 @@ class EvaluationFreezer:
         self._plan = plan = decision.plan
         self._config = config
         self._output_dir = config.output_dir
-        self._reported = False
+        self._reported, self._proved = False, set()
         self._graph_def = graph.as_graph_def(add_shapes=True)
         self._identities = identities(decision)
         self._constants = _Constants(decision.optimised)
-        self._model = finalize.fix_input_shapes(finalize.finalize(
+        model = finalize.finalize(
             self._constants.left_open(decision.shapes), plan, dict.fromkeys([record.name for record in plan.tensors], 0),
-            decision.shapes, config), config)
+            decision.shapes)
+        self._model = finalize.fix_input_shapes(write_slices(model, decision.shapes, config.output_nodes), config)
 
     def require_positions_of(self, training_graph):
         """Raises a QuantizeError where checkpoints of a training graph will not have all positions."""
@@ -127,16 +130,16 @@ class EvaluationFreezer:
         positions = final_positions.decide(
             self._plan, {name: final_positions.Observation(position) for name, position in read.items()}, self._config)
         suffix = self._free_suffix('averaged_{}'.format(step) if averaged else step)
-        eval_graph = fix_neurons(self._graph_def, self._plan.tensors, 1, self._output_dir, positions)
+        eval_graph = fix_neurons(self._graph_def, self._plan.tensors, 1, positions)
         model = editor.with_values(self._model, self._constants.values(reader, checkpoint))
         for node in model.node:
             if node.op == 'FixNeuron':
                 node.attr['quantize_pos'].i = positions[node.name]
         if not self._reported:
             self._reported = bool(lint.report(model))
-        return FrozenFiles(
-            files.write(self._output_dir, 'quantize_eval_graph_{}.pb'.format(suffix), eval_graph.SerializeToString()),
-            files.write(self._output_dir, _MODEL.format(suffix), model.SerializeToString()))
+        return FrozenFiles(*write_models(
+            self._output_dir, {'quantize_eval_graph_{}.pb'.format(suffix): eval_graph, _MODEL.format(suffix): model},
+            proved=self._proved))
 
     def _free_suffix(self, beginning):
         """The suffix of now, or of the first second after it of which there is no model yet."""

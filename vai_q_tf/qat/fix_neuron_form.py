@@ -11,14 +11,13 @@ from vai_q_tf.qat.recipe.recipe import USE_BATCH
 _PHASE_OPS = ('VaiSplitPhases', 'VaiJoinPhases')
 
 
-def fix_neurons(graph_def, tensors, phase, output_dir, positions=None):
+def fix_neurons(graph_def, tensors, phase, positions=None):
     """The graph with the FixNeuron op of the original in place of the ops of a rewritten live graph.
 
     Args:
       graph_def: of a live graph, with shapes.
       tensors: the QuantTensors, by the names of their FixNeurons in it.
       phase: 1 evaluation, 2 training.
-      output_dir: value of the attr of that name.
       positions: {name of a quantized tensor: position} for phase 1.
 
     Returns:
@@ -38,7 +37,7 @@ def fix_neurons(graph_def, tensors, phase, output_dir, positions=None):
                 before, after = _scaling(nodes, node)
                 kept.extend(before)
                 operand, products[node.name] = before[-1].name, after
-            kept.append(_fix_neuron(node, records[node.name], operand, phase, output_dir, positions))
+            kept.append(_fix_neuron(node, records[node.name], operand, phase, positions))
         elif node.name == USE_BATCH:
             kept.append(editor.placeholder(node.name, tf.bool.as_datatype_enum, []))
         elif node.name in dropped:
@@ -118,8 +117,8 @@ def _times(name, value, vector, shape):
     return reshaped, product
 
 
-def _fix_neuron(live, record, operand, phase, output_dir, positions):
-    node = fix_neuron(record, operand, phase, output_dir, None if positions is None else positions[record.name])
+def _fix_neuron(live, record, operand, phase, positions):
+    node = fix_neuron(record, operand, phase, None if positions is None else positions[record.name])
     node.device = live.device
     if '_output_shapes' in live.attr:
         node.attr['_output_shapes'].CopyFrom(live.attr['_output_shapes'])

@@ -44,7 +44,7 @@ def note_evaluation(graph, plan):
 
 def note_float_graph(graph, graph_def):
     """Notes the GraphDef of the float network that a training graph was made of."""
-    graph.add_to_collection(_FLOAT_GRAPH, graph_def.SerializeToString())
+    graph.add_to_collection(_FLOAT_GRAPH, graph_def.SerializeToString(deterministic=True))
 
 
 def is_training(graph):

@@ -52,8 +52,7 @@ def _create(gradients, graph, config, prefixes):
     plan = planned.decision.plan
     if distribution.is_chief():
         records = _live_records(plan, rewrite.rows(graph, planned))
-        files.write(config.output_dir, TRAIN_GRAPH_FILE,
-                    fix_neurons(rehearsed, records, 2, config.output_dir).SerializeToString())
+        files.write_message(config.output_dir, TRAIN_GRAPH_FILE, fix_neurons(rehearsed, records, 2))
     _edit(graph, planned, config, recipe)
     replaced_tensors.exchange_in_new_ops(graph)
     if gradients:

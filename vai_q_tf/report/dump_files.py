@@ -62,7 +62,7 @@ class Folders:
             path = None
             for folder, name in names:
                 directory = self._folder(folder)
-                if path is None or not _link(path, directory, name + extension):
+                if path is None or not files.link(path, directory, name + extension):
                     path = files.write(directory, name + extension, data)
 
     def write_index(self, index):
@@ -75,21 +75,6 @@ class Folders:
             files.make_directory(path)
             self._made.add(folder)
         return path
-
-
-def _link(path, directory, name):
-    """Makes `name` a hard link to `path`; False where the file system has none."""
-    temporary = os.path.join(directory, '.link-' + name)
-    try:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        os.link(path, temporary)
-        os.replace(temporary, os.path.join(directory, name))
-        if os.path.exists(temporary):  # renaming a link to another of the same file does nothing
-            os.unlink(temporary)
-    except OSError:
-        return False
-    return True
 
 
 def _binary(array):

@@ -118,7 +118,7 @@ def test_random_networks_stay_legal(network):
     layers, begin, state = _walk(case, _FEEDS, fits=True)
     assert set(state.values) <= {name for layer in layers for name in layer.constants}
     _assert_legal(case, state)
-    models = [finalize(editor.with_values(case.graph_def, each.values), case.plan, each.positions, {}, case.config)
+    models = [finalize(editor.with_values(case.graph_def, each.values), case.plan, each.positions, {})
               for each in (begin, state)]
     assert lint(models[1]) == lint(models[0])
     for layer in layers:

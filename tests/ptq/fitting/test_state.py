@@ -36,7 +36,7 @@ def _changed(case, random):
 def _assert_equal(case, state, feed):
     """In every tensor of the plan."""
     ops.load_library()
-    model = finalize(editor.with_values(case.graph_def, state.values), case.plan, state.positions, {}, case.config)
+    model = finalize(editor.with_values(case.graph_def, state.values), case.plan, state.positions, {})
     graph_def = quantized_graph(case.graph_def, case.plan, state)
     view = GraphView(graph_def)
     pairs = [(record.name, record.name if record.name in view else record.tensor) for record in case.plan.tensors]

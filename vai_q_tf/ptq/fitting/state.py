@@ -30,4 +30,4 @@ def quantized_graph(float_graph, plan, state):
         else:
             values[record.tensor] = quantized_constant(record, value, state.positions[record.name])
     return insert(editor.with_values(float_graph, dict(state.values, **values)), computed, lambda record: [
-        fix_neuron(record, record.tensor, 1, '', state.positions[record.name])])
+        fix_neuron(record, record.tensor, 1, state.positions[record.name])])

@@ -1,0 +1,184 @@
+"""Writes models: each is loaded and run once before a file gets its name, and has constants as the DPU compiler reads them."""
+import hashlib
+import re
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors, files, ops
+from vai_q_tf.frozen.load import runnable
+from vai_q_tf.frozen.smoke_run import cannot_run, make_graph, run_graph
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.dependence import reach
+from vai_q_tf.graph.sessions import cpu_only, exact, skip_clustering
+from vai_q_tf.graph.view import node_name
+
+# What TensorFlow says of a graph that is for another processor, and of data that an Assert refuses.
+_NOT_HERE, _REFUSED = re.compile(r'No OpKernel|NHWC'), 'assertion failed'
+_ONNX_TYPES = {'tensor(float)': np.float32, 'tensor(double)': np.float64, 'tensor(int32)': np.int32,
+               'tensor(int64)': np.int64, 'tensor(bool)': np.bool_, 'tensor(uint8)': np.uint8}
+
+
+def write_models(directory, models, output_nodes=(), samples=None, proved=None):
+    """Writes {file name: GraphDef}, all of them or, where one is faulty, none; returns their paths.
+
+    Args:
+      directory: where; it is there.
+      output_nodes: what is run; () for all that is read by nothing.
+      samples: {tensor name: array with examples of what is fed}; zeros where there is none.
+      proved: a set for who writes many models of one network, such as a training: one that is as an earlier one but for weights
+        and positions is not run again.
+
+    Raises:
+      QuantizeError: as `check_model` and `files.write_message`.
+    """
+    models = {name: editor.with_packed_constants(graph_def) for name, graph_def in models.items()}
+    data = {name: files.to_bytes(name, graph_def) for name, graph_def in models.items()}
+    proved = set() if proved is None else proved
+    for name, graph_def in models.items():
+        structure = _structure(graph_def)
+        if structure not in proved:
+            check_model(graph_def, name, output_nodes, samples)
+            proved.add(structure)
+    return [files.write(directory, name, data[name]) for name in models]
+
+
+def write_onnx(directory, name, data, samples=None):
+    """Writes the bytes of an ONNX model; returns its path. Without onnxruntime, onnx checks it.
+
+    Raises:
+      QuantizeError: UNSUPPORTED_OP where the model does not load, or does not run on the `samples` (see `write_models`); what
+        `files.write` raises.
+    """
+    failure = _onnx_failure(data, samples)
+    if failure is not None:
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_OP, 'Cannot run', 'The model {!r} (not written) does not run: {}. Write a pb.'.format(
+                name, (str(failure).splitlines() or [type(failure).__name__])[0]))
+    return files.write(directory, name, data)
+
+
+def check_model(graph_def, name, output_nodes=(), samples=None):
+    """Loads and runs the model that is to be the file `name`; the other arguments are those of `write_models`.
+
+    A graph with variables, and one of which nobody knows what it is fed, is loaded only, and so is one that this machine has
+    no kernels for. Ops that TensorFlow does not have, and what depends on them, are left out. TensorFlow writes defaults of
+    attrs into the GraphDef.
+
+    Raises:
+      QuantizeError: UNSUPPORTED_GRAPH, naming the node, where it does not load, or does not run.
+    """
+    ops.load_library()
+    graph = make_graph(runnable(graph_def), 'the model {!r} (not written)'.format(name))
+    fetches = _fetches(graph, output_nodes)
+    needed = reach(fetches, lambda op: [tensor.op for tensor in op.inputs] + op.control_inputs)
+    if not fetches or any(_has_state(op) for op in needed):
+        return
+    skip_clustering(fetches[0])
+    config = exact(cpu_only())  # a training may have all memory of the GPUs
+    config.allow_soft_placement = True
+    inputs = [(tensor.name, None if tensor.shape.ndims is None else tensor.shape.as_list(), _zero_type(tensor.dtype))
+              for tensor in (op.outputs[0] for op in needed if op.type == 'Placeholder')]
+    failure = _trial(lambda feed: run_graph(graph, fetches, feed, config), inputs, samples)
+    if failure is not None and not _is_excused(failure, samples):
+        raise cannot_run('The model {!r} (not written) does not run'.format(name), failure) from failure
+
+
+def _structure(graph_def):
+    """A digest of the graph without the values of float constants and the positions."""
+    digest = hashlib.sha1(graph_def.library.SerializeToString(deterministic=True))
+    for node in graph_def.node:
+        if node.op == 'FixNeuron':
+            node = editor.exact_copy(node)
+            del node.attr['quantize_pos']
+        if node.op == 'Const' and tf.as_dtype(node.attr['dtype'].type).is_floating:
+            tensor = node.attr['value'].tensor
+            part = repr((node.name, tensor.dtype, [dim.size for dim in tensor.tensor_shape.dim], tensor.ByteSize())).encode()
+        else:
+            part = node.SerializeToString(deterministic=True)
+        digest.update(b'%d:' % len(part) + part)
+    return digest.digest()
+
+
+def _fetches(graph, output_nodes):
+    """The ops to be run: the outputs and what quantizes them."""
+    if output_nodes:
+        named = [graph.get_operation_by_name(node_name(name)) for name in output_nodes]
+        return named + [reader for op in named for tensor in op.outputs for reader in tensor.consumers()
+                        if reader.type == 'FixNeuron']
+    return [op for op in graph.get_operations()
+            if op.type != 'Placeholder' and not any(tensor.consumers() for tensor in op.outputs)]
+
+
+def _has_state(op):
+    """Whether it makes a variable, a queue, an iterator or the like."""
+    return any(tensor.dtype.base_dtype in (tf.resource, tf.variant) or tensor.dtype != tensor.dtype.base_dtype
+               for tensor in op.outputs)
+
+
+def _is_excused(failure, samples):
+    """Whether the model is for another processor, or was made to refuse data like the zeros that it got."""
+    return bool(_NOT_HERE.search(str(failure))) or not samples and _REFUSED in str(failure)
+
+
+def _zero_type(dtype):
+    """The NumPy type of the tf.DType, None for one without a zero, such as strings."""
+    has_zero = (dtype.is_floating or dtype.is_integer or dtype.is_bool) and not dtype.is_quantized
+    return dtype.as_numpy_dtype if has_zero else None
+
+
+def _onnx_failure(data, samples):
+    try:
+        import onnxruntime
+    except ImportError:
+        return _onnx_fault(data)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=['CPUExecutionProvider'])
+    except Exception as error:
+        return None if type(error).__name__ == 'NotImplemented' else error  # its CPU has not all operators in all types
+    inputs = [(each.name, [dim if isinstance(dim, int) else None for dim in each.shape], _ONNX_TYPES.get(each.type))
+              for each in session.get_inputs()]
+    return _trial(lambda feed: session.run(None, feed), inputs, samples)
+
+
+def _onnx_fault(data):
+    import onnx
+    try:
+        onnx.checker.check_model(onnx.load_from_string(data))
+    except Exception as error:  # of protobuf, where it is no model at all
+        return error
+    return None
+
+
+def _trial(run, inputs, samples):
+    """The error of `run`, a function of what is fed, None where it runs or where nobody knows what to feed.
+
+    inputs: [(name, sizes or None, NumPy type or None)].
+    """
+    failure = None
+    for one in (True, False) if samples else (True,):  # some graphs take no other batch than that of the samples
+        feed = {name: _value(sizes, dtype, (samples or {}).get(name), one) for name, sizes, dtype in inputs}
+        if any(value is None for value in feed.values()):
+            return None
+        try:
+            run(feed)
+            return None
+        except Exception as error:
+            failure = error
+    return failure
+
+
+def _value(sizes, dtype, sample, one):
+    """The sample, cut to `one` image or repeated where the size is known, or zeros; None where neither can be."""
+    if sample is None:
+        if dtype is None or sizes is None or None in sizes[1:]:
+            return None
+        return np.zeros([1 if size is None else size for size in sizes], dtype)
+    sample = np.asarray(sample)
+    wanted = [1 if one and not axis else size for axis, size in enumerate(sample.shape)]
+    if sizes is not None and len(sizes) == len(wanted):
+        wanted = [new if size is None else size for size, new in zip(sizes, wanted)]
+    return np.resize(sample, wanted)
