@@ -18,6 +18,7 @@ from vai_q_tf.config import require_config
 from vai_q_tf.qat import checkpoints, evaluation, graph_record
 from vai_q_tf.qat.averages.averaged_reader import has_averages
 from vai_q_tf.qat.deploy import EvaluationFreezer, derive_evaluation_graph
+from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
 
 
 class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
@@ -83,7 +84,7 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
             try:
                 checkpoint = self._checkpoint(global_step_value)
                 # A float training that goes on quantized is saved before its next step, too.
-                reader = tf.train.load_checkpoint(checkpoint)
+                reader = CheckpointReader(checkpoint)
                 if first and checkpoints.is_before_training(reader):
                     tf.logging.info('No quantized model of step %d, from which the training starts.', global_step_value)
                     return
