@@ -18,6 +18,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import files, fixed_point
 from vai_q_tf.config import require_config
 from vai_q_tf.qat import distribution, graph_record, training
+from vai_q_tf.qat.positions import savers
 from vai_q_tf.qat.reading.history import HISTORY_FILE, PositionChange, read_history, to_line
 
 
@@ -62,6 +63,7 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         plan = graph_record.training_plan(graph)
         if self._config is not None:
             graph_record.check_same_range(plan, self._config)
+        savers.warn_of_missing_positions(graph)
         self._names = [tensor.name for tensor in plan.tensors]
         self._track = graph_record.track(graph)
         self._votes = graph_record.votes(graph)

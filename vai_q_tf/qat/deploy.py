@@ -149,6 +149,11 @@ class EvaluationFreezer:
 def _decision_of(graph, config):
     """(the evaluation graph, the Decision that was applied to it); one of version 0.1.0 is made anew."""
     plan = graph_record.evaluation_plan(graph)
+    scope = graph_record.import_scope(graph)
+    if scope:
+        raise errors.QuantizeError(
+            errors.INVALID_INPUT, 'Import scope', 'The evaluation graph is in the name scope {!r}. Import its MetaGraph without '
+            'import_scope.'.format(scope))
     if graph_record.is_evaluation_of_0_1_0(graph):
         return evaluation_graph_of(graph_record.float_graph(graph), _with_range_of(plan, config))
     decision = decide(graph_record.float_graph(graph), config)
