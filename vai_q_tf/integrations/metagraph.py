@@ -58,6 +58,8 @@ def quantize_meta_graph(mode, meta_graph, checkpoint, config):
                                    'mode is {!r}; for a MetaGraph it is train or eval.'.format(mode))
     graph = _import(meta_graph)
     _check_no_gradients(graph, meta_graph)
+    if not graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES):
+        raise _invalid(meta_graph, 'has no variables in the collection {!r}'.format(tf.GraphKeys.GLOBAL_VARIABLES))
     prefix = checkpoints.find_checkpoint(checkpoint) if checkpoint else None
     if prefix:
         _check_variables(graph, prefix)

@@ -7,6 +7,7 @@ from google.protobuf import text_format  # type: ignore
 from google.protobuf.message import DecodeError  # type: ignore
 
 from vai_q_tf import errors, files
+from vai_q_tf.export.evaluation_model import check_attrs
 from vai_q_tf.frozen.load import load_graph
 
 # What the op takes an attr to be that a node does not have; the compiler knows no defaults. Without a phase it is a model.
@@ -24,7 +25,7 @@ def update(path):
       {attr: number of nodes that got it}; empty if nothing was missing, and then the file is not written.
 
     Raises:
-      QuantizeError: INVALID_INPUT for what is no graph; INVALID_CONFIG for a file that cannot be written, which stays as it
+      QuantizeError: INVALID_INPUT for what is no graph, or has FixNeurons with attrs that none can have; INVALID_CONFIG for a file that cannot be written, which stays as it
         was; NOT_QUANTIZED for a graph without FixNeurons.
     """
     load_graph(path)
@@ -33,6 +34,8 @@ def update(path):
     if not nodes:
         raise errors.QuantizeError(errors.NOT_QUANTIZED, 'Not quantized',
                                    '{!r} has no FixNeuron; give a model that was quantized.'.format(path))
+    for node in nodes:
+        check_attrs(node)
     added = collections.Counter(key for node in nodes for key in _complete(node))
     if added:
         data = text_format.MessageToString(graph_def).encode() if is_text else graph_def.SerializeToString()
