@@ -89,13 +89,20 @@ def test_a_list_of_a_part_is_left_alone_and_float_graphs_are(tmp_path):
         assert savers._with_positions(backbone) == backbone
 
 
-def test_a_backbone_of_the_first_format_is_restored(tmp_path):
+def test_float_weights_of_the_first_format_are_restored(tmp_path):
     """As the checkpoints of many trained networks are."""
     with tf.Graph().as_default(), tf.Session() as session:
-        _training(tmp_path)
-        saver = tf.train.Saver(tf.global_variables(), write_version=tf.train.SaverDef.V1)
-        assert saver.as_saver_def().version == tf.train.SaverDef.V1
+        _network()
         session.run(tf.global_variables_initializer())
+        prefix = tf.train.Saver(write_version=tf.train.SaverDef.V1).save(session, str(tmp_path / 'model'))
+        expected = session.run('hidden/kernel:0')
+    with tf.Graph().as_default(), tf.Session() as session:
+        _training(tmp_path)
+        saver = tf.train.Saver(tf.global_variables())
+        assert _run(session).any()
+        saver.restore(session, prefix)
+        np.testing.assert_array_equal(session.run('hidden/kernel:0'), expected)
+        assert not session.run(VOTES_KEY + ':0').any()
 
 
 SAVED_BY = {
