@@ -1,4 +1,6 @@
 """What is said of checkpoints."""
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -48,6 +50,23 @@ def test_each_way_says_what_it_lacks(tmp_path, way):
     with pytest.raises(QuantizeError) as raised:
         check(v1.get_default_graph(), prefix, QuantizeConfig(['x'], ['dense/BiasAdd'], output_dir=str(tmp_path)))
     assert raised.value.code == errors.INVALID_INPUT and words in str(raised.value)
+
+
+@pytest.mark.parametrize('way', sorted(WAYS))
+@pytest.mark.parametrize('damage', ['type', 'data'])
+def test_no_way_starts_from_damaged_values(tmp_path, way, damage):
+    with tf.Graph().as_default(), v1.Session() as session:
+        v1.get_variable('dense/kernel', initializer=np.zeros([4, 3], np.float64 if damage == 'type' else np.float32))
+        v1.get_variable('dense/bias', initializer=np.zeros([3], np.float32))
+        session.run(v1.global_variables_initializer())
+        prefix = v1.train.Saver().save(session, str(tmp_path / 'model.ckpt'))
+    if damage == 'data':
+        os.truncate(prefix + '.data-00000-of-00001', 20)
+    v1.layers.dense(v1.placeholder(tf.float32, [None, 4], 'x'), 3, name='dense')
+    with pytest.raises(QuantizeError, match=prefix) as raised:
+        WAYS[way][0](v1.get_default_graph(), prefix, QuantizeConfig(['x'], ['dense/BiasAdd'], output_dir=str(tmp_path)))
+    assert raised.value.code == errors.INVALID_INPUT
+    assert ('dense/kernel (float32, in the checkpoint float64)' if damage == 'type' else 'Damaged') in str(raised.value)
 
 
 @pytest.mark.parametrize('who, need', [

@@ -128,14 +128,13 @@ def _import(source):
 def _check_collections(graph):
     """Raises some exception where what is in a collection of the default graph is not what belongs there."""
     tf.train.get_global_step(graph)
-    for collection in (tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.TRAINABLE_VARIABLES, tf.GraphKeys.LOCAL_VARIABLES,
-                       tf.GraphKeys.MODEL_VARIABLES, tf.GraphKeys.MOVING_AVERAGE_VARIABLES):
-        variables = graph.get_collection(collection)
-        for variable in variables:
+    for collection in (tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.TRAINABLE_VARIABLES):
+        for variable in graph.get_collection(collection):
             if not isinstance(variable, tf.Variable) or variable.op.type not in VARIABLE_OPS:
                 raise ValueError('{!r} in the collection {!r} is no variable'.format(variable, collection))
-        if len({variable.op.name for variable in variables}) < len(variables):
-            raise ValueError('the collection {!r} has a variable twice'.format(collection))
+    variables = graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
+    if len({variable.op.name for variable in variables}) < len(variables):
+        raise ValueError('the collection {!r} has a variable twice'.format(tf.GraphKeys.GLOBAL_VARIABLES))
 
 
 def _check_no_gradients(graph, path):
