@@ -121,13 +121,21 @@ class _QuantizedModel(tf.keras.Model):
         positions = self._saved_positions(filepath)  # before anything is loaded
         try:
             status = super().load_weights(filepath, *args, **kwargs)
-        except errors.QuantizeError:
-            raise
+            if _is_h5(filepath):
+                self._check_shapes()
         except (OSError, KeyError, ValueError, TypeError, RuntimeError, tf.errors.OpError) as error:
             raise _damaged(filepath, error) from error
         if positions is not None:
             self.quantize_positions.load(positions)
         return status
+
+    def _check_shapes(self):
+        """Raises a ValueError where a weight has not the shape of its variable; Keras assigns what a file has."""
+        variables = [variable for layer in self.layers for variable in layer.weights]
+        for variable, value in zip(variables, tf.keras.backend.batch_get_value(variables)):
+            if not variable.shape.is_compatible_with(value.shape):
+                raise ValueError('{!r} has the shape {}, in the file {}'.format(
+                    variable.op.name, variable.shape.as_list(), list(value.shape)))
 
     def _saved_positions(self, filepath):
         """What a file of weights has for `quantize_positions.load`; None where it has nothing."""
