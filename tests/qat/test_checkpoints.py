@@ -28,14 +28,14 @@ def test_the_name_of_a_variable_is_that_of_the_whole():
 
 WAYS = {
     'MetaGraph': (lambda graph, prefix, config: metagraph._check_variables(graph, prefix),
-                  'has no value of 2 of 2 variables of the MetaGraph: dense/bias, dense/kernel (shape [4, 3], in the checkpoint [4, 4]). '
-                  'Give a checkpoint of this network.'),
+                  'has no value of 2 of 2 variables of the MetaGraph: dense/bias, dense/kernel (shape [4, 3], in the '
+                  'checkpoint [4, 4]). Give a checkpoint of this network.'),
     'slim': (lambda graph, prefix, config: slim._initialiser(prefix),
              'cannot initialise 2 variables: dense/bias, dense/kernel (shape [4, 3], in the checkpoint [4, 4]). Give'),
     'model_fn': (lambda graph, prefix, config: (training.create_training_graph(graph, config),
                                                 warm_start.start_from_float(graph, prefix)),
-                 'has no value of 2 variables of the network: dense/bias, dense/kernel (shape [4, 3], in the checkpoint [4, 4]). Give a '
-                 'float checkpoint of this network.'),
+                 'has no value of 2 variables of the network: dense/bias, dense/kernel (shape [4, 3], in the checkpoint [4, '
+                 '4]). Give a float checkpoint of this network.'),
 }
 
 

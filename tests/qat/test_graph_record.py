@@ -139,8 +139,10 @@ def _tensor(**fields):
 
 
 PLANS = {
-    'empty': lambda data: b'', 'cut off': lambda data: data[:-9], 'no text': lambda data: b'\xff' + data, 'a list': lambda data: b'[]',
-    'a number': lambda data: b'7', 'deep': lambda data: b'[' * 100000, 'a graph': lambda data: v1.GraphDef().SerializeToString(),
+    'empty': lambda data: b'', 'cut off': lambda data: data[:-9], 'no text': lambda data: b'\xff' + data,
+    'a list': lambda data: b'[]',
+    'a number': lambda data: b'7', 'deep': lambda data: b'[' * 100000,
+    'a graph': lambda data: v1.GraphDef().SerializeToString(),
     'no tensors': _changed(lambda plan: plan.pop('tensors')), 'other tensors': _changed(lambda plan: plan.update(tensors=[1])),
     'nodes': _changed(lambda plan: plan.update(nodes=7)), 'node': _changed(lambda plan: plan.update(nodes=[7])),
     'newer': _tensor(scale=[1]), 'bits': _tensor(bits='8'), 'no bits': _tensor(bits=0), 'mode': _tensor(mode=9),
@@ -171,7 +173,8 @@ def test_plans_of_several_networks(tmp_path):
 
 GRAPHS = {
     'empty': b'', 'no graph': b'\xff\xff', 'no nodes': v1.GraphDef(versions={'producer': 1}).SerializeToString(),
-    'an unknown op': v1.GraphDef(node=[v1.NodeDef(name=name, op='Nonsense') for name in ('x', 'dense/BiasAdd')]).SerializeToString(),
+    'an unknown op':
+        v1.GraphDef(node=[v1.NodeDef(name=name, op='Nonsense') for name in ('x', 'dense/BiasAdd')]).SerializeToString(),
     'another network': v1.GraphDef(node=[v1.NodeDef(name='x', op='NoOp')]).SerializeToString(), 'a text': None, 'missing': None}
 
 
@@ -192,7 +195,8 @@ def test_a_damaged_float_network(tmp_path, kind, create):
 
 def test_a_graph_that_lacks_what_the_rewrite_made(tmp_path):
     graph = _sum_of_two()
-    for ask in (graph_record.state, graph_record.track, graph_record.votes, graph_record.tables, graph_record.identities_of_rows):
+    for ask in (graph_record.state, graph_record.track, graph_record.votes, graph_record.tables,
+                graph_record.identities_of_rows):
         with pytest.raises(QuantizeError) as raised:
             ask(graph)
         assert raised.value.code == errors.MISSING_QUANTIZE_INFO

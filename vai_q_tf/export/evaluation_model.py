@@ -1,8 +1,8 @@
 """What an evaluation model is: a graph whose FixNeurons have their positions."""
 from vai_q_tf import errors, fixed_point
 
-_LIMITS = {'bit_width': (1, fixed_point.MAX_BITS), 'quantize_pos': (fixed_point.POSITION_MIN, fixed_point.POSITION_ZERO), 'mode': (0, 2),
-           'phase': (0, 3)}
+_LIMITS = {'bit_width': (1, fixed_point.MAX_BITS), 'quantize_pos': (fixed_point.POSITION_MIN, fixed_point.POSITION_ZERO),
+           'mode': (0, 2), 'phase': (0, 3)}
 
 
 def require_evaluation_model(graph_def):
@@ -28,8 +28,8 @@ def check_attrs(node):
         value = node.attr[key] if key in node.attr else None
         if value is not None and (value.WhichOneof('value') != 'i' or not least <= value.i <= most):
             raise errors.QuantizeError(
-                errors.INVALID_INPUT, 'Damaged model', 'The FixNeuron {!r} has {} {}; expected an integer from {} to {}. Quantize '
-                'the network again.'.format(node.name, key, ' '.join(str(value).split()) or 'nothing', least, most))
+                errors.INVALID_INPUT, 'Damaged model', 'The FixNeuron {!r} has {} {}; expected an integer from {} to {}. '
+                'Quantize the network again.'.format(node.name, key, ' '.join(str(value).split()) or 'nothing', least, most))
     if len(node.input) != 1:
         raise errors.QuantizeError(errors.INVALID_INPUT, 'Damaged model', 'The FixNeuron {!r} has {} inputs instead of one. '
                                    'Quantize the network again.'.format(node.name, len(node.input)))

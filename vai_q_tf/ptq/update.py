@@ -25,8 +25,8 @@ def update(path):
       {attr: number of nodes that got it}; empty if nothing was missing, and then the file is not written.
 
     Raises:
-      QuantizeError: INVALID_INPUT for what is no graph, or has FixNeurons with attrs that none can have; INVALID_CONFIG for a file that cannot be written, which stays as it
-        was; NOT_QUANTIZED for a graph without FixNeurons.
+      QuantizeError: INVALID_INPUT for what is no graph, or has FixNeurons with attrs that none can have; INVALID_CONFIG for a
+        file that cannot be written, which stays as it was; NOT_QUANTIZED for a graph without FixNeurons.
     """
     load_graph(path)
     graph_def, is_text = _parse(path)

@@ -44,8 +44,8 @@ def latest_checkpoint(directory):
         state = None
     if state is None:
         raise errors.QuantizeError(
-            errors.INVALID_INPUT, 'Damaged file', 'The file {!r}, which names the latest checkpoint of its directory, is damaged. '
-            'Delete it, and give the prefix of a checkpoint.'.format(path))
+            errors.INVALID_INPUT, 'Damaged file', 'The file {!r}, which names the latest checkpoint of its directory, is '
+            'damaged. Delete it, and give the prefix of a checkpoint.'.format(path))
     return state.model_checkpoint_path
 
 

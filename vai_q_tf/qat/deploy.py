@@ -152,8 +152,8 @@ def _decision_of(graph, config):
     scope = graph_record.import_scope(graph)
     if scope:
         raise errors.QuantizeError(
-            errors.INVALID_INPUT, 'Import scope', 'The evaluation graph is in the name scope {!r}. Import its MetaGraph without '
-            'import_scope.'.format(scope))
+            errors.INVALID_INPUT, 'Import scope', 'The evaluation graph is in the name scope {!r}. Import its MetaGraph '
+            'without import_scope.'.format(scope))
     if graph_record.is_evaluation_of_0_1_0(graph):
         return evaluation_graph_of(graph_record.float_graph(graph), _with_range_of(plan, config))
     decision = decide(graph_record.float_graph(graph), config)

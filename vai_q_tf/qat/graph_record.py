@@ -143,8 +143,8 @@ def _is_a(value, kind):
 
 def _damaged(what, error):
     return errors.QuantizeError(
-        errors.MISSING_QUANTIZE_INFO, 'Damaged record', 'What the graph remembers of its quantization in {!r} cannot be read: {}. '
-        'The MetaGraph that it comes from is damaged or of another version of vai_q_tensorflow; write it again.'.format(
+        errors.MISSING_QUANTIZE_INFO, 'Damaged record', 'What the graph remembers of its quantization in {!r} cannot be read: '
+        '{}. The MetaGraph that it comes from is damaged or of another version of vai_q_tensorflow; write it again.'.format(
             what, (str(error).splitlines() or [''])[0] or type(error).__name__))
 
 

@@ -194,8 +194,8 @@ class _Dump:
 def _integers(tensor, value, position, bits):
     """What the tensor holds as integers, in the smallest of int8, int16 and int32 for its bits."""
     if not np.isfinite(value).all():
-        raise errors.QuantizeError(errors.NOT_QUANTIZED, 'Wrong values', 'The FixNeuron {!r} gave NaN or infinity; look for such '
-                                   'values in the constants of the model.'.format(tensor))
+        raise errors.QuantizeError(errors.NOT_QUANTIZED, 'Wrong values', 'The FixNeuron {!r} gave NaN or infinity; look for '
+                                   'such values in the constants of the model.'.format(tensor))
     if position == fixed_point.POSITION_ZERO:
         position = 0
     integers = np.ldexp(value.astype(np.float64), position)

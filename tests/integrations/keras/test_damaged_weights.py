@@ -30,7 +30,8 @@ def _array(value):
 
 
 ENTRIES = {
-    'cut off': lambda data: data[:-30], 'empty': lambda data: data[:0], 'zeros': np.zeros_like, 'an array': lambda data: _array(data),
+    'cut off': lambda data: data[:-30], 'empty': lambda data: data[:0], 'zeros': np.zeros_like,
+    'an array': lambda data: _array(data),
     'no archive': lambda data: data[10:], 'a value': lambda data: _npz(tensors=np.array(['a'])),
     'a shape': lambda data: _npz(tensors=np.array(['a']), votes=np.zeros([1, 7]), step=3),
     'NaN': lambda data: _npz(tensors=np.array(['a']), votes=np.full([1, 256], np.nan), step=3),

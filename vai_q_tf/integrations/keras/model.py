@@ -157,8 +157,8 @@ class _QuantizedModel(tf.keras.Model):
 
 def _damaged(filepath, error):
     return errors.QuantizeError(
-        errors.INVALID_INPUT, 'Cannot load', 'The weights {!r} cannot be loaded: {}. Give a file that save_weights or save wrote of '
-        'this model, or the prefix of a checkpoint.'.format(
+        errors.INVALID_INPUT, 'Cannot load', 'The weights {!r} cannot be loaded: {}. Give a file that save_weights or save '
+        'wrote of this model, or the prefix of a checkpoint.'.format(
             filepath, (str(getattr(error, 'message', error)).strip().splitlines() or [type(error).__name__])[0]))
 
 

@@ -76,8 +76,8 @@ class PositionState(tf.train.experimental.PythonState):
                 raise ValueError('it is no table of votes')
         except (OSError, KeyError, ValueError, TypeError, AttributeError, EOFError, NotImplementedError, zipfile.BadZipFile,
                 zlib.error) as error:
-            raise errors.QuantizeError(errors.INVALID_INPUT, 'Damaged positions', 'The quantize positions are damaged ({}). Load '
-                                       'other weights.'.format(error)) from error
+            raise errors.QuantizeError(errors.INVALID_INPUT, 'Damaged positions', 'The quantize positions are damaged ({}). '
+                                       'Load other weights.'.format(error)) from error
         return saved
 
     def load(self, saved):

@@ -32,8 +32,8 @@ def warn_of_missing_positions(graph, saver=None):
     saving = _saving_ops(operations)
     if saving and not any(VOTES_KEY.encode() in tf.get_static_value(op.inputs[1]) for op in saving):
         tf.logging.warning(
-            'The checkpoints of this training will have no quantize positions, so they cannot be deployed: the tf.train.Saver of '
-            'node %r does not save %s. %s', saving[0].name, VOTES_KEY, _CURE)
+            'The checkpoints of this training will have no quantize positions, so they cannot be deployed: the tf.train.Saver '
+            'of node %r does not save %s. %s', saving[0].name, VOTES_KEY, _CURE)
 
 
 def _saving_ops(operations):

@@ -75,8 +75,8 @@ def reading(prefix, name=''):
 
 def _damaged(prefix, what):
     return errors.QuantizeError(
-        errors.INVALID_INPUT, 'Damaged checkpoint', 'The checkpoint {!r} cannot be read ({}). Its files are damaged, incomplete '
-        'or of several checkpoints; copy all of them again, or give an earlier checkpoint.'.format(prefix, what))
+        errors.INVALID_INPUT, 'Damaged checkpoint', 'The checkpoint {!r} cannot be read ({}). Its files are damaged, '
+        'incomplete or of several checkpoints; copy all of them again, or give an earlier checkpoint.'.format(prefix, what))
 
 
 def _check_index(path):

@@ -40,8 +40,8 @@ def read_history(directory):
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise errors.QuantizeError(errors.INVALID_INPUT, 'Cannot read', 'The history of positions {!r}: {}. Move it away, or give '
-                                   'another output_dir.'.format(path, error.strerror)) from error
+        raise errors.QuantizeError(errors.INVALID_INPUT, 'Cannot read', 'The history of positions {!r}: {}. Move it away, or '
+                                   'give another output_dir.'.format(path, error.strerror)) from error
     found = [(number, _change(line)) for number, line in enumerate(lines, 1)]
     kept = _in_order([(number, change) for number, change in found if change is not None])
     damaged = sorted({number for number, _ in found} - {number for number, _ in kept})
