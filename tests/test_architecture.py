@@ -28,6 +28,7 @@ ROOMS = (
     ('ptq/equalization', None, 'what is done to the weights of the float network before layers are fitted'),
     ('ptq/effort', None, 'the walk through the layers, and which aids it keeps'),
     ('ptq', None, 'the routes of a frozen file: quantize, finetune, convert, update'),
+    ('qat/reading', None, 'the files that a training leaves, each read through one checked door'),
     ('qat/network', None, 'from a live graph to its float inference form, and what is decided on that'),
     ('qat/positions', None, 'the state of positions in a live graph and in checkpoints'),
     ('qat/averages', None, 'means of the weights in a live graph and in checkpoints'),

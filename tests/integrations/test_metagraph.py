@@ -258,3 +258,67 @@ def test_quantized_twice_and_other_modes(tmp_path):
     quantized = quantize_meta_graph('train', path, '', config_for(tmp_path))
     assert code(quantize_meta_graph, 'train', quantized, '', config_for(tmp_path))[0] == errors.ALREADY_QUANTIZED
     assert code(quantize_meta_graph, 'frozen', path, '', config_for(tmp_path))[0] == errors.INVALID_CONFIG
+
+
+def meta_graph_of(training=True):
+    with tf.Graph().as_default():
+        network(training)
+        return tf.train.export_meta_graph()
+
+
+def _twice(collections):
+    values = collections['variables'].bytes_list.value
+    values.append(values[0])
+
+
+def _no_variable(collections):
+    collections['trainable_variables'].node_list.value[:] = ['images:0']
+
+
+COLLECTIONS = {
+    'garbage': lambda collections: collections['variables'].bytes_list.value.__setitem__(0, b'\xff' * 9),
+    'another name': lambda collections: collections['variables'].bytes_list.value.__setitem__(0, b'\x0a\x03x:0'),
+    'a variable twice': _twice, 'no variable': _no_variable, 'missing': lambda collections: collections.pop('variables'),
+    'the step': lambda collections: collections['global_step'].node_list.value.__setitem__(slice(None), ['images:0']),
+}
+
+
+@pytest.mark.parametrize('kind', sorted(COLLECTIONS))
+def test_damaged_collections(kind, tmp_path):
+    meta_graph = meta_graph_of()
+    if kind == 'the step':
+        del meta_graph.collection_def['global_step']
+    COLLECTIONS[kind](meta_graph.collection_def)
+    for source in (meta_graph, str(tmp_path / 'damaged.meta')):
+        if source is not meta_graph:
+            (tmp_path / 'damaged.meta').write_bytes(meta_graph.SerializeToString())
+        found, text = code(quantize_meta_graph, 'train', source, '', config_for(tmp_path / 'out'))
+        assert found == errors.INVALID_INPUT and 'Not a MetaGraph' in text and (source is meta_graph or source in text)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_graph_in_place_of_a_meta_graph(tmp_path):
+    path = tmp_path / 'graph.pb'
+    path.write_bytes(meta_graph_of().graph_def.SerializeToString())
+    assert code(quantize_meta_graph, 'train', str(path), '', config_for(tmp_path))[0] == errors.INVALID_INPUT
+
+
+def test_a_damaged_checkpoint_leaves_nothing(tmp_path):
+    checkpoint = float_checkpoint(tmp_path)
+    os.truncate(checkpoint + '.data-00000-of-00001', 300)
+    found, text = code(quantize_meta_graph, 'train', meta_graph_of(), checkpoint, config_for(tmp_path / 'out'))
+    assert found == errors.INVALID_INPUT and checkpoint in text
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_deployed_checkpoint_with_values_of_another_type_or_shape(trained, tmp_path):
+    _, checkpoint = trained
+    values = {name: tf.train.load_variable(checkpoint, name) for name, _ in tf.train.list_variables(checkpoint)}
+    for name, value in (('conv/kernel', values['conv/kernel'].astype(np.float64)), ('norm/beta', np.zeros([5], np.float32))):
+        with tf.Graph().as_default(), tf.Session() as session:
+            names = sorted(values)
+            session.run(tf.raw_ops.SaveV2(
+                prefix=str(tmp_path / 'other'), tensor_names=names, shape_and_slices=[''] * len(names),
+                tensors=[tf.constant(value if key == name else values[key]) for key in names]))
+        found, text = code(deploy_checkpoint, meta_graph_of(False), str(tmp_path / 'other'), config_for(tmp_path))
+        assert found == errors.MISSING_QUANTIZE_INFO and name in text and str(list(value.shape)) in text

@@ -136,3 +136,14 @@ def test_a_file_that_cannot_be_written_stays(tmp_path, monkeypatch):
         update(path)
     assert caught.value.code == errors.INVALID_CONFIG
     assert read(path) == old_model() and os.listdir(str(tmp_path)) == ['model.pb']
+
+
+@pytest.mark.parametrize('key, value', [('bit_width', tf.AttrValue(s=b'8')), ('bit_width', tf.AttrValue(i=99)),
+                                        ('quantize_pos', tf.AttrValue(i=200)), ('phase', tf.AttrValue())])
+def test_attrs_that_no_fix_neuron_has(tmp_path, key, value):
+    graph_def = old_model()
+    next(node for node in graph_def.node if node.name == 'w/wquant').attr[key].CopyFrom(value)
+    path = write(tmp_path / 'model.pb', graph_def)
+    with pytest.raises(QuantizeError, match="'w/wquant' has " + key) as caught:
+        update(path)
+    assert caught.value.code == errors.INVALID_INPUT and read(path) == graph_def

@@ -1,4 +1,6 @@
 """What is said of checkpoints."""
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -26,12 +28,14 @@ def test_the_name_of_a_variable_is_that_of_the_whole():
 
 WAYS = {
     'MetaGraph': (lambda graph, prefix, config: metagraph._check_variables(graph, prefix),
-                  'has no value of 1 of 2 variables of the MetaGraph: dense/bias. Give a checkpoint of this network.'),
+                  'has no value of 2 of 2 variables of the MetaGraph: dense/bias, dense/kernel (shape [4, 3], in the '
+                  'checkpoint [4, 4]). Give a checkpoint of this network.'),
     'slim': (lambda graph, prefix, config: slim._initialiser(prefix),
              'cannot initialise 2 variables: dense/bias, dense/kernel (shape [4, 3], in the checkpoint [4, 4]). Give'),
     'model_fn': (lambda graph, prefix, config: (training.create_training_graph(graph, config),
                                                 warm_start.start_from_float(graph, prefix)),
-                 'has no value of 1 variables of the network: dense/bias. Give a float checkpoint of this network.'),
+                 'has no value of 2 variables of the network: dense/bias, dense/kernel (shape [4, 3], in the checkpoint [4, '
+                 '4]). Give a float checkpoint of this network.'),
 }
 
 
@@ -46,6 +50,23 @@ def test_each_way_says_what_it_lacks(tmp_path, way):
     with pytest.raises(QuantizeError) as raised:
         check(v1.get_default_graph(), prefix, QuantizeConfig(['x'], ['dense/BiasAdd'], output_dir=str(tmp_path)))
     assert raised.value.code == errors.INVALID_INPUT and words in str(raised.value)
+
+
+@pytest.mark.parametrize('way', sorted(WAYS))
+@pytest.mark.parametrize('damage', ['type', 'data'])
+def test_no_way_starts_from_damaged_values(tmp_path, way, damage):
+    with tf.Graph().as_default(), v1.Session() as session:
+        v1.get_variable('dense/kernel', initializer=np.zeros([4, 3], np.float64 if damage == 'type' else np.float32))
+        v1.get_variable('dense/bias', initializer=np.zeros([3], np.float32))
+        session.run(v1.global_variables_initializer())
+        prefix = v1.train.Saver().save(session, str(tmp_path / 'model.ckpt'))
+    if damage == 'data':
+        os.truncate(prefix + '.data-00000-of-00001', 20)
+    v1.layers.dense(v1.placeholder(tf.float32, [None, 4], 'x'), 3, name='dense')
+    with pytest.raises(QuantizeError, match=prefix) as raised:
+        WAYS[way][0](v1.get_default_graph(), prefix, QuantizeConfig(['x'], ['dense/BiasAdd'], output_dir=str(tmp_path)))
+    assert raised.value.code == errors.INVALID_INPUT
+    assert ('dense/kernel (float32, in the checkpoint float64)' if damage == 'type' else 'Damaged') in str(raised.value)
 
 
 @pytest.mark.parametrize('who, need', [

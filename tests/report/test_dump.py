@@ -276,3 +276,46 @@ def test_directory_that_cannot_be_made(tmp_path):
     with pytest.raises(QuantizeError, match='output_dir') as caught:
         dump(measured_model(), ones, str(tmp_path / 'file' / 'out'))
     assert caught.value.code == errors.INVALID_CONFIG
+
+
+def _attr(**fields):
+    def damage(node):
+        for key, value in fields.items():
+            node.attr[key].CopyFrom(value)
+    return damage
+
+
+DAMAGE = {
+    'position': _attr(quantize_pos=tf.AttrValue(i=300)), 'no bits': _attr(bit_width=tf.AttrValue(i=0)),
+    'many bits': _attr(bit_width=tf.AttrValue(i=99)), 'kind': _attr(bit_width=tf.AttrValue(f=8)),
+    'mode': _attr(mode=tf.AttrValue(i=7)), 'nothing': _attr(quantize_pos=tf.AttrValue()),
+    'no mode': lambda node: node.attr.pop('mode'), 'no input': lambda node: node.input.pop(),
+    'a loop': lambda node: node.input.__setitem__(0, node.name), 'type': _attr(T=tf.AttrValue(s=b'x')),
+}
+
+
+@pytest.mark.parametrize('kind', sorted(DAMAGE))
+def test_damaged_models_leave_no_file(tmp_path, kind):
+    graph_def = model(('q', 0, 8))
+    DAMAGE[kind](graph_def.node[-1])
+    with pytest.raises(QuantizeError) as caught:
+        dump(graph_def, lambda step: {'x': [1.0]}, str(tmp_path))
+    assert caught.value.code in (errors.INVALID_INPUT, errors.UNSUPPORTED_GRAPH) and not listing(tmp_path)
+
+
+def test_a_batch_that_fails_leaves_what_was_there(tmp_path):
+    dump(model(('q', 0, 8)), lambda step: {'x': [1.0]}, str(tmp_path))
+    with pytest.raises(QuantizeError):
+        dump(model(('q', 0, 8), ('r', 0, 8)), lambda step: {'x': [2.0, 3.0 / (1 - step)]}, str(tmp_path), max_dump_batches=2)
+    assert read(tmp_path, 'dump_results_1', 'q_int8') == [1]
+    assert not [name for name in listing(tmp_path) if 'r' in os.path.basename(name).partition('_')[0]]
+    assert sorted(os.listdir(str(tmp_path))) == ['dump_results.json', 'dump_results_0', 'dump_results_1']
+
+
+def test_a_model_that_does_not_run(tmp_path):
+    with tf.Graph().as_default() as graph:
+        fix(tf.placeholder(tf.float32, [None], 'x'), 'q', 0)
+        fix(tf.reshape(graph.get_tensor_by_name('x:0'), [5]), 'r', 0)
+    with pytest.raises(QuantizeError) as caught:
+        dump(graph.as_graph_def(), lambda step: {'x': [1.0]}, str(tmp_path))
+    assert caught.value.code == errors.UNSUPPORTED_GRAPH and 'node' in str(caught.value) and not listing(tmp_path)

@@ -14,6 +14,7 @@ from vai_q_tf.graph.view import OUTPUT_OF, STANDS_FOR, GraphView, node_name
 from vai_q_tf.qat import checkpoints, distribution, graph_record, rewrite
 from vai_q_tf.qat.network.inference_form import inference_form, training_only, with_stand_ins
 from vai_q_tf.qat.positions.position_saveable import VOTES_KEY
+from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
 
 
 class _Parameter(NamedTuple):
@@ -66,13 +67,13 @@ class Teacher:
                     'output_nodes leave it out.'.format(node.name, node.op, what))
 
     def _find(self, stand_ins):
-        reader = tf.train.load_checkpoint(self._checkpoint)
+        reader = CheckpointReader(self._checkpoint)
         if reader.has_tensor(VOTES_KEY) and not checkpoints.is_before_training(reader):
             raise errors.QuantizeError(
                 errors.INVALID_INPUT, 'Not a float checkpoint',
                 'The checkpoint {!r} is one of a quantized training, and the teacher is the float network. Give the prefix '
                 'of a checkpoint of the float training.'.format(self._checkpoint))
-        shapes = reader.get_variable_to_shape_map()
+        shapes = reader.shapes()
         variables = {variable.op.name: variable for variable in self._graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)}
         parameters, missing = [], []
         for node in stand_ins:
@@ -84,11 +85,15 @@ class Teacher:
                 missing.append(key)
             elif shapes[key] != list(whole):
                 missing.append('{} (shape {}, in the checkpoint {})'.format(key, list(whole), shapes[key]))
+            elif reader.dtypes()[key] != node.attr['dtype'].type:
+                missing.append('{} ({}, in the checkpoint {})'.format(
+                    key, tf.as_dtype(node.attr['dtype'].type).name, reader.dtypes()[key].name))
             parameters.append(_Parameter(node.name, tf.as_dtype(node.attr['dtype'].type), shape, key, spec))
         if missing:
             raise checkpoints.missing_variables(
                 self._checkpoint, set(missing), 'Give a float checkpoint of this network.',
                 'cannot be the teacher\'s: it has no value of {} variables of the network')
+        reader.check({parameter.key for parameter in parameters})
         return parameters
 
     def logits(self, place):

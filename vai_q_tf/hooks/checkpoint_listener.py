@@ -18,6 +18,8 @@ from vai_q_tf.config import require_config
 from vai_q_tf.qat import checkpoints, evaluation, graph_record
 from vai_q_tf.qat.averages.averaged_reader import has_averages
 from vai_q_tf.qat.deploy import EvaluationFreezer, derive_evaluation_graph
+from vai_q_tf.qat.positions import savers
+from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
 
 
 class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
@@ -45,12 +47,14 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
         self._training_graph = None
         self._freezer = None
         self._last_step = None
+        self._is_begun = False
         self._lock = threading.Lock()
 
     def begin(self):
         """Builds the evaluation graph; a QuantizeError where that cannot be done."""
         self._last_step = None
         self._freezer = None
+        self._is_begun = False
         self._training_graph = tf.get_default_graph()
         if self._eval_graph_fn is not None or graph_record.is_training(self._training_graph):
             self._prepare()
@@ -60,6 +64,18 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
         with self._lock:
             if self._freezer is None:
                 self._prepare()
+            if not self._is_begun:
+                self._is_begun = True
+                self._warn_of_missing_positions()
+
+    def _warn_of_missing_positions(self):
+        graph = self._training_graph
+        if graph_record.is_training(graph):
+            for saver in self._savers() or [None]:
+                savers.warn_of_missing_positions(graph, saver)
+
+    def _savers(self):
+        return [self._saver] if self._saver else self._training_graph.get_collection(tf.GraphKeys.SAVERS)
 
     def _prepare(self):
         if self._eval_graph_fn is None:
@@ -83,7 +99,7 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
             try:
                 checkpoint = self._checkpoint(global_step_value)
                 # A float training that goes on quantized is saved before its next step, too.
-                reader = tf.train.load_checkpoint(checkpoint)
+                reader = CheckpointReader(checkpoint)
                 if first and checkpoints.is_before_training(reader):
                     tf.logging.info('No quantized model of step %d, from which the training starts.', global_step_value)
                     return
@@ -102,8 +118,7 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
             state = tf.train.get_checkpoint_state(self._checkpoint_dir)
             saved = list(state.all_model_checkpoint_paths) if state else []
         else:
-            savers = [self._saver] if self._saver else tf.get_collection(tf.GraphKeys.SAVERS)
-            saved = [path for saver in savers for path in saver.last_checkpoints]
+            saved = [path for saver in self._savers() for path in saver.last_checkpoints]
         found = [path for path in saved if path.endswith('-{}'.format(step))]
         if not found:
             raise errors.QuantizeError(

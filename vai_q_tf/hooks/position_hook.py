@@ -11,24 +11,15 @@ and every change of it, with the global step after the run that made it. A resta
 checkpoint that it starts from, so its history is that of an uninterrupted training. Of the workers of a cluster only the chief
 writes.
 """
-import json
 import os
-from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import files, fixed_point
 from vai_q_tf.config import require_config
 from vai_q_tf.qat import distribution, graph_record, training
-
-HISTORY_FILE = 'quantize_position_history.jsonl'
-
-
-class PositionChange(NamedTuple):
-    """The position (fractional bits) that a tensor has from a global step on."""
-    step: int
-    tensor: str
-    position: int
+from vai_q_tf.qat.positions import savers
+from vai_q_tf.qat.reading.history import HISTORY_FILE, PositionChange, read_history, to_line
 
 
 class QuantizePositionHook(tf.estimator.SessionRunHook):
@@ -72,6 +63,7 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         plan = graph_record.training_plan(graph)
         if self._config is not None:
             graph_record.check_same_range(plan, self._config)
+        savers.warn_of_missing_positions(graph)
         self._names = [tensor.name for tensor in plan.tensors]
         self._track = graph_record.track(graph)
         self._votes = graph_record.votes(graph)
@@ -81,11 +73,11 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
             self._writer = tf.summary.FileWriterCache.get(self._output_dir)
         self._step = int(session.run(self._global_step))
         self._is_tracked = bool(session.run(self._votes).any())
-        self.history = [change for change in self._read_history() if change.step <= self._step]
+        self.history = [change for change in read_history(self._output_dir) if change.step <= self._step]
         self._current = {change.tensor: change.position for change in self.history}
         self._reported = dict(self._current)
         if self._writes:
-            files.write(self._output_dir, HISTORY_FILE, ''.join(map(_line, self.history)).encode())
+            files.write(self._output_dir, HISTORY_FILE, ''.join(map(to_line, self.history)).encode())
         self._timer.update_last_triggered_step(self._step)
 
     def before_run(self, run_context):
@@ -117,20 +109,12 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
     def _path(self):
         return os.path.join(self._output_dir, HISTORY_FILE)
 
-    def _read_history(self):
-        if not os.path.exists(self._path()):
-            return []
-        with open(self._path()) as stream:
-            lines = stream.read().split('\n')
-        # Only a line that was written whole ends with a line break.
-        return [PositionChange(**json.loads(line)) for line in lines[:-1]]
-
     def _add(self, changed):
         self._current.update(changed)
         changes = [PositionChange(self._step, name, position) for name, position in changed]
         self.history += changes
         if self._writes:
-            files.append(self._output_dir, HISTORY_FILE, ''.join(map(_line, changes)).encode())
+            files.append(self._output_dir, HISTORY_FILE, ''.join(map(to_line, changes)).encode())
 
     def _report(self):
         moved = {name: position for name, position in self._current.items() if self._reported.get(name) != position}
@@ -147,7 +131,3 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         tf.logging.info('Quantize positions at step %d: %d of %d moved since the last report%s%s', self._step, len(moved),
                         len(self._names), ': ' + shown if moved else '', ', ...' if len(moved) > 10 else '')
         self._reported = dict(self._current)
-
-
-def _line(change):
-    return json.dumps(change._asdict()) + '\n'

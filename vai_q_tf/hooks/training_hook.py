@@ -14,6 +14,7 @@ from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.qat import graph_record, training
 from vai_q_tf.qat.gradients import regradient
+from vai_q_tf.qat.positions import savers
 
 
 class QuantizeTrainingHook(tf.estimator.SessionRunHook):
@@ -45,11 +46,7 @@ class QuantizeTrainingHook(tf.estimator.SessionRunHook):
                 raise _cannot_distil('the graph was rewritten before')
             return
         live_editor.check_not_finalized(graph)
-        saver = next((op for op in graph.get_operations() if op.type == 'SaveV2'), None)
-        if saver is not None:
-            tf.logging.warning(
-                'A tf.train.Saver was made before the graph is quantized (node %r). If it saves the checkpoints of this '
-                'training, they will have no quantize positions; make it with defer_build=True.', saver.name)
+        savers.warn_of_earlier_savers(graph)
         gradients = regradient.Gradients(graph)
         waiting = [name for name in config.input_nodes + config.output_nodes if node_name(name) in gradients.excluded]
         if waiting:

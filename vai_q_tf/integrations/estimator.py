@@ -62,7 +62,7 @@ def quantize_model_fn(model_fn, config, float_checkpoint=None, eval_graph_fn=Non
         given = signature.bind(*args, **kwargs).arguments
         run_config = given.get('config')
         call = functools.partial(model_fn, **{name: value for name, value in given.items() if name in names})
-        resumes = run_config is not None and tf.train.latest_checkpoint(run_config.model_dir)
+        resumes = run_config is not None and checkpoints.latest_checkpoint(run_config.model_dir)
         network = _Network(tf.get_default_graph(), config, given.get('mode'), None if resumes else float_checkpoint,
                            distillation and functools.partial(_with_checkpoint, distillation, float_checkpoint))
         with gradient_interception.called_before_gradients(network.graph, network.before_gradients):

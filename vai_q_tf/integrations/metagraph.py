@@ -10,8 +10,10 @@ from google.protobuf.message import DecodeError  # type: ignore
 from vai_q_tf import errors, files, ops
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
+from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat import checkpoints, evaluation, graph_record, training
 from vai_q_tf.qat.deploy import EvaluationFreezer, derive_evaluation_graph
+from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader, reading
 
 _REWRITES = {'train': training.create_training_graph, 'eval': evaluation.create_evaluation_graph}
 _CONTEXTS = (('cond_context', 'tensorflow.CondContextDef'), ('while_context', 'tensorflow.WhileContextDef'))
@@ -57,6 +59,8 @@ def quantize_meta_graph(mode, meta_graph, checkpoint, config):
                                    'mode is {!r}; for a MetaGraph it is train or eval.'.format(mode))
     graph = _import(meta_graph)
     _check_no_gradients(graph, meta_graph)
+    if not graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES):
+        raise _invalid(meta_graph, 'has no variables in the collection {!r}'.format(tf.GraphKeys.GLOBAL_VARIABLES))
     prefix = checkpoints.find_checkpoint(checkpoint) if checkpoint else None
     if prefix:
         _check_variables(graph, prefix)
@@ -68,8 +72,9 @@ def quantize_meta_graph(mode, meta_graph, checkpoint, config):
         saver = tf.train.Saver()
         if prefix:
             with tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as session:
-                saver.restore(session, prefix)
-                saver.save(session, os.path.join(directory, name + '.ckpt'), write_meta_graph=False)
+                with reading(prefix):
+                    saver.restore(session, prefix)
+                _save(saver, session, os.path.join(directory, name + '.ckpt'))
         exported = _ordered(saver.export_meta_graph())
     return files.write_message(directory, name + '.ckpt.meta', exported)
 
@@ -123,9 +128,23 @@ def _import(source):
     try:
         with graph.as_default():
             tf.train.import_meta_graph(meta_graph)
-    except (ValueError, KeyError, TypeError, tf.errors.OpError) as error:
-        raise _invalid(source, 'cannot be imported into TensorFlow {}: {}'.format(tf.__version__, error)) from error
+            _check_collections(graph)
+    except Exception as error:  # of many kinds, as a MetaGraph is read by many functions
+        raise _invalid(source, 'cannot be imported into TensorFlow {}: {}'.format(
+            tf.__version__, (str(error).splitlines() or [type(error).__name__])[0])) from error
     return graph
+
+
+def _check_collections(graph):
+    """Raises some exception where what is in a collection of the default graph is not what belongs there."""
+    tf.train.get_global_step(graph)
+    for collection in (tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.TRAINABLE_VARIABLES):
+        for variable in graph.get_collection(collection):
+            if not isinstance(variable, tf.Variable) or variable.op.type not in VARIABLE_OPS:
+                raise ValueError('{!r} in the collection {!r} is no variable'.format(variable, collection))
+    variables = graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
+    if len({variable.op.name for variable in variables}) < len(variables):
+        raise ValueError('the collection {!r} has a variable twice'.format(tf.GraphKeys.GLOBAL_VARIABLES))
 
 
 def _check_no_gradients(graph, path):
@@ -139,13 +158,20 @@ def _check_no_gradients(graph, path):
 
 
 def _check_variables(graph, prefix):
-    reader = tf.train.load_checkpoint(prefix)
     with graph.as_default():
-        names = {checkpoints.variable_name(variable) for variable in tf.global_variables()}
-    missing = [name for name in names if not reader.has_tensor(name)]
-    if missing:
-        raise checkpoints.missing_variables(prefix, missing, 'Give a checkpoint of this network.',
-                                            'has no value of {{}} of {} variables of the MetaGraph'.format(len(names)))
+        variables = tf.global_variables()
+        _, unfit = checkpoints.restorable(CheckpointReader(prefix), variables)
+    if unfit:
+        raise checkpoints.missing_variables(prefix, unfit.values(), 'Give a checkpoint of this network.',
+                                            'has no value of {{}} of {} variables of the MetaGraph'.format(len(variables)))
+
+
+def _save(saver, session, prefix):
+    try:
+        saver.save(session, prefix, write_meta_graph=False)
+    except (tf.errors.OpError, ValueError) as error:
+        raise errors.QuantizeError(errors.INVALID_CONFIG, 'Cannot write', 'The checkpoint {!r}: {}.'.format(
+            prefix, str(error).splitlines()[0])) from error
 
 
 def _read(path):

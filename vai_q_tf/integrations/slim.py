@@ -10,6 +10,7 @@ from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
 from vai_q_tf.hooks.position_hook import QuantizePositionHook
 from vai_q_tf.hooks.training_hook import QuantizeTrainingHook
 from vai_q_tf.qat import checkpoints
+from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader, reading
 from vai_q_tf.qat.recipe import length
 
 
@@ -112,19 +113,20 @@ class _FollowedStep:
 
 def _initialiser(checkpoint):
     """The init_fn that restores what the checkpoint has."""
-    shapes = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
-    variables = {checkpoints.variable_name(variable): variable for variable in tf.global_variables()
-                 if variable is not tf.train.get_global_step()}
+    reader = CheckpointReader(checkpoint)
+    found, unfit = checkpoints.restorable(reader, [
+        variable for variable in tf.global_variables() if variable is not tf.train.get_global_step()])
     network = {checkpoints.variable_name(variable) for variable in tf.trainable_variables() + tf.model_variables()}
-    unfit = [name for name in network if name not in shapes] + [
-        '{} (shape {}, in the checkpoint {})'.format(name, variable.shape.as_list(), shapes[name])
-        for name, variable in variables.items()
-        if name in shapes and tf_internal.partition(variable) is None and variable.shape.as_list() != shapes[name]]
+    unfit = [text for name, text in unfit.items() if name in network or reader.has_tensor(name)]
     if unfit:
         raise checkpoints.missing_variables(
             checkpoint, unfit, 'Give a checkpoint of this network, or leave float_checkpoint away and pass an init_fn of your '
             'own.', 'cannot initialise {} variables')
-    restored = [variable for variable in tf.global_variables()
-                if checkpoints.variable_name(variable) in shapes and variable is not tf.train.get_global_step()]
+    restored = [variable for variables in found.values() for variable in variables]
     saver = tf.train.Saver(restored + tf.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS))
-    return lambda session: saver.restore(session, checkpoint)
+
+    def restore(session):
+        with reading(checkpoint):
+            saver.restore(session, checkpoint)
+
+    return restore

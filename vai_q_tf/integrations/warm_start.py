@@ -3,6 +3,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat import checkpoints, graph_record
+from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
 
 
 def start_from_float(graph, checkpoint):
@@ -12,18 +13,14 @@ def start_from_float(graph, checkpoint):
     its own is not changed by it. Moving averages start with their values, too, unlike with tf.estimator.WarmStartSettings.
 
     Raises:
-      QuantizeError: INVALID_INPUT where the checkpoint lacks variables of the quantized network (named).
+      QuantizeError: INVALID_INPUT where the checkpoint is damaged, or lacks variables of the quantized network (named).
     """
-    reader = tf.train.load_checkpoint(checkpoint)
-    step = tf.train.get_global_step(graph)
-    found, missing = {}, []
-    needed = network_variables(graph)
-    for variable in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES):
-        name = checkpoints.variable_name(variable)
-        if reader.has_tensor(name) and variable is not step:
-            found.setdefault(name, []).append(variable)
-        elif variable.op.name in needed:
-            missing.append(variable.op.name)
+    reader = CheckpointReader(checkpoint)
+    step, needed = tf.train.get_global_step(graph), network_variables(graph)
+    variables = [variable for variable in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES) if variable is not step]
+    found, unfit = checkpoints.restorable(reader, variables)
+    missing = {unfit[name] for name, variable in zip(map(checkpoints.variable_name, variables), variables)
+               if name in unfit and (variable.op.name in needed or reader.has_tensor(name))}
     if missing:
         raise checkpoints.missing_variables(checkpoint, missing, 'Give a float checkpoint of this network.',
                                             'has no value of {} variables of the network')

@@ -7,6 +7,7 @@ from google.protobuf import text_format  # type: ignore
 from google.protobuf.message import DecodeError  # type: ignore
 
 from vai_q_tf import errors, files
+from vai_q_tf.export.evaluation_model import check_attrs
 from vai_q_tf.frozen.load import load_graph
 from vai_q_tf.frozen.write_model import check_model
 
@@ -25,8 +26,8 @@ def update(path):
       {attr: number of nodes that got it}; empty if nothing was missing, and then the file is not written.
 
     Raises:
-      QuantizeError: INVALID_INPUT for what is no graph; INVALID_CONFIG for a file that cannot be written, which stays as it
-        was; NOT_QUANTIZED for a graph without FixNeurons.
+      QuantizeError: INVALID_INPUT for what is no graph, or has FixNeurons with attrs that none can have; INVALID_CONFIG for a
+        file that cannot be written, which stays as it was; NOT_QUANTIZED for a graph without FixNeurons.
     """
     load_graph(path)
     graph_def, is_text = _parse(path)
@@ -34,6 +35,8 @@ def update(path):
     if not nodes:
         raise errors.QuantizeError(errors.NOT_QUANTIZED, 'Not quantized',
                                    '{!r} has no FixNeuron; give a model that was quantized.'.format(path))
+    for node in nodes:
+        check_attrs(node)
     added = collections.Counter(key for node in nodes for key in _complete(node))
     if added:
         directory, name = os.path.split(path)

@@ -24,7 +24,7 @@ def averaged_checkpoint(checkpoint, directory=None):
 
     Raises:
       QuantizeError: INVALID_INPUT where there is no checkpoint, or where the directory is its own; MISSING_QUANTIZE_INFO where
-        it has no averages.
+        it has no averages; INVALID_CONFIG where the directory cannot be written.
     """
     prefix = checkpoints.find_checkpoint(checkpoint)
     own = os.path.dirname(prefix)
@@ -35,10 +35,15 @@ def averaged_checkpoint(checkpoint, directory=None):
             'directory {!r} is that of the checkpoint, which would be overwritten. Give another one.'.format(directory))
     reader = AveragedReader(prefix)
     written = os.path.join(directory, os.path.basename(prefix))
-    tf.io.gfile.makedirs(directory)
-    with tf.Graph().as_default(), tf.Session(config=cpu_only()) as session:
-        session.run(_copy(prefix, written, reader))
-        tf.train.update_checkpoint_state(directory, written, [written])
+    reader.check(reader.dtypes())
+    try:
+        tf.io.gfile.makedirs(directory)
+        with tf.Graph().as_default(), tf.Session(config=cpu_only()) as session:
+            session.run(_copy(prefix, written, reader))
+            tf.train.update_checkpoint_state(directory, written, [written])
+    except tf.errors.OpError as error:
+        raise errors.QuantizeError(errors.INVALID_CONFIG, 'Cannot write', 'The checkpoint {!r}: {}.'.format(
+            written, error.message.splitlines()[0])) from error
     return written
 
 

@@ -8,18 +8,45 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, fixed_point, tf_internal
 from vai_q_tf.qat import graph_record
 from vai_q_tf.qat.positions.position_saveable import STRUCTURES_KEY, TENSORS_KEY, VARIABLES_KEY, VOTES_KEY
+from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
 
 
 def find_checkpoint(path):
     """The prefix of the checkpoint at `path`, a prefix or a directory; a QuantizeError INVALID_INPUT if there is none."""
-    path = os.fspath(path) if path else ''
-    prefix = tf.train.latest_checkpoint(path) if os.path.isdir(path) else path
+    path = os.fsdecode(path) if path else ''
+    prefix = latest_checkpoint(path) if os.path.isdir(path) else path
+    if prefix and not tf.io.gfile.exists(prefix + '.index') and tf.io.gfile.exists(prefix):
+        raise errors.QuantizeError(
+            errors.INVALID_INPUT, 'Old format',
+            'The checkpoint {!r} has no index: it is of the first format of TensorFlow, or one file of a checkpoint. Give the '
+            'prefix of its files, or save it again with tf.train.Saver.'.format(prefix))
     if not prefix or not tf.io.gfile.exists(prefix + '.index'):
         raise errors.QuantizeError(
             errors.INVALID_INPUT, 'Not found',
-            'There is no checkpoint at {!r}. Give the prefix of a checkpoint, such as dir/model.ckpt-2000, or the directory '
-            'that holds it.'.format(path))
+            'There is no checkpoint at {!r}{}. Give the prefix of a checkpoint, such as dir/model.ckpt-2000, or the directory '
+            'that holds it.'.format(path, ': its file checkpoint names {!r}, which is not there'.format(prefix)
+                                    if prefix and prefix != path else ''))
     return prefix
+
+
+def latest_checkpoint(directory):
+    """The prefix that the file `checkpoint` of a directory names as the latest one, None where there is no such file.
+
+    Raises:
+      QuantizeError: INVALID_INPUT where the file is damaged.
+    """
+    path = os.path.join(directory, 'checkpoint')
+    if not tf.io.gfile.exists(path):
+        return None
+    try:
+        state = tf.train.get_checkpoint_state(directory)
+    except ValueError:  # not UTF-8, or without the name
+        state = None
+    if state is None:
+        raise errors.QuantizeError(
+            errors.INVALID_INPUT, 'Damaged file', 'The file {!r}, which names the latest checkpoint of its directory, is '
+            'damaged. Delete it, and give the prefix of a checkpoint.'.format(path))
+    return state.model_checkpoint_path
 
 
 def checkpoint_step(prefix):
@@ -28,8 +55,9 @@ def checkpoint_step(prefix):
     number = re.search(r'-(\d+)$', name)
     if number:
         return number.group(1)
-    reader = tf.train.load_checkpoint(prefix)
-    return int(reader.get_tensor('global_step')) if reader.has_tensor('global_step') else name
+    reader = CheckpointReader(prefix)
+    step = reader.get_tensor('global_step') if reader.has_tensor('global_step') else None
+    return int(step) if step is not None and step.shape == () and step.dtype.kind in 'iu' else name
 
 
 def variable_name(variable):
@@ -47,8 +75,33 @@ def missing_variables(checkpoint, names, advice, what='has no value of {} variab
         checkpoint, what.format(len(names)), ', '.join(sorted(names)), advice))
 
 
+def restorable(reader, variables):
+    """(those of the variables that a checkpoint has, by their names in it; what it has not, or cannot give to a variable).
+
+    The values of the first are whole, and so are the positions.
+    """
+    found, unfit = {}, {}
+    for variable in variables:
+        name, part = variable_name(variable), tf_internal.partition(variable)
+        if not reader.has_tensor(name):
+            unfit[name] = name
+            continue
+        shape = tf.TensorShape(part.full_shape) if part else variable.shape
+        dtype, saved, saved_dtype = variable.dtype.base_dtype, reader.shapes()[name], reader.dtypes()[name]
+        if not shape.is_compatible_with(saved):
+            unfit[name] = '{} (shape {}, in the checkpoint {})'.format(name, shape.as_list(), saved)
+        elif dtype != saved_dtype:
+            unfit[name] = '{} ({}, in the checkpoint {})'.format(name, dtype.name, saved_dtype.name)
+        else:
+            found.setdefault(name, []).append(variable)
+    reader.check(list(found) + [name for name in reader.dtypes() if name.startswith('vai_q_tf/')])
+    if reader.has_tensor(VARIABLES_KEY):
+        _table(reader)
+    return found, unfit
+
+
 def is_before_training(reader):
-    """Whether a checkpoint (a reader of tf.train.load_checkpoint) is from before the first quantized step: it has no votes."""
+    """Whether a checkpoint (a CheckpointReader) is from before the first quantized step: it has no votes."""
     return reader.has_tensor(VOTES_KEY) and not np.any(reader.get_tensor(VOTES_KEY))
 
 
@@ -56,14 +109,15 @@ def read_positions(reader, identities):
     """The position of each quantized tensor in a checkpoint.
 
     Args:
-      reader: what tf.train.load_checkpoint gives.
+      reader: a CheckpointReader.
       identities: {name of a quantized tensor: Identity}; a checkpoint is searched as by `PositionSaveable`.
 
     Returns:
       {name: position}, positions in fractional bits.
 
     Raises:
-      QuantizeError: MISSING_QUANTIZE_INFO naming the tensors that the checkpoint has no position of.
+      QuantizeError: MISSING_QUANTIZE_INFO naming the tensors that the checkpoint has no position of; INVALID_INPUT where it is
+        damaged.
     """
     if not reader.has_tensor(VARIABLES_KEY):
         raise errors.QuantizeError(
@@ -71,10 +125,8 @@ def read_positions(reader, identities):
             'The checkpoint has no quantize positions: it was saved by a float training, by a tf.train.Saver that was made '
             'before the graph was rewritten, or by one with a list of variables that lacks the objects of the collection '
             'tf.GraphKeys.SAVEABLE_OBJECTS. Train with CreateQuantizeTrainingGraph and save at least one step.')
-    names, variables, structures = ([text.decode() for text in reader.get_tensor(key)] if reader.has_tensor(key) else ()
-                                    for key in (TENSORS_KEY, VARIABLES_KEY, STRUCTURES_KEY))
+    (names, variables, structures), votes = _table(reader)
     rows = rows_of(identities, names, variables, structures)
-    votes = reader.get_tensor(VOTES_KEY)
     found = {name: None if row is None else votes[row] for name, row in rows.items()}
     missing = [name for name, row in found.items() if row is None or not np.any(row)]
     if missing:
@@ -83,6 +135,23 @@ def read_positions(reader, identities):
             'The checkpoint has no position of {} of {} quantized tensors: {}. They did not run in training, or the '
             'training graph was rewritten with other nodes.'.format(len(missing), len(found), ', '.join(missing)))
     return {name: fixed_point.mode_position(row) for name, row in found.items()}
+
+
+def _table(reader):
+    """([what the rows are known by], the votes float32 [rows, 256]) of a checkpoint."""
+    known = [reader.get_tensor(key) if reader.has_tensor(key) else None for key in (TENSORS_KEY, VARIABLES_KEY, STRUCTURES_KEY)]
+    if not reader.has_tensor(VOTES_KEY) or known[0] is None:
+        raise reader.damaged('it has {!r} and no {!r}'.format(
+            VARIABLES_KEY, TENSORS_KEY if reader.has_tensor(VOTES_KEY) else VOTES_KEY))
+    votes = reader.get_tensor(VOTES_KEY)
+    rows = known[0].size
+    if (votes.dtype != np.float32 or votes.shape != (rows, fixed_point.HISTOGRAM_BINS) or not np.isfinite(votes).all()
+            or any(texts is not None and (texts.shape != (rows,) or texts.dtype.kind != 'O') for texts in known)):
+        raise reader.damaged('its {!r} is no table of votes for its quantized tensors'.format(VOTES_KEY))
+    try:
+        return [() if texts is None else [text.decode() for text in texts] for texts in known], votes
+    except UnicodeDecodeError as error:
+        raise reader.damaged('the name of a quantized tensor is no text') from error
 
 
 def require_positions_of(identities, training_graph):

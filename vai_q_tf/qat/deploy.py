@@ -32,6 +32,7 @@ from vai_q_tf.qat.network.any_batch import check_any_batch
 from vai_q_tf.qat.network.decision import decide
 from vai_q_tf.qat.network.identity import identities
 from vai_q_tf.qat.network.inference_form import check_inference
+from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
 
 _MODEL = 'quantize_eval_model_{}.pb'
 
@@ -125,7 +126,7 @@ class EvaluationFreezer:
           QuantizeError: the checkpoint lacks a position, a variable or averages, or has a value that is not finite.
         """
         files.make_directory(self._output_dir)
-        reader = AveragedReader(checkpoint) if averaged else tf.train.load_checkpoint(checkpoint)
+        reader = AveragedReader(checkpoint) if averaged else CheckpointReader(checkpoint)
         read = checkpoints.read_positions(reader, self._identities)
         positions = final_positions.decide(
             self._plan, {name: final_positions.Observation(position) for name, position in read.items()}, self._config)
@@ -152,6 +153,11 @@ class EvaluationFreezer:
 def _decision_of(graph, config):
     """(the evaluation graph, the Decision that was applied to it); one of version 0.1.0 is made anew."""
     plan = graph_record.evaluation_plan(graph)
+    scope = graph_record.import_scope(graph)
+    if scope:
+        raise errors.QuantizeError(
+            errors.INVALID_INPUT, 'Import scope', 'The evaluation graph is in the name scope {!r}. Import its MetaGraph '
+            'without import_scope.'.format(scope))
     if graph_record.is_evaluation_of_0_1_0(graph):
         return evaluation_graph_of(graph_record.float_graph(graph), _with_range_of(plan, config))
     decision = decide(graph_record.float_graph(graph), config)
@@ -208,10 +214,10 @@ class _Constants:
         return editor.subgraph(self._graph_def, [node for node in nodes if node.name in read], library=False)
 
     def values(self, reader, checkpoint):
-        """{name: array} of them all, with the variables that a checkpoint (a reader of tf.train.load_checkpoint) has.
+        """{name: array} of them all, with the variables that a checkpoint (a CheckpointReader) has.
 
         Raises:
-          QuantizeError: MISSING_QUANTIZE_INFO naming the variables that it lacks; NOT_FINITE.
+          QuantizeError: MISSING_QUANTIZE_INFO naming the variables that it lacks, or has in another type or shape; NOT_FINITE.
         """
         names = set(self._variables.values())
         wholes = {name: plain_names.PART.match(name) for name in names if not reader.has_tensor(name)}
@@ -225,6 +231,14 @@ class _Constants:
                   for name in names}
         require_finite(values, checkpoint)
         known = {name: values[variable] for name, variable in self._variables.items()}
+        other = {'{} ({} {}, in the checkpoint {} {})'.format(
+            self._variables[name], dtype.name, shape, value.dtype.name, list(value.shape))
+                 for name, value in known.items() for dtype, shape in [(self._view.dtype(name), self._view.shape(name))]
+                 if value.dtype != dtype.as_numpy_dtype or not tf.TensorShape(_open(shape)).is_compatible_with(value.shape)}
+        if other:
+            raise checkpoints.missing_variables(
+                checkpoint, other, 'Give a checkpoint of this network.', 'has {} variables of the evaluation graph in another '
+                'type or shape', errors.MISSING_QUANTIZE_INFO)
         if self._computed:
             # Optimizing the graph would take longer than running it once, and a session that stays would hold memory.
             with tf.Session(graph=self._graph, config=exact(cpu_only())) as session:
@@ -239,3 +253,8 @@ class _Constants:
         axis = next((axis for axis, size in enumerate(value.shape) if size != sizes[-1][axis]), 0)
         end = sum(size[axis] for size in sizes)
         return value.take(range(end - sizes[-1][axis], end), axis)
+
+
+def _open(shape):
+    """The shape, a list with -1 for unknown sizes, as TensorFlow has it."""
+    return shape if shape is None else [None if size < 0 else size for size in shape]

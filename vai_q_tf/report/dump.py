@@ -25,6 +25,7 @@ from vai_q_tf.dpu import has_narrow_range
 from vai_q_tf.export.evaluation_model import require_evaluation_model
 from vai_q_tf.frozen.input_fn import InputReader
 from vai_q_tf.frozen.load import runnable
+from vai_q_tf.frozen.smoke_run import make_float_graph
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.dependence import changing_nodes, operands, reach
@@ -53,7 +54,8 @@ def dump(graph_def, input_fn, output_dir, max_dump_batches=1, dump_float=0, dump
 
     Raises:
       QuantizeError: NOT_QUANTIZED without FixNeurons, or with one that has no position yet; INVALID_INPUT_FN for wrong data;
-        UNKNOWN_NODE or INVALID_INPUT for a tensor that cannot be fed; INVALID_CONFIG where output_dir cannot be written.
+        UNKNOWN_NODE or INVALID_INPUT for a tensor that cannot be fed; INVALID_INPUT or UNSUPPORTED_GRAPH for a damaged model;
+        INVALID_CONFIG where output_dir cannot be written. Then nothing is written.
     """
     if max_dump_batches < 1:
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter', 'max_dump_batches is {!r}; expected an '
@@ -61,11 +63,13 @@ def dump(graph_def, input_fn, output_dir, max_dump_batches=1, dump_float=0, dump
     ops.load_library()  # before views ask what FixNeuron gives
     require_evaluation_model(graph_def)
     graph_def = _prepared(runnable(graph_def), arch_type)
+    make_float_graph(graph_def)  # says what is wrong with it
     if dump_input_tensors:
         graph_def = _with_input(graph_def, normalise(dump_input_tensors.strip()))
     wanted, constant = _wanted(GraphView(graph_def), dump_float)
     reader = InputReader(input_fn, graph_def, [node_name(tensor) for tensor in wanted], max_dump_batches)
-    _Dump(graph_def, wanted, constant, Folders(output_dir), dump_float).run(reader, max_dump_batches)
+    with Folders(output_dir) as folders:
+        _Dump(graph_def, wanted, constant, folders, dump_float).run(reader, max_dump_batches)
 
 
 def _prepared(graph_def, arch_type):
@@ -127,9 +131,7 @@ class _Dump:
         self._view, self._folders, self._dump_float = GraphView(graph_def), folders, dump_float
         self._wanted, self._constant = wanted, constant
         self._stems, self._index = FileNames(wanted), {}
-        self._graph = tf.Graph()
-        with self._graph.as_default():
-            tf.import_graph_def(graph_def, name='')
+        self._graph = make_float_graph(graph_def)
 
     def run(self, reader, batches):
         with tf.Session(graph=self._graph, config=session_config()) as session:
@@ -141,7 +143,14 @@ class _Dump:
 
     def _fetch(self, session, tensors, feed, batches):
         for chunk in self._chunks(tensors, feed):
-            for tensor, value in zip(chunk, session.run([self._tensor(tensor) for tensor in chunk], feed)):
+            try:
+                values = session.run([self._tensor(tensor) for tensor in chunk], feed)
+            except tf.errors.OpError as error:
+                raise errors.QuantizeError(
+                    errors.UNSUPPORTED_GRAPH, 'Cannot run', 'The model does not run{}: {}. Nothing is written.'.format(
+                        ' (node {!r})'.format(error.op.name) if error.op is not None else '',
+                        error.message.splitlines()[0])) from error
+            for tensor, value in zip(chunk, values):
                 self._write(tensor, value, batches)
 
     def _tensor(self, tensor):
@@ -184,6 +193,9 @@ class _Dump:
 
 def _integers(tensor, value, position, bits):
     """What the tensor holds as integers, in the smallest of int8, int16 and int32 for its bits."""
+    if not np.isfinite(value).all():
+        raise errors.QuantizeError(errors.NOT_QUANTIZED, 'Wrong values', 'The FixNeuron {!r} gave NaN or infinity; look for '
+                                   'such values in the constants of the model.'.format(tensor))
     if position == fixed_point.POSITION_ZERO:
         position = 0
     integers = np.ldexp(value.astype(np.float64), position)

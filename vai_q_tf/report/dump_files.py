@@ -3,10 +3,12 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import tempfile
 
 import numpy as np
 
-from vai_q_tf import files
+from vai_q_tf import errors, files
 
 _LONGEST = 200  # bytes of a stem; file systems allow 255 for a name
 _SUFFIXES = ('', '_float', '_int8', '_int16', '_int32')
@@ -47,11 +49,32 @@ class FileNames:
 
 
 class Folders:
-    """The directory of a dump, whose folders are made when the first file comes."""
+    """The directory of a dump; a context, at the end of which what was written in it comes into its folders."""
 
     def __init__(self, directory):
-        files.make_directory(directory)
         self._directory, self._made = directory, set()
+
+    def __enter__(self):
+        files.make_directory(self._directory)
+        self._staged = tempfile.mkdtemp(prefix='.dump-', dir=self._directory)
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        try:
+            if kind is None:
+                self._publish()
+        finally:
+            shutil.rmtree(self._staged, ignore_errors=True)
+
+    def _publish(self):
+        """Moves all files, the index as the last one."""
+        for folder in self._made:
+            files.make_directory(os.path.join(self._directory, folder))
+        for folder in sorted(self._made) + ['']:
+            source, target = os.path.join(self._staged, folder), os.path.join(self._directory, folder)
+            for name in os.listdir(source):
+                if name not in self._made:
+                    _move(os.path.join(source, name), os.path.join(target, name))
 
     def write(self, array, names):
         """Writes the array as <name>.bin, little endian in C order, and as <name>.txt, a value a line.
@@ -67,14 +90,23 @@ class Folders:
 
     def write_index(self, index):
         """Writes the dict as dump_results.json."""
-        files.write(self._directory, 'dump_results.json', (json.dumps(index, indent=1) + '\n').encode())
+        files.write(self._staged, 'dump_results.json', (json.dumps(index, indent=1) + '\n').encode())
 
     def _folder(self, folder):
-        path = os.path.join(self._directory, folder)
+        path = os.path.join(self._staged, folder)
         if folder not in self._made:
             files.make_directory(path)
             self._made.add(folder)
         return path
+
+
+def _move(source, target):
+    try:
+        os.replace(source, target)
+        if os.path.exists(source):  # renaming a link to another of the same file does nothing
+            os.unlink(source)
+    except OSError as error:
+        raise errors.QuantizeError(errors.INVALID_CONFIG, 'Cannot write', '{!r}: {}.'.format(target, error.strerror)) from error
 
 
 def _binary(array):

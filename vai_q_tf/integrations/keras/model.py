@@ -118,19 +118,48 @@ class _QuantizedModel(tf.keras.Model):
         self._add_positions(filepath)
 
     def load_weights(self, filepath, *args, **kwargs):
-        status = super().load_weights(filepath, *args, **kwargs)
-        if _is_h5(filepath):
-            import h5py
-            with h5py.File(filepath, 'r') as stream:
-                if _H5_ENTRY in stream:
-                    self.quantize_positions.deserialize(stream[_H5_ENTRY][()].tobytes())
+        positions = self._saved_positions(filepath)  # before anything is loaded
+        try:
+            status = super().load_weights(filepath, *args, **kwargs)
+            if _is_h5(filepath):
+                self._check_shapes()
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError, tf.errors.OpError) as error:
+            raise _damaged(filepath, error) from error
+        if positions is not None:
+            self.quantize_positions.load(positions)
         return status
+
+    def _check_shapes(self):
+        """Raises a ValueError where a weight has not the shape of its variable; Keras assigns what a file has."""
+        variables = [variable for layer in self.layers for variable in layer.weights]
+        for variable, value in zip(variables, tf.keras.backend.batch_get_value(variables)):
+            if not variable.shape.is_compatible_with(value.shape):
+                raise ValueError('{!r} has the shape {}, in the file {}'.format(
+                    variable.op.name, variable.shape.as_list(), list(value.shape)))
+
+    def _saved_positions(self, filepath):
+        """What a file of weights has for `quantize_positions.load`; None where it has nothing."""
+        if not _is_h5(filepath):
+            return None
+        import h5py
+        try:
+            with h5py.File(filepath, 'r') as stream:
+                return self.quantize_positions.parse(stream[_H5_ENTRY][()].tobytes()) if _H5_ENTRY in stream else None
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+            raise _damaged(filepath, getattr(error, 'detail', error)) from error
 
     def _add_positions(self, filepath):
         if _is_h5(filepath):
             import h5py
             with h5py.File(filepath, 'a') as stream:
                 stream[_H5_ENTRY] = np.frombuffer(self.quantize_positions.serialize(), np.uint8)
+
+
+def _damaged(filepath, error):
+    return errors.QuantizeError(
+        errors.INVALID_INPUT, 'Cannot load', 'The weights {!r} cannot be loaded: {}. Give a file that save_weights or save '
+        'wrote of this model, or the prefix of a checkpoint.'.format(
+            filepath, (str(getattr(error, 'message', error)).strip().splitlines() or [type(error).__name__])[0]))
 
 
 def _is_h5(filepath):

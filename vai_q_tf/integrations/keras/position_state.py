@@ -1,10 +1,12 @@
 """The positions of a rewritten graph as a value that Python code saves and restores, as object-based checkpoints do."""
 import io
+import zipfile
+import zlib
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import ops, tf_internal
+from vai_q_tf import errors, ops, tf_internal
 from vai_q_tf.qat import checkpoints, graph_record
 from vai_q_tf.qat.averages.average_saveable import saveable_of
 
@@ -54,12 +56,36 @@ class PositionState(tf.train.experimental.PythonState):
         return stream.getvalue()
 
     def deserialize(self, string_value):
-        """Restores what `serialize` gave, in version 0.1.0 too; tensors that it does not have are left without a vote."""
-        saved = np.load(io.BytesIO(string_value), allow_pickle=False)
+        """Restores what `serialize` gave, in version 0.1.0 too; tensors that it does not have are left without a vote.
+
+        Raises:
+          QuantizeError: INVALID_INPUT where it is damaged.
+        """
+        self.load(self.parse(string_value))
+
+    def parse(self, string_value):
+        """{name: array} of what `serialize` gave; raises what `deserialize` raises."""
+        try:
+            with np.load(io.BytesIO(string_value), allow_pickle=False) as stream:
+                saved = {name: stream[name] for name in stream.files}
+            known = [saved[key] for key in ('tensors', 'variables', 'structures') if key in saved or key == 'tensors']
+            votes, start, columns = saved['votes'], saved.get('start'), self._votes.shape[1].value
+            if (votes.shape != (known[0].size, columns) or any(texts.shape != (len(votes),) for texts in known)
+                    or saved['step'].shape != () or start is not None and start.shape != (1, columns)
+                    or not np.isfinite(votes.astype(np.float32)).all()):
+                raise ValueError('it is no table of votes')
+        except (OSError, KeyError, ValueError, TypeError, AttributeError, EOFError, NotImplementedError, zipfile.BadZipFile,
+                zlib.error) as error:
+            raise errors.QuantizeError(errors.INVALID_INPUT, 'Damaged positions', 'The quantize positions are damaged ({}). '
+                                       'Load other weights.'.format(error)) from error
+        return saved
+
+    def load(self, saved):
+        """Restores what `parse` gave."""
         rows = checkpoints.rows_of(self._identities, *(
-            saved[key].tolist() if key in saved.files else () for key in ('tensors', 'variables', 'structures')))
+            saved[key].tolist() if key in saved else () for key in ('tensors', 'variables', 'structures')))
         empty = np.zeros(self._votes.shape[1].value, np.float32)
-        start = saved['start'] if 'start' in saved.files else [empty]
+        start = saved['start'] if 'start' in saved else [empty]
         values = [[empty if row is None else saved['votes'][row] for row in rows.values()], start]
         tf_internal.keras_session().run(self._load, {self._loaded_step: saved['step'], **dict(zip(self._loaded, values))})
         if self._averages is not None:
@@ -75,6 +101,6 @@ class PositionState(tf.train.experimental.PythonState):
         """Takes over the averages where there are those of all variables; else those of the model are dropped."""
         names = self._average_names()
         values = [np.zeros([2], np.int64)] + [np.zeros([0])] * (len(names) - 1)
-        if set(names) <= set(saved.files):
+        if saved.keys() >= set(names):
             values = [saved[name] for name in names]
         tf_internal.keras_session().run(self._load_averages, dict(zip(self._loaded_averages, values)))

@@ -1,0 +1,145 @@
+"""Savers with a list of variables: what they save and restore of a rewritten graph, and what is said where they do not."""
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import (
+    CreateQuantizeEvaluationGraph,
+    CreateQuantizeTrainingGraph,
+    QuantizeCheckpointListener,
+    QuantizeConfig,
+    QuantizePositionHook,
+)
+from vai_q_tf.qat.positions import savers
+from vai_q_tf.qat.positions.position_saveable import VOTES_KEY
+
+LISTS = {
+    'none': lambda: None,
+    'global': tf.global_variables,
+    'trainable': tf.trainable_variables,
+    'iterator': lambda: iter(tf.global_variables()),
+    'dict': lambda: {'my/' + variable.op.name: variable for variable in tf.global_variables()},
+    'with them': lambda: tf.trainable_variables() + tf.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS),
+}
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    found = []
+    monkeypatch.setattr(tf.logging, 'warning', lambda text, *values: found.append(text % values))
+    return found
+
+
+def _config(directory):
+    return QuantizeConfig(['x'], ['logits/BiasAdd'], output_dir=str(directory), recipe='manual')
+
+
+def _network():
+    hidden = tf.layers.dense(tf.placeholder(tf.float32, [None, 4], 'x'), 3, name='hidden')
+    tf.layers.dense(tf.nn.relu(hidden), 2, name='logits')
+    tf.train.get_or_create_global_step()
+
+
+def _training(directory):
+    _network()
+    CreateQuantizeTrainingGraph(_config(directory))
+
+
+def _run(session):
+    session.run(tf.global_variables_initializer())
+    session.run('logits/BiasAdd/aquant:0', {'x:0': np.ones([2, 4])})
+    return session.run(VOTES_KEY + ':0')
+
+
+@pytest.mark.parametrize('name', sorted(LISTS))
+def test_a_list_of_the_whole_network_has_the_positions(tmp_path, warnings, name):
+    with tf.Graph().as_default(), tf.Session() as session:
+        _training(tmp_path)
+        saver = tf.train.Saver(LISTS[name](), max_to_keep=3)
+        votes = _run(session)
+        prefix = saver.save(session, str(tmp_path / 'model'))
+        savers.warn_of_missing_positions(session.graph, saver)
+    np.testing.assert_array_equal(tf.train.load_variable(prefix, VOTES_KEY), votes)
+    assert votes.any() and not [text for text in warnings if 'Saver' in text]
+    with tf.Graph().as_default(), tf.Session() as session:
+        _network()
+        CreateQuantizeEvaluationGraph(_config(tmp_path))
+        tf.train.Saver(LISTS[name]()).restore(session, prefix)
+        np.testing.assert_array_equal(session.run(VOTES_KEY + ':0'), votes)
+
+
+def test_partitioned_variables_of_a_list(tmp_path):
+    with tf.Graph().as_default():
+        with tf.variable_scope('', partitioner=tf.fixed_size_partitioner(2)):
+            _training(tmp_path)
+            whole = tf.get_variable('whole', [4])
+        others = [variable for variable in tf.global_variables() if not variable.op.name.startswith('whole')]
+        assert len(savers._with_positions(others + [whole])) == len(others) + 2
+        assert len(savers._with_positions(others)) == len(others)
+
+
+def test_a_list_of_a_part_is_left_alone_and_float_graphs_are(tmp_path):
+    with tf.Graph().as_default():
+        _network()
+        variables = tf.global_variables()
+        assert savers._with_positions(variables) == variables
+    with tf.Graph().as_default():
+        _training(tmp_path)
+        backbone = tf.trainable_variables('hidden')
+        assert savers._with_positions(backbone) == backbone
+
+
+def test_float_weights_of_the_first_format_are_restored(tmp_path):
+    """As the checkpoints of many trained networks are."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        _network()
+        session.run(tf.global_variables_initializer())
+        prefix = tf.train.Saver(write_version=tf.train.SaverDef.V1).save(session, str(tmp_path / 'model'))
+        expected = session.run('hidden/kernel:0')
+    with tf.Graph().as_default(), tf.Session() as session:
+        _training(tmp_path)
+        saver = tf.train.Saver(tf.global_variables())
+        assert _run(session).any()
+        saver.restore(session, prefix)
+        np.testing.assert_array_equal(session.run('hidden/kernel:0'), expected)
+        assert not session.run(VOTES_KEY + ':0').any()
+
+
+SAVED_BY = {
+    'before the rewrite': (True, lambda: tf.train.Saver()),
+    'a part': (False, lambda: tf.train.Saver(tf.trainable_variables('hidden'))),
+    'sharded part': (False, lambda: tf.train.Saver(tf.trainable_variables('hidden'), sharded=True)),
+}
+
+
+@pytest.mark.parametrize('name', sorted(SAVED_BY))
+def test_it_is_said_when_hook_and_listener_start(tmp_path, warnings, name):
+    before, make = SAVED_BY[name]
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        _network()
+        saver = make() if before else None
+        CreateQuantizeTrainingGraph(_config(tmp_path))
+        saver = saver or make()
+        listener = QuantizeCheckpointListener(_config(tmp_path), saver=saver)
+        listener.begin()
+        assert not [text for text in warnings if 'Saver' in text]
+        listener.before_save(session, 0)
+        listener.before_save(session, 1)
+        hook = QuantizePositionHook(_config(tmp_path))
+        hook.begin()
+        session.run(tf.global_variables_initializer())
+        hook.after_create_session(session, None)
+        assert graph.get_collection(tf.GraphKeys.SAVERS) == []
+    said = [text for text in warnings if 'Saver' in text]
+    assert len(said) == 2 and said[0] == said[1]
+    assert 'no quantize positions' in said[0] and VOTES_KEY in said[0] and 'SAVEABLE_OBJECTS' in said[0]
+
+
+def test_nothing_is_said_where_another_saver_has_them(tmp_path, warnings):
+    with tf.Graph().as_default() as graph:
+        _network()
+        tf.train.Saver()
+        CreateQuantizeTrainingGraph(_config(tmp_path))
+        tf.train.Saver()
+        savers.warn_of_missing_positions(graph)
+    assert not warnings

@@ -1,0 +1,79 @@
+"""The history of positions: a file with one JSON object a line, {"step", "tensor", "position"}."""
+import bisect
+import json
+import os
+from typing import NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors, fixed_point
+
+HISTORY_FILE = 'quantize_position_history.jsonl'
+_MOST_NAMED = 3
+
+
+class PositionChange(NamedTuple):
+    """The position (fractional bits) that a tensor has from a global step on."""
+    step: int
+    tensor: str
+    position: int
+
+
+def to_line(change):
+    """The line of a PositionChange, a str."""
+    return json.dumps(change._asdict()) + '\n'
+
+
+def read_history(directory):
+    """The PositionChanges in the history of a directory, [] where there is none.
+
+    A line that is none, as a crash of the machine can leave it, is left out with a warning. The last one, without a line break,
+    was not written whole.
+
+    Raises:
+      QuantizeError: INVALID_INPUT where the file cannot be read.
+    """
+    path = os.path.join(directory, HISTORY_FILE)
+    try:
+        with open(path, 'rb') as stream:
+            lines = stream.read().split(b'\n')[:-1]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise errors.QuantizeError(errors.INVALID_INPUT, 'Cannot read', 'The history of positions {!r}: {}. Move it away, or '
+                                   'give another output_dir.'.format(path, error.strerror)) from error
+    found = [(number, _change(line)) for number, line in enumerate(lines, 1)]
+    kept = _in_order([(number, change) for number, change in found if change is not None])
+    damaged = sorted({number for number, _ in found} - {number for number, _ in kept})
+    if damaged:
+        tf.logging.warning('%s: left out line %s, which cannot be read or has a step out of order. The training itself is not '
+                           'concerned.', path, ', '.join(map(str, damaged[:_MOST_NAMED])) + (
+                               ' and {} more'.format(len(damaged) - _MOST_NAMED) if len(damaged) > _MOST_NAMED else ''))
+    return [change for _, change in kept]
+
+
+def _in_order(found):
+    """The most of the (number of a line, PositionChange) whose steps do not decrease."""
+    ends, steps, before = [], [], []  # ends[n]: the one with the least step that n others can precede
+    for index, (_, change) in enumerate(found):
+        place = bisect.bisect_right(steps, change.step)
+        before.append(ends[place - 1] if place else None)
+        ends[place:place + 1], steps[place:place + 1] = [index], [change.step]
+    kept, index = [], ends[-1] if ends else None
+    while index is not None:
+        kept.append(found[index])
+        index = before[index]
+    return kept[::-1]
+
+
+def _change(line):
+    """The PositionChange of a line; None where it is damaged."""
+    try:
+        values = json.loads(line.decode())
+        change = PositionChange(**values)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    if type(change.step) is not int or type(change.position) is not int or not isinstance(change.tensor, str):
+        return None
+    in_range = fixed_point.POSITION_MIN <= change.position <= fixed_point.POSITION_ZERO
+    return change if in_range and 0 <= change.step < 1 << 63 else None
