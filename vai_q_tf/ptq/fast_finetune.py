@@ -18,7 +18,8 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import sessions
 from vai_q_tf.graph.control_flow import loop_nodes
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.ptq.finetune_network import FinetuneNetwork, find_blocks
+from vai_q_tf.ptq.finetune_blocks import find_blocks
+from vai_q_tf.ptq.finetune_network import FinetuneNetwork
 
 LEAST_RATE, GREATEST_RATE = 1e-10, 0.1
 # Blocks that start with a loss above this learn at lr * lrcoef.
@@ -61,8 +62,9 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
     require_no_loop(float_graph, plan)
     blocks, skipped = find_blocks(float_graph, eval_graph, plan)
     for name, reason in skipped:
-        tf.logging.warning('Fast finetune leaves %r as it is: %s.', name, reason)
+        _leave(name, reason)
     if not blocks:
+        tf.logging.warning('Fast finetune changes nothing: there are no weights or biases that it can train.')
         return eval_graph
     view = GraphView(eval_graph)
 
@@ -77,6 +79,10 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
             finetuning.run_epoch('Fast finetune, epoch {} of {}'.format(epoch + 1, epochs))
         finetuning.report()
         return editor.with_values(eval_graph, finetuning.changed())
+
+
+def _leave(name, reason):
+    tf.logging.warning('Fast finetune leaves %r as it is: %s.', name, reason)
 
 
 def _step(view, plan, block):
@@ -122,10 +128,22 @@ class _Finetuning:
         self._rates = np.array([rate(*pair) for pair in zip(blocks, self._losses)])
         # A loss that is not finite gives no gradient, and weights of NaN would reach all later blocks.
         self._active = [number for number, loss in enumerate(self._losses) if 0 < loss < np.inf]
+        self._leave_out(network.untrainable)
+
+    def _leave_out(self, reasons):
+        """Trains the blocks {number: why} no more."""
+        for number, reason in reasons.items():
+            _leave(self._blocks[number].name, reason)
+        self._active = [number for number in self._active if number not in reasons]
 
     def run_epoch(self, text):
         """Trains once on every batch and takes over what is better; the other blocks go on at a lower rate."""
-        self._network.train(self._batches(text), self._active, self._rates)
+        failures = self._network.train(self._batches(text), self._active, self._rates)
+        while failures:
+            self._leave_out(failures)
+            self._network.load(self._accepted)
+            self._network.restart(self._active)
+            failures = self._network.train(self._batches(text), self._active, self._rates)
         trained = self._network.read([name for number in self._active for name in self._blocks[number].constants])
         failed = sorted(set(self._active) - set(self._accept(trained, text + ', check')))
         self._network.restart(failed)
