@@ -16,7 +16,6 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import sessions
-from vai_q_tf.graph.control_flow import loop_nodes
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq.finetune_blocks import find_blocks
 from vai_q_tf.ptq.finetune_network import FinetuneNetwork
@@ -56,10 +55,9 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
         raises it is not kept either.
 
     Raises:
-      QuantizeError: INVALID_CONFIG for a setting out of range; UNSUPPORTED_GRAPH for a loop between input and output nodes.
+      QuantizeError: INVALID_CONFIG for a setting out of range.
     """
     check_settings(mode, epochs, lr, lrcoef)
-    require_no_loop(float_graph, plan)
     blocks, skipped = find_blocks(float_graph, eval_graph, plan)
     for name, reason in skipped:
         _leave(name, reason)
@@ -91,16 +89,6 @@ def _step(view, plan, block):
     fix_neuron = next(name for name in (group.weight, group.bias)
                       if name in view and view.skip_identity(view.inputs(name)[0]) in block.constants)
     return 2.0 ** -view.attr(fix_neuron, 'quantize_pos').i
-
-
-def require_no_loop(float_graph, plan):
-    """Raises QuantizeError UNSUPPORTED_GRAPH for a loop between input and output nodes."""
-    view = GraphView(float_graph)
-    looped = loop_nodes(view, frozenset(plan.nodes).intersection(view.names))
-    if looped:
-        raise errors.QuantizeError(
-            errors.UNSUPPORTED_GRAPH, 'Loop', 'Fast finetuning does not train through loops, and {!r} is in one; do '
-            'without it, or move output_nodes before the loop.'.format(min(looped, key=view.order)))
 
 
 class _Batches:
