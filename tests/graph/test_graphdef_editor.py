@@ -24,7 +24,7 @@ def test_a_subgraph_has_versions_and_functions():
     result = editor.subgraph(graph_def, graph_def.node[1:])
     assert [node.name for node in result.node] == ['out'] and result.versions.producer == 77
     assert result.library == graph_def.library and len(result.library.function) == 1
-    without = editor.subgraph(graph_def, graph_def.node[:1], library=False)
+    without = editor.subgraph(graph_def, graph_def.node[:1])
     assert not without.HasField('library') and without.versions == graph_def.versions
 
 

@@ -91,7 +91,7 @@ def test_a_gradient_that_tensorflow_cannot_compute_leaves_its_block_alone(warnin
         net = Net(8)
         y = net.conv(net.x, 4, 'c1')
         for name in ('dilated1', 'dilated2'):
-            y = tf.nn.relu(tf.nn.conv2d(y, net._constant(name + '/w', [3, 3, 4, 4], 36), padding='SAME', dilations=2, name=name))
+            y = tf.nn.relu(tf.nn.conv2d(y, net._constant(name + '/w', [3, 3, 4, 4], 36), 1, 'SAME', dilations=2, name=name))
         return net.conv(y, 4, 'out')
 
     case = Case(build)

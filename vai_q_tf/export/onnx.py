@@ -83,7 +83,7 @@ def _with_placeholders(graph_def, inputs):
             output = graph.get_tensor_by_name(node.name + ':0')
             node = editor.placeholder(node.name, output.dtype, None if output.shape.rank is None else output.shape.as_list())
         nodes.append(node)
-    return editor.subgraph(graph_def, nodes, library=False)
+    return editor.subgraph(graph_def, nodes)
 
 
 def _with_constants(graph_def, outputs):

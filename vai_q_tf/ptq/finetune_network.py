@@ -114,7 +114,7 @@ class FinetuneNetwork:
         return tf.transpose(tf.convert_to_tensor(rows)) if rows else tf.zeros([2, 0])
 
     def _make_train_ops(self, blocks, losses):
-        """For each block the op that trains it, with an Adam of its own; a block without gradients has one that does nothing."""
+        """For each block the op that trains it, with an Adam of its own; without gradients one that does nothing."""
         train_ops, self._resets, self._gradients, self.untrainable = [], [], [], {}
         for number, (block, gradients) in enumerate(zip(blocks, self._find_gradients(blocks, losses))):
             pairs = [(gradient, self._variables[name]) for gradient, name in zip(gradients, block.constants)
