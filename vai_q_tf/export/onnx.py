@@ -4,7 +4,7 @@ import importlib
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, ops
-from vai_q_tf.export import onnx_fix_neuron
+from vai_q_tf.export import onnx_fix_neuron, onnx_padding
 from vai_q_tf.export.evaluation_model import require_evaluation_model
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import changing_nodes
@@ -114,6 +114,7 @@ def _convert(graph_def, inputs, outputs, opset):
         raise errors.QuantizeError(errors.UNSUPPORTED_OP, 'Cannot convert', 'tf2onnx failed: {}: {}'.format(
             type(error).__name__, (str(error).splitlines() or [''])[0])) from error
     onnx_fix_neuron.write_out(model)
+    onnx_padding.write_out(model)
     _check_operators(model, opset)
     return model.SerializeToString()
 
