@@ -1,5 +1,6 @@
 """A quantized model as ONNX, in standard operators, by way of tf2onnx."""
 import importlib
+import logging
 
 import tensorflow.compat.v1 as tf
 
@@ -70,7 +71,7 @@ def _quantized(view, tensor):
 
 
 def _with_placeholders(graph_def, inputs):
-    """The graph where the input nodes are placeholders, without functions."""
+    """The graph where the input nodes are placeholders, and attrs that TensorFlow ignores are gone."""
     view, nodes = GraphView(graph_def), []
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name='')
@@ -82,6 +83,9 @@ def _with_placeholders(graph_def, inputs):
                     'the output format onnx.'.format(node.name, len(view.output_types(node.name))))
             output = graph.get_tensor_by_name(node.name + ':0')
             node = editor.placeholder(node.name, output.dtype, None if output.shape.rank is None else output.shape.as_list())
+        if node.op == 'DepthwiseConv2dNative' and 'dilations' in node.attr:
+            node = editor.exact_copy(node)
+            del node.attr['dilations']  # TensorFlow computes without, and tf2onnx with them
         nodes.append(node)
     return editor.subgraph(graph_def, nodes)
 
@@ -105,18 +109,42 @@ def _with_constants(graph_def, outputs):
 def _convert(graph_def, inputs, outputs, opset):
     import tf2onnx
 
-    try:
-        model, _ = tf2onnx.convert.from_graph_def(
-            graph_def, name='quantize_eval_model', input_names=list(map(indexed_name, inputs)),
-            output_names=list(map(indexed_name, outputs)), opset=opset,
-            custom_op_handlers={'FixNeuron': (onnx_fix_neuron.convert_marker, [])})
-    except Exception as error:
-        raise errors.QuantizeError(errors.UNSUPPORTED_OP, 'Cannot convert', 'tf2onnx failed: {}: {}'.format(
-            type(error).__name__, (str(error).splitlines() or [''])[0])) from error
+    with _Failures() as failures:
+        try:
+            model, _ = tf2onnx.convert.from_graph_def(
+                graph_def, name='quantize_eval_model', input_names=list(map(indexed_name, inputs)),
+                output_names=list(map(indexed_name, outputs)), opset=opset,
+                custom_op_handlers={'FixNeuron': (onnx_fix_neuron.convert_marker, [])})
+        except Exception as error:
+            raise errors.QuantizeError(errors.UNSUPPORTED_OP, 'Cannot convert', 'tf2onnx failed{}: {}: {}'.format(
+                ''.join(' at node {!r}'.format(name) for name in failures.nodes[:1]), type(error).__name__,
+                (str(error).splitlines() or [''])[0])) from error
     onnx_fix_neuron.write_out(model)
     onnx_padding.write_out(model)
     _check_operators(model, opset)
     return model.SerializeToString()
+
+
+class _Failures(logging.Handler):
+    """Keeps what tf2onnx logs of a failure to itself: `nodes`, those that it could not convert. A context manager."""
+
+    def __init__(self):
+        super().__init__(logging.ERROR)
+        self.nodes = []
+        self._logger = logging.getLogger('tf2onnx.tfonnx')
+
+    def emit(self, record):
+        if record.msg.startswith('Failed to convert node'):
+            self.nodes.append(record.args[0])
+
+    def __enter__(self):
+        self._propagated, self._logger.propagate = self._logger.propagate, False
+        self._logger.addHandler(self)
+        return self
+
+    def __exit__(self, *exception):
+        self._logger.removeHandler(self)
+        self._logger.propagate = self._propagated
 
 
 def _check_operators(model, opset):

@@ -30,7 +30,8 @@ def write_out(model):
 def _padded(model, node, attrs):
     """The nodes that compute the padding of `node`, which is changed to read the padded tensor or to have pads."""
     kernel = np.array(attrs['kernel_shape'].ints)
-    dilations, strides = (np.array(attrs[key].ints) if key in attrs else np.ones_like(kernel) for key in ('dilations', 'strides'))
+    dilations, strides = (np.array(attrs[key].ints) if key in attrs else np.ones_like(kernel)
+                          for key in ('dilations', 'strides'))
     extent = (kernel - 1) * dilations + 1
     if np.all(dilations == 1) and np.all(strides - extent < 2):
         return []
