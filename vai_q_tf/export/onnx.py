@@ -116,26 +116,31 @@ def _convert(graph_def, inputs, outputs, opset):
                 output_names=list(map(indexed_name, outputs)), opset=opset,
                 custom_op_handlers={'FixNeuron': (onnx_fix_neuron.convert_marker, [])})
         except Exception as error:
-            raise errors.QuantizeError(errors.UNSUPPORTED_OP, 'Cannot convert', 'tf2onnx failed{}: {}: {}'.format(
-                ''.join(' at node {!r}'.format(name) for name in failures.nodes[:1]), type(error).__name__,
-                (str(error).splitlines() or [''])[0])) from error
+            raise _failed('', error) from error
+    for name, error in failures.found:  # tf2onnx goes on, and leaves the node as TensorFlow has it
+        raise _failed(' at node {!r}'.format(name), error) from error
     onnx_fix_neuron.write_out(model)
     onnx_padding.write_out(model)
     _check_operators(model, opset)
     return model.SerializeToString()
 
 
+def _failed(where, error):
+    return errors.QuantizeError(errors.UNSUPPORTED_OP, 'Cannot convert', 'tf2onnx failed{}: {}: {}'.format(
+        where, type(error).__name__, (str(error).splitlines() or [''])[0]))
+
+
 class _Failures(logging.Handler):
-    """Keeps what tf2onnx logs of a failure to itself: `nodes`, those that it could not convert. A context manager."""
+    """Keeps what tf2onnx logs of failures to itself: `found`, the (node, exception) of each. A context manager."""
 
     def __init__(self):
         super().__init__(logging.ERROR)
-        self.nodes = []
+        self.found = []
         self._logger = logging.getLogger('tf2onnx.tfonnx')
 
     def emit(self, record):
         if record.msg.startswith('Failed to convert node'):
-            self.nodes.append(record.args[0])
+            self.found.append((record.args[0], record.exc_info[1]))
 
     def __enter__(self):
         self._propagated, self._logger.propagate = self._logger.propagate, False
