@@ -24,8 +24,41 @@ def test_a_subgraph_has_versions_and_functions():
     result = editor.subgraph(graph_def, graph_def.node[1:])
     assert [node.name for node in result.node] == ['out'] and result.versions.producer == 77
     assert result.library == graph_def.library and len(result.library.function) == 1
-    without = editor.subgraph(graph_def, graph_def.node[:1], library=False)
+    without = editor.subgraph(graph_def, graph_def.node[:1])
     assert not without.HasField('library') and without.versions == graph_def.versions
+
+
+def test_a_subgraph_has_the_functions_that_it_uses_and_those_that_these_use():
+    @function.Defun(tf.float32, tf.float32, func_name='backward')
+    def backward(x, gradient):
+        return _twice(gradient, name='again')
+
+    @function.Defun(tf.float32, func_name='forward', grad_func=backward)
+    def forward(x):
+        return tf.nn.relu(x)
+
+    @function.Defun(tf.float32, func_name='outer')
+    def outer(x):
+        return forward(x) + 1.0
+
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [], name='x')
+        outer(x, name='call')
+        _twice(x, name='other')
+        tf.data.Dataset.range(3).map(lambda x: x + 1).make_one_shot_iterator()
+        graph_def = graph.as_graph_def()
+    twice = next(node.op for node in graph_def.node if node.name == 'other')
+    for names, used in (('x', set()), ('other', {twice}), ('call', {'outer', 'forward', 'backward', twice})):
+        nodes = [node for node in graph_def.node if node.name == names]
+        library = editor.subgraph(graph_def, nodes).library
+        assert {function.signature.name for function in library.function} == used, names
+        assert [gradient.gradient_func for gradient in library.gradient] == ['backward'] * (names == 'call')
+    named = tf.NodeDef(name='named', op='MapDataset')
+    named.attr['f'].func.name = twice
+    listed = tf.NodeDef(name='listed', op='Case')
+    listed.attr['branches'].list.func.add(name='forward')
+    functions = editor.subgraph(graph_def, [named, listed]).library.function
+    assert {function.signature.name for function in functions} == {twice, 'forward', 'backward'}
 
 
 def test_a_subgraph_is_a_copy():

@@ -1,6 +1,7 @@
 """GraphView against the live graph that it was made from."""
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import function
 
 from vai_q_tf import errors
 from vai_q_tf.graph.view import GraphView, indexed_name, node_name, normalise, output_index, tensor_name
@@ -20,6 +21,23 @@ def network():
         tf.identity(tf.identity(indices, name='copy'), name='out')
     tf.compat.v1.placeholder(tf.float32, None, name='anything')
     return tf.compat.v1.get_default_graph()
+
+
+def test_calls_have_the_types_and_the_state_of_their_functions():
+    @function.Defun(tf.float32, func_name='parts')
+    def parts(x):
+        return tf.cast(x, tf.int32), x
+
+    @function.Defun(tf.float32, func_name='noisy')
+    def noisy(x):
+        return x + tf.random.uniform([])
+
+    x = tf.compat.v1.placeholder(tf.float32, [], name='x')
+    parts(noisy(x, name='second'), name='first')
+    view = _view()
+    assert view.output_types('first') == (tf.int32, tf.float32) and view.dtype('first:1') == tf.float32
+    assert [view.is_function(name) for name in ('first', 'second', 'x')] == [True, True, False]
+    assert [view.is_stateful(name) for name in ('first', 'second')] == [False, True] and view.is_known('first')
 
 
 def test_names():

@@ -13,7 +13,7 @@ from vai_q_tf.graph import sessions
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.ptq import fast_finetune
-from vai_q_tf.ptq.finetune_network import Block
+from vai_q_tf.ptq.finetune_blocks import Block
 
 SIZE = 12
 
@@ -197,10 +197,11 @@ class FakeNetwork:
         self.blocks = [Block(name, (name,), '', '') for name in self.values]
         self._losses, self._error = losses, error
         self.current = dict(self.values)
-        self.passes = 0
+        self.passes, self.untrainable = 0, {}
 
     def train(self, batches, numbers, rates):
         self.current.update(('w{}'.format(number), np.float32(1)) for number in numbers)
+        return {}
 
     def read(self, names):
         return {name: self.current[name] for name in names}

@@ -231,17 +231,6 @@ def test_settings_of_finetuning_do_not_matter_without_it(tmp_path):
     assert _fix_neurons(_quantize(tmp_path, options={'include_fast_ft': 0, 'fast_ft_epochs': 0}))
 
 
-def test_a_loop_is_no_news_after_the_calibration(tmp_path):
-    net, steps = networks.Network(), []
-    x = net.conv(net.input, 4, 'conv')
-    _, x = net.apply(tf.while_loop, lambda i, y: i < 2, lambda i, y: (i + 1, tf.nn.relu(y)), [0, x])
-    net.apply(tf.identity, x, name='out')
-    with pytest.raises(errors.QuantizeError, match='Fast finetuning does not train through loops'):
-        _quantize(tmp_path, net.graph_def(), 'out', lambda step: steps.append(step) or networks.batches(step),
-                  {'include_fast_ft': 1})
-    assert steps == [0]
-
-
 def test_a_float_graph_that_does_not_run_names_the_node(tmp_path):
     net = networks.Network()
     x = net.conv(net.input, 4, 'conv')

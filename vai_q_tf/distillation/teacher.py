@@ -108,7 +108,7 @@ class Teacher:
                 values = self._values()
             read = {operand for node in self._nodes for operand in node.input}
             shared = {name: value for name, value in dict(values, **self._given).items() if name in read}
-            network = editor.subgraph(self._graph_def, self._nodes, library=False)
+            network = editor.subgraph(self._graph_def, self._nodes)
             return tf.import_graph_def(network, shared, [self._output + ':0'], name=graph_record.TEACHER)[0]
 
     def _values(self) -> Dict[str, tf.Tensor]:

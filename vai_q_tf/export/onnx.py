@@ -1,10 +1,11 @@
 """A quantized model as ONNX, in standard operators, by way of tf2onnx."""
 import importlib
+import logging
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, ops
-from vai_q_tf.export import onnx_fix_neuron
+from vai_q_tf.export import onnx_fix_neuron, onnx_padding
 from vai_q_tf.export.evaluation_model import require_evaluation_model
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import changing_nodes
@@ -70,7 +71,7 @@ def _quantized(view, tensor):
 
 
 def _with_placeholders(graph_def, inputs):
-    """The graph where the input nodes are placeholders, without functions."""
+    """The graph where the input nodes are placeholders, and attrs that TensorFlow ignores are gone."""
     view, nodes = GraphView(graph_def), []
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name='')
@@ -82,8 +83,11 @@ def _with_placeholders(graph_def, inputs):
                     'the output format onnx.'.format(node.name, len(view.output_types(node.name))))
             output = graph.get_tensor_by_name(node.name + ':0')
             node = editor.placeholder(node.name, output.dtype, None if output.shape.rank is None else output.shape.as_list())
+        if node.op == 'DepthwiseConv2dNative' and 'dilations' in node.attr:
+            node = editor.exact_copy(node)
+            del node.attr['dilations']  # TensorFlow computes without, and tf2onnx with them
         nodes.append(node)
-    return editor.subgraph(graph_def, nodes, library=False)
+    return editor.subgraph(graph_def, nodes)
 
 
 def _with_constants(graph_def, outputs):
@@ -105,17 +109,47 @@ def _with_constants(graph_def, outputs):
 def _convert(graph_def, inputs, outputs, opset):
     import tf2onnx
 
-    try:
-        model, _ = tf2onnx.convert.from_graph_def(
-            graph_def, name='quantize_eval_model', input_names=list(map(indexed_name, inputs)),
-            output_names=list(map(indexed_name, outputs)), opset=opset,
-            custom_op_handlers={'FixNeuron': (onnx_fix_neuron.convert_marker, [])})
-    except Exception as error:
-        raise errors.QuantizeError(errors.UNSUPPORTED_OP, 'Cannot convert', 'tf2onnx failed: {}: {}'.format(
-            type(error).__name__, (str(error).splitlines() or [''])[0])) from error
+    with _Failures() as failures:
+        try:
+            model, _ = tf2onnx.convert.from_graph_def(
+                graph_def, name='quantize_eval_model', input_names=list(map(indexed_name, inputs)),
+                output_names=list(map(indexed_name, outputs)), opset=opset,
+                custom_op_handlers={'FixNeuron': (onnx_fix_neuron.convert_marker, [])})
+        except Exception as error:
+            raise _failed('', error) from error
+    for name, error in failures.found:  # tf2onnx goes on, and leaves the node as TensorFlow has it
+        raise _failed(' at node {!r}'.format(name), error) from error
     onnx_fix_neuron.write_out(model)
+    onnx_padding.write_out(model)
     _check_operators(model, opset)
     return model.SerializeToString()
+
+
+def _failed(where, error):
+    return errors.QuantizeError(errors.UNSUPPORTED_OP, 'Cannot convert', 'tf2onnx failed{}: {}: {}'.format(
+        where, type(error).__name__, (str(error).splitlines() or [''])[0]))
+
+
+class _Failures(logging.Handler):
+    """Keeps what tf2onnx logs of failures to itself: `found`, the (node, exception) of each. A context manager."""
+
+    def __init__(self):
+        super().__init__(logging.ERROR)
+        self.found = []
+        self._logger = logging.getLogger('tf2onnx.tfonnx')
+
+    def emit(self, record):
+        if record.msg.startswith('Failed to convert node'):
+            self.found.append((record.args[0], record.exc_info[1]))
+
+    def __enter__(self):
+        self._propagated, self._logger.propagate = self._logger.propagate, False
+        self._logger.addHandler(self)
+        return self
+
+    def __exit__(self, *exception):
+        self._logger.removeHandler(self)
+        self._logger.propagate = self._propagated
 
 
 def _check_operators(model, opset):

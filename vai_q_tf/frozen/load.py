@@ -244,8 +244,8 @@ def _clean(graph_def):
                 del node.attr[key]
         if unshaped and node.op == 'Placeholder' and not node.attr['shape'].shape.dim:
             node.attr['shape'].shape.unknown_rank = True
-    if graph_def.library.function and not _uses_functions(graph_def):
-        graph_def.ClearField('library')
+    if graph_def.HasField('library'):
+        graph_def.library.CopyFrom(editor.used_functions(graph_def.library, graph_def.node))
 
 
 def _is_default(key, value):
@@ -255,12 +255,6 @@ def _is_default(key, value):
         return True
     content = getattr(value, kind)
     return not (content.ListFields() if kind in ('list', 'shape', 'tensor', 'func') else content)
-
-
-def _uses_functions(graph_def):
-    names = frozenset(function.signature.name for function in graph_def.library.function)
-    return any(node.op in names or any(value.WhichOneof('value') == 'func' or value.list.func
-                                       for value in node.attr.values()) for node in graph_def.node)
 
 
 def _op_def(op):

@@ -4,13 +4,33 @@ import tensorflow.compat.v1 as tf
 _CONTEXT_ATTRS = ('_class', '_output_shapes')
 
 
-def subgraph(graph_def, nodes, library=True):
-    """A GraphDef with the NodeDefs `nodes`, and the versions and, unless `library` is False, the functions of `graph_def`."""
+def subgraph(graph_def, nodes):
+    """A GraphDef with the NodeDefs `nodes`, the versions of `graph_def`, and those of its functions that the nodes use."""
     result = tf.GraphDef(node=nodes)
     result.versions.CopyFrom(graph_def.versions)
-    if library:
-        result.library.CopyFrom(graph_def.library)
+    if graph_def.library.function:
+        used = used_functions(graph_def.library, result.node)
+        if used.function:
+            result.library.CopyFrom(used)
     return result
+
+
+def used_functions(library, nodes):
+    """The part of a FunctionDefLibrary that the NodeDefs `nodes` call or name, and all that these functions do."""
+    functions = {function.signature.name: function for function in library.function}
+    gradients = {gradient.function_name: gradient for gradient in library.gradient}
+    used, waiting = set(), [(node.op, node.attr) for node in nodes]
+    while waiting:
+        op, attrs = waiting.pop()
+        called = [op] + [function.name for value in attrs.values() for function in [value.func] + list(value.list.func)]
+        for name in called:
+            if name in functions and name not in used:
+                used.add(name)
+                waiting.extend((node.op, node.attr) for node in functions[name].node_def)
+                if name in gradients:
+                    waiting.append((gradients[name].gradient_func, {}))
+    return type(library)(function=[function for name, function in functions.items() if name in used],
+                         gradient=[gradient for name, gradient in gradients.items() if name in used])
 
 
 def exact_copy(node):
@@ -124,7 +144,7 @@ def with_shapes(graph_def, stand_ins=()):
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(
-            subgraph(graph_def, [stand_ins.get(node.name, node) for node in graph_def.node], library=False), name='')
+            subgraph(graph_def, [stand_ins.get(node.name, node) for node in graph_def.node]), name='')
     result = tf.GraphDef()
     result.CopyFrom(graph_def)
     for node in result.node:

@@ -8,6 +8,8 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, tf_internal
 from vai_q_tf.graph.traits import IDENTITY_OPS, READ_OPS
 
+# The ops that call a function that an attr names.
+CALL_OPS = frozenset(('PartitionedCall', 'StatefulPartitionedCall', 'RemoteCall', 'SymbolicGradient'))
 VARIABLE_OPS = frozenset(('Variable', 'VariableV2', 'VarHandleOp'))
 # A private list of names on a node: the nodes of the float graph that it stands for now.
 SOURCE_NODES = '_origins'
@@ -65,6 +67,7 @@ class GraphView:
                 raise errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Invalid graph',
                                            'Two nodes have the name {!r}; node names must be unique.'.format(node.name))
             self._nodes[node.name] = node
+        self._functions = {function.signature.name: function.signature for function in graph_def.library.function}
         self.names = tuple(self._nodes)
         self._order = {name: number for number, name in enumerate(self.names)}
         self._inputs, self._controls, self._consumers, self._output_types, self._derived_nodes = {}, {}, {}, {}, {}
@@ -124,7 +127,7 @@ class GraphView:
         node = self._nodes[node_name(name)]
         if key in node.attr:
             return node.attr[key]
-        definition = tf_internal.python_op_defs().get(node.op)
+        definition = self._definition(node.name)
         for attribute in definition.attr if definition else ():
             if attribute.name == key and attribute.HasField('default_value'):
                 return attribute.default_value
@@ -161,7 +164,7 @@ class GraphView:
         return self._output_types[name]
 
     def _find_output_types(self, name):
-        definition = tf_internal.python_op_defs().get(self._nodes[name].op)
+        definition = self._definition(name)
         for output in definition.output_arg if definition else ():
             if output.type_list_attr:
                 values = self.attr(name, output.type_list_attr).list.type
@@ -171,13 +174,21 @@ class GraphView:
             for value in values:
                 yield tf.as_dtype(value).base_dtype
 
+    def _definition(self, name):
+        """The OpDef of the op of a node, None where it is not known."""
+        return tf_internal.python_op_defs().get(self.op(name)) or self._functions.get(self.op(name))
+
     def is_known(self, name):
-        """Whether this TensorFlow has a Python function for the op of the node."""
-        return self.op(name) in tf_internal.python_op_defs()
+        """Whether this TensorFlow has a Python function for the op of the node, or the graph has a function of that name."""
+        return self._definition(name) is not None
+
+    def is_function(self, name):
+        """Whether the node is a call of a function of the graph."""
+        return self.op(name) in self._functions or self.op(name) in CALL_OPS
 
     def is_stateful(self, name):
         """Whether the op is registered with state: variables, random numbers, queues. Unknown ops count as stateful."""
-        definition = tf_internal.python_op_defs().get(self.op(name))
+        definition = self._definition(name)
         return definition is None or definition.is_stateful
 
     def skip_identity(self, tensor):

@@ -2,6 +2,7 @@
 from typing import Dict, FrozenSet, NamedTuple, Tuple
 
 import tensorflow.compat.v1 as tf
+from google.protobuf.message import Message  # type: ignore
 
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
@@ -18,11 +19,13 @@ class Partition(NamedTuple):
     rest: NodeDefs of what comes before and after, the input nodes themselves included.
     protected: the nodes of `main` that have to keep their name and meaning.
     stand_ins: {name of a Placeholder of `main`: the tensor of an input node that it stands for}.
+    library: the functions of the graph.
     """
     main: tf.GraphDef
     rest: Tuple[tf.NodeDef, ...]
     protected: FrozenSet[str]
     stand_ins: Dict[str, str]
+    library: Message
 
 
 def partition(graph_def, config):
@@ -48,11 +51,11 @@ def partition(graph_def, config):
             node = editor.copy(view.node(name), inputs=[names.get(tensor, tensor) for tensor in view.inputs(name)])
             node.input.extend('^' + control for control in placing(view, name, branches))
             nodes.append(node)
-    main = editor.subgraph(graph_def, nodes, library=bool(graph_def.library.function))  # not gradients of functions alone
+    main = editor.subgraph(graph_def, nodes)
     read = {node_name(tensor) for name in rest for tensor in view.inputs(name)}
     protected = frozenset(outputs).union(names.values(), read & members, inputs)
     return Partition(main, tuple(view.node(name) for name in view.names if name in rest), protected,
-                 {stand_in: tensor for tensor, stand_in in names.items()})
+                 {stand_in: tensor for tensor, stand_in in names.items()}, graph_def.library)
 
 
 def merge(parts, main):
@@ -74,8 +77,9 @@ def merge(parts, main):
             nodes[-1].input[:] = [_renamed(operand, names) for operand in node.input]
     known = {node.name for node in nodes}
     result = editor.subgraph(main, [_without_lost_controls(node, known) for node in nodes])
+    result.library.CopyFrom(parts.library)
     view = GraphView(result)
-    return editor.subgraph(main, [view.node(name) for name in view.upstream(view.names)])
+    return editor.subgraph(result, [view.node(name) for name in view.upstream(view.names)])
 
 
 def _renamed(tensor, names):

@@ -9,6 +9,8 @@ from vai_q_tf.plan.groups import add_activation_function, add_if_read_elsewhere
 from vai_q_tf.plan.quant_plan import WEIGHT_MODE, ComputeGroup
 from vai_q_tf.plan.resumption import Resumption
 
+_IN_FUNCTION = 'it is a call of a TensorFlow function, which is computed in float; only ops of the graph itself are quantized'
+
 
 def add_elementwise(draft, activations, fusions):
     """Quantizes the results of additions, pools, concats and so on, and records the ops that stay float.
@@ -82,7 +84,8 @@ def _add_op(draft, name, activations, resumption):
     else:
         floats = [tensor for _, tensor in inputs if not (spec.constants and graph_range.is_static(tensor))]
         unquantized = [tensor for tensor in floats if not _quantize_input(draft, name, tensor, resumption)]
-        reason = resumption.reason(name, unquantized[0]) if unquantized else spec.reason
+        reason = resumption.reason(name, unquantized[0]) if unquantized else (
+            _IN_FUNCTION if view.is_function(name) else spec.reason)
     if reason:
         draft.skip([name], reason)
         return

@@ -16,9 +16,9 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import sessions
-from vai_q_tf.graph.control_flow import loop_nodes
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.ptq.finetune_network import FinetuneNetwork, find_blocks
+from vai_q_tf.ptq.finetune_blocks import find_blocks
+from vai_q_tf.ptq.finetune_network import FinetuneNetwork
 
 LEAST_RATE, GREATEST_RATE = 1e-10, 0.1
 # Blocks that start with a loss above this learn at lr * lrcoef.
@@ -55,14 +55,14 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
         raises it is not kept either.
 
     Raises:
-      QuantizeError: INVALID_CONFIG for a setting out of range; UNSUPPORTED_GRAPH for a loop between input and output nodes.
+      QuantizeError: INVALID_CONFIG for a setting out of range.
     """
     check_settings(mode, epochs, lr, lrcoef)
-    require_no_loop(float_graph, plan)
     blocks, skipped = find_blocks(float_graph, eval_graph, plan)
     for name, reason in skipped:
-        tf.logging.warning('Fast finetune leaves %r as it is: %s.', name, reason)
+        _leave(name, reason)
     if not blocks:
+        tf.logging.warning('Fast finetune changes nothing: there are no weights or biases that it can train.')
         return eval_graph
     view = GraphView(eval_graph)
 
@@ -79,22 +79,16 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
         return editor.with_values(eval_graph, finetuning.changed())
 
 
+def _leave(name, reason):
+    tf.logging.warning('Fast finetune leaves %r as it is: %s.', name, reason)
+
+
 def _step(view, plan, block):
     """The step of a block's weights in the quantized graph; that of its bias, where they are not trained."""
     group = next(group for group in plan.groups if group.node == block.name)
     fix_neuron = next(name for name in (group.weight, group.bias)
                       if name in view and view.skip_identity(view.inputs(name)[0]) in block.constants)
     return 2.0 ** -view.attr(fix_neuron, 'quantize_pos').i
-
-
-def require_no_loop(float_graph, plan):
-    """Raises QuantizeError UNSUPPORTED_GRAPH for a loop between input and output nodes."""
-    view = GraphView(float_graph)
-    looped = loop_nodes(view, frozenset(plan.nodes).intersection(view.names))
-    if looped:
-        raise errors.QuantizeError(
-            errors.UNSUPPORTED_GRAPH, 'Loop', 'Fast finetuning does not train through loops, and {!r} is in one; do '
-            'without it, or move output_nodes before the loop.'.format(min(looped, key=view.order)))
 
 
 class _Batches:
@@ -122,10 +116,22 @@ class _Finetuning:
         self._rates = np.array([rate(*pair) for pair in zip(blocks, self._losses)])
         # A loss that is not finite gives no gradient, and weights of NaN would reach all later blocks.
         self._active = [number for number, loss in enumerate(self._losses) if 0 < loss < np.inf]
+        self._leave_out(network.untrainable)
+
+    def _leave_out(self, reasons):
+        """Trains the blocks {number: why} no more."""
+        for number, reason in reasons.items():
+            _leave(self._blocks[number].name, reason)
+        self._active = [number for number in self._active if number not in reasons]
 
     def run_epoch(self, text):
         """Trains once on every batch and takes over what is better; the other blocks go on at a lower rate."""
-        self._network.train(self._batches(text), self._active, self._rates)
+        failures = self._network.train(self._batches(text), self._active, self._rates)
+        while failures:
+            self._leave_out(failures)
+            self._network.load(self._accepted)
+            self._network.restart(self._active)
+            failures = self._network.train(self._batches(text), self._active, self._rates)
         trained = self._network.read([name for number in self._active for name in self._blocks[number].constants])
         failed = sorted(set(self._active) - set(self._accept(trained, text + ', check')))
         self._network.restart(failed)

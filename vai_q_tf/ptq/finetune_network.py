@@ -1,10 +1,8 @@
 """The float network and the quantized network side by side in one graph, with what trains each block of the latter.
 
-A block is a weighted op with its bias and activation function, up to its quantized result. No gradient leaves a block, so
-one backward pass through the sum of all losses gives every block its own gradient, however many there are.
+No gradient leaves a block, so one backward pass through the sum of all losses gives every block its own gradient, however
+many there are.
 """
-from typing import NamedTuple, Tuple
-
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -19,60 +17,12 @@ from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 _FLOAT_TENSOR = '_float_tensor'
 
 
-class Block(NamedTuple):
-    """name: its weighted op. constants: the Consts of its weights and bias. source: the float tensor that it is to give.
-    output: the FixNeuron after that."""
-    name: str
-    constants: Tuple[str, ...]
-    source: str
-    output: str
-
-
-def find_blocks(float_graph, eval_graph, plan):
-    """The blocks of `eval_graph` that can be trained, in the order of the plan, and why the others cannot.
-
-    Returns:
-      (list of Module, list of (name of a weighted op, reason)).
-    """
-    float_view, eval_view = GraphView(float_graph), GraphView(eval_graph)
-    blocks, skipped, taken = [], [], {}
-    seen = set()
-    for group in plan.groups:
-        if group.node in seen:
-            continue  # a value inside of a block
-        seen.add(group.node)
-        constants = tuple(constant for constant in (_constant(eval_view, group.weight), _constant(eval_view, group.bias))
-                          if constant)
-        source = eval_view.inputs(group.output)[0] if group.output in eval_view else ''
-        shared = [constant for constant in constants if constant in taken]
-        if group.node not in eval_view or group.node not in float_view:
-            skipped.append((group.node, 'it is not in both the float and the quantized graph'))
-        elif not source or node_name(source) not in float_view:
-            skipped.append((group.node, 'its result is not quantized, or the float graph has no such tensor'))
-        elif not constants:
-            skipped.append((group.node, 'its weights and its bias are not constants'))
-        elif shared:
-            skipped.append((group.node, '{!r} is trained with {!r}'.format(shared[0], taken[shared[0]])))
-        else:
-            taken.update((constant, group.node) for constant in constants)
-            blocks.append(Block(group.node, constants, source, group.output))
-    return blocks, skipped
-
-
-def _constant(view, fix_neuron):
-    """The float32 Const before a FixNeuron; '' where there is none."""
-    if fix_neuron not in view or view.op(fix_neuron) != 'FixNeuron':
-        return ''
-    name = view.skip_identity(view.inputs(fix_neuron)[0])
-    return name if view.op(name) == 'Const' and view.dtype(name) == tf.float32 else ''
-
-
 class FinetuneNetwork:
     """One finalized graph with both networks, and a session in which the constants of the blocks are variables.
 
     Args:
       float_graph, eval_graph, plan: as in `fast_finetune.finetune`.
-      blocks: from `find_blocks`.
+      blocks: from `finetune_blocks.find_blocks`.
       mode: 0: the blocks read the float network; 1: the blocks before them.
       config: the tf.ConfigProto of the session.
 
@@ -80,6 +30,7 @@ class FinetuneNetwork:
 
     Attributes:
       values: {Const: ndarray}, those of `eval_graph`.
+      untrainable: {number of a block without gradients: why}.
     """
 
     def __init__(self, float_graph, eval_graph, plan, blocks, mode, config):
@@ -152,26 +103,48 @@ class FinetuneNetwork:
                                    list(map(indexed_name, tensors)), name=scope)
 
     def _output_errors(self, outputs, names):
-        """Mean square of the difference to the float outputs, and of these: float32 [2, outputs]."""
+        """Mean square of the difference to the float outputs, and of these: float32 [2, outputs that are real numbers]."""
         rows = []
         for output, name in zip(outputs, names):
             reference = live_editor.tensor(self._graph, name)
-            if reference.dtype != tf.string:
+            if reference.dtype.is_floating or reference.dtype.is_integer or reference.dtype.is_bool:
                 reference = tf.cast(reference, tf.float32)
                 rows.append([tf.reduce_mean(tf.squared_difference(tf.cast(output, tf.float32), reference)),
                              tf.reduce_mean(tf.square(reference))])
-        return tf.transpose(tf.convert_to_tensor(rows))
+        return tf.transpose(tf.convert_to_tensor(rows)) if rows else tf.zeros([2, 0])
 
     def _make_train_ops(self, blocks, losses):
-        """For each block the op that trains it, with an Adam of its own."""
-        names = [name for block in blocks for name in block.constants]
-        gradients = dict(zip(names, tf.gradients(losses, [self._reads[name] for name in names])))
-        train_ops, self._resets = [], []
-        for number, block in enumerate(blocks):
+        """For each block the op that trains it, with an Adam of its own; without gradients one that does nothing."""
+        train_ops, self._resets, self._gradients, self.untrainable = [], [], [], {}
+        for number, (block, gradients) in enumerate(zip(blocks, self._find_gradients(blocks, losses))):
+            pairs = [(gradient, self._variables[name]) for gradient, name in zip(gradients, block.constants)
+                     if gradient is not None]
             optimizer = tf.train.AdamOptimizer(self._rates[number])
-            train_ops.append(optimizer.apply_gradients([(gradients[name], self._variables[name]) for name in block.constants]))
+            train_ops.append(optimizer.apply_gradients(pairs) if pairs else tf.no_op())
             self._resets.append([variable.initializer for variable in optimizer.variables()])
+            self._gradients.append([gradient.op for gradient, _ in pairs])
+            if not pairs:
+                self.untrainable.setdefault(number, 'its result has no gradient with respect to its weights')
         return train_ops
+
+    def _find_gradients(self, blocks, losses):
+        """For each block the gradients of its loss with respect to its Consts; None for those that have none.
+
+        Where a block makes TensorFlow fail, each is differentiated on its own.
+        """
+        reads = [[self._reads[name] for name in block.constants] for block in blocks]
+        try:
+            found = iter(tf.gradients(losses, [read for own in reads for read in own]))
+            return [[next(found) for _ in own] for own in reads]
+        except Exception:  # whatever a gradient function raises
+            return [self._gradients_of(number, loss, own) for number, (loss, own) in enumerate(zip(losses, reads))]
+
+    def _gradients_of(self, number, loss, reads):
+        try:
+            return tf.gradients(loss, reads)
+        except Exception as error:
+            self.untrainable[number] = _no_gradients(error)
+            return [None] * len(reads)
 
     def restart(self, numbers):
         """Makes the optimizers of the blocks `numbers` forget what they have seen."""
@@ -205,12 +178,34 @@ class FinetuneNetwork:
             return losses / count, float(np.sum(squares / np.where(references > 0, references, 1.0)))
 
     def train(self, batches, numbers, rates):
-        """One step on each batch for the blocks `numbers`, at the learning rates `rates` [blocks]."""
+        """One step on each batch for the blocks `numbers`, at the learning rates `rates` [blocks].
+
+        Returns:
+          {number of a block whose gradients cannot be computed: why}; after the batch where that shows, training ends, and
+          what the weights are is not defined.
+        """
         train_ops = [self._train_ops[number] for number in numbers]
         for feeds in batches:
             feeds = self._feeds(feeds)
             feeds[self._rates] = rates
-            self._session.run(train_ops, feeds)
+            try:
+                self._session.run(train_ops, feeds)
+            except tf.errors.OpError:
+                failures = self._failures(numbers, feeds)
+                if not failures:
+                    raise
+                return failures
+        return {}
+
+    def _failures(self, numbers, feeds):
+        """{number: why} of the blocks `numbers` whose gradients cannot be computed."""
+        failures = {}
+        for number in numbers:
+            try:
+                self._session.run(self._gradients[number], feeds)
+            except tf.errors.OpError as error:
+                failures[number] = _no_gradients(error)
+        return failures
 
     def _feeds(self, feeds):
         """`feeds` for the placeholders that these networks have."""
@@ -222,6 +217,11 @@ class FinetuneNetwork:
             except KeyError:
                 pass
         return present
+
+
+def _no_gradients(error):
+    text = getattr(error, 'message', None) or str(error) or type(error).__name__
+    return 'TensorFlow has no gradients for it: ' + text.strip().splitlines()[0].strip().rstrip('.')
 
 
 def _quantized_output(plan, view, name):

@@ -14,7 +14,7 @@ from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.lint import lint
 from vai_q_tf.ptq.calibration.progress import progress
 from vai_q_tf.ptq.effort.improve import check_effort, improve, summary
-from vai_q_tf.ptq.fast_finetune import check_settings, finetune, require_no_loop
+from vai_q_tf.ptq.fast_finetune import check_settings, finetune
 from vai_q_tf.ptq.judged_finetuning import finetune_judged
 from vai_q_tf.ptq.prepare import prepare
 
@@ -69,8 +69,6 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
             samples.update(batch)
         return batch
 
-    if include_fast_ft:
-        require_no_loop(*prepared.networks[0])
     improved = improve([network._replace(graph=runnable(network.graph)) for network in prepared.networks], config,
                        feed, effort, gpu_memory_fraction)
     float_graph, plan = prepared.networks[improved.chosen]

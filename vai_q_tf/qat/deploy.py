@@ -187,8 +187,7 @@ class _Constants:
         self._computed = [name for name in self._wanted if name not in self._variables]
         self._graph = tf.Graph()
         with self._graph.as_default():
-            tf.import_graph_def(editor.subgraph(optimised, [self._fed(view.node(name)) for name in upstream], library=False),
-                                name='')
+            tf.import_graph_def(editor.subgraph(optimised, [self._fed(view.node(name)) for name in upstream]), name='')
 
     def _fed(self, node):
         if node.name not in self._variables:
@@ -210,8 +209,7 @@ class _Constants:
             nodes.append(node)
         left = GraphView(tf.GraphDef(node=nodes))
         read = left.upstream(set(left.names).difference(static_nodes(left, in_branches=True)))
-        # A training graph has functions of its input pipeline, too.
-        return editor.subgraph(self._graph_def, [node for node in nodes if node.name in read], library=False)
+        return editor.subgraph(self._graph_def, [node for node in nodes if node.name in read])
 
     def values(self, reader, checkpoint):
         """{name: array} of them all, with the variables that a checkpoint (a CheckpointReader) has.

@@ -161,10 +161,22 @@ def with_stand_ins(graph_def):
     """The graph with a Const of unknown value under the name of each variable, as freezing would write it.
 
     Raises:
-      QuantizeError: UNSUPPORTED_GRAPH naming a variable without a static shape.
+      QuantizeError: UNSUPPORTED_GRAPH naming a variable without a static shape, or one that is read inside of a function.
     """
+    _check_no_captures(graph_def)
     axes = [_axis(node) for node in graph_def.node if node.op == 'ResourceGather']
     return editor.subgraph(graph_def, axes + [_stand_in(node) for node in graph_def.node])
+
+
+def _check_no_captures(graph_def):
+    handles = {node.name for node in graph_def.node if node.op == 'VarHandleOp'}
+    for node in graph_def.node:
+        captured = handles.intersection(map(node_name, node.input)) if node.op not in READ_OPS | {'ResourceGather'} else ()
+        if captured:
+            raise errors.QuantizeError(
+                errors.UNSUPPORTED_GRAPH, 'Variable in a function', 'Node {!r} ({}) takes the variable {!r} itself, not its '
+                'value, as functions do; it can be neither frozen nor quantized there. Build that layer outside of '
+                'tf.function and Defun.'.format(node.name, node.op, min(captured)))
 
 
 def _axis(gather):
@@ -210,15 +222,23 @@ def check_inference(graph_def):
     """Raises a QuantizeError UNSUPPORTED_GRAPH naming a node of an optimised graph that computes otherwise in training."""
     view = GraphView(graph_def)
     static = static_nodes(view, in_branches=True)
+    for function in graph_def.library.function:
+        for node in function.node_def:
+            what = training_only(node.op, lambda node=node: 'is_training' not in node.attr or node.attr['is_training'].b)
+            if what:
+                raise _not_derived('the function {!r} has an op ({}) that'.format(function.signature.name, node.op), what)
     for name in view.names:
         what = training_only(view.op(name), lambda name=name: view.attr(name, 'is_training').b)
         if view.op(name) == 'Mean' and name not in static and _reduces_batch(view, name):
             what = 'a mean over the batch'
         if what:
-            raise errors.QuantizeError(
-                errors.UNSUPPORTED_GRAPH, 'Cannot derive',
-                'The evaluation graph cannot be derived from the training graph: node {!r} ({}) is {}. Give a function that '
-                'builds the float evaluation graph.'.format(name, view.op(name), what))
+            raise _not_derived('node {!r} ({})'.format(name, view.op(name)), what)
+
+
+def _not_derived(where, what):
+    return errors.QuantizeError(
+        errors.UNSUPPORTED_GRAPH, 'Cannot derive', 'The evaluation graph cannot be derived from the training graph: {} is {}. '
+        'Give a function that builds the float evaluation graph.'.format(where, what))
 
 
 def _reduces_batch(view, mean):
