@@ -12,6 +12,7 @@ from vai_q_tf.lint.lint_graph import (
     integer,
     op_of,
     output_shapes,
+    tensor_of,
     text,
     value_of,
 )
@@ -22,14 +23,14 @@ _VALUE_FIELDS = ('half_val', 'float_val', 'double_val', 'int_val', 'int64_val', 
 
 def _constant_storage(graph):
     for node in graph.of_type('Const'):
-        tensor = node.attr['value'].tensor if 'value' in node.attr else None
-        dims = dims_of(tensor.tensor_shape) if tensor is not None else None
+        tensor = tensor_of(node)
+        dims = dims_of(tensor.tensor_shape)
         if not dims or tensor.tensor_content or count(dims) <= 1:
             continue
         for field in _VALUE_FIELDS:
             values = getattr(tensor, field)
             if any(value != values[0] for value in values):
-                yield node.name, ('The compiler fills the whole constant with the first value of the field {}, and it has others. '
+                yield node.name, ('The compiler fills the whole constant with the first value of its field {}, which has more. '
                                   'Write the values to tensor_content, as tf.make_tensor_proto does with an '
                                   'array.'.format(field))
 
@@ -69,7 +70,7 @@ def _rank_of_operand(graph):
         for index in (0, 1):
             source = graph.producer(node, index)
             constant = graph.constant(source) if graph.is_float_constant(source) else None
-            dims = dims_of(constant.attr['value'].tensor.tensor_shape) if constant is not None else None
+            dims = dims_of(tensor_of(constant).tensor_shape) if constant is not None else None
             if dims and len(dims) == 3:
                 yield node.name, ("The compiler refuses a constant of three dimensions as an operand of {}, and '{}' is {}. "
                                   'Give it one dimension, or four with a first one of 1.'.format(node.op, constant.name, dims))
@@ -78,23 +79,24 @@ def _rank_of_operand(graph):
 def _leaky_relu_of_parts(graph):
     for node in graph.of_type(*_SUMS):
         for positive, rest in ((0, 1), (1, 0))[:1 if node.op == 'Sub' else 2]:
-            relu, scaled = graph.producer(node, positive), graph.producer(node, rest)
+            relu, scaled = graph.computed(node, positive), graph.computed(node, rest)
             if op_of(relu) != 'Relu' or op_of(scaled) != 'Mul':
                 continue
-            clipped = next((graph.producer(scaled, index) for index in (0, 1)
-                            if op_of(graph.producer(scaled, index)) == 'Relu'), None)
-            negated = graph.producer(clipped, 0) if clipped is not None else None
-            if op_of(negated) != 'Neg' or data_inputs(negated)[:1] != data_inputs(relu)[:1]:
-                continue
-            if not all('/' in part.name for part in (node, relu, scaled, clipped, negated)):
+            clipped = next((source for source in (graph.computed(scaled, 0), graph.computed(scaled, 1))
+                            if op_of(source) == 'Relu'), None)
+            negated = graph.computed(clipped, 0) if clipped is not None else None
+            parts = node, relu, scaled, clipped, negated
+            if op_of(negated) == 'Neg' and data_inputs(negated)[:1] == data_inputs(relu)[:1] and not all(
+                    '/' in part.name for part in parts):
                 yield node.name, ('The compiler does not find a leaky relu in relu(x) and a * relu(-x) where these ops have no '
                                   'scope in their names. Write a LeakyRelu.')
+                break
 
 
 def _no_explicit_padding(graph):
     for node in graph.nodes:
         if text(node, 'padding') == 'EXPLICIT':
-            yield node.name, ('The compiler knows the paddings SAME and VALID, and here it is EXPLICIT. Write a Pad, and the {} '
+            yield node.name, ('The compiler knows the paddings SAME and VALID, and this is EXPLICIT. Write a Pad, and the {} '
                               'with VALID after it.'.format(node.op))
 
 
@@ -115,28 +117,19 @@ def _no_mean_of_rows(graph):
 
 def _dense_on_rank_4(graph):
     for node in graph.of_type('MatMul'):
-        ahead, behind = _reshape_ahead(graph, node), _reshape_behind(graph, node)
-        if ahead is None or behind is None:
+        ahead, behind, weights = graph.computed(node, 0), _reshape_behind(graph, node), graph.constant(graph.producer(node, 1))
+        if op_of(ahead) != 'Reshape' or behind is None or weights is None:
             continue
-        rows, result, (_, width) = graph.input_shape(ahead, 0), _first_shape(behind), _first_shape(ahead) or (0, 0)
-        if rows is not None and len(rows) > 3 and rows[-1] == width and result is not None and len(result) > 3:
+        rows, result = graph.input_shape(ahead, 0), _first_shape(behind)
+        width = dims_of(tensor_of(weights).tensor_shape)
+        if (rows and len(rows) > 3 and result is not None and len(result) > 3 and width
+                and rows[-1] == width[-1 if 'transpose_b' in node.attr and node.attr['transpose_b'].b else 0]):
             yield node.name, ('The compiler refuses a dense layer on the last of four dimensions or more. Write a convolution '
                               'of size 1.')
 
 
-def _reshape_ahead(graph, node):
-    source = graph.producer(node, 0)
-    while op_of(source) == 'FixNeuron':
-        source, node = graph.producer(source, 0), source
-        if source is node:
-            return None
-    if op_of(source) != 'Reshape' or len(_first_shape(source) or ()) != 2:
-        return None
-    return source
-
-
 def _reshape_behind(graph, node):
-    """The Reshape that reads a node, with a BiasAdd, Add or FixNeuron between them at most."""
+    """The Reshape that reads a node, with its bias and FixNeuron between them at most."""
     for _ in range(3):
         readers = graph.consumers[node.name]
         found = next((reader for reader in readers if reader.op == 'Reshape'), None)
@@ -172,7 +165,7 @@ def _batch_in_reshape(graph):
     open_batch = any((shape or [-1])[0] < 0 for shape in map(_placeholder_shape, graph.of_type('Placeholder')))
     for node in graph.of_type('Reshape'):
         target, source = value_of(graph.producer(node, 1)), graph.input_shape(node, 0)
-        if not target or target[0] <= 1 or op_of(graph.producer(node, 0)) in ('', 'Const'):
+        if not target or not isinstance(target[0], int) or target[0] <= 1 or op_of(graph.producer(node, 0)) in ('', 'Const'):
             continue
         if source[:1] == [-1] if source is not None else open_batch:
             yield node.name, ('The compiler takes one image, and the shape {} of this Reshape has the batch {} in it. Write -1 '
@@ -194,7 +187,7 @@ def _softmax_constants(graph):
 
 
 def _is_bfloat(node):
-    return 'value' in node.attr and node.attr['value'].tensor.dtype == tf.bfloat16.as_datatype_enum
+    return tensor_of(node).dtype == tf.bfloat16.as_datatype_enum
 
 
 RULES = {

@@ -3,6 +3,7 @@ import collections
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+from tensorflow.core.framework import tensor_pb2
 
 _MOST_VALUES = 64  # of the constants that rules look into: axes, shapes, slopes
 
@@ -39,6 +40,11 @@ class LintGraph:
             return None
         return self._by_name.get(producer_name(inputs[index]))
 
+    def computed(self, node, index):
+        """As `producer`, or what that quantizes if it is a FixNeuron."""
+        source = self.producer(node, index)
+        return self.producer(source, 0) if op_of(source) == 'FixNeuron' else source
+
     def is_quantized_constant(self, node):
         """Whether `node` is a FixNeuron that reads a Const directly."""
         return op_of(node) == 'FixNeuron' and op_of(self.producer(node, 0)) == 'Const'
@@ -51,7 +57,7 @@ class LintGraph:
     def is_float_constant(self, node):
         """Whether `node` is a float constant, quantized or not; integers are arithmetic on shapes."""
         return self.is_quantized_constant(node) or (
-            op_of(node) == 'Const' and node.attr['value'].tensor.dtype == tf.float32.as_datatype_enum)
+            op_of(node) == 'Const' and tensor_of(node).dtype == tf.float32.as_datatype_enum)
 
     def input_shape(self, node, index):
         """The shape of data input `index` as a list, -1 for an unknown dimension; None where the file does not tell it."""
@@ -64,7 +70,7 @@ class LintGraph:
             position = int(number) if number.isdigit() else 0
             return shapes[position] if position < len(shapes) else None
         if source.op == 'Const':
-            return dims_of(source.attr['value'].tensor.tensor_shape)
+            return dims_of(tensor_of(source).tensor_shape)
         return declared_shape(source) if source.op == 'Placeholder' else None
 
 
@@ -103,11 +109,14 @@ def text(node, name):
     return node.attr[name].s.decode('utf-8', 'replace') if name in node.attr else ''
 
 
+def tensor_of(constant):
+    """The TensorProto of a Const; an empty one where it has none."""
+    return constant.attr['value'].tensor if 'value' in constant.attr else tensor_pb2.TensorProto()
+
+
 def value_of(constant):
     """The values of a small Const as a flat list; None for None, a large one, and one that does not fit its shape."""
-    if constant is None or 'value' not in constant.attr:
-        return None
-    tensor = constant.attr['value'].tensor
+    tensor = tensor_of(constant) if constant is not None else tensor_pb2.TensorProto()
     dims = dims_of(tensor.tensor_shape)
     if dims is None or any(not 0 <= size <= _MOST_VALUES for size in dims) or count(dims) > _MOST_VALUES:
         return None

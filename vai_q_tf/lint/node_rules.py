@@ -3,7 +3,7 @@
 A rule takes a LintGraph and yields (node name, message). `RULES` holds them by name, in the order in which they run.
 """
 from vai_q_tf.dpu import COMPILER_OPS
-from vai_q_tf.lint.lint_graph import declared_shape, describe, integer, op_of, output_shapes
+from vai_q_tf.lint.lint_graph import declared_shape, describe, integer, op_of, output_shapes, tensor_of
 
 _FIX_NEURON_ATTRS = frozenset(('bit_width', 'method', 'mode', 'phase', 'output_dir', 'quantize_pos', 'T'))
 
@@ -60,8 +60,8 @@ def _placeholder_shape(graph):
         shapes = [declared_shape(node)] + output_shapes(node)[:1]
         known = [shape for shape in shapes if shape is not None and all(size > 0 for size in shape[1:])]
         if any(len(shape) == 3 for shape in known):
-            yield node.name, ('The compiler refuses an input of three dimensions, and this placeholder has {}. Give the network '
-                              'an input of four, one of them 1, and reshape it.'.format(known[0]))
+            yield node.name, ('The compiler refuses an input of three dimensions, and this placeholder has {}. Give the '
+                              'network an input of four, one of them 1, and reshape it.'.format(known[0]))
         elif not known:
             yield node.name, ('The compiler needs every dimension of an input but the batch, and this placeholder '
                               'declares {}. Set them, with input_shapes for example.'.format(
@@ -106,7 +106,7 @@ def _constant_parameters(graph):
 def _concat_axis(graph):
     for node in graph.of_type('ConcatV2'):
         axis = graph.producer(node, -1)
-        if op_of(axis) == 'Const' and len(axis.attr['value'].tensor.int_val) != 1:
+        if op_of(axis) == 'Const' and len(tensor_of(axis).int_val) != 1:
             yield node.name, ("The compiler reads the axis from the field int_val of the tensor in '{}', and it is not "
                               'there. Write the axis to int_val, not to tensor_content.'.format(axis.name))
 

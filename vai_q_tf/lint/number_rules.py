@@ -16,8 +16,8 @@ def _average_at_borders(graph):
             continue
         shape = graph.input_shape(node, 0) or [-1] * 4
         if len(shape) == 4 and any(map(_pads, shape[1:3], sizes[1:3], strides[1:3])):
-            yield node.name, ('At the borders the DPU divides by the full window, and TensorFlow by the cells that exist. Write '
-                              'a Pad and a pool with VALID where the difference matters.')
+            yield node.name, ('At the borders the DPU divides by the full window, and TensorFlow by the cells that exist. '
+                              'Write a Pad and a pool with VALID where the difference matters.')
 
 
 def _pads(size, window, stride):
@@ -58,8 +58,8 @@ def _relu6_limit(graph):
     for node in graph.of_type('Relu6'):
         position = position_behind(graph, node)
         if position is not None and position < _RELU6_POSITION:
-            yield node.name, ('Below position {} the limit of the relu6 of the DPU is not 6, and here the position is {}. Write '
-                              'a Relu, or keep what is joined with it as small.'.format(_RELU6_POSITION, position))
+            yield node.name, ('Below position {} the limit of the relu6 of the DPU is not 6, and the position here is {}. '
+                              'Write a Relu, or keep what is joined with it as small.'.format(_RELU6_POSITION, position))
 
 
 def _moved_integers(graph):

@@ -46,7 +46,7 @@ def _shift_bias(graph):
         for product, result, bias in _results(graph, node):
             least = min(0, product - result - MAX_SHIFT)
             if bias is not None and not least <= product - bias <= MAX_SHIFT:
-                yield node.name, ('The hardware shifts the bias by weight + input - bias = {} bits, and here it can by {} to {}. '
+                yield node.name, ('The hardware shifts the bias by weight + input - bias = {} bits, and it can by {} to {}. '
                                   'Quantize with adjust_shift_bias=1.'.format(product - bias, least, MAX_SHIFT))
                 break
 

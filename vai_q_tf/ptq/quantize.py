@@ -4,6 +4,7 @@ import sys
 from vai_q_tf import errors, files
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
+from vai_q_tf.coverage.summary import coverage, model_summary
 from vai_q_tf.export import finalize
 from vai_q_tf.export.onnx import require_onnx, to_onnx
 from vai_q_tf.frozen.load import runnable
@@ -44,6 +45,8 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
       effort: what is done for accuracy. 'fast': batches vote on positions. 'standard': biases are fitted to the float network,
         too, and positions chosen by errors. 'high': weights are fitted as well. See `effort.improve`.
 
+    A summary of what is quantized goes to stderr; `coverage` has the same facts as values.
+
     Raises:
       QuantizeError: what is wrong, where, and what to do. No model is written then.
       TypeError: an argument of a wrong type.
@@ -83,8 +86,12 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
         model = finalize.quantize_weights(model)
     if fix_input_shape:
         model = finalize.fix_input_shapes(model, config)
-    lint.report(model, strict)
+    findings = lint.report(model, strict)
     if output_format == 'onnx':
-        return files.write(prepared.directory, MODEL + '.onnx',
+        path = files.write(prepared.directory, MODEL + '.onnx',
                            to_onnx(model, config.input_nodes, config.output_nodes, onnx_opset))
-    return files.write(prepared.directory, MODEL + '.pb', model.SerializeToString())
+    else:
+        path = files.write(prepared.directory, MODEL + '.pb', model.SerializeToString())
+    print(model_summary(coverage(float_graph, plan), plan, improved.positions, findings, lint.differences(model)),
+          file=sys.stderr)
+    return path
