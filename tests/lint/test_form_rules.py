@@ -21,7 +21,8 @@ def stored(field, values, dims, kind=tf.float32, **others):
 
 def split(op, shape, **attrs):
     data = ('axis', 'r') if op == 'Split' else ('r',) if op == 'Unpack' else ('r', 'axis', 'axis')
-    return graph(INPUT, node('r', 'Relu', 'in/aquant', _output_shapes=[shape]), int_const('axis', 3), node('s', op, *data, **attrs))
+    return graph(INPUT, node('r', 'Relu', 'in/aquant', _output_shapes=[shape]), int_const('axis', 3),
+                 node('s', op, *data, **attrs))
 
 
 def laid_out(layout):
@@ -73,7 +74,8 @@ def dense(rows, width, result, back='Reshape', between=()):
 
 
 def pack(**attrs):
-    return graph(INPUT, node('a', 'Relu', 'in/aquant'), node('p', 'Pack', 'a', 'a', _output_shapes=[[2, None, 4, 4, 2]], **attrs))
+    return graph(INPUT, node('a', 'Relu', 'in/aquant'),
+                 node('p', 'Pack', 'a', 'a', _output_shapes=[[2, None, 4, 4, 2]], **attrs))
 
 
 def reshape(batch, *to, source='in/aquant', known=True):

@@ -1,4 +1,4 @@
-"""Lint of graphs that are no graphs: damaged bytes, wrong attrs, nonsense for inputs. It finds what it finds, and never raises."""
+"""Lint of graphs that are none: damaged bytes, wrong attrs, nonsense for inputs. It finds what it finds, and never raises."""
 import random
 
 import pytest

@@ -13,8 +13,8 @@ def source(*dims, position=5):
 
 
 def average(size, window, stride, padding='SAME', op='AvgPool'):
-    return graph(source(size, size, 2), node('op', op, 'in/aquant', ksize=[1, window, window, 1], strides=[1, stride, stride, 1],
-                                             padding=padding))
+    return graph(source(size, size, 2), node('op', op, 'in/aquant', padding=padding, ksize=[1, window, window, 1],
+                                             strides=[1, stride, stride, 1]))
 
 
 def borders(size, window, stride):

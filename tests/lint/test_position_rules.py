@@ -50,7 +50,8 @@ def neuron(**attrs):
 CASES = {
     'position-in-range': (
         [(neuron(quantize_pos=127), 'f'), (neuron(quantize_pos=-127), 'f'), (neuron(quantize_pos=128), 'f'),
-         (neuron(quantize_pos=-2**31), 'f'), (neuron(bit_width=0), 'f'), (neuron(bit_width=25), 'f'), (neuron(bit_width=-8), 'f')],
+         (neuron(quantize_pos=-2**31), 'f'), (neuron(bit_width=0), 'f'), (neuron(bit_width=25), 'f'),
+         (neuron(bit_width=-8), 'f')],
         [neuron(quantize_pos=126), neuron(quantize_pos=-126), neuron(bit_width=1), neuron(bit_width=24)]),
     'shift-cut': (
         [(weighted(9), 'c'), (weighted(-9), 'c'), (weighted(9, bias=8), 'c'), (weighted(9, relu=False), 'c'),
@@ -62,10 +63,12 @@ CASES = {
     'shift-bias': (
         [(weighted(8, bias=-9), 'c'), (weighted(-8, bias=9), 'c'), (weighted(8, bias=25), 'c'), (weighted(0, bias=17), 'c'),
          (weighted(8, bias=-9, add='Add'), 'c'), (weighted(8, bias=-9, between=('BatchToSpaceND',)), 'c')],
-        [weighted(8, bias=-8), weighted(-8, bias=8), weighted(8, bias=24), weighted(0, bias=16), weighted(8, bias=24, add='Add')]),
+        [weighted(8, bias=-8), weighted(-8, bias=8), weighted(8, bias=24), weighted(0, bias=16),
+         weighted(8, bias=24, add='Add')]),
     'addition-shifts': (
-        [(operation('Add', (3, 19), 3), 'op'), (operation('AddV2', (19, 3), 3), 'op'), (operation('AddN', (3, 4, 19), 3), 'op'),
-         (operation('Add', (3, 4), 19), 'op'), (operation('Add', (3, 4), -13), 'op'), (operation('Add', (3, 4), -13, True), 'op')],
+        [(operation('Add', (3, 19), 3), 'op'), (operation('AddV2', (19, 3), 3), 'op'),
+         (operation('AddN', (3, 4, 19), 3), 'op'), (operation('Add', (3, 4), 19), 'op'),
+         (operation('Add', (3, 4), -13), 'op'), (operation('Add', (3, 4), -13, True), 'op')],
         [operation('Add', (3, 18), 3), operation('AddN', (3, 4, 18), 3), operation('Add', (3, 4), 18),
          operation('Add', (3, 4), -12, True)]),
     'multiplication-shifts': (

@@ -1,7 +1,7 @@
 """Quantization-aware training of networks in MetaGraph files: the commands `--mode train`, `--mode eval` and `deploy`."""
 import os
-import sys
 import re
+import sys
 import warnings
 
 import tensorflow.compat.v1 as tf
