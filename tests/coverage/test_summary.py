@@ -80,11 +80,11 @@ def test_a_warning_where_little_is_quantized(caplog):
     assert not _warnings(caplog, _convolutions)
     assert not _warnings(caplog, _convolutions, ignore_nodes=['conv0', 'conv1'])
     text, = _warnings(caplog, _convolutions, ignore_nodes=['conv0', 'conv1', 'conv2'])
-    assert text.startswith("Only 2 of 5 convolutions and matmuls are quantized: 'conv0': it is in ignore_nodes")
+    assert text.startswith("Only 2 of 5 convolutions and matmuls are quantized: Conv2D 'conv0': it is in ignore_nodes")
     text, = _warnings(caplog, _pooled, ignore_nodes=['conv{}'.format(index) for index in range(5)])
     assert text.startswith('No weights are quantized: ') and text.endswith(' and 2 more')
     text, = _warnings(caplog, _weights_on_the_left)
-    assert text.startswith("No weights are quantized: 'left': it has no weights")
+    assert text.startswith("No weights are quantized: MatMul 'left': it has no weights")
     text, = _warnings(caplog, _no_weights)
     assert text.startswith('No weights are quantized: ') and 'there are no convolutions and matmuls' in text
 

@@ -21,10 +21,11 @@ _TOO_LARGE, _TOO_SMALL = 2.0**16, 2.0**-12  # values of activations that are odd
 class Coverage(NamedTuple):
     """What of a range is quantized.
 
-    weighted: the convolutions and matmuls. quantized: those of them whose weights are quantized.
+    weighted: the convolutions and matmuls. types: the op types of these. quantized: those of them whose weights are quantized.
     ops: how many ops compute floats that depend on the inputs. floats: (reason, names) of those that stay float, most first.
     """
     weighted: Tuple[str, ...]
+    types: Tuple[str, ...]
     quantized: Tuple[str, ...]
     ops: int
     floats: Tuple[Tuple[str, Tuple[str, ...]], ...]
@@ -49,8 +50,9 @@ def coverage(graph_def, plan):
         if node.status == FLOAT:
             floats[_kind(node.reason)].append(node.name)
     quantized = {group.node for group in plan.groups if group.weight}
-    weighted = tuple(node.name for node in nodes if trait(node.op).kind == WEIGHTED or node.op in _HEAVY_OPS)
-    return Coverage(weighted, tuple(name for name in weighted if name in quantized), len(nodes), tuple(
+    heavy = [node for node in nodes if trait(node.op).kind == WEIGHTED or node.op in _HEAVY_OPS]
+    weighted, types = tuple(node.name for node in heavy), tuple(node.op for node in heavy)
+    return Coverage(weighted, types, tuple(name for name in weighted if name in quantized), len(nodes), tuple(
         (reason, tuple(names)) for reason, names in sorted(floats.items(), key=lambda item: -len(item[1]))))
 
 
@@ -69,9 +71,9 @@ def warn(found):
         return
     start = 'Only {} of {} {} are quantized'.format(len(found.quantized), len(found.weighted), HEAVY)
     reasons = {name: reason for reason, names in found.floats for name in names}
-    missing = [name for name in found.weighted if name not in found.quantized]
+    missing = [(op, name) for name, op in zip(found.weighted, found.types) if name not in found.quantized]
     tf.logging.warning('%s: %s', start if found.quantized else 'No weights are quantized', '; '.join(
-        '{!r}: {}'.format(name, reasons[name]) for name in missing[:_NAMED] if name in reasons) + _more(missing))
+        '{} {!r}: {}'.format(op, name, reasons[name]) for op, name in missing[:_NAMED] if name in reasons) + _more(missing))
 
 
 def model_summary(found, plan, positions, findings, differences):
