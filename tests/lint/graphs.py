@@ -4,7 +4,8 @@ from tensorflow.core.framework import tensor_pb2
 
 
 def node(name, op, *inputs, **attrs):
-    """A NodeDef. Integers and strings become attrs as they are, lists of lists `_output_shapes`, a shape `shape`."""
+    """A NodeDef. Numbers, strings and lists of integers become attrs as they are, lists of lists `_output_shapes`, a shape
+    `shape`, a type `T`."""
     result = tf.compat.v1.NodeDef(name=name, op=op, input=inputs)
     for key, value in attrs.items():
         if key == '_output_shapes':
@@ -13,6 +14,12 @@ def node(name, op, *inputs, **attrs):
             result.attr[key].shape.CopyFrom(shape_proto(value))
         elif isinstance(value, tensor_pb2.TensorProto):
             result.attr[key].tensor.CopyFrom(value)
+        elif isinstance(value, tf.DType):
+            result.attr[key].type = value.as_datatype_enum
+        elif isinstance(value, list):
+            result.attr[key].list.i.extend(value)
+        elif isinstance(value, float):
+            result.attr[key].f = value
         elif isinstance(value, str):
             result.attr[key].s = value.encode()
         else:
@@ -38,14 +45,16 @@ def placeholder(name, *dims):
     return node(name, 'Placeholder', shape=(None,) + dims)
 
 
-def const(name):
-    """A constant of one float."""
-    return node(name, 'Const', value=tensor_pb2.TensorProto(dtype=tf.float32.as_datatype_enum, float_val=[0.5]))
+def const(name, *dims):
+    """A constant of one float, or one of a shape."""
+    value = tensor_pb2.TensorProto(dtype=tf.float32.as_datatype_enum, float_val=[0.5])
+    value.tensor_shape.CopyFrom(shape_proto(dims))
+    return node(name, 'Const', value=value)
 
 
 def int_const(name, *values):
-    """A constant of integers, stored in the field int_val."""
-    return node(name, 'Const', value=tensor_pb2.TensorProto(dtype=tf.int32.as_datatype_enum, int_val=values))
+    """A constant of integers as TensorFlow writes it: one in the field int_val, several in tensor_content."""
+    return node(name, 'Const', value=tf.make_tensor_proto(values if len(values) != 1 else values[0], tf.int32, [len(values)]))
 
 
 def fix(name, source, mode=1, position=5, **attrs):
@@ -56,9 +65,9 @@ def fix(name, source, mode=1, position=5, **attrs):
     return result
 
 
-def quantized(name):
+def quantized(name, *dims, **attrs):
     """A constant and its FixNeuron '<name>/wquant'."""
-    return [const(name), fix(name + '/wquant', name, mode=0)]
+    return [const(name, *dims), fix(name + '/wquant', name, mode=0, **attrs)]
 
 
 def conv(name, source, op='Conv2D', bias=True):

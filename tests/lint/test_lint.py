@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tests.lint.graphs import const, conv, conv_relu, fix, graph, int_const, node, placeholder, quantized
 from vai_q_tf import QuantizeError, errors
+from vai_q_tf.lint import form_rules, node_rules, position_rules, weight_rules
 from vai_q_tf.lint.lint import RULES, lint, report
 
 INPUT = [placeholder('in', 4, 4, 2), fix('in/aquant', 'in')]
@@ -47,6 +48,8 @@ OBEYING = {
     'input with an unknown shape and known output shapes': graph(
         node('in', 'Placeholder', shape=None, _output_shapes=SHAPES)),
     'input of rank 1': graph(placeholder('in')),
+    'input of rank 2': graph(placeholder('in', 8)),
+    'one tensor for two convolutions': graph(INPUT, conv('c', 'in/aquant'), conv('d', 'in/aquant')),
     'private attr': graph(INPUT, fix('f', 'in', _note='private')),
     'convolution': graph(INPUT, conv('c', 'in/aquant')),
     'depthwise': graph(INPUT, conv('c', 'in/aquant', 'DepthwiseConv2dNative')),
@@ -75,9 +78,9 @@ OBEYING = {
                                               node('add', 'Add', 'c', 'b/wquant')),
     'leaky relu by hand': graph(INPUT, quantized('alpha'), node('mul', 'Mul', 'alpha/wquant', 'in/aquant'),
                                 node('max', 'Maximum', 'mul', 'in/aquant')),
-    'second output': graph(INPUT, int_const('axis', 3), node('s', 'Split', 'axis', 'in2'),
-                           node('in2', 'Relu', 'in/aquant', _output_shapes=SHAPES), node('r', 'Relu', 's:1')),
-    'unpack of known shape': graph(node('in', 'Placeholder', _output_shapes=SHAPES), node('u', 'Unpack', 'in')),
+    'second output': graph(INPUT, node('s', 'Unpack', 'in2'), node('in2', 'Relu', 'in/aquant', _output_shapes=[[2, 4]]),
+                           node('r', 'Relu', 's:1')),
+    'unpack of known shape': graph(node('in', 'Placeholder', _output_shapes=[[1, 4, 4, 2]]), node('u', 'Unpack', 'in')),
     'unknown op with shapes': graph(INPUT, node('t', 'Tan', 'in/aquant', _output_shapes=SHAPES)),
     'concat': concat(int_const('axis', 3)),
     'mean': parameter('Mean')[0],
@@ -99,11 +102,15 @@ BREAKING = [
     ('placeholder-shape', graph(node('in', 'Placeholder')), 'in'),
     ('placeholder-shape', graph(node('in', 'Placeholder', shape=None)), 'in'),
     ('placeholder-shape', graph(placeholder('in', None, 4, 2)), 'in'),
+    ('placeholder-shape', graph(placeholder('in', 4, 2)), 'in'),
+    ('fix-neuron-attrs', graph(INPUT, fix('f', 'in', mode=3)), 'f'),
+    ('fix-neuron-attrs', graph(INPUT, fix('f', 'in', method=-1)), 'f'),
+    ('fix-neuron-attrs', graph(INPUT, fix('f', 'in', bit_width='8')), 'f'),
     ('no-batch-norm-op', graph(INPUT, node('bn', 'FusedBatchNorm', 'in')), 'bn'),
     ('no-batch-norm-op', graph(INPUT, node('bn', 'FusedBatchNormV3', 'in', _output_shapes=SHAPES)), 'bn'),
     ('shape-of-unknown-op', graph(INPUT, node('t', 'Tan', 'in/aquant')), 't'),
     ('shape-of-unknown-op', graph(INPUT, node('t', 'Tan', 'in/aquant', _output_shapes=[None])), 't'),
-    ('shape-before-split', graph(INPUT, int_const('axis', 3), node('s', 'Split', 'axis', 'in/aquant')), 's'),
+    ('shape-before-split', graph(INPUT, int_const('axis', 3), node('s', 'Split', 'axis', 'in/aquant', num_split=1)), 's'),
     ('shape-before-split', graph(INPUT, node('u', 'Unpack', 'in/aquant')), 'u'),
     ('constant-parameters', parameter('Mean')[1], 'op'),
     ('constant-parameters', parameter('Pad')[1], 'op'),
@@ -137,6 +144,8 @@ BREAKING = [
     ('one-fix-neuron-per-constant', graph(INPUT, quantized('k'), node('m', 'Maximum', 'in/aquant', 'k')), 'k'),
     ('one-bias-add-per-bias', graph(INPUT, conv('c', 'in/aquant'), conv('d', 'in/aquant', bias=False),
                                     node('d/biasadd', 'BiasAdd', 'd', 'c/b/wquant')), 'c/b/wquant'),
+    ('one-weighted-op-per-weight', graph(INPUT, conv('c', 'in/aquant', bias=False),
+                                         node('d', 'Conv2D', 'in/aquant', 'c/w/wquant')), 'c/w/wquant'),
     ('quantized-before-residual-add', graph(INPUT, conv('c', 'in/aquant', bias=False),
                                             node('add', 'Add', 'c', 'in/aquant')), 'add'),
     ('quantized-before-residual-add', graph(INPUT, conv('c', 'in/aquant', 'DepthwiseConv2dNative', bias=False),
@@ -158,7 +167,8 @@ def test_a_breach_is_found_once_and_explained(rule, breaking, where):
 
 
 def test_every_rule_is_broken_by_some_graph():
-    assert {rule for rule, _, _ in BREAKING} == set(RULES)
+    assert {rule for rule, _, _ in BREAKING} == {*node_rules.RULES, *weight_rules.RULES}
+    assert set(RULES) == {*node_rules.RULES, *weight_rules.RULES, *form_rules.RULES, *position_rules.RULES}
 
 
 def test_the_graph_is_not_changed():
@@ -172,6 +182,7 @@ def test_inputs_that_are_not_there_are_findings_and_not_exceptions():
     findings = lint(graph(node('c', 'Conv2D', 'gone', 'gone/w'), node('b', 'BiasAdd'), node('s', 'Split'),
                           node('cat', 'ConcatV2'), fix('f', 'gone')))
     assert {(finding.rule, finding.node) for finding in findings} == {
+        ('no-split', 's'),
         ('quantized-weights', 'c'), ('quantized-bias', 'b'), ('bias-behind-weighted-op', 'b'),
         ('shape-before-split', 's'), ('constant-parameters', 'cat')}
 

@@ -8,8 +8,9 @@ from tensorflow.python.framework import function
 
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.coverage.node_status import FLOAT, FUSED, PASSED, QUANTIZED
 from vai_q_tf.errors import QuantizeError
-from vai_q_tf.report.inspect import FLOAT, FUSED, PASSED, QUANTIZED, InputNode, OutputNode, inspect
+from vai_q_tf.report.inspect import InputNode, OutputNode, inspect
 from vai_q_tf.report.inspect_text import quantize_command, to_text
 
 

@@ -1,6 +1,7 @@
 """Quantization-aware training of networks in MetaGraph files: the commands `--mode train`, `--mode eval` and `deploy`."""
 import os
 import re
+import sys
 import warnings
 
 import tensorflow.compat.v1 as tf
@@ -106,7 +107,10 @@ def deploy_checkpoint(input_meta_graph_def, input_checkpoint, config):
         _check_no_gradients(graph, input_meta_graph_def)
         decision = evaluation.create_evaluation_graph(graph, config)
     config = config.replace(output_dir=os.path.join(config.output_dir, 'deploy'))
-    return EvaluationFreezer(graph, config, decision).write(prefix, checkpoints.checkpoint_step(prefix)).eval_model
+    freezer = EvaluationFreezer(graph, config, decision)
+    path = freezer.write(prefix, checkpoints.checkpoint_step(prefix)).eval_model
+    print('Of the model {}.'.format(freezer.coverage), file=sys.stderr)
+    return path
 
 
 def _ordered(meta_graph):

@@ -1,18 +1,19 @@
 """The rules of the DPU compiler's TensorFlow front-end, checked on a graph that is about to be written for it.
 
 The compiler reads the nodes of a frozen GraphDef and gives up at the first thing that it does not expect, often with a
-message that does not name the cause. `lint` finds the same things when the graph is written. A rule is a function in
-`node_rules.py` or `weight_rules.py`; a finding says what the compiler will do and what to change.
+message that does not name the cause, or makes another network of the file without a word. `lint` finds the same things when
+the graph is written; `differences` finds what the DPU computes with other numbers than TensorFlow. A rule is a function in
+one of the modules `*_rules.py`; a finding says what the compiler will do and what to change.
 """
 from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
-from vai_q_tf.lint import node_rules, weight_rules
+from vai_q_tf.lint import form_rules, node_rules, number_rules, position_rules, weight_rules
 from vai_q_tf.lint.lint_graph import LintGraph
 
-RULES = dict(node_rules.RULES, **weight_rules.RULES)
+RULES = {name: rule for room in (node_rules, form_rules, weight_rules, position_rules) for name, rule in room.RULES.items()}
 
 
 class Finding(NamedTuple):
@@ -26,20 +27,29 @@ class Finding(NamedTuple):
 
 
 def lint(graph_def):
-    """What the DPU compiler will refuse in `graph_def`.
+    """What the DPU compiler will refuse or misread in `graph_def`.
 
     Args:
-      graph_def: a frozen evaluation graph. It is read only.
+      graph_def: a frozen evaluation graph, or any other GraphDef. It is read only.
 
     Returns:
       A list of Finding, by rule and within a rule in graph order; empty if the graph obeys all rules.
     """
+    return _find(graph_def, RULES)
+
+
+def differences(graph_def):
+    """What the DPU will compute with other numbers than TensorFlow, though the compiler takes it; as `lint`."""
+    return _find(graph_def, number_rules.RULES)
+
+
+def _find(graph_def, rules):
     graph = LintGraph(graph_def)
-    return [Finding(name, node, message) for name, rule in RULES.items() for node, message in rule(graph)]
+    return [Finding(name, node, message) for name, rule in rules.items() for node, message in rule(graph)]
 
 
 def report(graph_def, strict=False):
-    """Logs what `lint` finds in a model that is about to be written, and returns it.
+    """Logs what `lint` and `differences` find in a model that is about to be written, and returns what `lint` does.
 
     Raises:
       QuantizeError: COMPILER_RULES, where there is anything and the user wants to be `strict`.
@@ -51,4 +61,7 @@ def report(graph_def, strict=False):
                 '; '.join(map(str, findings))))
     if findings:
         tf.logging.warning('The DPU compiler will not accept this model:\n%s', '\n'.join(map(str, findings)))
+    others = differences(graph_def)
+    if others:
+        tf.logging.warning('The DPU will compute other numbers than TensorFlow:\n%s', '\n'.join(map(str, others)))
     return findings

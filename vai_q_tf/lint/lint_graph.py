@@ -1,6 +1,12 @@
 """What the lint rules look up in a GraphDef. It takes any GraphDef, also one that TensorFlow itself would refuse."""
 import collections
 
+import numpy as np
+import tensorflow.compat.v1 as tf
+from tensorflow.core.framework import tensor_pb2
+
+_MOST_VALUES = 64  # of the constants that rules look into: axes, shapes, slopes
+
 
 def producer_name(name):
     """The node that makes an input: 'a' for 'a', 'a:1' and '^a'."""
@@ -34,9 +40,38 @@ class LintGraph:
             return None
         return self._by_name.get(producer_name(inputs[index]))
 
+    def computed(self, node, index):
+        """As `producer`, or what that quantizes if it is a FixNeuron."""
+        source = self.producer(node, index)
+        return self.producer(source, 0) if op_of(source) == 'FixNeuron' else source
+
     def is_quantized_constant(self, node):
         """Whether `node` is a FixNeuron that reads a Const directly."""
         return op_of(node) == 'FixNeuron' and op_of(self.producer(node, 0)) == 'Const'
+
+    def constant(self, node):
+        """The Const that `node` is, or that it quantizes; None for another node."""
+        source = self.producer(node, 0) if op_of(node) == 'FixNeuron' else node
+        return source if op_of(source) == 'Const' else None
+
+    def is_float_constant(self, node):
+        """Whether `node` is a float constant, quantized or not; integers are arithmetic on shapes."""
+        return self.is_quantized_constant(node) or (
+            op_of(node) == 'Const' and tensor_of(node).dtype == tf.float32.as_datatype_enum)
+
+    def input_shape(self, node, index):
+        """The shape of data input `index` as a list, -1 for an unknown dimension; None where the file does not tell it."""
+        source = self.producer(node, index)
+        if source is None:
+            return None
+        number = data_inputs(node)[index].partition(':')[2]
+        shapes = output_shapes(source)
+        if shapes:
+            position = int(number) if number.isdigit() else 0
+            return shapes[position] if position < len(shapes) else None
+        if source.op == 'Const':
+            return dims_of(tensor_of(source).tensor_shape)
+        return declared_shape(source) if source.op == 'Placeholder' else None
 
 
 def data_inputs(node):
@@ -56,13 +91,49 @@ def describe(node):
 
 def output_shapes(node):
     """The attr `_output_shapes` as lists of integers, -1 for an unknown dimension; None for an unknown rank."""
-    return [_dims(shape) for shape in node.attr['_output_shapes'].list.shape] if '_output_shapes' in node.attr else []
+    return [dims_of(shape) for shape in node.attr['_output_shapes'].list.shape] if '_output_shapes' in node.attr else []
 
 
 def declared_shape(node):
     """The attr `shape` in the same form; None if there is none."""
-    return _dims(node.attr['shape'].shape) if 'shape' in node.attr else None
+    return dims_of(node.attr['shape'].shape) if 'shape' in node.attr else None
 
 
-def _dims(shape):
+def integer(node, name):
+    """The attr `name` of a NodeDef if it is an integer, else None."""
+    return node.attr[name].i if name in node.attr and node.attr[name].WhichOneof('value') == 'i' else None
+
+
+def text(node, name):
+    """The attr `name` of a NodeDef as a text, '' if it is none."""
+    return node.attr[name].s.decode('utf-8', 'replace') if name in node.attr else ''
+
+
+def tensor_of(constant):
+    """The TensorProto of a Const; an empty one where it has none."""
+    return constant.attr['value'].tensor if 'value' in constant.attr else tensor_pb2.TensorProto()
+
+
+def value_of(constant):
+    """The values of a small Const as a flat list; None for None, a large one, and one that does not fit its shape."""
+    tensor = tensor_of(constant) if constant is not None else tensor_pb2.TensorProto()
+    dims = dims_of(tensor.tensor_shape)
+    if dims is None or any(not 0 <= size <= _MOST_VALUES for size in dims) or count(dims) > _MOST_VALUES:
+        return None
+    try:
+        return np.ravel(tf.make_ndarray(tensor)).tolist()
+    except (TypeError, ValueError):
+        return None
+
+
+def count(dims):
+    """How many elements a known shape has."""
+    result = 1
+    for size in dims:
+        result *= size
+    return result
+
+
+def dims_of(shape):
+    """A TensorShapeProto as a list of integers, -1 for an unknown dimension; None for an unknown rank."""
     return None if shape.unknown_rank else [dim.size for dim in shape.dim]

@@ -3,7 +3,7 @@
 A rule takes a LintGraph and yields (node name, message). `RULES` holds them by name, in the order in which they run.
 """
 from vai_q_tf.dpu import COMPILER_OPS
-from vai_q_tf.lint.lint_graph import declared_shape, describe, op_of, output_shapes
+from vai_q_tf.lint.lint_graph import declared_shape, describe, integer, op_of, output_shapes, tensor_of
 
 _FIX_NEURON_ATTRS = frozenset(('bit_width', 'method', 'mode', 'phase', 'output_dir', 'quantize_pos', 'T'))
 
@@ -42,11 +42,15 @@ def _fix_neuron_attrs(graph):
         if unknown:
             yield node.name, ('The original tools do not load a FixNeuron with the attrs {}. Remove them, or let their '
                               'names start with an underscore.'.format(', '.join(sorted(unknown))))
-        missing = [name for name in ('bit_width', 'quantize_pos') if name not in node.attr]
+        missing = [name for name in ('bit_width', 'quantize_pos') if integer(node, name) is None]
         if missing:
             yield node.name, ('The compiler reads {} from every FixNeuron, and this one has none. Write the attrs out, '
                               'defaults included.'.format(' and '.join(missing)))
-        if 'phase' not in node.attr or node.attr['phase'].i != 1:
+        odd = [name for name in ('mode', 'method') if integer(node, name) not in (None, 0, 1, 2)]
+        if odd:
+            yield node.name, ('The FixNeuron has a {} that does not exist; there are 0, 1 and 2. Write one of '
+                              'these.'.format(' and a '.join(odd)))
+        if integer(node, 'phase') != 1:
             yield node.name, ('The FixNeuron is not in phase 1 (evaluation), so its position is not final and the '
                               'compiler would use a stale one. Finish calibration or training, then set phase to 1.')
 
@@ -54,7 +58,11 @@ def _fix_neuron_attrs(graph):
 def _placeholder_shape(graph):
     for node in graph.of_type('Placeholder'):
         shapes = [declared_shape(node)] + output_shapes(node)[:1]
-        if not any(shape is not None and all(size > 0 for size in shape[1:]) for shape in shapes):
+        known = [shape for shape in shapes if shape is not None and all(size > 0 for size in shape[1:])]
+        if any(len(shape) == 3 for shape in known):
+            yield node.name, ('The compiler refuses an input of three dimensions, and this placeholder has {}. Give the '
+                              'network an input of four, one of them 1, and reshape it.'.format(known[0]))
+        elif not known:
             yield node.name, ('The compiler needs every dimension of an input but the batch, and this placeholder '
                               'declares {}. Set them, with input_shapes for example.'.format(
                                   next((shape for shape in shapes if shape is not None), 'no shape')))
@@ -98,7 +106,7 @@ def _constant_parameters(graph):
 def _concat_axis(graph):
     for node in graph.of_type('ConcatV2'):
         axis = graph.producer(node, -1)
-        if op_of(axis) == 'Const' and len(axis.attr['value'].tensor.int_val) != 1:
+        if op_of(axis) == 'Const' and len(tensor_of(axis).int_val) != 1:
             yield node.name, ("The compiler reads the axis from the field int_val of the tensor in '{}', and it is not "
                               'there. Write the axis to int_val, not to tensor_content.'.format(axis.name))
 

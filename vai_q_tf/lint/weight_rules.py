@@ -1,9 +1,7 @@
 """Lint rules about weighted ops and constants: what the compiler expects around a convolution.
 
-A rule takes a LintGraph and yields (node name, message), as in `lint_rules.py`.
+A rule takes a LintGraph and yields (node name, message), as in `node_rules.py`.
 """
-import tensorflow as tf
-
 from vai_q_tf.lint.lint_graph import describe, op_of
 
 _CONVOLUTIONS = ('Conv2D', 'DepthwiseConv2dNative', 'Conv2DBackpropInput')
@@ -55,7 +53,7 @@ def _batch_norm_as_mul_and_add(graph):
         for scaled, offset in ((0, 1), (1, 0)):
             mul, shift = graph.producer(node, scaled), graph.producer(node, offset)
             scale = _batch_norm_scale(graph, mul)
-            if scale is None or not _is_constant(graph, shift):
+            if scale is None or not graph.is_float_constant(shift):
                 continue
             for owner, constant in ((mul, scale), (node, shift)):
                 if op_of(constant) == 'Const':
@@ -69,16 +67,10 @@ def _batch_norm_scale(graph, node):
     if op_of(node) != 'Mul':
         return None
     for data, scale in ((0, 1), (1, 0)):
-        if _is_constant(graph, graph.producer(node, scale)):
+        if graph.is_float_constant(graph.producer(node, scale)):
             pooled = op_of(graph.producer(node, data)) in ('AvgPool', 'Mean')
             return None if pooled else graph.producer(node, scale)
     return None
-
-
-def _is_constant(graph, node):
-    """Whether `node` is a float constant, quantized or not; integers are arithmetic on shapes."""
-    return graph.is_quantized_constant(node) or (
-        op_of(node) == 'Const' and node.attr['value'].tensor.dtype == tf.float32.as_datatype_enum)
 
 
 def _one_fix_neuron_per_constant(graph):
@@ -102,11 +94,20 @@ def _one_bias_add_per_bias(graph):
                               ' and '.join(describe(consumer) for consumer in graph.consumers[bias.name])))
 
 
+def _one_weighted_op_per_weight(graph):
+    for node in graph.of_type('FixNeuron'):
+        readers = [reader for reader in graph.consumers[node.name] if reader.op in _WEIGHTED
+                   and graph.producer(reader, _PARAMETER) is node]
+        if len(readers) > 1 and graph.is_quantized_constant(node):
+            yield node.name, ('The compiler takes the weights of a FixNeuron for one op, and {} read these. Give each a copy '
+                              'of the Const and its FixNeuron.'.format(' and '.join(map(describe, readers))))
+
+
 def _quantized_before_residual_add(graph):
     for node in graph.of_type(*_ADDITIONS):
         for data, other in ((0, 1), (1, 0)):
             source = graph.producer(node, data)
-            if op_of(source) in _CONVOLUTIONS and not _is_constant(graph, graph.producer(node, other)):
+            if op_of(source) in _CONVOLUTIONS and not graph.is_float_constant(graph.producer(node, other)):
                 yield node.name, ('The compiler takes an Add after a convolution without a bias for its bias, and {} '
                                   'is not added to a constant. Put a FixNeuron between them.'.format(describe(source)))
 
@@ -118,5 +119,6 @@ RULES = {
     'batch-norm-as-mul-and-add': _batch_norm_as_mul_and_add,
     'one-fix-neuron-per-constant': _one_fix_neuron_per_constant,
     'one-bias-add-per-bias': _one_bias_add_per_bias,
+    'one-weighted-op-per-weight': _one_weighted_op_per_weight,
     'quantized-before-residual-add': _quantized_before_residual_add,
 }

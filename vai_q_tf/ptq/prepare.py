@@ -6,9 +6,11 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files, passes
+from vai_q_tf.coverage.summary import coverage, warn
 from vai_q_tf.export import finalize
 from vai_q_tf.frozen.input_fn import InputReader, load_input_fn
 from vai_q_tf.frozen.load import load_float_graph, runnable
+from vai_q_tf.frozen.smoke_run import check_float_graph, make_float_graph
 from vai_q_tf.frozen.smoke_run import check_float_graph, make_graph
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name
@@ -62,7 +64,7 @@ def prepare(graph_def, input_fn, config, skip_check=0, fold_constant=1, gpu_memo
         batches[0] = reader.feed(0)
         check_float_graph(graph, config, batches[0], gpu_memory_fraction)
     networks = _networks(source, config, bool(fold_constant), effort)
-    _warn_without_weights(*networks[0])
+    warn(coverage(*networks[0]))
     return Prepared(source, networks, _feed_of(networks[0].graph, reader.feed, batches), directory)
 
 
@@ -85,15 +87,6 @@ def _require_outputs(graph_def, config):
             raise errors.QuantizeError(
                 errors.UNKNOWN_NODE, 'Not found', 'Node {!r} of output_nodes is not in the graph{}'.format(
                     name, errors.did_you_mean(node_name(name), names) or '.'))
-
-
-def _warn_without_weights(graph, plan):
-    view = GraphView(graph)
-    weighted = [name for name in plan.nodes if trait(view.op(name)).kind == WEIGHTED]
-    if weighted and not any(tensor.role == 'weight' for tensor in plan.tensors):
-        reasons = {record.node: record.reason for record in plan.skipped}
-        tf.logging.warning('No weights are quantized: %s', '; '.join(
-            '{} {!r}: {}'.format(view.op(name), name, reasons[name]) for name in weighted if name in reasons))
 
 
 def _feed_of(graph_def, feed, batches):

@@ -4,6 +4,7 @@ import sys
 from vai_q_tf import errors
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
+from vai_q_tf.coverage.summary import coverage, model_summary
 from vai_q_tf.export import finalize
 from vai_q_tf.export.onnx import require_onnx, to_onnx
 from vai_q_tf.export.slices import write_slices
@@ -45,6 +46,8 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
       gpu_memory_fraction: of each GPU, above 0 and at most 1; None: as TensorFlow sees fit.
       effort: what is done for accuracy. 'fast': batches vote on positions. 'standard': biases are fitted to the float network,
         too, and positions chosen by errors. 'high': weights are fitted as well. See `effort.improve`.
+
+    A summary of what is quantized goes to stderr; `coverage` has the same facts as values.
 
     Raises:
       QuantizeError: what is wrong, where, and what to do. No model is written then.
@@ -92,8 +95,12 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
     model = write_slices(model, improved.shapes, config.output_nodes)
     if fix_input_shape:
         model = finalize.fix_input_shapes(model, config, runnable(model))
-    lint.report(model, strict)
+    findings = lint.report(model, strict)
     if output_format == 'onnx':
-        return write_onnx(prepared.directory, MODEL + '.onnx',
+        path = write_onnx(prepared.directory, MODEL + '.onnx',
                           to_onnx(model, config.input_nodes, config.output_nodes, onnx_opset), samples)
-    return write_models(prepared.directory, {MODEL + '.pb': model}, config.output_nodes, samples)[0]
+    else:
+        path = write_models(prepared.directory, {MODEL + '.pb': model}, config.output_nodes, samples)[0]
+    print(model_summary(coverage(float_graph, plan), plan, improved.positions, findings, lint.differences(model)),
+          file=sys.stderr)
+    return path

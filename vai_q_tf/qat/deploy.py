@@ -12,6 +12,7 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files
+from vai_q_tf.coverage.summary import coverage, warn
 from vai_q_tf.dpu import NARROW_RANGE_FAMILIES, has_narrow_range
 from vai_q_tf.export import finalize
 from vai_q_tf.export.finite_values import require_finite
@@ -91,6 +92,8 @@ class EvaluationFreezer:
       config: the QuantizeConfig; its input_shapes become the shapes of the placeholders, its output_dir the place of the files.
       decision: the Decision that was applied, where it is at hand.
 
+    coverage: the Coverage of its models.
+
     Raises:
       QuantizeError: NOT_QUANTIZED for another graph, INVALID_CONFIG for a config that quantizes other tensors than the graph.
     """
@@ -102,6 +105,8 @@ class EvaluationFreezer:
         self._config = config
         self._output_dir = config.output_dir
         self._reported, self._proved = False, set()
+        self.coverage = coverage(decision.optimised, plan)
+        warn(self.coverage)
         self._graph_def = graph.as_graph_def(add_shapes=True)
         self._identities = identities(decision)
         self._constants = _Constants(decision.optimised)
@@ -136,6 +141,7 @@ class EvaluationFreezer:
         for node in model.node:
             if node.op == 'FixNeuron':
                 node.attr['quantize_pos'].i = positions[node.name]
+        tf.logging.info('Of the model of step %s %s.', step, self.coverage)
         if not self._reported:
             self._reported = bool(lint.report(model))
         return FrozenFiles(*write_models(

@@ -7,17 +7,17 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.coverage.node_status import QUANTIZED, InspectedNode, inspect_nodes, readers
 from vai_q_tf.dpu import find_target
 from vai_q_tf.frozen.load import unknown_ops
 from vai_q_tf.graph.dependence import reach
-from vai_q_tf.graph.traits import FIX_NEURON_OPS, FORWARDS, trait
-from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name, tensor_name
+from vai_q_tf.graph.traits import FIX_NEURON_OPS
+from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
 from vai_q_tf.passes import optimise
 from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.plan.quant_plan import QuantPlan
 
-QUANTIZED, FUSED, PASSED, FLOAT = 'quantized', 'fused', 'passes on', 'float'
 _NO_OUTPUT = frozenset(('Const', 'Assign', 'NoOp', 'Placeholder'))
 
 
@@ -32,21 +32,6 @@ class OutputNode(NamedTuple):
     """A node that no other node reads."""
     name: str
     op: str
-
-
-class InspectedNode(NamedTuple):
-    """An op of the range, as it is after the optimisations before quantization.
-
-    status: QUANTIZED has a quantized result; FUSED is computed at once with an op after it, whose result is quantized;
-      PASSED hands a quantized tensor on; FLOAT stays float.
-    detail: the quantized tensors with their bits, or why it stays float.
-    device: 'DPU' or 'CPU' for the target of the config, '' without one.
-    """
-    name: str
-    op: str
-    status: str
-    detail: str
-    device: str = ''
 
 
 class Inspection(NamedTuple):
@@ -100,7 +85,7 @@ def inspect(graph_def, config=None):
     else:
         try:
             plan, plan_view = _plan(graph_def, view, config, notes)
-            nodes = tuple(_inspect_plan(plan_view, plan, config, target))
+            nodes = tuple(inspect_nodes(plan_view, plan, target))
         except errors.QuantizeError as error:
             if given:
                 raise
@@ -125,7 +110,7 @@ def _with_range(view, config, inputs, outputs):
         input_nodes = [name for name in starts if name]
     input_nodes = _behind_fed(view, input_nodes, output_nodes)
     if not output_nodes:
-        fed = reach([node_name(name) for name in input_nodes if node_name(name) in view], lambda name: _readers(view, name))
+        fed = reach([node_name(name) for name in input_nodes if node_name(name) in view], lambda name: readers(view, name))
         output_nodes = [node.name for node in outputs if node.name in fed and tf.float32 in view.output_types(node.name)]
         input_nodes = _behind_fed(view, input_nodes, output_nodes)
     return config.replace(input_nodes=input_nodes, output_nodes=output_nodes)
@@ -151,12 +136,6 @@ def _behind_fed(view, input_nodes, output_nodes):
     return [name for name in input_nodes if node_name(name) in needed or node_name(name) not in view] or input_nodes
 
 
-def _readers(view, name):
-    """The nodes that read the outputs of a node, in their order; of an op that is not known output 0 alone."""
-    return [reader for index in range(max(1, len(view.output_types(name))))
-            for reader, _ in view.consumers(tensor_name(name, index))]
-
-
 def _plan(graph_def, view, config, notes):
     """(QuantPlan, the GraphView that it is about). A graph that cannot be optimised is taken as it is."""
     graph_range = GraphRange(view, config.input_nodes, config.output_nodes)
@@ -175,70 +154,3 @@ def _inspect_fix_neuron(view, name):
     source = view.inputs(name)[0]
     return InspectedNode(node_name(source), view.op(source), QUANTIZED, '{}: {} bits, position {}'.format(
         name, view.attr(name, 'bit_width').i, view.attr(name, 'quantize_pos').i))
-
-
-def _inspect_plan(view, plan, config, target):
-    graph_range = GraphRange(view, plan.input_nodes, plan.output_nodes)
-    results = collections.defaultdict(list)
-    for tensor in plan.tensors:
-        if tensor.role in ('input', 'activation'):
-            results[node_name(tensor.tensor) if tensor.tensor else tensor.name.rpartition('/')[0]].append(tensor)
-    parameters = collections.defaultdict(list)
-    for tensor in plan.tensors:
-        if tensor.role not in ('input', 'activation'):
-            for reader in sorted({node for node, _ in tensor.consumers}):
-                parameters[reader].append(tensor)
-    skipped = {record.node: record.reason for record in plan.skipped}
-    aligned = {alignment.output: alignment for alignment in plan.alignments}
-    behind = _quantized_behind(view, plan, results, skipped)
-    for name in plan.nodes:
-        op, dtypes = view.op(name), view.output_types(name)
-        if graph_range.is_static(name) or dtypes and not any(dtype.is_floating for dtype in dtypes):
-            continue
-        results_of = [_describe(tensor, aligned) for tensor in results[name]]
-        if name in skipped:
-            status, detail = FLOAT, [skipped[name]] + ['its result becomes ' + text for text in results_of]
-        elif results_of:
-            status, detail = QUANTIZED, results_of
-        elif trait(op).kind == FORWARDS:
-            status, detail = PASSED, []
-        elif behind.get(name):
-            status, detail = FUSED, ['quantized as ' + behind[name]]
-        else:
-            status, detail = FLOAT, ['nothing that it reads is quantized']
-        detail += [_describe(tensor, aligned) for tensor in parameters[name]]
-        device = ''
-        if target:
-            on_dpu = status != FLOAT and (op in target.ops or _scales_pool(view, name))
-            device = 'DPU' if on_dpu else 'CPU'
-            if not on_dpu and status != FLOAT:
-                detail.insert(0, '{} has no {}'.format(target.name, op))
-            elif on_dpu and op == 'DepthwiseConv2dNative' and target.note:
-                detail.append(target.note)
-        yield InspectedNode(name, op, status, '; '.join(detail), device)
-
-
-def _scales_pool(view, name):
-    """Whether it is the factor with which the DPU's average pool differs from TensorFlow's."""
-    return view.op(name) == 'Mul' and 'AvgPool' in map(view.op, view.inputs(name))
-
-
-def _quantized_behind(view, plan, results, skipped):
-    """{node: name of the quantized tensor of the op after it that it is computed with}."""
-    found = {}
-    for name in reversed(view.upstream(plan.output_nodes, plan.input_nodes)):
-        for reader in _readers(view, name):
-            if reader in skipped:
-                continue
-            if results.get(reader):
-                found[name] = results[reader][0].name
-            elif reader in found:
-                found.setdefault(name, found[reader])
-    return found
-
-
-def _describe(tensor, aligned):
-    text = '{} {}: {} bits'.format(tensor.role, tensor.name, tensor.bits)
-    if tensor.name in aligned:
-        text += ', one position with ' + ', '.join(aligned[tensor.name].inputs)
-    return text

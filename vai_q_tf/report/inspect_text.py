@@ -3,7 +3,7 @@ import shlex
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.report.inspect import FLOAT
+from vai_q_tf.coverage.node_status import FLOAT
 from vai_q_tf.report.table import table
 
 # {number of a type: its value in the enum of all types}

@@ -297,3 +297,12 @@ def _in_branch(x, y):
 def test_in_a_branch_or_a_loop(control):
     result = optimised(graph_of(lambda: tf.identity(control(folded_networks.image()), name='out')))
     assert 'Mul' not in ops(result) and 'BiasAdd' in ops(result)
+
+
+def test_the_addition_behind_a_dilated_convolution_becomes_its_bias():
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 8, 8, 2], name='x')
+        y = tf.nn.convolution(x, np.ones([3, 3, 2, 2], np.float32), 'SAME', dilation_rate=[2, 2])
+        tf.nn.relu(tf.add(y, np.float32([1, -2]), name='sum'), name='y')
+    nodes = {node.name: node for node in fold_batch_norms(graph.as_graph_def(), ['x', 'y'], None).node}
+    assert nodes['sum'].op == 'BiasAdd' and nodes[nodes['sum'].input[0]].op == 'BatchToSpaceND'

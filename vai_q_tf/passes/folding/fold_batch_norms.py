@@ -71,7 +71,8 @@ def fold_batch_norms(graph_def, protected, config):
     AddV2, BiasAdd, Sub and RealDiv with a constant per channel or for all, after Conv2D, DepthwiseConv2dNative,
     Conv2DBackpropInput, Conv3D or MatMul. What is left is the op, whose weights keep their name, and a BiasAdd right after
     it, or after the BatchToSpaceND of a dilated convolution. A Squeeze, Reshape or BatchToSpaceND in between that keeps the
-    channels comes after the BiasAdd then. A single addition right after the op stays as it is.
+    channels comes after the BiasAdd then. A single addition right after the op stays as it is, but after a
+    BatchToSpaceND, where the compiler wants a BiasAdd.
 
     The BiasAdd has the name of the op's own bias addition if there is one, else that of the last node of the chain, and that
     name in any case where it is protected. A bias that is made up is called `<scope>/biases`: scope is the name of the weights
@@ -126,10 +127,11 @@ def _is_back(view, name, compute):
 
 
 def _is_worth_it(view, links):
-    if len(links) > 1 and view.op(links[0].node) == 'BatchToSpaceND':
+    dilated = len(links) > 1 and view.op(links[0].node) == 'BatchToSpaceND'
+    if dilated:
         links = links[1:]
     affine = [link for link in links if link.kind not in (_STRUCTURAL, _BACK)]
-    return bool(affine) and (len(links) > 1 or affine[0].kind != ADD)
+    return bool(affine) and (len(links) > 1 or affine[0].kind != ADD or dilated and view.op(affine[0].node) != 'BiasAdd')
 
 
 def _affine(rewriter, name, index, layout, static):

@@ -1,0 +1,113 @@
+"""How much of a network is quantized, what stays float and why, and what its compiler and hardware will say, for the user."""
+import collections
+import re
+from typing import NamedTuple, Tuple
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.coverage.node_status import FLOAT, inspect_nodes
+from vai_q_tf.graph.traits import WEIGHTED, trait
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
+
+HEAVY = 'convolutions and matmuls'
+# Besides the ops with weights those that have none in any plan.
+_HEAVY_OPS = frozenset((
+    'BatchMatMul', 'BatchMatMulV2', 'Conv3DBackpropInputV2', 'DepthwiseConv2dNativeBackpropInput', 'Einsum', 'SparseMatMul'))
+_NAMED = 3  # of the nodes that a line is about
+_TOO_LARGE, _TOO_SMALL = 2.0**16, 2.0**-12  # values of activations that are odd
+
+
+class Coverage(NamedTuple):
+    """What of a range is quantized.
+
+    weighted: the convolutions and matmuls. types: the op types of these. quantized: those of them whose weights are quantized.
+    ops: how many ops compute floats that depend on the inputs. floats: (reason, names) of those that stay float, most first.
+    """
+    weighted: Tuple[str, ...]
+    types: Tuple[str, ...]
+    quantized: Tuple[str, ...]
+    ops: int
+    floats: Tuple[Tuple[str, Tuple[str, ...]], ...]
+
+    @property
+    def left_float(self):
+        """How many ops stay float."""
+        return sum(len(names) for _, names in self.floats)
+
+    def __str__(self):
+        heavy = ('{} of {} {} are quantized'.format(len(self.quantized), len(self.weighted), HEAVY) if self.weighted
+                 else 'there are no ' + HEAVY)
+        return '{}, {} of {} ops stay float'.format(heavy, self.left_float, self.ops)
+
+
+def coverage(graph_def, plan):
+    """The Coverage of the float GraphDef that a QuantPlan is about."""
+    view = GraphView(graph_def)
+    nodes = list(inspect_nodes(view, plan))
+    floats = collections.defaultdict(list)
+    for node in nodes:
+        if node.status == FLOAT:
+            floats[_kind(node.reason)].append(node.name)
+    quantized = {group.node for group in plan.groups if group.weight}
+    heavy = [node for node in nodes if trait(node.op).kind == WEIGHTED or node.op in _HEAVY_OPS]
+    weighted, types = tuple(node.name for node in heavy), tuple(node.op for node in heavy)
+    return Coverage(weighted, types, tuple(name for name in weighted if name in quantized), len(nodes), tuple(
+        (reason, tuple(names)) for reason, names in sorted(floats.items(), key=lambda item: -len(item[1]))))
+
+
+def _kind(reason):
+    """The reason without the names that make each of its kind another one."""
+    return re.sub(r"^its input '.*?' is computed", 'an input is computed', reason)
+
+
+def warn(found):
+    """Logs a warning where a Coverage has no quantized weights, or less than half of the convolutions and matmuls."""
+    if 2 * len(found.quantized) >= len(found.weighted) > 0:
+        return
+    if not found.weighted:
+        tf.logging.warning('No weights are quantized: between the input and output nodes there are no %s. Name others if the '
+                           'network has some.', HEAVY)
+        return
+    start = 'Only {} of {} {} are quantized'.format(len(found.quantized), len(found.weighted), HEAVY)
+    reasons = {name: reason for reason, names in found.floats for name in names}
+    missing = [(op, name) for name, op in zip(found.weighted, found.types) if name not in found.quantized]
+    tf.logging.warning('%s: %s', start if found.quantized else 'No weights are quantized', '; '.join(
+        '{} {!r}: {}'.format(op, name, reasons[name]) for op, name in missing[:_NAMED] if name in reasons) + _more(missing))
+
+
+def model_summary(found, plan, positions, findings, differences):
+    """The Coverage of a model, and what else there is to say of it, as text of several lines.
+
+    positions: {name of a quantized tensor: position}. findings, differences: what `lint` and its `differences` find.
+    """
+    lines = ['Summary: {}.'.format(found)]
+    lines += ['  Float, {} of them ({}): {}'.format(len(names), reason, _names(names)) for reason, names in found.floats]
+    for what, group in (('Not for the DPU compiler', findings), ('Other numbers on the DPU', differences)):
+        by_rule = collections.defaultdict(list)
+        for finding in group:
+            by_rule[finding.rule].append(finding.node or 'the graph')
+        lines += ['  {}: {} {}: {}'.format(what, len(names), rule, _names(names)) for rule, names in by_rule.items()]
+    if not findings:
+        lines.append('  The DPU compiler has nothing against the model, as far as lint can tell.')
+    odd = list(_odd(plan, positions))
+    if odd:
+        lines.append('  Odd positions, of values that are very large or very small: ' + _names(odd))
+    return '\n'.join(lines)
+
+
+def _odd(plan, positions):
+    """'<name> (<position>)' of the activations whose range is out of the ordinary."""
+    for tensor in plan.tensors:
+        if tensor.mode == ACTIVATION_MODE and tensor.role != 'constant':
+            largest = 2.0**(tensor.bits - 1 - positions[tensor.name])
+            if not _TOO_SMALL <= largest <= _TOO_LARGE:
+                yield '{} ({})'.format(tensor.name, positions[tensor.name])
+
+
+def _names(names):
+    return ', '.join(names[:_NAMED]) + _more(names)
+
+
+def _more(names):
+    return ' and {} more'.format(len(names) - _NAMED) if len(names) > _NAMED else ''

@@ -1,0 +1,208 @@
+"""Lint rules about the form in which an op is written: what TensorFlow computes alike, but the compiler does not read.
+
+A rule takes a LintGraph and yields (node name, message), as in `node_rules.py`.
+"""
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.lint.lint_graph import (
+    count,
+    data_inputs,
+    describe,
+    dims_of,
+    integer,
+    op_of,
+    output_shapes,
+    tensor_of,
+    text,
+    value_of,
+)
+
+_SUMS = ('Add', 'AddV2', 'Sub')
+_VALUE_FIELDS = ('half_val', 'float_val', 'double_val', 'int_val', 'int64_val', 'uint32_val', 'uint64_val', 'bool_val')
+
+
+def _constant_storage(graph):
+    for node in graph.of_type('Const'):
+        tensor = tensor_of(node)
+        dims = dims_of(tensor.tensor_shape)
+        if not dims or tensor.tensor_content or count(dims) <= 1:
+            continue
+        for field in _VALUE_FIELDS:
+            values = getattr(tensor, field)
+            if any(value != values[0] for value in values):
+                yield node.name, ('The compiler fills the whole constant with the first value of its field {}, which has more. '
+                                  'Write the values to tensor_content, as tf.make_tensor_proto does with an '
+                                  'array.'.format(field))
+
+
+def _no_split(graph):
+    for node in graph.of_type('Split'):
+        if integer(node, 'num_split') != 1:
+            yield node.name, ('The compiler takes every result of a Split for its last one. Write a StridedSlice for each '
+                              'part.')
+    for node in graph.of_type('SplitV', 'Unpack'):
+        shape = graph.input_shape(node, 0)
+        if shape and shape[0] < 0:
+            yield node.name, ('The compiler refuses a {} where the batch is not known. Write a StridedSlice for each '
+                              'part.'.format(node.op))
+
+
+def _channels_last(graph):
+    for node in graph.nodes:
+        layout = text(node, 'data_format')
+        if layout.startswith('NC'):
+            yield node.name, ('The compiler does not look at data_format and takes the channels for the last dimension, and '
+                              'here it is {}. Make the network with {}.'.format(
+                                  layout, {'NCHW': 'NHWC', 'NCDHW': 'NDHWC'}.get(layout, 'the channels last')))
+
+
+def _bias_behind_batch_to_space(graph):
+    for node in graph.of_type('BatchToSpaceND'):
+        readers = graph.consumers[node.name]
+        if not any(reader.op == 'BiasAdd' and graph.producer(reader, 0) is node for reader in readers):
+            yield node.name, ('The compiler wants a BiasAdd right behind a BatchToSpaceND, and finds {}. Give the dilated '
+                              'convolution a bias, of zeros if need be.'.format(
+                                  ' and '.join(map(describe, readers)) or 'nothing'))
+
+
+def _rank_of_operand(graph):
+    for node in graph.of_type('Add', 'AddV2', 'Mul'):
+        for index in (0, 1):
+            source = graph.producer(node, index)
+            constant = graph.constant(source) if graph.is_float_constant(source) else None
+            dims = dims_of(tensor_of(constant).tensor_shape) if constant is not None else None
+            if dims and len(dims) == 3:
+                yield node.name, ("The compiler refuses a constant of three dimensions as an operand of {}, and '{}' is {}. "
+                                  'Give it one dimension, or four with a first one of 1.'.format(node.op, constant.name, dims))
+
+
+def _leaky_relu_of_parts(graph):
+    for node in graph.of_type(*_SUMS):
+        for positive, rest in ((0, 1), (1, 0))[:1 if node.op == 'Sub' else 2]:
+            relu, scaled = graph.computed(node, positive), graph.computed(node, rest)
+            if op_of(relu) != 'Relu' or op_of(scaled) != 'Mul':
+                continue
+            clipped = next((source for source in (graph.computed(scaled, 0), graph.computed(scaled, 1))
+                            if op_of(source) == 'Relu'), None)
+            negated = graph.computed(clipped, 0) if clipped is not None else None
+            parts = node, relu, scaled, clipped, negated
+            if op_of(negated) == 'Neg' and data_inputs(negated)[:1] == data_inputs(relu)[:1] and not all(
+                    '/' in part.name for part in parts):
+                yield node.name, ('The compiler does not find a leaky relu in relu(x) and a * relu(-x) where these ops have no '
+                                  'scope in their names. Write a LeakyRelu.')
+                break
+
+
+def _no_explicit_padding(graph):
+    for node in graph.nodes:
+        if text(node, 'padding') == 'EXPLICIT':
+            yield node.name, ('The compiler knows the paddings SAME and VALID, and this is EXPLICIT. Write a Pad, and the {} '
+                              'with VALID after it.'.format(node.op))
+
+
+def _no_ellipsis(graph):
+    for node in graph.of_type('StridedSlice'):
+        if integer(node, 'ellipsis_mask'):
+            yield node.name, ("The compiler refuses a StridedSlice with an ellipsis, as of x[..., a:b]. Write out the other "
+                              'dimensions, as x[:, :, :, a:b].')
+
+
+def _no_mean_of_rows(graph):
+    for node in graph.of_type('Mean'):
+        shape, axes = graph.input_shape(node, 0), value_of(graph.producer(node, 1))
+        if shape is not None and len(shape) == 2 and axes is not None and {1, -1}.intersection(axes):
+            yield node.name, ('The compiler refuses a Mean over the last axis of a matrix. Write a MatMul with a column of '
+                              '1 / {}.'.format(shape[1] if shape[1] > 0 else 'the number of columns'))
+
+
+def _dense_on_rank_4(graph):
+    for node in graph.of_type('MatMul'):
+        ahead, behind, weights = graph.computed(node, 0), _reshape_behind(graph, node), graph.constant(graph.producer(node, 1))
+        if op_of(ahead) != 'Reshape' or behind is None or weights is None:
+            continue
+        rows, result = graph.input_shape(ahead, 0), _first_shape(behind)
+        width = dims_of(tensor_of(weights).tensor_shape)
+        if (rows and len(rows) > 3 and result is not None and len(result) > 3 and width
+                and rows[-1] == width[-1 if 'transpose_b' in node.attr and node.attr['transpose_b'].b else 0]):
+            yield node.name, ('The compiler refuses a dense layer on the last of four dimensions or more. Write a convolution '
+                              'of size 1.')
+
+
+def _reshape_behind(graph, node):
+    """The Reshape that reads a node, with its bias and FixNeuron between them at most."""
+    for _ in range(3):
+        readers = graph.consumers[node.name]
+        found = next((reader for reader in readers if reader.op == 'Reshape'), None)
+        if found is not None or len(readers) != 1 or readers[0].op not in ('BiasAdd', 'Add', 'AddV2', 'FixNeuron'):
+            return found
+        node = readers[0]
+    return None
+
+
+def _first_shape(node):
+    return next(iter(output_shapes(node)), None)
+
+
+def _no_pack_of_floats(graph):
+    for node in graph.of_type('Pack'):
+        kind = node.attr['T'].type if 'T' in node.attr else 0
+        if kind in _FLOATS or any(graph.is_float_constant(graph.producer(node, index))
+                                  or op_of(graph.producer(node, index)) == 'FixNeuron'
+                                  for index in range(len(data_inputs(node)))):
+            yield node.name, ('The compiler refuses a Pack of floats, as of tf.stack. Write an ExpandDims for each part, and a '
+                              'ConcatV2.')
+
+
+_FLOATS = frozenset(dtype.as_datatype_enum for dtype in (tf.float16, tf.float32, tf.float64, tf.bfloat16))
+
+
+def _no_identity_n(graph):
+    for node in graph.of_type('IdentityN'):
+        yield node.name, 'The compiler refuses an IdentityN. Let what reads it read its inputs.'
+
+
+def _batch_in_reshape(graph):
+    open_batch = any((shape or [-1])[0] < 0 for shape in map(_placeholder_shape, graph.of_type('Placeholder')))
+    for node in graph.of_type('Reshape'):
+        target, source = value_of(graph.producer(node, 1)), graph.input_shape(node, 0)
+        if not target or not isinstance(target[0], int) or target[0] <= 1 or op_of(graph.producer(node, 0)) in ('', 'Const'):
+            continue
+        if source[:1] == [-1] if source is not None else open_batch:
+            yield node.name, ('The compiler takes one image, and the shape {} of this Reshape has the batch {} in it. Write -1 '
+                              'in its place.'.format(target, target[0]))
+
+
+def _placeholder_shape(node):
+    return dims_of(node.attr['shape'].shape) if 'shape' in node.attr else _first_shape(node)
+
+
+def _softmax_constants(graph):
+    for node in graph.of_type('Const'):
+        if not _is_bfloat(node) or '/exp_poly/poly_approx/alpha_' not in node.name and not node.name.endswith('/add/ones'):
+            continue
+        readers = [reader for reader in graph.consumers[node.name] if reader.op != 'Cast']
+        if readers:
+            yield node.name, ('The compiler finds the softmax of the hardware where its constant goes through a Cast, and {} '
+                              'reads this one. Put a Cast between them.'.format(describe(readers[0])))
+
+
+def _is_bfloat(node):
+    return tensor_of(node).dtype == tf.bfloat16.as_datatype_enum
+
+
+RULES = {
+    'constant-storage': _constant_storage,
+    'no-split': _no_split,
+    'channels-last': _channels_last,
+    'bias-behind-batch-to-space': _bias_behind_batch_to_space,
+    'rank-of-operand': _rank_of_operand,
+    'leaky-relu-of-parts': _leaky_relu_of_parts,
+    'no-explicit-padding': _no_explicit_padding,
+    'no-ellipsis': _no_ellipsis,
+    'no-mean-of-rows': _no_mean_of_rows,
+    'dense-on-rank-4': _dense_on_rank_4,
+    'no-pack-of-floats': _no_pack_of_floats,
+    'no-identity-n': _no_identity_n,
+    'batch-in-reshape': _batch_in_reshape,
+    'softmax-constants': _softmax_constants,
+}

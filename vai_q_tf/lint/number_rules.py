@@ -1,0 +1,78 @@
+"""Lint rules about numbers: what the compiler takes, but the DPU computes otherwise than TensorFlow does.
+
+A rule takes a LintGraph and yields (node name, message), as in `node_rules.py`.
+"""
+from vai_q_tf.dpu import is_leaky_slope
+from vai_q_tf.lint.lint_graph import op_of, text, value_of
+from vai_q_tf.lint.position_rules import position_behind, position_of
+
+_RELU6_POSITION = 4  # where its limit is 96 steps; below, the limit of the hardware is not 6
+
+
+def _average_at_borders(graph):
+    for node in graph.of_type('AvgPool'):
+        sizes, strides = (_ints(node, name) for name in ('ksize', 'strides'))
+        if text(node, 'padding') != 'SAME' or len(sizes) != 4 or len(strides) != 4:
+            continue
+        shape = graph.input_shape(node, 0) or [-1] * 4
+        if len(shape) == 4 and any(map(_pads, shape[1:3], sizes[1:3], strides[1:3])):
+            yield node.name, ('At the borders the DPU divides by the full window, and TensorFlow by the cells that exist. '
+                              'Write a Pad and a pool with VALID where the difference matters.')
+
+
+def _pads(size, window, stride):
+    """Whether SAME adds cells along a dimension; False where that depends on a size that is not known."""
+    if window > stride > 0:
+        return True
+    return size > 0 and stride > 0 and (-(-size // stride) - 1) * stride + window > size
+
+
+def _ints(node, name):
+    return list(node.attr[name].list.i) if name in node.attr else []
+
+
+def _leaky_relu_slope(graph):
+    for node in graph.nodes:
+        slope = _slope(graph, node)
+        if slope is not None and not is_leaky_slope(slope):
+            yield node.name, ('The leaky relu of the DPU has the slope 26 / 256, and this one has {:g}. Train the network with '
+                              'the slope 0.1, or let this op be computed beside the DPU.'.format(slope))
+
+
+def _slope(graph, node):
+    """The slope of a leaky relu, which may be written as max(a * x, x); None for another node."""
+    if node.op == 'LeakyRelu':
+        return node.attr['alpha'].f if 'alpha' in node.attr else 0.2
+    for scaled, other in ((0, 1), (1, 0)) if node.op == 'Maximum' else ():
+        product, data = graph.producer(node, scaled), graph.producer(node, other)
+        if op_of(product) != 'Mul' or data is None:
+            continue
+        for index in (0, 1):
+            values = value_of(graph.constant(graph.producer(product, index)))
+            if graph.producer(product, 1 - index) is data and values is not None and len(values) == 1:
+                return values[0] if isinstance(values[0], float) else None
+    return None
+
+
+def _relu6_limit(graph):
+    for node in graph.of_type('Relu6'):
+        position = position_behind(graph, node)
+        if position is not None and position < _RELU6_POSITION:
+            yield node.name, ('Below position {} the limit of the relu6 of the DPU is not 6, and the position here is {}. '
+                              'Write a Relu, or keep what is joined with it as small.'.format(_RELU6_POSITION, position))
+
+
+def _moved_integers(graph):
+    for node in graph.of_type('Reshape', 'Squeeze', 'ExpandDims'):
+        data, result = position_of(graph.producer(node, 0)), position_behind(graph, node)
+        if data is not None and result is not None and data != result:
+            yield node.name, ('The hardware copies the integers here, and the positions before and after are {} and {}, which '
+                              'makes other values of them. Quantize with align_rule other than output.'.format(data, result))
+
+
+RULES = {
+    'average-at-borders': _average_at_borders,
+    'leaky-relu-slope': _leaky_relu_slope,
+    'relu6-limit': _relu6_limit,
+    'moved-integers': _moved_integers,
+}

@@ -1,0 +1,174 @@
+"""Lint rules about positions: what FixNeurons say, and the shifts that follow from it.
+
+A rule takes a LintGraph and yields (node name, message), as in `node_rules.py`. Where one of the tensors around an op is not
+quantized, or is not told by what is next to the op, nothing is said of its shifts.
+"""
+from vai_q_tf.dpu import MAX_ADD_SHIFT_READ, MAX_ADD_SHIFT_WRITE, MAX_MUL_SHIFT_WRITE, MAX_POOL_SHIFT, MAX_SHIFT
+from vai_q_tf.fixed_point import MAX_BITS, POSITION_MAX, POSITION_MIN, POSITION_ZERO
+from vai_q_tf.lint.lint_graph import data_inputs, integer, op_of
+
+_DATA_INPUT = {'Conv2D': 0, 'DepthwiseConv2dNative': 0, 'Conv3D': 0, 'MatMul': 0, 'Conv2DBackpropInput': 2}
+_ADDITIONS = ('Add', 'AddV2')
+_BIAS_OPS = _ADDITIONS + ('BiasAdd',)
+_ACTIVATIONS = ('Relu', 'Relu6', 'LeakyRelu')
+_POOLS = ('MaxPool', 'AvgPool')
+# Ops without a FixNeuron that hand on the integers which they read, and which input that is.
+_MOVES = {'Identity': 0, 'SpaceToBatchND': 0, 'BatchToSpaceND': 0, 'Reshape': 0, 'Squeeze': 0, 'ExpandDims': 0, 'Transpose': 0,
+          'Pad': 0, 'StridedSlice': 0, 'DepthToSpace': 0, 'Split': 1, 'SplitV': 0, 'Unpack': 0}
+_INSIDE = ('BatchToSpaceND', 'Squeeze', 'Reshape')  # between a weighted op and its bias
+
+
+def _position_in_range(graph):
+    for node in graph.of_type('FixNeuron'):
+        position, bits = integer(node, 'quantize_pos'), integer(node, 'bit_width')
+        if position == POSITION_ZERO:
+            yield node.name, ('The position 127 says that nothing but zeros was seen, and is no position for the hardware. '
+                              'Quantize with data that reach this node, or write the position of a neighbour.')
+        elif position is not None and not POSITION_MIN <= position <= POSITION_MAX:
+            yield node.name, 'The position {} is out of range; it must be from {} to {}. Quantize the network again.'.format(
+                position, POSITION_MIN, POSITION_MAX)
+        if bits is not None and not 1 <= bits <= MAX_BITS:
+            yield node.name, 'The bit_width {} is no width; it must be from 1 to {}. Quantize the network again.'.format(
+                bits, MAX_BITS)
+
+
+def _shift_cut(graph):
+    for node in graph.of_type(*_DATA_INPUT):
+        for product, result, _ in _results(graph, node):
+            if not 0 <= product - result <= MAX_SHIFT:
+                yield node.name, ('The hardware shifts the result by weight + input - output = {} bits, and it can by 0 to {}. '
+                                  'Quantize with adjust_shift_cut=1.'.format(product - result, MAX_SHIFT))
+                break
+
+
+def _shift_bias(graph):
+    for node in graph.of_type(*_DATA_INPUT):
+        for product, result, bias in _results(graph, node):
+            least = min(0, product - result - MAX_SHIFT)
+            if bias is not None and not least <= product - bias <= MAX_SHIFT:
+                yield node.name, ('The hardware shifts the bias by weight + input - bias = {} bits, and it can by {} to {}. '
+                                  'Quantize with adjust_shift_bias=1.'.format(product - bias, least, MAX_SHIFT))
+                break
+
+
+def _results(graph, node):
+    """(position of the products, position of a result, that of the bias or None) for each FixNeuron behind a weighted op."""
+    weight = graph.producer(node, 1)
+    weight = graph.producer(weight, 0) if op_of(weight) == 'Identity' else weight
+    if not graph.is_quantized_constant(weight):
+        return
+    data, scale = position_before(graph, node, _DATA_INPUT[node.op]), position_of(weight)
+    if data is None or scale is None:
+        return
+    seen, bias = {node.name}, None
+    while node is not None:
+        readers = graph.consumers[node.name]
+        for reader in readers:
+            if position_of(reader) is not None:
+                yield data + scale, position_of(reader), bias
+        node = _next_inside(graph, node, readers, bias)
+        if node is None or node.name in seen:
+            return
+        seen.add(node.name)
+        if node.op in _BIAS_OPS:
+            bias = _bias_position(graph, node)
+
+
+def _next_inside(graph, node, readers, bias):
+    """The op that is computed together with what is before it; None where there is none, or it is not clear which."""
+    inside = [reader for reader in readers if reader.op in _INSIDE + _ACTIVATIONS or (
+        bias is None and reader.op in _BIAS_OPS and _bias_position(graph, reader) is not None)]
+    return inside[0] if len(inside) == 1 else None
+
+
+def _bias_position(graph, node):
+    constants = [source for source in (graph.producer(node, 0), graph.producer(node, 1)) if graph.is_quantized_constant(source)]
+    return position_of(constants[0]) if len(constants) == 1 else None
+
+
+def _addition_shifts(graph):
+    for node in graph.of_type('AddN', *_ADDITIONS):
+        inputs, result = _operands(graph, node), position_behind(graph, node)
+        if inputs is None:
+            continue
+        spread = max(inputs) - min(inputs)
+        if spread > MAX_ADD_SHIFT_READ:
+            yield node.name, ('The hardware brings the operands to one position, by {} bits at most, and theirs are {} apart. '
+                              'Quantize with align_rule other than output.'.format(MAX_ADD_SHIFT_READ, spread))
+        elif result is not None and abs(min(inputs) - result) > MAX_ADD_SHIFT_WRITE:
+            yield node.name, _written(min(inputs) - result, -MAX_ADD_SHIFT_WRITE, MAX_ADD_SHIFT_WRITE)
+
+
+def _multiplication_shifts(graph):
+    for node in graph.of_type('Mul'):
+        inputs, result = _operands(graph, node), position_behind(graph, node)
+        if inputs is not None and result is not None and not 0 <= sum(inputs) - result <= MAX_MUL_SHIFT_WRITE:
+            yield node.name, _written(sum(inputs) - result, 0, MAX_MUL_SHIFT_WRITE)
+
+
+def _activation_shifts(graph):
+    for node in graph.of_type(*_ACTIVATIONS):
+        data, result = position_of(graph.producer(node, 0)), position_behind(graph, node)
+        if data is not None and result is not None and abs(data - result) > MAX_ADD_SHIFT_WRITE:
+            yield node.name, _written(data - result, -MAX_ADD_SHIFT_WRITE, MAX_ADD_SHIFT_WRITE)
+
+
+def _written(shift, least, most):
+    return ('The hardware shifts the result by {} bits, and it can by {} to {}. Give the tensors around it positions that are '
+            'nearer to each other.'.format(shift, least, most))
+
+
+def _operands(graph, node):
+    """The positions of all inputs of an operation; None where one is unknown, or the op is a bias of another."""
+    positions = [position_of(graph.producer(node, index)) for index in range(len(data_inputs(node)))]
+    return positions if len(positions) > 1 and None not in positions else None
+
+
+def _pool_shifts(graph):
+    for node in graph.of_type(*_POOLS):
+        data, result = position_before(graph, node, 0), position_behind(graph, node)
+        if result is None and node.op == 'AvgPool':
+            scales = [reader for reader in graph.consumers[node.name] if reader.op == 'Mul']
+            result = position_behind(graph, scales[0]) if len(scales) == 1 else None
+        if data is not None and result is not None and abs(data - result) > MAX_POOL_SHIFT:
+            yield node.name, ('The positions before and after a pool differ by {}, and the hardware takes up to {}. Quantize '
+                              'with align_pool=0.'.format(abs(data - result), MAX_POOL_SHIFT))
+
+
+def position_of(node):
+    """The position of a FixNeuron, None for another node and where it has none that makes sense."""
+    position = integer(node, 'quantize_pos') if op_of(node) == 'FixNeuron' else None
+    return position if position is not None and POSITION_MIN <= position <= POSITION_MAX else None
+
+
+def position_before(graph, node, index):
+    """The position of what data input `index` reads, through ops that hand on integers; None where it is not quantized."""
+    source, seen = graph.producer(node, index), set()
+    while source is not None and source.op in _MOVES and source.name not in seen:
+        seen.add(source.name)
+        source = graph.producer(source, _MOVES[source.op])
+    return position_of(source)
+
+
+def position_behind(graph, node):
+    """The position of the FixNeuron that reads a node, or the relu after it; None without."""
+    for _ in range(2):
+        readers = graph.consumers[node.name]
+        positions = [position_of(reader) for reader in readers if position_of(reader) is not None]
+        if positions:
+            return positions[0]
+        if len(readers) != 1 or readers[0].op not in ('Relu', 'Relu6'):
+            return None
+        node = readers[0]
+    return None
+
+
+RULES = {
+    'position-in-range': _position_in_range,
+    'shift-cut': _shift_cut,
+    'shift-bias': _shift_bias,
+    'addition-shifts': _addition_shifts,
+    'multiplication-shifts': _multiplication_shifts,
+    'activation-shifts': _activation_shifts,
+    'pool-shifts': _pool_shifts,
+}
