@@ -105,7 +105,7 @@ def deploy_checkpoint(input_meta_graph_def, input_checkpoint, config):
 
 def _import(source):
     """A tf.Graph with a MetaGraphDef, or with that of a file; a QuantizeError for what is none."""
-    meta_graph = source if isinstance(source, tf.MetaGraphDef) else _read(source)
+    meta_graph = source if isinstance(source, tf.MetaGraphDef) else read_meta_graph(source)
     if not meta_graph.graph_def.node:
         raise _invalid(source, 'has no graph')
     ops.load_library()
@@ -138,7 +138,8 @@ def _check_variables(graph, prefix):
                                             'has no value of {{}} of {} variables of the MetaGraph'.format(len(names)))
 
 
-def _read(path):
+def read_meta_graph(path):
+    """The MetaGraphDef in the file `path`, binary or text; a QuantizeError INVALID_INPUT for what is none."""
     path = os.fspath(path) if path else ''
     try:
         with open(path, 'rb') as stream:
