@@ -1,9 +1,13 @@
-"""The documented import name of the quantizer: `import vai_q_tensorflow`.
+"""The documented import name of the quantizer: `import vai_q_tensorflow`; `python -m vai_q_tensorflow` is the command.
 
 Importing it loads the op library, so that a script which only evaluates a quantized graph needs nothing else.
 """
 import sys
 import types
+
+if __name__ == '__main__':
+    from vai_q_tf.cli import main
+    sys.exit(main())
 
 import vai_q_tf
 from vai_q_tf import *  # noqa: F403

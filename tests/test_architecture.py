@@ -43,7 +43,8 @@ ROOMS = (
     ('integrations/keras', None, 'tf.keras models'),
     ('integrations', None, 'one file a way to train'),
     ('report', None, 'what people and programs want to know of a model'),
-    ('', ('__init__', 'cli_options', 'cli', '__main__'), 'the public names and the command'),
+    ('', ('__init__', 'public', 'streams', 'cli_options', 'commands', 'supervision', 'cli', '__main__'),
+     'the public names and the command'),
 )
 MOST_FILES = 10
 

@@ -23,6 +23,7 @@ _DOCUMENTED = {
     '_replace': 'of a NamedTuple, whose own methods have one so that they are no fields',
     '_asdict': 'of a NamedTuple',
     '_fields': 'of a NamedTuple',
+    '_exit': 'of os',
 }
 # Methods that take the place of private ones of a base class: {(module, class, method): why}.
 _OVERRIDES = {

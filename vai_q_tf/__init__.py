@@ -1,40 +1,18 @@
-"""vai_q_tf: quantization for TensorFlow 1.15 models that run on a DPU. Import it as `vai_q_tensorflow`."""
-import sys
+"""vai_q_tf: quantization for TensorFlow 1.15 models that run on a DPU. Import it as `vai_q_tensorflow`.
 
-from vai_q_tf import errors, hooks, qat
-from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.distillation.loss import distillation_loss
-from vai_q_tf.distillation.settings import Distillation
-from vai_q_tf.errors import QuantizeError
-from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
-from vai_q_tf.hooks.exporter import QuantizeExporter
-from vai_q_tf.hooks.position_hook import QuantizePositionHook
-from vai_q_tf.hooks.synchronize_hook import SynchronizePositionsHook
-from vai_q_tf.hooks.training_hook import QuantizeTrainingHook
-from vai_q_tf.integrations import metagraph
-from vai_q_tf.integrations.estimator import quantize_estimator, quantize_model_fn
-from vai_q_tf.integrations.functions import (
-    CreateQuantizeDeployGraph,
-    CreateQuantizeEvaluationGraph,
-    CreateQuantizeTrainingGraph,
-)
-from vai_q_tf.integrations.keras import callback
-from vai_q_tf.integrations.keras.callback import QuantizeCallback
-from vai_q_tf.integrations.keras.model import quantize_keras_model
-from vai_q_tf.integrations.metagraph import deploy_checkpoint, quantize_evaluate, quantize_meta_graph, quantize_train
-from vai_q_tf.integrations.optimizer import QuantizeOptimizer
-from vai_q_tf.integrations.slim import slim_training_arguments
-from vai_q_tf.lint.lint import Finding, lint
-from vai_q_tf.ops import FixNeuron, fix_neuron, load_library
-from vai_q_tf.ptq.convert import convert_datatype
-from vai_q_tf.ptq.quantize import quantize_frozen
-from vai_q_tf.ptq.update import update
-from vai_q_tf.qat.averaged_checkpoint import averaged_checkpoint
-from vai_q_tf.qat.deploy import FrozenFiles
-from vai_q_tf.report.dump import dump
-from vai_q_tf.report.inspect import Inspection, inspect
-from vai_q_tf.report.sensitivity import Sensitivity, sensitivity
+The public names, and TensorFlow with them, are imported when one of them is first asked for: the command does without as long
+as it can.
+"""
+import importlib
+import importlib.machinery
+import sys
+import types
+
 from vai_q_tf.version import __git_version__, __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vai_q_tf.public import *  # noqa: F403
 
 __all__ = [
     'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph', 'Distillation', 'Finding',
@@ -47,6 +25,54 @@ __all__ = [
 ]
 
 # Import paths of 0.1.0 that scripts use.
-for _package, _name, _module in ((hooks, 'keras_callback', callback), (qat, 'metagraph', metagraph)):
-    setattr(_package, _name, _module)
-    sys.modules['{}.{}'.format(_package.__name__, _name)] = _module
+_MOVED = {__name__ + '.hooks.keras_callback': __name__ + '.integrations.keras.callback',
+          __name__ + '.qat.metagraph': __name__ + '.integrations.metagraph'}
+
+
+class _MovedFinder:
+    def find_spec(self, name, path, target=None):
+        return importlib.machinery.ModuleSpec(name, self) if name in _MOVED else None
+
+    def create_module(self, spec):
+        """None: an empty module will do."""
+
+    def exec_module(self, module):
+        sys.modules[module.__name__] = importlib.import_module(_MOVED[module.__name__])
+
+
+def _import_module(name):
+    """The module of the package, which it becomes an attribute of; None where there is none."""
+    try:
+        return importlib.import_module('{}.{}'.format(__name__, name))
+    except ModuleNotFoundError as error:
+        if error.name != '{}.{}'.format(__name__, name):
+            raise
+        return None
+
+
+class _Package(types.ModuleType):
+    def __getattr__(self, name):
+        if name in __all__ and name != 'errors':
+            self._import_public()
+        elif not name.startswith('__'):
+            _import_module(name)
+        if name not in vars(self):
+            raise AttributeError('module {!r} has no attribute {!r}'.format(self.__name__, name))
+        return vars(self)[name]
+
+    def __setattr__(self, name, value):
+        # The import system makes every folder an attribute of its package; `lint` is the function.
+        if name != 'lint' or not isinstance(value, types.ModuleType):
+            super().__setattr__(name, value)
+
+    def __dir__(self):
+        return sorted(set(vars(self)).union(__all__))
+
+    def _import_public(self):
+        # While it is being imported, what it imports finds the names that are there already.
+        public = _import_module('public')
+        vars(self).update((name, value) for name, value in vars(public).items() if name in __all__)
+
+
+sys.modules[__name__].__class__ = _Package
+sys.meta_path.append(_MovedFinder())

@@ -1,213 +1,71 @@
-"""The command `vai_q_tensorflow`: options in, one call, and a line on what came of it.
+"""The command `vai_q_tensorflow` up to where TensorFlow is needed: options, help, version, and how what comes after that ends.
 
-TensorFlow is imported by then, as it is by importing the package. The environment variables that the command sets for it work
-all the same: it reads them when it first uses a device, and when it first logs.
+What takes time to import is imported inside of `main`, which answers an interrupt.
 """
-import os
 import sys
-import traceback
-
-import tensorflow.compat.v1 as tf
-
-from vai_q_tf import errors, tf_internal
-from vai_q_tf.cli_options import UsageError, parse
-from vai_q_tf.frozen.input_fn import load_input_fn
-from vai_q_tf.frozen.load import load_float_graph, load_graph, runnable
-from vai_q_tf.frozen.smoke_run import make_graph
-from vai_q_tf.integrations.metagraph import deploy_checkpoint, quantize_meta_graph
-from vai_q_tf.ptq.convert import convert_datatype
-from vai_q_tf.ptq.quantize import quantize_frozen
-from vai_q_tf.ptq.update import update
-from vai_q_tf.report.dump import dump
-from vai_q_tf.report.inspect import inspect
-from vai_q_tf.report.inspect_text import to_text
-from vai_q_tf.report.sensitivity import REPORT, sensitivity
-from vai_q_tf.report.sensitivity_text import to_text as sensitivity_text
-from vai_q_tf.version import __version__
 
 _INTERRUPTED = 130
 
 
 def main(arguments=None):
-    """Runs the command line `arguments` (default: those of the process).
+    """Runs a command line.
+
+    Args:
+      arguments: list of words. None: those of the process, whose command this then is; a child process does the work.
 
     Returns:
-      The exit status: 0; 1 with one line on stderr for what cannot be done; 130 where the user interrupted it.
+      The exit status: 0; 1 with one line on stderr for what cannot be done; 130 where the user interrupted it, 143 where it was
+      told to end.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        options = parse(arguments)
-    except (UsageError, errors.QuantizeError) as error:
-        return _fail('', error)
-    if options.version:
-        return _show_version()
-    _prepare(options)
-    try:
-        _run(options)
+        return _main(arguments)
     except KeyboardInterrupt:
+        from vai_q_tf.streams import complain
+        complain('', 'interrupted')
         return _INTERRUPTED
-    except (errors.QuantizeError, OSError) as error:
-        return _fail(options.command, error, debug=options.debug_mode)
-    except Exception as error:
-        hint = '' if options.debug_mode else ' (--debug_mode 1 shows where)'
-        return _fail(options.command, '{}: {}{}'.format(type(error).__name__, error, hint), debug=options.debug_mode)
-    return 0
 
 
-def _fail(command, message, debug=0):
-    if debug:
-        traceback.print_exc()
-    text = ' '.join(line.strip() for line in str(message).splitlines())
-    print('vai_q_tensorflow{}: error: {}'.format(' ' + command if command else '', text), file=sys.stderr)
-    return 1
+def _main(arguments):
+    from vai_q_tf import cli_options, errors, streams
+    is_command = arguments is None
+    if is_command:
+        streams.be_patient()
+    try:
+        options = cli_options.parse(sys.argv[1:] if is_command else arguments)
+        if options.version:
+            from vai_q_tf.version import __version__
+            streams.say('Vai_q_tensorflow {} build for Tensorflow {}'.format(__version__, _tensorflow_version()))
+            return 0
+    except errors.QuantizeError as error:
+        streams.complain('', 'error: {}'.format(error))
+        return 1
+    except OSError as error:
+        streams.complain('', 'error: {}'.format(streams.not_printed(error)))
+        return 1
 
-
-def _show_version():
-    print('Vai_q_tensorflow {} build for Tensorflow {}'.format(__version__, tf.__version__))
-    return 0
-
-
-def _prepare(options):
-    """Sets the environment variables that TensorFlow reads when it first uses a device, and the first time that it logs."""
-    if options.gpu.strip():
-        os.environ['CUDA_VISIBLE_DEVICES'] = options.gpu.strip()
-    else:
-        os.environ.setdefault('CUDA_VISIBLE_DEVICES', '0')
-    if not options.debug_mode:
-        # Its errors too: they come a second time as exceptions, of which the command makes its one line.
-        os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-
-
-def _run(options):
-    if options.fuse_op_config:
-        raise errors.QuantizeError(errors.INVALID_CONFIG, 'Not supported',
-                                   '--fuse_op_config is not supported; leave the ops as they are.')
-    if options.dump_as_xir:
-        tf.logging.warning('--dump_as_xir has no effect')
-    _load_custom_ops(options.custom_op_so)
-    command = _COMMANDS[options.command]
-    if options.debug_mode:
-        tf.logging.set_verbosity(tf.logging.INFO)
-        command(options, options.config)
-    else:
-        with tf_internal.silenced_deprecations():
-            command(options, options.config)
-
-
-def _load_custom_ops(text):
-    """Loads the op libraries of 'OpType:path,...'."""
-    for entry in filter(None, text.split(',')):
-        op, colon, path = (part.strip() for part in entry.partition(':'))
-        if not colon or not op or not path:
-            raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter',
-                                       "--custom_op_so has {!r}; expected 'OpType:path_of_library.so'.".format(entry))
+    def load():
         try:
-            tf.load_op_library(os.path.abspath(path))
-            tf_internal.runtime_op_def(op)
-        except (tf.errors.OpError, RuntimeError) as error:
-            raise errors.QuantizeError(errors.INVALID_CONFIG, 'Cannot load', '--custom_op_so {!r}: {}.'.format(
-                entry, str(error).splitlines()[0])) from error
+            from vai_q_tf import commands
+        except ImportError as error:
+            streams.complain(options.command, 'error: {}'.format(errors.QuantizeError(
+                errors.MISSING_LIBRARY, 'Cannot import', '{}.'.format(error))))
+            return lambda: 1
+        return lambda: commands.run(options)
+
+    from vai_q_tf import supervision
+    return supervision.supervise(load, options) if is_command and supervision.is_possible() else load()()
 
 
-def _quantize(options, config):
-    if options.mode != 'frozen':
-        _require(options, 'input_meta_graph')
-        path = quantize_meta_graph(options.mode, options.input_meta_graph, options.input_checkpoint, _with_range(config))
-        print('The quantized MetaGraph is {}'.format(path))
-        return
-    graph_def = _float_graph(options, config)
-    if options.convert_datatype:
-        path = convert_datatype(graph_def, config, options.convert_datatype, fold_constant=options.fold_constant)
-        print('The converted model is {}'.format(path))
-        return
-    path = quantize_frozen(
-        graph_def, _require(options, 'input_fn', errors.INVALID_INPUT_FN), config,
-        skip_check=options.skip_check, fold_constant=options.fold_constant, add_shapes=options.add_shapes,
-        keep_float_weight=options.keep_float_weight, fix_input_shape=options.fix_input_shape,
-        output_format=options.output_format, onnx_opset=options.onnx_opset, include_fast_ft=options.include_fast_ft,
-        fast_ft_mode=options.fast_ft_mode, fast_ft_epochs=options.fast_ft_epochs, fast_ft_lr=options.fast_ft_lr,
-        fast_ft_lrcoef=options.fast_ft_lrcoef, strict=options.strict, gpu_memory_fraction=options.gpu_memory_fraction,
-        effort=options.effort)
-    print('The quantized model is {}'.format(os.path.join(config.output_dir, os.path.basename(path))))
-
-
-def _inspect(options, config):
-    path = _require(options, 'input_frozen_graph')
-    graph_def = load_graph(path)
-    make_graph(runnable(graph_def))
-    _check_names(graph_def, config)
-    print(to_text(inspect(graph_def, config), path))
-
-
-def _sensitivity(options, config):
-    found = sensitivity(
-        _float_graph(options, config), _require(options, 'input_fn', errors.INVALID_INPUT_FN), config,
-        target_bits=options.target_bits, target_db=options.target_db, sensitivity_iter=options.sensitivity_iter,
-        skip_check=options.skip_check, fold_constant=options.fold_constant, gpu_memory_fraction=options.gpu_memory_fraction)
-    print(sensitivity_text(found))
-    print('The report is {}'.format(os.path.join(config.output_dir, REPORT)))
-
-
-def _dump(options, config):
-    graph_def = load_graph(_require(options, 'input_frozen_graph'))
-    directory = os.path.abspath(config.output_dir)  # before code of users that may change the working directory
-    input_fn = load_input_fn(_require(options, 'input_fn', errors.INVALID_INPUT_FN))
-    dump(graph_def, input_fn, directory, options.max_dump_batches, options.dump_float, options.dump_input_tensors,
-         config.arch_type)
-    print('The dump is in {}'.format(config.output_dir))
-
-
-def _deploy(options, config):
-    meta_graph, checkpoint = _require(options, 'input_meta_graph'), _require(options, 'input_checkpoint')
-    print('The model is {}'.format(deploy_checkpoint(meta_graph, checkpoint, _with_range(config))))
-
-
-def _update(options, config):
-    path = _require(options, 'input_frozen_graph')
-    added = update(path)
-    print('{} is up to date{}'.format(path, '; added {}'.format(', '.join(
-        '{} to {} nodes'.format(attr, count) for attr, count in added.items())) if added else ''))
-
-
-_COMMANDS = {'quantize': _quantize, 'inspect': _inspect, 'sensitivity': _sensitivity, 'dump': _dump, 'deploy': _deploy,
-             'update': _update}
-
-
-def _require(options, name, code=errors.INVALID_INPUT):
-    """The value of an option that the command cannot do without."""
-    value = getattr(options, name).strip()
-    if not value:
-        raise _missing(name, code)
-    return value
-
-
-def _missing(name, code):
-    return errors.QuantizeError(code, 'Missing option', '--{} is not given; see vai_q_tensorflow --help.'.format(name))
-
-
-def _with_range(config):
-    for name in ('input_nodes', 'output_nodes'):
-        if not getattr(config, name):
-            raise _missing(name, errors.INVALID_CONFIG)
-    config.check_range()
-    return config
-
-
-def _float_graph(options, config):
-    path = _require(options, 'input_frozen_graph')
-    _with_range(config)
-    graph_def = load_float_graph(path, config.output_nodes)
-    _check_names(graph_def, config)
-    return graph_def
-
-
-def _check_names(graph_def, config):
-    """Raises UNKNOWN_NODE for the first node of an option that the graph does not have."""
-    names = {node.name for node in graph_def.node}
-    named = [(option, name) for option in ('input_nodes', 'output_nodes', 'ignore_nodes') for name in getattr(config, option)]
-    for option in ('nodes_bit', 'nodes_method'):
-        named += [(option, entry.rpartition(':')[0]) for entry in getattr(config, option)]
-    for option, name in named:
-        if name.partition(':')[0] not in names:
-            raise errors.QuantizeError(errors.UNKNOWN_NODE, 'Not found', '--{} names {!r}, which is not in the graph{}'.format(
-                option, name, errors.did_you_mean(name, names) or '.'))
+def _tensorflow_version():
+    """The version of TensorFlow, from the name of its metadata where there is one; that saves importing it."""
+    import importlib.util
+    import os
+    import re
+    found = importlib.util.find_spec('tensorflow')
+    names = os.listdir(os.path.dirname(os.path.dirname(found.origin))) if found and found.origin else ()
+    matches = map(re.compile(r'tensorflow(?:_gpu|_cpu)?-([\w.+]+)\.dist-info$').match, names)
+    versions = {match.group(1) for match in matches if match}
+    if len(versions) == 1:
+        return versions.pop()
+    import tensorflow
+    return tensorflow.__version__

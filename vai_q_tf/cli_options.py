@@ -5,6 +5,7 @@ import re
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.dpu import TARGETS, find_target
+from vai_q_tf.streams import say
 
 COMMANDS = (('quantize', 'quantize a frozen graph, or convert its data type (--convert_datatype)'),
             ('inspect', 'show what is in a graph, and what of it will be quantized'),
@@ -116,13 +117,19 @@ _WORDS = {'mode': ('frozen', 'train', 'eval'), 'output_format': ('pb', 'onnx'), 
 _NAME_LISTS = ('input_nodes', 'output_nodes', 'ignore_nodes', 'nodes_bit', 'nodes_method')
 
 
-class UsageError(Exception):
+class UsageError(errors.QuantizeError):
     """A command line that does not name a command, or has an unknown option."""
+
+    def __init__(self, message):
+        super().__init__(errors.INVALID_CONFIG, 'Invalid command line', message)
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
         raise UsageError(message)
+
+    def print_help(self, file=None):
+        say(self.format_help().rstrip())
 
 
 def parser():

@@ -7,7 +7,8 @@ import functools
 
 from vai_q_tf import errors
 from vai_q_tf.checked_list import CheckedList
-from vai_q_tf.fixed_point import MAX_BITS
+
+MAX_BITS = 24  # the widest integer that every float32 of that magnitude holds exactly
 
 _FLAG = (0, 1)
 _STRATEGY = (0, 1, 2)

@@ -25,6 +25,8 @@ MISSING_QUANTIZE_INFO = 'Quantize_TF1_Missing_Quantize_Info'
 MISSING_LIBRARY = 'Quantize_TF1_Missing_Library'
 COMPILER_RULES = 'Quantize_TF1_Compiler_Rules'
 NOT_FINITE = 'Quantize_TF1_Not_Finite'
+OUT_OF_MEMORY = 'Quantize_TF1_Out_Of_Memory'
+INTERNAL_ERROR = 'Quantize_TF1_Internal_Error'
 
 
 class QuantizeError(ValueError):

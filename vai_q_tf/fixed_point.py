@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from vai_q_tf import errors
+from vai_q_tf.config_checks import MAX_BITS
 
 POSITION_MIN = -126
 POSITION_MAX = 126
@@ -19,8 +20,6 @@ HALF_AWAY = 'half_away'
 
 HISTOGRAM_BINS = 256
 HISTOGRAM_ZERO = 128  # the bin of position 0
-
-MAX_BITS = 24  # the widest integer that every float32 of that magnitude holds exactly
 
 WINDOW_MAX = 37  # positions of a window: no sum of squared errors of a block overflows
 

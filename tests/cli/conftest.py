@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import cli
+from vai_q_tf import cli, commands
 
 CALIB = '''
 import numpy as np
@@ -79,6 +79,6 @@ def calls(monkeypatch):
             if isinstance(result, BaseException):
                 raise result
             return result
-        monkeypatch.setattr(cli, name, function)
+        monkeypatch.setattr(commands, name, function)
         return noted
     return stub

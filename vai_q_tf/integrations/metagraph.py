@@ -124,7 +124,7 @@ def _ordered(meta_graph):
 
 def _import(source):
     """A tf.Graph with a MetaGraphDef, or with that of a file; a QuantizeError for what is none."""
-    meta_graph = source if isinstance(source, tf.MetaGraphDef) else _read(source)
+    meta_graph = source if isinstance(source, tf.MetaGraphDef) else read_meta_graph(source)
     if not meta_graph.graph_def.node:
         raise _invalid(source, 'has no graph')
     ops.load_library()
@@ -178,7 +178,8 @@ def _save(saver, session, prefix):
             prefix, str(error).splitlines()[0])) from error
 
 
-def _read(path):
+def read_meta_graph(path):
+    """The MetaGraphDef in the file `path`, binary or text; a QuantizeError INVALID_INPUT for what is none."""
     path = os.fspath(path) if path else ''
     try:
         with open(path, 'rb') as stream:

@@ -10,7 +10,6 @@ from vai_q_tf.coverage.summary import coverage, warn
 from vai_q_tf.export import finalize
 from vai_q_tf.frozen.input_fn import InputReader, load_input_fn
 from vai_q_tf.frozen.load import load_float_graph, runnable
-from vai_q_tf.frozen.smoke_run import check_float_graph, make_float_graph
 from vai_q_tf.frozen.smoke_run import check_float_graph, make_graph
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name

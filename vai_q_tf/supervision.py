@@ -1,0 +1,195 @@
+"""Does the work of the command in a child process: TensorFlow may crash on a graph, and computes on when it is interrupted.
+
+The process that was started imports nothing of TensorFlow. It waits, hands on what the child is to end for, and says how
+it ended. A fork is safe and cheap there: no thread runs yet, and no device is open.
+"""
+import atexit
+import contextlib
+import ctypes
+import faulthandler
+import mmap
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from typing import NamedTuple
+
+from vai_q_tf import errors
+from vai_q_tf.streams import complain
+
+_STOPS = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated', signal.SIGHUP: 'terminated with the terminal'}
+_GRACE = 3.0  # seconds that the child has to clean up by itself
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+# What is not yet what it is to be: the files of `files`, and the folders of a Saver.
+_UNFINISHED = re.compile(r'\.[0-9a-f]{32}$|.+_temp_[0-9a-f]{32}$')
+_INPUT_FN = os.path.join('vai_q_tf', 'frozen', 'input_fn.py')
+_FRAME = re.compile(r'File "(.*)", line (\d+) in ')
+
+
+class _Ending(NamedTuple):
+    """How a child process ended.
+
+    returned: whether its work returned, which then has the `status`. signal: the number of the signal that killed it, or 0.
+    stopped: the number of the signal to this process for which it was to end, or 0. trace: where it was when it crashed.
+    """
+    returned: bool
+    status: int
+    signal: int
+    stopped: int
+    trace: str
+
+
+def is_possible():
+    """Whether this process can be forked: not where TensorFlow, or any thread, is there already."""
+    return 'tensorflow' not in sys.modules and threading.active_count() == 1
+
+
+def supervise(load, options):
+    """The exit status that `load()()` returns, which runs in a child process; `load` imports what that needs.
+
+    Where that does not end by itself, it says why in a line on stderr, and removes what is left unfinished in the folders
+    that the options name.
+    """
+    ending = _run(load)
+    if ending.returned and not (ending.stopped and ending.status):
+        return ending.status
+    _remove_unfinished(options)
+    if not ending.stopped:
+        complain(options.command, 'error: {}'.format(_explain(ending, options)))
+        return 1
+    complain(options.command, _STOPS[ending.stopped])
+    return 128 + ending.stopped
+
+
+def _run(load):
+    returned, stops = mmap.mmap(-1, 1), []
+    caught = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def stop(number, frame):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL if stops else signal.SIGTERM)
+        stops.append(number)
+        signal.setitimer(signal.ITIMER_REAL, _GRACE)
+
+    with tempfile.TemporaryFile() as trace:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+        child = os.fork()
+        if not child:
+            _be_child(load, trace, returned, caught)
+        before = {number: signal.signal(number, stop) for number in caught + [signal.SIGALRM]}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+        _, status = os.waitpid(child, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if stops else handler)
+        trace.seek(0)
+        return _Ending(bool(returned[0]), os.WEXITSTATUS(status), os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
+                       stops[0] if stops else 0, trace.read().decode(errors='replace'))
+
+
+def _be_child(load, trace, returned, caught):
+    """Runs `load()()`, and ends the process. All signals to end come from the parent, as SIGTERM."""
+    process, status, work = os.getpid(), 1, None
+
+    def stop(number, frame):
+        signal.signal(signal.SIGTERM, _pass)
+        if work is None or os.getpid() != process:  # an import may swallow exceptions; a child of code of users
+            os._exit(128 + number)
+        with contextlib.suppress(Exception):  # it may be in the middle of a write
+            sys.stderr.end_line()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what is cut off may complain
+        raise KeyboardInterrupt
+
+    try:
+        for number in caught:
+            signal.signal(number, _pass)
+        signal.signal(signal.SIGTERM, stop)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        faulthandler.enable(trace)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+        work = load()
+        status = work()
+        returned[0] = True
+    except (KeyboardInterrupt, SystemExit):
+        pass
+    finally:
+        with contextlib.suppress(BaseException):
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+        os._exit(status)
+
+
+def _pass(number, frame):
+    """A signal that is for the parent; not SIG_IGN, which the programs that code of users starts would inherit."""
+
+
+def _remove_unfinished(options):
+    folders = [options.config.output_dir, os.path.dirname(os.path.realpath(options.input_frozen_graph))]
+    for folder in {folder for top in folders[:1] for folder, _, _ in os.walk(top)}.union(folders[1:]):
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(folder):
+                if _UNFINISHED.match(entry.name):
+                    shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
+
+
+def _explain(ending, options):
+    """The QuantizeError for a child that a signal killed, or that ended before its work was done."""
+    if not ending.signal:
+        return errors.QuantizeError(
+            errors.INVALID_INPUT_FN, 'Ended', 'The process was ended with status {} before the command was done, as by '
+            'os._exit in input_fn.'.format(ending.status))
+    name = _signal_name(ending.signal)
+    if ending.signal == signal.SIGKILL:
+        return errors.QuantizeError(
+            errors.OUT_OF_MEMORY, 'Killed', 'The process was killed ({}), as systems do where memory runs out; give smaller '
+            'batches, or a smaller graph.'.format(name))
+    if options.debug_mode:
+        print(ending.trace, file=sys.stderr)
+    frames = _FRAME.findall(ending.trace)
+    inside = next((place for place, (path, _) in enumerate(frames) if path.endswith(_INPUT_FN)), 0)
+    if inside:
+        return errors.QuantizeError(
+            errors.INVALID_INPUT_FN, 'Crash', 'input_fn crashes ({}) in {}, line {}.'.format(
+                name, *next(filter(_is_of_user, frames[:inside]), frames[0])))
+    path = options.input_frozen_graph or options.input_meta_graph
+    if not path or 'load_op_library' in ending.trace:
+        return errors.QuantizeError(errors.INVALID_CONFIG, 'Crash', 'TensorFlow crashes ({}){}.'.format(
+            name, '; --custom_op_so names {!r}'.format(options.custom_op_so) if options.custom_op_so else ''))
+    node = _crashing_node(options)
+    return errors.QuantizeError(
+        errors.UNSUPPORTED_GRAPH, 'Crash', 'TensorFlow crashes ({}) on the graph in {!r}{}.'.format(
+            name, path, ', at the node {}; correct its attributes and what it reads'.format(node) if node else
+            ', while it computes, at {}, line {}; see whether it runs there in TensorFlow alone'.format(*_place(frames))))
+
+
+def _crashing_node(options):
+    """What `commands.crashing_node` finds, in a process that may crash; '' for nothing."""
+    with tempfile.TemporaryFile() as found:
+        def load():
+            from vai_q_tf import commands
+            return lambda: found.write(commands.crashing_node(options).encode()) and found.flush()
+
+        _run(load)
+        found.seek(0)
+        return found.read().decode()
+
+
+def _place(frames):
+    """(file, line) of the innermost frame of this package, the file as it is known there."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return next(((os.path.relpath(path, root), line) for path, line in frames
+                 if os.path.abspath(path).startswith(os.path.dirname(os.path.abspath(__file__)))), ('an unknown file', '?'))
+
+
+def _is_of_user(frame):
+    return not frame[0].startswith(os.path.dirname(os.__file__) + os.sep) and os.sep + 'site-packages' + os.sep not in frame[0]
+
+
+def _signal_name(number):
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return 'signal {}'.format(number)
