@@ -36,7 +36,7 @@ def convert_datatype(graph_def, config, datatype, fold_constant=1):
         return None
     dtype, suffix = TARGETS[number]
     config = config.replace(fold_bn_only=1)
-    graph_def = load_float_graph(graph_def, config.output_nodes)
+    graph_def = load_float_graph(graph_def, config.output_nodes, config.input_nodes)
     converted = convert_graph(passes.optimise(graph_def, config, fold_constant=bool(fold_constant)), dtype)
     files.make_directory(config.output_dir)
     return files.write(config.output_dir, 'converted_model_{}.pb'.format(suffix), converted.SerializeToString())
