@@ -68,11 +68,13 @@ class FedPhases:
 
     def explain(self, error):
         """The QuantizeError for a LEARNING_PHASE error of the graph with these values: it says what was fed, if that is why."""
-        fed = ['{} for {!r}'.format(value, name) for name, value in self.values.items() if value]
+        fed = ['{!r} is {} ({})'.format(name, value, 'its default' if value is self._defaults.get(name) else 'from input_fn')
+               for name, value in self.values.items() if value]
         if error.code != errors.LEARNING_PHASE or not fed:
             return error
-        return errors.QuantizeError(error.code, error.summary, 'input_fn returns {}, which may mean training: return False, '
-                                    'the value of inference. {}'.format(' and '.join(fed), error.detail))
+        return errors.QuantizeError(
+            error.code, error.summary, '{} The placeholder {}, which may mean training: let input_fn return the value of '
+            'inference, False or 0.'.format(error.detail, ' and the placeholder '.join(fed)))
 
 
 def with_phases(graph_def, values):

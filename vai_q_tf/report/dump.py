@@ -111,8 +111,10 @@ def _wanted(view, dump_float):
     if not dump_float:
         tensors = [tensor for tensor in tensors if view.op(tensor) == 'FixNeuron']
         skipped = {name: reason for name, reason in skipped.items() if view.op(name) == 'FixNeuron'}
-    for name, reason in skipped.items():
-        tf.logging.warning('Not dumped: %s, %s', name, reason)
+    for reason in dict.fromkeys(skipped.values()):
+        names = [name for name, other in skipped.items() if other == reason]
+        tf.logging.warning('Not dumped: %s%s, %s', ', '.join(names[:3]),
+                           ' and {} more'.format(len(names) - 3) if len(names) > 3 else '', reason)
     changing = changing_nodes(view)
     return tensors, {tensor for tensor in tensors if node_name(tensor) not in changing}
 
