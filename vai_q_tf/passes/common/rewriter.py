@@ -28,11 +28,15 @@ class Rewriter:
         self._nodes = {}  # name -> NodeDef that is new or replaces one of the view
         self._redirects = {}  # tensor -> (tensor, names of the nodes that go on reading the former)
         self._shortcuts = {}  # tensor -> where redirects that count for all readers lead
-        self._names = set(self.view.names)
+        self._names, self._numbers = set(self.view.names), {}
 
     def unique(self, name):
         """`name`, with a number after it where it is taken; it counts as taken from now on."""
-        unique = editor.unused_name(name, self._names)
+        unique, number = name, self._numbers.get(name, 0)
+        while unique in self._names:
+            number += 1
+            unique = '{}_{}'.format(name, number)
+        self._numbers[name] = number
         self._names.add(unique)
         return unique
 
