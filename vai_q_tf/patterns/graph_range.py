@@ -18,8 +18,8 @@ class GraphRange:
       dropouts: {result: input tensor} of the dropouts in the range. dropout_nodes: the nodes that they consist of.
 
     Raises:
-      QuantizeError: an unknown node; a range that is quantized already, or any FixNeuron; an input that is not upstream of the outputs;
-        an output that depends on no input.
+      QuantizeError: an unknown node; a range that is quantized already, or any FixNeuron; an input that is not upstream of
+        the outputs; an output that depends on no input.
     """
 
     def __init__(self, view, input_nodes, output_nodes):

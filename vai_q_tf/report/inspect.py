@@ -105,8 +105,9 @@ def inspect(graph_def, config=None):
         except errors.QuantizeError as error:
             if given and error.code != errors.ALREADY_QUANTIZED:
                 raise
-            notes.append(error.detail if error.code == errors.ALREADY_QUANTIZED else 'It cannot be quantized from {} to {}: {}'.format(
-                ', '.join(config.input_nodes), ', '.join(config.output_nodes), error))
+            where = 'It cannot be quantized from {} to {}: {}'.format(
+                ', '.join(config.input_nodes), ', '.join(config.output_nodes), error)
+            notes.append(error.detail if error.code == errors.ALREADY_QUANTIZED else where)
     return Inspection(_op_types(graph_def), inputs, outputs, tuple(config.input_nodes), tuple(config.output_nodes), nodes, plan,
                       tuple(notes))
 
