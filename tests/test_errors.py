@@ -50,9 +50,3 @@ def test_an_error_survives_pickling():
     (('node', ['node1', 'node2', 'node3'], 2), "; did you mean 'node3' or 'node2'?"), (('x', ['input']), ''), (('x', []), '')])
 def test_similar_names_are_proposed(arguments, expected):
     assert errors.did_you_mean(*arguments) == expected
-
-
-def test_a_quantized_graph_is_told_by_a_node():
-    error = errors.already_quantized('a/aquant', 'FixNeuron')
-    assert str(error) == ("[Quantize_TF1_Already_Quantized][Already quantized] The graph has the node 'a/aquant' of type "
-                          'FixNeuron; start from the float graph.')

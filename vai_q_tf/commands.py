@@ -200,7 +200,7 @@ def _with_range(config):
 def _float_graph(options, config):
     path = _require(options, 'input_frozen_graph')
     _with_range(config)
-    graph_def = load_float_graph(path, config.output_nodes)
+    graph_def = load_float_graph(path, config.output_nodes, config.input_nodes)
     _check_names(graph_def, config)
     return graph_def
 

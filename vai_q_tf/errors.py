@@ -48,12 +48,6 @@ class QuantizeError(ValueError):
         return type(self), (self.code, self.summary, self.detail)
 
 
-def already_quantized(node, op):
-    """The QuantizeError for a float graph in which a node of an op type of FixNeurons was found."""
-    return QuantizeError(ALREADY_QUANTIZED, 'Already quantized',
-                         'The graph has the node {!r} of type {}; start from the float graph.'.format(node, op))
-
-
 def did_you_mean(name, known, most=3, shown=repr):
     """What to end a message with about a name that is not known: '; did you mean ...?' with similar ones, '' without."""
     close = difflib.get_close_matches(name, known, n=most)

@@ -21,8 +21,9 @@ def test_a_loop():
         tf.add(result, 1.0, name='after')
     view = _view(build)
     looped = loop_nodes(view, frozenset(view.names))
-    assert {'while/body', 'while/Less', 'while/Enter', 'while/Switch', 'while/NextIteration'} <= looped
-    assert looped.isdisjoint(['x', 'before', 'before/y', 'after', 'after/y', 'while/Exit'])
+    assert {'while/body', 'while/Less', 'while/Enter', 'while/Switch', 'while/NextIteration'} <= set(looped)
+    assert set(looped.values()) == {'while/while_context'}
+    assert looped.keys().isdisjoint(['x', 'before', 'before/y', 'after', 'after/y', 'while/Exit'])
     assert not loop_nodes(view, frozenset(['x', 'before', 'after']))
     branches = branch_nodes(view)
     assert branches.isdisjoint(['x', 'before', 'after', 'while/Exit']) and 'while/body' in branches

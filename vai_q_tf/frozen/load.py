@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError  # type: ignore
 from vai_q_tf import errors, tf_internal
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import reach, readers
+from vai_q_tf.graph.quantized_ops import require_unquantized
 from vai_q_tf.graph.traits import FIX_NEURON_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
 
@@ -45,10 +46,11 @@ def load_graph(path):
     return graph_def
 
 
-def load_float_graph(source, output_nodes=()):
+def load_float_graph(source, output_nodes=(), input_nodes=()):
     """The GraphDef `source` (a path, or a GraphDef, which stays as it is) as `load_graph` gives it, ready to be run.
 
     Only what `output_nodes` depend on is looked at; without output nodes, or where one of them is not known, the whole graph.
+    Ops of others that quantize may come before `input_nodes`.
 
     Raises:
       QuantizeError: as `load_graph`; ALREADY_QUANTIZED; INVALID_INPUT for variables; UNSUPPORTED_OP, all of them named.
@@ -61,7 +63,7 @@ def load_float_graph(source, output_nodes=()):
         _clean(graph_def)
     else:
         graph_def = load_graph(source)
-    _require_float(GraphView(graph_def), graph_def, output_nodes)
+    _require_float(GraphView(graph_def), graph_def, output_nodes, input_nodes)
     return graph_def
 
 
@@ -86,13 +88,14 @@ def runnable(graph_def):
     return editor.subgraph(graph_def, [node for node in graph_def.node if node.name not in dropped])
 
 
-def _require_float(view, graph_def, output_nodes):
+def _require_float(view, graph_def, output_nodes, input_nodes):
     outputs = [node_name(name) for name in output_nodes]
     names = view.upstream(outputs) if outputs and all(name in view for name in outputs) else view.names
+    inner = view.upstream(outputs, map(node_name, input_nodes)) if names is not view.names else names
+    require_unquantized(view, [name for name in names if view.op(name) in FIX_NEURON_OPS])
+    require_unquantized(view, inner)
     for name in names:
         op = view.op(name)
-        if op in FIX_NEURON_OPS:
-            raise errors.already_quantized(name, op)
         if op in VARIABLE_OPS:
             raise _invalid('Not frozen', 'The graph has variables, such as {!r}; {}'.format(name, _FREEZE))
     unknown = unknown_ops(graph_def, map(view.node, names))

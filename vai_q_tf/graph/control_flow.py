@@ -38,9 +38,17 @@ def placing(view, name, branches):
 
 
 def loop_nodes(view, members):
-    """Those of the nodes `members` that run once a turn of a loop; what a loop gives to its outside is none of them."""
+    """{node: name of its loop} of the nodes `members` that run once a turn of a loop, of the outer one where there are two.
+
+    What a loop gives to its outside is none of them.
+    """
     def readers(name):
         tensors = (tensor_name(name, index) for index in range(len(view.output_types(name))))
         return [reader for tensor in tensors for reader, _ in view.consumers(tensor)
                 if reader in members and view.op(reader) not in EXIT_OPS]
-    return reach([name for name in members if view.op(name) in ENTER_OPS], readers)
+    found = {}
+    for enter in sorted((name for name in members if view.op(name) in ENTER_OPS), key=view.order):
+        loop = found.get(enter) or view.attr(enter, 'frame_name').s.decode()
+        found.update((name, loop) for name in reach([enter], lambda name: () if name in found else readers(name))
+                     if name not in found)
+    return found

@@ -56,11 +56,15 @@ def known_value(node):
 class GraphView:
     """Nodes of a GraphDef by name, with producers, consumers, shapes and types.
 
+    Attributes:
+      names: of the nodes, in graph order. library: the FunctionDefLibrary of the graph.
+
     Raises:
       QuantizeError: two nodes of one name, or an input that no node makes.
     """
 
     def __init__(self, graph_def):
+        self.library = graph_def.library
         self._nodes = {}
         for node in graph_def.node:
             if node.name in self._nodes:

@@ -1,5 +1,6 @@
 """GraphRange: the part of a graph between input and output nodes, and what flows through it."""
 from vai_q_tf import errors
+from vai_q_tf.graph.quantized_ops import require_unquantized
 from vai_q_tf.graph.traits import FIX_NEURON_OPS, FORWARDS, SHAPE_OPS, trait
 from vai_q_tf.graph.view import VARIABLE_OPS, node_name, output_index, tensor_name
 from vai_q_tf.patterns.dropout import find_dropouts
@@ -17,18 +18,17 @@ class GraphRange:
       dropouts: {result: input tensor} of the dropouts in the range. dropout_nodes: the nodes that they consist of.
 
     Raises:
-      QuantizeError: an unknown node; a graph that is quantized already; an input that is not upstream of the outputs;
-        an output that depends on no input.
+      QuantizeError: an unknown node; a range that is quantized already, or any FixNeuron; an input that is not upstream of
+        the outputs; an output that depends on no input.
     """
 
     def __init__(self, view, input_nodes, output_nodes):
         self.view = view
         self.input_nodes = tuple(_known(view, name, 'input_nodes') for name in input_nodes)
         self.output_nodes = tuple(_known(view, name, 'output_nodes') for name in output_nodes)
-        for name in view.names:
-            if view.op(name) in FIX_NEURON_OPS:
-                raise errors.already_quantized(name, view.op(name))
+        require_unquantized(view, [name for name in view.names if view.op(name) in FIX_NEURON_OPS])
         self.order = tuple(view.upstream(self.output_nodes, self.input_nodes))
+        require_unquantized(view, self.order)
         self._members = frozenset(self.order)
         self._check_connected()
         self.nodes = tuple(sorted(self.order, key=view.order))

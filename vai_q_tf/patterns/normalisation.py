@@ -104,9 +104,18 @@ def forms(graph_range, tensor):
 
 
 def raise_learning_phase(graph_range, root, tensor):
-    inputs = graph_range.view.inputs(tensor)
+    view, inputs = graph_range.view, graph_range.view.inputs(tensor)
+    condition = inputs[-1] if inputs else tensor
+    fed = [name for name in view.upstream([node_name(condition)]) if view.op(name).startswith('Placeholder')]
+    named = [name for name in fed if name in graph_range.input_nodes]
+    choice = ''
+    if named:
+        choice = ' For a frozen graph, take {} out of input_nodes, and let input_fn return False for it.'.format(
+            ', '.join(map(repr, named)))
+    elif fed:
+        choice = ' For a frozen graph, let input_fn return False for {} in every step.'.format(', '.join(map(repr, fed)))
     raise errors.QuantizeError(
         errors.LEARNING_PHASE, 'Learning phase',
         'Batch norm {!r} decides between training and inference while the graph runs ({!r}, on {!r}). Fix the phase '
         'before the model is built: tf.keras.backend.set_learning_phase(0 or 1), or a Python bool for '
-        'training/is_training.'.format(root, node_name(tensor), inputs[-1] if inputs else tensor))
+        'training/is_training.{}'.format(root, node_name(tensor), condition, choice))

@@ -7,7 +7,7 @@ from vai_q_tf.graph.view import node_name, output_index
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantTensor, Skipped
 
 IGNORED = 'it is in ignore_nodes, or belongs to a node that is'
-_IN_LOOP = 'it is in a loop'
+IN_LOOP = 'it is in the loop '
 
 
 def producer_name(tensor):
@@ -24,12 +24,14 @@ class Draft:
         self.view = graph_range.view
         self.config = config
         looped = loop_nodes(self.view, frozenset(graph_range.order))
-        self.ignored = looped.union(node for name in config.ignore_nodes for node in self._nodes_of(node_name(name)))
+        self.ignored = frozenset(looped).union(node for name in config.ignore_nodes for node in self._nodes_of(node_name(name)))
         self.covered = set()
         self.groups = []
         self._tensors, self._readers, self._places, self._skipped = {}, {}, {}, {}
         self._activations, self._constants, self._least = {}, {}, {}
-        self.skip((name for name in looped if not graph_range.is_static(name)), _IN_LOOP)
+        for name in sorted(looped, key=self.view.order):
+            if not graph_range.is_static(name):
+                self.skip([name], IN_LOOP + repr(looped[name]))
 
     def _nodes_of(self, name):
         return (name,) if name in self.view else self.view.derived_nodes(name)

@@ -38,7 +38,7 @@ def convert_datatype(graph_def, config, datatype, fold_constant=1):
         return None
     dtype, suffix = TARGETS[number]
     config = config.replace(fold_bn_only=1)
-    graph_def = load_float_graph(graph_def, config.output_nodes)
+    graph_def = load_float_graph(graph_def, config.output_nodes, config.input_nodes)
     make_graph(runnable(graph_def))
     converted = convert_graph(passes.optimise(graph_def, config, fold_constant=bool(fold_constant)), dtype)
     files.make_directory(config.output_dir)

@@ -8,10 +8,10 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, files, passes
 from vai_q_tf.coverage.summary import coverage, warn
 from vai_q_tf.export import finalize
+from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
 from vai_q_tf.frozen.input_fn import InputReader, load_input_fn
 from vai_q_tf.frozen.load import load_float_graph, runnable
 from vai_q_tf.frozen.smoke_run import check_float_graph, make_graph
-from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes.folding.equalize_layers import equalize_layers, equalize_weights
 from vai_q_tf.plan.annotate import annotate
@@ -51,20 +51,26 @@ def prepare(graph_def, input_fn, config, skip_check=0, fold_constant=1, gpu_memo
       QuantizeError: what is wrong with the graph, the range, the directory or the first batch.
     """
     directory = os.path.abspath(config.output_dir)
-    source = load_float_graph(graph_def, config.output_nodes)
+    source = load_float_graph(graph_def, config.output_nodes, config.input_nodes)
     _require_outputs(source, config)
     if isinstance(input_fn, str):
         input_fn = load_input_fn(input_fn)
     reader = InputReader(input_fn, source, config.output_nodes, config.calib_iter,
                          dict(zip(config.input_nodes, config.input_shapes)))
     files.make_directory(directory)
-    graph, batches = make_graph(runnable(source)), {}
-    if not skip_check:
+    graph, batches, view = make_graph(runnable(source)), {}, GraphView(source)
+    phases = find_phases(view, config)
+    if phases or not skip_check:
         batches[0] = reader.feed(0)
+    if not skip_check:
         check_float_graph(graph, config, batches[0], gpu_memory_fraction)
-    networks = _networks(source, config, bool(fold_constant), effort)
+    phases = FedPhases(view, phases, batches.get(0, {}))
+    try:
+        networks = _networks(with_phases(source, phases.values), config, bool(fold_constant), effort)
+    except errors.QuantizeError as error:
+        raise phases.explain(error) from error
     warn(coverage(*networks[0]))
-    return Prepared(source, networks, _feed_of(networks[0].graph, reader.feed, batches), directory)
+    return Prepared(source, networks, _feed_of(networks[0].graph, reader.feed, batches, phases), directory)
 
 
 def _networks(graph_def, config, fold_constant, effort):
@@ -88,11 +94,17 @@ def _require_outputs(graph_def, config):
                     name, errors.did_you_mean(node_name(name), names) or '.'))
 
 
-def _feed_of(graph_def, feed, batches):
+def _feed_of(graph_def, feed, batches, phases):
     """`feed` without the placeholders that are not in the graph any more, such as a learning phase or a dropout's rate.
+
+    FedPhases may not change.
 
     The `batches`, {step: what is fed}, that are at hand are used instead of it, once: data read in sequence comes only once.
     """
     names = {node.name for node in graph_def.node}
-    return lambda step: {tensor: value for tensor, value in (batches.pop(step, None) or feed(step)).items()
-                         if node_name(tensor) in names}
+
+    def feed_what_is_left(step):
+        values = batches.pop(step, None) or feed(step)
+        phases.check(step, values)
+        return {tensor: value for tensor, value in values.items() if node_name(tensor) in names}
+    return feed_what_is_left

@@ -25,7 +25,7 @@ from vai_q_tf.dpu import has_narrow_range
 from vai_q_tf.export.evaluation_model import require_evaluation_model
 from vai_q_tf.frozen.input_fn import InputReader
 from vai_q_tf.frozen.load import runnable
-from vai_q_tf.frozen.smoke_run import make_float_graph
+from vai_q_tf.frozen.smoke_run import make_graph
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.dependence import changing_nodes, operands, reach
@@ -63,7 +63,7 @@ def dump(graph_def, input_fn, output_dir, max_dump_batches=1, dump_float=0, dump
     ops.load_library()  # before views ask what FixNeuron gives
     require_evaluation_model(graph_def)
     graph_def = _prepared(runnable(graph_def), arch_type)
-    make_float_graph(graph_def)  # says what is wrong with it
+    make_graph(graph_def)  # says what is wrong with it
     if dump_input_tensors:
         graph_def = _with_input(graph_def, normalise(dump_input_tensors.strip()))
     wanted, constant = _wanted(GraphView(graph_def), dump_float)
@@ -115,8 +115,10 @@ def _wanted(view, dump_float):
     if not dump_float:
         tensors = [tensor for tensor in tensors if view.op(tensor) == 'FixNeuron']
         skipped = {name: reason for name, reason in skipped.items() if view.op(name) == 'FixNeuron'}
-    for name, reason in skipped.items():
-        tf.logging.warning('Not dumped: %s, %s', name, reason)
+    for reason in dict.fromkeys(skipped.values()):
+        names = [name for name, other in skipped.items() if other == reason]
+        tf.logging.warning('Not dumped: %s%s, %s', ', '.join(names[:3]),
+                           ' and {} more'.format(len(names) - 3) if len(names) > 3 else '', reason)
     changing = changing_nodes(view)
     return tensors, {tensor for tensor in tensors if node_name(tensor) not in changing}
 
@@ -131,7 +133,7 @@ class _Dump:
         self._view, self._folders, self._dump_float = GraphView(graph_def), folders, dump_float
         self._wanted, self._constant = wanted, constant
         self._stems, self._index = FileNames(wanted), {}
-        self._graph = make_float_graph(graph_def)
+        self._graph = make_graph(graph_def)
 
     def run(self, reader, batches):
         with tf.Session(graph=self._graph, config=session_config()) as session:

@@ -13,7 +13,7 @@ def fetchable_tensors(view):
     for name in view.names:
         types = view.output_types(name)
         if view.op(name) in CONTROL_FLOW_OPS:
-            skipped[name] = 'control flow ({})'.format(view.op(name))
+            skipped[name] = 'control flow'
         elif depths[name] > 0:
             skipped[name] = 'in a loop, or in a branch that need not run'
         elif not types:

@@ -9,12 +9,15 @@ from vai_q_tf.arguments import also_called
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.coverage.node_status import QUANTIZED, InspectedNode, inspect_nodes, readers
 from vai_q_tf.dpu import find_target
+from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
 from vai_q_tf.frozen.load import unknown_ops
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.traits import FIX_NEURON_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
 from vai_q_tf.passes import optimise
+from vai_q_tf.patterns.dropout import find_dropouts
 from vai_q_tf.patterns.graph_range import GraphRange
+from vai_q_tf.patterns.training_ops import gradient_nodes, outputs_without_training
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.plan.quant_plan import QuantPlan
 
@@ -69,12 +72,10 @@ def inspect(graph_def, config=None):
     config = config if config is not None else QuantizeConfig()
     target = find_target(config.target_type) if config.target_type else None
     inputs = tuple(InputNode(name, view.dtype(name), view.shape(name)) for name in view.names if view.op(name) == 'Placeholder')
-    read = {node_name(reference) for node in graph_def.node for reference in node.input}
-    outputs = tuple(OutputNode(name, view.op(name)) for name in view.names
-                    if name not in read and view.op(name) not in _NO_OUTPUT)
+    nodes, plan, notes = (), None, []
+    outputs = _outputs(graph_def, view, notes)
     given = bool(config.input_nodes and config.output_nodes)
     config = _with_range(view, config, inputs, outputs)
-    nodes, plan, notes = (), None, []
     fix_neurons = [name for name in view.names if view.op(name) in FIX_NEURON_OPS]
     if fix_neurons:
         notes.append('The graph is quantized already: it has {} FixNeurons.'.format(len(fix_neurons)))
@@ -87,12 +88,25 @@ def inspect(graph_def, config=None):
             plan, plan_view = _plan(graph_def, view, config, notes)
             nodes = tuple(inspect_nodes(plan_view, plan, target))
         except errors.QuantizeError as error:
-            if given:
+            if given and error.code != errors.ALREADY_QUANTIZED:
                 raise
-            notes.append('It cannot be quantized from {} to {}: {}'.format(
-                ', '.join(config.input_nodes), ', '.join(config.output_nodes), error))
+            where = 'It cannot be quantized from {} to {}: {}'.format(
+                ', '.join(config.input_nodes), ', '.join(config.output_nodes), error)
+            notes.append(error.detail if error.code == errors.ALREADY_QUANTIZED else where)
     return Inspection(_op_types(graph_def), inputs, outputs, tuple(config.input_nodes), tuple(config.output_nodes), nodes, plan,
                       tuple(notes))
+
+
+def _outputs(graph_def, view, notes):
+    """The possible OutputNodes; in a training graph, which is noted, those of the network."""
+    gradients = gradient_nodes(view)
+    if gradients:
+        notes.append('This is a training graph: {} nodes compute gradients or follow them, such as {!r}; none of them is '
+                     'proposed as an output node. Build the network for inference (training=False), and freeze that.'.format(
+                         len(gradients), gradients[0]))
+        return tuple(OutputNode(name, view.op(name)) for name in outputs_without_training(view, gradients))
+    read = {node_name(reference) for node in graph_def.node for reference in node.input}
+    return tuple(OutputNode(name, view.op(name)) for name in view.names if name not in read and view.op(name) not in _NO_OUTPUT)
 
 
 def _op_types(graph_def):
@@ -132,21 +146,30 @@ def _behind_fed(view, input_nodes, output_nodes):
     """The input nodes that the output nodes depend on, all of them while there are no output nodes."""
     if not output_nodes or not all(node_name(name) in view for name in output_nodes):
         return input_nodes
-    needed = set(view.upstream([node_name(name) for name in output_nodes]))
+    dropouts = find_dropouts(view, view.names)[0]  # which give their input at inference, whatever rate is fed
+    needed = reach([node_name(name) for name in output_nodes], lambda name: [node_name(tensor) for tensor in (
+        [dropouts[name]] if name in dropouts else view.inputs(name))])
     return [name for name in input_nodes if node_name(name) in needed or node_name(name) not in view] or input_nodes
 
 
 def _plan(graph_def, view, config, notes):
     """(QuantPlan, the GraphView that it is about). A graph that cannot be optimised is taken as it is."""
-    graph_range = GraphRange(view, config.input_nodes, config.output_nodes)
+    graph_range, obstacles = GraphRange(view, config.input_nodes, config.output_nodes), []
     unknown = unknown_ops(graph_def, map(view.node, graph_range.nodes))
     if unknown:
-        notes.append('TensorFlow does not have the ops {}; load them with --custom_op_so before the graph is '
+        obstacles.append('TensorFlow does not have the ops {}; load them with --custom_op_so before the graph is '
                      'quantized.'.format(', '.join(unknown)))
     if any(view.op(name) in VARIABLE_OPS for name in graph_range.nodes):
-        notes.append('The graph has variables; freeze it with freeze_graph before it is quantized.')
-    if not notes:
-        view = GraphView(optimise(graph_def, config))
+        obstacles.append('The graph has variables; freeze it with freeze_graph before it is quantized.')
+    notes += obstacles
+    if not obstacles:
+        phases = find_phases(view, config)
+        defaults = FedPhases(view, phases, {}).values
+        phases = [name for name in phases if view.dtype(name) == tf.bool and defaults.get(name, True)]
+        if phases:
+            notes.append('What follows is true where input_fn returns False for {} in every step.'.format(
+                ', '.join(map(repr, phases))))
+        view = GraphView(optimise(with_phases(graph_def, dict.fromkeys(phases, False)), config))
     return annotate(view, config), view
 
 

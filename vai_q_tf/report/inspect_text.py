@@ -1,9 +1,12 @@
 """The Inspection of a graph as text."""
+import collections
 import shlex
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.coverage.node_status import FLOAT
+from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS
+from vai_q_tf.plan.draft import IN_LOOP
 from vai_q_tf.report.table import table
 
 # {number of a type: its value in the enum of all types}
@@ -76,7 +79,20 @@ def _table(nodes):
     """Lines with the columns Name, Type, Device (where there is one) and Note."""
     devices = any(node.device for node in nodes)
     rows = [('Name', 'Type') + (('Device',) if devices else ()) + ('Note',)]
+    looped = collections.defaultdict(list)
     for node in nodes:
+        if node.detail.startswith(IN_LOOP):
+            looped[node.detail].append(node)
+            if len(looped[node.detail]) > 1:
+                continue
+            rows.append((node.detail[len(IN_LOOP):].strip("'"), 'loop') + (('CPU',) if devices else ()) + (node.detail,))
+            continue
         note = '{}: {}'.format(node.status, node.detail) if node.detail else node.status
         rows.append((node.name, node.op) + ((node.device,) if devices else ()) + (note,))
-    return table(rows)
+    return table([row[:-1] + (_loop_note(looped[row[-1]]),) if row[-1] in looped else row for row in rows])
+
+
+def _loop_note(nodes):
+    ops = collections.Counter(node.op for node in nodes if node.op not in CONTROL_FLOW_OPS)
+    return '{}: {} ops in a loop: {}'.format(FLOAT, len(nodes), ', '.join(
+        '{} {}'.format(count, op) for op, count in ops.most_common()) or 'control flow only')

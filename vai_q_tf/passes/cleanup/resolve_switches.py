@@ -1,18 +1,21 @@
 """Takes the branch that a constant condition chooses, as of a learning phase."""
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.control_flow import LOOP_VALUE_OPS
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import node_name, normalise, output_index, tensor_name
+from vai_q_tf.passes.common.parameters import evaluate, known_nodes, static_nodes
 from vai_q_tf.passes.common.rewriter import make_node
 
+_CONDITION = {'Switch': 1, 'Select': 0}  # which input chooses
 _LOGICAL = {'LogicalNot': lambda value: not value, 'LogicalAnd': lambda left, right: left and right,
             'LogicalOr': lambda left, right: left or right}
 
 
 def resolve_switches(graph_def, view, protected):
-    """The graph where an Identity stands for each Merge, and each output of a Switch, that a constant condition decides.
+    """The graph where an Identity stands for each Merge, Select, and output of a Switch, that a constant condition decides.
 
     What is in the branches that are not taken is dropped, and what was computed for them only. A PlaceholderWithDefault
     counts as its default where that is False, which is inference for a learning phase.
@@ -21,13 +24,16 @@ def resolve_switches(graph_def, view, protected):
       view: the GraphView of `graph_def`, which may have control inputs.
       protected: names of nodes that stay, and are not constant.
     """
-    if not any(node.op == 'Switch' for node in graph_def.node):
+    if not any(node.op in _CONDITION for node in graph_def.node):
         return graph_def
     order = view.upstream(view.names)
-    dead, untaken = _dead(view, order, _conditions(view, order, frozenset(protected)))
-    if not untaken or not dead.isdisjoint(protected):
+    conditions = _conditions(view, order, frozenset(protected))
+    conditions.update(_computed_conditions(graph_def, view, conditions, protected))
+    dead, untaken = _dead(view, order, conditions)
+    chosen = _selects(view, conditions)
+    if not untaken and not chosen or not dead.isdisjoint(protected):
         return graph_def
-    new, moved, undecided = {}, {}, False
+    new, moved, undecided = dict(chosen), {}, False
     for name in order:
         if name in dead:
             continue
@@ -98,6 +104,23 @@ def _conditions(view, order, fed):
         elif op in _LOGICAL and None not in operands:
             known[name] = _LOGICAL[op](*operands)
     return known
+
+
+def _computed_conditions(graph_def, view, conditions, protected):
+    """{node: bool} of further conditions: what is computed of constants otherwise than by logic."""
+    wanted = {node_name(view.inputs(name)[_CONDITION[view.op(name)]]) for name in view.names if view.op(name) in _CONDITION}
+    wanted = [name for name in wanted if name not in conditions and name not in protected and view.op(name) != 'Const']
+    static = static_nodes(view) if wanted else ()
+    known = known_nodes(view, static) if wanted else ()
+    values = evaluate(graph_def, view, [name for name in wanted if name in known])
+    return {name: bool(value) for name, value in values.items() if np.ndim(value) == 0}
+
+
+def _selects(view, conditions):
+    """{node: Identity of what it chooses} of the Selects whose condition is one constant."""
+    return {name: make_node('Identity', name, [view.inputs(name)[1 if conditions[node_name(view.inputs(name)[0])] else 2]],
+                            T=view.dtype(name))
+            for name in view.names if view.op(name) == 'Select' and node_name(view.inputs(name)[0]) in conditions}
 
 
 def _dead(view, order, conditions):

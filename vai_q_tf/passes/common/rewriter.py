@@ -27,11 +27,16 @@ class Rewriter:
         self._graph_def = graph_def
         self._nodes = {}  # name -> NodeDef that is new or replaces one of the view
         self._redirects = {}  # tensor -> (tensor, names of the nodes that go on reading the former)
-        self._names = set(self.view.names)
+        self._shortcuts = {}  # tensor -> where redirects that count for all readers lead
+        self._names, self._numbers = set(self.view.names), {}
 
     def unique(self, name):
         """`name`, with a number after it where it is taken; it counts as taken from now on."""
-        unique = editor.unused_name(name, self._names)
+        unique, number = name, self._numbers.get(name, 0)
+        while unique in self._names:
+            number += 1
+            unique = '{}_{}'.format(name, number)
+        self._numbers[name] = number
         self._names.add(unique)
         return unique
 
@@ -100,13 +105,13 @@ class Rewriter:
 
     def inherit_sources(self, node, *names):
         """Notes in the NodeDef `node` that it stands for the nodes `names` too, and for all that those stood for."""
-        known = list(node.attr[SOURCE_NODES].list.s)
+        known = dict.fromkeys(node.attr[SOURCE_NODES].list.s)
         for name in names:
-            for origin in [name.encode()] + (_origins(self.node(name)) if name in self.view else []):
-                if origin not in known and origin != node.name.encode():
-                    known.append(origin)
+            known[name.encode()] = None
+            known.update(dict.fromkeys(_origins(self.node(name)) if name in self.view else ()))
+        known.pop(node.name.encode(), None)
         if known:
-            node.attr[SOURCE_NODES].list.s[:] = known
+            node.attr[SOURCE_NODES].list.s[:] = list(known)
         else:
             node.attr.pop(SOURCE_NODES, None)
 
@@ -118,6 +123,7 @@ class Rewriter:
     def result(self):
         """The edited GraphDef, without the nodes that no protected node depends on any more; `graph_def` itself if nothing
         was edited. Control inputs go to what the inputs were redirected to, and are dropped with the nodes they name."""
+        self._shortcuts.clear()
         if not self._nodes and not self._redirects:
             return self._graph_def
         nodes = {name: self._nodes.get(name) or self.view.node(name) for name in self.view.names}
@@ -134,16 +140,16 @@ class Rewriter:
 
     def _note_results(self, result):
         """Notes in the nodes of the GraphDef `result` which tensors others read them in place of."""
-        by_name = {node.name: node for node in result.node}
+        by_name, found = {node.name: node for node in result.node}, {}
         for tensor, (target, _) in self._redirects.items():
             target = self._resolve(target, '')
             node = by_name.get(node_name(target))
             if node is not None and target == node.name:
                 before = self.view.node(node_name(tensor)) if node_name(tensor) in self.view else None
                 earlier = results_of(before) if before is not None and tensor == before.name else []
-                known = results_of(node)
-                node.attr[RESULTS].list.s.extend(
-                    other.encode() for other in [tensor] + earlier if other not in known and other != node.name)
+                found.setdefault(target, dict.fromkeys(results_of(node))).update(dict.fromkeys([tensor] + earlier))
+        for name, tensors in found.items():
+            by_name[name].attr[RESULTS].list.s[:] = [tensor.encode() for tensor in tensors if tensor != name]
 
     def _inputs(self, node):
         resolved = []
@@ -156,8 +162,19 @@ class Rewriter:
     def _resolve(self, reference, reader):
         control = reference.startswith('^')
         tensor = normalise(reference.lstrip('^'))
-        while tensor in self._redirects and reader not in self._redirects[tensor][1]:
-            tensor = self._redirects[tensor][0]
+        passed = []
+        while tensor in self._redirects:
+            target, but = self._redirects[tensor]
+            if but:
+                self._shortcuts.update(dict.fromkeys(passed, tensor))
+                passed = []
+                if reader in but:
+                    break
+                tensor = target
+            else:
+                passed.append(tensor)
+                tensor = self._shortcuts.get(tensor, target)
+        self._shortcuts.update(dict.fromkeys(passed, tensor))
         return '^' + node_name(tensor) if control else tensor
 
 

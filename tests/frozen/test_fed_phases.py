@@ -1,0 +1,95 @@
+"""Placeholders that choose branches, and are fed one value."""
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from tests.passes import folded_networks
+from vai_q_tf import errors
+from vai_q_tf.frozen.fed_phases import find_phases
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.ptq.quantize import quantize_frozen
+from vai_q_tf.report.inspect import inspect
+
+
+def network(condition, choose=tf.cond):
+    """A batch norm of the batch where the condition holds, else of moving averages, as is_training makes it."""
+    x = folded_networks.conv()
+    mean, variance = tf.nn.moments(x, [0, 1, 2])
+    average = [tf.constant([.1, -.2, .3, 0.]), tf.constant([1., 2., .5, 1.])]
+    if choose is tf.where:
+        mean, variance = (tf.where(condition, *pair) for pair in zip((mean, variance), average))
+    else:
+        mean, variance = tf.cond(condition, lambda: (mean, variance), lambda: tuple(map(tf.identity, average)))
+    tf.nn.relu(tf.nn.batch_normalization(x, mean, variance, None, None, 1e-3), name='out')
+
+
+def boolean(name='phase'):
+    return tf.placeholder(tf.bool, [], name=name)
+
+
+IMAGES = np.random.RandomState(0).rand(2, 6, 6, 3)
+
+
+def quantize(tmp_path, condition, feed, choose=tf.cond, inputs=('x',), skip_check=0):
+    graph_def = folded_networks.graph_of(lambda: network(condition(), choose))
+    config = folded_networks.settings(inputs=inputs, calib_iter=2, output_dir=str(tmp_path))
+    path = quantize_frozen(graph_def, lambda step: dict(feed(step), x=IMAGES), config, effort='fast', skip_check=skip_check)
+    with open(path, 'rb') as file:
+        return tf.GraphDef.FromString(file.read())
+
+
+@pytest.mark.parametrize('condition, feed', [
+    (boolean, {'phase': False}), (lambda: tf.placeholder(tf.bool, name='phase'), {'phase': np.array(False)}),
+    (lambda: tf.placeholder_with_default(True, [], name='phase'), {'phase': False}),
+    (lambda: tf.logical_and(boolean('a'), tf.logical_not(boolean('b'))), {'a': True, 'b': True}),
+    (lambda: tf.equal(tf.placeholder(tf.int32, [], name='mode'), 1), {'mode': 0}),
+    (lambda: tf.placeholder(tf.float32, name='keep') < 1.0, {'keep': 1.0})],
+    ids=['bool', 'no shape', 'default', 'two', 'mode', 'rate'])
+@pytest.mark.parametrize('choose', [tf.cond, tf.where])
+def test_what_is_fed_is_taken_for_good(tmp_path, condition, feed, choose):
+    model = quantize(tmp_path, condition, lambda step: feed, choose, skip_check=int(choose is tf.where))
+    ops = [node.op for node in model.node]
+    assert ops.count('Placeholder') == 1 and not {'Switch', 'Merge', 'Select', 'Mean', 'PlaceholderWithDefault'} & set(ops)
+    assert sorted(node.name for node in model.node if node.op == 'FixNeuron') == sorted(
+        node.name for node in quantize(tmp_path, lambda: tf.constant(False), lambda step: {}).node if node.op == 'FixNeuron')
+
+
+@pytest.mark.parametrize('condition, feed, inputs, code, words', [
+    (boolean, lambda step: {'phase': True}, ['x'], errors.LEARNING_PHASE, ["'phase' is True (from input_fn)"]),
+    (lambda: tf.placeholder_with_default(True, [], name='phase'), lambda step: {}, ['x'], errors.LEARNING_PHASE,
+     ["'phase' is True (its default)"]),
+    (boolean, lambda step: {'phase': step > 0}, ['x'], errors.INVALID_INPUT_FN, ['step 1', 'True', 'False', "'phase'"]),
+    (boolean, lambda step: {}, ['x'], errors.INVALID_INPUT_FN, ["did not return 'phase'"]),
+    (boolean, lambda step: {'phase': False}, ['x', 'phase'], errors.LEARNING_PHASE, ["'phase' out of input_nodes"])],
+    ids=['True', 'default', 'changes', 'missing', 'input node'])
+def test_what_is_not_inference(tmp_path, condition, feed, inputs, code, words):
+    with pytest.raises(errors.QuantizeError) as raised:
+        quantize(tmp_path, condition, feed, inputs=inputs)
+    assert raised.value.code == code and all(word in str(raised.value) for word in words), raised.value
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_depends_on_values_is_no_phase():
+    def build():
+        x = tf.placeholder(tf.float32, [None, 3], name='x')
+        limit, shaped = tf.placeholder(tf.float32, [], name='limit'), tf.placeholder(tf.bool, [2], name='shaped')
+        y = tf.cond(tf.reduce_sum(x) > limit, lambda: x, lambda: 2 * x)
+        tf.where(shaped, y[:2], y[:2], name='out')
+    view = GraphView(folded_networks.graph_of(build))
+    assert find_phases(view, folded_networks.settings()) == ()
+
+
+def test_inspect_assumes_inference():
+    found = inspect(folded_networks.graph_of(lambda: network(boolean())))
+    assert found.plan is not None and found.notes == (
+        "What follows is true where input_fn returns False for 'phase' in every step.",)
+    assert not inspect(folded_networks.graph_of(
+        lambda: network(tf.placeholder_with_default(False, [], name='phase')))).notes
+
+
+def test_inspect_proposes_no_rate_of_a_dropout():
+    def build():
+        y = tf.nn.dropout(folded_networks.conv(), rate=tf.placeholder(tf.float32, name='rate'))
+        tf.nn.relu(y, name='out')
+    found = inspect(folded_networks.graph_of(build))
+    assert found.input_nodes == ('x',) and found.plan is not None
