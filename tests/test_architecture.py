@@ -23,6 +23,7 @@ ROOMS = (
     ('coverage', None, 'what of a network a plan quantizes, what stays float and why'),
     ('lint', None, 'what the DPU compiler refuses or misreads, and what the DPU computes otherwise'),
     ('export', None, 'applies a plan and positions to a float GraphDef, and writes it in every format'),
+    ('export/onnx', None, 'a model as ONNX'),
     ('frozen', None, 'frozen graphs at the border: what users hand over, and models, which run before they get a name'),
     ('ptq/calibration', None, 'what batches of data tell of the tensors of a plan'),
     ('ptq/fitting', None, 'fits the biases and weights of a layer to what the float layer gives'),

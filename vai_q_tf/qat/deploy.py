@@ -15,7 +15,6 @@ from vai_q_tf import errors, files
 from vai_q_tf.coverage.summary import coverage, warn
 from vai_q_tf.dpu import NARROW_RANGE_FAMILIES, has_narrow_range
 from vai_q_tf.export import finalize
-from vai_q_tf.export.finite_values import require_finite
 from vai_q_tf.export.slices import write_slices
 from vai_q_tf.frozen.write_model import write_models
 from vai_q_tf.graph import graphdef_editor as editor
@@ -34,6 +33,7 @@ from vai_q_tf.qat.network.decision import decide
 from vai_q_tf.qat.network.identity import identities
 from vai_q_tf.qat.network.inference_form import check_inference
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
+from vai_q_tf.qat.reading.finite_values import require_finite
 
 _MODEL = 'quantize_eval_model_{}.pb'
 

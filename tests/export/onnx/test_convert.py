@@ -13,8 +13,8 @@ from tests.ops import samples
 from vai_q_tf import errors, ops
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
-from vai_q_tf.export import onnx_fix_neuron
-from vai_q_tf.export.onnx import require_onnx, to_onnx
+from vai_q_tf.export.onnx import fix_neuron
+from vai_q_tf.export.onnx.convert import require_onnx, to_onnx
 from vai_q_tf.ptq.quantize import quantize_frozen
 
 
@@ -230,7 +230,7 @@ def test_a_node_that_tf2onnx_fails_at_is_named(monkeypatch, caplog):
     def fail(ctx, node, name, args):
         raise KeyError('no such thing')
 
-    monkeypatch.setattr(onnx_fix_neuron, 'convert_marker', fail)
+    monkeypatch.setattr(fix_neuron, 'convert_marker', fail)
     with pytest.raises(QuantizeError, match=r"tf2onnx failed at node '\w+/aquant': KeyError: 'no such thing'") as caught:
         to_onnx(convolutions(), ['input'], ['logits'])
     assert caught.value.code == errors.UNSUPPORTED_OP and 'Traceback' not in caplog.text

@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from tests.export.test_onnx import fix, weights
 from vai_q_tf import errors
-from vai_q_tf.export.onnx import to_onnx
+from vai_q_tf.export.onnx.convert import to_onnx
 
 SIZES = [(7, 11), (9, 12), (8, 8), (12, 10)]
 

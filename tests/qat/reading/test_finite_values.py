@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from vai_q_tf import errors
-from vai_q_tf.export.finite_values import require_finite
+from vai_q_tf.qat.reading.finite_values import require_finite
 
 
 def test_numbers_pass():

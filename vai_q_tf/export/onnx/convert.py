@@ -5,8 +5,8 @@ import logging
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, ops
-from vai_q_tf.export import onnx_fix_neuron, onnx_padding
 from vai_q_tf.export.evaluation_model import require_evaluation_model
+from vai_q_tf.export.onnx import fix_neuron, padding
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import changing_nodes
 from vai_q_tf.graph.sessions import session_config
@@ -114,13 +114,13 @@ def _convert(graph_def, inputs, outputs, opset):
             model, _ = tf2onnx.convert.from_graph_def(
                 graph_def, name='quantize_eval_model', input_names=list(map(indexed_name, inputs)),
                 output_names=list(map(indexed_name, outputs)), opset=opset,
-                custom_op_handlers={'FixNeuron': (onnx_fix_neuron.convert_marker, [])})
+                custom_op_handlers={'FixNeuron': (fix_neuron.convert_marker, [])})
         except Exception as error:
             raise _failed('', error) from error
-    for name, error in failures.found:  # tf2onnx goes on, and leaves the node as TensorFlow has it
-        raise _failed(' at node {!r}'.format(name), error) from error
-    onnx_fix_neuron.write_out(model)
-    onnx_padding.write_out(model)
+    for name, failure in failures.found:  # tf2onnx goes on, and leaves the node as TensorFlow has it
+        raise _failed(' at node {!r}'.format(name), failure) from failure
+    fix_neuron.write_out(model)
+    padding.write_out(model)
     _check_operators(model, opset)
     return model.SerializeToString()
 
