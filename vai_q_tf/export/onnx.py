@@ -117,8 +117,8 @@ def _convert(graph_def, inputs, outputs, opset):
                 custom_op_handlers={'FixNeuron': (onnx_fix_neuron.convert_marker, [])})
         except Exception as error:
             raise _failed('', error) from error
-    for name, error in failures.found:  # tf2onnx goes on, and leaves the node as TensorFlow has it
-        raise _failed(' at node {!r}'.format(name), error) from error
+    for name, failure in failures.found:  # tf2onnx goes on, and leaves the node as TensorFlow has it
+        raise _failed(' at node {!r}'.format(name), failure) from failure
     onnx_fix_neuron.write_out(model)
     onnx_padding.write_out(model)
     _check_operators(model, opset)
