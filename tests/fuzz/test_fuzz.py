@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from tests.cli.conftest import small_network
-from tests.fuzz import findings, hostile, models, report, workers
-from tests.fuzz.graph_mutations import damage_graph
-from tests.fuzz.mutations import damage_bytes, damage_message, damage_text
+from tests.fuzz import findings, report, workers
+from tests.fuzz.damage import models, trial
+from tests.fuzz.damage.graph_mutations import damage_graph
+from tests.fuzz.damage.mutations import damage_bytes, damage_message, damage_text
+from tests.fuzz.damage.specimens import FROZEN, TRAINED
 from tests.fuzz.networks import SeededNetwork
-from tests.fuzz.specimens import FROZEN, TRAINED
 
 
 def _trial(name, begin):
@@ -89,7 +90,7 @@ def test_one_seed_is_one_network():
 
 
 def test_all_specimens_are_damaged():
-    assert {hostile.specimen(seed) for seed in range(150)} == set(FROZEN + TRAINED)
+    assert {trial.specimen(seed) for seed in range(150)} == set(FROZEN + TRAINED)
 
 
 def test_a_model_that_computes_something_else_is_noticed():
@@ -102,7 +103,7 @@ def test_a_model_that_computes_something_else_is_noticed():
 
 def test_a_small_run_finds_nothing():
     """In a process of its own: it forks, and this one has sessions. All of these seeds damage the same two specimens."""
-    seeds = [seed for seed in range(1400) if hostile.specimen(seed) in ('classifier', 'dense')][:50]
+    seeds = [seed for seed in range(1400) if trial.specimen(seed) in ('classifier', 'dense')][:50]
     done = subprocess.run([sys.executable, '-m', 'tests.fuzz', '--networks', '2', '--jobs', '1', '--quiet'] + [
         'hostile:{}'.format(seed) for seed in seeds], stdout=subprocess.PIPE, universal_newlines=True)
     assert done.returncode == 0, done.stdout

@@ -11,10 +11,11 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import vai_q_tf
-from tests.fuzz import findings, models, specimens
+from tests.fuzz import findings
+from tests.fuzz.damage import models, specimens
+from tests.fuzz.damage.graph_mutations import damage_graph
+from tests.fuzz.damage.mutations import damage_bytes, damage_message, damage_text
 from tests.fuzz.findings import Outcome
-from tests.fuzz.graph_mutations import damage_graph
-from tests.fuzz.mutations import damage_bytes, damage_message, damage_text
 from vai_q_tf import cli
 
 _MODULE = 'fuzz_input'  # where the command finds the input function

@@ -2,7 +2,7 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tests.fuzz.mutations import damage_message
+from tests.fuzz.damage.mutations import damage_message
 
 # Op types of the user guide, and such as are about them.
 _OPS = ('Abs', 'Add', 'AddN', 'AddV2', 'ArgMax', 'AvgPool', 'BatchToSpaceND', 'BiasAdd', 'Cast', 'Concat', 'ConcatV2', 'Const',

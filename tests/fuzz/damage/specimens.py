@@ -14,7 +14,6 @@ from vai_q_tf.integrations.metagraph import quantize_meta_graph
 from vai_q_tf.ptq.quantize import quantize_frozen
 
 
-
 def batch(inputs, seed=0, images=2):
     """{placeholder: array} for {placeholder: shape}."""
     state = np.random.RandomState(seed)
