@@ -3,10 +3,11 @@
     python -m tests.fuzz --networks 1000 --files 20000      # as `make fuzz`; with --seed 5 others
     python -m tests.fuzz hostile:17 file:3 trained:3        # these trials again, with all that is known of what came of them
 
-A trial is its name: 'hostile:SEED' a damaged file or more through a command, 'file:SEED' a random network through the file route
-and to ONNX, 'trained:SEED' one through quantized training.
+A trial is its name: 'hostile:SEED' a damaged file or more through a command, 'file:SEED' a random network through the file
+route and to ONNX, 'trained:SEED' one through quantized training.
 """
 import argparse
+import functools
 import os
 import sys
 import tempfile
@@ -50,10 +51,10 @@ def _outcome(result):
     return findings.Outcome(*result) if isinstance(result, list) else findings.of_death(result)
 
 
-def _make_specimens(trials, directory, jobs):
+def _make_specimens(trials, run, jobs):
     names = {damage.specimen(int(trial.partition(':')[2])) for trial in trials if trial.startswith('hostile:')}
     tasks = ['specimen:' + name for name in sorted(names)]
-    for task, result in workers.run_all(tasks, lambda *task: _run(directory, *task), _SECONDS['specimen'], jobs):
+    for task, result in workers.run_all(tasks, run, _SECONDS['specimen'], jobs):
         if result is not None:
             sys.exit('{} failed: {}'.format(task, result))
 
@@ -76,11 +77,11 @@ def main():
     print('Seeds from {}: {}'.format(
         options.seed, ', '.join('{} {}'.format(len(trials), group) for group, trials in groups.items())))
     with tempfile.TemporaryDirectory() as directory:
-        tally = findings.Tally()
-        _make_specimens(groups['hostile'], directory, options.jobs)
+        run, tally = functools.partial(_run, directory), findings.Tally()
+        _make_specimens(groups['hostile'], run, options.jobs)
         for group, trials in groups.items():
             progress = report.Progress(group, len(trials), options.quiet)
-            for trial, result in workers.run_all(trials, lambda *trial: _run(directory, *trial), _SECONDS[group], options.jobs):
+            for trial, result in workers.run_all(trials, run, _SECONDS[group], options.jobs):
                 outcome = _outcome(result)
                 tally.add(group, trial, outcome)
                 progress.show(len(tally.findings))

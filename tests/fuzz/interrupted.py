@@ -38,8 +38,9 @@ def _command(*words):
 def _train(files):
     with specimens.training_graph() as (train, _, _):
         step = tf.train.get_global_step()
-        with tf.train.MonitoredTrainingSession(checkpoint_dir='out', save_checkpoint_steps=3, save_checkpoint_secs=None,
-                                               hooks=[vai_q_tf.QuantizePositionHook('out')], log_step_count_steps=None) as session:
+        with tf.train.MonitoredTrainingSession(
+                checkpoint_dir='out', save_checkpoint_steps=3, save_checkpoint_secs=None, log_step_count_steps=None,
+                hooks=[vai_q_tf.QuantizePositionHook('out')]) as session:
             begin = session.run_step_fn(lambda context: context.session.run(step))
             for number in range(begin, begin + 30):
                 session.run(train, {'x:0': specimens.batch(files['inputs'], number)['x']})

@@ -16,7 +16,8 @@ from tests.same_network import test_random_networks as trained
 from vai_q_tf.export.onnx import to_onnx
 
 # What other programs compute with other last bits, and what is behind that may be rounded otherwise.
-_INEXACT = frozenset(('Elu', 'Exp', 'LRN', 'Mean', 'ResizeBilinear', 'Sigmoid', 'Softmax', 'Softplus', 'Sqrt', 'Tanh', 'RealDiv'))
+_INEXACT = frozenset((
+    'Elu', 'Exp', 'LRN', 'Mean', 'ResizeBilinear', 'Sigmoid', 'Softmax', 'Softplus', 'Sqrt', 'Tanh', 'RealDiv'))
 _LEAST_DB = 40.
 
 
@@ -57,7 +58,7 @@ def _check_trained(network, choices, begin):
 
 
 def _check_restart(network):
-    """Steps have a finite loss, and a session that goes on from a checkpoint trains as if it was not interrupted, to the bit."""
+    """Steps have a finite loss, and what goes on from a checkpoint trains as without the interruption, to the bit."""
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(1)
         outputs = network.build(training=True)
