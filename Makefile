@@ -15,13 +15,19 @@ OURS := $(VENV)/.made-by-make
 PHOTOS := $(VENV)/photos
 TENSORFLOW_INSTALLED := $(VENV)/.$(TENSORFLOW)
 
-.PHONY: help demo test test-slow lint bench accuracy accuracy-training wheel sdist kernels clean
+# What `make fuzz` tries: networks in each of two ways, damaged files, and the first seed.
+NETWORKS ?= 1000
+FILES ?= 20000
+SEED ?= 0
+
+.PHONY: help demo test test-slow fuzz lint bench accuracy accuracy-training wheel sdist kernels clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo              train, quantize and evaluate a small network'
 	@echo 'make test              all tests but the slow ones, on all cores'
 	@echo 'make test-slow         the slow tests'
+	@echo 'make fuzz              random networks and damaged files, into docs/reliability.md (hours; NETWORKS=1000 FILES=20000 SEED=0)'
 	@echo 'make lint              ruff and mypy (Python 3.7)'
 	@echo 'make bench             every benchmark in benchmarks/'
 	@echo 'make accuracy          accuracy after training by effort and bits, into docs/accuracy.md (some hours)'
@@ -40,6 +46,9 @@ test: kernels $(VENV)/.digits
 
 test-slow: kernels
 	$(BIN)/python -m pytest tests -m slow --timeout=1800 --durations=10
+
+fuzz: kernels
+	$(BIN)/python -m tests.fuzz --networks $(NETWORKS) --files $(FILES) --seed $(SEED) --report docs/reliability.md
 
 lint: $(VENV)/.linters
 	$(BIN)/ruff check .

@@ -3,10 +3,11 @@
     python -m tests.fuzz --networks 1000 --files 20000      # as `make fuzz`; with --seed 5 others
     python -m tests.fuzz hostile:17 file:3 trained:3        # these trials again, with all that is known of what came of them
 
-A trial is its name: 'hostile:SEED' a damaged file or more through a command, 'file:SEED' a random network through the file route
-and to ONNX, 'trained:SEED' one through quantized training.
+A trial is its name: 'hostile:SEED' a damaged file or more through a command, 'file:SEED' a random network through the file
+route and to ONNX, 'trained:SEED' one through quantized training.
 """
 import argparse
+import functools
 import os
 import sys
 import tempfile
@@ -19,7 +20,9 @@ import onnxruntime  # noqa: E402, F401  (imported once, for all children)
 import tensorflow.compat.v1 as tf  # noqa: E402  (the log level is read on import)
 import tf2onnx  # noqa: E402, F401
 
-from tests.fuzz import findings, hostile, report, specimens, workers  # noqa: E402
+from tests.fuzz import findings, report, workers  # noqa: E402
+from tests.fuzz.damage import specimens  # noqa: E402
+from tests.fuzz.damage import trial as damage  # noqa: E402
 
 COMMAND = 'python -m tests.fuzz'
 _SECONDS = {'hostile': 20, 'file': 60, 'trained': 90, 'specimen': 60}  # of CPU time
@@ -35,7 +38,7 @@ def _run(directory, trial, begin):
             if group == 'specimen':
                 return specimens.make(seed, directory)
             if group == 'hostile':
-                return hostile.run(int(seed), directory, begin)
+                return damage.run(int(seed), directory, begin)
             from tests.fuzz import network_checks  # imports much that damaged files do not need
             return network_checks.run(group, seed, begin)
         except Exception as error:
@@ -48,10 +51,10 @@ def _outcome(result):
     return findings.Outcome(*result) if isinstance(result, list) else findings.of_death(result)
 
 
-def _make_specimens(trials, directory, jobs):
-    names = {hostile.specimen(int(trial.partition(':')[2])) for trial in trials if trial.startswith('hostile:')}
+def _make_specimens(trials, run, jobs):
+    names = {damage.specimen(int(trial.partition(':')[2])) for trial in trials if trial.startswith('hostile:')}
     tasks = ['specimen:' + name for name in sorted(names)]
-    for task, result in workers.run_all(tasks, lambda *task: _run(directory, *task), _SECONDS['specimen'], jobs):
+    for task, result in workers.run_all(tasks, run, _SECONDS['specimen'], jobs):
         if result is not None:
             sys.exit('{} failed: {}'.format(task, result))
 
@@ -63,23 +66,26 @@ def main():
     parser.add_argument('--files', type=int, default=0, help='number of damaged files')
     parser.add_argument('--seed', type=int, default=0, help='the first seed')
     parser.add_argument('--jobs', type=int, default=len(os.sched_getaffinity(0)), help='number of processes')
+    parser.add_argument('--quiet', action='store_true', help='no progress')
     parser.add_argument('--report', help='a document whose table gets the counts')
     options = parser.parse_args()
     numbers = {'hostile': options.files, 'file': options.networks, 'trained': options.networks}
-    groups = {group: ['{}:{}'.format(group, options.seed + number) for number in range(count)] for group, count in numbers.items()}
+    groups = {group: ['{}:{}'.format(group, options.seed + number) for number in range(count)]
+              for group, count in numbers.items()}
     for trial in options.trials:
         groups[trial.partition(':')[0]].append(trial)
-    print('Seeds from {}: {}'.format(options.seed, ', '.join('{} {}'.format(len(trials), group) for group, trials in groups.items())))
+    print('Seeds from {}: {}'.format(
+        options.seed, ', '.join('{} {}'.format(len(trials), group) for group, trials in groups.items())))
     with tempfile.TemporaryDirectory() as directory:
-        tally = findings.Tally()
-        _make_specimens(groups['hostile'], directory, options.jobs)
+        run, tally = functools.partial(_run, directory), findings.Tally()
+        _make_specimens(groups['hostile'], run, options.jobs)
         for group, trials in groups.items():
-            progress = report.Progress(group, len(trials))
-            for trial, result in workers.run_all(trials, lambda *trial: _run(directory, *trial), _SECONDS[group], options.jobs):
+            progress = report.Progress(group, len(trials), options.quiet)
+            for trial, result in workers.run_all(trials, run, _SECONDS[group], options.jobs):
                 outcome = _outcome(result)
                 tally.add(group, trial, outcome)
                 progress.show(len(tally.findings))
-                if options.trials:
+                if options.trials and not options.quiet:
                     print('{}: {} {}\n{}'.format(trial, outcome.verdict, outcome.kind, outcome.detail))
             progress.close()
     if options.report:

@@ -24,7 +24,8 @@ def of_traceback(verdict, text):
     frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
     errors = [line for line in lines[frames[-1] if frames else 0:] if not line.startswith(' ')]
     error = errors[0] if errors else 'nothing was said'
-    return Outcome(verdict, '{} in {}'.format(error.partition(':')[0].rpartition('.')[2][:80], innermost(text)), '\n'.join(lines[-14:]))
+    name = error.partition(':')[0].rpartition('.')[2][:80]
+    return Outcome(verdict, '{} in {}'.format(name, innermost(text)), '\n'.join(lines[-14:]))
 
 
 def innermost(text, last=True):

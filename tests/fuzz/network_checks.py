@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import vai_q_tf
-from tests.fuzz import models
+from tests.fuzz.damage import models
 from tests.fuzz.findings import Outcome
 from tests.fuzz.networks import SeededNetwork
 from tests.ptq import test_random_networks as frozen
@@ -16,7 +16,8 @@ from tests.same_network import test_random_networks as trained
 from vai_q_tf.export.onnx.convert import to_onnx
 
 # What other programs compute with other last bits, and what is behind that may be rounded otherwise.
-_INEXACT = frozenset(('Elu', 'Exp', 'LRN', 'Mean', 'ResizeBilinear', 'Sigmoid', 'Softmax', 'Softplus', 'Sqrt', 'Tanh', 'RealDiv'))
+_INEXACT = frozenset((
+    'Elu', 'Exp', 'LRN', 'Mean', 'ResizeBilinear', 'Sigmoid', 'Softmax', 'Softplus', 'Sqrt', 'Tanh', 'RealDiv'))
 _LEAST_DB = 40.
 
 
@@ -57,18 +58,7 @@ def _check_trained(network, choices, begin):
 
 
 def _check_restart(network):
-    """A training that goes on from a checkpoint is that which was not interrupted, to the bit."""
-    whole, loss = _trained(network, 'whole', 0, 3)
-    assert np.isfinite(loss) or not network.is_ordinary
-    _, _ = _trained(network, 'first', 0, 2)
-    restarted, _ = _trained(network, 'second', 2, 3, 'first')
-    assert set(restarted) == set(whole)
-    unlike = [name for name, value in whole.items() if value.tobytes() != restarted[name].tobytes()]
-    assert not unlike, 'not as without a restart: ' + ', '.join(unlike[:5])
-
-
-def _trained(network, name, first, last, start=None):
-    """Trains the steps from `first` to `last`; {name: array} of the checkpoint `name` that is saved then, and the last loss."""
+    """Steps have a finite loss, and what goes on from a checkpoint trains as without the interruption, to the bit."""
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(1)
         outputs = network.build(training=True)
@@ -78,14 +68,26 @@ def _trained(network, name, first, last, start=None):
         vai_q_tf.CreateQuantizeTrainingGraph(vai_q_tf.QuantizeConfig(inputs, [output.op.name for output in outputs]))
         with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
             train = tf.train.MomentumOptimizer(1e-3, .9).minimize(loss, step)
-        saver = tf.train.Saver()
-        with tf.Session(config=tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)) as session:
-            session.run(tf.global_variables_initializer())
-            if start:
-                saver.restore(session, os.path.abspath(start))
-            for number in range(first, last):
-                feed = {name + ':0': np.random.RandomState(number).normal(size=(4, SIZE, SIZE, 3)) for name in inputs}
-                _, value = session.run([train, loss], feed)
-            saver.save(session, os.path.abspath(name), write_meta_graph=False)
-    reader = tf.train.load_checkpoint(os.path.abspath(name))
-    return {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}, value
+        saver, whole, restarted = tf.train.Saver(max_to_keep=None), {}, {}
+        for first, checkpoints in ((0, whole), (2, restarted)):
+            with tf.Session(config=tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)) as session:
+                session.run(tf.global_variables_initializer())
+                if first:
+                    saver.restore(session, whole[first])
+                for number in range(first, 3):
+                    feed = {name + ':0': np.random.RandomState(number).normal(size=(4, SIZE, SIZE, 3)) for name in inputs}
+                    _, value = session.run([train, loss], feed)
+                    assert np.isfinite(value) or not network.is_ordinary, 'the loss is {}'.format(value)
+                    checkpoints[number + 1] = saver.save(
+                        session, os.path.abspath('from{}'.format(first)), number + 1, write_meta_graph=False)
+    expected, results = _tensors(whole[3]), _tensors(restarted[3])
+    assert set(expected) == set(results)
+    unlike = [name for name, value in expected.items() if value != results[name]]
+    assert not unlike, 'not as without a restart: ' + ', '.join(unlike[:5])
+
+
+def _tensors(prefix):
+    """{name: the bytes of its value, or a list of strings} of a checkpoint."""
+    reader = tf.train.load_checkpoint(prefix)
+    values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    return {name: value.tolist() if value.dtype == object else value.tobytes() for name, value in values.items()}

@@ -45,9 +45,6 @@ class MoreLayers(Builder):
         x = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
         return self._finish(tf.nn.conv2d(x, self.weights(3, 3, int(x.shape[-1]), 4, fan_in=9 * int(x.shape[-1])), 1, 'VALID'))
 
-    def sum_of_three(self, x):
-        return tf.add_n([x, self.activation(x), self.bias(x)])
-
     def second_input(self, x):
         """A placeholder x2 joins, once."""
         if any(op.name == 'x2' for op in tf.get_default_graph().get_operations()) or x.shape[1:3].as_list() != [SIZE] * 2:
@@ -63,7 +60,7 @@ class MoreLayers(Builder):
         return x * self.choose(tf.sigmoid, lambda y: tf.nn.relu6(y + 3.) / 6.)(self.bias(x))
 
 
-_MORE = ('squeezed', 'separable', 'atrous', 'valid_pool', 'global_norm', 'explicit_pad', 'sum_of_three', 'second_input', 'gated')
+_MORE = ('squeezed', 'separable', 'atrous', 'valid_pool', 'global_norm', 'explicit_pad', 'second_input', 'gated')
 
 
 class SeededNetwork:

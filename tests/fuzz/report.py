@@ -10,15 +10,15 @@ TITLES = {'hostile': 'damaged files', 'file': 'networks, frozen', 'trained': 'ne
 class Progress:
     """A line on stderr, at most one each second; on a terminal it stays where it is."""
 
-    def __init__(self, group, count):
-        self._title, self._count, self._done = TITLES[group], count, 0
+    def __init__(self, group, count, quiet):
+        self._title, self._count, self._done, self._quiet = TITLES[group], count, 0, quiet
         self._begin = self._shown = time.time()
 
     def show(self, kinds):
         """One more is done; there are findings of so many kinds."""
         self._done += 1
         now = time.time()
-        if now - self._shown < (1 if sys.stderr.isatty() else 15) and self._done < self._count:
+        if self._quiet or now - self._shown < (1 if sys.stderr.isatty() else 15) and self._done < self._count:
             return
         self._shown, rate = now, (now - self._begin) / self._done
         left = rate * (self._count - self._done)
@@ -27,7 +27,7 @@ class Progress:
             '\n' * (not sys.stderr.isatty())))
 
     def close(self):
-        if sys.stderr.isatty() and self._done:
+        if sys.stderr.isatty() and self._done and not self._quiet:
             sys.stderr.write('\n')
 
 

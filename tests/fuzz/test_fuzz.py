@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from tests.cli.conftest import small_network
-from tests.fuzz import findings, hostile, models, report, workers
-from tests.fuzz.graph_mutations import damage_graph
-from tests.fuzz.mutations import damage_bytes, damage_message, damage_text
+from tests.fuzz import findings, report, workers
+from tests.fuzz.damage import models, trial
+from tests.fuzz.damage.graph_mutations import damage_graph
+from tests.fuzz.damage.mutations import damage_bytes, damage_message, damage_text
+from tests.fuzz.damage.specimens import FROZEN, TRAINED
 from tests.fuzz.networks import SeededNetwork
-from tests.fuzz.specimens import FROZEN, TRAINED
 
 
 def _trial(name, begin):
@@ -54,8 +55,8 @@ def test_errors_out_of_one_function_are_of_one_kind():
     outcome = of(object())
     assert outcome.kind.startswith('TypeError in tests/fuzz/test_fuzz.py:') and outcome.is_finding
     tally = findings.Tally()
-    for trial in ('hostile:1', 'hostile:2'):
-        tally.add('hostile', trial, outcome)
+    for name in ('hostile:1', 'hostile:2'):
+        tally.add('hostile', name, outcome)
     tally.add('hostile', 'hostile:3', findings.Outcome('refused'))
     assert tally.text('again').startswith('uncoded (2): TypeError in ') and 'again hostile:1 hostile:2' in tally.text('again')
     assert report.table(tally).splitlines()[-1] == '| damaged files | 3 | 0 | 1 | 2 |'
@@ -89,7 +90,7 @@ def test_one_seed_is_one_network():
 
 
 def test_all_specimens_are_damaged():
-    assert {hostile.specimen(seed) for seed in range(150)} == set(FROZEN + TRAINED)
+    assert {trial.specimen(seed) for seed in range(150)} == set(FROZEN + TRAINED)
 
 
 def test_a_model_that_computes_something_else_is_noticed():
@@ -101,9 +102,9 @@ def test_a_model_that_computes_something_else_is_noticed():
 
 
 def test_a_small_run_finds_nothing():
-    """In a process of its own: it forks, and this one has sessions. All of these seeds damage the same two specimens."""
-    seeds = [seed for seed in range(1400) if hostile.specimen(seed) in ('classifier', 'dense')][:50]
-    done = subprocess.run([sys.executable, '-m', 'tests.fuzz', '--networks', '2', '--jobs', '1', '--quiet'] + [
+    """In a process of its own: it forks, and this one has sessions. All of these files come of the same two specimens."""
+    seeds = [seed for seed in range(1400) if trial.specimen(seed) in ('classifier', 'dense')][:24]
+    done = subprocess.run([sys.executable, '-m', 'tests.fuzz', '--jobs', '1', '--quiet', 'file:0', 'file:1', 'trained:1'] + [
         'hostile:{}'.format(seed) for seed in seeds], stdout=subprocess.PIPE, universal_newlines=True)
     assert done.returncode == 0, done.stdout
-    assert '| damaged files | 50 |' in done.stdout and '| networks, trained | 2 |' in done.stdout
+    assert '| damaged files | 24 |' in done.stdout and '| networks, trained | 1 |' in done.stdout

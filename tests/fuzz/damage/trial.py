@@ -11,22 +11,23 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import vai_q_tf
-from tests.fuzz import findings, models, specimens
+from tests.fuzz import findings
+from tests.fuzz.damage import models, specimens
+from tests.fuzz.damage.graph_mutations import damage_graph
+from tests.fuzz.damage.mutations import damage_bytes, damage_message, damage_text
 from tests.fuzz.findings import Outcome
-from tests.fuzz.graph_mutations import damage_graph
-from tests.fuzz.mutations import damage_bytes, damage_message, damage_text
 from vai_q_tf import cli
 
 _MODULE = 'fuzz_input'  # where the command finds the input function
 _LEAST_DB = 20.  # what a model of 16 bits has
-_EXACT = ('--weight_bit', '16', '--activation_bit', '16', '--simulate_dpu', '0', '--adjust_shift_bias', '0', '--adjust_shift_cut',
-          '0', '--align_concat', '2', '--align_pool', '2')
+_EXACT = ('--weight_bit', '16', '--activation_bit', '16', '--simulate_dpu', '0', '--adjust_shift_bias', '0',
+          '--adjust_shift_cut', '0', '--align_concat', '2', '--align_pool', '2')
 _OPTIONS = (
-    '--fold_constant 0', '--fold_reshape 1', '--do_cle 1', '--replace_sigmoid 1', '--replace_softmax 1', '--keep_float_weight 0',
-    '--fix_input_shape 1', '--method 0', '--method 2', '--weight_bit 4', '--activation_bit 16', '--bias_bit 12',
-    '--positions_by mse', '--positions_by entropy', '--arch_type DPUCADF8H', '--target_type DPUCZDX8G', '--skip_check 1',
-    '--strict', '--scale_all_avgpool 0', '--simulate_dpu 0', '--add_shapes 0', '--align_rule output', '--include_fast_ft 1',
-    '--effort standard', '--effort high', '--calib_iter 3')
+    '--fold_constant 0', '--fold_reshape 1', '--do_cle 1', '--replace_sigmoid 1', '--replace_softmax 1',
+    '--keep_float_weight 0', '--fix_input_shape 1', '--method 0', '--method 2', '--weight_bit 4', '--activation_bit 16',
+    '--bias_bit 12', '--positions_by mse', '--positions_by entropy', '--arch_type DPUCADF8H', '--target_type DPUCZDX8G',
+    '--skip_check 1', '--strict', '--scale_all_avgpool 0', '--simulate_dpu 0', '--add_shapes 0', '--align_rule output',
+    '--include_fast_ft 1', '--effort standard', '--effort high', '--calib_iter 3')
 # How often each attack on a frozen network is made, and on one that is trained.
 _FROZEN = ('exact',) * 8 + ('quantize',) * 6 + ('convert',) * 4 + ('inspect',) * 4 + ('dump',) * 4 + ('update',) * 2 + (
     'onnx',) * 2 + ('sensitivity', 'quantize again', 'other file')
@@ -74,7 +75,8 @@ class _Trial:
             return Outcome('uncoded', 'exit status {} of {}'.format(status, attack), text[-800:])
         hidden = [path for path in left if os.path.basename(path).startswith('.') or 'tmp' in path]
         if hidden or (status and left):
-            return Outcome('files left', '{} of {}'.format(_extensions(hidden or left), attack), '{}\n{}'.format(left[:5], text[-800:]))
+            return Outcome('files left', '{} of {}'.format(_extensions(hidden or left), attack),
+                           '{}\n{}'.format(left[:5], text[-800:]))
         if status:
             return self._judged(arguments, text)
         return self._check(attack, arguments)
@@ -88,9 +90,8 @@ class _Trial:
         return findings.of_traceback('uncoded', again if 'Traceback' in again else text)
 
     def _command(self, arguments):
-        inputs = {name: [8 if size is None else size for size in shape[1:]] for name, shape in self._files['inputs'].items()}
         module = types.ModuleType(_MODULE)
-        module.batch = lambda step: specimens.batch({name: [None] + shape for name, shape in inputs.items()}, step, self._images)
+        module.batch = lambda step: specimens.batch(self._files['inputs'], step, self._images)
         sys.modules[_MODULE] = module
         stream = io.StringIO()
         with contextlib.redirect_stderr(stream), contextlib.redirect_stdout(io.StringIO()):
@@ -156,7 +157,8 @@ class _Trial:
                 '--output_dir', 'out'] + list(more)
 
     def _frozen(self, kind, *more):
-        return ['--input_frozen_graph', self._graph(kind), '--input_fn', _MODULE + '.batch', '--calib_iter', '1'] + self._range(*more)
+        files = ['--input_frozen_graph', self._graph(kind), '--input_fn', _MODULE + '.batch', '--calib_iter', '1']
+        return files + self._range(*more)
 
     def _chosen_options(self):
         words, changed = [], self._random.sample(_OPTIONS, self._random.randrange(4))
@@ -195,7 +197,8 @@ class _Trial:
         return words + (self._range() if self._random.random() < .6 else [])
 
     def _sensitivity(self):
-        return ['sensitivity'] + self._frozen('float', *self._random.choice(((), ('--target_bits', '6'), ('--target_db', '30'))))
+        options = self._random.choice(((), ('--target_bits', '6'), ('--target_db', '30')))
+        return ['sensitivity'] + self._frozen('float', *options)
 
     def _dump(self):
         return ['dump'] + self._frozen('quantized', '--dump_float', str(self._random.randrange(2)))
@@ -208,8 +211,9 @@ class _Trial:
         data = self._random.choice((b'', bytes(100), b'hello\n', b'node {', self._read('float')))
         self._write('any', damage_bytes(data, self._random))
         command = self._random.choice(('quantize', 'inspect', 'dump', 'update', 'deploy'))
-        files = ['--input_meta_graph', 'any', '--input_checkpoint', 'any'] if command == 'deploy' else ['--input_frozen_graph', 'any']
-        return [command] + files + self._range('--input_fn', _MODULE + '.batch')
+        meta = ['--input_meta_graph', 'any', '--input_checkpoint', 'any']
+        files = meta if command == 'deploy' else ['--input_frozen_graph', 'any', '--input_fn', _MODULE + '.batch']
+        return [command] + files + self._range()
 
     def _deploy(self, meta, checkpoint):
         return ['deploy', '--input_meta_graph', meta, '--input_checkpoint', checkpoint] + self._range()

@@ -55,7 +55,7 @@ def run_file(path, outputs, batch):
 
 
 def decibels(expected, results):
-    """The least ratio of signal to noise of the arrays; infinite where there is no noise, or the expected ones are not finite."""
+    """The least ratio of signal to noise of the arrays; infinite without noise, or where the expected are not finite."""
     return min((_ratio(exact, result) for exact, result in zip(expected, results)), default=np.inf)
 
 

@@ -2,7 +2,7 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tests.fuzz.mutations import damage_message
+from tests.fuzz.damage.mutations import damage_message
 
 # Op types of the user guide, and such as are about them.
 _OPS = ('Abs', 'Add', 'AddN', 'AddV2', 'ArgMax', 'AvgPool', 'BatchToSpaceND', 'BiasAdd', 'Cast', 'Concat', 'ConcatV2', 'Const',
@@ -57,7 +57,7 @@ def _other_type(graph_def, node, random):
     if types:
         node.attr[random.choice(types)].type = random.choice((
             tf.float16, tf.bfloat16, tf.float64, tf.int32, tf.int64, tf.uint8, tf.string, tf.bool, tf.complex64, tf.qint8,
-            tf.resource, tf.float32_ref if hasattr(tf, 'float32_ref') else tf.int8)).as_datatype_enum
+            tf.resource, tf.int8)).as_datatype_enum
 
 
 def _drop(graph_def, node, random):
@@ -69,8 +69,8 @@ def _twice(graph_def, node, random):
 
 
 def _rename(graph_def, node, random):
-    node.name = random.choice((random.choice(graph_def.node).name, node.name + '/aquant', node.name + '/', '', '_x', '/a', 'a b',
-                               node.name.upper(), node.name + '_1', '../../' + node.name, 'x' * 300, '\u00e9'))
+    node.name = random.choice((random.choice(graph_def.node).name, node.name + '/aquant', node.name + '/', '', '_x', '/a',
+                               'a b', node.name.upper(), node.name + '_1', '../../' + node.name, 'x' * 300, '\u00e9'))
 
 
 def _move(graph_def, node, random):
@@ -91,8 +91,8 @@ def _attr_of_another(graph_def, node, random):
 
 
 def _odd_attr(graph_def, node, random):
-    key = random.choice(('_output_shapes', '_class', '_origins', 'T', 'dtype', 'shape', 'data_format', 'quantize_pos', 'bit_width',
-                         'phase', 'mode', 'device', '_symmetric', 'strides', 'ksize', 'dilations', 'N', 'value'))
+    key = random.choice(('_output_shapes', '_class', '_origins', 'T', 'dtype', 'shape', 'data_format', 'quantize_pos',
+                         'bit_width', 'phase', 'mode', 'device', '_symmetric', 'strides', 'ksize', 'dilations', 'N', 'value'))
     value = tf.AttrValue()
     kind = random.choice(('i', 's', 'f', 'b', 'list', 'shape', 'func'))
     if kind == 'list':

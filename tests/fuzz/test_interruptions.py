@@ -1,0 +1,16 @@
+"""Killed, terminated and interrupted at random moments, no work leaves half a file, and each can be done again."""
+import subprocess
+import sys
+
+import pytest
+
+from tests.fuzz.interrupted import WORKS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('times, name', [(9, 'SIGKILL'), (4, 'SIGTERM'), (4, 'SIGINT')])
+@pytest.mark.parametrize('work', sorted(WORKS))
+def test_interruptions(work, name, times):
+    done = subprocess.run([sys.executable, '-m', 'tests.fuzz.interrupted', work, name, str(times)], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, universal_newlines=True)
+    assert done.returncode == 0, done.stdout[-3000:]
