@@ -174,6 +174,9 @@ def parse(arguments):
         raise UsageError('{}; choose one of {}. See vai_q_tensorflow --help'.format(
             'unknown command {!r}'.format(options.command) if options.command else 'no command', ', '.join(commands)))
     for name, kind, _, _, _ in _ROWS:
+        if getattr(options, name) == []:  # what argparse makes of --name=--
+            setattr(options, name, '--')
+        _check_text(name, getattr(options, name))
         if kind not in (None, _CONFIG) and getattr(options, name) is not None:
             setattr(options, name, _CONVERT[kind](name, getattr(options, name)))
     options.convert_datatype = _datatype(options.convert_datatype)
@@ -181,6 +184,12 @@ def parse(arguments):
         raise _wrong('gpu_memory_fraction', options.gpu_memory_fraction, 'a number above 0 and at most 1')
     options.config = _config(options)
     return options
+
+
+def _check_text(name, value):
+    """TensorFlow takes names of files and nodes in UTF-8 alone."""
+    if isinstance(value, str) and re.search('[\0\ud800-\udfff]', value):
+        raise _wrong(name, value, 'text in UTF-8')
 
 
 def _join_negative(arguments):
@@ -252,7 +261,7 @@ def _flag(name, value):
 
 
 def _count(name, value):
-    if not re.match(r'[0-9]+$', value) or int(value) < 1:
+    if not re.match(r'[0-9]{1,18}$', value) or int(value) < 1:
         raise _wrong(name, value, 'an integer of at least 1')
     return int(value)
 

@@ -167,10 +167,10 @@ def _explain(ending, options):
 
 def _crashing_node(options):
     """What `commands.crashing_node` finds, in a process that may crash; '' for nothing."""
-    with tempfile.TemporaryFile() as found:
+    with tempfile.TemporaryFile(buffering=0) as found:
         def load():
             from vai_q_tf import commands
-            return lambda: found.write(commands.crashing_node(options).encode()) and found.flush()
+            return lambda: found.write(commands.crashing_node(options).encode()) * 0
 
         _run(load)
         found.seek(0)

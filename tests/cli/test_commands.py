@@ -1,4 +1,5 @@
 """The commands, and each way in which they fail: one line, a code, exit status 1."""
+import errno
 import json
 import os
 import subprocess
@@ -301,9 +302,11 @@ def test_messages_of_tensorflow_are_for_debugging(workplace, debug):
 
 @pytest.mark.parametrize('error, words, hint', [
     (QuantizeError('Code', 'Short', 'line 1\nline 2'), ['[Code][Short] line 1 line 2'], False),
-    (PermissionError(13, 'Permission denied', 'x.pb'), ['Permission denied', 'x.pb'], False),
-    (RuntimeError('strange'), ['RuntimeError', 'strange'], True), (ValueError('odd\nvalue'), ['odd value'], True),
-    (NameError('x'), ['NameError'], True), (tf.errors.ResourceExhaustedError(None, None, 'OOM'), ['OOM'], True)])
+    (PermissionError(13, 'Permission denied', 'x.pb'), [errors.INVALID_CONFIG, 'Permission denied', 'x.pb'], False),
+    (RuntimeError('strange'), [errors.INTERNAL_ERROR, 'RuntimeError', 'strange'], True),
+    (ValueError('odd\nvalue'), ['odd value'], True), (NameError('x'), ['NameError'], True),
+    (MemoryError(), [errors.OUT_OF_MEMORY, 'MemoryError'], False),
+    (tf.errors.ResourceExhaustedError(None, None, 'OOM'), [errors.OUT_OF_MEMORY, 'OOM'], False)])
 def test_errors_are_one_line_with_a_traceback_on_demand(command, refused, calls, error, words, hint):
     calls('update', result=error)
     line = refused('update', input_frozen_graph='float.pb', words=words)
@@ -316,7 +319,31 @@ def test_errors_are_one_line_with_a_traceback_on_demand(command, refused, calls,
 
 def test_an_interrupt(command, calls):
     calls('update', result=KeyboardInterrupt())
-    assert command('update', input_frozen_graph='float.pb')[0] == 130
+    assert command('update', input_frozen_graph='float.pb') == (130, '', 'vai_q_tensorflow: interrupted\n')
+
+
+class Full:
+    def __init__(self, number):
+        self.number = number
+
+    def write(self, text):
+        raise OSError(self.number, os.strerror(self.number))
+
+    def flush(self):
+        pass
+
+
+@pytest.mark.parametrize('command_name, number, status, code', [
+    ('inspect', errno.ENOSPC, 1, errors.INVALID_CONFIG), ('inspect', errno.EPIPE, 0, ''), ('convert', errno.EPIPE, 0, ''),
+    ('convert', errno.ENOSPC, 0, 'warning: stdout: No space left on device. The converted model is')])
+def test_a_stdout_that_takes_nothing(workplace, monkeypatch, capsys, command_name, number, status, code):
+    """What was written counts; `inspect` writes nothing else."""
+    words = ['--{}={}'.format(*option) for option in dict(RANGE, gpu='-1').items()]
+    words = ['inspect'] + words if command_name == 'inspect' else ['quantize', '--convert_datatype=2'] + words
+    monkeypatch.setattr(sys, 'stdout', Full(number))
+    assert cli.main(words) == status
+    err = capsys.readouterr().err
+    assert code in err and err.count('\n') == bool(code)
 
 
 @pytest.mark.parametrize('arguments', [[], ['optimize'], ['quantize', '--unknown', '1'], ['quantize', '--input', 'x']])

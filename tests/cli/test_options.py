@@ -85,6 +85,21 @@ def test_command_lines_that_cannot_be_read(arguments, words):
     assert all(word in str(caught.value) for word in words), caught.value
 
 
+@pytest.mark.parametrize('value', ['--', '-', '---', '=', 'a=b', ':', '\u00fc'])
+def test_odd_names(value):
+    assert config(ignore_nodes=value).ignore_nodes == [value]
+
+
+@pytest.mark.parametrize('name, value', [
+    ('nodes_bit', '--'), ('nodes_method', '--'), ('input_shapes', '--'), ('calib_iter', '--'), ('target_bits', '--'),
+    ('output_dir', 'a\udcff'), ('input_frozen_graph', '\udcff'), ('input_fn', 'a\0b'), ('onnx_opset', '1' * 5000),
+    ('calib_iter', '1' * 5000), ('weight_bit', '1' * 5000), ('fast_ft_lr', '1e400'), ('percentile', 'inf')])
+def test_odd_values(name, value):
+    with pytest.raises(QuantizeError) as caught:
+        config(**{name: value})
+    assert name in str(caught.value)
+
+
 def test_lists_of_names_and_of_settings():
     made = config(input_nodes='a, b,', output_nodes='c', ignore_nodes='', nodes_bit='conv1/Relu:16,conv1:4',
                   nodes_method='x:0 , y:2')
