@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.random_networks import LAYERS, Builder, _built
+from tests.random_networks import LAYERS, Builder, built
 from vai_q_tf import QuantizeError
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.coverage.node_status import FLOAT, FUSED, PASSED, QUANTIZED
@@ -22,7 +22,7 @@ def _network(dice):
     """(GraphDef, names of its outputs) of a random network."""
     with tf.Graph().as_default() as graph:
         layers = [dice.choice(LAYERS) for _ in range(dice.randrange(1, 6))]
-        outputs = _built(Builder(dice.randrange), layers).outputs
+        outputs = built(Builder(dice.randrange), layers).outputs
         return graph.as_graph_def(), [output.op.name for output in outputs]
 
 

@@ -4,7 +4,7 @@ import onnxruntime
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.export.test_onnx import fix, weights
+from tests.export.onnx.test_convert import fix, weights
 from vai_q_tf import errors
 from vai_q_tf.export.onnx.convert import to_onnx
 
