@@ -4,6 +4,7 @@ TensorFlow is imported by then. The environment variables that the command sets 
 first uses a device, and when it first logs.
 """
 import os
+import stat
 import traceback
 
 import tensorflow.compat.v1 as tf
@@ -118,7 +119,7 @@ def _load_custom_ops(text):
 
 def _quantize(options, config):
     if options.mode != 'frozen':
-        _require(options, 'input_meta_graph')
+        _require_file(options, 'input_meta_graph')
         path = quantize_meta_graph(options.mode, options.input_meta_graph, options.input_checkpoint, _with_range(config))
         return 'The quantized MetaGraph is {}'.format(path)
     graph_def = _float_graph(options, config)
@@ -137,7 +138,7 @@ def _quantize(options, config):
 
 
 def _inspect(options, config):
-    path = _require(options, 'input_frozen_graph')
+    path = _require_file(options, 'input_frozen_graph')
     graph_def = load_graph(path)
     make_graph(runnable(graph_def))
     _check_names(graph_def, config)
@@ -153,7 +154,7 @@ def _sensitivity(options, config):
 
 
 def _dump(options, config):
-    graph_def = load_graph(_require(options, 'input_frozen_graph'))
+    graph_def = load_graph(_require_file(options, 'input_frozen_graph'))
     directory = os.path.abspath(config.output_dir)  # before code of users that may change the working directory
     input_fn = load_input_fn(_require(options, 'input_fn', errors.INVALID_INPUT_FN))
     dump(graph_def, input_fn, directory, options.max_dump_batches, options.dump_float, options.dump_input_tensors,
@@ -162,12 +163,12 @@ def _dump(options, config):
 
 
 def _deploy(options, config):
-    meta_graph, checkpoint = _require(options, 'input_meta_graph'), _require(options, 'input_checkpoint')
+    meta_graph, checkpoint = _require_file(options, 'input_meta_graph'), _require(options, 'input_checkpoint')
     return 'The model is {}'.format(deploy_checkpoint(meta_graph, checkpoint, _with_range(config)))
 
 
 def _update(options, config):
-    path = _require(options, 'input_frozen_graph')
+    path = _require_file(options, 'input_frozen_graph')
     added = update(path)
     return '{} is up to date{}'.format(path, '; added {}'.format(', '.join(
         '{} to {} nodes'.format(attr, count) for attr, count in added.items())) if added else '')
@@ -185,6 +186,13 @@ def _require(options, name, code=errors.INVALID_INPUT):
     return value
 
 
+def _require_file(options, name):
+    path = _require(options, name)
+    if os.path.exists(path) and stat.S_ISCHR(os.stat(path).st_mode):
+        raise errors.QuantizeError(errors.INVALID_INPUT, 'Not a file', '--{} is {!r}, a device.'.format(name, path))
+    return path
+
+
 def _missing(name, code):
     return errors.QuantizeError(code, 'Missing option', '--{} is not given; see vai_q_tensorflow --help.'.format(name))
 
@@ -198,7 +206,7 @@ def _with_range(config):
 
 
 def _float_graph(options, config):
-    path = _require(options, 'input_frozen_graph')
+    path = _require_file(options, 'input_frozen_graph')
     _with_range(config)
     graph_def = load_float_graph(path, config.output_nodes, config.input_nodes)
     _check_names(graph_def, config)

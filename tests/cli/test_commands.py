@@ -75,6 +75,7 @@ def test_the_shape_is_optional(command):
     ({'input_frozen_graph': 'no.pb'}, errors.INVALID_INPUT, ['no.pb']),
     ({'input_frozen_graph': 'calib_module.py'}, errors.INVALID_INPUT, ['calib_module.py']),
     ({'input_frozen_graph': '.'}, errors.INVALID_INPUT, ['directory']),
+    ({'input_frozen_graph': '/dev/zero'}, errors.INVALID_INPUT, ['device']),
     ({'input_nodes': 'inputs'}, errors.UNKNOWN_NODE, ['--input_nodes', "'inputs'", "did you mean 'input'?"]),
     ({'output_nodes': 'relu,rely'}, errors.UNKNOWN_NODE, ['--output_nodes', "'rely'", "'relu'"]),
     ({'ignore_nodes': 'konv'}, errors.UNKNOWN_NODE, ['--ignore_nodes', "'konv'", "'conv'"]),

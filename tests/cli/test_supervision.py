@@ -99,7 +99,7 @@ def test_how_work_ends(tmp_path):
 
 
 def _graph(function, change):
-    """GraphDef of the relu of `function` of the placeholder 'input', after `change` of {name: NodeDef}."""
+    """GraphDef of the relu of `function`, of the placeholder 'input', with `change`, of {name: NodeDef}, done to it."""
     with tf.Graph().as_default() as graph:
         tf.nn.relu(function(tf.placeholder(tf.float32, [1, 8, 8, 4], name='input')), name='relu')
     graph_def = graph.as_graph_def()
@@ -142,8 +142,8 @@ def test_a_graph_that_crashes_tensorflow(tmp_path):
     for words in ('[' + errors.UNSUPPORTED_GRAPH + ']', 'SIGSEGV', "'transpose.pb'", "'op' (Transpose)"):
         assert words in done.stderr
     done = run(['-c', NODES.format(sorted(CRASHING) + ['good.pb'])], tmp_path)
-    assert done.stdout.splitlines() == [
-        "reshape.pb 'op' (Reshape)", "transpose.pb 'op' (Transpose)", "type.pb 'op' (StridedSlice)", 'good.pb '], done.stderr
+    assert done.stdout.splitlines() == ["reshape.pb 'op' (Reshape)", "transpose.pb 'op' (Transpose)",
+                                        "type.pb 'op' (StridedSlice)", 'good.pb '], done.stderr
 
 
 INPUT_FN = '''
