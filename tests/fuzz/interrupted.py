@@ -6,10 +6,12 @@ hidden file, and ends with 130. Prints a line for each thing that is wrong, and 
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
 import time
+import traceback
 import types
 
 os.environ['CUDA_VISIBLE_DEVICES'] = ''
@@ -41,7 +43,7 @@ def _train(files):
         with tf.train.MonitoredTrainingSession(
                 checkpoint_dir='out', save_checkpoint_steps=3, save_checkpoint_secs=None, log_step_count_steps=None,
                 hooks=[vai_q_tf.QuantizePositionHook('out')]) as session:
-            begin = session.run_step_fn(lambda context: context.session.run(step))
+            begin = session.run_step_fn(lambda step_context: step_context.session.run(step))
             for number in range(begin, begin + 30):
                 session.run(train, {'x:0': specimens.batch(files['inputs'], number)['x']})
     return 0
@@ -65,6 +67,8 @@ def _start(work, files):
             status = WORKS[work](files)
         except KeyboardInterrupt:
             status = 130
+        except Exception:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             os._exit(status)
@@ -112,6 +116,8 @@ def main(work, signal_name, times, seed='0'):
             status = _end(pid)
             found += ['{} after {:.2f} of {:.2f} s: {}'.format(signal_name, moment, length, fault)
                       for fault in _faults(number, status, work)]
+            if work != 'training':  # which goes on from its checkpoint
+                shutil.rmtree('out', ignore_errors=True)
         if _end(_start(work, files)):
             found.append('{} fails afterwards: {}'.format(work, open('words').read()[-500:]))
     print('\n'.join(found))

@@ -3,6 +3,7 @@ import numpy as np
 import onnxruntime
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf import ops
 from vai_q_tf.graph.sessions import exact
 
 
@@ -24,6 +25,7 @@ def loading_error(path):
         if path.endswith('.onnx'):
             _onnx_session(path)
         else:
+            ops.load_library()
             with tf.Graph().as_default():
                 tf.import_graph_def(tf.GraphDef.FromString(_read(path)), name='')
     except Exception as error:
