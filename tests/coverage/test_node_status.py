@@ -42,7 +42,7 @@ def _options(dice, names):
 def _model(graph_def, config):
     optimised = optimise(graph_def, config)
     plan = annotate(GraphView(optimised), config)
-    return finalize(optimised, plan, {tensor.name: 5 for tensor in plan.tensors}, {}, config)
+    return finalize(optimised, plan, {tensor.name: 5 for tensor in plan.tensors}, {})
 
 
 def _assert_agreement(graph_def, config):
