@@ -24,6 +24,7 @@ _DOCUMENTED = {
     '_asdict': 'of a NamedTuple',
     '_fields': 'of a NamedTuple',
     '_exit': 'of os',
+    '_run_exitfuncs': 'of atexit',
 }
 # Methods that take the place of private ones of a base class: {(module, class, method): why}.
 _OVERRIDES = {

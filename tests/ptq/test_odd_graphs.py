@@ -94,12 +94,6 @@ def test_loops_stay_float_and_work(tmp_path, build, fetch):
                for node in model.node for operand in node.input)
 
 
-def test_no_fast_finetuning_through_a_loop(tmp_path):
-    with pytest.raises(errors.QuantizeError, match='while/Enter.* is in one') as caught:
-        _quantize(_graph(_within), tmp_path, options={'include_fast_ft': 1})
-    assert caught.value.code == errors.UNSUPPORTED_GRAPH
-
-
 @pytest.mark.parametrize('options', [{}, {'include_fast_ft': 1}, {'skip_check': 1}])
 @pytest.mark.parametrize('read', [True, False])
 def test_an_unknown_op_in_the_post_processing_is_kept(tmp_path, options, read):

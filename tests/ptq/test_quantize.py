@@ -186,14 +186,14 @@ def test_a_tensor_that_never_runs_is_named(tmp_path):
     graph = tf.Graph()
     with graph.as_default():
         x = tf.placeholder(tf.float32, [None, 4], name='input')
-        never, always = tf.raw_ops.Switch(data=x, pred=tf.placeholder(tf.bool, [], name='phase'), name='switch')
+        never, always = tf.raw_ops.Switch(data=x, pred=tf.reduce_sum(x) > 0, name='switch')
         weights = tf.constant(np.ones((4, 2), np.float32), name='weights')
         dead = tf.matmul(never, weights, name='dead')
         alive = tf.matmul(always, weights, name='alive')
         tf.raw_ops.Merge(inputs=[dead, alive], name='merge')
     config = QuantizeConfig(['input'], ['merge'], [[-1, 4]], calib_iter=2, output_dir=str(tmp_path / 'out'))
     with pytest.raises(errors.QuantizeError, match='did not run.*dead') as caught:
-        quantize_frozen(graph.as_graph_def(), lambda step: {'input': np.ones((1, 4)), 'phase': True}, config)
+        quantize_frozen(graph.as_graph_def(), lambda step: {'input': np.ones((1, 4))}, config)
     assert caught.value.code == errors.MISSING_QUANTIZE_INFO and os.listdir(str(tmp_path / 'out')) == []
 
 

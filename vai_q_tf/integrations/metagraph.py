@@ -17,7 +17,7 @@ from vai_q_tf.qat.deploy import EvaluationFreezer, derive_evaluation_graph
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader, reading
 
 _REWRITES = {'train': training.create_training_graph, 'eval': evaluation.create_evaluation_graph}
-_CONTEXTS = (('cond_context', 'tensorflow.CondContextDef'), ('while_context', 'tensorflow.WhileContextDef'))
+_CONTEXTS = (('cond_context', 'CondContextDef'), ('while_context', 'WhileContextDef'))
 # Op types of gradients and optimizers; the input gradient of a convolution is a transposed convolution, too.
 _BACKWARD = re.compile(r'(Grad(V\d|Grad)*|BackpropFilter(V\d)?)$|^(Resource)?(Sparse)?Apply[A-Z]')
 
@@ -117,8 +117,8 @@ def _ordered(meta_graph):
     """The MetaGraphDef with the maps inside of its collections in order, so that equal ones have equal bytes."""
     for key, name in _CONTEXTS:
         values = meta_graph.collection_def[key].bytes_list.value if key in meta_graph.collection_def else []
-        values[:] = [symbol_database.Default().GetSymbol(name).FromString(value).SerializeToString(deterministic=True)
-                     for value in values]
+        context = symbol_database.Default().GetSymbol('{}.{}'.format(tf.GraphDef.DESCRIPTOR.file.package, name))
+        values[:] = [context.FromString(value).SerializeToString(deterministic=True) for value in values]
     return meta_graph
 
 

@@ -3,7 +3,6 @@ import collections
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.core.framework import tensor_pb2
 
 _MOST_VALUES = 64  # of the constants that rules look into: axes, shapes, slopes
 
@@ -111,12 +110,12 @@ def text(node, name):
 
 def tensor_of(constant):
     """The TensorProto of a Const; an empty one where it has none."""
-    return constant.attr['value'].tensor if 'value' in constant.attr else tensor_pb2.TensorProto()
+    return constant.attr['value'].tensor if 'value' in constant.attr else tf.AttrValue().tensor
 
 
 def value_of(constant):
     """The values of a small Const as a flat list; None for None, a large one, and one that does not fit its shape."""
-    tensor = tensor_of(constant) if constant is not None else tensor_pb2.TensorProto()
+    tensor = tensor_of(constant) if constant is not None else tf.AttrValue().tensor
     dims = dims_of(tensor.tensor_shape)
     if dims is None or any(not 0 <= size <= _MOST_VALUES for size in dims) or count(dims) > _MOST_VALUES:
         return None

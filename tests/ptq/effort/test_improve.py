@@ -39,14 +39,15 @@ class _Runs:
         self._directory, self._capsys, self.said = str(directory), capsys, ''
 
     def __call__(self, effort, build=_network, feed=_feed, options=(), inputs=('x',), shape=_SHAPE, **fields):
-        """The model; `said` has what was written on stderr, without bars of progress."""
+        """The model; `said` has what was written on stderr, without bars of progress and what the summary says after that."""
         graph_def, output = build if isinstance(build, tuple) else graph_of(build, shape)
         config = QuantizeConfig(list(inputs), output if isinstance(output, list) else [output],
                                 output_dir=self._directory, **dict({'calib_iter': 6}, **fields))
         self._capsys.readouterr()
         path = quantize_frozen(graph_def, feed, config, effort=effort, **dict(options))
         lines = self._capsys.readouterr().err.replace('\r', '\n').split('\n')
-        self.said = '\n'.join(line for line in lines if line.strip() and not re.search(r'\d+%\|', line))
+        said = '\n'.join(line for line in lines if line.strip() and not re.search(r'\d+%\|', line))
+        self.said = said[:said.index('Summary: ')].rstrip('\n')
         with open(path, 'rb') as file:
             content = file.read()
         return content if path.endswith('.onnx') else tf.GraphDef.FromString(content)
