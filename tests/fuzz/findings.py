@@ -20,9 +20,10 @@ class Outcome(NamedTuple):
 
 def of_traceback(verdict, text):
     """The Outcome for the text of a traceback: of one kind are errors of one type out of one function."""
+    text = text.partition('Original stack trace for')[0]  # where TensorFlow made the op
     lines = text.strip().splitlines()
     frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
-    errors = [line for line in lines[frames[-1] if frames else 0:] if not line.startswith(' ')]
+    errors = [line for line in lines[frames[-1] if frames else 0:] if line[:1].strip()]
     error = errors[0] if errors else 'nothing was said'
     name = error.partition(':')[0].rpartition('.')[2][:80]
     return Outcome(verdict, '{} in {}'.format(name, innermost(text)), '\n'.join(lines[-14:]))
