@@ -13,7 +13,7 @@ from tests.ptq import test_random_networks as frozen
 from tests.random_networks import SIZE
 from tests.same_network import dpu_model
 from tests.same_network import test_random_networks as trained
-from vai_q_tf.export.onnx import to_onnx
+from vai_q_tf.export.onnx.convert import to_onnx
 
 # What other programs compute with other last bits, and what is behind that may be rounded otherwise.
 _INEXACT = frozenset((
