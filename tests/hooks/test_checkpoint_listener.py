@@ -193,7 +193,7 @@ def test_exclusive_arguments():
         QuantizeCheckpointListener({'input_nodes': ['a']})
 
 
-def test_an_export_takes_well_under_a_second_at_the_size_of_resnet_50(tmp_path):
+def test_an_export_takes_no_longer_than_four_checkpoints_at_the_size_of_resnet_50(tmp_path):
     """25 million weights behind batch norms, read, folded and written."""
     depth = 1600
 
@@ -213,12 +213,13 @@ def test_an_export_takes_well_under_a_second_at_the_size_of_resnet_50(tmp_path):
         saver = tf.compat.v1.train.Saver()
         listener = QuantizeCheckpointListener(config, lambda: network(False), saver=saver)
         listener.begin()
-        seconds = []
+        saved, exported = [], []
         for step in (1, 2, 3):
-            saver.save(session, str(tmp_path / 'model'), global_step=step)
             start = time.time()
+            saver.save(session, str(tmp_path / 'model'), global_step=step)
+            saved.append(time.time() - start)
             listener.after_save(session, step)
-            seconds.append(time.time() - start)
+            exported.append(time.time() - start - saved[-1])
     sizes = [path.stat().st_size for path in tmp_path.glob('quantize_eval_model_*')]
     assert len(sizes) == 3 and min(sizes) > 10 * depth * depth * 4
-    assert min(seconds) < 1.0, seconds
+    assert min(exported) < 4 * min(saved), (saved, exported)
