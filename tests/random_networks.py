@@ -12,7 +12,7 @@ from tests.same_network.building import OWN_VALUE, RATE
 
 SIZE = 8
 # Rules of lint that networks of the tests may break: a dilation has no bias, an input has three dimensions.
-UNUSUAL = frozenset(('bias-behind-batch-to-space', 'placeholder-shape', 'rank-of-operand'))
+UNUSUAL = frozenset(('bias-after-batch-to-space', 'placeholder-shape', 'rank-of-operand'))
 
 
 class RandomNetwork(NamedTuple):
@@ -68,7 +68,7 @@ def built(builder, layers):
 
 
 class Builder:
-    """Adds layers behind `self.x`; what a layer needs to choose, `pick` chooses: a function from a count to a number below it.
+    """Adds layers after `self.x`; what a layer needs to choose, `pick` chooses: a function from a count to a number below it.
 
     trainable: whether parameters are variables. Networks that are not `is_ordinary` then have some of all sizes, and zeros.
     training: whether batch norms that learn normalise with the statistics of the batch, and feed their moving averages.
@@ -260,7 +260,7 @@ class Builder:
         return _FLOAT_OPS[self.choose(*_FLOAT_OPS)](x)
 
     def island_norm(self, x):
-        """What a batch norm, or a part of one, is behind such an op."""
+        """What a batch norm, or a part of one, is after such an op."""
         x, channels = self.island(x), int(x.shape[-1])
         shape = self.choose([channels], [1, 1, channels], [1, 1, 1, channels], [1], [])
         part = self.choose('norm', 'factor', 'term', 'quotient', 'difference', 'from', 'factor and term',

@@ -1,7 +1,7 @@
 """Does the work of the command in a child process: TensorFlow may crash on a graph, and computes on when it is interrupted.
 
-The process that was started imports nothing of TensorFlow. It waits, hands on what the child is to end for, and says how
-it ended. A fork is safe and cheap there: no thread runs yet, and no device is open.
+The process that was started imports nothing of TensorFlow. It waits, forwards the signals that end the child, and says
+how it ended. A fork is safe and cheap there: no thread runs yet, and no device is open.
 """
 import atexit
 import contextlib

@@ -48,19 +48,19 @@ def _model(graph_def, config):
 def _assert_agreement(graph_def, config):
     nodes = {node.name: node for node in _model(graph_def, config).node}
     neurons = {name: node for name, node in nodes.items() if node.op == 'FixNeuron'}
-    behind = collections.defaultdict(set)
+    after = collections.defaultdict(set)
     for name, node in neurons.items():
-        behind[node_name(node.input[0])].add(name)
+        after[node_name(node.input[0])].add(name)
     mentioned = {}
     for node in inspect(graph_def, config).nodes:
-        own = behind[node.name]
+        own = after[node.name]
         assert {QUANTIZED: bool(own), FUSED: not own, PASSED: not own,
                 FLOAT: bool(own) == ('its result becomes' in node.detail)}[node.status], node
         assert (node.status == FLOAT) == bool(node.reason), node
         if node.status == FUSED:
             assert node.detail.split('quantized as ')[1].split(';')[0] in neurons, node
         for operand in re.findall("its input '(.*?)' is computed in float", node.detail):
-            assert operand in nodes[node.name].input and not behind[node_name(operand)], node
+            assert operand in nodes[node.name].input and not after[node_name(operand)], node
         mentioned.update(re.findall(r'(?:activation|input|weight|bias|constant) (\S+): (\d+) bits', node.detail))
     assert mentioned == {name: str(node.attr['bit_width'].i) for name, node in neurons.items()}
 

@@ -4,9 +4,9 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
+from tests.lint.breaches import check_cases
 from tests.lint.graphs import const, conv, fix, graph, int_const, node, placeholder, quantized
 from vai_q_tf.lint.form_rules import RULES
-from vai_q_tf.lint.lint import lint
 
 INPUT = [placeholder('in', 4, 4, 2), fix('in/aquant', 'in', _output_shapes=[[None, 4, 4, 2]])]
 MATRIX = [placeholder('in', 6), fix('in/aquant', 'in', _output_shapes=[[None, 6]])]
@@ -29,9 +29,9 @@ def laid_out(layout):
     return graph(INPUT, conv('c', 'in/aquant', bias=False), node('pool', 'MaxPool', 'c', data_format=layout))
 
 
-def dilated(*behind):
+def dilated(*after):
     return graph(INPUT, int_const('crops', 0), conv('c', 'in/aquant', bias=False), quantized('b'),
-                 node('batch', 'BatchToSpaceND', 'c', 'crops', 'crops'), *behind)
+                 node('batch', 'BatchToSpaceND', 'c', 'crops', 'crops'), *after)
 
 
 def operand(op, *dims, quantize=True, other=True):
@@ -106,7 +106,7 @@ CASES = {
         [split('Split', [None, 4, 4, 2], num_split=1), split('SplitV', [1, 4, 4, 2]), split('Unpack', [4, 2])]),
     'channels-last': ([(laid_out('NCHW'), 'pool'), (laid_out('NCDHW'), 'pool'), (laid_out('NCHW_VECT_C'), 'pool')],
                       [laid_out('NHWC'), laid_out('NDHWC')]),
-    'bias-behind-batch-to-space': (
+    'bias-after-batch-to-space': (
         [(dilated(), 'batch'), (dilated(node('r', 'Relu', 'batch')), 'batch'),
          (dilated(node('a', 'Add', 'batch', 'b/wquant')), 'batch'), (dilated(fix('q', 'batch')), 'batch')],
         [dilated(node('a', 'BiasAdd', 'batch', 'b/wquant'))]),
@@ -143,10 +143,4 @@ CASES = {
 
 @pytest.mark.parametrize('rule', sorted(RULES))
 def test_a_breach_is_found_once_and_its_neighbours_are_not(rule):
-    breaking, obeying = CASES[rule]
-    for breach, where in breaking:
-        found = [finding for finding in lint(breach) if finding.rule in RULES]
-        assert [(finding.rule, finding.node) for finding in found] == [(rule, where)], breach
-        assert len(found[0].message.split('. ')) >= 2, 'what the compiler does, and what to change'
-    for neighbour in obeying:
-        assert not [str(finding) for finding in lint(neighbour) if finding.rule in RULES]
+    check_cases(CASES, RULES, rule)

@@ -1,6 +1,7 @@
 """Each rule about positions at the last position that is legal, and one step beyond."""
 import pytest
 
+from tests.lint.breaches import check_cases
 from tests.lint.graphs import fix, graph, int_const, node, placeholder, quantized
 from vai_q_tf.lint.lint import lint
 from vai_q_tf.lint.position_rules import RULES
@@ -86,13 +87,7 @@ CASES = {
 
 @pytest.mark.parametrize('rule', sorted(RULES))
 def test_a_breach_is_found_once_and_its_neighbours_are_not(rule):
-    breaking, obeying = CASES[rule]
-    for breach, where in breaking:
-        found = [finding for finding in lint(breach) if finding.rule in RULES]
-        assert [(finding.rule, finding.node) for finding in found] == [(rule, where)], breach
-        assert len(found[0].message.split('. ')) >= 2, 'what the hardware can, and what to change'
-    for neighbour in obeying:
-        assert not [str(finding) for finding in lint(neighbour) if finding.rule in RULES]
+    check_cases(CASES, RULES, rule)
 
 
 def test_a_loop_of_moves_is_followed_once():

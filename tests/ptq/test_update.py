@@ -70,6 +70,21 @@ def test_what_is_complete_is_not_written_again(tmp_path):
     assert (os.stat(path).st_mtime_ns, os.stat(path).st_ino) == times
 
 
+@pytest.mark.parametrize('lacks', [True, False])
+def test_a_model_that_does_not_load_is_refused(tmp_path, lacks):
+    model = old_model()
+    if not lacks:
+        path = write(tmp_path / 'whole.pb', model)
+        update(path)
+        model = read(path)
+    noted = next(node for node in model.node if node.name == 'w').attr['_output_shapes'].list.shape[0]
+    noted.dim.add(size=7)
+    path = write(tmp_path / 'm.pb', model)
+    with pytest.raises(QuantizeError, match="'w'") as caught:
+        update(path)
+    assert caught.value.code == errors.UNSUPPORTED_GRAPH and read(path) == model
+
+
 def test_defaults_that_the_compiler_does_not_know_are_written_out(tmp_path):
     graph_def = old_model()
     weight, activation = fix_neurons(graph_def)

@@ -43,7 +43,7 @@ def inspect_nodes(view, plan, target=None):
                 parameters[reader].append(tensor)
     skipped = {record.node: record.reason for record in plan.skipped}
     aligned = {alignment.output: alignment for alignment in plan.alignments}
-    behind = _quantized_behind(view, plan, results, skipped)
+    after = _quantized_after(view, plan, results, skipped)
     for name in plan.nodes:
         op, dtypes = view.op(name), view.output_types(name)
         if graph_range.is_static(name) or dtypes and not any(dtype.is_floating for dtype in dtypes):
@@ -57,8 +57,8 @@ def inspect_nodes(view, plan, target=None):
             status, detail = QUANTIZED, results_of
         elif trait(op).kind == FORWARDS:
             status, detail = PASSED, []
-        elif behind.get(name):
-            status, detail = FUSED, ['quantized as ' + behind[name]]
+        elif after.get(name):
+            status, detail = FUSED, ['quantized as ' + after[name]]
         else:
             reason = 'nothing that it reads is quantized'
             status, detail = FLOAT, [reason]
@@ -79,7 +79,7 @@ def _scales_pool(view, name):
     return view.op(name) == 'Mul' and 'AvgPool' in map(view.op, view.inputs(name))
 
 
-def _quantized_behind(view, plan, results, skipped):
+def _quantized_after(view, plan, results, skipped):
     """{node: name of the quantized tensor of the op after it that it is computed with}."""
     found = {}
     for name in reversed(view.upstream(plan.output_nodes, plan.input_nodes)):

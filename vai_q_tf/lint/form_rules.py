@@ -56,11 +56,11 @@ def _channels_last(graph):
                                   layout, {'NCHW': 'NHWC', 'NCDHW': 'NDHWC'}.get(layout, 'the channels last')))
 
 
-def _bias_behind_batch_to_space(graph):
+def _bias_after_batch_to_space(graph):
     for node in graph.of_type('BatchToSpaceND'):
         readers = graph.consumers[node.name]
         if not any(reader.op == 'BiasAdd' and graph.producer(reader, 0) is node for reader in readers):
-            yield node.name, ('The compiler wants a BiasAdd right behind a BatchToSpaceND, and finds {}. Give the dilated '
+            yield node.name, ('The compiler wants a BiasAdd right after a BatchToSpaceND, and finds {}. Give the dilated '
                               'convolution a bias, of zeros if need be.'.format(
                                   ' and '.join(map(describe, readers)) or 'nothing'))
 
@@ -117,10 +117,10 @@ def _no_mean_of_rows(graph):
 
 def _dense_on_rank_4(graph):
     for node in graph.of_type('MatMul'):
-        ahead, behind, weights = graph.computed(node, 0), _reshape_behind(graph, node), graph.constant(graph.producer(node, 1))
-        if op_of(ahead) != 'Reshape' or behind is None or weights is None:
+        ahead, after, weights = graph.computed(node, 0), _reshape_after(graph, node), graph.constant(graph.producer(node, 1))
+        if op_of(ahead) != 'Reshape' or after is None or weights is None:
             continue
-        rows, result = graph.input_shape(ahead, 0), _first_shape(behind)
+        rows, result = graph.input_shape(ahead, 0), _first_shape(after)
         width = dims_of(tensor_of(weights).tensor_shape)
         if (rows and len(rows) > 3 and result is not None and len(result) > 3 and width
                 and rows[-1] == width[-1 if 'transpose_b' in node.attr and node.attr['transpose_b'].b else 0]):
@@ -128,7 +128,7 @@ def _dense_on_rank_4(graph):
                               'of size 1.')
 
 
-def _reshape_behind(graph, node):
+def _reshape_after(graph, node):
     """The Reshape that reads a node, with its bias and FixNeuron between them at most."""
     for _ in range(3):
         readers = graph.consumers[node.name]
@@ -194,7 +194,7 @@ RULES = {
     'constant-storage': _constant_storage,
     'no-split': _no_split,
     'channels-last': _channels_last,
-    'bias-behind-batch-to-space': _bias_behind_batch_to_space,
+    'bias-after-batch-to-space': _bias_after_batch_to_space,
     'rank-of-operand': _rank_of_operand,
     'leaky-relu-of-parts': _leaky_relu_of_parts,
     'no-explicit-padding': _no_explicit_padding,

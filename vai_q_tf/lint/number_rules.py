@@ -4,7 +4,7 @@ A rule takes a LintGraph and yields (node name, message), as in `node_rules.py`.
 """
 from vai_q_tf.dpu import is_leaky_slope
 from vai_q_tf.lint.lint_graph import op_of, text, value_of
-from vai_q_tf.lint.position_rules import position_behind, position_of
+from vai_q_tf.lint.position_rules import position_after, position_of
 
 _RELU6_POSITION = 4  # where its limit is 96 steps; below, the limit of the hardware is not 6
 
@@ -56,7 +56,7 @@ def _slope(graph, node):
 
 def _relu6_limit(graph):
     for node in graph.of_type('Relu6'):
-        position = position_behind(graph, node)
+        position = position_after(graph, node)
         if position is not None and position < _RELU6_POSITION:
             yield node.name, ('Below position {} the limit of the relu6 of the DPU is not 6, and the position here is {}. '
                               'Write a Relu, or keep what is joined with it as small.'.format(_RELU6_POSITION, position))
@@ -64,7 +64,7 @@ def _relu6_limit(graph):
 
 def _moved_integers(graph):
     for node in graph.of_type('Reshape', 'Squeeze', 'ExpandDims'):
-        data, result = position_of(graph.producer(node, 0)), position_behind(graph, node)
+        data, result = position_of(graph.producer(node, 0)), position_after(graph, node)
         if data is not None and result is not None and data != result:
             yield node.name, ('The hardware copies the integers here, and the positions before and after are {} and {}, which '
                               'makes other values of them. Quantize with align_rule other than output.'.format(data, result))

@@ -52,7 +52,7 @@ def _shift_bias(graph):
 
 
 def _results(graph, node):
-    """(position of the products, position of a result, that of the bias or None) for each FixNeuron behind a weighted op."""
+    """(position of the products, position of a result, that of the bias or None) for each FixNeuron after a weighted op."""
     weight = graph.producer(node, 1)
     weight = graph.producer(weight, 0) if op_of(weight) == 'Identity' else weight
     if not graph.is_quantized_constant(weight):
@@ -88,7 +88,7 @@ def _bias_position(graph, node):
 
 def _addition_shifts(graph):
     for node in graph.of_type('AddN', *_ADDITIONS):
-        inputs, result = _operands(graph, node), position_behind(graph, node)
+        inputs, result = _operands(graph, node), position_after(graph, node)
         if inputs is None:
             continue
         spread = max(inputs) - min(inputs)
@@ -101,14 +101,14 @@ def _addition_shifts(graph):
 
 def _multiplication_shifts(graph):
     for node in graph.of_type('Mul'):
-        inputs, result = _operands(graph, node), position_behind(graph, node)
+        inputs, result = _operands(graph, node), position_after(graph, node)
         if inputs is not None and result is not None and not 0 <= sum(inputs) - result <= MAX_MUL_SHIFT_WRITE:
             yield node.name, _written(sum(inputs) - result, 0, MAX_MUL_SHIFT_WRITE)
 
 
 def _activation_shifts(graph):
     for node in graph.of_type(*_ACTIVATIONS):
-        data, result = position_of(graph.producer(node, 0)), position_behind(graph, node)
+        data, result = position_of(graph.producer(node, 0)), position_after(graph, node)
         if data is not None and result is not None and abs(data - result) > MAX_ADD_SHIFT_WRITE:
             yield node.name, _written(data - result, -MAX_ADD_SHIFT_WRITE, MAX_ADD_SHIFT_WRITE)
 
@@ -126,10 +126,10 @@ def _operands(graph, node):
 
 def _pool_shifts(graph):
     for node in graph.of_type(*_POOLS):
-        data, result = position_before(graph, node, 0), position_behind(graph, node)
+        data, result = position_before(graph, node, 0), position_after(graph, node)
         if result is None and node.op == 'AvgPool':
             scales = [reader for reader in graph.consumers[node.name] if reader.op == 'Mul']
-            result = position_behind(graph, scales[0]) if len(scales) == 1 else None
+            result = position_after(graph, scales[0]) if len(scales) == 1 else None
         if data is not None and result is not None and abs(data - result) > MAX_POOL_SHIFT:
             yield node.name, ('The positions before and after a pool differ by {}, and the hardware takes up to {}. Quantize '
                               'with align_pool=0.'.format(abs(data - result), MAX_POOL_SHIFT))
@@ -150,7 +150,7 @@ def position_before(graph, node, index):
     return position_of(source)
 
 
-def position_behind(graph, node):
+def position_after(graph, node):
     """The position of the FixNeuron that reads a node, or the relu after it; None without."""
     for _ in range(2):
         readers = graph.consumers[node.name]

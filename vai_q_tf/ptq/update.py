@@ -26,7 +26,8 @@ def update(path):
       {attr: number of nodes that got it}; empty if nothing was missing, and then the file is not written.
 
     Raises:
-      QuantizeError: INVALID_INPUT for what is no graph, or has FixNeurons with attrs that none can have; INVALID_CONFIG for a
+      QuantizeError: INVALID_INPUT for what is no graph, or has FixNeurons with attrs that none can have; UNSUPPORTED_GRAPH
+        for a model that does not load or run, whether it lacks attrs or not; INVALID_CONFIG for a
         file that cannot be written, which stays as it was; NOT_QUANTIZED for a graph without FixNeurons.
     """
     load_graph(path)
@@ -38,10 +39,10 @@ def update(path):
     for node in nodes:
         check_attrs(node)
     added = collections.Counter(key for node in nodes for key in _complete(node))
+    directory, name = os.path.split(path)
+    data = text_format.MessageToString(graph_def).encode() if is_text else files.to_bytes(name, graph_def)
+    check_model(graph_def, name)
     if added:
-        directory, name = os.path.split(path)
-        data = text_format.MessageToString(graph_def).encode() if is_text else files.to_bytes(name, graph_def)
-        check_model(graph_def, name)
         files.write(directory, name, data)
     return dict(added)
 
