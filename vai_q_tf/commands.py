@@ -13,7 +13,7 @@ from vai_q_tf import errors, ops, tf_internal
 from vai_q_tf.frozen.crash import crashing_node as find_crashing_node
 from vai_q_tf.frozen.input_fn import load_input_fn
 from vai_q_tf.frozen.load import load_float_graph, load_graph, runnable
-from vai_q_tf.frozen.smoke_run import make_graph
+from vai_q_tf.graph.make_graph import make_graph
 from vai_q_tf.integrations.metagraph import deploy_checkpoint, quantize_meta_graph, read_meta_graph
 from vai_q_tf.ptq.convert import convert_datatype
 from vai_q_tf.ptq.quantize import quantize_frozen

@@ -7,9 +7,10 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files, ops
 from vai_q_tf.frozen.load import runnable
-from vai_q_tf.frozen.smoke_run import cannot_run, make_graph, run_graph
+from vai_q_tf.frozen.smoke_run import cannot_run, run_graph
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import reach
+from vai_q_tf.graph.make_graph import make_graph
 from vai_q_tf.graph.sessions import cpu_only, exact, skip_clustering
 from vai_q_tf.graph.view import node_name
 

@@ -8,8 +8,8 @@ from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.export.datatype import convert_graph
 from vai_q_tf.frozen.load import load_float_graph, runnable
-from vai_q_tf.frozen.smoke_run import make_graph
 from vai_q_tf.frozen.write_model import write_models
+from vai_q_tf.graph.make_graph import make_graph
 
 # The number of --convert_datatype: type and name in the file's name; 0 converts nothing.
 TARGETS = {1: (tf.float16, 'fp16'), 2: (tf.float64, 'double'), 3: (tf.bfloat16, 'bfloat16'), 4: (tf.float32, 'fp32')}

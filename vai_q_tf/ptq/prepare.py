@@ -11,7 +11,8 @@ from vai_q_tf.export import finalize
 from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
 from vai_q_tf.frozen.input_fn import InputReader, load_input_fn
 from vai_q_tf.frozen.load import load_float_graph, runnable
-from vai_q_tf.frozen.smoke_run import check_float_graph, make_graph
+from vai_q_tf.frozen.smoke_run import check_float_graph
+from vai_q_tf.graph.make_graph import make_graph
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes.folding.equalize_layers import equalize_layers, equalize_weights
 from vai_q_tf.plan.annotate import annotate
