@@ -1,4 +1,5 @@
 """A graph that TensorFlow does not take is refused with the name of the node, and does not take the process down."""
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -13,32 +14,23 @@ def _graph_def():
         return graph.as_graph_def()
 
 
-def _proto(node):
-    return node.attr['value'].tensor
+def test_makes_the_graph():
+    with make_graph(_graph_def()).as_default() as graph, tf.Session(graph=graph) as session:
+        np.testing.assert_array_equal(session.run('slice:0', {'x:0': np.arange(12.).reshape(2, 6)}), [[1]])
 
 
-@pytest.mark.parametrize('damage, message', [
-    (lambda node: setattr(_proto(node), 'dtype', tf.uint8.as_datatype_enum), 'another type'),
-    (lambda node: setattr(_proto(node), 'tensor_content', b'1234567'), r'another size than its shape, \[2\]'),
-    (lambda node: setattr(_proto(node).tensor_shape.dim[0], 'size', 3), r'another size than its shape, \[3\]'),
-    (lambda node: _proto(node).int_val.extend([1, 2, 3]), 'another size'),
-    (lambda node: setattr(_proto(node).tensor_shape.dim[0], 'size', -1), 'without a shape'),
-    (lambda node: setattr(_proto(node).tensor_shape, 'unknown_rank', True), 'without a shape')])
-def test_damaged_constants(damage, message):
+def test_what_tensorflow_says_names_the_node():
+    """Only the shape function of the op knows that a size is missing."""
     graph_def = _graph_def()
-    damage(next(node for node in graph_def.node if node.name == 'begin'))
-    with pytest.raises(errors.QuantizeError, match=message) as caught:
+    begin = next(node for node in graph_def.node if node.name == 'begin').attr['value'].tensor
+    begin.CopyFrom(tf.make_tensor_proto(np.int32([0, 1, 2])))
+    with pytest.raises(errors.QuantizeError, match='does not take the graph .*\\(node .slice') as caught:
         make_graph(graph_def)
-    assert caught.value.code == errors.UNSUPPORTED_GRAPH and "'begin' in the graph" in caught.value.detail
+    assert caught.value.code == errors.UNSUPPORTED_GRAPH
 
 
-@pytest.mark.parametrize('damage', [
-    lambda node: node.attr.pop('T'), lambda node: node.input.pop(), lambda node: node.attr['Index'].CopyFrom(tf.AttrValue(i=1)),
-    lambda node: setattr(node.attr['T'], 'type', tf.int64.as_datatype_enum), lambda node: setattr(node, 'op', 'MatMul'),
-    lambda node: node.input.append('x'), lambda node: node.attr['new_axis_mask'].CopyFrom(tf.AttrValue(s=b'x'))])
-def test_other_damage(damage):
+def test_a_damaged_graph_is_refused_before_tensorflow_sees_it():
     graph_def = _graph_def()
-    damage(next(node for node in graph_def.node if node.name == 'slice'))
-    with pytest.raises(errors.QuantizeError, match='does not take the graph') as caught:
-        make_graph(graph_def)
-    assert caught.value.code == errors.UNSUPPORTED_GRAPH and 'slice' in caught.value.detail
+    del next(node for node in graph_def.node if node.name == 'slice').attr['T']
+    with pytest.raises(errors.QuantizeError, match="'slice' in the model lacks the attr 'T'"):
+        make_graph(graph_def, 'the model')

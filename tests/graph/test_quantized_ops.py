@@ -7,7 +7,7 @@ from tensorflow.python.framework import function
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.frozen.load import load_float_graph
-from vai_q_tf.graph.quantized_ops import quantizing_nodes
+from vai_q_tf.graph.quantized_ops import quantizing_nodes, require_unquantized
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.integrations.functions import CreateQuantizeTrainingGraph
 from vai_q_tf.ptq.convert import convert_datatype
@@ -100,6 +100,7 @@ def test_inspect_says_so(tmp_path, given):
 
 def test_a_long_list_is_counted():
     nodes = [tf.NodeDef(name='{}{}'.format(op, number), op=op) for op in OTHERS[:6] for number in range(3)]
+    view = GraphView(tf.GraphDef(node=nodes))
     with pytest.raises(errors.QuantizeError) as raised:
-        load_float_graph(tf.GraphDef(node=nodes))
+        require_unquantized(view, view.names)
     assert "3 QuantizeV2 ('QuantizeV20', ...)" in str(raised.value) and 'and 6 of other types' in str(raised.value)

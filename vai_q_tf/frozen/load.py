@@ -6,12 +6,13 @@ import tensorflow.compat.v1 as tf
 from google.protobuf import text_format  # type: ignore
 from google.protobuf.message import DecodeError  # type: ignore
 
-from vai_q_tf import errors, tf_internal
+from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.damage import check_nodes
 from vai_q_tf.graph.dependence import reach, readers
 from vai_q_tf.graph.quantized_ops import require_unquantized
 from vai_q_tf.graph.traits import FIX_NEURON_OPS
-from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
+from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name, op_def
 
 _FREEZE = ('give a frozen graph, which freeze_graph makes: freeze_graph --input_graph=... --input_checkpoint=... '
            '--output_node_names=... --output_graph=frozen.pb')
@@ -37,12 +38,12 @@ def load_graph(path):
     Noted shapes (`_output_shapes`), attrs that the ops do not have, and a function library that no node uses are left out.
 
     Raises:
-      QuantizeError: INVALID_INPUT for a file that cannot be read or holds no graph; UNSUPPORTED_GRAPH for two nodes of one
-        name or an input that no node makes.
+      QuantizeError: INVALID_INPUT for a file that cannot be read or holds no graph; UNSUPPORTED_GRAPH for a damaged one, see
+        `check_nodes`.
     """
     graph_def = _parse(path, _read(path))
     _clean(graph_def)
-    GraphView(graph_def)
+    check_nodes(graph_def, repr(path))
     return graph_def
 
 
@@ -61,6 +62,7 @@ def load_float_graph(source, output_nodes=(), input_nodes=()):
         if not graph_def.node:
             raise _invalid('Empty graph', 'The GraphDef has no nodes; ' + _GIVE_GRAPH)
         _clean(graph_def)
+        check_nodes(graph_def)
     else:
         graph_def = load_graph(source)
     _require_float(GraphView(graph_def), graph_def, output_nodes, input_nodes)
@@ -73,7 +75,7 @@ def unknown_ops(graph_def, nodes):
     found = {}
     for node in nodes:
         if node.op not in known:
-            known[node.op] = _op_def(node.op) is not None
+            known[node.op] = op_def(node.op) is not None
         if not known[node.op]:
             found.setdefault(node.op, node.name)
     return found
@@ -235,7 +237,7 @@ def _clean(graph_def):
     for node in graph_def.node:
         node.attr.pop('_output_shapes', None)
         if node.op not in known:
-            definition = _op_def(node.op)
+            definition = op_def(node.op)
             known[node.op] = None if definition is None else frozenset(attr.name for attr in definition.attr)
         attrs = known[node.op]
         if attrs is not None:
@@ -258,14 +260,3 @@ def _is_default(key, value):
         return True
     content = getattr(value, kind)
     return not (content.ListFields() if kind in ('list', 'shape', 'tensor', 'func') else content)
-
-
-def _op_def(op):
-    """The OpDef of an op type of this TensorFlow, or None."""
-    found = tf_internal.python_op_defs().get(op)
-    if found is None:
-        try:
-            found = tf_internal.runtime_op_def(op)  # not all ops have a Python function
-        except tf.errors.NotFoundError:
-            return None
-    return found

@@ -53,6 +53,17 @@ def known_value(node):
     return tf.make_ndarray(node.attr['value'].tensor) if node.op == 'Const' and STANDS_FOR not in node.attr else None
 
 
+def op_def(op_type):
+    """The OpDef of an op type of this TensorFlow, None where it has none."""
+    found = tf_internal.python_op_defs().get(op_type)
+    if found is None:
+        try:
+            found = tf_internal.runtime_op_def(op_type)  # not all ops have a Python function
+        except tf.errors.NotFoundError:
+            return None
+    return found
+
+
 class GraphView:
     """Nodes of a GraphDef by name, with producers, consumers, shapes and types.
 

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError  # type: ignore
 from vai_q_tf import errors, files, ops
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
+from vai_q_tf.graph.damage import check_nodes
 from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat import checkpoints, evaluation, graph_record, training
 from vai_q_tf.qat.deploy import EvaluationFreezer, derive_evaluation_graph
@@ -128,6 +129,7 @@ def _import(source):
     if not meta_graph.graph_def.node:
         raise _invalid(source, 'has no graph')
     ops.load_library()
+    check_nodes(meta_graph.graph_def, 'the MetaGraphDef' if meta_graph is source else repr(source))
     graph = tf.Graph()
     try:
         with graph.as_default():

@@ -27,6 +27,7 @@ from vai_q_tf.frozen.input_fn import InputReader
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
+from vai_q_tf.graph.damage import check_nodes
 from vai_q_tf.graph.dependence import changing_nodes, operands, reach
 from vai_q_tf.graph.make_graph import make_graph
 from vai_q_tf.graph.sessions import session_config
@@ -61,9 +62,10 @@ def dump(graph_def, input_fn, output_dir, max_dump_batches=1, dump_float=0, dump
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter', 'max_dump_batches is {!r}; expected an '
                                    'integer of at least 1.'.format(max_dump_batches))
     ops.load_library()  # before views ask what FixNeuron gives
+    check_nodes(graph_def, 'the model')
     require_evaluation_model(graph_def)
     graph_def = _prepared(runnable(graph_def), arch_type)
-    make_graph(graph_def)  # says what is wrong with it
+    make_graph(graph_def, 'the model')  # says what is wrong with it
     if dump_input_tensors:
         graph_def = _with_input(graph_def, normalise(dump_input_tensors.strip()))
     wanted, constant = _wanted(GraphView(graph_def), dump_float)

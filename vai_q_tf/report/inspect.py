@@ -11,6 +11,7 @@ from vai_q_tf.coverage.node_status import QUANTIZED, InspectedNode, inspect_node
 from vai_q_tf.dpu import find_target
 from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
 from vai_q_tf.frozen.load import unknown_ops
+from vai_q_tf.graph.damage import check_nodes
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.traits import FIX_NEURON_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
@@ -65,9 +66,10 @@ def inspect(graph_def, config=None):
         target_type each op has a device.
 
     Raises:
-      QuantizeError: two nodes of one name, a dangling input, an unknown target; what stands in the way of quantizing the
-        range that the config names.
+      QuantizeError: a damaged graph (`check_nodes`), an unknown target; what stands in the way of quantizing the range that the
+        config names.
     """
+    check_nodes(graph_def)
     view = GraphView(graph_def)
     config = config if config is not None else QuantizeConfig()
     target = find_target(config.target_type) if config.target_type else None
