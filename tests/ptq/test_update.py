@@ -162,3 +162,12 @@ def test_attrs_that_no_fix_neuron_has(tmp_path, key, value):
     with pytest.raises(QuantizeError, match="'w/wquant' has " + key) as caught:
         update(path)
     assert caught.value.code == errors.INVALID_INPUT and read(path) == graph_def
+
+
+def test_an_op_that_tensorflow_does_not_have_is_told_of(tmp_path, caplog):
+    graph_def = old_model()
+    graph_def.node.add(name='boxes', op='OpOfAUser', input=[graph_def.node[-1].name])
+    path = write(tmp_path / 'model.pb', graph_def)
+    assert update(path)
+    assert read(path).node[-1] == graph_def.node[-1]
+    assert any("has no op OpOfAUser (node 'boxes')" in record.getMessage() for record in caplog.records)

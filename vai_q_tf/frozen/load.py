@@ -81,6 +81,12 @@ def unknown_ops(graph_def, nodes):
     return found
 
 
+def no_op(unknown):
+    """Words for what `unknown_ops` gave."""
+    return 'TensorFlow {} has no op {}'.format(
+        tf.__version__, ', '.join('{} (node {!r})'.format(*item) for item in unknown.items()))
+
+
 def runnable(graph_def):
     """The graph without ops that this TensorFlow does not have, and what depends on them; itself if there are none."""
     unknown = unknown_ops(graph_def, graph_def.node)
@@ -104,8 +110,7 @@ def _require_float(view, graph_def, output_nodes, input_nodes):
     if unknown:
         raise errors.QuantizeError(
             errors.UNSUPPORTED_OP, 'Unknown op',
-            'TensorFlow {} has no op {}. Load its library with --custom_op_so, or export the graph with this '
-            'TensorFlow.'.format(tf.__version__, ', '.join('{} (node {!r})'.format(*item) for item in unknown.items())))
+            '{}. Load its library with --custom_op_so, or export the graph with this TensorFlow.'.format(no_op(unknown)))
 
 
 def _invalid(summary, detail):
