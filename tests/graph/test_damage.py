@@ -4,9 +4,10 @@ import random
 
 import pytest
 import tensorflow.compat.v1 as tf
+from tensorflow.python.framework import function
 
 from tests.fuzz.damage.graph_mutations import damage_graph
-from vai_q_tf import errors
+from vai_q_tf import errors, ops
 from vai_q_tf.graph.damage import check_nodes
 
 
@@ -28,6 +29,12 @@ def _graph_def():
         def double(value):
             return value + value
         tf.identity(double(conv), name='doubled')
+
+        @function.Defun(tf.float32, func_name='Half')
+        def half(value):
+            return value / 2
+        tf.identity(half(conv, name='half'), name='halved')
+        tf.assign(tf.Variable([1., 2.], use_resource=False, name='variable'), [3., 4.], name='assign')
         graph_def = graph.as_graph_def()
     call = next(node for node in graph_def.node if node.op.endswith('PartitionedCall'))
     _node(graph_def, 'doubled').input[:] = ['double']
@@ -86,6 +93,7 @@ DAMAGE = [
     ('missing attr', lambda g: _node(g, 'conv').attr.pop('strides'), "'conv' .*lacks the attr 'strides' of the op Conv2D"),
     ('cycle', _read('conv', 'concat', 'weights'), "The node '(conv|split|concat)' in the graph depends on itself"),
     ('cycle of controls', _read('weights', '^concat'), "The node '(weights|conv|split|concat)' in the graph depends on itself"),
+    ('function', _read('half', '^x'), "'half' .*reads 0 tensors; the op Half with its attrs has 1 inputs"),
     ('call', _read('double', '^x'), "'double' .*reads 0 tensors; .* has 1 inputs"),
 ]
 # TensorFlow finds these, or aborts the process, when it needs the value.
@@ -116,6 +124,7 @@ def _tensorflow_takes(graph_def):
 
 def test_a_sound_graph_is_taken():
     graph_def = _graph_def()
+    _node(graph_def, 'conv').attr['explicit_paddings'].CopyFrom(tf.AttrValue())  # an empty list, too
     empty = graph_def.node.add(name='empty', op='Const')
     empty.attr['dtype'].type = empty.attr['value'].tensor.dtype = 1
     empty.attr['value'].tensor.tensor_shape.dim.add(size=0)
@@ -171,6 +180,7 @@ def test_nothing_is_refused_that_tensorflow_takes():
 
 def test_fix_neurons_that_lack_attrs():
     """Old quantizers wrote them; `update` adds what is missing."""
+    ops.load_library()
     graph_def = _graph_def()
     graph_def.node.add(name='aquant', op='FixNeuron', input=['conv'])
     check_nodes(graph_def)

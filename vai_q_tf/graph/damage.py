@@ -19,7 +19,7 @@ _FIELDS = {'string': 's', 'int': 'i', 'float': 'f', 'bool': 'b', 'type': 'type',
 # The fields of a TensorProto that hold values, other than tensor_content.
 _VALUES = [name for name in tf.AttrValue().tensor.DESCRIPTOR.fields_by_name if name.endswith('_val')]
 _LOOP_BACK = frozenset(('NextIteration', 'RefNextIteration'))
-_REF = 100  # what a DataType has more where it is that of a reference
+_REF = 100  # DataTypes above it are those of references, which no attr has
 _MOST_TENSORS = 2**16  # of one op
 _MOST_BYTES = 2**31  # of a constant; no GraphDef holds more
 
@@ -29,7 +29,7 @@ class _Fault(Exception):
 
 
 class _Signature(NamedTuple):
-    """The DataTypes, never of a reference, of what a node reads and gives; None for each where the op is not known."""
+    """The DataTypes of what a node reads and gives, also of a reference; None for each where the op is not known."""
     inputs: Optional[Tuple[int, ...]]
     outputs: Optional[Tuple[int, ...]]
 
@@ -172,7 +172,7 @@ def _types(args, attrs, what):
             if len(types) + count > _MOST_TENSORS:
                 raise _Fault('has {} {} by its attrs, more than {}'.format(len(types) + count, what, _MOST_TENSORS))
             types += [attrs[arg.type_attr].type if arg.type_attr else arg.type] * count
-    return tuple(number % _REF for number in types)
+    return tuple(types)
 
 
 def _check_constant(tensor, dtype):
