@@ -11,8 +11,7 @@ from tensorflow.python.ops import resource_variable_ops as resource_ops
 from tests.plan import random_plans
 from vai_q_tf import fixed_point, ops
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.plan import final_positions
-from vai_q_tf.plan.position_rules import position_rules
+from vai_q_tf.plan.position_rules import position_rules, settle
 from vai_q_tf.plan.quant_plan import ComputeGroup, OperandGroup, QuantPlan, QuantTensor
 
 
@@ -45,8 +44,8 @@ def test_random_plans(data):
     plan = data.draw(random_plans.plans())
     config = data.draw(random_plans.configs())
     positions = data.draw(random_plans.positions(plan))
-    decided = final_positions.decide(plan, {name: final_positions.Observation(p) for name, p in positions.items()}, config)
     rules = position_rules(plan, config)
+    decided = rules.of_tensors(settle(rules, rules.of_groups(positions)))
     # A row of zeros elects what it has votes for beside them.
     rows = [positions[name] if positions[name] != fixed_point.POSITION_ZERO else None for name in rules.names]
     assert dict(zip(rules.names, _legal(rules, rows))) == decided

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.plan import random_plans
+from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN, POSITION_ZERO
 from vai_q_tf.plan import final_positions
+from vai_q_tf.plan.position_rules import position_rules, settle
 from vai_q_tf.plan.quant_plan import Alignment, ComputeGroup, OperandGroup, QuantPlan, QuantTensor
 
 
@@ -52,10 +54,23 @@ def _assert_legal(plan, config, at):
 def test_decided_positions_are_legal_and_stay(data):
     plan, config = data.draw(random_plans.plans()), data.draw(random_plans.configs())
     positions = data.draw(random_plans.positions(plan))
-    decided = _decide(plan, positions, config)
+    rules = position_rules(plan, config)
+    decided = rules.of_tensors(settle(rules, rules.of_groups(positions)))
     _assert_legal(plan, config, decided)
     if config.align_rule == 'least_error':
         assert _decide(plan, decided, config) == decided
+
+
+def test_no_positions_are_found():
+    """A sum of 2^30 and small values, of which a product is made: the product would need a position below the least one."""
+    tensors = tuple(QuantTensor(name, 'activation', 1, 16, 1, name, ()) for name in ('x', 'c', 'sum', 'product'))
+    groups = (OperandGroup('add', 'sum', ('x', 'c'), 'sum'), OperandGroup('mul', 'product', ('sum', 'x'), 'product'))
+    plan = QuantPlan((), (), (), tensors, (), (), operand_groups=groups)
+    config = QuantizeConfig(['in'], ['out'])
+    assert set(_decide(plan, {'x': 14, 'c': 4, 'sum': 10, 'product': 12}, config)) == {'x', 'c', 'sum', 'product'}
+    with pytest.raises(errors.QuantizeError, match="'c' suit position -85, .* most tensors about 1") as caught:
+        _decide(plan, {'x': 14, 'c': -85, 'sum': 10, 'product': 12}, config)
+    assert caught.value.code == errors.UNSUPPORTED_GRAPH and 'ignore_nodes' in caught.value.detail
 
 
 def _is_legal(plan, config, at):

@@ -8,8 +8,9 @@ from typing import Dict, NamedTuple, Optional
 
 import numpy as np
 
+from vai_q_tf import errors
 from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO, POSITION_MAX, POSITION_MIN, POSITION_ZERO
-from vai_q_tf.plan.position_rules import active_alignments, position_rules, settle
+from vai_q_tf.plan.position_rules import active_alignments, find_positions, position_rules
 
 
 class Observation(NamedTuple):
@@ -33,6 +34,9 @@ def decide(plan, observed, config, chosen=None) -> Dict[str, int]:
         them.
       config: QuantizeConfig; align_rule, align_concat, align_pool, adjust_shift_cut and adjust_shift_bias act.
       chosen: {name: position} for tensors whose group is to begin with that position instead.
+
+    Raises:
+      QuantizeError: UNSUPPORTED_GRAPH where no positions are within the limits.
     """
     rules = position_rules(plan, config)
     groups = rules.of_groups({name: observation.position for name, observation in observed.items()})
@@ -41,7 +45,20 @@ def decide(plan, observed, config, chosen=None) -> Dict[str, int]:
             groups[number] = _least_error(members, observed)
     for name, position in (chosen or {}).items():
         groups[rules.groups[rules.names.index(name)]] = position
-    return rules.of_tensors(settle(rules, groups))
+    found = find_positions(rules, groups)
+    if found is None:
+        raise _no_positions(rules.of_tensors(groups))
+    return rules.of_tensors(found)
+
+
+def _no_positions(wanted):
+    wanted = {name: position for name, position in wanted.items() if position != POSITION_ZERO}
+    middle = sorted(wanted.values())[len(wanted) // 2]
+    name = max(wanted, key=lambda name: abs(wanted[name] - middle))
+    return errors.QuantizeError(
+        errors.UNSUPPORTED_GRAPH, 'No positions', 'The values of {!r} suit position {}, those of most tensors about {}: too '
+        'far apart for the shift registers of the DPU. Scale the values, or keep the op float with ignore_nodes.'.format(
+            name, wanted[name], middle))
 
 
 def measured(plan, config):

@@ -270,13 +270,18 @@ class _Maker:
 def settle(rules, positions):
     """The position of each group, within all rules, from the positions that suit the values; POSITION_ZERO where all are zero.
 
-    Positions that meet the rules stay as they are.
+    Positions that meet the rules stay as they are. Where none are found, all groups get `rules.level`.
     """
+    return find_positions(rules, positions) or [rules.level] * len(positions)
+
+
+def find_positions(rules, positions):
+    """As `settle`; None where no positions are found."""
     positions = [max(position, lowest) for position, lowest in zip(positions, rules.lowest)]
     while _fill(rules, rules.neighbours, positions):
         pass
     _fill(rules, rules.defaults, positions)
-    return positions if _limit(rules, positions) else [rules.level] * len(positions)
+    return positions if _limit(rules, positions) else None
 
 
 def _value(form, positions):
