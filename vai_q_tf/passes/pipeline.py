@@ -15,12 +15,9 @@ from vai_q_tf.passes.cleanup.separate_shared_constants import separate_shared_co
 from vai_q_tf.passes.common.infer_shapes import infer_shapes
 from vai_q_tf.passes.common.parameters import has_variables
 from vai_q_tf.passes.dpu.adjust_leaky_relu import adjust_leaky_relu
-from vai_q_tf.passes.dpu.fold_reshape import fold_reshape
 from vai_q_tf.passes.dpu.mean_to_average_pool import mean_to_average_pool
-from vai_q_tf.passes.dpu.replace_lone_bias_adds import replace_lone_bias_adds
 from vai_q_tf.passes.dpu.replace_sigmoid import replace_sigmoid
 from vai_q_tf.passes.dpu.replace_softmax import replace_softmax
-from vai_q_tf.passes.dpu.reshape_operands import reshape_operands
 from vai_q_tf.passes.dpu.scale_average_pools import scale_average_pools
 from vai_q_tf.passes.dpu.scale_hard_sigmoid import scale_hard_sigmoid
 from vai_q_tf.passes.dpu.split_large_pools import split_large_pools
@@ -31,6 +28,9 @@ from vai_q_tf.passes.folding.reorder_hard_swish import reorder_hard_swish
 from vai_q_tf.passes.folding.replace_div_and_sub import replace_div_and_sub
 from vai_q_tf.passes.folding.replace_prelu import replace_prelu
 from vai_q_tf.passes.folding.replace_relu_minimum import replace_relu_minimum
+from vai_q_tf.passes.forms.fold_reshape import fold_reshape
+from vai_q_tf.passes.forms.replace_lone_bias_adds import replace_lone_bias_adds
+from vai_q_tf.passes.forms.reshape_operands import reshape_operands
 from vai_q_tf.passes.partition import merge, partition
 from vai_q_tf.patterns.batch_norm import require_inference_form
 from vai_q_tf.patterns.graph_range import GraphRange

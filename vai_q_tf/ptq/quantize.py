@@ -6,8 +6,8 @@ from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.coverage.summary import coverage, model_summary
 from vai_q_tf.export import finalize
+from vai_q_tf.export.forms.slices import write_slices
 from vai_q_tf.export.onnx.convert import require_onnx, to_onnx
-from vai_q_tf.export.slices import write_slices
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.frozen.write_model import write_models, write_onnx
 from vai_q_tf.graph import graphdef_editor as editor

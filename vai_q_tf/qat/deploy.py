@@ -15,7 +15,7 @@ from vai_q_tf import errors, files
 from vai_q_tf.coverage.summary import coverage, warn
 from vai_q_tf.dpu import NARROW_RANGE_FAMILIES, has_narrow_range
 from vai_q_tf.export import finalize
-from vai_q_tf.export.slices import write_slices
+from vai_q_tf.export.forms.slices import write_slices
 from vai_q_tf.frozen.write_model import write_models
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import cpu_only, exact
