@@ -29,8 +29,11 @@ from vai_q_tf.passes.folding.replace_div_and_sub import replace_div_and_sub
 from vai_q_tf.passes.folding.replace_prelu import replace_prelu
 from vai_q_tf.passes.folding.replace_relu_minimum import replace_relu_minimum
 from vai_q_tf.passes.forms.fold_reshape import fold_reshape
+from vai_q_tf.passes.forms.open_batches import open_batches
 from vai_q_tf.passes.forms.replace_lone_bias_adds import replace_lone_bias_adds
 from vai_q_tf.passes.forms.reshape_operands import reshape_operands
+from vai_q_tf.passes.forms.write_explicit_padding import write_explicit_padding
+from vai_q_tf.passes.forms.write_packs import write_packs
 from vai_q_tf.passes.partition import merge, partition
 from vai_q_tf.patterns.batch_norm import require_inference_form
 from vai_q_tf.patterns.graph_range import GraphRange
@@ -91,7 +94,10 @@ DPU = (
     PassEntry(scale_hard_sigmoid, _ops('Relu6'), _dpu),
     PassEntry(replace_lone_bias_adds, _ops('BiasAdd'), _all_asked, shapes=True),
     PassEntry(reshape_operands, _ops('Add AddV2 Mul Maximum'), _all_asked, shapes=True),
-    PassEntry(evaluate_folded, _ops('Reshape')),  # of parameters, by the last two
+    PassEntry(write_packs, _ops('Pack'), _all_asked, shapes=True),
+    PassEntry(evaluate_folded, _ops('Reshape')),  # of parameters, by the last three
+    PassEntry(write_explicit_padding, _ops('Conv2D'), _all_asked, shapes=True),
+    PassEntry(open_batches, _ops('Reshape'), _all_asked, shapes=True),
     PassEntry(replace_softmax, _ops('Softmax'), lambda config: _all_asked(config) and bool(config.replace_softmax),
               shapes=True),
     PassEntry(fold_reshape, _ops('Reshape ResizeNearestNeighbor ResizeBilinear'), lambda config: bool(config.fold_reshape),
