@@ -32,6 +32,7 @@ from vai_q_tf.passes.forms.fold_reshape import fold_reshape
 from vai_q_tf.passes.forms.open_batches import open_batches
 from vai_q_tf.passes.forms.replace_lone_bias_adds import replace_lone_bias_adds
 from vai_q_tf.passes.forms.reshape_operands import reshape_operands
+from vai_q_tf.passes.forms.write_dense_as_convolution import write_dense_as_convolution
 from vai_q_tf.passes.forms.write_explicit_padding import write_explicit_padding
 from vai_q_tf.passes.forms.write_packs import write_packs
 from vai_q_tf.passes.partition import merge, partition
@@ -76,6 +77,7 @@ CONSTANTS = PassEntry(fold_constants)
 PARAMETERS = PassEntry(fold_parameters)
 FOLDING = (
     PassEntry(separate_shared_constants, when=_all_asked),
+    PassEntry(write_dense_as_convolution, _ops('MatMul'), _all_asked),
     PassEntry(replace_relu_minimum, _ops('Minimum'), _all_asked),
     PassEntry(replace_prelu, _ops('Maximum Sub Abs Neg Relu Minimum'), _all_asked),
     PassEntry(reorder_hard_swish, _ops('Relu6'), _all_asked),

@@ -1,0 +1,79 @@
+"""The models that we write have no finding of lint, but for those that only the user can do something about."""
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import vai_q_tensorflow
+from tests.lint.networks import NETWORKS
+from tests.same_network.checks import assert_same, both_ways
+from vai_q_tf.lint.lint import lint
+from vai_q_tf.ptq.quantize import quantize_frozen
+
+# {network: [(rule, node)]}, each with the reason why we write no other form.
+_LEFT = {
+    # What is fed would have another shape, and programs of the user feed it.
+    'conv1d': [('placeholder-shape', 'x')],
+    # A column of 1/C has to be quantized, so that it is another function; an average pool would have another factor.
+    'mean_of_rows': [('no-mean-of-rows', 'mean_of_rows')],
+    # Training normalises the result of the MatMul that is there.
+    'dense_norm_on_maps': [('dense-on-rank-4', 'dense/Tensordot/MatMul')]}
+_TRAINED = ('dilations_without_bias', 'split_slice_and_stack', 'explicit_padding', 'ellipses', 'dense_on_maps')
+_REWRITTEN = _TRAINED + ('deeplab', 'batch_in_reshapes')
+
+
+class _Frozen:
+    """A network with random weights. graph_def, outputs; feed: function from the step to what is fed."""
+
+    def __init__(self, name):
+        with tf.Graph().as_default() as graph, tf.Session() as session:
+            tf.set_random_seed(1)
+            outputs = NETWORKS[name](False)
+            self.outputs = [tensor.op.name for tensor in (outputs if isinstance(outputs, list) else [outputs])]
+            session.run(tf.global_variables_initializer())
+            self.graph_def = tf.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), self.outputs)
+            self.shapes = {op.name: op.outputs[0].shape.as_list()[1:] for op in graph.get_operations()
+                           if op.type == 'Placeholder'}
+
+    def feed(self, step):
+        return {name: np.random.RandomState(step).uniform(-1, 1, [4] + shape) for name, shape in self.shapes.items()}
+
+    def quantized(self, directory, **fields):
+        config = vai_q_tensorflow.QuantizeConfig(
+            list(self.shapes), self.outputs, [[-1] + shape for shape in self.shapes.values()], calib_iter=1,
+            output_dir=str(directory), **fields)
+        model = tf.GraphDef()
+        with open(quantize_frozen(self.graph_def, self.feed, config, effort='fast'), 'rb') as file:
+            model.ParseFromString(file.read())
+        return model
+
+    def run(self, graph_def):
+        names = {node.name for node in graph_def.node}
+        with tf.Graph().as_default(), tf.Session() as session:
+            tf.import_graph_def(graph_def, name='')
+            return session.run([(name + '/aquant' if name + '/aquant' in names else name) + ':0' for name in self.outputs],
+                               {name + ':0': value for name, value in self.feed(1).items()})
+
+
+def _found(model):
+    return [(finding.rule, finding.node) for finding in lint(model)]
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_of_files(name, tmp_path):
+    assert _found(_Frozen(name).quantized(tmp_path)) == _LEFT.get(name, [])
+
+
+@pytest.mark.parametrize('name', _REWRITTEN)
+def test_what_is_written_otherwise_is_the_network(name, tmp_path):
+    frozen = _Frozen(name)
+    model = frozen.quantized(tmp_path, weight_bit=16, activation_bit=16, simulate_dpu=0)
+    for result, expected in zip(frozen.run(model), frozen.run(frozen.graph_def)):
+        assert np.abs(result - expected).max() < 2e-3 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize('name', _TRAINED)
+def test_of_trainings(name, tmp_path):
+    from_file, trained = both_ways(NETWORKS[name], str(tmp_path))
+    assert_same(from_file, trained)
+    assert not [_found(model) for model in trained.models.values() if _found(model)]
