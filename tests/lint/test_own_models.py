@@ -5,9 +5,14 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import vai_q_tensorflow
+from tests.lint.graphs import fix
 from tests.lint.networks import NETWORKS
 from tests.same_network.checks import assert_same, both_ways
-from vai_q_tf.lint.lint import lint
+from vai_q_tf.export.onnx.convert import to_onnx
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.lint.lint import differences, lint
+from vai_q_tf.passes.common.infer_shapes import infer_shapes
 from vai_q_tf.ptq.quantize import quantize_frozen
 
 # {network: [(rule, node)]}, each with the reason why we write no other form.
@@ -18,6 +23,12 @@ _LEFT = {
     'mean_of_rows': [('no-mean-of-rows', 'mean_of_rows')],
     # Training normalises the result of the MatMul that is there.
     'dense_norm_on_maps': [('dense-on-rank-4', 'dense/Tensordot/MatMul')]}
+_QUANTIZED_BY_HAND = ('Placeholder', 'Const', 'Relu', 'Relu6', 'BiasAdd', 'MaxPool', 'AvgPool', 'ConcatV2', 'Add', 'AddV2')
+# What lint has to say of others' graphs of these networks, beside batch norms and parameters that come through an Identity.
+_BY_HAND = {
+    'dilations_without_bias': 'bias-after-batch-to-space', 'explicit_padding': 'no-explicit-padding', 'ellipses': 'no-ellipsis',
+    'batch_in_reshapes': 'batch-in-reshape', 'grouped_convolution': 'no-split', 'split_slice_and_stack': 'no-pack-of-floats',
+    'mean_of_rows': 'no-mean-of-rows', 'conv1d': 'placeholder-shape'}
 _TRAINED = ('dilations_without_bias', 'split_slice_and_stack', 'explicit_padding', 'ellipses', 'dense_on_maps')
 _REWRITTEN = _TRAINED + ('deeplab', 'batch_in_reshapes')
 
@@ -55,6 +66,19 @@ class _Frozen:
                                {name + ':0': value for name, value in self.feed(1).items()})
 
 
+    def quantized_by_hand(self, shapes):
+        """The graph with a FixNeuron after constants and most float results, as nobody's passes have seen it."""
+        graph_def = infer_shapes(self.graph_def, (), None) if shapes else self.graph_def
+        view = GraphView(graph_def)
+        sources = {name for name in view.names if view.op(name) in _QUANTIZED_BY_HAND and view.dtype(name) == tf.float32}
+        nodes = []
+        for node in graph_def.node:
+            nodes.append(editor.with_inputs(node, [name + '/fix' if name in sources else name for name in node.input]))
+            if node.name in sources:
+                nodes.append(fix(node.name + '/fix', node.name))
+        return editor.subgraph(graph_def, nodes)
+
+
 def _found(model):
     return [(finding.rule, finding.node) for finding in lint(model)]
 
@@ -77,3 +101,29 @@ def test_of_trainings(name, tmp_path):
     from_file, trained = both_ways(NETWORKS[name], str(tmp_path))
     assert_same(from_file, trained)
     assert not [_found(model) for model in trained.models.values() if _found(model)]
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_of_graphs_that_others_quantized(name):
+    frozen = _Frozen(name)
+    for shapes in (False, True):
+        model = frozen.quantized_by_hand(shapes)
+        findings, nodes = lint(model) + differences(model), {node.name for node in model.node}
+        assert all(finding.node in nodes and len(finding.message.split('. ')) >= 2 for finding in findings)
+    rules = {finding.rule for finding in findings}
+    assert 'quantized-weights' in rules or 'quantized-bias' in rules
+    assert ('no-batch-norm-op' in rules) == any(node.op.startswith('FusedBatchNorm') for node in model.node)
+    assert _BY_HAND.get(name, 'quantized-bias') in rules
+    others = set(_BY_HAND.values()) - {_BY_HAND.get(name)}
+    assert name in ('split_slice_and_stack', 'deeplab') or not rules & others
+
+
+@pytest.mark.parametrize('name', _REWRITTEN)
+def test_onnx_computes_the_same(name, tmp_path):
+    runtime = pytest.importorskip('onnxruntime')
+    frozen = _Frozen(name)
+    model = frozen.quantized(tmp_path)
+    session = runtime.InferenceSession(to_onnx(model, list(frozen.shapes), frozen.outputs))
+    feed = {given.name: frozen.feed(1)[given.name.partition(':')[0]].astype(np.float32) for given in session.get_inputs()}
+    for result, expected in zip(session.run(None, feed), frozen.run(model)):
+        np.testing.assert_array_equal(result, expected)
