@@ -1,5 +1,8 @@
 """The models that we write have no finding of lint, but for those that only the user can do something about."""
 
+import functools
+import tempfile
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -49,13 +52,14 @@ class _Frozen:
     def feed(self, step):
         return {name: np.random.RandomState(step).uniform(-1, 1, [4] + shape) for name, shape in self.shapes.items()}
 
-    def quantized(self, directory, **fields):
-        config = vai_q_tensorflow.QuantizeConfig(
-            list(self.shapes), self.outputs, [[-1] + shape for shape in self.shapes.values()], calib_iter=1,
-            output_dir=str(directory), **fields)
+    def quantized(self, **fields):
         model = tf.GraphDef()
-        with open(quantize_frozen(self.graph_def, self.feed, config, effort='fast'), 'rb') as file:
-            model.ParseFromString(file.read())
+        with tempfile.TemporaryDirectory() as directory:
+            config = vai_q_tensorflow.QuantizeConfig(
+                list(self.shapes), self.outputs, [[-1] + shape for shape in self.shapes.values()], calib_iter=1,
+                output_dir=directory, **fields)
+            with open(quantize_frozen(self.graph_def, self.feed, config, effort='fast'), 'rb') as file:
+                model.ParseFromString(file.read())
         return model
 
     def run(self, graph_def):
@@ -79,19 +83,27 @@ class _Frozen:
         return editor.subgraph(graph_def, nodes)
 
 
+_frozen = functools.lru_cache(maxsize=None)(_Frozen)
+
+
+@functools.lru_cache(maxsize=None)
+def _model(name):
+    return _frozen(name).quantized()
+
+
 def _found(model):
     return [(finding.rule, finding.node) for finding in lint(model)]
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-def test_of_files(name, tmp_path):
-    assert _found(_Frozen(name).quantized(tmp_path)) == _LEFT.get(name, [])
+def test_of_files(name):
+    assert _found(_model(name)) == _LEFT.get(name, [])
 
 
 @pytest.mark.parametrize('name', _REWRITTEN)
-def test_what_is_written_otherwise_is_the_network(name, tmp_path):
-    frozen = _Frozen(name)
-    model = frozen.quantized(tmp_path, weight_bit=16, activation_bit=16, simulate_dpu=0)
+def test_what_is_written_otherwise_is_the_network(name):
+    frozen = _frozen(name)
+    model = frozen.quantized(weight_bit=16, activation_bit=16, simulate_dpu=0)
     for result, expected in zip(frozen.run(model), frozen.run(frozen.graph_def)):
         assert np.abs(result - expected).max() < 2e-3 * np.abs(expected).max()
 
@@ -105,7 +117,7 @@ def test_of_trainings(name, tmp_path):
 
 @pytest.mark.parametrize('name', NETWORKS)
 def test_of_graphs_that_others_quantized(name):
-    frozen = _Frozen(name)
+    frozen = _frozen(name)
     for shapes in (False, True):
         model = frozen.quantized_by_hand(shapes)
         findings, nodes = lint(model) + differences(model), {node.name for node in model.node}
@@ -119,10 +131,9 @@ def test_of_graphs_that_others_quantized(name):
 
 
 @pytest.mark.parametrize('name', _REWRITTEN)
-def test_onnx_computes_the_same(name, tmp_path):
+def test_onnx_computes_the_same(name):
     runtime = pytest.importorskip('onnxruntime')
-    frozen = _Frozen(name)
-    model = frozen.quantized(tmp_path)
+    frozen, model = _frozen(name), _model(name)
     session = runtime.InferenceSession(to_onnx(model, list(frozen.shapes), frozen.outputs))
     feed = {given.name: frozen.feed(1)[given.name.partition(':')[0]].astype(np.float32) for given in session.get_inputs()}
     for result, expected in zip(session.run(None, feed), frozen.run(model)):
