@@ -182,7 +182,7 @@ def perceptron(training):
 def split_slice_and_stack(training):
     x = conv_bn_relu(image(), training, 'stem')
     first, second = tf.split(x, 2, 3)
-    rows = tf.unstack(x[:, :2, :, :2], axis=1)
+    rows = tf.unstack(x[:, :2, ..., :2], axis=1)
     return [_head(tf.reduce_max(tf.stack([first, second], 1), 1)), _head_of(tf.stack(rows, -1))]
 
 

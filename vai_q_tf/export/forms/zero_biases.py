@@ -5,7 +5,6 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.control_flow import branch_nodes
-from vai_q_tf.graph.traits import SHAPE_OPS
 from vai_q_tf.graph.view import GraphView, node_name
 
 _CONVOLUTIONS = ('Conv2D', 'DepthwiseConv2dNative')
@@ -28,7 +27,7 @@ def add_zero_biases(model, bias_bit=None):
             added = _biased(view, node, bias_bit, taken)
             biased[node.name] = added[-1].name
             nodes += [node] + added
-        elif node.op not in SHAPE_OPS and not biased.keys().isdisjoint(node.input):
+        elif not biased.keys().isdisjoint(node.input):
             nodes.append(editor.with_inputs(node, [biased.get(operand, operand) for operand in node.input]))
         else:
             nodes.append(node)
