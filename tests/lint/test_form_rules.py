@@ -7,6 +7,7 @@ from tensorflow.core.framework import tensor_pb2
 from tests.lint.breaches import check_cases
 from tests.lint.graphs import const, conv, fix, graph, int_const, node, placeholder, quantized
 from vai_q_tf.lint.form_rules import RULES
+from vai_q_tf.lint.lint import lint
 
 INPUT = [placeholder('in', 4, 4, 2), fix('in/aquant', 'in', _output_shapes=[[None, 4, 4, 2]])]
 MATRIX = [placeholder('in', 6), fix('in/aquant', 'in', _output_shapes=[[None, 6]])]
@@ -51,8 +52,8 @@ def leaky(op, scope='', source='in/aquant', quantize=False, negate='Neg'):
                                     _output_shapes=[[None, 4, 4, 2]]))
 
 
-def padded(padding):
-    return graph(INPUT, quantized('w'), node('c', 'Conv2D', 'in/aquant', 'w/wquant', padding=padding))
+def padded(padding, op='Conv2D'):
+    return graph(INPUT, quantized('w'), node('c', op, 'in/aquant', 'w/wquant', padding=padding))
 
 
 def sliced(**masks):
@@ -82,7 +83,7 @@ def reshape(batch, *to, source='in/aquant', known=True):
     given = node('in', 'Placeholder', shape=(batch, 4, 4, 2))
     shapes = {'_output_shapes': [[batch, 4, 4, 2]]} if known else {}
     return graph(given, fix('in/aquant', 'in', **shapes), const('k', 4, 8), int_const('to', *to),
-                 node('r', 'Reshape', source, 'to'))
+                 node('turned', 'Transpose', 'k', 'to', _output_shapes=[[8, 4]]), node('r', 'Reshape', source, 'to'))
 
 
 def softmax(cast):
@@ -136,7 +137,7 @@ CASES = {
     'batch-in-reshape': (
         [(reshape(None, 8, 32), 'r'), (reshape(None, 8, -1), 'r'), (reshape(None, 8, 32, known=False), 'r')],
         [reshape(None, -1, 32), reshape(None, 1, 32), reshape(8, 8, 32), reshape(None, 2, 16, source='k'),
-         reshape(8, 8, 32, known=False)]),
+         reshape(8, 8, 32, known=False), reshape(None, 2, 16, source='turned')]),
     'softmax-constants': ([(softmax(False), 's/exp_poly/poly_approx/alpha_3')], [softmax(True)]),
 }
 
@@ -144,3 +145,13 @@ CASES = {
 @pytest.mark.parametrize('rule', sorted(RULES))
 def test_a_breach_is_found_once_and_its_neighbours_are_not(rule):
     check_cases(CASES, RULES, rule)
+
+
+@pytest.mark.parametrize('breach, advice', [
+    (padded('EXPLICIT'), 'Write it with VALID, and a Pad before it.'),
+    (padded('EXPLICIT', 'Conv2DBackpropInput'), 'Write it with VALID, and a StridedSlice after it that cuts the borders.'),
+    (reshape(None, 8, 32), 'Write -1 in its place.'),
+    (reshape(None, 8, -1), 'Write -1 in its place, and a number in place of the -1 that is there.')])
+def test_what_to_do_depends_on_the_op(breach, advice):
+    message, = (finding.message for finding in lint(breach) if finding.rule in ('no-explicit-padding', 'batch-in-reshape'))
+    assert message.endswith(advice)

@@ -60,8 +60,8 @@ def _bias_after_batch_to_space(graph):
     for node in graph.of_type('BatchToSpaceND'):
         readers = graph.consumers[node.name]
         if not any(reader.op == 'BiasAdd' and graph.producer(reader, 0) is node for reader in readers):
-            yield node.name, ('The compiler wants a BiasAdd right after a BatchToSpaceND, and finds {}. Give the dilated '
-                              'convolution a bias, of zeros if need be.'.format(
+            yield node.name, ('The compiler wants a BiasAdd right after a BatchToSpaceND, and finds {}. Add the bias of the '
+                              'dilated convolution there, zeros where it has none.'.format(
                                   ' and '.join(map(describe, readers)) or 'nothing'))
 
 
@@ -96,8 +96,9 @@ def _leaky_relu_of_parts(graph):
 def _no_explicit_padding(graph):
     for node in graph.nodes:
         if text(node, 'padding') == 'EXPLICIT':
-            yield node.name, ('The compiler knows the paddings SAME and VALID, and this is EXPLICIT. Write a Pad, and the {} '
-                              'with VALID after it.'.format(node.op))
+            yield node.name, ('The compiler knows the paddings SAME and VALID, and this is EXPLICIT. Write it with VALID, and '
+                              'a {}.'.format('StridedSlice after it that cuts the borders' if node.op == 'Conv2DBackpropInput'
+                                             else 'Pad before it'))
 
 
 def _no_ellipsis(graph):
@@ -165,11 +166,12 @@ def _batch_in_reshape(graph):
     open_batch = any((shape or [-1])[0] < 0 for shape in map(_placeholder_shape, graph.of_type('Placeholder')))
     for node in graph.of_type('Reshape'):
         target, source = value_of(graph.producer(node, 1)), graph.input_shape(node, 0)
-        if not target or not isinstance(target[0], int) or target[0] <= 1 or op_of(graph.producer(node, 0)) in ('', 'Const'):
+        if not target or not isinstance(target[0], int) or target[0] <= 1 or not graph.is_computed(graph.producer(node, 0)):
             continue
         if source[:1] == [-1] if source is not None else open_batch:
             yield node.name, ('The compiler takes one image, and the shape {} of this Reshape has the batch {} in it. Write -1 '
-                              'in its place.'.format(target, target[0]))
+                              'in its place{}.'.format(target, target[0], ', and a number in place of the -1 that is there' *
+                                                       (-1 in target)))
 
 
 def _placeholder_shape(node):

@@ -23,6 +23,7 @@ class LintGraph:
         self.nodes = list(graph_def.node)
         self.library = graph_def.library
         self._by_name = {node.name: node for node in self.nodes}
+        self._computed = None
         self.consumers = collections.defaultdict(list)
         for node in self.nodes:
             for name in data_inputs(node):
@@ -43,6 +44,17 @@ class LintGraph:
         """As `producer`, or what that quantizes if it is a FixNeuron."""
         source = self.producer(node, index)
         return self.producer(source, 0) if op_of(source) == 'FixNeuron' else source
+
+    def is_computed(self, node):
+        """Whether `node` depends on anything but constants; None depends on nothing."""
+        if self._computed is None:
+            waiting = [source.name for source in self.nodes if source.op != 'Const' and not data_inputs(source)]
+            self._computed = set(waiting)
+            while waiting:
+                readers = {reader.name for reader in self.consumers.get(waiting.pop(), ())} - self._computed
+                self._computed.update(readers)
+                waiting.extend(readers)
+        return node is not None and node.name in self._computed
 
     def is_quantized_constant(self, node):
         """Whether `node` is a FixNeuron that reads a Const directly."""

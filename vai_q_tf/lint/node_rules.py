@@ -82,7 +82,8 @@ def _shape_of_unknown_op(graph):
         shapes = output_shapes(node)
         if not shapes or None in shapes:
             yield node.name, ('The compiler does not know the op {} and takes the shape of its result from '
-                              '_output_shapes, which does not tell it. Write the graph with shapes.'.format(node.op))
+                              '_output_shapes, which does not tell it. Write the graph with shapes, as add_shapes=1 '
+                              'does.'.format(node.op))
 
 
 def _shape_before_split(graph):
@@ -91,7 +92,8 @@ def _shape_before_split(graph):
         shapes = output_shapes(source) if source is not None else []
         if not shapes or None in shapes:
             yield node.name, ('The compiler splits by the shape of the input, and takes it from _output_shapes of {}, '
-                              'which does not tell it. Write the graph with shapes.'.format(describe(source)))
+                              'which does not tell it. Write the graph with shapes, as add_shapes=1 does.'.format(
+                                  describe(source)))
 
 
 def _constant_parameters(graph):
@@ -99,8 +101,8 @@ def _constant_parameters(graph):
         for index, meaning in _CONSTANT_INPUTS[node.op]:
             source = graph.producer(node, index)
             if op_of(source) != 'Const':
-                yield node.name, ('The compiler reads the {} of a {} from a Const, and here they come from {}. Fold '
-                                  'that into a constant.'.format(meaning, node.op, describe(source)))
+                yield node.name, ('The compiler reads the {0} of a {1} from a Const, and finds {2}. Make a constant of '
+                                  'it.'.format(meaning, node.op, describe(source)))
 
 
 def _concat_axis(graph):

@@ -28,9 +28,8 @@ def _unless_quantized_constant(graph, node, parameter):
         found = 'a FixNeuron of ' + describe(graph.producer(source, 0))
     else:
         found = describe(source)
-    yield node.name, ('The compiler takes the {0} of a {1} from a Const right before a FixNeuron, and here they come '
-                      'from {2}. Quantize the {0} and remove what is between the Const, the FixNeuron and this '
-                      'node.'.format(
+    yield node.name, ('The compiler takes the {0} of a {1} from a Const right before a FixNeuron, and finds {2}. Quantize the '
+                      '{0}, and remove what is between the Const, the FixNeuron and this node.'.format(
                           parameter, node.op, found))
 
 

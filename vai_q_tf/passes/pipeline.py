@@ -15,12 +15,9 @@ from vai_q_tf.passes.cleanup.separate_shared_constants import separate_shared_co
 from vai_q_tf.passes.common.infer_shapes import infer_shapes
 from vai_q_tf.passes.common.parameters import has_variables
 from vai_q_tf.passes.dpu.adjust_leaky_relu import adjust_leaky_relu
-from vai_q_tf.passes.dpu.fold_reshape import fold_reshape
 from vai_q_tf.passes.dpu.mean_to_average_pool import mean_to_average_pool
-from vai_q_tf.passes.dpu.replace_lone_bias_adds import replace_lone_bias_adds
 from vai_q_tf.passes.dpu.replace_sigmoid import replace_sigmoid
 from vai_q_tf.passes.dpu.replace_softmax import replace_softmax
-from vai_q_tf.passes.dpu.reshape_operands import reshape_operands
 from vai_q_tf.passes.dpu.scale_average_pools import scale_average_pools
 from vai_q_tf.passes.dpu.scale_hard_sigmoid import scale_hard_sigmoid
 from vai_q_tf.passes.dpu.split_large_pools import split_large_pools
@@ -31,6 +28,13 @@ from vai_q_tf.passes.folding.reorder_hard_swish import reorder_hard_swish
 from vai_q_tf.passes.folding.replace_div_and_sub import replace_div_and_sub
 from vai_q_tf.passes.folding.replace_prelu import replace_prelu
 from vai_q_tf.passes.folding.replace_relu_minimum import replace_relu_minimum
+from vai_q_tf.passes.forms.fold_reshape import fold_reshape
+from vai_q_tf.passes.forms.open_batches import open_batches
+from vai_q_tf.passes.forms.replace_lone_bias_adds import replace_lone_bias_adds
+from vai_q_tf.passes.forms.reshape_operands import reshape_operands
+from vai_q_tf.passes.forms.write_dense_as_convolution import write_dense_as_convolution
+from vai_q_tf.passes.forms.write_explicit_padding import write_explicit_padding
+from vai_q_tf.passes.forms.write_packs import write_packs
 from vai_q_tf.passes.partition import merge, partition
 from vai_q_tf.patterns.batch_norm import require_inference_form
 from vai_q_tf.patterns.graph_range import GraphRange
@@ -73,6 +77,7 @@ CONSTANTS = PassEntry(fold_constants)
 PARAMETERS = PassEntry(fold_parameters)
 FOLDING = (
     PassEntry(separate_shared_constants, when=_all_asked),
+    PassEntry(write_dense_as_convolution, _ops('MatMul'), _all_asked),
     PassEntry(replace_relu_minimum, _ops('Minimum'), _all_asked),
     PassEntry(replace_prelu, _ops('Maximum Sub Abs Neg Relu Minimum'), _all_asked),
     PassEntry(reorder_hard_swish, _ops('Relu6'), _all_asked),
@@ -91,7 +96,10 @@ DPU = (
     PassEntry(scale_hard_sigmoid, _ops('Relu6'), _dpu),
     PassEntry(replace_lone_bias_adds, _ops('BiasAdd'), _all_asked, shapes=True),
     PassEntry(reshape_operands, _ops('Add AddV2 Mul Maximum'), _all_asked, shapes=True),
-    PassEntry(evaluate_folded, _ops('Reshape')),  # of parameters, by the last two
+    PassEntry(write_packs, _ops('Pack'), _all_asked, shapes=True),
+    PassEntry(evaluate_folded, _ops('Reshape')),  # of parameters, by the last three
+    PassEntry(write_explicit_padding, _ops('Conv2D'), _all_asked, shapes=True),
+    PassEntry(open_batches, _ops('Reshape'), _all_asked, shapes=True),
     PassEntry(replace_softmax, _ops('Softmax'), lambda config: _all_asked(config) and bool(config.replace_softmax),
               shapes=True),
     PassEntry(fold_reshape, _ops('Reshape ResizeNearestNeighbor ResizeBilinear'), lambda config: bool(config.fold_reshape),

@@ -6,8 +6,9 @@ from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.coverage.summary import coverage, model_summary
 from vai_q_tf.export import finalize
+from vai_q_tf.export.forms.compiler_form import in_compiler_form
+from vai_q_tf.export.forms.zero_biases import add_zero_biases
 from vai_q_tf.export.onnx.convert import require_onnx, to_onnx
-from vai_q_tf.export.slices import write_slices
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.frozen.write_model import write_models, write_onnx
 from vai_q_tf.graph import graphdef_editor as editor
@@ -92,7 +93,7 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
         print(summary(rows, fitted, unseen=improved.data.unseen is not improved.data.fitted), file=sys.stderr)
     if not keep_float_weight:
         model = finalize.quantize_weights(model)
-    model = write_slices(model, improved.shapes, config.output_nodes)
+    model = add_zero_biases(in_compiler_form(model, improved.shapes, config.output_nodes), config.bias_bit)
     if fix_input_shape:
         model = finalize.fix_input_shapes(model, config, runnable(model))
     findings = lint.report(model, strict)

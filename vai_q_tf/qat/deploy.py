@@ -15,7 +15,8 @@ from vai_q_tf import errors, files
 from vai_q_tf.coverage.summary import coverage, warn
 from vai_q_tf.dpu import NARROW_RANGE_FAMILIES, has_narrow_range
 from vai_q_tf.export import finalize
-from vai_q_tf.export.slices import write_slices
+from vai_q_tf.export.forms.compiler_form import in_compiler_form
+from vai_q_tf.export.forms.zero_biases import add_zero_biases
 from vai_q_tf.frozen.write_model import write_models
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import cpu_only, exact
@@ -113,7 +114,7 @@ class EvaluationFreezer:
         model = finalize.finalize(
             self._constants.left_open(decision.shapes), plan, dict.fromkeys([record.name for record in plan.tensors], 0),
             decision.shapes)
-        self._model = finalize.fix_input_shapes(write_slices(model, decision.shapes, config.output_nodes), config)
+        self._model = finalize.fix_input_shapes(in_compiler_form(model, decision.shapes, config.output_nodes), config)
 
     def require_positions_of(self, training_graph):
         """Raises a QuantizeError where checkpoints of a training graph will not have all positions."""
@@ -141,6 +142,7 @@ class EvaluationFreezer:
         for node in model.node:
             if node.op == 'FixNeuron':
                 node.attr['quantize_pos'].i = positions[node.name]
+        model = add_zero_biases(model, self._config.bias_bit)
         tf.logging.info('Of the model of step %s %s.', step, self.coverage)
         if not self._reported:
             self._reported = bool(lint.report(model))

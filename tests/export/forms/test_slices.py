@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.export.slices import write_slices
+from vai_q_tf.export.forms.slices import write_slices
 
 
 def _made(build):

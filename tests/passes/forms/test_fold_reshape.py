@@ -4,7 +4,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.passes.checking import apply, frozen, nodes, ops, run, values
-from vai_q_tf.passes.dpu.fold_reshape import fold_reshape
+from vai_q_tf.passes.forms.fold_reshape import fold_reshape
 
 
 def _value(graph_def, name):

@@ -4,7 +4,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.passes.checking import apply, constant_of, frozen, nodes, run, values
-from vai_q_tf.passes.dpu.reshape_operands import reshape_operands
+from vai_q_tf.passes.forms.reshape_operands import reshape_operands
 
 _OPS = {'Add': tf.add, 'Mul': tf.multiply, 'Maximum': tf.maximum}
 

@@ -1,0 +1,67 @@
+"""Shapes of Reshapes that have a batch size in them take any batch; the compiler takes one image."""
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.control_flow import branch_nodes
+from vai_q_tf.passes.common import snippets
+from vai_q_tf.passes.common.infer_shapes import infer_shapes
+from vai_q_tf.passes.common.parameters import static_nodes
+from vai_q_tf.passes.common.rewriter import Rewriter
+
+
+def open_batches(graph_def, protected, config):
+    """The graph with -1 as the first size in the constant shapes of Reshapes, where that computes the same.
+
+    [8, 10] becomes [-1, 10], where the first size of the data is 8 or not known. [8, -1] becomes [-1, size of an image], where
+    the first size of the data is 8, or a MatMul after it takes rows of that size. Reshapes in branches and loops stay. The
+    shapes noted in the result are those that TensorFlow infers.
+    """
+    rewriter = Rewriter(graph_def, protected)
+    view = rewriter.view
+    others = branch_nodes(view) | static_nodes(view, in_branches=True)
+    for name in view.names:
+        if view.op(name) == 'Reshape' and name not in others and view.dtype(name) == tf.float32:
+            data, shape = view.inputs(name)
+            dims = _open(view, name, view.shape(data), rewriter.value(shape))
+            if dims:
+                _write(rewriter, name, shape, dims)
+    result = rewriter.result()
+    return result if result is graph_def else infer_shapes(result, protected, config)
+
+
+def _open(view, name, data, value):
+    """The new shape of a Reshape to `value` of what has the shape `data`, a list; None where it stays."""
+    if not data or value is None or not value.size or value[0] < 2 or data[0] not in (-1, value[0]):
+        return None
+    rest = value[1:].tolist()
+    if -1 in rest:
+        image, known = int(np.prod(data[1:])), -int(np.prod(rest))
+        if min(data[1:] + [known]) < 1 or image % known:
+            return None
+        rest[rest.index(-1)] = image // known
+        if data[0] == -1 and not (len(rest) == 1 and _takes_rows(view, name, image)):
+            return None  # it may not be the batch
+    return [-1] + rest if min(rest + [1]) > 0 else None
+
+
+def _takes_rows(view, name, size):
+    """Whether a MatMul after the node takes rows of `size` values."""
+    for reader, index in view.consumers(name):
+        if view.op(reader) == 'MatMul' and index == 0 and not view.attr(reader, 'transpose_a').b:
+            weights = view.shape(view.inputs(reader)[1])
+            if weights and weights[1 if view.attr(reader, 'transpose_b').b else 0] == size:
+                return True
+    return False
+
+
+def _write(rewriter, name, shape, dims):
+    if rewriter.view.op(shape) == 'Const' and rewriter.is_read_only_by(shape, (name,)):
+        rewriter.set_value(shape, np.array(dims, rewriter.view.dtype(shape).as_numpy_dtype))
+        return
+    new = snippets.constant(rewriter.unique(name + '/shape'), np.array(dims, np.int32))
+    rewriter.add(new)
+    reshape = editor.exact_copy(rewriter.node(name))
+    reshape.input[1] = new.name
+    reshape.attr['Tshape'].type = tf.int32.as_datatype_enum
+    rewriter.add(reshape)
