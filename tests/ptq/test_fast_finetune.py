@@ -9,9 +9,9 @@ from tensorflow.python.framework import tensor_util
 from vai_q_tf import fixed_point, ops
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
+from vai_q_tf.export import finalize
 from vai_q_tf.graph import sessions
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.export import finalize
 from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.ptq import fast_finetune

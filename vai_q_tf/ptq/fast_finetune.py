@@ -42,8 +42,8 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
       eval_graph: the same with FixNeurons of phase 1; it is read only.
       plan: the QuantPlan.
       feeds: the batches, as a list of {tensor name: array} or a function (step) -> {tensor name: array}, which is
-        called again for each pass and must give the same for the same step. A batch in which the networks have NaN or infinity is
-        left out, with a warning.
+        called again for each pass and must give the same for the same step. A batch in which the networks have NaN or
+        infinity is left out, with a warning.
       steps: how many batches the function gives.
       mode: what the blocks read while training: 0 the float network, 1 the quantized one.
       epochs: how often the batches are trained on, at least 1. A block that an epoch did not improve starts the next one
@@ -133,8 +133,8 @@ class _Finetuning:
             return measured
         column = np.flatnonzero(spoilt.any(axis=0))[0]
         tf.logging.warning(
-            'Fast finetune leaves out %d of %d batches, the first of them in step %d: %s NaN or infinite there. Look at the data '
-            'of that step, or keep the network from dividing by zero or overflowing.', len(steps), len(measured), min(steps),
+            'Fast finetune leaves out %d of %d batches, the first of them in step %d: %s NaN or infinite there. Look at the '
+            'data of that step, or keep the network from dividing by zero or overflowing.', len(steps), len(measured), min(steps),
             repr(self._blocks[column].name) + ' is' if column < len(self._blocks) else 'the outputs are')
         self._batches.leave_out(steps)
         return [values for step, values in enumerate(measured) if step not in steps]

@@ -28,10 +28,10 @@ def _network(images, training=True):
 
 def _state(training):
     votes, names = training.session.run(['vai_q_tf/positions/votes:0', 'vai_q_tf/positions/tensors:0'])
-    means = [operation.name for operation in training.graph.get_operations()
-             if operation.type == 'VarHandleOp' and operation.name.startswith('vai_q_tf/means/')]
-    return training.variables(), dict(zip(names.tolist(), votes)), training.session.run(
-        [v1.raw_ops.ReadVariableOp(resource=training.graph.get_tensor_by_name(name + ':0'), dtype=tf.float32) for name in means])
+    handles = [operation.outputs[0] for operation in training.graph.get_operations()
+               if operation.type == 'VarHandleOp' and operation.name.startswith('vai_q_tf/means/')]
+    means = training.session.run([v1.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32) for handle in handles])
+    return training.variables(), dict(zip(names.tolist(), votes)), means
 
 
 def _of_activations(training):
