@@ -134,8 +134,8 @@ class _Finetuning:
         column = np.flatnonzero(spoilt.any(axis=0))[0]
         tf.logging.warning(
             'Fast finetune leaves out %d of %d batches, the first of them in step %d: %s NaN or infinite there. Look at the '
-            'data of that step, or keep the network from dividing by zero or overflowing.', len(steps), len(measured), min(steps),
-            repr(self._blocks[column].name) + ' is' if column < len(self._blocks) else 'the outputs are')
+            'data of that step, or keep the network from dividing by zero or overflowing.', len(steps), len(measured),
+            min(steps), repr(self._blocks[column].name) + ' is' if column < len(self._blocks) else 'the outputs are')
         self._batches.leave_out(steps)
         return [values for step, values in enumerate(measured) if step not in steps]
 

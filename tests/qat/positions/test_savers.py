@@ -231,7 +231,7 @@ def test_a_training_that_goes_on_has_the_votes_of_before(tmp_path, warnings, way
 
 
 WITHOUT = {
-    'a part': (False, lambda: tf.train.Saver([variable for variable in tf.global_variables() if 'bias' not in variable.op.name])),
+    'a part': (False, lambda: tf.train.Saver([found for found in tf.global_variables() if 'bias' not in found.op.name])),
     'before the rewrite': (True, tf.train.Saver)}
 
 
