@@ -86,17 +86,19 @@ VAI_HD float FlushSubnormal(float x) {
   return u.value;
 }
 
-// x where the bits of |x|, which rise from finite numbers to infinity to NaN, are beyond `largest`, else y. Without a
-// branch, which would keep the compiler from SIMD.
+// x where the bits of |x|, which rise from finite numbers to infinity to NaN, are beyond `largest`, else y. AVX-512 masks
+// the step that makes y where it is selected; where y is truncated, GCC makes that a branch, and no SIMD.
+template <bool kSelect>
 VAI_HD float KeepBeyond(int32_t largest, float x, float y) {
   union {
     float value;
     int32_t bits;
   } kept, other;
   kept.value = x;
+  const bool is_beyond = (kept.bits & 0x7fffffff) > largest;
+  if (kSelect) return is_beyond ? x : y;
   other.value = y;
-  const int32_t beyond = -(int32_t)((kept.bits & 0x7fffffff) > largest);
-  other.bits ^= (kept.bits ^ other.bits) & beyond;
+  other.bits ^= (kept.bits ^ other.bits) & -(int32_t)is_beyond;
   return other.value;
 }
 
@@ -134,7 +136,7 @@ template <bool kHalfUp, bool kFlush>
 VAI_HD float Quantize(float x, const Format& f) {
   const float t = Clip((kFlush ? FlushSubnormal(x) : x) * f.scale, f.q_lo, f.q_hi);
   const float y = copysignf(Round<kHalfUp>(t), t) * f.step;
-  return KeepBeyond(f.largest, x, y);
+  return KeepBeyond<kHalfUp>(f.largest, x, y);
 }
 
 // The gradient of a quantized value to its threshold's log2, in units of step * ln 2: what rounding adds, or the limit

@@ -88,7 +88,11 @@ class MovingPositionOp : public ElectingOp {
 
  protected:
   Status ElectRow(OpKernelContext* ctx, Var* state, int batch_position, int* elected) const override {
-    if (batch_position != kNoObservation) TF_RETURN_IF_ERROR(Vote(ctx, state, batch_position));
+    *elected = Elect(state->tensor()->flat<float>().data() + row_ * kBins);
+    // Nothing but zeros, as a batch without examples, says nothing where values were seen before.
+    const bool tells = batch_position != kPositionZero || *elected == kNoObservation || *elected == kPositionZero;
+    if (batch_position == kNoObservation || !tells) return Status::OK();
+    TF_RETURN_IF_ERROR(Vote(ctx, state, batch_position));
     *elected = Elect(state->tensor()->flat<float>().data() + row_ * kBins);
     return Status::OK();
   }

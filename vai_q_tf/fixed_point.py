@@ -201,10 +201,10 @@ def vote(histogram, position, decay):
     """A new histogram of positions after one more step, float32 [256]; bin i counts position i - 128.
 
     Every count is multiplied by `decay` (below 1e-30 it becomes 0), then the bin of `position` gains 1. A step that was
-    not tracked (NO_OBSERVATION) changes nothing.
+    not tracked (NO_OBSERVATION) changes nothing, nor does one of nothing but zeros (POSITION_ZERO) after other votes.
     """
     histogram = np.array(histogram, np.float32)
-    if position == NO_OBSERVATION:
+    if position == NO_OBSERVATION or position == POSITION_ZERO and histogram[:POSITION_ZERO + HISTOGRAM_ZERO].any():
         return histogram
     _check(position, 1)
     histogram *= np.float32(decay)

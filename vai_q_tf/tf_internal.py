@@ -6,8 +6,9 @@ most of them when this module is imported.
 import copy
 
 import tensorflow.compat.v1 as tf
+from tensorflow.python import pywrap_tensorflow
 from tensorflow.python.distribute import collective_all_reduce_strategy, mirrored_strategy, one_device_strategy, values
-from tensorflow.python.framework import kernels, op_def_registry, ops
+from tensorflow.python.framework import c_api_util, kernels, op_def_registry, ops
 from tensorflow.python.keras import backend
 from tensorflow.python.ops import gradients_util, variables
 from tensorflow.python.training.saving import saveable_object
@@ -37,6 +38,17 @@ def registered_kernels(op_type):
     """The KernelDefs of an op, on all devices."""
     # The types that an op may have are more than those that it can be computed in. Still there in 2.11.
     return kernels.get_registered_kernels_for_op(op_type).kernel
+
+
+def load_graph(graph_def):
+    """Makes the runtime load a GraphDef and forget it; a tf.errors.OpError where it does not take that.
+
+    tf.import_graph_def takes five times as long, for it makes a tf.Operation of each node.
+    """
+    # 2.11 has both names, in `client` and with a `tf_status`.
+    options, graph = c_api_util.ScopedTFImportGraphDefOptions(), c_api_util.ScopedTFGraph()
+    with c_api_util.tf_buffer(graph_def.SerializeToString()) as buffer:
+        pywrap_tensorflow.TF_GraphImportGraphDef(graph.graph, buffer, options.options)
 
 
 # Ops of a live graph

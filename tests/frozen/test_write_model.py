@@ -215,3 +215,19 @@ def test_a_full_disk(tmp_path, monkeypatch):
     with pytest.raises(errors.QuantizeError, match='No space left'):
         _write(tmp_path, _graph(_network))
     assert not os.listdir(str(tmp_path))
+
+
+def test_a_graph_is_loaded_before_it_gets_its_name(tmp_path):
+    """Variables and unknown ops are no fault; what TensorFlow refuses is, and the node is named."""
+    with tf.Graph().as_default() as graph:
+        tf.layers.dense(tf.placeholder(tf.float32, [None, 3], name='x'), 2, name='dense')
+    graph_def = graph.as_graph_def()
+    graph_def.node.add(name='strange', op='OpOfAnotherTensorFlow', input=['x'])
+    path = write_model.write_graph(str(tmp_path), 'whole.pb', graph_def)
+    with open(path, 'rb') as stream:
+        assert tf.GraphDef.FromString(stream.read()) == graph_def
+    next(node for node in graph_def.node if node.name == 'dense/MatMul').input[0] = 'nobody'
+    with pytest.raises(errors.QuantizeError, match="the graph 'half.pb' .not written. .node 'dense/MatMul'.") as caught:
+        write_model.write_graph(str(tmp_path), 'half.pb', graph_def)
+    assert caught.value.code == errors.UNSUPPORTED_GRAPH
+    assert os.listdir(str(tmp_path)) == ['whole.pb']

@@ -129,6 +129,46 @@ def test_without_a_checkpoint_there_is_only_the_meta_graph(tmp_path):
     assert sorted(os.listdir(str(tmp_path))) == ['quantize_train', 'quantize_train_graph.pb', 'train.meta']
 
 
+def _broken(where):
+    def fail(*_):
+        raise QuantizeError(errors.INVALID_CONFIG, 'Cannot write', 'There is no room: {}.'.format(where))
+    return fail
+
+
+@pytest.mark.parametrize('mode', ['train', 'eval'])
+@pytest.mark.parametrize('function', ['_check_loads', '_save', 'files.write_message', 'reading'])
+def test_an_error_leaves_nothing(tmp_path, monkeypatch, mode, function):
+    """Whatever fails after the rewrite; what was there stays."""
+    checkpoint, meta = float_checkpoint(tmp_path), float_meta(tmp_path, mode == 'train', 'float.meta')
+    monkeypatch.setattr('vai_q_tf.integrations.metagraph.' + function, _broken(function))
+    for made in (False, True):
+        out = tmp_path / ('there' if made else 'new')
+        if made:
+            out.mkdir()
+            (out / 'quantize_train_graph.pb').write_bytes(b'earlier')
+            (out / 'other').write_bytes(b'')
+        with pytest.raises(QuantizeError, match='no room: ' + function):
+            quantize_meta_graph(mode, meta, checkpoint, config_for(out))
+        if made:
+            assert sorted(os.listdir(str(out))) == ['other', 'quantize_train_graph.pb']
+            if function != 'files.write_message' or mode == 'eval':
+                assert (out / 'quantize_train_graph.pb').read_bytes() == b'earlier'
+        else:
+            assert not out.exists()
+
+
+def test_what_cannot_be_imported_is_not_written(tmp_path, monkeypatch):
+    """As with a collection that TensorFlow writes but does not read."""
+    def spoil(meta_graph):
+        meta_graph.collection_def[tf.GraphKeys.GLOBAL_VARIABLES].bytes_list.value.append(b'nonsense')
+        return meta_graph
+    monkeypatch.setattr('vai_q_tf.integrations.metagraph._ordered', spoil)
+    with pytest.raises(QuantizeError, match='quantize_train.ckpt.meta.*not written') as caught:
+        quantize_meta_graph('train', float_meta(tmp_path, True, 'train.meta'), '', config_for(tmp_path / 'out'))
+    assert caught.value.code == errors.UNSUPPORTED_GRAPH
+    assert not (tmp_path / 'out').exists()
+
+
 def test_a_saver_made_after_the_import_saves_positions(tmp_path):
     config = config_for(tmp_path)
     meta = quantize_meta_graph('train', float_meta(tmp_path, True, 'train.meta'), float_checkpoint(tmp_path), config)

@@ -9,10 +9,13 @@ from tensorflow.python.framework import tensor_util
 from vai_q_tf import fixed_point, ops
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
+from vai_q_tf.export import finalize
 from vai_q_tf.graph import sessions
 from vai_q_tf.graph.view import GraphView
+from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.ptq import fast_finetune
+from vai_q_tf.ptq.calibration.calibrate import calibrate
 from vai_q_tf.ptq.finetune_blocks import Block
 
 SIZE = 12
@@ -217,6 +220,10 @@ class FakeNetwork:
         numbers = np.array([self.current['w{}'.format(number)] for number in range(len(self.current))], np.float64)
         return np.asarray(self._losses(numbers), np.float64), float(self._error(numbers))
 
+    def measure_each(self, batches):
+        losses, error = self.measure(batches)
+        return [(losses, np.array([[error], [1.]]))]
+
 
 @pytest.mark.parametrize('count', [1, 7, 64])
 @pytest.mark.parametrize('losses, error, kept', [
@@ -370,3 +377,42 @@ def test_time_is_linear_in_the_number_of_modules():
     ratio = seconds(40) / seconds(10)
     print('40 blocks against 10: {:.2f} times'.format(ratio))
     assert ratio < 8
+
+
+def _with_division(feeds):
+    """(float graph, quantized graph, plan): its second convolution divides by the input `d`."""
+    with tf.Graph().as_default() as graph:
+        net, d = Net(), tf.placeholder(tf.float32, [], 'd')
+        net.dense(tf.minimum(net.conv(net.conv(net.x, 8, 'c1') / d, 8, 'c2'), 1e6), 4, 'fc')
+        float_graph = graph.as_graph_def()
+    config = QuantizeConfig(['x', 'd'], ['fc/add'], weight_bit=4, calib_iter=len(feeds))
+    plan = annotate(GraphView(float_graph), config)
+    found = calibrate(float_graph, plan, config, feeds.__getitem__)
+    positions = final_positions.decide(plan, found.observed, config)
+    return float_graph, finalize.finalize(float_graph, plan, positions, {}), plan
+
+
+@pytest.mark.parametrize('bad', [(), (0,), (2, 3)], ids=str)
+def test_a_batch_with_nan_is_left_out_and_told(caplog, bad):
+    feeds = [dict(batch(step) if step not in bad else {'x:0': 0 * batch(step)['x:0']}, **{'d:0': np.float32(step not in bad)})
+             for step in range(4)]
+    float_graph, quantized, plan = _with_division(feeds)
+    caplog.clear()
+    tuned = fast_finetune.finetune(float_graph, quantized, plan, feeds, epochs=2)
+    said = [record.getMessage() for record in caplog.records if 'leaves out' in record.getMessage()]
+    assert bool(said) == bool(bad)
+    if bad:
+        assert "leaves out {} of 4 batches, the first of them in step {}: 'c2' is NaN".format(len(bad), bad[0]) in said[0]
+    alone = fast_finetune.finetune(
+        float_graph, quantized, plan, [feed for step, feed in enumerate(feeds) if step not in bad], epochs=2)
+    assert tuned == alone != quantized
+
+
+def test_nothing_is_left_out_where_every_batch_has_nan(caplog):
+    feeds = [dict(batch(step), **{'d:0': np.float32(0)}) for step in range(2)]
+    float_graph, quantized, plan = _with_division(feeds)
+    tuned = fast_finetune.finetune(float_graph, quantized, plan, feeds)
+    assert 'leaves out' not in caplog.text
+    for node in tuned.node:
+        if node.op == 'Const' and node.attr['dtype'].type == tf.float32.as_datatype_enum:
+            assert np.isfinite(tf.make_ndarray(node.attr['value'].tensor)).all()

@@ -7,7 +7,7 @@ from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.ptq.calibration.calibrate import calibrate
-from vai_q_tf.ptq.calibration.not_finite import NotFinite
+from vai_q_tf.ptq.calibration.not_finite import NotFinite, float_outputs
 
 _STEPS = 4
 
@@ -66,3 +66,28 @@ def test_large_numbers_whose_sum_overflows_are_finite(caplog):
         watch.warn(3)
     assert "'y': NaN or infinite in 1 of 3 calibration batches, the first of them in step 1." in caplog.text
     assert "'x'" not in caplog.text
+
+
+@pytest.mark.parametrize('count, end', [(3, "'t2': NaN"), (4, "'t2' and 1 more tensors: NaN")])
+def test_three_names_and_the_first_step_are_told(caplog, count, end):
+    with tf.Graph().as_default():
+        names = ['t{}'.format(number) for number in range(count)]
+        watch = NotFinite({tf.placeholder(tf.float32, [1], name).name: name for name in names})
+    for step in (5, 7):
+        watch.add([[np.nan] * count], step, lambda names: [np.float32([np.nan])] * len(names))
+    watch.warn(9)
+    assert end in caplog.text and 'in 2 of 9 calibration batches, the first of them in step 5.' in caplog.text
+    assert watch.steps() == {5, 7}
+
+
+def test_output_nodes_that_are_watched():
+    """Floats that are not quantized, and that run in every step."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [2, 4], 'x')
+        weights = tf.constant(np.ones([4, 3], np.float32))
+        dense = tf.matmul(x, weights, name='dense')
+        tf.argmax(tf.exp(dense, name='float'), 1, name='classes')
+        tf.exp(tf.cond(tf.reduce_sum(x) > 0, lambda: tf.exp(x), lambda: x), name='branch')
+    config = QuantizeConfig(['x'], ['dense', 'float', 'classes', 'branch'])
+    view = GraphView(graph.as_graph_def())
+    assert float_outputs(view, annotate(view, config)) == {'float:0': 'float'}

@@ -5,12 +5,12 @@ import re
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors, files, ops
+from vai_q_tf import errors, files, ops, tf_internal
 from vai_q_tf.frozen.load import no_op, runnable, unknown_ops
 from vai_q_tf.frozen.smoke_run import cannot_run, run_graph
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import reach
-from vai_q_tf.graph.make_graph import make_graph
+from vai_q_tf.graph.make_graph import make_graph, node_of
 from vai_q_tf.graph.sessions import cpu_only, exact, skip_clustering
 from vai_q_tf.graph.view import node_name
 
@@ -42,6 +42,23 @@ def write_models(directory, models, output_nodes=(), samples=None, proved=None):
             check_model(graph_def, name, output_nodes, samples)
             proved.add(structure)
     return [files.write(directory, name, data[name]) for name in models]
+
+
+def write_graph(directory, name, graph_def):
+    """Writes a graph that is to be looked at, and not to be run; returns its path. It is loaded before.
+
+    Raises:
+      QuantizeError: UNSUPPORTED_GRAPH, naming the node, where it does not load; what `files.write_message` raises.
+    """
+    ops.load_library()
+    data = files.to_bytes(name, graph_def)
+    try:
+        tf_internal.load_graph(runnable(graph_def))
+    except tf.errors.OpError as error:
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_GRAPH, 'Invalid graph', 'TensorFlow {} does not take the graph {!r} (not written){}: {}'.format(
+                tf.__version__, name, node_of(error.message), error.message.splitlines()[0])) from error
+    return files.write(directory, name, data)
 
 
 def write_onnx(directory, name, data, samples=None):

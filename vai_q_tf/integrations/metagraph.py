@@ -1,4 +1,5 @@
 """Quantization-aware training of networks in MetaGraph files: the commands `--mode train`, `--mode eval` and `deploy`."""
+import contextlib
 import os
 import re
 import sys
@@ -11,13 +12,13 @@ from google.protobuf.message import DecodeError  # type: ignore
 from vai_q_tf import errors, files, ops
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
+from vai_q_tf.frozen.write_model import write_graph
 from vai_q_tf.graph.damage import check_nodes
 from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat import checkpoints, evaluation, graph_record, training
 from vai_q_tf.qat.deploy import EvaluationFreezer, derive_evaluation_graph
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader, reading
 
-_REWRITES = {'train': training.create_training_graph, 'eval': evaluation.create_evaluation_graph}
 _CONTEXTS = (('cond_context', 'CondContextDef'), ('while_context', 'WhileContextDef'))
 # Op types of gradients and optimizers; the input gradient of a convolution is a transposed convolution, too.
 _BACKWARD = re.compile(r'(Grad(V\d|Grad)*|BackpropFilter(V\d)?)$|^(Resource)?(Sparse)?Apply[A-Z]')
@@ -53,7 +54,8 @@ def quantize_meta_graph(mode, meta_graph, checkpoint, config):
       the path of the new MetaGraph.
 
     Raises:
-      QuantizeError: INVALID_INPUT for files that are not there or not what they should be; what the rewrite raises.
+      QuantizeError: INVALID_INPUT for files that are not there or not what they should be; what the rewrite raises. No new file
+        is left then.
     """
     require_config(config)
     if mode not in _REWRITES:
@@ -68,17 +70,65 @@ def quantize_meta_graph(mode, meta_graph, checkpoint, config):
         _check_variables(graph, prefix)
     name = 'quantize_' + mode
     directory = os.path.join(config.output_dir, name)
-    _REWRITES[mode](graph, config)
-    files.make_directory(directory)
-    with graph.as_default():
-        saver = tf.train.Saver()
-        if prefix:
-            with tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as session:
-                with reading(prefix):
-                    saver.restore(session, prefix)
-                _save(saver, session, os.path.join(directory, name + '.ckpt'))
-        exported = _ordered(saver.export_meta_graph())
-    return files.write_message(directory, name + '.ckpt.meta', exported)
+    with _whole_or_nothing({config.output_dir: (training.TRAIN_GRAPH_FILE,), directory: (name + '.ckpt', 'checkpoint')}):
+        written = _REWRITES[mode](graph, config)
+        with graph.as_default():
+            saver = tf.train.Saver()
+            exported = _ordered(saver.export_meta_graph())
+            _check_loads(exported, name + '.ckpt.meta')
+            if prefix:
+                with tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as session:
+                    with reading(prefix):
+                        saver.restore(session, prefix)
+                    _save(saver, session, os.path.join(directory, name + '.ckpt'))
+        for file in written:
+            write_graph(*file)
+        return files.write_message(directory, name + '.ckpt.meta', exported)
+
+
+def _rewrite_for_training(graph, config):
+    """Rewrites the graph; [(directory, name, GraphDef) of a file that is to be written once all else is there]."""
+    written = []
+    training.create_training_graph(graph, config, write=lambda *file: written.append(file))
+    return written
+
+
+def _rewrite_for_evaluation(graph, config):
+    evaluation.create_evaluation_graph(graph, config)
+    return []
+
+
+_REWRITES = {'train': _rewrite_for_training, 'eval': _rewrite_for_evaluation}
+
+
+@contextlib.contextmanager
+def _whole_or_nothing(results):
+    """Makes directories, {path: how names of results begin there}; where what follows fails, removes what is new of these."""
+    before = {path: set(os.listdir(path)) if os.path.isdir(path) else None for path in results}
+    try:
+        for path in results:
+            files.make_directory(path)
+        yield
+    except BaseException:
+        for path, beginnings in reversed(list(results.items())):
+            with contextlib.suppress(OSError):
+                for name in set(os.listdir(path)).difference(before[path] or ()):
+                    if name.startswith(beginnings):
+                        os.unlink(os.path.join(path, name))
+                if before[path] is None:
+                    os.rmdir(path)
+        raise
+
+
+def _check_loads(meta_graph, name):
+    """Raises a QuantizeError for a MetaGraphDef that TensorFlow does not import."""
+    try:
+        with tf.Graph().as_default():
+            tf.train.import_meta_graph(meta_graph)
+    except Exception as error:  # of many kinds, as a MetaGraph is read by many functions
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_GRAPH, 'Invalid graph', 'The MetaGraph {!r} (not written) cannot be imported into TensorFlow '
+            '{}: {}'.format(name, tf.__version__, (str(error).splitlines() or [type(error).__name__])[0])) from error
 
 
 @also_called(q_config='config')

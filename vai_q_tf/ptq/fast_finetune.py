@@ -18,7 +18,7 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import sessions
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq.finetune_blocks import find_blocks
-from vai_q_tf.ptq.finetune_network import FinetuneNetwork
+from vai_q_tf.ptq.finetune_network import FinetuneNetwork, total
 
 LEAST_RATE, GREATEST_RATE = 1e-10, 0.1
 # Blocks that start with a loss above this learn at lr * lrcoef.
@@ -42,7 +42,8 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
       eval_graph: the same with FixNeurons of phase 1; it is read only.
       plan: the QuantPlan.
       feeds: the batches, as a list of {tensor name: array} or a function (step) -> {tensor name: array}, which is
-        called again for each pass and must give the same for the same step.
+        called again for each pass and must give the same for the same step. A batch in which the networks have NaN or
+        infinity is left out, with a warning.
       steps: how many batches the function gives.
       mode: what the blocks read while training: 0 the float network, 1 the quantized one.
       epochs: how often the batches are trained on, at least 1. A block that an epoch did not improve starts the next one
@@ -96,11 +97,15 @@ class _Batches:
 
     def __init__(self, feeds, steps, progress):
         self._feeds = feeds if callable(feeds) else feeds.__getitem__
-        self._steps = steps
+        self._steps = list(range(steps))
         self._progress = progress or (lambda batches, count, text: batches)
 
     def __call__(self, text):
-        return self._progress(map(self._feeds, range(self._steps)), self._steps, text)
+        return self._progress(map(self._feeds, self._steps), len(self._steps), text)
+
+    def leave_out(self, steps):
+        """Passes over batches from now on."""
+        self._steps = [step for step in self._steps if step not in steps]
 
 
 class _Finetuning:
@@ -110,13 +115,29 @@ class _Finetuning:
         """rate: function (Block, initial loss) -> learning rate."""
         self._network, self._blocks, self._batches = network, blocks, batches
         self._accepted = dict(network.values)
-        self._losses, self._error = self._initial = network.measure(batches('Fast finetune, before'))
+        self._losses, self._error = self._initial = total(self._measured_first())
         self._unseen_error = unseen_error
         self._unseen = unseen_error(self._accepted)
         self._rates = np.array([rate(*pair) for pair in zip(blocks, self._losses)])
         # A loss that is not finite gives no gradient, and weights of NaN would reach all later blocks.
         self._active = [number for number, loss in enumerate(self._losses) if 0 < loss < np.inf]
         self._leave_out(network.untrainable)
+
+    def _measured_first(self):
+        """What each batch gives before; one with NaN or infinity where others have none is left out of all passes, and told."""
+        measured = list(self._network.measure_each(self._batches('Fast finetune, before')))
+        finite = np.isfinite([np.append(loss, error) for loss, error in measured])
+        spoilt = ~finite & finite.any(axis=0)
+        steps = set(np.flatnonzero(spoilt.any(axis=1)))
+        if not steps or len(steps) == len(measured):
+            return measured
+        column = np.flatnonzero(spoilt.any(axis=0))[0]
+        tf.logging.warning(
+            'Fast finetune leaves out %d of %d batches, the first of them in step %d: %s NaN or infinite there. Look at the '
+            'data of that step, or keep the network from dividing by zero or overflowing.', len(steps), len(measured),
+            min(steps), repr(self._blocks[column].name) + ' is' if column < len(self._blocks) else 'the outputs are')
+        self._batches.leave_out(steps)
+        return [values for step, values in enumerate(measured) if step not in steps]
 
     def _leave_out(self, reasons):
         """Trains the blocks {number: why} no more."""

@@ -159,23 +159,23 @@ class FinetuneNetwork:
         """The present values of Consts, {name: ndarray}."""
         return self._session.run({name: self._reads[name] for name in names})
 
-    def measure(self, batches):
-        """What the present weights give over all batches; nothing is trained.
+    def measure_each(self, batches):
+        """What the present weights give in each batch; nothing is trained.
 
         Args:
           batches: iterable of feeds {tensor name: array}.
 
-        Returns:
-          (loss of each block, float64 [blocks]; error of the network): the error is the mean square of the difference of
-          the outputs, divided by that of the float outputs; with several outputs the sum.
+        Yields:
+          (loss of each block, float64 [blocks]; for each output the mean square of its difference to the float output, and of
+          that: float64 [2, outputs]).
         """
-        losses, errors, count = 0.0, 0.0, 0
         for feeds in batches:
             loss, error = self._session.run([self._losses, self._errors], self._feeds(feeds))
-            losses, errors, count = losses + loss.astype(np.float64), errors + error.astype(np.float64), count + 1
-        squares, references = errors / count
-        with np.errstate(invalid='ignore'):
-            return losses / count, float(np.sum(squares / np.where(references > 0, references, 1.0)))
+            yield loss.astype(np.float64), error.astype(np.float64)
+
+    def measure(self, batches):
+        """`total` of what the present weights give over all batches."""
+        return total(list(self.measure_each(batches)))
 
     def train(self, batches, numbers, rates):
         """One step on each batch for the blocks `numbers`, at the learning rates `rates` [blocks].
@@ -217,6 +217,18 @@ class FinetuneNetwork:
             except KeyError:
                 pass
         return present
+
+
+def total(measured):
+    """(loss of each block, error of the network) over batches, given what `measure_each` gave.
+
+    The error is the mean square of the difference of the outputs, divided by that of the float outputs; with several outputs
+    the sum.
+    """
+    losses, errors = (sum(parts) / len(measured) for parts in zip(*measured))
+    squares, references = errors
+    with np.errstate(invalid='ignore'):
+        return losses, float(np.sum(squares / np.where(references > 0, references, 1.0)))
 
 
 def _no_gradients(error):

@@ -4,6 +4,7 @@ import functools
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files
+from vai_q_tf.frozen.write_model import write_graph
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.qat import distribution, graph_record, replaced_tensors, rewrite
 from vai_q_tf.qat.averages.averages import averaged_variables
@@ -17,7 +18,7 @@ from vai_q_tf.qat.recipe.recipe import Recipe
 TRAIN_GRAPH_FILE = 'quantize_train_graph.pb'
 
 
-def create_training_graph(graph, config, gradients=None, towers=None):
+def create_training_graph(graph, config, gradients=None, towers=None, write=write_graph):
     """Rewrites the float training graph in place and writes `quantize_train_graph.pb`.
 
     Every tensor of the plan is quantized with its moving position, which each run of the network moves. The file shows the
@@ -28,6 +29,7 @@ def create_training_graph(graph, config, gradients=None, towers=None):
       config: the QuantizeConfig.
       gradients: a `regradient.Gradients` of the graph; they become those of the rewritten network. None: there are none.
       towers: name scopes of the copies of the network in the graph; None: there is one copy, or a strategy makes them.
+      write: function (directory, name, GraphDef) that writes the file.
 
     Returns:
       The QuantPlan that was applied.
@@ -36,11 +38,11 @@ def create_training_graph(graph, config, gradients=None, towers=None):
       QuantizeError: before anything is changed; see `rewrite.plan_rewrite`.
     """
     if towers is not None:
-        return _create(gradients, graph, config, distribution.prefixes_of_towers(towers))
-    return distribution.for_all_replicas(functools.partial(_create, gradients), graph, config)
+        return _create(gradients, write, graph, config, distribution.prefixes_of_towers(towers))
+    return distribution.for_all_replicas(functools.partial(_create, gradients, write), graph, config)
 
 
-def _create(gradients, graph, config, prefixes):
+def _create(gradients, write, graph, config, prefixes):
     excluded = gradients.excluded if gradients else frozenset()
     planned = rewrite.plan_rewrite(graph, config, prefixes, excluded, training=True)
     recipe = _recipe(graph, config, planned)
@@ -52,7 +54,7 @@ def _create(gradients, graph, config, prefixes):
     plan = planned.decision.plan
     if distribution.is_chief():
         records = _live_records(plan, rewrite.rows(graph, planned))
-        files.write_message(config.output_dir, TRAIN_GRAPH_FILE, fix_neurons(rehearsed, records, 2))
+        write(config.output_dir, TRAIN_GRAPH_FILE, fix_neurons(rehearsed, records, 2))
     _edit(graph, planned, config, recipe)
     replaced_tensors.exchange_in_new_ops(graph)
     if gradients:

@@ -31,6 +31,20 @@ def test_evenly_spaced_steps_are_kept(steps, most, expected, monkeypatch):
         assert kept.images == 2 * steps
 
 
+@pytest.mark.parametrize('steps, bad, expected, images', [
+    (4, {1}, [0, 2, 3], 6), (9, {0, 3}, [2, 4, 6, 8], 14), (9, {1}, [0, 2, 4, 6, 8], 16), (3, {0, 1, 2}, [0, 1, 2], 6),
+    (3, (), [0, 1, 2], 6)])
+def test_steps_with_nan_are_dropped_unless_nothing_else_is_left(steps, bad, expected, images, monkeypatch):
+    monkeypatch.setattr(data_file, '_MOST_IMAGES', 10)
+    kept = Kept(_feed, steps)
+    for step in range(steps):
+        kept(step)
+    before = len(kept.feeds)
+    assert kept.drop(bad) == before - len(expected)
+    assert [number // 2 for number in _numbers(kept.feeds)[::2]] == expected and kept.images == images
+    assert kept.spoilt == (len(bad) == steps)
+
+
 def test_all_arrays_count_in_the_limit_of_memory(monkeypatch):
     monkeypatch.setattr(data_file, '_MOST_ELEMENTS', 50)
     kept = Kept(lambda step: {'x:0': np.zeros([2, 3]), 'y:0': np.zeros([2, 2]), 'phase:0': np.zeros([])}, 100)

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from tensorflow.contrib import slim
 
 from vai_q_tf import (
     CreateQuantizeEvaluationGraph,
@@ -131,7 +132,7 @@ def test_it_is_said_when_hook_and_listener_start(tmp_path, warnings, name):
         hook.after_create_session(session, None)
         assert graph.get_collection(tf.GraphKeys.SAVERS) == []
     said = [text for text in warnings if 'Saver' in text]
-    assert len(said) == 2 and said[0] == said[1]
+    assert len(said) == 1
     assert 'no quantize positions' in said[0] and VOTES_KEY in said[0] and 'SAVEABLE_OBJECTS' in said[0]
 
 
@@ -142,4 +143,114 @@ def test_nothing_is_said_where_another_saver_has_them(tmp_path, warnings):
         CreateQuantizeTrainingGraph(_config(tmp_path))
         tf.train.Saver()
         savers.warn_of_missing_positions(graph)
+    assert not warnings
+
+
+class _Way:
+    """A way to train `steps` steps that writes checkpoints into `directory` by the tf.train.Saver of `make_saver`."""
+
+    def __init__(self, directory, make_saver, before=False):
+        """before: whether the Saver is made before the graph is rewritten."""
+        self.directory, self._make_saver, self._before = str(directory / 'run'), make_saver, before
+        self.config = _config(directory)
+
+    def _rewrite(self):
+        """(loss, train op, Saver) of the float network in the default graph, which is rewritten."""
+        saver = self._make_saver() if self._before else None
+        CreateQuantizeTrainingGraph(self.config)
+        loss = tf.reduce_mean(tf.square(tf.get_default_graph().get_tensor_by_name('logits/BiasAdd/aquant:0')))
+        train = tf.train.GradientDescentOptimizer(0.1).minimize(loss, tf.train.get_global_step())
+        return loss, train, saver or self._make_saver()
+
+    def _graph(self):
+        """(the train op, the Saver) of a new training graph, which is the default graph."""
+        tf.set_random_seed(1)
+        _network()
+        return self._rewrite()[1:]
+
+    def monitored(self, steps):
+        with tf.Graph().as_default():
+            train, saver = self._graph()
+            with tf.train.MonitoredTrainingSession(
+                    checkpoint_dir=self.directory, scaffold=tf.train.Scaffold(saver=saver), save_checkpoint_steps=1,
+                    log_step_count_steps=None) as session:
+                for _ in range(steps):
+                    session.run(train, _FEED)
+
+    def supervisor(self, steps):
+        with tf.Graph().as_default():
+            train, saver = self._graph()
+            supervisor = tf.train.Supervisor(logdir=self.directory, saver=saver or tf.train.Supervisor.USE_DEFAULT,
+                                             save_model_secs=3600, summary_op=None)
+            with supervisor.managed_session() as session:
+                for _ in range(steps):
+                    session.run(train, _FEED)
+                supervisor.saver.save(session, supervisor.save_path, supervisor.global_step)
+
+    def slim(self, steps):
+        with tf.Graph().as_default() as graph:
+            train, saver = self._graph()
+            x = graph.get_tensor_by_name('x:0')
+
+            def step(session, *_):
+                session.run(train, _FEED)
+                return 0., session.run(tf.train.get_global_step()) >= last
+            last = steps + (0 if tf.train.latest_checkpoint(self.directory) is None else 3)
+            slim.learning.train(x, self.directory, train_step_fn=step, saver=saver, summary_op=None, log_every_n_steps=0)
+
+    def estimator(self, steps):
+        def model_fn(features, labels, mode):
+            tf.set_random_seed(1)
+            x = tf.identity(features, 'x')
+            tf.layers.dense(tf.nn.relu(tf.layers.dense(x, 3, name='hidden')), 2, name='logits')
+            loss, train, saver = self._rewrite()
+            return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train, scaffold=tf.train.Scaffold(saver=saver))
+
+        estimator = tf.estimator.Estimator(model_fn, self.directory)
+        estimator.train(lambda: tf.data.Dataset.from_tensors(np.ones([2, 4], np.float32)).repeat(), steps=steps)
+
+
+_FEED = {'x:0': np.ones([2, 4])}
+WHOLE = {
+    'none': lambda: None, 'list': lambda: tf.train.Saver(tf.global_variables()),
+    'dict': lambda: tf.train.Saver({'my/' + variable.op.name: variable for variable in tf.global_variables()}),
+    'max_to_keep': lambda: tf.train.Saver(max_to_keep=1)}
+
+
+@pytest.mark.parametrize('saver', sorted(WHOLE))
+@pytest.mark.parametrize('way', ['monitored', 'supervisor', 'slim', 'estimator'])
+def test_a_training_that_goes_on_has_the_votes_of_before(tmp_path, warnings, way, saver):
+    """Without decay each step adds a vote, and what is restored is counted with them."""
+    run = _Way(tmp_path, WHOLE[saver])
+    run.config.position_decay = 1.0
+    for steps in (3, 5):
+        getattr(run, way)(3 if steps == 3 else 2)
+        votes = tf.train.load_variable(tf.train.latest_checkpoint(run.directory), VOTES_KEY)
+        np.testing.assert_array_equal(votes.sum(axis=1), np.full(len(votes), steps))
+    assert not [text for text in warnings if 'positions' in text]
+
+
+WITHOUT = {
+    'a part': (False, lambda: tf.train.Saver([found for found in tf.global_variables() if 'bias' not in found.op.name])),
+    'before the rewrite': (True, tf.train.Saver)}
+
+
+@pytest.mark.parametrize('saver', sorted(WITHOUT))
+@pytest.mark.parametrize('way', ['monitored', 'supervisor', 'slim', 'estimator'])
+def test_a_training_without_positions_in_its_checkpoints_says_so_once(tmp_path, warnings, way, saver):
+    """At the first save, which is before the first step, whoever saves."""
+    before, make = WITHOUT[saver]
+    run = _Way(tmp_path, make, before)
+    getattr(run, way)(2)
+    assert not tf.train.load_checkpoint(run.directory).has_tensor(VOTES_KEY)
+    said = [text for text in warnings if 'no quantize positions' in text]
+    assert len(said) == 1 and 'SAVEABLE_OBJECTS' in said[0]
+
+
+def test_other_savers_say_nothing(tmp_path, warnings):
+    """Those of float graphs, of evaluation graphs, and of variables beside the network."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        _network()
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver(tf.trainable_variables('hidden')).save(session, str(tmp_path / 'model'))
     assert not warnings

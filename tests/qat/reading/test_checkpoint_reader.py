@@ -1,4 +1,5 @@
 """Checkpoints whose files are damaged: refused with a code and their name, never read for something else."""
+import contextlib
 import os
 import random
 
@@ -10,6 +11,7 @@ from vai_q_tf import QuantizeError, averaged_checkpoint, errors
 from vai_q_tf.qat import checkpoints
 from vai_q_tf.qat.averages.average_saveable import STEPS_KEY, average_key
 from vai_q_tf.qat.positions.position_saveable import STRUCTURES_KEY, TENSORS_KEY, VARIABLES_KEY, VOTES_KEY
+from vai_q_tf.qat.reading import checkpoint_reader
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
 
 _INDEX, _DATA = '.index', '.data-00000-of-00001'
@@ -144,3 +146,47 @@ def test_averages_that_are_damaged(tmp_path):
     _refused(prefix, averaged_checkpoint)
     assert not os.path.exists(str(tmp_path / 'averaged'))
     _refused(_save(tmp_path / 'other', dict(averages, **{STEPS_KEY: np.float32(3)})), averaged_checkpoint)
+
+
+def _varint(number):
+    data = b''
+    while number > 127:
+        data, number = data + bytes([number & 127 | 128]), number >> 7
+    return data + bytes([number])
+
+
+@pytest.mark.parametrize('handle', [0, 1])
+@pytest.mark.parametrize('beyond', [0, 1])
+def test_a_block_ends_with_the_index_at_most(tmp_path, handle, beyond):
+    """A block has five bytes after its own."""
+    size = 500
+    numbers = [0, 10, 0, 10]
+    numbers[2 * handle:2 * handle + 2] = [300, size - 300 - 5 + beyond]
+    footer = b''.join(map(_varint, numbers)).ljust(40, b'\0') + checkpoint_reader._MAGIC
+    (tmp_path / 'index').write_bytes(b'x' * (size - 48) + footer)
+    with pytest.raises(tf.errors.DataLossError) if beyond else contextlib.ExitStack():
+        checkpoint_reader._check_index(str(tmp_path / 'index'))
+
+
+def test_numbers_without_an_end_are_too_large(tmp_path):
+    (tmp_path / 'index').write_bytes(b'\xff' * 40 + checkpoint_reader._MAGIC)
+    with pytest.raises(tf.errors.DataLossError):
+        checkpoint_reader._check_index(str(tmp_path / 'index'))
+
+
+@pytest.mark.parametrize('name', ['back\\slash', 'a*', 'a?'])
+def test_each_character_of_a_pattern(whole, tmp_path, name):
+    directory = tmp_path / name
+    directory.mkdir()
+    prefix = _copy(whole, directory)
+    try:
+        found = CheckpointReader(prefix)
+    except QuantizeError as error:
+        assert 'pattern' in error.detail and error.code == errors.INVALID_INPUT
+    else:
+        assert found.has_tensor('kernel')
+
+
+def test_text_that_is_none_is_damage():
+    with pytest.raises(QuantizeError, match="'model'.*'name'"), checkpoint_reader.reading('model', 'name'):
+        b'\xff'.decode()

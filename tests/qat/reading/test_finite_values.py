@@ -24,3 +24,5 @@ def test_the_names_are_told(value):
 def test_a_few_names_are_enough():
     with pytest.raises(errors.QuantizeError, match="'v04' .* and 7 more"):
         require_finite({'v{:02}'.format(number): np.nan for number in range(12)}, 'model.ckpt-1')
+    with pytest.raises(errors.QuantizeError, match=r"'v04' .1 of 1 elements.\. "):
+        require_finite({'v{:02}'.format(number): np.nan for number in range(5)}, 'model.ckpt-1')

@@ -59,6 +59,13 @@ def test_many_damaged_lines_are_counted(tmp_path, warnings):
     assert read_history(str(tmp_path)) == [] and 'line 1, 2, 3 and 7 more' in warnings[0]
 
 
+def test_three_are_all_named(tmp_path, warnings):
+    """A tensor of zeros has the position 127."""
+    kept = PositionChange(1, 'a', 127)
+    _write(tmp_path, [b'x\n'] * 3 + [to_line(kept).encode()])
+    assert read_history(str(tmp_path)) == [kept] and 'line 1, 2, 3, which' in warnings[0]
+
+
 def test_a_directory_in_its_place(tmp_path):
     (tmp_path / HISTORY_FILE).mkdir()
     with pytest.raises(QuantizeError, match=HISTORY_FILE) as raised:

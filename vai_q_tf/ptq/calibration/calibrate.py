@@ -7,7 +7,7 @@ Otherwise the float network is observed. Only counts, and sums of squared errors
 import collections
 import contextlib
 import functools
-from typing import Dict, List, NamedTuple
+from typing import Dict, FrozenSet, List, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -22,9 +22,13 @@ from vai_q_tf.ptq.calibration.progress import progress
 
 
 class Calibrated(NamedTuple):
-    """observed: {name: Observation}. shapes: {node: [TensorShapeProto of each output]} of all nodes of the graph."""
+    """observed: {name: Observation}. shapes: {node: [TensorShapeProto of each output]} of all nodes of the graph.
+
+    not_finite: the steps in which a tensor of the network was NaN or infinite.
+    """
     observed: Dict[str, final_positions.Observation]
     shapes: Dict[str, List]
+    not_finite: FrozenSet[int] = frozenset()
 
 
 def calibrate(graph_def, plan, config, feed, gpu_memory_fraction=None):
@@ -113,7 +117,8 @@ def _run(networks, config, feed, gpu_memory_fraction):
     for name, votes in totals[0].votes.items():
         if _most_frequent(votes) == POSITION_ZERO:
             tf.logging.warning('%s had nothing but zeros in calibration', name)
-    return [Calibrated(total.observed(config), network.shapes()) for network, total in zip(networks, totals)]
+    not_finite = frozenset().union(*(network.not_finite.steps() for network in networks))
+    return [Calibrated(total.observed(config), network.shapes(), not_finite) for network, total in zip(networks, totals)]
 
 
 def _fetch(session, network, batch, step):

@@ -44,6 +44,10 @@ class NotFinite:
             if not np.isfinite(value).all():
                 self._steps.setdefault(name, []).append(step)
 
+    def steps(self):
+        """The steps in which anything was not finite."""
+        return frozenset(step for steps in self._steps.values() for step in steps)
+
     def warn(self, steps):
         """Logs what was found in that many steps, if anything."""
         found = [name for name in self._tensors if name in self._steps]

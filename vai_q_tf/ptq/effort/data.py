@@ -23,15 +23,17 @@ class Kept:
     """A function from the step to a feed, as `feed`, that keeps evenly spaced feeds: _PARTS, or as many as memory allows.
 
     Attributes:
-      feeds: those that were kept. images: how many there were in all.
+      feeds: those that were kept. images: how many there were in all. spoilt: whether none of `feeds` is fit to be used.
     """
 
     def __init__(self, feed, steps):
         self._feed, self._steps, self._chosen = feed, steps, None
-        self.feeds, self.images = [], 0
+        self.feeds, self.images, self.spoilt = [], 0, False
+        self._sizes = {}
 
     def __call__(self, step):
         feed = self._feed(step)
+        self._sizes[step] = count_images(feed)
         self.images += count_images(feed)
         if self._chosen is None:
             most = min(_MOST_IMAGES // max(count_images(feed), 1),
@@ -40,6 +42,19 @@ class Kept:
         if step in self._chosen:
             self.feeds.append({name: np.array(value) for name, value in feed.items()})  # its owner may write into it again
         return feed
+
+    def drop(self, steps):
+        """Drops the feeds of these steps, in which the network had NaN or infinity; how many.
+
+        All stay where nothing else is left.
+        """
+        fit = [feed for step, feed in zip(sorted(self._chosen), self.feeds) if step not in steps]
+        self.spoilt = not fit
+        if self.spoilt:
+            return 0
+        self.images -= sum(self._sizes[step] for step in steps)
+        dropped, self.feeds = len(self.feeds) - len(fit), fit
+        return dropped
 
 
 def count_images(feed):

@@ -72,6 +72,10 @@ def improve(networks, config, feed, effort, gpu_memory_fraction=None):
         return _as_observed(networks[last].plan, config, calibrate(*networks[last], config, feed, gpu_memory_fraction), last)
     kept = Kept(feed, config.calib_iter)
     calibrated = _calibrate(network, config, kept, gpu_memory_fraction)
+    dropped = kept.drop(calibrated[0].not_finite)
+    if dropped:
+        print('{} of {} batches that were kept to fit and to judge are left out: the network has NaN or infinity there.'.format(
+            dropped, dropped + len(kept.feeds)), file=sys.stderr)
     obstacle = _obstacle_in_data(kept)
     data = Data(kept.feeds, kept.feeds) if obstacle else _split(*network, kept.feeds, gpu_memory_fraction)
     if not data.unseen:
@@ -164,6 +168,8 @@ def _obstacle(float_graph, plan):
 
 def _obstacle_in_data(kept):
     """Why nothing can be fitted on what was Kept; '' if it can."""
+    if kept.spoilt:
+        return 'the network has NaN or infinity in every batch of the calibration data that was kept'
     if kept.images < FEWEST_IMAGES:
         return 'other efforts need {} images of calibration data or more; there {} {}'.format(
             FEWEST_IMAGES, 'is' if kept.images == 1 else 'are', kept.images)

@@ -62,6 +62,9 @@ def add_to_result(network, norm, result, error, channels_last):
 def hold_moving_averages(network, norm, graph_range, on_batch, use_batch=None):
     """What makes the moving averages of `norm` wait until folding has read them, or a step would fold with those of luck.
 
+    A batch without examples has no statistics: the moving averages take their place, in a decomposed norm as well, whose
+    gradients would be NaN.
+
     Args:
       on_batch: whether the batch norm reads what folding makes before it makes its statistics, as a fused one can.
       use_batch: as of `phase`; once it is false the moving averages are fed with themselves and stay as they are.
@@ -71,18 +74,34 @@ def hold_moving_averages(network, norm, graph_range, on_batch, use_batch=None):
     """
     inputs = []
     with live_editor.with_placement_of(network.graph, network.live(norm.output)):
+        has_examples = _has_examples(network, norm)
         for batch, moving in ((norm.batch_mean, norm.moving_mean), (norm.batch_variance, norm.moving_variance)):
             statistic, average = network.live(batch), network.live(moving)
-            updates = [(node, index) for node, index in live_editor.consumers(statistic)
-                       if node not in graph_range]
+            readers = live_editor.consumers(statistic)
+            updates = [(node, index) for node, index in readers if node not in graph_range]
             folding = [] if on_batch else network.readers_of(average)
-            value = phase(use_batch, statistic, average)
+            known = phase(has_examples, statistic, tf.stop_gradient(average))
+            if not norm.node and known is not statistic:
+                inputs.append(([reader for reader in readers if reader not in updates], known))
+            value = phase(use_batch, known, average)
             if folding:
                 with tf.control_dependencies(folding):
                     value = tf.identity(value)
             if value is not statistic:
                 inputs.append((updates, value))
     return inputs
+
+
+def _has_examples(network, norm):
+    """Whether `norm` gets anything to normalise, a bool scalar; None where its shape says that it does."""
+    if norm.node:
+        data = network.operation(norm.node).inputs[0]
+    else:
+        operation = network.live(norm.batch_mean).op
+        while operation.type != 'Mean':
+            operation = operation.inputs[0].op
+        data = operation.inputs[0]
+    return tf.size(data, out_type=tf.int64) > 0 if data.shape.num_elements() is None else None
 
 
 def awaited(network, norm):

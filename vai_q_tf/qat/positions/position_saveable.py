@@ -41,6 +41,10 @@ class PositionSaveable(SelfRestoring):
         self._saved = saved
         super().__init__(handle, [tf_internal.SaveSpec(tensor, '', key) for key, tensor in saved.items()])
 
+    @property
+    def is_of_training(self):
+        return self._untracked is None
+
     @classmethod
     def add(cls, handle, tensors, identities, untracked, start):
         """The one for the state `handle`, with rows of the names `tensors` and the Identities; adds its ops to the graph."""

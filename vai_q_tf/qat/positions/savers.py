@@ -1,15 +1,18 @@
 """What a tf.train.Saver saves of a rewritten graph: with a list of variables, too, the positions and averages."""
 import functools
+import weakref
 from collections.abc import Iterable
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.dependence import reach
-from vai_q_tf.qat.positions.position_saveable import VOTES_KEY
+from vai_q_tf.qat.positions.position_saveable import VOTES_KEY, PositionSaveable
 from vai_q_tf.qat.positions.self_restoring import SelfRestoring
 
 _CURE = ('Make it after the graph is quantized, without a list of variables or with tf.get_collection('
          'tf.GraphKeys.SAVEABLE_OBJECTS) added to the list.')
+_WARNED = weakref.WeakSet()  # graphs
+_LOOKED_AT = weakref.WeakSet()  # Savers that saved something
 
 
 def warn_of_earlier_savers(graph):
@@ -22,7 +25,9 @@ def warn_of_earlier_savers(graph):
 
 
 def warn_of_missing_positions(graph, saver=None):
-    """Warns where a tf.train.Saver of a training graph, or without one all of them, will not save the positions."""
+    """Warns once where a tf.train.Saver of a training graph, or without one all of them, will not save the positions."""
+    if graph in _WARNED:
+        return
     definition = saver and saver.as_saver_def()
     if definition:
         operations = reach([graph.get_tensor_by_name(definition.save_tensor_name).op], lambda op: [] if _saving_ops([op]) else [
@@ -31,6 +36,7 @@ def warn_of_missing_positions(graph, saver=None):
         operations = graph.get_operations()
     saving = _saving_ops(operations)
     if saving and not any(VOTES_KEY.encode() in tf.get_static_value(op.inputs[1]) for op in saving):
+        _WARNED.add(graph)
         tf.logging.warning(
             'The checkpoints of this training will have no quantize positions, so they cannot be deployed: the tf.train.Saver '
             'of node %r does not save %s. %s', saving[0].name, VOTES_KEY, _CURE)
@@ -46,7 +52,7 @@ def _with_positions(variables):
     A list that lacks variables of the network, as one for weights that were trained before, stays as it is.
     """
     graph = tf.get_default_graph()
-    kept = [found for found in graph.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS) if isinstance(found, SelfRestoring)]
+    kept = _kept(graph)
     if not kept or not isinstance(variables, Iterable):
         return variables
     variables = variables if isinstance(variables, dict) else list(variables)
@@ -61,6 +67,11 @@ def _with_positions(variables):
     return variables + lacking
 
 
+def _kept(graph):
+    """The saveable objects of a graph that is rewritten."""
+    return [found for found in graph.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS) if isinstance(found, SelfRestoring)]
+
+
 def _names(variables):
     """The names of the ops of variables, whose parts may be lists."""
     names = set()
@@ -72,7 +83,7 @@ def _names(variables):
     return names
 
 
-_initialise = tf.train.Saver.__init__
+_initialise, _save = tf.train.Saver.__init__, tf.train.Saver.save
 
 
 @functools.wraps(_initialise)
@@ -80,5 +91,16 @@ def _initialise_with_positions(self, var_list=None, *args, **kwargs):
     _initialise(self, _with_positions(var_list), *args, **kwargs)
 
 
+@functools.wraps(_save)
+def _save_or_warn(self, sess, *args, **kwargs):
+    if self not in _LOOKED_AT:
+        _LOOKED_AT.add(self)
+        if any(isinstance(found, PositionSaveable) and found.is_of_training for found in _kept(sess.graph)):
+            warn_of_missing_positions(sess.graph, self)
+    return _save(self, sess, *args, **kwargs)
+
+
 # Scripts give their Saver a list of variables for the sake of what it leaves out, and positions are no variables.
 tf.train.Saver.__init__ = _initialise_with_positions
+# Ways to train without a hook save before the first step as well.
+tf.train.Saver.save = _save_or_warn

@@ -10,7 +10,7 @@ _FOUND = {
     Begin.CONTINUED: 'This training goes on from one that did not look where it started',
 }
 WAITS = ('This training waits for a batch to calibrate positions on, and rounds nothing in this step: the input of the network '
-         'is all zeros, or has NaN or infinity.')
+         'is empty or all zeros, or has NaN or infinity.')
 
 
 def lines(config, has_norms, moves_by_itself, freeze_share):

@@ -134,7 +134,7 @@ class Recipe:
         return Phases(track, calibrating, _named(use_batch, USE_BATCH), begin.handle, track & (calibrates | votes_move))
 
     def _lacks_values(self):
-        """Whether a batch has nothing to calibrate on: the network's input is all zeros, or has a value that is not finite."""
+        """Whether a batch has nothing to calibrate on: the network's input is empty or all zeros, or not finite."""
         inputs = [live_editor.tensor(tf.get_default_graph(), name) for name in self._inputs]
         inputs = [tensor for tensor in inputs if tensor.dtype.is_floating]
         if not inputs:
