@@ -11,8 +11,8 @@ from vai_q_tf.qat.positions.self_restoring import SelfRestoring
 
 _CURE = ('Make it after the graph is quantized, without a list of variables or with tf.get_collection('
          'tf.GraphKeys.SAVEABLE_OBJECTS) added to the list.')
-_WARNED = weakref.WeakSet()  # graphs
-_LOOKED_AT = weakref.WeakSet()  # Savers that saved something
+_WARNED: 'weakref.WeakSet[tf.Graph]' = weakref.WeakSet()  # graphs
+_LOOKED_AT: 'weakref.WeakSet[tf.train.Saver]' = weakref.WeakSet()  # Savers that saved something
 
 
 def warn_of_earlier_savers(graph):
