@@ -6,6 +6,7 @@ import re
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
+from vai_q_tf.graph import large_constants
 
 # TensorFlow's messages name a node in one of these ways.
 _NODE = re.compile(r"\{\{node ([^}]+)\}\}|\[\[node ([^\s\]]+)|[Nn]ode:? '([^']+)'|of node ([^\s:,]+)|\bfor '([^']+)' \(op:")
@@ -14,14 +15,14 @@ _NODE = re.compile(r"\{\{node ([^}]+)\}\}|\[\[node ([^\s\]]+)|[Nn]ode:? '([^']+)
 def make_graph(graph_def, what='the graph'):
     """The tf.Graph of a GraphDef; a QuantizeError UNSUPPORTED_GRAPH with TensorFlow's message where it makes none of it."""
     for node in graph_def.node:
-        fault = _fault_of_constant(node)
+        fault = '' if large_constants.is_apart(node) else _fault_of_constant(node)
         if fault:
             raise errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Invalid graph', 'The constant {!r} in {} {}; export the '
                                        'graph anew.'.format(node.name, what, fault))
     graph = tf.Graph()
     try:
         with graph.as_default():
-            tf.import_graph_def(graph_def, name='')
+            large_constants.import_graph_def(graph_def, name='')
     except Exception as error:  # KeyError, TypeError, ... for what is damaged
         text = str(error)
         raise errors.QuantizeError(
