@@ -24,11 +24,7 @@ class Serialized:
     def __iter__(self):
         for node in self._graph_def.node:
             yield from _node(node)
-        rest = tf.GraphDef(versions=self._graph_def.versions) if self._graph_def.HasField('versions') else tf.GraphDef()
-        rest.version = self._graph_def.version
-        if self._graph_def.HasField('library'):
-            rest.library.CopyFrom(self._graph_def.library)
-        yield rest.SerializeToString(deterministic=True)
+        yield large_constants.without_nodes(self._graph_def).SerializeToString(deterministic=True)
 
 
 def _node(node):

@@ -48,10 +48,11 @@ def kept_apart():
 
 def detached(graph_def):
     """A copy of the GraphDef whose large constants are apart; without an open scope an exact copy."""
-    result = tf.GraphDef()
     if not _scopes.open:
+        result = tf.GraphDef()
         result.CopyFrom(graph_def)
         return result
+    result = without_nodes(graph_def)
     for node in graph_def.node:
         copy = result.node.add()
         tensor = node.attr['value'].tensor if node.op == 'Const' and 'value' in node.attr else None
@@ -65,9 +66,17 @@ def detached(graph_def):
                 copy.attr[key].CopyFrom(node.attr[key])
         copy.attr['value'].tensor.CopyFrom(
             _keyed(tensor.dtype, [dim.size for dim in tensor.tensor_shape.dim], _keep(tensor.tensor_content)))
-    result.versions.CopyFrom(graph_def.versions)
-    if graph_def.HasField('library'):
-        result.library.CopyFrom(graph_def.library)
+        if node.HasField('experimental_debug_info'):
+            copy.experimental_debug_info.CopyFrom(node.experimental_debug_info)
+    return result
+
+
+def without_nodes(graph_def):
+    """A copy of the GraphDef with all but its nodes."""
+    result = tf.GraphDef(version=graph_def.version)
+    for field in ('versions', 'library'):
+        if graph_def.HasField(field):
+            getattr(result, field).CopyFrom(getattr(graph_def, field))
     return result
 
 
@@ -94,7 +103,7 @@ def whole(graph_def):
     """The GraphDef with all values in it; itself if none is apart."""
     if not any(map(_key_of, graph_def.node)):
         return graph_def
-    result = tf.GraphDef(versions=graph_def.versions, library=graph_def.library if graph_def.HasField('library') else None)
+    result = without_nodes(graph_def)
     for node in graph_def.node:
         result.node.add().CopyFrom(attached(node))
     return result
@@ -238,7 +247,7 @@ def _with_variables(graph_def):
     """
     if not any(map(_key_of, graph_def.node)):
         return graph_def
-    result = tf.GraphDef(versions=graph_def.versions, library=graph_def.library if graph_def.HasField('library') else None)
+    result = without_nodes(graph_def)
     handles = set()
     for node in graph_def.node:
         key = _key_of(node)
