@@ -13,6 +13,7 @@ ROOMS = (
           'tf_internal'), 'what everything may use'),
     ('ops', None, 'the TensorFlow binding of the kernels'),
     ('graph', None, 'what a GraphDef or a live graph is, how it is edited and run exactly; knows no plan'),
+    ('graph/checks', None, 'whether a GraphDef can be read at all, and is float'),
     ('patterns', None, 'which groups of ops networks are made of, recognised in a view; decides nothing'),
     ('passes/common', None, 'what passes are written with'),
     ('passes/cleanup', None, 'passes that drop what does nothing at inference'),

@@ -13,7 +13,8 @@ from vai_q_tf import errors, ops, tf_internal
 from vai_q_tf.frozen.crash import crashing_node as find_crashing_node
 from vai_q_tf.frozen.input_fn import load_input_fn
 from vai_q_tf.frozen.load import load_float_graph, load_graph, runnable
-from vai_q_tf.graph.make_graph import make_graph
+from vai_q_tf.graph import large_constants
+from vai_q_tf.graph.checks.make_graph import make_graph
 from vai_q_tf.integrations.metagraph import deploy_checkpoint, quantize_meta_graph, read_meta_graph
 from vai_q_tf.ptq.convert import convert_datatype
 from vai_q_tf.ptq.quantize import quantize_frozen
@@ -117,6 +118,7 @@ def _load_custom_ops(text):
                 entry, str(error).splitlines()[0])) from error
 
 
+@large_constants.kept_apart()
 def _quantize(options, config):
     if options.mode != 'frozen':
         _require_file(options, 'input_meta_graph')
@@ -137,14 +139,16 @@ def _quantize(options, config):
     return 'The quantized model is {}'.format(os.path.join(config.output_dir, os.path.basename(path)))
 
 
+@large_constants.kept_apart()
 def _inspect(options, config):
     path = _require_file(options, 'input_frozen_graph')
-    graph_def = load_graph(path)
+    graph_def = large_constants.detached(load_graph(path))
     make_graph(runnable(graph_def))
     _check_names(graph_def, config)
     return to_text(inspect(graph_def, config), path)
 
 
+@large_constants.kept_apart()
 def _sensitivity(options, config):
     found = sensitivity(
         _float_graph(options, config), _require(options, 'input_fn', errors.INVALID_INPUT_FN), config,

@@ -23,7 +23,9 @@ def make_directory(path):
 
 
 def write(directory, name, data):
-    """Writes the bytes `data` without a name first, then as `name`; returns its path.
+    """Writes `data` without a name first, then as `name`; returns its path.
+
+    data: bytes, or what gives pieces of them each time that it is iterated over.
 
     A file that is there keeps its mode, and a symbolic link goes on leading to it; a new one has the mode that the umask gives.
 
@@ -50,9 +52,14 @@ def to_bytes(name, message):
     try:
         return message.SerializeToString(deterministic=True)
     except (EncodeError, ValueError) as error:
-        raise errors.QuantizeError(
-            errors.UNSUPPORTED_GRAPH, 'Too large', '{!r} would have more than 2 GB, which no file of this format can have; '
-            'quantize a part of the network.'.format(name)) from error
+        raise too_large(name) from error
+
+
+def too_large(name):
+    """The QuantizeError for a protocol buffer message with more bytes than the file `name` can have."""
+    return errors.QuantizeError(
+        errors.UNSUPPORTED_GRAPH, 'Too large', '{!r} would have more than 2 GB, which no file of this format can have; '
+        'quantize a part of the network.'.format(name))
 
 
 def append(directory, name, data):
@@ -113,7 +120,7 @@ def _mode(path):
 
 
 def _fill(stream, data, mode):
-    stream.write(data)
+    stream.writelines([data] if isinstance(data, bytes) else data)
     stream.flush()
     if mode is not None:
         os.fchmod(stream.fileno(), mode)

@@ -3,6 +3,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import fixed_point, ops
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import cpu_only
 from vai_q_tf.plan import final_positions
 
@@ -40,8 +41,8 @@ class ConstantQuantizer:
         """The array `value` at `position` as in a model, float32 of the same shape."""
         source, chosen, quantized = self._quantizations(bits, mode, narrow_range)
         lo, hi = fixed_point.limits(position, bits, narrow_range)
-        value = np.where(np.isnan(value), lo, np.clip(value, lo, hi))
-        return self._session.run(quantized, {source: value, chosen: position})
+        return large_constants.by_pieces(lambda piece: self._session.run(quantized, {
+            source: np.where(np.isnan(piece), lo, np.clip(piece, lo, hi)), chosen: position}), value)
 
     def _searches(self, record, with_errors):
         def make(source):

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, tf_internal
 from vai_q_tf.export import kernel_registry
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
 from vai_q_tf.graph.view import GraphView, node_name, output_index
 
@@ -88,14 +89,14 @@ def _set_types(node, dtype):
 
 
 def _convert_value(name, proto, dtype):
-    value = tf.make_ndarray(proto)
+    value = large_constants.array(proto)
     with np.errstate(over='ignore'):
         converted = value.astype(dtype.as_numpy_dtype)
-    infinite = np.isfinite(value) & ~np.isfinite(converted.astype(np.float64))
+    infinite = np.isfinite(value) & ~np.isfinite(converted.astype(np.float32))
     if infinite.any():
         tf.logging.warning('%s: %d values, up to %g, are infinite in %s', name, infinite.sum(), np.abs(value[infinite]).max(),
                            dtype.name)
-    return tf.make_tensor_proto(converted, dtype)
+    return large_constants.tensor_proto(converted, dtype)
 
 
 def _add_casts(view, nodes, changed, dtype):

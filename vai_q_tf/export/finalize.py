@@ -1,6 +1,4 @@
 """The evaluation model: a float graph with FixNeurons at their final positions, in the form that the compiler reads."""
-import tensorflow.compat.v1 as tf
-
 from vai_q_tf import errors, ops
 from vai_q_tf.export.constants import ConstantQuantizer
 from vai_q_tf.export.fix_neuron_nodes import fix_neuron, insert
@@ -118,7 +116,7 @@ def quantize_weights(model):
     with ConstantQuantizer() as quantizer:
         for node in model.node:
             if node.op == 'FixNeuron' and view.op(node.input[0]) == 'Const':
-                value = tf.make_ndarray(view.attr(node.input[0], 'value').tensor)
+                value = view.value(node.input[0])
                 values[node.input[0]] = quantizer.quantize(
                     value, node.attr['quantize_pos'].i, node.attr['bit_width'].i, node.attr['mode'].i,
                     narrow_range='_symmetric' in node.attr)

@@ -8,9 +8,10 @@ from google.protobuf.message import DecodeError  # type: ignore
 
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
-from vai_q_tf.graph.damage import check_nodes
+from vai_q_tf.graph import large_constants
+from vai_q_tf.graph.checks.damage import check_nodes
+from vai_q_tf.graph.checks.quantized_ops import require_unquantized
 from vai_q_tf.graph.dependence import reach, readers
-from vai_q_tf.graph.quantized_ops import require_unquantized
 from vai_q_tf.graph.traits import FIX_NEURON_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name, op_def
 
@@ -57,14 +58,13 @@ def load_float_graph(source, output_nodes=(), input_nodes=()):
       QuantizeError: as `load_graph`; ALREADY_QUANTIZED; INVALID_INPUT for variables; UNSUPPORTED_OP, all of them named.
     """
     if isinstance(source, tf.GraphDef):
-        graph_def = tf.GraphDef()
-        graph_def.CopyFrom(source)
+        check_nodes(source)
+        graph_def = large_constants.detached(source)
         if not graph_def.node:
             raise _invalid('Empty graph', 'The GraphDef has no nodes; ' + _GIVE_GRAPH)
         _clean(graph_def)
-        check_nodes(graph_def)
     else:
-        graph_def = load_graph(source)
+        graph_def = large_constants.detached(load_graph(source))
     _require_float(GraphView(graph_def), graph_def, output_nodes, input_nodes)
     return graph_def
 

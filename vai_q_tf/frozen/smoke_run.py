@@ -3,14 +3,15 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
-from vai_q_tf.graph.make_graph import node_of
+from vai_q_tf.graph import large_constants
+from vai_q_tf.graph.checks.make_graph import node_of
 from vai_q_tf.graph.sessions import session_config, skip_clustering
 from vai_q_tf.graph.view import node_name
 
 
 def run_graph(graph, fetches, feed, config):
     """The values of `fetches`; a tf.errors.OpError where the graph does not run. config: a tf.ConfigProto."""
-    with tf.Session(graph=graph, config=config) as session:
+    with large_constants.session(graph, config) as session:
         return session.run(fetches, feed)
 
 

@@ -7,10 +7,12 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files, ops, tf_internal
 from vai_q_tf.frozen.load import no_op, runnable, unknown_ops
+from vai_q_tf.frozen.serialized import Serialized
 from vai_q_tf.frozen.smoke_run import cannot_run, run_graph
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import large_constants
+from vai_q_tf.graph.checks.make_graph import make_graph, node_of
 from vai_q_tf.graph.dependence import reach
-from vai_q_tf.graph.make_graph import make_graph, node_of
 from vai_q_tf.graph.sessions import cpu_only, exact, skip_clustering
 from vai_q_tf.graph.view import node_name
 
@@ -34,7 +36,7 @@ def write_models(directory, models, output_nodes=(), samples=None, proved=None):
       QuantizeError: as `check_model` and `files.write_message`.
     """
     models = {name: editor.with_packed_constants(graph_def) for name, graph_def in models.items()}
-    data = {name: files.to_bytes(name, graph_def) for name, graph_def in models.items()}
+    data = {name: Serialized(name, graph_def) for name, graph_def in models.items()}
     proved = set() if proved is None else proved
     for name, graph_def in models.items():
         structure = _structure(graph_def)
@@ -133,8 +135,9 @@ def _fetches(graph, output_nodes):
 
 def _has_state(op):
     """Whether it makes a variable, a queue, an iterator or the like."""
-    return any(tensor.dtype.base_dtype in (tf.resource, tf.variant) or tensor.dtype != tensor.dtype.base_dtype
-               for tensor in op.outputs)
+    return not large_constants.is_stand_in(op) and any(
+        tensor.dtype.base_dtype in (tf.resource, tf.variant) or tensor.dtype != tensor.dtype.base_dtype
+        for tensor in op.outputs)
 
 
 def _is_excused(failure, samples):

@@ -1,6 +1,8 @@
 """Edits of GraphDefs. Every function takes a GraphDef and returns a new one, or makes a NodeDef."""
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf.graph import large_constants
+
 _CONTEXT_ATTRS = ('_class', '_output_shapes')
 
 
@@ -74,7 +76,7 @@ def constant(name, dtype, value=None):
     node = tf.NodeDef(name=name, op='Const')
     node.attr['dtype'].type = tf.as_dtype(dtype).as_datatype_enum
     if value is not None:
-        node.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(value, dtype))
+        node.attr['value'].tensor.CopyFrom(large_constants.tensor_proto(value, dtype))
     return node
 
 
@@ -101,7 +103,8 @@ def with_values(graph_def, values):
             for key in node.attr:
                 if key != 'value':
                     changed.attr[key].CopyFrom(node.attr[key])
-            changed.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(values[node.name], node.attr['dtype'].type))
+            changed.attr['value'].tensor.CopyFrom(
+                large_constants.tensor_proto(values[node.name], node.attr['dtype'].type))
             node = changed
         nodes.append(node)
     return subgraph(graph_def, nodes)
@@ -143,7 +146,7 @@ def with_shapes(graph_def, stand_ins=()):
     stand_ins = {node.name: node for node in stand_ins}
     graph = tf.Graph()
     with graph.as_default():
-        tf.import_graph_def(
+        large_constants.import_graph_def(
             subgraph(graph_def, [stand_ins.get(node.name, node) for node in graph_def.node]), name='')
     result = tf.GraphDef()
     result.CopyFrom(graph_def)

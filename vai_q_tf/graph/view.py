@@ -6,6 +6,7 @@ and must not change while the view is in use.
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, tf_internal
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.traits import IDENTITY_OPS, READ_OPS
 
 # The ops that call a function that an attr names.
@@ -50,7 +51,7 @@ def normalise(tensor):
 
 def known_value(node):
     """The value of a Const NodeDef as an ndarray; None for another node, and for a Const that stands for a variable."""
-    return tf.make_ndarray(node.attr['value'].tensor) if node.op == 'Const' and STANDS_FOR not in node.attr else None
+    return large_constants.array(node.attr['value'].tensor) if node.op == 'Const' and STANDS_FOR not in node.attr else None
 
 
 def op_def(op_type):

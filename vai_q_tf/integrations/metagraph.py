@@ -13,7 +13,7 @@ from vai_q_tf import errors, files, ops
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.frozen.write_model import write_graph
-from vai_q_tf.graph.damage import check_nodes
+from vai_q_tf.graph.checks.damage import check_nodes
 from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat import checkpoints, evaluation, graph_record, training
 from vai_q_tf.qat.deploy import EvaluationFreezer, derive_evaluation_graph

@@ -24,9 +24,10 @@ class LintGraph:
         self.library = graph_def.library
         self._by_name = {node.name: node for node in self.nodes}
         self._computed = None
+        self._inputs = {node.name: data_inputs(node) for node in self.nodes}
         self.consumers = collections.defaultdict(list)
         for node in self.nodes:
-            for name in data_inputs(node):
+            for name in self._inputs[node.name]:
                 self.consumers[producer_name(name)].append(node)
 
     def of_type(self, *ops):
@@ -35,7 +36,7 @@ class LintGraph:
 
     def producer(self, node, index):
         """The node that makes data input `index` (negative: from the end); None if there is no such input or node."""
-        inputs = data_inputs(node)
+        inputs = self._inputs[node.name]
         if not -len(inputs) <= index < len(inputs):
             return None
         return self._by_name.get(producer_name(inputs[index]))
@@ -75,7 +76,7 @@ class LintGraph:
         source = self.producer(node, index)
         if source is None:
             return None
-        number = data_inputs(node)[index].partition(':')[2]
+        number = self._inputs[node.name][index].partition(':')[2]
         shapes = output_shapes(source)
         if shapes:
             position = int(number) if number.isdigit() else 0

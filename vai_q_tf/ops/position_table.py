@@ -60,8 +60,8 @@ def legal_positions(state, rules, name=None):
     return library.load().vai_legal_positions(
         state, len(rules.names), groups=list(rules.groups),
         sources=[number for numbers in rules.sources for number in (len(numbers),) + numbers],
-        lowest=list(rules.lowest), neighbours=fills(rules.neighbours), defaults=fills(rules.defaults),
-        limits=[number for limit in rules.limits for number in [len(limit)] + [n for form in limit for n in flat(form)]],
+        lowest=list(rules.lowest), neighbours=fills(rules.all_neighbours()), defaults=fills(rules.defaults),
+        limits=[number for limit in rules.all_limits() for number in [len(limit)] + [n for form in limit for n in flat(form)]],
         level=rules.level, name=name)
 
 

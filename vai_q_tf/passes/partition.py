@@ -6,6 +6,7 @@ from google.protobuf.message import Message  # type: ignore
 
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.control_flow import branch_nodes, placing
 from vai_q_tf.graph.dependence import operands, reach, readers
 from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index, tensor_name
@@ -149,7 +150,7 @@ def _own_shapes(graph_def, view, inputs, given):
     if computed:
         nodes = [editor.copy(view.node(name)) for name in view.upstream(computed)]
         with tf.Graph().as_default() as graph:
-            tf.import_graph_def(editor.subgraph(graph_def, nodes), name='')
+            large_constants.import_graph_def(editor.subgraph(graph_def, nodes), name='')
         for name in computed:
             for output in graph.get_operation_by_name(name).outputs:
                 if output.shape.ndims is not None:

@@ -1,6 +1,6 @@
 """GraphRange: the part of a graph between input and output nodes, and what flows through it."""
 from vai_q_tf import errors
-from vai_q_tf.graph.quantized_ops import require_unquantized
+from vai_q_tf.graph.checks.quantized_ops import require_unquantized
 from vai_q_tf.graph.traits import FIX_NEURON_OPS, FORWARDS, SHAPE_OPS, trait
 from vai_q_tf.graph.view import VARIABLE_OPS, node_name, output_index, tensor_name
 from vai_q_tf.patterns.dropout import find_dropouts

@@ -1,8 +1,6 @@
 """Normalisations: the operands of batch norms, fused and decomposed, in training and inference form."""
 from typing import NamedTuple
 
-import tensorflow.compat.v1 as tf
-
 from vai_q_tf import errors
 from vai_q_tf.graph.control_flow import SWITCH_OPS
 from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, IDENTITY_OPS
@@ -92,7 +90,7 @@ def _is_over_batch(graph_range, match):
 
 
 def _constant(view, tensor):
-    return tf.make_ndarray(view.attr(tensor, 'value').tensor)
+    return view.value(tensor)
 
 
 def forms(graph_range, tensor):

@@ -10,7 +10,7 @@ import numpy as np
 
 from vai_q_tf import errors
 from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO, POSITION_MAX, POSITION_MIN, POSITION_ZERO
-from vai_q_tf.plan.position_rules import active_alignments, find_positions, position_rules
+from vai_q_tf.plan.position_rules import active_alignments, find_positions, group_numbers, position_rules
 
 
 class Observation(NamedTuple):
@@ -40,7 +40,7 @@ def decide(plan, observed, config, chosen=None) -> Dict[str, int]:
     """
     rules = position_rules(plan, config)
     groups = rules.of_groups({name: observation.position for name, observation in observed.items()})
-    for number, members in _measured(plan, rules, config).items():
+    for number, members in _measured(plan, config).items():
         if all(observed[tensor.name].errors is not None for tensor in members):
             groups[number] = _least_error(members, observed)
     for name, position in (chosen or {}).items():
@@ -71,18 +71,18 @@ def measured(plan, config):
 
 def shared(plan, config):
     """The names of the tensors of each group of several, results of moves aside, a list of tuples."""
-    return [tuple(tensor.name for tensor in group) for group in _measured(plan, position_rules(plan, config), config).values()]
+    return [tuple(tensor.name for tensor in group) for group in _measured(plan, config).values()]
 
 
-def _measured(plan, rules, config):
+def _measured(plan, config):
     """{number of a group: the QuantTensors whose errors decide}; only the groups of several."""
     if config.align_rule == 'output':
         return {}
     moved = {alignment.output for alignment in active_alignments(plan, config) if alignment.kind == 'move'}
-    members = {}
-    for tensor, number in zip(plan.tensors, rules.groups):
+    numbers, members = group_numbers(plan, config), {}
+    for tensor in plan.tensors:
         if tensor.name not in moved:
-            members.setdefault(number, []).append(tensor)
+            members.setdefault(numbers[tensor.name], []).append(tensor)
     return {number: group for number, group in members.items() if len(group) > 1}
 
 

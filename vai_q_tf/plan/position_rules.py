@@ -7,7 +7,7 @@ that is nearest to 0 is brought there: its groups move, the first as far as it c
 import collections
 import itertools
 import math
-from typing import List, NamedTuple, Tuple
+from typing import List, NamedTuple, Tuple, Union
 
 from vai_q_tf.dpu import (
     HARD_SIGMOID_BITS,
@@ -26,6 +26,28 @@ Form = Tuple[int, Tuple[Tuple[int, int], ...]]
 SWEEPS = 256  # after which positions that chase each other are given up
 
 
+class Pairs(NamedTuple):
+    """A rule for all pairs of the operands of an op, which may be many; groups: those of the operands, in their order."""
+    groups: Tuple[int, ...]
+    bound: int = 0
+
+    def neighbours(self):
+        """Yields it as (group, form)."""
+        for one, other in itertools.combinations(self.groups, 2):
+            if one != other:
+                yield one, (0, ((other, 1),))
+                yield other, (0, ((one, 1),))
+
+    def limits(self):
+        """Yields it as limits."""
+        for one in self.groups:
+            yield from self.limits_of(one)
+
+    def limits_of(self, one):
+        """Yields the limits that bring the group `one` down first."""
+        return (((-self.bound, ((one, 1), (other, -1))),) for other in self.groups if other != one)
+
+
 class PositionRules(NamedTuple):
     """The rules of a plan.
 
@@ -33,9 +55,10 @@ class PositionRules(NamedTuple):
     sources: for each group the numbers of the tensors of whose positions it begins with the least: its roots, or under the rule
       'output' the result that it is aligned to.
     lowest: the least position of each group.
-    neighbours: (group, form) in the order in which a group of zeros takes the position `form`, once that has no zeros in it.
+    neighbours: (group, form) in the order in which a group of zeros takes the position `form`, once that has no zeros in it; or
+      Pairs, of which each takes the position of the other.
     defaults: the same for what is then left; afterwards no group is of zeros.
-    limits: the limits, each a tuple of forms.
+    limits: the limits, each a tuple of forms; or Pairs, of which none is more than `bound` above the other.
     level: the position at which all groups meet every limit, the last resort.
     """
     names: Tuple[str, ...]
@@ -43,10 +66,18 @@ class PositionRules(NamedTuple):
     roots: Tuple[bool, ...]
     sources: Tuple[Tuple[int, ...], ...]
     lowest: Tuple[int, ...]
-    neighbours: Tuple[Tuple[int, Form], ...]
+    neighbours: Tuple[Union[Tuple[int, Form], Pairs], ...]
     defaults: Tuple[Tuple[int, Form], ...]
-    limits: Tuple[Tuple[Form, ...], ...]
+    limits: Tuple[Union[Tuple[Form, ...], Pairs], ...]
     level: int
+
+    def all_neighbours(self):
+        """`neighbours` without Pairs, a list."""
+        return [each for rule in self.neighbours for each in (rule.neighbours() if isinstance(rule, Pairs) else [rule])]
+
+    def all_limits(self):
+        """`limits` without Pairs, a list."""
+        return [each for rule in self.limits for each in (rule.limits() if isinstance(rule, Pairs) else [rule])]
 
     def of_groups(self, positions):
         """The position that each group begins with, from {name: position}."""
@@ -74,9 +105,8 @@ def position_rules(plan, config):
     Under the rule 'output' no tensors share a position.
     """
     names = tuple(tensor.name for tensor in plan.tensors)
-    shared = active_alignments(plan, config) if config.align_rule != 'output' else []
-    numbers = _group_numbers(names, shared)
-    results = {alignment.output for alignment in shared}
+    numbers = group_numbers(plan, config)
+    results = {alignment.output for alignment in active_alignments(plan, config)} if config.align_rule != 'output' else set()
     lowest = [POSITION_MIN] * len(set(numbers.values()))
     activations = {}
     for tensor in plan.tensors:
@@ -93,8 +123,9 @@ def position_rules(plan, config):
         level=max([0] + lowest))
 
 
-def _group_numbers(names, alignments):
-    """{name: number of its group}, numbered in the order of `names`."""
+def group_numbers(plan, config):
+    """{name: number of its group}, numbered in the order of the plan's tensors."""
+    names = [tensor.name for tensor in plan.tensors]
     leader = {name: name for name in names}
 
     def find(name):
@@ -102,7 +133,7 @@ def _group_numbers(names, alignments):
             leader[name] = name = leader[leader[name]]
         return name
 
-    for alignment in alignments:
+    for alignment in active_alignments(plan, config) if config.align_rule != 'output' else ():
         for name in alignment.inputs:
             leader[find(name)] = find(alignment.output)
     numbers = {}
@@ -110,11 +141,11 @@ def _group_numbers(names, alignments):
 
 
 def _sources(names, numbers, roots):
-    sources = [()] * len(set(numbers.values()))
+    sources = [[] for _ in set(numbers.values())]
     for number, name in enumerate(names):
         if roots[number]:
-            sources[numbers[name]] += (number,)
-    return tuple(sources)
+            sources[numbers[name]].append(number)
+    return tuple(map(tuple, sources))
 
 
 def _output_sources(plan, config, names):
@@ -159,16 +190,18 @@ class _Maker:
 
     def neighbours(self):
         """Activations of zeros take the position of the other side of the op, or of what is added to them."""
-        pairs = [(group.output, group.input) for group in self._groups]
+        for group in self._groups:
+            yield self._pairs(group.output, group.input)
         for group in self._operand_groups:
-            pairs += [(group.output, name) for name in group.inputs]
-            pairs += itertools.combinations(group.inputs, 2)
-        if self._config.align_rule == 'output':
-            pairs += [(alignment.output, name) for alignment in self._plan.alignments for name in alignment.inputs]
-        for one, other in pairs:
-            if self._numbers[one] != self._numbers[other]:
-                yield self._takes(one, 0, (1, other))
-                yield self._takes(other, 0, (1, one))
+            for name in group.inputs:
+                yield self._pairs(group.output, name)
+            yield self._pairs(*group.inputs)
+        for alignment in self._plan.alignments if self._config.align_rule == 'output' else ():
+            for name in alignment.inputs:
+                yield self._pairs(alignment.output, name)
+
+    def _pairs(self, *names, bound=0):
+        return Pairs(tuple(self._numbers[name] for name in names), bound)
 
     def defaults(self, activations):
         for number in activations:
@@ -195,6 +228,9 @@ class _Maker:
             if group.bias and self._limits_bias(group):
                 found += self._bias_limits(group)
         for limit in found:
+            if isinstance(limit, Pairs):
+                yield limit
+                continue
             # A form without groups is always met, or never.
             if not any(constant <= 0 and not terms for constant, terms in limit):
                 yield tuple(form for form in limit if form[1])
@@ -210,7 +246,7 @@ class _Maker:
         if group.kind == 'mul':
             return [(form(0, (1, output), *((-1, name) for name in inputs)),),
                     (form(-MAX_MUL_SHIFT_WRITE, *(((1, name) for name in inputs)), (-1, output)),)]
-        return ([(form(-MAX_ADD_SHIFT_READ, (1, one), (-1, other)),) for one, other in itertools.permutations(inputs, 2)]
+        return ([self._pairs(*inputs, bound=MAX_ADD_SHIFT_READ)]
                 + [tuple(form(-MAX_ADD_SHIFT_WRITE, (1, name), (-1, output)) for name in inputs)]
                 + [(form(-MAX_ADD_SHIFT_WRITE, (1, output), (-1, name)),) for name in inputs])
 
@@ -292,7 +328,13 @@ def _value(form, positions):
 def _fill(rules, fills, positions):
     """Gives groups of zeros a position; returns whether there was one."""
     changed = False
-    for target, form in fills:
+    for rule in fills:
+        if isinstance(rule, Pairs):
+            zeros = [positions[group] == POSITION_ZERO for group in rule.groups]
+            if any(zeros) and not all(zeros):
+                changed = _fill(rules, rule.neighbours(), positions) or changed
+            continue
+        target, form = rule
         if positions[target] == POSITION_ZERO and all(positions[group] != POSITION_ZERO for group, _ in form[1]):
             positions[target] = min(max(_value(form, positions), rules.lowest[target]), POSITION_MAX)
             changed = True
@@ -302,15 +344,25 @@ def _fill(rules, fills, positions):
 def _limit(rules, positions):
     """Moves positions until all limits are met; returns whether that came to an end."""
     for _ in range(SWEEPS):
-        changed = False
-        for limit in rules.limits:
-            form = min(limit, key=lambda form: _value(form, positions))
-            if _value(form, positions) > 0:
-                changed = True
-                _move(rules, form, positions)
-        if not changed:
+        if not any([_meet(rules, limit, positions) for limit in rules.limits]):
             return True
     return False
+
+
+def _meet(rules, limit, positions):
+    """Moves positions until the limit is met, as far as they can; returns whether it was not."""
+    if isinstance(limit, Pairs):
+        changed = False
+        spread = [positions[group] for group in limit.groups]
+        for one in limit.groups if max(spread) - min(spread) > limit.bound else ():
+            if positions[one] - min(positions[other] for other in limit.groups) > limit.bound:
+                changed = any([_meet(rules, each, positions) for each in limit.limits_of(one)]) or changed
+        return changed
+    form = min(limit, key=lambda form: _value(form, positions))
+    if _value(form, positions) <= 0:
+        return False
+    _move(rules, form, positions)
+    return True
 
 
 def _move(rules, form, positions):

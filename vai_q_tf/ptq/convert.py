@@ -9,7 +9,8 @@ from vai_q_tf.config import require_config
 from vai_q_tf.export.datatype import convert_graph
 from vai_q_tf.frozen.load import load_float_graph, runnable
 from vai_q_tf.frozen.write_model import write_models
-from vai_q_tf.graph.make_graph import make_graph
+from vai_q_tf.graph import large_constants
+from vai_q_tf.graph.checks.make_graph import make_graph
 
 # The number of --convert_datatype: type and name in the file's name; 0 converts nothing.
 TARGETS = {1: (tf.float16, 'fp16'), 2: (tf.float64, 'double'), 3: (tf.bfloat16, 'bfloat16'), 4: (tf.float32, 'fp32')}
@@ -18,6 +19,7 @@ _NAMES = {'fp16': 1, 'float16': 1, 'half': 1, 'double': 2, 'float64': 2, 'fp64':
 
 
 @also_called(q_config='config')
+@large_constants.kept_apart()
 def convert_datatype(graph_def, config, datatype, fold_constant=1):
     """Folds batch norms, converts float32 to another type, and writes `converted_model_<type>.pb`; returns its path.
 

@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops
 from vai_q_tf.graph import graphdef_editor as editor
-from vai_q_tf.graph import live_editor
+from vai_q_tf.graph import large_constants, live_editor
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import GraphView, indexed_name, node_name, normalise
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
@@ -36,14 +36,14 @@ class FinetuneNetwork:
     def __init__(self, float_graph, eval_graph, plan, blocks, mode, config):
         ops.load_library()
         view = GraphView(eval_graph)
-        self.values = {name: tf.make_ndarray(view.node(name).attr['value'].tensor)
+        self.values = {name: view.value(name)
                        for block in blocks for name in block.constants}
         targets = [block.output for block in blocks]
         outputs = [_quantized_output(plan, view, name) for name in plan.output_nodes]
         sources = [block.source for block in blocks]
         self._graph = tf.Graph()
         with self._graph.as_default():
-            tf.import_graph_def(_upstream(float_graph, sources + list(plan.output_nodes)), name='')
+            large_constants.import_graph_def(_upstream(float_graph, sources + list(plan.output_nodes)), name='')
             self._make_variables()
             if mode == 1:
                 results = self._import(_stop_gradients(eval_graph), targets + outputs)
@@ -58,8 +58,8 @@ class FinetuneNetwork:
             self._rates = tf.placeholder(tf.float32, [len(blocks)])
             self._train_ops = self._make_train_ops(blocks, losses)
             initializer = tf.global_variables_initializer()
+        self._session = large_constants.session(self._graph, config)
         self._graph.finalize()
-        self._session = tf.Session(graph=self._graph, config=config)
         self._session.run(initializer, {self._initial[name]: value for name, value in self.values.items()})
 
     def __enter__(self):
@@ -99,7 +99,7 @@ class FinetuneNetwork:
                 node.attr['frame_name'].s = scope.encode() + b'/' + node.attr['frame_name'].s
             nodes.append(node)
         kept = editor.subgraph(graph_def, nodes)
-        return tf.import_graph_def(kept, {name + ':0': source for name, source in sources.items()},
+        return large_constants.import_graph_def(kept, {name + ':0': source for name, source in sources.items()},
                                    list(map(indexed_name, tensors)), name=scope)
 
     def _output_errors(self, outputs, names):

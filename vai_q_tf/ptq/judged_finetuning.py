@@ -1,6 +1,7 @@
 """Fast finetuning that keeps nothing that makes outputs worse on data that nothing was fitted on."""
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import large_constants
 from vai_q_tf.ptq.effort.effort import Row
 from vai_q_tf.ptq.effort.judge import decibels
 from vai_q_tf.ptq.fast_finetune import finetune
@@ -15,6 +16,7 @@ def finetune_judged(float_graph, model, plan, data, judge, settings):
     """
     testable = runnable(model)
 
+    @large_constants.kept_apart()
     def unseen_error(values):
         return judge.errors(editor.with_values(testable, values))[1]
 

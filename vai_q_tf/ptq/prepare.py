@@ -3,7 +3,6 @@ import os
 from typing import Callable, Dict, List, NamedTuple
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files, passes
 from vai_q_tf.coverage.summary import coverage, warn
@@ -12,7 +11,8 @@ from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
 from vai_q_tf.frozen.input_fn import InputReader, load_input_fn
 from vai_q_tf.frozen.load import load_float_graph, runnable
 from vai_q_tf.frozen.smoke_run import check_float_graph
-from vai_q_tf.graph.make_graph import make_graph
+from vai_q_tf.graph import large_constants
+from vai_q_tf.graph.checks.make_graph import make_graph
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes.folding.equalize_layers import equalize_layers, equalize_weights
 from vai_q_tf.plan.annotate import annotate
@@ -22,12 +22,12 @@ from vai_q_tf.ptq.effort.improve import Network
 class Prepared(NamedTuple):
     """A network that can be calibrated.
 
-    source: the float GraphDef as the user knows it. networks: the Network after the passes, and after it the one with
-      cross-layer equalization, where both are to be judged.
+    names: of the nodes of the float graph as the user knows it. networks: the Network after the passes, and after it the one
+      with cross-layer equalization, where both are to be judged.
     feed: a function from the step to what is fed to these, {tensor name: array}. directory: config.output_dir, which is
       there, as an absolute path: code of users may change the working directory.
     """
-    source: tf.GraphDef
+    names: List[str]
     networks: List[Network]
     feed: Callable[[int], Dict[str, np.ndarray]]
     directory: str
@@ -70,8 +70,10 @@ def prepare(graph_def, input_fn, config, skip_check=0, fold_constant=1, gpu_memo
         networks = _networks(with_phases(source, phases.values), config, bool(fold_constant), effort)
     except errors.QuantizeError as error:
         raise phases.explain(error) from error
+    large_constants.forget_all_but(network.graph for network in networks)
     warn(coverage(*networks[0]))
-    return Prepared(source, networks, _feed_of(networks[0].graph, reader.feed, batches, phases), directory)
+    names = [node.name for node in source.node]
+    return Prepared(names, networks, _feed_of(networks[0].graph, reader.feed, batches, phases), directory)
 
 
 def _networks(graph_def, config, fold_constant, effort):

@@ -12,6 +12,7 @@ from vai_q_tf.export.onnx.convert import require_onnx, to_onnx
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.frozen.write_model import write_models, write_onnx
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.lint import lint
 from vai_q_tf.ptq.calibration.progress import progress
@@ -24,6 +25,7 @@ MODEL = 'quantize_eval_model'
 
 
 @also_called(q_config='config')
+@large_constants.kept_apart()
 def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=1, add_shapes=1, keep_float_weight=1,
                     fix_input_shape=0, output_format='pb', onnx_opset=13, include_fast_ft=0, fast_ft_mode=1,
                     fast_ft_epochs=5, fast_ft_lr=None, fast_ft_lrcoef=1.0, strict=False, gpu_memory_fraction=None,

@@ -27,9 +27,9 @@ from vai_q_tf.frozen.input_fn import InputReader
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
-from vai_q_tf.graph.damage import check_nodes
+from vai_q_tf.graph.checks.damage import check_nodes
+from vai_q_tf.graph.checks.make_graph import make_graph
 from vai_q_tf.graph.dependence import changing_nodes, operands, reach
-from vai_q_tf.graph.make_graph import make_graph
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, node_name, normalise
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE

@@ -11,7 +11,7 @@ from vai_q_tf.coverage.node_status import QUANTIZED, InspectedNode, inspect_node
 from vai_q_tf.dpu import find_target
 from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
 from vai_q_tf.frozen.load import unknown_ops
-from vai_q_tf.graph.damage import check_nodes
+from vai_q_tf.graph.checks.damage import check_nodes
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.traits import FIX_NEURON_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name

@@ -47,7 +47,7 @@ class Trials:
         self._measured = self._feeds[:batches]
         self._default = _bits(annotate(self._view, config.replace(nodes_bit=[])))
         self._resolve = resolver(self._view, prepared.plan)
-        self._entries = entry_names(self._view, prepared.plan, [node.name for node in prepared.source.node])
+        self._entries = entry_names(self._view, prepared.plan, prepared.names)
 
     @property
     def batches(self):

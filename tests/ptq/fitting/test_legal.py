@@ -1,10 +1,13 @@
 """LegalPositions against `settle`, which leaves legal positions as they are."""
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.plan import random_plans
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN
 from vai_q_tf.plan.position_rules import position_rules, settle
+from vai_q_tf.plan.quant_plan import OperandGroup, QuantPlan, QuantTensor
 from vai_q_tf.ptq.fitting.legal import LegalPositions
 
 
@@ -47,3 +50,11 @@ def test_the_positions_of_weights_that_are_allowed_have_no_gap(data):
                        if legal.allows(positions, record.name, position)]
             assert positions[record.name] in allowed
             assert allowed == list(range(allowed[0], allowed[-1] + 1))
+
+
+@pytest.mark.parametrize('position, allowed', [(5, True), (-12, True), (-13, False), (18, True), (19, False)])
+def test_an_operand_of_a_sum_is_near_to_all_others(position, allowed):
+    tensors = tuple(QuantTensor(name, 'activation', 1, 8, 1, name, ()) for name in ('x', 'y', 'z', 'sum'))
+    plan = QuantPlan((), (), (), tensors, (), ())._replace(operand_groups=(OperandGroup('add', 'op', ('x', 'y', 'z'), 'sum'),))
+    legal = LegalPositions(position_rules(plan, QuantizeConfig(['in'], ['out'])))
+    assert legal.allows({'x': 0, 'y': 3, 'z': 3, 'sum': 3}, 'x', position) == allowed

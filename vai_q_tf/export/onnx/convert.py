@@ -8,6 +8,7 @@ from vai_q_tf import errors, ops
 from vai_q_tf.export.evaluation_model import require_evaluation_model
 from vai_q_tf.export.onnx import fix_neuron, padding
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.dependence import changing_nodes
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, indexed_name, node_name, normalise
@@ -53,7 +54,7 @@ def to_onnx(eval_graph_def, input_nodes, output_nodes, opset=13):
     view = GraphView(eval_graph_def)
     outputs = [_quantized(view, normalise(name)) for name in output_nodes]
     inputs = [node_name(name) for name in input_nodes]
-    graph_def = _with_constants(_with_placeholders(eval_graph_def, inputs), outputs)
+    graph_def = _with_constants(_with_placeholders(large_constants.whole(eval_graph_def), inputs), outputs)
     view = GraphView(graph_def)
     needed = view.upstream([node_name(name) for name in outputs])
     placeholders = [name for name in needed if view.op(name) == 'Placeholder']

@@ -3,6 +3,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, WEIGHTED, trait
 from vai_q_tf.graph.view import node_name, normalise, output_index
 from vai_q_tf.passes.common.parameters import evaluate, known_nodes, static_nodes
@@ -58,8 +59,8 @@ def _fold(graph_def, protected, is_wanted, in_branches=False):
                 wanted.setdefault(name, False)
     values = evaluate(graph_def, view, wanted, lambda imported: (
         in_branches or wanted[normalise(imported.name)] or _is_small(view, imported)))
-    for tensor, value in values.items():
-        _replace(rewriter, tensor, value)
+    for tensor in list(values):
+        _replace(rewriter, tensor, values.pop(tensor))
     _name_outputs(rewriter, static.difference(known), is_wanted)
     _write_axes_out(rewriter)
     return rewriter.result()
@@ -70,7 +71,7 @@ def _is_small(view, imported):
     if size <= _LARGE:
         return True
     sources = (view.node(name) for name in view.upstream([imported.op.name]) if view.op(name) == 'Const')
-    return size <= 2 * sum(node.ByteSize() for node in sources)
+    return size <= 2 * sum(map(large_constants.byte_size, sources))
 
 
 def _name_outputs(rewriter, computed, is_wanted):

@@ -2,6 +2,7 @@
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS
 from vai_q_tf.graph.sessions import cpu_only, exact
 from vai_q_tf.graph.view import STANDS_FOR, indexed_name, node_name
@@ -56,8 +57,8 @@ def evaluate(graph_def, view, wanted, fits=lambda tensor: True):
     options = exact(cpu_only())
     options.graph_options.rewrite_options.constant_folding = options.graph_options.rewrite_options.OFF
     with tf.Graph().as_default() as graph:
-        tf.import_graph_def(editor.subgraph(graph_def, nodes), name='')
-        with tf.Session(graph=graph, config=options) as session:
+        large_constants.import_graph_def(editor.subgraph(graph_def, nodes), name='')
+        with large_constants.session(graph, options) as session:
             fetches = {name: indexed_name(name) for name in wanted if fits(graph.get_tensor_by_name(indexed_name(name)))}
             try:
                 return session.run(fetches)

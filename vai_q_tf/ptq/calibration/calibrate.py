@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.fixed_point import HISTOGRAM_BINS, POSITION_ZERO
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.plan import final_positions
 from vai_q_tf.ptq.calibration.calibration_network import CalibrationNetwork
@@ -31,6 +32,7 @@ class Calibrated(NamedTuple):
     not_finite: FrozenSet[int] = frozenset()
 
 
+@large_constants.kept_apart()
 def calibrate(graph_def, plan, config, feed, gpu_memory_fraction=None):
     """What config.calib_iter batches tell of the tensors of the plan.
 
@@ -52,6 +54,7 @@ def calibrate(graph_def, plan, config, feed, gpu_memory_fraction=None):
     return _run([CalibrationNetwork(graph_def, plan, config)], config, feed, gpu_memory_fraction)[0]
 
 
+@large_constants.kept_apart()
 def calibrate_twice(graph_def, plan, config, feed, gpu_memory_fraction=None):
     """(by 'votes', by 'mse'), both as `calibrate` gives them, from one pass over the batches."""
     return _run([CalibrationNetwork(graph_def, plan, config.replace(positions_by=way)) for way in ('votes', 'mse')],
@@ -105,7 +108,7 @@ def _run(networks, config, feed, gpu_memory_fraction):
     """The Calibrated of each network, over all batches, each asked for once."""
     totals = [_Totals(network) for network in networks]
     with contextlib.ExitStack() as sessions:
-        opened = [sessions.enter_context(tf.Session(graph=network.graph, config=session_config(gpu_memory_fraction)))
+        opened = [sessions.enter_context(large_constants.session(network.graph, session_config(gpu_memory_fraction)))
                   for network in networks]
         for step in progress(range(config.calib_iter), config.calib_iter, 'Calibration'):
             batch = feed(step)

@@ -9,6 +9,7 @@ from vai_q_tf.export.constants import ERRORS_ABOVE, ConstantQuantizer, errors_be
 from vai_q_tf.export.fix_neuron_nodes import insert
 from vai_q_tf.fixed_point import POSITION_ZERO
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import skip_clustering
 from vai_q_tf.graph.view import GraphView, indexed_name, node_name
 from vai_q_tf.plan import final_positions
@@ -45,7 +46,7 @@ class CalibrationNetwork:
         if self.way != 'votes':
             plan = _with_inputs(plan, config)
         measured = final_positions.measured(plan, config)
-        self.constants, values = _search_constants(view, plan, measured)
+        self.constants, values = _search_constants(view, plan, measured, self.way == 'votes')
         computed = [record for record in plan.tensors if record.name not in self.constants]
         self.names = [record.name for record in computed]
         self.chosen = [record for record in computed if record.method == 1 and self.way != 'votes']
@@ -54,8 +55,8 @@ class CalibrationNetwork:
         self._windows = _windows(computed, measured)
         self.graph = tf.Graph()
         with self.graph.as_default():
-            tf.import_graph_def(_calibration_graph(graph_def, computed, values, self._windows, self.way != 'votes'),
-                                name='')
+            large_constants.import_graph_def(
+                _calibration_graph(graph_def, computed, values, self._windows, self.way != 'votes'), name='')
             counts = [_COUNTS[self.way](record, self.graph.get_tensor_by_name(indexed_name(record.tensor)))
                       for record in self.chosen if self.way in _COUNTS]
             packed = [tf.stack(counts).name] if counts else []
@@ -98,16 +99,21 @@ def _with_inputs(plan, config):
         else record for record in plan.tensors))
 
 
-def _search_constants(view, plan, measured):
-    """({name: Observation}, {Const: quantized value}) of the tensors that are Consts read through their FixNeuron alone."""
+def _search_constants(view, plan, measured, quantizes):
+    """({name: Observation}, {Const: quantized value}) of the tensors that are Consts read through their FixNeuron alone.
+
+    Without `quantizes` no values.
+    """
     observed, values = {}, {}
     with ConstantQuantizer() as quantizer:
         for record in plan.tensors:
             if view.op(record.tensor) != 'Const' or set(view.consumers(record.tensor)) - set(record.consumers):
                 continue
-            value = tf.make_ndarray(view.attr(record.tensor, 'value').tensor)
+            value = view.value(record.tensor)
             found = observed[record.name] = quantizer.search(record, value, record.name in measured)
-            values[record.tensor] = quantizer.quantize(value, found.position, record.bits, record.mode, record.narrow_range)
+            if quantizes:
+                values[record.tensor] = large_constants.kept(quantizer.quantize(
+                    value, found.position, record.bits, record.mode, record.narrow_range))
             if not np.isfinite(value).all():
                 tf.logging.warning('%s has NaN or infinity', record.tensor)
             elif found.position == POSITION_ZERO:
@@ -130,8 +136,7 @@ def _calibration_graph(graph_def, computed, values, windows, stays_float):
     stays_float: leaves the quantization away, so that all is searched on the float network.
     """
     measured = {name for names in windows.values() for name in names}
-    if not stays_float:
-        graph_def = editor.with_values(graph_def, values)
+    graph_def = editor.with_values(graph_def, values)
     graph_def = insert(graph_def, computed, lambda record: _observers(record, record.name in measured, stays_float))
     nodes = [editor.constant(_TRACK, tf.bool, True),
              _pack(_POSITIONS, tf.int32, [record.name + '/position' for record in computed])]

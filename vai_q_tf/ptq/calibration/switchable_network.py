@@ -6,6 +6,7 @@ from vai_q_tf import errors, ops
 from vai_q_tf.export.fix_neuron_nodes import insert
 from vai_q_tf.fixed_point import NO_OBSERVATION
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config, skip_clustering
 
 _POSITIONS = 'vai_q_tf/positions'
@@ -29,11 +30,11 @@ class SwitchableNetwork:
         self._numbers = {tensor.name: number for number, tensor in enumerate(plan.tensors)}
         graph = tf.Graph()
         with graph.as_default():
-            tf.import_graph_def(_switchable(graph_def, plan), name='')
+            large_constants.import_graph_def(_switchable(graph_def, plan), name='')
         skip_clustering(graph.get_operation_by_name(_SWITCHES))
         quantized = {tensor.tensor: tensor.name for tensor in plan.tensors}
         self._outputs = [quantized.get(name, name) + ':0' for name in plan.output_nodes]
-        self._session = tf.Session(graph=graph, config=session_config(gpu_memory_fraction))
+        self._session = large_constants.session(graph, session_config(gpu_memory_fraction))
 
     def __enter__(self):
         return self

@@ -10,6 +10,7 @@ import numpy as np
 from vai_q_tf.export.constants import ConstantQuantizer
 from vai_q_tf.fixed_point import POSITION_ZERO
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.position_rules import active_alignments, position_rules
@@ -188,6 +189,7 @@ class Effort:
         changed = setting._replace(chosen=chosen)
         return changed if self._begin(changed) != self._begin(setting) else None
 
+    @large_constants.kept_apart()
     def _fitted_error(self, setting):
         return self._judge.fitted_error(quantized_graph(self._float_graph, self._plan, self._with_positions(setting)))
 
@@ -197,6 +199,7 @@ class Effort:
                   if record.mode != ACTIVATION_MODE}
         return State(self._best.state.values, dict(self._begin(setting).positions, **fitted))
 
+    @large_constants.kept_apart()
     def _equalization(self, setting):
         pairs = find_pairs(self._float_graph, self._plan, self._layers)
         if not pairs:
@@ -218,6 +221,7 @@ class Effort:
                 values[layer.bias.tensor] = (bias * scales[name].reshape(bias.shape)).astype(np.float32)
         return setting._replace(values=values, scales=scales, observed=self._calibrated('mse', values))
 
+    @large_constants.kept_apart()
     def _calibrated(self, way, values):
         """What is observed on all data with other constants; `way`: as config.positions_by, which goes before it."""
         feeds = self._data.everything
@@ -236,11 +240,15 @@ class Effort:
         return dict(observed, **changed)
 
     def _walk(self, setting, text):
+        return self._judged(setting, self._walked(setting, text))
+
+    @large_constants.kept_apart()
+    def _walked(self, setting, text):
         legal = LegalPositions(position_rules(self._plan, self._config_of(setting)))
         fit = WeightFit(self._float_graph, legal, setting.refits) if setting.fits else None
         walk = Walk(self._float_graph, self._plan, self._layers, self._begin(setting), legal, self._data.fitted, fit,
                     setting.scales, self._summaries, self._fraction)
-        return self._judged(setting, walk.run(text))
+        return walk.run(text)
 
     def _begin(self, setting):
         return State(setting.values, final_positions.decide(
@@ -249,6 +257,7 @@ class Effort:
     def _config_of(self, setting):
         return self._config.replace(align_pool=setting.align_pool)
 
+    @large_constants.kept_apart()
     def _judged(self, setting, state):
         return Trial(setting, state, *map(decibels, self._judge.errors(
             quantized_graph(self._float_graph, self._plan, state))))

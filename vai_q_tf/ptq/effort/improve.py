@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 from tabulate import tabulate
 
 from vai_q_tf import errors
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS, LOOP_OPS
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan import final_positions
@@ -114,6 +115,7 @@ class _Choice:
         course.run(AIDS[self._effort])
         return course.result(), course.rows
 
+    @large_constants.kept_apart()
     def _as_calibrated(self, network, found):
         setting = Setting({}, found.observed, self._config.align_pool, {})
         state = State({}, final_positions.decide(network.plan, found.observed, self._config))

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, indexed_name, tensor_name
 
@@ -58,8 +59,8 @@ class Judge:
     def _run(self, graph_def, tensors, data):
         """For each list of feeds in `data` the values of the tensors, a list a batch."""
         with tf.Graph().as_default() as graph:
-            tf.import_graph_def(graph_def, name='')
-            with tf.Session(graph=graph, config=session_config(self._fraction)) as session:
+            large_constants.import_graph_def(graph_def, name='')
+            with large_constants.session(graph, session_config(self._fraction)) as session:
                 return [[session.run(list(map(indexed_name, tensors)), feed) for feed in feeds] for feeds in data]
 
 

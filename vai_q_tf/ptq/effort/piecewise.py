@@ -6,6 +6,7 @@ of several outputs, such as Split, run again where several pieces read them.
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, indexed_name, node_name, tensor_name
 
@@ -53,8 +54,8 @@ class PiecewiseRun:
         sources = [member for member in members if member in self._kept[0]]
         read_later = self._read_later(members, sources)
         with tf.Graph().as_default() as graph:
-            tf.import_graph_def(editor.subgraph(self._graph_def, list(map(self._node, members))), name='')
-            with tf.Session(graph=graph, config=self._config) as session:
+            large_constants.import_graph_def(editor.subgraph(self._graph_def, list(map(self._node, members))), name='')
+            with large_constants.session(graph, self._config) as session:
                 results = []
                 for kept in self._kept:
                     result, later = session.run((indexed_name(tensor), {name: indexed_name(name) for name in read_later}),

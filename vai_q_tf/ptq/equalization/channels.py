@@ -4,6 +4,7 @@ from typing import Dict, NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config, skip_clustering
 from vai_q_tf.graph.view import indexed_name
 
@@ -39,13 +40,13 @@ def observe_channels(float_graph, tensors, feeds, gpu_memory_fraction=None, clip
     """
     graph = tf.Graph()
     with graph.as_default():
-        tf.import_graph_def(float_graph, name='')
+        large_constants.import_graph_def(float_graph, name='')
         found = [_measures(graph.get_tensor_by_name(indexed_name(name)), axis, name in clipped)
                  for name, axis in tensors.items()]
         counts, sizes = (tf.stack(each) for each in zip(*((count, tf.shape(measures)[1]) for count, measures in found)))
         packed = tf.concat([measures for _, measures in found], 1)
     skip_clustering(packed.op)
-    with tf.Session(graph=graph, config=session_config(gpu_memory_fraction)) as session:
+    with large_constants.session(graph, session_config(gpu_memory_fraction)) as session:
         batches = [session.run([counts, sizes, packed], feed) for feed in feeds]
     counts = np.array([count for count, _, _ in batches], np.float64)
     measures = zip(*(np.split(values.astype(np.float64), np.cumsum(size)[:-1], axis=1) for _, size, values in batches))

@@ -1,6 +1,7 @@
 """Which layers a noise-model equalization may move scales between."""
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.traits import IDENTITY_OPS, SHAPE_OPS
 from vai_q_tf.graph.view import GraphView, indexed_name, node_name
 from vai_q_tf.ptq.equalization.noise_equalization import Pair
@@ -22,7 +23,7 @@ class _Finder:
         self._heads = {layer.result: layer for layer in layers}
         self._graph = tf.Graph()  # knows the shapes
         with self._graph.as_default():
-            tf.import_graph_def(graph_def, name='')
+            large_constants.import_graph_def(graph_def, name='')
 
     def pair(self, tail):
         """The Pair with a Layer as its tail, None where there is none."""

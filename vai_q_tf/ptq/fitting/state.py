@@ -6,6 +6,7 @@ import numpy as np
 from vai_q_tf.export.fix_neuron_nodes import fix_neuron, insert
 from vai_q_tf.fixed_point import quantize, rounding_of
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.view import GraphView
 
 
@@ -17,7 +18,8 @@ class State(NamedTuple):
 
 def quantized_constant(record, value, position):
     """The float32 array that a constant has once it is quantized; record: its QuantTensor, position: in fractional bits."""
-    return quantize(value, position, record.bits, rounding_of(record.mode), record.narrow_range, keep_non_finite=False)
+    return large_constants.by_pieces(lambda piece: quantize(
+        piece, position, record.bits, rounding_of(record.mode), record.narrow_range, keep_non_finite=False), np.asarray(value))
 
 
 def quantized_graph(float_graph, plan, state):
@@ -28,6 +30,6 @@ def quantized_graph(float_graph, plan, state):
         if value is None or len(view.consumers(record.tensor)) != len(record.consumers):
             computed.append(record)
         else:
-            values[record.tensor] = quantized_constant(record, value, state.positions[record.name])
+            values[record.tensor] = large_constants.kept(quantized_constant(record, value, state.positions[record.name]))
     return insert(editor.with_values(float_graph, dict(state.values, **values)), computed, lambda record: [
         fix_neuron(record, record.tensor, 1, state.positions[record.name])])

@@ -4,7 +4,8 @@ import re
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
-from vai_q_tf.graph.damage import check_nodes
+from vai_q_tf.graph import large_constants
+from vai_q_tf.graph.checks.damage import check_nodes
 
 # TensorFlow's messages name a node in one of these ways.
 _NODE = re.compile(r"\{\{node ([^}]+)\}\}|\[\[node ([^\s\]]+)|[Nn]ode:? '([^']+)'|of node ([^\s:,]+)|\bfor '([^']+)' \(op:")
@@ -20,7 +21,7 @@ def make_graph(graph_def, what='the graph'):
     graph = tf.Graph()
     try:
         with graph.as_default():
-            tf.import_graph_def(graph_def, name='')
+            large_constants.import_graph_def(graph_def, name='')
     except Exception as error:  # KeyError, TypeError, ... for what is damaged
         text = str(error)
         raise errors.QuantizeError(

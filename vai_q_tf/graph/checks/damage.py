@@ -10,6 +10,7 @@ from typing import FrozenSet, NamedTuple, Optional, Tuple
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
+from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.traits import FIX_NEURON_OPS
 from vai_q_tf.graph.view import op_def
 
@@ -115,7 +116,7 @@ def _signature(node, op):
     if op is None:
         return _Signature(None, None)
     attrs = {attr.name: _attr_value(node, attr) for attr in op.attrs}
-    if node.op == 'Const':
+    if node.op == 'Const' and not large_constants.is_apart(node):
         _check_constant(attrs['value'].tensor, attrs['dtype'].type)
     return _Signature(_types(op.inputs, attrs, 'inputs'), _types(op.outputs, attrs, 'outputs'))
 

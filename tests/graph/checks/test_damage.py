@@ -8,7 +8,7 @@ from tensorflow.python.framework import function
 
 from tests.fuzz.damage.graph_mutations import damage_graph
 from vai_q_tf import errors, ops
-from vai_q_tf.graph.damage import check_nodes
+from vai_q_tf.graph.checks.damage import check_nodes
 
 
 def _graph_def():

@@ -7,7 +7,7 @@ from tensorflow.python.framework import function
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.frozen.load import load_float_graph
-from vai_q_tf.graph.quantized_ops import quantizing_nodes, require_unquantized
+from vai_q_tf.graph.checks.quantized_ops import quantizing_nodes, require_unquantized
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.integrations.functions import CreateQuantizeTrainingGraph
 from vai_q_tf.ptq.convert import convert_datatype

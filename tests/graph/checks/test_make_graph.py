@@ -4,7 +4,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
-from vai_q_tf.graph.make_graph import make_graph
+from vai_q_tf.graph.checks.make_graph import make_graph
 
 
 def _graph_def():
