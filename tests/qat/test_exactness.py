@@ -10,6 +10,7 @@ from tests.same_network import dpu_model
 from vai_q_tf import CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph
 from vai_q_tf.lint.lint import lint
 
+_OPTIMIZED = tf.compat.v1.ConfigProto()  # with TensorFlow's optimizers of graphs, which conftest turns off in other sessions
 _SETTINGS = {
     'batch': {},
     'moving': {'bn_fold': 'moving'},
@@ -30,7 +31,7 @@ class _Case:
             self.build(False)
             CreateQuantizeEvaluationGraph(self.trained.config)
             saver = tf.compat.v1.train.Saver()
-            with tf.compat.v1.Session() as session:
+            with tf.compat.v1.Session(config=_OPTIMIZED) as session:
                 saver.restore(session, self.trained.checkpoint)
                 self.evaluated = session.run(self.output + ':0', self.trained.feed)
             files = CreateQuantizeDeployGraph(self.trained.checkpoint, self.trained.config)
@@ -39,7 +40,7 @@ class _Case:
     def run_model(self, names, feed=None):
         with tf.Graph().as_default():
             tf.import_graph_def(self.model, name='')
-            with tf.compat.v1.Session() as session:
+            with tf.compat.v1.Session(config=_OPTIMIZED) as session:
                 return session.run([name + ':0' for name in names], feed or self.trained.feed)
 
     def model_nodes(self, op):
