@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.loading import load
 from tests.qat import networks
 from tests.same_network import dpu_model
 from vai_q_tf import CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph
@@ -163,8 +164,7 @@ def test_constants_are_made_of_the_variables(case):
     with tf.Graph().as_default():
         output = case.build(False)
         with tf.compat.v1.Session() as session:
-            for variable in tf.compat.v1.global_variables():
-                variable.load(case.trained.parameters[variable.op.name], session)
+            load({variable: case.trained.parameters[variable.op.name] for variable in tf.compat.v1.global_variables()}, session)
             expected = session.run(output, case.trained.feed)
     np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import vai_q_tensorflow
+from tests.loading import load
 from tests.same_network.building import OWN_VALUE
 from vai_q_tf import errors
 
@@ -267,9 +268,7 @@ def _initialise(session):
         else:
             value = random.normal(0., np.sqrt(2. / np.prod(shape[:-1])), shape)
         values[variable] = value.astype(np.float32)
-    # In one run: each `variable.load` costs as much.
-    session.run([variable.initializer for variable in values],
-                {variable.initializer.inputs[1]: value for variable, value in values.items()})
+    load(values, session)
 
 
 def _session():
