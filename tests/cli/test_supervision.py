@@ -64,11 +64,12 @@ os.makedirs('made')
 options = argparse.Namespace(command='test', debug_mode=0, input_frozen_graph='', input_meta_graph='', custom_op_so='',
                              config=argparse.Namespace(output_dir='made'))
 assert supervision.is_possible()
+supervision._GRACE = 15
 for work in (succeed, fail, crash, killed, leave, unfinished, wait, terminated, cleaned, done_all_the_same, in_an_import):
     answer()
     begun = time.time()
     status = supervision.supervise(work if work is in_an_import else lambda: work, options)
-    assert time.time() - begun < 2, work
+    assert time.time() - begun < 10, work  # neither the sleep nor the grace, which are longer
     print(work.__name__, status, flush=True)
 for supervision._GRACE, work in ((0.3, deaf), (15, twice)):
     answer()

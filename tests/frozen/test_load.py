@@ -235,9 +235,9 @@ def test_what_cannot_run_is_refused_only_where_the_outputs_need_it(file, op, cod
     refused(file(graph_def.SerializeToString()), code, "'odd'", *words, load=lambda path: load_float_graph(path, ['out:0']))
 
 
-def test_a_hundred_megabytes_and_many_nodes_load_fast(file):
+def test_a_hundred_megabytes_and_many_nodes_take_no_longer_than_ten_times_their_parsing(file):
     graph_def = tf.GraphDef()
-    for number in range(20000):
+    for number in range(5000):
         node = graph_def.node.add(name='n%d' % number, op='Const')
         node.attr['dtype'].type = 1
         node.attr['value'].tensor.dtype = 1

@@ -8,6 +8,7 @@ from tensorflow import keras
 from tensorflow.contrib import slim
 from tensorflow.contrib.slim import nets
 
+from tests.loading import load
 from tests.passes.checking import run, values
 from tests.passes.folded_networks import assert_equal, settings
 from vai_q_tf.graph.traits import WEIGHTED, trait
@@ -82,11 +83,12 @@ _SMALL = ('mobilenet v1 of slim', 'dense blocks')
 
 def _randomise(session):
     """Statistics, gammas and betas like those of a trained network."""
-    random = np.random.RandomState(0)
+    random, values = np.random.RandomState(0), {}
     for variable in tf.global_variables():
         if any(word in variable.name for word in ('moving', 'gamma', 'beta', 'bias')):
             low, high = (0.5, 1.5) if 'variance' in variable.name or 'gamma' in variable.name else (-0.3, 0.3)
-            variable.load(random.uniform(low, high, variable.shape.as_list()).astype(np.float32), session)
+            values[variable] = random.uniform(low, high, variable.shape.as_list()).astype(np.float32)
+    load(values, session)
 
 
 def _frozen(build):

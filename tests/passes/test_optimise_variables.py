@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.loading import load
 from tests.passes.checking import nodes, values
 from tests.same_network.networks import NETWORKS
 from vai_q_tf.config import QuantizeConfig
@@ -27,8 +28,8 @@ def _frozen(name):
         outputs = NETWORKS[name](False)
         outputs = [output.op.name for output in (outputs if isinstance(outputs, list) else [outputs])]
         session.run(tf.global_variables_initializer())
-        for seed, variable in enumerate(tf.global_variables()):
-            variable.load(values(*variable.shape.as_list(), seed=seed, low=0.5, high=1.5), session)
+        load({variable: values(*variable.shape.as_list(), seed=seed, low=0.5, high=1.5)
+              for seed, variable in enumerate(tf.global_variables())}, session)
         inputs = [op.name for op in graph.get_operations() if op.type == 'Placeholder' and op.name in ('x', 'x2')]
         variables = [variable.op.name for variable in tf.global_variables()]
         frozen = tf.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), outputs)

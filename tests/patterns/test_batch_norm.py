@@ -5,6 +5,7 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.contrib import slim
 
+from tests.loading import load
 from tests.plan.networks import LIBRARIES, batch_norm, convolution, dense, image
 from vai_q_tf import errors, passes
 from vai_q_tf.config import QuantizeConfig
@@ -30,8 +31,7 @@ def _randomise(session):
     """Gives every variable values of its own, positive ones, so that they can be variances."""
     random = np.random.RandomState(3)
     variables = tf.compat.v1.global_variables()
-    for variable in variables:
-        variable.load(random.uniform(0.2, 1.0, variable.shape.as_list()).astype(np.float32), session)
+    load({variable: random.uniform(0.2, 1.0, variable.shape.as_list()).astype(np.float32) for variable in variables}, session)
     return {variable.op.name.rpartition('/')[2]: variable for variable in variables}
 
 

@@ -6,6 +6,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from tensorflow import keras
 
+from tests.loading import load
 from tests.ptq import checking, real_networks
 
 pytestmark = pytest.mark.slow
@@ -42,7 +43,7 @@ def _frozen(name):
 
 def _initialise(graph, session, feed):
     random = np.random.RandomState(0)
-    variables = {variable.op.name: variable for variable in tf.global_variables()}
+    variables, values = {variable.op.name: variable for variable in tf.global_variables()}, {}
     for name, variable in variables.items():
         shape = variable.shape.as_list()
         if 'gamma' in name:
@@ -54,13 +55,14 @@ def _initialise(graph, session, feed):
             value = random.normal(0, (1.7 / fan_in) ** 0.5, shape)
         else:
             continue
-        variable.load(value.astype(np.float32), session)
+        values[variable] = value.astype(np.float32)
+    load(values, session)
     for op in graph.get_operations():
         if op.type.startswith('FusedBatchNorm'):
             value = session.run(op.inputs[0], {name + ':0': array for name, array in feed.items()})
             mean, variance = value.mean((0, 1, 2)), value.var((0, 1, 2))
-            variables[_variable(op.inputs[3])].load(mean + variance ** 0.5 * random.uniform(-0.3, 0.3, mean.shape), session)
-            variables[_variable(op.inputs[4])].load(variance * random.uniform(0.6, 1.6, mean.shape) + 0.1, session)
+            load({variables[_variable(op.inputs[3])]: mean + variance ** 0.5 * random.uniform(-0.3, 0.3, mean.shape),
+                  variables[_variable(op.inputs[4])]: variance * random.uniform(0.6, 1.6, mean.shape) + 0.1}, session)
 
 
 def _variable(tensor):

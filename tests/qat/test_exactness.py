@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.loading import load
 from tests.qat import networks
 from tests.same_network import dpu_model
 from vai_q_tf import CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph
 from vai_q_tf.lint.lint import lint
 
+_OPTIMIZED = tf.compat.v1.ConfigProto()  # with TensorFlow's optimizers of graphs, which conftest turns off in other sessions
 _SETTINGS = {
     'batch': {},
     'moving': {'bn_fold': 'moving'},
@@ -30,7 +32,7 @@ class _Case:
             self.build(False)
             CreateQuantizeEvaluationGraph(self.trained.config)
             saver = tf.compat.v1.train.Saver()
-            with tf.compat.v1.Session() as session:
+            with tf.compat.v1.Session(config=_OPTIMIZED) as session:
                 saver.restore(session, self.trained.checkpoint)
                 self.evaluated = session.run(self.output + ':0', self.trained.feed)
             files = CreateQuantizeDeployGraph(self.trained.checkpoint, self.trained.config)
@@ -39,7 +41,7 @@ class _Case:
     def run_model(self, names, feed=None):
         with tf.Graph().as_default():
             tf.import_graph_def(self.model, name='')
-            with tf.compat.v1.Session() as session:
+            with tf.compat.v1.Session(config=_OPTIMIZED) as session:
                 return session.run([name + ':0' for name in names], feed or self.trained.feed)
 
     def model_nodes(self, op):
@@ -162,8 +164,7 @@ def test_constants_are_made_of_the_variables(case):
     with tf.Graph().as_default():
         output = case.build(False)
         with tf.compat.v1.Session() as session:
-            for variable in tf.compat.v1.global_variables():
-                variable.load(case.trained.parameters[variable.op.name], session)
+            load({variable: case.trained.parameters[variable.op.name] for variable in tf.compat.v1.global_variables()}, session)
             expected = session.run(output, case.trained.feed)
     np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 

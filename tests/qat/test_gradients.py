@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.loading import load
 from tests.qat.numpy_network import Tape, Variable
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig
 
@@ -130,9 +131,9 @@ class _Rewritten:
             return session.run([self._loss, self._gradients, self._positions], feed)
 
     def _load(self, session, values, step):
-        for name, value in values.items():
-            self._variables[name].load(value, session)
-        self._step.load(step, session)
+        variables = {self._variables[name]: value for name, value in values.items()}
+        variables[self._step] = step
+        load(variables, session)
 
 
 @pytest.mark.parametrize('gradient', ['clipped', 'straight_through'])

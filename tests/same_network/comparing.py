@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import vai_q_tensorflow
+from tests.loading import load
 from tests.same_network.building import OWN_VALUE
 from vai_q_tf import errors
 
@@ -255,7 +256,7 @@ def _random(name):
 def _initialise(session):
     """Gives each variable without a value of its own one that its name, its shape and nothing else decide."""
     session.run(tf.global_variables_initializer())
-    kept = tf.get_collection(OWN_VALUE) + [tf.train.get_global_step()]
+    kept, values = tf.get_collection(OWN_VALUE) + [tf.train.get_global_step()], {}
     for variable in tf.global_variables():
         if any(variable is other for other in kept):
             continue
@@ -266,7 +267,8 @@ def _initialise(session):
             value = random.normal(0., 0.3, shape)
         else:
             value = random.normal(0., np.sqrt(2. / np.prod(shape[:-1])), shape)
-        variable.load(value.astype(np.float32), session)
+        values[variable] = value.astype(np.float32)
+    load(values, session)
 
 
 def _session():

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
+from tests.loading import load
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig
 from vai_q_tf.qat.positions import position_saveable
 
@@ -108,8 +109,7 @@ def session_loop(weights, directory, steps=8, **fields):
         train = v1.train.MomentumOptimizer(0.1, 0.9).minimize(loss, step)
     with v1.Session() as session:
         session.run(v1.global_variables_initializer())
-        for weight, value in zip(model.weights, values):
-            weight.load(value, session)
+        load(dict(zip(model.weights, values)), session)
         losses = []
         for number in range(steps):
             rows = np.arange(number * BATCH, (number + 1) * BATCH) % len(LABELS)

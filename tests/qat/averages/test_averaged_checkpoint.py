@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import vai_q_tf
+from tests.loading import load
 from tests.qat.averages.test_averages import means
 from tests.qat.recipe import small
 from vai_q_tf import QuantizeError, errors
@@ -36,9 +37,8 @@ def _evaluated(place, checkpoint=None, weights=None):
         small.network(images, training=False)
         vai_q_tf.CreateQuantizeEvaluationGraph(settings)
         v1.train.Saver().restore(session, checkpoint)
-        for variable in v1.trainable_variables():
-            if weights is not None:
-                variable.load(weights[variable.op.name], session)
+        if weights is not None:
+            load({variable: weights[variable.op.name] for variable in v1.trainable_variables()}, session)
         live = session.run('logits/BiasAdd/aquant:0', {images: _IMAGES})
         model = vai_q_tf.CreateQuantizeDeployGraph(checkpoint, settings).eval_model
     return live, _run(model)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.loading import load
 from tests.qat import networks
 from vai_q_tf import CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph, QuantizeConfig
 
@@ -38,8 +39,7 @@ class _Training:
             self.session.run(tf.compat.v1.global_variables_initializer())
 
     def set(self, values):
-        for name, value in values.items():
-            self.variables[name].load(value, self.session)
+        load({self.variables[name]: value for name, value in values.items()}, self.session)
 
     def values(self):
         return self.session.run(self.variables)

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 import vai_q_tf
+from tests.loading import load
 from vai_q_tf import fixed_point
 
 v1 = tf.compat.v1
@@ -75,9 +76,8 @@ class Training:
         self._stack.close()
 
     def assign(self, weights):
-        for variable in v1.global_variables():
-            if variable.op.name in weights:
-                variable.load(weights[variable.op.name], self.session)
+        load({variable: weights[variable.op.name] for variable in v1.global_variables() if variable.op.name in weights},
+             self.session)
 
     def step(self, number, size=64, scale=1.):
         """The loss of a step on the batch `number`."""
@@ -109,8 +109,7 @@ def float_tensors(weights, images, build=network):
         placeholder = v1.placeholder(tf.float32, [None, 6, 6, 2])
         build(placeholder, training=False)
         session.run(v1.global_variables_initializer())
-        for variable in v1.global_variables():
-            variable.load(weights[variable.op.name], session)
+        load({variable: weights[variable.op.name] for variable in v1.global_variables()}, session)
         relu, pool, logits = session.run(['relu:0', 'pool:0', 'logits/BiasAdd:0'], {placeholder: images})
     scale = weights['norm/gamma'] / np.sqrt(weights['norm/moving_variance'] + np.float32(1e-3))
     return {
