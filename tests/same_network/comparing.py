@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import vai_q_tensorflow
-from tests.loading import load
 from tests.same_network.building import OWN_VALUE
 from vai_q_tf import errors
 
@@ -255,7 +254,6 @@ def _random(name):
 
 def _initialise(session):
     """Gives each variable without a value of its own one that its name, its shape and nothing else decide."""
-    session.run(tf.global_variables_initializer())
     kept, values = tf.get_collection(OWN_VALUE) + [tf.train.get_global_step()], {}
     for variable in tf.global_variables():
         if any(variable is other for other in kept):
@@ -268,7 +266,9 @@ def _initialise(session):
         else:
             value = random.normal(0., np.sqrt(2. / np.prod(shape[:-1])), shape)
         values[variable] = value.astype(np.float32)
-    load(values, session)
+    initial = {variable.initializer.inputs[1]: value for variable, value in values.items()}
+    assert len(initial) == len(values)
+    session.run(tf.global_variables_initializer(), initial)
 
 
 def _session():
