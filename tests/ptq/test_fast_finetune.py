@@ -337,6 +337,8 @@ def test_the_high_rate_of_high_losses_and_its_limits(monkeypatch):
     monkeypatch.setattr(fast_finetune.FinetuneNetwork, 'train', train)
     monkeypatch.setattr(fast_finetune.FinetuneNetwork, 'measure',
                         lambda self, batches: (np.array([2.9, 3.1, 3.0, 100.0]), 1.0))
+    monkeypatch.setattr(fast_finetune.FinetuneNetwork, 'measure_each',
+                        lambda self, batches: [(np.array([2.9, 3.1, 3.0, 100.0]), np.ones([2, 1]))])
     for lr, coefficient in ((1e-3, 5.0), (1e-11, 1.0), (0.05, 100.0)):
         case.finetune(lr=lr, lrcoef=coefficient)
     np.testing.assert_allclose(seen, [[1e-3, 5e-3, 1e-3, 5e-3], [1e-10] * 4, [0.05, 0.1, 0.05, 0.1]])
