@@ -61,7 +61,7 @@ def test_decided_positions_are_legal_and_stay(data):
 
 
 def test_no_positions_are_found():
-    """A sum of 2^30 and small values, of which a product is made: the product would need a position below the least one."""
+    """A sum of 1e30 and small values, of which a product is made: the product would need a position below the least one."""
     tensors = tuple(QuantTensor(name, 'activation', 1, 16, 1, name, ()) for name in ('x', 'c', 'sum', 'product'))
     groups = (OperandGroup('add', 'sum', ('x', 'c'), 'sum'), OperandGroup('mul', 'product', ('sum', 'x'), 'product'))
     plan = QuantPlan((), (), (), tensors, (), (), operand_groups=groups)

@@ -11,6 +11,7 @@ from vai_q_tf.frozen.serialized import Serialized
 from vai_q_tf.frozen.smoke_run import cannot_run, run_graph
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
+from vai_q_tf.graph.checks.damage import check_nodes
 from vai_q_tf.graph.checks.make_graph import make_graph, node_of
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.sessions import cpu_only, exact, skip_clustering
@@ -82,8 +83,8 @@ def check_model(graph_def, name, output_nodes=(), samples=None):
     """Loads and runs the model that is to be the file `name`; the other arguments are those of `write_models`.
 
     A graph with variables, and one of which nobody knows what it is fed, is loaded only, and so is one that this machine has
-    no kernels for. Ops that TensorFlow does not have, and what depends on them, are left out, with a
-    warning. TensorFlow writes defaults of attrs into the GraphDef.
+    no kernels for. Ops that TensorFlow does not have, and what depends on them, are left out, with a warning. TensorFlow writes
+    defaults of attrs into the GraphDef.
 
     Raises:
       QuantizeError: UNSUPPORTED_GRAPH, naming the node, where it does not load, or does not run.
@@ -92,7 +93,9 @@ def check_model(graph_def, name, output_nodes=(), samples=None):
     unknown = unknown_ops(graph_def, graph_def.node)
     if unknown:
         tf.logging.warning('%s. What depends on it in the model %r is not checked; load its library.', no_op(unknown), name)
-    graph = make_graph(runnable(graph_def), 'the model {!r} (not written)'.format(name))
+    what = 'the model {!r} (not written)'.format(name)
+    check_nodes(graph_def, what)
+    graph = make_graph(runnable(graph_def), what)
     fetches = _fetches(graph, output_nodes)
     needed = reach(fetches, lambda op: [tensor.op for tensor in op.inputs] + op.control_inputs)
     if not fetches or any(_has_state(op) for op in needed):

@@ -49,7 +49,7 @@ class LintGraph:
     def is_computed(self, node):
         """Whether `node` depends on anything but constants; None depends on nothing."""
         if self._computed is None:
-            waiting = [source.name for source in self.nodes if source.op != 'Const' and not data_inputs(source)]
+            waiting = [source.name for source in self.nodes if source.op != 'Const' and not self._inputs[source.name]]
             self._computed = set(waiting)
             while waiting:
                 readers = {reader.name for reader in self.consumers.get(waiting.pop(), ())} - self._computed

@@ -52,7 +52,7 @@ def decide(plan, observed, config, chosen=None) -> Dict[str, int]:
 
 
 def _no_positions(wanted):
-    wanted = {name: position for name, position in wanted.items() if position != POSITION_ZERO}
+    wanted = {name: position for name, position in wanted.items() if position != POSITION_ZERO} or wanted
     middle = sorted(wanted.values())[len(wanted) // 2]
     name = max(wanted, key=lambda name: abs(wanted[name] - middle))
     return errors.QuantizeError(

@@ -27,10 +27,3 @@ def test_what_tensorflow_says_names_the_node():
     with pytest.raises(errors.QuantizeError, match='does not take the graph .*\\(node .slice') as caught:
         make_graph(graph_def)
     assert caught.value.code == errors.UNSUPPORTED_GRAPH
-
-
-def test_a_damaged_graph_is_refused_before_tensorflow_sees_it():
-    graph_def = _graph_def()
-    del next(node for node in graph_def.node if node.name == 'slice').attr['T']
-    with pytest.raises(errors.QuantizeError, match="'slice' in the model lacks the attr 'T'"):
-        make_graph(graph_def, 'the model')

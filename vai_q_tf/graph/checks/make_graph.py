@@ -5,19 +5,17 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.graph import large_constants
-from vai_q_tf.graph.checks.damage import check_nodes
 
 # TensorFlow's messages name a node in one of these ways.
 _NODE = re.compile(r"\{\{node ([^}]+)\}\}|\[\[node ([^\s\]]+)|[Nn]ode:? '([^']+)'|of node ([^\s:,]+)|\bfor '([^']+)' \(op:")
 
 
 def make_graph(graph_def, what='the graph'):
-    """The tf.Graph of a GraphDef.
+    """The tf.Graph of a GraphDef that `check_nodes` found sound; what: what to call it in the message.
 
     Raises:
-      QuantizeError: UNSUPPORTED_GRAPH for a damaged one (`check_nodes`), and with TensorFlow's words where it does not take it.
+      QuantizeError: UNSUPPORTED_GRAPH with TensorFlow's words where it does not take the graph all the same.
     """
-    check_nodes(graph_def, what)
     graph = tf.Graph()
     try:
         with graph.as_default():
