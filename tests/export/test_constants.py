@@ -4,7 +4,7 @@ import pytest
 
 from vai_q_tf import fixed_point
 from vai_q_tf.export.constants import ERRORS_ABOVE, ConstantQuantizer, errors_below
-from vai_q_tf.plan import final_positions
+from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.plan.quant_plan import QuantTensor
 
 

@@ -11,7 +11,8 @@ from tensorflow.python.ops import resource_variable_ops as resource_ops
 from tests.plan import random_plans
 from vai_q_tf import fixed_point, ops
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.plan.position_rules import position_rules, settle
+from vai_q_tf.plan.positions.position_rules import position_rules
+from vai_q_tf.plan.positions.settle import settle
 from vai_q_tf.plan.quant_plan import ComputeGroup, OperandGroup, QuantPlan, QuantTensor
 
 

@@ -12,8 +12,8 @@ from vai_q_tf.errors import QuantizeError
 from vai_q_tf.export import finalize
 from vai_q_tf.graph import sessions
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.ptq import fast_finetune
 from vai_q_tf.ptq.calibration.calibrate import calibrate
 from vai_q_tf.ptq.finetune_blocks import Block

@@ -11,8 +11,8 @@ from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import position_errors, search_position
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes import optimise
-from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.ptq.calibration.calibrate import calibrate, calibrate_twice
 from vai_q_tf.ptq.calibration.histograms import entropy_position, percentile_position
 from vai_q_tf.ptq.effort import effort as effort_module

@@ -6,8 +6,8 @@ import tensorflow as tf
 from vai_q_tf import QuantizeConfig, fixed_point, passes
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.integrations import functions
-from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.qat import checkpoints
 from vai_q_tf.qat.network.identity import Identity
 

@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import fixed_point, ops
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import cpu_only
-from vai_q_tf.plan import final_positions
+from vai_q_tf.plan.positions import final_positions
 
 
 def errors_below(bits):

@@ -42,7 +42,7 @@ def kept_position(state, batch_position, rows, row, tensor, legal=None, calibrat
 def legal_positions(state, rules, name=None):
     """The positions of all rows that the hardware takes, int32 [rows], from the most frequent position of each.
 
-    position_rules.settle defines it; a group begins with the least position of its sources. A row that has counted nothing
+    settle.settle defines it; a group begins with the least position of its sources. A row that has counted nothing
     counts as one of zeros.
 
     Args:

@@ -23,7 +23,7 @@ from vai_q_tf.graph.sessions import cpu_only, exact
 from vai_q_tf.graph.view import STANDS_FOR, GraphView, indexed_name, node_name
 from vai_q_tf.lint import lint
 from vai_q_tf.passes.common.parameters import known_nodes, static_nodes
-from vai_q_tf.plan import final_positions
+from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.qat import checkpoints, graph_record
 from vai_q_tf.qat.averages.averaged_reader import AveragedReader
 from vai_q_tf.qat.evaluation import evaluation_graph_of

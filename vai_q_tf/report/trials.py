@@ -7,10 +7,10 @@ import numpy as np
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.graph.view import GraphView, node_name, output_index
-from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.plan.overrides import entry_names, resolver
-from vai_q_tf.plan.position_rules import position_rules
+from vai_q_tf.plan.positions import final_positions
+from vai_q_tf.plan.positions.position_rules import position_rules
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.ptq.calibration.calibrate import calibrate
 from vai_q_tf.ptq.calibration.progress import progress

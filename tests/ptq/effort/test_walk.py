@@ -13,7 +13,8 @@ from vai_q_tf.export.finalize import finalize
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.lint.lint import lint
-from vai_q_tf.plan.position_rules import position_rules, settle
+from vai_q_tf.plan.positions.position_rules import position_rules
+from vai_q_tf.plan.positions.settle import settle
 from vai_q_tf.ptq.effort import walk as walk_file
 from vai_q_tf.ptq.effort.walk import Walk, along
 from vai_q_tf.ptq.fitting.bias_correction import summarise

@@ -7,9 +7,9 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes import optimise
-from vai_q_tf.plan import final_positions
 from vai_q_tf.plan.annotate import annotate
-from vai_q_tf.plan.position_rules import position_rules
+from vai_q_tf.plan.positions import final_positions
+from vai_q_tf.plan.positions.position_rules import position_rules
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.ptq.calibration.calibrate import calibrate
 from vai_q_tf.ptq.fitting.legal import LegalPositions

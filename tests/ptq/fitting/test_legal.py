@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from tests.plan import random_plans
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN
-from vai_q_tf.plan.position_rules import position_rules, settle
+from vai_q_tf.plan.positions.position_rules import position_rules
+from vai_q_tf.plan.positions.settle import settle
 from vai_q_tf.plan.quant_plan import OperandGroup, QuantPlan, QuantTensor
 from vai_q_tf.ptq.fitting.legal import LegalPositions
 

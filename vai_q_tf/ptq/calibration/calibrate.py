@@ -16,7 +16,7 @@ from vai_q_tf import errors
 from vai_q_tf.fixed_point import HISTOGRAM_BINS, POSITION_ZERO
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config
-from vai_q_tf.plan import final_positions
+from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.ptq.calibration.calibration_network import CalibrationNetwork
 from vai_q_tf.ptq.calibration.histograms import entropy_position, percentile_position
 from vai_q_tf.ptq.calibration.progress import progress

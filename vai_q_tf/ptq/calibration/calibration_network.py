@@ -12,7 +12,7 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import skip_clustering
 from vai_q_tf.graph.view import GraphView, indexed_name, node_name
-from vai_q_tf.plan import final_positions
+from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.ptq.calibration.counting import count_magnitudes, count_positions
 from vai_q_tf.ptq.calibration.not_finite import NotFinite, float_outputs
 

@@ -12,8 +12,9 @@ from vai_q_tf.fixed_point import POSITION_ZERO
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.plan import final_positions
-from vai_q_tf.plan.position_rules import active_alignments, position_rules
+from vai_q_tf.plan.positions import final_positions
+from vai_q_tf.plan.positions.joined import active_alignments
+from vai_q_tf.plan.positions.position_rules import position_rules
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 from vai_q_tf.ptq.calibration.calibrate import calibrate
 from vai_q_tf.ptq.effort.judge import Judge, decibels

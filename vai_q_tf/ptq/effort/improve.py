@@ -10,7 +10,7 @@ from vai_q_tf import errors
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS, LOOP_OPS
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.plan import final_positions
+from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.ptq.calibration.calibrate import calibrate, calibrate_twice
 from vai_q_tf.ptq.effort.data import FEWEST_IMAGES, Data, Kept, split

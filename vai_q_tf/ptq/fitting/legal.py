@@ -1,7 +1,7 @@
 """Which positions of one tensor are within the limits of the hardware while those of all others stay."""
 import collections
 
-from vai_q_tf.plan.position_rules import Pairs
+from vai_q_tf.plan.positions.linear_rules import Pairs
 
 
 class LegalPositions:

@@ -17,7 +17,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import fixed_point, ops
 from vai_q_tf.graph import live_editor
-from vai_q_tf.plan.position_rules import position_rules
+from vai_q_tf.plan.positions.position_rules import position_rules
 from vai_q_tf.qat.positions import state_table
 from vai_q_tf.qat.positions.position_saveable import STATE_NAME, UNTRACKED, PositionSaveable
 

@@ -10,7 +10,10 @@ from tests.plan import random_plans
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN, POSITION_ZERO
-from vai_q_tf.plan import final_positions, position_rules
+from vai_q_tf.plan.positions import final_positions
+from vai_q_tf.plan.positions.linear_rules import Pairs
+from vai_q_tf.plan.positions.position_rules import position_rules
+from vai_q_tf.plan.positions.settle import settle
 from vai_q_tf.plan.quant_plan import Alignment, ComputeGroup, OperandGroup, QuantPlan, QuantTensor
 
 
@@ -53,8 +56,8 @@ def _assert_legal(plan, config, at):
 def test_decided_positions_are_legal_and_stay(data):
     plan, config = data.draw(random_plans.plans()), data.draw(random_plans.configs())
     positions = data.draw(random_plans.positions(plan))
-    rules = position_rules.position_rules(plan, config)
-    decided = rules.of_tensors(position_rules.settle(rules, rules.of_groups(positions)))
+    rules = position_rules(plan, config)
+    decided = rules.of_tensors(settle(rules, rules.of_groups(positions)))
     _assert_legal(plan, config, decided)
     if config.align_rule == 'least_error':
         assert _decide(plan, decided, config) == decided
@@ -163,7 +166,7 @@ def test_without_errors_a_group_has_the_least_position_of_its_roots():
 
 
 def _settle_pair_by_pair(rules, positions):
-    return position_rules.settle(rules._replace(
+    return settle(rules._replace(
         neighbours=tuple(rules.all_neighbours()), limits=tuple(rules.all_limits())), positions)
 
 
@@ -174,18 +177,18 @@ def test_pairs_are_settled_as_one_by_one(data):
     operands = data.draw(st.lists(st.sampled_from(names), min_size=2, max_size=6))
     plan = _plan(*names, 'out', 'more', operand_groups=(
         OperandGroup('add', 'add', tuple(operands), 'out'), OperandGroup('add', 'last', ('out', operands[0]), 'more')))
-    rules = position_rules.position_rules(plan, QuantizeConfig(['in'], ['out']))
-    assert any(isinstance(rule, position_rules.Pairs) for rule in rules.limits)
+    rules = position_rules(plan, QuantizeConfig(['in'], ['out']))
+    assert any(isinstance(rule, Pairs) for rule in rules.limits)
     near = st.integers(-20, 20) | st.integers(POSITION_MIN, POSITION_MAX) | st.just(POSITION_ZERO)
     positions = data.draw(st.lists(near, min_size=len(rules.lowest), max_size=len(rules.lowest)))
-    assert position_rules.settle(rules, list(positions)) == _settle_pair_by_pair(rules, list(positions))
+    assert settle(rules, list(positions)) == _settle_pair_by_pair(rules, list(positions))
 
 
 def test_a_sum_of_many_has_few_rules():
     names = ['x{}'.format(number) for number in range(1000)]
     plan = _plan(*names, 'out', operand_groups=(OperandGroup('add', 'add', tuple(names), 'out'),))
     config = QuantizeConfig(['in'], ['out'])
-    rules = position_rules.position_rules(plan, config)
+    rules = position_rules(plan, config)
     assert len(rules.limits) + len(rules.neighbours) < 3000
     decided = _decide(plan, dict(dict.fromkeys(names, 0), x500=40, x600=POSITION_ZERO, out=POSITION_ZERO), config)
     assert decided['x500'] - min(decided.values()) <= 15 and decided['x600'] != POSITION_ZERO

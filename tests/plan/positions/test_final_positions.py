@@ -5,7 +5,7 @@ import pytest
 from vai_q_tf import fixed_point
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import POSITION_ZERO
-from vai_q_tf.plan import final_positions
+from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.plan.quant_plan import Alignment, ComputeGroup, QuantPlan, QuantTensor
 
 

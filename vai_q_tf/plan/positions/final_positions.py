@@ -10,7 +10,9 @@ import numpy as np
 
 from vai_q_tf import errors
 from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO, POSITION_MAX, POSITION_MIN, POSITION_ZERO
-from vai_q_tf.plan.position_rules import active_alignments, find_positions, group_numbers, position_rules
+from vai_q_tf.plan.positions.joined import active_alignments, group_numbers
+from vai_q_tf.plan.positions.position_rules import position_rules
+from vai_q_tf.plan.positions.settle import find_positions
 
 
 class Observation(NamedTuple):

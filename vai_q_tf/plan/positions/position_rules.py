@@ -1,13 +1,8 @@
-"""What the hardware demands of the positions of a plan, as data: small linear forms that NumPy and a kernel alike can settle.
-
-Tensors that share one position are one group; a group is a number. A form is (constant, ((group, coefficient), ...)), the
-constant plus the sum of coefficient * position. A limit is met where one of its forms is at most 0. Where none is, the one
-that is nearest to 0 is brought there: its groups move, the first as far as it can, then the next.
-"""
+"""The rules that a plan makes for its positions: the ranges of the shift registers, and what tensors of zeros take."""
 import collections
 import itertools
 import math
-from typing import List, NamedTuple, Tuple, Union
+from typing import List
 
 from vai_q_tf.dpu import (
     HARD_SIGMOID_BITS,
@@ -18,85 +13,10 @@ from vai_q_tf.dpu import (
     MAX_POOL_SHIFT,
     MAX_SHIFT,
 )
-from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN, POSITION_ZERO
+from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN
+from vai_q_tf.plan.positions.joined import active_alignments, group_numbers
+from vai_q_tf.plan.positions.linear_rules import Pairs, PositionRules
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
-
-Form = Tuple[int, Tuple[Tuple[int, int], ...]]
-
-SWEEPS = 256  # after which positions that chase each other are given up
-
-
-class Pairs(NamedTuple):
-    """A rule for all pairs of the operands of an op, which may be many; groups: those of the operands, in their order."""
-    groups: Tuple[int, ...]
-    bound: int = 0
-
-    def neighbours(self):
-        """Yields it as (group, form)."""
-        for one, other in itertools.combinations(self.groups, 2):
-            if one != other:
-                yield one, (0, ((other, 1),))
-                yield other, (0, ((one, 1),))
-
-    def limits(self):
-        """Yields it as limits."""
-        for one in self.groups:
-            yield from self.limits_of(one)
-
-    def limits_of(self, one):
-        """Yields the limits that bring the group `one` down first."""
-        return (((-self.bound, ((one, 1), (other, -1))),) for other in self.groups if other != one)
-
-
-class PositionRules(NamedTuple):
-    """The rules of a plan.
-
-    names: of its tensors. groups: the group of each. roots: whether a tensor has values that no other of its group has.
-    sources: for each group the numbers of the tensors of whose positions it begins with the least: its roots, or under the rule
-      'output' the result that it is aligned to.
-    lowest: the least position of each group.
-    neighbours: (group, form) in the order in which a group of zeros takes the position `form`, once that has no zeros in it; or
-      Pairs, of which each takes the position of the other.
-    defaults: the same for what is then left; afterwards no group is of zeros.
-    limits: the limits, each a tuple of forms; or Pairs, of which none is more than `bound` above the other.
-    level: the position at which all groups meet every limit, the last resort.
-    """
-    names: Tuple[str, ...]
-    groups: Tuple[int, ...]
-    roots: Tuple[bool, ...]
-    sources: Tuple[Tuple[int, ...], ...]
-    lowest: Tuple[int, ...]
-    neighbours: Tuple[Union[Tuple[int, Form], Pairs], ...]
-    defaults: Tuple[Tuple[int, Form], ...]
-    limits: Tuple[Union[Tuple[Form, ...], Pairs], ...]
-    level: int
-
-    def all_neighbours(self):
-        """`neighbours` without Pairs, a list."""
-        return [each for rule in self.neighbours for each in (rule.neighbours() if isinstance(rule, Pairs) else [rule])]
-
-    def all_limits(self):
-        """`limits` without Pairs, a list."""
-        return [each for rule in self.limits for each in (rule.limits() if isinstance(rule, Pairs) else [rule])]
-
-    def of_groups(self, positions):
-        """The position that each group begins with, from {name: position}."""
-        return [min(positions[self.names[number]] for number in numbers) for numbers in self.sources]
-
-    def of_tensors(self, positions):
-        """{name: position} from the position of each group."""
-        return {name: positions[group] for name, group in zip(self.names, self.groups)}
-
-
-def active_alignments(plan, config):
-    """The Alignments that make tensors share a position.
-
-    Those of moves always, for the hardware copies integers there; those of concats and pools as config.align_concat and
-    align_pool ask: 0 all, 1 those of output nodes, 2 none. The rule 'output' knows no moves.
-    """
-    strategies = {'concat': config.align_concat, 'pool': config.align_pool, 'move': 2 * (config.align_rule == 'output')}
-    return [alignment for alignment in plan.alignments
-            if strategies[alignment.kind] == 0 or (strategies[alignment.kind] == 1 and alignment.is_output)]
 
 
 def position_rules(plan, config):
@@ -121,23 +41,6 @@ def position_rules(plan, config):
         names, tuple(numbers[name] for name in names), roots, sources, tuple(lowest),
         neighbours=tuple(maker.neighbours()), defaults=tuple(maker.defaults(activations)), limits=tuple(maker.limits()),
         level=max([0] + lowest))
-
-
-def group_numbers(plan, config):
-    """{name: number of its group}, numbered in the order of the plan's tensors."""
-    names = [tensor.name for tensor in plan.tensors]
-    leader = {name: name for name in names}
-
-    def find(name):
-        while leader[name] != name:
-            leader[name] = name = leader[leader[name]]
-        return name
-
-    for alignment in active_alignments(plan, config) if config.align_rule != 'output' else ():
-        for name in alignment.inputs:
-            leader[find(name)] = find(alignment.output)
-    numbers = {}
-    return {name: numbers.setdefault(find(name), len(numbers)) for name in names}
 
 
 def _sources(names, numbers, roots):
@@ -301,76 +204,3 @@ class _Maker:
             least = min(0, math.ceil(math.log2(group.reduction)) - MAX_SHIFT)
             return found + [(form(least, *down),)]
         return found + [(form(0, *down), form(-MAX_SHIFT, (1, bias), (-1, group.output)))]
-
-
-def settle(rules, positions):
-    """The position of each group, within all rules, from the positions that suit the values; POSITION_ZERO where all are zero.
-
-    Positions that meet the rules stay as they are. Where none are found, all groups get `rules.level`.
-    """
-    return find_positions(rules, positions) or [rules.level] * len(positions)
-
-
-def find_positions(rules, positions):
-    """As `settle`; None where no positions are found."""
-    positions = [max(position, lowest) for position, lowest in zip(positions, rules.lowest)]
-    while _fill(rules, rules.neighbours, positions):
-        pass
-    _fill(rules, rules.defaults, positions)
-    return positions if _limit(rules, positions) else None
-
-
-def _value(form, positions):
-    constant, terms = form
-    return constant + sum(coefficient * positions[group] for group, coefficient in terms)
-
-
-def _fill(rules, fills, positions):
-    """Gives groups of zeros a position; returns whether there was one."""
-    changed = False
-    for rule in fills:
-        if isinstance(rule, Pairs):
-            zeros = [positions[group] == POSITION_ZERO for group in rule.groups]
-            if any(zeros) and not all(zeros):
-                changed = _fill(rules, rule.neighbours(), positions) or changed
-            continue
-        target, form = rule
-        if positions[target] == POSITION_ZERO and all(positions[group] != POSITION_ZERO for group, _ in form[1]):
-            positions[target] = min(max(_value(form, positions), rules.lowest[target]), POSITION_MAX)
-            changed = True
-    return changed
-
-
-def _limit(rules, positions):
-    """Moves positions until all limits are met; returns whether that came to an end."""
-    for _ in range(SWEEPS):
-        if not any([_meet(rules, limit, positions) for limit in rules.limits]):
-            return True
-    return False
-
-
-def _meet(rules, limit, positions):
-    """Moves positions until the limit is met, as far as they can; returns whether it was not."""
-    if isinstance(limit, Pairs):
-        changed = False
-        spread = [positions[group] for group in limit.groups]
-        for one in limit.groups if max(spread) - min(spread) > limit.bound else ():
-            if positions[one] - min(positions[other] for other in limit.groups) > limit.bound:
-                changed = any([_meet(rules, each, positions) for each in limit.limits_of(one)]) or changed
-        return changed
-    form = min(limit, key=lambda form: _value(form, positions))
-    if _value(form, positions) <= 0:
-        return False
-    _move(rules, form, positions)
-    return True
-
-
-def _move(rules, form, positions):
-    for group, coefficient in form[1]:
-        excess = _value(form, positions)
-        if excess > 0:
-            step = -(-excess // abs(coefficient))
-            if coefficient > 0:
-                positions[group] = max(positions[group] - step, rules.lowest[group])
-            else:
-                positions[group] = min(positions[group] + step, POSITION_MAX)

@@ -1,0 +1,29 @@
+"""The tensors of a plan that have one position: those that a move, a concat or a pool joins."""
+
+
+def active_alignments(plan, config):
+    """The Alignments that make tensors share a position.
+
+    Those of moves always, for the hardware copies integers there; those of concats and pools as config.align_concat and
+    align_pool ask: 0 all, 1 those of output nodes, 2 none. The rule 'output' knows no moves.
+    """
+    strategies = {'concat': config.align_concat, 'pool': config.align_pool, 'move': 2 * (config.align_rule == 'output')}
+    return [alignment for alignment in plan.alignments
+            if strategies[alignment.kind] == 0 or (strategies[alignment.kind] == 1 and alignment.is_output)]
+
+
+def group_numbers(plan, config):
+    """{name: number of its group}, numbered in the order of the plan's tensors."""
+    names = [tensor.name for tensor in plan.tensors]
+    leader = {name: name for name in names}
+
+    def find(name):
+        while leader[name] != name:
+            leader[name] = name = leader[leader[name]]
+        return name
+
+    for alignment in active_alignments(plan, config) if config.align_rule != 'output' else ():
+        for name in alignment.inputs:
+            leader[find(name)] = find(alignment.output)
+    numbers = {}
+    return {name: numbers.setdefault(find(name), len(numbers)) for name in names}

@@ -1,0 +1,72 @@
+"""What the hardware demands of the positions of a plan, as data: small linear forms that NumPy and a kernel alike can settle.
+
+Tensors that share one position are one group; a group is a number. A form is (constant, ((group, coefficient), ...)), the
+constant plus the sum of coefficient * position. A limit is met where one of its forms is at most 0. Where none is, the one
+that is nearest to 0 is brought there: its groups move, the first as far as it can, then the next.
+"""
+import itertools
+from typing import NamedTuple, Tuple, Union
+
+Form = Tuple[int, Tuple[Tuple[int, int], ...]]
+
+
+class Pairs(NamedTuple):
+    """A rule for all pairs of the operands of an op, which may be many; groups: those of the operands, in their order."""
+    groups: Tuple[int, ...]
+    bound: int = 0
+
+    def neighbours(self):
+        """Yields it as (group, form)."""
+        for one, other in itertools.combinations(self.groups, 2):
+            if one != other:
+                yield one, (0, ((other, 1),))
+                yield other, (0, ((one, 1),))
+
+    def limits(self):
+        """Yields it as limits."""
+        for one in self.groups:
+            yield from self.limits_of(one)
+
+    def limits_of(self, one):
+        """Yields the limits that bring the group `one` down first."""
+        return (((-self.bound, ((one, 1), (other, -1))),) for other in self.groups if other != one)
+
+
+class PositionRules(NamedTuple):
+    """The rules of a plan.
+
+    names: of its tensors. groups: the group of each. roots: whether a tensor has values that no other of its group has.
+    sources: for each group the numbers of the tensors of whose positions it begins with the least: its roots, or under the rule
+      'output' the result that it is aligned to.
+    lowest: the least position of each group.
+    neighbours: (group, form) in the order in which a group of zeros takes the position `form`, once that has no zeros in it; or
+      Pairs, of which each takes the position of the other.
+    defaults: the same for what is then left; afterwards no group is of zeros.
+    limits: the limits, each a tuple of forms; or Pairs, of which none is more than `bound` above the other.
+    level: the position at which all groups meet every limit, the last resort.
+    """
+    names: Tuple[str, ...]
+    groups: Tuple[int, ...]
+    roots: Tuple[bool, ...]
+    sources: Tuple[Tuple[int, ...], ...]
+    lowest: Tuple[int, ...]
+    neighbours: Tuple[Union[Tuple[int, Form], Pairs], ...]
+    defaults: Tuple[Tuple[int, Form], ...]
+    limits: Tuple[Union[Tuple[Form, ...], Pairs], ...]
+    level: int
+
+    def all_neighbours(self):
+        """`neighbours` without Pairs, a list."""
+        return [each for rule in self.neighbours for each in (rule.neighbours() if isinstance(rule, Pairs) else [rule])]
+
+    def all_limits(self):
+        """`limits` without Pairs, a list."""
+        return [each for rule in self.limits for each in (rule.limits() if isinstance(rule, Pairs) else [rule])]
+
+    def of_groups(self, positions):
+        """The position that each group begins with, from {name: position}."""
+        return [min(positions[self.names[number]] for number in numbers) for numbers in self.sources]
+
+    def of_tensors(self, positions):
+        """{name: position} from the position of each group."""
+        return {name: positions[group] for name, group in zip(self.names, self.groups)}
