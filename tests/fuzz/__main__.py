@@ -16,9 +16,11 @@ import time
 os.environ['CUDA_VISIBLE_DEVICES'] = ''
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '1')  # what kills a process says why
 
-import onnxruntime  # noqa: E402, F401  (imported once, for all children)
-import tensorflow.compat.v1 as tf  # noqa: E402  (the log level is read on import)
-import tf2onnx  # noqa: E402, F401
+from tests import quick_tensorflow  # noqa: E402
+
+import onnxruntime  # noqa: E402, F401  isort: skip  (imported once, for all children)
+import tensorflow.compat.v1 as tf  # noqa: E402  isort: skip
+import tf2onnx  # noqa: E402, F401  isort: skip
 
 from tests.fuzz import findings, report, workers  # noqa: E402
 from tests.fuzz.damage import specimens  # noqa: E402
@@ -78,6 +80,7 @@ def main():
         options.seed, ', '.join('{} {}'.format(len(trials), group) for group, trials in groups.items())))
     with tempfile.TemporaryDirectory() as directory:
         run, tally = functools.partial(_run, directory), findings.Tally()
+        quick_tensorflow.collect_less()
         _make_specimens(groups['hostile'], run, options.jobs)
         for group, trials in groups.items():
             progress = report.Progress(group, len(trials), options.quiet)
