@@ -147,7 +147,10 @@ def test_nothing_is_said_where_another_saver_has_them(tmp_path, warnings):
 
 
 class _Way:
-    """A way to train `steps` steps that writes checkpoints into `directory` by the tf.train.Saver of `make_saver`."""
+    """A way to train `steps` steps that writes checkpoints into `directory` by the tf.train.Saver of `make_saver`.
+
+    No thread of a Supervisor saves beside it: which of the two is the latest checkpoint would be a matter of luck.
+    """
 
     def __init__(self, directory, make_saver, before=False):
         """before: whether the Saver is made before the graph is rewritten."""
@@ -181,7 +184,7 @@ class _Way:
         with tf.Graph().as_default():
             train, saver = self._graph()
             supervisor = tf.train.Supervisor(logdir=self.directory, saver=saver or tf.train.Supervisor.USE_DEFAULT,
-                                             save_model_secs=3600, summary_op=None)
+                                             save_model_secs=0, summary_op=None)
             with supervisor.managed_session() as session:
                 for _ in range(steps):
                     session.run(train, _FEED)
@@ -196,7 +199,8 @@ class _Way:
                 session.run(train, _FEED)
                 return 0., session.run(tf.train.get_global_step()) >= last
             last = steps + (0 if tf.train.latest_checkpoint(self.directory) is None else 3)
-            slim.learning.train(x, self.directory, train_step_fn=step, saver=saver, summary_op=None, log_every_n_steps=0)
+            slim.learning.train(x, self.directory, train_step_fn=step, saver=saver, summary_op=None, log_every_n_steps=0,
+                                save_interval_secs=0)
 
     def estimator(self, steps):
         def model_fn(features, labels, mode):
@@ -238,7 +242,7 @@ WITHOUT = {
 @pytest.mark.parametrize('saver', sorted(WITHOUT))
 @pytest.mark.parametrize('way', ['monitored', 'supervisor', 'slim', 'estimator'])
 def test_a_training_without_positions_in_its_checkpoints_says_so_once(tmp_path, warnings, way, saver):
-    """At the first save, which is before the first step, whoever saves."""
+    """At the first save, whoever saves."""
     before, make = WITHOUT[saver]
     run = _Way(tmp_path, make, before)
     getattr(run, way)(2)

@@ -5,16 +5,15 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import fixed_point, ops
+from vai_q_tf.graph import live_editor
 from vai_q_tf.qat.positions.position_saveable import START
 from vai_q_tf.qat.positions.state_table import table
-from vai_q_tf.qat.recipe.evidence import findings
 
 _MODE, _FIRST_STEP = range(2)  # columns of the table
-_NAMED = 3  # how many names a message has
 
 
 class Begin(enum.IntEnum):
-    """Where a training starts from; 0 while nobody looked.
+    """Where a training starts from; 0 while nobody looked. kernels/begin_op.cc has the numbers, too.
 
     FLOAT: trained weights. PARTLY: weights of which some are as initializers make them, as in transfer learning, or that do
     not tell. SCRATCH: those of initializers. STATISTICS: weights, but moving averages as initializers make them. CONTINUED: a
@@ -73,27 +72,8 @@ class TrainingBegin:
 
 
 def _look(graph, found, votes):
-    """(the Begin, names that the message about it has)."""
-    norms, vectors = findings(graph, found)
-    scratch = tf.reduce_all(vectors)
-    if found.norms:
-        # Beside batch norms that are all untrained a few vectors may have values that a program chose, as class priors.
-        scratch |= 2 * tf.reduce_sum(tf.cast(vectors, tf.int32)) > tf.size(vectors)
-    cases = [(tf.reduce_any(votes > 0), Begin.CONTINUED), (tf.reduce_all(norms) & scratch, Begin.SCRATCH),
-             (tf.reduce_any(norms), Begin.STATISTICS), (tf.reduce_any(vectors), Begin.PARTLY)]
-    nobody_tells = not found.norms and not found.vectors
-    if nobody_tells:
-        cases[1:] = [(tf.constant(True), Begin.PARTLY)]
-    mode = tf.constant(int(Begin.FLOAT))
-    for condition, begin in reversed(cases):
-        mode = tf.where(condition, int(begin), mode)
-    if nobody_tells:
-        return mode, tf.constant('no vector is trained')
-    return mode, tf.where(tf.equal(mode, int(Begin.STATISTICS)), _names(found.norms, norms), _names(found.vectors, vectors))
-
-
-def _names(records, chosen):
-    names = tf.boolean_mask(tf.constant([record[0] for record in records], tf.string, [len(records)]), chosen)
-    joined = tf.strings.reduce_join(names[:_NAMED], separator=', ')
-    more = tf.size(names) - _NAMED
-    return tf.where(more > 0, tf.strings.join([joined, ' and ', tf.strings.as_string(more), ' more']), joined)
+    """(the number of the Begin, names that the message about it has), scalar tensors."""
+    averages = [live_editor.tensor(graph, name) for _, *pair in found.norms for name in pair]
+    vectors = [live_editor.tensor(graph, name) for _, name in found.vectors]
+    return ops.find_begin(
+        votes, averages, vectors, [name for name, *_ in found.norms], [name for name, _ in found.vectors])

@@ -26,12 +26,6 @@ class Evidence(NamedTuple):
     vectors: Tuple[Tuple[str, str], ...]
 
 
-class Findings(NamedTuple):
-    """Bool tf.Tensors: which norms and which vectors look untrained, one for each of the Evidence."""
-    norms: tf.Tensor
-    vectors: tf.Tensor
-
-
 def evidence(graph, form, prefix=''):
     """The Evidence of the network in a live graph with its variables, given its InferenceForm."""
     reads = {normalise(read): variable for variable, read in form.variables.items()}
@@ -62,28 +56,3 @@ def _begins_at_random(graph, variable):
         return False
     found = reach([assign.inputs[1].op], lambda op: [tensor.op for tensor in op.inputs])
     return any(name in op.type for op in found for name in _RANDOM)
-
-
-def findings(graph, found):
-    """The Findings about the Evidence `found`, as ops of the live graph."""
-    averages = [name for _, *pair in found.norms for name in pair]
-    vectors = [name for _, name in found.vectors]
-    untrained = _untrained([live_editor.tensor(graph, name) for name in averages + vectors])
-    pairs = tf.reshape(untrained[:len(averages)], [-1, 2])
-    return Findings(tf.reduce_all(pairs, axis=1), untrained[len(averages):])
-
-
-def _untrained(vectors):
-    """Bool [number of vectors], those whose elements are alike; few ops for many vectors."""
-    if not vectors:
-        return tf.zeros([0], tf.bool)
-    sizes = tf.stack([tf.size(vector) if vector.shape.num_elements() is None else vector.shape.num_elements()
-                      for vector in vectors])
-    values = tf.concat([tf.cast(tf.reshape(vector, [-1]), tf.float32) for vector in vectors], 0)
-    ends = tf.cumsum(sizes)
-    owners = tf.searchsorted(ends, tf.range(ends[-1]), side='right')
-    first = tf.gather(values, ends - sizes)
-    alike = tf.equal(values, tf.gather(first, owners))
-    # A single element is like itself: then it is untrained where it has a value that initializers give.
-    alone = tf.equal(sizes, 1) & tf.not_equal(first, 0) & tf.not_equal(first, 1)
-    return tf.segment_min(tf.cast(alike, tf.int32), owners) > tf.cast(alone, tf.int32)
