@@ -87,6 +87,8 @@ def main():
             for trial, result in workers.run_all(trials, run, _SECONDS[group], options.jobs):
                 outcome = _outcome(result)
                 tally.add(group, trial, outcome)
+                if outcome.is_finding and not options.quiet:
+                    progress.say('{}: {} {}'.format(trial, outcome.verdict, outcome.kind))
                 progress.show(len(tally.findings))
                 if options.trials and not options.quiet:
                     print('{}: {} {}\n{}'.format(trial, outcome.verdict, outcome.kind, outcome.detail))

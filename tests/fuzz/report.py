@@ -26,6 +26,10 @@ class Progress:
             '\r' * sys.stderr.isatty(), self._title, self._done, self._count, rate, int(left // 60), int(left % 60), kinds,
             '\n' * (not sys.stderr.isatty())))
 
+    def say(self, text):
+        """A line of its own."""
+        sys.stderr.write('\n' * sys.stderr.isatty() + text + '\n')
+
     def close(self):
         if sys.stderr.isatty() and self._done and not self._quiet:
             sys.stderr.write('\n')

@@ -172,14 +172,28 @@ def test_a_node_with_the_name_of_a_fix_neuron(tmp_path, name):
     assert caught.value.code == errors.UNSUPPORTED_GRAPH
 
 
-def test_weights_that_are_not_finite_are_named(tmp_path, caplog):
+@pytest.mark.parametrize('effort', ['fast', 'standard'])
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, bad, effort):
     graph_def = _graph(_behind)
     weights = next(node for node in graph_def.node if node.name == 'Const')
     value = tf.make_ndarray(weights.attr['value'].tensor)
-    value[0, 0, 0, 0] = np.nan
+    value[0, 0, 0, 0] = bad
     weights.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(value))
-    _quantize(graph_def, tmp_path)
-    assert 'Const has NaN or infinity' in caplog.text
+    message = "weights 'Const' have NaN or infinity in 1 of {} elements".format(value.size)
+    with pytest.raises(errors.QuantizeError, match=message) as caught:
+        _quantize(graph_def, tmp_path, options={'effort': effort})
+    assert caught.value.code == errors.NOT_FINITE and not list(tmp_path.iterdir())
+
+
+def test_a_batch_norm_of_negative_variance_is_refused(tmp_path):
+    def build(x):
+        y = tf.nn.fused_batch_norm(_conv(tf.identity(x, name='start'), 'conv'), tf.ones([3]), tf.zeros([3]), tf.zeros([3]),
+                                   tf.constant([1., -1., 1.]), is_training=False)[0]
+        tf.nn.relu(y, name='out')
+    with pytest.raises(errors.QuantizeError, match="have NaN or infinity .* its variance may be negative") as caught:
+        _quantize(_graph(build), tmp_path)
+    assert caught.value.code == errors.NOT_FINITE
 
 
 @pytest.mark.parametrize('weighted', [False, True])

@@ -93,6 +93,7 @@ DAMAGE = [
     ('missing attr', lambda g: _node(g, 'conv').attr.pop('strides'), "'conv' .*lacks the attr 'strides' of the op Conv2D"),
     ('cycle', _read('conv', 'concat', 'weights'), "The node '(conv|split|concat)' in the graph depends on itself"),
     ('cycle of controls', _read('weights', '^concat'), "The node '(weights|conv|split|concat)' in the graph depends on itself"),
+    ('axis', lambda g: _tensor(g, 'concat/axis').int_val.__setitem__(0, 2**31 - 1), "'concat' .*along the axis 2147483647"),
     ('function', _read('half', '^x'), "'half' .*reads 0 tensors; the op Half with its attrs has 1 inputs"),
     ('call', _read('double', '^x'), "'double' .*reads 0 tensors; .* has 1 inputs"),
 ]

@@ -22,6 +22,7 @@ _VALUES = [name for name in tf.AttrValue().tensor.DESCRIPTOR.fields_by_name if n
 _LOOP_BACK = frozenset(('NextIteration', 'RefNextIteration'))
 _REF = 100  # DataTypes above it are those of references, which no attr has
 _MOST_TENSORS = 2**16  # of one op
+_MOST_DIMENSIONS = 254  # of a tensor
 _MOST_BYTES = 2**31  # of a constant; no GraphDef holds more
 
 
@@ -77,6 +78,7 @@ def check_nodes(graph_def, what='the graph'):
     for node in graph_def.node:
         with _naming(node, what):
             _check_inputs(node, references[node.name], signatures)
+    _check_axes(graph_def.node, references, what)
     _check_cycles(graph_def.node, references, what)
 
 
@@ -216,6 +218,20 @@ def _check_inputs(node, references, signatures):
         if given is not None and types is not None and given[index] != types[place]:
             raise _Fault('reads {!r}, which is {}, as {}'.format(
                 node.input[place], tf.as_dtype(given[index]).name, tf.as_dtype(types[place]).name))
+
+
+def _check_axes(nodes, references, what):
+    """TensorFlow aborts the process where adding 1 to the axis of a concat overflows."""
+    named = {node.name: node for node in nodes}
+    for node in nodes:
+        place = {'ConcatV2': -1, 'Concat': 0}.get(node.op)
+        read = [name for name, index in references[node.name] if index >= 0]
+        axis = named[read[place]] if place is not None else None
+        if axis is not None and axis.op == 'Const':
+            with _naming(node, what):
+                for value in large_constants.array(axis.attr['value'].tensor).ravel():
+                    if abs(int(value)) > _MOST_DIMENSIONS:
+                        raise _Fault('joins its inputs along the axis {}, which no tensor has'.format(value))
 
 
 def _check_cycles(nodes, references, what):

@@ -4,7 +4,7 @@ import collections
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import ops
+from vai_q_tf import errors, ops
 from vai_q_tf.export.constants import ERRORS_ABOVE, ConstantQuantizer, errors_below
 from vai_q_tf.export.fix_neuron_nodes import insert
 from vai_q_tf.fixed_point import POSITION_ZERO
@@ -115,10 +115,21 @@ def _search_constants(view, plan, measured, quantizes):
                 values[record.tensor] = large_constants.kept(quantizer.quantize(
                     value, found.position, record.bits, record.mode, record.narrow_range))
             if not np.isfinite(value).all():
+                _refuse_parameters(record, value)
                 tf.logging.warning('%s has NaN or infinity', record.tensor)
             elif found.position == POSITION_ZERO:
                 tf.logging.warning('%s has nothing but zeros', record.name)
     return observed, values
+
+
+def _refuse_parameters(record, value):
+    if record.role in ('weight', 'bias'):
+        raise errors.QuantizeError(
+            errors.NOT_FINITE, 'Not finite',
+            'The {} {!r} {} NaN or infinity in {} of {} elements. Freeze a checkpoint of before the training diverged; where a '
+            'batch norm is folded into them, its variance may be negative.'.format(
+                *(('weights', record.tensor, 'have') if record.role == 'weight' else ('bias', record.tensor, 'has')),
+                np.size(value) - np.isfinite(value).sum(), np.size(value)))
 
 
 def _windows(computed, measured):
