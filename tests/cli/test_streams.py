@@ -9,7 +9,7 @@ import pytest
 
 from vai_q_tf import streams
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def _run(code, redirections=''):
