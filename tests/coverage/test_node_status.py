@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 from tests.random_networks import LAYERS, Builder, built
 from vai_q_tf import QuantizeError
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.coverage.node_status import FLOAT, FUSED, PASSED, QUANTIZED, inspect_nodes
+from vai_q_tf.coverage.node_status import FLOAT, FUSED, PASSED, QUANTIZED, inspect_nodes, readers
 from vai_q_tf.dpu import TARGETS
 from vai_q_tf.export.finalize import finalize
 from vai_q_tf.graph.view import GraphView, node_name
@@ -143,6 +143,18 @@ def test_what_is_said_of_a_plan_by_hand(target):
     for name in ('ignored', 'erf', 'top', 'float', 'out'):
         assert found[name].reason == 'because of ' + name
     assert {name for name, node in found.items() if node.reason.startswith('nothing')} == {'minus', 'add', 'strided_slice_1'}
+
+
+def test_readers_are_those_of_all_outputs():
+    with tf.Graph().as_default() as graph:
+        first, second = tf.split(tf.placeholder(tf.float32, [4], name='x'), 2, name='split')
+        tf.exp(second, name='b')
+        tf.exp(first, name='a')
+    graph_def = graph.as_graph_def()
+    graph_def.node.add(name='unknown', op='MyOp', input=['a'])
+    graph_def.node.add(name='end', op='Identity', input=['unknown']).attr['T'].type = tf.float32.as_datatype_enum
+    view = GraphView(graph_def)
+    assert [readers(view, name) for name in ('split', 'a', 'unknown', 'end')] == [['a', 'b'], ['unknown'], ['end'], []]
 
 
 def test_an_addition_of_quantized_tensors_behind_a_float_op():
