@@ -107,9 +107,11 @@ os.makedirs('made')
 options = argparse.Namespace(command='test', debug_mode=0, input_frozen_graph='', input_meta_graph='', custom_op_so='',
                              config=argparse.Namespace(output_dir='made'))
 assert supervision.is_possible()
-thread = threading.Thread(target=time.sleep, args=(.2,))
+enough = threading.Event()
+thread = threading.Thread(target=enough.wait)
 thread.start()
 assert not supervision.is_possible()
+enough.set()
 thread.join()
 sys.modules['tensorflow'] = None
 assert not supervision.is_possible()
