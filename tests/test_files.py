@@ -1,12 +1,13 @@
 """Files appear whole or not at all, with the mode that users expect, and leave nothing hidden behind."""
 import errno
 import os
+import resource
 import stat
 
 import pytest
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors, files
+from vai_q_tf import errors, files, supervision
 
 
 def _mode(path):
@@ -20,6 +21,7 @@ def kind_of_file(request, monkeypatch):
         def link(*_, **__):
             raise OSError(errno.EOPNOTSUPP, 'Operation not supported')
         monkeypatch.setattr(os, 'link', link)
+    return request.param
 
 
 @pytest.mark.usefixtures('kind_of_file')
@@ -50,6 +52,31 @@ class TestWrite:
             assert (tmp_path / 'link').is_symlink()
             assert (tmp_path / 'elsewhere' / 'model.pb').read_bytes() == data
 
+    def test_pieces_have_no_name_before_they_are_all_there(self, tmp_path, kind_of_file):
+        class Pieces:
+            def __iter__(self):
+                yield b'first'
+                found.append(sorted(os.listdir(str(tmp_path))))
+                yield b' second'
+        (tmp_path / 'model.pb').write_bytes(b'old')
+        for _ in range(2):
+            found = []
+            files.write(str(tmp_path), 'model.pb', Pieces())
+            assert (tmp_path / 'model.pb').read_bytes() == b'first second'
+            hidden, old = found[-1][:-1], found[-1][-1]
+            assert old == 'model.pb' and len(hidden) == (kind_of_file == 'named')
+            assert all(supervision._UNFINISHED.match(name) for name in hidden), 'what the command removes when it is killed'
+
+    def test_what_does_not_fit_is_said_as_it_is(self, tmp_path):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        try:
+            with pytest.raises(errors.QuantizeError, match='File too large'):
+                files.write(str(tmp_path), 'model.pb', bytes(101))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert os.listdir(str(tmp_path)) == []
+
     @pytest.mark.parametrize('failure', [OSError(errno.ENOSPC, 'No space left on device'), KeyboardInterrupt(), SystemExit()])
     @pytest.mark.parametrize('at', ['_fill', 'replace'])
     def test_what_fails_leaves_the_old_file_and_nothing_else(self, tmp_path, monkeypatch, failure, at):
@@ -79,6 +106,17 @@ def test_where_no_file_can_be(tmp_path, name, reason):
     assert stat.S_ISCHR(os.stat('/dev/null').st_mode)
 
 
+def test_a_directory_that_can_be_written_to(tmp_path):
+    for _ in range(2):
+        files.make_directory(str(tmp_path / 'a' / 'b'))
+        assert os.listdir(str(tmp_path / 'a')) == ['b'] and os.listdir(str(tmp_path / 'a' / 'b')) == []
+    (tmp_path / 'file').write_bytes(b'')
+    for path, reason in [(str(tmp_path / 'file' / 'a'), 'Not a directory'), (str(tmp_path / 'file'), 'exists'), ('/proc', '')]:
+        with pytest.raises(errors.QuantizeError, match=reason) as caught:
+            files.make_directory(path)
+        assert caught.value.code == errors.INVALID_CONFIG and repr(path) in caught.value.detail
+
+
 def test_appending(tmp_path):
     for line in (b'1\n', b'2\n'):
         files.append(str(tmp_path), 'history', line)
@@ -106,10 +144,12 @@ def test_equal_messages_have_equal_bytes(tmp_path):
     assert len(keys) == 16 and keys == sorted(keys)
 
 
-def test_a_message_that_no_file_can_have(tmp_path):
+@pytest.mark.parametrize('failure', [files.EncodeError('Failed to serialize proto'), ValueError('Message exceeds 2GB')])
+def test_a_message_that_no_file_can_have(tmp_path, failure):
+    """What protobuf in C++ and in Python raise."""
     class Huge:
         def SerializeToString(self, deterministic):
-            raise files.EncodeError('Failed to serialize proto')
+            raise failure
     with pytest.raises(errors.QuantizeError, match="'model.pb' would have more than 2 GB") as caught:
         files.write_message(str(tmp_path), 'model.pb', Huge())
     assert caught.value.code == errors.UNSUPPORTED_GRAPH and not os.listdir(str(tmp_path))

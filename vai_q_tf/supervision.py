@@ -69,9 +69,9 @@ def _run(load):
     caught = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]
 
     def stop(number, frame):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL if stops else signal.SIGTERM)
         stops.append(number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM if len(stops) == 1 else signal.SIGKILL)
         signal.setitimer(signal.ITIMER_REAL, _GRACE)
 
     with tempfile.TemporaryFile() as trace:
@@ -113,8 +113,6 @@ def _be_child(load, trace, returned, caught):
         work = load()
         status = work()
         returned[0] = True
-    except (KeyboardInterrupt, SystemExit):
-        pass
     finally:
         with contextlib.suppress(BaseException):
             atexit._run_exitfuncs()
@@ -127,8 +125,10 @@ def _pass(number, frame):
 
 
 def _remove_unfinished(options):
-    folders = [options.config.output_dir, os.path.dirname(os.path.realpath(options.input_frozen_graph))]
-    for folder in {folder for top in folders[:1] for folder, _, _ in os.walk(top)}.union(folders[1:]):
+    folders = {folder for folder, _, _ in os.walk(options.config.output_dir)}
+    if options.input_frozen_graph:
+        folders.add(os.path.dirname(os.path.realpath(options.input_frozen_graph)))
+    for folder in folders:
         with contextlib.suppress(OSError):
             for entry in os.scandir(folder):
                 if _UNFINISHED.match(entry.name):

@@ -1,42 +1,69 @@
 """Work that crashes, is killed, is interrupted or leaves, as the process that waits for it tells."""
+import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.cli.conftest import small_network
-from vai_q_tf import errors
+from vai_q_tf import errors, supervision
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # Each function is work; TensorFlow is not needed for it. What a signal to the parent may interrupt begins with one.
 WORK = '''
-import argparse, contextlib, os, signal, sys, time
+import argparse, atexit, contextlib, os, signal, subprocess, sys, threading, time
 from vai_q_tf import streams, supervision
-def succeed(): return 0
+def succeed():
+    print('printed 0')
+    atexit.register(print, 'at_exit 0')
+    return 0
 def fail(): return 1
 def crash(): os.kill(os.getpid(), signal.SIGFPE)
 def killed(): os.kill(os.getpid(), signal.SIGKILL)
 def leave(): os._exit(0)
+def give_up(): sys.exit('because')
 def unfinished():
     for name in ('.' + 32 * 'a', '.hidden', 'whole'):
         open(os.path.join('made', name), 'w').close()
     os.makedirs('made/deeper/model.ckpt_temp_' + 32 * 'b')
     crash()
+def interrupted_by_the_terminal():  # which tells all its processes; the programs that one starts end by it
+    os.kill(os.getpid(), signal.SIGINT)
+    return 0 if subprocess.call(['sh', '-c', 'kill -INT $$; exit 7']) == -signal.SIGINT else 1
+def ending_a_process_of_its_own():
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(BaseException):
+            time.sleep(20)
+        os._exit(0)
+    time.sleep(.1)
+    os.kill(child, signal.SIGTERM)
+    return 0 if os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 128 + signal.SIGTERM else 1
 def wait(number=signal.SIGINT):
     os.kill(os.getppid(), number)
     time.sleep(20)
 def terminated(): wait(signal.SIGTERM)
+def hung_up(): wait(signal.SIGHUP)
 def cleaned():
     open('made/mine', 'w').close()
+    print('begun', end='', file=sys.stderr, flush=True)
     try:
         wait()
     finally:
+        os.kill(os.getpid(), signal.SIGTERM)  # as to all processes of a group
+        time.sleep(.1)
         os.unlink('made/mine')
-        print('noise of the end', file=sys.stderr)
+        print('noise of the end', file=sys.stderr, flush=True)
+def failed_then():
+    with contextlib.suppress(BaseException):
+        wait()
+    return 1
 def deaf():
     print('half a line', end='', file=sys.stderr, flush=True)
     with contextlib.suppress(BaseException):
@@ -56,24 +83,55 @@ def in_an_import():
         wait()
     time.sleep(20)
     return succeed
+def in_the_background():  # what the shell has it ignore stays ignored
+    os.kill(os.getppid(), signal.SIGHUP)
+    os.kill(os.getpid(), signal.SIGHUP)
+    return 0
+def at_the_fork(): time.sleep(20)
+def at_the_end(): return 0
 def answer():  # signals, which the end of a process that was told to end ignores
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+fork, waitpid = os.fork, os.waitpid
+def fork_and_interrupt():
+    child = fork()
+    if child:
+        os.kill(os.getpid(), signal.SIGINT)
+    return child
+def wait_and_interrupt(*arguments):
+    ended = waitpid(*arguments)
+    os.kill(os.getpid(), signal.SIGINT)
+    return ended
 streams.be_patient()
 os.makedirs('made')
 options = argparse.Namespace(command='test', debug_mode=0, input_frozen_graph='', input_meta_graph='', custom_op_so='',
                              config=argparse.Namespace(output_dir='made'))
 assert supervision.is_possible()
-supervision._GRACE = 15
-for work in (succeed, fail, crash, killed, leave, unfinished, wait, terminated, cleaned, done_all_the_same, in_an_import):
+enough = threading.Event()
+thread = threading.Thread(target=enough.wait)
+thread.start()
+assert not supervision.is_possible()
+enough.set()
+thread.join()
+sys.modules['tensorflow'] = None
+assert not supervision.is_possible()
+del sys.modules['tensorflow']
+for work in (succeed, fail, crash, killed, leave, give_up, unfinished, interrupted_by_the_terminal,
+             ending_a_process_of_its_own, wait, terminated, hung_up, cleaned, failed_then, done_all_the_same, in_an_import,
+             in_the_background, at_the_fork, at_the_end, deaf, twice):
     answer()
+    if work is in_the_background:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.fork = fork_and_interrupt if work is at_the_fork else fork
+    os.waitpid = wait_and_interrupt if work is at_the_end else waitpid
+    supervision._GRACE = .3 if work is deaf else 15
     begun = time.time()
     status = supervision.supervise(work if work is in_an_import else lambda: work, options)
     assert time.time() - begun < 10, work  # neither the sleep nor the grace, which are longer
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    stopped = status > 128 or work in (done_all_the_same, at_the_end)
+    assert signal.getsignal(signal.SIGINT) is (signal.SIG_IGN if stopped else signal.default_int_handler), work
     print(work.__name__, status, flush=True)
-for supervision._GRACE, work in ((0.3, deaf), (15, twice)):
-    answer()
-    print(work.__name__, supervision.supervise(lambda: work, options), flush=True)
 '''
 
 
@@ -86,17 +144,106 @@ def run(words, directory):
 def test_how_work_ends(tmp_path):
     done = run(['-c', WORK], tmp_path)
     found = dict(line.split() for line in done.stdout.splitlines())
-    assert found == {'succeed': '0', 'fail': '1', 'crash': '1', 'killed': '1', 'leave': '1', 'unfinished': '1', 'wait': '130',
-                     'terminated': '143', 'cleaned': '130', 'done_all_the_same': '0', 'in_an_import': '130', 'deaf': '130',
-                     'twice': '130'}, done.stderr
-    kinds = re.findall(r'^vai_q_tensorflow test: (?:error: \[(\w+)\].*?(SIG\w+|status 0)|(\w+)$)', done.stderr, re.MULTILINE)
+    assert found == {
+        'succeed': '0', 'printed': '0', 'at_exit': '0', 'fail': '1', 'crash': '1', 'killed': '1', 'leave': '1', 'give_up': '1',
+        'unfinished': '1', 'interrupted_by_the_terminal': '0', 'ending_a_process_of_its_own': '0', 'wait': '130',
+        'terminated': '143', 'hung_up': '129', 'cleaned': '130', 'failed_then': '130', 'done_all_the_same': '0',
+        'in_an_import': '130', 'in_the_background': '0', 'at_the_fork': '130', 'at_the_end': '0', 'deaf': '130',
+        'twice': '130'}, done.stderr
+    kinds = re.findall(
+        r'^vai_q_tensorflow test: (?:error: \[(\w+)\].*?(SIG\w+|status \d)|([\w ]+)$)', done.stderr, re.MULTILINE)
     assert [' '.join(filter(None, kind)) for kind in kinds] == [
         errors.INVALID_CONFIG + ' SIGFPE', errors.OUT_OF_MEMORY + ' SIGKILL', errors.INVALID_INPUT_FN + ' status 0',
-        errors.INVALID_CONFIG + ' SIGFPE', 'interrupted', 'terminated', 'interrupted', 'interrupted', 'interrupted',
-        'interrupted']
-    assert len(done.stderr.splitlines()) == len(kinds) + 1 and 'half a line\n' in done.stderr, done.stderr
+        errors.INVALID_INPUT_FN + ' status 1', errors.INVALID_CONFIG + ' SIGFPE', 'interrupted', 'terminated',
+        'terminated with the terminal'] + 6 * ['interrupted']
+    assert len(done.stderr.splitlines()) == len(kinds) + 2, done.stderr
+    assert 'begun\n' in done.stderr and 'half a line\n' in done.stderr, done.stderr
     assert sorted(os.listdir(str(tmp_path / 'made'))) == ['.hidden', 'deeper', 'whole']
     assert os.listdir(str(tmp_path / 'made' / 'deeper')) == []
+
+
+ALONE = '''
+import os, time
+from vai_q_tf import supervision
+def work():
+    print(os.getpid(), flush=True)
+    time.sleep(20)
+supervision.supervise(lambda: work, None)
+'''
+
+
+def test_work_ends_with_the_process_that_waits_for_it(tmp_path):
+    environment = dict(os.environ, PYTHONPATH=ROOT)
+    with subprocess.Popen([sys.executable, '-c', ALONE], env=environment, stdout=subprocess.PIPE) as parent:
+        child, begun = int(parent.stdout.readline()), time.time()
+        parent.kill()
+        parent.stdout.read()  # the child has it open as long as it runs
+    assert time.time() - begun < 10
+    assert not os.path.exists('/proc/{}/cwd'.format(child))
+
+
+def _options(tmp_path, **options):
+    return argparse.Namespace(**dict(dict(
+        command='test', debug_mode=0, input_frozen_graph='', input_meta_graph='', custom_op_so='',
+        config=argparse.Namespace(output_dir=str(tmp_path / 'out'))), **options))
+
+
+def test_what_is_left_unfinished_is_removed_and_nothing_else(tmp_path, monkeypatch):
+    name, saver = '.' + 16 * '0f', 'model.ckpt_temp_' + 16 * 'a1'
+    others = ['.' + 31 * '0', '.' + 33 * '0', 32 * '0', '_temp_' + 32 * '0', 'model.ckpt_temp_' + 31 * '0']
+    for folder in ('out/deep', 'graphs/deep', 'elsewhere'):
+        (tmp_path / folder).mkdir(parents=True)
+    for folder in ('out', 'out/deep', 'graphs', 'graphs/deep', 'elsewhere', '.'):
+        for each in others + [name]:
+            (tmp_path / folder / each).write_bytes(b'')
+    (tmp_path / 'out' / saver / 'part').mkdir(parents=True)
+    (tmp_path / 'out' / ('.' + 32 * 'e')).symlink_to('../elsewhere')
+    (tmp_path / 'out' / 'link').symlink_to('../elsewhere')
+    (tmp_path / 'graph.pb').symlink_to('graphs/float.pb')
+    monkeypatch.chdir(tmp_path / 'graphs')
+    before = set(tmp_path.rglob('*'))
+    supervision._remove_unfinished(_options(tmp_path, config=argparse.Namespace(output_dir=str(tmp_path / 'no/where'))))
+    assert set(tmp_path.rglob('*')) == before
+    supervision._remove_unfinished(_options(tmp_path, input_frozen_graph=str(tmp_path / 'graph.pb')))
+    assert before - set(tmp_path.rglob('*')) == {tmp_path / path for path in (
+        'out/' + name, 'out/deep/' + name, 'out/' + saver, 'out/' + saver + '/part', 'out/.' + 32 * 'e', 'graphs/' + name)}
+
+
+def _trace(*frames):
+    return 'Fatal Python error: Segmentation fault\n\nCurrent thread 0x1 (most recent call first):\n' + ''.join(
+        '  File "{}", line {} in f\n'.format(*frame) for frame in frames)
+
+
+PACKAGE = os.path.dirname(supervision.__file__)
+SITE = '/usr/lib/python3/site-packages/tensorflow/python/client/session.py', 9
+STDLIB, MINE, YOURS = (os.path.join(os.path.dirname(os.__file__), 'json.py'), 5), ('/home/mine.py', 7), ('/home/yours.py', 8)
+READER, JUDGE = (os.path.join(PACKAGE, 'frozen/input_fn.py'), 50), (os.path.join(PACKAGE, 'ptq/effort/judge.py'), 66)
+
+
+@pytest.mark.parametrize('frames, node, options, code, words', [
+    ([SITE, STDLIB, MINE, YOURS, READER, JUDGE], '', {}, errors.INVALID_INPUT_FN, '(SIGSEGV) in /home/mine.py, line 7.'),
+    ([SITE, STDLIB, READER, MINE], '', {}, errors.INVALID_INPUT_FN, 'crashes (SIGSEGV) in {}, line 9.'.format(SITE[0])),
+    ([READER, JUDGE, MINE], '', {'input_frozen_graph': 'a.pb'}, errors.UNSUPPORTED_GRAPH,
+     "graph in 'a.pb', while it computes, at vai_q_tf/frozen/input_fn.py, line 50;"),
+    ([SITE, READER], '', {'input_frozen_graph': 'a.pb'}, errors.INVALID_INPUT_FN, 'in {}, line 9.'.format(SITE[0])),
+    ([SITE, STDLIB, JUDGE, MINE], '', {'input_meta_graph': 'b.meta'}, errors.UNSUPPORTED_GRAPH,
+     "graph in 'b.meta', while it computes, at vai_q_tf/ptq/effort/judge.py, line 66;"),
+    ([SITE], '', {'input_frozen_graph': 'a.pb'}, errors.UNSUPPORTED_GRAPH, 'at an unknown file, line ?;'),
+    ([SITE, JUDGE], "'conv' (Conv2D)", {'input_frozen_graph': 'a.pb'}, errors.UNSUPPORTED_GRAPH,
+     "graph in 'a.pb', at the node 'conv' (Conv2D); correct its attributes and what it reads."),
+    ([SITE], '', {'custom_op_so': 'my.so'}, errors.INVALID_CONFIG, "crashes (SIGSEGV); --custom_op_so names 'my.so'."),
+    ([('/load_op_library.py', 1)], '', {'input_frozen_graph': 'a.pb'}, errors.INVALID_CONFIG, 'crashes (SIGSEGV).')])
+def test_where_it_crashed(tmp_path, monkeypatch, capsys, frames, node, options, code, words):
+    monkeypatch.setattr(supervision, '_crashing_node', lambda options: node)
+    for debug_mode in (0, 1):
+        ending = supervision._Ending(False, 0, signal.SIGSEGV, 0, _trace(*frames))
+        error = supervision._explain(ending, _options(tmp_path, debug_mode=debug_mode, **options))
+        assert error.code == code and words in error.detail
+        assert capsys.readouterr().err == debug_mode * (ending.trace + '\n')
+
+
+def test_a_signal_without_a_name(tmp_path):
+    assert 'crashes (signal 40)' in supervision._explain(supervision._Ending(False, 0, 40, 0, ''), _options(tmp_path)).detail
 
 
 def _crashing_graph():

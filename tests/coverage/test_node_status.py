@@ -10,11 +10,13 @@ import tensorflow.compat.v1 as tf
 from tests.random_networks import LAYERS, Builder, built
 from vai_q_tf import QuantizeError
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.coverage.node_status import FLOAT, FUSED, PASSED, QUANTIZED
+from vai_q_tf.coverage.node_status import FLOAT, FUSED, PASSED, QUANTIZED, inspect_nodes, readers
+from vai_q_tf.dpu import TARGETS
 from vai_q_tf.export.finalize import finalize
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes import optimise
 from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.plan.quant_plan import Alignment, QuantPlan, QuantTensor, Skipped
 from vai_q_tf.report.inspect import inspect
 
 
@@ -78,6 +80,81 @@ def test_the_model_is_as_inspect_says(seed):
             _assert_agreement(graph_def, config)
         except QuantizeError:
             assert turn, 'only a range or names that do not fit are refused'
+
+
+def _by_hand():
+    """(GraphView, QuantPlan) of a network whose plan is written here: what is told of it needs no rule."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 4, 4, 2], name='x')
+        weights = tf.constant(np.ones([1, 1, 2, 2], np.float32), name='w')
+        tf.shape(tf.cast(x, tf.int32, name='integers'), name='shape')
+        depthwise = tf.constant(np.ones([1, 1, 2, 1], np.float32), name='dw')
+        y = tf.nn.depthwise_conv2d_native(x, depthwise, [1] * 4, 'SAME', name='d')
+        y = tf.nn.conv2d(y, weights, 1, 'SAME', name='c')
+        relu = tf.nn.relu(y, name='relu')
+        first, second = tf.split(tf.nn.conv2d(relu, weights, 1, 'SAME', name='same'), 2, 3, name='split')
+        values = tf.nn.top_k(tf.nn.relu(second, name='later'), 1, name='top').values
+        k = tf.constant(np.ones([1, 1, 1, 1], np.float32), name='k')
+        y = tf.add(y, tf.multiply(k, k, name='kk'), name='sum')
+        pooled = tf.nn.leaky_relu(tf.nn.avg_pool(y, 2, 1, 'SAME', name='pool'), name='leaky')
+        float_conv = tf.nn.depthwise_conv2d_native(pooled, depthwise, [1] * 4, 'SAME', name='ignored')
+        x = tf.erf(tf.negative(float_conv, name='minus'), name='erf')
+        product = tf.multiply(tf.nn.avg_pool(x, 2, 1, 'SAME', name='mean'), k, name='scale')
+        end = tf.add(tf.concat([product, relu], 3, name='cat')[:, :, :, 2:], first, name='end')
+        tf.add(end, values + tf.cast(graph.get_tensor_by_name('integers:0'), tf.float32, name='float')[..., :1], name='out')
+        view = GraphView(graph.as_graph_def())
+
+    def tensor(name, of, *consumers, role='activation'):
+        return QuantTensor(name, role, 0, 8, 1, of, consumers)
+    tensors = (
+        tensor('x/aquant', 'x', ('d', 0), role='input'), tensor('dw/wquant', 'dw', ('d', 1), role='weight'),
+        tensor('w/wquant', 'w', ('c', 1), ('same', 1), role='weight'),
+        tensor('k/wquant', 'k', ('scale', 1), ('scale', 1), role='constant'),
+        tensor('relu/aquant', 'relu', ('same', 0)), tensor('later/aquant', 'later'), tensor('leaky/aquant', 'leaky'),
+        tensor('erf/aquant', 'erf'), tensor('scale/aquant', 'scale'), tensor('end/aquant', 'end'))
+    skipped = tuple(Skipped(name, view.op(name), 'because of ' + name) for name in ('ignored', 'erf', 'top', 'float', 'out'))
+    nodes = tuple(sorted(view.upstream(['out'], ['x']), key=view.order))
+    return view, QuantPlan(('x',), ('out',), nodes, tensors, (), skipped, (
+        Alignment('pool', 'pool', 'leaky/aquant', ('relu/aquant', 'x/aquant'), False),))
+
+
+@pytest.mark.parametrize('target', ['DPUCAHX8L', 'DPUCAHX8H'])
+def test_what_is_said_of_a_plan_by_hand(target):
+    found = {node.name: node for node in inspect_nodes(*_by_hand(), TARGETS[target])}
+    assert not {'integers', 'shape', 'k', 'kk', 'w'} & set(found), 'those that compute no floats that depend on the inputs'
+    note = ['depthwise convolution needs a configuration with the DWC option'] * (target == 'DPUCAHX8H')
+    told = {name: (node.status, node.detail.split('; '), node.device) for name, node in found.items()}
+    conv = 'weight w/wquant: 8 bits'
+    for name, expected in {
+            'x': (QUANTIZED, ['input x/aquant: 8 bits'], 'DPU'),
+            'd': (FUSED, ['quantized as relu/aquant', 'weight dw/wquant: 8 bits'] + note, 'DPU'),
+            'c': (FUSED, ['quantized as relu/aquant', conv], 'DPU'),
+            'relu': (QUANTIZED, ['activation relu/aquant: 8 bits'], 'DPU'),
+            'same': (FUSED, ['quantized as later/aquant', conv], 'DPU'),
+            'split': (FUSED, [target + ' has no Split', 'quantized as later/aquant'], 'CPU'),
+            'leaky': (QUANTIZED, [target + ' has no LeakyRelu'] * (not note) + [
+                'activation leaky/aquant: 8 bits, one position with relu/aquant, x/aquant'], 'DPU' if note else 'CPU'),
+            'pool': (FUSED, ['quantized as leaky/aquant'], 'DPU'), 'sum': (FUSED, ['quantized as leaky/aquant'], 'DPU'),
+            'ignored': (FLOAT, ['because of ignored'], 'CPU'), 'top': (FLOAT, ['because of top'], 'CPU'),
+            'erf': (FLOAT, ['because of erf', 'its result becomes activation erf/aquant: 8 bits'], 'CPU'),
+            'mean': (FUSED, ['quantized as scale/aquant'], 'DPU'),
+            'scale': (QUANTIZED, ['activation scale/aquant: 8 bits', 'constant k/wquant: 8 bits'], 'DPU')}.items():
+        assert told[name] == expected, name
+    for name in ('ignored', 'erf', 'top', 'float', 'out'):
+        assert found[name].reason == 'because of ' + name
+    assert {name for name, node in found.items() if node.reason.startswith('nothing')} == {'minus', 'add', 'strided_slice_1'}
+
+
+def test_readers_are_those_of_all_outputs():
+    with tf.Graph().as_default() as graph:
+        first, second = tf.split(tf.placeholder(tf.float32, [4], name='x'), 2, name='split')
+        tf.exp(second, name='b')
+        tf.exp(first, name='a')
+    graph_def = graph.as_graph_def()
+    graph_def.node.add(name='unknown', op='MyOp', input=['a'])
+    graph_def.node.add(name='end', op='Identity', input=['unknown']).attr['T'].type = tf.float32.as_datatype_enum
+    view = GraphView(graph_def)
+    assert [readers(view, name) for name in ('split', 'a', 'unknown', 'end')] == [['a', 'b'], ['unknown'], ['end'], []]
 
 
 def test_an_addition_of_quantized_tensors_behind_a_float_op():

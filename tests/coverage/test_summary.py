@@ -6,11 +6,12 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.coverage.summary import coverage, model_summary, warn
+from vai_q_tf.coverage.summary import Coverage, coverage, model_summary, warn
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.lint.lint import Finding
 from vai_q_tf.passes import optimise
 from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.plan.quant_plan import ComputeGroup, QuantPlan, QuantTensor, Skipped
 
 
 def _conv(x, name, channels=2):
@@ -68,12 +69,67 @@ def test_products_of_activations_are_heavy_and_reasons_are_counted():
                                   'there is no quantization rule for the op Erf': ('erf', 'last')}
 
 
-def _warnings(caplog, build, **options):
+def test_ops_that_no_plan_quantizes_are_heavy():
+    def build(x):
+        rows = tf.reshape(x, [-1, 8, 4])
+        found = [tf.raw_ops.BatchMatMul(x=rows, y=rows, adj_y=True), tf.matmul(rows, rows, transpose_b=True),
+                 tf.raw_ops.SparseMatMul(a=tf.transpose(rows[0]), b=rows[1]),
+                 tf.nn.conv3d_transpose(x[:, None], np.ones([1, 1, 1, 3, 2], np.float32), [1, 1, 4, 4, 3]),
+                 tf.raw_ops.Einsum(inputs=[rows, rows], equation='bij,bkj->bik'), tf.nn.depthwise_conv2d_backprop_input(
+                     [1, 4, 4, 2], np.ones([1, 1, 2, 1], np.float32), x, [1] * 4, 'SAME')]
+        return tf.reduce_sum([tf.reduce_sum(each) for each in found])
+    found = coverage(*_decided(build))
+    assert sorted(found.types) == ['BatchMatMul', 'BatchMatMulV2', 'Conv3DBackpropInputV2',
+                                   'DepthwiseConv2dNativeBackpropInput', 'Einsum', 'SparseMatMul'] and not found.quantized
+
+
+def test_reasons_come_by_their_number_and_weights_count_that_are_there():
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 4, 4, 2], name='x')
+        for name in 'abcdef':
+            x = tf.exp(x, name=name)
+        for name in ('first', 'second'):
+            x = tf.nn.conv2d(x, np.ones([1, 1, 2, 2], np.float32), 1, 'SAME', name=name)
+    names = ('a', 'b', 'c', 'd', 'e', 'f')
+    reasons = ('once', "its input 'x' is computed in float", 'twice', "its input 'b' is computed in float", 'twice',
+               "its input 'c' is computed in float, and 'e' is computed too")
+    plan = QuantPlan(
+        ('x',), ('second',), ('x',) + names + ('first', 'second'),
+        tuple(QuantTensor(name + '/aquant', 'activation', 1, 8, 1, name, ()) for name in ('x', 'first', 'second')),
+        (ComputeGroup('first', '', 'w', '', ''), ComputeGroup('second', '', '', '', '')),
+        tuple(Skipped(name, 'Exp', reason) for name, reason in zip(names, reasons)))
+    found = coverage(graph.as_graph_def(), plan)
+    assert (found.weighted, found.quantized, found.ops, found.left_float) == (('first', 'second'), ('first',), 9, 6)
+    assert found.floats == (('an input is computed in float', ('b', 'd')), ('twice', ('c', 'e')), ('once', ('a',)), (
+        "an input is computed in float, and 'e' is computed too", ('f',)))
+
+
+def test_the_line_of_a_network_without_weights():
+    assert str(Coverage((), (), (), 3, (('why', ('a', 'b')),))) == (
+        'there are no convolutions and matmuls, 2 of 3 ops stay float')
+
+
+def _told(caplog, found):
     caplog.clear()
     tf.get_logger().propagate = True
     with caplog.at_level(logging.WARNING):
-        warn(coverage(*_decided(build, **options)))
+        warn(found)
     return [record.getMessage() for record in caplog.records]
+
+
+def _warnings(caplog, build, **options):
+    return _told(caplog, coverage(*_decided(build, **options)))
+
+
+def test_the_first_three_of_the_weights_that_stay_float_are_named(caplog):
+    def of(quantized, floats, ops='abcdefg'):
+        return Coverage(tuple(ops), tuple('Op' + name for name in ops), tuple(quantized), 9, (('why', tuple(floats)),))
+    assert not _told(caplog, of('ab', 'cd', 'abcd')) and not _told(caplog, of('abcd', 'efg'))
+    assert _told(caplog, of('ad', 'bcefg')) == [
+        "Only 2 of 7 convolutions and matmuls are quantized: Opb 'b': why; Opc 'c': why; Ope 'e': why and 2 more"]
+    assert _told(caplog, of('a', 'bcd', 'abcd'))[0].endswith("Opd 'd': why")
+    assert _told(caplog, of('a', 'bd', 'abcd')) == [
+        "Only 1 of 4 convolutions and matmuls are quantized: Opb 'b': why; Opd 'd': why"], 'c is computed with another op'
 
 
 def test_a_warning_where_little_is_quantized(caplog):
@@ -111,3 +167,16 @@ def test_odd_positions_are_named():
     positions.update({'conv3/relu/aquant': 19, 'x/aquant': 20})
     text = model_summary(coverage(optimised, plan), plan, positions, [], [])
     assert text.splitlines()[-1].endswith(': x/aquant (20), conv2/relu/aquant (-10)')
+
+
+def test_only_values_of_activations_are_odd():
+    roles = ('weight', 'bias', 'constant', 'input', 'activation')
+    plan = QuantPlan((), (), (), tuple(
+        QuantTensor('{}/{}'.format(role, bits), role, int(role not in ('weight', 'bias')), bits, 1, '', ())
+        for role in roles for bits in (8, 16)), (), ())
+    for position, odd in ((19, ''), (27, 'input/8 (27), activation/8 (27)'), (
+            28, 'input/8 (28), input/16 (28), activation/8 (28) and 1 more'), (-1, ''), (
+            -2, 'input/16 (-2), activation/16 (-2)')):
+        positions = {tensor.name: position for tensor in plan.tensors}
+        lines = model_summary(Coverage((), (), (), 0, ()), plan, positions, [], []).splitlines()[2:]
+        assert lines == ['  Odd positions, of values that are very large or very small: ' + odd] * bool(odd)

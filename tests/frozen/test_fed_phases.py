@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from tests.passes import folded_networks
 from vai_q_tf import errors
-from vai_q_tf.frozen.fed_phases import find_phases
+from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq.quantize import quantize_frozen
 from vai_q_tf.report.inspect import inspect
@@ -77,6 +77,69 @@ def test_what_depends_on_values_is_no_phase():
         tf.where(shaped, y[:2], y[:2], name='out')
     view = GraphView(folded_networks.graph_of(build))
     assert find_phases(view, folded_networks.settings()) == ()
+
+
+def _found(build, **options):
+    graph_def = folded_networks.graph_of(build)
+    for node in graph_def.node:
+        if node.name == 'old':
+            node.op = 'PlaceholderV2'
+    view = GraphView(graph_def)
+    return view, find_phases(view, folded_networks.settings(**options))
+
+
+def test_those_in_the_range_are_found_in_graph_order():
+    """What chooses before the input nodes, such as an augmentation, is none of the range."""
+    def build():
+        image = tf.placeholder(tf.float32, [None, 3], name='image')
+        x = tf.identity(tf.cond(boolean('augment'), lambda: -image, lambda: 2 * image), 'x')
+        y = tf.cond(boolean('second'), lambda: x, lambda: 2 * x)
+        z = tf.cond(boolean('first'), lambda: y, lambda: 3 * y)
+        tf.identity(tf.cond(boolean('old'), lambda: 4 * z, lambda: 5 * z), 'out')
+    assert _found(build, inputs=['x'])[1] == ('second', 'first', 'old')
+    assert _found(build, inputs=['image'])[1] == ('augment', 'second', 'first', 'old')
+
+
+def test_what_depends_on_chance_is_no_phase():
+    def build():
+        x = tf.placeholder(tf.float32, [None, 3], name='x')
+        keep = tf.random.uniform([]) < tf.placeholder(tf.float32, [], name='keep')
+        tf.identity(tf.cond(keep, lambda: x, lambda: 2 * x), 'out')
+    assert _found(build)[1] == ()
+
+
+def _of_three():
+    """(GraphView, its phases) 'a', 'b' and 'c', of which 'b' has the default True, through an Identity, and 'c' no shape."""
+    def build():
+        x = tf.placeholder(tf.float32, [None, 3], name='x')
+        phases = [boolean('a'), tf.placeholder_with_default(tf.identity(True), [], name='b'), tf.placeholder(tf.bool, name='c')]
+        tf.identity(tf.cond(tf.reduce_any(tf.stack(phases)), lambda: x, lambda: 2 * x), 'out')
+    return _found(build)
+
+
+def test_values_are_what_is_fed_then_defaults_and_scalars_alone():
+    view, names = _of_three()
+    assert names == ('a', 'b', 'c')
+    assert FedPhases(view, names, {}).values == {'b': True}
+    assert FedPhases(view, names, {'b:0': np.array(False), 'c:0': np.array([True])}).values == {'b': False}
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.int64, [None], name='x')
+        tf.add(x, tf.placeholder(tf.int64, [], name='n'), 'y')
+    filled = with_phases(graph.as_graph_def(), {'n': np.array(7, np.int32)})
+    assert GraphView(filled).value('n') == 7 and GraphView(filled).value('n').dtype == np.int64
+    assert with_phases(filled, {}) is filled
+
+
+def test_an_error_of_a_phase_says_what_was_fed_if_that_is_why():
+    view, names = _of_three()
+    error = errors.QuantizeError(errors.LEARNING_PHASE, 'Summary', 'What is wrong.')
+    told = FedPhases(view, names, {'a:0': np.array(True), 'c:0': np.array(False)}).explain(error)
+    assert (told.code, told.summary) == (errors.LEARNING_PHASE, 'Summary') and told.detail.startswith(
+        "What is wrong. The placeholder 'a' is True (from input_fn) and the placeholder 'b' is True (its default), which")
+    inference = FedPhases(view, names, dict.fromkeys(('a:0', 'b:0', 'c:0'), np.array(False)))
+    assert inference.explain(error) is error
+    another = errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Summary', 'What is wrong.')
+    assert FedPhases(view, names, {'a:0': np.array(True)}).explain(another) is another
 
 
 def test_inspect_assumes_inference():

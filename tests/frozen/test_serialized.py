@@ -25,6 +25,7 @@ def _graph():
     lambda graph_def: None,
     lambda graph_def: graph_def.ClearField('library'),
     lambda graph_def: graph_def.ClearField('versions'),
+    lambda graph_def: setattr(graph_def, 'version', 21),
     lambda graph_def: graph_def.node[3].attr['zone'].CopyFrom(tf.AttrValue(i=1)),
     lambda graph_def: graph_def.node[5].experimental_debug_info.original_node_names.append('before')])
 def test_the_bytes_are_those_of_protobuf(change):

@@ -1,4 +1,8 @@
 """Large constants beside their graph: copies stay small, and what is computed is what it would be with them inside."""
+import os
+import threading
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -8,12 +12,15 @@ from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.view import GraphView
 
 _VALUE = np.random.RandomState(0).randn(130, 140).astype(np.float32)
+_MANY = np.arange(40000, dtype=np.float32)
 
 
 def _graph(value=_VALUE, **nodes):
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, value.shape[0]], 'x')
-        tf.matmul(x, tf.constant(value, name='w'), name='y')
+        with tf.device('/cpu:0'):
+            w = tf.constant(value, name='w')
+        tf.matmul(x, w, name='y')
         tf.constant(np.arange(1 << 15, dtype=np.int64), name='integers')
         tf.constant(_VALUE[:10], name='small')
         return graph.as_graph_def()
@@ -74,6 +81,93 @@ def test_equal_values_are_kept_once_and_make_equal_graphs():
         editor.constant('w', tf.float32, _VALUE[:10]))
 
 
+@pytest.mark.parametrize('size, dtype, apart', [
+    (1 << 14, np.float32, True), ((1 << 14) - 1, np.float32, False), (1 << 15, np.float16, True), (1 << 15, np.int64, False)])
+@large_constants.kept_apart()
+def test_large_floats_are_apart_whichever_way_they_come(size, dtype, apart):
+    """From 64 KiB on, in a graph that is read and where one is made."""
+    value, dtype = np.arange(size).astype(dtype), tf.as_dtype(dtype)
+    tensor = tf.AttrValue(tensor=tf.make_tensor_proto(0, dtype, [0]))
+    tensor.tensor.tensor_shape.dim[0].size, tensor.tensor.tensor_content = size, value.tobytes()
+    whole = tf.GraphDef(node=[tf.NodeDef(name='w', op='Const', attr={
+        'dtype': tf.AttrValue(type=dtype.as_datatype_enum), 'value': tensor})])
+    detached = large_constants.detached(whole)
+    for node in (detached.node[0], editor.constant('w', dtype, value)):
+        assert large_constants.is_apart(node) == apart
+        np.testing.assert_array_equal(GraphView(tf.GraphDef(node=[node])).value('w'), value)
+    assert large_constants.whole(detached) == whole and large_constants.whole(whole) is whole
+
+
+@large_constants.kept_apart()
+def test_arrays_of_any_layout():
+    for value in (_VALUE, _VALUE.T, _MANY[::2], _MANY.reshape(2, 100, 200)[:, ::2]):
+        kept = large_constants.kept(value)
+        np.testing.assert_array_equal(kept, value)
+        assert not kept.flags.writeable and kept.ctypes.data % 64 == 0, 'TensorFlow takes it as it is'
+        node = editor.constant('w', tf.float32, value)
+        np.testing.assert_array_equal(GraphView(tf.GraphDef(node=[node])).value('w'), value)
+    assert large_constants.kept(_VALUE[:10]).base is _VALUE, 'a small one is as it is'
+
+
+@large_constants.kept_apart()
+def test_the_same_bytes_as_constants_of_several_shapes_and_types():
+    types = [np.float32, np.float32, np.float16, tf.bfloat16.as_numpy_dtype, np.float32]
+    values = [_VALUE.view(dtype) for dtype in types]
+    values[1] = values[1].reshape(70, 260)
+    nodes = [editor.constant(name, tf.as_dtype(dtype), value) for name, dtype, value in zip('abcde', types, values)]
+    assert len({node.attr['value'].tensor.tensor_content for node in nodes}) == 1
+    graph = tf.Graph()
+    with graph.as_default():
+        large_constants.import_graph_def(tf.GraphDef(node=nodes), name='')
+        mine = tf.get_variable('mine', [2], use_resource=True)
+    with large_constants.session(graph) as session:
+        for found, expected in zip(session.run([name + ':0' for name in 'abcde']), values):
+            assert found.dtype == expected.dtype and found.shape == expected.shape and found.tobytes() == expected.tobytes()
+        session.run(mine.initializer)
+    assert [op.name for op in graph.get_operations() if op.type == 'VarHandleOp'
+            and not large_constants.is_stand_in(op)] == ['mine']
+
+
+@large_constants.kept_apart()
+def test_it_is_read_on_the_device_of_the_constant():
+    with tf.Graph().as_default() as graph:
+        large_constants.import_graph_def(large_constants.detached(_graph()), name='')
+    read = graph.get_operation_by_name('w')
+    assert read.type == 'ReadVariableOp' and read.device == read.inputs[0].op.device == '/device:CPU:0'
+
+
+def test_the_memory_is_given_back():
+    with large_constants.kept_apart():
+        graph_def = large_constants.detached(_graph())
+        memory = weakref.ref(large_constants.bytes_apart(next(filter(large_constants.is_apart, graph_def.node))).base)
+        _run(graph_def, {'x:0': np.eye(130, dtype=np.float32)})
+        assert memory() is not None
+    assert memory() is None
+
+
+def test_the_memory_of_small_arrays_is_given_back():
+    """What is free between others in the heap of the C library, which would keep it."""
+    def resident():
+        with open('/proc/self/statm') as stream:
+            return int(stream.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+    with large_constants.kept_apart():
+        editor.constant('w', tf.float32, _VALUE)
+        small = [np.ones(60 << 10, np.uint8) for _ in range(700)]
+        others = small[::10]
+        del small
+        before = resident()
+    assert before - resident() > 20 << 20 and len(others) == 70
+
+
+@large_constants.kept_apart()
+def test_each_thread_has_its_own_scopes():
+    before, found = _graph(), []
+    thread = threading.Thread(target=lambda: found.append(large_constants.detached(before)))
+    thread.start()
+    thread.join()
+    assert found == [before]
+
+
 def test_nothing_is_apart_outside_of_a_scope():
     before = _graph()
     assert large_constants.detached(before) == before and large_constants.detached(before) is not before
@@ -84,6 +178,10 @@ def test_nothing_is_apart_outside_of_a_scope():
         _run(inside, {'x:0': np.eye(130, dtype=np.float32)})
     with pytest.raises(ValueError):
         GraphView(inside).value('w')
+    assert large_constants.kept(_VALUE) is _VALUE
+    with pytest.raises(KeyboardInterrupt), large_constants.kept_apart():
+        raise KeyboardInterrupt
+    assert large_constants.detached(before) == before
 
 
 @large_constants.kept_apart()
@@ -92,6 +190,7 @@ def test_what_an_inner_scope_adds_is_forgotten_with_it():
     with large_constants.kept_apart():
         inner = editor.constant('w', tf.float32, _VALUE + 1)
         assert large_constants.is_apart(inner) and editor.constant('w', tf.float32, _VALUE) == outer
+        assert len(large_constants._scopes.open[-1]) == 1, 'none is kept a second time'
     assert GraphView(tf.GraphDef(node=[outer])).value('w').tolist() == _VALUE.tolist()
     with pytest.raises(StopIteration):
         large_constants.attached(inner)
@@ -100,20 +199,22 @@ def test_what_an_inner_scope_adds_is_forgotten_with_it():
 @large_constants.kept_apart()
 def test_what_no_graph_has_is_forgotten():
     kept, gone = editor.constant('a', tf.float32, _VALUE), editor.constant('b', tf.float32, _VALUE + 1)
-    large_constants.forget_all_but([tf.GraphDef(node=[kept])])
-    assert large_constants.attached(kept).ByteSize() > _VALUE.nbytes
-    with pytest.raises(StopIteration):
-        large_constants.attached(gone)
-
-
-@large_constants.kept_apart()
-def test_a_damaged_one_stays_as_it_is():
-    graph_def = _graph()
-    next(node for node in graph_def.node if node.name == 'w').attr['value'].tensor.tensor_shape.dim[0].size += 1
-    assert large_constants.detached(graph_def) == graph_def
+    with large_constants.kept_apart():
+        gone_too = editor.constant('c', tf.float32, _VALUE + 2)
+        large_constants.forget_all_but([tf.GraphDef(node=[kept])])
+        assert large_constants.attached(kept).ByteSize() > _VALUE.nbytes
+        for node in (gone, gone_too):
+            with pytest.raises(StopIteration):
+                large_constants.attached(node)
 
 
 def test_by_pieces_is_the_function_of_all():
     value = np.random.RandomState(0).randn(3, 200000).astype(np.float32)
-    np.testing.assert_array_equal(large_constants.by_pieces(lambda piece: 2 * piece + 1, value), 2 * value + 1)
+    sizes = []
+
+    def function(piece):
+        sizes.append(piece.size)
+        return 2 * piece + 1
+    np.testing.assert_array_equal(large_constants.by_pieces(function, value), 2 * value + 1)
+    assert sum(sizes) == value.size and max(sizes) <= value.size / 2, 'its memory is for a piece'
     assert large_constants.by_pieces(lambda piece: piece, np.float32(3)).shape == ()

@@ -22,6 +22,8 @@ def node(name, op, *inputs, **attrs):
             result.attr[key].f = value
         elif isinstance(value, str):
             result.attr[key].s = value.encode()
+        elif isinstance(value, bool):
+            result.attr[key].b = value
         else:
             result.attr[key].i = value
     return result

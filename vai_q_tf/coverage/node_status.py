@@ -35,7 +35,7 @@ def inspect_nodes(view, plan, target=None):
     results = collections.defaultdict(list)
     for tensor in plan.tensors:
         if tensor.role in ('input', 'activation'):
-            results[node_name(tensor.tensor) if tensor.tensor else tensor.name.rpartition('/')[0]].append(tensor)
+            results[node_name(tensor.tensor)].append(tensor)
     parameters = collections.defaultdict(list)
     for tensor in plan.tensors:
         if tensor.role not in ('input', 'activation'):

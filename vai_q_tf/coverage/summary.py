@@ -8,7 +8,6 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.coverage.node_status import FLOAT, inspect_nodes
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 
 HEAVY = 'convolutions and matmuls'
 # Besides the ops with weights those that have none in any plan.
@@ -99,7 +98,7 @@ def model_summary(found, plan, positions, findings, differences):
 def _odd(plan, positions):
     """'<name> (<position>)' of the activations whose range is out of the ordinary."""
     for tensor in plan.tensors:
-        if tensor.mode == ACTIVATION_MODE and tensor.role != 'constant':
+        if tensor.role in ('input', 'activation'):
             largest = 2.0**(tensor.bits - 1 - positions[tensor.name])
             if not _TOO_SMALL <= largest <= _TOO_LARGE:
                 yield '{} ({})'.format(tensor.name, positions[tensor.name])

@@ -17,7 +17,7 @@ def find_phases(view, config):
     """
     inputs = frozenset(map(node_name, config.input_nodes))
     found, seen = set(), set()
-    for name in view.upstream([node_name(name) for name in config.output_nodes if node_name(name) in view], inputs):
+    for name in view.upstream(map(node_name, config.output_nodes), inputs):
         index = _CONDITION.get(view.op(name))
         condition = '' if index is None else node_name(view.inputs(name)[index])
         if condition and condition not in seen:
@@ -78,7 +78,7 @@ class FedPhases:
 
 
 def with_phases(graph_def, values):
-    """The graph with a Const for each placeholder in `values`, {name: array}."""
+    """The graph with a Const for each placeholder in `values`, {name: array}; itself without values."""
     if not values:
         return graph_def
     return editor.subgraph(graph_def, [

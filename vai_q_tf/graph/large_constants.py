@@ -47,7 +47,7 @@ def kept_apart():
 
 
 def detached(graph_def):
-    """A copy of the GraphDef whose large constants are apart; without an open scope an exact copy."""
+    """A copy of a GraphDef that `check_nodes` accepts, whose large constants are apart; without an open scope an exact copy."""
     if not _scopes.open:
         result = tf.GraphDef()
         result.CopyFrom(graph_def)
@@ -56,7 +56,7 @@ def detached(graph_def):
     for node in graph_def.node:
         copy = result.node.add()
         tensor = node.attr['value'].tensor if node.op == 'Const' and 'value' in node.attr else None
-        if tensor is None or not _is_large(tensor):
+        if tensor is None or len(tensor.tensor_content) < _LEAST or not tf.as_dtype(tensor.dtype).is_floating:
             copy.CopyFrom(node)
             continue
         copy.name, copy.op, copy.device = node.name, node.op, node.device
@@ -167,7 +167,7 @@ def session(graph, config=None):
     handles = {op.get_attr('shared_name'): op for op in graph.get_operations() if is_stand_in(op)}
     if handles:
         assignments, values = [], {}
-        with graph.as_default(), tf.control_dependencies(None):
+        with graph.as_default():
             for name, op in handles.items():
                 dtype, shape = op.get_attr('dtype'), op.get_attr('shape')
                 source = tf.placeholder(dtype, tf.TensorShape(shape))
@@ -189,14 +189,6 @@ def _give_back():
     trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # the C library keeps a heap for each thread
     if trim:
         trim(0)
-
-
-def _is_large(tensor):
-    """Whether the value of a TensorProto, which may be damaged, is to be apart."""
-    content = len(tensor.tensor_content)
-    if content < _LEAST or tensor.tensor_shape.unknown_rank or not tf.as_dtype(tensor.dtype).is_floating:
-        return False
-    return content == np.prod([dim.size for dim in tensor.tensor_shape.dim], dtype=np.float64) * tf.as_dtype(tensor.dtype).size
 
 
 def _keep(value):
@@ -233,7 +225,7 @@ def _key(tensor):
 
 
 def _bytes_of(key):
-    return next(scope[key] for scope in reversed(_scopes.open) if key in scope)
+    return next(scope[key] for scope in _scopes.open if key in scope)
 
 
 def _view(key, dtype, shape):

@@ -5,7 +5,6 @@ A rule takes a LintGraph and yields (node name, message), as in `node_rules.py`.
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.lint.lint_graph import (
-    count,
     data_inputs,
     describe,
     dims_of,
@@ -24,8 +23,7 @@ _VALUE_FIELDS = ('half_val', 'float_val', 'double_val', 'int_val', 'int64_val', 
 def _constant_storage(graph):
     for node in graph.of_type('Const'):
         tensor = tensor_of(node)
-        dims = dims_of(tensor.tensor_shape)
-        if not dims or tensor.tensor_content or count(dims) <= 1:
+        if tensor.tensor_content:
             continue
         for field in _VALUE_FIELDS:
             values = getattr(tensor, field)
@@ -90,7 +88,6 @@ def _leaky_relu_of_parts(graph):
                     '/' in part.name for part in parts):
                 yield node.name, ('The compiler does not find a leaky relu in relu(x) and a * relu(-x) where these ops have no '
                                   'scope in their names. Write a LeakyRelu.')
-                break
 
 
 def _no_explicit_padding(graph):

@@ -83,7 +83,7 @@ def _next_inside(graph, node, readers, bias):
 
 def _bias_position(graph, node):
     constants = [source for source in (graph.producer(node, 0), graph.producer(node, 1)) if graph.is_quantized_constant(source)]
-    return position_of(constants[0]) if len(constants) == 1 else None
+    return position_of(constants[0]) if constants else None
 
 
 def _addition_shifts(graph):

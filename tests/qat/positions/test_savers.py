@@ -1,4 +1,6 @@
 """Savers with a list of variables: what they save and restore of a rewritten graph, and what is said where they do not."""
+import inspect
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -83,7 +85,7 @@ def test_a_list_of_a_part_is_left_alone_and_float_graphs_are(tmp_path):
     with tf.Graph().as_default():
         _network()
         variables = tf.global_variables()
-        assert savers._with_positions(variables) == variables
+        assert savers._with_positions(variables) is variables
     with tf.Graph().as_default():
         _training(tmp_path)
         backbone = tf.trainable_variables('hidden')
@@ -252,9 +254,68 @@ def test_a_training_without_positions_in_its_checkpoints_says_so_once(tmp_path, 
 
 
 def test_other_savers_say_nothing(tmp_path, warnings):
-    """Those of float graphs, of evaluation graphs, and of variables beside the network."""
+    """Those of float graphs, and of evaluation graphs."""
+    for rewrite in (lambda: None, lambda: CreateQuantizeEvaluationGraph(_config(tmp_path))):
+        with tf.Graph().as_default(), tf.Session() as session:
+            _network()
+            rewrite()
+            session.run(tf.global_variables_initializer())
+            tf.train.Saver(tf.trainable_variables('hidden')).save(session, str(tmp_path / 'model'))
+    assert not [text for text in warnings if 'Saver' in text]
+
+
+@pytest.mark.parametrize('make', [
+    tf.train.Saver, lambda variables: tf.train.Saver(variables, sharded=True),
+    lambda variables: tf.train.Saver(variables, write_version=tf.train.SaverDef.V1)], ids=['plain', 'sharded', 'first format'])
+def test_it_is_said_of_the_saver_that_lacks_them(tmp_path, warnings, make):
+    with tf.Graph().as_default() as graph:
+        _training(tmp_path)
+        savers.warn_of_missing_positions(graph)
+        whole = tf.train.Saver()
+        savers.warn_of_missing_positions(graph, whole)
+        assert not warnings, 'there is no Saver without them'
+        savers.warn_of_missing_positions(graph, make(tf.trainable_variables('hidden')))
+        text, = warnings
+        assert 'no quantize positions' in text and "of node 'save_1/" in text
+
+
+def test_it_is_said_when_the_saver_that_lacks_them_saves(tmp_path, warnings):
     with tf.Graph().as_default(), tf.Session() as session:
-        _network()
+        _training(tmp_path)
+        whole, part = tf.train.Saver(), tf.train.Saver(tf.trainable_variables('hidden'))
         session.run(tf.global_variables_initializer())
-        tf.train.Saver(tf.trainable_variables('hidden')).save(session, str(tmp_path / 'model'))
-    assert not warnings
+        whole.save(session, str(tmp_path / 'whole'))
+        assert not warnings
+        part.save(session, str(tmp_path / 'part'))
+        assert len(warnings) == 1
+
+
+@pytest.mark.parametrize('make, node', [
+    (lambda: None, ''), (tf.train.Saver, 'save/SaveV2'), (lambda: tf.train.Saver(defer_build=True), ''),
+    (lambda: tf.train.Saver(write_version=tf.train.SaverDef.V1), 'save/save'),
+    (lambda: tf.raw_ops.Save(filename='a', tensor_names=['b'], data=[tf.ones([2])], name='mine'), 'mine')])
+def test_it_is_said_that_a_saver_is_earlier(warnings, make, node):
+    with tf.Graph().as_default() as graph:
+        _network()
+        make()
+        savers.warn_of_earlier_savers(graph)
+    assert len(warnings) == bool(node) and all("(node '{}')".format(node) in text for text in warnings)
+
+
+def test_what_is_no_part_of_the_training_is_not_added(tmp_path):
+    with tf.Graph().as_default() as graph:
+        _training(tmp_path)
+        tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, tf.get_variable('mine', [2], trainable=False))
+        added = savers._with_positions(tf.trainable_variables())[len(tf.trainable_variables()):]
+        assert added and 'mine' not in [found.op.name for found in added]
+        whole = tf.trainable_variables() + added
+        assert savers._with_positions(whole) == whole
+        graph.clear_collection(tf.GraphKeys.TRAINABLE_VARIABLES)  # nothing is trained but the positions
+        assert savers._with_positions(tf.global_variables())[len(tf.global_variables()):] == added
+        part = tf.global_variables('hidden')
+        assert savers._with_positions(part) == part
+
+
+def test_the_signature_of_savers_is_that_of_tensorflow():
+    assert list(inspect.signature(tf.train.Saver).parameters)[:3] == ['var_list', 'reshape', 'sharded']
+    assert list(inspect.signature(tf.train.Saver.save).parameters)[:4] == ['self', 'sess', 'save_path', 'global_step']
