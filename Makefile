@@ -72,7 +72,7 @@ sdist: kernels
 	$(BIN)/python setup.py --quiet sdist
 
 kernels: $(VENV)/.installed
-	$(MAKE) -C kernels PYTHON=$(BIN)/python VAI_Q_TF_CPU=$(WITHOUT_CUDA)
+	$(MAKE) -C kernels -j$$(nproc) PYTHON=$(BIN)/python VAI_Q_TF_CPU=$(WITHOUT_CUDA)
 
 # The two TensorFlow wheels overwrite each other, so another choice of wheel starts a new environment.
 $(TENSORFLOW_INSTALLED):
