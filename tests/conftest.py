@@ -1,6 +1,7 @@
 """Every test starts on an empty default graph and with TensorFlow's own log level, and property tests are repeatable."""
 import hypothesis
 import pytest
+from xdist.scheduler.loadfile import LoadFileScheduling
 
 from tests import quick_tensorflow
 
@@ -12,6 +13,28 @@ quick_tensorflow.turn_optimizers_off()
 
 hypothesis.settings.register_profile('repeatable', deadline=None, derandomize=True)
 hypothesis.settings.load_profile('repeatable')
+
+
+# Files of few tests that take long. The others are begun in the order of how many tests they have.
+_LONG = ('examples/test_demo', 'same_network/test_random_networks', 'examples/test_slim_example', 'examples/test_guide',
+         'examples/test_post_training_guide', 'examples/test_keras_example', 'benchmarks/test_accuracy', 'plan/test_networks',
+         'qat/averages/test_copies', 'hooks/test_restart', 'fuzz/test_fuzz', 'ptq/test_alignment_accuracy',
+         'ptq/test_random_networks', 'ptq/effort/test_networks', 'plan/test_plan_properties')
+
+
+class _LongestFirst(LoadFileScheduling):
+    """So that no process waits for a long file that another one began last."""
+
+    def _assign_work_unit(self, node):
+        for name in reversed(_LONG):
+            path = 'tests/{}.py'.format(name)
+            if path in self.workqueue:
+                self.workqueue.move_to_end(path, last=False)
+        super()._assign_work_unit(node)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return _LongestFirst(config, log)
 
 
 def pytest_collection_finish():

@@ -46,8 +46,14 @@ def test_the_plain_way_trains_and_its_positions_move_where_they_are_to(recipe, c
     assert moved == (recipe == 'manual')
 
 
-@pytest.mark.parametrize('recipe', ['auto', 'manual'])
-@pytest.mark.parametrize('name', ways.WAYS)
+def _with_both_recipes():
+    """Each way with the default recipe, and each third with positions that move; `make test-slow` has all."""
+    for number, name in enumerate(ways.WAYS):
+        yield pytest.param(name, 'auto')
+        yield pytest.param(name, 'manual', marks=[pytest.mark.slow] * (number % 3 > 0))
+
+
+@pytest.mark.parametrize('name, recipe', _with_both_recipes())
 def test_equals_the_plain_way_and_goes_on_from_its_checkpoint(name, recipe, courses, start, tmp_path):
     way, plain, place = ways.WAYS[name], courses[recipe], tmp_path / recipe
     first = way(place, start, 0, _STEPS // 2)
@@ -95,12 +101,21 @@ def _deploy(place, checkpoint, scope):
         return session.run('logits/BiasAdd/aquant:0', {'net_in:0': ways.batch(3)[0]})
 
 
-@pytest.mark.parametrize('trained', ways.SCOPES)
+@pytest.fixture(scope='module', params=ways.SCOPES)
+def trained(request, start, tmp_path_factory):
+    """The checkpoint of a training with variables of one kind."""
+    return ways.WAYS[request.param](tmp_path_factory.mktemp('trained'), start, 0, _STEPS).checkpoint
+
+
+@pytest.fixture(scope='module')
+def expected(plain, tmp_path_factory):
+    """The logits of the plain way."""
+    return _deploy(tmp_path_factory.mktemp('expected'), plain.checkpoint, ways.SCOPES['reference variables'])
+
+
 @pytest.mark.parametrize('evaluated', ways.SCOPES)
-def test_variables_of_one_kind_are_evaluated_as_another(trained, evaluated, start, plain, tmp_path):
-    checkpoint = ways.WAYS[trained](tmp_path, start, 0, _STEPS).checkpoint
-    found = _deploy(tmp_path, checkpoint, ways.SCOPES[evaluated])
-    np.testing.assert_allclose(found, _deploy(tmp_path, plain.checkpoint, ways.SCOPES['reference variables']), rtol=1e-4)
+def test_variables_of_one_kind_are_evaluated_as_another(trained, evaluated, expected, tmp_path):
+    np.testing.assert_allclose(_deploy(tmp_path, trained, ways.SCOPES[evaluated]), expected, rtol=1e-4)
 
 
 def test_two_outputs_with_a_loss_each(tmp_path):

@@ -26,7 +26,7 @@ def _keras(network):
 
 @pytest.mark.parametrize('build, groups', [
     (_slim(resnet_v1.resnet_v1_50, resnet_v1.resnet_arg_scope), 54),
-    (_slim(inception.inception_v3, inception.inception_v3_arg_scope), 95),
+    pytest.param(_slim(inception.inception_v3, inception.inception_v3_arg_scope), 95, marks=pytest.mark.slow),
     (_slim(vgg.vgg_16, vgg.vgg_arg_scope), 16),
     (_keras(keras.applications.MobileNetV2), 53)], ids=['resnet', 'inception', 'vgg', 'mobilenet'])
 def test_training_and_inference_form(build, groups):

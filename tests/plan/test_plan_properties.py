@@ -98,7 +98,7 @@ def _outputs(view, name):
 
 
 @hypothesis.given(_STEPS, st.booleans())
-@hypothesis.settings(max_examples=60)
+@hypothesis.settings(max_examples=30)
 def test_plan_is_sound_and_complete(steps, training):
     view, plan = _plan(steps, training)
     names = [tensor.name for tensor in plan.tensors]
@@ -122,7 +122,7 @@ def test_plan_is_sound_and_complete(steps, training):
 
 
 @hypothesis.given(_STEPS)
-@hypothesis.settings(max_examples=30)
+@hypothesis.settings(max_examples=12)
 def test_training_and_inference_form_and_frozen_file_give_one_plan(steps):
     training, inference, frozen = _plan(steps, True)[1], _plan(steps, False)[1], _plan_of_the_frozen(steps)
     assert decisions(training) == decisions(inference) == decisions(frozen)

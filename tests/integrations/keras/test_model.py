@@ -34,15 +34,22 @@ from vai_q_tf.integrations.keras.model import quantize_keras_model
 from vai_q_tf.qat import checkpoints, graph_record
 from vai_q_tf.qat.network.identity import Identity
 
+_FIELDS = {'moving': {}, 'freezing': {'freeze_bn_step': 5, 'freeze_position_step': 6},
+           'learned': {'position_update': 'learned', 'recipe': 'manual'}}
+
+
+@pytest.fixture(scope='module', params=list(_FIELDS))
+def looped(request, tmp_path_factory):
+    """(the fields of a config, the file of float weights, what the session loop makes of them)."""
+    fields, directory = _FIELDS[request.param], tmp_path_factory.mktemp(request.param)
+    weights = float_weights(directory)
+    return fields, weights, session_loop(weights, directory, **fields)
+
 
 @pytest.mark.parametrize('loaded', ['before', 'after'])
 @pytest.mark.parametrize('compiled', ['before', 'after', 'both'])
-@pytest.mark.parametrize('fields', [
-    {}, {'freeze_bn_step': 5, 'freeze_position_step': 6}, {'position_update': 'learned', 'recipe': 'manual'}
-], ids=['moving', 'freezing', 'learned'])
-def test_fit_equals_the_session_loop(tmp_path, compiled, loaded, fields):
-    weights = float_weights(tmp_path)
-    expected = session_loop(weights, tmp_path, **fields)
+def test_fit_equals_the_session_loop(tmp_path, compiled, loaded, looped):
+    fields, weights, expected = looped
     start(1)
     model = build()
     if loaded == 'before':
