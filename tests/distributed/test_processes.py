@@ -100,8 +100,9 @@ def _train(directory, rank, exchange, synchronize, found):
             hooks.append(SynchronizePositionsHook(config, *functions) if rank else SynchronizePositionsHook(*functions))
         with tf.compat.v1.train.MonitoredTrainingSession(
                 checkpoint_dir=str(directory / 'model') if rank == 0 else None, hooks=hooks + [votes],
-                save_checkpoint_steps=1, save_summaries_steps=None, save_summaries_secs=None,
-                log_step_count_steps=None) as session:
+                save_checkpoint_steps=1, save_summaries_steps=None, save_summaries_secs=None, log_step_count_steps=None,
+                # The first session of a process decides how many threads those without their own have: ranks wait in them.
+                config=tf.compat.v1.ConfigProto(use_per_session_threads=True)) as session:
             for _ in range(_STEPS):
                 session.run(train)
             found[rank] = votes.values, session.run(tf.compat.v1.trainable_variables())

@@ -235,7 +235,7 @@ def test_what_cannot_run_is_refused_only_where_the_outputs_need_it(file, op, cod
     refused(file(graph_def.SerializeToString()), code, "'odd'", *words, load=lambda path: load_float_graph(path, ['out:0']))
 
 
-def test_a_hundred_megabytes_and_many_nodes_take_no_longer_than_ten_times_their_parsing(file):
+def test_to_load_many_nodes_takes_about_as_long_as_to_make_them(file):
     graph_def = tf.GraphDef()
     for number in range(5000):
         node = graph_def.node.add(name='n%d' % number, op='Const')
@@ -244,9 +244,14 @@ def test_a_hundred_megabytes_and_many_nodes_take_no_longer_than_ten_times_their_
         node.attr['value'].tensor.tensor_content = bytes(5000)
         node.attr['value'].tensor.tensor_shape.dim.add(size=1250)
     path = file(graph_def.SerializeToString())
-    start = time.process_time()
-    load_graph(path)
-    middle = time.process_time()
-    with tf.Graph().as_default():
-        tf.import_graph_def(graph_def, name='')
-    assert middle - start < time.process_time() - middle
+
+    def seconds(function):
+        start = time.process_time()
+        function()
+        return time.process_time() - start
+
+    def make():
+        with tf.Graph().as_default():
+            tf.import_graph_def(graph_def, name='')
+
+    assert min(seconds(lambda: load_graph(path)) for _ in range(3)) < 2 * min(seconds(make) for _ in range(3))

@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from tests.ptq import checking
 from tests.ptq.fitting.planned import constant, images, indexed, planned
-from vai_q_tf import ops
+from vai_q_tf import errors, ops
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq.effort.data import split
@@ -78,9 +78,16 @@ def test_an_ordinary_network_gains():
 
 
 @pytest.mark.parametrize('effort', ['standard', 'high'])
-@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf, 1e30])
-def test_a_weight_that_is_not_finite(value, effort):
-    _assert_no_worse(lambda: _network(weights=_with(value)), _batches(), effort)
+def test_a_weight_that_is_far_too_large(effort):
+    _assert_no_worse(lambda: _network(weights=_with(1e30)), _batches(), effort)
+
+
+@pytest.mark.parametrize('effort', ['fast', 'standard', 'high'])
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_a_weight_that_is_not_finite_is_refused(value, effort):
+    with pytest.raises(errors.QuantizeError, match="weights '.*' have NaN or infinity in 1 of 12 elements") as caught:
+        _improve(_network(weights=_with(value)), _batches(), effort)
+    assert caught.value.code == errors.NOT_FINITE
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, 1e25])
