@@ -94,6 +94,7 @@ DAMAGE = [
     ('cycle', _read('conv', 'concat', 'weights'), "The node '(conv|split|concat)' in the graph depends on itself"),
     ('cycle of controls', _read('weights', '^concat'), "The node '(weights|conv|split|concat)' in the graph depends on itself"),
     ('axis', lambda g: _tensor(g, 'concat/axis').int_val.__setitem__(0, 2**31 - 1), "'concat' .*along the axis 2147483647"),
+    ('colocation', _attr('conv', '_class', list=tf.AttrValue.ListValue(s=[b'loc:@w\xaf'])), "'conv' .*of b'loc:@w.*no text"),
     ('function', _read('half', '^x'), "'half' .*reads 0 tensors; the op Half with its attrs has 1 inputs"),
     ('call', _read('double', '^x'), "'double' .*reads 0 tensors; .* has 1 inputs"),
 ]

@@ -73,6 +73,7 @@ def check_nodes(graph_def, what='the graph'):
             # Models of other quantizers lack attrs of FixNeurons: `update` adds them, `check_attrs` checks the others.
             ops[node.op] = None if node.op in FIX_NEURON_OPS else _op(op_def(node.op))
         with _naming(node, what):
+            _check_colocation(node)
             signatures[node.name] = _signature(node, ops[node.op])
             references[node.name] = [_parsed(reference) for reference in node.input]
     for node in graph_def.node:
@@ -80,6 +81,15 @@ def check_nodes(graph_def, what='the graph'):
             _check_inputs(node, references[node.name], signatures)
     _check_axes(graph_def.node, references, what)
     _check_cycles(graph_def.node, references, what)
+
+
+def _check_colocation(node):
+    """TensorFlow aborts the process where the name of the other node is no text."""
+    for value in node.attr['_class'].list.s if '_class' in node.attr else ():
+        try:
+            value.decode()
+        except UnicodeDecodeError:
+            raise _Fault('has an attr \'_class\' of {!r}, which is no text'.format(value)) from None
 
 
 class _naming:
