@@ -3,10 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "tensorflow/core/framework/common_shape_fns.h"
-#include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/shape_inference.h"
 
 namespace vai_q_tf {
 namespace {
@@ -19,18 +16,6 @@ using tensorflow::Tensor;
 // vai_q_tf.qat.recipe.begin.Begin.
 enum Begin { kFloat = 1, kPartly = 2, kScratch = 3, kStatistics = 4, kContinued = 5 };
 constexpr size_t kMostNames = 3;
-
-REGISTER_OP("VaiFindBegin")
-    .Input("votes: float")
-    .Input("averages: num_averages * float")
-    .Input("vectors: num_vectors * float")
-    .Output("begin: int32")
-    .Output("untrained: string")
-    .Attr("norm_names: list(string)")
-    .Attr("vector_names: list(string)")
-    .Attr("num_averages: int >= 0")
-    .Attr("num_vectors: int >= 0")
-    .SetShapeFn(tensorflow::shape_inference::ScalarShape);
 
 // An initializer gives all elements one value. A single element is untrained where it has a value that initializers give.
 bool IsUntrained(const Tensor& vector) {

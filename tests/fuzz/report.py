@@ -27,7 +27,7 @@ class Progress:
             '\n' * (not sys.stderr.isatty())))
 
     def say(self, text):
-        """A line of its own."""
+        """Prints `text` on a new line."""
         sys.stderr.write('\n' * sys.stderr.isatty() + text + '\n')
 
     def close(self):

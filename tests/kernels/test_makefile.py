@@ -38,8 +38,7 @@ print('passed')
 def built(build):
     """Arguments of a finished CPU build."""
     arguments = ['cpu', '-j2', 'BUILD=' + build, 'OUT=' + build + '/cpu']
-    _, output = run_make(*arguments)
-    assert 'warning' not in output  # of what was still to be compiled; .ci/run makes warnings errors
+    run_make(*arguments)
     assert os.path.exists(build + '/cpu/libvai_q_tf_ops.so')
     return arguments
 

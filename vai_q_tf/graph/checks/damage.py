@@ -58,8 +58,8 @@ def check_nodes(graph_def, what='the graph'):
     """Raises a QuantizeError UNSUPPORTED_GRAPH for the first node of a GraphDef that is damaged.
 
     Looked at are names and references, attrs (their kinds, and values that the op allows), the number and the types of inputs,
-    constants (type, shape, number of values), and cycles other than those of loops. Of ops that TensorFlow does not know, and
-    of FixNeurons, only references are looked at.
+    constants (type, shape, number of values), axes of concats, colocations, and cycles other than those of loops. Of ops that
+    TensorFlow does not know, and of FixNeurons, only references are looked at.
 
     Args:
       what: what to call the graph in the message.
@@ -76,10 +76,11 @@ def check_nodes(graph_def, what='the graph'):
             _check_colocation(node)
             signatures[node.name] = _signature(node, ops[node.op])
             references[node.name] = [_parsed(reference) for reference in node.input]
+    nodes = {node.name: node for node in graph_def.node}
     for node in graph_def.node:
         with _naming(node, what):
             _check_inputs(node, references[node.name], signatures)
-    _check_axes(graph_def.node, references, what)
+            _check_axis(node, references[node.name], nodes)
     _check_cycles(graph_def.node, references, what)
 
 
@@ -230,18 +231,15 @@ def _check_inputs(node, references, signatures):
                 node.input[place], tf.as_dtype(given[index]).name, tf.as_dtype(types[place]).name))
 
 
-def _check_axes(nodes, references, what):
+def _check_axis(node, references, nodes):
     """TensorFlow aborts the process where adding 1 to the axis of a concat overflows."""
-    named = {node.name: node for node in nodes}
-    for node in nodes:
-        place = {'ConcatV2': -1, 'Concat': 0}.get(node.op)
-        read = [name for name, index in references[node.name] if index >= 0]
-        axis = named[read[place]] if place is not None else None
-        if axis is not None and axis.op == 'Const':
-            with _naming(node, what):
-                for value in large_constants.array(axis.attr['value'].tensor).ravel():
-                    if abs(int(value)) > _MOST_DIMENSIONS:
-                        raise _Fault('joins its inputs along the axis {}, which no tensor has'.format(value))
+    place = {'ConcatV2': -1, 'Concat': 0}.get(node.op)
+    if place is None:
+        return
+    axis = nodes[[name for name, index in references if index >= 0][place]]
+    for value in large_constants.array(axis.attr['value'].tensor).ravel() if axis.op == 'Const' else ():
+        if abs(int(value)) > _MOST_DIMENSIONS:
+            raise _Fault('joins its inputs along the axis {}, which no tensor has'.format(value))
 
 
 def _check_cycles(nodes, references, what):

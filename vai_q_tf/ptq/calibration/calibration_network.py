@@ -107,29 +107,32 @@ def _search_constants(view, plan, measured, quantizes):
     observed, values = {}, {}
     with ConstantQuantizer() as quantizer:
         for record in plan.tensors:
-            if view.op(record.tensor) != 'Const' or set(view.consumers(record.tensor)) - set(record.consumers):
+            if view.op(record.tensor) != 'Const':
                 continue
             value = view.value(record.tensor)
+            is_finite = np.isfinite(value).all()
+            if not is_finite and record.role in ('weight', 'bias'):
+                raise _not_finite(record, value)
+            if set(view.consumers(record.tensor)) - set(record.consumers):
+                continue
             found = observed[record.name] = quantizer.search(record, value, record.name in measured)
             if quantizes:
                 values[record.tensor] = large_constants.kept(quantizer.quantize(
                     value, found.position, record.bits, record.mode, record.narrow_range))
-            if not np.isfinite(value).all():
-                _refuse_parameters(record, value)
+            if not is_finite:
                 tf.logging.warning('%s has NaN or infinity', record.tensor)
             elif found.position == POSITION_ZERO:
                 tf.logging.warning('%s has nothing but zeros', record.name)
     return observed, values
 
 
-def _refuse_parameters(record, value):
-    if record.role in ('weight', 'bias'):
-        raise errors.QuantizeError(
-            errors.NOT_FINITE, 'Not finite',
-            'The {} {!r} {} NaN or infinity in {} of {} elements. Freeze a checkpoint of before the training diverged; where a '
-            'batch norm is folded into them, its variance may be negative.'.format(
-                *(('weights', record.tensor, 'have') if record.role == 'weight' else ('bias', record.tensor, 'has')),
-                np.size(value) - np.isfinite(value).sum(), np.size(value)))
+def _not_finite(record, value):
+    return errors.QuantizeError(
+        errors.NOT_FINITE, 'Not finite',
+        'The {} {!r} {} NaN or infinity in {} of {} elements. Freeze an earlier checkpoint if the training diverged; a batch '
+        'norm that is folded into them may have a negative variance.'.format(
+            *(('weights', record.tensor, 'have') if record.role == 'weight' else ('bias', record.tensor, 'has')),
+            np.size(value) - np.isfinite(value).sum(), np.size(value)))
 
 
 def _windows(computed, measured):

@@ -1,0 +1,186 @@
+// Registration of the ops of a training: its state, its phases, its checkpoints. The kernels are in *_op.cc and *_ops.cc.
+#include "op_shapes.h"
+#include "tensorflow/core/framework/common_shape_fns.h"
+#include "tensorflow/core/framework/op.h"
+
+namespace {
+
+using tensorflow::Status;
+using tensorflow::shape_inference::InferenceContext;
+using tensorflow::shape_inference::ShapeHandle;
+using vai_q_tf::Scalars;
+
+// `shape` with any number of examples, its first dimension.
+Status AnyExamples(InferenceContext* c, ShapeHandle shape, ShapeHandle* result) {
+  TF_RETURN_IF_ERROR(c->WithRankAtLeast(shape, 1, &shape));
+  return c->ReplaceDim(shape, 0, c->UnknownDim(), result);
+}
+
+// VaiMovingPosition and VaiKeptPosition.
+Status ElectedShape(InferenceContext* c) {
+  int flags;
+  TF_RETURN_IF_ERROR(c->GetAttr("M", &flags));
+  c->set_output(0, c->Scalar());
+  TF_RETURN_IF_ERROR(Scalars(c, {0, 1}));
+  return flags > 0 ? Scalars(c, {c->num_inputs() - 1}) : Status::OK();
+}
+
+Status HistogramShape(InferenceContext* c, ShapeHandle* shape) {
+  int rows;
+  TF_RETURN_IF_ERROR(c->GetAttr("rows", &rows));
+  *shape = c->Matrix(rows, 256);
+  return Status::OK();
+}
+
+}  // namespace
+
+REGISTER_OP("VaiLearnedPosition")
+    .Input("state: resource")
+    .Input("elected: int32")
+    .Input("legal: int32")
+    .Input("learning: bool")
+    .Output("position: int32")
+    .Attr("rows: int >= 1")
+    .Attr("row: int >= 0")
+    .Attr("members: list(int) = []")
+    .Attr("networks: int >= 1 = 1")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      c->set_output(0, c->Scalar());
+      return Scalars(c, {0, 1, 3});
+    });
+
+REGISTER_OP("VaiLearnPosition")
+    .Input("state: resource")
+    .Input("learning: bool")
+    .Input("to_threshold: N * double")
+    .Attr("N: int >= 1")
+    .Attr("rows: int >= 1")
+    .Attr("row: int >= 0")
+    .Attr("members: list(int) = []")
+    .Attr("rate: float")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) { return Scalars(c, {0, 1}); });
+
+REGISTER_OP("VaiMovingPosition")
+    .Input("state: resource")
+    .Input("batch_position: int32")
+    .Input("legal: N * int32")
+    .Input("calibrating: M * bool")
+    .Output("position: int32")
+    .Attr("N: int >= 0 = 0")
+    .Attr("M: int >= 0 = 0")
+    .Attr("rows: int >= 1")
+    .Attr("row: int >= 0")
+    .Attr("decay: float")
+    .Attr("tensor: string")
+    .Attr("copies: list(int) = []")
+    .SetIsStateful()
+    .SetShapeFn(ElectedShape);
+
+REGISTER_OP("VaiKeptPosition")
+    .Input("state: resource")
+    .Input("batch_position: int32")
+    .Input("legal: N * int32")
+    .Input("calibrating: M * bool")
+    .Output("position: int32")
+    .Attr("N: int >= 0 = 0")
+    .Attr("M: int >= 0 = 0")
+    .Attr("rows: int >= 1")
+    .Attr("row: int >= 0")
+    .Attr("tensor: string")
+    .SetIsStateful()
+    .SetShapeFn(ElectedShape);
+
+REGISTER_OP("VaiLegalPositions")
+    .Input("state: resource")
+    .Output("positions: int32")
+    .Attr("rows: int >= 1")
+    .Attr("groups: list(int)")
+    .Attr("sources: list(int)")
+    .Attr("lowest: list(int)")
+    .Attr("neighbours: list(int)")
+    .Attr("defaults: list(int)")
+    .Attr("limits: list(int)")
+    .Attr("level: int")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      int rows;
+      TF_RETURN_IF_ERROR(c->GetAttr("rows", &rows));
+      c->set_output(0, c->Vector(rows));
+      return Scalars(c, {0});
+    });
+
+REGISTER_OP("VaiReadPositions")
+    .Input("state: resource")
+    .Output("histograms: float")
+    .Attr("rows: int >= 1")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle shape;
+      TF_RETURN_IF_ERROR(HistogramShape(c, &shape));
+      c->set_output(0, shape);
+      return Scalars(c, {0});
+    });
+
+REGISTER_OP("VaiWritePositions")
+    .Input("state: resource")
+    .Input("histograms: float")
+    .Attr("rows: int >= 1")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle shape;
+      TF_RETURN_IF_ERROR(HistogramShape(c, &shape));
+      TF_RETURN_IF_ERROR(c->Merge(c->input(1), shape, &shape));
+      return Scalars(c, {0});
+    });
+
+REGISTER_OP("VaiCheckpointHas")
+    .Input("prefix: string")
+    .Input("tensor_name: string")
+    .Output("present: bool")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      c->set_output(0, c->Scalar());
+      return Scalars(c, {0, 1});
+    });
+
+REGISTER_OP("VaiSplitPhases")
+    .Input("value: T")
+    .Input("first: bool")
+    .Output("first_part: T")
+    .Output("second_part: T")
+    .Attr("T: type")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle part;
+      TF_RETURN_IF_ERROR(AnyExamples(c, c->input(0), &part));
+      c->set_output(0, part);
+      c->set_output(1, part);
+      return Scalars(c, {1});
+    });
+
+REGISTER_OP("VaiJoinPhases")
+    .Input("first_part: T")
+    .Input("second_part: T")
+    .Input("first: bool")
+    .Output("value: T")
+    .Attr("T: type")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle parts[2];
+      for (int index : {0, 1}) TF_RETURN_IF_ERROR(AnyExamples(c, c->input(index), &parts[index]));
+      TF_RETURN_IF_ERROR(c->Merge(parts[0], parts[1], &parts[0]));
+      c->set_output(0, parts[0]);
+      return Scalars(c, {2});
+    });
+
+REGISTER_OP("VaiFindBegin")
+    .Input("votes: float")
+    .Input("averages: num_averages * float")
+    .Input("vectors: num_vectors * float")
+    .Output("begin: int32")
+    .Output("untrained: string")
+    .Attr("norm_names: list(string)")
+    .Attr("vector_names: list(string)")
+    .Attr("num_averages: int >= 0")
+    .Attr("num_vectors: int >= 0")
+    .SetShapeFn(tensorflow::shape_inference::ScalarShape);
