@@ -95,7 +95,7 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
         print(summary(rows, fitted, unseen=improved.data.unseen is not improved.data.fitted), file=sys.stderr)
     if not keep_float_weight:
         model = finalize.quantize_weights(model)
-    model = add_zero_biases(in_compiler_form(model, improved.shapes, config.output_nodes), config.bias_bit)
+    model = add_zero_biases(in_compiler_form(model, improved.shapes, config), config.bias_bit)
     if fix_input_shape:
         model = finalize.fix_input_shapes(model, config, runnable(model))
     findings = lint.report(model, strict)

@@ -114,7 +114,7 @@ class EvaluationFreezer:
         model = finalize.finalize(
             self._constants.left_open(decision.shapes), plan, dict.fromkeys([record.name for record in plan.tensors], 0),
             decision.shapes)
-        self._model = finalize.fix_input_shapes(in_compiler_form(model, decision.shapes, config.output_nodes), config)
+        self._model = finalize.fix_input_shapes(in_compiler_form(model, decision.shapes, config), config)
 
     def require_positions_of(self, training_graph):
         """Raises a QuantizeError where checkpoints of a training graph will not have all positions."""

@@ -5,11 +5,11 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes.common import snippets
+from vai_q_tf.passes.common.any_batch_shapes import note_any_batch_shapes
 from vai_q_tf.passes.common.infer_shapes import infer_shapes
 from vai_q_tf.passes.common.rewriter import Rewriter
 
 _RESIZE = ('ResizeNearestNeighbor', 'ResizeBilinear')
-_BATCHES = (2, 3)
 
 
 def fold_reshape(graph_def, protected, config):
@@ -22,7 +22,7 @@ def fold_reshape(graph_def, protected, config):
     view = rewriter.view
     found = {name: _dims(view, name) for name in view.names if view.op(name) == 'Reshape' or view.op(name) in _RESIZE}
     if None in found.values():
-        any_batch = _view_of_any_batch(graph_def, protected, config)
+        any_batch = GraphView(note_any_batch_shapes(graph_def, protected, config))
         found.update((name, _dims(any_batch, name)) for name in found if found[name] is None)
     for name, dims in found.items():
         if dims is None:
@@ -40,32 +40,6 @@ def _dims(view, name):
     if dims is None or view.op(name) == 'Reshape':
         return None if dims is None or -1 in dims[1:] else dims
     return None if -1 in dims[1:3] else dims[1:3]
-
-
-def _view_of_any_batch(graph_def, protected, config):
-    """A view with the shapes that hold for every batch: what TensorFlow infers for two sizes of it, where they agree.
-
-    It computes with whole shapes only, so height * 2 is unknown to it beside an unknown batch.
-    """
-    try:
-        first, second = [infer_shapes(_with_batch(graph_def, batch), protected, config) for batch in _BATCHES]
-    except ValueError:  # the graph takes one batch size only
-        return GraphView(graph_def)
-    for node, other in zip(first.node, second.node):
-        for shape, compared in zip(node.attr['_output_shapes'].list.shape, other.attr['_output_shapes'].list.shape):
-            shape.unknown_rank = shape.unknown_rank or len(shape.dim) != len(compared.dim)
-            for dim, compared_dim in zip(shape.dim, compared.dim):
-                dim.size = dim.size if dim.size == compared_dim.size else -1
-    return GraphView(first)
-
-
-def _with_batch(graph_def, batch):
-    result = editor.subgraph(graph_def, graph_def.node)
-    for node in result.node:
-        dims = node.attr['shape'].shape.dim if node.op == 'Placeholder' else ()
-        if dims and dims[0].size == -1:
-            dims[0].size = batch
-    return result
 
 
 def _fold(rewriter, name, dims):

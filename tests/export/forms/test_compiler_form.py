@@ -1,0 +1,32 @@
+"""Sizes that a graph computes beside an open batch are known to the slices of a model."""
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import vai_q_tf
+
+
+def _upsampled_and_split(axis, count):
+    """x [?, 4, 4, 4], twice as high and wide and then split; a GraphDef, which has no word of the size."""
+    x = tf.placeholder(tf.float32, [None, 4, 4, 4], 'x')
+    weights = tf.constant(np.random.RandomState(0).normal(size=[1, 1, 4, 4]), tf.float32)
+    larger = tf.image.resize_nearest_neighbor(tf.nn.conv2d(x, weights, 1, 'SAME'), 2 * tf.shape(x)[1:3])
+    parts = tf.split(larger, count, axis)
+    tf.concat(parts[::-1], axis, name='y')
+    return tf.get_default_graph().as_graph_def()
+
+
+@pytest.mark.parametrize('axis, count', [(1, 2), (2, 4), (3, 2), (1, [3, 5])])
+def test_a_split_of_what_was_resized(tmp_path, axis, count):
+    feed = {'x': np.random.RandomState(1).normal(size=[2, 4, 4, 4])}
+    graph_def = _upsampled_and_split(axis, count)
+    config = vai_q_tf.QuantizeConfig(['x'], ['y'], [[-1, 4, 4, 4]], calib_iter=1, output_dir=str(tmp_path))
+    with open(vai_q_tf.quantize_frozen(graph_def, lambda step: feed, config), 'rb') as stream:
+        model = tf.GraphDef.FromString(stream.read())
+    assert not {'Split', 'SplitV'} & {node.op for node in model.node} and not vai_q_tf.lint(model)
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(model, name='')
+        quantized, = (node.name for node in model.node if node.name.endswith('/aquant') and 'Resize' in node.name)
+        larger, result = session.run([quantized + ':0', 'y/aquant:0'], {'x:0': feed['x']})
+    sections = count if isinstance(count, int) else np.cumsum(count)[:-1]
+    np.testing.assert_array_equal(result, np.concatenate(np.split(larger, sections, axis)[::-1], axis))
