@@ -129,9 +129,10 @@ def _structure(graph_def):
 def _fetches(graph, output_nodes):
     """The ops to be run: the outputs and what quantizes them."""
     if output_nodes:
-        named = [graph.get_operation_by_name(node_name(name)) for name in output_nodes]
-        return named + [reader for op in named for tensor in op.outputs for reader in tensor.consumers()
-                        if reader.type == 'FixNeuron']
+        named = {node_name(name): graph.get_operation_by_name(node_name(name)) for name in output_nodes}
+        # A bias of zeros may be between an output and its FixNeuron, which has its name then.
+        return list(named.values()) + [op for op in graph.get_operations() if op.type == 'FixNeuron' and (
+            op.name.rpartition('/')[0] in named or op.inputs[0].op.name in named)]
     return [op for op in graph.get_operations()
             if op.type != 'Placeholder' and not any(tensor.consumers() for tensor in op.outputs)]
 

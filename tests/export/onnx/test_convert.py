@@ -219,6 +219,21 @@ def test_quantize_writes_onnx(tmp_path):
     assert np.unique(found).size > 50 and np.array_equal(found * 2**10, np.round(found * 2**10))
 
 
+def test_a_dilated_convolution_without_bias_as_the_output(tmp_path):
+    """The compiler wants a bias after it, so its FixNeuron reads that of zeros."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 8, 8, 3], 'x')
+        kernel = tf.constant(np.random.RandomState(0).standard_normal([3, 3, 3, 4]).astype(np.float32), name='kernel')
+        output = tf.nn.convolution(x, kernel, 'SAME', dilation_rate=[2, 2]).op.name
+        graph_def = graph.as_graph_def()
+    feed = {'x': np.random.RandomState(0).uniform(-1, 1, [2, 8, 8, 3]).astype(np.float32)}
+    config = QuantizeConfig(['x'], [output], [[-1, 8, 8, 3]], calib_iter=1, output_dir=str(tmp_path))
+    with open(quantize_frozen(graph_def, lambda step: feed, config), 'rb') as stream:
+        model = tf.GraphDef.FromString(stream.read())
+    expected, found, _ = both(model, ['x'], [output + '/aquant'], feed)
+    assert 'BatchToSpaceND' in output and np.array_equal(expected, found)
+
+
 def test_quantize_says_at_once_that_packages_are_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'tf2onnx.constants', None)
     with pytest.raises(QuantizeError, match='pip install'):
