@@ -1,9 +1,11 @@
-// VaiFindBegin: where a training starts, told from the values of its parameters.
+// VaiTrainingBegin and VaiNoteBegin: where a training starts, told from the values of its parameters, and noted in a table.
+// VaiSay: what a training says of that.
 #include <algorithm>
+#include <iostream>
 #include <string>
 #include <vector>
 
-#include "tensorflow/core/framework/op_kernel.h"
+#include "position_table.h"
 
 namespace vai_q_tf {
 namespace {
@@ -11,11 +13,16 @@ namespace {
 using tensorflow::OpInputList;
 using tensorflow::OpKernelConstruction;
 using tensorflow::OpKernelContext;
+using tensorflow::Status;
 using tensorflow::Tensor;
+using tensorflow::Var;
+namespace errors = tensorflow::errors;
 
 // vai_q_tf.qat.recipe.begin.Begin.
 enum Begin { kFloat = 1, kPartly = 2, kScratch = 3, kStatistics = 4, kContinued = 5 };
 constexpr size_t kMostNames = 3;
+// Columns of the table, which has one row. 0 in the first one: nothing is noted.
+constexpr int kBeginColumn = 0, kFirstStepColumn = 1;
 
 // An initializer gives all elements one value. A single element is untrained where it has a value that initializers give.
 bool IsUntrained(const Tensor& vector) {
@@ -33,24 +40,57 @@ std::string Joined(const std::vector<std::string>& names) {
   return text;
 }
 
-class FindBeginOp : public tensorflow::OpKernel {
+class TrainingBeginOp : public tensorflow::OpKernel {
  public:
-  explicit FindBeginOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+  explicit TrainingBeginOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
     int averages = 0, vectors = 0;
+    OP_REQUIRES_OK(ctx, ReadChoice(ctx, "always", 0, kContinued, &always_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("norm_names", &norm_names_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("vector_names", &vector_names_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("num_averages", &averages));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("num_vectors", &vectors));
     OP_REQUIRES(ctx, averages == 2 * norm_names_.size() && vectors == vector_names_.size(),
-                tensorflow::errors::InvalidArgument(
+                errors::InvalidArgument(
                     name(), ": a norm has a name and two averages, and a vector a name; there are ", norm_names_.size(),
                     " names for ", averages, " averages and ", vector_names_.size(), " for ", vectors, " vectors."));
   }
 
   void Compute(OpKernelContext* ctx) override {
+    OP_REQUIRES_OK(ctx, CheckScalar(ctx, 1, "step"));
+    int known = 0;
+    float first_step = 0.0f;
+    OP_REQUIRES_OK(ctx, ReadNoted(ctx, &known, &first_step));
+    int begin = always_ > 0 ? always_ : known;
+    std::string untrained;
+    if (begin == 0) OP_REQUIRES_OK(ctx, Look(ctx, &begin, &untrained));
+
+    Tensor* outputs[5];
+    for (int i = 0; i < 5; ++i) OP_REQUIRES_OK(ctx, ctx->allocate_output(i, {}, &outputs[i]));
+    outputs[0]->scalar<tensorflow::int32>()() = begin;
+    outputs[1]->scalar<bool>()() = known == 0;
+    outputs[2]->scalar<bool>()() = known != 0 && begin != known;
+    outputs[3]->scalar<float>()() = known == 0 ? ctx->input(1).flat<float>()(0) : first_step;
+    outputs[4]->scalar<tensorflow::tstring>()() = untrained;
+  }
+
+ private:
+  Status ReadNoted(OpKernelContext* ctx, int* begin, float* first_step) const {
+    Var* state;
+    TF_RETURN_IF_ERROR(FindState(ctx, 1, &state));
+    tensorflow::core::ScopedUnref unref(state);
+    tensorflow::mutex_lock lock(*state->mu());
+    TF_RETURN_IF_ERROR(CheckState(ctx, 1, state));
+    const auto row = state->tensor()->flat<float>();
+    const float noted = row(kBeginColumn);
+    *begin = noted >= kFloat && noted <= kContinued ? static_cast<int>(noted) : 0;
+    *first_step = row(kFirstStepColumn);
+    return Status::OK();
+  }
+
+  Status Look(OpKernelContext* ctx, int* begin, std::string* untrained) const {
     OpInputList averages, vectors;
-    OP_REQUIRES_OK(ctx, ctx->input_list("averages", &averages));
-    OP_REQUIRES_OK(ctx, ctx->input_list("vectors", &vectors));
+    TF_RETURN_IF_ERROR(ctx->input_list("averages", &averages));
+    TF_RETURN_IF_ERROR(ctx->input_list("vectors", &vectors));
     std::vector<std::string> norms, others;
     for (size_t i = 0; i < norm_names_.size(); ++i) {
       if (IsUntrained(averages[2 * i]) && IsUntrained(averages[2 * i + 1])) norms.push_back(norm_names_[i]);
@@ -58,16 +98,11 @@ class FindBeginOp : public tensorflow::OpKernel {
     for (size_t i = 0; i < vector_names_.size(); ++i) {
       if (IsUntrained(vectors[i])) others.push_back(vector_names_[i]);
     }
-    const Begin begin = Decide(ctx->input(0), norms.size(), others.size());
-    Tensor *found = nullptr, *untrained = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, {}, &found));
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(1, {}, &untrained));
-    found->scalar<tensorflow::int32>()() = begin;
-    untrained->scalar<tensorflow::tstring>()() =
-        NobodyTells() ? "no vector is trained" : Joined(begin == kStatistics ? norms : others);
+    *begin = Decide(ctx->input(2), norms.size(), others.size());
+    *untrained = NobodyTells() ? "no vector is trained" : Joined(*begin == kStatistics ? norms : others);
+    return Status::OK();
   }
 
- private:
   bool NobodyTells() const { return norm_names_.empty() && vector_names_.empty(); }
 
   Begin Decide(const Tensor& votes, size_t norms, size_t vectors) const {
@@ -83,10 +118,57 @@ class FindBeginOp : public tensorflow::OpKernel {
     return vectors ? kPartly : kFloat;
   }
 
+  int always_ = 0;
   std::vector<std::string> norm_names_, vector_names_;
 };
 
-REGISTER_KERNEL_BUILDER(Name("VaiFindBegin").Device(tensorflow::DEVICE_CPU), FindBeginOp);
+class NoteBeginOp : public tensorflow::OpKernel {
+ public:
+  explicit NoteBeginOp(OpKernelConstruction* ctx) : OpKernel(ctx) {}
+
+  void Compute(OpKernelContext* ctx) override {
+    OP_REQUIRES_OK(ctx, CheckScalar(ctx, 1, "notes"));
+    OP_REQUIRES_OK(ctx, CheckScalar(ctx, 2, "begin"));
+    OP_REQUIRES_OK(ctx, CheckScalar(ctx, 3, "first_step"));
+    if (!ctx->input(1).flat<bool>()(0)) return;
+    Var* state;
+    OP_REQUIRES_OK(ctx, FindState(ctx, 1, &state));
+    tensorflow::core::ScopedUnref unref(state);
+    tensorflow::mutex_lock lock(*state->mu());
+    OP_REQUIRES_OK(ctx, CheckState(ctx, 1, state));
+    float* row = nullptr;
+    OP_REQUIRES_OK(ctx, OwnTable(ctx, 1, state, &row));
+    row[kBeginColumn] = static_cast<float>(ctx->input(2).flat<tensorflow::int32>()(0));
+    row[kFirstStepColumn] = ctx->input(3).flat<float>()(0);
+  }
+};
+
+class SayOp : public tensorflow::OpKernel {
+ public:
+  explicit SayOp(OpKernelConstruction* ctx) : OpKernel(ctx) { OP_REQUIRES_OK(ctx, ctx->GetAttr("lines", &lines_)); }
+
+  void Compute(OpKernelContext* ctx) override {
+    OP_REQUIRES_OK(ctx, CheckScalar(ctx, 0, "when"));
+    OP_REQUIRES_OK(ctx, CheckScalar(ctx, 1, "number"));
+    OP_REQUIRES_OK(ctx, CheckScalar(ctx, 2, "names"));
+    if (!ctx->input(0).flat<bool>()(0)) return;
+    const int number = ctx->input(1).flat<tensorflow::int32>()(0);
+    OP_REQUIRES(ctx, number >= 0 && number < lines_.size(),
+                errors::InvalidArgument(name(), ": there is no line ", number, " of ", lines_.size(), "."));
+    std::string line = lines_[number];
+    const size_t place = line.find("{}");
+    if (place != std::string::npos) line.replace(place, 2, ctx->input(2).flat<tensorflow::tstring>()(0));
+    // No log stream, which TF_CPP_MIN_LOG_LEVEL closes.
+    std::cerr << line + "\n" << std::flush;
+  }
+
+ private:
+  std::vector<std::string> lines_;
+};
+
+REGISTER_KERNEL_BUILDER(Name("VaiTrainingBegin").Device(tensorflow::DEVICE_CPU), TrainingBeginOp);
+REGISTER_KERNEL_BUILDER(Name("VaiNoteBegin").Device(tensorflow::DEVICE_CPU), NoteBeginOp);
+REGISTER_KERNEL_BUILDER(Name("VaiSay").Device(tensorflow::DEVICE_CPU), SayOp);
 
 }  // namespace
 }  // namespace vai_q_tf

@@ -173,14 +173,40 @@ REGISTER_OP("VaiJoinPhases")
       return Scalars(c, {2});
     });
 
-REGISTER_OP("VaiFindBegin")
+REGISTER_OP("VaiTrainingBegin")
+    .Input("state: resource")
+    .Input("step: float")
     .Input("votes: float")
     .Input("averages: num_averages * float")
     .Input("vectors: num_vectors * float")
     .Output("begin: int32")
+    .Output("is_new: bool")
+    .Output("is_other: bool")
+    .Output("first_step: float")
     .Output("untrained: string")
+    .Attr("always: int >= 0 = 0")
     .Attr("norm_names: list(string)")
     .Attr("vector_names: list(string)")
     .Attr("num_averages: int >= 0")
     .Attr("num_vectors: int >= 0")
-    .SetShapeFn(tensorflow::shape_inference::ScalarShape);
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      for (int i = 0; i < c->num_outputs(); ++i) c->set_output(i, c->Scalar());
+      return Scalars(c, {0, 1});
+    });
+
+REGISTER_OP("VaiNoteBegin")
+    .Input("state: resource")
+    .Input("notes: bool")
+    .Input("begin: int32")
+    .Input("first_step: float")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) { return Scalars(c, {0, 1, 2, 3}); });
+
+REGISTER_OP("VaiSay")
+    .Input("when: bool")
+    .Input("number: int32")
+    .Input("names: string")
+    .Attr("lines: list(string) >= 1")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) { return Scalars(c, {0, 1, 2}); });

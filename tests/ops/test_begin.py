@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vai_q_tf import ops
+from vai_q_tf.qat.positions.state_table import table
 from vai_q_tf.qat.recipe.begin import Begin
 
 _VALUES = st.sampled_from([0., 1., 2., -1., 0.5, np.nan, np.inf])
@@ -32,12 +33,20 @@ def _expected(votes, norms, vectors):
     return begin, ', '.join(names[:3]) + more
 
 
-def _found(votes, norms, vectors, dtype=np.float32):
+def _begin(votes=(0.,), norms=(), vectors=(), dtype=np.float32, step=7., always=0):
+    """The outputs of the op, in a graph with the table 'start'."""
+    return ops.training_begin(
+        table('start', 1), tf.constant(step), tf.constant([votes], tf.float32),
+        [tf.constant(np.array(each, dtype)) for pair in norms for each in pair],
+        [tf.constant(np.array(vector, dtype)) for vector in vectors],
+        ['n{}'.format(number) for number in range(len(norms))], ['v{}'.format(number) for number in range(len(vectors))],
+        always)
+
+
+def _found(*args):
     with tf.Graph().as_default(), tf.Session() as session:
-        begin, names = session.run(ops.find_begin(
-            tf.constant([votes], tf.float32), [tf.constant(np.array(each, dtype)) for pair in norms for each in pair],
-            [tf.constant(np.array(vector, dtype)) for vector in vectors],
-            ['n{}'.format(number) for number in range(len(norms))], ['v{}'.format(number) for number in range(len(vectors))]))
+        op = _begin(*args)
+        begin, names = session.run([op.begin, op.untrained])
     return begin, names.decode()
 
 
@@ -63,4 +72,70 @@ def test_vectors_of_other_types(dtype):
 def test_names_without_vectors_are_an_error():
     with pytest.raises(tf.errors.InvalidArgumentError, match='there are 1 names for 0 averages and 0 for 0 vectors'):
         with tf.Session() as session:
-            session.run(ops.find_begin(tf.zeros([1]), [], [], ['norm'], []))
+            session.run(ops.training_begin(table('start', 1), 0., tf.zeros([1]), [], [], ['norm'], []))
+
+
+def _noting(session, op, begin, first_step):
+    """What the op gives after `begin` is noted."""
+    session.run(ops.note_begin(table('start', 1), True, int(begin), first_step))
+    return session.run(op)
+
+
+@pytest.mark.parametrize('always', [0, Begin.FLOAT, Begin.SCRATCH])
+@pytest.mark.parametrize('noted', list(Begin))
+def test_what_is_noted_counts(always, noted):
+    with tf.Graph().as_default(), tf.Session() as session:
+        op = _begin(vectors=[[1, 1], [1, 2]], step=7., always=int(always))
+        first = session.run(op)
+        assert first == (always or Begin.PARTLY, True, False, 7., b'' if always else b'v0')
+        assert session.run(op) == first  # nothing is noted by looking
+        expected = always or noted
+        assert _noting(session, op, noted, 5.) == (expected, False, expected != noted, 5., b'')
+
+
+@pytest.mark.parametrize('damaged', [.5, 6., 1e30])
+def test_a_damaged_note_is_none(damaged):
+    with tf.Graph().as_default(), tf.Session() as session:
+        op = _begin(vectors=[[1, 2]])
+        session.run(ops.write_positions(table('start', 1), tf.fill([1, 256], np.float32(damaged)), rows=1))
+        assert session.run(op) == (Begin.FLOAT, True, False, 7., b'')
+
+
+def test_only_where_it_is_told_to_something_is_noted():
+    with tf.Graph().as_default(), tf.Session() as session:
+        session.run(ops.note_begin(table('start', 1), False, 3, 9.))
+        noted = ops.read_positions(table('start', 1), rows=1)
+        assert not session.run(noted).any()
+        before = session.run(noted)
+        session.run(ops.note_begin(table('start', 1), True, 3, 9.))
+        assert session.run(noted)[0, :3].tolist() == [3, 9, 0] and not before.any()  # what was read stays as it was
+
+
+@pytest.mark.parametrize('when, number, expected', [
+    (True, 0, 'starts from a, b.\n'), (True, 1, 'plain\n'), (True, 2, 'a, b {}\n'), (False, 0, ''), (False, 3, '')])
+def test_what_is_said(capfd, when, number, expected):
+    with tf.Session() as session:
+        session.run(ops.say(when, ['starts from {}.', 'plain', '{} {}'], number, 'a, b'))
+    assert capfd.readouterr().err == expected
+
+
+@pytest.mark.parametrize('number', [-1, 1])
+def test_a_line_that_is_not_there(number):
+    expected = 'there is no line {} of 1'.format(number)
+    with tf.Session() as session, pytest.raises(tf.errors.InvalidArgumentError, match=expected):
+        session.run(ops.say(True, ['line'], number))
+
+
+@pytest.mark.parametrize('make, what', [
+    (lambda two: ops.training_begin(table('start', 1), two(tf.float32), tf.zeros([1]), [], [], [], []), 'step'),
+    (lambda two: ops.note_begin(table('start', 1), two(tf.bool), 1, 0.), 'notes'),
+    (lambda two: ops.note_begin(table('start', 1), True, two(tf.int32), 0.), 'begin'),
+    (lambda two: ops.note_begin(table('start', 1), True, 1, two(tf.float32)), 'first_step'),
+    (lambda two: ops.say(two(tf.bool), ['line']), 'when'), (lambda two: ops.say(True, ['line'], two(tf.int32)), 'number'),
+    (lambda two: ops.say(True, ['line'], 0, two(tf.string)), 'names')])
+def test_what_is_no_scalar(make, what):
+    with tf.Session() as session:
+        op = make(lambda dtype: tf.placeholder(dtype, name='two'))
+        value = np.array([b'a', b'b'] if what == 'names' else [0, 1])
+        with pytest.raises(tf.errors.InvalidArgumentError, match=what + ' must be one value'):
+            session.run(op, {'two:0': value})

@@ -1,5 +1,5 @@
 """TensorFlow binding of the kernels. The library loads with the first op, or with `load_library()`."""
-from vai_q_tf.ops.begin import find_begin
+from vai_q_tf.ops.begin import note_begin, say, training_begin
 from vai_q_tf.ops.fix_neuron import (
     FixNeuron,
     checkpoint_has,
@@ -26,8 +26,8 @@ from vai_q_tf.ops.position_table import (
 from vai_q_tf.ops.scaled_fix_neuron import scaled_fix_neuron, scaled_search_position
 
 __all__ = [
-    'FixNeuron', 'checkpoint_has', 'find_begin', 'fix_neuron', 'join_phases', 'kept_position', 'learn_position',
-    'learned_position', 'legal_positions', 'load_library', 'moving_position', 'position_errors', 'read_positions',
+    'FixNeuron', 'checkpoint_has', 'fix_neuron', 'join_phases', 'kept_position', 'learn_position', 'learned_position',
+    'legal_positions', 'load_library', 'moving_position', 'note_begin', 'position_errors', 'read_positions', 'say',
     'scaled_fix_neuron', 'scaled_search_position', 'scaled_threshold_gradient', 'search_position', 'split_phases',
-    'threshold_gradient', 'vai_fix_neuron', 'write_positions',
+    'threshold_gradient', 'training_begin', 'vai_fix_neuron', 'write_positions',
 ]

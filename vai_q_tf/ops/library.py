@@ -7,7 +7,7 @@ import tensorflow as tf
 from vai_q_tf import errors
 
 _PATH = os.path.join(os.path.dirname(os.path.realpath(__file__)), 'libvai_q_tf_ops.so')
-_INTERFACE = 7  # goes up when an op changes; kernels/build_info.cc holds the library's
+_INTERFACE = 8  # goes up when an op changes; kernels/build_info.cc holds the library's
 _BUILD = 'Build it with `make -C kernels` (`make -C kernels cpu` where there is no CUDA).'
 
 _loaded = None

@@ -4,12 +4,10 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import fixed_point, ops
+from vai_q_tf import ops
 from vai_q_tf.graph import live_editor
 from vai_q_tf.qat.positions.position_saveable import START
 from vai_q_tf.qat.positions.state_table import table
-
-_MODE, _FIRST_STEP = range(2)  # columns of the table
 
 
 class Begin(enum.IntEnum):
@@ -43,7 +41,8 @@ class TrainingBegin:
     """The state, in the default graph, and what is found at the first step.
 
     Attributes:
-      handle: that of its table. started: the Started. names: of what looks untrained, a string scalar.
+      started: the Started. names: of what looks untrained, a string scalar.
+      handle: that of the table that keeps it.
 
     Args:
       found: the Evidence. always: the Begin to go by without looking; None to look.
@@ -53,27 +52,14 @@ class TrainingBegin:
     def __init__(self, graph, found, always, votes, step):
         with tf.name_scope(None):
             self.handle = table(START, 1)
-        noted = ops.read_positions(self.handle, rows=1)[0]
-        is_new = tf.equal(noted[_MODE], 0)
-        known = tf.cast(noted[_MODE], tf.int32)
-        if always is None:
-            mode, self.names = tf.cond(is_new, lambda: _look(graph, found, votes), lambda: (known, tf.constant('')))
-        else:
-            mode, self.names = tf.constant(int(always)), tf.constant('')
-        is_other = tf.logical_not(is_new) & tf.not_equal(mode, known)
-        self.started = Started(mode, is_new, is_other, tf.raw_ops.Select(condition=is_new, x=step, y=noted[_FIRST_STEP]))
+        norms, vectors = ((), ()) if always else found
+        averages = [live_editor.tensor(graph, name) for _, *pair in norms for name in pair]
+        op = ops.training_begin(
+            self.handle, step, votes, averages, [live_editor.tensor(graph, name) for _, name in vectors],
+            [name for name, *_ in norms], [name for name, _ in vectors], always=int(always or 0))
+        self.started = Started(op.begin, op.is_new, op.is_other, op.first_step)
+        self.names = op.untrained
 
-    def note(self):
-        """An op that keeps what was found."""
-        values = {_MODE: tf.cast(self.started.mode, tf.float32), _FIRST_STEP: self.started.first_step}
-        row = tf.stack([values[column] for column in sorted(values)])
-        filled = tf.pad(row[tf.newaxis], [[0, 0], [0, fixed_point.HISTOGRAM_BINS - len(values)]])
-        return ops.write_positions(self.handle, filled, rows=1)
-
-
-def _look(graph, found, votes):
-    """(the number of the Begin, names that the message about it has), scalar tensors."""
-    averages = [live_editor.tensor(graph, name) for _, *pair in found.norms for name in pair]
-    vectors = [live_editor.tensor(graph, name) for _, name in found.vectors]
-    return ops.find_begin(
-        votes, averages, vectors, [name for name, *_ in found.norms], [name for name, _ in found.vectors])
+    def note(self, when):
+        """An op that keeps what was found, where the bool tensor `when` is true."""
+        return ops.note_begin(self.handle, when, self.started.mode, self.started.first_step)

@@ -8,6 +8,7 @@ docs/accuracy.md has the figures.
 """
 from typing import NamedTuple, Optional
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops
@@ -103,7 +104,7 @@ class Recipe:
         use_batch = _named(schedule.before('freeze_bn_step', config.freeze_bn_step), USE_BATCH)
         track = schedule.before('freeze_position_step', config.freeze_position_step)
         track = tf.constant(True) if track is None else track
-        with tf.control_dependencies([tf.cond(begin.started.is_new, begin.note, tf.no_op)] if begin else []):
+        with tf.control_dependencies([begin.note(begin.started.is_new)] if begin else []):
             track = self._track(track, schedule)
         return Phases(track, None, use_batch, begin.handle if begin else None)
 
@@ -127,9 +128,7 @@ class Recipe:
             use_batch = tf.greater(started.mode, int(Begin.PARTLY)) if config.bn_fold == 'batch' else None
         # An evaluation of the training graph, which is told not to track, keeps nothing of what it finds.
         notes = (started.is_new | started.is_other) & tf.equal(track, allowed) & ~waits
-        noted = tf.cond(notes, lambda: tf.group(begin.note(), self._say(begin)), tf.no_op)
-        told = tf.cond(waits, lambda: _print(tf.constant(message.WAITS)), tf.no_op)
-        with tf.control_dependencies([noted, told]):
+        with tf.control_dependencies([begin.note(notes), self._say(notes, begin), ops.say(waits, [message.WAITS])]):
             calibrating = tf.identity(calibrates & (track | waits))
         return Phases(track, calibrating, _named(use_batch, USE_BATCH), begin.handle, track & (calibrates | votes_move))
 
@@ -139,17 +138,15 @@ class Recipe:
         inputs = [tensor for tensor in inputs if tensor.dtype.is_floating]
         if not inputs:
             return tf.constant(False)
-        sizes = tf.stack([tf.reduce_sum(tf.abs(tf.cast(tensor, tf.float32))) for tensor in inputs])
-        return tf.logical_not(tf.reduce_all(tf.math.is_finite(sizes)) & tf.reduce_any(sizes > 0))
+        size = tf.add_n([tf.reduce_sum(tf.abs(tf.cast(tensor, tf.float32))) for tensor in inputs])
+        return tf.logical_not((size > 0) & (size < np.inf))
 
-    def _say(self, begin):
+    def _say(self, when, begin):
         """An op that says what was found and what is done about it."""
         has_norms = bool(self._found.norms)
         lines = message.lines(self._config, has_norms, self._moves_by_itself(), FREEZE_SHARE)
-        line = tf.gather(tf.constant(lines), begin.started.mode - 1)
-        line = tf.regex_replace(line, r'\{\}', begin.names, replace_global=False)
-        changed = tf.constant(message.changed_line(self._config, has_norms))
-        return _print(tf.raw_ops.Select(condition=begin.started.is_new, x=line, y=changed))
+        number = tf.raw_ops.Select(condition=begin.started.is_new, x=begin.started.mode, y=0)
+        return ops.say(when, [message.changed_line(self._config, has_norms)] + lines, number, begin.names)
 
 
 class _Schedule:
@@ -193,11 +190,6 @@ def _value(graph, variable):
     if operation.type != 'VarHandleOp':
         return operation.outputs[0]
     return tf.raw_ops.ReadVariableOp(resource=operation.outputs[0], dtype=operation.get_attr('dtype'))
-
-
-def _print(line):
-    # Not by tf.logging, which has no op, nor by a log stream, which TF_CPP_MIN_LOG_LEVEL closes.
-    return tf.raw_ops.PrintV2(input=line, output_stream='stderr')
 
 
 def _named(value, name):
