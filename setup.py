@@ -36,8 +36,8 @@ class BuildKernels(build_ext):
     def build_extension(self, ext):
         directory = os.path.dirname(os.path.abspath(self.get_ext_fullpath(ext.name)))
         try:
-            subprocess.check_call(['make', '-C', os.path.join(ROOT, 'kernels'), 'PYTHON=' + sys.executable,
-                                   'OUT=' + directory, 'VAI_Q_TF_CPU=' + ('1' if CPU else '')])
+            subprocess.check_call(['make', '-C', os.path.join(ROOT, 'kernels'), '-j', str(os.cpu_count()),
+                                   'PYTHON=' + sys.executable, 'OUT=' + directory, 'VAI_Q_TF_CPU=' + ('1' if CPU else '')])
         except OSError:
             sys.exit("error: the kernels are compiled on installation, which needs make and g++ (on Debian or Ubuntu: "
                      "apt install build-essential)")

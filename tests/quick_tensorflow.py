@@ -18,6 +18,13 @@ def turn_optimizers_off():
     tf.config.optimizer.set_experimental_options({'disable_meta_optimizer': True})
 
 
+def one_thread(optimizers=False):
+    """A ConfigProto for sums that are the same each time, with TensorFlow's optimizers of graphs or without them."""
+    config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+    config.graph_options.rewrite_options.disable_meta_optimizer = not optimizers
+    return config
+
+
 def collect_less():
     """The garbage collector looks less often for old garbage, and not again and again at what the imports left for good."""
     gc.set_threshold(700, 10, 50)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import quick_tensorflow
 from tests.hooks import train_estimator
 from vai_q_tf import QuantizeCheckpointListener, QuantizeConfig, QuantizeError, errors
 from vai_q_tf.integrations import functions
@@ -25,7 +26,7 @@ def _train(directory, listeners=(), steps=12, every=5):
         with tf.control_dependencies(tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.UPDATE_OPS)):
             train = tf.compat.v1.train.AdamOptimizer(0.01).minimize(loss, step)
         saver_hook = tf.estimator.CheckpointSaverHook(str(directory / 'model'), save_steps=every, listeners=list(listeners))
-        session_config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+        session_config = quick_tensorflow.one_thread()
         with tf.compat.v1.train.MonitoredTrainingSession(
                 checkpoint_dir=str(directory / 'model'), save_checkpoint_secs=None, save_checkpoint_steps=None,
                 save_summaries_steps=None, chief_only_hooks=[saver_hook], config=session_config) as session:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import quick_tensorflow
 from tests.hooks import recipes
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeError, QuantizeTrainingHook, errors
 from vai_q_tf.graph.sessions import exact
@@ -15,7 +16,7 @@ from vai_q_tf.qat.positions.position_saveable import VOTES_KEY
 v1 = tf.compat.v1
 
 # Rounding turns the least difference of a sum into a step of a quantized number.
-ONE_THREAD = v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+ONE_THREAD = quick_tensorflow.one_thread()
 
 # A loss of the weights themselves would be read before or after they are trained, were they reference variables.
 RESOURCES = (recipes.keras_network, recipes.regularized_network)
@@ -52,7 +53,7 @@ def float_checkpoint(directory, *model):
         return v1.train.Saver().save(session, str(directory / 'float' / 'model.ckpt'))
 
 
-def train(way, directory, checkpoint, model, recipe, steps=4, **settings):
+def train(way, directory, checkpoint, model, recipe, steps=4, session_config=ONE_THREAD, **settings):
     """Trains one way, 'explicit' or 'hook'; returns (losses, {variable: value}, votes)."""
     with tf.Graph().as_default():
         losses, loss, step = float_model(*model)
@@ -64,7 +65,7 @@ def train(way, directory, checkpoint, model, recipe, steps=4, **settings):
             CreateQuantizeTrainingGraph(quantize)
         train_op = recipe(loss, step, losses)
         hooks = [QuantizeTrainingHook(quantize)] if way == 'hook' else []
-        with v1.train.MonitoredTrainingSession(hooks=hooks, config=ONE_THREAD) as session:
+        with v1.train.MonitoredTrainingSession(hooks=hooks, config=session_config) as session:
             values = []
             for _ in range(steps):
                 values.append(session.run([train_op, loss])[1])
@@ -102,6 +103,11 @@ MORE_CASES = [
 @pytest.mark.parametrize('names, recipe', CASES + [pytest.param(*case, marks=pytest.mark.slow) for case in MORE_CASES])
 def test_it_trains_as_the_call_before_the_optimizer(tmp_path, checkpoint_of, names, recipe):
     check_ways_agree(tmp_path, checkpoint_of(names), model_of(names), getattr(recipes, recipe))
+
+
+def test_it_trains_so_with_the_optimizers_of_graphs(tmp_path, checkpoint_of):
+    check_ways_agree(tmp_path, checkpoint_of('layers_network'), [recipes.layers_network], recipes.adam_clipped,
+                     session_config=quick_tensorflow.one_thread(optimizers=True))
 
 
 @pytest.mark.parametrize('settings', [dict(freeze_bn_step=2, freeze_position_step=3), dict(bn_fold='moving')], ids=str)

@@ -7,11 +7,12 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from tests import quick_tensorflow
 from vai_q_tf import CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph, QuantizeConfig
 
 v1 = tf.compat.v1
 MODES = tf.estimator.ModeKeys
-SESSION = v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+SESSION = quick_tensorflow.one_thread()
 _RUN_CONFIG = {'save_checkpoints_steps': 3, 'session_config': SESSION, 'tf_random_seed': 6, 'save_summary_steps': 100}
 STEPS = 6
 _DATA = np.random.RandomState(3)

@@ -12,6 +12,7 @@ from typing import List, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tests import quick_tensorflow
 from vai_q_tf import (
     CreateQuantizeTrainingGraph,
     QuantizeConfig,
@@ -24,7 +25,8 @@ from vai_q_tf import (
 
 v1 = tf.compat.v1
 _LOSS_SCALE = ('current_loss_scale', 'good_steps')  # variables of an optimizer that scales the loss
-_SESSION = v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+_SESSION = quick_tensorflow.one_thread()
+_OPTIMIZED = quick_tensorflow.one_thread(optimizers=True)
 
 
 class Course(NamedTuple):
@@ -217,7 +219,7 @@ def monitored_session(place, start, first, steps):
         losses = []
         with v1.train.MonitoredTrainingSession(
                 checkpoint_dir=directory, scaffold=scaffold, save_checkpoint_steps=1, save_summaries_steps=None,
-                save_summaries_secs=None, log_step_count_steps=None, config=_SESSION) as session:
+                save_summaries_secs=None, log_step_count_steps=None, config=_OPTIMIZED) as session:
             for number in range(first, first + steps):
                 losses.append(session.run([loss, train], dict(zip((images, labels), batch(number))))[0])
         return Course(losses, tf.train.latest_checkpoint(directory))
@@ -261,7 +263,7 @@ def slim_training(place, start, first, steps):
         train = slim.learning.create_train_op(cross_entropy(labels, network(images)), v1.train.MomentumOptimizer(0.01, 0.9))
         arguments = slim_training_arguments(config(place), train_step_fn=step)
         last = tf.train.load_checkpoint(start).get_tensor('global_step') + steps
-        slim.learning.train(train, directory, number_of_steps=last, session_config=_SESSION, save_summaries_secs=None,
+        slim.learning.train(train, directory, number_of_steps=last, session_config=_OPTIMIZED, save_summaries_secs=None,
                             init_fn=lambda session: arguments['saver'].restore(session, start), **arguments)
     return Course(losses, tf.train.latest_checkpoint(directory))
 

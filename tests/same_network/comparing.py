@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import vai_q_tensorflow
+from tests import quick_tensorflow
 from tests.same_network.building import OWN_VALUE
 from vai_q_tf import errors
 
@@ -46,8 +47,12 @@ def from_file(build, directory, **fields):
     return _read(path)
 
 
-def from_training(build, directory, rate=0., **fields):
-    """A Trained of the network. rate: of learning; with none the parameters stay as they are. fields: of the QuantizeConfig."""
+def from_training(build, directory, rate=0., optimizers=True, **fields):
+    """A Trained of the network.
+
+    rate: of learning; with none the parameters stay as they are. optimizers: whether those of TensorFlow work on the graphs.
+    fields: of the QuantizeConfig.
+    """
     prefix = os.path.join(directory, 'model')
     with tf.Graph().as_default() as graph:
         step = tf.train.get_or_create_global_step()
@@ -64,7 +69,7 @@ def from_training(build, directory, rate=0., **fields):
         saver = tf.train.Saver()
         listener = vai_q_tensorflow.QuantizeCheckpointListener(configs['training graph'], saver=saver)
         listener.begin()
-        with _session() as session:
+        with _session(optimizers) as session:
             _initialise(session)
             for number in range(STEPS):
                 session.run(train, _feed(graph, number))
@@ -74,12 +79,12 @@ def from_training(build, directory, rate=0., **fields):
     with tf.Graph().as_default() as graph:
         assert _outputs(build, training=False) == outputs
         vai_q_tensorflow.CreateQuantizeEvaluationGraph(configs['evaluation graph'])
-        with _session() as session:
+        with _session(optimizers) as session:
             tf.train.Saver().restore(session, '{}-{}'.format(prefix, STEPS))
             evaluated = session.run(_quantized(graph, outputs), _feed(graph, 100))
         vai_q_tensorflow.CreateQuantizeDeployGraph('{}-{}'.format(prefix, STEPS), configs['evaluation graph'])
     models = {way: _only_model(config.output_dir) for way, config in configs.items()}
-    with tf.Graph().as_default() as graph, _session() as session:
+    with tf.Graph().as_default() as graph, _session(optimizers) as session:
         tf.import_graph_def(_copy(models['evaluation graph']), name='')
         modelled = session.run(_quantized(graph, outputs), _feed(graph, 100))
     return Trained(models, trained, evaluated, modelled)
@@ -271,8 +276,8 @@ def _initialise(session):
     session.run(tf.global_variables_initializer(), initial)
 
 
-def _session():
-    return tf.Session(config=tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1))
+def _session(optimizers=False):
+    return tf.Session(config=quick_tensorflow.one_thread(optimizers))
 
 
 def _copy(graph_def):

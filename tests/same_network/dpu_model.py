@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from tests import quick_tensorflow
 from tests.same_network.dpu_ops import OPS, UNKNOWN, Fixed, Refused, Unlike, Unrounded, require
 
 _MOVES = frozenset((
@@ -179,4 +180,4 @@ def _half_up(q, shift):
 
 
 def _session():
-    return tf.Session(config=tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1))
+    return tf.Session(config=quick_tensorflow.one_thread())
