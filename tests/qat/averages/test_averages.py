@@ -145,6 +145,8 @@ def test_another_training_does_not_go_on_with_the_means(tmp_path, start, first):
     with small.Training(settings) as training:
         training.saver.restore(training.session, checkpoint)
         v1.train.get_global_step().load(first, training.session)
+        none, count = means(training.saver.save(training.session, str(tmp_path / 'begun.ckpt')))
+        assert count == 0 and all(not mean.size for mean in none.values())
         values = _train(training, 4)
         found, count = means(training.saver.save(training.session, str(tmp_path / 'second.ckpt')))
     assert count == 4 - start
@@ -249,8 +251,8 @@ def test_what_is_computed_is_what_is_needed(tmp_path):
     with small.Training(_settings(tmp_path), small.float_weights()) as training:
         found = []
         for step in range(6):
-            found.append([_work(training, training.loss, training.feed(step)), _work(training, training.train, training.feed(step)),
-                          _work(training, saved)])
+            runs = [_work(training, fetched, training.feed(step)) for fetched in (training.loss, training.train)]
+            found.append(runs + [_work(training, saved)])
         checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
         training.saver.restore(training.session, checkpoint)
         assert _work(training, saved) == {}

@@ -57,7 +57,7 @@ class Averages:
         self._is_early = is_early
         with tf.name_scope(None), tf.device(None), tf.device(state_table.device()):
             self._noted = tf.raw_ops.VarHandleOp(dtype=tf.int64, shape=[2], shared_name=STATE_NAME, name=STATE_NAME)
-            self._means = [_Mean(graph.get_operation_by_name(variable.operation), bool(variable.part)) for variable in variables]
+            self._means = [_Mean(graph.get_operation_by_name(name), bool(part)) for name, _, part in variables]
             with tf.name_scope(_SCOPE):
                 steps, values = self._saved()
             tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, AverageSaveable.add(
