@@ -235,13 +235,13 @@ def test_ops_for_a_variable_are_few(tmp_path, use_resource):
 
 
 def _work(training, fetches, feed=None):
-    """{type: how many ops of the averages a run had to compute} of copies, steps of means, and assignments."""
+    """{type: how many ops of the averages a run had to compute} of reads of the state, copies, steps, and assignments."""
     metadata = v1.RunMetadata()
     training.session.run(fetches, feed, v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE), metadata)
     names = {stats.node_name for device in metadata.step_stats.dev_stats for stats in device.node_stats}
     types = collections.Counter(op.type for op in training.graph.get_operations()
                                 if op.name in names and op.name.startswith('vai_q_tf/averaging/'))
-    return {kind: types[kind] for kind in ('DeepCopy', 'RealDiv', 'AssignVariableOp') if types[kind]}
+    return {kind: types[kind] for kind in ('ReadVariableOp', 'DeepCopy', 'RealDiv', 'AssignVariableOp') if types[kind]}
 
 
 def test_what_is_computed_is_what_is_needed(tmp_path):
@@ -255,14 +255,17 @@ def test_what_is_computed_is_what_is_needed(tmp_path):
             found.append(runs + [_work(training, saved)])
         checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
         training.saver.restore(training.session, checkpoint)
-        assert _work(training, saved) == {}
-    nothing = {'AssignVariableOp': 1}  # the number of steps
-    copied, moved = {'DeepCopy': number}, {'RealDiv': number}
+        assert _work(training, saved) == {'ReadVariableOp': 1 + number}
+        v1.train.get_global_step().load(0, training.session)  # another training
+        assert _work(training, saved) == {'ReadVariableOp': 1}
+    one = {'ReadVariableOp': 1, 'AssignVariableOp': 1}  # the number of steps
+    copied = {'DeepCopy': number, 'ReadVariableOp': 1}
+    moved = {'RealDiv': number, 'ReadVariableOp': 1 + number}
     assert found == [
-        [nothing, nothing, {}], [nothing, nothing, {}], [nothing, nothing, copied],
-        [{'AssignVariableOp': 1 + number, **copied}, nothing, moved],
-        [{'AssignVariableOp': 1 + number, **moved}, nothing, moved],
-        [{'AssignVariableOp': 1 + number, **moved}, nothing, moved]]
+        [{'AssignVariableOp': 1}, one, {'ReadVariableOp': 1}], [one, one, {'ReadVariableOp': 1}], [one, one, copied],
+        [{'AssignVariableOp': 1 + number, **copied}, one, moved],
+        [{'AssignVariableOp': 1 + number, **moved}, one, moved],
+        [{'AssignVariableOp': 1 + number, **moved}, one, moved]]
 
 
 @pytest.mark.parametrize('use_resource', [False, True])
