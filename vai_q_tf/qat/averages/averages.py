@@ -114,6 +114,7 @@ class Averages:
         return [mean.moved(counts[mean.dtype]) for mean in self._means]
 
     def _keep(self, values):
+        """An op that makes the means `values`."""
         return tf.group(*[mean.keep(value) for mean, value in zip(self._means, values)])
 
 
