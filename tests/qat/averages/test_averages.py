@@ -89,6 +89,26 @@ def test_before_the_first_step_that_counts_there_is_no_mean(tmp_path):
         assert count == 1 and _is_last(found, training)
 
 
+def test_slices_before_the_first_step_that_counts(tmp_path):
+    """A checkpoint has slices of one shape, zeros here, which a training that goes on does not take for means."""
+    def build(images, training=True):
+        with v1.variable_scope('', partitioner=v1.fixed_size_partitioner(2)):
+            return small.network(images, training)
+
+    with small.Training(_settings(tmp_path), build=build) as training:
+        training.step(0)
+        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+        found, count = means(checkpoint)
+        assert count == 0 and found['conv/kernel'].shape == (3, 3, 2, 4) and not found['conv/kernel'].any()
+        training.saver.restore(training.session, checkpoint)
+        for number in range(1, 3):
+            training.step(number)
+        found, count = means(training.saver.save(training.session, str(tmp_path / 'model.ckpt')))
+        kernel = np.concatenate(training.session.run(['conv/kernel/part_{}:0'.format(part) for part in range(2)]))
+    assert count == 1
+    np.testing.assert_array_equal(found['conv/kernel'], kernel)
+
+
 def _is_last(found, training):
     last = training.variables()
     return all(np.array_equal(mean, last[name]) for name, mean in found.items())
