@@ -1,4 +1,6 @@
 """The mean of the weights over the last steps of a training, in the training graph and in its checkpoints."""
+import collections
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -87,6 +89,26 @@ def test_before_the_first_step_that_counts_there_is_no_mean(tmp_path):
         assert count == 1 and _is_last(found, training)
 
 
+def test_slices_before_the_first_step_that_counts(tmp_path):
+    """A checkpoint has slices of one shape, zeros here, which a training that goes on does not take for means."""
+    def build(images, training=True):
+        with v1.variable_scope('', partitioner=v1.fixed_size_partitioner(2)):
+            return small.network(images, training)
+
+    with small.Training(_settings(tmp_path), build=build) as training:
+        training.step(0)
+        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+        found, count = means(checkpoint)
+        assert count == 0 and found['conv/kernel'].shape == (3, 3, 2, 4) and not found['conv/kernel'].any()
+        training.saver.restore(training.session, checkpoint)
+        for number in range(1, 3):
+            training.step(number)
+        found, count = means(training.saver.save(training.session, str(tmp_path / 'model.ckpt')))
+        kernel = np.concatenate(training.session.run(['conv/kernel/part_{}:0'.format(part) for part in range(2)]))
+    assert count == 1
+    np.testing.assert_array_equal(found['conv/kernel'], kernel)
+
+
 def _is_last(found, training):
     last = training.variables()
     return all(np.array_equal(mean, last[name]) for name, mean in found.items())
@@ -143,6 +165,8 @@ def test_another_training_does_not_go_on_with_the_means(tmp_path, start, first):
     with small.Training(settings) as training:
         training.saver.restore(training.session, checkpoint)
         v1.train.get_global_step().load(first, training.session)
+        none, count = means(training.saver.save(training.session, str(tmp_path / 'begun.ckpt')))
+        assert count == 0 and all(not mean.size for mean in none.values())
         values = _train(training, 4)
         found, count = means(training.saver.save(training.session, str(tmp_path / 'second.ckpt')))
     assert count == 4 - start
@@ -200,6 +224,83 @@ def test_without_the_option_the_graph_has_nothing_of_it(tmp_path):
     collections[v1.GraphKeys.SAVEABLE_OBJECTS] += 1
     others.pop(v1.GraphKeys.COND_CONTEXT), collections.pop(v1.GraphKeys.COND_CONTEXT)
     assert others == collections
+
+
+def _types(place, layers, use_resource, **fields):
+    """{type: how many ops the training graph of so many dense layers has} without and with a Saver."""
+    with tf.Graph().as_default() as graph:
+        with v1.variable_scope('', use_resource=use_resource):
+            net = tf.identity(tf.zeros([2, 3]), 'net_in')
+            for _ in range(layers):
+                net = v1.layers.dense(net, 3)
+        v1.train.get_or_create_global_step()
+        vai_q_tf.CreateQuantizeTrainingGraph(vai_q_tf.QuantizeConfig(
+            ['net_in'], [net.op.name], output_dir=str(place), **fields))
+        before = collections.Counter(op.type for op in graph.get_operations())
+        v1.train.Saver()
+        return before, collections.Counter(op.type for op in graph.get_operations())
+
+
+@pytest.mark.parametrize('use_resource', [False, True])
+def test_ops_for_a_variable_are_few(tmp_path, use_resource):
+    """None of them is the Switch of a condition. A large network has hundreds of variables."""
+    (few, saved_few), (many, saved_many) = (_types(tmp_path, layers, use_resource, average_step=0) for layers in (2, 6))
+    (one, saved_one), (more, saved_more) = (_types(tmp_path, layers, use_resource) for layers in (2, 6))
+    variables = 8
+    for kind in ('Switch', 'RefSwitch'):
+        assert saved_many[kind] - saved_few[kind] == saved_more[kind] - saved_one[kind]
+    assert many['Merge'] - few['Merge'] == more['Merge'] - one['Merge'] + variables
+    assert sum((many - few).values()) - sum((more - one).values()) <= 21 * variables
+    assert sum((saved_many - saved_few).values()) - sum((saved_more - saved_one).values()) <= 24 * variables
+
+
+def _work(training, fetches, feed=None):
+    """{type: how many ops of the averages a run had to compute} of reads of the state, copies, steps, and assignments."""
+    metadata = v1.RunMetadata()
+    training.session.run(fetches, feed, v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE), metadata)
+    names = {stats.node_name for device in metadata.step_stats.dev_stats for stats in device.node_stats}
+    types = collections.Counter(op.type for op in training.graph.get_operations()
+                                if op.name in names and op.name.startswith('vai_q_tf/averaging/'))
+    return {kind: types[kind] for kind in ('ReadVariableOp', 'DeepCopy', 'RealDiv', 'AssignVariableOp') if types[kind]}
+
+
+def test_what_is_computed_is_what_is_needed(tmp_path):
+    """Nothing before the first step that counts, nor where a step runs again; a checkpoint needs no assignment."""
+    saved = ['vai_q_tf/averages/{}:0'.format(name) for name in _TRAINED]
+    number = len(_TRAINED)
+    with small.Training(_settings(tmp_path), small.float_weights()) as training:
+        found = []
+        for step in range(6):
+            runs = [_work(training, fetched, training.feed(step)) for fetched in (training.loss, training.train)]
+            found.append(runs + [_work(training, saved)])
+        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+        training.saver.restore(training.session, checkpoint)
+        assert _work(training, saved) == {'ReadVariableOp': 1 + number}
+        v1.train.get_global_step().load(0, training.session)  # another training
+        assert _work(training, saved) == {'ReadVariableOp': 1}
+    one = {'ReadVariableOp': 1, 'AssignVariableOp': 1}  # the number of steps
+    copied = {'DeepCopy': number, 'ReadVariableOp': 1}
+    moved = {'RealDiv': number, 'ReadVariableOp': 1 + number}
+    assert found == [
+        [{'AssignVariableOp': 1}, one, {'ReadVariableOp': 1}], [one, one, {'ReadVariableOp': 1}], [one, one, copied],
+        [{'AssignVariableOp': 1 + number, **copied}, one, moved],
+        [{'AssignVariableOp': 1 + number, **moved}, one, moved],
+        [{'AssignVariableOp': 1 + number, **moved}, one, moved]]
+
+
+@pytest.mark.parametrize('use_resource', [False, True])
+def test_values_that_were_fetched_stay(tmp_path, use_resource):
+    """They share no memory with the variables, which are updated in place."""
+    def build(images, training=True):
+        with v1.variable_scope('', use_resource=use_resource):
+            return small.network(images, training)
+
+    with small.Training(_settings(tmp_path, average_step=0), small.float_weights(), build) as training:
+        training.step(0)
+        found = [training.session.run('vai_q_tf/averages/{}:0'.format(name)) for name in _TRAINED]
+        before = [value.copy() for value in found]
+        _train(training, 2, 1)
+        assert all(np.array_equal(value, kept) for value, kept in zip(found, before))
 
 
 def test_the_training_is_the_same(tmp_path):

@@ -78,7 +78,11 @@ def test_parameter_servers_keep_those_of_their_variables(tmp_path):
         devices = {variable.op.name: variable.device for variable in graph.get_collection(v1.GraphKeys.TRAINABLE_VARIABLES)}
         assert len(set(devices.values())) == 2
         for name, device in devices.items():
-            assert graph.get_operation_by_name('vai_q_tf/means/' + name).device == device
+            mean = graph.get_operation_by_name('vai_q_tf/means/' + name)
+            saved = graph.get_operation_by_name('vai_q_tf/averages/' + name).inputs[0].op
+            readers = [op for op in mean.outputs[0].consumers() if op.name.startswith('vai_q_tf/averaging/')]
+            assert saved.type == 'Merge' and {op.type for op in readers} == {'ReadVariableOp', 'AssignVariableOp'}
+            assert {op.device for op in [mean, saved] + readers + [value.op for value in saved.inputs]} == {device}
     trainings[0][0].run(trainings[0][-1])
     data = training.data()
     for number in range(6):

@@ -40,8 +40,7 @@ class PositionState(tf.train.experimental.PythonState):
             if self._averages is not None:
                 self._loaded_averages = [
                     tf.placeholder(value.dtype, None, 'vai_q_tf/loaded_average') for value in self._averages.saved]
-                self._load_averages = self._averages.write(
-                    self._loaded_averages[0], lambda number: self._loaded_averages[number + 1])
+                self._load_averages = self._averages.write(self._loaded_averages[0], lambda: self._loaded_averages[1:])
 
     def serialize(self):
         """The state as bytes."""

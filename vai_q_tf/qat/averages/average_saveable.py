@@ -2,6 +2,7 @@
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops, tf_internal
+from vai_q_tf.qat.averages.cases import run_case
 from vai_q_tf.qat.positions.self_restoring import SelfRestoring, device_of_savers, finder
 
 STATE_NAME = 'vai_q_tf/averaged_steps'
@@ -66,25 +67,27 @@ class AverageSaveable(SelfRestoring):
         prefix = self.prefix()
         known = tf.reduce_all(tf.stack([ops.checkpoint_has(prefix, key) for key in self._keys]))
 
-        def restored(number):
-            return tf.raw_ops.RestoreV2(
-                prefix=prefix, tensor_names=[self._keys[number]], shape_and_slices=[self._parts[number]],
-                dtypes=[self.saved[number].dtype])[0]
+        def restored(which):
+            return tf.raw_ops.RestoreV2(prefix=prefix, tensor_names=self._keys[which], shape_and_slices=self._parts[which],
+                                        dtypes=[tensor.dtype for tensor in self.saved[which]])
 
-        steps = tf.cond(known, lambda: restored(0), lambda: tf.zeros([2], tf.int64))
-        return self.write(steps, lambda number: restored(number + 1))
+        steps = tf.cond(known, lambda: restored(slice(1))[0], lambda: tf.zeros([2], tf.int64))
+        return self.write(steps, lambda: restored(slice(1, None)))
 
     def write(self, steps, values):
         """An op that sets the state.
 
         Args:
-          steps: int64 [2]. values: function from the number of a variable to the value of its mean, called where there are any.
+          steps: int64 [2]. values: function without arguments that gives the values of the means, whose ops run where there
+            are any.
         """
         steps = tf.reshape(steps, [2])
-        written = tf.cond(steps[0] > 0, lambda: tf.group(*[
-            tf.raw_ops.AssignVariableOp(resource=mean, value=values(number)) for number, mean in enumerate(self._means)]),
-            tf.no_op)
-        with tf.control_dependencies([written]):
+        counted = steps[0] > 0
+        written = run_case([
+            (counted, lambda: tf.group(*[
+                tf.raw_ops.AssignVariableOp(resource=mean, value=value) for mean, value in zip(self._means, values())])),
+            (tf.logical_not(counted), tf.no_op)])
+        with tf.control_dependencies(written):
             return tf.raw_ops.AssignVariableOp(resource=self.op, value=steps)
 
 

@@ -16,6 +16,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import tf_internal
 from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat.averages.average_saveable import STATE_NAME, AverageSaveable, mean_name
+from vai_q_tf.qat.averages.cases import run_case
 from vai_q_tf.qat.positions import state_table
 
 _SCOPE = 'vai_q_tf/averaging/'
@@ -56,9 +57,9 @@ class Averages:
         self._is_early = is_early
         with tf.name_scope(None), tf.device(None), tf.device(state_table.device()):
             self._noted = tf.raw_ops.VarHandleOp(dtype=tf.int64, shape=[2], shared_name=STATE_NAME, name=STATE_NAME)
-            self._means = [_Mean(graph.get_operation_by_name(variable.operation)) for variable in variables]
+            self._means = [_Mean(graph.get_operation_by_name(name), bool(part)) for name, _, part in variables]
             with tf.name_scope(_SCOPE):
-                steps, values = self._saved(variables)
+                steps, values = self._saved()
             tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, AverageSaveable.add(
                 self._noted, variables, [mean.handle for mean in self._means], steps, values))
 
@@ -67,8 +68,12 @@ class Averages:
         with tf.name_scope(_SCOPE), tf.device(None), tf.device(state_table.device()):
             count, seen = self._read()
             following = self._following(count, seen, self._is_early())
-            counted = tf.cond(following > count, lambda: tf.group(*[mean.keep(following) for mean in self._means]), tf.no_op)
-            with tf.control_dependencies([counted]):
+            counts = following > count
+            counted = run_case([
+                (counts & tf.equal(following, 1), lambda: self._keep(self._first())),
+                (counts & tf.greater(following, 1), lambda: self._keep(self._moved(following))),
+                (tf.logical_not(counts), tf.no_op)])
+            with tf.control_dependencies(counted):
                 return tf.raw_ops.AssignVariableOp(resource=self._noted, value=tf.stack([following, self._step + 1]))
 
     def _read(self):
@@ -85,28 +90,52 @@ class Averages:
         begins = is_early | tf.equal(seen, 0) | tf.less(now, seen)
         return tf.where(tf.equal(now, seen), count, tf.where(begins, tf.zeros_like(count), count + 1))
 
-    def _saved(self, variables):
+    def _saved(self):
         """(int64 [2], values of the means) as a checkpoint has them; values are empty where no step was counted."""
         count, seen = self._read()
         # Before the first step nothing is known yet that an `is_early` may need.
         following = tf.cond(tf.equal(seen, 0) | tf.equal(self._step + 1, seen), lambda: count,
                             lambda: self._following(count, seen, self._is_early()))
-        values = [mean.saved(count, following, [0] if not variable.part else mean.shape)
-                  for variable, mean in zip(variables, self._means)]
+        counts = following > count
+        values = run_case([
+            (tf.equal(following, 0), lambda: [mean.nothing() for mean in self._means]),
+            (counts & tf.equal(following, 1), self._first),
+            (counts & tf.greater(following, 1), lambda: self._moved(following)),
+            (tf.greater(following, 0) & ~counts, lambda: [mean.kept() for mean in self._means])])
         return tf.stack([following, tf.where(tf.equal(seen, 0), seen, self._step + 1)]), values
+
+    def _first(self):
+        """The means over one value."""
+        return [mean.first() for mean in self._means]
+
+    def _moved(self, count):
+        """The means over `count` values, of which all but the last are in the state."""
+        counts = {dtype: tf.cast(count, dtype) for dtype in {mean.dtype for mean in self._means}}
+        return [mean.moved(counts[mean.dtype]) for mean in self._means]
+
+    def _keep(self, values):
+        """An op that makes the means `values`."""
+        return tf.group(*[mean.keep(value) for mean, value in zip(self._means, values)])
 
 
 class _Mean:
-    """The mean of one variable, given its op."""
+    """The mean of one variable, given its op.
 
-    def __init__(self, variable):
+    Args:
+      is_part: whether the variable is a slice of what a checkpoint has.
+
+    Attributes:
+      handle: of the resource variable of the mean. dtype: its type.
+    """
+
+    def __init__(self, variable, is_part):
         self._variable = variable
-        dtype = variable.get_attr('dtype')
-        self._dtype = dtype
-        self._wide = _WIDER.get(dtype, dtype)
-        self.shape = tf.TensorShape(variable.get_attr('shape'))
+        self._variable_dtype = variable.get_attr('dtype')
+        self.dtype = _WIDER.get(self._variable_dtype, self._variable_dtype)
+        shape = tf.TensorShape(variable.get_attr('shape'))
+        self._empty = shape if is_part else [0]
         with self._placed():
-            self.handle = tf.raw_ops.VarHandleOp(dtype=self._wide, shape=self.shape, shared_name=mean_name(variable.name),
+            self.handle = tf.raw_ops.VarHandleOp(dtype=self.dtype, shape=shape, shared_name=mean_name(variable.name),
                                                  name=mean_name(variable.name))
 
     @contextlib.contextmanager
@@ -114,33 +143,35 @@ class _Mean:
         with tf.device(None), tf.device(self._variable.device):
             yield
 
-    def keep(self, count):
-        """An op that makes the mean one over `count` values, of which that of the variable is the last."""
+    def nothing(self):
+        """Zeros in place of a mean over no values."""
         with self._placed():
-            return tf.raw_ops.AssignVariableOp(resource=self.handle, value=self._next(count))
+            return tf.zeros(self._empty, self.dtype)
 
-    def saved(self, count, following, empty):
-        """The mean over `following` values, of which the state has `count`; zeros of the shape `empty` where there are none."""
+    def kept(self):
+        """The mean as it is."""
         with self._placed():
-            return tf.cond(
-                tf.equal(following, 0), lambda: tf.zeros(empty, self._wide),
-                lambda: tf.cond(following > count, lambda: self._next(following), self._kept))
+            return tf.raw_ops.ReadVariableOp(resource=self.handle, dtype=self.dtype)
 
-    def _next(self, count):
-        value = self._value()
-
-        def moved():
-            kept = self._kept()
-            return kept + (value - kept) / tf.cast(count, self._wide)
-
+    def first(self):
+        """The mean over one value, that of the variable."""
         # A resource variable shares the memory of what it is assigned, and a reference variable is updated in place.
-        return tf.cond(tf.equal(count, 1), lambda: tf.raw_ops.DeepCopy(x=value), moved)
+        with self._placed():
+            return tf.raw_ops.DeepCopy(x=self._value())
 
-    def _kept(self):
-        return tf.raw_ops.ReadVariableOp(resource=self.handle, dtype=self._wide)
+    def moved(self, count):
+        """The mean over `count` values, of which that of the variable is the last; `count` has its type."""
+        kept = self.kept()
+        with self._placed():
+            return kept + (self._value() - kept) / count
+
+    def keep(self, value):
+        """An op that makes it `value`."""
+        with self._placed():
+            return tf.raw_ops.AssignVariableOp(resource=self.handle, value=value)
 
     def _value(self):
         source = self._variable.outputs[0]
         if self._variable.type == 'VarHandleOp':
-            source = tf.raw_ops.ReadVariableOp(resource=source, dtype=self._dtype)
-        return tf.cast(tf.identity(source), self._wide)
+            source = tf.raw_ops.ReadVariableOp(resource=source, dtype=self._variable_dtype)
+        return tf.cast(source, self.dtype)
