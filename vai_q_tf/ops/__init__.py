@@ -1,8 +1,8 @@
 """TensorFlow binding of the kernels. The library loads with the first op, or with `load_library()`."""
 from vai_q_tf.ops.begin import find_begin
+from vai_q_tf.ops.checkpoint import checkpoint_has, match_rows, restore_tensors
 from vai_q_tf.ops.fix_neuron import (
     FixNeuron,
-    checkpoint_has,
     fix_neuron,
     position_errors,
     search_position,
@@ -27,7 +27,7 @@ from vai_q_tf.ops.scaled_fix_neuron import scaled_fix_neuron, scaled_search_posi
 
 __all__ = [
     'FixNeuron', 'checkpoint_has', 'find_begin', 'fix_neuron', 'join_phases', 'kept_position', 'learn_position',
-    'learned_position', 'legal_positions', 'load_library', 'moving_position', 'position_errors', 'read_positions',
-    'scaled_fix_neuron', 'scaled_search_position', 'scaled_threshold_gradient', 'search_position', 'split_phases',
-    'threshold_gradient', 'vai_fix_neuron', 'write_positions',
+    'learned_position', 'legal_positions', 'load_library', 'match_rows', 'moving_position', 'position_errors',
+    'read_positions', 'restore_tensors', 'scaled_fix_neuron', 'scaled_search_position', 'scaled_threshold_gradient',
+    'search_position', 'split_phases', 'threshold_gradient', 'vai_fix_neuron', 'write_positions',
 ]
