@@ -100,6 +100,7 @@ def test_names_and_structures_do_not_run_into_each_other():
 
 
 @pytest.mark.parametrize('votes, expected', [(np.zeros([2, _BINS]), True), (np.eye(2, _BINS, 255), False),
+                                             (np.eye(2, _BINS, 255)[::-1], False),
                                              (-np.eye(2, _BINS, 3), False)])
 def test_before_training_there_are_rows_without_a_vote(votes, expected):
     saved = [('a', '', None, None), ('b', '', None, None)]
