@@ -145,6 +145,39 @@ REGISTER_OP("VaiCheckpointHas")
       return Scalars(c, {0, 1});
     });
 
+REGISTER_OP("VaiRestoreTensors")
+    .Input("prefix: string")
+    .Output("tensors: dtypes")
+    .Attr("tensor_names: list(string)")
+    .Attr("dtypes: list({float, string}) >= 1")
+    .Attr("shapes: list(shape)")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      for (int index = 0; index < c->num_outputs(); ++index) c->set_output(index, c->UnknownShape());
+      return Scalars(c, {0});
+    });
+
+REGISTER_OP("VaiMatchRows")
+    .Input("tensors: string")
+    .Input("variables: string")
+    .Input("structures: num_structures * string")
+    .Input("earlier: num_earlier * string")
+    .Input("saved_names: string")
+    .Input("saved_variables: string")
+    .Input("saved_structures: string")
+    .Input("saved_votes: float")
+    .Output("votes: float")
+    .Output("before_training: bool")
+    .Attr("num_structures: int >= 0 = 0")
+    .Attr("num_earlier: int >= 0 = 0")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle rows;
+      TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 1, &rows));
+      c->set_output(0, c->Matrix(c->Dim(rows, 0), 256));
+      c->set_output(1, c->Scalar());
+      return Status::OK();
+    });
+
 REGISTER_OP("VaiSplitPhases")
     .Input("value: T")
     .Input("first: bool")

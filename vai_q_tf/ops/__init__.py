@@ -1,13 +1,7 @@
 """TensorFlow binding of the kernels. The library loads with the first op, or with `load_library()`."""
 from vai_q_tf.ops.begin import note_begin, say, training_begin
-from vai_q_tf.ops.fix_neuron import (
-    FixNeuron,
-    checkpoint_has,
-    fix_neuron,
-    position_errors,
-    search_position,
-    vai_fix_neuron,
-)
+from vai_q_tf.ops.checkpoint import checkpoint_has, match_rows, restore_tensors
+from vai_q_tf.ops.fix_neuron import FixNeuron, fix_neuron, position_errors, search_position, vai_fix_neuron
 from vai_q_tf.ops.learned_position import (
     learn_position,
     learned_position,
@@ -27,7 +21,7 @@ from vai_q_tf.ops.scaled_fix_neuron import scaled_fix_neuron, scaled_search_posi
 
 __all__ = [
     'FixNeuron', 'checkpoint_has', 'fix_neuron', 'join_phases', 'kept_position', 'learn_position', 'learned_position',
-    'legal_positions', 'load_library', 'moving_position', 'note_begin', 'position_errors', 'read_positions', 'say',
-    'scaled_fix_neuron', 'scaled_search_position', 'scaled_threshold_gradient', 'search_position', 'split_phases',
-    'threshold_gradient', 'training_begin', 'vai_fix_neuron', 'write_positions',
+    'legal_positions', 'load_library', 'match_rows', 'moving_position', 'note_begin', 'position_errors', 'read_positions',
+    'restore_tensors', 'say', 'scaled_fix_neuron', 'scaled_search_position', 'scaled_threshold_gradient', 'search_position',
+    'split_phases', 'threshold_gradient', 'training_begin', 'vai_fix_neuron', 'write_positions',
 ]

@@ -82,14 +82,6 @@ def position_errors(input, below, above, bit_width=8, mode=1, narrow_range=False
     return library.load().vai_position_errors(input, below, above, bit_width, mode, narrow_range, name)
 
 
-def checkpoint_has(prefix, tensor_name, name=None):
-    """Whether the checkpoint `prefix` (V2 format) holds a tensor named `tensor_name`, a bool scalar.
-
-    False if there is no such checkpoint. `prefix` and `tensor_name` are string scalars, read when the op runs.
-    """
-    return library.load().vai_checkpoint_has(prefix, tensor_name, name)
-
-
 def _fix_neuron_gradient(op, gradient):
     if op.get_attr('phase') != 1:
         return gradient
@@ -123,5 +115,5 @@ def _vai_fix_neuron_grad_gradient(op, gradient):
 library.register_gradient('FixNeuron', _fix_neuron_gradient)
 library.register_gradient('VaiFixNeuron', _vai_fix_neuron_gradient)
 library.register_gradient('VaiFixNeuronGrad', _vai_fix_neuron_grad_gradient)
-for _op_type in ('VaiSearchPosition', 'VaiPositionErrors', 'VaiCheckpointHas'):
+for _op_type in ('VaiSearchPosition', 'VaiPositionErrors'):
     library.register_gradient(_op_type, None)

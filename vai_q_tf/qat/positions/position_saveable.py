@@ -71,38 +71,18 @@ class PositionSaveable(SelfRestoring):
                    {key: tensor for key, tensor in saved.items() if tensor is not None}, find(UNTRACKED), find(START))
 
     def restore(self, restored_tensors, restored_shapes):
-        prefix = self.prefix()
-        names, variables, votes = tf.cond(
-            ops.checkpoint_has(prefix, VARIABLES_KEY),
-            lambda: tf.raw_ops.RestoreV2(prefix=prefix, tensor_names=_KEYS, shape_and_slices=[''] * len(_KEYS),
-                                         dtypes=[tf.string, tf.string, tf.float32]),
-            lambda: [tf.zeros([0], tf.string), tf.zeros([0], tf.string), tf.zeros([0, fixed_point.HISTOGRAM_BINS])])
-        structures = tf.cond(
-            ops.checkpoint_has(prefix, STRUCTURES_KEY),
-            lambda: tf.raw_ops.RestoreV2(prefix=prefix, tensor_names=[STRUCTURES_KEY], shape_and_slices=[''],
-                                         dtypes=[tf.string])[0],
-            lambda: tf.fill(tf.shape(names), ''))
-        found = tf.cast(tf.concat(self._rows.matches(names, variables, structures), 1), tf.int32)
-        # The first that is found counts.
-        first = tf.cast(tf.equal(tf.cumsum(found, 1, exclusive=True), 0), tf.float32) * tf.cast(found, tf.float32)
-        repeated = tf.tile(votes, [tf.shape(found)[1] // tf.maximum(tf.shape(votes)[0], 1), 1])
-        restored = ops.write_positions(self.op, tf.matmul(first, repeated), rows=self._rows.number)
+        bins = fixed_point.HISTOGRAM_BINS
+        *saved, start = ops.restore_tensors(self.prefix(), {
+            TENSORS_KEY: (tf.string, [0]), VARIABLES_KEY: (tf.string, [0]), STRUCTURES_KEY: (tf.string, [0]),
+            VOTES_KEY: (tf.float32, [0, bins]), START_KEY: (tf.float32, [1, bins])})
+        votes, before_training = ops.match_rows(*self._rows, saved)
+        restored = ops.write_positions(self.op, votes, rows=self._rows.number)
         if self._start is not None:
-            return tf.group(restored, ops.write_positions(self._start, self._restored_start(prefix), rows=1))
+            return tf.group(restored, ops.write_positions(self._start, start, rows=1))
         if self._untracked is None:
             return restored
-        before_training = tf.size(names) > 0, tf.reduce_all(tf.equal(votes, 0))
-        mark = tf.fill([1, fixed_point.HISTOGRAM_BINS], tf.cast(tf.reduce_all(before_training), tf.float32))
+        mark = tf.fill([1, bins], tf.cast(before_training, tf.float32))
         return tf.group(restored, ops.write_positions(self._untracked, mark, rows=1))
-
-    @staticmethod
-    def _restored_start(prefix):
-        row = [1, fixed_point.HISTOGRAM_BINS]
-        found = tf.cond(ops.checkpoint_has(prefix, START_KEY),
-                        lambda: tf.raw_ops.RestoreV2(prefix=prefix, tensor_names=[START_KEY], shape_and_slices=[''],
-                                                     dtypes=[tf.float32])[0],
-                        lambda: tf.zeros(row))
-        return tf.reshape(found, row)
 
 
 class _Rows(NamedTuple):
@@ -119,16 +99,3 @@ class _Rows(NamedTuple):
     def number(self):
         """How many there are."""
         return self.tensors.shape[0].value
-
-    def matches(self, names, variables, structures):
-        """[which rows, bool [rows, rows of a checkpoint]] for what those of a checkpoint are known by, the best match first."""
-        def same(own, theirs):
-            return tf.equal(own[:, tf.newaxis], theirs[tf.newaxis, :]) & tf.not_equal(theirs, '')
-
-        same_name = same(self.tensors, names)
-        found = [same_name]
-        if self.structures is not None:
-            same_structure = same(self.structures, structures)
-            found = [same_name & same_structure, same_structure, same_name]
-            found += [same(self.earlier[:, number], names) for number in range(self.earlier.shape[1].value)]
-        return found + [same(self.variables, variables)]
