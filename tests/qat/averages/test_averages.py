@@ -8,6 +8,7 @@ import tensorflow as tf
 import vai_q_tf
 from tests.qat.recipe import small
 from vai_q_tf import QuantizeError, errors
+from vai_q_tf.qat.positions.position_saveable import START_KEY
 
 v1 = tf.compat.v1
 _TRAINED = {'conv/kernel', 'norm/gamma', 'norm/beta', 'logits/kernel', 'logits/bias'}
@@ -87,6 +88,14 @@ def test_before_the_first_step_that_counts_there_is_no_mean(tmp_path):
             training.step(number)
         found, count = means(training.saver.save(training.session, str(tmp_path / 'model.ckpt'), 3))
         assert count == 1 and _is_last(found, training)
+
+
+def test_saving_before_the_first_step_does_not_begin_the_training(tmp_path):
+    """What a checkpoint has of the averages does not wait for what a step notes."""
+    settings = _settings(tmp_path, recipe='manual', freeze_position_step=.5)
+    with small.Training(settings, small.float_weights()) as training:
+        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+        assert not tf.train.load_checkpoint(checkpoint).get_tensor(START_KEY).any()
 
 
 def test_slices_before_the_first_step_that_counts(tmp_path):

@@ -78,9 +78,9 @@ class Recipe:
         limits = self._config.freeze_bn_step, self._config.freeze_position_step, self._config.average_step
         return any(isinstance(limit, float) for limit in limits)
 
-    def _track(self, value, schedule):
-        """The tensor TRACK. The whole network waits for it, and so for the averages."""
-        kept = []
+    def _track(self, value, schedule, noted=()):
+        """The tensor TRACK. The whole network waits for it, and so for the averages and for the ops `noted`."""
+        kept = list(noted)
         if self._averaged:
             kept.append(Averages(
                 tf.get_default_graph(), self._averaged, schedule.step,
@@ -104,8 +104,7 @@ class Recipe:
         use_batch = _named(schedule.before('freeze_bn_step', config.freeze_bn_step), USE_BATCH)
         track = schedule.before('freeze_position_step', config.freeze_position_step)
         track = tf.constant(True) if track is None else track
-        with tf.control_dependencies([begin.note(begin.started.is_new)] if begin else []):
-            track = self._track(track, schedule)
+        track = self._track(track, schedule, [begin.note(begin.started.is_new)] if begin else [])
         return Phases(track, None, use_batch, begin.handle if begin else None)
 
     def _of_begin(self, schedule, begin):
