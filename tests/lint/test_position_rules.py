@@ -101,12 +101,13 @@ CASES = {
         [(operation('Relu', (3,), 19), 'op'), (operation('Relu6', (3,), -13), 'op'), (operation('LeakyRelu', (3,), 19), 'op')],
         [operation('Relu', (3,), 18), operation('LeakyRelu', (3,), -12)]),
     'pool-shifts': (
-        [(pool('MaxPool', 3, 11), 'op'), (pool('MaxPool', 3, -5), 'op'), (pool('AvgPool', 3, 11), 'op'),
+        [(pool('Max', 3, 11), 'op'),
+         (pool('MaxPool', 3, 11), 'op'), (pool('MaxPool', 3, -5), 'op'), (pool('AvgPool', 3, 11), 'op'),
          (pool('AvgPool', 3, 11, scaled=True), 'op'), *[(pool('MaxPool', 3, 11, moved=op), 'op') for op in (
              'Identity', 'SpaceToBatchND', 'BatchToSpaceND', 'Reshape', 'Squeeze', 'ExpandDims', 'Transpose', 'Pad',
              'StridedSlice', 'DepthToSpace', 'Split', 'SplitV', 'Unpack')],
          (followed('Relu'), 'op'), (followed('Relu6'), 'op')],
-        [pool('MaxPool', 3, 10), pool('AvgPool', 3, -4), pool('AvgPool', 3, 10, scaled=True),
+        [pool('MaxPool', 3, 10), pool('Max', 3, -4), pool('AvgPool', 3, -4), pool('AvgPool', 3, 10, scaled=True),
          pool('MaxPool', 3, 11, scaled=True), pool('AvgPool', 3, 11, scaled=True, others=[node('another', 'Mul', 'op', 's')]),
          pool('MaxPool', 3, 11, moved='Neg'), followed('Relu', 'Relu6'), also(followed('Relu'), node('another', 'Neg', 'op'))]),
 }

@@ -88,8 +88,8 @@ def test_operands_of_additions_multiplications_and_pools():
     average = tf.nn.avg_pool2d(product, 2, 2, 'SAME', name='average')
     scaled = tf.multiply(tf.nn.avg_pool2d(average, 3, 1, 'SAME', name='pool'), tf.constant([0.984375]), name='scaled')
     gate = tf.multiply(scaled, tf.nn.relu6(scaled + 3.0) / 6.0 * HARD_SIGMOID_FACTOR, name='swish')  # as the passes write it
-    tf.add(gate, gate, name='twice')
-    records = {record.node: tuple(record) for record in plan_of('twice', ('x', 'y')).operand_groups}
+    tf.reduce_max(tf.add(gate, gate, name='twice'), [1, 2], name='max')
+    records = {record.node: tuple(record) for record in plan_of('max', ('x', 'y')).operand_groups}
     assert records['add'] == ('add', 'add', ('x/aquant', 'y/aquant'), 'relu/aquant')
     assert records['mul'] == ('mul', 'mul', ('relu/aquant', 'factor/aquant'), 'mul/aquant')
     assert records['average'] == ('pool', 'average', ('mul/aquant',), 'average/aquant')
@@ -97,7 +97,8 @@ def test_operands_of_additions_multiplications_and_pools():
     assert records['swish'] == ('mul', 'swish', ('scaled/aquant', 'mul_1/aquant'), 'swish/aquant')
     assert records['mul_1'] == ('hard_sigmoid', 'mul_1', ('scaled/aquant',), 'mul_1/aquant')
     assert records['twice'][2] == ('swish/aquant',) * 2
-    assert set(records) == {'add', 'mul', 'average', 'pool', 'swish', 'mul_1', 'twice'}
+    assert records['max'] == ('pool', 'max', ('twice/aquant',), 'max/aquant')
+    assert set(records) == {'add', 'mul', 'average', 'pool', 'swish', 'mul_1', 'twice', 'max'}
 
 
 def test_an_activation_function_shifts_where_it_is_on_its_own():

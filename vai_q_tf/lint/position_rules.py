@@ -11,7 +11,7 @@ _DATA_INPUT = {'Conv2D': 0, 'DepthwiseConv2dNative': 0, 'Conv3D': 0, 'MatMul': 0
 _ADDITIONS = ('Add', 'AddV2')
 _BIAS_OPS = _ADDITIONS + ('BiasAdd',)
 _ACTIVATIONS = ('Relu', 'Relu6', 'LeakyRelu')
-_POOLS = ('MaxPool', 'AvgPool')
+_POOLS = ('MaxPool', 'AvgPool', 'Max')
 # Ops without a FixNeuron that hand on the integers which they read, and which input that is.
 _MOVES = {'Identity': 0, 'SpaceToBatchND': 0, 'BatchToSpaceND': 0, 'Reshape': 0, 'Squeeze': 0, 'ExpandDims': 0, 'Transpose': 0,
           'Pad': 0, 'StridedSlice': 0, 'DepthToSpace': 0, 'Split': 1, 'SplitV': 0, 'Unpack': 0}
@@ -131,8 +131,9 @@ def _pool_shifts(graph):
             scales = [reader for reader in graph.consumers[node.name] if reader.op == 'Mul']
             result = position_after(graph, scales[0]) if len(scales) == 1 else None
         if data is not None and result is not None and abs(data - result) > MAX_POOL_SHIFT:
-            yield node.name, ('The positions before and after a pool differ by {}, and the hardware takes up to {}. Quantize '
-                              'with align_pool=0.'.format(abs(data - result), MAX_POOL_SHIFT))
+            yield node.name, ('The positions before and after a {} differ by {}, and the hardware takes up to {}. {}'.format(
+                'maximum over dimensions' if node.op == 'Max' else 'pool', abs(data - result), MAX_POOL_SHIFT,
+                'Set positions nearer to each other.' if node.op == 'Max' else 'Quantize with align_pool=0.'))
 
 
 def position_of(node):

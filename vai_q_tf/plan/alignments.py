@@ -7,7 +7,7 @@ from vai_q_tf.plan.quant_plan import Alignment, OperandGroup
 
 # Ops that change the shape only, which a concat's inputs are followed through.
 _SHAPING_OPS = frozenset(('Reshape', 'ExpandDims', 'Squeeze'))
-_POOLS = frozenset(('MaxPool', 'MaxPool3D', 'AvgPool', 'AvgPool3D'))
+_POOLS = frozenset(('MaxPool', 'MaxPool3D', 'AvgPool', 'AvgPool3D', 'Max'))
 _ACTIVATIONS = frozenset(('Relu', 'Relu6', 'LeakyRelu'))
 _OPERAND_OPS = {**dict.fromkeys(ADD_OPS | {'AddN'}, 'add'), 'Mul': 'mul', **dict.fromkeys(_POOLS, 'pool'),
                 **dict.fromkeys(_ACTIVATIONS, 'activation')}
