@@ -130,6 +130,29 @@ def test_without_convolution_stands_alone(fused, scale, center):
 
 
 @pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])
+def test_what_others_read_of_one_that_stands_alone_has_the_limits_of_its_result(fused):
+    """The hardware shifts each result, and the bias for each that it is in."""
+    def build(training):
+        y = layers.batch_normalization(layers.max_pooling2d(image(), 2, 2), training=training, fused=fused, name='bn')
+        return convolution('tf.layers', tf.add(tf.nn.relu6(y, name='relu6'), y))
+    groups = [group for group in _plans(build).groups if group.node != 'conv2d/Conv2D']
+    before = 'bn/FusedBatchNormV3/aquant' if fused else 'bn/batchnorm/add_1/aquant'
+    assert {group.output for group in groups} == {'relu6/aquant', before} and len(groups) == 2
+    assert groups[0]._replace(output='') == groups[1]._replace(output='') and groups[0].bias and groups[0].weight
+
+
+def test_a_product_that_others_read_is_without_the_offset():
+    x = tf.nn.max_pool2d(image(), 2, 2, 'SAME', name='pool')
+    scale, offset = (tf.constant(np.float32([1, 2, 3]) / step, name=name) for step, name in ((2, 'scale'), (3, 'offset')))
+    product = tf.multiply(x, scale, name='product')
+    tf.add(tf.add(product, offset, name='norm'), product, name='out')
+    groups = {group.output: group for group in plan_of('out').groups}
+    assert set(groups) == {'product/aquant', 'norm/aquant'}
+    assert groups['product/aquant'] == groups['norm/aquant']._replace(output='product/aquant', bias='')
+    assert groups['norm/aquant'].bias == 'offset/wquant'
+
+
+@pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])
 def test_on_a_float_tensor(fused):
     def build(training):
         return convolution('tf.layers', layers.batch_normalization(tf.exp(image()), training=training, fused=fused))

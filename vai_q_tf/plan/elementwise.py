@@ -63,7 +63,12 @@ def _add_fusion(draft, fusion, name, resumption):
         draft.require_min_position(fusion.hard_sigmoid, HARD_SIGMOID_POSITION)
         draft.require_min_position(fusion.shifted, HARD_SIGMOID_INPUT_POSITION)
     if weights:
-        draft.groups.append(ComputeGroup(fusion.scale[0], draft.quantized(*fusion.sources), *weights, output, 1))
+        group = ComputeGroup(fusion.scale[0], draft.quantized(*fusion.sources), *weights, output, 1)
+        draft.groups.append(group)
+        for node in sorted(fusion.nodes - {fusion.node}, key=draft.view.order):
+            if draft.quantized(node):
+                biased = draft.view.order(node) >= draft.view.order(fusion.offset[0])
+                draft.groups.append(group._replace(output=draft.quantized(node), bias=group.bias if biased else ''))
 
 
 def _add_op(draft, name, activations, resumption):

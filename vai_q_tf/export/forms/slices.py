@@ -55,7 +55,7 @@ def _slices(view, name, shapes, outputs, taken):
     if min(sizes) < 0:
         return {}
     ends, made = np.cumsum(sizes), {}
-    for index, shape in enumerate(shapes):
+    for index in range(len(sizes)):
         tensor = tensor_name(name, index)
         if not view.consumers(tensor) and tensor not in outputs:
             continue
@@ -63,8 +63,9 @@ def _slices(view, name, shapes, outputs, taken):
         taken.add(part)
         nodes = _slice(view, name, part, axis, rank, (ends[index] - sizes[index], ends[index]), taken)
         if '_output_shapes' in view.node(name).attr:
+            own = view.attr(name, '_output_shapes').list.shape[index]
             for node in nodes:
-                noted = shape if node is nodes[-1] else tf.TensorShape([rank]).as_proto()
+                noted = own if node is nodes[-1] else tf.TensorShape([rank]).as_proto()
                 node.attr['_output_shapes'].list.shape.add().CopyFrom(noted)
         made[tensor] = nodes
     return made
