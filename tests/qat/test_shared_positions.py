@@ -117,6 +117,22 @@ def test_a_joint_takes_one_vote_a_step_the_least_of_its_roots(tmp_path, update):
     assert len(moved) > 1
 
 
+def test_in_the_first_step_a_join_has_the_values_of_all_that_it_joins(tmp_path):
+    """Also where another root of the group comes later: the wide branch would be cut off at the range of the narrow one."""
+    x, y = (tf1.placeholder(tf.float32, [None, 2, 2, 1], name) for name in ('x', 'y'))
+    wide = tf1.layers.conv2d(x, 2, 1, kernel_initializer=tf1.constant_initializer(3.), name='wide')
+    narrow = tf1.layers.conv2d(x, 2, 1, kernel_initializer=tf1.constant_initializer(.01), name='narrow')
+    joined = tf.concat([wide, narrow], -1, name='joined')
+    tf.concat([tf1.layers.max_pooling2d(joined, 1, 1, name='pool'), y], -1, name='out')
+    functions.CreateQuantizeTrainingGraph(QuantizeConfig(
+        ['x', 'y'], ['out'], [[-1, 2, 2, 1]] * 2, output_dir=str(tmp_path), recipe='manual', weight_bit=16, activation_bit=16))
+    values = np.random.RandomState(0).uniform(-1, 1, [4, 2, 2, 1])
+    with tf1.Session() as session:
+        session.run(tf1.global_variables_initializer())
+        found = session.run('joined/aquant:0', {x: values, y: values * 8})
+    np.testing.assert_allclose(found, values * [3., 3., .01, .01], atol=1e-3)
+
+
 def test_what_is_moved_is_quantized_with_the_position_tensor_of_its_root(tmp_path):
     training = _Training(tmp_path, align_concat=2)
     assert training.positions['pad/aquant'] is training.positions['narrow/BiasAdd/aquant']

@@ -159,15 +159,16 @@ class MovingPositions:
     def _ask_one_root(self, tensor, group, observed):
         """The position of a group with several roots, of which `tensor` is one that would vote for the position `observed`.
 
-        Others may not be computed yet, so it is that of the votes of earlier steps; in the very first step its own, and for the
-        last root and what is after it the least of all. The vote comes when the last root has searched, in every copy of the
-        network.
+        Others may not be computed yet, so it is that of the votes of earlier steps; in the very first step, for it and what is
+        after it, the least so far. The vote comes when the last root has searched, in every copy of the network.
         """
         asked = self._asked.setdefault(group, _Several([], [], []))
         asked.observed.append(observed)
         is_last = len(asked.observed) % len(self._roots[group]) == 0
         with tf.device(None), tf.device(self._device):
-            least = tf.reduce_min(tf.stack(asked.observed), name=tensor + '/least') if is_last else observed
+            least = observed
+            if len(asked.observed) > 1:
+                least = tf.reduce_min(tf.stack(asked.observed), name=tensor + '/least')
             kept = ops.kept_position(
                 self._handle, least, rows=len(self._numbers), row=self._roots[group][0], tensor=tensor,
                 legal=self._legal_of_votes, calibrating=self._calibrating, name=tensor + ('/kept' if is_last else '/position'))
