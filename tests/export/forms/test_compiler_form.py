@@ -4,6 +4,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import vai_q_tf
+from vai_q_tf.export.forms.compiler_form import in_compiler_form
 
 
 def _upsampled_and_split(axis, count):
@@ -30,3 +31,17 @@ def test_a_split_of_what_was_resized(tmp_path, axis, count):
         larger, result = session.run([quantized + ':0', 'y/aquant:0'], {'x:0': feed['x']})
     sections = count if isinstance(count, int) else np.cumsum(count)[:-1]
     np.testing.assert_array_equal(result, np.concatenate(np.split(larger, sections, axis)[::-1], axis))
+
+
+def test_slices_note_the_shapes_that_the_split_had():
+    """A model that is derived from a training has these, and both are to be one."""
+    graph_def = _upsampled_and_split(1, 2)
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name='')
+        graph_def = graph.as_graph_def(add_shapes=True)
+    noted = {node.name: node.attr['_output_shapes'].list.shape for node in graph_def.node}
+    config = vai_q_tf.QuantizeConfig(['x'], ['y'], [[-1, 4, 4, 4]])
+    slices = {node.name: node for node in in_compiler_form(graph_def, noted, config).node if node.op == 'StridedSlice'}
+    for index, name in enumerate(('split', 'split_1')):
+        assert list(slices[name].attr['_output_shapes'].list.shape) == [noted['split'][index]]
+        assert noted['split'][index].dim[1].size == -1
