@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors, files
+from vai_q_tf import errors, files, ops
 from vai_q_tf.frozen import write_model
 from vai_q_tf.frozen.write_model import check_model, write_models, write_onnx
 
@@ -66,6 +66,18 @@ def test_a_model_that_does_not_run(tmp_path, samples):
     with pytest.raises(errors.QuantizeError, match=r"'model.pb' .not written. does not run \(node 'picked'\): ") as caught:
         _write(tmp_path, _graph(lambda: _read_gone(7)), samples=samples)
     assert caught.value.code == errors.UNSUPPORTED_GRAPH
+
+
+def test_what_quantizes_an_output_after_a_bias_of_zeros_is_run(tmp_path):
+    """The FixNeuron has the name of the output, and does not read it."""
+    def build():
+        _network((None, 4))
+        output, bias = tf.get_default_graph().get_tensor_by_name('y:0'), np.float32([0, 0])  # one too few
+        biased = tf.nn.bias_add(output, tf.placeholder_with_default(bias, [None]))
+        ops.fix_neuron(biased, 1, 1, 8, quantize_pos=4, name='y/aquant')
+
+    with pytest.raises(errors.QuantizeError, match='does not run'):
+        _write(tmp_path, _graph(build), output_nodes=['y'])
 
 
 def test_only_what_is_asked_for_is_run(tmp_path):

@@ -88,7 +88,7 @@ def test_answer_is_not_folded_into_a_constant(tmp_path):
 
 _VALUES = {'names': np.array([b'a', b'', b'\xff' * 300], object), 'votes': np.arange(6, dtype=np.float32).reshape(2, 3) - 0.1,
            'scalar': np.float32(3), 'none': np.zeros([0, 4], np.float32), 'no text': np.array([], object)}
-_SHAPES = {'names': [0], 'votes': [2, 1], 'scalar': [], 'none': [3], 'no text': [2, 2]}  # of what stands for them
+_SHAPES = {'names': [0], 'votes': [2, 1], 'scalar': [], 'none': [3], 'no text': [2, 2]}  # of the defaults
 
 
 def _write(path, names):

@@ -15,7 +15,7 @@ def restore_tensors(prefix, defaults, name=None):
 
     Args:
       prefix: string scalar, read when the op runs.
-      defaults: {name of a tensor: (its dtype, tf.float32 or tf.string; the shape of what stands for it)}.
+      defaults: {name of a tensor: (its dtype, tf.float32 or tf.string; the shape of its default)}.
       name: of the op.
 
     Returns:

@@ -164,11 +164,11 @@ class MovingPositions:
         """
         asked = self._asked.setdefault(group, _Several([], [], []))
         asked.observed.append(observed)
-        is_last = len(asked.observed) % len(self._roots[group]) == 0
+        number = (len(asked.observed) - 1) % len(self._roots[group]) + 1  # which of them it is, in its copy of the network
+        is_last = number == len(self._roots[group])
         with tf.device(None), tf.device(self._device):
-            least = observed
-            if len(asked.observed) > 1:
-                least = tf.reduce_min(tf.stack(asked.observed), name=tensor + '/least')
+            so_far = asked.observed if is_last else asked.observed[-number:]  # one copy need not wait for the others before
+            least = tf.reduce_min(tf.stack(so_far), name=tensor + '/least') if len(so_far) > 1 else observed
             kept = ops.kept_position(
                 self._handle, least, rows=len(self._numbers), row=self._roots[group][0], tensor=tensor,
                 legal=self._legal_of_votes, calibrating=self._calibrating, name=tensor + ('/kept' if is_last else '/position'))
