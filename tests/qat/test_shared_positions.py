@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from vai_q_tf import QuantizeConfig, fixed_point, passes
+from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.integrations import functions
 from vai_q_tf.plan.annotate import annotate
@@ -227,6 +228,11 @@ def test_towers_vote_together_for_what_they_join(tmp_path):
     searches = ['{}/{}/search:0'.format(tower, name) for tower in towers for name in _ROOTS]
     shared = {op.name: op.inputs[1] for op in graph.get_operations() if op.type == 'VaiFixNeuron' and op.name.endswith(_SHARED)}
     assert len(shared) == 2 * len(_SHARED)
+    # Only the vote needs both towers: what the second one quantizes first does not wait for the first one.
+    first, = (op for op in graph.get_operations() if op.type == 'VaiKeptPosition' and op.name.startswith('tower_1/')
+              and op.name.endswith('/position'))
+    before = {op.name for op in reach([first], lambda op: [tensor.op for tensor in op.inputs])}
+    assert before & {name[:-len(':0')] for name in searches} == {first.name[:-len('position')] + 'search'}
     expected = np.zeros(fixed_point.HISTOGRAM_BINS, np.float32)
     with tf1.Session() as session:
         session.run(tf1.global_variables_initializer())
