@@ -11,6 +11,7 @@ _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 ROOMS = (
     ('', ('errors', 'version', 'arguments', 'fixed_point', 'files', 'dpu', 'checked_list', 'config_checks', 'config',
           'tf_internal'), 'what everything may use'),
+    ('terminal', None, 'what people see of a run: streams, progress, tables'),
     ('ops', None, 'the TensorFlow binding of the kernels'),
     ('graph', None, 'what a GraphDef or a live graph is, how it is edited and run exactly; knows no plan'),
     ('graph/checks', None, 'whether a GraphDef can be read at all, and is float'),
@@ -47,8 +48,12 @@ ROOMS = (
     ('hooks', None, 'one job a hook, for any MonitoredSession'),
     ('integrations/keras', None, 'tf.keras models'),
     ('integrations', None, 'one file a way to train'),
+    ('report/dumps', None, 'the values of the tensors of a model, as files'),
+    ('report/bits', None, 'what each tensor costs the outputs, and bits for a budget'),
     ('report', None, 'what people and programs want to know of a model'),
-    ('', ('__init__', 'public', 'streams', 'cli_options', 'commands', 'supervision', 'cli', '__main__'),
+    ('commands', None, 'one command a file: options in, one call, and what it has to say'),
+    ('command_line', None, 'options, and what stands between a shell and a command'),
+    ('', ('__init__', 'public', 'cli', '__main__'),
      'the public names and the command'),
 )
 MOST_FILES = 10

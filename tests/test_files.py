@@ -7,7 +7,8 @@ import stat
 import pytest
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors, files, supervision
+from vai_q_tf import errors, files
+from vai_q_tf.command_line import supervision
 
 
 def _mode(path):

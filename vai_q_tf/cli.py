@@ -20,18 +20,20 @@ def main(arguments=None):
     try:
         return _main(arguments)
     except KeyboardInterrupt:
-        from vai_q_tf.streams import complain
+        from vai_q_tf.terminal.streams import complain
         complain('', 'interrupted')
         return _INTERRUPTED
 
 
 def _main(arguments):
-    from vai_q_tf import cli_options, errors, streams
+    from vai_q_tf import errors
+    from vai_q_tf.command_line.parse import parse
+    from vai_q_tf.terminal import streams
     is_command = arguments is None
     if is_command:
         streams.be_patient()
     try:
-        options = cli_options.parse(sys.argv[1:] if is_command else arguments)
+        options = parse(sys.argv[1:] if is_command else arguments)
         if options.version:
             from vai_q_tf.version import __version__
             streams.say('Vai_q_tensorflow {} build for Tensorflow {}'.format(__version__, _tensorflow_version()))
@@ -45,14 +47,14 @@ def _main(arguments):
 
     def load():
         try:
-            from vai_q_tf import commands
+            from vai_q_tf.command_line import run
         except ImportError as error:
             streams.complain(options.command, 'error: {}'.format(errors.QuantizeError(
                 errors.MISSING_LIBRARY, 'Cannot import', '{}.'.format(error))))
             return lambda: 1
-        return lambda: commands.run(options)
+        return lambda: run.run(options)
 
-    from vai_q_tf import supervision
+    from vai_q_tf.command_line import supervision
     return supervision.supervise(load, options) if is_command and supervision.is_possible() else load()()
 
 

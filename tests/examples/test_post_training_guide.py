@@ -5,7 +5,9 @@ import re
 import pytest
 
 from tests.examples.blocks import Document, run_sh
-from vai_q_tf import cli_options, errors
+from vai_q_tf import errors
+from vai_q_tf.command_line.parse import parser
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import traits
 from vai_q_tf.passes import pipeline
 
@@ -67,12 +69,12 @@ _BY_THEMSELVES = {'--bias_bit': 'that of weights', '--positions_by': 'what the e
 
 
 def test_all_options_are_listed_with_their_defaults():
-    options = {action.option_strings[0]: action for action in cli_options.parser()._actions if action.option_strings}
+    options = {action.option_strings[0]: action for action in parser()._actions if action.option_strings}
     for name in ('-h', '--version'):
         del options[name]
     listed = GUIDE.rows(r'--\w+')
     assert sorted(listed) == sorted(options)
-    config = cli_options.QuantizeConfig()
+    config = QuantizeConfig()
     for name, action in options.items():
         default = getattr(config, name[2:], None) if action.default is None else action.default
         if default is None:

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tests.cli.conftest import small_network
+from tests.command_line.conftest import small_network
 from tests.fuzz import findings, report, workers
 from tests.fuzz.damage import models, trial
 from tests.fuzz.damage.graph_mutations import damage_graph

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from tests.examples.blocks import Document, run_python, run_sh
-from vai_q_tf.cli_options import COMMANDS
+from vai_q_tf.command_line.options import COMMANDS
 
 README = Document('README.md')
 

@@ -9,7 +9,7 @@ from vai_q_tf import errors, ops
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.ptq.quantize import quantize_frozen
-from vai_q_tf.report.dump import dump
+from vai_q_tf.report.dumps.dump import dump
 
 
 def _constant(*shape):

@@ -15,11 +15,11 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.lint import lint
-from vai_q_tf.ptq.calibration.progress import progress
 from vai_q_tf.ptq.effort.improve import check_effort, improve, summary
 from vai_q_tf.ptq.fast_finetune import check_settings, finetune
 from vai_q_tf.ptq.judged_finetuning import finetune_judged
 from vai_q_tf.ptq.prepare import prepare
+from vai_q_tf.terminal.progress import progress
 
 MODEL = 'quantize_eval_model'
 

@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.coverage.node_status import FLOAT
 from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS
 from vai_q_tf.plan.draft import IN_LOOP
-from vai_q_tf.report.table import table
+from vai_q_tf.terminal.table import table
 
 # {number of a type: its value in the enum of all types}
 _TYPES = tf.AttrValue.DESCRIPTOR.fields_by_name['type'].enum_type.values_by_number

@@ -12,8 +12,8 @@ from vai_q_tf.graph.view import GraphView
 from vai_q_tf.integrations.functions import CreateQuantizeTrainingGraph
 from vai_q_tf.ptq.convert import convert_datatype
 from vai_q_tf.ptq.quantize import quantize_frozen
+from vai_q_tf.report.bits.sensitivity import sensitivity
 from vai_q_tf.report.inspect import inspect
-from vai_q_tf.report.sensitivity import sensitivity
 
 OTHERS = ('QuantizeV2 Dequantize QuantizedConv2D QuantizedConv2DWithBiasAndReluAndRequantize QuantizedMatMul QuantizedRelu '
           'QuantizedConcat Requantize RequantizationRange QuantizeDownAndShrinkRange FakeQuantWithMinMaxArgs '

@@ -19,7 +19,7 @@ from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.ptq.calibration.calibration_network import CalibrationNetwork
 from vai_q_tf.ptq.calibration.histograms import entropy_position, percentile_position
-from vai_q_tf.ptq.calibration.progress import progress
+from vai_q_tf.terminal.progress import progress
 
 
 class Calibrated(NamedTuple):

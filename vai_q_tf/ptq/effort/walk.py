@@ -5,10 +5,10 @@ Each op of either network runs once a batch.
 """
 from vai_q_tf.graph.traits import trait
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.ptq.calibration.progress import progress
 from vai_q_tf.ptq.effort.piecewise import PiecewiseRun
 from vai_q_tf.ptq.fitting.bias_correction import correct_bias, summarise
 from vai_q_tf.ptq.fitting.state import State, quantized_constant, quantized_graph
+from vai_q_tf.terminal.progress import progress
 
 
 class Walk:

@@ -11,9 +11,9 @@ from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import HALF_AWAY, quantize
 from vai_q_tf.ptq.quantize import quantize_frozen
-from vai_q_tf.report.sensitivity import sensitivity
-from vai_q_tf.report.sensitivity_text import to_text
-from vai_q_tf.report.trials import Trials
+from vai_q_tf.report.bits.sensitivity import sensitivity
+from vai_q_tf.report.bits.sensitivity_text import to_text
+from vai_q_tf.report.bits.trials import Trials
 
 STEPS = 3
 
@@ -179,7 +179,7 @@ def test_a_bound_needs_more_where_16_bits_are_less_than_float(tmp_path, monkeypa
     graph_def, output = networks.branches()
     config = _config(tmp_path, output)
     usual = sensitivity(graph_def, networks.batches, config, target_db=35).choice
-    monkeypatch.setattr('vai_q_tf.report.bit_choice.WIDE', 9)
+    monkeypatch.setattr('vai_q_tf.report.bits.bit_choice.WIDE', 9)
     narrower = sensitivity(graph_def, networks.batches, config, target_db=35).choice
     assert narrower.reached and narrower.db >= 35 and len(narrower.bits) > len(usual.bits)
     assert {width for _, width in narrower.bits} == {9}
@@ -249,7 +249,7 @@ def test_weights_get_more_bits_than_they_have(tmp_path):
 
 def test_what_is_no_better_than_the_same_bits_everywhere_is_not_taken(tmp_path, monkeypatch):
     """A search that gives the tensor that costs most the fewest bits is found out by the check."""
-    monkeypatch.setattr('vai_q_tf.report.bit_choice.within_budget', lambda errors, sizes, budget: {
+    monkeypatch.setattr('vai_q_tf.report.bits.bit_choice.within_budget', lambda errors, sizes, budget: {
         name: 4 if name.startswith('logits') else 7 for name in errors})
     graph_def, output = networks.branches()
     choice = sensitivity(graph_def, networks.batches, _config(tmp_path, output), target_bits=6.9).choice

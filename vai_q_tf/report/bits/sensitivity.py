@@ -12,9 +12,9 @@ from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.ptq.prepare import prepare
-from vai_q_tf.report.bit_choice import WIDTHS, WeightChoice, WideChoice, choose_weights, choose_wide, decibels, without
-from vai_q_tf.report.sensitivity_text import to_json
-from vai_q_tf.report.trials import Trials
+from vai_q_tf.report.bits.bit_choice import WIDTHS, WeightChoice, WideChoice, choose_weights, choose_wide, decibels, without
+from vai_q_tf.report.bits.sensitivity_text import to_json
+from vai_q_tf.report.bits.trials import Trials
 
 REPORT = 'sensitivity.json'
 

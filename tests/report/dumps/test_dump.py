@@ -9,8 +9,8 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, fixed_point, ops
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.graph.graphdef_editor import subgraph
-from vai_q_tf.report import dump as dump_module
-from vai_q_tf.report.dump import dump
+from vai_q_tf.report.dumps import dump as dump_module
+from vai_q_tf.report.dumps.dump import dump
 
 RELU = [40, 51, 62, 59, 75, 91, 59, 75, 91, 40, 51, 62] * 4  # the measured case
 

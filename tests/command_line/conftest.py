@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import cli, commands
+from vai_q_tf import cli
+from vai_q_tf.commands import deploy, dump, inspect, quantize, sensitivity, update
 
 CALIB = '''
 import numpy as np
@@ -79,6 +80,9 @@ def calls(monkeypatch):
             if isinstance(result, BaseException):
                 raise result
             return result
-        monkeypatch.setattr(commands, name, function)
+        modules = [module for module in (deploy, dump, inspect, quantize, sensitivity, update) if hasattr(module, name)]
+        assert modules, name
+        for module in modules:
+            monkeypatch.setattr(module, name, function)
         return noted
     return stub

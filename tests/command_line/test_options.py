@@ -4,7 +4,7 @@ import re
 import pytest
 
 from vai_q_tf import errors
-from vai_q_tf.cli_options import UsageError, parse, parser
+from vai_q_tf.command_line.parse import UsageError, parse, parser
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
 

@@ -18,13 +18,14 @@ import threading
 from typing import NamedTuple
 
 from vai_q_tf import errors
-from vai_q_tf.streams import complain
+from vai_q_tf.terminal.streams import complain
 
 _STOPS = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated', signal.SIGHUP: 'terminated with the terminal'}
 _GRACE = 3.0  # seconds that the child has to clean up by itself
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 # What is not yet what it is to be: the files of `files`, and the folders of a Saver.
 _UNFINISHED = re.compile(r'\.[0-9a-f]{32}$|.+_temp_[0-9a-f]{32}$')
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _INPUT_FN = os.path.join('vai_q_tf', 'frozen', 'input_fn.py')
 _FRAME = re.compile(r'File "(.*)", line (\d+) in ')
 
@@ -166,11 +167,11 @@ def _explain(ending, options):
 
 
 def _crashing_node(options):
-    """What `commands.crashing_node` finds, in a process that may crash; '' for nothing."""
+    """What `run.crashing_node` finds, in a process that may crash; '' for nothing."""
     with tempfile.TemporaryFile(buffering=0) as found:
         def load():
-            from vai_q_tf import commands
-            return lambda: found.write(commands.crashing_node(options).encode()) * 0
+            from vai_q_tf.command_line import run
+            return lambda: found.write(run.crashing_node(options).encode()) * 0
 
         _run(load)
         found.seek(0)
@@ -179,9 +180,9 @@ def _crashing_node(options):
 
 def _place(frames):
     """(file, line) of the innermost frame of this package, the file as it is known there."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = os.path.dirname(_PACKAGE)
     return next(((os.path.relpath(path, root), line) for path, line in frames
-                 if os.path.abspath(path).startswith(os.path.dirname(os.path.abspath(__file__)))), ('an unknown file', '?'))
+                 if os.path.abspath(path).startswith(_PACKAGE)), ('an unknown file', '?'))
 
 
 def _is_of_user(frame):

@@ -8,11 +8,11 @@ import sys
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.cli.conftest import small_network
+from tests.command_line.conftest import small_network
 from vai_q_tf import cli, errors
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.report.sensitivity import Sensitivity
+from vai_q_tf.report.bits.sensitivity import Sensitivity
 
 RANGE = {'input_frozen_graph': 'float.pb', 'input_nodes': 'input', 'output_nodes': 'relu', 'input_shapes': '?,8,8,3'}
 QUANTIZE = dict(RANGE, input_fn='calib_module.calib', calib_iter=3, gpu='-1')

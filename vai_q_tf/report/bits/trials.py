@@ -13,8 +13,8 @@ from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.plan.positions.position_rules import position_rules
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.ptq.calibration.calibrate import calibrate
-from vai_q_tf.ptq.calibration.progress import progress
 from vai_q_tf.ptq.calibration.switchable_network import SwitchableNetwork, output_errors
+from vai_q_tf.terminal.progress import progress
 
 
 class Quantized(NamedTuple):

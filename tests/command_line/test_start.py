@@ -59,6 +59,7 @@ def test_streams_that_take_nothing(line, status, err):
 
 
 def test_streams_in_ascii():
-    code = 'from vai_q_tf import streams; streams.be_patient(); streams.say("Gr\\u00f6\\u00dfe"); print("\\u4e2d", flush=True)'
+    code = 'from vai_q_tf.terminal import streams; streams.be_patient(); ' \
+           'streams.say("Gr\\u00f6\\u00dfe"); print("\\u4e2d", flush=True)'
     done = shell("{} -c '{}'".format(sys.executable, code), PYTHONIOENCODING='ascii')
     assert done.returncode == 0 and done.stdout == b'Gr\\xf6\\xdfe\n\\u4e2d\n', done

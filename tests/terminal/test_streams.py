@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from vai_q_tf import streams
+from vai_q_tf.terminal import streams
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -40,7 +40,7 @@ def test_an_open_line_is_ended_once(parts, end):
 
 
 def test_a_line_that_a_child_process_left_open():
-    done = _run('from vai_q_tf import streams\nstreams.be_patient()\nif not os.fork():\n'
+    done = _run('from vai_q_tf.terminal import streams\nstreams.be_patient()\nif not os.fork():\n'
                 '    print("half a line", end="", file=sys.stderr, flush=True)\n    os._exit(0)\n'
                 'os.wait()\nstreams.complain("inspect", "what\\n  is wrong \\nwith it")\n'
                 'streams.complain("", "more")\nos._exit(0)')
@@ -63,7 +63,7 @@ def test_what_cannot_be_written_is_an_error_that_is_kept():
 def test_no_file_gets_the_descriptor_of_a_stream_that_is_closed(tmp_path, closed):
     code = '''
 import subprocess
-from vai_q_tf import streams
+from vai_q_tf.terminal import streams
 lines = sys.stdout and sys.stdout.line_buffering
 before = len(os.listdir('/proc/self/fd'))
 streams.be_patient()
@@ -90,7 +90,7 @@ os.write(descriptor, b'done')
 
 @pytest.mark.parametrize('lines', [False, True])
 def test_lines_are_buffered_as_before(lines):
-    done = _run('import io\nfrom vai_q_tf import streams\n'
+    done = _run('import io\nfrom vai_q_tf.terminal import streams\n'
                 'sys.stdout = io.TextIOWrapper(sys.stdout.detach(), line_buffering={})\nstreams.be_patient()\n'
                 'print("out")\nos._exit(0)'.format(lines))
     assert done.stdout == b'out\n' * lines

@@ -2,8 +2,8 @@
 import json
 import math
 
-from vai_q_tf.report.bit_choice import WeightChoice
-from vai_q_tf.report.table import table
+from vai_q_tf.report.bits.bit_choice import WeightChoice
+from vai_q_tf.terminal.table import table
 
 
 def to_text(sensitivity):

@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
-from vai_q_tf.report.bit_choice import fewest_exempt, within_budget
+from vai_q_tf.report.bits.bit_choice import fewest_exempt, within_budget
 
 
 def _rounding(scale, widths=range(4, 9)):

@@ -10,15 +10,17 @@ import time
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.cli.conftest import small_network
-from vai_q_tf import errors, supervision
+from tests.command_line.conftest import small_network
+from vai_q_tf import errors
+from vai_q_tf.command_line import supervision
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # Each function is work; TensorFlow is not needed for it. What a signal to the parent may interrupt begins with one.
 WORK = '''
 import argparse, atexit, contextlib, os, signal, subprocess, sys, threading, time
-from vai_q_tf import streams, supervision
+from vai_q_tf.command_line import supervision
+from vai_q_tf.terminal import streams
 def succeed():
     print('printed 0')
     atexit.register(print, 'at_exit 0')
@@ -164,7 +166,7 @@ def test_how_work_ends(tmp_path):
 
 ALONE = '''
 import os, time
-from vai_q_tf import supervision
+from vai_q_tf.command_line import supervision
 def work():
     print(os.getpid(), flush=True)
     time.sleep(20)
@@ -214,7 +216,7 @@ def _trace(*frames):
         '  File "{}", line {} in f\n'.format(*frame) for frame in frames)
 
 
-PACKAGE = os.path.dirname(supervision.__file__)
+PACKAGE = os.path.dirname(os.path.dirname(supervision.__file__))
 SITE = '/usr/lib/python3/site-packages/tensorflow/python/client/session.py', 9
 STDLIB, MINE, YOURS = (os.path.join(os.path.dirname(os.__file__), 'json.py'), 5), ('/home/mine.py', 7), ('/home/yours.py', 8)
 READER, JUDGE = (os.path.join(PACKAGE, 'frozen/input_fn.py'), 50), (os.path.join(PACKAGE, 'ptq/effort/judge.py'), 66)
@@ -258,9 +260,9 @@ def _crashing_graph():
 
 NODES = '''
 import os
-from vai_q_tf import cli_options, commands
+from vai_q_tf.command_line import parse, run
 for name in {!r}:
-    print(name, commands.crashing_node(cli_options.parse(['inspect', '--input_frozen_graph', name])), flush=True)
+    print(name, run.crashing_node(parse.parse(['inspect', '--input_frozen_graph', name])), flush=True)
 '''
 
 

@@ -1,0 +1,110 @@
+"""Runs a command: its environment, its errors, and what it has to say.
+
+TensorFlow is imported by then. The environment variables that the command sets for it work all the same: it reads them when it
+first uses a device, and when it first logs.
+"""
+import os
+import traceback
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors, ops, tf_internal
+from vai_q_tf.commands import deploy, dump, inspect, quantize, sensitivity, update
+from vai_q_tf.frozen.crash import crashing_node as find_crashing_node
+from vai_q_tf.frozen.load import load_graph, runnable
+from vai_q_tf.integrations.metagraph import read_meta_graph
+from vai_q_tf.terminal.streams import complain, not_printed, say
+
+_COMMANDS = {'quantize': quantize, 'inspect': inspect, 'sensitivity': sensitivity, 'dump': dump, 'deploy': deploy,
+             'update': update}
+
+
+def run(options):
+    """Does what the `options` of `parse` ask for; returns the exit status: 0, or 1 after a line on stderr."""
+    _prepare(options)
+    try:
+        _report(options, _run(options))
+    except Exception as error:
+        if options.debug_mode:
+            traceback.print_exc()
+        complain(options.command, 'error: {}'.format(_coded(error, options)))
+        return 1
+    return 0
+
+
+def crashing_node(options):
+    """What to call the node that TensorFlow crashes on when it loads the graph of the command; '' where it does not."""
+    _prepare(options)
+    ops.load_library()
+    _load_custom_ops(options.custom_op_so)
+    if options.input_frozen_graph:
+        graph_def = runnable(load_graph(options.input_frozen_graph))
+    else:
+        graph_def = read_meta_graph(options.input_meta_graph).graph_def
+    node = find_crashing_node(graph_def)
+    return '{!r} ({})'.format(node.name, node.op) if node else ''
+
+
+def _report(options, text):
+    try:
+        say(text)
+    except OSError as error:
+        if options.command == 'inspect':
+            raise not_printed(error) from error
+        complain(options.command, 'warning: stdout: {}. {}'.format(error.strerror, text.splitlines()[-1]))
+
+
+def _coded(error, options):
+    """The QuantizeError that says what an exception says."""
+    if isinstance(error, errors.QuantizeError):
+        return error
+    if isinstance(error, OSError):
+        return errors.QuantizeError(errors.INVALID_CONFIG, 'Cannot read or write', '{}.'.format(error))
+    if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
+        return errors.QuantizeError(
+            errors.OUT_OF_MEMORY, 'Out of memory', 'There is not enough memory ({}); give smaller batches, or a smaller '
+            'graph.'.format(str(error).strip() or type(error).__name__))
+    return errors.QuantizeError(errors.INTERNAL_ERROR, type(error).__name__, '{}{}'.format(
+        error, '' if options.debug_mode else ' (--debug_mode 1 shows where)'))
+
+
+def _prepare(options):
+    """Sets the environment variables that TensorFlow reads when it first uses a device, and the first time that it logs."""
+    if options.gpu.strip():
+        os.environ['CUDA_VISIBLE_DEVICES'] = options.gpu.strip()
+    else:
+        os.environ.setdefault('CUDA_VISIBLE_DEVICES', '0')
+    if not options.debug_mode:
+        # Its errors too: they come a second time as exceptions, of which the command makes its one line.
+        os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+
+def _run(options):
+    """Runs the command; returns what it has to say."""
+    if options.fuse_op_config:
+        raise errors.QuantizeError(errors.INVALID_CONFIG, 'Not supported',
+                                   '--fuse_op_config is not supported; leave the ops as they are.')
+    if options.dump_as_xir:
+        tf.logging.warning('--dump_as_xir has no effect')
+    _load_custom_ops(options.custom_op_so)
+    command = _COMMANDS[options.command].run
+    if options.debug_mode:
+        tf.logging.set_verbosity(tf.logging.INFO)
+        return command(options, options.config)
+    with tf_internal.silenced_deprecations():
+        return command(options, options.config)
+
+
+def _load_custom_ops(text):
+    """Loads the op libraries of 'OpType:path,...'."""
+    for entry in filter(None, text.split(',')):
+        op, colon, path = (part.strip() for part in entry.partition(':'))
+        if not colon or not op or not path:
+            raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter',
+                                       "--custom_op_so has {!r}; expected 'OpType:path_of_library.so'.".format(entry))
+        try:
+            tf.load_op_library(os.path.abspath(path))
+            tf_internal.runtime_op_def(op)
+        except (tf.errors.OpError, RuntimeError) as error:
+            raise errors.QuantizeError(errors.INVALID_CONFIG, 'Cannot load', '--custom_op_so {!r}: {}.'.format(
+                entry, str(error).splitlines()[0])) from error

@@ -1,0 +1,17 @@
+"""inspect: what is in a graph, and what of it will be quantized."""
+from vai_q_tf.commands.checks import check_names, require_file
+from vai_q_tf.frozen.load import load_graph, runnable
+from vai_q_tf.graph import large_constants
+from vai_q_tf.graph.checks.make_graph import make_graph
+from vai_q_tf.report.inspect import inspect
+from vai_q_tf.report.inspect_text import to_text
+
+
+@large_constants.kept_apart()
+def run(options, config):
+    """Runs the command; returns what it has to say."""
+    path = require_file(options, 'input_frozen_graph')
+    graph_def = large_constants.detached(load_graph(path))
+    make_graph(runnable(graph_def))
+    check_names(graph_def, config)
+    return to_text(inspect(graph_def, config), path)
