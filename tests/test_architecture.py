@@ -30,6 +30,8 @@ ROOMS = (
     ('export/forms', None, 'writes ops of a finished model in the form that the compiler reads'),
     ('export/onnx', None, 'a model as ONNX'),
     ('frozen', None, 'frozen graphs at the border: what users hand over, and models, which run before they get a name'),
+    ('analysis', None, 'how far a quantized model is from another one, tensor by tensor'),
+    ('summary', None, 'what a run has to say when it is done'),
     ('ptq/calibration', None, 'what batches of data tell of the tensors of a plan'),
     ('ptq/fitting', None, 'fits the biases and weights of a layer to what the float layer gives'),
     ('ptq/equalization', None, 'what is done to the weights of the float network before layers are fitted'),

@@ -1,0 +1,43 @@
+"""What a run has to say when it is done."""
+from typing import NamedTuple, Tuple
+
+from vai_q_tf.analysis.results import TensorError
+from vai_q_tf.coverage.summary import Coverage
+from vai_q_tf.lint.lint import Finding
+
+
+class InputSummary(NamedTuple):
+    """An input: the least and greatest value that calibration fed, its bits and position, the share that is out of range."""
+    name: str
+    low: float
+    high: float
+    bits: int
+    position: int
+    saturated: float
+
+
+class AidSummary(NamedTuple):
+    """What an accuracy aid brought: the error of the outputs in dB before and after it, whether it was kept, why not ('')."""
+    name: str
+    before_db: float
+    after_db: float
+    kept: bool
+    reason: str = ''
+
+
+class QuantizeSummary(NamedTuple):
+    """What became of a network.
+
+    files: {what it is: path}. coverage: what is quantized, and why the rest is not. worst: the tensors that lost most, worst
+    first. aids: in the order in which they were tried. findings, differences: what the DPU compiler refuses, and what the DPU
+    computes otherwise. warnings: what looks wrong, a sentence each. next_steps: what to do next, a sentence each.
+    """
+    files: Tuple[Tuple[str, str], ...]
+    coverage: Coverage
+    inputs: Tuple[InputSummary, ...]
+    worst: Tuple[TensorError, ...]
+    aids: Tuple[AidSummary, ...]
+    findings: Tuple[Finding, ...]
+    differences: Tuple[Finding, ...]
+    warnings: Tuple[str, ...]
+    next_steps: Tuple[str, ...]
