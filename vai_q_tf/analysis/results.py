@@ -15,7 +15,7 @@ class TensorError(NamedTuple):
 
     name: of the FixNeuron, such as 'conv1/Relu/aquant'. layer: the op that users know it by, such as 'conv1/Conv2D'.
     role: 'input', 'weight', 'bias', 'constant' or 'activation'. bits: with the sign. position: fractional bits.
-    low, high: the least and the greatest float value. saturated: share of the elements that are out of the range of its bits and
+    low, high: the least and the greatest float value. saturated: share of the elements out of the range of its bits and
     position. zeroed: share of the elements that are not 0 and become 0.
     db: 10 log10(energy of the float tensor / energy of the difference), with all that is quantized before it; inf where nothing
     differs. alone_db: the same where what its layer reads is float, so it is what this layer adds.
