@@ -46,6 +46,9 @@ def _main(arguments):
         return 1
 
     def load():
+        import warnings
+        if not (options.verbose or options.debug_mode):  # of NumPy, about TensorFlow's own code
+            warnings.filterwarnings('ignore', category=FutureWarning, module='tensor')
         try:
             from vai_q_tf.command_line import run
         except ImportError as error:

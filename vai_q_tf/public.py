@@ -32,3 +32,4 @@ from vai_q_tf.qat.deploy import FrozenFiles
 from vai_q_tf.report.bits.sensitivity import Sensitivity, sensitivity
 from vai_q_tf.report.dumps.dump import dump
 from vai_q_tf.report.inspect import Inspection, inspect
+from vai_q_tf.terminal.verbosity import set_verbosity

@@ -105,7 +105,13 @@ GROUPS = (
         ('gpu_memory_fraction', NUMBER, 0.5, 'X', 'share of the memory of each GPU, above 0 and at most 1'),
         ('debug_mode', FLAG, 0, _ZERO_ONE, "1: show tracebacks and TensorFlow's messages"),
     )),
+    ('what is said', (
+        ('quiet', None, False, None, 'no progress and no summary on stderr; warnings and errors stay'),
+        ('verbose', None, False, None, "more on stderr: what each pass changed, and TensorFlow's messages"),
+        ('json', None, False, None, 'print the answer of the command as JSON'),
+    )),
 )
 ROWS = tuple(row for _, rows in GROUPS for row in rows)
+SHORT = {'quiet': '-q', 'verbose': '-v'}
 WORDS = {'mode': ('frozen', 'train', 'eval'), 'output_format': ('pb', 'onnx'), 'effort': ('fast', 'standard', 'high')}
 NAME_LISTS = ('input_nodes', 'output_nodes', 'ignore_nodes', 'nodes_bit', 'nodes_method')

@@ -3,7 +3,20 @@ import argparse
 import re
 
 from vai_q_tf import errors
-from vai_q_tf.command_line.options import COMMANDS, CONFIG, COUNT, FLAG, GROUPS, NAME_LISTS, NUMBER, OPTIONAL, ROWS, TEXT, WORDS
+from vai_q_tf.command_line.options import (
+    COMMANDS,
+    CONFIG,
+    COUNT,
+    FLAG,
+    GROUPS,
+    NAME_LISTS,
+    NUMBER,
+    OPTIONAL,
+    ROWS,
+    SHORT,
+    TEXT,
+    WORDS,
+)
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.dpu import find_target
 from vai_q_tf.terminal.streams import say
@@ -39,7 +52,7 @@ def parser():
         group = result.add_argument_group(title)
         for name, kind, default, metavar, text in rows:
             if kind is None:
-                group.add_argument('--' + name, action='store_true', help=text)
+                group.add_argument('--' + name, *([SHORT[name]] if name in SHORT else []), action='store_true', help=text)
                 continue
             shown = getattr(config, name) if kind == CONFIG else default
             text_of_default = None if kind == CONFIG or default is None else str(default)
@@ -71,6 +84,8 @@ def parse(arguments):
         _check_text(name, getattr(options, name))
         if kind not in (None, CONFIG) and getattr(options, name) is not None:
             setattr(options, name, _CONVERT[kind](name, getattr(options, name)))
+    if options.quiet and options.verbose:
+        raise UsageError('--quiet and --verbose are opposites; give one of the two')
     options.convert_datatype = _datatype(options.convert_datatype)
     if not 0 < options.gpu_memory_fraction <= 1:
         raise _wrong('gpu_memory_fraction', options.gpu_memory_fraction, 'a number above 0 and at most 1')
