@@ -109,5 +109,6 @@ def test_titles_are_painted():
 def test_one_line():
     found = Coverage(('a',), ('Conv2D',), ('a',), 3, ())
     assert in_one_line(found, ()) == (
-        '1 of 1 convolutions and matmuls are quantized, 0 of 3 ops stay float; lint finds nothing that the DPU compiler would refuse')
+        '1 of 1 convolutions and matmuls are quantized, 0 of 3 ops stay float; '
+        'lint finds nothing that the DPU compiler would refuse')
     assert in_one_line(found, [Finding('r', 'a', '')] * 2).endswith('would refuse 2 of them')

@@ -112,6 +112,27 @@ GROUPS = (
     )),
 )
 ROWS = tuple(row for _, rows in GROUPS for row in rows)
+EVERYWHERE = ('custom_op_so', 'gpu', 'debug_mode', 'quiet', 'verbose', 'json')
+_RANGE = ('input_frozen_graph', 'input_nodes', 'output_nodes', 'input_shapes')
+_DATA = ('input_fn', 'calib_iter', 'skip_check', 'fold_constant', 'gpu_memory_fraction', 'output_dir')
+_META_GRAPH = ('input_meta_graph', 'input_checkpoint', 'output_dir')
+_OF_GROUP = {title: tuple(row[0] for row in rows) for title, rows in GROUPS}
+_PLAN = ('weight_bit', 'activation_bit', 'bias_bit', 'nodes_bit', 'ignore_nodes', 'fold_reshape', 'do_cle', 'replace_relu6',
+         'replace_sigmoid', 'replace_softmax', 'arch_type', 'simulate_dpu', 'scale_all_avgpool', 'align_concat', 'align_pool')
+_POSITIONS = ('method', 'nodes_method', 'positions_by', 'percentile', 'align_rule', 'adjust_shift_bias', 'adjust_shift_cut')
+# What each command makes something of, besides what all do; the others are accepted, and have no effect.
+USED = {
+    'quantize': _RANGE + _DATA + _META_GRAPH + _PLAN + _POSITIONS + _OF_GROUP['fast finetuning'] + (
+        'mode', 'effort', 'strict', 'output_format', 'onnx_opset', 'keep_float_weight', 'add_shapes', 'fix_input_shape',
+        'convert_datatype'),
+    'inspect': _RANGE + _PLAN + ('target_type',),
+    'sensitivity': _RANGE + _DATA + _PLAN + _POSITIONS + _OF_GROUP['sensitivity'],
+    'dump': ('input_frozen_graph', 'input_fn', 'output_dir', 'arch_type') + _OF_GROUP['dump'],
+    'deploy': _META_GRAPH + _PLAN + _POSITIONS + ('input_nodes', 'output_nodes', 'input_shapes'),
+    'update': ('input_frozen_graph',),
+}
+EXIT_STATUSES = ((0, 'done'), (1, 'an error, with one line on stderr'), (3, 'compare found a difference'),
+                 (130, 'interrupted'), (143, 'told to end (SIGTERM)'))
 SHORT = {'quiet': '-q', 'verbose': '-v'}
 WORDS = {'mode': ('frozen', 'train', 'eval'), 'output_format': ('pb', 'onnx'), 'effort': ('fast', 'standard', 'high')}
 NAME_LISTS = ('input_nodes', 'output_nodes', 'ignore_nodes', 'nodes_bit', 'nodes_method')

@@ -24,8 +24,8 @@ def progress(items, count, text, unit='batch'):
         return items
     units = unit + ('es' if unit.endswith('ch') else 's')
     if sys.stderr.isatty():
-        return tqdm(items, total=count, desc=text, unit=units if count else unit, mininterval=0.2, ncols=_width(),
-                    bar_format=_BAR if count else None)
+        return tqdm(items, total=count, desc=text, unit=units if count else unit, mininterval=0.2,
+                    bar_format=_BAR if count else None, **_size())
     return _lines(items, count, text, units)
 
 
@@ -43,11 +43,13 @@ def between_bars():
         yield
 
 
-def _width():
+def _size():
+    """The columns and lines of the terminal; some say that they have none."""
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or None
+        columns, lines = os.get_terminal_size(sys.stderr.fileno())
     except (OSError, ValueError):
-        return None
+        columns = lines = 0
+    return {'ncols': columns or 100, 'nrows': lines or 24}
 
 
 def _lines(items, count, text, units):
