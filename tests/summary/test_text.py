@@ -67,10 +67,8 @@ def test_inputs_tensors_and_files():
         ('model', 'a/m.pb'), ('summary', 'a/s.json')), next_steps=('Do this.', 'And that.'))
     assert lines[1] == '  Inputs    x: -1 to 0.9844, 8 bits at position 7, 1.2 % out of range'
     assert [line.split() for line in lines[2:7]] == [
-        ['Worst', 'Tensor', 'bits', 'position', 'dB', 'dB', 'alone', 'clipped', 'zeroed'], lines[3].split(),
-        ['t0/aquant', '8', '0', '10.0', 'inf', '25.0', '%', '50.0', '%'],
-        ['t1/aquant', '8', '1', '11.0', 'inf', '25.0', '%', '50.0', '%'],
-        ['t2/aquant', '8', '2', '12.0', 'inf', '25.0', '%', '50.0', '%']]
+        ['Worst', 'Tensor', 'bits', 'position', 'dB', 'alone', 'all', 'lost', 'saturated', 'zeroed'], lines[3].split(),
+        *(['t{}/aquant'.format(n), '8', str(n), 'inf', '1{}.0'.format(n), '0.0', '25.0', '%', '50.0', '%'] for n in range(3))]
     assert lines[-4:] == ['  Files     model    a/m.pb', '            summary  a/s.json', '  Next      Do this.',
                           '            And that.']
 

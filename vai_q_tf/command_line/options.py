@@ -4,6 +4,7 @@ from vai_q_tf.dpu import TARGETS
 COMMANDS = (('quantize', 'quantize a frozen graph, or convert its data type (--convert_datatype)'),
             ('inspect', 'show what is in a graph, and what of it will be quantized'),
             ('sensitivity', 'measure what each quantized tensor costs, and choose bits (--target_bits, --target_db)'),
+            ('analyze', 'measure the error of a quantized graph layer by layer, the worst first (--float_graph)'),
             ('dump', 'write the values of the tensors of a quantized graph'),
             ('deploy', 'freeze a checkpoint of a quantize evaluation graph'),
             ('update', 'bring the FixNeurons of an older quantized graph up to date'))
@@ -15,7 +16,7 @@ _BITS, _ZERO_ONE = 'BITS', '{0,1}'
 GROUPS = (
     ('input and output', (
         ('input_frozen_graph', TEXT, '', 'FILE', 'frozen graph (GraphDef, binary or text): the float graph for '
-         'quantize, inspect and sensitivity, a quantized one for dump and update'),
+         'quantize, inspect and sensitivity, a quantized one for analyze, dump and update'),
         ('input_nodes', CONFIG, None, 'NAMES', 'nodes where quantization starts, comma separated: the last nodes of the '
          'preprocessing, or the placeholders'),
         ('output_nodes', CONFIG, None, 'NAMES', 'nodes where quantization ends, comma separated: the last nodes before the '
@@ -93,6 +94,11 @@ GROUPS = (
         ('target_db', OPTIONAL, '', 'X', 'list what has to stay at 16 bits for the outputs to have X dB'),
         ('sensitivity_iter', COUNT, 4, 'N', 'number of calibration batches to measure on'),
     )),
+    ('analyze', (
+        ('float_graph', TEXT, '', 'FILE', 'float graph that the quantized one was made from. Default: the quantized one '
+         'without its FixNeurons'),
+        ('analyze_iter', COUNT, 4, 'N', 'number of batches to measure on'),
+    )),
     ('dump', (
         ('max_dump_batches', COUNT, 1, 'N', 'number of batches to dump'),
         ('dump_float', FLAG, 0, _ZERO_ONE, '1: dump the float values of all nodes too'),
@@ -127,6 +133,8 @@ USED = {
         'convert_datatype'),
     'inspect': _RANGE + _PLAN + ('target_type',),
     'sensitivity': _RANGE + _DATA + _PLAN + _POSITIONS + _OF_GROUP['sensitivity'],
+    'analyze': ('input_frozen_graph', 'input_nodes', 'output_nodes', 'input_shapes', 'input_fn', 'output_dir',
+                'gpu_memory_fraction') + _PLAN + _OF_GROUP['analyze'],
     'dump': ('input_frozen_graph', 'input_fn', 'output_dir', 'arch_type') + _OF_GROUP['dump'],
     'deploy': _META_GRAPH + _PLAN + _POSITIONS + ('input_nodes', 'output_nodes', 'input_shapes'),
     'update': ('input_frozen_graph',),

@@ -20,7 +20,7 @@ from vai_q_tf.ptq.effort.judge import decibels
 from vai_q_tf.ptq.fast_finetune import check_settings, finetune
 from vai_q_tf.ptq.judged_finetuning import finetune_judged
 from vai_q_tf.ptq.prepare import prepare
-from vai_q_tf.ptq.summarise import remove, summarise, warn_of_inputs, with_paths, write
+from vai_q_tf.ptq.summarise import remove, summarise, warn_of_inputs, with_paths, worst_tensors, write
 from vai_q_tf.summary.quantize_result import QuantizeResult
 from vai_q_tf.terminal.logs import collected
 from vai_q_tf.terminal.progress import progress, stage
@@ -94,6 +94,7 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
                             session_config=session_config(gpu_memory_fraction), progress=progress)
             model, improved = _finetuned(editor.with_values(float_graph, improved.reference), model, plan, improved,
                                          prepared.feed, config.calib_iter, settings)
+        worst = worst_tensors(editor.with_values(float_graph, improved.reference), model, plan, [samples], gpu_memory_fraction)
     if not keep_float_weight:
         model = finalize.quantize_weights(model)
     model = add_zero_biases(in_compiler_form(model, improved.shapes, config), config.bias_bit)
@@ -107,7 +108,7 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
                               to_onnx(model, config.input_nodes, config.output_nodes, onnx_opset), samples)
         else:
             path = write_models(prepared.directory, {MODEL + '.pb': model}, config.output_nodes, samples)[0]
-    summary = summarise(improved, float_graph, plan, findings, lint.differences(model), warnings)
+    summary = summarise(improved, float_graph, plan, findings, lint.differences(model), warnings, worst)
     summary = with_paths(summary, config, os.path.basename(path), graph_path or graph_def, input_fn)
     write(prepared.directory, summary)
     return QuantizeResult(path, summary)

@@ -5,12 +5,14 @@ import sys
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import files
+from vai_q_tf import errors, files
+from vai_q_tf.analysis.analyze_networks import analyze_networks
 from vai_q_tf.coverage.summary import coverage
+from vai_q_tf.frozen.load import runnable
 from vai_q_tf.summary.data_checks import input_warnings, odd_positions
 from vai_q_tf.summary.next_steps import next_steps
 from vai_q_tf.summary.results import AidSummary, InputSummary, QuantizeSummary
-from vai_q_tf.summary.text import SUMMARY_FILE, to_json, to_text
+from vai_q_tf.summary.text import MOST_WORST, SUMMARY_FILE, to_json, to_text
 from vai_q_tf.terminal.colours import coloured
 from vai_q_tf.terminal.verbosity import note
 
@@ -50,7 +52,17 @@ def with_paths(summary, config, model, float_graph, input_fn):
     summary = summary._replace(files=tuple((what, os.path.join(config.output_dir, name)) for what, name in (
         ('model', model), ('summary', SUMMARY_FILE))))
     return summary._replace(next_steps=next_steps(
-        summary, float_graph if isinstance(float_graph, str) else '', _name_of(input_fn), config))
+        summary, float_graph if isinstance(float_graph, str) else '', _name_of(input_fn)))
+
+
+def worst_tensors(float_graph, model, plan, feeds, gpu_memory_fraction):
+    """The TensorErrors of a model, the worst first; none where the networks do not run side by side."""
+    try:
+        return analyze_networks(runnable(float_graph), runnable(model), plan, feeds, histograms=False,
+                                gpu_memory_fraction=gpu_memory_fraction).tensors[:MOST_WORST]
+    except errors.QuantizeError as error:
+        tf.logging.info('The summary has no worst tensors: %s', error)
+        return ()
 
 
 def _name_of(input_fn):

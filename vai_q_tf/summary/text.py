@@ -7,7 +7,8 @@ from tabulate import tabulate
 from vai_q_tf.terminal.json_text import json_text
 
 SUMMARY_FILE = 'quantize_summary.json'
-_NAMED, _WORST, _LISTED = 3, 3, 4  # names of a line, tensors, lines of a kind
+MOST_WORST = 3
+_NAMED, _LISTED = 3, 4  # names of a line, lines of a kind
 _WIDTH = 128
 
 
@@ -71,10 +72,10 @@ def _worst(tensors):
     if not tensors:
         return []
     return tabulate(
-        [(tensor.name, tensor.bits, tensor.position, _decibels(tensor.db), _decibels(tensor.alone_db),
-          _percent(tensor.saturated), _percent(tensor.zeroed)) for tensor in tensors[:_WORST]],
-        headers=('Tensor', 'bits', 'position', 'dB', 'dB alone', 'clipped', 'zeroed'), disable_numparse=True,
-        colalign=('left',) + ('right',) * 6).splitlines()
+        [(tensor.name, tensor.bits, tensor.position, _decibels(tensor.alone_db), _decibels(tensor.db),
+          _decibels(tensor.loss_db), _percent(tensor.saturated), _percent(tensor.zeroed)) for tensor in tensors[:MOST_WORST]],
+        headers=('Tensor', 'bits', 'position', 'dB alone', 'all', 'lost', 'saturated', 'zeroed'), disable_numparse=True,
+        colalign=('left',) + ('right',) * 7).splitlines()
 
 
 def _dpu(summary):

@@ -30,11 +30,11 @@ from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.checks.damage import check_nodes
 from vai_q_tf.graph.checks.make_graph import make_graph
 from vai_q_tf.graph.dependence import changing_nodes, operands, reach
+from vai_q_tf.graph.fetchable import fetchable_tensors
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, node_name, normalise
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 from vai_q_tf.report.dumps.dump_files import FileNames, Folders
-from vai_q_tf.report.dumps.fetchable import fetchable_tensors
 from vai_q_tf.terminal.progress import progress
 
 _FED = 'image_tensor'
