@@ -10,8 +10,8 @@ import inspect
 from typing import Any, Callable, TypeVar, cast
 
 from vai_q_tf import errors
-from vai_q_tf.checked_list import CheckedList
-from vai_q_tf.config_checks import CHECKS, config_error
+from vai_q_tf.configuration.checked_list import CheckedList
+from vai_q_tf.configuration.config_checks import CHECKS, config_error
 
 _Init = TypeVar('_Init', bound=Callable[..., Any])
 

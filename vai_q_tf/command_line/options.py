@@ -14,6 +14,8 @@ _BITS, _ZERO_ONE = 'BITS', '{0,1}'
 # Title, and rows of: name, kind of value, default (that of QuantizeConfig for CONFIG), placeholder of the value, help.
 GROUPS = (
     ('input and output', (
+        ('config', TEXT, '', 'FILE', 'YAML or JSON file with options as keys; those of the command line go before. A run that '
+         'writes a model leaves its quantize_config.yaml beside it, which repeats it'),
         ('input_frozen_graph', TEXT, '', 'FILE', 'frozen graph (GraphDef, binary or text): the float graph for '
          'quantize, inspect and sensitivity, a quantized one for dump and update'),
         ('input_nodes', CONFIG, None, 'NAMES', 'nodes where quantization starts, comma separated: the last nodes of the '
