@@ -20,8 +20,15 @@ _MOST_DEPTH = 10
 _OPENING = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken, yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken)
 _CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 # The options that say how to run rather than what: a file does not name another file.
-_NO_KEYS = ('config',)
-KEYS = ('command',) + tuple(dict.fromkeys([row[0] for row in ROWS if row[0] not in _NO_KEYS] + list(CHECKS)))
+NO_KEYS = ('config',)
+KEYS = ('command',) + tuple(dict.fromkeys([row[0] for row in ROWS if row[0] not in NO_KEYS] + list(CHECKS)))
+
+# The plain values of YAML 1.2 that are no text: tag, pattern and first characters.
+IMPLICIT = tuple(('tag:yaml.org,2002:' + name, re.compile(pattern), list(first)) for name, pattern, first in (
+    ('null', r'(?:~|null|Null|NULL|)$', ['~', 'n', 'N', '']),
+    ('bool', r'(?:true|True|TRUE|false|False|FALSE)$', 'tTfF'),
+    ('int', r'[-+]?(?:0|[1-9][0-9]*)$', '-+0123456789'),
+    ('float', r'[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$', '-+.0123456789')))
 
 
 class _Entry(NamedTuple):
@@ -35,12 +42,8 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # type: ignore
 
 
-for _tag, _pattern, _first in (
-        ('null', r'(?:~|null|Null|NULL|)$', ['~', 'n', 'N', '']),
-        ('bool', r'(?:true|True|TRUE|false|False|FALSE)$', list('tTfF')),
-        ('int', r'[-+]?(?:0|[1-9][0-9]*)$', list('-+0123456789')),
-        ('float', r'[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$', list('-+.0123456789'))):
-    _Loader.add_implicit_resolver('tag:yaml.org,2002:' + _tag, re.compile(_pattern), _first)
+for _tag, _pattern, _first in IMPLICIT:
+    _Loader.add_implicit_resolver(_tag, _pattern, _first)
 
 
 def read_config_file(path):
