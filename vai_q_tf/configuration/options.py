@@ -15,6 +15,8 @@ _BITS, _ZERO_ONE = 'BITS', '{0,1}'
 # Title, and rows of: name, kind of value, default (that of QuantizeConfig for CONFIG), placeholder of the value, help.
 GROUPS = (
     ('input and output', (
+        ('config', TEXT, '', 'FILE', 'YAML or JSON file with options as keys; those of the command line go before. A run that '
+         'writes a model leaves its quantize_config.yaml beside it, which repeats it'),
         ('input_frozen_graph', TEXT, '', 'FILE', 'frozen graph (GraphDef, binary or text): the float graph for '
          'quantize, inspect and sensitivity, a quantized one for analyze, dump and update'),
         ('input_nodes', CONFIG, None, 'NAMES', 'nodes where quantization starts, comma separated: the last nodes of the '
@@ -118,7 +120,7 @@ GROUPS = (
     )),
 )
 ROWS = tuple(row for _, rows in GROUPS for row in rows)
-EVERYWHERE = ('custom_op_so', 'gpu', 'debug_mode', 'quiet', 'verbose', 'json')
+EVERYWHERE = ('config', 'custom_op_so', 'gpu', 'debug_mode', 'quiet', 'verbose', 'json')
 _RANGE = ('input_frozen_graph', 'input_nodes', 'output_nodes', 'input_shapes')
 _DATA = ('input_fn', 'calib_iter', 'skip_check', 'fold_constant', 'gpu_memory_fraction', 'output_dir')
 _META_GRAPH = ('input_meta_graph', 'input_checkpoint', 'output_dir')
