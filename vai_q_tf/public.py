@@ -2,6 +2,8 @@
 import vai_q_tf.hooks.keras_callback
 import vai_q_tf.qat.metagraph
 from vai_q_tf import errors
+from vai_q_tf.analysis.compare import compare
+from vai_q_tf.analysis.comparison.results import Comparison
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.distillation.loss import distillation_loss
 from vai_q_tf.distillation.settings import Distillation

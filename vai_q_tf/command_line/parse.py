@@ -3,7 +3,20 @@ import argparse
 import re
 
 from vai_q_tf import errors
-from vai_q_tf.command_line.options import COMMANDS, CONFIG, COUNT, FLAG, GROUPS, NAME_LISTS, NUMBER, OPTIONAL, ROWS, TEXT, WORDS
+from vai_q_tf.command_line.options import (
+    COMMANDS,
+    CONFIG,
+    COUNT,
+    FLAG,
+    GROUPS,
+    NAME_LISTS,
+    NUMBER,
+    OPTIONAL,
+    ROWS,
+    STEPS,
+    TEXT,
+    WORDS,
+)
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.dpu import find_target
 from vai_q_tf.terminal.streams import say
@@ -57,7 +70,11 @@ def parse(arguments):
     options, others = parser().parse_known_args(_join_negative(arguments))
     if options.version:
         return options
+    options.sides = [other for other in others if other[:1] != '-'] if options.command == 'compare' else []
     for other in others:
+        if other in options.sides:
+            _check_text('input', other)
+            continue
         name = other.partition('=')[0]
         raise UsageError('unknown {} {!r}{}'.format('option' if name.startswith('-') else 'argument', name, errors.did_you_mean(
             name, ['--' + row[0] for row in ROWS], most=2, shown=str)))
@@ -172,4 +189,8 @@ def _optional(name, value):
     return _number(name, value) if value else None
 
 
-_CONVERT = {TEXT: _text, FLAG: _flag, COUNT: _count, NUMBER: _number, OPTIONAL: _optional}
+def _steps(name, value):
+    return 0.0 if re.match(r'0+(\.0*)?$', value) else _optional(name, value)
+
+
+_CONVERT = {TEXT: _text, FLAG: _flag, COUNT: _count, NUMBER: _number, OPTIONAL: _optional, STEPS: _steps}

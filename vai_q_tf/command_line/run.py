@@ -9,27 +9,30 @@ import traceback
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, ops, tf_internal
-from vai_q_tf.commands import deploy, dump, inspect, quantize, sensitivity, update
+from vai_q_tf.commands import compare, deploy, dump, inspect, quantize, sensitivity, update
+from vai_q_tf.commands.ending import Ending
 from vai_q_tf.frozen.crash import crashing_node as find_crashing_node
 from vai_q_tf.frozen.load import load_graph, runnable
 from vai_q_tf.integrations.metagraph import read_meta_graph
 from vai_q_tf.terminal.streams import complain, not_printed, say
 
-_COMMANDS = {'quantize': quantize, 'inspect': inspect, 'sensitivity': sensitivity, 'dump': dump, 'deploy': deploy,
-             'update': update}
+_COMMANDS = {'quantize': quantize, 'inspect': inspect, 'sensitivity': sensitivity, 'dump': dump, 'compare': compare,
+             'deploy': deploy, 'update': update}
 
 
 def run(options):
-    """Does what the `options` of `parse` ask for; returns the exit status: 0, or 1 after a line on stderr."""
+    """Does what the `options` of `parse` ask for; returns the exit status: that of the command, or 1 after a line on stderr."""
     _prepare(options)
     try:
-        _report(options, _run(options))
+        said = _run(options)
+        ending = said if isinstance(said, Ending) else Ending(said, 0)
+        _report(options, ending.text)
     except Exception as error:
         if options.debug_mode:
             traceback.print_exc()
         complain(options.command, 'error: {}'.format(_coded(error, options)))
         return 1
-    return 0
+    return ending.status
 
 
 def crashing_node(options):
@@ -80,7 +83,7 @@ def _prepare(options):
 
 
 def _run(options):
-    """Runs the command; returns what it has to say."""
+    """Runs the command; returns what it has to say, or an Ending."""
     if options.fuse_op_config:
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Not supported',
                                    '--fuse_op_config is not supported; leave the ops as they are.')
