@@ -260,6 +260,17 @@ def test_an_index_on_one_side_gives_names_and_positions(dumped, copy):
     as_board(copy)
     found = compare(str(copy), dumped)
     assert [(tensor.name, tensor.a_position) for tensor in found.tensors] == [('x/aquant', 2), ('y/aquant', 4)]
+    assert (found.only_a, found.only_b) == ((), ('w/wquant',))
+
+
+def test_weights_of_another_shape_are_no_other_batch(dumped):
+    with tf.Graph().as_default() as graph:
+        x = tf.concat([tf.placeholder(tf.float32, [None, 2], 'x')] * 2, 1)
+        w = fix_neuron(tf.constant(np.ones((4, 2), np.float32), name='w'), bit_width=8, quantize_pos=3, phase=1, mode=0,
+                       name='w/wquant')
+        fix_neuron(tf.matmul(x, w, name='y'), bit_width=8, quantize_pos=4, phase=1, mode=1, name='y/aquant')
+    first = compare(graph.as_graph_def(), dumped, pairs).first
+    assert (first.name, first.a_shape, first.b_shape) == ('w/wquant', (4, 2), (2, 2))
 
 
 # what is wrong

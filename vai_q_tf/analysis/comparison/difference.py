@@ -32,8 +32,7 @@ class Difference:
 
     def _add_block(self, batch, shape, start, *values):
         a, b = (self._in_steps(*both) for both in zip(values, self._pair.bits, self._pair.positions))
-        with np.errstate(invalid='ignore'):
-            steps = np.where((a == b) | np.isnan(a) & np.isnan(b), 0., np.abs(a - b))
+        steps = np.abs(a - b)
         steps[np.isnan(steps)] = np.inf
         place = int(steps.argmax())
         if steps[place] > self._greatest:
