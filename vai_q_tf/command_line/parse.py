@@ -5,7 +5,7 @@ import re
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.configuration.config_checks import CHECKS
-from vai_q_tf.configuration.option_values import from_text
+from vai_q_tf.configuration.option_values import check_text, from_text
 from vai_q_tf.configuration.options import COMMANDS, CONFIG, EVERYWHERE, EXIT_STATUSES, GROUPS, ROWS, SHORT, USED
 from vai_q_tf.configuration.read_file import read_config_file
 from vai_q_tf.dpu import find_target
@@ -93,7 +93,11 @@ def parse(arguments):
     options, others = parser().parse_known_args(_join_negative(arguments))
     if options.version:
         return options
+    options.sides = [other for other in others if other[:1] != '-'] if options.command == 'compare' else []
     for other in others:
+        if other in options.sides:
+            check_text('input', other)
+            continue
         name = other.partition('=')[0]
         raise UsageError('unknown {} {!r}{}'.format('option' if name.startswith('-') else 'argument', name, errors.did_you_mean(
             name, ['--' + row[0] for row in ROWS], most=2, shown=str)))
