@@ -32,6 +32,7 @@ ROOMS = (
     ('frozen', None, 'frozen graphs at the border: what users hand over, and models, which run before they get a name'),
     ('analysis', None, 'how far a quantized model is from another one, tensor by tensor'),
     ('summary', None, 'what a run has to say when it is done'),
+    ('html_report', None, 'one HTML page that shows what became of a network'),
     ('ptq/calibration', None, 'what batches of data tell of the tensors of a plan'),
     ('ptq/fitting', None, 'fits the biases and weights of a layer to what the float layer gives'),
     ('ptq/equalization', None, 'what is done to the weights of the float network before layers are fitted'),
