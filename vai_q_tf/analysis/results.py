@@ -18,7 +18,8 @@ class TensorError(NamedTuple):
     low, high: the least and the greatest float value. saturated: share of the elements out of the range of its bits and
     position. zeroed: share of the elements that are not 0 and become 0.
     db: 10 log10(energy of the float tensor / energy of the difference), with all that is quantized before it; inf where nothing
-    differs. alone_db: the same where what its layer reads is float, so it is what this layer adds.
+    differs. alone_db: the same where what its layer reads is float, so it is what this layer adds. loss_db: by how many dB its
+    error alone is above the least that its bits allow, at the best position for it.
     """
     name: str
     layer: str
@@ -32,6 +33,7 @@ class TensorError(NamedTuple):
     db: float
     alone_db: float
     histogram: Optional[Histogram] = None
+    loss_db: float = 0.0
 
 
 class Analysis(NamedTuple):

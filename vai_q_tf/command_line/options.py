@@ -4,6 +4,7 @@ from vai_q_tf.dpu import TARGETS
 COMMANDS = (('quantize', 'quantize a frozen graph, or convert its data type (--convert_datatype)'),
             ('inspect', 'show what is in a graph, and what of it will be quantized'),
             ('sensitivity', 'measure what each quantized tensor costs, and choose bits (--target_bits, --target_db)'),
+            ('report', 'write a page on a quantized graph, to open in a browser (--float_graph, --input_fn)'),
             ('dump', 'write the values of the tensors of a quantized graph'),
             ('deploy', 'freeze a checkpoint of a quantize evaluation graph'),
             ('update', 'bring the FixNeurons of an older quantized graph up to date'))
@@ -15,7 +16,7 @@ _BITS, _ZERO_ONE = 'BITS', '{0,1}'
 GROUPS = (
     ('input and output', (
         ('input_frozen_graph', TEXT, '', 'FILE', 'frozen graph (GraphDef, binary or text): the float graph for '
-         'quantize, inspect and sensitivity, a quantized one for dump and update'),
+         'quantize, inspect and sensitivity, a quantized one for report, dump and update'),
         ('input_nodes', CONFIG, None, 'NAMES', 'nodes where quantization starts, comma separated: the last nodes of the '
          'preprocessing, or the placeholders'),
         ('output_nodes', CONFIG, None, 'NAMES', 'nodes where quantization ends, comma separated: the last nodes before the '
@@ -27,6 +28,8 @@ GROUPS = (
         ('output_dir', CONFIG, None, 'DIR', 'where the results are written'),
         ('output_format', TEXT, 'pb', '{pb,onnx}', 'format of the quantized model'),
         ('onnx_opset', COUNT, 13, 'N', 'operator set of the onnx model'),
+        ('float_graph', TEXT, '', 'FILE', 'float graph that the model was made from'),
+        ('report', None, False, None, 'quantize: also write quantize_report.html, a page to open in a browser'),
         ('mode', TEXT, 'frozen', '{frozen,train,eval}', 'what quantize reads: a frozen graph, or the MetaGraph of a '
          'training or an evaluation, which it rewrites'),
         ('input_meta_graph', TEXT, '', 'FILE', 'MetaGraph for --mode train, --mode eval and deploy'),

@@ -9,14 +9,14 @@ import traceback
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, ops, tf_internal
-from vai_q_tf.commands import deploy, dump, inspect, quantize, sensitivity, update
+from vai_q_tf.commands import deploy, dump, inspect, quantize, report, sensitivity, update
 from vai_q_tf.frozen.crash import crashing_node as find_crashing_node
 from vai_q_tf.frozen.load import load_graph, runnable
 from vai_q_tf.integrations.metagraph import read_meta_graph
 from vai_q_tf.terminal.streams import complain, not_printed, say
 
 _COMMANDS = {'quantize': quantize, 'inspect': inspect, 'sensitivity': sensitivity, 'dump': dump, 'deploy': deploy,
-             'update': update}
+             'update': update, 'report': report}
 
 
 def run(options):

@@ -14,6 +14,7 @@ class ReportContents(NamedTuple):
     title: of the page. model: the quantized GraphDef. plan: what made it; without it, what is quantized is told by the
     FixNeurons of the model. float_graph: the GraphDef that the plan is about. history: (step, name of a tensor, position) from
     step to step, as `PositionChange`. losses: {tag: ((step, loss), ...)}. files: (what it is, path) where there is no summary.
+    reasons: {op: why it stays float} where there is no plan. step: up to which the model was trained.
     """
     title: str
     model: tf.GraphDef
@@ -24,3 +25,5 @@ class ReportContents(NamedTuple):
     history: Sequence[Tuple[int, str, int]] = ()
     losses: Dict[str, Sequence[Tuple[int, float]]] = {}
     files: Tuple[Tuple[str, str], ...] = ()
+    reasons: Dict[str, str] = {}
+    step: int = 0

@@ -40,7 +40,8 @@ def find_facts(contents, network):
         floats = [(name, types.get(name, ''), reason) for reason, names in found.floats for name in names]
         headline, weighted, quantized = '{}.'.format(found), found.weighted, found.quantized
     else:
-        floats = [(box.name, box.ops[-1], box.reason) for box in network.boxes if box.is_float and not box.end == 'input']
+        floats = [(box.name, box.ops[-1], box.reason or contents.reasons.get(box.name, ''))
+                  for box in network.boxes if box.is_float and box.end != 'input']
         weighted, quantized = network.weighted, network.quantized
         headline = '{} of {} {} are quantized, {} of {} ops stay float.'.format(
             len(quantized), len(weighted), HEAVY, len(floats), sum(len(box.nodes) for box in network.boxes))

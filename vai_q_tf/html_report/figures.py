@@ -154,7 +154,7 @@ def history_figure(lines):
     from bokeh.models import HoverTool
     plot = _figure('history', height=340, x_axis_label='step', y_axis_label='position (fractional bits)')
     for number, (name, steps, positions) in enumerate(lines):
-        plot.step('step', 'position', source={'step': list(steps), 'position': list(positions), 'tensor': [name] * len(steps)},
+        plot.step('step', 'position', source={'step': np.array(steps), 'position': np.array(positions), 'tensor': [name] * len(steps)},
                   mode='after', line_width=2, **_style(number))
     plot.add_tools(HoverTool(tooltips=[('tensor', '@tensor'), ('from step', '@step'), ('position', '@position')],
                              line_policy='prev'))

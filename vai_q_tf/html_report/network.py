@@ -2,7 +2,7 @@
 import collections
 from typing import NamedTuple, Optional, Tuple
 
-from vai_q_tf.graph.traits import FIX_NEURON_OPS, FLOAT, FORWARDS, SHARED, WEIGHTED, trait
+from vai_q_tf.graph.traits import FIX_NEURON_OPS, FLOAT, FORWARDS, SHAPE_OPS, SHARED, WEIGHTED, trait
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
 
 IN_QUANTIZED, IN_SHARED, IN_FLOAT, IN_END = 'quantized', 'shared', 'float', 'end'
@@ -93,8 +93,8 @@ class _Finder:
         """The nodes that depend on anything but constants and variables."""
         found = set()
         for name in order:
-            inputs = self._view.inputs(name)
-            starts = not inputs and self._view.op(name) not in VARIABLE_OPS | {'Const', 'NoOp'}
+            inputs = () if self._view.op(name) in SHAPE_OPS else self._view.inputs(name)
+            starts = not inputs and self._view.op(name) not in VARIABLE_OPS | SHAPE_OPS | {'Const', 'NoOp'}
             if starts or any(node_name(tensor) in found for tensor in inputs):
                 found.add(name)
         return found

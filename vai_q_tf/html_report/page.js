@@ -53,7 +53,7 @@ function bounds() {
 
 function look(x, y, width, height) {  // at a centre, with at least this much around it
   var plot = plots.network, across = plot.inner_width || 1000, down = plot.inner_height || 500;
-  var unit = Math.max(width / across, height / down);
+  var unit = Math.max(width / across, height / down, 0.6);  // boxes do not become larger than their words need
   plot.x_range.setv({start: x - unit * across / 2, end: x + unit * across / 2});
   plot.y_range.setv({start: y - unit * down / 2, end: y + unit * down / 2});
 }

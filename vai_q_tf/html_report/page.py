@@ -5,6 +5,8 @@ import json
 import pkgutil
 import time
 
+import tensorflow.compat.v1 as tf
+
 from vai_q_tf import files
 from vai_q_tf.html_report import figures, tables
 from vai_q_tf.html_report.facts import find_facts
@@ -28,6 +30,16 @@ def write_report(directory, name, contents):
     return files.write(directory, name, to_html(contents).encode('utf-8', 'replace'))
 
 
+def report_or_log(directory, name, make_contents):
+    """Writes what `make_contents()` returns as `write_report` does. What fails there is logged, and stops nothing."""
+    try:
+        path = write_report(directory, name, make_contents())
+    except Exception as error:  # the model is there, and the training goes on
+        tf.logging.error('No report %s: %s', name, error)
+    else:
+        tf.logging.info('The report is %s', path)
+
+
 def to_html(contents):
     """The page of ReportContents, a str. Raises a QuantizeError MISSING_LIBRARY without the packages."""
     require_report()
@@ -37,7 +49,7 @@ def to_html(contents):
     depth = [errors[name] for name in analysis.depth if name in errors] if analysis else []
     losses = {tag: points for tag, points in contents.losses.items() if points}
     lines = tables.moves(contents.history)
-    last = max([step for step, _, _ in contents.history] + [points[-1][0] for points in losses.values()], default=0)
+    last = max([contents.step] + [step for step, _, _ in contents.history])
     drawn = tables.drawn_moves(lines, last)
     plots = {}
     if 0 < len(network.boxes) <= _MOST_BOXES:
@@ -52,7 +64,8 @@ def to_html(contents):
         plots['loss'] = figures.loss_figure(losses)
     return _render(plots, errors, tensors, contents=contents, summary=contents.summary, analysis=analysis, network=network,
                    facts=find_facts(contents, network), output=_output(network, errors, depth), depth=depth,
-                   depth_words=tables.depth_words(depth), lines=lines, drawn=drawn, last=last, losses=losses,
+                   depth_words=tables.depth_words(depth), lines=lines, drawn=drawn,
+                   moved=sum(len(line.steps) > 1 for line in lines), last=last, losses=losses,
                    positions=tables.position_rows(lines), heads=tables.TENSOR_HEADS, shown_rows=_SHOWN_ROWS,
                    most_boxes=_MOST_BOXES, version=__version__, made=time.strftime('%Y-%m-%d %H:%M'))
 

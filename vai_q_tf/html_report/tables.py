@@ -3,6 +3,7 @@ import collections
 import math
 from typing import NamedTuple, Tuple
 
+from vai_q_tf.fixed_point import POSITION_ZERO
 from vai_q_tf.html_report.figures import decibels
 
 _MOST_BINS = 64
@@ -105,12 +106,20 @@ def moves(history):
 
 
 def drawn_moves(lines, last):
-    """(name, steps, positions) of the Moves that are drawn, up to the step `last`: of those that changed the first ones."""
-    return [(line.name, line.steps + (last,), line.positions + line.positions[-1:])
+    """(name, steps, positions) of the Moves that are drawn, up to the step `last`: of those that changed the first ones.
+
+    A position is NaN where nothing but zeros was seen.
+    """
+    return [(line.name, line.steps + (last,), [math.nan if position == POSITION_ZERO else position
+                                               for position in line.positions + line.positions[-1:]])
             for line in lines[:_MOST_LINES] if len(line.steps) > 1]
 
 
 def position_rows(lines):
     """The rows of the table of Moves."""
-    return [(line.name, str(line.positions[0]), str(line.positions[-1]), str(len(line.steps) - 1),
+    return [(line.name, _position(line.positions[0]), _position(line.positions[-1]), str(len(line.steps) - 1),
              str(line.steps[-1]) if len(line.steps) > 1 else 'never') for line in lines]
+
+
+def _position(position):
+    return 'only zeros' if position == POSITION_ZERO else str(position)

@@ -14,6 +14,9 @@ from vai_q_tf.frozen.write_model import write_models, write_onnx
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config
+from vai_q_tf.html_report.contents import ReportContents
+from vai_q_tf.html_report.packages import require_report
+from vai_q_tf.html_report.page import report_or_log
 from vai_q_tf.lint import lint
 from vai_q_tf.ptq.effort.improve import check_effort, improve, summary
 from vai_q_tf.ptq.fast_finetune import check_settings, finetune
@@ -22,6 +25,7 @@ from vai_q_tf.ptq.prepare import prepare
 from vai_q_tf.terminal.progress import progress
 
 MODEL = 'quantize_eval_model'
+REPORT = 'quantize_report.html'
 
 
 @also_called(q_config='config')
@@ -29,7 +33,7 @@ MODEL = 'quantize_eval_model'
 def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=1, add_shapes=1, keep_float_weight=1,
                     fix_input_shape=0, output_format='pb', onnx_opset=13, include_fast_ft=0, fast_ft_mode=1,
                     fast_ft_epochs=5, fast_ft_lr=None, fast_ft_lrcoef=1.0, strict=False, gpu_memory_fraction=None,
-                    effort='standard'):
+                    effort='standard', report=0):
     """Quantizes a frozen float graph with calibration data; returns the path of the model that it wrote.
 
     Args:
@@ -50,6 +54,8 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
       effort: what is done for accuracy. 'fast': batches vote on positions. 'standard': biases are fitted to the float network,
         too, and positions chosen by errors. 'high': weights are fitted as well. See `effort.improve`.
 
+      report: 1 also writes quantize_report.html beside the model; it needs the packages of the extra [report].
+
     A summary of what is quantized goes to stderr; `coverage` has the same facts as values.
 
     Raises:
@@ -62,6 +68,8 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
                                    'output_format is {!r}; choose pb or onnx.'.format(output_format))
     if output_format == 'onnx':
         require_onnx(onnx_opset)
+    if report:
+        require_report()
     check_effort(effort)
     if include_fast_ft:
         check_settings(fast_ft_mode, fast_ft_epochs, fast_ft_lr, fast_ft_lrcoef)
@@ -106,4 +114,7 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
         path = write_models(prepared.directory, {MODEL + '.pb': model}, config.output_nodes, samples)[0]
     print(model_summary(coverage(float_graph, plan), plan, improved.positions, findings, lint.differences(model)),
           file=sys.stderr)
+    if report:
+        report_or_log(prepared.directory, REPORT, lambda: ReportContents(
+            'Quantization report', model, plan, float_graph, files=(('model', path),)))
     return path
