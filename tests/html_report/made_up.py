@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.analysis.results import Analysis, Histogram, TensorError
 from vai_q_tf.coverage.summary import Coverage
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.html_report.contents import ReportContents
 from vai_q_tf.lint.lint import Finding
 from vai_q_tf.summary.results import AidSummary, InputSummary, QuantizeSummary
 
@@ -80,3 +81,38 @@ def summary_of(analysis, **changes):
         differences=(Finding('relu6-limit', 'layer1/Relu', 'Below position 4 it is not 6.'),),
         warnings=('75 % of the input images are out of range.',), next_steps=('Scale the images to [-1, 1].',))
     return found._replace(**changes)
+
+
+def full_contents(analysis, model=None):
+    """ReportContents with something in every field; the model is that of nine layers where it is not given."""
+    history = [(0, 'a/aquant', 127), (10, 'a/aquant', 5), (0, 'b/wquant', 7), (20, 'a/aquant', 4), (30, 'a/aquant', 5)]
+    return ReportContents(
+        'Quantization report', model or layered_model(9), None, None, summary_of(analysis), analysis, history,
+        {'loss': [(step, 3 / (1 + step)) for step in range(0, 3000)], 'head/loss_1': [(0, 2.0), (3000, math.nan)]}, step=3000)
+
+
+# The texts of a page whose contrast to what is behind them is below 4.5, as WCAG 2 defines it.
+LOW_CONTRAST = '''(function () {
+  function light(colour) {
+    var part = colour.match(/[\\d.]+/g).slice(0, 3).map(function (one) {
+      var value = one / 255;
+      return value <= 0.03928 ? value / 12.92 : Math.pow((value + 0.055) / 1.055, 2.4);
+    });
+    return 0.2126 * part[0] + 0.7152 * part[1] + 0.0722 * part[2];
+  }
+  function behind(element) {
+    for (; element; element = element.parentElement) {
+      var colour = getComputedStyle(element).backgroundColor;
+      if (!/, 0\\)$/.test(colour)) return colour;
+    }
+    return 'rgb(255, 255, 255)';
+  }
+  var low = [];
+  document.querySelectorAll('body *').forEach(function (element) {
+    var own = Array.from(element.childNodes).some(function (node) { return node.nodeType === 3 && node.textContent.trim(); });
+    if (!own || !element.offsetParent || element.closest('.plot')) return;
+    var one = light(getComputedStyle(element).color), other = light(behind(element));
+    if ((Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05) < 4.5) low.push(element.outerHTML.slice(0, 100));
+  });
+  return low;
+})()'''

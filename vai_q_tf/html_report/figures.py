@@ -14,6 +14,7 @@ _EDGE = '#8a8f98'
 _BAD = '#d63a4a'  # limits, and the worst results
 _WORST = 5
 _SHOWN = 26  # characters of a name in a box
+_MOST_NAMED = 8  # lines of a plot that has a legend
 _POINTS = 1000  # of a line that is drawn
 
 
@@ -129,7 +130,7 @@ def depth_figure(tensors):
     marks.append(plot.circle('place', 'db', source=source, color=_FIRST, size=6, legend_label='with all before it'))
     plot.add_tools(HoverTool(renderers=marks, tooltips=[
         ('tensor', '@tensor'), ('layer', '@layer'), ('with all before it', '@db_text'), ('alone', '@alone_text')]))
-    _legend_above(plot)
+    _move_legend(plot, 'above')
     return plot
 
 
@@ -145,7 +146,7 @@ def histogram_figure():
               line_color=_FIRST, line_width=1.5, legend_label='float')
     for name in ('least', 'greatest'):
         plot.add_layout(Span(name=name, dimension='height', line_color=_BAD, line_dash='dashed', line_width=1.5))
-    _legend_above(plot)
+    _move_legend(plot, 'above')
     return plot
 
 
@@ -154,8 +155,11 @@ def history_figure(lines):
     from bokeh.models import HoverTool
     plot = _figure('history', height=340, x_axis_label='step', y_axis_label='position (fractional bits)')
     for number, (name, steps, positions) in enumerate(lines):
-        plot.step('step', 'position', source={'step': np.array(steps), 'position': np.array(positions), 'tensor': [name] * len(steps)},
-                  mode='after', line_width=2, **_style(number))
+        label = dict(legend_label=shortened(name, 40)) if len(lines) <= _MOST_NAMED else {}
+        plot.step('step', 'position', mode='after', line_width=2, **_style(number), **label, source={
+            'step': np.array(steps), 'position': np.array(positions), 'tensor': [name] * len(steps)})
+    if len(lines) <= _MOST_NAMED:
+        _move_legend(plot, 'below', 'vertical')
     plot.add_tools(HoverTool(tooltips=[('tensor', '@tensor'), ('from step', '@step'), ('position', '@position')],
                              line_policy='prev'))
     return plot
@@ -170,7 +174,7 @@ def loss_figure(losses):
         plot.line('step', 'loss', source={'step': steps, 'loss': values, 'tag': [tag] * len(steps)}, line_width=2,
                   legend_label=shortened(tag, 40), **_style(number))
     plot.add_tools(HoverTool(tooltips=[('tag', '@tag'), ('step', '@step'), ('loss', '@loss{0.0000}')], mode='vline'))
-    _legend_above(plot)
+    _move_legend(plot, 'above')
     return plot
 
 
@@ -190,10 +194,10 @@ def _drawable(value):
     return value if math.isfinite(value) else math.nan
 
 
-def _legend_above(plot):
+def _move_legend(plot, place, orientation='horizontal'):
     legend = plot.legend[0]
-    plot.add_layout(legend, 'above')
-    legend.orientation, legend.margin, legend.padding = 'horizontal', 0, 4
+    plot.add_layout(legend, place)
+    legend.orientation, legend.margin, legend.padding = orientation, 0, 4
     legend.background_fill_color = legend.border_line_color = None
     legend.label_text_font_size = '12px'
 

@@ -94,6 +94,9 @@ function setUpPicture() {
     requestAnimationFrame(function () { waiting = false; words(); });
   }
   plot.x_range.change.connect(changed);
+  [plot.properties.inner_width, plot.properties.inner_height].forEach(function (size) {  // the window has another size
+    size.change.connect(function () { zoom(1); });
+  });
   var wheel = plot.toolbar.tools.filter(function (tool) { return tool.type === 'WheelZoomTool'; })[0];
   element.addEventListener('pointerdown', function () { wheel.active = true; });
   element.addEventListener('pointerleave', function () { wheel.active = false; });

@@ -84,7 +84,7 @@ def _render(plots, errors, tensors, **values):
     from bokeh.resources import Resources
     from markupsafe import Markup
     rows = tables.tensor_rows(tensors)
-    scripts = [*Resources(mode='inline', components=['bokeh'], minified=True).js_raw, _text('page.js')]
+    scripts = [*Resources(mode='inline', components=['bokeh'], log_level='error').js_raw, _text('page.js')]
     data = {'names': [tensor.name for tensor in tensors], 'keys': [row.keys for row in rows],
             'histograms': tables.histograms(tensors)}
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
