@@ -53,14 +53,15 @@ function bounds() {
 
 function look(x, y, width, height) {  // at a centre, with at least this much around it
   var plot = plots.network, across = plot.inner_width || 1000, down = plot.inner_height || 500;
-  var unit = Math.max(width / across, height / down, 0.6);  // boxes do not become larger than their words need
+  var unit = Math.max(width / across, height / down);
   plot.x_range.setv({start: x - unit * across / 2, end: x + unit * across / 2});
   plot.y_range.setv({start: y - unit * down / 2, end: y + unit * down / 2});
 }
 
 function whole() {
   var box = bounds();
-  look((box[0] + box[1]) / 2, (box[2] + box[3]) / 2, box[1] - box[0], box[3] - box[2]);
+  // Boxes of a small network do not become larger than their words need.
+  look((box[0] + box[1]) / 2, (box[2] + box[3]) / 2, Math.max(box[1] - box[0], 0.6 * plots.network.inner_width), box[3] - box[2]);
 }
 
 function start() {
@@ -94,9 +95,7 @@ function setUpPicture() {
     requestAnimationFrame(function () { waiting = false; words(); });
   }
   plot.x_range.change.connect(changed);
-  [plot.properties.inner_width, plot.properties.inner_height].forEach(function (size) {  // the window has another size
-    size.change.connect(function () { zoom(1); });
-  });
+  window.addEventListener('resize', function () { setTimeout(function () { zoom(1); }, 300); });  // once the plot has its size
   var wheel = plot.toolbar.tools.filter(function (tool) { return tool.type === 'WheelZoomTool'; })[0];
   element.addEventListener('pointerdown', function () { wheel.active = true; });
   element.addEventListener('pointerleave', function () { wheel.active = false; });
@@ -119,8 +118,6 @@ function setUpPicture() {
     });
   });
   picture.sources.forEach(function (one) { onTap(one); });
-  whole();
-  words();
 }
 
 function onTap(one) {
@@ -250,8 +247,11 @@ Promise.all(names.map(function (name) { return Bokeh.embed.embed_item(items[name
     setUpTable();
     if (/^#tensor=/.test(location.hash)) follow(); else select(0, false);
   }
-  requestAnimationFrame(function () {
-    document.documentElement.setAttribute('data-drawn', Math.round(performance.now()));
+  requestAnimationFrame(function () {  // the plots have their sizes then
+    requestAnimationFrame(function () {
+      if (plots.network) whole();
+      document.documentElement.setAttribute('data-drawn', Math.round(performance.now()));
+    });
   });
 });
 })();
