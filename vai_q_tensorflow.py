@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The documented import name of the quantizer: `import vai_q_tensorflow`; `python -m vai_q_tensorflow` is the command.
 
 Importing it loads the op library, so that a script which only evaluates a quantized graph needs nothing else.

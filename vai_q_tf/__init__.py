@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from vai_q_tf.public import *  # noqa: F403
 
 __all__ = [
-    'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph', 'Distillation', 'Finding',
-    'FixNeuron', 'FrozenFiles', 'Inspection', 'QuantizeCallback', 'QuantizeCheckpointListener', 'QuantizeConfig',
+    'Analysis', 'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph', 'Distillation',
+    'Finding', 'FixNeuron', 'FrozenFiles', 'Inspection', 'QuantizeCallback', 'QuantizeCheckpointListener', 'QuantizeConfig',
     'QuantizeError', 'QuantizeExporter', 'QuantizeOptimizer', 'QuantizePositionHook', 'QuantizeTrainingHook',
-    'Sensitivity', 'SynchronizePositionsHook', '__git_version__', '__version__', 'averaged_checkpoint', 'convert_datatype',
-    'deploy_checkpoint', 'distillation_loss', 'dump', 'errors', 'fix_neuron', 'inspect', 'lint', 'load_library',
-    'quantize_estimator', 'quantize_evaluate', 'quantize_frozen', 'quantize_keras_model', 'quantize_meta_graph',
-    'quantize_model_fn', 'quantize_train', 'sensitivity', 'slim_training_arguments', 'update',
+    'Sensitivity', 'SynchronizePositionsHook', '__git_version__', '__version__', 'analyze', 'averaged_checkpoint',
+    'convert_datatype', 'deploy_checkpoint', 'distillation_loss', 'dump', 'errors', 'fix_neuron', 'inspect', 'lint',
+    'load_library', 'quantize_estimator', 'quantize_evaluate', 'quantize_frozen', 'quantize_keras_model',
+    'quantize_meta_graph', 'quantize_model_fn', 'quantize_train', 'sensitivity', 'set_verbosity',
+    'slim_training_arguments', 'update',
 ]
 
 # Import paths of 0.1.0 that scripts use.

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """`python -m vai_q_tf` is the command `vai_q_tensorflow`."""
 import sys
 

@@ -1,7 +1,9 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command `vai_q_tensorflow` up to where TensorFlow is needed: options, help, version, and how what comes after that ends.
 
 What takes time to import is imported inside of `main`, which answers an interrupt.
 """
+import os
 import sys
 
 _INTERRUPTED = 130
@@ -27,6 +29,9 @@ def main(arguments=None):
 
 def _main(arguments):
     from vai_q_tf import errors
+    if '_ARGCOMPLETE' in os.environ and arguments is None:
+        from vai_q_tf.command_line.completion import complete
+        complete()
     from vai_q_tf.command_line.parse import parse
     from vai_q_tf.terminal import streams
     is_command = arguments is None
@@ -46,6 +51,9 @@ def _main(arguments):
         return 1
 
     def load():
+        import warnings
+        if not (options.verbose or options.debug_mode):  # of NumPy, about TensorFlow's own code
+            warnings.filterwarnings('ignore', category=FutureWarning, module='tensor')
         try:
             from vai_q_tf.command_line import run
         except ImportError as error:
@@ -61,7 +69,6 @@ def _main(arguments):
 def _tensorflow_version():
     """The version of TensorFlow, from the name of its metadata where there is one; that saves importing it."""
     import importlib.util
-    import os
     import re
     found = importlib.util.find_spec('tensorflow')
     names = os.listdir(os.path.dirname(os.path.dirname(found.origin))) if found and found.origin else ()

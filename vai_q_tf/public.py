@@ -2,6 +2,8 @@
 import vai_q_tf.hooks.keras_callback
 import vai_q_tf.qat.metagraph
 from vai_q_tf import errors
+from vai_q_tf.analysis.analyze import analyze
+from vai_q_tf.analysis.results import Analysis
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.distillation.loss import distillation_loss
 from vai_q_tf.distillation.settings import Distillation
@@ -32,3 +34,4 @@ from vai_q_tf.qat.deploy import FrozenFiles
 from vai_q_tf.report.bits.sensitivity import Sensitivity, sensitivity
 from vai_q_tf.report.dumps.dump import dump
 from vai_q_tf.report.inspect import Inspection, inspect
+from vai_q_tf.terminal.verbosity import set_verbosity

@@ -13,6 +13,7 @@ from vai_q_tf import cli, errors
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.report.bits.sensitivity import Sensitivity
+from vai_q_tf.summary.quantize_result import QuantizeResult
 
 RANGE = {'input_frozen_graph': 'float.pb', 'input_nodes': 'input', 'output_nodes': 'relu', 'input_shapes': '?,8,8,3'}
 QUANTIZE = dict(RANGE, input_fn='calib_module.calib', calib_iter=3, gpu='-1')
@@ -46,13 +47,13 @@ def test_options_reach_the_model(command, workplace):
 
 
 def test_every_option_of_quantize_frozen_is_handed_on(command, calls):
-    noted = calls('quantize_frozen')
+    noted = calls('quantize_frozen', QuantizeResult('model.pb', None))
     given = dict(skip_check=1, fold_constant=0, add_shapes=0, keep_float_weight=0, fix_input_shape=1, output_format='onnx',
                  onnx_opset=11, include_fast_ft=1, fast_ft_mode=0, fast_ft_epochs=4, fast_ft_lr=0.25, fast_ft_lrcoef=2.0,
                  gpu_memory_fraction=0.75, effort='high')
     assert command('quantize', '--strict', **QUANTIZE, **given)[0] == 0
     (_, (graph_def, input_fn, config), options), = noted
-    assert options == dict(given, strict=True)
+    assert options == dict(given, strict=True, graph_path='float.pb')
     assert isinstance(graph_def, tf.GraphDef) and input_fn == 'calib_module.calib'
     assert (config.input_nodes, config.output_nodes, config.calib_iter) == (['input'], ['relu'], 3)
 
@@ -160,10 +161,10 @@ def test_dump(command, refused, calls):
     assert set(args[1](0)) == {'input'} and args[2:] == (os.path.abspath('out'), 2, 1, 'input:0', 'DPUCADF8H')
 
 
-def test_dump_as_xir_is_said_to_have_no_effect(command, calls, caplog):
+def test_dump_as_xir_is_said_to_have_no_effect(command, calls):
     calls('update', result={'T': 3})
-    assert command('update', '--dump_as_xir', input_frozen_graph='float.pb')[0] == 0
-    assert '--dump_as_xir has no effect' in caplog.text
+    status, _, err = command('update', '--dump_as_xir', input_frozen_graph='float.pb')
+    assert (status, err) == (0, 'vai_q_tensorflow update: warning: --dump_as_xir has no effect\n')
 
 
 def test_inspect_gives_a_command_that_works(command, workplace):
@@ -381,9 +382,12 @@ def test_the_shell_sees_status_output_and_errors(workplace):
     options = ['--{}={}'.format(*option) for option in QUANTIZE.items()]
     done = shell('quantize', *options)
     assert done.returncode == 0 and 'quantize_eval_model.pb' in done.stdout
-    lines = [line for line in done.stderr.replace('\r', '\n').splitlines() if line.strip()]
-    summary = next(place for place, line in enumerate(lines) if line.startswith('Summary: 1 of 1 '))
-    assert all('Calibration' in line or 'The effort is fast' in line for line in lines[:summary]), done.stderr
+    lines = done.stderr.splitlines()
+    assert [line.partition(' in 0')[0] for line in lines[:5]] == [
+        'Calibration: 3 batches', 'Calibration: done, 3 batches',
+        'The effort is fast instead of standard: other efforts need 24 images of calibration data or more; there are 6.',
+        'Writing the model: done, 1 step',
+        'Summary: 1 of 1 convolutions and matmuls are quantized, 0 of 4 ops stay float.'], done.stderr
     failed = shell('quantize', *options, '--output_nodes=rely')
     assert failed.returncode == 1 and failed.stdout == '' and failed.stderr.count('\n') == 1, failed.stderr
     assert '[Quantize_TF1_Unknown_Node]' in failed.stderr

@@ -49,12 +49,12 @@ def test_the_help_has_every_option_with_its_default():
         assert entry, name
         if default != '' and default != [] and default is not False:
             assert '(default: {})'.format(default) in entry.group(1), (name, entry.group(1))
-    for word in ('quantize', 'inspect', 'sensitivity', 'dump', 'deploy', 'update', '--gpu', '--version', '--align_rule',
-                 '--strict'):
+    for word in ('quantize', 'inspect', 'sensitivity', 'analyze', 'dump', 'deploy', 'update', '--gpu', '--version',
+                 '--align_rule', '--strict'):
         assert word in text
 
 
-@pytest.mark.parametrize('command', ['quantize', 'inspect', 'sensitivity', 'dump', 'deploy', 'update'])
+@pytest.mark.parametrize('command', ['quantize', 'inspect', 'sensitivity', 'analyze', 'dump', 'deploy', 'update'])
 def test_one_flat_set_of_options_with_every_command(command):
     arguments = []
     for name, value in list(ORIGINAL.items()) + list(ORIGINAL_CONFIG.items()):
@@ -144,7 +144,7 @@ def test_a_dpu_needs_four_dimensions():
     *(('percentile', value, errors.INVALID_CONFIG) for value in ('50', '100.1', 'nan', 'x', '')),
     *((name, value, errors.INVALID_CONFIG) for name, values in (
         ('calib_iter', ('0', '-1', 'x', '1.5', '')), ('max_dump_batches', ('0', '-1', 'x')), ('onnx_opset', ('0', '')),
-        ('fast_ft_epochs', ('0', '1.5')), ('sensitivity_iter', ('0', '1.5', '')),
+        ('fast_ft_epochs', ('0', '1.5')), ('sensitivity_iter', ('0', '1.5', '')), ('analyze_iter', ('0', '-1', 'x')),
         ('target_bits', ('0', '-6', 'six', 'nan')), ('target_db', ('0', '-1', 'inf', 'x')),
         ('fast_ft_lr', ('0', '-1', 'nan', 'inf', 'x')), ('fast_ft_lrcoef', ('0',)),
         ('gpu_memory_fraction', ('0', '1.1', '-0.5', 'half')), ('skip_check', ('2', 'True')), ('fold_constant', ('',)),

@@ -2,13 +2,11 @@
 import logging
 
 import numpy as np
-import pytest
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.coverage.summary import Coverage, coverage, model_summary, warn
+from vai_q_tf.coverage.summary import Coverage, coverage, warn
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.lint.lint import Finding
 from vai_q_tf.passes import optimise
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.plan.quant_plan import ComputeGroup, QuantPlan, QuantTensor, Skipped
@@ -143,40 +141,3 @@ def test_a_warning_where_little_is_quantized(caplog):
     assert text.startswith("No weights are quantized: MatMul 'left': it has no weights")
     text, = _warnings(caplog, _no_weights)
     assert text.startswith('No weights are quantized: ') and 'there are no convolutions and matmuls' in text
-
-
-@pytest.mark.parametrize('findings', [0, 1, 5])
-def test_the_summary_counts_by_reason_and_rule(findings):
-    optimised, plan = _decided(_attention)
-    positions = {tensor.name: 5 for tensor in plan.tensors}
-    found = [Finding('no-split', 'split{}'.format(index), '') for index in range(findings)]
-    lines = model_summary(coverage(optimised, plan), plan, positions, found, [Finding('relu6-limit', '', '')]).splitlines()
-    assert lines[0].startswith('Summary: 1 of 3 convolutions and matmuls are quantized, 4 of ')
-    assert [line for line in lines if 'BatchMatMulV2' in line] == [
-        '  Float, 2 of them (there is no quantization rule for the op BatchMatMulV2): scores, mixed']
-    assert '  Other numbers on the DPU: 1 relu6-limit: the graph' in lines
-    assert [line for line in lines if 'compiler' in line] == [{
-        0: '  The DPU compiler has nothing against the model, as far as lint can tell.',
-        1: '  Not for the DPU compiler: 1 no-split: split0',
-        5: '  Not for the DPU compiler: 5 no-split: split0, split1, split2 and 2 more'}[findings]]
-
-
-def test_odd_positions_are_named():
-    optimised, plan = _decided(_convolutions)
-    positions = dict({tensor.name: 5 for tensor in plan.tensors}, **{'conv1/relu/aquant': -9, 'conv2/relu/aquant': -10})
-    positions.update({'conv3/relu/aquant': 19, 'x/aquant': 20})
-    text = model_summary(coverage(optimised, plan), plan, positions, [], [])
-    assert text.splitlines()[-1].endswith(': x/aquant (20), conv2/relu/aquant (-10)')
-
-
-def test_only_values_of_activations_are_odd():
-    roles = ('weight', 'bias', 'constant', 'input', 'activation')
-    plan = QuantPlan((), (), (), tuple(
-        QuantTensor('{}/{}'.format(role, bits), role, int(role not in ('weight', 'bias')), bits, 1, '', ())
-        for role in roles for bits in (8, 16)), (), ())
-    for position, odd in ((19, ''), (27, 'input/8 (27), activation/8 (27)'), (
-            28, 'input/8 (28), input/16 (28), activation/8 (28) and 1 more'), (-1, ''), (
-            -2, 'input/16 (-2), activation/16 (-2)')):
-        positions = {tensor.name: position for tensor in plan.tensors}
-        lines = model_summary(Coverage((), (), (), 0, ()), plan, positions, [], []).splitlines()[2:]
-        assert lines == ['  Odd positions, of values that are very large or very small: ' + odd] * bool(odd)

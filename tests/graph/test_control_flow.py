@@ -4,8 +4,8 @@ from tensorflow.python.framework import op_def_registry
 
 from vai_q_tf.graph import control_flow
 from vai_q_tf.graph.control_flow import branch_nodes, loop_nodes, placing
+from vai_q_tf.graph.fetchable import fetchable_tensors
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.report.dumps.fetchable import fetchable_tensors
 
 
 def _view(build):

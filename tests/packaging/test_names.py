@@ -26,7 +26,7 @@ DOCUMENTED = [
     'QuantizeExporter', 'quantize_model_fn', 'quantize_estimator', 'quantize_keras_model', 'QuantizeCallback',
     'slim_training_arguments', 'SynchronizePositionsHook', 'quantize_meta_graph', 'update', 'lint', 'load_library', 'errors',
     'FrozenFiles', 'Inspection', 'Finding', 'Distillation', 'distillation_loss',
-    'sensitivity', 'Sensitivity',
+    'sensitivity', 'Sensitivity', 'analyze', 'Analysis',
 ]
 IMPORTS = {
     'plain': 'import vai_q_tensorflow as decent_q',

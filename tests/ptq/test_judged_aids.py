@@ -58,7 +58,7 @@ def _decibels(graph_def, model, feed=None):
 
 def _verdict(capsys, aid):
     """The last words of an aid's row in the summary."""
-    rows = [line for line in capsys.readouterr().err.splitlines() if line.startswith(aid)]
+    rows = [line for line in map(str.strip, capsys.readouterr().err.splitlines()) if line.startswith(aid + ' ')]
     assert len(rows) == 1, rows
     return rows[0][len(aid):].split(None, 2)[2]
 
@@ -169,4 +169,4 @@ def test_a_batch_of_a_certain_size_is_not_cut(count, tmp_path):
 def test_the_summary_says_which_data_judged(count, title, tmp_path, capsys):
     """There are too few images to set some of them aside, or enough."""
     _quantized(_unequal(), tmp_path, lambda step: _batch(step, count), do_cle=1)
-    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith('Signal to')][0].endswith(', on ' + title)
+    assert [line for line in capsys.readouterr().err.splitlines() if 'Signal to' in line][0].endswith(', on ' + title)

@@ -4,6 +4,7 @@ from vai_q_tf.dpu import TARGETS
 COMMANDS = (('quantize', 'quantize a frozen graph, or convert its data type (--convert_datatype)'),
             ('inspect', 'show what is in a graph, and what of it will be quantized'),
             ('sensitivity', 'measure what each quantized tensor costs, and choose bits (--target_bits, --target_db)'),
+            ('analyze', 'measure the error of a quantized graph layer by layer, the worst first (--float_graph)'),
             ('report', 'write a page on a quantized graph, to open in a browser (--float_graph, --input_fn)'),
             ('dump', 'write the values of the tensors of a quantized graph'),
             ('deploy', 'freeze a checkpoint of a quantize evaluation graph'),
@@ -16,7 +17,7 @@ _BITS, _ZERO_ONE = 'BITS', '{0,1}'
 GROUPS = (
     ('input and output', (
         ('input_frozen_graph', TEXT, '', 'FILE', 'frozen graph (GraphDef, binary or text): the float graph for '
-         'quantize, inspect and sensitivity, a quantized one for report, dump and update'),
+         'quantize, inspect and sensitivity, a quantized one for analyze, report, dump and update'),
         ('input_nodes', CONFIG, None, 'NAMES', 'nodes where quantization starts, comma separated: the last nodes of the '
          'preprocessing, or the placeholders'),
         ('output_nodes', CONFIG, None, 'NAMES', 'nodes where quantization ends, comma separated: the last nodes before the '
@@ -28,7 +29,6 @@ GROUPS = (
         ('output_dir', CONFIG, None, 'DIR', 'where the results are written'),
         ('output_format', TEXT, 'pb', '{pb,onnx}', 'format of the quantized model'),
         ('onnx_opset', COUNT, 13, 'N', 'operator set of the onnx model'),
-        ('float_graph', TEXT, '', 'FILE', 'float graph that the model was made from'),
         ('report', None, False, None, 'quantize: also write quantize_report.html, a page to open in a browser'),
         ('mode', TEXT, 'frozen', '{frozen,train,eval}', 'what quantize reads: a frozen graph, or the MetaGraph of a '
          'training or an evaluation, which it rewrites'),
@@ -96,6 +96,11 @@ GROUPS = (
         ('target_db', OPTIONAL, '', 'X', 'list what has to stay at 16 bits for the outputs to have X dB'),
         ('sensitivity_iter', COUNT, 4, 'N', 'number of calibration batches to measure on'),
     )),
+    ('analyze', (
+        ('float_graph', TEXT, '', 'FILE', 'float graph that the quantized one was made from. Default: the quantized one '
+         'without its FixNeurons'),
+        ('analyze_iter', COUNT, 4, 'N', 'number of batches to measure on'),
+    )),
     ('dump', (
         ('max_dump_batches', COUNT, 1, 'N', 'number of batches to dump'),
         ('dump_float', FLAG, 0, _ZERO_ONE, '1: dump the float values of all nodes too'),
@@ -108,7 +113,36 @@ GROUPS = (
         ('gpu_memory_fraction', NUMBER, 0.5, 'X', 'share of the memory of each GPU, above 0 and at most 1'),
         ('debug_mode', FLAG, 0, _ZERO_ONE, "1: show tracebacks and TensorFlow's messages"),
     )),
+    ('what is said', (
+        ('quiet', None, False, None, 'no progress and no summary on stderr; warnings and errors stay'),
+        ('verbose', None, False, None, "more on stderr: what each pass changed, and TensorFlow's messages"),
+        ('json', None, False, None, 'print the answer of the command as JSON'),
+    )),
 )
 ROWS = tuple(row for _, rows in GROUPS for row in rows)
+EVERYWHERE = ('custom_op_so', 'gpu', 'debug_mode', 'quiet', 'verbose', 'json')
+_RANGE = ('input_frozen_graph', 'input_nodes', 'output_nodes', 'input_shapes')
+_DATA = ('input_fn', 'calib_iter', 'skip_check', 'fold_constant', 'gpu_memory_fraction', 'output_dir')
+_META_GRAPH = ('input_meta_graph', 'input_checkpoint', 'output_dir')
+_OF_GROUP = {title: tuple(row[0] for row in rows) for title, rows in GROUPS}
+_PLAN = ('weight_bit', 'activation_bit', 'bias_bit', 'nodes_bit', 'ignore_nodes', 'fold_reshape', 'do_cle', 'replace_relu6',
+         'replace_sigmoid', 'replace_softmax', 'arch_type', 'simulate_dpu', 'scale_all_avgpool', 'align_concat', 'align_pool')
+_POSITIONS = ('method', 'nodes_method', 'positions_by', 'percentile', 'align_rule', 'adjust_shift_bias', 'adjust_shift_cut')
+# What each command makes something of, besides what all do; the others are accepted, and have no effect.
+USED = {
+    'quantize': _RANGE + _DATA + _META_GRAPH + _PLAN + _POSITIONS + _OF_GROUP['fast finetuning'] + (
+        'mode', 'effort', 'strict', 'output_format', 'onnx_opset', 'keep_float_weight', 'add_shapes', 'fix_input_shape',
+        'convert_datatype'),
+    'inspect': _RANGE + _PLAN + ('target_type',),
+    'sensitivity': _RANGE + _DATA + _PLAN + _POSITIONS + _OF_GROUP['sensitivity'],
+    'analyze': ('input_frozen_graph', 'input_nodes', 'output_nodes', 'input_shapes', 'input_fn', 'output_dir',
+                'gpu_memory_fraction') + _PLAN + _OF_GROUP['analyze'],
+    'dump': ('input_frozen_graph', 'input_fn', 'output_dir', 'arch_type') + _OF_GROUP['dump'],
+    'deploy': _META_GRAPH + _PLAN + _POSITIONS + ('input_nodes', 'output_nodes', 'input_shapes'),
+    'update': ('input_frozen_graph',),
+}
+EXIT_STATUSES = ((0, 'done'), (1, 'an error, with one line on stderr'), (3, 'compare found a difference'),
+                 (130, 'interrupted'), (143, 'told to end (SIGTERM)'))
+SHORT = {'quiet': '-q', 'verbose': '-v'}
 WORDS = {'mode': ('frozen', 'train', 'eval'), 'output_format': ('pb', 'onnx'), 'effort': ('fast', 'standard', 'high')}
 NAME_LISTS = ('input_nodes', 'output_nodes', 'ignore_nodes', 'nodes_bit', 'nodes_method')

@@ -3,7 +3,23 @@ import argparse
 import re
 
 from vai_q_tf import errors
-from vai_q_tf.command_line.options import COMMANDS, CONFIG, COUNT, FLAG, GROUPS, NAME_LISTS, NUMBER, OPTIONAL, ROWS, TEXT, WORDS
+from vai_q_tf.command_line.options import (
+    COMMANDS,
+    CONFIG,
+    COUNT,
+    EVERYWHERE,
+    EXIT_STATUSES,
+    FLAG,
+    GROUPS,
+    NAME_LISTS,
+    NUMBER,
+    OPTIONAL,
+    ROWS,
+    SHORT,
+    TEXT,
+    USED,
+    WORDS,
+)
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.dpu import find_target
 from vai_q_tf.terminal.streams import say
@@ -24,28 +40,55 @@ class _Parser(argparse.ArgumentParser):
         say(self.format_help().rstrip())
 
 
-def parser():
-    """The ArgumentParser; it leaves all values of options as text."""
+class _Help(argparse.Action):
+    def __call__(self, parser_, namespace, values, option_string=None):
+        parser(namespace.command).print_help()
+        parser_.exit()
+
+
+def parser(command=None):
+    """The ArgumentParser; it leaves all values of options as text.
+
+    command: whose options its help shows; None, or one that there is not, for all commands and options.
+    """
+    commands = dict(COMMANDS)
+    used = USED[command] + EVERYWHERE if command in commands else [row[0] for row in ROWS]
     result = _Parser(
-        prog='vai_q_tensorflow', formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage='vai_q_tensorflow COMMAND [--option VALUE] [--option=VALUE] ...',
-        description='Quantizer for TensorFlow 1.15. Every option is accepted with every command and may be shortened.\n\n'
-                    'commands:\n' + '\n'.join('  {:13}{}'.format(*command) for command in COMMANDS),
-        epilog='Quantization-aware training is a Python API: see the module vai_q_tensorflow.')
+        prog='vai_q_tensorflow', formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False,
+        usage='vai_q_tensorflow {} [--option VALUE] [--option=VALUE] ...'.format(command if command in commands else 'COMMAND'),
+        description=_description(command, commands), epilog=_epilog())
     result.add_argument('command', nargs='?', help=argparse.SUPPRESS)
+    result.add_argument('-h', '--help', nargs=0, action=_Help, help='show this help and exit; that of a command after it')
     result.add_argument('--version', action='store_true', help='show the version and exit')
     config = QuantizeConfig()
     for title, rows in GROUPS:
         group = result.add_argument_group(title)
         for name, kind, default, metavar, text in rows:
+            if name not in used:
+                text = argparse.SUPPRESS
             if kind is None:
-                group.add_argument('--' + name, action='store_true', help=text)
+                group.add_argument('--' + name, *([SHORT[name]] if name in SHORT else []), action='store_true', help=text)
                 continue
             shown = getattr(config, name) if kind == CONFIG else default
             text_of_default = None if kind == CONFIG or default is None else str(default)
             group.add_argument('--' + name, metavar=metavar, default=text_of_default,
-                               help=text + (' (default: {})'.format(shown) if shown not in ('', [], None) else ''))
+                               help=text + (' (default: {})'.format(shown) if text != argparse.SUPPRESS and
+                                            shown not in ('', [], None) else ''))
     return result
+
+
+def _description(command, commands):
+    if command in commands:
+        return '{}: {}.\n\nOptions of other commands are accepted, and have no effect. Options may be shortened.'.format(
+            command, commands[command])
+    return ('Quantizer for TensorFlow 1.15. Every option is accepted with every command and may be shortened.\n\ncommands:\n'
+            + '\n'.join('  {:13}{}'.format(*row) for row in COMMANDS)
+            + '\n\n`vai_q_tensorflow COMMAND --help` shows the options that a command uses.')
+
+
+def _epilog():
+    return ('exit status:\n' + '\n'.join('  {:<13}{}'.format(*row) for row in EXIT_STATUSES)
+            + '\n\nQuantization-aware training is a Python API: see the module vai_q_tensorflow.')
 
 
 def parse(arguments):
@@ -71,6 +114,8 @@ def parse(arguments):
         _check_text(name, getattr(options, name))
         if kind not in (None, CONFIG) and getattr(options, name) is not None:
             setattr(options, name, _CONVERT[kind](name, getattr(options, name)))
+    if options.quiet and options.verbose:
+        raise UsageError('--quiet and --verbose are opposites; give one of the two')
     options.convert_datatype = _datatype(options.convert_datatype)
     if not 0 < options.gpu_memory_fraction <= 1:
         raise _wrong('gpu_memory_fraction', options.gpu_memory_fraction, 'a number above 0 and at most 1')

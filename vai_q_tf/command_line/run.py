@@ -9,27 +9,37 @@ import traceback
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, ops, tf_internal
-from vai_q_tf.commands import deploy, dump, inspect, quantize, report, sensitivity, update
+from vai_q_tf.commands import analyze, deploy, dump, inspect, quantize, report, sensitivity, update
 from vai_q_tf.frozen.crash import crashing_node as find_crashing_node
 from vai_q_tf.frozen.load import load_graph, runnable
 from vai_q_tf.integrations.metagraph import read_meta_graph
+from vai_q_tf.terminal.answer import printed
+from vai_q_tf.terminal.logs import logged_as
 from vai_q_tf.terminal.streams import complain, not_printed, say
+from vai_q_tf.terminal.verbosity import NORMAL, QUIET, VERBOSE, verbosity
 
-_COMMANDS = {'quantize': quantize, 'inspect': inspect, 'sensitivity': sensitivity, 'dump': dump, 'deploy': deploy,
-             'update': update, 'report': report}
+_COMMANDS = {'quantize': quantize, 'inspect': inspect, 'sensitivity': sensitivity, 'analyze': analyze, 'dump': dump,
+             'deploy': deploy, 'update': update, 'report': report}
 
 
 def run(options):
     """Does what the `options` of `parse` ask for; returns the exit status: 0, or 1 after a line on stderr."""
     _prepare(options)
     try:
-        _report(options, _run(options))
+        with verbosity(QUIET if options.quiet else VERBOSE if _tells_all(options) else NORMAL), logged_as(
+                options.command, _tells_all(options)):
+            answer = _run(options)
+        _report(options, printed(answer, options.json))
     except Exception as error:
         if options.debug_mode:
             traceback.print_exc()
         complain(options.command, 'error: {}'.format(_coded(error, options)))
         return 1
     return 0
+
+
+def _tells_all(options):
+    return bool(options.verbose or options.debug_mode)
 
 
 def crashing_node(options):
@@ -74,7 +84,7 @@ def _prepare(options):
         os.environ['CUDA_VISIBLE_DEVICES'] = options.gpu.strip()
     else:
         os.environ.setdefault('CUDA_VISIBLE_DEVICES', '0')
-    if not options.debug_mode:
+    if not _tells_all(options):
         # Its errors too: they come a second time as exceptions, of which the command makes its one line.
         os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
@@ -88,8 +98,7 @@ def _run(options):
         tf.logging.warning('--dump_as_xir has no effect')
     _load_custom_ops(options.custom_op_so)
     command = _COMMANDS[options.command].run
-    if options.debug_mode:
-        tf.logging.set_verbosity(tf.logging.INFO)
+    if _tells_all(options):
         return command(options, options.config)
     with tf_internal.silenced_deprecations():
         return command(options, options.config)

@@ -4,7 +4,8 @@ from vai_q_tf.frozen.load import load_graph, runnable
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.checks.make_graph import make_graph
 from vai_q_tf.report.inspect import inspect
-from vai_q_tf.report.inspect_text import to_text
+from vai_q_tf.report.inspect_text import to_json, to_text
+from vai_q_tf.terminal.answer import Answer
 
 
 @large_constants.kept_apart()
@@ -14,4 +15,5 @@ def run(options, config):
     graph_def = large_constants.detached(load_graph(path))
     make_graph(runnable(graph_def))
     check_names(graph_def, config)
-    return to_text(inspect(graph_def, config), path)
+    found = inspect(graph_def, config)
+    return Answer(to_text(found, path), lambda: to_json(found))

@@ -7,6 +7,8 @@ from vai_q_tf.graph import large_constants
 from vai_q_tf.integrations.metagraph import quantize_meta_graph
 from vai_q_tf.ptq.convert import convert_datatype
 from vai_q_tf.ptq.quantize import quantize_frozen
+from vai_q_tf.summary.text import to_json
+from vai_q_tf.terminal.answer import Answer
 
 
 @large_constants.kept_apart()
@@ -20,12 +22,13 @@ def run(options, config):
     if options.convert_datatype:
         path = convert_datatype(graph_def, config, options.convert_datatype, fold_constant=options.fold_constant)
         return 'The converted model is {}'.format(path)
-    path = quantize_frozen(
+    result = quantize_frozen(
         graph_def, require(options, 'input_fn', errors.INVALID_INPUT_FN), config,
         skip_check=options.skip_check, fold_constant=options.fold_constant, add_shapes=options.add_shapes,
         keep_float_weight=options.keep_float_weight, fix_input_shape=options.fix_input_shape,
         output_format=options.output_format, onnx_opset=options.onnx_opset, include_fast_ft=options.include_fast_ft,
         fast_ft_mode=options.fast_ft_mode, fast_ft_epochs=options.fast_ft_epochs, fast_ft_lr=options.fast_ft_lr,
         fast_ft_lrcoef=options.fast_ft_lrcoef, strict=options.strict, gpu_memory_fraction=options.gpu_memory_fraction,
-        effort=options.effort, report=options.report)
-    return 'The quantized model is {}'.format(os.path.join(config.output_dir, os.path.basename(path)))
+        effort=options.effort, graph_path=options.input_frozen_graph, report=options.report)
+    return Answer('The quantized model is {}'.format(os.path.join(config.output_dir, os.path.basename(result))),
+                  lambda: to_json(result.summary))

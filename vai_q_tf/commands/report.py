@@ -1,7 +1,8 @@
 """report: an HTML page on a quantized graph."""
 import os
 
-from vai_q_tf import errors, files
+from vai_q_tf import errors
+from vai_q_tf.analysis.analyze import REPORT, analyze
 from vai_q_tf.commands.checks import require_file
 from vai_q_tf.coverage.node_status import FLOAT
 from vai_q_tf.export.evaluation_model import require_evaluation_model
@@ -20,14 +21,16 @@ def run(options, config):
     path = require_file(options, 'input_frozen_graph')
     model = large_constants.detached(load_graph(path))
     require_evaluation_model(model)
-    listed, reasons = [('model', path)], {}
-    if options.float_graph.strip():
-        listed.append(('float graph', require_file(options, 'float_graph')))
-        reasons = _reasons(large_constants.detached(load_graph(listed[-1][1])), config)
-    files.make_directory(config.output_dir)
+    float_graph = require_file(options, 'float_graph') if options.float_graph.strip() else None
+    analysis = analyze(path, options.input_fn.strip() or None, float_graph, config, analyze_iter=options.analyze_iter,
+                       gpu_memory_fraction=options.gpu_memory_fraction)
     stem = os.path.splitext(os.path.basename(path))[0]
-    return 'The report is {}'.format(write_report(config.output_dir, stem + '_report.html', ReportContents(
-        'Quantization report of {}'.format(stem), model, files=tuple(listed), reasons=reasons)))
+    contents = ReportContents(
+        'Quantization report of {}'.format(stem), model, analysis=analysis,
+        files=(('model', path), *((('float graph', float_graph),) if float_graph else ()),
+               ('analysis', os.path.join(config.output_dir, REPORT))),
+        reasons=_reasons(large_constants.detached(load_graph(float_graph)), config) if float_graph else {})
+    return 'The report is {}'.format(write_report(config.output_dir, stem + '_report.html', contents))
 
 
 def _reasons(float_graph, config):

@@ -1,4 +1,4 @@
-"""How much of a network is quantized, what stays float and why, and what its compiler and hardware will say, for the user."""
+"""How much of a network is quantized, what stays float and why, for the user."""
 import collections
 import re
 from typing import NamedTuple, Tuple
@@ -14,7 +14,6 @@ HEAVY = 'convolutions and matmuls'
 _HEAVY_OPS = frozenset((
     'BatchMatMul', 'BatchMatMulV2', 'Conv3DBackpropInputV2', 'DepthwiseConv2dNativeBackpropInput', 'Einsum', 'SparseMatMul'))
 _NAMED = 3  # of the nodes that a line is about
-_TOO_LARGE, _TOO_SMALL = 2.0**16, 2.0**-12  # values of activations that are odd
 
 
 class Coverage(NamedTuple):
@@ -73,39 +72,6 @@ def warn(found):
     missing = [(op, name) for name, op in zip(found.weighted, found.types) if name not in found.quantized]
     tf.logging.warning('%s: %s', start if found.quantized else 'No weights are quantized', '; '.join(
         '{} {!r}: {}'.format(op, name, reasons[name]) for op, name in missing[:_NAMED] if name in reasons) + _more(missing))
-
-
-def model_summary(found, plan, positions, findings, differences):
-    """The Coverage of a model, and what else there is to say of it, as text of several lines.
-
-    positions: {name of a quantized tensor: position}. findings, differences: what `lint` and its `differences` find.
-    """
-    lines = ['Summary: {}.'.format(found)]
-    lines += ['  Float, {} of them ({}): {}'.format(len(names), reason, _names(names)) for reason, names in found.floats]
-    for what, group in (('Not for the DPU compiler', findings), ('Other numbers on the DPU', differences)):
-        by_rule = collections.defaultdict(list)
-        for finding in group:
-            by_rule[finding.rule].append(finding.node or 'the graph')
-        lines += ['  {}: {} {}: {}'.format(what, len(names), rule, _names(names)) for rule, names in by_rule.items()]
-    if not findings:
-        lines.append('  The DPU compiler has nothing against the model, as far as lint can tell.')
-    odd = list(_odd(plan, positions))
-    if odd:
-        lines.append('  Odd positions, of values that are very large or very small: ' + _names(odd))
-    return '\n'.join(lines)
-
-
-def _odd(plan, positions):
-    """'<name> (<position>)' of the activations whose range is out of the ordinary."""
-    for tensor in plan.tensors:
-        if tensor.role in ('input', 'activation'):
-            largest = 2.0**(tensor.bits - 1 - positions[tensor.name])
-            if not _TOO_SMALL <= largest <= _TOO_LARGE:
-                yield '{} ({})'.format(tensor.name, positions[tensor.name])
-
-
-def _names(names):
-    return ', '.join(names[:_NAMED]) + _more(names)
 
 
 def _more(names):

@@ -22,13 +22,13 @@ def cannot_run(what, error):
         what, node_of(message), (message.splitlines() or [type(error).__name__])[0]))
 
 
-def check_float_graph(graph, config, batch, gpu_memory_fraction=None):
-    """Runs the output nodes of the float graph on the first calibration batch.
+def check_float_graph(graph, config, batch, gpu_memory_fraction=None, others=()):
+    """Runs the output nodes of the float graph on the first calibration batch; returns the values of `others`.
 
     Args:
       graph: from `make_graph`. config: QuantizeConfig that names its output nodes.
       batch: what is fed, {tensor name: array}.
-      gpu_memory_fraction: see `session_config`.
+      gpu_memory_fraction: see `session_config`. others: tensors of the graph.
 
     Raises:
       QuantizeError: UNSUPPORTED_GRAPH with the node and TensorFlow's message where the graph does not run.
@@ -36,9 +36,10 @@ def check_float_graph(graph, config, batch, gpu_memory_fraction=None):
     fetches = {name: graph.get_operation_by_name(name).outputs[0] for name in map(node_name, config.output_nodes)}
     skip_clustering(graph.get_operation_by_name(node_name(config.output_nodes[0])))
     try:
-        values = run_graph(graph, fetches, batch, session_config(gpu_memory_fraction))
+        values, found = run_graph(graph, [fetches, others], batch, session_config(gpu_memory_fraction))
     except tf.errors.OpError as error:
         raise cannot_run('The float graph does not run on the first batch', error) from error
     for name, value in values.items():
         if np.asarray(value).dtype.kind == 'f' and not np.isfinite(value).all():
             tf.logging.warning('Output node %r of the float graph is NaN or infinite on the first batch', name)
+    return found

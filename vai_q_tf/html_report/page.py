@@ -14,6 +14,7 @@ from vai_q_tf.html_report.network import find_network
 from vai_q_tf.html_report.packages import require_report
 from vai_q_tf.version import __version__
 
+REPORT_FILE = 'quantize_report.html'  # of the model that was just made
 _MOST_BOXES = 3000  # of a picture
 _SHOWN_ROWS = 100  # of the table of tensors, to begin with
 _PACKAGE = __name__.rpartition('.')[0]
@@ -31,13 +32,17 @@ def write_report(directory, name, contents):
 
 
 def report_or_log(directory, name, make_contents):
-    """Writes what `make_contents()` returns as `write_report` does. What fails there is logged, and stops nothing."""
+    """Writes what `make_contents()` returns as `write_report` does, and returns the path.
+
+    What fails there is logged, and stops nothing; then it returns ''.
+    """
     try:
         path = write_report(directory, name, make_contents())
     except Exception as error:  # the model is there, and the training goes on
         tf.logging.error('No report %s: %s', name, error)
-    else:
-        tf.logging.info('The report is %s', path)
+        return ''
+    tf.logging.info('The report is %s', path)
+    return path
 
 
 def to_html(contents):

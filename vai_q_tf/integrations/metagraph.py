@@ -2,7 +2,6 @@
 import contextlib
 import os
 import re
-import sys
 import warnings
 
 import tensorflow.compat.v1 as tf
@@ -18,6 +17,7 @@ from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat import checkpoints, evaluation, graph_record, training
 from vai_q_tf.qat.deploy import EvaluationFreezer, derive_evaluation_graph
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader, reading
+from vai_q_tf.terminal.verbosity import note
 
 _CONTEXTS = (('cond_context', 'CondContextDef'), ('while_context', 'WhileContextDef'))
 # Op types of gradients and optimizers; the input gradient of a convolution is a transposed convolution, too.
@@ -160,7 +160,7 @@ def deploy_checkpoint(input_meta_graph_def, input_checkpoint, config):
     config = config.replace(output_dir=os.path.join(config.output_dir, 'deploy'))
     freezer = EvaluationFreezer(graph, config, decision)
     path = freezer.write(prefix, checkpoints.checkpoint_step(prefix)).eval_model
-    print('Of the model {}.'.format(freezer.coverage), file=sys.stderr)
+    note('Summary: {}.'.format(freezer.coverage))
     return path
 
 

@@ -30,7 +30,7 @@ SLOWDOWN = 0.25
 
 
 def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs=1, lr=None, lrcoef=1.0, session_config=None,
-             progress=None, unseen_error=None):
+             progress=None, unseen_error=None, report=None):
     """`eval_graph` with weights and biases that make it differ less from `float_graph` on the batches.
 
     Nothing but the values of their Consts changes, and the result is never worse: the mean squared difference of the
@@ -54,6 +54,8 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
       progress: function (iterable of batches, its length, what is done in words) -> iterable, for a progress bar.
       unseen_error: function ({Const: array}) -> error of the outputs with these values on data that nothing is trained on; what
         raises it is not kept either.
+      report: function (error before, error after, how many blocks have other weights now, how many there are) that is told how
+        it went. The errors are those of the outputs, relative to their mean square.
 
     Raises:
       QuantizeError: INVALID_CONFIG for a setting out of range.
@@ -76,7 +78,8 @@ def finetune(float_graph, eval_graph, plan, feeds, *, steps=None, mode=1, epochs
         finetuning = _Finetuning(network, blocks, batches, rate, unseen_error or (lambda values: 0.0))
         for epoch in range(epochs):
             finetuning.run_epoch('Fast finetune, epoch {} of {}'.format(epoch + 1, epochs))
-        finetuning.report()
+        if report:
+            report(*finetuning.outcome())
         return editor.with_values(eval_graph, finetuning.changed())
 
 
@@ -185,15 +188,14 @@ class _Finetuning:
         return {name: value for name, value in self._accepted.items()
                 if not np.array_equal(value, self._network.values[name])}
 
-    def report(self):
-        """Logs the losses before and after."""
+    def outcome(self):
+        """(error of the outputs before, after, number of changed blocks, number of blocks); logs the losses of each."""
         losses, error = self._initial
         changed = self.changed()
         for block, before, after in zip(self._blocks, losses, self._losses):
             tf.logging.info('Fast finetune: %s: loss %.6g, before %.6g%s', block.name, after, before,
                             '' if set(block.constants) & set(changed) else ' (weights unchanged)')
-        tf.logging.info('Fast finetune: error of the outputs, relative to their mean square: %.6g, before %.6g',
-                        self._error, error)
+        return error, self._error, sum(bool(set(block.constants) & set(changed)) for block in self._blocks), len(self._blocks)
 
 
 def check_settings(mode, epochs, lr, lrcoef):

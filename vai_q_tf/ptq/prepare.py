@@ -3,6 +3,7 @@ import os
 from typing import Callable, Dict, List, NamedTuple
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files, passes
 from vai_q_tf.coverage.summary import coverage, warn
@@ -11,6 +12,7 @@ from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
 from vai_q_tf.frozen.input_fn import InputReader, load_input_fn
 from vai_q_tf.frozen.load import load_float_graph, runnable
 from vai_q_tf.frozen.smoke_run import check_float_graph
+from vai_q_tf.frozen.training_data import TrainingData
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.checks.make_graph import make_graph
 from vai_q_tf.graph.view import GraphView, node_name
@@ -64,7 +66,10 @@ def prepare(graph_def, input_fn, config, skip_check=0, fold_constant=1, gpu_memo
     if phases or not skip_check:
         batches[0] = reader.feed(0)
     if not skip_check:
-        check_float_graph(graph, config, batches[0], gpu_memory_fraction)
+        trained_on = TrainingData(graph, view, config)
+        values = check_float_graph(graph, config, batches[0], gpu_memory_fraction, trained_on.fetches)
+        for text in trained_on.warnings(values, batches[0]):
+            tf.logging.warning('%s', text)
     phases = FedPhases(view, phases, batches.get(0, {}))
     try:
         networks = _networks(with_phases(source, phases.values), config, bool(fold_constant), effort)

@@ -1,10 +1,9 @@
 """Post-training quantization of a frozen graph, from the float graph to the written model."""
-import sys
+import os
 
 from vai_q_tf import errors
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
-from vai_q_tf.coverage.summary import coverage, model_summary
 from vai_q_tf.export import finalize
 from vai_q_tf.export.forms.compiler_form import in_compiler_form
 from vai_q_tf.export.forms.zero_biases import add_zero_biases
@@ -16,16 +15,21 @@ from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.html_report.contents import ReportContents
 from vai_q_tf.html_report.packages import require_report
-from vai_q_tf.html_report.page import report_or_log
+from vai_q_tf.html_report.page import REPORT_FILE, report_or_log
 from vai_q_tf.lint import lint
-from vai_q_tf.ptq.effort.improve import check_effort, improve, summary
+from vai_q_tf.ptq.effort.effort import Row
+from vai_q_tf.ptq.effort.improve import check_effort, improve
+from vai_q_tf.ptq.effort.judge import decibels
 from vai_q_tf.ptq.fast_finetune import check_settings, finetune
 from vai_q_tf.ptq.judged_finetuning import finetune_judged
 from vai_q_tf.ptq.prepare import prepare
-from vai_q_tf.terminal.progress import progress
+from vai_q_tf.ptq.summarise import measure_errors, remove, summarise, warn_of_inputs, with_paths, write
+from vai_q_tf.summary.quantize_result import QuantizeResult
+from vai_q_tf.terminal.logs import collected
+from vai_q_tf.terminal.progress import progress, stage
+from vai_q_tf.terminal.verbosity import note
 
 MODEL = 'quantize_eval_model'
-REPORT = 'quantize_report.html'
 
 
 @also_called(q_config='config')
@@ -33,8 +37,8 @@ REPORT = 'quantize_report.html'
 def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=1, add_shapes=1, keep_float_weight=1,
                     fix_input_shape=0, output_format='pb', onnx_opset=13, include_fast_ft=0, fast_ft_mode=1,
                     fast_ft_epochs=5, fast_ft_lr=None, fast_ft_lrcoef=1.0, strict=False, gpu_memory_fraction=None,
-                    effort='standard', report=0):
-    """Quantizes a frozen float graph with calibration data; returns the path of the model that it wrote.
+                    effort='standard', graph_path='', report=0):
+    """Quantizes a frozen float graph with calibration data.
 
     Args:
       graph_def: a tf.GraphDef, or the path of one.
@@ -53,10 +57,11 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
       gpu_memory_fraction: of each GPU, above 0 and at most 1; None: as TensorFlow sees fit.
       effort: what is done for accuracy. 'fast': batches vote on positions. 'standard': biases are fitted to the float network,
         too, and positions chosen by errors. 'high': weights are fitted as well. See `effort.improve`.
-
+      graph_path: of graph_def, where that is no path itself, for the commands that the summary proposes.
       report: 1 also writes quantize_report.html beside the model; it needs the packages of the extra [report].
 
-    A summary of what is quantized goes to stderr; `coverage` has the same facts as values.
+    Returns:
+      a QuantizeResult: the path of the model, with the `summary` that goes to stderr, and to quantize_summary.json beside it.
 
     Raises:
       QuantizeError: what is wrong, where, and what to do. No model is written then.
@@ -73,48 +78,65 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
     check_effort(effort)
     if include_fast_ft:
         check_settings(fast_ft_mode, fast_ft_epochs, fast_ft_lr, fast_ft_lrcoef)
-    session_options = session_config(gpu_memory_fraction)
-    prepared = prepare(graph_def, input_fn, config, skip_check, fold_constant, gpu_memory_fraction, effort)
-    samples = {}
+    session_config(gpu_memory_fraction)
+    with collected() as warnings:
+        prepared = prepare(graph_def, input_fn, config, skip_check, fold_constant, gpu_memory_fraction, effort)
+        samples = {}
 
-    def feed(step):
-        batch = prepared.feed(step)
-        if not samples:
-            samples.update(batch)
-        return batch
+        def feed(step):
+            batch = prepared.feed(step)
+            if not samples:
+                samples.update(batch)
+            return batch
 
-    improved = improve([network._replace(graph=runnable(network.graph)) for network in prepared.networks], config,
-                       feed, effort, gpu_memory_fraction)
-    float_graph, plan = prepared.networks[improved.chosen]
-    rows, fitted = list(improved.rows), bool(improved.values)
-    model = finalize.finalize(editor.with_values(float_graph, improved.values), plan, improved.positions,
-                              improved.shapes if add_shapes else {})
-    if include_fast_ft:
-        settings = dict(mode=fast_ft_mode, epochs=fast_ft_epochs, lr=fast_ft_lr, lrcoef=fast_ft_lrcoef,
-                        session_config=session_options, progress=progress)
-        reference = editor.with_values(float_graph, improved.reference)
-        if improved.judge:
-            model, row = finetune_judged(reference, model, plan, improved.data, improved.judge, settings)
-            rows.append(row)
-            fitted = fitted or row.kept
-        else:
-            model = finetune(reference, model, plan, prepared.feed, steps=config.calib_iter, **settings)
-    if rows:
-        print(summary(rows, fitted, unseen=improved.data.unseen is not improved.data.fitted), file=sys.stderr)
+        improved = improve([network._replace(graph=runnable(network.graph)) for network in prepared.networks], config,
+                           feed, effort, gpu_memory_fraction)
+        float_graph, plan = prepared.networks[improved.chosen]
+        warn_of_inputs(improved, plan)
+        model = finalize.finalize(editor.with_values(float_graph, improved.values), plan, improved.positions,
+                                  improved.shapes if add_shapes else {})
+        if include_fast_ft:
+            settings = dict(mode=fast_ft_mode, epochs=fast_ft_epochs, lr=fast_ft_lr, lrcoef=fast_ft_lrcoef,
+                            session_config=session_config(gpu_memory_fraction), progress=progress)
+            model, improved = _finetuned(editor.with_values(float_graph, improved.reference), model, plan, improved,
+                                         prepared.feed, config.calib_iter, settings)
+        analysis = measure_errors(editor.with_values(float_graph, improved.reference), model, plan, [samples],
+                                  gpu_memory_fraction, histograms=bool(report))
     if not keep_float_weight:
         model = finalize.quantize_weights(model)
     model = add_zero_biases(in_compiler_form(model, improved.shapes, config), config.bias_bit)
     if fix_input_shape:
         model = finalize.fix_input_shapes(model, config, runnable(model))
     findings = lint.report(model, strict)
-    if output_format == 'onnx':
-        path = write_onnx(prepared.directory, MODEL + '.onnx',
-                          to_onnx(model, config.input_nodes, config.output_nodes, onnx_opset), samples)
+    remove(prepared.directory)
+    with stage('Writing the model'):
+        if output_format == 'onnx':
+            path = write_onnx(prepared.directory, MODEL + '.onnx',
+                              to_onnx(model, config.input_nodes, config.output_nodes, onnx_opset), samples)
+        else:
+            path = write_models(prepared.directory, {MODEL + '.pb': model}, config.output_nodes, samples)[0]
+    summary = summarise(improved, float_graph, plan, findings, lint.differences(model), warnings, analysis)
+    summary = with_paths(summary, config, os.path.basename(path), graph_path or graph_def, input_fn)
+    if report and report_or_log(prepared.directory, REPORT_FILE, lambda: ReportContents(
+            'Quantization report', model, plan, float_graph, summary, analysis)):
+        summary = summary._replace(files=summary.files + (('report', os.path.join(config.output_dir, REPORT_FILE)),))
+    write(prepared.directory, summary)
+    return QuantizeResult(path, summary)
+
+
+def _finetuned(reference, model, plan, improved, feed, steps, settings):
+    """(the finetuned model, `improved` with its Row)"""
+    outcome = []
+    settings = dict(settings, report=lambda *told: outcome.extend(told))
+    if improved.judge:
+        model, row = finetune_judged(reference, model, plan, improved.data, improved.judge, settings)
     else:
-        path = write_models(prepared.directory, {MODEL + '.pb': model}, config.output_nodes, samples)[0]
-    print(model_summary(coverage(float_graph, plan), plan, improved.positions, findings, lint.differences(model)),
-          file=sys.stderr)
-    if report:
-        report_or_log(prepared.directory, REPORT, lambda: ReportContents(
-            'Quantization report', model, plan, float_graph, files=(('model', path),)))
-    return path
+        model = finetune(reference, model, plan, feed, steps=steps, **settings)
+        row = None
+    if not outcome:  # nothing that it can train
+        return model, improved if row is None else improved._replace(rows=improved.rows + [row])
+    before, after, changed, blocks = outcome
+    note('Fast finetuning: squared error of the outputs {:.4g} before, {:.4g} after, relative to their mean square; {} of {} '
+         'layers have other weights now.'.format(before, after, changed, blocks))
+    row = row or Row('fast finetuning', decibels(before), decibels(after), '' if changed else 'no gain')
+    return model, improved._replace(rows=improved.rows + [row], fitted=improved.fitted or row.kept)

@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.coverage.node_status import FLOAT
 from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS
 from vai_q_tf.plan.draft import IN_LOOP
+from vai_q_tf.terminal.json_text import json_text
 from vai_q_tf.terminal.table import table
 
 # {number of a type: its value in the enum of all types}
@@ -30,6 +31,16 @@ def to_text(inspection, path):
     if inspection.nodes:
         lines += ['', _summary(inspection)] + _table(inspection.nodes)
     return '\n'.join(lines)
+
+
+def to_json(inspection):
+    """The Inspection as a JSON text with the names of its fields, types and reasons as in the text."""
+    fields = inspection._asdict()
+    fields['op_types'] = dict(inspection.op_types)
+    for name in ('inputs', 'outputs'):
+        fields[name] = [dict(node._asdict(), **({'dtype': _type(node.dtype)} if hasattr(node, 'dtype') else {}))
+                        for node in fields[name]]
+    return json_text(fields)
 
 
 def quantize_command(inspection, path):

@@ -31,6 +31,8 @@ class QuantizeSummary(NamedTuple):
     files: {what it is: path}. coverage: what is quantized, and why the rest is not. worst: the tensors that lost most, worst
     first. aids: in the order in which they were tried. findings, differences: what the DPU compiler refuses, and what the DPU
     computes otherwise. warnings: what looks wrong, a sentence each. next_steps: what to do next, a sentence each.
+    effort: what was done for accuracy, 'fast' where the data did not suffice for more. fitted: whether weights or biases are no
+    longer those of the float graph. unseen: whether the aids were judged on data that nothing was fitted on.
     """
     files: Tuple[Tuple[str, str], ...]
     coverage: Coverage
@@ -41,3 +43,13 @@ class QuantizeSummary(NamedTuple):
     differences: Tuple[Finding, ...]
     warnings: Tuple[str, ...]
     next_steps: Tuple[str, ...]
+    effort: str = ''
+    fitted: bool = False
+    unseen: bool = True
+
+    @property
+    def db(self):
+        """Signal to quantization noise of the outputs, in dB; None where nothing judged it."""
+        if not self.aids:
+            return None
+        return self.aids[-1].after_db if self.aids[-1].kept else self.aids[-1].before_db

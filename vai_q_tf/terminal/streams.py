@@ -6,6 +6,7 @@ import os
 import sys
 
 from vai_q_tf import errors
+from vai_q_tf.terminal.colours import KINDS, coloured
 
 
 class _Patient:
@@ -22,7 +23,7 @@ class _Patient:
     def write(self, text):
         self._try(self._stream.write, text)
         if text:
-            self._open_line[0] = not text.endswith('\n')
+            self._open_line[0] = not text.endswith(('\n', '\r'))
         return len(text)
 
     def end_line(self):
@@ -79,8 +80,12 @@ def not_printed(error):
 
 
 def complain(command, message):
-    """Prints 'vai_q_tensorflow <command>: <message>' as one line on stderr."""
+    """Prints 'vai_q_tensorflow <command>: <message>' as one line on stderr; a message may begin with 'error: ' and the like."""
     if isinstance(sys.stderr, _Patient):
         sys.stderr.end_line()
     name = 'vai_q_tensorflow' + (' ' + command if command else '')
-    print('{}: {}'.format(name, ' '.join(line.strip() for line in message.splitlines())), file=sys.stderr, flush=True)
+    text = ' '.join(line.strip() for line in message.splitlines())
+    kind, colon, rest = text.partition(': ')
+    if kind in KINDS:
+        text = coloured(kind + colon.rstrip(), kind, sys.stderr) + ' ' + rest
+    print('{}: {}'.format(name, text), file=sys.stderr, flush=True)

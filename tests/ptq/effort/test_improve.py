@@ -12,11 +12,12 @@ from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import INVALID_CONFIG, QuantizeError
 from vai_q_tf.lint.lint import lint
 from vai_q_tf.ptq.effort import effort as effort_file
-from vai_q_tf.ptq.effort.effort import AIDS, Row
-from vai_q_tf.ptq.effort.improve import EFFORTS, summary
+from vai_q_tf.ptq.effort.effort import AIDS
+from vai_q_tf.ptq.effort.improve import EFFORTS
 from vai_q_tf.ptq.quantize import quantize_frozen
 
 _SHAPE = (8, 8, 3)
+_PROGRESS = re.compile(r': (\d+ % of |done, )?\d+ (batch|layer|step)(e?s)?(, .* left| in [\d.]+ s)?$')
 
 
 def _network(builder):
@@ -36,18 +37,18 @@ class _Runs:
     """Runs the quantizer in one directory, so that models can be compared."""
 
     def __init__(self, directory, capsys):
-        self._directory, self._capsys, self.said = str(directory), capsys, ''
+        self._directory, self._capsys, self.said, self.summary = str(directory), capsys, '', None
 
     def __call__(self, effort, build=_network, feed=_feed, options=(), inputs=('x',), shape=_SHAPE, **fields):
-        """The model; `said` has what was written on stderr, without bars of progress and what the summary says after that."""
+        """The model; `said` has what was written on stderr before the summary, without progress."""
         graph_def, output = build if isinstance(build, tuple) else graph_of(build, shape)
         config = QuantizeConfig(list(inputs), output if isinstance(output, list) else [output],
                                 output_dir=self._directory, **dict({'calib_iter': 6}, **fields))
         self._capsys.readouterr()
         path = quantize_frozen(graph_def, feed, config, effort=effort, **dict(options))
-        lines = self._capsys.readouterr().err.replace('\r', '\n').split('\n')
-        said = '\n'.join(line for line in lines if line.strip() and not re.search(r'\d+%\|', line))
-        self.said = said[:said.index('Summary: ')].rstrip('\n')
+        said = self._capsys.readouterr().err
+        self.said = '\n'.join(line for line in said[:said.index('Summary: ')].splitlines() if not _PROGRESS.search(line))
+        self.summary = path.summary
         with open(path, 'rb') as file:
             content = file.read()
         return content if path.endswith('.onnx') else tf.GraphDef.FromString(content)
@@ -122,7 +123,7 @@ def test_too_few_images(quantized, effort, count, steps):
 @pytest.mark.parametrize('count, steps', [(24, 1), (1, 24), (12, 2)])
 def test_just_enough_images(quantized, count, steps):
     quantized('standard', feed=lambda step: _feed(step, count), calib_iter=steps)
-    assert quantized.said.startswith('Signal to quantization noise')
+    assert not quantized.said and quantized.summary.aids and quantized.summary.effort == 'standard'
 
 
 def _condition(builder):
@@ -149,7 +150,7 @@ def test_one_output_of_numbers_is_enough(quantized):
         return tf.argmax(logits, -1, name='class')
     graph_def, _ = graph_of(build, _SHAPE)
     quantized('standard', (graph_def, ['logits/bias', 'class']))
-    assert quantized.said.startswith('Signal to quantization noise')
+    assert not quantized.said and quantized.summary.aids
 
 
 @pytest.mark.parametrize('effort', ['', 'Fast', 'medium', None, 2])
@@ -163,28 +164,13 @@ def test_an_effort_that_does_not_exist(quantized, effort):
 def test_the_summary_lists_what_was_tried(quantized):
     for effort in ('standard', 'high'):
         quantized(effort, weight_bit=5)
-        title, head, _, *rows = quantized.said.splitlines()
-        assert title.endswith('in dB, on calibration data that nothing was fitted on:')
-        assert head.split() == ['Aid', 'without', 'with']
-        names = [re.split(r' {2,}', row)[0] for row in rows[:-1]]
+        summary = quantized.summary
+        assert (summary.effort, summary.fitted, summary.unseen) == (effort, True, True)
+        names = [aid.name for aid in summary.aids]
         tried = [name for name in names if name in AIDS[effort]]
         assert tried == [aid for aid in AIDS[effort] if aid in tried] and names[len(tried):-1] in (
             ['bias correction'], ['fitted biases and weights'])
         assert set(tried) >= {'positions by error', 'pools not aligned'} and names[-1] == 'all together'
-        assert rows[-1] == 'The weights and biases of the model are fitted; they are no longer those of the float graph.'
-
-
-def test_the_text_of_a_summary():
-    rows = [Row('equalization', 1.23, 12.345, ''), Row('refitted weights', 12.345, -np.inf, 'no gain')]
-    assert summary(rows, False) == '''\
-Signal to quantization noise of the outputs, in dB, on calibration data that nothing was fitted on:
-Aid                 without    with
-----------------  ---------  ------  -------
-equalization            1.2    12.3  kept
-refitted weights       12.3    -inf  no gain'''
-    assert summary(rows, False, unseen=False).splitlines()[0].endswith('in dB, on the calibration data:')
-    assert summary(rows, True) == summary(rows, False) + (
-        '\nThe weights and biases of the model are fitted; they are no longer those of the float graph.')
 
 
 def test_constants_stay_where_nothing_was_fitted(quantized):
@@ -193,7 +179,7 @@ def test_constants_stay_where_nothing_was_fitted(quantized):
         weights = builder.random.randint(-7, 8, (3, 3, 3, 4)) / 8
         return builder.conv(builder.x, 4, 'first', weights=weights, bias=False)
     model = quantized('standard', build)
-    assert 'no longer' not in quantized.said
+    assert not quantized.summary.fitted
     np.testing.assert_array_equal(_constants(model)['first/weights'], _constants(quantized('fast', build))['first/weights'])
 
 
@@ -239,7 +225,7 @@ def test_one_tensor_of_method_0(quantized):
 @pytest.mark.parametrize('align_pool', [1, 2])
 def test_what_the_user_says_of_pools(quantized, align_pool):
     quantized('high', align_pool=align_pool)
-    assert 'pools not aligned' not in quantized.said
+    assert 'pools not aligned' not in {aid.name for aid in quantized.summary.aids}
 
 
 def test_aligned_pools_stay_where_it_is_no_gain(quantized, monkeypatch):

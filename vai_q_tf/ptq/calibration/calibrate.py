@@ -19,17 +19,19 @@ from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.ptq.calibration.calibration_network import CalibrationNetwork
 from vai_q_tf.ptq.calibration.histograms import entropy_position, percentile_position
+from vai_q_tf.ptq.calibration.input_ranges import InputRange
 from vai_q_tf.terminal.progress import progress
 
 
 class Calibrated(NamedTuple):
     """observed: {name: Observation}. shapes: {node: [TensorShapeProto of each output]} of all nodes of the graph.
 
-    not_finite: the steps in which a tensor of the network was NaN or infinite.
+    not_finite: the steps in which a tensor of the network was NaN or infinite. inputs: {name: InputRange} of the input nodes.
     """
     observed: Dict[str, final_positions.Observation]
     shapes: Dict[str, List]
     not_finite: FrozenSet[int] = frozenset()
+    inputs: Dict[str, InputRange] = {}
 
 
 @large_constants.kept_apart()
@@ -115,13 +117,15 @@ def _run(networks, config, feed, gpu_memory_fraction):
             for network, session, total in zip(networks, opened, totals):
                 fetched = _fetch(session, network, batch, step)
                 total.add(fetched)
+                network.inputs.add(fetched[-2])
                 network.not_finite.add(fetched[-1], step, functools.partial(session.run, feed_dict=batch))
     networks[0].not_finite.warn(config.calib_iter)
     for name, votes in totals[0].votes.items():
         if _most_frequent(votes) == POSITION_ZERO:
             tf.logging.warning('%s had nothing but zeros in calibration', name)
     not_finite = frozenset().union(*(network.not_finite.steps() for network in networks))
-    return [Calibrated(total.observed(config), network.shapes(), not_finite) for network, total in zip(networks, totals)]
+    return [Calibrated(total.observed(config), network.shapes(), not_finite, network.inputs.found())
+            for network, total in zip(networks, totals)]
 
 
 def _fetch(session, network, batch, step):

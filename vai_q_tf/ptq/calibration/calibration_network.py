@@ -14,6 +14,7 @@ from vai_q_tf.graph.sessions import skip_clustering
 from vai_q_tf.graph.view import GraphView, indexed_name, node_name
 from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.ptq.calibration.counting import count_magnitudes, count_positions
+from vai_q_tf.ptq.calibration.input_ranges import InputRanges
 from vai_q_tf.ptq.calibration.not_finite import NotFinite, float_outputs
 
 _TRACK = 'vai_q_tf/track'
@@ -36,6 +37,7 @@ class CalibrationNetwork:
       chosen: the QuantTensors whose position `way` decides about, none for 'votes'.
       constants: {name of a tensor that is a constant: Observation}.
       not_finite: the NotFinite that watches these tensors, and the outputs that stay float.
+      inputs: the InputRanges of the input nodes.
       fetches: tensor names of what `observations` reads; few, as the first run of a session takes long for many.
     """
 
@@ -62,9 +64,10 @@ class CalibrationNetwork:
             packed = [tf.stack(counts).name] if counts else []
             watched = {indexed_name(record.tensor): record.tensor for record in computed}
             self.not_finite = NotFinite(dict(watched, **float_outputs(view, plan)))
+            self.inputs = InputRanges(computed)
         skip_clustering(self.graph.get_operation_by_name(_POSITIONS))
         self.fetches = [_POSITIONS + ':0', [[node + ':0' for node in _packs(size)] for size in self._windows], packed,
-                        self.not_finite.fetches]
+                        self.inputs.fetches, self.not_finite.fetches]
         self._nodes = view.names
 
     @property
@@ -73,7 +76,7 @@ class CalibrationNetwork:
 
     def observations(self, fetched):
         """({name: position}, {name: (first position, errors)}, {name: counts}) from the values of `fetches`."""
-        positions, windows, packed, _ = fetched
+        positions, windows, packed, _, _ = fetched
         measured = {}
         for names, (first, errors_at) in zip(self._windows.values(), windows):
             measured.update(zip(names, zip(first, errors_at)))

@@ -1,10 +1,8 @@
 """From a float graph and its plan to values and positions, with the effort that was asked for."""
-import sys
 from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tabulate import tabulate
 
 from vai_q_tf import errors
 from vai_q_tf.graph import large_constants
@@ -13,10 +11,12 @@ from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.ptq.calibration.calibrate import calibrate, calibrate_twice
+from vai_q_tf.ptq.calibration.input_ranges import InputRange
 from vai_q_tf.ptq.effort.data import FEWEST_IMAGES, Data, Kept, split
 from vai_q_tf.ptq.effort.effort import AIDS, Effort, Row, Setting, Trial, why_not
 from vai_q_tf.ptq.effort.judge import Judge, decibels
 from vai_q_tf.ptq.fitting.state import State, quantized_graph
+from vai_q_tf.terminal.verbosity import note
 
 EFFORTS = ('fast', 'standard', 'high')
 
@@ -33,6 +33,8 @@ class Improved(NamedTuple):
     values: {Const: float array} of weights and biases that are not those of the float graph any more.
     reference: {Const: float array} with which the float graph gives, before each activation function, what the quantized one is
     to give. positions: {name: position in fractional bits}. shapes: as in Calibrated. rows: a Row for each aid.
+    inputs: {name: InputRange} of the input nodes.
+    effort: that was used, 'fast' where another one could not be. fitted: whether weights or biases are other ones now.
     data: Data, and judge: a Judge on it of the float network without cross-layer equalization; None with the effort `fast`, and
     the judge also where there is nothing to judge by.
     """
@@ -42,6 +44,9 @@ class Improved(NamedTuple):
     positions: Dict[str, int]
     shapes: Dict[str, List]
     rows: List[Row]
+    inputs: Dict[str, InputRange]
+    effort: str = 'fast'
+    fitted: bool = False
     data: Optional[Data] = None
     judge: Optional[Judge] = None
 
@@ -75,8 +80,8 @@ def improve(networks, config, feed, effort, gpu_memory_fraction=None):
     calibrated = _calibrate(network, config, kept, gpu_memory_fraction)
     dropped = kept.drop(calibrated[0].not_finite)
     if dropped:
-        print('{} of {} batches that were kept to fit and to judge are left out: the network has NaN or infinity there.'.format(
-            dropped, dropped + len(kept.feeds)), file=sys.stderr)
+        note('{} of {} batches that were kept to fit and to judge are left out: the network has NaN or infinity there.'.format(
+            dropped, dropped + len(kept.feeds)))
     obstacle = _obstacle_in_data(kept)
     data = Data(kept.feeds, kept.feeds) if obstacle else _split(*network, kept.feeds, gpu_memory_fraction)
     if not data.unseen:
@@ -96,8 +101,8 @@ def improve(networks, config, feed, effort, gpu_memory_fraction=None):
         if row.kept:
             chosen, trial, rows = last, other, other_rows
         rows.append(row)
-    return Improved(chosen, trial.state.values, trial.setting.values, trial.state.positions, calibrated[0].shapes, rows, data,
-                    judge)
+    return Improved(chosen, trial.state.values, trial.setting.values, trial.state.positions, calibrated[0].shapes, rows,
+                    calibrated[0].inputs, 'fast' if obstacle else effort, bool(trial.state.values), data, judge)
 
 
 class _Choice:
@@ -132,30 +137,12 @@ def _calibrate(network, config, feed, gpu_memory_fraction):
 
 def _say(effort, obstacle):
     if obstacle:
-        print('The effort is fast instead of {}: {}.'.format(effort, obstacle), file=sys.stderr)
+        note('The effort is fast instead of {}: {}.'.format(effort, obstacle))
 
 
 def _as_observed(plan, config, found, chosen):
-    return Improved(chosen, {}, {}, final_positions.decide(plan, found.observed, config), found.shapes, [])
-
-
-def summary(rows, changed, unseen=True):
-    """The table of what each aid did.
-
-    changed: whether weights or biases are other ones now. unseen: whether nothing was fitted on the data that judged.
-    """
-    table = tabulate(
-        [(row.aid, _decibels(row.before), _decibels(row.after), row.rejected or 'kept') for row in rows],
-        headers=('Aid', 'without', 'with', ''), disable_numparse=True, colalign=('left', 'right', 'right', 'left'))
-    text = 'Signal to quantization noise of the outputs, in dB, on {}:\n{}'.format(
-        'calibration data that nothing was fitted on' if unseen else 'the calibration data', table)
-    if changed:
-        text += "\nThe weights and biases of the model are fitted; they are no longer those of the float graph."
-    return text
-
-
-def _decibels(value):
-    return '{:.1f}'.format(value)
+    return Improved(chosen, {}, {}, final_positions.decide(plan, found.observed, config), found.shapes, [],
+                    found.inputs)
 
 
 def _obstacle(float_graph, plan):

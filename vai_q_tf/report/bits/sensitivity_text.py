@@ -1,8 +1,6 @@
 """A Sensitivity as text, for people and for programs."""
-import json
-import math
-
 from vai_q_tf.report.bits.bit_choice import WeightChoice
+from vai_q_tf.terminal.json_text import json_text
 from vai_q_tf.terminal.table import table
 
 
@@ -26,11 +24,10 @@ def to_json(sensitivity):
     `nodes_bit` of the choice is one text, as --nodes_bit takes it.
     """
     fields = sensitivity._asdict()
-    fields['tensors'] = [cost._asdict() for cost in sensitivity.tensors]
     if sensitivity.choice:
         fields['choice'] = dict(sensitivity.choice._asdict(), nodes_bit=','.join(sensitivity.choice.nodes_bit),
                                 bits=dict(sensitivity.choice.bits))
-    return json.dumps(_finite(fields), indent=1) + '\n'
+    return json_text(fields)
 
 
 def _outcome(sensitivity, choice):
@@ -54,12 +51,3 @@ def _holds(choice):
 
 def _number(value):
     return '{:.2f}'.format(round(value, 2) + 0.0)  # no -0.00
-
-
-def _finite(value):
-    """The value with None for numbers that JSON does not have, at any depth."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -30,11 +30,12 @@ from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.checks.damage import check_nodes
 from vai_q_tf.graph.checks.make_graph import make_graph
 from vai_q_tf.graph.dependence import changing_nodes, operands, reach
+from vai_q_tf.graph.fetchable import fetchable_tensors
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, node_name, normalise
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 from vai_q_tf.report.dumps.dump_files import FileNames, Folders
-from vai_q_tf.report.dumps.fetchable import fetchable_tensors
+from vai_q_tf.terminal.progress import progress
 
 _FED = 'image_tensor'
 _WEIGHTS = 'dump_results_weights'
@@ -140,9 +141,8 @@ class _Dump:
     def run(self, reader, batches):
         with tf.Session(graph=self._graph, config=session_config()) as session:
             self._fetch(session, [t for t in self._wanted if t in self._constant], {}, range(batches))
-            for batch in range(batches):
+            for batch in progress(range(batches), batches, 'Dump'):
                 self._fetch(session, [t for t in self._wanted if t not in self._constant], reader.feed(batch), [batch])
-                tf.logging.info('Dumped batch %d of %d', batch + 1, batches)
         self._folders.write_index(self._index)
 
     def _fetch(self, session, tensors, feed, batches):

@@ -1,0 +1,200 @@
+"""measure: how far a model is from its float network, tensor by tensor, where it is known which tensor belongs to which."""
+import math
+from typing import Dict, List, NamedTuple, Tuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors, fixed_point, ops
+from vai_q_tf.analysis.model_tensors import ModelTensor, scaled_weights
+from vai_q_tf.analysis.results import Analysis, TensorError
+from vai_q_tf.analysis.side_by_side import side_by_side
+from vai_q_tf.analysis.statistics import Statistics
+from vai_q_tf.export.constants import ERRORS_ABOVE, errors_below
+from vai_q_tf.fixed_point import HISTOGRAM_ZERO
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph import large_constants
+from vai_q_tf.graph.checks.make_graph import make_graph
+from vai_q_tf.graph.fetchable import fetchable_tensors
+from vai_q_tf.graph.sessions import session_config, skip_clustering
+from vai_q_tf.graph.traits import WEIGHTED, trait
+from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.plan.positions.final_positions import error_table
+from vai_q_tf.terminal.progress import progress
+
+_NOT_FINITE = 'the float tensor is NaN or infinite, or too large to be squared'
+_NO_DATA = 'it needs data, and no input_fn is given'
+
+
+class Pairing(NamedTuple):
+    """A model and its float network.
+
+    model, reference: GraphDefs. tensors: {name: ModelTensor} in the order of the network. float_tensors: {name: tensor of the
+    reference}. unpaired: {name: why it has none}.
+    """
+    model: tf.GraphDef
+    reference: tf.GraphDef
+    tensors: Dict[str, ModelTensor]
+    float_tensors: Dict[str, str]
+    unpaired: Dict[str, str]
+
+
+def measure(pairing, feeds, count, names, *, histograms=True, gpu_memory_fraction=None):
+    """The Analysis of a Pairing.
+
+    Each batch runs three networks, see `side_by_side`.
+
+    Args:
+      feeds: iterable of {tensor name: array}, one a batch; none: weights and biases only. count: how many there are.
+      names: (model, reference) for the Analysis.
+      histograms: whether there are any in it. gpu_memory_fraction: see `session_config`.
+
+    Raises:
+      QuantizeError: UNSUPPORTED_GRAPH where a network does not run; what `feeds` raises.
+    """
+    ops.load_library()
+    unpaired = dict(pairing.unpaired)
+    paired, own = _measurable(pairing, unpaired)
+    moving = [tensor for tensor in paired if not tensor.is_static]
+    sides = side_by_side(pairing.model, pairing.reference, pairing.float_tensors,
+                         {tensor.name: tensor.scales for tensor in moving})
+    static = [tensor for tensor in paired if tensor.is_static]
+    constants = _constants(pairing, static, own, sides)
+    parts = [Statistics(static, constants.sides, sides.prefix + '/static', histograms),
+             Statistics(moving, {tensor.name: (sides.float_of[tensor.name], tensor.name, sides.alone_of[tensor.name])
+                                 for tensor in moving}, sides.prefix + '/moving', histograms)]
+    graph_def = editor.subgraph(sides.graph, list(sides.graph.node) + constants.nodes + parts[0].nodes + parts[1].nodes)
+    batches = _run(graph_def, parts, feeds, count, gpu_memory_fraction)
+    found = []
+    for part in parts:
+        for tensor, sums, table, histogram in part.results():
+            if not np.isfinite([sums.energy, sums.error, sums.alone_error, sums.low, sums.high]).all():
+                unpaired[tensor.name] = _NOT_FINITE
+            elif sums.elements:
+                found.append(_error(tensor, sums, _loss(tensor, sums, table, own.get(tensor.name)), histogram))
+    if not batches:
+        unpaired.update((tensor.name, _NO_DATA) for tensor in moving)
+    depth = tuple(tensor.name for tensor in moving if tensor.name not in unpaired)
+    return Analysis(*names, batches, tuple(sorted(found, key=rank)), depth, unpaired)
+
+
+def rank(error):
+    """The key that sorts TensorErrors worst first."""
+    alone = 0.0 if error.alone_db == -math.inf else error.alone_db
+    return alone - 2 * error.loss_db
+
+
+def _measurable(pairing, unpaired):
+    """([ModelTensor that can be measured], {static one: the value that the model has before its FixNeuron})."""
+    model, reference = GraphView(pairing.model), GraphView(pairing.reference)
+    (there, why), (there_float, why_float) = fetchable_tensors(model), fetchable_tensors(reference)
+    there, there_float = set(there), set(there_float)
+    found, own = [], {}
+    for name, tensor in pairing.tensors.items():
+        other = pairing.float_tensors.get(name)
+        if other is None:
+            continue
+        if tensor.is_static and model.value(tensor.source) is not None:
+            own[name] = model.value(tensor.source)
+            if reference.value(other) is not None:
+                found.append(tensor)
+                continue
+        if name not in there or tensor.source not in there:
+            unpaired[name] = why.get(name, 'it cannot be fetched')
+        elif other not in there_float:
+            unpaired[name] = 'the float tensor cannot be fetched: {}'.format(why_float.get(node_name(other), 'unknown'))
+        else:
+            found.append(tensor)
+    return found, own
+
+
+class _Constants(NamedTuple):
+    """NodeDefs, and {name: (float tensor, quantized one, quantized one)} of tensors that depend on no data."""
+    nodes: List
+    sides: Dict[str, Tuple[str, str, str]]
+
+
+def _constants(pairing, tensors, own, sides):
+    model, reference = GraphView(pairing.model), GraphView(pairing.reference)
+    found = _Constants([], {})
+    for number, tensor in enumerate(tensors):
+        value = reference.value(pairing.float_tensors[tensor.name])
+        if value is None or tensor.name not in own:
+            found.sides[tensor.name] = sides.float_of[tensor.name], tensor.name, tensor.name
+            continue
+        # Nodes of their own: those in the networks may be in a branch.
+        names = ['{}/constants/{}/{}'.format(sides.prefix, number, name) for name in ('float', 'model', 'quantized')]
+        value = _scaled(tensor, value, pairing.tensors, model)
+        quantized = editor.copy(model.node(tensor.name), names[2], [names[1]])
+        found.nodes.extend([editor.constant(names[0], tf.float32, value),
+                            editor.constant(names[1], tf.float32, own[tensor.name]), quantized])
+        found.sides[tensor.name] = names[0], names[2], names[2]
+    return found
+
+
+def _scaled(tensor, value, tensors, view):
+    """The array of float weights or a float bias in a layer whose channels have other scales in the model."""
+    layer, outputs, inputs = tensor.layer, None, None
+    for other in tensors.values():
+        if other.scales and other.layer == layer and not other.is_static:
+            outputs = np.array(other.scales)
+    if tensor.role == 'bias':
+        return value if outputs is None else (value * outputs.reshape(np.shape(value))).astype(np.float32)
+    if tensor.role != 'weight' or trait(view.op(layer)).kind != WEIGHTED:
+        return value
+    source = view.inputs(layer)[trait(view.op(layer)).data][0]
+    while view.op(source) != 'FixNeuron' and view.inputs(source):
+        source = view.inputs(source)[0]
+    if source in tensors and tensors[source].scales:
+        inputs = np.array(tensors[source].scales)
+    return value if inputs is None and outputs is None else scaled_weights(view, layer, value, inputs, outputs)
+
+
+def _run(graph_def, parts, feeds, count, gpu_memory_fraction):
+    """Adds up the statistics of all batches; returns how many there were."""
+    graph, batches = make_graph(graph_def), 0
+    for part in parts:
+        if part.fetches:
+            skip_clustering(graph.get_tensor_by_name(part.fetches[0]).op)
+    with large_constants.session(graph, session_config(gpu_memory_fraction)) as session:
+        parts[0].add(_fetch(session, parts[0].fetches, {}))
+        for feed in progress(feeds, count, 'Analysis') if count else ():
+            parts[1].add(_fetch(session, parts[1].fetches, feed))
+            batches += 1
+    return batches
+
+
+def _fetch(session, fetches, feed):
+    try:
+        return session.run(fetches, feed) if fetches else []
+    except tf.errors.OpError as error:
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_GRAPH, 'Cannot run', 'The model and its float network do not run side by side{}: {}. See that '
+            'the float graph is the one that the model was made from.'.format(
+                ' (node {!r})'.format(error.op.name) if error.op is not None else '', error.message.splitlines()[0])) from error
+
+
+def _error(tensor, sums, loss, histogram):
+    return TensorError(
+        tensor.name, tensor.layer, tensor.role, tensor.bits, tensor.position, sums.low, sums.high,
+        sums.saturated / sums.elements, sums.zeroed / sums.elements, decibels(sums.energy, sums.error),
+        decibels(sums.energy, sums.alone_error), histogram, loss)
+
+
+def decibels(energy, error):
+    """10 log10(energy / error); inf where there is no error, -inf for an error where there is nothing."""
+    if not error:
+        return math.inf
+    return 10 * math.log10(energy / error) if energy and energy / error else -math.inf
+
+
+def _loss(tensor, sums, table, own):
+    """By how many dB the tensor has more error than its bits need, at the best position for it."""
+    error = sums.error if tensor.role in ('weight', 'constant') else table[tensor.position + HISTOGRAM_ZERO]
+    if tensor.role == 'bias' and own is not None:
+        fitted = error_table(*fixed_point.position_errors(
+            own, tensor.bits, tensor.mode, errors_below(tensor.bits), ERRORS_ABOVE, tensor.narrow_range))
+        if fitted[tensor.position + HISTOGRAM_ZERO]:  # it is not stored as it was quantized, and may be fitted to the layer
+            error, table = fitted[tensor.position + HISTOGRAM_ZERO], fitted
+    least = max(table.min(), sums.energy * 4.0**-tensor.bits)
+    return max(0.0, -decibels(least, error)) if error and least else 0.0

@@ -1,0 +1,148 @@
+"""What the FixNeurons of a model quantize: role, layer, bits and position of each, told from the model alone."""
+import collections
+from typing import Dict, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from vai_q_tf import fixed_point
+from vai_q_tf.graph.dependence import changing_nodes
+from vai_q_tf.graph.traits import IDENTITY_OPS, WEIGHTED, trait
+from vai_q_tf.graph.view import node_name
+from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
+
+_DEFAULT_BITS = 8
+_LARGEST = np.finfo(np.float32).max
+# Scales of the channels of an activation in the model, relative to the float network: a private list on its FixNeuron.
+CHANNEL_SCALES = '_channel_scales'
+_MOVES = IDENTITY_OPS | {'Reshape', 'Squeeze', 'ExpandDims', 'Transpose', 'Pad', 'BatchToSpaceND', 'SpaceToBatchND'}
+_ADDS = frozenset(('BiasAdd', 'Add', 'AddV2', 'Sub'))
+
+
+class ModelTensor(NamedTuple):
+    """A quantized tensor of a model.
+
+    name: of its FixNeuron. layer, role, bits, position: as in TensorError. mode: as in QuantTensor.
+    narrow_range: whether the smallest integer is left out. source: the tensor that the FixNeuron reads.
+    readers: the inputs that read it, (node, input index). is_static: whether its values depend on no data.
+    scales: of its channels, see CHANNEL_SCALES; None where there are none.
+    """
+    name: str
+    layer: str
+    role: str
+    bits: int
+    position: int
+    mode: int
+    narrow_range: bool
+    source: str
+    readers: Tuple[Tuple[str, int], ...]
+    is_static: bool
+    scales: Optional[Tuple[float, ...]] = None
+
+    def quantize(self, value):
+        """The array `value` as the model quantizes it, float32 of the same shape."""
+        return fixed_point.quantize(value, self.position, self.bits, fixed_point.rounding_of(self.mode), self.narrow_range,
+                                    keep_non_finite=False)
+
+    @property
+    def step(self):
+        """The difference of two neighbouring values; 0 where there is only one."""
+        return 0.0 if self.position == fixed_point.POSITION_ZERO else 2.0**-self.position
+
+    @property
+    def edges(self):
+        """(lo, hi, below, above), float32: x is out of range if x < lo or x > hi, and becomes 0 if below < x < above."""
+        if not self.step:
+            return np.array([-_LARGEST, _LARGEST, -_LARGEST, _LARGEST], np.float32)
+        half, (lo, hi) = 0.5 * self.step, fixed_point.limits(self.position, self.bits, self.narrow_range)
+        lo, hi, below, above = np.clip([lo - half, hi + half, -half, half], -_LARGEST, _LARGEST).astype(np.float32)
+        hi = np.nextafter(hi, np.float32(0))  # what is half a step beyond is rounded away from 0
+        if fixed_point.rounding_of(self.mode) == fixed_point.HALF_UP:  # but up where it is negative
+            return np.array([lo, hi, np.nextafter(below, np.float32(-np.inf)), above])
+        return np.array([np.nextafter(lo, np.float32(0)), hi, below, above])
+
+
+def model_tensors(view) -> Dict[str, ModelTensor]:
+    """{name: ModelTensor} of the FixNeurons of a GraphView of an evaluation model, each after those that it depends on."""
+    changing, found = changing_nodes(view), collections.OrderedDict()
+    after = _after_a_fix_neuron(view)
+    for name in view.upstream(view.names, _repeated(view)):
+        if view.op(name) != 'FixNeuron':
+            continue
+        node, source, readers = view.node(name), view.inputs(name)[0], view.consumers(name)
+        static = node_name(source) not in changing
+        if static:
+            role, layer = _of_constant(view, node.attr['mode'].i, readers, changing)
+        else:
+            role, layer = 'activation' if name in after else 'input', _layer(view, source, changing)
+        found[name] = ModelTensor(
+            name, layer or node_name(source), role, node.attr['bit_width'].i if 'bit_width' in node.attr else _DEFAULT_BITS,
+            node.attr['quantize_pos'].i, node.attr['mode'].i, node.attr['_symmetric'].b if '_symmetric' in node.attr else False,
+            source, readers, static, tuple(node.attr[CHANNEL_SCALES].list.f) if CHANNEL_SCALES in node.attr else None)
+    return found
+
+
+def _repeated(view):
+    """The nodes beyond which a walk against the data would turn in a circle."""
+    return [name for name in view.names if view.op(name) in ('NextIteration', 'RefNextIteration')]
+
+
+def _after_a_fix_neuron(view):
+    """The nodes that read, through any others, what a FixNeuron gives."""
+    found = set()
+    for name in view.upstream(view.names, _repeated(view)):
+        if any(view.op(tensor) == 'FixNeuron' or node_name(tensor) in found for tensor in view.inputs(name)):
+            found.add(name)
+    return found
+
+
+def _of_constant(view, mode, readers, changing):
+    """(role, layer) of a FixNeuron that depends on no data."""
+    if not readers:
+        return 'constant', ''
+    reader, index = readers[0]
+    spec = trait(view.op(reader))
+    if spec.kind == WEIGHTED and index == spec.weight:
+        return 'weight', reader
+    layer = _layer(view, reader, changing)
+    if mode == ACTIVATION_MODE:
+        return 'constant', layer
+    is_bias = view.op(reader) in _ADDS
+    return 'bias' if is_bias else 'weight', layer
+
+
+def _layer(view, tensor, changing):
+    """The op that users know what makes `tensor` by: the nearest weighted one, else the first that reads a quantized tensor
+    and does not only move it, without going past FixNeurons."""
+    waiting, seen, other = collections.deque([node_name(tensor)]), set(), ''
+    while waiting:
+        name = waiting.popleft()
+        if name in seen or name not in changing or view.op(name) == 'FixNeuron':
+            continue
+        seen.add(name)
+        if trait(view.op(name)).kind == WEIGHTED:
+            return name
+        operands = [node_name(operand) for operand in view.inputs(name)]
+        if not other and view.op(name) not in _MOVES and any(
+                view.op(operand) == 'FixNeuron' and operand in changing for operand in operands):
+            other = name
+        if view.op(name) not in ('NextIteration', 'RefNextIteration'):
+            waiting.extend(operands)
+    return other or node_name(tensor)
+
+
+def scaled_weights(view, reader, value, inputs, outputs):
+    """The array of the weights that the weighted op `reader` has where the channels that it reads and gives have these scales.
+
+    inputs, outputs: arrays of scales, None for none.
+    """
+    spec, value = trait(view.op(reader)), np.array(value, np.float64)
+    transposed = view.op(reader) == 'MatMul' and view.attr(reader, 'transpose_b').b
+    if outputs is not None:
+        axes = (0,) if transposed else spec.channel_axes
+        shape = [size if axis in axes else 1 for axis, size in enumerate(value.shape)]
+        value = value * np.reshape(outputs, shape)
+    if inputs is not None:
+        axis = 1 if transposed else spec.reduction_axes[-1] + 1 if spec.depthwise else spec.reduction_axes[-1]
+        shape = [size if other == axis else 1 for other, size in enumerate(value.shape)]
+        value = value / np.tile(inputs, value.shape[axis] // len(inputs)).reshape(shape)
+    return value.astype(np.float32)

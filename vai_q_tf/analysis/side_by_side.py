@@ -1,0 +1,123 @@
+"""One graph with three networks side by side: the float one, the model, and the model in which each layer is alone.
+
+In the third one what reads a quantized activation reads the float network's tensor instead. So an error there is what one layer
+adds: from the tensors that it reads to its own FixNeuron. What two networks have in common is there once.
+"""
+from typing import Dict, NamedTuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.control_flow import ENTER_OPS
+from vai_q_tf.graph.dependence import reach, readers
+from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index, tensor_name
+from vai_q_tf.passes.common.rewriter import make_node
+
+_ANYWHERE = ('Placeholder', 'PlaceholderV2', 'PlaceholderWithDefault')
+
+
+class SideBySide(NamedTuple):
+    """graph: the GraphDef, in which the model has its own names. float_of, alone_of: {FixNeuron: tensor}, the float one and
+    the one of the layer alone. prefix: no node of the model begins with it."""
+    graph: tf.GraphDef
+    float_of: Dict[str, str]
+    alone_of: Dict[str, str]
+    prefix: str
+
+
+def without_fix_neurons(model):
+    """The model with its FixNeurons taken out: what reads one reads what that reads."""
+    sources = {node.name: normalise(node.input[0]) for node in model.node if node.op == 'FixNeuron'}
+
+    def resolved(reference):
+        control, name = reference.startswith('^'), reference.lstrip('^')
+        while node_name(name) in sources:
+            name = sources[node_name(name)]
+        return '^' + node_name(name) if control else name
+    return editor.subgraph(model, [editor.with_inputs(node, list(map(resolved, node.input)))
+                                   for node in model.node if node.name not in sources])
+
+
+def side_by_side(model, reference, float_tensors, alone):
+    """The SideBySide of a model and its float network.
+
+    Args:
+      model, reference: GraphDefs. float_tensors: {FixNeuron: tensor of the reference}.
+      alone: {FixNeuron in whose place layers alone read the float tensor: scales of its channels, which are its last axis, by
+        which the float tensor is multiplied first, or None}.
+    """
+    prefix = editor.unused_name('vai_q_tf/analysis', {node.name.rpartition('/')[0] for node in model.node})
+    has_loops = any(node.op in ENTER_OPS for graph in (model, reference) for node in graph.node)
+    nodes = list(map(_without_shapes, model.node))
+    common = _common(model, reference, has_loops)
+    float_names = {node.name: node.name if node.name in common else '{}/float/{}'.format(prefix, node.name)
+                   for node in reference.node}
+    nodes += [_moved(node, float_names, {}, prefix + '/float/') for node in reference.node if node.name not in common]
+    float_of = {name: _in(float_names, tensor) for name, tensor in float_tensors.items()}
+    for name in sorted(name for name, scales in alone.items() if scales):
+        factor = editor.constant('{}/scales/{}'.format(prefix, name), tf.float32, np.array(alone[name], np.float32))
+        scaled = make_node('Mul', '{}/scaled/{}'.format(prefix, name), [float_of[name], factor.name], T=tf.float32)
+        nodes += [factor, scaled]
+        float_of[name] = scaled.name
+    replaced = {name: float_of[name] for name in alone}
+    copied = _copied(model, replaced, has_loops)
+    alone_names = {node.name: '{}/alone/{}'.format(prefix, node.name) for node in model.node if node.name in copied}
+    nodes += [_moved(node, alone_names, replaced, prefix + '/alone/') for node in model.node if node.name in copied]
+    return SideBySide(editor.subgraph(model, nodes), float_of, {name: alone_names.get(name, name) for name in alone}, prefix)
+
+
+def _without_shapes(node):
+    """The NodeDef without noted shapes: an import takes time for them, and checks what nobody asked for."""
+    if '_output_shapes' not in node.attr:
+        return node
+    result = editor.exact_copy(node)
+    result.attr.pop('_output_shapes')
+    return result
+
+
+def _common(model, reference, has_loops):
+    """The nodes of the reference that are nodes of the model as well, and so is all that they read."""
+    view, other, found = GraphView(model), GraphView(reference), set()
+    repeated = [name for name in other.names if other.op(name) in ('NextIteration', 'RefNextIteration')]
+    for name in other.upstream(other.names, repeated):
+        if name not in view or view.op(name) != other.op(name) or view.inputs(name) != other.inputs(name):
+            continue
+        node = other.node(name)
+        if has_loops and node.input or any(node_name(operand) not in found for operand in node.input):
+            continue
+        if sorted(node.input) == sorted(view.node(name).input) and _attrs(node) == _attrs(view.node(name)):
+            found.add(name)
+    return found
+
+
+def _attrs(node):
+    return {key: node.attr[key] for key in node.attr if not key.startswith('_')}
+
+
+def _copied(model, float_of, has_loops):
+    """The nodes of the model that compute something else where layers are alone; with loops, all that may not be shared."""
+    if has_loops:
+        return {node.name for node in model.node if node.input and node.op not in _ANYWHERE}
+    following = readers(model.node)
+    return reach([reader for name in float_of for reader in following(name)], following)
+
+
+def _in(names, reference):
+    """A tensor or control input where the nodes have other `names`."""
+    name = node_name(reference)
+    if reference.startswith('^'):
+        return '^' + names.get(name, name)
+    return tensor_name(names.get(name, name), output_index(reference))
+
+
+def _moved(node, names, tensors, prefix):
+    """The NodeDef under its new name, reading others by theirs; `tensors` are read instead of what their key names."""
+    result = _without_shapes(editor.exact_copy(node))
+    result.name = names[node.name]
+    result.input[:] = [tensors.get(normalise(operand)) if not operand.startswith('^') and normalise(operand) in tensors
+                       else _in(names, operand) for operand in node.input]
+    result.attr.pop('_class', None)
+    if node.op in ENTER_OPS:  # a frame is known by its name
+        result.attr['frame_name'].s = (prefix + node.attr['frame_name'].s.decode()).encode()
+    return result

@@ -1,0 +1,174 @@
+"""Sums over tensors, computed in the graph: of a float tensor, the quantized one, and the quantized one of its layer alone.
+
+So memory holds none of them. The ops are written as a GraphDef, for Python takes its time over each op that it makes.
+"""
+import collections
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import ops
+from vai_q_tf.analysis.results import Histogram
+from vai_q_tf.export.constants import ERRORS_ABOVE, errors_below
+from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.view import normalise
+from vai_q_tf.passes.common.rewriter import make_node
+from vai_q_tf.plan.positions.final_positions import error_table
+
+BINS = 64
+_FINE = 1024  # bins of a batch; they are put into BINS once the range of all batches is known
+_MOST = 1 << 20  # elements of a batch that histograms count, evenly spaced
+_OPERANDS = ('float', 'quantized', 'alone', 'edges', 'unit')
+# Positions for which squares of values, and of their errors, are float32 numbers of full precision.
+_USUAL = range(-40, 41)
+
+
+class Sums(NamedTuple):
+    """What is known of a tensor over all batches.
+
+    elements: how many it has. energy: of the float values. error, alone_error: of the differences of the quantized ones, and of
+    the quantized ones of the layer alone. saturated, zeroed: numbers of elements. low, high: of the float values.
+    """
+    elements: float
+    energy: float
+    error: float
+    alone_error: float
+    saturated: float
+    zeroed: float
+    low: float
+    high: float
+
+
+class Statistics:
+    """The ops for ModelTensors, and what they gave so far.
+
+    Args:
+      tensors: list of ModelTensor. sides: {name: (float tensor, quantized one, quantized one of its layer alone)}.
+      prefix: begins the names of the nodes. histograms: whether histograms are counted.
+
+    Attributes:
+      nodes: NodeDefs for the graph. fetches: names of what `add` takes the values of.
+    """
+
+    def __init__(self, tensors, sides, prefix, histograms=True):
+        self._tensors, self._histograms, self._templates = list(tensors), histograms, {}
+        self.nodes, packs = [], collections.OrderedDict()
+        for number, tensor in enumerate(self._tensors):
+            where = '{}/statistics/{}/'.format(prefix, number)
+            self.nodes += [editor.constant(where + 'edges', tf.float32, tensor.edges),
+                           editor.constant(where + 'unit', tf.float32, _unit(tensor))]
+            given = dict(zip(_OPERANDS, sides[tensor.name] + (where + 'edges', where + 'unit')))
+            for kind, output in self._add(tensor, where, given):
+                packs.setdefault(kind, []).append((number, output))
+        self.fetches, self._packs = [], []
+        for index, ((_, dtype, *_), members) in enumerate(packs.items()):
+            name = '{}/pack_{}'.format(prefix, index)
+            self.nodes.append(make_node('Pack', name, [output for _, output in members], T=dtype, N=len(members)))
+            self.fetches.append(name + ':0')
+        self._packs = [(kind[0], [number for number, _ in members]) for kind, members in packs.items()]
+        self._sums, self._errors, self._counts = {}, {}, {}
+
+    def _add(self, tensor, where, given):
+        """Adds the nodes for a tensor; yields (what can be packed together, output)."""
+        template, outputs = self._template(tensor.bits, tensor.mode, tensor.narrow_range, _unit(tensor) != 1)
+        for node in template:
+            copy = editor.exact_copy(node)
+            copy.name = where + node.name
+            copy.input[:] = [given.get(operand) or where + operand for operand in node.input]
+            self.nodes.append(copy)
+        return [(kind, where + output) for kind, output in outputs]
+
+    def _template(self, *form):
+        if form not in self._templates:
+            with tf.Graph().as_default() as graph:
+                given = [tf.placeholder(tf.float32, name=name) for name in _OPERANDS]
+                measured = _measures(*given, *form, self._histograms)
+            outputs = [((what, tensor.dtype, form[0]), normalise(tensor.name)) for what, tensor in measured.items()]
+            self._templates[form] = [node for node in graph.as_graph_def().node if node.name not in _OPERANDS], outputs
+        return self._templates[form]
+
+    def add(self, values):
+        """Adds what one batch gave."""
+        found = collections.defaultdict(dict)
+        for (what, numbers), rows in zip(self._packs, values):
+            for number, row in zip(numbers, rows):
+                found[number][what] = row
+        for number, of in found.items():
+            sums = Sums(*of['sums'].tolist())
+            unit = _unit(self._tensors[number])**2
+            sums = sums._replace(energy=sums.energy * unit, error=sums.error * unit, alone_error=sums.alone_error * unit)
+            old = self._sums.get(number)
+            self._sums[number] = sums if old is None else Sums(
+                *(one + other for one, other in zip(old[:-2], sums[:-2])), min(old.low, sums.low), max(old.high, sums.high))
+            table = error_table(int(of['first']), of['errors'])
+            self._errors[number] = table + self._errors.get(number, 0.0)
+            if self._histograms:
+                self._counts[number] = merged(
+                    self._counts.get(number), (tuple(of['range'].tolist()), of['counts'].astype(np.int64)))
+
+    def results(self):
+        """[(ModelTensor, Sums, errors at all positions [256], Histogram or None)]; none where nothing was added."""
+        return [(tensor, self._sums[number], self._errors[number], histogram(self._counts.get(number)))
+                for number, tensor in enumerate(self._tensors) if number in self._sums]
+
+
+def _unit(tensor):
+    """What values are divided by before they are squared, a power of 2."""
+    return 1.0 if tensor.position in _USUAL or not tensor.step else tensor.step
+
+
+def _measures(value, quantized, alone, edges, unit, bits, mode, narrow_range, has_unit, histograms):
+    """{what: tensor} of a float tensor and the two quantized ones; edges: as of a ModelTensor."""
+    flat, changed, own = (tf.reshape(tensor, [-1]) for tensor in (value, quantized, alone))
+
+    def energy(values):
+        return tf.reduce_sum(tf.square(values / unit if has_unit else values))
+
+    def count(condition):
+        return tf.reduce_sum(tf.cast(condition, tf.float32))
+
+    saturated = tf.logical_or(tf.less(flat, edges[0]), tf.greater(flat, edges[1]))
+    zeroed = tf.logical_and(tf.logical_and(tf.greater(flat, edges[2]), tf.less(flat, edges[3])), tf.not_equal(flat, 0))
+    sums = [tf.cast(tf.size(flat), tf.float32), energy(flat), energy(changed - flat), energy(own - flat), count(saturated),
+            count(zeroed), tf.reduce_min(flat), tf.reduce_max(flat)]
+    first, errors = ops.position_errors(flat, errors_below(bits), ERRORS_ABOVE, bits, mode, narrow_range)
+    found = collections.OrderedDict([('sums', tf.stack(sums)), ('first', first), ('errors', errors)])
+    if histograms:
+        both = [_some(values) for values in (flat, changed)]
+        low, high = (reduce(tf.stack([reduce(values) for values in both])) for reduce in (tf.reduce_min, tf.reduce_max))
+        high = tf.maximum(high, low + tf.maximum(tf.abs(low), 1e-30) * 1e-3)
+        found['range'] = tf.stack([low, high])
+        found['counts'] = tf.stack([tf.histogram_fixed_width(values, found['range'], _FINE) for values in both])
+    return found
+
+
+def _some(values):
+    """At most _MOST of the finite values, evenly spaced; the others as zeros."""
+    some = tf.strided_slice(values, [0], tf.shape(values), 1 + (tf.shape(values) - 1) // _MOST)
+    return tf.clip_by_value(tf.where(tf.math.is_finite(some), some, tf.zeros_like(some)), -1e37, 1e37)
+
+
+def merged(old, new):
+    """Two of ((low, high), counts [2, _FINE]) as one; what is in a bin counts as being in its middle. `old` may be None."""
+    if old is None:
+        return new
+    low, high = min(old[0][0], new[0][0]), max(old[0][1], new[0][1])
+    return (low, high), sum(_in_bins(counts, limits, (low, high), _FINE) for limits, counts in (old, new))
+
+
+def histogram(found):
+    """The Histogram of ((low, high), counts [2, _FINE]); None for None."""
+    if found is None:
+        return None
+    (low, high), counts = found
+    return Histogram(float(low), float(high), *(tuple(map(int, row)) for row in counts.reshape(2, BINS, -1).sum(-1)))
+
+
+def _in_bins(counts, limits, wanted, bins):
+    """Counts [2, n] of equal bins within `limits` as those of `bins` bins within `wanted`, int64 [2, bins]."""
+    if tuple(limits) == tuple(wanted) and counts.shape[1] == bins:
+        return counts
+    middles = limits[0] + (np.arange(counts.shape[1]) + 0.5) * ((limits[1] - limits[0]) / counts.shape[1])
+    places = np.clip((middles - wanted[0]) / (wanted[1] - wanted[0]) * bins, 0, bins - 1).astype(int)
+    return np.array([np.bincount(places, row, bins) for row in counts]).astype(np.int64)

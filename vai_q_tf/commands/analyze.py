@@ -1,0 +1,17 @@
+"""analyze: how far a quantized model is from its float network, layer by layer."""
+import os
+
+from vai_q_tf.analysis.analysis_text import to_json, to_text
+from vai_q_tf.analysis.analyze import REPORT, analyze
+from vai_q_tf.commands.checks import require_file
+from vai_q_tf.terminal.answer import Answer
+
+
+def run(options, config):
+    """Runs the command; returns what it has to say."""
+    path = require_file(options, 'input_frozen_graph')
+    float_graph = require_file(options, 'float_graph') if options.float_graph.strip() else None
+    found = analyze(path, options.input_fn.strip() or None, float_graph, config, analyze_iter=options.analyze_iter,
+                    gpu_memory_fraction=options.gpu_memory_fraction)
+    return Answer('{}\nThe report is {}'.format(to_text(found), os.path.join(config.output_dir, REPORT)),
+                  lambda: to_json(found))

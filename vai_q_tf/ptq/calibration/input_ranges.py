@@ -1,0 +1,64 @@
+"""What calibration feeds to the input nodes: its range, how much of it is out of range at a position, how batches differ."""
+from typing import NamedTuple, Tuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO, POSITION_MIN
+from vai_q_tf.graph.view import indexed_name
+from vai_q_tf.ptq.calibration.counting import count_positions
+
+
+class InputRange(NamedTuple):
+    """The values of an input node over all batches.
+
+    bits: with the sign. low, high: the least and the greatest value. size: number of elements.
+    counts: of positions, int64 [256], see `histograms`. deviations: the standard deviation in each batch.
+    """
+    bits: int
+    low: float
+    high: float
+    size: int
+    counts: np.ndarray
+    deviations: Tuple[float, ...]
+
+    def saturated(self, position):
+        """The share of the elements that are out of the range of the bits at a position."""
+        return float(self.counts[:max(position, POSITION_MIN) + HISTOGRAM_ZERO].sum()) / max(self.size, 1)
+
+
+class InputRanges:
+    """Watches the input nodes of a graph, which is the default graph when this is made.
+
+    Args:
+      records: the QuantTensors of a plan; those of other roles are passed over.
+
+    Attributes:
+      fetches: names of what `add` is given the values of.
+    """
+
+    def __init__(self, records):
+        self._inputs = [record for record in records if record.role == 'input']
+        self._batches = []
+        self.fetches = [_measures(record) for record in self._inputs]
+
+    def add(self, values):
+        """Adds a batch; values: of `fetches`."""
+        self._batches.append(values)
+
+    def found(self):
+        """{name of a quantized tensor: InputRange}"""
+        return {record.name: _over_all(record.bits, batches)
+                for record, batches in zip(self._inputs, zip(*self._batches))}
+
+
+def _measures(record):
+    x = tf.get_default_graph().get_tensor_by_name(indexed_name(record.tensor))
+    spread = tf.math.reduce_std(tf.cast(x, tf.float64))
+    return [tensor.name for tensor in (tf.reduce_min(x), tf.reduce_max(x), tf.size(x), count_positions(x, record.bits), spread)]
+
+
+def _over_all(bits, batches):
+    low, high, sizes, counts, deviations = zip(*batches)
+    return InputRange(bits, float(min(low)), float(max(high)), int(np.sum(sizes, dtype=np.int64)),
+                      np.sum(counts, 0, np.int64).reshape(HISTOGRAM_BINS), tuple(map(float, deviations)))

@@ -1,0 +1,87 @@
+"""What a quantization has to say when it is done."""
+import functools
+import os
+import sys
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf import errors, files
+from vai_q_tf.analysis.analyze_networks import analyze_networks
+from vai_q_tf.coverage.summary import coverage
+from vai_q_tf.frozen.load import runnable
+from vai_q_tf.html_report.page import REPORT_FILE
+from vai_q_tf.summary.data_checks import input_warnings, odd_positions
+from vai_q_tf.summary.next_steps import next_steps
+from vai_q_tf.summary.results import AidSummary, InputSummary, QuantizeSummary
+from vai_q_tf.summary.text import MOST_WORST, SUMMARY_FILE, to_json, to_text
+from vai_q_tf.terminal.colours import coloured
+from vai_q_tf.terminal.verbosity import note
+
+
+def warn_of_inputs(improved, plan):
+    """Logs what looks wrong about the calibration data."""
+    for record in plan.tensors:
+        if record.name in improved.inputs:
+            for text in input_warnings(record.tensor, improved.inputs[record.name], improved.positions[record.name]):
+                tf.logging.warning('%s', text)
+
+
+def summarise(improved, float_graph, plan, findings, differences, warnings, analysis=None):
+    """The QuantizeSummary of what was Improved, without files and next steps.
+
+    float_graph, plan: the Network that was taken. findings, differences: of `lint`. warnings: what was logged. analysis:
+    the Analysis, None where there is none.
+    """
+    inputs = tuple(
+        InputSummary(record.tensor, found.low, found.high, record.bits, improved.positions[record.name],
+                     found.saturated(improved.positions[record.name]))
+        for record in plan.tensors for found in [improved.inputs.get(record.name)] if found)
+    odd = odd_positions(plan, improved.positions)
+    return QuantizeSummary(
+        (), coverage(float_graph, plan), inputs, analysis.tensors[:MOST_WORST] if analysis else (),
+        tuple(AidSummary(row.aid, row.before, row.after, row.kept, row.rejected) for row in improved.rows),
+        tuple(findings), tuple(differences), tuple(dict.fromkeys(warnings)) + ((odd,) if odd else ()), (), improved.effort,
+        improved.fitted, improved.data is not None and improved.data.unseen is not improved.data.fitted)
+
+
+def with_paths(summary, config, model, float_graph, input_fn):
+    """The QuantizeSummary with files and next steps.
+
+    model: name of the file in the output_dir of the config. float_graph: the path of the graph, or what else it is. input_fn:
+    what gives the data, or its name.
+    """
+    summary = summary._replace(files=tuple((what, os.path.join(config.output_dir, name)) for what, name in (
+        ('model', model), ('summary', SUMMARY_FILE))))
+    return summary._replace(next_steps=next_steps(
+        summary, float_graph if isinstance(float_graph, str) else '', _name_of(input_fn)))
+
+
+def measure_errors(float_graph, model, plan, feeds, gpu_memory_fraction, histograms):
+    """The Analysis of a model; None where the networks do not run side by side."""
+    try:
+        return analyze_networks(runnable(float_graph), runnable(model), plan, feeds, histograms=histograms,
+                                gpu_memory_fraction=gpu_memory_fraction)
+    except errors.QuantizeError as error:
+        tf.logging.info('The summary has no worst tensors: %s', error)
+        return None
+
+
+def _name_of(input_fn):
+    if isinstance(input_fn, str):
+        return input_fn
+    module, name = (getattr(input_fn, attribute, '') for attribute in ('__module__', '__qualname__'))
+    return '' if not name or '<' in name or module in ('__main__', '') else '{}.{}'.format(module, name)
+
+
+def remove(directory):
+    """Removes the summary and the report, which are about to become those of another model."""
+    for name in (SUMMARY_FILE, REPORT_FILE):
+        path = os.path.join(directory, name)
+        if os.path.lexists(path):
+            os.unlink(path)
+
+
+def write(directory, summary):
+    """Writes a QuantizeSummary as a file, and says it."""
+    files.write(directory, SUMMARY_FILE, to_json(summary).encode())
+    note(to_text(summary, functools.partial(coloured, stream=sys.stderr)))

@@ -1,0 +1,34 @@
+"""What to do once a network is quantized."""
+import shlex
+
+_LITTLE = 20.0  # dB of the outputs: the noise is a tenth of the signal
+
+
+def next_steps(summary, float_graph, input_fn):
+    """Sentences on what to do next, the most urgent first.
+
+    Args:
+      summary: a QuantizeSummary without them.
+      float_graph: the path of the float graph, '' where it is not known. input_fn: 'module.function', '' likewise.
+    """
+    steps = []
+    if summary.warnings:
+        steps.append('See to the warnings first.')
+    if summary.db is not None and summary.db < _LITTLE or summary.effort == 'fast':
+        better = {'fast': '--effort standard', 'standard': '--effort high'}.get(summary.effort)
+        steps.append('Where accuracy does not suffice: {}quantization-aware training.'.format(
+            '{}, then '.format(better) if better else ''))
+    if summary.findings:
+        steps.append('Change what the DPU compiler refuses, or end the range before it (--output_nodes); --strict makes it an '
+                     'error.')
+    model = dict(summary.files)['model']
+    if model.endswith('.pb'):
+        steps.append('To find the layer that loses most: ' + analyze_command(
+            float_graph or 'FLOAT.pb', model, input_fn or 'MODULE.FUNCTION'))
+    return tuple(steps)
+
+
+def analyze_command(float_graph, model, input_fn):
+    """The command line that compares a model with its float graph, tensor by tensor."""
+    words = ['vai_q_tensorflow', 'analyze', '--input_frozen_graph', model, '--float_graph', float_graph, '--input_fn', input_fn]
+    return ' '.join(map(shlex.quote, words))

@@ -1,0 +1,114 @@
+"""A QuantizeSummary for people and for programs."""
+import collections
+import textwrap
+
+from tabulate import tabulate
+
+from vai_q_tf.terminal.json_text import json_text
+
+SUMMARY_FILE = 'quantize_summary.json'
+MOST_WORST = 3
+_NAMED, _LISTED = 3, 4  # names of a line, lines of a kind
+_WIDTH = 128
+
+
+def in_one_line(coverage, findings):
+    """A Coverage, and how many Findings there are of what the DPU compiler refuses, in a line."""
+    refused = 'the DPU compiler would refuse {} of them'.format(len(findings)) if findings else (
+        'lint finds nothing that the DPU compiler would refuse')
+    return '{}; {}'.format(coverage, refused)
+
+
+def to_text(summary, paint=lambda text, kind: text):
+    """The text, of some 25 lines; paint: what colours a text of a kind, see `coloured`."""
+    rows = [('Float', _floats(summary.coverage)), ('Inputs', [_input(each) for each in summary.inputs]),
+            ('Outputs', _aids(summary)), ('Worst', _worst(summary.worst)), ('DPU', _dpu(summary)),
+            ('Warnings', _first(summary.warnings)), ('Files', _aligned(summary.files)), ('Next', list(summary.next_steps))]
+    lines = [paint('Summary:', 'title') + ' {}.'.format(summary.coverage)]
+    for label, texts in rows:
+        for number, text in enumerate(texts):
+            shown = '' if number else label
+            head = paint(shown, 'warning' if label == 'Warnings' else 'title') if shown else ''
+            lines.append('  ' + head + ' ' * (10 - len(shown)) + text)
+    return '\n'.join(lines)
+
+
+def to_json(summary):
+    """The QuantizeSummary as a JSON text with the names of its fields; null stands for inf."""
+    fields = summary._asdict()
+    fields['files'] = dict(summary.files)
+    fields['coverage'] = dict(summary.coverage._asdict(), left_float=summary.coverage.left_float, floats=[
+        {'reason': reason, 'nodes': names} for reason, names in summary.coverage.floats])
+    fields['worst'] = [{key: value for key, value in tensor._asdict().items() if key != 'histogram'}
+                       for tensor in summary.worst]
+    return json_text(dict(fields, db=summary.db))
+
+
+def _floats(coverage):
+    return _first(['{} ({}): {}'.format(len(names), reason, _names(names)) for reason, names in coverage.floats])
+
+
+def _input(one):
+    return '{}: {:.4g} to {:.4g}, {} bits at position {}, {:.2g} % out of range'.format(
+        one.name, one.low, one.high, one.bits, one.position, 100 * one.saturated)
+
+
+def _aids(summary):
+    lines = []
+    if summary.aids:
+        lines.append('Signal to quantization noise, in dB, on {}:'.format(
+            'calibration data that nothing was fitted on' if summary.unseen else 'the calibration data'))
+        lines += tabulate(
+            [(aid.name, _decibels(aid.before_db), _decibels(aid.after_db), 'kept' if aid.kept else aid.reason)
+             for aid in summary.aids],
+            headers=('Aid', 'without', 'with', ''), disable_numparse=True,
+            colalign=('left', 'right', 'right', 'left')).splitlines()
+    if summary.fitted:
+        lines.append('The weights and biases of the model are fitted; they are no longer those of the float graph.')
+    return [line.rstrip() for line in lines]
+
+
+def _worst(tensors):
+    if not tensors:
+        return []
+    return tabulate(
+        [(tensor.name, tensor.bits, tensor.position, _decibels(tensor.alone_db), _decibels(tensor.db),
+          _decibels(tensor.loss_db), _percent(tensor.saturated), _percent(tensor.zeroed)) for tensor in tensors[:MOST_WORST]],
+        headers=('Tensor', 'bits', 'position', 'dB alone', 'all', 'lost', 'saturated', 'zeroed'), disable_numparse=True,
+        colalign=('left',) + ('right',) * 7).splitlines()
+
+
+def _dpu(summary):
+    lines = []
+    for what, findings in (('refused', summary.findings), ('other numbers', summary.differences)):
+        by_rule = collections.OrderedDict()
+        for finding in findings:
+            by_rule.setdefault(finding.rule, []).append(finding.node or 'the graph')
+        lines += ['{}: {} {}: {}'.format(what, len(names), rule, _names(names)) for rule, names in by_rule.items()]
+    if not summary.findings:
+        lines.append('The DPU compiler has nothing against the model, as far as lint can tell.')
+    return _first(lines)
+
+
+def _aligned(pairs):
+    width = max([len(name) for name, _ in pairs], default=0)
+    return ['{}  {}'.format(name.ljust(width), path) for name, path in pairs]
+
+
+def _first(lines):
+    """The first lines, each cut to the width of a page, and how many others there are."""
+    shown = [textwrap.shorten(line, _WIDTH, placeholder=' ...') for line in lines[:_LISTED]]
+    return shown + ['and {} more'.format(len(lines) - _LISTED)] * (len(lines) > _LISTED)
+
+
+def _names(names):
+    others = len(names) - _NAMED
+    return ', '.join(names[:_NAMED]) + (' and {} more'.format(others) if others > 0 else '')
+
+
+def _decibels(value):
+    return '{:.1f}'.format(value)
+
+
+def _percent(share):
+    return '{:.1f} %'.format(100 * share)
