@@ -1,6 +1,7 @@
 """The report beside the files of a checkpoint of quantization-aware training."""
 import os
 
+from vai_q_tf.analysis.analyze import analyze
 from vai_q_tf.frozen.load import load_graph
 from vai_q_tf.html_report.contents import ReportContents
 from vai_q_tf.html_report.page import report_or_log
@@ -27,6 +28,7 @@ def _contents(written, network, checkpoint, history_dir, suffix):
     averaged, step = suffix.startswith('averaged_'), suffix.split('_')[-2]
     return ReportContents(
         'Quantized model of step {}{}'.format(step, ', averaged weights' if averaged else ''), load_graph(written.eval_model),
-        plan, float_graph, history=read_history(history_dir) or read_history(training), losses=read_losses(training),
+        plan, float_graph, analysis=analyze(written.eval_model),
+        history=read_history(history_dir) or read_history(training), losses=read_losses(training),
         files=(('model', written.eval_model), ('evaluation graph', written.eval_graph), ('checkpoint', checkpoint)),
         step=int(step))

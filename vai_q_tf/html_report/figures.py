@@ -19,7 +19,7 @@ _POINTS = 1000  # of a line that is drawn
 
 
 def network_figure(boxes, errors):
-    """The network as a plot; errors: {name of a quantized tensor: TensorError}."""
+    """The network as a plot; errors: {name of a quantized tensor: TensorError}, the worst first."""
     from bokeh.models import ColumnDataSource, HoverTool, Range1d
     layout = lay_out([box.inputs for box in boxes])
     plot = _figure('network', height=560, x_range=Range1d(0, 1000), y_range=Range1d(-600, 0), match_aspect=False)
@@ -60,9 +60,10 @@ def _columns(boxes, layout, chosen, errors):
 
 
 def _worst(boxes, errors):
-    """The boxes whose results have the largest errors."""
-    measured = [box for box in boxes if box.result and box.result.name in errors]
-    return sorted(measured, key=lambda box: errors[box.result.name].db)[:_WORST]
+    """The boxes with the worst results; errors: the worst first."""
+    ranks = {name: rank for rank, name in enumerate(errors)}
+    measured = [box for box in boxes if box.result and box.result.name in ranks]
+    return sorted(measured, key=lambda box: ranks[box.result.name])[:max(1, min(_WORST, len(measured) // 4))]
 
 
 def shortened(name, most=_SHOWN):

@@ -26,12 +26,28 @@ class Layout(NamedTuple):
 
 def lay_out(inputs):
     """The Layout of boxes that read those of `inputs`: for each one the numbers of the boxes before it that it reads."""
+    if not inputs:
+        return Layout([], [])
     edges = [(source, number) for number, sources in enumerate(inputs) for source in sources]
     ranks = _ranks(inputs)
     places, ways = _with_deep_stack(lambda: _across(len(inputs), _pushing(edges, ranks)))
-    return _in_columns(places, ranks, [
-        list(zip(ways[edge], range(ranks[edge[0]], ranks[edge[1]] + 1))) if edge in ways else
-        [(places[number], ranks[number]) for number in edge] for edge in edges])
+    _push_apart(places, ranks)
+    return _in_columns(places, ranks, [_way(edge, places, ranks, ways) for edge in edges])
+
+
+def _way(edge, places, ranks, ways):
+    """The (place, rank) where a line passes a layer, from the box that is read to the one that reads."""
+    (source, target), passed = edge, ways.get(edge, ())[1:-1]
+    return [(places[source], ranks[source]), *zip(passed, range(ranks[source] + 1, ranks[target])),
+            (places[target], ranks[target])]
+
+
+def _push_apart(places, ranks):
+    """Moves boxes to the right that the layout package lets overlap."""
+    ends = {}
+    for number in sorted(range(len(places)), key=places.__getitem__):
+        places[number] = max(places[number], ends.get(ranks[number], places[number]))
+        ends[ranks[number]] = places[number] + WIDTH + _ACROSS / 2
 
 
 def _pushing(edges, ranks):
@@ -116,7 +132,7 @@ def _components(count, edges):
 
 def _in_columns(places, ranks, ways):
     """The Layout; ways: for each line its (place, rank) in the layers that it comes through."""
-    layers, step = max(ranks, default=0) + 1, HEIGHT + _DOWN
+    layers, step = max(ranks) + 1, HEIGHT + _DOWN
     spans = _spans([point for way in ways for point in way] + list(zip(places, ranks)))
     rows = min({math.ceil(layers / columns) for columns in _COLUMNS}, key=lambda count: abs(math.log(
         sum(end - start + WIDTH + _GUTTER for start, end in _joined(spans, count)) / (count * step) / _ASPECT)))

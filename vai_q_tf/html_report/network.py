@@ -2,10 +2,12 @@
 import collections
 from typing import NamedTuple, Optional, Tuple
 
+from vai_q_tf.graph.dependence import reach, readers
 from vai_q_tf.graph.traits import FIX_NEURON_OPS, FLOAT, FORWARDS, SHAPE_OPS, SHARED, WEIGHTED, trait
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
 
 IN_QUANTIZED, IN_SHARED, IN_FLOAT, IN_END = 'quantized', 'shared', 'float', 'end'
+_STATIC_OPS = VARIABLE_OPS | {'Const', 'NoOp'}
 _OUTSIDE = 'it is outside of the range from the input to the output nodes'
 
 
@@ -91,13 +93,9 @@ class _Finder:
 
     def _computed(self, order):
         """The nodes that depend on anything but constants and variables."""
-        found = set()
-        for name in order:
-            inputs = () if self._view.op(name) in SHAPE_OPS else self._view.inputs(name)
-            starts = not inputs and self._view.op(name) not in VARIABLE_OPS | SHAPE_OPS | {'Const', 'NoOp'}
-            if starts or any(node_name(tensor) in found for tensor in inputs):
-                found.add(name)
-        return found
+        nodes = [self._view.node(name) for name in order if self._view.op(name) not in SHAPE_OPS]  # which read no values
+        starts = [node.name for node in nodes if node.op not in _STATIC_OPS and not self._view.inputs(node.name)]
+        return reach(starts, readers(nodes, controls=False))
 
     def _producer(self, tensor):
         """The node whose result a tensor is, quantized or not."""
@@ -147,8 +145,8 @@ class _Finder:
             if name in self._results:
                 carried.add(name)
             elif sources and all(source in carried or source in waiting for source in sources):
-                forwards = trait(self._view.op(name)).kind == FORWARDS
-                (carried if forwards and carried.issuperset(sources) else waiting).add(name)
+                kind = trait(self._view.op(name))
+                (carried if (kind.kind == FORWARDS or kind.moves) and carried.issuperset(sources) else waiting).add(name)
         for name in reversed(self._drawn):
             readers = self._readers[name]
             if name in waiting and readers and carried.issuperset(readers):

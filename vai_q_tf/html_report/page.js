@@ -183,9 +183,9 @@ function select(number, move) {
 
 function fill(number, row) {
   var histogram = data.histograms[number], plot = plots.histogram, cells = row.cells, empty = !histogram;
-  var head = ['', '', 'layer ', '', 'bits ', 'position ', 'from ', 'to ', 'saturated ', 'to zero ', 'error ', 'alone '];
+  var head = ['', '', 'layer ', '', 'bits ', 'position ', 'from ', 'to ', 'saturated ', 'to zero ', 'error ', 'alone ', 'lost '];
   byId('selected-head').textContent = cells[1].textContent;
-  byId('selected-words').textContent = (empty ? 'There is no histogram of this tensor. ' : '') + [2, 3, 4, 5, 6, 7, 8, 9, 10, 11].map(
+  byId('selected-words').textContent = (empty ? 'There is no histogram of this tensor. ' : '') + [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12].map(
     function (cell) { return head[cell] + cells[cell].textContent; }).join(', ') + '.';
   var columns = {left: [], right: [], float: [], quantized: []};
   if (!empty) {

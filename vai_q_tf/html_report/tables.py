@@ -18,16 +18,17 @@ class Row(NamedTuple):
 
 TENSOR_HEADS = (('#', 'number'), ('tensor', ''), ('layer', ''), ('role', ''), ('bits', 'number'), ('position', 'number'),
                 ('least', 'number'), ('greatest', 'number'), ('saturated', 'number'), ('to zero', 'number'), ('dB', 'number'),
-                ('alone dB', 'number'))
+                ('alone', 'number'), ('lost', 'number'))
 
 
 def tensor_rows(tensors):
     """A Row for each TensorError."""
     return [Row((str(number), tensor.name, tensor.layer, tensor.role, str(tensor.bits), str(tensor.position),
                  number_text(tensor.low), number_text(tensor.high), share(tensor.saturated), share(tensor.zeroed),
-                 decibels(tensor.db), decibels(tensor.alone_db)),
+                 decibels(tensor.db), decibels(tensor.alone_db), decibels(tensor.loss_db)),
                 (number, None, None, None, tensor.bits, tensor.position, _key(tensor.low), _key(tensor.high),
-                 _key(tensor.saturated), _key(tensor.zeroed), _key(tensor.db), _key(tensor.alone_db)))
+                 _key(tensor.saturated), _key(tensor.zeroed), _key(tensor.db), _key(tensor.alone_db),
+                 _key(tensor.loss_db)))
             for number, tensor in enumerate(tensors, 1)]
 
 

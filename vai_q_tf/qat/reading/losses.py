@@ -4,6 +4,7 @@ import os
 import re
 
 import tensorflow.compat.v1 as tf
+from google.protobuf.message import DecodeError  # type: ignore
 
 _TAG = re.compile(r'(?:.*/)?(?:total_)?loss(?:_\d+)?')
 _LARGEST = 64 << 20  # bytes of a file that is read
@@ -27,7 +28,7 @@ def read_losses(directory):
                         number = _number(value)
                         if number is not None:
                             found.setdefault(value.tag, {})[event.step] = number
-        except (tf.errors.OpError, ValueError) as error:  # ValueError: a record that is no event
+        except (tf.errors.OpError, DecodeError) as error:
             tf.logging.info('The event file %s is read up to where it is damaged: %s', path, error)
     return {tag: sorted(points.items()) for tag, points in found.items()}
 
