@@ -4,8 +4,11 @@ import re
 import sys
 
 import pytest
+import tensorflow.compat.v1 as tf
 
 from tests.command_line.conftest import small_network
+from vai_q_tf.commands import report
+from vai_q_tf.config import QuantizeConfig
 
 
 def _page(path):
@@ -30,7 +33,7 @@ def test_quantize_writes_it_and_takes_an_old_one_away(quantized, command):
     text, names, plots = _page(quantized / 'quantize_report.html')
     assert plots == {'network', 'histogram', 'depth'}
     assert sorted(names) == ['bias/wquant', 'input/aquant', 'relu/aquant', 'weights/wquant']
-    assert '1 of 1 convolutions and matmuls are quantized, 0 of 3 ops stay float.' in text
+    assert '1 of 1 convolutions and matmuls are quantized, 0 of 4 ops stay float.' in text
     assert '<th scope="row">input</th>' in text
     status, _, _ = command('quantize', input_frozen_graph='float.pb', input_nodes='input', output_nodes='relu',
                            input_fn='calib_module.calib', calib_iter=1, effort='fast', output_dir='results')
@@ -63,11 +66,11 @@ def test_errors_come_before_anything_is_written(command, workplace, monkeypatch)
     assert status and "pip install 'vai_q_tf[report]'" in stderr and not (workplace / 'results').exists()
 
 
-def test_reasons_are_those_of_the_float_graph(command, quantized, monkeypatch):
-    from vai_q_tf.commands import report
-    from vai_q_tf.config import QuantizeConfig
-    graph = small_network()
-    config = QuantizeConfig(input_nodes=['input'], output_nodes=['relu'], ignore_nodes=['conv'])
-    found = report._reasons(graph, config)
-    assert 'conv' in found and found['conv']
-    assert report._reasons(graph, config.replace(output_nodes=['missing'])) == {}
+def test_reasons_are_those_of_the_float_graph():
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(small_network(), name='')
+        tf.sin(graph.get_tensor_by_name('relu:0'), name='sin')
+    config = QuantizeConfig(input_nodes=['input'], output_nodes=['sin'])
+    found = report._reasons(graph.as_graph_def(), config)
+    assert list(found) == ['sin'] and found['sin']
+    assert report._reasons(graph.as_graph_def(), config.replace(output_nodes=['missing'])) == {}
