@@ -35,6 +35,7 @@ ROOMS = (
     ('comparison', None, 'how two models or dumps differ, tensor by tensor'),
     ('analysis', None, 'how far a quantized model is from another one, tensor by tensor'),
     ('summary', None, 'what a run has to say when it is done'),
+    ('html_report', None, 'one HTML page that shows what became of a network'),
     ('ptq/calibration', None, 'what batches of data tell of the tensors of a plan'),
     ('ptq/fitting', None, 'fits the biases and weights of a layer to what the float layer gives'),
     ('ptq/equalization', None, 'what is done to the weights of the float network before layers are fitted'),

@@ -9,7 +9,7 @@ import traceback
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, ops, tf_internal
-from vai_q_tf.commands import analyze, compare, deploy, dump, inspect, quantize, sensitivity, update
+from vai_q_tf.commands import analyze, compare, deploy, dump, inspect, quantize, report, sensitivity, update
 from vai_q_tf.frozen.crash import crashing_node as find_crashing_node
 from vai_q_tf.frozen.load import load_graph, runnable
 from vai_q_tf.integrations.metagraph import read_meta_graph
@@ -19,7 +19,7 @@ from vai_q_tf.terminal.streams import complain, not_printed, say
 from vai_q_tf.terminal.verbosity import NORMAL, QUIET, VERBOSE, verbosity
 
 _COMMANDS = {'quantize': quantize, 'inspect': inspect, 'sensitivity': sensitivity, 'analyze': analyze, 'compare': compare,
-             'dump': dump, 'deploy': deploy, 'update': update}
+             'dump': dump, 'deploy': deploy, 'update': update, 'report': report}
 
 
 def run(options):

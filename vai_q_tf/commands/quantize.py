@@ -32,7 +32,7 @@ def run(options, config):
         output_format=options.output_format, onnx_opset=options.onnx_opset, include_fast_ft=options.include_fast_ft,
         fast_ft_mode=options.fast_ft_mode, fast_ft_epochs=options.fast_ft_epochs, fast_ft_lr=options.fast_ft_lr,
         fast_ft_lrcoef=options.fast_ft_lrcoef, strict=options.strict, gpu_memory_fraction=options.gpu_memory_fraction,
-        effort=options.effort, graph_path=options.input_frozen_graph)
+        effort=options.effort, graph_path=options.input_frozen_graph, report=options.report)
     write_options(result, options)
     return Answer('The quantized model is {}'.format(os.path.join(config.output_dir, os.path.basename(result))),
                   lambda: to_json(result.summary))

@@ -5,6 +5,7 @@ COMMANDS = (('quantize', 'quantize a frozen graph, or convert its data type (--c
             ('inspect', 'show what is in a graph, and what of it will be quantized'),
             ('sensitivity', 'measure what each quantized tensor costs, and choose bits (--target_bits, --target_db)'),
             ('analyze', 'measure the error of a quantized graph layer by layer, the worst first (--float_graph)'),
+            ('report', 'write a page on a quantized graph, to open in a browser (--float_graph, --input_fn)'),
             ('dump', 'write the values of the tensors of a quantized graph'),
             ('compare', 'compare two models or dumps, such as that of a board, tensor by tensor: compare A B'),
             ('deploy', 'freeze a checkpoint of a quantize evaluation graph'),
@@ -20,7 +21,7 @@ GROUPS = (
         ('config', TEXT, '', 'FILE', 'YAML or JSON file with options as keys; those of the command line go before. A run that '
          'writes a model leaves its quantize_config.yaml beside it, which repeats it'),
         ('input_frozen_graph', TEXT, '', 'FILE', 'frozen graph (GraphDef, binary or text): the float graph for '
-         'quantize, inspect and sensitivity, a quantized one for analyze, dump and update'),
+         'quantize, inspect and sensitivity, a quantized one for analyze, report, dump and update'),
         ('input_nodes', CONFIG, None, 'NAMES', 'nodes where quantization starts, comma separated: the last nodes of the '
          'preprocessing, or the placeholders'),
         ('output_nodes', CONFIG, None, 'NAMES', 'nodes where quantization ends, comma separated: the last nodes before the '
@@ -32,6 +33,7 @@ GROUPS = (
         ('output_dir', CONFIG, None, 'DIR', 'where the results are written'),
         ('output_format', TEXT, 'pb', '{pb,onnx}', 'format of the quantized model'),
         ('onnx_opset', COUNT, 13, 'N', 'operator set of the onnx model'),
+        ('report', None, False, None, 'quantize: also write quantize_report.html, a page to open in a browser'),
         ('mode', TEXT, 'frozen', '{frozen,train,eval}', 'what quantize reads: a frozen graph, or the MetaGraph of a '
          'training or an evaluation, which it rewrites'),
         ('input_meta_graph', TEXT, '', 'FILE', 'MetaGraph for --mode train, --mode eval and deploy'),

@@ -8,6 +8,8 @@ files; the training graph and its session are not touched, so losses are those o
 happen in another thread than training; a lock keeps exports apart. What fails there is logged with its reason and never stops
 the training.
 """
+import glob
+import os
 import threading
 import time
 
@@ -15,6 +17,8 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.config import require_config
+from vai_q_tf.hooks.training_report import report_training
+from vai_q_tf.html_report.packages import require_report
 from vai_q_tf.qat import checkpoints, evaluation, graph_record
 from vai_q_tf.qat.averages.averaged_reader import has_averages
 from vai_q_tf.qat.deploy import EvaluationFreezer, derive_evaluation_graph
@@ -34,9 +38,14 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
         MonitoredTrainingSession use it.
       averaged: whether the averaged weights, once a checkpoint has them, leave the same files beside these, with a suffix that
         begins with 'averaged_'. None: where the config has an average_step.
+      report: whether `quantize_report_<suffix>.html` is written beside each model. It has the positions over the steps, where
+        a QuantizePositionHook has the same output_dir, and the losses in the event files beside the checkpoint.
+
+    Raises:
+      QuantizeError: MISSING_LIBRARY where a report is wanted, and its packages are not installed.
     """
 
-    def __init__(self, config, eval_graph_fn=None, checkpoint_dir=None, saver=None, averaged=None):
+    def __init__(self, config, eval_graph_fn=None, checkpoint_dir=None, saver=None, averaged=None, report=False):
         if checkpoint_dir is not None and saver is not None:
             raise ValueError('Give checkpoint_dir or saver, not both.')
         self._config = require_config(config)
@@ -44,6 +53,9 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
         self._checkpoint_dir = checkpoint_dir
         self._saver = saver
         self._averaged = config.average_step is not None if averaged is None else averaged
+        self._report = report
+        if report:
+            require_report()
         self._training_graph = None
         self._freezer = None
         self._last_step = None
@@ -103,14 +115,23 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
                 if first and checkpoints.is_before_training(reader):
                     tf.logging.info('No quantized model of step %d, from which the training starts.', global_step_value)
                     return
-                paths = self._freezer.write(checkpoint, global_step_value)
+                written = [self._freezer.write(checkpoint, global_step_value)]
                 if self._averaged and has_averages(reader):
-                    self._freezer.write(checkpoint, global_step_value, averaged=True)
+                    written.append(self._freezer.write(checkpoint, global_step_value, averaged=True))
             except Exception as error:  # an export must never end a training
                 tf.logging.error('No quantized model for step %d: %s', global_step_value, error)
             else:
                 tf.logging.info('Quantized model of step %d in %.2f s: %s', global_step_value, time.time() - started,
-                                paths.eval_model)
+                                written[0].eval_model)
+                if self._report:
+                    self._write_reports(written, checkpoint)
+
+    def _write_reports(self, written, checkpoint):
+        directory = os.path.dirname(checkpoint)
+        if glob.glob(os.path.join(glob.escape(directory), '*tfevents*')):
+            tf.summary.FileWriterCache.get(directory).flush()  # that of the hook that saves, which has the losses
+        for paths in written:
+            report_training(paths, self._freezer.network, checkpoint, self._config.output_dir)
 
     def _checkpoint(self, step):
         """The prefix of the checkpoint that was just saved."""

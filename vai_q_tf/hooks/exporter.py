@@ -13,6 +13,8 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import files, tf_internal
 from vai_q_tf.config import require_config
+from vai_q_tf.hooks.training_report import NAME, report_training
+from vai_q_tf.html_report.packages import require_report
 from vai_q_tf.qat import checkpoints, evaluation, graph_record
 from vai_q_tf.qat.deploy import EvaluationFreezer
 
@@ -39,14 +41,17 @@ class QuantizeExporter(tf.estimator.Exporter):
       name: unique name of the exporter.
       compare_fn: function (best_eval_result, current_eval_result) of two dicts of metrics, whether the current one is better.
       exports_to_keep: how many models stay, the latest, which are the best; None for all.
+      report: whether `quantize_report_<suffix>.html` is written beside each model, as by QuantizeCheckpointListener; it stays
+        as long as the model.
 
     Raises:
+      QuantizeError: MISSING_LIBRARY where a report is wanted, and its packages are not installed.
       ValueError: not exactly one of serving_input_receiver_fn and eval_graph_fn; a compare_fn of other arguments; an
         exports_to_keep below 1.
     """
 
     def __init__(self, config, serving_input_receiver_fn=None, eval_graph_fn=None, name='quantized',
-                 compare_fn=smaller_loss, exports_to_keep=1):
+                 compare_fn=smaller_loss, exports_to_keep=1, report=False):
         if (serving_input_receiver_fn is None) == (eval_graph_fn is None):
             raise ValueError('Give exactly one of serving_input_receiver_fn and eval_graph_fn.')
         if (not callable(compare_fn)
@@ -61,6 +66,9 @@ class QuantizeExporter(tf.estimator.Exporter):
         self._name = name
         self._compare = compare_fn
         self._keep = exports_to_keep
+        self._report = report
+        if report:
+            require_report()
         self._freezer, self._made_for = None, None
 
     @property
@@ -89,6 +97,8 @@ class QuantizeExporter(tf.estimator.Exporter):
                 'eval_graph': os.path.basename(written.eval_graph), 'eval_model': os.path.basename(written.eval_model)}
         files.write(export_path, BEST_FILE, json.dumps(best, indent=1, sort_keys=True).encode())
         self._remove_old(export_path, written)
+        if self._report:
+            report_training(written, self._freezer.network, checkpoint_path, self._config.output_dir)
         tf.logging.info('Best quantized model so far: %s', written.eval_model)
 
     def _make_freezer(self, estimator, export_path):
@@ -121,6 +131,9 @@ class QuantizeExporter(tf.estimator.Exporter):
             others.sort(key=os.path.getmtime)
             for path in others[:max(len(others) - self._keep + 1, 0)]:
                 os.unlink(path)
+                report = os.path.join(export_path, NAME.format(os.path.basename(path)[len(kind):-len('.pb')]))
+                if os.path.exists(report):
+                    os.unlink(report)
 
 
 def _plain(metrics):

@@ -14,6 +14,9 @@ from vai_q_tf.frozen.write_model import write_models, write_onnx
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config
+from vai_q_tf.html_report.contents import ReportContents
+from vai_q_tf.html_report.packages import require_report
+from vai_q_tf.html_report.page import REPORT_FILE, report_or_log
 from vai_q_tf.lint import lint
 from vai_q_tf.ptq.effort.effort import Row
 from vai_q_tf.ptq.effort.improve import check_effort, improve
@@ -21,7 +24,7 @@ from vai_q_tf.ptq.effort.judge import decibels
 from vai_q_tf.ptq.fast_finetune import check_settings, finetune
 from vai_q_tf.ptq.judged_finetuning import finetune_judged
 from vai_q_tf.ptq.prepare import prepare
-from vai_q_tf.ptq.summarise import remove, summarise, warn_of_inputs, with_paths, worst_tensors, write
+from vai_q_tf.ptq.summarise import measure_errors, remove, summarise, warn_of_inputs, with_paths, write
 from vai_q_tf.summary.quantize_result import QuantizeResult
 from vai_q_tf.terminal.logs import collected
 from vai_q_tf.terminal.progress import progress, stage
@@ -36,7 +39,7 @@ MODEL = 'quantize_eval_model'
 def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=1, add_shapes=1, keep_float_weight=1,
                     fix_input_shape=0, output_format='pb', onnx_opset=13, include_fast_ft=0, fast_ft_mode=1,
                     fast_ft_epochs=5, fast_ft_lr=None, fast_ft_lrcoef=1.0, strict=False, gpu_memory_fraction=None,
-                    effort='standard', graph_path=''):
+                    effort='standard', graph_path='', report=0):
     """Quantizes a frozen float graph with calibration data.
 
     Args:
@@ -57,6 +60,7 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
       effort: what is done for accuracy. 'fast': batches vote on positions. 'standard': biases are fitted to the float network,
         too, and positions chosen by errors. 'high': weights are fitted as well. See `effort.improve`.
       graph_path: of graph_def, where that is no path itself, for the commands that the summary proposes.
+      report: 1 also writes quantize_report.html beside the model; it needs the packages of the extra [report].
 
     Returns:
       a QuantizeResult: the path of the model, with the `summary` that goes to stderr, and to quantize_summary.json beside it.
@@ -71,6 +75,8 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
                                    'output_format is {!r}; choose pb or onnx.'.format(output_format))
     if output_format == 'onnx':
         require_onnx(onnx_opset)
+    if report:
+        require_report()
     check_effort(effort)
     if include_fast_ft:
         check_settings(fast_ft_mode, fast_ft_epochs, fast_ft_lr, fast_ft_lrcoef)
@@ -96,7 +102,8 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
                             session_config=session_config(gpu_memory_fraction), progress=progress)
             model, improved = _finetuned(editor.with_values(float_graph, improved.reference), model, plan, improved,
                                          prepared.feed, config.calib_iter, settings)
-        worst = worst_tensors(editor.with_values(float_graph, improved.reference), model, plan, [samples], gpu_memory_fraction)
+        analysis = measure_errors(editor.with_values(float_graph, improved.reference), model, plan, [samples],
+                                  gpu_memory_fraction, histograms=bool(report))
     if not keep_float_weight:
         model = finalize.quantize_weights(model)
     model = add_zero_biases(in_compiler_form(model, improved.shapes, config), config.bias_bit)
@@ -110,8 +117,11 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
                               to_onnx(model, config.input_nodes, config.output_nodes, onnx_opset), samples)
         else:
             path = write_models(prepared.directory, {MODEL + '.pb': model}, config.output_nodes, samples)[0]
-    summary = summarise(improved, float_graph, plan, findings, lint.differences(model), warnings, worst)
+    summary = summarise(improved, float_graph, plan, findings, lint.differences(model), warnings, analysis)
     summary = with_paths(summary, config, os.path.basename(path), graph_path or graph_def, input_fn)
+    if report and report_or_log(prepared.directory, REPORT_FILE, lambda: ReportContents(
+            'Quantization report', model, plan, float_graph, summary, analysis)):
+        summary = summary._replace(files=summary.files + (('report', os.path.join(config.output_dir, REPORT_FILE)),))
     write(prepared.directory, summary)
     return QuantizeResult(path, summary)
 

@@ -9,6 +9,7 @@ from vai_q_tf import errors, files
 from vai_q_tf.analysis.analyze_networks import analyze_networks
 from vai_q_tf.coverage.summary import coverage
 from vai_q_tf.frozen.load import runnable
+from vai_q_tf.html_report.page import REPORT_FILE
 from vai_q_tf.summary.data_checks import input_warnings, odd_positions
 from vai_q_tf.summary.next_steps import next_steps
 from vai_q_tf.summary.results import AidSummary, InputSummary, QuantizeSummary
@@ -25,11 +26,11 @@ def warn_of_inputs(improved, plan):
                 tf.logging.warning('%s', text)
 
 
-def summarise(improved, float_graph, plan, findings, differences, warnings, worst=()):
+def summarise(improved, float_graph, plan, findings, differences, warnings, analysis=None):
     """The QuantizeSummary of what was Improved, without files and next steps.
 
-    float_graph, plan: the Network that was taken. findings, differences: of `lint`. warnings: what was logged. worst: the
-    TensorErrors, the worst first.
+    float_graph, plan: the Network that was taken. findings, differences: of `lint`. warnings: what was logged. analysis:
+    the Analysis, None where there is none.
     """
     inputs = tuple(
         InputSummary(record.tensor, found.low, found.high, record.bits, improved.positions[record.name],
@@ -37,7 +38,7 @@ def summarise(improved, float_graph, plan, findings, differences, warnings, wors
         for record in plan.tensors for found in [improved.inputs.get(record.name)] if found)
     odd = odd_positions(plan, improved.positions)
     return QuantizeSummary(
-        (), coverage(float_graph, plan), inputs, tuple(worst),
+        (), coverage(float_graph, plan), inputs, analysis.tensors[:MOST_WORST] if analysis else (),
         tuple(AidSummary(row.aid, row.before, row.after, row.kept, row.rejected) for row in improved.rows),
         tuple(findings), tuple(differences), tuple(dict.fromkeys(warnings)) + ((odd,) if odd else ()), (), improved.effort,
         improved.fitted, improved.data is not None and improved.data.unseen is not improved.data.fitted)
@@ -55,14 +56,14 @@ def with_paths(summary, config, model, float_graph, input_fn):
         summary, float_graph if isinstance(float_graph, str) else '', _name_of(input_fn)))
 
 
-def worst_tensors(float_graph, model, plan, feeds, gpu_memory_fraction):
-    """The TensorErrors of a model, the worst first; none where the networks do not run side by side."""
+def measure_errors(float_graph, model, plan, feeds, gpu_memory_fraction, histograms):
+    """The Analysis of a model; None where the networks do not run side by side."""
     try:
-        return analyze_networks(runnable(float_graph), runnable(model), plan, feeds, histograms=False,
-                                gpu_memory_fraction=gpu_memory_fraction).tensors[:MOST_WORST]
+        return analyze_networks(runnable(float_graph), runnable(model), plan, feeds, histograms=histograms,
+                                gpu_memory_fraction=gpu_memory_fraction)
     except errors.QuantizeError as error:
         tf.logging.info('The summary has no worst tensors: %s', error)
-        return ()
+        return None
 
 
 def _name_of(input_fn):
@@ -73,10 +74,11 @@ def _name_of(input_fn):
 
 
 def remove(directory):
-    """Removes the file of a summary that is about to become that of another model."""
-    path = os.path.join(directory, SUMMARY_FILE)
-    if os.path.lexists(path):
-        os.unlink(path)
+    """Removes the summary and the report, which are about to become those of another model."""
+    for name in (SUMMARY_FILE, REPORT_FILE):
+        path = os.path.join(directory, name)
+        if os.path.lexists(path):
+            os.unlink(path)
 
 
 def write(directory, summary):

@@ -94,7 +94,7 @@ class EvaluationFreezer:
       config: the QuantizeConfig; its input_shapes become the shapes of the placeholders, its output_dir the place of the files.
       decision: the Decision that was applied, where it is at hand.
 
-    coverage: the Coverage of its models.
+    coverage: the Coverage of its models. network: (the optimised float GraphDef, its QuantPlan).
 
     Raises:
       QuantizeError: NOT_QUANTIZED for another graph, INVALID_CONFIG for a config that quantizes other tensors than the graph.
@@ -104,6 +104,7 @@ class EvaluationFreezer:
         if decision is None:
             graph, decision = _decision_of(graph, config)
         self._plan = plan = decision.plan
+        self.network = decision.optimised, plan
         self._config = config
         self._output_dir = config.output_dir
         self._reported, self._proved = False, set()

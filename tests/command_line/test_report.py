@@ -1,0 +1,76 @@
+"""The command report, and quantize with --report."""
+import json
+import re
+import sys
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+from tests.command_line.conftest import small_network
+from vai_q_tf.commands import report
+from vai_q_tf.config import QuantizeConfig
+
+
+def _page(path):
+    """(the text of a report, the names of its tensors, the names of its plots)"""
+    text = path.read_text()
+    data, plots = (json.loads(re.search('id="{}">(.*?)</script>'.format(name), text).group(1))
+                   for name in ('page-data', 'plot-data'))
+    return text, data['names'], set(plots)
+
+
+@pytest.fixture
+def quantized(command, workplace):
+    """The folder of a model that was quantized with a report."""
+    status, _, stderr = command('quantize', '--report', input_frozen_graph='float.pb', input_nodes='input', output_nodes='relu',
+                                input_fn='calib_module.calib', calib_iter=2, effort='fast', output_dir='results')
+    assert not status, stderr
+    assert 'results/quantize_report.html' in stderr
+    return workplace / 'results'
+
+
+def test_quantize_writes_it_and_takes_an_old_one_away(quantized, command):
+    text, names, plots = _page(quantized / 'quantize_report.html')
+    assert plots == {'network', 'histogram', 'depth'}
+    assert sorted(names) == ['bias/wquant', 'input/aquant', 'relu/aquant', 'weights/wquant']
+    assert '1 of 1 convolutions and matmuls are quantized, 0 of 4 ops stay float.' in text
+    assert '<th scope="row">input</th>' in text
+    status, _, _ = command('quantize', input_frozen_graph='float.pb', input_nodes='input', output_nodes='relu',
+                           input_fn='calib_module.calib', calib_iter=1, effort='fast', output_dir='results')
+    assert not status and not (quantized / 'quantize_report.html').exists()
+
+
+def test_report_with_all_without_data_and_without_the_float_graph(quantized, command):
+    model = str(quantized / 'quantize_eval_model.pb')
+    path = quantized / 'quantize_eval_model_report.html'
+    status, stdout, stderr = command('report', input_frozen_graph=model, float_graph='float.pb', input_nodes='input',
+                                     output_nodes='relu', input_fn='calib_module.calib', output_dir='results')
+    assert not status, stderr
+    assert stdout == 'The report is results/quantize_eval_model_report.html\n'
+    text, names, plots = _page(path)
+    assert len(names) == 4 and plots == {'network', 'histogram', 'depth'} and 'float.pb' in text
+    assert not command('report', input_frozen_graph=model, output_dir='results')[0]
+    text, names, plots = _page(path)
+    assert sorted(names) == ['bias/wquant', 'weights/wquant'] and plots == {'network', 'histogram'}
+    assert 'weights and biases only' in text
+
+
+def test_errors_come_before_anything_is_written(command, workplace, monkeypatch):
+    status, _, stderr = command('report', input_frozen_graph='float.pb')
+    assert status and 'Quantize_TF1_Not_Quantized' in stderr
+    monkeypatch.setitem(sys.modules, 'jinja2', None)
+    status, _, stderr = command('report', input_frozen_graph='float.pb')
+    assert status and "pip install 'vai_q_tf[report]'" in stderr
+    status, _, stderr = command('quantize', '--report', input_frozen_graph='float.pb', input_nodes='input', output_nodes='relu',
+                                input_fn='calib_module.calib', output_dir='results')
+    assert status and "pip install 'vai_q_tf[report]'" in stderr and not (workplace / 'results').exists()
+
+
+def test_reasons_are_those_of_the_float_graph():
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(small_network(), name='')
+        tf.sin(graph.get_tensor_by_name('relu:0'), name='sin')
+    config = QuantizeConfig(input_nodes=['input'], output_nodes=['sin'])
+    found = report._reasons(graph.as_graph_def(), config)
+    assert list(found) == ['sin'] and found['sin']
+    assert report._reasons(graph.as_graph_def(), config.replace(output_nodes=['missing'])) == {}

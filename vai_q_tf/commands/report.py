@@ -1,0 +1,41 @@
+"""report: an HTML page on a quantized graph."""
+import os
+
+from vai_q_tf import errors
+from vai_q_tf.analysis.analyze import REPORT, analyze
+from vai_q_tf.commands.checks import require_file
+from vai_q_tf.coverage.node_status import FLOAT
+from vai_q_tf.export.evaluation_model import require_evaluation_model
+from vai_q_tf.frozen.load import load_graph
+from vai_q_tf.graph import large_constants
+from vai_q_tf.html_report.contents import ReportContents
+from vai_q_tf.html_report.packages import require_report
+from vai_q_tf.html_report.page import write_report
+from vai_q_tf.report.inspect import inspect
+
+
+@large_constants.kept_apart()
+def run(options, config):
+    """Runs the command; returns what it has to say."""
+    require_report()
+    path = require_file(options, 'input_frozen_graph')
+    model = large_constants.detached(load_graph(path))
+    require_evaluation_model(model)
+    float_graph = require_file(options, 'float_graph') if options.float_graph.strip() else None
+    analysis = analyze(path, options.input_fn.strip() or None, float_graph, config, analyze_iter=options.analyze_iter,
+                       gpu_memory_fraction=options.gpu_memory_fraction)
+    stem = os.path.splitext(os.path.basename(path))[0]
+    contents = ReportContents(
+        'Quantization report of {}'.format(stem), model, analysis=analysis,
+        files=(('model', path), *((('float graph', float_graph),) if float_graph else ()),
+               ('analysis', os.path.join(config.output_dir, REPORT))),
+        reasons=_reasons(large_constants.detached(load_graph(float_graph)), config) if float_graph else {})
+    return 'The report is {}'.format(write_report(config.output_dir, stem + '_report.html', contents))
+
+
+def _reasons(float_graph, config):
+    """{op: why it stays float}, as `inspect` tells it; {} of a graph that it cannot tell of."""
+    try:
+        return {node.name: node.reason for node in inspect(float_graph, config).nodes if node.status == FLOAT}
+    except errors.QuantizeError:
+        return {}

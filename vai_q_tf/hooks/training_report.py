@@ -1,0 +1,34 @@
+"""The report beside the files of a checkpoint of quantization-aware training."""
+import os
+
+from vai_q_tf.analysis.analyze import analyze
+from vai_q_tf.frozen.load import load_graph
+from vai_q_tf.html_report.contents import ReportContents
+from vai_q_tf.html_report.page import report_or_log
+from vai_q_tf.qat.reading.history import read_history
+from vai_q_tf.qat.reading.losses import read_losses
+
+NAME = 'quantize_report_{}.html'
+
+
+def report_training(written, network, checkpoint, history_dir):
+    """Writes the report of FrozenFiles beside them; what fails is logged.
+
+    network: (the float GraphDef of the plan, the QuantPlan). checkpoint: its prefix, beside which the event files are.
+    history_dir: where the history of positions is; without one there, that beside the checkpoint.
+    """
+    directory, model = os.path.split(written.eval_model)
+    suffix = model[len('quantize_eval_model_'):-len('.pb')]
+    report_or_log(directory, NAME.format(suffix), lambda: _contents(written, network, checkpoint, history_dir, suffix))
+
+
+def _contents(written, network, checkpoint, history_dir, suffix):
+    float_graph, plan = network
+    training = os.path.dirname(checkpoint)
+    averaged, step = suffix.startswith('averaged_'), suffix.split('_')[-2]
+    return ReportContents(
+        'Quantized model of step {}{}'.format(step, ', averaged weights' if averaged else ''), load_graph(written.eval_model),
+        plan, float_graph, analysis=analyze(written.eval_model),
+        history=read_history(history_dir) or read_history(training), losses=read_losses(training),
+        files=(('model', written.eval_model), ('evaluation graph', written.eval_graph), ('checkpoint', checkpoint)),
+        step=int(step))

@@ -1,0 +1,126 @@
+"""The rows of the tables of a report, as text."""
+import collections
+import math
+from typing import NamedTuple, Tuple
+
+from vai_q_tf.fixed_point import POSITION_ZERO
+from vai_q_tf.html_report.figures import decibels
+
+_MOST_BINS = 64
+_MOST_LINES = 24  # of a plot of positions
+
+
+class Row(NamedTuple):
+    """A row of the table of tensors. keys: what its columns are sorted by, None where that is no number."""
+    cells: Tuple[str, ...]
+    keys: Tuple
+
+
+TENSOR_HEADS = (('#', 'number'), ('tensor', ''), ('layer', ''), ('role', ''), ('bits', 'number'), ('position', 'number'),
+                ('least', 'number'), ('greatest', 'number'), ('saturated', 'number'), ('to zero', 'number'), ('dB', 'number'),
+                ('alone', 'number'), ('lost', 'number'))
+
+
+def tensor_rows(tensors):
+    """A Row for each TensorError."""
+    return [Row((str(number), tensor.name, tensor.layer, tensor.role, str(tensor.bits), str(tensor.position),
+                 number_text(tensor.low), number_text(tensor.high), share(tensor.saturated), share(tensor.zeroed),
+                 decibels(tensor.db), decibels(tensor.alone_db), decibels(tensor.loss_db)),
+                (number, None, None, None, tensor.bits, tensor.position, _key(tensor.low), _key(tensor.high),
+                 _key(tensor.saturated), _key(tensor.zeroed), _key(tensor.db), _key(tensor.alone_db),
+                 _key(tensor.loss_db)))
+            for number, tensor in enumerate(tensors, 1)]
+
+
+def _key(value):
+    """A number that JSON has; none sorts as the worst."""
+    return max(-1e300, min(1e300, value)) if not math.isnan(value) else -1e300
+
+
+def number_text(value):
+    """A number with as many digits as tell something."""
+    return '{:.4g}'.format(value).replace('-', '−')
+
+
+def share(value):
+    """A share of 1 in percent."""
+    if not value:
+        return '0 %'
+    return '{:.2g} %'.format(100 * value) if 100 * value < 10 else '{:.1f} %'.format(100 * value)
+
+
+def histograms(tensors):
+    """For each TensorError [low, high, float counts, quantized counts, least and greatest value of its bits], 0 without."""
+    return [_histogram(tensor) if tensor.histogram else 0 for tensor in tensors]
+
+
+def _histogram(tensor):
+    low, high, *counts = tensor.histogram
+    factor = -(-len(counts[0]) // _MOST_BINS) or 1
+    step, limit = 2.0**-tensor.position, 2**(tensor.bits - 1)
+    bins = -(-len(counts[0]) // factor)
+    merged = [[int(sum(values[start:start + factor])) for start in range(0, len(values), factor)] for values in counts]
+    end = low + (high - low) * bins * factor / max(len(counts[0]), 1)
+    return [_rounded(low), _rounded(end), *merged, _rounded(-limit * step), _rounded((limit - 1) * step)]
+
+
+def _rounded(value):
+    return float('{:.6g}'.format(value))
+
+
+def depth_words(tensors):
+    """What the plot of the depth shows, in sentences; tensors: the TensorErrors of the activations from the inputs on."""
+    finite = [tensor for tensor in tensors if math.isfinite(tensor.db)]
+    if not finite:
+        return 'No activation differs from its float tensor.'
+    words = 'From {} at {} the activations go to {} at {}.'.format(
+        decibels(tensors[0].db), tensors[0].name, decibels(tensors[-1].db), tensors[-1].name)
+    falls = [(before.db - after.db, before, after) for before, after in zip(tensors, tensors[1:])
+             if math.isfinite(before.db) and math.isfinite(after.db)]
+    if falls and max(falls, key=lambda fall: fall[0])[0] > 0:
+        size, _, after = max(falls, key=lambda fall: fall[0])
+        words += ' The greatest fall from one to the next, {:.1f} dB, is at {}.'.format(size, after.name)
+    alone = [tensor for tensor in tensors if math.isfinite(tensor.alone_db)]
+    if alone:
+        worst = min(alone, key=lambda tensor: tensor.alone_db)
+        words += ' On its own {} adds most: {}.'.format(worst.layer, decibels(worst.alone_db))
+    return words
+
+
+class Moves(NamedTuple):
+    """The positions of a tensor: (step, position) from each step on at which it has another one, the first one included."""
+    name: str
+    steps: Tuple[int, ...]
+    positions: Tuple[int, ...]
+
+
+def moves(history):
+    """The Moves of each tensor in (step, name, position), those that changed most often first."""
+    found = collections.OrderedDict()
+    for step, name, position in history:
+        steps, positions = found.setdefault(name, ([], []))
+        if not positions or positions[-1] != position:
+            steps.append(step)
+            positions.append(position)
+    return sorted((Moves(name, tuple(steps), tuple(positions)) for name, (steps, positions) in found.items()),
+                  key=lambda line: -len(line.steps))
+
+
+def drawn_moves(lines, last):
+    """(name, steps, positions) of the Moves that are drawn, up to the step `last`: of those that changed the first ones.
+
+    A position is NaN where nothing but zeros was seen.
+    """
+    return [(line.name, line.steps + (last,), [math.nan if position == POSITION_ZERO else position
+                                               for position in line.positions + line.positions[-1:]])
+            for line in lines[:_MOST_LINES] if len(line.steps) > 1]
+
+
+def position_rows(lines):
+    """The rows of the table of Moves."""
+    return [(line.name, _position(line.positions[0]), _position(line.positions[-1]), str(len(line.steps) - 1),
+             str(line.steps[-1]) if len(line.steps) > 1 else 'never') for line in lines]
+
+
+def _position(position):
+    return 'only zeros' if position == POSITION_ZERO else str(position)
