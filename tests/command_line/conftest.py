@@ -80,7 +80,8 @@ def calls(monkeypatch):
             if isinstance(result, BaseException):
                 raise result
             return result
-        modules = [module for module in (analyze, deploy, dump, inspect, quantize, sensitivity, update) if hasattr(module, name)]
+        modules = [module for module in (analyze, deploy, dump, inspect, quantize, sensitivity, update)
+                   if hasattr(module, name)]
         assert modules, name
         for module in modules:
             monkeypatch.setattr(module, name, function)

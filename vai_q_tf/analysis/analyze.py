@@ -6,10 +6,9 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files, ops
 from vai_q_tf.analysis.analysis_text import to_json
-from vai_q_tf.analysis.float_network import find_pairing, find_range
+from vai_q_tf.analysis.float_network import find_pairing, find_range, pair_without
 from vai_q_tf.analysis.measure import measure
 from vai_q_tf.analysis.model_tensors import model_tensors
-from vai_q_tf.analysis.pairs import pair_with_itself
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.export.evaluation_model import require_evaluation_model
 from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
@@ -63,7 +62,7 @@ def analyze(model, input_fn=None, float_graph=None, config=None, *, analyze_iter
         input_fn = load_input_fn(input_fn)
     names = [_name(model, 'the model'), 'the model without its FixNeurons']
     if float_graph is None:
-        pairing = pair_with_itself(graph)
+        pairing = pair_without(graph, config or QuantizeConfig())
         data = _Data(input_fn, graph, _ends(pairing), analyze_iter)
     else:
         names[1] = _name(float_graph, 'the float graph')

@@ -1,6 +1,6 @@
 """measure: how far a model is from its float network, tensor by tensor, where it is known which tensor belongs to which."""
 import math
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -10,8 +10,9 @@ from vai_q_tf.analysis.model_tensors import ModelTensor, scaled_weights
 from vai_q_tf.analysis.results import Analysis, TensorError
 from vai_q_tf.analysis.side_by_side import side_by_side
 from vai_q_tf.analysis.statistics import Statistics
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.export.constants import ERRORS_ABOVE, errors_below
-from vai_q_tf.fixed_point import HISTOGRAM_ZERO
+from vai_q_tf.fixed_point import HISTOGRAM_ZERO, POSITION_ZERO
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.checks.make_graph import make_graph
@@ -19,7 +20,8 @@ from vai_q_tf.graph.fetchable import fetchable_tensors
 from vai_q_tf.graph.sessions import session_config, skip_clustering
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name
-from vai_q_tf.plan.positions.final_positions import error_table
+from vai_q_tf.plan.positions.final_positions import Observation, decide, error_table, least_error
+from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.terminal.progress import progress
 
 _NOT_FINITE = 'the float tensor is NaN or infinite, or too large to be squared'
@@ -30,13 +32,16 @@ class Pairing(NamedTuple):
     """A model and its float network.
 
     model, reference: GraphDefs. tensors: {name: ModelTensor} in the order of the network. float_tensors: {name: tensor of the
-    reference}. unpaired: {name: why it has none}.
+    reference}. unpaired: {name: why it has none}. plan, config: a QuantPlan and a QuantizeConfig that tell which positions the
+    hardware takes; None where they are not known.
     """
     model: tf.GraphDef
     reference: tf.GraphDef
     tensors: Dict[str, ModelTensor]
     float_tensors: Dict[str, str]
     unpaired: Dict[str, str]
+    plan: Optional[QuantPlan] = None
+    config: Optional[QuantizeConfig] = None
 
 
 def measure(pairing, feeds, count, names, *, histograms=True, gpu_memory_fraction=None):
@@ -64,14 +69,16 @@ def measure(pairing, feeds, count, names, *, histograms=True, gpu_memory_fractio
              Statistics(moving, {tensor.name: (sides.float_of[tensor.name], tensor.name, sides.alone_of[tensor.name])
                                  for tensor in moving}, sides.prefix + '/moving', histograms)]
     graph_def = editor.subgraph(sides.graph, list(sides.graph.node) + constants.nodes + parts[0].nodes + parts[1].nodes)
+    graph_def.library.function.extend(parts[0].functions + parts[1].functions)
     batches = _run(graph_def, parts, feeds, count, gpu_memory_fraction)
-    found = []
-    for part in parts:
-        for tensor, sums, table, histogram in part.results():
-            if not np.isfinite([sums.energy, sums.error, sums.alone_error, sums.low, sums.high]).all():
-                unpaired[tensor.name] = _NOT_FINITE
-            elif sums.elements:
-                found.append(_error(tensor, sums, _loss(tensor, sums, table, own.get(tensor.name)), histogram))
+    results, found = [result for part in parts for result in part.results()], []
+    suited = _suited(pairing, {tensor.name: table for tensor, _, table, _ in results})
+    for tensor, sums, table, histogram in results:
+        if not np.isfinite([sums.energy, sums.error, sums.alone_error, sums.low, sums.high]).all():
+            unpaired[tensor.name] = _NOT_FINITE
+        elif sums.elements:
+            loss = _loss(tensor, sums, table, suited[tensor.name], own.get(tensor.name))
+            found.append(_error(tensor, sums, loss, histogram))
     if not batches:
         unpaired.update((tensor.name, _NO_DATA) for tensor in moving)
     depth = tuple(tensor.name for tensor in moving if tensor.name not in unpaired)
@@ -188,13 +195,31 @@ def decibels(energy, error):
     return 10 * math.log10(energy / error) if energy and energy / error else -math.inf
 
 
-def _loss(tensor, sums, table, own):
-    """By how many dB the tensor has more error than its bits need, at the best position for it."""
+def _suited(pairing, tables):
+    """{name: the position with the least error that the hardware takes}; tables: {name: errors at all positions [256]}."""
+    suited = {name: least_error(table) if table.any() else POSITION_ZERO for name, table in tables.items()}
+    if pairing.plan is None:
+        return suited
+    observed = {}
+    for record in pairing.plan.tensors:
+        if record.name not in pairing.tensors:
+            return suited
+        observed[record.name] = (Observation(suited[record.name], tables[record.name]) if record.name in tables
+                                 else Observation(pairing.tensors[record.name].position))
+    plan = pairing.plan._replace(tensors=tuple(record._replace(method=1) for record in pairing.plan.tensors))
+    try:
+        return dict(suited, **decide(plan, observed, pairing.config))
+    except errors.QuantizeError:  # no positions are within the limits
+        return suited
+
+
+def _loss(tensor, sums, table, suited, own):
+    """By how many dB the tensor has more error than at the position that suits it."""
     error = sums.error if tensor.role in ('weight', 'constant') else table[tensor.position + HISTOGRAM_ZERO]
     if tensor.role == 'bias' and own is not None:
         fitted = error_table(*fixed_point.position_errors(
             own, tensor.bits, tensor.mode, errors_below(tensor.bits), ERRORS_ABOVE, tensor.narrow_range))
         if fitted[tensor.position + HISTOGRAM_ZERO]:  # it is not stored as it was quantized, and may be fitted to the layer
             error, table = fitted[tensor.position + HISTOGRAM_ZERO], fitted
-    least = max(table.min(), sums.energy * 4.0**-tensor.bits)
+    least = max(table[suited + HISTOGRAM_ZERO], sums.energy * 4.0**-tensor.bits)
     return max(0.0, -decibels(least, error)) if error and least else 0.0
