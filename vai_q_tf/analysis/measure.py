@@ -15,7 +15,7 @@ from vai_q_tf.export.constants import ERRORS_ABOVE, errors_below
 from vai_q_tf.fixed_point import HISTOGRAM_ZERO, POSITION_ZERO
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
-from vai_q_tf.graph.checks.make_graph import make_graph
+from vai_q_tf.graph.checks.make_graph import make_graph, node_of
 from vai_q_tf.graph.fetchable import fetchable_tensors
 from vai_q_tf.graph.sessions import session_config, skip_clustering
 from vai_q_tf.graph.traits import WEIGHTED, trait
@@ -174,11 +174,11 @@ def _run(graph_def, parts, feeds, count, gpu_memory_fraction):
 def _fetch(session, fetches, feed):
     try:
         return session.run(fetches, feed) if fetches else []
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, ValueError) as error:  # the latter for feeds of another shape
+        message = str(getattr(error, 'message', error)).splitlines()[0]
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'Cannot run', 'The model and its float network do not run side by side{}: {}. See that '
-            'the float graph is the one that the model was made from.'.format(
-                ' (node {!r})'.format(error.op.name) if error.op is not None else '', error.message.splitlines()[0])) from error
+            'the float graph is the one that the model was made from.'.format(node_of(message), message)) from error
 
 
 def _error(tensor, sums, loss, histogram):

@@ -69,7 +69,7 @@ def model_tensors(view) -> Dict[str, ModelTensor]:
         if view.op(name) != 'FixNeuron':
             continue
         node, source, readers = view.node(name), view.inputs(name)[0], view.consumers(name)
-        static = node_name(source) not in changing
+        static = view.op(source) == 'Const' or node_name(source) not in changing  # a Const in a branch waits for its condition
         if static:
             role, layer = _of_constant(view, node.attr['mode'].i, readers, changing)
         else:
