@@ -28,8 +28,8 @@ def analyze(model, input_fn=None, float_graph=None, config=None, *, analyze_iter
     """How far each quantized tensor of a model is from its float one, the worst first.
 
     The float network, the model, and the model in which what each layer reads is float run side by side; only sums over the
-    tensors are kept. Worst is the tensor with the least dB alone, less twice the dB that it loses to the best position for its
-    bits (`loss_db`): so one whose position or weights are wrong comes before one that is hard to quantize.
+    tensors are kept. Worst is the tensor with the least dB that its layer's result has alone, less twice the dB that it loses
+    (`loss_db`): so one whose position or scale is wrong comes before one that is hard to quantize.
 
     Args:
       model: an evaluation model, as a GraphDef or the path of one; it may be that of a training, or of another quantizer.

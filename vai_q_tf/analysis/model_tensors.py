@@ -5,6 +5,7 @@ from typing import Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from vai_q_tf import fixed_point
+from vai_q_tf.export.fix_neuron_nodes import CHANNEL_SCALES
 from vai_q_tf.graph.dependence import changing_nodes
 from vai_q_tf.graph.traits import IDENTITY_OPS, WEIGHTED, trait
 from vai_q_tf.graph.view import node_name
@@ -12,8 +13,6 @@ from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 
 _DEFAULT_BITS = 8
 _LARGEST = np.finfo(np.float32).max
-# Scales of the channels of an activation in the model, relative to the float network: a private list on its FixNeuron.
-CHANNEL_SCALES = '_channel_scales'
 _MOVES = IDENTITY_OPS | {'Reshape', 'Squeeze', 'ExpandDims', 'Transpose', 'Pad', 'BatchToSpaceND', 'SpaceToBatchND'}
 _ADDS = frozenset(('BiasAdd', 'Add', 'AddV2', 'Sub'))
 

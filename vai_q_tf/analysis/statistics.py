@@ -19,7 +19,7 @@ from vai_q_tf.plan.positions.final_positions import error_table
 BINS = 64
 _FINE = 1024  # bins of a batch; they are put into BINS once the range of all batches is known
 _MOST = 1 << 20  # elements of a batch that histograms count, evenly spaced
-_OPERANDS = ('float', 'quantized', 'alone', 'edges', 'unit')
+_OPERANDS = ('float', 'quantized', 'alone', 'rounded', 'edges', 'unit')
 # Positions for which squares of values, and of their errors, are float32 numbers of full precision.
 _USUAL = range(-40, 41)
 
@@ -50,7 +50,8 @@ class Statistics:
     """The ops for ModelTensors, and what they gave so far.
 
     Args:
-      tensors: list of ModelTensor. sides: {name: (float tensor, quantized one, quantized one of its layer alone)}.
+      tensors: list of ModelTensor. sides: {name: (float tensor, quantized one, quantized one of its layer alone, the
+        tensor whose errors at all positions are wanted)}.
       prefix: begins the names of the nodes. histograms: whether histograms are counted.
 
     Attributes:
@@ -119,8 +120,8 @@ def _unit(tensor):
     return 1.0 if tensor.position in _USUAL or not tensor.step else tensor.step
 
 
-def _measures(value, quantized, alone, edges, unit, bits, mode, narrow_range, has_unit, histograms):
-    """{what: tensor} of a float tensor and the two quantized ones; edges: as of a ModelTensor."""
+def _measures(value, quantized, alone, rounded, edges, unit, bits, mode, narrow_range, has_unit, histograms):
+    """{what: tensor} of the operands; edges: as of a ModelTensor."""
     flat, changed, own = (tf.reshape(tensor, [-1]) for tensor in (value, quantized, alone))
 
     def energy(values):
@@ -133,7 +134,7 @@ def _measures(value, quantized, alone, edges, unit, bits, mode, narrow_range, ha
     zeroed = tf.logical_and(tf.logical_and(tf.greater(flat, edges[2]), tf.less(flat, edges[3])), tf.not_equal(flat, 0))
     sums = [tf.cast(tf.size(flat), tf.float32), energy(flat), energy(changed - flat), energy(own - flat), count(saturated),
             count(zeroed), tf.reduce_min(flat), tf.reduce_max(flat)]
-    first, errors = ops.position_errors(flat, errors_below(bits), ERRORS_ABOVE, bits, mode, narrow_range)
+    first, errors = ops.position_errors(rounded, errors_below(bits), ERRORS_ABOVE, bits, mode, narrow_range)
     found = collections.OrderedDict([('sums', tf.stack(sums)), ('first', first), ('errors', errors)])
     if histograms:
         both = [_some(values) for values in (flat, changed)]

@@ -6,6 +6,7 @@ from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.coverage.summary import coverage, model_summary
 from vai_q_tf.export import finalize
+from vai_q_tf.export.fix_neuron_nodes import note_scales
 from vai_q_tf.export.forms.compiler_form import in_compiler_form
 from vai_q_tf.export.forms.zero_biases import add_zero_biases
 from vai_q_tf.export.onnx.convert import require_onnx, to_onnx
@@ -98,6 +99,7 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
     model = add_zero_biases(in_compiler_form(model, improved.shapes, config), config.bias_bit)
     if fix_input_shape:
         model = finalize.fix_input_shapes(model, config, runnable(model))
+    model = note_scales(model, improved.scales)
     findings = lint.report(model, strict)
     if output_format == 'onnx':
         path = write_onnx(prepared.directory, MODEL + '.onnx',

@@ -33,6 +33,7 @@ class Improved(NamedTuple):
     values: {Const: float array} of weights and biases that are not those of the float graph any more.
     reference: {Const: float array} with which the float graph gives, before each activation function, what the quantized one is
     to give. positions: {name: position in fractional bits}. shapes: as in Calibrated. rows: a Row for each aid.
+    scales: {weighted op: what the channels of its result were multiplied by}.
     data: Data, and judge: a Judge on it of the float network without cross-layer equalization; None with the effort `fast`, and
     the judge also where there is nothing to judge by.
     """
@@ -44,6 +45,7 @@ class Improved(NamedTuple):
     rows: List[Row]
     data: Optional[Data] = None
     judge: Optional[Judge] = None
+    scales: Dict[str, np.ndarray] = {}
 
 
 def check_effort(effort):
@@ -97,7 +99,7 @@ def improve(networks, config, feed, effort, gpu_memory_fraction=None):
             chosen, trial, rows = last, other, other_rows
         rows.append(row)
     return Improved(chosen, trial.state.values, trial.setting.values, trial.state.positions, calibrated[0].shapes, rows, data,
-                    judge)
+                    judge, trial.setting.scales)
 
 
 class _Choice:
