@@ -14,11 +14,13 @@ from vai_q_tf.export.evaluation_model import require_evaluation_model
 from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
 from vai_q_tf.frozen.input_fn import InputReader, load_input_fn
 from vai_q_tf.frozen.load import load_float_graph, load_graph, runnable
+from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.checks.damage import check_nodes
 from vai_q_tf.graph.checks.make_graph import make_graph
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.patterns.graph_range import GraphRange
 
 REPORT = 'analyze.json'
 
@@ -117,6 +119,14 @@ class _Data:
             yield {name: value for name, value in batch.items() if node_name(name) in names}
 
 
+def _cut(float_graph, model):
+    """The float graph with the placeholders of the model: that of a training begins where the preprocessing ends."""
+    placeholders = {node.name: node for node in model.node if node.op == 'Placeholder'}
+    return editor.subgraph(float_graph, [
+        editor.copy(placeholders[node.name]) if node.name in placeholders and node.op != 'Placeholder' else node
+        for node in float_graph.node])
+
+
 def _with_float_graph(model, source, config, input_fn, steps):
     """(Pairing, _Data) of a model and a float graph."""
     try:
@@ -124,6 +134,7 @@ def _with_float_graph(model, source, config, input_fn, steps):
     except errors.QuantizeError as error:
         raise errors.QuantizeError(error.code, error.summary, error.detail.replace(
             '--input_frozen_graph', '--float_graph')) from error
+    loaded = _cut(loaded, model)
     ranges = [(config.input_nodes, config.output_nodes)]
     if not all(ranges[0]):
         ranges = find_range(loaded, model, model_tensors(GraphView(model)))
@@ -135,8 +146,9 @@ def _with_float_graph(model, source, config, input_fn, steps):
     for inputs, outputs in ranges:
         config = config.replace(input_nodes=inputs, output_nodes=outputs, input_shapes=config.input_shapes[:len(inputs)])
         config.check_range()
-        data = _Data(input_fn, loaded, outputs, steps)
         view = GraphView(loaded)
+        GraphRange(view, inputs, outputs)  # says what is wrong with it
+        data = _Data(input_fn, loaded, outputs, steps)
         phases = FedPhases(view, find_phases(view, config), data.first())
         found.append((find_pairing(with_phases(loaded, phases.values), model, config), data))
         if not found[-1][0].unpaired:
