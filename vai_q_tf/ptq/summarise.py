@@ -55,11 +55,16 @@ def with_paths(summary, config, model, float_graph, input_fn):
         summary, float_graph if isinstance(float_graph, str) else '', _name_of(input_fn)))
 
 
-def worst_tensors(float_graph, model, plan, feeds, gpu_memory_fraction):
-    """The TensorErrors of a model, the worst first; none where the networks do not run side by side."""
+def worst_tensors(float_graph, model, plan, feeds, gpu_memory_fraction, fitted=()):
+    """The TensorErrors of a model, the worst first; none where the networks do not run side by side.
+
+    fitted: names of Consts that are meant to differ from those of the float graph; they are left out.
+    """
+    left_out = {record.name for record in plan.tensors if record.tensor in fitted}
     try:
-        return analyze_networks(runnable(float_graph), runnable(model), plan, feeds, histograms=False,
-                                gpu_memory_fraction=gpu_memory_fraction).tensors[:MOST_WORST]
+        found = analyze_networks(runnable(float_graph), runnable(model), plan, feeds, histograms=False,
+                                 gpu_memory_fraction=gpu_memory_fraction)
+        return tuple(tensor for tensor in found.tensors if tensor.name not in left_out)[:MOST_WORST]
     except errors.QuantizeError as error:
         tf.logging.info('The summary has no worst tensors: %s', error)
         return ()
