@@ -109,8 +109,8 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
             except Exception as error:  # an export must never end a training
                 tf.logging.error('No quantized model for step %d: %s', global_step_value, error)
             else:
-                tf.logging.info('Quantized model of step %d in %.2f s: %s', global_step_value, time.time() - started,
-                                paths.eval_model)
+                tf.logging.info('Quantized model of step %d in %.2f s: %s (%s)', global_step_value, time.time() - started,
+                                paths.eval_model, self._freezer.summary)
 
     def _checkpoint(self, step):
         """The prefix of the checkpoint that was just saved."""

@@ -89,7 +89,7 @@ class QuantizeExporter(tf.estimator.Exporter):
                 'eval_graph': os.path.basename(written.eval_graph), 'eval_model': os.path.basename(written.eval_model)}
         files.write(export_path, BEST_FILE, json.dumps(best, indent=1, sort_keys=True).encode())
         self._remove_old(export_path, written)
-        tf.logging.info('Best quantized model so far: %s', written.eval_model)
+        tf.logging.info('Best quantized model so far: %s (%s)', written.eval_model, self._freezer.summary)
 
     def _make_freezer(self, estimator, export_path):
         config = self._config.replace(output_dir=export_path)
