@@ -3,6 +3,7 @@ import functools
 import os
 import sys
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files
@@ -15,6 +16,8 @@ from vai_q_tf.summary.results import AidSummary, InputSummary, QuantizeSummary
 from vai_q_tf.summary.text import MOST_WORST, SUMMARY_FILE, to_json, to_text
 from vai_q_tf.terminal.colours import coloured
 from vai_q_tf.terminal.verbosity import note
+
+_EXAMPLES = 4
 
 
 def warn_of_inputs(improved, plan):
@@ -55,19 +58,27 @@ def with_paths(summary, config, model, float_graph, input_fn):
         summary, float_graph if isinstance(float_graph, str) else '', _name_of(input_fn)))
 
 
-def worst_tensors(float_graph, model, plan, feeds, gpu_memory_fraction, fitted=()):
+def worst_tensors(float_graph, model, plan, batch, gpu_memory_fraction, fitted=()):
     """The TensorErrors of a model, the worst first; none where the networks do not run side by side.
 
-    fitted: names of Consts that are meant to differ from those of the float graph; they are left out.
+    batch: what is fed, {tensor name: array}; its first examples are enough, where the networks take so few. fitted: names of
+    Consts that are meant to differ from those of the float graph; they are left out.
     """
     left_out = {record.name for record in plan.tensors if record.tensor in fitted}
-    try:
-        found = analyze_networks(runnable(float_graph), runnable(model), plan, feeds, histograms=False,
-                                 gpu_memory_fraction=gpu_memory_fraction)
-        return tuple(tensor for tensor in found.tensors if tensor.name not in left_out)[:MOST_WORST]
-    except errors.QuantizeError as error:
-        tf.logging.info('The summary has no worst tensors: %s', error)
-        return ()
+    for feed in _cut(batch), batch:
+        try:
+            found = analyze_networks(runnable(float_graph), runnable(model), plan, [feed], histograms=False,
+                                     gpu_memory_fraction=gpu_memory_fraction)
+            return tuple(tensor for tensor in found.tensors if tensor.name not in left_out)[:MOST_WORST]
+        except (errors.QuantizeError, tf.errors.OpError, ValueError) as error:
+            tf.logging.info('The summary has no worst tensors: %s', error)
+    return ()
+
+
+def _cut(batch):
+    """The first examples of a batch; all of it where its arrays have not as many."""
+    counts = {np.shape(value)[:1] for value in batch.values()}
+    return {name: value[:_EXAMPLES] for name, value in batch.items()} if len(counts) == 1 and () not in counts else batch
 
 
 def _name_of(input_fn):
