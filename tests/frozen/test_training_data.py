@@ -15,7 +15,7 @@ IMAGES = RANDOM.uniform(0, 1, (16, 8, 8, 3)).astype(np.float32)
 def _statistics(x):
     """Mean and variance of the channels of the convolution's result on the images of the training."""
     with tf.Graph().as_default(), tf.Session() as session:
-        y = tf.nn.conv2d(x.astype(np.float32), WEIGHTS, 1, 'SAME')
+        y = tf.nn.conv2d(x.astype(np.float32), WEIGHTS, 1, 'VALID')
         return session.run(tf.nn.moments(y, [0, 1, 2]))
 
 
@@ -32,7 +32,7 @@ def _decomposed(y, mean, variance):
 def _network(norm=None, trained_on=IMAGES, untrained=False, scale=1.0, softmax=True, preprocess=lambda x: x):
     mean, variance = (np.zeros(8, np.float32), np.ones(8, np.float32)) if untrained else _statistics(trained_on)
     x = preprocess(tf.placeholder(tf.float32, [None, 8, 8, 3], name='x'))
-    y = tf.nn.conv2d(tf.identity(x, name='begin'), WEIGHTS, 1, 'SAME')
+    y = tf.nn.conv2d(tf.identity(x, name='begin'), WEIGHTS, 1, 'VALID')
     y = tf.nn.relu(norm(y, mean, variance) if norm else y)
     if norm:  # a second norm sees what the first one makes of its input
         y = tf.nn.conv2d(y, np.ones([1, 1, 8, 8], np.float32), 1, 'SAME')
@@ -53,7 +53,7 @@ def _warnings(build, images, **options):
 
 
 WRONG = [(IMAGES * 255, '0.01879 to 255'), (IMAGES / 255, 'to 0.00392'), (np.zeros_like(IMAGES), 'are 0, unlike'),
-         (np.full_like(IMAGES, 90), 'are 90, unlike'), (IMAGES + 100, '100 to 101')]
+         (np.full_like(IMAGES, 90), 'are 90, unlike'), (IMAGES + 100, 'times as far from the mean as then')]
 RIGHT = [IMAGES, IMAGES[:1], IMAGES[::-1] * 2 - 1, IMAGES / 4, IMAGES * 4, 1 - IMAGES]
 
 

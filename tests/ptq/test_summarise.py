@@ -12,6 +12,7 @@ from tests.frozen.test_training_data import IMAGES, _fused, _network
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.ptq import quantize as quantize_file
+from vai_q_tf.ptq import summarise
 from vai_q_tf.ptq.quantize import quantize_frozen
 from vai_q_tf.summary.text import SUMMARY_FILE
 from vai_q_tf.terminal.verbosity import verbosity
@@ -114,6 +115,13 @@ def test_fast_finetuning_says_what_it_brought(tmp_path, capsys, effort):
     if effort == 'fast':
         assert row.before_db == pytest.approx(-10 * np.log10(before), abs=0.01) and not result.summary.unseen
         assert row.after_db == pytest.approx(-10 * np.log10(after), abs=0.01) and row.kept == result.summary.fitted
+
+
+def test_what_was_fitted_is_no_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(summarise, 'MOST_WORST', 100)
+    for effort, roles in (('fast', {'input', 'weight', 'bias', 'activation'}), ('standard', {'input', 'weight', 'activation'})):
+        summary = _quantize(tmp_path, effort=effort, config={'weight_bit': 4}).summary
+        assert {tensor.role for tensor in summary.worst} == roles and summary.fitted == (effort == 'standard')
 
 
 def test_quiet_is_quiet(tmp_path, capsys):
