@@ -39,6 +39,15 @@ def test_the_first_row_is_what_the_page_on_analyze_says(ran):
     assert first[1][-3:] == ['100.0%', 'input', 'net_in'] and '100.0%  input       net_in' in FIND.text
 
 
+def test_the_summary_looks_as_the_guide_shows(ran):
+    """The numbers are those of one training."""
+    block = GUIDE.text.partition('    Summary: ')[2].partition('\n\n')[0]
+    shown = [' '.join(line.split()) for line in block.splitlines()]
+    fixed = shown[:1] + [line for line in shown if not re.search(r'\d|---|are fitted', line)]
+    printed = ' '.join(ran[2].split())
+    assert len(fixed) >= 7 and [line for line in fixed if line not in printed] == []
+
+
 def test_the_models_are_as_good_as_the_float_network(ran):
     _, printed, log = ran
     right = re.findall(r'^(\S+): (\d+\.\d)% right$', printed, re.MULTILINE)

@@ -180,7 +180,10 @@ def test_as_many_models_stay_as_asked(tmp_path, checkpoints, keep, left):
 def test_a_failed_export_is_logged_and_changes_nothing(tmp_path, checkpoints, caplog):
     tf.get_logger().propagate = True
     exporter = QuantizeExporter(trainings.config(tmp_path), receiver)
-    _export(exporter, tmp_path, checkpoints[0], loss=0.5)
+    with caplog.at_level(logging.INFO):
+        _export(exporter, tmp_path, checkpoints[0], loss=0.5)
+    line, = [record.getMessage() for record in caplog.records if record.getMessage().startswith('Best quantized model so far')]
+    assert 'convolutions and matmuls are quantized' in line and line.endswith('that the DPU compiler would refuse)')
     before = sorted(os.listdir(str(tmp_path / 'export')))
     with caplog.at_level(logging.ERROR):
         assert _export(exporter, tmp_path, str(tmp_path / 'no_such'), loss=0.4) is None

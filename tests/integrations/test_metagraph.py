@@ -1,5 +1,6 @@
 """Networks that are MetaGraph files: from float to trained to frozen, as with the functions on live graphs."""
 import os
+import re
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def read(path):
         return file.read()
 
 
-def test_the_deployed_model_is_that_of_the_live_graph(trained, tmp_path):
+def test_the_deployed_model_is_that_of_the_live_graph(trained, tmp_path, capsys):
     directory, checkpoint = trained
     live = tf.GraphDef.FromString(read(deployed_live(checkpoint, tmp_path / 'deploy')))
     assert [node for node in live.node if node.op == 'FixNeuron']
@@ -103,6 +104,8 @@ def test_the_deployed_model_is_that_of_the_live_graph(trained, tmp_path):
         path = deploy_checkpoint(meta, saved, config)
         assert path.startswith(str(tmp_path / 'deploy' / 'quantize_eval_model_'))
         assert tf.GraphDef.FromString(read(path)) == live
+        assert re.match(r'Writing the model: done, .*\nSummary: (\d+) of \1 convolutions and matmuls are quantized, .* stay '
+                        r'float; lint finds nothing that the DPU compiler would refuse\.\n$', capsys.readouterr().err)
 
 
 def test_the_evaluation_meta_graph_runs_as_the_live_graph(trained, tmp_path):

@@ -37,10 +37,11 @@ class _Help(argparse.Action):
         parser_.exit()
 
 
-def parser(command=None):
+def parser(command=None, note=lambda action: None):
     """The ArgumentParser; it leaves all values of options as text.
 
     command: whose options its help shows; None, or one that there is not, for all commands and options.
+    note: function that is told each argument that has a value, as an argparse.Action.
     """
     commands = dict(COMMANDS)
     used = USED[command] + EVERYWHERE if command in commands else [row[0] for row in ROWS]
@@ -48,7 +49,7 @@ def parser(command=None):
         prog='vai_q_tensorflow', formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False,
         usage='vai_q_tensorflow {} [--option VALUE] [--option=VALUE] ...'.format(command if command in commands else 'COMMAND'),
         description=_description(command, commands), epilog=_epilog())
-    result.add_argument('command', nargs='?', help=argparse.SUPPRESS)
+    note(result.add_argument('command', nargs='?', help=argparse.SUPPRESS))
     result.add_argument('-h', '--help', nargs=0, action=_Help, help='show this help and exit; that of a command after it')
     result.add_argument('--version', action='store_true', help='show the version and exit')
     config = QuantizeConfig()
@@ -62,9 +63,9 @@ def parser(command=None):
                 continue
             shown = getattr(config, name) if kind == CONFIG else default
             text_of_default = None if kind == CONFIG or default is None else _Default(default)
-            group.add_argument('--' + name, metavar=metavar, default=text_of_default,
-                               help=text + (' (default: {})'.format(shown) if text != argparse.SUPPRESS and
-                                            shown not in ('', [], None) else ''))
+            if name in used and shown not in ('', [], None):
+                text += ' (default: {})'.format(shown)
+            note(group.add_argument('--' + name, metavar=metavar, default=text_of_default, help=text))
     return result
 
 

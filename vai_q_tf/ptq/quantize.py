@@ -103,7 +103,7 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
                             session_config=session_config(gpu_memory_fraction), progress=progress)
             model, improved = _finetuned(editor.with_values(float_graph, improved.reference), model, plan, improved,
                                          prepared.feed, config.calib_iter, settings)
-        analysis = measure_errors(editor.with_values(float_graph, improved.reference), model, plan, [samples],
+        analysis = measure_errors(editor.with_values(float_graph, improved.reference), model, plan, config, samples,
                                   gpu_memory_fraction, histograms=bool(report))
     if not keep_float_weight:
         model = finalize.quantize_weights(model)

@@ -36,6 +36,7 @@ from vai_q_tf.qat.network.identity import identities
 from vai_q_tf.qat.network.inference_form import check_inference
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
 from vai_q_tf.qat.reading.finite_values import require_finite
+from vai_q_tf.summary.text import in_one_line
 
 _MODEL = 'quantize_eval_model_{}.pb'
 
@@ -94,7 +95,7 @@ class EvaluationFreezer:
       config: the QuantizeConfig; its input_shapes become the shapes of the placeholders, its output_dir the place of the files.
       decision: the Decision that was applied, where it is at hand.
 
-    coverage: the Coverage of its models. network: (the optimised float GraphDef, its QuantPlan).
+    network: (the optimised float GraphDef, its QuantPlan).
 
     Raises:
       QuantizeError: NOT_QUANTIZED for another graph, INVALID_CONFIG for a config that quantizes other tensors than the graph.
@@ -107,9 +108,9 @@ class EvaluationFreezer:
         self.network = decision.optimised, plan
         self._config = config
         self._output_dir = config.output_dir
-        self._reported, self._proved = False, set()
-        self.coverage = coverage(decision.optimised, plan)
-        warn(self.coverage)
+        self._findings, self._proved = [], set()
+        self._coverage = coverage(decision.optimised, plan)
+        warn(self._coverage)
         self._graph_def = graph.as_graph_def(add_shapes=True)
         self._identities = identities(decision)
         self._constants = _Constants(decision.optimised)
@@ -117,6 +118,11 @@ class EvaluationFreezer:
             self._constants.left_open(decision.shapes), plan, dict.fromkeys([record.name for record in plan.tensors], 0),
             decision.shapes)
         self._model = finalize.fix_input_shapes(in_compiler_form(model, decision.shapes, config), config)
+
+    @property
+    def summary(self):
+        """A line on its models: what of them is quantized, and whether the DPU compiler would take them."""
+        return in_one_line(self._coverage, self._findings)
 
     def require_positions_of(self, training_graph):
         """Raises a QuantizeError where checkpoints of a training graph will not have all positions."""
@@ -145,9 +151,8 @@ class EvaluationFreezer:
             if node.op == 'FixNeuron':
                 node.attr['quantize_pos'].i = positions[node.name]
         model = add_zero_biases(model, self._config.bias_bit)
-        tf.logging.info('Of the model of step %s %s.', step, self.coverage)
-        if not self._reported:
-            self._reported = bool(lint.report(model))
+        if not self._findings:
+            self._findings = lint.report(model)
         written = FrozenFiles(*write_models(
             self._output_dir, {'quantize_eval_graph_{}.pb'.format(suffix): eval_graph, _MODEL.format(suffix): model},
             proved=self._proved))
