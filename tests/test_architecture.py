@@ -12,6 +12,7 @@ ROOMS = (
     ('', ('errors', 'version', 'arguments', 'files', 'dpu', 'tf_internal'), 'what everything may use'),
     ('command_line', ('options',), 'the commands and options as a table, which configuration files have as well'),
     ('configuration', None, 'what each option takes, and the files that have them'),
+    ('notebook', None, 'how results look in a notebook'),
     ('', ('config', 'fixed_point'), 'the config of users, and the number format'),
     ('terminal', None, 'what people see of a run: streams, progress, tables'),
     ('ops', None, 'the TensorFlow binding of the kernels'),
