@@ -99,6 +99,13 @@ class QuantPlan(NamedTuple):
     alignments: Tuple[Alignment, ...] = ()
     operand_groups: Tuple[OperandGroup, ...] = ()
 
+    def layers(self):
+        """{name of a QuantTensor: the op that it belongs to}: the weighted op around it, or the one that makes it."""
+        found = {tensor.name: tensor.tensor.partition(':')[0] for tensor in self.tensors}
+        for group in self.groups:
+            found.update((name, group.node) for name in (group.weight, group.bias, group.output) if name)
+        return found
+
     def _sentence(self):
         roles = collections.Counter(tensor.role for tensor in self.tensors)
         return 'from {} to {}: {} quantized tensors ({}), {} ops stay float'.format(
