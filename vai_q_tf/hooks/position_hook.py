@@ -96,9 +96,7 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         self._timer.update_last_triggered_step(self._step)
 
     def before_run(self, run_context):
-        """Asks for the global step, and before a report for statistics; holds the positions from `freeze_step` on, but not
-        before there are any.
-        """
+        """Asks for the step, before a report for statistics, too; holds positions from `freeze_step` on, once there are any."""
         frozen = self._freeze_step is not None and self._step >= self._freeze_step and self._is_tracked
         fetches = {'step': self._global_step, 'statistics': {}}
         # What was seen last may be the step before that.

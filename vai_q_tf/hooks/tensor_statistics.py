@@ -13,6 +13,7 @@ from vai_q_tf.graph.live_editor import reroute, tensor
 from vai_q_tf.qat import graph_record
 
 SCOPE = 'vai_q_tf/statistics/'
+_SUMS = '/sums'
 
 
 class Statistic(NamedTuple):
@@ -33,14 +34,14 @@ class TensorStatistics:
         self._graph = graph
         self._ops = graph_record.quantizing_ops(graph)
         self._sums, self._run_by = {}, {}
-        with graph.as_default(), tf.name_scope(None), tf.control_dependencies(None):
+        with graph.as_default(), tf.control_dependencies(None), tf.device(None):
             for name, op in self._ops.items():
                 try:
-                    self._sums[name] = tensor(graph, SCOPE + name)
+                    self._sums[name] = tensor(graph, SCOPE + name + _SUMS)
                 except KeyError:
                     if not graph.finalized:
-                        with tf.device(op.device):
-                            self._sums[name] = _sums(op, SCOPE + name)
+                        with tf.name_scope(SCOPE + name + '/'), tf.device(op.device):
+                            self._sums[name] = _sums(op, SCOPE + name + _SUMS)
 
     def of_run(self, fetches):
         """{name: tensor to fetch with a run of `fetches`} for the tensors that this run quantizes anyway."""
@@ -86,4 +87,4 @@ def _sums(op, name):
     outside = (values > high) | (values < (-high if narrow else -high - 1))
     noise = ops.vai_fix_neuron(values, tf.constant(0), bits, op.get_attr('mode'), narrow) - values
     means = [tf.reduce_mean(tf.cast(outside, tf.float32)), tf.reduce_mean(tf.square(values)), tf.reduce_mean(tf.square(noise))]
-    return tf.stack(means, name=name)
+    return tf.stack(means, name=name + '/')
