@@ -11,6 +11,7 @@ _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 ROOMS = (
     ('', ('errors', 'version', 'arguments', 'files', 'dpu', 'tf_internal'), 'what everything may use'),
     ('configuration', None, 'the commands and options as a table, what each takes, and the files that have them'),
+    ('notebook', None, 'how results look in a notebook'),
     ('', ('config', 'fixed_point'), 'the config of users, and the number format'),
     ('terminal', None, 'what people see of a run: streams, progress, tables'),
     ('ops', None, 'the TensorFlow binding of the kernels'),

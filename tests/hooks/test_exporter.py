@@ -13,6 +13,7 @@ from vai_q_tf import (
     CreateQuantizeEvaluationGraph,
     CreateQuantizeTrainingGraph,
     QuantizeCheckpointListener,
+    QuantizeConfig,
     QuantizeExporter,
     quantize_model_fn,
 )
@@ -112,6 +113,8 @@ def test_the_best_model_is_kept(tmp_path, graph):
     assert best['checkpoint'] == worst and best['metrics']['loss'] == pytest.approx(losses[worst])
     assert set(best['metrics']) == {'accuracy', 'loss', 'global_step'}
     assert sorted(os.listdir(directory)) == sorted([BEST_FILE, CONFIG_FILE, best['eval_graph'], best['eval_model']])
+    config = QuantizeConfig.from_file(os.path.join(directory, CONFIG_FILE))
+    assert repr(config) == repr(trainings.config(tmp_path).replace(output_dir=directory))
     np.testing.assert_array_equal(_run(os.path.join(directory, best['eval_model'])), _logits(tmp_path, worst))
 
 

@@ -1,6 +1,8 @@
 """What an analysis gives: how far each quantized tensor is from its float one."""
 from typing import Dict, NamedTuple, Optional, Tuple
 
+from vai_q_tf.notebook.html import block, first, folded, html_table, html_text
+
 
 class Histogram(NamedTuple):
     """Counts in bins of one width from `low` to `high`: of the float values, and of the quantized ones."""
@@ -48,3 +50,25 @@ class Analysis(NamedTuple):
     tensors: Tuple[TensorError, ...]
     depth: Tuple[str, ...]
     unpaired: Dict[str, str]
+
+    def _sentence(self):
+        return '{} against {}: {} tensors on {} batches'.format(self.model, self.reference, len(self.tensors), self.batches)
+
+    def __repr__(self):
+        return '<Analysis of {}; worst: {}; {} without a float tensor. All: .tensors, .unpaired>'.format(
+            self._sentence(), worst(self.tensors), len(self.unpaired))
+
+    def _repr_html_(self):
+        return block('Analysis', html_text('{}, the worst first.'.format(self._sentence())), error_table(self.tensors),
+                     folded('without a float tensor', html_table(('tensor', 'why'), self.unpaired.items())))
+
+
+def worst(tensors):
+    """The first of some TensorErrors in words."""
+    return first('{} ({:.1f} dB, {:.1f} alone)'.format(tensor.name, tensor.db, tensor.alone_db) for tensor in tensors) or 'none'
+
+
+def error_table(tensors):
+    """TensorErrors as a table of HTML."""
+    return html_table(('tensor', 'layer', 'role', 'bits', 'position', 'low', 'high', 'saturated', 'zeroed', 'dB', 'dB alone'),
+                      [tensor[:-1] for tensor in tensors])

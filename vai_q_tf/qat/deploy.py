@@ -23,6 +23,7 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import cpu_only, exact
 from vai_q_tf.graph.view import STANDS_FOR, GraphView, indexed_name, node_name
 from vai_q_tf.lint import lint
+from vai_q_tf.notebook.html import block, html_table
 from vai_q_tf.passes.common.parameters import known_nodes, static_nodes
 from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.qat import checkpoints, graph_record
@@ -45,6 +46,9 @@ class FrozenFiles(NamedTuple):
     """Paths of the files of one checkpoint."""
     eval_graph: str
     eval_model: str
+
+    def _repr_html_(self):
+        return block('FrozenFiles', html_table(('file', 'path'), self._asdict().items()))
 
 
 def derive_evaluation_graph(training_graph, config):

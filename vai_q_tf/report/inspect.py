@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.coverage.node_status import QUANTIZED, InspectedNode, inspect_nodes, readers
+from vai_q_tf.coverage.node_status import FLOAT, QUANTIZED, InspectedNode, inspect_nodes, readers
 from vai_q_tf.dpu import find_target
 from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
 from vai_q_tf.frozen.load import unknown_ops
@@ -15,6 +15,7 @@ from vai_q_tf.graph.checks.damage import check_nodes
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.traits import FIX_NEURON_OPS, IDENTITY_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
+from vai_q_tf.notebook.html import block, first, folded, html_list, html_table, html_text
 from vai_q_tf.passes import optimise
 from vai_q_tf.patterns.dropout import find_dropouts
 from vai_q_tf.patterns.graph_range import GraphRange
@@ -56,6 +57,29 @@ class Inspection(NamedTuple):
     nodes: Tuple[InspectedNode, ...]
     plan: Optional[QuantPlan]
     notes: Tuple[str, ...]
+
+    def _sentence(self):
+        if self.plan is None:
+            return '{} nodes, without a plan'.format(sum(count for _, count in self.op_types))
+        return 'from {} to {}: {} tensors are quantized, {} of {} ops stay float'.format(
+            first(self.input_nodes), first(self.output_nodes), len(self.plan.tensors),
+            sum(node.status == FLOAT for node in self.nodes), len(self.nodes))
+
+    def __repr__(self):
+        return '<Inspection of a graph with {} inputs ({}) and {} outputs ({}): {}. All: .nodes, .plan, .notes>'.format(
+            len(self.inputs), first(node.name for node in self.inputs), len(self.outputs),
+            first(node.name for node in self.outputs), self._sentence())
+
+    def _repr_html_(self):
+        return block(
+            'Inspection', html_text('The graph {}.'.format(self._sentence())), html_list('notes', self.notes),
+            html_table(('name', 'type', 'status', 'detail', 'device'), [
+                (node.name, node.op, node.status, node.detail, node.device or '') for node in self.nodes]),
+            folded('possible inputs', html_table(('name', 'type', 'shape'), [
+                (node.name, node.dtype.name if node.dtype else '?', '?' if node.shape is None else str(node.shape))
+                for node in self.inputs])),
+            folded('possible outputs', html_table(('name', 'type'), self.outputs)),
+            folded('types of ops', html_table(('type', 'how many'), self.op_types)))
 
 
 @also_called(q_config='config')
