@@ -24,8 +24,8 @@ SEED ?= 0
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo              train, quantize and evaluate a small network (5 to 15 minutes)'
-	@echo 'make demo-quick        the same with a few steps only; the accuracies mean nothing (a minute or two)'
+	@echo 'make demo              train, quantize and evaluate a small network (minutes, up to half an hour on a busy machine)'
+	@echo 'make demo-quick        the same with a few steps only; the accuracies mean nothing'
 	@echo 'make test              all tests but the slow ones, on all cores'
 	@echo 'make test-slow         the slow tests'
 	@echo 'make fuzz              random networks and damaged files, into docs/reliability.md (hours; NETWORKS=1000 FILES=20000 SEED=0)'
