@@ -1,4 +1,5 @@
 """compare: the first tensor that departs is the one that was spoiled, and figures are those of NumPy."""
+import json
 import os
 import shutil
 
@@ -233,6 +234,16 @@ def test_a_model_and_its_dump(dumped):
         assert found.first is None and len(found.tensors) == 3 and not found.notes
     assert compare(dumped, dumped, max_dump_batches=2).first is None
     assert compare(moved(measured(), 'w/wquant', -4), dumped, pairs).first.name == 'w/wquant'
+
+
+def test_the_order_is_that_of_the_model(copy):
+    """As for a dump of an earlier version, whose index has the constants first."""
+    index = json.loads((copy / 'dump_results.json').read_text())
+    assert list(index) == ['x/aquant', 'w/wquant', 'y/aquant']
+    (copy / 'dump_results.json').write_text(json.dumps({name: index[name] for name in ('w/wquant', 'x/aquant', 'y/aquant')}))
+    for sides in ((measured(), str(copy)), (str(copy), measured())):
+        assert [tensor.name for tensor in compare(*sides, pairs).tensors] == list(index)
+    assert [tensor.name for tensor in compare(str(copy), str(copy)).tensors] == ['w/wquant', 'x/aquant', 'y/aquant']
 
 
 def test_a_dump_in_the_original_s_names_and_of_a_board(copy):

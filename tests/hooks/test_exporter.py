@@ -112,7 +112,8 @@ def test_the_best_model_is_kept(tmp_path, graph):
     best, directory = _best(estimator)
     assert best['checkpoint'] == worst and best['metrics']['loss'] == pytest.approx(losses[worst])
     assert set(best['metrics']) == {'accuracy', 'loss', 'global_step'}
-    assert sorted(os.listdir(directory)) == sorted([BEST_FILE, CONFIG_FILE, best['eval_graph'], best['eval_model']])
+    assert sorted(os.listdir(directory)) == sorted(
+        [BEST_FILE, CONFIG_FILE, 'latest.json', best['eval_graph'], best['eval_model']])
     config = QuantizeConfig.from_file(os.path.join(directory, CONFIG_FILE))
     assert repr(config) == repr(trainings.config(tmp_path).replace(output_dir=directory))
     np.testing.assert_array_equal(_run(os.path.join(directory, best['eval_model'])), _logits(tmp_path, worst))

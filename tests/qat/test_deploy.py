@@ -1,4 +1,7 @@
 """The files of a checkpoint: what the model takes, and what is left behind when they are written."""
+import json
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -131,6 +134,23 @@ def test_no_session_outlives_what_it_is_for(tmp_path, monkeypatch):
         for step in (1, 2):
             freezer.write(checkpoint, step)
             assert len(opened) >= step and set(opened) == set(closed)
+
+
+def test_which_files_are_the_newest_is_told(tmp_path):
+    """A training that goes on from step 1 writes step 2 again."""
+    config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path / 'out'))
+    checkpoint = trained(tmp_path, config)
+    with tf.Graph().as_default() as graph:
+        network(False)
+        freezer = EvaluationFreezer(graph, config, create_evaluation_graph(graph, config))
+        written = [freezer.write(checkpoint, step) for step in (1, 2, '2')]
+        assert len(set(written)) == 3
+        latest = json.loads((tmp_path / 'out' / 'latest.json').read_text())
+        assert latest == {'checkpoint': checkpoint, 'step': 2, 'eval_graph': os.path.basename(written[-1].eval_graph),
+                          'eval_model': os.path.basename(written[-1].eval_model)}
+        freezer.write(checkpoint, 'model.ckpt')
+        assert json.loads((tmp_path / 'out' / 'latest.json').read_text())['step'] == 'model.ckpt'
+        assert not (tmp_path / 'out' / 'latest_averaged.json').exists()
 
 
 def test_what_the_compiler_refuses_is_told_once(tmp_path, monkeypatch):

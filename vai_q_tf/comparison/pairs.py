@@ -23,7 +23,8 @@ def paired(a, b):
         raise errors.QuantizeError(
             errors.NOT_QUANTIZED, 'Not quantized', 'Neither {!r} nor {!r} has a FixNeuron; differences are told in steps, so '
             'one of them has to be quantized.'.format(a.name, b.name))
-    leading, other = (b, a) if a.is_float or not a.has_names and b.has_names else (a, b)
+    # The order is that of a quantized model, else that of an index, else that of names.
+    leading, other = sorted((a, b), key=lambda side: (side.is_float, side.is_dump, not side.has_names))
     if other.is_float and not leading.has_names:
         raise errors.QuantizeError(
             errors.INVALID_INPUT, 'No positions', 'The dump {!r} has no dump_results.json, so its positions are not known; '

@@ -5,6 +5,7 @@ constants and positions left open. Then a checkpoint costs little more than read
 weights, those that run in the evaluation graph, so the two agree bit for bit.
 """
 import itertools
+import json
 import os
 import time
 from typing import NamedTuple
@@ -40,6 +41,8 @@ from vai_q_tf.qat.reading.finite_values import require_finite
 from vai_q_tf.summary.text import in_one_line
 
 _MODEL = 'quantize_eval_model_{}.pb'
+# Which files are the newest, {averaged: name}: a training that goes on may write a step a second time.
+LATEST_FILES = {False: 'latest.json', True: 'latest_averaged.json'}
 
 
 class FrozenFiles(NamedTuple):
@@ -135,6 +138,8 @@ class EvaluationFreezer:
     def write(self, checkpoint, step, averaged=False):
         """Writes both files, each to a temporary name first, and the config; returns their paths as FrozenFiles.
 
+        `latest.json`, or `latest_averaged.json`, beside them then has the checkpoint, the step and the names of both.
+
         Args:
           checkpoint: prefix of a checkpoint.
           step: what the suffix '<step>_<YYYYmmddHHMMSS>' begins with.
@@ -161,6 +166,9 @@ class EvaluationFreezer:
             self._output_dir, {'quantize_eval_graph_{}.pb'.format(suffix): eval_graph, _MODEL.format(suffix): model},
             proved=self._proved))
         write_fields(self._output_dir, self._config)
+        latest = {'checkpoint': checkpoint, 'step': int(step) if str(step).isdigit() else step,
+                  'eval_graph': os.path.basename(written.eval_graph), 'eval_model': os.path.basename(written.eval_model)}
+        files.write(self._output_dir, LATEST_FILES[averaged], (json.dumps(latest, indent=1) + '\n').encode())
         return written
 
     def _free_suffix(self, beginning):
