@@ -9,8 +9,9 @@ _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 
 # (room, the files that belong to it, None for all of the folder; what belongs there), from the bottom of the house to its roof
 ROOMS = (
-    ('', ('errors', 'version', 'arguments', 'fixed_point', 'files', 'dpu', 'checked_list', 'config_checks', 'config',
-          'tf_internal'), 'what everything may use'),
+    ('', ('errors', 'version', 'arguments', 'files', 'dpu', 'tf_internal'), 'what everything may use'),
+    ('configuration', None, 'the commands and options as a table, what each takes, and the files that have them'),
+    ('', ('config', 'fixed_point'), 'the config of users, and the number format'),
     ('terminal', None, 'what people see of a run: streams, progress, tables'),
     ('ops', None, 'the TensorFlow binding of the kernels'),
     ('graph', None, 'what a GraphDef or a live graph is, how it is edited and run exactly; knows no plan'),

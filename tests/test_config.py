@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vai_q_tf.config import QuantizeConfig, require_config
-from vai_q_tf.config_checks import CHECKS
+from vai_q_tf.configuration.config_checks import CHECKS
 from vai_q_tf.errors import QuantizeError
 
 # The positional order of the original, with its defaults.

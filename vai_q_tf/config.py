@@ -10,8 +10,9 @@ import inspect
 from typing import Any, Callable, TypeVar, cast
 
 from vai_q_tf import errors
-from vai_q_tf.checked_list import CheckedList
-from vai_q_tf.config_checks import CHECKS, config_error
+from vai_q_tf.configuration.checked_list import CheckedList
+from vai_q_tf.configuration.config_checks import CHECKS, config_error
+from vai_q_tf.configuration.read_file import read_config_file
 
 _Init = TypeVar('_Init', bound=Callable[..., Any])
 
@@ -134,6 +135,17 @@ class QuantizeConfig:
         given = locals()
         for name in CHECKS:
             setattr(self, name, given[name])
+
+    @classmethod
+    def from_file(cls, path):
+        """The config that a YAML or JSON file has, such as the `quantize_config.yaml` beside a model.
+
+        Its keys are fields; those that are other options of the command, such as input_fn, are passed over.
+
+        Raises:
+          QuantizeError: as `read_config_file`, with file, key and line.
+        """
+        return cls(**{name: value for name, value in read_config_file(path).items() if name in CHECKS})
 
     def __setattr__(self, name, value):
         if name not in CHECKS:

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from vai_q_tf import errors
-from vai_q_tf.config_checks import MAX_BITS
+from vai_q_tf.configuration.config_checks import MAX_BITS
 
 POSITION_MIN = -126
 POSITION_MAX = 126

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from vai_q_tf import cli
-from vai_q_tf.command_line.options import COMMANDS, EVERYWHERE, ROWS, USED
 from vai_q_tf.command_line.parse import parser
+from vai_q_tf.configuration.options import COMMANDS, EVERYWHERE, ROWS, USED
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(cli.__file__)))
 CODE = '''

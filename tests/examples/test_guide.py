@@ -11,5 +11,5 @@ def test_the_examples_run_and_write_what_the_guide_lists(tmp_path):
     written = {re.sub(r'\d+_\d{14}', '<suffix>', path.name)
                for directory in ('quantized', 'estimator') for path in (tmp_path / directory).iterdir()}
     listed = set(guide.rows(r'quantize_[^`]*'))
-    assert len(listed) == 4
+    assert len(listed) == 5
     assert listed <= written

@@ -52,7 +52,7 @@ def test_the_files_of_the_guide_are_there(ran, path):
 
 def test_the_deployed_files_are_there(ran):
     names = sorted(re.sub(r'\d{14}', '<date>', path.name) for path in (ran[0] / 'quantize_results' / 'deploy').iterdir())
-    assert names == ['quantize_eval_graph_120_<date>.pb', 'quantize_eval_model_120_<date>.pb']
+    assert names == ['quantize_config.yaml', 'quantize_eval_graph_120_<date>.pb', 'quantize_eval_model_120_<date>.pb']
 
 
 @pytest.mark.skipif(importlib.util.find_spec('tf2onnx') is None, reason='no tf2onnx')

@@ -16,6 +16,7 @@ from vai_q_tf import (
     QuantizeExporter,
     quantize_model_fn,
 )
+from vai_q_tf.configuration.write_file import CONFIG_FILE
 from vai_q_tf.hooks.exporter import BEST_FILE
 
 v1 = tf.compat.v1
@@ -110,7 +111,7 @@ def test_the_best_model_is_kept(tmp_path, graph):
     best, directory = _best(estimator)
     assert best['checkpoint'] == worst and best['metrics']['loss'] == pytest.approx(losses[worst])
     assert set(best['metrics']) == {'accuracy', 'loss', 'global_step'}
-    assert sorted(os.listdir(directory)) == sorted([BEST_FILE, best['eval_graph'], best['eval_model']])
+    assert sorted(os.listdir(directory)) == sorted([BEST_FILE, CONFIG_FILE, best['eval_graph'], best['eval_model']])
     np.testing.assert_array_equal(_run(os.path.join(directory, best['eval_model'])), _logits(tmp_path, worst))
 
 

@@ -6,6 +6,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph, QuantizeConfig, errors
+from vai_q_tf.configuration.write_file import CONFIG_FILE
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.integrations.metagraph import deploy_checkpoint, quantize_meta_graph
 from vai_q_tf.qat import graph_record
@@ -125,8 +126,8 @@ def test_the_evaluation_meta_graph_runs_as_the_live_graph(trained, tmp_path):
 
 def test_without_a_checkpoint_there_is_only_the_meta_graph(tmp_path):
     meta = quantize_meta_graph('train', float_meta(tmp_path, True, 'train.meta'), '', config_for(tmp_path))
-    assert os.listdir(os.path.dirname(meta)) == ['quantize_train.ckpt.meta']
-    assert sorted(os.listdir(str(tmp_path))) == ['quantize_train', 'quantize_train_graph.pb', 'train.meta']
+    assert sorted(os.listdir(os.path.dirname(meta))) == [CONFIG_FILE, 'quantize_train.ckpt.meta']
+    assert sorted(os.listdir(str(tmp_path))) == [CONFIG_FILE, 'quantize_train', 'quantize_train_graph.pb', 'train.meta']
 
 
 def _broken(where):

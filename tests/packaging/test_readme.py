@@ -4,7 +4,7 @@ import re
 import pytest
 
 from tests.examples.blocks import Document, run_python, run_sh
-from vai_q_tf.command_line.options import COMMANDS
+from vai_q_tf.configuration.options import COMMANDS
 
 README = Document('README.md')
 
@@ -14,8 +14,8 @@ def test_quantization_aware_training(tmp_path):
     printed, log = run_python(README.python, tmp_path)
     assert printed == '', 'the compiler would refuse the model: ' + printed
     written = sorted(re.sub(r'\d{14}', 'DATE', path.name) for path in (tmp_path / 'quantize_results').iterdir())
-    assert written == ['quantize_eval_{}_{}_DATE.pb'.format(kind, step) for kind in ('graph', 'model')
-                       for step in (10, 15, 20, 30)] + ['quantize_train_graph.pb'], log
+    evaluations = ['quantize_eval_{}_{}_DATE.pb'.format(kind, step) for kind in ('graph', 'model') for step in (10, 15, 20, 30)]
+    assert written == ['quantize_config.yaml'] + evaluations + ['quantize_train_graph.pb'], log
 
 
 def test_post_training_quantization(tmp_path):
@@ -24,7 +24,8 @@ def test_post_training_quantization(tmp_path):
     printed, log = run_sh(README.sh, tmp_path)
     assert 'From images to probabilities: ' in printed
     assert 'will not accept' not in log
-    assert [path.name for path in (tmp_path / 'quantize_results').iterdir()] == ['quantize_eval_model.pb']
+    written = sorted(path.name for path in (tmp_path / 'quantize_results').iterdir())
+    assert written == ['quantize_config.yaml', 'quantize_eval_model.pb']
 
 
 def test_all_commands_are_listed():

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 from tests.export.converted import run, types
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.configuration.write_file import CONFIG_FILE
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.ptq.convert import TARGETS, convert_datatype, target_number
 
@@ -61,7 +62,8 @@ def test_bfloat16(tmp_path):
     converted = load(convert_datatype(graph.as_graph_def(), config, 'bfloat16'))
     feeds = {'x': np.random.RandomState(1).normal(0, 1, [3, 6]).astype(np.float32)}
     expected, got = run(graph.as_graph_def(), ['y'], feeds)[0], run(converted, ['y'], feeds)[0]
-    assert os.listdir(str(tmp_path)) == ['converted_model_bfloat16.pb'] and types(converted) == {'bfloat16'}
+    assert sorted(os.listdir(str(tmp_path))) == ['converted_model_bfloat16.pb', CONFIG_FILE]
+    assert types(converted) == {'bfloat16'}
     np.testing.assert_allclose(got.astype(np.float32), expected, rtol=0.03)
 
 

@@ -2,8 +2,8 @@
 import os
 import re
 
-from vai_q_tf.command_line.options import COMMANDS
 from vai_q_tf.command_line.parse import parser
+from vai_q_tf.configuration.options import COMMANDS
 from vai_q_tf.dpu import TARGETS
 
 _FILES, _DIRECTORIES = ('FILE', 'PREFIX'), ('DIR',)

@@ -3,24 +3,11 @@ import argparse
 import re
 
 from vai_q_tf import errors
-from vai_q_tf.command_line.options import (
-    COMMANDS,
-    CONFIG,
-    COUNT,
-    EVERYWHERE,
-    EXIT_STATUSES,
-    FLAG,
-    GROUPS,
-    NAME_LISTS,
-    NUMBER,
-    OPTIONAL,
-    ROWS,
-    SHORT,
-    TEXT,
-    USED,
-    WORDS,
-)
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.configuration.config_checks import CHECKS
+from vai_q_tf.configuration.option_values import from_text
+from vai_q_tf.configuration.options import COMMANDS, CONFIG, EVERYWHERE, EXIT_STATUSES, GROUPS, ROWS, SHORT, USED
+from vai_q_tf.configuration.read_file import read_config_file
 from vai_q_tf.dpu import find_target
 from vai_q_tf.terminal.streams import say
 
@@ -30,6 +17,10 @@ class UsageError(errors.QuantizeError):
 
     def __init__(self, message):
         super().__init__(errors.INVALID_CONFIG, 'Invalid command line', message)
+
+
+class _Default(str):
+    """The text of an option that the command line does not have."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,7 +61,7 @@ def parser(command=None):
                 group.add_argument('--' + name, *([SHORT[name]] if name in SHORT else []), action='store_true', help=text)
                 continue
             shown = getattr(config, name) if kind == CONFIG else default
-            text_of_default = None if kind == CONFIG or default is None else str(default)
+            text_of_default = None if kind == CONFIG or default is None else _Default(default)
             group.add_argument('--' + name, metavar=metavar, default=text_of_default,
                                help=text + (' (default: {})'.format(shown) if text != argparse.SUPPRESS and
                                             shown not in ('', [], None) else ''))
@@ -92,10 +83,12 @@ def _epilog():
 
 
 def parse(arguments):
-    """The options as a Namespace of checked values, with the QuantizeConfig as `config`.
+    """The options as a Namespace of checked values, with the QuantizeConfig as `config`, and the path of --config as
+    `config_file`, whose values count where the command line has none.
 
     Raises:
-      UsageError: no known command, an unknown or ambiguous option. QuantizeError: a value that an option does not take.
+      UsageError: no known command, an unknown or ambiguous option. QuantizeError: a value that an option does not take; a
+        configuration file that cannot be read.
     """
     options, others = parser().parse_known_args(_join_negative(arguments))
     if options.version:
@@ -104,29 +97,29 @@ def parse(arguments):
         name = other.partition('=')[0]
         raise UsageError('unknown {} {!r}{}'.format('option' if name.startswith('-') else 'argument', name, errors.did_you_mean(
             name, ['--' + row[0] for row in ROWS], most=2, shown=str)))
+    options.config_file = options.config
+    in_file = read_config_file(options.config_file) if options.config_file else {}
+    options.command = options.command or in_file.get('command')
     commands = [name for name, _ in COMMANDS]
     if options.command not in commands:
         raise UsageError('{}; choose one of {}. See vai_q_tensorflow --help'.format(
             'unknown command {!r}'.format(options.command) if options.command else 'no command', ', '.join(commands)))
+    fields = {name: value for name, value in in_file.items() if name in CHECKS}
     for name, kind, _, _, _ in ROWS:
-        if getattr(options, name) == []:  # what argparse makes of --name=--
-            setattr(options, name, '--')
-        _check_text(name, getattr(options, name))
-        if kind not in (None, CONFIG) and getattr(options, name) is not None:
-            setattr(options, name, _CONVERT[kind](name, getattr(options, name)))
+        text = '--' if getattr(options, name) == [] else getattr(options, name)  # [] is what argparse makes of --name=--
+        if kind is None:
+            setattr(options, name, text or in_file.get(name, False))
+        elif kind == CONFIG:
+            if text is not None:
+                fields[name] = from_text(name, text)
+        elif name in in_file and (text is None or isinstance(text, _Default)):
+            setattr(options, name, in_file[name])
+        elif text is not None:
+            setattr(options, name, from_text(name, str(text)))
     if options.quiet and options.verbose:
         raise UsageError('--quiet and --verbose are opposites; give one of the two')
-    options.convert_datatype = _datatype(options.convert_datatype)
-    if not 0 < options.gpu_memory_fraction <= 1:
-        raise _wrong('gpu_memory_fraction', options.gpu_memory_fraction, 'a number above 0 and at most 1')
-    options.config = _config(options)
+    options.config = _config(fields)
     return options
-
-
-def _check_text(name, value):
-    """TensorFlow takes names of files and nodes in UTF-8 alone."""
-    if isinstance(value, str) and re.search('[\0\ud800-\udfff]', value):
-        raise _wrong(name, value, 'text in UTF-8')
 
 
 def _join_negative(arguments):
@@ -140,13 +133,8 @@ def _join_negative(arguments):
     return joined
 
 
-def _config(options):
-    values = {}
-    for name, kind, _, _, _ in ROWS:
-        text = getattr(options, name) if kind == CONFIG else None
-        if text is not None:
-            values[name] = _names(text) if name in NAME_LISTS else _shapes(text) if name == 'input_shapes' else text
-    config = QuantizeConfig(**values)
+def _config(fields):
+    config = QuantizeConfig(**fields)
     if config.target_type:
         find_target(config.target_type)
         for shape in config.input_shapes:
@@ -155,66 +143,3 @@ def _config(options):
                     errors.LENGTH_MISMATCH, 'Invalid parameter', 'input_shapes has the shape {}; for a DPU (--target_type) a '
                     'shape has 4 dimensions, such as ?,224,224,3.'.format(shape))
     return config
-
-
-def _names(text):
-    return [name.strip() for name in text.split(',') if name.strip()]
-
-
-def _shapes(text):
-    shapes = [[dim.strip() for dim in shape.split(',')] for shape in text.split(':')] if text.strip() else []
-    for shape in shapes:
-        for dim in shape:
-            if dim != '?' and not re.match(r'-?\d+$', dim):
-                raise errors.QuantizeError(
-                    errors.LENGTH_MISMATCH, 'Invalid parameter', 'input_shapes is {!r}; {!r} is not an integer. Expected sizes '
-                    'separated by commas, ? for an unknown one, and : between nodes.'.format(text, dim))
-    return shapes
-
-
-def _datatype(text):
-    if text not in ('0', '1', '2', '3', '4'):
-        raise errors.QuantizeError(
-            errors.INVALID_TARGET_DTYPE, 'Invalid parameter', '--convert_datatype is {!r}; choose 1 (Float16), 2 (Double), '
-            '3 (BFloat16), 4 (Float) or 0 (no conversion).'.format(text))
-    return int(text)
-
-
-def _wrong(name, value, expected):
-    return errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter', '--{} is {!r}; expected {}.'.format(
-        name, value, expected))
-
-
-def _text(name, value):
-    if name in WORDS and value not in WORDS[name]:
-        raise _wrong(name, value, ' or '.join(WORDS[name]))
-    return value
-
-
-def _flag(name, value):
-    if value not in ('0', '1'):
-        raise _wrong(name, value, '0 or 1')
-    return int(value)
-
-
-def _count(name, value):
-    if not re.match(r'[0-9]{1,18}$', value) or int(value) < 1:
-        raise _wrong(name, value, 'an integer of at least 1')
-    return int(value)
-
-
-def _number(name, value):
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
-    if not 0 < number < float('inf'):
-        raise _wrong(name, value, 'a number above 0')
-    return number
-
-
-def _optional(name, value):
-    return _number(name, value) if value else None
-
-
-_CONVERT = {TEXT: _text, FLAG: _flag, COUNT: _count, NUMBER: _number, OPTIONAL: _optional}

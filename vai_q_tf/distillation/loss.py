@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.config import require_config
-from vai_q_tf.config_checks import config_error
+from vai_q_tf.configuration.config_checks import config_error
 from vai_q_tf.distillation.settings import Distillation
 from vai_q_tf.distillation.teacher import Teacher
 from vai_q_tf.graph import live_editor

@@ -4,7 +4,7 @@ import os
 from typing import NamedTuple, Optional, Union
 
 from vai_q_tf import errors
-from vai_q_tf.config_checks import config_error
+from vai_q_tf.configuration.config_checks import config_error
 
 
 class _Settings(NamedTuple):

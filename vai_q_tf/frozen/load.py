@@ -42,6 +42,7 @@ def load_graph(path):
       QuantizeError: INVALID_INPUT for a file that cannot be read or holds no graph; UNSUPPORTED_GRAPH for a damaged one, see
         `check_nodes`.
     """
+    path = os.fspath(path)
     graph_def = _parse(path, _read(path))
     _clean(graph_def)
     check_nodes(graph_def, repr(path))

@@ -11,7 +11,8 @@ from google.protobuf.message import DecodeError  # type: ignore
 from vai_q_tf import errors, files, ops
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
-from vai_q_tf.frozen.write_model import write_graph
+from vai_q_tf.configuration.write_file import CONFIG_FILE
+from vai_q_tf.frozen.run_config import recorded
 from vai_q_tf.graph.checks.damage import check_nodes
 from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat import checkpoints, evaluation, graph_record, training
@@ -37,6 +38,7 @@ def quantize_evaluate(input_meta_graph_def, config):
 
 
 @also_called(q_config='config')
+@recorded('quantize', meta_graph='input_meta_graph', checkpoint='input_checkpoint')
 def quantize_meta_graph(mode, meta_graph, checkpoint, config):
     """Rewrites the float network in a MetaGraph, and writes `<output_dir>/quantize_<mode>/quantize_<mode>.ckpt.meta`.
 
@@ -70,7 +72,8 @@ def quantize_meta_graph(mode, meta_graph, checkpoint, config):
         _check_variables(graph, prefix)
     name = 'quantize_' + mode
     directory = os.path.join(config.output_dir, name)
-    with _whole_or_nothing({config.output_dir: (training.TRAIN_GRAPH_FILE,), directory: (name + '.ckpt', 'checkpoint')}):
+    with _whole_or_nothing({config.output_dir: (training.TRAIN_GRAPH_FILE, CONFIG_FILE),
+                            directory: (name + '.ckpt', 'checkpoint')}):
         written = _REWRITES[mode](graph, config)
         with graph.as_default():
             saver = tf.train.Saver()
@@ -81,15 +84,15 @@ def quantize_meta_graph(mode, meta_graph, checkpoint, config):
                     with reading(prefix):
                         saver.restore(session, prefix)
                     _save(saver, session, os.path.join(directory, name + '.ckpt'))
-        for file in written:
-            write_graph(*file)
+        for arguments in written:
+            training.write_training_graph(*arguments)
         return files.write_message(directory, name + '.ckpt.meta', exported)
 
 
 def _rewrite_for_training(graph, config):
-    """Rewrites the graph; [(directory, name, GraphDef) of a file that is to be written once all else is there]."""
+    """Rewrites the graph; [arguments of write_training_graph, which is to be called once all else is there]."""
     written = []
-    training.create_training_graph(graph, config, write=lambda *file: written.append(file))
+    training.create_training_graph(graph, config, write=lambda *arguments: written.append(arguments))
     return written
 
 
@@ -132,6 +135,7 @@ def _check_loads(meta_graph, name):
 
 
 @also_called(q_config='config')
+@recorded('deploy', input_meta_graph_def='input_meta_graph')
 def deploy_checkpoint(input_meta_graph_def, input_checkpoint, config):
     """Freezes a checkpoint of quantization-aware training; writes both files of `CreateQuantizeDeployGraph`.
 

@@ -8,6 +8,7 @@ from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.export.datatype import convert_graph
 from vai_q_tf.frozen.load import load_float_graph, runnable
+from vai_q_tf.frozen.run_config import recorded
 from vai_q_tf.frozen.write_model import write_models
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.checks.make_graph import make_graph
@@ -19,7 +20,6 @@ _NAMES = {'fp16': 1, 'float16': 1, 'half': 1, 'double': 2, 'float64': 2, 'fp64':
 
 
 @also_called(q_config='config')
-@large_constants.kept_apart()
 def convert_datatype(graph_def, config, datatype, fold_constant=1):
     """Folds batch norms, converts float32 to another type, and writes `converted_model_<type>.pb`; returns its path.
 
@@ -36,8 +36,12 @@ def convert_datatype(graph_def, config, datatype, fold_constant=1):
     """
     require_config(config)
     number = target_number(datatype)
-    if number == 0:
-        return None
+    return _convert(graph_def, config, number, fold_constant) if number else None
+
+
+@recorded('quantize', graph_def='input_frozen_graph', number='convert_datatype')
+@large_constants.kept_apart()
+def _convert(graph_def, config, number, fold_constant):
     dtype, suffix = TARGETS[number]
     config = config.replace(fold_bn_only=1)
     graph_def = load_float_graph(graph_def, config.output_nodes, config.input_nodes)

@@ -9,6 +9,7 @@ from vai_q_tf.export.forms.compiler_form import in_compiler_form
 from vai_q_tf.export.forms.zero_biases import add_zero_biases
 from vai_q_tf.export.onnx.convert import require_onnx, to_onnx
 from vai_q_tf.frozen.load import runnable
+from vai_q_tf.frozen.run_config import recorded
 from vai_q_tf.frozen.write_model import write_models, write_onnx
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
@@ -33,6 +34,7 @@ MODEL = 'quantize_eval_model'
 
 
 @also_called(q_config='config')
+@recorded('quantize', graph_def='input_frozen_graph')
 @large_constants.kept_apart()
 def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=1, add_shapes=1, keep_float_weight=1,
                     fix_input_shape=0, output_format='pb', onnx_opset=13, include_fast_ft=0, fast_ft_mode=1,
@@ -43,7 +45,7 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
     Args:
       graph_def: a tf.GraphDef, or the path of one.
       input_fn: a function from the step to {placeholder name: value}, or its name 'module.function'.
-      config: a QuantizeConfig; the model is written to its output_dir.
+      config: a QuantizeConfig; the model is written to its output_dir, with all arguments in `quantize_config.yaml` beside it.
       skip_check: 1 does without the run of the float graph on the first batch.
       fold_constant: 0 leaves constant subgraphs as they are.
       add_shapes: 0 writes a model without the shapes of its tensors.

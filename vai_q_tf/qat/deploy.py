@@ -17,6 +17,7 @@ from vai_q_tf.dpu import NARROW_RANGE_FAMILIES, has_narrow_range
 from vai_q_tf.export import finalize
 from vai_q_tf.export.forms.compiler_form import in_compiler_form
 from vai_q_tf.export.forms.zero_biases import add_zero_biases
+from vai_q_tf.frozen.run_config import write_fields
 from vai_q_tf.frozen.write_model import write_models
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import cpu_only, exact
@@ -122,7 +123,7 @@ class EvaluationFreezer:
         checkpoints.require_positions_of(self._identities, training_graph)
 
     def write(self, checkpoint, step, averaged=False):
-        """Writes both files, each to a temporary name first; returns their paths as FrozenFiles.
+        """Writes both files, each to a temporary name first, and the config; returns their paths as FrozenFiles.
 
         Args:
           checkpoint: prefix of a checkpoint.
@@ -147,9 +148,11 @@ class EvaluationFreezer:
         tf.logging.info('Of the model of step %s %s.', step, self.coverage)
         if not self._reported:
             self._reported = bool(lint.report(model))
-        return FrozenFiles(*write_models(
+        written = FrozenFiles(*write_models(
             self._output_dir, {'quantize_eval_graph_{}.pb'.format(suffix): eval_graph, _MODEL.format(suffix): model},
             proved=self._proved))
+        write_fields(self._output_dir, self._config)
+        return written
 
     def _free_suffix(self, beginning):
         """The suffix of now, or of the first second after it of which there is no model yet."""

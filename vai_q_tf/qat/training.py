@@ -4,6 +4,7 @@ import functools
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files
+from vai_q_tf.frozen.run_config import write_fields
 from vai_q_tf.frozen.write_model import write_graph
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.qat import distribution, graph_record, replaced_tensors, rewrite
@@ -18,7 +19,13 @@ from vai_q_tf.qat.recipe.recipe import Recipe
 TRAIN_GRAPH_FILE = 'quantize_train_graph.pb'
 
 
-def create_training_graph(graph, config, gradients=None, towers=None, write=write_graph):
+def write_training_graph(config, graph_def):
+    """Writes the GraphDef of a training as it is to be looked at, with the config beside it."""
+    write_graph(config.output_dir, TRAIN_GRAPH_FILE, graph_def)
+    write_fields(config.output_dir, config)
+
+
+def create_training_graph(graph, config, gradients=None, towers=None, write=write_training_graph):
     """Rewrites the float training graph in place and writes `quantize_train_graph.pb`.
 
     Every tensor of the plan is quantized with its moving position, which each run of the network moves. The file shows the
@@ -29,7 +36,7 @@ def create_training_graph(graph, config, gradients=None, towers=None, write=writ
       config: the QuantizeConfig.
       gradients: a `regradient.Gradients` of the graph; they become those of the rewritten network. None: there are none.
       towers: name scopes of the copies of the network in the graph; None: there is one copy, or a strategy makes them.
-      write: function (directory, name, GraphDef) that writes the file.
+      write: function (config, GraphDef) that writes the file.
 
     Returns:
       The QuantPlan that was applied.
@@ -54,7 +61,7 @@ def _create(gradients, write, graph, config, prefixes):
     plan = planned.decision.plan
     if distribution.is_chief():
         records = _live_records(plan, rewrite.rows(graph, planned))
-        write(config.output_dir, TRAIN_GRAPH_FILE, fix_neurons(rehearsed, records, 2))
+        write(config, fix_neurons(rehearsed, records, 2))
     _edit(graph, planned, config, recipe)
     replaced_tensors.exchange_in_new_ops(graph)
     if gradients:

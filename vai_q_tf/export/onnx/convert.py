@@ -115,6 +115,7 @@ def _convert(graph_def, inputs, outputs, opset):
 
     with _Failures() as failures:
         try:
+            tf2onnx.utils.INTERNAL_NAME = 1  # it numbers names of its own, through all conversions of a process
             model, _ = tf2onnx.convert.from_graph_def(
                 graph_def, name='quantize_eval_model', input_names=list(map(indexed_name, inputs)),
                 output_names=list(map(indexed_name, outputs)), opset=opset,

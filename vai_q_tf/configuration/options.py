@@ -16,6 +16,8 @@ _BITS, _ZERO_ONE = 'BITS', '{0,1}'
 # Title, and rows of: name, kind of value, default (that of QuantizeConfig for CONFIG), placeholder of the value, help.
 GROUPS = (
     ('input and output', (
+        ('config', TEXT, '', 'FILE', 'YAML or JSON file with options as keys; those of the command line go before. A run that '
+         'writes a model leaves its quantize_config.yaml beside it, which repeats it'),
         ('input_frozen_graph', TEXT, '', 'FILE', 'frozen graph (GraphDef, binary or text): the float graph for '
          'quantize, inspect and sensitivity, a quantized one for analyze, report, dump and update'),
         ('input_nodes', CONFIG, None, 'NAMES', 'nodes where quantization starts, comma separated: the last nodes of the '
@@ -120,9 +122,10 @@ GROUPS = (
     )),
 )
 ROWS = tuple(row for _, rows in GROUPS for row in rows)
-EVERYWHERE = ('custom_op_so', 'gpu', 'debug_mode', 'quiet', 'verbose', 'json')
+EVERYWHERE = ('config', 'custom_op_so', 'gpu', 'debug_mode', 'quiet', 'verbose', 'json')
 _RANGE = ('input_frozen_graph', 'input_nodes', 'output_nodes', 'input_shapes')
 _DATA = ('input_fn', 'calib_iter', 'skip_check', 'fold_constant', 'gpu_memory_fraction', 'output_dir')
+_MODEL = _RANGE + ('input_fn', 'output_dir', 'gpu_memory_fraction')  # and its float graph
 _META_GRAPH = ('input_meta_graph', 'input_checkpoint', 'output_dir')
 _OF_GROUP = {title: tuple(row[0] for row in rows) for title, rows in GROUPS}
 _PLAN = ('weight_bit', 'activation_bit', 'bias_bit', 'nodes_bit', 'ignore_nodes', 'fold_reshape', 'do_cle', 'replace_relu6',
@@ -132,11 +135,11 @@ _POSITIONS = ('method', 'nodes_method', 'positions_by', 'percentile', 'align_rul
 USED = {
     'quantize': _RANGE + _DATA + _META_GRAPH + _PLAN + _POSITIONS + _OF_GROUP['fast finetuning'] + (
         'mode', 'effort', 'strict', 'output_format', 'onnx_opset', 'keep_float_weight', 'add_shapes', 'fix_input_shape',
-        'convert_datatype'),
+        'convert_datatype', 'report'),
     'inspect': _RANGE + _PLAN + ('target_type',),
     'sensitivity': _RANGE + _DATA + _PLAN + _POSITIONS + _OF_GROUP['sensitivity'],
-    'analyze': ('input_frozen_graph', 'input_nodes', 'output_nodes', 'input_shapes', 'input_fn', 'output_dir',
-                'gpu_memory_fraction') + _PLAN + _OF_GROUP['analyze'],
+    'analyze': _MODEL + _PLAN + _OF_GROUP['analyze'],
+    'report': _MODEL + _PLAN + _OF_GROUP['analyze'],
     'dump': ('input_frozen_graph', 'input_fn', 'output_dir', 'arch_type') + _OF_GROUP['dump'],
     'deploy': _META_GRAPH + _PLAN + _POSITIONS + ('input_nodes', 'output_nodes', 'input_shapes'),
     'update': ('input_frozen_graph',),

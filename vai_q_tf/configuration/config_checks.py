@@ -6,7 +6,7 @@ value out of range and a TypeError for a wrong type, both of which name the fiel
 import functools
 
 from vai_q_tf import errors
-from vai_q_tf.checked_list import CheckedList
+from vai_q_tf.configuration.checked_list import CheckedList
 
 MAX_BITS = 24  # the widest integer that every float32 of that magnitude holds exactly
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vai_q_tf.checked_list import CheckedList
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.configuration.checked_list import CheckedList
 
 VALID = {'input_nodes': ['a', 'b'], 'output_nodes': ['c', 'a', 'd'], 'ignore_nodes': ['a', 'd'], 'nodes_bit': ['a:4', 'b:8'],
          'nodes_method': ['a:2', 'b:0'], 'input_shapes': [[-1, 2, 3, 4], [1, 8]]}
