@@ -51,9 +51,9 @@ def test_every_option_of_quantize_frozen_is_handed_on(command, calls):
     given = dict(skip_check=1, fold_constant=0, add_shapes=0, keep_float_weight=0, fix_input_shape=1, output_format='onnx',
                  onnx_opset=11, include_fast_ft=1, fast_ft_mode=0, fast_ft_epochs=4, fast_ft_lr=0.25, fast_ft_lrcoef=2.0,
                  gpu_memory_fraction=0.75, effort='high')
-    assert command('quantize', '--strict', **QUANTIZE, **given)[0] == 0
+    assert command('quantize', '--strict', '--report', **QUANTIZE, **given)[0] == 0
     (_, (graph_def, input_fn, config), options), = noted
-    assert options == dict(given, strict=True, graph_path='float.pb')
+    assert options == dict(given, strict=True, report=True, graph_path='float.pb')
     assert isinstance(graph_def, tf.GraphDef) and input_fn == 'calib_module.calib'
     assert (config.input_nodes, config.output_nodes, config.calib_iter) == (['input'], ['relu'], 3)
 

@@ -118,6 +118,9 @@ def test_nothing_leaves_the_page_and_words_stand_out(browser, path, width, dark)
     assert low == [], low
     axis = browser.value(PLOT.format('depth') + '.below[0].major_label_text_color')
     assert axis == ('#e8eaed' if dark else '#1b1f24')
+    fills = browser.value(PLOT.format('network') + ".renderers.filter(function (one) { return one.name === 'boxes'; })"
+                          '.map(function (one) { return one.glyph.fill_color; })')
+    assert fills == [{'field': 'colour'}, {'value': '#14171b' if dark else '#ffffff'}]
     browser.look(1280, 844)
 
 

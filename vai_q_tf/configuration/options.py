@@ -130,6 +130,7 @@ ROWS = tuple(row for _, rows in GROUPS for row in rows)
 EVERYWHERE = ('config', 'custom_op_so', 'gpu', 'debug_mode', 'quiet', 'verbose', 'json')
 _RANGE = ('input_frozen_graph', 'input_nodes', 'output_nodes', 'input_shapes')
 _DATA = ('input_fn', 'calib_iter', 'skip_check', 'fold_constant', 'gpu_memory_fraction', 'output_dir')
+_MODEL = _RANGE + ('input_fn', 'output_dir', 'gpu_memory_fraction')  # and its float graph
 _META_GRAPH = ('input_meta_graph', 'input_checkpoint', 'output_dir')
 _OF_GROUP = {title: tuple(row[0] for row in rows) for title, rows in GROUPS}
 _PLAN = ('weight_bit', 'activation_bit', 'bias_bit', 'nodes_bit', 'ignore_nodes', 'fold_reshape', 'do_cle', 'replace_relu6',
@@ -139,11 +140,11 @@ _POSITIONS = ('method', 'nodes_method', 'positions_by', 'percentile', 'align_rul
 USED = {
     'quantize': _RANGE + _DATA + _META_GRAPH + _PLAN + _POSITIONS + _OF_GROUP['fast finetuning'] + (
         'mode', 'effort', 'strict', 'output_format', 'onnx_opset', 'keep_float_weight', 'add_shapes', 'fix_input_shape',
-        'convert_datatype'),
+        'convert_datatype', 'report'),
     'inspect': _RANGE + _PLAN + ('target_type',),
     'sensitivity': _RANGE + _DATA + _PLAN + _POSITIONS + _OF_GROUP['sensitivity'],
-    'analyze': ('input_frozen_graph', 'input_nodes', 'output_nodes', 'input_shapes', 'input_fn', 'output_dir',
-                'gpu_memory_fraction') + _PLAN + _OF_GROUP['analyze'],
+    'analyze': _MODEL + _PLAN + _OF_GROUP['analyze'],
+    'report': _MODEL + _PLAN + _OF_GROUP['analyze'],
     'dump': ('input_frozen_graph', 'input_fn', 'output_dir', 'arch_type') + _OF_GROUP['dump'],
     'compare': ('input_fn', 'output_dir', 'arch_type', 'max_dump_batches', 'dump_input_tensors') + _OF_GROUP['compare'],
     'deploy': _META_GRAPH + _PLAN + _POSITIONS + ('input_nodes', 'output_nodes', 'input_shapes'),

@@ -110,7 +110,7 @@ def decibels(value):
     """A signal-to-noise ratio as text."""
     if math.isnan(value):
         return 'not a number'
-    return '{:.1f} dB'.format(value) if math.isfinite(value) else 'exact' if value > 0 else '−∞ dB'
+    return '{:.1f} dB'.format(value).replace('-', '−') if math.isfinite(value) else 'exact' if value > 0 else '−∞ dB'
 
 
 def depth_figure(tensors):

@@ -23,7 +23,7 @@ function paint(isDark) {
       });
       if ('grid_line_color' in model.properties) change.grid_line_color = line;
       if (model.name === 'words of float') { model.glyph.text_color = {value: text}; }
-      if (model.name === 'boxes' && model.glyph.line_dash.length) {
+      if (model.name === 'boxes' && model.data_source.name === 'float') {
         model.glyph.fill_color = {value: isDark ? '#14171b' : '#ffffff'};
       }
       if (Object.keys(change).length) model.setv(change);
