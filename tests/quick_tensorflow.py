@@ -12,8 +12,8 @@ from tensorflow.python.util import deprecation, tf_stack  # noqa: E402
 
 # Else each call of a function with a deprecated argument, such as Graph.create_op, is parsed to see whether it is given.
 deprecation._PRINT_DEPRECATION_WARNINGS = False
-# Each op notes from where it was made; the frames of pytest below say nothing.
-tf_stack.extract_stack.__defaults__ = (16,)
+# Each op notes from where it was made, as a list of all frames down to those of pytest; the first ones say enough.
+tf_stack.extract_stack.__defaults__ = (10,)
 # Estimators and supervisors write each graph as text, graph.pbtxt, which nothing here reads.
 training_util.write_graph = lambda *args, **kwargs: None
 

@@ -19,6 +19,9 @@ _TRAINING = ['files:make_directory', 'files:write', 'qat.training:fix_neurons', 
 _EVALUATION = ['qat.graph_record:note_evaluation']
 
 
+_FEW = ('several_outputs', 'slim_mobile', 'transposed')
+
+
 class _Failure(Exception):
     pass
 
@@ -85,7 +88,8 @@ def test_a_config_that_does_not_fit(fields, tmp_path):
         assert _state(graph) == before
 
 
-@pytest.mark.parametrize('name', sorted(networks.NETWORKS))
+@pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (name not in _FEW))
+                                  for name in sorted(networks.NETWORKS)])
 def test_a_rewrite_adds_and_takes_nothing_away(name, tmp_path):
     with tf.Graph().as_default() as graph:
         output = networks.NETWORKS[name](True)
