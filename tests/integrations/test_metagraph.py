@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.combinations import each_value_once
 from vai_q_tf import CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph, QuantizeConfig, errors
 from vai_q_tf.configuration.write_file import CONFIG_FILE
 from vai_q_tf.errors import QuantizeError
@@ -139,8 +140,8 @@ def _broken(where):
     return fail
 
 
-@pytest.mark.parametrize('mode', ['train', 'eval'])
-@pytest.mark.parametrize('function', ['_check_loads', '_save', 'files.write_message', 'reading'])
+@pytest.mark.parametrize('function, mode', each_value_once(
+    ['_check_loads', '_save', 'files.write_message', 'reading'], ['train', 'eval']))
 def test_an_error_leaves_nothing(tmp_path, monkeypatch, mode, function):
     """Whatever fails after the rewrite; what was there stays."""
     checkpoint, meta = float_checkpoint(tmp_path), float_meta(tmp_path, mode == 'train', 'float.meta')
