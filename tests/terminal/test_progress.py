@@ -159,3 +159,15 @@ def test_warnings_of_this_package_are_collected():
         _of_tensorflow(tf.logging.WARN, 'of TensorFlow')
         warn(Coverage((), (), (), 0, ()))
     assert len(found) == 1 and found[0].startswith('No weights are quantized: ')
+
+
+def test_hidden_warnings_are_collected_and_stay_hidden(caplog):
+    from vai_q_tf.coverage.summary import Coverage, warn
+    logger = tf.get_logger()
+    logger.propagate = True
+    logger.setLevel(tf.logging.ERROR)
+    with collected() as found:
+        warn(Coverage((), (), (), 0, ()))
+        tf.logging.error('severe')
+    assert len(found) == 1 and [record.getMessage() for record in caplog.records] == ['severe']
+    assert logger.level == tf.logging.ERROR and not logger.filters

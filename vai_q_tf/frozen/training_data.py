@@ -141,7 +141,7 @@ def _text(inputs, batch, factor, evidence):
         if value is not None and np.asarray(value).dtype.kind in 'fiu':
             low, high = float(np.min(value)), float(np.max(value))
             fed.append('the input {!r} is fed with values from {:.4g} to {:.4g}'.format(name, low, high) if low < high else
-                       'all values of the input {!r} are {:.4g}'.format(name, low))
+                       'all values of the input {!r} are {:.4g}'.format(name, low + 0.0))
             if factor and low < high:
                 fitting.append('{:.3g} to {:.3g}'.format(low / factor, high / factor))
     if not fed:

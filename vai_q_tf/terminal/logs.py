@@ -29,14 +29,17 @@ class _OneLook(logging.Handler):
                 print('  ' + line, file=sys.stderr, flush=True)
 
 
-class _Collector(logging.Handler):
-    def __init__(self, found):
-        super().__init__(logging.WARNING)
-        self._found = found
+class _Collector(logging.Filter):
+    """Sees all records of a logger, and lets those of a level pass that the user wants to see."""
 
-    def emit(self, record):
+    def __init__(self, found, wanted):
+        super().__init__()
+        self._found, self._wanted = found, wanted
+
+    def filter(self, record):
         if record.levelno == logging.WARNING and os.path.abspath(record.pathname).startswith(_PACKAGE):
             self._found.append(record.getMessage())
+        return record.levelno >= self._wanted
 
 
 @contextlib.contextmanager
@@ -53,11 +56,15 @@ def logged_as(command, shows_all=False):
 
 @contextlib.contextmanager
 def collected():
-    """A list of the warnings that this package logs inside."""
-    found = []
-    handler, logger = _Collector(found), logging.getLogger('tensorflow')
-    logger.addHandler(handler)
+    """A list of the warnings that this package logs inside, also of those that the level of the log hides."""
+    found, logger = [], logging.getLogger('tensorflow')
+    before, wanted = logger.level, logger.getEffectiveLevel()
+    collector, needed = _Collector(found, wanted), min(wanted, logging.WARNING)
+    logger.addFilter(collector)
+    logger.setLevel(needed)
     try:
         yield found
     finally:
-        logger.removeHandler(handler)
+        logger.removeFilter(collector)
+        if logger.level == needed:  # else somebody has changed it meanwhile
+            logger.setLevel(before)
