@@ -20,11 +20,12 @@ NETWORKS ?= 1000
 FILES ?= 20000
 SEED ?= 0
 
-.PHONY: help demo test test-slow fuzz lint bench accuracy accuracy-training wheel sdist kernels clean
+.PHONY: help demo demo-quick test test-slow fuzz lint bench accuracy accuracy-training wheel sdist kernels clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo              train, quantize and evaluate a small network'
+	@echo 'make demo              train, quantize and evaluate a small network (minutes, up to half an hour on a busy machine)'
+	@echo 'make demo-quick        the same with a few steps only; the accuracies mean nothing'
 	@echo 'make test              all tests but the slow ones, on all cores'
 	@echo 'make test-slow         the slow tests'
 	@echo 'make fuzz              random networks and damaged files, into docs/reliability.md (hours; NETWORKS=1000 FILES=20000 SEED=0)'
@@ -40,6 +41,9 @@ help:
 
 demo: kernels $(VENV)/.digits
 	$(BIN)/python examples/estimator/demo.py
+
+demo-quick: kernels $(VENV)/.digits
+	$(BIN)/python examples/estimator/demo.py --quick --output_dir demo_quick_results
 
 test: kernels $(VENV)/.digits
 	$(BIN)/python -m pytest tests -m 'not slow' -n auto --dist loadfile --durations=10

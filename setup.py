@@ -69,7 +69,7 @@ setup(
     ],
     python_requires='>=3.6,<3.8',
     install_requires=[TENSORFLOW, 'tensorflow-estimator==1.15.1', 'numpy', 'absl-py', 'protobuf<3.21',
-                      'tabulate', 'tqdm', 'argcomplete', 'PyYAML>=5.1'],
+                      'tabulate', 'tqdm>=4.60', 'argcomplete>=2', 'PyYAML>=5.1'],
     extras_require={'onnx': ['tf2onnx==1.9.3'],
                     'report': ['bokeh>=2.3.3,<2.5', 'Jinja2>=2.11', 'grandalf==0.8']},
     packages=find_packages(include=['vai_q_tf', 'vai_q_tf.*']),

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from vai_q_tf.public import *  # noqa: F403
 
 __all__ = [
-    'Analysis', 'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph', 'Distillation',
-    'Finding', 'FixNeuron', 'FrozenFiles', 'Inspection', 'QuantizeCallback', 'QuantizeCheckpointListener', 'QuantizeConfig',
-    'QuantizeError', 'QuantizeExporter', 'QuantizeOptimizer', 'QuantizePositionHook', 'QuantizeTrainingHook',
-    'Sensitivity', 'SynchronizePositionsHook', '__git_version__', '__version__', 'analyze', 'averaged_checkpoint',
-    'convert_datatype', 'deploy_checkpoint', 'distillation_loss', 'dump', 'errors', 'fix_neuron', 'inspect', 'lint',
-    'load_library', 'quantize_estimator', 'quantize_evaluate', 'quantize_frozen', 'quantize_keras_model',
-    'quantize_meta_graph', 'quantize_model_fn', 'quantize_train', 'sensitivity', 'set_verbosity',
+    'Analysis', 'Comparison', 'CreateQuantizeDeployGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeTrainingGraph',
+    'Distillation', 'Finding', 'FixNeuron', 'FrozenFiles', 'Inspection', 'QuantizeCallback', 'QuantizeCheckpointListener',
+    'QuantizeConfig', 'QuantizeError', 'QuantizeExporter', 'QuantizeOptimizer', 'QuantizePositionHook',
+    'QuantizeTrainingHook', 'Sensitivity', 'SynchronizePositionsHook', '__git_version__', '__version__', 'analyze',
+    'averaged_checkpoint', 'compare', 'convert_datatype', 'deploy_checkpoint', 'distillation_loss', 'dump', 'errors',
+    'fix_neuron', 'inspect', 'lint', 'load_library', 'quantize_estimator', 'quantize_evaluate', 'quantize_frozen',
+    'quantize_keras_model', 'quantize_meta_graph', 'quantize_model_fn', 'quantize_train', 'sensitivity', 'set_verbosity',
     'slim_training_arguments', 'update',
 ]
 

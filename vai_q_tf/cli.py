@@ -16,8 +16,8 @@ def main(arguments=None):
       arguments: list of words. None: those of the process, whose command this then is; a child process does the work.
 
     Returns:
-      The exit status: 0; 1 with one line on stderr for what cannot be done; 130 where the user interrupted it, 143 where it was
-      told to end.
+      The exit status: 0; 1 with one line on stderr for what cannot be done; 3 where `compare` finds that a tensor departs; 130
+      where the user interrupted it, 143 where it was told to end.
     """
     try:
         return _main(arguments)

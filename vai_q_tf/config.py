@@ -13,6 +13,7 @@ from vai_q_tf import errors
 from vai_q_tf.configuration.checked_list import CheckedList
 from vai_q_tf.configuration.config_checks import CHECKS, config_error
 from vai_q_tf.configuration.read_file import read_config_file
+from vai_q_tf.notebook.html import block, folded, html_table, html_text
 
 _Init = TypeVar('_Init', bound=Callable[..., Any])
 
@@ -164,6 +165,15 @@ class QuantizeConfig:
         changed = ('{}={!r}'.format(name, getattr(self, name)) for name in CHECKS
                    if getattr(self, name) != getattr(default, name))
         return 'QuantizeConfig({})'.format(', '.join(changed))
+
+    def _repr_html_(self):
+        """What differs from the defaults, and the rest folded away."""
+        default = QuantizeConfig()
+        rows = [(name, repr(getattr(self, name)), getattr(self, name) == getattr(default, name)) for name in CHECKS]
+        changed = html_table(('field', 'value'), [row[:2] for row in rows if not row[2]], most=len(rows))
+        rest = html_table(('field', 'default'), [row[:2] for row in rows if row[2]], most=len(rows))
+        return block('QuantizeConfig', changed or html_text('All fields have their defaults.'),
+                     folded('{} fields with their defaults'.format(sum(row[2] for row in rows)), rest))
 
     def replace(self, **fields):
         """A config of the same type with some fields changed; this one stays as it is.

@@ -253,6 +253,14 @@ def is_learned(histograms):
     return histograms[..., 0] > 0
 
 
+def learned_threshold(histogram, bits):
+    """The threshold that `learn` has come to, in the units of the tensor; the histogram is one that it has updated."""
+    elected = mode_position(histogram)
+    below, votes, above = np.array(histogram, float)[elected + HISTOGRAM_ZERO - 1:elected + HISTOGRAM_ZERO + 2] * [
+        elected > POSITION_MIN, 1, elected < POSITION_MAX]
+    return 2.0 ** (bits - 1.5 - elected - (above - below) / (below + votes + above))
+
+
 def mode_position(histogram):
     """The most frequent position of a histogram, the smallest of ties.
 

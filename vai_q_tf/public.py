@@ -4,6 +4,8 @@ import vai_q_tf.qat.metagraph
 from vai_q_tf import errors
 from vai_q_tf.analysis.analyze import analyze
 from vai_q_tf.analysis.results import Analysis
+from vai_q_tf.comparison.compare import compare
+from vai_q_tf.comparison.results import Comparison
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.distillation.loss import distillation_loss
 from vai_q_tf.distillation.settings import Distillation

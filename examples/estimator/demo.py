@@ -7,7 +7,7 @@
    with fast finetuning of the weights on these batches.
 3. Finetunes it quantization-aware: the same model_fn, one function call before the optimizer.
 4. Evaluates each frozen file in a fresh process, which has the file alone (evaluate_frozen.py).
-5. Prints what came out, and writes it to results.json.
+5. Prints what came out, and writes it to results.json; and what to do next.
 """
 import argparse
 import glob
@@ -30,6 +30,7 @@ import vai_q_tensorflow
 
 BITS = (8, 4)
 BATCH = 64
+FLOAT_GRAPH = 'float.pb'
 
 
 class Settings(NamedTuple):
@@ -70,6 +71,8 @@ def main(arguments):
     checkpoint = tf.train.latest_checkpoint(float_dir)
     accuracy = _checkpoint_accuracy(network, test)
     rows = [Row('float', accuracy, checkpoint, accuracy)]
+    with open(os.path.join(options.output_dir, FLOAT_GRAPH), 'wb') as stream:
+        stream.write(post_training.freeze(checkpoint).SerializeToString())
 
     calibration = [images for images, _ in data.batches(training, BATCH)][:settings.calibration_batches]
     for bits in BITS:
@@ -77,7 +80,9 @@ def main(arguments):
         if bits == 4:
             rows.append(_quantize_after_training(options.output_dir, bits, checkpoint, calibration, finetune=True))
         rows.append(_quantize_in_training(options.output_dir, bits, checkpoint, training, test, settings))
+    rows = [row._replace(file=os.path.join(options.output_dir, os.path.relpath(row.file, options.output_dir))) for row in rows]
     _report(rows, len(test.labels), options.output_dir, time.time() - started)
+    _say_what_is_next(rows, options.output_dir)
 
 
 def _quantize_after_training(output_dir, bits, checkpoint, calibration, finetune=False):
@@ -144,6 +149,18 @@ def _report(rows, digits, output_dir, seconds):
           'labels. Weights and activations have 8 or 4 bits, biases 8. {:.0f} seconds in all.'.format(seconds))
     with open(os.path.join(output_dir, 'results.json'), 'w') as stream:
         json.dump({'seconds': seconds, 'rows': [row._asdict() for row in rows]}, stream, indent=1)
+
+
+def _say_what_is_next(rows, output_dir):
+    """Command lines that go on with the files of the demo."""
+    float_graph, model_file = os.path.join(output_dir, FLOAT_GRAPH), next(row.file for row in rows if '4 bits' in row.name)
+    modules = os.path.relpath(os.path.dirname(os.path.abspath(__file__)))
+    print('\nNext: what is quantized in the network, and from which tensor on 4 bits depart from float:\n')
+    if sys.prefix != sys.base_prefix:
+        print('  source {}'.format(os.path.join(os.path.relpath(sys.prefix), 'bin', 'activate')))
+    print('  vai_q_tensorflow inspect --input_frozen_graph {}'.format(float_graph))
+    print('  PYTHONPATH={} vai_q_tensorflow compare {} {} --input_fn post_training.calib_input'.format(
+        modules, float_graph, model_file))
 
 
 def _options(arguments):

@@ -1,4 +1,5 @@
 """Quantizes a trained checkpoint without training: freezes it, and calibrates it on a few batches."""
+import data
 import model
 import tensorflow as tf
 
@@ -20,11 +21,17 @@ def quantize(float_checkpoint, batches, bits, output_dir, finetune=False):
     """
     config = model.quantize_config(bits, output_dir, calib_iter=len(batches))
     return vai_q_tensorflow.quantize_frozen(
-        _freeze(float_checkpoint), lambda step: {model.INPUT: batches[step]}, config,
+        freeze(float_checkpoint), lambda step: {model.INPUT: batches[step]}, config,
         include_fast_ft=int(finetune), fast_ft_epochs=5, fast_ft_lr=1e-3)
 
 
-def _freeze(checkpoint):
+def calib_input(step):
+    """64 training digits: what the command takes as --input_fn."""
+    images = data.load()[0].images
+    return {model.INPUT: images[64 * step:64 * step + 64]}
+
+
+def freeze(checkpoint):
     """The float network with the variables of the checkpoint as constants, a GraphDef."""
     with tf.Graph().as_default() as graph, tf.Session() as session:
         model.network(tf.placeholder(tf.float32, [None, 28, 28, 1], model.INPUT), training=False)

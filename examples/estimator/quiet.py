@@ -1,6 +1,24 @@
-"""Import this before anything that imports TensorFlow: errors are shown, the many notes of TensorFlow 1.15 are not."""
+"""Import this before anything that imports TensorFlow: errors are shown, the many notes of TensorFlow 1.15 are not.
+
+Ctrl-C ends the program with one line.
+"""
 import os
+import signal
+import sys
 import warnings
+
+
+def _show(kind, error, trace):
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    sys.stdout.flush()
+    print('\n{}: interrupted'.format(os.path.basename(sys.argv[0])), file=sys.stderr, flush=True)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever started the program learns why it ended
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+sys.excepthook = _show
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 warnings.filterwarnings('ignore', category=FutureWarning)  # NumPy about TensorFlow's dtypes

@@ -6,7 +6,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import cli
-from vai_q_tf.commands import analyze, deploy, dump, inspect, quantize, sensitivity, update
+from vai_q_tf.commands import analyze, compare, deploy, dump, inspect, quantize, sensitivity, update
 
 CALIB = '''
 import numpy as np
@@ -80,7 +80,7 @@ def calls(monkeypatch):
             if isinstance(result, BaseException):
                 raise result
             return result
-        commands = (analyze, deploy, dump, inspect, quantize, sensitivity, update)
+        commands = (analyze, compare, deploy, dump, inspect, quantize, sensitivity, update)
         modules = [module for module in commands if hasattr(module, name)]
         assert modules, name
         for module in modules:

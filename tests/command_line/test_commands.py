@@ -131,6 +131,39 @@ def test_meta_graphs(command, refused, calls, mode):
     refused('quantize', input_meta_graph='x.meta', mode=mode, words=[errors.INVALID_CONFIG, '--input_nodes'])
 
 
+def test_json_and_quiet(command, workplace):
+    status, out, err = command('quantize', '--json', '-q', **QUANTIZE)
+    assert (status, err) == (0, '')
+    read = json.loads(out)
+    assert read == json.loads((workplace / 'quantize_results' / 'quantize_summary.json').read_text())
+    assert read['coverage']['quantized'] == ['conv'] and read['files']['model'] == './quantize_results/quantize_eval_model.pb'
+    assert read['next_steps'][-1].endswith('analyze --input_frozen_graph ./quantize_results/quantize_eval_model.pb '
+                                           '--float_graph float.pb --input_fn calib_module.calib')
+    status, out, _ = command('inspect', '--json', input_frozen_graph='float.pb')
+    assert status == 0 and json.loads(out)['inputs'] == [{'name': 'input', 'dtype': 'float(1)', 'shape': [-1, 8, 8, 3]}]
+    status, out, _ = command('sensitivity', '--json', **QUANTIZE)
+    assert status == 0 and len(json.loads(out)['tensors']) == 4
+    status, out, _ = command('update', '--json', input_frozen_graph='quantize_results/quantize_eval_model.pb')
+    assert status == 0 and 'is up to date' in json.loads(out)['text']
+
+
+def test_verbose_tells_more(command):
+    status, _, err = command('quantize', '-v', include_fast_ft=1, fast_ft_epochs=1, **QUANTIZE)
+    assert status == 0 and 'Summary: ' in err
+    levels = [line.split(': ')[1] for line in err.splitlines() if line.startswith('vai_q_tensorflow quantize: ')]
+    assert levels and set(levels) == {'info'}, err
+    assert tf.get_logger().level != tf.logging.INFO
+
+
+def test_the_command_that_the_summary_proposes_works(command):
+    import shlex
+    status, _, err = command('quantize', **QUANTIZE)
+    line, = [line for line in err.splitlines() if 'vai_q_tensorflow analyze' in line]
+    words = shlex.split(line[line.index('vai_q_tensorflow analyze'):])
+    status, out, err = command(*words[1:])
+    assert status == 0 and '4 quantized tensors against float.pb' in out, err
+
+
 # the other commands
 
 def test_deploy(command, refused, calls):
@@ -400,3 +433,22 @@ def test_the_shell_sees_status_output_and_errors(workplace):
     assert '[Quantize_TF1_Unsupported_Graph]' in failed.stderr
     traced = shell('quantize', *options, '--output_nodes=rely', '--debug_mode=1')
     assert traced.returncode == 1 and 'Traceback' in traced.stderr
+
+
+def test_analyze(command, workplace):
+    assert command('quantize', **QUANTIZE)[0] == 0
+    model = os.path.join('quantize_results', 'quantize_eval_model.pb')
+    status, out, err = command('analyze', input_frozen_graph=model, float_graph='float.pb', input_fn=QUANTIZE['input_fn'],
+                               analyze_iter=2)
+    assert status == 0 and 'WARNING' not in err, err
+    lines = out.splitlines()
+    assert lines[0] == '{}: 4 quantized tensors against float.pb, on 2 batches.'.format(model)
+    assert lines[-1] == 'The report is {}'.format(os.path.join('.', 'quantize_results', 'analyze.json'))
+    assert len(json.loads((workplace / 'quantize_results' / 'analyze.json').read_text())['tensors']) == 4
+    assert command('analyze', input_frozen_graph=model)[1].startswith('{}: 2 quantized tensors against the model'.format(model))
+
+
+def test_what_analyze_refuses(refused, workplace):
+    refused('analyze', words=[errors.INVALID_INPUT, '--input_frozen_graph'])
+    refused('analyze', input_frozen_graph='float.pb', words=[errors.NOT_QUANTIZED])
+    assert not (workplace / 'quantize_results').exists()

@@ -170,3 +170,10 @@ def test_a_model_without_the_file_is_a_warning(command, place, caplog):
     (place / 'out' / CONFIG_FILE).mkdir(parents=True)
     assert command('quantize', **QUANTIZE, effort='fast')[0] == 0
     assert (place / 'out' / 'quantize_eval_model.pb').exists() and CONFIG_FILE in caplog.text
+
+
+def test_a_file_that_cannot_be_used_is_one_line(refused, place):
+    (place / 'run.yaml').write_text('command: quantize\ncalib_itre: 3\n')
+    refused(config='missing.yaml', words=['Cannot read', 'missing.yaml'])
+    refused(config='run.yaml', words=["'run.yaml', line 2", "did you mean 'calib_iter'"])
+    refused('quantize', config='', words=['--input_frozen_graph'])

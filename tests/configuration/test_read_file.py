@@ -1,5 +1,7 @@
 """Configuration files: what they may have, and that everything else is an error that says where it is."""
 import json
+import os
+import re
 
 import pytest
 import yaml
@@ -148,3 +150,13 @@ def test_the_command_line_goes_before_the_file(config_file):
 def test_what_fields_say_together_is_checked(config_file):
     with pytest.raises(QuantizeError, match='4 dimensions'):
         parse(['quantize', '--config', config_file('target_type: DPUCZDX8G\ninput_shapes: [[1, 2]]')])
+
+
+def test_the_example_of_the_document(config_file):
+    path = os.path.join(os.path.dirname(__file__), '..', '..', 'docs', 'configuration.md')
+    with open(path, encoding='utf-8') as stream:
+        example, = re.findall(r'```yaml\n(.*?)```', stream.read(), re.DOTALL)
+    assert read_config_file(config_file(example)) == {
+        'command': 'quantize', 'input_frozen_graph': 'float.pb', 'input_nodes': ['net_in'], 'output_nodes': ['logits/BiasAdd'],
+        'input_shapes': [[-1, 224, 224, 3]], 'input_fn': 'calibration.calib_input', 'calib_iter': 20,
+        'nodes_bit': ['conv1/Conv2D:16'], 'do_cle': 1}

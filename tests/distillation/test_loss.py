@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.combinations import each_value_once
 from tests.integrations import trainings
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeError, distillation_loss, errors
 
@@ -48,8 +49,8 @@ class _Training:
         return self.session.run(fetches, dict(self.feed, **{logits[name]: value for name, value in fed.items()}))
 
 
-@pytest.mark.parametrize('before', [True, False])
-@pytest.mark.parametrize('settings', [{}, dict(temperature=1), dict(temperature=5.0, weight=0.25), dict(weight=0)], ids=str)
+@pytest.mark.parametrize('settings, before', each_value_once(
+    [{}, dict(temperature=1), dict(temperature=5.0, weight=0.25), dict(weight=0)], [True, False]), ids=str)
 def test_the_value(tmp_path, checkpoint, before, settings):
     training = _Training(tmp_path, checkpoint, before, **settings)
     term, teacher, student = training(training.term, TEACHER, STUDENT)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.combinations import each_value_once
 from tests.distributed import training
 from vai_q_tf import (
     CreateQuantizeDeployGraph,
@@ -166,8 +167,7 @@ def test_slim_model_deploy_with_batch_norm(tmp_path):
     assert np.unique(quantized).size > 20 and not np.array_equal(*convolved)
 
 
-@pytest.mark.parametrize('monitored', ['', 'sum', 'tower'])
-@pytest.mark.parametrize('calls', [1, 2])
+@pytest.mark.parametrize('calls, monitored', each_value_once([1, 2], ['', 'sum', 'tower']))
 def test_two_towers_learn_positions_as_one_network(tmp_path, calls, monitored):
     """With the gradients of the sum of the losses, and with those of each tower, as model_deploy makes them; and with
     gradients beside them that nobody fetches."""

@@ -3,6 +3,7 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -23,27 +24,54 @@ def run(arguments, directory):
 
 @pytest.fixture(scope='module')
 def demo(tmp_path_factory):
-    """(what the demo printed, the rows of results.json) of a run in a directory of its own."""
+    """(what the demo printed, the rows of results.json, the directory) of a run in a directory of its own."""
     directory = tmp_path_factory.mktemp('demo')
     process = run([os.path.join(EXAMPLE, 'demo.py'), '--quick'], directory)
     assert process.returncode == 0, process.stderr
     with open(str(directory / 'demo_results' / 'results.json')) as stream:
         rows = json.load(stream)['rows']
-    for row in rows:
-        row['file'] = str(directory / row['file'])
-    return process.stdout, rows
+    return process.stdout, rows, directory
 
 
 @needs_digits
 def test_the_table_has_a_line_for_each_network_and_the_files_exist(demo):
-    printed, rows = demo
+    printed, rows, directory = demo
     assert [row['name'] for row in rows] == [
         'float', 'post-training, 8 bits', 'quantization-aware, 8 bits', 'post-training, 4 bits',
         'post-training, 4 bits, finetuned', 'quantization-aware, 4 bits']
     for row in rows:
         assert re.search(r'^{} +{:.1f} %   \S+$'.format(re.escape(row['name']), 100 * row['accuracy']), printed,
                          re.MULTILINE)
-        assert os.path.exists(row['file'] + ('.index' if row['name'] == 'float' else ''))
+        assert os.path.exists(str(directory / row['file']) + ('.index' if row['name'] == 'float' else ''))
+
+
+@needs_digits
+def test_paths_are_of_one_kind_and_the_next_step_works(demo):
+    printed, rows, directory = demo
+    for row in rows:
+        assert row['file'].startswith(os.path.join('demo_results', '')) and row['file'] in printed
+    steps = [line.strip() for line in printed.partition('\nNext: ')[2].splitlines()]
+    assert [line.split()[0] for line in steps if line.startswith('source')] == ['source'] * (sys.prefix != sys.base_prefix)
+    inspect, compare = (line for line in steps if 'vai_q_tensorflow ' in line)
+    assert os.path.exists(str(directory / inspect.split()[-1]))
+    environment, _, words = compare.partition(' vai_q_tensorflow ')
+    process = subprocess.run([sys.executable, '-m', 'vai_q_tf'] + words.split() + ['--gpu=-1'], cwd=str(directory), env=dict(
+        os.environ, PYTHONPATH=os.pathsep.join([ROOT, str(directory / environment.partition('=')[2])])),
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    assert process.returncode == 3, process.stderr
+    assert process.stdout.startswith('The first tensor that departs is '), process.stdout
+
+
+def test_an_interrupt_is_one_line(tmp_path):
+    """Wherever it comes, as while TensorFlow is imported; the program ends as interrupted programs do."""
+    process = run(['-c', 'import sys; sys.path.insert(0, {!r}); sys.argv[0] = "here/demo.py"\n'
+                   'class Slow:\n'
+                   '    def __getattr__(self, name): raise KeyboardInterrupt\n'
+                   'sys.modules["tensorflow"] = Slow()\n'
+                   'import quiet'.format(EXAMPLE)], tmp_path)
+    assert (process.stderr.strip(), process.returncode) == ('demo.py: interrupted', -signal.SIGINT)
+    process = run(['-c', 'import sys; sys.path.insert(0, {!r}); import quiet; 1 / 0'.format(EXAMPLE)], tmp_path)
+    assert 'ZeroDivisionError' in process.stderr and process.returncode == 1
 
 
 @needs_digits

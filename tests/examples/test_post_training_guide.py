@@ -12,15 +12,17 @@ from vai_q_tf.graph import traits
 from vai_q_tf.passes import pipeline
 
 GUIDE = Document('docs', 'post_training_quantization.md')
+FIND = Document('docs', 'find_the_worst_layer.md')
 ONNX = '--output_format onnx'
 
 
 @pytest.fixture(scope='module')
 def ran(tmp_path_factory):
-    """(directory, stdout, stderr) of all command lines of the guide but those for ONNX."""
+    """(directory, stdout, stderr) of all command lines of the guide but those for ONNX, and of the page on `analyze`."""
     directory = tmp_path_factory.mktemp('guide')
     GUIDE.write_files(directory)
-    return (directory,) + run_sh([block for block in GUIDE.sh if ONNX not in block], directory)
+    FIND.write_files(directory)
+    return (directory,) + run_sh([block for block in GUIDE.sh if ONNX not in block] + FIND.sh, directory)
 
 
 def test_the_commands_print_what_the_guide_shows(ran):
@@ -28,6 +30,22 @@ def test_the_commands_print_what_the_guide_shows(ran):
     lines = [line for block in GUIDE.output for line in block.splitlines() if line != '...']
     assert len(lines) == 12
     assert set(lines) <= set(printed.splitlines())
+
+
+def test_the_first_row_is_what_the_page_on_analyze_says(ran):
+    _, printed, _ = ran
+    first = [re.split('  +', line) for line in re.findall(r'^alone .*\n--.*\n(.*)$', printed, re.MULTILINE)]
+    assert len(first) == 2
+    assert first[1][-3:] == ['100.0%', 'input', 'net_in'] and '100.0%  input       net_in' in FIND.text
+
+
+def test_the_summary_looks_as_the_guide_shows(ran):
+    """The numbers are those of one training."""
+    block = GUIDE.text.partition('    Summary: ')[2].partition('\n\n')[0]
+    shown = [' '.join(line.split()) for line in block.splitlines()]
+    fixed = shown[:1] + [line for line in shown if not re.search(r'\d|---|are fitted', line)]
+    printed = ' '.join(ran[2].split())
+    assert len(fixed) >= 7 and [line for line in fixed if line not in printed] == []
 
 
 def test_the_models_are_as_good_as_the_float_network(ran):
@@ -52,7 +70,8 @@ def test_the_files_of_the_guide_are_there(ran, path):
 
 def test_the_deployed_files_are_there(ran):
     names = sorted(re.sub(r'\d{14}', '<date>', path.name) for path in (ran[0] / 'quantize_results' / 'deploy').iterdir())
-    assert names == ['quantize_config.yaml', 'quantize_eval_graph_120_<date>.pb', 'quantize_eval_model_120_<date>.pb']
+    assert names == ['latest.json', 'quantize_config.yaml', 'quantize_eval_graph_120_<date>.pb',
+                     'quantize_eval_model_120_<date>.pb']
 
 
 @pytest.mark.skipif(importlib.util.find_spec('tf2onnx') is None, reason='no tf2onnx')

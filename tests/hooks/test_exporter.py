@@ -13,6 +13,7 @@ from vai_q_tf import (
     CreateQuantizeEvaluationGraph,
     CreateQuantizeTrainingGraph,
     QuantizeCheckpointListener,
+    QuantizeConfig,
     QuantizeExporter,
     quantize_model_fn,
 )
@@ -111,7 +112,10 @@ def test_the_best_model_is_kept(tmp_path, graph):
     best, directory = _best(estimator)
     assert best['checkpoint'] == worst and best['metrics']['loss'] == pytest.approx(losses[worst])
     assert set(best['metrics']) == {'accuracy', 'loss', 'global_step'}
-    assert sorted(os.listdir(directory)) == sorted([BEST_FILE, CONFIG_FILE, best['eval_graph'], best['eval_model']])
+    assert sorted(os.listdir(directory)) == sorted(
+        [BEST_FILE, CONFIG_FILE, 'latest.json', best['eval_graph'], best['eval_model']])
+    config = QuantizeConfig.from_file(os.path.join(directory, CONFIG_FILE))
+    assert repr(config) == repr(trainings.config(tmp_path).replace(output_dir=directory))
     np.testing.assert_array_equal(_run(os.path.join(directory, best['eval_model'])), _logits(tmp_path, worst))
 
 
@@ -180,7 +184,10 @@ def test_as_many_models_stay_as_asked(tmp_path, checkpoints, keep, left):
 def test_a_failed_export_is_logged_and_changes_nothing(tmp_path, checkpoints, caplog):
     tf.get_logger().propagate = True
     exporter = QuantizeExporter(trainings.config(tmp_path), receiver)
-    _export(exporter, tmp_path, checkpoints[0], loss=0.5)
+    with caplog.at_level(logging.INFO):
+        _export(exporter, tmp_path, checkpoints[0], loss=0.5)
+    line, = [record.getMessage() for record in caplog.records if record.getMessage().startswith('Best quantized model so far')]
+    assert 'convolutions and matmuls are quantized' in line and line.endswith('that the DPU compiler would refuse)')
     before = sorted(os.listdir(str(tmp_path / 'export')))
     with caplog.at_level(logging.ERROR):
         assert _export(exporter, tmp_path, str(tmp_path / 'no_such'), loss=0.4) is None

@@ -21,7 +21,7 @@ def test_the_documented_signatures():
         return str(inspect.signature(getattr(vai_q_tensorflow, name)))
 
     assert text('QuantizePositionHook') == (
-        '(config=None, every_n_steps=None, every_n_secs=None, freeze_step=None, output_dir=None)')
+        '(config=None, every_n_steps=None, every_n_secs=None, freeze_step=None, output_dir=None, statistics=True)')
     assert text('QuantizeCallback') == '(config, model, every_n_steps=100)'
     assert text('SynchronizePositionsHook') == '(config=None, broadcast=None, average=None)'
 

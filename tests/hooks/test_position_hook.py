@@ -16,6 +16,10 @@ from vai_q_tf.integrations import functions
 NAMES = ['images/aquant', 'dense/kernel/wquant', 'dense/bias/wquant', 'dense/BiasAdd/aquant']
 
 
+LAYERS = {'images/aquant': 'images', 'dense/kernel/wquant': 'dense.MatMul', 'dense/bias/wquant': 'dense.MatMul',
+          'dense/BiasAdd/aquant': 'dense.MatMul'}
+
+
 def _train(directory, hook, steps=20, quantized=True, **settings):
     """Trains on data that grow with the steps; returns the positions after each step, [steps, tensors]."""
     with tf.Graph().as_default() as graph:
@@ -64,9 +68,9 @@ def test_summaries_are_the_positions_at_their_steps(tmp_path):
                 seen.setdefault(event.step, {})[value.tag] = value.simple_value
     assert set(seen) >= {5, 10, 15, 20}
     for step in (5, 10, 15, 20):
-        assert [seen[step]['quantize_position/' + name] for name in NAMES] == list(positions[step - 1])
+        assert [seen[step]['quantize.{}/position/{}'.format(LAYERS[name], name)] for name in NAMES] == list(positions[step - 1])
     moved = sum(positions[9][i] != positions[4][i] for i in range(len(NAMES)))
-    assert seen[10]['quantize_position/moved'] == moved
+    assert seen[10]['quantize/moved'] == moved
 
 
 def test_what_moved_is_logged(tmp_path, caplog):

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.combinations import each_value_once
 from tests.integrations import trainings
 from vai_q_tf import (
     CreateQuantizeTrainingGraph,
@@ -46,8 +47,7 @@ def _regularized(loss):
     return trainings.minimize(loss + 0.01 * tf.nn.l2_loss(v1.trainable_variables()[0]), trainings.momentum())
 
 
-@pytest.mark.parametrize('train', [_clipped, _two_optimizers, _regularized])
-@pytest.mark.parametrize('way', ['hook', 'model_fn'])
+@pytest.mark.parametrize('way, train', each_value_once(['hook', 'model_fn'], [_clipped, _two_optimizers, _regularized]))
 def test_train_ops(tmp_path, checkpoint, way, train):
     settings = dict(temperature=3.0, weight=20.0)
     expected = trainings.explicit(tmp_path, checkpoint, lambda loss: train(
@@ -130,8 +130,7 @@ REFUSED = {
     'of others': (_of_others, 'no gradient trains a variable of the network'), 'vector': (_vector, 'no scalar')}
 
 
-@pytest.mark.parametrize('name', sorted(REFUSED))
-@pytest.mark.parametrize('way', ['hook', 'model_fn'])
+@pytest.mark.parametrize('way, name', each_value_once(['hook', 'model_fn'], sorted(REFUSED)))
 def test_losses_that_are_not_evident(tmp_path, checkpoint, way, name):
     train, text = REFUSED[name]
     with pytest.raises(QuantizeError, match='{}.*distillation_loss'.format(text)) as raised:

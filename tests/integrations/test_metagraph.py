@@ -1,10 +1,12 @@
 """Networks that are MetaGraph files: from float to trained to frozen, as with the functions on live graphs."""
 import os
+import re
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.combinations import each_value_once
 from vai_q_tf import CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph, QuantizeConfig, errors
 from vai_q_tf.configuration.write_file import CONFIG_FILE
 from vai_q_tf.errors import QuantizeError
@@ -89,7 +91,7 @@ def read(path):
         return file.read()
 
 
-def test_the_deployed_model_is_that_of_the_live_graph(trained, tmp_path):
+def test_the_deployed_model_is_that_of_the_live_graph(trained, tmp_path, capsys):
     directory, checkpoint = trained
     live = tf.GraphDef.FromString(read(deployed_live(checkpoint, tmp_path / 'deploy')))
     assert [node for node in live.node if node.op == 'FixNeuron']
@@ -103,6 +105,8 @@ def test_the_deployed_model_is_that_of_the_live_graph(trained, tmp_path):
         path = deploy_checkpoint(meta, saved, config)
         assert path.startswith(str(tmp_path / 'deploy' / 'quantize_eval_model_'))
         assert tf.GraphDef.FromString(read(path)) == live
+        assert re.match(r'Writing the model: done, .*\nSummary: (\d+) of \1 convolutions and matmuls are quantized, .* stay '
+                        r'float; lint finds nothing that the DPU compiler would refuse\.\n$', capsys.readouterr().err)
 
 
 def test_the_evaluation_meta_graph_runs_as_the_live_graph(trained, tmp_path):
@@ -136,8 +140,8 @@ def _broken(where):
     return fail
 
 
-@pytest.mark.parametrize('mode', ['train', 'eval'])
-@pytest.mark.parametrize('function', ['_check_loads', '_save', 'files.write_message', 'reading'])
+@pytest.mark.parametrize('function, mode', each_value_once(
+    ['_check_loads', '_save', 'files.write_message', 'reading'], ['train', 'eval']))
 def test_an_error_leaves_nothing(tmp_path, monkeypatch, mode, function):
     """Whatever fails after the rewrite; what was there stays."""
     checkpoint, meta = float_checkpoint(tmp_path), float_meta(tmp_path, mode == 'train', 'float.meta')

@@ -72,7 +72,9 @@ class Recorder:
         return loss, stop
 
 
-def float_checkpoint(directory):
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    """The prefix of a float checkpoint."""
     with tf.Graph().as_default():
         training_graph()
         with v1.Session() as session:
@@ -80,26 +82,32 @@ def float_checkpoint(directory):
             for variable in v1.global_variables():
                 if variable.op.name.endswith(('moving_variance', 'gamma')):
                     variable.load(RANDOM.uniform(0.5, 1.5, variable.shape.as_list()).astype(np.float32), session)
-            return v1.train.Saver(slim.get_model_variables()).save(session, str(directory / 'float.ckpt'))
+            path = str(tmp_path_factory.mktemp('float') / 'float.ckpt')
+            return v1.train.Saver(slim.get_model_variables()).save(session, path)
 
 
-def explicit(checkpoint, directory, steps):
-    """(losses, {variable: value}) of a plain session loop."""
+@pytest.fixture(scope='module')
+def explicit(checkpoint, tmp_path_factory):
+    """The function of a number of steps -> (losses, {variable: value}) of a plain session loop after so many."""
+    directory, values = tmp_path_factory.mktemp('explicit'), {}
     with tf.Graph().as_default():
-        train_op, _ = training_graph(config_of(directory / 'explicit'))
-        saver = v1.train.Saver(slim.get_model_variables())
+        train_op, _ = training_graph(config_of(directory))
+        restorer, saver = v1.train.Saver(slim.get_model_variables()), v1.train.Saver()
         with v1.Session() as session:
             session.run(v1.global_variables_initializer())
-            saver.restore(session, checkpoint)
+            restorer.restore(session, checkpoint)
             coordinator = tf.train.Coordinator()
             threads = v1.train.start_queue_runners(session, coordinator)
-            losses = [session.run(train_op) for _ in range(steps)]
-            path = v1.train.Saver().save(session, str(directory / 'explicit' / 'model.ckpt'))
+            losses = []
+            for steps in range(1, 9):  # two rounds through the queue
+                losses.append(session.run(train_op))
+                if steps in (5, 6, 8):
+                    values[steps] = read(saver.save(session, str(directory / 'model.ckpt'), steps))
             coordinator.request_stop()
             session.run([op for op in session.graph.get_operations() if op.type == 'QueueCloseV2'
                          and op.get_attr('cancel_pending_enqueues')])
             coordinator.join(threads)
-    return losses, read(path)
+    return lambda steps: (losses[:steps], values[steps])
 
 
 def read(path):
@@ -128,9 +136,8 @@ def train(directory, steps, checkpoint=None, rewritten=False, **options):
 
 
 @pytest.mark.parametrize('rewritten', [True, False], ids=['rewritten before', 'rewritten by the arguments'])
-def test_slim_trains_as_a_session_loop(tmp_path, rewritten):
-    checkpoint = float_checkpoint(tmp_path)
-    losses, expected = explicit(checkpoint, tmp_path, 6)
+def test_slim_trains_as_a_session_loop(tmp_path, checkpoint, explicit, rewritten):
+    losses, expected = explicit(6)
     np.testing.assert_allclose(train(tmp_path, 6, checkpoint, rewritten), losses, rtol=1e-5)
     values = read(str(tmp_path / 'logs' / 'model.ckpt-6'))
     assert_equal(values, expected)
@@ -144,9 +151,8 @@ def test_slim_trains_as_a_session_loop(tmp_path, rewritten):
     assert len(glob.glob(str(tmp_path / 'quantized' / 'quantize_eval_model_6_*.pb'))) == 1
 
 
-def test_training_continues_from_its_checkpoint(tmp_path):
-    checkpoint = float_checkpoint(tmp_path)
-    losses, expected = explicit(checkpoint, tmp_path, 8)  # two rounds through the queue, which starts anew
+def test_training_continues_from_its_checkpoint(tmp_path, checkpoint, explicit):
+    losses, expected = explicit(8)  # after the first four steps the queue starts anew
     first = train(tmp_path, 4, checkpoint)
     second = train(tmp_path, 8, checkpoint)
     np.testing.assert_allclose(first + second, losses, rtol=1e-5)
@@ -162,11 +168,18 @@ def test_a_float_training_is_continued_in_its_own_directory(tmp_path):
     assert position_saveable.VOTES_KEY in read(str(tmp_path / 'logs' / 'model.ckpt-4'))
 
 
-def test_a_checkpoint_of_quantization_aware_training_starts_a_new_one_with_its_positions(tmp_path):
-    train(tmp_path / 'a', 4, float_checkpoint(tmp_path))
-    before = read(str(tmp_path / 'a' / 'logs' / 'model.ckpt-4'))
-    train(tmp_path / 'b', 1, str(tmp_path / 'a' / 'logs'))
-    after = read(str(tmp_path / 'b' / 'logs' / 'model.ckpt-1'))
+@pytest.fixture(scope='module')
+def trained(checkpoint, tmp_path_factory):
+    """The logs of a quantization-aware training of 4 steps."""
+    directory = tmp_path_factory.mktemp('trained')
+    train(directory, 4, checkpoint)
+    return directory / 'logs'
+
+
+def test_a_checkpoint_of_quantization_aware_training_starts_a_new_one_with_its_positions(tmp_path, trained):
+    before = read(str(trained / 'model.ckpt-4'))
+    train(tmp_path, 1, str(trained))
+    after = read(str(tmp_path / 'logs' / 'model.ckpt-1'))
     assert after['global_step'] == 1
     key = position_saveable.VOTES_KEY
     np.testing.assert_allclose(after[key].sum(1) - 1, 0.98 * before[key].sum(1), rtol=1e-5)
@@ -180,8 +193,7 @@ def test_only_the_chief_writes(tmp_path):
     assert type(arguments['train_step_fn']).__name__ == '_MeasuredStep'
 
 
-def test_a_checkpoint_of_another_network_is_refused(tmp_path):
-    checkpoint = float_checkpoint(tmp_path)
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, checkpoint):
     with tf.Graph().as_default():
         images, labels = queue_input()
         net = slim.conv2d(images, 7, 3, scope='conv')
@@ -200,9 +212,8 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize('restored', ['default', 'list', 'loop'])
-def test_slim_evaluates_the_quantized_network(tmp_path, restored):
-    train(tmp_path, 4, float_checkpoint(tmp_path))
-    path = str(tmp_path / 'logs' / 'model.ckpt-4')
+def test_slim_evaluates_the_quantized_network(tmp_path, trained, restored):
+    path = str(trained / 'model.ckpt-4')
 
     def evaluation():
         images = tf.identity(tf.constant(IMAGES), 'images')
@@ -222,16 +233,15 @@ def test_slim_evaluates_the_quantized_network(tmp_path, restored):
             options['variables_to_restore'] = slim.get_variables_to_restore() + v1.get_collection(
                 v1.GraphKeys.SAVEABLE_OBJECTS)
         if restored == 'loop':
-            accuracy = slim.evaluation.evaluation_loop('', str(tmp_path / 'logs'), str(tmp_path / 'eval'), eval_interval_secs=0,
+            accuracy = slim.evaluation.evaluation_loop('', str(trained), str(tmp_path / 'eval'), eval_interval_secs=0,
                                                        max_number_of_evaluations=1, **options)
         else:
             accuracy = slim.evaluation.evaluate_once('', path, str(tmp_path / 'eval'), **options)
     assert accuracy == pytest.approx(expected)
 
 
-def test_contrib_training_takes_the_hooks(tmp_path):
-    checkpoint = float_checkpoint(tmp_path)
-    losses, expected = explicit(checkpoint, tmp_path, 5)
+def test_contrib_training_takes_the_hooks(tmp_path, checkpoint, explicit):
+    losses, expected = explicit(5)
     logs, config = str(tmp_path / 'logs'), config_of(tmp_path)
     with tf.Graph().as_default():
         train_op, loss = training_graph()

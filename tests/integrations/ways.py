@@ -218,7 +218,7 @@ def monitored_session(place, start, first, steps):
         directory = os.path.join(str(place), 'monitored')
         losses = []
         with v1.train.MonitoredTrainingSession(
-                checkpoint_dir=directory, scaffold=scaffold, save_checkpoint_steps=1, save_summaries_steps=None,
+                checkpoint_dir=directory, scaffold=scaffold, save_checkpoint_steps=1000, save_summaries_steps=None,
                 save_summaries_secs=None, log_step_count_steps=None, config=_OPTIMIZED) as session:
             for number in range(first, first + steps):
                 losses.append(session.run([loss, train], dict(zip((images, labels), batch(number))))[0])

@@ -5,6 +5,7 @@ from tensorflow import keras
 
 from tests.plan.networks import image, plan_behind_the_passes, plan_of
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.errors import QuantizeError
 from vai_q_tf.graph.view import SOURCE_NODES, GraphView
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.plan.overrides import entry_names
@@ -145,3 +146,9 @@ def test_entry_names_are_the_most_exact_ones():
     for tensor, node in everything.items():
         changed = annotate(view, QuantizeConfig(['x'], ['next'], nodes_bit=[node + ':5'])).tensors
         assert [record.name for record in changed if record.bits == 5] == [tensor]
+
+
+def test_what_ignore_nodes_leaves_empty_names_the_option():
+    with pytest.raises(QuantizeError, match=r'but what ignore_nodes \(--ignore_nodes\) keeps float: conv1/Conv2D'):
+        layers.conv2d(image(), 4, 3, name='conv1')
+        plan_of('conv1/BiasAdd', ignore_nodes=['conv1/Conv2D'])

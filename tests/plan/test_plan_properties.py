@@ -1,6 +1,7 @@
 """What holds for the plan of any network, on random ones."""
 import hypothesis
 import hypothesis.strategies as st
+import pytest
 import tensorflow as tf
 
 from tests.plan.networks import decision_of, decisions, image, plan_behind_the_passes
@@ -98,8 +99,19 @@ def _outputs(view, name):
 
 
 @hypothesis.given(_STEPS, st.booleans())
-@hypothesis.settings(max_examples=30)
+@hypothesis.settings(max_examples=15)
 def test_plan_is_sound_and_complete(steps, training):
+    _check_plan(steps, training)
+
+
+@pytest.mark.slow
+@hypothesis.given(_STEPS, st.booleans())
+@hypothesis.settings(max_examples=100)
+def test_many_plans_are_sound_and_complete(steps, training):
+    _check_plan(steps, training)
+
+
+def _check_plan(steps, training):
     view, plan = _plan(steps, training)
     names = [tensor.name for tensor in plan.tensors]
     assert len(set(names)) == len(names)
@@ -122,7 +134,18 @@ def test_plan_is_sound_and_complete(steps, training):
 
 
 @hypothesis.given(_STEPS)
-@hypothesis.settings(max_examples=12)
+@hypothesis.settings(max_examples=6)
 def test_training_and_inference_form_and_frozen_file_give_one_plan(steps):
+    _check_forms(steps)
+
+
+@pytest.mark.slow
+@hypothesis.given(_STEPS)
+@hypothesis.settings(max_examples=50)
+def test_all_forms_of_many_networks_give_one_plan(steps):
+    _check_forms(steps)
+
+
+def _check_forms(steps):
     training, inference, frozen = _plan(steps, True)[1], _plan(steps, False)[1], _plan_of_the_frozen(steps)
     assert decisions(training) == decisions(inference) == decisions(frozen)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import tensor_util
 
+from tests.combinations import each_value_once
 from vai_q_tf import fixed_point, ops
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
@@ -147,8 +148,7 @@ def constants(graph_def):
     return {node.name: tensor_util.MakeNdarray(node.attr['value'].tensor) for node in graph_def.node if node.op == 'Const'}
 
 
-@pytest.mark.parametrize('build', [plain, mobile])
-@pytest.mark.parametrize('mode', [0, 1])
+@pytest.mark.parametrize('mode, build', each_value_once([0, 1], [plain, mobile]))
 def test_error_falls_on_the_batches_and_on_others(build, mode):
     case = Case(build)
     case.batches = [batch(seed, 16) for seed in range(12)]

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.combinations import each_value_once
 from tests.ptq.test_fast_finetune import Case, Net, constants, plain, run
 from vai_q_tf.ptq.finetune_blocks import find_blocks
 
@@ -72,8 +73,8 @@ def read_before_the_bias_too(net, y):
     return tf.nn.relu(y) + tf.nn.relu6(y) + tf.get_default_graph().get_tensor_by_name('c1:0')
 
 
-@pytest.mark.parametrize('mode', [0, 1])
-@pytest.mark.parametrize('form', [prelu, skip, two_activations, concat, read_before_the_bias_too])
+@pytest.mark.parametrize('form, mode', each_value_once(
+    [prelu, skip, two_activations, concat, read_before_the_bias_too], [0, 1]))
 def test_a_block_ends_where_a_tensor_that_others_read_is_quantized(form, mode, warnings):
     def build():
         net = Net(13)

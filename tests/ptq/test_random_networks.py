@@ -3,6 +3,7 @@ import re
 import tempfile
 
 import numpy as np
+import pytest
 import tensorflow.compat.v1 as tf
 from hypothesis import HealthCheck, given, settings
 
@@ -47,7 +48,14 @@ def _assert_inspection(case, model):
 _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=_QUIET)
+@settings(max_examples=8, deadline=None, suppress_health_check=_QUIET)
 @given(networks())
 def test_random_networks(network):
+    check(network)
+
+
+@pytest.mark.slow
+@settings(max_examples=50, deadline=None, suppress_health_check=_QUIET)
+@given(networks())
+def test_many_random_networks(network):
     check(network)

@@ -19,6 +19,9 @@ _TRAINING = ['files:make_directory', 'files:write', 'qat.training:fix_neurons', 
 _EVALUATION = ['qat.graph_record:note_evaluation']
 
 
+_FEW = ('several_outputs', 'slim_mobile', 'transposed')
+
+
 class _Failure(Exception):
     pass
 
@@ -47,21 +50,32 @@ def _config(tmp_path, **fields):
     return QuantizeConfig(['x'], ['out'], output_dir=str(tmp_path / 'out'), **fields)
 
 
-@pytest.mark.parametrize('rewrite, training, step', [
-    (CreateQuantizeTrainingGraph, True, step) for step in _DECISION + _EDIT + _TRAINING] + [
-    (CreateQuantizeEvaluationGraph, False, step) for step in _DECISION + _EDIT + _EVALUATION])
-def test_a_step_that_fails(rewrite, training, step, tmp_path, monkeypatch):
+@pytest.mark.parametrize('rewrite, training, steps', [
+    (CreateQuantizeTrainingGraph, True, _DECISION + _EDIT + _TRAINING),
+    (CreateQuantizeEvaluationGraph, False, _DECISION + _EDIT + _EVALUATION)])
+def test_a_step_that_fails(rewrite, training, steps, tmp_path, monkeypatch):
+    """Each in its turn, in one graph, which in the end is rewritten as if none had."""
+    def rewritten(graph):
+        rewrite(_config(tmp_path, freeze_bn_step=3, freeze_position_step=3))
+        return graph.as_graph_def()
+
     with tf.Graph().as_default() as graph:
         tf.train.get_or_create_global_step()
         _network(training)
         before = _state(graph)
-        with monkeypatch.context() as patched:
-            _failing(patched, step)
-            with pytest.raises(_Failure):
-                rewrite(_config(tmp_path, freeze_bn_step=3, freeze_position_step=3))
-        assert _state(graph) == before
-        rewrite(_config(tmp_path, freeze_bn_step=3, freeze_position_step=3))
+        for step in steps:
+            with monkeypatch.context() as patched:
+                _failing(patched, step)
+                with pytest.raises(_Failure):
+                    rewritten(graph)
+                    pytest.fail(step)
+            assert _state(graph) == before, step
+        result = rewritten(graph)
         assert any(op.name.endswith('/aquant') for op in graph.get_operations())
+    with tf.Graph().as_default() as graph:
+        tf.train.get_or_create_global_step()
+        _network(training)
+        assert result == rewritten(graph)
 
 
 @pytest.mark.parametrize('fields', [dict(do_cle=1), dict(freeze_bn_step=3), dict(input_shapes=[[-1, 4, 4, 3]])])
@@ -74,7 +88,8 @@ def test_a_config_that_does_not_fit(fields, tmp_path):
         assert _state(graph) == before
 
 
-@pytest.mark.parametrize('name', sorted(networks.NETWORKS))
+@pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (name not in _FEW))
+                                  for name in sorted(networks.NETWORKS)])
 def test_a_rewrite_adds_and_takes_nothing_away(name, tmp_path):
     with tf.Graph().as_default() as graph:
         output = networks.NETWORKS[name](True)

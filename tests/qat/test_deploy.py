@@ -1,4 +1,7 @@
 """The files of a checkpoint: what the model takes, and what is left behind when they are written."""
+import json
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,25 +24,37 @@ def network(training):
     tf.add(v1.layers.dense(a, 3, name='dense_a'), v1.layers.batch_normalization(dense, training=training, name='norm'), 'sum')
 
 
-def trained(directory, config, poison=None, value=None):
-    """The prefix of a checkpoint with positions, in which an element of the variable `poison` is `value`."""
-    with tf.Graph().as_default(), v1.Session() as session:
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """The function (directory, poison, value) -> the prefix of a checkpoint with positions.
+
+    An element of the variable `poison` is `value`; with None for both all are as they should be.
+    """
+    config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path_factory.mktemp('training')))
+    with tf.Graph().as_default() as graph:
         network(True)
         CreateQuantizeTrainingGraph(config)
-        session.run(v1.global_variables_initializer())
-        session.run('sum/aquant:0', INPUTS)
-        for variable in v1.global_variables():
-            if variable.op.name == poison:
-                values = session.run(variable)
+        saver, variables = v1.train.Saver(), {variable.op.name: variable for variable in v1.global_variables()}
+    session = v1.Session(graph=graph)
+    session.run([variable.initializer for variable in variables.values()])
+    session.run('sum/aquant:0', INPUTS)
+    before = session.run(variables)
+
+    def save(directory, poison=None, value=None):
+        for name, variable in variables.items():
+            values = before[name].copy()
+            if name == poison:
                 values.flat[-1] = value
-                variable.load(values, session)
-        return v1.train.Saver().save(session, str(directory / 'model.ckpt'), 1)
+            variable.load(values, session)
+        return saver.save(session, str(directory / 'model.ckpt'), 1)
+    yield save
+    session.close()
 
 
-def test_a_shape_goes_with_the_name_that_it_is_given_for(tmp_path):
+def test_a_shape_goes_with_the_name_that_it_is_given_for(tmp_path, trained):
     """A deploy whose config lists the inputs in another order gives the model the shapes of its own list."""
     config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path))
-    checkpoint = trained(tmp_path, config)
+    checkpoint = trained(tmp_path)
     with tf.Graph().as_default():
         network(False)
         create_evaluation_graph(v1.get_default_graph(), config)
@@ -51,22 +66,22 @@ def test_a_shape_goes_with_the_name_that_it_is_given_for(tmp_path):
 
 
 @pytest.mark.parametrize('poison', ['dense_a/kernel', 'dense_a/bias', 'norm/gamma', 'norm/moving_mean', 'norm/moving_variance'])
-def test_what_is_not_finite_is_not_deployed(tmp_path, poison):
+def test_what_is_not_finite_is_not_deployed(tmp_path, trained, poison):
     config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path / 'out'))
     with tf.Graph().as_default():
         network(False)
         create_evaluation_graph(v1.get_default_graph(), config)
         for value in (np.nan, -np.inf):
             with pytest.raises(QuantizeError, match=poison) as raised:
-                CreateQuantizeDeployGraph(trained(tmp_path, config, poison, value), config)
+                CreateQuantizeDeployGraph(trained(tmp_path, poison, value), config)
             assert raised.value.code == errors.NOT_FINITE
     assert not list(tmp_path.glob('out/quantize_eval*'))
 
 
-def test_numbers_that_fold_to_nan_are_not_deployed(tmp_path):
+def test_numbers_that_fold_to_nan_are_not_deployed(tmp_path, trained):
     """As of a negative variance, which no batch norm has, but a damaged checkpoint may."""
     config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path / 'out'))
-    checkpoint = trained(tmp_path, config, 'norm/moving_variance', -3.0)
+    checkpoint = trained(tmp_path, 'norm/moving_variance', -3.0)
     with tf.Graph().as_default():
         network(False)
         create_evaluation_graph(v1.get_default_graph(), config)
@@ -117,10 +132,10 @@ def test_arithmetic_that_the_passes_leave_stays(tmp_path):
     assert read.issuperset(name for name, node in model.items() if node.op == 'Const')
 
 
-def test_no_session_outlives_what_it_is_for(tmp_path, monkeypatch):
+def test_no_session_outlives_what_it_is_for(tmp_path, trained, monkeypatch):
     """A freezer lives as long as its hook does; between two checkpoints it holds no session."""
     config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path))
-    checkpoint = trained(tmp_path, config)
+    checkpoint = trained(tmp_path)
     opened, closed = [], []
     make, close = v1.Session.__init__, v1.Session.close
     monkeypatch.setattr(v1.Session, '__init__', lambda self, **options: opened.append(self) or make(self, **options))
@@ -133,9 +148,26 @@ def test_no_session_outlives_what_it_is_for(tmp_path, monkeypatch):
             assert len(opened) >= step and set(opened) == set(closed)
 
 
-def test_what_the_compiler_refuses_is_told_once(tmp_path, monkeypatch):
+def test_which_files_are_the_newest_is_told(tmp_path, trained):
+    """A training that goes on from step 1 writes step 2 again."""
+    config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path / 'out'))
+    checkpoint = trained(tmp_path)
+    with tf.Graph().as_default() as graph:
+        network(False)
+        freezer = EvaluationFreezer(graph, config, create_evaluation_graph(graph, config))
+        written = [freezer.write(checkpoint, step) for step in (1, 2, '2')]
+        assert len(set(written)) == 3
+        latest = json.loads((tmp_path / 'out' / 'latest.json').read_text())
+        assert latest == {'checkpoint': checkpoint, 'step': 2, 'eval_graph': os.path.basename(written[-1].eval_graph),
+                          'eval_model': os.path.basename(written[-1].eval_model)}
+        freezer.write(checkpoint, 'model.ckpt')
+        assert json.loads((tmp_path / 'out' / 'latest.json').read_text())['step'] == 'model.ckpt'
+        assert not (tmp_path / 'out' / 'latest_averaged.json').exists()
+
+
+def test_what_the_compiler_refuses_is_told_once(tmp_path, trained, monkeypatch):
     config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path))
-    checkpoint = trained(tmp_path, config)
+    checkpoint = trained(tmp_path)
     finding = lint.Finding('some-rule', 'sum', 'No.')
     monkeypatch.setattr(lint, 'lint', lambda graph_def: [finding])
     warnings = []

@@ -1,4 +1,5 @@
 """Training, evaluation and the emitted files are one network: they give the same numbers, bit for bit."""
+import functools
 import re
 
 import numpy as np
@@ -59,10 +60,18 @@ _CASES = [(name, 'batch') for name in networks.NETWORKS] + [
     ('layers_biased', 'method0')]
 
 
+@pytest.fixture(scope='module')
+def cases(tmp_path_factory):
+    """The function (network, setting) -> its _Case, which is made once."""
+    @functools.lru_cache(None)
+    def get(name, setting='batch'):
+        return _Case(name, tmp_path_factory.mktemp(name), **_SETTINGS[setting])
+    return get
+
+
 @pytest.fixture(scope='module', params=_CASES, ids='-'.join)
-def case(request, tmp_path_factory):
-    name, setting = request.param
-    return _Case(name, tmp_path_factory.mktemp(name), **_SETTINGS[setting])
+def case(request, cases):
+    return cases(*request.param)
 
 
 def test_evaluation_graph_equals_training_graph(case):
@@ -169,8 +178,8 @@ def test_constants_are_made_of_the_variables(case):
     np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 
 
-def test_names_are_those_of_the_file_route(tmp_path):
-    nodes = {node.name: (node.op, list(node.input)) for node in _Case('slim_mobile', tmp_path).model.node}
+def test_names_are_those_of_the_file_route(cases):
+    nodes = {node.name: (node.op, list(node.input)) for node in cases('slim_mobile').model.node}
     norm = 'BatchNorm/FusedBatchNormV3'
     expected = {
         'conv1/Conv2D': ('Conv2D', ['x/aquant', 'conv1/weights/wquant']),
@@ -191,8 +200,8 @@ def test_names_are_those_of_the_file_route(tmp_path):
     assert {name: nodes.get(name) for name in expected} == expected
 
 
-def test_names_with_a_bias_in_front_of_the_batch_norm(tmp_path):
-    nodes = {node.name: (node.op, list(node.input)) for node in _Case('layers_biased', tmp_path).model.node}
+def test_names_with_a_bias_in_front_of_the_batch_norm(cases):
+    nodes = {node.name: (node.op, list(node.input)) for node in cases('layers_biased').model.node}
     expected = {
         'conv1/kernel/wquant': ('FixNeuron', ['conv1/kernel']),
         'conv1/bias/wquant': ('FixNeuron', ['conv1/bias']),
@@ -203,10 +212,7 @@ def test_names_with_a_bias_in_front_of_the_batch_norm(tmp_path):
     assert {name: nodes.get(name) for name in expected} == expected
 
 
-@pytest.fixture(scope='module', params=['slim_mobile', 'keras_residual', 'unfused', 'without_norm'])
-def integer_case(request, tmp_path_factory):
-    return _Case(request.param, tmp_path_factory.mktemp(request.param))
-
-
-def test_a_model_is_arithmetic_on_integers(integer_case):
-    assert not dpu_model.differences(integer_case.model, {'x': integer_case.trained.feed['x:0']})
+@pytest.mark.parametrize('name', ['slim_mobile', 'keras_residual', 'unfused', 'without_norm'])
+def test_a_model_is_arithmetic_on_integers(name, cases):
+    case = cases(name)
+    assert not dpu_model.differences(case.model, {'x': case.trained.feed['x:0']})

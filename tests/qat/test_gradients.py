@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.combinations import each_value_once
 from tests.loading import load
 from tests.qat.numpy_network import Tape, Variable
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig
@@ -136,8 +137,7 @@ class _Rewritten:
         load(variables, session)
 
 
-@pytest.mark.parametrize('gradient', ['clipped', 'straight_through'])
-@pytest.mark.parametrize('mode', sorted(_MODES))
+@pytest.mark.parametrize('mode, gradient', each_value_once(sorted(_MODES), ['clipped', 'straight_through']))
 def test_loss_and_gradients(mode, gradient, tmp_path):
     rewritten = _Rewritten(tmp_path, gradient=gradient, **_MODES[mode])
     compared = saturated = seed = 0

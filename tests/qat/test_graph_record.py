@@ -1,4 +1,5 @@
 """What a rewritten graph tells of itself."""
+import functools
 import json
 import os
 
@@ -112,12 +113,16 @@ def test_training_searches_and_quantizes_in_the_range_of_the_plan(tmp_path):
             assert graph.get_operation_by_name(name).get_attr('symmetric') == tensor.narrow_range
 
 
-def _meta(directory, create=CreateQuantizeTrainingGraph):
-    """The MetaGraphDef of a rewritten dense layer."""
-    with tf.Graph().as_default():
-        v1.layers.dense(v1.placeholder(tf.float32, [None, 4], 'x'), 3, name='dense')
-        create(QuantizeConfig(['x'], ['dense/BiasAdd'], output_dir=str(directory)))
-        return v1.train.export_meta_graph()
+@pytest.fixture(scope='module')
+def meta_of(tmp_path_factory):
+    """The function of a rewrite -> the MetaGraphDef of a dense layer after it."""
+    @functools.lru_cache(None)
+    def written(create):
+        with tf.Graph().as_default():
+            v1.layers.dense(v1.placeholder(tf.float32, [None, 4], 'x'), 3, name='dense')
+            create(QuantizeConfig(['x'], ['dense/BiasAdd'], output_dir=str(tmp_path_factory.mktemp('written'))))
+            return v1.train.export_meta_graph().SerializeToString()
+    return lambda create=CreateQuantizeTrainingGraph: v1.MetaGraphDef.FromString(written(create))
 
 
 def _imported(meta, scope=None):
@@ -151,8 +156,8 @@ PLANS = {
 
 
 @pytest.mark.parametrize('kind', sorted(PLANS))
-def test_a_damaged_plan(tmp_path, kind):
-    meta = _meta(tmp_path)
+def test_a_damaged_plan(meta_of, kind):
+    meta = meta_of()
     notes = meta.collection_def[graph_record._TRAINING_PLAN].bytes_list.value
     notes[0] = PLANS[kind](notes[0])
     with pytest.raises(QuantizeError, match=graph_record._TRAINING_PLAN) as raised:
@@ -160,15 +165,15 @@ def test_a_damaged_plan(tmp_path, kind):
     assert raised.value.code == errors.MISSING_QUANTIZE_INFO and 'write it again' in str(raised.value)
 
 
-def test_plans_of_several_networks(tmp_path):
-    meta = _meta(tmp_path)
+def test_plans_of_several_networks(meta_of):
+    meta = meta_of()
     notes = meta.collection_def[graph_record._TRAINING_PLAN].bytes_list.value
     notes.append(notes[0])
     plan = graph_record.training_plan(_imported(meta))
     notes.append(_tensor(bits=7)(notes[0]))
     with pytest.raises(QuantizeError, match='several networks'):
         graph_record.training_plan(_imported(meta))
-    assert plan == graph_record.training_plan(_imported(_meta(tmp_path)))
+    assert plan == graph_record.training_plan(_imported(meta_of()))
 
 
 GRAPHS = {
@@ -180,8 +185,8 @@ GRAPHS = {
 
 @pytest.mark.parametrize('create, kind', [(CreateQuantizeTrainingGraph, kind) for kind in sorted(GRAPHS)] + [
     (CreateQuantizeEvaluationGraph, kind) for kind in sorted(GRAPHS) if kind != 'missing'])  # version 0.1.0 has none there
-def test_a_damaged_float_network(tmp_path, kind, create):
-    meta = _meta(tmp_path, create)
+def test_a_damaged_float_network(meta_of, kind, create):
+    meta = meta_of(create)
     if kind == 'missing':
         del meta.collection_def[graph_record._FLOAT_GRAPH]
     elif kind == 'a text':
@@ -208,8 +213,8 @@ def test_a_graph_that_lacks_what_the_rewrite_made(tmp_path):
 
 
 @pytest.mark.parametrize('scope', [None, 'a', 'a/b'])
-def test_what_is_known_in_an_import_scope(tmp_path, scope):
-    meta = _meta(tmp_path)
+def test_what_is_known_in_an_import_scope(tmp_path, meta_of, scope):
+    meta = meta_of()
     plain, graph = _imported(meta), _imported(meta, scope)
     assert graph_record.training_plan(graph) == graph_record.training_plan(plain)
     assert graph_record.float_graph(graph) == graph_record.float_graph(plain)
@@ -230,7 +235,7 @@ def test_what_is_known_in_an_import_scope(tmp_path, scope):
         assert again.collection_def[graph_record._FLOAT_GRAPH] == meta.collection_def[graph_record._FLOAT_GRAPH]
 
 
-def test_an_evaluation_graph_in_a_scope_is_not_deployed(tmp_path):
-    graph = _imported(_meta(tmp_path, CreateQuantizeEvaluationGraph), 'scope')
+def test_an_evaluation_graph_in_a_scope_is_not_deployed(tmp_path, meta_of):
+    graph = _imported(meta_of(CreateQuantizeEvaluationGraph), 'scope')
     with pytest.raises(QuantizeError, match="'scope/'.*without import_scope"):
         EvaluationFreezer(graph, QuantizeConfig(['x'], ['dense/BiasAdd'], output_dir=str(tmp_path)))

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import vai_q_tf
+from tests.combinations import each_value_once
 from tests.qat.recipe import small
 from vai_q_tf import fixed_point, ops, tf_internal
 from vai_q_tf.qat.positions.position_saveable import VOTES_KEY
@@ -159,8 +160,7 @@ def test_the_optimizer_sees_no_threshold(tmp_path):
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize('recipe', ['auto', 'scratch'])
-@pytest.mark.parametrize('stop', [1, 70])
+@pytest.mark.parametrize('stop, recipe', each_value_once([1, 70], ['auto', 'scratch']))
 def test_a_restart_goes_on_bit_by_bit(tmp_path, recipe, stop):
     settings = _config(tmp_path, recipe=recipe)
     with _Training(settings, small.float_weights()) as training:

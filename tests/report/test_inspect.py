@@ -52,7 +52,7 @@ def test_the_lines_of_the_original():
 
 
 def test_what_becomes_of_each_op():
-    found = by_name(inspect(graph_def(network)))
+    found = by_name(inspect(graph_def(network), QuantizeConfig(output_nodes=['probabilities'])))
     assert {name: node.status for name, node in found.items()} == {
         'input': QUANTIZED, 'conv1': FUSED, 'add1': FUSED, 'relu1': QUANTIZED, 'pool': QUANTIZED, 'erf': FLOAT,
         'conv2': QUANTIZED, 'probabilities': FLOAT}
@@ -63,6 +63,49 @@ def test_what_becomes_of_each_op():
     assert 'softmax' in found['probabilities'].detail and 'Erf' in found['erf'].detail
     assert 'its result becomes activation erf/aquant: 8 bits' in found['erf'].detail
     assert all(node.device == '' for node in found.values())
+
+
+def ending(*steps):
+    """The GraphDef of a layer 'y' and functions one after the other."""
+    def build():
+        net = tf.matmul(tf.placeholder(tf.float32, [None, 4], name='x'), tf.constant(np.ones((4, 3), np.float32)), name='y')
+        for step in steps:
+            net = step(net)
+    return graph_def(build)
+
+
+def softmax(net):
+    return tf.nn.softmax(net, name='softmax')
+
+
+def reshape(net):
+    return tf.reshape(net, [-1, 3], name='reshaped')
+
+
+@pytest.mark.parametrize('steps, fields, output', [
+    ([softmax], {}, 'y'), ([softmax, tf.identity], {}, 'y'), ([softmax, reshape], {}, 'y'), ([tf.nn.log_softmax], {}, 'y'),
+    ([reshape, softmax], {}, 'reshaped'), ([lambda net: tf.sigmoid(net, name='sigmoid')], {}, 'y'), ([reshape], {}, 'reshaped'),
+    ([softmax], {'replace_softmax': 1}, 'softmax'), ([softmax], {'output_nodes': ['softmax']}, 'softmax'),
+    ([lambda net: tf.sigmoid(net, name='sigmoid')], {'replace_sigmoid': 1}, 'sigmoid'),
+    ([softmax, lambda net: tf.nn.relu(net, name='relu')], {}, 'relu')])
+def test_logits_are_proposed_instead_of_probabilities(steps, fields, output):
+    result = inspect(ending(*steps), QuantizeConfig(**fields))
+    assert result.output_nodes == (output,) and '--output_nodes {} '.format(output) in quantize_command(result, 'x.pb')
+    assert len(result.outputs) == 1 and '(name={}, '.format(result.outputs[0].name) in to_text(result, 'x.pb').splitlines()[2]
+    told = [note for note in result.notes if 'proposed output node is {!r}'.format(output) in note and 'stays float' in note]
+    assert len(told) == len(result.notes) == (result.outputs[0].name != output)
+
+
+def test_a_network_of_a_softmax_alone_and_logits_that_are_an_output_too():
+    def alone():
+        tf.nn.softmax(tf.placeholder(tf.float32, [None, 4], name='x'), name='softmax')
+    assert inspect(graph_def(alone)).output_nodes == ('softmax',)
+
+    def twice():
+        net = tf.matmul(tf.placeholder(tf.float32, [None, 4], name='x'), tf.constant(np.ones((4, 3), np.float32)), name='y')
+        tf.nn.softmax(net, name='softmax')
+        tf.nn.sigmoid(net, name='sigmoid')
+    assert inspect(graph_def(twice)).output_nodes == ('y',)
 
 
 def test_bits_and_ignored_nodes_of_the_config():
@@ -203,7 +246,7 @@ def mixed():
     ('DPUCAHX8H', {'product'}), ('DPUCAHX8L', {'leaky', 'product'}), ('DPUCADF8H', {'depthwise', 'product'}),
     ('DPUCZDX8G_ISA1_B4096', set())])
 def test_which_ops_run_on_a_dpu(target, on_cpu):
-    result = inspect(graph_def(mixed), QuantizeConfig(target_type=target))
+    result = inspect(graph_def(mixed), QuantizeConfig(target_type=target, output_nodes=['probabilities']))
     found = by_name(result)
     computed = {name for name in ('conv', 'leaky', 'depthwise', 'relu', 'relu6', 'product', 'pool') if name in found}
     assert {name for name in computed if found[name].device == 'CPU'} == on_cpu

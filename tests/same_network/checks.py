@@ -29,11 +29,17 @@ _NOT_AS_ON_THE_DPU = {
     'resized_by_ones': 'mul (Mul): multiplies by a constant that is not quantized'}
 
 
+# Other networks have all that is in these.
+_REPEATED = ('resnet', 'slim_resnet_v2', 'mobilenet_v1', 'squeezenet', 'depthwise_dilated_bn', 'hard_swish_by_factor',
+             'hard_swish_division_first', 'prelu_by_relus', 'leaky_relu_by_two_relus', 'keras_leaky_relu')
+
+
 def quarter(number):
     """The fixture `both` of a module with a quarter of the networks: (name, the model of the file route, the Trained)."""
     names = list(NETWORKS)[number::4]
+    params = [pytest.param(name, marks=[pytest.mark.slow] * (name in _REPEATED)) for name in names]
 
-    @pytest.fixture(name='both', scope='module', params=names)
+    @pytest.fixture(name='both', scope='module', params=params)
     def both(request, tmp_path_factory):
         name, directory = request.param, str(tmp_path_factory.mktemp('both'))
         # They take a quarter of the time, and one network in four shows what they change.

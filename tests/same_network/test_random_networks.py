@@ -4,6 +4,7 @@ import functools
 import tempfile
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -72,9 +73,16 @@ def _positions(model):
 _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=_QUIET)
+@settings(max_examples=4, deadline=None, suppress_health_check=_QUIET)
 @given(networks(trainable=True), st.sampled_from(sorted(STATISTICS)), _courses())
 def test_random_networks(network, statistics, course):
+    check_random(network, statistics, *course)
+
+
+@pytest.mark.slow
+@settings(max_examples=50, deadline=None, suppress_health_check=_QUIET)
+@given(networks(trainable=True), st.sampled_from(sorted(STATISTICS)), _courses())
+def test_many_random_networks(network, statistics, course):
     check_random(network, statistics, *course)
 
 

@@ -1,6 +1,8 @@
 """What an analysis gives: how far each quantized tensor is from its float one."""
 from typing import Dict, NamedTuple, Optional, Tuple
 
+from vai_q_tf.notebook.html import block, first, folded, html_table, html_text
+
 
 class Histogram(NamedTuple):
     """Counts in bins of one width from `low` to `high`: of the float values, and of the quantized ones."""
@@ -18,8 +20,8 @@ class TensorError(NamedTuple):
     low, high: the least and the greatest float value. saturated: share of the elements out of the range of its bits and
     position. zeroed: share of the elements that are not 0 and become 0.
     db: 10 log10(energy of the float tensor / energy of the difference), with all that is quantized before it; inf where nothing
-    differs. alone_db: the same where what its layer reads is float, so it is what this layer adds. loss_db: by how many dB its
-    error alone is above the least that its bits allow, at the best position for it.
+    differs. alone_db: the same where what its layer reads is float, so it is what this layer adds. loss_db: how many dB it
+    loses by a position that is not the best one that the hardware takes; weights also by a scale that is not the float one.
     """
     name: str
     layer: str
@@ -48,3 +50,25 @@ class Analysis(NamedTuple):
     tensors: Tuple[TensorError, ...]
     depth: Tuple[str, ...]
     unpaired: Dict[str, str]
+
+    def _sentence(self):
+        return '{} against {}: {} tensors on {} batches'.format(self.model, self.reference, len(self.tensors), self.batches)
+
+    def __repr__(self):
+        return '<Analysis of {}; worst: {}; {} without a float tensor. All: .tensors, .unpaired>'.format(
+            self._sentence(), worst(self.tensors), len(self.unpaired))
+
+    def _repr_html_(self):
+        return block('Analysis', html_text('{}, the worst first.'.format(self._sentence())), error_table(self.tensors),
+                     folded('without a float tensor', html_table(('tensor', 'why'), self.unpaired.items())))
+
+
+def worst(tensors):
+    """The first of some TensorErrors in words."""
+    return first('{} ({:.1f} dB, {:.1f} alone)'.format(tensor.name, tensor.db, tensor.alone_db) for tensor in tensors) or 'none'
+
+
+def error_table(tensors):
+    """TensorErrors as a table of HTML."""
+    return html_table(('tensor', 'layer', 'role', 'bits', 'position', 'low', 'high', 'saturated', 'zeroed', 'dB', 'dB alone'),
+                      [tensor[:-1] for tensor in tensors])

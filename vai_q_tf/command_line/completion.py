@@ -18,8 +18,9 @@ def complete():
     commands = [name for name, _ in COMMANDS]
     words = re.findall(r'\S+', os.environ.get('COMP_LINE', ''))
     command = next((word for word in words[1:] if word in commands), None)
-    result = parser(command)
-    for action in result._actions:
+    actions = []
+    result = parser(command, actions.append)
+    for action in actions:
         if action.dest == 'command':
             action.completer = argcomplete.completers.ChoicesCompleter(commands)
         elif action.metavar in _DIRECTORIES:

@@ -5,7 +5,7 @@ import re
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.configuration.config_checks import CHECKS
-from vai_q_tf.configuration.option_values import from_text
+from vai_q_tf.configuration.option_values import check_text, from_text
 from vai_q_tf.configuration.options import COMMANDS, CONFIG, EVERYWHERE, EXIT_STATUSES, GROUPS, ROWS, SHORT, USED
 from vai_q_tf.configuration.read_file import read_config_file
 from vai_q_tf.dpu import find_target
@@ -37,10 +37,11 @@ class _Help(argparse.Action):
         parser_.exit()
 
 
-def parser(command=None):
+def parser(command=None, note=lambda action: None):
     """The ArgumentParser; it leaves all values of options as text.
 
     command: whose options its help shows; None, or one that there is not, for all commands and options.
+    note: function that is told each argument that has a value, as an argparse.Action.
     """
     commands = dict(COMMANDS)
     used = USED[command] + EVERYWHERE if command in commands else [row[0] for row in ROWS]
@@ -48,7 +49,7 @@ def parser(command=None):
         prog='vai_q_tensorflow', formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False,
         usage='vai_q_tensorflow {} [--option VALUE] [--option=VALUE] ...'.format(command if command in commands else 'COMMAND'),
         description=_description(command, commands), epilog=_epilog())
-    result.add_argument('command', nargs='?', help=argparse.SUPPRESS)
+    note(result.add_argument('command', nargs='?', help=argparse.SUPPRESS))
     result.add_argument('-h', '--help', nargs=0, action=_Help, help='show this help and exit; that of a command after it')
     result.add_argument('--version', action='store_true', help='show the version and exit')
     config = QuantizeConfig()
@@ -62,9 +63,9 @@ def parser(command=None):
                 continue
             shown = getattr(config, name) if kind == CONFIG else default
             text_of_default = None if kind == CONFIG or default is None else _Default(default)
-            group.add_argument('--' + name, metavar=metavar, default=text_of_default,
-                               help=text + (' (default: {})'.format(shown) if text != argparse.SUPPRESS and
-                                            shown not in ('', [], None) else ''))
+            if name in used and shown not in ('', [], None):
+                text += ' (default: {})'.format(shown)
+            note(group.add_argument('--' + name, metavar=metavar, default=text_of_default, help=text))
     return result
 
 
@@ -93,7 +94,11 @@ def parse(arguments):
     options, others = parser().parse_known_args(_join_negative(arguments))
     if options.version:
         return options
+    options.sides = [other for other in others if other[:1] != '-'] if options.command == 'compare' else []
     for other in others:
+        if other in options.sides:
+            check_text('input', other)
+            continue
         name = other.partition('=')[0]
         raise UsageError('unknown {} {!r}{}'.format('option' if name.startswith('-') else 'argument', name, errors.did_you_mean(
             name, ['--' + row[0] for row in ROWS], most=2, shown=str)))

@@ -9,7 +9,7 @@ import traceback
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, ops, tf_internal
-from vai_q_tf.commands import analyze, deploy, dump, inspect, quantize, report, sensitivity, update
+from vai_q_tf.commands import analyze, compare, deploy, dump, inspect, quantize, report, sensitivity, update
 from vai_q_tf.frozen.crash import crashing_node as find_crashing_node
 from vai_q_tf.frozen.load import load_graph, runnable
 from vai_q_tf.integrations.metagraph import read_meta_graph
@@ -18,12 +18,12 @@ from vai_q_tf.terminal.logs import logged_as
 from vai_q_tf.terminal.streams import complain, not_printed, say
 from vai_q_tf.terminal.verbosity import NORMAL, QUIET, VERBOSE, verbosity
 
-_COMMANDS = {'quantize': quantize, 'inspect': inspect, 'sensitivity': sensitivity, 'analyze': analyze, 'dump': dump,
-             'deploy': deploy, 'update': update, 'report': report}
+_COMMANDS = {'quantize': quantize, 'inspect': inspect, 'sensitivity': sensitivity, 'analyze': analyze, 'compare': compare,
+             'dump': dump, 'deploy': deploy, 'update': update, 'report': report}
 
 
 def run(options):
-    """Does what the `options` of `parse` ask for; returns the exit status: 0, or 1 after a line on stderr."""
+    """Does what the `options` of `parse` ask for; returns the exit status: that of the command, or 1 after a line on stderr."""
     _prepare(options)
     try:
         with verbosity(QUIET if options.quiet else VERBOSE if _tells_all(options) else NORMAL), logged_as(
@@ -35,7 +35,7 @@ def run(options):
             traceback.print_exc()
         complain(options.command, 'error: {}'.format(_coded(error, options)))
         return 1
-    return 0
+    return getattr(answer, 'status', 0)
 
 
 def _tells_all(options):
@@ -90,7 +90,7 @@ def _prepare(options):
 
 
 def _run(options):
-    """Runs the command; returns what it has to say."""
+    """Runs the command; returns what it has to say, or an Ending."""
     if options.fuse_op_config:
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Not supported',
                                    '--fuse_op_config is not supported; leave the ops as they are.')

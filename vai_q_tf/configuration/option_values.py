@@ -6,7 +6,7 @@ import re
 
 from vai_q_tf import errors
 from vai_q_tf.configuration.config_checks import CHECKS
-from vai_q_tf.configuration.options import CONFIG, COUNT, FLAG, NAME_LISTS, NUMBER, OPTIONAL, ROWS, TEXT, WORDS
+from vai_q_tf.configuration.options import CONFIG, COUNT, FLAG, NAME_LISTS, NUMBER, OPTIONAL, ROWS, STEPS, TEXT, WORDS
 
 KINDS = {name: kind for name, kind, _, _, _ in ROWS}
 _FLAGS = {name for name, _, _, placeholder, _ in ROWS if placeholder == '{0,1}'} | {'fold_bn_only'}
@@ -17,7 +17,7 @@ _UNKNOWN_SIZE = {None: None}  # what YAML makes of a ? in a list
 
 def from_text(name, text):
     """The checked value of an option from the text that a command line has for it; a QuantizeError where it takes none such."""
-    _check_text(name, text)
+    check_text(name, text)
     kind = KINDS.get(name, CONFIG)
     if kind == CONFIG:
         return CHECKS[name](name, _names(text) if name in NAME_LISTS else _shapes(text) if name == 'input_shapes' else text)
@@ -55,7 +55,7 @@ def _with_unknown_sizes(shapes):
             for shape in shapes]
 
 
-def _check_text(name, value):
+def check_text(name, value):
     """TensorFlow takes names of files and nodes in UTF-8 alone."""
     if re.search('[\0\ud800-\udfff]', value):
         raise _wrong(name, value, 'text in UTF-8')
@@ -123,4 +123,8 @@ def _optional(name, value):
     return _number(name, value) if value else None
 
 
-_CONVERT = {TEXT: _text, FLAG: _flag, COUNT: _count, NUMBER: _number, OPTIONAL: _optional}
+def _steps(name, value):
+    return 0.0 if re.match(r'0+(\.0*)?$', value) else _optional(name, value)
+
+
+_CONVERT = {TEXT: _text, FLAG: _flag, COUNT: _count, NUMBER: _number, OPTIONAL: _optional, STEPS: _steps}

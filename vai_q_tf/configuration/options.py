@@ -7,10 +7,12 @@ COMMANDS = (('quantize', 'quantize a frozen graph, or convert its data type (--c
             ('analyze', 'measure the error of a quantized graph layer by layer, the worst first (--float_graph)'),
             ('report', 'write a page on a quantized graph, to open in a browser (--float_graph, --input_fn)'),
             ('dump', 'write the values of the tensors of a quantized graph'),
+            ('compare', 'compare two models or dumps, such as that of a board, tensor by tensor: compare A B'),
             ('deploy', 'freeze a checkpoint of a quantize evaluation graph'),
             ('update', 'bring the FixNeurons of an older quantized graph up to date'))
 
 TEXT, FLAG, COUNT, NUMBER, OPTIONAL, CONFIG = 'text', 'flag', 'count', 'number', 'optional number', 'config'
+STEPS = 'steps'
 _BITS, _ZERO_ONE = 'BITS', '{0,1}'
 
 # Title, and rows of: name, kind of value, default (that of QuantizeConfig for CONFIG), placeholder of the value, help.
@@ -104,11 +106,14 @@ GROUPS = (
         ('analyze_iter', COUNT, 4, 'N', 'number of batches to measure on'),
     )),
     ('dump', (
-        ('max_dump_batches', COUNT, 1, 'N', 'number of batches to dump'),
+        ('max_dump_batches', COUNT, 1, 'N', 'number of batches to dump, or to compare'),
         ('dump_float', FLAG, 0, _ZERO_ONE, '1: dump the float values of all nodes too'),
         ('dump_input_tensors', TEXT, '', 'NAME', 'tensor to feed where the graph does not start with a placeholder'),
         ('dump_as_xir', None, False, None, 'has no effect'),
         ('fuse_op_config', TEXT, '', 'FILE', 'not supported'),
+    )),
+    ('compare', (
+        ('tolerance', STEPS, '', 'X', 'steps that are no departure. Default: 0; 1 where one side is a float model'),
     )),
     ('session', (
         ('gpu', TEXT, '', 'IDS', "GPUs to use, comma separated; -1: none. Default: CUDA_VISIBLE_DEVICES, else 0"),
@@ -141,6 +146,7 @@ USED = {
     'analyze': _MODEL + _PLAN + _OF_GROUP['analyze'],
     'report': _MODEL + _PLAN + _OF_GROUP['analyze'],
     'dump': ('input_frozen_graph', 'input_fn', 'output_dir', 'arch_type') + _OF_GROUP['dump'],
+    'compare': ('input_fn', 'output_dir', 'arch_type', 'max_dump_batches', 'dump_input_tensors') + _OF_GROUP['compare'],
     'deploy': _META_GRAPH + _PLAN + _POSITIONS + ('input_nodes', 'output_nodes', 'input_shapes'),
     'update': ('input_frozen_graph',),
 }

@@ -65,9 +65,13 @@ def replace_control_inputs(waiter, old, new):
 
 
 @contextlib.contextmanager
-def with_placement_of(graph, value):
-    """New ops get full names, the device of `value`'s op, and no control dependencies of the caller's context."""
-    with graph.as_default(), tf.name_scope(None), tf.device(None), tf.device(value.op.device), tf.control_dependencies(None):
+def with_placement_of(graph, value, grouped=False):
+    """New ops get full names, the device of `value`'s op, and no control dependencies of the caller's context.
+
+    grouped: whether their names begin with that of this op, where TensorBoard shows them.
+    """
+    scope = value.op.name + '/quantize/' if grouped else None
+    with graph.as_default(), tf.name_scope(scope), tf.control_dependencies(None), tf.device(None), tf.device(value.op.device):
         yield
 
 

@@ -46,6 +46,8 @@ def indexed_name(tensor):
 
 def normalise(tensor):
     """The one name of a tensor: 'a:0' is 'a'."""
+    if ':' not in tensor and not tensor.startswith('^'):
+        return tensor  # most of them
     return tensor_name(node_name(tensor), output_index(tensor))
 
 
@@ -95,7 +97,7 @@ class GraphView:
     def _index_inputs(self, name, references):
         data = []
         for reference in references:
-            if node_name(reference) not in self._nodes:
+            if reference not in self._nodes and node_name(reference) not in self._nodes:
                 raise errors.QuantizeError(
                     errors.UNSUPPORTED_GRAPH, 'Invalid graph',
                     'Node {!r} reads {!r}, which is not in the graph; export the graph whole.'.format(name, reference))

@@ -121,8 +121,8 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
             except Exception as error:  # an export must never end a training
                 tf.logging.error('No quantized model for step %d: %s', global_step_value, error)
             else:
-                tf.logging.info('Quantized model of step %d in %.2f s: %s', global_step_value, time.time() - started,
-                                written[0].eval_model)
+                tf.logging.info('Quantized model of step %d in %.2f s: %s (%s)', global_step_value, time.time() - started,
+                                written[0].eval_model, self._freezer.summary)
                 if self._report:
                     self._write_reports(written, checkpoint)
 

@@ -99,7 +99,7 @@ class QuantizeExporter(tf.estimator.Exporter):
         self._remove_old(export_path, written)
         if self._report:
             report_training(written, self._freezer.network, checkpoint_path, self._config.output_dir)
-        tf.logging.info('Best quantized model so far: %s', written.eval_model)
+        tf.logging.info('Best quantized model so far: %s (%s)', written.eval_model, self._freezer.summary)
 
     def _make_freezer(self, estimator, export_path):
         config = self._config.replace(output_dir=export_path)

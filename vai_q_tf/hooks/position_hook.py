@@ -3,8 +3,12 @@
 Lifecycle. When the session is made, and the graph complete, the hook finds the votes that the training rewrite counts.
 After each run they are read by themselves, so a run of something else than a training step neither needs the network's
 inputs nor casts a vote. A change is written to the history at once; every so many steps or seconds the positions go to
-TensorBoard and what moved is logged. With `freeze_step` the hook stops the positions from that global step on, by feeding
-the tensor that lets them move. `end()` reports once more.
+TensorBoard, with the statistics of a step, and what moved is logged. Statistics are computed in the steps before such a report
+alone, of what these run anyway, by ops that `begin()` makes. With `freeze_step` the hook stops the positions from that global
+step on, by feeding the tensor that lets them move. `end()` reports once more.
+
+TensorBoard groups charts by what is before the first slash of their tags. So a tag is `quantize.<layer>/<what>/<tensor>`, with
+dots for the slashes in the name of the layer; <what> is position, threshold (of a learned position), saturated or noise_db.
 
 The history is a file in `output_dir`, one JSON object a line, {"step", "tensor", "position"}: the first position of each tensor
 and every change of it, with the global step after the run that made it. A restarted training first drops what lies after the
@@ -17,6 +21,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import files, fixed_point
 from vai_q_tf.config import require_config
+from vai_q_tf.hooks.tensor_statistics import TensorStatistics, statistic
 from vai_q_tf.qat import distribution, graph_record, training
 from vai_q_tf.qat.positions import savers
 from vai_q_tf.qat.reading.history import HISTORY_FILE, PositionChange, read_history, to_line
@@ -30,6 +35,8 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
       every_n_steps, every_n_secs: how often positions are summarized and logged; one of them, or neither for every 100 steps.
       freeze_step: global step from which positions stay as they are; None leaves that to the config of the graph.
       output_dir: directory of the history file and of the TensorBoard summaries; None takes that of the config.
+      statistics: whether the share of values that are out of range, and the noise, are summarized, too. They need the graph to
+        be quantized before `begin`; list the hook after QuantizeTrainingHook.
 
     Attributes:
       history: list of PositionChange.
@@ -39,7 +46,8 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
       TypeError: a config of a wrong type.
     """
 
-    def __init__(self, config=None, every_n_steps=None, every_n_secs=None, freeze_step=None, output_dir=None):
+    def __init__(self, config=None, every_n_steps=None, every_n_secs=None, freeze_step=None, output_dir=None,
+                 statistics=True):
         if every_n_steps is not None and every_n_secs is not None:
             raise ValueError('Give every_n_steps or every_n_secs, not both.')
         if every_n_steps is None and every_n_secs is None:
@@ -50,12 +58,16 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         self._timer = tf.estimator.SecondOrStepTimer(every_secs=every_n_secs, every_steps=every_n_steps)
         self._output_dir = os.fspath(self._config.output_dir if output_dir is None else output_dir)
         self._freeze_step = freeze_step
+        self._statistics = statistics
         self.history = []
 
     def begin(self):
         """Raises QuantizeError where the default graph has no global step."""
         self._global_step = training.require_global_step(tf.get_default_graph(), 'QuantizePositionHook counts')
         self._timer.reset()
+        graph = tf.get_default_graph()
+        self._tensors = TensorStatistics(graph) if self._statistics and graph_record.is_training(graph) else None
+        self._latest = {}
 
     def after_create_session(self, session, coord):
         """Raises QuantizeError where the graph is not a quantize training graph, or one of another range than the config's."""
@@ -65,14 +77,17 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
             graph_record.check_same_range(plan, self._config)
         savers.warn_of_missing_positions(graph)
         self._names = [tensor.name for tensor in plan.tensors]
+        self._bits = {tensor.name: tensor.bits for tensor in plan.tensors}
+        self._layers = {name: node.replace('/', '.') for name, node in plan.layers().items()}
         self._track = graph_record.track(graph)
         self._votes = graph_record.votes(graph)
         self._writes = distribution.is_chief()
         if self._writes:
             files.make_directory(self._output_dir)
             self._writer = tf.summary.FileWriterCache.get(self._output_dir)
-        self._step = int(session.run(self._global_step))
-        self._is_tracked = bool(session.run(self._votes).any())
+        self._step = self._last_seen = int(session.run(self._global_step))
+        self._histograms = session.run(self._votes)
+        self._is_tracked = bool(self._histograms.any())
         self.history = [change for change in read_history(self._output_dir) if change.step <= self._step]
         self._current = {change.tensor: change.position for change in self.history}
         self._reported = dict(self._current)
@@ -81,19 +96,24 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         self._timer.update_last_triggered_step(self._step)
 
     def before_run(self, run_context):
-        """Asks for the global step, and holds the positions from `freeze_step` on, but not before there are any."""
+        """Asks for the step, before a report for statistics, too; holds positions from `freeze_step` on, once there are any."""
         frozen = self._freeze_step is not None and self._step >= self._freeze_step and self._is_tracked
-        return tf.estimator.SessionRunArgs(self._global_step, feed_dict={self._track: False} if frozen else None)
+        fetches = {'step': self._global_step, 'statistics': {}}
+        # What was seen last may be the step before that.
+        if self._tensors and self._writes and self._timer.should_trigger_for_step(self._last_seen + 2):
+            fetches['statistics'] = self._tensors.of_run(run_context.original_args.fetches)
+        return tf.estimator.SessionRunArgs(fetches, feed_dict={self._track: False} if frozen else None)
 
     def after_run(self, run_context, run_values):
         """Notes what positions changed, and reports when it is time to."""
-        stale_step = run_values.results
-        votes = run_context.session.run(self._votes)
+        stale_step = self._last_seen = int(run_values.results['step'])
+        self._latest.update(run_values.results['statistics'])
+        votes = self._histograms = run_context.session.run(self._votes)
         self._is_tracked = bool(votes.any())
         positions = {name: fixed_point.mode_position(row) for name, row in zip(self._names, votes) if row.any()}
         changed = [(name, position) for name, position in positions.items() if self._current.get(name) != position]
         # The step fetched with the run may be that before or after it.
-        if changed or self._freeze_step is not None or self._timer.should_trigger_for_step(int(stale_step) + 1):
+        if changed or self._freeze_step is not None or self._timer.should_trigger_for_step(stale_step + 1):
             self._step = int(run_context.session.run(self._global_step))
         if changed:
             self._add(changed)
@@ -118,16 +138,29 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
 
     def _report(self):
         moved = {name: position for name, position in self._current.items() if self._reported.get(name) != position}
-        summary = tf.Summary()
-        for name in self._names:
-            if name in self._current:
-                summary.value.add(tag='quantize_position/' + name, simple_value=self._current[name])
-        summary.value.add(tag='quantize_position/moved', simple_value=len(moved))
         if self._writes:
-            self._writer.add_summary(summary, self._step)
+            self._writer.add_summary(self._summary(len(moved)), self._step)
             self._writer.flush()
+        self._latest = {}
         shown = ', '.join('{} {} -> {}'.format(name, self._reported.get(name, 'new'), position)
                           for name, position in sorted(moved.items())[:10])
         tf.logging.info('Quantize positions at step %d: %d of %d moved since the last report%s%s', self._step, len(moved),
                         len(self._names), ': ' + shown if moved else '', ', ...' if len(moved) > 10 else '')
         self._reported = dict(self._current)
+
+    def _summary(self, moved):
+        """A tf.Summary of all that is known of the tensors, and of how many moved."""
+        summary = tf.Summary()
+        for name, histogram in zip(self._names, self._histograms):
+            values = {}
+            if name in self._current:
+                values['position'] = self._current[name]
+            if fixed_point.is_learned(histogram):
+                values['threshold'] = fixed_point.learned_threshold(histogram, self._bits[name])
+            if name in self._latest:
+                values['saturated'], values['noise_db'] = statistic(self._latest[name])
+            for what, value in values.items():
+                if value is not None:
+                    summary.value.add(tag='quantize.{}/{}/{}'.format(self._layers[name], what, name), simple_value=value)
+        summary.value.add(tag='quantize/moved', simple_value=moved)
+        return summary

@@ -18,6 +18,7 @@ from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat import checkpoints, evaluation, graph_record, training
 from vai_q_tf.qat.deploy import EvaluationFreezer, derive_evaluation_graph
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader, reading
+from vai_q_tf.terminal.progress import stage
 from vai_q_tf.terminal.verbosity import note
 
 _CONTEXTS = (('cond_context', 'CondContextDef'), ('while_context', 'WhileContextDef'))
@@ -163,8 +164,9 @@ def deploy_checkpoint(input_meta_graph_def, input_checkpoint, config):
         decision = evaluation.create_evaluation_graph(graph, config)
     config = config.replace(output_dir=os.path.join(config.output_dir, 'deploy'))
     freezer = EvaluationFreezer(graph, config, decision)
-    path = freezer.write(prefix, checkpoints.checkpoint_step(prefix)).eval_model
-    note('Summary: {}.'.format(freezer.coverage))
+    with stage('Writing the model'):
+        path = freezer.write(prefix, checkpoints.checkpoint_step(prefix)).eval_model
+    note('Summary: {}.'.format(freezer.summary))
     return path
 
 

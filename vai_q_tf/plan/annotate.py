@@ -81,8 +81,10 @@ def _require_something(draft):
     if all(tensor.role == 'input' for tensor in draft.tensors):
         raise errors.QuantizeError(
             errors.EMPTY_RANGE, 'Nothing to quantize',
-            'Between the input nodes ({}) and the output nodes ({}) there is no op to quantize.'.format(
-                ', '.join(draft.graph_range.input_nodes), ', '.join(draft.graph_range.output_nodes)))
+            'Between the input nodes ({}) and the output nodes ({}) there is no op to quantize{}.'.format(
+                ', '.join(draft.graph_range.input_nodes), ', '.join(draft.graph_range.output_nodes),
+                ' but what ignore_nodes (--ignore_nodes) keeps float: ' + ', '.join(draft.config.ignore_nodes)
+                if draft.config.ignore_nodes else ''))
 
 
 def _require_free_names(draft):

@@ -20,7 +20,8 @@ def apply_overrides(draft, config):
     view = draft.view
     for name in sorted({node_name(name) for name in draft.config.ignore_nodes}):
         if name not in view and not view.derived_nodes(name):
-            tf.logging.warning('ignore_nodes: there is no node %r in the graph%s', name, errors.did_you_mean(name, view.names))
+            tf.logging.warning('ignore_nodes (--ignore_nodes) names %r, which is no node between the input and output nodes%s',
+                               name, errors.did_you_mean(name, view.names))
     resolve = resolver(view, draft)
     names = [tensor.name.rpartition('/')[0] for tensor in draft.tensors]
     bits = _settings('nodes_bit', config.nodes_bit, resolve, names)

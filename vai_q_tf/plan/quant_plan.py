@@ -4,10 +4,12 @@ Tensors are named as in the optimised graph, 'node' for output 0 and 'node:k' fo
 (node, input index). `QuantTensor.name` is the name of the FixNeuron, in live graphs as in models, and the key of its position
 in a checkpoint.
 """
+import collections
 import json
 from typing import NamedTuple, Tuple
 
 from vai_q_tf.fixed_point import POSITION_MIN
+from vai_q_tf.notebook.html import block, first, folded, html_table, html_text
 
 WEIGHT_MODE, ACTIVATION_MODE, DEPTHWISE_WEIGHT_MODE = 0, 1, 2
 
@@ -96,6 +98,30 @@ class QuantPlan(NamedTuple):
     skipped: Tuple[Skipped, ...]
     alignments: Tuple[Alignment, ...] = ()
     operand_groups: Tuple[OperandGroup, ...] = ()
+
+    def layers(self):
+        """{name of a QuantTensor: the op that it belongs to}: the weighted op around it, or the one that makes it."""
+        found = {tensor.name: tensor.tensor.partition(':')[0] for tensor in self.tensors}
+        for group in self.groups:
+            found.update((name, group.node) for name in (group.weight, group.bias, group.output) if name)
+        return found
+
+    def _sentence(self):
+        roles = collections.Counter(tensor.role for tensor in self.tensors)
+        return 'from {} to {}: {} quantized tensors ({}), {} ops stay float'.format(
+            first(self.input_nodes), first(self.output_nodes), len(self.tensors),
+            ', '.join('{1} {0}'.format(*role) for role in roles.most_common()) or 'none', len(self.skipped))
+
+    def __repr__(self):
+        return '<QuantPlan {}. All: .tensors, .skipped, .to_json()>'.format(self._sentence())
+
+    def _repr_html_(self):
+        return block(
+            'QuantPlan', html_text('It goes {}.'.format(self._sentence())),
+            html_table(('tensor', 'role', 'bits', 'method', 'read by'), [
+                (tensor.name, tensor.role, tensor.bits, tensor.method, first(node for node, _ in tensor.consumers))
+                for tensor in self.tensors]),
+            folded('ops that stay float', html_table(('op', 'type', 'reason'), self.skipped)))
 
     def to_json(self):
         """The plan as a JSON text; `from_json` gives an equal plan."""

@@ -3,6 +3,7 @@ import functools
 import os
 import sys
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files
@@ -16,6 +17,8 @@ from vai_q_tf.summary.results import AidSummary, InputSummary, QuantizeSummary
 from vai_q_tf.summary.text import MOST_WORST, SUMMARY_FILE, to_json, to_text
 from vai_q_tf.terminal.colours import coloured
 from vai_q_tf.terminal.verbosity import note
+
+_EXAMPLES = 4
 
 
 def warn_of_inputs(improved, plan):
@@ -56,14 +59,24 @@ def with_paths(summary, config, model, float_graph, input_fn):
         summary, float_graph if isinstance(float_graph, str) else '', _name_of(input_fn)))
 
 
-def measure_errors(float_graph, model, plan, feeds, gpu_memory_fraction, histograms):
-    """The Analysis of a model; None where the networks do not run side by side."""
-    try:
-        return analyze_networks(runnable(float_graph), runnable(model), plan, feeds, histograms=histograms,
-                                gpu_memory_fraction=gpu_memory_fraction)
-    except errors.QuantizeError as error:
-        tf.logging.info('The summary has no worst tensors: %s', error)
-        return None
+def measure_errors(float_graph, model, plan, config, batch, gpu_memory_fraction, histograms):
+    """The Analysis of a model; None where the networks do not run side by side.
+
+    batch: what is fed, {tensor name: array}; its first examples are enough, where the networks take so few.
+    """
+    for feed in _cut(batch), batch:
+        try:
+            return analyze_networks(runnable(float_graph), runnable(model), plan, config, [feed], histograms=histograms,
+                                    gpu_memory_fraction=gpu_memory_fraction)
+        except (errors.QuantizeError, tf.errors.OpError, ValueError) as error:
+            tf.logging.info('The summary has no worst tensors: %s', error)
+    return None
+
+
+def _cut(batch):
+    """The first examples of a batch; all of it where its arrays have not as many."""
+    counts = {np.shape(value)[:1] for value in batch.values()}
+    return {name: value[:_EXAMPLES] for name, value in batch.items()} if len(counts) == 1 and () not in counts else batch
 
 
 def _name_of(input_fn):

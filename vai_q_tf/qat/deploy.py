@@ -5,6 +5,7 @@ constants and positions left open. Then a checkpoint costs little more than read
 weights, those that run in the evaluation graph, so the two agree bit for bit.
 """
 import itertools
+import json
 import os
 import time
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.sessions import cpu_only, exact
 from vai_q_tf.graph.view import STANDS_FOR, GraphView, indexed_name, node_name
 from vai_q_tf.lint import lint
+from vai_q_tf.notebook.html import block, html_table
 from vai_q_tf.passes.common.parameters import known_nodes, static_nodes
 from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.qat import checkpoints, graph_record
@@ -36,14 +38,20 @@ from vai_q_tf.qat.network.identity import identities
 from vai_q_tf.qat.network.inference_form import check_inference
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
 from vai_q_tf.qat.reading.finite_values import require_finite
+from vai_q_tf.summary.text import in_one_line
 
 _MODEL = 'quantize_eval_model_{}.pb'
+# Which files are the newest, {averaged: name}: a training that goes on may write a step a second time.
+LATEST_FILES = {False: 'latest.json', True: 'latest_averaged.json'}
 
 
 class FrozenFiles(NamedTuple):
     """Paths of the files of one checkpoint."""
     eval_graph: str
     eval_model: str
+
+    def _repr_html_(self):
+        return block('FrozenFiles', html_table(('file', 'path'), self._asdict().items()))
 
 
 def derive_evaluation_graph(training_graph, config):
@@ -94,7 +102,7 @@ class EvaluationFreezer:
       config: the QuantizeConfig; its input_shapes become the shapes of the placeholders, its output_dir the place of the files.
       decision: the Decision that was applied, where it is at hand.
 
-    coverage: the Coverage of its models. network: (the optimised float GraphDef, its QuantPlan).
+    network: (the optimised float GraphDef, its QuantPlan).
 
     Raises:
       QuantizeError: NOT_QUANTIZED for another graph, INVALID_CONFIG for a config that quantizes other tensors than the graph.
@@ -107,9 +115,9 @@ class EvaluationFreezer:
         self.network = decision.optimised, plan
         self._config = config
         self._output_dir = config.output_dir
-        self._reported, self._proved = False, set()
-        self.coverage = coverage(decision.optimised, plan)
-        warn(self.coverage)
+        self._findings, self._proved = [], set()
+        self._coverage = coverage(decision.optimised, plan)
+        warn(self._coverage)
         self._graph_def = graph.as_graph_def(add_shapes=True)
         self._identities = identities(decision)
         self._constants = _Constants(decision.optimised)
@@ -118,12 +126,19 @@ class EvaluationFreezer:
             decision.shapes)
         self._model = finalize.fix_input_shapes(in_compiler_form(model, decision.shapes, config), config)
 
+    @property
+    def summary(self):
+        """A line on its models: what of them is quantized, and whether the DPU compiler would take them."""
+        return in_one_line(self._coverage, self._findings)
+
     def require_positions_of(self, training_graph):
         """Raises a QuantizeError where checkpoints of a training graph will not have all positions."""
         checkpoints.require_positions_of(self._identities, training_graph)
 
     def write(self, checkpoint, step, averaged=False):
         """Writes both files, each to a temporary name first, and the config; returns their paths as FrozenFiles.
+
+        `latest.json`, or `latest_averaged.json`, beside them then has the checkpoint, the step and the names of both.
 
         Args:
           checkpoint: prefix of a checkpoint.
@@ -145,13 +160,15 @@ class EvaluationFreezer:
             if node.op == 'FixNeuron':
                 node.attr['quantize_pos'].i = positions[node.name]
         model = add_zero_biases(model, self._config.bias_bit)
-        tf.logging.info('Of the model of step %s %s.', step, self.coverage)
-        if not self._reported:
-            self._reported = bool(lint.report(model))
+        if not self._findings:
+            self._findings = lint.report(model)
         written = FrozenFiles(*write_models(
             self._output_dir, {'quantize_eval_graph_{}.pb'.format(suffix): eval_graph, _MODEL.format(suffix): model},
             proved=self._proved))
         write_fields(self._output_dir, self._config)
+        latest = {'checkpoint': checkpoint, 'step': int(step) if str(step).isdigit() else step,
+                  'eval_graph': os.path.basename(written.eval_graph), 'eval_model': os.path.basename(written.eval_model)}
+        files.write(self._output_dir, LATEST_FILES[averaged], (json.dumps(latest, indent=1) + '\n').encode())
         return written
 
     def _free_suffix(self, beginning):

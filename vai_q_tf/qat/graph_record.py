@@ -94,6 +94,17 @@ def evaluation_plan(graph):
     return _plan(graph, _EVALUATION_PLAN, 'Evaluation')
 
 
+def quantizing_ops(graph):
+    """{name of a quantized tensor: the op that quantizes it} of a quantize training graph, in its first copy of the network."""
+    found = {}
+    for op in graph.get_operations():
+        if op.type in _QUANTIZE_OPS:
+            parts = op.name.split('/')  # copies of the network have a scope before the name
+            for start in range(len(parts)):
+                found.setdefault('/'.join(parts[start:]), op)
+    return {record.name: found[record.name] for record in training_plan(graph).tensors}
+
+
 def _plan(graph, collection, kind):
     plans = graph.get_collection(collection)
     if not plans:

@@ -7,14 +7,15 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.coverage.node_status import QUANTIZED, InspectedNode, inspect_nodes, readers
+from vai_q_tf.coverage.node_status import FLOAT, QUANTIZED, InspectedNode, inspect_nodes, readers
 from vai_q_tf.dpu import find_target
 from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
 from vai_q_tf.frozen.load import unknown_ops
 from vai_q_tf.graph.checks.damage import check_nodes
 from vai_q_tf.graph.dependence import reach
-from vai_q_tf.graph.traits import FIX_NEURON_OPS
+from vai_q_tf.graph.traits import FIX_NEURON_OPS, IDENTITY_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
+from vai_q_tf.notebook.html import block, first, folded, html_list, html_table, html_text
 from vai_q_tf.passes import optimise
 from vai_q_tf.patterns.dropout import find_dropouts
 from vai_q_tf.patterns.graph_range import GraphRange
@@ -23,6 +24,9 @@ from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.plan.quant_plan import QuantPlan
 
 _NO_OUTPUT = frozenset(('Const', 'Assign', 'NoOp', 'Placeholder'))
+# What makes probabilities of logits, which stays float: the option that replaces it.
+_PROBABILITIES = {'Softmax': 'replace_softmax', 'LogSoftmax': None, 'Sigmoid': 'replace_sigmoid'}
+_MOVES = IDENTITY_OPS | {'Reshape', 'Squeeze', 'ExpandDims'}
 
 
 class InputNode(NamedTuple):
@@ -54,6 +58,29 @@ class Inspection(NamedTuple):
     plan: Optional[QuantPlan]
     notes: Tuple[str, ...]
 
+    def _sentence(self):
+        if self.plan is None:
+            return '{} nodes, without a plan'.format(sum(count for _, count in self.op_types))
+        return 'from {} to {}: {} tensors are quantized, {} of {} ops stay float'.format(
+            first(self.input_nodes), first(self.output_nodes), len(self.plan.tensors),
+            sum(node.status == FLOAT for node in self.nodes), len(self.nodes))
+
+    def __repr__(self):
+        return '<Inspection of a graph with {} inputs ({}) and {} outputs ({}): {}. All: .nodes, .plan, .notes>'.format(
+            len(self.inputs), first(node.name for node in self.inputs), len(self.outputs),
+            first(node.name for node in self.outputs), self._sentence())
+
+    def _repr_html_(self):
+        return block(
+            'Inspection', html_text('The graph {}.'.format(self._sentence())), html_list('notes', self.notes),
+            html_table(('name', 'type', 'status', 'detail', 'device'), [
+                (node.name, node.op, node.status, node.detail, node.device or '') for node in self.nodes]),
+            folded('possible inputs', html_table(('name', 'type', 'shape'), [
+                (node.name, node.dtype.name if node.dtype else '?', '?' if node.shape is None else str(node.shape))
+                for node in self.inputs])),
+            folded('possible outputs', html_table(('name', 'type'), self.outputs)),
+            folded('types of ops', html_table(('type', 'how many'), self.op_types)))
+
 
 @also_called(q_config='config')
 def inspect(graph_def, config=None):
@@ -77,8 +104,8 @@ def inspect(graph_def, config=None):
     nodes, plan, notes = (), None, []
     outputs = _outputs(graph_def, view, notes)
     given = bool(config.input_nodes and config.output_nodes)
-    config = _with_range(view, config, inputs, outputs)
     fix_neurons = [name for name in view.names if view.op(name) in FIX_NEURON_OPS]
+    config = _with_range(view, config, inputs, outputs, [] if fix_neurons else notes)
     if fix_neurons:
         notes.append('The graph is quantized already: it has {} FixNeurons.'.format(len(fix_neurons)))
         nodes = tuple(_inspect_fix_neuron(view, name) for name in fix_neurons)
@@ -118,8 +145,8 @@ def _op_types(graph_def):
     return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _with_range(view, config, inputs, outputs):
-    """The config with the input and output nodes that it does not name."""
+def _with_range(view, config, inputs, outputs, notes):
+    """The config with the input and output nodes that it does not name; notes where these are not the ends of the graph."""
     input_nodes, output_nodes = config.input_nodes, config.output_nodes
     if not input_nodes:
         starts = [_first_float(view, node.name) for node in inputs if node.dtype != tf.bool and node.shape != []]
@@ -128,8 +155,26 @@ def _with_range(view, config, inputs, outputs):
     if not output_nodes:
         fed = reach([node_name(name) for name in input_nodes if node_name(name) in view], lambda name: readers(view, name))
         output_nodes = [node.name for node in outputs if node.name in fed and tf.float32 in view.output_types(node.name)]
+        output_nodes = _before_probabilities(view, config, input_nodes, output_nodes, notes)
         input_nodes = _behind_fed(view, input_nodes, output_nodes)
     return config.replace(input_nodes=input_nodes, output_nodes=output_nodes)
+
+
+def _before_probabilities(view, config, input_nodes, output_nodes, notes):
+    """The output nodes, with what a softmax or a sigmoid at the end reads in its place."""
+    found = []
+    for name in output_nodes:
+        end = name
+        while view.op(end) in _MOVES:
+            end = node_name(view.inputs(end)[0])
+        option = _PROBABILITIES.get(view.op(end), '')
+        logits = node_name(view.inputs(end)[0]) if option != '' and not (option and getattr(config, option)) else name
+        if logits != name and logits not in map(node_name, input_nodes) and view.dtype(logits) == tf.float32:
+            notes.append('The proposed output node is {!r}, not {!r}: a {} stays float, so it belongs to the post-processing, '
+                         'which the model keeps.'.format(logits, name, view.op(end)))
+            name = logits
+        found.append(name)
+    return list(dict.fromkeys(found))
 
 
 def _first_float(view, name):

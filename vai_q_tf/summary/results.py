@@ -1,9 +1,10 @@
 """What a run has to say when it is done."""
 from typing import NamedTuple, Tuple
 
-from vai_q_tf.analysis.results import TensorError
+from vai_q_tf.analysis.results import TensorError, error_table, worst
 from vai_q_tf.coverage.summary import Coverage
 from vai_q_tf.lint.lint import Finding
+from vai_q_tf.notebook.html import block, first, folded, html_list, html_table, html_text
 
 
 class InputSummary(NamedTuple):
@@ -53,3 +54,19 @@ class QuantizeSummary(NamedTuple):
         if not self.aids:
             return None
         return self.aids[-1].after_db if self.aids[-1].kept else self.aids[-1].before_db
+
+    def __repr__(self):
+        return '<QuantizeSummary: {}; worst: {}; {} warnings, {} findings. All: .files, .coverage, .worst, ...>'.format(
+            self.coverage, worst(self.worst), len(self.warnings), len(self.findings))
+
+    def _repr_html_(self):
+        return block(
+            'Quantized', html_text('{}.'.format(self.coverage)), html_table(('file', 'path'), self.files),
+            html_list('Warnings', self.warnings), html_list('Next', self.next_steps),
+            '<p><b>What lost most</b></p>' + error_table(self.worst) if self.worst else '',
+            folded('inputs', html_table(('input', 'low', 'high', 'bits', 'position', 'saturated'), self.inputs)),
+            folded('accuracy aids', html_table(('aid', 'dB before', 'dB after', 'kept', 'reason'), self.aids)),
+            folded('ops that stay float', html_table(('reason', 'ops'), [
+                (reason, first(names, 10)) for reason, names in self.coverage.floats])),
+            folded('what the DPU compiler refuses', html_table(('rule', 'node', 'message'), self.findings)),
+            folded('what the DPU computes otherwise', html_table(('rule', 'node', 'message'), self.differences)))

@@ -10,6 +10,7 @@ SUMMARY_FILE = 'quantize_summary.json'
 MOST_WORST = 3
 _NAMED, _LISTED = 3, 4  # names of a line, lines of a kind
 _WIDTH = 128
+_NOTHING = 'The DPU compiler has nothing against the model, as far as lint can tell.'
 
 
 def in_one_line(coverage, findings):
@@ -79,14 +80,12 @@ def _worst(tensors):
 
 
 def _dpu(summary):
-    lines = []
+    lines = [] if summary.findings else [_NOTHING]
     for what, findings in (('refused', summary.findings), ('other numbers', summary.differences)):
         by_rule = collections.OrderedDict()
         for finding in findings:
             by_rule.setdefault(finding.rule, []).append(finding.node or 'the graph')
         lines += ['{}: {} {}: {}'.format(what, len(names), rule, _names(names)) for rule, names in by_rule.items()]
-    if not summary.findings:
-        lines.append('The DPU compiler has nothing against the model, as far as lint can tell.')
     return _first(lines)
 
 

@@ -5,9 +5,10 @@ from vai_q_tf.terminal.json_text import json_text
 
 
 class Answer(NamedTuple):
-    """text: for people. to_json: a function that gives the same as a JSON text."""
+    """text: for people. to_json: a function that gives the same as a JSON text. status: the exit status of the command."""
     text: str
     to_json: Callable[[], str]
+    status: int = 0
 
 
 def printed(answer, as_json):

@@ -1,4 +1,5 @@
 """tf.keras: `fit` trains as a session loop does, a model evaluates as the frozen network, and positions are saved."""
+import functools
 import glob
 import json
 
@@ -7,6 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
+from tests.combinations import each_pair_once
 from tests.integrations.keras.training import (  # noqa: F401  (a fixture among them)
     BATCH,
     IMAGES,
@@ -38,18 +40,21 @@ _FIELDS = {'moving': {}, 'freezing': {'freeze_bn_step': 5, 'freeze_position_step
            'learned': {'position_update': 'learned', 'recipe': 'manual'}}
 
 
-@pytest.fixture(scope='module', params=list(_FIELDS))
-def looped(request, tmp_path_factory):
-    """(the fields of a config, the file of float weights, what the session loop makes of them)."""
-    fields, directory = _FIELDS[request.param], tmp_path_factory.mktemp(request.param)
-    weights = float_weights(directory)
-    return fields, weights, session_loop(weights, directory, **fields)
+@pytest.fixture(scope='module')
+def looped(tmp_path_factory):
+    """The function name -> (the fields of a config, the file of float weights, what the session loop makes of them)."""
+    @functools.lru_cache(None)
+    def get(name):
+        fields, directory = _FIELDS[name], tmp_path_factory.mktemp(name)
+        weights = float_weights(directory)
+        return fields, weights, session_loop(weights, directory, **fields)
+    return get
 
 
-@pytest.mark.parametrize('loaded', ['before', 'after'])
-@pytest.mark.parametrize('compiled', ['before', 'after', 'both'])
-def test_fit_equals_the_session_loop(tmp_path, compiled, loaded, looped):
-    fields, weights, expected = looped
+@pytest.mark.parametrize('name, compiled, loaded', each_pair_once(
+    list(_FIELDS), ['before', 'after', 'both'], ['before', 'after']))
+def test_fit_equals_the_session_loop(tmp_path, name, compiled, loaded, looped):
+    fields, weights, expected = looped(name)
     start(1)
     model = build()
     if loaded == 'before':
@@ -146,9 +151,8 @@ def test_fit_runs_the_quantized_network(tmp_path):
     np.testing.assert_allclose(product, np.einsum('byxkc,kcf->byxf', windows, kernel.reshape(9, 3, 6)), rtol=1e-4, atol=1e-5)
 
 
-def test_a_loss_that_keras_builds_again_reads_the_quantized_output(tmp_path):
-    weights = float_weights(tmp_path)
-    expected = session_loop(weights, tmp_path)
+def test_a_loss_that_keras_builds_again_reads_the_quantized_output(tmp_path, looped):
+    _, weights, expected = looped('moving')
     start(1)
     model = build()
     model.load_weights(weights)
@@ -251,9 +255,8 @@ def test_positions_are_saved_with_the_weights(tmp_path, file):
     assert np.abs(model.predict(IMAGES) - predicted).max() < 0.5
 
 
-def test_training_continues_from_its_checkpoint(tmp_path):
-    weights = float_weights(tmp_path)
-    expected = session_loop(weights, tmp_path)
+def test_training_continues_from_its_checkpoint(tmp_path, looped):
+    _, weights, expected = looped('moving')
 
     def quantized():
         start(1)

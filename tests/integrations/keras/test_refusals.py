@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
+from tests.combinations import each_value_once
 from tests.integrations.keras.training import (  # noqa: F401  (a fixture among them)
     IMAGES,
     backend,
@@ -49,8 +50,7 @@ def test_an_open_learning_phase_is_refused(tmp_path, layer):
     assert refusal(model, tmp_path).code == 'Quantize_TF1_Learning_Phase'
 
 
-@pytest.mark.parametrize('default', [False, True])
-@pytest.mark.parametrize('way', ['training', 'model', 'evaluation'])
+@pytest.mark.parametrize('way, default', each_value_once(['training', 'model', 'evaluation'], [False, True]))
 def test_a_session_that_ran_the_float_network_runs_the_rewritten_one(tmp_path, way, default):
     """A session does not see changes of ops that it has; sessions of Keras come about when weights are loaded."""
     weights = float_weights(tmp_path)

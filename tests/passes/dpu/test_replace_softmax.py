@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.combinations import each_value_once
 from tests.passes.checking import apply, frozen, nodes, ops, run, values
 from vai_q_tf.passes.dpu.replace_softmax import replace_softmax
 
@@ -57,8 +58,7 @@ def _softmax(x):
 _SHAPES = [(50, 10), (1, 1), (7, 1000), (20, 16), (20, 17), (20, 33), (3, 4, 5, 21), (2, 8, 6), (12,)]
 
 
-@pytest.mark.parametrize('scale', [0.1, 3, 30, 1000])
-@pytest.mark.parametrize('shape', _SHAPES)
+@pytest.mark.parametrize('shape, scale', each_value_once(_SHAPES, [0.1, 3, 30, 1000]))
 def test_the_formulas(shape, scale):
     result = apply(replace_softmax, _graph(*((None,) + shape[1:] if len(shape) > 1 else shape)), ['x', 'out'])
     assert 'Softmax' not in ops(result) and list(nodes(result)['out'].input) == ['s/output_cast']

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.combinations import each_pair_once
 from tests.passes import folded_networks
 from tests.passes.checking import nodes, ops, run
 from tests.passes.folded_networks import BIASES, CHANNELS, NORMS, WEIGHTED, graph_of, inputs_of, optimised, vector
@@ -33,9 +34,7 @@ def _count(graph_def, *types):
     return sum(node.op in types for node in graph_def.node)
 
 
-@pytest.mark.parametrize('norm', NORMS)
-@pytest.mark.parametrize('weighted', WEIGHTED)
-@pytest.mark.parametrize('bias', BIASES)
+@pytest.mark.parametrize('weighted, norm, bias', each_pair_once(WEIGHTED, NORMS, BIASES))
 def test_every_form_folds_behind_every_weighted_op(weighted, bias, norm):
     if norm == 'fused' and weighted in ('conv3d', 'matmul', 'matmul, transposed'):
         pytest.skip('the fused op is for images')
@@ -97,9 +96,7 @@ def test_numbers():
     assert _value(result, 'w').tolist() == [[[[30., 80.]]]] and _value(result, 'b').tolist() == [8., 14.]
 
 
-@pytest.mark.parametrize('bias', BIASES)
-@pytest.mark.parametrize('norm', NORMS)
-@pytest.mark.parametrize('weighted', ['conv', 'dilated', 'matmul, transposed'])
+@pytest.mark.parametrize('weighted, norm, bias', each_pair_once(['conv', 'dilated', 'matmul, transposed'], NORMS, BIASES))
 def test_an_output_keeps_its_name(weighted, bias, norm):
     if norm == 'fused' and weighted.startswith('matmul'):
         pytest.skip('the fused op is for images')

@@ -111,9 +111,20 @@ _FEEDS = [{'x': images(3, SIZE, SIZE, 3, seed=step)} for step in range(2)]
 _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 
 
-@settings(max_examples=25, suppress_health_check=_QUIET)
+@settings(max_examples=12, suppress_health_check=_QUIET)
 @given(random_networks())
 def test_random_networks_stay_legal(network):
+    _check_random(network)
+
+
+@pytest.mark.slow
+@settings(max_examples=100, suppress_health_check=_QUIET)
+@given(random_networks())
+def test_many_random_networks_stay_legal(network):
+    _check_random(network)
+
+
+def _check_random(network):
     with tf.Graph().as_default():
         case = planned([output.op.name for output in network.build()])
     layers, begin, state = _walk(case, _FEEDS, fits=True)

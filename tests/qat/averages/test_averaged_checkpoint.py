@@ -1,4 +1,5 @@
 """Evaluation and deploy of the averaged weights."""
+import json
 import os
 import re
 
@@ -116,6 +117,8 @@ def test_the_listener_leaves_both_models(tmp_path, averaged):
     if averaged is not False:
         expected |= {kind.format('averaged_{}'.format(step)) for kind in kinds for step in (3, 4)}
         found = _run(str(files['quantize_eval_model_averaged_4.pb']))
+        latest = json.loads((tmp_path / 'quantized' / 'latest_averaged.json').read_text())
+        assert latest['step'] == 4 and latest['eval_model'] == files['quantize_eval_model_averaged_4.pb'].name
         np.testing.assert_array_equal(found, _evaluated(tmp_path, vai_q_tf.averaged_checkpoint(checkpoint))[1])
     assert set(files) == expected
     np.testing.assert_array_equal(_run(str(files['quantize_eval_model_4.pb'])), _evaluated(tmp_path, checkpoint)[1])

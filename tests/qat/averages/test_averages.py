@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import vai_q_tf
+from tests.combinations import each_value_once
 from tests.qat.recipe import small
 from vai_q_tf import QuantizeError, errors
 from vai_q_tf.qat.positions.position_saveable import START_KEY
@@ -50,8 +51,7 @@ def _train(training, steps, first=0):
     return values
 
 
-@pytest.mark.parametrize('start', [0, 2, 5])
-@pytest.mark.parametrize('recipe', ['auto', 'scratch', 'manual'])
+@pytest.mark.parametrize('start, recipe', each_value_once([0, 2, 5], ['auto', 'scratch', 'manual']))
 def test_the_mean_is_that_of_the_values_after_each_step(tmp_path, start, recipe):
     with small.Training(_settings(tmp_path, average_step=start, recipe=recipe), small.float_weights()) as training:
         values = _train(training, 6)
@@ -137,7 +137,7 @@ def test_a_step_counts_once_however_often_the_network_runs(tmp_path):
     assert_means(found, values[2:])
 
 
-@pytest.mark.parametrize('stop', [1, 2, 3, 5])
+@pytest.mark.parametrize('stop', [1, 2, pytest.param(3, marks=pytest.mark.slow), 5])
 def test_a_training_that_goes_on_has_the_same_means_to_the_bit(tmp_path, stop):
     with small.Training(_settings(tmp_path), small.float_weights()) as training:
         values = _train(training, stop)

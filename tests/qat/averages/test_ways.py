@@ -37,7 +37,12 @@ def plain(averaging, tmp_path_factory, start):
     return ways.plain(tmp_path_factory.mktemp('plain'), start, 0, _STEPS).checkpoint
 
 
-@pytest.mark.parametrize('name', ways.WAYS)
+# Those that differ from another one in nothing that the averages have to do with.
+_ALIKE = ('saver with a list', 'iterator', 'queue', 'loop and condition before the range', 'condition behind the range',
+          'two heads', 'estimator', 'model function wrapper', 'reference variables', 'partitioned resource variables')
+
+
+@pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (name in _ALIKE)) for name in ways.WAYS])
 def test_equals_the_plain_way(name, plain, start, tmp_path):
     way = ways.WAYS[name]
     first = way(tmp_path, start, 0, _STEPS // 2)

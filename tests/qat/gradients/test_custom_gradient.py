@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.combinations import each_pair_once
 from tests.qat.recipe import small
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeTrainingHook
 
@@ -33,9 +34,8 @@ def _weights(variable, random):
     return (value - 1 if 'kernel' in variable.op.name else value).astype(np.float32)
 
 
-@pytest.mark.parametrize('way', ['function', 'hook'])
-@pytest.mark.parametrize('recipe', ['finetune', 'manual'])
-@pytest.mark.parametrize('activation', sorted(_ACTIVATIONS))
+@pytest.mark.parametrize('activation, recipe, way', each_pair_once(
+    sorted(_ACTIVATIONS), ['finetune', 'manual'], ['function', 'hook']))
 def test_it_trains_as_without_one(tmp_path, activation, recipe, way):
     """With 16 bits, so that what is rounded inside of the activation does not count."""
     settings = small.config(tmp_path, weight_bit=16, activation_bit=16, recipe=recipe)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.combinations import each_value_once
 from tests.loading import load
 from tests.qat import networks
 from vai_q_tf import CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph, QuantizeConfig
@@ -20,7 +21,7 @@ class _Training:
     Attributes: graph, session, step (the train op), loss, variables {name: tf.Variable}.
     """
 
-    def __init__(self, build, directory, fields, rate=0.02, plain=False):
+    def __init__(self, build, directory, fields, rate=0.02, optimizers=False):
         self.graph = tf.Graph()
         with self.graph.as_default():
             tf.compat.v1.set_random_seed(7)
@@ -33,8 +34,8 @@ class _Training:
             self.step = networks.training_step(output, self.loss, tf.compat.v1.train.GradientDescentOptimizer(rate))
             self.variables = {variable.op.name: variable for variable in tf.compat.v1.global_variables()}
             options = tf.compat.v1.ConfigProto()
-            # The optimizer of graphs fuses convolutions with other ops, under their names.
-            options.graph_options.rewrite_options.disable_meta_optimizer = plain
+            # TensorFlow's optimizers of graphs fuse convolutions with other ops, under their names.
+            options.graph_options.rewrite_options.disable_meta_optimizer = not optimizers
             self.session = tf.compat.v1.Session(config=options)
             self.session.run(tf.compat.v1.global_variables_initializer())
 
@@ -69,22 +70,23 @@ def _executions(training):
     return collections.Counter(op_type for op_type in executed if op_type.startswith(_CONVOLUTIONS))
 
 
-@pytest.mark.parametrize('fields', [{}, {'freeze_bn_step': 100}, {'freeze_bn_step': 0}])
-@pytest.mark.parametrize('name', ['slim_mobile', 'transposed', 'keras_residual'])
+@pytest.mark.parametrize('name, fields', each_value_once(
+    ['slim_mobile', 'transposed', 'keras_residual'], [{}, {'freeze_bn_step': 100}, {'freeze_bn_step': 0}]))
 def test_a_step_runs_each_convolution_once(name, fields, tmp_path):
     counts = []
     for setting in (None, fields):
-        training = _Training(networks.NETWORKS[name], tmp_path, setting, plain=True)
+        training = _Training(networks.NETWORKS[name], tmp_path, setting)
         counts.append(_executions(training))
     assert counts[0] and counts[1] == counts[0]
 
 
-@pytest.mark.parametrize('name', ['slim_mobile', 'layers_biased', 'unfused', 'transposed', 'keras_residual'])
-@pytest.mark.parametrize('fields', [{}, {'freeze_bn_step': 100}])
+@pytest.mark.parametrize('name, fields', each_value_once(
+    ['slim_mobile', 'layers_biased', 'unfused', 'transposed', 'keras_residual'], [{}, {'freeze_bn_step': 100}]))
 def test_harmless_quantization_trains_as_float(name, fields, tmp_path):
     """With 24 bits losses, variables and moving averages are those of the float network."""
     float_training = _Training(networks.NETWORKS[name], tmp_path, None)
-    quantized = _Training(networks.NETWORKS[name], tmp_path, dict(_HARMLESS, gradient='straight_through', **fields))
+    quantized = _Training(networks.NETWORKS[name], tmp_path, dict(_HARMLESS, gradient='straight_through', **fields),
+                          optimizers=True)
     start = float_training.values()
     quantized.set(start)
     for number in range(20):
@@ -200,8 +202,9 @@ def test_updates_run_whatever_is_fetched(fetch, tmp_path):
         np.testing.assert_allclose(counted, decayed, rtol=1e-5)
 
 
-@pytest.mark.parametrize('fields', [{}, {'bn_fold': 'moving'}, {'freeze_bn_step': 2, 'freeze_position_step': 2}])
-@pytest.mark.parametrize('name', ['slim_mobile', 'layers_biased', 'keras_residual'])
+@pytest.mark.parametrize('name, fields', each_value_once(
+    ['slim_mobile', 'layers_biased', 'keras_residual'],
+    [{}, {'bn_fold': 'moving'}, {'freeze_bn_step': 2, 'freeze_position_step': 2}]))
 def test_float_checkpoint_restores(name, fields, tmp_path):
     build = networks.NETWORKS[name]
     training = _Training(build, tmp_path, None)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from tensorflow.contrib import slim
 
+from tests.combinations import each_value_once
 from vai_q_tf import (
     CreateQuantizeEvaluationGraph,
     CreateQuantizeTrainingGraph,
@@ -223,8 +224,7 @@ WHOLE = {
     'max_to_keep': lambda: tf.train.Saver(max_to_keep=1)}
 
 
-@pytest.mark.parametrize('saver', sorted(WHOLE))
-@pytest.mark.parametrize('way', ['monitored', 'supervisor', 'slim', 'estimator'])
+@pytest.mark.parametrize('way, saver', each_value_once(['monitored', 'supervisor', 'slim', 'estimator'], sorted(WHOLE)))
 def test_a_training_that_goes_on_has_the_votes_of_before(tmp_path, warnings, way, saver):
     """Without decay each step adds a vote, and what is restored is counted with them."""
     run = _Way(tmp_path, WHOLE[saver])

@@ -5,6 +5,7 @@ import tensorflow as tf
 from tensorflow.contrib import slim
 
 import vai_q_tf
+from tests.combinations import each_value_once
 from tests.qat.recipe import small
 
 v1 = tf.compat.v1
@@ -63,8 +64,7 @@ def _by_model_fn(place, settings, averages, **length):
         _input_fn, hooks=[averages], **length)
 
 
-@pytest.mark.parametrize('train', [_by_hook, _by_model_fn])
-@pytest.mark.parametrize('length', [{'steps': _STEPS}, {'max_steps': _STEPS}], ids=str)
+@pytest.mark.parametrize('train, length', each_value_once([_by_hook, _by_model_fn], [{'steps': _STEPS}, {'max_steps': _STEPS}]))
 def test_estimator(tmp_path, train, length):
     averages = _Averages()
     train(tmp_path, _settings(tmp_path), averages, **length)

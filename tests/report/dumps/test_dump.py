@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, fixed_point, ops
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.graph.graphdef_editor import subgraph
-from vai_q_tf.report.dumps import dump as dump_module
+from vai_q_tf.report.dumps import fetch
 from vai_q_tf.report.dumps.dump import dump
 
 RELU = [40, 51, 62, 59, 75, 91, 59, 75, 91, 40, 51, 62] * 4  # the measured case
@@ -166,7 +166,7 @@ def test_no_file_stands_for_two_tensors(tmp_path):
 
 
 def test_memory_of_one_run_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(dump_module, '_BYTES_OF_ONE_RUN', 4 * 60)
+    monkeypatch.setattr(fetch, '_BYTES_OF_ONE_RUN', 4 * 60)
     runs = []
     session_run = tf.Session.run
 

@@ -55,7 +55,8 @@ class QuantizeCallback(tf.keras.callbacks.Callback):
         if not is_quantized(model):
             quantize_keras_model(model, config)
         self._quantized = model
-        self._hook = QuantizePositionHook(output_dir=config.output_dir, every_n_steps=every_n_steps)
+        self._hook = QuantizePositionHook(
+            output_dir=config.output_dir, every_n_steps=every_n_steps, statistics=False)
 
     def on_train_begin(self, logs=None):
         """Makes the saver, and starts to follow the positions."""
@@ -88,7 +89,8 @@ class QuantizeCallback(tf.keras.callbacks.Callback):
         session = tf_internal.keras_session()
         with session.graph.as_default():
             step = session.run(self._quantized.quantize_positions.step)
-            self._hook.after_run(types.SimpleNamespace(session=session), types.SimpleNamespace(results=step - 1))
+            self._hook.after_run(types.SimpleNamespace(session=session), types.SimpleNamespace(
+                results={'step': step - 1, 'statistics': {}}))
 
     def on_epoch_end(self, epoch, logs=None):
         """Saves a checkpoint, and writes its quantized files."""

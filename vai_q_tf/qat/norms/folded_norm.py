@@ -53,7 +53,7 @@ def on_batch(network, product, fold, norms, use_batch=None):
     if not weights:
         network.results[bias_add] = _as_before_moves(network, fold, end, anchor)
         return []
-    with live_editor.with_placement_of(network.graph, end):
+    with live_editor.with_placement_of(network.graph, end, grouped=True):
         network.note_quantized(weights, _quantized_weights(network, weights, fold, norms, use_batch))
         factors = {node_name(factor): statistics.constant_at_first(use_batch, network.parameter(factor))
                    for factor in _factors(network, fold)}

@@ -46,7 +46,7 @@ def on_batch(network, norm, graph_range, use_batch=None):
     product, factor_index, offset_index = found
     scale, offset = view.inputs(product)[factor_index], view.inputs(root)[offset_index]
     vector = statistics.without_reshape(view, scale)
-    with live_editor.with_placement_of(network.graph, output):
+    with live_editor.with_placement_of(network.graph, output, grouped=True):
         factor = network.read(product, factor_index)
         constant = {vector: statistics.constant_at_first(use_batch, network.parameter(vector))}
         exact = network.parameter(offset, constant)

@@ -73,7 +73,7 @@ def hold_moving_averages(network, norm, graph_range, on_batch, use_batch=None):
       [(inputs to re-point, tf.Tensor)].
     """
     inputs = []
-    with live_editor.with_placement_of(network.graph, network.live(norm.output)):
+    with live_editor.with_placement_of(network.graph, network.live(norm.output), grouped=True):
         has_examples = _has_examples(network, norm)
         for batch, moving in ((norm.batch_mean, norm.moving_mean), (norm.batch_variance, norm.moving_variance)):
             statistic, average = network.live(batch), network.live(moving)

@@ -73,7 +73,7 @@ def _evaluation_form(network, graph_range, norm, place, use_batch):
         updates = statistics.awaited(network, norm)
         if updates:
             value = network.value(place)
-            with live_editor.with_placement_of(network.graph, value), tf.control_dependencies(updates):
+            with live_editor.with_placement_of(network.graph, value, grouped=True), tf.control_dependencies(updates):
                 network.results[place] = tf.identity(value)
         return inputs
     return TrainingForm(make)

@@ -21,6 +21,7 @@ from vai_q_tf.plan.positions.position_rules import position_rules
 from vai_q_tf.qat.positions import state_table
 from vai_q_tf.qat.positions.position_saveable import STATE_NAME, UNTRACKED, PositionSaveable
 
+_SCOPE = STATE_NAME + '/'
 TIE = 1.3  # calibration takes a finer position where its squared error is at most so many times the least
 
 
@@ -64,18 +65,21 @@ class MovingPositions:
             untracked = start = None
             if recipe is None:
                 untracked = state_table.table(UNTRACKED, 1)
-                self._track, self._calibrating = tf.reduce_any(ops.read_positions(untracked, rows=1) > 0), None
+                with tf.name_scope(_SCOPE):
+                    self._track, self._calibrating = tf.reduce_any(ops.read_positions(untracked, rows=1) > 0), None
             else:
                 self.phases = recipe.phases(self._handle, len(rules.names))
                 self._track, self._calibrating, start = self.phases.track, self.phases.calibrating, self.phases.start
-            self._tie = 1.0 if self._calibrating is None else tf.where(self._calibrating, TIE, 1.0)
-            # Whether the update rule is at work, not only the votes.
-            self._updating = self._track if self._calibrating is None else self._track & ~self._calibrating
+            with tf.name_scope(_SCOPE):
+                self._tie = 1.0 if self._calibrating is None else tf.where(self._calibrating, TIE, 1.0)
+                # Whether the update rule is at work, not only the votes.
+                self._updating = self._track if self._calibrating is None else self._track & ~self._calibrating
             self._legal = ops.legal_positions(self._handle, rules, name=STATE_NAME + '/legal')
             self._legal_of_votes = self._legal  # what the ops on votes give in a step that observes nothing
             if self._update == 'learned':
                 self._legal_of_votes = None
-                self._searching = self._rows_to_search(ops.read_positions(self._handle, rows=len(rules.names)))
+                with tf.name_scope(_SCOPE):
+                    self._searching = self._rows_to_search(ops.read_positions(self._handle, rows=len(rules.names)))
             tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, PositionSaveable.add(
                 self._handle, rules.names, [identities[name] for name in rules.names], untracked, start))
 
@@ -108,7 +112,7 @@ class MovingPositions:
         """Whether the position of a group is searched in a step."""
         if self._update != 'learned':
             return self._track
-        with tf.device(None), tf.device(self._device):
+        with tf.name_scope(_SCOPE), tf.device(None), tf.device(self._device):
             return self._searching[self._roots[group][0]]
 
     def _learned(self, tensor, group, elected):

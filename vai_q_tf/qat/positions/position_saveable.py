@@ -54,10 +54,10 @@ class PositionSaveable(SelfRestoring):
                      tf.constant([identity.variable for identity in identities], tf.string, [number], name=ROW_VARIABLES),
                      tf.constant([identity.structure for identity in identities], tf.string, [number], name=ROW_STRUCTURES),
                      tf.constant(earlier, tf.string, [number, most], name=ROW_EARLIER))
-        values = {TENSORS_KEY: rows.tensors, VARIABLES_KEY: rows.variables, VOTES_KEY: ops.read_positions(handle, rows=number),
-                  STRUCTURES_KEY: rows.structures}
+        values = {TENSORS_KEY: rows.tensors, VARIABLES_KEY: rows.variables, STRUCTURES_KEY: rows.structures,
+                  VOTES_KEY: ops.read_positions(handle, rows=number, name=STATE_NAME + '/read_votes')}
         if start is not None:
-            values[START_KEY] = ops.read_positions(start, rows=1)
+            values[START_KEY] = ops.read_positions(start, rows=1, name=STATE_NAME + '/read_start')
         with tf.device(None), tf.device(device_of_savers(handle)):
             saved = {key: tf.identity(value, name=key) for key, value in values.items()}
             return cls(handle, rows, saved, untracked, start)

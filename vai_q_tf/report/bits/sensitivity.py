@@ -11,6 +11,7 @@ from vai_q_tf import errors, files
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.graph.sessions import session_config
+from vai_q_tf.notebook.html import block, first, html_table, html_text
 from vai_q_tf.ptq.prepare import prepare
 from vai_q_tf.report.bits.bit_choice import WIDTHS, WeightChoice, WideChoice, choose_weights, choose_wide, decibels, without
 from vai_q_tf.report.bits.sensitivity_text import to_json
@@ -45,6 +46,20 @@ class Sensitivity(NamedTuple):
     batches: int
     tensors: Tuple[TensorCost, ...]
     choice: Optional[Union[WeightChoice, WideChoice]] = None
+
+    def _sentence(self):
+        return 'the outputs have {:.1f} dB with all {} tensors quantized, on {} batches'.format(
+            self.db, len(self.tensors), self.batches)
+
+    def __repr__(self):
+        return '<Sensitivity: {}; most costly: {}. All: .tensors, .choice>'.format(
+            self._sentence(), first('{} ({:.1f} dB alone)'.format(cost.name, cost.db) for cost in self.tensors))
+
+    def _repr_html_(self):
+        return block(
+            'Sensitivity', html_text('{}.'.format(self._sentence().capitalize())),
+            html_table(('tensor', 'role', 'bits', 'position', 'dB alone', 'gain'), self.tensors),
+            html_text('nodes_bit: ' + ', '.join(self.choice.nodes_bit)) if self.choice and self.choice.nodes_bit else '')
 
 
 @also_called(q_config='config')

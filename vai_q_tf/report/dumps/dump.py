@@ -20,26 +20,18 @@ position.
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors, fixed_point, ops
-from vai_q_tf.dpu import has_narrow_range
-from vai_q_tf.export.evaluation_model import require_evaluation_model
+from vai_q_tf import errors
 from vai_q_tf.frozen.input_fn import InputReader
-from vai_q_tf.frozen.load import runnable
-from vai_q_tf.graph import graphdef_editor as editor
-from vai_q_tf.graph import live_editor
-from vai_q_tf.graph.checks.damage import check_nodes
-from vai_q_tf.graph.checks.make_graph import make_graph
-from vai_q_tf.graph.dependence import changing_nodes, operands, reach
+from vai_q_tf.graph.dependence import changing_nodes
 from vai_q_tf.graph.fetchable import fetchable_tensors
-from vai_q_tf.graph.sessions import session_config
-from vai_q_tf.graph.view import GraphView, node_name, normalise
+from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 from vai_q_tf.report.dumps.dump_files import FileNames, Folders
+from vai_q_tf.report.dumps.fetch import Fetcher, graph_order, integers_of
+from vai_q_tf.report.dumps.model_to_run import model_to_run
 from vai_q_tf.terminal.progress import progress
 
-_FED = 'image_tensor'
 _WEIGHTS = 'dump_results_weights'
-_BYTES_OF_ONE_RUN = 256 << 20
 
 
 def dump(graph_def, input_fn, output_dir, max_dump_batches=1, dump_float=0, dump_input_tensors='', arch_type='DEFAULT'):
@@ -62,58 +54,15 @@ def dump(graph_def, input_fn, output_dir, max_dump_batches=1, dump_float=0, dump
     if max_dump_batches < 1:
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter', 'max_dump_batches is {!r}; expected an '
                                    'integer of at least 1.'.format(max_dump_batches))
-    ops.load_library()  # before views ask what FixNeuron gives
-    check_nodes(graph_def, 'the model')
-    require_evaluation_model(graph_def)
-    graph_def = _prepared(runnable(graph_def), arch_type)
-    make_graph(graph_def, 'the model')  # says what is wrong with it
-    if dump_input_tensors:
-        graph_def = _with_input(graph_def, normalise(dump_input_tensors.strip()))
-    wanted, constant = _wanted(GraphView(graph_def), dump_float)
+    graph_def = model_to_run(graph_def, arch_type, dump_input_tensors)
+    wanted, constant = wanted_tensors(GraphView(graph_def), dump_float)
     reader = InputReader(input_fn, graph_def, [node_name(tensor) for tensor in wanted], max_dump_batches)
     with Folders(output_dir) as folders:
         _Dump(graph_def, wanted, constant, folders, dump_float).run(reader, max_dump_batches)
 
 
-def _prepared(graph_def, arch_type):
-    """A copy without noted shapes, which imports do not need, for the arch_type."""
-    result = tf.GraphDef()
-    result.CopyFrom(graph_def)
-    for node in result.node:
-        node.attr.pop('_output_shapes', None)
-        if has_narrow_range(arch_type) and node.op == 'FixNeuron' and node.attr['mode'].i == ACTIVATION_MODE:
-            node.attr['_symmetric'].b = True
-    return result
-
-
-def _with_input(graph_def, tensor):
-    """The graph where a placeholder stands in for `tensor`, without the nodes that then nobody needs."""
-    view = GraphView(graph_def)
-    if node_name(tensor) not in view:
-        raise errors.QuantizeError(errors.UNKNOWN_NODE, 'Not found',
-                                   'dump_input_tensors is {!r}, which is not in the graph.'.format(tensor))
-    if view.dtype(tensor) != tf.float32 or _FED in view:
-        raise errors.QuantizeError(
-            errors.INVALID_INPUT, 'Cannot be fed', 'dump_input_tensors is {!r}: {}.'.format(
-                tensor, 'the graph has a node {!r} already'.format(_FED) if _FED in view else
-                'only a float32 tensor can be fed, it is {}'.format(getattr(view.dtype(tensor), 'name', 'unknown'))))
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(graph_def, name='')
-    shape = live_editor.tensor(graph, tensor).shape
-    shape = [None] + shape.as_list()[1:] if shape.rank else [None, None, None, 3]
-    nodes = [editor.placeholder(_FED, tf.float32, shape)]
-    for node in graph_def.node:
-        nodes.append(editor.with_inputs(node, [
-            _FED if operand[:1] != '^' and normalise(operand) == tensor else operand for operand in node.input]))
-    read = {node_name(operand) for node in graph_def.node for operand in node.input}
-    changed = GraphView(editor.subgraph(graph_def, nodes))
-    needed = reach([name for name in view.names if name not in read], lambda name: operands(changed, name))
-    return editor.subgraph(graph_def, [node for node in nodes if node.name in needed])
-
-
-def _wanted(view, dump_float):
-    """(tensors to write, those of them that do not depend on data)."""
+def wanted_tensors(view, dump_float=0):
+    """(tensors of the GraphView of a model to write, those of them that do not depend on data)."""
     tensors, skipped = fetchable_tensors(view)
     if not dump_float:
         tensors = [tensor for tensor in tensors if view.op(tensor) == 'FixNeuron']
@@ -136,45 +85,18 @@ class _Dump:
         self._view, self._folders, self._dump_float = GraphView(graph_def), folders, dump_float
         self._wanted, self._constant = wanted, constant
         self._stems, self._index = FileNames(wanted), {}
-        self._graph = make_graph(graph_def)
+        self._graph_def = graph_def
 
     def run(self, reader, batches):
-        with tf.Session(graph=self._graph, config=session_config()) as session:
-            self._fetch(session, [t for t in self._wanted if t in self._constant], {}, range(batches))
+        with Fetcher(self._graph_def) as fetcher:
+            self._fetch(fetcher, [t for t in self._wanted if t in self._constant], {}, range(batches))
             for batch in progress(range(batches), batches, 'Dump'):
-                self._fetch(session, [t for t in self._wanted if t not in self._constant], reader.feed(batch), [batch])
-        self._folders.write_index(self._index)
+                self._fetch(fetcher, [t for t in self._wanted if t not in self._constant], reader.feed(batch), [batch])
+        self._folders.write_index({tensor: self._index[tensor] for tensor in graph_order(self._view, self._index)})
 
-    def _fetch(self, session, tensors, feed, batches):
-        for chunk in self._chunks(tensors, feed):
-            try:
-                values = session.run([self._tensor(tensor) for tensor in chunk], feed)
-            except tf.errors.OpError as error:
-                raise errors.QuantizeError(
-                    errors.UNSUPPORTED_GRAPH, 'Cannot run', 'The model does not run{}: {}. Nothing is written.'.format(
-                        ' (node {!r})'.format(error.op.name) if error.op is not None else '',
-                        error.message.splitlines()[0])) from error
-            for tensor, value in zip(chunk, values):
-                self._write(tensor, value, batches)
-
-    def _tensor(self, tensor):
-        return live_editor.tensor(self._graph, tensor)
-
-    def _chunks(self, tensors, feed):
-        """Lists of tensors, each as many as fit into the memory of one run."""
-        batch = max([np.shape(value)[0] for value in feed.values() if np.ndim(value)], default=1)
-        chunk, used = [], 0
-        for tensor in tensors:
-            shape, dtype = self._tensor(tensor).shape, self._tensor(tensor).dtype
-            sizes = [size or batch for size in shape.as_list()] if shape.rank is not None else [1 << 18]
-            size = int(np.prod(sizes, dtype=np.float64)) * dtype.size
-            if chunk and used + size > _BYTES_OF_ONE_RUN:
-                yield chunk
-                chunk, used = [], 0
-            chunk.append(tensor)
-            used += size
-        if chunk:
-            yield chunk
+    def _fetch(self, fetcher, tensors, feed, batches):
+        for tensor, value in fetcher.values(tensors, feed):
+            self._write(tensor, value, batches)
 
     def _write(self, tensor, value, batches):
         stem, value = self._stems[tensor], np.asarray(value)
@@ -183,7 +105,7 @@ class _Dump:
         if self._view.op(tensor) == 'FixNeuron':
             bits, position = self._view.attr(tensor, 'bit_width').i, self._view.attr(tensor, 'quantize_pos').i
             is_weight = tensor in self._constant and self._view.attr(tensor, 'mode').i != ACTIVATION_MODE
-            integers = _integers(tensor, value, position, bits)
+            integers = integers_of(tensor, value, position, bits)
             self._folders.write(integers, [(folder, '{}_{}'.format(stem, integers.dtype.name)) for folder in guide]
                                 + [(folder, stem) for folder in ([_WEIGHTS] if is_weight else board)])
             if self._dump_float and not is_weight:
@@ -193,20 +115,3 @@ class _Dump:
             self._folders.write(value, [(folder, stem) for folder in guide] + [(folder, stem + '_float') for folder in board])
             record.update(type=value.dtype.name)
         self._index.setdefault(tensor, record)
-
-
-def _integers(tensor, value, position, bits):
-    """What the tensor holds as integers, in the smallest of int8, int16 and int32 for its bits."""
-    if not np.isfinite(value).all():
-        raise errors.QuantizeError(errors.NOT_QUANTIZED, 'Wrong values', 'The FixNeuron {!r} gave NaN or infinity; look for '
-                                   'such values in the constants of the model.'.format(tensor))
-    if position == fixed_point.POSITION_ZERO:
-        position = 0
-    integers = np.ldexp(value.astype(np.float64), position)
-    result = integers.astype(np.int8 if bits <= 8 else np.int16 if bits <= 16 else np.int32)
-    half = 2**(bits - 1)
-    if not np.array_equal(result, integers) or integers.size and (integers.min() < -half or integers.max() >= half):
-        raise errors.QuantizeError(
-            errors.NOT_QUANTIZED, 'Wrong values', 'The FixNeuron {!r} gave values that are no integers of {} bits at position '
-            '{}; the op library is not the one of this package.'.format(tensor, bits, position))
-    return result

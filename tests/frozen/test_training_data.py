@@ -1,0 +1,96 @@
+"""Data that are not those of the training are noticed by what the network remembers of those, and no others are."""
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.frozen.training_data import TrainingData
+from vai_q_tf.graph.view import GraphView
+
+RANDOM = np.random.RandomState(0)
+WEIGHTS = RANDOM.normal(0, 0.3, (3, 3, 3, 8)).astype(np.float32)
+IMAGES = RANDOM.uniform(0, 1, (16, 8, 8, 3)).astype(np.float32)
+
+
+def _statistics(x):
+    """Mean and variance of the channels of the convolution's result on the images of the training."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        y = tf.nn.conv2d(x.astype(np.float32), WEIGHTS, 1, 'VALID')
+        return session.run(tf.nn.moments(y, [0, 1, 2]))
+
+
+def _fused(y, mean, variance):
+    return tf.nn.fused_batch_norm(y, np.full(8, 0.7, np.float32), np.full(8, 0.1, np.float32), mean, variance, 1e-3,
+                                  is_training=False)[0]
+
+
+def _decomposed(y, mean, variance):
+    return tf.nn.batch_normalization(y, tf.constant(mean), tf.constant(variance), np.full(8, 0.1, np.float32),
+                                     np.full(8, 0.7, np.float32), 1e-3)
+
+
+def _network(norm=None, trained_on=IMAGES, untrained=False, scale=1.0, softmax=True, preprocess=lambda x: x):
+    mean, variance = (np.zeros(8, np.float32), np.ones(8, np.float32)) if untrained else _statistics(trained_on)
+    x = preprocess(tf.placeholder(tf.float32, [None, 8, 8, 3], name='x'))
+    y = tf.nn.conv2d(tf.identity(x, name='begin'), WEIGHTS, 1, 'VALID')
+    y = tf.nn.relu(norm(y, mean, variance) if norm else y)
+    if norm:  # a second norm sees what the first one makes of its input
+        y = tf.nn.conv2d(y, np.ones([1, 1, 8, 8], np.float32), 1, 'SAME')
+        y = norm(y, np.full(8, 7.0, np.float32), np.full(8, 1e-6, np.float32))
+    weights = np.random.RandomState(1).normal(0, scale, (8, 10)).astype(np.float32)
+    y = tf.matmul(tf.reduce_mean(y, [1, 2]), weights, name='logits')
+    if softmax:
+        tf.nn.softmax(y, name='softmax')
+
+
+def _warnings(build, images, **options):
+    with tf.Graph().as_default() as graph:
+        build(**options)
+    data = TrainingData(graph, GraphView(graph.as_graph_def()), QuantizeConfig(['begin'], ['logits']))
+    batch = {'x:0': images}
+    with tf.Session(graph=graph) as session:
+        return data.warnings(session.run(data.fetches, batch), batch)
+
+
+WRONG = [(IMAGES * 255, '0.01879 to 255'), (IMAGES / 255, 'to 0.00392'), (np.zeros_like(IMAGES), 'are 0, unlike'),
+         (np.full_like(IMAGES, 90), 'are 90, unlike'), (IMAGES + 100, 'times as far from the mean as then')]
+RIGHT = [IMAGES, IMAGES[:1], IMAGES[::-1] * 2 - 1, IMAGES / 4, IMAGES * 4, 1 - IMAGES]
+
+
+@pytest.mark.parametrize('norm', [_fused, _decomposed])
+def test_batch_norms_tell(norm):
+    for images, words in WRONG:
+        text, = _warnings(_network, images, norm=norm)
+        assert words in text and "'x'" in text and 'unlike the data of the training' in text and 'input_fn' in text, text
+    for images in RIGHT:
+        assert _warnings(_network, images, norm=norm) == []
+
+
+def test_the_range_that_would_fit():
+    text, = _warnings(_network, IMAGES * 255, norm=_fused)
+    assert 'Values from about 7.37e-05 to 1 would fit' in text and 'varies 255 times as much as then' in text, text
+    assert not _warnings(_network, IMAGES * 255, norm=_fused, trained_on=IMAGES * 255)
+    text, = _warnings(_network, IMAGES, norm=_fused, trained_on=IMAGES * 255)
+    assert 'Values from about 0.0188 to 255 would fit' in text, text
+
+
+def test_what_the_graph_does_before():
+    assert not _warnings(_network, IMAGES * 255, norm=_fused, preprocess=lambda x: x / 255)
+    assert _warnings(_network, IMAGES, norm=_fused, preprocess=lambda x: x / 255)
+
+
+def test_statistics_that_were_never_updated_tell_nothing():
+    assert not _warnings(_network, IMAGES * 255, norm=_fused, untrained=True)
+
+
+def test_logits_tell_of_values_that_are_too_large():
+    text, = _warnings(_network, IMAGES * 255, scale=3.0)
+    assert "the softmax 'softmax' are" in text and 'apart from each other' in text and 'from 0.01879 to 255' in text, text
+    assert not _warnings(_network, IMAGES, scale=3.0) and not _warnings(_network, IMAGES / 255, scale=3.0)
+    assert not _warnings(_network, IMAGES * 255, scale=3.0, softmax=False), 'outputs of a regression may be as large'
+
+
+def test_a_range_that_is_none():
+    with tf.Graph().as_default() as graph:
+        _network()
+    assert TrainingData(graph, GraphView(graph.as_graph_def()), QuantizeConfig(['no'], ['logits'])).fetches == []

@@ -1,0 +1,133 @@
+"""How configs and results look: short as text, and as HTML that is well formed, escaped and without scripts."""
+import copy
+import html.parser
+import pickle
+import re
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.analysis.results import Analysis, TensorError
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.coverage.node_status import FLOAT, InspectedNode
+from vai_q_tf.coverage.summary import Coverage
+from vai_q_tf.lint.lint import Finding
+from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor, Skipped
+from vai_q_tf.qat.deploy import FrozenFiles
+from vai_q_tf.report.bits.bit_choice import WideChoice
+from vai_q_tf.report.bits.sensitivity import Sensitivity, TensorCost
+from vai_q_tf.report.inspect import InputNode, Inspection, OutputNode
+from vai_q_tf.summary.results import AidSummary, InputSummary, QuantizeSummary
+
+EVIL = '<script>alert("&")</script>'
+MANY = 200
+_VOID = ('br', 'hr', 'img')
+
+
+def _plan():
+    tensors = tuple(QuantTensor('layer{}/aquant'.format(n), 'weight' if n % 2 else 'activation', n % 2, 8, 1,
+                                'layer{}'.format(n), (('reader', 0),)) for n in range(MANY))
+    return QuantPlan(('in',), (EVIL,), (), tensors, (), (Skipped(EVIL, 'Tanh', 'no rule'),))
+
+
+def _errors():
+    return tuple(TensorError('layer{}/aquant'.format(n), EVIL, 'activation', 8, 5, -1.0, 2.5, 0.125, 0.0, 3.0 + n, float('inf'))
+                 for n in range(MANY))
+
+
+def _results():
+    coverage = Coverage(('conv',) * MANY, ('Conv2D',) * MANY, ('conv',) * (MANY - 1), 300, ((EVIL, ('a',) * 50),))
+    return (
+        _plan(),
+        Inspection((('Conv2D', 3),), (InputNode('image', tf.float32, [-1, 3]), InputNode('other', None, None)),
+                   (OutputNode(EVIL, 'Relu'),), ('image',), (EVIL,),
+                   tuple(InspectedNode('node{}'.format(n), 'Conv2D', FLOAT, EVIL) for n in range(MANY)), _plan(), (EVIL,)),
+        Inspection((('Conv2D', 3),), (), (), (), (), (), None, ()),
+        Sensitivity(31.25, 8.0, 4, tuple(
+            TensorCost('layer{}/aquant'.format(n), EVIL, 8, 5, 20.5 + n, 0.0) for n in range(MANY)),
+                    WideChoice(40.0, True, (EVIL + ':16',), ((EVIL, 16),), 41.0)),
+        Analysis(EVIL, 'float.pb', 4, _errors(), (), {EVIL: 'folded'}),
+        FrozenFiles('a/eval_graph.pb', EVIL),
+        QuantizeSummary((('model', EVIL),), coverage, (InputSummary('in', 0.0, 255.0, 8, 0, 0.5),), _errors(),
+                        (AidSummary('bias', 20.0, 25.0, True),), (Finding('rule', EVIL, 'message'),) * MANY, (), (EVIL,),
+                        (EVIL,)))
+
+
+RESULTS = _results()
+
+
+class _Reader(html.parser.HTMLParser):
+    """Checks that tags are closed in order; `tags` are those that were opened, `rows` the cells of the rows of tables."""
+
+    def __init__(self, text):
+        super().__init__()
+        self._open, self.tags, self.attrs, self.rows, self.text, self.folded = [], [], [], [], [], 0
+        self.feed(text)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attrs += attrs
+        if tag == 'tr':
+            self.rows.append([])
+        if tag not in _VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+        if self._open and self._open[-1] in ('td', 'th'):
+            self.rows[-1].append(data)
+            self.folded += 'details' in self._open
+
+
+@pytest.mark.parametrize(
+    'result', RESULTS + (QuantizeConfig(input_nodes=[EVIL], weight_bit=4),), ids=lambda result: type(result).__name__)
+def test_html(result):
+    text = result._repr_html_()
+    reader = _Reader(text)
+    assert set(reader.tags) <= {'div', 'p', 'b', 'table', 'thead', 'tbody', 'tr', 'th', 'td', 'details', 'summary', 'ul', 'li'}
+    assert {name for name, _ in reader.attrs} <= {'style', 'scope'}  # no handlers, no sources
+    assert not re.search('color|background|rgb|#[0-9a-f]{3}', ' '.join(value for _, value in reader.attrs))
+    if EVIL in str(tuple(result) if isinstance(result, tuple) else result):
+        assert EVIL in ''.join(reader.text)
+    assert len(text) < 200000
+
+
+@pytest.mark.parametrize('result', RESULTS, ids=lambda r: type(r).__name__)
+def test_text_is_short_and_the_value_is_whole(result):
+    assert len(repr(result)) < 450 and '\n' not in repr(result)
+    for copied in (copy.deepcopy(result), pickle.loads(pickle.dumps(result)), type(result)(**result._asdict())):
+        assert copied == result and type(copied) is type(result) and hash(type(copied)) == hash(type(result))
+    assert result._replace(**{result._fields[0]: 'x'}) != result
+
+
+def test_what_the_text_says():
+    plan, inspection, _, sensitivity, analysis, files, summary = RESULTS
+    assert 'QuantPlan from in' in repr(plan) and '200 quantized tensors (100 activation, 100 weight)' in repr(plan)
+    assert '1 ops stay float' in repr(plan) and '.to_json()' in repr(plan)
+    assert 'inputs (image, other)' in repr(inspection) and '200 of 200 ops stay float' in repr(inspection)
+    assert '31.2 dB with all 200' in repr(sensitivity) and 'layer0/aquant (20.5 dB alone)' in repr(sensitivity)
+    assert 'layer0/aquant (3.0 dB, inf alone)' in repr(analysis) and 'and 197 more' in repr(analysis)
+    assert 'eval_graph.pb' in repr(files)
+    assert '199 of 200 convolutions' in repr(summary) and '200 findings' in repr(summary)
+
+
+def test_tables_have_all_rows_and_fold_most_of_them():
+    reader = _Reader(RESULTS[4]._repr_html_())
+    rows = [row for row in reader.rows if row and row[0].startswith('layer')]
+    assert [row[0] for row in rows] == ['layer{}/aquant'.format(n) for n in range(MANY)]
+    assert rows[3] == ['layer3/aquant', EVIL, 'activation', '8', '5', '-1', '2.5', '0.125', '0', '6', 'inf']
+    assert reader.folded >= (MANY - 15) * len(rows[0])
+
+
+def test_a_config_shows_first_what_was_changed():
+    config = QuantizeConfig(input_nodes=['a', 'b'], weight_bit=4)
+    reader = _Reader(config._repr_html_())
+    assert reader.rows[:3] == [['field', 'value'], ['input_nodes', "['a', 'b']"], ['weight_bit', '4']]
+    assert len(reader.rows) == 2 + len(vars(config)) and ['recipe', "'auto'"] in reader.rows
+    assert reader.folded == 2 * (1 + len(vars(config)) - 2)
+    assert 'All fields have their defaults.' in QuantizeConfig()._repr_html_()

@@ -1,0 +1,76 @@
+"""Dumps as they lie: which file is which batch of which tensor."""
+import json
+
+import numpy as np
+import pytest
+
+from vai_q_tf.errors import QuantizeError
+from vai_q_tf.report.dumps.dump_reader import DumpReader, is_dump
+
+
+def write(folder, **tensors):
+    """Files <name>.bin; keys have the ending of the type."""
+    folder.mkdir(exist_ok=True)
+    for name, values in tensors.items():
+        (folder / (name + '.bin')).write_bytes(np.asarray(values).tobytes())
+
+
+def int8(*values):
+    return np.array(values, np.int8)
+
+
+def test_both_ways_to_count_batches(tmp_path):
+    write(tmp_path / 'dump_results_0', a=int8(1), a_float=np.float32([9]))
+    write(tmp_path / 'dump_results_1', a=int8(2), b_int16=np.int16([300]))
+    write(tmp_path / 'dump_results_2', b_int16=np.int16([400]), c=int8(5))
+    write(tmp_path / 'dump_results_weights', w=int8(7))
+    dump = DumpReader(str(tmp_path))
+    assert sorted(dump.tensors) == ['a', 'b', 'c', 'w'] and dump.batches == 3 and dump.tensors['w'].is_weight
+    assert [dump.read('a', batch) for batch in (0, 1)] == [[1], [2]]
+    assert [dump.read('b', batch) for batch in (0, 1)] == [[300], [400]]
+    assert dump.read('c', 2) == [5] and dump.read('w', 0) == dump.read('w', 2) == [7]
+    with pytest.raises(QuantizeError, match="no file of 'b' for batch 2"):
+        dump.read('b', 2)
+
+
+@pytest.mark.parametrize('name', ['a', 'a_int8'])
+@pytest.mark.parametrize('first', [0, 1, 3])
+def test_a_tool_begins_to_count_where_it_likes(tmp_path, name, first):
+    for batch in range(2):
+        write(tmp_path / 'dump_results_{}'.format(first + batch), **{name: int8(batch)})
+    dump = DumpReader(str(tmp_path))
+    assert dump.batches == 2 and [int(dump.read('a', batch)) for batch in range(2)] == [0, 1]
+
+
+def test_types_of_files_without_one(tmp_path):
+    write(tmp_path, a=np.int16([1, 2]))
+    dump = DumpReader(str(tmp_path))
+    assert list(dump.read('a', 0, 8)) == [1, 0, 2, 0] and list(dump.read('a', 0, 12)) == [1, 2]
+    with pytest.raises(QuantizeError, match='Cannot read|Wrong size') as caught:
+        write(tmp_path, a=int8(1, 2, 3))
+        dump.read('a', 0, 20)
+    assert 'int32' in str(caught.value)
+
+
+def test_later_batches_may_have_other_sizes_than_the_index_tells(tmp_path):
+    write(tmp_path / 'dump_results_0', a=int8(1, 2, 3, 4))
+    write(tmp_path / 'dump_results_1', a=int8(5, 6))
+    record = {'file': 'a', 'type': 'int8', 'bits': 8, 'position': 3, 'shape': [2, 2]}
+    (tmp_path / 'dump_results.json').write_text(json.dumps({'x/aquant': record}))
+    dump = DumpReader(str(tmp_path))
+    assert dump.read('x/aquant', 0).tolist() == [[1, 2], [3, 4]] and dump.read('x/aquant', 1).tolist() == [[5, 6]]
+    assert dump.path('x/aquant', 1) == str(tmp_path / 'dump_results_1' / 'a.bin')
+
+
+def test_folders_of_great_numbers(tmp_path):
+    write(tmp_path / 'dump_results_99999999999999999999', a=int8(1))
+    write(tmp_path / 'dump_results_0', a=int8(1))
+    assert DumpReader(str(tmp_path)).batches == 1
+
+
+def test_what_a_dump_is(tmp_path):
+    assert not is_dump(str(tmp_path)) and not is_dump(str(tmp_path / 'nowhere'))
+    (tmp_path / 'readme.txt').write_text('1')
+    assert not is_dump(str(tmp_path)) and not is_dump(str(tmp_path / 'readme.txt'))
+    write(tmp_path, a=int8(1))
+    assert is_dump(str(tmp_path))

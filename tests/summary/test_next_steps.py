@@ -1,0 +1,31 @@
+"""What a summary proposes to do next."""
+from tests.summary.test_text import EMPTY
+from vai_q_tf.lint.lint import Finding
+from vai_q_tf.summary.next_steps import next_steps
+from vai_q_tf.summary.results import AidSummary
+
+MADE = EMPTY._replace(files=(('model', 'out dir/m.pb'),), effort='standard')
+
+
+def _steps(**fields):
+    return next_steps(MADE._replace(**fields), 'float.pb', 'm.f')
+
+
+def test_the_worst_layer_can_always_be_looked_for():
+    command = "vai_q_tensorflow analyze --input_frozen_graph 'out dir/m.pb' --float_graph float.pb --input_fn m.f"
+    assert _steps() == ('To find the layer that loses most: ' + command,)
+    assert next_steps(MADE, '', '')[-1].endswith('--float_graph FLOAT.pb --input_fn MODULE.FUNCTION')
+    assert next_steps(MADE._replace(files=(('model', 'm.onnx'),)), 'float.pb', 'm.f') == (), 'analyze reads no onnx'
+
+
+def test_where_accuracy_may_not_suffice():
+    bad, good = (AidSummary('all together', db, db, False, 'no gain') for db in (19.9, 20.1))
+    assert 'does not suffice: --effort high, then quantization-aware training' in _steps(aids=(bad,))[0]
+    assert _steps(aids=(bad,), effort='high')[0] == 'Where accuracy does not suffice: quantization-aware training.'
+    assert len(_steps(aids=(good,))) == 1
+    assert '--effort standard, then' in _steps(effort='fast')[0]
+
+
+def test_what_looks_wrong_comes_first():
+    assert _steps(warnings=('odd',))[0] == 'See to the warnings first.'
+    assert '--strict' in _steps(findings=(Finding('r', 'n', ''),))[0]

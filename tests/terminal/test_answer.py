@@ -1,0 +1,26 @@
+"""What a command prints, as text and as JSON."""
+import json
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from vai_q_tf.terminal.answer import Answer, printed
+from vai_q_tf.terminal.json_text import json_text
+
+
+class _Row(NamedTuple):
+    name: str
+    value: float
+
+
+def test_text_and_json():
+    answer = Answer('text', lambda: '{"a": 1}\n')
+    assert printed(answer, False) == 'text' and printed(answer, True) == '{"a": 1}'
+    assert printed('sentence', False) == 'sentence' and json.loads(printed('sentence', True)) == {'text': 'sentence'}
+
+
+def test_json_has_plain_values():
+    value = {'rows': (_Row('a', math.inf), _Row('b', 1.5)), 'nan': np.float32('nan'), 'array': np.arange(2), 'nothing': None}
+    assert json.loads(json_text(value)) == {
+        'rows': [{'name': 'a', 'value': None}, {'name': 'b', 'value': 1.5}], 'nan': None, 'array': [0, 1], 'nothing': None}
