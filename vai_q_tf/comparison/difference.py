@@ -31,7 +31,7 @@ class Difference:
             self._add_block(batch, a.shape, start, *(values.ravel()[start:start + _BLOCK] for values in (a, b)))
 
     def _add_block(self, batch, shape, start, *values):
-        a, b = (self._in_steps(*both) for both in zip(values, self._pair.bits, self._pair.positions))
+        a, b = (self._in_steps(*both) for both in zip(values, self._pair.positions))
         steps = np.abs(a - b)
         steps[np.isnan(steps)] = np.inf
         place = int(steps.argmax())
@@ -43,10 +43,8 @@ class Difference:
         self._sum += float(steps.sum())
         self._differing += int((steps > self._tolerance).sum())
 
-    def _in_steps(self, values, bits, position):
-        """The values in steps, exactly: integers of a position, or floats (which have no bits)."""
-        if position == fixed_point.POSITION_ZERO or bits is None and position is None and values.dtype.kind == 'i':
-            position = self._position
+    def _in_steps(self, values, position):
+        """The values in steps, exactly: integers of a position, or floats and integers without one."""
         return np.ldexp(values.astype(np.float64), self._position - (position or 0))
 
     def result(self):
