@@ -5,7 +5,6 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.frozen.training_data import TrainingData
-from vai_q_tf.graph.view import GraphView
 
 RANDOM = np.random.RandomState(0)
 WEIGHTS = RANDOM.normal(0, 0.3, (3, 3, 3, 8)).astype(np.float32)
@@ -29,6 +28,14 @@ def _decomposed(y, mean, variance):
                                      np.full(8, 0.7, np.float32), 1e-3)
 
 
+def _with_learning_phase(y, mean, variance):
+    """As tf.layers has it where `training` is a tensor, in control flow of TensorFlow 1."""
+    ones, zeros = np.ones(8, np.float32), np.zeros(8, np.float32)
+    return tf.cond(tf.placeholder_with_default(False, []),
+                   lambda: tf.nn.fused_batch_norm(y, ones, zeros, epsilon=1e-3, is_training=True)[0],
+                   lambda: _fused(y, mean, variance))
+
+
 def _network(norm=None, trained_on=IMAGES, untrained=False, scale=1.0, softmax=True, preprocess=lambda x: x):
     mean, variance = (np.zeros(8, np.float32), np.ones(8, np.float32)) if untrained else _statistics(trained_on)
     x = preprocess(tf.placeholder(tf.float32, [None, 8, 8, 3], name='x'))
@@ -46,7 +53,7 @@ def _network(norm=None, trained_on=IMAGES, untrained=False, scale=1.0, softmax=T
 def _warnings(build, images, **options):
     with tf.Graph().as_default() as graph:
         build(**options)
-    data = TrainingData(graph, GraphView(graph.as_graph_def()), QuantizeConfig(['begin'], ['logits']))
+    data = TrainingData(graph, graph.as_graph_def(), QuantizeConfig(['begin'], ['logits']))
     batch = {'x:0': images}
     with tf.Session(graph=graph) as session:
         return data.warnings(session.run(data.fetches, batch), batch)
@@ -57,7 +64,7 @@ WRONG = [(IMAGES * 255, '0.01879 to 255'), (IMAGES / 255, 'to 0.00392'), (np.zer
 RIGHT = [IMAGES, IMAGES[:1], IMAGES[::-1] * 2 - 1, IMAGES / 4, IMAGES * 4, 1 - IMAGES]
 
 
-@pytest.mark.parametrize('norm', [_fused, _decomposed])
+@pytest.mark.parametrize('norm', [_fused, _decomposed, _with_learning_phase])
 def test_batch_norms_tell(norm):
     for images, words in WRONG:
         text, = _warnings(_network, images, norm=norm)
@@ -93,4 +100,4 @@ def test_logits_tell_of_values_that_are_too_large():
 def test_a_range_that_is_none():
     with tf.Graph().as_default() as graph:
         _network()
-    assert TrainingData(graph, GraphView(graph.as_graph_def()), QuantizeConfig(['no'], ['logits'])).fetches == []
+    assert TrainingData(graph, graph.as_graph_def(), QuantizeConfig(['no'], ['logits'])).fetches == []

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
-from vai_q_tf.graph.view import indexed_name, node_name
+from vai_q_tf.graph.view import GraphView, indexed_name, node_name
+from vai_q_tf.passes.cleanup.resolve_switches import resolve_switches
 from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.patterns.normalisation import find_normalisation
 
@@ -33,19 +34,19 @@ class TrainingData:
     """Adds to a tf.Graph what tells how far data are from those of the training.
 
     Args:
-      graph, view: the graph as it runs, and its GraphView. config: names the range.
+      graph: the tf.Graph as it runs. graph_def: the same, in which fed phases are constants. config: names the range.
 
     Attributes:
       fetches: tensors of the graph, whose values `warnings` takes.
     """
 
-    def __init__(self, graph, view, config):
+    def __init__(self, graph, graph_def, config):
         self._norms, self._softmaxes = [], []
         try:
-            graph_range = GraphRange(view, config.input_nodes, config.output_nodes)
-            parts = _first_norms(graph_range)
+            graph_range = _range_at_inference(graph_def, config)
+            view, parts = graph_range.view, _first_norms(graph_range)
         except errors.QuantizeError:  # which the passes will raise
-            graph_range, parts = None, []
+            graph_range, view, parts = None, None, []
         with graph.as_default(), graph.device('/cpu:0'):
             for norm in parts:
                 self._watch(self._norms, view, norm.root, norm.input, lambda x, norm=norm: _compared(graph, view, norm, x))
@@ -74,6 +75,14 @@ class TrainingData:
         texts = [_of_norm(inputs, sorted(measured)[len(measured) // 2], batch) for inputs, measured in found.items()]
         texts += [_of_softmax(watched, float(spread), batch) for watched, (spread,) in zip(self._softmaxes, softmaxes)]
         return list(filter(None, texts))
+
+
+def _range_at_inference(graph_def, config):
+    """The GraphRange without the branches of the training."""
+    view = GraphView(graph_def)
+    GraphRange(view, config.input_nodes, config.output_nodes)
+    resolved = resolve_switches(graph_def, view, set(map(node_name, config.input_nodes + config.output_nodes)))
+    return GraphRange(GraphView(resolved), config.input_nodes, config.output_nodes)
 
 
 def _first_norms(graph_range):

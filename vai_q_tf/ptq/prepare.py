@@ -65,14 +65,15 @@ def prepare(graph_def, input_fn, config, skip_check=0, fold_constant=1, gpu_memo
     phases = find_phases(view, config)
     if phases or not skip_check:
         batches[0] = reader.feed(0)
+    phases = FedPhases(view, phases, batches.get(0, {}))
+    float_graph = with_phases(source, phases.values)
     if not skip_check:
-        trained_on = TrainingData(graph, view, config)
+        trained_on = TrainingData(graph, float_graph, config)
         values = check_float_graph(graph, config, batches[0], gpu_memory_fraction, trained_on.fetches)
         for text in trained_on.warnings(values, batches[0]):
             tf.logging.warning('%s', text)
-    phases = FedPhases(view, phases, batches.get(0, {}))
     try:
-        networks = _networks(with_phases(source, phases.values), config, bool(fold_constant), effort)
+        networks = _networks(float_graph, config, bool(fold_constant), effort)
     except errors.QuantizeError as error:
         raise phases.explain(error) from error
     large_constants.forget_all_but(network.graph for network in networks)
