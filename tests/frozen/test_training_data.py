@@ -5,6 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.frozen.training_data import TrainingData
+from vai_q_tf.graph.checks.make_graph import make_graph
 
 RANDOM = np.random.RandomState(0)
 WEIGHTS = RANDOM.normal(0, 0.3, (3, 3, 3, 8)).astype(np.float32)
@@ -51,9 +52,10 @@ def _network(norm=None, trained_on=IMAGES, untrained=False, scale=1.0, softmax=T
 
 
 def _warnings(build, images, **options):
-    with tf.Graph().as_default() as graph:
+    with tf.Graph().as_default() as built:
         build(**options)
-    data = TrainingData(graph, graph.as_graph_def(), QuantizeConfig(['begin'], ['logits']))
+    graph = make_graph(built.as_graph_def())
+    data = TrainingData(graph, built.as_graph_def(), QuantizeConfig(['begin'], ['logits']))
     batch = {'x:0': images}
     with tf.Session(graph=graph) as session:
         return data.warnings(session.run(data.fetches, batch), batch)

@@ -28,7 +28,8 @@ def check_float_graph(graph, config, batch, gpu_memory_fraction=None, others=())
     Args:
       graph: from `make_graph`. config: QuantizeConfig that names its output nodes.
       batch: what is fed, {tensor name: array}.
-      gpu_memory_fraction: see `session_config`. others: tensors of the graph.
+      gpu_memory_fraction: see `session_config`. others: tensors of the graph; None is returned where they cannot be fetched, as
+        in a branch that does not run.
 
     Raises:
       QuantizeError: UNSUPPORTED_GRAPH with the node and TensorFlow's message where the graph does not run.
@@ -38,6 +39,9 @@ def check_float_graph(graph, config, batch, gpu_memory_fraction=None, others=())
     try:
         values, found = run_graph(graph, [fetches, others], batch, session_config(gpu_memory_fraction))
     except tf.errors.OpError as error:
+        if others:
+            check_float_graph(graph, config, batch, gpu_memory_fraction)
+            return None
         raise cannot_run('The float graph does not run on the first batch', error) from error
     for name, value in values.items():
         if np.asarray(value).dtype.kind == 'f' and not np.isfinite(value).all():

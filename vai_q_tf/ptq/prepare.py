@@ -70,7 +70,7 @@ def prepare(graph_def, input_fn, config, skip_check=0, fold_constant=1, gpu_memo
     if not skip_check:
         trained_on = TrainingData(graph, float_graph, config)
         values = check_float_graph(graph, config, batches[0], gpu_memory_fraction, trained_on.fetches)
-        for text in trained_on.warnings(values, batches[0]):
+        for text in trained_on.warnings(values, batches[0]) if values else ():
             tf.logging.warning('%s', text)
     try:
         networks = _networks(float_graph, config, bool(fold_constant), effort)
