@@ -67,8 +67,9 @@ class Browser:
             self.requests.append(parameters['request']['url'])
         elif method == 'Runtime.exceptionThrown':
             self.complaints.append(parameters['exceptionDetails'])
-        elif (method == 'Log.entryAdded' and parameters['entry']['source'] != 'rendering'
-              or method == 'Runtime.consoleAPICalled' and parameters['type'] in ('error', 'warning')):
+        elif method == 'Log.entryAdded' and parameters['entry']['source'] != 'rendering':  # that of a machine without a GPU
+            self.complaints.append(parameters)
+        elif method == 'Runtime.consoleAPICalled' and parameters['type'] in ('error', 'warning'):
             self.complaints.append(parameters)
 
     def open(self, path, fragment=''):

@@ -178,7 +178,7 @@ def test_names_stay_names():
 def test_sections_without_anything_to_say_are_left_out():
     page = Page(to_html(ReportContents('Bare', made_up.layered_model(2))))
     assert [text for level, text in page.headings if level == 2] == [
-        'Summary', 'The network', 'Tensors, worst first', 'What stayed float, and why', 'What the DPU says to it']
+        'Summary', 'The network', 'Tensors, worst first', 'What stayed float, and why', 'On the DPU']
     assert 'vai_q_tensorflow report --input_frozen_graph' in page.text
     assert '2 of 2 convolutions and matmuls are quantized, 1 of 8 ops stay float.' in page.text
     assert page.table('1 ops that stay float') == [['layersoftmax', 'Softmax', '']]
