@@ -139,6 +139,8 @@ class _Constants(NamedTuple):
 def _constants(pairing, tensors, own, sides):
     model, reference = GraphView(pairing.model), GraphView(pairing.reference)
     found = _Constants([], {}, {})
+    scales = {name: np.array(other.scales) for other in pairing.tensors.values() if other.scales
+              for name in (other.name, other.layer)}
     for number, tensor in enumerate(tensors):
         value = reference.value(pairing.float_tensors[tensor.name])
         if value is None or tensor.name not in own:
@@ -147,7 +149,7 @@ def _constants(pairing, tensors, own, sides):
             continue
         # Nodes of their own: those in the networks may be in a branch.
         names = ['{}/constants/{}/{}'.format(sides.prefix, number, name) for name in ('float', 'model', 'quantized')]
-        value = _scaled(tensor, value, pairing.tensors, model)
+        value = _scaled(tensor, value, scales, model) if scales else value
         quantized = editor.copy(model.node(tensor.name), names[2], [names[1]])
         found.nodes.extend([editor.constant(names[0], tf.float32, value),
                             editor.constant(names[1], tf.float32, own[tensor.name]), quantized])
@@ -159,12 +161,12 @@ def _constants(pairing, tensors, own, sides):
     return found
 
 
-def _scaled(tensor, value, tensors, view):
-    """The array of float weights or a float bias in a layer whose channels have other scales in the model."""
-    layer, outputs, inputs = tensor.layer, None, None
-    for other in tensors.values():
-        if other.scales and other.layer == layer and not other.is_static:
-            outputs = np.array(other.scales)
+def _scaled(tensor, value, scales, view):
+    """The array of float weights or a float bias where the channels of layers have other scales in the model.
+
+    scales: {FixNeuron or layer: those of its channels}.
+    """
+    layer, outputs = tensor.layer, scales.get(tensor.layer)
     if tensor.role == 'bias':
         return value if outputs is None else (value * outputs.reshape(np.shape(value))).astype(np.float32)
     if tensor.role != 'weight' or trait(view.op(layer)).kind != WEIGHTED:
@@ -172,8 +174,7 @@ def _scaled(tensor, value, tensors, view):
     source = view.inputs(layer)[trait(view.op(layer)).data][0]
     while view.op(source) != 'FixNeuron' and view.inputs(source):
         source = view.inputs(source)[0]
-    if source in tensors and tensors[source].scales:
-        inputs = np.array(tensors[source].scales)
+    inputs = scales.get(source)
     return value if inputs is None and outputs is None else scaled_weights(view, layer, value, inputs, outputs)
 
 
