@@ -78,7 +78,7 @@ def measure(pairing, feeds, count, names, *, histograms=True, gpu_memory_fractio
         if not np.isfinite([sums.energy, sums.error, sums.alone_error, sums.low, sums.high]).all():
             unpaired[tensor.name] = _NOT_FINITE
         elif sums.elements:
-            loss = _loss(tensor, sums, table, suited[tensor.name], constants.scale_errors.get(tensor.name))
+            loss = _loss(tensor, sums, table, suited[tensor.name], constants.scale_errors.get(tensor.name, 0.0))
             found.append(_error(tensor, sums, loss, histogram))
     if not batches:
         unpaired.update((tensor.name, _NO_DATA) for tensor in moving)
@@ -129,8 +129,8 @@ def _measurable(pairing, unpaired):
 
 
 class _Constants(NamedTuple):
-    """Of tensors that depend on no data: NodeDefs, {name: what Statistics calls sides}, and {name: relative squared error of
-    their scale}, of those that the model stores as they were before they were quantized."""
+    """Of tensors that depend on no data: NodeDefs, {name: what Statistics calls sides}, and {name of weights: what
+    `_scale_error` gives}."""
     nodes: List
     sides: Dict[str, Tuple[str, str, str, str]]
     scale_errors: Dict[str, float]
@@ -139,6 +139,8 @@ class _Constants(NamedTuple):
 def _constants(pairing, tensors, own, sides):
     model, reference = GraphView(pairing.model), GraphView(pairing.reference)
     found = _Constants([], {}, {})
+    scales = {name: np.array(other.scales) for other in pairing.tensors.values() if other.scales
+              for name in (other.name, other.layer)}
     for number, tensor in enumerate(tensors):
         value = reference.value(pairing.float_tensors[tensor.name])
         if value is None or tensor.name not in own:
@@ -147,24 +149,25 @@ def _constants(pairing, tensors, own, sides):
             continue
         # Nodes of their own: those in the networks may be in a branch.
         names = ['{}/constants/{}/{}'.format(sides.prefix, number, name) for name in ('float', 'model', 'quantized')]
-        value = _scaled(tensor, value, pairing.tensors, model)
+        value = _scaled(tensor, value, scales, model) if scales else value
         quantized = editor.copy(model.node(tensor.name), names[2], [names[1]])
         found.nodes.extend([editor.constant(names[0], tf.float32, value),
                             editor.constant(names[1], tf.float32, own[tensor.name]), quantized])
         some = own[tensor.name].flat[:_LOOKED_AT]
-        is_stored_float = not np.array_equal(tensor.quantize(some), some)
-        if is_stored_float:
-            found.scale_errors[tensor.name] = _scale_error(value, own[tensor.name]) if tensor.role == 'weight' else 0.0
-        found.sides[tensor.name] = names[0], names[2], names[2], names[is_stored_float]
+        is_rounded = np.array_equal(tensor.quantize(some), some)
+        if tensor.role == 'weight':
+            found.scale_errors[tensor.name] = _scale_error(value, own[tensor.name])
+        # Positions are judged by what was rounded, which may be fitted to the layer, unless the model has only the result.
+        found.sides[tensor.name] = names[0], names[2], names[2], names[0] if is_rounded else names[1]
     return found
 
 
-def _scaled(tensor, value, tensors, view):
-    """The array of float weights or a float bias in a layer whose channels have other scales in the model."""
-    layer, outputs, inputs = tensor.layer, None, None
-    for other in tensors.values():
-        if other.scales and other.layer == layer and not other.is_static:
-            outputs = np.array(other.scales)
+def _scaled(tensor, value, scales, view):
+    """The array of float weights or a float bias where the channels of layers have other scales in the model.
+
+    scales: {FixNeuron or layer: those of its channels}.
+    """
+    layer, outputs = tensor.layer, scales.get(tensor.layer)
     if tensor.role == 'bias':
         return value if outputs is None else (value * outputs.reshape(np.shape(value))).astype(np.float32)
     if tensor.role != 'weight' or trait(view.op(layer)).kind != WEIGHTED:
@@ -172,8 +175,7 @@ def _scaled(tensor, value, tensors, view):
     source = view.inputs(layer)[trait(view.op(layer)).data][0]
     while view.op(source) != 'FixNeuron' and view.inputs(source):
         source = view.inputs(source)[0]
-    if source in tensors and tensors[source].scales:
-        inputs = np.array(tensors[source].scales)
+    inputs = scales.get(source)
     return value if inputs is None and outputs is None else scaled_weights(view, layer, value, inputs, outputs)
 
 
@@ -243,12 +245,7 @@ def _scale_error(value, stored):
 
 
 def _loss(tensor, sums, table, suited, scale_error):
-    """By how many dB the tensor has more error than at the position that suits it.
-
-    scale_error: see _Constants; None: the difference to the float tensor is the error of a constant.
-    """
-    error = table[tensor.position + HISTOGRAM_ZERO]
-    if tensor.is_static:
-        error = sums.error if scale_error is None else error + scale_error * sums.energy
+    """By how many dB the tensor has more error than at the position that suits it, and with the scale of the float one."""
+    error = table[tensor.position + HISTOGRAM_ZERO] + scale_error * sums.energy
     least = max(table[suited + HISTOGRAM_ZERO], sums.energy * 4.0**-tensor.bits)
     return max(0.0, -decibels(least, error)) if error and least else 0.0
