@@ -8,7 +8,7 @@ import copy
 import tensorflow.compat.v1 as tf
 from tensorflow.python import pywrap_tensorflow
 from tensorflow.python.distribute import collective_all_reduce_strategy, mirrored_strategy, one_device_strategy, values
-from tensorflow.python.framework import c_api_util, kernels, op_def_registry, ops
+from tensorflow.python.framework import c_api_util, graph_to_function_def, kernels, op_def_registry, ops
 from tensorflow.python.keras import backend
 from tensorflow.python.ops import gradients_util, variables
 from tensorflow.python.training.saving import saveable_object
@@ -38,6 +38,15 @@ def registered_kernels(op_type):
     """The KernelDefs of an op, on all devices."""
     # The types that an op may have are more than those that it can be computed in. Still there in 2.11.
     return kernels.get_registered_kernels_for_op(op_type).kernel
+
+
+# A graph as the body of a function that a GraphDef can carry; `tf.function` gives one a name of its own, and no FunctionDef.
+def function_def(graph, name, inputs, outputs):
+    """The FunctionDef `name` of all that is in a tf.Graph, from placeholders to tensors."""
+    operations = [op for op in graph.get_operations() if op not in {tensor.op for tensor in inputs}]
+    result = graph_to_function_def.graph_to_function_def(graph, operations, inputs, outputs)
+    result.signature.name = name
+    return result
 
 
 def load_graph(graph_def):

@@ -433,3 +433,22 @@ def test_the_shell_sees_status_output_and_errors(workplace):
     assert '[Quantize_TF1_Unsupported_Graph]' in failed.stderr
     traced = shell('quantize', *options, '--output_nodes=rely', '--debug_mode=1')
     assert traced.returncode == 1 and 'Traceback' in traced.stderr
+
+
+def test_analyze(command, workplace):
+    assert command('quantize', **QUANTIZE)[0] == 0
+    model = os.path.join('quantize_results', 'quantize_eval_model.pb')
+    status, out, err = command('analyze', input_frozen_graph=model, float_graph='float.pb', input_fn=QUANTIZE['input_fn'],
+                               analyze_iter=2)
+    assert status == 0 and 'WARNING' not in err, err
+    lines = out.splitlines()
+    assert lines[0] == '{}: 4 quantized tensors against float.pb, on 2 batches.'.format(model)
+    assert lines[-1] == 'The report is {}'.format(os.path.join('.', 'quantize_results', 'analyze.json'))
+    assert len(json.loads((workplace / 'quantize_results' / 'analyze.json').read_text())['tensors']) == 4
+    assert command('analyze', input_frozen_graph=model)[1].startswith('{}: 2 quantized tensors against the model'.format(model))
+
+
+def test_what_analyze_refuses(refused, workplace):
+    refused('analyze', words=[errors.INVALID_INPUT, '--input_frozen_graph'])
+    refused('analyze', input_frozen_graph='float.pb', words=[errors.NOT_QUANTIZED])
+    assert not (workplace / 'quantize_results').exists()

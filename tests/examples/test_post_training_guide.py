@@ -12,15 +12,17 @@ from vai_q_tf.graph import traits
 from vai_q_tf.passes import pipeline
 
 GUIDE = Document('docs', 'post_training_quantization.md')
+FIND = Document('docs', 'find_the_worst_layer.md')
 ONNX = '--output_format onnx'
 
 
 @pytest.fixture(scope='module')
 def ran(tmp_path_factory):
-    """(directory, stdout, stderr) of all command lines of the guide but those for ONNX."""
+    """(directory, stdout, stderr) of all command lines of the guide but those for ONNX, and of the page on `analyze`."""
     directory = tmp_path_factory.mktemp('guide')
     GUIDE.write_files(directory)
-    return (directory,) + run_sh([block for block in GUIDE.sh if ONNX not in block], directory)
+    FIND.write_files(directory)
+    return (directory,) + run_sh([block for block in GUIDE.sh if ONNX not in block] + FIND.sh, directory)
 
 
 def test_the_commands_print_what_the_guide_shows(ran):
@@ -37,6 +39,13 @@ def test_the_summary_looks_as_the_guide_shows(ran):
     fixed = shown[:1] + [line for line in shown if not re.search(r'\d|---|are fitted', line)]
     printed = ' '.join(ran[2].split())
     assert len(fixed) >= 7 and [line for line in fixed if line not in printed] == []
+
+
+def test_the_first_row_is_what_the_page_on_analyze_says(ran):
+    _, printed, _ = ran
+    first = [re.split('  +', line) for line in re.findall(r'^alone .*\n--.*\n(.*)$', printed, re.MULTILINE)]
+    assert len(first) == 2
+    assert first[1][-3:] == ['100.0%', 'input', 'net_in'] and '100.0%  input       net_in' in FIND.text
 
 
 def test_the_models_are_as_good_as_the_float_network(ran):

@@ -6,20 +6,21 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files, ops
 from vai_q_tf.analysis.analysis_text import to_json
-from vai_q_tf.analysis.float_network import find_pairing, find_range
+from vai_q_tf.analysis.float_network import find_pairing, find_range, pair_without
 from vai_q_tf.analysis.measure import measure
 from vai_q_tf.analysis.model_tensors import model_tensors
-from vai_q_tf.analysis.pairs import pair_with_itself
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.export.evaluation_model import require_evaluation_model
 from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
 from vai_q_tf.frozen.input_fn import InputReader, load_input_fn
 from vai_q_tf.frozen.load import load_float_graph, load_graph, runnable
+from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.checks.damage import check_nodes
 from vai_q_tf.graph.checks.make_graph import make_graph
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.patterns.graph_range import GraphRange
 
 REPORT = 'analyze.json'
 
@@ -29,8 +30,8 @@ def analyze(model, input_fn=None, float_graph=None, config=None, *, analyze_iter
     """How far each quantized tensor of a model is from its float one, the worst first.
 
     The float network, the model, and the model in which what each layer reads is float run side by side; only sums over the
-    tensors are kept. Worst is the tensor with the least dB alone, less twice the dB that it loses to the best position for its
-    bits (`loss_db`): so one whose position or weights are wrong comes before one that is hard to quantize.
+    tensors are kept. Worst is the tensor with the least dB that its layer's result has alone, less twice the dB that it loses
+    (`loss_db`): so one whose position or scale is wrong comes before one that is hard to quantize.
 
     Args:
       model: an evaluation model, as a GraphDef or the path of one; it may be that of a training, or of another quantizer.
@@ -63,7 +64,7 @@ def analyze(model, input_fn=None, float_graph=None, config=None, *, analyze_iter
         input_fn = load_input_fn(input_fn)
     names = [_name(model, 'the model'), 'the model without its FixNeurons']
     if float_graph is None:
-        pairing = pair_with_itself(graph)
+        pairing = pair_without(graph, config or QuantizeConfig())
         data = _Data(input_fn, graph, _ends(pairing), analyze_iter)
     else:
         names[1] = _name(float_graph, 'the float graph')
@@ -118,6 +119,14 @@ class _Data:
             yield {name: value for name, value in batch.items() if node_name(name) in names}
 
 
+def _cut(float_graph, model):
+    """The float graph with the placeholders of the model: that of a training begins where the preprocessing ends."""
+    placeholders = {node.name: node for node in model.node if node.op == 'Placeholder'}
+    return editor.subgraph(float_graph, [
+        editor.copy(placeholders[node.name]) if node.name in placeholders and node.op != 'Placeholder' else node
+        for node in float_graph.node])
+
+
 def _with_float_graph(model, source, config, input_fn, steps):
     """(Pairing, _Data) of a model and a float graph."""
     try:
@@ -125,6 +134,7 @@ def _with_float_graph(model, source, config, input_fn, steps):
     except errors.QuantizeError as error:
         raise errors.QuantizeError(error.code, error.summary, error.detail.replace(
             '--input_frozen_graph', '--float_graph')) from error
+    loaded = _cut(loaded, model)
     ranges = [(config.input_nodes, config.output_nodes)]
     if not all(ranges[0]):
         ranges = find_range(loaded, model, model_tensors(GraphView(model)))
@@ -136,8 +146,9 @@ def _with_float_graph(model, source, config, input_fn, steps):
     for inputs, outputs in ranges:
         config = config.replace(input_nodes=inputs, output_nodes=outputs, input_shapes=config.input_shapes[:len(inputs)])
         config.check_range()
-        data = _Data(input_fn, loaded, outputs, steps)
         view = GraphView(loaded)
+        GraphRange(view, inputs, outputs)  # says what is wrong with it
+        data = _Data(input_fn, loaded, outputs, steps)
         phases = FedPhases(view, find_phases(view, config), data.first())
         found.append((find_pairing(with_phases(loaded, phases.values), model, config), data))
         if not found[-1][0].unpaired:

@@ -5,11 +5,12 @@ import numpy as np
 
 from vai_q_tf import errors, passes
 from vai_q_tf.analysis.measure import Pairing, decibels
-from vai_q_tf.analysis.pairs import pair_by_names
+from vai_q_tf.analysis.pairs import pair_by_names, pair_with_itself, with_plan
 from vai_q_tf.export import finalize
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes.folding.equalize_layers import equalize_layers, equalize_weights
+from vai_q_tf.plan.annotate import annotate
 
 # A weight tensor with fewer dB is taken not to be that of the float network.
 _OTHER = 12.0
@@ -56,7 +57,7 @@ class _Trial:
         self.settings = settings
         graph = passes.optimise(float_graph, settings.config, settings.fold_constant, settings.equalize)
         graph = runnable(finalize.narrow_input_shapes(graph, settings.config))
-        self.pairing = pair_by_names(graph, model)
+        self.pairing = _planned(pair_by_names(graph, model), settings.config)
         self.faults = len(self.pairing.unpaired) + _count_unlike(self.pairing)
 
 
@@ -80,6 +81,26 @@ _CHANGES = (
     lambda settings: settings._replace(equalize=equalize_weights, config=settings.config.replace(do_cle=1)),
     lambda settings: settings._replace(equalize=equalize_layers, config=settings.config.replace(do_cle=1)),
     lambda settings: settings._replace(config=settings.config.replace(do_cle=0)), _toggled('replace_relu6'))
+
+
+def pair_without(model, config):
+    """The Pairing of a model with itself without its FixNeurons.
+
+    config: a QuantizeConfig; where it names no range, the model tells.
+    """
+    pairing = pair_with_itself(model)
+    ranges = find_range(pairing.reference, model, pairing.tensors)
+    if ranges and not (config.input_nodes and config.output_nodes):
+        config = config.replace(input_nodes=ranges[0][0], output_nodes=ranges[0][1], input_shapes=[])
+    return _planned(pairing, config)
+
+
+def _planned(pairing, config):
+    """The Pairing with the plan of its reference, if that has one."""
+    try:
+        return with_plan(pairing, annotate(GraphView(pairing.reference), config), config)
+    except errors.QuantizeError:
+        return pairing
 
 
 def find_range(float_graph, model, tensors):

@@ -1,28 +1,31 @@
 """measure: how far a model is from its float network, tensor by tensor, where it is known which tensor belongs to which."""
 import math
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors, fixed_point, ops
+from vai_q_tf import errors, ops
 from vai_q_tf.analysis.model_tensors import ModelTensor, scaled_weights
 from vai_q_tf.analysis.results import Analysis, TensorError
 from vai_q_tf.analysis.side_by_side import side_by_side
 from vai_q_tf.analysis.statistics import Statistics
-from vai_q_tf.export.constants import ERRORS_ABOVE, errors_below
-from vai_q_tf.fixed_point import HISTOGRAM_ZERO
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.fixed_point import HISTOGRAM_ZERO, POSITION_ZERO
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
-from vai_q_tf.graph.checks.make_graph import make_graph
+from vai_q_tf.graph.checks.make_graph import make_graph, node_of
 from vai_q_tf.graph.fetchable import fetchable_tensors
 from vai_q_tf.graph.sessions import session_config, skip_clustering
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name
-from vai_q_tf.plan.positions.final_positions import error_table
+from vai_q_tf.plan.positions.final_positions import Observation, decide, least_error
+from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.terminal.progress import progress
 
 _NOT_FINITE = 'the float tensor is NaN or infinite, or too large to be squared'
+_LOOKED_AT = 1 << 16  # elements of a constant that tell whether it is stored as it was quantized
+_FITTED = 1 / 8
 _NO_DATA = 'it needs data, and no input_fn is given'
 
 
@@ -30,13 +33,16 @@ class Pairing(NamedTuple):
     """A model and its float network.
 
     model, reference: GraphDefs. tensors: {name: ModelTensor} in the order of the network. float_tensors: {name: tensor of the
-    reference}. unpaired: {name: why it has none}.
+    reference}. unpaired: {name: why it has none}. plan, config: a QuantPlan and a QuantizeConfig that tell which positions the
+    hardware takes; None where they are not known.
     """
     model: tf.GraphDef
     reference: tf.GraphDef
     tensors: Dict[str, ModelTensor]
     float_tensors: Dict[str, str]
     unpaired: Dict[str, str]
+    plan: Optional[QuantPlan] = None
+    config: Optional[QuantizeConfig] = None
 
 
 def measure(pairing, feeds, count, names, *, histograms=True, gpu_memory_fraction=None):
@@ -61,27 +67,41 @@ def measure(pairing, feeds, count, names, *, histograms=True, gpu_memory_fractio
     static = [tensor for tensor in paired if tensor.is_static]
     constants = _constants(pairing, static, own, sides)
     parts = [Statistics(static, constants.sides, sides.prefix + '/static', histograms),
-             Statistics(moving, {tensor.name: (sides.float_of[tensor.name], tensor.name, sides.alone_of[tensor.name])
-                                 for tensor in moving}, sides.prefix + '/moving', histograms)]
+             Statistics(moving, {name: (value, name, sides.alone_of[name], value) for name, value in sides.float_of.items()},
+                        sides.prefix + '/moving', histograms)]
     graph_def = editor.subgraph(sides.graph, list(sides.graph.node) + constants.nodes + parts[0].nodes + parts[1].nodes)
+    graph_def.library.function.extend(parts[0].functions + parts[1].functions)
     batches = _run(graph_def, parts, feeds, count, gpu_memory_fraction)
-    found = []
-    for part in parts:
-        for tensor, sums, table, histogram in part.results():
-            if not np.isfinite([sums.energy, sums.error, sums.alone_error, sums.low, sums.high]).all():
-                unpaired[tensor.name] = _NOT_FINITE
-            elif sums.elements:
-                found.append(_error(tensor, sums, _loss(tensor, sums, table, own.get(tensor.name)), histogram))
+    results, found = [result for part in parts for result in part.results()], []
+    suited = _suited(pairing, {tensor.name: table for tensor, _, table, _ in results})
+    for tensor, sums, table, histogram in results:
+        if not np.isfinite([sums.energy, sums.error, sums.alone_error, sums.low, sums.high]).all():
+            unpaired[tensor.name] = _NOT_FINITE
+        elif sums.elements:
+            loss = _loss(tensor, sums, table, suited[tensor.name], constants.scale_errors.get(tensor.name))
+            found.append(_error(tensor, sums, loss, histogram))
     if not batches:
         unpaired.update((tensor.name, _NO_DATA) for tensor in moving)
     depth = tuple(tensor.name for tensor in moving if tensor.name not in unpaired)
-    return Analysis(*names, batches, tuple(sorted(found, key=rank)), depth, unpaired)
+    return Analysis(*names, batches, tuple(_worst_first(found)), depth, unpaired)
 
 
-def rank(error):
-    """The key that sorts TensorErrors worst first."""
-    alone = 0.0 if error.alone_db == -math.inf else error.alone_db
-    return alone - 2 * error.loss_db
+def _worst_first(found):
+    """The TensorErrors, that with the least dB that its layer's result has alone, less twice the dB that it loses, first."""
+    results = {}
+    for error in found:
+        if error.role in ('input', 'activation'):
+            results[error.layer] = min(_finite(error.alone_db), results.get(error.layer, math.inf))
+
+    def key(error):
+        own = _finite(error.alone_db)
+        return (own if error.role in ('input', 'activation') else results.get(error.layer, own)) - 2 * error.loss_db, own
+    return sorted(found, key=key)
+
+
+def _finite(db):
+    """dB to sort by: an error where there is nothing counts as an error of the size of the values."""
+    return 0.0 if db == -math.inf else db
 
 
 def _measurable(pairing, unpaired):
@@ -109,35 +129,44 @@ def _measurable(pairing, unpaired):
 
 
 class _Constants(NamedTuple):
-    """NodeDefs, and {name: (float tensor, quantized one, quantized one)} of tensors that depend on no data."""
+    """Of tensors that depend on no data: NodeDefs, {name: what Statistics calls sides}, and {name: relative squared error of
+    their scale}, of those that the model stores as they were before they were quantized."""
     nodes: List
-    sides: Dict[str, Tuple[str, str, str]]
+    sides: Dict[str, Tuple[str, str, str, str]]
+    scale_errors: Dict[str, float]
 
 
 def _constants(pairing, tensors, own, sides):
     model, reference = GraphView(pairing.model), GraphView(pairing.reference)
-    found = _Constants([], {})
+    found = _Constants([], {}, {})
+    scales = {name: np.array(other.scales) for other in pairing.tensors.values() if other.scales
+              for name in (other.name, other.layer)}
     for number, tensor in enumerate(tensors):
         value = reference.value(pairing.float_tensors[tensor.name])
         if value is None or tensor.name not in own:
-            found.sides[tensor.name] = sides.float_of[tensor.name], tensor.name, tensor.name
+            float_tensor = sides.float_of[tensor.name]
+            found.sides[tensor.name] = float_tensor, tensor.name, tensor.name, float_tensor
             continue
         # Nodes of their own: those in the networks may be in a branch.
         names = ['{}/constants/{}/{}'.format(sides.prefix, number, name) for name in ('float', 'model', 'quantized')]
-        value = _scaled(tensor, value, pairing.tensors, model)
+        value = _scaled(tensor, value, scales, model) if scales else value
         quantized = editor.copy(model.node(tensor.name), names[2], [names[1]])
         found.nodes.extend([editor.constant(names[0], tf.float32, value),
                             editor.constant(names[1], tf.float32, own[tensor.name]), quantized])
-        found.sides[tensor.name] = names[0], names[2], names[2]
+        some = own[tensor.name].flat[:_LOOKED_AT]
+        is_stored_float = not np.array_equal(tensor.quantize(some), some)
+        if is_stored_float:
+            found.scale_errors[tensor.name] = _scale_error(value, own[tensor.name]) if tensor.role == 'weight' else 0.0
+        found.sides[tensor.name] = names[0], names[2], names[2], names[is_stored_float]
     return found
 
 
-def _scaled(tensor, value, tensors, view):
-    """The array of float weights or a float bias in a layer whose channels have other scales in the model."""
-    layer, outputs, inputs = tensor.layer, None, None
-    for other in tensors.values():
-        if other.scales and other.layer == layer and not other.is_static:
-            outputs = np.array(other.scales)
+def _scaled(tensor, value, scales, view):
+    """The array of float weights or a float bias where the channels of layers have other scales in the model.
+
+    scales: {FixNeuron or layer: those of its channels}.
+    """
+    layer, outputs = tensor.layer, scales.get(tensor.layer)
     if tensor.role == 'bias':
         return value if outputs is None else (value * outputs.reshape(np.shape(value))).astype(np.float32)
     if tensor.role != 'weight' or trait(view.op(layer)).kind != WEIGHTED:
@@ -145,8 +174,7 @@ def _scaled(tensor, value, tensors, view):
     source = view.inputs(layer)[trait(view.op(layer)).data][0]
     while view.op(source) != 'FixNeuron' and view.inputs(source):
         source = view.inputs(source)[0]
-    if source in tensors and tensors[source].scales:
-        inputs = np.array(tensors[source].scales)
+    inputs = scales.get(source)
     return value if inputs is None and outputs is None else scaled_weights(view, layer, value, inputs, outputs)
 
 
@@ -167,11 +195,11 @@ def _run(graph_def, parts, feeds, count, gpu_memory_fraction):
 def _fetch(session, fetches, feed):
     try:
         return session.run(fetches, feed) if fetches else []
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, ValueError) as error:  # the latter for feeds of another shape
+        message = str(getattr(error, 'message', error)).splitlines()[0]
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'Cannot run', 'The model and its float network do not run side by side{}: {}. See that '
-            'the float graph is the one that the model was made from.'.format(
-                ' (node {!r})'.format(error.op.name) if error.op is not None else '', error.message.splitlines()[0])) from error
+            'the float graph is the one that the model was made from.'.format(node_of(message), message)) from error
 
 
 def _error(tensor, sums, loss, histogram):
@@ -188,13 +216,40 @@ def decibels(energy, error):
     return 10 * math.log10(energy / error) if energy and energy / error else -math.inf
 
 
-def _loss(tensor, sums, table, own):
-    """By how many dB the tensor has more error than its bits need, at the best position for it."""
-    error = sums.error if tensor.role in ('weight', 'constant') else table[tensor.position + HISTOGRAM_ZERO]
-    if tensor.role == 'bias' and own is not None:
-        fitted = error_table(*fixed_point.position_errors(
-            own, tensor.bits, tensor.mode, errors_below(tensor.bits), ERRORS_ABOVE, tensor.narrow_range))
-        if fitted[tensor.position + HISTOGRAM_ZERO]:  # it is not stored as it was quantized, and may be fitted to the layer
-            error, table = fitted[tensor.position + HISTOGRAM_ZERO], fitted
-    least = max(table.min(), sums.energy * 4.0**-tensor.bits)
+def _suited(pairing, tables):
+    """{name: the position with the least error that the hardware takes}; tables: {name: errors at all positions [256]}."""
+    suited = {name: least_error(table) if table.any() else POSITION_ZERO for name, table in tables.items()}
+    if pairing.plan is None:
+        return suited
+    observed = {}
+    for record in pairing.plan.tensors:
+        if record.name not in pairing.tensors:
+            return suited
+        observed[record.name] = (Observation(suited[record.name], tables[record.name]) if record.name in tables
+                                 else Observation(pairing.tensors[record.name].position))
+    plan = pairing.plan._replace(tensors=tuple(record._replace(method=1) for record in pairing.plan.tensors))
+    try:
+        return dict(suited, **decide(plan, observed, pairing.config))
+    except errors.QuantizeError:  # no positions are within the limits
+        return suited
+
+
+def _scale_error(value, stored):
+    """(|c - 1| - 1/8)^2, where c times the array `value` is what is nearest to `stored`; 0 up to 1/8.
+
+    Weights that were fitted to their layer may have a scale of their own within that.
+    """
+    flat, other = np.ravel(value).astype(np.float64), np.ravel(stored).astype(np.float64)
+    return max(abs(np.dot(flat, other) / np.dot(flat, flat) - 1) - _FITTED, 0.0)**2 if flat.any() else 0.0
+
+
+def _loss(tensor, sums, table, suited, scale_error):
+    """By how many dB the tensor has more error than at the position that suits it.
+
+    scale_error: see _Constants; None: the difference to the float tensor is the error of a constant.
+    """
+    error = table[tensor.position + HISTOGRAM_ZERO]
+    if tensor.is_static:
+        error = sums.error if scale_error is None else error + scale_error * sums.energy
+    least = max(table[suited + HISTOGRAM_ZERO], sums.energy * 4.0**-tensor.bits)
     return max(0.0, -decibels(least, error)) if error and least else 0.0

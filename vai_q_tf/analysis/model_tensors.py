@@ -5,6 +5,7 @@ from typing import Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from vai_q_tf import fixed_point
+from vai_q_tf.export.fix_neuron_nodes import CHANNEL_SCALES
 from vai_q_tf.graph.dependence import changing_nodes
 from vai_q_tf.graph.traits import IDENTITY_OPS, WEIGHTED, trait
 from vai_q_tf.graph.view import node_name
@@ -12,8 +13,6 @@ from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 
 _DEFAULT_BITS = 8
 _LARGEST = np.finfo(np.float32).max
-# Scales of the channels of an activation in the model, relative to the float network: a private list on its FixNeuron.
-CHANNEL_SCALES = '_channel_scales'
 _MOVES = IDENTITY_OPS | {'Reshape', 'Squeeze', 'ExpandDims', 'Transpose', 'Pad', 'BatchToSpaceND', 'SpaceToBatchND'}
 _ADDS = frozenset(('BiasAdd', 'Add', 'AddV2', 'Sub'))
 
@@ -69,7 +68,7 @@ def model_tensors(view) -> Dict[str, ModelTensor]:
         if view.op(name) != 'FixNeuron':
             continue
         node, source, readers = view.node(name), view.inputs(name)[0], view.consumers(name)
-        static = node_name(source) not in changing
+        static = view.op(source) == 'Const' or node_name(source) not in changing  # a Const in a branch waits for its condition
         if static:
             role, layer = _of_constant(view, node.attr['mode'].i, readers, changing)
         else:

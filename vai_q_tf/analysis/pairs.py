@@ -1,4 +1,6 @@
 """Which float tensor belongs to each quantized one of a model."""
+import collections
+
 from vai_q_tf import ops
 from vai_q_tf.analysis.measure import Pairing
 from vai_q_tf.analysis.model_tensors import model_tensors
@@ -8,17 +10,21 @@ from vai_q_tf.graph.view import GraphView, node_name, output_index
 _ADDED = 'the float network has no {!r}'
 
 
-def pair_by_plan(float_graph, model, plan):
+def pair_by_plan(float_graph, model, plan, config):
     """The Pairing of a model with the float graph that its plan was made for."""
     ops.load_library()  # before views ask what FixNeuron gives
-    records = {record.name: record for record in plan.tensors}
-    tensors, unpaired = model_tensors(GraphView(model)), {}
-    for name, tensor in tensors.items():
-        if name in records:
-            tensors[name] = tensor._replace(role=records[name].role)
-        else:
-            unpaired[name] = _ADDED.format(node_name(tensor.source))
-    return Pairing(model, float_graph, tensors, {name: records[name].tensor for name in tensors if name in records}, unpaired)
+    tensors, records = model_tensors(GraphView(model)), {record.name: record for record in plan.tensors}
+    unpaired = {name: _ADDED.format(node_name(tensor.source)) for name, tensor in tensors.items() if name not in records}
+    float_tensors = {name: records[name].tensor for name in tensors if name in records}
+    return with_plan(Pairing(model, float_graph, tensors, float_tensors, unpaired), plan, config)
+
+
+def with_plan(pairing, plan, config):
+    """The Pairing with what a QuantPlan, whose tensors have the names of the model's, tells of it."""
+    roles = {record.name: record.role for record in plan.tensors}
+    tensors = collections.OrderedDict((name, tensor._replace(role=roles.get(name, tensor.role)))
+                                      for name, tensor in pairing.tensors.items())
+    return pairing._replace(tensors=tensors, plan=plan, config=config)
 
 
 def pair_with_itself(model):

@@ -18,8 +18,8 @@ class TensorError(NamedTuple):
     low, high: the least and the greatest float value. saturated: share of the elements out of the range of its bits and
     position. zeroed: share of the elements that are not 0 and become 0.
     db: 10 log10(energy of the float tensor / energy of the difference), with all that is quantized before it; inf where nothing
-    differs. alone_db: the same where what its layer reads is float, so it is what this layer adds. loss_db: by how many dB its
-    error alone is above the least that its bits allow, at the best position for it.
+    differs. alone_db: the same where what its layer reads is float, so it is what this layer adds. loss_db: how many dB it
+    loses by a position that is not the best one that the hardware takes; weights also by a scale that is not the float one.
     """
     name: str
     layer: str

@@ -64,7 +64,7 @@ def side_by_side(model, reference, float_tensors, alone):
     copied = _copied(model, replaced, has_loops)
     alone_names = {node.name: '{}/alone/{}'.format(prefix, node.name) for node in model.node if node.name in copied}
     nodes += [_moved(node, alone_names, replaced, prefix + '/alone/') for node in model.node if node.name in copied]
-    return SideBySide(editor.subgraph(model, nodes), float_of, {name: alone_names.get(name, name) for name in alone}, prefix)
+    return SideBySide(editor.subgraph(model, nodes), float_of, {name: alone_names.get(name, name) for name in float_of}, prefix)
 
 
 def _without_shapes(node):

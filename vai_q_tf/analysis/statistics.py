@@ -1,25 +1,25 @@
 """Sums over tensors, computed in the graph: of a float tensor, the quantized one, and the quantized one of its layer alone.
 
-So memory holds none of them. The ops are written as a GraphDef, for Python takes its time over each op that it makes.
+So memory holds none of them.
 """
 import collections
-from typing import NamedTuple
+from typing import List, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import ops
+from vai_q_tf import ops, tf_internal
 from vai_q_tf.analysis.results import Histogram
 from vai_q_tf.export.constants import ERRORS_ABOVE, errors_below
 from vai_q_tf.graph import graphdef_editor as editor
-from vai_q_tf.graph.view import normalise
+from vai_q_tf.graph.view import tensor_name
 from vai_q_tf.passes.common.rewriter import make_node
 from vai_q_tf.plan.positions.final_positions import error_table
 
 BINS = 64
 _FINE = 1024  # bins of a batch; they are put into BINS once the range of all batches is known
 _MOST = 1 << 20  # elements of a batch that histograms count, evenly spaced
-_OPERANDS = ('float', 'quantized', 'alone', 'edges', 'unit')
+_OPERANDS = ('float', 'quantized', 'alone', 'rounded', 'edges', 'unit')
 # Positions for which squares of values, and of their errors, are float32 numbers of full precision.
 _USUAL = range(-40, 41)
 
@@ -40,53 +40,55 @@ class Sums(NamedTuple):
     high: float
 
 
+class _Form(NamedTuple):
+    """name: of the function. outputs: (what it is, its type) of each output."""
+    name: str
+    outputs: List
+
+
 class Statistics:
     """The ops for ModelTensors, and what they gave so far.
 
     Args:
-      tensors: list of ModelTensor. sides: {name: (float tensor, quantized one, quantized one of its layer alone)}.
+      tensors: list of ModelTensor. sides: {name: (float tensor, quantized one, quantized one of its layer alone, the
+        tensor whose errors at all positions are wanted)}.
       prefix: begins the names of the nodes. histograms: whether histograms are counted.
 
     Attributes:
-      nodes: NodeDefs for the graph. fetches: names of what `add` takes the values of.
+      nodes: NodeDefs for the graph, which call the FunctionDefs `functions`, one for each form of tensors: a large network has
+        thousands of tensors, and a graph takes its time for each op.
+      fetches: names of what `add` takes the values of.
     """
 
     def __init__(self, tensors, sides, prefix, histograms=True):
-        self._tensors, self._histograms, self._templates = list(tensors), histograms, {}
-        self.nodes, packs = [], collections.OrderedDict()
+        self._tensors, self._histograms, self._forms = list(tensors), histograms, {}
+        self.nodes, self.functions, packs = [], [], collections.OrderedDict()
         for number, tensor in enumerate(self._tensors):
-            where = '{}/statistics/{}/'.format(prefix, number)
-            self.nodes += [editor.constant(where + 'edges', tf.float32, tensor.edges),
-                           editor.constant(where + 'unit', tf.float32, _unit(tensor))]
-            given = dict(zip(_OPERANDS, sides[tensor.name] + (where + 'edges', where + 'unit')))
-            for kind, output in self._add(tensor, where, given):
-                packs.setdefault(kind, []).append((number, output))
-        self.fetches, self._packs = [], []
-        for index, ((_, dtype, *_), members) in enumerate(packs.items()):
-            name = '{}/pack_{}'.format(prefix, index)
-            self.nodes.append(make_node('Pack', name, [output for _, output in members], T=dtype, N=len(members)))
-            self.fetches.append(name + ':0')
-        self._packs = [(kind[0], [number for number, _ in members]) for kind, members in packs.items()]
+            where = '{}/{}'.format(prefix, number)
+            form = self._form(prefix, tensor.bits, tensor.mode, tensor.narrow_range, _unit(tensor) != 1)
+            operands = list(sides[tensor.name]) + [where + '/edges', where + '/unit']
+            self.nodes += [editor.constant(operands[-2], tf.float32, tensor.edges),
+                           editor.constant(operands[-1], tf.float32, _unit(tensor)),
+                           tf.NodeDef(name=where, op=form.name, input=operands)]
+            for index, (what, dtype) in enumerate(form.outputs):
+                packs.setdefault((what, dtype, tensor.bits), []).append((number, tensor_name(where, index)))
+        names = ['{}/pack_{}'.format(prefix, index) for index in range(len(packs))]
+        self.nodes += [make_node('Pack', name, [output for _, output in members], T=dtype, N=len(members))
+                       for name, ((_, dtype, _), members) in zip(names, packs.items())]
+        self.fetches = [name + ':0' for name in names]
+        self._packs = [(what, [number for number, _ in members]) for (what, _, _), members in packs.items()]
         self._sums, self._errors, self._counts = {}, {}, {}
 
-    def _add(self, tensor, where, given):
-        """Adds the nodes for a tensor; yields (what can be packed together, output)."""
-        template, outputs = self._template(tensor.bits, tensor.mode, tensor.narrow_range, _unit(tensor) != 1)
-        for node in template:
-            copy = editor.exact_copy(node)
-            copy.name = where + node.name
-            copy.input[:] = [given.get(operand) or where + operand for operand in node.input]
-            self.nodes.append(copy)
-        return [(kind, where + output) for kind, output in outputs]
-
-    def _template(self, *form):
-        if form not in self._templates:
+    def _form(self, prefix, *form):
+        """The _Form of tensors of one kind; adds its function."""
+        if form not in self._forms:
+            name = '{}_{}'.format(prefix.replace('/', '_'), len(self._forms))
             with tf.Graph().as_default() as graph:
-                given = [tf.placeholder(tf.float32, name=name) for name in _OPERANDS]
+                given = [tf.placeholder(tf.float32, name=operand) for operand in _OPERANDS]
                 measured = _measures(*given, *form, self._histograms)
-            outputs = [((what, tensor.dtype, form[0]), normalise(tensor.name)) for what, tensor in measured.items()]
-            self._templates[form] = [node for node in graph.as_graph_def().node if node.name not in _OPERANDS], outputs
-        return self._templates[form]
+            self.functions.append(tf_internal.function_def(graph, name, given, list(measured.values())))
+            self._forms[form] = _Form(name, [(what, output.dtype) for what, output in measured.items()])
+        return self._forms[form]
 
     def add(self, values):
         """Adds what one batch gave."""
@@ -118,8 +120,8 @@ def _unit(tensor):
     return 1.0 if tensor.position in _USUAL or not tensor.step else tensor.step
 
 
-def _measures(value, quantized, alone, edges, unit, bits, mode, narrow_range, has_unit, histograms):
-    """{what: tensor} of a float tensor and the two quantized ones; edges: as of a ModelTensor."""
+def _measures(value, quantized, alone, rounded, edges, unit, bits, mode, narrow_range, has_unit, histograms):
+    """{what: tensor} of the operands; edges: as of a ModelTensor."""
     flat, changed, own = (tf.reshape(tensor, [-1]) for tensor in (value, quantized, alone))
 
     def energy(values):
@@ -132,7 +134,7 @@ def _measures(value, quantized, alone, edges, unit, bits, mode, narrow_range, ha
     zeroed = tf.logical_and(tf.logical_and(tf.greater(flat, edges[2]), tf.less(flat, edges[3])), tf.not_equal(flat, 0))
     sums = [tf.cast(tf.size(flat), tf.float32), energy(flat), energy(changed - flat), energy(own - flat), count(saturated),
             count(zeroed), tf.reduce_min(flat), tf.reduce_max(flat)]
-    first, errors = ops.position_errors(flat, errors_below(bits), ERRORS_ABOVE, bits, mode, narrow_range)
+    first, errors = ops.position_errors(rounded, errors_below(bits), ERRORS_ABOVE, bits, mode, narrow_range)
     found = collections.OrderedDict([('sums', tf.stack(sums)), ('first', first), ('errors', errors)])
     if histograms:
         both = [_some(values) for values in (flat, changed)]

@@ -4,7 +4,14 @@ import collections
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
-from vai_q_tf.graph.view import node_name
+from vai_q_tf.graph.dependence import reach
+from vai_q_tf.graph.traits import WEIGHTED, trait
+from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
+
+# On the FixNeuron of an activation: what its channels, the last axis, were multiplied by. Compilers ignore it; an analysis
+# would take it for an error.
+CHANNEL_SCALES = '_channel_scales'
 
 
 def insert(graph_def, tensors, make):
@@ -45,3 +52,23 @@ def fix_neuron(record, operand, phase, position=None):
     if record.narrow_range:
         node.attr['_symmetric'].b = True
     return node
+
+
+def note_scales(model, scales):
+    """The model in which FixNeurons from a layer with scaled channels to the next one have CHANNEL_SCALES.
+
+    scales: {weighted op: what the channels of its result were multiplied by}; what lies between hands factors on.
+    """
+    view, noted = GraphView(model), {}
+    for layer, factors in scales.items():
+        between = reach([layer], lambda name: [reader for reader, _ in view.consumers(name)
+                                               if trait(view.op(reader)).kind != WEIGHTED])
+        noted.update((name, factors) for name in between
+                     if view.op(name) == 'FixNeuron' and view.attr(name, 'mode').i == ACTIVATION_MODE)
+    nodes = []
+    for node in model.node:
+        if node.name in noted:
+            node = editor.exact_copy(node)
+            node.attr[CHANNEL_SCALES].list.f[:] = noted[node.name]
+        nodes.append(node)
+    return editor.subgraph(model, nodes) if noted else model

@@ -5,6 +5,7 @@ from vai_q_tf import errors
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
 from vai_q_tf.export import finalize
+from vai_q_tf.export.fix_neuron_nodes import note_scales
 from vai_q_tf.export.forms.compiler_form import in_compiler_form
 from vai_q_tf.export.forms.zero_biases import add_zero_biases
 from vai_q_tf.export.onnx.convert import require_onnx, to_onnx
@@ -94,13 +95,14 @@ def quantize_frozen(graph_def, input_fn, config, *, skip_check=0, fold_constant=
                             session_config=session_config(gpu_memory_fraction), progress=progress)
             model, improved = _finetuned(editor.with_values(float_graph, improved.reference), model, plan, improved,
                                          prepared.feed, config.calib_iter, settings)
-        worst = worst_tensors(editor.with_values(float_graph, improved.reference), model, plan, samples, gpu_memory_fraction,
-                              fitted=improved.values)
+        worst = worst_tensors(editor.with_values(float_graph, improved.reference), model, plan, config, samples,
+                              gpu_memory_fraction, fitted=improved.values)
     if not keep_float_weight:
         model = finalize.quantize_weights(model)
     model = add_zero_biases(in_compiler_form(model, improved.shapes, config), config.bias_bit)
     if fix_input_shape:
         model = finalize.fix_input_shapes(model, config, runnable(model))
+    model = note_scales(model, improved.scales)
     findings = lint.report(model, strict)
     remove(prepared.directory)
     with stage('Writing the model'):

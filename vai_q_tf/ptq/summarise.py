@@ -58,7 +58,7 @@ def with_paths(summary, config, model, float_graph, input_fn):
         summary, float_graph if isinstance(float_graph, str) else '', _name_of(input_fn)))
 
 
-def worst_tensors(float_graph, model, plan, batch, gpu_memory_fraction, fitted=()):
+def worst_tensors(float_graph, model, plan, config, batch, gpu_memory_fraction, fitted=()):
     """The TensorErrors of a model, the worst first; none where the networks do not run side by side.
 
     batch: what is fed, {tensor name: array}; its first examples are enough, where the networks take so few. fitted: names of
@@ -67,7 +67,7 @@ def worst_tensors(float_graph, model, plan, batch, gpu_memory_fraction, fitted=(
     left_out = {record.name for record in plan.tensors if record.tensor in fitted}
     for feed in _cut(batch), batch:
         try:
-            found = analyze_networks(runnable(float_graph), runnable(model), plan, [feed], histograms=False,
+            found = analyze_networks(runnable(float_graph), runnable(model), plan, config, [feed], histograms=False,
                                      gpu_memory_fraction=gpu_memory_fraction)
             return tuple(tensor for tensor in found.tensors if tensor.name not in left_out)[:MOST_WORST]
         except (errors.QuantizeError, tf.errors.OpError, ValueError) as error:

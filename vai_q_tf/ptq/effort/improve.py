@@ -35,6 +35,7 @@ class Improved(NamedTuple):
     to give. positions: {name: position in fractional bits}. shapes: as in Calibrated. rows: a Row for each aid.
     inputs: {name: InputRange} of the input nodes.
     effort: that was used, 'fast' where another one could not be. fitted: whether weights or biases are other ones now.
+    scales: {weighted op: what the channels of its result were multiplied by}.
     data: Data, and judge: a Judge on it of the float network without cross-layer equalization; None with the effort `fast`, and
     the judge also where there is nothing to judge by.
     """
@@ -49,6 +50,7 @@ class Improved(NamedTuple):
     fitted: bool = False
     data: Optional[Data] = None
     judge: Optional[Judge] = None
+    scales: Dict[str, np.ndarray] = {}
 
 
 def check_effort(effort):
@@ -102,7 +104,8 @@ def improve(networks, config, feed, effort, gpu_memory_fraction=None):
             chosen, trial, rows = last, other, other_rows
         rows.append(row)
     return Improved(chosen, trial.state.values, trial.setting.values, trial.state.positions, calibrated[0].shapes, rows,
-                    calibrated[0].inputs, 'fast' if obstacle else effort, bool(trial.state.values), data, judge)
+                    calibrated[0].inputs, 'fast' if obstacle else effort, bool(trial.state.values), data, judge,
+                    trial.setting.scales)
 
 
 class _Choice:
