@@ -416,10 +416,10 @@ def test_the_shell_sees_status_output_and_errors(workplace):
     done = shell('quantize', *options)
     assert done.returncode == 0 and 'quantize_eval_model.pb' in done.stdout
     lines = done.stderr.splitlines()
-    assert [line.partition(' in 0')[0] for line in lines[:5]] == [
+    assert [line.partition(' in 0')[0] for line in lines[:6]] == [
         'Calibration: 3 batches', 'Calibration: done, 3 batches',
         'The effort is fast instead of standard: other efforts need 24 images of calibration data or more; there are 6.',
-        'Writing the model: done, 1 step',
+        'Analysis: done, 1 batch', 'Writing the model: done, 1 step',
         'Summary: 1 of 1 convolutions and matmuls are quantized, 0 of 4 ops stay float.'], done.stderr
     failed = shell('quantize', *options, '--output_nodes=rely')
     assert failed.returncode == 1 and failed.stdout == '' and failed.stderr.count('\n') == 1, failed.stderr

@@ -42,7 +42,7 @@ def test_tensorflow_is_not_imported_before_it_is_needed():
     done = subprocess.run([sys.executable, '-c', LIGHT], env=dict(os.environ, PYTHONPATH=ROOT), stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, universal_newlines=True)
     assert done.returncode == 0, done.stderr
-    assert re.match(r'Vai_q_tensorflow \S+ build for Tensorflow 1\.15\.5\nusage: vai_q_tensorflow COMMAND', done.stdout)
+    assert re.match(r'Vai_q_tensorflow \S+ build for Tensorflow 1\.15\.5\nusage: vai_q_tensorflow quantize ', done.stdout)
     lines = [line for line in done.stderr.splitlines() if line.startswith('vai_q_tensorflow: error: [Quantize_TF1_')]
     assert len(lines) == 7
 

@@ -3,6 +3,7 @@ import contextlib
 import os
 import pty
 import re
+import select
 import sys
 
 import pytest
@@ -26,7 +27,10 @@ def terminal(monkeypatch):
 
         def written():
             stream.flush()
-            return os.read(master, 1 << 16).decode()
+            found = b''
+            while select.select([master], [], [], 0.2)[0]:
+                found += os.read(master, 1 << 16)
+            return found.decode()
         try:
             yield written
         finally:

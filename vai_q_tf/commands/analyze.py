@@ -13,5 +13,5 @@ def run(options, config):
     float_graph = require_file(options, 'float_graph') if options.float_graph.strip() else None
     found = analyze(path, options.input_fn.strip() or None, float_graph, config, analyze_iter=options.analyze_iter,
                     gpu_memory_fraction=options.gpu_memory_fraction)
-    return Answer('{}\nThe report is {}'.format(to_text(found), os.path.join(config.output_dir, REPORT)),
+    return Answer('{}\nThe report is {}'.format(to_text(found, options.verbose), os.path.join(config.output_dir, REPORT)),
                   lambda: to_json(found))

@@ -40,8 +40,10 @@ def summarise(improved, float_graph, plan, findings, differences, warnings, anal
                      found.saturated(improved.positions[record.name]))
         for record in plan.tensors for found in [improved.inputs.get(record.name)] if found)
     odd = odd_positions(plan, improved.positions)
+    fitted = {record.name for record in plan.tensors if record.tensor in improved.values}  # meant to differ from the float ones
+    worst = [tensor for tensor in analysis.tensors if tensor.name not in fitted] if analysis else []
     return QuantizeSummary(
-        (), coverage(float_graph, plan), inputs, analysis.tensors[:MOST_WORST] if analysis else (),
+        (), coverage(float_graph, plan), inputs, tuple(worst[:MOST_WORST]),
         tuple(AidSummary(row.aid, row.before, row.after, row.kept, row.rejected) for row in improved.rows),
         tuple(findings), tuple(differences), tuple(dict.fromkeys(warnings)) + ((odd,) if odd else ()), (), improved.effort,
         improved.fitted, improved.data is not None and improved.data.unseen is not improved.data.fitted)
