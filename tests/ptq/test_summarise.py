@@ -119,17 +119,9 @@ def test_fast_finetuning_says_what_it_brought(tmp_path, capsys, effort):
 
 def test_what_was_fitted_is_no_error(tmp_path, monkeypatch):
     monkeypatch.setattr(summarise, 'MOST_WORST', 100)
-    roles = []
-
-    def worst_tensors(float_graph, model, plan, *others, fitted):
-        assert fitted == {}, 'fast fits nothing'
-        for names in ([], [record.tensor for record in plan.tensors if record.role == 'bias']):
-            roles.append({tensor.role for tensor in summarise.worst_tensors(float_graph, model, plan, *others, fitted=names)})
-        return ()
-
-    monkeypatch.setattr(quantize_file, 'worst_tensors', worst_tensors)
-    _quantize(tmp_path, effort='fast')
-    assert roles == [{'input', 'weight', 'bias', 'activation'}, {'input', 'weight', 'activation'}]
+    fast, standard = (_quantize(tmp_path, effort=effort).summary for effort in ('fast', 'standard'))
+    assert {tensor.role for tensor in fast.worst} == {'input', 'weight', 'bias', 'activation'} and not fast.fitted
+    assert standard.fitted and {tensor.role for tensor in standard.worst} == {'input', 'weight', 'activation'}
 
 
 def test_quiet_is_quiet(tmp_path, capsys):
