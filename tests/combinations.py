@@ -13,7 +13,7 @@ def each_value_once(*axes):
 def each_pair_once(first, second, third):
     """The pytest params of the product of three. Those that are not slow have each pair of `first` and `second` once.
 
-    With a `third` that is no longer than the others they have each pair of it with a value of another, too.
+    Each value of `third` is among them, and each pair of it with a value of another where it is no longer than they are.
     """
     usual = {(row, column, (row + column) % len(third)) for row in range(len(first)) for column in range(len(second))}
     return _params((first, second, third), usual)

@@ -86,14 +86,14 @@ def model_of(names):
     return [getattr(recipes, name) for name in names.split()]
 
 
-CASES = [
-    ('layers_network', 'sgd'), ('layers_network', 'adam_clipped'), ('layers_network', 'two_optimizers'),
-    ('regularized_network', 'sgd_gated'), ('layers_network', 'two_calls'), ('layers_network', 'averaged'),
-    ('layers_network', 'accumulated'), ('slim_network', 'slim_train_op'), ('keras_network', 'adam_clipped'),
-    ('layers_network loop_and_condition', 'sgd'), ('layers_network embedded', 'sparse_adam'),
+CASES = [  # with those of the next two tests
+    ('layers_network', 'two_optimizers'), ('regularized_network', 'sgd_gated'), ('layers_network', 'two_calls'),
+    ('layers_network', 'averaged'), ('layers_network', 'accumulated'), ('slim_network', 'slim_train_op'),
+    ('keras_network', 'adam_clipped'), ('layers_network loop_and_condition', 'sgd'), ('layers_network embedded', 'sparse_adam'),
 ]
 MORE_CASES = [
-    ('layers_network', 'sgd_options'), ('layers_network', 'two_losses'), ('layers_network', 'applied_in_a_condition'),
+    ('layers_network', 'sgd'), ('layers_network', 'adam_clipped'), ('layers_network', 'sgd_options'),
+    ('layers_network', 'two_losses'), ('layers_network', 'applied_in_a_condition'),
     ('layers_network', 'decayed'), ('slim_network', 'contrib_train_op'), ('layers_network', 'optimize_loss'),
     ('keras_network', 'averaged'), ('keras_network', 'keras_optimizer'), ('layers_network', 'loss_scaled'),
     ('shared_network', 'sgd'), ('partitioned_network', 'adam_clipped'), ('layers_network embedded', 'sgd'),

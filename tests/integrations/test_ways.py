@@ -50,10 +50,10 @@ def test_the_plain_way_trains_and_its_positions_move_where_they_are_to(recipe, c
 
 
 def _with_both_recipes():
-    """Each way with the default recipe, and each third with positions that move; `make test-slow` has all."""
+    """Each way with the default recipe, and each fifth with positions that move; `make test-slow` has all."""
     for number, name in enumerate(ways.WAYS):
         yield pytest.param(name, 'auto')
-        yield pytest.param(name, 'manual', marks=[pytest.mark.slow] * (number % 3 > 0))
+        yield pytest.param(name, 'manual', marks=[pytest.mark.slow] * (number % 5 > 0))
 
 
 @pytest.mark.parametrize('name, recipe', _with_both_recipes())

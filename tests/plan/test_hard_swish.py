@@ -1,8 +1,11 @@
 """Hard sigmoids and hard swishes in every spelling: what is quantized of them behind the passes."""
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.combinations import each_pair_once
 from tests.plan.networks import by_name, image, plan_behind_the_passes
 from vai_q_tf.fixed_point import POSITION_MIN
 
@@ -46,11 +49,12 @@ def test_every_order(form, simulate_dpu):
     _assert_found(_plan(form, simulate_dpu=simulate_dpu), form in _SWISHES)
 
 
-@pytest.mark.parametrize('form', ['(x * r) * s', 'r * s'])
-@pytest.mark.parametrize('sixth', _SIXTHS)
-@pytest.mark.parametrize('clip', _CLIPS)
-@pytest.mark.parametrize('shift', _SHIFTS)
-def test_every_number(form, sixth, clip, shift):
+_SHIFTS_AND_FORMS = list(itertools.product(_SHIFTS, ['(x * r) * s', 'r * s']))
+
+
+@pytest.mark.parametrize('sixth, clip, shift_and_form', each_pair_once(_SIXTHS, _CLIPS, _SHIFTS_AND_FORMS), ids=str)
+def test_every_number(sixth, clip, shift_and_form):
+    shift, form = shift_and_form
     _assert_found(_plan(form, clip, sixth, shift), form in _SWISHES)
 
 

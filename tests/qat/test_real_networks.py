@@ -108,10 +108,11 @@ def ssd(training):
 
 # name: builder, the ops that stay float
 _FAST = {
-    'mobilenet_v1': (mobilenet_v1, []), 'small_resnet_v2': (small_resnet_v2, []), 'unet': (unet, []), 'ssd': (ssd, ['Sigmoid']),
+    'small_resnet_v2': (small_resnet_v2, []), 'unet': (unet, []), 'ssd': (ssd, ['Sigmoid']),
     'keras_MobileNet': (of_keras('MobileNet', alpha=0.25, dropout=0.), ['Softmax']),
 }
 _SLOW = {
+    'mobilenet_v1': (mobilenet_v1, []),
     'alexnet': (of_slim(alexnet.alexnet_v2, alexnet.alexnet_v2_arg_scope, 224, dropout_keep_prob=1.), []),
     'overfeat': (of_slim(overfeat.overfeat, overfeat.overfeat_arg_scope, 231, dropout_keep_prob=1.), []),
     'inception_v1': (of_slim(inception.inception_v1, inception.inception_v1_arg_scope, 224, dropout_keep_prob=1.), []),

@@ -30,8 +30,12 @@ _NOT_AS_ON_THE_DPU = {
 
 
 # Other networks have all that is in these.
-_REPEATED = ('resnet', 'slim_resnet_v2', 'mobilenet_v1', 'squeezenet', 'depthwise_dilated_bn', 'hard_swish_by_factor',
-             'hard_swish_division_first', 'prelu_by_relus', 'leaky_relu_by_two_relus', 'keras_leaky_relu')
+_REPEATED = (
+    'resnet', 'slim_resnet_v2', 'mobilenet_v1', 'squeezenet', 'concat_of_concats', 'depthwise_dilated_bn',
+    'hard_swish_by_factor', 'hard_swish_division_first', 'prelu_by_relus', 'prelu_by_min_and_max', 'leaky_relu_by_two_relus',
+    'slim_separable', 'slim_fully_connected', 'slim_flatten_and_dropout', 'keras_conv_bn', 'keras_dense', 'keras_leaky_relu',
+    'keras_residual', 'keras_hard_sigmoid', 'keras_spatial_dropout')
+assert set(_REPEATED) <= set(NETWORKS)
 
 
 def quarter(number):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.combinations import each_value_once
 from vai_q_tf import fixed_point
 from vai_q_tf.ptq.fitting.rounding import best_position, quadratic_error, round_with_feedback
 
@@ -62,9 +63,11 @@ def test_quadratic_error_is_the_variance_of_the_output_error():
     assert quadratic_error(delta, covariance)[2, 1] == pytest.approx(_column_error(delta[2, :, 1], covariance[2]))
 
 
-@pytest.mark.parametrize('groups, inputs, outputs', [(1, 150, 4), (1, 9, 20), (20, 9, 1), (3, 70, 2)])
-@pytest.mark.parametrize('bits, position', [(4, 2), (8, 5), (3, 0)])
-def test_the_result_is_that_of_the_definition(groups, inputs, outputs, bits, position):
+@pytest.mark.parametrize('size, grid', each_value_once(
+    [(1, 150, 4), (1, 9, 20), (20, 9, 1), (3, 70, 2)], [(4, 2), (8, 5), (3, 0)]), ids=str)
+def test_the_result_is_that_of_the_definition(size, grid):
+    """size: groups, inputs and outputs. grid: bits and position."""
+    (groups, inputs, outputs), (bits, position) = size, grid
     weights, covariance, _ = _problem(groups, inputs, outputs)
     found = round_with_feedback(weights, covariance, position, bits, 200)
     damped = _damped(covariance, 200)

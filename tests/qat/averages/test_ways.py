@@ -38,8 +38,9 @@ def plain(averaging, tmp_path_factory, start):
 
 
 # Those that differ from another one in nothing that the averages have to do with.
-_ALIKE = ('saver with a list', 'iterator', 'queue', 'loop and condition before the range', 'condition behind the range',
-          'two heads', 'estimator', 'model function wrapper', 'reference variables', 'partitioned resource variables')
+_ALIKE = ('saver with a list', 'saver with names', 'iterator', 'queue', 'loop and condition before the range',
+          'condition behind the range', 'two heads', 'estimator', 'optimizer wrapper', 'model function wrapper',
+          'reference variables', 'partitioned resource variables')
 
 
 @pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (name in _ALIKE)) for name in ways.WAYS])

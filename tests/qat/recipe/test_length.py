@@ -5,6 +5,7 @@ import tensorflow as tf
 from tensorflow.contrib import slim
 
 import vai_q_tf
+from tests import quick_tensorflow
 from tests.combinations import each_value_once
 from tests.qat.recipe import small
 
@@ -51,8 +52,10 @@ def _model_fn(features, labels, mode):
     return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
 
 
-def _estimator(place):
-    return tf.estimator.Estimator(_model_fn, str(place / 'model'))
+def _estimator(place, model_fn=_model_fn):
+    """Its sessions are without TensorFlow's optimizers of graphs, which its own config turns on."""
+    return tf.estimator.Estimator(model_fn, str(place / 'model'),
+                                  tf.estimator.RunConfig(session_config=quick_tensorflow.one_thread()))
 
 
 def _by_hook(place, settings, averages, **length):
@@ -60,8 +63,7 @@ def _by_hook(place, settings, averages, **length):
 
 
 def _by_model_fn(place, settings, averages, **length):
-    tf.estimator.Estimator(vai_q_tf.quantize_model_fn(_model_fn, settings), str(place / 'model')).train(
-        _input_fn, hooks=[averages], **length)
+    _estimator(place, vai_q_tf.quantize_model_fn(_model_fn, settings)).train(_input_fn, hooks=[averages], **length)
 
 
 @pytest.mark.parametrize('train, length', each_value_once([_by_hook, _by_model_fn], [{'steps': _STEPS}, {'max_steps': _STEPS}]))
@@ -96,7 +98,7 @@ def test_calls_with_steps_count_by_themselves(tmp_path):
 
 def test_train_and_evaluate(tmp_path):
     averages = _Averages()
-    estimator = tf.estimator.Estimator(vai_q_tf.quantize_model_fn(_model_fn, _settings(tmp_path)), str(tmp_path / 'model'))
+    estimator = _estimator(tmp_path, vai_q_tf.quantize_model_fn(_model_fn, _settings(tmp_path)))
     tf.estimator.train_and_evaluate(estimator, tf.estimator.TrainSpec(_input_fn, max_steps=_STEPS, hooks=[averages]),
                                     tf.estimator.EvalSpec(_input_fn, steps=1))
     assert averages.moved() == _SHARE * _STEPS
@@ -201,8 +203,7 @@ def test_positions_of_a_training_from_scratch_stay_after_two_thirds_of_a_long_on
             self.values.append(session.run('vai_q_tf/positions/votes:0'))
 
     votes = Votes()
-    estimator = tf.estimator.Estimator(_model_fn, str(tmp_path / 'model'))
-    estimator.train(_input_fn, max_steps=steps, hooks=[vai_q_tf.QuantizeTrainingHook(small.config(tmp_path)), votes])
+    _estimator(tmp_path).train(_input_fn, max_steps=steps, hooks=[vai_q_tf.QuantizeTrainingHook(small.config(tmp_path)), votes])
     assert votes.moved() == expected
 
 
