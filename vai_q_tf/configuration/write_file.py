@@ -1,4 +1,6 @@
 """The configuration file that a run leaves: every option with the value that it had, in the order of the table of options."""
+import os
+import shlex
 from typing import Any
 
 import yaml
@@ -40,8 +42,9 @@ def to_text(values, absent=None, command=''):
       command: the command that repeats the run; '' where the values are of a QuantizeConfig alone.
     """
     if command:
+        path = os.path.normpath(os.path.join(values.get('output_dir', ''), CONFIG_FILE))
         lines = ['# Written by vai_q_tf {}. In the same working directory, this repeats the run:'.format(__version__),
-                 '#   vai_q_tensorflow --config {}'.format(CONFIG_FILE), _line('command', command)]
+                 '#   vai_q_tensorflow --config {}'.format(shlex.quote(path) if path.isprintable() else CONFIG_FILE), _line('command', command)]
     else:
         lines = ['# Written by vai_q_tf {}. QuantizeConfig.from_file reads it.'.format(__version__)]
     for title, names in _GROUPS:

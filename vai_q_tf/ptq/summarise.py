@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files
 from vai_q_tf.analysis.analyze_networks import analyze_networks
+from vai_q_tf.configuration.write_file import CONFIG_FILE
 from vai_q_tf.coverage.summary import coverage
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.html_report.page import REPORT_FILE
@@ -56,7 +57,7 @@ def with_paths(summary, config, model, float_graph, input_fn):
     what gives the data, or its name.
     """
     summary = summary._replace(files=tuple((what, os.path.join(config.output_dir, name)) for what, name in (
-        ('model', model), ('summary', SUMMARY_FILE))))
+        ('model', model), ('config', CONFIG_FILE), ('summary', SUMMARY_FILE))))
     return summary._replace(next_steps=next_steps(
         summary, float_graph if isinstance(float_graph, str) else '', _name_of(input_fn)))
 

@@ -23,3 +23,6 @@ class QuantizeResult(str):
     def __repr__(self):
         return 'QuantizeResult({!r}: {}; {})'.format(str(self), self.summary.coverage, ', '.join(
             '{}: {}'.format(*file) for file in self.summary.files))
+
+    def _repr_html_(self):
+        return self.summary._repr_html_()
