@@ -44,7 +44,8 @@ def to_text(values, absent=None, command=''):
     if command:
         path = os.path.normpath(os.path.join(values.get('output_dir', ''), CONFIG_FILE))
         lines = ['# Written by vai_q_tf {}. In the same working directory, this repeats the run:'.format(__version__),
-                 '#   vai_q_tensorflow --config {}'.format(shlex.quote(path) if path.isprintable() else CONFIG_FILE), _line('command', command)]
+                 '#   vai_q_tensorflow --config {}'.format(shlex.quote(path) if path.isprintable() else CONFIG_FILE),
+                 _line('command', command)]
     else:
         lines = ['# Written by vai_q_tf {}. QuantizeConfig.from_file reads it.'.format(__version__)]
     for title, names in _GROUPS:
