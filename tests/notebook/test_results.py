@@ -7,7 +7,7 @@ import re
 import pytest
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.analysis.results import Analysis, TensorError
+from vai_q_tf.analysis.results import Analysis, Histogram, TensorError
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.coverage.node_status import FLOAT, InspectedNode
 from vai_q_tf.coverage.summary import Coverage
@@ -31,7 +31,8 @@ def _plan():
 
 
 def _errors():
-    return tuple(TensorError('layer{}/aquant'.format(n), EVIL, 'activation', 8, 5, -1.0, 2.5, 0.125, 0.0, 3.0 + n, float('inf'))
+    return tuple(TensorError('layer{}/aquant'.format(n), EVIL, 'activation', 8, 5, -1.0, 2.5, 0.125, 0.0, 3.0 + n, float('inf'),
+                             Histogram(-1.0, 2.5, (3,), (3,)), 1.5)
                  for n in range(MANY))
 
 
@@ -120,7 +121,7 @@ def test_tables_have_all_rows_and_fold_most_of_them():
     reader = _Reader(RESULTS[4]._repr_html_())
     rows = [row for row in reader.rows if row and row[0].startswith('layer')]
     assert [row[0] for row in rows] == ['layer{}/aquant'.format(n) for n in range(MANY)]
-    assert rows[3] == ['layer3/aquant', EVIL, 'activation', '8', '5', '-1', '2.5', '0.125', '0', '6', 'inf']
+    assert rows[3] == ['layer3/aquant', EVIL, 'activation', '8', '5', '-1', '2.5', '0.125', '0', '6', 'inf', '1.5']
     assert reader.folded >= (MANY - 15) * len(rows[0])
 
 
