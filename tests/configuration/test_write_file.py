@@ -78,7 +78,8 @@ def test_the_file_is_for_people():
     config = QuantizeConfig(input_nodes=['in'], output_nodes=['out'], input_shapes=[[-1, 8, 8, 3]], nodes_bit=['a:4', 'b:5'])
     values = dict({name: getattr(config, name) for name in CHECKS}, effort='high', strict=True, fast_ft_lr=None, input_fn='m.f')
     lines = to_text(values, {'input_frozen_graph': 'was a GraphDef'}, 'quantize').splitlines()
-    assert lines[0].startswith('# Written by vai_q_tf ') and lines[1].endswith(' --config quantize_results/quantize_config.yaml')
+    assert lines[0].startswith('# Written by vai_q_tf ')
+    assert lines[1].endswith(' --config quantize_results/quantize_config.yaml')
     assert lines[2] == 'command: quantize'
     for line in ('# input and output', '# input_frozen_graph: was a GraphDef', 'input_nodes: [in]',
                  'input_shapes: [[-1, 8, 8, 3]]',
