@@ -13,7 +13,7 @@ from vai_q_tf.errors import INVALID_CONFIG, QuantizeError
 from vai_q_tf.terminal import progress as progress_file
 from vai_q_tf.terminal.logs import collected, logged_as
 from vai_q_tf.terminal.progress import progress, stage
-from vai_q_tf.terminal.verbosity import note, set_verbosity, verbosity
+from vai_q_tf.terminal.verbosity import is_quiet, note, set_verbosity, verbosity
 
 
 @contextlib.contextmanager
@@ -109,7 +109,10 @@ def test_quiet_and_verbose(capsys):
         note('summary')
         with stage('Writing the model'):
             assert list(progress(iter('ab'), 2, 'Check')) == ['a', 'b']
-    assert capsys.readouterr().err == ''
+        with verbosity('verbose'):
+            pass
+        assert is_quiet()
+    assert capsys.readouterr().err == '' and not is_quiet()
     logger = tf.get_logger()
     level = logger.level
     with verbosity('verbose'):
