@@ -48,6 +48,13 @@ def test_binary_counts_before_text(tmp_path):
     assert DumpReader(str(tmp_path)).read('a', 0) == [1]
 
 
+def test_bits_of_the_index_tell_the_type(tmp_path):
+    write(tmp_path / 'dump_results_0', a=np.int16([300, -300]))
+    record = {'file': 'a', 'type': 'int16', 'bits': 12, 'position': 3, 'shape': [2]}
+    (tmp_path / 'dump_results.json').write_text(json.dumps({'x/aquant': record}))
+    assert DumpReader(str(tmp_path)).read('x/aquant', 0).tolist() == [300, -300]
+
+
 def test_weights_that_are_cut_off(tmp_path):
     write(tmp_path / 'dump_results_weights', w=int8(1, 2))
     write(tmp_path / 'dump_results_0', a=int8(1))

@@ -55,7 +55,7 @@ def test_integers(bits, dtype):
     integers = np.array([-half, -1, 0, half - 1])
     found = integers_of('t', (integers / 8.0).astype(np.float32), 3, bits)
     assert found.dtype == dtype and found.tolist() == integers.tolist()
-    for wrong in (-half - 1, half, 0.5):
+    for wrong in (-half - 1, half, half + 1, 2 * half, 0.5):
         with pytest.raises(QuantizeError, match='no integers of {} bits'.format(bits)):
             integers_of('t', np.float32([wrong / 8.0]), 3, bits)
     assert integers_of('t', np.zeros(2, np.float32), POSITION_ZERO, bits).tolist() == [0, 0]
