@@ -8,8 +8,8 @@ import tensorflow.compat.v1 as tf
 from tests.analysis import small_model
 from vai_q_tf import errors, ops
 from vai_q_tf.analysis.measure import _worst_first, decibels, measure
-from vai_q_tf.analysis.results import TensorError
 from vai_q_tf.analysis.pairs import pair_by_names, pair_with_itself
+from vai_q_tf.analysis.results import TensorError
 from vai_q_tf.graph import graphdef_editor as editor
 
 NAMES = ('the model', 'the float graph')

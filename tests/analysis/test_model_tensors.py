@@ -43,7 +43,8 @@ def test_the_tensors_of_a_model():
 
 
 @pytest.mark.parametrize('op, shape, inputs, outputs', [
-    ('Conv2D', (2, 2, 3, 4), 3, 4), ('DepthwiseConv2dNative', (2, 2, 3, 2), 3, 6), ('MatMul', (6, 4), 3, 4), ('MatMul of a transpose', (4, 6), 3, 4),
+    ('Conv2D', (2, 2, 3, 4), 3, 4), ('DepthwiseConv2dNative', (2, 2, 3, 2), 3, 6), ('MatMul', (6, 4), 3, 4),
+    ('MatMul of a transpose', (4, 6), 3, 4),
     ('Conv2DBackpropInput', (2, 2, 4, 3), 3, 4)])
 def test_weights_of_scaled_channels(op, shape, inputs, outputs):
     """With these weights a layer that reads scaled channels gives scaled channels."""
