@@ -25,6 +25,9 @@ def test_the_table():
     assert lines[4].split() == ['alone', 'all', 'lost', 'bits', 'position', 'range', 'saturated', 'zeroed', 'role', 'layer']
     assert lines[6].split() == ['0.0', '20.0', '1.5', '8', '4', '-1.25', 'to', '2', '12.5%', 'activation', 'layer0']
     assert len(lines) == 7
+    assert to_text(_analysis(2)).splitlines()[1] == 'At the end of the network (layer1/aquant) 20.0 dB are left.'
+    saturated = to_text(_analysis(0, tensors=(_error(0, saturated=0.25),), depth=())).splitlines()[-1].split()
+    assert saturated[-4:] == ['25.0%', '12.5%', 'activation', 'layer0']
 
 
 def test_the_worst_twenty_and_how_many_more():
@@ -40,6 +43,8 @@ def test_what_was_not_compared():
     assert lines[-2:] == ['Not compared: a/aquant and 1 more: in a loop.', 'Not compared: c/aquant: another.']
     many = {str(number): str(number) for number in range(9)}
     assert to_text(_analysis(1, unpaired=many)).splitlines()[-1] == 'Not compared for other reasons: 4 more.'
+    assert to_text(_analysis(1, unpaired=dict(many, another='8'))).splitlines()[-1] == (
+        'Not compared for other reasons: 5 more.'), 'of tensors, not of reasons'
 
 
 def test_nothing_to_compare():

@@ -7,8 +7,9 @@ import tensorflow.compat.v1 as tf
 
 from tests.analysis import small_model
 from vai_q_tf import errors, ops
-from vai_q_tf.analysis.measure import decibels, measure
+from vai_q_tf.analysis.measure import _worst_first, decibels, measure
 from vai_q_tf.analysis.pairs import pair_by_names, pair_with_itself
+from vai_q_tf.analysis.results import TensorError
 from vai_q_tf.graph import graphdef_editor as editor
 
 NAMES = ('the model', 'the float graph')
@@ -158,6 +159,29 @@ def test_networks_that_do_not_run_side_by_side():
 def test_decibels():
     assert decibels(100.0, 1.0) == 20 and decibels(1.0, 0.0) == decibels(0.0, 0.0) == math.inf
     assert decibels(0.0, 1.0) == -math.inf
+    assert decibels(1e-300, 1e300) == -math.inf, 'their ratio is no number above 0'
+
+
+def test_the_worst_is_first():
+    """What is first costs its layer the most: the layer's result alone, less twice what the tensor loses, in dB."""
+    def error(layer, role, alone_db, loss_db=0.0):
+        return TensorError(layer + '/' + role, layer, role, 8, 4, -1.0, 1.0, 0.0, 0.0, 0.0, alone_db, None, loss_db)
+    found = [
+        error('good', 'activation', 40.0), error('good', 'weight', 45.0, 2.0), error('good', 'bias', math.inf),
+        error('moved', 'activation', 30.0), error('moved', 'weight', 35.0, 9.0),
+        error('hard', 'activation', 20.0), error('hard', 'weight', 19.0),
+        error('two', 'activation', 28.0), error('two', 'activation', 16.0), error('two', 'weight', 60.0),
+        error('nothing', 'activation', -math.inf), error('alone', 'weight', 25.0, 1.0), error('exact', 'input', math.inf)]
+    ordered = [(tensor.layer, tensor.role, tensor.alone_db) for tensor in _worst_first(found)]
+    assert ordered == [
+        ('nothing', 'activation', -math.inf),  # 0
+        ('moved', 'weight', 35.0),  # 30 - 18
+        ('two', 'activation', 16.0), ('two', 'weight', 60.0),  # 16, the less exact one first
+        ('hard', 'weight', 19.0), ('hard', 'activation', 20.0),  # 20
+        ('alone', 'weight', 25.0),  # 25 - 2
+        ('two', 'activation', 28.0), ('moved', 'activation', 30.0),
+        ('good', 'weight', 45.0),  # 40 - 4
+        ('good', 'activation', 40.0), ('good', 'bias', math.inf), ('exact', 'input', math.inf)]
 
 
 def test_scaled_channels_are_no_error():

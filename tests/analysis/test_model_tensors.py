@@ -44,6 +44,7 @@ def test_the_tensors_of_a_model():
 
 @pytest.mark.parametrize('op, shape, inputs, outputs', [
     ('Conv2D', (2, 2, 3, 4), 3, 4), ('DepthwiseConv2dNative', (2, 2, 3, 2), 3, 6), ('MatMul', (6, 4), 3, 4),
+    ('MatMul of a transpose', (4, 6), 3, 4),
     ('Conv2DBackpropInput', (2, 2, 4, 3), 3, 4)])
 def test_weights_of_scaled_channels(op, shape, inputs, outputs):
     """With these weights a layer that reads scaled channels gives scaled channels."""
@@ -51,11 +52,12 @@ def test_weights_of_scaled_channels(op, shape, inputs, outputs):
     weights = random.normal(size=shape).astype(np.float32)
     read, given = 2.0**random.randint(-2, 3, inputs), 2.0**random.randint(-2, 3, outputs)
     with tf.Graph().as_default() as graph, tf.Session() as session:
-        x = tf.placeholder(tf.float32, [2, 6] if op == 'MatMul' else [2, 3, 3, inputs], name='x')
+        x = tf.placeholder(tf.float32, [2, 6] if 'MatMul' in op else [2, 3, 3, inputs], name='x')
         kernel = tf.placeholder_with_default(weights, shape)
         result = {'Conv2D': lambda: tf.nn.conv2d(x, kernel, 1, 'SAME', name='op'),
                   'DepthwiseConv2dNative': lambda: tf.nn.depthwise_conv2d_native(x, kernel, [1] * 4, 'SAME', name='op'),
                   'MatMul': lambda: tf.matmul(x, kernel, name='op'),
+                  'MatMul of a transpose': lambda: tf.matmul(x, kernel, transpose_b=True, name='op'),
                   'Conv2DBackpropInput': lambda: tf.nn.conv2d_transpose(x, kernel, [2, 3, 3, outputs], 1, name='op')}[op]()
         view = GraphView(graph.as_graph_def())
         value = random.normal(size=x.shape.as_list()).astype(np.float32)

@@ -46,6 +46,11 @@ def test_proposals(line, expected, tmp_path):
     assert sorted(found) == sorted(expected)
 
 
+def test_options_of_a_command_are_proposed_before_a_dash_is_typed(tmp_path):
+    found = complete('vai_q_tensorflow update ', tmp_path)
+    assert {'--input_frozen_graph', '--json'} <= set(found) and '-q' not in found and '--effort' not in found
+
+
 def test_it_is_fast(tmp_path):
     taken = []
     for _ in range(3):

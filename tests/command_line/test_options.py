@@ -164,6 +164,15 @@ def test_how_positions_are_chosen():
     assert config(positions_by='percentile', percentile='99.9').percentile == 99.9
 
 
+def test_how_much_is_said():
+    for words, found in (([], (False, False)), (['-q'], (True, False)), (['--quiet'], (True, False)), (['-v'], (False, True)),
+                         (['--verbose'], (False, True))):
+        options = parse(['quantize'] + words)
+        assert (options.quiet, options.verbose) == found
+    with pytest.raises(UsageError, match='--quiet and --verbose are opposites'):
+        parse(['quantize', '-q', '-v'])
+
+
 def test_targets_are_numbers_or_not_there():
     options = parse(['sensitivity'])
     assert (options.target_bits, options.target_db, options.sensitivity_iter) == (None, None, 4)

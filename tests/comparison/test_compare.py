@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 from tests.random_networks import LAYERS, SIZE, Builder, built
 from vai_q_tf import errors
 from vai_q_tf.comparison.compare import compare
+from vai_q_tf.comparison.sides import open_side
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.graph.view import GraphView
@@ -132,6 +133,11 @@ def test_positions_that_make_no_difference():
     found = compare(measured(), moved(measured(), 'w/wquant', -2), pairs)
     assert found.first is None and found.notes == ("The values of 'w/wquant' are equal, but its position is 3 in A, 1 in B.",)
     assert (found.tensors[1].a_position, found.tensors[1].b_position) == (3, 1)
+
+
+def test_an_input_of_another_position_is_no_other_data():
+    found = compare(measured(), moved(measured(), 'x/aquant', -2), pairs)
+    assert found.first.name == 'x/aquant' and found.notes == ()
 
 
 def test_tolerance():
@@ -265,6 +271,18 @@ def test_the_folder_of_one_batch(copy):
     assert compare(measured(), str(copy / 'dump_results_0'), pairs).first is None
     found = compare(measured(), str(copy / 'dump_results_1'), pairs)
     assert found.first.name == 'x/aquant' and 'same data' in found.notes[1]
+
+
+def test_a_dump_of_more_bits_and_of_later_results(tmp_path):
+    (tmp_path / 'x_aquant.bin').write_bytes(np.array([300, -300], np.int16).tobytes())
+    side = open_side(str(tmp_path), 'DEFAULT', '')
+    side.complete('x_aquant', 12, 3)
+    assert [values.tolist() for values in side.read(['x_aquant'], 0)] == [[300, -300]]
+    record = {'file': 'x_aquant', 'type': 'int16', 'bits': 12, 'position': 3, 'shape': [2]}
+    names = {'split/aquant': 'split', 'split/output_2/aquant': 'split:2', 'w/wquant': 'w'}
+    (tmp_path / 'dump_results.json').write_text(json.dumps(dict.fromkeys(names, record)))
+    found = open_side(str(tmp_path), 'DEFAULT', '').tensors
+    assert {name: tensor.source for name, tensor in found.items()} == names
 
 
 def test_an_index_on_one_side_gives_names_and_positions(dumped, copy):

@@ -42,6 +42,18 @@ def test_the_table():
     assert rows[3] == ['departs', 'other', 'shapes', '[3,2]', '[3,1]', '8', '4', 'w/wquant']
 
 
+def test_a_side_that_tells_no_bits():
+    def last(*tensors):
+        return to_text(comparison(*tensors)).splitlines()[-4].rstrip(), to_text(comparison(*tensors)).splitlines()[-1].split()
+    assert last(EQUAL) == ('In steps of A, |A - B|:', ['0', '0', '0', '%', '8', '2', 'x/aquant'])
+    board = EQUAL._replace(a_bits=None, a_position=None, b_bits=None, b_position=None)
+    assert last(board) == ('In steps of A, |A - B|:', ['0', '0', '0', '%', '?', '?', 'x/aquant'])
+    for fields, ending in ((dict(a_bits=None, a_position=None), 'float / 8 float / 2 x/aquant'),
+                           (dict(b_bits=None, b_position=None), '8 / float 2 / float x/aquant')):
+        assert last(EQUAL._replace(**fields)) == (
+            'In steps of the quantized side, |A - B|:', ['0', '0', '0', '%'] + ending.split())
+
+
 def test_json():
     found = json.loads(to_json(comparison(EQUAL, FAR._replace(greatest=float('inf')))))
     assert found['first'] == 'conv3/Relu/aquant' and found['tensors'][1]['greatest'] is None

@@ -95,6 +95,7 @@ def test_null_is_the_default(config_file):
     (b'zzz: 3', CONFIG, ["'zzz'", 'names of options']), (b'config: other.yaml', CONFIG, ["'config'"]),
     (b'? [a]\n: 3', CONFIG, ['line 1', 'key']), (b'<<: {effort: high}', CONFIG, ["'<<'"]),
     (b'effort: &a high', CONFIG, ['line 1', "'&a'"]), (b'effort: *a', CONFIG, ["'*a'"]),
+    (b'mode: frozen\neffort: !!str high', CONFIG, ['line 2', "'!!str'"]),
     (b'effort: !!python/object/apply:os.system [ls]', CONFIG, ['line 1', 'tag']),
     (b'a: &a [x]\nb: &b [*a,*a]\ninput_nodes: [*b,*b]', CONFIG, ['line 1']),
     (b'effort: high\n---\neffort: fast', CONFIG, ['line 2']), (b'effort: [high', CONFIG, ['line 1']),

@@ -12,3 +12,7 @@ def test_scales_are_noted_up_to_the_next_layer():
     assert {node.name: list(node.attr[CHANNEL_SCALES].list.f) for node in noted.node if CHANNEL_SCALES in node.attr} == {
         'relu/aquant': scales}
     assert note_scales(model, {}) is model
+    for node in model.node:
+        if node.name == 'relu/aquant':
+            node.attr['mode'].i = 0
+    assert note_scales(model, {'mul1': scales}) is model, 'scales are those of activations'

@@ -4,7 +4,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.frozen.training_data import TrainingData
+from vai_q_tf.frozen.training_data import TrainingData, _spread
 from vai_q_tf.graph.checks.make_graph import make_graph
 
 RANDOM = np.random.RandomState(0)
@@ -97,6 +97,26 @@ def test_logits_tell_of_values_that_are_too_large():
     assert "the softmax 'softmax' are" in text and 'apart from each other' in text and 'from 0.01879 to 255' in text, text
     assert not _warnings(_network, IMAGES, scale=3.0) and not _warnings(_network, IMAGES / 255, scale=3.0)
     assert not _warnings(_network, IMAGES * 255, scale=3.0, softmax=False), 'outputs of a regression may be as large'
+
+
+def test_logits_are_apart_by_their_range():
+    with tf.Session() as session:
+        assert session.run(_spread(tf.constant([[-5.0, 2.0], [1.0, 10.0]]))) == (8.0,)
+
+
+def test_channels_before_rows_and_columns():
+    data = np.random.RandomState(0).normal([[[0]], [[50]]], [[[1]], [[4]]], (4, 2, 5, 5)).astype(np.float32)
+    with tf.Graph().as_default() as built:
+        x = tf.placeholder(tf.float32, [None, 2, 5, 5], name='x')
+        y = tf.nn.fused_batch_norm(x, [1.0, 1.0], [0.0, 0.0], data.mean((0, 2, 3)), data.var((0, 2, 3)), is_training=False,
+                                   data_format='NCHW')[0]
+        tf.identity(y, name='logits')
+    graph = make_graph(built.as_graph_def())
+    watched = TrainingData(graph, built.as_graph_def(), QuantizeConfig(['x'], ['logits']))
+    with tf.Session(graph=graph) as session:
+        for factor, count in ((1, 0), (100, 1)):
+            batch = {'x:0': data * factor}
+            assert len(watched.warnings(session.run(watched.fetches, batch), batch)) == count
 
 
 def test_a_range_that_is_none():

@@ -7,11 +7,12 @@ import re
 import pytest
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.analysis.results import Analysis, TensorError
+from vai_q_tf.analysis.results import Analysis, Histogram, TensorError
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.coverage.node_status import FLOAT, InspectedNode
 from vai_q_tf.coverage.summary import Coverage
 from vai_q_tf.lint.lint import Finding
+from vai_q_tf.notebook.html import block, folded, html_list, html_table
 from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor, Skipped
 from vai_q_tf.qat.deploy import FrozenFiles
 from vai_q_tf.report.bits.bit_choice import WideChoice
@@ -31,7 +32,8 @@ def _plan():
 
 
 def _errors():
-    return tuple(TensorError('layer{}/aquant'.format(n), EVIL, 'activation', 8, 5, -1.0, 2.5, 0.125, 0.0, 3.0 + n, float('inf'))
+    return tuple(TensorError('layer{}/aquant'.format(n), EVIL, 'activation', 8, 5, -1.0, 2.5, 0.125, 0.0, 3.0 + n, float('inf'),
+                             Histogram(-1.0, 2.5, (3,), (3,)), 1.5)
                  for n in range(MANY))
 
 
@@ -120,8 +122,28 @@ def test_tables_have_all_rows_and_fold_most_of_them():
     reader = _Reader(RESULTS[4]._repr_html_())
     rows = [row for row in reader.rows if row and row[0].startswith('layer')]
     assert [row[0] for row in rows] == ['layer{}/aquant'.format(n) for n in range(MANY)]
-    assert rows[3] == ['layer3/aquant', EVIL, 'activation', '8', '5', '-1', '2.5', '0.125', '0', '6', 'inf']
+    assert rows[3] == ['layer3/aquant', EVIL, 'activation', '8', '5', '-1', '2.5', '0.125', '0', '6', 'inf', '1.5']
     assert reader.folded >= (MANY - 15) * len(rows[0])
+    assert '<summary>{} more</summary>'.format(MANY - 15) in html_table(('a',), [(n,) for n in range(MANY)])
+
+
+def test_numbers_stand_on_the_right_and_flags_do_not():
+    text = html_table(('a',), [(1,), (0.5,), (True,), ('x',)])
+    assert re.findall('align:([a-z]+)">([^<]+)', text) == [('right', '1'), ('right', '0.5'), ('left', 'True'), ('left', 'x')]
+
+
+def test_titles_are_text():
+    for html_of in (block(EVIL), html_list(EVIL, ['x']), folded(EVIL, 'x'), html_table((EVIL,), [(1,)])):
+        assert '<script>' not in html_of and EVIL in ''.join(_Reader(html_of).text)
+
+
+def test_a_summary_says_what_is_wrong_and_what_to_do():
+    rules = [Finding('refused', 'a', 'm'), Finding('other', 'b', 'm')]
+    text = RESULTS[6]._replace(warnings=('odd data',), next_steps=('do this',), findings=rules[:1],
+                               differences=rules[1:])._repr_html_()
+    assert '<b>Warnings</b></p><ul><li>odd data</li>' in text and '<b>Next</b></p><ul><li>do this</li>' in text
+    refused, others = text[text.index('compiler refuses'):].split('computes otherwise')
+    assert '>refused<' in refused and '>other<' in others and '>other<' not in refused
 
 
 def test_a_config_shows_first_what_was_changed():

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from tests.frozen.test_training_data import IMAGES, _fused, _network
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.configuration.write_file import CONFIG_FILE
 from vai_q_tf.ptq import quantize as quantize_file
 from vai_q_tf.ptq import summarise
 from vai_q_tf.ptq.quantize import quantize_frozen
@@ -44,7 +45,7 @@ def test_the_result_is_a_path(made):
     path = str(directory / 'quantize_eval_model.pb')
     assert result == path and isinstance(result, str) and '{}'.format(result) == path and os.path.exists(result)
     assert {path: 1}[result] == 1 and os.path.dirname(result) == str(directory)
-    assert result.files == {'model': path, 'summary': str(directory / SUMMARY_FILE)}
+    assert result.files == {'model': path, 'config': str(directory / CONFIG_FILE), 'summary': str(directory / SUMMARY_FILE)}
     assert repr(result).startswith("QuantizeResult('{}': 3 of 3 convolutions".format(path)) and SUMMARY_FILE in repr(result)
     for other in (copy.deepcopy(result), pickle.loads(pickle.dumps(result))):
         assert other == path and other.summary == result.summary

@@ -21,6 +21,7 @@ def _range(low, high, share=0.0, position=7, deviations=(1.0, 1.0)):
     (_range(0.0, 1.0, 0.2), ''),  # 1 becomes 127/128
     (_range(-1.0, 1.0, deviations=(1.0, 0.9, 60.0, 1.1)), 'In 1 of 4 batches, the first of them in step 2'),
     (_range(-1.0, 1.0, deviations=(1.0, 0.0, 0.0, 1.1, 1.0)), 'In 2 of 5 batches, the first of them in step 1'),
+    (_range(-1.0, 1.0, deviations=(1.0, 1.0, 40.0)), 'have a standard deviation of 40; usually it is 1.'),
     (_range(-1.0, 1.0, deviations=(1.0, 0.1, 10.0)), '')])
 def test_ranges(values, words):
     found = list(input_warnings('x', values, 7))

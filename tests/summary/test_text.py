@@ -57,6 +57,7 @@ def test_what_aids_brought():
 def test_what_the_outputs_have():
     kept, reverted = AidSummary('a', 1.0, 2.0, True), AidSummary('b', 2.0, 1.5, False, 'no gain')
     assert EMPTY.db is None
+    assert EMPTY._replace(aids=(AidSummary('b', 1.0, 0.5, False, 'no gain'), kept)).db == 2.0
     assert EMPTY._replace(aids=(kept,)).db == EMPTY._replace(aids=(kept, reverted)).db == 2.0
 
 

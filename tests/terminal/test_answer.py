@@ -7,6 +7,7 @@ import numpy as np
 
 from vai_q_tf.terminal.answer import Answer, printed
 from vai_q_tf.terminal.json_text import json_text
+from vai_q_tf.terminal.table import table
 
 
 class _Row(NamedTuple):
@@ -18,6 +19,11 @@ def test_text_and_json():
     answer = Answer('text', lambda: '{"a": 1}\n')
     assert printed(answer, False) == 'text' and printed(answer, True) == '{"a": 1}'
     assert printed('sentence', False) == 'sentence' and json.loads(printed('sentence', True)) == {'text': 'sentence'}
+
+
+def test_a_table_begins_on_the_left():
+    assert table([('a', 'name'), ('100', 'x'), ('2', 'long name')]) == [
+        'a    name', '---  ----', '100  x', '2    long name']
 
 
 def test_json_has_plain_values():

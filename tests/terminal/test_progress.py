@@ -13,7 +13,7 @@ from vai_q_tf.errors import INVALID_CONFIG, QuantizeError
 from vai_q_tf.terminal import progress as progress_file
 from vai_q_tf.terminal.logs import collected, logged_as
 from vai_q_tf.terminal.progress import progress, stage
-from vai_q_tf.terminal.verbosity import note, set_verbosity, verbosity
+from vai_q_tf.terminal.verbosity import is_quiet, note, set_verbosity, verbosity
 
 
 @contextlib.contextmanager
@@ -109,7 +109,10 @@ def test_quiet_and_verbose(capsys):
         note('summary')
         with stage('Writing the model'):
             assert list(progress(iter('ab'), 2, 'Check')) == ['a', 'b']
-    assert capsys.readouterr().err == ''
+        with verbosity('verbose'):
+            pass
+        assert is_quiet()
+    assert capsys.readouterr().err == '' and not is_quiet()
     logger = tf.get_logger()
     level = logger.level
     with verbosity('verbose'):
@@ -124,8 +127,12 @@ def test_quiet_and_verbose(capsys):
 
 def _of_tensorflow(level, text):
     """Logs as TensorFlow's own code does."""
-    code = compile('tf.logging.log(level, text)', '/somewhere/tensorflow_core/python/ops/array_ops.py', 'exec')
-    exec(code, {'tf': tf, 'level': level, 'text': text})
+    _logged('tf.logging.log({}, {!r})'.format(level, text), '/somewhere/tensorflow_core/python/ops/array_ops.py')
+
+
+def _logged(code, path):
+    """Runs code as that of the file."""
+    exec(compile(code, path, 'exec'), {'tf': tf})
 
 
 @pytest.mark.parametrize('shows_all', [False, True])
@@ -150,19 +157,37 @@ def test_messages_do_not_break_a_bar(monkeypatch):
         text = written()
     warning = '\033[1;33mwarning:\033[0m'
     assert 'vai_q_tensorflow dump: {} odd'.format(warning) in re.split(r'[\r\n]+', text)
-    with terminal(monkeypatch) as written, logged_as('dump'):
-        monkeypatch.setenv('NO_COLOR', '1')
-        tf.logging.warning('odd')
-        assert written() == 'vai_q_tensorflow dump: warning: odd\r\n'
+    for name, value in (('NO_COLOR', '1'), ('TERM', 'dumb')):
+        with terminal(monkeypatch) as written, logged_as('dump'), monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            tf.logging.warning('odd')
+            assert written() == 'vai_q_tensorflow dump: warning: odd\r\n'
+
+
+def test_quiet_on_a_terminal(monkeypatch):
+    with terminal(monkeypatch) as written, verbosity('quiet'):
+        assert list(progress(range(2), 2, 'Dump')) == [0, 1]
+        assert written() == ''
 
 
 def test_warnings_of_this_package_are_collected():
     from vai_q_tf.coverage.summary import Coverage, warn
+    tf.get_logger().setLevel(tf.logging.INFO)
     with collected() as found:
         tf.logging.warning('of a test')
         _of_tensorflow(tf.logging.WARN, 'of TensorFlow')
         warn(Coverage((), (), (), 0, ()))
+        _logged('tf.logging.error("no warning")', progress_file.__file__)
+        _logged('tf.logging.info("no warning")', progress_file.__file__)
     assert len(found) == 1 and found[0].startswith('No weights are quantized: ')
+
+
+def test_a_level_that_changes_meanwhile_is_left():
+    logger = tf.get_logger()
+    logger.setLevel(tf.logging.ERROR)
+    with collected():
+        logger.setLevel(tf.logging.INFO)
+    assert logger.level == tf.logging.INFO
 
 
 def test_hidden_warnings_are_collected_and_stay_hidden(caplog):

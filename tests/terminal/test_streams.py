@@ -26,7 +26,7 @@ def _patient():
 
 @pytest.mark.parametrize('parts, end', [
     ([], b''), (['half'], b'\n'), (['whole\n'], b''), (['whole\n', ''], b''), (['whole\n', 'half'], b'\n'),
-    (['half', ''], b'\n'), (['half', ' of it\n'], b'')])
+    (['half', ''], b'\n'), (['half', ' of it\n'], b''), (['a bar that is gone\r'], b'')])
 def test_an_open_line_is_ended_once(parts, end):
     stream, data = _patient()
     for part in parts:

@@ -70,5 +70,5 @@ def worst(tensors):
 
 def error_table(tensors):
     """TensorErrors as a table of HTML."""
-    return html_table(('tensor', 'layer', 'role', 'bits', 'position', 'low', 'high', 'saturated', 'zeroed', 'dB', 'dB alone'),
-                      [tensor[:-1] for tensor in tensors])
+    return html_table(('tensor', 'layer', 'role', 'bits', 'position', 'low', 'high', 'saturated', 'zeroed', 'dB', 'dB alone',
+                       'dB lost'), [tensor[:-2] + tensor[-1:] for tensor in tensors])

@@ -27,6 +27,14 @@ def test_scalars_called_loss_and_no_others(tmp_path):
     assert read_losses(str(tmp_path)) == {'loss': [(1, 3.0), (2, 2.5)], 'loss_1': [(1, 4.0)], 'head/total_loss': [(1, 5.0)]}
 
 
+def test_a_directory_is_no_pattern(tmp_path):
+    for name, value in (('run[1]', 2.0), ('run1', 3.0)):
+        (tmp_path / name).mkdir()
+        with tf.Graph().as_default():
+            _write(tmp_path / name, [(1, 'loss', value)])
+    assert read_losses(str(tmp_path / 'run[1]')) == {'loss': [(1, 2.0)]}
+
+
 def test_values_that_are_tensors(tmp_path):
     path = str(tmp_path / 'events.out.tfevents.1')
     with tf.io.TFRecordWriter(path) as writer:

@@ -33,6 +33,38 @@ def test_both_ways_to_count_batches(tmp_path):
         dump.read('b', 2)
 
 
+def test_files_without_a_type_count_from_0_beside_files_with_one(tmp_path):
+    write(tmp_path / 'dump_results_1', a=int8(2), b_int16=np.int16([300]))
+    write(tmp_path / 'dump_results_2', b_int16=np.int16([400]))
+    dump = DumpReader(str(tmp_path))
+    assert dump.read('a', 1) == [2] and [dump.read('b', batch) for batch in (0, 1)] == [[300], [400]]
+    with pytest.raises(QuantizeError, match="no file of 'a' for batch 0"):
+        dump.read('a', 0)
+
+
+def test_binary_counts_before_text(tmp_path):
+    write(tmp_path, a=int8(1))
+    (tmp_path / 'a.txt').write_text('2')
+    assert DumpReader(str(tmp_path)).read('a', 0) == [1]
+
+
+def test_bits_of_the_index_tell_the_type(tmp_path):
+    write(tmp_path / 'dump_results_0', a=np.int16([300, -300]))
+    record = {'file': 'a', 'type': 'int16', 'bits': 12, 'position': 3, 'shape': [2]}
+    (tmp_path / 'dump_results.json').write_text(json.dumps({'x/aquant': record}))
+    assert DumpReader(str(tmp_path)).read('x/aquant', 0).tolist() == [300, -300]
+
+
+def test_weights_that_are_cut_off(tmp_path):
+    write(tmp_path / 'dump_results_weights', w=int8(1, 2))
+    write(tmp_path / 'dump_results_0', a=int8(1))
+    records = {'w/wquant': {'file': 'w', 'type': 'int8', 'bits': 8, 'position': 3, 'shape': [2, 2]}}
+    (tmp_path / 'dump_results.json').write_text(json.dumps(records))
+    for batch in (0, 1):
+        with pytest.raises(QuantizeError, match='Wrong size'):
+            DumpReader(str(tmp_path)).read('w/wquant', batch)
+
+
 @pytest.mark.parametrize('name', ['a', 'a_int8'])
 @pytest.mark.parametrize('first', [0, 1, 3])
 def test_a_tool_begins_to_count_where_it_likes(tmp_path, name, first):
@@ -45,7 +77,8 @@ def test_a_tool_begins_to_count_where_it_likes(tmp_path, name, first):
 def test_types_of_files_without_one(tmp_path):
     write(tmp_path, a=np.int16([1, 2]))
     dump = DumpReader(str(tmp_path))
-    assert list(dump.read('a', 0, 8)) == [1, 0, 2, 0] and list(dump.read('a', 0, 12)) == [1, 2]
+    assert list(dump.read('a', 0, 8)) == [1, 0, 2, 0] and list(dump.read('a', 0, 9)) == list(dump.read('a', 0, 16)) == [1, 2]
+    assert list(dump.read('a', 0, 17)) == [1 + (2 << 16)]
     with pytest.raises(QuantizeError, match='Cannot read|Wrong size') as caught:
         write(tmp_path, a=int8(1, 2, 3))
         dump.read('a', 0, 20)

@@ -4,7 +4,7 @@ from typing import NamedTuple, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO, POSITION_MIN
+from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO
 from vai_q_tf.graph.view import indexed_name
 from vai_q_tf.ptq.calibration.counting import count_positions
 
@@ -24,7 +24,7 @@ class InputRange(NamedTuple):
 
     def saturated(self, position):
         """The share of the elements that are out of the range of the bits at a position."""
-        return float(self.counts[:max(position, POSITION_MIN) + HISTOGRAM_ZERO].sum()) / max(self.size, 1)
+        return float(self.counts[:position + HISTOGRAM_ZERO].sum()) / max(self.size, 1)
 
 
 class InputRanges:

@@ -2,7 +2,7 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors, fixed_point
+from vai_q_tf import errors
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.checks.make_graph import make_graph
 from vai_q_tf.graph.sessions import session_config
@@ -73,8 +73,6 @@ def integers_of(tensor, value, position, bits):
     if not np.isfinite(value).all():
         raise errors.QuantizeError(errors.NOT_QUANTIZED, 'Wrong values', 'The FixNeuron {!r} gave NaN or infinity; look for '
                                    'such values in the constants of the model.'.format(tensor))
-    if position == fixed_point.POSITION_ZERO:
-        position = 0
     integers = np.ldexp(value.astype(np.float64), position)
     result = integers.astype(np.int8 if bits <= 8 else np.int16 if bits <= 16 else np.int32)
     half = 2**(bits - 1)
