@@ -368,7 +368,8 @@ def test_input_functions_and_parameters(dumped):
 
 
 def test_paths_that_are_not_there(dumped, tmp_path):
-    refused(errors.INVALID_INPUT, 'There is no', 'board', 'two models or folders', call=lambda: compare(dumped, str(tmp_path / 'board')))
+    refused(errors.INVALID_INPUT, 'There is no', 'board', 'two models or folders',
+            call=lambda: compare(dumped, str(tmp_path / 'board')))
 
 
 def test_models_that_are_damaged(dumped):

@@ -91,7 +91,7 @@ class DumpReader:
             self._directory, stem, batch, os.path.join('dump_results_{}'.format(batch), stem + '.bin')))
 
     def _found(self, stem, batch):
-        """[(path, name of the type or None)] of all files of a batch: a tensor may have one for each of two kinds of readers."""
+        """[(path, name of the type or None)] of all files of a batch: there may be one for each of two kinds of readers."""
         kinds = (self._batches.get(batch, {}), self._plain.get(batch, {}), self._weights)
         return [files[stem] for files in kinds if stem in files]
 
@@ -99,7 +99,7 @@ class DumpReader:
         for other, _ in self._found(stem, batch)[1:]:
             if other.endswith('.bin') and path.endswith('.bin') and other != path and not os.path.samefile(other, path) \
                     and _content(other) != _content(path):
-                raise self._wrong('Two versions', '{!r} and {!r} stand for the same tensor of one batch, and have other values. '
+                raise self._wrong('Two versions', '{!r} and {!r} stand for one tensor of one batch, and have other values. '
                                   'Delete the one that is not meant; `dump` writes both alike'.format(other, path))
 
     def _listed(self):
