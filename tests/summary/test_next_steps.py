@@ -1,5 +1,6 @@
 """What a summary proposes to do next."""
 from tests.summary.test_text import EMPTY
+from vai_q_tf.analysis.results import TensorError
 from vai_q_tf.lint.lint import Finding
 from vai_q_tf.summary.next_steps import next_steps
 from vai_q_tf.summary.results import AidSummary
@@ -29,3 +30,10 @@ def test_where_accuracy_may_not_suffice():
 def test_what_looks_wrong_comes_first():
     assert _steps(warnings=('odd',))[0] == 'See to the warnings first.'
     assert '--strict' in _steps(findings=(Finding('r', 'n', ''),))[0]
+
+
+def test_weights_of_which_a_few_are_far_larger():
+    even, uneven = (TensorError(name, name, 'weight', 8, 2, -1.0, 30.0, 0.0, zeroed, 33.0, 33.0)
+                    for name, zeroed in (('even', 0.02), ('uneven', 0.61)))
+    assert _steps(worst=(even, uneven, uneven))[0].startswith('uneven: 61% of the weights become 0')
+    assert len(_steps(worst=(even, uneven, uneven))) == len(_steps(worst=(even,))) + 1

@@ -1,6 +1,8 @@
 """What to do once a network is quantized."""
 import shlex
 
+from vai_q_tf.summary.advice import UNEVEN, is_uneven
+
 _LITTLE = 20.0  # dB of the outputs: the noise is a tenth of the signal
 
 
@@ -14,6 +16,8 @@ def next_steps(summary, float_graph, input_fn):
     steps = []
     if summary.warnings:
         steps.append('See to the warnings first.')
+    steps += ['{}: {}'.format(tensor.layer, UNEVEN.format(zeroed=tensor.zeroed))
+              for tensor in summary.worst if is_uneven(tensor)][:1]
     if summary.db is not None and summary.db < _LITTLE or summary.effort == 'fast':
         better = {'fast': '--effort standard', 'standard': '--effort high'}.get(summary.effort)
         steps.append('Where accuracy does not suffice: {}quantization-aware training.'.format(
