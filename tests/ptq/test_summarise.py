@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from tests.frozen.test_training_data import IMAGES, _fused, _network
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.configuration.write_file import CONFIG_FILE
 from vai_q_tf.ptq import quantize as quantize_file
 from vai_q_tf.ptq import summarise
 from vai_q_tf.ptq.quantize import quantize_frozen
@@ -44,7 +45,7 @@ def test_the_result_is_a_path(made):
     path = str(directory / 'quantize_eval_model.pb')
     assert result == path and isinstance(result, str) and '{}'.format(result) == path and os.path.exists(result)
     assert {path: 1}[result] == 1 and os.path.dirname(result) == str(directory)
-    assert result.files == {'model': path, 'summary': str(directory / SUMMARY_FILE)}
+    assert result.files == {'model': path, 'config': str(directory / CONFIG_FILE), 'summary': str(directory / SUMMARY_FILE)}
     assert repr(result).startswith("QuantizeResult('{}': 3 of 3 convolutions".format(path)) and SUMMARY_FILE in repr(result)
     for other in (copy.deepcopy(result), pickle.loads(pickle.dumps(result))):
         assert other == path and other.summary == result.summary
@@ -61,7 +62,8 @@ def test_the_facts(made):
     assert summary.effort == 'fast' and not summary.warnings and not summary.aids and summary.db is None
     assert len(summary.worst) == 3 and [tensor.db for tensor in summary.worst][0] < 60
     assert summary.next_steps[-1].endswith(
-        'vai_q_tensorflow analyze --input_frozen_graph {} --float_graph float.pb --input_fn {}.images'.format(result, __name__))
+        'vai_q_tensorflow analyze --input_frozen_graph {} --float_graph float.pb --input_fn {}.images '
+        '--output_dir {}'.format(result, __name__, directory))
     read = _file(directory)
     assert read['coverage']['weighted'] == list(summary.coverage.weighted) and read['files'] == result.files
     assert read['inputs'] == [dict(one._asdict())] and read['next_steps'] == list(summary.next_steps)

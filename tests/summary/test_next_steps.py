@@ -14,8 +14,11 @@ def _steps(**fields):
 
 def test_the_worst_layer_can_always_be_looked_for():
     command = "vai_q_tensorflow analyze --input_frozen_graph 'out dir/m.pb' --float_graph float.pb --input_fn m.f"
+    command += " --output_dir 'out dir'"
     assert _steps() == ('To find the layer that loses most: ' + command,)
-    assert next_steps(MADE, '', '')[-1].endswith('--float_graph FLOAT.pb --input_fn MODULE.FUNCTION')
+    default = MADE._replace(files=(('model', './quantize_results/m.pb'),))
+    assert next_steps(default, '', '')[-1].endswith('--float_graph FLOAT.pb --input_fn MODULE.FUNCTION')
+    assert next_steps(MADE._replace(files=(('model', 'm.pb'),)), '', '')[-1].endswith('MODULE.FUNCTION --output_dir .')
     assert next_steps(MADE._replace(files=(('model', 'm.onnx'),)), 'float.pb', 'm.f') == (), 'analyze reads no onnx'
 
 
