@@ -42,6 +42,17 @@ def test_the_tensors_of_a_model():
         assert tensor.is_static == name.endswith('wquant')
 
 
+def test_a_reshape_to_a_computed_shape_has_its_own_name():
+    """And not that of the Shape, which reads a quantized tensor, too."""
+    with tf.Graph().as_default() as graph:
+        x = ops.fix_neuron(tf.placeholder(tf.float32, [None, 2, 3], name='x'), 1, 1, 8, quantize_pos=3, name='x/aquant')
+        shape = tf.stack([tf.shape(x, name='flatten/Shape')[0], -1], name='flatten/shape')
+        y = tf.reshape(x, shape, name='flatten/Reshape')
+        ops.fix_neuron(y, 1, 1, 8, quantize_pos=3, name='flatten/Reshape/aquant')
+    found = model_tensors(GraphView(graph.as_graph_def()))
+    assert [found[name].layer for name in ('x/aquant', 'flatten/Reshape/aquant')] == ['x', 'flatten/Reshape']
+
+
 @pytest.mark.parametrize('op, shape, inputs, outputs', [
     ('Conv2D', (2, 2, 3, 4), 3, 4), ('DepthwiseConv2dNative', (2, 2, 3, 2), 3, 6), ('MatMul', (6, 4), 3, 4),
     ('MatMul of a transpose', (4, 6), 3, 4),

@@ -63,7 +63,8 @@ def test_every_option_of_quantize_frozen_is_handed_on(command, calls):
     ('output_nodes', errors.INVALID_CONFIG), ('input_fn', errors.INVALID_INPUT_FN)])
 def test_a_missing_option_is_named(refused, missing, code):
     given = {key: value for key, value in QUANTIZE.items() if key != missing}
-    refused('quantize', words=[code, '--' + missing], **given)
+    proposed = ['inspect --input_frozen_graph float.pb'] if missing.endswith('_nodes') else []
+    refused('quantize', words=[code, '--' + missing] + proposed, **given)
     refused('quantize', words=[code, '--' + missing], **dict(given, **{missing: ''}))
 
 
@@ -444,6 +445,11 @@ def test_analyze(command, workplace):
     lines = out.splitlines()
     assert lines[0] == '{}: 4 quantized tensors against float.pb, on 2 batches.'.format(model)
     assert lines[-1] == 'The report is {}'.format(os.path.join('.', 'quantize_results', 'analyze.json'))
+    assert not any(line.startswith('Likely: ') for line in lines)
+    (workplace / 'dark_images.py').write_text(
+        'from calib_module import calib as right\n\n\ndef calib(step):\n    return {"input": right(step)["input"] / 255}\n')
+    darker = command('analyze', input_frozen_graph=model, float_graph='float.pb', input_fn='dark_images.calib')[1].splitlines()
+    assert darker[-2].startswith('Likely: input: these data have another range') and not darker[-3].startswith('Likely')
     assert len(json.loads((workplace / 'quantize_results' / 'analyze.json').read_text())['tensors']) == 4
     assert command('analyze', input_frozen_graph=model)[1].startswith('{}: 2 quantized tensors against the model'.format(model))
 

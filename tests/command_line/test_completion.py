@@ -76,7 +76,8 @@ def test_help_lists_what_a_command_uses(command, capsys):
     listed = [name for name, *_ in ROWS if '\n  --' + name in text]
     expected = set(USED[command] + EVERYWHERE) if command else {row[0] for row in ROWS}
     assert caught.value.code == 0 and set(listed) == expected
-    assert text.startswith('usage: vai_q_tensorflow {} '.format(command or 'COMMAND'))
+    assert text.startswith('usage: vai_q_tensorflow {} [--option'.format(
+        'compare A B' if command == 'compare' else command or 'COMMAND'))
     for number in (0, 1, 3, 130, 143):
         assert '\n  {} '.format(number) in text
     assert text.rstrip().endswith('see the module vai_q_tensorflow.')

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 from tests.command_line.conftest import small_network
 from vai_q_tf.commands import report
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.lint.lint import lint
 
 
 def _page(path):
@@ -53,6 +54,21 @@ def test_report_with_all_without_data_and_without_the_float_graph(quantized, com
     text, names, plots = _page(path)
     assert sorted(names) == ['bias/wquant', 'weights/wquant'] and plots == {'network', 'histogram'}
     assert 'weights and biases only' in text
+
+
+@pytest.mark.parametrize('has_shapes', [True, False])
+def test_shapes_noted_in_the_model_count_for_lint(quantized, command, has_shapes):
+    """An op that the compiler does not know needs one: else the report would refuse what `lint` of the file accepts."""
+    graph_def = tf.GraphDef.FromString((quantized / 'quantize_eval_model.pb').read_bytes())
+    last = graph_def.node.add(name='last', op='Tanh', input=['relu/aquant'])
+    last.attr['T'].type = tf.float32.as_datatype_enum
+    if has_shapes:
+        last.attr['_output_shapes'].list.shape.add().CopyFrom(tf.TensorShape([None, 8, 8, 4]).as_proto())
+    (quantized / 'm.pb').write_bytes(graph_def.SerializeToString())
+    assert not command('report', input_frozen_graph=str(quantized / 'm.pb'), output_dir='results')[0]
+    found = {finding.rule for finding in lint(graph_def)}
+    assert ('shape-of-unknown-op' in found) == ('shape-of-unknown-op' in (quantized / 'm_report.html').read_text()) == (
+        not has_shapes)
 
 
 def test_errors_come_before_anything_is_written(command, workplace, monkeypatch):

@@ -385,6 +385,11 @@ def test_input_functions_and_parameters(dumped):
     refused(errors.INVALID_CONFIG, 'tolerance', call=lambda: compare(measured(), dumped, pairs, tolerance=float('nan')))
 
 
+def test_paths_that_are_not_there(dumped, tmp_path):
+    refused(errors.INVALID_INPUT, 'There is no', 'board', 'two models or folders',
+            call=lambda: compare(dumped, str(tmp_path / 'board')))
+
+
 def test_models_that_are_damaged(dumped):
     for damage in (lambda node: node.input.pop(), lambda node: node.attr['quantize_pos'].CopyFrom(tf.AttrValue(i=300)),
                    lambda node: node.attr['phase'].CopyFrom(tf.AttrValue(i=0))):

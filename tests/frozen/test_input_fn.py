@@ -274,6 +274,12 @@ def test_running_out_of_data(error):
     refused(lambda: reader(ends_with(error)).feed(4), 'step 4 of 5', 'out of data', 'calib_iter', 'test_input_fn.py, line')
 
 
+def test_slices_beyond_the_end_of_the_data():
+    refused(lambda: reader({'input': images()[:0]}).feed(4), 'step 4 of 5', 'empty', 'lower calib_iter')
+    first = refused(lambda: reader({'input': images()[:0]}).feed(0), 'step 0', 'empty')
+    assert 'calib_iter' not in str(first)
+
+
 @pytest.mark.parametrize('error', [KeyError('image'), FileNotFoundError('a.png'), SystemExit(1), tf.errors.NotFoundError(
     None, None, 'No such file')])
 def test_what_it_raises_is_wrapped(error):

@@ -13,6 +13,7 @@ import vai_q_tensorflow
 from tests.hooks import train_estimator
 from vai_q_tf import QuantizeCheckpointListener, QuantizeError, QuantizeExporter, errors
 from vai_q_tf.hooks import training_report
+from vai_q_tf.qat.deploy import FrozenFiles
 
 v1 = tf.compat.v1
 
@@ -54,6 +55,15 @@ def test_a_report_beside_each_model_with_positions_losses_and_weights(training):
     assert set(_data(reports[-1], 'page-data')[1]['names']) == {
         'conv/kernel/wquant', 'conv/kernel/biases/wquant', 'logits/kernel/wquant', 'logits/bias/wquant'}
     assert len(glob.glob(os.path.join(directory, 'model', '*tfevents*'))) == 1
+
+
+def test_it_is_made_of_the_model_with_its_shapes(training):
+    """By which `lint` judges ops that the compiler does not know."""
+    directory, _ = training
+    model, = glob.glob(os.path.join(directory, 'quantized', 'quantize_eval_model_20_*.pb'))
+    contents = training_report._contents(
+        FrozenFiles(model, model), (None, None), os.path.join(directory, 'c'), directory, '20_1')
+    assert all('_output_shapes' in node.attr for node in contents.model.node)
 
 
 def test_a_report_that_fails_leaves_model_and_training(tmp_path, monkeypatch, caplog):

@@ -189,8 +189,9 @@ def test_sections_without_anything_to_say_are_left_out():
 def test_weights_alone_say_how_to_get_the_rest(analysis):
     weights = tuple(tensor for tensor in analysis.tensors if tensor.role == 'weight')
     page = Page(to_html(made_up.full_contents(analysis)._replace(
-        analysis=analysis._replace(tensors=weights, depth=(), batches=0))))
+        analysis=analysis._replace(tensors=weights, depth=(), batches=0), summary=None, files=(('model', 'out dir/m.pb'),))))
     assert 'weights and biases only' in page.text and '--input_fn MODULE.FUNCTION' in page.text
+    assert "report --input_frozen_graph 'out dir/m.pb' --float_graph" in page.text
     assert 'The error along the depth' not in page.text
 
 

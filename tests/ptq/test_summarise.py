@@ -62,7 +62,8 @@ def test_the_facts(made):
     assert summary.effort == 'fast' and not summary.warnings and not summary.aids and summary.db is None
     assert len(summary.worst) == 3 and [tensor.db for tensor in summary.worst][0] < 60
     assert summary.next_steps[-1].endswith(
-        'vai_q_tensorflow analyze --input_frozen_graph {} --float_graph float.pb --input_fn {}.images'.format(result, __name__))
+        'vai_q_tensorflow analyze --input_frozen_graph {} --float_graph float.pb --input_fn {}.images '
+        '--output_dir {}'.format(result, __name__, directory))
     read = _file(directory)
     assert read['coverage']['weighted'] == list(summary.coverage.weighted) and read['files'] == result.files
     assert read['inputs'] == [dict(one._asdict())] and read['next_steps'] == list(summary.next_steps)

@@ -1,5 +1,6 @@
 """What a summary proposes to do next."""
 from tests.summary.test_text import EMPTY
+from vai_q_tf.analysis.results import TensorError
 from vai_q_tf.lint.lint import Finding
 from vai_q_tf.summary.next_steps import next_steps
 from vai_q_tf.summary.results import AidSummary
@@ -13,8 +14,11 @@ def _steps(**fields):
 
 def test_the_worst_layer_can_always_be_looked_for():
     command = "vai_q_tensorflow analyze --input_frozen_graph 'out dir/m.pb' --float_graph float.pb --input_fn m.f"
+    command += " --output_dir 'out dir'"
     assert _steps() == ('To find the layer that loses most: ' + command,)
-    assert next_steps(MADE, '', '')[-1].endswith('--float_graph FLOAT.pb --input_fn MODULE.FUNCTION')
+    default = MADE._replace(files=(('model', './quantize_results/m.pb'),))
+    assert next_steps(default, '', '')[-1].endswith('--float_graph FLOAT.pb --input_fn MODULE.FUNCTION')
+    assert next_steps(MADE._replace(files=(('model', 'm.pb'),)), '', '')[-1].endswith('MODULE.FUNCTION --output_dir .')
     assert next_steps(MADE._replace(files=(('model', 'm.onnx'),)), 'float.pb', 'm.f') == (), 'analyze reads no onnx'
 
 
@@ -29,3 +33,10 @@ def test_where_accuracy_may_not_suffice():
 def test_what_looks_wrong_comes_first():
     assert _steps(warnings=('odd',))[0] == 'See to the warnings first.'
     assert '--strict' in _steps(findings=(Finding('r', 'n', ''),))[0]
+
+
+def test_weights_of_which_a_few_are_far_larger():
+    even, uneven = (TensorError(name, name, 'weight', 8, 2, -1.0, 30.0, 0.0, zeroed, 33.0, 33.0)
+                    for name, zeroed in (('even', 0.02), ('uneven', 0.61)))
+    assert _steps(worst=(even, uneven, uneven))[0].startswith('uneven: 61% of the weights become 0')
+    assert len(_steps(worst=(even, uneven, uneven))) == len(_steps(worst=(even,))) + 1

@@ -115,7 +115,7 @@ def _layer(view, tensor, changing):
     waiting, seen, other = collections.deque([node_name(tensor)]), set(), ''
     while waiting:
         name = waiting.popleft()
-        if name in seen or name not in changing or view.op(name) == 'FixNeuron':
+        if name in seen or name not in changing or view.op(name) == 'FixNeuron' or _is_integer(view, name):
             continue
         seen.add(name)
         if trait(view.op(name)).kind == WEIGHTED:
@@ -127,6 +127,12 @@ def _layer(view, tensor, changing):
         if view.op(name) not in ('NextIteration', 'RefNextIteration'):
             waiting.extend(operands)
     return other or node_name(tensor)
+
+
+def _is_integer(view, name):
+    """Whether a node gives shapes or indices."""
+    dtype = view.dtype(name)
+    return dtype is not None and dtype.is_integer
 
 
 def scaled_weights(view, reader, value, inputs, outputs):

@@ -45,9 +45,10 @@ def parser(command=None, note=lambda action: None):
     """
     commands = dict(COMMANDS)
     used = USED[command] + EVERYWHERE if command in commands else [row[0] for row in ROWS]
+    shown = command if command in commands else 'COMMAND'
     result = _Parser(
         prog='vai_q_tensorflow', formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False,
-        usage='vai_q_tensorflow {} [--option VALUE] [--option=VALUE] ...'.format(command if command in commands else 'COMMAND'),
+        usage='vai_q_tensorflow {}{} [--option VALUE] [--option=VALUE] ...'.format(shown, ' A B' * (shown == 'compare')),
         description=_description(command, commands), epilog=_epilog())
     note(result.add_argument('command', nargs='?', help=argparse.SUPPRESS))
     result.add_argument('-h', '--help', nargs=0, action=_Help, help='show this help and exit; that of a command after it')

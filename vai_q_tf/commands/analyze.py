@@ -4,6 +4,7 @@ import os
 from vai_q_tf.analysis.analysis_text import to_json, to_text
 from vai_q_tf.analysis.analyze import REPORT, analyze
 from vai_q_tf.commands.checks import require_file
+from vai_q_tf.summary.advice import advice
 from vai_q_tf.terminal.answer import Answer
 
 
@@ -13,5 +14,6 @@ def run(options, config):
     float_graph = require_file(options, 'float_graph') if options.float_graph.strip() else None
     found = analyze(path, options.input_fn.strip() or None, float_graph, config, analyze_iter=options.analyze_iter,
                     gpu_memory_fraction=options.gpu_memory_fraction)
-    return Answer('{}\nThe report is {}'.format(to_text(found, options.verbose), os.path.join(config.output_dir, REPORT)),
-                  lambda: to_json(found))
+    lines = [to_text(found, options.verbose), *('Likely: ' + text for text in advice(found.tensors)),
+             'The report is {}'.format(os.path.join(config.output_dir, REPORT))]
+    return Answer('\n'.join(lines), lambda: to_json(found))

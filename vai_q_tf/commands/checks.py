@@ -1,9 +1,12 @@
 """What several commands ask of their options."""
 import os
+import shlex
 import stat
 
 from vai_q_tf import errors
 from vai_q_tf.frozen.load import load_float_graph
+
+_SEE_HELP = 'see vai_q_tensorflow --help'
 
 
 def require(options, name, code=errors.INVALID_INPUT):
@@ -22,11 +25,11 @@ def require_file(options, name):
     return path
 
 
-def with_range(config):
+def with_range(config, advice=_SEE_HELP):
     """The QuantizeConfig, whose input and output nodes are named; QuantizeError INVALID_CONFIG where they are not."""
     for name in ('input_nodes', 'output_nodes'):
         if not getattr(config, name):
-            raise _missing(name, errors.INVALID_CONFIG)
+            raise _missing(name, errors.INVALID_CONFIG, advice)
     config.check_range()
     return config
 
@@ -34,7 +37,7 @@ def with_range(config):
 def float_graph(options, config):
     """The float GraphDef of --input_frozen_graph, which has the nodes that the options name."""
     path = require_file(options, 'input_frozen_graph')
-    with_range(config)
+    with_range(config, '`vai_q_tensorflow inspect --input_frozen_graph {}` proposes some'.format(shlex.quote(path)))
     graph_def = load_float_graph(path, config.output_nodes, config.input_nodes)
     check_names(graph_def, config)
     return graph_def
@@ -52,5 +55,5 @@ def check_names(graph_def, config):
                 option, name, errors.did_you_mean(name, names) or '.'))
 
 
-def _missing(name, code):
-    return errors.QuantizeError(code, 'Missing option', '--{} is not given; see vai_q_tensorflow --help.'.format(name))
+def _missing(name, code, advice=_SEE_HELP):
+    return errors.QuantizeError(code, 'Missing option', '--{} is not given; {}.'.format(name, advice))

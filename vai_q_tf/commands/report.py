@@ -19,7 +19,7 @@ def run(options, config):
     """Runs the command; returns what it has to say."""
     require_report()
     path = require_file(options, 'input_frozen_graph')
-    model = large_constants.detached(load_graph(path))
+    model = large_constants.detached(load_graph(path, with_shapes=True))
     require_evaluation_model(model)
     float_graph = require_file(options, 'float_graph') if options.float_graph.strip() else None
     analysis = analyze(path, options.input_fn.strip() or None, float_graph, config, analyze_iter=options.analyze_iter,

@@ -48,6 +48,9 @@ def open_side(source, arch_type, dump_input_tensors):
             raise errors.QuantizeError(
                 errors.INVALID_INPUT, 'No dump', '{!r} is a folder without dump_results.json, folders dump_results_<n> and '
                 'files *.bin; give a dump, or the file of a model.'.format(name))
+        if not os.path.exists(name):
+            raise errors.QuantizeError(
+                errors.INVALID_INPUT, 'Not found', 'There is no {!r}; give two models or folders of dumps.'.format(name))
         graph_def = load_graph(name)
     return ModelSide(name, model_to_run(graph_def, arch_type, dump_input_tensors, may_be_float=True))
 

@@ -173,7 +173,9 @@ class InputReader:
         dtype, shape = self._view.dtype(name), self._shapes[name]
         array = self._array(step, name, value)
         if array.size == 0:
-            raise self._wrong(step, 'the value for {!r} is empty (shape {})'.format(name, list(array.shape)))
+            raise self._wrong(step, 'the value for {!r} is empty (shape {}){}'.format(name, list(array.shape), (
+                '; where the data ends at step {} of {}, lower calib_iter or give it more data'.format(step, self._steps)
+                if step else '')))
         if shape is not None and not _fits(array.shape, shape):
             raise self._wrong(step, 'the value for {!r} has the shape {}; expected {}'.format(
                 name, list(array.shape), _shape_text(shape)))

@@ -33,18 +33,19 @@ _UNSHAPED_PRODUCER = 24  # graphs of older producers write the shape [] where th
 _TRAINING_ATTRS = frozenset(('exponential_avg_factor',))
 
 
-def load_graph(path):
+def load_graph(path, with_shapes=False):
     """The GraphDef in the file `path`, binary or text, without what TensorFlow 1.15 does not know or does not need.
 
-    Noted shapes (`_output_shapes`), attrs that the ops do not have, and a function library that no node uses are left out.
+    Attrs that the ops do not have, and a function library that no node uses are left out, and so are noted shapes
+    (`_output_shapes`), unless `with_shapes`, for `lint`, which judges a model by them.
 
     Raises:
       QuantizeError: INVALID_INPUT for a file that cannot be read or holds no graph; UNSUPPORTED_GRAPH for a damaged one, see
         `check_nodes`.
     """
-    path = os.fspath(path)
+    path = os.fspath(path or '')
     graph_def = _parse(path, _read(path))
-    _clean(graph_def)
+    _clean(graph_def, with_shapes)
     check_nodes(graph_def, repr(path))
     return graph_def
 
@@ -237,11 +238,12 @@ def _varint(data, place):
     raise ValueError
 
 
-def _clean(graph_def):
+def _clean(graph_def, with_shapes=False):
     known, unshaped = {}, graph_def.versions.producer < _UNSHAPED_PRODUCER
     warned = set()
     for node in graph_def.node:
-        node.attr.pop('_output_shapes', None)
+        if not with_shapes:
+            node.attr.pop('_output_shapes', None)
         if node.op not in known:
             definition = op_def(node.op)
             known[node.op] = None if definition is None else frozenset(attr.name for attr in definition.attr)

@@ -27,8 +27,8 @@ def _contents(written, network, checkpoint, history_dir, suffix):
     training = os.path.dirname(checkpoint)
     averaged, step = suffix.startswith('averaged_'), suffix.split('_')[-2]
     return ReportContents(
-        'Quantized model of step {}{}'.format(step, ', averaged weights' if averaged else ''), load_graph(written.eval_model),
-        plan, float_graph, analysis=analyze(written.eval_model),
+        'Quantized model of step {}{}'.format(step, ', averaged weights' if averaged else ''),
+        load_graph(written.eval_model, with_shapes=True), plan, float_graph, analysis=analyze(written.eval_model),
         history=read_history(history_dir) or read_history(training), losses=read_losses(training),
         files=(('model', written.eval_model), ('evaluation graph', written.eval_graph), ('checkpoint', checkpoint)),
         step=int(step))

@@ -3,6 +3,7 @@ import base64
 import hashlib
 import json
 import pkgutil
+import shlex
 import time
 
 import tensorflow.compat.v1 as tf
@@ -67,8 +68,10 @@ def to_html(contents):
         plots['history'] = figures.history_figure(drawn)
     if losses:
         plots['loss'] = figures.loss_figure(losses)
+    facts = find_facts(contents, network)
     return _render(plots, errors, tensors, contents=contents, summary=contents.summary, analysis=analysis, network=network,
-                   facts=find_facts(contents, network), output=_output(network, errors, depth), depth=depth,
+                   facts=facts, model=shlex.quote(dict(facts.files).get('model', 'MODEL.pb')),
+                   output=_output(network, errors, depth), depth=depth,
                    depth_words=tables.depth_words(depth), lines=lines, drawn=drawn,
                    moved=sum(len(line.steps) > 1 for line in lines), last=last, losses=losses,
                    positions=tables.position_rows(lines), heads=tables.TENSOR_HEADS, shown_rows=_SHOWN_ROWS,

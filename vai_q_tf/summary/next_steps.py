@@ -1,5 +1,9 @@
 """What to do once a network is quantized."""
+import os
 import shlex
+
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.summary.advice import UNEVEN, is_uneven
 
 _LITTLE = 20.0  # dB of the outputs: the noise is a tenth of the signal
 
@@ -14,6 +18,8 @@ def next_steps(summary, float_graph, input_fn):
     steps = []
     if summary.warnings:
         steps.append('See to the warnings first.')
+    steps += ['{}: {}'.format(tensor.layer, UNEVEN.format(zeroed=tensor.zeroed))
+              for tensor in summary.worst if is_uneven(tensor)][:1]
     if summary.db is not None and summary.db < _LITTLE or summary.effort == 'fast':
         better = {'fast': '--effort standard', 'standard': '--effort high'}.get(summary.effort)
         steps.append('Where accuracy does not suffice: {}quantization-aware training.'.format(
@@ -31,4 +37,7 @@ def next_steps(summary, float_graph, input_fn):
 def analyze_command(float_graph, model, input_fn):
     """The command line that compares a model with its float graph, tensor by tensor."""
     words = ['vai_q_tensorflow', 'analyze', '--input_frozen_graph', model, '--float_graph', float_graph, '--input_fn', input_fn]
+    directory = os.path.dirname(model)
+    if os.path.normpath(directory) != os.path.normpath(QuantizeConfig().output_dir):  # what it writes goes beside the model
+        words += ['--output_dir', directory or '.']
     return ' '.join(map(shlex.quote, words))

@@ -323,6 +323,19 @@ def test_bias_correction_is_rejected():
 
 
 @pytest.mark.parametrize('fitted, unseen, reason', [
+    (20, 25, 'it gains nothing on the data that it was fitted on'), (20, 20.05, 'no gain'),
+    (17.5, 25, 'it loses 2.5 dB on the data that it was fitted on')])
+def test_why_pools_are_turned_down_at_a_glance(monkeypatch, fitted, unseen, reason):
+    """Users see the unseen data alone: 'no gain' next to 5 dB more of it would be wrong."""
+    effort = Effort.__new__(Effort)
+    effort._best, effort.rows = Trial(None, None, 20, 20), []
+    monkeypatch.setattr(effort, '_with_positions', lambda setting: None)
+    monkeypatch.setattr(effort, '_judged', lambda setting, state: Trial(None, None, fitted, unseen))
+    assert effort._try('pools not aligned', None) is effort._best
+    assert effort.rows[0].rejected == reason
+
+
+@pytest.mark.parametrize('fitted, unseen, reason', [
     (30, 30, ''), (20.1, 20.1001, ''), (19.95, 25, ''), (20, 20.05, 'no gain'), (20, -np.inf, 'no gain'), (10, 10, 'no gain'),
     (27, 21.1, ''), (31, 22.1, ''), (31, 21.9, 'it gains 11.0 dB on the data that it was fitted on'),
     (19, 25, ''), (16, 25, 'it loses 4.0 dB on the data that it was fitted on')])

@@ -1,5 +1,6 @@
 """Dumps as they lie: which file is which batch of which tensor."""
 import json
+import os
 
 import numpy as np
 import pytest
@@ -72,6 +73,17 @@ def test_a_tool_begins_to_count_where_it_likes(tmp_path, name, first):
         write(tmp_path / 'dump_results_{}'.format(first + batch), **{name: int8(batch)})
     dump = DumpReader(str(tmp_path))
     assert dump.batches == 2 and [int(dump.read('a', batch)) for batch in range(2)] == [0, 1]
+
+
+@pytest.mark.parametrize('folder', ['dump_results_0', 'dump_results_weights'])
+def test_two_files_of_one_tensor_have_to_agree(tmp_path, folder):
+    write(tmp_path / 'dump_results_1', a_int8=int8(1, 2))
+    write(tmp_path / folder, a=int8(1, 2))
+    assert list(DumpReader(str(tmp_path)).read('a', 0)) == [1, 2]
+    write(tmp_path / folder, a=int8(1, 3))  # what a board wrote over the copy of a dump
+    with pytest.raises(QuantizeError, match='Two versions') as caught:
+        DumpReader(str(tmp_path)).read('a', 0)
+    assert os.path.join(folder, 'a.bin') in str(caught.value) and 'a_int8.bin' in str(caught.value)
 
 
 def test_types_of_files_without_one(tmp_path):

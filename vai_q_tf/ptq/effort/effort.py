@@ -133,7 +133,7 @@ class Effort:
         if aid == _POOLS:
             glance = self._judged(setting, self._with_positions(setting))
             if glance.fitted <= self._best.fitted:
-                return self._keep(aid, self._best, glance, 'no gain')
+                return self._keep(aid, self._best, glance, _no_gain(self._best, glance) or _loses(self._best, glance))
         trial = self._walk(setting, aid.capitalize())
         return self._keep(aid, self._best, trial, why_not(self._best, trial))
 
@@ -271,8 +271,13 @@ def why_not(best, trial):
         return 'it gains {:.1f} dB on the data that it was fitted on'.format(fitted_gain)
     # Fitted data may have rare values that the few unseen images lack.
     if gain >= _LEAST_GAIN and trial.error > best.error:
-        return 'it loses {:.1f} dB on the data that it was fitted on'.format(-fitted_gain)
+        return _loses(best, trial)
     return _no_gain(best, trial)
+
+
+def _loses(best, trial):
+    lost = best.fitted - trial.fitted
+    return 'it {} on the data that it was fitted on'.format('loses {:.1f} dB'.format(lost) if lost >= 0.05 else 'gains nothing')
 
 
 def _no_gain(best, trial):

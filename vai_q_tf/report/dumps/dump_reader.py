@@ -45,7 +45,7 @@ class DumpReader:
 
     def __init__(self, directory):
         self._directory = directory
-        self._weights, self._batches = self._listed()
+        self._weights, self._batches, self._plain = self._listed()
         self.has_index = os.path.exists(os.path.join(directory, INDEX))
         self.tensors = self._indexed() if self.has_index else self._unindexed()
         stems = {tensor.stem for tensor in self.tensors.values()}
@@ -62,10 +62,12 @@ class DumpReader:
         """The integers of a tensor; flat where its shape is not known. bits: those that it has where the dump does not tell.
 
         Raises:
-          QuantizeError: INVALID_INPUT naming the file that is not there, has another size than its tensor, or other words.
+          QuantizeError: INVALID_INPUT naming the file that is not there, has another size than its tensor, or other words; or
+            both files of a tensor that is there under two names, with other values in each.
         """
         tensor = self.tensors[name]
         path, dtype = self._file(tensor.stem, batch)
+        self._check_others(tensor.stem, batch, path)
         bits = bits if tensor.bits is None else tensor.bits
         dtype = np.dtype(dtype or ('int8' if bits <= 8 else 'int16' if bits <= 16 else 'int32'))
         values = _read_text(path, dtype) if path.endswith('.txt') else _read_binary(path, dtype)
@@ -82,14 +84,26 @@ class DumpReader:
 
     def _file(self, stem, batch):
         """(path, name of the type or None) of the file of a batch."""
-        for files in (self._batches.get(batch, {}), self._weights):
-            if stem in files:
-                return files[stem]
+        found = self._found(stem, batch)
+        if found:
+            return found[0]
         raise self._wrong('Not found', 'In {!r} is no file of {!r} for batch {} (from 0), such as {!r}'.format(
             self._directory, stem, batch, os.path.join('dump_results_{}'.format(batch), stem + '.bin')))
 
+    def _found(self, stem, batch):
+        """[(path, name of the type or None)] of all files of a batch: there may be one for each of two kinds of readers."""
+        kinds = (self._batches.get(batch, {}), self._plain.get(batch, {}), self._weights)
+        return [files[stem] for files in kinds if stem in files]
+
+    def _check_others(self, stem, batch, path):
+        for other, _ in self._found(stem, batch)[1:]:
+            if other.endswith('.bin') and path.endswith('.bin') and other != path and not os.path.samefile(other, path) \
+                    and _content(other) != _content(path):
+                raise self._wrong('Two versions', '{!r} and {!r} stand for one tensor of one batch, and have other values. '
+                                  'Delete the one that is not meant; `dump` writes both alike'.format(other, path))
+
     def _listed(self):
-        """({stem: (path, type)} of the weights, {batch: the same}).
+        """({stem: (path, type)} of the weights, {batch: the same}, the same of those without a type in their names).
 
         Files whose names have a type count batches from 1 in their folders, and the others from 0: see the head of `dump`. A
         tool that writes one kind alone may begin where it likes.
@@ -98,14 +112,16 @@ class DumpReader:
         typed = {number: self._files(folder, True) for number, folder in folders.items()}
         plain = {number: self._files(folder, False) for number, folder in folders.items()}
         if not folders:
-            return self._files(_WEIGHTS, None), {0: self._files('', None)}
+            return self._files(_WEIGHTS, None), {0: self._files('', None)}, {}
         typed, plain = ({number: found for number, found in kind.items() if found} for kind in (typed, plain))
-        batches = {}
+        batches, untyped = {}, {}
         for kind, is_only in ((plain, not typed), (typed, True)):
             first = min(kind, default=0) if is_only else 0
             for number, found in kind.items():
                 batches.setdefault(number - first, {}).update(found)
-        return self._files(_WEIGHTS, None), batches
+                if kind is plain:
+                    untyped[number - first] = found
+        return self._files(_WEIGHTS, None), batches, untyped
 
     def _files(self, folder, typed):
         """{stem: (path, type)} of a folder. typed: whether those with a type in their names, or the others; None: all."""
