@@ -243,3 +243,15 @@ def test_a_tensor_without_elements_is_not_compared():
     assert (only.name, only.high, sum(only.histogram.float_counts)) == ('kept/aquant', np.float32(.3), 4)
     exact, rounded = first[0].astype(float), np.round(first[0] * 64) / 64
     assert abs(only.db - 10 * np.log10(np.sum(exact**2) / np.sum((exact - rounded)**2))) < .01
+
+
+def test_a_network_of_which_data_leave_nothing(tmp_path):
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 4], name='x')
+        y = tf.matmul(x, small_model.VALUES['w1'], name='mul1')
+        tf.nn.relu(tf.boolean_mask(y, tf.reduce_sum(x, 1) > 100.), name='out')
+    model = quantized(graph.as_graph_def(), QuantizeConfig(['x'], ['out']), small_model.batch, tmp_path)
+    for batch in small_model.batch, None:
+        found = analyze(model, batch, graph.as_graph_def(), analyze_iter=1)
+        assert 'out/aquant' in found.unpaired and 'out/aquant' not in found.depth
+        assert set(found.depth) <= set(by_name(found))
