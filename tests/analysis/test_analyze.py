@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 from tests.analysis import small_model
 from tests.analysis.spoiling import Quantized, quantized
 from tests.ptq import networks
-from vai_q_tf import errors
+from vai_q_tf import errors, ops
 from vai_q_tf.analysis.analyze import analyze
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
@@ -212,3 +212,46 @@ def test_a_phase_that_input_fn_feeds_the_float_graph(tmp_path):
     model = quantized(source, QuantizeConfig(['x'], ['out']), batch, tmp_path)
     found = analyze(model, batch, source, analyze_iter=1)
     assert not found.unpaired and min(error.alone_db for error in found.tensors) > 30
+
+
+def test_a_float_graph_of_unknown_image_size(tmp_path):
+    """The model has the sizes that were given to quantize; both have one input all the same."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, None, None, 3], name='x')
+        weights = np.random.RandomState(1).normal(size=(3, 3, 3, 2)).astype(np.float32)
+        tf.nn.relu(tf.nn.conv2d(x, weights, 1, 'SAME', name='conv'), name='out')
+
+    def batch(step):
+        return {'x': np.random.RandomState(step).normal(size=(2, 4, 4, 3)).astype(np.float32)}
+    source = graph.as_graph_def()
+    model = quantized(source, QuantizeConfig(['x'], ['out'], [[-1, 4, 4, 3]]), batch, tmp_path)
+    found = analyze(model, batch, source, analyze_iter=1)
+    assert not found.unpaired and len(found.tensors) == 3
+
+
+def test_a_tensor_without_elements_is_not_compared():
+    """In the second batch nothing is left of the first activation; what is known of it is of the first batch."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 4], name='x')
+        kept = tf.boolean_mask(x, tf.reduce_sum(x, 1) > 0.)
+        ops.fix_neuron(kept, 1, 1, 8, quantize_pos=6, name='kept/aquant')
+        ops.fix_neuron(tf.boolean_mask(x, tf.reduce_sum(x, 1) > 1e9), 1, 1, 8, quantize_pos=6, name='none/aquant')
+    first = np.float32([[.3, .2, .1, 0.], [-1., 0., 0., 0.]])
+    found = analyze(graph.as_graph_def(), lambda step: {'x': -abs(first) if step else first}, analyze_iter=2)
+    assert found.unpaired == {'none/aquant': 'it has no elements'}
+    only, = found.tensors
+    assert (only.name, only.high, sum(only.histogram.float_counts)) == ('kept/aquant', np.float32(.3), 4)
+    exact, rounded = first[0].astype(float), np.round(first[0] * 64) / 64
+    assert abs(only.db - 10 * np.log10(np.sum(exact**2) / np.sum((exact - rounded)**2))) < .01
+
+
+def test_a_network_of_which_data_leave_nothing(tmp_path):
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 4], name='x')
+        y = tf.matmul(x, small_model.VALUES['w1'], name='mul1')
+        tf.nn.relu(tf.boolean_mask(y, tf.reduce_sum(x, 1) > 100.), name='out')
+    model = quantized(graph.as_graph_def(), QuantizeConfig(['x'], ['out']), small_model.batch, tmp_path)
+    for batch in small_model.batch, None:
+        found = analyze(model, batch, graph.as_graph_def(), analyze_iter=1)
+        assert 'out/aquant' in found.unpaired and 'out/aquant' not in found.depth
+        assert set(found.depth) <= set(by_name(found))

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import vai_q_tf
+from tests.fuzz import told
 from tests.fuzz.damage import models
 from tests.fuzz.findings import Outcome
 from tests.fuzz.networks import SeededNetwork
@@ -46,6 +47,7 @@ def _check_frozen(network, choices, begin):
         assert decibels > _LEAST_DB, 'ONNX has {:.1f} dB'.format(decibels)
     else:
         assert all(map(np.array_equal, expected, results)), 'ONNX computes something else'
+    told.check(case, choices, os.path.abspath('told'), begin)
 
 
 def _check_trained(network, choices, begin):

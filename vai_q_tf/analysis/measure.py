@@ -24,6 +24,7 @@ from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.terminal.progress import progress
 
 _NOT_FINITE = 'the float tensor is NaN or infinite, or too large to be squared'
+_EMPTY = 'it has no elements'
 _LOOKED_AT = 1 << 16  # elements of a constant that tell whether it is stored as it was quantized
 _FITTED = 1 / 8
 _NO_DATA = 'it needs data, and no input_fn is given'
@@ -73,15 +74,16 @@ def measure(pairing, feeds, count, names, *, histograms=True, gpu_memory_fractio
     graph_def.library.function.extend(parts[0].functions + parts[1].functions)
     batches = _run(graph_def, parts, feeds, count, gpu_memory_fraction)
     results, found = [result for part in parts for result in part.results()], []
-    suited = _suited(pairing, {tensor.name: table for tensor, _, table, _ in results})
+    tables = {tensor.name: table for tensor, _, table, _ in results}
+    suited = _suited(pairing, tables)
     for tensor, sums, table, histogram in results:
         if not np.isfinite([sums.energy, sums.error, sums.alone_error, sums.low, sums.high]).all():
             unpaired[tensor.name] = _NOT_FINITE
-        elif sums.elements:
+        else:
             loss = _loss(tensor, sums, table, suited[tensor.name], constants.scale_errors.get(tensor.name, 0.0))
             found.append(_error(tensor, sums, loss, histogram))
-    if not batches:
-        unpaired.update((tensor.name, _NO_DATA) for tensor in moving)
+    unpaired.update((tensor.name, _EMPTY if batches or tensor.is_static else _NO_DATA)
+                    for tensor in paired if tensor.name not in tables)
     depth = tuple(tensor.name for tensor in moving if tensor.name not in unpaired)
     return Analysis(*names, batches, tuple(_worst_first(found)), depth, unpaired)
 

@@ -92,7 +92,9 @@ def _common(model, reference, has_loops):
 
 
 def _attrs(node):
-    return {key: node.attr[key] for key in node.attr if not key.startswith('_')}
+    """What decides about the values; the shape of a placeholder does not, and quantizing writes it."""
+    hidden = ('shape',) if node.op in _ANYWHERE else ()
+    return {key: node.attr[key] for key in node.attr if not key.startswith('_') and key not in hidden}
 
 
 def _copied(model, float_of, has_loops):

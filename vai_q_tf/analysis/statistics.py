@@ -98,6 +98,8 @@ class Statistics:
                 found[number][what] = row
         for number, of in found.items():
             sums = Sums(*of['sums'].tolist())
+            if not sums.elements:
+                continue
             unit = _unit(self._tensors[number])**2
             sums = sums._replace(energy=sums.energy * unit, error=sums.error * unit, alone_error=sums.alone_error * unit)
             old = self._sums.get(number)
@@ -110,7 +112,7 @@ class Statistics:
                     self._counts.get(number), (tuple(of['range'].tolist()), of['counts'].astype(np.int64)))
 
     def results(self):
-        """[(ModelTensor, Sums, errors at all positions [256], Histogram or None)]; none where nothing was added."""
+        """[(ModelTensor, Sums, errors at all positions [256], Histogram or None)]; none where no element was added."""
         return [(tensor, self._sums[number], self._errors[number], histogram(self._counts.get(number)))
                 for number, tensor in enumerate(self._tensors) if number in self._sums]
 
@@ -139,6 +141,7 @@ def _measures(value, quantized, alone, rounded, edges, unit, bits, mode, narrow_
     if histograms:
         both = [_some(values) for values in (flat, changed)]
         low, high = (reduce(tf.stack([reduce(values) for values in both])) for reduce in (tf.reduce_min, tf.reduce_max))
+        low = tf.minimum(low, 1e37)  # without elements it is infinite
         high = tf.maximum(high, low + tf.maximum(tf.abs(low), 1e-30) * 1e-3)
         found['range'] = tf.stack([low, high])
         found['counts'] = tf.stack([tf.histogram_fixed_width(values, found['range'], _FINE) for values in both])
@@ -147,8 +150,8 @@ def _measures(value, quantized, alone, rounded, edges, unit, bits, mode, narrow_
 
 def _some(values):
     """At most _MOST of the finite values, evenly spaced; the others as zeros."""
-    some = tf.strided_slice(values, [0], tf.shape(values), 1 + (tf.shape(values) - 1) // _MOST)
-    return tf.clip_by_value(tf.where(tf.math.is_finite(some), some, tf.zeros_like(some)), -1e37, 1e37)
+    some = tf.strided_slice(values, [0], tf.shape(values), tf.maximum(1, 1 + (tf.shape(values) - 1) // _MOST))
+    return tf.clip_by_value(tf.where_v2(tf.math.is_finite(some), some, tf.zeros_like(some)), -1e37, 1e37)
 
 
 def merged(old, new):

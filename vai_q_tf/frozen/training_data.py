@@ -44,7 +44,7 @@ class TrainingData:
         self._norms, self._softmaxes = [], []
         try:
             graph_range = _range_at_inference(graph_def, config)
-            view, parts = graph_range.view, _first_norms(graph_range)
+            view, parts = graph_range.view, first_norms(graph_range)
         except errors.QuantizeError:  # which the passes will raise
             graph_range, view, parts = None, None, []
         with graph.as_default(), graph.device('/cpu:0'):
@@ -85,7 +85,7 @@ def _range_at_inference(graph_def, config):
     return GraphRange(GraphView(resolved), config.input_nodes, config.output_nodes)
 
 
-def _first_norms(graph_range):
+def first_norms(graph_range):
     """The Normalisations in inference form that no other one comes before."""
     view, after, found = graph_range.view, set(), []
     for name in view.upstream(graph_range.output_nodes, graph_range.input_nodes):

@@ -12,6 +12,11 @@ def _read(path):
         return stream.read()
 
 
+def read_graph(path):
+    """The GraphDef in a file."""
+    return tf.GraphDef.FromString(_read(path))
+
+
 def _onnx_session(path):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -27,7 +32,7 @@ def loading_error(path):
         else:
             ops.load_library()
             with tf.Graph().as_default():
-                tf.import_graph_def(tf.GraphDef.FromString(_read(path)), name='')
+                tf.import_graph_def(read_graph(path), name='')
     except Exception as error:
         return '{}: {}'.format(type(error).__name__, error)
     return ''
@@ -49,7 +54,7 @@ def run(graph_def, outputs, batch):
 def run_file(path, outputs, batch):
     """The same of the model in a file; one in ONNX has no types of its own to convert the batch to."""
     if not path.endswith('.onnx'):
-        return run(tf.GraphDef.FromString(_read(path)), outputs, batch)
+        return run(read_graph(path), outputs, batch)
     session = _onnx_session(path)
     known = {value.name for value in session.get_outputs()}
     names = [name + ('/aquant:0' if name + '/aquant:0' in known else ':0') for name in outputs]
