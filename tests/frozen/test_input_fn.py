@@ -290,3 +290,17 @@ def test_what_it_raises_is_wrapped(error):
 def test_an_interrupt_is_not_wrapped():
     with pytest.raises(KeyboardInterrupt):
         reader(ends_with(KeyboardInterrupt())).feed(0)
+
+
+def test_a_learning_phase_that_a_model_has_no_more():
+    """The function of the calibration serves compare, analyze and dump as well."""
+    model = graph_def()
+    batch = {'input': np.ones((1, 4, 4, 3), np.float32)}
+    with pytest.raises(QuantizeError, match="'training', which is not in the graph"):
+        InputReader(lambda step: dict(batch, training=False), model, ['last'], 1).feed(0)
+    model.node.add(name='out/aquant', op='FixNeuron', input=['out'])
+    for key, value in (('training', False), ('training:0', np.array(False))):
+        fed = dict(batch, **{key: value})
+        assert set(InputReader(lambda step, fed=fed: fed, model, ['last'], 1).feed(0)) == {'input:0'}
+    with pytest.raises(QuantizeError, match="'training', which is not in the graph"):
+        InputReader(lambda step: dict(batch, training=[False]), model, ['last'], 1).feed(0)

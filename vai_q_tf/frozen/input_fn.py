@@ -113,6 +113,7 @@ class InputReader:
     def __init__(self, input_fn, graph_def, fetches, steps, shapes=None):
         self._input_fn = input_fn if isinstance(input_fn, InputFn) else InputFn(input_fn)
         self._view = GraphView(graph_def)
+        self._is_model = any(self._view.op(name) == 'FixNeuron' for name in self._view.names)
         self._steps = steps
         needed = reach(map(node_name, fetches), lambda name: operands(self._view, name))
         self.placeholders = tuple(name for name in self._view.names
@@ -138,6 +139,8 @@ class InputReader:
             raise self._wrong(step, 'it returned {}; expected a dict {{placeholder name: array}}'.format(_kind(values)))
         found = {}
         for key, value in values.items():
+            if self._is_left_out(key, value):
+                continue
             name = self._placeholder(step, key)
             if name in found:
                 raise self._wrong(step, 'it returned {!r} twice'.format(name))
@@ -147,6 +150,11 @@ class InputReader:
             raise self._wrong(step, 'it did not return {}; it returned {}'.format(
                 _listed(missing), _listed(values) if values else 'an empty dict'))
         return {name + ':0': self._value(step, name, value) for name, value in found.items() if name in self._used}
+
+    def _is_left_out(self, key, value):
+        """Whether it is a learning phase that a model has no more, which the function still feeds for the float graph."""
+        name = key[:-2] if isinstance(key, str) and key.endswith(':0') else key
+        return self._is_model and name not in self._view and np.ndim(value) == 0 and np.asarray(value).dtype == bool
 
     def _call(self, step):
         try:

@@ -105,7 +105,8 @@ class _FollowedStep:
             self._history.after_create_session(session, None)
         total_loss, should_stop = self._train_step_fn(session, train_op, global_step, train_step_kwargs)
         step = session.run(global_step)
-        self._history.after_run(types.SimpleNamespace(session=session), types.SimpleNamespace(results=step - 1))
+        self._history.after_run(types.SimpleNamespace(session=session), types.SimpleNamespace(
+            results={'step': step - 1, 'statistics': {}}))
         if should_stop:
             self._history.end(session)
         return total_loss, should_stop
