@@ -106,15 +106,18 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
 
     def after_run(self, run_context, run_values):
         """Notes what positions changed, and reports when it is time to."""
-        stale_step = self._last_seen = int(run_values.results['step'])
         self._latest.update(run_values.results['statistics'])
-        votes = self._histograms = run_context.session.run(self._votes)
+        self.follow(run_context.session, int(run_values.results['step']))
+
+    def follow(self, session, stale_step):
+        """Does what `after_run` does, for loops that run no hooks; stale_step: the global step before the run, or after it."""
+        self._last_seen = stale_step
+        votes = self._histograms = session.run(self._votes)
         self._is_tracked = bool(votes.any())
         positions = {name: fixed_point.mode_position(row) for name, row in zip(self._names, votes) if row.any()}
         changed = [(name, position) for name, position in positions.items() if self._current.get(name) != position]
-        # The step fetched with the run may be that before or after it.
         if changed or self._freeze_step is not None or self._timer.should_trigger_for_step(stale_step + 1):
-            self._step = int(run_context.session.run(self._global_step))
+            self._step = int(session.run(self._global_step))
         if changed:
             self._add(changed)
         if self._timer.should_trigger_for_step(self._step):

@@ -1,5 +1,4 @@
 """tf.contrib.slim: what `slim.learning.train`, which takes no hooks, needs for quantization-aware training."""
-import types
 
 import tensorflow.compat.v1 as tf
 
@@ -105,8 +104,7 @@ class _FollowedStep:
             self._history.after_create_session(session, None)
         total_loss, should_stop = self._train_step_fn(session, train_op, global_step, train_step_kwargs)
         step = session.run(global_step)
-        self._history.after_run(types.SimpleNamespace(session=session), types.SimpleNamespace(
-            results={'step': step - 1, 'statistics': {}}))
+        self._history.follow(session, step - 1)
         if should_stop:
             self._history.end(session)
         return total_loss, should_stop

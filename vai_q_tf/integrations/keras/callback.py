@@ -5,7 +5,6 @@ gradients. So the model is quantized when the callback is made, not when the tra
 """
 import functools
 import os
-import types
 
 import tensorflow.compat.v1 as tf
 
@@ -89,8 +88,7 @@ class QuantizeCallback(tf.keras.callbacks.Callback):
         session = tf_internal.keras_session()
         with session.graph.as_default():
             step = session.run(self._quantized.quantize_positions.step)
-            self._hook.after_run(types.SimpleNamespace(session=session), types.SimpleNamespace(
-                results={'step': step - 1, 'statistics': {}}))
+            self._hook.follow(session, step - 1)
 
     def on_epoch_end(self, epoch, logs=None):
         """Saves a checkpoint, and writes its quantized files."""
