@@ -15,7 +15,7 @@ def test_quantization_aware_training(tmp_path):
     assert printed == '', 'the compiler would refuse the model: ' + printed
     written = sorted(re.sub(r'\d{14}', 'DATE', path.name) for path in (tmp_path / 'quantize_results').iterdir())
     evaluations = ['quantize_eval_{}_{}_DATE.pb'.format(kind, step) for kind in ('graph', 'model') for step in (10, 15, 20, 30)]
-    assert written == ['quantize_config.yaml'] + evaluations + ['quantize_train_graph.pb'], log
+    assert written == ['latest.json', 'quantize_config.yaml'] + evaluations + ['quantize_train_graph.pb'], log
 
 
 def test_post_training_quantization(tmp_path):
@@ -25,7 +25,7 @@ def test_post_training_quantization(tmp_path):
     assert 'From images to probabilities: ' in printed
     assert 'will not accept' not in log
     written = sorted(path.name for path in (tmp_path / 'quantize_results').iterdir())
-    assert written == ['quantize_config.yaml', 'quantize_eval_model.pb']
+    assert written == ['quantize_config.yaml', 'quantize_eval_model.pb', 'quantize_summary.json']
 
 
 def test_all_commands_are_listed():
