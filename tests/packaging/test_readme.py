@@ -22,7 +22,7 @@ def test_post_training_quantization(tmp_path):
     assert sorted(README.files) == ['calibration.py', 'freeze.py'] and len(README.sh) == 1
     README.write_files(tmp_path)
     printed, log = run_sh(README.sh, tmp_path)
-    assert 'From images to probabilities: ' in printed
+    assert 'From images to logits/BiasAdd: ' in printed
     assert 'will not accept' not in log
     written = sorted(path.name for path in (tmp_path / 'quantize_results').iterdir())
     assert written == ['quantize_config.yaml', 'quantize_eval_model.pb', 'quantize_summary.json']
