@@ -14,6 +14,7 @@ from vai_q_tf.configuration.write_file import CONFIG_FILE
 from vai_q_tf.integrations.metagraph import quantize_meta_graph
 from vai_q_tf.ptq.convert import convert_datatype
 from vai_q_tf.ptq.quantize import quantize_frozen
+from vai_q_tf.summary.text import SUMMARY_FILE
 
 IMAGES = '''
 import numpy as np
@@ -78,13 +79,13 @@ def _files(directory):
     ids=lambda options: ' '.join(map('{0[0]}={0[1]}'.format, options.items())))
 def test_a_quantized_model(repeated, options):
     first, second = repeated('quantize', **QUANTIZE, **options)
-    assert sorted(first) == [CONFIG_FILE, 'quantize_eval_model.pb'] and first == second
+    assert sorted(first) == [CONFIG_FILE, 'quantize_eval_model.pb', SUMMARY_FILE] and first == second
 
 
 @pytest.mark.skipif(importlib.util.find_spec('tf2onnx') is None, reason='no tf2onnx')
 def test_an_onnx_model(repeated):
     first, second = repeated('quantize', '--strict', **QUANTIZE, effort='fast', output_format='onnx', onnx_opset=12)
-    assert sorted(first) == [CONFIG_FILE, 'quantize_eval_model.onnx'] and first == second
+    assert sorted(first) == [CONFIG_FILE, 'quantize_eval_model.onnx', SUMMARY_FILE] and first == second
 
 
 def test_a_converted_model(repeated):
@@ -166,10 +167,11 @@ def test_a_run_that_fails_leaves_none(command, place):
     assert not list(place.glob('**/' + CONFIG_FILE))
 
 
-def test_a_model_without_the_file_is_a_warning(command, place, caplog):
+def test_a_model_without_the_file_is_a_warning(command, place):
     (place / 'out' / CONFIG_FILE).mkdir(parents=True)
-    assert command('quantize', **QUANTIZE, effort='fast')[0] == 0
-    assert (place / 'out' / 'quantize_eval_model.pb').exists() and CONFIG_FILE in caplog.text
+    status, _, err = command('quantize', **QUANTIZE, effort='fast')
+    assert status == 0 and (place / 'out' / 'quantize_eval_model.pb').exists()
+    assert any('warning: ' in line and CONFIG_FILE in line for line in err.splitlines()), err
 
 
 def test_a_file_that_cannot_be_used_is_one_line(refused, place):

@@ -36,7 +36,7 @@ def test_a_training_graph(optimizer, loss):
     graph_def, forward = training_graph(optimizer, loss)
     assert forward.isdisjoint(gradient_nodes(GraphView(graph_def)))
     found = inspect(graph_def)
-    assert [node.name for node in found.outputs] == ['probabilities'] and found.output_nodes == ('probabilities',)
+    assert [node.name for node in found.outputs] == ['probabilities'] and found.output_nodes == ('dense/BiasAdd',)
     assert 'This is a training graph' in found.notes[0] and 'training=False' in found.notes[0]
 
 

@@ -21,7 +21,8 @@ from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader, reading
 from vai_q_tf.terminal.progress import stage
 from vai_q_tf.terminal.verbosity import note
 
-_CONTEXTS = (('cond_context', 'CondContextDef'), ('while_context', 'WhileContextDef'))
+# {collection: message} whose values have maps.
+_WITH_MAPS = {'cond_context': 'CondContextDef', 'while_context': 'WhileContextDef', tf.GraphKeys.SAVEABLE_OBJECTS: 'NodeDef'}
 # Op types of gradients and optimizers; the input gradient of a convolution is a transposed convolution, too.
 _BACKWARD = re.compile(r'(Grad(V\d|Grad)*|BackpropFilter(V\d)?)$|^(Resource)?(Sparse)?Apply[A-Z]')
 
@@ -172,10 +173,10 @@ def deploy_checkpoint(input_meta_graph_def, input_checkpoint, config):
 
 def _ordered(meta_graph):
     """The MetaGraphDef with the maps inside of its collections in order, so that equal ones have equal bytes."""
-    for key, name in _CONTEXTS:
+    for key, name in _WITH_MAPS.items():
         values = meta_graph.collection_def[key].bytes_list.value if key in meta_graph.collection_def else []
-        context = symbol_database.Default().GetSymbol('{}.{}'.format(tf.GraphDef.DESCRIPTOR.file.package, name))
-        values[:] = [context.FromString(value).SerializeToString(deterministic=True) for value in values]
+        message = symbol_database.Default().GetSymbol('{}.{}'.format(tf.GraphDef.DESCRIPTOR.file.package, name))
+        values[:] = [message.FromString(value).SerializeToString(deterministic=True) for value in values]
     return meta_graph
 
 
