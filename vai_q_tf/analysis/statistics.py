@@ -3,6 +3,7 @@
 So memory holds none of them.
 """
 import collections
+import functools
 from typing import List, NamedTuple
 
 import numpy as np
@@ -83,11 +84,12 @@ class Statistics:
         """The _Form of tensors of one kind; adds its function."""
         if form not in self._forms:
             name = '{}_{}'.format(prefix.replace('/', '_'), len(self._forms))
-            with tf.Graph().as_default() as graph:
-                given = [tf.placeholder(tf.float32, name=operand) for operand in _OPERANDS]
-                measured = _measures(*given, *form, self._histograms)
-            self.functions.append(tf_internal.function_def(graph, name, given, list(measured.values())))
-            self._forms[form] = _Form(name, [(what, output.dtype) for what, output in measured.items()])
+            made, outputs = _function(*form, self._histograms)
+            function = type(made)()
+            function.CopyFrom(made)
+            function.signature.name = name
+            self.functions.append(function)
+            self._forms[form] = _Form(name, outputs)
         return self._forms[form]
 
     def add(self, values):
@@ -120,6 +122,16 @@ class Statistics:
 def _unit(tensor):
     """What values are divided by before they are squared, a power of 2."""
     return 1.0 if tensor.position in _USUAL or not tensor.step else tensor.step
+
+
+@functools.lru_cache(maxsize=None)
+def _function(*form):
+    """(FunctionDef, the outputs of the _Form) of tensors of one kind; making it takes as long as a run of a small network."""
+    with tf.Graph().as_default() as graph:
+        given = [tf.placeholder(tf.float32, name=operand) for operand in _OPERANDS]
+        measured = _measures(*given, *form)
+    return (tf_internal.function_def(graph, 'statistics', given, list(measured.values())),
+            [(what, output.dtype) for what, output in measured.items()])
 
 
 def _measures(value, quantized, alone, rounded, edges, unit, bits, mode, narrow_range, has_unit, histograms):
