@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 
 from tests.analysis import small_model
 from vai_q_tf import errors, ops
-from vai_q_tf.analysis.measure import _worst_first, decibels, measure
+from vai_q_tf.analysis.measure import _worst_first, measure
 from vai_q_tf.analysis.pairs import pair_by_names, pair_with_itself
 from vai_q_tf.analysis.results import TensorError
 from vai_q_tf.graph import graphdef_editor as editor
@@ -154,12 +154,6 @@ def test_networks_that_do_not_run_side_by_side():
     with pytest.raises(errors.QuantizeError) as caught:
         measure(pair_by_names(other, small_model.graph(True)), [{'x:0': np.ones((2, 7), np.float32)}], 1, NAMES)
     assert caught.value.code == errors.UNSUPPORTED_GRAPH
-
-
-def test_decibels():
-    assert decibels(100.0, 1.0) == 20 and decibels(1.0, 0.0) == decibels(0.0, 0.0) == math.inf
-    assert decibels(0.0, 1.0) == -math.inf
-    assert decibels(1e-300, 1e300) == -math.inf, 'their ratio is no number above 0'
 
 
 def test_the_worst_is_first():

@@ -22,10 +22,10 @@ def comparison(*tensors, **fields):
     ([EQUAL, EQUAL], {'only_a': ('z',)}, 'All 2 tensors that both sides have are equal'),
     ([EQUAL], {'tolerance': 1.0}, 'All 1 tensors agree within 1 step'),
     ([EQUAL], {'tolerance': 2.5}, 'All 1 tensors agree within 2.5 steps'),
-    ([EQUAL, FAR, SHAPE], {}, FIRST + "'conv3/Relu/aquant': up to 12 steps, 34 % of its elements differ"),
+    ([EQUAL, FAR, SHAPE], {}, FIRST + "'conv3/Relu/aquant': up to 12 steps, 34.0 % of its elements differ"),
     ([MOVED], {}, FIRST + "'conv3/Relu/aquant': up to 1 step, < 0.1 % of its elements differ; its position is 4 in A, 7 in B"),
     ([FAR._replace(greatest=float('inf'), a_position=None, a_bits=None)], {},
-     FIRST + "'conv3/Relu/aquant': up to inf steps, 34 % of its elements differ"),
+     FIRST + "'conv3/Relu/aquant': up to inf steps, 34.0 % of its elements differ"),
     ([SHAPE], {}, FIRST + "'w/wquant': its shape is [3,2] in A, [3,1] in B"),
 ])
 def test_the_first_line_answers(tensors, fields, sentence):
@@ -37,7 +37,7 @@ def test_the_table():
     assert lines[1:4] == ['A is a.pb, B is board; 2 batches.', 'Look.', 'Only in B: a, b, c, d, e and 2 more']
     rows = [line.split() for line in lines[-4:]]
     assert rows[0] == ['0', '0', '0', '%', '8', '2', 'x/aquant']
-    assert rows[1] == ['departs', '12', '1.25', '34', '%', '1,', '[2,0]', '0.75', '0', '8', '4', 'conv3/Relu/aquant']
+    assert rows[1] == ['departs', '12', '1.25', '34.0', '%', '1,', '[2,0]', '0.75', '0', '8', '4', 'conv3/Relu/aquant']
     assert rows[2][-7:] == ['8', '/', '16', '4', '/', '7', 'conv3/Relu/aquant']
     assert rows[3] == ['departs', 'other', 'shapes', '[3,2]', '[3,1]', '8', '4', 'w/wquant']
 

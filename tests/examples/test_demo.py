@@ -24,7 +24,7 @@ def run(arguments, directory):
 
 @pytest.fixture(scope='module')
 def demo(tmp_path_factory):
-    """(what the demo printed, the rows of results.json, the directory) of a run in a directory of its own."""
+    """What a run of the demo printed, the rows of its results.json, and its directory."""
     directory = tmp_path_factory.mktemp('demo')
     process = run([os.path.join(EXAMPLE, 'demo.py'), '--quick'], directory)
     assert process.returncode == 0, process.stderr

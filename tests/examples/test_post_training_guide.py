@@ -36,7 +36,7 @@ def test_the_first_row_is_what_the_page_on_analyze_says(ran):
     _, printed, _ = ran
     first = [re.split('  +', line) for line in re.findall(r'^alone .*\n--.*\n(.*)$', printed, re.MULTILINE)]
     assert len(first) == 2
-    assert first[1][-3:] == ['100.0%', 'input', 'net_in'] and '100.0%  input       net_in' in FIND.text
+    assert first[1][-3:] == ['100 %', 'input', 'net_in'] and '100 %   input       net_in' in FIND.text
 
 
 def test_the_summary_looks_as_the_guide_shows(ran):

@@ -91,7 +91,7 @@ def full_contents(analysis, model=None):
         {'loss': [(step, 3 / (1 + step)) for step in range(0, 3000)], 'head/loss_1': [(0, 2.0), (3000, math.nan)]}, step=3000)
 
 
-# The texts of a page whose contrast to what is behind them is below 4.5, as WCAG 2 defines it.
+# The texts of a page that stand out from their background by less than 4.5, as WCAG 2 defines contrast.
 LOW_CONTRAST = '''(function () {
   function light(colour) {
     var part = colour.match(/[\\d.]+/g).slice(0, 3).map(function (one) {
@@ -100,7 +100,7 @@ LOW_CONTRAST = '''(function () {
     });
     return 0.2126 * part[0] + 0.7152 * part[1] + 0.0722 * part[2];
   }
-  function behind(element) {
+  function background(element) {
     for (; element; element = element.parentElement) {
       var colour = getComputedStyle(element).backgroundColor;
       if (!/, 0\\)$/.test(colour)) return colour;
@@ -111,7 +111,7 @@ LOW_CONTRAST = '''(function () {
   document.querySelectorAll('body *').forEach(function (element) {
     var own = Array.from(element.childNodes).some(function (node) { return node.nodeType === 3 && node.textContent.trim(); });
     if (!own || !element.offsetParent || element.closest('.plot')) return;
-    var one = light(getComputedStyle(element).color), other = light(behind(element));
+    var one = light(getComputedStyle(element).color), other = light(background(element));
     if ((Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05) < 4.5) low.push(element.outerHTML.slice(0, 100));
   });
   return low;

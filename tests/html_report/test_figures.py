@@ -60,6 +60,6 @@ def test_thinned_lines_are_means_of_neighbours(count, most):
 
 
 def test_words():
-    assert [figures.decibels(value) for value in (1.25, -3.0, math.inf, -math.inf, math.nan)] == [
+    assert [figures.db_text(value) for value in (1.25, -3.0, math.inf, -math.inf, math.nan)] == [
         '1.2 dB', '−3.0 dB', 'exact', '−∞ dB', 'not a number']
     assert figures.shortened('abcdef', 4) == '…def' and figures.shortened('abcd', 4) == 'abcd'

@@ -88,8 +88,11 @@ def test_the_table_of_tensors_has_what_the_analysis_has(full, analysis):
     for number, (row, tensor) in enumerate(zip(rows, analysis.tensors), 1):
         assert row[:6] == [str(number), tensor.name, tensor.layer, tensor.role, '8', str(tensor.position)]
         assert row[6].replace('−', '-') == '{:.4g}'.format(tensor.low)
-        assert float(row[8].rstrip(' %')) == pytest.approx(100 * tensor.saturated, rel=0.06)
-        assert row[9] == '2 %'
+        if tensor.saturated < 0.001:
+            assert row[8] == ('< 0.1 %' if tensor.saturated else '0 %')
+        else:
+            assert float(row[8].rstrip(' %')) == pytest.approx(100 * tensor.saturated, rel=0.06)
+        assert row[9] == '2.0 %'
         assert row[10] == '{:.1f} dB'.format(tensor.db)
         assert row[11] == ('exact' if math.isinf(tensor.alone_db) else '{:.1f} dB'.format(tensor.alone_db))
     data = full.data('page-data')

@@ -176,7 +176,7 @@ def test_lists_of_structures_are_an_error():
 
 
 def _match_many(number):
-    """Rows of one name, each of a structure of its own; CPU seconds of the run."""
+    """CPU seconds of a run on rows of one name and of different structures."""
     own = [('a', 'v', 's{}'.format(row), ['a']) for row in range(number)]
     saved = [('a', 'v', 's{}'.format(number - row), None) for row in range(number)]
     votes = _votes(number)

@@ -1,6 +1,7 @@
 """An Analysis as text, for people and for programs."""
 from vai_q_tf.terminal.json_text import json_text
 from vai_q_tf.terminal.table import table
+from vai_q_tf.wording import percent, some_of
 
 _SHOWN = 20
 _REASONS = 5
@@ -33,8 +34,7 @@ def to_text(analysis, everything=False):
     for name, reason in analysis.unpaired.items():
         reasons.setdefault(reason, []).append(name)
     for reason, names in list(reasons.items())[:_REASONS]:
-        lines.append('Not compared: {}{}: {}.'.format(
-            names[0], ' and {} more'.format(len(names) - 1) if len(names) > 1 else '', reason))
+        lines.append('Not compared: {}: {}.'.format(some_of(names, 1), reason))
     if len(reasons) > _REASONS:
         lines.append('Not compared for other reasons: {} more.'.format(
             sum(map(len, list(reasons.values())[_REASONS:]))))
@@ -51,4 +51,4 @@ def _number(value):
 
 
 def _share(value):
-    return '{:.1%}'.format(value) if value else ''
+    return percent(value) if value else ''

@@ -4,8 +4,9 @@ from typing import NamedTuple
 import numpy as np
 
 from vai_q_tf import errors, passes
-from vai_q_tf.analysis.measure import Pairing, decibels
+from vai_q_tf.analysis.measure import Pairing
 from vai_q_tf.analysis.pairs import pair_by_names, pair_with_itself, with_plan
+from vai_q_tf.decibels import decibels
 from vai_q_tf.export import finalize
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.graph.view import GraphView, node_name
@@ -67,7 +68,7 @@ def _count_unlike(pairing):
     for name, tensor in pairing.float_tensors.items():
         own, value = model.value(pairing.tensors[name].source), reference.value(tensor)
         if pairing.tensors[name].role == 'weight' and own is not None and value is not None:
-            count += decibels(np.square(value, dtype=np.float64).sum(), np.square(value - own, dtype=np.float64).sum()) < _OTHER
+            count += decibels(np.square(value - own, dtype=np.float64).sum(), np.square(value, dtype=np.float64).sum()) < _OTHER
     return count
 
 

@@ -11,6 +11,7 @@ from vai_q_tf.analysis.results import Analysis, TensorError
 from vai_q_tf.analysis.side_by_side import side_by_side
 from vai_q_tf.analysis.statistics import Statistics
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.decibels import decibels
 from vai_q_tf.fixed_point import HISTOGRAM_ZERO, POSITION_ZERO
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
@@ -61,12 +62,13 @@ def measure(pairing, feeds, count, names, *, histograms=True, gpu_memory_fractio
     """
     ops.load_library()
     unpaired = dict(pairing.unpaired)
-    paired, own = _measurable(pairing, unpaired)
+    model, reference = GraphView(pairing.model), GraphView(pairing.reference)
+    paired, own = _measurable(pairing, model, reference, unpaired)
     moving = [tensor for tensor in paired if not tensor.is_static]
     sides = side_by_side(pairing.model, pairing.reference, pairing.float_tensors,
                          {tensor.name: tensor.scales for tensor in moving})
     static = [tensor for tensor in paired if tensor.is_static]
-    constants = _constants(pairing, static, own, sides)
+    constants = _constants(pairing, model, reference, static, own, sides)
     parts = [Statistics(static, constants.sides, sides.prefix + '/static', histograms),
              Statistics(moving, {name: (value, name, sides.alone_of[name], value) for name, value in sides.float_of.items()},
                         sides.prefix + '/moving', histograms)]
@@ -106,9 +108,8 @@ def _finite(db):
     return 0.0 if db == -math.inf else db
 
 
-def _measurable(pairing, unpaired):
+def _measurable(pairing, model, reference, unpaired):
     """([ModelTensor that can be measured], {static one: the value that the model has before its FixNeuron})."""
-    model, reference = GraphView(pairing.model), GraphView(pairing.reference)
     (there, why), (there_float, why_float) = fetchable_tensors(model), fetchable_tensors(reference)
     there, there_float = set(there), set(there_float)
     found, own = [], {}
@@ -138,8 +139,7 @@ class _Constants(NamedTuple):
     scale_errors: Dict[str, float]
 
 
-def _constants(pairing, tensors, own, sides):
-    model, reference = GraphView(pairing.model), GraphView(pairing.reference)
+def _constants(pairing, model, reference, tensors, own, sides):
     found = _Constants([], {}, {})
     scales = {name: np.array(other.scales) for other in pairing.tensors.values() if other.scales
               for name in (other.name, other.layer)}
@@ -208,15 +208,8 @@ def _fetch(session, fetches, feed):
 def _error(tensor, sums, loss, histogram):
     return TensorError(
         tensor.name, tensor.layer, tensor.role, tensor.bits, tensor.position, sums.low, sums.high,
-        sums.saturated / sums.elements, sums.zeroed / sums.elements, decibels(sums.energy, sums.error),
-        decibels(sums.energy, sums.alone_error), histogram, loss)
-
-
-def decibels(energy, error):
-    """10 log10(energy / error); inf where there is no error, -inf for an error where there is nothing."""
-    if not error:
-        return math.inf
-    return 10 * math.log10(energy / error) if energy and energy / error else -math.inf
+        sums.saturated / sums.elements, sums.zeroed / sums.elements, decibels(sums.error, sums.energy),
+        decibels(sums.alone_error, sums.energy), histogram, loss)
 
 
 def _suited(pairing, tables):
@@ -250,4 +243,4 @@ def _loss(tensor, sums, table, suited, scale_error):
     """By how many dB the tensor has more error than at the position that suits it, and with the scale of the float one."""
     error = table[tensor.position + HISTOGRAM_ZERO] + scale_error * sums.energy
     least = max(table[suited + HISTOGRAM_ZERO], sums.energy * 4.0**-tensor.bits)
-    return max(0.0, -decibels(least, error)) if error and least else 0.0
+    return max(0.0, -decibels(error, least)) if error and least else 0.0

@@ -6,6 +6,7 @@ import numpy as np
 
 from vai_q_tf import fixed_point
 from vai_q_tf.export.fix_neuron_nodes import CHANNEL_SCALES
+from vai_q_tf.graph.control_flow import NEXT_OPS, next_iterations
 from vai_q_tf.graph.dependence import changing_nodes
 from vai_q_tf.graph.traits import IDENTITY_OPS, WEIGHTED, trait
 from vai_q_tf.graph.view import node_name
@@ -64,7 +65,7 @@ def model_tensors(view) -> Dict[str, ModelTensor]:
     """{name: ModelTensor} of the FixNeurons of a GraphView of an evaluation model, each after those that it depends on."""
     changing, found = changing_nodes(view), collections.OrderedDict()
     after = _after_a_fix_neuron(view)
-    for name in view.upstream(view.names, _repeated(view)):
+    for name in view.upstream(view.names, next_iterations(view)):
         if view.op(name) != 'FixNeuron':
             continue
         node, source, readers = view.node(name), view.inputs(name)[0], view.consumers(name)
@@ -80,15 +81,10 @@ def model_tensors(view) -> Dict[str, ModelTensor]:
     return found
 
 
-def _repeated(view):
-    """The nodes beyond which a walk against the data would turn in a circle."""
-    return [name for name in view.names if view.op(name) in ('NextIteration', 'RefNextIteration')]
-
-
 def _after_a_fix_neuron(view):
     """The nodes that read, through any others, what a FixNeuron gives."""
     found = set()
-    for name in view.upstream(view.names, _repeated(view)):
+    for name in view.upstream(view.names, next_iterations(view)):
         if any(view.op(tensor) == 'FixNeuron' or node_name(tensor) in found for tensor in view.inputs(name)):
             found.add(name)
     return found
@@ -124,7 +120,7 @@ def _layer(view, tensor, changing):
         if not other and view.op(name) not in _MOVES and any(
                 view.op(operand) == 'FixNeuron' and operand in changing for operand in operands):
             other = name
-        if view.op(name) not in ('NextIteration', 'RefNextIteration'):
+        if view.op(name) not in NEXT_OPS:
             waiting.extend(operands)
     return other or node_name(tensor)
 

@@ -1,7 +1,8 @@
 """What an analysis gives: how far each quantized tensor is from its float one."""
 from typing import Dict, NamedTuple, Optional, Tuple
 
-from vai_q_tf.notebook.html import block, first, folded, html_table, html_text
+from vai_q_tf.notebook.html import block, folded, html_table, html_text
+from vai_q_tf.wording import some_of
 
 
 class Histogram(NamedTuple):
@@ -65,7 +66,8 @@ class Analysis(NamedTuple):
 
 def worst(tensors):
     """The first of some TensorErrors in words."""
-    return first('{} ({:.1f} dB, {:.1f} alone)'.format(tensor.name, tensor.db, tensor.alone_db) for tensor in tensors) or 'none'
+    found = ('{} ({:.1f} dB, {:.1f} alone)'.format(tensor.name, tensor.db, tensor.alone_db) for tensor in tensors)
+    return some_of(found) or 'none'
 
 
 def error_table(tensors):

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
-from vai_q_tf.graph.control_flow import ENTER_OPS
+from vai_q_tf.graph.control_flow import ENTER_OPS, next_iterations
 from vai_q_tf.graph.dependence import reach, readers
 from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index, tensor_name
 from vai_q_tf.passes.common.rewriter import make_node
@@ -79,8 +79,7 @@ def _without_shapes(node):
 def _common(model, reference, has_loops):
     """The nodes of the reference that are nodes of the model as well, and so is all that they read."""
     view, other, found = GraphView(model), GraphView(reference), set()
-    repeated = [name for name in other.names if other.op(name) in ('NextIteration', 'RefNextIteration')]
-    for name in other.upstream(other.names, repeated):
+    for name in other.upstream(other.names, next_iterations(other)):
         if name not in view or view.op(name) != other.op(name) or view.inputs(name) != other.inputs(name):
             continue
         node = other.node(name)

@@ -12,6 +12,7 @@ from vai_q_tf import errors, ops, tf_internal
 from vai_q_tf.commands import analyze, compare, deploy, dump, inspect, quantize, report, sensitivity, update
 from vai_q_tf.frozen.crash import crashing_node as find_crashing_node
 from vai_q_tf.frozen.load import load_graph, runnable
+from vai_q_tf.frozen.run_config import recorded_as
 from vai_q_tf.integrations.metagraph import read_meta_graph
 from vai_q_tf.terminal.answer import printed
 from vai_q_tf.terminal.logs import logged_as
@@ -27,7 +28,7 @@ def run(options):
     _prepare(options)
     try:
         with verbosity(QUIET if options.quiet else VERBOSE if _tells_all(options) else NORMAL), logged_as(
-                options.command, _tells_all(options)):
+                options.command, _tells_all(options)), recorded_as(options):
             answer = _run(options)
         _report(options, printed(answer, options.json))
     except Exception as error:
@@ -90,7 +91,7 @@ def _prepare(options):
 
 
 def _run(options):
-    """Runs the command; returns what it has to say, or an Ending."""
+    """Runs the command; returns an Answer, or the text of one."""
     if options.fuse_op_config:
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Not supported',
                                    '--fuse_op_config is not supported; leave the ops as they are.')

@@ -3,7 +3,6 @@ import os
 
 from vai_q_tf import errors
 from vai_q_tf.commands.checks import float_graph, require, require_file, with_range
-from vai_q_tf.frozen.run_config import write_options
 from vai_q_tf.graph import large_constants
 from vai_q_tf.integrations.metagraph import quantize_meta_graph
 from vai_q_tf.ptq.convert import convert_datatype
@@ -18,12 +17,10 @@ def run(options, config):
     if options.mode != 'frozen':
         require_file(options, 'input_meta_graph')
         path = quantize_meta_graph(options.mode, options.input_meta_graph, options.input_checkpoint, with_range(config))
-        write_options(path, options)
         return 'The quantized MetaGraph is {}'.format(path)
     graph_def = float_graph(options, config)
     if options.convert_datatype:
         path = convert_datatype(graph_def, config, options.convert_datatype, fold_constant=options.fold_constant)
-        write_options(path, options)
         return 'The converted model is {}'.format(path)
     result = quantize_frozen(
         graph_def, require(options, 'input_fn', errors.INVALID_INPUT_FN), config,
@@ -33,6 +30,5 @@ def run(options, config):
         fast_ft_mode=options.fast_ft_mode, fast_ft_epochs=options.fast_ft_epochs, fast_ft_lr=options.fast_ft_lr,
         fast_ft_lrcoef=options.fast_ft_lrcoef, strict=options.strict, gpu_memory_fraction=options.gpu_memory_fraction,
         effort=options.effort, graph_path=options.input_frozen_graph, report=options.report)
-    write_options(result, options)
     return Answer('The quantized model is {}'.format(os.path.join(config.output_dir, os.path.basename(result))),
                   lambda: to_json(result.summary))

@@ -1,9 +1,8 @@
 """A Comparison as text, for people and for programs."""
-import json
-import math
-
 from vai_q_tf.comparison.results import shape_text
+from vai_q_tf.terminal.json_text import json_text
 from vai_q_tf.terminal.table import table
+from vai_q_tf.wording import percent, some_of
 
 REPORT = 'compare.json'
 _NAMED = 5
@@ -25,10 +24,7 @@ def to_json(comparison):
 
     null stands for no such tensor, and for a number that is not finite.
     """
-    fields = dict(comparison._asdict(), first=comparison.first.name if comparison.first else None)
-    fields['tensors'] = [{key: None if isinstance(value, float) and not math.isfinite(value) else value
-                          for key, value in tensor._asdict().items()} for tensor in comparison.tensors]
-    return json.dumps(fields, indent=1) + '\n'
+    return json_text(dict(comparison._asdict(), first=comparison.first.name if comparison.first else None))
 
 
 def _answer(comparison):
@@ -44,7 +40,7 @@ def _answer(comparison):
     position = '' if None in (first.a_position, first.b_position) or first.a_position == first.b_position else \
         '; its position is {} in A, {} in B'.format(first.a_position, first.b_position)
     return where + 'up to {} {}, {} of its elements differ{}'.format(
-        _steps(first.greatest), 'step' if first.greatest == 1 else 'steps', _share(first.differing), position)
+        _steps(first.greatest), 'step' if first.greatest == 1 else 'steps', percent(first.differing), position)
 
 
 def _is_float(comparison):
@@ -53,8 +49,7 @@ def _is_float(comparison):
 
 
 def _only(side, names):
-    return 'Only in {}: {}{}'.format(side, ', '.join(names[:_NAMED]), ' and {} more'.format(len(names) - _NAMED)
-                                     if len(names) > _NAMED else '')
+    return 'Only in {}: {}'.format(side, some_of(names, _NAMED))
 
 
 def _row(tensor):
@@ -64,7 +59,7 @@ def _row(tensor):
         return start + ('', '', '', 'other shapes', shape_text(tensor.a_shape), shape_text(tensor.b_shape)) + end
     place = '{}, {}'.format(tensor.batch, shape_text(tensor.element)) if tensor.element is not None else ''
     values = ['{:.6g}'.format(value) if value is not None else '' for value in (tensor.a_value, tensor.b_value)]
-    return start + (_steps(tensor.greatest), '{:.3g}'.format(tensor.mean), _share(tensor.differing), place, *values) + end
+    return start + (_steps(tensor.greatest), '{:.3g}'.format(tensor.mean), percent(tensor.differing), place, *values) + end
 
 
 def _both(a, b):
@@ -77,10 +72,3 @@ def _both(a, b):
 
 def _steps(number):
     return ('{:.0f}' if number % 1 == 0 or 100 <= number < float('inf') else '{:.3g}').format(number)
-
-
-def _share(part):
-    percent = 100 * part
-    if 0 < percent < 0.1:
-        return '< 0.1 %'
-    return ('{:.1f} %' if 0 < percent < 10 else '{:.0f} %').format(percent)

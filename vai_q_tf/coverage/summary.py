@@ -8,12 +8,12 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.coverage.node_status import FLOAT, inspect_nodes
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView
+from vai_q_tf.wording import some_of
 
 HEAVY = 'convolutions and matmuls'
 # Besides the ops with weights those that have none in any plan.
 _HEAVY_OPS = frozenset((
     'BatchMatMul', 'BatchMatMulV2', 'Conv3DBackpropInputV2', 'DepthwiseConv2dNativeBackpropInput', 'Einsum', 'SparseMatMul'))
-_NAMED = 3  # of the nodes that a line is about
 
 
 class Coverage(NamedTuple):
@@ -70,9 +70,5 @@ def warn(found):
     start = 'Only {} of {} {} are quantized'.format(len(found.quantized), len(found.weighted), HEAVY)
     reasons = {name: reason for reason, names in found.floats for name in names}
     missing = [(op, name) for name, op in zip(found.weighted, found.types) if name not in found.quantized]
-    tf.logging.warning('%s: %s', start if found.quantized else 'No weights are quantized', '; '.join(
-        '{} {!r}: {}'.format(op, name, reasons[name]) for op, name in missing[:_NAMED] if name in reasons) + _more(missing))
-
-
-def _more(names):
-    return ' and {} more'.format(len(names) - _NAMED) if len(names) > _NAMED else ''
+    tf.logging.warning('%s: %s', start if found.quantized else 'No weights are quantized', some_of(
+        ('{} {!r}: {}'.format(op, name, reasons[name]) for op, name in missing if name in reasons), between='; '))

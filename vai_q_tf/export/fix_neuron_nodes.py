@@ -57,7 +57,7 @@ def fix_neuron(record, operand, phase, position=None):
 def note_scales(model, scales):
     """The model in which FixNeurons from a layer with scaled channels to the next one have CHANNEL_SCALES.
 
-    scales: {weighted op: what the channels of its result were multiplied by}; what lies between hands factors on.
+    scales: {weighted op: what the channels of its result were multiplied by}; what lies between forwards factors.
     """
     view, noted = GraphView(model), {}
     for layer, factors in scales.items():

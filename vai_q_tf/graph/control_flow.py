@@ -12,6 +12,11 @@ LOOP_OPS = ENTER_OPS | {'While', 'StatelessWhile'}  # what every loop has, taken
 _DEPTH = {op: change for ops, change in ((SWITCH_OPS, 1), (MERGE_OPS, -1), (ENTER_OPS, 1), (EXIT_OPS, -2)) for op in ops}
 
 
+def next_iterations(view):
+    """The nodes of a GraphView beyond which a walk against the data would turn in the circle of a loop."""
+    return [name for name in view.names if view.op(name) in NEXT_OPS]
+
+
 def branch_nodes(view):
     """The nodes of a GraphView that are in a branch of a condition or in a loop.
 
@@ -19,7 +24,7 @@ def branch_nodes(view):
     """
     if not any(view.op(name) in _DEPTH for name in view.names):
         return frozenset()
-    repeating = {name for name in view.names if view.op(name) in NEXT_OPS}
+    repeating = frozenset(next_iterations(view))
     depth = dict.fromkeys(repeating, 0)
     for name in view.upstream(view.names, repeating):
         if name in depth:

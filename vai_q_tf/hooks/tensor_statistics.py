@@ -2,12 +2,12 @@
 
 The ops are made before the session, and run in those steps alone in which somebody fetches them.
 """
-import math
 from typing import NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops
+from vai_q_tf.decibels import decibels
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.live_editor import reroute, tensor
 from vai_q_tf.qat import graph_record
@@ -58,7 +58,7 @@ class TensorStatistics:
 def statistic(sums):
     """The Statistic that the values of a tensor of `of_run` tell."""
     saturated, energy, noise = map(float, sums)
-    return Statistic(saturated, 10 * math.log10(energy / noise) if energy > 0 and noise > 0 else None)
+    return Statistic(saturated, decibels(noise, energy) if energy > 0 and noise > 0 else None)
 
 
 def _ops(graph, fetches):

@@ -25,10 +25,11 @@ def report_training(written, network, checkpoint, history_dir):
 def _contents(written, network, checkpoint, history_dir, suffix):
     float_graph, plan = network
     training = os.path.dirname(checkpoint)
-    averaged, step = suffix.startswith('averaged_'), suffix.split('_')[-2]
+    step, averaged = suffix.rpartition('_')[0], suffix.startswith('averaged_')
+    step = step[len('averaged_'):] if averaged else step  # the name of a checkpoint that is of no step
     return ReportContents(
         'Quantized model of step {}{}'.format(step, ', averaged weights' if averaged else ''),
         load_graph(written.eval_model, with_shapes=True), plan, float_graph, analysis=analyze(written.eval_model),
         history=read_history(history_dir) or read_history(training), losses=read_losses(training),
         files=(('model', written.eval_model), ('evaluation graph', written.eval_graph), ('checkpoint', checkpoint)),
-        step=int(step))
+        step=int(step) if step.isdigit() else 0)

@@ -3,9 +3,10 @@ import math
 from typing import NamedTuple, Sequence, Tuple
 
 from vai_q_tf.coverage.summary import HEAVY, coverage
-from vai_q_tf.html_report.figures import decibels
-from vai_q_tf.html_report.tables import number_text, share
+from vai_q_tf.html_report.figures import db_text
+from vai_q_tf.html_report.tables import number_text
 from vai_q_tf.lint.lint import differences, lint
+from vai_q_tf.wording import percent
 
 Rows = Sequence[Tuple[str, ...]]
 
@@ -51,7 +52,7 @@ def find_facts(contents, network):
         headline, '{} of {}'.format(len(quantized), len(weighted)), floats, all(reason for _, _, reason in floats),
         _findings(refused), _findings(others),
         [(record.name, number_text(record.low), number_text(record.high), str(record.bits), str(record.position),
-          share(record.saturated)) for record in summary.inputs] if summary else [],
+          percent(record.saturated)) for record in summary.inputs] if summary else [],
         [_aid(record) for record in summary.aids] if summary else [],
         [_loss(tag, points) for tag, points in sorted(contents.losses.items()) if points],
         summary.files if summary else contents.files)
@@ -63,7 +64,7 @@ def _findings(found):
 
 def _aid(record):
     gain = record.after_db - record.before_db
-    return (record.name, decibels(record.before_db), decibels(record.after_db),
+    return (record.name, db_text(record.before_db), db_text(record.after_db),
             '{:+.1f} dB'.format(gain).replace('-', '−') if math.isfinite(gain) else '',
             'kept' if record.kept else 'not kept{}'.format(': ' + record.reason if record.reason else ''))
 

@@ -5,6 +5,7 @@ import numpy as np
 
 from vai_q_tf.html_report.layout import HEIGHT, WIDTH, lay_out
 from vai_q_tf.html_report.network import IN_END, IN_FLOAT, IN_QUANTIZED, IN_SHARED
+from vai_q_tf.wording import some_of
 
 FILLS = {IN_QUANTIZED: '#1f5fa8', IN_SHARED: '#7a3d96', IN_FLOAT: '#a8480c', IN_END: '#0b6b62'}
 _FIRST, _SECOND = '#3b82c4', '#d9730d'  # lines that are seen on white and on black
@@ -87,7 +88,7 @@ def detail(box, errors):
     if box.shared:
         words.append('shared')
     if box.result and box.result.name in errors:
-        words.append(decibels(errors[box.result.name].db))
+        words.append(db_text(errors[box.result.name].db))
     return ' · '.join(words)
 
 
@@ -95,18 +96,17 @@ def state(box):
     """What becomes of a box, as a sentence."""
     words = 'stays float{}'.format(': ' + box.reason if box.reason else '') if box.is_float else 'quantized'
     if box.shared:
-        words += ', one position with {}'.format(', '.join(box.shared[:3])) + (
-            ' and {} more'.format(len(box.shared) - 3) if len(box.shared) > 3 else '')
+        words += ', one position with ' + some_of(box.shared)
     return words
 
 
 def error_of(box, errors):
     """The error of the result of a box in words; '' where it was not measured."""
     error = errors.get(box.result.name) if box.result else None
-    return '{}, alone {}'.format(decibels(error.db), decibels(error.alone_db)) if error else 'not measured'
+    return '{}, alone {}'.format(db_text(error.db), db_text(error.alone_db)) if error else 'not measured'
 
 
-def decibels(value):
+def db_text(value):
     """A signal-to-noise ratio as text."""
     if math.isnan(value):
         return 'not a number'
@@ -122,8 +122,8 @@ def depth_figure(tensors):
         'layer': [tensor.layer for tensor in tensors],
         'db': np.array([_drawable(tensor.db) for tensor in tensors]),
         'alone': np.array([_drawable(tensor.alone_db) for tensor in tensors]),
-        'db_text': [decibels(tensor.db) for tensor in tensors],
-        'alone_text': [decibels(tensor.alone_db) for tensor in tensors]},
+        'db_text': [db_text(tensor.db) for tensor in tensors],
+        'alone_text': [db_text(tensor.alone_db) for tensor in tensors]},
         name='depth')
     plot.line('place', 'alone', source=source, line_color=_SECOND, line_dash='dashed', line_width=1.5)
     marks = [plot.triangle('place', 'alone', source=source, color=_SECOND, size=7, legend_label='alone: what the layer adds')]

@@ -96,7 +96,7 @@ def _render(plots, errors, tensors, **values):
     data = {'names': [tensor.name for tensor in tensors], 'keys': [row.keys for row in rows],
             'histograms': tables.histograms(tensors)}
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters.update(decibels=figures.decibels, state=figures.state, detail=lambda box: figures.detail(box, {}),
+    environment.filters.update(decibels=figures.db_text, state=figures.state, detail=lambda box: figures.detail(box, {}),
                                error=lambda box: figures.error_of(box, errors))
     return environment.from_string(_text('page.html')).render(
         values, tensors=tensors, plots=plots, rows=rows, style=Markup(_text('page.css')), scripts=list(map(Markup, scripts)),

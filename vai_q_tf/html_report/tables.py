@@ -4,7 +4,8 @@ import math
 from typing import NamedTuple, Tuple
 
 from vai_q_tf.fixed_point import POSITION_ZERO
-from vai_q_tf.html_report.figures import decibels
+from vai_q_tf.html_report.figures import db_text
+from vai_q_tf.wording import percent
 
 _MOST_BINS = 64
 _MOST_LINES = 24  # of a plot of positions
@@ -24,8 +25,8 @@ TENSOR_HEADS = (('#', 'number'), ('tensor', ''), ('layer', ''), ('role', ''), ('
 def tensor_rows(tensors):
     """A Row for each TensorError."""
     return [Row((str(number), tensor.name, tensor.layer, tensor.role, str(tensor.bits), str(tensor.position),
-                 number_text(tensor.low), number_text(tensor.high), share(tensor.saturated), share(tensor.zeroed),
-                 decibels(tensor.db), decibels(tensor.alone_db), decibels(tensor.loss_db)),
+                 number_text(tensor.low), number_text(tensor.high), percent(tensor.saturated), percent(tensor.zeroed),
+                 db_text(tensor.db), db_text(tensor.alone_db), db_text(tensor.loss_db)),
                 (number, None, None, None, tensor.bits, tensor.position, _key(tensor.low), _key(tensor.high),
                  _key(tensor.saturated), _key(tensor.zeroed), _key(tensor.db), _key(tensor.alone_db),
                  _key(tensor.loss_db)))
@@ -40,13 +41,6 @@ def _key(value):
 def number_text(value):
     """A number with as many digits as tell something."""
     return '{:.4g}'.format(value).replace('-', '−')
-
-
-def share(value):
-    """A share of 1 in percent."""
-    if not value:
-        return '0 %'
-    return '{:.2g} %'.format(100 * value) if 100 * value < 10 else '{:.1f} %'.format(100 * value)
 
 
 def histograms(tensors):
@@ -74,7 +68,7 @@ def depth_words(tensors):
     if not finite:
         return 'No activation differs from its float tensor.'
     words = 'From {} at {} the activations go to {} at {}.'.format(
-        decibels(tensors[0].db), tensors[0].name, decibels(tensors[-1].db), tensors[-1].name)
+        db_text(tensors[0].db), tensors[0].name, db_text(tensors[-1].db), tensors[-1].name)
     falls = [(before.db - after.db, before, after) for before, after in zip(tensors, tensors[1:])
              if math.isfinite(before.db) and math.isfinite(after.db)]
     if falls and max(falls, key=lambda fall: fall[0])[0] > 0:
@@ -83,7 +77,7 @@ def depth_words(tensors):
     alone = [tensor for tensor in tensors if math.isfinite(tensor.alone_db)]
     if alone:
         worst = min(alone, key=lambda tensor: tensor.alone_db)
-        words += ' On its own {} adds most: {}.'.format(worst.layer, decibels(worst.alone_db))
+        words += ' On its own {} adds most: {}.'.format(worst.layer, db_text(worst.alone_db))
     return words
 
 

@@ -47,7 +47,8 @@ def slim_training_arguments(config, float_checkpoint=None, history_dir=None, eve
     train_step_fn = _MeasuredStep(train_step_fn or tf_internal.slim_train_step())
     arguments = {'saver': tf.train.Saver(), 'train_step_fn': train_step_fn}
     if is_chief:
-        history = QuantizePositionHook(config, every_n_steps=every_n_steps, output_dir=history_dir or None)
+        history = QuantizePositionHook(
+            config, every_n_steps=every_n_steps, output_dir=history_dir or None, statistics=False)
         history.begin()
         arguments['train_step_fn'] = _FollowedStep(train_step_fn, history)
         arguments['saver'] = _ExportingSaver(config, eval_graph_fn)

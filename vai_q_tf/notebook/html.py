@@ -57,9 +57,3 @@ def shown(value):
     if isinstance(value, float):
         return '{:.4g}'.format(value)
     return ', '.join(map(shown, value)) if isinstance(value, (list, tuple)) and value else str(value)
-
-
-def first(items, most=3):
-    """The first of some texts with commas between them, and how many more there are."""
-    items = list(items)
-    return ', '.join(items[:most]) + (' and {} more'.format(len(items) - most) if len(items) > most else '')

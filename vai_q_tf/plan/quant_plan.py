@@ -9,7 +9,8 @@ import json
 from typing import NamedTuple, Tuple
 
 from vai_q_tf.fixed_point import POSITION_MIN
-from vai_q_tf.notebook.html import block, first, folded, html_table, html_text
+from vai_q_tf.notebook.html import block, folded, html_table, html_text
+from vai_q_tf.wording import some_of
 
 WEIGHT_MODE, ACTIVATION_MODE, DEPTHWISE_WEIGHT_MODE = 0, 1, 2
 
@@ -109,7 +110,7 @@ class QuantPlan(NamedTuple):
     def _sentence(self):
         roles = collections.Counter(tensor.role for tensor in self.tensors)
         return 'from {} to {}: {} quantized tensors ({}), {} ops stay float'.format(
-            first(self.input_nodes), first(self.output_nodes), len(self.tensors),
+            some_of(self.input_nodes), some_of(self.output_nodes), len(self.tensors),
             ', '.join('{1} {0}'.format(*role) for role in roles.most_common()) or 'none', len(self.skipped))
 
     def __repr__(self):
@@ -119,7 +120,7 @@ class QuantPlan(NamedTuple):
         return block(
             'QuantPlan', html_text('It goes {}.'.format(self._sentence())),
             html_table(('tensor', 'role', 'bits', 'method', 'read by'), [
-                (tensor.name, tensor.role, tensor.bits, tensor.method, first(node for node, _ in tensor.consumers))
+                (tensor.name, tensor.role, tensor.bits, tensor.method, some_of(node for node, _ in tensor.consumers))
                 for tensor in self.tensors]),
             folded('ops that stay float', html_table(('op', 'type', 'reason'), self.skipped)))
 

@@ -1,9 +1,9 @@
 """Fast finetuning that keeps nothing that makes outputs worse on data that nothing was fitted on."""
+from vai_q_tf.decibels import decibels
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.ptq.effort.effort import Row
-from vai_q_tf.ptq.effort.judge import decibels
 from vai_q_tf.ptq.fast_finetune import finetune
 
 

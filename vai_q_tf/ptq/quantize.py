@@ -4,6 +4,7 @@ import os
 from vai_q_tf import errors
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
+from vai_q_tf.decibels import decibels
 from vai_q_tf.export import finalize
 from vai_q_tf.export.fix_neuron_nodes import note_scales
 from vai_q_tf.export.forms.compiler_form import in_compiler_form
@@ -21,7 +22,6 @@ from vai_q_tf.html_report.page import REPORT_FILE, report_or_log
 from vai_q_tf.lint import lint
 from vai_q_tf.ptq.effort.effort import Row
 from vai_q_tf.ptq.effort.improve import check_effort, improve
-from vai_q_tf.ptq.effort.judge import decibels
 from vai_q_tf.ptq.fast_finetune import check_settings, finetune
 from vai_q_tf.ptq.judged_finetuning import finetune_judged
 from vai_q_tf.ptq.prepare import prepare

@@ -11,6 +11,7 @@ from vai_q_tf.analysis.analyze_networks import analyze_networks
 from vai_q_tf.configuration.write_file import CONFIG_FILE
 from vai_q_tf.coverage.summary import coverage
 from vai_q_tf.frozen.load import runnable
+from vai_q_tf.frozen.run_config import import_name
 from vai_q_tf.html_report.page import REPORT_FILE
 from vai_q_tf.summary.data_checks import input_warnings, odd_positions
 from vai_q_tf.summary.next_steps import next_steps
@@ -59,7 +60,8 @@ def with_paths(summary, config, model, float_graph, input_fn):
     summary = summary._replace(files=tuple((what, os.path.join(config.output_dir, name)) for what, name in (
         ('model', model), ('config', CONFIG_FILE), ('summary', SUMMARY_FILE))))
     return summary._replace(next_steps=next_steps(
-        summary, float_graph if isinstance(float_graph, str) else '', _name_of(input_fn)))
+        summary, float_graph if isinstance(float_graph, str) else '',
+        input_fn if isinstance(input_fn, str) else import_name(input_fn)))
 
 
 def measure_errors(float_graph, model, plan, config, batch, gpu_memory_fraction, histograms):
@@ -80,13 +82,6 @@ def _cut(batch):
     """The first examples of a batch; all of it where its arrays have not as many."""
     counts = {np.shape(value)[:1] for value in batch.values()}
     return {name: value[:_EXAMPLES] for name, value in batch.items()} if len(counts) == 1 and () not in counts else batch
-
-
-def _name_of(input_fn):
-    if isinstance(input_fn, str):
-        return input_fn
-    module, name = (getattr(input_fn, attribute, '') for attribute in ('__module__', '__qualname__'))
-    return '' if not name or '<' in name or module in ('__main__', '') else '{}.{}'.format(module, name)
 
 
 def remove(directory):

@@ -15,13 +15,14 @@ from vai_q_tf.graph.checks.damage import check_nodes
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.traits import FIX_NEURON_OPS, IDENTITY_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
-from vai_q_tf.notebook.html import block, first, folded, html_list, html_table, html_text
+from vai_q_tf.notebook.html import block, folded, html_list, html_table, html_text
 from vai_q_tf.passes import optimise
 from vai_q_tf.patterns.dropout import find_dropouts
 from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.patterns.training_ops import gradient_nodes, outputs_without_training
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.plan.quant_plan import QuantPlan
+from vai_q_tf.wording import some_of
 
 _NO_OUTPUT = frozenset(('Const', 'Assign', 'NoOp', 'Placeholder'))
 # What makes probabilities of logits, which stays float: the option that replaces it.
@@ -62,13 +63,13 @@ class Inspection(NamedTuple):
         if self.plan is None:
             return '{} nodes, without a plan'.format(sum(count for _, count in self.op_types))
         return 'from {} to {}: {} tensors are quantized, {} of {} ops stay float'.format(
-            first(self.input_nodes), first(self.output_nodes), len(self.plan.tensors),
+            some_of(self.input_nodes), some_of(self.output_nodes), len(self.plan.tensors),
             sum(node.status == FLOAT for node in self.nodes), len(self.nodes))
 
     def __repr__(self):
         return '<Inspection of a graph with {} inputs ({}) and {} outputs ({}): {}. All: .nodes, .plan, .notes>'.format(
-            len(self.inputs), first(node.name for node in self.inputs), len(self.outputs),
-            first(node.name for node in self.outputs), self._sentence())
+            len(self.inputs), some_of(node.name for node in self.inputs), len(self.outputs),
+            some_of(node.name for node in self.outputs), self._sentence())
 
     def _repr_html_(self):
         return block(

@@ -1,6 +1,8 @@
 """Calibration data that look wrong, told by what the input nodes were fed with."""
 import numpy as np
 
+from vai_q_tf.wording import some_of
+
 _MOST_SATURATED = 0.05  # of the values
 _LEAST_STEPS = 1 / 16  # of the largest magnitude: between the least and the greatest value
 _MOST_APART = 32.0  # times: how far the deviations of two batches may be apart
@@ -47,6 +49,4 @@ def odd_positions(plan, positions):
             largest = 2.0**(tensor.bits - 1 - positions[tensor.name])
             if not 2.0**-12 <= largest <= 2.0**16:
                 odd.append('{} ({})'.format(tensor.name, positions[tensor.name]))
-    others = len(odd) - 3
-    return 'Odd positions, of values that are very large or very small: {}{}'.format(
-        ', '.join(odd[:3]), ' and {} more'.format(others) if others > 0 else '') if odd else ''
+    return 'Odd positions, of values that are very large or very small: ' + some_of(odd) if odd else ''

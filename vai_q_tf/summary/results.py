@@ -4,7 +4,8 @@ from typing import NamedTuple, Tuple
 from vai_q_tf.analysis.results import TensorError, error_table, worst
 from vai_q_tf.coverage.summary import Coverage
 from vai_q_tf.lint.lint import Finding
-from vai_q_tf.notebook.html import block, first, folded, html_list, html_table, html_text
+from vai_q_tf.notebook.html import block, folded, html_list, html_table, html_text
+from vai_q_tf.wording import some_of
 
 
 class InputSummary(NamedTuple):
@@ -67,6 +68,6 @@ class QuantizeSummary(NamedTuple):
             folded('inputs', html_table(('input', 'low', 'high', 'bits', 'position', 'saturated'), self.inputs)),
             folded('accuracy aids', html_table(('aid', 'dB before', 'dB after', 'kept', 'reason'), self.aids)),
             folded('ops that stay float', html_table(('reason', 'ops'), [
-                (reason, first(names, 10)) for reason, names in self.coverage.floats])),
+                (reason, some_of(names, 10)) for reason, names in self.coverage.floats])),
             folded('what the DPU compiler refuses', html_table(('rule', 'node', 'message'), self.findings)),
             folded('what the DPU computes otherwise', html_table(('rule', 'node', 'message'), self.differences)))

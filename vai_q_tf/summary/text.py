@@ -5,10 +5,11 @@ import textwrap
 from tabulate import tabulate
 
 from vai_q_tf.terminal.json_text import json_text
+from vai_q_tf.wording import percent, some_of
 
 SUMMARY_FILE = 'quantize_summary.json'
 MOST_WORST = 3
-_NAMED, _LISTED = 3, 4  # names of a line, lines of a kind
+_LISTED = 4  # lines of a kind
 _WIDTH = 128
 _NOTHING = 'The DPU compiler has nothing against the model, as far as lint can tell.'
 
@@ -46,12 +47,12 @@ def to_json(summary):
 
 
 def _floats(coverage):
-    return _first(['{} ({}): {}'.format(len(names), reason, _names(names)) for reason, names in coverage.floats])
+    return _first(['{} ({}): {}'.format(len(names), reason, some_of(names)) for reason, names in coverage.floats])
 
 
 def _input(one):
-    return '{}: {:.4g} to {:.4g}, {} bits at position {}, {:.2g} % out of range'.format(
-        one.name, one.low, one.high, one.bits, one.position, 100 * one.saturated)
+    return '{}: {:.4g} to {:.4g}, {} bits at position {}, {} out of range'.format(
+        one.name, one.low, one.high, one.bits, one.position, percent(one.saturated))
 
 
 def _aids(summary):
@@ -74,7 +75,7 @@ def _worst(tensors):
         return []
     return tabulate(
         [(tensor.name, tensor.bits, tensor.position, _decibels(tensor.alone_db), _decibels(tensor.db),
-          _decibels(tensor.loss_db), _percent(tensor.saturated), _percent(tensor.zeroed)) for tensor in tensors[:MOST_WORST]],
+          _decibels(tensor.loss_db), percent(tensor.saturated), percent(tensor.zeroed)) for tensor in tensors[:MOST_WORST]],
         headers=('Tensor', 'bits', 'position', 'dB alone', 'all', 'lost', 'saturated', 'zeroed'), disable_numparse=True,
         colalign=('left',) + ('right',) * 7).splitlines()
 
@@ -85,7 +86,7 @@ def _dpu(summary):
         by_rule = collections.OrderedDict()
         for finding in findings:
             by_rule.setdefault(finding.rule, []).append(finding.node or 'the graph')
-        lines += ['{}: {} {}: {}'.format(what, len(names), rule, _names(names)) for rule, names in by_rule.items()]
+        lines += ['{}: {} {}: {}'.format(what, len(names), rule, some_of(names)) for rule, names in by_rule.items()]
     return _first(lines)
 
 
@@ -100,14 +101,5 @@ def _first(lines):
     return shown + ['and {} more'.format(len(lines) - _LISTED)] * (len(lines) > _LISTED)
 
 
-def _names(names):
-    others = len(names) - _NAMED
-    return ', '.join(names[:_NAMED]) + (' and {} more'.format(others) if others > 0 else '')
-
-
 def _decibels(value):
     return '{:.1f}'.format(value)
-
-
-def _percent(share):
-    return '{:.1f} %'.format(100 * share)

@@ -6,7 +6,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.ptq.fitting.planned import constant, images, indexed, planned
-from vai_q_tf.ptq.effort.judge import Judge, decibels, relative_error
+from vai_q_tf.decibels import decibels
+from vai_q_tf.ptq.effort.judge import Judge, relative_error
 from vai_q_tf.ptq.fitting.state import State, quantized_graph
 
 
@@ -31,11 +32,6 @@ def test_the_error_is_the_mean_of_those_of_the_outputs(sizes):
     assert relative_error(expected, actual) == pytest.approx(_definition(expected, actual), rel=1e-4)
     small = [[batch[0] * 0] + batch[1:] for batch in expected]
     assert relative_error(expected, small) == pytest.approx(1 / len(sizes))
-
-
-def test_decibels():
-    assert [decibels(error) for error in (1, 0.1, 0.01, 10)] == [0, 10, 20, -10]
-    assert decibels(0.0) == math.inf and decibels(math.inf) == -math.inf and decibels(math.nan) == -math.inf
 
 
 @pytest.mark.parametrize('value, expected', [(np.nan, -math.inf), (np.inf, -math.inf), (0, 10 * math.log10(20))])

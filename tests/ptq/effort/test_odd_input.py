@@ -6,11 +6,12 @@ import tensorflow.compat.v1 as tf
 from tests.ptq import checking
 from tests.ptq.fitting.planned import constant, images, indexed, planned
 from vai_q_tf import errors, ops
+from vai_q_tf.decibels import decibels
 from vai_q_tf.frozen.load import runnable
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq.effort.data import split
 from vai_q_tf.ptq.effort.improve import Network, improve
-from vai_q_tf.ptq.effort.judge import Judge, decibels
+from vai_q_tf.ptq.effort.judge import Judge
 from vai_q_tf.ptq.fitting.state import State, quantized_graph
 
 pytestmark = pytest.mark.filterwarnings('ignore::RuntimeWarning')

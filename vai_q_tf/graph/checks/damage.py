@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.graph import large_constants
+from vai_q_tf.graph.control_flow import NEXT_OPS
 from vai_q_tf.graph.traits import FIX_NEURON_OPS
 from vai_q_tf.graph.view import op_def
 
@@ -19,7 +20,6 @@ _FIELDS = {'string': 's', 'int': 'i', 'float': 'f', 'bool': 'b', 'type': 'type',
            'func': 'func'}
 # The fields of a TensorProto that hold values, other than tensor_content.
 _VALUES = [name for name in tf.AttrValue().tensor.DESCRIPTOR.fields_by_name if name.endswith('_val')]
-_LOOP_BACK = frozenset(('NextIteration', 'RefNextIteration'))
 _REF = 100  # DataTypes above it are those of references, which no attr has
 _MOST_TENSORS = 2**16  # of one op
 _MOST_DIMENSIONS = 254  # of a tensor
@@ -243,7 +243,7 @@ def _check_axis(node, references, nodes):
 
 
 def _check_cycles(nodes, references, what):
-    loops = {node.name for node in nodes if node.op in _LOOP_BACK}
+    loops = {node.name for node in nodes if node.op in NEXT_OPS}
     needed = {name: {producer for producer, _ in read} - loops for name, read in references.items()}
     readers, waits = {name: [] for name in needed}, {name: len(names) for name, names in needed.items()}
     for name, producers in needed.items():

@@ -7,6 +7,7 @@ from typing import Dict, NamedTuple
 
 import numpy as np
 
+from vai_q_tf.decibels import decibels
 from vai_q_tf.export.constants import ConstantQuantizer
 from vai_q_tf.fixed_point import POSITION_ZERO
 from vai_q_tf.graph import graphdef_editor as editor
@@ -17,7 +18,7 @@ from vai_q_tf.plan.positions.joined import active_alignments
 from vai_q_tf.plan.positions.position_rules import position_rules
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 from vai_q_tf.ptq.calibration.calibrate import calibrate
-from vai_q_tf.ptq.effort.judge import Judge, decibels
+from vai_q_tf.ptq.effort.judge import Judge
 from vai_q_tf.ptq.effort.walk import Walk
 from vai_q_tf.ptq.equalization.channels import SCALES, observe_channels
 from vai_q_tf.ptq.equalization.dead_channels import reads_channels_alone, silence_dead_channels

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
+from vai_q_tf.decibels import decibels
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS, LOOP_OPS
 from vai_q_tf.graph.view import GraphView
@@ -14,7 +15,7 @@ from vai_q_tf.ptq.calibration.calibrate import calibrate, calibrate_twice
 from vai_q_tf.ptq.calibration.input_ranges import InputRange
 from vai_q_tf.ptq.effort.data import FEWEST_IMAGES, Data, Kept, split
 from vai_q_tf.ptq.effort.effort import AIDS, Effort, Row, Setting, Trial, why_not
-from vai_q_tf.ptq.effort.judge import Judge, decibels
+from vai_q_tf.ptq.effort.judge import Judge
 from vai_q_tf.ptq.fitting.state import State, quantized_graph
 from vai_q_tf.terminal.verbosity import note
 

@@ -1,5 +1,4 @@
 """How far the outputs of a quantized network are from those of the float network."""
-import math
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -21,13 +20,6 @@ def relative_error(expected, actual):
         error = sum(float(np.square(np.subtract(value, given, dtype=np.float64)).sum()) for value, given in zip(one, other))
         total += error / (energy or 1.0)
     return total / len(expected[0])
-
-
-def decibels(error):
-    """The signal-to-noise ratio of a relative squared error, in dB; inf where there is no error, -inf where it is NaN."""
-    if math.isnan(error):
-        return -math.inf
-    return -10 * math.log10(error) if error > 0 else math.inf
 
 
 class Judge:

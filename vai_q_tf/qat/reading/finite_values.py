@@ -2,6 +2,7 @@
 import numpy as np
 
 from vai_q_tf import errors
+from vai_q_tf.wording import some_of
 
 _SHOWN = 5
 
@@ -18,9 +19,8 @@ def require_finite(values, checkpoint):
            if np.asarray(value).dtype.kind == 'f' and not np.isfinite(value).all()}
     if not bad:
         return values
-    shown = ', '.join('{!r} ({} of {} elements)'.format(name, bad[name], np.size(values[name])) for name in list(bad)[:_SHOWN])
+    shown = some_of(('{!r} ({} of {} elements)'.format(name, bad[name], np.size(values[name])) for name in bad), _SHOWN)
     raise errors.QuantizeError(
         errors.NOT_FINITE, 'Not finite',
-        'The checkpoint {!r} gives NaN or infinity for {}{}. The training diverged: go back to an earlier checkpoint, and '
-        'lower the learning rate or clip gradients.'.format(
-            checkpoint, shown, ' and {} more'.format(len(bad) - _SHOWN) if len(bad) > _SHOWN else ''))
+        'The checkpoint {!r} gives NaN or infinity for {}. The training diverged: go back to an earlier checkpoint, and '
+        'lower the learning rate or clip gradients.'.format( checkpoint, shown))

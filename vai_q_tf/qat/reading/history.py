@@ -7,9 +7,9 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, fixed_point
+from vai_q_tf.wording import some_of
 
 HISTORY_FILE = 'quantize_position_history.jsonl'
-_MOST_NAMED = 3
 
 
 class PositionChange(NamedTuple):
@@ -47,8 +47,7 @@ def read_history(directory):
     damaged = sorted({number for number, _ in found} - {number for number, _ in kept})
     if damaged:
         tf.logging.warning('%s: left out line %s, which cannot be read or has a step out of order. The training itself is not '
-                           'concerned.', path, ', '.join(map(str, damaged[:_MOST_NAMED])) + (
-                               ' and {} more'.format(len(damaged) - _MOST_NAMED) if len(damaged) > _MOST_NAMED else ''))
+                           'concerned.', path, some_of(map(str, damaged)))
     return [change for _, change in kept]
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple, Tuple
 import numpy as np
 
 from vai_q_tf import errors
+from vai_q_tf.decibels import decibels
 
 WIDE = 16
 WIDTHS = (4, 5, 6, 7, 8)
@@ -117,11 +118,6 @@ def without(positions, names):
     """{name: position} but for the `names`."""
     left_out = set(names)
     return {name: position for name, position in positions.items() if name not in left_out}
-
-
-def decibels(error):
-    """How many dB the outputs have with a relative squared error; inf where there is none."""
-    return 0.0 - 10 * math.log10(error) if error > 0 else math.inf
 
 
 def _bits(quantized):

@@ -10,12 +10,14 @@ from typing import NamedTuple, Optional, Tuple, Union
 from vai_q_tf import errors, files
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import require_config
+from vai_q_tf.decibels import decibels
 from vai_q_tf.graph.sessions import session_config
-from vai_q_tf.notebook.html import block, first, html_table, html_text
+from vai_q_tf.notebook.html import block, html_table, html_text
 from vai_q_tf.ptq.prepare import prepare
-from vai_q_tf.report.bits.bit_choice import WIDTHS, WeightChoice, WideChoice, choose_weights, choose_wide, decibels, without
+from vai_q_tf.report.bits.bit_choice import WIDTHS, WeightChoice, WideChoice, choose_weights, choose_wide, without
 from vai_q_tf.report.bits.sensitivity_text import to_json
 from vai_q_tf.report.bits.trials import Trials
+from vai_q_tf.wording import some_of
 
 REPORT = 'sensitivity.json'
 
@@ -53,7 +55,7 @@ class Sensitivity(NamedTuple):
 
     def __repr__(self):
         return '<Sensitivity: {}; most costly: {}. All: .tensors, .choice>'.format(
-            self._sentence(), first('{} ({:.1f} dB alone)'.format(cost.name, cost.db) for cost in self.tensors))
+            self._sentence(), some_of('{} ({:.1f} dB alone)'.format(cost.name, cost.db) for cost in self.tensors))
 
     def _repr_html_(self):
         return block(

@@ -30,6 +30,7 @@ from vai_q_tf.report.dumps.dump_files import FileNames, Folders
 from vai_q_tf.report.dumps.fetch import Fetcher, graph_order, integers_of
 from vai_q_tf.report.dumps.model_to_run import model_to_run
 from vai_q_tf.terminal.progress import progress
+from vai_q_tf.wording import some_of
 
 _WEIGHTS = 'dump_results_weights'
 
@@ -69,8 +70,7 @@ def wanted_tensors(view, dump_float=0):
         skipped = {name: reason for name, reason in skipped.items() if view.op(name) == 'FixNeuron'}
     for reason in dict.fromkeys(skipped.values()):
         names = [name for name, other in skipped.items() if other == reason]
-        tf.logging.warning('Not dumped: %s%s, %s', ', '.join(names[:3]),
-                           ' and {} more'.format(len(names) - 3) if len(names) > 3 else '', reason)
+        tf.logging.warning('Not dumped: %s, %s', some_of(names), reason)
     changing = changing_nodes(view)
     return tensors, {tensor for tensor in tensors if node_name(tensor) not in changing}
 
