@@ -4,7 +4,6 @@ import http.server
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import threading
 
@@ -13,10 +12,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
+from tests.chromium import CHROMIUM, needs_browser
 from tests.ptq.networks import Network
 from vai_q_tf import QuantizeConfig, quantize_frozen
 
-CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 NETRON = importlib.util.find_spec('netron')
 TF2ONNX = importlib.util.find_spec('tf2onnx')
 # Netron asks for cookies once, and for a newer Netron half a year after its date.
@@ -90,7 +89,7 @@ class _Server(http.server.HTTPServer):
 
 
 @pytest.mark.skipif(NETRON is None, reason='Netron is not installed')
-@pytest.mark.skipif(CHROMIUM is None, reason='there is no chromium')
+@needs_browser
 def test_netron_shows_the_nodes(models, tmp_path):
     server = _Server(('127.0.0.1', 0), _handler(models))
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -8,10 +8,10 @@ import tempfile
 import time
 import urllib.request
 
-import pytest
 from tornado.websocket import websocket_connect
 
-CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+from tests.chromium import CHROMIUM
+
 _PATIENCE = 60  # seconds
 DRAWN = 'Number((document.documentElement || {dataset: {}}).dataset.drawn)'  # milliseconds after the page was asked for
 
@@ -116,4 +116,3 @@ class Browser:
         shutil.rmtree(self._profile, ignore_errors=True)
 
 
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason='chromium is not installed')

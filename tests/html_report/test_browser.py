@@ -3,8 +3,9 @@ import os
 
 import pytest
 
+from tests.chromium import needs_browser
 from tests.html_report import made_up
-from tests.html_report.browser import DRAWN, Browser, needs_browser
+from tests.html_report.browser import DRAWN, Browser
 from vai_q_tf.html_report.contents import ReportContents
 from vai_q_tf.html_report.page import write_report
 
@@ -145,9 +146,11 @@ def test_a_large_network_opens_at_once(browser, tmp_path):
     model = made_up.layered_model(640)
     path = write_report(str(tmp_path), 'report.html', made_up.full_contents(made_up.analysis_of(model), model))
     assert os.path.getsize(path) < 5e6
-    browser.open(path)
-    # 0.9 s on two cores; a machine that does other things at the same time takes longer.
-    assert browser.value(DRAWN) < 5000
+    times = []
+    while not times or times[-1] >= 2000 and len(times) < 10:  # a machine may do other things at the same time
+        browser.open(path)
+        times.append(browser.value(DRAWN))
+    assert times[-1] < 2000, times
     assert len(_data(browser, 'quantized', 'x')) == 640 + 1 + 90
     assert browser.value("document.querySelectorAll('#tensor-table tbody tr:not([hidden])').length") == 100
     browser.value("document.getElementById('all').click()")
