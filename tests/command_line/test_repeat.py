@@ -173,7 +173,7 @@ def test_a_model_without_the_file_is_a_warning(command, place):
     (place / 'out' / CONFIG_FILE).mkdir(parents=True)
     status, _, err = command('quantize', **QUANTIZE, effort='fast')
     assert status == 0 and (place / 'out' / 'quantize_eval_model.pb').exists()
-    assert any('warning: ' in line and CONFIG_FILE in line for line in err.splitlines()), err
+    assert len([line for line in err.splitlines() if 'warning: ' in line and CONFIG_FILE in line]) == 1, err
 
 
 def test_a_file_that_cannot_be_used_is_one_line(refused, place):
