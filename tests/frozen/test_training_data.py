@@ -4,7 +4,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.frozen.training_data import TrainingData, _spread
+from vai_q_tf.frozen.training_data import TrainingData, _clipped, _spread
 from vai_q_tf.graph.checks.make_graph import make_graph
 
 RANDOM = np.random.RandomState(0)
@@ -37,11 +37,11 @@ def _with_learning_phase(y, mean, variance):
                    lambda: _fused(y, mean, variance))
 
 
-def _network(norm=None, trained_on=IMAGES, untrained=False, scale=1.0, softmax=True, preprocess=lambda x: x):
+def _network(norm=None, trained_on=IMAGES, untrained=False, scale=1.0, softmax=True, preprocess=lambda x: x, relu=tf.nn.relu):
     mean, variance = (np.zeros(8, np.float32), np.ones(8, np.float32)) if untrained else _statistics(trained_on)
     x = preprocess(tf.placeholder(tf.float32, [None, 8, 8, 3], name='x'))
     y = tf.nn.conv2d(tf.identity(x, name='begin'), WEIGHTS, 1, 'VALID')
-    y = tf.nn.relu(norm(y, mean, variance) if norm else y)
+    y = relu(norm(y, mean, variance) if norm else y, name='relu')
     if norm:  # a second norm sees what the first one makes of its input
         y = tf.nn.conv2d(y, np.ones([1, 1, 8, 8], np.float32), 1, 'SAME')
         y = norm(y, np.full(8, 7.0, np.float32), np.full(8, 1e-6, np.float32))
@@ -96,12 +96,32 @@ def test_logits_tell_of_values_that_are_too_large():
     text, = _warnings(_network, IMAGES * 255, scale=3.0)
     assert "the softmax 'softmax' are" in text and 'apart from each other' in text and 'from 0.01879 to 255' in text, text
     assert not _warnings(_network, IMAGES, scale=3.0) and not _warnings(_network, IMAGES / 255, scale=3.0)
-    assert not _warnings(_network, IMAGES * 255, scale=3.0, softmax=False), 'outputs of a regression may be as large'
 
 
 def test_logits_are_apart_by_their_range():
     with tf.Session() as session:
         assert session.run(_spread(tf.constant([[-5.0, 2.0], [1.0, 10.0]]))) == (8.0,)
+
+
+@pytest.mark.parametrize('softmax', [True, False])
+def test_values_that_a_relu6_cuts_off_tell_of_values_that_are_too_large(softmax):
+    text, = _warnings(_network, IMAGES * 255, relu=tf.nn.relu6, softmax=softmax)
+    assert "values above 0 that the Relu6 'relu' gets are above 6" in text and 'from 0.01879 to 255' in text, text
+    for images in (IMAGES, IMAGES * 3, IMAGES / 255, IMAGES * 0):
+        assert not _warnings(_network, images, relu=tf.nn.relu6, softmax=softmax)
+
+
+def test_the_share_that_is_cut_off_is_of_the_values_above_0():
+    with tf.Session() as session:
+        assert session.run(_clipped(tf.constant([[0.0, 0, 0], [0.5, 6, 6]]))) == (np.float32(2 / 3),)
+        assert session.run(_clipped(tf.zeros([4]))) == (0,)
+
+
+def test_outputs_that_no_softmax_reads_may_be_of_a_regression():
+    text, = _warnings(_network, IMAGES * 255, scale=3.0, softmax=False)
+    assert "unlike the data of the training, if these are logits: the values of the output 'logits' are" in text, text
+    assert not _warnings(_network, IMAGES, scale=3.0, softmax=False)
+    assert not _warnings(_network, IMAGES, scale=3000.0, softmax=False), 'from values like these they are large on purpose'
 
 
 def test_channels_before_rows_and_columns():
