@@ -89,9 +89,14 @@ def test_every_reader_finds_every_batch(tmp_path):
         'dump_results_' + end for end in ('0', '1', '2', '3', 'weights')]
 
 
-def test_a_second_dump_into_the_same_directory_changes_only_its_own_files(tmp_path):
+def test_a_second_dump_into_the_same_directory_changes_only_its_own_files(tmp_path, caplog):
     dump(measured_model(), ones, str(tmp_path), max_dump_batches=2)
+    dump(measured_model(), ones, str(tmp_path), max_dump_batches=2)
+    assert not caplog.messages
     dump(measured_model(), lambda step: ones(3), str(tmp_path))
+    text, = caplog.messages
+    assert text.startswith("'{}' keeps files of another dump".format(tmp_path)), text
+    assert ': dump_results_1/input_aquant.bin, dump_results_1/input_aquant.txt, dump_results_1/relu_aquant.bin and ' in text, text
     assert read(tmp_path, 'dump_results_1', 'input_aquant_int8') == [16] * 48
     assert read(tmp_path, 'dump_results_0', 'input_aquant') == [16] * 48
     assert read(tmp_path, 'dump_results_2', 'input_aquant_int8') == [48] * 48

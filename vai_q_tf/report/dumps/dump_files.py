@@ -7,9 +7,12 @@ import shutil
 import tempfile
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files
+from vai_q_tf.wording import some_of
 
+_FOLDER = re.compile(r'dump_results_(\d+|weights)$')
 _LONGEST = 200  # bytes of a stem; file systems allow 255 for a name
 _SUFFIXES = ('', '_float', '_int8', '_int16', '_int32')
 _INT8_LINES = [b'%d\n' % value for value in list(range(128)) + list(range(-128, 0))]  # by the byte
@@ -70,11 +73,23 @@ class Folders:
         """Moves all files, the index as the last one."""
         for folder in self._made:
             files.make_directory(os.path.join(self._directory, folder))
+        written = set()
         for folder in sorted(self._made) + ['']:
             source, target = os.path.join(self._staged, folder), os.path.join(self._directory, folder)
             for name in os.listdir(source):
                 if name not in self._made:
                     _move(os.path.join(source, name), os.path.join(target, name))
+                    written.add(os.path.join(folder, name))
+        self._warn_of_others(written)
+
+    def _warn_of_others(self, written):
+        """They may be of a board, so they stay."""
+        others = [os.path.join(os.path.relpath(folder, self._directory), name)
+                  for folder, _, names in os.walk(self._directory) if _FOLDER.match(os.path.basename(folder)) for name in names]
+        others = sorted(set(others) - written)
+        if others:
+            tf.logging.warning('%r keeps files of another dump, which compare takes for further batches: %s. Delete those that you '
+                               'do not need, or give another output_dir.', self._directory, some_of(others))
 
     def write(self, array, names):
         """Writes the array as <name>.bin, little endian in C order, and as <name>.txt, a value a line.
