@@ -7,15 +7,24 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 os.environ.setdefault('TF_XLA_FLAGS', '--tf_xla_clustering_fuel=0')
 
 import tensorflow as tf  # noqa: E402  (the log level is read on import)
-from tensorflow.python.training import training_util  # noqa: E402
+from tensorflow.python.training import basic_session_run_hooks, training_util  # noqa: E402
 from tensorflow.python.util import deprecation, tf_stack  # noqa: E402
 
 # Else each call of a function with a deprecated argument, such as Graph.create_op, is parsed to see whether it is given.
 deprecation._PRINT_DEPRECATION_WARNINGS = False
 # Each op notes from where it was made, as a list of all frames down to those of pytest; the first ones say enough.
 tf_stack.extract_stack.__defaults__ = (10,)
-# Estimators and supervisors write each graph as text, graph.pbtxt, which nothing here reads.
+# Estimators and supervisors write each graph as text, graph.pbtxt, and twice for TensorBoard, which nothing here reads.
 training_util.write_graph = lambda *args, **kwargs: None
+
+
+def _save_before_the_first_step(hook, session, coord):
+    step = session.run(hook._global_step_tensor)
+    hook._save(session, step)
+    hook._timer.update_last_triggered_step(step)
+
+
+basic_session_run_hooks.CheckpointSaverHook.after_create_session = _save_before_the_first_step
 
 
 def turn_optimizers_off():
