@@ -254,9 +254,9 @@ def _types(place, layers, use_resource, **fields):
 @pytest.mark.parametrize('use_resource', [False, True])
 def test_ops_for_a_variable_are_few(tmp_path, use_resource):
     """None of them is the Switch of a condition. A large network has hundreds of variables."""
-    (few, saved_few), (many, saved_many) = (_types(tmp_path, layers, use_resource, average_step=0) for layers in (2, 6))
-    (one, saved_one), (more, saved_more) = (_types(tmp_path, layers, use_resource) for layers in (2, 6))
-    variables = 8
+    (few, saved_few), (many, saved_many) = (_types(tmp_path, layers, use_resource, average_step=0) for layers in (1, 3))
+    (one, saved_one), (more, saved_more) = (_types(tmp_path, layers, use_resource) for layers in (1, 3))
+    variables = 4
     for kind in ('Switch', 'RefSwitch'):
         assert saved_many[kind] - saved_few[kind] == saved_more[kind] - saved_one[kind]
     assert many['Merge'] - few['Merge'] == more['Merge'] - one['Merge'] + variables
