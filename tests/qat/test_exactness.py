@@ -57,7 +57,8 @@ def _read(path):
 _CASES = [(name, 'batch') for name in networks.NETWORKS] + [
     ('keras_residual', 'moving'), ('transposed', 'moving'), ('unfused', 'moving'),
     ('siamese', 'straight_through-current-6-7-bits'), ('layers_biased', 'method0')] + [
-    pytest.param(('slim_mobile', setting), marks=pytest.mark.slow) for setting in ('moving', 'straight_through-current-6-7-bits')]
+    pytest.param(('slim_mobile', setting), marks=pytest.mark.slow)
+    for setting in ('moving', 'straight_through-current-6-7-bits')]
 
 
 @pytest.fixture(scope='module')
