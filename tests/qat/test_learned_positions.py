@@ -308,7 +308,7 @@ def test_an_imported_meta_graph_goes_on_learning(tmp_path):
     with _Training(_config(tmp_path), small.float_weights()) as training:
         for number in range(3):
             training.step(number)
-        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'), write_meta_graph=True)
         feed = {tensor.name: value for tensor, value in training.feed(3).items()}
         step, loss = training.train.name, training.loss.name
         training.step(3)

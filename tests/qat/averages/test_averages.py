@@ -301,10 +301,11 @@ def test_what_is_computed_is_what_is_needed(tmp_path):
 @pytest.mark.parametrize('use_resource', [False, True])
 def test_values_that_were_fetched_stay(tmp_path, use_resource):
     """They share no memory with the variables, which are updated in place."""
-    def build(images, training=True):
-        with v1.variable_scope('', use_resource=use_resource):
+    def with_resources(images, training=True):
+        with v1.variable_scope('', use_resource=True):
             return small.network(images, training)
 
+    build = with_resources if use_resource else small.network
     with small.Training(_settings(tmp_path, average_step=0), small.float_weights(), build) as training:
         training.step(0)
         found = [training.session.run('vai_q_tf/averages/{}:0'.format(name)) for name in _TRAINED]

@@ -94,7 +94,8 @@ def _executions(training):
 
 
 @pytest.mark.parametrize('name, fields', each_value_once(
-    ['slim_mobile', 'transposed', 'keras_residual'], [{}, {'freeze_bn_step': 100}, {'freeze_bn_step': 0}]))
+    ['slim_mobile', 'transposed', 'keras_residual'],
+    [{}, {'freeze_bn_step': 3, 'bn_fold': 'batch'}, {'freeze_bn_step': 0}]))
 def test_a_step_runs_each_convolution_once(name, fields):
     counts = []
     for setting in (None, fields):
@@ -227,7 +228,7 @@ def test_updates_run_whatever_is_fetched(fetch):
 
 @pytest.mark.parametrize('name, fields', each_value_once(
     ['slim_mobile', 'layers_biased', 'keras_residual'],
-    [{}, {'bn_fold': 'moving'}, {'freeze_bn_step': 2, 'freeze_position_step': 2}]))
+    [{}, {'freeze_bn_step': 3, 'bn_fold': 'moving'}, {'freeze_bn_step': 2, 'freeze_position_step': 2}]))
 def test_float_checkpoint_restores(name, fields, tmp_path):
     build = networks.NETWORKS[name]
     training = _Training(build, None)

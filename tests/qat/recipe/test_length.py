@@ -6,7 +6,6 @@ from tensorflow.contrib import slim
 
 import vai_q_tf
 from tests import quick_tensorflow
-from tests.combinations import each_value_once
 from tests.qat.recipe import small
 
 v1 = tf.compat.v1
@@ -66,7 +65,10 @@ def _by_model_fn(place, settings, averages, **length):
     _estimator(place, vai_q_tf.quantize_model_fn(_model_fn, settings)).train(_input_fn, hooks=[averages], **length)
 
 
-@pytest.mark.parametrize('train, length', each_value_once([_by_hook, _by_model_fn], [{'steps': _STEPS}, {'max_steps': _STEPS}]))
+# Tests below have the other three with more in them.
+@pytest.mark.parametrize('train, length', [(_by_model_fn, {'steps': _STEPS})] + [
+    pytest.param(*case, marks=pytest.mark.slow) for case in (
+        (_by_model_fn, {'max_steps': _STEPS}), (_by_hook, {'steps': _STEPS}), (_by_hook, {'max_steps': _STEPS}))])
 def test_estimator(tmp_path, train, length):
     averages = _Averages()
     train(tmp_path, _settings(tmp_path), averages, **length)
