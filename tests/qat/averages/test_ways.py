@@ -53,7 +53,7 @@ def begun(averaging, tmp_path_factory, start):
 # Those that differ from another one in nothing that the averages have to do with.
 _ALIKE = ('saver with a list', 'saver with names', 'iterator', 'queue', 'loop and condition before the range',
           'condition behind the range', 'two heads', 'estimator', 'optimizer wrapper', 'model function wrapper',
-          'reference variables', 'partitioned resource variables')
+          'reference variables', 'partitioned resource variables', 'training hook')  # slim has the hook
 
 
 @pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (name in _ALIKE)) for name in ways.WAYS])
