@@ -147,7 +147,7 @@ def test_no_session_outlives_what_it_is_for(tmp_path, trained, monkeypatch):
         freezer = EvaluationFreezer(graph, config, create_evaluation_graph(graph, config))
         for step in (1, 2):
             freezer.write(checkpoint, step)
-            assert len(opened) >= step and set(opened) == set(closed)
+            assert len(opened) >= step and set(opened) <= set(closed)  # others are of garbage that is collected here
 
 
 def test_which_files_are_the_newest_is_told(tmp_path, trained):

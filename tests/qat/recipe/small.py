@@ -73,7 +73,7 @@ class _Graph:
         return len(self.graph.get_operations()) == self._ops and not self.graph.finalized
 
 
-_KEPT = 12
+_KEPT = 20
 _graphs: collections.OrderedDict = collections.OrderedDict()  # {what it is made of: _Graph}, the one used last is the last
 
 
