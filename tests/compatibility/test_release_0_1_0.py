@@ -3,8 +3,10 @@
 Names are those of a frozen file since, and a batch norm that stands alone adds the rounding of beta - mean * scale, where 0.1.0
 took the mean times the rounded scale. All else that the two versions quantize is compared one by one.
 """
+import functools
 import io
 import json
+import os
 
 import h5py
 import numpy as np
@@ -14,6 +16,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow import keras
 
 import vai_q_tensorflow as vq
+from tests import quick_tensorflow
 from tests.compatibility import release_0_1_0 as release
 from vai_q_tf import fixed_point
 from vai_q_tf.lint.lint import lint
@@ -58,7 +61,38 @@ def working_directory(tmp_path, monkeypatch):
 
 
 def session():
-    return tf.Session(config=release.SESSION)
+    return tf.Session(config=quick_tensorflow.one_thread())
+
+
+@functools.lru_cache(None)
+def training(name):
+    """(the training graph that this version builds, a Saver that was made before the optimizer)"""
+    with tf.Graph().as_default() as graph:
+        return graph, release.build_training(name)
+
+
+@functools.lru_cache(None)
+def stored_training(name):
+    """(the training graph of a stored meta graph, its Saver)"""
+    with tf.Graph().as_default() as graph:
+        saver = tf.train.import_meta_graph(release.meta_graph('{}.ckpt-{}.meta'.format(name, release.STEPS)))
+        release.order_updates()
+        return graph, saver
+
+
+@functools.lru_cache(None)
+def evaluation(name):
+    """(the evaluation graph that this version builds, a Saver)"""
+    with tf.Graph().as_default() as graph:
+        release.build_evaluation(name)
+        return graph, tf.train.Saver()
+
+
+@pytest.fixture(scope='module', autouse=True)
+def graphs():
+    yield
+    for kept in (training, stored_training, evaluation):
+        kept.cache_clear()
 
 
 def read_graph(path):
@@ -131,10 +165,16 @@ def assert_deployed(path, name):
 
 def evaluated(name, checkpoint):
     """The result of the evaluation graph that this version builds."""
-    with tf.Graph().as_default(), session() as running:
-        release.build_evaluation(name)
-        tf.train.Saver().restore(running, checkpoint)
+    graph, saver = evaluation(name)
+    with graph.as_default(), session() as running:
+        saver.restore(running, checkpoint)
         return running.run(release.RESULT, {'images:0': release.images_of_evaluation()})
+
+
+def deploy(name, checkpoint):
+    """What CreateQuantizeDeployGraph writes; in the directory that deploy_checkpoint writes to, too."""
+    with evaluation(name)[0].as_default():
+        return vq.CreateQuantizeDeployGraph(checkpoint, release.config(name, output_dir=os.path.join('quantized', 'deploy')))
 
 
 def assert_goes_on(checkpoint, name, losses, tolerance, added=()):
@@ -145,7 +185,7 @@ def assert_goes_on(checkpoint, name, losses, tolerance, added=()):
     of_positions = {'vai_q_tf/positions/' + part for part in ('tensors', 'variables', 'votes')}
     assert set(written) == set(before) | set(added) and of_positions < set(before)
     assert [key for key in before if written[key] != before[key] and not (added and key in of_positions)] == []
-    model = read_graph(release.deploy(name, checkpoint).eval_model)
+    model = read_graph(deploy(name, checkpoint).eval_model)
     assert_same_positions(release.positions(model), _NUMBERS[name]['positions_after'])
     np.testing.assert_array_equal(
         release.run_model(model, {'net_in:0': release.images_of_evaluation()}), evaluated(name, checkpoint))
@@ -153,8 +193,7 @@ def assert_goes_on(checkpoint, name, losses, tolerance, added=()):
 
 @each_case
 def test_a_training_that_is_built_afresh_goes_on_from_the_checkpoint(name, tmp_path):
-    with session() as running:
-        release.build_training(name)
+    with training(name)[0].as_default(), session() as running:
         saver = tf.train.Saver()
         saver.restore(running, release.checkpoint(name))
         losses = release.take_steps(running, *_NEXT)
@@ -165,19 +204,17 @@ def test_a_training_that_is_built_afresh_goes_on_from_the_checkpoint(name, tmp_p
 
 @each_case
 def test_the_meta_graph_of_the_training_goes_on_from_the_checkpoint(name, tmp_path):
-    with session() as running:
-        saver = tf.train.import_meta_graph(release.meta_graph('{}.ckpt-{}.meta'.format(name, release.STEPS)))
-        release.order_updates()
+    graph, saver = stored_training(name)
+    with graph.as_default(), session() as running:
         saver.restore(running, release.checkpoint(name))
         losses = release.take_steps(running, *_NEXT)
         checkpoint = saver.save(running, str(tmp_path / 'after.ckpt'))
     assert_goes_on(checkpoint, name, losses, _LOSS_OF_A_TURNED_WEIGHT if name == 'mixed' else _LOSS)
 
 
-def activations(build, checkpoint, feeds):
+def activations(graph, checkpoint, feeds):
     """{name: (quantized activation, position)} of a training step from the checkpoint."""
-    with tf.Graph().as_default() as graph, session() as running:
-        build()
+    with graph.as_default(), session() as running:
         tf.train.Saver().restore(running, checkpoint)
         neurons = {op.name: (op.outputs[0], op.inputs[1]) for op in graph.get_operations()
                    if op.type == 'VaiFixNeuron' and op.name.endswith('/aquant')}
@@ -188,9 +225,7 @@ def activations(build, checkpoint, feeds):
 def test_the_next_step_computes_what_it_computed(name):
     """All activations of a training step, in front of the batch norm that stands alone."""
     feeds = release.batch(release.STEPS)
-    meta = release.meta_graph('{}.ckpt-{}.meta'.format(name, release.STEPS))
-    before = activations(lambda: tf.train.import_meta_graph(meta), release.checkpoint(name), feeds)
-    now = activations(lambda: release.build_training(name), release.checkpoint(name), feeds)
+    before, now = (activations(build(name)[0], release.checkpoint(name), feeds) for build in (stored_training, training))
     compared = set()
     for key, (value, position) in now.items():
         copy, plain = key.rpartition('clone_')[1] and key.partition('/')[0] + '/', key.partition('/')[2]
@@ -205,8 +240,8 @@ def test_the_next_step_computes_what_it_computed(name):
 
 
 def test_a_training_starts_from_the_float_checkpoint():
-    with session() as running:
-        saver = release.build_training('mixed')
+    graph, saver = training('mixed')
+    with graph.as_default(), session() as running:
         running.run(tf.global_variables_initializer())
         saver.restore(running, release.stored(release.FLOAT))
         losses = release.take_steps(running, 0, release.STEPS)
@@ -222,7 +257,7 @@ def test_the_meta_graph_of_the_evaluation_computes_the_stored_result(name):
 
 @each_case
 def test_the_checkpoint_is_deployed_with_its_numbers(name):
-    files = release.deploy(name, release.checkpoint(name))
+    files = deploy(name, release.checkpoint(name))
     model = assert_deployed(files.eval_model, name)
     graph_def, reader = read_graph(files.eval_graph), tf.train.load_checkpoint(release.checkpoint(name))
     assert release.positions(graph_def) == release.positions(model)

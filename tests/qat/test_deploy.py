@@ -51,13 +51,19 @@ def trained(tmp_path_factory):
     session.close()
 
 
-def test_a_shape_goes_with_the_name_that_it_is_given_for(tmp_path, trained):
-    """A deploy whose config lists the inputs in another order gives the model the shapes of its own list."""
-    config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path))
-    checkpoint = trained(tmp_path)
-    with tf.Graph().as_default():
+@pytest.fixture(scope='module')
+def evaluation(tmp_path_factory):
+    """An evaluation graph."""
+    with tf.Graph().as_default() as graph:
         network(False)
-        create_evaluation_graph(v1.get_default_graph(), config)
+        create_evaluation_graph(graph, QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path_factory.mktemp('graph'))))
+    return graph
+
+
+def test_a_shape_goes_with_the_name_that_it_is_given_for(tmp_path, trained, evaluation):
+    """A deploy whose config lists the inputs in another order gives the model the shapes of its own list."""
+    checkpoint = trained(tmp_path)
+    with evaluation.as_default():
         other = QuantizeConfig(['b:0', 'a'], ['sum'], [[2, 6], [2, 4]], output_dir=str(tmp_path))
         with open(CreateQuantizeDeployGraph(checkpoint, other).eval_model, 'rb') as stream:
             model = v1.GraphDef.FromString(stream.read())
@@ -66,11 +72,9 @@ def test_a_shape_goes_with_the_name_that_it_is_given_for(tmp_path, trained):
 
 
 @pytest.mark.parametrize('poison', ['dense_a/kernel', 'dense_a/bias', 'norm/gamma', 'norm/moving_mean', 'norm/moving_variance'])
-def test_what_is_not_finite_is_not_deployed(tmp_path, trained, poison):
+def test_what_is_not_finite_is_not_deployed(tmp_path, trained, evaluation, poison):
     config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path / 'out'))
-    with tf.Graph().as_default():
-        network(False)
-        create_evaluation_graph(v1.get_default_graph(), config)
+    with evaluation.as_default():
         for value in (np.nan, -np.inf):
             with pytest.raises(QuantizeError, match=poison) as raised:
                 CreateQuantizeDeployGraph(trained(tmp_path, poison, value), config)
@@ -78,13 +82,11 @@ def test_what_is_not_finite_is_not_deployed(tmp_path, trained, poison):
     assert not list(tmp_path.glob('out/quantize_eval*'))
 
 
-def test_numbers_that_fold_to_nan_are_not_deployed(tmp_path, trained):
+def test_numbers_that_fold_to_nan_are_not_deployed(tmp_path, trained, evaluation):
     """As of a negative variance, which no batch norm has, but a damaged checkpoint may."""
     config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path / 'out'))
     checkpoint = trained(tmp_path, 'norm/moving_variance', -3.0)
-    with tf.Graph().as_default():
-        network(False)
-        create_evaluation_graph(v1.get_default_graph(), config)
+    with evaluation.as_default():
         with pytest.raises(QuantizeError, match='dense_b') as raised:
             CreateQuantizeDeployGraph(checkpoint, config)
     assert raised.value.code == errors.NOT_FINITE and not list(tmp_path.glob('out/quantize_eval*'))
@@ -145,7 +147,7 @@ def test_no_session_outlives_what_it_is_for(tmp_path, trained, monkeypatch):
         freezer = EvaluationFreezer(graph, config, create_evaluation_graph(graph, config))
         for step in (1, 2):
             freezer.write(checkpoint, step)
-            assert len(opened) >= step and set(opened) == set(closed)
+            assert len(opened) >= step and set(opened) <= set(closed)  # others are of garbage that is collected here
 
 
 def test_which_files_are_the_newest_is_told(tmp_path, trained):

@@ -25,8 +25,8 @@ def _tops(graph):
 
 
 @pytest.mark.parametrize('settings', [
-    {}, {'position_update': 'learned'}, {'bn_fold': 'moving', 'position_update': 'current'}, {'recipe': 'finetune'},
-    {'recipe': 'scratch', 'freeze_bn_step': 0.5, 'average_step': 5}], ids=str)
+    {}, {'recipe': 'finetune', 'bn_fold': 'moving', 'position_update': 'current'},
+    {'recipe': 'scratch', 'position_update': 'learned', 'freeze_bn_step': 0.5, 'average_step': 5}], ids=str)
 def test_a_training(tmp_path, settings):
     with tf.Graph().as_default() as graph:
         _network(True)

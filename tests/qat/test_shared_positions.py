@@ -152,8 +152,8 @@ def _trained(training, steps=8):
 
 
 @pytest.mark.parametrize('fields', [
-    {}, {'align_rule': 'output'}, {'align_concat': 2, 'align_pool': 2}, {'adjust_shift_cut': 0, 'adjust_shift_bias': 0},
-    {'adjust_shift_bias': 2}], ids=str)
+    {}, {'align_rule': 'output', 'adjust_shift_bias': 2},
+    {'align_concat': 2, 'align_pool': 2, 'adjust_shift_cut': 0, 'adjust_shift_bias': 0}], ids=str)
 def test_frozen_training_evaluation_and_deploy_have_the_positions_of_the_hardware(tmp_path, fields):
     training = _Training(tmp_path, freeze_position_step=6, **fields)
     checkpoint, modes, (frozen, result) = _trained(training)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import vai_q_tf
+from tests import quick_tensorflow
 from tests.loading import load
 from tests.qat.averages.test_averages import means
 from tests.qat.recipe import small
@@ -30,19 +31,34 @@ def trained(tmp_path_factory):
     return checkpoints
 
 
-def _evaluated(place, checkpoint=None, weights=None):
-    """(logits of the evaluation graph, logits of the frozen model); weights take the place of those of the checkpoint."""
-    settings = small.config(place)
-    with tf.Graph().as_default(), v1.Session() as session:
-        images = v1.placeholder(tf.float32, [None, 6, 6, 2])
-        small.network(images, training=False)
-        vai_q_tf.CreateQuantizeEvaluationGraph(settings)
-        v1.train.Saver().restore(session, checkpoint)
-        if weights is not None:
-            load({variable: weights[variable.op.name] for variable in v1.trainable_variables()}, session)
-        live = session.run('logits/BiasAdd/aquant:0', {images: _IMAGES})
-        model = vai_q_tf.CreateQuantizeDeployGraph(checkpoint, settings).eval_model
-    return live, _run(model)
+class _Evaluation:
+    """An evaluation graph."""
+
+    def __init__(self, place):
+        self._settings = small.config(place)
+        self._graph = tf.Graph()
+        with self._graph.as_default():
+            small.network(v1.placeholder(tf.float32, [None, 6, 6, 2], 'images'), training=False)
+            vai_q_tf.CreateQuantizeEvaluationGraph(self._settings)
+            self._saver = v1.train.Saver()
+
+    def logits(self, checkpoint, weights=None):
+        """Weights take the place of those of the checkpoint."""
+        with self._graph.as_default(), v1.Session() as session:
+            self._saver.restore(session, checkpoint)
+            if weights is not None:
+                load({variable: weights[variable.op.name] for variable in v1.trainable_variables()}, session)
+            return session.run('logits/BiasAdd/aquant:0', {'images:0': _IMAGES})
+
+    def deployed(self, checkpoint):
+        """The path of the frozen model."""
+        with self._graph.as_default():
+            return vai_q_tf.CreateQuantizeDeployGraph(checkpoint, self._settings).eval_model
+
+
+@pytest.fixture(scope='module')
+def evaluation(tmp_path_factory):
+    return _Evaluation(tmp_path_factory.mktemp('evaluation'))
 
 
 def _run(model):
@@ -51,14 +67,12 @@ def _run(model):
         return session.run('logits/BiasAdd/aquant:0', {'net_in:0': _IMAGES})
 
 
-def test_evaluation_and_deploy_take_either(trained, tmp_path):
+def test_evaluation_and_deploy_take_either(trained, evaluation, tmp_path):
     averaged = vai_q_tf.averaged_checkpoint(trained[-1], str(tmp_path))
-    last, deployed_last = _evaluated(tmp_path, trained[-1])
-    live, deployed = _evaluated(tmp_path, averaged)
-    expected, _ = _evaluated(tmp_path, trained[-1], means(trained[-1])[0])
-    np.testing.assert_array_equal(live, expected)
-    np.testing.assert_array_equal(live, deployed)
-    np.testing.assert_array_equal(last, deployed_last)
+    last, live = map(evaluation.logits, (trained[-1], averaged))
+    np.testing.assert_array_equal(live, evaluation.logits(trained[-1], means(trained[-1])[0]))
+    np.testing.assert_array_equal(live, _run(evaluation.deployed(averaged)))
+    np.testing.assert_array_equal(last, _run(evaluation.deployed(trained[-1])))
     assert not np.array_equal(live, last)
 
 
@@ -101,27 +115,28 @@ def test_errors(trained, tmp_path):
 
 
 @pytest.mark.parametrize('averaged', [None, True, False])
-def test_the_listener_leaves_both_models(tmp_path, averaged):
+def test_the_listener_leaves_both_models(tmp_path, evaluation, averaged):
     """Once there are averages; the other files have their names."""
     settings = small.config(tmp_path, average_step=2)
     with small.Training(settings, small.float_weights(), rate=0.5) as training:
         listener = vai_q_tf.QuantizeCheckpointListener(settings, saver=training.saver, averaged=averaged)
         listener.begin()
-        for number in range(4):
+        training.step(0)
+        for number in range(1, 3):
             training.step(number)
             checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'), number + 1)
             listener.after_save(training.session, number + 1)
     files = {re.sub(r'_\d{14}', '', path.name): path for path in (tmp_path / 'quantized').glob('quantize_eval_*')}
     kinds = ['quantize_eval_graph_{}.pb', 'quantize_eval_model_{}.pb']
-    expected = {kind.format(step) for kind in kinds for step in (1, 2, 3, 4)}
+    expected = {kind.format(step) for kind in kinds for step in (2, 3)}
     if averaged is not False:
-        expected |= {kind.format('averaged_{}'.format(step)) for kind in kinds for step in (3, 4)}
-        found = _run(str(files['quantize_eval_model_averaged_4.pb']))
+        expected |= {kind.format('averaged_3') for kind in kinds}
+        found = _run(str(files['quantize_eval_model_averaged_3.pb']))
         latest = json.loads((tmp_path / 'quantized' / 'latest_averaged.json').read_text())
-        assert latest['step'] == 4 and latest['eval_model'] == files['quantize_eval_model_averaged_4.pb'].name
-        np.testing.assert_array_equal(found, _evaluated(tmp_path, vai_q_tf.averaged_checkpoint(checkpoint))[1])
+        assert latest['step'] == 3 and latest['eval_model'] == files['quantize_eval_model_averaged_3.pb'].name
+        np.testing.assert_array_equal(found, _run(evaluation.deployed(vai_q_tf.averaged_checkpoint(checkpoint))))
     assert set(files) == expected
-    np.testing.assert_array_equal(_run(str(files['quantize_eval_model_4.pb'])), _evaluated(tmp_path, checkpoint)[1])
+    np.testing.assert_array_equal(_run(str(files['quantize_eval_model_3.pb'])), _run(evaluation.deployed(checkpoint)))
 
 
 def test_an_estimator_trains_and_evaluates_either(tmp_path):
@@ -135,7 +150,8 @@ def test_an_estimator_trains_and_evaluates_either(tmp_path):
         return tf.data.Dataset.from_tensors(small.batch(0)).repeat()
 
     estimator = tf.estimator.Estimator(vai_q_tf.quantize_model_fn(model_fn, small.config(tmp_path, average_step=0.5)),
-                                       str(tmp_path / 'model'))
+                                       str(tmp_path / 'model'),
+                                       tf.estimator.RunConfig(session_config=quick_tensorflow.one_thread()))
     estimator.train(input_fn, steps=6)
     assert means(estimator.latest_checkpoint())[1] == 3
     averaged = vai_q_tf.averaged_checkpoint(estimator.model_dir)
@@ -168,13 +184,10 @@ def test_a_constant_rate_that_cannot_settle(tmp_path):
     assert np.linalg.norm(found['logits/kernel'] - optimum) < np.mean(distances) / 4
 
 
-def test_a_deploy_overwrites_no_other(trained, tmp_path):
+def test_a_deploy_overwrites_no_other(trained, evaluation, tmp_path):
     """Two within one second, as of the last and of the averaged weights."""
-    with tf.Graph().as_default():
-        small.network(v1.placeholder(tf.float32, [None, 6, 6, 2]), training=False)
-        vai_q_tf.CreateQuantizeEvaluationGraph(small.config(tmp_path))
-        models = [vai_q_tf.CreateQuantizeDeployGraph(checkpoint, small.config(tmp_path)).eval_model
-                  for checkpoint in (trained[-1], vai_q_tf.averaged_checkpoint(trained[-1], str(tmp_path)), trained[-1])]
+    averaged = vai_q_tf.averaged_checkpoint(trained[-1], str(tmp_path))
+    models = [evaluation.deployed(checkpoint) for checkpoint in (trained[-1], averaged, trained[-1])]
     last, mean, again = map(_run, models)
     assert len(set(models)) == 3
     assert not np.array_equal(last, mean)

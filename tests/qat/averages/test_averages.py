@@ -254,9 +254,9 @@ def _types(place, layers, use_resource, **fields):
 @pytest.mark.parametrize('use_resource', [False, True])
 def test_ops_for_a_variable_are_few(tmp_path, use_resource):
     """None of them is the Switch of a condition. A large network has hundreds of variables."""
-    (few, saved_few), (many, saved_many) = (_types(tmp_path, layers, use_resource, average_step=0) for layers in (2, 6))
-    (one, saved_one), (more, saved_more) = (_types(tmp_path, layers, use_resource) for layers in (2, 6))
-    variables = 8
+    (few, saved_few), (many, saved_many) = (_types(tmp_path, layers, use_resource, average_step=0) for layers in (1, 3))
+    (one, saved_one), (more, saved_more) = (_types(tmp_path, layers, use_resource) for layers in (1, 3))
+    variables = 4
     for kind in ('Switch', 'RefSwitch'):
         assert saved_many[kind] - saved_few[kind] == saved_more[kind] - saved_one[kind]
     assert many['Merge'] - few['Merge'] == more['Merge'] - one['Merge'] + variables
@@ -301,10 +301,11 @@ def test_what_is_computed_is_what_is_needed(tmp_path):
 @pytest.mark.parametrize('use_resource', [False, True])
 def test_values_that_were_fetched_stay(tmp_path, use_resource):
     """They share no memory with the variables, which are updated in place."""
-    def build(images, training=True):
-        with v1.variable_scope('', use_resource=use_resource):
+    def with_resources(images, training=True):
+        with v1.variable_scope('', use_resource=True):
             return small.network(images, training)
 
+    build = with_resources if use_resource else small.network
     with small.Training(_settings(tmp_path, average_step=0), small.float_weights(), build) as training:
         training.step(0)
         found = [training.session.run('vai_q_tf/averages/{}:0'.format(name)) for name in _TRAINED]

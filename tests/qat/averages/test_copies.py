@@ -4,6 +4,7 @@ import socket
 import tensorflow as tf
 
 import vai_q_tf
+from tests import quick_tensorflow
 from tests.distributed import training
 from tests.qat.averages.test_averages import assert_means, means
 
@@ -18,9 +19,11 @@ def _variables(checkpoint):
 def test_mirrored_strategy(tmp_path):
     """A checkpoint is saved in each step; what is averaged is in them."""
     strategy = tf.distribute.MirroredStrategy(['/cpu:0', '/cpu:1'])
+    session_config = quick_tensorflow.one_thread()
+    session_config.device_count['CPU'] = 2
     run_config = tf.estimator.RunConfig(
         str(tmp_path / 'model'), tf_random_seed=5, train_distribute=strategy, save_checkpoints_steps=1, keep_checkpoint_max=99,
-        session_config=v1.ConfigProto(device_count={'CPU': 2}))
+        session_config=session_config)
     estimator = tf.estimator.Estimator(training.model_fn, config=run_config, params={
         'directory': str(tmp_path), 'settings': {'average_step': 0.5}})
     for last in (6, 8):  # steps 4 to 6 count in the first run, and stay when the training becomes longer

@@ -45,6 +45,23 @@ def _same_variables(before, after):
             np.testing.assert_array_equal(after[name], value, err_msg=name)
 
 
+@pytest.mark.parametrize('fields', [fields for fields in SETTINGS if 'position_update' not in fields], ids=str)
+def test_a_training_that_begins_with_it_goes_on_as_without_it(tmp_path, fields):
+    """Weights that did not change have one vote more for the same position."""
+    courses = []
+    for sizes in ([0, 64, 64], [64, 64]):
+        with small.Training(small.config(tmp_path, **fields), build=_network) as training:
+            start = training.variables()
+            if not sizes[0]:
+                training.step(7, size=0)
+                _same_variables(start, training.variables())
+            losses = [training.step(number) for number in range(2)]
+            courses.append((losses, training.positions(), training.variables()))
+    (losses, positions, variables), (expected_losses, expected_positions, expected) = courses
+    assert losses == expected_losses and positions == expected_positions
+    _same_variables(expected, variables)
+
+
 @pytest.mark.parametrize('fields', SETTINGS, ids=str)
 def test_within_a_training_it_changes_nothing(tmp_path, fields):
     with small.Training(small.config(tmp_path, **fields), build=_network) as training:
@@ -66,23 +83,6 @@ def test_within_a_training_it_changes_nothing(tmp_path, fields):
         assert any(np.any(training.variables()[name] != value) for name, value in after[0].items() if 'kernel' in name)
 
 
-@pytest.mark.parametrize('fields', [fields for fields in SETTINGS if 'position_update' not in fields], ids=str)
-def test_a_training_that_begins_with_it_goes_on_as_without_it(tmp_path, fields):
-    """Weights that did not change have one vote more for the same position."""
-    courses = []
-    for sizes in ([0, 64, 64], [64, 64]):
-        with small.Training(small.config(tmp_path, **fields), build=_network) as training:
-            start = training.variables()
-            if not sizes[0]:
-                training.step(7, size=0)
-                _same_variables(start, training.variables())
-            losses = [training.step(number) for number in range(2)]
-            courses.append((losses, training.positions(), training.variables()))
-    (losses, positions, variables), (expected_losses, expected_positions, expected) = courses
-    assert losses == expected_losses and positions == expected_positions
-    _same_variables(expected, variables)
-
-
 def test_float_poisons_its_moving_averages(tmp_path):
     """So the tests above are about something."""
     with tf.Graph().as_default(), v1.Session() as session:
@@ -100,7 +100,7 @@ def test_a_batch_of_known_size_needs_no_look(tmp_path):
         return _network(images)
 
     def looks(build):
-        with small.Training(small.config(tmp_path, recipe='manual'), build=build) as training:
+        with small.Training(small.config(tmp_path, recipe='scratch'), build=build) as training:
             return sum(operation.type == 'Size' for operation in training.graph.get_operations())
 
     assert looks(_network) == looks(build) + 4

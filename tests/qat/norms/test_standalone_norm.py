@@ -1,4 +1,7 @@
 """Batch norms that are not behind a convolution, as in networks with pre-activation: a Mul and an Add with constants."""
+import functools
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -70,10 +73,28 @@ def _run(path):
         return graph_def, session.run(OUTPUT, {'images:0': _data()[0]})
 
 
-@pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])
-def test_training_evaluation_and_model_are_one_network(tmp_path, fused):
-    config = _config(tmp_path, freeze_bn_step=10, freeze_position_step=12)
-    _, _, checkpoint, trained = _train(config, fused)
+class _Course(NamedTuple):
+    """A training, its evaluation and its model. derived: the model of the listener.
+
+    variables: {name: value}. The others are the output of the training graph, of the evaluation graph, of the models.
+    """
+    variables: dict
+    model: tf.compat.v1.GraphDef
+    trained: np.ndarray
+    evaluated: np.ndarray
+    modelled: np.ndarray
+    derived: np.ndarray
+
+
+@pytest.fixture(scope='module')
+def course(tmp_path_factory):
+    """The function (fused) -> _Course, which is taken once."""
+    return functools.lru_cache(None)(lambda fused: _take_course(tmp_path_factory.mktemp('course'), fused))
+
+
+def _take_course(directory, fused):
+    config = _config(directory, freeze_bn_step=10, freeze_position_step=12)
+    _, variables, checkpoint, trained = _train(config, fused)
     with tf.Graph().as_default():
         _network(False, fused)
         functions.CreateQuantizeEvaluationGraph(config)
@@ -84,23 +105,23 @@ def test_training_evaluation_and_model_are_one_network(tmp_path, fused):
             evaluated = session.run(OUTPUT, {'images:0': _data()[0]})
         files = functions.CreateQuantizeDeployGraph(checkpoint, config)
     model, modelled = _run(files.eval_model)
-    derived, = (tmp_path / 'derived').glob('quantize_eval_model_20_*')
-    np.testing.assert_array_equal(evaluated, trained)
-    np.testing.assert_array_equal(modelled, trained)
-    np.testing.assert_array_equal(_run(str(derived))[1], trained)
-    assert np.unique(trained).size > 10
-    assert lint(model) == []
-    assert not [node.op for node in model.node if 'BatchNorm' in node.op]
+    derived, = (directory / 'derived').glob('quantize_eval_model_20_*')
+    return _Course(variables, model, trained, evaluated, modelled, _run(str(derived))[1])
 
 
-def test_the_constants_are_those_of_the_formula(tmp_path):
-    config = _config(tmp_path)
-    _, variables, checkpoint, _ = _train(config, True)
-    with tf.Graph().as_default():
-        _network(False, True)
-        functions.CreateQuantizeEvaluationGraph(config)
-        model, _ = _run(functions.CreateQuantizeDeployGraph(checkpoint, config).eval_model)
-    nodes = {node.name: node for node in model.node}
+@pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])
+def test_training_evaluation_and_model_are_one_network(course, fused):
+    found = course(fused)
+    for result in (found.evaluated, found.modelled, found.derived):
+        np.testing.assert_array_equal(result, found.trained)
+    assert np.unique(found.trained).size > 10
+    assert lint(found.model) == []
+    assert not [node.op for node in found.model.node if 'BatchNorm' in node.op]
+
+
+def test_the_constants_are_those_of_the_formula(course):
+    variables = course(True).variables
+    nodes = {node.name: node for node in course(True).model.node}
     root = 'pre/FusedBatchNormV3'
     scale = tf.make_ndarray(nodes[root + '/scale'].attr['value'].tensor)
     offset = tf.make_ndarray(nodes[root + '/offset'].attr['value'].tensor)

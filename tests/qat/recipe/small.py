@@ -1,4 +1,5 @@
 """A small network that is trained from chosen weights, one step after another, and what its training graph has after each."""
+import collections
 import contextlib
 
 import numpy as np
@@ -43,31 +44,68 @@ def batch(number, size=64, scale=1.):
     return (random.randn(size, 6, 6, 2) * scale).astype(np.float32), random.randint(0, 3, size)
 
 
+class _Saver(v1.train.Saver):
+    """Writes no meta graph but where it is asked to, which takes longer than all else."""
+
+    def save(self, *arguments, write_meta_graph=False, **options):
+        return super().save(*arguments, write_meta_graph=write_meta_graph, **options)
+
+
+class _Graph:
+    """A quantize training graph, and what is run in it."""
+
+    def __init__(self, settings, build, rate):
+        self.graph = tf.Graph()
+        with self.graph.as_default():
+            v1.set_random_seed(1)
+            self.images, self.labels = v1.placeholder(tf.float32, [None, 6, 6, 2]), v1.placeholder(tf.int32, [None])
+            self.loss = v1.losses.sparse_softmax_cross_entropy(self.labels, build(self.images))
+            step = v1.train.get_or_create_global_step()
+            vai_q_tf.CreateQuantizeTrainingGraph(settings)
+            with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
+                self.train = v1.train.GradientDescentOptimizer(rate).minimize(self.loss, step)
+            self.saver = _Saver()
+            self.initializer = v1.global_variables_initializer()
+        self._ops = len(self.graph.get_operations())
+
+    def is_new(self):
+        """Whether nothing was added since."""
+        return len(self.graph.get_operations()) == self._ops and not self.graph.finalized
+
+
+_KEPT = 20
+_graphs: collections.OrderedDict = collections.OrderedDict()  # {what it is made of: _Graph}, the one used last is the last
+
+
+def _graph(settings, build, rate):
+    """A graph takes a hundred times as long as a step in it; so the last ones are kept."""
+    key = repr(settings.replace(output_dir='anywhere')), build, rate
+    found = _graphs.pop(key, None)
+    if not (found and found.is_new()):
+        found = _Graph(settings, build, rate)
+    _graphs[key] = found
+    if len(_graphs) > _KEPT:
+        _graphs.popitem(last=False)
+    found.saver.set_last_checkpoints_with_time([])
+    return found
+
+
 class Training:
-    """A quantize training graph in a session.
+    """A quantize training graph in a new session; trainings of the same settings, but for the directory, share the graph.
 
     `weights` are assigned to the variables; None leaves those of the initializers.
     """
 
     def __init__(self, settings, weights=None, build=network, rate=0.05):
+        made = _graph(settings, build, rate)
+        self.graph, self.images, self.labels = made.graph, made.images, made.labels
+        self.loss, self.train, self.saver = made.loss, made.train, made.saver
         with contextlib.ExitStack() as stack:
-            self._build(stack, settings, build, rate)
+            stack.enter_context(self.graph.as_default())
+            self.session = stack.enter_context(v1.Session())
+            self.session.run(made.initializer)
+            self.assign(weights or {})
             self._stack = stack.pop_all()
-        self.assign(weights or {})
-
-    def _build(self, stack, settings, build, rate):
-        self.graph = stack.enter_context(tf.Graph().as_default())
-        v1.set_random_seed(1)
-        self.images, self.labels = v1.placeholder(tf.float32, [None, 6, 6, 2]), v1.placeholder(tf.int32, [None])
-        logits = build(self.images)
-        self.loss = v1.losses.sparse_softmax_cross_entropy(self.labels, logits)
-        step = v1.train.get_or_create_global_step()
-        vai_q_tf.CreateQuantizeTrainingGraph(settings)
-        with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
-            self.train = v1.train.GradientDescentOptimizer(rate).minimize(self.loss, step)
-        self.saver = v1.train.Saver()
-        self.session = stack.enter_context(v1.Session())
-        self.session.run(v1.global_variables_initializer())
 
     def __enter__(self):
         return self

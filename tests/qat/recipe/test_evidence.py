@@ -47,8 +47,9 @@ def _dense(**options):
 
 
 def test_without_batch_norms_biases_tell(tmp_path):
-    assert _begin(small.config(tmp_path), None, _dense()) == _SCRATCH
-    assert _begin(small.config(tmp_path), {'logits/bias': np.float32([1, 2, 3])}, _dense()) == _FLOAT
+    build = _dense()
+    assert _begin(small.config(tmp_path), None, build) == _SCRATCH
+    assert _begin(small.config(tmp_path), {'logits/bias': np.float32([1, 2, 3])}, build) == _FLOAT
 
 
 @pytest.mark.parametrize('initializer', [

@@ -101,7 +101,7 @@ def test_beside_a_new_head_the_network_is_calibrated_too_and_positions_move_then
 def test_batch_norms_use_their_moving_statistics_from_the_start(tmp_path):
     weights = small.float_weights()
     for recipe, moves in (('auto', False), ('finetune', False), ('manual', True), ('scratch', True)):
-        with small.Training(small.config(tmp_path, recipe=recipe), weights) as training:
+        with small.Training(small.config(tmp_path, recipe=recipe, position_decay=0.5), weights) as training:
             for number in range(3):
                 training.step(number)
             variables = training.variables()
