@@ -268,24 +268,21 @@ def slim_training(place, start, first, steps):
 
 
 SCOPES = {
-    'resource': _variables(use_resource=True),
-    'reference': _variables(use_resource=False),
-    'partitioned': _variables(partitioner=v1.fixed_size_partitioner(2)),
-    'partitioned resource': _variables(partitioner=v1.fixed_size_partitioner(2), use_resource=True),
+    'resource variables': _variables(use_resource=True),
+    'reference variables': _variables(use_resource=False),
+    'partitioned variables': _variables(partitioner=v1.fixed_size_partitioner(2)),
+    'partitioned resource variables': _variables(partitioner=v1.fixed_size_partitioner(2), use_resource=True),
 }
 
-# What a session may have besides the plain one is of five sorts that know nothing of each other: each is in one of a few ways.
-# The first ones begin with the name of a scope.
+# Kinds of variables, savers, inputs and losses know nothing of each other: each of them is in one of a few ways.
 WAYS = {
-    'resource variables, sharded saver, iterator': _in_session(
-        SCOPES['resource'], lambda: v1.train.Saver(sharded=True), inputs=_from_iterator),
-    'reference variables, saver with a list, queue': _in_session(SCOPES['reference'], _listed_saver, inputs=_from_queue),
-    'partitioned variables, condition behind the range': _in_session(SCOPES['partitioned'], loss_of=_conditional_loss),
-    'partitioned resource variables, loop and condition before the range': _in_session(
-        SCOPES['partitioned resource'], prepare=_loop),
+    'resource variables': _in_session(
+        SCOPES['resource variables'], lambda: v1.train.Saver(sharded=True), inputs=_from_iterator),
+    'reference variables': _in_session(SCOPES['reference variables'], _listed_saver, inputs=_from_queue),
+    'partitioned variables': _in_session(SCOPES['partitioned variables'], loss_of=_conditional_loss),
+    'partitioned resource variables': _in_session(SCOPES['partitioned resource variables'], prepare=_loop),
     'monitored session': monitored_session,
-    'saver with names, two heads, mixed precision': _in_session(
-        saver=_named_saver, loss_of=_heads, optimizer=_mixed_precision),
+    'mixed precision': _in_session(saver=_named_saver, loss_of=_heads, optimizer=_mixed_precision),
     'optimizer wrapper': _in_session(rewrite=lambda settings: None, optimizer=_quantize_optimizer),
     'training hook': _in_estimator(hooks=lambda settings: [QuantizeTrainingHook(settings)]),
     'estimator': _in_estimator(CreateQuantizeTrainingGraph),
