@@ -39,6 +39,13 @@ def one_thread(optimizers=False):
     return config
 
 
+def two_devices(optimizers=False):
+    """A ConfigProto for sessions with two CPUs."""
+    config = tf.compat.v1.ConfigProto(device_count={'CPU': 2})
+    config.graph_options.rewrite_options.disable_meta_optimizer = not optimizers
+    return config
+
+
 def collect_less():
     """The garbage collector looks less often for old garbage, and not again and again at what the imports left for good."""
     gc.set_threshold(700, 10, 50)

@@ -168,7 +168,7 @@ def test_another_network(tmp_path, checkpoint):
     ('copy', "the result of a softmax, 'softmax'"), ('value/BiasAdd', r'has the shape \(\?, 1\)')])
 def test_outputs_that_are_no_logits(tmp_path, checkpoint, output, text):
     net = trainings.network(v1.placeholder(tf.float32, [None, 8, 8, 2]), True)
-    tf.reduce_mean(v1.get_default_graph().get_tensor_by_name('relu2:0'), [1, 2], True, 'pool_2')
+    tf.reduce_mean(v1.get_default_graph().get_tensor_by_name('relu:0'), [1, 2], True, 'pool_2')
     tf.identity(tf.nn.softmax(net, name='softmax'), 'copy')
     v1.layers.dense(net, 1, name='value')
     with v1.Session() as session:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import quick_tensorflow
 from tests.hooks import recipes
 from tests.integrations import trainings
 from vai_q_tf import (
@@ -35,75 +36,85 @@ def expected(checkpoint):
 
 
 def _training(directory, checkpoint):
-    """A Run on the loss with the term, with a train op."""
+    """A Run on the loss with the term, with a train op; without a checkpoint one without the term."""
     run = trainings.Run()
     config = trainings.config(directory)
-    run.loss = run.loss + distillation_loss(config, checkpoint)
+    if checkpoint:
+        run.loss = run.loss + distillation_loss(config, checkpoint)
     CreateQuantizeTrainingGraph(config)
     run.train_op = trainings.minimize(run.loss, trainings.momentum())
     return run
 
 
-def test_it_stays_the_float_network_while_the_student_trains(tmp_path, checkpoint, expected):
-    run = _training(tmp_path, checkpoint)
-    run.session = v1.Session(config=trainings.SESSION)
-    run.session.run(v1.global_variables_initializer())
-    feed = dict(zip((run.images, run.labels), trainings.batch(2)))
-    teacher = v1.get_default_graph().get_tensor_by_name(TEACHER)
-    student = v1.get_default_graph().get_tensor_by_name('logits/BiasAdd/aquant:0')
-    values = run.session.run([teacher, student], feed)
-    np.testing.assert_array_equal(values[0], expected)
-    for _ in range(5):
-        run.session.run(run.train_op, feed)
-    after = run.session.run([teacher, student], feed)
-    np.testing.assert_array_equal(after[0], expected)
-    assert np.abs(after[1] - values[1]).max() > 0.01
+def _course(directory, checkpoint):
+    """A Run after two steps, with `values` of its logits from before and after them, and what it saved and `executed`."""
+    with tf.Graph().as_default() as graph:
+        run, saver = _training(directory, checkpoint), v1.train.Saver()
+        logits = [graph.get_tensor_by_name(name) for name in ([TEACHER] if checkpoint else []) + ['logits/BiasAdd/aquant:0']]
+        # The graph optimizer would fuse what is to be counted.
+        run.session = v1.Session(config=exact(quick_tensorflow.one_thread()))
+        run.session.run(v1.global_variables_initializer())
+        run.feed = dict(zip((run.images, run.labels), trainings.batch(2)))
+        run.values = [run.session.run(logits, run.feed)]
+        run.session.run(run.train_op, run.feed)
+        run.executed = trainings.executed(run.session, [run.train_op, run.loss], run.feed)
+        run.values.append(run.session.run(logits, run.feed))
+        listener = QuantizeCheckpointListener(trainings.config(directory), checkpoint_dir=str(directory))
+        listener.begin()
+        run.prefix = saver.save(run.session, str(directory / 'model.ckpt'), 2)
+        listener.after_save(run.session, 2)
+        run.models = [_nodes(glob.glob(str(directory / 'quantized' / 'quantize_eval_{}_2_*'.format(kind)))[0])
+                      for kind in ('graph', 'model')]
+        return run
 
 
-def test_no_collection_and_no_checkpoint_knows_it(tmp_path, checkpoint):
-    run = _training(tmp_path, checkpoint)
-    run.train(2)
-    graph = v1.get_default_graph()
+@pytest.fixture(scope='module')
+def distilled(tmp_path_factory, checkpoint):
+    return _course(tmp_path_factory.mktemp('distilled'), checkpoint)
+
+
+@pytest.fixture(scope='module')
+def plain(tmp_path_factory):
+    return _course(tmp_path_factory.mktemp('plain'), None)
+
+
+def test_it_stays_the_float_network_while_the_student_trains(distilled, expected):
+    (teacher, student), (teacher_after, student_after) = distilled.values
+    np.testing.assert_array_equal(teacher, expected)
+    np.testing.assert_array_equal(teacher_after, expected)
+    assert np.abs(student_after - student).max() > 0.01
+
+
+def test_no_collection_and_no_checkpoint_knows_it(distilled, plain):
+    graph = distilled.session.graph
     for key in graph.get_all_collection_keys():
         if key != v1.GraphKeys.COND_CONTEXT:
             assert not [item for item in graph.get_collection(key) if 'vai_q_tf/teacher' in getattr(item, 'name', '')], key
-    assert run.session.run(v1.report_uninitialized_variables()).size == 0
-    prefix = v1.train.Saver().save(run.session, str(tmp_path / 'model.ckpt'))
-    with tf.Graph().as_default():
-        plain = trainings.Run()
-        CreateQuantizeTrainingGraph(trainings.config(tmp_path))
-        plain.train_op = trainings.minimize(plain.loss, trainings.momentum())
-        plain.train(1)
-        other = v1.train.Saver().save(plain.session, str(tmp_path / 'plain.ckpt'))
-    assert tf.train.list_variables(prefix) == tf.train.list_variables(other)
+    assert tf.train.list_variables(distilled.prefix) == tf.train.list_variables(plain.prefix)
+    with graph.as_default():
+        assert distilled.session.run(v1.report_uninitialized_variables()).size == 0
 
 
-def test_the_step_runs_it_once_and_differentiates_it_not(tmp_path, checkpoint):
-    def count(run):
-        # The graph optimizer would fuse what is to be counted.
-        run.session = v1.Session(config=exact(v1.ConfigProto()))
-        run.session.run(v1.global_variables_initializer())
-        feed = dict(zip((run.images, run.labels), trainings.batch(2)))
-        run.session.run(run.train_op, feed)
-        return trainings.executed(run.session, [run.train_op, run.loss], feed)
-
-    with tf.Graph().as_default():
-        run = trainings.Run()
-        CreateQuantizeTrainingGraph(trainings.config(tmp_path))
-        run.train_op = trainings.minimize(run.loss, trainings.momentum())
-        plain = count(run)
-    distilled = count(_training(tmp_path, checkpoint))
-    more = {'Conv2D': 2, 'MatMul': 1, 'FusedBatchNormV3': 1, 'Conv2DBackpropFilter': 0, 'Conv2DBackpropInput': 0,
+def test_the_step_runs_it_once_and_differentiates_it_not(distilled, plain):
+    more = {'Conv2D': 1, 'MatMul': 1, 'FusedBatchNormV3': 1, 'Conv2DBackpropFilter': 0, 'Conv2DBackpropInput': 0,
             'VaiFixNeuron': 0, 'RestoreV2': 0}
-    assert {name: distilled.count(name) - plain.count(name) for name in more} == more
+    assert {name: distilled.executed.count(name) - plain.executed.count(name) for name in more} == more
 
 
-def test_it_reads_what_goes_in(tmp_path, checkpoint):
+def test_it_reads_what_goes_in(distilled):
     """The rewrite quantizes the input of the student alone."""
-    _training(tmp_path, checkpoint)
-    graph = v1.get_default_graph()
+    graph = distilled.session.graph
     assert graph.get_operation_by_name('vai_q_tf/teacher/conv/Conv2D').inputs[0].op.name == 'net_in'
     assert graph.get_operation_by_name('conv/Conv2D').inputs[0].op.name == 'net_in/aquant'
+
+
+def test_quantized_models_have_no_part_of_it(distilled, plain):
+    assert distilled.models == plain.models
+
+
+def _nodes(path):
+    with open(path, 'rb') as stream:
+        return {node.name: (node.op, list(node.input)) for node in v1.GraphDef.FromString(stream.read()).node}
 
 
 def test_a_restart_has_the_same_teacher(tmp_path, checkpoint, expected):
@@ -115,7 +126,7 @@ def test_a_restart_has_the_same_teacher(tmp_path, checkpoint, expected):
             v1.train.init_from_checkpoint(checkpoint, {
                 variable.op.name: variable.op.name for variable in v1.trainable_variables() + v1.moving_average_variables()})
             with v1.train.MonitoredTrainingSession(
-                    checkpoint_dir=str(tmp_path / directory), save_checkpoint_steps=1, save_summaries_steps=None,
+                    checkpoint_dir=str(tmp_path / directory), save_checkpoint_steps=100, save_summaries_steps=None,
                     save_summaries_secs=None, log_step_count_steps=None, config=trainings.SESSION) as session:
                 for _ in range(steps):
                     feed = dict(zip((run.images, run.labels), trainings.batch(2)))
@@ -127,21 +138,16 @@ def test_a_restart_has_the_same_teacher(tmp_path, checkpoint, expected):
     assert train('stopped', 2) + train('stopped', 3) == train('whole', 5)
 
 
-def test_in_a_meta_graph(tmp_path, checkpoint, expected):
-    with tf.Graph().as_default():
-        run = _training(tmp_path, checkpoint)
-        run.train(2)
-        names = run.images.name, run.labels.name, run.train_op.name, run.loss.name
-        prefix = v1.train.Saver().save(run.session, str(tmp_path / 'model.ckpt'))
-        before = run.session.run([run.loss, TEACHER], dict(zip((run.images, run.labels), trainings.batch(2))))
+def test_in_a_meta_graph(distilled, expected):
+    before, teacher_before = distilled.session.run([distilled.loss, TEACHER], distilled.feed)
     with tf.Graph().as_default(), v1.Session(config=trainings.SESSION) as session:
-        v1.train.import_meta_graph(prefix + '.meta').restore(session, prefix)
-        feed = dict(zip(names, trainings.batch(2)))
-        loss, teacher = session.run([names[3], TEACHER], feed)
-        session.run(names[2], feed)
+        v1.train.import_meta_graph(distilled.prefix + '.meta').restore(session, distilled.prefix)
+        feed = {tensor.name: value for tensor, value in distilled.feed.items()}
+        loss, teacher = session.run([distilled.loss.name, TEACHER], feed)
+        session.run(distilled.train_op.name, feed)
     np.testing.assert_array_equal(teacher, expected)
-    np.testing.assert_array_equal(teacher, before[1])
-    assert loss == pytest.approx(before[0], rel=1e-6)
+    np.testing.assert_array_equal(teacher, teacher_before)
+    assert loss == pytest.approx(before, rel=1e-6)
 
 
 def test_a_meta_graph_that_is_quantized_later(tmp_path, checkpoint):
@@ -156,34 +162,6 @@ def test_a_meta_graph_that_is_quantized_later(tmp_path, checkpoint):
             session.run(v1.global_variables_initializer())
             feed = dict(zip((run.images.name, run.labels.name), trainings.batch(2)))
             assert session.run(term.name, feed) > 0
-
-
-def test_quantized_models_have_no_part_of_it(tmp_path, checkpoint):
-    with tf.Graph().as_default():
-        run = _training(tmp_path, checkpoint)
-        saving = v1.train.CheckpointSaverHook(
-            str(tmp_path / 'saved'), save_steps=2, listeners=[QuantizeCheckpointListener(trainings.config(tmp_path))])
-        with v1.train.MonitoredTrainingSession(hooks=[saving], config=trainings.SESSION) as session:
-            for step in range(2):
-                session.run(run.train_op, dict(zip((run.images, run.labels), trainings.batch(step))))
-    with tf.Graph().as_default():
-        plain = trainings.Run()
-        CreateQuantizeTrainingGraph(trainings.config(tmp_path / 'plain'))
-        plain.train_op = trainings.minimize(plain.loss, trainings.momentum())
-        listener = QuantizeCheckpointListener(trainings.config(tmp_path / 'plain'))
-        with v1.train.MonitoredTrainingSession(hooks=[v1.train.CheckpointSaverHook(
-                str(tmp_path / 'other'), save_steps=2, listeners=[listener])], config=trainings.SESSION) as session:
-            for step in range(2):
-                session.run(plain.train_op, dict(zip((plain.images, plain.labels), trainings.batch(step))))
-    for kind in ('graph', 'model'):
-        found, other = (_nodes(glob.glob(str(directory / 'quantized' / 'quantize_eval_{}_2_*'.format(kind)))[0])
-                        for directory in (tmp_path, tmp_path / 'plain'))
-        assert found == other
-
-
-def _nodes(path):
-    with open(path, 'rb') as stream:
-        return {node.name: (node.op, list(node.input)) for node in v1.GraphDef.FromString(stream.read()).node}
 
 
 def _dropout_network(images, training):
@@ -202,7 +180,7 @@ def _table_network(images, training):
     """Rows of a table of resources, looked up by a second output of an input node."""
     with v1.variable_scope('', use_resource=True):
         images, rows = tf.identity_n([images, tf.range(16) % 5], name='both')
-        table = v1.get_variable('table', [5, 6])
+        table = v1.get_variable('table', [5, 8])
         return recipes.layers_network(images, training) + v1.nn.embedding_lookup(table, rows)
 
 
@@ -232,7 +210,7 @@ def test_networks(tmp_path, name):
         v1.train.Saver().restore(session, prefix)
         expected = session.run(logits)
     config = QuantizeConfig(['both' if name == '_table_network' else 'images'], ['logits/BiasAdd'],
-                            output_dir=str(tmp_path / 'quantized'))
+                            output_dir=str(tmp_path / 'quantized'), recipe='manual')
     with tf.Graph().as_default(), v1.Session(config=trainings.SESSION) as session:
         logits = build(True)
         term = distillation_loss(config, prefix)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import quick_tensorflow
 from tests.distributed import training
 from vai_q_tf import (
     CreateQuantizeEvaluationGraph,
@@ -19,15 +20,15 @@ from vai_q_tf.graph.view import GraphView
 from vai_q_tf.hooks.position_hook import HISTORY_FILE
 from vai_q_tf.qat.positions import position_saveable
 
-STEPS = 60
+STEPS = 40
 _DEVICES = ['/cpu:0', '/cpu:1']
 
 
-def _estimator(directory, replicas, **params):
+def _estimator(directory, replicas, optimizers=False, **params):
     strategy = tf.distribute.MirroredStrategy(_DEVICES) if replicas == 2 else None
     run_config = tf.estimator.RunConfig(
         str(directory / 'model'), tf_random_seed=5, train_distribute=strategy, save_checkpoints_steps=STEPS // 2,
-        session_config=tf.compat.v1.ConfigProto(device_count={'CPU': 2}))
+        session_config=quick_tensorflow.two_devices(optimizers))
     return tf.estimator.Estimator(training.model_fn, config=run_config, params=dict(directory=str(directory), **params))
 
 
@@ -60,6 +61,13 @@ def start(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
+def accuracies(trained):
+    """{replicas: accuracy of the training on one device}."""
+    return {replicas: estimator.evaluate(training.input_fn, steps=4)['accuracy']
+            for replicas, (_, _, estimator) in trained.items()}
+
+
+@pytest.fixture(scope='module')
 def trained(tmp_path_factory, start):
     """{replicas: (directory, losses, estimator)} after the same training on one and on two replicas."""
     found = {}
@@ -67,7 +75,8 @@ def trained(tmp_path_factory, start):
         directory = tmp_path_factory.mktemp('replicas{}'.format(replicas))
         hook = QuantizePositionHook(str(directory), every_n_steps=5)
         listener = QuantizeCheckpointListener(training.config(directory))
-        found[replicas] = (directory,) + _train(directory, replicas, hooks=[hook], listeners=[listener], start=start)
+        found[replicas] = (directory,) + _train(directory, replicas, hooks=[hook], listeners=[listener], optimizers=True,
+                                                start=start, settings={'recipe': 'auto'})
     return found
 
 
@@ -93,11 +102,9 @@ def test_without_batch_norm_two_replicas_train_as_one_device(tmp_path):
         np.testing.assert_allclose(_reader(second).get_tensor(name), expected, atol=2e-3, err_msg=name)
 
 
-def test_with_batch_norm_they_learn_as_well(trained):
-    accuracies = {}
-    for replicas, (_, losses, estimator) in trained.items():
+def test_with_batch_norm_they_learn_as_well(trained, accuracies):
+    for _, losses, _ in trained.values():
         assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
-        accuracies[replicas] = estimator.evaluate(training.input_fn, steps=4)['accuracy']
     assert accuracies[2] > accuracies[1] - 0.08
     tracked = {}
     for replicas, (_, _, estimator) in trained.items():
@@ -112,7 +119,7 @@ def test_checkpoints_know_nothing_of_replicas(trained):
     assert not [name for name in names if b'replica' in name]
 
 
-def test_hook_and_listener_see_one_network(trained):
+def test_hook_and_listener_see_one_network(trained, accuracies):
     directory, _, estimator = trained[2]
     lines = [json.loads(line) for line in (directory / HISTORY_FILE).read_text().splitlines()]
     names = _reader(estimator).get_tensor(position_saveable.TENSORS_KEY).tolist()
@@ -125,7 +132,7 @@ def test_hook_and_listener_see_one_network(trained):
         tf.import_graph_def(model, name='')
         frozen = session.run('logits/BiasAdd/aquant:0', {'images:0': images})
     predicted = np.mean(np.argmax(frozen, -1) == training.data()[1])
-    assert predicted == pytest.approx(estimator.evaluate(training.input_fn, steps=4)['accuracy'])
+    assert predicted == pytest.approx(accuracies[2])
 
 
 class RestoredVotes(tf.estimator.SessionRunHook):
@@ -143,7 +150,7 @@ def test_training_goes_on_from_the_checkpoint_of_the_other_kind(trained, tmp_pat
         (directory / 'model').symlink_to(trained[3 - replicas][0] / 'model')
         before = _reader(trained[3 - replicas][2])
         hook = RestoredVotes()
-        _train(directory, replicas, steps=1, hooks=[hook], start=None)
+        _train(directory, replicas, steps=1, hooks=[hook], start=None, settings={'recipe': 'auto'})
         mine = sorted(map(tuple, hook.votes.tolist()))
         assert mine == sorted(map(tuple, _votes(before).tolist()))
 
@@ -172,7 +179,7 @@ class _Replicas:
 
 
 def _session():
-    return tf.compat.v1.Session(config=tf.compat.v1.ConfigProto(device_count={'CPU': 2}))
+    return tf.compat.v1.Session(config=quick_tensorflow.two_devices())
 
 
 @pytest.mark.parametrize('update', ['moving', 'current'])
@@ -251,14 +258,13 @@ def test_replicas_do_not_wait_for_each_other_in_a_circle(tmp_path):
             assert network.graph.get_operation_by_name(name).device.endswith('CPU:{}'.format(expected)), name
 
 
-def test_evaluation_on_two_replicas(trained, tmp_path):
-    directory, _, estimator = trained[2]
-    expected = estimator.evaluate(training.input_fn, steps=4)
+def test_evaluation_on_two_replicas(trained, accuracies, tmp_path):
+    directory, _, _ = trained[2]
     run_config = tf.estimator.RunConfig(str(directory / 'model'), eval_distribute=tf.distribute.MirroredStrategy(_DEVICES),
-                                        session_config=tf.compat.v1.ConfigProto(device_count={'CPU': 2}))
+                                        session_config=quick_tensorflow.two_devices())
     distributed = tf.estimator.Estimator(training.model_fn, config=run_config, params={'directory': str(tmp_path)})
     found = distributed.evaluate(lambda: training.input_fn(8), steps=4)
-    assert found['accuracy'] == pytest.approx(expected['accuracy'])
+    assert found['accuracy'] == pytest.approx(accuracies[2])
 
 
 def test_networks_that_differ_are_refused(tmp_path):

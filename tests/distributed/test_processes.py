@@ -1,17 +1,19 @@
 """Trainings of their own that average gradients, in the order of hooks that Horovod has; threads stand for processes."""
+import shutil
 import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import quick_tensorflow
 from tests.distributed import training
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeError, errors
 from vai_q_tf.hooks.synchronize_hook import SynchronizePositionsHook
 from vai_q_tf.qat.positions import position_saveable
 
 _RANKS = 2
-_STEPS = 12
+_STEPS = 6
 
 
 class _Exchange:
@@ -98,11 +100,13 @@ def _train(directory, rank, exchange, synchronize, found):
             functions = (exchange.broadcast(rank), exchange.average(rank))
             # Of the two forms one each.
             hooks.append(SynchronizePositionsHook(config, *functions) if rank else SynchronizePositionsHook(*functions))
+        session_config = quick_tensorflow.one_thread()
+        # The first session of a process decides how many threads those without their own have: ranks wait in them.
+        session_config.use_per_session_threads = True
         with tf.compat.v1.train.MonitoredTrainingSession(
                 checkpoint_dir=str(directory / 'model') if rank == 0 else None, hooks=hooks + [votes],
-                save_checkpoint_steps=1, save_summaries_steps=None, save_summaries_secs=None, log_step_count_steps=None,
-                # The first session of a process decides how many threads those without their own have: ranks wait in them.
-                config=tf.compat.v1.ConfigProto(use_per_session_threads=True)) as session:
+                save_checkpoint_steps=100, save_summaries_steps=None, save_summaries_secs=None, log_step_count_steps=None,
+                config=session_config) as session:
             for _ in range(_STEPS):
                 session.run(train)
             found[rank] = votes.values, session.run(tf.compat.v1.trainable_variables())
@@ -110,6 +114,8 @@ def _train(directory, rank, exchange, synchronize, found):
 
 def _train_all(directory, synchronize):
     exchange, found = _Exchange(), [None] * _RANKS
+    for rank in range(_RANKS):
+        (directory / str(rank)).mkdir(exist_ok=True)
     threads = [threading.Thread(target=_train, args=(directory, rank, exchange, synchronize, found)) for rank in range(_RANKS)]
     for thread in threads:
         thread.start()
@@ -120,17 +126,16 @@ def _train_all(directory, synchronize):
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """What the ranks had in a first training, the votes that it saved, and what the ranks had in a second one from there."""
+    """What the ranks had in a first training, its votes and its directory, and what they had in a second one from there."""
     directory = tmp_path_factory.mktemp('ranks')
-    for rank in range(_RANKS):
-        (directory / str(rank)).mkdir()
     first = _train_all(directory, True)
+    shutil.copytree(str(directory / 'model'), str(directory / 'first' / 'model'))
     saved = tf.train.load_checkpoint(str(directory / 'model')).get_tensor(position_saveable.VOTES_KEY)
-    return first, saved, _train_all(directory, True)
+    return first, saved, directory / 'first', _train_all(directory, True)
 
 
 def test_votes_and_weights_are_equal_on_all_ranks_after_each_step(runs):
-    for (first, weights), (second, others) in (runs[0], runs[2]):
+    for (first, weights), (second, others) in (runs[0], runs[-1]):
         assert len(first) > _STEPS
         for mine, its in zip(first, second):
             np.testing.assert_array_equal(mine, its)
@@ -139,17 +144,14 @@ def test_votes_and_weights_are_equal_on_all_ranks_after_each_step(runs):
 
 
 def test_a_restored_checkpoint_reaches_all_ranks(runs):
-    first, saved, second = runs
+    first, saved, _, second = runs
     for rank in range(_RANKS):
         assert not first[rank][0][0].any()
         np.testing.assert_array_equal(second[rank][0][0], saved)
 
 
-def test_variables_alone_do_not_bring_the_positions(tmp_path):
-    for rank in range(_RANKS):
-        (tmp_path / str(rank)).mkdir()
-    _train_all(tmp_path, False)
-    (first, _), (second, _) = _train_all(tmp_path, False)
+def test_variables_alone_do_not_bring_the_positions(runs):
+    (first, _), (second, _) = _train_all(runs[2], False)
     assert first[0].any() and not second[0].any()
     assert (first[-1] != second[-1]).any()
 

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import quick_tensorflow
 from tests.combinations import each_value_once
 from tests.distributed import training
 from vai_q_tf import (
@@ -22,7 +23,7 @@ _TOWERS = ['clone_0', 'clone_1']
 
 
 def _session():
-    return tf.compat.v1.Session(config=tf.compat.v1.ConfigProto(device_count={'CPU': 2}))
+    return tf.compat.v1.Session(config=quick_tensorflow.two_devices())
 
 
 class _Training:

@@ -2,10 +2,12 @@
 import os
 import sys
 
-import tensorflow as tf
+from tests import quick_tensorflow  # noqa: F401  (what it sets)
 
-import vai_q_tensorflow
-from tests.distributed import training
+import tensorflow as tf  # isort: skip  (after its settings)
+
+import vai_q_tensorflow  # isort: skip
+from tests.distributed import training  # isort: skip
 
 
 def model_fn(features, labels, mode, params):
@@ -21,11 +23,11 @@ def model_fn(features, labels, mode, params):
 def main(directory, steps):
     run_config = tf.estimator.RunConfig(os.path.join(directory, 'model'), tf_random_seed=5, save_checkpoints_steps=20)
     estimator = tf.estimator.Estimator(model_fn, config=run_config, params={
-        'directory': directory, 'start': os.path.join(directory, 'float', 'model.ckpt')})
+        'directory': directory, 'start': os.path.join(directory, 'float', 'model.ckpt'), 'settings': {'recipe': 'auto'}})
     hooks = [vai_q_tensorflow.QuantizePositionHook(os.path.join(directory, 'history'), every_n_steps=10)]
     tf.estimator.train_and_evaluate(
         estimator, tf.estimator.TrainSpec(training.input_fn, max_steps=int(steps), hooks=hooks),
-        tf.estimator.EvalSpec(training.input_fn, steps=4, start_delay_secs=0, throttle_secs=0))
+        tf.estimator.EvalSpec(training.input_fn, steps=4, start_delay_secs=0, throttle_secs=1))
 
 
 if __name__ == '__main__':

@@ -36,7 +36,7 @@ def network(images, training, norm=True):
 def config(directory, **settings):
     """The QuantizeConfig of the network."""
     return QuantizeConfig(['images'], ['logits/BiasAdd'], [[-1, 8, 8, 2]], output_dir=os.path.join(str(directory), 'quantized'),
-                          position_decay=0.9, **settings)
+                          position_decay=0.9, **dict({'recipe': 'manual'}, **settings))
 
 
 def model_fn(features, labels, mode, params):

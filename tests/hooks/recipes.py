@@ -18,7 +18,6 @@ def layers_network(images, training, **options):
     """tf.layers, batch norm, average pool, dense."""
     net = v1.layers.conv2d(images, 8, 3, use_bias=False, name='conv1', **options)
     net = tf.nn.relu(v1.layers.batch_normalization(net, training=training, momentum=0.9, name='norm1'), name='relu1')
-    net = v1.layers.conv2d(net, 6, 3, name='conv2', activation=tf.nn.relu, **options)
     return tf.reduce_mean(net, [1, 2], name='pool')
 
 
@@ -33,7 +32,7 @@ def slim_network(images, training):
         'is_training': training, 'decay': 0.9, 'scale': True, 'fused': False}}
     net = slim.conv2d(images, 8, 3, scope='conv1', weights_regularizer=slim.l2_regularizer(0.01), **options)
     net = slim.separable_conv2d(net, None, 3, depth_multiplier=1, scope='depthwise', **options)
-    return slim.flatten(slim.max_pool2d(slim.conv2d(net, 6, 1, scope='conv2', **options), 2, scope='pool'))
+    return slim.flatten(slim.max_pool2d(net, 2, scope='pool'))
 
 
 def keras_network(images, training):
@@ -60,7 +59,7 @@ def partitioned_network(images, training):
     """Weights outside of the range that are cut into parts."""
     net = layers_network(images, training)
     with v1.variable_scope('parts', partitioner=v1.fixed_size_partitioner(2)):
-        return net * tf.convert_to_tensor(v1.get_variable('scale', [6]))
+        return net * tf.convert_to_tensor(v1.get_variable('scale', [8]))
 
 
 def _minimize(optimizer, loss, step, **options):

@@ -56,7 +56,7 @@ def _estimator(directory, function=None):
         tf_random_seed=3, save_checkpoints_steps=3, session_config=trainings.SESSION, keep_checkpoint_max=20))
 
 
-def _train_and_evaluate(estimator, exporters, steps=9):
+def _train_and_evaluate(estimator, exporters, steps=6):
     tf.estimator.train_and_evaluate(
         estimator, tf.estimator.TrainSpec(trainings.input_fn, steps),
         tf.estimator.EvalSpec(_evaluation_data, None, exporters=exporters, throttle_secs=0, start_delay_secs=0))
@@ -99,17 +99,30 @@ def _best(estimator, name='quantized'):
     return best, directory
 
 
-@pytest.mark.parametrize('graph', ['receiver', 'eval_graph'])
-def test_the_best_model_is_kept(tmp_path, graph):
-    source = {'serving_input_receiver_fn': receiver} if graph == 'receiver' else {'eval_graph_fn': eval_graph}
-    estimator = _estimator(tmp_path)
-    exporter = QuantizeExporter(
-        trainings.config(tmp_path), compare_fn=lambda best_eval_result, current_eval_result:
-        current_eval_result['loss'] > best_eval_result['loss'], **source)
-    _train_and_evaluate(estimator, exporter)
+def _larger_loss(best_eval_result, current_eval_result):
+    return current_eval_result['loss'] > best_eval_result['loss']
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """(directory, Estimator) of a training with all exporters."""
+    directory = tmp_path_factory.mktemp('trained')
+    config, estimator = trainings.config(directory), _estimator(directory)
+    _train_and_evaluate(estimator, [
+        tf.estimator.LatestExporter('latest', receiver), tf.estimator.FinalExporter('final', receiver),
+        tf.estimator.BestExporter('best', receiver, compare_fn=lambda best_eval_result, current_eval_result: True),
+        QuantizeExporter(config, receiver, compare_fn=_larger_loss),
+        QuantizeExporter(config, eval_graph_fn=eval_graph, name='eval_graph', compare_fn=_larger_loss)])
+    return directory, estimator
+
+
+@pytest.mark.parametrize('name', ['quantized', 'eval_graph'])
+def test_the_best_model_is_kept(trained, name):
+    tmp_path, estimator = trained
     losses = _losses(estimator)
     worst = max(losses, key=losses.get)
-    best, directory = _best(estimator)
+    assert len(losses) > 1 and worst != estimator.latest_checkpoint()
+    best, directory = _best(estimator, name)
     assert best['checkpoint'] == worst and best['metrics']['loss'] == pytest.approx(losses[worst])
     assert set(best['metrics']) == {'accuracy', 'loss', 'global_step'}
     assert sorted(os.listdir(directory)) == sorted(
@@ -210,12 +223,8 @@ def test_wrong_arguments():
         QuantizeExporter(receiver, receiver)
 
 
-def test_the_exporters_of_tensorflow_export_the_quantized_graph(tmp_path):
-    estimator = _estimator(tmp_path)
-    _train_and_evaluate(estimator, [
-        tf.estimator.LatestExporter('latest', receiver), tf.estimator.FinalExporter('final', receiver),
-        tf.estimator.BestExporter('best', receiver, compare_fn=lambda best_eval_result, current_eval_result: True),
-        QuantizeExporter(trainings.config(tmp_path), receiver, exports_to_keep=None)])
+def test_the_exporters_of_tensorflow_export_the_quantized_graph(trained):
+    tmp_path, estimator = trained
     expected = _logits(tmp_path, estimator.latest_checkpoint())
     for name in ('latest', 'final', 'best'):
         saved = sorted(glob.glob(os.path.join(estimator.model_dir, 'export', name, '*')))
@@ -224,7 +233,7 @@ def test_the_exporters_of_tensorflow_export_the_quantized_graph(tmp_path):
             np.testing.assert_array_equal(
                 session.run(outputs['logits'].name, {'images:0': trainings.IMAGES}), expected, err_msg=name)
     # The listener came with quantize_model_fn.
-    model, = glob.glob(str(tmp_path / 'quantized' / 'quantize_eval_model_9_*'))
+    model, = glob.glob(str(tmp_path / 'quantized' / 'quantize_eval_model_6_*'))
     np.testing.assert_array_equal(_run(model), expected)
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -45,9 +46,23 @@ def _file(directory):
         return [PositionChange(**json.loads(line)) for line in stream]
 
 
-def test_history_has_the_first_position_and_every_change(tmp_path):
-    hook = QuantizePositionHook(str(tmp_path), every_n_steps=5)
-    positions = _train(tmp_path, hook)
+@pytest.fixture(scope='module')
+def free(tmp_path_factory):
+    """(directory, hook, positions) of a training that is not frozen."""
+    directory = tmp_path_factory.mktemp('free')
+    hook = QuantizePositionHook(str(directory), every_n_steps=5)
+    return directory, hook, _train(directory, hook)
+
+
+@pytest.fixture(scope='module')
+def frozen(tmp_path_factory):
+    """The positions of one that the hook freezes after step 8."""
+    directory = tmp_path_factory.mktemp('frozen')
+    return _train(directory, QuantizePositionHook(str(directory), every_n_steps=5, freeze_step=8))
+
+
+def test_history_has_the_first_position_and_every_change(free):
+    directory, hook, positions = free
     expected, current = [], {}
     for step, row in enumerate(positions, 1):
         for name, position in zip(NAMES, row):
@@ -55,14 +70,14 @@ def test_history_has_the_first_position_and_every_change(tmp_path):
                 current[name] = position
                 expected.append(PositionChange(step, name, position))
     assert sorted(hook.history) == sorted(expected)
-    assert hook.history == _file(tmp_path)
+    assert hook.history == _file(directory)
     assert len(expected) > len(NAMES) + 2
 
 
-def test_summaries_are_the_positions_at_their_steps(tmp_path):
-    positions = _train(tmp_path, QuantizePositionHook(str(tmp_path / 'events'), every_n_steps=5))
+def test_summaries_are_the_positions_at_their_steps(free):
+    directory, _, positions = free
     seen = {}
-    for path in glob.glob(str(tmp_path / 'events' / 'events.*')):
+    for path in glob.glob(str(directory / 'events.*')):
         for event in tf.compat.v1.train.summary_iterator(path):
             for value in event.summary.value:
                 seen.setdefault(event.step, {})[value.tag] = value.simple_value
@@ -84,32 +99,30 @@ def test_what_moved_is_logged(tmp_path, caplog):
     assert any(expected in record.getMessage() and 'step 20' in record.getMessage() for record in caplog.records)
 
 
-def test_freeze_step_stops_the_positions(tmp_path):
-    free = np.array(_train(tmp_path / 'free', QuantizePositionHook(str(tmp_path / 'free'), every_n_steps=5)))
-    hook = QuantizePositionHook(str(tmp_path / 'frozen'), every_n_steps=5, freeze_step=8)
-    frozen = np.array(_train(tmp_path / 'frozen', hook))
+def test_freeze_step_stops_the_positions(free, frozen):
+    free, frozen = np.array(free[-1]), np.array(frozen)
     np.testing.assert_array_equal(frozen[:8], free[:8])
     np.testing.assert_array_equal(frozen[8:], np.repeat(frozen[7:8], 12, axis=0))
     assert (free[8:] != free[7]).any()
 
 
-def test_positions_that_are_not_there_yet_are_not_frozen(tmp_path):
+def test_positions_that_are_not_there_yet_are_not_frozen(tmp_path, free):
     """As where a float training goes on whose steps are beyond freeze_step."""
-    free = np.array(_train(tmp_path / 'free', QuantizePositionHook(str(tmp_path / 'free')), steps=1))
+    free = np.array(free[-1][:1])
     frozen = np.array(_train(tmp_path / 'frozen', QuantizePositionHook(str(tmp_path / 'frozen'), freeze_step=0)))
     seen = [number for number, position in enumerate(free[0]) if position != fixed_point.POSITION_ZERO]
     assert len(seen) == 3  # the bias is zero, and has any position once it stays
     np.testing.assert_array_equal(frozen[:, seen], np.repeat(free[:, seen], 20, axis=0))
 
 
-def test_freezing_by_the_hook_and_by_the_config_is_the_same(tmp_path):
-    by_hook = _train(tmp_path / 'a', QuantizePositionHook(str(tmp_path / 'a'), every_n_steps=5, freeze_step=8))
-    by_config = _train(tmp_path / 'b', QuantizePositionHook(str(tmp_path / 'b'), every_n_steps=5), freeze_position_step=8)
-    np.testing.assert_array_equal(by_hook, by_config)
+def test_freezing_by_the_hook_and_by_the_config_is_the_same(tmp_path, frozen):
+    by_config = _train(tmp_path, QuantizePositionHook(str(tmp_path), every_n_steps=5), freeze_position_step=8)
+    np.testing.assert_array_equal(frozen, by_config)
 
 
-def test_a_line_cut_off_by_a_crash_is_dropped(tmp_path):
-    _train(tmp_path, QuantizePositionHook(str(tmp_path), every_n_steps=5))
+def test_a_line_cut_off_by_a_crash_is_dropped(tmp_path, free):
+    tmp_path = tmp_path / 'restarted'
+    shutil.copytree(str(free[0]), str(tmp_path))
     whole = _file(tmp_path)
     with open(str(tmp_path / HISTORY_FILE), 'a') as stream:
         stream.write('{"step": 21, "tens')

@@ -12,7 +12,7 @@ from tests.hooks import train_estimator
 from vai_q_tf.hooks.position_hook import HISTORY_FILE
 
 
-def _train(directory, *arguments):
+def _train_in_a_process(directory, *arguments):
     return subprocess.run([sys.executable, train_estimator.__file__, str(directory)] + [str(a) for a in arguments],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
 
@@ -30,14 +30,13 @@ def _history(directory):
 @pytest.fixture(scope='module')
 def trainings(tmp_path_factory):
     whole, killed = tmp_path_factory.mktemp('whole'), tmp_path_factory.mktemp('killed')
-    finished = _train(whole, 40)
-    assert finished.returncode == 0, finished.stdout
+    train_estimator.main(str(whole), 40)
     # Killed at step 17, so it starts again from the checkpoint of step 10.
-    assert _train(killed, 40, 17).returncode == -signal.SIGKILL
+    process = _train_in_a_process(killed, 40, 17)
+    assert process.returncode == -signal.SIGKILL, process.stdout
     assert tf.train.latest_checkpoint(str(killed / 'model')).endswith('-10')
     before = _history(killed)
-    finished = _train(killed, 40)
-    assert finished.returncode == 0, finished.stdout
+    train_estimator.main(str(killed), 40)
     return whole, killed, before
 
 

@@ -24,7 +24,7 @@ RESOURCES = (recipes.keras_network, recipes.regularized_network)
 
 def config(directory, **settings):
     fields = dict(input_nodes=['images'], output_nodes=['logits/BiasAdd', 'value/BiasAdd'],
-                  output_dir=str(directory / 'quantized'), position_decay=0.8)
+                  output_dir=str(directory / 'quantized'), position_decay=0.8, recipe='manual')
     fields.update(settings)
     return QuantizeConfig(**fields)
 
@@ -88,10 +88,11 @@ def model_of(names):
 
 CASES = [  # with those of the next two tests
     ('layers_network', 'two_optimizers'), ('regularized_network', 'sgd_gated'), ('layers_network', 'two_calls'),
-    ('layers_network', 'averaged'), ('layers_network', 'accumulated'), ('slim_network', 'slim_train_op'),
-    ('keras_network', 'adam_clipped'), ('layers_network loop_and_condition', 'sgd'), ('layers_network embedded', 'sparse_adam'),
+    ('layers_network', 'averaged'), ('slim_network', 'slim_train_op'), ('layers_network loop_and_condition', 'sgd'),
+    ('layers_network embedded', 'sparse_adam'),
 ]
 MORE_CASES = [
+    ('layers_network', 'accumulated'), ('keras_network', 'adam_clipped'),
     ('layers_network', 'sgd'), ('layers_network', 'adam_clipped'), ('layers_network', 'sgd_options'),
     ('layers_network', 'two_losses'), ('layers_network', 'applied_in_a_condition'),
     ('layers_network', 'decayed'), ('slim_network', 'contrib_train_op'), ('layers_network', 'optimize_loss'),
@@ -106,13 +107,14 @@ def test_it_trains_as_the_call_before_the_optimizer(tmp_path, checkpoint_of, nam
 
 
 def test_it_trains_so_with_the_optimizers_of_graphs(tmp_path, checkpoint_of):
-    check_ways_agree(tmp_path, checkpoint_of('layers_network'), [recipes.layers_network], recipes.adam_clipped,
+    check_ways_agree(tmp_path, checkpoint_of('keras_network'), [recipes.keras_network], recipes.adam_clipped,
                      session_config=quick_tensorflow.one_thread(optimizers=True))
 
 
-@pytest.mark.parametrize('settings', [dict(freeze_bn_step=2, freeze_position_step=3), dict(bn_fold='moving')], ids=str)
-def test_freezing_and_folding_are_those_of_the_config(tmp_path, checkpoint_of, settings):
-    check_ways_agree(tmp_path, checkpoint_of('layers_network'), [recipes.layers_network], recipes.sgd, **settings)
+@pytest.mark.parametrize('recipe, settings', [
+    ('accumulated', dict(freeze_bn_step=2, freeze_position_step=3)), ('sgd', dict(bn_fold='moving'))])
+def test_freezing_and_folding_are_those_of_the_config(tmp_path, checkpoint_of, recipe, settings):
+    check_ways_agree(tmp_path, checkpoint_of('layers_network'), [recipes.layers_network], getattr(recipes, recipe), **settings)
 
 
 def check_ways_agree(directory, *arguments, **settings):

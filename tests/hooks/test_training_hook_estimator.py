@@ -1,11 +1,13 @@
 """The pure hook in an Estimator and in a MonitoredTrainingSession, with the other hooks, restarts, and wrong use."""
 import logging
 import os
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import quick_tensorflow
 from tests.hooks import recipes
 from tests.hooks.test_training_hook import ONE_THREAD, config, float_checkpoint, float_model
 from vai_q_tf import (
@@ -85,25 +87,20 @@ def test_training_goes_on_from_its_checkpoint(tmp_path, start, explicit):
     assert_same_values(checkpoint_values(tmp_path), explicit)
 
 
-def test_training_goes_on_from_a_float_training(tmp_path):
-    """With its global step and the state of its optimizer; positions begin anew."""
-    for name in ('explicit', 'hook'):
-        estimator(tmp_path / name, start=float_checkpoint(tmp_path / name, recipes.layers_network)).train(input_fn, steps=3)
-    estimator(tmp_path / 'explicit', explicit=config(tmp_path)).train(input_fn, steps=3)
-    estimator(tmp_path / 'hook').train(input_fn, [QuantizeTrainingHook(config(tmp_path))], steps=3)
+def test_training_goes_on_from_a_float_training(tmp_path, start, caplog):
+    """With its global step and the state of its optimizer; positions begin anew. Its checkpoint has no model: no error."""
+    settings = config(tmp_path, recipe='auto')
+    estimator(tmp_path / 'explicit', start=start).train(input_fn, steps=3)
+    shutil.copytree(str(tmp_path / 'explicit'), str(tmp_path / 'hook'))
+    estimator(tmp_path / 'explicit', explicit=settings).train(input_fn, steps=3)
+    tf.get_logger().propagate = True
+    with caplog.at_level(logging.ERROR):
+        estimator(tmp_path / 'hook').train(input_fn, [QuantizeTrainingHook(settings)], steps=3,
+                                           saving_listeners=[QuantizeCheckpointListener(settings)])
+    assert not caplog.records
     expected = checkpoint_values(tmp_path / 'explicit')
     assert expected['global_step'] == 6 and VOTES_KEY in expected
     assert_same_values(checkpoint_values(tmp_path / 'hook'), expected)
-
-
-def test_the_checkpoint_that_a_float_training_goes_on_from_has_no_model_and_is_no_error(tmp_path, caplog):
-    start = float_checkpoint(tmp_path, recipes.layers_network)
-    estimator(tmp_path, start=start).train(input_fn, steps=3)
-    tf.get_logger().propagate = True
-    with caplog.at_level(logging.ERROR):
-        estimator(tmp_path).train(input_fn, [QuantizeTrainingHook(config(tmp_path))], steps=3,
-                                  saving_listeners=[QuantizeCheckpointListener(config(tmp_path))])
-    assert not caplog.records
     models = [name for name in os.listdir(str(tmp_path / 'quantized')) if 'eval_model' in name]
     assert sorted(int(name.split('_')[3]) for name in models) == [6]
 
@@ -267,7 +264,7 @@ def test_wrong_use_is_an_error_before_the_first_step(tmp_path, monkeypatch, reci
 
 def test_a_mirrored_strategy_is_refused(tmp_path):
     strategy = tf.distribute.MirroredStrategy(['/cpu:0', '/cpu:1'])
-    run_config = tf.estimator.RunConfig(train_distribute=strategy, session_config=v1.ConfigProto(device_count={'CPU': 2}))
+    run_config = tf.estimator.RunConfig(train_distribute=strategy, session_config=quick_tensorflow.two_devices())
     with pytest.raises(QuantizeError, match='2 replicas.*model_fn'):
         tf.estimator.Estimator(model_fn, str(tmp_path), run_config, {}).train(
             input_fn, [QuantizeTrainingHook(config(tmp_path))], steps=1)

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import vai_q_tensorflow
+from tests import quick_tensorflow
 from tests.hooks import train_estimator
 from vai_q_tf import QuantizeCheckpointListener, QuantizeError, QuantizeExporter, errors
 from vai_q_tf.hooks import training_report
@@ -20,7 +21,7 @@ v1 = tf.compat.v1
 
 def _train(directory, listener, steps=20):
     run_config = tf.estimator.RunConfig(os.path.join(directory, 'model'), tf_random_seed=5, save_checkpoints_steps=10,
-                                        save_summary_steps=2)
+                                        save_summary_steps=2, session_config=quick_tensorflow.one_thread())
     estimator = tf.estimator.Estimator(train_estimator.model_fn, config=run_config, params={'directory': directory})
     hook = vai_q_tensorflow.QuantizePositionHook(train_estimator.config(directory).output_dir, every_n_steps=5)
     estimator.train(lambda: tf.data.Dataset.from_tensors((0, 0)).repeat(), hooks=[hook], max_steps=steps,

@@ -1,4 +1,5 @@
 """Distillation by every way: the same losses, weights and positions; and what is refused by each."""
+import functools
 import glob
 
 import numpy as np
@@ -114,11 +115,20 @@ def _state(checkpoint):
     return dict(state, votes=reader.get_tensor('vai_q_tf/positions/votes'))
 
 
+@pytest.fixture(scope='module')
+def of_the_start(tmp_path_factory, checkpoint):
+    """The function (settings of the term) -> what is expected where the teacher is what the training starts from."""
+    @functools.lru_cache(None)
+    def get(**settings):
+        directory = tmp_path_factory.mktemp('start')
+        return trainings.explicit(directory, checkpoint, lambda loss: trainings.minimize(
+            loss + distillation_loss(trainings.config(directory), checkpoint, **settings), trainings.momentum()))
+    return get
+
+
 @pytest.mark.parametrize('distillation', [True, Distillation(**SETTINGS)], ids=['defaults', 'settings'])
-def test_the_model_fn_wrapper_knows_the_checkpoint(tmp_path, checkpoint, distillation):
-    settings = {} if distillation is True else SETTINGS
-    expected = trainings.explicit(tmp_path, checkpoint, lambda loss: trainings.minimize(
-        loss + distillation_loss(trainings.config(tmp_path), checkpoint, **settings), trainings.momentum()))
+def test_the_model_fn_wrapper_knows_the_checkpoint(tmp_path, checkpoint, of_the_start, distillation):
+    expected = of_the_start(**{} if distillation is True else SETTINGS)
     model_fn = quantize_model_fn(trainings.plain_model_fn(), trainings.config(tmp_path), checkpoint, distillation=distillation)
     trainings.assert_same(trainings.train_estimator(trainings.make_estimator(model_fn, tmp_path)), expected)
 
@@ -134,20 +144,17 @@ def test_the_model_fn_wrapper_with_a_checkpoint_of_its_own(tmp_path, checkpoint,
             assert b'teacher' not in stream.read()
 
 
-def test_the_estimator_wrapper(tmp_path, checkpoint):
+def test_the_estimator_wrapper(tmp_path, checkpoint, of_the_start):
     """Its teacher is the float checkpoint, also when it goes on from its own."""
     float_estimator = trainings.make_estimator(trainings.plain_model_fn(), tmp_path)
-    float_estimator.train(trainings.input_fn, steps=6)
-    prefix = float_estimator.latest_checkpoint()
-    expected = trainings.explicit(tmp_path, prefix, lambda loss: trainings.minimize(
-        loss + distillation_loss(trainings.config(tmp_path), prefix), trainings.momentum()))
+    trainings.place(checkpoint, float_estimator.model_dir)
     losses = []
     for steps, batches in ((2, trainings.input_fn), (4, lambda: trainings.input_fn().skip(2))):
         quantized = quantize_estimator(float_estimator, trainings.config(tmp_path), distillation=True)
         recorded = trainings.Losses()
         quantized.train(batches, hooks=[recorded], steps=steps)
         losses += recorded.values
-    trainings.assert_same((losses, _state(quantized.latest_checkpoint())), expected)
+    trainings.assert_same((losses, _state(quantized.latest_checkpoint())), of_the_start())
 
 
 def test_slim(tmp_path, checkpoint):
@@ -187,7 +194,7 @@ def test_mirrored_strategy(tmp_path, checkpoint):
         return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=trainings.minimize(loss, trainings.momentum()))
 
     options = dict(train_distribute=tf.distribute.MirroredStrategy(['/cpu:0', '/cpu:1']),
-                   session_config=v1.ConfigProto(device_count={'CPU': 2}))
+                   session_config=trainings.TWO_DEVICES)
     trainings.make_estimator(model_fn, tmp_path, **options).train(trainings.input_fn, steps=3)
     graphs, = {frozenset(pair) for pair in teachers if len(pair) == 2}
     assert graphs == {'net_in', 'replica_1/net_in'}

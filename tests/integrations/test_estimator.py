@@ -20,6 +20,7 @@ from vai_q_tf import (
 
 v1 = tf.compat.v1
 MODES = tf.estimator.ModeKeys
+RUN_CONFIG = tf.estimator.RunConfig(session_config=trainings.SESSION)
 
 
 @pytest.fixture(scope='module')
@@ -41,10 +42,7 @@ def test_estimator_starts_from_the_float_one_and_leaves_it_alone(tmp_path, expec
 
     float_estimator = trainings.make_estimator(model_fn, tmp_path, {'rate': 0.05})
     quantized = quantize_estimator(float_estimator, trainings.config(tmp_path))
-    os.makedirs(float_estimator.model_dir)
-    for path in glob.glob(checkpoint + '*') + [os.path.join(os.path.dirname(checkpoint), 'checkpoint')]:
-        with open(path, 'rb') as source, open(os.path.join(float_estimator.model_dir, os.path.basename(path)), 'wb') as copy:
-            copy.write(source.read())
+    trainings.place(checkpoint, float_estimator.model_dir)
     before = {path: os.stat(path).st_mtime_ns for path in glob.glob(float_estimator.model_dir + '/*')}
     assert len(before) > 3
     trainings.assert_same(trainings.train_estimator(quantized), expected)
@@ -81,7 +79,7 @@ def test_estimator_without_a_float_checkpoint_trains_from_initial_values(tmp_pat
 
 def test_a_canned_estimator(tmp_path):
     columns = [tf.feature_column.numeric_column('x', [4])]
-    estimator = tf.estimator.DNNClassifier([8], columns, str(tmp_path / 'model'), n_classes=3)
+    estimator = tf.estimator.DNNClassifier([8], columns, str(tmp_path / 'model'), n_classes=3, config=RUN_CONFIG)
     data = np.random.RandomState(0)
 
     def input_fn():
@@ -111,7 +109,7 @@ def test_an_estimator_of_a_keras_model(tmp_path, optimizer):
         keras.layers.ReLU(name='relu'), keras.layers.GlobalAveragePooling2D(name='pool'),
         keras.layers.Dense(4, name='logits')])
     network.compile(optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=['accuracy'])
-    estimator = keras.estimator.model_to_estimator(network, model_dir=str(tmp_path / 'model'))
+    estimator = keras.estimator.model_to_estimator(network, model_dir=str(tmp_path / 'model'), config=RUN_CONFIG)
 
     def input_fn():
         return trainings.input_fn().map(lambda images, labels: ({'net_input': images}, tf.expand_dims(labels, -1)))
@@ -131,7 +129,7 @@ def test_an_estimator_of_a_keras_model(tmp_path, optimizer):
 def test_replicas_train_as_with_the_call_before_the_optimizer(tmp_path, checkpoint):
     def edited(features, labels, mode, explicit):
         loss = trainings.cross_entropy(labels, trainings.network(features, True))
-        tf.train.init_from_checkpoint(checkpoint, {scope: scope for scope in ('conv/', 'norm/', 'conv2/', 'logits/')})
+        tf.train.init_from_checkpoint(checkpoint, {scope: scope for scope in ('conv/', 'norm/', 'logits/')})
         optimizer = trainings.momentum()
         if explicit:
             CreateQuantizeTrainingGraph(trainings.config(tmp_path))
@@ -142,7 +140,7 @@ def test_replicas_train_as_with_the_call_before_the_optimizer(tmp_path, checkpoi
     def train(name, model_fn):
         estimator = trainings.make_estimator(
             model_fn, tmp_path / name, train_distribute=tf.distribute.MirroredStrategy(['/cpu:0', '/cpu:1']),
-            session_config=v1.ConfigProto(device_count={'CPU': 2}))
+            session_config=trainings.TWO_DEVICES)
         estimator.train(trainings.input_fn, steps=3)
         reader = tf.train.load_checkpoint(estimator.latest_checkpoint())
         return {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}

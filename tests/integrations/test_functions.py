@@ -24,7 +24,7 @@ def _network(training=True):
 
 def _config(directory, **settings):
     fields = dict(input_nodes=['images'], output_nodes=['logits/BiasAdd'], input_shapes=[[-1, 8, 8, 3]],
-                  output_dir=str(directory))
+                  output_dir=str(directory), recipe='manual')
     fields.update(settings)
     return QuantizeConfig(**fields)
 

@@ -25,7 +25,8 @@ def network(training):
 
 
 def config_for(directory, **fields):
-    return QuantizeConfig(['images'], ['logits/BiasAdd'], [[-1, 8, 8, 3]], output_dir=str(directory), **fields)
+    return QuantizeConfig(['images'], ['logits/BiasAdd'], [[-1, 8, 8, 3]], output_dir=str(directory),
+                          **dict({'recipe': 'manual'}, **fields))
 
 
 def float_meta(directory, training, name):

@@ -1,6 +1,7 @@
 """tf.contrib.slim: its training, with the arguments of `slim_training_arguments`, and its evaluation."""
 import glob
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -33,12 +34,12 @@ def network(images, training):
                         normalizer_params={'is_training': training, 'decay': 0.9, 'scale': True}):
         net = slim.conv2d(images, 6, 3, scope='conv')
         net = slim.separable_conv2d(net, None, 3, depth_multiplier=1, scope='depthwise')
-        net = slim.conv2d(net, 8, 1, scope='pointwise')
     return slim.fully_connected(tf.reduce_mean(net, [1, 2], name='pool'), 4, activation_fn=None, scope='logits')
 
 
 def config_of(directory, **fields):
-    return QuantizeConfig(['images'], ['logits/BiasAdd'], [[-1, 8, 8, 3]], output_dir=str(directory / 'quantized'), **fields)
+    return QuantizeConfig(['images'], ['logits/BiasAdd'], [[-1, 8, 8, 3]], output_dir=str(directory / 'quantized'),
+                          **dict({'recipe': 'manual'}, **fields))
 
 
 def queue_input():
@@ -131,7 +132,8 @@ def train(directory, steps, checkpoint=None, rewritten=False, **options):
     with tf.Graph().as_default():
         train_op, _ = training_graph(config if rewritten else None)
         arguments = slim_training_arguments(config, checkpoint, train_step_fn=recorder, **options)
-        slim.learning.train(train_op, str(directory / 'logs'), number_of_steps=steps, log_every_n_steps=100, **arguments)
+        slim.learning.train(train_op, str(directory / 'logs'), number_of_steps=steps, log_every_n_steps=100,
+                            save_summaries_secs=None, **arguments)
     return recorder.losses
 
 
@@ -151,9 +153,17 @@ def test_slim_trains_as_a_session_loop(tmp_path, checkpoint, explicit, rewritten
     assert len(glob.glob(str(tmp_path / 'quantized' / 'quantize_eval_model_6_*.pb'))) == 1
 
 
-def test_training_continues_from_its_checkpoint(tmp_path, checkpoint, explicit):
+@pytest.fixture(scope='module')
+def trained(checkpoint, tmp_path_factory):
+    """(losses, logs) of a quantization-aware training of 4 steps."""
+    directory = tmp_path_factory.mktemp('trained')
+    return train(directory, 4, checkpoint), directory / 'logs'
+
+
+def test_training_continues_from_its_checkpoint(tmp_path, checkpoint, explicit, trained):
     losses, expected = explicit(8)  # after the first four steps the queue starts anew
-    first = train(tmp_path, 4, checkpoint)
+    first, logs = trained
+    shutil.copytree(str(logs), str(tmp_path / 'logs'))
     second = train(tmp_path, 8, checkpoint)
     np.testing.assert_allclose(first + second, losses, rtol=1e-5)
     assert_equal(read(str(tmp_path / 'logs' / 'model.ckpt-8')), expected)
@@ -168,17 +178,10 @@ def test_a_float_training_is_continued_in_its_own_directory(tmp_path):
     assert position_saveable.VOTES_KEY in read(str(tmp_path / 'logs' / 'model.ckpt-4'))
 
 
-@pytest.fixture(scope='module')
-def trained(checkpoint, tmp_path_factory):
-    """The logs of a quantization-aware training of 4 steps."""
-    directory = tmp_path_factory.mktemp('trained')
-    train(directory, 4, checkpoint)
-    return directory / 'logs'
-
-
 def test_a_checkpoint_of_quantization_aware_training_starts_a_new_one_with_its_positions(tmp_path, trained):
-    before = read(str(trained / 'model.ckpt-4'))
-    train(tmp_path, 1, str(trained))
+    _, logs = trained
+    before = read(str(logs / 'model.ckpt-4'))
+    train(tmp_path, 1, str(logs))
     after = read(str(tmp_path / 'logs' / 'model.ckpt-1'))
     assert after['global_step'] == 1
     key = position_saveable.VOTES_KEY
@@ -211,33 +214,39 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path, checkpoint):
             slim_training_arguments(config_of(tmp_path), str(tmp_path / 'nothing'))
 
 
-@pytest.mark.parametrize('restored', ['default', 'list', 'loop'])
-def test_slim_evaluates_the_quantized_network(tmp_path, trained, restored):
-    path = str(trained / 'model.ckpt-4')
+def evaluation(directory):
+    """The predictions of the quantized network for all images."""
+    images = tf.identity(tf.constant(IMAGES), 'images')
+    predictions = tf.argmax(network(images, False), -1)
+    CreateQuantizeEvaluationGraph(config_of(directory))
+    v1.train.get_or_create_global_step()
+    return predictions
 
-    def evaluation():
-        images = tf.identity(tf.constant(IMAGES), 'images')
-        predictions = tf.argmax(network(images, False), -1)
-        CreateQuantizeEvaluationGraph(config_of(tmp_path))
-        v1.train.get_or_create_global_step()
-        return predictions
 
+@pytest.fixture(scope='module')
+def accuracy(trained, tmp_path_factory):
+    """That of the checkpoint, in a session."""
     with tf.Graph().as_default(), v1.Session() as session:
-        predictions = evaluation()
-        v1.train.Saver().restore(session, path)
-        expected = np.mean(session.run(predictions) == LABELS)
+        predictions = evaluation(tmp_path_factory.mktemp('accuracy'))
+        v1.train.Saver().restore(session, str(trained[1] / 'model.ckpt-4'))
+        return np.mean(session.run(predictions) == LABELS)
+
+
+@pytest.mark.parametrize('restored', ['default', 'list', 'loop'])
+def test_slim_evaluates_the_quantized_network(tmp_path, trained, accuracy, restored):
+    _, logs = trained
     with tf.Graph().as_default():
-        value, update = v1.metrics.accuracy(LABELS, evaluation())
+        value, update = v1.metrics.accuracy(LABELS, evaluation(tmp_path))
         options = {'eval_op': update, 'final_op': value}
         if restored == 'list':
             options['variables_to_restore'] = slim.get_variables_to_restore() + v1.get_collection(
                 v1.GraphKeys.SAVEABLE_OBJECTS)
         if restored == 'loop':
-            accuracy = slim.evaluation.evaluation_loop('', str(trained), str(tmp_path / 'eval'), eval_interval_secs=0,
-                                                       max_number_of_evaluations=1, **options)
+            found = slim.evaluation.evaluation_loop('', str(logs), str(tmp_path / 'eval'), eval_interval_secs=0,
+                                                    max_number_of_evaluations=1, **options)
         else:
-            accuracy = slim.evaluation.evaluate_once('', path, str(tmp_path / 'eval'), **options)
-    assert accuracy == pytest.approx(expected)
+            found = slim.evaluation.evaluate_once('', str(logs / 'model.ckpt-4'), str(tmp_path / 'eval'), **options)
+    assert found == pytest.approx(accuracy)
 
 
 def test_contrib_training_takes_the_hooks(tmp_path, checkpoint, explicit):

@@ -50,17 +50,27 @@ def test_the_plain_way_trains_and_its_positions_move_where_they_are_to(recipe, c
 
 
 def _with_both_recipes():
-    """Each way with the default recipe, and each fifth with positions that move; `make test-slow` has all."""
+    """Each way with the default recipe, and each fourth with positions that move; `make test-slow` has all."""
     for number, name in enumerate(ways.WAYS):
         yield pytest.param(name, 'auto')
-        yield pytest.param(name, 'manual', marks=[pytest.mark.slow] * (number % 5 > 0))
+        yield pytest.param(name, 'manual', marks=[pytest.mark.slow] * (number % 4 > 0))
+
+
+@pytest.fixture(scope='module')
+def halves(start, tmp_path_factory):
+    """The function (name of a way, recipe) -> its Courses up to half of the steps, and from its checkpoint on."""
+    @functools.lru_cache(None)
+    def get(name, recipe):
+        way, place = ways.WAYS[name], tmp_path_factory.mktemp('way') / recipe
+        place.mkdir()
+        first = way(place, start, 0, _STEPS // 2)
+        return first, way(place, first.checkpoint, _STEPS // 2, _STEPS - _STEPS // 2)
+    return get
 
 
 @pytest.mark.parametrize('name, recipe', _with_both_recipes())
-def test_equals_the_plain_way_and_goes_on_from_its_checkpoint(name, recipe, courses, start, tmp_path):
-    way, plain, place = ways.WAYS[name], courses[recipe], tmp_path / recipe
-    first = way(place, start, 0, _STEPS // 2)
-    second = way(place, first.checkpoint, _STEPS // 2, _STEPS - _STEPS // 2)
+def test_equals_the_plain_way_and_goes_on_from_its_checkpoint(name, recipe, courses, halves):
+    plain, (first, second) = courses[recipe], halves(name, recipe)
     np.testing.assert_allclose(first.losses + second.losses, plain.losses, rtol=1e-5)
     expected, found = (tf.train.load_checkpoint(course.checkpoint) for course in (plain, second))
     variables = [key for key in expected.get_variable_to_shape_map() if not key.startswith(position_saveable.STATE_NAME)]
@@ -73,7 +83,7 @@ def test_equals_the_plain_way_and_goes_on_from_its_checkpoint(name, recipe, cour
         np.testing.assert_array_equal(mine[row], votes[row], err_msg=row)
 
 
-_LEARNED = ['training hook', 'optimizer wrapper', 'model function wrapper', 'slim', 'two heads', 'mixed precision']
+_LEARNED = ['training hook', 'optimizer wrapper', 'model function wrapper', 'slim', 'mixed precision']
 
 
 def test_learned_positions_are_the_same_in_every_way(start, tmp_path, monkeypatch):
@@ -105,15 +115,6 @@ def _deploy(place, checkpoint, scope):
 
 
 @pytest.fixture(scope='module')
-def trained(start, tmp_path_factory):
-    """The function name of variables of one kind -> the checkpoint of a training with them."""
-    @functools.lru_cache(None)
-    def get(name):
-        return ways.WAYS[name](tmp_path_factory.mktemp('trained'), start, 0, _STEPS).checkpoint
-    return get
-
-
-@pytest.fixture(scope='module')
 def expected(plain, tmp_path_factory):
     """The logits of the plain way."""
     return _deploy(tmp_path_factory.mktemp('expected'), plain.checkpoint, ways.SCOPES['reference variables'])
@@ -123,8 +124,9 @@ _KINDS = list(ways.SCOPES)
 
 
 @pytest.mark.parametrize('kind, evaluated', each_value_once(_KINDS, _KINDS[1:] + _KINDS[:1]))
-def test_variables_of_one_kind_are_evaluated_as_another(kind, evaluated, trained, expected, tmp_path):
-    np.testing.assert_allclose(_deploy(tmp_path, trained(kind), ways.SCOPES[evaluated]), expected, rtol=1e-4)
+def test_variables_of_one_kind_are_evaluated_as_another(kind, evaluated, halves, expected, tmp_path):
+    trained = halves(kind, 'auto')[1].checkpoint
+    np.testing.assert_allclose(_deploy(tmp_path, trained, ways.SCOPES[evaluated]), expected, rtol=1e-4)
 
 
 def test_two_outputs_with_a_loss_each(tmp_path):

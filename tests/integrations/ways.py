@@ -49,11 +49,10 @@ def batch(number):
 
 
 def network(images, training=True):
-    """[batch, 4] logits of convolutions with and without batch norm."""
+    """[batch, 4] logits of a convolution with batch norm and a dense layer without."""
     net = tf.identity(images, name='net_in')
     net = v1.layers.conv2d(net, 8, 3, use_bias=False, name='conv')
     net = tf.nn.relu(v1.layers.batch_normalization(net, training=training, momentum=0.9, name='norm'), name='relu')
-    net = v1.layers.conv2d(net, 6, 3, activation=tf.nn.relu, name='conv2')
     return v1.layers.dense(tf.reduce_mean(net, [1, 2], name='pool'), 4, name='logits')
 
 
@@ -275,22 +274,19 @@ SCOPES = {
     'partitioned resource variables': _variables(partitioner=v1.fixed_size_partitioner(2), use_resource=True),
 }
 
+# Kinds of variables, savers, inputs and losses know nothing of each other: each of them is in one of a few ways.
 WAYS = {
+    'resource variables': _in_session(
+        SCOPES['resource variables'], lambda: v1.train.Saver(sharded=True), inputs=_from_iterator),
+    'reference variables': _in_session(SCOPES['reference variables'], _listed_saver, inputs=_from_queue),
+    'partitioned variables': _in_session(SCOPES['partitioned variables'], loss_of=_conditional_loss),
+    'partitioned resource variables': _in_session(SCOPES['partitioned resource variables'], prepare=_loop),
     'monitored session': monitored_session,
-    'sharded saver': _in_session(saver=lambda: v1.train.Saver(sharded=True)),
-    'saver with a list': _in_session(saver=_listed_saver),
-    'saver with names': _in_session(saver=_named_saver),
-    'iterator': _in_session(inputs=_from_iterator),
-    'queue': _in_session(inputs=_from_queue),
-    'loop and condition before the range': _in_session(prepare=_loop),
-    'condition behind the range': _in_session(loss_of=_conditional_loss),
-    'two heads': _in_session(loss_of=_heads),
-    'mixed precision': _in_session(optimizer=_mixed_precision),
-    'estimator': _in_estimator(CreateQuantizeTrainingGraph),
-    'training hook': _in_estimator(hooks=lambda settings: [QuantizeTrainingHook(settings)]),
+    'mixed precision': _in_session(saver=_named_saver, loss_of=_heads, optimizer=_mixed_precision),
     'optimizer wrapper': _in_session(rewrite=lambda settings: None, optimizer=_quantize_optimizer),
+    'training hook': _in_estimator(hooks=lambda settings: [QuantizeTrainingHook(settings)]),
+    'estimator': _in_estimator(CreateQuantizeTrainingGraph),
     'model function wrapper': _in_estimator(wrap=quantize_model_fn),
     'estimator wrapper': _in_estimator(wrap_estimator=quantize_estimator),
     'slim': slim_training,
 }
-WAYS.update((name, _in_session(scope=scope)) for name, scope in SCOPES.items())

@@ -44,7 +44,7 @@ def _model(place, average_step):
         keras.layers.BatchNormalization(momentum=0.5, name='norm'), keras.layers.Flatten(),
         keras.layers.Dense(3, name='logits')])
     settings = vai_q_tf.QuantizeConfig([model.input.op.name], [model.output.op.name], output_dir=str(place / 'quantized'),
-                                       average_step=average_step)
+                                       average_step=average_step, recipe='auto' if average_step == 0.375 else 'manual')
     callback = vai_q_tf.QuantizeCallback(settings, model)
     model.compile('sgd', keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model, callback
@@ -75,15 +75,24 @@ def test_fit(tmp_path, average_step):
     vai_q_tf.averaged_checkpoint(_checkpoint(tmp_path, 8))
 
 
-@pytest.mark.parametrize('name', ['weights.h5', 'weights'])
-def test_weights_files_carry_them(tmp_path, name):
-    model, callback = _model(tmp_path, 1)
+@pytest.fixture(scope='module')
+def first(tmp_path_factory):
+    """(directory with files of weights, the weights of every step) of an epoch."""
+    directory = tmp_path_factory.mktemp('first')
+    model, callback = _model(directory, 1)
     values = _fit(model, callback, 1)
-    model.save_weights(str(tmp_path / name))
-    model, callback = _model(tmp_path / 'second', 1)
-    model.load_weights(str(tmp_path / name))
-    values += _fit(model, callback, 1)
-    found, count = means(_checkpoint(tmp_path / 'second', 8))
+    for name in ('weights.h5', 'weights'):
+        model.save_weights(str(directory / name))
+    return directory, values
+
+
+@pytest.mark.parametrize('name', ['weights.h5', 'weights'])
+def test_weights_files_carry_them(tmp_path, name, first):
+    directory, values = first
+    model, callback = _model(tmp_path, 1)
+    model.load_weights(str(directory / name))
+    values = values + _fit(model, callback, 1)
+    found, count = means(_checkpoint(tmp_path, 8))
     assert count == 7
     np.testing.assert_array_equal(found['conv/kernel'], running_mean([value[0] for value in values[1:]]))
 

@@ -36,8 +36,8 @@ from vai_q_tf.integrations.keras.model import quantize_keras_model
 from vai_q_tf.qat import checkpoints, graph_record
 from vai_q_tf.qat.network.identity import Identity
 
-_FIELDS = {'moving': {}, 'freezing': {'freeze_bn_step': 5, 'freeze_position_step': 6},
-           'learned': {'position_update': 'learned', 'recipe': 'manual'}}
+_FIELDS = {'moving': {}, 'freezing': {'freeze_bn_step': 5, 'freeze_position_step': 6, 'recipe': 'auto'},
+           'learned': {'position_update': 'learned'}}
 
 
 @pytest.fixture(scope='module')
@@ -66,7 +66,7 @@ def test_fit_equals_the_session_loop(tmp_path, name, compiled, loaded, looped):
         compile_(model)
     if loaded == 'after':
         model.load_weights(weights)
-    losses = fit(model, callbacks=[callback])
+    losses = fit(model, 1, [callback], rounds=2)
     assert_equal_training(losses, state_of(model), expected)
     assert backend.get_session().run(v1.train.get_global_step()) == 8
 
@@ -76,7 +76,7 @@ def test_only_a_training_learns_positions(tmp_path):
     start(1)
     model = build()
     model.load_weights(weights)
-    callback = QuantizeCallback(config_of(model, tmp_path, position_update='learned', recipe='manual'), model)
+    callback = QuantizeCallback(config_of(model, tmp_path, position_update='learned'), model)
     compile_(model)
     fit(model, callbacks=[callback])
     graph = backend.get_session().graph
@@ -99,10 +99,15 @@ CALLS = {
 }
 
 
+def _dense():
+    """A model that is quickly quantized."""
+    inputs = keras.Input([4], name='features')
+    return keras.Model(inputs, layers.Dense(3, name='dense')(inputs))
+
+
 @pytest.mark.parametrize('form', sorted(CALLS))
 def test_call_forms_of_the_callback(tmp_path, form):
-    start(1)
-    model = build()
+    model = _dense()
     callback = CALLS[form](config_of(model, tmp_path), model)
     assert callback._quantized is model and callback._config.output_dir == str(tmp_path)
     timer = callback._hook._timer
@@ -111,8 +116,7 @@ def test_call_forms_of_the_callback(tmp_path, form):
 
 
 def test_arguments_of_the_callback_of_a_wrong_type(tmp_path):
-    start(1)
-    model = build()
+    model = _dense()
     config = config_of(model, tmp_path)
     for arguments, words in (((model, model), 'QuantizeConfig, got Model'), ((config, 'model'), 'tf.keras.Model, got str'),
                              ((config, config), 'tf.keras.Model, got QuantizeConfig'), (('config', model), 'got str'),
@@ -124,8 +128,7 @@ def test_arguments_of_the_callback_of_a_wrong_type(tmp_path):
 
 
 def test_nodes_may_be_named_as_tensors(tmp_path):
-    start(1)
-    model = build()
+    model = _dense()
     config = config_of(model, tmp_path)
     config.input_nodes, config.output_nodes = [[name + ':0' for name in names]
                                                for names in (config.input_nodes, config.output_nodes)]
@@ -235,14 +238,26 @@ def load(model, path):
         model.load_weights(path)
 
 
-@pytest.mark.parametrize('file', ['weights.h5', 'weights', 'model.h5', 'checkpoint'])
-def test_positions_are_saved_with_the_weights(tmp_path, file):
+_FILES = ['weights.h5', 'weights', 'model.h5', 'checkpoint']
+
+
+@pytest.fixture(scope='module')
+def saved(tmp_path_factory):
+    """({file: path}, predictions, votes) of a model after `fit`."""
+    directory = tmp_path_factory.mktemp('saved')
+    start(1)
     model = build()
-    quantize_keras_model(model, config_of(model, tmp_path))
+    quantize_keras_model(model, config_of(model, directory))
     compile_(model)
     fit(model)
-    path = save(model, str(tmp_path / file))
-    predicted, votes = model.predict(IMAGES), votes_of(model.inputs[0].graph)
+    return ({file: save(model, str(directory / file)) for file in _FILES}, model.predict(IMAGES),
+            votes_of(model.inputs[0].graph))
+
+
+@pytest.mark.parametrize('file', _FILES)
+def test_positions_are_saved_with_the_weights(tmp_path, file, saved):
+    paths, predicted, votes = saved
+    path = paths[file]
     start(0)
     model = build()
     load(quantize_keras_model(model, config_of(model, tmp_path)), path)

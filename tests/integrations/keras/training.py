@@ -33,8 +33,7 @@ def build(dropout=0.0, activation=None):
     x = inputs = keras.Input([8, 8, 3], name='images')
     x = layers.Conv2D(6, 3, use_bias=False, name='conv1')(x)
     x = layers.ReLU(name='relu1')(layers.BatchNormalization(momentum=0.9, name='norm1')(x))
-    x = layers.DepthwiseConv2D(3, padding='same', use_bias=False, name='depthwise')(x)
-    x = layers.ReLU(6., name='relu2')(layers.BatchNormalization(momentum=0.9, name='norm2')(x))
+    x = layers.ReLU(6., name='relu2')(layers.DepthwiseConv2D(3, padding='same', name='depthwise')(x))
     if dropout:
         x = layers.Dropout(dropout, name='dropout')(x)
     x = layers.GlobalAveragePooling2D(name='pool')(x)
@@ -43,7 +42,7 @@ def build(dropout=0.0, activation=None):
 
 def config_of(model, directory, **fields):
     return QuantizeConfig([tensor.op.name for tensor in model.inputs], [tensor.op.name for tensor in model.outputs],
-                          output_dir=str(directory), **fields)
+                          output_dir=str(directory), **dict({'recipe': 'manual'}, **fields))
 
 
 def loss_function():
@@ -65,9 +64,10 @@ class Losses(keras.callbacks.Callback):
         self.values.append(float(logs['loss']))
 
 
-def fit(model, epochs=2, callbacks=(), **options):
-    losses = Losses()
-    model.fit(IMAGES, LABELS, BATCH, epochs, verbose=0, shuffle=False, callbacks=[losses] + list(callbacks), **options)
+def fit(model, epochs=2, callbacks=(), rounds=1, **options):
+    """The loss of every step; `rounds` of the data are an epoch, at whose end a QuantizeCallback saves and freezes."""
+    losses, (images, labels) = Losses(), (np.concatenate([data] * rounds) for data in (IMAGES, LABELS))
+    model.fit(images, labels, BATCH, epochs, verbose=0, shuffle=False, callbacks=[losses] + list(callbacks), **options)
     return losses.values
 
 
