@@ -88,8 +88,8 @@ class Folders:
                   for folder, _, names in os.walk(self._directory) if _FOLDER.match(os.path.basename(folder)) for name in names]
         others = sorted(set(others) - written)
         if others:
-            tf.logging.warning('%r keeps files of another dump, which compare takes for further batches: %s. Delete those that you '
-                               'do not need, or give another output_dir.', self._directory, some_of(others))
+            tf.logging.warning('%r keeps files of another dump, which compare takes for further batches: %s. Delete those that '
+                               'you do not need, or give another output_dir.', self._directory, some_of(others))
 
     def write(self, array, names):
         """Writes the array as <name>.bin, little endian in C order, and as <name>.txt, a value a line.
