@@ -188,6 +188,21 @@ def test_a_checkpoint_of_quantization_aware_training_starts_a_new_one_with_its_p
     np.testing.assert_allclose(after[key].sum(1) - 1, 0.98 * before[key].sum(1), rtol=1e-5)
 
 
+def test_shares_are_of_the_number_of_steps(tmp_path):
+    means = []
+
+    def train_step(session, *arguments):
+        loss, stop = slim.learning.train_step(session, *arguments)
+        means.append(session.run('conv/BatchNorm/moving_mean:0'))
+        return loss, stop
+
+    with tf.Graph().as_default():
+        train_op, _ = training_graph()
+        arguments = slim_training_arguments(config_of(tmp_path, freeze_bn_step=0.5), train_step_fn=train_step)
+        slim.learning.train(train_op, str(tmp_path / 'logs'), number_of_steps=4, save_summaries_secs=None, **arguments)
+    assert [np.any(mean != before) for before, mean in zip(means, means[1:])] == [True, False, False]
+
+
 def test_only_the_chief_writes(tmp_path):
     with tf.Graph().as_default():
         training_graph()
