@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 import vai_q_tensorflow
 from tests.lint.graphs import fix
 from tests.lint.networks import NETWORKS
+from tests.ptq.checking import unmeasured
 from tests.same_network.checks import assert_same, both_ways
 from vai_q_tf.export.onnx.convert import to_onnx
 from vai_q_tf.graph import graphdef_editor as editor
@@ -53,6 +54,7 @@ class _Frozen:
     def feed(self, step):
         return {name: np.random.RandomState(step).uniform(-1, 1, [4] + shape) for name, shape in self.shapes.items()}
 
+    @unmeasured()
     def quantized(self, **fields):
         model = tf.GraphDef()
         with tempfile.TemporaryDirectory() as directory:

@@ -10,8 +10,8 @@ import sys
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.ptq.checking import unmeasured
 from vai_q_tf import cli
-from vai_q_tf.ptq import quantize
 
 _FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'golden', 'ptq')
 _CASES = {}
@@ -20,9 +20,9 @@ for _model in ('plain', 'concat', 'resnet_small'):
         _CASES[_model] = json.load(_file)
 
 
+@unmeasured()
 def _quantized(model, flags, output_dir, monkeypatch):
-    """The model that the command writes for the flags of a case; nothing is measured of it, which is half of the time."""
-    monkeypatch.setattr(quantize, 'measure_errors', lambda *args, **kwargs: None)
+    """The model that the command writes for the flags of a case."""
     monkeypatch.chdir(_FOLDER)
     monkeypatch.setattr(sys, 'path', sys.path + [_FOLDER])
     options = dict(flags, **{'--input_frozen_graph': model + '.pb', '--output_dir': str(output_dir), '--align_rule': 'output',

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.ptq.checking import run
+from tests.ptq.checking import run, unmeasured
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.ptq import judged_finetuning
 from vai_q_tf.ptq.fast_finetune import finetune
@@ -41,6 +41,7 @@ def _batch(step, count=16):
     return {'x': np.random.RandomState(step).normal(0, 1, (count, SIZE, SIZE, 3)).astype(np.float32)}
 
 
+@unmeasured()
 def _quantized(graph_def, tmp_path, feed=_batch, calib_iter=4, outputs=('c2',), call=None, **fields):
     config = QuantizeConfig(['x'], list(outputs), calib_iter=calib_iter, output_dir=str(tmp_path), **fields)
     model = tf.GraphDef()
