@@ -12,7 +12,7 @@ import vai_q_tensorflow
 from tests.lint.graphs import fix
 from tests.lint.networks import NETWORKS
 from tests.ptq.checking import unmeasured
-from tests.same_network.checks import assert_same, both_ways
+from tests.same_network.checks import assert_same, beside, both_ways
 from vai_q_tf.export.onnx.convert import to_onnx
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView
@@ -111,9 +111,8 @@ def test_what_is_written_otherwise_is_the_network(name):
         assert np.abs(result - expected).max() < 2e-3 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize('name', _TRAINED)
-def test_of_trainings(name, tmp_path):
-    from_file, trained = both_ways(NETWORKS[name], str(tmp_path))
+def test_of_trainings(tmp_path):
+    from_file, trained = both_ways(beside([NETWORKS[name] for name in _TRAINED]), str(tmp_path), thorough=False)
     assert_same(from_file, trained)
     assert not [_found(model) for model in trained.models.values() if _found(model)]
 

@@ -171,8 +171,7 @@ def test_only_values_of_weights_and_biases_change():
     assert any(not np.array_equal(old[name], new[name]) for name in old)
 
 
-@pytest.mark.parametrize('build', [plain, mobile])
-@pytest.mark.parametrize('mode', [0, 1])
+@pytest.mark.parametrize('mode, build', each_value_once([0, 1], [mobile, plain]))
 def test_an_absurd_learning_rate_does_no_harm(build, mode):
     """Adam moves every weight by 0.1 in each step, as much as weights are."""
     case = Case(build)

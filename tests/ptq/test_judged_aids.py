@@ -64,12 +64,14 @@ def _verdict(capsys, aid):
     return rows[0][len(aid):].split(None, 2)[2]
 
 
-# Four batches of 16 images are enough for the effort, one of 6 is not.
-DATA = pytest.mark.parametrize('effort, images, calib_iter', [
-    ('standard', 16, 4), ('high', 16, 4), ('standard', 6, 1), ('high', 1, 1)])
+def _data(*slow):
+    """Four batches of 16 images are enough for the effort, one of 6 is not."""
+    return pytest.mark.parametrize('effort, images, calib_iter', [
+        pytest.param(*each, marks=[pytest.mark.slow] * (each in slow))
+        for each in (('standard', 16, 4), ('high', 16, 4), ('standard', 6, 1), ('high', 1, 1))])
 
 
-@DATA
+@_data(('standard', 6, 1))
 def test_equalization_of_unequal_channels_is_kept(effort, images, calib_iter, tmp_path, capsys):
     without, with_it = (_quantized(_unequal(), tmp_path, lambda step: _batch(step, images), calib_iter,
                                    call=dict(effort=effort), do_cle=do_cle) for do_cle in (0, 1))
@@ -80,7 +82,7 @@ def test_equalization_of_unequal_channels_is_kept(effort, images, calib_iter, tm
         assert gain > 5 and _verdict(capsys, 'cross-layer equalization') == 'kept'
 
 
-@DATA
+@_data(('standard', 16, 4), ('high', 1, 1))
 def test_equalization_that_changes_the_function_is_rejected(effort, images, calib_iter, tmp_path, capsys):
     without, with_it = (_quantized(_clipping(), tmp_path, lambda step: _batch(step, images), calib_iter,
                                    call=dict(effort=effort), do_cle=do_cle) for do_cle in (0, 1))
