@@ -61,7 +61,7 @@ class _Frozen:
             config = vai_q_tensorflow.QuantizeConfig(
                 list(self.shapes), self.outputs, [[-1] + shape for shape in self.shapes.values()], calib_iter=1,
                 output_dir=directory, **fields)
-            with open(quantize_frozen(self.graph_def, self.feed, config, effort='fast'), 'rb') as file:
+            with open(quantize_frozen(self.graph_def, self.feed, config, effort='fast', skip_check=1), 'rb') as file:
                 model.ParseFromString(file.read())
         return model
 

@@ -26,7 +26,7 @@ def _quantized(model, flags, output_dir, monkeypatch):
     monkeypatch.chdir(_FOLDER)
     monkeypatch.setattr(sys, 'path', sys.path + [_FOLDER])
     options = dict(flags, **{'--input_frozen_graph': model + '.pb', '--output_dir': str(output_dir), '--align_rule': 'output',
-                               '--effort': 'fast'})
+                               '--effort': 'fast', '--skip_check': '1'})
     assert cli.main(['quantize'] + [word for option in options.items() for word in option]) == 0
     graph_def = tf.GraphDef()
     with open(os.path.join(str(output_dir), 'quantize_eval_model.pb'), 'rb') as file:

@@ -1,6 +1,7 @@
 """Efforts on networks of all kinds: never worse than `fast` by more than the noise, on data that no run has seen."""
 import sys
 import tempfile
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -136,10 +137,10 @@ class _Digits:
                 100 * np.mean(logits.argmax(-1) == self.test_labels))
 
 
-@pytest.fixture
-def digits(monkeypatch):
-    monkeypatch.setattr(sys, 'path', [_EXAMPLE] + sys.path)
-    return _Digits()
+@pytest.fixture(scope='module')
+def digits():
+    with mock.patch.object(sys, 'path', [_EXAMPLE] + sys.path):
+        return _Digits()
 
 
 _KINDS = [(tf.nn.relu, False), (tf.nn.relu6, False), (tf.nn.relu, True), (tf.nn.relu6, True)]
