@@ -2,6 +2,7 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from tests.ptq.checking import unmeasured
 from tests.random_networks import LAYERS, Builder, built
 from vai_q_tf import passes
 from vai_q_tf.analysis.model_tensors import model_tensors
@@ -53,6 +54,7 @@ class Quantized:
         return editor.subgraph(self.model, nodes), tensor.layer
 
 
+@unmeasured()
 def quantized(source, config, input_fn, directory):
     """The path of the model of a float GraphDef, calibrated on two batches."""
     return quantize_frozen(source, input_fn, config.replace(calib_iter=2, output_dir=str(directory)), effort='fast')

@@ -15,7 +15,7 @@ from vai_q_tf.passes.cleanup.fold_constants import evaluate_folded, fold_constan
 
 # A network of each kind of fold and of parameter.
 _NAMES = sorted(NETWORKS)[::6] + ['keras_conv_bn', 'keras_separable_and_depthwise', 'keras_transposed', 'keras_prelu',
-                                  'prelu_by_relus', 'factor_behind_conv', 'normalised_input', 'keras_conv1d']
+                                  'prelus_by_abs_and_relus', 'factor_behind_conv', 'normalised_input', 'keras_conv1d']
 
 
 def _frozen(name):
@@ -87,7 +87,7 @@ def test_same_as_the_frozen_graph(name):
             np.testing.assert_array_equal(_value(evaluated[node]), _value(expected[node]))
 
 
-@pytest.mark.parametrize('name', ['keras_conv_bn', 'prelu_by_relus', 'factor_behind_conv'])
+@pytest.mark.parametrize('name', ['keras_conv_bn', 'prelus_by_abs_and_relus', 'factor_behind_conv'])
 def test_values_of_variables_are_not_looked_at(name):
     """The Consts of variables have none: whoever reads them gets the empty default, so the graph is the same for any."""
     frozen, variables, config = _frozen(name)

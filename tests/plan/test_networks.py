@@ -24,11 +24,31 @@ def _keras(network):
     return build
 
 
+def _separable(weights, input_tensor, classes):
+    """As a MobileNetV2 begins and ends."""
+    del weights
+    x = input_tensor
+    for number, (depthwise, filters, kernel) in enumerate([(0, 8, 3), (1, 8, 3), (0, 4, 1), (0, 16, 1), (1, 16, 3)]):
+        layer = keras.layers.DepthwiseConv2D(kernel, padding='same', use_bias=False) if depthwise else keras.layers.Conv2D(
+            filters, kernel, padding='same', use_bias=False)
+        x = keras.layers.BatchNormalization()(layer(x))
+        x = x if number == 2 else keras.layers.ReLU(6.)(x)
+    x = keras.layers.Dense(classes, activation='softmax')(keras.layers.GlobalAveragePooling2D()(x))
+    return keras.Model(input_tensor, x)
+
+
+def _two_blocks(images, classes, is_training):
+    blocks = [resnet_v1.resnet_v1_block('block{}'.format(number), 8, 2, 2) for number in range(2)]
+    return resnet_v1.resnet_v1(images, blocks, classes, is_training)
+
+
 @pytest.mark.parametrize('build, groups', [
-    (_slim(resnet_v1.resnet_v1_50, resnet_v1.resnet_arg_scope), 54),
+    (_slim(_two_blocks, resnet_v1.resnet_arg_scope), 15),
+    pytest.param(_slim(resnet_v1.resnet_v1_50, resnet_v1.resnet_arg_scope), 54, marks=pytest.mark.slow),
     pytest.param(_slim(inception.inception_v3, inception.inception_v3_arg_scope), 95, marks=pytest.mark.slow),
     (_slim(vgg.vgg_16, vgg.vgg_arg_scope), 16),
-    (_keras(keras.applications.MobileNetV2), 53)], ids=['resnet', 'inception', 'vgg', 'mobilenet'])
+    pytest.param(_keras(keras.applications.MobileNetV2), 53, marks=pytest.mark.slow),
+    (_keras(_separable), 6)], ids=['two blocks of a resnet', 'resnet', 'inception', 'vgg', 'mobilenet', 'separable'])
 def test_training_and_inference_form(build, groups):
     plans = []
     for training in (True, False):

@@ -135,7 +135,7 @@ def test_the_share_is_exact(percentile, count, outside):
     assert percentile_position(counts, percentile) == 2
 
 
-@pytest.mark.parametrize('bits', [4, 8, 16])
+@pytest.mark.parametrize('bits', [8] + [pytest.param(bits, marks=pytest.mark.slow) for bits in (4, 16)])
 def test_an_outlier_in_a_million_does_not_decide(bits):
     bulk = np.random.RandomState(3).normal(0, 0.18, 10**6).astype(np.float32)
     x = np.append(bulk, np.float32(3000))

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.ptq.checking import run
+from tests.ptq.checking import run, unmeasured
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.ptq import judged_finetuning
 from vai_q_tf.ptq.fast_finetune import finetune
@@ -41,6 +41,7 @@ def _batch(step, count=16):
     return {'x': np.random.RandomState(step).normal(0, 1, (count, SIZE, SIZE, 3)).astype(np.float32)}
 
 
+@unmeasured()
 def _quantized(graph_def, tmp_path, feed=_batch, calib_iter=4, outputs=('c2',), call=None, **fields):
     config = QuantizeConfig(['x'], list(outputs), calib_iter=calib_iter, output_dir=str(tmp_path), **fields)
     model = tf.GraphDef()
@@ -63,12 +64,14 @@ def _verdict(capsys, aid):
     return rows[0][len(aid):].split(None, 2)[2]
 
 
-# Four batches of 16 images are enough for the effort, one of 6 is not.
-DATA = pytest.mark.parametrize('effort, images, calib_iter', [
-    ('standard', 16, 4), ('high', 16, 4), ('standard', 6, 1), ('high', 1, 1)])
+def _data(*slow):
+    """Four batches of 16 images are enough for the effort, one of 6 is not."""
+    return pytest.mark.parametrize('effort, images, calib_iter', [
+        pytest.param(*each, marks=[pytest.mark.slow] * (each in slow))
+        for each in (('standard', 16, 4), ('high', 16, 4), ('standard', 6, 1), ('high', 1, 1))])
 
 
-@DATA
+@_data(('standard', 6, 1))
 def test_equalization_of_unequal_channels_is_kept(effort, images, calib_iter, tmp_path, capsys):
     without, with_it = (_quantized(_unequal(), tmp_path, lambda step: _batch(step, images), calib_iter,
                                    call=dict(effort=effort), do_cle=do_cle) for do_cle in (0, 1))
@@ -79,7 +82,7 @@ def test_equalization_of_unequal_channels_is_kept(effort, images, calib_iter, tm
         assert gain > 5 and _verdict(capsys, 'cross-layer equalization') == 'kept'
 
 
-@DATA
+@_data(('standard', 16, 4), ('high', 1, 1))
 def test_equalization_that_changes_the_function_is_rejected(effort, images, calib_iter, tmp_path, capsys):
     without, with_it = (_quantized(_clipping(), tmp_path, lambda step: _batch(step, images), calib_iter,
                                    call=dict(effort=effort), do_cle=do_cle) for do_cle in (0, 1))

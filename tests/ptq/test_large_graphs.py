@@ -37,7 +37,7 @@ print(before, peak() - before)
 def _dense():
     rng = np.random.RandomState(0)
     h = tf.placeholder(tf.float32, [None, 1500], 'x')
-    for _ in range(12):
+    for _ in range(10):
         h = tf.nn.relu(tf.matmul(h, tf.constant(rng.randn(1500, 1500).astype(np.float32) / 39)))
     tf.identity(h, 'y')
     return '1500'

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.ptq import networks
+from tests.combinations import each_value_once
+from tests.ptq import checking, networks
 from tests.ptq.test_histograms import count_magnitudes, count_positions
 from tests.same_network import dpu_model
 from vai_q_tf import errors
@@ -18,7 +19,7 @@ from vai_q_tf.ptq.calibration.histograms import entropy_position, percentile_pos
 from vai_q_tf.ptq.effort import effort as effort_module
 from vai_q_tf.ptq.quantize import quantize_frozen
 
-STEPS = 6
+STEPS = 4
 WAYS = ('votes', 'mse', 'percentile', 'entropy')
 # Nothing moves a position after it was chosen.
 FREE = dict(align_concat=2, align_pool=2, adjust_shift_bias=0, adjust_shift_cut=0)
@@ -64,9 +65,8 @@ CHOOSE = {
     'entropy': lambda x, bits: entropy_position(count_magnitudes(x), bits)}
 
 
-@pytest.mark.parametrize('bits', [4, 8, 16])
-@pytest.mark.parametrize('way', WAYS[1:])
-def test_positions_are_those_of_all_data_of_the_float_network(way, bits):
+@pytest.mark.parametrize('bits, way', each_value_once([4, 8, 16], WAYS[1:]))
+def test_positions_are_those_of_all_data_of_the_float_network(bits, way):
     graph_def, plan, config = setup(positions_by=way, percentile=99.5, activation_bit=bits,
                                     nodes_method=['conv1/Relu:0', 'conv3/Relu:2', 'residual:1'])
     found = calibrate(graph_def, plan, config, feed).observed
@@ -129,9 +129,10 @@ def test_aligned_tensors_get_the_least_error_of_all():
         assert any(observed[name].position > least for name in names)
 
 
-def read(path):
+@checking.unmeasured()
+def quantized(graph_def, input_fn, config, effort='standard'):
     model = tf.GraphDef()
-    with open(path, 'rb') as file:
+    with open(quantize_frozen(graph_def, input_fn, config, effort=effort), 'rb') as file:
         model.ParseFromString(file.read())
     return model
 
@@ -141,8 +142,7 @@ def activations(model):
             if node.op == 'FixNeuron' and node.name.endswith('/aquant')}
 
 
-@pytest.mark.parametrize('way', WAYS)
-@pytest.mark.parametrize('effort', ['fast', 'standard'])
+@pytest.mark.parametrize('effort, way', each_value_once(['standard', 'fast'], WAYS))
 def test_a_model_has_the_positions_that_were_asked_for(tmp_path, capfd, effort, way):
     graph_def, plan, config = setup(positions_by=way, percentile=98, output_dir=str(tmp_path), activation_bit=6, **FREE)
     steps = []
@@ -151,7 +151,7 @@ def test_a_model_has_the_positions_that_were_asked_for(tmp_path, capfd, effort, 
         steps.append(step)
         return batches(step)
 
-    model = read(quantize_frozen(graph_def, in_sequence, config, effort=effort))
+    model = quantized(graph_def, in_sequence, config, effort)
     assert steps == list(range(STEPS))
     found = calibrate(graph_def, plan, config, feed).observed
     positions = activations(model)
@@ -163,7 +163,7 @@ def test_a_model_has_the_positions_that_were_asked_for(tmp_path, capfd, effort, 
 @pytest.mark.parametrize('way', WAYS)
 def test_the_model_is_an_integer_model(tmp_path, way):
     graph_def, _, config = setup(positions_by=way, percentile=98, output_dir=str(tmp_path))
-    assert not dpu_model.differences(read(quantize_frozen(graph_def, batches, config)), batches(77))
+    assert not dpu_model.differences(quantized(graph_def, batches, config), batches(77))
 
 
 @pytest.mark.parametrize('way', [None, 'percentile', 'votes'])
@@ -176,7 +176,7 @@ def test_an_equalized_network_is_calibrated_in_the_same_way(tmp_path, monkeypatc
         return calibrate(graph_def, plan, config, *others)
 
     monkeypatch.setattr(effort_module, 'calibrate', noted)
-    quantize_frozen(graph_def, batches, config, effort='high')
+    quantized(graph_def, batches, config, 'high')
     told = capfd.readouterr().err
     assert ways == [way or 'mse'] and 'equalization' in told
     assert ('positions by error' in told) == (way is None)
@@ -185,8 +185,7 @@ def test_an_equalized_network_is_calibrated_in_the_same_way(tmp_path, monkeypatc
 def test_nothing_but_zeros_gets_the_position_of_a_neighbour(tmp_path):
     graph_def, _, config = setup(positions_by='percentile', output_dir=str(tmp_path))
     for way in WAYS:
-        model = read(quantize_frozen(graph_def, lambda step: {'input': np.zeros((2, 16, 16, 3))},
-                                     config.replace(positions_by=way), effort='fast'))
+        model = quantized(graph_def, lambda step: {'input': np.zeros((2, 16, 16, 3))}, config.replace(positions_by=way), 'fast')
         assert all(-126 <= position <= 126 for position in activations(model).values())
 
 

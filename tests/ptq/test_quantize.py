@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.ptq import networks
+from tests.ptq import checking, networks
 from tests.same_network import dpu_model
 from vai_q_tf import errors, fixed_point
 from vai_q_tf.config import QuantizeConfig
@@ -27,6 +27,7 @@ def _read(path):
     return model
 
 
+@checking.unmeasured()
 def _quantize(tmp_path, graph_def=None, output=None, input_fn=networks.batches, options=None, **fields):
     if graph_def is None:
         graph_def, output = networks.branches()

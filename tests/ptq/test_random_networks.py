@@ -48,7 +48,7 @@ def _assert_inspection(case, model):
 _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=_QUIET)
+@settings(max_examples=4, deadline=None, suppress_health_check=_QUIET)
 @given(networks())
 def test_random_networks(network):
     check(network)

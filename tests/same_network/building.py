@@ -43,6 +43,11 @@ def conv_bn_relu(x, training, name, depth=4, size=3, **options):
         return tf.nn.relu(norm(conv(x, depth, size, **options), training), name='relu')
 
 
+def conv_relu(x, name, depth=4, size=3, **options):
+    """A convolution with bias: a third of the ops of one with batch norm."""
+    return conv(x, depth, size, name, use_bias=True, activation=tf.nn.relu, **options)
+
+
 def head(x, name='logits', depth=5, size=1):
     """The last layer of most networks here: a convolution with bias."""
     return tf.layers.conv2d(x, depth, size, name=name)

@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 
 import vai_q_tensorflow
 from tests import quick_tensorflow
+from tests.ptq.checking import unmeasured
 from tests.same_network.building import OWN_VALUE
 from vai_q_tf import errors
 
@@ -43,33 +44,30 @@ def from_file(build, directory, **fields):
         _initialise(session)
         frozen = tf.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), outputs)
         config = _config(graph, outputs, directory, calib_iter=2, **fields)
-        path = vai_q_tensorflow.quantize_frozen(frozen, lambda step: _batch(graph, step, 'x', 'x2'), config)
+        with unmeasured():
+            path = vai_q_tensorflow.quantize_frozen(frozen, lambda step: _batch(graph, step, 'x', 'x2'), config, skip_check=1)
     return _read(path)
 
 
-def from_training(build, directory, rate=0., optimizers=True, **fields):
+def from_training(build, directory, rate=0., thorough=True, **fields):
     """A Trained of the network.
 
-    rate: of learning; with none the parameters stay as they are. optimizers: whether those of TensorFlow work on the graphs.
-    fields: of the QuantizeConfig.
+    rate: of learning; with none the parameters stay as they are. thorough: whether there are gradients, and TensorFlow's
+    optimizers work on the graphs; else a step updates what batch norms keep. fields: of the QuantizeConfig.
     """
     prefix = os.path.join(directory, 'model')
     with tf.Graph().as_default() as graph:
         step = tf.train.get_or_create_global_step()
         outputs = _outputs(build, training=True)
-        loss = tf.add_n([tf.reduce_mean(tf.square(tensor)) for tensor in _tensors(graph, outputs)])
+        loss = tf.add_n([tf.reduce_mean(tf.square(tensor)) for tensor in _tensors(graph, outputs)]) if thorough else None
         fields = dict({'freeze_bn_step': 0, 'freeze_position_step': 1}, **fields)
         configs = {way: _config(graph, outputs, os.path.join(directory, way), **fields) for way in WAYS}
         vai_q_tensorflow.CreateQuantizeTrainingGraph(configs['training graph'])
-        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
-            optimizer = tf.train.GradientDescentOptimizer(rate)
-            gradients = [(_clipped(gradient), variable) for gradient, variable in optimizer.compute_gradients(loss)
-                         if gradient is not None]
-            train = optimizer.apply_gradients(gradients, step)
+        train = _train_op(loss, rate, step) if thorough else _update_op(graph, outputs, step)
         saver = tf.train.Saver()
         listener = vai_q_tensorflow.QuantizeCheckpointListener(configs['training graph'], saver=saver)
         listener.begin()
-        with _session(optimizers) as session:
+        with _session(thorough) as session:
             _initialise(session)
             for number in range(STEPS):
                 session.run(train, _feed(graph, number))
@@ -79,12 +77,12 @@ def from_training(build, directory, rate=0., optimizers=True, **fields):
     with tf.Graph().as_default() as graph:
         assert _outputs(build, training=False) == outputs
         vai_q_tensorflow.CreateQuantizeEvaluationGraph(configs['evaluation graph'])
-        with _session(optimizers) as session:
+        with _session(thorough) as session:
             tf.train.Saver().restore(session, '{}-{}'.format(prefix, STEPS))
             evaluated = session.run(_quantized(graph, outputs), _feed(graph, 100))
         vai_q_tensorflow.CreateQuantizeDeployGraph('{}-{}'.format(prefix, STEPS), configs['evaluation graph'])
     models = {way: _only_model(config.output_dir) for way, config in configs.items()}
-    with tf.Graph().as_default() as graph, _session(optimizers) as session:
+    with tf.Graph().as_default() as graph, _session(thorough) as session:
         tf.import_graph_def(_copy(models['evaluation graph']), name='')
         modelled = session.run(_quantized(graph, outputs), _feed(graph, 100))
     return Trained(models, trained, evaluated, modelled)
@@ -115,6 +113,20 @@ def _with_changes(session, tensors):
     before = session.run(variables)
     session.run(tf.get_collection(tf.GraphKeys.UPDATE_OPS), feed)
     return values, {name: value - before[name] for name, value in session.run(variables).items()}
+
+
+def _train_op(loss, rate, step):
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        optimizer = tf.train.GradientDescentOptimizer(rate)
+        gradients = [(_clipped(gradient), variable) for gradient, variable in optimizer.compute_gradients(loss)
+                     if gradient is not None]
+        return optimizer.apply_gradients(gradients, step)
+
+
+def _update_op(graph, outputs, step):
+    """What a step with a rate of nothing does."""
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS) + _quantized(graph, outputs)):
+        return tf.assign_add(step, 1).op
 
 
 def _clipped(gradient):
@@ -235,7 +247,7 @@ def _quantized(graph, names):
 def _inputs(graph, *names):
     """The shapes of the placeholders {name: shape}."""
     return {op.name: op.outputs[0].shape.as_list() for op in graph.get_operations()
-            if op.type == 'Placeholder' and op.name in (names or ('x', 'x2'))}
+            if op.type == 'Placeholder' and op.name.rpartition('/')[2] in (names or ('x', 'x2'))}
 
 
 def _config(graph, outputs, directory, **fields):

@@ -24,6 +24,10 @@ def _conv_bn_relu(x, name, depth=4, size=3, **options):
     return layers.ReLU(name=name + '_relu')(x)
 
 
+def _conv_relu(x, name, depth=4, size=3, **options):
+    return _conv(x, name + '_conv', depth, size, use_bias=True, activation='relu', **options)
+
+
 def _head(x):
     return layers.Conv2D(5, 1, name='logits')(x)
 
@@ -64,7 +68,7 @@ def keras_dense(training):
 @network
 def keras_dropout_and_flatten(training):
     del training
-    x = layers.Flatten(name='flatten')(_conv_bn_relu(image(), 'stem'))
+    x = layers.Flatten(name='flatten')(_conv_relu(image(), 'stem'))
     x = layers.Dropout(RATE, name='dropout')(x)
     x = layers.Dense(6, activation='relu', name='dense')(x)
     return layers.Dense(5, name='logits')(layers.Dropout(RATE, name='dropout2')(x))
@@ -79,7 +83,7 @@ def keras_spatial_dropout(training):
 @network
 def keras_flatten_of_a_fixed_batch(training):
     del training
-    x = layers.Flatten(name='flatten')(_conv_bn_relu(image(batch=4), 'stem'))
+    x = layers.Flatten(name='flatten')(_conv_relu(image(batch=4), 'stem'))
     return layers.Dense(5, name='logits')(x)
 
 
@@ -93,7 +97,7 @@ def keras_global_average_pool(training):
 @network
 def keras_pools_and_padding(training):
     del training
-    x = _conv_bn_relu(layers.ZeroPadding2D(((0, 1), (0, 1)), name='pad')(image(16)), 'stem', padding='valid', strides=2)
+    x = _conv_relu(layers.ZeroPadding2D(((0, 1), (0, 1)), name='pad')(image(16)), 'stem', padding='valid', strides=2)
     x = layers.concatenate([layers.MaxPool2D(2, name='max')(x), layers.AvgPool2D(2, name='average')(x)], name='concat')
     return _head(layers.Cropping2D(1, name='crop')(x))
 
@@ -127,8 +131,8 @@ def keras_relu6_swish(training):
 @network
 def keras_upsampling(training):
     del training
-    x = layers.UpSampling2D(2, name='nearest')(_conv_bn_relu(image(4), 'stem'))
-    x = layers.UpSampling2D(2, interpolation='bilinear', name='bilinear')(_conv_bn_relu(x, 'second'))
+    x = layers.UpSampling2D(2, name='nearest')(_conv_relu(image(4), 'stem'))
+    x = layers.UpSampling2D(2, interpolation='bilinear', name='bilinear')(_conv_relu(x, 'second'))
     return _head(x)
 
 

@@ -1,25 +1,21 @@
 """Activations, pools and arithmetic in the spellings that networks of tf.layers have."""
 import tensorflow.compat.v1 as tf
 
-from tests.same_network.building import OWN_VALUE, conv, conv_bn_relu, head, image, network, norm
+from tests.same_network.building import OWN_VALUE, conv, conv_bn_relu, conv_relu, head, image, network, norm
 
 layers = tf.layers
 
 
-def _behind_norm(training, activation):
-    """Two convolutions with batch norm that `activation(x, name)` follows."""
+def _behind_norm(training, activation, other=None):
+    """Two convolutions with batch norm that `activation(x, name)` follows, and that or another."""
     x = activation(norm(conv(image()), training), 'act')
-    return head(activation(norm(conv(x, name='conv2'), training, 'bn2'), 'act2'))
+    return head((other or activation)(norm(conv(x, name='conv2'), training, 'bn2'), 'act2'))
 
 
 @network
-def leaky_relu(training):
-    return _behind_norm(training, lambda x, name: tf.nn.leaky_relu(x, 0.1, name=name))
-
-
-@network
-def leaky_relu_by_maximum(training):
-    return _behind_norm(training, lambda x, name: tf.maximum(0.1 * x, x, name=name))
+def leaky_relus(training):
+    return _behind_norm(training, lambda x, name: tf.nn.leaky_relu(x, 0.1, name=name),
+                        lambda x, name: tf.maximum(0.1 * x, x, name=name))
 
 
 @network
@@ -28,94 +24,70 @@ def leaky_relu_by_two_relus(training):
 
 
 @network
-def relu6_by_minimum(training):
-    return _behind_norm(training, lambda x, name: tf.minimum(tf.nn.relu(x), 6., name=name))
+def relu6_by_minimum_and_hard_sigmoid(training):
+    return _behind_norm(training, lambda x, name: tf.minimum(tf.nn.relu(x), 6., name=name),
+                        lambda x, name: tf.multiply(tf.nn.relu6(x + 3.), 0.16667, name=name))
 
 
 @network
-def hard_swish_division_last(training):
-    return _behind_norm(training, lambda x, name: tf.divide(x * tf.nn.relu6(x + 3.), 6., name=name))
+def hard_swishes_scaled_last(training):
+    return _behind_norm(training, lambda x, name: tf.divide(x * tf.nn.relu6(x + 3.), 6., name=name),
+                        lambda x, name: tf.multiply(tf.nn.relu6(x + 3.) * x, 0.16667, name=name))
 
 
 @network
-def hard_swish_division_first(training):
-    return _behind_norm(training, lambda x, name: tf.multiply(x, tf.nn.relu6(x + 3.) / 6., name=name))
+def hard_swishes_scaled_first(training):
+    return _behind_norm(training, lambda x, name: tf.multiply(x, tf.nn.relu6(x + 3.) / 6., name=name),
+                        lambda x, name: tf.multiply(x, tf.nn.relu6(x + 3.) * (1. / 6.), name=name))
 
 
 @network
-def hard_swish_by_factor(training):
-    return _behind_norm(training, lambda x, name: tf.multiply(x, tf.nn.relu6(x + 3.) * (1. / 6.), name=name))
-
-
-@network
-def hard_swish_factor_last(training):
-    return _behind_norm(training, lambda x, name: tf.multiply(tf.nn.relu6(x + 3.) * x, 0.16667, name=name))
-
-
-@network
-def hard_sigmoid(training):
-    return _behind_norm(training, lambda x, name: tf.multiply(tf.nn.relu6(x + 3.), 0.16667, name=name))
-
-
-@network
-def swish(training):
-    return _behind_norm(training, lambda x, name: tf.multiply(x, tf.nn.sigmoid(x), name=name))
-
-
-@network
-def swish_of_tensorflow(training):
-    return _behind_norm(training, lambda x, name: tf.nn.swish(x))
+def swishes(training):
+    return _behind_norm(training, lambda x, name: tf.multiply(x, tf.nn.sigmoid(x), name=name), lambda x, name: tf.nn.swish(x))
 
 
 @network
 def sigmoid_as_output(training):
-    return tf.nn.sigmoid(head(conv_bn_relu(image(), training, 'stem')), name='scores')
+    del training
+    return tf.nn.sigmoid(head(conv_relu(image(), 'stem')), name='scores')
 
 
-def _prelu(training, activation):
+def _prelu(activation):
     def with_slopes(x, name):
         with tf.variable_scope(name):
             return activation(x, tf.get_variable('alpha', [4]))
-    return _behind_norm(training, with_slopes)
+    return with_slopes
 
 
 @network
-def prelu_by_relus(training):
-    return _prelu(training, lambda x, alpha: tf.nn.relu(x) - alpha * tf.nn.relu(-x))
-
-
-@network
-def prelu_by_abs(training):
-    return _prelu(training, lambda x, alpha: tf.nn.relu(x) + alpha * (x - tf.abs(x)) * 0.5)
+def prelus_by_abs_and_relus(training):
+    return _behind_norm(training, _prelu(lambda x, alpha: tf.nn.relu(x) + alpha * (x - tf.abs(x)) * 0.5),
+                        _prelu(lambda x, alpha: tf.nn.relu(x) - alpha * tf.nn.relu(-x)))
 
 
 @network
 def prelu_by_min_and_max(training):
-    return _prelu(training, lambda x, alpha: tf.maximum(0., x) + alpha * tf.minimum(0., x))
+    return _behind_norm(training, _prelu(lambda x, alpha: tf.maximum(0., x) + alpha * tf.minimum(0., x)))
 
 
-def _prelu_of_one_slope(training, shape):
+def _prelu_of_one_slope(shape):
     """At the value that slopes mostly begin with."""
     def activation(x, name):
         with tf.variable_scope(name):
             alpha = tf.get_variable('alpha', shape, initializer=tf.constant_initializer(0.25), collections=[
                 tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.TRAINABLE_VARIABLES, OWN_VALUE])
         return tf.nn.relu(x) - alpha * tf.nn.relu(-x)
-    return _behind_norm(training, activation)
+    return activation
 
 
 @network
-def prelu_of_one_slope(training):
-    return _prelu_of_one_slope(training, [])
+def prelus_of_one_slope(training):
+    """A scalar, and a vector of equal ones."""
+    return _behind_norm(training, _prelu_of_one_slope([]), _prelu_of_one_slope([4]))
 
 
-@network
-def prelu_of_equal_slopes(training):
-    return _prelu_of_one_slope(training, [4])
-
-
-def _squeeze_excite(training, gate):
-    x = conv_bn_relu(image(), training, 'stem')
+def _squeeze_excite(gate):
+    x = conv_relu(image(), 'stem')
     y = tf.reduce_mean(x, [1, 2], keepdims=True, name='squeeze')
     y = layers.conv2d(y, 2, 1, activation=tf.nn.relu, name='reduce')
     return head(tf.multiply(x, gate(layers.conv2d(y, 4, 1, name='expand')), name='excite'))
@@ -123,66 +95,69 @@ def _squeeze_excite(training, gate):
 
 @network
 def squeeze_excite_with_sigmoid(training):
-    return _squeeze_excite(training, tf.nn.sigmoid)
+    del training
+    return _squeeze_excite(tf.nn.sigmoid)
 
 
 @network
 def squeeze_excite_with_hard_sigmoid(training):
-    return _squeeze_excite(training, lambda x: tf.nn.relu6(x + 3.) / 6.)
+    del training
+    return _squeeze_excite(lambda x: tf.nn.relu6(x + 3.) / 6.)
 
 
 @network
 def tanh_lrn_and_neg(training):
     """Ops that stay float, between layers that are quantized."""
-    x = tf.nn.lrn(conv_bn_relu(image(), training, 'stem'), name='lrn')
+    x = tf.nn.lrn(conv_relu(image(), 'stem'), name='lrn')
     x = tf.tanh(conv(x, use_bias=True), name='tanh')
     return head(tf.negative(conv_bn_relu(x, training, 'second'), name='negative'))
 
 
 @network
 def average_pools(training):
-    x = layers.average_pooling2d(conv_bn_relu(image(33), training, 'stem'), 3, 2, name='pool3')
-    x = layers.average_pooling2d(conv_bn_relu(x, training, 'second'), 2, 2, name='pool2')
-    x = layers.average_pooling2d(conv_bn_relu(x, training, 'third'), 7, 1, name='pool7')
+    del training
+    x = layers.average_pooling2d(conv_relu(image(33), 'stem'), 3, 2, name='pool3')
+    x = layers.average_pooling2d(conv_relu(x, 'second'), 2, 2, name='pool2')
+    x = layers.average_pooling2d(conv_relu(x, 'third'), 7, 1, name='pool7')
     return head(x)
 
 
 @network
 def average_pool_same(training):
-    x = layers.average_pooling2d(conv_bn_relu(image(), training, 'stem'), 3, 1, 'same', name='pool')
-    return head(conv_bn_relu(x, training, 'second'))
+    del training
+    x = layers.average_pooling2d(conv_relu(image(), 'stem'), 3, 1, 'same', name='pool')
+    return head(conv_relu(x, 'second'))
 
 
 @network
 def mean_keepdims(training):
-    return head(tf.reduce_mean(conv_bn_relu(image(), training, 'stem'), [1, 2], keepdims=True, name='mean'))
-
-
-@network
-def mean_without_keepdims(training):
-    x = tf.reduce_mean(conv_bn_relu(image(7), training, 'stem'), [1, 2], name='mean')
-    return layers.dense(x, 5, name='logits')
+    del training
+    return head(tf.reduce_mean(conv_relu(image(), 'stem'), [1, 2], keepdims=True, name='mean'))
 
 
 @network
 def mean_as_output(training):
-    return tf.reduce_mean(conv_bn_relu(image(), training, 'stem'), [1, 2], name='mean')
+    del training
+    return tf.reduce_mean(conv_relu(image(), 'stem'), [1, 2], name='mean')
 
 
 @network
 def large_average_pool(training):
-    x = layers.average_pooling2d(conv_bn_relu(image(32), training, 'stem', depth=2), 32, 1, name='pool')
+    del training
+    x = layers.average_pooling2d(conv_relu(image(32), 'stem', depth=2), 32, 1, name='pool')
     return head(x)
 
 
 @network
 def large_mean(training):
-    return head(tf.reduce_mean(conv_bn_relu(image(32), training, 'stem', depth=2), [1, 2], keepdims=True, name='mean'))
+    del training
+    return head(tf.reduce_mean(conv_relu(image(32), 'stem', depth=2), [1, 2], keepdims=True, name='mean'))
 
 
 @network
 def max_pools(training):
-    x = layers.max_pooling2d(conv_bn_relu(image(16), training, 'stem'), 3, 2, 'same', name='pool')
+    del training
+    x = layers.max_pooling2d(conv_relu(image(16), 'stem'), 3, 2, 'same', name='pool')
     return head(layers.max_pooling2d(conv(x, use_bias=True), 2, 2, name='pool2'))
 
 
@@ -199,14 +174,14 @@ def input_minus_mean(training):
 
 @network
 def subtraction_and_scalars(training):
-    x = conv_bn_relu(image(), training, 'stem')
+    x = conv_relu(image(), 'stem')
     y = tf.subtract(x, conv_bn_relu(x, training, 'second'), name='difference')
     return head(tf.nn.relu(0.25 * y + 1.5, name='relu'))
 
 
 @network
 def product_of_branches(training):
-    x = conv_bn_relu(image(), training, 'stem')
+    x = conv_relu(image(), 'stem')
     return head(tf.multiply(conv_bn_relu(x, training, 'left'), conv(x, use_bias=True), name='product'))
 
 
@@ -219,19 +194,21 @@ def factor_behind_conv(training):
 @network
 def constant_of_two_readers(training):
     constant = tf.constant(0.5, name='half')
-    x = tf.multiply(conv_bn_relu(image(), training, 'stem'), constant, name='first')
+    x = tf.multiply(conv_relu(image(), 'stem'), constant, name='first')
     return head(tf.multiply(conv_bn_relu(x, training, 'second'), constant, name='second_half'))
 
 
 @network
 def softmax_as_output(training):
-    x = tf.reduce_mean(conv_bn_relu(image(), training, 'stem'), [1, 2], name='mean')
+    del training
+    x = tf.reduce_mean(conv_relu(image(7), 'stem'), [1, 2], name='mean')
     return tf.nn.softmax(layers.dense(x, 5, name='logits'), name='softmax')
 
 
 @network
 def softmax_behind_the_output(training):
-    x = tf.reduce_mean(conv_bn_relu(image(), training, 'stem'), [1, 2], name='mean')
+    del training
+    x = tf.reduce_mean(conv_relu(image(), 'stem'), [1, 2], name='mean')
     logits = layers.dense(x, 5, name='logits')
     tf.nn.softmax(logits, name='softmax')
     return logits

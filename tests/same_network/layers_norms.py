@@ -1,19 +1,15 @@
 """Weighted layers and batch norms of tf.layers in all their combinations."""
 import tensorflow.compat.v1 as tf
 
-from tests.same_network.building import conv, conv_bn_relu, head, image, network, norm, vector
+from tests.same_network.building import conv, conv_relu, head, image, network, norm, vector
 
 layers = tf.layers
 
 
 @network
-def conv_bn_fused(training):
-    return head(tf.nn.relu(norm(conv(image()), training, fused=True)))
-
-
-@network
-def conv_bn_not_fused(training):
-    return head(tf.nn.relu(norm(conv(image()), training, fused=False)))
+def conv_bn_fused_and_not(training):
+    x = tf.nn.relu(norm(conv(image()), training, fused=True))
+    return head(tf.nn.relu(norm(conv(x, name='conv2'), training, 'bn2', fused=False)))
 
 
 @network
@@ -55,14 +51,14 @@ def bias_by_add(training):
 
 @network
 def depthwise_bn(training):
-    x = conv_bn_relu(image(), training, 'stem')
+    x = conv_relu(image(), 'stem')
     x = tf.nn.depthwise_conv2d(x, tf.get_variable('kernel', [3, 3, 4, 2]), [1, 1, 1, 1], 'SAME', name='depthwise')
     return head(tf.nn.relu6(norm(x, training)))
 
 
 @network
 def depthwise_dilated_bn(training):
-    x = conv_bn_relu(image(), training, 'stem')
+    x = conv_relu(image(), 'stem')
     kernel = tf.get_variable('kernel', [3, 3, 4, 1])
     x = tf.nn.depthwise_conv2d(x, kernel, [1, 1, 1, 1], 'SAME', rate=[2, 2], name='depthwise')
     return head(tf.nn.relu(norm(x, training)))
@@ -77,14 +73,14 @@ def separable(training):
 
 @network
 def grouped_by_split(training):
-    parts = tf.split(conv_bn_relu(image(), training, 'stem'), 2, axis=3, name='split')
+    parts = tf.split(conv_relu(image(), 'stem'), 2, axis=3, name='split')
     x = tf.concat([conv(part, name='group{}'.format(number)) for number, part in enumerate(parts)], 3, name='concat')
     return head(tf.nn.relu(norm(x, training)))
 
 
 @network
 def grouped_by_slices(training):
-    x = conv_bn_relu(image(), training, 'stem')
+    x = conv_relu(image(), 'stem')
     parts = [x[:, :, :, :2], x[:, :, :, 2:]]
     parts = [norm(conv(part, name='group{}'.format(number)), training, 'bn{}'.format(number))
              for number, part in enumerate(parts)]
@@ -165,7 +161,7 @@ def norm_then_conv(training):
 
 @network
 def norm_behind_concat(training):
-    x = conv_bn_relu(image(), training, 'stem')
+    x = conv_relu(image(), 'stem')
     x = tf.concat([x, conv(x, name='conv')], 3, name='concat')
     return head(tf.nn.relu(norm(x, training)))
 
@@ -196,7 +192,8 @@ def norm_and_its_layer_are_read(training):
 
 @network
 def conv_as_output_layer(training):
-    return conv(conv_bn_relu(image(), training, 'stem'), 5, name='last')
+    del training
+    return conv(conv_relu(image(), 'stem'), 5, name='last')
 
 
 @network
@@ -209,8 +206,9 @@ def padded_conv(training):
 
 @network
 def shared_weights_of_two_convs(training):
+    del training
     kernel = tf.get_variable('kernel', [3, 3, 4, 4])
-    x = conv_bn_relu(image(), training, 'stem')
+    x = conv_relu(image(), 'stem')
     x = tf.nn.relu(tf.nn.conv2d(x, kernel, 1, 'SAME', name='first'))
     return head(tf.nn.relu(tf.nn.conv2d(x, kernel, 1, 'SAME', name='second')))
 
@@ -218,7 +216,7 @@ def shared_weights_of_two_convs(training):
 @network
 def shared_weights_behind_norms(training):
     kernel = tf.get_variable('kernel', [3, 3, 4, 4])
-    x = conv_bn_relu(image(), training, 'stem')
+    x = conv_relu(image(), 'stem')
     x = tf.nn.relu(norm(tf.nn.conv2d(x, kernel, 1, 'SAME', name='first'), training, 'bn1'))
     return head(tf.nn.relu(norm(tf.nn.conv2d(x, kernel, 1, 'SAME', name='second'), training, 'bn2')))
 
@@ -265,29 +263,32 @@ def _waiting_norm(x, training, name):
             return tf.nn.batch_normalization(x, *statistics, beta, gamma, 1e-3, name='bn')
 
 
+def _waiting_norms(training, use_resource):
+    """One behind a convolution, and one behind a pool."""
+    x = image()
+    with tf.variable_scope('net', use_resource=use_resource[0]):
+        x = tf.nn.relu(_waiting_norm(conv(x), training, 'first'))
+    x = layers.max_pooling2d(x, 2, 2, name='pool')
+    with tf.variable_scope('net', use_resource=use_resource[1]):
+        return head(tf.nn.relu(_waiting_norm(x, training, 'second')))
+
+
 @network
 def norms_that_wait_for_their_updates(training):
-    x = tf.nn.relu(_waiting_norm(conv(image()), training, 'first'))
-    x = layers.max_pooling2d(x, 2, 2, name='pool')
-    return head(tf.nn.relu(_waiting_norm(x, training, 'second')))
+    return _waiting_norms(training, (False, True))
 
 
 @network
 def resource_norms_that_wait_for_their_updates(training):
-    x = image()
-    with tf.variable_scope('net', use_resource=True):
-        x = tf.nn.relu(_waiting_norm(conv(x), training, 'first'))
-        x = layers.max_pooling2d(x, 2, 2, name='pool')
-        return head(tf.nn.relu(_waiting_norm(x, training, 'second')))
+    return _waiting_norms(training, (True, False))
 
 
 @network
 def norms_over_other_axes(training):
     """Their factors have the shape [1, 8, 1, 1] and the like, and are no channels."""
     x = tf.nn.relu(norm(conv(image()), training, axis=1, fused=False))
-    x = tf.nn.relu(norm(conv(x, name='conv2'), training, 'bn2', axis=2, fused=False))
-    x = tf.nn.relu(norm(conv(x, name='conv3'), training, 'bn3', axis=2, fused=False, scale=False))
-    return head(tf.nn.relu(norm(conv(x, name='conv4'), training, 'bn4', axis=[1, 3], fused=False)))
+    x = tf.nn.relu(norm(conv(x, name='conv2'), training, 'bn2', axis=2, fused=False, scale=False))
+    return head(tf.nn.relu(norm(conv(x, name='conv3'), training, 'bn3', axis=[1, 3], fused=False)))
 
 
 @network

@@ -3,7 +3,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow import keras
 from tensorflow.contrib import layers as contrib_layers
 
-from tests.same_network.building import conv_bn_relu, head, image, network, norm, vector
+from tests.same_network.building import conv_relu, head, image, network, norm, vector
 
 layers = tf.layers
 
@@ -29,24 +29,26 @@ def unstacked_weights(training):
 @network
 def computed_weights_of_two_convs(training):
     kernel = tf.reshape(tf.get_variable('kernel', [36, 4]), [3, 3, 4, 4], name='shaped')
-    x = conv_bn_relu(image(), training, 'stem')
+    x = conv_relu(image(), 'stem')
     x = tf.nn.relu(norm(tf.nn.conv2d(x, kernel, 1, 'SAME', name='first'), training))
     return head(tf.nn.relu(tf.nn.conv2d(x, kernel, 1, 'SAME', name='second')))
 
 
 @network
 def computed_factor_of_two_products(training):
+    del training
     factor = tf.exp(tf.get_variable('factor', [4]), name='positive')
-    x = layers.max_pooling2d(conv_bn_relu(image(), training, 'stem'), 2, 2, name='pool')
-    x = conv_bn_relu(tf.multiply(x, factor, name='first'), training, 'second')
+    x = layers.max_pooling2d(conv_relu(image(), 'stem'), 2, 2, name='pool')
+    x = conv_relu(tf.multiply(x, factor, name='first'), 'second')
     return head(tf.multiply(layers.max_pooling2d(x, 2, 2, name='pool2'), factor, name='last'))
 
 
 @network
 def group_norm(training):
+    del training
     x = layers.conv2d(image(), 4, 3, name='conv')
     x = tf.nn.relu(contrib_layers.group_norm(x, 2, scope='norm'))
-    return head(conv_bn_relu(x, training, 'second'))
+    return head(conv_relu(x, 'second'))
 
 
 @network

@@ -1,7 +1,7 @@
 """How layers are connected: branches, joins, shapes that are computed, several inputs and outputs."""
 import tensorflow.compat.v1 as tf
 
-from tests.same_network.building import RATE, conv, conv_bn_relu, head, image, network, norm, vector
+from tests.same_network.building import RATE, conv, conv_bn_relu, conv_relu, head, image, network, norm, vector
 
 layers = tf.layers
 
@@ -12,22 +12,23 @@ def _dense_head(x):
 
 @network
 def residual(training):
-    x = conv_bn_relu(image(), training, 'stem')
-    y = norm(conv(conv_bn_relu(x, training, 'first'), name='second'), training)
+    x = conv_relu(image(), 'stem')
+    y = norm(conv(conv_relu(x, 'first'), name='second'), training)
     return head(tf.nn.relu(tf.add(x, y, name='sum')))
 
 
 @network
 def residual_of_convs_without_bias(training):
-    x = conv_bn_relu(image(), training, 'stem')
+    del training
+    x = conv_relu(image(), 'stem')
     return head(tf.nn.relu(tf.add(conv(x, name='left'), conv(x, size=1, name='right'), name='sum')))
 
 
 @network
 def inception(training):
-    x = conv_bn_relu(image(), training, 'stem')
+    x = conv_relu(image(), 'stem')
     pool = layers.max_pooling2d(x, 3, 1, 'same', name='pool')
-    branches = [conv_bn_relu(x, training, 'a', size=1), conv_bn_relu(x, training, 'b'), pool,
+    branches = [conv_bn_relu(x, training, 'a', size=1), conv_relu(x, 'b'), pool,
                 layers.average_pooling2d(x, 3, 1, 'same', name='average')]
     return head(tf.concat(branches, 3, name='concat'))
 
@@ -43,7 +44,7 @@ def concat_of_concats(training):
 
 @network
 def dropout_of_layers(training):
-    x = layers.flatten(conv_bn_relu(image(), training, 'stem'))
+    x = layers.flatten(conv_relu(image(), 'stem'))
     x = layers.dropout(x, RATE, training=training, name='dropout')
     x = layers.dense(x, 6, activation=tf.nn.relu, name='dense')
     return _dense_head(layers.dropout(x, RATE, training=training, name='dropout2'))
@@ -51,14 +52,14 @@ def dropout_of_layers(training):
 
 @network
 def spatial_dropout(training):
-    x = conv_bn_relu(image(), training, 'stem')
+    x = conv_relu(image(), 'stem')
     return head(layers.dropout(x, RATE, noise_shape=[None, 1, 1, 4], training=training, name='dropout'))
 
 
 @network
 def drop_connect(training):
     """As EfficientNet drops residual branches; nothing is dropped here, at a survival of 1."""
-    x = conv_bn_relu(image(), training, 'stem')
+    x = conv_relu(image(), 'stem')
     y = norm(conv(x, name='second'), training)
     if training:
         with tf.name_scope('drop_connect'):
@@ -70,7 +71,8 @@ def drop_connect(training):
 
 @network
 def shape_arithmetic(training):
-    x = conv_bn_relu(image(), training, 'stem')
+    del training
+    x = conv_relu(image(), 'stem')
     shape = tf.shape(x)
     x = tf.reshape(x, tf.stack([shape[0], shape[1] * shape[2], 4]), name='cells')
     x = tf.reshape(x, tf.stack([shape[0], 4 * 64]), name='vectors')
@@ -79,80 +81,73 @@ def shape_arithmetic(training):
 
 @network
 def split_and_unstack(training):
-    left, right = tf.split(conv_bn_relu(image(), training, 'stem'), 2, 3, name='split')
+    left, right = tf.split(conv_relu(image(), 'stem'), 2, 3, name='split')
     x = tf.concat([left, conv_bn_relu(right, training, 'second')], 3, name='concat')
     rows = tf.unstack(x, axis=1, name='unstack')
     return _dense_head(layers.flatten(tf.add(rows[0], rows[3], name='sum')))
 
 
 @network
-def resized_to_nearest(training):
-    x = conv_bn_relu(image(4), training, 'stem')
-    return head(conv_bn_relu(tf.image.resize_nearest_neighbor(x, [8, 8], name='resize'), training, 'second'))
-
-
-@network
-def resized_bilinearly(training):
-    x = conv_bn_relu(image(4), training, 'stem')
-    return head(conv_bn_relu(tf.image.resize_bilinear(x, [8, 8], name='resize'), training, 'second'))
+def resized(training):
+    x = conv_relu(image(4), 'stem')
+    x = conv_bn_relu(tf.image.resize_nearest_neighbor(x, [8, 8], name='nearest'), training, 'second')
+    return head(tf.image.resize_bilinear(x, [16, 16], name='bilinear'))
 
 
 @network
 def resized_by_ones(training):
     """As YOLO in the style of slim does it: reshape, times ones, reshape."""
-    x = conv_bn_relu(image(4), training, 'stem')
+    del training
+    x = conv_relu(image(4), 'stem')
     y = tf.reshape(x, [-1, 4, 1, 4, 1, 4], name='apart') * tf.ones([1, 1, 2, 1, 2, 1])
     return head(tf.reshape(y, [-1, 8, 8, 4], name='together'))
 
 
 @network
 def flattened(training):
-    x = layers.dense(layers.flatten(conv_bn_relu(image(), training, 'stem')), 6, use_bias=False, name='dense')
+    x = layers.dense(layers.flatten(conv_relu(image(), 'stem')), 6, use_bias=False, name='dense')
     return _dense_head(tf.nn.relu(norm(x, training)))
 
 
 @network
 def flattened_with_a_fixed_batch(training):
-    return _dense_head(layers.flatten(conv_bn_relu(image(batch=4), training, 'stem')))
+    del training
+    return _dense_head(layers.flatten(conv_relu(image(batch=4), 'stem')))
 
 
 @network
 def reshaped_by_minus_one(training):
-    return _dense_head(tf.reshape(conv_bn_relu(image(), training, 'stem'), [-1, 256], name='reshape'))
+    del training
+    return _dense_head(tf.reshape(conv_relu(image(), 'stem'), [-1, 256], name='reshape'))
 
 
 @network
 def transposed_cells(training):
     """Points of two dimensions less: squeeze, expand, transpose, slice."""
-    x = tf.transpose(conv_bn_relu(image(), training, 'stem'), [0, 2, 1, 3], name='transpose')
+    x = tf.transpose(conv_relu(image(), 'stem'), [0, 2, 1, 3], name='transpose')
     x = conv_bn_relu(x[:, 1:7, ::2, :], training, 'second')
     x = tf.expand_dims(tf.reduce_max(x, 1, name='highest'), 1, name='expanded')
     return tf.squeeze(head(x), [1], name='squeezed')
 
 
 @network
-def two_outputs(training):
-    x = conv_bn_relu(image(), training, 'stem')
-    y = conv_bn_relu(x, training, 'second')
-    return [head(x, 'boxes'), head(y, 'scores', 3)]
-
-
-@network
 def two_outputs_one_behind_the_other(training):
-    x = conv_bn_relu(image(), training, 'stem')
+    del training
+    x = conv_relu(image(), 'stem')
     return [x, head(x)]
 
 
 @network
 def two_inputs(training):
-    x = tf.concat([conv_bn_relu(image(), training, 'left'), conv_bn_relu(image(channels=2, name='x2'), training, 'right')], 3,
+    x = tf.concat([conv_bn_relu(image(), training, 'left'), conv_relu(image(channels=2, name='x2'), 'right')], 3,
                   name='concat')
     return head(x)
 
 
 @network
 def picture_and_vector(training):
-    x = layers.flatten(conv_bn_relu(image(), training, 'stem'))
+    del training
+    x = layers.flatten(conv_relu(image(), 'stem'))
     x = tf.concat([layers.dense(x, 6, activation=tf.nn.relu, name='dense'), vector(name='x2')], 1, name='concat')
     return _dense_head(x)
 
@@ -174,13 +169,10 @@ def resnet(training):
 
 @network
 def resnet_v2(training):
-    """Pre-activation blocks."""
+    """A block with pre-activation."""
     x = conv(image(), name='stem')
-    for number in range(2):
-        with tf.variable_scope('block{}'.format(number)):
-            y = tf.nn.relu(norm(x, training, 'preact'))
-            y = conv(conv_bn_relu(y, training, 'first'), name='second', use_bias=True)
-            x = tf.add(x, y, name='sum')
+    y = tf.nn.relu(norm(x, training, 'preact'))
+    x = tf.add(x, conv(conv_bn_relu(y, training, 'first'), name='second', use_bias=True), name='sum')
     x = tf.nn.relu(norm(x, training, 'postnorm'))
     return head(tf.reduce_mean(x, [1, 2], keepdims=True, name='mean'))
 
@@ -190,24 +182,19 @@ def densenet(training):
     x = conv(image(), name='stem')
     for number in range(2):
         with tf.variable_scope('layer{}'.format(number)):
-            y = conv_bn_relu(tf.nn.relu(norm(x, training, 'preact')), training, 'narrow', size=1)
+            y = conv_relu(tf.nn.relu(norm(x, training, 'preact')), 'narrow', size=1)
             x = tf.concat([x, conv(y, 2, name='grow')], 3, name='concat')
     x = conv(tf.nn.relu(norm(x, training, 'transition')), 4, 1, 'compress')
     x = layers.average_pooling2d(x, 2, 2, name='pool')
-    x = tf.nn.relu(norm(x, training, 'last'))
     return _dense_head(tf.reduce_mean(x, [1, 2], name='mean'))
 
 
 @network
 def unet(training):
-    x, skips = image(16, 1), []
-    for name in ('down0', 'down1'):
-        skips.append(conv_bn_relu(x, training, name))
-        x = layers.max_pooling2d(skips[-1], 2, 2, name=name + '_pool')
-    x = layers.dropout(conv_bn_relu(x, training, 'bottom'), RATE, training=training, name='dropout')
-    for name in ('up0', 'up1'):
-        x = layers.conv2d_transpose(x, 4, 2, 2, name=name)
-        x = conv_bn_relu(tf.concat([skips.pop(), x], 3, name=name + '_join'), training, name + '_conv')
+    skip = conv_bn_relu(image(16, 1), training, 'down')
+    x = conv_relu(layers.max_pooling2d(skip, 2, 2, name='pool'), 'bottom')
+    x = layers.conv2d_transpose(layers.dropout(x, RATE, training=training, name='dropout'), 4, 2, 2, name='up')
+    x = conv_bn_relu(tf.concat([skip, x], 3, name='join'), training, 'joined')
     return head(x, 'mask', 2)
 
 
@@ -221,7 +208,7 @@ def pointpillars(training):
     ups = []
     for number, stride in enumerate((1, 2)):
         name = 'scale{}'.format(number)
-        x = conv_bn_relu(x, training, name, strides=stride)
+        x = conv_relu(x, name, strides=stride)
         up = layers.conv2d_transpose(x, 4, stride, stride, use_bias=False, name=name + '_up')
         ups.append(tf.nn.relu(norm(up, training, name + '_up_bn')))
     x = tf.concat(ups, 3, name='concat')

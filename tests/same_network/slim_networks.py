@@ -19,7 +19,7 @@ def slim_fully_connected(training):
 
 @network
 def slim_conv(training):
-    x = slim.conv2d(image(), 4, 3, scope='first', **_norm(training))
+    x = slim.conv2d(image(), 4, 3, scope='first')
     x = slim.conv2d(x, 4, 3, rate=2, scope='dilated', **_norm(training, fused=False))
     x = slim.conv2d_transpose(x, 4, 2, 2, scope='up', **_norm(training, scale=False))
     return slim.conv2d(x, 5, 1, activation_fn=None, scope='logits')
@@ -43,7 +43,8 @@ def slim_flatten_and_dropout(training):
 
 @network
 def slim_flatten_of_a_fixed_batch(training):
-    x = slim.conv2d(image(batch=4), 4, 3, scope='conv', **_norm(training))
+    del training
+    x = slim.conv2d(image(batch=4), 4, 3, scope='conv')
     return slim.fully_connected(slim.flatten(x), 5, activation_fn=None, scope='logits')
 
 
@@ -73,13 +74,10 @@ def mobilenet_v1(training):
 @network
 def mobilenet_v2(training):
     with slim.arg_scope([slim.conv2d, slim.separable_conv2d], activation_fn=tf.nn.relu6, **_norm(training)):
-        x = slim.conv2d(image(16), 4, 3, stride=2, scope='stem')
-        for name, stride in (('a', 1), ('b', 2)):
-            y = slim.conv2d(x, 8, 1, scope='expand_' + name)
-            y = slim.separable_conv2d(y, None, 3, 1, stride=stride, scope='depthwise_' + name)
-            y = slim.conv2d(y, 4, 1, activation_fn=None, scope='project_' + name)
-            x = tf.add(x, y, name='sum_' + name) if stride == 1 else y
-        x = slim.conv2d(x, 8, 1, scope='last')
+        x = slim.conv2d(image(16), 4, 3, stride=2, normalizer_fn=None, scope='stem')
+        y = slim.conv2d(x, 8, 1, scope='expand')
+        y = slim.separable_conv2d(y, None, 3, 1, scope='depthwise')
+        x = tf.add(x, slim.conv2d(y, 4, 1, activation_fn=None, scope='project'), name='sum')
     x = tf.reduce_mean(x, [1, 2], keepdims=True, name='mean')
     x = slim.conv2d(x, 5, 1, activation_fn=None, scope='logits')
     return tf.squeeze(x, [1, 2], name='squeezed')
@@ -97,14 +95,13 @@ def _hard_swish(x):
 def mobilenet_v3(training):
     """Hard swish, and gates with a hard sigmoid that a global average pool feeds."""
     with slim.arg_scope([slim.conv2d, slim.separable_conv2d], activation_fn=_hard_swish, **_norm(training)):
-        x = slim.conv2d(image(16), 4, 3, stride=2, scope='stem')
-        y = slim.conv2d(x, 8, 1, scope='expand')
+        x = slim.conv2d(image(16), 4, 3, stride=2, normalizer_fn=None, scope='stem')
+        y = slim.conv2d(x, 8, 1, normalizer_fn=None, scope='expand')
         y = slim.separable_conv2d(y, None, 3, 1, scope='depthwise')
         gate = slim.avg_pool2d(y, 8, scope='squeeze')
         gate = slim.conv2d(gate, 4, 1, activation_fn=tf.nn.relu, normalizer_fn=None, scope='reduce')
         gate = slim.conv2d(gate, 8, 1, activation_fn=_hard_sigmoid, normalizer_fn=None, scope='gate')
         x = x + slim.conv2d(y * gate, 4, 1, activation_fn=None, scope='project')
-        x = slim.conv2d(x, 8, 1, scope='last')
     x = tf.reduce_mean(x, [1, 2], keepdims=True, name='mean')
     x = slim.conv2d(x, 8, 1, activation_fn=_hard_swish, scope='wide')
     return slim.conv2d(x, 5, 1, activation_fn=None, scope='logits')
@@ -127,10 +124,10 @@ def ssd(training):
     """Boxes and scores of two scales: reshapes to an open batch, concats, two outputs."""
     boxes, scores = [], []
     with slim.arg_scope([slim.conv2d, slim.separable_conv2d], activation_fn=tf.nn.relu6):
-        x = slim.conv2d(image(16), 4, 3, stride=2, scope='stem', **_norm(training))
+        x = slim.conv2d(image(16), 4, 3, stride=2, scope='stem')
         for scale in 'ab':
             x = slim.separable_conv2d(x, None, 3, 1, stride=2, scope='depthwise_' + scale, **_norm(training))
-            x = slim.conv2d(x, 6, 1, scope='pointwise_' + scale, **_norm(training))
+            x = slim.conv2d(x, 6, 1, scope='pointwise_' + scale)
             for found, name, size in ((boxes, 'box_', 4), (scores, 'score_', 3)):
                 y = slim.conv2d(x, 2 * size, 3, activation_fn=None, scope=name + scale)
                 found.append(tf.reshape(y, tf.stack([tf.shape(y)[0], -1, size]), name=name + 'rows_' + scale))

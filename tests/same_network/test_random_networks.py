@@ -73,7 +73,7 @@ def _positions(model):
 _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=_QUIET)
+@settings(max_examples=2, deadline=None, suppress_health_check=_QUIET)
 @given(networks(trainable=True), st.sampled_from(sorted(STATISTICS)), _courses())
 def test_random_networks(network, statistics, course):
     check_random(network, statistics, *course)

@@ -51,7 +51,7 @@ def _assert_legal(plan, config, at):
             assert {at[name] for name in alignment.inputs} == {at[alignment.output]}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_decided_positions_are_legal_and_stay(data):
     plan, config = data.draw(random_plans.plans()), data.draw(random_plans.configs())

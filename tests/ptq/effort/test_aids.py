@@ -359,7 +359,7 @@ def test_an_aid_is_the_same_whatever_others_an_effort_has(monkeypatch):
     def build(builder):
         x = tf.nn.relu(builder.conv(builder.x, 8, 'first', bias=np.full(8, 0.1)))
         return builder.conv(tf.nn.avg_pool(tf.nn.relu(builder.conv(x, 8, 'second')), 2, 2, 'VALID'), 4, 'third')
-    batches = images(16, 8, 8, 3)
+    batches = images(12, 4, 4, 3)
     every = {aid: Tried(build, batches, [aid], weight_bit=4).rows for aid in AIDS['high']}
     assert sum(aid in rows for aid, rows in every.items()) >= 4
     for aid, rows in every.items():

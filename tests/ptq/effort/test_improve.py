@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.ptq.checking import assert_positions
+from tests.combinations import each_value_once
+from tests.ptq.checking import assert_positions, unmeasured
 from tests.ptq.effort.small import graph_of, noise_ratio
 from tests.ptq.equalization.graphs import run
 from vai_q_tf.config import QuantizeConfig
@@ -36,9 +37,20 @@ def _feed(step, count=8):
 class _Runs:
     """Runs the quantizer in one directory, so that models can be compared."""
 
+    _known = {}
+
     def __init__(self, directory, capsys):
         self._directory, self._capsys, self.said, self.summary = str(directory), capsys, '', None
 
+    def usual(self, effort, **fields):
+        """As a call for the usual network and data, which is made once for all tests."""
+        key = effort, tuple(sorted(fields.items()))
+        if key not in self._known:
+            self._known[key] = self(effort, **fields), self.summary
+        model, self.summary = self._known[key]
+        return model
+
+    @unmeasured()
     def __call__(self, effort, build=_network, feed=_feed, options=(), inputs=('x',), shape=_SHAPE, **fields):
         """The model; `said` has what was written on stderr before the summary, without progress."""
         graph_def, output = build if isinstance(build, tuple) else graph_of(build, shape)
@@ -84,7 +96,7 @@ def test_each_step_is_asked_for_once_and_two_runs_are_equal(quantized, effort):
         return _feed(step)
     one = quantized(effort, feed=feed)
     assert steps == list(range(6))
-    _assert_equal(quantized(effort, feed=feed), one)
+    _assert_equal(quantized.usual(effort), one)
     assert not lint(one)
     assert_positions(one)
 
@@ -96,21 +108,21 @@ def test_an_input_function_may_fill_one_array_again_and_again(quantized, effort)
     def feed(step):
         array[:] = _feed(step)['x']
         return {'x': array}
-    _assert_equal(quantized(effort, feed=feed), quantized(effort))
+    _assert_equal(quantized(effort, feed=feed), quantized.usual(effort))
 
 
 def test_efforts_gain(quantized):
     fresh = np.random.RandomState(99).normal(0.2, 1, (64,) + _SHAPE).astype(np.float32)
     graph_def, output = graph_of(_network, _SHAPE)
     expected, = run(graph_def, [output], fresh)
-    fast, standard, high = (noise_ratio(expected, run(quantized(effort, weight_bit=5), [output + '/aquant'], fresh)[0])
+    fast, standard, high = (noise_ratio(expected, run(quantized.usual(effort, weight_bit=5), [output + '/aquant'], fresh)[0])
                             for effort in EFFORTS)
     assert standard > fast + 1 and high > standard + 1.5, (fast, standard, high)
 
 
-@pytest.mark.parametrize('effort', ['standard', 'high'])
-@pytest.mark.parametrize('count, steps', [(1, 1), (1, 23), (23, 1), (11, 2)])
-def test_too_few_images(quantized, effort, count, steps):
+@pytest.mark.parametrize('effort, images', each_value_once(['standard', 'high'], [(1, 1), (1, 23), (23, 1), (11, 2)]))
+def test_too_few_images(quantized, effort, images):
+    count, steps = images
     feed = lambda step: _feed(step, count)  # noqa: E731
     model = quantized(effort, feed=feed, calib_iter=steps)
     assert quantized.said == (
@@ -163,7 +175,7 @@ def test_an_effort_that_does_not_exist(quantized, effort):
 
 def test_the_summary_lists_what_was_tried(quantized):
     for effort in ('standard', 'high'):
-        quantized(effort, weight_bit=5)
+        quantized.usual(effort, weight_bit=5)
         summary = quantized.summary
         assert (summary.effort, summary.fitted, summary.unseen) == (effort, True, True)
         names = [aid.name for aid in summary.aids]
@@ -230,9 +242,10 @@ def test_what_the_user_says_of_pools(quantized, align_pool):
 
 def test_aligned_pools_stay_where_it_is_no_gain(quantized, monkeypatch):
     monkeypatch.setattr(effort_file, '_LEAST_GAIN', 1000)
-    positions = _positions(quantized('high'))
+    model = quantized('high')
+    positions = _positions(model)
     assert positions['MaxPool/aquant'] == positions['Relu/aquant']
-    _assert_equal(quantized('high'), quantized('fast'))
+    _assert_equal(model, quantized.usual('fast'))
 
 
 # the ways of writing a model
@@ -240,7 +253,8 @@ def test_aligned_pools_stay_where_it_is_no_gain(quantized, monkeypatch):
 @pytest.mark.parametrize('effort', ['standard', 'high'])
 def test_quantized_weights_are_those_of_the_fix_neurons(quantized, effort):
     x = _feed(50)['x']
-    one, other = (run(quantized(effort, options={'keep_float_weight': keep}), ['logits/bias/aquant'], x)[0] for keep in (0, 1))
+    one, other = (run(model, ['logits/bias/aquant'], x)[0] for model in (
+        quantized(effort, options={'keep_float_weight': 0}), quantized.usual(effort)))
     np.testing.assert_array_equal(one, other)
 
 
@@ -249,7 +263,7 @@ def test_a_fixed_input_shape(quantized):
     assert next(node for node in model.node if node.name == 'x').attr['shape'].shape.dim[0].size == 8
 
 
-@pytest.mark.parametrize('effort', ['standard', 'high'])
+@pytest.mark.parametrize('effort', ['standard', pytest.param('high', marks=pytest.mark.slow)])
 def test_onnx(quantized, effort):
     onnx = pytest.importorskip('onnx')
     model = onnx.load_model_from_string(quantized(effort, options={'output_format': 'onnx'}))
@@ -263,9 +277,9 @@ def test_finetuning_goes_on_from_what_was_fitted(quantized, effort):
     graph_def, output = graph_of(_network, _SHAPE)
     expected, = run(graph_def, [output], fresh)
 
-    def quality(options):
+    def quality(**options):
         model = quantized(effort, options=dict(options), weight_bit=6)
         return noise_ratio(expected, run(model, [output + '/aquant'], fresh)[0])
-    plain, still, tuned = (quality(options) for options in ({}, {'include_fast_ft': 1, 'fast_ft_lr': 1e-12},
-                                                            {'include_fast_ft': 1, 'fast_ft_lr': 1e-5}))
+    plain, still, tuned = quality(), quality(include_fast_ft=1, fast_ft_epochs=1, fast_ft_lr=1e-12), quality(
+        include_fast_ft=1, fast_ft_lr=1e-5)
     assert abs(plain - still) < 0.5 and tuned > plain - 1

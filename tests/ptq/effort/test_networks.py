@@ -1,6 +1,7 @@
 """Efforts on networks of all kinds: never worse than `fast` by more than the noise, on data that no run has seen."""
 import sys
 import tempfile
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ def _quality(graph_def, model, outputs, feed):
     return -10 * np.log10(error + 1e-12)
 
 
+@checking.unmeasured()
 def _quantized(graph_def, outputs, feed, effort, **fields):
     with tempfile.TemporaryDirectory() as directory:
         path = quantize_frozen(graph_def, feed, QuantizeConfig(
@@ -58,7 +60,7 @@ def _check_random(network, efforts):
     assert all(found[effort] > found['fast'] - _NOISE for effort in efforts), found
 
 
-@settings(max_examples=6, deadline=None, phases=[Phase.generate], suppress_health_check=_QUIET)
+@settings(max_examples=3, deadline=None, phases=[Phase.generate], suppress_health_check=_QUIET)
 @given(networks())
 def test_random_networks(network):
     _check_random(network, ('fast', 'standard'))
@@ -135,10 +137,10 @@ class _Digits:
                 100 * np.mean(logits.argmax(-1) == self.test_labels))
 
 
-@pytest.fixture
-def digits(monkeypatch):
-    monkeypatch.setattr(sys, 'path', [_EXAMPLE] + sys.path)
-    return _Digits()
+@pytest.fixture(scope='module')
+def digits():
+    with mock.patch.object(sys, 'path', [_EXAMPLE] + sys.path):
+        return _Digits()
 
 
 _KINDS = [(tf.nn.relu, False), (tf.nn.relu6, False), (tf.nn.relu, True), (tf.nn.relu6, True)]

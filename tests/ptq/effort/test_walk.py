@@ -111,7 +111,7 @@ _FEEDS = [{'x': images(3, SIZE, SIZE, 3, seed=step)} for step in range(2)]
 _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 
 
-@settings(max_examples=12, suppress_health_check=_QUIET)
+@settings(max_examples=5, suppress_health_check=_QUIET)
 @given(random_networks())
 def test_random_networks_stay_legal(network):
     _check_random(network)

@@ -175,7 +175,8 @@ _CASES = {'convolutions': _convolutions(), 'relu6': _convolutions(tf.nn.relu6), 
           'depthwise': _depthwise(), 'depthwise, 5 bits': _depthwise(tf.nn.relu, 5)}
 
 
-@pytest.mark.parametrize('name', sorted(_CASES))
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=[pytest.mark.slow] * (name in ('convolutions', 'depthwise'))) for name in sorted(_CASES)])
 def test_scales_are_those_of_the_written_out_definition(name):
     case = _Case(*_CASES[name])
     definition, totals = _Definition(case), []

@@ -15,7 +15,7 @@ from vai_q_tf.ptq.fitting.legal import LegalPositions
 def test_a_position_is_allowed_where_settle_leaves_all_as_they_are():
     answers = set()
 
-    @settings(max_examples=80)
+    @settings(max_examples=40)
     @given(st.data())
     def check(data):
         plan, config = data.draw(random_plans.plans()), data.draw(random_plans.configs())

@@ -65,7 +65,7 @@ def test_of_real_networks(name):
     _assert_equal(case, State(_changed(case, np.random.RandomState(0)), case.calibrated([feed(0)])), feed(1))
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(random_networks())
 def test_of_random_networks(network):
     feeds = [{'x': np.random.RandomState(step).uniform(-1, 1, (2, SIZE, SIZE, 3)).astype(np.float32)} for step in range(2)]
