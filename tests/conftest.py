@@ -7,7 +7,7 @@ from tests import quick_tensorflow
 
 import tensorflow as tf  # isort: skip  (after its settings)
 
-# They are on where a test says so, as in tests/same_network for every fourth network, in tests/qat/test_exactness,
+# They are on where a test says so, as in tests/same_network for some networks, in tests/qat/test_exactness,
 # tests/integrations/test_ways and tests/hooks, with several devices, and in processes of their own, as in tests/examples.
 quick_tensorflow.turn_optimizers_off()
 
