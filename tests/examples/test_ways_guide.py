@@ -18,10 +18,10 @@ HISTORIES = [
 
 
 @pytest.fixture(scope='module')
-def ran(tmp_path_factory):
+def ran(tmp_path_factory, forked_python):
     """(directory, log) of all examples."""
     directory = tmp_path_factory.mktemp('ways')
-    return directory, run_python(GUIDE.python, directory)[1]
+    return directory, run_python(GUIDE.python, directory, forked_python)[1]
 
 
 def test_no_export_failed(ran):
