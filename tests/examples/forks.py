@@ -30,7 +30,8 @@ sys.exit(status[0] if status else 'the process was killed')
 class Forks:
     """Starts the process in a directory, for its files; `close` ends it.
 
-    python: the path of the program, to be started with the variables of the environment and in the directory that it is to have.
+    python: the path of the program, to be started in the directory, and with the variables of the environment, that it is
+    to have.
     """
 
     def __init__(self, directory):
@@ -52,10 +53,13 @@ class Forks:
 
 def _serve(place, python):
     """Forks for each connection, until stdin ends."""
-    from tests import quick_tensorflow
+    import tensorflow as tf
+
     import vai_q_tensorflow  # noqa: F401
+    from tests import quick_tensorflow
     from vai_q_tf.command_line import run  # noqa: F401
     quick_tensorflow.turn_optimizers_off()
+    sys.modules[tf.estimator.RunConfig.__module__].get_default_session_config = quick_tensorflow.one_thread
     quick_tensorflow.collect_less()
     sys.executable = python
     listener = socket.socket(socket.AF_UNIX)

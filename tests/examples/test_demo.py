@@ -20,8 +20,7 @@ def demo(tmp_path_factory, forked_python):
     directory = tmp_path_factory.mktemp('demo')
     examples = smaller_examples(
         directory, model={'((48, 1), (96, 2), (96, 1), (96, 1))': '((24, 2), (32, 2))'},
-        demo={'float_steps=150, finetune_steps=20, calibration_batches=2': 'float_steps=150, finetune_steps=4, calibration_batches=1',
-              'BATCH = 64': 'BATCH = 32'})
+        demo={'finetune_steps=20, calibration_batches=2': 'finetune_steps=4, calibration_batches=1', 'BATCH = 64': 'BATCH = 32'})
     process = run([os.path.join(examples, 'estimator', 'demo.py'), '--quick'], directory, forked_python)
     assert process.returncode == 0, process.stderr
     with open(str(directory / 'demo_results' / 'results.json')) as stream:
