@@ -5,7 +5,7 @@ import stat
 import subprocess
 import sys
 
-from tests.examples.forks import ROOT
+from tests.forks import ROOT
 
 _COMMANDS = {'python': '"$@"', 'vai_q_tensorflow': '-m vai_q_tf "$@"'}
 

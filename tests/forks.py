@@ -14,7 +14,7 @@ import subprocess
 import sys
 import traceback
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _CLIENT = '''
 import array, json, os, socket, sys
 connection = socket.socket(socket.AF_UNIX)
@@ -41,7 +41,7 @@ class Forks:
         (directory / 'python').write_text('#!/bin/sh\nexec {} -E -S {} "$@"\n'.format(sys.executable, directory / 'client.py'))
         (directory / 'python').chmod(0o755)
         self._server = subprocess.Popen(
-            [sys.executable, '-m', 'tests.examples.forks', place, self.python], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, '-m', 'tests.forks', place, self.python], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             cwd=ROOT, env=dict(os.environ, PYTHONPATH=ROOT))
         assert self._server.stdout.readline() == b'ready\n'
 
