@@ -4,11 +4,13 @@ import pytest
 from xdist.scheduler.loadfile import LoadFileScheduling
 
 from tests import quick_tensorflow
+from tests.forks import Forks
 
 import tensorflow as tf  # isort: skip  (after its settings)
 
 # They are on where a test says so, as in tests/same_network for some networks, in tests/qat/test_exactness,
-# tests/integrations/test_ways and tests/hooks, with several devices, and in processes of their own, as in tests/examples.
+# tests/integrations/test_ways and tests/hooks, with several devices, and in processes of their own, as in
+# tests/examples/test_guide.
 quick_tensorflow.turn_optimizers_off()
 
 hypothesis.settings.register_profile('repeatable', deadline=None, derandomize=True)
@@ -53,3 +55,11 @@ def empty_default_graph():
 def log_level():
     """What a test asks of the log, as the command does with --debug_mode, is not for the next one."""
     tf.get_logger().setLevel(_LOG_LEVEL)
+
+
+@pytest.fixture(scope='session')
+def forked_python(tmp_path_factory):
+    """Path of a `python` that has imported TensorFlow before it starts, and whose sessions are without optimizers of graphs."""
+    forks = Forks(tmp_path_factory.mktemp('forks'))
+    yield forks.python
+    forks.close()

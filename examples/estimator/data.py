@@ -32,7 +32,7 @@ def load():
       SystemExit: the package is not installed; the message says how to do it.
     """
     with gzip.open(_path(), 'rt') as stream:
-        rows = np.array(stream.read().replace('\n', ',').rstrip(',').split(','), np.float32).reshape(-1, _SIDE**2 + 1)
+        rows = np.fromstring(stream.read().replace('\n', ','), np.float32, sep=',').reshape(-1, _SIDE**2 + 1)
     digits = Digits(rows[:, :-1].reshape(-1, _SIDE, _SIDE, 1) / np.float32(255), rows[:, -1].astype(np.int32))
     order = np.random.RandomState(_SEED).permutation(len(digits.labels))
     test = np.concatenate([members[:len(members) // _TEST_PART] for members in (

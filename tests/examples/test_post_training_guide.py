@@ -17,12 +17,13 @@ ONNX = '--output_format onnx'
 
 
 @pytest.fixture(scope='module')
-def ran(tmp_path_factory):
+def ran(tmp_path_factory, forked_python):
     """(directory, stdout, stderr) of all command lines of the guide but those for ONNX, and of the page on `analyze`."""
     directory = tmp_path_factory.mktemp('guide')
     GUIDE.write_files(directory)
     FIND.write_files(directory)
-    return (directory,) + run_sh([block for block in GUIDE.sh if ONNX not in block] + FIND.sh, directory)
+    return (directory,) + run_sh([block for block in GUIDE.sh if ONNX not in block] + FIND.sh, directory,
+                                 forked_python)
 
 
 def test_the_commands_print_what_the_guide_shows(ran):
@@ -75,9 +76,9 @@ def test_the_deployed_files_are_there(ran):
 
 
 @pytest.mark.skipif(importlib.util.find_spec('tf2onnx') is None, reason='no tf2onnx')
-def test_the_onnx_model(ran):
+def test_the_onnx_model(ran, forked_python):
     directory = ran[0]
-    run_sh([block for block in GUIDE.sh if ONNX in block], directory)
+    run_sh([block for block in GUIDE.sh if ONNX in block], directory, forked_python)
     import onnx
     graph = onnx.load(str(directory / 'quantize_results' / 'quantize_eval_model.onnx')).graph
     assert [node.name for node in graph.input] == ['net_in:0']

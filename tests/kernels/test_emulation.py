@@ -16,7 +16,7 @@ modes = st.sampled_from([0, 1, 2])
 @pytest.fixture(scope='module')
 def emulation(tmp_path_factory):
     build = str(tmp_path_factory.mktemp('emulation'))
-    building.run_make('emulation', 'BUILD=' + build, 'NVCC=')
+    building.run_make('emulation', 'BUILD=' + build, 'NVCC=', 'CXXFLAGS=-O1')
     return CudaLibrary(build + '/libvai_q_tf_emulation.so')
 
 
@@ -140,9 +140,10 @@ def test_more_elements_than_one_launch_has_threads(emulation):
 
 
 def test_measured_calibrations(emulation):
-    inputs = samples.golden_inputs()
+    inputs, kinds = samples.golden_inputs(), ('normal', 'outlier', 'tiny', 'zeros', 'neg')
     for data, bits, method, mode, phase, positions, _ in samples.search_cases():
-        if bits == 8 and phase == 0 and data in ('normal', 'outlier', 'tiny', 'zeros', 'neg'):
+        # Each pair of data, method and mode; the definition has all of them in tests/test_fixed_point.
+        if bits == 8 and phase == 0 and data in kinds and (kinds.index(data) + method + mode) % 3 == 0:
             histogram = np.zeros(256, np.float32)
             for i in range(5):
                 error, position = emulation.search(inputs['{}_{}'.format(data, i)], bits, method, mode, False)

@@ -1,4 +1,5 @@
 """Which rows of a checkpoint's table of votes are taken over, against the definition in plain Python."""
+import functools
 import time
 
 import numpy as np
@@ -43,14 +44,21 @@ def _match(own, saved, votes, **shapes):
     values = {
         'tensors': names, 'variables': variables, 'structures': structures, 'earlier': earlier, 'saved_names': saved_names,
         'saved_variables': saved_variables, 'saved_structures': saved_structures or ()}
-    with tf.Graph().as_default(), tf.Session() as session:
-        fed = {key: (tf.placeholder(tf.string), np.array(value, object).reshape(shapes.get(key, np.shape(value))))
-               for key, value in values.items() if value is not None}
-        fed['saved_votes'] = tf.placeholder(tf.float32), np.reshape(np.float32(votes), shapes.get('saved_votes', [-1, _BINS]))
-        inputs = {key: fed[key][0] if key in fed else None for key in list(values) + ['saved_votes']}
-        found = ops.match_rows(*[inputs[key] for key in ('tensors', 'variables', 'structures', 'earlier')],
-                               [inputs[key] for key in ('saved_names', 'saved_variables', 'saved_structures', 'saved_votes')])
-        return session.run(found, dict(fed.values()))
+    fed = {key: np.array(value, object).reshape(shapes.get(key, np.shape(value)))
+           for key, value in values.items() if value is not None}
+    fed['saved_votes'] = np.reshape(np.float32(votes), shapes.get('saved_votes', [-1, _BINS]))
+    session, placeholders, found = _session(frozenset(fed))
+    return session.run(found, {placeholders[key]: value for key, value in fed.items()})
+
+
+@functools.lru_cache(maxsize=None)
+def _session(keys):
+    """(session, {key: placeholder of any shape}, output of the op), of all arguments that are there."""
+    with tf.Graph().as_default():
+        fed = {key: tf.placeholder(tf.float32 if key == 'saved_votes' else tf.string) for key in keys}
+        found = ops.match_rows(*map(fed.get, ('tensors', 'variables', 'structures', 'earlier')), [
+            fed[key] for key in ('saved_names', 'saved_variables', 'saved_structures', 'saved_votes')])
+        return tf.Session(), fed, found
 
 
 def _votes(number, bins=(0, 255)):

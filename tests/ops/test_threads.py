@@ -1,6 +1,5 @@
-"""Results do not depend on the number of threads. It belongs to the first session of a process, so each has its own."""
+"""Results do not depend on the number of threads, which belongs to the first session of a process: each has its own."""
 import subprocess
-import sys
 
 _PROGRAM = '''
 import hashlib, sys
@@ -38,12 +37,11 @@ print('digest', digest.hexdigest())
 '''
 
 
-def _digest(threads):
-    output = subprocess.check_output([sys.executable, '-W', 'ignore', '-c', _PROGRAM, str(threads)],
-                                     stderr=subprocess.DEVNULL).decode()
+def _digest(python, threads):
+    output = subprocess.check_output([python, '-c', _PROGRAM, str(threads)], stderr=subprocess.DEVNULL).decode()
     return [line for line in output.splitlines() if line.startswith('digest')]
 
 
-def test_one_and_more_threads_agree_bit_for_bit():
-    one = _digest(1)
-    assert one and one == _digest(2) == _digest(7)
+def test_one_and_more_threads_agree_bit_for_bit(forked_python):
+    one = _digest(forked_python, 1)
+    assert one and one == _digest(forked_python, 2) == _digest(forked_python, 7)

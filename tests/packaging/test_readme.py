@@ -9,9 +9,9 @@ from vai_q_tf.configuration.options import COMMANDS
 README = Document('README.md')
 
 
-def test_quantization_aware_training(tmp_path):
+def test_quantization_aware_training(tmp_path, forked_python):
     assert len(README.python) == 6
-    printed, log = run_python(README.python, tmp_path)
+    printed, log = run_python(README.python, tmp_path, forked_python)
     assert printed == '', 'the compiler would refuse the model: ' + printed
     written = sorted(re.sub(r'\d{14}', 'DATE', path.name) for path in (tmp_path / 'quantize_results').iterdir())
     evaluations = ['quantize_eval_{}_{}_DATE.pb'.format(kind, step) for kind in ('graph', 'model') for step in (10, 15, 20, 30)]

@@ -1,0 +1,135 @@
+"""Python programs in processes of their own that need not import TensorFlow: each is a fork of one process that has.
+
+`python` is a program that does what Python does with a script, with -m and with -c. What is to be seen of a start itself,
+as of its signals or its imports, needs a Python of its own.
+"""
+import atexit
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_CLIENT = '''
+import array, json, os, socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect({!r})
+fds = array.array('i', [0, 1, 2])
+connection.sendmsg([json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode() + b'\\n'],
+                   [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+status = connection.recv(1)
+sys.exit(status[0] if status else 'the process was killed')
+'''
+
+
+class Forks:
+    """Starts the process in a directory, for its files; `close` ends it.
+
+    python: the path of the program, to be started in the directory, and with the variables of the environment, that it is
+    to have.
+    """
+
+    def __init__(self, directory):
+        self.python = str(directory / 'python')
+        place = str(directory / 'socket')
+        (directory / 'client.py').write_text(_CLIENT.format(place))
+        (directory / 'python').write_text('#!/bin/sh\nexec {} -E -S {} "$@"\n'.format(sys.executable, directory / 'client.py'))
+        (directory / 'python').chmod(0o755)
+        self._server = subprocess.Popen(
+            [sys.executable, '-m', 'tests.forks', place, self.python], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            cwd=ROOT, env=dict(os.environ, PYTHONPATH=ROOT))
+        assert self._server.stdout.readline() == b'ready\n'
+
+    def close(self):
+        self._server.stdin.close()
+        self._server.stdout.close()
+        assert self._server.wait() == 0
+
+
+def _serve(place, python):
+    """Forks for each connection, until stdin ends."""
+    import tensorflow as tf
+
+    import vai_q_tensorflow  # noqa: F401
+    from tests import quick_tensorflow
+    from vai_q_tf.command_line import run  # noqa: F401
+    quick_tensorflow.turn_optimizers_off()
+    sys.modules[tf.estimator.RunConfig.__module__].get_default_session_config = quick_tensorflow.one_thread
+    quick_tensorflow.collect_less()
+    sys.executable = python
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(place)
+    listener.listen(5)
+    print('ready', flush=True)
+    children = set()
+    while listener in select.select([listener, sys.stdin], [], [])[0]:
+        connection, _ = listener.accept()
+        child = os.fork()
+        if not child:
+            listener.close()
+            _be_child(connection)
+        connection.close()
+        children.add(child)
+    for child in children:
+        os.waitpid(child, 0)
+
+
+def _be_child(connection):
+    status = 1
+    try:
+        message, ancillary, _, _ = connection.recvmsg(1 << 20, socket.CMSG_SPACE(3 * 4))
+        while not message.endswith(b'\n'):
+            message += connection.recv(1 << 20)
+        arguments, directory, environment = json.loads(message.decode())
+        fds = memoryview(ancillary[0][2]).cast('i')
+        for number, fd in enumerate(fds):
+            os.dup2(fd, number)
+            os.close(fd)
+        sys.stdout = sys.__stdout__ = open(1, 'w', closefd=False)  # the old ones know what the server's descriptors can do
+        sys.stderr = sys.__stderr__ = open(2, 'w', 1, closefd=False)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.chdir(directory)
+        os.environ.clear()
+        os.environ.update(environment)
+        status = _run(arguments)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        connection.sendall(bytes([status]))
+        os._exit(status)
+
+
+def _run(arguments):
+    """The exit status of a Python with these arguments."""
+    kind = arguments[0] if arguments[0] in ('-c', '-m') else ''
+    sys.argv = [kind] + arguments[2:] if kind else arguments
+    of_user = filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep))
+    sys.path[:1] = ['' if kind else os.path.dirname(os.path.abspath(arguments[0])), *of_user]
+    try:
+        if kind == '-c':
+            exec(compile(arguments[1], '<string>', 'exec'), {'__name__': '__main__'})
+        elif kind == '-m':
+            runpy.run_module(arguments[1], run_name='__main__', alter_sys=True)
+        else:
+            runpy.run_path(arguments[0], run_name='__main__')
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    _serve(*sys.argv[1:])
