@@ -175,11 +175,11 @@ class LiveNetwork:
             return tf.raw_ops.ReadVariableOp(resource=variable, dtype=variable.op.get_attr('dtype'))
 
     def readers_of(self, value):
-        """The ops among `arithmetic` that read a variable which the tf.Tensor `value` reads."""
+        """The (tf.Operation among `arithmetic`, input index) that read a variable which the tf.Tensor `value` reads."""
         variable = value.op.inputs[0].op if value.op.type in READ_OPS else value.op
         name = plain_names.variable_without(self.prefix, variable.name)
         read = live_editor.tensor(self.graph, self.form.variables[name]) if name in self.form.variables else value
-        return [op for op in self.arithmetic if read in op.inputs]
+        return [(op, index) for op in self.arithmetic for index, operand in enumerate(op.inputs) if operand is read]
 
     def _new_name(self, name):
         """For a new op: the name of its node where that is free."""

@@ -3,6 +3,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.traits import READ_OPS
+from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat.network import plain_names
 
 SHAPING_OPS = ('Reshape', 'ExpandDims')
@@ -85,11 +86,26 @@ def hold_moving_averages(network, norm, graph_range, on_batch, use_batch=None):
                 inputs.append(([reader for reader in readers if reader not in updates], known))
             value = phase(use_batch, known, average)
             if folding:
-                with tf.control_dependencies(folding):
+                copied = _copied(folding)
+                inputs += copied
+                with tf.control_dependencies([copy for _, copy in copied] or [op for op, _ in folding]):
                     value = tf.identity(value)
             if value is not statistic:
                 inputs.append((updates, value))
     return inputs
+
+
+def _copied(folding):
+    """[(inputs to re-point, tf.Tensor)] by which folding reads a copy of a reference variable.
+
+    What an op reads of such a variable is its memory, so gradients would have the value after the update.
+    """
+    reader, index = folding[0]
+    read = reader.inputs[index]
+    if (read.op.inputs[0].op if read.op.type in READ_OPS else read.op).type not in VARIABLE_OPS - {'VarHandleOp'}:
+        return []
+    copy = tf.stop_gradient(tf.raw_ops.Snapshot(input=read))  # Snapshot has no gradient
+    return [([(op.name, index) for op, index in folding], copy)]
 
 
 def _has_examples(network, norm):
