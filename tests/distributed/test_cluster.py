@@ -1,9 +1,9 @@
 """Parameter servers: one state for all workers, on a server; real processes that train, of which only the chief writes."""
 import json
 import os
+import signal
 import socket
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -32,16 +32,16 @@ def _ports(count):
     return ports
 
 
-def _start(directory, cluster, task):
+def _start(python, directory, cluster, task):
     environment = dict(os.environ, PYTHONPATH=_ROOT, CUDA_VISIBLE_DEVICES='',
                        TF_CONFIG=json.dumps({'cluster': cluster, 'task': {'type': task, 'index': 0}}))
     with open(str(directory / (task + '.log')), 'w') as log:
-        return subprocess.Popen([sys.executable, '-m', 'tests.distributed.train_cluster', str(directory), str(_STEPS)],
+        return subprocess.Popen([python, '-m', 'tests.distributed.train_cluster', str(directory), str(_STEPS)],
                                 cwd=_ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
 @pytest.fixture(scope='module')
-def cluster(tmp_path_factory):
+def cluster(tmp_path_factory, forked_python):
     """The directory of a training by two workers, one of them the chief, a parameter server and an evaluator."""
     directory = tmp_path_factory.mktemp('cluster')
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
@@ -55,13 +55,13 @@ def cluster(tmp_path_factory):
     try:
         # The evaluator begins with the checkpoint of step 0, which is saved before the first step and has no positions.
         for task in ('ps', 'evaluator', 'chief', 'worker'):
-            processes[task] = _start(directory, addresses, task)
+            processes[task] = _start(forked_python, directory, addresses, task)
         for task in ('chief', 'worker', 'evaluator'):
             assert processes[task].wait(end - time.time()) == 0, (directory / (task + '.log')).read_text()[-3000:]
     finally:
-        for process in processes.values():
+        for task, process in processes.items():
             if process.poll() is None:
-                process.kill()
+                os.kill(int((directory / (task + '.pid')).read_text()), signal.SIGKILL)
                 process.wait()
     return directory
 

@@ -1,4 +1,8 @@
-"""One process of a parameter-server cluster: TF_CONFIG names its task. python train_cluster.py DIR STEPS."""
+"""One process of a parameter-server cluster: TF_CONFIG names its task. python train_cluster.py DIR STEPS.
+
+Its id is in DIR/TASK.pid.
+"""
+import json
 import os
 import sys
 
@@ -21,6 +25,8 @@ def model_fn(features, labels, mode, params):
 
 
 def main(directory, steps):
+    with open(os.path.join(directory, json.loads(os.environ['TF_CONFIG'])['task']['type'] + '.pid'), 'w') as stream:
+        stream.write(str(os.getpid()))
     run_config = tf.estimator.RunConfig(os.path.join(directory, 'model'), tf_random_seed=5, save_checkpoints_steps=20)
     estimator = tf.estimator.Estimator(model_fn, config=run_config, params={
         'directory': directory, 'start': os.path.join(directory, 'float', 'model.ckpt'), 'settings': {'recipe': 'auto'}})

@@ -71,6 +71,16 @@ def sgd(loss, step, losses):
     return _minimize(v1.train.GradientDescentOptimizer(0.05), loss, step)
 
 
+def summarized(loss, step, losses):
+    """Momentum, with histograms of gradients."""
+    optimizer = v1.train.MomentumOptimizer(0.02, 0.9)
+    pairs = optimizer.compute_gradients(loss)
+    for gradient, variable in pairs:
+        v1.summary.histogram(variable.op.name, gradient)
+    with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
+        return optimizer.apply_gradients(pairs, step)
+
+
 def sgd_options(loss, step, losses):
     """No gating, colocation, and the update ops grouped with the train op."""
     optimizer = v1.train.GradientDescentOptimizer(0.05)

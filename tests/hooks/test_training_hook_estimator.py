@@ -30,7 +30,7 @@ def model_fn(features, labels, mode, params):
         v1.train.init_from_checkpoint(params['start'], {variable.op.name: variable for variable in v1.global_variables()})
     if params.get('explicit'):
         CreateQuantizeTrainingGraph(params['explicit'])
-    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=recipes.adam_clipped(loss, step, losses))
+    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=recipes.summarized(loss, step, losses))
 
 
 def estimator(directory, warm_start_from=None, **params):

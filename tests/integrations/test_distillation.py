@@ -126,7 +126,9 @@ def of_the_start(tmp_path_factory, checkpoint):
     return get
 
 
-@pytest.mark.parametrize('distillation', [True, Distillation(**SETTINGS)], ids=['defaults', 'settings'])
+@pytest.mark.parametrize('distillation', [
+    pytest.param(True, marks=pytest.mark.slow, id='defaults'),  # the estimator wrapper has them
+    pytest.param(Distillation(**SETTINGS), id='settings')])
 def test_the_model_fn_wrapper_knows_the_checkpoint(tmp_path, checkpoint, of_the_start, distillation):
     expected = of_the_start(**{} if distillation is True else SETTINGS)
     model_fn = quantize_model_fn(trainings.plain_model_fn(), trainings.config(tmp_path), checkpoint, distillation=distillation)

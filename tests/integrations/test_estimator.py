@@ -98,8 +98,9 @@ def test_a_canned_estimator(tmp_path):
     assert np.unique(np.abs(row['logits']) % 2.0 ** -8).tolist() == [0]
 
 
-@pytest.mark.parametrize('optimizer', [lambda: trainings.momentum(), lambda: tf.keras.optimizers.SGD(0.05)],
-                         ids=['of tf.train', 'of tf.keras'])
+@pytest.mark.parametrize('optimizer', [
+    pytest.param(lambda: trainings.momentum(), marks=pytest.mark.slow, id='of tf.train'),
+    pytest.param(lambda: tf.keras.optimizers.SGD(0.05), id='of tf.keras')])
 def test_an_estimator_of_a_keras_model(tmp_path, optimizer):
     keras = tf.keras
     # An input layer has no node of its own there; the range begins at the Lambda.

@@ -172,7 +172,7 @@ def test_training_continues_from_its_checkpoint(tmp_path, checkpoint, explicit, 
 def test_a_float_training_is_continued_in_its_own_directory(tmp_path):
     with tf.Graph().as_default():
         train_op, _ = training_graph()
-        slim.learning.train(train_op, str(tmp_path / 'logs'), number_of_steps=2)
+        slim.learning.train(train_op, str(tmp_path / 'logs'), number_of_steps=2, save_summaries_secs=None)
     assert position_saveable.VOTES_KEY not in read(str(tmp_path / 'logs' / 'model.ckpt-2'))
     assert len(train(tmp_path, 4)) == 2
     assert position_saveable.VOTES_KEY in read(str(tmp_path / 'logs' / 'model.ckpt-4'))
@@ -247,7 +247,7 @@ def accuracy(trained, tmp_path_factory):
         return np.mean(session.run(predictions) == LABELS)
 
 
-@pytest.mark.parametrize('restored', ['default', 'list', 'loop'])
+@pytest.mark.parametrize('restored', [pytest.param('default', marks=pytest.mark.slow), 'list', 'loop'])
 def test_slim_evaluates_the_quantized_network(tmp_path, trained, accuracy, restored):
     _, logs = trained
     with tf.Graph().as_default():

@@ -1,5 +1,6 @@
 """All ways to drive a training agree with the plain one: losses, positions, weights; they stop and go on; float checkpoints."""
 import functools
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -50,10 +51,14 @@ def test_the_plain_way_trains_and_its_positions_move_where_they_are_to(recipe, c
 
 
 def _with_both_recipes():
-    """Each way with the default recipe, and each fourth with positions that move; `make test-slow` has all."""
+    """Kinds of variables with the default recipe, of the others one with it and one with positions that move.
+
+    `make test-slow` has all with both.
+    """
     for number, name in enumerate(ways.WAYS):
-        yield pytest.param(name, 'auto')
-        yield pytest.param(name, 'manual', marks=[pytest.mark.slow] * (number % 4 > 0))
+        moves = name not in ways.SCOPES and number % 2 == 0
+        yield pytest.param(name, 'auto', marks=[pytest.mark.slow] * moves)
+        yield pytest.param(name, 'manual', marks=[pytest.mark.slow] * (not moves))
 
 
 @pytest.fixture(scope='module')
@@ -83,22 +88,27 @@ def test_equals_the_plain_way_and_goes_on_from_its_checkpoint(name, recipe, cour
         np.testing.assert_array_equal(mine[row], votes[row], err_msg=row)
 
 
-_LEARNED = ['training hook', 'optimizer wrapper', 'model function wrapper', 'slim', 'mixed precision']
+@pytest.fixture(scope='module')
+def learned(start, tmp_path_factory):
+    """The function (way) -> the positions that it learns."""
+    def get(way):
+        config = ways.config
+        with mock.patch.object(ways, 'config', lambda place: config(place).replace(
+                position_update='learned', recipe='manual')):
+            return _positions(way(tmp_path_factory.mktemp('learned'), start, 0, _STEPS).checkpoint)
+    return functools.lru_cache(None)(get)
 
 
-def test_learned_positions_are_the_same_in_every_way(start, tmp_path, monkeypatch):
+@pytest.mark.parametrize('name', ['training hook', 'optimizer wrapper', 'model function wrapper', 'mixed precision',
+                                  pytest.param('slim', marks=pytest.mark.slow)])  # slim has the hook
+def test_learned_positions_are_the_same_in_every_way(name, learned):
     """But for the size of the gradients, which is that of the loss."""
-    config = ways.config
-    monkeypatch.setattr(ways, 'config', lambda place: config(place).replace(position_update='learned', recipe='manual'))
-    courses = {}
-    for name in [None] + _LEARNED:
-        place = tmp_path / str(name)
-        place.mkdir()
-        courses[name] = _positions((ways.WAYS[name] if name else ways.plain)(place, start, 0, _STEPS).checkpoint)
-        learned = [fixed_point.is_learned(votes) for votes in courses[name].values()]
-        assert sum(learned) == len(learned) - 1, 'all but the input'
-        for row, votes in courses[name].items():
-            np.testing.assert_allclose(votes[:-1], courses[None][row][:-1], rtol=1e-5, atol=1e-6, err_msg=name)
+    found, expected = learned(ways.WAYS[name]), learned(ways.plain)
+    assert sorted(found) == sorted(expected)
+    for votes in (found, expected):
+        assert sum(map(fixed_point.is_learned, votes.values())) == len(votes) - 1, 'all but the input'
+    for row, votes in found.items():
+        np.testing.assert_allclose(votes[:-1], expected[row][:-1], rtol=1e-5, atol=1e-6)
 
 
 def _deploy(place, checkpoint, scope):

@@ -51,9 +51,9 @@ def looped(tmp_path_factory):
     return get
 
 
-@pytest.mark.parametrize('name, compiled, loaded', each_pair_once(
-    list(_FIELDS), ['before', 'after', 'both'], ['before', 'after']))
-def test_fit_equals_the_session_loop(tmp_path, name, compiled, loaded, looped):
+@pytest.mark.parametrize('compiled, loaded, name', each_pair_once(
+    ['before', 'after', 'both'], ['before', 'after'], list(_FIELDS)))
+def test_fit_equals_the_session_loop(tmp_path, compiled, loaded, name, looped):
     fields, weights, expected = looped(name)
     start(1)
     model = build()

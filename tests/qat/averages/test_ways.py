@@ -53,7 +53,8 @@ def begun(averaging, tmp_path_factory, start):
 # Those that differ from another one in nothing that the averages have to do with.
 _ALIKE = ('saver with a list', 'saver with names', 'iterator', 'queue', 'loop and condition before the range',
           'condition behind the range', 'two heads', 'estimator', 'optimizer wrapper', 'model function wrapper',
-          'reference variables', 'partitioned resource variables', 'training hook')  # slim has the hook
+          'reference variables', 'partitioned resource variables', 'training hook',  # slim has the hook
+          'monitored session')  # the estimator wrapper has one
 
 
 @pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (name in _ALIKE)) for name in ways.WAYS])
@@ -72,7 +73,8 @@ def test_equals_the_plain_way(name, plain, begun, monkeypatch):
     assert not any(np.allclose(mean, moved.get_tensor(variable), rtol=1e-4) for variable, mean in expected.items())
 
 
-@pytest.mark.parametrize('trained', ways.SCOPES)
+@pytest.mark.parametrize('trained', [
+    pytest.param(kind, marks=[pytest.mark.slow] * (kind == 'partitioned resource variables')) for kind in ways.SCOPES])
 def test_the_averaged_checkpoint_has_them_in_place_of_the_variables(trained, plain, begun):
     checkpoint = plain if trained == 'reference variables' else begun(trained)[1]
     before, after = map(tf.train.load_checkpoint, (checkpoint, vai_q_tf.averaged_checkpoint(checkpoint)))

@@ -142,8 +142,8 @@ def test_moving_averages_follow_the_batch(fused):
 
 
 @pytest.mark.parametrize('name, bn_fold', [
-    ('slim_mobile', 'batch'), ('layers_biased', 'batch'), ('unfused', 'batch'), ('transposed', 'batch'),
-    ('keras_residual', 'batch'), ('layers_biased', 'moving'), ('unfused', 'moving')])
+    ('slim_mobile', 'batch'), ('transposed', 'batch'), ('keras_residual', 'batch'), ('layers_biased', 'moving'),
+    ('unfused', 'moving')] + [pytest.param(name, 'batch', marks=pytest.mark.slow) for name in ('layers_biased', 'unfused')])
 def test_moving_averages_stop_at_the_step(name, bn_fold):
     training = _Training(networks.NETWORKS[name], {'freeze_bn_step': 3, 'bn_fold': bn_fold})
     for number in range(6):
@@ -154,8 +154,7 @@ def test_moving_averages_stop_at_the_step(name, bn_fold):
             assert np.array_equal(value, before[variable]) == (number >= 3), (number, variable)
 
 
-@pytest.mark.parametrize('fields', [{}, {'freeze_bn_step': 3}])
-@pytest.mark.parametrize('fused', [True, False])
+@pytest.mark.parametrize('fused, fields', each_value_once([True, False], [{}, {'freeze_bn_step': 3}]))
 def test_gamma_that_starts_at_zero_trains(fused, fields):
     """Its first steps have a gradient: the normalised convolution times what comes back."""
     def residual(training):
@@ -308,7 +307,7 @@ def test_zero_gammas_train_beside_one_without_gradient():
 @pytest.mark.parametrize('name, fields', [
     pytest.param('keras_residual', {}, marks=pytest.mark.slow), ('keras_residual', {'freeze_bn_step': 3, 'bn_fold': 'batch'}),
     ('keras_residual', {'bn_fold': 'moving'}),
-    ('unfused', {}), ('unfused', {'freeze_bn_step': 3, 'bn_fold': 'batch'}),
+    ('unfused', {}), pytest.param('unfused', {'freeze_bn_step': 3, 'bn_fold': 'batch'}, marks=pytest.mark.slow),
     ('unfused', {'freeze_bn_step': 3, 'bn_fold': 'moving'})])
 def test_updates_wait_until_the_fold_has_read(name, fields):
     """Otherwise it is a matter of luck whether a step folds with the averages before its update or behind it."""

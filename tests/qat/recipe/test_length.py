@@ -1,4 +1,6 @@
 """Steps that are shares of a training, in every way to train that knows how long it is."""
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -65,20 +67,27 @@ def _by_model_fn(place, settings, averages, **length):
     _estimator(place, vai_q_tf.quantize_model_fn(_model_fn, settings)).train(_input_fn, hooks=[averages], **length)
 
 
-# Tests below have the other three with more in them.
-@pytest.mark.parametrize('train, length', [(_by_model_fn, {'steps': _STEPS})] + [
-    pytest.param(*case, marks=pytest.mark.slow) for case in (
-        (_by_model_fn, {'max_steps': _STEPS}), (_by_hook, {'steps': _STEPS}), (_by_hook, {'max_steps': _STEPS}))])
+@pytest.mark.slow  # tests below have all four with more in them
+@pytest.mark.parametrize('length', ['steps', 'max_steps'])
+@pytest.mark.parametrize('train', [_by_model_fn, _by_hook])
 def test_estimator(tmp_path, train, length):
     averages = _Averages()
-    train(tmp_path, _settings(tmp_path), averages, **length)
+    train(tmp_path, _settings(tmp_path), averages, **{length: _STEPS})
     assert averages.moved() == _SHARE * _STEPS
 
 
+@pytest.fixture(scope='module')
+def float_training(tmp_path_factory):
+    """The directory of an estimator that has trained 5 steps."""
+    place = tmp_path_factory.mktemp('float')
+    _estimator(place).train(_input_fn, steps=5)
+    return str(place / 'model')
+
+
 @pytest.mark.parametrize('recipe', ['auto', 'manual'])
-def test_a_restart_counts_from_where_the_training_began(tmp_path, recipe):
+def test_a_restart_counts_from_where_the_training_began(tmp_path, float_training, recipe):
     """The first run of the float network took steps of its own."""
-    _estimator(tmp_path).train(_input_fn, steps=5)
+    shutil.copytree(float_training, str(tmp_path / 'model'))
     moved = []
     for max_steps in (5 + 2, 5 + _STEPS):
         averages = _Averages()
@@ -91,9 +100,9 @@ def test_a_restart_counts_from_where_the_training_began(tmp_path, recipe):
 def test_calls_with_steps_count_by_themselves(tmp_path):
     """As in a loop that evaluates after each of them."""
     moved = []
-    for _ in range(2):
+    for train in (_by_hook, _by_model_fn):
         averages = _Averages()
-        _by_hook(tmp_path, _settings(tmp_path), averages, steps=5)
+        train(tmp_path, _settings(tmp_path), averages, steps=5)
         moved.append(averages.moved())
     assert moved == [2, 2]
 
