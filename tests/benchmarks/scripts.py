@@ -4,7 +4,8 @@ import importlib
 import os
 import sys
 
-from tests.examples.test_demo import ROOT
+from tests.examples.scripts import run
+from tests.forks import ROOT
 
 SCRIPTS = os.path.join(ROOT, 'benchmarks', 'accuracy')
 
@@ -22,3 +23,22 @@ def scripts(*names):
         sys.path.remove(SCRIPTS)
         for name in names:
             sys.modules.pop(name, None)
+
+
+# test_efforts has the pool of processes that import TensorFlow.
+_FORKING = '''
+import multiprocessing, os, runpy, sys
+sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+forks = multiprocessing.get_context('fork')
+multiprocessing.get_context = lambda kind: forks
+runpy.run_path(sys.argv[0], run_name='__main__')
+'''
+
+
+def measure(script, directory, python, *arguments):
+    """What a quick measurement prints, whose process is forked. python: that of tests/forks.py."""
+    process = run(['-c', _FORKING, os.path.join(SCRIPTS, script), '--quick', '--output_dir', str(directory), '--processes', '1',
+                   *arguments], directory, python)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout

@@ -3,14 +3,13 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from tests.benchmarks.scripts import SCRIPTS, scripts
-from tests.examples.test_demo import ROOT, needs_digits
+from tests.benchmarks.scripts import measure, scripts
+from tests.examples.scripts import needs_digits
+from tests.forks import ROOT
 
 ACCURACIES = {(recipe, bits): np.random.RandomState(bits or 1).uniform(0.8, 0.9, 3)
               for recipe, bits in (('float', None), ('default', 4), ('default', 8), ('original', 4))}
@@ -91,22 +90,12 @@ def test_the_guide_has_the_mean_over_the_networks(report):
     assert '| the default | – | – |' in report.advice_table(report.Results(found[:-6])).splitlines()
 
 
-def measure(directory, *arguments):
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [ROOT, os.environ.get('PYTHONPATH')])))
-    process = subprocess.run(
-        [sys.executable, '-W', 'ignore', os.path.join(SCRIPTS, 'measure.py'), '--quick', '--output_dir', str(directory),
-         '--processes', '1', *arguments],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    assert process.returncode == 0, process.stdout + process.stderr
-    return process.stdout
-
-
 @needs_digits
-def test_a_quick_measurement_repeats_nothing(tmp_path):
+def test_a_quick_measurement_repeats_nothing(tmp_path, forked_python):
     """Runs of another commit count only where the options say so."""
     file = tmp_path / 'quick' / 'results.jsonl'
     recipes = ['--recipes', 'default', 'post-training', 'float', 'float, trained on']
-    assert '4 runs' in measure(tmp_path, *recipes)
+    assert '4 runs' in measure('measure.py', tmp_path, forked_python, *recipes)
     found = [json.loads(text) for text in file.read_text().splitlines()]
     assert {(result['recipe'], result['bits']) for result in found} == {
         ('default', 4), ('post-training', 4), ('float', None), ('float, trained on', None)}
@@ -115,12 +104,12 @@ def test_a_quick_measurement_repeats_nothing(tmp_path):
     # One line is of another commit, one was cut off by a crash.
     text = re.sub('("recipe": "float",.*"commit": )"[^"]*"', r'\1"another"', file.read_text())
     file.write_text(text + '{"cut off')
-    assert '3 of them are there' in measure(tmp_path, *recipes)
+    assert '3 of them are there' in measure('measure.py', tmp_path, forked_python, *recipes)
     assert file.read_text().startswith(text + '{"cut off\n')
     (repeated,) = map(json.loads, file.read_text().splitlines()[5:])
     assert dict(repeated, seconds=0) in [dict(result, seconds=0) for result in found]
     assert repeated['recipe'] == 'float'
 
     file.write_text(text)
-    assert '4 of them are there' in measure(tmp_path, '--reuse', *recipes)
+    assert '4 of them are there' in measure('measure.py', tmp_path, forked_python, '--reuse', *recipes)
     assert file.read_text() == text

@@ -2,14 +2,13 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from tests.benchmarks.scripts import SCRIPTS, scripts
-from tests.examples.test_demo import ROOT, needs_digits
+from tests.benchmarks.scripts import measure, scripts
+from tests.examples.scripts import needs_digits
+from tests.forks import ROOT
 
 
 @pytest.fixture(scope='module')
@@ -171,13 +170,8 @@ def test_a_measurement_that_was_stopped_goes_on_where_it_was(modules, tmp_path, 
 
 
 @needs_digits
-def test_a_quick_measurement(tmp_path):
-    process = subprocess.run(
-        [sys.executable, '-W', 'ignore', os.path.join(SCRIPTS, 'measure_efforts.py'), '--quick', '--rows', 'fast',
-         '--output_dir', str(tmp_path), '--processes', '1'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [ROOT, os.environ.get('PYTHONPATH')]))),
-        universal_newlines=True)
-    assert process.returncode == 0, process.stdout + process.stderr
+def test_a_quick_measurement(tmp_path, forked_python):
+    measure('measure_efforts.py', tmp_path, forked_python, '--rows', 'fast')
     (result,) = map(json.loads, (tmp_path / 'quick' / 'efforts.jsonl').read_text().splitlines())
     assert (result['recipe'], result['bits'], result['quick']) == ('fast', 8, True)
     assert 0 <= result['float_accuracy'] <= 1 and 0.8 <= result['agreement'] <= 1 and result['decibels'] > 10

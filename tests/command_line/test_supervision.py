@@ -137,9 +137,9 @@ for work in (succeed, fail, crash, killed, leave, give_up, unfinished, interrupt
 '''
 
 
-def run(words, directory):
+def run(words, directory, python=sys.executable):
     environment = {key: value for key, value in os.environ.items() if not key.startswith('TF_')}
-    return subprocess.run([sys.executable] + words, cwd=str(directory), env=dict(environment, PYTHONPATH=ROOT),
+    return subprocess.run([python] + words, cwd=str(directory), env=dict(environment, PYTHONPATH=ROOT),
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
 
 
@@ -266,14 +266,14 @@ for name in {!r}:
 '''
 
 
-def test_a_graph_that_crashes_tensorflow(tmp_path):
+def test_a_graph_that_crashes_tensorflow(tmp_path, forked_python):
     (tmp_path / 'transpose.pb').write_bytes(_crashing_graph().SerializeToString())
     (tmp_path / 'good.pb').write_bytes(small_network().SerializeToString())
     done = run(['-m', 'vai_q_tf', 'inspect', '--input_frozen_graph', 'transpose.pb'], tmp_path)
     assert done.returncode == 1 and done.stdout == '' and done.stderr.count('\n') == 1, done.stderr
     for words in ('[' + errors.UNSUPPORTED_GRAPH + ']', 'SIGSEGV', "'transpose.pb'", "'op' (Transpose)"):
         assert words in done.stderr
-    done = run(['-c', NODES.format(['transpose.pb', 'good.pb'])], tmp_path)
+    done = run(['-c', NODES.format(['transpose.pb', 'good.pb'])], tmp_path, forked_python)
     assert done.stdout.splitlines() == ["transpose.pb 'op' (Transpose)", 'good.pb '], done.stderr
 
 

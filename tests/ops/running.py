@@ -1,7 +1,8 @@
-"""Ops run in graphs of their own; a graph with the same attributes is built once."""
+"""Ops run on arrays: eagerly, which takes no time for other attributes, or in graphs of their own."""
 import functools
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from vai_q_tf import ops
 
@@ -20,9 +21,17 @@ class Runner:
         return self._session.run(self._output, dict(zip(self._inputs, arrays)))
 
 
-@functools.lru_cache(maxsize=None)
+def eagerly(function, *dtypes):
+    """The function, of tensors of these types, on arrays. Unlike in sessions TensorFlow's own ops keep subnormal numbers."""
+    def run(*arrays):
+        with context.eager_mode():
+            tensors = [tf.constant(array, dtype) for array, dtype in zip(arrays, dtypes)]
+            return tf.nest.map_structure(lambda tensor: tensor.numpy(), function(*tensors))
+    return run
+
+
 def vai_fix_neuron(bits, mode, narrow_range):
-    return Runner(lambda x, p: ops.vai_fix_neuron(x, p, bits, mode, narrow_range), tf.float32, tf.int32)
+    return eagerly(lambda x, p: ops.vai_fix_neuron(x, p, bits, mode, narrow_range), tf.float32, tf.int32)
 
 
 @functools.lru_cache(maxsize=None)
@@ -33,20 +42,19 @@ def gradient(bits, narrow_range):
     return Runner(build, tf.float32, tf.float32, tf.int32)
 
 
-@functools.lru_cache(maxsize=None)
 def search_position(bits, method, mode, narrow_range=False, tie=1.0):
-    return Runner(lambda x: ops.search_position(x, True, bits, mode, method, narrow_range, tie), tf.float32)
+    return eagerly(lambda x: ops.search_position(x, True, bits, mode, method, narrow_range, tie), tf.float32)
 
 
-@functools.lru_cache(maxsize=None)
 def position_errors(bits, mode, below, above, narrow_range):
-    return Runner(lambda x: ops.position_errors(x, below, above, bits, mode, narrow_range), tf.float32)
+    return eagerly(lambda x: ops.position_errors(x, below, above, bits, mode, narrow_range), tf.float32)
 
 
 def fix_neuron(narrow_range=None, **attrs):
     def build(x):
         y = ops.fix_neuron(x, **attrs)
-        if narrow_range is not None:
-            y.op._set_attr('_symmetric', tf.compat.v1.AttrValue(b=narrow_range))
+        y.op._set_attr('_symmetric', tf.compat.v1.AttrValue(b=narrow_range))
         return y
+    if narrow_range is None:
+        return eagerly(lambda x: ops.fix_neuron(x, **attrs), tf.float32)
     return Runner(build, tf.float32)

@@ -9,27 +9,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ops import samples
-from tests.ops.running import Runner
+from tests.ops.running import eagerly
 from vai_q_tf import fixed_point, ops
 
 v1 = tf.compat.v1
 modes = st.sampled_from([0, 1, 2])
 
 
-@functools.lru_cache(maxsize=None)
 def _gradient(bits, mode, narrow_range):
     """That of (dy, x, position, learning)."""
     def build(dy, x, position, learning):
         return ops.threshold_gradient(dy, x, position, learning, bits, mode, narrow_range)
-    return Runner(build, tf.float32, tf.float32, tf.int32, tf.bool)
+    return eagerly(build, tf.float32, tf.float32, tf.int32, tf.bool)
 
 
-@functools.lru_cache(maxsize=None)
 def _scaled_gradient(bits, mode, inner, narrow_range):
     """That of (dy, x, scale, factor, position)."""
     def build(*inputs):
         return ops.scaled_threshold_gradient(*inputs, bit_width=bits, mode=mode, inner=inner, narrow_range=narrow_range)
-    return Runner(build, *[tf.float32] * 4, tf.int32)
+    return eagerly(build, *[tf.float32] * 4, tf.int32)
 
 
 @settings(max_examples=300)
@@ -99,7 +97,13 @@ class State:
 
     def learn(self, *gradients, learning=True):
         self.session.run(self.update, dict(zip([self.learning, *self.gradients], [learning, *gradients])))
-        return self.session.run(self.read)[self.row]
+        table, self.position = self.session.run([self.read, self.elected])
+        return table[self.row]
+
+
+@functools.lru_cache(maxsize=None)
+def _state(rate):
+    return State(rate=rate)
 
 
 def _votes(**counts):
@@ -113,14 +117,14 @@ def _votes(**counts):
 @given(start=st.sampled_from([-126, -1, 0, 5, 126]), rate=st.sampled_from([0.01, 0.3, 1.0]), seed=st.integers(0, 1000),
        drift=st.sampled_from([-1, 0, 1]), scale=st.sampled_from([1e-30, 1.0, 1e30]))
 def test_updates_are_the_definition(start, rate, seed, drift, scale):
-    state = State(rate=rate)
+    state = _state(rate)
     expected = _votes(**{'p{}'.format(start).replace('-', '_'): 3.0})
     state.start(expected)
     for gradient in (np.random.RandomState(seed).standard_normal(40) + drift) * scale:
         expected = fixed_point.learn(expected, gradient, rate)
         found = state.learn(gradient)
         assert samples.same_bits(found, expected)
-        assert state.session.run(state.elected) == fixed_point.mode_position(expected)
+        assert state.position == fixed_point.mode_position(expected)
     table = state.session.run(state.read)
     assert samples.same_bits(table[3], found) and not table[[0, 2]].any()
 

@@ -1,15 +1,9 @@
 """Finding, checking and loading the compiled library."""
-import subprocess
-import sys
-
 import pytest
 
+from tests.forks import ROOT, run_each
 from vai_q_tf import errors
 from vai_q_tf.ops import library
-
-
-def _run(code):
-    return subprocess.check_output([sys.executable, '-W', 'ignore', '-c', code], stderr=subprocess.STDOUT).decode()
 
 
 def test_library_that_was_not_built_says_how_to_build_it(tmp_path):
@@ -43,18 +37,30 @@ def test_loading_twice_gives_the_same_module():
     assert library.load() is library.load()
 
 
-@pytest.mark.parametrize('code', [
-    'import vai_q_tf.ops as a; a.load_library(); [sys.modules.pop(m) for m in list(sys.modules) if "vai_q_tf" in m];'
-    'import vai_q_tf.ops as b; assert a is not b; b.load_library()',
-    'import vai_q_tf.ops as ops, importlib; ops.load_library();'
-    '[importlib.reload(sys.modules["vai_q_tf.ops." + m]) for m in ("library", "fix_neuron")]',
-    'import vai_q_tf.ops.library as l; tf.load_op_library(l._PATH); l.load()',
-], ids=['fresh import', 'reload', 'loaded by somebody else'])
-def test_second_load_in_one_process(code):
-    check = ('; import vai_q_tf.ops as ops; y = ops.fix_neuron(tf.constant([0.3]), 1, 1); dy = tf.gradients(y, y);'
-             'print("result", tf.compat.v1.Session().run(y).tolist())')
-    assert 'result [0.0]' in _run('import sys; import tensorflow as tf; ' + code + check)
+_SECOND_LOADS = {
+    'fresh import':
+        'import vai_q_tf.ops as a; a.load_library(); [sys.modules.pop(m) for m in list(sys.modules) if "vai_q_tf" in m];'
+        'import vai_q_tf.ops as b; assert a is not b; b.load_library()',
+    'reload':
+        'import vai_q_tf.ops as ops, importlib; ops.load_library();'
+        '[importlib.reload(sys.modules["vai_q_tf.ops." + m]) for m in ("library", "fix_neuron")]',
+    'loaded by somebody else': 'import vai_q_tf.ops.library as l; tf.load_op_library(l._PATH); l.load()'}
+_IMPORT = 'import vai_q_tf.ops, vai_q_tf.ops.library as library; assert library._loaded is None'
 
 
-def test_importing_the_package_does_not_load_the_library():
-    _run('import vai_q_tf.ops, vai_q_tf.ops.library as library; assert library._loaded is None')
+@pytest.fixture(scope='module')
+def printed(tmp_path_factory):
+    """What each of _SECOND_LOADS prints, and the value of an op, and what _IMPORT does."""
+    then = ('; import vai_q_tf.ops as ops; y = ops.fix_neuron(tf.constant([0.3]), 1, 1); dy = tf.gradients(y, y);'
+            'print("result", tf.compat.v1.Session().run(y).tolist())')
+    codes = {name: (ROOT, 'import sys; import tensorflow as tf; ' + code + then) for name, code in _SECOND_LOADS.items()}
+    return run_each(dict(codes, import_only=(ROOT, _IMPORT)), tmp_path_factory.mktemp('loads'))
+
+
+@pytest.mark.parametrize('name', sorted(_SECOND_LOADS))
+def test_second_load_in_one_process(printed, name):
+    assert 'result [0.0]' in printed[name]
+
+
+def test_importing_the_package_does_not_load_the_library(printed):
+    assert printed['import_only'] == 'done\n'

@@ -7,41 +7,45 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.ops import samples
-from tests.ops.running import Runner
+from tests.ops import running, samples
 from vai_q_tf import fixed_point, ops
 
 modes = st.sampled_from([0, 1, 2])
 
 
+def _by_channel(x, factors, inner):
+    return tf.reshape(tf.reshape(x, [-1, tf.size(factors), inner]) * factors[:, None], tf.shape(x))
+
+
 @functools.lru_cache(maxsize=None)
+def _product():
+    return running.Runner(_by_channel, tf.float32, tf.float32, tf.int32)
+
+
 def _forward(bits, mode, inner, narrow_range):
     """(fused, chain) of (x, scale, rescale, position)."""
-    def build(x, scale, rescale, position):
-        fused = ops.scaled_fix_neuron(x, scale, rescale, position, bits, mode, inner, narrow_range)
-        return fused, _chain(x, scale, rescale, position, inner, bit_width=bits, mode=mode, narrow_range=narrow_range)
-    return Runner(build, tf.float32, tf.float32, tf.float32, tf.int32)
+    def run(x, scale, rescale, position):
+        quantized = running.vai_fix_neuron(bits, mode, narrow_range)(_product()(x, scale, inner), position)
+        return fused(x, scale, rescale, position), _product()(quantized, rescale, inner)
+    fused = running.eagerly(lambda *inputs: ops.scaled_fix_neuron(*inputs, bits, mode, inner, narrow_range),
+                            tf.float32, tf.float32, tf.float32, tf.int32)
+    return run
 
 
-@functools.lru_cache(maxsize=None)
 def _gradient(bits, inner, narrow_range):
     """dx of (dy, x, scale, factor, position), at a `factor` that the op takes as it is."""
     def build(dy, x, scale, factor, position):
         return ops.load_library().vai_scaled_fix_neuron_grad(dy, x, scale, factor, position, bits, inner, narrow_range)
-    return Runner(build, *[tf.float32] * 4, tf.int32)
+    return running.eagerly(build, *[tf.float32] * 4, tf.int32)
 
 
-@functools.lru_cache(maxsize=None)
 def _search(bits, method, mode, inner, narrow_range, tie=1.0):
     """(fused, chain) of (x, scale)."""
-    def build(x, scale):
-        fused = ops.scaled_search_position(x, scale, True, bits, mode, method, inner, narrow_range, tie)
-        return fused, ops.search_position(_by_channel(x, scale, inner), True, bits, mode, method, narrow_range, tie)
-    return Runner(build, tf.float32, tf.float32)
-
-
-def _by_channel(x, factors, inner):
-    return tf.reshape(tf.reshape(x, [-1, tf.size(factors), inner]) * factors[:, None], tf.shape(x))
+    def run(x, scale):
+        return fused(x, scale), running.search_position(bits, method, mode, narrow_range, tie)(_product()(x, scale, inner))
+    fused = running.eagerly(lambda x, scale: ops.scaled_search_position(
+        x, scale, True, bits, mode, method, inner, narrow_range, tie), tf.float32, tf.float32)
+    return run
 
 
 def _chain(x, scale, rescale, position, inner, **attrs):

@@ -13,11 +13,11 @@ import tensorflow as tf
 
 import vai_q_tensorflow
 import vai_q_tf
+from tests.forks import ROOT, run_each
 from tests.integrations import trainings
 from tests.packaging.test_distribution import project_files
 
 v1 = tf.compat.v1
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DOCUMENTED = [
     'QuantizeConfig', 'CreateQuantizeTrainingGraph', 'CreateQuantizeEvaluationGraph', 'CreateQuantizeDeployGraph',
     'quantize_frozen', 'inspect', 'dump', 'convert_datatype', 'fix_neuron', 'FixNeuron', '__version__', '__git_version__',
@@ -55,48 +55,66 @@ def test_the_module_shows_its_names_and_nothing_else():
     assert isinstance(vai_q_tensorflow.errors, types.ModuleType) and vai_q_tensorflow.errors.QuantizeError
 
 
-_FORKS = '''
-import os, sys, traceback
-import tensorflow  # takes longer than all that is tried
-for name, code in sorted({!r}.items()):
-    pid = os.fork()
-    if not pid:
-        os.dup2(os.open(os.path.join({!r}, name), os.O_WRONLY | os.O_CREAT), 1)
-        os.dup2(1, 2)
-        try:
-            exec(code, {{}})
-            print('done', flush=True)
-        except BaseException:
-            traceback.print_exc()
-        os._exit(0)
-    os.waitpid(pid, 0)
-'''
-
-
-def _in_forks(codes, results, path):
-    """Runs each code of {name: code} in a fork of one process; {name: what it prints, and 'done' in the end}."""
-    subprocess.run([sys.executable, '-W', 'ignore', '-c', _FORKS.format(codes, str(results))], cwd=path, check=True,
-                   env=dict(os.environ, PYTHONPATH=path, TF_CPP_MIN_LOG_LEVEL='2'))
-    return {name: (results / name).read_text() for name in codes}
-
-
 _FIRST = {'rules': 'from vai_q_tf.lint import node_rules; node_rules.RULES',
           'names': 'from vai_q_tf.lint.lint import RULES, lint',
           'importlib': 'import importlib; importlib.import_module("vai_q_tf.lint.weight_rules").RULES',
           'file': 'import vai_q_tf.lint.lint_graph', 'package': 'import vai_q_tensorflow'}
 
+_LIBRARY = '''
+import tensorflow as tf
+import vai_q_tensorflow as decent_q
+for name in ("QuantizeConfig", "CreateQuantizeTrainingGraph", "CreateQuantizeEvaluationGraph", "CreateQuantizeDeployGraph",
+             "fix_neuron", "QuantizeError", "QuantizePositionHook", "QuantizeCheckpointListener"):
+    assert callable(getattr(decent_q, name)), name
+assert decent_q.__version__
+node = tf.compat.v1.NodeDef(name="q", op="FixNeuron", input=["x"])
+node.attr["T"].type, node.attr["mode"].i, node.attr["phase"].i, node.attr["quantize_pos"].i = 1, 1, 1, 2
+graph_def = tf.compat.v1.GraphDef(node=[tf.compat.v1.NodeDef(name="x", op="Placeholder"), node])
+graph_def.node[0].attr["dtype"].type = 1
+tf.import_graph_def(graph_def, name="")
+with tf.compat.v1.Session() as session:
+    print(session.run("q:0", {"x:0": [0.3, -100.0, 100.0]}).tolist())
+'''
+
 
 @pytest.fixture(scope='module')
-def after_first(tmp_path_factory):
-    """What each of _FIRST prints, and the use of the function afterwards."""
-    then = '\nimport vai_q_tf, tensorflow as tf\nassert vai_q_tf.lint(tf.compat.v1.GraphDef()) == []'
-    return _in_forks({name: code + then for name, code in _FIRST.items()}, tmp_path_factory.mktemp('first'), ROOT)
+def installed(tmp_path_factory):
+    """A directory with the modules as setuptools copies them, and the library of the checkout."""
+    source, target = tmp_path_factory.mktemp('source'), tmp_path_factory.mktemp('installed')
+    for name in project_files('setup.py', 'setup.cfg', 'README.md', 'vai_q_tensorflow.py', 'vai_q_tf'):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(os.path.join(ROOT, name), str(source / name))
+    subprocess.check_output((sys.executable, 'setup.py', '--quiet', 'build_py', '--build-lib', str(target)),
+                            cwd=str(source), stderr=subprocess.STDOUT)
+    library = os.path.join('vai_q_tf', 'ops', 'libvai_q_tf_ops.so')
+    os.symlink(os.path.join(ROOT, library), str(target / library))
+    return target
+
+
+@pytest.fixture(scope='module')
+def printed(installed, tmp_path_factory):
+    """What each of these prints: _FIRST and the use of the function afterwards, _LIBRARY, and IMPORTS from the installed
+    modules, and where the module is from and whether it has all names.
+    """
+    first = '\nimport vai_q_tf, tensorflow as tf\nassert vai_q_tf.lint(tf.compat.v1.GraphDef()) == []'
+    imports = '''
+import sys, vai_q_tensorflow
+assert decent_q is vai_q_tensorflow
+assert sys.modules['vai_q_tensorflow.python.decent_q'] is decent_q
+print(decent_q.__file__, all(hasattr(decent_q, name) for name in {!r}))'''.format(DOCUMENTED)
+    ways = {name: (ROOT, code + first) for name, code in _FIRST.items()}
+    ways.update({name: (str(installed), code + imports) for name, code in IMPORTS.items()}, library=(ROOT, _LIBRARY))
+    return run_each(ways, tmp_path_factory.mktemp('printed'))
+
+
+def test_the_module_loads_the_library(printed):
+    assert printed['library'] == '[0.25, -32.0, 31.75]\ndone\n'
 
 
 @pytest.mark.parametrize('first', sorted(_FIRST))
-def test_a_function_has_the_name_of_a_folder(after_first, first):
+def test_a_function_has_the_name_of_a_folder(printed, first):
     """`vai_q_tf.lint` is the function, whichever is imported first, and the folder can be imported from."""
-    assert after_first[first] == 'done\n'
+    assert printed[first] == 'done\n'
 
 
 @pytest.mark.parametrize('name', [
@@ -120,34 +138,9 @@ def test_lint_is_found_where_the_guide_had_it():
     assert importlib.import_module('vai_q_tf.export.lint').lint is vai_q_tf.lint
 
 
-@pytest.fixture(scope='module')
-def installed(tmp_path_factory):
-    """A directory with the modules as setuptools copies them, and the library of the checkout."""
-    source, target = tmp_path_factory.mktemp('source'), tmp_path_factory.mktemp('installed')
-    for name in project_files('setup.py', 'setup.cfg', 'README.md', 'vai_q_tensorflow.py', 'vai_q_tf'):
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(os.path.join(ROOT, name), str(source / name))
-    subprocess.check_output((sys.executable, 'setup.py', '--quiet', 'build_py', '--build-lib', str(target)),
-                            cwd=str(source), stderr=subprocess.STDOUT)
-    library = os.path.join('vai_q_tf', 'ops', 'libvai_q_tf_ops.so')
-    os.symlink(os.path.join(ROOT, library), str(target / library))
-    return target
-
-
-@pytest.fixture(scope='module')
-def imported(installed, tmp_path_factory):
-    """What each of IMPORTS prints, and where the module is from and whether it has all names."""
-    then = '''
-import sys, vai_q_tensorflow
-assert decent_q is vai_q_tensorflow
-assert sys.modules['vai_q_tensorflow.python.decent_q'] is decent_q
-print(decent_q.__file__, all(hasattr(decent_q, name) for name in {!r}))'''.format(DOCUMENTED)
-    return _in_forks({way: code + then for way, code in IMPORTS.items()}, tmp_path_factory.mktemp('imported'), str(installed))
-
-
 @pytest.mark.parametrize('way', sorted(IMPORTS))
-def test_imports_of_the_installed_modules(installed, imported, way):
-    assert imported[way].split() == [str(installed / 'vai_q_tensorflow.py'), 'True', 'done']
+def test_imports_of_the_installed_modules(installed, printed, way):
+    assert printed[way].split() == [str(installed / 'vai_q_tensorflow.py'), 'True', 'done']
 
 
 @pytest.mark.parametrize('form', ['positional', 'keywords'])

@@ -18,10 +18,10 @@ def test_quantization_aware_training(tmp_path, forked_python):
     assert written == ['latest.json', 'quantize_config.yaml'] + evaluations + ['quantize_train_graph.pb'], log
 
 
-def test_post_training_quantization(tmp_path):
+def test_post_training_quantization(tmp_path, forked_python):
     assert sorted(README.files) == ['calibration.py', 'freeze.py'] and len(README.sh) == 1
     README.write_files(tmp_path)
-    printed, log = run_sh(README.sh, tmp_path)
+    printed, log = run_sh(README.sh, tmp_path, forked_python)
     assert 'From images to logits/BiasAdd: ' in printed
     assert 'will not accept' not in log
     written = sorted(path.name for path in (tmp_path / 'quantize_results').iterdir())
