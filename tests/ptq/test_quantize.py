@@ -31,7 +31,8 @@ def _read(path):
 def _quantize(tmp_path, graph_def=None, output=None, input_fn=networks.batches, options=None, **fields):
     if graph_def is None:
         graph_def, output = networks.branches()
-    return _read(quantize_frozen(graph_def, input_fn, _config(tmp_path, output, **fields), **dict({'effort': 'fast'}, **(options or {}))))
+    options = dict({'effort': 'fast'}, **(options or {}))
+    return _read(quantize_frozen(graph_def, input_fn, _config(tmp_path, output, **fields), **options))
 
 
 def _nodes(model):
