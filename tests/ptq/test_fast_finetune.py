@@ -64,10 +64,8 @@ def mobile():
     """Depthwise and pointwise convolutions, and a residual addition."""
     net = Net(1)
     y = net.conv(net.x, 8, 'stem')
-    for number in range(3):
-        y = net.conv(net.depthwise(y, 'd{}'.format(number)), 8, 'p{}'.format(number), size=1)
-    short = y
-    y = net.conv(net.depthwise(y, 'd3'), 8, 'p3', size=1, relu=None)
+    short = y = net.conv(net.depthwise(y, 'd0'), 8, 'p0', size=1)
+    y = net.conv(net.depthwise(y, 'd1'), 8, 'p1', size=1, relu=None)
     y = tf.add(y, short, name='sum')
     return net.dense(tf.nn.avg_pool(y, [1, 4, 4, 1], [1, 4, 4, 1], 'VALID', name='mean'), 10, 'fc')
 

@@ -97,8 +97,10 @@ _OWN = {(model, variant) for model, variant in _DIFFERENCES
         if _DIFFERENCES[model, variant] != _DIFFERENCES.get((model, 'm1'))}
 
 
-@pytest.mark.parametrize('model, variants', [(model, run) for model in _CASES for run in _runs(model)],
-                         ids=lambda value: value if isinstance(value, str) else ','.join(value))
+# 'plain' shows bits of weights and of activations alone; the others have both at once.
+@pytest.mark.parametrize('model, variants', [
+    pytest.param(model, run, marks=[pytest.mark.slow] * (model != 'plain' and run[0] in ('a4', 'a16', 'w4', 'w16')))
+    for model in _CASES for run in _runs(model)], ids=lambda value: value if isinstance(value, str) else ','.join(value))
 def test_equals_the_original(model, variants, tmp_path, monkeypatch):
     cases = [_CASES[model]['variants'][variant] for variant in variants]
     flags = {flag: value for case in cases for flag, value in case['flags'].items()}

@@ -82,7 +82,7 @@ def test_equalization_of_unequal_channels_is_kept(effort, images, calib_iter, tm
         assert gain > 5 and _verdict(capsys, 'cross-layer equalization') == 'kept'
 
 
-@_data(('standard', 16, 4), ('high', 1, 1))
+@_data(('high', 16, 4), ('high', 1, 1))
 def test_equalization_that_changes_the_function_is_rejected(effort, images, calib_iter, tmp_path, capsys):
     without, with_it = (_quantized(_clipping(), tmp_path, lambda step: _batch(step, images), calib_iter,
                                    call=dict(effort=effort), do_cle=do_cle) for do_cle in (0, 1))

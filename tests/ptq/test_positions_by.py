@@ -160,13 +160,13 @@ def test_a_model_has_the_positions_that_were_asked_for(tmp_path, capfd, effort, 
     assert ('bias correction' in told) == (effort == 'standard') and 'positions by error' not in told
 
 
-@pytest.mark.parametrize('way', WAYS)
-def test_the_model_is_an_integer_model(tmp_path, way):
+@pytest.mark.parametrize('way, effort', each_value_once(WAYS, ['fast', 'standard']))
+def test_the_model_is_an_integer_model(tmp_path, way, effort):
     graph_def, _, config = setup(positions_by=way, percentile=98, output_dir=str(tmp_path))
-    assert not dpu_model.differences(quantized(graph_def, batches, config), batches(77))
+    assert not dpu_model.differences(quantized(graph_def, batches, config, effort), batches(77))
 
 
-@pytest.mark.parametrize('way', [None, 'percentile', 'votes'])
+@pytest.mark.parametrize('way', [None, 'percentile', pytest.param('votes', marks=pytest.mark.slow)])
 def test_an_equalized_network_is_calibrated_in_the_same_way(tmp_path, monkeypatch, capfd, way):
     graph_def, _, config = setup(positions_by=way, output_dir=str(tmp_path))
     ways = []

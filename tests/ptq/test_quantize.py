@@ -31,7 +31,8 @@ def _read(path):
 def _quantize(tmp_path, graph_def=None, output=None, input_fn=networks.batches, options=None, **fields):
     if graph_def is None:
         graph_def, output = networks.branches()
-    return _read(quantize_frozen(graph_def, input_fn, _config(tmp_path, output, **fields), **(options or {})))
+    options = dict({'effort': 'fast'}, **(options or {}))
+    return _read(quantize_frozen(graph_def, input_fn, _config(tmp_path, output, **fields), **options))
 
 
 def _nodes(model):
@@ -45,7 +46,7 @@ def _fix_neurons(model):
 @pytest.mark.parametrize('fields', [
     {}, {'weight_bit': 4, 'activation_bit': 6}, {'method': 0}, {'align_rule': 'output', 'align_pool': 2}])
 def test_the_model_is_an_integer_model(tmp_path, fields):
-    model = _quantize(tmp_path, **fields)
+    model = _quantize(tmp_path, options={'effort': 'standard'}, **fields)
     feed = networks.batches(77)
     assert not dpu_model.differences(model, feed)
     assert len(np.unique(networks.run(model, 'logits/BiasAdd/aquant', feed))) > 5

@@ -4,6 +4,7 @@
 is 'renamed' where it differs in nothing but names.
 """
 import collections
+import contextlib
 import os
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import vai_q_tensorflow
 from tests import quick_tensorflow
 from tests.ptq.checking import unmeasured
 from tests.same_network.building import OWN_VALUE
+from tests.same_network.rewriting import rewritten_at_once
 from vai_q_tf import errors
 
 BATCH, STEPS = 4, 3
@@ -53,8 +55,16 @@ def from_training(build, directory, rate=0., thorough=True, **fields):
     """A Trained of the network.
 
     rate: of learning; with none the parameters stay as they are. thorough: whether there are gradients, and TensorFlow's
-    optimizers work on the graphs; else a step updates what batch norms keep. fields: of the QuantizeConfig.
+    optimizers work on the graphs; else a step updates what batch norms keep, and graphs are `rewritten_at_once`. fields: of
+    the QuantizeConfig.
     """
+    with contextlib.ExitStack() as stack:
+        if not thorough:
+            stack.enter_context(rewritten_at_once())
+        return _from_training(build, directory, rate, thorough, **fields)
+
+
+def _from_training(build, directory, rate, thorough, **fields):
     prefix = os.path.join(directory, 'model')
     with tf.Graph().as_default() as graph:
         step = tf.train.get_or_create_global_step()

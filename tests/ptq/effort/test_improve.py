@@ -30,6 +30,12 @@ def _network(builder):
     return builder.dense(tf.reduce_mean(x, [1, 2]), 5, 'logits')
 
 
+def _pooled(builder):
+    """What most tests look at, of two layers."""
+    x = tf.nn.relu(builder.conv(builder.x, 4, 'first'))
+    return builder.dense(tf.reduce_mean(tf.nn.max_pool(x, 2, 2, 'VALID'), [1, 2]), 5, 'logits')
+
+
 def _feed(step, count=8):
     return {'x': np.random.RandomState(step).normal(0.2, 1, (count,) + _SHAPE).astype(np.float32)}
 
@@ -42,11 +48,11 @@ class _Runs:
     def __init__(self, directory, capsys):
         self._directory, self._capsys, self.said, self.summary = str(directory), capsys, '', None
 
-    def usual(self, effort, **fields):
-        """As a call for the usual network and data, which is made once for all tests."""
-        key = effort, tuple(sorted(fields.items()))
+    def usual(self, effort, build=_network, **fields):
+        """As a call for a network and the usual data, which is made once for all tests."""
+        key = effort, build, tuple(sorted(fields.items()))
         if key not in self._known:
-            self._known[key] = self(effort, **fields), self.summary
+            self._known[key] = self(effort, build, **fields), self.summary
         model, self.summary = self._known[key]
         return model
 
@@ -108,7 +114,7 @@ def test_an_input_function_may_fill_one_array_again_and_again(quantized, effort)
     def feed(step):
         array[:] = _feed(step)['x']
         return {'x': array}
-    _assert_equal(quantized(effort, feed=feed), quantized.usual(effort))
+    _assert_equal(quantized(effort, _pooled, feed), quantized.usual(effort, _pooled))
 
 
 def test_efforts_gain(quantized):
@@ -124,17 +130,17 @@ def test_efforts_gain(quantized):
 def test_too_few_images(quantized, effort, images):
     count, steps = images
     feed = lambda step: _feed(step, count)  # noqa: E731
-    model = quantized(effort, feed=feed, calib_iter=steps)
+    model = quantized(effort, _pooled, feed, calib_iter=steps)
     assert quantized.said == (
         'The effort is fast instead of {}: other efforts need 24 images of calibration data or more; there {} {}.'
         .format(effort, 'is' if count * steps == 1 else 'are', count * steps))
-    _assert_equal(model, quantized('fast', feed=feed, calib_iter=steps))
+    _assert_equal(model, quantized('fast', _pooled, feed, calib_iter=steps))
     assert quantized.said == ''
 
 
 @pytest.mark.parametrize('count, steps', [(24, 1), (1, 24), (12, 2)])
 def test_just_enough_images(quantized, count, steps):
-    quantized('standard', feed=lambda step: _feed(step, count), calib_iter=steps)
+    quantized('standard', _pooled, lambda step: _feed(step, count), calib_iter=steps)
     assert not quantized.said and quantized.summary.aids and quantized.summary.effort == 'standard'
 
 
@@ -234,18 +240,21 @@ def test_one_tensor_of_method_0(quantized):
     assert bound['relu/aquant'] == fast['relu/aquant'] < free['relu/aquant']
 
 
-@pytest.mark.parametrize('align_pool', [1, 2])
-def test_what_the_user_says_of_pools(quantized, align_pool):
-    quantized('high', align_pool=align_pool)
-    assert 'pools not aligned' not in {aid.name for aid in quantized.summary.aids}
+@pytest.mark.parametrize('effort, align_pool', [('standard', 1), ('high', 2)])
+def test_what_the_user_says_of_pools(quantized, effort, align_pool):
+    tried = []
+    for fields in {}, {'align_pool': align_pool}:
+        quantized.usual(effort, _pooled, **fields)
+        tried.append('pools not aligned' in {aid.name for aid in quantized.summary.aids})
+    assert tried == [True, False]
 
 
 def test_aligned_pools_stay_where_it_is_no_gain(quantized, monkeypatch):
     monkeypatch.setattr(effort_file, '_LEAST_GAIN', 1000)
-    model = quantized('high')
+    model = quantized('high', _pooled)
     positions = _positions(model)
     assert positions['MaxPool/aquant'] == positions['Relu/aquant']
-    _assert_equal(model, quantized.usual('fast'))
+    _assert_equal(model, quantized.usual('fast', _pooled))
 
 
 # the ways of writing a model
@@ -254,19 +263,19 @@ def test_aligned_pools_stay_where_it_is_no_gain(quantized, monkeypatch):
 def test_quantized_weights_are_those_of_the_fix_neurons(quantized, effort):
     x = _feed(50)['x']
     one, other = (run(model, ['logits/bias/aquant'], x)[0] for model in (
-        quantized(effort, options={'keep_float_weight': 0}), quantized.usual(effort)))
+        quantized(effort, _pooled, options={'keep_float_weight': 0}), quantized.usual(effort, _pooled)))
     np.testing.assert_array_equal(one, other)
 
 
 def test_a_fixed_input_shape(quantized):
-    model = quantized('standard', options={'fix_input_shape': 1}, input_shapes=[[8, 8, 8, 3]])
+    model = quantized('standard', _pooled, options={'fix_input_shape': 1}, input_shapes=[[8, 8, 8, 3]])
     assert next(node for node in model.node if node.name == 'x').attr['shape'].shape.dim[0].size == 8
 
 
 @pytest.mark.parametrize('effort', ['standard', pytest.param('high', marks=pytest.mark.slow)])
 def test_onnx(quantized, effort):
     onnx = pytest.importorskip('onnx')
-    model = onnx.load_model_from_string(quantized(effort, options={'output_format': 'onnx'}))
+    model = onnx.load_model_from_string(quantized(effort, _pooled, options={'output_format': 'onnx'}))
     onnx.checker.check_model(model)
 
 
@@ -278,7 +287,7 @@ def test_finetuning_goes_on_from_what_was_fitted(quantized, effort):
     expected, = run(graph_def, [output], fresh)
 
     def quality(**options):
-        model = quantized(effort, options=dict(options), weight_bit=6)
+        model = quantized(effort, options=options, weight_bit=5) if options else quantized.usual(effort, weight_bit=5)
         return noise_ratio(expected, run(model, [output + '/aquant'], fresh)[0])
     plain, still, tuned = quality(), quality(include_fast_ft=1, fast_ft_epochs=1, fast_ft_lr=1e-12), quality(
         include_fast_ft=1, fast_ft_lr=1e-5)

@@ -91,7 +91,7 @@ def test_a_weight_that_is_not_finite_is_refused(value, effort):
     assert caught.value.code == errors.NOT_FINITE
 
 
-@pytest.mark.parametrize('value', [np.nan, np.inf, 1e25])
+@pytest.mark.parametrize('value', [np.nan, pytest.param(np.inf, marks=pytest.mark.slow), 1e25])
 def test_an_input_that_is_not_finite(value):
     batches = _batches()
     batches[1]['x'][0, 0, 0, 0] = value
@@ -128,7 +128,7 @@ def test_inputs_of_zeros():
     _assert_no_worse(_network, [{'x': np.zeros([8, 6, 6, 3], np.float32)}] * 4)
 
 
-@pytest.mark.parametrize('bits', [1, 2, 24])
+@pytest.mark.parametrize('bits', [1, pytest.param(2, marks=pytest.mark.slow), 24])
 def test_few_and_many_bits(bits):
     _assert_no_worse(_network, _batches(), weight_bit=bits, activation_bit=bits)
 
@@ -157,7 +157,7 @@ def test_control_flow_means_fast(capfd):
     assert not improved.values and 'conditions or loops' in capfd.readouterr().err
 
 
-@pytest.mark.parametrize('steps', [1, 2, 3, 4])
+@pytest.mark.parametrize('steps', [1, 2, pytest.param(3, marks=pytest.mark.slow), 4])
 def test_a_fixed_batch(steps, capfd):
     """One batch that cannot be cut leaves nothing to judge by."""
     build = lambda: _network(_image(24))  # noqa: E731

@@ -214,7 +214,7 @@ def test_a_bound_that_cannot_be_reached(tmp_path):
 
 # a budget
 
-@pytest.mark.parametrize('target', [4, 5.5, 6, 7.9] + [pytest.param(target, marks=pytest.mark.slow) for target in (4.7, 8)])
+@pytest.mark.parametrize('target', [4, 6, 7.9] + [pytest.param(target, marks=pytest.mark.slow) for target in (4.7, 5.5, 8)])
 def test_budgets_are_kept_by_a_model_that_has_the_decibels(tmp_path, target):
     graph_def, output = networks.branches()
     config = _config(tmp_path, output)
