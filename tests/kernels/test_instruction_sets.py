@@ -12,6 +12,7 @@ from tests.kernels.building import pointer
 from tests.ops import samples
 from vai_q_tf import fixed_point
 
+_SETS = 'sse2', 'avx2', 'avx512f'
 _SOURCE = __file__.replace('test_instruction_sets.py', 'cpu_loops.cc')
 
 
@@ -22,12 +23,16 @@ def _flags_of_this_machine():
 
 @pytest.fixture(scope='module')
 def libraries(tmp_path_factory):
-    """The loops for each instruction set of this machine."""
+    """{instruction set of this machine: its loops}."""
     flags = _flags_of_this_machine()
-    names = [name for name in ('sse2', 'avx2', 'avx512f') if name in flags]
-    if not names:
-        pytest.skip('another kind of machine')
-    return [_library(name, tmp_path_factory) for name in names]
+    return {name: _library(name, tmp_path_factory) for name in _SETS if name in flags}
+
+
+@pytest.mark.parametrize('name', _SETS)
+def test_the_tests_below_have_its_loops(libraries, name):
+    if name not in _flags_of_this_machine():
+        pytest.skip('this machine has no ' + name)
+    assert name in libraries
 
 
 def _library(name, tmp_path_factory):
@@ -62,12 +67,12 @@ _many = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_forward_and_gradient(libraries, x, position, bits, mode, narrow_range):
     quantized = fixed_point.quantize(x, position, bits, fixed_point.rounding_of(mode), narrow_range)
     gradient = fixed_point.gradient(x, x, position, bits, narrow_range)
-    for loops in libraries:
+    for name, loops in libraries.items():
         y = np.empty_like(x)
         loops.TestQuantize(pointer(x), pointer(y), x.size, position, bits, narrow_range, mode == 1)
-        assert samples.same_numbers(y, quantized), loops
+        assert samples.same_numbers(y, quantized), name
         loops.TestGradient(pointer(x), pointer(x), pointer(y), x.size, position, bits, narrow_range)
-        assert samples.same_bits(y, gradient), loops
+        assert samples.same_bits(y, gradient), name
 
 
 @_many
@@ -76,9 +81,9 @@ def test_forward_and_gradient(libraries, x, position, bits, mode, narrow_range):
 def test_threshold_gradient(libraries, x, position, bits, mode, narrow_range):
     dy = np.random.RandomState(x.size).standard_normal(x.size).astype(np.float32)
     expected = fixed_point.threshold_gradient(dy, x, position, bits, fixed_point.rounding_of(mode), narrow_range)
-    for loops in libraries:
+    for name, loops in libraries.items():
         found = loops.TestThresholdGradient(pointer(dy), pointer(x), x.size, position, bits, narrow_range, mode == 1)
-        np.testing.assert_array_equal(found, expected, str(loops))
+        np.testing.assert_array_equal(found, expected, name)
 
 
 @_many
@@ -89,12 +94,12 @@ def test_scaled_forward_and_gradient(libraries, case, position, bits, mode, narr
     rounding = fixed_point.rounding_of(mode)
     quantized = fixed_point.scaled_quantize(x, scale, rescale, position, bits, rounding, inner, narrow_range)
     gradient = fixed_point.scaled_gradient(x, x, scale, rescale, position, bits, inner, narrow_range)
-    for loops in libraries:
+    for name, loops in libraries.items():
         y, dx = np.empty_like(x), np.empty_like(x)
         if x.size:
             loops.TestScaled(*map(pointer, (x, scale, rescale, y, dx)), x.size, scale.size, inner, position, bits,
                              narrow_range, mode == 1)
-        assert samples.same_numbers(y, quantized) and samples.same_numbers(dx, gradient), loops
+        assert samples.same_numbers(y, quantized) and samples.same_numbers(dx, gradient), name
 
 
 @_many
@@ -102,11 +107,11 @@ def test_scaled_forward_and_gradient(libraries, case, position, bits, mode, narr
 def test_scale(libraries, case):
     x, scale, _, inner = case
     expected = fixed_point.scaled(x, scale, inner)
-    for loops in libraries:
+    for name, loops in libraries.items():
         y = np.empty_like(x)
         if x.size:
             loops.TestScale(pointer(x), pointer(scale), pointer(y), x.size, scale.size, inner)
-        assert samples.same_numbers(y, expected), loops
+        assert samples.same_numbers(y, expected), name
 
 
 @_many
@@ -115,8 +120,8 @@ def test_scale(libraries, case):
 def test_search(libraries, x, bits, settings, narrow_range, tie):
     method, mode = settings
     expected = fixed_point.search_position(x, bits, method, mode, narrow_range, tie)
-    for loops in libraries:
-        assert loops.TestSearch(pointer(x), x.size, bits, method, mode == 2, narrow_range, tie) == expected, loops
+    for name, loops in libraries.items():
+        assert loops.TestSearch(pointer(x), x.size, bits, method, mode == 2, narrow_range, tie) == expected, name
 
 
 @_many
@@ -124,7 +129,7 @@ def test_search(libraries, x, bits, settings, narrow_range, tie):
 def test_position_errors(libraries, x, bits, window, narrow_range):
     first, expected = fixed_point.position_errors(x, bits, 1, *window, narrow_range)
     if first != fixed_point.POSITION_ZERO:
-        for loops in libraries:
+        for name, loops in libraries.items():
             errors = np.empty_like(expected)
-            assert loops.TestPositionErrors(pointer(x), x.size, bits, narrow_range, *window, pointer(errors)) == first, loops
-            assert samples.same_bits(errors, expected), loops
+            assert loops.TestPositionErrors(pointer(x), x.size, bits, narrow_range, *window, pointer(errors)) == first, name
+            assert samples.same_bits(errors, expected), name
