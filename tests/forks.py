@@ -1,7 +1,7 @@
 """Python programs in processes of their own that need not import TensorFlow: each is a fork of one process that has.
 
-`python` is a program that does what Python does with a script, with -m and with -c. What is to be seen of a start itself,
-as of its signals or its imports, needs a Python of its own.
+`python` is a program that does what Python does with a script, with -m and with -c. Tests of the start itself, of its signals
+or imports, need a real one.
 """
 import atexit
 import json
@@ -150,7 +150,7 @@ def _run(arguments):
             runpy.run_path(arguments[0], run_name='__main__')
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
-            return end.code or 0
+            return (end.code or 0) & 255
         print(end.code, file=sys.stderr)
         return 1
     except BaseException:

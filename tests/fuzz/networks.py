@@ -35,7 +35,7 @@ class MoreLayers(Builder):
         return pool(x, *self.choose((2, 2), (3, 1), (3, 2), (int(x.shape[1]), 1)), 'VALID')
 
     def global_norm(self, x):
-        """batch_norm_with_global_normalization behind a convolution."""
+        """batch_norm_with_global_normalization after a convolution."""
         x = tf.nn.conv2d(x, self.weights(1, 1, int(x.shape[-1]), 4, fan_in=int(x.shape[-1])), 1, 'SAME')
         mean, beta = (self.between(name, 4, low=-.3, high=.3, learns=name == 'beta') for name in ('mean', 'beta'))
         variance, gamma = self.between('variance', 4, learns=False), self.between('gamma', 4)

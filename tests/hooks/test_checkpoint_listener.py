@@ -201,7 +201,7 @@ def test_exclusive_arguments():
 
 @pytest.mark.parametrize('layers', [3, pytest.param(10, marks=pytest.mark.slow)])
 def test_an_export_takes_no_longer_than_four_checkpoints_at_the_size_of_resnet_50(tmp_path, layers):
-    """Layers of 2.5 million weights behind batch norms, ten of which are as large, read, folded and written."""
+    """Reads, folds and writes layers of 2.5 million weights and a batch norm each; ten are as large as ResNet-50."""
     depth = 1600
 
     def network(training):

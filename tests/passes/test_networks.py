@@ -40,7 +40,7 @@ def _mobilenet_v1_of_slim():
 
 
 def _dense_blocks():
-    """Pre-activation blocks that are joined: some batch norms are behind a concat, others behind a convolution."""
+    """Pre-activation blocks that are joined: some batch norms come after a concat, others after a convolution."""
     keras.backend.set_learning_phase(0)
     layers = keras.layers
 

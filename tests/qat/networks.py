@@ -136,7 +136,7 @@ def without_norm(training):
 
 
 def several_outputs(training):
-    """Split and unstack, whose outputs go through shared and through different layers, before and behind batch norms."""
+    """Split and unstack, whose outputs go through shared and through different layers, before and after batch norms."""
     def norm(x, name):
         return layers.batch_normalization(x, training=training, momentum=0.9, name=name)
 

@@ -264,7 +264,7 @@ def _waiting_norm(x, training, name):
 
 
 def _waiting_norms(training, use_resource):
-    """One behind a convolution, and one behind a pool."""
+    """One after a convolution, and one after a pool."""
     x = image()
     with tf.variable_scope('net', use_resource=use_resource[0]):
         x = tf.nn.relu(_waiting_norm(conv(x), training, 'first'))

@@ -46,7 +46,7 @@ class _Graph:
     @classmethod
     @functools.lru_cache(40)
     def of(cls, build, fields, rate):
-        """That of a network, fields as a frozenset of their items; in a directory of its own, since it is kept."""
+        """The graph of a network, which is kept, so it has a directory of its own. fields: a frozenset of their items."""
         with tempfile.TemporaryDirectory() as directory:
             return cls(build, directory, None if fields is None else dict(fields), rate)
 

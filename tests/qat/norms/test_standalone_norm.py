@@ -1,4 +1,4 @@
-"""Batch norms that are not behind a convolution, as in networks with pre-activation: a Mul and an Add with constants."""
+"""Batch norms that do not come after a convolution, as in networks with pre-activation: a Mul and an Add with constants."""
 import functools
 from typing import NamedTuple
 

@@ -4,15 +4,17 @@ import pytest
 import tensorflow as tf
 
 import vai_q_tf
+from tests import quick_tensorflow
 from tests.loading import load
 from tests.qat.recipe import small
 
 v1 = tf.compat.v1
 
 
-def _gradients(place, use_resource, waiting):
+def _gradients(place, use_resource, optimizers, waiting):
     """Those of the norm's gamma and beta in the first step, with ops that wait for the updates of moving averages or not."""
-    with tf.Graph().as_default(), v1.Session() as session:
+    config = quick_tensorflow.one_thread(optimizers)
+    with tf.Graph().as_default(), v1.Session(config=config) as session:
         images, labels = map(tf.constant, small.batch(0))
         with v1.variable_scope('', use_resource=use_resource):
             loss = v1.losses.sparse_softmax_cross_entropy(labels, small.network(images))
@@ -26,10 +28,10 @@ def _gradients(place, use_resource, waiting):
         return session.run(gradients)
 
 
-@pytest.mark.parametrize('use_resource', [False, True])
-def test_gradients_are_those_of_the_moving_averages_that_the_step_folded_with(tmp_path, use_resource):
+@pytest.mark.parametrize('use_resource, optimizers', [(False, False), (False, True), (True, False)])
+def test_gradients_are_those_of_the_moving_averages_that_the_step_folded_with(tmp_path, use_resource, optimizers):
     """`minimize` within the control dependencies of the updates, as is usual, makes all gradients wait for them."""
-    expected = _gradients(tmp_path, use_resource, waiting=False)
-    for gradient, value in zip(_gradients(tmp_path, use_resource, waiting=True), expected):
+    expected = _gradients(tmp_path, use_resource, optimizers, waiting=False)
+    for gradient, value in zip(_gradients(tmp_path, use_resource, optimizers, waiting=True), expected):
         np.testing.assert_allclose(gradient, value, rtol=1e-5)
         assert np.abs(value).min() > 1e-6

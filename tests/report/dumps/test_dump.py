@@ -91,6 +91,9 @@ def test_every_reader_finds_every_batch(tmp_path):
 
 def test_a_second_dump_into_the_same_directory_changes_only_its_own_files(tmp_path, caplog):
     dump(measured_model(), ones, str(tmp_path), max_dump_batches=2)
+    (tmp_path / 'earlier' / 'dump_results_5').mkdir(parents=True)  # a directory of its own
+    (tmp_path / 'earlier' / 'dump_results_5' / 'x.bin').write_bytes(b'')
+    (tmp_path / 'dump_results_6').write_bytes(b'')
     dump(measured_model(), ones, str(tmp_path), max_dump_batches=2)
     assert not caplog.messages
     dump(measured_model(), lambda step: ones(3), str(tmp_path))

@@ -26,13 +26,11 @@ from vai_q_tf.graph.dependence import changing_nodes
 from vai_q_tf.graph.fetchable import fetchable_tensors
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
-from vai_q_tf.report.dumps.dump_files import FileNames, Folders
+from vai_q_tf.report.dumps.dump_files import WEIGHTS, FileNames, Folders
 from vai_q_tf.report.dumps.fetch import Fetcher, graph_order, integers_of
 from vai_q_tf.report.dumps.model_to_run import model_to_run
 from vai_q_tf.terminal.progress import progress
 from vai_q_tf.wording import some_of
-
-_WEIGHTS = 'dump_results_weights'
 
 
 def dump(graph_def, input_fn, output_dir, max_dump_batches=1, dump_float=0, dump_input_tensors='', arch_type='DEFAULT'):
@@ -107,7 +105,7 @@ class _Dump:
             is_weight = tensor in self._constant and self._view.attr(tensor, 'mode').i != ACTIVATION_MODE
             integers = integers_of(tensor, value, position, bits)
             self._folders.write(integers, [(folder, '{}_{}'.format(stem, integers.dtype.name)) for folder in guide]
-                                + [(folder, stem) for folder in ([_WEIGHTS] if is_weight else board)])
+                                + [(folder, stem) for folder in ([WEIGHTS] if is_weight else board)])
             if self._dump_float and not is_weight:
                 self._folders.write(value, [(folder, stem + '_float') for folder in board])
             record.update(type=integers.dtype.name, bits=bits, position=position)

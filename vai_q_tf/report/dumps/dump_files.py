@@ -12,7 +12,9 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, files
 from vai_q_tf.wording import some_of
 
-_FOLDER = re.compile(r'dump_results_(\d+|weights)$')
+INDEX = 'dump_results.json'
+WEIGHTS = 'dump_results_weights'
+BATCH_FOLDER = re.compile(r'dump_results_(\d+)$')
 _LONGEST = 200  # bytes of a stem; file systems allow 255 for a name
 _SUFFIXES = ('', '_float', '_int8', '_int16', '_int32')
 _INT8_LINES = [b'%d\n' % value for value in list(range(128)) + list(range(-128, 0))]  # by the byte
@@ -84,9 +86,9 @@ class Folders:
 
     def _warn_of_others(self, written):
         """They may be of a board, so they stay."""
-        others = [os.path.join(os.path.relpath(folder, self._directory), name)
-                  for folder, _, names in os.walk(self._directory) if _FOLDER.match(os.path.basename(folder)) for name in names]
-        others = sorted(set(others) - written)
+        folders = [entry for entry in os.scandir(self._directory)
+                   if (BATCH_FOLDER.match(entry.name) or entry.name == WEIGHTS) and entry.is_dir()]
+        others = sorted({os.path.join(folder.name, name) for folder in folders for name in os.listdir(folder.path)} - written)
         if others:
             tf.logging.warning('%r keeps files of another dump, which compare takes for further batches: %s. Delete those that '
                                'you do not need, or give another output_dir.', self._directory, some_of(others))
@@ -104,8 +106,8 @@ class Folders:
                     path = files.write(directory, name + extension, data)
 
     def write_index(self, index):
-        """Writes the dict as dump_results.json."""
-        files.write(self._staged, 'dump_results.json', (json.dumps(index, indent=1) + '\n').encode())
+        """Writes the dict as the INDEX."""
+        files.write(self._staged, INDEX, (json.dumps(index, indent=1) + '\n').encode())
 
     def _folder(self, folder):
         path = os.path.join(self._staged, folder)

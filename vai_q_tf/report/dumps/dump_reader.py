@@ -8,10 +8,8 @@ from typing import List, NamedTuple, Optional
 import numpy as np
 
 from vai_q_tf import errors, fixed_point
+from vai_q_tf.report.dumps.dump_files import BATCH_FOLDER, INDEX, WEIGHTS
 
-INDEX = 'dump_results.json'
-_WEIGHTS = 'dump_results_weights'
-_FOLDER = re.compile(r'dump_results_(\d+)$')
 _FILE = re.compile(r'(.+?)(?:_(int8|int16|int32|float))?\.(bin|txt)$')
 _TYPES = ('int8', 'int16', 'int32')
 
@@ -30,7 +28,7 @@ class DumpedTensor(NamedTuple):
 
 def is_dump(path):
     """Whether the path is a folder that holds a dump, or the files of a batch."""
-    return any(name == INDEX or _FOLDER.match(name) or name == _WEIGHTS or name.endswith('.bin') for name in _listing(path))
+    return any(name == INDEX or BATCH_FOLDER.match(name) or name == WEIGHTS or name.endswith('.bin') for name in _listing(path))
 
 
 class DumpReader:
@@ -108,11 +106,11 @@ class DumpReader:
         Files whose names have a type count batches from 1 in their folders, and the others from 0: see the head of `dump`. A
         tool that writes one kind alone may begin where it likes.
         """
-        folders = {int(found.group(1)): found.group() for found in map(_FOLDER.match, _listing(self._directory)) if found}
+        folders = {int(found.group(1)): found.group() for found in map(BATCH_FOLDER.match, _listing(self._directory)) if found}
         typed = {number: self._files(folder, True) for number, folder in folders.items()}
         plain = {number: self._files(folder, False) for number, folder in folders.items()}
         if not folders:
-            return self._files(_WEIGHTS, None), {0: self._files('', None)}, {}
+            return self._files(WEIGHTS, None), {0: self._files('', None)}, {}
         typed, plain = ({number: found for number, found in kind.items() if found} for kind in (typed, plain))
         batches, untyped = {}, {}
         for kind, is_only in ((plain, not typed), (typed, True)):
@@ -121,7 +119,7 @@ class DumpReader:
                 batches.setdefault(number - first, {}).update(found)
                 if kind is plain:
                     untyped[number - first] = found
-        return self._files(_WEIGHTS, None), batches, untyped
+        return self._files(WEIGHTS, None), batches, untyped
 
     def _files(self, folder, typed):
         """{stem: (path, type)} of a folder. typed: whether those with a type in their names, or the others; None: all."""
