@@ -1,5 +1,5 @@
 """Activation functions that the hardware computes together with the preceding op."""
-from typing import FrozenSet, List, Mapping, NamedTuple, Optional, Sequence
+from typing import FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 import tensorflow.compat.v1 as tf
 
@@ -60,7 +60,8 @@ def find_activations(graph_range: GraphRange) -> List[Activation]:
     >>> activation.alpha, activation.alpha_input
     ('alpha', ('scaled', 1))
     """
-    found, taken = [], set()
+    found: List[Activation] = []
+    taken: Set[str] = set()
     for name in graph_range.nodes:
         if graph_range.view.op(name) in ('Maximum', 'Sub') and _is_computed(graph_range, name):
             leaky = _leaky_relu(graph_range, name)

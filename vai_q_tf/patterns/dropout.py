@@ -31,7 +31,8 @@ def find_dropouts(view: GraphView, nodes: Iterable[str]) -> Tuple[Dict[str, str]
     >>> 'drop/random_uniform/RandomUniform' in members, 'x' in members
     (True, False)
     """
-    inputs, members = {}, set()
+    inputs: Dict[str, str] = {}
+    members: Set[str] = set()
     for name in nodes:
         match = find(view, name, _DROPOUT) if view.op(name) == 'Mul' else None
         if match:
