@@ -104,7 +104,7 @@ def test_null_is_the_default(config_file):
         ('deep YAML', b'[' * 20000, ['deep']), ('deep JSON', b'{"a":' * 20000, ['deep']),
     ('large', b'#' * 2 ** 21, ['bytes']))),
     (b'calib_iter: many', CONFIG, ['line 1', 'calib_iter', "'many'"]),
-    (b'calib_iter: true', CONFIG, ['calib_iter', 'no flag']), (b'calib_iter: [3]', CONFIG, ['calib_iter']),
+    (b'calib_iter: true', CONFIG, ['calib_iter', 'not a flag']), (b'calib_iter: [3]', CONFIG, ['calib_iter']),
     (b'calib_iter: 1.5', CONFIG, ['calib_iter']), (b'onnx_opset: 1.5', CONFIG, ['onnx_opset']),
     (b'skip_check: yes', CONFIG, ["skip_check is 'yes'"]), (b'skip_check: 2', CONFIG, ['0 or 1']),
     (b'strict: perhaps', CONFIG, ['strict']), (b'effort: 3', CONFIG, ['effort', 'fast or standard or high']),

@@ -6,7 +6,7 @@ from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.configuration.config_checks import CHECKS
 from vai_q_tf.configuration.option_values import check_text, from_text
-from vai_q_tf.configuration.options import COMMANDS, CONFIG, EVERYWHERE, EXIT_STATUSES, GROUPS, ROWS, SHORT, USED
+from vai_q_tf.configuration.options import COMMANDS, CONFIG, EVERYWHERE, EXIT_STATUSES, GROUPS, ROWS, SHORT, SWITCH, USED
 from vai_q_tf.configuration.read_file import read_config_file
 from vai_q_tf.dpu import find_target
 from vai_q_tf.terminal.streams import say
@@ -59,7 +59,7 @@ def parser(command=None, note=lambda action: None):
         for name, kind, default, metavar, text in rows:
             if name not in used:
                 text = argparse.SUPPRESS
-            if kind is None:
+            if kind == SWITCH:
                 group.add_argument('--' + name, *([SHORT[name]] if name in SHORT else []), action='store_true', help=text)
                 continue
             shown = getattr(config, name) if kind == CONFIG else default
@@ -113,7 +113,7 @@ def parse(arguments):
     fields = {name: value for name, value in in_file.items() if name in CHECKS}
     for name, kind, _, _, _ in ROWS:
         text = '--' if getattr(options, name) == [] else getattr(options, name)  # [] is what argparse makes of --name=--
-        if kind is None:
+        if kind == SWITCH:
             setattr(options, name, text or in_file.get(name, False))
         elif kind == CONFIG:
             if text is not None:
