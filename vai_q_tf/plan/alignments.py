@@ -1,8 +1,12 @@
 """Which quantized tensors the hardware needs at one position, and which near each other."""
+from typing import Sequence, Tuple
+
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.traits import ADD_OPS, CONCAT_OPS, SPLIT_INPUTS, trait
 from vai_q_tf.graph.view import node_name, tensor_name
+from vai_q_tf.patterns.fusions import Fusion
+from vai_q_tf.plan.draft import Draft
 from vai_q_tf.plan.quant_plan import Alignment, OperandGroup
 
 # Ops that change the shape only, which a concat's inputs are followed through.
@@ -14,7 +18,7 @@ _OPERAND_OPS = {**dict.fromkeys(ADD_OPS | {'AddN'}, 'add'), 'Mul': 'mul', **dict
 _SEVERAL = ('add', 'mul')
 
 
-def find_alignments(draft, fusions):
+def find_alignments(draft: Draft, fusions: Sequence[Fusion]) -> Tuple[Alignment, ...]:
     """The Alignments of the drafted plan, a tuple in graph order.
 
     Max pools and scaled average pools whose result is quantized, and concats and ops that move values whose result, or the relu
@@ -39,7 +43,7 @@ def find_alignments(draft, fusions):
     return tuple(alignment for alignment in found if alignment.output and alignment.inputs)
 
 
-def find_operand_groups(draft, fusions):
+def find_operand_groups(draft: Draft, fusions: Sequence[Fusion]) -> Tuple[OperandGroup, ...]:
     """The OperandGroups of the drafted plan, a tuple: additions and multiplications with several quantized inputs, pools,
     activation functions and hard sigmoids with one, of which the result, or the relu computed with it, is quantized."""
     scaled = _scaled_pools(fusions)

@@ -1,10 +1,13 @@
 """annotate: decides which tensors of a graph are quantized, and how."""
+from typing import Dict, List
+
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
-from vai_q_tf.graph.view import node_name, tensor_name
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.graph.view import GraphView, node_name, tensor_name
 from vai_q_tf.passes.dpu.replace_softmax import SOFTMAX_OF
-from vai_q_tf.patterns.activations import find_activations, relu_after
+from vai_q_tf.patterns.activations import Activation, find_activations, relu_after
 from vai_q_tf.patterns.fusions import find_fusions
 from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.plan.alignments import find_alignments, find_operand_groups
@@ -17,7 +20,7 @@ from vai_q_tf.plan.quant_plan import QuantPlan
 _IN_SOFTMAX = "it is a part of the hardware's softmax, which computes in bfloat16"
 
 
-def annotate(view, config):
+def annotate(view: GraphView, config: QuantizeConfig) -> QuantPlan:
     """The QuantPlan of the graph between config.input_nodes and config.output_nodes.
 
     Quantized are the inputs, the weights, biases and results of weighted ops (after their activation function), the results
@@ -35,7 +38,7 @@ def annotate(view, config):
     draft = Draft(graph_range, config)
     _add_inputs(draft)
     _skip_hard_softmaxes(draft)
-    activations = {}
+    activations: Dict[str, List[Activation]] = {}
     for activation in find_activations(graph_range):
         activations.setdefault(activation.source, []).append(activation)
     chains = add_compute_groups(draft, activations)

@@ -1,10 +1,13 @@
 """Ops without weights: each result is quantized where what goes in is."""
+from typing import Mapping, Sequence
+
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.dpu import HARD_SIGMOID_INPUT_POSITION, HARD_SIGMOID_POSITION
 from vai_q_tf.graph.traits import FLOAT, FORWARDS, SPLIT_INPUTS, WEIGHTED, trait
-from vai_q_tf.patterns.activations import relu_after
-from vai_q_tf.plan.draft import IGNORED
+from vai_q_tf.patterns.activations import Activation, relu_after
+from vai_q_tf.patterns.fusions import Fusion
+from vai_q_tf.plan.draft import IGNORED, Draft
 from vai_q_tf.plan.groups import add_activation_function, add_if_read_elsewhere
 from vai_q_tf.plan.quant_plan import WEIGHT_MODE, ComputeGroup
 from vai_q_tf.plan.resumption import Resumption
@@ -12,7 +15,7 @@ from vai_q_tf.plan.resumption import Resumption
 _IN_FUNCTION = 'it is a call of a TensorFlow function, which is computed in float; only ops of the graph itself are quantized'
 
 
-def add_elementwise(draft, activations, fusions):
+def add_elementwise(draft: Draft, activations: Mapping[str, Sequence[Activation]], fusions: Sequence[Fusion]) -> None:
     """Quantizes the results of additions, pools, concats and so on, and records the ops that stay float.
 
     What an op with a rule reads is quantized as well, where it is computed in float and no constant; see Resumption. A relu

@@ -1,5 +1,5 @@
 """Compute groups: a weighted op with its weights, bias and activation function, quantized as one."""
-from typing import FrozenSet, NamedTuple, Optional, Tuple
+from typing import Collection, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -8,14 +8,14 @@ from vai_q_tf.graph.traits import READ_OPS, WEIGHTED, Trait, trait
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.patterns.activations import Activation
 from vai_q_tf.patterns.bias import is_bias_of, is_transposed, split_bias_add
-from vai_q_tf.plan.draft import IGNORED
-from vai_q_tf.plan.quant_plan import DEPTHWISE_WEIGHT_MODE, WEIGHT_MODE, ComputeGroup
+from vai_q_tf.plan.draft import IGNORED, Draft
+from vai_q_tf.plan.quant_plan import DEPTHWISE_WEIGHT_MODE, WEIGHT_MODE, ComputeGroup, Input
 
 
-class _ComputeChain(NamedTuple):
+class ComputeChain(NamedTuple):
     """What is computed together.
 
-    data: the tensor in front. bias, bias_reader: the bias tensor and the input that reads it, '' and () without bias.
+    data: the tensor in front. bias, bias_reader: the bias tensor and the input that reads it, '' and None without bias.
     result: the tensor before the activation function.
     links: (tensor, nodes of the chain that read it) for every tensor inside. nodes: all of it, the data aside.
     """
@@ -23,7 +23,7 @@ class _ComputeChain(NamedTuple):
     trait: Trait
     data: str
     bias: str
-    bias_reader: tuple
+    bias_reader: Optional[Input]
     activation: Optional[Activation]
     result: str
     links: Tuple[Tuple[str, FrozenSet[str]], ...]
@@ -31,7 +31,7 @@ class _ComputeChain(NamedTuple):
     atrous: bool
 
 
-def add_compute_groups(draft, activations):
+def add_compute_groups(draft: Draft, activations: Mapping[str, Sequence[Activation]]) -> List[ComputeChain]:
     """Quantizes weights, biases and results of all weighted ops of the range, and records their ComputeGroups.
 
     Weighted ops with computed weights stay float. The data inputs are left to `add_compute_inputs`.
@@ -68,7 +68,7 @@ def add_compute_groups(draft, activations):
     return chains
 
 
-def add_compute_inputs(draft, chains):
+def add_compute_inputs(draft: Draft, chains: Sequence[ComputeChain]) -> None:
     """Quantizes the data inputs of weighted ops that are still float, and puts all of them in the ComputeGroups."""
     inputs = {chain.compute: draft.add_activation(chain.data)
               for chain in chains if draft.view.dtype(chain.data) == tf.float32}
@@ -76,7 +76,7 @@ def add_compute_inputs(draft, chains):
 
 
 def _find_chain(graph_range, name, spec, activations):
-    """The _ComputeChain of the weighted op `name`."""
+    """The ComputeChain of the weighted op `name`."""
     view = graph_range.view
     data = graph_range.source(view.inputs(name)[spec.data][0])
     nodes, links, result = {name}, [], name
@@ -89,13 +89,13 @@ def _find_chain(graph_range, name, spec, activations):
     for reader in path:
         links.append((result, frozenset((reader,))))
         result = reader
-    bias = view.inputs(result)[bias_reader[1]] if path else ''
+    bias = view.inputs(result)[bias_reader[1]] if bias_reader else ''
     nodes.update(path)
     activation = next(iter(activations.get(result, ())), None)
     if activation:
         nodes.update(activation.nodes)
         links.append((result, activation.nodes))
-    return _ComputeChain(name, spec, data, bias, bias_reader, activation, result, tuple(links), frozenset(nodes), bool(atrous))
+    return ComputeChain(name, spec, data, bias, bias_reader, activation, result, tuple(links), frozenset(nodes), bool(atrous))
 
 
 def _bias_path(graph_range, name, result):
@@ -116,7 +116,7 @@ def _bias_path(graph_range, name, result):
             split = split_bias_add(graph_range, reader)
             if split and is_bias_of(view, name, reader, split[1]):
                 return (shaped, reader), (reader, split[2])
-    return (), ()
+    return (), None
 
 
 def _atrous(graph_range, name, data):
@@ -146,7 +146,7 @@ def _add_chain(draft, chain):
     fused_leaky = chain.activation is not None and view.op(chain.activation.node) == 'LeakyRelu'
     mode = DEPTHWISE_WEIGHT_MODE if spec.depthwise and not chain.atrous and not fused_leaky else WEIGHT_MODE
     weight = draft.add_weight(view.inputs(chain.compute)[spec.weight], 'weight', mode, (chain.compute, spec.weight))
-    bias = draft.add_weight(chain.bias, 'bias', WEIGHT_MODE, chain.bias_reader) if chain.bias else ''
+    bias = draft.add_weight(chain.bias, 'bias', WEIGHT_MODE, chain.bias_reader) if chain.bias_reader else ''
     for tensor, readers in chain.links:
         add_if_read_elsewhere(draft, tensor, readers, fused=not chain.activation or readers != chain.activation.nodes)
     output = add_activation_function(draft, chain.activation) if chain.activation else draft.add_activation(chain.result)
@@ -161,14 +161,14 @@ def _reduction(view, name, spec):
     return int(np.prod(sizes)) if min(sizes) > 0 else 0
 
 
-def add_activation_function(draft, activation):
+def add_activation_function(draft: Draft, activation: Activation) -> str:
     """Quantizes the slope and the result of an activation function; returns the name of the latter."""
     if activation.alpha:
         draft.add_weight(activation.alpha, 'constant', WEIGHT_MODE, activation.alpha_input)
     return draft.add_activation(activation.node)
 
 
-def add_if_read_elsewhere(draft, tensor, readers, fused=True):
+def add_if_read_elsewhere(draft: Draft, tensor: str, readers: Collection[str], fused: bool = True) -> None:
     """Quantizes a tensor inside a chain if nodes of the range beside `readers` read it.
 
     `readers` go on reading the float tensor where they are `fused` with what makes it; an activation function is not, once

@@ -1,15 +1,21 @@
 """Bit widths and methods of single tensors: nodes_bit and nodes_method, with warnings about names that mean nothing."""
 import collections
+from typing import Callable, Dict, FrozenSet, Iterable, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.traits import READ_OPS
-from vai_q_tf.graph.view import node_name
-from vai_q_tf.plan.quant_plan import DEPTHWISE_WEIGHT_MODE
+from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.plan.draft import Draft
+from vai_q_tf.plan.quant_plan import DEPTHWISE_WEIGHT_MODE, QuantPlan, QuantTensor
+
+# From a node name to (rank, names of quantized tensors).
+Resolve = Callable[[str], Tuple[Tuple[int, int], Sequence[str]]]
 
 
-def apply_overrides(draft, config):
+def apply_overrides(draft: Draft, config: QuantizeConfig) -> Tuple[QuantTensor, ...]:
     """The tensors of the draft with the entries of config.nodes_bit and config.nodes_method applied.
 
     An entry names, in the order in which they are tried: the producer of a quantized tensor, a weighted op (its weights
@@ -35,7 +41,7 @@ def apply_overrides(draft, config):
     return tuple(tensors)
 
 
-def resolver(view, plan):
+def resolver(view: GraphView, plan: Union[QuantPlan, Draft]) -> Resolve:
     """A function from a node name to (rank, names of quantized tensors): the least rank is most exact, no names if unknown.
 
     plan: what has `tensors` and `groups`, a QuantPlan of the viewed graph or a draft of one.
@@ -66,12 +72,13 @@ def resolver(view, plan):
     return resolve
 
 
-def entry_names(view, plan, nodes):
+def entry_names(view: GraphView, plan: QuantPlan, nodes: Iterable[str]) -> Dict[FrozenSet[str], str]:
     """{names of quantized tensors, a frozenset: the most exact of the `nodes` that means these and no others}.
 
     plan: the QuantPlan of the viewed graph. nodes: names of nodes that an entry may have, those of the float graph.
     """
-    resolve, found = resolver(view, plan), {}
+    resolve = resolver(view, plan)
+    found: Dict[FrozenSet[str], Tuple[Tuple[int, int], str]] = {}
     for node in nodes:
         rank, names = resolve(node)
         tensors = frozenset(name for name in names if name)

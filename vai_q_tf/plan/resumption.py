@@ -1,10 +1,13 @@
 """Where quantization resumes after ops that stay float: right after them, wherever an op that computes with it gains."""
+from typing import FrozenSet, Iterable, Mapping, Sequence, Set
+
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.control_flow import branch_nodes
 from vai_q_tf.graph.traits import SHARED, SPLIT_INPUTS, VALUE, trait
 from vai_q_tf.graph.view import tensor_name
-from vai_q_tf.patterns.activations import relu_after
+from vai_q_tf.patterns.activations import Activation, relu_after
+from vai_q_tf.plan.draft import Draft
 
 # Ops that only move values: quantizing what they read is for those after them, if at all.
 _MOVING_OPS = frozenset((
@@ -27,9 +30,11 @@ class Resumption:
       patterns: the sets of computed nodes that are quantized as one, beside weighted ops.
     """
 
-    def __init__(self, draft, activations, patterns):
+    def __init__(self, draft: Draft, activations: Mapping[str, Sequence[Activation]],
+                 patterns: Iterable[FrozenSet[str]]) -> None:
         self._draft = draft
-        self._wanting, self._variances = set(), set()
+        self._wanting: Set[str] = set()
+        self._variances: Set[str] = set()
         skipped = {record.node for record in draft.skipped}
         self._branches = branch_nodes(draft.view)
         grouped = draft.covered.difference(skipped)
@@ -45,16 +50,16 @@ class Resumption:
             elif name in grouped or (name not in skipped and self._is_wanting(name, activations)):
                 self._wanting.add(name)
 
-    def resumes_at(self, tensor):
+    def resumes_at(self, tensor: str) -> bool:
         """Whether a tensor that is computed in float is to be quantized."""
         return self._draft.view.dtype(tensor) == tf.float32 and any(
             reader in self._wanting for reader, _ in self._draft.graph_range.readers(tensor))
 
-    def wants(self, name):
+    def wants(self, name: str) -> bool:
         """Whether an op is to be quantized."""
         return name in self._wanting
 
-    def reason(self, name, tensor):
+    def reason(self, name: str, tensor: str) -> str:
         """Why the op `name` stays float after the tensor, one that is computed in float."""
         text = 'its input {!r} is computed in float'.format(tensor)
         if name in self._branches:

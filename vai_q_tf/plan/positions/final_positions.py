@@ -4,15 +4,18 @@ In this order: tensors that a move, concat or pool joins get one position; hard 
 hardware takes; tensors that were zero all the time get the position of what is next to them; then the positions that shift
 registers cannot hold move, see `position_rules`.
 """
-from typing import Dict, NamedTuple, Optional
+from typing import Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
 from vai_q_tf import errors
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO, POSITION_MAX, POSITION_MIN, POSITION_ZERO
 from vai_q_tf.plan.positions.joined import active_alignments, group_numbers
 from vai_q_tf.plan.positions.position_rules import position_rules
 from vai_q_tf.plan.positions.settle import find_positions
+from vai_q_tf.plan.quant_plan import QuantPlan
+from vai_q_tf.types import Positions
 
 
 class Observation(NamedTuple):
@@ -26,7 +29,8 @@ class Observation(NamedTuple):
     errors: Optional[np.ndarray] = None
 
 
-def decide(plan, observed, config, chosen=None) -> Dict[str, int]:
+def decide(plan: QuantPlan, observed: Mapping[str, Observation], config: QuantizeConfig,
+           chosen: Optional[Positions] = None) -> Dict[str, int]:
     """{name: position in fractional bits} of all tensors of the plan; never POSITION_ZERO.
 
     Args:
@@ -63,7 +67,7 @@ def _no_positions(wanted):
             name, wanted[name], middle))
 
 
-def measured(plan, config):
+def measured(plan: QuantPlan, config: QuantizeConfig) -> Set[str]:
     """The names of the tensors whose errors decide about the position of a group, a set.
 
     Results of moves are not among them: they hold the values of another tensor of the group once more.
@@ -71,7 +75,7 @@ def measured(plan, config):
     return {name for group in shared(plan, config) for name in group}
 
 
-def shared(plan, config):
+def shared(plan: QuantPlan, config: QuantizeConfig) -> List[Tuple[str, ...]]:
     """The names of the tensors of each group of several, results of moves aside, a list of tuples."""
     return [tuple(tensor.name for tensor in group) for group in _measured(plan, config).values()]
 
@@ -102,12 +106,12 @@ def _least_error(members, observed):
     return top - int(total[POSITION_MIN + HISTOGRAM_ZERO:top + HISTOGRAM_ZERO + 1][::-1].argmin())
 
 
-def least_error(errors):
+def least_error(errors: np.ndarray) -> int:
     """The position with the least of the squared errors [256] at all positions, the smallest of equal ones."""
     return POSITION_MIN + int(errors[POSITION_MIN + HISTOGRAM_ZERO:POSITION_MAX + HISTOGRAM_ZERO + 1].argmin())
 
 
-def error_table(first, errors):
+def error_table(first: int, errors: np.ndarray) -> np.ndarray:
     """Squared errors at all positions, float64 [256], from those in a window that begins at position `first`.
 
     Below the window everything rounds to zero as at its first entry. Above it the error is at most that of a tensor of zeros,

@@ -1,7 +1,11 @@
 """The tensors of a plan that have one position: those that a move, a concat or a pool joins."""
+from typing import Dict, List
+
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.plan.quant_plan import Alignment, QuantPlan
 
 
-def active_alignments(plan, config):
+def active_alignments(plan: QuantPlan, config: QuantizeConfig) -> List[Alignment]:
     """The Alignments that make tensors share a position.
 
     Those of moves always, for the hardware copies integers there; those of concats and pools as config.align_concat and
@@ -12,12 +16,12 @@ def active_alignments(plan, config):
             if strategies[alignment.kind] == 0 or (strategies[alignment.kind] == 1 and alignment.is_output)]
 
 
-def group_numbers(plan, config):
+def group_numbers(plan: QuantPlan, config: QuantizeConfig) -> Dict[str, int]:
     """{name: number of its group}, numbered in the order of the plan's tensors."""
     names = [tensor.name for tensor in plan.tensors]
     leader = {name: name for name in names}
 
-    def find(name):
+    def find(name: str) -> str:
         while leader[name] != name:
             leader[name] = name = leader[leader[name]]
         return name
@@ -25,5 +29,5 @@ def group_numbers(plan, config):
     for alignment in active_alignments(plan, config) if config.align_rule != 'output' else ():
         for name in alignment.inputs:
             leader[find(name)] = find(alignment.output)
-    numbers = {}
+    numbers: Dict[str, int] = {}
     return {name: numbers.setdefault(find(name), len(numbers)) for name in names}

@@ -5,9 +5,11 @@ constant plus the sum of coefficient * position. A limit is met where one of its
 that is nearest to 0 is brought there: its groups move, the first as far as it can, then the next.
 """
 import itertools
-from typing import NamedTuple, Tuple, Union
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 Form = Tuple[int, Tuple[Tuple[int, int], ...]]
+Limit = Tuple[Form, ...]
+Neighbour = Tuple[int, Form]  # (group, the position that it takes)
 
 
 class Pairs(NamedTuple):
@@ -15,19 +17,19 @@ class Pairs(NamedTuple):
     groups: Tuple[int, ...]
     bound: int = 0
 
-    def neighbours(self):
+    def neighbours(self) -> Iterator[Neighbour]:
         """Yields it as (group, form)."""
         for one, other in itertools.combinations(self.groups, 2):
             if one != other:
                 yield one, (0, ((other, 1),))
                 yield other, (0, ((one, 1),))
 
-    def limits(self):
+    def limits(self) -> Iterator[Limit]:
         """Yields it as limits."""
         for one in self.groups:
             yield from self.limits_of(one)
 
-    def limits_of(self, one):
+    def limits_of(self, one: int) -> Iterator[Limit]:
         """Yields the limits that bring the group `one` down first."""
         return (((-self.bound, ((one, 1), (other, -1))),) for other in self.groups if other != one)
 
@@ -50,23 +52,23 @@ class PositionRules(NamedTuple):
     roots: Tuple[bool, ...]
     sources: Tuple[Tuple[int, ...], ...]
     lowest: Tuple[int, ...]
-    neighbours: Tuple[Union[Tuple[int, Form], Pairs], ...]
-    defaults: Tuple[Tuple[int, Form], ...]
-    limits: Tuple[Union[Tuple[Form, ...], Pairs], ...]
+    neighbours: Tuple[Union[Neighbour, Pairs], ...]
+    defaults: Tuple[Neighbour, ...]
+    limits: Tuple[Union[Limit, Pairs], ...]
     level: int
 
-    def all_neighbours(self):
+    def all_neighbours(self) -> List[Neighbour]:
         """`neighbours` without Pairs, a list."""
         return [each for rule in self.neighbours for each in (rule.neighbours() if isinstance(rule, Pairs) else [rule])]
 
-    def all_limits(self):
+    def all_limits(self) -> List[Limit]:
         """`limits` without Pairs, a list."""
         return [each for rule in self.limits for each in (rule.limits() if isinstance(rule, Pairs) else [rule])]
 
-    def of_groups(self, positions):
+    def of_groups(self, positions: Mapping[str, int]) -> List[int]:
         """The position that each group begins with, from {name: position}."""
         return [min(positions[self.names[number]] for number in numbers) for numbers in self.sources]
 
-    def of_tensors(self, positions):
+    def of_tensors(self, positions: Sequence[int]) -> Dict[str, int]:
         """{name: position} from the position of each group."""
         return {name: positions[group] for name, group in zip(self.names, self.groups)}

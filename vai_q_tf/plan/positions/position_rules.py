@@ -2,8 +2,9 @@
 import collections
 import itertools
 import math
-from typing import List
+from typing import Dict, List
 
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.dpu import (
     HARD_SIGMOID_BITS,
     MAX_ADD_SHIFT_READ,
@@ -16,10 +17,10 @@ from vai_q_tf.dpu import (
 from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN
 from vai_q_tf.plan.positions.joined import active_alignments, group_numbers
 from vai_q_tf.plan.positions.linear_rules import Pairs, PositionRules
-from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
+from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantPlan
 
 
-def position_rules(plan, config):
+def position_rules(plan: QuantPlan, config: QuantizeConfig) -> PositionRules:
     """The PositionRules of a plan; align_rule, align_concat, align_pool, adjust_shift_cut and adjust_shift_bias act.
 
     Under the rule 'output' no tensors share a position.
@@ -28,7 +29,7 @@ def position_rules(plan, config):
     numbers = group_numbers(plan, config)
     results = {alignment.output for alignment in active_alignments(plan, config)} if config.align_rule != 'output' else set()
     lowest = [POSITION_MIN] * len(set(numbers.values()))
-    activations = {}
+    activations: Dict[int, None] = {}
     for tensor in plan.tensors:
         number = numbers[tensor.name]
         lowest[number] = max(lowest[number], tensor.min_position)

@@ -1,11 +1,13 @@
 """Brings positions within linear rules."""
+from typing import Iterable, List, Optional, Sequence, Union
+
 from vai_q_tf.fixed_point import POSITION_MAX, POSITION_ZERO
-from vai_q_tf.plan.positions.linear_rules import Pairs
+from vai_q_tf.plan.positions.linear_rules import Form, Limit, Neighbour, Pairs, PositionRules
 
 SWEEPS = 256  # after which positions that chase each other are given up
 
 
-def settle(rules, positions):
+def settle(rules: PositionRules, positions: Sequence[int]) -> List[int]:
     """The position of each group, within all rules, from the positions that suit the values; POSITION_ZERO where all are zero.
 
     Positions that meet the rules stay as they are. Where none are found, all groups get `rules.level`.
@@ -13,7 +15,7 @@ def settle(rules, positions):
     return find_positions(rules, positions) or [rules.level] * len(positions)
 
 
-def find_positions(rules, positions):
+def find_positions(rules: PositionRules, positions: Sequence[int]) -> Optional[List[int]]:
     """As `settle`; None where no positions are found."""
     positions = [max(position, lowest) for position, lowest in zip(positions, rules.lowest)]
     while _fill(rules, rules.neighbours, positions):
@@ -22,12 +24,12 @@ def find_positions(rules, positions):
     return positions if _limit(rules, positions) else None
 
 
-def _value(form, positions):
+def _value(form: Form, positions: Sequence[int]) -> int:
     constant, terms = form
     return constant + sum(coefficient * positions[group] for group, coefficient in terms)
 
 
-def _fill(rules, fills, positions):
+def _fill(rules: PositionRules, fills: Iterable[Union[Neighbour, Pairs]], positions: List[int]) -> bool:
     """Gives groups of zeros a position; returns whether there was one."""
     changed = False
     for rule in fills:
@@ -43,7 +45,7 @@ def _fill(rules, fills, positions):
     return changed
 
 
-def _limit(rules, positions):
+def _limit(rules: PositionRules, positions: List[int]) -> bool:
     """Moves positions until all limits are met; returns whether that came to an end."""
     for _ in range(SWEEPS):
         if not any([_meet(rules, limit, positions) for limit in rules.limits]):
@@ -51,7 +53,7 @@ def _limit(rules, positions):
     return False
 
 
-def _meet(rules, limit, positions):
+def _meet(rules: PositionRules, limit: Union[Limit, Pairs], positions: List[int]) -> bool:
     """Moves positions until the limit is met, as far as they can; returns whether it was not."""
     if isinstance(limit, Pairs):
         changed = False
@@ -67,7 +69,7 @@ def _meet(rules, limit, positions):
     return True
 
 
-def _move(rules, form, positions):
+def _move(rules: PositionRules, form: Form, positions: List[int]) -> None:
     for group, coefficient in form[1]:
         excess = _value(form, positions)
         if excess > 0:
