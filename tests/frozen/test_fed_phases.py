@@ -8,7 +8,6 @@ from vai_q_tf import errors
 from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq.quantize import quantize_frozen
-from vai_q_tf.report.inspect import inspect
 
 
 def network(condition, choose=tf.cond):
@@ -140,19 +139,3 @@ def test_an_error_of_a_phase_says_what_was_fed_if_that_is_why():
     assert inference.explain(error) is error
     another = errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Summary', 'What is wrong.')
     assert FedPhases(view, names, {'a:0': np.array(True)}).explain(another) is another
-
-
-def test_inspect_assumes_inference():
-    found = inspect(folded_networks.graph_of(lambda: network(boolean())))
-    assert found.plan is not None and found.notes == (
-        "What follows is true where input_fn returns False for 'phase' in every step.",)
-    assert not inspect(folded_networks.graph_of(
-        lambda: network(tf.placeholder_with_default(False, [], name='phase')))).notes
-
-
-def test_inspect_proposes_no_rate_of_a_dropout():
-    def build():
-        y = tf.nn.dropout(folded_networks.conv(), rate=tf.placeholder(tf.float32, name='rate'))
-        tf.nn.relu(y, name='out')
-    found = inspect(folded_networks.graph_of(build))
-    assert found.input_nodes == ('x',) and found.plan is not None
