@@ -6,7 +6,7 @@ as it can.
 import importlib
 import importlib.machinery
 import sys
-import types
+from types import ModuleType  # the name `types` is that of vai_q_tf/types.py
 
 from vai_q_tf.version import __git_version__, __version__
 
@@ -51,7 +51,7 @@ def _import_module(name):
         return None
 
 
-class _Package(types.ModuleType):
+class _Package(ModuleType):
     def __getattr__(self, name):
         if name in __all__ and name != 'errors':
             self._import_public()
@@ -63,7 +63,7 @@ class _Package(types.ModuleType):
 
     def __setattr__(self, name, value):
         # The import system makes every folder an attribute of its package; `lint` is the function.
-        if name != 'lint' or not isinstance(value, types.ModuleType):
+        if name != 'lint' or not isinstance(value, ModuleType):
             super().__setattr__(name, value)
 
     def __dir__(self):
