@@ -12,7 +12,7 @@ from tests.command_line.conftest import small_network
 from vai_q_tf import cli, errors
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.report.bits.sensitivity import Sensitivity
+from vai_q_tf.report.bits.results import Sensitivity
 from vai_q_tf.summary.quantize_result import QuantizeResult
 
 RANGE = {'input_frozen_graph': 'float.pb', 'input_nodes': 'input', 'output_nodes': 'relu', 'input_shapes': '?,8,8,3'}

@@ -79,12 +79,15 @@ def _measure(sides: Sequence[Side], pairs: Sequence[Pair], batches: int, toleran
     """The Difference of each pair over all batches; constants are read in the first one only."""
     differences = [Difference(pair, tolerance) for pair in pairs]
     with contextlib.ExitStack() as stack:
-        a, b = (stack.enter_context(side) for side in sides)
+        for side in sides:
+            stack.enter_context(side)
+        a, b = sides
         for batch in range(batches):
             read = [(pair, difference) for pair, difference in zip(pairs, differences) if not (batch and pair.is_constant)]
-            a_names, b_names = zip(*(pair.names for pair, _ in read)) if read else ((), ())
-            for (pair, difference), *values in zip(read, a.read(a_names, batch), b.read(b_names, batch)):
-                difference.add(batch, *in_shape(pair, *values, sides, batch))
+            a_values = a.read([pair.names[0] for pair, _ in read], batch)
+            b_values = b.read([pair.names[1] for pair, _ in read], batch)
+            for (pair, difference), a_value, b_value in zip(read, a_values, b_values):
+                difference.add(batch, *in_shape(pair, a_value, b_value, sides, batch))
     return differences
 
 

@@ -57,7 +57,7 @@ def _only(side: str, names: Sequence[str]) -> str:
 def _row(tensor: TensorComparison) -> Tuple[str, ...]:
     start = ('departs' if tensor.departs else '',)
     end = (_both(tensor.a_bits, tensor.b_bits), _both(tensor.a_position, tensor.b_position), tensor.name)
-    if tensor.greatest is None:
+    if tensor.greatest is None or tensor.mean is None or tensor.differing is None:  # all are, if the shapes differ
         return start + ('', '', '', 'other shapes', shape_text(tensor.a_shape), shape_text(tensor.b_shape)) + end
     place = '{}, {}'.format(tensor.batch, shape_text(tensor.element)) if tensor.element is not None else ''
     values = ['{:.6g}'.format(value) if value is not None else '' for value in (tensor.a_value, tensor.b_value)]

@@ -24,7 +24,7 @@ class Difference:
 
     def __init__(self, pair: Pair, tolerance: float) -> None:
         self._pair, self._tolerance = pair, tolerance
-        known = [position for position in pair.positions if position not in (None, fixed_point.POSITION_ZERO)]
+        known = [position for position in pair.positions if position is not None and position != fixed_point.POSITION_ZERO]
         self._position = known[0] if known else 0  # of the steps
         self._shapes: Optional[Tuple[_Shape, _Shape]] = None
         self._have_one_shape, self._count, self._sum, self._differing, self._greatest = True, 0, 0., 0, 0.

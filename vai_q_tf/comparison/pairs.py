@@ -17,6 +17,13 @@ class Pair(NamedTuple):
     is_constant: bool
 
 
+class _Half(NamedTuple):
+    """One side of a Pair."""
+    name: str
+    bits: Optional[int]
+    position: Optional[int]
+
+
 class Pairs(NamedTuple):
     """Pairs in the order of the graph, and the names of tensors that only A, or only B, has."""
     pairs: List[Pair]
@@ -67,9 +74,11 @@ def _pair(leading: Side, name: str, other: Side, partner: str, swapped: bool) ->
     if isinstance(other, DumpSide):
         other.complete(partner, tensor.bits, tensor.position)
     match = None if other.is_float else other.tensors[partner]
-    both = [(name, tensor.bits, tensor.position), (partner, match and match.bits, match and match.position)]
-    names, bits, positions = zip(*(both[::-1] if swapped else both))
-    return Pair(name, names, bits, positions, tensor.is_constant or match is not None and match.is_constant)
+    a, b = _Half(name, tensor.bits, tensor.position), _Half(partner, match and match.bits, match and match.position)
+    if swapped:
+        a, b = b, a
+    return Pair(name, (a.name, b.name), (a.bits, b.bits), (a.position, b.position),
+                tensor.is_constant or match is not None and match.is_constant)
 
 
 def _nothing_in_common(leading: Side, other: Side) -> errors.QuantizeError:
