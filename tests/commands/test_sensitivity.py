@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 from tests.command_line.conftest import QUANTIZE, read
 from vai_q_tf import errors
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.report.bits.sensitivity import Sensitivity
+from vai_q_tf.report.bits.results import Sensitivity
 
 
 @pytest.mark.parametrize('target', [{'target_bits': 5.5}, {'target_db': 60}, {}], ids=str)

@@ -14,8 +14,7 @@ from vai_q_tf.coverage.summary import Coverage
 from vai_q_tf.lint.lint import Finding
 from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor, Skipped
 from vai_q_tf.qat.deploy import FrozenFiles
-from vai_q_tf.report.bits.bit_choice import WideChoice
-from vai_q_tf.report.bits.sensitivity import Sensitivity, TensorCost
+from vai_q_tf.report.bits.results import Sensitivity, TensorCost, WideChoice
 from vai_q_tf.report.inspect import InputNode, Inspection, OutputNode
 from vai_q_tf.summary.results import AidSummary, InputSummary, QuantizeSummary
 
@@ -100,7 +99,7 @@ def test_a_summary_shows_warnings_and_next_steps():
     text = RESULTS[6]._replace(warnings=('odd data',), next_steps=('do this',), findings=rules[:1],
                                differences=rules[1:])._repr_html_()
     assert '<b>Warnings</b></p><ul><li>odd data</li>' in text and '<b>Next</b></p><ul><li>do this</li>' in text
-    refused, others = text[text.index('compiler refuses'):].split('computes otherwise')
+    refused, others = text[text.index('refused by the DPU compiler'):].split('computed differently by the DPU')
     assert '>refused<' in refused and '>other<' in others and '>other<' not in refused
 
 
