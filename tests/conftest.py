@@ -3,8 +3,11 @@ import hypothesis
 import pytest
 from xdist.scheduler.loadfile import LoadFileScheduling
 
-from tests import quick_tensorflow
-from tests.forks import Forks
+# pytest explains the assertions of helper modules, too, if it hears of them before they are imported.
+pytest.register_assert_rewrite('tests')
+
+from tests import quick_tensorflow  # noqa: E402
+from tests.forks import Forks  # noqa: E402
 
 import tensorflow as tf  # isort: skip  (after its settings)
 

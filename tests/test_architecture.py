@@ -9,7 +9,8 @@ _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 
 # (room, the files that belong to it, None for all of the folder; what belongs there), from the bottom of the house to its roof
 ROOMS = (
-    ('', ('errors', 'version', 'arguments', 'wording', 'decibels', 'files', 'dpu', 'types', 'tf_internal'), 'what everything may use'),
+    ('', ('errors', 'version', 'arguments', 'wording', 'decibels', 'files', 'dpu', 'types', 'tf_internal'),
+     'what everything may use'),
     ('configuration', None, 'the commands and options as a table, what each takes, and the files that have them'),
     ('notebook', None, 'how results look in a notebook'),
     ('', ('config', 'fixed_point'), 'the config of users, and the number format'),

@@ -1,4 +1,4 @@
-"""Imports the public names of the package, which `vai_q_tf.__all__` lists, and what scripts of 0.1.0 import."""
+"""Imports the public names of the package, listed in `vai_q_tf.__all__`, and the modules that moved since 0.1.0."""
 import vai_q_tf.hooks.keras_callback
 import vai_q_tf.qat.metagraph
 from vai_q_tf import errors

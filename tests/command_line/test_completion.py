@@ -7,7 +7,7 @@ import time
 import pytest
 
 from vai_q_tf import cli
-from vai_q_tf.command_line.parse import parser
+from vai_q_tf.command_line.parse import CommandParser
 from vai_q_tf.configuration.options import COMMANDS, EVERYWHERE, ROWS, USED
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(cli.__file__)))
@@ -84,5 +84,5 @@ def test_help_lists_what_a_command_uses(command, capsys):
 
 
 def test_what_a_command_does_not_use_is_accepted():
-    names = [action.option_strings for action in parser('dump')._actions]
-    assert names == [action.option_strings for action in parser()._actions]
+    names = [action.option_strings for action in CommandParser('dump')._actions]
+    assert names == [action.option_strings for action in CommandParser()._actions]

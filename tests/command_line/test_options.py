@@ -4,7 +4,7 @@ import re
 import pytest
 
 from vai_q_tf import errors
-from vai_q_tf.command_line.parse import UsageError, parse, parser
+from vai_q_tf.command_line.parse import CommandParser, UsageError, parse
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
 
@@ -43,7 +43,7 @@ def test_the_defaults_of_the_original():
 
 
 def test_the_help_has_every_option_with_its_default():
-    text = re.sub(r'\s+', ' ', parser().format_help()) + ' --end'
+    text = re.sub(r'\s+', ' ', CommandParser().format_help()) + ' --end'
     for name, default in list(ORIGINAL.items()) + list(ORIGINAL_CONFIG.items()):
         entry = re.search(r'--{} (.*?)(?= --\w)'.format(name), text)
         assert entry, name

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vai_q_tf.terminal.answer import Answer, printed
+from vai_q_tf.terminal.answer import sentence
 from vai_q_tf.terminal.json_text import json_text
 from vai_q_tf.terminal.table import table
 
@@ -15,10 +15,9 @@ class _Row(NamedTuple):
     value: float
 
 
-def test_text_and_json():
-    answer = Answer('text', lambda: '{"a": 1}\n')
-    assert printed(answer, False) == 'text' and printed(answer, True) == '{"a": 1}'
-    assert printed('sentence', False) == 'sentence' and json.loads(printed('sentence', True)) == {'text': 'sentence'}
+def test_a_sentence():
+    answer = sentence('all is well')
+    assert (answer.text, json.loads(answer.to_json()), answer.status) == ('all is well', {'text': 'all is well'}, 0)
 
 
 def test_a_table_begins_on_the_left():

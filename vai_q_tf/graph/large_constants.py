@@ -46,28 +46,40 @@ def kept_apart():
             _give_back()
 
 
-def detached(graph_def):
-    """A copy of a GraphDef that `check_nodes` accepts, whose large constants are apart; without an open scope an exact copy."""
+def detached(graph_def: tf.GraphDef) -> tf.GraphDef:
+    """A copy of a GraphDef that `check_nodes` accepts, with its large constants apart; without an open scope an exact copy."""
     if not _scopes.open:
         result = tf.GraphDef()
         result.CopyFrom(graph_def)
         return result
     result = without_nodes(graph_def)
     for node in graph_def.node:
-        copy = result.node.add()
-        tensor = node.attr['value'].tensor if node.op == 'Const' and 'value' in node.attr else None
-        if tensor is None or len(tensor.tensor_content) < _LEAST or not tf.as_dtype(tensor.dtype).is_floating:
-            copy.CopyFrom(node)
-            continue
-        copy.name, copy.op, copy.device = node.name, node.op, node.device
-        copy.input.extend(node.input)
-        for key in node.attr:
-            if key != 'value':
-                copy.attr[key].CopyFrom(node.attr[key])
-        copy.attr['value'].tensor.CopyFrom(
-            _keyed(tensor.dtype, [dim.size for dim in tensor.tensor_shape.dim], _keep(tensor.tensor_content)))
-        if node.HasField('experimental_debug_info'):
-            copy.experimental_debug_info.CopyFrom(node.experimental_debug_info)
+        result.node.add().CopyFrom(_detached(node) if _is_large(node) else node)
+    return result
+
+
+def _is_large(node: tf.NodeDef) -> bool:
+    if node.op != 'Const' or 'value' not in node.attr:
+        return False
+    tensor = node.attr['value'].tensor
+    return len(tensor.tensor_content) >= _LEAST and tf.as_dtype(tensor.dtype).is_floating
+
+
+def _detached(node: tf.NodeDef) -> tf.NodeDef:
+    result, tensor = without_value(node), node.attr['value'].tensor
+    result.attr['value'].tensor.CopyFrom(
+        _keyed(tensor.dtype, [dim.size for dim in tensor.tensor_shape.dim], _keep(tensor.tensor_content)))
+    if node.HasField('experimental_debug_info'):
+        result.experimental_debug_info.CopyFrom(node.experimental_debug_info)
+    return result
+
+
+def without_value(node: tf.NodeDef) -> tf.NodeDef:
+    """A copy of a Const NodeDef without value and debug info; the value is not copied on the way."""
+    result = tf.NodeDef(name=node.name, op=node.op, input=node.input, device=node.device)
+    for key in node.attr:
+        if key != 'value':
+            result.attr[key].CopyFrom(node.attr[key])
     return result
 
 

@@ -2,7 +2,7 @@
 import re
 
 from vai_q_tf import errors
-from vai_q_tf.graph.dependence import reach
+from vai_q_tf.graph.dependence import called_functions, reach
 
 _OWN = re.compile(r'(Vai)?(Scaled)?FixNeuron')
 _OF_TRAINING = re.compile(r'FakeQuant|QuantizeAndDequantize')
@@ -22,8 +22,8 @@ def quantizing_nodes(view, names):
     for name in names:
         op = view.op(name)
         if functions:
-            called = reach(_called(view.node(name), functions), lambda called: [
-                other for node in functions[called].node_def for other in _called(node, functions)])
+            called = reach(called_functions(view.node(name), functions), lambda called: [
+                other for node in functions[called].node_def for other in called_functions(node, functions)])
             inside = sorted({node.op for called_name in called for node in functions[called_name].node_def
                              if _how(node.op, kinds)})
             for op_inside in inside:
@@ -55,11 +55,3 @@ def _how(op, known):
     if op not in known:
         known[op] = next((how for pattern, how in _HOW if pattern.match(op)), '')
     return known[op]
-
-
-def _called(node, functions):
-    """The names of the functions that a NodeDef calls."""
-    names = [node.op]
-    for value in node.attr.values():
-        names += [value.func.name] if value.WhichOneof('value') == 'func' else [func.name for func in value.list.func]
-    return [name for name in names if name in functions]

@@ -6,14 +6,13 @@ first step. Statistics of the batch that change while positions vote are what co
 as nothing is there yet that could stay: statistics are those of the batch, and positions move until a share of the training.
 docs/accuracy.md has the figures.
 """
-from typing import NamedTuple, Optional
-
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops
 from vai_q_tf.graph import live_editor
 from vai_q_tf.qat.averages.averages import Averages
+from vai_q_tf.qat.positions.phases import Phases
 from vai_q_tf.qat.recipe import message
 from vai_q_tf.qat.recipe.begin import Begin, TrainingBegin
 from vai_q_tf.qat.recipe.length import add_length
@@ -24,21 +23,6 @@ _SCOPE = 'vai_q_tf/positions/recipe/'
 FREEZE_SHARE = 2 / 3  # of a training that does not start from float weights, after which its positions stay
 _SHORTEST = 100  # steps that such a training has at least; in fewer, votes do not settle
 _ALWAYS = {'auto': None, 'finetune': Begin.FLOAT, 'scratch': Begin.SCRATCH, 'manual': Begin.CONTINUED}
-
-
-class Phases(NamedTuple):
-    """Scalar bool tensors of a training graph, about the step at hand.
-
-    track: whether positions may move. calibrating: whether values are left as they are while positions are searched; None:
-    never. use_batch: whether batch norms use the statistics of the batch; None: always.
-    start: the handle of the table that says where the training started; None where nobody looks. voting: whether tensors that
-    have no learned position may vote; None: as track.
-    """
-    track: tf.Tensor
-    calibrating: Optional[tf.Tensor]
-    use_batch: Optional[tf.Tensor]
-    start: Optional[tf.Tensor] = None
-    voting: Optional[tf.Tensor] = None
 
 
 class Recipe:

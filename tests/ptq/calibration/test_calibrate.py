@@ -1,4 +1,4 @@
-"""Calibration by votes and by errors in one pass: the former as it is alone, the latter against all positions in NumPy."""
+"""Calibration by votes and by errors in one pass: votes equal those of a single calibration, errors those of NumPy."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -25,7 +25,7 @@ def _network(**fields):
 
 
 def _feed(step):
-    """One batch is far larger than the others; each has a few values beyond the rest."""
+    """Values of one batch are far larger than those of the others; each batch has a few outliers."""
     random = np.random.RandomState(step)
     return {'x:0': (random.standard_cauchy((4, 6, 6, 3)).clip(-20, 20) * (1 / 8, 8, 1 / 8, 1 / 8)[step]).astype(np.float32)}
 
@@ -42,7 +42,7 @@ def _errors(network, record):
                                     dtype=np.float64).sum() for value in values) for position in range(-10, 20)}
 
 
-def test_votes_are_those_of_a_calibration_alone_and_each_step_is_asked_for_once(network):
+def test_both_equal_a_calibration_of_their_own_and_each_step_is_fed_once(network):
     graph_def, plan, config = network
     steps = []
 
@@ -78,7 +78,7 @@ def test_method_1_has_the_least_error_of_the_float_network(network):
 
 
 def test_method_0_keeps_the_position_of_its_votes(network):
-    """'one' is in a group, so its errors are known."""
+    """'one' is in a group, so its errors are measured."""
     graph_def, plan, config = network
     _, by_errors = calibrate_twice(graph_def, plan, config, _feed)
     record, = (record for record in plan.tensors if record.name == 'one/aquant')

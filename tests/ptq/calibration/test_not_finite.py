@@ -1,4 +1,4 @@
-"""Tensors that are NaN or infinite in calibration are named, whichever batch they are in."""
+"""Calibration names tensors that are NaN or infinite in any batch."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -13,7 +13,7 @@ _STEPS = 4
 
 
 def _said(caplog, bad_step, value, positions_by=None, tail=tf.nn.relu):
-    """What is logged about a network that divides by its input `d`, which is 0 in a step."""
+    """The warnings about a network that divides by its input `d`, which is 0 in step `bad_step`."""
     with tf.Graph().as_default() as graph:
         x, d = tf.placeholder(tf.float32, [2, 4, 4, 3], 'x'), tf.placeholder(tf.float32, [], 'd')
         weights = tf.constant(np.random.RandomState(0).normal(size=[3, 3, 3, 3]).astype(np.float32))
@@ -33,17 +33,17 @@ def _said(caplog, bad_step, value, positions_by=None, tail=tf.nn.relu):
 
 @pytest.mark.parametrize('positions_by', [None, 'mse', 'percentile', 'entropy'])
 @pytest.mark.parametrize('bad_step', [0, 3])
-def test_each_batch_and_each_way_is_looked_at(caplog, positions_by, bad_step):
+def test_any_batch_with_any_positions_by(caplog, positions_by, bad_step):
     text, = _said(caplog, bad_step, 0, positions_by)
     assert text.startswith("'truediv'") and 'in 1 of 4 calibration batches, the first of them in step %d.' % bad_step in text
 
 
-def test_infinity_is_told_and_nothing_else(caplog):
+def test_infinity_is_reported_and_finite_values_are_not(caplog):
     assert _said(caplog, None, 1) == []
     assert len(_said(caplog, 2, 1)) == 1
 
 
-def test_outputs_that_stay_float_are_looked_at(caplog):
+def test_outputs_that_stay_float_are_checked(caplog):
     def tail(y, name):
         return tf.log(tf.nn.relu(y) * 0, name=name)
     text, = _said(caplog, None, 1, tail=tail)
@@ -69,7 +69,7 @@ def test_large_numbers_whose_sum_overflows_are_finite(caplog):
 
 
 @pytest.mark.parametrize('count, end', [(3, "'t2': NaN"), (4, "'t2' and 1 more tensors: NaN")])
-def test_three_names_and_the_first_step_are_told(caplog, count, end):
+def test_three_names_and_the_first_step_are_reported(caplog, count, end):
     with tf.Graph().as_default():
         names = ['t{}'.format(number) for number in range(count)]
         watch = NotFinite({tf.placeholder(tf.float32, [1], name).name: name for name in names})
@@ -81,7 +81,7 @@ def test_three_names_and_the_first_step_are_told(caplog, count, end):
 
 
 def test_output_nodes_that_are_watched():
-    """Floats that are not quantized, and that run in every step."""
+    """Float outputs that are not quantized and that run in every step."""
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [2, 4], 'x')
         weights = tf.constant(np.ones([4, 3], np.float32))

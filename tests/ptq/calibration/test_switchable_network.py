@@ -1,4 +1,4 @@
-"""The network with switches: all on is the quantized model, all off the float network, and one on changes that tensor alone."""
+"""The network with switches: all on is the quantized model, all off the float network; one switch quantizes one tensor."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -40,7 +40,7 @@ def test_all_on_is_the_model_and_all_off_the_float_network(tmp_path, fields):
     model, positions = _model(source, config)
     assert set(positions) == {tensor.name for tensor in plan.tensors}
     with SwitchableNetwork(graph_def, plan) as network:
-        for _ in range(2):  # one after the other, and back again
+        for _ in range(2):  # switching does not depend on the run before
             on, = network.outputs(_feed(), positions)
             off, = network.outputs(_feed(), {})
             np.testing.assert_array_equal(on, checking.run(model, [output + '/aquant'], networks.batches(5))[0])
@@ -77,7 +77,7 @@ def test_one_switch_quantizes_one_tensor(tmp_path):
 
 @pytest.mark.parametrize('arch_type, least', [('DEFAULT', -128), ('DPUCADF8H', -127)])
 def test_each_tensor_has_its_rounding_and_range(tmp_path, arch_type, least):
-    """Weights of half a step round away from zero, activations up."""
+    """Halves of weights round away from zero, halves of activations up."""
     graph = tf.Graph()
     with graph.as_default():
         x = tf.placeholder(tf.float32, [None, 2], name='input')
@@ -108,7 +108,7 @@ def test_an_output_that_stays_float_and_several_outputs(tmp_path):
 
 @pytest.mark.parametrize('limit', [-2.0, 2.0])
 def test_computed_weights_and_conditions(tmp_path, limit):
-    """Weights that are computed while the graph runs, after a condition on the data that goes either way."""
+    """Weights that the graph computes, after a condition on the data, for both branches."""
     net = networks.Network()
     with net._graph.as_default():
         x = tf.cond(tf.reduce_mean(net.input) > limit, lambda: net.input * 2.0, lambda: net.input * 3.0)
@@ -124,7 +124,7 @@ def test_computed_weights_and_conditions(tmp_path, limit):
                                       checking.run(net.graph_def(), ['conv'], networks.batches(5))[0])
 
 
-def test_what_does_not_run_is_told(tmp_path):
+def test_a_network_that_does_not_run(tmp_path):
     graph_def, plan, _ = _optimised(*networks.branches(), tmp_path)
     with SwitchableNetwork(graph_def, plan) as network, pytest.raises(errors.QuantizeError, match='input') as caught:
         network.outputs({}, {})
@@ -163,7 +163,7 @@ def test_errors_are_relative_to_the_energy_of_each_output_over_all_batches(tmp_p
     assert measured[3] == 0 and min(parts) > 1e-3
 
 
-def test_outputs_that_are_not_finite_are_told(tmp_path):
+def test_outputs_that_are_not_finite_are_an_error(tmp_path):
     graph = tf.Graph()
     with graph.as_default():
         x = tf.placeholder(tf.float32, [None, 4], name='input')

@@ -1,4 +1,4 @@
-"""The ops that count against the quantizer's own rule for each element, and against the bits of float32."""
+"""The counting ops against the quantizer's rule for each element, and against the bits of float32."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -17,7 +17,7 @@ def run(count, x, *settings):
 
 
 def edges(bits):
-    """Numbers on both sides of the ends of ranges, and those that are no numbers or zeros to the quantizer."""
+    """Numbers on both sides of the ends of ranges, NaN, infinities, zeros and subnormals."""
     ends = [sign * (2.0**(bits - 1) + offset) * 2.0**-position
             for position in (-100, -3, 0, 4, 90) for offset in (-1, -0.5, 0, 0.5, 1) for sign in (1, -1)]
     ends = np.float32(ends + [3.4e38, -3.4e38, np.finfo(np.float32).tiny, -np.finfo(np.float32).tiny])

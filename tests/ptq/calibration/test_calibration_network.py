@@ -1,4 +1,4 @@
-"""The graph that calibrates computes with the tensors of the plan as they are decided there."""
+"""The ops of the calibration graph have the attrs of the tensors of the plan."""
 import pytest
 import tensorflow.compat.v1 as tf
 

@@ -1,4 +1,4 @@
-"""What calibration tells of the inputs, against NumPy."""
+"""The InputRanges of a calibration against NumPy."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf

@@ -1,4 +1,4 @@
-"""Positions that tensors share, and those of the hardware, in training, evaluation and deploy."""
+"""Positions that tensors share, and the legal positions of the hardware, in training, evaluation and deploy."""
 import numpy as np
 import pytest
 import tensorflow as tf

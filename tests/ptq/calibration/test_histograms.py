@@ -1,4 +1,4 @@
-"""Positions by percentile and by entropy against their definitions, written out element by element."""
+"""Positions by percentile and by entropy against their definitions, element by element."""
 import collections
 import math
 from fractions import Fraction
@@ -37,7 +37,7 @@ def count_positions(x, bits):
 
 
 def bin_of(magnitude):
-    """(exponent, number of the part of its octave) of a positive number."""
+    """(exponent, index within the octave) of a positive number."""
     fraction, exponent = math.frexp(magnitude)
     return exponent, int((2 * fraction - 1) * 2**SUBBITS)
 
@@ -51,7 +51,7 @@ def count_magnitudes(x):
 
 
 def outside(x, position, bits):
-    """Which elements are more than half a step outside."""
+    """Which elements are more than half a step out of range."""
     levels = x.astype(np.float64) * 2.0**position
     return (levels > 2**(bits - 1) - 1 + 0.5) | (levels < -2**(bits - 1) - 0.5)
 
@@ -127,7 +127,7 @@ def test_percentiles_of_few_numbers(values, bits, percentile):
 
 @pytest.mark.parametrize('percentile, count, outside', [(99.9, 1000, 1), (99.99, 10000, 1), (99.0, 700, 7), (99.93, 10000, 7)])
 def test_the_share_is_exact(percentile, count, outside):
-    """Decimals as they are written: 100 - 99.9 is less than 0.1 in binary."""
+    """Percentiles are exact decimals: in binary, 100 - 99.9 is less than 0.1."""
     counts = np.zeros(256, np.int64)
     counts[[128 + 2, 128 + 5]] = outside, count - outside
     assert percentile_position(counts, percentile) == 5
@@ -156,12 +156,12 @@ def test_percentile_clips_a_heavy_tail():
 
 @pytest.mark.parametrize('bits', [4, 8, 16])
 def test_whole_ranges_are_kept(bits):
-    """A tensor that fills its range evenly has nothing to gain from clipping; integers are exact."""
+    """Clipping gains nothing on a tensor that fills its range evenly; integers are exact."""
     most = 2**(bits - 1) - 1
     x = RANDOM.randint(-most, most + 1, 20000).astype(np.float32)
     x[0] = most
     assert entropy_position(count_magnitudes(x), bits) == 0 == percentile_position(count_positions(x, bits), 100.0)
-    if bits <= SUBBITS + 1:  # each integer has a bin of its own
+    if bits <= SUBBITS + 1:  # each integer has its own bin
         occupied = np.flatnonzero(count_magnitudes(x))
         assert divergence(count_magnitudes(x)[occupied].astype(float), *magnitudes(occupied), 0, bits) == pytest.approx(0)
     assert (quantize(x, 0, bits) == x).all()
