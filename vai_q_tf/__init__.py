@@ -36,7 +36,8 @@ class _MovedFinder:
 
     def find_spec(self, name: str, path: Optional[Sequence[str]],
                   target: Optional[ModuleType] = None) -> Optional[importlib.machinery.ModuleSpec]:
-        return importlib.machinery.ModuleSpec(name, self) if name in _MOVED else None  # type: ignore  # is no subclass of Loader
+        # The stubs of ModuleSpec ask for a subclass of Loader.
+        return importlib.machinery.ModuleSpec(name, self) if name in _MOVED else None  # type: ignore
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
         """None asks the import system for an empty module."""

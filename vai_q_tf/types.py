@@ -1,10 +1,10 @@
-"""Names for types that many rooms pass around."""
+"""Types that many rooms pass around."""
 from typing import Callable, Dict, Mapping, Tuple
 
 import numpy as np
 from google.protobuf.message import Message
 
-# {placeholder: value}, a batch.
+# A batch: {placeholder: value}.
 Feed = Dict[str, np.ndarray]
 # From the number of a step to its batch.
 InputFn = Callable[[int], Feed]
