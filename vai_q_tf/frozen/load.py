@@ -115,7 +115,8 @@ def runnable(graph_def: tf.GraphDef) -> tf.GraphDef:
 
 def _require_float(view: GraphView, graph_def: tf.GraphDef, output_nodes: Iterable[str], input_nodes: Iterable[str]) -> None:
     outputs = list(map(node_name, output_nodes))
-    names = inner = view.names
+    names: Sequence[str] = view.names
+    inner = names
     if outputs and all(name in view for name in outputs):
         names, inner = view.upstream(outputs), view.upstream(outputs, map(node_name, input_nodes))
     require_unquantized(view, [name for name in names if view.op(name) in FIX_NEURON_OPS])
