@@ -13,7 +13,7 @@ import tensorflow as tf  # isort: skip  (after its settings)
 
 # They are on where a test says so, as in tests/same_network for some networks, in tests/qat/test_exactness,
 # tests/integrations/test_ways and tests/hooks, with several devices, and in processes of their own, as in
-# tests/command_line/test_commands.
+# tests/command_line/test_run.
 quick_tensorflow.turn_optimizers_off()
 
 hypothesis.settings.register_profile('repeatable', deadline=None, derandomize=True)

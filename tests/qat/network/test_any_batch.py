@@ -1,4 +1,4 @@
-"""Networks that were built for one batch size."""
+"""Networks built for one batch size."""
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -7,7 +7,7 @@ from vai_q_tf.qat import deploy
 
 
 def test_a_transposed_convolution_whose_sizes_are_constants(tmp_path):
-    """The batch is as great as the rank of a picture, which is the size of a shape and no batch."""
+    """The batch size is the rank of an image, so the length of a shape could be taken for a batch."""
     config = QuantizeConfig(['x'], ['up'], [[-1, 4, 4, 3]], output_dir=str(tmp_path))
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [4, 4, 4, 3], 'x')
@@ -17,3 +17,16 @@ def test_a_transposed_convolution_whose_sizes_are_constants(tmp_path):
     sizes, data = (evaluation.get_operation_by_name(name).inputs[0] for name in ('up', 'up/batch_of'))
     with tf.Session(graph=evaluation) as session:
         assert session.run(sizes, {data: np.zeros([7, 4, 4, 3])}).tolist() == [7, 8, 8, 6]
+
+
+def test_reshapes_that_begin_with_a_multiple_of_the_batch(tmp_path):
+    config = QuantizeConfig(['x'], ['out/BiasAdd'], output_dir=str(tmp_path))
+    with tf.Graph().as_default() as graph:
+        x = tf.reshape(tf.placeholder(tf.float32, [4, 6], 'x'), tf.constant([8, 3], name='halves'), name='rows')
+        x = tf.layers.dense(x, 4, tf.nn.relu, name='dense')
+        tf.layers.dense(tf.reshape(x, [4, 8], name='joined'), 2, name='out')
+        CreateQuantizeTrainingGraph(config)
+    evaluation, _ = deploy.derive_evaluation_graph(graph, config)
+    shapes = {name: tf.get_static_value(evaluation.get_operation_by_name(name).inputs[1]).tolist() for name in ('rows', 'joined')}
+    assert shapes == {'rows': [-1, 3], 'joined': [-1, 8]}
+    assert evaluation.get_operation_by_name('rows').inputs[1].op.name == 'halves'
