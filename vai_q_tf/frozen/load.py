@@ -4,8 +4,8 @@ import re
 from typing import Dict, FrozenSet, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
-from google.protobuf import text_format  # type: ignore
-from google.protobuf.message import DecodeError  # type: ignore
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
 
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
