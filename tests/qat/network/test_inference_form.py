@@ -1,4 +1,4 @@
-"""What cannot be turned from training into inference."""
+"""The inference form of a live graph."""
 import pytest
 
 from vai_q_tf.qat.network.inference_form import training_only
