@@ -72,7 +72,7 @@ def _for_any_batch(form: tf.GraphDef, inputs: List[str], outputs: List[str], vie
                    live: Dict[str, str]) -> tf.GraphDef:
     """The form for any batch size; live: {plain name: name in the GraphView of the live graph}."""
     stand_ins = {node.name: output_of(node) for node in form.node if output_of(node)}
-    live = {**live, **stand_ins}
+    live = {**live, **{name: _renamed_tensor(output, live) for name, output in stand_ins.items()}}
     return take_any_batch(form, inputs + list(stand_ins), outputs, lambda tensor: view.shape(_renamed_tensor(tensor, live)))
 
 
