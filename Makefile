@@ -20,24 +20,35 @@ NETWORKS ?= 1000
 FILES ?= 20000
 SEED ?= 0
 
-.PHONY: help demo demo-quick test test-slow fuzz lint bench accuracy accuracy-training wheel sdist kernels clean
+# What pytest runs: `make test TESTS=tests/plan`.
+TESTS ?= tests
+
+.PHONY: help demo demo-quick test test-slow coverage fuzz lint pre-commit bench accuracy accuracy-training wheel sdist kernels clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo              train, quantize and evaluate a small network (minutes, up to half an hour on a busy machine)'
-	@echo 'make demo-quick        the same with a few steps only; the accuracies mean nothing'
-	@echo 'make test              all tests but the slow ones, on all cores'
-	@echo 'make test-slow         the slow tests'
-	@echo 'make fuzz              random networks and damaged files, into docs/reliability.md (hours; NETWORKS=1000 FILES=20000 SEED=0)'
-	@echo 'make lint              ruff and mypy (Python 3.7)'
-	@echo 'make bench             every benchmark in benchmarks/'
-	@echo 'make accuracy          accuracy after training by effort and bits, into docs/accuracy.md (some hours)'
-	@echo 'make accuracy-training accuracy of recipes of quantization-aware training, into docs/accuracy.md (an hour)'
-	@echo 'make wheel             dist/*.whl'
-	@echo 'make sdist             dist/*.tar.gz'
-	@echo 'make clean             remove everything that make made, $(VENV) too'
+	@printf '%s\n' $(HELP)
 	@echo
 	@sed -n 's/^# \([A-Z_]*=\)/\1/p' Makefile
+
+# target, what it does, (time on two cores; what it downloads beside .venv; what it takes)
+define HELP
+'make demo               train, quantize and evaluate a small network (5 min, half an hour on a busy machine; downloads digits)' \
+'make demo-quick         the same with a few steps; its accuracies mean nothing (1 min; downloads digits)' \
+'make test               all tests but the slow ones, on all cores (15 min; downloads digits; TESTS=tests/plan)' \
+'make test-slow          the slow tests, one after another (some hours; TESTS=tests/plan)' \
+'make coverage           as make test, with the lines that no test runs, in coverage_results/ (25 min; TESTS=tests/plan)' \
+'make fuzz               random networks and damaged files, into docs/reliability.md (hours; NETWORKS=1000 FILES=20000 SEED=0)' \
+'make lint               ruff and mypy (1 min; needs Python 3.7)' \
+'make pre-commit         lint before each commit from now on (needs Python 3.7)' \
+'make bench              every benchmark in benchmarks/ (15 min)' \
+'make accuracy           post-training accuracy by effort and bits, into docs/accuracy.md (hours; downloads images and networks)' \
+'make accuracy-training  accuracy of training by recipe, into docs/accuracy.md (an hour; downloads Fashion-MNIST)' \
+'make kernels            .venv with TensorFlow and the compiled kernels, which all others need (5 min)' \
+'make wheel              dist/*.whl' \
+'make sdist              dist/*.tar.gz' \
+'make clean              remove everything that make made, .venv too'
+endef
 
 demo: kernels $(VENV)/.digits
 	$(BIN)/python examples/estimator/demo.py
@@ -46,10 +57,14 @@ demo-quick: kernels $(VENV)/.digits
 	$(BIN)/python examples/estimator/demo.py --quick --output_dir demo_quick_results
 
 test: kernels $(VENV)/.digits
-	$(BIN)/python -m pytest tests -m 'not slow' -n auto --dist loadfile --durations=10
+	$(BIN)/python -m pytest $(TESTS) -m 'not slow' -n auto --dist loadfile --durations=10
 
 test-slow: kernels
-	$(BIN)/python -m pytest tests -m slow --timeout=1800 --durations=10
+	$(BIN)/python -m pytest $(TESTS) -m slow --timeout=1800 --durations=10
+
+coverage: kernels $(VENV)/.digits $(VENV)/.coverage
+	$(BIN)/python -m pytest $(TESTS) -m 'not slow' -n auto --dist loadfile \
+	    --cov=vai_q_tf --cov-report=term:skip-covered --cov-report=html:coverage_results
 
 fuzz: kernels
 	$(BIN)/python -m tests.fuzz --networks $(NETWORKS) --files $(FILES) --seed $(SEED) --report docs/reliability.md
@@ -57,6 +72,9 @@ fuzz: kernels
 lint: $(VENV)/.linters
 	$(BIN)/ruff check .
 	$(BIN)/mypy vai_q_tf
+
+pre-commit: $(VENV)/.linters
+	$(BIN)/pre-commit install
 
 bench: kernels
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
@@ -131,7 +149,11 @@ $(VENV)/.photos: $(TENSORFLOW_INSTALLED)
 
 $(VENV)/.linters: $(VENV)/.installed
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 7) and "error: the linters need Python 3.7")'
-	$(PIP) install ruff==0.17.6 mypy==1.4.1
+	$(PIP) install ruff==0.17.6 mypy==1.4.1 pre-commit==2.21.0
+	touch $@
+
+$(VENV)/.coverage: $(VENV)/.installed
+	$(PIP) install pytest-cov==4.0.0
 	touch $@
 
 clean:

@@ -73,7 +73,7 @@ setup(
     extras_require={'onnx': ['tf2onnx==1.9.3'],
                     'report': ['bokeh>=2.3.3,<2.5', 'Jinja2>=2.11', 'grandalf==0.8']},
     packages=find_packages(include=['vai_q_tf', 'vai_q_tf.*']),
-    package_data={'vai_q_tf.html_report': ['page.*']},
+    package_data={'vai_q_tf': ['py.typed'], 'vai_q_tf.html_report': ['page.*']},
     py_modules=['vai_q_tensorflow'],
     ext_modules=[Extension('vai_q_tf.ops.libvai_q_tf_ops', sources=[])],
     cmdclass={'build_ext': BuildKernels, 'bdist_wheel': PlatformWheel},

@@ -3,14 +3,17 @@ import hypothesis
 import pytest
 from xdist.scheduler.loadfile import LoadFileScheduling
 
-from tests import quick_tensorflow
-from tests.forks import Forks
+# pytest explains the assertions of helper modules, too, if it hears of them before they are imported.
+pytest.register_assert_rewrite('tests')
+
+from tests import quick_tensorflow  # noqa: E402
+from tests.forks import Forks  # noqa: E402
 
 import tensorflow as tf  # isort: skip  (after its settings)
 
 # They are on where a test says so, as in tests/same_network for some networks, in tests/qat/test_exactness,
 # tests/integrations/test_ways and tests/hooks, with several devices, and in processes of their own, as in
-# tests/command_line/test_commands.
+# tests/command_line/test_run.
 quick_tensorflow.turn_optimizers_off()
 
 hypothesis.settings.register_profile('repeatable', deadline=None, derandomize=True)

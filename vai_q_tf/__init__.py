@@ -1,16 +1,17 @@
 """vai_q_tf: quantization for TensorFlow 1.15 models that run on a DPU. Import it as `vai_q_tensorflow`.
 
-The public names, and TensorFlow with them, are imported when one of them is first asked for: the command does without as long
-as it can.
+It takes the place of `vai_q_tensorflow`, AMD's quantizer in Vitis AI, and has its names, options and file formats.
+
+The public names, and TensorFlow with them, are imported on first access, so that the command starts without TensorFlow.
 """
 import importlib
 import importlib.machinery
 import sys
-import types
+from types import ModuleType  # the name `types` is that of vai_q_tf/types.py
+from typing import TYPE_CHECKING, Any, List, Optional, Sequence
 
 from vai_q_tf.version import __git_version__, __version__
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vai_q_tf.public import *  # noqa: F403
 
@@ -31,28 +32,33 @@ _MOVED = {__name__ + '.hooks.keras_callback': __name__ + '.integrations.keras.ca
 
 
 class _MovedFinder:
-    def find_spec(self, name, path, target=None):
-        return importlib.machinery.ModuleSpec(name, self) if name in _MOVED else None
+    """Imports the modules of _MOVED under their old names."""
 
-    def create_module(self, spec):
-        """None: an empty module will do."""
+    def find_spec(self, name: str, path: Optional[Sequence[str]],
+                  target: Optional[ModuleType] = None) -> Optional[importlib.machinery.ModuleSpec]:
+        # The stubs of ModuleSpec ask for a subclass of Loader.
+        return importlib.machinery.ModuleSpec(name, self) if name in _MOVED else None  # type: ignore
 
-    def exec_module(self, module):
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        """None asks the import system for an empty module."""
+
+    def exec_module(self, module: ModuleType) -> None:
         sys.modules[module.__name__] = importlib.import_module(_MOVED[module.__name__])
 
 
-def _import_module(name):
-    """The module of the package, which it becomes an attribute of; None where there is none."""
+def _import_module(name: str) -> Optional[ModuleType]:
+    """The module of that name in this package, or None; importing it also makes it an attribute of the package."""
+    path = '{}.{}'.format(__name__, name)
     try:
-        return importlib.import_module('{}.{}'.format(__name__, name))
+        return importlib.import_module(path)
     except ModuleNotFoundError as error:
-        if error.name != '{}.{}'.format(__name__, name):
+        if error.name != path:
             raise
         return None
 
 
-class _Package(types.ModuleType):
-    def __getattr__(self, name):
+class _Package(ModuleType):
+    def __getattr__(self, name: str) -> Any:
         if name in __all__ and name != 'errors':
             self._import_public()
         elif not name.startswith('__'):
@@ -61,17 +67,17 @@ class _Package(types.ModuleType):
             raise AttributeError('module {!r} has no attribute {!r}'.format(self.__name__, name))
         return vars(self)[name]
 
-    def __setattr__(self, name, value):
-        # The import system makes every folder an attribute of its package; `lint` is the function.
-        if name != 'lint' or not isinstance(value, types.ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The import system makes every folder an attribute of its package, but `lint` has to stay the function.
+        if name != 'lint' or not isinstance(value, ModuleType):
             super().__setattr__(name, value)
 
-    def __dir__(self):
+    def __dir__(self) -> List[str]:
         return sorted(set(vars(self)).union(__all__))
 
-    def _import_public(self):
-        # While it is being imported, what it imports finds the names that are there already.
-        public = _import_module('public')
+    def _import_public(self) -> None:
+        # During this import, the modules that it loads see the names that are there already.
+        public = importlib.import_module(__name__ + '.public')
         vars(self).update((name, value) for name, value in vars(public).items() if name in __all__)
 
 

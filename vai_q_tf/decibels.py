@@ -2,10 +2,10 @@
 import math
 
 
-def decibels(error, energy=1.0):
-    """10 log10(energy / error): the signal-to-noise ratio of a squared error, which is relative where no energy is given.
+def decibels(error: float, energy: float = 1.0) -> float:
+    """The signal-to-noise ratio 10 log10(energy / error) in dB; without `energy`, `error` is a relative squared error.
 
-    inf where there is no error; -inf where there is one and no energy, and for NaN.
+    inf if the error is 0 (even without energy), -inf if only the energy is 0 or if either is NaN.
     """
     if math.isnan(error) or math.isnan(energy):
         return -math.inf

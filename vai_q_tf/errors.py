@@ -1,9 +1,10 @@
-"""Errors that tell the user what is wrong, in which node, and what to do.
+"""QuantizeError, and the codes of all errors.
 
-Every error of the library is a `QuantizeError`, a `ValueError` whose text has the three parts that the user guide
-documents: `[code][summary] detail`. The codes of the guide keep their documented spelling; the others follow it.
+The text of an error has the three parts that the user guide of Vitis AI (UG1414) documents: `[code][summary] detail`. The codes
+of the guide keep its spelling; the others follow it.
 """
 import difflib
+from typing import Callable, Iterable, Tuple, Type
 
 INVALID_INPUT = 'Quantize_TF1_Invalid_Input'
 INVALID_BITWIDTH = 'Quantize_TF1_Invalid_Bitwidth'
@@ -30,25 +31,25 @@ INTERNAL_ERROR = 'Quantize_TF1_Internal_Error'
 
 
 class QuantizeError(ValueError):
-    """An input that cannot be quantized as asked.
+    """An input that cannot be processed as requested.
 
     Args:
       code: one of the constants of this module.
-      summary: two or three words of what went wrong, e.g. 'Not found'.
+      summary: the problem in two or three words, such as 'Not found'.
       detail: which node or value, what was expected, and what to do about it.
     """
 
-    def __init__(self, code, summary, detail):
+    def __init__(self, code: str, summary: str, detail: str) -> None:
         self.code = code
         self.summary = summary
         self.detail = detail
         super().__init__('[{}][{}] {}'.format(code, summary, detail))
 
-    def __reduce__(self):
+    def __reduce__(self) -> Tuple[Type['QuantizeError'], Tuple[str, str, str]]:
         return type(self), (self.code, self.summary, self.detail)
 
 
-def did_you_mean(name, known, most=3, shown=repr):
-    """What to end a message with about a name that is not known: '; did you mean ...?' with similar ones, '' without."""
+def did_you_mean(name: str, known: Iterable[str], most: int = 3, shown: Callable[[str], str] = repr) -> str:
+    """The end of a message about an unknown name: '; did you mean ...?' with up to `most` similar names, or ''."""
     close = difflib.get_close_matches(name, known, n=most)
     return '; did you mean {}?'.format(' or '.join(map(shown, close))) if close else ''

@@ -1,9 +1,10 @@
 """The number format in NumPy: the definition that every kernel is tested against.
 
-A tensor with position p and b bits holds q * 2^-p, q an integer of [-2^(b-1), 2^(b-1)-1]. A position counts fractional
-bits. docs/number_format.md explains it, with the results for non-finite and extreme input.
+A tensor with position p and b bits holds q * 2^-p, q an integer in [-2^(b-1), 2^(b-1)-1]. A position counts fractional
+bits. docs/number_format.md explains the format, with the results for non-finite and extreme input.
 """
 import math
+from typing import NamedTuple, Tuple
 
 import numpy as np
 
@@ -12,8 +13,8 @@ from vai_q_tf.configuration.config_checks import MAX_BITS
 
 POSITION_MIN = -126
 POSITION_MAX = 126
-POSITION_ZERO = 127  # a tensor of which nothing but zeros was seen
-NO_OBSERVATION = -2**31  # in place of a position: this step was not tracked, or values stay as they are
+POSITION_ZERO = 127  # the tensor was observed to be all zeros
+NO_OBSERVATION = -2**31  # instead of a position: this step was not tracked, or values stay float
 
 HALF_UP = 'half_up'
 HALF_AWAY = 'half_away'
@@ -21,7 +22,7 @@ HALF_AWAY = 'half_away'
 HISTOGRAM_BINS = 256
 HISTOGRAM_ZERO = 128  # the bin of position 0
 
-WINDOW_MAX = 37  # positions of a window: no sum of squared errors of a block overflows
+WINDOW_MAX = 37  # positions; the sum of squared errors of a block overflows in no larger window
 
 _CANDIDATES = 5
 _BLOCK = 2048
@@ -29,21 +30,37 @@ _LANES = 32
 _FORGOTTEN = np.float32(1e-30)
 _SMALLEST_NORMAL = np.finfo(np.float32).tiny
 _NEGLIGIBLE = np.float32(2.0**-60)
+# A row of votes that `learn` has updated keeps two other numbers in the bins of the positions -128 and 127.
+_STEPS_BIN, _SIZE_BIN = 0, HISTOGRAM_BINS - 1
+_STEPS_MAX = 1000.0
+_STEPS_UNIT = 4096
 
 
-def rounding_of(mode):
-    """The rounding of FixNeuron's `mode`: 'half_up' for 1 (activation), 'half_away' for 0 and 2 (weights, biases)."""
+class _Format(NamedTuple):
+    """The format of a tensor, apart from its position."""
+    bits: int
+    rounding: str
+    narrow_range: bool
+
+
+def rounding_of(mode: int) -> str:
+    """The rounding of FixNeuron's `mode`: 'half_up' for 1 (activations), 'half_away' for 0 and 2 (weights, biases)."""
     if mode not in (0, 1, 2):
         raise errors.QuantizeError(errors.INVALID_INPUT, 'Invalid parameter',
                                    'mode is {!r}; it must be 0, 1 or 2.'.format(mode))
     return HALF_UP if mode == 1 else HALF_AWAY
 
 
-def limits(position, bits, narrow_range=False):
-    """The smallest and largest representable value (lo, hi), as floats that float32 holds exactly.
+def limits(position: int, bits: int, narrow_range: bool = False) -> Tuple[float, float]:
+    """The smallest and largest representable value (lo, hi), which float32 represents exactly.
 
-    -2^(b-1) * 2^-p and (2^(b-1)-1) * 2^-p, or the finite multiples of 2^-p nearest to them where float32 overflows.
+    -2^(b-1) * 2^-p and (2^(b-1)-1) * 2^-p, or the nearest finite multiples of 2^-p if float32 overflows.
     `narrow_range` raises lo by one step. Both are 0 at POSITION_ZERO.
+
+    >>> limits(position=5, bits=8)
+    (-4.0, 3.96875)
+    >>> limits(position=5, bits=8, narrow_range=True)
+    (-3.96875, 3.96875)
     """
     _check(position, bits)
     if position == POSITION_ZERO:
@@ -52,19 +69,25 @@ def limits(position, bits, narrow_range=False):
     return lo * 2.0**-position, hi * 2.0**-position
 
 
-def quantize(x, position, bits=8, rounding=HALF_UP, narrow_range=False, keep_non_finite=True):
+def quantize(x: np.ndarray, position: int, bits: int = 8, rounding: str = HALF_UP, narrow_range: bool = False,
+             keep_non_finite: bool = True) -> np.ndarray:
     """`x` at `position` as float32 of the same shape: the nearest q * 2^-p, clipped to `limits`.
 
+    >>> quantize([0.3, -1.5, 2.5, 9.0], position=0, bits=4).tolist()
+    [0.0, -1.0, 3.0, 7.0]
+    >>> quantize([0.3, -1.5, 2.5, 9.0], position=2, bits=4, rounding=HALF_AWAY).tolist()
+    [0.25, -1.5, 1.75, 1.75]
+
     Args:
-      x: array of any shape, taken as float32. Subnormals count as zeros.
-      position: fractional bits, from POSITION_MIN to POSITION_ZERO; every number becomes 0 at the latter.
-      bits: width b from 1 to 24, the sign included.
+      x: array of any shape, converted to float32. Subnormals count as zeros.
+      position: fractional bits, from POSITION_MIN to POSITION_ZERO; at the latter every number becomes 0.
+      bits: width b from 1 to 24, including the sign.
       rounding: 'half_up' (-1.5 -> -1, as the hardware does) or 'half_away' (-1.5 -> -2).
       narrow_range: raises lo by one step.
-      keep_non_finite: whether NaN and infinities stay, as in training; in a model NaN and -inf give lo, +inf gives hi.
+      keep_non_finite: keeps NaN and infinities, as in training; in a model NaN and -inf become lo, +inf becomes hi.
 
     Raises:
-      QuantizeError: a position, width or rounding that does not exist.
+      QuantizeError: position, bit width or rounding out of range.
     """
     _check(position, bits)
     _check_rounding(rounding)
@@ -78,8 +101,12 @@ def quantize(x, position, bits=8, rounding=HALF_UP, narrow_range=False, keep_non
     return np.where(np.isfinite(x), y, x) if keep_non_finite else y
 
 
-def gradient(dy, x, position, bits, narrow_range=False):
-    """`dy` where `x` lies in the closed range of `limits` or is NaN, 0 elsewhere, float32."""
+def gradient(dy: np.ndarray, x: np.ndarray, position: int, bits: int, narrow_range: bool = False) -> np.ndarray:
+    """`dy` where `x` lies in the closed range of `limits` or is NaN, 0 elsewhere, float32.
+
+    >>> gradient([1, 2, 3], [0.5, 3.96875, 4.0], position=5, bits=8).tolist()
+    [1.0, 2.0, 0.0]
+    """
     lo, hi = limits(position, bits, narrow_range)
     x = _flush(np.asarray(x, np.float32))
     with np.errstate(invalid='ignore'):
@@ -87,12 +114,16 @@ def gradient(dy, x, position, bits, narrow_range=False):
     return np.where(outside, np.float32(0), np.asarray(dy, np.float32))
 
 
-def threshold_gradient(dy, x, position, bits, rounding=HALF_UP, narrow_range=False):
-    """The gradient to the log2 of the threshold whose position this is, given `dy`, that to Q(x); a float.
+def threshold_gradient(dy: np.ndarray, x: np.ndarray, position: int, bits: int, rounding: str = HALF_UP,
+                       narrow_range: bool = False) -> float:
+    """The gradient with respect to the log2 of the threshold that `position` belongs to, from `dy`, that to Q(x).
 
-    The sum of dy * (q - x / step) over the elements that round to an integer q of the range, and of dy times the limit over
-    those that round to one beyond it, times step * ln 2 (TQT, arXiv 1903.08066). 0 at POSITION_ZERO; NaN where one of x is.
+    Elements of x that round to an integer q in the range contribute dy * (q - x / step), all others dy times the limit; the sum
+    is multiplied by step * ln 2 (TQT, arXiv 1903.08066). 0 at POSITION_ZERO; NaN if an element of x is NaN.
     The terms are exact; they are summed as in `search_position`, with float64 lanes.
+
+    >>> threshold_gradient([1, 1], [0.25, 9], position=0, bits=4) == (-0.25 + 7) * math.log(2)
+    True
     """
     _check(position, bits)
     if position == POSITION_ZERO:
@@ -106,11 +137,16 @@ def threshold_gradient(dy, x, position, bits, rounding=HALF_UP, narrow_range=Fal
         return float(_sum_of_blocks(terms)) * 2.0**-position * math.log(2)
 
 
-def scaled(x, scale, inner=1):
-    """`x` times the scale of its channel, float32; subnormals count as zeros on the way in and out.
+def scaled(x: np.ndarray, scale: np.ndarray, inner: int = 1) -> np.ndarray:
+    """`x` times the scale of its channel, float32; subnormal operands and results count as zeros.
 
-    Element i of the flat x belongs to channel (i // inner) % C. `scale` is an array [C], x has a multiple of C * inner
-    elements.
+    Element i of the flat x belongs to channel (i // inner) % C. `scale` is an array [C]; the size of x is a multiple of
+    C * inner.
+
+    >>> scaled([[1, 2], [3, 4]], [10, 0.5]).tolist()
+    [[10.0, 1.0], [30.0, 2.0]]
+    >>> scaled([[1, 2], [3, 4]], [10, 0.5], inner=2).tolist()
+    [[10.0, 20.0], [1.5, 2.0]]
     """
     x, scale = np.asarray(x, np.float32), np.asarray(scale, np.float32)
     factors = _flush(scale)[np.arange(x.size) // inner % max(scale.size, 1)].reshape(x.shape)
@@ -118,34 +154,43 @@ def scaled(x, scale, inner=1):
         return _flush(_flush(x) * factors)
 
 
-def scaled_quantize(x, scale, rescale, position, bits=8, rounding=HALF_AWAY, inner=1, narrow_range=False):
-    """Q(x * scale) * rescale: `quantize` between two products as `scaled` makes them."""
+def scaled_quantize(x: np.ndarray, scale: np.ndarray, rescale: np.ndarray, position: int, bits: int = 8,
+                    rounding: str = HALF_AWAY, inner: int = 1, narrow_range: bool = False) -> np.ndarray:
+    """Q(x * scale) * rescale, the products those of `scaled`."""
     return scaled(quantize(scaled(x, scale, inner), position, bits, rounding, narrow_range), rescale, inner)
 
 
-def scaled_gradient(dy, x, scale, factor, position, bits, inner=1, narrow_range=False):
+def scaled_gradient(dy: np.ndarray, x: np.ndarray, scale: np.ndarray, factor: np.ndarray, position: int, bits: int,
+                    inner: int = 1, narrow_range: bool = False) -> np.ndarray:
     """`dy` times `factor` where x * scale lies in the closed range of `limits` or is NaN, 0 elsewhere."""
     return gradient(scaled(dy, factor, inner), scaled(x, scale, inner), position, bits, narrow_range)
 
 
-def search_position(x, bits=8, method=1, mode=1, narrow_range=False, tie=1.0):
+def search_position(x: np.ndarray, bits: int = 8, method: int = 1, mode: int = 1, narrow_range: bool = False,
+                    tie: float = 1.0) -> int:
     """The position, in fractional bits, that represents `x` best.
 
     Method 0 (non-overflow): the largest p at which no element leaves the range by more than half a step. Method 1
     (min-diffs): of that p and the four above, the one with the smallest sum of squared errors. Method 2: as 1, but in
-    mode 2 the sum of sqrt(|error| / (|x| + 1e-9)). The smallest p of equal ones; if `tie` is above 1, then on to finer
-    ones, one after another, while the error is at most `tie` times the least. Only finite elements count, and
+    mode 2 the sum of sqrt(|error| / (|x| + 1e-9)). The smallest p of equal ones; with a `tie` above 1, the search continues
+    to finer ones, one by one, while the error is at most `tie` times the least. Only finite elements count, and
     subnormals count as zeros; POSITION_ZERO if nothing else is there.
 
     Element errors are float32 in units of the step; blocks of 2048 elements are summed in 32 float32 lanes, lanes and
     blocks in float64 in order, so that every implementation decides alike. In squared errors an element below 2^-60
     steps of the first candidate counts as a zero.
 
+    >>> x = np.linspace(-1, 1, 101)
+    >>> search_position(x, method=0), search_position(x, method=1)  # 1.0 fits at 6; 7 clips it, and halves all other errors
+    (6, 7)
+    >>> search_position([0.0, 0.0]) == POSITION_ZERO
+    True
+
     Raises:
-      QuantizeError: a width, method, mode or tie that does not exist.
+      QuantizeError: bit width, method, mode or tie out of range.
     """
     _check(0, bits)
-    rounding = rounding_of(mode)
+    number_format = _Format(bits, rounding_of(mode), narrow_range)
     if method not in (0, 1, 2):
         raise errors.QuantizeError(errors.INVALID_METHOD, 'Invalid parameter',
                                    'method is {!r}; it must be 0, 1 or 2.'.format(method))
@@ -157,7 +202,8 @@ def search_position(x, bits=8, method=1, mode=1, narrow_range=False, tie=1.0):
     first = _non_overflow_position(x, bits)
     if first == POSITION_ZERO or method == 0:
         return first
-    totals = [_error_sum(x, first, position, bits, rounding, narrow_range, relative=method == 2 and mode == 2)
+    error_sum = _relative_error_sum if method == 2 and mode == 2 else _squared_error_sum
+    totals = [error_sum(x, first, position, number_format)
               for position in range(first, min(first + _CANDIDATES, POSITION_MAX + 1))]
     best = int(np.argmin(totals))
     most = totals[best] * tie
@@ -166,23 +212,28 @@ def search_position(x, bits=8, method=1, mode=1, narrow_range=False, tie=1.0):
     return first + best
 
 
-def position_errors(x, bits=8, mode=1, below=0, above=4, narrow_range=False):
-    """What `x` loses at each position of a window: (first, errors), an int and float64 [below + above + 1].
+def position_errors(x: np.ndarray, bits: int = 8, mode: int = 1, below: int = 0, above: int = 4,
+                    narrow_range: bool = False) -> Tuple[int, np.ndarray]:
+    """The squared quantization error of `x` at each position of a window: (first, errors float64 [below + above + 1]).
 
     errors[i] is the sum of (Q(x) - x)^2 at position first + i; errors past POSITION_MAX repeat the one there. `first`
     is `below` less than the position of method 0, but not less than POSITION_MIN. If only zeros count, it is
     POSITION_ZERO and every error 0. Elements count and are summed as in `search_position`, with `first` as the first
     candidate.
 
+    >>> first, losses = position_errors([3.0, 0.25], bits=3, above=2)  # q goes from -4 to 3
+    >>> first, losses.tolist()  # 0.25 becomes 0, 0.5, 0.25; 3 becomes 3, 1.5, 0.75
+    (0, [0.0625, 2.3125, 5.0625])
+
     Args:
       below, above: how far the window reaches from the position of method 0; together less than WINDOW_MAX.
       x, bits, mode, narrow_range: as in `search_position`.
 
     Raises:
-      QuantizeError: a width, mode or window that does not exist.
+      QuantizeError: bit width, mode or window out of range.
     """
     _check(0, bits)
-    rounding = rounding_of(mode)
+    number_format = _Format(bits, rounding_of(mode), narrow_range)
     if below < 0 or above < 0 or below + above >= WINDOW_MAX:
         raise errors.QuantizeError(errors.INVALID_INPUT, 'Invalid parameter',
                                    'The window reaches {!r} below and {!r} above; neither can be negative, both '
@@ -192,16 +243,22 @@ def position_errors(x, bits=8, mode=1, below=0, above=4, narrow_range=False):
     if center == POSITION_ZERO:
         return center, np.zeros(below + above + 1)
     first = max(center - below, POSITION_MIN)
-    sums = [_error_sum(x, first, position, bits, rounding, narrow_range, relative=False) * 4.0**-first
+    sums = [_squared_error_sum(x, first, position, number_format) * 4.0**-first
             for position in range(first, min(first + below + above, POSITION_MAX) + 1)]
     return first, np.array(sums + sums[-1:] * (below + above + 1 - len(sums)))
 
 
-def vote(histogram, position, decay):
+def vote(histogram: np.ndarray, position: int, decay: float) -> np.ndarray:
     """A new histogram of positions after one more step, float32 [256]; bin i counts position i - 128.
 
     Every count is multiplied by `decay` (below 1e-30 it becomes 0), then the bin of `position` gains 1. A step that was
-    not tracked (NO_OBSERVATION) changes nothing, nor does one of nothing but zeros (POSITION_ZERO) after other votes.
+    not tracked (NO_OBSERVATION) changes nothing, nor does an all-zero tensor (POSITION_ZERO) after other votes.
+
+    >>> histogram = np.zeros(HISTOGRAM_BINS)
+    >>> for position in (5, 5, 7):
+    ...     histogram = vote(histogram, position, decay=0.5)
+    >>> histogram[HISTOGRAM_ZERO + 5], histogram[HISTOGRAM_ZERO + 7], mode_position(histogram)
+    (0.75, 1.0, 7)
     """
     histogram = np.array(histogram, np.float32)
     if position == NO_OBSERVATION or position == POSITION_ZERO and histogram[:POSITION_ZERO + HISTOGRAM_ZERO].any():
@@ -213,58 +270,54 @@ def vote(histogram, position, decay):
     return histogram
 
 
-def learn(histogram, gradient, rate):
-    """A new histogram after a step of the threshold along its `gradient`, as of `threshold_gradient`; float32 [256].
+def learn(histogram: np.ndarray, gradient: float, rate: float) -> np.ndarray:
+    """A new histogram after a step of the threshold against its `gradient` (see `threshold_gradient`), float32 [256].
 
     The mean of the two votes of a learned row is b - 3/2 - log2(threshold), so that they elect b - 1 - ceil(log2(threshold)).
-    It begins at what the histogram elects, moves by rate * tanh(gradient / root mean square of the gradients), and once
-    it has come to another position begins anew there, in the middle of the interval. Bin 255 keeps the root mean square,
-    of the last 1000 steps or so; bin 0 counts steps up to these, in 1/4096. A gradient that is not finite changes nothing,
-    nor does any where no position is elected.
+    It begins at the position that the histogram elects and moves by rate * tanh(gradient / root mean square of the gradients).
+    When it reaches another position it starts again there, in the middle of the interval. Bin 255 keeps the root mean square of
+    about the last 1000 gradients, bin 0 the number of steps, up to these 1000, in units of 1/4096. A gradient that is not finite
+    changes nothing, nor does any if no position is elected.
+
+    >>> histogram = vote(np.zeros(HISTOGRAM_BINS), 5, decay=0.98)
+    >>> learned = learn(histogram, gradient=3.0, rate=0.01)
+    >>> learned[HISTOGRAM_ZERO + 5:HISTOGRAM_ZERO + 7].round(5).tolist() == np.float32([0.99238, 0.00762]).tolist()
+    True
+    >>> is_learned(histogram), is_learned(learned)
+    (False, True)
     """
     old = np.array(histogram, np.float32)
-    if not math.isfinite(gradient) or not old[:-1].any():
+    if not math.isfinite(gradient) or not old[:_SIZE_BIN].any():
         return old
+    steps, size = _gradient_size(old, gradient)
     elected = mode_position(old)
-    steps, size, mean = min(float(old[0]) * 4096 + 1, 1000.0), float(old[-1]), float(elected)
-    if not old[0]:
-        steps, size = 1.0, 0.0
-    else:
-        around = old[elected + HISTOGRAM_ZERO - 1:elected + HISTOGRAM_ZERO + 2].astype(float)
-        below, votes, above = around * [elected > POSITION_MIN, 1, elected < POSITION_MAX]
-        mean += (above - below) / (below + votes + above)
-    size = math.sqrt(size * size + (gradient * gradient - size * size) / steps)
+    mean = elected + (_offset(old, elected) if is_learned(old) else 0.0)
     if size:
         mean += float(np.float32(rate)) * math.tanh(gradient / size)
-    nearest = math.floor(mean + 0.5)
-    mean = min(max(mean if nearest == elected else float(nearest), float(POSITION_MIN)), float(POSITION_MAX))
-    lower = math.floor(mean)
-    upper = np.float32(mean - lower)
-    if upper == 0.5:
-        upper = np.nextafter(upper, np.float32(1))
-    new = np.zeros_like(old)
-    new[[lower + HISTOGRAM_ZERO, lower + HISTOGRAM_ZERO + 1]] = 1 - upper, upper
-    new[[0, -1]] = steps / 4096, _flush(np.float32(min(size, float(np.finfo(np.float32).max))))
+    new = _two_votes(_restarted(mean, elected))
+    new[_STEPS_BIN] = steps / _STEPS_UNIT
+    new[_SIZE_BIN] = _flush(np.float32(min(size, float(np.finfo(np.float32).max))))
     return new
 
 
-def is_learned(histograms):
+def is_learned(histograms: np.ndarray) -> np.ndarray:
     """Which of the histograms [.., 256], an array or tensor, `learn` has updated."""
-    return histograms[..., 0] > 0
+    return histograms[..., _STEPS_BIN] > 0
 
 
-def learned_threshold(histogram, bits):
-    """The threshold that `learn` has come to, in the units of the tensor; the histogram is one that it has updated."""
+def learned_threshold(histogram: np.ndarray, bits: int) -> float:
+    """The threshold of a histogram that `learn` has updated, in the units of the tensor.
+
+    >>> learned = learn(vote(np.zeros(HISTOGRAM_BINS), 5, decay=0.98), gradient=0.0, rate=0.01)
+    >>> learned_threshold(learned, bits=8) == 2**1.5  # the middle, on a logarithmic scale, of 2 to 4, the interval of position 5
+    True
+    """
     elected = mode_position(histogram)
-    below, votes, above = np.array(histogram, float)[elected + HISTOGRAM_ZERO - 1:elected + HISTOGRAM_ZERO + 2] * [
-        elected > POSITION_MIN, 1, elected < POSITION_MAX]
-    return 2.0 ** (bits - 1.5 - elected - (above - below) / (below + votes + above))
+    return 2.0 ** (bits - 1.5 - elected - _offset(histogram, elected))
 
 
-def mode_position(histogram):
-    """The most frequent position of a histogram, the smallest of ties.
-
-    POSITION_ZERO only if nothing else was counted.
+def mode_position(histogram: np.ndarray) -> int:
+    """The most frequent position of a histogram, the smallest of ties; POSITION_ZERO only if nothing else was counted.
 
     Raises:
       QuantizeError: the histogram is empty.
@@ -277,7 +330,38 @@ def mode_position(histogram):
     raise errors.QuantizeError(errors.MISSING_QUANTIZE_INFO, 'Not found', 'The histogram of positions is empty.')
 
 
-def _check(position, bits):
+def _gradient_size(row: np.ndarray, gradient: float) -> Tuple[float, float]:
+    """(steps up to 1000, root mean square of their gradients) of a row of votes after one more step."""
+    steps = min(float(row[_STEPS_BIN]) * _STEPS_UNIT + 1, _STEPS_MAX)
+    size = float(row[_SIZE_BIN]) if is_learned(row) else 0.0
+    return steps, math.sqrt(size * size + (gradient * gradient - size * size) / steps)
+
+
+def _offset(row: np.ndarray, elected: int) -> float:
+    """The mean of the votes for the position `elected` and its two neighbours, relative to it."""
+    around = np.array(row, float)[elected + HISTOGRAM_ZERO - 1:elected + HISTOGRAM_ZERO + 2]
+    below, votes, above = around * [elected > POSITION_MIN, 1, elected < POSITION_MAX]
+    return (above - below) / (below + votes + above)
+
+
+def _restarted(mean: float, elected: int) -> float:
+    """`mean`, or the position nearest to it if that is another one than `elected`, within the range of positions."""
+    nearest = math.floor(mean + 0.5)
+    return min(max(mean if nearest == elected else float(nearest), float(POSITION_MIN)), float(POSITION_MAX))
+
+
+def _two_votes(mean: float) -> np.ndarray:
+    """A row of votes for two adjacent positions with this mean, one in all."""
+    lower = math.floor(mean)
+    upper = np.float32(mean - lower)
+    if upper == 0.5:  # the tie would elect the lower one
+        upper = np.nextafter(upper, np.float32(1))
+    row = np.zeros(HISTOGRAM_BINS, np.float32)
+    row[[lower + HISTOGRAM_ZERO, lower + HISTOGRAM_ZERO + 1]] = 1 - upper, upper
+    return row
+
+
+def _check(position: int, bits: int) -> None:
     if not POSITION_MIN <= position <= POSITION_ZERO:
         raise errors.QuantizeError(errors.INVALID_INPUT, 'Invalid parameter',
                                    'the position is {!r}; it must be from {} to {}.'.format(
@@ -287,30 +371,31 @@ def _check(position, bits):
                                    'the bit width is {!r}; it must be from 1 to {}.'.format(bits, MAX_BITS))
 
 
-def _check_rounding(rounding):
+def _check_rounding(rounding: str) -> None:
     if rounding not in (HALF_UP, HALF_AWAY):
         raise errors.QuantizeError(errors.INVALID_INPUT, 'Invalid parameter',
                                    'rounding is {!r}; it must be {!r} or {!r}.'.format(rounding, HALF_UP, HALF_AWAY))
 
 
-def _integer_limits(position, bits, narrow_range):
+def _integer_limits(position: int, bits: int, narrow_range: bool) -> Tuple[np.float32, np.float32]:
     lo, hi = -2.0**(bits - 1), 2.0**(bits - 1) - 1
     finite = 2.0**(128 + position) - 1 if 128 + position < MAX_BITS else hi + 1
     return np.float32(max(lo + bool(narrow_range), -finite)), np.float32(min(hi, finite))
 
 
-def _observed(x):
-    """The elements that count, as a flat array; the others are zeros."""
+def _observed(x: np.ndarray) -> np.ndarray:
+    """The elements as a flat array, with zeros for those that do not count."""
     x = _flush(np.asarray(x, np.float32).ravel())
     return np.where(np.isfinite(x), x, np.float32(0))
 
 
-def _flush(x):
+def _flush(x: np.ndarray) -> np.ndarray:
+    """`x` with zeros for subnormals."""
     with np.errstate(invalid='ignore'):
         return np.where(np.abs(x) < _SMALLEST_NORMAL, np.copysign(np.float32(0), x), x)
 
 
-def _to_integer(t, integer_limits, rounding):
+def _to_integer(t: np.ndarray, integer_limits: Tuple[np.float32, np.float32], rounding: str) -> np.ndarray:
     """t, clipped and rounded. Adding 0.5 would round 0.49999997 to 1, so the fraction is compared instead."""
     lo, hi = integer_limits
     t = np.where(t > lo, t, lo)  # NaN compares false and becomes lo
@@ -323,7 +408,7 @@ def _to_integer(t, integer_limits, rounding):
     return np.copysign(whole + away.astype(np.float32), t)
 
 
-def _non_overflow_position(x, bits):
+def _non_overflow_position(x: np.ndarray, bits: int) -> int:
     half = 2.0**(bits - 1)
     size = max(float(x.min(initial=0)) / (-half - 0.5), float(x.max(initial=0)) / (half - 0.5))
     if size == 0:
@@ -333,22 +418,32 @@ def _non_overflow_position(x, bits):
     return int(np.clip(position, POSITION_MIN, POSITION_MAX))
 
 
-def _error_sum(x, first, position, bits, rounding, narrow_range, relative):
-    """In the square of the step of `first`, or a plain number if `relative`."""
+def _squared_error_sum(x: np.ndarray, first: int, position: int, number_format: _Format) -> float:
+    """The sum of squared errors at `position`, in the square of the step of `first`."""
     with np.errstate(all='ignore'):
         t = _flush(x * np.float32(2.0**first))
-        t = np.where(relative | (np.abs(t) >= _NEGLIGIBLE), t, np.float32(0)) * np.float32(2.0**(position - first))
-        error = _to_integer(t, _integer_limits(position, bits, narrow_range), rounding) - t
-        if relative:
-            epsilon = max(np.float32(1e-9) * np.float32(2.0**position), _SMALLEST_NORMAL)
-            error = np.sqrt(np.abs(error) / (np.abs(t) + epsilon))
-        else:
-            error = error * error
-    return _sum_of_blocks(error) * (1.0 if relative else 4.0**(first - position))
+        t = np.where(np.abs(t) >= _NEGLIGIBLE, t, np.float32(0)) * np.float32(2.0**(position - first))
+        error = _rounding_error(t, position, number_format)
+        error = error * error
+    return _sum_of_blocks(error) * 4.0**(first - position)
 
 
-def _sum_of_blocks(values):
-    """Their sum in float64, that of a lane in the type of the values."""
+def _relative_error_sum(x: np.ndarray, first: int, position: int, number_format: _Format) -> float:
+    """The sum of sqrt(|error| / (|x| + 1e-9)) at `position`."""
+    with np.errstate(all='ignore'):
+        t = _flush(x * np.float32(2.0**first)) * np.float32(2.0**(position - first))
+        epsilon = max(np.float32(1e-9) * np.float32(2.0**position), _SMALLEST_NORMAL)
+        error = np.sqrt(np.abs(_rounding_error(t, position, number_format)) / (np.abs(t) + epsilon))
+    return _sum_of_blocks(error)
+
+
+def _rounding_error(t: np.ndarray, position: int, number_format: _Format) -> np.ndarray:
+    bits, rounding, narrow_range = number_format
+    return _to_integer(t, _integer_limits(position, bits, narrow_range), rounding) - t
+
+
+def _sum_of_blocks(values: np.ndarray) -> float:
+    """The sum of the values in float64; lanes are summed in the type of the values."""
     blocks = np.pad(values, (0, -values.size % _BLOCK), 'constant').reshape(-1, _BLOCK // _LANES, _LANES)
     lanes = np.zeros((blocks.shape[0], _LANES), values.dtype)
     for row in range(blocks.shape[1]):

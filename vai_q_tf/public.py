@@ -1,4 +1,4 @@
-"""Imports the public names of the package, which `vai_q_tf.__all__` lists, and what scripts of 0.1.0 import."""
+"""Imports the public names of the package, listed in `vai_q_tf.__all__`, and the modules that moved since 0.1.0."""
 import vai_q_tf.hooks.keras_callback
 import vai_q_tf.qat.metagraph
 from vai_q_tf import errors
@@ -33,7 +33,8 @@ from vai_q_tf.ptq.quantize import quantize_frozen
 from vai_q_tf.ptq.update import update
 from vai_q_tf.qat.averaged_checkpoint import averaged_checkpoint
 from vai_q_tf.qat.deploy import FrozenFiles
-from vai_q_tf.report.bits.sensitivity import Sensitivity, sensitivity
+from vai_q_tf.report.bits.results import Sensitivity
+from vai_q_tf.report.bits.sensitivity import sensitivity
 from vai_q_tf.report.dumps.dump import dump
 from vai_q_tf.report.inspect import Inspection, inspect
 from vai_q_tf.terminal.verbosity import set_verbosity

@@ -1,9 +1,10 @@
-"""Names for types that many rooms pass around."""
-from typing import Callable, Dict, Mapping
+"""Types that many rooms pass around."""
+from typing import Callable, Dict, Mapping, Tuple
 
 import numpy as np
+from google.protobuf.message import Message
 
-# {placeholder: value}, a batch.
+# A batch: {placeholder: value}.
 Feed = Dict[str, np.ndarray]
 # From the number of a step to its batch.
 InputFn = Callable[[int], Feed]
@@ -11,3 +12,10 @@ InputFn = Callable[[int], Feed]
 Positions = Mapping[str, int]
 # {node or tensor: value}
 Values = Mapping[str, np.ndarray]
+# (node, index of one of its inputs)
+NodeInput = Tuple[str, int]
+# Protos without a public name in TensorFlow.
+FunctionDefLibrary = Message
+OpDef = Message
+TensorProto = Message
+TensorShapeProto = Message

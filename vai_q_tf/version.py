@@ -1,4 +1,4 @@
-"""The version of the package; setup.py reads it from here."""
+"""The version of the package, which setup.py reads too."""
 
 __version__ = '0.1.0'
 __git_version__ = 'v' + __version__

@@ -1,14 +1,15 @@
-"""How lists and numbers are written in sentences and tables."""
+"""Lists and numbers in sentences and tables."""
+from typing import Iterable
 
 
-def some_of(texts, most=3, between=', '):
-    """The first `most` of the texts, and how many more there are."""
+def some_of(texts: Iterable[str], most: int = 3, between: str = ', ') -> str:
+    """The first `most` texts, joined, and how many more there are."""
     texts = list(texts)
     return between.join(texts[:most]) + (' and {} more'.format(len(texts) - most) if len(texts) > most else '')
 
 
-def percent(share):
-    """A share of 1 in percent."""
+def percent(share: float) -> str:
+    """A share between 0 and 1 as a percentage, such as '2.3 %'; '< 0.1 %' for a smaller one above 0."""
     value = 100 * share
     if 0 < value < 0.1:
         return '< 0.1 %'

@@ -232,7 +232,7 @@ READER, JUDGE = (os.path.join(PACKAGE, 'frozen/input_fn.py'), 50), (os.path.join
      "graph in 'b.meta', while it computes, at vai_q_tf/ptq/effort/judge.py, line 66;"),
     ([SITE], '', {'input_frozen_graph': 'a.pb'}, errors.UNSUPPORTED_GRAPH, 'at an unknown file, line ?;'),
     ([SITE, JUDGE], "'conv' (Conv2D)", {'input_frozen_graph': 'a.pb'}, errors.UNSUPPORTED_GRAPH,
-     "graph in 'a.pb', at the node 'conv' (Conv2D); correct its attributes and what it reads."),
+     "graph in 'a.pb', at the node 'conv' (Conv2D); correct its attributes and inputs."),
     ([SITE], '', {'custom_op_so': 'my.so'}, errors.INVALID_CONFIG, "crashes (SIGSEGV); --custom_op_so names 'my.so'."),
     ([('/load_op_library.py', 1)], '', {'input_frozen_graph': 'a.pb'}, errors.INVALID_CONFIG, 'crashes (SIGSEGV).')])
 def test_where_it_crashed(tmp_path, monkeypatch, capsys, frames, node, options, code, words):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from vai_q_tf.command_line.parse import parse
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.configuration.config_checks import CHECKS
-from vai_q_tf.configuration.options import CONFIG, COUNT, FLAG, NUMBER, OPTIONAL, ROWS, STEPS, TEXT, WORDS
+from vai_q_tf.configuration.options import CONFIG, COUNT, FLAG, NUMBER, OPTIONAL, ROWS, STEPS, SWITCH, TEXT, WORDS
 from vai_q_tf.configuration.read_file import KEYS, NO_KEYS, read_config_file
 from vai_q_tf.configuration.write_file import to_text
 
@@ -36,7 +36,7 @@ FIELDS = {
     'positions_by': st.sampled_from([None, 'votes', 'mse', 'percentile', 'entropy']),
     **dict.fromkeys(['freeze_bn_step', 'freeze_position_step', 'average_step'], TRAINING_STEPS)}
 OTHERS = {TEXT: TEXTS, FLAG: st.integers(0, 1), COUNT: st.integers(1, 10 ** 9), NUMBER: st.one_of(st.none(), FLOATS),
-          OPTIONAL: st.one_of(st.none(), FLOATS), None: st.booleans(),
+          OPTIONAL: st.one_of(st.none(), FLOATS), SWITCH: st.booleans(),
           STEPS: st.one_of(st.none(), st.just(0.0), FLOATS)}
 OPTIONS = {name: st.sampled_from(WORDS[name]) if name in WORDS else OTHERS[kind]
            for name, kind, _, _, _ in ROWS if kind != CONFIG and name not in NO_KEYS}

@@ -1,4 +1,4 @@
-"""Placeholders that choose branches, and are fed one value."""
+"""Placeholders that choose branches, and are always fed one value."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -8,11 +8,10 @@ from vai_q_tf import errors
 from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq.quantize import quantize_frozen
-from vai_q_tf.report.inspect import inspect
 
 
 def network(condition, choose=tf.cond):
-    """A batch norm of the batch where the condition holds, else of moving averages, as is_training makes it."""
+    """A batch norm with the statistics of the batch if the condition holds, else with moving averages."""
     x = folded_networks.conv()
     mean, variance = tf.nn.moments(x, [0, 1, 2])
     average = [tf.constant([.1, -.2, .3, 0.]), tf.constant([1., 2., .5, 1.])]
@@ -46,7 +45,7 @@ def quantize(tmp_path, condition, feed, choose=tf.cond, inputs=('x',), skip_chec
     (lambda: tf.placeholder(tf.float32, name='keep') < 1.0, {'keep': 1.0})],
     ids=['bool', 'no shape', 'default', 'two', 'mode', 'rate'])
 @pytest.mark.parametrize('choose', [tf.cond, tf.where])
-def test_what_is_fed_is_taken_for_good(tmp_path, condition, feed, choose):
+def test_the_branch_that_is_fed_is_kept(tmp_path, condition, feed, choose):
     model = quantize(tmp_path, condition, lambda step: feed, choose, skip_check=int(choose is tf.where))
     ops = [node.op for node in model.node]
     assert ops.count('Placeholder') == 1 and not {'Switch', 'Merge', 'Select', 'Mean', 'PlaceholderWithDefault'} & set(ops)
@@ -62,14 +61,14 @@ def test_what_is_fed_is_taken_for_good(tmp_path, condition, feed, choose):
     (boolean, lambda step: {}, ['x'], errors.INVALID_INPUT_FN, ["did not return 'phase'"]),
     (boolean, lambda step: {'phase': False}, ['x', 'phase'], errors.LEARNING_PHASE, ["'phase' out of input_nodes"])],
     ids=['True', 'default', 'changes', 'missing', 'input node'])
-def test_what_is_not_inference(tmp_path, condition, feed, inputs, code, words):
+def test_values_that_are_not_those_of_inference(tmp_path, condition, feed, inputs, code, words):
     with pytest.raises(errors.QuantizeError) as raised:
         quantize(tmp_path, condition, feed, inputs=inputs)
     assert raised.value.code == code and all(word in str(raised.value) for word in words), raised.value
     assert not list(tmp_path.iterdir())
 
 
-def test_what_depends_on_values_is_no_phase():
+def test_a_condition_on_data_is_not_a_phase():
     def build():
         x = tf.placeholder(tf.float32, [None, 3], name='x')
         limit, shaped = tf.placeholder(tf.float32, [], name='limit'), tf.placeholder(tf.bool, [2], name='shaped')
@@ -88,8 +87,8 @@ def _found(build, **options):
     return view, find_phases(view, folded_networks.settings(**options))
 
 
-def test_those_in_the_range_are_found_in_graph_order():
-    """What chooses before the input nodes, such as an augmentation, is none of the range."""
+def test_phases_of_the_range_are_found_in_graph_order():
+    """A choice before the input nodes, such as an augmentation, is outside the range."""
     def build():
         image = tf.placeholder(tf.float32, [None, 3], name='image')
         x = tf.identity(tf.cond(boolean('augment'), lambda: -image, lambda: 2 * image), 'x')
@@ -100,7 +99,7 @@ def test_those_in_the_range_are_found_in_graph_order():
     assert _found(build, inputs=['image'])[1] == ('augment', 'second', 'first', 'old')
 
 
-def test_what_depends_on_chance_is_no_phase():
+def test_a_condition_on_chance_is_not_a_phase():
     def build():
         x = tf.placeholder(tf.float32, [None, 3], name='x')
         keep = tf.random.uniform([]) < tf.placeholder(tf.float32, [], name='keep')
@@ -109,7 +108,7 @@ def test_what_depends_on_chance_is_no_phase():
 
 
 def _of_three():
-    """(GraphView, its phases) 'a', 'b' and 'c', of which 'b' has the default True, through an Identity, and 'c' no shape."""
+    """(GraphView, its phases) 'a'; 'b', with the default True through an Identity; and 'c', without a shape."""
     def build():
         x = tf.placeholder(tf.float32, [None, 3], name='x')
         phases = [boolean('a'), tf.placeholder_with_default(tf.identity(True), [], name='b'), tf.placeholder(tf.bool, name='c')]
@@ -117,7 +116,7 @@ def _of_three():
     return _found(build)
 
 
-def test_values_are_what_is_fed_then_defaults_and_scalars_alone():
+def test_values_are_fed_or_default_scalars():
     view, names = _of_three()
     assert names == ('a', 'b', 'c')
     assert FedPhases(view, names, {}).values == {'b': True}
@@ -140,19 +139,3 @@ def test_an_error_of_a_phase_says_what_was_fed_if_that_is_why():
     assert inference.explain(error) is error
     another = errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Summary', 'What is wrong.')
     assert FedPhases(view, names, {'a:0': np.array(True)}).explain(another) is another
-
-
-def test_inspect_assumes_inference():
-    found = inspect(folded_networks.graph_of(lambda: network(boolean())))
-    assert found.plan is not None and found.notes == (
-        "What follows is true where input_fn returns False for 'phase' in every step.",)
-    assert not inspect(folded_networks.graph_of(
-        lambda: network(tf.placeholder_with_default(False, [], name='phase')))).notes
-
-
-def test_inspect_proposes_no_rate_of_a_dropout():
-    def build():
-        y = tf.nn.dropout(folded_networks.conv(), rate=tf.placeholder(tf.float32, name='rate'))
-        tf.nn.relu(y, name='out')
-    found = inspect(folded_networks.graph_of(build))
-    assert found.input_nodes == ('x',) and found.plan is not None

@@ -1,4 +1,4 @@
-"""Input functions as users write them, and each way in which they can be wrong."""
+"""Input functions as users write them, and every way in which they can be wrong."""
 import sys
 import textwrap
 
@@ -61,7 +61,7 @@ def refused(call, *words):
 
 # finding the function
 
-def test_a_function_of_the_working_directory(module):
+def test_a_function_in_the_working_directory(module):
     module('def calib(iter): return {"x": iter}')
     assert load_input_fn('calib_module.calib')(3) == {'x': 3}
 
@@ -89,7 +89,7 @@ def test_every_kind_of_parameter(module, parameters):
 @pytest.mark.parametrize('parameters', ['', '*, width, height'])
 def test_a_function_that_cannot_take_the_step(module, parameters):
     module('def calib({}): return {{}}'.format(parameters))
-    refused(lambda: load_input_fn('calib_module.calib'), 'step')
+    refused(lambda: load_input_fn('calib_module.calib'), 'it must take the number of the step')
 
 
 def test_flags_are_parsed_when_the_module_reads_them(module, monkeypatch):
@@ -109,7 +109,7 @@ def test_a_name_without_module_or_function(name):
 
 
 def test_a_module_that_is_not_there(module, tmp_path):
-    refused(lambda: load_input_fn('no_such_module.calib'), 'no_such_module', str(tmp_path))
+    refused(lambda: load_input_fn('no_such_module.calib'), "There is no module 'no_such_module'", str(tmp_path))
 
 
 @pytest.mark.parametrize('code, words', [
@@ -125,13 +125,13 @@ def test_a_module_that_fails(module, code, words):
     assert error.__cause__ is not None
 
 
-def test_what_the_module_does_not_have_or_cannot_be_called(module):
+def test_a_name_that_is_missing_or_not_callable(module):
     module('size = 4\ndef calib_input(iter): return {}')
     refused(lambda: load_input_fn('calib_module.calib_inputs'), 'calib_inputs', "did you mean 'calib_input'")
-    refused(lambda: load_input_fn('calib_module.size'), 'int')
+    refused(lambda: load_input_fn('calib_module.size'), 'is a int; expected a function')
 
 
-def test_the_graph_under_which_it_runs(module):
+def test_the_graph_that_it_runs_under(module):
     module('''
         import tensorflow.compat.v1 as tf
         raw = tf.placeholder(tf.float32, [4, 4, 3])
@@ -172,7 +172,7 @@ def calib(iter):
     assert (tf.get_default_graph(), tf.get_default_session()) == outside
 
 
-# what it returns
+# its results
 
 @pytest.mark.parametrize('value', [images().astype(np.float32), images(), list(images()), images().tolist(),
                                    [image.astype(np.float32) for image in images()]])
@@ -188,7 +188,7 @@ def test_names_of_tensors_and_scalars():
     assert feed['training:0'].dtype == bool and feed['training:0'].shape == ()
 
 
-def test_what_it_feeds_is_what_tensorflow_feeds():
+def test_values_are_converted_as_tensorflow_converts_them():
     value = {'input': np.array([0.1, 1e-50, -3.3, 1e30], np.float64)}
     graph = graph_def(shape=None)
     with tf.Graph().as_default(), tf.Session() as session:
@@ -197,21 +197,21 @@ def test_what_it_feeds_is_what_tensorflow_feeds():
     np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_placeholder_behind_a_control_input_is_needed():
+def test_a_placeholder_upstream_of_a_control_input_is_needed():
     assert reader({}, graph_def(more=['training'])).placeholders == ('input', 'training')
     assert reader({}, graph_def(more=['training']), fetches=['out:0']).placeholders == ('input',)
 
 
 @pytest.mark.parametrize('value, words', [
-    (None, ['None', 'dict']),
-    ([images()], ['list', 'dict']),
+    (None, ['returned None', 'expected a dict']),
+    ([images()], ['type list', 'expected a dict']),
     ({}, ["'input'", 'empty dict']),
     ({'labels': images()}, ["'input'", "'labels'"]),
     ({'inputs': images()}, ["'inputs'", 'not in the graph', "did you mean 'input'?"]),
     ({'zzz': images()}, ["'zzz'", "placeholders are 'input'"]),
     ({'input': images(), 'out': images()}, ["'out'", 'Identity']),
     ({'input': images(), 'input:0': images()}, ["'input'", 'twice']),
-    ({3: images()}, ['3']),
+    ({3: images()}, ['the key 3']),
     ({'input': images(2, 4, 4)}, ["'input'", '[2, 4, 4]', '[?,4,4,3]']),
     ({'input': images(2, 3, 4, 4)}, ["'input'", '[2, 3, 4, 4]', '[?,4,4,3]']),
     ({'input': 3.0}, ['[]', '[?,4,4,3]']),
@@ -219,8 +219,8 @@ def test_a_placeholder_behind_a_control_input_is_needed():
     ({'input': []}, ["'input'", 'empty']),
     ({'input': [images(4, 4, 3), images(5, 4, 3)]}, ["'input'", '[4, 4, 3]', '[5, 4, 3]']),
     ({'input': [[1.0, 2.0], [3.0]]}, ["'input'", 'different shapes', '[1]', '[2]']),
-    ({'input': None}, ["'input'", 'None']),
-    ({'input': {'a': 1}}, ["'input'", 'dict']),
+    ({'input': None}, ["for 'input' is None"]),
+    ({'input': {'a': 1}}, ["for 'input' is a value of type dict"]),
     ({'input': np.full((2, 4, 4, 3), 'a.png')}, ["'input'", 'str', 'float32']),
     ({'input': np.full((2, 4, 4, 3), np.nan)}, ["'input'", 'NaN']),
     ({'input': np.full((2, 4, 4, 3), -np.inf)}, ["'input'", 'infinity']),
@@ -231,7 +231,7 @@ def test_wrong_data_names_step_and_placeholder(value, words):
     refused(lambda: reader(value).feed(3), 'step 3', *words)
 
 
-def test_a_tensor_in_place_of_its_value():
+def test_a_tensor_instead_of_its_value():
     refused(lambda: reader(lambda iter: {'input': tf.zeros([2, 4, 4, 3])}).feed(0), "'input'", 'Tensor')
 
 
@@ -282,7 +282,7 @@ def test_slices_beyond_the_end_of_the_data():
 
 @pytest.mark.parametrize('error', [KeyError('image'), FileNotFoundError('a.png'), SystemExit(1), tf.errors.NotFoundError(
     None, None, 'No such file')])
-def test_what_it_raises_is_wrapped(error):
+def test_exceptions_are_wrapped(error):
     wrapped = refused(lambda: reader(ends_with(error)).feed(2), 'step 2', type(error).__name__, 'test_input_fn.py, line')
     assert wrapped.__cause__ is error
 
@@ -292,8 +292,8 @@ def test_an_interrupt_is_not_wrapped():
         reader(ends_with(KeyboardInterrupt())).feed(0)
 
 
-def test_a_learning_phase_that_a_model_has_no_more():
-    """The function of the calibration serves compare, analyze and dump as well."""
+def test_a_learning_phase_that_the_model_no_longer_has():
+    """The input function of the calibration also serves compare, analyze and dump."""
     model = graph_def()
     batch = {'input': np.ones((1, 4, 4, 3), np.float32)}
     with pytest.raises(QuantizeError, match="'training', which is not in the graph"):

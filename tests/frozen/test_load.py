@@ -1,4 +1,4 @@
-"""Files that are frozen graphs, and files that are not."""
+"""Frozen graphs are loaded; other files are diagnosed."""
 import time
 
 import numpy as np
@@ -77,27 +77,28 @@ ONNX = b'\x08\x07\x12\x07pytorch\x1a\x031.9:\x04\x12\x02gx\x42\x02\x10\x0d'
 
 
 @pytest.mark.parametrize('data, words', [
-    (b'', ['empty']),
-    (np.random.RandomState(0).bytes(10000), []),
-    (b'\x89PNG\r\n\x1a\n' + bytes(100), ['PNG']),
-    (b'PK\x03\x04' + bytes(100), ['zip']),
-    (b'\x89HDF\r\n\x1a\n' + bytes(100), ['HDF5']),
-    (b'\x1c\x00\x00\x00TFL3' + bytes(100), ['Lite']),
-    (ONNX, ['ONNX']),
-    ('hello, world\n', []),
+    (b'', ["graph.pb' is empty"]),
+    (np.random.RandomState(0).bytes(10000), ['holds no GraphDef, or is cut off']),
+    (b'\x89PNG\r\n\x1a\n' + bytes(100), ['is a PNG image']),
+    (b'PK\x03\x04' + bytes(100), ['is a zip archive']),
+    (b'\x89HDF\r\n\x1a\n' + bytes(100), ['is an HDF5 file']),
+    (b'\x1c\x00\x00\x00TFL3' + bytes(100), ['is a TensorFlow Lite model']),
+    (ONNX, ['is an ONNX model']),
+    ('hello, world\n', ['holds no GraphDef, or is cut off']),
     ('model_checkpoint_path: "model.ckpt-1"\n', ['checkpoint', 'freeze_graph']),
-    ('node { name: "x" op: "Placeholder" ', ['text']),
-    ('node { nam: "x" }', ['text', 'nam']),
-    ('versions { producer: 134 }', ['no nodes']),
-    (b'"\x03\x08\x86\x01', ['without nodes']),
-    (tf.GraphDef(node=[tf.NodeDef(name='x')]).SerializeToString(), []),
+    ('node { name: "x" op: "Placeholder" ', ['The text in', 'is not a GraphDef']),
+    ('node { nam: "x" }', ['is not a GraphDef', 'nam']),
+    ('versions { producer: 134 }', ['has no nodes']),
+    (b'"\x03\x08\x86\x01', ['is a graph without nodes']),
+    (tf.GraphDef(node=[tf.NodeDef(name='x')]).SerializeToString(), ['holds no GraphDef, or is cut off']),
+    (tf.GraphDef(node=[tf.NodeDef(name='x', op='NoOp'), tf.NodeDef(op='NoOp')]).SerializeToString(), ['without name or op']),
 ], ids=['empty', 'random', 'png', 'zip', 'hdf5', 'tflite', 'onnx', 'text', 'checkpoint', 'cut text', 'wrong field',
-        'text without nodes', 'no nodes', 'no op'])
-def test_what_is_not_a_graph(file, data, words):
+        'text without nodes', 'no nodes', 'no op', 'no name'])
+def test_files_that_are_not_graphs(file, data, words):
     refused(file(data), errors.INVALID_INPUT, 'graph.pb', *words)
 
 
-def test_a_file_that_is_cut_off_is_refused_but_between_two_nodes(file):
+def test_a_file_that_is_cut_off_is_refused_except_between_two_nodes(file):
     graph_def = small_graph()
     data, refusals, loaded = graph_def.SerializeToString(), 0, set()
     for length in range(len(data)):
@@ -111,7 +112,7 @@ def test_a_file_that_is_cut_off_is_refused_but_between_two_nodes(file):
     assert len(loaded) <= len(graph_def.node) + 1 and refusals == len(data) - len(loaded)
 
 
-def test_a_saved_model_a_meta_graph_and_a_checkpoint_are_told_apart(tmp_path):
+def test_a_saved_model_a_meta_graph_and_a_checkpoint_are_distinguished(tmp_path):
     with tf.Graph().as_default() as graph, tf.Session() as session:
         x = tf.placeholder(tf.float32, [None, 3], name='x')
         y = tf.matmul(x, tf.get_variable('w', [3, 2]))
@@ -177,7 +178,7 @@ def test_attrs_of_a_newer_tensorflow_are_left_out(file, logged, key, value, warn
     assert len(messages) == warns
 
 
-def test_the_shape_of_old_graphs_that_is_not_known(file):
+def test_an_unknown_rank_in_an_old_graph(file):
     graph_def = tf.GraphDef(node=[tf.NodeDef(name='x', op='Placeholder')])
     graph_def.node[0].attr['dtype'].type = 1
     graph_def.node[0].attr['shape'].shape.SetInParent()
@@ -188,7 +189,7 @@ def test_the_shape_of_old_graphs_that_is_not_known(file):
         assert loaded.node[0].attr['shape'].shape.unknown_rank == unknown
 
 
-def test_a_function_library_is_kept_where_it_is_used(file):
+def test_a_function_library_is_kept_only_if_it_is_used(file):
     from tensorflow.python.framework import function
 
     @function.Defun(tf.float32)
@@ -222,7 +223,7 @@ def test_a_float_graph_from_memory_stays_as_it_is():
 @pytest.mark.parametrize('op, code, words', [('FixNeuron', errors.ALREADY_QUANTIZED, ['float graph']),
                                              ('VariableV2', errors.INVALID_INPUT, ['freeze_graph']),
                                              ('MyOp', errors.UNSUPPORTED_OP, ['MyOp', 'custom_op_so'])])
-def test_what_cannot_run_is_refused_only_where_the_outputs_need_it(file, op, code, words):
+def test_ops_that_cannot_run_are_refused_only_if_the_outputs_need_them(file, op, code, words):
     graph_def = small_graph()
     odd = graph_def.node.add(name='odd', op=op)
     if op == 'VariableV2':
@@ -235,7 +236,8 @@ def test_what_cannot_run_is_refused_only_where_the_outputs_need_it(file, op, cod
     refused(file(graph_def.SerializeToString()), code, "'odd'", *words, load=lambda path: load_float_graph(path, ['out:0']))
 
 
-def test_to_load_many_nodes_takes_about_as_long_as_to_make_them(file):
+@pytest.mark.slow
+def test_loading_many_nodes_takes_about_as_long_as_importing_them(file):
     graph_def = tf.GraphDef()
     for number in range(5000):
         node = graph_def.node.add(name='n%d' % number, op='Const')

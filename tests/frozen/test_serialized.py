@@ -1,4 +1,4 @@
-"""The pieces of a GraphDef are the bytes that protobuf gives for all of it."""
+"""The pieces together are the bytes that protobuf gives for the whole GraphDef."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -40,7 +40,7 @@ def test_the_bytes_are_those_of_protobuf(change):
         assert b''.join(pieces) == b''.join(pieces) == expected
 
 
-def test_what_is_larger_than_a_file_can_be(monkeypatch):
+def test_more_bytes_than_a_file_can_have(monkeypatch):
     graph_def = _graph()
     size = len(graph_def.SerializeToString())
     monkeypatch.setattr(serialized, '_MOST', size)

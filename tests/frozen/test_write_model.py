@@ -1,4 +1,4 @@
-"""What is written was loaded and run; what does not load or run is not written."""
+"""Models are loaded and run before they are written; faulty ones are not written."""
 import os
 import sys
 
@@ -38,7 +38,7 @@ def _read_gone(index):
     tf.gather(x, tf.placeholder_with_default(index, []), axis=1, name='picked')
 
 
-def test_what_is_written_is_the_model(tmp_path):
+def test_the_file_is_the_model(tmp_path):
     graph_def = _graph(_network)
     assert _write(tmp_path, graph_def) == graph_def
     assert os.listdir(str(tmp_path)) == ['model.pb']
@@ -68,8 +68,8 @@ def test_a_model_that_does_not_run(tmp_path, samples):
     assert caught.value.code == errors.UNSUPPORTED_GRAPH
 
 
-def test_what_quantizes_an_output_after_a_bias_of_zeros_is_run(tmp_path):
-    """The FixNeuron has the name of the output, and does not read it."""
+def test_the_fix_neuron_of_an_output_after_a_bias_of_zeros_is_run(tmp_path):
+    """The FixNeuron is named after the output, but does not read it."""
     def build():
         _network((None, 4))
         output, bias = tf.get_default_graph().get_tensor_by_name('y:0'), np.float32([0, 0])  # one too few
@@ -80,7 +80,7 @@ def test_what_quantizes_an_output_after_a_bias_of_zeros_is_run(tmp_path):
         _write(tmp_path, _graph(build), output_nodes=['y'])
 
 
-def test_only_what_is_asked_for_is_run(tmp_path):
+def test_only_the_output_nodes_are_run(tmp_path):
     def build():
         _read_gone(7)
         tf.nn.relu(tf.get_default_graph().get_tensor_by_name('x:0'), name='y')
@@ -90,7 +90,7 @@ def test_only_what_is_asked_for_is_run(tmp_path):
 
 
 def _fed(monkeypatch, graph_def, samples=None):
-    """What `check_model` feeds, in the order of the attempts."""
+    """The feeds of `check_model`, in the order of its attempts."""
     fed, run = [], write_model.run_graph
 
     def note(graph, fetches, feed, config):
@@ -107,7 +107,7 @@ def test_the_samples_are_cut_to_one_image(monkeypatch):
     np.testing.assert_array_equal(fed['x:0'], images[:1])
 
 
-def test_all_samples_where_the_graph_takes_no_other_batch(monkeypatch):
+def test_all_samples_if_the_graph_takes_no_other_batch(monkeypatch):
     images = np.random.RandomState(0).randn(5, 4).astype(np.float32)
     fed = _fed(monkeypatch, _graph(lambda: _baked(5)), {'x:0': images})
     assert [len(feed['x:0']) for feed in fed] == [1, 5]
@@ -118,7 +118,7 @@ def test_all_samples_where_the_graph_takes_no_other_batch(monkeypatch):
 @pytest.mark.parametrize('shape, samples, fed', [
     ((None, 4), None, (1, 4)), ((2, 4), None, (2, 4)), ((2, 4), (5, 4), (2, 4)), ((8, 4), (5, 4), (8, 4)),
     ((None, None), (5, 4), (1, 4)), (None, (5, 4), (1, 4)), ((None, 4), (0, 4), (1, 4))])
-def test_what_is_fed(monkeypatch, shape, samples, fed):
+def test_samples_and_zeros_in_the_shape_of_the_input(monkeypatch, shape, samples, fed):
     feed, = _fed(monkeypatch, _graph(lambda: _network(shape)), samples and {'x:0': np.ones(samples, np.float32)})
     assert feed['x:0'].shape == fed and feed['x:0'].any() == bool(samples and samples[0])
 
@@ -138,7 +138,7 @@ def _with_a_queue():
 @pytest.mark.parametrize('build', [
     lambda: _network(None), lambda: _network([None, None]), _of_text, _with_a_variable, _with_a_queue,
     lambda: tf.data.make_one_shot_iterator(tf.data.Dataset.range(0)).get_next()])
-def test_what_is_loaded_only(monkeypatch, build):
+def test_models_that_are_loaded_only(monkeypatch, build):
     assert not _fed(monkeypatch, _graph(build))
 
 
@@ -158,7 +158,7 @@ def _with_an_assertion():
 
 
 @pytest.mark.parametrize('build', [_channels_first, _for_another_processor, _with_an_assertion])
-def test_what_is_nobodys_fault(tmp_path, build):
+def test_failures_that_are_no_fault_of_the_model(tmp_path, build):
     _write(tmp_path, _graph(build))
 
 
@@ -181,7 +181,7 @@ def test_a_series_of_models_is_run_once(tmp_path, monkeypatch):
     assert len(checked) == 2
 
 
-def test_constants_are_as_the_compiler_reads_them(tmp_path):
+def test_constants_are_packed_for_the_compiler(tmp_path):
     graph_def = _graph(_network)
     tensor = graph_def.node[1].attr['value'].tensor
     tensor.ClearField('tensor_content')
@@ -229,8 +229,8 @@ def test_a_full_disk(tmp_path, monkeypatch):
     assert not os.listdir(str(tmp_path))
 
 
-def test_a_graph_is_loaded_before_it_gets_its_name(tmp_path):
-    """Variables and unknown ops are no fault; what TensorFlow refuses is, and the node is named."""
+def test_a_graph_is_loaded_before_it_is_written(tmp_path):
+    """Variables and unknown ops are allowed; for a graph that TensorFlow refuses the error names the node."""
     with tf.Graph().as_default() as graph:
         tf.layers.dense(tf.placeholder(tf.float32, [None, 3], name='x'), 2, name='dense')
     graph_def = graph.as_graph_def()

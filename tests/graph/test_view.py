@@ -108,7 +108,10 @@ def test_attrs_have_the_defaults_of_the_op():
     view = GraphView(graph_def)
     assert view.attr('y', 'alpha').f == pytest.approx(0.2)
     assert view.dtype('y') == tf.float32
-    assert view.attr('y', 'unheard_of') is None and view.attr('z', 'alpha') is None
+    assert view.find_attr('y', 'alpha') == view.attr('y', 'alpha')
+    assert view.find_attr('y', 'unheard_of') is None and view.find_attr('z', 'alpha') is None
+    with pytest.raises(KeyError, match="'y' has no attr 'unheard_of'"):
+        view.attr('y', 'unheard_of')
     assert view.dtype('z') is None and view.is_stateful('z') and view.inputs('z') == ('y',)
 
 

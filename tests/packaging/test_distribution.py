@@ -72,5 +72,6 @@ def test_wheel_fits_every_python_and_holds_the_library(source, monkeypatch):
         names = archive.namelist()
         tags = archive.read([name for name in names if name.endswith('dist-info/WHEEL')][0]).decode()
     assert [name for name in names if name.endswith('.so')] == ['vai_q_tf/ops/libvai_q_tf_ops.so']
-    assert 'vai_q_tensorflow.py' in names and not [name for name in names if name.startswith('tests')]
+    assert {'vai_q_tensorflow.py', 'vai_q_tf/py.typed'} < set(names)
+    assert not [name for name in names if name.startswith('tests')]
     assert 'Root-Is-Purelib: false' in tags

@@ -58,7 +58,8 @@ def test_the_module_shows_its_names_and_nothing_else():
 _FIRST = {'rules': 'from vai_q_tf.lint import node_rules; node_rules.RULES',
           'names': 'from vai_q_tf.lint.lint import RULES, lint',
           'importlib': 'import importlib; importlib.import_module("vai_q_tf.lint.weight_rules").RULES',
-          'file': 'import vai_q_tf.lint.lint_graph', 'package': 'import vai_q_tensorflow'}
+          'file': 'import vai_q_tf.lint.lint_graph',
+          'types': 'import vai_q_tf.types, vai_q_tf.lint.lint_graph', 'package': 'import vai_q_tensorflow'}
 
 _LIBRARY = '''
 import tensorflow as tf

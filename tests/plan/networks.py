@@ -1,4 +1,4 @@
-"""Small networks made with the layer libraries, and a shorthand to annotate them."""
+"""Small networks built with the layer libraries, and shorthands to annotate them and read their plans."""
 import tensorflow as tf
 from tensorflow import keras
 from tensorflow.contrib import slim
@@ -18,25 +18,25 @@ def image(channels=3, name='x', size=8):
 
 
 def plan_of(outputs, inputs=('x',), **fields):
-    """The QuantPlan of the default graph, of its inference form; unless asked for without the simulation of the DPU."""
+    """The QuantPlan of the inference form of the default graph, by default without the simulation of the DPU."""
     return decision_of(outputs, inputs, **fields).plan
 
 
 def plan_as_written(outputs, inputs=('x',), **fields):
-    """The same where the passes fold batch norms and drop what does nothing, but leave activations as they are written."""
+    """As `plan_of`, but the passes leave activation functions as they are written."""
     return plan_of(outputs, inputs, fold_bn_only=1, **fields)
 
 
 def decision_of(outputs, inputs=('x',), **fields):
-    """The Decision of which that is the plan."""
+    """The Decision with that plan."""
     graph_def = tf.compat.v1.get_default_graph().as_graph_def(add_shapes=True)
     outputs = [outputs] if isinstance(outputs, str) else list(outputs)
     config = QuantizeConfig(list(inputs), outputs, **dict({'simulate_dpu': 0}, **fields))
     return decide(inference_form(graph_def, GraphView(graph_def), config).graph_def, config)
 
 
-def plan_behind_the_passes(outputs, inputs=('x',), **fields):
-    """The QuantPlan of what the passes make of the default graph, frozen with the initial values of its variables."""
+def plan_of_frozen(outputs, inputs=('x',), **fields):
+    """The QuantPlan of the default graph, frozen with the initial values of its variables and optimised."""
     outputs = [outputs] if isinstance(outputs, str) else list(outputs)
     with tf.compat.v1.Session() as session:
         session.run(tf.compat.v1.global_variables_initializer())
@@ -46,12 +46,26 @@ def plan_behind_the_passes(outputs, inputs=('x',), **fields):
     return annotate(GraphView(optimise(frozen, config)), config)
 
 
+def rows(plan):
+    """(name, role, mode, consumers) of every tensor."""
+    return [(tensor.name, tensor.role, tensor.mode, tensor.consumers) for tensor in plan.tensors]
+
+
+def tensor_names(plan):
+    return [tensor.name for tensor in plan.tensors]
+
+
+def activations(plan):
+    """The names of the tensors in mode 1."""
+    return [tensor.name for tensor in plan.tensors if tensor.mode == 1]
+
+
 def by_name(plan):
     return {tensor.name: tensor for tensor in plan.tensors}
 
 
 def decisions(plan):
-    """All of a plan but the order, which is that of nodes: what is equal in training, at inference and in a frozen graph."""
+    """A plan without its order, which is that of nodes: this is equal in training, at inference and in a frozen graph."""
     tensors = [tensor._replace(consumers=tuple(sorted(tensor.consumers))) for tensor in plan.tensors]
     return [sorted(records) for records in (tensors, plan.groups, plan.skipped, plan.alignments, plan.operand_groups)]
 

@@ -11,8 +11,8 @@ from tests.plan.networks import (
     decisions,
     dense,
     image,
-    plan_behind_the_passes,
     plan_of,
+    plan_of_frozen,
     skipped,
 )
 
@@ -30,7 +30,7 @@ def _plans(build, **fields):
         with tf.Graph().as_default():
             output = build(training).op.name
             plans.append(plan_of(output, **fields))
-            frozen = None if training else plan_behind_the_passes(output, simulate_dpu=0, **fields)
+            frozen = None if training else plan_of_frozen(output, simulate_dpu=0, **fields)
     assert decisions(plans[0]) == decisions(plans[1]) == decisions(frozen)
     return plans[0]
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.combinations import each_pair_once
-from tests.plan.networks import by_name, image, plan_behind_the_passes
+from tests.plan.networks import by_name, image, plan_of_frozen
 from vai_q_tf.fixed_point import POSITION_MIN
 
 _SIXTHS = {'exact': 1 / 6, 'float32': np.float32(1 / 6), 'half': np.float32(np.float16(1 / 6)), '0.1667': 0.1667,
@@ -32,7 +32,7 @@ def _plan(form, clip='relu6', sixth='exact', shift='x + 3', **fields):
     x = tf.compat.v1.layers.conv2d(image(), 4, 3, name='conv', activation=tf.nn.relu)
     y = dict(_SWISHES, **_SIGMOIDS)[form](x, _CLIPS[clip](_SHIFTS[shift](x)), tf.constant(np.float32(_SIXTHS[sixth])))
     tf.identity(y, name='out')
-    return plan_behind_the_passes('out', **fields)
+    return plan_of_frozen('out', **fields)
 
 
 def _assert_found(plan, swish):
@@ -61,7 +61,7 @@ def test_every_number(sixth, clip, shift_and_form):
 def test_the_hard_sigmoid_of_keras_has_another_slope():
     x = tf.compat.v1.layers.conv2d(image(), 4, 3, name='conv', activation=tf.nn.relu)
     tf.identity(tf.keras.backend.hard_sigmoid(x), name='out')
-    plan = plan_behind_the_passes('out')
+    plan = plan_of_frozen('out')
     assert all(tensor.min_position == POSITION_MIN for tensor in plan.tensors) and not plan.skipped
 
 
@@ -69,5 +69,5 @@ def test_gates_of_relu6():
     """A relu6 of a sum with 3 is no hard sigmoid by itself, also beside one."""
     x = image()
     tf.multiply(tf.nn.relu6(x + 3.0, name='first'), tf.nn.relu6(-x + 3.0, name='second') / 6.0, name='out')
-    plan = plan_behind_the_passes('out')
+    plan = plan_of_frozen('out')
     assert 'first/aquant' in by_name(plan) and 'second/aquant' not in by_name(plan)

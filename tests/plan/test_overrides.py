@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from tests.plan.networks import image, plan_behind_the_passes, plan_of
+from tests.plan.networks import image, plan_of, plan_of_frozen
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.graph.view import SOURCE_NODES, GraphView
@@ -52,7 +52,7 @@ def test_methods():
     ('conv/Conv2D', 'conv/kernel/wquant'), ('conv/kernel', 'conv/kernel/wquant'), ('conv/kernel/read', 'conv/kernel/wquant'),
     ('conv/bias', 'conv/bias/wquant'), ('bn/beta', 'conv/bias/wquant'), ('bn/beta/read', 'conv/bias/wquant'),
     ('bn/FusedBatchNormV3', 'bn/FusedBatchNormV3/aquant')])
-def test_folded_batch_norm_is_named_by_what_was_folded(name, tensor):
+def test_a_folded_batch_norm_is_named_by_its_parameters(name, tensor):
     y = layers.batch_normalization(layers.conv2d(image(), 4, 3, name='conv'), training=True, name='bn')
     plan = plan_of(y.op.name, nodes_bit=[name + ':4'])
     assert {record.name: record.bits for record in plan.tensors if record.bits != 8} == {tensor: 4}
@@ -66,7 +66,7 @@ def test_unknown_names_are_warned_about(caplog):
 
 
 def _frozen(**origins):
-    """A frozen network whose nodes stand for those of an earlier form of it."""
+    """A frozen network whose nodes are derived from those of an earlier form of it."""
     x = tf.nn.conv2d(image(), tf.ones([3, 3, 3, 4], name='w'), padding='SAME', name='conv')
     x = tf.nn.bias_add(x, tf.ones([4], name='b'), name='add')
     x = tf.nn.relu(tf.nn.max_pool2d(x, 2, 2, 'SAME', name='pool'), name='relu')
@@ -81,21 +81,21 @@ def _frozen(**origins):
 @pytest.mark.parametrize('name, tensor', [
     ('weights', 'w/wquant'), ('weights/read', 'w/wquant'), ('old_conv', 'w/wquant'), ('bn', 'add/aquant'),
     ('bn/offset', 'b/wquant'), ('add', 'add/aquant')])
-def test_nodes_that_another_stands_for(name, tensor):
+def test_nodes_that_others_are_derived_from(name, tensor):
     view = _frozen(w=['weights', 'weights/read', 'add'], conv=['old_conv'], add=['bn'], b=['bn/offset'])
     plan = annotate(view, QuantizeConfig(['x'], ['next'], nodes_bit=[name + ':4'], nodes_method=[name + ':0']))
     changed = {record.name for record in plan.tensors if (record.bits, record.method) == (4, 0)}
     assert changed == {tensor} == {record.name for record in plan.tensors if record.bits == 4}
 
 
-def test_exact_name_wins_over_one_that_another_stands_for():
+def test_an_exact_name_wins_over_a_derived_one():
     view = _frozen(w=['weights', 'old'])
     plan = annotate(view, QuantizeConfig(['x'], ['next'], nodes_bit=['weights:4', 'old:5', 'w:6']))
     assert {record.name: record.bits for record in plan.tensors if record.bits != 8} == {'w/wquant': 6}
 
 
 @pytest.mark.parametrize('name', ['weights', 'bn', 'old_conv'])
-def test_ignored_node_that_another_stands_for(name):
+def test_an_ignored_node_that_another_is_derived_from(name):
     view = _frozen(w=['weights'], conv=['old_conv'], add=['bn'])
     plan = annotate(view, QuantizeConfig(['x'], ['next'], ignore_nodes=[name]))
     assert [group.node for group in plan.groups] == ['next']
@@ -112,19 +112,19 @@ def test_close_names_are_suggested(caplog):
     ('conv/kernel', 'conv/kernel/wquant'), ('conv/kernel/read', 'conv/kernel/wquant'), ('conv/Conv2D', 'conv/kernel/wquant'),
     ('conv/bias/read', 'conv/bias/wquant'), ('bn/beta/read', 'conv/bias/wquant'),
     ('bn/FusedBatchNormV3', 'conv/BiasAdd/aquant'), ('mean', 'mean/mul/aquant')])
-def test_names_of_the_float_graph_behind_the_passes(name, tensor):
+def test_names_of_the_float_graph_after_the_passes(name, tensor):
     x = layers.batch_normalization(layers.conv2d(image(), 4, 3, name='conv'), name='bn')
     tf.reshape(tf.reduce_mean(x, [1, 2], keepdims=True, name='mean'), [-1, 4], name='out')
-    plan = plan_behind_the_passes('out', nodes_bit=[name + ':4'], nodes_method=[name + ':0'])
+    plan = plan_of_frozen('out', nodes_bit=[name + ':4'], nodes_method=[name + ':0'])
     assert [record.name for record in plan.tensors if record.bits == 4] == [tensor]
     assert [record.name for record in plan.tensors if record.method == 0] == ['x/aquant', tensor]
 
 
 @pytest.mark.parametrize('name', ['conv/kernel/read', 'bn/FusedBatchNormV3', 'bn/beta'])
-def test_ignored_names_of_the_float_graph_behind_the_passes(name):
+def test_ignored_names_of_the_float_graph_after_the_passes(name):
     x = layers.batch_normalization(layers.conv2d(image(), 4, 3, name='conv'), name='bn')
     layers.conv2d(tf.nn.relu(x), 4, 3, name='next')
-    plan = plan_behind_the_passes('next/BiasAdd', ignore_nodes=[name])
+    plan = plan_of_frozen('next/BiasAdd', ignore_nodes=[name])
     assert [group.node for group in plan.groups] == ['next/Conv2D']
 
 
@@ -148,7 +148,7 @@ def test_entry_names_are_the_most_exact_ones():
         assert [record.name for record in changed if record.bits == 5] == [tensor]
 
 
-def test_what_ignore_nodes_leaves_empty_names_the_option():
+def test_a_network_that_ignore_nodes_empties():
     with pytest.raises(QuantizeError, match=r'but what ignore_nodes \(--ignore_nodes\) keeps float: conv1/Conv2D'):
         layers.conv2d(image(), 4, 3, name='conv1')
         plan_of('conv1/BiasAdd', ignore_nodes=['conv1/Conv2D'])

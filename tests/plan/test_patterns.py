@@ -1,12 +1,12 @@
-"""Small networks, one for each pattern of the original: what is quantized, in a live graph as in a frozen one.
+"""Small networks, one for each pattern: what is quantized, in a live graph and in a frozen one.
 
-The expected tensors are what the original's rules say, written out by hand.
+The expected tensors follow from the rules of the Vitis AI quantizer, written out by hand.
 """
 import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from tests.plan.networks import image, plan_behind_the_passes, plan_of
+from tests.plan.networks import activations, image, plan_of, plan_of_frozen, skipped
 
 layers = tf.compat.v1.layers
 
@@ -213,7 +213,7 @@ def test_live_graph(name):
 def test_frozen_graph(name):
     network, results, constants, fields = _PATTERNS[name]
     network()
-    _check(plan_behind_the_passes(_output(), **fields), results, constants)
+    _check(plan_of_frozen(_output(), **fields), results, constants)
 
 
 def _output():
@@ -229,50 +229,33 @@ def _check(plan, results, constants):
     assert not [record for record in plan.skipped if record.op != 'RealDiv']
 
 
-@pytest.mark.parametrize('shape', [[6, 1, 1], [1, 6, 1], [6, 6, 1], [6, 6, 4], [1, 6, 6, 4], [1], []])
-def test_addition_of_constants_that_are_no_bias(shape):
-    x = _conv(image(), use_bias=False)
-    tf.add(tf.ones(shape, name='table'), x, name='out')
-    plan = plan_of('out')
-    assert {tensor.name: tensor.role for tensor in plan.tensors} == {
-        'x/aquant': 'input', 'conv/kernel/wquant': 'weight', 'conv/Conv2D/aquant': 'activation',
-        'table/aquant': 'constant', 'out/aquant': 'activation'}
-    assert plan.groups[0].bias == ''
+_PRELUS = {
+    'difference': lambda x, a: tf.nn.relu(x) - a * tf.nn.relu(-x), 'sum': lambda x, a: tf.nn.relu(x) + -a * tf.nn.relu(-x),
+    'absolute': lambda x, a: tf.nn.relu(x) + a * (x - tf.abs(x)) * 0.5, 'maximum': lambda x, a: tf.maximum(a * x, x)}
 
 
-@pytest.mark.parametrize('shape, is_bias', [([4, 1, 1], True), ([1, 4, 1, 1], True), ([4], False), ([1, 1, 4], False)])
-def test_bias_of_channels_first(shape, is_bias):
-    x = layers.conv2d(_x(3, 4, 4), 4, 1, use_bias=False, data_format='channels_first', name='conv')
-    tf.add(x, tf.ones(shape), name='out')
-    assert bool(plan_of('out').groups[0].bias) == is_bias
+@pytest.mark.parametrize('rank', [1, 3])
+@pytest.mark.parametrize('form', _PRELUS)
+def test_no_part_of_a_prelu_stays_float(form, rank):
+    x = layers.conv2d(image(), 4, 3, name='conv')
+    slopes = tf.constant([0.1, 0.2, 0.3, 0.4], shape=[1] * (rank - 1) + [4], name='slopes')
+    tf.identity(_PRELUS[form](x, slopes), name='prelu')
+    plan = plan_of_frozen('prelu')
+    assert not plan.skipped
+    assert {tensor.role for tensor in plan.tensors if tensor.mode == 1} == {'input', 'activation', 'constant'}
 
 
-def test_transposed_weights_of_a_dense_layer():
-    x = tf.matmul(_x(6), tf.compat.v1.get_variable('w', [4, 6]), transpose_b=True, name='product')
-    tf.nn.bias_add(x, tf.compat.v1.get_variable('b', [4]), name='out')
-    assert tuple(plan_of('out').groups[0])[2:] == ('w/wquant', 'b/wquant', 'out/aquant', 6)
+@pytest.mark.parametrize('form', _PRELUS)
+def test_a_prelu_of_one_slope_is_an_activation_function(form):
+    x = layers.conv2d(image(), 4, 3, name='conv')
+    tf.identity(_PRELUS[form](x, tf.constant(0.1)), name='prelu')
+    plan = plan_of_frozen('prelu')
+    group, = plan.groups
+    assert activations(plan) == ['x/aquant', group.output] and not plan.skipped
 
 
-@pytest.mark.parametrize('other', [
-    lambda x: tf.identity(tf.nn.relu(x, name='other')), lambda x: tf.subtract(x, 1.0), lambda x: x,
-    lambda x: tf.add(x, tf.compat.v1.get_variable('v', [4]))])
-def test_computed_operand_is_no_bias(other):
-    x = image(4)
-    y = layers.conv2d(x, 4, 3, padding='same', use_bias=False, name='conv')
-    z = other(x)
-    for order in ((y, z), (z, y)):
-        plan = plan_of(tf.nn.relu(tf.add(*order)).op.name)
-        assert [group.bias for group in plan.groups] == ['']
-        assert 'conv/Conv2D/aquant' in [tensor.name for tensor in plan.tensors]
-
-
-def test_float_parts_of_a_concat_are_quantized():
-    x = _conv(image())
-    y = tf.concat([tf.nn.sigmoid(x, name='gate'), tf.constant(0.5, shape=[1, 6, 6, 1], name='extra'), x], -1, name='out')
-    tf.nn.softmax(y, name='soft')
-    plan = plan_of(['soft'])
-    assert {tensor.tensor for tensor in plan.tensors if tensor.mode == 1} == {'x', 'conv/BiasAdd', 'gate', 'extra', 'out'}
-    assert {record.node for record in plan.skipped} == {'gate', 'soft'}
-    alignment, = plan.alignments
-    assert (alignment.kind, alignment.output) == ('concat', 'out/aquant')
-    assert set(alignment.inputs) == {'gate/aquant', 'extra/aquant', 'conv/BiasAdd/aquant'}
+@pytest.mark.parametrize('arithmetic', [
+    lambda x: x / 127.5 - 1.0, lambda x: (x - [1., 2., 3.]) / [4., 5., 6.], lambda x: 1.0 - x, lambda x: -x, lambda x: x - 0.5])
+def test_arithmetic_with_constants_is_quantized(arithmetic):
+    layers.conv2d(arithmetic(tf.tanh(image(), name='island')), 4, 3, name='conv')
+    assert skipped(plan_of_frozen('conv/BiasAdd')).keys() == {'island'}

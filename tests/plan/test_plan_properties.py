@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 import tensorflow as tf
 
-from tests.plan.networks import decision_of, decisions, image, plan_behind_the_passes
+from tests.plan.networks import decision_of, decisions, image, plan_of_frozen
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name
@@ -62,7 +62,7 @@ def _plan(steps, training):
 def _plan_of_the_frozen(steps):
     with tf.Graph().as_default():
         _build(steps, False)
-        return plan_behind_the_passes('out', simulate_dpu=0)
+        return plan_of_frozen('out', simulate_dpu=0)
 
 
 def _reads(view, reader, tensor):

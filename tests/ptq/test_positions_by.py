@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from tests.combinations import each_value_once
 from tests.ptq import checking, networks
-from tests.ptq.test_histograms import count_magnitudes, count_positions
+from tests.ptq.calibration.test_histograms import count_magnitudes, count_positions
 from tests.same_network import dpu_model
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig

@@ -12,10 +12,10 @@ from vai_q_tf.terminal import streams
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def _run(code, redirections=''):
+def _run(code, redirections='', **variables):
     """A finished process that ran Python code after `import os, sys`, in a shell with redirections of its streams."""
     return subprocess.run(['bash', '-c', '"$0" -c "$1" ' + redirections, sys.executable, 'import os, sys\n' + code],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=ROOT))
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=ROOT, **variables))
 
 
 def _patient():
@@ -94,3 +94,9 @@ def test_lines_are_buffered_as_before(lines):
                 'sys.stdout = io.TextIOWrapper(sys.stdout.detach(), line_buffering={})\nstreams.be_patient()\n'
                 'print("out")\nos._exit(0)'.format(lines))
     assert done.stdout == b'out\n' * lines
+
+
+def test_streams_in_ascii():
+    done = _run('from vai_q_tf.terminal import streams\nstreams.be_patient()\n'
+                'streams.say("Gr\\u00f6\\u00dfe")\nprint("\\u4e2d", flush=True)', PYTHONIOENCODING='ascii')
+    assert done.returncode == 0 and done.stdout == b'Gr\\xf6\\xdfe\n\\u4e2d\n', done

@@ -1,136 +1,129 @@
-"""From the words of a command line to checked values."""
+"""Parses a command line into checked values."""
 import argparse
 import re
+from typing import IO, Any, Callable, List, Mapping, NoReturn, Optional, Sequence
 
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.configuration.config_checks import CHECKS
 from vai_q_tf.configuration.option_values import check_text, from_text
-from vai_q_tf.configuration.options import COMMANDS, CONFIG, EVERYWHERE, EXIT_STATUSES, GROUPS, ROWS, SHORT, USED
+from vai_q_tf.configuration.options import (
+    COMMANDS,
+    CONFIG,
+    EVERYWHERE,
+    EXIT_STATUSES,
+    GROUPS,
+    ROWS,
+    SHORT,
+    SWITCH,
+    USED,
+    Option,
+)
 from vai_q_tf.configuration.read_file import read_config_file
 from vai_q_tf.dpu import find_target
 from vai_q_tf.terminal.streams import say
+
+_DESCRIPTIONS = dict(COMMANDS)
 
 
 class UsageError(errors.QuantizeError):
     """A command line that does not name a command, or has an unknown option."""
 
-    def __init__(self, message):
+    def __init__(self, message: str) -> None:
         super().__init__(errors.INVALID_CONFIG, 'Invalid command line', message)
 
 
-class _Default(str):
-    """The text of an option that the command line does not have."""
+class CommandParser(argparse.ArgumentParser):
+    """Parser of the command line, which leaves all values of options as text, and None for options that are not there.
 
+    Its help shows the options of one command, or everything if `command` is None or unknown.
+    """
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
+    def __init__(self, command: Optional[str] = None) -> None:
+        shown = command if command in _DESCRIPTIONS else 'COMMAND'
+        super().__init__(
+            prog='vai_q_tensorflow', formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False,
+            usage='vai_q_tensorflow {}{} [--option VALUE] [--option=VALUE] ...'.format(shown, ' A B' * (shown == 'compare')),
+            description=_description(command), epilog=_epilog())
+        self.arguments = [self.add_argument('command', nargs='?', help=argparse.SUPPRESS)]
+        self.add_argument('-h', '--help', nargs=0, action=_Help, help='show this help and exit; after a command, that of the '
+                          'command')
+        self.add_argument('--version', action='store_true', help='show the version and exit')
+        used = USED[command] + EVERYWHERE if command in USED else [option.name for option in ROWS]
+        defaults = QuantizeConfig()
+        for title, options in GROUPS:
+            add = self.add_argument_group(title).add_argument
+            self.arguments += [_add(add, option, _help(option, defaults) if option.name in used else argparse.SUPPRESS)
+                               for option in options]
+
+    def error(self, message: str) -> NoReturn:
+        """Raises a UsageError."""
         raise UsageError(message)
 
-    def print_help(self, file=None):
+    def print_help(self, file: Optional[IO[str]] = None) -> None:
+        """Prints the help on stdout."""
         say(self.format_help().rstrip())
 
 
 class _Help(argparse.Action):
-    def __call__(self, parser_, namespace, values, option_string=None):
-        parser(namespace.command).print_help()
-        parser_.exit()
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+                 option_string: Optional[str] = None) -> None:
+        CommandParser(namespace.command).print_help()
+        parser.exit()
 
 
-def parser(command=None, note=lambda action: None):
-    """The ArgumentParser; it leaves all values of options as text.
-
-    command: whose options its help shows; None, or one that there is not, for all commands and options.
-    note: function that is told each argument that has a value, as an argparse.Action.
-    """
-    commands = dict(COMMANDS)
-    used = USED[command] + EVERYWHERE if command in commands else [row[0] for row in ROWS]
-    shown = command if command in commands else 'COMMAND'
-    result = _Parser(
-        prog='vai_q_tensorflow', formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False,
-        usage='vai_q_tensorflow {}{} [--option VALUE] [--option=VALUE] ...'.format(shown, ' A B' * (shown == 'compare')),
-        description=_description(command, commands), epilog=_epilog())
-    note(result.add_argument('command', nargs='?', help=argparse.SUPPRESS))
-    result.add_argument('-h', '--help', nargs=0, action=_Help, help='show this help and exit; that of a command after it')
-    result.add_argument('--version', action='store_true', help='show the version and exit')
-    config = QuantizeConfig()
-    for title, rows in GROUPS:
-        group = result.add_argument_group(title)
-        for name, kind, default, metavar, text in rows:
-            if name not in used:
-                text = argparse.SUPPRESS
-            if kind is None:
-                group.add_argument('--' + name, *([SHORT[name]] if name in SHORT else []), action='store_true', help=text)
-                continue
-            shown = getattr(config, name) if kind == CONFIG else default
-            text_of_default = None if kind == CONFIG or default is None else _Default(default)
-            if name in used and shown not in ('', [], None):
-                text += ' (default: {})'.format(shown)
-            note(group.add_argument('--' + name, metavar=metavar, default=text_of_default, help=text))
-    return result
+def _add(add_argument: Callable[..., argparse.Action], option: Option, text: str) -> argparse.Action:
+    name = '--' + option.name
+    if option.kind == SWITCH:
+        return add_argument(name, *([SHORT[option.name]] if option.name in SHORT else []), action='store_true', help=text)
+    return add_argument(name, metavar=option.placeholder, help=text)
 
 
-def _description(command, commands):
-    if command in commands:
-        return '{}: {}.\n\nOptions of other commands are accepted, and have no effect. Options may be shortened.'.format(
-            command, commands[command])
-    return ('Quantizer for TensorFlow 1.15. Every option is accepted with every command and may be shortened.\n\ncommands:\n'
+def _help(option: Option, defaults: QuantizeConfig) -> str:
+    default = getattr(defaults, option.name) if option.kind == CONFIG else option.default
+    return option.help + ('' if default in ('', [], None) or option.kind == SWITCH else ' (default: {})'.format(default))
+
+
+def _description(command: Optional[str]) -> str:
+    if command in _DESCRIPTIONS:
+        return '{}: {}.\n\nOptions of other commands are accepted without effect. Options may be abbreviated.'.format(
+            command, _DESCRIPTIONS[command])
+    return ('Quantizer for TensorFlow 1.15. Every command accepts all options; they may be abbreviated.\n\ncommands:\n'
             + '\n'.join('  {:13}{}'.format(*row) for row in COMMANDS)
             + '\n\n`vai_q_tensorflow COMMAND --help` shows the options that a command uses.')
 
 
-def _epilog():
+def _epilog() -> str:
     return ('exit status:\n' + '\n'.join('  {:<13}{}'.format(*row) for row in EXIT_STATUSES)
             + '\n\nQuantization-aware training is a Python API: see the module vai_q_tensorflow.')
 
 
-def parse(arguments):
-    """The options as a Namespace of checked values, with the QuantizeConfig as `config`, and the path of --config as
-    `config_file`, whose values count where the command line has none.
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The checked options of a command line, which takes precedence over the file of --config.
+
+    Fields of QuantizeConfig are in `config`, the arguments of `compare` in `sides`. With --version nothing is checked.
 
     Raises:
-      UsageError: no known command, an unknown or ambiguous option. QuantizeError: a value that an option does not take; a
-        configuration file that cannot be read.
+      UsageError: no known command, an unknown or ambiguous option.
+      QuantizeError: a value that an option does not accept, or a configuration file that cannot be read.
     """
-    options, others = parser().parse_known_args(_join_negative(arguments))
-    if options.version:
-        return options
-    options.sides = [other for other in others if other[:1] != '-'] if options.command == 'compare' else []
-    for other in others:
-        if other in options.sides:
-            check_text('input', other)
-            continue
-        name = other.partition('=')[0]
-        raise UsageError('unknown {} {!r}{}'.format('option' if name.startswith('-') else 'argument', name, errors.did_you_mean(
-            name, ['--' + row[0] for row in ROWS], most=2, shown=str)))
-    options.config_file = options.config
-    in_file = read_config_file(options.config_file) if options.config_file else {}
-    options.command = options.command or in_file.get('command')
-    commands = [name for name, _ in COMMANDS]
-    if options.command not in commands:
-        raise UsageError('{}; choose one of {}. See vai_q_tensorflow --help'.format(
-            'unknown command {!r}'.format(options.command) if options.command else 'no command', ', '.join(commands)))
-    fields = {name: value for name, value in in_file.items() if name in CHECKS}
-    for name, kind, _, _, _ in ROWS:
-        text = '--' if getattr(options, name) == [] else getattr(options, name)  # [] is what argparse makes of --name=--
-        if kind is None:
-            setattr(options, name, text or in_file.get(name, False))
-        elif kind == CONFIG:
-            if text is not None:
-                fields[name] = from_text(name, text)
-        elif name in in_file and (text is None or isinstance(text, _Default)):
-            setattr(options, name, in_file[name])
-        elif text is not None:
-            setattr(options, name, from_text(name, str(text)))
-    if options.quiet and options.verbose:
+    texts, others = CommandParser().parse_known_args(_join_negative(arguments))
+    if texts.version:
+        return texts
+    sides = _sides(texts.command, others)
+    in_file = read_config_file(texts.config) if texts.config else {}
+    command = _known_command(texts.command or in_file.get('command'))
+    values = {option.name: _value(option, getattr(texts, option.name), in_file) for option in ROWS}
+    if values['quiet'] and values['verbose']:
         raise UsageError('--quiet and --verbose are opposites; give one of the two')
-    options.config = _config(fields)
-    return options
+    values['config'] = _config({**in_file, **values})
+    return argparse.Namespace(version=False, command=command, sides=sides,
+                              **{option.name: values[option.name] for option in ROWS if option.kind != CONFIG})
 
 
-def _join_negative(arguments):
-    """`--option -1,2` as `--option=-1,2`: argparse takes a value that begins with a minus sign for an option."""
-    joined = []
+def _join_negative(arguments: Sequence[str]) -> List[str]:
+    """Joins `--option -1,2` to `--option=-1,2`, because argparse takes a value with a minus sign for an option."""
+    joined: List[str] = []
     for argument in arguments:
         if joined and re.match(r'--\w+$', joined[-1]) and re.match(r'-\d', argument):
             joined[-1] += '=' + argument
@@ -139,8 +132,44 @@ def _join_negative(arguments):
     return joined
 
 
-def _config(fields):
-    config = QuantizeConfig(**fields)
+def _sides(command: Optional[str], others: Sequence[str]) -> List[str]:
+    """The arguments of `compare`; a UsageError for unknown options, and for arguments of another command."""
+    sides = [other for other in others if command == 'compare' and not other.startswith('-')]
+    for other in others:
+        if other not in sides:
+            name = other.partition('=')[0]
+            raise UsageError('unknown {} {!r}{}'.format(
+                'option' if name.startswith('-') else 'argument', name,
+                errors.did_you_mean(name, ['--' + option.name for option in ROWS], most=2, shown=str)))
+        check_text('input', other)
+    return sides
+
+
+def _known_command(command: Optional[str]) -> str:
+    if command not in _DESCRIPTIONS:
+        raise UsageError('{}; choose one of {}. See vai_q_tensorflow --help'.format(
+            'unknown command {!r}'.format(command) if command else 'no command', ', '.join(_DESCRIPTIONS)))
+    return command
+
+
+def _value(option: Option, text: Any, in_file: Mapping[str, Any]) -> Any:
+    """The value of an option: from the command line, else from the file, else its default.
+
+    Args:
+      text: as argparse returns it: text or None, a bool for a SWITCH, [] for --name=--.
+    """
+    if option.kind == SWITCH:
+        return text or in_file.get(option.name, False)
+    if text is not None:
+        return from_text(option.name, '--' if text == [] else text)
+    if option.name in in_file:
+        return in_file[option.name]
+    return None if option.default is None else from_text(option.name, str(option.default))
+
+
+def _config(values: Mapping[str, Any]) -> QuantizeConfig:
+    """The QuantizeConfig of those values that are its fields, with a known DPU."""
+    config = QuantizeConfig(**{name: value for name, value in values.items() if name in CHECKS and value is not None})
     if config.target_type:
         find_target(config.target_type)
         for shape in config.input_shapes:

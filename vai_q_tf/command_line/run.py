@@ -1,8 +1,9 @@
-"""Runs a command: its environment, its errors, and what it has to say.
+"""Runs a command: its environment, its errors, and its answer.
 
-TensorFlow is imported by then. The environment variables that the command sets for it work all the same: it reads them when it
+The environment variables that it sets for TensorFlow act although TensorFlow is imported by then: they are read when TensorFlow
 first uses a device, and when it first logs.
 """
+import argparse
 import os
 import traceback
 
@@ -14,7 +15,7 @@ from vai_q_tf.frozen.crash import crashing_node as find_crashing_node
 from vai_q_tf.frozen.load import load_graph, runnable
 from vai_q_tf.frozen.run_config import recorded_as
 from vai_q_tf.integrations.metagraph import read_meta_graph
-from vai_q_tf.terminal.answer import printed
+from vai_q_tf.terminal.answer import Answer
 from vai_q_tf.terminal.logs import logged_as
 from vai_q_tf.terminal.streams import complain, not_printed, say
 from vai_q_tf.terminal.verbosity import NORMAL, QUIET, VERBOSE, verbosity
@@ -23,28 +24,28 @@ _COMMANDS = {'quantize': quantize, 'inspect': inspect, 'sensitivity': sensitivit
              'dump': dump, 'deploy': deploy, 'update': update, 'report': report}
 
 
-def run(options):
-    """Does what the `options` of `parse` ask for; returns the exit status: that of the command, or 1 after a line on stderr."""
+def run(options: argparse.Namespace) -> int:
+    """Runs the command of the `options` of `parse`; returns its exit status, or 1 after a line on stderr about an error."""
     _prepare(options)
+    level = QUIET if options.quiet else VERBOSE if _shows_all(options) else NORMAL
     try:
-        with verbosity(QUIET if options.quiet else VERBOSE if _tells_all(options) else NORMAL), logged_as(
-                options.command, _tells_all(options)), recorded_as(options):
+        with verbosity(level), logged_as(options.command, _shows_all(options)), recorded_as(options):
             answer = _run(options)
-        _report(options, printed(answer, options.json))
+        _print(answer, options)
     except Exception as error:
         if options.debug_mode:
             traceback.print_exc()
         complain(options.command, 'error: {}'.format(_coded(error, options)))
         return 1
-    return getattr(answer, 'status', 0)
+    return answer.status
 
 
-def _tells_all(options):
+def _shows_all(options: argparse.Namespace) -> bool:
     return bool(options.verbose or options.debug_mode)
 
 
-def crashing_node(options):
-    """What to call the node that TensorFlow crashes on when it loads the graph of the command; '' where it does not."""
+def crashing_node(options: argparse.Namespace) -> str:
+    """A description of the node on which TensorFlow crashes when it loads the graph of the command; '' if it does not."""
     _prepare(options)
     ops.load_library()
     _load_custom_ops(options.custom_op_so)
@@ -56,17 +57,18 @@ def crashing_node(options):
     return '{!r} ({})'.format(node.name, node.op) if node else ''
 
 
-def _report(options, text):
+def _print(answer: Answer, options: argparse.Namespace) -> None:
+    text = answer.to_json().rstrip('\n') if options.json else answer.text
     try:
         say(text)
     except OSError as error:
-        if options.command == 'inspect':
+        if options.command == 'inspect':  # it has no other result
             raise not_printed(error) from error
         complain(options.command, 'warning: stdout: {}. {}'.format(error.strerror, text.splitlines()[-1]))
 
 
-def _coded(error, options):
-    """The QuantizeError that says what an exception says."""
+def _coded(error: Exception, options: argparse.Namespace) -> errors.QuantizeError:
+    """The QuantizeError for any exception."""
     if isinstance(error, errors.QuantizeError):
         return error
     if isinstance(error, OSError):
@@ -79,19 +81,18 @@ def _coded(error, options):
         error, '' if options.debug_mode else ' (--debug_mode 1 shows where)'))
 
 
-def _prepare(options):
-    """Sets the environment variables that TensorFlow reads when it first uses a device, and the first time that it logs."""
+def _prepare(options: argparse.Namespace) -> None:
+    """Sets environment variables of TensorFlow."""
     if options.gpu.strip():
         os.environ['CUDA_VISIBLE_DEVICES'] = options.gpu.strip()
     else:
         os.environ.setdefault('CUDA_VISIBLE_DEVICES', '0')
-    if not _tells_all(options):
-        # Its errors too: they come a second time as exceptions, of which the command makes its one line.
+    if not _shows_all(options):
+        # Even errors, because exceptions repeat them, and become the one line of the command.
         os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 
-def _run(options):
-    """Runs the command; returns an Answer, or the text of one."""
+def _run(options: argparse.Namespace) -> Answer:
     if options.fuse_op_config:
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Not supported',
                                    '--fuse_op_config is not supported; leave the ops as they are.')
@@ -99,14 +100,14 @@ def _run(options):
         tf.logging.warning('--dump_as_xir has no effect')
     _load_custom_ops(options.custom_op_so)
     command = _COMMANDS[options.command].run
-    if _tells_all(options):
+    if _shows_all(options):
         return command(options, options.config)
     with tf_internal.silenced_deprecations():
         return command(options, options.config)
 
 
-def _load_custom_ops(text):
-    """Loads the op libraries of 'OpType:path,...'."""
+def _load_custom_ops(text: str) -> None:
+    """Loads the op libraries in 'OpType:path,...'."""
     for entry in filter(None, text.split(',')):
         op, colon, path = (part.strip() for part in entry.partition(':'))
         if not colon or not op or not path:

@@ -1,8 +1,9 @@
-"""Does the work of the command in a child process: TensorFlow may crash on a graph, and computes on when it is interrupted.
+"""Runs the command in a child process, because TensorFlow may crash on a graph, and ignores interrupts while it computes.
 
-The process that was started imports nothing of TensorFlow. It waits, forwards the signals that end the child, and says
-how it ended. A fork is safe and cheap there: no thread runs yet, and no device is open.
+The parent does not import TensorFlow. It forwards the signals that end the child, waits, and reports how the child ended.
+Forking is safe and cheap here: no thread runs yet, and no device is open.
 """
+import argparse
 import atexit
 import contextlib
 import ctypes
@@ -15,15 +16,17 @@ import signal
 import sys
 import tempfile
 import threading
-from typing import NamedTuple
+from types import FrameType
+from typing import IO, Callable, Dict, List, NamedTuple, NoReturn, Optional, Tuple
 
 from vai_q_tf import errors
 from vai_q_tf.terminal.streams import complain
 
-_STOPS = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated', signal.SIGHUP: 'terminated with the terminal'}
-_GRACE = 3.0  # seconds that the child has to clean up by itself
+_STOPS: Dict[int, str] = {
+    signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated', signal.SIGHUP: 'terminated with the terminal'}
+_GRACE = 3.0  # seconds for the child to clean up
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-# What is not yet what it is to be: the files of `files`, and the folders of a Saver.
+# Names of unfinished files of `files`, and of unfinished folders of a Saver.
 _UNFINISHED = re.compile(r'\.[0-9a-f]{32}$|.+_temp_[0-9a-f]{32}$')
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _INPUT_FN = os.path.join('vai_q_tf', 'frozen', 'input_fn.py')
@@ -33,8 +36,11 @@ _FRAME = re.compile(r'File "(.*)", line (\d+) in ')
 class _Ending(NamedTuple):
     """How a child process ended.
 
-    returned: whether its work returned, which then has the `status`. signal: the number of the signal that killed it, or 0.
-    stopped: the number of the signal to this process for which it was to end, or 0. trace: where it was when it crashed.
+    Args:
+      returned: whether its work returned `status`.
+      signal: the number of the signal that killed it, or 0.
+      stopped: the number of the signal to this process that was to end it, or 0.
+      trace: its Python frames when it crashed, in the format of faulthandler.
     """
     returned: bool
     status: int
@@ -43,16 +49,15 @@ class _Ending(NamedTuple):
     trace: str
 
 
-def is_possible():
-    """Whether this process can be forked: not where TensorFlow, or any thread, is there already."""
+def is_possible() -> bool:
+    """Whether this process can be forked: it has not imported TensorFlow, and has only one thread."""
     return 'tensorflow' not in sys.modules and threading.active_count() == 1
 
 
-def supervise(load, options):
-    """The exit status that `load()()` returns, which runs in a child process; `load` imports what that needs.
+def supervise(load: Callable[[], Callable[[], int]], options: argparse.Namespace) -> int:
+    """Runs `load()()` in a child process, and returns its exit status; `load` imports the modules for it.
 
-    Where that does not end by itself, it says why in a line on stderr, and removes what is left unfinished in the folders
-    that the options name.
+    If the child is killed or ended, a line on stderr says why, and unfinished files in the folders of the options are removed.
     """
     ending = _run(load)
     if ending.returned and not (ending.stopped and ending.status):
@@ -65,11 +70,12 @@ def supervise(load, options):
     return 128 + ending.stopped
 
 
-def _run(load):
-    returned, stops = mmap.mmap(-1, 1), []
+def _run(load: Callable[[], Callable[[], int]]) -> _Ending:
+    returned = mmap.mmap(-1, 1)  # shared with the child
+    stops: List[int] = []
     caught = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]
 
-    def stop(number, frame):
+    def stop(number: int, frame: Optional[FrameType]) -> None:
         stops.append(number)
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGTERM if len(stops) == 1 else signal.SIGKILL)
@@ -91,22 +97,23 @@ def _run(load):
                        stops[0] if stops else 0, trace.read().decode(errors='replace'))
 
 
-def _be_child(load, trace, returned, caught):
-    """Runs `load()()`, and ends the process. All signals to end come from the parent, as SIGTERM."""
-    process, status, work = os.getpid(), 1, None
+def _be_child(load: Callable[[], Callable[[], int]], trace: IO[bytes], returned: mmap.mmap, caught: List[int]) -> NoReturn:
+    """Runs `load()()`, and ends the process. The parent forwards all signals that end it as SIGTERM."""
+    process, status = os.getpid(), 1
+    work: Optional[Callable[[], int]] = None
 
-    def stop(number, frame):
-        signal.signal(signal.SIGTERM, _pass)
-        if work is None or os.getpid() != process:  # an import may swallow exceptions; a child of code of users
+    def stop(number: int, frame: Optional[FrameType]) -> None:
+        signal.signal(signal.SIGTERM, _ignore)
+        if work is None or os.getpid() != process:  # an import may swallow exceptions; user code may have forked
             os._exit(128 + number)
         with contextlib.suppress(Exception):  # it may be in the middle of a write
-            sys.stderr.end_line()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what is cut off may complain
+            sys.stderr.end_line()  # type: ignore  # of a patient stream
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no messages of interrupted code
         raise KeyboardInterrupt
 
     try:
         for number in caught:
-            signal.signal(number, _pass)
+            signal.signal(number, _ignore)
         signal.signal(signal.SIGTERM, stop)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         faulthandler.enable(trace)
@@ -121,11 +128,11 @@ def _be_child(load, trace, returned, caught):
         os._exit(status)
 
 
-def _pass(number, frame):
-    """A signal that is for the parent; not SIG_IGN, which the programs that code of users starts would inherit."""
+def _ignore(number: int, frame: Optional[FrameType]) -> None:
+    """Ignores a signal for the parent. Programs started by user code would inherit SIG_IGN."""
 
 
-def _remove_unfinished(options):
+def _remove_unfinished(options: argparse.Namespace) -> None:
     folders = {folder for folder, _, _ in os.walk(options.config.output_dir)}
     if options.input_frozen_graph:
         folders.add(os.path.dirname(os.path.realpath(options.input_frozen_graph)))
@@ -136,8 +143,8 @@ def _remove_unfinished(options):
                     shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
 
 
-def _explain(ending, options):
-    """The QuantizeError for a child that a signal killed, or that ended before its work was done."""
+def _explain(ending: _Ending, options: argparse.Namespace) -> errors.QuantizeError:
+    """The QuantizeError for a child that a signal killed, or that ended before its work returned."""
     if not ending.signal:
         return errors.QuantizeError(
             errors.INVALID_INPUT_FN, 'Ended', 'The process was ended with status {} before the command was done, as by '
@@ -145,31 +152,35 @@ def _explain(ending, options):
     name = _signal_name(ending.signal)
     if ending.signal == signal.SIGKILL:
         return errors.QuantizeError(
-            errors.OUT_OF_MEMORY, 'Killed', 'The process was killed ({}), as systems do where memory runs out; give smaller '
+            errors.OUT_OF_MEMORY, 'Killed', 'The process was killed ({}), as systems do when memory runs out; give smaller '
             'batches, or a smaller graph.'.format(name))
     if options.debug_mode:
         print(ending.trace, file=sys.stderr)
-    frames = _FRAME.findall(ending.trace)
+    return _explain_crash(name, ending.trace, options)
+
+
+def _explain_crash(name: str, trace: str, options: argparse.Namespace) -> errors.QuantizeError:
+    frames = _FRAME.findall(trace)  # the innermost first
     inside = next((place for place, (path, _) in enumerate(frames) if path.endswith(_INPUT_FN)), 0)
     if inside:
         return errors.QuantizeError(
             errors.INVALID_INPUT_FN, 'Crash', 'input_fn crashes ({}) in {}, line {}.'.format(
                 name, *next(filter(_is_of_user, frames[:inside]), frames[0])))
     path = options.input_frozen_graph or options.input_meta_graph
-    if not path or 'load_op_library' in ending.trace:
+    if not path or 'load_op_library' in trace:
         return errors.QuantizeError(errors.INVALID_CONFIG, 'Crash', 'TensorFlow crashes ({}){}.'.format(
             name, '; --custom_op_so names {!r}'.format(options.custom_op_so) if options.custom_op_so else ''))
     node = _crashing_node(options)
-    return errors.QuantizeError(
-        errors.UNSUPPORTED_GRAPH, 'Crash', 'TensorFlow crashes ({}) on the graph in {!r}{}.'.format(
-            name, path, ', at the node {}; correct its attributes and what it reads'.format(node) if node else
-            ', while it computes, at {}, line {}; see whether it runs there in TensorFlow alone'.format(*_place(frames))))
+    cause = ('at the node {}; correct its attributes and inputs'.format(node) if node else
+             'while it computes, at {}, line {}; check whether it runs there with TensorFlow alone'.format(*_place(frames)))
+    return errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Crash', 'TensorFlow crashes ({}) on the graph in {!r}, {}.'.format(
+        name, path, cause))
 
 
-def _crashing_node(options):
-    """What `run.crashing_node` finds, in a process that may crash; '' for nothing."""
+def _crashing_node(options: argparse.Namespace) -> str:
+    """The result of `run.crashing_node`, in a process that may crash."""
     with tempfile.TemporaryFile(buffering=0) as found:
-        def load():
+        def load() -> Callable[[], int]:
             from vai_q_tf.command_line import run
             return lambda: found.write(run.crashing_node(options).encode()) * 0
 
@@ -178,18 +189,18 @@ def _crashing_node(options):
         return found.read().decode()
 
 
-def _place(frames):
-    """(file, line) of the innermost frame of this package, the file as it is known there."""
+def _place(frames: List[Tuple[str, str]]) -> Tuple[str, str]:
+    """(file, line) of the innermost frame in this package, with the file relative to its parent folder."""
     root = os.path.dirname(_PACKAGE)
     return next(((os.path.relpath(path, root), line) for path, line in frames
                  if os.path.abspath(path).startswith(_PACKAGE)), ('an unknown file', '?'))
 
 
-def _is_of_user(frame):
+def _is_of_user(frame: Tuple[str, str]) -> bool:
     return not frame[0].startswith(os.path.dirname(os.__file__) + os.sep) and os.sep + 'site-packages' + os.sep not in frame[0]
 
 
-def _signal_name(number):
+def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -1,5 +1,8 @@
-"""inspect: what is in a graph, and what of it will be quantized."""
+"""inspect: the contents of a graph, and which parts will be quantized."""
+import argparse
+
 from vai_q_tf.commands.checks import check_names, require_file
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.frozen.load import load_graph, runnable
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.checks.make_graph import make_graph
@@ -9,8 +12,8 @@ from vai_q_tf.terminal.answer import Answer
 
 
 @large_constants.kept_apart()
-def run(options, config):
-    """Runs the command; returns what it has to say."""
+def run(options: argparse.Namespace, config: QuantizeConfig) -> Answer:
+    """Runs the command."""
     path = require_file(options, 'input_frozen_graph')
     graph_def = large_constants.detached(load_graph(path))
     make_graph(runnable(graph_def))

@@ -1,27 +1,29 @@
 """quantize: a frozen graph, or the MetaGraph of a training."""
+import argparse
 import os
 
 from vai_q_tf import errors
 from vai_q_tf.commands.checks import float_graph, require, require_file, with_range
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import large_constants
 from vai_q_tf.integrations.metagraph import quantize_meta_graph
 from vai_q_tf.ptq.convert import convert_datatype
 from vai_q_tf.ptq.quantize import quantize_frozen
 from vai_q_tf.summary.text import to_json
-from vai_q_tf.terminal.answer import Answer
+from vai_q_tf.terminal.answer import Answer, sentence
 
 
 @large_constants.kept_apart()
-def run(options, config):
-    """Runs the command; returns what it has to say."""
+def run(options: argparse.Namespace, config: QuantizeConfig) -> Answer:
+    """Runs the command."""
     if options.mode != 'frozen':
         require_file(options, 'input_meta_graph')
         path = quantize_meta_graph(options.mode, options.input_meta_graph, options.input_checkpoint, with_range(config))
-        return 'The quantized MetaGraph is {}'.format(path)
+        return sentence('The quantized MetaGraph is {}'.format(path))
     graph_def = float_graph(options, config)
     if options.convert_datatype:
         path = convert_datatype(graph_def, config, options.convert_datatype, fold_constant=options.fold_constant)
-        return 'The converted model is {}'.format(path)
+        return sentence('The converted model is {}'.format(path))
     result = quantize_frozen(
         graph_def, require(options, 'input_fn', errors.INVALID_INPUT_FN), config,
         skip_check=options.skip_check, fold_constant=options.fold_constant, add_shapes=options.add_shapes,

@@ -1,9 +1,14 @@
-"""report: an HTML page on a quantized graph."""
+"""report: an HTML page about a quantized graph."""
+import argparse
 import os
+from typing import Dict
+
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.analysis.analyze import REPORT, analyze
-from vai_q_tf.commands.checks import require_file
+from vai_q_tf.commands.checks import optional_file, require_file
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.coverage.node_status import FLOAT
 from vai_q_tf.export.evaluation_model import require_evaluation_model
 from vai_q_tf.frozen.load import load_graph
@@ -12,16 +17,17 @@ from vai_q_tf.html_report.contents import ReportContents
 from vai_q_tf.html_report.packages import require_report
 from vai_q_tf.html_report.page import write_report
 from vai_q_tf.report.inspect import inspect
+from vai_q_tf.terminal.answer import Answer, sentence
 
 
 @large_constants.kept_apart()
-def run(options, config):
-    """Runs the command; returns what it has to say."""
+def run(options: argparse.Namespace, config: QuantizeConfig) -> Answer:
+    """Runs the command."""
     require_report()
     path = require_file(options, 'input_frozen_graph')
     model = large_constants.detached(load_graph(path, with_shapes=True))
     require_evaluation_model(model)
-    float_graph = require_file(options, 'float_graph') if options.float_graph.strip() else None
+    float_graph = optional_file(options, 'float_graph')
     analysis = analyze(path, options.input_fn.strip() or None, float_graph, config, analyze_iter=options.analyze_iter,
                        gpu_memory_fraction=options.gpu_memory_fraction)
     stem = os.path.splitext(os.path.basename(path))[0]
@@ -30,11 +36,11 @@ def run(options, config):
         files=(('model', path), *((('float graph', float_graph),) if float_graph else ()),
                ('analysis', os.path.join(config.output_dir, REPORT))),
         reasons=_reasons(large_constants.detached(load_graph(float_graph)), config) if float_graph else {})
-    return 'The report is {}'.format(write_report(config.output_dir, stem + '_report.html', contents))
+    return sentence('The report is {}'.format(write_report(config.output_dir, stem + '_report.html', contents)))
 
 
-def _reasons(float_graph, config):
-    """{op: why it stays float}, as `inspect` tells it; {} of a graph that it cannot tell of."""
+def _reasons(float_graph: tf.GraphDef, config: QuantizeConfig) -> Dict[str, str]:
+    """{op: why it stays float}, by `inspect`; {} for a graph that it refuses."""
     try:
         return {node.name: node.reason for node in inspect(float_graph, config).nodes if node.status == FLOAT}
     except errors.QuantizeError:

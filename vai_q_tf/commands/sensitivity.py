@@ -1,8 +1,10 @@
-"""sensitivity: what each quantized tensor costs, and bits for a budget."""
+"""sensitivity: the cost of each quantized tensor, and bits for a budget."""
+import argparse
 import os
 
 from vai_q_tf import errors
 from vai_q_tf.commands.checks import float_graph, require
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import large_constants
 from vai_q_tf.report.bits.sensitivity import REPORT, sensitivity
 from vai_q_tf.report.bits.sensitivity_text import to_json, to_text
@@ -10,8 +12,8 @@ from vai_q_tf.terminal.answer import Answer
 
 
 @large_constants.kept_apart()
-def run(options, config):
-    """Runs the command; returns what it has to say."""
+def run(options: argparse.Namespace, config: QuantizeConfig) -> Answer:
+    """Runs the command."""
     found = sensitivity(
         float_graph(options, config), require(options, 'input_fn', errors.INVALID_INPUT_FN), config,
         target_bits=options.target_bits, target_db=options.target_db, sensitivity_iter=options.sensitivity_iter,

@@ -1,41 +1,59 @@
-"""What each option of the command takes: as text from a command line, or as a value from a configuration file.
+"""Checks and converts the values of options: text from a command line, or values from a configuration file.
 
-The options that are fields of a QuantizeConfig are checked as those are.
+Options that are fields of a QuantizeConfig are checked like those.
 """
 import re
+from typing import Any, Callable, Dict, List, Optional
 
 from vai_q_tf import errors
 from vai_q_tf.configuration.config_checks import CHECKS
-from vai_q_tf.configuration.options import CONFIG, COUNT, FLAG, NAME_LISTS, NUMBER, OPTIONAL, ROWS, STEPS, TEXT, WORDS
+from vai_q_tf.configuration.options import (
+    CONFIG,
+    COUNT,
+    FLAG,
+    NAME_LISTS,
+    NUMBER,
+    OPTIONAL,
+    ROWS,
+    STEPS,
+    SWITCH,
+    TEXT,
+    WORDS,
+)
 
-KINDS = {name: kind for name, kind, _, _, _ in ROWS}
-_FLAGS = {name for name, _, _, placeholder, _ in ROWS if placeholder == '{0,1}'} | {'fold_bn_only'}
+_KINDS = {option.name: option.kind for option in ROWS}
+_FLAGS = {option.name for option in ROWS if option.placeholder == '{0,1}' or option.kind == SWITCH} | {'fold_bn_only'}
 _SHARES = ('gpu_memory_fraction',)
 _LISTS = ('gpu', 'custom_op_so')  # besides fields of a QuantizeConfig
-_UNKNOWN_SIZE = {None: None}  # what YAML makes of a ? in a list
+_UNKNOWN_SIZE = {None: None}  # YAML reads a ? in a list as this
 
 
-def from_text(name, text):
-    """The checked value of an option from the text that a command line has for it; a QuantizeError where it takes none such."""
+def from_text(name: str, text: str) -> Any:
+    """The checked value of an option from its text on a command line.
+
+    Raises:
+      QuantizeError: the option does not accept the value.
+    """
     check_text(name, text)
-    kind = KINDS.get(name, CONFIG)
+    kind = _KINDS.get(name, CONFIG)
     if kind == CONFIG:
         return CHECKS[name](name, _names(text) if name in NAME_LISTS else _shapes(text) if name == 'input_shapes' else text)
     return _datatype(text) if name == 'convert_datatype' else _CONVERT[kind](name, text)
 
 
-def from_value(name, value):
+def from_value(name: str, value: Any) -> Any:
     """The checked value of an option from a str, bool, int, float, list or dict.
 
     Raises:
-      QuantizeError: a value that the option does not take. TypeError: one of a wrong type.
+      QuantizeError: the option does not accept the value.
+      TypeError: the value has a wrong type.
     """
-    kind = KINDS.get(name, CONFIG)
+    kind = _KINDS.get(name, CONFIG)
     if isinstance(value, bool):
-        if kind is not None and name not in _FLAGS:
-            raise TypeError('{} is {}; it is no flag'.format(name, str(value).lower()))
+        if name not in _FLAGS:
+            raise TypeError('{} is {}, but it is not a flag'.format(name, str(value).lower()))
         value = int(value)
-    if kind is None:
+    if kind == SWITCH:
         return bool(_flag(name, str(value)))
     if isinstance(value, str):
         return from_text(name, value)
@@ -48,24 +66,24 @@ def from_value(name, value):
     return from_text(name, str(value))
 
 
-def _with_unknown_sizes(shapes):
+def _with_unknown_sizes(shapes: Any) -> Any:
     if not isinstance(shapes, list):
         return shapes
     return [['?' if size == _UNKNOWN_SIZE else size for size in shape] if isinstance(shape, list) else shape
             for shape in shapes]
 
 
-def check_text(name, value):
-    """TensorFlow takes names of files and nodes in UTF-8 alone."""
+def check_text(name: str, value: str) -> None:
+    """Raises a QuantizeError for text that is not UTF-8, in which TensorFlow needs the names of files and nodes."""
     if re.search('[\0\ud800-\udfff]', value):
         raise _wrong(name, value, 'text in UTF-8')
 
 
-def _names(text):
+def _names(text: str) -> List[str]:
     return [name.strip() for name in text.split(',') if name.strip()]
 
 
-def _shapes(text):
+def _shapes(text: str) -> List[List[str]]:
     shapes = [[dim.strip() for dim in shape.split(',')] for shape in text.split(':')] if text.strip() else []
     for shape in shapes:
         for dim in shape:
@@ -76,7 +94,7 @@ def _shapes(text):
     return shapes
 
 
-def _datatype(text):
+def _datatype(text: str) -> int:
     if text not in ('0', '1', '2', '3', '4'):
         raise errors.QuantizeError(
             errors.INVALID_TARGET_DTYPE, 'Invalid parameter', '--convert_datatype is {!r}; choose 1 (Float16), 2 (Double), '
@@ -84,30 +102,30 @@ def _datatype(text):
     return int(text)
 
 
-def _wrong(name, value, expected):
+def _wrong(name: str, value: Any, expected: str) -> errors.QuantizeError:
     return errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter', '--{} is {!r}; expected {}.'.format(
         name, value, expected))
 
 
-def _text(name, value):
+def _text(name: str, value: str) -> str:
     if name in WORDS and value not in WORDS[name]:
         raise _wrong(name, value, ' or '.join(WORDS[name]))
     return value
 
 
-def _flag(name, value):
+def _flag(name: str, value: str) -> int:
     if value not in ('0', '1'):
         raise _wrong(name, value, '0 or 1')
     return int(value)
 
 
-def _count(name, value):
+def _count(name: str, value: str) -> int:
     if not re.match(r'[0-9]{1,18}$', value) or int(value) < 1:
         raise _wrong(name, value, 'an integer of at least 1')
     return int(value)
 
 
-def _number(name, value):
+def _number(name: str, value: str) -> float:
     try:
         number = float(value)
     except ValueError:
@@ -119,12 +137,13 @@ def _number(name, value):
     return number
 
 
-def _optional(name, value):
+def _optional(name: str, value: str) -> Optional[float]:
     return _number(name, value) if value else None
 
 
-def _steps(name, value):
+def _steps(name: str, value: str) -> Optional[float]:
     return 0.0 if re.match(r'0+(\.0*)?$', value) else _optional(name, value)
 
 
-_CONVERT = {TEXT: _text, FLAG: _flag, COUNT: _count, NUMBER: _number, OPTIONAL: _optional, STEPS: _steps}
+_CONVERT: Dict[str, Callable[[str, str], Any]] = {
+    TEXT: _text, FLAG: _flag, COUNT: _count, NUMBER: _number, OPTIONAL: _optional, STEPS: _steps}

@@ -1,12 +1,12 @@
-"""Configuration files: YAML or JSON with the names of options as keys.
+"""Reads configuration files: YAML or JSON with the names of options as keys.
 
-Plain values are read as YAML 1.2 and JSON read them: `true`, `8`, `0.5` and `null` are what they look like, all else is text,
-such as `on`, `010` or `2024-01-01`.
+Plain values follow YAML 1.2 and JSON: booleans, numbers and null are written like `true`, `8`, `0.5` and `null`; everything
+else is text, such as `on`, `010` or `2024-01-01`.
 """
 import json
 import os
 import re
-from typing import Any, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Union
 
 import yaml
 
@@ -19,11 +19,11 @@ _MOST_BYTES = 1 << 20
 _MOST_DEPTH = 10
 _OPENING = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken, yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken)
 _CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
-# The options that say how to run rather than what: a file does not name another file.
+# Options that are not keys: a file does not name another file.
 NO_KEYS = ('config',)
-KEYS = ('command',) + tuple(dict.fromkeys([row[0] for row in ROWS if row[0] not in NO_KEYS] + list(CHECKS)))
+KEYS = ('command',) + tuple(dict.fromkeys([option.name for option in ROWS if option.name not in NO_KEYS] + list(CHECKS)))
 
-# The plain values of YAML 1.2 that are no text: tag, pattern and first characters.
+# The plain values of YAML 1.2 other than text: tag, pattern and first characters.
 IMPLICIT = tuple(('tag:yaml.org,2002:' + name, re.compile(pattern), list(first)) for name, pattern, first in (
     ('null', r'(?:~|null|Null|NULL|)$', ['~', 'n', 'N', '']),
     ('bool', r'(?:true|True|TRUE|false|False|FALSE)$', 'tTfF'),
@@ -33,30 +33,31 @@ IMPLICIT = tuple(('tag:yaml.org,2002:' + name, re.compile(pattern), list(first))
 
 class _Entry(NamedTuple):
     key: str
-    line: int  # 0: not known
+    line: int  # 0: unknown
     value: Any
 
 
 class _Loader(yaml.SafeLoader):
     """A SafeLoader with the plain values of YAML 1.2."""
-    yaml_implicit_resolvers = {}  # type: ignore
+    yaml_implicit_resolvers = {}  # type: ignore  # no stubs
 
 
 for _tag, _pattern, _first in IMPLICIT:
     _Loader.add_implicit_resolver(_tag, _pattern, _first)
 
 
-def read_config_file(path):
-    """The options that a configuration file sets: {name: value as the command and QuantizeConfig have it}.
+def read_config_file(path: Union[str, 'os.PathLike[str]']) -> Dict[str, Any]:
+    """The options in a configuration file: {name: value as the command and QuantizeConfig use it}.
 
     Keys are the names of the options, the fields of QuantizeConfig, and 'command'. A key with the value null is left out.
 
     Raises:
-      QuantizeError: what is wrong, in which file, key and line: INVALID_INPUT for what cannot be read, INVALID_CONFIG for
-        what is no mapping, a key that is not known or there twice; for a value the code of the option.
+      QuantizeError: names the file, key and line. INVALID_INPUT: the file cannot be read; INVALID_CONFIG: it is not a
+        mapping, or a key is unknown or occurs twice; for a value the code of the option.
     """
     path = os.fspath(path)
-    seen, values = set(), {}
+    seen: Set[str] = set()
+    values = {}
     for entry in _entries(path, _read(path)):
         where = _where(path, entry.line)
         if entry.key not in KEYS:
@@ -70,8 +71,8 @@ def read_config_file(path):
     return values
 
 
-def _checked(where, entry):
-    """The value of a key, with errors that say where it is."""
+def _checked(where: str, entry: _Entry) -> Any:
+    """The value of a key; its errors name the file and line."""
     try:
         return _command(entry.value) if entry.key == 'command' else from_value(entry.key, entry.value)
     except errors.QuantizeError as error:
@@ -81,14 +82,14 @@ def _checked(where, entry):
     raise errors.QuantizeError(code, 'Invalid configuration', '{}: {}'.format(where, detail))
 
 
-def _command(value):
+def _command(value: Any) -> str:
     names = [name for name, _ in COMMANDS]
     if value not in names:
         raise TypeError('command is {!r}; choose one of {}'.format(value, ', '.join(names)))
     return value
 
 
-def _read(path):
+def _read(path: str) -> str:
     try:
         with open(path, 'rb') as stream:
             data = stream.read(_MOST_BYTES + 1)
@@ -103,9 +104,9 @@ def _read(path):
         raise _no_options(path, 'is not text in UTF-8 (byte {})'.format(error.start)) from None
 
 
-def _entries(path, text):
+def _entries(path: str, text: str) -> List[_Entry]:
     try:
-        entries = _json_entries(path, text) if text.lstrip().startswith('{') else None
+        entries = _json_entries(text) if text.lstrip().startswith('{') else None
         return _yaml_entries(path, text) if entries is None else entries
     except RecursionError:
         raise _no_options(path, 'is nested too deeply') from None
@@ -115,8 +116,8 @@ def _entries(path, text):
         raise _invalid(_where(path, mark.line + 1 if mark else 0), 'neither YAML nor JSON: {}.'.format(problem)) from None
 
 
-def _json_entries(path, text):
-    """The _Entries of a JSON object; None for what is no JSON."""
+def _json_entries(text: str) -> Optional[List[_Entry]]:
+    """The entries of a JSON object; None if the text is not JSON."""
     try:
         pairs = json.loads(text, object_pairs_hook=_Pairs)
     except ValueError:
@@ -128,29 +129,21 @@ class _Pairs(list):
     """The pairs of a JSON object, in their order."""
 
 
-def _plain(value):
-    """What JSON has as a value, with dicts for objects."""
+def _plain(value: Any) -> Any:
+    """A JSON value with dicts for objects."""
     if isinstance(value, _Pairs):
         return {key: _plain(entry) for key, entry in value}
     return list(map(_plain, value)) if isinstance(value, list) else value
 
 
-def _line_of(text, key):
-    """The line of the last place where JSON has the key, which is the second one of two; 0 where it is not found."""
+def _line_of(text: str, key: str) -> int:
+    """The line of the last occurrence of a key in JSON, for an error about the second of two; 0 if it is not found."""
     places = list(re.finditer(re.escape(json.dumps(key)) + r'\s*:', text))
     return text.count('\n', 0, places[-1].start()) + 1 if places else 0
 
 
-def _yaml_entries(path, text):
-    depth = 0
-    for token in yaml.scan(text, _Loader):
-        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
-        if depth > _MOST_DEPTH:  # its time is quadratic in that
-            raise RecursionError
-        if isinstance(token, (yaml.AnchorToken, yaml.AliasToken, yaml.TagToken)):
-            raise _invalid(_where(path, token.start_mark.line + 1), '{!r} is an anchor, an alias or a tag of YAML, which have '
-                           'no meaning here; put quotes around text that begins so.'.format(
-                               text[token.start_mark.index:token.end_mark.index]))
+def _yaml_entries(path: str, text: str) -> List[_Entry]:
+    _check_tokens(path, text)
     loader = _Loader(text)
     root = loader.get_single_node()
     if root is None:
@@ -160,20 +153,34 @@ def _yaml_entries(path, text):
                        "'calib_iter: 20'; this is {}.".format('a list' if isinstance(root, yaml.SequenceNode) else 'text'))
     entries = []
     for key, value in root.value:
+        line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
-            raise _invalid(_where(path, key.start_mark.line + 1), 'a key is the name of an option.')
-        entries.append(_Entry(key.value, key.start_mark.line + 1, loader.construct_object(value, deep=True)))
+            raise _invalid(_where(path, line), 'a key is the name of an option.')
+        entries.append(_Entry(key.value, line, loader.construct_object(value, deep=True)))
     return entries
 
 
-def _where(path, line):
+def _check_tokens(path: str, text: str) -> None:
+    """Refuses anchors, aliases and tags, and nesting so deep that PyYAML, quadratic in the depth, takes long."""
+    depth = 0
+    for token in yaml.scan(text, _Loader):
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > _MOST_DEPTH:
+            raise RecursionError
+        if isinstance(token, (yaml.AnchorToken, yaml.AliasToken, yaml.TagToken)):
+            raise _invalid(_where(path, token.start_mark.line + 1), '{!r} is a YAML anchor, alias or tag, which is not '
+                           'supported; quote text that starts like this.'.format(
+                               text[token.start_mark.index:token.end_mark.index]))
+
+
+def _where(path: str, line: int) -> str:
     return '{!r}, line {}'.format(path, line) if line else repr(path)
 
 
-def _invalid(where, what):
-    return errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid configuration', '{}: {}'.format(where, what))
+def _invalid(where: str, problem: str) -> errors.QuantizeError:
+    return errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid configuration', '{}: {}'.format(where, problem))
 
 
-def _no_options(path, what):
+def _no_options(path: str, problem: str) -> errors.QuantizeError:
     return errors.QuantizeError(errors.INVALID_INPUT, 'Not a configuration', 'The file {!r} {}; expected YAML or JSON with the '
-                                'names of options as keys.'.format(path, what))
+                                'names of options as keys.'.format(path, problem))

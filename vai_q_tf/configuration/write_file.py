@@ -1,7 +1,7 @@
-"""The configuration file that a run leaves: every option with the value that it had, in the order of the table of options."""
+"""The configuration file of a run: every option with its value, in the order of the table of options."""
 import os
 import shlex
-from typing import Any
+from typing import Any, Iterator, Mapping, Optional
 
 import yaml
 
@@ -13,13 +13,14 @@ from vai_q_tf.version import __version__
 CONFIG_FILE = 'quantize_config.yaml'
 _WIDTH = 120
 _BREAKS = ('\n', '\r', '\x85', '\u2028', '\u2029')
-_FIELDS_ONLY = tuple(name for name in CHECKS if name not in {row[0] for row in ROWS})
-_GROUPS = tuple((title, tuple(row[0] for row in rows if row[0] not in NO_KEYS)) for title, rows in GROUPS) + (
-    ('training, and what no option sets', _FIELDS_ONLY),)
+_FIELDS_ONLY = tuple(name for name in CHECKS if name not in {option.name for option in ROWS})
+_GROUPS = tuple((title, tuple(option.name for option in options if option.name not in NO_KEYS))
+                for title, options in GROUPS) + (
+    ('training, and other fields without an option', _FIELDS_ONLY),)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts quotes around text that YAML 1.1 or 1.2 would take for something else; lists and texts are in one line."""
+    """Quotes text that YAML 1.1 or 1.2 would read as another type, and writes lists and text in one line."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -33,32 +34,37 @@ for _tag, _pattern, _first in IMPLICIT:
     _Dumper.add_implicit_resolver(_tag, _pattern, _first)
 
 
-def to_text(values, absent=None, command=''):
-    """The text of a configuration file, which `read_config_file` reads as the `values` that are not None.
+def to_text(values: Mapping[str, Any], absent: Optional[Mapping[str, str]] = None, command: str = '') -> str:
+    """The text of a configuration file, from which `read_config_file` reads the `values` that are not None.
 
     Args:
-      values: {option or field of QuantizeConfig: value}; those that are not there are left out.
-      absent: {option: why it has no value that a file can have}, which becomes a comment.
-      command: the command that repeats the run; '' where the values are of a QuantizeConfig alone.
+      values: {option or field of QuantizeConfig: value}; missing ones are left out.
+      absent: {option: why a file cannot have its value}, which is written as a comment.
+      command: the command that repeats the run; '' if the values are only those of a QuantizeConfig.
     """
-    if command:
-        path = os.path.normpath(os.path.join(values.get('output_dir', ''), CONFIG_FILE))
-        lines = ['# Written by vai_q_tf {}. In the same working directory, this repeats the run:'.format(__version__),
-                 '#   vai_q_tensorflow --config {}'.format(shlex.quote(path) if path.isprintable() else CONFIG_FILE),
-                 _line('command', command)]
-    else:
-        lines = ['# Written by vai_q_tf {}. QuantizeConfig.from_file reads it.'.format(__version__)]
+    absent = absent or {}
+    lines = list(_head(os.path.join(values.get('output_dir', ''), CONFIG_FILE), command))
     for title, names in _GROUPS:
-        entries = ['# {}: {}'.format(name, absent[name]) if name in (absent or {}) else _line(name, values[name])
-                   for name in names if name in values or name in (absent or {})]
+        entries = ['# {}: {}'.format(name, absent[name]) if name in absent else _line(name, values[name])
+                   for name in names if name in values or name in absent]
         lines += ['', '# ' + title] + entries if entries else []
     return '\n'.join(lines) + '\n'
 
 
-def _line(name, value):
+def _head(path: str, command: str) -> Iterator[str]:
+    if not command:
+        yield '# Written by vai_q_tf {}. QuantizeConfig.from_file reads it.'.format(__version__)
+        return
+    path = os.path.normpath(path)
+    yield '# Written by vai_q_tf {}. In the same working directory, this repeats the run:'.format(__version__)
+    yield '#   vai_q_tensorflow --config {}'.format(shlex.quote(path) if path.isprintable() else CONFIG_FILE)
+    yield _line('command', command)
+
+
+def _line(name: str, value: Any) -> str:
     return yaml.dump({name: _plain(value)}, Dumper=_Dumper, default_flow_style=False, width=_WIDTH,
                      allow_unicode=True).rstrip('\n')
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     return list(map(_plain, value)) if isinstance(value, (list, tuple)) else value

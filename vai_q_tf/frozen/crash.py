@@ -1,6 +1,7 @@
-"""Which node of a graph TensorFlow crashes on, found in processes that crash."""
+"""Finds the node on which TensorFlow crashes, in forked processes that crash instead of this one."""
 import faulthandler
 import os
+from typing import Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -8,17 +9,17 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView
 
 
-def crashing_node(graph_def):
-    """The NodeDef with which TensorFlow's import of a GraphDef ends the process; None where the import does not end it.
+def crashing_node(graph_def: tf.GraphDef) -> Optional[tf.NodeDef]:
+    """The NodeDef that ends the process when TensorFlow imports the GraphDef; None if the import does not end it.
 
-    It forks this process, which must not have opened a session yet: a few times for a graph of any size.
+    Forks this process, which must not have opened a session yet, about log2(number of nodes) times.
     """
     view = GraphView(graph_def)
-    # What a part of the graph may lack is left out: control inputs, and what a node is to be beside.
+    # `editor.copy` drops control inputs and colocation, which may name a node outside the part that is imported.
     order = [editor.copy(view.node(name)) for name in view.upstream(view.names)]
-    fits, crashes = 0, len(order)
     if not _crashes(graph_def, order):
         return None
+    fits, crashes = 0, len(order)
     while crashes - fits > 1:
         middle = (fits + crashes) // 2
         if _crashes(graph_def, order[:middle]):
@@ -28,7 +29,7 @@ def crashing_node(graph_def):
     return view.node(order[crashes - 1].name)
 
 
-def _crashes(graph_def, nodes):
+def _crashes(graph_def: tf.GraphDef, nodes: Sequence[tf.NodeDef]) -> bool:
     part = editor.subgraph(graph_def, nodes)
     child = os.fork()
     if not child:

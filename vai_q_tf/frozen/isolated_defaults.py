@@ -1,21 +1,23 @@
-"""A default graph and a default session of their own for code of users, which does with them as it likes."""
+"""Runs user code under a separate default graph and default session, which it may reset or leave open."""
 import contextlib
+from typing import Any, Iterator, List, Tuple
 
 from vai_q_tf import tf_internal
 
 
 class IsolatedDefaults:
-    """What is the default graph and the default session inside a `with`, apart from those outside.
+    """The default graph and the default session inside `with inside()`, separate from those outside.
 
-    Code inside may reset the default graph, finalize it, or enter a session that it never leaves, which
-    `tf.Graph().as_default()` does not bear. The next `with inside()` of this object finds what the last one left.
+    The code inside may reset the default graph, finalize it, or enter a session and never leave it, all of which
+    `tf.Graph().as_default()` does not tolerate. The next `with inside()` of this object finds the state that the last one left.
     """
 
-    def __init__(self):
-        self._left = [], None, []
+    def __init__(self) -> None:
+        self._left: Tuple[List, Any, List] = ([], None, [])
 
     @contextlib.contextmanager
-    def inside(self):
+    def inside(self) -> Iterator[None]:
+        """A block in which these defaults are the defaults of the thread."""
         outside = tf_internal.swap_defaults(self._left)
         try:
             yield

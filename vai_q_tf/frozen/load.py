@@ -1,6 +1,7 @@
-"""Loads a frozen graph, and says what a file is that is none."""
+"""Loads frozen graphs, and diagnoses files that are something else."""
 import os
 import re
+from typing import Dict, FrozenSet, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 from google.protobuf import text_format  # type: ignore
@@ -22,48 +23,62 @@ _TEXT_FIELDS = {'node': 'GraphDef', 'versions': 'GraphDef', 'version': 'GraphDef
                 'saved_model_schema_version': 'a SavedModel', 'meta_graphs': 'a SavedModel',
                 'meta_info_def': 'a MetaGraph', 'graph_def': 'a MetaGraph', 'saver_def': 'a MetaGraph',
                 'collection_def': 'a MetaGraph', 'model_checkpoint_path': 'part of a checkpoint'}
-# What other files begin with.
+# The first bytes of other files.
 _SIGNATURES = ((b'\x89HDF', 'an HDF5 file (Keras)'), (b'\x89PNG', 'a PNG image'), (b'\xff\xd8\xff', 'a JPEG image'),
                (b'PK\x03\x04', 'a zip archive'), (b'\x1f\x8b', 'a gzip archive'), (b'\x93NUMPY', 'a NumPy array'))
 _TABLE_MAGIC = b'\x57\xfb\x80\x8b\x24\x75\x47\xdb'  # ends the index of a checkpoint
-_VARINT, _BYTES, _FIXED = 0, 2, {1: 8, 5: 4}  # wire types; bytes of those of fixed size
+_VARINT, _BYTES, _FIXED = 0, 2, {1: 8, 5: 4}  # wire types of protocol buffers; {wire type of fixed size: its bytes}
 _UNFROZEN = frozenset(('a SavedModel', 'a MetaGraph'))
-_UNSHAPED_PRODUCER = 24  # graphs of older producers write the shape [] where the rank is not known
+_UNSHAPED_PRODUCER = 24  # graphs of older producers write the shape [] for an unknown rank
 # Attrs of newer TensorFlows that only act in training.
 _TRAINING_ATTRS = frozenset(('exponential_avg_factor',))
 
 
-def load_graph(path, with_shapes=False):
-    """The GraphDef in the file `path`, binary or text, without what TensorFlow 1.15 does not know or does not need.
+Path = Union[str, 'os.PathLike[str]']
 
-    Attrs that the ops do not have, and a function library that no node uses are left out, and so are noted shapes
-    (`_output_shapes`), unless `with_shapes`, for `lint`, which judges a model by them.
+
+class _Field(NamedTuple):
+    """A field of a protocol buffer message: its number, its wire type and its content."""
+    number: int
+    wire: int
+    content: memoryview
+
+
+def load_graph(path: Optional[Path], with_shapes: bool = False) -> tf.GraphDef:
+    """The GraphDef in the file `path`, binary or text, without the parts that TensorFlow 1.15 does not know or need.
+
+    Removed are attrs that the ops do not have, functions that no node uses, and noted shapes (`_output_shapes`) unless
+    `with_shapes`; `lint` judges a model by them.
 
     Raises:
-      QuantizeError: INVALID_INPUT for a file that cannot be read or holds no graph; UNSUPPORTED_GRAPH for a damaged one, see
+      QuantizeError: INVALID_INPUT for a file that cannot be read or holds no graph; UNSUPPORTED_GRAPH for a damaged graph, see
         `check_nodes`.
     """
     path = os.fspath(path or '')
     graph_def = _parse(path, _read(path))
-    _clean(graph_def, with_shapes)
+    if not with_shapes:
+        _drop_noted_shapes(graph_def)
+    _clean(graph_def)
     check_nodes(graph_def, repr(path))
     return graph_def
 
 
-def load_float_graph(source, output_nodes=(), input_nodes=()):
-    """The GraphDef `source` (a path, or a GraphDef, which stays as it is) as `load_graph` gives it, ready to be run.
+def load_float_graph(source: Union[tf.GraphDef, Path, None], output_nodes: Sequence[str] = (),
+                     input_nodes: Sequence[str] = ()) -> tf.GraphDef:
+    """The GraphDef `source` (a path, or a GraphDef, which is not changed) as from `load_graph`, checked to be a float graph.
 
-    Only what `output_nodes` depend on is looked at; without output nodes, or where one of them is not known, the whole graph.
-    Ops of others that quantize may come before `input_nodes`.
+    Only nodes that `output_nodes` depend on are checked; without output nodes, or if one of them is unknown, all nodes. Ops of
+    other quantizers may come before `input_nodes`.
 
     Raises:
-      QuantizeError: as `load_graph`; ALREADY_QUANTIZED; INVALID_INPUT for variables; UNSUPPORTED_OP, all of them named.
+      QuantizeError: see `load_graph`; ALREADY_QUANTIZED; INVALID_INPUT for variables; UNSUPPORTED_OP, naming all unknown ops.
     """
     if isinstance(source, tf.GraphDef):
         check_nodes(source)
         graph_def = large_constants.detached(source)
         if not graph_def.node:
             raise _invalid('Empty graph', 'The GraphDef has no nodes; ' + _GIVE_GRAPH)
+        _drop_noted_shapes(graph_def)
         _clean(graph_def)
     else:
         graph_def = large_constants.detached(load_graph(source))
@@ -71,10 +86,10 @@ def load_float_graph(source, output_nodes=(), input_nodes=()):
     return graph_def
 
 
-def unknown_ops(graph_def, nodes):
-    """{op type: name of a node} of the NodeDefs `nodes` of the graph whose op this TensorFlow does not have."""
+def unknown_ops(graph_def: tf.GraphDef, nodes: Iterable[tf.NodeDef]) -> Dict[str, str]:
+    """{op type: name of its first node} for the ops of `nodes` that neither TensorFlow nor the graph's library has."""
     known = {function.signature.name: True for function in graph_def.library.function}
-    found = {}
+    found: Dict[str, str] = {}
     for node in nodes:
         if node.op not in known:
             known[node.op] = op_def(node.op) is not None
@@ -83,14 +98,14 @@ def unknown_ops(graph_def, nodes):
     return found
 
 
-def no_op(unknown):
-    """Words for what `unknown_ops` gave."""
+def no_op(unknown: Mapping[str, str]) -> str:
+    """The message about the result of `unknown_ops`, without a full stop."""
     return 'TensorFlow {} has no op {}'.format(
         tf.__version__, ', '.join('{} (node {!r})'.format(*item) for item in unknown.items()))
 
 
-def runnable(graph_def):
-    """The graph without ops that this TensorFlow does not have, and what depends on them; itself if there are none."""
+def runnable(graph_def: tf.GraphDef) -> tf.GraphDef:
+    """The graph without unknown ops and the nodes that depend on them; the graph itself if all ops are known."""
     unknown = unknown_ops(graph_def, graph_def.node)
     if not unknown:
         return graph_def
@@ -98,15 +113,16 @@ def runnable(graph_def):
     return editor.subgraph(graph_def, [node for node in graph_def.node if node.name not in dropped])
 
 
-def _require_float(view, graph_def, output_nodes, input_nodes):
-    outputs = [node_name(name) for name in output_nodes]
-    names = view.upstream(outputs) if outputs and all(name in view for name in outputs) else view.names
-    inner = view.upstream(outputs, map(node_name, input_nodes)) if names is not view.names else names
+def _require_float(view: GraphView, graph_def: tf.GraphDef, output_nodes: Iterable[str], input_nodes: Iterable[str]) -> None:
+    outputs = list(map(node_name, output_nodes))
+    names: Sequence[str] = view.names
+    inner = names
+    if outputs and all(name in view for name in outputs):
+        names, inner = view.upstream(outputs), view.upstream(outputs, map(node_name, input_nodes))
     require_unquantized(view, [name for name in names if view.op(name) in FIX_NEURON_OPS])
     require_unquantized(view, inner)
     for name in names:
-        op = view.op(name)
-        if op in VARIABLE_OPS:
+        if view.op(name) in VARIABLE_OPS:
             raise _invalid('Not frozen', 'The graph has variables, such as {!r}; {}'.format(name, _FREEZE))
     unknown = unknown_ops(graph_def, map(view.node, names))
     if unknown:
@@ -115,12 +131,11 @@ def _require_float(view, graph_def, output_nodes, input_nodes):
             '{}. Load its library with --custom_op_so, or export the graph with this TensorFlow.'.format(no_op(unknown)))
 
 
-def _invalid(summary, detail):
+def _invalid(summary: str, detail: str) -> errors.QuantizeError:
     return errors.QuantizeError(errors.INVALID_INPUT, summary, detail + '.')
 
 
-def _read(path):
-    path = os.fspath(path) if path else ''
+def _read(path: str) -> bytes:
     if not path:
         raise _invalid('Not found', 'No graph is given (--input_frozen_graph); ' + _GIVE_GRAPH)
     if os.path.isdir(path):
@@ -136,7 +151,7 @@ def _read(path):
     return data
 
 
-def _parse(path, data):
+def _parse(path: str, data: bytes) -> tf.GraphDef:
     field = _first_text_field(data)
     if field is not None:
         return _parse_text(path, data, _TEXT_FIELDS[field])
@@ -154,14 +169,14 @@ def _parse(path, data):
     return graph_def
 
 
-def _first_text_field(data):
-    """The first field of a message in text form that may be given for a graph; None for anything else."""
+def _first_text_field(data: bytes) -> Optional[str]:
+    """The first field of a message in text form, if it is one of _TEXT_FIELDS."""
     found = re.match(rb'(?:\s|#[^\n]*\n)*(\w+)\s*[:{<]', data)
     name = found.group(1).decode('ascii', 'replace') if found else None
     return name if name in _TEXT_FIELDS else None
 
 
-def _parse_text(path, data, kind):
+def _parse_text(path: str, data: bytes, kind: str) -> tf.GraphDef:
     if kind != 'GraphDef':
         raise _invalid('Not a frozen graph', '{!r} is {} in text form; {}'.format(path, kind, _FREEZE))
     try:
@@ -174,58 +189,66 @@ def _parse_text(path, data, kind):
     return graph_def
 
 
-def _kind(path, data):
-    """'GraphDef', or words for what else the bytes of a file are, '' if that is not known.
+def _kind(path: str, data: bytes) -> str:
+    """'GraphDef', words for another kind of file, or '' for an unknown one.
 
-    Told without protobuf, which writes to stderr about every message that is not what it was told to read.
+    Does not use protobuf, which writes to stderr about each message that it cannot parse.
     """
-    kind = next((kind for start, kind in _SIGNATURES if data.startswith(start)), '')
+    return _kind_by_signature(path, data) or _kind_by_fields(data)
+
+
+def _kind_by_signature(path: str, data: bytes) -> str:
     if data.endswith(_TABLE_MAGIC) or re.search(r'\.data-\d+-of-\d+$', path):
-        kind = 'part of a checkpoint'
-    elif data[4:8] == b'TFL3':
-        kind = 'a TensorFlow Lite model'
+        return 'part of a checkpoint'
+    if data[4:8] == b'TFL3':
+        return 'a TensorFlow Lite model'
+    return next((kind for start, kind in _SIGNATURES if data.startswith(start)), '')
+
+
+def _kind_by_fields(data: bytes) -> str:
+    first: Dict[Tuple[int, int], memoryview] = {}
     try:
-        fields = {}
-        for field, wire, start, end in () if kind else _records(data):
-            fields.setdefault((field, wire), (start, end))
-        if (1, _VARINT) in fields and (2, _BYTES) in fields:
-            kind = 'a SavedModel' if len(fields) == 2 else 'an ONNX model'
-        elif (1, _BYTES) in fields:
-            start, end = fields[1, _BYTES]
-            kind = 'GraphDef' if _is_node(data[start:end]) else 'a MetaGraph' if (2, _BYTES) in fields else ''
-        elif fields and all(wire == _BYTES for _, wire in fields):
-            kind = 'a graph without nodes'
+        for field in _fields(memoryview(data)):
+            first.setdefault((field.number, field.wire), field.content)
+        if (1, _VARINT) in first and (2, _BYTES) in first:
+            return 'a SavedModel' if len(first) == 2 else 'an ONNX model'
+        if (1, _BYTES) in first:
+            return 'GraphDef' if _is_node(first[1, _BYTES]) else 'a MetaGraph' if (2, _BYTES) in first else ''
     except ValueError:
-        pass
-    return kind
+        return ''
+    return 'a graph without nodes' if first and all(wire == _BYTES for _, wire in first) else ''
 
 
-def _is_node(data):
-    """Whether the bytes are a NodeDef: its op is a word, unlike what other messages have in that field."""
-    return any(field == 2 and re.match(rb'[\w./>-]+$', data[start:end]) for field, _, start, end in _records(data))
+def _is_node(message: memoryview) -> bool:
+    """Whether the message is a NodeDef: its field 2, the op, is a word, unlike in the other messages."""
+    return any(field.number == 2 and re.match(rb'[\w./>-]+$', field.content) for field in _fields(message))
 
 
-def _records(data):
-    """The (field, wire type, start, end) of the fields of a protocol buffer message; ValueError for anything else."""
+def _fields(message: memoryview) -> Iterator[_Field]:
+    """The fields of a protocol buffer message; a ValueError for other bytes."""
     place = 0
-    while place < len(data):
-        tag, place = _varint(data, place)
-        start, wire = place, tag & 7
-        if wire == _VARINT:
-            _, place = _varint(data, place)
-        elif wire == _BYTES:
-            size, start = _varint(data, place)
-            place = start + size
-        elif wire in _FIXED:
-            place += _FIXED[wire]
-        else:
+    while place < len(message):
+        tag, start = _varint(message, place)
+        number, wire = tag >> 3, tag & 7
+        start, place = _content(message, start, wire)
+        if not number or place > len(message):
             raise ValueError
-        if not tag >> 3 or place > len(data):
-            raise ValueError
-        yield tag >> 3, wire, start, place
+        yield _Field(number, wire, message[start:place])
 
 
-def _varint(data, place):
+def _content(message: memoryview, place: int, wire: int) -> Tuple[int, int]:
+    """(start, end) of the content of a field after its tag."""
+    if wire == _VARINT:
+        return place, _varint(message, place)[1]
+    if wire == _BYTES:
+        size, start = _varint(message, place)
+        return start, start + size
+    if wire in _FIXED:
+        return place, place + _FIXED[wire]
+    raise ValueError
+
+
+def _varint(data: memoryview, place: int) -> Tuple[int, int]:
     """(number, where it ends)."""
     number = 0
     for shift in range(0, 70, 7):
@@ -238,31 +261,40 @@ def _varint(data, place):
     raise ValueError
 
 
-def _clean(graph_def, with_shapes=False):
-    known, unshaped = {}, graph_def.versions.producer < _UNSHAPED_PRODUCER
-    warned = set()
+def _drop_noted_shapes(graph_def: tf.GraphDef) -> None:
     for node in graph_def.node:
-        if not with_shapes:
-            node.attr.pop('_output_shapes', None)
-        if node.op not in known:
-            definition = op_def(node.op)
-            known[node.op] = None if definition is None else frozenset(attr.name for attr in definition.attr)
-        attrs = known[node.op]
-        if attrs is not None:
-            for key in [key for key in node.attr if key not in attrs and not key.startswith('_')]:
-                if (node.op, key) not in warned and not _is_default(key, node.attr[key]):
-                    warned.add((node.op, key))
-                    tf.logging.warning('The op %s of TensorFlow %s has no attr %r, which node %r has; it is left out.',
-                                       node.op, tf.__version__, key, node.name)
-                del node.attr[key]
-        if unshaped and node.op == 'Placeholder' and not node.attr['shape'].shape.dim:
-            node.attr['shape'].shape.unknown_rank = True
+        node.attr.pop('_output_shapes', None)
+
+
+def _clean(graph_def: tf.GraphDef) -> None:
+    _drop_unknown_attrs(graph_def.node)
+    if graph_def.versions.producer < _UNSHAPED_PRODUCER:
+        for node in graph_def.node:
+            if node.op == 'Placeholder' and not node.attr['shape'].shape.dim:
+                node.attr['shape'].shape.unknown_rank = True
     if graph_def.HasField('library'):
         graph_def.library.CopyFrom(editor.used_functions(graph_def.library, graph_def.node))
 
 
-def _is_default(key, value):
-    """Whether the value of an attr that came with a newer TensorFlow most likely asks for what ops did before it."""
+def _drop_unknown_attrs(nodes: Iterable[tf.NodeDef]) -> None:
+    """Removes the attrs that the ops of this TensorFlow do not have, with a warning for each that may change results."""
+    known: Dict[str, Optional[FrozenSet[str]]] = {}
+    warned = set()
+    for node in nodes:
+        if node.op not in known:
+            definition = op_def(node.op)
+            known[node.op] = None if definition is None else frozenset(attr.name for attr in definition.attr)
+        attrs = known[node.op]
+        for key in [key for key in node.attr if attrs is not None and key not in attrs and not key.startswith('_')]:
+            if (node.op, key) not in warned and not _is_default(key, node.attr[key]):
+                warned.add((node.op, key))
+                tf.logging.warning('The op %s of TensorFlow %s has no attr %r, which node %r has; it is left out.',
+                                   node.op, tf.__version__, key, node.name)
+            del node.attr[key]
+
+
+def _is_default(key: str, value: tf.AttrValue) -> bool:
+    """Whether an attr of a newer TensorFlow most likely asks for the behaviour that the op had before."""
     kind = value.WhichOneof('value')
     if key in _TRAINING_ATTRS or kind is None:
         return True

@@ -1,6 +1,7 @@
-"""Writes models: each is loaded and run once before a file gets its name, and has constants as the DPU compiler reads them."""
+"""Writes models, with constants in the form that the DPU compiler reads; each is loaded and run once before it is written."""
 import hashlib
 import re
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -16,25 +17,34 @@ from vai_q_tf.graph.checks.make_graph import make_graph, node_of
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.sessions import cpu_only, exact, skip_clustering
 from vai_q_tf.graph.view import node_name
+from vai_q_tf.types import Feed, Values
 
-# What TensorFlow says of a graph that is for another processor, and of data that an Assert refuses.
+# TensorFlow's words about a graph for another processor, and about data that an Assert refuses.
 _NOT_HERE, _REFUSED = re.compile(r'No OpKernel|NHWC'), 'assertion failed'
 _ONNX_TYPES = {'tensor(float)': np.float32, 'tensor(double)': np.float64, 'tensor(int32)': np.int32,
                'tensor(int64)': np.int64, 'tensor(bool)': np.bool_, 'tensor(uint8)': np.uint8}
 
 
-def write_models(directory, models, output_nodes=(), samples=None, proved=None):
-    """Writes {file name: GraphDef}, all of them or, where one is faulty, none; returns their paths.
+class _Input(NamedTuple):
+    """A tensor to feed. sizes: None for an unknown one, or None for an unknown rank. dtype: None for one without zeros."""
+    name: str
+    sizes: Optional[Sequence[Optional[int]]]
+    dtype: Optional[type]
+
+
+def write_models(directory: str, models: Mapping[str, tf.GraphDef], output_nodes: Sequence[str] = (),
+                 samples: Optional[Values] = None, proved: Optional[Set[bytes]] = None) -> List[str]:
+    """Writes {file name: GraphDef}, all of them or, if one is faulty, none; returns their paths.
 
     Args:
-      directory: where; it is there.
-      output_nodes: what is run; () for all that is read by nothing.
-      samples: {tensor name: array with examples of what is fed}; zeros where there is none.
-      proved: a set for who writes many models of one network, such as a training: one that is as an earlier one but for weights
-        and positions is not run again.
+      directory: an existing directory.
+      output_nodes: the nodes to run; () for all nodes that nothing reads.
+      samples: {tensor name: array of examples of its values}; zeros are fed to the other inputs.
+      proved: a set that a caller keeps between the models of one network, such as a training: a model that differs from an
+        earlier one in weights and positions only is not run again.
 
     Raises:
-      QuantizeError: as `check_model` and `files.write_message`.
+      QuantizeError: see `check_model` and `files.write_message`.
     """
     models = {name: editor.with_packed_constants(graph_def) for name, graph_def in models.items()}
     data = {name: Serialized(name, graph_def) for name, graph_def in models.items()}
@@ -47,11 +57,11 @@ def write_models(directory, models, output_nodes=(), samples=None, proved=None):
     return [files.write(directory, name, data[name]) for name in models]
 
 
-def write_graph(directory, name, graph_def):
-    """Writes a graph that is to be looked at, and not to be run; returns its path. It is loaded before.
+def write_graph(directory: str, name: str, graph_def: tf.GraphDef) -> str:
+    """Writes a graph that is only for inspection; returns its path. It is loaded before, but not run.
 
     Raises:
-      QuantizeError: UNSUPPORTED_GRAPH, naming the node, where it does not load; what `files.write_message` raises.
+      QuantizeError: UNSUPPORTED_GRAPH, naming the node, if it does not load; see `files.write_message`.
     """
     ops.load_library()
     data = files.to_bytes(name, graph_def)
@@ -64,14 +74,14 @@ def write_graph(directory, name, graph_def):
     return files.write(directory, name, data)
 
 
-def write_onnx(directory, name, data, samples=None):
+def write_onnx(directory: str, name: str, data: bytes, samples: Optional[Values] = None) -> str:
     """Writes the bytes of an ONNX model; returns its path. Without onnxruntime, onnx checks it.
 
     Raises:
-      QuantizeError: UNSUPPORTED_OP where the model does not load, or does not run on the `samples` (see `write_models`); what
-        `files.write` raises.
+      QuantizeError: UNSUPPORTED_OP if the model does not load, or does not run on the `samples` (see `write_models`); see
+        `files.write`.
     """
-    failure = _onnx_failure(data, samples)
+    failure = _onnx_failure(data, samples or {})
     if failure is not None:
         raise errors.QuantizeError(
             errors.UNSUPPORTED_OP, 'Cannot run', 'The model {!r} (not written) does not run: {}. Write a pb.'.format(
@@ -79,15 +89,16 @@ def write_onnx(directory, name, data, samples=None):
     return files.write(directory, name, data)
 
 
-def check_model(graph_def, name, output_nodes=(), samples=None):
-    """Loads and runs the model that is to be the file `name`; the other arguments are those of `write_models`.
+def check_model(graph_def: tf.GraphDef, name: str, output_nodes: Sequence[str] = (),
+                samples: Optional[Values] = None) -> None:
+    """Loads and runs the model that is to be the file `name`; for the other arguments see `write_models`.
 
-    A graph with variables, and one of which nobody knows what it is fed, is loaded only, and so is one that this machine has
-    no kernels for. Ops that TensorFlow does not have, and what depends on them, are left out, with a warning. TensorFlow writes
-    defaults of attrs into the GraphDef.
+    A graph with variables, with inputs of unknown shape and no sample, or without kernels on this machine is loaded only.
+    Unknown ops, and the nodes that depend on them, are left out, with a warning. TensorFlow writes default attrs into the
+    GraphDef.
 
     Raises:
-      QuantizeError: UNSUPPORTED_GRAPH, naming the node, where it does not load, or does not run.
+      QuantizeError: UNSUPPORTED_GRAPH, naming the node, if it does not load or does not run.
     """
     ops.load_library()
     unknown = unknown_ops(graph_def, graph_def.node)
@@ -98,19 +109,18 @@ def check_model(graph_def, name, output_nodes=(), samples=None):
     graph = make_graph(runnable(graph_def), what)
     fetches = _fetches(graph, output_nodes)
     needed = reach(fetches, lambda op: [tensor.op for tensor in op.inputs] + op.control_inputs)
-    if not fetches or any(_has_state(op) for op in needed):
+    if not fetches or any(map(_has_state, needed)):
         return
     skip_clustering(fetches[0])
     config = exact(cpu_only())  # a training may have all memory of the GPUs
     config.allow_soft_placement = True
-    inputs = [(tensor.name, None if tensor.shape.ndims is None else tensor.shape.as_list(), _zero_type(tensor.dtype))
-              for tensor in (op.outputs[0] for op in needed if op.type == 'Placeholder')]
-    failure = _trial(lambda feed: run_graph(graph, fetches, feed, config), inputs, samples)
+    inputs = [_input(op.outputs[0]) for op in needed if op.type == 'Placeholder']
+    failure = _trial(lambda feed: run_graph(graph, fetches, feed, config), inputs, samples or {})
     if failure is not None and not _is_excused(failure, samples):
         raise cannot_run('The model {!r} (not written) does not run'.format(name), failure) from failure
 
 
-def _structure(graph_def):
+def _structure(graph_def: tf.GraphDef) -> bytes:
     """A digest of the graph without the values of float constants and the positions."""
     digest = hashlib.sha1(graph_def.library.SerializeToString(deterministic=True))
     for node in graph_def.node:
@@ -126,36 +136,37 @@ def _structure(graph_def):
     return digest.digest()
 
 
-def _fetches(graph, output_nodes):
-    """The ops to be run: the outputs and what quantizes them."""
+def _fetches(graph: tf.Graph, output_nodes: Iterable[str]) -> List[tf.Operation]:
+    """The ops to be run: the outputs and their FixNeurons."""
     if output_nodes:
         named = {node_name(name): graph.get_operation_by_name(node_name(name)) for name in output_nodes}
-        # A bias of zeros may be between an output and its FixNeuron, which has its name then.
+        # Between an output and its FixNeuron there may be a bias of zeros; the names still match.
         return list(named.values()) + [op for op in graph.get_operations() if op.type == 'FixNeuron' and (
             op.name.rpartition('/')[0] in named or op.inputs[0].op.name in named)]
     return [op for op in graph.get_operations()
             if op.type != 'Placeholder' and not any(tensor.consumers() for tensor in op.outputs)]
 
 
-def _has_state(op):
-    """Whether it makes a variable, a queue, an iterator or the like."""
+def _has_state(op: tf.Operation) -> bool:
+    """Whether the op creates a variable, a queue, an iterator or the like."""
     return not large_constants.is_stand_in(op) and any(
         tensor.dtype.base_dtype in (tf.resource, tf.variant) or tensor.dtype != tensor.dtype.base_dtype
         for tensor in op.outputs)
 
 
-def _is_excused(failure, samples):
-    """Whether the model is for another processor, or was made to refuse data like the zeros that it got."""
+def _is_excused(failure: Exception, samples: Optional[Values]) -> bool:
+    """Whether the model is for another processor, or its own assertions refused the zeros that it was fed."""
     return bool(_NOT_HERE.search(str(failure))) or not samples and _REFUSED in str(failure)
 
 
-def _zero_type(dtype):
-    """The NumPy type of the tf.DType, None for one without a zero, such as strings."""
+def _input(tensor: tf.Tensor) -> _Input:
+    dtype = tensor.dtype
     has_zero = (dtype.is_floating or dtype.is_integer or dtype.is_bool) and not dtype.is_quantized
-    return dtype.as_numpy_dtype if has_zero else None
+    return _Input(tensor.name, None if tensor.shape.ndims is None else tensor.shape.as_list(),
+                  dtype.as_numpy_dtype if has_zero else None)
 
 
-def _onnx_failure(data, samples):
+def _onnx_failure(data: bytes, samples: Values) -> Optional[Exception]:
     try:
         import onnxruntime
     except ImportError:
@@ -167,28 +178,27 @@ def _onnx_failure(data, samples):
         session = onnxruntime.InferenceSession(data, options, providers=['CPUExecutionProvider'])
     except Exception as error:
         return None if type(error).__name__ == 'NotImplemented' else error  # its CPU has not all operators in all types
-    inputs = [(each.name, [dim if isinstance(dim, int) else None for dim in each.shape], _ONNX_TYPES.get(each.type))
+    inputs = [_Input(each.name, [dim if isinstance(dim, int) else None for dim in each.shape], _ONNX_TYPES.get(each.type))
               for each in session.get_inputs()]
     return _trial(lambda feed: session.run(None, feed), inputs, samples)
 
 
-def _onnx_fault(data):
+def _onnx_fault(data: bytes) -> Optional[Exception]:
     import onnx
     try:
         onnx.checker.check_model(onnx.load_from_string(data))
-    except Exception as error:  # of protobuf, where it is no model at all
+    except Exception as error:  # of protobuf for data that are not a model
         return error
     return None
 
 
-def _trial(run, inputs, samples):
-    """The error of `run`, a function of what is fed, None where it runs or where nobody knows what to feed.
-
-    inputs: [(name, sizes or None, NumPy type or None)].
-    """
+def _trial(run: Callable[[Feed], Any], inputs: Sequence[_Input], samples: Values) -> Optional[Exception]:
+    """The error of `run`; None if it runs, or if there is no value to feed."""
     failure = None
-    for one in (True, False) if samples else (True,):  # some graphs take no other batch than that of the samples
-        feed = {name: _value(sizes, dtype, (samples or {}).get(name), one) for name, sizes, dtype in inputs}
+    for single in (True, False) if samples else (True,):  # some graphs take no other batch than that of the samples
+        feed: Dict[str, Optional[np.ndarray]] = {
+            each.name: _resized(samples[each.name], each.sizes, single) if each.name in samples else _zeros(each)
+            for each in inputs}
         if any(value is None for value in feed.values()):
             return None
         try:
@@ -199,14 +209,17 @@ def _trial(run, inputs, samples):
     return failure
 
 
-def _value(sizes, dtype, sample, one):
-    """The sample, cut to `one` image or repeated where the size is known, or zeros; None where neither can be."""
-    if sample is None:
-        if dtype is None or sizes is None or None in sizes[1:]:
-            return None
-        return np.zeros([1 if size is None else size for size in sizes], dtype)
+def _zeros(each: _Input) -> Optional[np.ndarray]:
+    """A batch of one; None if the shape is not known."""
+    if each.dtype is None or each.sizes is None or None in each.sizes[1:]:
+        return None
+    return np.zeros([1 if size is None else size for size in each.sizes], each.dtype)
+
+
+def _resized(sample: np.ndarray, sizes: Optional[Sequence[Optional[int]]], single: bool) -> np.ndarray:
+    """The sample, cut to a `single` image, cut or repeated to the sizes that are known."""
     sample = np.asarray(sample)
-    wanted = [1 if one and not axis else size for axis, size in enumerate(sample.shape)]
+    wanted = [1 if single and not axis else size for axis, size in enumerate(sample.shape)]
     if sizes is not None and len(sizes) == len(wanted):
         wanted = [new if size is None else size for size, new in zip(sizes, wanted)]
     return np.resize(sample, wanted)

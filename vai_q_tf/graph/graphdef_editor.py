@@ -1,13 +1,18 @@
-"""Edits of GraphDefs. Every function takes a GraphDef and returns a new one, or makes a NodeDef."""
+"""Edits of GraphDefs. Every function returns a new GraphDef or NodeDef and leaves its arguments unchanged."""
+from typing import Any, Container, Iterable, List, Optional, Sequence
+
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import large_constants
+from vai_q_tf.graph.dependence import called_functions, reach
+from vai_q_tf.types import FunctionDefLibrary, Values
 
 _CONTEXT_ATTRS = ('_class', '_output_shapes')
 
 
-def subgraph(graph_def, nodes):
-    """A GraphDef with the NodeDefs `nodes`, the versions of `graph_def`, and those of its functions that the nodes use."""
+def subgraph(graph_def: tf.GraphDef, nodes: Iterable[tf.NodeDef]) -> tf.GraphDef:
+    """A GraphDef of copies of `nodes`, with the versions of `graph_def` and those of its functions that the nodes use."""
     result = tf.GraphDef(node=nodes)
     result.versions.CopyFrom(graph_def.versions)
     if graph_def.library.function:
@@ -17,33 +22,34 @@ def subgraph(graph_def, nodes):
     return result
 
 
-def used_functions(library, nodes):
-    """The part of a FunctionDefLibrary that the NodeDefs `nodes` call or name, and all that these functions do."""
+def used_functions(library: FunctionDefLibrary, nodes: Iterable[tf.NodeDef]) -> FunctionDefLibrary:
+    """The functions of `library` that the nodes call or name, and those that these functions and their gradients use."""
     functions = {function.signature.name: function for function in library.function}
     gradients = {gradient.function_name: gradient for gradient in library.gradient}
-    used, waiting = set(), [(node.op, node.attr) for node in nodes]
-    while waiting:
-        op, attrs = waiting.pop()
-        called = [op] + [function.name for value in attrs.values() for function in [value.func] + list(value.list.func)]
-        for name in called:
-            if name in functions and name not in used:
-                used.add(name)
-                waiting.extend((node.op, node.attr) for node in functions[name].node_def)
-                if name in gradients:
-                    waiting.append((gradients[name].gradient_func, {}))
+
+    def called_by(callers: Iterable[tf.NodeDef]) -> List[str]:
+        return [name for node in callers for name in called_functions(node, functions)]
+
+    def following(name: str) -> List[str]:
+        called = called_by(functions[name].node_def)
+        if name in gradients and gradients[name].gradient_func in functions:
+            called.append(gradients[name].gradient_func)
+        return called
+
+    used = reach(called_by(nodes), following)
     return type(library)(function=[function for name, function in functions.items() if name in used],
                          gradient=[gradient for name, gradient in gradients.items() if name in used])
 
 
-def exact_copy(node):
-    """A copy of a NodeDef with all that it has; for a graph other than its own see `copy`."""
+def exact_copy(node: tf.NodeDef) -> tf.NodeDef:
+    """A copy of a NodeDef, for the same graph; `copy` is for another graph."""
     result = tf.NodeDef()
     result.CopyFrom(node)
     return result
 
 
-def with_inputs(node, inputs):
-    """An `exact_copy` of a NodeDef with other inputs, control inputs among them; the NodeDef itself if it has these."""
+def with_inputs(node: tf.NodeDef, inputs: List[str]) -> tf.NodeDef:
+    """An `exact_copy` of a NodeDef with `inputs` (data, then control inputs); the NodeDef itself if these are its inputs."""
     if list(node.input) == inputs:
         return node
     result = exact_copy(node)
@@ -51,8 +57,11 @@ def with_inputs(node, inputs):
     return result
 
 
-def copy(node, name=None, inputs=None):
-    """A copy of a NodeDef without device, colocation, control inputs and noted shapes, renamed and rewired where asked."""
+def copy(node: tf.NodeDef, name: Optional[str] = None, inputs: Optional[Iterable[str]] = None) -> tf.NodeDef:
+    """A copy of a NodeDef without device, colocation, control inputs and static shapes.
+
+    name, inputs: replace those of the node; None keeps them.
+    """
     result = exact_copy(node)
     result.name = name or node.name
     result.device = ''
@@ -62,8 +71,8 @@ def copy(node, name=None, inputs=None):
     return result
 
 
-def unused_name(name, taken, form='{}_{}'):
-    """`name`, where that is among `taken` the first of `form.format(name, 1)`, 2, ... that is not."""
+def unused_name(name: str, taken: Container[str], form: str = '{}_{}') -> str:
+    """`name` if it is not in `taken`, else the first of form.format(name, 1), form.format(name, 2), ... that is not."""
     unused, number = name, 0
     while unused in taken:
         number += 1
@@ -71,8 +80,8 @@ def unused_name(name, taken, form='{}_{}'):
     return unused
 
 
-def constant(name, dtype, value=None):
-    """A Const NodeDef; without a value it is to be filled in later."""
+def constant(name: str, dtype: tf.DType, value: Any = None) -> tf.NodeDef:
+    """A Const NodeDef; without a value, one to fill in later."""
     node = tf.NodeDef(name=name, op='Const')
     node.attr['dtype'].type = tf.as_dtype(dtype).as_datatype_enum
     if value is not None:
@@ -80,13 +89,13 @@ def constant(name, dtype, value=None):
     return node
 
 
-def concat_axis(node, dtype=tf.int32):
-    """The Const NodeDef `node`, the axis of a ConcatV2, as a number in `int_val`, from where alone the compiler reads it."""
+def concat_axis(node: tf.NodeDef, dtype: tf.DType = tf.int32) -> tf.NodeDef:
+    """The Const NodeDef `node`, the axis of a ConcatV2, as a scalar in `int_val`, the only field that the compiler reads."""
     return constant(node.name, dtype, int(tf.make_ndarray(node.attr['value'].tensor)))
 
 
-def placeholder(name, dtype, shape):
-    """A Placeholder NodeDef; shape: list of dimensions, -1 or None for an unknown one, or None for an unknown rank."""
+def placeholder(name: str, dtype: tf.DType, shape: Optional[Sequence[Optional[int]]]) -> tf.NodeDef:
+    """A Placeholder NodeDef; -1 or None is an unknown dimension, None as the shape an unknown rank."""
     node = tf.NodeDef(name=name, op='Placeholder')
     node.attr['dtype'].type = tf.as_dtype(dtype).as_datatype_enum
     dims = None if shape is None else [None if dim in (-1, None) else dim for dim in shape]
@@ -94,32 +103,28 @@ def placeholder(name, dtype, shape):
     return node
 
 
-def with_values(graph_def, values):
-    """The graph whose Consts have the `values` {node: array}; a value keeps the type and the attrs of its Const."""
-    nodes = []
-    for node in graph_def.node:
-        if node.name in values:
-            changed = tf.NodeDef(name=node.name, op=node.op, input=node.input, device=node.device)
-            for key in node.attr:
-                if key != 'value':
-                    changed.attr[key].CopyFrom(node.attr[key])
-            changed.attr['value'].tensor.CopyFrom(
-                large_constants.tensor_proto(values[node.name], node.attr['dtype'].type))
-            node = changed
-        nodes.append(node)
-    return subgraph(graph_def, nodes)
+def with_values(graph_def: tf.GraphDef, values: Values) -> tf.GraphDef:
+    """The graph with `values` {node: array} in its Consts, converted to their types; their other attrs stay."""
+    return subgraph(graph_def, [
+        _with_value(node, values[node.name]) if node.name in values else node for node in graph_def.node])
 
 
-def with_packed_constants(graph_def):
-    """The graph whose Consts have several values in `tensor_content`, or one for all: all that the DPU compiler reads.
+def _with_value(node: tf.NodeDef, value: np.ndarray) -> tf.NodeDef:
+    result = large_constants.without_value(node)
+    result.attr['value'].tensor.CopyFrom(large_constants.tensor_proto(value, node.attr['dtype'].type))
+    return result
 
-    Itself if all are so; strings, which can only be in a field of their own, stay there.
+
+def with_packed_constants(graph_def: tf.GraphDef) -> tf.GraphDef:
+    """The graph whose Consts hold their values in `tensor_content`, or one value for all elements, as the DPU compiler needs.
+
+    The graph itself if nothing changes. Strings stay in `string_val`, the only field that can hold them.
     """
     packed = [_packed(node) for node in graph_def.node]
     return subgraph(graph_def, packed) if any(new is not old for new, old in zip(packed, graph_def.node)) else graph_def
 
 
-def _packed(node):
+def _packed(node: tf.NodeDef) -> tf.NodeDef:
     proto = node.attr['value'].tensor if node.op == 'Const' and 'value' in node.attr else None
     if proto is None or proto.tensor_content or proto.dtype == tf.string:
         return node
@@ -128,7 +133,7 @@ def _packed(node):
         return node
     try:
         value = tf.make_ndarray(proto)
-    except (TypeError, ValueError, MemoryError):  # TensorFlow refuses it when the graph is loaded
+    except (TypeError, ValueError, MemoryError):  # a damaged value; TensorFlow refuses the graph
         return node
     if value.size < 2 or (value == value.flat[0]).all():
         return node
@@ -138,16 +143,16 @@ def _packed(node):
     return node
 
 
-def with_shapes(graph_def, stand_ins=()):
-    """The graph with `_output_shapes` on every node, as its placeholders and constants imply them.
+def with_shapes(graph_def: tf.GraphDef, stand_ins: Iterable[tf.NodeDef] = ()) -> tf.GraphDef:
+    """The graph with `_output_shapes` on every node, inferred from its placeholders and constants.
 
-    stand_ins: Placeholder NodeDefs that give type and shape of the Consts that have no value yet.
+    stand_ins: Placeholder NodeDefs with the type and shape of Consts that have no value yet.
     """
-    stand_ins = {node.name: node for node in stand_ins}
+    replaced = {node.name: node for node in stand_ins}
     graph = tf.Graph()
     with graph.as_default():
         large_constants.import_graph_def(
-            subgraph(graph_def, [stand_ins.get(node.name, node) for node in graph_def.node]), name='')
+            subgraph(graph_def, [replaced.get(node.name, node) for node in graph_def.node]), name='')
     result = tf.GraphDef()
     result.CopyFrom(graph_def)
     for node in result.node:

@@ -1,25 +1,33 @@
-"""Activation functions that a hardware computes together with the op before them."""
-from typing import FrozenSet, NamedTuple
+"""Activation functions that the hardware computes together with the preceding op."""
+from typing import FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.patterns.combinators import anything, either, find, number, op, same
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.patterns.combinators import Pattern, anything, either, find, number, op, same
+from vai_q_tf.patterns.graph_range import GraphRange
+from vai_q_tf.types import NodeInput
 
 RELU_OPS = frozenset(('Relu', 'Relu6'))
 
 
 class Activation(NamedTuple):
-    """node: its result. source: the tensor that it is applied to. nodes: the nodes that it consists of.
-    alpha: the Const with the slope of a leaky relu, '' where there is none or it is an attr. alpha_input: the input for it.
+    """An activation function.
+
+    node: its result.
+    source: the tensor that it is applied to.
+    nodes: the nodes that it consists of.
+    alpha: the Const with the slope of a leaky relu; '' if there is none or it is an attr.
+    alpha_input: the input that reads alpha.
     """
     node: str
     source: str
     nodes: FrozenSet[str]
     alpha: str = ''
-    alpha_input: tuple = ()
+    alpha_input: Optional[NodeInput] = None
 
 
-def _leaky():
+def _leaky() -> Pattern:
     alpha = number(name='alpha')
     maximum = op('Maximum', op('Mul', alpha, anything('source'), any_order=True, name='slope'), same('source'),
                  any_order=True)
@@ -31,19 +39,29 @@ def _leaky():
 _LEAKY = _leaky()
 
 
-def hard_sigmoid(source):
-    """The pattern of relu6(x + 3) / 6, also with a factor of 1/6; `source` is the pattern of x."""
+def hard_sigmoid(source: Pattern) -> Pattern:
+    """The pattern of relu6(x + 3) / 6 and relu6(x + 3) * (1/6), where `source` is the pattern of x."""
     clipped = op('Relu6', op('Add|AddV2', source, number(3), any_order=True))
     return either(op('Mul', clipped, number(1 / 6), any_order=True), op('RealDiv', clipped, number(6)))
 
 
-def find_activations(graph_range):
-    """The relu, relu6 and leaky relu functions of the range: a list of Activations in graph order.
+def find_activations(graph_range: GraphRange) -> List[Activation]:
+    """The relu, relu6 and leaky relu functions of the range in graph order; no two of them share a node.
 
-    Leaky relu is the op LeakyRelu, Maximum(alpha * x, x) or Relu(x) - alpha * Relu(-x), alpha one number, known or not, the
-    operands in every order. The nodes of one are in no other.
+    Leaky relu is the op LeakyRelu, Maximum(alpha * x, x) or Relu(x) - alpha * Relu(-x), operands in any order; alpha is one
+    number, of known or unknown value.
+
+    >>> with tf.Graph().as_default() as graph:
+    ...     x = tf.placeholder(tf.float32, [None, 4], name='x')
+    ...     y = tf.maximum(tf.multiply(x, tf.constant(0.1, name='alpha'), name='scaled'), x, name='leaky')
+    >>> activation, = find_activations(GraphRange(GraphView(graph.as_graph_def()), ['x'], ['leaky']))
+    >>> activation.node, activation.source, sorted(activation.nodes)
+    ('leaky', 'x', ['leaky', 'scaled'])
+    >>> activation.alpha, activation.alpha_input
+    ('alpha', ('scaled', 1))
     """
-    found, taken = [], set()
+    found: List[Activation] = []
+    taken: Set[str] = set()
     for name in graph_range.nodes:
         if graph_range.view.op(name) in ('Maximum', 'Sub') and _is_computed(graph_range, name):
             leaky = _leaky_relu(graph_range, name)
@@ -57,20 +75,20 @@ def find_activations(graph_range):
     return sorted(found, key=lambda activation: graph_range.view.order(activation.node))
 
 
-def relu_after(view, tensor, activations):
-    """The Activation of the relu or relu6 that is applied to the tensor, None if there is none.
+def relu_after(view: GraphView, tensor: str, activations: Mapping[str, Sequence[Activation]]) -> Optional[Activation]:
+    """The relu or relu6 that is applied to the tensor, or None.
 
     activations: {source tensor: Activations}.
     """
     return next((found for found in activations.get(tensor, ()) if view.op(found.node) in RELU_OPS), None)
 
 
-def _is_computed(graph_range, name):
+def _is_computed(graph_range: GraphRange, name: str) -> bool:
     return (name not in graph_range.input_nodes and not graph_range.is_static(name)
             and graph_range.view.dtype(name) == tf.float32)
 
 
-def _leaky_relu(graph_range, name):
+def _leaky_relu(graph_range: GraphRange, name: str) -> Optional[Activation]:
     view = graph_range.view
     match = find(view, name, _LEAKY)
     if not match:

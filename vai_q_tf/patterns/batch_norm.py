@@ -1,19 +1,20 @@
-"""Batch norms that normalise with the statistics of the batch, and what they are at inference."""
-from typing import NamedTuple
+"""Batch norms that normalise with the statistics of the batch, and their inference form."""
+from typing import Collection, List, NamedTuple, NoReturn, Set, Tuple
 
 from vai_q_tf import errors
 from vai_q_tf.graph.traits import ADD_OPS, WEIGHTED, trait
 from vai_q_tf.graph.view import node_name
+from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.patterns.moving_average import find_moving_average, variable_read
-from vai_q_tf.patterns.normalisation import find_normalisation, forms, raise_learning_phase
+from vai_q_tf.patterns.normalisation import Normalisation, find_normalisation, forms, raise_learning_phase
 
 
 class TrainingNorm(NamedTuple):
-    """A batch norm in training form; names of tensors of the graph.
+    """A batch norm in training form, by the names of its tensors.
 
-    node: the FusedBatchNorm op; '' for the decomposed forms.
-    gamma: the vector that it multiplies with; '' where it has none.
-    batch_mean, batch_variance: the statistics of the batch, as the moving averages take them.
+    node: the FusedBatchNorm op; '' for decomposed forms.
+    gamma: the vector of its factors; '' if it has none.
+    batch_mean, batch_variance: the statistics of the batch, in the shape that the moving averages are updated with.
     moving_mean, moving_variance: tensors that read the moving averages.
     output: the result.
     data_format: 'NHWC' or 'NCHW'.
@@ -28,14 +29,26 @@ class TrainingNorm(NamedTuple):
     data_format: str = 'NHWC'
 
 
-def find_training_norms(graph_range, ignored=frozenset()):
+def find_training_norms(graph_range: GraphRange, ignored: Collection[str] = frozenset()) -> List[TrainingNorm]:
     """The TrainingNorms of the range, in graph order.
 
-    One whose moving averages cannot be told is left out where it has a node in `ignored`, or is not after a weighted op.
+    A batch norm without recognisable moving averages is left out if it does not follow a weighted op, or if a node of the two
+    is in `ignored`.
+
+    >>> import tensorflow.compat.v1 as tf
+    >>> from vai_q_tf.graph.view import GraphView
+    >>> with tf.Graph().as_default() as graph:
+    ...     x = tf.placeholder(tf.float32, [8, 4, 4, 2], name='x')
+    ...     y = tf.layers.batch_normalization(x, training=True, name='norm')
+    >>> norm, = find_training_norms(GraphRange(GraphView(graph.as_graph_def()), ['x'], [y.op.name]))
+    >>> norm.node, norm.gamma, norm.moving_mean
+    ('norm/FusedBatchNormV3', 'norm/gamma/read', 'norm/moving_mean/read')
+    >>> norm.batch_mean
+    'norm/FusedBatchNormV3:1'
 
     Raises:
-      QuantizeError: LEARNING_PHASE for one that chooses its statistics while the graph runs; UNSUPPORTED_GRAPH for another
-        one whose moving averages cannot be told.
+      QuantizeError: LEARNING_PHASE for a batch norm that chooses its statistics while the graph runs; UNSUPPORTED_GRAPH for
+        any other one without recognisable moving averages.
     """
     found = []
     for name in graph_range.nodes:
@@ -52,10 +65,10 @@ def find_training_norms(graph_range, ignored=frozenset()):
     return found
 
 
-def require_inference_form(graph_range, ignored=frozenset()):
-    """Raises a QuantizeError LEARNING_PHASE for a batch norm after a weighted op that is not in inference form.
+def require_inference_form(graph_range: GraphRange, ignored: Collection[str] = frozenset()) -> None:
+    """Raises a QuantizeError LEARNING_PHASE for a batch norm in training form that follows a weighted op.
 
-    One that has a node in `ignored` may be.
+    It is accepted if a node of the two is in `ignored`.
     """
     for name in graph_range.nodes:
         parts = find_normalisation(graph_range, name)
@@ -69,14 +82,14 @@ def require_inference_form(graph_range, ignored=frozenset()):
                     'convolution in ignore_nodes.'.format(parts.root))
 
 
-def _is_of_weighted_op(graph_range, parts, ignored):
-    """Whether a batch norm is that of a weighted op, and none of their nodes is in `ignored`."""
+def _is_of_weighted_op(graph_range: GraphRange, parts: Normalisation, ignored: Collection[str]) -> bool:
+    """Whether a batch norm follows a weighted op, and no node of the two is in `ignored`."""
     around = _around(graph_range, parts)
-    return ignored.isdisjoint(around) and any(trait(graph_range.view.op(node)).kind == WEIGHTED for node in around)
+    return around.isdisjoint(ignored) and any(trait(graph_range.view.op(node)).kind == WEIGHTED for node in around)
 
 
-def _around(graph_range, parts):
-    """The nodes of a batch norm, with the weighted op and the bias before it."""
+def _around(graph_range: GraphRange, parts: Normalisation) -> Set[str]:
+    """The nodes of a batch norm, and of the weighted op and the bias before it."""
     view, tensor = graph_range.view, graph_range.source(parts.input)
     nodes = set(view.upstream([node_name(parts.output)], [node_name(tensor)]))
     while view.op(tensor) in ADD_OPS | {'Reshape'} and tensor in graph_range and tensor not in graph_range.input_nodes:
@@ -88,14 +101,14 @@ def _around(graph_range, parts):
     return nodes
 
 
-def _require_one_phase(graph_range, parts):
+def _require_one_phase(graph_range: GraphRange, parts: Normalisation) -> None:
     for statistic in (parts.mean, parts.variance):
         for tensor in forms(graph_range, statistic):
             if graph_range.view.op(tensor) == 'Merge':
                 raise_learning_phase(graph_range, parts.root, tensor)
 
 
-def _record(graph_range, parts):
+def _record(graph_range: GraphRange, parts: Normalisation) -> TrainingNorm:
     _require_one_phase(graph_range, parts)
     for parameter in (parts.gamma, parts.beta):
         if parameter and not graph_range.is_static(parameter):
@@ -111,25 +124,25 @@ def _record(graph_range, parts):
     return TrainingNorm(parts.node, gamma, batch_mean, batch_variance, moving_mean, moving_variance, parts.output, data_format)
 
 
-def _moving(graph_range, root, statistic, what):
-    """The form in which a moving average takes the statistic of the batch, and a tensor that reads the average."""
+def _moving(graph_range: GraphRange, root: str, statistic: str, what: str) -> Tuple[str, str]:
+    """The form of the batch statistic that updates a moving average, and a tensor that reads the average."""
     for tensor in forms(graph_range, statistic):
         variable = find_moving_average(graph_range, tensor)
         read = variable and variable_read(graph_range.view, variable)
         if read:
             return tensor, read
-    return _raise_unsupported(root, 'no op updates a moving average with its {} {!r} by plain decay'.format(
+    _raise_unsupported(root, 'no op updates a moving average with its {} {!r} by plain decay'.format(
         what, statistic))
 
 
-def _vector(graph_range, tensor):
-    """The vector that a parameter of the shape [1, C, 1, 1] is made of by a Reshape."""
+def _vector(graph_range: GraphRange, tensor: str) -> str:
+    """The vector that a parameter of shape [1, C, 1, 1] is a reshaped copy of."""
     while tensor and graph_range.view.op(tensor) in ('Reshape', 'ExpandDims'):
         tensor = graph_range.view.inputs(tensor)[0]
     return tensor
 
 
-def _raise_unsupported(root, problem):
+def _raise_unsupported(root: str, problem: str) -> NoReturn:
     raise errors.QuantizeError(
         errors.UNSUPPORTED_GRAPH, 'Batch norm',
         'Batch norm {!r} uses the statistics of the batch, but {}. Create its update ops (training=True of the layer, '

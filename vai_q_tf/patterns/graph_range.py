@@ -1,9 +1,12 @@
-"""GraphRange: the part of a graph between input and output nodes, and what flows through it."""
+"""GraphRange: the part of a graph between input and output nodes, and the tensors in it."""
+from typing import Container, Iterable, List, Set
+
 from vai_q_tf import errors
 from vai_q_tf.graph.checks.quantized_ops import require_unquantized
 from vai_q_tf.graph.traits import FIX_NEURON_OPS, FORWARDS, SHAPE_OPS, trait
-from vai_q_tf.graph.view import VARIABLE_OPS, node_name, output_index, tensor_name
+from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name, output_index, tensor_name
 from vai_q_tf.patterns.dropout import find_dropouts
+from vai_q_tf.types import NodeInput
 
 _CONSTANT_SOURCES = VARIABLE_OPS | {'Const', 'ReadVariableOp'}
 _FED = 'PlaceholderWithDefault'
@@ -12,17 +15,31 @@ _FED = 'PlaceholderWithDefault'
 class GraphRange:
     """The nodes that the output nodes depend on through data, back to the input nodes; both ends are included.
 
+    >>> import tensorflow.compat.v1 as tf
+    >>> with tf.Graph().as_default() as graph:
+    ...     x = tf.placeholder(tf.float32, [None, 4], name='x')
+    ...     y = tf.nn.relu(tf.identity(x, name='copy') * tf.constant(2.0, name='two'), name='y')
+    ...     z = tf.tanh(y, name='z')
+    >>> graph_range = GraphRange(GraphView(graph.as_graph_def()), ['x'], ['y'])
+    >>> graph_range.nodes
+    ('x', 'copy', 'two', 'mul', 'y')
+    >>> graph_range.is_static('two'), graph_range.source('copy'), graph_range.readers('x')
+    (True, 'x', [('mul', 0)])
+
     Attributes:
-      view: the GraphView. input_nodes, output_nodes: node names without output index.
-      nodes: names in graph order. order: the same names, producers first.
-      dropouts: {result: input tensor} of the dropouts in the range. dropout_nodes: the nodes that they consist of.
+      view: the GraphView.
+      input_nodes, output_nodes: node names without output index.
+      nodes: names in graph order.
+      order: the same names, producers first.
+      dropouts: {result: input tensor} of the dropouts in the range.
+      dropout_nodes: the nodes that they consist of.
 
     Raises:
-      QuantizeError: an unknown node; a range that is quantized already, or any FixNeuron; an input that is not upstream of
-        the outputs; an output that depends on no input.
+      QuantizeError: UNKNOWN_NODE; ALREADY_QUANTIZED for an op in the range that quantizes, or a FixNeuron anywhere;
+        EMPTY_RANGE for an input that is not upstream of the outputs, or an output that depends on no input.
     """
 
-    def __init__(self, view, input_nodes, output_nodes):
+    def __init__(self, view: GraphView, input_nodes: Iterable[str], output_nodes: Iterable[str]) -> None:
         self.view = view
         self.input_nodes = tuple(_known(view, name, 'input_nodes') for name in input_nodes)
         self.output_nodes = tuple(_known(view, name, 'output_nodes') for name in output_nodes)
@@ -38,10 +55,10 @@ class GraphRange:
             reader for tensor in self.dropouts.values() for reader, _ in view.consumers(tensor)
             if reader in self.dropout_nodes}
 
-    def __contains__(self, reference):
+    def __contains__(self, reference: str) -> bool:
         return node_name(reference) in self._members
 
-    def _check_connected(self):
+    def _check_connected(self) -> None:
         for name in self.input_nodes:
             if name not in self:
                 raise errors.QuantizeError(
@@ -58,23 +75,28 @@ class GraphRange:
                     errors.EMPTY_RANGE, 'Empty range', 'Output node {!r} does not depend on any of the input nodes '
                     '({}).'.format(name, ', '.join(self.input_nodes)))
 
-    def _find_static(self):
-        static = set()
+    def _find_static(self) -> Set[str]:
+        static: Set[str] = set()
         for name in self.view.upstream(self.view.names):
-            inputs, op = self.view.inputs(name), self.view.op(name)
-            if name in self.input_nodes or op == _FED or (not inputs and op not in _CONSTANT_SOURCES):
-                continue
-            if all(node_name(tensor) in static for tensor in inputs) and (
-                    op in _CONSTANT_SOURCES or not self.view.is_stateful(name)):
+            inputs = self.view.inputs(name)
+            if self._can_be_static(name) and all(node_name(tensor) in static for tensor in inputs):
                 static.add(name)
         return static
 
-    def is_static(self, reference):
+    def _can_be_static(self, name: str) -> bool:
+        """Whether a node is static if its inputs are."""
+        op = self.view.op(name)
+        if op in _CONSTANT_SOURCES:
+            return name not in self.input_nodes
+        return bool(self.view.inputs(name)) and not (
+            name in self.input_nodes or op == _FED or self.view.is_stateful(name))
+
+    def is_static(self, reference: str) -> bool:
         """Whether a tensor or node depends on constants and variables only, as weights and biases do."""
         return node_name(reference) in self._static
 
-    def source(self, tensor):
-        """The tensor whose values `tensor` has: Identity nodes and dropouts are looked through, up to an input node."""
+    def source(self, tensor: str) -> str:
+        """The tensor that `tensor` has the values of, upstream of Identity nodes and dropouts, at most an input node."""
         while tensor not in self.input_nodes:
             if tensor in self.dropouts:
                 tensor = self.dropouts[tensor]
@@ -84,56 +106,56 @@ class GraphRange:
                 break
         return tensor
 
-    def readers(self, tensor):
-        """The inputs in the range that read values of the tensor, as (node, input index).
+    def readers(self, tensor: str) -> List[NodeInput]:
+        """The inputs in the range that read values of the tensor, directly or through Identity nodes and dropouts.
 
-        Identity nodes and dropouts are looked through; ops that ask for the shape do not count.
+        Ops that ask for the shape do not count.
         """
         found, stack = [], list(reversed(self.view.consumers(tensor)))
         while stack:
             name, index = stack.pop()
-            if name in self and self._passes(name):
-                stack.extend(reversed(self.view.consumers(self._passed(name, index))))
+            if name in self and self._forwards(name):
+                stack.extend(reversed(self.view.consumers(self._forwarded(name, index))))
             elif name in self and self.view.op(name) not in SHAPE_OPS:
                 found.append((name, index))
         return found
 
-    def is_output(self, tensor):
-        """Whether an output node, or an Identity of the tensor that is one, gives the tensor out."""
+    def is_output(self, tensor: str) -> bool:
+        """Whether an output node is the node of the tensor, or forwards the tensor."""
         stack = [tensor]
         while stack:
             tensor = stack.pop()
             if node_name(tensor) in self.output_nodes:
                 return True
-            stack.extend(self._passed(name, index) for name, index in self.view.consumers(tensor)
-                         if name in self and self._passes(name))
+            stack.extend(self._forwarded(name, index) for name, index in self.view.consumers(tensor)
+                         if name in self and self._forwards(name))
         return False
 
-    def consumers(self, tensor, without=()):
-        """The inputs of the whole graph to re-point, so that all that read the tensor are reached but `without`.
+    def consumers(self, tensor: str, without: Container[str] = ()) -> List[NodeInput]:
+        """The inputs of the whole graph to reroute so that all readers of the tensor are reached except the nodes `without`.
 
-        After a dropout that others read too, the nodes `without` are reached with them.
+        After a dropout that other nodes read too, the nodes `without` are reached as well.
         """
         found = []
         for name, index in self.view.consumers(tensor):
-            readers = self.readers(self._passed(name, index)) if self._passes(name) else [(name, index)]
-            behind = [reader in without for reader, _ in readers]
-            if not any(behind) or (name in self._dropout_path and not all(behind)):
+            readers = self.readers(self._forwarded(name, index)) if self._forwards(name) else [(name, index)]
+            excluded = [reader in without for reader, _ in readers]
+            if not any(excluded) or (name in self._dropout_path and not all(excluded)):
                 found.append((name, index))
-            elif self._passes(name):
-                found.extend(self.consumers(self._passed(name, index), without))
+            elif self._forwards(name):
+                found.extend(self.consumers(self._forwarded(name, index), without))
         return found
 
-    def _passed(self, name, index):
-        """The tensor with the values of the input `index` of a node that hands its inputs on."""
+    def _forwarded(self, name: str, index: int) -> str:
+        """The tensor with the values of the input `index` of a node that forwards its inputs."""
         return tensor_name(name, index) if self.view.op(name) == 'IdentityN' else name
 
-    def _passes(self, name):
+    def _forwards(self, name: str) -> bool:
         return name in self._dropout_path or (
             trait(self.view.op(name)).kind == FORWARDS and name not in self.input_nodes)
 
 
-def _known(view, reference, field):
+def _known(view: GraphView, reference: str, field: str) -> str:
     name = node_name(reference)
     if name in view:
         index, count = reference.partition(':')[2], max(1, len(view.output_types(name)))

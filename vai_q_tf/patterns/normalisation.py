@@ -1,19 +1,23 @@
-"""Normalisations: the operands of batch norms, fused and decomposed, in training and inference form."""
-from typing import NamedTuple
+"""The operands of batch norms, fused and decomposed, in training and inference form."""
+from typing import Iterator, NamedTuple, NoReturn, Optional
 
 from vai_q_tf import errors
 from vai_q_tf.graph.control_flow import SWITCH_OPS
 from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, IDENTITY_OPS
 from vai_q_tf.graph.view import node_name, tensor_name
-from vai_q_tf.patterns.combinators import anything, either, find, named, op, optional, same
+from vai_q_tf.patterns.combinators import Match, Pattern, anything, either, find, named, op, optional, same
+from vai_q_tf.patterns.graph_range import GraphRange
 
 _FORM_OPS = IDENTITY_OPS | {'Reshape', 'Squeeze', 'ExpandDims', 'Cast'}
 
 
 class Normalisation(NamedTuple):
-    """The operands of a normalisation: output = gamma * (input - mean) / sqrt(variance + epsilon) + beta.
+    """output = gamma * (input - mean) / sqrt(variance + epsilon) + beta, by the names of its tensors.
 
-    node: the fused op or ''. root: the node of the result.
+    root: the node of the result.
+    node: the fused op; '' for a decomposed form.
+    gamma, beta: '' if there is none.
+    training: whether mean and variance are those of the batch.
     """
     root: str
     node: str
@@ -27,7 +31,7 @@ class Normalisation(NamedTuple):
     training: bool
 
 
-def _decomposed():
+def _decomposed() -> Pattern:
     rsqrt = op('Rsqrt', op('Add|AddV2', anything('variance'), op('Const', name='epsilon'), any_order=True))
     scale = optional(lambda inverse: op('Mul', inverse, anything('gamma'), any_order=True), rsqrt)
     scaled = op('Mul', anything('input'), named('scale', scale), any_order=True)
@@ -40,18 +44,33 @@ def _decomposed():
 _DECOMPOSED = _decomposed()
 
 
-def find_normalisation(graph_range, name):
-    """The Normalisation of the batch norm whose op or final add is `name`, or None."""
+def find_normalisation(graph_range: GraphRange, name: str) -> Optional[Normalisation]:
+    """The Normalisation of the batch norm whose op or final add is `name`, or None.
+
+    >>> import tensorflow.compat.v1 as tf
+    >>> from vai_q_tf.graph.view import GraphView
+    >>> with tf.Graph().as_default() as graph:
+    ...     x = tf.placeholder(tf.float32, [None, 2], name='x')
+    ...     mean, variance = tf.constant([1., 2.], name='mean'), tf.constant([3., 4.], name='variance')
+    ...     y = tf.nn.batch_normalization(x, mean, variance, None, None, 0.25, name='norm')
+    >>> graph_range = GraphRange(GraphView(graph.as_graph_def()), ['x'], [y.op.name])
+    >>> found = find_normalisation(graph_range, y.op.name)
+    >>> found.input, found.mean, found.variance, found.epsilon, found.gamma, found.training
+    ('x', 'mean', 'variance', 0.25, '', False)
+
+    Raises:
+      QuantizeError: LEARNING_PHASE for a fused op that chooses its statistics while the graph runs.
+    """
     view = graph_range.view
     if name in graph_range.input_nodes or graph_range.is_static(name):
         return None
     if view.op(name) in BATCH_NORM_OPS:
-        return _fused_parts(graph_range, name)
+        return _fused(graph_range, name)
     match = find(view, name, _DECOMPOSED) if view.op(name) in ADD_OPS else None
     if not match or not _is_over_batch(graph_range, match):
         return None
-    epsilon = _constant(view, match['epsilon'])
-    if epsilon.size != 1:
+    epsilon = view.value(match['epsilon'])
+    if epsilon is None or epsilon.size != 1:
         return None
     mean, variance = match['mean'], match['variance']
     training = not (graph_range.is_static(mean) and graph_range.is_static(variance))
@@ -59,7 +78,7 @@ def find_normalisation(graph_range, name):
                   float(epsilon), training)
 
 
-def _fused_parts(graph_range, name):
+def _fused(graph_range: GraphRange, name: str) -> Normalisation:
     view = graph_range.view
     data, gamma, beta, mean, variance = view.inputs(name)
     if view.op(graph_range.source(data)) in SWITCH_OPS:
@@ -72,8 +91,8 @@ def _fused_parts(graph_range, name):
     return Normalisation(name, name, data, name, gamma, beta, mean, variance, view.attr(name, 'epsilon').f, training)
 
 
-def _is_over_batch(graph_range, match):
-    """Whether the statistics are constants, moving averages, or means over the batch, and not those of a layer norm."""
+def _is_over_batch(graph_range: GraphRange, match: Match) -> bool:
+    """Whether the statistics are constants, moving averages, or means over the batch, not those of a layer norm."""
     view = graph_range.view
     for statistic in (match['mean'], match['variance']):
         for tensor in forms(graph_range, statistic):
@@ -83,25 +102,22 @@ def _is_over_batch(graph_range, match):
             continue
         if view.op(tensor) != 'Mean':
             return False
-        axes = view.skip_identity(view.inputs(tensor)[1])
-        if view.op(axes) != 'Const' or 0 not in _constant(view, axes):
+        axes = view.value(view.skip_identity(view.inputs(tensor)[1]))
+        if axes is None or 0 not in axes:
             return False
     return True
 
 
-def _constant(view, tensor):
-    return view.value(tensor)
-
-
-def forms(graph_range, tensor):
-    """The tensor and what it is a reshaped copy of, from the last to the first."""
+def forms(graph_range: GraphRange, tensor: str) -> Iterator[str]:
+    """The tensor and all that it is a reshaped copy of, from the last to the first."""
     yield tensor
     while graph_range.view.op(tensor) in _FORM_OPS:
         tensor = graph_range.view.inputs(tensor)[0]
         yield tensor
 
 
-def raise_learning_phase(graph_range, root, tensor):
+def raise_learning_phase(graph_range: GraphRange, root: str, tensor: str) -> NoReturn:
+    """Raises LEARNING_PHASE for the batch norm `root`, whose statistics depend on the Switch or Merge `tensor`."""
     view, inputs = graph_range.view, graph_range.view.inputs(tensor)
     condition = inputs[-1] if inputs else tensor
     fed = [name for name in view.upstream([node_name(condition)]) if view.op(name).startswith('Placeholder')]

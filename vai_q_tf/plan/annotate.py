@@ -1,14 +1,17 @@
 """annotate: decides which tensors of a graph are quantized, and how."""
+from typing import Dict, List
+
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
-from vai_q_tf.graph.view import node_name, tensor_name
+from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.graph.view import GraphView, node_name, tensor_name
 from vai_q_tf.passes.dpu.replace_softmax import SOFTMAX_OF
-from vai_q_tf.patterns.activations import find_activations, relu_after
-from vai_q_tf.patterns.fusions import find_fusions
+from vai_q_tf.patterns.activations import Activation, find_activations, relu_after
+from vai_q_tf.patterns.fusions import Fusion, find_fusions
 from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.plan.alignments import find_alignments, find_operand_groups
-from vai_q_tf.plan.draft import Draft
+from vai_q_tf.plan.draft import ActivationsOf, Draft
 from vai_q_tf.plan.elementwise import add_elementwise
 from vai_q_tf.plan.groups import add_compute_groups, add_compute_inputs
 from vai_q_tf.plan.overrides import apply_overrides
@@ -17,14 +20,14 @@ from vai_q_tf.plan.quant_plan import QuantPlan
 _IN_SOFTMAX = "it is a part of the hardware's softmax, which computes in bfloat16"
 
 
-def annotate(view, config):
+def annotate(view: GraphView, config: QuantizeConfig) -> QuantPlan:
     """The QuantPlan of the graph between config.input_nodes and config.output_nodes.
 
-    Quantized are the inputs, the weights, biases and results of weighted ops (after their activation function), the results
-    of the other ops that have a rule, and what these and weighted ops read.
+    Quantized are the network's inputs, the weights, biases and results of weighted ops (after their activation function), the
+    results of the other ops that have a rule, and the inputs of all of these.
 
     Args:
-      view: GraphView of a float graph that `passes.optimise` made.
+      view: GraphView of a float graph that `passes.optimise` returned.
       config: QuantizeConfig that names a range.
 
     Raises:
@@ -35,9 +38,7 @@ def annotate(view, config):
     draft = Draft(graph_range, config)
     _add_inputs(draft)
     _skip_hard_softmaxes(draft)
-    activations = {}
-    for activation in find_activations(graph_range):
-        activations.setdefault(activation.source, []).append(activation)
+    activations = _activations_of(graph_range)
     chains = add_compute_groups(draft, activations)
     fusions = _find_fusions(draft, activations)
     add_elementwise(draft, activations, fusions)
@@ -50,8 +51,8 @@ def annotate(view, config):
         alignments=find_alignments(draft, fusions), operand_groups=find_operand_groups(draft, fusions))
 
 
-def _add_inputs(draft):
-    """Quantizes the float tensors that the input nodes give, by the range of their values."""
+def _add_inputs(draft: Draft) -> None:
+    """Quantizes the float results of the input nodes; no value overflows at their positions (method 0)."""
     for name in draft.graph_range.input_nodes:
         for index, dtype in enumerate(draft.view.output_types(name)):
             tensor = tensor_name(name, index)
@@ -60,8 +61,8 @@ def _add_inputs(draft):
                 draft.add_activation(tensor, 'input', method=0)
 
 
-def _skip_hard_softmaxes(draft):
-    """Keeps the ops of the hardware's softmaxes as they are."""
+def _skip_hard_softmaxes(draft: Draft) -> None:
+    """Keeps the ops of the hardware's softmaxes float."""
     view = draft.view
     for name in draft.graph_range.nodes:
         if SOFTMAX_OF in view.node(name).attr:
@@ -70,14 +71,22 @@ def _skip_hard_softmaxes(draft):
                         if node != logits and not draft.graph_range.is_static(node)], _IN_SOFTMAX)
 
 
-def _find_fusions(draft, activations):
+def _activations_of(graph_range: GraphRange) -> ActivationsOf:
+    found: Dict[str, List[Activation]] = {}
+    for activation in find_activations(graph_range):
+        found.setdefault(activation.source, []).append(activation)
+    return found
+
+
+def _find_fusions(draft: Draft, activations: ActivationsOf) -> List[Fusion]:
+    """The Fusions of nodes that are in no compute group and in no activation function of several nodes."""
     taken = set(draft.covered)
     for group in activations.values():
         taken.update(node for activation in group if len(activation.nodes) > 1 for node in activation.nodes)
     return find_fusions(draft.graph_range, lambda tensor: relu_after(draft.view, tensor, activations), taken)
 
 
-def _require_something(draft):
+def _require_something(draft: Draft) -> None:
     if all(tensor.role == 'input' for tensor in draft.tensors):
         raise errors.QuantizeError(
             errors.EMPTY_RANGE, 'Nothing to quantize',
@@ -87,8 +96,8 @@ def _require_something(draft):
                 if draft.config.ignore_nodes else ''))
 
 
-def _require_free_names(draft):
+def _require_free_names(draft: Draft) -> None:
     taken = next((tensor.name for tensor in draft.tensors if tensor.name in draft.view), None)
     if taken:
-        raise errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Name taken', 'The graph has a node {!r}, which is to be the name '
-                                   'of a FixNeuron; rename it.'.format(taken))
+        raise errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Name taken', 'The graph has a node {!r}, a name that a '
+                                   'FixNeuron needs; rename the node.'.format(taken))

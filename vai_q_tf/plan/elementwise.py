@@ -1,132 +1,174 @@
-"""Ops without weights: each result is quantized where what goes in is."""
+"""Ops without weights: each result is quantized if the inputs are."""
+from typing import FrozenSet, Iterable, Sequence, Tuple
+
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.dpu import HARD_SIGMOID_INPUT_POSITION, HARD_SIGMOID_POSITION
 from vai_q_tf.graph.traits import FLOAT, FORWARDS, SPLIT_INPUTS, WEIGHTED, trait
-from vai_q_tf.patterns.activations import relu_after
-from vai_q_tf.plan.draft import IGNORED
-from vai_q_tf.plan.groups import add_activation_function, add_if_read_elsewhere
+from vai_q_tf.patterns.activations import Activation, relu_after
+from vai_q_tf.patterns.fusions import Fusion
+from vai_q_tf.plan.draft import IGNORED, ActivationsOf, Draft, other_type
+from vai_q_tf.plan.groups import add_activation_function, add_parameter, is_read_elsewhere
 from vai_q_tf.plan.quant_plan import WEIGHT_MODE, ComputeGroup
 from vai_q_tf.plan.resumption import Resumption
 
+_IN_DROPOUT = 'a dropout is for training only; the quantized input goes through it'
 _IN_FUNCTION = 'it is a call of a TensorFlow function, which is computed in float; only ops of the graph itself are quantized'
 
 
-def add_elementwise(draft, activations, fusions):
+def add_elementwise(draft: Draft, activations: ActivationsOf, fusions: Sequence[Fusion]) -> None:
     """Quantizes the results of additions, pools, concats and so on, and records the ops that stay float.
 
-    What an op with a rule reads is quantized as well, where it is computed in float and no constant; see Resumption. A relu
-    after the op is computed with it: then only the result of the relu is quantized.
+    An input that is computed in float is quantized as well if an op with a rule reads it; see Resumption. A relu after the op
+    is computed together with it: then only the result of the relu is quantized.
 
     Args:
-      activations: {source tensor: Activations}.
-      fusions: Fusions, none of whose nodes is in the former.
+      fusions: Fusions that share no node with the activation functions.
     """
-    by_node = {activation.node: activation for group in activations.values() for activation in group}
-    inner = {node for activation in by_node.values() for node in activation.nodes}
-    fused = {node: fusion for fusion in fusions for node in fusion.nodes}
-    resumption = Resumption(draft, activations, [group.nodes for group in list(fusions) + list(by_node.values())])
+    elementwise = _Elementwise(draft, activations, fusions)
     for name in draft.graph_range.order:
-        if name in draft.covered or name in draft.graph_range.input_nodes or draft.graph_range.is_static(name):
-            continue
-        if name in fused:
-            _add_fusion(draft, fused[name], name, resumption)
-        elif name in draft.graph_range.dropout_nodes:
-            draft.skip([name], 'a dropout is for training only; the quantized input goes through it')
-        elif name in by_node:
-            _add_standalone_activation(draft, by_node[name], resumption)
-        elif name not in inner:
-            _add_op(draft, name, activations, resumption)
+        if not (name in draft.covered or name in draft.graph_range.input_nodes or draft.graph_range.is_static(name)):
+            elementwise.add(name)
 
 
-def _add_fusion(draft, fusion, name, resumption):
-    """Quantizes what a fusion reads and its results; `name` is the node of it that is looked at, the last one if need be."""
-    if fusion.nodes & draft.ignored:
-        draft.skip(sorted(fusion.nodes, key=draft.view.order), IGNORED)
-        return
-    if name != fusion.node and len(fusion.sources) > 1 and not all(draft.quantized_source(tensor) for tensor in fusion.sources):
-        return  # one of them may come later
-    unquantized = [tensor for tensor in fusion.sources if not _quantize_input(draft, fusion.node, tensor, resumption)]
-    if unquantized:
-        draft.skip(sorted(fusion.nodes, key=draft.view.order), resumption.reason(fusion.node, unquantized[0]))
-        return
-    draft.covered.update(fusion.nodes)
-    weights = [draft.add_weight(draft.view.inputs(reader[0])[reader[1]], role, WEIGHT_MODE, reader)
-               for role, reader in (('weight', fusion.scale), ('bias', fusion.offset)) if reader]
-    for node in sorted(fusion.nodes - {fusion.node}, key=draft.view.order):
-        if node in fusion.inner:
-            draft.add_activation(node)
-        else:
-            add_if_read_elsewhere(draft, node, fusion.nodes)
-    output = draft.add_activation(fusion.node)
-    if fusion.hard_sigmoid:
-        draft.require_min_position(fusion.hard_sigmoid, HARD_SIGMOID_POSITION)
-        draft.require_min_position(fusion.shifted, HARD_SIGMOID_INPUT_POSITION)
-    if weights:
-        group = ComputeGroup(fusion.scale[0], draft.quantized(*fusion.sources), *weights, output, 1)
+class _Elementwise:
+    """Quantizes nodes one by one, each after its producers."""
+
+    def __init__(self, draft: Draft, activations: ActivationsOf, fusions: Sequence[Fusion]) -> None:
+        self._draft, self._activations = draft, activations
+        self._functions = {activation.node: activation for group in activations.values() for activation in group}
+        self._inside_functions = {node for activation in self._functions.values() for node in activation.nodes}
+        self._fusions = {node: fusion for fusion in fusions for node in fusion.nodes}
+        self._resumption = Resumption(draft, activations, [
+            *(fusion.nodes for fusion in fusions), *(activation.nodes for activation in self._functions.values())])
+
+    def add(self, name: str) -> None:
+        """Quantizes the node, or the fusion or activation function that it ends, or records why it stays float."""
+        if name in self._fusions:
+            self._add_fusion(self._fusions[name], name)
+        elif name in self._draft.graph_range.dropout_nodes:
+            self._draft.skip([name], _IN_DROPOUT)
+        elif name in self._functions:
+            self._add_activation_function(self._functions[name])
+        elif name not in self._inside_functions and self._computes_floats(name):
+            self._add_op(name)
+
+    def _add_fusion(self, fusion: Fusion, name: str) -> None:
+        """Quantizes inputs and results of a fusion at the first of its nodes, `name`, where all inputs are known; at the last
+        if need be."""
+        draft = self._draft
+        if (name != fusion.node and len(fusion.sources) > 1 and fusion.nodes.isdisjoint(draft.ignored)
+                and not all(map(draft.quantized_source, fusion.sources))):
+            return  # one of them may come later
+        reason = self._reason_to_stay_float(fusion.node, fusion.nodes, fusion.sources)
+        if reason:
+            draft.skip(fusion.nodes, reason)
+            return
+        draft.covered.update(fusion.nodes)
+        parameters = [add_parameter(draft, role, WEIGHT_MODE, reader)
+                      for role, reader in (('weight', fusion.scale), ('bias', fusion.offset)) if reader]
+        self._add_inside(fusion)
+        output = draft.add_activation(fusion.node)
+        if fusion.hard_sigmoid:
+            draft.require_min_position(fusion.hard_sigmoid, HARD_SIGMOID_POSITION)
+            draft.require_min_position(fusion.shifted, HARD_SIGMOID_INPUT_POSITION)
+        if parameters:
+            self._add_batch_norm_groups(fusion, parameters, output)
+
+    def _inside(self, fusion: Fusion) -> Sequence[str]:
+        """The nodes of a fusion before its result, in graph order."""
+        return sorted(fusion.nodes - {fusion.node}, key=self._draft.view.order)
+
+    def _add_inside(self, fusion: Fusion) -> None:
+        for node in self._inside(fusion):
+            if node in fusion.inner:
+                self._draft.add_activation(node)
+            elif is_read_elsewhere(self._draft, node, fusion.nodes):
+                self._draft.add_activation(node, without=fusion.nodes)
+
+    def _add_batch_norm_groups(self, fusion: Fusion, parameters: Sequence[str], output: str) -> None:
+        """Records the ComputeGroup of a batch norm with that scale and offset, and those of the quantized values inside it."""
+        draft = self._draft
+        scale, offset = parameters
+        group = ComputeGroup(fusion.scale[0], draft.quantized(*fusion.sources), scale, offset, output, 1)
         draft.groups.append(group)
-        for node in sorted(fusion.nodes - {fusion.node}, key=draft.view.order):
+        for node in self._inside(fusion):
             if draft.quantized(node):
                 biased = draft.view.order(node) >= draft.view.order(fusion.offset[0])
-                draft.groups.append(group._replace(output=draft.quantized(node), bias=group.bias if biased else ''))
+                draft.groups.append(group._replace(output=draft.quantized(node), bias=offset if biased else ''))
 
+    def _add_activation_function(self, activation: Activation) -> None:
+        """Quantizes an activation function that is not computed together with the op before it."""
+        reason = self._reason_to_stay_float(activation.node, activation.nodes, [activation.source])
+        if reason:
+            self._draft.skip(activation.nodes, reason)
+        else:
+            self._draft.covered.update(activation.nodes)
+            add_activation_function(self._draft, activation)
 
-def _add_op(draft, name, activations, resumption):
-    view, graph_range = draft.view, draft.graph_range
-    spec, types = trait(view.op(name)), view.output_types(name)
-    if spec.kind in (FORWARDS, WEIGHTED) or (types and not any(dtype.is_floating for dtype in types)):
-        return
-    relu = relu_after(view, name, activations) if spec.relu else None
-    inputs = spec.data_inputs(view.inputs(name)) if spec.kind != FLOAT else ()
-    if view.op(name) in SPLIT_INPUTS:
-        index = SPLIT_INPUTS[view.op(name)]
-        inputs = ((index, view.inputs(name)[index]),)
-    constants = [(tensor, (name, index)) for index, tensor in inputs if spec.constants and graph_range.is_static(tensor)]
-    if types and tf.float32 not in types:
-        reason = _other_type(types[0])
-    elif draft.ignored & ({name} | (relu.nodes if relu else set())):
-        reason = IGNORED
-    else:
-        floats = [tensor for _, tensor in inputs if not (spec.constants and graph_range.is_static(tensor))]
-        unquantized = [tensor for tensor in floats if not _quantize_input(draft, name, tensor, resumption)]
-        reason = resumption.reason(name, unquantized[0]) if unquantized else (
-            _IN_FUNCTION if view.is_function(name) else spec.reason)
-    if reason:
-        draft.skip([name], reason)
-        return
-    for tensor, reader in constants:
-        draft.add_constant_operand(tensor, reader)
-    if relu:
-        draft.covered.update(relu.nodes)
-        add_if_read_elsewhere(draft, name, relu.nodes, fused=False)
-        draft.add_activation(relu.node)
-    else:
-        draft.add_activation(name)
+    def _computes_floats(self, name: str) -> bool:
+        """Whether the node is an op to quantize, or one whose results stay float; for those of unknown type, too."""
+        types = self._draft.view.output_types(name)
+        return (trait(self._draft.view.op(name)).kind not in (FORWARDS, WEIGHTED)
+                and (not types or any(dtype.is_floating for dtype in types)))
 
+    def _add_op(self, name: str) -> None:
+        draft, spec = self._draft, trait(self._draft.view.op(name))
+        relu = relu_after(draft.view, name, self._activations) if spec.relu else None
+        reason = self._reason_of_op(name, relu.nodes if relu else frozenset())
+        if reason:
+            draft.skip([name], reason)
+            return
+        for index, tensor in self._operands(name):
+            if self._is_constant_operand(name, tensor):
+                draft.add_constant_operand(tensor, (name, index))
+        if relu:
+            draft.covered.update(relu.nodes)
+            if is_read_elsewhere(draft, name, relu.nodes):
+                draft.add_activation(name)  # the hardware stores it then, and the relu reads it again
+            draft.add_activation(relu.node)
+        else:
+            draft.add_activation(name)
 
-def _add_standalone_activation(draft, activation, resumption):
-    if activation.nodes & draft.ignored:
-        draft.skip(sorted(activation.nodes), IGNORED)
-    elif not _quantize_input(draft, activation.node, activation.source, resumption):
-        draft.skip(sorted(activation.nodes), resumption.reason(activation.node, activation.source))
-    else:
-        add_activation_function(draft, activation)
-    draft.covered.update(activation.nodes)
+    def _operands(self, name: str) -> Sequence[Tuple[int, str]]:
+        """The (index, tensor) of the inputs that carry values."""
+        op, inputs = self._draft.view.op(name), self._draft.view.inputs(name)
+        if op in SPLIT_INPUTS:
+            return [(SPLIT_INPUTS[op], inputs[SPLIT_INPUTS[op]])]
+        return trait(op).data_inputs(inputs) if trait(op).kind != FLOAT else ()
 
+    def _is_constant_operand(self, name: str, tensor: str) -> bool:
+        return trait(self._draft.view.op(name)).constants and self._draft.graph_range.is_static(tensor)
 
-def _other_type(dtype):
-    return 'its type is {}; only float32 is quantized'.format(dtype.name)
+    def _reason_of_op(self, name: str, relu: FrozenSet[str]) -> str:
+        """Why an op without weights stays float; '' if it is quantized. relu: the nodes computed together with it."""
+        view = self._draft.view
+        types = view.output_types(name)
+        if types and tf.float32 not in types:
+            return other_type(types[0])
+        sources = [tensor for _, tensor in self._operands(name) if not self._is_constant_operand(name, tensor)]
+        return self._reason_to_stay_float(name, relu | {name}, sources) or (
+            _IN_FUNCTION if view.is_function(name) else trait(view.op(name)).reason)
 
+    def _reason_to_stay_float(self, name: str, nodes: FrozenSet[str], sources: Iterable[str]) -> str:
+        """Why `nodes`, which are computed as one, stay float; '' if they do not. Quantizes the inputs where that resumes.
 
-def _quantize_input(draft, name, tensor, resumption):
-    """Quantizes a tensor that is computed in float where quantization resumes there; returns whether its reader `name` can be
-    quantized. The result of what the user ignores stays as it is."""
-    if draft.quantized_source(tensor):
-        return True
-    source = draft.graph_range.source(tensor)
-    if draft.is_left_out(source):
-        return resumption.wants(name)
-    resumes = resumption.resumes_at(source)
-    if resumes:
-        draft.add_activation(source)
-    return resumes
+        name: the op that reads the tensors `sources`.
+        """
+        if nodes & self._draft.ignored:
+            return IGNORED
+        unquantized = [tensor for tensor in sources if not self._quantize_source(name, tensor)]
+        return self._resumption.reason(name, unquantized[0]) if unquantized else ''
+
+    def _quantize_source(self, name: str, tensor: str) -> bool:
+        """Quantizes a tensor that is computed in float if quantization resumes there; returns whether its reader `name` can be
+        quantized. The result of an ignored op stays as it is."""
+        if self._draft.quantized_source(tensor):
+            return True
+        source = self._draft.graph_range.source(tensor)
+        if self._draft.is_left_out(source):
+            return self._resumption.wants(name)
+        resumes = self._resumption.resumes_at(source)
+        if resumes:
+            self._draft.add_activation(source)
+        return resumes

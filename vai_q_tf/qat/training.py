@@ -94,7 +94,7 @@ def _edit(graph, planned, config, recipe):
         graph_record.note_float_graph(graph, planned.forms[0].graph_def)
         planned = planned._replace(forms=distribution.share_moving_averages(graph, planned))
         positions = MovingPositions(rewrite.rows(graph, planned), identities(planned.decision), planned.decision.plan, config,
-                                    recipe)
+                                    recipe.phases)
         rewrite.apply_rewrite(graph, planned, config, positions, functools.partial(
             training_forms.training_forms, on_batch=config.bn_fold == 'batch', use_batch=positions.phases.use_batch))
         graph_record.note_training(graph, planned.decision.plan)

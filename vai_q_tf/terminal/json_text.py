@@ -1,17 +1,18 @@
 """Results as JSON."""
 import json
 import math
+from typing import Any
 
 
-def json_text(value):
-    """The JSON text of NamedTuples, dicts, sequences, numbers and texts, at any depth, with an end of line.
+def json_text(value: Any) -> str:
+    """The JSON text, with a final newline, of nested NamedTuples, dicts, sequences, numbers and strings.
 
-    NamedTuples are objects with the names of their fields. null stands for inf and NaN, which JSON does not have.
+    NamedTuples become objects with the names of their fields, inf and NaN, which JSON lacks, become null.
     """
     return json.dumps(_plain(value), indent=1) + '\n'
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     if hasattr(value, '_asdict'):
         value = value._asdict()
     if isinstance(value, dict):

@@ -1,9 +1,10 @@
-"""What is logged while a command runs, or while a network is quantized. All of it goes through the logger of TensorFlow."""
+"""Log messages of a command, or of quantizing a network. All of them go through TensorFlow's logger."""
 import contextlib
 import logging
 import os
 import re
 import sys
+from typing import Iterator, List
 
 from vai_q_tf.terminal.progress import between_bars
 from vai_q_tf.terminal.streams import complain
@@ -13,13 +14,13 @@ _OF_TENSORFLOW = re.compile(r'[/\\](tensorflow|tensorflow_core|tensorflow_estima
 
 
 class _OneLook(logging.Handler):
-    """Prints messages as those of the command; `shows_all`: those of TensorFlow's own code, too."""
+    """Prints messages in the form of the command's own; those of TensorFlow's code only if `shows_all`."""
 
-    def __init__(self, command, shows_all):
+    def __init__(self, command: str, shows_all: bool) -> None:
         super().__init__()
         self._command, self._shows_all = command, shows_all
 
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         if not self._shows_all and record.levelno < logging.ERROR and _OF_TENSORFLOW.search(record.pathname):
             return
         first, *others = record.getMessage().splitlines() or ['']
@@ -30,21 +31,21 @@ class _OneLook(logging.Handler):
 
 
 class _Collector(logging.Filter):
-    """Sees all records of a logger, and lets those of a level pass that the user wants to see."""
+    """Adds the warnings of this package to a list, and hides records below the level `wanted`."""
 
-    def __init__(self, found, wanted):
+    def __init__(self, found: List[str], wanted: int) -> None:
         super().__init__()
         self._found, self._wanted = found, wanted
 
-    def filter(self, record):
+    def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno == logging.WARNING and os.path.abspath(record.pathname).startswith(_PACKAGE):
             self._found.append(record.getMessage())
         return record.levelno >= self._wanted
 
 
 @contextlib.contextmanager
-def logged_as(command, shows_all=False):
-    """Messages look like 'vai_q_tensorflow quantize: warning: ...'; TensorFlow's own are left out unless `shows_all`."""
+def logged_as(command: str, shows_all: bool = False) -> Iterator[None]:
+    """Prints messages as 'vai_q_tensorflow quantize: warning: ...', and leaves out TensorFlow's own unless `shows_all`."""
     logger = logging.getLogger('tensorflow')
     handlers, propagates = logger.handlers[:], logger.propagate
     logger.handlers[:], logger.propagate = [_OneLook(command, shows_all)], False
@@ -55,9 +56,10 @@ def logged_as(command, shows_all=False):
 
 
 @contextlib.contextmanager
-def collected():
-    """A list of the warnings that this package logs inside, also of those that the level of the log hides."""
-    found, logger = [], logging.getLogger('tensorflow')
+def collected() -> Iterator[List[str]]:
+    """Collects the warnings that this package logs inside, even if the log level hides them."""
+    found: List[str] = []
+    logger = logging.getLogger('tensorflow')
     before, wanted = logger.level, logger.getEffectiveLevel()
     collector, needed = _Collector(found, wanted), min(wanted, logging.WARNING)
     logger.addFilter(collector)
@@ -66,5 +68,5 @@ def collected():
         yield found
     finally:
         logger.removeFilter(collector)
-        if logger.level == needed:  # else somebody has changed it meanwhile
+        if logger.level == needed:  # otherwise the code inside has set another level
             logger.setLevel(before)

@@ -1,24 +1,30 @@
-"""The progress of all that runs batch after batch, or layer after layer: a bar on a terminal, else lines."""
+"""Progress of work on batches or layers: a bar on a terminal, lines elsewhere."""
 import contextlib
 import os
 import sys
 import time
+from typing import Dict, Iterable, Iterator, Optional, TypeVar
 
 from tqdm import tqdm
 
 from vai_q_tf.terminal.verbosity import is_quiet, note
 
 _BAR = '{desc}: {percentage:3.0f} %|{bar}| {n_fmt} of {total_fmt} {unit}, {elapsed} so far, {remaining} left'
-# Seconds between two lines: at least, where another tenth is done, and at most.
+# Seconds between two lines: the least, for a line at another tenth, and the most.
 _LEAST, _MOST = 2.0, 30.0
 _clock = time.monotonic
+_Item = TypeVar('_Item')
 
 
-def progress(items, count, text, unit='batch'):
-    """The items, `count` of them (None: nobody knows), while stderr says how many are done, and how long the rest will take.
+def progress(items: Iterable[_Item], count: Optional[int], text: str, unit: str = 'batch') -> Iterable[_Item]:
+    """The items, while stderr shows how many are done, and how long the others will take; nothing if the verbosity is QUIET.
 
-    text: what is done, such as 'Calibration'. On a terminal it is one line that changes. Elsewhere lines are added: at the
-    beginning of several items, at another tenth or after half a minute, and at the end. Quiet says nothing.
+    On a terminal this is a bar, elsewhere lines: at the start (except for a single item), at each tenth or half minute, and at
+    the end.
+
+    Args:
+      count: the number of items, None if it is unknown.
+      text: the activity, such as 'Calibration'.
     """
     if is_quiet():
         return items
@@ -30,21 +36,21 @@ def progress(items, count, text, unit='batch'):
 
 
 @contextlib.contextmanager
-def stage(text):
-    """Says the same of something that is done at once; text: such as 'Writing the model'."""
+def stage(text: str) -> Iterator[None]:
+    """Shows the progress of an activity in a single step, such as 'Writing the model'."""
     for _ in progress([None], 1, text, 'step'):
         yield
 
 
 @contextlib.contextmanager
-def between_bars():
-    """What is written to stderr inside is not written into a bar."""
+def between_bars() -> Iterator[None]:
+    """A context in which writing to stderr does not break a bar."""
     with tqdm.external_write_mode(file=sys.stderr):
         yield
 
 
-def _size():
-    """The columns and lines of the terminal; some say that they have none."""
+def _size() -> Dict[str, int]:
+    """The columns and lines of the terminal, as tqdm takes them; a default for a terminal that reports none."""
     try:
         columns, lines = os.get_terminal_size(sys.stderr.fileno())
     except (OSError, ValueError):
@@ -52,28 +58,33 @@ def _size():
     return {'ncols': columns or 100, 'nrows': lines or 24}
 
 
-def _lines(items, count, text, units):
-    started = told = _clock()
+def _lines(items: Iterable[_Item], count: Optional[int], text: str, units: str) -> Iterator[_Item]:
+    started = last = _clock()
     done = tenths = 0
     if count != 1:
         note('{}: {}'.format(text, 'begins' if count is None else _number(count, units)))
-    for item in items:
+    for done, item in enumerate(items, 1):
         yield item
-        done += 1
         now = _clock()
         tenth = 10 * done // count if count else 0
-        if done != count and (tenth > tenths and now - told >= _LEAST or now - told >= _MOST):
-            told, tenths = now, tenth
-            left = ', {} left'.format(_duration((now - started) * (count - done) / done)) if count else ''
-            note('{}: {}{}'.format(text, '{} % of {}'.format(100 * done // count, _number(count, units)) if count
-                                   else _number(done, units), left))
+        if done != count and (tenth > tenths and now - last >= _LEAST or now - last >= _MOST):
+            last, tenths = now, tenth
+            note('{}: {}'.format(text, _so_far(done, count, units, now - started)))
     note('{}: done, {} in {}'.format(text, _number(done, units), _duration(_clock() - started)))
 
 
-def _number(count, units):
+def _so_far(done: int, count: Optional[int], units: str, seconds: float) -> str:
+    if not count:
+        return _number(done, units)
+    return '{} % of {}, {} left'.format(
+        100 * done // count, _number(count, units), _duration(seconds * (count - done) / done))
+
+
+def _number(count: int, units: str) -> str:
     return '{} {}'.format(count, (units[:-2] if units.endswith('ches') else units[:-1]) if count == 1 else units)
 
 
-def _duration(seconds):
-    return tqdm.format_interval(seconds) if seconds >= 60 else '{:.0f} s'.format(seconds) if seconds >= 10 else (
-        '{:.1f} s'.format(seconds))
+def _duration(seconds: float) -> str:
+    if seconds >= 60:
+        return tqdm.format_interval(seconds)
+    return ('{:.0f} s' if seconds >= 10 else '{:.1f} s').format(seconds)

@@ -1,7 +1,8 @@
-"""How much is said of what is going on: progress and summaries, on stderr."""
+"""Verbosity of progress and summaries on stderr."""
 import contextlib
 import logging
 import sys
+from typing import Iterator
 
 from vai_q_tf import errors
 
@@ -9,14 +10,15 @@ QUIET, NORMAL, VERBOSE = LEVELS = ('quiet', 'normal', 'verbose')
 _level = NORMAL
 
 
-def set_verbosity(level):
-    """Says how much the Python functions and a training write to stderr.
+def set_verbosity(level: str) -> None:
+    """Sets how much the Python functions and a training write to stderr.
 
-    level: 'quiet': warnings and errors alone; 'normal': progress and summaries, too; 'verbose': also the messages of the level
-      INFO of tf.logging, such as what each pass changed.
+    Args:
+      level: 'quiet': only warnings and errors; 'normal': also progress and summaries; 'verbose': also messages of the level
+        INFO of tf.logging, such as the changes of each pass.
 
     Raises:
-      QuantizeError: INVALID_CONFIG for another level.
+      QuantizeError: INVALID_CONFIG, another level.
     """
     global _level
     if level not in LEVELS:
@@ -28,8 +30,8 @@ def set_verbosity(level):
 
 
 @contextlib.contextmanager
-def verbosity(level):
-    """Has this verbosity until it is left."""
+def verbosity(level: str) -> Iterator[None]:
+    """A context with this verbosity."""
     global _level
     before, logger = _level, logging.getLogger('tensorflow')
     threshold = logger.level
@@ -41,11 +43,12 @@ def verbosity(level):
         logger.setLevel(threshold)
 
 
-def is_quiet():
+def is_quiet() -> bool:
+    """Whether the verbosity is QUIET."""
     return _level == QUIET
 
 
-def note(text):
-    """Prints lines on stderr, at once, unless it is to be quiet."""
+def note(text: str) -> None:
+    """Prints lines on stderr, and flushes it, unless the verbosity is QUIET."""
     if not is_quiet():
         print(text, file=sys.stderr, flush=True)

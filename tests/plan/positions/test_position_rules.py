@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.plan import random_plans
+from tests.plan.positions.small_plans import plan_of_activations
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN, POSITION_ZERO
 from vai_q_tf.plan.positions import final_positions
-from vai_q_tf.plan.positions.linear_rules import Pairs
 from vai_q_tf.plan.positions.position_rules import position_rules
 from vai_q_tf.plan.positions.settle import settle
 from vai_q_tf.plan.quant_plan import Alignment, ComputeGroup, OperandGroup, QuantPlan, QuantTensor
@@ -95,7 +95,7 @@ def test_legal_positions_stay(data):
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
-def test_a_shared_weight_does_not_depend_on_the_order_of_the_plan(data):
+def test_a_shared_weight_does_not_depend_on_the_order_of_theplan_of_activations(data):
     names = ['a', 'b', 'c', 'd', 'w', 'v']
     tensors = tuple(QuantTensor(name, 'activation', int(name < 'v'), 8, 1, name, ()) for name in names)
     groups = [ComputeGroup(str(number), *triple, 27) for number, triple in enumerate(
@@ -104,11 +104,6 @@ def test_a_shared_weight_does_not_depend_on_the_order_of_the_plan(data):
     found = [_decide(QuantPlan((), (), (), tensors, tuple(order), ()), positions, QuantizeConfig(['in'], ['out']))
              for order in itertools.permutations(groups)]
     assert all(decided == found[0] for decided in found)
-
-
-def _plan(*names, **fields):
-    tensors = tuple(QuantTensor(name, 'activation', 1, 8, 1, name, ()) for name in names)
-    return QuantPlan((), (), (), tensors, (), ())._replace(**fields)
 
 
 @pytest.mark.parametrize('kind, before, after', [
@@ -131,13 +126,13 @@ def _plan(*names, **fields):
 ])
 def test_operands(kind, before, after):
     names = ('x', 'y', 'z')[-len(before):]
-    plan = _plan(*names, operand_groups=(OperandGroup(kind, 'op', names[:-1], 'z'),))
+    plan = plan_of_activations(*names, operand_groups=(OperandGroup(kind, 'op', names[:-1], 'z'),))
     decided = _decide(plan, dict(zip(names, before)), QuantizeConfig(['in'], ['out'], align_pool=2))
     assert tuple(decided[name] for name in names) == after
 
 
 def test_the_least_position_of_a_hard_sigmoid_moves_what_it_is_multiplied_with():
-    plan = _plan('x', 'gate', 'y', operand_groups=(OperandGroup('add', 'op', ('x', 'gate'), 'y'),))
+    plan = plan_of_activations('x', 'gate', 'y', operand_groups=(OperandGroup('add', 'op', ('x', 'gate'), 'y'),))
     tensors = tuple(tensor._replace(min_position=7) if tensor.name == 'gate' else tensor for tensor in plan.tensors)
     config = QuantizeConfig(['in'], ['out'])
     assert _decide(plan._replace(tensors=tensors), {'x': -12, 'gate': 5, 'y': 1}, config) == {'x': -8, 'gate': 7, 'y': 1}
@@ -146,7 +141,7 @@ def test_the_least_position_of_a_hard_sigmoid_moves_what_it_is_multiplied_with()
 def test_values_inside_of_what_is_computed_together_yield():
     """The products are at 5 + 7 = 12: there `inside`, which is read before the bias, is exact. The result moves the weights."""
     groups = tuple(ComputeGroup('conv', 'x', 'w', bias, output, 27) for bias, output in (('b', 'y'), ('', 'inside')))
-    plan = _plan('x', 'w', 'b', 'inside', 'y')._replace(groups=groups)
+    plan = plan_of_activations('x', 'w', 'b', 'inside', 'y')._replace(groups=groups)
     config = QuantizeConfig(['in'], ['out'])
     positions = {'x': 5, 'w': 7, 'b': 8, 'inside': 15, 'y': 4}
     assert _decide(plan, positions, config) == dict(positions, inside=12)
@@ -156,7 +151,7 @@ def test_values_inside_of_what_is_computed_together_yield():
 def test_without_errors_a_group_has_the_least_position_of_its_roots():
     alignments = (Alignment('move', 'flat', 'flat', ('a',), False), Alignment('concat', 'cat', 'cat', ('flat', 'b'), False),
                   Alignment('pool', 'pool', 'pool', ('cat',), False))
-    plan = _plan('a', 'flat', 'b', 'cat', 'pool', alignments=alignments)
+    plan = plan_of_activations('a', 'flat', 'b', 'cat', 'pool', alignments=alignments)
     positions = {'a': 5, 'flat': 1, 'b': 6, 'cat': 2, 'pool': 3}
     assert set(_decide(plan, positions, QuantizeConfig(['in'], ['out'])).values()) == {5}
     assert _decide(plan, positions, QuantizeConfig(['in'], ['out'], align_pool=2)) == {
@@ -165,28 +160,9 @@ def test_without_errors_a_group_has_the_least_position_of_its_roots():
         'a': 5, 'flat': 5, 'b': 6, 'cat': 2, 'pool': 3}
 
 
-def _settle_pair_by_pair(rules, positions):
-    return settle(rules._replace(
-        neighbours=tuple(rules.all_neighbours()), limits=tuple(rules.all_limits())), positions)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.data())
-def test_pairs_are_settled_as_one_by_one(data):
-    names = 'abcdef'
-    operands = data.draw(st.lists(st.sampled_from(names), min_size=2, max_size=6))
-    plan = _plan(*names, 'out', 'more', operand_groups=(
-        OperandGroup('add', 'add', tuple(operands), 'out'), OperandGroup('add', 'last', ('out', operands[0]), 'more')))
-    rules = position_rules(plan, QuantizeConfig(['in'], ['out']))
-    assert any(isinstance(rule, Pairs) for rule in rules.limits)
-    near = st.integers(-20, 20) | st.integers(POSITION_MIN, POSITION_MAX) | st.just(POSITION_ZERO)
-    positions = data.draw(st.lists(near, min_size=len(rules.lowest), max_size=len(rules.lowest)))
-    assert settle(rules, list(positions)) == _settle_pair_by_pair(rules, list(positions))
-
-
 def test_a_sum_of_many_has_few_rules():
     names = ['x{}'.format(number) for number in range(1000)]
-    plan = _plan(*names, 'out', operand_groups=(OperandGroup('add', 'add', tuple(names), 'out'),))
+    plan = plan_of_activations(*names, 'out', operand_groups=(OperandGroup('add', 'add', tuple(names), 'out'),))
     config = QuantizeConfig(['in'], ['out'])
     rules = position_rules(plan, config)
     assert len(rules.limits) + len(rules.neighbours) < 3000

@@ -1,21 +1,23 @@
-"""Small graphs as the equalization sees them: optimised, with a plan and its layers."""
-from typing import Any, NamedTuple
+"""Small optimised graphs with a plan and its layers."""
+from typing import Dict, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from tests.ptq import checking
 from vai_q_tf import passes
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.annotate import annotate
-from vai_q_tf.ptq.fitting.layers import find_layers
+from vai_q_tf.plan.quant_plan import QuantPlan
+from vai_q_tf.ptq.fitting.layers import Layer, find_layers
 
 
 class Planned(NamedTuple):
     """graph_def: the optimised graph. plan: its QuantPlan. layers: {short name: Layer}."""
-    graph_def: Any
-    plan: Any
-    layers: dict
+    graph_def: tf.GraphDef
+    plan: QuantPlan
+    layers: Dict[str, Layer]
 
     def array(self, record):
         return GraphView(self.graph_def).value(record.tensor)
@@ -66,7 +68,4 @@ class Builder:
 
 
 def run(graph_def, tensors, x):
-    with tf.Graph().as_default() as graph:
-        tf.import_graph_def(graph_def, name='')
-        with tf.Session(graph=graph) as session:
-            return session.run([name + ':0' for name in tensors], {'x:0': x})
+    return checking.run(graph_def, tensors, {'x': x})

@@ -1,4 +1,4 @@
-"""What the channels of tensors have over batches, against NumPy on all values at once."""
+"""Statistics of channels over batches, against NumPy on all values at once."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -17,7 +17,7 @@ def _observed(batches, axis, clipped=False):
 
 
 def _batches(shapes, axis, seed=0):
-    """Channels of sizes from 1/16 to 16 and means of their own."""
+    """Channels of sizes from 1/16 to 16, with a different mean in each batch."""
     random, batches = np.random.RandomState(seed), []
     for shape in shapes:
         along = [1] * len(shape)
@@ -43,19 +43,19 @@ def test_range_and_variance_are_those_of_all_batches_together(shapes, axis):
     assert found.clipping.shape == (len(SCALES), rows.shape[1]) and not found.clipping.any()
 
 
-def test_a_small_variance_beside_a_large_mean_is_measured():
+def test_a_small_variance_around_a_large_mean_is_exact():
     batch = (1000 + 0.1 * np.random.RandomState(0).normal(size=(500, 1))).astype(np.float32)
     np.testing.assert_allclose(_observed([batch, batch[:100]], -1).variance, np.concatenate([batch, batch[:100]]).astype(
         np.float64).var(0), rtol=0.01)
 
 
 def _spread(batches, axis):
-    """The rows, half as far again from the mean of their batch."""
+    """The rows, 1.5 times as far from the mean of their batch."""
     return np.concatenate([rows.mean(0) + 1.5 * (rows - rows.mean(0)) for rows in (_rows([batch], axis) for batch in batches)])
 
 
 @pytest.mark.parametrize('shapes, axis', [([(40, 5), (7, 5)], -1), ([(2, 5, 4, 3), (3, 5, 4, 3)], 1)])
-def test_clipping_is_what_a_relu6_changes_at_each_scale(shapes, axis):
+def test_clipping_is_the_change_by_a_relu6_at_each_scale(shapes, axis):
     batches = _batches(shapes, axis, seed=1)
     found, rows = _observed(batches, axis, clipped=True), _spread(batches, axis)
     assert SCALES.tolist() == [2.0**(half / 2) for half in range(-6, 5)]
@@ -65,8 +65,8 @@ def test_clipping_is_what_a_relu6_changes_at_each_scale(shapes, axis):
     assert (found.clipping[SCALES == 1] == 0).all() and found.clipping[0, -1] > 1 and found.clipping[-1, -1] > 1
 
 
-def test_clipping_of_a_large_batch_is_measured_at_places_all_over_it():
-    """One of 64 images has large values, and so has one of 32 columns of all of them."""
+def test_clipping_of_a_large_batch_is_sampled_all_over_it():
+    """One of 64 images has large values in channel 0, one of 32 columns of each image in channel 1."""
     batch = np.random.RandomState(2).uniform(0, 5, (64, 32, 32, 2)).astype(np.float32)
     batch[17, :, :, 0] += 20
     batch[:, :, 3, 1] += 20

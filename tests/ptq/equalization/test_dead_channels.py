@@ -1,4 +1,4 @@
-"""Dead channels that dominate give up their weights, and the network keeps what it computes on the data."""
+"""The weights of dead channels that dominate become zero, and the outputs of the network on the data stay."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -13,7 +13,10 @@ _BIG = 1000
 
 
 def _silenced(graph, x, outputs=('out',), **fields):
-    """(Planned, {short name of a layer: its weights}, {short name: its bias}) of layers that change; the outputs do not."""
+    """(Planned, {short name of a layer: its weights}, {short name: its bias}) of the layers that change.
+
+    Checks that the outputs on `x` do not change.
+    """
     network = planned(graph.as_graph_def(), outputs, **fields)
     view, layers = GraphView(network.graph_def), list(network.layers.values())
     axes = {layer.source: layer.channel_axis for layer in layers if reads_channels_alone(view, layer)}
@@ -60,7 +63,7 @@ def test_an_output_that_the_activation_makes_constant(kernel, activation):
     np.testing.assert_array_equal(biases['first'], np.array([0.1, 0.2, 0, 0.4], np.float32))
 
 
-def test_an_output_that_is_always_cut_at_six_becomes_a_bias_of_six():
+def test_an_output_that_is_always_clipped_at_six_becomes_a_bias_of_six():
     with tf.Graph().as_default() as graph:
         builder = Builder([None, 6, 6, 3])
         weights = np.abs(_with_large_output(builder, 1, 3, 1))
@@ -99,7 +102,7 @@ def test_an_output_of_the_network_before_its_activation_stays():
 
 @pytest.mark.parametrize('negative', [True, False])
 def test_without_a_bias_only_zeros_are_dead(negative):
-    """Behind a relu a negative channel is 0; the other one is cut at 6, for which there would have to be a bias."""
+    """After a relu a negative channel is 0; a positive one is cut at 6, which only a bias could replace."""
     with tf.Graph().as_default() as graph:
         builder = Builder([None, 6, 6, 3])
         weights = np.abs(_with_large_output(builder, 1, 3, 1))
@@ -161,7 +164,7 @@ def test_an_input_that_only_the_large_weights_of_live_channels_read_stays():
 
 
 @pytest.mark.parametrize('kernel, padding', [(3, 'SAME'), (3, 'VALID'), (1, [[0, 0], [1, 1], [1, 1], [0, 0]])])
-def test_borders_and_taps_keep_inputs(kernel, padding):
+def test_inputs_of_layers_with_taps_or_padding_stay(kernel, padding):
     with tf.Graph().as_default() as graph:
         builder = Builder([None, 6, 6, 3])
         builder.conv(builder.x, 4, 'first', kernel, _large_input(builder, kernel), np.zeros(4), padding)
@@ -215,7 +218,7 @@ def test_a_layer_of_dead_channels_alone():
     assert not changed['first'].any()
 
 
-def test_nothing_is_changed_where_nothing_is_dead():
+def test_nothing_changes_without_dead_channels():
     with tf.Graph().as_default() as graph:
         builder = Builder([None, 6, 6, 3])
         builder.conv(tf.nn.relu(builder.conv(builder.x, 4, 'first')), 3, 'second', 1)

@@ -1,4 +1,4 @@
-"""Equalization against its cost written out channel by channel, and the float function that it keeps."""
+"""Equalization against its cost computed channel by channel, and against the float function, which it must not change."""
 import itertools
 
 import numpy as np
@@ -32,7 +32,7 @@ def _convolutions(activation=tf.nn.relu, channels=(3, 5, 4, 2), bits=8):
 
 
 def _depthwise(activation=tf.nn.relu6, bits=8):
-    """A convolution, a depthwise one with two results a channel, a convolution, and a dense layer."""
+    """A convolution, a depthwise one with two results per channel, a convolution, and a dense layer."""
     def build(builder):
         x = activation(builder.conv(builder.x, 3, 'first', weights=_rescaled(builder.normal(3, 3, 3, 3), 0)))
         x = tf.nn.relu(builder.depthwise(x, 'second', 2, weights=_rescaled(builder.normal(3, 3, 3, 2), 1, axis=2)))
@@ -74,15 +74,15 @@ class _Case:
         return editor.with_values(self.network.graph_def, values)
 
 
-# The written-out definition.
+# The definition, with loops.
 
 def _result_channels(maps):
-    """For each channel of a layer's result the index of its maps: (group, column)."""
+    """The index (group, column) in the maps for each channel of the result."""
     return list(itertools.product(range(maps.shape[0]), range(maps.shape[2])))
 
 
 def _readers(layer, maps, channel, inputs):
-    """The (weight, channel of the result) that read an input channel."""
+    """The (weight, channel of the result) of all readers of an input channel."""
     groups, products, columns = maps.shape
     if layer.depthwise:
         return [(maps[channel, k, n], channel * columns + n) for k in range(products) for n in range(columns)]
@@ -95,7 +95,7 @@ def _clipped(weights, factor, limit):
 
 
 class _Definition:
-    """equalize with loops; scales: {head: factors so far}."""
+    """`equalize` with loops. scales: {head: factors so far}."""
 
     def __init__(self, case):
         self.case, self.maps = case, {name: each.copy() for name, each in case.maps.items()}
@@ -110,7 +110,7 @@ class _Definition:
         return [1.0] * count
 
     def input_variances(self, layer, channel):
-        """Of all that a channel of the result sums."""
+        """The variances of all inputs that a channel of the result sums."""
         variance = self.case.channels[layer.source].variance.copy()
         for pair in self.case.pairs:
             if pair.tail is layer:
@@ -133,7 +133,7 @@ class _Definition:
             energy = sum(weight**2 * importance[result] for weight, result in readers) * now**2
             inputs = self.input_variances(pair.head, channel)
             signal = self.case.channels[pair.tail.source].variance[channel]
-            # that of the layer's results; of a depthwise layer, of the results of this channel
+            # of all results; of a depthwise layer, of those that read this channel
             mean_importance = np.mean([importance[result] for _, result in readers])
             for number, scale in enumerate(SCALES):
                 noise = 4.0**-self.case.positions[pair.head.node] / 12
@@ -177,7 +177,7 @@ _CASES = {'convolutions': _convolutions(), 'relu6': _convolutions(tf.nn.relu6), 
 
 @pytest.mark.parametrize('name', [
     pytest.param(name, marks=[pytest.mark.slow] * (name in ('convolutions', 'depthwise'))) for name in sorted(_CASES)])
-def test_scales_are_those_of_the_written_out_definition(name):
+def test_scales_are_those_of_the_definition(name):
     case = _Case(*_CASES[name])
     definition, totals = _Definition(case), []
     assert len(case.pairs) == (3 if 'depthwise' in name else 2)
@@ -198,7 +198,7 @@ def test_scales_are_those_of_the_written_out_definition(name):
 
 
 @pytest.mark.parametrize('name', ['convolutions', '4 bits', 'depthwise, 5 bits'])
-def test_without_relu6_the_float_function_is_kept_on_any_data(name):
+def test_without_relu6_the_float_function_does_not_change_on_any_data(name):
     case = _Case(*_CASES[name])
     scales, maps = case.equalized()
     scaled = case.with_scales(maps, scales)
@@ -211,7 +211,7 @@ def test_without_relu6_the_float_function_is_kept_on_any_data(name):
 
 
 def test_inner_results_are_multiplied_by_the_scales():
-    """So the walk may expect them."""
+    """The walk relies on it."""
     case = _Case(*_depthwise(tf.nn.relu))
     scales, maps = case.equalized()
     results = {name: layer.result for name, layer in case.layers.items()}
@@ -221,8 +221,8 @@ def test_inner_results_are_multiplied_by_the_scales():
         np.testing.assert_allclose(other, one * scales.get(name, 1), atol=1e-5 * np.abs(other).max())
 
 
-def test_relu6_is_not_asked_to_clip_what_it_did_not():
-    """Channels near 6 are not scaled up, those near 0.1 are; without the relu6 all are free."""
+def test_channels_that_a_relu6_would_clip_are_not_scaled_up():
+    """Channels near 6 are not scaled up, those near 0.1 are; without a relu6 there is no limit."""
     def build(activation):
         def of(builder):
             weights = np.tile(np.abs(builder.normal(1, 1, 3, 1)), (1, 1, 1, 6)) * [[[[6, 6, 6, 0.1, 0.1, 0.1]]]]
@@ -233,7 +233,7 @@ def test_relu6_is_not_asked_to_clip_what_it_did_not():
 
 
 def test_a_rescaling_is_undone():
-    """A balanced network whose channels are multiplied before a relu and divided after it, up to the scales there are."""
+    """A balanced network whose channels are multiplied before a relu and divided after it, within the range of SCALES."""
     factors = 2.0**np.random.RandomState(0).uniform(-2, 2, 16)
 
     def build(builder):
@@ -254,7 +254,7 @@ def test_channels_without_signal_or_reader_stay(what):
     assert scales[3] == 1 and (scales != 1).any()
 
 
-def test_two_equal_runs():
+def test_equal_runs_give_equal_results():
     one, other = (_Case(*_CASES['depthwise']).equalized() for _ in range(2))
     for before, after in zip(one, other):
         assert all((before[name] == after[name]).all() for name in before)

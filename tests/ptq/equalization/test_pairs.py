@@ -1,4 +1,4 @@
-"""Which layers the equalization pairs, on graphs with one thing between two convolutions."""
+"""The pairs of layers, on graphs with one op or two between two convolutions."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -36,7 +36,7 @@ def _found(graph, outputs, **fields):
     lambda x: tf.reshape(tf.reduce_mean(x, [1, 2], keepdims=True), [-1, 4]),
     lambda x: tf.reshape(tf.nn.max_pool(x, 8, 8, 'VALID'), [-1, 4]),
 ])
-def test_what_hands_factors_on(between):
+def test_ops_that_forward_factors(between):
     assert _pairs(between) == [('first', 'second', False)]
 
 
@@ -59,17 +59,17 @@ def test_what_hands_factors_on(between):
     lambda x: tf.reshape(x, [-1, 8 * 8 * 4]),
     lambda x: tf.transpose(x, [0, 1, 3, 2]),
 ])
-def test_what_does_not(between):
+def test_ops_that_do_not_forward_factors(between):
     assert _pairs(between) == []
 
 
-def test_a_pool_over_channels_does_not():
+def test_a_pool_over_channels_does_not_forward_factors():
     assert _pairs(lambda x: tf.nn.max_pool(x, [1, 1, 1, 2], [1, 1, 1, 2], 'VALID')) == []
 
 
 @pytest.mark.parametrize('between', [tf.nn.relu6, lambda x: tf.nn.max_pool(tf.nn.relu6(x), 2, 2, 'VALID'),
                                      lambda x: tf.nn.relu6(tf.nn.avg_pool(x, 2, 2, 'VALID'))])
-def test_a_relu6_is_told(between):
+def test_a_relu6_is_reported(between):
     assert _pairs(between) == [('first', 'second', True)]
 
 
@@ -78,12 +78,12 @@ def test_leaky_relu():
 
 
 @pytest.mark.parametrize('outputs', [('first/bias', 'second/bias'), ('relu', 'second/bias'), ('pool', 'second/bias')])
-def test_output_nodes_between_forbid_it(outputs):
+def test_an_output_node_between_prevents_a_pair(outputs):
     assert _pairs(lambda x: tf.nn.max_pool(tf.nn.relu(x, name='relu'), 2, 2, 'VALID', name='pool'), outputs) == []
 
 
 @pytest.mark.parametrize('where', ['first/bias', 'relu', 'pool', ''])
-def test_a_second_reader_forbids_it(where):
+def test_a_second_reader_prevents_a_pair(where):
     with tf.Graph().as_default() as graph:
         builder = Builder([None, 8, 8, 3])
         x = tf.nn.relu(builder.conv(builder.x, 4, 'first'), name='relu')
@@ -113,7 +113,7 @@ def test_a_chain_has_its_pairs_in_graph_order():
         ('first', 'second', True), ('second', 'third', False), ('third', 'fourth', False)]
 
 
-def test_channels_first_are_left_alone():
+def test_channels_first_make_no_pair():
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, 3, 8, 8], name='x')
         for name, channels in (('first', 3), ('second', 4)):

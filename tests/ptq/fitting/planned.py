@@ -1,5 +1,5 @@
-"""Float networks with their plans, as the post-training efforts get them."""
-from typing import NamedTuple, Tuple
+"""Float networks with their plans."""
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -30,14 +30,14 @@ class Planned(NamedTuple):
         return {record.name: record for record in self.plan.tensors}
 
     def calibrated(self, feeds):
-        """{name: position} as the votes of all batches {placeholder: array}, a list, decide."""
+        """{quantized tensor: position} by votes of the batches, a list of {placeholder: array}."""
         feeds, config = indexed(feeds), self.config.replace(calib_iter=len(feeds))
         observed = calibrate(self.graph_def, self.plan, config, feeds.__getitem__).observed
         return final_positions.decide(self.plan, observed, self.config)
 
 
 def planned(outputs, inputs=('x',), passes=True, **fields):
-    """The Planned of the default graph. outputs: tensors or names of nodes. passes: whether those are run."""
+    """The Planned of the default graph. outputs: tensors or names of nodes. passes: whether to run these first."""
     graph_def = tf.get_default_graph().as_graph_def()
     names = [getattr(output, 'op', output) for output in outputs]
     config = QuantizeConfig(list(inputs), [getattr(name, 'name', name) for name in names], **fields)
@@ -47,7 +47,7 @@ def planned(outputs, inputs=('x',), passes=True, **fields):
 
 
 def indexed(batches):
-    """Batches {placeholder: array} with the names of tensors."""
+    """Batches {placeholder: array} as feeds {tensor name: array}."""
     return [{name + ':0': value for name, value in batch.items()} for batch in batches]
 
 
@@ -60,8 +60,8 @@ def constant(*shape, name=None, seed=0, scale=1.0):
     return tf.constant(random.normal(0, scale, shape).astype(np.float32), name=name)
 
 
-def positions_of(case: Planned, **given) -> Tuple:
-    """{name: position}: 6 for activations, 7 for weights and biases, legal where weights are of ordinary sizes."""
+def positions_of(case: Planned, **given):
+    """{quantized tensor: position}: 6 for activations, 7 for weights and biases, which is legal, except for those given."""
     found = {record.name: 6 if record.mode == 1 else 7 for record in case.plan.tensors}
     found.update(given)
     return found

@@ -1,4 +1,4 @@
-"""Corrected biases against means and a search of all positions written out."""
+"""Corrected biases against the means of all values and an exhaustive search of positions."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -8,6 +8,7 @@ from vai_q_tf.fixed_point import limits
 from vai_q_tf.ptq.fitting import bias_correction
 from vai_q_tf.ptq.fitting.bias_correction import correct_bias, summarise
 from vai_q_tf.ptq.fitting.layers import find_layers
+from vai_q_tf.ptq.fitting.legal import LegalPositions
 from vai_q_tf.ptq.fitting.state import quantized_constant
 
 CHANNELS = 4
@@ -25,7 +26,7 @@ def _case(activation=tf.identity, shape=(CHANNELS,), data_format='NHWC', **field
 
 
 def _results(batches=3, noise=0.05, offset=(0.4, -0.3, 0.2, 0.0), seed=0):
-    """(expected, actual): batches of several sizes with a mean error a channel."""
+    """(expected, actual): batches of several sizes, each channel with a mean error."""
     random = np.random.RandomState(seed)
     expected = [random.normal(size=[2 + number, 6, 6, CHANNELS]).astype(np.float32) for number in range(batches)]
     return expected, [(value - np.array(offset) + noise * random.normal(size=value.shape)).astype(np.float32)
@@ -39,14 +40,14 @@ def _correct(case, layer, bias, expected, actual, positions=None):
 
 
 def mean_error(expected, actual, axis):
-    """The mean of expected - actual of each channel, as the summaries have it."""
+    """The mean of expected - actual of each channel, by the summaries."""
     return summarise(expected, axis).mean - summarise(actual, axis).mean
 
 
 def test_rows_are_those_of_the_same_places_of_both():
     expected, actual = _results(noise=0)
     rows = [summarise(values, -1).rows for values in (expected, actual)]
-    assert rows[0].shape == (324, CHANNELS)  # (2 + 3 + 4) * 6 * 6, all there are
+    assert rows[0].shape == (324, CHANNELS)  # (2 + 3 + 4) * 6 * 6, all places
     np.testing.assert_allclose(rows[0] - rows[1], np.tile([0.4, -0.3, 0.2, 0.0], (324, 1)), atol=1e-6)
 
 
@@ -69,7 +70,7 @@ def test_mean_errors_are_those_of_all_values_of_a_channel():
 @pytest.mark.parametrize('shape, data_format', [
     ((CHANNELS,), 'NHWC'), ((1, 1, 1, CHANNELS), 'NHWC'), ((1, CHANNELS, 1, 1), 'NCHW')])
 def test_the_mean_is_that_of_the_float_network(shape, data_format):
-    """A bias of many bits leaves no more than half of a step."""
+    """A bias of many bits leaves an error of at most half a step."""
     case, layer = _case(shape=shape, data_format=data_format, nodes_bit=['b:16'])
     axis = layer.channel_axis
     expected, actual = ([np.moveaxis(value, -1, axis) for value in values] for values in _results())
@@ -113,7 +114,7 @@ def test_the_position_is_the_best_of_the_legal_ones(name, bits, monkeypatch):
 
 
 def test_dead_channels_do_not_set_the_range():
-    """A bias of -50 in front of a relu may as well be clipped."""
+    """A bias of -50 before a relu may be clipped."""
     case, layer = _case(tf.nn.relu)
     expected, actual = _results()
     before = np.array([-50, 0.3, -0.2, 0.1], np.float32)
@@ -127,21 +128,21 @@ def test_dead_channels_do_not_set_the_range():
     assert position <= 1
 
 
-class _Allows:
-    """Stands in for LegalPositions."""
+class _Allows(LegalPositions):
+    """Has the given positions only."""
 
-    def __init__(self, *allowed):
-        self._allowed = allowed
+    def __init__(self, *legal):
+        self._legal = legal
 
     def allows(self, positions, name, position):
         assert name == 'b/wquant' and positions['b/wquant'] == 7
-        return position in self._allowed
+        return position in self._legal
 
 
 @pytest.mark.parametrize('allowed, expected', [
     ((6, 11), 7), ((6, 8, 11), 8), ((10, 12), 7), ((), 7), ((-3, 2), 7), ((8, 9, 10), 8)])
 def test_only_legal_positions_are_taken(allowed, expected):
-    """The bias has its range at 8: lower ones are not tried, higher ones clip it. It stays at 7 if none is better."""
+    """The range of the bias is that of 8: lower positions are not tried, higher ones clip. It stays at 7 if none is better."""
     case, layer = _case()
     summaries = [summarise(values, -1) for values in _results()]
     corrected, position = correct_bias(layer, np.zeros(CHANNELS, np.float32), *summaries, positions_of(case),

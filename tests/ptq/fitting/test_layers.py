@@ -1,4 +1,4 @@
-"""Layers of all weighted ops: their constants, result and channels, told by what TensorFlow computes with one weight alone."""
+"""Layers of all weighted ops: constants, results and channels, checked with what TensorFlow computes from a single weight."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -52,7 +52,7 @@ _OPS = {
     'sequence': _sequence}
 _BIASES = {
     'none': lambda x, b: x, 'BiasAdd': tf.nn.bias_add, 'Add': tf.add, 'AddV2': lambda x, b: tf.raw_ops.AddV2(x=x, y=b),
-    'Add in front': lambda x, b: tf.add(b, x), 'full': lambda x, b: tf.add(x, tf.reshape(b, [1] * (x.shape.ndims - 1) + [-1]))}
+    'Add first': lambda x, b: tf.add(b, x), 'full': lambda x, b: tf.add(x, tf.reshape(b, [1] * (x.shape.ndims - 1) + [-1]))}
 _ACTIVATIONS = {
     '': lambda x: x, 'Relu': tf.nn.relu, 'Relu6': tf.nn.relu6, 'leaky': lambda x: tf.nn.leaky_relu(x, 0.1)}
 
@@ -79,8 +79,8 @@ def _result(case, layer, values):
 
 @pytest.mark.parametrize('op', sorted(_OPS))
 @pytest.mark.parametrize('bias', ['none', 'BiasAdd'])
-def test_one_weight_alone_acts_where_its_map_says(op, bias):
-    """[group, product, channel]: a product is a value of the input, the same one for all channels of the group."""
+def test_a_single_weight_acts_where_its_map_says(op, bias):
+    """[group, product, channel]: a product is a value of the input, the same for all channels of the group."""
     case, layer = _only_layer(op, bias)
     shape = GraphView(case.graph_def).value(layer.weight.tensor).shape
     random, by_product = np.random.RandomState(0), {}
@@ -121,7 +121,7 @@ def test_the_bias_is_added_to_the_channels_of_the_result(op, bias):
 
 @pytest.mark.parametrize('activation', sorted(_ACTIVATIONS))
 @pytest.mark.parametrize('op', ['conv', 'matmul', 'dilated'])
-def test_the_activation_function_is_the_one_behind_the_result(op, activation):
+def test_the_activation_function_is_the_one_after_the_result(op, activation):
     case, layer = _only_layer(op, 'BiasAdd', activation)
     assert layer.activation == ('' if activation == 'leaky' else activation)
     if activation in ('Relu', 'Relu6'):
@@ -139,7 +139,7 @@ def test_a_result_that_others_read_has_no_activation_function():
     assert case.tensors[layer.output].tensor == 'one'
 
 
-def test_what_a_layer_reads_and_gives():
+def test_sources_results_and_outputs():
     x = tf.nn.relu(tf.nn.bias_add(_conv(), constant(5, name='b')), name='first')
     x = tf.nn.conv2d(tf.nn.max_pool2d(x, 2, 2, 'SAME', name='pool'), constant(1, 1, 5, 2, name='w2'), 1, 'SAME', name='second')
     case = planned([x])
@@ -152,7 +152,7 @@ def test_what_a_layer_reads_and_gives():
 
 @pytest.mark.parametrize('passes', [True, False])
 def test_shared_weights_make_no_layer(passes):
-    """The passes give each op weights of its own."""
+    """The passes give each op its own weights."""
     x, weights = _image(), constant(3, 3, 4, 4, name='w')
     x = tf.nn.conv2d(tf.nn.conv2d(x, weights, 1, 'SAME'), weights, 1, 'SAME')
     case = planned([tf.nn.conv2d(x, constant(1, 1, 4, 2, name='own'), 1, 'SAME', name='out')], passes=passes)
@@ -161,7 +161,7 @@ def test_shared_weights_make_no_layer(passes):
     assert len({layer.weight.tensor for layer in layers}) == len(layers)
 
 
-def test_weights_that_others_read_as_they_are_make_no_layer():
+def test_weights_with_a_float_reader_make_no_layer():
     weights = constant(3, 3, 4, 5, name='w')
     tf.reduce_sum(weights, name='sum')
     case = planned([tf.nn.conv2d(_image(), weights, 1, 'SAME', name='out')], passes=False)
@@ -169,7 +169,7 @@ def test_weights_that_others_read_as_they_are_make_no_layer():
 
 
 def test_a_shared_bias_is_none():
-    """The result is then what the weighted op gives."""
+    """The result is then that of the weighted op."""
     bias = constant(4, name='b')
     x = tf.nn.bias_add(tf.nn.conv2d(_image(), constant(3, 3, 4, 4, name='w1'), 1, 'SAME', name='one'), bias)
     x = tf.nn.bias_add(tf.nn.conv2d(x, constant(2, 2, 4, 4, name='w2'), 1, 'SAME', name='two'), bias)
@@ -187,8 +187,8 @@ def test_a_batch_norm_that_is_not_folded_is_no_layer():
 
 
 @pytest.mark.parametrize('bias', ['BiasAdd', 'Add'])
-def test_channels_in_front(bias):
-    """No CPU computes these; the graph alone is looked at."""
+def test_channels_first(bias):
+    """Checks the graph alone, since TensorFlow has no CPU kernel for this format."""
     x = tf.placeholder(tf.float32, [None, 4, 6, 6], name='x')
     x = tf.nn.conv2d(x, constant(3, 3, 4, 5, name='w'), 1, 'SAME', data_format='NCHW')
     if bias == 'BiasAdd':
@@ -202,7 +202,7 @@ def test_channels_in_front(bias):
 
 
 def test_a_layer_comes_after_those_that_it_reads():
-    """In whatever order the nodes of the graph are."""
+    """For any order of the nodes of the graph."""
     x = _image()
     for number in range(3):
         x = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(

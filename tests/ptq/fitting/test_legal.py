@@ -12,7 +12,7 @@ from vai_q_tf.plan.quant_plan import OperandGroup, QuantPlan, QuantTensor
 from vai_q_tf.ptq.fitting.legal import LegalPositions
 
 
-def test_a_position_is_allowed_where_settle_leaves_all_as_they_are():
+def test_a_position_is_allowed_if_settle_changes_nothing():
     answers = set()
 
     @settings(max_examples=40)
@@ -40,22 +40,32 @@ def test_a_position_is_allowed_where_settle_leaves_all_as_they_are():
 @settings(max_examples=40)
 @given(st.data())
 def test_the_positions_of_weights_that_are_allowed_have_no_gap(data):
-    """So that the best one between the first and the last that are allowed is allowed."""
+    """So every position between the first and the last legal one is legal."""
     plan, config = data.draw(random_plans.plans()), data.draw(random_plans.configs())
     rules = position_rules(plan, config)
     positions = rules.of_tensors(settle(rules, rules.of_groups(data.draw(random_plans.positions(plan)))))
     legal = LegalPositions(rules)
     for record in plan.tensors:
         if record.role == 'weight':
-            allowed = [position for position in range(POSITION_MIN, POSITION_MAX + 1)
-                       if legal.allows(positions, record.name, position)]
+            allowed = legal.allowed(positions, record.name, POSITION_MIN, POSITION_MAX - POSITION_MIN)
             assert positions[record.name] in allowed
             assert allowed == list(range(allowed[0], allowed[-1] + 1))
 
 
-@pytest.mark.parametrize('position, allowed', [(5, True), (-12, True), (-13, False), (18, True), (19, False)])
-def test_an_operand_of_a_sum_is_near_to_all_others(position, allowed):
+def _sum():
+    """LegalPositions of x + y + z."""
     tensors = tuple(QuantTensor(name, 'activation', 1, 8, 1, name, ()) for name in ('x', 'y', 'z', 'sum'))
     plan = QuantPlan((), (), (), tensors, (), ())._replace(operand_groups=(OperandGroup('add', 'op', ('x', 'y', 'z'), 'sum'),))
-    legal = LegalPositions(position_rules(plan, QuantizeConfig(['in'], ['out'])))
-    assert legal.allows({'x': 0, 'y': 3, 'z': 3, 'sum': 3}, 'x', position) == allowed
+    return LegalPositions(position_rules(plan, QuantizeConfig(['in'], ['out'])))
+
+
+@pytest.mark.parametrize('position, allowed', [(5, True), (-12, True), (-13, False), (18, True), (19, False)])
+def test_an_operand_of_a_sum_is_near_to_all_others(position, allowed):
+    assert _sum().allows({'x': 0, 'y': 3, 'z': 3, 'sum': 3}, 'x', position) == allowed
+
+
+@pytest.mark.parametrize('near, first, finer, allowed', [
+    (3, -14, 3, [-12, -11]), (3, 17, 9, [17, 18]), (3, 19, 9, []), (POSITION_MAX, POSITION_MAX, 9, [POSITION_MAX]),
+    (POSITION_MIN, POSITION_MIN - 2, 3, [POSITION_MIN, POSITION_MIN + 1])])
+def test_legal_positions_from_the_first_to_finer_ones(near, first, finer, allowed):
+    assert _sum().allowed({'x': near, 'y': near, 'z': near, 'sum': near}, 'x', first, finer) == allowed

@@ -1,4 +1,4 @@
-"""Centred moments against NumPy's own in float64."""
+"""Centred moments against those of NumPy in float64."""
 import numpy as np
 import pytest
 
@@ -17,7 +17,7 @@ def _centred(x):
 
 def _assert_moments(found, x, y):
     u, v = _centred(x), _centred(y)
-    assert found.count == x.shape[1]
+    assert found.samples == x.shape[1]
     np.testing.assert_allclose(found.mean_x, x.mean(axis=1, dtype=np.float64), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found.mean_y, y.mean(axis=1, dtype=np.float64), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found.xx, np.einsum('gsk,gsl->gkl', u, u) / x.shape[1], rtol=1e-4, atol=1e-4)
@@ -58,14 +58,14 @@ def test_a_constant_input_has_exactly_no_variance():
     assert covariance[0, 0, 0] and covariance[0, 2, 2]
 
 
-def test_mean_variance_is_one_number_a_group():
+def test_mean_variance_is_one_number_per_group():
     covariance = np.array([[[1., 9.], [9., 3.]], [[4., 9.], [9., 8.]]])
     np.testing.assert_array_equal(moments.mean_variance(covariance), [2, 6])
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf, 1e30])
 @pytest.mark.parametrize('place', [0, 3])
-def test_what_is_not_finite_is_refused(value, place):
+def test_values_that_are_not_finite_are_refused(value, place):
     x = _samples(2, 10, 3)
     x[1, place, 2] = value
     with pytest.raises(ValueError, match='not finite'):

@@ -1,4 +1,4 @@
-"""Rounding against all roundings there are, and against error feedback and coordinate descent written out."""
+"""Rounding against all possible roundings, and against a plain form of error feedback and coordinate descent."""
 import itertools
 
 import numpy as np
@@ -110,8 +110,8 @@ def test_few_samples_damp_the_feedback(scale):
     assert round_with_feedback(weights, covariance, 0, 8, 4).sum() == 0
 
 
-def test_inputs_of_larger_variance_go_first():
-    """The small input takes over the error of the large one wherever it stands, damped: 10 * .4 / (1 + .01 * 101 / 2) = 2.66.
+def test_inputs_of_larger_variance_are_rounded_first():
+    """The small input compensates the error of the large one in either order, damped: 10 * .4 / (1 + .01 * 101 / 2) = 2.66.
 
     The other way round nothing is carried, and two sweeps of single steps come to 2.
     """
@@ -135,7 +135,7 @@ def test_strongly_correlated_inputs_gain_much():
 @pytest.mark.parametrize('bits, position', [(8, 4), (4, 2), (8, -3), (1, 0)])
 @pytest.mark.parametrize('diagonal', [np.ones(40), np.linspace(0, 3, 40), np.zeros(40)])
 def test_independent_inputs_are_rounded_plainly(bits, position, diagonal):
-    """Halves away from zero, and clipped; inputs that are constant matter to none."""
+    """Halves away from zero, and clipped; constant inputs do not matter."""
     weights = np.round(np.random.RandomState(0).randn(3, 40, 7) * 64 * 2.0**-position) / 8
     weights[0, 0, :3] = np.array([0.5, -0.5, 2.5]) * 2.0**-position
     with np.errstate(all='raise'):
@@ -161,7 +161,7 @@ def test_every_result_is_on_the_grid_and_no_worse_than_plain(seed, groups, input
     np.testing.assert_array_equal(_plain(found, position, bits), found)
     damped = _damped(covariance, samples)
     plain = quadratic_error(_plain(weights, position, bits) - weights, damped)
-    assert (quadratic_error(found - weights, damped) <= plain * (1 + 1e-6)).all()  # that of float32 weights
+    assert (quadratic_error(found - weights, damped) <= plain * (1 + 1e-6)).all()  # the precision of float32 weights
 
 
 @_cases()
@@ -221,7 +221,7 @@ def test_best_position_of_very_small_and_very_large_values(octaves):
 
 
 def test_inputs_decide_the_position():
-    """Three small weights want fine steps, one large weight wants range; what the inputs do says whose wish counts."""
+    """Three small weights need fine steps, one large weight needs range; the variances of the inputs decide."""
     weights = np.array([[[7.9], [0.3], [0.3], [0.3]]])
     assert best_position(weights, np.diag([1.0, 0, 0, 0])[None], 4, 0, 4) == 0
     assert best_position(weights, np.diag([0, 1.0, 1, 1])[None], 4, 0, 4) > 1
@@ -236,7 +236,7 @@ def test_the_smaller_of_equal_positions():
 
 @pytest.mark.parametrize('value', [np.nan, np.inf])
 @pytest.mark.parametrize('which', [0, 1])
-def test_what_is_not_finite_is_refused(value, which):
+def test_values_that_are_not_finite_are_refused(value, which):
     arrays = _problem(2, 5, 3)
     arrays[which][1, 2, 2] = value
     with pytest.raises(ValueError, match='not finite'):

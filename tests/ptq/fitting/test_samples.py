@@ -1,4 +1,4 @@
-"""Samples against what TensorFlow computes from the same batches."""
+"""Samples against the results of TensorFlow on the same batches."""
 import itertools
 
 import numpy as np
@@ -68,13 +68,13 @@ def test_weights_times_samples_are_what_tensorflow_computes(key, most, monkeypat
     expected = np.matmul(found.x, maps) + bias.reshape(maps.shape[0], 1, maps.shape[2])
     np.testing.assert_allclose(expected, found.y, rtol=1e-4, atol=1e-5)
 
-    photo_of = np.concatenate([np.arange(start, start + len(result)).repeat(result[0].size // result.shape[-1])
+    image_of = np.concatenate([np.arange(start, start + len(result)).repeat(result[0].size // result.shape[-1])
                                for start, result in zip((0, 3, 4), results)])
     given = np.moveaxis(found.y, 0, 1).reshape(count, -1)
     places = [np.flatnonzero((rows == row).all(axis=1)) for row in given]
-    assert all(photo in photo_of[place] for photo, place in zip(found.photos, places))
+    assert all(image in image_of[place] for image, place in zip(found.images, places))
     assert len(set(np.concatenate(places))) >= count  # each place once
-    assert set(found.photos) == set(range(8)) or most == 20
+    assert set(found.images) == set(range(8)) or most == 20
 
 
 def test_geometry_is_that_of_the_op():
@@ -85,7 +85,7 @@ def test_geometry_is_that_of_the_op():
         assert WeightFit(case.graph_def, case.legal)._geometry(layer) == Geometry(strides, dilations, padding)
 
 
-def test_samples_of_large_inputs_are_bounded_in_values(monkeypatch):
+def test_samples_of_large_inputs_have_a_limit_of_values(monkeypatch):
     monkeypatch.setattr(samples_file, '_MOST_VALUES', 27 * 5)
     case = planned([tf.identity(_conv((3, 3), (1, 1), 'SAME'), 'out')])
     (layer,) = find_layers(case.graph_def, case.plan)

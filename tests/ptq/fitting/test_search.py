@@ -1,11 +1,11 @@
-"""The search for a position against that over all positions, and how many it tries."""
+"""The search for a position against that over all positions, and which positions it tries."""
 import pytest
 
 from vai_q_tf.ptq.fitting.search import least_error
 
 
 def search(errors, first=0):
-    """(position found, positions that were tried), position `first` having the first of the errors."""
+    """(position found, positions that were tried); errors: from position `first` on."""
     tried = []
 
     def error(position):

@@ -1,4 +1,4 @@
-"""quantized_graph computes what the model of the same values and positions computes, bit for bit."""
+"""quantized_graph equals the model with the same values and positions, bit for bit."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -34,7 +34,7 @@ def _changed(case, random):
 
 
 def _assert_equal(case, state, feed):
-    """In every tensor of the plan."""
+    """The graph and the model agree in every tensor of the plan."""
     ops.load_library()
     model = finalize(editor.with_values(case.graph_def, state.values), case.plan, state.positions, {})
     graph_def = quantized_graph(case.graph_def, case.plan, state)
@@ -74,8 +74,8 @@ def test_of_random_networks(network):
     _assert_equal(case, State(_changed(case, np.random.RandomState(0)), case.calibrated(feeds[:1])), feeds[1])
 
 
-def test_a_constant_that_others_read_as_it_is_keeps_its_value():
-    """Its quantized reader then has a FixNeuron."""
+def test_a_constant_with_a_float_reader_keeps_its_value():
+    """Its quantized reader has a FixNeuron then."""
     x = tf.placeholder(tf.float32, [None, 4, 4, 3], name='x')
     weights = constant(1, 1, 3, 3, name='w')
     y = tf.nn.conv2d(x, weights, 1, 'SAME', name='conv')
@@ -89,7 +89,7 @@ def test_a_constant_that_others_read_as_it_is_keeps_its_value():
     assert total == pytest.approx(2.7)
 
 
-def test_a_constant_is_rounded_as_its_op_does():
+def test_a_constant_is_rounded_as_by_its_op():
     record = planned([tf.nn.conv2d(tf.placeholder(tf.float32, [None, 4, 4, 3], name='x'), constant(1, 1, 3, 3, name='w'),
                                    1, 'SAME')]).tensors['w/wquant']
     value = np.array([-1.5, -0.5, 0.5, 1.25, 200, -200, np.nan])

@@ -1,4 +1,4 @@
-"""Fitted weights: on the grid, legal, better on the data; and layers that are left as they are."""
+"""Fitted weights: on the grid, legal, better on the data; and layers that are not fitted."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -9,6 +9,7 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq.fitting import weight_fit
 from vai_q_tf.ptq.fitting.layers import find_layers
+from vai_q_tf.ptq.fitting.legal import LegalPositions
 from vai_q_tf.ptq.fitting.state import quantized_constant
 from vai_q_tf.ptq.fitting.weight_fit import WeightFit
 
@@ -54,7 +55,7 @@ def test_fitted_weights_quantize_to_themselves_and_lose_less(op, refits, bits):
         x = tf.matmul(tf.placeholder(tf.float32, [None, 12], name='x'), constant(12, 5, name='w'))
     case, layer = _case(x, weight_bit=bits)
     random = np.random.RandomState(0)
-    mix = random.normal(size=[12, 12] if op == 'matmul' else [3, 3])  # correlated inputs, where rounding can be made up for
+    mix = random.normal(size=[12, 12] if op == 'matmul' else [3, 3])  # of correlated inputs, which can compensate rounding
     data = [np.matmul(random.normal(size=[300, 12] if op == 'matmul' else [4, 8, 8, 3]), mix).astype(np.float32)
             for _ in range(3)]
     feed = [{'x': value} for value in data]
@@ -76,8 +77,11 @@ def test_fitted_weights_quantize_to_themselves_and_lose_less(op, refits, bits):
 
 @pytest.mark.parametrize('allowed, expected', [((3,), 5), ((6, 7), 6), ((), 5), ((9, 20), 9), ((-2, 20), 5)])
 def test_only_legal_positions_are_taken(allowed, expected):
-    """The range of the weights is that of position 5; of those that are legal the best is the lowest, which clips nothing."""
-    class Allows:
+    """The range of the weights is that of position 5; of the legal ones the best is the lowest, which clips nothing."""
+    class Allows(LegalPositions):
+        def __init__(self):
+            """Needs no rules."""
+
         def allows(self, positions, name, position):
             assert name == layer.weight.name and positions[name] == 5
             return position in allowed
@@ -85,14 +89,14 @@ def test_only_legal_positions_are_taken(allowed, expected):
     data = [images(4, 8, 8, 3, seed=number) for number in range(3)]
     weights = GraphView(case.graph_def).value(layer.weight.tensor)
     assert 2 < np.abs(weights).max() < 127 / 32
-    weights, position = WeightFit(case.graph_def, Allows(), False)(
+    weights, position = WeightFit(case.graph_def, Allows(), refits=False)(
         layer, weights, data, data, positions_of(case, **{layer.weight.name: 5}))
     assert position == expected
     np.testing.assert_array_equal(weights, quantized_constant(layer.weight, weights, position))
 
 
 def test_weights_are_refitted_to_the_results():
-    """Inputs that have lost half of their size are made up for."""
+    """Weights compensate inputs that are half as large."""
     case, layer = _case(_conv(_image()), weight_bit=16)
     data = [images(4, 8, 8, 3, seed=number) for number in range(3)]
     results = [checking.run(case.graph_def, [layer.result], {'x': 2 * value})[0] for value in data]
@@ -109,13 +113,13 @@ def test_weights_are_refitted_to_the_results():
     lambda: tf.nn.conv2d_transpose(_image(), constant(3, 3, 4, 3, name='w'), [12, 8, 8, 4], 1, 'SAME'),
     lambda: tf.matmul(tf.placeholder(tf.float32, [5, 4], name='x'), constant(5, 4, name='w'), transpose_a=True),
 ], ids=['dilated', 'depthwise with dilations', 'transposed', 'transpose_a'])
-def test_layers_that_are_not_sampled_stay(x):
+def test_layers_that_are_not_sampled_do_not_change(x):
     case, layer = _case(x())
     assert WeightFit(case.graph_def, case.legal)._geometry(layer) is None
     _assert_left(*_fit(case, layer, [np.zeros([1], np.float32)], [np.zeros([1], np.float32)]))
 
 
-def test_a_layer_of_too_many_products_stays(monkeypatch):
+def test_a_layer_of_too_many_products_does_not_change(monkeypatch):
     case, layer = _case(_conv(_image()))
     monkeypatch.setattr(weight_fit, 'MOST_PRODUCTS', 27)
     before, weights, _ = _fit(case, layer)
@@ -129,7 +133,7 @@ def test_a_layer_of_too_many_products_stays(monkeypatch):
 @pytest.mark.parametrize('where', ['inputs', 'results', 'weights'])
 @pytest.mark.parametrize('refits', [True, False])
 @pytest.mark.filterwarnings('ignore::RuntimeWarning')
-def test_what_is_not_finite_or_has_no_square_leaves_the_weights(value, where, refits):
+def test_weights_do_not_change_for_values_without_a_finite_square(value, where, refits):
     case, layer = _case(_conv(_image()))
     data = [images(4, 8, 8, 3, seed=number) for number in range(3)]
     results = [checking.run(case.graph_def, [layer.result], {'x': batch})[0] for batch in data]

@@ -1,4 +1,4 @@
-"""What a Saver restores from checkpoints that have all, part or nothing of the positions, and what that costs the graph."""
+"""Restoring positions from checkpoints that have all, some or none of them, and the ops that a Saver adds for that."""
 import collections
 
 import numpy as np
@@ -50,7 +50,7 @@ def saved(tmp_path_factory):
 
 
 def _restored(directory, values):
-    """{VOTES_KEY: votes, START_KEY: the start} of a training graph that had others and restored a checkpoint of `values`."""
+    """{VOTES_KEY: votes, START_KEY: the start} of a training graph with votes, after restoring a checkpoint of `values`."""
     prefix = _write(str(directory / 'odd'), values)
     with tf.Graph().as_default(), tf.Session() as session:
         _graph(directory, CreateQuantizeTrainingGraph)
@@ -65,7 +65,7 @@ def _restored(directory, values):
     ([], True, True), ([STRUCTURES_KEY], True, True), ([START_KEY], True, False), ([STRUCTURES_KEY, START_KEY], True, False),
     (_KEYS, False, False), ([VARIABLES_KEY], False, True), ([VARIABLES_KEY, TENSORS_KEY], False, True),
     ([VARIABLES_KEY, VOTES_KEY, START_KEY], False, False)])
-def test_what_a_checkpoint_has_not_is_empty(tmp_path, saved, missing, votes, start):
+def test_state_that_a_checkpoint_lacks_is_empty(tmp_path, saved, missing, votes, start):
     found = _restored(tmp_path, {key: value for key, value in saved.items() if key not in missing})
     np.testing.assert_array_equal(found[VOTES_KEY], saved[VOTES_KEY] * votes)
     np.testing.assert_array_equal(found[START_KEY], saved[START_KEY] * start)
@@ -77,7 +77,7 @@ def test_a_table_without_names_or_votes_is_damage(tmp_path, saved, missing):
         _restored(tmp_path, {key: value for key, value in saved.items() if key != missing})
 
 
-def test_rows_are_found_by_what_they_are_known_by(tmp_path, saved):
+def test_rows_are_found_by_structure_name_or_variable(tmp_path, saved):
     """Structures count before names; without either the variable does."""
     number = len(saved[TENSORS_KEY])
     others = dict(saved, **{TENSORS_KEY: saved[TENSORS_KEY][::-1].copy()})
@@ -118,6 +118,6 @@ def _added_by_a_saver(directory, rewrite):
     (CreateQuantizeTrainingGraph, {'VaiWritePositions': 2, 'NoOp': 1}),
     (CreateQuantizeEvaluationGraph, {'VaiWritePositions': 2, 'NoOp': 1, 'Cast': 1, 'Fill': 1, 'Const': 1})])
 def test_a_saver_has_few_ops_more_than_that_of_a_float_graph(tmp_path, rewrite, more):
-    """A tf.cond takes some twenty ops, and longer to build than all else."""
+    """A tf.cond would take some twenty ops, and longer to build than the rest of the Saver."""
     added = _added_by_a_saver(tmp_path, rewrite) - _added_by_a_saver(tmp_path, None)
     assert added == collections.Counter(more, VaiRestoreTensors=1, VaiMatchRows=1)

@@ -1,4 +1,4 @@
-"""Savers with a list of variables: what they save and restore of a rewritten graph, and what is said where they do not."""
+"""Savers with a list of variables save and restore the positions of a rewritten graph; others are warned of."""
 import inspect
 
 import numpy as np
@@ -82,7 +82,7 @@ def test_partitioned_variables_of_a_list(tmp_path):
         assert len(savers._with_positions(others)) == len(others)
 
 
-def test_a_list_of_a_part_is_left_alone_and_float_graphs_are(tmp_path):
+def test_a_partial_list_and_the_lists_of_a_float_graph_stay_as_they_are(tmp_path):
     with tf.Graph().as_default():
         _network()
         variables = tf.global_variables()
@@ -93,8 +93,8 @@ def test_a_list_of_a_part_is_left_alone_and_float_graphs_are(tmp_path):
         assert savers._with_positions(backbone) == backbone
 
 
-def test_float_weights_of_the_first_format_are_restored(tmp_path):
-    """As the checkpoints of many trained networks are."""
+def test_float_weights_in_format_v1_are_restored(tmp_path):
+    """Many trained networks come in this checkpoint format."""
     with tf.Graph().as_default(), tf.Session() as session:
         _network()
         session.run(tf.global_variables_initializer())
@@ -117,7 +117,7 @@ SAVED_BY = {
 
 
 @pytest.mark.parametrize('name', sorted(SAVED_BY))
-def test_it_is_said_when_hook_and_listener_start(tmp_path, warnings, name):
+def test_hook_and_listener_warn_once(tmp_path, warnings, name):
     before, make = SAVED_BY[name]
     with tf.Graph().as_default() as graph, tf.Session() as session:
         _network()
@@ -139,7 +139,7 @@ def test_it_is_said_when_hook_and_listener_start(tmp_path, warnings, name):
     assert 'no quantize positions' in said[0] and VOTES_KEY in said[0] and 'SAVEABLE_OBJECTS' in said[0]
 
 
-def test_nothing_is_said_where_another_saver_has_them(tmp_path, warnings):
+def test_no_warning_if_another_saver_has_them(tmp_path, warnings):
     with tf.Graph().as_default() as graph:
         _network()
         tf.train.Saver()
@@ -152,7 +152,7 @@ def test_nothing_is_said_where_another_saver_has_them(tmp_path, warnings):
 class _Way:
     """A way to train `steps` steps that writes checkpoints into `directory` by the tf.train.Saver of `make_saver`.
 
-    No thread of a Supervisor saves beside it: which of the two is the latest checkpoint would be a matter of luck.
+    No thread of a Supervisor saves as well, or which checkpoint is the latest would depend on timing.
     """
 
     def __init__(self, directory, make_saver, before=False):
@@ -161,7 +161,7 @@ class _Way:
         self.config = _config(directory)
 
     def _rewrite(self):
-        """(loss, train op, Saver) of the float network in the default graph, which is rewritten."""
+        """Rewrites the float network in the default graph; (loss, train op, Saver)."""
         saver = self._make_saver() if self._before else None
         CreateQuantizeTrainingGraph(self.config)
         loss = tf.reduce_mean(tf.square(tf.get_default_graph().get_tensor_by_name('logits/BiasAdd/aquant:0')))
@@ -169,7 +169,7 @@ class _Way:
         return loss, train, saver or self._make_saver()
 
     def _graph(self):
-        """(the train op, the Saver) of a new training graph, which is the default graph."""
+        """Builds a training in the default graph; (train op, Saver)."""
         tf.set_random_seed(1)
         _network()
         return self._rewrite()[1:]
@@ -225,8 +225,8 @@ WHOLE = {
 
 
 @pytest.mark.parametrize('way, saver', each_value_once(['monitored', 'supervisor', 'slim', 'estimator'], sorted(WHOLE)))
-def test_a_training_that_goes_on_has_the_votes_of_before(tmp_path, warnings, way, saver):
-    """Without decay each step adds a vote, and what is restored is counted with them."""
+def test_a_resumed_training_has_the_votes_of_the_steps_before(tmp_path, warnings, way, saver):
+    """Without decay each step adds one vote to those restored."""
     run = _Way(tmp_path, WHOLE[saver])
     run.config.position_decay = 1.0
     for steps in (3, 5):
@@ -243,8 +243,8 @@ WITHOUT = {
 
 @pytest.mark.parametrize('saver', sorted(WITHOUT))
 @pytest.mark.parametrize('way', ['monitored', 'supervisor', 'slim', 'estimator'])
-def test_a_training_without_positions_in_its_checkpoints_says_so_once(tmp_path, warnings, way, saver):
-    """At the first save, whoever saves."""
+def test_a_training_without_positions_in_its_checkpoints_warns_once(tmp_path, warnings, way, saver):
+    """At the first save, whichever way to train saves."""
     before, make = WITHOUT[saver]
     run = _Way(tmp_path, make, before)
     getattr(run, way)(2)
@@ -253,8 +253,7 @@ def test_a_training_without_positions_in_its_checkpoints_says_so_once(tmp_path, 
     assert len(said) == 1 and 'SAVEABLE_OBJECTS' in said[0]
 
 
-def test_other_savers_say_nothing(tmp_path, warnings):
-    """Those of float graphs, and of evaluation graphs."""
+def test_savers_of_float_and_evaluation_graphs_warn_of_nothing(tmp_path, warnings):
     for rewrite in (lambda: None, lambda: CreateQuantizeEvaluationGraph(_config(tmp_path))):
         with tf.Graph().as_default(), tf.Session() as session:
             _network()
@@ -267,7 +266,7 @@ def test_other_savers_say_nothing(tmp_path, warnings):
 @pytest.mark.parametrize('make', [
     tf.train.Saver, lambda variables: tf.train.Saver(variables, sharded=True),
     lambda variables: tf.train.Saver(variables, write_version=tf.train.SaverDef.V1)], ids=['plain', 'sharded', 'first format'])
-def test_it_is_said_of_the_saver_that_lacks_them(tmp_path, warnings, make):
+def test_the_warning_names_the_saver_that_lacks_them(tmp_path, warnings, make):
     with tf.Graph().as_default() as graph:
         _training(tmp_path)
         savers.warn_of_missing_positions(graph)
@@ -279,7 +278,7 @@ def test_it_is_said_of_the_saver_that_lacks_them(tmp_path, warnings, make):
         assert 'no quantize positions' in text and "of node 'save_1/" in text
 
 
-def test_it_is_said_when_the_saver_that_lacks_them_saves(tmp_path, warnings):
+def test_the_saver_that_lacks_them_warns_when_it_saves(tmp_path, warnings):
     with tf.Graph().as_default(), tf.Session() as session:
         _training(tmp_path)
         whole, part = tf.train.Saver(), tf.train.Saver(tf.trainable_variables('hidden'))
@@ -294,7 +293,7 @@ def test_it_is_said_when_the_saver_that_lacks_them_saves(tmp_path, warnings):
     (lambda: None, ''), (tf.train.Saver, 'save/SaveV2'), (lambda: tf.train.Saver(defer_build=True), ''),
     (lambda: tf.train.Saver(write_version=tf.train.SaverDef.V1), 'save/save'),
     (lambda: tf.raw_ops.Save(filename='a', tensor_names=['b'], data=[tf.ones([2])], name='mine'), 'mine')])
-def test_it_is_said_that_a_saver_is_earlier(warnings, make, node):
+def test_warns_of_a_saver_made_before_the_rewrite(warnings, make, node):
     with tf.Graph().as_default() as graph:
         _network()
         make()
@@ -302,7 +301,7 @@ def test_it_is_said_that_a_saver_is_earlier(warnings, make, node):
     assert len(warnings) == bool(node) and all("(node '{}')".format(node) in text for text in warnings)
 
 
-def test_what_is_no_part_of_the_training_is_not_added(tmp_path):
+def test_saveable_objects_of_the_user_are_not_added(tmp_path):
     with tf.Graph().as_default() as graph:
         _training(tmp_path)
         tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, tf.get_variable('mine', [2], trainable=False))

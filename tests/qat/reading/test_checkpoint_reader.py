@@ -1,4 +1,4 @@
-"""Checkpoints whose files are damaged: refused with a code and their name, never read for something else."""
+"""Checkpoints with damaged files are refused with a code and their name, and never misread."""
 import contextlib
 import os
 import random
@@ -53,7 +53,7 @@ def _refused(prefix, read=_read_all, code=errors.INVALID_INPUT):
     return str(raised.value)
 
 
-def test_a_whole_one_is_what_was_saved(whole):
+def test_reads_what_was_saved(whole):
     reader = CheckpointReader(whole)
     assert reader.dtypes().keys() == reader.shapes().keys() == {**_VALUES, **_TABLE}.keys()
     np.testing.assert_array_equal(reader.get_tensor('kernel'), _VALUES['kernel'])
@@ -69,7 +69,7 @@ def test_a_file_that_is_cut_off_or_missing(whole, tmp_path, end, size):
     _refused(prefix)
 
 
-def test_any_bit_of_the_data_that_is_another(whole, tmp_path):
+def test_a_flipped_bit_anywhere_in_the_data(whole, tmp_path):
     choice = random.Random(3)
     for _ in range(25):
         prefix = _copy(whole, tmp_path)
@@ -97,7 +97,7 @@ def test_an_index_of_other_data(whole, tmp_path):
     assert "'kernel'" in _refused(prefix)
 
 
-def test_a_path_that_tensorflow_takes_for_a_pattern(whole, tmp_path):
+def test_a_path_that_tensorflow_reads_as_a_glob_pattern(whole, tmp_path):
     directory = tmp_path / 'run[1]'
     directory.mkdir()
     assert 'pattern' in _refused(_copy(whole, directory))
@@ -106,8 +106,9 @@ def test_a_path_that_tensorflow_takes_for_a_pattern(whole, tmp_path):
 @pytest.mark.parametrize('changed, words', [
     ({VOTES_KEY: np.zeros([3, 256], np.float32)}, 'no table of votes'), ({VOTES_KEY: np.zeros([2, 256])}, 'no table of votes'),
     ({VOTES_KEY: np.full([2, 256], np.nan, np.float32)}, 'no table of votes'), ({TENSORS_KEY: np.float32(1)}, 'no table'),
-    ({TENSORS_KEY: np.array([b'\xff', b'b'], object)}, 'no text'), ({VOTES_KEY: None}, 'has'), ({TENSORS_KEY: None}, 'has')])
-def test_positions_that_are_no_table(tmp_path, changed, words):
+    ({TENSORS_KEY: np.array([b'\xff', b'b'], object)}, 'no text'),
+    ({VOTES_KEY: None}, 'no {!r}'.format(VOTES_KEY)), ({TENSORS_KEY: None}, 'no {!r}'.format(TENSORS_KEY))])
+def test_a_damaged_table_of_positions(tmp_path, changed, words):
     values = {key: value for key, value in {**_TABLE, **changed}.items() if value is not None}
     prefix = _save(tmp_path / 'model', values)
     assert words in _refused(prefix, lambda prefix: checkpoints.read_positions(CheckpointReader(prefix), {}))
@@ -124,7 +125,7 @@ def test_a_damaged_list_of_checkpoints(tmp_path, text):
     assert 'Delete it' in _refused(str(tmp_path), checkpoints.find_checkpoint)
 
 
-def test_what_is_no_checkpoint(tmp_path):
+def test_paths_without_a_checkpoint(tmp_path):
     find = checkpoints.find_checkpoint
     assert 'no checkpoint at' in _refused(str(tmp_path), find)
     (tmp_path / 'checkpoint').write_text('model_checkpoint_path: "gone"')
@@ -135,7 +136,7 @@ def test_what_is_no_checkpoint(tmp_path):
     assert find(str(tmp_path)) == find(os.fsencode(str(tmp_path))) == str(tmp_path / 'gone')
 
 
-def test_averages_that_are_damaged(tmp_path):
+def test_damaged_averages(tmp_path):
     averages = dict(_VALUES, **{STEPS_KEY: np.array([3, 7]), average_key('kernel'): _VALUES['kernel'] + 1})
     prefix = _save(tmp_path / 'model', averages)
     (tmp_path / 'file').write_text('')
@@ -158,7 +159,7 @@ def _varint(number):
 @pytest.mark.parametrize('handle', [0, 1])
 @pytest.mark.parametrize('beyond', [0, 1])
 def test_a_block_ends_with_the_index_at_most(tmp_path, handle, beyond):
-    """A block has five bytes after its own."""
+    """A block is followed by a trailer of five bytes."""
     size = 500
     numbers = [0, 10, 0, 10]
     numbers[2 * handle:2 * handle + 2] = [300, size - 300 - 5 + beyond]
@@ -187,6 +188,6 @@ def test_each_character_of_a_pattern(whole, tmp_path, name):
         assert found.has_tensor('kernel')
 
 
-def test_text_that_is_none_is_damage():
+def test_undecodable_text_is_damage():
     with pytest.raises(QuantizeError, match="'model'.*'name'"), checkpoint_reader.reading('model', 'name'):
         b'\xff'.decode()

@@ -1,4 +1,4 @@
-"""What is not finite is refused by name."""
+"""NaN and infinity are refused by the name of their variable."""
 import numpy as np
 import pytest
 
@@ -12,7 +12,7 @@ def test_numbers_pass():
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
-def test_the_names_are_told(value):
+def test_the_error_names_the_variables(value):
     values = {'conv/kernel': np.float32([[1, value], [value, 2]]), 'conv/bias': np.float64(value), 'fine': np.zeros(2)}
     with pytest.raises(errors.QuantizeError) as raised:
         require_finite(values, 'model.ckpt-1')
@@ -21,7 +21,7 @@ def test_the_names_are_told(value):
     assert "'conv/bias' (1 of 1 elements), 'conv/kernel' (2 of 4 elements)." in raised.value.detail
 
 
-def test_a_few_names_are_enough():
+def test_the_error_lists_five_names_at_most():
     with pytest.raises(errors.QuantizeError, match="'v04' .* and 7 more"):
         require_finite({'v{:02}'.format(number): np.nan for number in range(12)}, 'model.ckpt-1')
     with pytest.raises(errors.QuantizeError, match=r"'v04' .1 of 1 elements.\. "):

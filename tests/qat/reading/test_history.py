@@ -1,4 +1,4 @@
-"""The history of positions, read as a crash of the machine can leave it."""
+"""Reading the history of positions, also as a crash of the machine can leave it."""
 import json
 
 import pytest
@@ -21,7 +21,7 @@ def _write(directory, lines):
     (directory / HISTORY_FILE).write_bytes(b''.join(lines))
 
 
-def test_a_whole_one(tmp_path, warnings):
+def test_reads_all_complete_lines(tmp_path, warnings):
     assert read_history(str(tmp_path)) == []
     _write(tmp_path, [to_line(change).encode() for change in _WHOLE] + [b'{"step": 5, "tens'])
     assert read_history(str(tmp_path)) == _WHOLE and not warnings
@@ -47,7 +47,7 @@ def test_a_damaged_line_is_left_out_with_a_warning(tmp_path, warnings, line, pla
 
 
 def test_steps_out_of_order(tmp_path, warnings):
-    """Whether a line is of a step too late or too early, it is the one that is left out."""
+    """A line whose step is too late or too early is the one left out, not its neighbours."""
     lines = [PositionChange(step, 'a', step % 7) for step in (1, 2, 900, 3, 4, 1, 5, 5)]
     _write(tmp_path, [to_line(change).encode() for change in lines])
     assert [change.step for change in read_history(str(tmp_path))] == [1, 2, 3, 4, 5, 5]

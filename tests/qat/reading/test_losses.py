@@ -1,4 +1,4 @@
-"""The losses in event files: which tags count, restarts, and files that are damaged or far too large."""
+"""Losses in event files: which tags count, restarts, and damaged or too large files."""
 import logging
 import os
 
@@ -27,7 +27,7 @@ def test_scalars_called_loss_and_no_others(tmp_path):
     assert read_losses(str(tmp_path)) == {'loss': [(1, 3.0), (2, 2.5)], 'loss_1': [(1, 4.0)], 'head/total_loss': [(1, 5.0)]}
 
 
-def test_a_directory_is_no_pattern(tmp_path):
+def test_the_directory_is_not_a_glob_pattern(tmp_path):
     for name, value in (('run[1]', 2.0), ('run1', 3.0)):
         (tmp_path / name).mkdir()
         with tf.Graph().as_default():
@@ -54,7 +54,7 @@ def test_the_later_file_counts_where_both_have_a_step(tmp_path):
 
 
 @pytest.mark.parametrize('damage', ['cut', 'changed', 'no event'])
-def test_a_damaged_file_counts_up_to_there(tmp_path, caplog, damage):
+def test_a_damaged_file_is_read_up_to_the_damage(tmp_path, caplog, damage):
     caplog.set_level(logging.INFO, 'tensorflow')
     with tf.Graph().as_default():
         path = _write(tmp_path, [(step, 'loss', 1.0) for step in range(20)])

@@ -1,4 +1,4 @@
-"""The searches for bits, on errors that are known."""
+"""The searches for bits, on known errors."""
 import itertools
 
 import numpy as np
@@ -8,40 +8,40 @@ from vai_q_tf.report.bits.bit_choice import fewest_exempt, within_budget
 
 
 def _rounding(scale, widths=range(4, 9)):
-    """Errors as of rounding: a quarter for each bit."""
+    """Errors like those of rounding: a quarter for each bit more."""
     return {width: scale * 4.0 ** -width for width in widths}
 
 
-def test_the_costly_and_the_small_keep_their_bits():
+def test_costly_and_small_tensors_keep_their_bits():
     errors = {'first': _rounding(1e6), 'large': _rounding(1.0), 'small': _rounding(1.0)}
     assert within_budget(errors, {'first': 10, 'large': 1000, 'small': 10}, 4 * 1000 + 8 * 20) == {
         'first': 8, 'large': 4, 'small': 8}
 
 
-def test_a_budget_for_all_takes_nothing_and_the_least_takes_all():
+def test_the_largest_and_the_smallest_budget():
     errors, sizes = {'a': _rounding(1.0), 'b': _rounding(2.0)}, {'a': 3, 'b': 5}
     assert within_budget(errors, sizes, 8 * 8) == {'a': 8, 'b': 8}
     assert within_budget(errors, sizes, 4 * 8) == {'a': 4, 'b': 4}
 
 
-def test_a_width_that_is_worse_than_a_smaller_one_is_passed_over():
+def test_a_width_that_is_worse_than_a_smaller_one_is_skipped():
     errors = {'a': {4: 1.0, 5: 9.0, 6: 9.0, 7: 9.0, 8: 0.9}, 'b': _rounding(256.0)}
     assert within_budget(errors, {'a': 10, 'b': 10}, 120) == {'a': 4, 'b': 8}
 
 
-def test_several_bits_at_once_where_that_is_cheaper_for_each():
+def test_several_bits_at_once_if_that_is_cheaper_for_each():
     errors = {'a': {4: 1.2, 5: 1.15, 6: 1.1, 7: 1.0, 8: 0.0}, 'b': {4: 2.0, 5: 1.5, 6: 1.0, 7: 0.5, 8: 0.0}}
     assert within_budget(errors, {'a': 10, 'b': 10}, 120) == {'a': 4, 'b': 8}
 
 
-def test_what_is_left_of_a_budget_is_spent():
-    """Giving up the bits of the large tensor leaves more than is needed, which the small one gets."""
+def test_the_rest_of_a_budget_is_spent():
+    """The large tensor gives up more bits than necessary; the small one gets the rest."""
     errors = {'large': {4: 1.0, 8: 0.9}, 'small': _rounding(64.0)}
     assert within_budget(errors, {'large': 1000, 'small': 1}, 8000 + 4) == {'large': 4, 'small': 8}
 
 
 @pytest.mark.parametrize('seed', range(8))
-def test_budgets_are_kept_and_errors_the_least(seed):
+def test_the_least_errors_within_a_budget(seed):
     random = np.random.RandomState(seed)
     sizes = {name: int(random.randint(1, 500)) for name in 'abcd'}
     errors = {name: _rounding(10.0 ** random.uniform(-2, 2)) for name in 'abcd'}
@@ -55,14 +55,14 @@ def test_budgets_are_kept_and_errors_the_least(seed):
 
 
 def test_a_budget_is_kept_to_the_bit():
-    """It has room for two of three tensors but for a bit each, far less than the parts in which it is counted."""
+    """Two of three tensors would fit but for a bit each, far less than the parts that the budget is divided into."""
     errors = {name: {4: 1.0, 5: 0.0} for name in 'abc'}
     bits = within_budget(errors, dict.fromkeys('abc', 1000001), 4 * 3000003 + 3000000)
     assert sorted(bits.values()) == [4, 5, 5]
 
 
 def test_tensors_of_millions():
-    """Sizes beyond the parts that the budget is counted in: the budget is kept, and less than a part a tensor is left."""
+    """With more elements than parts, the budget is kept, and less than one part per tensor is left."""
     sizes = {name: 3000017 + name for name in range(50)}
     errors = {name: {width: float(8 - width) for width in range(4, 9)} for name in sizes}
     for average in (4, 4.01, 6.3, 8):
@@ -73,8 +73,8 @@ def test_tensors_of_millions():
 
 
 @pytest.mark.parametrize('seed', range(6))
-def test_errors_of_a_network_are_near_a_bound_that_nothing_is_below(seed):
-    """The bound is that of the Lagrangian dual, of tensors whose sizes differ a thousandfold."""
+def test_errors_of_a_network_are_near_the_lower_bound(seed):
+    """The bound is that of the Lagrangian dual; sizes of the tensors differ a thousandfold."""
     random = np.random.RandomState(seed)
     sizes = {name: int(10.0 ** random.uniform(1, 4)) for name in range(20)}
     errors = {name: _rounding(10.0 ** scale) for name, scale in zip(sizes, random.uniform(-2, 2, 20))}
@@ -96,6 +96,6 @@ def test_the_fewest_of_a_sorted_list(limit, expected):
     assert fewest_exempt(list('abcde'), _error_without(costs), limit) == list(expected)
 
 
-def test_what_turns_out_not_to_matter_is_left_out():
-    """'a' costs most alone, but 'b' brings the same error to what reads both."""
+def test_a_unit_that_turns_out_not_to_matter_is_left_out():
+    """'a' costs most alone, but 'b' causes the same error downstream of both."""
     assert fewest_exempt(list('abc'), lambda exempt: 5 * ('b' not in exempt) + ('c' not in exempt), 1) == ['b']

@@ -1,4 +1,4 @@
-"""sensitivity: costs that are known in advance, and bits that hold what they promise in the model that is then made."""
+"""sensitivity: costs that are known in advance, and chosen bits that keep their promise in the quantized model."""
 import json
 import math
 
@@ -12,7 +12,6 @@ from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import HALF_AWAY, quantize
 from vai_q_tf.ptq.quantize import quantize_frozen
 from vai_q_tf.report.bits.sensitivity import sensitivity
-from vai_q_tf.report.bits.sensitivity_text import to_text
 from vai_q_tf.report.bits.trials import Trials
 
 STEPS = 3
@@ -24,10 +23,10 @@ def _data(_):
 
 
 def _layers():
-    """GraphDef of three layers in a row after the placeholder 'input', float [?, 12]; the last one, 'ruined', is the output.
+    """GraphDef of three layers after the placeholder 'input', float [?, 12]; the last one, 'ruined', is the output.
 
-    The first has weights that 8 bits hold exactly. In the last one weights near 0.1 share their tensor with one of 40 that
-    reads nothing but zeros.
+    The first has weights that 8 bits hold exactly. In the last one weights near 0.1 share their tensor with one of 40 whose
+    input is always 0.
     """
     random = np.random.RandomState(0)
     with tf.Graph().as_default() as graph:
@@ -75,7 +74,7 @@ def _weight_bits(model):
             for name, node in nodes.items() if name.endswith('kernel/wquant') or name.endswith('weights/wquant')}
 
 
-# what is measured
+# measurements
 
 def test_costs_that_are_known_in_advance(tmp_path):
     result = sensitivity(_layers(), _data, _config(tmp_path))
@@ -91,7 +90,7 @@ def test_costs_that_are_known_in_advance(tmp_path):
         'ruined/kernel/wquant': 'weight'}
 
 
-def test_every_number_by_its_definition(tmp_path):
+def test_every_number_against_its_definition(tmp_path):
     """A layer in NumPy, each tensor quantized alone, and left out alone."""
     random = np.random.RandomState(3)
     weights = random.normal(0, 0.3, (12, 3)).astype(np.float32)
@@ -125,7 +124,7 @@ def test_every_number_by_its_definition(tmp_path):
 
 
 @pytest.mark.parametrize('fields', [{}, {'weight_bit': 5, 'nodes_bit': ['conv2/Conv2D:8']}], ids=str)
-def test_the_whole_is_the_model_that_quantize_makes(tmp_path, fields):
+def test_the_network_is_the_model_of_quantize(tmp_path, fields):
     graph_def, output = networks.branches()
     config = _config(tmp_path, output, **fields)
     result = sensitivity(graph_def, networks.batches, config)
@@ -138,7 +137,7 @@ def test_the_whole_is_the_model_that_quantize_makes(tmp_path, fields):
     assert result.weight_bits == pytest.approx(sum(bits * size for bits, size in weights) / sum(size for _, size in weights))
 
 
-def test_data_is_asked_for_once_and_in_order(tmp_path):
+def test_data_is_read_once_and_in_order(tmp_path):
     steps = []
 
     def input_fn(step):
@@ -151,7 +150,7 @@ def test_data_is_asked_for_once_and_in_order(tmp_path):
 
 # a bound
 
-def test_what_has_to_stay_wide_is_the_tensor_with_the_outlier(tmp_path):
+def test_the_tensor_with_the_outlier_needs_16_bits(tmp_path):
     result = sensitivity(_layers(), _data, _config(tmp_path), target_db=30)
     assert result.db < 30 and result.choice.reached and result.choice.db >= 30
     assert result.choice.bits == (('ruined/kernel/wquant', 16),)
@@ -174,8 +173,8 @@ def test_a_model_with_the_listed_bits_has_the_decibels(tmp_path, target):
     assert {width for width in bits.values()} == {8, 16}
 
 
-def test_a_bound_needs_more_where_16_bits_are_less_than_float(tmp_path, monkeypatch):
-    """The search leaves tensors float. Were 16 bits no better than 9, the check has to find that out, and add others."""
+def test_a_bound_needs_more_tensors_if_16_bits_are_worse_than_float(tmp_path, monkeypatch):
+    """The search leaves tensors float. If 16 bits were no better than 9, the check must notice, and add tensors."""
     graph_def, output = networks.branches()
     config = _config(tmp_path, output)
     usual = sensitivity(graph_def, networks.batches, config, target_db=35).choice
@@ -193,10 +192,10 @@ def test_tensors_of_one_position_stay_wide_together(tmp_path):
     group = {'concat/aquant', 'max_pool/aquant', 'average_pool/mul/aquant', 'conv4/Relu/aquant', 'residual/Relu/aquant',
              'conv3/Relu/aquant', 'global_average/mul/aquant', 'logits/flatten/aquant'}
     assert group <= {name for name, _ in choice.bits}
-    assert 'average_pool:16' in choice.nodes_bit  # the user's name of what the passes made of the pool
+    assert 'average_pool:16' in choice.nodes_bit  # the user's name of the pool that the passes replaced
 
 
-def test_a_bound_that_holds_needs_nothing(tmp_path):
+def test_a_bound_that_holds_needs_no_tensor(tmp_path):
     graph_def, output = networks.branches()
     config = _config(tmp_path, output, nodes_bit=['conv2/Conv2D:10'])
     result = sensitivity(graph_def, networks.batches, config, target_db=10)
@@ -215,7 +214,7 @@ def test_a_bound_that_cannot_be_reached(tmp_path):
 # a budget
 
 @pytest.mark.parametrize('target', [4, 6, 7.9] + [pytest.param(target, marks=pytest.mark.slow) for target in (4.7, 5.5, 8)])
-def test_budgets_are_kept_by_a_model_that_has_the_decibels(tmp_path, target):
+def test_a_model_within_the_budget_has_the_decibels(tmp_path, target):
     graph_def, output = networks.branches()
     config = _config(tmp_path, output)
     result = sensitivity(graph_def, networks.batches, config, target_bits=target)
@@ -247,8 +246,8 @@ def test_weights_get_more_bits_than_they_have(tmp_path):
     assert set(dict(choice.bits).values()) == {8} and len(choice.bits) == len(choice.nodes_bit) == 3
 
 
-def test_what_is_no_better_than_the_same_bits_everywhere_is_not_taken(tmp_path, monkeypatch):
-    """A search that gives the tensor that costs most the fewest bits is found out by the check."""
+def test_a_choice_worse_than_uniform_bits_is_not_taken(tmp_path, monkeypatch):
+    """The check notices a search that gives the most costly tensor the fewest bits."""
     monkeypatch.setattr('vai_q_tf.report.bits.bit_choice.within_budget', lambda errors, sizes, budget: {
         name: 4 if name.startswith('logits') else 7 for name in errors})
     graph_def, output = networks.branches()
@@ -256,7 +255,7 @@ def test_what_is_no_better_than_the_same_bits_everywhere_is_not_taken(tmp_path, 
     assert set(dict(choice.bits).values()) == {6} and choice.uniform_bits == 6 and choice.db == choice.uniform_db
 
 
-def test_entries_of_the_user_stay_where_they_mean_other_tensors(tmp_path):
+def test_entries_of_the_user_for_other_tensors_stay(tmp_path):
     config = _config(tmp_path, weight_bit=5, nodes_bit=['relu:7', 'exact:6', 'ruined/kernel:7'])
     choice = sensitivity(_layers(), _data, config, target_bits=6).choice
     assert choice.nodes_bit[0] == 'relu:7' and not {'exact:6', 'ruined/kernel:7'} & set(choice.nodes_bit)
@@ -265,7 +264,7 @@ def test_entries_of_the_user_stay_where_they_mean_other_tensors(tmp_path):
     assert {node.name: node.attr['bit_width'].i for node in model.node}['relu/aquant'] == 7
 
 
-# what is written, and what is refused
+# results and refusals
 
 def test_the_report_has_all_numbers(tmp_path):
     for options in ({}, {'target_db': 30}, {'target_bits': 6}):
@@ -291,7 +290,7 @@ def test_the_report_has_all_numbers(tmp_path):
     {'target_db': 0}, {'target_db': -3}, {'target_db': float('inf')}, {'target_db': float('nan')}, {'target_db': 'all'},
     {'sensitivity_iter': 0}, {'sensitivity_iter': 1.5}, {'gpu_memory_fraction': 2}, {'target_bits': 6, 'target_db': 30}],
     ids=str)
-def test_values_out_of_range_are_told_before_anything_is_read(tmp_path, options):
+def test_values_out_of_range_are_refused_before_anything_is_read(tmp_path, options):
     with pytest.raises(errors.QuantizeError) as caught:
         sensitivity('no.pb', _data, _config(tmp_path), **options)
     assert caught.value.code == errors.INVALID_CONFIG and all(name in str(caught.value) for name in options)
@@ -306,7 +305,7 @@ def test_a_network_without_weights_has_no_bits_to_choose(tmp_path):
     assert sensitivity(graph.as_graph_def(), _data, config).weight_bits == 0
 
 
-def test_weights_that_no_name_means_keep_their_bits(tmp_path, monkeypatch):
+def test_weights_that_no_entry_can_name_keep_their_bits(tmp_path, monkeypatch):
     can_name = Trials.can_name
     monkeypatch.setattr(Trials, 'can_name', lambda self, name: 'plain' not in name and can_name(self, name))
     choice = sensitivity(_layers(), _data, _config(tmp_path), target_bits=7).choice
@@ -316,7 +315,7 @@ def test_weights_that_no_name_means_keep_their_bits(tmp_path, monkeypatch):
     assert caught.value.code == errors.INVALID_CONFIG
 
 
-def test_what_quantize_refuses_is_refused(tmp_path):
+def test_arguments_that_quantize_refuses_are_refused(tmp_path):
     for graph_def, input_fn, fields, code in (
             ('no.pb', _data, {}, errors.INVALID_INPUT), (_layers(), 'nothing', {}, errors.INVALID_INPUT_FN),
             (_layers(), lambda step: {}, {}, errors.INVALID_INPUT_FN),
@@ -328,8 +327,8 @@ def test_what_quantize_refuses_is_refused(tmp_path):
         sensitivity(_layers(), _data, None)
 
 
-def test_a_mean_whose_tensors_the_passes_made_gets_more_bits(tmp_path):
-    """The passes turn it into a pool, a factor and a squeeze; only the name of the mean means their tensors."""
+def test_a_mean_whose_tensors_the_passes_added_gets_more_bits(tmp_path):
+    """The passes turn it into a pool, a factor and a squeeze; only the name of the mean can name their tensors."""
     random = np.random.RandomState(0)
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, 4, 4, 3], name='input')
@@ -346,6 +345,5 @@ def test_a_mean_whose_tensors_the_passes_made_gets_more_bits(tmp_path):
     assert _decibels(model, graph_def, 'out', data, STEPS) == pytest.approx(choice.db, abs=1e-2)
 
 
-def test_nothing_is_to_be_given_to_quantize_where_the_bits_stay(tmp_path):
-    result = sensitivity(_layers(), _data, _config(tmp_path), target_bits=8)
-    assert not result.choice.nodes_bit and '--nodes_bit' not in to_text(result)
+def test_no_entries_if_the_bits_stay(tmp_path):
+    assert sensitivity(_layers(), _data, _config(tmp_path), target_bits=8).choice.nodes_bit == ()

@@ -1,4 +1,4 @@
-"""Dumps as they lie: which file is which batch of which tensor."""
+"""Which file of a dump is which batch of which tensor."""
 import json
 import os
 
@@ -10,7 +10,7 @@ from vai_q_tf.report.dumps.dump_reader import DumpReader, is_dump
 
 
 def write(folder, **tensors):
-    """Files <name>.bin; keys have the ending of the type."""
+    """Files <name>.bin; the name may end with a type."""
     folder.mkdir(exist_ok=True)
     for name, values in tensors.items():
         (folder / (name + '.bin')).write_bytes(np.asarray(values).tobytes())
@@ -34,7 +34,7 @@ def test_both_ways_to_count_batches(tmp_path):
         dump.read('b', 2)
 
 
-def test_files_without_a_type_count_from_0_beside_files_with_one(tmp_path):
+def test_files_without_a_type_count_from_0_next_to_files_with_one(tmp_path):
     write(tmp_path / 'dump_results_1', a=int8(2), b_int16=np.int16([300]))
     write(tmp_path / 'dump_results_2', b_int16=np.int16([400]))
     dump = DumpReader(str(tmp_path))
@@ -43,13 +43,13 @@ def test_files_without_a_type_count_from_0_beside_files_with_one(tmp_path):
         dump.read('a', 0)
 
 
-def test_binary_counts_before_text(tmp_path):
+def test_binary_files_are_preferred_to_text(tmp_path):
     write(tmp_path, a=int8(1))
     (tmp_path / 'a.txt').write_text('2')
     assert DumpReader(str(tmp_path)).read('a', 0) == [1]
 
 
-def test_bits_of_the_index_tell_the_type(tmp_path):
+def test_the_type_follows_from_the_bits_of_the_index(tmp_path):
     write(tmp_path / 'dump_results_0', a=np.int16([300, -300]))
     record = {'file': 'a', 'type': 'int16', 'bits': 12, 'position': 3, 'shape': [2]}
     (tmp_path / 'dump_results.json').write_text(json.dumps({'x/aquant': record}))
@@ -68,7 +68,7 @@ def test_weights_that_are_cut_off(tmp_path):
 
 @pytest.mark.parametrize('name', ['a', 'a_int8'])
 @pytest.mark.parametrize('first', [0, 1, 3])
-def test_a_tool_begins_to_count_where_it_likes(tmp_path, name, first):
+def test_a_tool_may_start_to_count_anywhere(tmp_path, name, first):
     for batch in range(2):
         write(tmp_path / 'dump_results_{}'.format(first + batch), **{name: int8(batch)})
     dump = DumpReader(str(tmp_path))
@@ -80,7 +80,7 @@ def test_two_files_of_one_tensor_have_to_agree(tmp_path, folder):
     write(tmp_path / 'dump_results_1', a_int8=int8(1, 2))
     write(tmp_path / folder, a=int8(1, 2))
     assert list(DumpReader(str(tmp_path)).read('a', 0)) == [1, 2]
-    write(tmp_path / folder, a=int8(1, 3))  # what a board wrote over the copy of a dump
+    write(tmp_path / folder, a=int8(1, 3))  # a board wrote over the copy of a dump
     with pytest.raises(QuantizeError, match='Two versions') as caught:
         DumpReader(str(tmp_path)).read('a', 0)
     assert os.path.join(folder, 'a.bin') in str(caught.value) and 'a_int8.bin' in str(caught.value)
@@ -97,7 +97,7 @@ def test_types_of_files_without_one(tmp_path):
     assert 'int32' in str(caught.value)
 
 
-def test_later_batches_may_have_other_sizes_than_the_index_tells(tmp_path):
+def test_later_batches_may_have_other_sizes_than_in_the_index(tmp_path):
     write(tmp_path / 'dump_results_0', a=int8(1, 2, 3, 4))
     write(tmp_path / 'dump_results_1', a=int8(5, 6))
     record = {'file': 'a', 'type': 'int8', 'bits': 8, 'position': 3, 'shape': [2, 2]}
@@ -107,13 +107,13 @@ def test_later_batches_may_have_other_sizes_than_the_index_tells(tmp_path):
     assert dump.path('x/aquant', 1) == str(tmp_path / 'dump_results_1' / 'a.bin')
 
 
-def test_folders_of_great_numbers(tmp_path):
+def test_folders_with_large_numbers(tmp_path):
     write(tmp_path / 'dump_results_99999999999999999999', a=int8(1))
     write(tmp_path / 'dump_results_0', a=int8(1))
     assert DumpReader(str(tmp_path)).batches == 1
 
 
-def test_what_a_dump_is(tmp_path):
+def test_folders_that_are_dumps(tmp_path):
     assert not is_dump(str(tmp_path)) and not is_dump(str(tmp_path / 'nowhere'))
     (tmp_path / 'readme.txt').write_text('1')
     assert not is_dump(str(tmp_path)) and not is_dump(str(tmp_path / 'readme.txt'))

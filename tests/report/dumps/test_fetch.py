@@ -1,4 +1,4 @@
-"""The order of tensors in a graph, how many are run at once, and their integers."""
+"""The order of tensors in a graph, how many are run at a time, and their integers."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -11,7 +11,7 @@ from vai_q_tf.report.dumps import fetch
 from vai_q_tf.report.dumps.fetch import Fetcher, graph_order, integers_of
 
 
-def test_constants_come_before_the_op_that_reads_them_wherever_they_stand_in_the_file():
+def test_constants_come_right_before_the_op_that_reads_them():
     with tf.Graph().as_default() as graph:
         tf.constant([1.0], name='alone')
         y = tf.placeholder(tf.float32, [1], 'x')
@@ -35,7 +35,7 @@ def test_a_loop_has_an_order_too():
 
 
 @pytest.mark.parametrize('limit, chunks', [(1 << 20, 1), (3 * 64 * 4, 1), (3 * 64 * 4 - 1, 2), (1, 3)])
-def test_as_many_tensors_at_once_as_fit(monkeypatch, limit, chunks):
+def test_as_many_tensors_at_a_time_as_fit(monkeypatch, limit, chunks):
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, 8], 'x')
         for name in 'abc':

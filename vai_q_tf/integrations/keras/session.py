@@ -47,7 +47,8 @@ def _session(graph):
 def _initialised(session, graph):
     """(variables that have a value in the session, their values)."""
     with graph.as_default():
-        variables = list(set(tf.global_variables() + tf.local_variables()) | set(tf_internal.keras_variables(graph)))
+        variables = sorted({*tf.global_variables(), *tf.local_variables(), *tf_internal.keras_variables(graph)},
+                           key=lambda variable: variable.name)  # sets of variables have no order that repeats
         with tf.name_scope(None), tf.control_dependencies(None):
             ready = session.run([tf.is_variable_initialized(variable) for variable in variables])
         variables = [variable for variable, is_ready in zip(variables, ready) if is_ready]

@@ -1,44 +1,45 @@
-"""The final positions of a plan: what was observed, brought to what the hardware can compute.
+"""The final positions of a plan: observed positions, changed to positions that the hardware supports.
 
-In this order: tensors that a move, concat or pool joins get one position; hard sigmoids get the least position that the
-hardware takes; tensors that were zero all the time get the position of what is next to them; then the positions that shift
-registers cannot hold move, see `position_rules`.
+In this order: tensors that a move, concat or pool joins get one position; hard sigmoids get the lowest position that the
+hardware supports; tensors that were always zero get the position of a neighbour; then the positions that shift registers
+cannot hold move, see `position_rules`.
 """
-from typing import Dict, NamedTuple, Optional
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
 from vai_q_tf import errors
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO, POSITION_MAX, POSITION_MIN, POSITION_ZERO
 from vai_q_tf.plan.positions.joined import active_alignments, group_numbers
 from vai_q_tf.plan.positions.position_rules import position_rules
 from vai_q_tf.plan.positions.settle import find_positions
+from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor
+from vai_q_tf.types import Positions
 
 
 class Observation(NamedTuple):
-    """What was seen of a tensor.
+    """The values of a tensor, summed up.
 
-    position: the most frequent of the positions that suited the batches, or the one that suits all of them (positions_by).
-    errors: float64 [256], summed squared error over all batches; entry i is that of position i - 128. None where it was not
-      asked for.
+    position: the most frequent of the positions that suited the batches, or the one that suits them all (positions_by).
+    errors: float64 [256], summed squared error over all batches; entry i is that of position i - 128. None if not measured.
     """
     position: int
     errors: Optional[np.ndarray] = None
 
 
-def decide(plan, observed, config, chosen=None) -> Dict[str, int]:
+def decide(plan: QuantPlan, observed: Mapping[str, Observation], config: QuantizeConfig,
+           chosen: Optional[Positions] = None) -> Dict[str, int]:
     """{name: position in fractional bits} of all tensors of the plan; never POSITION_ZERO.
 
     Args:
-      plan: a QuantPlan.
-      observed: {name: Observation}. Tensors that share a position get the one with the least error, whatever positions_by says,
-        or where the errors are not known the least of those of the tensors that are no result of a move, concat or pool among
-        them.
+      observed: {name: Observation}. Tensors that share a position get the one with the least error, whatever positions_by says;
+        if the errors are not known, the lowest position of those that are not results of a move, concat or pool.
       config: QuantizeConfig; align_rule, align_concat, align_pool, adjust_shift_cut and adjust_shift_bias act.
       chosen: {name: position} for tensors whose group is to begin with that position instead.
 
     Raises:
-      QuantizeError: UNSUPPORTED_GRAPH where no positions are within the limits.
+      QuantizeError: UNSUPPORTED_GRAPH if no positions are within the limits.
     """
     rules = position_rules(plan, config)
     groups = rules.of_groups({name: observation.position for name, observation in observed.items()})
@@ -53,7 +54,7 @@ def decide(plan, observed, config, chosen=None) -> Dict[str, int]:
     return rules.of_tensors(found)
 
 
-def _no_positions(wanted):
+def _no_positions(wanted: Positions) -> errors.QuantizeError:
     wanted = {name: position for name, position in wanted.items() if position != POSITION_ZERO} or wanted
     middle = sorted(wanted.values())[len(wanted) // 2]
     name = max(wanted, key=lambda name: abs(wanted[name] - middle))
@@ -63,34 +64,33 @@ def _no_positions(wanted):
             name, wanted[name], middle))
 
 
-def measured(plan, config):
-    """The names of the tensors whose errors decide about the position of a group, a set.
+def measured(plan: QuantPlan, config: QuantizeConfig) -> Set[str]:
+    """The names of the tensors whose errors decide the position of a group.
 
     Results of moves are not among them: they hold the values of another tensor of the group once more.
     """
     return {name for group in shared(plan, config) for name in group}
 
 
-def shared(plan, config):
-    """The names of the tensors of each group of several, results of moves aside, a list of tuples."""
+def shared(plan: QuantPlan, config: QuantizeConfig) -> List[Tuple[str, ...]]:
+    """The names of the tensors of each group of several, without results of moves."""
     return [tuple(tensor.name for tensor in group) for group in _measured(plan, config).values()]
 
 
-def _measured(plan, config):
-    """{number of a group: the QuantTensors whose errors decide}; only the groups of several."""
-    if config.align_rule == 'output':
-        return {}
+def _measured(plan: QuantPlan, config: QuantizeConfig) -> Dict[int, List[QuantTensor]]:
+    """{number of a group: the QuantTensors whose errors decide}, for groups of several."""
     moved = {alignment.output for alignment in active_alignments(plan, config) if alignment.kind == 'move'}
-    numbers, members = group_numbers(plan, config), {}
+    numbers = group_numbers(plan, config)
+    members: Dict[int, List[QuantTensor]] = {}
     for tensor in plan.tensors:
         if tensor.name not in moved:
             members.setdefault(numbers[tensor.name], []).append(tensor)
     return {number: group for number, group in members.items() if len(group) > 1}
 
 
-def _least_error(members, observed):
-    """The position with the least summed squared error over the members; the greatest of equal ones, which is exact for most of
-    the values that were not seen.
+def _least_error(members: Sequence[QuantTensor], observed: Mapping[str, Observation]) -> int:
+    """The position with the least summed squared error over the members; the highest of equal ones, at which most values that
+    were not seen are exact.
 
     A member that must not overflow (method 0) bounds it from above.
     """
@@ -102,16 +102,16 @@ def _least_error(members, observed):
     return top - int(total[POSITION_MIN + HISTOGRAM_ZERO:top + HISTOGRAM_ZERO + 1][::-1].argmin())
 
 
-def least_error(errors):
-    """The position with the least of the squared errors [256] at all positions, the smallest of equal ones."""
+def least_error(errors: np.ndarray) -> int:
+    """The position with the least of the squared errors [256] at all positions, the lowest of equal ones."""
     return POSITION_MIN + int(errors[POSITION_MIN + HISTOGRAM_ZERO:POSITION_MAX + HISTOGRAM_ZERO + 1].argmin())
 
 
-def error_table(first, errors):
+def error_table(first: int, errors: np.ndarray) -> np.ndarray:
     """Squared errors at all positions, float64 [256], from those in a window that begins at position `first`.
 
-    Below the window everything rounds to zero as at its first entry. Above it the error is at most that of a tensor of zeros,
-    which is taken for it.
+    Below the window everything rounds to zero, as at its first entry. Above it the error is at most that of rounding everything
+    to zero, which is used instead.
     """
     table = np.full(HISTOGRAM_BINS, errors[0], np.float64)
     start = first + HISTOGRAM_ZERO

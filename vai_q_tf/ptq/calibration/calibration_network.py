@@ -1,10 +1,12 @@
-"""The calibration graph: every tensor of a plan is searched and quantized, constants once and for all."""
+"""The calibration graph: searches a position for every tensor of a plan in each batch, for constants once in advance."""
 import collections
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, ops
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.export.constants import ERRORS_ABOVE, ConstantQuantizer, errors_below
 from vai_q_tf.export.fix_neuron_nodes import insert
 from vai_q_tf.fixed_point import POSITION_ZERO
@@ -12,7 +14,9 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import skip_clustering
 from vai_q_tf.graph.view import GraphView, indexed_name, node_name
+from vai_q_tf.passes.common.rewriter import make_node
 from vai_q_tf.plan.positions import final_positions
+from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor
 from vai_q_tf.ptq.calibration.counting import count_magnitudes, count_positions
 from vai_q_tf.ptq.calibration.input_ranges import InputRanges
 from vai_q_tf.ptq.calibration.not_finite import NotFinite, float_outputs
@@ -22,111 +26,134 @@ _POSITIONS = 'vai_q_tf/positions'
 _COUNTS = {'percentile': lambda record, x: count_positions(x, record.bits), 'entropy': lambda record, x: count_magnitudes(x)}
 
 
+class Fetches(NamedTuple):
+    """The names of the tensors that a run fetches, or their values. Few, as the first run of a session takes long for many.
+
+    positions: [names]. windows: (first positions [n], errors [n, length]) for each length of windows of errors.
+    counts: [[chosen, bins]], or empty. inputs, not_finite: of InputRanges and NotFinite.
+    """
+    positions: Any
+    windows: List[List[Any]]
+    counts: List[Any]
+    inputs: List[List[Any]]
+    not_finite: List[Any]
+
+
+class Observations(NamedTuple):
+    """The observations of a batch. positions: {quantized tensor: position}, that of an int; windows: {quantized tensor:
+    (first position, squared errors from there on)}; counts: {quantized tensor: counts, see `histograms`}."""
+    positions: Dict[str, np.ndarray]
+    windows: Dict[str, Tuple[np.ndarray, np.ndarray]]
+    counts: Dict[str, np.ndarray]
+
+
 class CalibrationNetwork:
-    """The calibration graph of a plan, ready to be run.
+    """The calibration graph of a plan.
+
+    By votes every tensor is quantized before the next one is searched. Otherwise the float network is observed: of tensors of
+    method 1, 'mse' measures the errors, 'percentile' and 'entropy' count the elements. The errors of tensors that are to be
+    aligned are always measured.
 
     Args:
-      graph_def, plan, config: as in `calibrate`. By votes every tensor is searched and quantized before the next one. The other
-        ways of config.positions_by observe the float network, of tensors of method 1 'mse' the errors, 'percentile' and
-        'entropy' the counts. Errors of tensors that are to be aligned are measured anyway.
+      graph_def, plan, config: as in `calibrate`.
 
     Attributes:
-      way: of config.positions_by.
+      positions_by: that of the config, 'votes' instead of None.
       graph: a tf.Graph in which the tensors of the plan are observed.
-      names: of the tensors that are no constants. measured: those of them whose errors are measured.
-      chosen: the QuantTensors whose position `way` decides about, none for 'votes'.
-      constants: {name of a tensor that is a constant: Observation}.
-      not_finite: the NotFinite that watches these tensors, and the outputs that stay float.
+      names: the quantized tensors that are not constants. measured: those of them whose errors are measured.
+      chosen: the QuantTensors whose position `positions_by` decides over all batches; empty for 'votes'.
+      constants: {quantized tensor that is a constant: Observation}.
+      not_finite: the NotFinite that watches the quantized tensors and the outputs that stay float.
       inputs: the InputRanges of the input nodes.
-      fetches: tensor names of what `observations` reads; few, as the first run of a session takes long for many.
+      fetches: the Fetches of each run.
     """
 
-    def __init__(self, graph_def, plan, config):
+    def __init__(self, graph_def: tf.GraphDef, plan: QuantPlan, config: QuantizeConfig) -> None:
         ops.load_library()
         view = GraphView(graph_def)
-        self.way = config.positions_by or 'votes'
-        if self.way != 'votes':
+        self._nodes = view.names
+        self.positions_by = config.positions_by or 'votes'
+        by_votes = self.positions_by == 'votes'
+        if not by_votes:
             plan = _with_inputs(plan, config)
         measured = final_positions.measured(plan, config)
-        self.constants, values = _search_constants(view, plan, measured, self.way == 'votes')
+        with ConstantQuantizer() as quantizer:
+            self.constants = _search_constants(quantizer, view, plan, measured)
+            values = _quantized_constants(quantizer, view, plan, self.constants) if by_votes else {}
         computed = [record for record in plan.tensors if record.name not in self.constants]
         self.names = [record.name for record in computed]
-        self.chosen = [record for record in computed if record.method == 1 and self.way != 'votes']
-        if self.way == 'mse':
+        self.chosen = [record for record in computed if record.method == 1 and not by_votes]
+        if self.positions_by == 'mse':
             measured = measured.union(record.name for record in self.chosen)
         self._windows = _windows(computed, measured)
+        calibrating = _calibration_graph(editor.with_values(graph_def, values), computed, self._windows, by_votes)
+        watched = dict({indexed_name(record.tensor): record.tensor for record in computed}, **float_outputs(view, plan))
         self.graph = tf.Graph()
         with self.graph.as_default():
-            large_constants.import_graph_def(
-                _calibration_graph(graph_def, computed, values, self._windows, self.way != 'votes'), name='')
-            counts = [_COUNTS[self.way](record, self.graph.get_tensor_by_name(indexed_name(record.tensor)))
-                      for record in self.chosen if self.way in _COUNTS]
-            packed = [tf.stack(counts).name] if counts else []
-            watched = {indexed_name(record.tensor): record.tensor for record in computed}
-            self.not_finite = NotFinite(dict(watched, **float_outputs(view, plan)))
-            self.inputs = InputRanges(computed)
+            large_constants.import_graph_def(calibrating, name='')
+            self.not_finite, self.inputs = NotFinite(watched), InputRanges(computed)
+            windows = [[node + ':0' for node in _packs(size)] for size in self._windows]
+            self.fetches = Fetches(_POSITIONS + ':0', windows, self._add_counts(), self.inputs.fetches, self.not_finite.fetches)
         skip_clustering(self.graph.get_operation_by_name(_POSITIONS))
-        self.fetches = [_POSITIONS + ':0', [[node + ':0' for node in _packs(size)] for size in self._windows], packed,
-                        self.inputs.fetches, self.not_finite.fetches]
-        self._nodes = view.names
+
+    def _add_counts(self):
+        """Adds the ops that count the elements of the chosen tensors; the name of all counts in a list, or an empty list."""
+        if self.positions_by not in _COUNTS or not self.chosen:
+            return []
+        count = _COUNTS[self.positions_by]
+        return [tf.stack([count(record, self.graph.get_tensor_by_name(indexed_name(record.tensor)))
+                          for record in self.chosen]).name]
 
     @property
-    def measured(self):
+    def measured(self) -> List[str]:
         return [name for names in self._windows.values() for name in names]
 
-    def observations(self, fetched):
-        """({name: position}, {name: (first position, errors)}, {name: counts}) from the values of `fetches`."""
-        positions, windows, packed, _, _ = fetched
-        measured = {}
-        for names, (first, errors_at) in zip(self._windows.values(), windows):
-            measured.update(zip(names, zip(first, errors_at)))
-        counts = {record.name: row for rows in packed for record, row in zip(self.chosen, rows)}
-        return dict(zip(self.names, positions)), measured, counts
+    def observations(self, fetched: Fetches) -> Observations:
+        """The Observations in the values of `fetches`."""
+        windows: Dict[str, Tuple[np.ndarray, np.ndarray]] = {}
+        for names, (first, errors_at) in zip(self._windows.values(), fetched.windows):
+            windows.update(zip(names, zip(first, errors_at)))
+        counts = {record.name: row for rows in fetched.counts for record, row in zip(self.chosen, rows)}
+        return Observations(dict(zip(self.names, fetched.positions)), windows, counts)
 
     @staticmethod
-    def position(name):
-        """The tensor with the position of a quantized tensor in the batch at hand."""
+    def position(name: str) -> str:
+        """The tensor with the position of a quantized tensor in the current batch."""
         return name + '/position:0'
 
-    def shapes(self):
-        """{node: [TensorShapeProto of each output]} of the float graph's nodes."""
+    def shapes(self) -> Dict[str, List]:
+        """{node: [TensorShapeProto of each output]} of the nodes of the float graph."""
         return {name: [output.shape.as_proto() for output in self.graph.get_operation_by_name(name).outputs]
                 for name in self._nodes}
 
 
 def _with_inputs(plan, config):
-    """The plan in which the positions of inputs are chosen as those of others, unless the config asks for another method."""
+    """The plan with method 1 for inputs, so that their positions are chosen as those of activations, unless the config names
+    another method."""
     named = {node_name(entry.rpartition(':')[0]) for entry in config.nodes_method}
     return plan._replace(tensors=tuple(
         record._replace(method=1) if record.role == 'input' and config.method == 1 and node_name(record.tensor) not in named
         else record for record in plan.tensors))
 
 
-def _search_constants(view, plan, measured, quantizes):
-    """({name: Observation}, {Const: quantized value}) of the tensors that are Consts read through their FixNeuron alone.
-
-    Without `quantizes` no values.
-    """
-    observed, values = {}, {}
-    with ConstantQuantizer() as quantizer:
-        for record in plan.tensors:
-            if view.op(record.tensor) != 'Const':
-                continue
-            value = view.value(record.tensor)
-            is_finite = np.isfinite(value).all()
-            if not is_finite and record.role in ('weight', 'bias'):
-                raise _not_finite(record, value)
-            if set(view.consumers(record.tensor)) - set(record.consumers):
-                continue
-            found = observed[record.name] = quantizer.search(record, value, record.name in measured)
-            if quantizes:
-                values[record.tensor] = large_constants.kept(quantizer.quantize(
-                    value, found.position, record.bits, record.mode, record.narrow_range))
-            if not is_finite:
-                tf.logging.warning('%s has NaN or infinity', record.tensor)
-            elif found.position == POSITION_ZERO:
-                tf.logging.warning('%s has nothing but zeros', record.name)
-    return observed, values
+def _search_constants(quantizer, view, plan, measured):
+    """{quantized tensor: Observation} of the tensors that are Consts read only through their FixNeuron."""
+    observed = {}
+    for record in plan.tensors:
+        if view.op(record.tensor) != 'Const':
+            continue
+        value = view.value(record.tensor)
+        is_finite = np.isfinite(value).all()
+        if not is_finite and record.role in ('weight', 'bias'):
+            raise _not_finite(record, value)
+        if set(view.consumers(record.tensor)) - set(record.consumers):
+            continue
+        observed[record.name] = quantizer.search(record, value, record.name in measured)
+        if not is_finite:
+            tf.logging.warning('%s has NaN or infinity', record.tensor)
+        elif observed[record.name].position == POSITION_ZERO:
+            tf.logging.warning('%s has nothing but zeros', record.name)
+    return observed
 
 
 def _not_finite(record, value):
@@ -138,6 +165,13 @@ def _not_finite(record, value):
             np.size(value) - np.isfinite(value).sum(), np.size(value)))
 
 
+def _quantized_constants(quantizer, view, plan, observed):
+    """{Const: quantized value} of the observed tensors."""
+    return {record.tensor: large_constants.kept(quantizer.quantize(
+        view.value(record.tensor), observed[record.name].position, record.bits, record.mode, record.narrow_range))
+        for record in plan.tensors if record.name in observed}
+
+
 def _windows(computed, measured):
     """{length of the window of errors: names of the tensors for which it is measured}"""
     windows = collections.defaultdict(list)
@@ -147,47 +181,39 @@ def _windows(computed, measured):
     return dict(windows)
 
 
-def _calibration_graph(graph_def, computed, values, windows, stays_float):
-    """The graph with quantized constants, and with a search and a quantization after every other tensor.
-
-    stays_float: leaves the quantization away, so that all is searched on the float network.
-    """
+def _calibration_graph(graph_def, computed, windows, by_votes):
+    """The graph with a search after every computed tensor, and by votes with its quantization."""
     measured = {name for names in windows.values() for name in names}
-    graph_def = editor.with_values(graph_def, values)
-    graph_def = insert(graph_def, computed, lambda record: _observers(record, record.name in measured, stays_float))
-    nodes = [editor.constant(_TRACK, tf.bool, True),
-             _pack(_POSITIONS, tf.int32, [record.name + '/position' for record in computed])]
+
+    def observers(record):
+        search = kernel('VaiSearchPosition', record.name + '/position', [record.tensor, _TRACK], record, method=record.method)
+        last = (kernel('VaiFixNeuron', record.name, [record.tensor, search.name], record) if by_votes else
+                make_node('Identity', record.name, [record.tensor], T=tf.float32))
+        return [search, last] + ([_error_window(record)] if record.name in measured else [])
+    result = insert(graph_def, computed, observers)
+    result.node.extend([editor.constant(_TRACK, tf.bool, True),
+                        _pack(_POSITIONS, tf.int32, [record.name + '/position' for record in computed])])
     for size, names in windows.items():
         first, errors_at = _packs(size)
-        nodes += [_pack(first, tf.int32, [name + '/errors' for name in names]),
-                  _pack(errors_at, tf.float64, [name + '/errors:1' for name in names])]
-    graph_def.node.extend(nodes)
-    return graph_def
+        result.node.extend([_pack(first, tf.int32, [name + '/errors' for name in names]),
+                            _pack(errors_at, tf.float64, [name + '/errors:1' for name in names])])
+    return result
 
 
 def _packs(size):
-    """The nodes that have the first positions and the errors of all windows of a length."""
+    """The nodes that hold the first positions and the errors of all windows of a length."""
     return 'vai_q_tf/first_{}'.format(size), 'vai_q_tf/errors_{}'.format(size)
 
 
 def _pack(name, dtype, inputs):
-    node = tf.NodeDef(name=name, op='Pack', input=inputs)
-    node.attr['T'].type, node.attr['N'].i = dtype.as_datatype_enum, len(inputs)
-    return node
+    return make_node('Pack', name, inputs, T=dtype, N=len(inputs))
 
 
-def _observers(record, with_errors, stays_float):
-    position = record.name + '/position'
-    nodes = [tf.NodeDef(name=position, op='VaiSearchPosition', input=[record.tensor, _TRACK])]
-    if not stays_float:
-        nodes.append(tf.NodeDef(name=record.name, op='VaiFixNeuron', input=[record.tensor, position]))
-    nodes[0].attr['method'].i = record.method
-    if with_errors:
-        nodes.append(tf.NodeDef(name=record.name + '/errors', op='VaiPositionErrors', input=[record.tensor]))
-        nodes[-1].attr['below'].i, nodes[-1].attr['above'].i = errors_below(record.bits), ERRORS_ABOVE
-    for node in nodes:
-        node.attr['bit_width'].i, node.attr['mode'].i, node.attr['symmetric'].b = record.bits, record.mode, record.narrow_range
-    if stays_float:
-        nodes.append(tf.NodeDef(name=record.name, op='Identity', input=[record.tensor]))
-        nodes[-1].attr['T'].type = tf.float32.as_datatype_enum
-    return nodes
+def _error_window(record):
+    return kernel('VaiPositionErrors', record.name + '/errors', [record.tensor], record,
+                   below=errors_below(record.bits), above=ERRORS_ABOVE)
+
+
+def kernel(op: str, name: str, inputs: List[str], record: QuantTensor, **attrs: Any) -> tf.NodeDef:
+    """A node of an op of this package, for the number format of a QuantTensor."""
+    return make_node(op, name, inputs, bit_width=record.bits, mode=record.mode, symmetric=bool(record.narrow_range), **attrs)

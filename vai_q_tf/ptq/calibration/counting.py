@@ -1,42 +1,42 @@
-"""The ops that count the elements of a tensor of a batch, for `histograms`."""
+"""The ops that count the elements of a tensor in a batch, for `histograms`."""
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO, POSITION_MAX, POSITION_MIN, POSITION_ZERO
 from vai_q_tf.ptq.calibration.histograms import MAGNITUDES, SUBBITS
 
-_FRACTION_BITS = 23  # of float32, whose bits rise with its magnitude and have the exponent above them
+_FRACTION_BITS = 23  # of float32; above them is the exponent, so the bits rise with the magnitude
 _LEAST_NORMAL, _INFINITY = 1 << _FRACTION_BITS, 255 << _FRACTION_BITS
 
 
-def count_positions(x, bits):
-    """Counts of positions of a float32 tensor at a width, int32 [256]; see `histograms`.
+def count_positions(x: tf.Tensor, bits: int) -> tf.Tensor:
+    """Counts of positions of a float32 tensor at a bit width, int32 [256]; see `histograms`.
 
-    Multiplying a limit by 2^-p takes p from its exponent. So an element is within it up to the position that the difference of
-    their bits has above the bits of the fraction, rounded down.
+    Multiplying a limit by 2^-p subtracts p from its exponent. So the greatest position at which an element is within the limit
+    is the difference of their bits without the bits of the fraction, rounded down.
     """
     half = 2.0**(bits - 1)
     values, magnitude = _bits_of(x)
     limit = tf.where_v2(values < 0, _limit(half + 0.5), _limit(half - 0.5))
-    own = tf.clip_by_value(tf.bitwise.right_shift(limit - magnitude, _FRACTION_BITS), POSITION_MIN, POSITION_MAX)
+    positions = tf.clip_by_value(tf.bitwise.right_shift(limit - magnitude, _FRACTION_BITS), POSITION_MIN, POSITION_MAX)
     counted = tf.logical_and(magnitude >= _LEAST_NORMAL, magnitude < _INFINITY)
-    return _count(tf.where_v2(counted, own, POSITION_ZERO) + HISTOGRAM_ZERO, HISTOGRAM_BINS)
+    return _count(tf.where_v2(counted, positions, POSITION_ZERO) + HISTOGRAM_ZERO, HISTOGRAM_BINS)
 
 
-def count_magnitudes(x):
+def count_magnitudes(x: tf.Tensor) -> tf.Tensor:
     """Counts of magnitudes of a float32 tensor, int32 [MAGNITUDES]; see `histograms`."""
     _, magnitude = _bits_of(x)
     return _count(tf.bitwise.right_shift(magnitude, _FRACTION_BITS - SUBBITS), MAGNITUDES)
 
 
 def _bits_of(x):
-    """The bits of float32 elements as int32 [n], negative where the sign bit is set, and those of their magnitudes."""
+    """The bits of float32 elements and of their magnitudes, both int32 [n]; the former is negative if the sign bit is set."""
     values = tf.bitcast(tf.reshape(x, [-1]), tf.int32)
     return values, tf.bitwise.bitwise_and(values, 0x7fffffff)
 
 
 def _limit(value):
-    """The bits of the greatest float32 not above the end of a range; the one that is no float32, 2^23 + 0.5, rounds to 2^23."""
+    """The bits of the greatest float32 up to the end of a range; 2^23 + 0.5, which float32 lacks, rounds to 2^23."""
     return int(np.float32(value).view(np.int32))
 
 

@@ -1,19 +1,20 @@
-"""What calibration feeds to the input nodes: its range, how much of it is out of range at a position, how batches differ."""
-from typing import NamedTuple, Tuple
+"""The values that calibration feeds to the input nodes: their range, their saturation at a position, how batches differ."""
+from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO
 from vai_q_tf.graph.view import indexed_name
+from vai_q_tf.plan.quant_plan import QuantTensor
 from vai_q_tf.ptq.calibration.counting import count_positions
 
 
 class InputRange(NamedTuple):
     """The values of an input node over all batches.
 
-    bits: with the sign. low, high: the least and the greatest value. size: number of elements.
-    counts: of positions, int64 [256], see `histograms`. deviations: the standard deviation in each batch.
+    bits: width, including the sign. low, high: the least and the greatest value. size: number of elements.
+    counts: of positions, int64 [256], see `histograms`. deviations: the standard deviation of each batch.
     """
     bits: int
     low: float
@@ -22,32 +23,32 @@ class InputRange(NamedTuple):
     counts: np.ndarray
     deviations: Tuple[float, ...]
 
-    def saturated(self, position):
-        """The share of the elements that are out of the range of the bits at a position."""
+    def saturated(self, position: int) -> float:
+        """The share of the elements that are out of range at a position."""
         return float(self.counts[:position + HISTOGRAM_ZERO].sum()) / max(self.size, 1)
 
 
 class InputRanges:
-    """Watches the input nodes of a graph, which is the default graph when this is made.
+    """Measures the input nodes of the default graph, to which it adds ops.
 
     Args:
-      records: the QuantTensors of a plan; those of other roles are passed over.
+      records: the QuantTensors of a plan; those that are not inputs are ignored.
 
     Attributes:
-      fetches: names of what `add` is given the values of.
+      fetches: the names of the tensors whose values `add` takes.
     """
 
-    def __init__(self, records):
+    def __init__(self, records: Iterable[QuantTensor]) -> None:
         self._inputs = [record for record in records if record.role == 'input']
-        self._batches = []
+        self._batches: List[Sequence[Any]] = []
         self.fetches = [_measures(record) for record in self._inputs]
 
-    def add(self, values):
-        """Adds a batch; values: of `fetches`."""
+    def add(self, values: Sequence[Any]) -> None:
+        """Adds a batch, the values of `fetches`."""
         self._batches.append(values)
 
-    def found(self):
-        """{name of a quantized tensor: InputRange}"""
+    def found(self) -> Dict[str, InputRange]:
+        """{quantized tensor: InputRange} over all batches."""
         return {record.name: _over_all(record.bits, batches)
                 for record, batches in zip(self._inputs, zip(*self._batches))}
 

@@ -1,4 +1,6 @@
-"""A float network with a switch at every tensor of a plan: quantized at any position, or left as it is, without a new graph."""
+"""A float network with a switch at every tensor of a plan: quantized at any position, or float, without a new graph."""
+from typing import Iterable, List, Optional, Sequence
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -8,24 +10,27 @@ from vai_q_tf.fixed_point import NO_OBSERVATION
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config, skip_clustering
+from vai_q_tf.passes.common.rewriter import make_node
+from vai_q_tf.plan.quant_plan import QuantPlan
+from vai_q_tf.ptq.calibration.calibration_network import kernel
+from vai_q_tf.types import Feed, Positions
 
 _POSITIONS = 'vai_q_tf/positions'
 _SWITCHES = 'vai_q_tf/switches'
 
 
 class SwitchableNetwork:
-    """A session with the network; a context manager, which closes it.
+    """A session with the network; a context manager that closes it.
 
-    With the final positions of all tensors it computes what the quantized model does, without any what the float graph does,
-    both to the bit.
+    With the final positions of all tensors it equals the quantized model to the bit, without any it equals the float graph.
 
     Args:
       graph_def: the float GraphDef that was annotated, see `runnable`.
-      plan: its QuantPlan, from which the tensors have their bits.
+      plan: its QuantPlan, which has the bits of each tensor.
       gpu_memory_fraction: see `session_config`.
     """
 
-    def __init__(self, graph_def, plan, gpu_memory_fraction=None):
+    def __init__(self, graph_def: tf.GraphDef, plan: QuantPlan, gpu_memory_fraction: Optional[float] = None) -> None:
         ops.load_library()
         self._numbers = {tensor.name: number for number, tensor in enumerate(plan.tensors)}
         graph = tf.Graph()
@@ -36,21 +41,21 @@ class SwitchableNetwork:
         self._outputs = [quantized.get(name, name) + ':0' for name in plan.output_nodes]
         self._session = large_constants.session(graph, session_config(gpu_memory_fraction))
 
-    def __enter__(self):
+    def __enter__(self) -> 'SwitchableNetwork':
         return self
 
     def __exit__(self, *_):
         self._session.close()
 
-    def outputs(self, feed, positions):
-        """The values of the plan's output nodes, a list of arrays: after their FixNeurons where they have one.
+    def outputs(self, feed: Feed, positions: Positions) -> List[np.ndarray]:
+        """The values of the plan's output nodes, after their FixNeurons if they have one.
 
         Args:
           feed: {tensor name: array}.
-          positions: {name of a tensor of the plan: its position in fractional bits}; tensors that are not in it stay float.
+          positions: {quantized tensor: position in fractional bits}; all others stay float.
 
         Raises:
-          QuantizeError: UNSUPPORTED_GRAPH with the node and TensorFlow's message where the network does not run.
+          QuantizeError: UNSUPPORTED_GRAPH with the node and TensorFlow's message if the network does not run.
         """
         switches = np.full(len(self._numbers), NO_OBSERVATION, np.int32)
         for name, position in positions.items():
@@ -62,18 +67,18 @@ class SwitchableNetwork:
                 ' (node {!r})'.format(error.op.name) if error.op is not None else '', error.message.splitlines()[0])) from error
 
 
-def output_errors(network, batches, settings):
-    """What each of the `settings` does to the outputs of a SwitchableNetwork, float64 [settings].
+def output_errors(network: SwitchableNetwork, batches: Iterable[Feed], settings: Sequence[Positions]) -> np.ndarray:
+    """The error of the outputs under each setting, float64 [settings].
 
-    The squared difference to the float outputs, summed over all batches and divided by the sum of squares of the float outputs;
-    with several outputs the sum of these. 0 where nothing changes, the greatest float64 where outputs become NaN or infinite.
+    The squared difference to the float outputs over all batches, relative to the sum of squares of the float outputs, summed
+    over the outputs. 0 for a setting that changes nothing, the greatest float64 for one that makes outputs NaN or infinite.
 
     Args:
-      batches: an iterable of feeds, {tensor name: array}.
-      settings: a list of {name of a tensor: position}; what is not in it stays float.
+      batches: feeds, {tensor name: array}.
+      settings: for each {quantized tensor: position}; all others stay float.
 
     Raises:
-      QuantizeError: UNSUPPORTED_GRAPH where the float outputs are not finite, or the network does not run.
+      QuantizeError: UNSUPPORTED_GRAPH if the float outputs are not finite, or the network does not run.
     """
     differences, references = 0.0, 0.0
     for step, feed in enumerate(batches):
@@ -90,15 +95,10 @@ def output_errors(network, batches, settings):
 
 
 def _switchable(graph_def, plan):
-    """The graph in which a FixNeuron after each tensor takes its position from a vector that is fed."""
+    """The graph with a FixNeuron after each tensor that reads its position from a vector that is fed."""
     operands = {tensor.name: '{}:{}'.format(_SWITCHES, number) for number, tensor in enumerate(plan.tensors)}
-
-    def fix_neuron(record):
-        node = tf.NodeDef(name=record.name, op='VaiFixNeuron', input=[record.tensor, operands[record.name]])
-        node.attr['bit_width'].i, node.attr['mode'].i, node.attr['symmetric'].b = record.bits, record.mode, record.narrow_range
-        return [node]
-    result = insert(graph_def, plan.tensors, fix_neuron)
-    unpack = tf.NodeDef(name=_SWITCHES, op='Unpack', input=[_POSITIONS])
-    unpack.attr['T'].type, unpack.attr['num'].i = tf.int32.as_datatype_enum, len(operands)
-    result.node.extend([editor.placeholder(_POSITIONS, tf.int32, [len(operands)]), unpack])
+    result = insert(graph_def, plan.tensors, lambda record: [kernel(
+        'VaiFixNeuron', record.name, [record.tensor, operands[record.name]], record)])
+    result.node.extend([editor.placeholder(_POSITIONS, tf.int32, [len(operands)]),
+                        make_node('Unpack', _SWITCHES, [_POSITIONS], T=tf.int32, num=len(operands))])
     return result

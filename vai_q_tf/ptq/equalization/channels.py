@@ -1,5 +1,5 @@
-"""What the channels of layers have over calibration data, in one pass over the float network."""
-from typing import Dict, NamedTuple
+"""Ranges and variances of the channels of layers on calibration data, from one pass over the float network."""
+from typing import Container, Dict, Iterable, Mapping, NamedTuple, Optional
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -7,19 +7,20 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config, skip_clustering
 from vai_q_tf.graph.view import indexed_name
+from vai_q_tf.types import Feed
 
 SCALES = 2.0**(np.arange(-6, 5) / 2)  # that a channel may have, 1/8 to 4
-# Values that were not seen may be this much farther from the mean, so that one that a relu6 always cut to zero may be above it.
+# Unseen values may be this much farther from the mean, so a value that a relu6 always cut to zero may exceed zero.
 _HEADROOM = 1.5
-# Places of a batch by which the effect of clipping is measured: so many, scattered over all by a stride that is a prime number.
+# The effect of clipping is measured at so many places of a batch, scattered over it by a stride that is a prime number.
 _ROWS, _STRIDE = 8192, 49999
 
 
 class Channels(NamedTuple):
-    """Of each channel of a tensor: low, high: its least and its greatest value; variance, all [channels].
+    """Statistics of the channels of a tensor. low, high: the least and the greatest value, variance: [channels] each.
 
-    clipping: [scales, channels], the mean squared change of relu6(values) if each were scaled by SCALES before a relu6 and
-    scaled back after it.
+    clipping: [scales, channels], the mean squared change of relu6(values) if the values are scaled by SCALES before the relu6
+    and scaled back after it.
     """
     low: np.ndarray
     high: np.ndarray
@@ -27,16 +28,17 @@ class Channels(NamedTuple):
     clipping: np.ndarray
 
     @property
-    def constant(self):
-        """Which channels have one value all the time, up to a thousandth of the largest of all channels."""
+    def constant(self) -> np.ndarray:
+        """Which channels never change, up to a thousandth of the largest value of all channels, bool [channels]."""
         largest = max(np.abs(self.low).max(), np.abs(self.high).max())
         return self.high - self.low <= 1e-3 * largest
 
 
-def observe_channels(float_graph, tensors, feeds, gpu_memory_fraction=None, clipped=()) -> Dict[str, Channels]:
+def observe_channels(float_graph: tf.GraphDef, tensors: Mapping[str, int], feeds: Iterable[Feed],
+                     gpu_memory_fraction: Optional[float] = None, clipped: Container[str] = ()) -> Dict[str, Channels]:
     """{tensor: Channels} of float tensors over the batches.
 
-    tensors: {tensor name: axis of its channels}. clipped: those for which `clipping` is measured; it is 0 for the others.
+    tensors: {tensor name: axis of its channels}. clipped: the tensors whose `clipping` is measured; that of others is 0.
     """
     graph = tf.Graph()
     with graph.as_default():
@@ -54,7 +56,7 @@ def observe_channels(float_graph, tensors, feeds, gpu_memory_fraction=None, clip
 
 
 def _pooled(counts, measures):
-    """The Channels of batches, from how many values of each channel they have, [batches], and `_measures` of them."""
+    """The Channels of all batches; counts: values per channel [batches], measures: those of `_measures` [batches, ...]."""
     low, high, means, variances = np.moveaxis(measures[:, :4], 1, 0)
     share = counts / counts.sum()
     mean = share.dot(means)
@@ -63,7 +65,7 @@ def _pooled(counts, measures):
 
 
 def _measures(tensor, axis, with_clipping):
-    """How many values a channel has, and [4 + len(SCALES), channels]: least, greatest, mean, variance, effects of scales."""
+    """The number of values per channel, and [4 + len(SCALES), channels]: minimum, maximum, mean, variance, clipping."""
     if axis != -1:
         tensor = tf.transpose(tensor, tf.concat([[0], tf.range(2, tf.rank(tensor)), [axis]], 0))
     values = tf.reshape(tensor, tf.stack([-1, tf.shape(tensor)[-1]]))

@@ -1,47 +1,53 @@
-"""Dead channels: channels that never change give up the weights that would set the range of their whole tensor.
+"""Dead channels: zeroes the weights of channels that never change, if they would set the range of the whole tensor.
 
-A batch norm whose channel had a variance of almost zero divides by its root, so what is folded into the weights may be
-thousands of times the other channels'. With one position for a weight tensor they would leave nothing of the rest.
+Folding a batch norm divides by the standard deviation of each channel. If that was almost zero, the folded weights may be
+thousands of times as large as those of other channels, which one position for the weight tensor would round to zero.
 """
+from typing import Dict, Iterable, Mapping
+
 import numpy as np
 
-from vai_q_tf.ptq.fitting.layers import activate
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.ptq.equalization.channels import Channels
+from vai_q_tf.ptq.fitting.layers import Layer, activate
+from vai_q_tf.types import Values
 
 
-def silence_dead_channels(view, layers, arrays, channels):
-    """{Const: array}: what replaces weights and biases of channels that are constant on the data.
+def silence_dead_channels(view: GraphView, layers: Iterable[Layer], arrays: Values,
+                          channels: Mapping[str, Channels]) -> Dict[str, np.ndarray]:
+    """{Const: array}: new weights and biases of channels that are constant on the data.
 
-    The result of the network on that data stays what it is, up to the thousandth that `Channels.constant` allows. A channel is
-    touched only where its weights exceed those of all live channels.
+    The result of the network on that data does not change by more than the thousandth that `Channels.constant` allows. Channels
+    change only if their weights exceed those of all live channels.
 
-    * An output channel that is constant gets the weights 0, and that constant as its bias.
-    * An input channel that is constant gets the weights 0 in layers that `reads_channels_alone` names; what it gave goes into
-      the bias.
+    * An output channel that is constant gets zero weights, and the constant as its bias.
+    * An input channel that is constant gets zero weights in layers that `reads_channels_alone`; its contribution moves into the
+      bias.
 
     Args:
-      view: GraphView of the float network. layers: list of its Layers. arrays: {Const: array} of their weights and biases.
-      channels: {tensor: Channels} of the float network: of `layer.result` of each layer, and of `layer.source` where it
+      view: GraphView of the float network. arrays: {Const: array} of the weights and biases of its layers.
+      channels: {tensor: Channels} of the float network, of `layer.result` of all layers and of `layer.source` of those that
         `reads_channels_alone`.
     """
-    changed = {}
+    changed: Dict[str, np.ndarray] = {}
     for layer in layers:
-        weights, bias = arrays[layer.weight.tensor], arrays[layer.bias.tensor] if layer.bias else None
-        maps, offsets = layer.grouped(weights).copy(), None if bias is None else bias.reshape(-1).copy()
+        weights, bias = arrays[layer.weight.tensor], arrays[layer.bias.tensor].copy() if layer.bias else None
+        maps, offsets = layer.grouped(weights).copy(), None if bias is None else bias.reshape(-1)  # a view of bias
         result = channels[layer.result]
         result = result._replace(low=activate(result.low, layer.activation), high=activate(result.high, layer.activation))
         touched = _silence_outputs(maps, offsets, result)
         if reads_channels_alone(view, layer):
             touched = _silence_inputs(maps[0], offsets, channels[layer.source]) or touched
         if touched:
-            changed[layer.weight.tensor] = layer.ungrouped(maps, weights.shape)
-        if touched and bias is not None:
-            changed[layer.bias.tensor] = offsets.reshape(bias.shape)
+            changed.update(zip(layer.constants, (layer.ungrouped(maps, weights.shape), bias)))
     return changed
 
 
-def reads_channels_alone(view, layer):
-    """Whether each value of the result reads each input channel once: with more taps, or with a border of zeros, those at the
-    borders see something else than a constant."""
+def reads_channels_alone(view: GraphView, layer: Layer) -> bool:
+    """Whether each value of the result reads each input channel exactly once.
+
+    With more taps, or with padding, results at the borders also read zeros instead of the constant of a dead channel.
+    """
     if layer.op == 'MatMul':
         return not view.attr(layer.node, 'transpose_a').b
     return (layer.op == 'Conv2D' and view.shape(layer.weight.tensor)[:2] == [1, 1]
@@ -49,7 +55,7 @@ def reads_channels_alone(view, layer):
 
 
 def _silence_outputs(maps, bias, found):
-    """Changes maps [groups, products, channels] and bias in place; returns whether there was something to do."""
+    """Zeroes dead channels of maps [groups, products, channels] and sets their bias, in place; whether there were any."""
     dead = _dominant(np.abs(maps).max(1).reshape(-1), found, bias)
     if bias is not None:
         bias[dead] = found.high[dead]
@@ -58,6 +64,7 @@ def _silence_outputs(maps, bias, found):
 
 
 def _silence_inputs(matrix, bias, found):
+    """The same for input channels of a matrix [inputs, outputs]; adds their contribution to the bias."""
     dead = _dominant(np.abs(matrix).max(1), found, bias)
     if bias is not None:
         bias += found.high[dead].dot(matrix[dead])
@@ -66,6 +73,6 @@ def _silence_inputs(matrix, bias, found):
 
 
 def _dominant(sizes, found, bias):
-    """Which constant channels have larger weights than all live ones; without a bias those of zeros only."""
+    """Which constant channels have larger weights than all live ones; without a bias only channels of zeros."""
     dead = found.constant & ((found.high == 0) | (bias is not None))
     return dead & (sizes > sizes[~found.constant].max(initial=0))

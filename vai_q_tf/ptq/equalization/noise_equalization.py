@@ -1,92 +1,129 @@
-"""Equalization by a noise model: channels between two layers get the scales that leave the least noise after the second layer.
+"""Equalization by a noise model: scales the channels between two layers for the least noise after the second one.
 
-A channel that is scaled by t before the activation function between two layers, and by 1/t in the weights of the second one,
-carries t times as much signal past the noise of the first layer's weights and of its quantized result, and t times as much past
-the rounded weights of the second, which multiply it. What t is best depends on the positions of both weight tensors, so all
-pairs of positions are tried. Where a relu6 is between the layers, it clips elsewhere, which is measured and costs.
+Scaling a channel by t before the activation function between two layers, and by 1/t in the weights of the second one, reduces
+the noise of the first layer's weights and of its quantized result by t, and amplifies that of the second layer's rounded
+weights, which multiply the channel, by t. The best t depends on the positions of both weight tensors, so all pairs of positions
+are tried. A relu6 between the layers clips at other values of a scaled channel; the change is measured and has a cost.
 """
-from typing import NamedTuple
+from typing import Dict, List, Mapping, NamedTuple
 
 import numpy as np
 
 from vai_q_tf.fixed_point import search_position
-from vai_q_tf.ptq.equalization.channels import SCALES
+from vai_q_tf.ptq.equalization.channels import SCALES, Channels
+from vai_q_tf.ptq.fitting.layers import Layer
+from vai_q_tf.types import Positions
 
 _SWEEPS = 2
-_CLIP_WEIGHT = 30  # how much more a change by clipping counts than noise of the same power
+_CLIP_WEIGHT = 30  # the cost of a change by clipping, relative to noise of the same power
 _FINER = 4  # how many positions above that of the range of the weights are tried
-_LARGEST = 16  # how many of the largest weights of a channel are looked at for clipping
+_LARGEST = 16  # clipping is computed for so many of the largest weights of a channel
 _ONE = int(np.flatnonzero(SCALES == 1)[0])
 
 
 class Pair(NamedTuple):
-    """Two layers: all that the second reads is what the first gives, scaled channel by channel.
+    """Two layers: the second one reads nothing but the result of the first, scaled channel by channel.
 
-    head, tail: the Layers. relu6: whether there is a relu6 between them.
+    relu6: whether there is a relu6 between them.
     """
-    head: object
-    tail: object
+    head: Layer
+    tail: Layer
     relu6: bool
 
 
-def equalize(pairs, maps, channels, output_positions):
-    """{layer name: index into SCALES for each channel of its result}, for the heads of pairs.
+def equalize(pairs: List[Pair], maps: Dict[str, np.ndarray], channels: Mapping[str, Channels],
+             output_positions: Positions) -> Dict[str, np.ndarray]:
+    """{weighted op: index into SCALES for each channel of its result}, for the heads of pairs.
 
     Args:
-      pairs: list of Pair in graph order.
-      maps: {layer name: float64 [groups, products, channels of a group]}, the weights; they are scaled in place.
+      pairs: in graph order.
+      maps: {weighted op: float64 [groups, products, channels of a group]}, the weights; they are scaled in place.
       channels: {tensor: Channels} of the sources and results of all layers of pairs.
-      output_positions: {layer name: position in fractional bits of its quantized result}.
+      output_positions: {weighted op: position in fractional bits of its quantized result}.
     """
-    scales = {pair.head.node: np.full(_channels(maps[pair.head.node]), _ONE) for pair in pairs}
-    following = {pair.head.node: pair for pair in pairs}
-    before = {pair.tail.node: pair.head.node for pair in pairs}
+    equalizer = _Equalizer(pairs, maps, channels, output_positions)
     for _ in range(_SWEEPS):
         for pair in pairs:
-            chosen = _best_scales(pair, maps, channels, output_positions, scales, before, following)
-            _scale(pair, maps, SCALES[chosen] / SCALES[scales[pair.head.node]])
-            scales[pair.head.node] = chosen
-    return scales
+            equalizer.equalize(pair)
+    return equalizer.scales
 
 
-def _channels(maps):
+class _Equalizer:
+    """Scales pairs one by one. Attributes: scales: {head: index into SCALES for each channel} so far."""
+
+    def __init__(self, pairs, maps, channels, output_positions):
+        self._maps, self._channels, self._output_positions = maps, channels, output_positions
+        self._pair_of_head = {pair.head.node: pair for pair in pairs}
+        self._head_of_tail = {pair.tail.node: pair.head.node for pair in pairs}
+        self.scales = {pair.head.node: np.full(_count_channels(maps[pair.head.node]), _ONE) for pair in pairs}
+
+    def equalize(self, pair):
+        chosen, current = self._best_scales(pair), self.scales[pair.head.node]
+        _scale(self._maps[pair.head.node], self._maps[pair.tail.node], pair.tail, SCALES[chosen] / SCALES[current])
+        self.scales[pair.head.node] = chosen
+
+    def _best_scales(self, pair):
+        """The index into SCALES for each channel of the head's result."""
+        found, importance = self._channels[pair.head.result], self._importance(pair.tail)
+        current = SCALES[self.scales[pair.head.node]]
+        gain = current**2 * _energy_by_input(  # of the unscaled channel
+            pair.tail, self._maps[pair.tail.node] * np.sqrt(importance), len(current))
+        noise = 4.0**-self._output_positions[pair.head.node] / 12
+        fixed = noise * gain / SCALES[:, None]**2 + _CLIP_WEIGHT * pair.relu6 * found.clipping * gain
+        relative = SCALES[:, None] / current  # factors on the weights as they are
+        tail_costs = self._tail_costs(pair, relative, importance)
+        costs = [fixed + one + other for one in self._head_costs(pair, relative, gain) for other in tail_costs]
+        best = min(costs, key=lambda cost: cost.min(0).sum()).argmin(0)
+        return np.where(found.constant | (gain == 0), _ONE, best)
+
+    def _head_costs(self, pair, relative, gain):
+        """The noise of the head's weights, [scales, channels], at each position tried."""
+        maps, inputs = self._maps[pair.head.node], self._input_variance(pair.head)
+        largest = _largest(maps.transpose(1, 0, 2).reshape(maps.shape[1], -1))
+        return [(inputs.sum(0) * 4.0**-position / 12 + inputs.mean(0) * _clipped(largest, relative, position, pair.head))
+                * gain / SCALES[:, None]**2 for position in _positions(maps, pair.head)]
+
+    def _tail_costs(self, pair, relative, importance):
+        """The noise of the tail's weights, [scales, channels], at each position tried."""
+        maps, inputs = self._maps[pair.tail.node], relative.shape[1]
+        signal = self._channels[pair.tail.source].variance  # unscaled
+        largest = _largest(_by_input(pair.tail, maps, inputs))
+        importance = importance.mean() if importance.ndim == 1 else importance.mean((1, 2))
+        fan_out = maps.shape[2] * (maps.shape[1] if pair.tail.depthwise else maps.shape[1] // inputs) * importance
+        return [signal * SCALES[:, None]**2 * (fan_out * 4.0**-position / 12 + importance * _clipped(
+            largest, 1 / relative, position, pair.tail)) for position in _positions(maps, pair.tail)]
+
+    def _importance(self, layer):
+        """The energy of the weights that the layer after a tail multiplies each channel of its result by, to scale the squares
+        of its maps; ones if no pair follows."""
+        pair, maps = self._pair_of_head.get(layer.node), self._maps[layer.node]
+        count = _count_channels(maps)
+        energy = np.ones(count) if pair is None else _energy_by_input(pair.tail, self._maps[pair.tail.node], count)
+        return energy.reshape(len(maps), 1, -1) if layer.depthwise else energy
+
+    def _input_variance(self, layer):
+        """The variances of the inputs that each channel of a layer sums, [products, channels of the result or 1]."""
+        variance = self._channels[layer.source].variance
+        if layer.node in self._head_of_tail:
+            variance = variance * SCALES[self.scales[self._head_of_tail[layer.node]]]**2
+        _, products, outputs = self._maps[layer.node].shape
+        if layer.depthwise:
+            return np.repeat(np.tile(variance, (products, 1)), outputs, axis=1)
+        return np.tile(variance, products // len(variance))[:, None]
+
+
+def _count_channels(maps):
+    """How many channels the result has."""
     return maps.shape[0] * maps.shape[2]
 
 
-def _scale(pair, maps, factors):
-    """Multiplies what gives a channel by its factor, and divides what reads it."""
-    head, tail = maps[pair.head.node], maps[pair.tail.node]
+def _scale(head, tail, tail_layer, factors):
+    """Multiplies the head's channels by their factors, and divides the weights of the tail that read them, in place."""
     head *= factors.reshape(head.shape[0], 1, head.shape[2])
-    if pair.tail.depthwise:
+    if tail_layer.depthwise:
         tail /= factors[:, None, None]
     else:
         tail /= np.tile(factors, tail.shape[1] // len(factors))[None, :, None]
-
-
-def _best_scales(pair, maps, channels, output_positions, scales, before, following):
-    """The index into SCALES for each channel of the head's result."""
-    head, tail = maps[pair.head.node], maps[pair.tail.node]
-    current = SCALES[scales[pair.head.node]]
-    found = channels[pair.head.result]
-    inputs = _input_variance(pair.head, maps, channels, scales, before)
-    signal = channels[pair.tail.source].variance  # unscaled
-    importance = _importance(pair.tail, maps, following)
-    gain = _energy_by_input(pair.tail, tail * np.sqrt(importance), len(current)) * current**2  # of the unscaled channel
-    relative = SCALES[:, None] / current  # what the weights at hand would be multiplied by
-    noise = 4.0**-output_positions[pair.head.node] / 12
-    fixed = noise * gain / SCALES[:, None]**2 + _CLIP_WEIGHT * pair.relu6 * found.clipping * gain
-
-    largest_head = _largest(head.transpose(1, 0, 2).reshape(head.shape[1], -1))
-    largest_tail = _largest(_by_input(pair.tail, tail, len(current)))
-    mean_importance = importance.mean() if importance.ndim == 1 else importance.mean((1, 2))
-    fan_out = tail.shape[2] * (tail.shape[1] if pair.tail.depthwise else tail.shape[1] // len(current)) * mean_importance
-    head_costs = [fixed + (inputs.sum(0) * 4.0**-position / 12 + inputs.mean(0) * _clipped(
-        largest_head, relative, position, pair.head)) * gain / SCALES[:, None]**2 for position in _positions(head, pair.head)]
-    tail_costs = [signal * SCALES[:, None]**2 * (fan_out * 4.0**-position / 12 + mean_importance * _clipped(
-        largest_tail, 1 / relative, position, pair.tail)) for position in _positions(tail, pair.tail)]
-    costs = [one + other for one in head_costs for other in tail_costs]
-    best = min(costs, key=lambda cost: cost.min(0).sum()).argmin(0)
-    return np.where(found.constant | (gain == 0), _ONE, best)
 
 
 def _positions(maps, layer):
@@ -95,7 +132,7 @@ def _positions(maps, layer):
 
 
 def _clipped(largest, factors, position, layer):
-    """The energy that the largest weights [n, channels], scaled by factors [scales, channels], lose at a position."""
+    """The energy that clipping takes from weights [n, channels], scaled by factors [scales, channels], at a position."""
     limit = (2**(layer.weight.bits - 1) - 0.5) * 2.0**-position
     return np.square(np.maximum(largest[None] * factors[:, None] - limit, 0)).sum(1)
 
@@ -106,7 +143,7 @@ def _largest(weights):
 
 
 def _by_input(layer, maps, inputs):
-    """Weights as [those that read it, input channels]."""
+    """Weights as [readers of the channel, input channels]."""
     if layer.depthwise:
         return maps.reshape(len(maps), -1).T
     return maps[0].reshape(-1, inputs, maps.shape[2]).transpose(0, 2, 1).reshape(-1, inputs)
@@ -114,23 +151,3 @@ def _by_input(layer, maps, inputs):
 
 def _energy_by_input(layer, maps, inputs):
     return np.square(_by_input(layer, maps, inputs)).sum(0)
-
-
-def _importance(layer, maps, following):
-    """What the layer after the tail makes of each channel of the tail's result, to multiply squares of its maps with."""
-    pair = following.get(layer.node)
-    count = _channels(maps[layer.node])
-    energy = np.ones(count) if pair is None else _energy_by_input(pair.tail, maps[pair.tail.node], count)
-    return energy.reshape(len(maps[layer.node]), 1, -1) if layer.depthwise else energy
-
-
-def _input_variance(layer, maps, channels, scales, before):
-    """The variances of what each channel of a layer sums, [products, channels of the result or 1]."""
-    variance = channels[layer.source].variance
-    if layer.node in before:
-        variance = variance * SCALES[scales[before[layer.node]]]**2
-    groups, products, outputs = maps[layer.node].shape
-    if layer.depthwise:
-        return np.repeat(np.tile(variance, (products, 1)), outputs, axis=1)
-    return np.tile(variance, products // len(variance))[:, None]
-

@@ -1,24 +1,32 @@
-"""Which positions of one tensor are within the limits of the hardware while those of all others stay."""
+"""The positions of one tensor that are within the limits of the hardware while all other positions stay."""
 import collections
+from typing import Any, DefaultDict, List
 
-from vai_q_tf.plan.positions.linear_rules import Pairs
+from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN
+from vai_q_tf.plan.positions.linear_rules import Pairs, PositionRules
+from vai_q_tf.types import Positions
 
 
 class LegalPositions:
-    """Answers for the PositionRules of a plan, in the time that the limits of one tensor take."""
+    """Checks single positions against the PositionRules of a plan, in time linear in the limits of their tensor."""
 
-    def __init__(self, rules):
+    def __init__(self, rules: PositionRules) -> None:
         self._rules = rules
         self._groups = dict(zip(rules.names, rules.groups))
         self._members = dict(zip(rules.groups, rules.names))
-        self._limits = collections.defaultdict(list)
+        self._limits: DefaultDict[int, List[Any]] = collections.defaultdict(list)
         for limit in rules.limits:
             members = limit.groups if isinstance(limit, Pairs) else [group for form in limit for group, _ in form[1]]
             for group in set(members):
                 self._limits[group].append(limit)
 
-    def allows(self, positions, name, position):
-        """Whether the tensor `name` may have a position, the others having theirs in {name: position}."""
+    def allowed(self, positions: Positions, name: str, first: int, finer: int) -> List[int]:
+        """The legal positions of the tensor `name` from `first` to `first + finer`, in rising order; see `allows`."""
+        return [position for position in range(max(first, POSITION_MIN), min(first + finer, POSITION_MAX) + 1)
+                if self.allows(positions, name, position)]
+
+    def allows(self, positions: Positions, name: str, position: int) -> bool:
+        """Whether the tensor `name` may have this position while the others keep theirs in {quantized tensor: position}."""
         number = self._groups[name]
 
         def value(form):

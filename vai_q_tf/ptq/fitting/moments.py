@@ -1,40 +1,50 @@
 """Centred second moments of the samples of a layer.
 
-A layer is G independent linear maps of K inputs: one for a convolution (K = taps times channels) or a matmul, one a
+A layer is G independent linear maps of K inputs: one map for a convolution (K = taps times channels) or a matmul, one per
 channel for a depthwise convolution. Its samples are an array [G, S, K].
 """
-import collections
+from typing import NamedTuple
 
 import numpy as np
 
 _CHUNK = 2048  # samples that are summed in float32; chunks are summed in float64
 
-# count: samples S; mean_x [G, K], mean_y [G, N]; xx [G, K, K], xy [G, K, N]: means of products of what is centred;
-# yy [G, N]: the mean squares of a centred y. All float64.
-Moments = collections.namedtuple('Moments', 'count mean_x mean_y xx xy yy')
+
+class Moments(NamedTuple):
+    """Moments of samples x and y, float64.
+
+    samples: how many. mean_x [G, K], mean_y [G, N]: means. xx [G, K, K], xy [G, K, N]: mean products of centred values.
+    yy [G, N]: mean squares of centred y.
+    """
+    samples: int
+    mean_x: np.ndarray
+    mean_y: np.ndarray
+    xx: np.ndarray
+    xy: np.ndarray
+    yy: np.ndarray
 
 
-def covariance(x):
+def covariance(x: np.ndarray) -> np.ndarray:
     """E[x~ x~^T] with x~ = x - E[x], float64 [G, K, K], of float32 samples `x` [G, S, K]; exactly 0 for a constant input.
 
     Raises:
-      ValueError: there is no sample, or a sample or the square of one of `x` is not finite.
+      ValueError: there is no sample, or a sample or its square is not finite.
     """
     return moments(x, x[:, :, :0]).xx
 
 
-def moments(x, y):
+def moments(x: np.ndarray, y: np.ndarray) -> Moments:
     """The Moments of float32 samples `x` [G, S, K] and `y` [G, S, N].
 
     Raises:
-      ValueError: as `covariance`.
+      ValueError: there is no sample, or a sample or the square of one of `x` is not finite.
     """
     groups, count, inputs = x.shape
     if not count:
         raise ValueError('There are no samples.')
     x_origin, y_origin = x[:, :1], y[:, :1]
     with np.errstate(over='ignore', invalid='ignore'):
-        # What is constant differs from its first sample by exactly nothing, so its moments are exactly zero.
+        # Relative to the first sample a constant is exactly zero, and so are its moments.
         x_mean = np.mean(x - x_origin, axis=1, keepdims=True, dtype=np.float64)
         y_mean = np.mean(y - y_origin, axis=1, keepdims=True, dtype=np.float64)
         xx = np.zeros((groups, inputs, inputs))
@@ -53,18 +63,18 @@ def moments(x, y):
     return Moments(count, (x_origin + x_mean)[:, 0], (y_origin + y_mean)[:, 0], xx / count, xy / count, yy / count)
 
 
-def pooled(a, b):
-    """The Moments of the samples of `a` and `b` together."""
-    count = a.count + b.count
-    of_a, of_b = a.count / count, b.count / count
+def pooled(a: Moments, b: Moments) -> Moments:
+    """The Moments of all samples of `a` and `b`."""
+    samples = a.samples + b.samples
+    of_a, of_b = a.samples / samples, b.samples / samples
     x, y = b.mean_x - a.mean_x, b.mean_y - a.mean_y
     between = of_a * of_b
-    return Moments(count, of_a * a.mean_x + of_b * b.mean_x, of_a * a.mean_y + of_b * b.mean_y,
+    return Moments(samples, of_a * a.mean_x + of_b * b.mean_x, of_a * a.mean_y + of_b * b.mean_y,
                    of_a * a.xx + of_b * b.xx + between * x[:, :, None] * x[:, None],
                    of_a * a.xy + of_b * b.xy + between * x[:, :, None] * y[:, None],
                    of_a * a.yy + of_b * b.yy + between * np.square(y))
 
 
-def mean_variance(xx):
-    """The mean over the inputs of their variances, [G], of covariances [G, K, K]."""
+def mean_variance(xx: np.ndarray) -> np.ndarray:
+    """The mean variance of the inputs, [G], from covariances [G, K, K]."""
     return np.einsum('gkk->gk', xx).mean(axis=1)

@@ -1,30 +1,32 @@
-"""Weights that make up for the errors of their inputs: ridge regression of what is missing, with a cross-validated ridge."""
+"""Weights that compensate the errors of their inputs: ridge regression of the residual, with a cross-validated ridge."""
+from typing import Tuple
+
 import numpy as np
 
 from vai_q_tf.ptq.fitting import moments
 
-UNCHANGED = 1e4  # the ridge that stands for weights as they are
+UNCHANGED = 1e4  # the ridge of weights that stay as they are
 RIDGES = tuple(10.0**(1 - i / 2) for i in range(7))  # 10 ... .01, in mean variances of an input
 
 _NEAR_TIE = 1.01
-_OUTPUTS = 128  # by which the ridge is chosen: so many, or up to twice as many
+_OUTPUTS = 128  # the ridge is chosen by so many outputs, or up to twice as many
 
 
-def refit(weights, x, y, photos):
-    """Weights [G, K, N] with which the inputs `x` give `y` best, the ridge of each group, [G], and the covariance of `x`,
+def refit(weights: np.ndarray, x: np.ndarray, y: np.ndarray, images: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The weights [G, K, N] that map the inputs `x` to `y` best, the ridge of each group [G], and the covariance of `x`
     [G, K, K]; all float64.
 
-    weights + (H + ridge * D * I)^-1 E[x~ r~], r = y - x weights, H = E[x~ x~^T], D the mean of H's diagonal; ~ is less
-    its mean over the samples, since the bias takes the mean. Of RIDGES and UNCHANGED, each group has the one with the
-    least squared error when one half of the photos is fitted, bias included, and the other is predicted, either way. Of
-    those within 1% of the least it has the largest. Without a second photo all is UNCHANGED. The weight of an input that
-    is constant stays as it is.
+    The weights are weights + (H + ridge * D * I)^-1 E[x~ r~], with r = y - x weights, H = E[x~ x~^T] and D the mean of H's
+    diagonal; ~ subtracts the mean over the samples, which the bias compensates. The ridge of a group, out of RIDGES and
+    UNCHANGED, is the largest whose cross-validated squared error is within 1% of the least: one half of the images is fitted,
+    including a bias, and the other half predicted, and vice versa. With a single image all is UNCHANGED. The weight of an input
+    that is constant does not change.
 
     Args:
       weights: float64 [G, K, N], G maps of K inputs to N outputs.
       x: float32 [G, S, K], sampled quantized inputs.
-      y: float32 [G, S, N], what the float layer computes at the same places, without its bias.
-      photos: integers [S], the photo of each sample. In their order the photos make two halves; none is in both.
+      y: float32 [G, S, N], the results of the float layer at the same places, without its bias.
+      images: integers [S], the image of each sample. Sorted by number, the images are divided into two halves.
 
     Raises:
       ValueError: there is no sample, or a weight, a sample or the square of one of `x` is not finite.
@@ -32,10 +34,10 @@ def refit(weights, x, y, photos):
     groups = len(weights)
     with np.errstate(over='ignore', invalid='ignore'):
         residual = y - np.matmul(x, weights.astype(np.float32))
-    distinct = np.unique(photos)
+    distinct = np.unique(images)
     if len(distinct) < 2:
         return weights.copy(), np.full(groups, UNCHANGED), moments.moments(x, residual).xx
-    in_first = photos < distinct[len(distinct) // 2]
+    in_first = images < distinct[len(distinct) // 2]
     first, second = (moments.moments(x[:, half], residual[:, half]) for half in (in_first, ~in_first))
     ridge = _cross_validated_ridge(*map(_some_outputs, (first, second)))
     both = moments.pooled(first, second)
@@ -46,16 +48,16 @@ def refit(weights, x, y, photos):
 
 
 def _some_outputs(found):
-    """Moments of evenly spaced outputs, which tell as well which ridge is best."""
+    """The Moments of evenly spaced outputs, which suffice to choose the ridge."""
     step = max(1, found.xy.shape[2] // _OUTPUTS)
     return found._replace(mean_y=found.mean_y[:, ::step], xy=found.xy[:, :, ::step], yy=found.yy[:, ::step])
 
 
 def _cross_validated_ridge(first, second):
-    """The ridge of each group, [G]. Goes from the largest to the smallest until the error rises in all groups."""
+    """The ridge of each group, [G]. Tries them from the largest to the smallest until the error rises in all groups."""
     def error(change_of):
-        return (second.count * _prediction_error(change_of(first), first, second) +
-                first.count * _prediction_error(change_of(second), second, first))
+        return (second.samples * _prediction_error(change_of(first), first, second) +
+                first.samples * _prediction_error(change_of(second), second, first))
 
     ridges, errors = [UNCHANGED], [error(lambda half: np.zeros_like(half.xy))]
     for ridge in RIDGES:
@@ -68,7 +70,7 @@ def _cross_validated_ridge(first, second):
 
 
 def _prediction_error(change, fitted, unseen):
-    """The mean squared error [G] on `unseen` of the `change` of weights, and the bias, that were fitted to `fitted`."""
+    """The mean squared error [G] on `unseen` with the `change` of weights, and the bias, that were fitted to `fitted`."""
     bias_error = (unseen.mean_y - fitted.mean_y) - np.einsum('gk,gkn->gn', unseen.mean_x - fitted.mean_x, change)
     explained = np.einsum('gkn,gkn->g', change, 2 * unseen.xy - np.matmul(unseen.xx, change))
     return np.maximum(unseen.yy.sum(axis=1) - explained, 0) + np.square(bias_error).sum(axis=1)

@@ -1,4 +1,4 @@
-"""Rounding that minimises the error of a layer's output instead of that of its weights."""
+"""Rounding that minimises the error of a layer's output instead of the error of its weights."""
 import numpy as np
 
 from vai_q_tf import fixed_point
@@ -10,27 +10,27 @@ _BLOCK = 64
 _SWEEPS, _SWEEPS_OF_GROUPS = 2, 6
 
 
-def quadratic_error(delta, covariance):
+def quadratic_error(delta: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """delta^T H delta for each column, [G, N]: the variance that `delta` [G, K, N] adds to each output.
 
-    `covariance` H is [G, K, K], that of the inputs.
+    covariance: H, of the inputs, [G, K, K].
     """
     return np.maximum((delta * np.matmul(covariance, delta)).sum(axis=1, dtype=np.float64), 0)
 
 
-def best_position(weights, covariance, bits, first, last):
-    """The position, of `first` to `last`, whose plain rounding has the least quadratic error over all groups and columns.
+def best_position(weights: np.ndarray, covariance: np.ndarray, bits: int, first: int, last: int) -> int:
+    """The position, from `first` to `last`, whose plain rounding has the least quadratic error over all groups and columns.
 
-    The smallest of equal ones. Halves round away from zero, values beyond the range are clipped.
+    The smallest of equal ones. Halves round away from zero, values out of range are clipped.
 
     Args:
       weights: float64 [G, K, N].
       covariance: float64 [G, K, K], of the inputs.
-      bits: the width, from 1 to 24, the sign included.
+      bits: width, from 1 to 24, including the sign.
       first, last: fractional bits; nothing is clipped at `first`, see `least_error`.
 
     Raises:
-      ValueError: a weight or covariance is not finite, or `first` is above `last`.
+      ValueError: a weight or covariance is not finite.
     """
     _check_finite(weights, covariance)
     covariance = (covariance / (_diagonal(covariance).max() or 1)).astype(np.float32)
@@ -38,14 +38,14 @@ def best_position(weights, covariance, bits, first, last):
         ((_rounded(weights, position, bits) - weights) * 2.0**last).astype(np.float32), covariance).sum())
 
 
-def round_with_feedback(weights, covariance, position, bits, samples):
+def round_with_feedback(weights: np.ndarray, covariance: np.ndarray, position: int, bits: int, samples: int) -> np.ndarray:
     """`weights` rounded to q * 2^-position so that their output errors cancel; float64 [G, K, N].
 
-    Inputs go from the largest variance to the smallest. Each weight is rounded after it has taken over, by least squares,
-    the errors of those before it (GPTQ, arXiv 2210.17323). Then, in sweeps over all inputs, each moves by one step if that
-    lowers the quadratic error. Where a column does not come out better than rounded by itself, halves away from zero, it
-    is that. Errors are judged by H + (.01 + K / samples) D I, with D the mean of H's diagonal: what few samples show of
-    inputs is not trusted.
+    Inputs are processed from the largest variance to the smallest. Each weight compensates, by least squares, the errors of
+    those before it, and is then rounded (GPTQ, arXiv 2210.17323). Then, in sweeps over all inputs, each moves by one step if
+    that lowers the quadratic error. A column that ends up no better than plainly rounded, halves away from zero, is rounded
+    plainly. The error is that of H + (.01 + K / samples) D I, with D the mean of H's diagonal: the damping keeps few samples
+    from deciding.
 
     Args:
       weights, covariance: as in `best_position`; the covariance is H.
@@ -65,7 +65,7 @@ def round_with_feedback(weights, covariance, position, bits, samples):
     t = np.take_along_axis(weights, order[:, :, None], axis=1) / step
     damped = _damped(covariance, order, samples)
     q = _feed_back(t, damped, limits)
-    damped = damped.astype(np.float32)  # which is exact enough to compare errors, and takes half as long
+    damped = damped.astype(np.float32)  # exact enough to compare errors, in half the time
     for _ in range(_SWEEPS if len(weights) == 1 else _SWEEPS_OF_GROUPS):
         q = _sweep(q, t, damped, limits)
     plain_q = _nearest(t, limits)
@@ -81,10 +81,8 @@ def _check_finite(weights, covariance):
 
 
 def _damped(covariance, order, samples):
-    """In units of D, so that no scale of the inputs matters, with rows and columns in `order`, [G, K].
-
-    A multiple of I if all inputs are constant.
-    """
+    """The damped covariance in units of D, which makes it independent of the inputs' scale, with rows and columns in `order`
+    [G, K]. A multiple of I if all inputs are constant."""
     variance = moments.mean_variance(covariance)
     damped = covariance[np.arange(len(order))[:, None, None], order[:, :, None], order[:, None]]
     damped /= np.where(variance > 0, variance, 1)[:, None, None]
@@ -101,8 +99,8 @@ def _feed_back(t, h, limits):
     """Integers q [G, K, N] near `t` by error feedback.
 
     H = U U^T with U upper triangular, so delta^T H delta = sum over i of (sum over j <= i of U_ji delta_j)^2, and each row
-    i of delta can be chosen to make its square small, given the rows before. The factor is the Cholesky factor of H
-    with rows and columns in reverse; dividing column i by U_ii is what the inverse in the paper's formula comes to.
+    i of delta can be chosen to make its square small, given the rows before. U is the Cholesky factor of H with rows and
+    columns in reverse; dividing column i by U_ii equals the inverse in the paper's formula.
     """
     upper = np.linalg.cholesky(h[:, ::-1, ::-1])[:, ::-1, ::-1]
     carried = np.swapaxes(upper / _diagonal(upper)[:, None], 1, 2)  # [i, j]: what row j of delta adds to row i
@@ -119,7 +117,7 @@ def _feed_back(t, h, limits):
 
 
 def _sweep(q, t, h, limits):
-    """q after one sweep of coordinate descent: each row in turn moves by -1, 0 or 1, whatever has the least error."""
+    """q after one sweep of coordinate descent: each row in turn moves by the -1, 0 or 1 that has the least error."""
     q, moves = q.copy(), np.zeros(q.shape, np.float32)
     lo, hi = limits
     for start in range(0, q.shape[1], _BLOCK):
@@ -136,7 +134,7 @@ def _sweep(q, t, h, limits):
 
 
 def _rounded(weights, position, bits):
-    """At the nearest multiple of the step; 0 at POSITION_ZERO."""
+    """Rounded to the nearest multiple of the step; 0 at POSITION_ZERO."""
     if position == fixed_point.POSITION_ZERO:
         return np.zeros_like(weights)
     return _nearest(weights * 2.0**position, _integer_limits(position, bits)) * 2.0**-position

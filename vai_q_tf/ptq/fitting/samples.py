@@ -1,11 +1,13 @@
-"""Samples of what a layer reads and gives, at random places of the batches.
+"""Samples of the inputs and results of a layer, at random places of the batches.
 
-At random, because a regular stride would meet the same columns of every image again and again.
+The places are random because a regular stride may meet the same columns of every image.
 """
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Sequence, Tuple
 
 import numpy as np
+
+from vai_q_tf.ptq.fitting.layers import Layer
 
 MOST_PRODUCTS = 4608  # of a sampled layer; the second moments of more would take too much memory
 _MOST_SAMPLES, _MOST_OF_GROUPS = 8000, 3000
@@ -13,20 +15,27 @@ _MOST_VALUES = 2**26
 
 
 class Samples(NamedTuple):
-    """x: float32 [groups, samples, products], what the maps of a Layer read; y: float32 [groups, samples, channels of a group],
-    what it gives there; photos: [samples], the number of the image."""
+    """x: float32 [groups, samples, products], the inputs of the maps of a Layer. y: float32 [groups, samples, channels of a
+    group], the results there. images: [samples], the number of the image of each."""
     x: np.ndarray
     y: np.ndarray
-    photos: np.ndarray
+    images: np.ndarray
 
 
-def take_samples(layer, kernel, inputs, results, geometry):
+class Geometry(NamedTuple):
+    """The window of a convolution. strides, dilations: (down, right). padding: 'SAME' or 'VALID'."""
+    strides: Tuple[int, int] = (1, 1)
+    dilations: Tuple[int, int] = (1, 1)
+    padding: str = 'VALID'
+
+
+def take_samples(layer: Layer, kernel: Tuple[int, int], inputs: Sequence[np.ndarray], results: Sequence[np.ndarray],
+                 geometry: Geometry) -> Samples:
     """Samples of a Conv2D, DepthwiseConv2dNative or MatMul with its channels last.
 
     Args:
-      layer: a Layer. kernel: (height, width) of its window, (1, 1) of a MatMul.
-      inputs, results: lists of arrays, one a batch: what it reads, and what is to come of that.
-      geometry: the Geometry of its window.
+      kernel: (height, width) of its window, (1, 1) for a MatMul.
+      inputs, results: one array per batch: the inputs of the op, and the results wanted for them.
     """
     groups = inputs[0].shape[-1] if layer.depthwise else 1
     values = inputs[0].shape[-1] * kernel[0] * kernel[1]
@@ -34,32 +43,25 @@ def take_samples(layer, kernel, inputs, results, geometry):
     places = [value.size // value.shape[-1] for value in results]
     total = sum(places)
     chosen = np.sort(np.random.RandomState(0).permutation(total)[:most])
-    xs, ys, photos, images = [], [], [], 0
+    xs, ys, images, images_before = [], [], [], 0
     for start, count, data, result in zip(np.cumsum([0] + places), places, inputs, results):
         here = chosen[(chosen >= start) & (chosen < start + count)] - start
         index = np.unravel_index(here, result.shape[:-1])
         ys.append(result[index])
         xs.append(data[index] if data.ndim == 2 else _patches(data, index, kernel, geometry))
-        photos.append(images + index[0])
-        images += len(result)
+        images.append(images_before + index[0])
+        images_before += len(result)
     x, y = np.concatenate(xs), np.concatenate(ys)
     if layer.depthwise:
         x = np.ascontiguousarray(np.moveaxis(x.reshape(len(x), -1, groups), 2, 0))
     else:
         x = x.reshape(1, len(x), -1)
     y = np.ascontiguousarray(np.moveaxis(y.reshape(len(y), groups, -1), 1, 0))
-    return Samples(x, y, np.concatenate(photos))
-
-
-class Geometry(NamedTuple):
-    """strides, dilations: (down, right). padding: 'SAME' or 'VALID'."""
-    strides: tuple = (1, 1)
-    dilations: tuple = (1, 1)
-    padding: str = 'VALID'
+    return Samples(x, y, np.concatenate(images))
 
 
 def _patches(data, index, kernel, geometry):
-    """The windows [samples, height, width, channels] of places (image, row, column) of the result, zeros beyond the borders."""
+    """The windows [samples, height, width, channels] of places (image, row, column) of the result, padded with zeros."""
     image, places = index[0], index[1:]
     extents = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, geometry.dilations)]
     rows = []

@@ -1,197 +1,276 @@
 """Quantize positions of a live graph: where they come from and how they move.
 
-Training and evaluation ask a `MovingPositions` for the position of each tensor and know nothing else about its state. The
-state is one table, a row of votes for each tensor: every training step the position that suits the batch best gets a vote,
-older votes decay, and the position with the most votes is the one in use (`fixed_point.vote`, `fixed_point.mode_position`).
-Learned positions begin with such votes, and are then updated by the backward pass (`ops.learned_position`), in the same table.
-Tensors that are to have one position are a group. Its roots are those that no other of them makes by a move, a concat or a
-pool; only these are searched, and the rows of all members have the votes of the group.
+Training and evaluation ask `MovingPositions` for the position of each tensor and know nothing else about its state. The state
+is one table with a row of votes for each tensor. In every training step the position that suits the batch best gets a vote,
+older votes decay, and the position with the most votes is in use (`fixed_point.vote`, `fixed_point.mode_position`). A learned
+position starts from such votes; from then on the backward pass updates its row (`ops.learned_position`).
 
-The table is one of `state_table`; `position_saveable` carries it in every checkpoint, and restoring a checkpoint without it (a
-float one) leaves it empty.
+Tensors that must have one position form a group. Its roots are the members that no other member produces by a move, a concat
+or a pool. Only roots are searched, and the rows of all members have the votes of the group.
+
+`state_table` creates the table, `position_saveable` saves it in every checkpoint. Restoring a checkpoint without it (a float
+one) leaves it empty.
 """
+import contextlib
 from collections import Counter
-from typing import List, NamedTuple
+from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Union
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import fixed_point, ops
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import live_editor
+from vai_q_tf.plan.positions.linear_rules import PositionRules
 from vai_q_tf.plan.positions.position_rules import position_rules
+from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor
+from vai_q_tf.qat.network.identity import Identity
 from vai_q_tf.qat.positions import state_table
+from vai_q_tf.qat.positions.phases import Phases
 from vai_q_tf.qat.positions.position_saveable import STATE_NAME, UNTRACKED, PositionSaveable
 
 _SCOPE = STATE_NAME + '/'
-TIE = 1.3  # calibration takes a finer position where its squared error is at most so many times the least
+TIE = 1.3  # calibration takes a finer position if its squared error is at most this many times the least
+
+
+def _phases_of_evaluation(handle: tf.Tensor, rows: int) -> Phases:
+    """Positions move only if the checkpoint that was restored is from before the first training step."""
+    del handle, rows
+    untracked = state_table.table(UNTRACKED, 1)
+    with tf.name_scope(_SCOPE):
+        return Phases(tf.reduce_any(ops.read_positions(untracked, rows=1) > 0), untracked=untracked)
 
 
 class MovingPositions:
     """The positions of the named tensors in the default graph; adds the state and its saveable object to the graph.
 
-    Tensors that the plan wants at one position share it, see `position_rules`. While a run tracks positions they are those of
-    the votes; in others, those that `final_positions.decide` makes of them.
+    Tensors that must share a position by `position_rules` share it here. While a run tracks positions they are those of the
+    votes, in other runs the legal ones that `final_positions.decide` derives from the votes.
 
     Args:
-      rows: {name of a quantized tensor: the name that its position is kept by}; several tensors with one name have the position
-        in common, and in a step the least of the positions that suit them gets the vote.
-      identities: {name that a position is kept by: the Identity of the tensor}, by which a checkpoint is searched, too.
-      plan: the QuantPlan, with the names by which positions are kept.
+      rows: {name of a quantized tensor: name of its row}. Tensors with one row have the position in common; in a step the
+        least of the positions that suit them gets the vote.
+      identities: {name of a row: the Identity of the tensor}, by which a checkpoint is searched, too.
+      plan: the QuantPlan, which has the names of the rows.
       config: the QuantizeConfig.
-      recipe: the Recipe of a training; None where positions are only read. A checkpoint from before the first step of a
-        training has none to read; then they are those that suit what the graph runs on.
+      find_phases: function (handle of the table, number of rows) that adds the Phases of a training to the graph. By default
+        positions are only read. A checkpoint from before the first training step has none to read; then they are those that
+        suit the data at hand.
 
     Attributes:
-      phases: the Phases of a training.
+      phases: the Phases.
     """
 
-    def __init__(self, rows, identities, plan, config, recipe=None):
+    def __init__(self, rows: Mapping[str, str], identities: Mapping[str, Identity], plan: QuantPlan, config: QuantizeConfig,
+                 find_phases: Callable[[tf.Tensor, int], Phases] = _phases_of_evaluation) -> None:
         rules = position_rules(plan, config)
-        self._rows = rows
-        self._numbers = {name: number for number, name in enumerate(rules.names)}
-        self._groups = dict(zip(rules.names, rules.groups))
-        self._roots = [[] for _ in rules.lowest]
-        self._members = [[] for _ in rules.lowest]
-        for number, (group, is_root) in enumerate(zip(rules.groups, rules.roots)):
-            self._members[group].append(number)
-            self._roots[group] += [number] * is_root
-        self._asked, self._in_use = {}, {}
-        self._networks = max(Counter(rows.values()).values(), default=1)
+        self._groups = _Groups(rows, rules)
         self._decay = config.position_decay
-        self._update = config.position_update if recipe is not None else 'moving'
         self._device = state_table.device()
-        self.phases = None
-        with tf.name_scope(None), tf.control_dependencies(None), tf.device(None), tf.device(self._device):
-            self._handle = state_table.table(STATE_NAME, len(rules.names))
-            untracked = start = None
-            if recipe is None:
-                untracked = state_table.table(UNTRACKED, 1)
-                with tf.name_scope(_SCOPE):
-                    self._track, self._calibrating = tf.reduce_any(ops.read_positions(untracked, rows=1) > 0), None
-            else:
-                self.phases = recipe.phases(self._handle, len(rules.names))
-                self._track, self._calibrating, start = self.phases.track, self.phases.calibrating, self.phases.start
+        self._votes: Dict[int, _Vote] = {}
+        self._several: Dict[int, _SeveralRoots] = {}
+        self._in_use: Dict[int, tf.Tensor] = {}
+        with tf.name_scope(None), tf.control_dependencies(None), self._with_state():
+            self._handle = state_table.table(STATE_NAME, self._groups.rows)
+            self.phases = find_phases(self._handle, self._groups.rows)
+            self._update = config.position_update if self.phases.untracked is None else 'moving'
             with tf.name_scope(_SCOPE):
-                self._tie = 1.0 if self._calibrating is None else tf.where(self._calibrating, TIE, 1.0)
-                # Whether the update rule is at work, not only the votes.
-                self._updating = self._track if self._calibrating is None else self._track & ~self._calibrating
+                self._tie = _tie(self.phases)
+                self._updating = _updating(self.phases)
             self._legal = ops.legal_positions(self._handle, rules, name=STATE_NAME + '/legal')
-            self._legal_of_votes = self._legal  # what the ops on votes give in a step that observes nothing
+            # The result of the ops on votes in a step that observes nothing.
+            self._legal_of_votes = None if self._update == 'learned' else self._legal
             if self._update == 'learned':
-                self._legal_of_votes = None
                 with tf.name_scope(_SCOPE):
-                    self._searching = self._rows_to_search(ops.read_positions(self._handle, rows=len(rules.names)))
+                    self._searching = _rows_to_search(self.phases, ops.read_positions(self._handle, rows=self._groups.rows))
             tf.add_to_collection(tf.GraphKeys.SAVEABLE_OBJECTS, PositionSaveable.add(
-                self._handle, rules.names, [identities[name] for name in rules.names], untracked, start))
+                self._handle, rules.names, [identities[name] for name in rules.names], self.phases.untracked,
+                self.phases.start))
 
-    def position(self, record, search):
+    def position(self, record: QuantTensor, search: Callable[..., tf.Tensor]) -> tf.Tensor:
         """The position (scalar int32) to quantize a tensor with.
 
-        Tensors are to be asked for in the order in which the network computes them.
+        Tensors must be asked for in the order in which the network computes them.
 
         Args:
           record: its QuantTensor.
           search: an op of the position search with its tensor; it takes `track`, `bit_width`, `mode`, `method`, `tie` and
             `name`.
         """
-        group = self._groups[self._rows[record.name]]
-        roots = self._roots[group]
-        if self._numbers[self._rows[record.name]] in roots:
+        group = self._groups.of(record.name)
+        if self._groups.is_root(record.name):
             observed = search(track=self._searches(group), bit_width=record.bits, mode=record.mode, method=record.method,
                               tie=self._tie, name=record.name + '/search')
-            ask = self._ask_root if len(roots) == 1 else self._ask_one_root
-            self._in_use[group] = self._learned(record.name, group, ask(record.name, group, observed))
+            elect = self._elect_by_only_root if len(self._groups.roots(group)) == 1 else self._elect_by_one_root
+            self._in_use[group] = self._learned(record.name, group, elect(record.name, group, observed))
         return self._in_use[group]
 
-    def _rows_to_search(self, votes):
-        """Bool [rows], which vote in this step: those that have no position to learn from, or are never updated."""
-        voting = self._track if self.phases.voting is None else self.phases.voting
-        found = tf.reduce_any(votes[:, :fixed_point.POSITION_ZERO + fixed_point.HISTOGRAM_ZERO] > 0, axis=1)
-        return self._track & (~found | (voting & ~fixed_point.is_learned(votes)))
+    @contextlib.contextmanager
+    def _with_state(self) -> Iterator[None]:
+        """New ops get the device of the state."""
+        with tf.device(None), tf.device(self._device):
+            yield
 
-    def _searches(self, group):
+    def _searches(self, group: int) -> tf.Tensor:
         """Whether the position of a group is searched in a step."""
         if self._update != 'learned':
-            return self._track
-        with tf.name_scope(_SCOPE), tf.device(None), tf.device(self._device):
-            return self._searching[self._roots[group][0]]
+            return self.phases.track
+        with tf.name_scope(_SCOPE), self._with_state():
+            return self._searching[self._groups.roots(group)[0]]
 
-    def _learned(self, tensor, group, elected):
-        """The position that is in use where `elected` is elected, and marked as one that the backward pass updates."""
+    def _learned(self, tensor: str, group: int, elected: tf.Tensor) -> tf.Tensor:
+        """The position in use if `elected` is elected, and marked as one that the backward pass updates."""
         if self._update != 'learned':
             return elected
-        row, *members = self._rows_of(group)
-        with tf.device(None), tf.device(self._device):
+        row, *members = self._groups.members(group)
+        with self._with_state():
             return ops.learned_position(
-                self._handle, elected, self._legal, self._updating, rows=len(self._numbers), row=row, members=members,
-                networks=self._networks, name=tensor + '/learned')
+                self._handle, elected, self._legal, self._updating, rows=self._groups.rows, row=row, members=members,
+                networks=self._groups.networks, name=tensor + '/learned')
 
-    def _rows_of(self, group):
-        """The rows of a group, its roots first."""
-        roots = self._roots[group]
-        return roots + [member for member in self._members[group] if member not in roots]
-
-    def _ask_root(self, tensor, group, observed):
+    def _elect_by_only_root(self, tensor: str, group: int, observed: tf.Tensor) -> tf.Tensor:
         """The position of a group with one root, `tensor`, after it votes for the position `observed`."""
-        if group not in self._asked:
-            moving = self._vote(tensor, group, observed, tensor + '/position')
+        if group in self._votes:
+            vote = self._vote_in_common(tensor, group, observed)
         else:
-            observed, moving = self._vote_in_common(tensor, group, observed)
-        self._asked[group] = observed, moving
+            vote = _Vote(observed, self._vote(tensor, group, observed, tensor + '/position'))
+        self._votes[group] = vote
         if self._update != 'current':
-            return moving
-        with tf.control_dependencies([moving]):
-            return tf.raw_ops.Select(condition=self._updating, x=observed, y=moving, name=tensor + '/current')
+            return vote.elected
+        with tf.control_dependencies([vote.elected]):
+            return tf.raw_ops.Select(condition=self._updating, x=vote.observed, y=vote.elected, name=tensor + '/current')
 
-    def _vote(self, tensor, group, observed, name):
-        row, *copies = self._rows_of(group)
-        with tf.device(None), tf.device(self._device):
+    def _vote(self, tensor: str, group: int, observed: tf.Tensor, name: str) -> tf.Tensor:
+        """The position that a group elects after it votes for the position `observed`."""
+        row, *copies = self._groups.members(group)
+        with self._with_state():
             return ops.moving_position(
-                self._handle, observed, rows=len(self._numbers), row=row, decay=self._decay, tensor=tensor, copies=copies,
-                legal=self._legal_of_votes, calibrating=self._calibrating, name=name)
+                self._handle, observed, rows=self._groups.rows, row=row, decay=self._decay, tensor=tensor, copies=copies,
+                legal=self._legal_of_votes, calibrating=self.phases.calibrating, name=name)
 
-    def _vote_in_common(self, tensor, group, observed):
-        """The least of what is observed so far, and the vote for it; both replace those for the tensors before."""
-        before = self._asked[group]
+    def _vote_in_common(self, tensor: str, group: int, observed: tf.Tensor) -> '_Vote':
+        """The vote for the least position observed so far, in place of the vote of the copies of the network before."""
+        before = self._votes[group]
         readers = [live_editor.consumers(value) for value in before]
-        with tf.device(None), tf.device(self._device):
-            least = tf.minimum(before[0], observed, name=tensor + '/least')
-        together = least, self._vote(tensor, group, least, tensor + '/position')
-        for inputs, value in zip(readers, together):
+        with self._with_state():
+            least = tf.minimum(before.observed, observed, name=tensor + '/least')
+        vote = _Vote(least, self._vote(tensor, group, least, tensor + '/position'))
+        for inputs, value in zip(readers, vote):
             live_editor.reroute(least.graph, inputs, value)
-        return together
+        return vote
 
-    def _ask_one_root(self, tensor, group, observed):
+    def _elect_by_one_root(self, tensor: str, group: int, observed: tf.Tensor) -> tf.Tensor:
         """The position of a group with several roots, of which `tensor` is one that would vote for the position `observed`.
 
-        Others may not be computed yet, so it is that of the votes of earlier steps; in the very first step, for it and what is
-        after it, the least so far. The vote comes when the last root has searched, in every copy of the network.
+        Others may not be computed yet, so it is elected by the votes of earlier steps; in the very first step it is the least
+        so far, for this root and all that follows it. The group votes when its last root has searched, in every copy of the
+        network.
         """
-        asked = self._asked.setdefault(group, _Several([], [], []))
-        asked.observed.append(observed)
-        number = (len(asked.observed) - 1) % len(self._roots[group]) + 1  # which of them it is, in its copy of the network
-        is_last = number == len(self._roots[group])
-        with tf.device(None), tf.device(self._device):
-            so_far = asked.observed if is_last else asked.observed[-number:]  # one copy need not wait for the others before
-            least = tf.reduce_min(tf.stack(so_far), name=tensor + '/least') if len(so_far) > 1 else observed
-            kept = ops.kept_position(
-                self._handle, least, rows=len(self._numbers), row=self._roots[group][0], tensor=tensor,
-                legal=self._legal_of_votes, calibrating=self._calibrating, name=tensor + ('/kept' if is_last else '/position'))
-            asked.kept.append(kept)
-            if not is_last:
-                return kept
-            with tf.control_dependencies(asked.kept):
-                vote = self._vote(tensor, group, least, tensor + '/vote')
-            for waiting in asked.waiting:
-                live_editor.replace_control_inputs(waiting.op, waiting.op.control_inputs, [vote.op])
-            with tf.control_dependencies([vote]):
-                asked.waiting.append(tf.identity(kept, name=tensor + '/position'))
-            return asked.waiting[-1]
+        several = self._several.setdefault(group, _SeveralRoots([], [], []))
+        several.observed.append(observed)
+        roots = len(self._groups.roots(group))
+        number = (len(several.observed) - 1) % roots + 1  # counts the roots of this copy of the network
+        if number == roots:
+            return self._vote_of_all_roots(tensor, group, several)
+        # One copy need not wait for the others before it.
+        kept = self._keep(tensor, group, self._least(tensor, several.observed[-number:]), tensor + '/position')
+        several.kept.append(kept)
+        return kept
+
+    def _vote_of_all_roots(self, tensor: str, group: int, several: '_SeveralRoots') -> tf.Tensor:
+        """The position for the last root, `tensor`, of a copy of the network; it waits for the vote of all copies so far."""
+        least = self._least(tensor, several.observed)
+        kept = self._keep(tensor, group, least, tensor + '/kept')
+        several.kept.append(kept)
+        with tf.control_dependencies(several.kept):
+            vote = self._vote(tensor, group, least, tensor + '/vote')
+        for waiting in several.waiting:
+            live_editor.replace_control_inputs(waiting.op, waiting.op.control_inputs, [vote.op])
+        with self._with_state(), tf.control_dependencies([vote]):
+            several.waiting.append(tf.identity(kept, name=tensor + '/position'))
+        return several.waiting[-1]
+
+    def _least(self, tensor: str, observed: Sequence[tf.Tensor]) -> tf.Tensor:
+        """The least of the positions `observed`."""
+        if len(observed) == 1:
+            return observed[0]
+        with self._with_state():
+            return tf.reduce_min(tf.stack(observed), name=tensor + '/least')
+
+    def _keep(self, tensor: str, group: int, least: tf.Tensor, name: str) -> tf.Tensor:
+        """The position that a group elects without a new vote, `least` before its first vote."""
+        with self._with_state():
+            return ops.kept_position(
+                self._handle, least, rows=self._groups.rows, row=self._groups.roots(group)[0], tensor=tensor,
+                legal=self._legal_of_votes, calibrating=self.phases.calibrating, name=name)
 
 
-class _Several(NamedTuple):
-    """What was made for a group with several roots, in all copies of the network so far.
+def _tie(phases: Phases) -> Union[float, tf.Tensor]:
+    """By which factor the squared error of a finer position may be larger than the least."""
+    return 1.0 if phases.calibrating is None else tf.where(phases.calibrating, TIE, 1.0)
 
-    waiting: the positions that the last root of each copy is quantized with, which wait for the vote.
+
+def _updating(phases: Phases) -> tf.Tensor:
+    """Whether the update rule is at work, not only the votes."""
+    return phases.track if phases.calibrating is None else phases.track & ~phases.calibrating
+
+
+def _rows_to_search(phases: Phases, votes: tf.Tensor) -> tf.Tensor:
+    """Bool [rows]: the rows that vote in this step. They have no position to learn from, or are never updated."""
+    voting = phases.track if phases.voting is None else phases.voting
+    found = tf.reduce_any(votes[:, :fixed_point.POSITION_ZERO + fixed_point.HISTOGRAM_ZERO] > 0, axis=1)
+    return phases.track & (~found | (voting & ~fixed_point.is_learned(votes)))
+
+
+class _Groups:
+    """The rows of the table by groups of tensors that share a position.
+
+    Args:
+      row_names: {name of a quantized tensor: name of its row}.
+      rules: the PositionRules, whose tensors are the rows.
+
+    Attributes:
+      rows: how many rows there are.
+      networks: how many copies of the network there are.
+    """
+
+    def __init__(self, row_names: Mapping[str, str], rules: PositionRules) -> None:
+        numbers = {name: number for number, name in enumerate(rules.names)}
+        self._rows = {tensor: numbers[name] for tensor, name in row_names.items()}
+        self._groups = rules.groups
+        self._roots: List[List[int]] = [[] for _ in rules.lowest]
+        self._others: List[List[int]] = [[] for _ in rules.lowest]
+        for row, (group, is_root) in enumerate(zip(rules.groups, rules.roots)):
+            (self._roots if is_root else self._others)[group].append(row)
+        self.rows = len(rules.names)
+        self.networks = max(Counter(row_names.values()).values(), default=1)
+
+    def of(self, tensor: str) -> int:
+        """The number of the group that a tensor belongs to."""
+        return self._groups[self._rows[tensor]]
+
+    def is_root(self, tensor: str) -> bool:
+        """Whether a tensor is a root of its group."""
+        return self._rows[tensor] in self._roots[self.of(tensor)]
+
+    def roots(self, group: int) -> List[int]:
+        """The rows of the roots of a group."""
+        return self._roots[group]
+
+    def members(self, group: int) -> List[int]:
+        """All rows of a group, its roots first."""
+        return self._roots[group] + self._others[group]
+
+
+class _Vote(NamedTuple):
+    """The vote of a group with one root: the position that it voted for, and the one that it elected."""
+    observed: tf.Tensor
+    elected: tf.Tensor
+
+
+class _SeveralRoots(NamedTuple):
+    """The positions of a group with several roots, in all copies of the network so far.
+
+    waiting: those that the last root of each copy is quantized with, which wait for the vote.
     """
     observed: List[tf.Tensor]
     kept: List[tf.Tensor]

@@ -1,9 +1,10 @@
-"""How the quantize positions travel in checkpoints and MetaGraphs: a saveable object with the votes for them."""
-from typing import NamedTuple, Optional
+"""The saveable object that carries the votes for the quantize positions in checkpoints and MetaGraphs."""
+from typing import Dict, NamedTuple, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import fixed_point, ops, tf_internal
+from vai_q_tf.qat.network.identity import Identity
 from vai_q_tf.qat.positions.self_restoring import SelfRestoring, device_of_savers, finder
 
 STATE_NAME = 'vai_q_tf/positions'
@@ -24,38 +25,37 @@ ROW_EARLIER = STATE_NAME + '/row_earlier_names'
 class PositionSaveable(SelfRestoring):
     """Saves the table of votes with the names of its rows; restores the rows that the checkpoint has.
 
-    A row takes over that of the same structure, for names are numbered where users give none; else that of its name, of a name
-    that it had in version 0.1.0, or of the variable that its tensor is made of (see `identity.Identity`).
+    A row takes over the saved row of the same structure, because TensorFlow numbers unnamed ops; else the one of its name, of
+    a name that it had in version 0.1.0, or of the variable that its tensor is computed from (see `identity.Identity`).
+
+    Args:
+      handle: the handle of the table.
+      rows: the `_Rows`.
+      saved: {key in a checkpoint: the tensor to save}.
+      untracked: a table that gets votes if a checkpoint has none yet; None in a training graph.
+      start: the table that notes where the training started from; None if nothing notes it.
     """
     state_name = STATE_NAME
 
-    def __init__(self, handle, rows, saved, untracked, start):
-        """rows: the `_Rows`. saved: {key: the tensor that goes into a checkpoint under it}.
-
-        untracked: a table that gets votes where a checkpoint has no votes yet; None in a training graph.
-        start: the table of where the training started; None where nobody looks.
-        """
+    def __init__(self, handle: tf.Tensor, rows: '_Rows', saved: Dict[str, tf.Tensor], untracked: Optional[tf.Tensor],
+                 start: Optional[tf.Tensor]) -> None:
         self._untracked = untracked
         self._start = start
         self._rows = rows
-        self._saved = saved
         super().__init__(handle, [tf_internal.SaveSpec(tensor, '', key) for key, tensor in saved.items()])
 
     @property
-    def is_of_training(self):
+    def is_of_training(self) -> bool:
+        """Whether the graph is a training graph."""
         return self._untracked is None
 
     @classmethod
-    def add(cls, handle, tensors, identities, untracked, start):
-        """The one for the state `handle`, with rows of the names `tensors` and the Identities; adds its ops to the graph."""
-        number, most = len(tensors), max([1] + [len(identity.earlier) for identity in identities])
-        earlier = [list(identity.earlier) + [''] * (most - len(identity.earlier)) for identity in identities]
-        rows = _Rows(tf.constant(tensors, tf.string, [number], name=ROWS),
-                     tf.constant([identity.variable for identity in identities], tf.string, [number], name=ROW_VARIABLES),
-                     tf.constant([identity.structure for identity in identities], tf.string, [number], name=ROW_STRUCTURES),
-                     tf.constant(earlier, tf.string, [number, most], name=ROW_EARLIER))
+    def add(cls, handle: tf.Tensor, tensors: Sequence[str], identities: Sequence[Identity], untracked: Optional[tf.Tensor],
+            start: Optional[tf.Tensor]) -> 'PositionSaveable':
+        """Adds the ops of a saveable object to the default graph; its rows have the names `tensors` and these Identities."""
+        rows = _add_rows(tensors, identities)
         values = {TENSORS_KEY: rows.tensors, VARIABLES_KEY: rows.variables, STRUCTURES_KEY: rows.structures,
-                  VOTES_KEY: ops.read_positions(handle, rows=number, name=STATE_NAME + '/read_votes')}
+                  VOTES_KEY: ops.read_positions(handle, rows=rows.number, name=STATE_NAME + '/read_votes')}
         if start is not None:
             values[START_KEY] = ops.read_positions(start, rows=1, name=STATE_NAME + '/read_start')
         with tf.device(None), tf.device(device_of_savers(handle)):
@@ -63,14 +63,17 @@ class PositionSaveable(SelfRestoring):
             return cls(handle, rows, saved, untracked, start)
 
     @classmethod
-    def from_node(cls, node, import_scope):
+    def from_node(cls, node: tf.NodeDef, import_scope: Optional[str]) -> 'PositionSaveable':
+        """Same as in SelfRestoring."""
         find = finder(import_scope)
-        # A graph of version 0.1.0, or one that does not look where it starts, has not all of them.
+        # A graph of version 0.1.0, or one that does not note where it started, lacks some of them.
         saved = {key: find(key) for key in _KEYS + (STRUCTURES_KEY, START_KEY)}
         return cls(find(node.name), _Rows(*map(find, (ROWS, ROW_VARIABLES, ROW_STRUCTURES, ROW_EARLIER))),
                    {key: tensor for key, tensor in saved.items() if tensor is not None}, find(UNTRACKED), find(START))
 
-    def restore(self, restored_tensors, restored_shapes):
+    def restore(self, restored_tensors: Sequence[tf.Tensor],
+                restored_shapes: Optional[Sequence[tf.TensorShape]]) -> tf.Operation:
+        """The op that restores the table from the checkpoint of the Saver; the arguments are empty, see SelfRestoring."""
         bins = fixed_point.HISTOGRAM_BINS
         *saved, start = ops.restore_tensors(self.prefix(), {
             TENSORS_KEY: (tf.string, [0]), VARIABLES_KEY: (tf.string, [0]), STRUCTURES_KEY: (tf.string, [0]),
@@ -86,7 +89,7 @@ class PositionSaveable(SelfRestoring):
 
 
 class _Rows(NamedTuple):
-    """What the rows of the table are known by. tensors, variables, structures: string [rows]; earlier: string [rows, names].
+    """By what a row is found in a checkpoint. tensors, variables, structures: string [rows]; earlier: string [rows, names].
 
     The last two are None in a graph of version 0.1.0.
     """
@@ -96,6 +99,16 @@ class _Rows(NamedTuple):
     earlier: Optional[tf.Tensor]
 
     @property
-    def number(self):
-        """How many there are."""
+    def number(self) -> int:
+        """How many rows there are."""
         return self.tensors.shape[0].value
+
+
+def _add_rows(tensors: Sequence[str], identities: Sequence[Identity]) -> _Rows:
+    """Adds the constants of the `_Rows` to the default graph."""
+    number, most = len(tensors), max([1] + [len(identity.earlier) for identity in identities])
+    earlier = [list(identity.earlier) + [''] * (most - len(identity.earlier)) for identity in identities]
+    return _Rows(tf.constant(tensors, tf.string, [number], name=ROWS),
+                 tf.constant([identity.variable for identity in identities], tf.string, [number], name=ROW_VARIABLES),
+                 tf.constant([identity.structure for identity in identities], tf.string, [number], name=ROW_STRUCTURES),
+                 tf.constant(earlier, tf.string, [number, most], name=ROW_EARLIER))

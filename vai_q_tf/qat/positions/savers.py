@@ -1,7 +1,7 @@
-"""What a tf.train.Saver saves of a rewritten graph: with a list of variables, too, the positions and averages."""
+"""Makes every tf.train.Saver of a rewritten graph save positions and averages, even one with a list of variables."""
 import functools
 import weakref
-from collections.abc import Iterable
+from typing import Any, Iterable, List, Optional, Set
 
 import tensorflow.compat.v1 as tf
 
@@ -11,12 +11,12 @@ from vai_q_tf.qat.positions.self_restoring import SelfRestoring
 
 _CURE = ('Make it after the graph is quantized, without a list of variables or with tf.get_collection('
          'tf.GraphKeys.SAVEABLE_OBJECTS) added to the list.')
-_WARNED: 'weakref.WeakSet[tf.Graph]' = weakref.WeakSet()  # graphs
-_LOOKED_AT: 'weakref.WeakSet[tf.train.Saver]' = weakref.WeakSet()  # Savers that saved something
+_WARNED: 'weakref.WeakSet[tf.Graph]' = weakref.WeakSet()
+_CHECKED: 'weakref.WeakSet[tf.train.Saver]' = weakref.WeakSet()
 
 
-def warn_of_earlier_savers(graph):
-    """Warns of a Saver in a float graph that is about to be rewritten for training."""
+def warn_of_earlier_savers(graph: tf.Graph) -> None:
+    """Warns of a Saver that a float graph has before it is rewritten for training."""
     saving = next(iter(_saving_ops(graph.get_operations())), None)
     if saving is not None:
         tf.logging.warning(
@@ -24,17 +24,11 @@ def warn_of_earlier_savers(graph):
             'training, they will have no quantize positions; make it with defer_build=True.', saving.name)
 
 
-def warn_of_missing_positions(graph, saver=None):
-    """Warns once where a tf.train.Saver of a training graph, or without one all of them, will not save the positions."""
+def warn_of_missing_positions(graph: tf.Graph, saver: Optional[tf.train.Saver] = None) -> None:
+    """Warns once per training graph if a Saver does not save the positions, or, without one, if no Saver of the graph does."""
     if graph in _WARNED:
         return
-    definition = saver and saver.as_saver_def()
-    if definition:
-        operations = reach([graph.get_tensor_by_name(definition.save_tensor_name).op], lambda op: [] if _saving_ops([op]) else [
-            tensor.op for tensor in op.inputs] + op.control_inputs)
-    else:
-        operations = graph.get_operations()
-    saving = _saving_ops(operations)
+    saving = _saving_ops(_ops_of(graph, saver) or graph.get_operations())
     if saving and not any(VOTES_KEY.encode() in tf.get_static_value(op.inputs[1]) for op in saving):
         _WARNED.add(graph)
         tf.logging.warning(
@@ -42,39 +36,45 @@ def warn_of_missing_positions(graph, saver=None):
             'of node %r does not save %s. %s', saving[0].name, VOTES_KEY, _CURE)
 
 
-def _saving_ops(operations):
+def _ops_of(graph: tf.Graph, saver: Optional[tf.train.Saver]) -> Set[tf.Operation]:
+    """The ops that a Saver runs, down to the saving ones; empty if it is not built yet."""
+    definition = saver and saver.as_saver_def()
+    if not definition:
+        return set()
+    return reach([graph.get_tensor_by_name(definition.save_tensor_name).op], lambda op: [] if _saving_ops([op]) else [
+        tensor.op for tensor in op.inputs] + op.control_inputs)
+
+
+def _saving_ops(operations: Iterable[tf.Operation]) -> List[tf.Operation]:
     return [op for op in operations if op.type in ('Save', 'SaveSlices', 'SaveV2')]
 
 
-def _with_positions(variables):
-    """The list or dict of variables that a Saver of the default graph is given, with what else belongs to a training.
+def _with_positions(variables: Any) -> Any:
+    """The list or dict of variables that a Saver of the default graph is given, plus positions and averages.
 
-    A list that lacks variables of the network, as one for weights that were trained before, stays as it is.
+    A list that lacks variables of the network, such as one for pretrained weights, stays as it is.
     """
     graph = tf.get_default_graph()
     kept = _kept(graph)
     if not kept or not isinstance(variables, Iterable):
         return variables
-    variables = variables if isinstance(variables, dict) else list(variables)
-    given = variables.values() if isinstance(variables, dict) else variables
-    names = _names(given)
+    given = list(variables.values() if isinstance(variables, dict) else variables)
     network = graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES) or graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
-    if not names.issuperset(_names(network)):
-        return variables
-    lacking = [found for found in kept if found not in given]
+    has_network = _names(given).issuperset(_names(network))
+    lacking = [found for found in kept if found not in given] if has_network else []
     if isinstance(variables, dict):
         return {**variables, **{found.name: found for found in lacking}}
-    return variables + lacking
+    return given + lacking
 
 
-def _kept(graph):
-    """The saveable objects of a graph that is rewritten."""
+def _kept(graph: tf.Graph) -> List[SelfRestoring]:
+    """The saveable objects of a rewritten graph."""
     return [found for found in graph.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS) if isinstance(found, SelfRestoring)]
 
 
-def _names(variables):
-    """The names of the ops of variables, whose parts may be lists."""
-    names = set()
+def _names(variables: Any) -> Set[str]:
+    """The names of the ops of variables; a partitioned one may be a list of its parts."""
+    names: Set[str] = set()
     for variable in variables:
         if hasattr(variable, 'op'):
             names.add(variable.op.name)
@@ -93,14 +93,14 @@ def _initialise_with_positions(self, var_list=None, *args, **kwargs):
 
 @functools.wraps(_save)
 def _save_or_warn(self, sess, *args, **kwargs):
-    if self not in _LOOKED_AT:
-        _LOOKED_AT.add(self)
+    if self not in _CHECKED:
+        _CHECKED.add(self)
         if any(isinstance(found, PositionSaveable) and found.is_of_training for found in _kept(sess.graph)):
             warn_of_missing_positions(sess.graph, self)
     return _save(self, sess, *args, **kwargs)
 
 
-# Scripts give their Saver a list of variables for the sake of what it leaves out, and positions are no variables.
+# Scripts give their Saver a list to leave some variables out, and positions are not variables.
 tf.train.Saver.__init__ = _initialise_with_positions
-# Ways to train without a hook save before the first step as well.
+# A training without hooks saves before its first step as well.
 tf.train.Saver.save = _save_or_warn

@@ -1,23 +1,23 @@
-"""The tables that positions, and how their training began, are kept in: resource variables outside of TensorFlow's collections.
+"""Tables that keep the positions and how their training began: resource variables outside TensorFlow's collections.
 
-Their kernels create them with zeros when they are first touched, so no initializer is needed and
-`report_uninitialized_variables` does not ask for them.
+Their kernels create them with zeros on first use, so they need no initializer and `report_uninitialized_variables` does not
+list them.
 """
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import fixed_point
 
 
-def table(name, rows):
+def table(name: str, rows: int) -> tf.Tensor:
     """The handle of a table float32 [rows, 256] of the default graph."""
     return tf.raw_ops.VarHandleOp(
         dtype=tf.float32, shape=[rows, fixed_point.HISTOGRAM_BINS], shared_name=name, name=name)
 
 
-def device():
-    """Where the tables are: with the first variable, on a parameter server too, so that they are one for all workers.
+def device() -> str:
+    """The device of the tables: the host of the first variable, which may be a parameter server, so all workers share them.
 
-    They are on the host there, for positions are read on the host, and there is no GPU kernel.
+    Positions are read on the host, and there is no GPU kernel.
     """
     variables = tf.global_variables()
     place = tf.DeviceSpec.from_string(variables[0].device if variables else '')

@@ -1,8 +1,8 @@
-"""The history of positions: a file with one JSON object a line, {"step", "tensor", "position"}."""
+"""The history of positions: a file with one JSON object per line, {"step", "tensor", "position"}."""
 import bisect
 import json
 import os
-from typing import NamedTuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -19,19 +19,19 @@ class PositionChange(NamedTuple):
     position: int
 
 
-def to_line(change):
-    """The line of a PositionChange, a str."""
+def to_line(change: PositionChange) -> str:
+    """The line of a PositionChange, with its line break."""
     return json.dumps(change._asdict()) + '\n'
 
 
-def read_history(directory):
-    """The PositionChanges in the history of a directory, [] where there is none.
+def read_history(directory: str) -> List[PositionChange]:
+    """The PositionChanges in the history of a directory; [] if it has no history.
 
-    A line that is none, as a crash of the machine can leave it, is left out with a warning. The last one, without a line break,
-    was not written whole.
+    Damaged lines, which a crash of the machine can leave, are skipped with a warning. A last line without a line break was not
+    completely written and is skipped silently.
 
     Raises:
-      QuantizeError: INVALID_INPUT where the file cannot be read.
+      QuantizeError: INVALID_INPUT if the file cannot be read.
     """
     path = os.path.join(directory, HISTORY_FILE)
     try:
@@ -51,25 +51,29 @@ def read_history(directory):
     return [change for _, change in kept]
 
 
-def _in_order(found):
-    """The most of the (number of a line, PositionChange) whose steps do not decrease."""
-    ends, steps, before = [], [], []  # ends[n]: the one with the least step that n others can precede
+def _in_order(found: List[Tuple[int, PositionChange]]) -> List[Tuple[int, PositionChange]]:
+    """The longest part of the (line number, PositionChange) whose steps do not decrease."""
+    # Longest non-decreasing subsequence. ends[n]: the index with the least step, steps[n], at which one of n + 1 members ends;
+    # before[index]: the index that precedes it there.
+    ends: List[int] = []
+    steps: List[int] = []
+    before: List[Optional[int]] = []
     for index, (_, change) in enumerate(found):
         place = bisect.bisect_right(steps, change.step)
         before.append(ends[place - 1] if place else None)
         ends[place:place + 1], steps[place:place + 1] = [index], [change.step]
-    kept, index = [], ends[-1] if ends else None
-    while index is not None:
-        kept.append(found[index])
-        index = before[index]
+    kept = []
+    last = ends[-1] if ends else None
+    while last is not None:
+        kept.append(found[last])
+        last = before[last]
     return kept[::-1]
 
 
-def _change(line):
-    """The PositionChange of a line; None where it is damaged."""
+def _change(line: bytes) -> Optional[PositionChange]:
+    """The PositionChange of a line; None if it is damaged."""
     try:
-        values = json.loads(line.decode())
-        change = PositionChange(**values)
+        change = PositionChange(**json.loads(line.decode()))
     except (ValueError, TypeError, RecursionError):
         return None
     if type(change.step) is not int or type(change.position) is not int or not isinstance(change.tensor, str):

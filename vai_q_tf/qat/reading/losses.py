@@ -2,38 +2,55 @@
 import glob
 import os
 import re
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
-from google.protobuf.message import DecodeError  # type: ignore
+from google.protobuf.message import DecodeError  # type: ignore  # has no stubs
 
 _TAG = re.compile(r'(?:.*/)?(?:total_)?loss(?:_\d+)?')
 _LARGEST = 64 << 20  # bytes of a file that is read
 
 
-def read_losses(directory):
-    """{tag: [(step, loss), ...]} of the scalars called loss, loss_1, total_loss and the like, {} where there are none.
+class _Loss(NamedTuple):
+    tag: str
+    step: int
+    value: float
 
-    A damaged file counts up to where it can be read; one of more than 64 MB is left out. Either is logged.
+
+def read_losses(directory: str) -> Dict[str, List[Tuple[int, float]]]:
+    """{tag: [(step, loss), ...]} of the scalars called loss, loss_1, total_loss and the like; {} if there are none.
+
+    A damaged file is read up to the damage, and one of more than 64 MB is skipped; both are logged.
     """
-    found = {}
+    found: Dict[str, Dict[int, float]] = {}
+    for path in _event_files(directory):
+        for loss in _losses(path):
+            found.setdefault(loss.tag, {})[loss.step] = loss.value
+    return {tag: sorted(points.items()) for tag, points in found.items()}
+
+
+def _event_files(directory: str) -> Iterator[str]:
+    """The event files to read, the least recently changed first."""
     paths = glob.glob(os.path.join(glob.escape(directory), '*tfevents*'))
     for path in sorted(filter(os.path.isfile, paths), key=os.path.getmtime):
         if os.path.getsize(path) > _LARGEST:
             tf.logging.info('The losses in %s are left out: the file has more than %d MB.', path, _LARGEST >> 20)
-            continue
-        try:
-            for event in tf.train.summary_iterator(path):
-                for value in event.summary.value:
-                    if _TAG.fullmatch(value.tag):
-                        number = _number(value)
-                        if number is not None:
-                            found.setdefault(value.tag, {})[event.step] = number
-        except (tf.errors.OpError, DecodeError) as error:
-            tf.logging.info('The event file %s is read up to where it is damaged: %s', path, error)
-    return {tag: sorted(points.items()) for tag, points in found.items()}
+        else:
+            yield path
 
 
-def _number(value):
+def _losses(path: str) -> Iterator[_Loss]:
+    try:
+        for event in tf.train.summary_iterator(path):
+            for value in event.summary.value:
+                number = _number(value) if _TAG.fullmatch(value.tag) else None
+                if number is not None:
+                    yield _Loss(value.tag, event.step, number)
+    except (tf.errors.OpError, DecodeError) as error:
+        tf.logging.info('The event file %s is read up to where it is damaged: %s', path, error)
+
+
+def _number(value: tf.Summary.Value) -> Optional[float]:
     """The scalar of a Summary.Value; None for anything else."""
     if value.WhichOneof('value') == 'simple_value':
         return value.simple_value

@@ -1,93 +1,55 @@
-"""sensitivity: what each quantized tensor costs the outputs of a network, and which bits they need.
+"""sensitivity: how much each quantized tensor costs the outputs of a network, and how many bits the tensors need.
 
 The outputs are compared with those of the float network on calibration data: dB = 10 log10(energy of the float outputs / energy
 of the difference), see `output_errors`. A tensor is measured at the position that calibration gives it.
 """
 import math
 import numbers
-from typing import NamedTuple, Optional, Tuple, Union
+from typing import Optional, Tuple, Union
+
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files
 from vai_q_tf.arguments import also_called
-from vai_q_tf.config import require_config
+from vai_q_tf.config import QuantizeConfig, require_config
 from vai_q_tf.decibels import decibels
+from vai_q_tf.frozen.load import Path
 from vai_q_tf.graph.sessions import session_config
-from vai_q_tf.notebook.html import block, html_table, html_text
+from vai_q_tf.ptq.calibration.switchable_network import SwitchableNetwork
 from vai_q_tf.ptq.prepare import prepare
-from vai_q_tf.report.bits.bit_choice import WIDTHS, WeightChoice, WideChoice, choose_weights, choose_wide, without
+from vai_q_tf.report.bits.bit_choice import WIDTHS, choose_weights, choose_wide, without
+from vai_q_tf.report.bits.results import Sensitivity, TensorCost
 from vai_q_tf.report.bits.sensitivity_text import to_json
-from vai_q_tf.report.bits.trials import Trials
-from vai_q_tf.wording import some_of
+from vai_q_tf.report.bits.trials import Quantized, Trials
+from vai_q_tf.types import InputFn
 
 REPORT = 'sensitivity.json'
 
 
-class TensorCost(NamedTuple):
-    """What a quantized tensor costs.
-
-    name, role, bits: of its QuantTensor. position: fractional bits.
-    db: of the outputs where it alone is quantized; inf where that changes nothing.
-    gain: by how many dB the outputs are better where it alone is left float and all others are quantized.
-    """
-    name: str
-    role: str
-    bits: int
-    position: int
-    db: float
-    gain: float
-
-
-class Sensitivity(NamedTuple):
-    """db: of the outputs of the quantized network. weight_bits: mean number of bits of an element of a weight tensor.
-
-    batches: on how many it was measured. tensors: the TensorCosts, the most costly first.
-    choice: where bits were to be chosen.
-    """
-    db: float
-    weight_bits: float
-    batches: int
-    tensors: Tuple[TensorCost, ...]
-    choice: Optional[Union[WeightChoice, WideChoice]] = None
-
-    def _sentence(self):
-        return 'the outputs have {:.1f} dB with all {} tensors quantized, on {} batches'.format(
-            self.db, len(self.tensors), self.batches)
-
-    def __repr__(self):
-        return '<Sensitivity: {}; most costly: {}. All: .tensors, .choice>'.format(
-            self._sentence(), some_of('{} ({:.1f} dB alone)'.format(cost.name, cost.db) for cost in self.tensors))
-
-    def _repr_html_(self):
-        return block(
-            'Sensitivity', html_text('{}.'.format(self._sentence().capitalize())),
-            html_table(('tensor', 'role', 'bits', 'position', 'dB alone', 'gain'), self.tensors),
-            html_text('nodes_bit: ' + ', '.join(self.choice.nodes_bit)) if self.choice and self.choice.nodes_bit else '')
-
-
 @also_called(q_config='config')
-def sensitivity(graph_def, input_fn, config, *, target_bits=None, target_db=None, sensitivity_iter=4, skip_check=0,
-                fold_constant=1, gpu_memory_fraction=None):
-    """What each quantized tensor costs the outputs, and bits for a budget or a bound; writes `sensitivity.json`.
+def sensitivity(graph_def: Union[tf.GraphDef, Path], input_fn: Union[str, InputFn], config: QuantizeConfig, *,
+                target_bits: Optional[float] = None, target_db: Optional[float] = None, sensitivity_iter: int = 4,
+                skip_check: int = 0, fold_constant: int = 1, gpu_memory_fraction: Optional[float] = None) -> Sensitivity:
+    """Measures how much each quantized tensor costs the outputs, and chooses bits for a target; writes `sensitivity.json`.
 
-    The network is calibrated as `quantize_frozen` does with the effort 'fast' and without fast finetuning. Calibration data is
-    read once and kept in memory. The time is that of running the network twice for each tensor and each batch.
+    The network is calibrated as by `quantize_frozen` with the effort 'fast' and without fast finetuning. Calibration data is
+    read once and kept in memory. The network runs twice for each tensor and each batch.
 
     Args:
-      graph_def, input_fn, config, skip_check, fold_constant, gpu_memory_fraction: as those of `quantize_frozen`; the report is
+      graph_def, input_fn, config, skip_check, fold_constant, gpu_memory_fraction: see `quantize_frozen`; the report is
         written to the output_dir of the config.
       target_bits: chooses 4 to 8 bits for each weight tensor, so that an element has at most this many on average, with the
-        least error that is found. What it chooses is calibrated and measured, and so are all weights at the next whole number
-        of bits below; the better one is taken.
-      target_db: lists tensors that have to stay at 16 bits for the outputs to have this many dB, as few as are found. Tensors
-        that need one position get their bits together. What it lists is calibrated and measured; where it falls short in that,
-        more tensors are added.
-      sensitivity_iter: on how many of the calibration batches it is measured, from the first on; all where there are fewer.
+        least error that is found. The choice is calibrated and measured, and so are all weights at the next whole number of
+        bits below; the better one is taken.
+      target_db: lists tensors that need 16 bits for the outputs to have this many dB, as few as are found. Tensors that share a
+        position get their bits together. The choice is calibrated and measured; if it falls short, more tensors are added.
+      sensitivity_iter: the number of calibration batches to measure on, from the first one; all if there are fewer.
 
     Returns:
-      A Sensitivity; its `choice` is a WeightChoice where target_bits is given, a WideChoice where target_db is.
+      A Sensitivity; its `choice` is a WeightChoice for target_bits, a WideChoice for target_db.
 
     Raises:
-      QuantizeError: as `quantize_frozen`; INVALID_CONFIG for a target that is out of range, or two of them.
+      QuantizeError: see `quantize_frozen`; INVALID_CONFIG for a target that is out of range, or two targets.
     """
     require_config(config)
     session_config(gpu_memory_fraction)
@@ -105,7 +67,7 @@ def sensitivity(graph_def, input_fn, config, *, target_bits=None, target_db=None
     return result
 
 
-def _check(target_bits, target_db, sensitivity_iter):
+def _check(target_bits: Optional[float], target_db: Optional[float], sensitivity_iter: int) -> None:
     if target_bits is not None and target_db is not None:
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter', 'Both target_bits and target_db are given; '
                                    'give one of the two.')
@@ -114,20 +76,17 @@ def _check(target_bits, target_db, sensitivity_iter):
     for name, value, low, high, expected in (
             ('target_bits', target_bits, WIDTHS[0], WIDTHS[-1], 'a number from {} to {}'.format(WIDTHS[0], WIDTHS[-1])),
             ('target_db', target_db, 0, math.inf, 'a number of dB above 0')):
-        if value is not None and not (_is_number(value) and low <= value <= high and 0 < value < math.inf):
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if value is not None and not (is_number and low <= value <= high and 0 < value < math.inf):
             raise _invalid(name, value, expected)
 
 
-def _is_number(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _invalid(name, value, expected):
+def _invalid(name: str, value: object, expected: str) -> errors.QuantizeError:
     return errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter', '{} is {!r}; expected {}.'.format(
         name, value, expected))
 
 
-def _measure(trials, base, network):
+def _measure(trials: Trials, base: Quantized, network: SwitchableNetwork) -> Tuple[Sensitivity, float]:
     """(Sensitivity, relative squared error of the quantized network)."""
     names = [tensor.name for tensor in base.plan.tensors]
     alone = [{name: base.positions[name]} for name in names]
@@ -140,5 +99,5 @@ def _measure(trials, base, network):
                        tuple(sorted(costs, key=lambda cost: cost.db))), total
 
 
-def _gain(total, rest):
+def _gain(total: float, rest: float) -> float:
     return 0.0 if total == rest else decibels(rest) - decibels(total)

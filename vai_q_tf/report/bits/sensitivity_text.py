@@ -1,11 +1,11 @@
-"""A Sensitivity as text, for people and for programs."""
-from vai_q_tf.report.bits.bit_choice import WeightChoice
+"""A Sensitivity as text and as JSON."""
+from vai_q_tf.report.bits.results import Choice, Sensitivity, WeightChoice
 from vai_q_tf.terminal.json_text import json_text
 from vai_q_tf.terminal.table import table
 
 
-def to_text(sensitivity):
-    """The text, of several lines: on the network, the table of tensors, and the chosen bits with their --nodes_bit."""
+def to_text(sensitivity: Sensitivity) -> str:
+    """The dB of the network, the table of tensors, and the chosen bits with their --nodes_bit, in several lines."""
     lines = ['The outputs have {} dB with all {} tensors quantized, on {} batches.'.format(
         _number(sensitivity.db), len(sensitivity.tensors), sensitivity.batches), '']
     lines += table([('dB alone', 'Gain', 'Bits', 'Position', 'Role', 'Tensor')] + [
@@ -18,10 +18,10 @@ def to_text(sensitivity):
     return '\n'.join(lines)
 
 
-def to_json(sensitivity):
-    """The Sensitivity as a JSON text with the names of its fields; null stands for inf, and for no choice.
+def to_json(sensitivity: Sensitivity) -> str:
+    """The Sensitivity as JSON, with its field names as keys; inf is null, and so is no choice.
 
-    `nodes_bit` of the choice is one text, as --nodes_bit takes it.
+    `nodes_bit` of the choice is one string in the format of --nodes_bit.
     """
     fields = sensitivity._asdict()
     if sensitivity.choice:
@@ -30,7 +30,7 @@ def to_json(sensitivity):
     return json_text(fields)
 
 
-def _outcome(sensitivity, choice):
+def _outcome(sensitivity: Sensitivity, choice: Choice) -> str:
     db = _number(choice.db)
     if isinstance(choice, WeightChoice):
         return ('With {:.2f} bits for a weight on average, instead of {:.2f}, the outputs have {} dB; with {} bits for all '
@@ -45,9 +45,9 @@ def _outcome(sensitivity, choice):
         choice.target_db, len(choice.bits), db)
 
 
-def _holds(choice):
+def _holds(choice: Choice) -> bool:
     return isinstance(choice, WeightChoice) or choice.reached
 
 
-def _number(value):
+def _number(value: float) -> str:
     return '{:.2f}'.format(round(value, 2) + 0.0)  # no -0.00

@@ -1,22 +1,23 @@
-"""Dumps what a quantized model computes, as the integers that the device computes with.
+"""Dumps the tensors of a quantized model, as the integers that the device computes with.
 
-Two kinds of programs read these files, under names that differ. Every quantized tensor is written under both:
+Two kinds of programs read these files, under different names. Every quantized tensor is written under both:
 
-| written for | batch | file, with .bin and .txt | weights |
+| read by | batch | file, with .bin and .txt | weights |
 | --- | --- | --- | --- |
 | the user guide | n, from 1 | dump_results_<n>/<node>_int8 | with every batch |
 | board tools | i, from 0 | dump_results_<i>/<node> | dump_results_weights/<node>, once |
 
-So `dump_results_1` holds files ending in `_int8` of the first batch and, if there is a second one, files without that ending
-of the second: each reader finds what it looks for, and no name stands for two files. Where a name is a second one for the same
-values it is a hard link. Tensors of 9 to 16 bits are int16 and end in `_int16`, wider ones are int32.
+So `dump_results_1` holds the files of the first batch that end in `_int8` and, if there is a second batch, the files of the
+second one without that ending: each reader finds its files, and no name is used twice. The second name of the same values is a
+hard link. Tensors of 9 to 16 bits are int16 and end in `_int16`, wider ones are int32.
 
-With dump_float, every tensor that is not quantized is in dump_results_<n>/<node>, and these and the quantized activations are
-in dump_results_<i>/<node>_float; output k > 0 of a node is <node>_<k>.
+With dump_float, every tensor that is not quantized is in dump_results_<n>/<node>; these and the quantized activations are in
+dump_results_<i>/<node>_float; output k > 0 of a node is <node>_<k>.
 
-dump_results.json tells for each tensor its file, type, shape in the first batch and, where it is quantized, its bits and
-position.
+dump_results.json has for each tensor its file, type, shape in the first batch and, if it is quantized, its bits and position.
 """
+from typing import Any, Dict, List, Sequence, Set, Tuple
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -30,25 +31,27 @@ from vai_q_tf.report.dumps.dump_files import WEIGHTS, FileNames, Folders
 from vai_q_tf.report.dumps.fetch import Fetcher, graph_order, integers_of
 from vai_q_tf.report.dumps.model_to_run import model_to_run
 from vai_q_tf.terminal.progress import progress
+from vai_q_tf.types import Feed, InputFn
 from vai_q_tf.wording import some_of
 
 
-def dump(graph_def, input_fn, output_dir, max_dump_batches=1, dump_float=0, dump_input_tensors='', arch_type='DEFAULT'):
-    """Writes the values of a quantized model into folders of `output_dir`, see the head of this module.
+def dump(graph_def: tf.GraphDef, input_fn: InputFn, output_dir: str, max_dump_batches: int = 1, dump_float: int = 0,
+         dump_input_tensors: str = '', arch_type: str = 'DEFAULT') -> None:
+    """Writes the tensors of a quantized model into folders of `output_dir`, which the docstring of this module describes.
 
     Args:
       graph_def: a model with FixNeurons in the evaluation phase.
-      input_fn: a function of the batch (from 0) to {placeholder: array}, or an InputFn.
-      output_dir: a directory, which is made.
-      max_dump_batches: how many batches.
-      dump_float: 1: also what is not quantized.
-      dump_input_tensors: a tensor that a new float32 placeholder `image_tensor` stands in for, '' for none.
-      arch_type: 'DPUCADF8H': activations have a symmetric range.
+      input_fn: a function of the batch (from 0) to {placeholder: array}.
+      output_dir: a directory, which is created.
+      max_dump_batches: the number of batches.
+      dump_float: 1 to include tensors that are not quantized.
+      dump_input_tensors: a tensor to replace by a new float32 placeholder `image_tensor`, '' for none.
+      arch_type: with 'DPUCADF8H' activations have a symmetric range.
 
     Raises:
       QuantizeError: NOT_QUANTIZED without FixNeurons, or with one that has no position yet; INVALID_INPUT_FN for wrong data;
         UNKNOWN_NODE or INVALID_INPUT for a tensor that cannot be fed; INVALID_INPUT or UNSUPPORTED_GRAPH for a damaged model;
-        INVALID_CONFIG where output_dir cannot be written. Then nothing is written.
+        INVALID_CONFIG if output_dir cannot be written. Then nothing is written.
     """
     if max_dump_batches < 1:
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter', 'max_dump_batches is {!r}; expected an '
@@ -60,8 +63,8 @@ def dump(graph_def, input_fn, output_dir, max_dump_batches=1, dump_float=0, dump
         _Dump(graph_def, wanted, constant, folders, dump_float).run(reader, max_dump_batches)
 
 
-def wanted_tensors(view, dump_float=0):
-    """(tensors of the GraphView of a model to write, those of them that do not depend on data)."""
+def wanted_tensors(view: GraphView, dump_float: int = 0) -> Tuple[List[str], Set[str]]:
+    """(tensors of a model to write, the subset that does not depend on data)."""
     tensors, skipped = fetchable_tensors(view)
     if not dump_float:
         tensors = [tensor for tensor in tensors if view.op(tensor) == 'FixNeuron']
@@ -76,40 +79,42 @@ def wanted_tensors(view, dump_float=0):
 class _Dump:
     """Fetches tensors and writes them.
 
-    A tensor that depends on no data is fetched once, in the first batch, and linked in the others.
+    A tensor that does not depend on data is fetched once, for the first batch, and linked in the others.
     """
 
-    def __init__(self, graph_def, wanted, constant, folders, dump_float):
-        self._view, self._folders, self._dump_float = GraphView(graph_def), folders, dump_float
-        self._wanted, self._constant = wanted, constant
-        self._stems, self._index = FileNames(wanted), {}
-        self._graph_def = graph_def
+    def __init__(self, graph_def: tf.GraphDef, wanted: List[str], constant: Set[str], folders: Folders,
+                 dump_float: int) -> None:
+        self._graph_def, self._view, self._folders, self._dump_float = graph_def, GraphView(graph_def), folders, dump_float
+        self._wanted, self._constant, self._stems = wanted, constant, FileNames(wanted)
+        self._index: Dict[str, Dict] = {}
 
-    def run(self, reader, batches):
+    def run(self, reader: InputReader, batches: int) -> None:
+        """Writes the tensors of that many batches, and the index."""
         with Fetcher(self._graph_def) as fetcher:
             self._fetch(fetcher, [t for t in self._wanted if t in self._constant], {}, range(batches))
             for batch in progress(range(batches), batches, 'Dump'):
                 self._fetch(fetcher, [t for t in self._wanted if t not in self._constant], reader.feed(batch), [batch])
         self._folders.write_index({tensor: self._index[tensor] for tensor in graph_order(self._view, self._index)})
 
-    def _fetch(self, fetcher, tensors, feed, batches):
+    def _fetch(self, fetcher: Fetcher, tensors: List[str], feed: Feed, batches: Sequence[int]) -> None:
+        guide, board = (['dump_results_{}'.format(batch + first) for batch in batches] for first in (1, 0))
         for tensor, value in fetcher.values(tensors, feed):
-            self._write(tensor, value, batches)
+            write = self._write_integers if self._view.op(tensor) == 'FixNeuron' else self._write_floats
+            kind = write(tensor, np.asarray(value), guide, board)
+            self._index.setdefault(tensor, dict(file=self._stems[tensor], shape=list(np.shape(value)), **kind))
 
-    def _write(self, tensor, value, batches):
-        stem, value = self._stems[tensor], np.asarray(value)
-        record = {'file': stem, 'shape': list(value.shape)}
-        guide, board = ['dump_results_{}'.format(n + 1) for n in batches], ['dump_results_{}'.format(n) for n in batches]
-        if self._view.op(tensor) == 'FixNeuron':
-            bits, position = self._view.attr(tensor, 'bit_width').i, self._view.attr(tensor, 'quantize_pos').i
-            is_weight = tensor in self._constant and self._view.attr(tensor, 'mode').i != ACTIVATION_MODE
-            integers = integers_of(tensor, value, position, bits)
-            self._folders.write(integers, [(folder, '{}_{}'.format(stem, integers.dtype.name)) for folder in guide]
-                                + [(folder, stem) for folder in ([WEIGHTS] if is_weight else board)])
-            if self._dump_float and not is_weight:
-                self._folders.write(value, [(folder, stem + '_float') for folder in board])
-            record.update(type=integers.dtype.name, bits=bits, position=position)
-        else:
-            self._folders.write(value, [(folder, stem) for folder in guide] + [(folder, stem + '_float') for folder in board])
-            record.update(type=value.dtype.name)
-        self._index.setdefault(tensor, record)
+    def _write_integers(self, tensor: str, value: np.ndarray, guide: List[str], board: List[str]) -> Dict[str, Any]:
+        bits, position = (self._view.attr(tensor, key).i for key in ('bit_width', 'quantize_pos'))
+        stem = self._stems[tensor]
+        is_weight = tensor in self._constant and self._view.attr(tensor, 'mode').i != ACTIVATION_MODE
+        integers = integers_of(tensor, value, position, bits)
+        self._folders.write(integers, [(folder, '{}_{}'.format(stem, integers.dtype.name)) for folder in guide]
+                            + [(folder, stem) for folder in ([WEIGHTS] if is_weight else board)])
+        if self._dump_float and not is_weight:
+            self._folders.write(value, [(folder, stem + '_float') for folder in board])
+        return dict(type=integers.dtype.name, bits=bits, position=position)
+
+    def _write_floats(self, tensor: str, value: np.ndarray, guide: List[str], board: List[str]) -> Dict[str, Any]:
+        stem = self._stems[tensor]
+        self._folders.write(value, [(folder, stem) for folder in guide] + [(folder, stem + '_float') for folder in board])
+        return dict(type=value.dtype.name)

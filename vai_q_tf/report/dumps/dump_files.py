@@ -1,10 +1,11 @@
-"""The files of a dump: safe names, values as binary and as text, and the same file under several names."""
+"""The files of a dump: safe names, values in binary and as text, and several names for one file."""
 import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
+from typing import Any, Dict, Iterable, Optional, Sequence, Set, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -17,25 +18,26 @@ WEIGHTS = 'dump_results_weights'
 BATCH_FOLDER = re.compile(r'dump_results_(\d+)$')
 _LONGEST = 200  # bytes of a stem; file systems allow 255 for a name
 _SUFFIXES = ('', '_float', '_int8', '_int16', '_int32')
-_INT8_LINES = [b'%d\n' % value for value in list(range(128)) + list(range(-128, 0))]  # by the byte
+_INT8_LINES = [b'%d\n' % value for value in list(range(128)) + list(range(-128, 0))]  # indexed by the byte
 
 
 class FileNames:
-    """A stem for each tensor, of letters that every file system takes; no file of one is that of another.
+    """{tensor: stem of its file names}, in characters that every file system accepts; no two tensors share a file.
 
-    '/' and whatever else is not a letter, digit, '.', '_' or '-' become '_'. A stem that is too long or taken gets eight
-    digits of a hash of the tensor's name after it. Upper and lower case do not tell stems apart.
+    Every character except letters, digits, '.', '_' and '-' becomes '_'. A stem that is too long or taken is cut, and digits of
+    a hash of the tensor's name are appended. Stems that differ only in case count as equal.
     """
 
-    def __init__(self, tensors):
-        self._stems, self._taken = {}, set()
+    def __init__(self, tensors: Iterable[str]) -> None:
+        self._stems: Dict[str, str] = {}
+        self._taken: Set[str] = set()
         for tensor in tensors:
             self._stems[tensor] = self._stem(tensor)
 
-    def __getitem__(self, tensor):
+    def __getitem__(self, tensor: str) -> str:
         return self._stems[tensor]
 
-    def _stem(self, tensor):
+    def _stem(self, tensor: str) -> str:
         stem, digest = re.sub(r'[^A-Za-z0-9._-]', '_', tensor), hashlib.sha1(tensor.encode()).hexdigest()
         if len(stem) <= _LONGEST and self._take(stem):
             return stem
@@ -45,7 +47,7 @@ class FileNames:
                 return changed
         raise AssertionError(tensor)
 
-    def _take(self, stem):
+    def _take(self, stem: str) -> bool:
         names = {(stem + suffix).lower() for suffix in _SUFFIXES}
         if self._taken.isdisjoint(names):
             self._taken |= names
@@ -54,25 +56,26 @@ class FileNames:
 
 
 class Folders:
-    """The directory of a dump; a context, at the end of which what was written in it comes into its folders."""
+    """The directory of a dump; a context manager. Files appear in it at the end, and only if there was no error."""
 
-    def __init__(self, directory):
-        self._directory, self._made = directory, set()
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._made: Set[str] = set()
 
-    def __enter__(self):
+    def __enter__(self) -> 'Folders':
         files.make_directory(self._directory)
         self._staged = tempfile.mkdtemp(prefix='.dump-', dir=self._directory)
         return self
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(self, kind: Optional[type], *error: Any) -> None:
         try:
             if kind is None:
                 self._publish()
         finally:
             shutil.rmtree(self._staged, ignore_errors=True)
 
-    def _publish(self):
-        """Moves all files, the index as the last one."""
+    def _publish(self) -> None:
+        """Moves all files, the index last."""
         for folder in self._made:
             files.make_directory(os.path.join(self._directory, folder))
         written = set()
@@ -84,8 +87,8 @@ class Folders:
                     written.add(os.path.join(folder, name))
         self._warn_of_others(written)
 
-    def _warn_of_others(self, written):
-        """They may be of a board, so they stay."""
+    def _warn_of_others(self, written: Set[str]) -> None:
+        """Other files may be from a board, so they stay."""
         folders = [entry for entry in os.scandir(self._directory)
                    if (BATCH_FOLDER.match(entry.name) or entry.name == WEIGHTS) and entry.is_dir()]
         others = sorted({os.path.join(folder.name, name) for folder in folders for name in os.listdir(folder.path)} - written)
@@ -93,10 +96,10 @@ class Folders:
             tf.logging.warning('%r keeps files of another dump, which compare takes for further batches: %s. Delete those that '
                                'you do not need, or give another output_dir.', self._directory, some_of(others))
 
-    def write(self, array, names):
-        """Writes the array as <name>.bin, little endian in C order, and as <name>.txt, a value a line.
+    def write(self, array: np.ndarray, names: Sequence[Tuple[str, str]]) -> None:
+        """Writes the array as <name>.bin, little endian in C order, and as <name>.txt, one value per line.
 
-        names: [(folder, name without extension)]; after the first they are hard links, copies where there are none.
+        names: [(folder, name without extension)]; all but the first are hard links, or copies if the file system has no links.
         """
         for extension, data in (('.bin', _binary(array)), ('.txt', _text(array))):
             path = None
@@ -105,11 +108,11 @@ class Folders:
                 if path is None or not files.link(path, directory, name + extension):
                     path = files.write(directory, name + extension, data)
 
-    def write_index(self, index):
-        """Writes the dict as the INDEX."""
+    def write_index(self, index: Dict[str, Dict]) -> None:
+        """Writes the records {tensor: {...}} as the INDEX."""
         files.write(self._staged, INDEX, (json.dumps(index, indent=1) + '\n').encode())
 
-    def _folder(self, folder):
+    def _folder(self, folder: str) -> str:
         path = os.path.join(self._staged, folder)
         if folder not in self._made:
             files.make_directory(path)
@@ -117,28 +120,24 @@ class Folders:
         return path
 
 
-def _move(source, target):
+def _move(source: str, target: str) -> None:
     try:
         os.replace(source, target)
-        if os.path.exists(source):  # renaming a link to another of the same file does nothing
+        if os.path.exists(source):  # renaming a link onto another link to the same file does nothing
             os.unlink(source)
     except OSError as error:
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Cannot write', '{!r}: {}.'.format(target, error.strerror)) from error
 
 
-def _binary(array):
+def _binary(array: np.ndarray) -> bytes:
     return array.astype(array.dtype.newbyteorder('<')).tobytes()
 
 
-def _text(array):
+def _text(array: np.ndarray) -> bytes:
     values = np.ravel(array)
     if values.dtype == np.int8:
         return b''.join(map(_INT8_LINES.__getitem__, values.tobytes()))
     if values.dtype == np.bool_:
         values = values.astype(np.int8)
-    if values.dtype.kind in 'iu':
-        lines = map(str, values.tolist())
-    else:
-        digits = '%.17g' if values.dtype == np.float64 else '%.9g'
-        lines = (digits % value for value in values.tolist())
-    return ''.join(line + '\n' for line in lines).encode()
+    form = '%d\n' if values.dtype.kind in 'iu' else '%.17g\n' if values.dtype == np.float64 else '%.9g\n'
+    return ''.join(form % value for value in values.tolist()).encode()
