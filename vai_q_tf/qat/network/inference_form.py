@@ -105,7 +105,7 @@ def _further_outputs(view: GraphView, input_nodes: Sequence[str], members: Froze
         for index in range(1, len(view.output_types(name))):
             tensor = tensor_name(name, index)
             if any(reader in members and reader not in input_nodes for reader, _ in view.consumers(tensor)):
-                stand_in = editor.unused_name('{}/output_{}'.format(name, index), view)
+                stand_in = editor.unused_name('{}/output_{}'.format(name, index), view.names)
                 node = editor.placeholder(stand_in, view.dtype(tensor), view.shape(tensor))
                 node.attr[OUTPUT_OF].s = tensor.encode()
                 yield node
