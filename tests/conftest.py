@@ -9,7 +9,7 @@ pytest.register_assert_rewrite('tests')
 from tests import quick_tensorflow  # noqa: E402
 from tests.forks import Forks  # noqa: E402
 
-import tensorflow as tf  # isort: skip  (after its settings)
+import tensorflow as tf  # noqa: E402  isort: skip  (after its settings)
 
 # They are on where a test says so, as in tests/same_network for some networks, in tests/qat/test_exactness,
 # tests/integrations/test_ways and tests/hooks, with several devices, and in processes of their own, as in
