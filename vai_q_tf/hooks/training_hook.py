@@ -35,7 +35,7 @@ class QuantizeTrainingHook(tf.estimator.SessionRunHook):
         self._towers = towers
         self._distillation = require_distillation(distillation)
         if self._distillation is not None:
-            self._distillation = self._distillation.with_checkpoint(None)
+            self._distillation = self._distillation.with_checkpoint()
 
     def begin(self):
         """Raises QuantizeError where the graph cannot be rewritten, or a gradient cannot be found (the variable is named)."""
