@@ -14,7 +14,8 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import OUTPUT_OF, STANDS_FOR, GraphView, node_name
 from vai_q_tf.qat import checkpoints, distribution, graph_record, rewrite
-from vai_q_tf.qat.network.inference_form import inference_form, training_only, with_stand_ins
+from vai_q_tf.qat.network.inference_form import inference_form, training_only
+from vai_q_tf.qat.network.stand_ins import with_stand_ins
 from vai_q_tf.qat.positions.position_saveable import VOTES_KEY
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
 

@@ -27,8 +27,13 @@ def warn_of_inputs(improved, plan):
     """Logs what looks wrong about the calibration data."""
     for record in plan.tensors:
         if record.name in improved.inputs:
-            for text in input_warnings(record.tensor, improved.inputs[record.name], improved.positions[record.name]):
+            for text in input_warnings(_input_summary(improved, record), improved.inputs[record.name].deviations):
                 tf.logging.warning('%s', text)
+
+
+def _input_summary(improved, record):
+    found, position = improved.inputs[record.name], improved.positions[record.name]
+    return InputSummary(record.tensor, found.low, found.high, record.bits, position, found.saturated(position))
 
 
 def summarise(improved, float_graph, plan, findings, differences, warnings, analysis=None):
@@ -37,10 +42,7 @@ def summarise(improved, float_graph, plan, findings, differences, warnings, anal
     float_graph, plan: the Network that was taken. findings, differences: of `lint`. warnings: what was logged. analysis:
     the Analysis, None where there is none.
     """
-    inputs = tuple(
-        InputSummary(record.tensor, found.low, found.high, record.bits, improved.positions[record.name],
-                     found.saturated(improved.positions[record.name]))
-        for record in plan.tensors for found in [improved.inputs.get(record.name)] if found)
+    inputs = tuple(_input_summary(improved, record) for record in plan.tensors if record.name in improved.inputs)
     odd = odd_positions(plan, improved.positions)
     fitted = {record.name for record in plan.tensors if record.tensor in improved.values}  # meant to differ from the float ones
     worst = [tensor for tensor in analysis.tensors if tensor.name not in fitted] if analysis else []

@@ -1,4 +1,4 @@
-"""Small networks on which single aids are tried."""
+"""Small networks to try single aids on."""
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -10,11 +10,12 @@ from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.ptq.calibration.calibrate import calibrate_twice
 from vai_q_tf.ptq.effort.data import split
 from vai_q_tf.ptq.effort.effort import Effort
+from vai_q_tf.ptq.effort.judge import Judge
 from vai_q_tf.ptq.fitting.state import quantized_graph
 
 
 def graph_of(build, shape, seed=0):
-    """The GraphDef of what `build` adds to a Builder, and the name of the node that it returns."""
+    """The GraphDef that `build` makes with a Builder, and the name of the node that it returns."""
     with tf.Graph().as_default() as graph:
         output = build(Builder([None] + list(shape), seed)).op.name
     return graph.as_graph_def(), output
@@ -27,7 +28,7 @@ def noise_ratio(expected, actual):
 
 
 def _calibrated(build, feeds, fields):
-    """(output, config, optimised GraphDef, plan, what `calibrate_twice` gives); the last one is kept, for the next aids."""
+    """(output, config, optimised GraphDef, plan, [by votes, by errors]); the last result is kept for the next aid."""
     key = build, feeds, fields
     if not (_LAST and build is _LAST[0][0] and fields == _LAST[0][2] and len(feeds) == len(_LAST[0][1]) and all(
             np.array_equal(feed['x:0'], other['x:0']) for feed, other in zip(feeds, _LAST[0][1]))):
@@ -50,20 +51,22 @@ class Tried:
       fields: of QuantizeConfig.
 
     Attributes:
-      rows: {aid: Row}. state: the State that was chosen; values: the float values that it aims at.
+      rows: {aid: Row}. state: the State that was chosen. values: the float values that it approximates.
     """
 
     def __init__(self, build, batches, aids, **fields):
         feeds = [{'x:0': batch} for batch in batches]
         self.output, config, self.graph_def, self.plan, (votes, by_errors) = _calibrated(build, feeds, fields)
-        course = Effort(self.graph_def, self.plan, config, votes.observed, by_errors.observed, split(feeds))
-        course.run(aids)
-        best = course.result()
+        data = split(feeds)
+        effort = Effort(self.graph_def, self.plan, config, votes.observed, by_errors.observed, data,
+                        Judge(self.graph_def, self.plan, data.fitted, data.unseen))
+        effort.run(aids)
+        best = effort.result()
         self.state, self.values = best.state, best.setting.values
-        self.rows = {row.aid: row for row in course.rows}
+        self.rows = {row.aid: row for row in effort.rows}
 
     def quality(self, x):
-        """Signal to noise on data, in dB."""
+        """The signal-to-noise ratio on data, in dB."""
         expected, = run(self.graph_def, [self.output], x)
         quantized = {record.tensor: record.name for record in self.plan.tensors}
         actual, = run(quantized_graph(self.graph_def, self.plan, self.state), [quantized.get(self.output, self.output)], x)

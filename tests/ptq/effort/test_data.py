@@ -1,4 +1,4 @@
-"""What is kept of calibration data, and which part of it judges."""
+"""The feeds that are kept, and the part of them that judges."""
 import numpy as np
 import pytest
 
@@ -7,7 +7,7 @@ from vai_q_tf.ptq.effort.data import Kept, count_images, split
 
 
 def _feed(step, count=2):
-    """Images are numbered through all steps."""
+    """Images are numbered across all steps."""
     return {'x:0': np.arange(step * count, (step + 1) * count).reshape(-1, 1, 1).astype(np.float32)}
 
 
@@ -19,7 +19,7 @@ def _numbers(feeds):
     (5, 6, [0, 1, 2, 3, 4]), (9, 5, [0, 2, 4, 6, 8]), (100, 4, [0, 33, 66, 99]), (10, 1, [0, 4, 9]), (1, 9, [0]),
     (2, 1, [0, 1])])
 def test_evenly_spaced_steps_are_kept(steps, most, expected, monkeypatch):
-    """At least three of them, whatever the limit."""
+    """At least three, whatever the limit."""
     for limit, size in (('_MOST_IMAGES', 2), ('_MOST_ELEMENTS', 2)):
         with monkeypatch.context() as patch:
             patch.setattr(data_file, limit, most * size)
@@ -34,7 +34,7 @@ def test_evenly_spaced_steps_are_kept(steps, most, expected, monkeypatch):
 @pytest.mark.parametrize('steps, bad, expected, images', [
     (4, {1}, [0, 2, 3], 6), (9, {0, 3}, [2, 4, 6, 8], 14), (9, {1}, [0, 2, 4, 6, 8], 16), (3, {0, 1, 2}, [0, 1, 2], 6),
     (3, (), [0, 1, 2], 6)])
-def test_steps_with_nan_are_dropped_unless_nothing_else_is_left(steps, bad, expected, images, monkeypatch):
+def test_steps_with_nan_are_dropped_unless_no_others_are_left(steps, bad, expected, images, monkeypatch):
     monkeypatch.setattr(data_file, '_MOST_IMAGES', 10)
     kept = Kept(_feed, steps)
     for step in range(steps):
@@ -82,7 +82,7 @@ def test_a_single_batch_is_cut_and_scalars_go_with_each_part(count, expected):
 
 @pytest.mark.parametrize('feed', [
     {'x:0': np.zeros([2, 9])}, {'x:0': np.zeros([30, 2]), 'y:0': np.zeros([60])}, {'phase:0': np.float32(1)}], ids=str)
-def test_what_cannot_be_cut_stays_whole(feed):
+def test_feeds_that_cannot_be_cut_stay_whole(feed):
     data = split([feed])
     assert data.fitted == [feed] and data.unseen == []
     data = split([feed, feed])
@@ -90,7 +90,7 @@ def test_what_cannot_be_cut_stays_whole(feed):
 
 
 @pytest.mark.parametrize('steps, fitted', [(1, 1), (2, 1), (3, 2), (6, 4)])
-def test_batches_stay_whole_where_that_is_asked(steps, fitted):
+def test_batches_stay_whole_on_request(steps, fitted):
     feeds = [_feed(step, 30) for step in range(steps)]
     data = split(feeds, cut=False)
     assert data.fitted == feeds[:fitted] and data.unseen == feeds[fitted:]

@@ -1,4 +1,4 @@
-"""Efforts from end to end: what they respect, what they say, and when they do without."""
+"""Efforts from end to end: settings that they respect, their messages, and when they fall back to calibration."""
 import re
 
 import numpy as np
@@ -31,7 +31,7 @@ def _network(builder):
 
 
 def _pooled(builder):
-    """What most tests look at, of two layers."""
+    """The network of most tests: two layers."""
     x = tf.nn.relu(builder.conv(builder.x, 4, 'first'))
     return builder.dense(tf.reduce_mean(tf.nn.max_pool(x, 2, 2, 'VALID'), [1, 2]), 5, 'logits')
 
@@ -49,7 +49,7 @@ class _Runs:
         self._directory, self._capsys, self.said, self.summary = str(directory), capsys, '', None
 
     def usual(self, effort, build=_network, **fields):
-        """As a call for a network and the usual data, which is made once for all tests."""
+        """The result of a call with the usual data, computed once for all tests."""
         key = effort, build, tuple(sorted(fields.items()))
         if key not in self._known:
             self._known[key] = self(effort, build, **fields), self.summary
@@ -58,7 +58,7 @@ class _Runs:
 
     @unmeasured()
     def __call__(self, effort, build=_network, feed=_feed, options=(), inputs=('x',), shape=_SHAPE, **fields):
-        """The model; `said` has what was written on stderr before the summary, without progress."""
+        """The model; `said` has the lines on stderr before the summary, without progress."""
         graph_def, output = build if isinstance(build, tuple) else graph_of(build, shape)
         config = QuantizeConfig(list(inputs), output if isinstance(output, list) else [output],
                                 output_dir=self._directory, **dict({'calib_iter': 6}, **fields))
@@ -94,7 +94,7 @@ def _assert_equal(one, other):
 
 
 @pytest.mark.parametrize('effort', EFFORTS)
-def test_each_step_is_asked_for_once_and_two_runs_are_equal(quantized, effort):
+def test_each_step_is_fed_once_and_two_runs_are_equal(quantized, effort):
     steps = []
 
     def feed(step):
@@ -108,7 +108,7 @@ def test_each_step_is_asked_for_once_and_two_runs_are_equal(quantized, effort):
 
 
 @pytest.mark.parametrize('effort', ['fast', 'standard'])
-def test_an_input_function_may_fill_one_array_again_and_again(quantized, effort):
+def test_an_input_function_may_reuse_one_array(quantized, effort):
     array = np.zeros((8,) + _SHAPE, np.float32)
 
     def feed(step):
@@ -162,7 +162,7 @@ def test_networks_that_cannot_be_judged(quantized, build, reason):
     assert 'effort' not in quantized.said
 
 
-def test_one_output_of_numbers_is_enough(quantized):
+def test_one_floating_point_output_is_enough(quantized):
     def build(builder):
         logits = builder.dense(tf.reduce_mean(builder.conv(builder.x, 4, 'first'), [1, 2]), 5, 'logits')
         return tf.argmax(logits, -1, name='class')
@@ -191,8 +191,8 @@ def test_the_summary_lists_what_was_tried(quantized):
         assert set(tried) >= {'positions by error', 'pools not aligned'} and names[-1] == 'all together'
 
 
-def test_constants_stay_where_nothing_was_fitted(quantized):
-    """Layers without biases, and weights on the grid: efforts can only choose positions."""
+def test_constants_stay_if_nothing_was_fitted(quantized):
+    """A layer without a bias and with exact weights: efforts can only choose positions."""
     def build(builder):
         weights = builder.random.randint(-7, 8, (3, 3, 3, 4)) / 8
         return builder.conv(builder.x, 4, 'first', weights=weights, bias=False)
@@ -201,10 +201,10 @@ def test_constants_stay_where_nothing_was_fitted(quantized):
     np.testing.assert_array_equal(_constants(model)['first/weights'], _constants(quantized('fast', build))['first/weights'])
 
 
-# what users ask for
+# settings of the user
 
 def _spiked(step):
-    """One value is just beyond what a position holds at which all others have finer steps."""
+    """One value is just out of range at the finest position that holds all others."""
     x = np.random.RandomState(step).uniform(-0.49, 0.49, (8,) + _SHAPE).astype(np.float32)
     x[0, 0, 0, 0] = 0.51 + 0.02 * (step % 2)
     return {'x': x}
@@ -224,7 +224,7 @@ def test_inputs_are_chosen_by_error_unless_methods_say_otherwise(quantized):
 
 @pytest.mark.parametrize('method', [0, 2])
 def test_other_methods_keep_their_positions(quantized, method):
-    """Activations have those of `fast` where no group is shared and no layer moves."""
+    """Activations have the positions of `fast` if they share none."""
     def build(builder):
         return tf.nn.relu(builder.conv(builder.x, 4, 'first', 1))
     fast, standard = (_positions(quantized(effort, build, _spiked, method=method)) for effort in ('fast', 'standard'))
@@ -241,7 +241,7 @@ def test_one_tensor_of_method_0(quantized):
 
 
 @pytest.mark.parametrize('effort, align_pool', [('standard', 1), ('high', 2)])
-def test_what_the_user_says_of_pools(quantized, effort, align_pool):
+def test_an_align_pool_of_the_user(quantized, effort, align_pool):
     tried = []
     for fields in {}, {'align_pool': align_pool}:
         quantized.usual(effort, _pooled, **fields)
@@ -249,7 +249,7 @@ def test_what_the_user_says_of_pools(quantized, effort, align_pool):
     assert tried == [True, False]
 
 
-def test_aligned_pools_stay_where_it_is_no_gain(quantized, monkeypatch):
+def test_pools_stay_aligned_without_a_gain(quantized, monkeypatch):
     monkeypatch.setattr(effort_file, '_LEAST_GAIN', 1000)
     model = quantized('high', _pooled)
     positions = _positions(model)
@@ -257,7 +257,7 @@ def test_aligned_pools_stay_where_it_is_no_gain(quantized, monkeypatch):
     _assert_equal(model, quantized.usual('fast', _pooled))
 
 
-# the ways of writing a model
+# formats of the model
 
 @pytest.mark.parametrize('effort', ['standard', 'high'])
 def test_quantized_weights_are_those_of_the_fix_neurons(quantized, effort):
@@ -281,7 +281,7 @@ def test_onnx(quantized, effort):
 
 @pytest.mark.parametrize('effort', ['standard', pytest.param('high', marks=pytest.mark.slow)])
 def test_finetuning_goes_on_from_what_was_fitted(quantized, effort):
-    """With a rate of almost nothing it is the same model; with a real one the error of the blocks stays small."""
+    """With a rate of almost 0 the model is the same; with a real one the error stays small."""
     fresh = _feed(50)['x']
     graph_def, output = graph_of(_network, _SHAPE)
     expected, = run(graph_def, [output], fresh)

@@ -1,4 +1,4 @@
-"""Errors of outputs against their definition in NumPy."""
+"""Errors of outputs against a definition in NumPy."""
 import math
 
 import numpy as np
@@ -26,7 +26,7 @@ def _definition(expected, actual):
 
 @pytest.mark.parametrize('sizes', [(1,), (1e-6, 1e6), (1e-3, 1, 1e3)])
 def test_the_error_is_the_mean_of_those_of_the_outputs(sizes):
-    """However unequal they are in size."""
+    """Also for outputs of very different sizes."""
     expected, noise = _outputs(sizes, 0), _outputs(sizes, 1)
     actual = [[value + 0.1 * error for value, error in zip(*batch)] for batch in zip(expected, noise)]
     assert relative_error(expected, actual) == pytest.approx(_definition(expected, actual), rel=1e-4)
@@ -45,13 +45,13 @@ def test_one_value_that_is_not_finite_is_the_worst(value, expected):
         assert decibels(relative_error(actual, actual)) == -math.inf
 
 
-def test_outputs_of_zeros_count_as_they_are():
+def test_the_error_of_an_output_of_zeros_is_absolute():
     zeros, other = [[np.zeros(4, np.float32)]], [[np.full(4, 0.5, np.float32)]]
     assert relative_error(zeros, other) == 1 and decibels(relative_error(zeros, zeros)) == math.inf
 
 
 def _case():
-    """Two outputs of numbers, of which one is quantized, and one of integers."""
+    """Two floating-point outputs, one of them quantized, and an output of integers."""
     x = tf.placeholder(tf.float32, [None, 4, 4, 3], name='x')
     y = tf.nn.bias_add(tf.nn.conv2d(x, constant(3, 3, 3, 4, name='w'), 1, 'SAME'), constant(4, name='b'), name='y')
     return planned([y, tf.sigmoid(y * 100, name='out'), tf.argmax(y, -1, name='best')])

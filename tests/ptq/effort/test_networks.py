@@ -1,4 +1,4 @@
-"""Efforts on networks of all kinds: never worse than `fast` by more than the noise, on data that no run has seen."""
+"""Efforts on networks of all kinds: on fresh data they are never worse than `fast` by more than noise."""
 import sys
 import tempfile
 from unittest import mock
@@ -21,7 +21,7 @@ from vai_q_tf.ptq.equalization.pairs import find_pairs
 from vai_q_tf.ptq.fitting.layers import find_layers
 from vai_q_tf.ptq.quantize import quantize_frozen
 
-_NOISE = 1.0  # dB; a few rare values among those that were not seen make as much
+_NOISE = 1.0  # dB; a few rare values in the fresh data make as much of a difference
 _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 
 
@@ -73,7 +73,7 @@ def test_many_random_networks(network):
     _check_random(network, ('fast', 'standard', 'high'))
 
 
-# trained ones
+# trained networks
 
 def _trained(images, labels, activation, seed, depthwise, steps=120):
     """The GraphDef of a network for digits of 14 x 14 pixels; its input is 'x', its output 'logits/BiasAdd'."""
@@ -99,7 +99,7 @@ def _trained(images, labels, activation, seed, depthwise, steps=120):
 
 
 def _rescaled(graph_def, seed):
-    """The network with the channels between its layers multiplied by 2^U(-3, 3) and divided after a relu; how many pairs."""
+    """The network with the channels between its layers multiplied by 2^U(-3, 3) and divided after a relu; number of pairs."""
     config = QuantizeConfig(['x'], ['logits/BiasAdd'], simulate_dpu=0)
     graph_def = optimise(graph_def, config)
     view, plan = GraphView(graph_def), annotate(GraphView(graph_def), config)
@@ -150,7 +150,7 @@ def _check_trained(digits, activation, depthwise, seed, bits):
     graph_def = _trained(digits.images, digits.labels, activation, seed, depthwise)
     fast, standard, high = (digits.judged(graph_def, effort, bits) for effort in ('fast', 'standard', 'high'))
     assert standard[0] > fast[0] - _NOISE and high[0] > standard[0] - _NOISE, (fast, standard, high)
-    # Of the thousand digits a few change sides at few bits, where some hundred are near an edge.
+    # At few bits some hundred of the thousand digits are near a boundary, and a few of them cross it.
     points = 1 if bits == 8 else 2
     assert standard[1] > fast[1] - points and high[1] > fast[1] - points, (fast, standard, high)
 
@@ -180,6 +180,6 @@ def test_rescaled_channels_are_repaired(digits, depthwise, bits):
     np.testing.assert_allclose(other, one, atol=1e-4 * np.abs(one).max())
     wanted, repaired = (digits.judged(graph_def, 'high', bits) for graph_def in (balanced, rescaled))
     fast = digits.judged(rescaled, 'fast', bits)
-    # of the thousand digits a few more change sides where the balanced network is near the edge itself
+    # At 6 bits the balanced network itself is near its limit, and a few more digits cross a boundary.
     assert repaired[1] > wanted[1] - (1 if bits == 8 else 2) and repaired[0] > max(fast[0] + 5, wanted[0] - 2), (
         wanted, repaired, fast)

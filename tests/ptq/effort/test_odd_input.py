@@ -1,4 +1,4 @@
-"""Networks and data that are out of the ordinary: an effort never fails on them, and is never worse than 'fast'."""
+"""Unusual networks and data: an effort never fails on them, and is never worse than 'fast'."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -36,7 +36,7 @@ def _batches(steps=4, count=8):
 
 
 def _improve(output, batches, effort, inputs=('x',), **fields):
-    """(Planned, Improved); each step is asked for once, in order."""
+    """(Planned, Improved); checks that each step is fed once, in order."""
     case = planned([output], inputs=inputs, calib_iter=len(batches), **fields)
     feeds, asked = indexed(batches), []
 
@@ -56,7 +56,7 @@ def _noise(case, improved, feeds):
 
 
 def _assert_no_worse(build, batches, effort='high', cut=True, **fields):
-    """Than fast on what nothing was fitted on; returns by how many dB it is better, and the Improved."""
+    """On unseen data, the effort is no worse than fast; returns its gain in dB, and the Improved."""
     data = split(indexed(batches), cut)
     results = []
     for each in ('fast', effort):
@@ -99,12 +99,12 @@ def test_an_input_that_is_not_finite(value):
     assert all(np.isfinite(array).all() for array in improved.values.values())
 
 
-def test_a_float_network_that_gives_no_numbers():
+def test_a_float_network_whose_outputs_are_nan():
     _, improved = _assert_no_worse(lambda: tf.log(_network() - 1e6), _batches())
     assert not improved.values
 
 
-def test_values_that_are_not_finite_inside_of_the_network_alone():
+def test_infinity_within_the_network_only():
     """1 / inf is 0."""
     batches = _batches()
     batches[0]['x'][0, 0, 0, 0] = np.inf
@@ -120,7 +120,7 @@ def test_values_that_are_not_finite_inside_of_the_network_alone():
     lambda: _network(tf.minimum(_image(), -2)),
     lambda: _network(bias=np.full(4, -50, np.float32)),
 ], ids=['weights of zeros', 'a bias of zeros', 'a layer of zeros', 'a constant input', 'a dead layer'])
-def test_layers_that_do_nothing(build):
+def test_constant_layers(build):
     _assert_no_worse(build, _batches())
 
 
@@ -159,20 +159,20 @@ def test_control_flow_means_fast(capfd):
 
 @pytest.mark.parametrize('steps', [1, 2, pytest.param(3, marks=pytest.mark.slow), 4])
 def test_a_fixed_batch(steps, capfd):
-    """One batch that cannot be cut leaves nothing to judge by."""
+    """A single batch that cannot be cut leaves no data to judge by."""
     build = lambda: _network(_image(24))  # noqa: E731
     gain, improved = _assert_no_worse(build, _batches(steps, 24), cut=False)
     fast = 'takes no part of its only batch' in capfd.readouterr().err
     assert fast == (steps == 1) and bool(improved.values) != fast
 
 
-def test_a_fixed_batch_inside_of_the_network(capfd):
+def test_a_fixed_batch_within_the_network(capfd):
     build = lambda: _conv(_network() + np.ones([24, 1, 1, 1], np.float32), number=2)  # noqa: E731
     _assert_no_worse(build, _batches(1, 24), cut=False)
     assert 'takes no part of its only batch' in capfd.readouterr().err
 
 
-def test_a_batch_that_can_be_cut_beside_a_scalar():
+def test_a_batch_that_can_be_cut_next_to_a_scalar():
     build = lambda: _network() * tf.placeholder(tf.float32, [], name='rate')  # noqa: E731
     batches = [dict(batch, rate=np.float32(0.5)) for batch in _batches(1, 24)]
     _, improved = _assert_no_worse(build, batches)

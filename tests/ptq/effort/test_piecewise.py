@@ -1,4 +1,4 @@
-"""Piece by piece a graph computes what one run of it does, each op once, and forgets what nobody needs any more."""
+"""A graph that runs piece by piece gives the values of one run, runs each op once, and drops values that are not needed."""
 import collections
 
 import numpy as np
@@ -26,7 +26,7 @@ class _Counted:
 
 
 def _residual(counted):
-    """Each block reads the sum of all before it."""
+    """Each block reads the sum of all blocks before it."""
     x = counted(tf.placeholder(tf.float32, [None, 6], name='x'), 'first')
     for number in range(4):
         y = tf.nn.relu(tf.matmul(x, constant(6, 6, name='w{}'.format(number), seed=number)), name='layer{}'.format(number))
@@ -60,7 +60,7 @@ def _defaults(counted):
 
 
 def _shapes(counted):
-    """Shapes of the batch are integers that later pieces read."""
+    """Later pieces read the shape of the batch, a tensor of integers."""
     x = counted(tf.placeholder(tf.float32, [None, 6], name='x'), 'first')
     shape = tf.shape(x, name='shape')
     y = tf.reshape(tf.nn.relu(x, name='a'), [-1], name='flat')
@@ -99,7 +99,7 @@ def test_values_are_those_of_one_run_and_each_op_runs_once(name):
     assert counted.counts == once
 
 
-def test_what_nobody_needs_is_forgotten():
+def test_values_that_are_not_needed_are_dropped():
     wanted = _residual(_Counted())
     graph_def = tf.get_default_graph().as_graph_def()
     run = PiecewiseRun(graph_def, indexed(_batches(graph_def)), wanted)
@@ -113,7 +113,7 @@ def test_what_nobody_needs_is_forgotten():
         ['first', 'layer0'], ['layer1', 'sum0'], ['layer2', 'sum1'], ['layer3', 'sum2'], []]
 
 
-def test_a_tensor_may_be_asked_for_twice():
+def test_a_tensor_may_be_computed_twice():
     wanted = ['layer0', 'layer1', 'layer1', 'sum1']
     _residual(_Counted())
     graph_def = tf.get_default_graph().as_graph_def()
@@ -145,7 +145,7 @@ def test_changed_constants_and_values_act_on_later_tensors_only():
         np.testing.assert_allclose(total[number], sum2 + fourth[number], rtol=1e-5, atol=1e-5)
 
 
-def test_a_fed_tensor_can_be_asked_for():
+def test_a_fed_tensor_can_be_computed():
     tf.identity(tf.placeholder(tf.float32, [None, 6], name='x'), name='out')
     graph_def = tf.get_default_graph().as_graph_def()
     batches = _batches(graph_def)

@@ -1,4 +1,4 @@
-"""After a walk every layer has the mean of the float layer on the data, and positions and weights are what a model can have."""
+"""After a walk every layer has the mean of the float layer on the data, and positions and weights are legal."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -32,7 +32,7 @@ def _walk(case, batches, fits=False, values=None, scales=None):
 
 
 def _mean_errors(case, layers, state, batches, scales=None):
-    """For each layer with a bias the mean error of each channel in the quantized network, and the step of the bias."""
+    """For each layer with a bias, the mean error of each channel in the quantized network, and the step of the bias."""
     ops.load_library()
     layers = [layer for layer in layers if layer.bias]
     results = [[checking.run(graph_def, [layer.result for layer in layers], batch) for batch in batches]
@@ -100,7 +100,7 @@ def test_scaled_channels_are_fitted_to_scaled_results():
     layers = find_layers(case.graph_def, case.plan)
     scales = {layer.node: np.float32(2)**np.linspace(-1, 1, view.value(layer.bias.tensor).size) for layer in layers}
     layers, _, state = _walk(case, batches, scales=scales)
-    # Weights are as before, so that biases alone make up for the means.
+    # Weights do not change, so only biases correct the means.
     for error, step in _mean_errors(case, layers, state, batches, scales):
         assert not error.size or np.abs(error).max() <= step / 2 + 1e-5
 
@@ -141,8 +141,8 @@ def _check_random(network):
         assert not error.size or np.abs(error).max() <= step / 2 + 1e-4
 
 
-def test_a_layer_is_fitted_on_what_those_before_it_give(monkeypatch):
-    """What a second layer is corrected by is computed with the corrected first one."""
+def test_a_layer_is_fitted_on_the_results_of_the_fitted_layers_before_it(monkeypatch):
+    """The second layer is corrected with results of the corrected first one."""
     x = tf.placeholder(tf.float32, [None, 4, 4, 3], name='x')
     for number in range(2):
         x = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, constant(1, 1, 3, 3, name='w{}'.format(number), seed=number), 1, 'SAME'),
@@ -165,8 +165,8 @@ def test_a_layer_is_fitted_on_what_those_before_it_give(monkeypatch):
     assert state.values['b1'].tolist() == [0.5] * 3
 
 
-def test_results_are_forgotten_once_nobody_needs_them(monkeypatch):
-    """With fitted weights and without, at most one value a branch is kept for each network."""
+def test_results_that_are_not_needed_are_dropped(monkeypatch):
+    """With fitted weights and without, each network keeps at most one value."""
     sizes = []
 
     class Run(walk_file.PiecewiseRun):

@@ -1,53 +1,57 @@
-"""Calibration data that aids are fitted on and judged by: a part of what the input function gives, kept in memory."""
-from typing import List, NamedTuple
+"""The part of the calibration data, kept in memory, that aids are fitted on and judged by."""
+from typing import Collection, Dict, List, NamedTuple, Set
 
 import numpy as np
 
-FEWEST_IMAGES = 24  # below, aids would learn the images
+from vai_q_tf.types import Feed, InputFn
+
+FEWEST_IMAGES = 24  # with fewer, aids would overfit
 _MOST_IMAGES = 512
-_MOST_ELEMENTS = 2**24  # of all that is kept: 110 images of 224 x 224 x 3
-_PARTS = 3  # of which the last judges
+_MOST_ELEMENTS = 2**24  # in all feeds together: 110 images of 224 x 224 x 3
+_PARTS = 3  # the last of them judges
 
 
 class Data(NamedTuple):
-    """fitted, unseen: lists of feeds {tensor name: array}, in the order of the data; unseen comes after fitted."""
-    fitted: List
-    unseen: List
+    """Feeds in the order of the steps. Aids are fitted on `fitted` and judged by `unseen`, which follows it."""
+    fitted: List[Feed]
+    unseen: List[Feed]
 
     @property
-    def everything(self):
+    def everything(self) -> List[Feed]:
         return self.fitted + self.unseen
 
 
 class Kept:
-    """A function from the step to a feed, as `feed`, that keeps evenly spaced feeds: _PARTS, or as many as memory allows.
+    """The function `feed`, which keeps evenly spaced feeds: as many as fit in memory, but at least _PARTS.
 
     Attributes:
-      feeds: those that were kept. images: how many there were in all. spoilt: whether none of `feeds` is fit to be used.
+      feeds: the feeds that were kept. images: number of images in all feeds. spoilt: whether none of `feeds` can be used.
     """
 
-    def __init__(self, feed, steps):
-        self._feed, self._steps, self._chosen = feed, steps, None
-        self.feeds, self.images, self.spoilt = [], 0, False
-        self._sizes = {}
+    def __init__(self, feed: InputFn, steps: int) -> None:
+        self._feed, self._steps = feed, steps
+        self._chosen: Set[int] = set()
+        self._sizes: Dict[int, int] = {}
+        self.feeds: List[Feed] = []
+        self.images, self.spoilt = 0, False
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> Feed:
         feed = self._feed(step)
         self._sizes[step] = count_images(feed)
-        self.images += count_images(feed)
-        if self._chosen is None:
-            most = min(_MOST_IMAGES // max(count_images(feed), 1),
-                       _MOST_ELEMENTS // max(sum(np.size(value) for value in feed.values()), 1))
-            self._chosen = set(np.linspace(0, self._steps - 1, min(self._steps, max(most, _PARTS))).astype(int))
+        self.images += self._sizes[step]
+        self._chosen = self._chosen or self._choose(feed)
         if step in self._chosen:
-            self.feeds.append({name: np.array(value) for name, value in feed.items()})  # its owner may write into it again
+            self.feeds.append({name: np.array(value) for name, value in feed.items()})  # its owner may overwrite the arrays
         return feed
 
-    def drop(self, steps):
-        """Drops the feeds of these steps, in which the network had NaN or infinity; how many.
+    def _choose(self, feed):
+        """The steps to keep if all feeds are as large as this one."""
+        most = min(_MOST_IMAGES // max(count_images(feed), 1),
+                   _MOST_ELEMENTS // max(sum(np.size(value) for value in feed.values()), 1))
+        return set(np.linspace(0, self._steps - 1, min(self._steps, max(most, _PARTS))).astype(int))
 
-        All stay where nothing else is left.
-        """
+    def drop(self, steps: Collection[int]) -> int:
+        """Drops the feeds of these steps, in which the network had NaN or infinity, unless no others are left; how many."""
         fit = [feed for step, feed in zip(sorted(self._chosen), self.feeds) if step not in steps]
         self.spoilt = not fit
         if self.spoilt:
@@ -57,17 +61,17 @@ class Kept:
         return dropped
 
 
-def count_images(feed):
-    """How many images a feed has: the size along the first axis of its largest array, 1 where that has none."""
+def count_images(feed: Feed) -> int:
+    """The number of images in a feed: the size of the first axis of its largest array, 1 for a scalar."""
     largest = max(map(np.shape, feed.values()), key=np.prod, default=())
     return largest[0] if largest else 1
 
 
-def split(feeds, cut=True):
-    """The Data of feeds: the last third judges, and no image of it comes before one that is fitted on.
+def split(feeds: List[Feed], cut: bool = True) -> Data:
+    """The Data of feeds: the last third judges, and none of its images precedes one that is fitted on.
 
-    A single batch, or two, are cut along the first axis, unless `cut` is False or the arrays in it differ there; scalars go
-    with each part. Nothing is unseen where a single feed is left.
+    One or two batches are cut along the first axis, unless `cut` is False or the sizes of their arrays differ there; each part
+    gets the scalars. With a single feed, `unseen` is empty.
     """
     if cut and len(feeds) < _PARTS:
         feeds = [part for feed in feeds for part in _cut(feed)]

@@ -1,12 +1,14 @@
-"""Efforts: how much is done to make a quantized network compute what the float network does.
+"""Efforts: sets of aids that bring the outputs of a quantized network nearer to those of the float network.
 
-An aid changes what the walk through the layers begins with, or what it does at each. It stays only if the outputs, on data that
-nothing was fitted on, come nearer to those of the float network.
+An aid changes the start of the walk through the layers, or how the walk fits each of them. It is kept only if the outputs come
+nearer to the float ones on data that nothing was fitted on.
 """
-from typing import Dict, NamedTuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.decibels import decibels
 from vai_q_tf.export.constants import ConstantQuantizer
 from vai_q_tf.fixed_point import POSITION_ZERO
@@ -16,14 +18,16 @@ from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.plan.positions.joined import active_alignments
 from vai_q_tf.plan.positions.position_rules import position_rules
-from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
+from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantPlan
 from vai_q_tf.ptq.calibration.calibrate import calibrate
+from vai_q_tf.ptq.effort.data import Data
 from vai_q_tf.ptq.effort.judge import Judge
 from vai_q_tf.ptq.effort.walk import Walk
 from vai_q_tf.ptq.equalization.channels import SCALES, observe_channels
 from vai_q_tf.ptq.equalization.dead_channels import reads_channels_alone, silence_dead_channels
 from vai_q_tf.ptq.equalization.noise_equalization import equalize
 from vai_q_tf.ptq.equalization.pairs import find_pairs
+from vai_q_tf.ptq.fitting.bias_correction import Summary
 from vai_q_tf.ptq.fitting.layers import find_layers
 from vai_q_tf.ptq.fitting.legal import LegalPositions
 from vai_q_tf.ptq.fitting.state import State, quantized_graph
@@ -34,33 +38,39 @@ _DEAD, _POOLS = 'dead channels', 'pools not aligned'
 _POSITIONS = ('positions by error', _POOLS, 'positions of groups by output error')
 AIDS = {'standard': (_DEAD,) + _POSITIONS,  # in the order of trial
         'high': (_DEAD,) + _WEIGHTS + _POSITIONS + ('equalization',)}
-_MOST_CANDIDATES = 4  # of the position of a group
-# In dB: what an aid has to gain on unseen data; and what, where it gains that much more on the data that it was fitted on.
+_MOST_CANDIDATES = 4  # for the position of a group
+# The least gain of an aid on unseen data, in dB; if it gains _MOST_FITTED more on fitted data, it must gain _CLEAR_GAIN.
 _LEAST_GAIN = 0.1
 _MOST_FITTED, _CLEAR_GAIN = 6.0, 2.0
 
+Observed = Mapping[str, final_positions.Observation]
+
 
 class Row(NamedTuple):
-    """What an aid did: signal-to-noise ratios of the outputs on unseen data without and with it, in dB; why it was not kept."""
+    """The outcome of an aid. before, after: signal-to-noise ratios of the outputs on unseen data without and with it, in dB.
+
+    rejected: why it was not kept, '' if it was.
+    """
     aid: str
     before: float
     after: float
     rejected: str
 
     @property
-    def kept(self):
+    def kept(self) -> bool:
         return not self.rejected
 
 
 class Setting(NamedTuple):
-    """What a walk begins with, and how it fits weights.
+    """The start of a walk, and how it fits weights.
 
-    values: {Const: array} where it is not that of the float graph. observed: {name: Observation}. align_pool: as in
-    QuantizeConfig. scales: {layer: what its channels were multiplied by}. chosen: {name: position} for its group, see
-    `final_positions.decide`. fits, refits: whether weights are rounded by the error of results, and refitted before that.
+    values: {Const: array} for those with other values than in the float graph. observed: {quantized tensor: Observation}.
+    align_pool: as in QuantizeConfig. scales: {weighted op: factors on the channels of its result}. chosen: {quantized tensor:
+    position of its group}, see `final_positions.decide`. fits: whether weights are rounded by the error of results; refits:
+    whether they are refitted before that.
     """
     values: Dict[str, np.ndarray]
-    observed: Dict[str, final_positions.Observation]
+    observed: Observed
     align_pool: int
     scales: Dict[str, np.ndarray]
     chosen: Dict[str, int] = {}
@@ -69,44 +79,44 @@ class Setting(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """A Setting, the State that came of it, and the signal-to-noise ratios of the outputs on both parts of the data, in dB."""
+    """A Setting, the State that results, and the signal-to-noise ratios of the outputs on fitted and on unseen data, in dB."""
     setting: Setting
     state: State
     fitted: float
     unseen: float
 
     @property
-    def error(self):
-        """The relative squared error over both parts of the data."""
+    def error(self) -> float:
+        """The mean relative squared error over both parts of the data."""
         return float(np.mean(np.power(10., [-self.fitted / 10, -self.unseen / 10])))
 
 
 class Effort:
-    """A network whose quantized form is improved, aid by aid.
+    """Improves the quantized form of a network, aid by aid.
 
     Args:
       float_graph, plan, config: the network.
-      observed: {name: Observation} to begin with. by_errors: {name: Observation} by 'mse', None where the config says how
-        positions are chosen.
-      data: Data. judge: a Judge on that; of `float_graph`, where it is not given.
+      observed: {quantized tensor: Observation} at the start. by_errors: the same by 'mse', None if the config has positions_by.
+      data: Data. judge: the Judge on it.
 
     Attributes:
-      rows: a Row for each aid that was tried, and once there is a result for the bias correction and for all together.
+      rows: a Row for each aid that was tried, and after `result` for the bias correction and for all together.
     """
 
-    def __init__(self, float_graph, plan, config, observed, by_errors, data, gpu_memory_fraction=None, judge=None):
+    def __init__(self, float_graph: tf.GraphDef, plan: QuantPlan, config: QuantizeConfig, observed: Observed,
+                 by_errors: Optional[Observed], data: Data, judge: Judge, gpu_memory_fraction: Optional[float] = None) -> None:
         self._float_graph, self._plan, self._config, self._data = float_graph, plan, config, data
         self._by_errors, self._fraction = by_errors, gpu_memory_fraction
         self._layers = find_layers(float_graph, plan)
         self._view = GraphView(float_graph)
-        self._judge = judge or Judge(float_graph, plan, data.fitted, data.unseen, gpu_memory_fraction)
-        self._summaries = {}
+        self._judge = judge
+        self._summaries: Dict[str, Summary] = {}
         start = Setting({}, observed, config.align_pool, {})
         self._fast = self._unfitted = self._best = self._judged(start, self._begin(start))
-        self.rows = []
+        self.rows: List[Row] = []
 
-    def run(self, aids):
-        """Tries aids, names out of AIDS, one after another on what was kept before."""
+    def run(self, aids: Sequence[str]) -> None:
+        """Tries aids, names out of AIDS, each in addition to those kept before."""
         silenced = self._dead_channels(self._best.setting) if _DEAD in aids else None
         propose = {_DEAD: lambda setting: silenced,
                    'rounding with error feedback': lambda setting: setting._replace(fits=True),
@@ -122,7 +132,7 @@ class Effort:
                 self._best = self._try(aid, setting)
 
     def _gains_at_once(self, setting):
-        """Keeps what is made of dead channels if it gains before anything is fitted, which saves a walk; whether it does."""
+        """Keeps silenced dead channels if they gain before anything is fitted, which saves a walk; whether it does."""
         trial = self._judged(setting, self._begin(setting))
         if why_not(self._fast, trial):
             return False
@@ -130,18 +140,18 @@ class Effort:
         return True
 
     def _try(self, aid, setting):
-        """The Trial that stays. Pools are seen at a glance first: where new positions alone bring nothing, no walk does."""
+        """The Trial that stays. For pools new positions are tried alone: if they gain nothing, no walk is made."""
         if aid == _POOLS:
-            glance = self._judged(setting, self._with_positions(setting))
-            if glance.fitted <= self._best.fitted:
-                return self._keep(aid, self._best, glance, _no_gain(self._best, glance) or _loses(self._best, glance))
+            trial = self._judged(setting, self._with_positions(setting))
+            if trial.fitted <= self._best.fitted:
+                return self._keep(aid, self._best, trial, _no_gain(self._best, trial) or _loses(self._best, trial))
         trial = self._walk(setting, aid.capitalize())
         return self._keep(aid, self._best, trial, why_not(self._best, trial))
 
-    def result(self):
-        """The best Trial; the walk itself is judged, too, and all against `fast`.
+    def result(self) -> Trial:
+        """The best Trial, after the walk itself is judged, and all aids together against calibration alone.
 
-        Both by the unseen data alone: what aids gain on the fitted data adds up, and each was judged by that already.
+        Only the unseen data count: gains on fitted data add up, and each aid was judged by them already.
         """
         setting = self._best.setting
         plain = self._unfitted if setting is self._unfitted.setting else self._judged(setting, self._begin(setting))
@@ -150,11 +160,11 @@ class Effort:
         return self._keep('all together', self._fast, best, _no_gain(self._fast, best))
 
     def _keep(self, aid, former, trial, rejected):
-        """The Trial that stays of two; notes a Row."""
+        """The Trial that stays of two; adds a Row."""
         self.rows.append(Row(aid, former.unseen, trial.unseen, rejected))
         return former if rejected else trial
 
-    # What each aid makes of a Setting, None where it has nothing to do.
+    # The aids: each returns a new Setting, or None if it has nothing to do.
 
     def _dead_channels(self, setting):
         if not self._layers:
@@ -166,7 +176,7 @@ class Effort:
         values = silence_dead_channels(self._view, self._layers, arrays, found)
         if not values:
             return None
-        # Where weights had nothing left beside those of a dead channel, so had what was observed after them.
+        # If a dead channel left no precision to the other weights, calibration by votes observed wrong values after them.
         return setting._replace(values=values, observed=self._calibrated('votes', values))
 
     def _positions_by_error(self, setting):
@@ -179,8 +189,9 @@ class Effort:
         return setting._replace(align_pool=2) if pools and self._config.align_pool == 0 else None
 
     def _positions_of_groups(self, setting):
-        """The positions, between those that suit the members of a group best, with the least error of the outputs."""
-        config, chosen = self._config_of(setting), {}
+        """The position of each group with the least error of the outputs, between the best positions of its members."""
+        config = self._config_of(setting)
+        chosen: Dict[str, int] = {}
         for names in final_positions.shared(self._plan, config):
             suited = [setting.observed[name].position for name in names]
             suited = [position for position in suited if position != POSITION_ZERO]
@@ -196,7 +207,7 @@ class Effort:
         return self._judge.fitted_error(quantized_graph(self._float_graph, self._plan, self._with_positions(setting)))
 
     def _with_positions(self, setting):
-        """The best State with activations at the positions of a Setting."""
+        """The best State, with activations at the positions of a Setting."""
         fitted = {record.name: self._best.state.positions[record.name] for record in self._plan.tensors
                   if record.mode != ACTIVATION_MODE}
         return State(self._best.state.values, dict(self._begin(setting).positions, **fitted))
@@ -215,24 +226,19 @@ class Effort:
         maps = {name: layer.grouped(view.value(layer.weight.tensor)).astype(np.float64) for name, layer in members.items()}
         positions = {name: self._best.state.positions[layer.output] for name, layer in members.items()}
         scales = {name: SCALES[chosen] for name, chosen in equalize(pairs, maps, found, positions).items()}
-        values = dict(setting.values)
-        for name, layer in members.items():
-            values[layer.weight.tensor] = layer.ungrouped(maps[name], view.value(layer.weight.tensor).shape)
-            if layer.bias and name in scales:
-                bias = view.value(layer.bias.tensor)
-                values[layer.bias.tensor] = (bias * scales[name].reshape(bias.shape)).astype(np.float32)
+        values = dict(setting.values, **_scaled_constants(view, members, maps, scales))
         return setting._replace(values=values, scales=scales, observed=self._calibrated('mse', values))
 
     @large_constants.kept_apart()
-    def _calibrated(self, way, values):
-        """What is observed on all data with other constants; `way`: as config.positions_by, which goes before it."""
+    def _calibrated(self, positions_by, values):
+        """{quantized tensor: Observation} on all data with other constants; the config's positions_by has precedence."""
         feeds = self._data.everything
-        config = self._config.replace(calib_iter=len(feeds), positions_by=self._config.positions_by or way)
+        config = self._config.replace(calib_iter=len(feeds), positions_by=self._config.positions_by or positions_by)
         graph = editor.with_values(self._float_graph, values)
         return calibrate(graph, self._plan, config, feeds.__getitem__, self._fraction).observed
 
     def _of_changed_constants(self, observed, values):
-        """Observations with those of changed constants in their place."""
+        """The observations, with new ones of the constants in `values`."""
         changed = {}
         with ConstantQuantizer() as quantizer:
             for record in self._plan.tensors:
@@ -265,12 +271,23 @@ class Effort:
             quantized_graph(self._float_graph, self._plan, state))))
 
 
-def why_not(best, trial):
-    """Why a trial does not take the place of the best one; '' if it does."""
+def _scaled_constants(view, layers, maps, scales):
+    """{Const: array} of layers with equalized maps, and with their biases scaled."""
+    values = {}
+    for name, layer in layers.items():
+        values[layer.weight.tensor] = layer.ungrouped(maps[name], view.value(layer.weight.tensor).shape)
+        if layer.bias and name in scales:
+            bias = view.value(layer.bias.tensor)
+            values[layer.bias.tensor] = (bias * scales[name].reshape(bias.shape)).astype(np.float32)
+    return values
+
+
+def why_not(best: Trial, trial: Trial) -> str:
+    """Why a trial does not replace the best one, '' if it does."""
     gain, fitted_gain = trial.unseen - best.unseen, trial.fitted - best.fitted
     if fitted_gain - gain > _MOST_FITTED and _LEAST_GAIN <= gain < _CLEAR_GAIN:
         return 'it gains {:.1f} dB on the data that it was fitted on'.format(fitted_gain)
-    # Fitted data may have rare values that the few unseen images lack.
+    # The few unseen images may lack rare values of the fitted data.
     if gain >= _LEAST_GAIN and trial.error > best.error:
         return _loses(best, trial)
     return _no_gain(best, trial)

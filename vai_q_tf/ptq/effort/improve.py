@@ -1,44 +1,47 @@
-"""From a float graph and its plan to values and positions, with the effort that was asked for."""
-from typing import Dict, List, NamedTuple, Optional
+"""From a float graph and its plan to values and positions, with an effort."""
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.decibels import decibels
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS, LOOP_OPS
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.plan.quant_plan import QuantPlan
-from vai_q_tf.ptq.calibration.calibrate import calibrate, calibrate_twice
+from vai_q_tf.ptq.calibration.calibrate import Calibrated, calibrate, calibrate_twice
 from vai_q_tf.ptq.calibration.input_ranges import InputRange
 from vai_q_tf.ptq.effort.data import FEWEST_IMAGES, Data, Kept, split
-from vai_q_tf.ptq.effort.effort import AIDS, Effort, Row, Setting, Trial, why_not
+from vai_q_tf.ptq.effort.effort import AIDS, Effort, Observed, Row, Setting, Trial, why_not
 from vai_q_tf.ptq.effort.judge import Judge
 from vai_q_tf.ptq.fitting.state import State, quantized_graph
 from vai_q_tf.terminal.verbosity import note
+from vai_q_tf.types import InputFn
 
 EFFORTS = ('fast', 'standard', 'high')
 
 
 class Network(NamedTuple):
-    """graph: a float GraphDef. plan: its QuantPlan."""
+    """A float GraphDef and its QuantPlan."""
     graph: tf.GraphDef
     plan: QuantPlan
 
 
 class Improved(NamedTuple):
-    """chosen: the number of the Network that was taken.
+    """The result of an effort.
 
-    values: {Const: float array} of weights and biases that are not those of the float graph any more.
-    reference: {Const: float array} with which the float graph gives, before each activation function, what the quantized one is
-    to give. positions: {name: position in fractional bits}. shapes: as in Calibrated. rows: a Row for each aid.
-    inputs: {name: InputRange} of the input nodes.
-    effort: that was used, 'fast' where another one could not be. fitted: whether weights or biases are other ones now.
-    scales: {weighted op: what the channels of its result were multiplied by}.
-    data: Data, and judge: a Judge on it of the float network without cross-layer equalization; None with the effort `fast`, and
-    the judge also where there is nothing to judge by.
+    chosen: the index of the Network that was chosen.
+    values: {Const: float array} of weights and biases that are no longer those of the float graph.
+    reference: {Const: float array} with which the results of the float graph, before activation functions, are those that the
+    quantized graph approximates.
+    positions: {quantized tensor: position in fractional bits}. shapes: as in Calibrated. rows: a Row for each aid.
+    inputs: {quantized input: InputRange}.
+    effort: the effort that was made, 'fast' if another one was impossible. fitted: whether weights or biases changed.
+    data, judge: the Data, and the Judge on it of the first Network; both None after calibration alone.
+    scales: {weighted op: factors on the channels of its result}.
     """
     chosen: int
     values: Dict[str, np.ndarray]
@@ -54,113 +57,138 @@ class Improved(NamedTuple):
     scales: Dict[str, np.ndarray] = {}
 
 
-def check_effort(effort):
+def check_effort(effort: str) -> None:
     """Raises QuantizeError INVALID_CONFIG for an effort that does not exist."""
     if effort not in EFFORTS:
         raise errors.QuantizeError(errors.INVALID_CONFIG, 'Invalid parameter', 'effort is {!r}; choose {}.'.format(
             effort, ', '.join(EFFORTS[:-1]) + ' or ' + EFFORTS[-1]))
 
 
-def improve(networks, config, feed, effort, gpu_memory_fraction=None):
+def improve(networks: Sequence[Network], config: QuantizeConfig, feed: InputFn, effort: str,
+            gpu_memory_fraction: Optional[float] = None) -> Improved:
     """The Improved of a float network.
 
-    `fast` only calibrates. The others also fit biases, and `high` weights, to what the float network gives, where that brings
-    the outputs nearer to its outputs on data that nothing was fitted on.
-    config.positions_by chooses positions and is not overruled; without it `fast` takes votes, the others errors if they gain.
+    `fast` only calibrates. The others also fit biases, and `high` weights, to the results of the float network, if that brings
+    the outputs nearer to its outputs on data that nothing was fitted on. config.positions_by chooses positions and is not
+    overruled; if it is None, `fast` takes votes, the others errors if they gain.
 
     Args:
-      networks: the Network, and after it the one with cross-layer equalization, if there is a choice. That is taken if its
-        outputs come nearer to those of the first one in float, or where nothing can judge.
-      config; feed: as in `calibrate`, each step is asked for once.
+      networks: the Network, and optionally the one with cross-layer equalization. The latter is chosen if its outputs come
+        nearer to the float outputs of the former, or if nothing can be judged.
+      config; feed: as in `calibrate`, which is called once for each step.
       effort: one of EFFORTS.
     """
     network, last = networks[0], len(networks) - 1
-    obstacle = '' if effort == 'fast' else _obstacle(*network)
+    obstacle = '' if effort == 'fast' else _obstacle(network)
     if effort == 'fast' or obstacle:
-        _say(effort, obstacle)
-        return _as_observed(networks[last].plan, config, calibrate(*networks[last], config, feed, gpu_memory_fraction), last)
+        _report(effort, obstacle)
+        return _as_calibrated(networks[last], last, config, calibrate(
+            networks[last].graph, networks[last].plan, config, feed, gpu_memory_fraction))
     kept = Kept(feed, config.calib_iter)
     calibrated = _calibrate(network, config, kept, gpu_memory_fraction)
-    dropped = kept.drop(calibrated[0].not_finite)
-    if dropped:
-        note('{} of {} batches that were kept to fit and to judge are left out: the network has NaN or infinity there.'.format(
-            dropped, dropped + len(kept.feeds)))
-    obstacle = _obstacle_in_data(kept)
-    data = Data(kept.feeds, kept.feeds) if obstacle else _split(*network, kept.feeds, gpu_memory_fraction)
-    if not data.unseen:
-        obstacle = 'the network takes no part of its only batch of calibration data, so that none is left to judge by'
-        data = Data(kept.feeds, kept.feeds)
-    _say(effort, obstacle)
+    _drop_not_finite(kept, calibrated.found)
+    data, obstacle = _data(network, kept, gpu_memory_fraction)
+    _report(effort, obstacle)
     if obstacle and not last:
-        return _as_observed(network.plan, config, calibrated[0], 0)
-    judge = Judge(*network, data.fitted, data.unseen, gpu_memory_fraction)
-    choice = _Choice(config, 'fast' if obstacle else effort, data, judge, gpu_memory_fraction)
-    chosen, (trial, rows) = 0, choice.quantize(network, *calibrated)
+        return _as_calibrated(network, 0, config, calibrated.found)
+    made = 'fast' if obstacle else effort
+    judge = Judge(network.graph, network.plan, data.fitted, data.unseen, gpu_memory_fraction)
+    quantizer = _Quantizer(config, made, data, judge, gpu_memory_fraction)
+    chosen, (trial, rows) = 0, quantizer.quantize(network, calibrated)
     if last:
         again = _calibrate(networks[last], config.replace(calib_iter=len(kept.feeds)), kept.feeds.__getitem__,
                            gpu_memory_fraction)
-        other, other_rows = choice.quantize(networks[last], *again)
-        row = Row('cross-layer equalization', trial.unseen, other.unseen, why_not(trial, other))
-        if row.kept:
-            chosen, trial, rows = last, other, other_rows
-        rows.append(row)
-    return Improved(chosen, trial.state.values, trial.setting.values, trial.state.positions, calibrated[0].shapes, rows,
-                    calibrated[0].inputs, 'fast' if obstacle else effort, bool(trial.state.values), data, judge,
-                    trial.setting.scales)
+        chosen, trial, rows = _better(trial, rows, *quantizer.quantize(networks[last], again))
+    return Improved(
+        chosen, trial.state.values, trial.setting.values, trial.state.positions, calibrated.found.shapes, rows,
+        calibrated.found.inputs, made, bool(trial.state.values), data, judge, trial.setting.scales)
 
 
-class _Choice:
-    """Quantizes networks with an effort, to choose one of them. effort: 'fast' for calibration alone."""
+class _Calibration(NamedTuple):
+    """found: Calibrated. by_errors: {quantized tensor: Observation} by 'mse', None if the config has positions_by."""
+    found: Calibrated
+    by_errors: Optional[Observed]
+
+
+def _calibrate(network, config, feed, gpu_memory_fraction):
+    """The _Calibration of a Network."""
+    arguments = network.graph, network.plan, config, feed, gpu_memory_fraction
+    if config.positions_by:
+        return _Calibration(calibrate(*arguments), None)
+    found, by_errors = calibrate_twice(*arguments)
+    return _Calibration(found, by_errors.observed)
+
+
+def _as_calibrated(network, chosen, config, found):
+    """The Improved of calibration alone."""
+    positions = final_positions.decide(network.plan, found.observed, config)
+    return Improved(chosen, {}, {}, positions, found.shapes, [], found.inputs)
+
+
+class _Quantizer:
+    """Quantizes networks with an effort; 'fast' is calibration alone."""
 
     def __init__(self, config, effort, data, judge, gpu_memory_fraction):
         self._config, self._effort, self._data, self._judge = config, effort, data, judge
         self._fraction = gpu_memory_fraction
 
-    def quantize(self, network, found, by_errors):
-        """(the Trial, its Rows) of a Network; found, by_errors: as from `_calibrate`."""
+    def quantize(self, network: Network, calibrated: _Calibration) -> Tuple[Trial, List[Row]]:
+        """The Trial of a Network, and a Row for each aid."""
         if self._effort == 'fast':
-            return self._as_calibrated(network, found), []
-        course = Effort(*network, self._config, found.observed, by_errors, self._data, self._fraction, self._judge)
-        course.run(AIDS[self._effort])
-        return course.result(), course.rows
+            return self._as_calibrated(network, calibrated.found), []
+        effort = Effort(network.graph, network.plan, self._config, calibrated.found.observed, calibrated.by_errors, self._data,
+                        self._judge, self._fraction)
+        effort.run(AIDS[self._effort])
+        return effort.result(), effort.rows
 
     @large_constants.kept_apart()
     def _as_calibrated(self, network, found):
         setting = Setting({}, found.observed, self._config.align_pool, {})
         state = State({}, final_positions.decide(network.plan, found.observed, self._config))
-        return Trial(setting, state, *map(decibels, self._judge.errors(quantized_graph(*network, state))))
+        return Trial(setting, state, *map(decibels, self._judge.errors(quantized_graph(network.graph, network.plan, state))))
 
 
-def _calibrate(network, config, feed, gpu_memory_fraction):
-    """(Calibrated, {name: Observation} by 'mse', None where the config says how positions are chosen)."""
-    if config.positions_by:
-        return calibrate(*network, config, feed, gpu_memory_fraction), None
-    found, by_errors = calibrate_twice(*network, config, feed, gpu_memory_fraction)
-    return found, by_errors.observed
+def _better(plain, plain_rows, equalized, equalized_rows):
+    """(index, Trial, rows) of the better network, with a Row for cross-layer equalization."""
+    row = Row('cross-layer equalization', plain.unseen, equalized.unseen, why_not(plain, equalized))
+    return (1, equalized, equalized_rows + [row]) if row.kept else (0, plain, plain_rows + [row])
 
 
-def _say(effort, obstacle):
+def _report(effort, obstacle):
     if obstacle:
         note('The effort is fast instead of {}: {}.'.format(effort, obstacle))
 
 
-def _as_observed(plan, config, found, chosen):
-    return Improved(chosen, {}, {}, final_positions.decide(plan, found.observed, config), found.shapes, [],
-                    found.inputs)
-
-
-def _obstacle(float_graph, plan):
-    """Why a network cannot be improved; '' if it can."""
-    view = GraphView(float_graph)
-    if any(view.op(name) in CONTROL_FLOW_OPS | LOOP_OPS for name in view.upstream(plan.output_nodes)):
+def _obstacle(network):
+    """Why a network cannot be improved, '' if it can."""
+    view, outputs = GraphView(network.graph), network.plan.output_nodes
+    if any(view.op(name) in CONTROL_FLOW_OPS | LOOP_OPS for name in view.upstream(outputs)):
         return 'the graph has conditions or loops'
-    if not any(dtype.is_floating for name in plan.output_nodes for dtype in view.output_types(name)):
+    if not any(dtype.is_floating for name in outputs for dtype in view.output_types(name)):
         return 'no output node gives floating-point numbers'
     return ''
 
 
+def _drop_not_finite(kept, found):
+    dropped = kept.drop(found.not_finite)
+    if dropped:
+        note('{} of {} batches that were kept to fit and to judge are left out: the network has NaN or infinity there.'.format(
+            dropped, dropped + len(kept.feeds)))
+
+
+def _data(network, kept, gpu_memory_fraction):
+    """(Data, '') of the Kept feeds; if aids cannot be fitted and judged on them, (all feeds as both parts, why)."""
+    obstacle = _obstacle_in_data(kept)
+    if not obstacle:
+        data = _split(network, kept.feeds, gpu_memory_fraction)
+        if data.unseen:
+            return data, ''
+        obstacle = 'the network takes no part of its only batch of calibration data, so that none is left to judge by'
+    return Data(kept.feeds, kept.feeds), obstacle
+
+
 def _obstacle_in_data(kept):
-    """Why nothing can be fitted on what was Kept; '' if it can."""
+    """Why nothing can be fitted on the Kept feeds, '' if it can."""
     if kept.spoilt:
         return 'the network has NaN or infinity in every batch of the calibration data that was kept'
     if kept.images < FEWEST_IMAGES:
@@ -171,12 +199,12 @@ def _obstacle_in_data(kept):
     return ''
 
 
-def _split(float_graph, plan, feeds, gpu_memory_fraction):
-    """The Data of feeds, which are cut only where the network, which may be made for one size of a batch, takes the parts."""
+def _split(network, feeds, gpu_memory_fraction):
+    """The Data of feeds, which are cut unless the network, which may be made for one batch size, does not run on the parts."""
     data = split(feeds)
     if len(data.everything) > len(feeds):
         try:
-            Judge(float_graph, plan, data.fitted, data.unseen, gpu_memory_fraction)
+            Judge(network.graph, network.plan, data.fitted, data.unseen, gpu_memory_fraction)
         except (ValueError, tf.errors.InvalidArgumentError):
             return split(feeds, cut=False)
     return data

@@ -1,4 +1,5 @@
-"""How far the outputs of a quantized network are from those of the float network."""
+"""The error of the outputs of a quantized network, relative to those of the float network."""
+from typing import Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -7,12 +8,17 @@ from vai_q_tf import ops
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, indexed_name, tensor_name
+from vai_q_tf.plan.quant_plan import QuantPlan
+from vai_q_tf.types import Feed
+
+# One array per output for each batch.
+Outputs = Sequence[Sequence[np.ndarray]]
 
 
-def relative_error(expected, actual):
-    """The squared error of outputs relative to the squares of the expected ones, the mean over the outputs.
+def relative_error(expected: Outputs, actual: Outputs) -> float:
+    """The squared error of each output relative to the sum of its expected squares, averaged over the outputs.
 
-    expected, actual: lists of batches, each a list of one array an output. Outputs that should be all zeros count as they are.
+    The error of an output that is expected to be all zeros is absolute.
     """
     total = 0.0
     for one, other in zip(zip(*expected), zip(*actual)):
@@ -23,14 +29,10 @@ def relative_error(expected, actual):
 
 
 class Judge:
-    """Judges quantized forms of a float GraphDef by its outputs, on data that aids are fitted on and on data that they are not.
+    """Compares the outputs of quantized forms of a float GraphDef with its own, on fitted and on unseen data; see `Data`."""
 
-    Args:
-      float_graph, plan: the network.
-      fitted, unseen: lists of feeds {tensor name: array}.
-    """
-
-    def __init__(self, float_graph, plan, fitted, unseen, gpu_memory_fraction=None):
+    def __init__(self, float_graph: tf.GraphDef, plan: QuantPlan, fitted: Sequence[Feed], unseen: Sequence[Feed],
+                 gpu_memory_fraction: Optional[float] = None) -> None:
         ops.load_library()
         self._outputs, self._data = _outputs(float_graph, plan), (fitted, unseen)
         quantized = {record.tensor: record.name for record in plan.tensors}
@@ -38,18 +40,18 @@ class Judge:
         self._fraction = gpu_memory_fraction
         self._expected = self._run(float_graph, self._outputs, self._data)
 
-    def errors(self, graph_def):
-        """(relative error on the fitted data, on the unseen data) of a quantized GraphDef; as much of each."""
+    def errors(self, graph_def: tf.GraphDef) -> Tuple[float, float]:
+        """The relative errors of a quantized GraphDef on fitted and on unseen data, as many feeds of each."""
         count = len(self._data[1])
-        actual = self._run(graph_def, self._quantized_outputs, [feeds[:count] for feeds in self._data])
-        return tuple(relative_error(expected[:count], given) for expected, given in zip(self._expected, actual))
+        fitted, unseen = self._run(graph_def, self._quantized_outputs, [feeds[:count] for feeds in self._data])
+        return relative_error(self._expected[0][:count], fitted), relative_error(self._expected[1][:count], unseen)
 
-    def fitted_error(self, graph_def):
+    def fitted_error(self, graph_def: tf.GraphDef) -> float:
         """The relative error on all fitted data."""
         return relative_error(self._expected[0], self._run(graph_def, self._quantized_outputs, self._data[:1])[0])
 
     def _run(self, graph_def, tensors, data):
-        """For each list of feeds in `data` the values of the tensors, a list a batch."""
+        """The Outputs `tensors` for each sequence of feeds in `data`."""
         with tf.Graph().as_default() as graph:
             large_constants.import_graph_def(graph_def, name='')
             with large_constants.session(graph, session_config(self._fraction)) as session:
@@ -57,7 +59,7 @@ class Judge:
 
 
 def _outputs(float_graph, plan):
-    """The tensors of numbers that the output nodes give."""
+    """The floating-point outputs of the output nodes."""
     view = GraphView(float_graph)
     return [tensor_name(name, index) for name in plan.output_nodes for index, dtype in enumerate(view.output_types(name))
             if dtype.is_floating]

@@ -1,38 +1,43 @@
-"""Runs a graph piece by piece over all batches, and keeps of what was computed only what later pieces read.
+"""Runs a graph piece by piece over all batches, and keeps only values that later pieces read.
 
-So a network can be changed layer by layer while it runs: each op runs once for each batch, whatever the number of layers. Those
-of several outputs, such as Split, run again where several pieces read them.
+So a network can be changed layer by layer while it runs, and each op runs once per batch, whatever the number of layers. An op
+with several outputs, such as Split, runs once for each piece that reads it.
 """
+from typing import Dict, List, Optional, Sequence
+
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, indexed_name, node_name, tensor_name
+from vai_q_tf.types import Feed, Values
 
 
 class PiecewiseRun:
     """The run of a GraphDef over batches.
 
     Args:
-      graph_def: a frozen graph; every tensor that is asked for is computed from its placeholders and constants.
-      feeds: the batches, a list of {tensor name: array}.
-      wanted: the tensor names that will be asked for, a list in the order in which that happens; a value is kept while one of
-        those that are left may need it.
+      graph_def: a frozen graph.
+      feeds: the batches.
+      wanted: the tensor names that `compute` will be called with, in that order; values that the remaining ones need are kept.
     """
 
-    def __init__(self, graph_def, feeds, wanted, gpu_memory_fraction=None):
+    def __init__(self, graph_def: tf.GraphDef, feeds: Sequence[Feed], wanted: Sequence[str],
+                 gpu_memory_fraction: Optional[float] = None) -> None:
         self._graph_def, self._view = graph_def, GraphView(graph_def)
         self._config = session_config(gpu_memory_fraction)
         self._kept = [{node_name(tensor): value for tensor, value in feed.items()} for feed in feeds]
-        self._wanted, self._values = list(wanted), {}
+        self._wanted = list(wanted)
+        self._values: Dict[str, np.ndarray] = {}
 
-    def set_values(self, values):
-        """Gives Consts other values, {name: array}; what was computed from the former ones stays as it is."""
+    def set_values(self, values: Values) -> None:
+        """Gives Consts other values, {name: array}; tensors that were computed before do not change."""
         self._values.update(values)
 
-    def compute(self, tensor):
-        """The values of a tensor, one array a batch."""
+    def compute(self, tensor: str) -> List[np.ndarray]:
+        """The values of a tensor, one array per batch."""
         if tensor in self._wanted:
             self._wanted.remove(tensor)
         name = node_name(tensor)
@@ -43,13 +48,13 @@ class PiecewiseRun:
         self._release()
         return results
 
-    def replace(self, tensor, values):
-        """Lets later pieces read other values of a tensor that was computed, one array a batch."""
+    def replace(self, tensor: str, values: Sequence[np.ndarray]) -> None:
+        """Makes later pieces read other values of a tensor that was computed, one array per batch."""
         for kept, value in zip(self._kept, values):
             kept[tensor] = value
 
     def _run(self, tensor):
-        """The values of a tensor that is not kept. Keeps it, and what else is computed on the way that is read later."""
+        """The values of a tensor that is not kept. Keeps every tensor computed for it that later pieces read."""
         members = self._view.upstream([node_name(tensor)], self._kept[0])
         sources = [member for member in members if member in self._kept[0]]
         read_later = self._read_later(members, sources)
@@ -73,9 +78,9 @@ class PiecewiseRun:
         return editor.copy(self._view.node(member))
 
     def _read_later(self, members, sources):
-        """The nodes among those of a piece, in the order in which they run, whose values later pieces begin with.
+        """The nodes among those of a piece, the last one first, whose values later pieces begin with.
 
-        Constants, and what is computed from these alone, are computed again there, and so are nodes of several outputs.
+        Nodes that depend on constants only, and nodes with several outputs, are computed again there.
         """
         changing, inside = set(sources), set(members)
         for member in members:
@@ -96,7 +101,7 @@ class PiecewiseRun:
         return later
 
     def _release(self):
-        """Forgets what no tensor that will be asked for needs."""
+        """Drops the values that no remaining tensor needs."""
         needed = set(self._view.upstream(map(node_name, self._wanted), self._kept[0]))
         for kept in self._kept:
             for name in [name for name in kept if name not in needed]:

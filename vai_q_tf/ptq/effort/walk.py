@@ -1,34 +1,42 @@
-"""The walk through a network, layer by layer in graph order, that fits each layer to what the float network gives.
+"""The walk through a network that fits each layer to the results of the float network, layer by layer in graph order.
 
-A layer is fitted on the inputs that it will get: those of the quantized network in which all layers before it are fitted.
-Each op of either network runs once a batch.
+A layer is fitted on the inputs that it has in the quantized network with all layers before it fitted. Each op of either network
+runs once per batch.
 """
+from typing import Dict, Optional, Sequence
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
 from vai_q_tf.graph.traits import trait
 from vai_q_tf.graph.view import GraphView
+from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.ptq.effort.piecewise import PiecewiseRun
-from vai_q_tf.ptq.fitting.bias_correction import correct_bias, summarise
+from vai_q_tf.ptq.fitting.bias_correction import Summary, correct_bias, summarise
+from vai_q_tf.ptq.fitting.layers import Layer
+from vai_q_tf.ptq.fitting.legal import LegalPositions
 from vai_q_tf.ptq.fitting.state import State, quantized_constant, quantized_graph
+from vai_q_tf.ptq.fitting.weight_fit import WeightFit
 from vai_q_tf.terminal.progress import progress
+from vai_q_tf.types import Feed, Values
 
 
 class Walk:
-    """Both networks on their way through the layers.
+    """A run of the float and the quantized network side by side.
 
     Args:
-      float_graph, plan: the network.
-      layers: its Layers.
-      state: the State that the walk begins with.
-      legal: LegalPositions of the plan.
-      feeds: the batches, a list.
-      fit_weights: function (layer, weights, inputs, results, positions) to (weights, position of them), or None, which leaves
-        them as they are. inputs: of the quantized network, results: of the float network, lists of one array a batch.
-      scales: {layer: what each channel of its result is multiplied by in the quantized network}.
-      summaries: {layer: Summary of its result in the float network}; those that are missing are added. Where weights stay, the
-        float network runs for these only.
+      float_graph, plan: the network. layers: its Layers.
+      state: the State at the start. legal: LegalPositions of the plan.
+      feeds: the batches.
+      fit_weights: None does not change weights.
+      scales: {weighted op: factor on each channel of its result in the quantized network}.
+      summaries: {weighted op: Summary of its result in the float network}; the walk adds missing ones. Without fit_weights, the
+        float network runs only for these.
     """
 
-    def __init__(self, float_graph, plan, layers, state, legal, feeds, fit_weights=None, scales=None, summaries=None,
-                 gpu_memory_fraction=None):
+    def __init__(self, float_graph: tf.GraphDef, plan: QuantPlan, layers: Sequence[Layer], state: State, legal: LegalPositions,
+                 feeds: Sequence[Feed], fit_weights: Optional[WeightFit] = None, scales: Optional[Values] = None,
+                 summaries: Optional[Dict[str, Summary]] = None, gpu_memory_fraction: Optional[float] = None) -> None:
         self._layers = [layer for layer in layers if fit_weights or layer.bias]
         self._legal, self._fit_weights, self._scales = legal, fit_weights, scales or {}
         self._summaries = {} if summaries is None else summaries
@@ -44,8 +52,8 @@ class Walk:
             (self._read[layer.node], fit_weights), (layer.result, layer.bias)) if used]
         self._quantized = PiecewiseRun(graph, feeds, wanted, gpu_memory_fraction)
 
-    def run(self, text):
-        """The State with what was fitted; `text` says what is done beside the progress bar."""
+    def run(self, text: str) -> State:
+        """The State after the walk. text: the label of the progress bar."""
         for layer in progress(self._layers, len(self._layers), text, unit='layer'):
             self._fit(layer)
         return State(self._values, self._positions)
@@ -87,8 +95,8 @@ class Walk:
         self._quantized.set_values({record.tensor: self._quantized_value(record)})
 
 
-def along(vector, values, axis):
-    """A vector in a shape in which it meets an axis of an array."""
+def along(vector: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:
+    """A vector in the shape that broadcasts along an axis of `values`."""
     shape = [1] * values.ndim
     shape[axis] = -1
     return vector.reshape(shape)

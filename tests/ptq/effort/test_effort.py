@@ -1,4 +1,4 @@
-"""Each aid where it is known to gain, and where it must not be kept."""
+"""Each aid on a network where it gains, and on one where it must be rejected."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -12,19 +12,19 @@ _FRESH = dict(seed=77, batches=1)
 
 
 def _expect(build, batches, aid, least_gain, fresh, **fields):
-    """The aid is kept and gains that many dB, and as much on data that nobody has seen before."""
+    """The aid is kept and gains that many dB, and about as much on fresh data."""
     tried = Tried(build, batches, [aid], **fields)
     row, without = tried.rows[aid], Tried(build, batches, [], **fields)
     assert row.kept and row.after - row.before > least_gain, row
     assert tried.quality(fresh) - without.quality(fresh) > 0.8 * least_gain
     expected, actual = (run(graph_def, [tried.output], fresh)[0] for graph_def in (
         tried.graph_def, editor.with_values(tried.graph_def, tried.values)))
-    np.testing.assert_allclose(actual, expected, atol=1e-3 * np.abs(expected).max())  # the float function stays
+    np.testing.assert_allclose(actual, expected, atol=1e-3 * np.abs(expected).max())  # the float function does not change
     return tried
 
 
 def _expect_rejected(build, batches, aid, reason='no gain', worse=0, **fields):
-    """It is tried, loses `worse` dB, is not kept, and what comes out is what comes out without it."""
+    """The aid is tried, loses `worse` dB, and is rejected; the result is the same as without it."""
     tried, without = Tried(build, batches, [aid], **fields), Tried(build, batches, [], **fields)
     row = tried.rows[aid]
     assert row.rejected.startswith(reason) and (reason != 'no gain' or row.after <= row.before - worse), row
@@ -39,7 +39,7 @@ def _expect_rejected(build, batches, aid, reason='no gain', worse=0, **fields):
 
 def _dominated(size):
     def build(builder):
-        """A convolution with a channel of weights `size` times the others' that a relu always cuts, and one after it."""
+        """Two convolutions; one channel of the first has weights `size` times as large, and a relu always cuts it to 0."""
         weights = builder.normal(3, 3, 3, 6)
         weights[..., 2] = -size * np.abs(weights[..., 2])
         x = tf.nn.relu(builder.conv(builder.x, 6, 'first', weights=weights, bias=np.full(6, 0.1)))
@@ -55,7 +55,7 @@ def test_dead_channels_are_kept():
 
 def test_dead_channels_that_live_in_unseen_images_are_rejected():
     batches = images(16, 8, 8, 3, low=0.1, batches=3)
-    batches[2] = -batches[2] / 16  # where the positions are fine enough for what is large now
+    batches[2] = -batches[2] / 16  # so small that its positions can be fine
     _expect_rejected(_dominated(4), batches, 'dead channels', worse=6)
 
 
@@ -66,7 +66,7 @@ def _walks(monkeypatch, *arguments):
     return texts, Tried(*arguments)
 
 
-def test_dead_channels_that_gain_at_once_take_no_walk_of_their_own(monkeypatch):
+def test_dead_channels_that_gain_at_once_take_no_walk(monkeypatch):
     texts, tried = _walks(monkeypatch, _dominated(1000), images(16, 8, 8, 3, low=0.1), ['dead channels'])
     assert texts == ['Bias correction'] and list(tried.rows) == ['dead channels', 'bias correction', 'all together']
     assert tried.rows['dead channels'].before == tried.rows['all together'].before
@@ -74,7 +74,7 @@ def test_dead_channels_that_gain_at_once_take_no_walk_of_their_own(monkeypatch):
 
 
 @pytest.mark.parametrize('size', [4, 0])
-def test_dead_channels_are_looked_for_once(monkeypatch, size):
+def test_dead_channels_are_searched_once(monkeypatch, size):
     calls, look = [], Effort._dead_channels
     monkeypatch.setattr(Effort, '_dead_channels', lambda self, setting: (calls.append(setting), look(self, setting))[1])
     batches = images(16, 8, 8, 3, low=0.1, batches=3)
@@ -90,7 +90,7 @@ def test_dead_channels_that_do_not_gain_at_once_are_tried_with_fitted_biases(mon
     assert texts == ['Bias correction', 'Dead channels'] and not tried.rows['dead channels'].kept
 
 
-def test_pools_are_only_walked_with_where_their_positions_gain(monkeypatch):
+def test_pools_take_a_walk_only_if_their_positions_gain(monkeypatch):
     texts, tried = _walks(monkeypatch, _averages, images(16, 8, 8, 3), ['pools not aligned'])
     assert texts == ['Bias correction', 'Pools not aligned'] and tried.rows['pools not aligned'].kept
     monkeypatch.undo()
@@ -114,13 +114,13 @@ def _convolutions(builder):
 
 
 def test_positions_by_error_are_kept():
-    """Most batches have small values, but those that count have large ones."""
+    """Most batches have small values, but the errors of those with large values dominate."""
     batches = [batch * (1 if step % 3 == 2 else 1 / 64) for step, batch in enumerate(images(8, 8, 8, 3, batches=9))]
     _expect(_convolutions, batches, 'positions by error', 10, images(16, 8, 8, 3, **_FRESH)[0])
 
 
-def test_one_batch_of_a_wider_range_counts_where_the_bits_suffice():
-    """It is not fitted on; at 16 bits a coarser step costs the other batches next to nothing."""
+def test_one_batch_of_a_wider_range_decides_if_there_are_bits_enough():
+    """It is unseen; at 16 bits a coarser step costs the other batches almost nothing."""
     batches = [batch * (2.2 if step == 4 else 1) for step, batch in enumerate(images(8, 8, 8, 3, batches=5))]
     tried = _expect(_convolutions, batches, 'positions by error', 40, 2.2 * images(16, 8, 8, 3, **_FRESH)[0], weight_bit=16,
                     activation_bit=16)
@@ -128,7 +128,7 @@ def test_one_batch_of_a_wider_range_counts_where_the_bits_suffice():
 
 
 def test_positions_by_error_are_rejected():
-    """One batch that is fitted on has values so large that those that are not have coarse steps."""
+    """The values of one fitted batch are so large that steps are coarse for the unseen ones."""
     def build(builder):
         return builder.conv(builder.conv(builder.x, 6, 'first', bias=False), 4, 'second', bias=False)
     batches = [batch * (64 if step == 1 else 1) for step, batch in enumerate(images(8, 8, 8, 3, batches=9))]
@@ -138,7 +138,7 @@ def test_positions_by_error_are_rejected():
 # pools not aligned
 
 def _averages(builder, window=8):
-    """The mean of an image is far smaller than what is averaged."""
+    """The mean of an image is far smaller than its values."""
     x = builder.conv(builder.x, 8, 'first', bias=np.zeros(8))
     x = tf.nn.avg_pool(x, window, window, 'VALID')
     return builder.conv(x, 4, 'second', 1, bias=np.zeros(4))
@@ -150,19 +150,19 @@ def test_pools_not_aligned_are_kept():
 
 def test_pools_not_aligned_are_rejected():
     def build(builder):
-        """All values that are averaged are alike, so the average has their range."""
+        """A pool whose result has the range of its input."""
         x = tf.nn.relu(builder.conv(builder.x, 8, 'first', weights=np.abs(builder.normal(3, 3, 3, 8)), bias=np.zeros(8)))
         return builder.conv(tf.nn.max_pool(x, 2, 2, 'VALID'), 4, 'second', 1)
     _expect_rejected(build, images(16, 8, 8, 3), 'pools not aligned')
 
 
 @pytest.mark.parametrize('align_pool', [1, 2])
-def test_what_the_user_says_of_pools_stays(align_pool):
+def test_an_align_pool_of_the_user_stays(align_pool):
     tried = Tried(_averages, images(16, 8, 8, 3), ['pools not aligned'], align_pool=align_pool)
     assert 'pools not aligned' not in tried.rows
 
 
-def test_a_pool_that_is_an_output_stays_aligned_where_the_user_wants_that():
+def test_a_pool_that_is_an_output_stays_aligned_if_the_user_wants_it():
     def build(builder):
         return tf.nn.max_pool(builder.conv(builder.x, 8, 'first'), 2, 2, 'VALID')
     assert [set(Tried(build, images(16, 8, 8, 3), ['pools not aligned'], align_pool=align_pool).rows) >= {'pools not aligned'}
@@ -173,7 +173,7 @@ def test_a_pool_that_is_an_output_stays_aligned_where_the_user_wants_that():
 
 def _concat(large_weight):
     def build(builder):
-        """A concat of values of up to 8 and of up to 1/8; the former are read with `large_weight`."""
+        """A concat of values up to 8 and up to 1/8; the weights of the former are scaled by `large_weight`."""
         large = builder.conv(builder.x, 4, 'large', 1, 8 * np.eye(4).reshape(1, 1, 4, 4), np.zeros(4))
         small = builder.conv(builder.x, 4, 'small', 1, np.eye(4)[::-1].reshape(1, 1, 4, 4) / 8, np.zeros(4))
         weights = builder.normal(1, 1, 8, 4)
@@ -190,7 +190,7 @@ def test_positions_of_groups_are_kept():
 
 
 def test_positions_of_groups_are_rejected():
-    """In the batches by which they are chosen the large values are small."""
+    """The values are small in the batches that choose the positions."""
     batches = images(16, 8, 8, 4)
     for batch in batches[:-1]:
         batch /= 64
@@ -208,7 +208,7 @@ _ROUNDING = 'rounding with error feedback'
 
 
 def _correlated(count, seed=0, batches=4):
-    """Images whose channels have much in common."""
+    """Images with correlated channels."""
     random = np.random.RandomState(seed)
     return [(random.normal(0, 1, (count, 6, 6, 1)) + 0.1 * random.normal(0, 1, (count, 6, 6, 12))).astype(np.float32)
             for _ in range(batches)]
@@ -235,7 +235,7 @@ _REFIT = 'refitted weights'
 
 def _two_dense(bits):
     def build(builder):
-        """The second layer can make up for the coarse weights of the first, whose results are more than what it reads."""
+        """The second layer can compensate the coarse weights of the first, which has more outputs than inputs."""
         x = builder.conv(builder.x, 12, 'first', 1, bias=np.zeros(12))
         return builder.conv(x, 4, 'second', 1, bias=np.zeros(4))
     return build, dict(weight_bit=bits, bias_bit=16, activation_bit=12, nodes_bit=['second:12'])
@@ -247,7 +247,7 @@ def test_refitted_weights_are_kept():
 
 
 def _logits(builder):
-    """A layer of more inputs than there are images, after one of coarse weights."""
+    """A layer with more inputs than there are images, after one with coarse weights."""
     x = tf.nn.relu(builder.dense(builder.x, 256, 'first', bias=np.zeros(256)))
     return builder.dense(x, 10, 'second', bias=np.zeros(10))
 
@@ -255,13 +255,13 @@ def _logits(builder):
 _LOGITS = dict(weight_bit=3, bias_bit=16, activation_bit=12, nodes_bit=['second:12'])
 
 
-def test_refitted_weights_that_only_know_the_images_are_rejected():
-    """Both halves of the fitted images are the same ones, so cross-validation does not notice; some of the others are, too."""
+def test_refitted_weights_that_overfit_are_rejected():
+    """Both halves of the fitted images are equal, so cross-validation fails; so are some of the unseen ones."""
     few, other = images(16, 64, batches=2)
     _expect_rejected(_logits, [few, few, np.concatenate([few[:6], other[:10]])], _REFIT, 'it gains ', **_LOGITS)
 
 
-def test_refitted_weights_that_gain_clearly_are_kept_however_well_they_know_the_images():
+def test_refitted_weights_that_gain_clearly_are_kept_even_if_they_overfit():
     few, other = images(16, 64, batches=2)
     row = Tried(_logits, [few, few, np.concatenate([few[:12], other[:4]])], [_REFIT], **_LOGITS).rows[_REFIT]
     assert row.kept and row.after > row.before + 2
@@ -289,7 +289,7 @@ def test_equalization_is_kept():
 
 def test_equalization_is_rejected_without_gain():
     def build(builder):
-        """Weights that are exact at their positions, and a result that is nothing but its own rounding."""
+        """Exact weights; only the rounding of the result makes errors."""
         x = tf.nn.relu(builder.conv(builder.x, 4, 'first', 1, np.ones([1, 1, 1, 4]), np.zeros(4)))
         return builder.conv(x, 1, 'second', 1, np.ones([1, 1, 4, 1]), np.zeros(1))
     _expect_rejected(build, [np.round(batch * 127) / 128 for batch in images(16, 8, 8, 1)], 'equalization')
@@ -306,7 +306,7 @@ def _positive(builder):
 
 
 def test_bias_correction_is_kept():
-    """Inputs that are never negative: the mean of what coarse weights lose is most of it."""
+    """Inputs are never negative, so most of the error of coarse weights is its mean."""
     tried = Tried(_positive, images(16, 8, 8, 3, low=0.9), [], weight_bit=4, bias_bit=16, activation_bit=12)
     row, total = tried.rows['bias correction'], tried.rows['all together']
     assert row.kept and row.after - row.before > 6 and total.after == row.after and total.kept
@@ -325,8 +325,8 @@ def test_bias_correction_is_rejected():
 @pytest.mark.parametrize('fitted, unseen, reason', [
     (20, 25, 'it gains nothing on the data that it was fitted on'), (20, 20.05, 'no gain'),
     (17.5, 25, 'it loses 2.5 dB on the data that it was fitted on')])
-def test_why_pools_are_turned_down_at_a_glance(monkeypatch, fitted, unseen, reason):
-    """Users see the unseen data alone: 'no gain' next to 5 dB more of it would be wrong."""
+def test_why_pools_are_rejected_without_a_walk(monkeypatch, fitted, unseen, reason):
+    """Users see only the unseen data: 'no gain' next to a gain of 5 dB would be wrong."""
     effort = Effort.__new__(Effort)
     effort._best, effort.rows = Trial(None, None, 20, 20), []
     monkeypatch.setattr(effort, '_with_positions', lambda setting: None)
@@ -340,7 +340,7 @@ def test_why_pools_are_turned_down_at_a_glance(monkeypatch, fitted, unseen, reas
     (27, 21.1, ''), (31, 22.1, ''), (31, 21.9, 'it gains 11.0 dB on the data that it was fitted on'),
     (19, 25, ''), (16, 25, 'it loses 4.0 dB on the data that it was fitted on')])
 def test_what_is_kept(fitted, unseen, reason):
-    """Against 20 dB on either data; less than .1 dB is nothing, and 6 dB more on fitted data takes a gain of 2 dB.
+    """Compared with 20 dB on both data: .1 dB is the least gain, and with 6 dB more on fitted data it is 2 dB.
 
     Errors of 20 dB are .01, so .02 for both; those of 19 and 25 dB are .0158, those of 16 and 25 dB .0283.
     """
@@ -354,8 +354,8 @@ def test_what_is_kept_of_extremes(before, after, reason):
     assert why_not(Trial(None, None, before, before), Trial(None, None, after, after)) == reason
 
 
-def test_an_aid_is_the_same_whatever_others_an_effort_has(monkeypatch):
-    """Efforts are measured with one aid left out."""
+def test_an_aid_does_not_depend_on_the_other_aids_of_the_effort(monkeypatch):
+    """The benchmark measures efforts with one aid left out."""
     def build(builder):
         x = tf.nn.relu(builder.conv(builder.x, 8, 'first', bias=np.full(8, 0.1)))
         return builder.conv(tf.nn.avg_pool(tf.nn.relu(builder.conv(x, 8, 'second')), 2, 2, 'VALID'), 4, 'third')
