@@ -33,7 +33,7 @@ except AttributeError as error:
 
 
 def shell(line, **variables):
-    """A finished line of a shell in which `command` is the command; its status is that of the first part of a pipe."""
+    """Runs a line of a shell in which `command` is the command; the status of a pipe is that of its first part."""
     line = 'set -o pipefail; command() {{ {} -m vai_q_tf "$@"; }}; {}'.format(sys.executable, line)
     environment = {key: value for key, value in os.environ.items() if not key.startswith(('LC_', 'LANG', 'PYTHON'))}
     return subprocess.run(['bash', '-c', line], env=dict(environment, PYTHONPATH=ROOT, **variables), stdout=subprocess.PIPE,
@@ -53,7 +53,7 @@ def test_tensorflow_is_not_imported_before_it_is_needed():
     ('command --version >/dev/full', 1, 'No space left on device'), ('command --version >&-', 1, 'closed'),
     ('command --help >/dev/full', 1, 'No space left on device'), ('command --help | head -0', 0, ''),
     ('command --nothing 2>&-', 1, ''), ('command --nothing 2>/dev/full', 1, ''), ('command --version <&- 2>&-', 0, '')])
-def test_streams_that_take_nothing(line, status, err):
+def test_streams_that_cannot_be_written(line, status, err):
     done = shell(line)
     assert done.returncode == status
     message = done.stderr.decode()

@@ -1,4 +1,4 @@
-"""Options that a command needs, and names that are in the graph."""
+"""Missing options, and names that are not in the graph."""
 import pytest
 
 from tests.command_line.conftest import QUANTIZE, small_network

@@ -86,7 +86,9 @@ def _sum(rewriter, name, static):
     view, operands = rewriter.view, rewriter.view.inputs(name)
     for positive, negative in (operands, operands[::-1])[:1 if view.op(name) == 'Sub' else 2]:
         relu = find(view, positive, _POSITIVE)
-        part = _negative_part(rewriter, negative, static) if relu else None
+        if relu is None:
+            continue
+        part = _negative_part(rewriter, negative, static)
         if part and view.skip_identity(part.source) == view.skip_identity(relu['x']):
             factor = -part.factor if view.op(name) == 'Sub' else part.factor
             return part._replace(source=relu['x'], positive=positive, factor=factor)

@@ -1,5 +1,5 @@
 """Decides on the optimised inference graph which tensors of a network are quantized, for training and for deploying it."""
-from typing import Any, Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
@@ -13,6 +13,7 @@ from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.qat.network.plain_names import whole
 from vai_q_tf.qat.network.stand_ins import all_inputs, variable_of, with_stand_ins
+from vai_q_tf.types import TensorShapeProto
 
 _PARAMETER_ROLES = ('weight', 'bias', 'constant')
 
@@ -27,7 +28,7 @@ class Decision(NamedTuple):
     """
     clean: tf.GraphDef
     optimised: tf.GraphDef
-    shapes: Dict[str, List[Any]]
+    shapes: Dict[str, List[TensorShapeProto]]
     plan: QuantPlan
 
 

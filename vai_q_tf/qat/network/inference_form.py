@@ -72,7 +72,7 @@ def _for_any_batch(form: tf.GraphDef, inputs: List[str], outputs: List[str], vie
                    live: Dict[str, str]) -> tf.GraphDef:
     """The form for any batch size; live: {plain name: name in the GraphView of the live graph}."""
     stand_ins = {node.name: output_of(node) for node in form.node if output_of(node)}
-    live = {**live, **stand_ins}
+    live = {**live, **{name: _renamed_tensor(output, live) for name, output in stand_ins.items()}}
     return take_any_batch(form, inputs + list(stand_ins), outputs, lambda tensor: view.shape(_renamed_tensor(tensor, live)))
 
 
@@ -105,7 +105,7 @@ def _further_outputs(view: GraphView, input_nodes: Sequence[str], members: Froze
         for index in range(1, len(view.output_types(name))):
             tensor = tensor_name(name, index)
             if any(reader in members and reader not in input_nodes for reader, _ in view.consumers(tensor)):
-                stand_in = editor.unused_name('{}/output_{}'.format(name, index), view)
+                stand_in = editor.unused_name('{}/output_{}'.format(name, index), view.names)
                 node = editor.placeholder(stand_in, view.dtype(tensor), view.shape(tensor))
                 node.attr[OUTPUT_OF].s = tensor.encode()
                 yield node

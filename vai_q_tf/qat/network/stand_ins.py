@@ -2,8 +2,6 @@
 
 They make the inference form of a live graph a network like that of a frozen file, except that values of variables are unknown.
 """
-from typing import Any
-
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -13,6 +11,7 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import READ_OPS
 from vai_q_tf.graph.view import OUTPUT_OF, STANDS_FOR, VARIABLE_OPS, node_name
 from vai_q_tf.passes.common.rewriter import make_node
+from vai_q_tf.types import TensorShapeProto
 
 
 def variable_of(node: tf.NodeDef) -> str:
@@ -86,8 +85,8 @@ def _stand_in(variable: tf.NodeDef) -> tf.NodeDef:
     return const
 
 
-def unknown_constant(name: str, dtype: tf.DType, shape: Any) -> tf.NodeDef:
-    """A Const whose value is not known yet; `shape` is a TensorShapeProto."""
+def unknown_constant(name: str, dtype: tf.DType, shape: TensorShapeProto) -> tf.NodeDef:
+    """A Const whose value is not known yet"""
     const = editor.constant(name, dtype)
     const.attr['value'].tensor.dtype = const.attr['dtype'].type
     const.attr['value'].tensor.tensor_shape.CopyFrom(shape)

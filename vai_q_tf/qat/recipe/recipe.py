@@ -14,7 +14,8 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import ops
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import live_editor
-from vai_q_tf.qat.averages.averages import Averaged, Averages
+from vai_q_tf.qat.averages.average_saveable import Averaged
+from vai_q_tf.qat.averages.averages import Averages
 from vai_q_tf.qat.positions.phases import Phases
 from vai_q_tf.qat.recipe import message
 from vai_q_tf.qat.recipe.begin import Begin, Started, TrainingBegin
