@@ -1,4 +1,4 @@
-"""The rooms of the package, and the direction of imports: a file imports what stands above it in ROOMS, or beside it."""
+"""The rooms of the package, and the direction of imports: only from rooms further up in ROOMS, and from the same room."""
 import ast
 import os
 import re
@@ -7,61 +7,60 @@ import pytest
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'vai_q_tf')
 
-# (room, the files that belong to it, None for all of the folder; what belongs there), from the bottom of the house to its roof
+# (room, its files or None for all of the folder, its purpose), from the foundations to the command
 ROOMS = (
     ('', ('errors', 'version', 'arguments', 'wording', 'decibels', 'files', 'dpu', 'types', 'tf_internal'),
-     'what everything may use'),
-    ('configuration', None, 'the commands and options as a table, what each takes, and the files that have them'),
-    ('notebook', None, 'how results look in a notebook'),
-    ('', ('config', 'fixed_point'), 'the config of users, and the number format'),
-    ('terminal', None, 'what people see of a run: streams, progress, tables'),
+     'used by everything'),
+    ('configuration', None, 'the table of commands and options, their checks, and configuration files'),
+    ('notebook', None, 'HTML of results in a notebook'),
+    ('', ('config', 'fixed_point'), 'the QuantizeConfig of the user, and the number format'),
+    ('terminal', None, 'the output of a run: streams, messages, progress, tables'),
     ('ops', None, 'the TensorFlow binding of the kernels'),
-    ('graph', None, 'what a GraphDef or a live graph is, how it is edited and run exactly; knows no plan'),
-    ('graph/checks', None, 'whether a GraphDef can be read at all, and is float'),
-    ('patterns', None, 'which groups of ops networks are made of, recognised in a view; decides nothing'),
-    ('passes/common', None, 'what passes are written with'),
-    ('passes/cleanup', None, 'passes that drop what does nothing at inference'),
+    ('graph', None, 'views and editors of a GraphDef or a live graph, and exact runs; knows no plan'),
+    ('graph/checks', None, 'whether a GraphDef can be read, and is float'),
+    ('patterns', None, 'the groups of ops that networks consist of, recognised in a view; decides nothing'),
+    ('passes/common', None, 'helpers of passes'),
+    ('passes/cleanup', None, 'passes that remove ops without effect at inference'),
     ('passes/folding', None, 'passes that fold parameters and canonicalise activations'),
-    ('passes/dpu', None, 'passes that replace ops by what the DPU computes'),
-    ('passes/forms', None, 'passes that write what the compiler refuses as ops that it reads'),
-    ('passes', None, 'float GraphDef to float GraphDef: the order of the passes, and the part they work on'),
+    ('passes/dpu', None, 'passes that replace ops by the arithmetic of the DPU'),
+    ('passes/forms', None, 'passes that rewrite ops that the compiler refuses as ops that it accepts'),
+    ('passes', None, 'float GraphDef to float GraphDef: the order of the passes, and the part of the graph that they change'),
     ('plan', None, 'decides: view to QuantPlan; values only, no ops'),
     ('plan/positions', None, 'decides: observations to positions within the rules of the hardware'),
-    ('coverage', None, 'what of a network a plan quantizes, what stays float and why'),
-    ('lint', None, 'what the DPU compiler refuses or misreads, and what the DPU computes otherwise'),
+    ('coverage', None, 'which parts of a network a plan quantizes, which stay float, and why'),
+    ('lint', None, 'what the DPU compiler refuses or misreads, and what the DPU computes differently'),
     ('export', None, 'applies a plan and positions to a float GraphDef, and writes it in every format'),
     ('export/forms', None, 'writes ops of a finished model in the form that the compiler reads'),
     ('export/onnx', None, 'a model as ONNX'),
-    ('frozen', None, 'frozen graphs at the border: what users hand over, and models, which run before they get a name'),
+    ('frozen', None, 'frozen graphs and input functions of users, and models, which have to run before they get a name'),
     ('report/dumps', None, 'the values of the tensors of a model, as files'),
-    ('comparison', None, 'how two models or dumps differ, tensor by tensor'),
-    ('analysis', None, 'how far a quantized model is from another one, tensor by tensor'),
-    ('summary', None, 'what a run has to say when it is done'),
-    ('html_report', None, 'one HTML page that shows what became of a network'),
-    ('ptq/calibration', None, 'what batches of data tell of the tensors of a plan'),
-    ('ptq/fitting', None, 'fits the biases and weights of a layer to what the float layer gives'),
-    ('ptq/equalization', None, 'what is done to the weights of the float network before layers are fitted'),
-    ('ptq/effort', None, 'the walk through the layers, and which aids it keeps'),
-    ('ptq', None, 'the routes of a frozen file: quantize, finetune, convert, update'),
-    ('qat/reading', None, 'the files that a training leaves, each read through one checked door'),
-    ('qat/network', None, 'from a live graph to its float inference form, and what is decided on that'),
+    ('comparison', None, 'differences of two models or dumps, tensor by tensor'),
+    ('analysis', None, 'the error of a quantized model against another one, tensor by tensor'),
+    ('summary', None, 'the summary of a run'),
+    ('html_report', None, 'an HTML page about a quantized network'),
+    ('ptq/calibration', None, 'positions and ranges of the tensors of a plan from batches of data'),
+    ('ptq/fitting', None, 'fits the biases and weights of a layer to the results of the float layer'),
+    ('ptq/equalization', None, 'changes of the weights of the float network before layers are fitted'),
+    ('ptq/effort', None, 'the walk through the layers, and the choice of aids that it keeps'),
+    ('ptq', None, 'post-training quantization of a frozen file: quantize, finetune, convert, update'),
+    ('qat/reading', None, 'the files that a training writes, read with checks'),
+    ('qat/network', None, 'from a live graph to its float inference form, and the decisions on that form'),
     ('qat/positions', None, 'the state of positions in a live graph and in checkpoints'),
     ('qat/averages', None, 'means of the weights in a live graph and in checkpoints'),
-    ('qat/recipe', None, 'how a training begins: where it starts from, what it calibrates, when what stays'),
-    ('qat/live', None, 'the optimised network in a live graph; re-points nothing'),
+    ('qat/recipe', None, 'the start of a training: its kind, its calibration, and when norms and positions freeze'),
+    ('qat/live', None, 'the optimised network in a live graph; reroutes nothing'),
     ('qat/norms', None, 'the training form of batch norms'),
-    ('qat/gradients', None, 'gradients that a live graph has already'),
-    ('qat', None, 'rewrites live graphs; checkpoints; from a checkpoint to the file route'),
-    ('distillation', None, 'the float network beside the quantized one, and what it adds to the loss'),
-    ('hooks', None, 'one job a hook, for any MonitoredSession'),
+    ('qat/gradients', None, 'gradients that are already in a live graph'),
+    ('qat', None, 'rewrites live graphs; checkpoints; from a checkpoint to a frozen model'),
+    ('distillation', None, 'the float network next to the quantized one, and the loss that it adds'),
+    ('hooks', None, 'hooks with one job each, for any MonitoredSession'),
     ('integrations/keras', None, 'tf.keras models'),
-    ('integrations', None, 'one file a way to train'),
-    ('report/bits', None, 'what each tensor costs the outputs, and bits for a budget'),
-    ('report', None, 'what people and programs want to know of a model'),
-    ('commands', None, 'one command a file: options in, one call, and what it has to say'),
-    ('command_line', None, 'options, and what stands between a shell and a command'),
-    ('', ('__init__', 'public', 'cli', '__main__'),
-     'the public names and the command'),
+    ('integrations', None, 'one file for each way to train'),
+    ('report/bits', None, 'the cost of each tensor for the outputs, and bits for a budget'),
+    ('report', None, 'information about a model for people and programs'),
+    ('commands', None, 'one file for each command: options in, one call, an answer'),
+    ('command_line', None, 'options, and the processes between a shell and a command'),
+    ('', ('__init__', 'public', 'cli', '__main__'), 'the public names and the command'),
 )
 MOST_FILES = 10
 
@@ -86,7 +85,7 @@ def _level(module):
 
 
 def _imports(module):
-    """The modules of the package that a module imports, wherever it does."""
+    """The modules of the package that a module imports, at any place."""
     with open(_MODULES[module], encoding='utf-8') as source:
         tree = ast.parse(source.read())
     names = set()
@@ -139,7 +138,7 @@ def test_rooms_are_small(level):
 
 
 def test_the_document_shows_the_rooms():
-    """The table of docs/design.md has the rooms, in this order, with these sentences and the files that there are."""
+    """The table in docs/design.md has the rooms in this order, with their purposes and files."""
     with open(os.path.join(os.path.dirname(_PACKAGE), 'docs', 'design.md'), encoding='utf-8') as document:
         rows = re.findall(r'^\| `vai_q_tf/([\w/]*?)/?` \| (.+) \| (.+) \|$', document.read(), re.MULTILINE)
     assert [(room, sentence) for room, sentence, _ in rows] == [(room, sentence) for room, _, sentence in ROOMS]

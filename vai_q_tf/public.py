@@ -33,7 +33,8 @@ from vai_q_tf.ptq.quantize import quantize_frozen
 from vai_q_tf.ptq.update import update
 from vai_q_tf.qat.averaged_checkpoint import averaged_checkpoint
 from vai_q_tf.qat.deploy import FrozenFiles
-from vai_q_tf.report.bits.sensitivity import Sensitivity, sensitivity
+from vai_q_tf.report.bits.results import Sensitivity
+from vai_q_tf.report.bits.sensitivity import sensitivity
 from vai_q_tf.report.dumps.dump import dump
 from vai_q_tf.report.inspect import Inspection, inspect
 from vai_q_tf.terminal.verbosity import set_verbosity

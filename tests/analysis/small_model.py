@@ -1,4 +1,4 @@
-"""A network of two layers as a GraphDef and in NumPy, float and quantized, with definitions of their own."""
+"""A network of two layers as a GraphDef and in NumPy, float and quantized, defined independently of the package."""
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -22,7 +22,7 @@ def batch(step):
 
 
 def graph(quantized, values=None, forms=None):
-    """The GraphDef of the network; values, forms: other ones in it."""
+    """The GraphDef of the network; values, forms: replace those above."""
     values, forms = dict(VALUES, **(values or {})), dict(FORMS, **(forms or {}))
 
     def fix(tensor, name):
@@ -48,7 +48,7 @@ def quantize(value, name, forms=None):
 
 
 def rounded(value, position, mode):
-    """The array in steps: halves up as activations, away from 0 otherwise."""
+    """The array in steps: halves round up for activations, away from 0 for others."""
     steps = np.asarray(value, np.float64) * 2.0**position
     return np.floor(steps + .5) if mode == 1 else np.copysign(np.floor(np.abs(steps) + .5), steps)
 

@@ -39,7 +39,7 @@ class Quantized:
         self.tensors = model_tensors(GraphView(self.model))
 
     def spoiled(self, role, change, random):
-        """(model, layer) where a random layer is spoiled as in SPOILS; None where no layer has such a tensor."""
+        """(model, layer) with a random layer spoiled as in SPOILS; None if no layer has such a tensor."""
         layers = sorted({tensor.layer for tensor in self.tensors.values() if tensor.role == 'weight'})
         view = GraphView(self.model)
         chosen = [tensor for tensor in self.tensors.values() if tensor.role == role and tensor.layer in layers

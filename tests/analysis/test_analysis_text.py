@@ -21,11 +21,11 @@ def _analysis(count, **fields):
 def test_the_table():
     lines = to_text(_analysis(1)).splitlines()
     assert lines[0] == 'm.pb: 1 quantized tensors against f.pb, on 2 batches.'
-    assert lines[1] == 'At the end of the network (layer0/aquant) 20.0 dB are left.'
+    assert lines[1] == 'The last tensor of the network (layer0/aquant) has 20.0 dB.'
     assert lines[4].split() == ['alone', 'all', 'lost', 'bits', 'position', 'range', 'saturated', 'zeroed', 'role', 'layer']
     assert lines[6].split() == ['0.0', '20.0', '1.5', '8', '4', '-1.25', 'to', '2', '12.5', '%', 'activation', 'layer0']
     assert len(lines) == 7
-    assert to_text(_analysis(2)).splitlines()[1] == 'At the end of the network (layer1/aquant) 20.0 dB are left.'
+    assert to_text(_analysis(2)).splitlines()[1] == 'The last tensor of the network (layer1/aquant) has 20.0 dB.'
     saturated = to_text(_analysis(0, tensors=(_error(0, saturated=0.25),), depth=())).splitlines()[-1].split()
     assert saturated[-6:] == ['25.0', '%', '12.5', '%', 'activation', 'layer0']
 

@@ -1,4 +1,4 @@
-"""analyze: pairs of files, models of others, results of training, and what it refuses."""
+"""analyze: pairs of files, models of other quantizers, results of training, and refusals."""
 import gzip
 import json
 import os
@@ -25,7 +25,7 @@ def by_name(analysis):
 
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
-    """(directory with float.pb, the path of the model that was made of it)"""
+    """(directory of float.pb, path of its model)"""
     directory = tmp_path_factory.mktemp('analyze')
     graph_def, output = networks.branches()
     (directory / 'float.pb').write_bytes(graph_def.SerializeToString())
@@ -68,7 +68,7 @@ def test_the_model_alone(files):
 
 
 def _as_the_original(case, variant):
-    """(float graph, model) with the names and positions that the original gave, made of its records."""
+    """(float graph, model) with the names and positions that vai_q_tensorflow gave, built from its records."""
     with open(os.path.join(GOLDEN, 'ptq', case + '.pb'), 'rb') as stream:
         source = tf.GraphDef.FromString(stream.read())
     with open(os.path.join(GOLDEN, 'ptq', case + '.json')) as stream:
@@ -96,7 +96,7 @@ def _as_the_original(case, variant):
     return source, editor.subgraph(source, list(nodes.values()))
 
 
-def test_a_model_of_the_original():
+def test_a_model_of_vai_q_tensorflow():
     source, model = _as_the_original('plain', _plain_variant())
     shape = [dim.size for dim in next(node for node in source.node if node.op == 'Placeholder').attr['shape'].shape.dim]
     name = next(node.name for node in source.node if node.op == 'Placeholder')
@@ -134,7 +134,7 @@ def test_the_result_of_a_training():
     assert all(pair.db < by_name(alone)[name].db for name, pair in by_name(pair).items() if pair.role == 'weight')
 
 
-def test_settings_that_the_model_was_made_with_are_found_out(tmp_path):
+def test_settings_of_the_model_are_found(tmp_path):
     net = networks.Network()
     x = net.apply(tf.sigmoid, net.conv(net.input, 4, 'conv', relu=False), name='gate')
     x = net.conv(net.apply(tf.nn.avg_pool, x, 3, 3, 'SAME', name='pool'), 4, 'next')
@@ -158,7 +158,7 @@ def _fails(step):
     raise ZeroDivisionError('no image')
 
 
-def test_what_is_refused(files, tmp_path):
+def test_refusals(files, tmp_path):
     directory, path = files
     source = str(directory / 'float.pb')
     config = QuantizeConfig(output_dir=str(tmp_path))
@@ -215,7 +215,7 @@ def test_a_phase_that_input_fn_feeds_the_float_graph(tmp_path):
 
 
 def test_a_float_graph_of_unknown_image_size(tmp_path):
-    """The model has the sizes that were given to quantize; both have one input all the same."""
+    """The model has the sizes given to quantize; the input is the same."""
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, None, None, 3], name='x')
         weights = np.random.RandomState(1).normal(size=(3, 3, 3, 2)).astype(np.float32)
@@ -230,7 +230,7 @@ def test_a_float_graph_of_unknown_image_size(tmp_path):
 
 
 def test_a_tensor_without_elements_is_not_compared():
-    """In the second batch nothing is left of the first activation; what is known of it is of the first batch."""
+    """In the second batch the first activation has no elements; its numbers are those of the first batch."""
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, 4], name='x')
         kept = tf.boolean_mask(x, tf.reduce_sum(x, 1) > 0.)

@@ -7,7 +7,7 @@ from vai_q_tf.analysis.analyze_networks import analyze_networks
 
 
 def _finds(seed, spoils):
-    """[(what was spoiled, whether its layer is in the first row)] on a random network."""
+    """[(spoil, whether the spoiled layer is in the first row)] on a random network."""
     random, quantized, found = np.random.RandomState(1000 + seed), Quantized(seed), []
     for role, change in spoils:
         spoiled = quantized.spoiled(role, change, random)
@@ -34,7 +34,7 @@ def test_twenty_of_twenty(spoil):
     assert all(first for _, _, first in found), found
 
 
-def test_what_is_not_spoiled_is_told_by_its_plan():
+def test_roles_are_those_of_the_plan():
     quantized = Quantized(5)
     found = analyze_networks(quantized.graph, quantized.model, quantized.plan, quantized.config, quantized.feeds[:1])
     assert not found.unpaired

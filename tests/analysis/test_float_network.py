@@ -1,4 +1,4 @@
-"""The float network and the range that a model was made with are found out."""
+"""The float network and the range of a model are found."""
 import pytest
 
 from tests.analysis.spoiling import Quantized

@@ -7,9 +7,8 @@ import tensorflow.compat.v1 as tf
 
 from tests.analysis import small_model
 from vai_q_tf import errors, ops
-from vai_q_tf.analysis.measure import _worst_first, measure
+from vai_q_tf.analysis.measure import measure
 from vai_q_tf.analysis.pairs import pair_by_names, pair_with_itself
-from vai_q_tf.analysis.results import TensorError
 from vai_q_tf.graph import graphdef_editor as editor
 
 NAMES = ('the model', 'the float graph')
@@ -55,7 +54,7 @@ def test_the_numbers_of_a_tensor(analysis, expected, name):
     assert found.zeroed == np.mean((steps == 0) & (value != 0))
 
 
-def test_the_tensors_have_all_there_is_to_tell(analysis, expected):
+def test_all_fields_are_exercised(analysis, expected):
     assert set(by_name(analysis)) == set(expected) and not analysis.unpaired
     assert any(error.saturated for error in analysis.tensors) and any(error.zeroed for error in analysis.tensors)
     assert all(error.db != error.alone_db for error in analysis.tensors if error.role == 'activation')
@@ -64,7 +63,7 @@ def test_the_tensors_have_all_there_is_to_tell(analysis, expected):
 
 
 @pytest.mark.parametrize('name', small_model.FORMS)
-def test_what_is_lost_to_a_better_position(analysis, expected, name):
+def test_loss_to_a_better_position(analysis, expected, name):
     value = expected[name][0]
     position, bits, mode = small_model.FORMS[name]
 
@@ -124,7 +123,7 @@ def test_sizes_whose_squares_float32_does_not_hold(analysis, scale):
         assert (large[name].saturated, large[name].zeroed) == (error.saturated, error.zeroed)
 
 
-def test_what_is_nothing_at_all():
+def test_tensors_of_zeros():
     values = {'w1': small_model.VALUES['w1'] * 0, 'b1': small_model.VALUES['b1'] * 0 - 1}
     found = by_name(measured(pair_by_names(small_model.graph(False, values), small_model.graph(True, values))))
     assert found['w1/wquant'].db == found['relu/aquant'].db == math.inf
@@ -139,7 +138,7 @@ def test_a_position_for_zeros_alone():
 
 
 @pytest.mark.parametrize('bad', [np.nan, np.inf])
-def test_what_is_not_finite_is_told_and_the_rest_measured(bad):
+def test_a_tensor_that_is_not_finite_is_unpaired(bad):
     value = small_model.VALUES['b1'].copy()
     value[2] = bad
     found = measured(pair_by_names(small_model.graph(False, {'b1': value}), small_model.graph(True)))
@@ -156,30 +155,8 @@ def test_networks_that_do_not_run_side_by_side():
     assert caught.value.code == errors.UNSUPPORTED_GRAPH
 
 
-def test_the_worst_is_first():
-    """What is first costs its layer the most: the layer's result alone, less twice what the tensor loses, in dB."""
-    def error(layer, role, alone_db, loss_db=0.0):
-        return TensorError(layer + '/' + role, layer, role, 8, 4, -1.0, 1.0, 0.0, 0.0, 0.0, alone_db, None, loss_db)
-    found = [
-        error('good', 'activation', 40.0), error('good', 'weight', 45.0, 2.0), error('good', 'bias', math.inf),
-        error('moved', 'activation', 30.0), error('moved', 'weight', 35.0, 9.0),
-        error('hard', 'activation', 20.0), error('hard', 'weight', 19.0),
-        error('two', 'activation', 28.0), error('two', 'activation', 16.0), error('two', 'weight', 60.0),
-        error('nothing', 'activation', -math.inf), error('alone', 'weight', 25.0, 1.0), error('exact', 'input', math.inf)]
-    ordered = [(tensor.layer, tensor.role, tensor.alone_db) for tensor in _worst_first(found)]
-    assert ordered == [
-        ('nothing', 'activation', -math.inf),  # 0
-        ('moved', 'weight', 35.0),  # 30 - 18
-        ('two', 'activation', 16.0), ('two', 'weight', 60.0),  # 16, the less exact one first
-        ('hard', 'weight', 19.0), ('hard', 'activation', 20.0),  # 20
-        ('alone', 'weight', 25.0),  # 25 - 2
-        ('two', 'activation', 28.0), ('moved', 'activation', 30.0),
-        ('good', 'weight', 45.0),  # 40 - 4
-        ('good', 'activation', 40.0), ('good', 'bias', math.inf), ('exact', 'input', math.inf)]
-
-
 def test_scaled_channels_are_no_error():
-    """Scales that one layer gains and the next one loses, as `effort='high'` moves them; they are noted on the FixNeuron."""
+    """Scales that `effort='high'` moves from one layer to the next; the FixNeuron has them in an attr."""
     scales = np.array([1, 2, .5, 4, 1], np.float32)
     stored = {'w1': small_model.VALUES['w1'] * scales, 'b1': small_model.VALUES['b1'] * scales,
               'w2': small_model.VALUES['w2'] / scales[:, None]}

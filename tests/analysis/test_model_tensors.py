@@ -1,4 +1,4 @@
-"""What a model alone tells of its tensors."""
+"""Roles, layers and formats of the tensors of a model."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -16,7 +16,7 @@ def _tensor(mode, position=2, bits=4, narrow_range=False):
 @pytest.mark.parametrize('mode', [0, 1, 2])
 @pytest.mark.parametrize('narrow_range', [False, True])
 @pytest.mark.parametrize('position', [2, -3])
-def test_edges_are_where_rounding_puts_them(mode, narrow_range, position):
+def test_edges_agree_with_rounding(mode, narrow_range, position):
     """Halves of a step, and their neighbours, on either side."""
     halves = np.arange(-40, 41, dtype=np.float32) / 2 * np.float32(2.0**-position)
     values = np.concatenate([halves, np.nextafter(halves, np.float32(np.inf)), np.nextafter(halves, np.float32(-np.inf))])
@@ -43,7 +43,7 @@ def test_the_tensors_of_a_model():
 
 
 def test_a_reshape_to_a_computed_shape_has_its_own_name():
-    """And not that of the Shape, which reads a quantized tensor, too."""
+    """Its layer is not the Shape, which also reads a quantized tensor."""
     with tf.Graph().as_default() as graph:
         x = ops.fix_neuron(tf.placeholder(tf.float32, [None, 2, 3], name='x'), 1, 1, 8, quantize_pos=3, name='x/aquant')
         shape = tf.stack([tf.shape(x, name='flatten/Shape')[0], -1], name='flatten/shape')
@@ -58,7 +58,7 @@ def test_a_reshape_to_a_computed_shape_has_its_own_name():
     ('MatMul of a transpose', (4, 6), 3, 4),
     ('Conv2DBackpropInput', (2, 2, 4, 3), 3, 4)])
 def test_weights_of_scaled_channels(op, shape, inputs, outputs):
-    """With these weights a layer that reads scaled channels gives scaled channels."""
+    """With these weights a layer maps scaled channels to scaled channels."""
     random = np.random.RandomState(0)
     weights = random.normal(size=shape).astype(np.float32)
     read, given = 2.0**random.randint(-2, 3, inputs), 2.0**random.randint(-2, 3, outputs)

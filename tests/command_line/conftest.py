@@ -1,4 +1,4 @@
-"""Running the command in this process, on a small frozen network."""
+"""Runs the command in this process, on a small frozen network."""
 import sys
 
 import numpy as np
@@ -17,10 +17,13 @@ def broken(iter):
 def bug(iter):
     return {'input': undefined}
 '''
+# Options for the network.
+RANGE = {'input_frozen_graph': 'float.pb', 'input_nodes': 'input', 'output_nodes': 'relu', 'input_shapes': '?,8,8,3'}
+QUANTIZE = dict(RANGE, input_fn='calib_module.calib', calib_iter=3, gpu='-1')
 
 
 def small_network():
-    """GraphDef of a convolution with bias and relu behind the placeholder 'input', the output 'relu'."""
+    """GraphDef of a convolution with bias and relu after the placeholder 'input', with the output 'relu'."""
     random = np.random.RandomState(0)
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, 8, 8, 3], name='input')
@@ -29,6 +32,11 @@ def small_network():
         y = tf.nn.bias_add(y, tf.constant([.1, .2, .3, .4], name='bias'), name='add')
         tf.nn.relu(y, name='relu')
         return graph.as_graph_def()
+
+
+def read(path):
+    """The GraphDef in a file."""
+    return tf.GraphDef.FromString(path.read_bytes())
 
 
 @pytest.fixture
@@ -59,7 +67,7 @@ def command(workplace, capsys):
 
 @pytest.fixture
 def refused(command):
-    """Runs a command line that fails with one line on stderr, which holds the words; returns it."""
+    """Runs a command line that fails with one line on stderr, which has the words; returns the line."""
     def run(*arguments, words=(), **options):
         status, out, err = command(*arguments, **options)
         assert status == 1 and out == '', (status, out, err)
@@ -71,7 +79,7 @@ def refused(command):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Puts functions that note their calls in the place of those of the command; returns the list of (name, args, kwargs)."""
+    """Replaces a function that a command calls by one that records its calls; returns the list of (name, args, kwargs)."""
     noted = []
 
     def stub(name, result='result'):

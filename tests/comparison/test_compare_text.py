@@ -1,4 +1,4 @@
-"""A Comparison in words: the sentence that answers, the table, and JSON."""
+"""A Comparison as text, with the answer first, and as JSON."""
 import json
 
 import pytest
@@ -42,7 +42,7 @@ def test_the_table():
     assert rows[3] == ['departs', 'other', 'shapes', '[3,2]', '[3,1]', '8', '4', 'w/wquant']
 
 
-def test_a_side_that_tells_no_bits():
+def test_a_side_without_bits():
     def last(*tensors):
         return to_text(comparison(*tensors)).splitlines()[-4].rstrip(), to_text(comparison(*tensors)).splitlines()[-1].split()
     assert last(EQUAL) == ('In steps of A, |A - B|:', ['0', '0', '0', '%', '8', '2', 'x/aquant'])

@@ -1,4 +1,4 @@
-"""Differences of tensors in blocks, at all positions, with values that are not finite."""
+"""Differences of tensors: in blocks, at all positions, with values that are not finite."""
 import numpy as np
 import pytest
 
@@ -9,7 +9,7 @@ from vai_q_tf.comparison.pairs import Pair
 
 
 def result(a, b, positions, tolerance=0.0):
-    """Of one batch; float sides have the position None."""
+    """The TensorComparison of one batch; float sides have the position None."""
     bits = tuple(None if position is None else 8 for position in positions)
     found = Difference(Pair('x', ('x', 'x'), bits, positions, False), tolerance)
     found.add(0, *(np.asarray(values) for values in (a, b)))
@@ -29,7 +29,7 @@ def test_blocks_add_up_to_the_whole(monkeypatch):
 @pytest.mark.parametrize('a, b, positions, greatest', [
     (1, 4, (2, 2), 3), (1, 3, (2, 0), 11), (1, 3, (0, 2), 0.25), (1.25, -2, (None, 1), 4.5), (1, 2.5, (1, None), 4),
     (0, 3, (fixed_point.POSITION_ZERO, 2), 3), (3, 0, (2, fixed_point.POSITION_ZERO), 3), (5, 3, (None, None), 2)])
-def test_steps_are_those_of_a_if_it_has_some(a, b, positions, greatest):
+def test_steps_are_those_of_a_if_it_has_a_position(a, b, positions, greatest):
     assert result(np.array([a]), np.array([b]), positions).greatest == greatest
 
 

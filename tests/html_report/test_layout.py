@@ -1,4 +1,4 @@
-"""Where boxes are drawn: data flows down and on to the right, no two boxes overlap, and large networks take seconds."""
+"""Positions of boxes: data flows down and then to the right, no two boxes overlap, and large networks take seconds."""
 import itertools
 import random
 import time
@@ -31,7 +31,7 @@ def test_boxes_do_not_overlap_and_lines_join_them(inputs):
     assert [(line[0], line[-1]) for line in layout.lines] == ends
 
 
-def test_what_reads_is_below_or_in_a_later_column():
+def test_a_reader_is_below_or_in_a_later_column():
     inputs = _chain(70)
     layout = lay_out(inputs)
     for number in range(1, 70):
@@ -44,6 +44,7 @@ def test_a_long_network_has_the_form_of_a_screen():
     assert 1 < (max(xs) - min(xs) + WIDTH) / (max(ys) - min(ys) + HEIGHT) < 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('inputs', [
     _random_network(1000), _chain(1500), [list(range(max(0, number - 40), number)) for number in range(300)]],
     ids=['random', 'chain', 'dense'])

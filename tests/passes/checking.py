@@ -1,4 +1,4 @@
-"""Small graphs for the tests of passes, and what every pass must hold."""
+"""Small graphs for the tests of passes, and checks that hold for every pass."""
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -12,7 +12,7 @@ def config(**fields):
 
 
 def frozen(build):
-    """The GraphDef of the ops that `build()` makes, with `_output_shapes`."""
+    """The GraphDef of the ops that `build()` creates, with `_output_shapes`."""
     graph = tf.Graph()
     with graph.as_default():
         build()
@@ -20,14 +20,14 @@ def frozen(build):
 
 
 def run(graph_def, fetches, feeds):
-    """The values of nodes, computed op by op as the graph says; feeds: {node: value}."""
+    """The values of nodes, computed without graph optimizations; feeds: {node: value}."""
     with tf.Graph().as_default(), tf.Session(config=exact(tf.ConfigProto())) as session:
         tf.import_graph_def(graph_def, name='')
         return session.run([name + ':0' for name in fetches], {name + ':0': value for name, value in feeds.items()})
 
 
 def apply(a_pass, graph_def, protected, settings=None):
-    """The result of the pass, after checks: its input is as it was, its shapes are right, a second run changes nothing."""
+    """The result of the pass, after checks: its input is unchanged, its noted shapes are right, it is idempotent."""
     settings = settings or config()
     before = graph_def.SerializeToString(deterministic=True)
     result = a_pass(graph_def, frozenset(protected), settings)
@@ -37,14 +37,28 @@ def apply(a_pass, graph_def, protected, settings=None):
     return result
 
 
+def apply_and_run(a_pass, graph_def, x, protected=('out',), tolerance=0.0):
+    """The result of the pass, after checks: it is idempotent, and the protected nodes compute the same from `x`."""
+    keep = frozenset(('x',) + tuple(protected))
+    result = a_pass(graph_def, keep, config())
+    assert a_pass(result, keep, config()) is result
+    for before, after in zip(run(graph_def, protected, {'x': x}), run(result, protected, {'x': x})):
+        np.testing.assert_allclose(after, before, rtol=0, atol=tolerance)
+    return result
+
+
+def value_of(graph_def, name):
+    """The value of a Const."""
+    return tf.make_ndarray(nodes(graph_def)[name].attr['value'].tensor)
+
+
 def constant_of(graph_def, name, protected):
-    """The value of the Const that `evaluate_folded` makes of the node."""
-    result = nodes(evaluate_folded(graph_def, frozenset(protected), config()))
-    return tf.make_ndarray(result[name].attr['value'].tensor)
+    """The value of the Const by which `evaluate_folded` replaces the node."""
+    return value_of(evaluate_folded(graph_def, frozenset(protected), config()), name)
 
 
 def assert_shapes(graph_def):
-    """Every noted shape is what TensorFlow infers."""
+    """Every noted shape is the one that TensorFlow infers."""
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(graph_def, name='')
@@ -61,7 +75,7 @@ def nodes(graph_def):
 
 
 def ops(graph_def, *without):
-    """The sorted op types, but for Const, Placeholder and those of `without`."""
+    """The sorted op types, except Const, Placeholder and those in `without`."""
     return sorted(node.op for node in graph_def.node if node.op not in ('Const', 'Placeholder') + without)
 
 

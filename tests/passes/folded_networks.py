@@ -1,4 +1,4 @@
-"""Networks of weighted ops with batch norms behind them, and what has to hold when they are folded."""
+"""Networks of weighted ops followed by batch norms, and checks of their folded forms."""
 import collections
 
 import numpy as np
@@ -89,7 +89,7 @@ def written_out(y):
 
 
 def as_layers_do(y):
-    """(beta - mean * scale) + scale * y: the operands the other way round."""
+    """(beta - mean * scale) + scale * y: the operands in the opposite order."""
     gamma, beta, mean, variance = parameters()
     scale = gamma * tf.rsqrt(variance + 0.01)
     return tf.add(tf.subtract(beta, scale * mean), tf.multiply(scale, y), name='norm')
@@ -157,9 +157,9 @@ def settings(outputs=('out',), inputs=('x',), **fields):
 
 
 def optimised(graph_def, outputs=('out',), inputs=('x',), tolerance=1e-5, fold_constant=True, **fields):
-    """The result of `optimise` without the DPU's arithmetic, after a check that the outputs are equal.
+    """The result of `optimise` without the DPU's arithmetic, after checks: the outputs are equal, and it is idempotent.
 
-    The tolerance is relative to the largest output; 0 demands equal bits.
+    The tolerance is relative to the largest output; 0 requires equal bits.
     """
     result = optimise(graph_def, settings(outputs, inputs, **fields), fold_constant)
     feeds = {name: random_input(graph_def, name) for name in inputs}

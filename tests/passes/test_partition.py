@@ -1,4 +1,4 @@
-"""What optimise leaves as it was: pre-processing, post-processing, names, several inputs and outputs."""
+"""Pre-processing, post-processing, names, several inputs and outputs: what optimise leaves unchanged."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -6,7 +6,7 @@ from tensorflow.python.framework import function
 
 from tests.passes import folded_networks
 from tests.passes.checking import nodes, ops, run, values
-from tests.passes.folded_networks import assert_equal, graph_of, inputs_of, settings, vector
+from tests.passes.folded_networks import assert_equal, graph_of, inputs_of, optimised, settings, vector
 from vai_q_tf import errors
 from vai_q_tf.passes import optimise
 from vai_q_tf.passes.partition import partition
@@ -38,7 +38,7 @@ def _check(graph_def, inputs, outputs, fetches, feeds, tolerance=1e-5, **fields)
     return result
 
 
-def test_functions_stay_but_not_the_gradients_of_none():
+def test_functions_stay_and_gradients_of_missing_functions_are_dropped():
     graph_def = graph_of(lambda: _twice(_layer(_image(), 'a'), name='last'))
     result = _check(graph_def, ['x'], ['a/relu'], ['last'], {'x': values(2, 6, 6, 3)})
     assert result.library == graph_def.library and len(result.library.function) == 1
@@ -123,7 +123,7 @@ def test_ops_with_several_outputs_in_between():
     _check(graph_of(build), ['x'], ['out'], ['out'], {'x': values(2, 6, 6, 3)})
 
 
-def test_names_of_passes_give_way_to_those_of_post_processing():
+def test_new_nodes_with_names_of_post_processing_are_renamed():
     def build():
         y = tf.nn.conv2d(_image(), tf.constant(values(3, 3, 3, 4), name='conv/weights'), 1, 'SAME', name='conv')
         y = tf.nn.fused_batch_norm(y, *folded_networks.parameters(), is_training=False)[0]
@@ -167,7 +167,7 @@ def test_shapes_that_a_placeholder_does_not_take(shape):
 @pytest.mark.parametrize('inputs, outputs, code, text', [
     (['y'], ['a/relu'], errors.UNKNOWN_NODE, "'y'"), (['x'], ['a/rely'], errors.UNKNOWN_NODE, "mean 'a/relu'"),
     (['a/relu'], ['x'], errors.EMPTY_RANGE, 'swapped'), (['lonely'], ['a/relu'], errors.EMPTY_RANGE, "'lonely'")])
-def test_ranges_that_are_none(inputs, outputs, code, text):
+def test_invalid_ranges(inputs, outputs, code, text):
     def build():
         _layer(_image(), 'a')
         tf.placeholder(tf.float32, [3], name='lonely')
@@ -181,3 +181,21 @@ def test_the_graph_is_left_as_it_is():
     before = graph_def.SerializeToString(deterministic=True)
     optimise(graph_def, settings(['b/relu']))
     assert graph_def.SerializeToString(deterministic=True) == before
+
+
+def test_control_inputs_are_dropped():
+    def build():
+        x = tf.placeholder(tf.float32, [None, 4], name='x')
+        check = tf.debugging.Assert(tf.reduce_all(x < 10), [x])
+        with tf.control_dependencies([check, tf.no_op()]):
+            tf.nn.relu(x + tf.constant([1., 2., 3., 4.]), name='out')
+    result = optimised(graph_of(build))
+    assert ops(result) in (['Add', 'Relu'], ['AddV2', 'Relu'])
+    assert not any(operand.startswith('^') for node in result.node for operand in node.input)
+
+
+def test_unused_inputs_are_dropped():
+    def build():
+        tf.placeholder(tf.float32, [None, 4], name='other')
+        tf.nn.relu(tf.placeholder(tf.float32, [None, 4], name='x'), name='out')
+    assert set(inputs_of(optimise(graph_of(build), settings()))) == {'x', 'out'}

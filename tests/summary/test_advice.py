@@ -1,4 +1,4 @@
-"""What errors of tensors point to."""
+"""Likely causes of the errors of tensors."""
 import pytest
 
 from vai_q_tf.analysis.results import TensorError
@@ -14,8 +14,8 @@ def _error(role, layer='conv', bits=8, saturated=0.0, zeroed=0.0, alone=40.0, lo
     (_error('weight', zeroed=0.61), '61% of the weights become 0'),
     (_error('activation', saturated=0.217, lost=26), 'larger than in calibration'),
     (_error('activation', zeroed=0.5, lost=26), 'rare large value'),
-    (_error('bias', alone=-20, lost=30), 'no fault where it was fitted')])
-def test_each_kind_of_row_has_its_cause(error, words):
+    (_error('bias', alone=-20, lost=30), 'are not a fault if it was fitted')])
+def test_each_kind_of_error_has_its_cause(error, words):
     text, = advice([error])
     assert text.startswith('conv: ') and words in text
 
@@ -24,18 +24,18 @@ def test_each_kind_of_row_has_its_cause(error, words):
     _error('input', lost=6.02), _error('weight', zeroed=0.25), _error('weight', zeroed=0.6, bits=4), _error('weight', alone=25),
     _error('activation', alone=33, lost=5.4, saturated=0.1, zeroed=0.4), _error('activation', lost=6.8, saturated=0.002),
     _error('bias', alone=30), _error('constant', alone=0, lost=30, zeroed=1.0)])
-def test_what_is_usual_has_none(error):
+def test_usual_errors_have_no_advice(error):
     assert advice([error]) == ()
 
 
-def test_other_data_explain_all_the_rest():
+def test_other_data_explain_everything():
     rows = [_error('bias', alone=-10, lost=45), _error('input', 'image', lost=47, zeroed=1.0),
             _error('activation', lost=40, zeroed=1)]
     text, = advice(rows)
     assert text.startswith('image: these data have another range (0 to 0.996) than those of calibration')
 
 
-def test_each_cause_is_told_once_for_its_worst_layer_and_weights_before_results():
+def test_each_cause_once_for_its_worst_layer_and_weights_first():
     found = advice([_error('bias', 'a', alone=-3), _error('activation', 'a', saturated=1, lost=9),
                     _error('weight', 'w', zeroed=0.5), _error('activation', 'b', saturated=1, lost=8)])
     assert [text.partition(':')[0] for text in found] == ['w', 'a', 'a'] and 'bias' in found[-1]

@@ -1,10 +1,11 @@
-"""Warnings of calibration data that look wrong, each beside data that must not be warned of."""
+"""Warnings about calibration data that look wrong, next to data that must not cause any."""
 import numpy as np
 import pytest
 
 from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor
 from vai_q_tf.ptq.calibration.input_ranges import InputRange
 from vai_q_tf.summary.data_checks import input_warnings, odd_positions
+from vai_q_tf.summary.results import InputSummary
 
 
 def _range(low, high, share=0.0, position=7, deviations=(1.0, 1.0)):
@@ -24,7 +25,8 @@ def _range(low, high, share=0.0, position=7, deviations=(1.0, 1.0)):
     (_range(-1.0, 1.0, deviations=(1.0, 1.0, 40.0)), 'have a standard deviation of 40; usually it is 1.'),
     (_range(-1.0, 1.0, deviations=(1.0, 0.1, 10.0)), '')])
 def test_ranges(values, words):
-    found = list(input_warnings('x', values, 7))
+    given = InputSummary('x', values.low, values.high, values.bits, 7, values.saturated(7))
+    found = list(input_warnings(given, values.deviations))
     assert len(found) == bool(words) and all(words in text for text in found), found
 
 
@@ -41,7 +43,7 @@ def test_odd_positions_are_named():
     assert odd_positions(plan, dict.fromkeys('abcdef', 20)).endswith(': a (20), b (20), c (20) and 3 more')
 
 
-def test_only_values_of_activations_are_odd():
+def test_only_positions_of_activations_are_odd():
     roles = ('weight', 'bias', 'constant', 'input', 'activation')
     plan = QuantPlan((), (), (), tuple(
         QuantTensor('{}/{}'.format(role, bits), role, int(role not in ('weight', 'bias')), bits, 1, '', ())

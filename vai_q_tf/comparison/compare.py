@@ -1,83 +1,113 @@
 """Compares two models, or a model and a dump, such as that of a board, tensor by tensor."""
 import contextlib
+from typing import List, Optional, Sequence, Union
+
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.comparison.difference import Difference
-from vai_q_tf.comparison.pairs import in_shape, paired
+from vai_q_tf.comparison.pairs import Pair, in_shape, paired
 from vai_q_tf.comparison.results import Comparison
-from vai_q_tf.comparison.sides import SharedInput, open_side
+from vai_q_tf.comparison.sides import DumpSide, ModelSide, SharedInput, Side, open_side
+from vai_q_tf.frozen.input_fn import load_input_fn
+from vai_q_tf.frozen.load import Path
+from vai_q_tf.types import InputFn
 
 
-def compare(a, b, input_fn=None, max_dump_batches=1, tolerance=None, dump_input_tensors='', arch_type='DEFAULT'):
-    """How far each tensor of B is from that of A, and which is the first that departs: a Comparison.
+def compare(a: Union[tf.GraphDef, Path], b: Union[tf.GraphDef, Path], input_fn: Union[str, InputFn, None] = None,
+            max_dump_batches: int = 1, tolerance: Optional[float] = None, dump_input_tensors: str = '',
+            arch_type: str = 'DEFAULT') -> Comparison:
+    """How far each tensor of B is from that of A, and which is the first that departs.
 
     Args:
       a, b: each a model, quantized or float (the path of a frozen graph, or a GraphDef), or the folder of a dump: one of
-        `dump`, of the original's, or of a board (`dump_results_<n>/<node>.bin`, or a folder of such files).
-      input_fn: as of `dump`, with the data that a dump was made from, or the name 'module.function' of one; dumps need none.
-      max_dump_batches: how many batches.
-      tolerance: steps that are no departure. Default: 0 for two quantized sides, which compute with the same integers; 1 where
-        one is float, as rounding alone puts half a step between them.
-      dump_input_tensors, arch_type: as of `dump`.
+        `dump`, of vai_q_tensorflow, or of a board (`dump_results_<n>/<node>.bin`, or a folder of such files).
+      input_fn: see `dump`, with the data that a dump was made from, or the name 'module.function' of one; two dumps need none.
+      max_dump_batches: the number of batches.
+      tolerance: the steps up to which a tensor does not depart. Default: 0 for two quantized sides, which compute with the same
+        integers; 1 if one side is float, since rounding alone makes a difference of half a step.
+      dump_input_tensors, arch_type: see `dump`.
 
-    Tensors of one position are compared as integers, others as values. A dump without an index, as of a board, tells no
-    positions; those of the other side are taken. Of a float model activations are compared, with the tensors that FixNeurons of
-    the other side read; weights are not, since folding and fitting change them on purpose.
+    Tensors with positions on both sides are compared as integers, others as values. A dump without an index, such as that of a
+    board, has no positions; those of the other side are used. Of a float model, the tensors that FixNeurons of the other side
+    read are compared; weights are not, since folding and fitting change them on purpose.
 
     Raises:
-      QuantizeError: INVALID_INPUT for what is no model and no dump, for files that are cut off or have other sizes than their
-        tensors, for dumps of other batches, and where both sides have no tensor in common; NOT_QUANTIZED for two float models;
-        INVALID_INPUT_FN for missing or wrong data; UNSUPPORTED_GRAPH for a model that does not run; INVALID_CONFIG.
+      QuantizeError: INVALID_INPUT for a path that is neither a model nor a dump, for files that are cut off or have other sizes
+        than their tensors, for dumps of other batches, and if the sides have no tensor in common; NOT_QUANTIZED for two float
+        models; INVALID_INPUT_FN for missing or wrong data; UNSUPPORTED_GRAPH for a model that does not run; INVALID_CONFIG.
     """
     if max_dump_batches < 1 or tolerance is not None and not 0 <= tolerance < float('inf'):
         raise errors.QuantizeError(
             errors.INVALID_CONFIG, 'Invalid parameter', 'max_dump_batches is {!r} and tolerance {!r}; expected an integer of '
             'at least 1, and a number of at least 0.'.format(max_dump_batches, tolerance))
     sides = [open_side(source, arch_type, dump_input_tensors) for source in (a, b)]
-    pairs, only = paired(*sides)
-    is_float = any(side.is_float for side in sides)
-    tolerance = float(is_float) if tolerance is None else float(tolerance)
+    pairs, only_a, only_b = paired(*sides)
+    if tolerance is None:
+        tolerance = 1 if any(side.is_float for side in sides) else 0
+    _require_batches(sides, pairs, max_dump_batches)
     _feed(sides, pairs, input_fn, max_dump_batches)
-    found = {pair: Difference(pair, tolerance) for pair in pairs}
-    with contextlib.ExitStack() as stack:
-        for side in sides:
-            stack.enter_context(side)
-        for batch in range(max_dump_batches):
-            read = [pair for pair in pairs if not (batch and pair.is_constant)]
-            values = [side.read([pair.names[number] for pair in read], batch) for number, side in enumerate(sides)]
-            for pair, *both in zip(read, *values):
-                found[pair].add(batch, *in_shape(pair, both, sides, batch))
-    notes = _notes(sides, is_float)
-    notes += ['The values of {!r} are equal, but its position is {} in A, {} in B.'.format(pair.name, *pair.positions)
-              for pair in pairs if None not in pair.positions and len(set(pair.positions)) == 2 and not found[pair].departs]
-    tensors = tuple(difference.result() for difference in found.values())
-    first = next((pair for pair in pairs if found[pair].departs), None)
-    if first and first == next((pair for pair in pairs if not pair.is_constant), None) and len(set(first.positions)) == 1:
-        notes.append('Nothing that depends on data comes before {!r}: see whether both sides had the same data.'.format(
-            first.name))
-    return Comparison(sides[0].name, sides[1].name, max_dump_batches, tolerance, tensors, *only, tuple(notes))
+    differences = _measure(sides, pairs, max_dump_batches, float(tolerance))
+    return Comparison(sides[0].name, sides[1].name, max_dump_batches, float(tolerance),
+                      tuple(difference.result() for difference in differences), only_a, only_b,
+                      tuple(_notes_on_sides(sides) + _notes_on_tensors(pairs, differences)))
 
 
-def _feed(sides, pairs, input_fn, batches):
-    """Checks that there is data for all batches, and hands it to the models."""
+def _require_batches(sides: Sequence[Side], pairs: Sequence[Pair], batches: int) -> None:
     for side in sides:
-        if side.is_dump and side.batches < batches and not all(pair.is_constant for pair in pairs):
+        if isinstance(side, DumpSide) and side.batches < batches and not all(pair.is_constant for pair in pairs):
             raise errors.QuantizeError(
                 errors.INVALID_INPUT, 'Too few batches', '{!r} has {} of {} batches that max_dump_batches asks for.'.format(
                     side.name, side.batches, batches))
-    models = [side for side in sides if not side.is_dump]
-    if models and input_fn is None:
+
+
+def _feed(sides: Sequence[Side], pairs: Sequence[Pair], input_fn: Union[str, InputFn, None], batches: int) -> None:
+    models = [side for side in sides if isinstance(side, ModelSide)]
+    function = load_input_fn(input_fn) if isinstance(input_fn, str) else input_fn
+    if not models:
+        return
+    if function is None:
         raise errors.QuantizeError(
             errors.INVALID_INPUT_FN, 'Missing option', 'To run {!r}, --input_fn is needed, with the data that a dump was made '
             'from; see vai_q_tensorflow --help.'.format(models[0].name))
-    shared = SharedInput(input_fn, models)
+    shared = SharedInput(function, models)
     for side in models:
         side.feed_with(shared.of(side), [pair.names[sides.index(side)] for pair in pairs], batches)
 
 
-def _notes(sides, is_float):
-    notes = ['{} tells no positions: those of {} are taken.'.format(*names)
+def _measure(sides: Sequence[Side], pairs: Sequence[Pair], batches: int, tolerance: float) -> List[Difference]:
+    """The Difference of each pair over all batches; constants are read in the first one only."""
+    differences = [Difference(pair, tolerance) for pair in pairs]
+    with contextlib.ExitStack() as stack:
+        for side in sides:
+            stack.enter_context(side)
+        a, b = sides
+        for batch in range(batches):
+            read = [(pair, difference) for pair, difference in zip(pairs, differences) if not (batch and pair.is_constant)]
+            a_values = a.read([pair.names[0] for pair, _ in read], batch)
+            b_values = b.read([pair.names[1] for pair, _ in read], batch)
+            for (pair, difference), a_value, b_value in zip(read, a_values, b_values):
+                difference.add(batch, *in_shape(pair, a_value, b_value, sides, batch))
+    return differences
+
+
+def _notes_on_sides(sides: Sequence[Side]) -> List[str]:
+    if not any(side.has_names for side in sides):
+        return ['Neither side has positions: integers are compared, in the order of names.']
+    notes = ['{} has no positions: those of {} are used.'.format(*names)
              for side, names in zip(sides, ('AB', 'BA')) if not side.has_names]
-    if is_float:
+    if any(side.is_float for side in sides):
         notes.append('Weights and biases are left out: folding and fitting change them on purpose.')
-    return notes if len(notes) < 2 else ['Neither side tells positions: integers are compared, in the order of names.']
+    return notes
+
+
+def _notes_on_tensors(pairs: Sequence[Pair], differences: Sequence[Difference]) -> List[str]:
+    notes = ['The values of {!r} are equal, but its position is {} in A, {} in B.'.format(pair.name, *pair.positions)
+             for pair, difference in zip(pairs, differences)
+             if None not in pair.positions and len(set(pair.positions)) == 2 and not difference.departs]
+    first = next((pair for pair, difference in zip(pairs, differences) if difference.departs), None)
+    depends_on_data = [pair for pair in pairs if not pair.is_constant]
+    if first and first in depends_on_data[:1] and len(set(first.positions)) == 1:
+        notes.append('{!r} is the first tensor that depends on data: check that both sides had the same data.'.format(
+            first.name))
+    return notes

@@ -1,14 +1,14 @@
-"""The two sides of a comparison, models and dumps, as tensors by name whose values can be read batch after batch."""
+"""The sides of a comparison, models and dumps: their tensors by name, and the values batch after batch."""
 import os
 import re
-from typing import NamedTuple, Optional
+from typing import Any, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
-from vai_q_tf.frozen.input_fn import InputFn, InputReader, load_input_fn
-from vai_q_tf.frozen.load import load_graph
+from vai_q_tf.frozen.input_fn import InputFn, InputReader
+from vai_q_tf.frozen.load import Path, load_graph
 from vai_q_tf.graph.fetchable import fetchable_tensors
 from vai_q_tf.graph.view import GraphView, node_name, output_index, tensor_name
 from vai_q_tf.report.dumps.dump import wanted_tensors
@@ -16,14 +16,17 @@ from vai_q_tf.report.dumps.dump_files import FileNames
 from vai_q_tf.report.dumps.dump_reader import DumpReader, is_dump
 from vai_q_tf.report.dumps.fetch import Fetcher, graph_order, integers_of
 from vai_q_tf.report.dumps.model_to_run import model_to_run
+from vai_q_tf.types import Feed
+from vai_q_tf.types import InputFn as Function
 
 _QUANTIZED = re.compile(r'(.+?)(?:/output_(\d+))?/[aw]quant$')
 
 
 class Tensor(NamedTuple):
-    """What a side knows of a quantized tensor.
+    """A quantized tensor of a side; bits and position are None if a dump does not say them.
 
-    source: the float tensor that it is made of. stem: its name in dumps that have no index. is_constant: it depends on no data.
+    source: the float tensor that is quantized. stem: its name in dumps without an index. is_constant: it does not depend on
+    data.
     """
     bits: Optional[int]
     position: Optional[int]
@@ -32,11 +35,11 @@ class Tensor(NamedTuple):
     is_constant: bool
 
 
-def open_side(source, arch_type, dump_input_tensors):
-    """The side that a path, of a model or a dump, or a GraphDef is.
+def open_side(source: Union[tf.GraphDef, Path], arch_type: str, dump_input_tensors: str) -> 'Side':
+    """The side for a GraphDef, or for the path of a model or a dump.
 
     Raises:
-      QuantizeError: INVALID_INPUT for what is neither, and what `model_to_run` raises.
+      QuantizeError: INVALID_INPUT for another path; see `load_graph` and `model_to_run`.
     """
     if isinstance(source, tf.GraphDef):
         graph_def, name = source, 'a GraphDef'
@@ -56,15 +59,14 @@ def open_side(source, arch_type, dump_input_tensors):
 
 
 class ModelSide:
-    """A model that is run: a context, within which it can be read.
+    """A model that is run; a context manager, within which it can be read.
 
-    name: in words. tensors: {name: Tensor} of its FixNeurons, in the order of the graph. is_float: whether there are none; then
-    each of `floats`, its tensors, is read by its own name.
+    name: its path, or words. tensors: {name: Tensor} of its FixNeurons, in the order of the graph. is_float: whether there are
+    none; then the tensors `floats` are read, by their own names.
     """
-    is_dump = False
     has_names = True
 
-    def __init__(self, name, graph_def):
+    def __init__(self, name: str, graph_def: tf.GraphDef) -> None:
         self.name, self._graph_def = name, graph_def
         self._view = view = GraphView(graph_def)
         wanted, constant = wanted_tensors(view)
@@ -76,67 +78,70 @@ class ModelSide:
         self.floats = frozenset(tensor for tensor in fetchable_tensors(view)[0] if view.dtype(tensor) == tf.float32)
         self.placeholders = frozenset(name for name in view.names if view.op(name).startswith('Placeholder'))
 
-    def feed_with(self, input_fn, names, batches):
-        """Says what is fed in each batch, and which tensors, or FixNeurons, are read."""
+    def feed_with(self, input_fn: Function, names: Iterable[str], batches: int) -> None:
+        """Sets the input function, and the tensors that will be read, in that many batches."""
         self._reader = InputReader(input_fn, self._graph_def, [node_name(name) for name in names], batches)
 
-    def __enter__(self):
+    def __enter__(self) -> 'ModelSide':
         self._fetcher = Fetcher(self._graph_def).__enter__()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self._fetcher.__exit__(*error)
 
-    def read(self, names, batch):
+    def read(self, names: Iterable[str], batch: int) -> Iterator[np.ndarray]:
         """Yields the values of the tensors, in this order: integers of FixNeurons, floats of others."""
         for name, value in self._fetcher.values(names, self._reader.feed(batch)):
-            known = self.tensors.get(name)
-            yield integers_of(name, value, known.position, known.bits) if known else np.asarray(value)
+            if name in self.tensors:
+                position, bits = (self._view.attr(name, key).i for key in ('quantize_pos', 'bit_width'))
+                yield integers_of(name, value, position, bits)
+            else:
+                yield np.asarray(value)
 
 
 class DumpSide:
-    """A dump; attributes as those of ModelSide. has_names: whether names are those of the graph, and not of files."""
-    is_dump = True
+    """A dump; for its attributes see ModelSide. has_names: whether names are those of the graph, not of files."""
     is_float = False
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self.name, self._reader = name, DumpReader(name)
         self.has_names, self.batches, self.path = self._reader.has_index, self._reader.batches, self._reader.path
         self.tensors = {name: Tensor(tensor.bits, tensor.position, _source(name), tensor.stem, tensor.is_weight)
                         for name, tensor in self._reader.tensors.items()}
 
-    def complete(self, name, bits, position):
-        """Gives a tensor what the other side knows of it, where this one does not."""
+    def complete(self, name: str, bits: Optional[int], position: Optional[int]) -> None:
+        """Takes over bits and position of the other side if this one has none."""
         if not self.has_names:
             self.tensors[name] = self.tensors[name]._replace(bits=bits, position=position)
 
-    def __enter__(self):
+    def __enter__(self) -> 'DumpSide':
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         pass
 
-    def read(self, names, batch):
-        """Yields the integers of the tensors, in this order; flat where the dump does not tell the shape."""
+    def read(self, names: Iterable[str], batch: int) -> Iterator[np.ndarray]:
+        """Yields the integers of the tensors, in this order; flat if the dump does not say the shape."""
         for name in names:
             yield self._reader.read(name, batch, self.tensors[name].bits or 8)
 
 
+Side = Union[ModelSide, DumpSide]
+
+
 class SharedInput:
-    """An input function, or its name, for two models: called once a batch; no model gets what only the other one takes."""
+    """An input function for the models: it is called once per batch, and no model is fed placeholders of the other one."""
 
-    def __init__(self, input_fn, sides):
-        if isinstance(input_fn, str):
-            input_fn = load_input_fn(input_fn)
-        self._input_fn, self._sides, self._last = input_fn, sides, (None, None)
-        if sides and not isinstance(input_fn, InputFn):
-            self._input_fn = InputFn(input_fn)
+    def __init__(self, input_fn: Function, sides: Sequence[ModelSide]) -> None:
+        self._input_fn = input_fn if isinstance(input_fn, InputFn) else InputFn(input_fn)
+        self._sides = sides
+        self._last: Tuple[int, Any] = (-1, None)
 
-    def of(self, side):
+    def of(self, side: ModelSide) -> Function:
         """The input function of one of the sides."""
-        others = frozenset().union(*(other.placeholders for other in self._sides if other is not side)) - side.placeholders
+        others = {name for other in self._sides for name in other.placeholders} - side.placeholders
 
-        def function(step):
+        def function(step: int) -> Feed:
             if self._last[0] != step:
                 self._last = step, self._input_fn(step)
             values = self._last[1]
@@ -146,16 +151,16 @@ class SharedInput:
         return function
 
 
-def _source(name):
-    """The float tensor that a quantized one of that name is made of: see `draft.producer_name`."""
+def _source(name: str) -> str:
+    """The float tensor that a FixNeuron of that name quantizes: see `draft.producer_name`."""
     found = _QUANTIZED.match(name)
     return tensor_name(found.group(1), int(found.group(2) or 0)) if found else name
 
 
-def source_in(side, tensor):
-    """The name of the tensor of a float ModelSide that a Tensor of another side is made of; '' where it has none.
+def source_in(side: ModelSide, tensor: Tensor) -> str:
+    """The tensor of a float ModelSide that a Tensor of another side quantizes; '' if there is none.
 
-    Constants have none: folding and fitting change them on purpose.
+    Constants have none, since folding and fitting change them on purpose.
     """
     source = tensor_name(node_name(tensor.source), output_index(tensor.source))
     return source if not tensor.is_constant and source in side.floats else ''

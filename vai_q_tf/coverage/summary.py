@@ -1,4 +1,4 @@
-"""How much of a network is quantized, what stays float and why, for the user."""
+"""The share of a network that is quantized, and why the rest stays float."""
 import collections
 import re
 from typing import NamedTuple, Tuple
@@ -8,19 +8,21 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.coverage.node_status import FLOAT, inspect_nodes
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView
+from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.wording import some_of
 
 HEAVY = 'convolutions and matmuls'
-# Besides the ops with weights those that have none in any plan.
+# Ops that count as such although no plan quantizes weights of theirs.
 _HEAVY_OPS = frozenset((
     'BatchMatMul', 'BatchMatMulV2', 'Conv3DBackpropInputV2', 'DepthwiseConv2dNativeBackpropInput', 'Einsum', 'SparseMatMul'))
 
 
 class Coverage(NamedTuple):
-    """What of a range is quantized.
+    """The quantized part of a range.
 
-    weighted: the convolutions and matmuls. types: the op types of these. quantized: those of them whose weights are quantized.
-    ops: how many ops compute floats that depend on the inputs. floats: (reason, names) of those that stay float, most first.
+    weighted: the convolutions and matmuls. types: their op types. quantized: those of them with quantized weights.
+    ops: the number of ops that compute floats which depend on the inputs.
+    floats: (reason, names) of those that stay float, the most frequent reason first.
     """
     weighted: Tuple[str, ...]
     types: Tuple[str, ...]
@@ -29,18 +31,18 @@ class Coverage(NamedTuple):
     floats: Tuple[Tuple[str, Tuple[str, ...]], ...]
 
     @property
-    def left_float(self):
-        """How many ops stay float."""
+    def left_float(self) -> int:
+        """The number of ops that stay float."""
         return sum(len(names) for _, names in self.floats)
 
-    def __str__(self):
+    def __str__(self) -> str:
         heavy = ('{} of {} {} are quantized'.format(len(self.quantized), len(self.weighted), HEAVY) if self.weighted
                  else 'there are no ' + HEAVY)
         return '{}, {} of {} ops stay float'.format(heavy, self.left_float, self.ops)
 
 
-def coverage(graph_def, plan):
-    """The Coverage of the float GraphDef that a QuantPlan is about."""
+def coverage(graph_def: tf.GraphDef, plan: QuantPlan) -> Coverage:
+    """The Coverage of a float GraphDef by its plan."""
     view = GraphView(graph_def)
     nodes = list(inspect_nodes(view, plan))
     floats = collections.defaultdict(list)
@@ -55,12 +57,12 @@ def coverage(graph_def, plan):
 
 
 def _kind(reason):
-    """The reason without the names that make each of its kind another one."""
+    """The reason without names of nodes, so that equal reasons are counted together."""
     return re.sub(r"^its input '.*?' is computed", 'an input is computed', reason)
 
 
-def warn(found):
-    """Logs a warning where a Coverage has no quantized weights, or less than half of the convolutions and matmuls."""
+def warn(found: Coverage) -> None:
+    """Logs a warning if fewer than half of the convolutions and matmuls are quantized, or if there are none."""
     if 2 * len(found.quantized) >= len(found.weighted) > 0:
         return
     if not found.weighted:

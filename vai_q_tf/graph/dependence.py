@@ -1,6 +1,6 @@
 """Reachability and data dependence."""
 import collections
-from typing import Callable, Collection, Iterable, List, Set, TypeVar
+from typing import Callable, Collection, Dict, Iterable, List, Mapping, Set, TypeVar
 
 import tensorflow.compat.v1 as tf
 
@@ -19,6 +19,22 @@ def reach(starts: Iterable[_Item], following: Callable[[_Item], Iterable[_Item]]
             found.add(one)
             stack.extend(following(one))
     return found
+
+
+def in_order(needed: Mapping[str, Collection[str]]) -> List[str]:
+    """The keys of `needed`, each after the keys that it needs; those on a cycle, or downstream of one, are missing."""
+    readers: Dict[str, List[str]] = {name: [] for name in needed}
+    for name, sources in needed.items():
+        for source in sources:
+            readers[source].append(name)
+    waits = {name: len(sources) for name, sources in needed.items()}
+    ready = [name for name, count in waits.items() if not count]
+    for name in ready:  # which grows
+        for reader in readers[name]:
+            waits[reader] -= 1
+            if not waits[reader]:
+                ready.append(reader)
+    return ready
 
 
 def operands(view: GraphView, name: str) -> List[str]:

@@ -1,14 +1,16 @@
-"""Which tensors of a graph have one value in every run, so that they can be fetched."""
-import collections
+"""Tensors that can be fetched: those with one value in every run."""
+from typing import Dict, List, Tuple
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 
-from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS, ENTER_OPS, EXIT_OPS, MERGE_OPS, NEXT_OPS, SWITCH_OPS
-from vai_q_tf.graph.view import node_name, tensor_name
+from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS, NEXT_OPS, depth_after
+from vai_q_tf.graph.dependence import in_order, operands
+from vai_q_tf.graph.view import GraphView, tensor_name
 
 
-def fetchable_tensors(view):
-    """(tensors, skipped): names of the tensors of a GraphView that can be fetched, and {node: why it cannot}."""
+def fetchable_tensors(view: GraphView) -> Tuple[List[str], Dict[str, str]]:
+    """(the tensors that can be fetched, {node without any: reason})."""
     depths, tensors, skipped = _depths(view), [], {}
     for name in view.names:
         types = view.output_types(name)
@@ -26,39 +28,14 @@ def fetchable_tensors(view):
     return tensors, skipped
 
 
-def _is_number(dtype):
+def _is_number(dtype: tf.DType) -> bool:
     return dtype.is_numpy_compatible and np.dtype(dtype.as_numpy_dtype).kind in 'biuf'
 
 
-def _depths(view):
-    """{node: how many loops and branches it, or what it waits for, is in}; `branch_nodes` tells only what it is in."""
-    inputs, readers = {}, collections.defaultdict(list)
-    for name in view.names:
-        operands = [node_name(tensor) for tensor in view.inputs(name)] + list(view.control_inputs(name))
-        inputs[name] = [operand for operand in operands if not _is_next(view, operand)]  # without the way back of a loop
-        for operand in inputs[name]:
-            readers[operand].append(name)
-    waiting = {name: len(operands) for name, operands in inputs.items()}
-    ready = [name for name, count in waiting.items() if not count]
-    depths = {}
-    while ready:
-        name = ready.pop()
-        depths[name] = _depth(view, name, max((depths[operand] for operand in inputs[name]), default=0))
-        for reader in readers[name]:
-            waiting[reader] -= 1
-            if not waiting[reader]:
-                ready.append(reader)
+def _depths(view: GraphView) -> Dict[str, int]:
+    """{node: the number of loops and branches around it or a node that it waits for}; `branch_nodes` ignores waiting."""
+    needed = {name: [operand for operand in operands(view, name) if view.op(operand) not in NEXT_OPS] for name in view.names}
+    depths: Dict[str, int] = {}
+    for name in in_order(needed):
+        depths[name] = depth_after(view, name, max((depths[operand] for operand in needed[name]), default=0))
     return depths
-
-
-def _depth(view, name, depth):
-    op = view.op(name)
-    if op in ENTER_OPS or op in SWITCH_OPS and view.op(view.inputs(name)[1]) != 'LoopCond':
-        return depth + 1
-    if op in EXIT_OPS or op in MERGE_OPS and not any(_is_next(view, operand) for operand in view.inputs(name)):
-        return max(0, depth - 1)
-    return depth
-
-
-def _is_next(view, tensor):
-    return view.op(tensor) in NEXT_OPS

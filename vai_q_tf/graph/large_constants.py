@@ -1,42 +1,44 @@
-"""Large constants apart from their graph, so that copies of a GraphDef and runs of it do not copy them.
+"""Large constants kept apart from their GraphDef, so that copying and running the graph does not copy them.
 
-Within `kept_apart` the value of a large Const is an array beside the GraphDef, which has a key in its place, a digest of the
-value. TensorFlow gets a variable instead of the Const, which has the memory of the array. All that reads values of Consts, or
-makes Consts, does so here. What is not aware of it fails: neither TensorFlow nor NumPy takes the key for a value.
+Within `kept_apart` the value of a large Const is an array outside the GraphDef, which holds a key instead, a digest of the
+value. TensorFlow gets a variable instead of the Const, which shares the memory of the array. All code that reads values of
+Consts, or makes Consts, uses this module. Other code fails: neither TensorFlow nor NumPy accepts a key as a value.
 """
 import contextlib
 import ctypes
 import hashlib
 import threading
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.sessions import cpu_only
+from vai_q_tf.types import TensorProto
 
-_LEAST = 64 << 10  # bytes; the values of smaller ones may decide about shapes
+_LEAST = 64 << 10  # bytes; TensorFlow may need the values of smaller ones to infer shapes
 _PIECE = 1 << 18  # elements
-_ALIGNMENT = 64  # bytes, with which TensorFlow takes the memory of an array as it is
-# Keys have an odd number of bytes, as no large constant has.
+_ALIGNMENT = 64  # bytes; TensorFlow copies the memory of an array that is not aligned to them
+# Keys have an odd number of bytes, large constants never have.
 _MARK = b'vai_q_tf/large/'
 _KEY_LENGTH = len(_MARK) + 2 * hashlib.sha1().digest_size
 
 
 class _Scopes(threading.local):
-    """The values of each scope that is open, {key: its bytes as an aligned array}, the innermost last."""
+    """The values of each open scope, {key: bytes of the value as an aligned array}, the innermost last."""
 
-    def __init__(self):
-        self.open = []
+    def __init__(self) -> None:
+        self.open: List[Dict[bytes, np.ndarray]] = []
 
 
 _scopes = _Scopes()
 
 
 @contextlib.contextmanager
-def kept_apart():
-    """A scope, for a block or as a decorator; GraphDefs that get large constants within it are of no use after it.
+def kept_apart() -> Iterator[None]:
+    """A scope, for a block or as a decorator. GraphDefs with large constants that are made in it are useless after it.
 
-    Scopes may be nested; what an inner one adds is forgotten with it.
+    Scopes may be nested; values added in an inner one are forgotten at its end.
     """
     _scopes.open.append({})
     try:
@@ -83,8 +85,8 @@ def without_value(node: tf.NodeDef) -> tf.NodeDef:
     return result
 
 
-def without_nodes(graph_def):
-    """A copy of the GraphDef with all but its nodes."""
+def without_nodes(graph_def: tf.GraphDef) -> tf.GraphDef:
+    """A copy of the GraphDef without its nodes."""
     result = tf.GraphDef(version=graph_def.version)
     for field in ('versions', 'library'):
         if graph_def.HasField(field):
@@ -92,16 +94,16 @@ def without_nodes(graph_def):
     return result
 
 
-def forget_all_but(graph_defs):
-    """Forgets the values that none of the GraphDefs has, in all scopes that are open."""
+def forget_all_but(graph_defs: Iterable[tf.GraphDef]) -> None:
+    """Forgets the values that are not in any of the GraphDefs, in all open scopes."""
     needed = {_key_of(node) for graph_def in graph_defs for node in graph_def.node}
     for scope in _scopes.open:
         for key in set(scope) - needed:
             del scope[key]
 
 
-def attached(node):
-    """The NodeDef with its value in it; itself if it has that."""
+def attached(node: tf.NodeDef) -> tf.NodeDef:
+    """The NodeDef with its value inside; itself if that is so already."""
     key = _key_of(node)
     if not key:
         return node
@@ -111,8 +113,8 @@ def attached(node):
     return result
 
 
-def whole(graph_def):
-    """The GraphDef with all values in it; itself if none is apart."""
+def whole(graph_def: tf.GraphDef) -> tf.GraphDef:
+    """The GraphDef with all values inside; itself if none is apart."""
     if not any(map(_key_of, graph_def.node)):
         return graph_def
     result = without_nodes(graph_def)
@@ -121,31 +123,31 @@ def whole(graph_def):
     return result
 
 
-def is_apart(node):
+def is_apart(node: tf.NodeDef) -> bool:
     """Whether the NodeDef is a Const whose value is apart."""
     return bool(_key_of(node))
 
 
-def bytes_apart(node):
-    """The bytes of the value of a Const NodeDef as an array, None where they are not apart."""
+def bytes_apart(node: tf.NodeDef) -> Optional[np.ndarray]:
+    """The bytes of the value of a Const NodeDef as an array; None if they are not apart."""
     key = _key_of(node)
     return _bytes_of(key) if key else None
 
 
-def byte_size(node):
-    """How many bytes the NodeDef has with its value in it, up to a few."""
+def byte_size(node: tf.NodeDef) -> int:
+    """The approximate number of bytes of the NodeDef with its value inside."""
     key = _key_of(node)
     return node.ByteSize() + (_bytes_of(key).size if key else 0)
 
 
-def array(tensor):
-    """The value of the TensorProto of a Const as an ndarray; it cannot be written to where it is apart."""
+def array(tensor: TensorProto) -> np.ndarray:
+    """The value of the TensorProto of a Const; read-only if it is apart."""
     key = _key(tensor)
     return _view(key, tensor.dtype, [dim.size for dim in tensor.tensor_shape.dim]) if key else tf.make_ndarray(tensor)
 
 
-def tensor_proto(value, dtype):
-    """The TensorProto of a value for a Const; that of a large array has a key."""
+def tensor_proto(value: Any, dtype: tf.DType) -> TensorProto:
+    """The TensorProto of a value for a Const; of a large array, one with a key."""
     dtype = tf.as_dtype(dtype)
     if _scopes.open and isinstance(value, np.ndarray) and dtype.is_floating and value.size * dtype.size >= _LEAST:
         value = np.ascontiguousarray(value, dtype.as_numpy_dtype)
@@ -153,58 +155,63 @@ def tensor_proto(value, dtype):
     return tf.make_tensor_proto(value, dtype)
 
 
-def kept(value):
-    """The array, where it is large the one that Consts with this value share; it cannot be written to then."""
+def kept(value: np.ndarray) -> np.ndarray:
+    """The array itself if it is small, else the read-only array that all Consts with this value share."""
     if not _scopes.open or value.nbytes < _LEAST:
         return value
     return _bytes_of(_keep(np.ascontiguousarray(value))).view(value.dtype).reshape(value.shape)
 
 
-def by_pieces(function, value):
-    """What the function makes of each element of an array as float32, piece by piece, since it needs memory for them."""
+def by_pieces(function: Callable[[np.ndarray], np.ndarray], value: np.ndarray) -> np.ndarray:
+    """An elementwise function of an array as float32, computed piece by piece to save memory."""
     result, flat = np.empty(value.shape, np.float32), value.reshape(-1)
     for start in range(0, value.size, _PIECE):
         result.reshape(-1)[start:start + _PIECE] = function(flat[start:start + _PIECE])
     return result
 
 
-def import_graph_def(graph_def, *args, **kwargs):
+def import_graph_def(graph_def: tf.GraphDef, *args: Any, **kwargs: Any) -> Any:
     """`tf.import_graph_def` of a GraphDef whose large constants may be apart; see `session`."""
     return tf.import_graph_def(_with_variables(graph_def), *args, **kwargs)
 
 
-def session(graph, config=None):
+def session(graph: tf.Graph, config: Optional[tf.ConfigProto] = None) -> tf.Session:
     """A tf.Session in which the graph's large constants have their values."""
     result = tf.Session(graph=graph, config=config)
-    handles = {op.get_attr('shared_name'): op for op in graph.get_operations() if is_stand_in(op)}
-    if handles:
-        assignments, values = [], {}
-        with graph.as_default():
-            for name, op in handles.items():
-                dtype, shape = op.get_attr('dtype'), op.get_attr('shape')
-                source = tf.placeholder(dtype, tf.TensorShape(shape))
-                assignments.append(tf.raw_ops.AssignVariableOp(resource=op.outputs[0], value=source))
-                values[source] = _view(name[:_KEY_LENGTH], dtype, [dim.size for dim in shape.dim])
-        result.run(assignments, values)
+    stand_ins = [op for op in graph.get_operations() if is_stand_in(op)]
+    if stand_ins:
+        _assign(result, {op.get_attr('shared_name'): op for op in stand_ins})
     return result
 
 
-def is_stand_in(op):
-    """Whether a tf.Operation is the variable of a large constant."""
+def _assign(run: tf.Session, stand_ins: Dict[bytes, tf.Operation]) -> None:
+    """Gives their values to variables {shared name: op}."""
+    assignments, values = [], {}
+    with run.graph.as_default():
+        for name, op in stand_ins.items():
+            dtype, shape = op.get_attr('dtype'), op.get_attr('shape')
+            source = tf.placeholder(dtype, tf.TensorShape(shape))
+            assignments.append(tf.raw_ops.AssignVariableOp(resource=op.outputs[0], value=source))
+            values[source] = _view(name[:_KEY_LENGTH], dtype, [dim.size for dim in shape.dim])
+    run.run(assignments, values)
+
+
+def is_stand_in(op: tf.Operation) -> bool:
+    """Whether an op is the variable of a large constant."""
     return op.type == 'VarHandleOp' and op.get_attr('shared_name').startswith(_MARK)
 
 
-def _give_back():
-    """Gives the memory of arrays that nothing needs any more to the system."""
+def _give_back() -> None:
+    """Returns the memory of unused arrays to the system."""
     with tf.Graph().as_default(), tf.Session(config=cpu_only()) as run:
-        run.run(tf.no_op())  # TensorFlow lets go of arrays that it was fed when something runs
+        run.run(tf.no_op())  # TensorFlow releases the arrays that it was fed in the next run
     trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # the C library keeps a heap for each thread
     if trim:
         trim(0)
 
 
-def _keep(value):
-    """The key of the bytes, or of those of a contiguous array."""
+def _keep(value: Union[bytes, np.ndarray]) -> bytes:
+    """The key of the bytes of a value, a contiguous array if it is one, which the innermost scope keeps from now on."""
     data = np.frombuffer(value, np.uint8) if isinstance(value, bytes) else value.reshape(-1).view(np.uint8)
     key = _MARK + hashlib.sha1(data).hexdigest().encode()
     if not any(key in scope for scope in _scopes.open):
@@ -217,7 +224,7 @@ def _keep(value):
     return key
 
 
-def _keyed(dtype, shape, key):
+def _keyed(dtype: int, shape: Sequence[int], key: bytes) -> TensorProto:
     result = tf.AttrValue().tensor
     result.dtype, result.tensor_content = dtype, key
     for size in shape:
@@ -225,46 +232,53 @@ def _keyed(dtype, shape, key):
     return result
 
 
-def _key_of(node):
-    """The key of a Const NodeDef whose value is apart, b'' for another node."""
+def _key_of(node: tf.NodeDef) -> bytes:
+    """The key of a Const NodeDef whose value is apart; b'' for other nodes."""
     return _key(node.attr['value'].tensor) if _scopes.open and node.op == 'Const' and 'value' in node.attr else b''
 
 
-def _key(tensor):
-    """The key in a TensorProto, b'' where there is a value. Reading the content copies it, so only of small ones."""
+def _key(tensor: TensorProto) -> bytes:
+    """The key in a TensorProto; b'' if it holds a value. Only small ones are read, because reading copies the content."""
     is_small = _scopes.open and tensor.ByteSize() < 4 * _KEY_LENGTH
     return tensor.tensor_content if is_small and tensor.tensor_content.startswith(_MARK) else b''
 
 
-def _bytes_of(key):
+def _bytes_of(key: bytes) -> np.ndarray:
     return next(scope[key] for scope in _scopes.open if key in scope)
 
 
-def _view(key, dtype, shape):
+def _view(key: bytes, dtype: tf.DType, shape: Sequence[int]) -> np.ndarray:
     return _bytes_of(key).view(tf.as_dtype(dtype).as_numpy_dtype).reshape(shape)
 
 
-def _with_variables(graph_def):
-    """The GraphDef in which large constants are read from variables.
+def _with_variables(graph_def: tf.GraphDef) -> tf.GraphDef:
+    """The GraphDef with variables for large constants.
 
-    Those that wait for something stay Consts: that is how they are put into a loop or a branch.
+    Those with control inputs stay Consts, because control inputs may place them in a loop or a branch.
     """
     if not any(map(_key_of, graph_def.node)):
         return graph_def
     result = without_nodes(graph_def)
     handles = set()
     for node in graph_def.node:
-        key = _key_of(node)
-        if not key or node.input:
+        if node.input or not _key_of(node):
             result.node.add().CopyFrom(attached(node))
             continue
-        tensor = node.attr['value'].tensor
-        name = '{}_{}_{}'.format(key.decode(), tensor.dtype, 'x'.join(str(dim.size) for dim in tensor.tensor_shape.dim))
-        if name not in handles:
-            handles.add(name)
-            handle = result.node.add(name=name, op='VarHandleOp', device=node.device)
-            handle.attr['dtype'].type, handle.attr['shared_name'].s = tensor.dtype, name.encode()
-            handle.attr['shape'].shape.CopyFrom(tensor.tensor_shape)
-        read = result.node.add(name=node.name, op='ReadVariableOp', device=node.device, input=[name])
-        read.attr['dtype'].type = tensor.dtype
+        handle = _handle(node)
+        if handle.name not in handles:
+            handles.add(handle.name)
+            result.node.add().CopyFrom(handle)
+        read = result.node.add(name=node.name, op='ReadVariableOp', device=node.device, input=[handle.name])
+        read.attr['dtype'].type = handle.attr['dtype'].type
     return result
+
+
+def _handle(node: tf.NodeDef) -> tf.NodeDef:
+    """The VarHandleOp of a large constant, which `session` finds by its shared_name; equal values share it."""
+    tensor = node.attr['value'].tensor
+    shape = 'x'.join(str(dim.size) for dim in tensor.tensor_shape.dim)
+    name = '{}_{}_{}'.format(_key_of(node).decode(), tensor.dtype, shape)
+    handle = tf.NodeDef(name=name, op='VarHandleOp', device=node.device)
+    handle.attr['dtype'].type, handle.attr['shared_name'].s = tensor.dtype, name.encode()
+    handle.attr['shape'].shape.CopyFrom(tensor.tensor_shape)
+    return handle

@@ -1,17 +1,18 @@
-"""Edits a live `tf.Graph`: adds ops beside those that exist and re-points inputs to them; nothing is ever removed.
+"""Edits of a live `tf.Graph`: ops are added and inputs rerouted to them; nothing is ever removed.
 
-An edit is refused while the graph is still untouched: when it is finalized or a session would not see the change, when it
-is quantized already, and when gradients exist, because those would go on describing the float network.
+The checks come before the first edit, so that a refused graph is unchanged.
 """
 import contextlib
+from typing import Collection, Container, Iterable, Iterator, List, Sequence
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, tf_internal
+from vai_q_tf.types import NodeInput
 
 
-def check_not_finalized(graph):
-    """Raises a QuantizeError when `graph` is finalized."""
+def check_not_finalized(graph: tf.Graph) -> None:
+    """Raises a QuantizeError GRAPH_FINALIZED if `graph` is finalized."""
     if graph.finalized:
         raise errors.QuantizeError(
             errors.GRAPH_FINALIZED, 'Cannot modify',
@@ -19,10 +20,9 @@ def check_not_finalized(graph):
             'Rewrite it right after the network is built.')
 
 
-def check_editable(graph, excluded=frozenset()):
-    """Raises a QuantizeError when `graph` is finalized or already holds gradients other than the ops called `excluded`."""
+def check_editable(graph: tf.Graph, excluded: Container[str] = frozenset()) -> None:
+    """Raises a QuantizeError if `graph` is finalized, or has ops of gradients other than those called `excluded`."""
     check_not_finalized(graph)
-    # TensorFlow notes on every op made by a gradient function the forward op that it belongs to.
     backward = next((op for op in graph.get_operations() if tf_internal.forward_op(op) is not None and op.name not in excluded),
                     None)
     if backward is not None:
@@ -32,8 +32,8 @@ def check_editable(graph, excluded=frozenset()):
             'Call it after the network is built and before tf.gradients or the optimizer.'.format(backward.name))
 
 
-def check_no_control_flow(graph, nodes):
-    """Raises a QuantizeError naming the first of `nodes` that sits inside a tf.while_loop or tf.cond."""
+def check_no_control_flow(graph: tf.Graph, nodes: Iterable[str]) -> None:
+    """Raises a QuantizeError UNSUPPORTED_GRAPH for the first of `nodes` that is inside a tf.while_loop or tf.cond."""
     for name in nodes:
         if tf_internal.is_in_control_flow(graph.get_operation_by_name(name)):
             raise errors.QuantizeError(
@@ -42,43 +42,43 @@ def check_no_control_flow(graph, nodes):
                 'output_nodes so that the loop or condition lies outside.'.format(name))
 
 
-def tensor(graph, name):
-    """The tf.Tensor that a GraphDef calls 'node' or 'node:k'."""
+def tensor(graph: tf.Graph, name: str) -> tf.Tensor:
+    """The tf.Tensor called 'node' or 'node:k' in a GraphDef."""
     return graph.get_tensor_by_name(name if ':' in name else name + ':0')
 
 
-def consumers(value):
-    """Every (node name, input index) that reads the tf.Tensor `value`, in graph order."""
+def consumers(value: tf.Tensor) -> List[NodeInput]:
+    """The inputs that read the tf.Tensor `value`, in graph order."""
     return [(op.name, index) for op in sorted(set(value.consumers()), key=tf_internal.creation_number)
             for index, operand in enumerate(op.inputs) if operand is value]
 
 
-def reroute(graph, inputs, value):
-    """Makes each input (node name, index) read the tf.Tensor `value`."""
+def reroute(graph: tf.Graph, inputs: Iterable[NodeInput], value: tf.Tensor) -> None:
+    """Makes the inputs read the tf.Tensor `value`."""
     for node, index in inputs:
         tf_internal.set_input(graph.get_operation_by_name(node), index, value)
 
 
-def replace_control_inputs(waiter, old, new):
-    """Makes the tf.Operation `waiter`, which waits for each op of `old` to run, wait for each op of `new` instead."""
+def replace_control_inputs(waiter: tf.Operation, old: Collection[tf.Operation], new: Iterable[tf.Operation]) -> None:
+    """Replaces the control inputs `old` of the tf.Operation `waiter` by `new`."""
     tf_internal.set_control_inputs(waiter, [op for op in waiter.control_inputs if op not in old] + list(new))
 
 
 @contextlib.contextmanager
-def with_placement_of(graph, value, grouped=False):
-    """New ops get full names, the device of `value`'s op, and no control dependencies of the caller's context.
+def with_placement_of(graph: tf.Graph, value: tf.Tensor, grouped: bool = False) -> Iterator[None]:
+    """Places new ops on the device of `value`'s op, without the name scope and control dependencies of the caller's context.
 
-    grouped: whether their names begin with that of this op, where TensorBoard shows them.
+    grouped: prefixes their names with that of the op, so that TensorBoard shows them there.
     """
     scope = value.op.name + '/quantize/' if grouped else None
     with graph.as_default(), tf.name_scope(scope), tf.control_dependencies(None), tf.device(None), tf.device(value.op.device):
         yield
 
 
-def add_node(graph, node, inputs, name):
-    """A new op for the NodeDef `node` that reads the tf.Tensors `inputs`, called `name` or, where that is taken, with a number.
+def add_node(graph: tf.Graph, node: tf.NodeDef, inputs: Sequence[tf.Tensor], name: str) -> tf.Operation:
+    """A new op for the NodeDef `node` with the inputs `inputs`, on the device of the first one.
 
-    It is placed with the first of them.
+    name: gets a numeric suffix if it is taken.
     """
     attrs = {key: attr for key, attr in node.attr.items() if not key.startswith('_')}
     with contextlib.ExitStack() as stack:

@@ -1,31 +1,32 @@
-"""Sessions that compute what the graph says, node by node."""
+"""Sessions that execute a graph as it is, node by node."""
 import numbers
+from typing import Optional
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, tf_internal
 
 
-def exact(config):
-    """Turns off TensorFlow's graph optimizers, which would fuse and reorder what is being measured, in a tf.ConfigProto.
-
-    Returns:
-      `config`.
-    """
+def exact(config: tf.ConfigProto) -> tf.ConfigProto:
+    """`config`, with TensorFlow's graph optimizers turned off: they would fuse and reorder the ops being measured."""
     config.graph_options.optimizer_options.opt_level = -1
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     return config
 
 
-def cpu_only():
-    """A tf.ConfigProto that leaves the GPUs alone, for what is computed once and is small."""
+def cpu_only() -> tf.ConfigProto:
+    """A tf.ConfigProto without GPUs, for small computations that run once."""
     return tf.ConfigProto(device_count={'GPU': 0})
 
 
-def session_config(gpu_memory_fraction=None):
+def session_config(gpu_memory_fraction: Optional[float] = None) -> tf.ConfigProto:
     """An `exact` tf.ConfigProto for all devices.
 
-    gpu_memory_fraction: of each GPU, above 0 and at most 1 (else a QuantizeError INVALID_CONFIG); None: as TensorFlow sees fit.
+    Args:
+      gpu_memory_fraction: the fraction of each GPU's memory, above 0 and at most 1; None: TensorFlow's default.
+
+    Raises:
+      QuantizeError: INVALID_CONFIG if the fraction is out of range.
     """
     config = exact(tf.ConfigProto(allow_soft_placement=True))
     if gpu_memory_fraction is not None:
@@ -37,9 +38,9 @@ def session_config(gpu_memory_fraction=None):
     return config
 
 
-def skip_clustering(op):
-    """Spares sessions the search for parts of a graph that XLA could compile; `op` is one that they run.
+def skip_clustering(op: tf.Operation) -> None:
+    """Keeps TensorFlow's XLA clustering pass from running on the graphs of sessions that run `op`.
 
-    TensorFlow searches even where XLA is off, in time quadratic in the size of the graph, but not if an op has this mark.
+    The pass runs even if XLA is off, in time quadratic in the size of the graph, unless an op has this mark.
     """
     tf_internal.set_attr(op, '_XlaAlreadyClustered', tf.AttrValue(b=True))

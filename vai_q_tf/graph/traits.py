@@ -1,23 +1,23 @@
-"""What quantization needs to know of each op type. Coverage grows by rows of the tables below."""
-from typing import NamedTuple, Tuple
+"""What quantization needs to know about each op type. Coverage grows by rows of TRAITS."""
+from typing import NamedTuple, Sequence, Tuple
 
 WEIGHTED, VALUE, SHARED, FORWARDS, FLOAT = 'weighted', 'value', 'shared', 'passes', 'float'
 
 
 class Trait(NamedTuple):
-    """One row.
+    """The traits of an op type.
 
-    kind: WEIGHTED multiplies its input by weights; VALUE has an output position of its own; SHARED has one too, which
-      should be that of its inputs, as it only selects, joins or averages values; PASSES hands its input on as it is and
-      needs no FixNeuron after it; FLOAT stays float for `reason`.
-    data: which of the inputs carry values, a slice.
-    weight: the index of the weights.
+    kind: WEIGHTED multiplies its input by weights; VALUE has its own output position; SHARED has one that should be equal to
+      that of its inputs, because it only selects, joins or averages values; FORWARDS forwards its input unchanged and needs no
+      FixNeuron; FLOAT stays float for `reason`.
+    data: the inputs that carry values, a slice.
+    weight: the index of the weights among the inputs.
     channel_axes: the axes of the weights that make up the output channels, in the order of the channels.
     reduction_axes: the axes of the weights that one value of the result sums over.
-    depthwise: whether each input channel has filters of its own.
-    constants: whether constant operands take part with positions of their own.
-    relu: whether a relu after it is computed with it.
-    moves: whether the result holds the values of the first input as they are, and zeros; the hardware copies integers there.
+    depthwise: whether each input channel has its own filters.
+    constants: whether constant operands are quantized, each at its own position.
+    relu: whether the hardware fuses a following relu with it.
+    moves: whether the result consists of values of the first input, and zeros; the hardware copies integers.
     reason: why the op stays float.
     """
     kind: str
@@ -31,17 +31,17 @@ class Trait(NamedTuple):
     moves: bool = False
     reason: str = ''
 
-    def data_inputs(self, inputs):
-        """The (index, tensor) of the inputs that carry values, among the data inputs of a node."""
+    def data_inputs(self, inputs: Sequence[str]) -> Tuple[Tuple[int, str], ...]:
+        """The inputs that carry values, as (index, tensor); `inputs` are all inputs of a node, without control inputs."""
         return tuple(enumerate(inputs))[self.data]
 
 
-# The ops whose output is their input; of an IdentityN each output is the input of its number.
+# Ops that forward their input unchanged; IdentityN forwards input k to output k.
 PASS_THROUGH_OPS = frozenset((
     'Identity', 'IdentityN', 'StopGradient', 'CheckNumerics', 'PreventGradient', 'Snapshot', 'DebugIdentity', 'DebugIdentityV2',
     'Copy', 'CopyHost', 'Print'))
-IDENTITY_OPS = frozenset(('Identity',))  # what patterns look through
-# From a variable or a Const to its reader; what ReadVariableOp reads is the handle, which stands for the value.
+IDENTITY_OPS = frozenset(('Identity',))  # which patterns ignore
+# From a variable or a Const to its reader. ReadVariableOp reads a handle, which represents the value.
 READ_OPS = IDENTITY_OPS | {'ReadVariableOp'}
 
 _ALL = slice(None)
@@ -106,11 +106,11 @@ BATCH_NORM_OPS = frozenset(('FusedBatchNorm', 'FusedBatchNormV2', 'FusedBatchNor
 ADD_OPS = frozenset(('Add', 'AddV2', 'BiasAdd'))
 CONCAT_OPS = frozenset(('Concat', 'ConcatV2'))
 SHAPE_OPS = frozenset(('Shape', 'ShapeN', 'Size', 'Rank'))  # which read no values
-# The ops whose outputs are parts of an input, and which one it is.
+# {op whose outputs are parts of an input: the index of that input}
 SPLIT_INPUTS = {'Split': 1, 'SplitV': 0, 'Unpack': 0}
 FIX_NEURON_OPS = frozenset(('FixNeuron', 'VaiFixNeuron'))
 
 
-def trait(op):
-    """The Trait of an op type; FLOAT with a general reason for an op that has no row in TRAITS."""
+def trait(op: str) -> Trait:
+    """The Trait of an op type; FLOAT with a general reason if it has no row in TRAITS."""
     return TRAITS.get(op) or Trait(FLOAT, reason='there is no quantization rule for the op {}'.format(op))

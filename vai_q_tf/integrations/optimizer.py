@@ -34,7 +34,7 @@ class QuantizeOptimizer(tf.train.Optimizer):
         self._config = require_config(config)
         self._distillation = require_distillation(distillation)
         if self._distillation is not None:
-            self._distillation = self._distillation.with_checkpoint(None)
+            self._distillation = self._distillation.with_checkpoint()
         self._optimizer = optimizer
         tf_internal.track(self, optimizer, 'base_optimizer')
 

@@ -1,10 +1,13 @@
-"""optimise: the passes that make of a float graph the float graph that the DPU computes, in their order."""
+"""The passes in their order: from a float graph to the float graph that the DPU computes.
+
+Tests: tests/passes/test_pipeline.py, test_optimise_variables.py and test_networks.py.
+"""
 import collections
 from typing import Callable, FrozenSet, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.config import require_config
+from vai_q_tf.config import QuantizeConfig, require_config
 from vai_q_tf.graph.traits import BATCH_NORM_OPS, PASS_THROUGH_OPS
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes.cleanup.fold_constants import evaluate_folded, fold_constants, fold_parameters
@@ -39,29 +42,32 @@ from vai_q_tf.passes.partition import merge, partition
 from vai_q_tf.patterns.batch_norm import require_inference_form
 from vai_q_tf.patterns.graph_range import GraphRange
 
+# A function (graph_def, protected, config) to a GraphDef. protected: names of the nodes that keep name and meaning. Few passes
+# need the config. A pass that changes nothing returns the GraphDef itself.
+Pass = Callable[[tf.GraphDef, FrozenSet[str], QuantizeConfig], tf.GraphDef]
+
 
 def _always(config):
     return True
 
 
-def _all_asked(config):
+def _unless_fold_bn_only(config):
     return not config.fold_bn_only
 
 
-def _dpu(config):
+def _simulates_dpu(config):
     return bool(config.simulate_dpu) and not config.fold_bn_only
 
 
 class PassEntry(NamedTuple):
     """A pass in the order of passes.
 
-    run: function (graph_def, protected, config) to a GraphDef.
-    ops: the op types without which it has nothing to do; empty: any.
-    when: whether the config asks for it. shapes: whether it needs `_output_shapes`.
+    ops: it changes nothing in graphs that have none of these op types; empty: any graph.
+    when: whether a config asks for it. shapes: whether it needs `_output_shapes`.
     """
-    run: Callable
+    run: Pass
     ops: FrozenSet[str] = frozenset()
-    when: Callable = _always
+    when: Callable[[QuantizeConfig], bool] = _always
     shapes: bool = False
 
 
@@ -76,50 +82,51 @@ CLEAN_UP = (
 CONSTANTS = PassEntry(fold_constants)
 PARAMETERS = PassEntry(fold_parameters)
 FOLDING = (
-    PassEntry(separate_shared_constants, when=_all_asked),
-    PassEntry(write_dense_as_convolution, _ops('MatMul'), _all_asked),
-    PassEntry(replace_relu_minimum, _ops('Minimum'), _all_asked),
-    PassEntry(replace_prelu, _ops('Maximum Sub Abs Neg Relu Minimum'), _all_asked),
-    PassEntry(reorder_hard_swish, _ops('Relu6'), _all_asked),
+    PassEntry(separate_shared_constants, when=_unless_fold_bn_only),
+    PassEntry(write_dense_as_convolution, _ops('MatMul'), _unless_fold_bn_only),
+    PassEntry(replace_relu_minimum, _ops('Minimum'), _unless_fold_bn_only),
+    PassEntry(replace_prelu, _ops('Maximum Sub Abs Neg Relu Minimum'), _unless_fold_bn_only),
+    PassEntry(reorder_hard_swish, _ops('Relu6'), _unless_fold_bn_only),
     PassEntry(expand_batch_norms, BATCH_NORM_OPS | {'BatchNormWithGlobalNormalization'}),
     PassEntry(fold_batch_norms, _ops('Mul RealDiv Add AddV2 BiasAdd Sub')),
-    PassEntry(replace_div_and_sub, _ops('RealDiv Sub Neg'), _all_asked),
+    PassEntry(replace_div_and_sub, _ops('RealDiv Sub Neg'), _unless_fold_bn_only),
     PassEntry(evaluate_folded),
     PassEntry(equalize_layers, when=lambda config: bool(config.do_cle), shapes=True),
 )
 DPU = (
-    PassEntry(mean_to_average_pool, _ops('Mean'), _dpu, shapes=True),
-    PassEntry(split_large_pools, _ops('AvgPool MaxPool'), _dpu, shapes=True),
-    PassEntry(scale_average_pools, _ops('AvgPool'), _dpu, shapes=True),
-    PassEntry(adjust_leaky_relu, _ops('LeakyRelu'), _dpu),
-    PassEntry(replace_sigmoid, _ops('Sigmoid'), lambda config: _dpu(config) and bool(config.replace_sigmoid)),
-    PassEntry(scale_hard_sigmoid, _ops('Relu6'), _dpu),
-    PassEntry(replace_lone_bias_adds, _ops('BiasAdd'), _all_asked, shapes=True),
-    PassEntry(reshape_operands, _ops('Add AddV2 Mul Maximum'), _all_asked, shapes=True),
-    PassEntry(write_packs, _ops('Pack'), _all_asked, shapes=True),
+    PassEntry(mean_to_average_pool, _ops('Mean'), _simulates_dpu, shapes=True),
+    PassEntry(split_large_pools, _ops('AvgPool MaxPool'), _simulates_dpu, shapes=True),
+    PassEntry(scale_average_pools, _ops('AvgPool'), _simulates_dpu, shapes=True),
+    PassEntry(adjust_leaky_relu, _ops('LeakyRelu'), _simulates_dpu),
+    PassEntry(replace_sigmoid, _ops('Sigmoid'), lambda config: _simulates_dpu(config) and bool(config.replace_sigmoid)),
+    PassEntry(scale_hard_sigmoid, _ops('Relu6'), _simulates_dpu),
+    PassEntry(replace_lone_bias_adds, _ops('BiasAdd'), _unless_fold_bn_only, shapes=True),
+    PassEntry(reshape_operands, _ops('Add AddV2 Mul Maximum'), _unless_fold_bn_only, shapes=True),
+    PassEntry(write_packs, _ops('Pack'), _unless_fold_bn_only, shapes=True),
     PassEntry(evaluate_folded, _ops('Reshape')),  # of parameters, by the last three
-    PassEntry(write_explicit_padding, _ops('Conv2D'), _all_asked, shapes=True),
-    PassEntry(open_batches, _ops('Reshape'), _all_asked, shapes=True),
-    PassEntry(replace_softmax, _ops('Softmax'), lambda config: _all_asked(config) and bool(config.replace_softmax),
+    PassEntry(write_explicit_padding, _ops('Conv2D'), _unless_fold_bn_only, shapes=True),
+    PassEntry(open_batches, _ops('Reshape'), _unless_fold_bn_only, shapes=True),
+    PassEntry(replace_softmax, _ops('Softmax'), lambda config: _unless_fold_bn_only(config) and bool(config.replace_softmax),
               shapes=True),
     PassEntry(fold_reshape, _ops('Reshape ResizeNearestNeighbor ResizeBilinear'), lambda config: bool(config.fold_reshape),
-         shapes=True),
+              shapes=True),
 )
 
 
-def optimise(graph_def, config, fold_constant=True, equalize=equalize_layers):
-    """The float graph that is to be quantized: between input and output nodes what the DPU computes, else as it was.
+def optimise(graph_def: tf.GraphDef, config: QuantizeConfig, fold_constant: bool = True,
+             equalize: Pass = equalize_layers) -> tf.GraphDef:
+    """The float graph to quantize: as the DPU computes it between input and output nodes, unchanged before and after.
 
     Nodes that neither the range nor its pre-processing or post-processing needs are dropped. Input and output nodes, and
-    what post-processing reads, keep their names and their meaning. Producers come before their readers. Nodes that stand
-    for several of `graph_def` note the names in the attribute `_origins`.
+    nodes that post-processing reads, keep name and meaning. Producers come before their readers. Nodes that replace others
+    have the names of those in the attr `_origins`.
 
     Args:
-      graph_def: a frozen GraphDef, left as it is.
-      config: QuantizeConfig that names a range. With `fold_bn_only` only nodes that hand on their input, batch norms and
-        factors go, and what `do_cle` and `fold_reshape` ask for is done. `input_shapes` gives the shapes of the inputs.
-      fold_constant: whether to evaluate what depends on constants only. Otherwise only parameters of batch norms are.
-      equalize: the pass that `do_cle` asks for.
+      graph_def: a frozen GraphDef; it is not changed.
+      config: QuantizeConfig that names a range. With `fold_bn_only` the passes only remove ops that forward their input, fold
+        batch norms and factors, and do what `do_cle` and `fold_reshape` ask for. `input_shapes` gives the shapes of the inputs.
+      fold_constant: whether to fold all constants, or only the parameters of batch norms and additions.
+      equalize: the pass for `do_cle`.
 
     Raises:
       QuantizeError: unknown, swapped or disconnected input and output nodes; a graph that is quantized already; shapes
@@ -129,18 +136,16 @@ def optimise(graph_def, config, fold_constant=True, equalize=equalize_layers):
 
 
 class Optimised(NamedTuple):
-    """clean: the graph without what does nothing at inference. optimised: what the other passes made of it."""
+    """clean: the graph without ops that have no effect at inference. optimised: the same after all other passes."""
     clean: tf.GraphDef
     optimised: tf.GraphDef
 
 
-def optimise_variables(graph_def, config, fold_constant=True, equalize=equalize_layers):
-    """As `optimise`, for a graph in which Consts may stand for variables (`view.STANDS_FOR`); nobody looks at their values.
+def optimise_variables(graph_def: tf.GraphDef, config: QuantizeConfig, fold_constant: bool = True,
+                       equalize: Pass = equalize_layers) -> Optimised:
+    """As `optimise`, for a graph in which Consts may represent variables (`view.STANDS_FOR`); their values are not read.
 
-    What folding makes of variables is arithmetic on those Consts in the result, under the name that its value would have.
-
-    Returns:
-      Optimised.
+    Folding changes variables by arithmetic on those Consts, under the name that a Const of the value would have.
     """
     require_config(config)
     view = GraphView(graph_def)
@@ -150,28 +155,28 @@ def optimise_variables(graph_def, config, fold_constant=True, equalize=equalize_
                            frozenset(map(node_name, config.ignore_nodes)))
     parts = partition(whole, config)
 
-    def run(steps, main):
-        return _run(steps, main, parts.protected, config)
+    def run(entries, main):
+        return _run(entries, main, parts.protected, config)
 
-    clean = run(CLEAN_UP + ((CONSTANTS if fold_constant else PARAMETERS),), parts.main)
-    # Of arithmetic on variables nothing but shape inference tells the shapes.
-    folding = [step._replace(run=equalize) if step.run is equalize_layers else step for step in FOLDING]
+    clean = run([*CLEAN_UP, CONSTANTS if fold_constant else PARAMETERS], parts.main)
+    folding = [entry._replace(run=equalize) if entry.run is equalize_layers else entry for entry in FOLDING]
+    # The shapes of arithmetic on variables are known only if they are inferred.
     folded = run(folding, infer_shapes(clean, parts.protected, config) if has_variables(clean) else clean)
     return Optimised(merge(parts, clean), merge(parts, run(DPU, folded)))
 
 
-def _run(steps, graph_def, protected, config):
+def _run(entries, graph_def, protected, config):
     ops, shaped = _count(graph_def), False
-    for step in steps:
-        if not step.when(config) or (step.ops and step.ops.isdisjoint(ops)):
+    for entry in entries:
+        if not entry.when(config) or (entry.ops and entry.ops.isdisjoint(ops)):
             continue
-        if step.shapes and not shaped:
+        if entry.shapes and not shaped:
             graph_def, shaped = infer_shapes(graph_def, protected, config), True
-        result = step.run(graph_def, protected, config)
+        result = entry.run(graph_def, protected, config)
         if result is not graph_def:
             graph_def, before = result, ops
             ops = _count(graph_def)
-            tf.logging.info('%s: %s', step.run.__name__, _difference(before, ops))
+            tf.logging.info('%s: %s', entry.run.__name__, _difference(before, ops))
     return graph_def
 
 
@@ -180,7 +185,7 @@ def _count(graph_def):
 
 
 def _difference(before, after):
-    """How the numbers of nodes changed, in words."""
+    """The changes of the numbers of nodes as text, 'Add -1, BiasAdd +1'."""
     changes = ('{} {:+d}'.format(op, after[op] - before[op]) for op in sorted(set(before) | set(after))
                if after[op] != before[op])
     return ', '.join(changes) or 'nodes of the same types'

@@ -18,7 +18,7 @@ from vai_q_tf.frozen.run_config import import_name
 from vai_q_tf.html_report.contents import ReportContents
 from vai_q_tf.html_report.page import REPORT_FILE, report_or_log
 from vai_q_tf.lint.lint import Finding
-from vai_q_tf.plan.quant_plan import QuantPlan
+from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor
 from vai_q_tf.ptq.effort.improve import Improved, Network
 from vai_q_tf.summary.data_checks import input_warnings, odd_positions
 from vai_q_tf.summary.next_steps import next_steps
@@ -35,8 +35,13 @@ def warn_of_inputs(improved: Improved, plan: QuantPlan) -> None:
     """Logs warnings about suspicious calibration data."""
     for record in plan.tensors:
         if record.name in improved.inputs:
-            for text in input_warnings(record.tensor, improved.inputs[record.name], improved.positions[record.name]):
+            for text in input_warnings(_input_summary(improved, record), improved.inputs[record.name].deviations):
                 tf.logging.warning('%s', text)
+
+
+def _input_summary(improved: Improved, record: QuantTensor) -> InputSummary:
+    found, position = improved.inputs[record.name], improved.positions[record.name]
+    return InputSummary(record.tensor, found.low, found.high, record.bits, position, found.saturated(position))
 
 
 def summarise(improved: Improved, network: Network, findings: Sequence[Finding], differences: Sequence[Finding],
@@ -46,10 +51,7 @@ def summarise(improved: Improved, network: Network, findings: Sequence[Finding],
     network: the Network that was chosen. findings, differences: of `lint`. warnings: logged messages.
     """
     plan = network.plan
-    inputs = tuple(
-        InputSummary(record.tensor, found.low, found.high, record.bits, improved.positions[record.name],
-                     found.saturated(improved.positions[record.name]))
-        for record in plan.tensors for found in [improved.inputs.get(record.name)] if found)
+    inputs = tuple(_input_summary(improved, record) for record in plan.tensors if record.name in improved.inputs)
     odd = odd_positions(plan, improved.positions)
     # Fitted constants differ from the float ones on purpose.
     fitted = {record.name for record in plan.tensors if record.tensor in improved.values}

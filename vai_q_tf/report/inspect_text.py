@@ -1,7 +1,7 @@
 """The Inspection of a graph as text or JSON, and the command line that quantizes the graph."""
 import collections
 import shlex
-from typing import Iterable, List, Optional, Sequence
+from typing import Iterable, List, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -47,11 +47,11 @@ def to_json(inspection: Inspection) -> str:
 
 def quantize_command(inspection: Inspection, path: str) -> str:
     """The command line that quantizes the inspected range of the graph in the file `path`."""
-    shapes = {node.name: node.shape for node in inspection.inputs}
+    shapes = {node.name: _dims(node.shape) for node in inspection.inputs if node.shape}
     words = ['vai_q_tensorflow', 'quantize', '--input_frozen_graph', path,
              '--input_nodes', ','.join(inspection.input_nodes)]
-    if all(shapes.get(name) for name in inspection.input_nodes):
-        words += ['--input_shapes', ':'.join(_dims(shapes[name]) for name in inspection.input_nodes)]
+    if all(name in shapes for name in inspection.input_nodes):
+        words += ['--input_shapes', ':'.join(shapes[name] for name in inspection.input_nodes)]
     words += ['--output_nodes', ','.join(inspection.output_nodes), '--input_fn', 'MODULE.FUNCTION']
     return ' '.join(map(shlex.quote, words))
 
@@ -95,7 +95,7 @@ def _table(nodes: Sequence[InspectedNode]) -> List[str]:
     for node in nodes:
         if node.detail.startswith(IN_LOOP):
             loops[node.detail].append(node)
-    rows = [('Name', 'Type', 'Device', 'Note')]
+    rows: List[Tuple[str, ...]] = [('Name', 'Type', 'Device', 'Note')]
     for node in nodes:
         loop = loops.get(node.detail, ())
         if not loop:

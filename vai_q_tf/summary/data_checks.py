@@ -1,37 +1,39 @@
-"""Calibration data that look wrong, told by what the input nodes were fed with."""
+"""Calibration data that look wrong, judged by the values that the input nodes were fed."""
+from typing import Iterator, Sequence
+
 import numpy as np
 
+from vai_q_tf.plan.quant_plan import QuantPlan
+from vai_q_tf.summary.results import InputSummary
+from vai_q_tf.types import Positions
 from vai_q_tf.wording import some_of
 
 _MOST_SATURATED = 0.05  # of the values
-_LEAST_STEPS = 1 / 16  # of the largest magnitude: between the least and the greatest value
-_MOST_APART = 32.0  # times: how far the deviations of two batches may be apart
+_LEAST_SPAN = 1 / 16  # greatest minus least value, relative to the largest magnitude
+_MOST_APART = 32.0  # the factor up to which standard deviations of batches may differ
 
 
-def input_warnings(name, values, position):
-    """Sentences on an input node.
-
-    Args:
-      name: of the node. values: its InputRange. position: of the quantized values.
-    """
-    fed = 'input {!r} is fed with values from {:.4g} to {:.4g}'.format(name, values.low, values.high)
-    if values.low == values.high:
-        if values.low:  # of zeros calibration tells
-            yield 'All values of the input {!r} are {:.4g}, in all batches. See what input_fn returns.'.format(name, values.low)
+def input_warnings(given: InputSummary, deviations: Sequence[float]) -> Iterator[str]:
+    """Yields sentences on the data of an input node; deviations: the standard deviation in each batch."""
+    fed = 'input {!r} is fed with values from {:.4g} to {:.4g}'.format(given.name, given.low, given.high)
+    if given.low == given.high:
+        if given.low:  # calibration itself warns of zeros
+            yield 'All values of the input {!r} are {:.4g}, in all batches. Check the results of input_fn.'.format(
+                given.name, given.low)
         return
-    largest = max(abs(values.low), abs(values.high))
-    if (values.high - values.low) < largest * _LEAST_STEPS:
-        yield ('The {}: they are all at one end, so most integers stand for values that do not occur. Subtract their mean, '
+    largest = max(abs(given.low), abs(given.high))
+    if given.high - given.low < largest * _LEAST_SPAN:
+        yield ('The {}: they are all at one end, so most integers represent values that do not occur. Subtract their mean, '
                'before training as in input_fn.'.format(fed))
-    saturated = values.saturated(position)
-    # What lies on the upper end loses a step at most, such as 1.0 at the position 7.
-    if saturated > _MOST_SATURATED and largest > 2.0**(values.bits - 1 - position):
-        yield ('The {}, and {:.1%} of them are out of range at its position {}. Let input_fn leave out what does not occur in '
-               'use, or give --nodes_method {}:0, by which no value is cut off.'.format(fed, saturated, position, name))
-    yield from _unlike(name, np.array(values.deviations))
+    # A value at the upper end, such as 1.0 at position 7, loses at most one step.
+    if given.saturated > _MOST_SATURATED and largest > 2.0**(given.bits - 1 - given.position):
+        yield ('The {}, and {:.1%} of them are out of range at its position {}. Let input_fn leave out values that do not '
+               'occur in use, or give --nodes_method {}:0, which clips no value.'.format(
+                   fed, given.saturated, given.position, given.name))
+    yield from _uneven_batches(given.name, np.array(deviations))
 
 
-def _unlike(name, deviations):
+def _uneven_batches(name: str, deviations: np.ndarray) -> Iterator[str]:
     """On batches whose values vary much more, or less, than those of the others."""
     usual = np.median(deviations)
     steps = np.flatnonzero((deviations > usual * _MOST_APART) | (deviations * _MOST_APART < usual))
@@ -41,8 +43,8 @@ def _unlike(name, deviations):
                    steps.size, deviations.size, steps[0], name, deviations[steps[0]], usual))
 
 
-def odd_positions(plan, positions):
-    """A sentence on the activations whose range is out of the ordinary, '' where there are none."""
+def odd_positions(plan: QuantPlan, positions: Positions) -> str:
+    """A sentence on the activations with an unusual range, '' if there are none."""
     odd = []
     for tensor in plan.tensors:
         if tensor.role in ('input', 'activation'):

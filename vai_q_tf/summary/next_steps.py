@@ -1,19 +1,21 @@
-"""What to do once a network is quantized."""
+"""Proposes what to do once a network is quantized."""
 import os
 import shlex
+from typing import Tuple
 
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.summary.advice import UNEVEN, is_uneven
+from vai_q_tf.summary.results import QuantizeSummary
 
 _LITTLE = 20.0  # dB of the outputs: the noise is a tenth of the signal
 
 
-def next_steps(summary, float_graph, input_fn):
+def next_steps(summary: QuantizeSummary, float_graph: str, input_fn: str) -> Tuple[str, ...]:
     """Sentences on what to do next, the most urgent first.
 
     Args:
-      summary: a QuantizeSummary without them.
-      float_graph: the path of the float graph, '' where it is not known. input_fn: 'module.function', '' likewise.
+      summary: its own next_steps are not read.
+      float_graph: the path of the float graph, '' if unknown. input_fn: 'module.function', '' if unknown.
     """
     steps = []
     if summary.warnings:
@@ -22,7 +24,7 @@ def next_steps(summary, float_graph, input_fn):
               for tensor in summary.worst if is_uneven(tensor)][:1]
     if summary.db is not None and summary.db < _LITTLE or summary.effort == 'fast':
         better = {'fast': '--effort standard', 'standard': '--effort high'}.get(summary.effort)
-        steps.append('Where accuracy does not suffice: {}quantization-aware training.'.format(
+        steps.append('If accuracy does not suffice: {}quantization-aware training.'.format(
             '{}, then '.format(better) if better else ''))
     if summary.findings:
         steps.append('Change what the DPU compiler refuses, or end the range before it (--output_nodes); --strict makes it an '
@@ -34,10 +36,10 @@ def next_steps(summary, float_graph, input_fn):
     return tuple(steps)
 
 
-def analyze_command(float_graph, model, input_fn):
+def analyze_command(float_graph: str, model: str, input_fn: str) -> str:
     """The command line that compares a model with its float graph, tensor by tensor."""
     words = ['vai_q_tensorflow', 'analyze', '--input_frozen_graph', model, '--float_graph', float_graph, '--input_fn', input_fn]
     directory = os.path.dirname(model)
-    if os.path.normpath(directory) != os.path.normpath(QuantizeConfig().output_dir):  # what it writes goes beside the model
+    if os.path.normpath(directory) != os.path.normpath(QuantizeConfig().output_dir):  # its report goes next to the model
         words += ['--output_dir', directory or '.']
     return ' '.join(map(shlex.quote, words))

@@ -1,5 +1,5 @@
-"""What a run has to say when it is done."""
-from typing import NamedTuple, Tuple
+"""The summary of a run."""
+from typing import NamedTuple, Optional, Tuple
 
 from vai_q_tf.analysis.results import TensorError, error_table, worst
 from vai_q_tf.coverage.summary import Coverage
@@ -9,7 +9,7 @@ from vai_q_tf.wording import some_of
 
 
 class InputSummary(NamedTuple):
-    """An input: the least and greatest value that calibration fed, its bits and position, the share that is out of range."""
+    """An input: the least and greatest value in calibration, its bits and position, and the share that is out of range."""
     name: str
     low: float
     high: float
@@ -19,7 +19,7 @@ class InputSummary(NamedTuple):
 
 
 class AidSummary(NamedTuple):
-    """What an accuracy aid brought: the error of the outputs in dB before and after it, whether it was kept, why not ('')."""
+    """An accuracy aid: dB of the outputs without and with it, and whether it was kept; if not, the reason, else ''."""
     name: str
     before_db: float
     after_db: float
@@ -28,13 +28,14 @@ class AidSummary(NamedTuple):
 
 
 class QuantizeSummary(NamedTuple):
-    """What became of a network.
+    """The result of quantizing a network.
 
-    files: {what it is: path}. coverage: what is quantized, and why the rest is not. worst: the tensors that lost most, worst
-    first. aids: in the order in which they were tried. findings, differences: what the DPU compiler refuses, and what the DPU
-    computes otherwise. warnings: what looks wrong, a sentence each. next_steps: what to do next, a sentence each.
-    effort: what was done for accuracy, 'fast' where the data did not suffice for more. fitted: whether weights or biases are no
-    longer those of the float graph. unseen: whether the aids were judged on data that nothing was fitted on.
+    files: ((kind, path), ...). coverage: the ops that are quantized, and why the others are not.
+    worst: the tensors that lost most, the worst first. aids: in the order in which they were tried.
+    findings, differences: nodes that the DPU compiler refuses, and nodes that the DPU computes differently.
+    warnings, next_steps: sentences. effort: the effort that was made, 'fast' if the data did not suffice for more.
+    fitted: whether weights or biases differ from those of the float graph. unseen: whether the aids were judged on data that
+    nothing was fitted on.
     """
     files: Tuple[Tuple[str, str], ...]
     coverage: Coverage
@@ -50,24 +51,24 @@ class QuantizeSummary(NamedTuple):
     unseen: bool = True
 
     @property
-    def db(self):
-        """Signal to quantization noise of the outputs, in dB; None where nothing judged it."""
+    def db(self) -> Optional[float]:
+        """Signal to quantization noise of the outputs, in dB; None without aids, which measure it."""
         if not self.aids:
             return None
         return self.aids[-1].after_db if self.aids[-1].kept else self.aids[-1].before_db
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return '<QuantizeSummary: {}; worst: {}; {} warnings, {} findings. All: .files, .coverage, .worst, ...>'.format(
             self.coverage, worst(self.worst), len(self.warnings), len(self.findings))
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         return block(
             'Quantized', html_text('{}.'.format(self.coverage)), html_table(('file', 'path'), self.files),
             html_list('Warnings', self.warnings), html_list('Next', self.next_steps),
-            '<p><b>What lost most</b></p>' + error_table(self.worst) if self.worst else '',
+            '<p><b>Worst tensors</b></p>' + error_table(self.worst) if self.worst else '',
             folded('inputs', html_table(('input', 'low', 'high', 'bits', 'position', 'saturated'), self.inputs)),
             folded('accuracy aids', html_table(('aid', 'dB before', 'dB after', 'kept', 'reason'), self.aids)),
             folded('ops that stay float', html_table(('reason', 'ops'), [
                 (reason, some_of(names, 10)) for reason, names in self.coverage.floats])),
-            folded('what the DPU compiler refuses', html_table(('rule', 'node', 'message'), self.findings)),
-            folded('what the DPU computes otherwise', html_table(('rule', 'node', 'message'), self.differences)))
+            folded('refused by the DPU compiler', html_table(('rule', 'node', 'message'), self.findings)),
+            folded('computed differently by the DPU', html_table(('rule', 'node', 'message'), self.differences)))

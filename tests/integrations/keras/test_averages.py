@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import vai_q_tf
-from tests.qat.averages.test_averages import means, running_mean
+from tests.qat.averages.running_means import means, running_mean
 
 keras = tf.keras
 _RANDOM = np.random.RandomState(0)

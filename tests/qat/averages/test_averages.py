@@ -7,35 +7,13 @@ import tensorflow as tf
 
 import vai_q_tf
 from tests.combinations import each_value_once
+from tests.qat.averages.running_means import assert_means, means, running_mean
 from tests.qat.recipe import small
 from vai_q_tf import QuantizeError, errors
 from vai_q_tf.qat.positions.position_saveable import START_KEY
 
 v1 = tf.compat.v1
 _TRAINED = {'conv/kernel', 'norm/gamma', 'norm/beta', 'logits/kernel', 'logits/bias'}
-_STEPS = 'vai_q_tf/averaged_steps/count'
-
-
-def means(checkpoint):
-    """{variable: its mean} of a checkpoint; the number of steps."""
-    reader = tf.train.load_checkpoint(checkpoint)
-    names = [name for name in reader.get_variable_to_shape_map() if name.startswith('vai_q_tf/averages/')]
-    return ({name[len('vai_q_tf/averages/'):]: reader.get_tensor(name) for name in names}, reader.get_tensor(_STEPS)[0])
-
-
-def running_mean(values):
-    """The mean of float32 arrays as it is computed step by step."""
-    mean = values[0]
-    for number, value in enumerate(values[1:], 2):
-        mean = mean + (value - mean) / np.float32(number)
-    return mean
-
-
-def assert_means(found, values):
-    """Asserts that {variable: mean} are the running means of [{variable: value}]."""
-    assert found and set(found) <= set(values[0])
-    for name, mean in found.items():
-        np.testing.assert_array_equal(mean, running_mean([value[name] for value in values]), err_msg=name)
 
 
 def _settings(place, **fields):
@@ -91,16 +69,16 @@ def test_before_the_first_step_that_counts_there_is_no_mean(tmp_path):
 
 
 def test_saving_before_the_first_step_does_not_begin_the_training(tmp_path):
-    """What a checkpoint has of the averages does not wait for what a step notes."""
+    """The saved averages do not depend on ops of a training step."""
     settings = _settings(tmp_path, recipe='manual', freeze_position_step=.5)
     with small.Training(settings, small.float_weights()) as training:
-        for number in range(2):  # the second one would have what the first one noted
+        for number in range(2):  # the second one would have the notes of the first one
             checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'), number)
             assert not tf.train.load_checkpoint(checkpoint).get_tensor(START_KEY).any()
 
 
 def test_slices_before_the_first_step_that_counts(tmp_path):
-    """A checkpoint has slices of one shape, zeros here, which a training that goes on does not take for means."""
+    """Slices in a checkpoint have a fixed shape; a resumed training does not take their zeros for means."""
     def build(images, training=True):
         with v1.variable_scope('', partitioner=v1.fixed_size_partitioner(2)):
             return small.network(images, training)
@@ -185,7 +163,7 @@ def test_another_training_does_not_go_on_with_the_means(tmp_path, start, first):
 
 @pytest.mark.parametrize('kind', ['float', 'quantized', 'later'])
 def test_a_checkpoint_without_means_restores(tmp_path, kind):
-    """The weights that are restored are none that a step of this training left."""
+    """No step of this training left the restored weights, so they do not count."""
     checkpoint = str(tmp_path / 'model.ckpt')
     if kind == 'float':
         with tf.Graph().as_default(), v1.Session() as session:
@@ -199,7 +177,7 @@ def test_a_checkpoint_without_means_restores(tmp_path, kind):
             _train(training, 3)
             training.saver.save(training.session, checkpoint)
     with small.Training(_settings(tmp_path)) as training:
-        _train(training, 5)  # has means, which are not those of what is restored
+        _train(training, 5)  # the state has means of other weights than the restored ones
         training.saver.restore(training.session, checkpoint)
         values = _train(training, 3, 3)
         found, count = means(training.saver.save(training.session, str(tmp_path / 'second.ckpt')))
@@ -207,7 +185,7 @@ def test_a_checkpoint_without_means_restores(tmp_path, kind):
     assert_means(found, values)
 
 
-def test_a_checkpoint_with_means_restores_where_nothing_is_averaged(tmp_path):
+def test_a_checkpoint_with_means_restores_into_a_training_without(tmp_path):
     with small.Training(_settings(tmp_path), small.float_weights()) as training:
         _train(training, 4)
         checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
@@ -224,7 +202,7 @@ def _nodes(settings):
         return {node.name for node in training.graph.as_graph_def().node if not node.name.startswith('save/')}, collections
 
 
-def test_without_the_option_the_graph_has_nothing_of_it(tmp_path):
+def test_without_the_option_the_graph_has_no_averages(tmp_path):
     without, collections = _nodes(small.config(tmp_path, freeze_position_step=0.5))
     averaging, others = _nodes(_settings(tmp_path, freeze_position_step=0.5))
     added = averaging - without
@@ -237,7 +215,7 @@ def test_without_the_option_the_graph_has_nothing_of_it(tmp_path):
 
 
 def _types(place, layers, use_resource, **fields):
-    """{type: how many ops the training graph of so many dense layers has} without and with a Saver."""
+    """{op type: count} in the training graph of that many dense layers, without and with a Saver."""
     with tf.Graph().as_default() as graph:
         with v1.variable_scope('', use_resource=use_resource):
             net = tf.identity(tf.zeros([2, 3]), 'net_in')
@@ -253,7 +231,7 @@ def _types(place, layers, use_resource, **fields):
 
 @pytest.mark.parametrize('use_resource', [False, True])
 def test_ops_for_a_variable_are_few(tmp_path, use_resource):
-    """None of them is the Switch of a condition. A large network has hundreds of variables."""
+    """No Switch among them. A large network has hundreds of variables."""
     (few, saved_few), (many, saved_many) = (_types(tmp_path, layers, use_resource, average_step=0) for layers in (1, 3))
     (one, saved_one), (more, saved_more) = (_types(tmp_path, layers, use_resource) for layers in (1, 3))
     variables = 4
@@ -265,7 +243,7 @@ def test_ops_for_a_variable_are_few(tmp_path, use_resource):
 
 
 def _work(training, fetches, feed=None):
-    """{type: how many ops of the averages a run had to compute} of reads of the state, copies, steps, and assignments."""
+    """{op type: number of ops of the averages that a run computed} for reads of the state, copies, steps and assignments."""
     metadata = v1.RunMetadata()
     training.session.run(fetches, feed, v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE), metadata)
     names = {stats.node_name for device in metadata.step_stats.dev_stats for stats in device.node_stats}
@@ -274,8 +252,8 @@ def _work(training, fetches, feed=None):
     return {kind: types[kind] for kind in ('ReadVariableOp', 'DeepCopy', 'RealDiv', 'AssignVariableOp') if types[kind]}
 
 
-def test_what_is_computed_is_what_is_needed(tmp_path):
-    """Nothing before the first step that counts, nor where a step runs again; a checkpoint needs no assignment."""
+def test_only_necessary_ops_run(tmp_path):
+    """None before the first step that counts or if a step runs again; a checkpoint needs no assignment."""
     saved = ['vai_q_tf/averages/{}:0'.format(name) for name in _TRAINED]
     number = len(_TRAINED)
     with small.Training(_settings(tmp_path), small.float_weights()) as training:
@@ -299,7 +277,7 @@ def test_what_is_computed_is_what_is_needed(tmp_path):
 
 
 @pytest.mark.parametrize('use_resource', [False, True])
-def test_values_that_were_fetched_stay(tmp_path, use_resource):
+def test_fetched_values_do_not_change(tmp_path, use_resource):
     """They share no memory with the variables, which are updated in place."""
     def with_resources(images, training=True):
         with v1.variable_scope('', use_resource=True):
@@ -361,6 +339,6 @@ def test_half_precision_is_averaged_in_single(tmp_path):
 
 def test_a_share_of_a_training_of_unknown_length_is_an_error(tmp_path):
     with small.Training(_settings(tmp_path, average_step=0.5), small.float_weights()) as training:
-        training.saver.save(training.session, str(tmp_path / 'model.ckpt'))  # before the first step all is well
+        training.saver.save(training.session, str(tmp_path / 'model.ckpt'))  # before the first step this is no error
         with pytest.raises(tf.errors.InvalidArgumentError, match='average_step cannot be a share'):
             training.step(0)

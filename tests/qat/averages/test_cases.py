@@ -1,4 +1,4 @@
-"""Ops of which those of one case run."""
+"""A choice between groups of ops."""
 import collections
 
 import pytest
@@ -17,7 +17,7 @@ def _variable(name, initial=0, use_resource=True, device=None):
 @pytest.mark.parametrize('use_resource', [False, True])
 @pytest.mark.parametrize('holds', range(3))
 def test_the_ops_of_one_case_run(use_resource, holds):
-    """Those of the others do not: neither what reads only what is outside of the cases, nor what reads that."""
+    """Those of the others do not: neither ops whose inputs come from outside the cases, nor their readers."""
     case = v1.placeholder(tf.int64, [])
     counters = [_variable('counter{}'.format(number), use_resource=use_resource) for number in range(3)]
     values = run_case([
@@ -30,7 +30,7 @@ def test_the_ops_of_one_case_run(use_resource, holds):
 
 
 @pytest.mark.parametrize('holds, expected', [(True, 7), (False, 0)])
-def test_what_waits_for_operations_waits_for_those_of_the_case(holds, expected):
+def test_an_op_that_waits_for_operations_waits_for_those_of_the_case(holds, expected):
     case, state = v1.placeholder(tf.bool, []), _variable('state')
     written = run_case([(case, lambda: tf.group(state.assign(7))), (tf.logical_not(case), tf.no_op)])
     with tf.control_dependencies(written):
@@ -50,7 +50,7 @@ def test_a_variable_without_a_value_is_not_read():
 
 
 def test_values_stay_on_their_devices():
-    """Each is merged where the cases have it, and works from there."""
+    """Each Merge has the device of the values that it merges."""
     devices = ['/device:CPU:0', '/device:CPU:1']
     case = v1.placeholder(tf.bool, [])
     states = [_variable('state{}'.format(number), number, device=device) for number, device in enumerate(devices)]

@@ -1,4 +1,4 @@
-"""Averages where variables are on several devices: replicas, towers, parameter servers."""
+"""Averages of variables on several devices: replicas, towers, parameter servers."""
 import socket
 
 import tensorflow as tf
@@ -6,7 +6,7 @@ import tensorflow as tf
 import vai_q_tf
 from tests import quick_tensorflow
 from tests.distributed import training
-from tests.qat.averages.test_averages import assert_means, means
+from tests.qat.averages.running_means import assert_means, means
 
 v1 = tf.compat.v1
 
@@ -17,7 +17,7 @@ def _variables(checkpoint):
 
 
 def test_mirrored_strategy(tmp_path):
-    """A checkpoint is saved in each step; what is averaged is in them."""
+    """A checkpoint is saved in each step, so the averaged values are in checkpoints."""
     strategy = tf.distribute.MirroredStrategy(['/cpu:0', '/cpu:1'])
     session_config = quick_tensorflow.one_thread()
     session_config.device_count['CPU'] = 2

@@ -1,4 +1,4 @@
-"""Every way to train keeps the same averages as the plain one, stopped and gone on in the middle of them."""
+"""Every way to train keeps the same averages as the plain one, with an interruption."""
 import functools
 
 import numpy as np
@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import vai_q_tf
 from tests.integrations import ways
-from tests.qat.averages.test_averages import assert_means, means
+from tests.qat.averages.running_means import assert_means, means
 
 v1 = tf.compat.v1
 _AVERAGE_STEP = 4  # the float training ends at step 2
@@ -50,7 +50,7 @@ def begun(averaging, tmp_path_factory, start):
     return get
 
 
-# Those that differ from another one in nothing that the averages have to do with.
+# Same as another one as far as averages are concerned.
 _ALIKE = ('saver with a list', 'saver with names', 'iterator', 'queue', 'loop and condition before the range',
           'condition behind the range', 'two heads', 'estimator', 'optimizer wrapper', 'model function wrapper',
           'reference variables', 'partitioned resource variables', 'training hook',  # slim has the hook
@@ -94,7 +94,7 @@ def test_a_partitioned_training_goes_on_with_whole_variables(plain, begun, tmp_p
 
 
 def test_a_meta_graph_carries_them(tmp_path):
-    """Its network is rewritten before the optimizer is made, in another program."""
+    """Its network is rewritten before another program adds the optimizer."""
     settings = ways.config(tmp_path).replace(average_step=1)
     images, labels = ways.placeholders()
     v1.train.get_or_create_global_step()

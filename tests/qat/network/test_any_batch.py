@@ -1,4 +1,4 @@
-"""Networks that were built for one batch size."""
+"""Networks built for one batch size."""
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -7,7 +7,7 @@ from vai_q_tf.qat import deploy
 
 
 def test_a_transposed_convolution_whose_sizes_are_constants(tmp_path):
-    """The batch is as great as the rank of a picture, which is the size of a shape and no batch."""
+    """The batch size is the rank of an image, so the length of a shape could be taken for a batch."""
     config = QuantizeConfig(['x'], ['up'], [[-1, 4, 4, 3]], output_dir=str(tmp_path))
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [4, 4, 4, 3], 'x')
@@ -17,3 +17,21 @@ def test_a_transposed_convolution_whose_sizes_are_constants(tmp_path):
     sizes, data = (evaluation.get_operation_by_name(name).inputs[0] for name in ('up', 'up/batch_of'))
     with tf.Session(graph=evaluation) as session:
         assert session.run(sizes, {data: np.zeros([7, 4, 4, 3])}).tolist() == [7, 8, 8, 6]
+
+
+def test_reshapes_whose_data_begin_with_the_batch(tmp_path):
+    """A shape that another op reads as well is not changed."""
+    config = QuantizeConfig(['x'], ['out/BiasAdd'], output_dir=str(tmp_path))
+    with tf.Graph().as_default() as graph:
+        own, shared = tf.constant([8, 3], name='own'), tf.constant([4, 6], name='shared')
+        x = tf.reshape(tf.placeholder(tf.float32, [4, 6], 'x'), shared, name='same')
+        x = tf.layers.dense(tf.reshape(x, own, name='rows'), 6, tf.nn.relu, name='dense')
+        x = tf.reshape(tf.reshape(x, [4, 2, 6])[:, 0], shared, name='last')
+        tf.layers.dense(x, 2, name='out')
+        CreateQuantizeTrainingGraph(config)
+    evaluation, _ = deploy.derive_evaluation_graph(graph, config)
+    shapes = {name: evaluation.get_operation_by_name(name).inputs[1] for name in ('same', 'rows', 'last')}
+    assert {name: tensor.op.name for name, tensor in shapes.items()} == {
+        'same': 'same/shape', 'rows': 'own', 'last': 'last/shape'}
+    assert {name: tf.get_static_value(tensor).tolist() for name, tensor in shapes.items()} == {
+        'same': [-1, 6], 'rows': [-1, 3], 'last': [-1, 6]}

@@ -1,4 +1,4 @@
-"""What a quantized tensor is known by."""
+"""A quantized tensor is recognised in graphs with other names."""
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -30,7 +30,7 @@ def _renumbered(extra, name='x'):
     def build():
         x = tf.placeholder(tf.float32, [None, 4], name)
         for _ in range(extra):
-            tf.nn.relu(tf.zeros([1]))  # which takes a number
+            tf.nn.relu(tf.zeros([1]))  # takes a number
         tf.nn.relu(tf.layers.dense(x, 3, name='layer'))
         tf.layers.dense(tf.get_default_graph().get_tensor_by_name('Relu{}:0'.format('_{}'.format(extra) * bool(extra))), 2,
                         name='head')
@@ -38,8 +38,8 @@ def _renumbered(extra, name='x'):
     return build
 
 
-def test_inputs_of_one_shape_are_told_apart_in_any_order():
-    """Towers that share all variables differ in nothing but their inputs."""
+def test_inputs_of_one_shape_are_distinguished_in_any_order():
+    """Towers that share all variables differ only in their inputs."""
     found = _identities(_siamese, ['a', 'b'])
     assert found == _identities(_siamese, ['b', 'a'])
     activations = [identity.structure for name, identity in found.items() if name.endswith('/aquant')]

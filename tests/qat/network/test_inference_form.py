@@ -1,7 +1,10 @@
-"""What cannot be turned from training into inference."""
+"""The inference form of a live graph."""
 import pytest
+import tensorflow.compat.v1 as tf
 
-from vai_q_tf.qat.network.inference_form import training_only
+from vai_q_tf import QuantizeConfig
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.qat.network.inference_form import inference_form, training_only
 
 
 @pytest.mark.parametrize('op, is_training, expected', [
@@ -10,3 +13,15 @@ from vai_q_tf.qat.network.inference_form import training_only
     ('TruncatedNormal', None, 'random'), ('Relu', True, '')])
 def test_ops_for_training_only(op, is_training, expected):
     assert training_only(op, lambda: is_training) == expected
+
+
+def test_a_tower_between_further_outputs_of_an_input_node():
+    with tf.Graph().as_default() as graph, tf.name_scope('clone_1'):
+        x, y = tf.split(tf.placeholder(tf.float32, [4, 6]), [2, 4], 1, name='parts')
+        tf.layers.dense(tf.concat([x, y], 1), 2, name='out')
+    graph_def = graph.as_graph_def(add_shapes=True)
+    form = inference_form(graph_def, GraphView(graph_def), QuantizeConfig(['clone_1/parts'], ['clone_1/out/BiasAdd']),
+                          'clone_1/', any_batch=True)
+    shapes = {node.name: [dim.size for dim in node.attr['shape'].shape.dim] for node in form.graph_def.node
+              if node.op == 'Placeholder'}
+    assert shapes == {'parts': [-1, 2], 'parts/output_1': [-1, 4]}

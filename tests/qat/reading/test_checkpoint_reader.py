@@ -106,7 +106,8 @@ def test_a_path_that_tensorflow_reads_as_a_glob_pattern(whole, tmp_path):
 @pytest.mark.parametrize('changed, words', [
     ({VOTES_KEY: np.zeros([3, 256], np.float32)}, 'no table of votes'), ({VOTES_KEY: np.zeros([2, 256])}, 'no table of votes'),
     ({VOTES_KEY: np.full([2, 256], np.nan, np.float32)}, 'no table of votes'), ({TENSORS_KEY: np.float32(1)}, 'no table'),
-    ({TENSORS_KEY: np.array([b'\xff', b'b'], object)}, 'no text'), ({VOTES_KEY: None}, 'has'), ({TENSORS_KEY: None}, 'has')])
+    ({TENSORS_KEY: np.array([b'\xff', b'b'], object)}, 'no text'),
+    ({VOTES_KEY: None}, 'no {!r}'.format(VOTES_KEY)), ({TENSORS_KEY: None}, 'no {!r}'.format(TENSORS_KEY))])
 def test_a_damaged_table_of_positions(tmp_path, changed, words):
     values = {key: value for key, value in {**_TABLE, **changed}.items() if value is not None}
     prefix = _save(tmp_path / 'model', values)

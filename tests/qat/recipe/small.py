@@ -1,4 +1,4 @@
-"""A small network that is trained from chosen weights, one step after another, and what its training graph has after each."""
+"""A small network that trains from given weights, step by step, with access to the state of its training graph."""
 import collections
 import contextlib
 
@@ -31,7 +31,7 @@ def network(images, training=True):
 
 
 def float_weights(seed=0):
-    """{variable: value} as after a float training: no vector has elements that are all alike."""
+    """{variable: value} as after a float training: no vector has equal elements only."""
     random = np.random.RandomState(seed)
     positive = ('norm/moving_variance', 'norm/gamma')
     return {name: (random.rand(*shape) + 0.5 if name in positive else random.randn(*shape) * 0.4).astype(np.float32)
@@ -45,14 +45,14 @@ def batch(number, size=64, scale=1.):
 
 
 class _Saver(v1.train.Saver):
-    """Writes no meta graph but where it is asked to, which takes longer than all else."""
+    """Writes no MetaGraph by default, which would take most of the time."""
 
     def save(self, *arguments, write_meta_graph=False, **options):
         return super().save(*arguments, write_meta_graph=write_meta_graph, **options)
 
 
 class _Graph:
-    """A quantize training graph, and what is run in it."""
+    """A quantize training graph, and the tensors and ops to run in it."""
 
     def __init__(self, settings, build, rate):
         self.graph = tf.Graph()
@@ -69,16 +69,16 @@ class _Graph:
         self._ops = len(self.graph.get_operations())
 
     def is_new(self):
-        """Whether nothing was added since."""
+        """Whether nothing was added to the graph since."""
         return len(self.graph.get_operations()) == self._ops and not self.graph.finalized
 
 
 _KEPT = 20
-_graphs: collections.OrderedDict = collections.OrderedDict()  # {what it is made of: _Graph}, the one used last is the last
+_graphs: collections.OrderedDict = collections.OrderedDict()  # {(config, network, rate): _Graph}, the most recently used last
 
 
 def _graph(settings, build, rate):
-    """A graph takes a hundred times as long as a step in it; so the last ones are kept."""
+    """A _Graph from the cache: building one takes a hundred times as long as a step."""
     key = repr(settings.replace(output_dir='anywhere')), build, rate
     found = _graphs.pop(key, None)
     if not (found and found.is_new()):
@@ -91,9 +91,9 @@ def _graph(settings, build, rate):
 
 
 class Training:
-    """A quantize training graph in a new session; trainings of the same settings, but for the directory, share the graph.
+    """A quantize training graph in a new session; trainings whose settings differ in the directory only share the graph.
 
-    `weights` are assigned to the variables; None leaves those of the initializers.
+    `weights` are assigned to the variables; None leaves the initial values.
     """
 
     def __init__(self, settings, weights=None, build=network, rate=0.05):
@@ -133,7 +133,7 @@ class Training:
         return {name.decode(): fixed_point.mode_position(row) for name, row in zip(names, votes) if row.any()}
 
     def noted(self):
-        """(what the training begins with, first global step), numbers as they are kept."""
+        """(number of the Begin, first global step) in the table."""
         return tuple(self.session.run('vai_q_tf/positions/start/noted:0')[0, :2])
 
     def variables(self):

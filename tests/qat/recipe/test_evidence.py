@@ -1,4 +1,4 @@
-"""Where a training starts from: told by the values of the weights, however these came into the graph."""
+"""The values of the weights show how a training starts, however they came into the graph."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -27,14 +27,14 @@ def _without(*names):
     (_without('norm/moving_variance'), _FLOAT),
     (_without('norm/moving_mean'), _FLOAT),
     (_without('norm/gamma'), _PARTLY),
-    ({'conv/kernel': small.float_weights()['conv/kernel']}, _SCRATCH),  # kernels do not tell
+    ({'conv/kernel': small.float_weights()['conv/kernel']}, _SCRATCH),  # kernels are no evidence
     ({'logits/bias': np.float32([-4.6, 0, 1])}, _SCRATCH),  # class priors
 ], ids=['scratch', 'float', 'new head', 'no averages', 'no variance', 'no mean', 'no gamma', 'kernels only', 'priors'])
 def test_begin(tmp_path, weights, expected):
     assert _begin(small.config(tmp_path), weights) == expected
 
 
-def test_a_setting_goes_before_what_weights_tell(tmp_path):
+def test_a_recipe_overrides_the_evidence(tmp_path):
     assert _begin(small.config(tmp_path, recipe='scratch'), small.float_weights()) == _SCRATCH
     assert _begin(small.config(tmp_path, recipe='finetune')) == _FLOAT
 
@@ -46,7 +46,7 @@ def _dense(**options):
     return build
 
 
-def test_without_batch_norms_biases_tell(tmp_path):
+def test_without_batch_norms_biases_are_the_evidence(tmp_path):
     build = _dense()
     assert _begin(small.config(tmp_path), None, build) == _SCRATCH
     assert _begin(small.config(tmp_path), {'logits/bias': np.float32([1, 2, 3])}, build) == _FLOAT
@@ -55,17 +55,17 @@ def test_without_batch_norms_biases_tell(tmp_path):
 @pytest.mark.parametrize('initializer', [
     v1.random_normal_initializer(), v1.truncated_normal_initializer(),
     lambda shape, dtype, partition_info=None: tf.random.stateless_uniform(shape, [1, 2], dtype=dtype)])
-def test_biases_that_begin_at_random_do_not_tell(tmp_path, initializer):
+def test_biases_initialized_at_random_are_no_evidence(tmp_path, initializer):
     build = _dense(bias_initializer=initializer)
     assert _begin(small.config(tmp_path), None, build) == _PARTLY
 
 
-def test_values_given_as_initializers_tell(tmp_path):
+def test_values_given_as_initializers_are_evidence(tmp_path):
     build = _dense(bias_initializer=v1.constant_initializer([0.5, 1., 0.]))
     assert _begin(small.config(tmp_path), None, build) == _FLOAT
 
 
-def test_biases_that_are_not_trained_do_not_tell(tmp_path):
+def test_biases_that_are_not_trainable_are_no_evidence(tmp_path):
     def build(images, training=True):
         net = v1.layers.conv2d(tf.identity(images, name='net_in'), 4, 3, trainable=False, name='conv')
         return v1.layers.dense(v1.layers.flatten(net), 3, name='logits')
@@ -74,7 +74,7 @@ def test_biases_that_are_not_trained_do_not_tell(tmp_path):
 
 
 def test_one_channel(tmp_path):
-    """An element is always like itself; then its value counts."""
+    """A single element counts as untrained if it is 0 or 1."""
     def build(images, training=True):
         net = v1.layers.conv2d(tf.identity(images, name='net_in'), 1, 6, use_bias=False, name='conv')
         net = v1.layers.batch_normalization(net, training=training, name='norm')

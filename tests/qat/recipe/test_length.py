@@ -1,4 +1,4 @@
-"""Steps that are shares of a training, in every way to train that knows how long it is."""
+"""Limits that are shares of a training, in every way to train that knows its length."""
 import shutil
 
 import numpy as np
@@ -17,7 +17,7 @@ _IMAGES, _LABELS = map(np.stack, zip(*(small.batch(number) for number in range(2
 
 
 class _Averages(tf.estimator.SessionRunHook):
-    """Notes the moving mean before each step, as the step reads it."""
+    """Records the moving mean before each step."""
 
     def __init__(self):
         self.values = []
@@ -54,7 +54,7 @@ def _model_fn(features, labels, mode):
 
 
 def _estimator(place, model_fn=_model_fn):
-    """Its sessions are without TensorFlow's optimizers of graphs, which its own config turns on."""
+    """Its sessions run without TensorFlow's graph optimizers, which its default config turns on."""
     return tf.estimator.Estimator(model_fn, str(place / 'model'),
                                   tf.estimator.RunConfig(session_config=quick_tensorflow.one_thread()))
 
@@ -85,8 +85,8 @@ def float_training(tmp_path_factory):
 
 
 @pytest.mark.parametrize('recipe', ['auto', 'manual'])
-def test_a_restart_counts_from_where_the_training_began(tmp_path, float_training, recipe):
-    """The first run of the float network took steps of its own."""
+def test_a_restart_counts_from_the_start_of_the_training(tmp_path, float_training, recipe):
+    """The steps of the float training before do not count."""
     shutil.copytree(float_training, str(tmp_path / 'model'))
     moved = []
     for max_steps in (5 + 2, 5 + _STEPS):
@@ -97,8 +97,8 @@ def test_a_restart_counts_from_where_the_training_began(tmp_path, float_training
     assert moved == [1, 3]  # half of 2 and of 10 steps, each from step 5 on
 
 
-def test_calls_with_steps_count_by_themselves(tmp_path):
-    """As in a loop that evaluates after each of them."""
+def test_each_call_with_steps_has_its_own_shares(tmp_path):
+    """As in a loop of trainings and evaluations."""
     moved = []
     for train in (_by_hook, _by_model_fn):
         averages = _Averages()
@@ -205,7 +205,7 @@ def test_keras(tmp_path, arguments, epochs, expected):
 
 @pytest.mark.parametrize('steps, expected', [(120, 80), (99, 99)], ids=['long', 'short'])
 def test_positions_of_a_training_from_scratch_stay_after_two_thirds_of_a_long_one(tmp_path, steps, expected):
-    """expected: after how many steps no vote is counted any more."""
+    """expected: how many steps count a vote."""
     class Votes(_Averages):
         def before_run(self, run_context):
             self.values.append(run_context.session.run('vai_q_tf/positions/votes:0'))
@@ -218,8 +218,8 @@ def test_positions_of_a_training_from_scratch_stay_after_two_thirds_of_a_long_on
     assert votes.moved() == expected
 
 
-def test_a_long_training_counts_as_exactly(tmp_path):
-    """Steps are compared as integers: 2 ** 24 + 1 is no float32."""
+def test_a_long_training_counts_exactly(tmp_path):
+    """Steps are compared as integers: no float32 is 2 ** 24 + 1."""
     first = 2 ** 24
     with small.Training(small.config(tmp_path, recipe='manual', freeze_bn_step=first + 1), small.float_weights()) as training:
         v1.train.get_global_step().load(first, training.session)

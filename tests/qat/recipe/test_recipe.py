@@ -1,4 +1,4 @@
-"""What a training does by default, each part on a case whose effect is known in advance."""
+"""What a recipe does in a training: calibration, statistics of batch norms, and when positions move."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,7 +8,7 @@ from tests.qat.recipe import small
 from vai_q_tf import fixed_point
 
 v1 = tf.compat.v1
-_IN_ONE_GROUP = ('pool/mul/aquant', 'pool/squeeze/aquant')  # they have the position of the relu, which they pool
+_IN_ONE_GROUP = ('pool/mul/aquant', 'pool/squeeze/aquant')  # they share the position of the relu, which they pool
 
 
 def _suiting(weights, images, tie):
@@ -32,8 +32,7 @@ def test_positions_are_calibrated_on_the_float_network(tmp_path, recipe, seed):
         assert training.positions() == _suiting(weights, small.batch(0)[0], tie=1.3)
 
 
-def test_quantized_values_would_be_given_other_positions(tmp_path):
-    """So the test above can fail."""
+def test_calibration_on_quantized_values_would_find_other_positions(tmp_path):
     differing = 0
     for seed in range(4):
         weights = small.float_weights(seed)
@@ -54,8 +53,8 @@ def test_nothing_is_rounded_while_positions_are_calibrated(tmp_path):
         assert not np.isclose(training.session.run(training.loss, training.feed(0)), expected, rtol=1e-3)
 
 
-def test_a_near_tie_goes_to_the_finer_position(tmp_path):
-    """Inputs of method 1 whose error is 1.2 times the least one position further."""
+def test_calibration_resolves_a_near_tie_to_the_finer_position(tmp_path):
+    """Inputs of method 1, scaled so that the error at the next finer position is about 1.2 times the least one."""
     images = small.batch(0)[0]
 
     def errors(images):
@@ -85,7 +84,7 @@ def test_positions_stay_after_calibration_and_move_without_it(tmp_path):
             assert (training.positions() != before) == moves, recipe
 
 
-def test_beside_a_new_head_the_network_is_calibrated_too_and_positions_move_then(tmp_path):
+def test_a_network_with_a_new_head_is_calibrated_then_positions_move(tmp_path):
     weights = dict(small.float_weights(), **{'logits/bias': np.zeros(3, np.float32)})
     with small.Training(small.config(tmp_path, position_decay=0.5), weights) as training:
         training.step(0)
@@ -125,7 +124,7 @@ def test_after_calibration_the_network_is_the_one_that_is_evaluated(tmp_path):
         np.testing.assert_array_equal(session.run('logits/BiasAdd/aquant:0', {images: small.batch(7)[0]}), trained)
 
 
-def test_from_scratch_it_is_as_with_the_manual_recipe_but_for_near_ties(tmp_path):
+def test_a_training_from_scratch_equals_the_manual_recipe(tmp_path):
     def course(recipe):
         with small.Training(small.config(tmp_path, recipe=recipe, method=0)) as training:
             return [training.step(number) for number in range(5)], training.positions()
@@ -134,24 +133,10 @@ def test_from_scratch_it_is_as_with_the_manual_recipe_but_for_near_ties(tmp_path
     assert course('auto') == course('scratch') == (losses, positions)
 
 
-def test_a_restarted_training_is_not_calibrated_again(tmp_path):
-    settings = small.config(tmp_path)
-    with small.Training(settings, small.float_weights()) as training:
-        for number in range(2):
-            training.step(number)
-        expected = training.positions(), training.noted()
-        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
-        losses = [training.step(number) for number in (2, 3)]
-    with small.Training(settings) as training:
-        training.saver.restore(training.session, checkpoint)
-        assert [training.step(number) for number in (2, 3)] == losses
-        assert (training.positions(), training.noted()) == expected
-
-
 @pytest.mark.parametrize('batch', [np.zeros, lambda shape: np.full(shape, np.nan), lambda shape: np.full(shape, np.inf)],
                          ids=['zeros', 'NaN', 'infinity'])
 def test_a_batch_without_values_is_not_calibrated_on(tmp_path, capfd, batch):
-    """As of a run that warms up, or of padding. Only the loss is run, or the weights would be NaN, too."""
+    """Such as a warm-up run, or padding. Only the loss is run, or the weights would become NaN, too."""
     weights = small.float_weights()
     with small.Training(small.config(tmp_path), weights) as training:
         images, labels = small.batch(0)
@@ -163,51 +148,8 @@ def test_a_batch_without_values_is_not_calibrated_on(tmp_path, capfd, batch):
         assert capfd.readouterr().err.count('This training starts from float weights') == 1
 
 
-def test_a_recipe_that_is_set_later_goes_before_what_was_found(tmp_path, capfd):
-    weights = small.float_weights()
-    with small.Training(small.config(tmp_path), weights) as training:
-        training.step(0)
-        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
-    for recipe, mode, moves in (('scratch', 3, True), ('finetune', 1, False), ('auto', 1, False)):
-        capfd.readouterr()
-        with small.Training(small.config(tmp_path, recipe=recipe, position_decay=0.5)) as training:
-            training.saver.restore(training.session, checkpoint)
-            before = training.positions()
-            for number in range(1, 5):
-                training.step(number, scale=30.)
-            assert training.noted() == (mode, 0)
-            assert (training.positions() != before) == moves
-            assert np.array_equal(training.variables()['norm/moving_mean'], weights['norm/moving_mean']) != moves
-        said = capfd.readouterr().err
-        assert said.count('This training') == said.count(
-            "goes on by recipe 'scratch'. Batch norms use the statistics of the batch. Positions move.") == int(moves)
-
-
-def test_a_scratch_training_that_goes_on_is_still_one(tmp_path):
-    settings = small.config(tmp_path)
-    with small.Training(settings) as training:
-        training.step(0)
-        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
-        losses = [training.step(number) for number in (1, 2, 3)]
-    with small.Training(settings) as training:
-        training.saver.restore(training.session, checkpoint)
-        assert [training.step(number) for number in (1, 2, 3)] == losses
-        assert training.noted()[0] == 3
-
-
-def test_a_training_with_the_manual_recipe_goes_on_as_it_was(tmp_path):
-    with small.Training(small.config(tmp_path, recipe='manual', method=0), small.float_weights()) as training:
-        training.step(0)
-        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
-        losses = [training.step(number) for number in (1, 2, 3)]
-    with small.Training(small.config(tmp_path, method=0)) as training:
-        training.saver.restore(training.session, checkpoint)
-        assert [training.step(number) for number in (1, 2, 3)] == losses
-        assert training.noted()[0] == 5
-
-
 def test_a_float_checkpoint_begins_anew(tmp_path):
-    """After a look at other weights, which a script may have taken before it restores."""
+    """Even after a step on initial values, which a script may run before it restores."""
     weights = small.float_weights()
     with small.Training(small.config(tmp_path), weights) as training:
         checkpoint = v1.train.Saver(v1.global_variables()).save(training.session, str(tmp_path / 'float.ckpt'))
@@ -220,8 +162,8 @@ def test_a_float_checkpoint_begins_anew(tmp_path):
         assert training.positions() == _suiting(weights, small.batch(0)[0], tie=1.3)
 
 
-def test_what_is_told_not_to_track_keeps_nothing(tmp_path):
-    """As tf.keras does in an evaluation."""
+def test_a_run_without_tracking_keeps_nothing(tmp_path):
+    """tf.keras evaluates the training graph like this."""
     with small.Training(small.config(tmp_path), small.float_weights()) as training:
         with pytest.raises(tf.errors.FailedPreconditionError, match='never tracked'):
             training.session.run(training.loss, dict(training.feed(0), **{'vai_q_tf/track:0': False}))
@@ -233,7 +175,7 @@ def test_what_is_told_not_to_track_keeps_nothing(tmp_path):
 
 
 @pytest.mark.parametrize('recipe', ['auto', 'finetune', 'scratch', 'manual'])
-def test_steps_that_are_set_go_before_the_recipe(tmp_path, recipe):
+def test_steps_of_the_config_override_the_recipe(tmp_path, recipe):
     settings = small.config(tmp_path, recipe=recipe, freeze_bn_step=2, freeze_position_step=4, position_decay=0.5)
     with small.Training(settings, small.float_weights()) as training:
         averages, positions = [], []
@@ -257,7 +199,7 @@ def test_a_graph_without_a_global_step_trains(tmp_path):
             assert np.isfinite(losses).all()
 
 
-def test_it_says_once_what_it_found(tmp_path, capfd):
+def test_prints_once_how_the_training_starts(tmp_path, capfd):
     with small.Training(small.config(tmp_path), small.float_weights()) as training:
         training.step(0)
         said = capfd.readouterr().err
@@ -268,7 +210,7 @@ def test_it_says_once_what_it_found(tmp_path, capfd):
 
 
 def test_a_wider_bias(tmp_path):
-    """The one rounding that changes."""
+    """bias_bit widens the biases and nothing else."""
     bits = {}
     for width in (None, 8):
         with small.Training(small.config(tmp_path, bias_bit=width), small.float_weights()) as training:

@@ -3,8 +3,7 @@ import math
 
 import pytest
 
-from vai_q_tf.report.bits.bit_choice import WeightChoice, WideChoice
-from vai_q_tf.report.bits.sensitivity import Sensitivity, TensorCost
+from vai_q_tf.report.bits.results import Sensitivity, TensorCost, WeightChoice, WideChoice
 from vai_q_tf.report.bits.sensitivity_text import to_text
 
 RESULT = Sensitivity(21.456, 8.0, 3, (TensorCost('w/wquant', 'weight', 8, 5, 22.5, 12.345),

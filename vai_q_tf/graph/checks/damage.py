@@ -1,43 +1,55 @@
-"""What is damaged in a GraphDef, by the name of the node.
+"""Damage in a GraphDef, reported by the name of the node.
 
-It is looked for before anything reads the graph: some of it makes TensorFlow abort the process, or compute without an end.
+It is searched for before anything else reads the graph: some damage makes TensorFlow abort the process or never finish.
 """
 import functools
 import operator
 import re
-from typing import FrozenSet, NamedTuple, Optional, Tuple
+from types import TracebackType
+from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Type
 
 import tensorflow.compat.v1 as tf
+from google.protobuf.message import Message
 
 from vai_q_tf import errors
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.control_flow import NEXT_OPS
+from vai_q_tf.graph.dependence import in_order
 from vai_q_tf.graph.traits import FIX_NEURON_OPS
 from vai_q_tf.graph.view import op_def
+from vai_q_tf.types import OpDef, TensorProto
 
 _REFERENCE = re.compile(r'(\^)?([^:^]+)(?::([0-9]{1,9}))?$')
 _FIELDS = {'string': 's', 'int': 'i', 'float': 'f', 'bool': 'b', 'type': 'type', 'shape': 'shape', 'tensor': 'tensor',
            'func': 'func'}
 # The fields of a TensorProto that hold values, other than tensor_content.
 _VALUES = [name for name in tf.AttrValue().tensor.DESCRIPTOR.fields_by_name if name.endswith('_val')]
-_REF = 100  # DataTypes above it are those of references, which no attr has
+_REF = 100  # DataTypes above it are reference types, which no attr has
 _MOST_TENSORS = 2**16  # of one op
 _MOST_DIMENSIONS = 254  # of a tensor
 _MOST_BYTES = 2**31  # of a constant; no GraphDef holds more
 
+# (node, index of its output; -1 for a control input)
+_Reference = Tuple[str, int]
+
 
 class _Fault(Exception):
-    """What is wrong with a node, as the rest of a sentence that begins with the node."""
+    """The predicate of a sentence about a node: 'has ...', 'reads ...'."""
 
 
 class _Signature(NamedTuple):
-    """The DataTypes of what a node reads and gives, also of a reference; None for each where the op is not known."""
+    """The DataTypes of the inputs and outputs of a node, never reference types; None for both if the op is unknown."""
     inputs: Optional[Tuple[int, ...]]
     outputs: Optional[Tuple[int, ...]]
 
 
 class _Attr(NamedTuple):
-    """An attr of an op. field: that of its values in an AttrValue. default: an AttrValue, None for none."""
+    """An attr of an op.
+
+    kind: as in the OpDef, 'int' or 'list(int)'.
+    field: the field of an AttrValue, or of its ListValue, that holds the values.
+    least: the smallest value, or the smallest number of values of a list.
+    """
     name: str
     kind: str
     field: str
@@ -48,29 +60,30 @@ class _Attr(NamedTuple):
 
 
 class _Op(NamedTuple):
-    """What an OpDef says. inputs, outputs: of type ArgDef."""
+    """An OpDef. inputs, outputs: ArgDefs."""
     attrs: Tuple[_Attr, ...]
-    inputs: Tuple
-    outputs: Tuple
+    inputs: Tuple[Message, ...]
+    outputs: Tuple[Message, ...]
 
 
-def check_nodes(graph_def, what='the graph'):
-    """Raises a QuantizeError UNSUPPORTED_GRAPH for the first node of a GraphDef that is damaged.
+def check_nodes(graph_def: tf.GraphDef, what: str = 'the graph') -> None:
+    """Raises a QuantizeError UNSUPPORTED_GRAPH for the first damaged node.
 
-    Looked at are names and references, attrs (their kinds, and values that the op allows), the number and the types of inputs,
-    constants (type, shape, number of values), axes of concats, colocations, and cycles other than those of loops. Of ops that
-    TensorFlow does not know, and of FixNeurons, only references are looked at.
+    Checks names and references, attrs (kinds, and the values that the op allows), the number and types of inputs, constants
+    (type, shape, number of values), axes of concats, colocations, and cycles other than loops. Of ops unknown to TensorFlow and
+    of FixNeurons it checks only the references.
 
     Args:
-      what: what to call the graph in the message.
+      what: the name of the graph in the message.
     """
     ops = {function.signature.name: _op(function.signature) for function in graph_def.library.function}
-    signatures, references = {}, {}
+    signatures: Dict[str, _Signature] = {}
+    references: Dict[str, List[_Reference]] = {}
     for node in graph_def.node:
         if node.name in signatures:
             raise _error('Two nodes in {} have the name {!r}; node names must be unique'.format(what, node.name))
         if node.op not in ops:
-            # Models of other quantizers lack attrs of FixNeurons: `update` adds them, `check_attrs` checks the others.
+            # FixNeurons of other quantizers lack attrs: `update` adds them, `check_attrs` checks the others.
             ops[node.op] = None if node.op in FIX_NEURON_OPS else _op(op_def(node.op))
         with _naming(node, what):
             _check_colocation(node)
@@ -84,8 +97,8 @@ def check_nodes(graph_def, what='the graph'):
     _check_cycles(graph_def.node, references, what)
 
 
-def _check_colocation(node):
-    """TensorFlow aborts the process where the name of the other node is no text."""
+def _check_colocation(node: tf.NodeDef) -> None:
+    """TensorFlow aborts the process if the name of the other node is not text."""
     for value in node.attr['_class'].list.s if '_class' in node.attr else ():
         try:
             value.decode()
@@ -94,29 +107,30 @@ def _check_colocation(node):
 
 
 class _naming:
-    """Makes errors of _Faults of a node. As a class, since it is entered for every node of the graph."""
+    """Turns the _Fault of a node into a QuantizeError. A class, because entering a generator is slow, once for each node."""
 
-    def __init__(self, node, what):
+    def __init__(self, node: tf.NodeDef, what: str) -> None:
         self._node, self._what = node, what
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind, fault, trace):
+    def __exit__(self, kind: Optional[Type[BaseException]], fault: Optional[BaseException],
+                 trace: Optional[TracebackType]) -> None:
         if kind is _Fault:
             raise _error('The {} {!r} in {} {}'.format(
                 'constant' if self._node.op == 'Const' else 'node', self._node.name, self._what, fault)) from None
 
 
-def _error(detail):
+def _error(detail: str) -> errors.QuantizeError:
     return errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Invalid graph', detail + '; export the graph anew.')
 
 
-def _op(definition):
+def _op(definition: Optional[OpDef]) -> Optional[_Op]:
     return definition and _Op(tuple(map(_attr, definition.attr)), tuple(definition.input_arg), tuple(definition.output_arg))
 
 
-def _attr(definition):
+def _attr(definition: Message) -> _Attr:
     is_list = definition.type.startswith('list(')
     field = _FIELDS[definition.type[len('list('):-1] if is_list else definition.type]
     return _Attr(
@@ -125,7 +139,7 @@ def _attr(definition):
         definition.default_value if definition.HasField('default_value') else None)
 
 
-def _signature(node, op):
+def _signature(node: tf.NodeDef, op: Optional[_Op]) -> _Signature:
     if op is None:
         return _Signature(None, None)
     attrs = {attr.name: _attr_value(node, attr) for attr in op.attrs}
@@ -134,8 +148,8 @@ def _signature(node, op):
     return _Signature(_types(op.inputs, attrs, 'inputs'), _types(op.outputs, attrs, 'outputs'))
 
 
-def _attr_value(node, attr):
-    """The AttrValue that the node has, or the default."""
+def _attr_value(node: tf.NodeDef, attr: _Attr) -> tf.AttrValue:
+    """The AttrValue of the node, or the default."""
     if attr.name not in node.attr:
         if attr.default is None:
             raise _Fault('lacks the attr {!r} of the op {}'.format(attr.name, node.op))
@@ -153,7 +167,8 @@ def _attr_value(node, attr):
     return value
 
 
-def _check_values(node, attr, values):
+def _check_values(node: tf.NodeDef, attr: _Attr, values: Sequence[Any]) -> None:
+    """values: ints, floats, bytes or protos, as the kind of the attr says."""
     size = len(values) if attr.is_list else values[0]
     if attr.least is not None and size < attr.least:
         raise _Fault('has an attr {!r} of {}{}, less than {}'.format(
@@ -167,17 +182,17 @@ def _check_values(node, attr, values):
 
 
 @functools.lru_cache(maxsize=None)
-def _is_type(number):
-    """Whether it is a DataType of this TensorFlow, other than that of a reference."""
+def _is_type(number: int) -> bool:
+    """Whether this TensorFlow has the DataType, and it is not a reference type."""
     try:
         return number < _REF and bool(tf.as_dtype(number))
     except TypeError:
         return False
 
 
-def _types(args, attrs, what):
-    """The DataTypes of what the ArgDefs `args` stand for."""
-    types = []
+def _types(args: Iterable[Message], attrs: Mapping[str, tf.AttrValue], what: str) -> Tuple[int, ...]:
+    """The DataTypes of the tensors of the ArgDefs `args`."""
+    types: List[int] = []
     for arg in args:
         if arg.type_list_attr:
             types += attrs[arg.type_list_attr].list.type
@@ -189,7 +204,7 @@ def _types(args, attrs, what):
     return tuple(types)
 
 
-def _check_constant(tensor, dtype):
+def _check_constant(tensor: TensorProto, dtype: int) -> None:
     sizes = [dim.size for dim in tensor.tensor_shape.dim]
     if tensor.dtype != dtype:
         raise _Fault('has a value of another type than the attr dtype')
@@ -203,8 +218,7 @@ def _check_constant(tensor, dtype):
         raise _Fault('has a value of another size than its shape, {}'.format(sizes))
 
 
-def _parsed(reference):
-    """(name of a node, which of its outputs, -1 for a control input)."""
+def _parsed(reference: str) -> _Reference:
     match = _REFERENCE.match(reference)
     if not match:
         raise _Fault('reads {!r}, which is no reference to a node or a tensor'.format(reference))
@@ -212,7 +226,7 @@ def _parsed(reference):
     return name, -1 if control else int(index or 0)
 
 
-def _check_inputs(node, references, signatures):
+def _check_inputs(node: tf.NodeDef, references: List[_Reference], signatures: Mapping[str, _Signature]) -> None:
     for name, index in references:
         if name not in signatures:
             raise _Fault('reads {!r}, which is not in the graph'.format('^' * (index < 0) + name))
@@ -231,8 +245,8 @@ def _check_inputs(node, references, signatures):
                 node.input[place], tf.as_dtype(given[index]).name, tf.as_dtype(types[place]).name))
 
 
-def _check_axis(node, references, nodes):
-    """TensorFlow aborts the process where adding 1 to the axis of a concat overflows."""
+def _check_axis(node: tf.NodeDef, references: List[_Reference], nodes: Mapping[str, tf.NodeDef]) -> None:
+    """TensorFlow aborts the process if axis + 1 of a concat overflows."""
     place = {'ConcatV2': -1, 'Concat': 0}.get(node.op)
     if place is None:
         return
@@ -242,23 +256,20 @@ def _check_axis(node, references, nodes):
             raise _Fault('joins its inputs along the axis {}, which no tensor has'.format(value))
 
 
-def _check_cycles(nodes, references, what):
+def _check_cycles(nodes: Iterable[tf.NodeDef], references: Mapping[str, List[_Reference]], what: str) -> None:
     loops = {node.name for node in nodes if node.op in NEXT_OPS}
     needed = {name: {producer for producer, _ in read} - loops for name, read in references.items()}
-    readers, waits = {name: [] for name in needed}, {name: len(names) for name, names in needed.items()}
-    for name, producers in needed.items():
-        for producer in producers:
-            readers[producer].append(name)
-    ready = [name for name, count in waits.items() if not count]
-    for name in ready:  # which grows
-        for reader in readers[name]:
-            waits[reader] -= 1
-            if not waits[reader]:
-                ready.append(reader)
-    waiting = {name: names.difference(ready) for name, names in needed.items() if waits[name]}
-    passed, name = set(), next(iter(waiting), None)
-    while name not in passed and name is not None:  # each waits for another, so the walk comes to a cycle
+    done = set(in_order(needed))
+    waiting = {name: producers - done for name, producers in needed.items() if name not in done}
+    if waiting:
+        raise _error('The node {!r} in {} depends on itself'.format(_on_a_cycle(waiting), what))
+
+
+def _on_a_cycle(waiting: Mapping[str, Set[str]]) -> str:
+    """A node on a cycle of {node: the nodes that it waits for, at least one}."""
+    passed: Set[str] = set()
+    name = next(iter(waiting))
+    while name not in passed:
         passed.add(name)
         name = min(waiting[name])
-    if waiting:
-        raise _error('The node {!r} in {} depends on itself'.format(name, what))
+    return name

@@ -1,7 +1,10 @@
-"""Evaluates what depends on constants only."""
+"""Constant folding."""
+from typing import Collection
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, WEIGHTED, trait
@@ -10,55 +13,76 @@ from vai_q_tf.passes.common.parameters import evaluate, known_nodes, static_node
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 from vai_q_tf.passes.common.snippets import FOLDED
 
-# Results above this many bytes are only stored where they are not much larger than the constants they come from.
+# Results of more bytes are stored only if they are not much larger than the constants they are computed from.
 _LARGE = 10 << 20
 _PARAMETER_READERS = ADD_OPS | BATCH_NORM_OPS | {'Mul', 'Sub', 'RealDiv', 'BatchNormWithGlobalNormalization'}
 
 
-def fold_constants(graph_def, protected, config):
-    """The graph where a Const of the same name has the value of each node that depends on constants only.
+def fold_constants(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
+    """The graph with a Const of the same name in place of each node that depends on constants only.
 
-    Only what other nodes read, or is protected, gets a value; stateful nodes are never evaluated, nor what depends on a
-    variable. Results of more than 10 MB that are larger than the constants they are made of stay, unless they are weights.
-    A node that cannot be evaluated stays as well.
+    Only nodes that are protected or read by other nodes are evaluated, and never stateful ones nor those that depend on a
+    variable. Results of more than 10 MB that are larger than the constants they are computed from stay, unless they are
+    weights, and so do nodes whose evaluation fails.
+
+    >>> from vai_q_tf.passes.common.examples import print_before_and_after
+    >>> print_before_and_after(fold_constants, lambda x: x * tf.exp(tf.constant([0.0, 0.0])), [-1, 2])
+    Mul(x, Exp([0, 0]))
+    Mul(x, [1, 1])
     """
     return _fold(graph_def, protected, lambda view, reader, tensor: True)
 
 
-def fold_parameters(graph_def, protected, config):
-    """As `fold_constants`, but only float constants that are added to or multiplied with values, as a batch norm's are."""
+def fold_parameters(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
+    """As `fold_constants`, but only for float32 operands of additions, multiplications and batch norms.
+
+    >>> from vai_q_tf.passes.common.examples import print_before_and_after
+    >>> print_before_and_after(fold_parameters, lambda x: tf.transpose(x * tf.exp([0.0, 0.0]), tf.range(2)), [-1, 2])
+    Transpose(Mul(x, Exp([0, 0])), Range(0, 2, 1))
+    Transpose(Mul(x, [1, 1]), Range(0, 2, 1))
+    """
     return _fold(graph_def, protected, lambda view, reader, tensor: (
         view.op(reader) in _PARAMETER_READERS and view.dtype(tensor) == tf.float32))
 
 
-def evaluate_folded(graph_def, protected, config):
-    """The graph where a Const of the same name has the value of what folding wrote as arithmetic on constants.
+def evaluate_folded(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
+    """The graph with a Const of the same name in place of the arithmetic on constants that passes added, see `FOLDED`.
 
-    What puts its constants into a branch or a loop does so with the Const.
+    Constants in a branch or a loop stay there.
+
+    >>> from vai_q_tf.passes.common.examples import print_before_and_after
+    >>> from vai_q_tf.passes.folding.replace_div_and_sub import replace_div_and_sub
+    >>> def both(*graph_and_settings):
+    ...     return evaluate_folded(replace_div_and_sub(*graph_and_settings), *graph_and_settings[1:])
+    >>> print_before_and_after(both, lambda x: x / tf.constant([2.0, 4.0]), [-1, 2])
+    RealDiv(x, [2, 4])
+    Mul(x, [0.5, 0.25])
     """
     return _fold(graph_def, protected, lambda view, reader, tensor: FOLDED in view.node(node_name(tensor)).attr,
-                 in_branches=True)
+                 in_branches=True, largest=float('inf'))
 
 
-def _fold(graph_def, protected, is_wanted, in_branches=False):
+def _fold(graph_def, protected, is_wanted, in_branches=False, largest=_LARGE):
+    """Evaluates the tensors that have a known value and are wanted.
+
+    Args:
+      is_wanted: function (view, reader, tensor) to whether to evaluate the tensor, which the node `reader` reads.
+      in_branches: whether tensors count that control inputs place in a branch or a loop.
+      largest: see `_LARGE`.
+    """
     rewriter = Rewriter(graph_def, protected)
     view = rewriter.view
     static = static_nodes(view, in_branches)
     known = known_nodes(view, static)
-    wanted = {}  # tensor -> whether it is the weights of a node
-    for reader in view.names:
-        if reader in known:
-            continue
-        for index, tensor in enumerate(view.inputs(reader)):
-            if node_name(tensor) in known and view.op(tensor) != 'Const' and is_wanted(view, reader, tensor):
-                spec = trait(view.op(reader))
-                wanted[tensor] = wanted.get(tensor, False) or (spec.kind == WEIGHTED and index == spec.weight)
-    for name in known:
-        if name in rewriter.protected and view.op(name) != 'Const' and len(view.output_types(name)) == 1:
-            if is_wanted(view, name, name):
-                wanted.setdefault(name, False)
+    reads = [(reader, index, tensor) for reader in view.names if reader not in known
+             for index, tensor in enumerate(view.inputs(reader))
+             if node_name(tensor) in known and view.op(tensor) != 'Const' and is_wanted(view, reader, tensor)]
+    weights = {tensor for reader, index, tensor in reads if _is_weights(view, reader, index)}
+    wanted = dict.fromkeys([tensor for _, _, tensor in reads] + [
+        name for name in known if name in rewriter.protected and view.op(name) != 'Const'
+        and len(view.output_types(name)) == 1 and is_wanted(view, name, name)])
     values = evaluate(graph_def, view, wanted, lambda imported: (
-        in_branches or wanted[normalise(imported.name)] or _is_small(view, imported)))
+        normalise(imported.name) in weights or _is_worth_storing(view, imported, largest)))
     for tensor in list(values):
         _replace(rewriter, tensor, values.pop(tensor))
     _name_outputs(rewriter, static.difference(known), is_wanted)
@@ -66,23 +90,28 @@ def _fold(graph_def, protected, is_wanted, in_branches=False):
     return rewriter.result()
 
 
-def _is_small(view, imported):
+def _is_weights(view, reader, index):
+    spec = trait(view.op(reader))
+    return spec.kind == WEIGHTED and index == spec.weight
+
+
+def _is_worth_storing(view, imported, largest):
     size = (imported.shape.num_elements() or 0) * max(1, imported.dtype.size or 1)
-    if size <= _LARGE:
+    if size <= largest:
         return True
     sources = (view.node(name) for name in view.upstream([imported.op.name]) if view.op(name) == 'Const')
     return size <= 2 * sum(map(large_constants.byte_size, sources))
 
 
 def _name_outputs(rewriter, computed, is_wanted):
-    """Gives each output of the nodes `computed`, of those that have several, a node of the name that its value would have."""
+    """Adds a node for each output of the nodes `computed` with several outputs, with the name that a Const would have."""
     view, named = rewriter.view, set()
     for reader in view.names:
         for tensor in () if reader in computed else view.inputs(reader):
             if (node_name(tensor) in computed and len(view.output_types(node_name(tensor))) > 1 and tensor not in named
                     and view.dtype(tensor) == tf.float32 and is_wanted(view, reader, tensor)):
                 named.add(tensor)
-                # An AddN of one tensor is that tensor, and nobody looks through it as through an Identity.
+                # An AddN of one tensor is that tensor, but unlike an Identity no pass removes it.
                 node = make_node('AddN', _output_name(rewriter, tensor), [tensor], T=tf.float32, N=1)
                 rewriter.add(node)
                 rewriter.redirect(tensor, node.name, but=computed.union([node.name]))
@@ -93,22 +122,23 @@ def _output_name(rewriter, tensor):
 
 
 def _replace(rewriter, tensor, value):
-    name = node_name(tensor)
-    if len(rewriter.view.output_types(name)) > 1:
+    """Replaces a tensor by a Const of its value, which takes the control inputs of the constants it was computed from."""
+    name, view = node_name(tensor), rewriter.view
+    sources = [source for source in view.upstream([name]) if view.op(source) == 'Const']
+    if len(view.output_types(name)) > 1:
         name = _output_name(rewriter, tensor)
         rewriter.redirect(tensor, name)
-    constant = editor.constant(name, rewriter.view.dtype(tensor), np.asarray(value))
-    sources = [source for source in rewriter.view.upstream([node_name(tensor)]) if rewriter.view.op(source) == 'Const']
-    rewriter.inherit_sources(constant, name)
+    constant = editor.constant(name, view.dtype(tensor), np.asarray(value))
     constant.input.extend(dict.fromkeys(control for source in sources for control in rewriter.node(source).input))
-    # What is made of one constant, such as weights that are cast, stands for it.
-    rewriter.inherit_sources(constant, *[source for source in sources if rewriter.view.dtype(source).is_floating][:1]
-                if sum(rewriter.view.dtype(source).is_floating for source in sources) == 1 else [])
+    rewriter.inherit_sources(constant, name)
+    floats = [source for source in sources if view.dtype(source).is_floating]
+    if len(floats) == 1:  # it replaces this one then, as cast weights do
+        rewriter.inherit_sources(constant, *floats)
     rewriter.add(constant)
 
 
 def _write_axes_out(rewriter):
-    """Gives the axis of a ConcatV2 the form that the compiler reads. Its type stays, as the ConcatV2 has it too."""
+    """Writes the axis of each ConcatV2 in the field that the compiler reads. Its type stays that of the ConcatV2."""
     view = rewriter.view
     for name in view.names:
         axis = view.inputs(name)[-1] if view.op(name) == 'ConcatV2' else ''

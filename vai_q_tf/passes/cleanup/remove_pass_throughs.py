@@ -1,18 +1,30 @@
-"""Removes the nodes that hand their input on: Identity and its kin."""
+"""Removes Identity and other ops that forward their input unchanged."""
+from typing import Collection, Dict, List
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import PASS_THROUGH_OPS
 from vai_q_tf.graph.view import tensor_name
 from vai_q_tf.passes.common.rewriter import Rewriter
 
 
-def remove_pass_throughs(graph_def, protected, config):
-    """The graph without the nodes in PASS_THROUGH_OPS, but for protected ones; an Identity takes the place of those.
+def remove_pass_throughs(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
+    """The graph without nodes of PASS_THROUGH_OPS. A protected one becomes an Identity.
 
-    Each output of an IdentityN is the input of that number. A Const notes the names of the nodes that it is read through.
-    A node that is a control input of others stays: it says in which branch they are.
+    Output k of an IdentityN is replaced by its input k. A Const records the nodes through which it was read as its sources. A
+    node that is a control input stays, since it may place others in a branch.
+
+    >>> from vai_q_tf.passes.common.examples import print_before_and_after
+    >>> print_before_and_after(remove_pass_throughs, lambda x: tf.nn.relu(tf.stop_gradient(tf.check_numerics(x, 'bad'))))
+    Relu(StopGradient(CheckNumerics(x)))
+    Relu(x)
     """
     rewriter = Rewriter(graph_def, protected)
-    view, constants, sources = rewriter.view, {}, {}
+    view = rewriter.view
+    sources: Dict[str, str] = {}
+    passed: Dict[str, List[str]] = {}  # Const -> the removed nodes after it
     controls = {control for name in view.names for control in view.control_inputs(name)}
     for name in view.names:
         if view.op(name) not in PASS_THROUGH_OPS or name in controls:
@@ -25,8 +37,8 @@ def remove_pass_throughs(graph_def, protected, config):
         for index, source in enumerate(inputs):
             rewriter.redirect(tensor_name(name, index), source if index or not constant else constant)
         if constant:
-            constants.setdefault(constant, []).append(name)
-    for constant, names in constants.items():
+            passed.setdefault(constant, []).append(name)
+    for constant, names in passed.items():
         node = editor.exact_copy(rewriter.node(constant))
         rewriter.inherit_sources(node, *names)
         rewriter.add(node)
@@ -34,7 +46,7 @@ def remove_pass_throughs(graph_def, protected, config):
 
 
 def _constant(view, name, sources):
-    """The Const that output 0 of a node has the value of, '' if it is none; `sources` holds what is known already."""
+    """The Const whose value output 0 of the node has, '' if there is none; `sources` caches results."""
     passed, tensor = [], name
     while tensor not in sources and view.op(tensor) in PASS_THROUGH_OPS and ':' not in tensor:
         passed.append(tensor)
@@ -45,7 +57,7 @@ def _constant(view, name, sources):
 
 
 def _keep(rewriter, name, constant):
-    """Makes an Identity of a protected node; those that read a Const through it read the Const."""
+    """Makes the protected node an Identity; if it forwards a Const, its readers read the Const."""
     view = rewriter.view
     if view.op(name) not in ('Identity', 'IdentityN'):
         rewriter.add(_identity(rewriter.node(name), view.inputs(name)[0]))

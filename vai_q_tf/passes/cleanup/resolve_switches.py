@@ -1,145 +1,198 @@
-"""Takes the branch that a constant condition chooses, as of a learning phase."""
+"""Replaces conditionals with a constant condition, such as a learning phase, by the branch that is taken."""
+from typing import AbstractSet, Callable, Dict, Set
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.control_flow import LOOP_VALUE_OPS
 from vai_q_tf.graph.dependence import reach
-from vai_q_tf.graph.view import node_name, normalise, output_index, tensor_name
+from vai_q_tf.graph.view import GraphView, node_name, normalise, tensor_name
 from vai_q_tf.passes.common.parameters import evaluate, known_nodes, static_nodes
 from vai_q_tf.passes.common.rewriter import make_node
 
-_CONDITION = {'Switch': 1, 'Select': 0}  # which input chooses
-_LOGICAL = {'LogicalNot': lambda value: not value, 'LogicalAnd': lambda left, right: left and right,
-            'LogicalOr': lambda left, right: left or right}
+_CONDITION = {'Switch': 1, 'Select': 0}  # the index of the condition
+_LOGICAL: Dict[str, Callable] = {
+    'LogicalNot': lambda value: not value, 'LogicalAnd': lambda left, right: left and right,
+    'LogicalOr': lambda left, right: left or right}
 
 
-def resolve_switches(graph_def, view, protected):
-    """The graph where an Identity stands for each Merge, Select, and output of a Switch, that a constant condition decides.
+def resolve_switches(graph_def: tf.GraphDef, view: GraphView, protected: AbstractSet[str]) -> tf.GraphDef:
+    """The graph with an Identity in place of each Merge and Select that a constant condition decides.
 
-    What is in the branches that are not taken is dropped, and what was computed for them only. A PlaceholderWithDefault
-    counts as its default where that is False, which is inference for a learning phase.
+    The branches that are not taken are dropped, together with all nodes that only they need. A PlaceholderWithDefault is taken
+    as its default if that is False, which for a learning phase means inference.
+
+    >>> from vai_q_tf.passes.common.examples import print_before_and_after
+    >>> print_before_and_after(
+    ...     lambda graph_def, protected, config: resolve_switches(graph_def, GraphView(graph_def), protected),
+    ...     lambda x: tf.cond(tf.placeholder_with_default(False, []), lambda: tf.nn.relu(x), lambda: -x))
+    Merge(Neg(Switch(x, Identity(PlaceholderWithDefault(0)))), Relu(Switch(x, Identity(PlaceholderWithDefault(0))):1))
+    Identity(Neg(x))
 
     Args:
-      view: the GraphView of `graph_def`, which may have control inputs.
-      protected: names of nodes that stay, and are not constant.
+      view: the GraphView of `graph_def`.
+      protected: names of nodes that stay. Placeholders among them are fed, so that their defaults do not count.
     """
     if not any(node.op in _CONDITION for node in graph_def.node):
         return graph_def
     order = view.upstream(view.names)
-    conditions = _conditions(view, order, frozenset(protected))
+    conditions = _logical_conditions(view, order, protected)
     conditions.update(_computed_conditions(graph_def, view, conditions, protected))
-    dead, untaken = _dead(view, order, conditions)
-    chosen = _selects(view, conditions)
-    if not untaken and not chosen or not dead.isdisjoint(protected):
+    dead = _find_dead(view, order, conditions)
+    edits = _Edits(view, dead)
+    edits.resolve_selects(conditions)
+    if not dead.outputs and not edits.replaced or not dead.nodes.isdisjoint(protected):
         return graph_def
-    new, moved, undecided = dict(chosen), {}, False
     for name in order:
-        if name in dead:
-            continue
-        if (name, 0) in untaken or (name, 1) in untaken:
-            moved[tensor_name(name, 0 if (name, 1) in untaken else 1)] = view.inputs(name)[0]
-        elif view.op(name) == 'Merge':
-            alive = [number for number, tensor in enumerate(view.inputs(name)) if not _is_dead(tensor, dead, untaken)]
-            if len(alive) == 1 and len(view.inputs(name)) > 1:
-                new[name] = make_node('Identity', name, [view.inputs(name)[alive[0]]], T=view.dtype(name))
-                index = tensor_name(name, 1)
-                if view.consumers(index):
-                    moved[index] = _free(view, name + '/value_index')
-                    new[moved[index]] = editor.constant(moved[index], tf.int32, alive[0])
-            elif len(alive) < len(view.inputs(name)):
-                undecided = True
-    dropped = set() if undecided else dead.union(name for name, _ in untaken)
-    nodes = {name: _rewired(new.get(name) or view.node(name), moved, dropped) for name in view.names if name not in dropped}
-    nodes.update((name, added) for name, added in new.items() if name not in nodes)
-    used = reach(protected.union(name for name in _unread(view) if name in nodes),
-                 lambda name: map(node_name, nodes[name].input))
-    return editor.subgraph(graph_def, [nodes[name] for name in nodes if name in used])
+        if name not in dead.nodes:
+            edits.resolve(name)
+    return edits.result(graph_def, protected)
 
 
-def _rewired(old, moved, dropped):
-    """The NodeDef with the inputs that are moved, and without control inputs from dropped nodes."""
-    return editor.with_inputs(old, [_resolved(reference, moved) for reference in old.input
-                                    if not (reference.startswith('^') and reference[1:] in dropped)])
-
-
-def _unread(view):
-    read = {control for name in view.names for control in view.control_inputs(name)}
-    for name in view.names:
-        read.update(node_name(tensor) for tensor in view.inputs(name))
-    return (name for name in view.names if name not in read)
-
-
-def _resolved(reference, moved):
-    if reference.startswith('^'):
-        return reference
-    tensor = normalise(reference)
-    while tensor in moved:
-        tensor = moved[tensor]
-    return tensor
-
-
-def _free(view, name):
-    while name in view:
-        name += '_1'
-    return name
-
-
-def _conditions(view, order, fed):
-    """{node: bool} of the constant conditions."""
-    known = {}
+def _logical_conditions(view, order, protected):
+    """{node: bool} of the bool Consts, and of what Identity, Switch and logical ops compute from them."""
+    known: Dict[str, bool] = {}
     for name in order:
-        op, inputs = view.op(name), view.inputs(name)
-        if name in fed or (view.dtype(name) != tf.bool and op != 'Switch'):
-            continue
-        operands = [known.get(node_name(tensor)) for tensor in inputs]
-        if op == 'Const':
-            value = tf.make_ndarray(view.node(name).attr['value'].tensor)
-            if value.size == 1:
-                known[name] = bool(value)
-        elif op == 'PlaceholderWithDefault' and operands == [False]:
-            known[name] = False
-        elif op in ('Identity', 'Switch') and operands and operands[0] is not None:
-            known[name] = operands[0]
-        elif op in _LOGICAL and None not in operands:
-            known[name] = _LOGICAL[op](*operands)
+        if name not in protected and (view.dtype(name) == tf.bool or view.op(name) == 'Switch'):
+            value = _logical_value(view, name, [known.get(node_name(tensor)) for tensor in view.inputs(name)])
+            if value is not None:
+                known[name] = value
     return known
 
 
+def _logical_value(view, name, operands):
+    """The value of a node, whose operands have the values `operands`, None if unknown; None if it is unknown itself."""
+    op = view.op(name)
+    if op == 'Const':
+        value = tf.make_ndarray(view.node(name).attr['value'].tensor)
+        return bool(value) if value.size == 1 else None
+    if op == 'PlaceholderWithDefault':
+        return False if operands == [False] else None
+    if op in ('Identity', 'Switch'):
+        return operands[0] if operands else None
+    return _LOGICAL[op](*operands) if op in _LOGICAL and None not in operands else None
+
+
 def _computed_conditions(graph_def, view, conditions, protected):
-    """{node: bool} of further conditions: what is computed of constants otherwise than by logic."""
-    wanted = {node_name(view.inputs(name)[_CONDITION[view.op(name)]]) for name in view.names if view.op(name) in _CONDITION}
-    wanted = [name for name in wanted if name not in conditions and name not in protected and view.op(name) != 'Const']
-    static = static_nodes(view) if wanted else ()
-    known = known_nodes(view, static) if wanted else ()
+    """{node: bool} of further conditions that TensorFlow can compute from constants."""
+    read = {node_name(view.inputs(name)[_CONDITION[view.op(name)]]) for name in view.names if view.op(name) in _CONDITION}
+    wanted = [name for name in read if name not in conditions and name not in protected and view.op(name) != 'Const']
+    if not wanted:
+        return {}
+    known = known_nodes(view, static_nodes(view))
     values = evaluate(graph_def, view, [name for name in wanted if name in known])
     return {name: bool(value) for name, value in values.items() if np.ndim(value) == 0}
 
 
-def _selects(view, conditions):
-    """{node: Identity of what it chooses} of the Selects whose condition is one constant."""
-    return {name: make_node('Identity', name, [view.inputs(name)[1 if conditions[node_name(view.inputs(name)[0])] else 2]],
-                            T=view.dtype(name))
-            for name in view.names if view.op(name) == 'Select' and node_name(view.inputs(name)[0]) in conditions}
+class _Dead:
+    """The parts of a graph that are never computed.
+
+    Attributes:
+      nodes: nodes. outputs: outputs of Switches that forward no value.
+    """
+
+    def __init__(self):
+        self.nodes: Set[str] = set()
+        self.outputs: Set[str] = set()
+
+    def __contains__(self, tensor):
+        return node_name(tensor) in self.nodes or tensor in self.outputs
 
 
-def _dead(view, order, conditions):
-    """The nodes that are never computed, and (Switch, output) that none of its values goes to; order: producers first."""
-    dead, untaken = set(), set()
+def _find_dead(view, order, conditions):
+    """The _Dead; order: the nodes, producers first."""
+    dead = _Dead()
     for name in order:
         inputs = view.inputs(name)
         if view.op(name) == 'Merge':
-            loop = any(view.op(tensor) in LOOP_VALUE_OPS for tensor in inputs)
-            is_dead = not loop and all(_is_dead(tensor, dead, untaken) for tensor in inputs)
+            is_loop = any(view.op(tensor) in LOOP_VALUE_OPS for tensor in inputs)
+            is_dead = not is_loop and all(tensor in dead for tensor in inputs)
         else:
-            is_dead = any(_is_dead(tensor, dead, untaken) for tensor in inputs) or any(
-                control in dead for control in view.control_inputs(name))
+            is_dead = any(tensor in dead for tensor in inputs) or not dead.nodes.isdisjoint(view.control_inputs(name))
         if is_dead:
-            dead.add(name)
+            dead.nodes.add(name)
         elif view.op(name) == 'Switch' and node_name(inputs[1]) in conditions:
-            untaken.add((name, 0 if conditions[node_name(inputs[1])] else 1))
-    return dead, untaken
+            dead.outputs.add(tensor_name(name, 0 if conditions[node_name(inputs[1])] else 1))
+    return dead
 
 
-def _is_dead(tensor, dead, untaken):
-    return node_name(tensor) in dead or (node_name(tensor), output_index(tensor)) in untaken
+class _Edits:
+    """The edits of a graph whose dead parts are known.
+
+    Attributes:
+      replaced: {name: NodeDef} of new nodes, and of those in place of the nodes of their names.
+    """
+
+    def __init__(self, view, dead):
+        self.replaced: Dict[str, tf.NodeDef] = {}
+        self._view = view
+        self._dead = dead
+        self._redirects: Dict[str, str] = {}  # tensor -> the tensor to read instead
+        self._all_decided = True
+
+    def resolve_selects(self, conditions):
+        """Replaces each Select with one of these conditions by the operand that it chooses."""
+        for name in self._view.names:
+            if self._view.op(name) == 'Select':
+                condition, if_true, if_false = self._view.inputs(name)
+                if node_name(condition) in conditions:
+                    self._replace(name, if_true if conditions[node_name(condition)] else if_false)
+
+    def resolve(self, name):
+        """Removes the node if it is a Switch or a Merge that is decided."""
+        inputs = self._view.inputs(name)
+        taken = [tensor_name(name, index) for index in (0, 1) if tensor_name(name, 1 - index) in self._dead.outputs]
+        if taken:
+            self._redirects[taken[0]] = inputs[0]
+        elif self._view.op(name) == 'Merge':
+            alive = [index for index, tensor in enumerate(inputs) if tensor not in self._dead]
+            if len(alive) == 1 and len(inputs) > 1:
+                self._replace(name, inputs[alive[0]])
+                self._replace_index(name, alive[0])
+            elif len(alive) < len(inputs):
+                self._all_decided = False
+
+    def _replace(self, name, tensor):
+        self.replaced[name] = make_node('Identity', name, [tensor], T=self._view.dtype(name))
+
+    def _replace_index(self, merge, index):
+        """Makes the readers of output 1 of a Merge read a Const: the index of the input that it forwards."""
+        tensor = tensor_name(merge, 1)
+        if self._view.consumers(tensor):
+            name = merge + '/value_index'
+            while name in self._view:
+                name += '_1'
+            self._redirects[tensor] = name
+            self.replaced[name] = editor.constant(name, tf.int32, index)
+
+    def result(self, graph_def, protected):
+        """The edited graph: what the protected nodes depend on, and the nodes that nothing read before."""
+        view = self._view
+        dropped: Set[str] = self._dead.nodes.union(map(node_name, self._dead.outputs)) if self._all_decided else set()
+        nodes = {name: self._rewired(self.replaced.get(name) or view.node(name), dropped)
+                 for name in view.names if name not in dropped}
+        nodes.update((name, node) for name, node in self.replaced.items() if name not in nodes)
+        used = reach(protected.union(name for name in _unread(view) if name in nodes),
+                     lambda name: map(node_name, nodes[name].input))
+        return editor.subgraph(graph_def, [nodes[name] for name in nodes if name in used])
+
+    def _rewired(self, node, dropped):
+        """The NodeDef with redirected inputs, and without control inputs from dropped nodes."""
+        return editor.with_inputs(node, [reference if reference.startswith('^') else self._redirected(reference)
+                                         for reference in node.input
+                                         if not (reference.startswith('^') and reference[1:] in dropped)])
+
+    def _redirected(self, reference):
+        tensor = normalise(reference)
+        while tensor in self._redirects:
+            tensor = self._redirects[tensor]
+        return tensor
+
+
+def _unread(view):
+    """The nodes that no other node reads or waits for."""
+    read = {control for name in view.names for control in view.control_inputs(name)}
+    for name in view.names:
+        read.update(node_name(tensor) for tensor in view.inputs(name))
+    return (name for name in view.names if name not in read)

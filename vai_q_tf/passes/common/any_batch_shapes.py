@@ -1,15 +1,20 @@
-"""Shapes that a graph computes from its inputs, whatever the batch."""
+"""Shapes that hold for every batch size."""
+from typing import Collection
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.passes.common.infer_shapes import infer_shapes
 
 _BATCHES = (2, 3)
 
 
-def note_any_batch_shapes(graph_def, protected, config):
-    """The graph with the `_output_shapes` that hold for every batch: what TensorFlow infers for two sizes, where they agree.
+def note_any_batch_shapes(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
+    """The graph with `_output_shapes` on every node: the shapes inferred for two batch sizes, -1 where these differ.
 
-    It computes with whole shapes only, so height * 2 is unknown to it beside an unknown batch. A graph that takes one batch
-    size only is returned as it is.
+    For an unknown batch TensorFlow infers less: it does not know height * 2 of a shape with an unknown batch. A graph that
+    takes only one batch size is returned as it is.
     """
     try:
         first, second = [infer_shapes(_with_batch(graph_def, batch), protected, config) for batch in _BATCHES]

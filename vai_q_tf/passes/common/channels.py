@@ -1,23 +1,23 @@
-"""Constants that act per channel, and the weights whose results they act on."""
-from typing import NamedTuple
+"""Layouts of the results of weighted ops, and constants that act on their channels."""
+from typing import List, NamedTuple, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.graph.view import node_name
+from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.passes.common.rewriter import Rewriter
 
-# Which data_format has the channels last.
-_LAST = ('NHWC', 'NDHWC')
+_CHANNELS_LAST = ('NHWC', 'NDHWC')
 
 
 class Layout(NamedTuple):
-    """Of a tensor: how many dimensions it has, which one the channels are, and how many there are."""
+    """Of a tensor: the number of dimensions, the axis of the channels, and the number of channels."""
     rank: int
     axis: int
     channels: int
 
 
-def layout_of(view, name, weights):
-    """The Layout of the result of the weighted op `name` with the weights of that shape; None for another op."""
+def layout_of(view: GraphView, name: str, weights: Sequence[int]) -> Optional[Layout]:
+    """The Layout of the result of the weighted op `name`, whose weights have the shape `weights`; None for another op."""
     op = view.op(name)
     if op == 'MatMul':
         return Layout(2, 1, weights[0 if view.attr(name, 'transpose_b').b else 1])
@@ -25,10 +25,10 @@ def layout_of(view, name, weights):
         return None
     rank = len(weights)
     channels = {'DepthwiseConv2dNative': weights[-1] * weights[-2], 'Conv2DBackpropInput': weights[-2]}.get(op, weights[-1])
-    return Layout(rank, rank - 1 if view.attr(name, 'data_format').s.decode() in _LAST else 1, channels)
+    return Layout(rank, rank - 1 if view.attr(name, 'data_format').s.decode() in _CHANNELS_LAST else 1, channels)
 
 
-def shape_for_weights(view, name, weights, channels):
+def shape_for_weights(view: GraphView, name: str, weights: List[int], channels: int) -> List[int]:
     """The shape in which a vector over the channels multiplies weights of the shape `weights` of the op `name`."""
     op = view.op(name)
     if op == 'DepthwiseConv2dNative':
@@ -38,8 +38,8 @@ def shape_for_weights(view, name, weights, channels):
     return [channels]
 
 
-def acts_per_channel(view, tensor, layout):
-    """Whether `tensor`, an operand beside a tensor of that Layout, has one float32 for each channel, or one for all."""
+def acts_per_channel(view: GraphView, tensor: str, layout: Layout) -> bool:
+    """Whether `tensor`, the other operand of a tensor of this Layout, has one float32 per channel, or one for all."""
     dims = view.shape(tensor)
     if dims is None or view.dtype(tensor) != tf.float32 or len(dims) > layout.rank:
         return False
@@ -48,8 +48,11 @@ def acts_per_channel(view, tensor, layout):
             and shape[layout.axis] in (1, layout.channels))
 
 
-def layout_after(rewriter, name, layout):
-    """The Layout of the result of Squeeze, Reshape or BatchToSpaceND with input 0 of `layout`; None if channels get lost."""
+def layout_after(rewriter: Rewriter, name: str, layout: Layout) -> Optional[Layout]:
+    """The Layout of the result of a Squeeze, Reshape or BatchToSpaceND of a tensor of the Layout `layout`.
+
+    None for other ops, and if the op does not keep the channels on an axis of their own.
+    """
     view = rewriter.view
     if view.op(name) == 'BatchToSpaceND':
         blocks = rewriter.value(view.inputs(name)[1])
@@ -60,29 +63,36 @@ def layout_after(rewriter, name, layout):
             return None
         return Layout(layout.rank - len(axes), layout.axis - sum(axis < layout.axis for axis in axes), layout.channels)
     if view.op(name) == 'Reshape' and layout.axis == layout.rank - 1:
-        dims = _shape_end(rewriter, view.inputs(name)[1])
-        if dims and dims[1] == layout.channels:
-            return Layout(dims[0], dims[0] - 1, layout.channels)
+        end = _shape_end(rewriter, view.inputs(name)[1])
+        if end and end.last == layout.channels:
+            return Layout(end.length, end.length - 1, layout.channels)
     return None
 
 
+class _ShapeEnd(NamedTuple):
+    """The length and the last entry of a vector."""
+    length: int
+    last: int
+
+
 def _shape_end(rewriter, tensor):
-    """(how many entries a shape tensor has, the last entry), as far as constants, Pack and ConcatV2 tell; None otherwise."""
+    """The _ShapeEnd of a shape that is a constant, a Pack or a ConcatV2; None if it is unknown."""
     value = rewriter.value(tensor)
     if value is not None:
-        return (value.size, int(value[-1])) if value.ndim == 1 and value.size else None
+        return _ShapeEnd(value.size, int(value[-1])) if value.ndim == 1 and value.size else None
     view, inputs = rewriter.view, rewriter.view.inputs(tensor)
     if view.op(tensor) == 'Pack':
         value = rewriter.value(inputs[-1])
-        return (len(inputs), int(value)) if value is not None and value.size == 1 else None
+        return _ShapeEnd(len(inputs), int(value)) if value is not None and value.size == 1 else None
     if view.op(tensor) == 'ConcatV2':
         value, lengths = rewriter.value(inputs[-2]), [_length(rewriter, part) for part in inputs[:-1]]
-        return (sum(lengths), int(value[-1])) if value is not None and value.size and None not in lengths else None
+        known = value is not None and value.size and None not in lengths
+        return _ShapeEnd(sum(lengths), int(value[-1])) if known else None
     return None
 
 
 def _length(rewriter, tensor):
-    """The number of entries of a vector, or None."""
+    """The length of a vector, or None."""
     value = rewriter.value(tensor)
     if value is not None:
         return value.size

@@ -1,18 +1,20 @@
-"""Notes the shapes of all tensors, as the placeholders imply them."""
+"""Shape inference."""
 import re
+from typing import Collection
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import node_name
 
-# Values of float constants do not decide shapes; larger ones than this need not be copied into TensorFlow.
+# Float constants of this many elements or more are not copied into TensorFlow: their values do not influence shapes.
 _LARGE = 1024
 
 
-def infer_shapes(graph_def, protected, config):
-    """The graph with `_output_shapes` on every node.
+def infer_shapes(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
+    """The graph with `_output_shapes` on every node, as TensorFlow infers them from the placeholders.
 
     Raises:
       QuantizeError: LENGTH_MISMATCH for an op that does not take the shapes in config.input_shapes.
@@ -24,7 +26,7 @@ def infer_shapes(graph_def, protected, config):
         for node in bare.node:
             node.attr.pop('_output_shapes', None)
     try:
-        return editor.with_shapes(bare, [_stand_in(node) for node in bare.node if _is_large(node)])
+        return editor.with_shapes(bare, [_placeholder_of(node) for node in bare.node if _is_large(node)])
     except ValueError as error:
         raise _mismatch(str(error), config) from error
 
@@ -38,7 +40,8 @@ def _is_large(node):
     return size >= _LARGE
 
 
-def _stand_in(node):
+def _placeholder_of(node):
+    """A Placeholder with the name, type and shape of a Const."""
     shape = [dim.size for dim in node.attr['value'].tensor.tensor_shape.dim]
     return editor.placeholder(node.name, node.attr['dtype'].type, shape)
 

@@ -1,26 +1,29 @@
-"""Parameters of a graph: what depends on constants only. The value of one that depends on a variable is not known."""
+"""Parameters of a graph: nodes that depend on constants only. If one of those is a variable, the value is unknown."""
+from typing import AbstractSet, Callable, Collection, Dict, Iterable, Iterator, Set
+
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
-from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS
+from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS, branch_nodes
 from vai_q_tf.graph.sessions import cpu_only, exact
-from vai_q_tf.graph.view import STANDS_FOR, indexed_name, node_name
+from vai_q_tf.graph.view import STANDS_FOR, GraphView, indexed_name, node_name
 
 _NEVER = CONTROL_FLOW_OPS | {'Placeholder', 'PlaceholderV2', 'PlaceholderWithDefault', 'NoOp', 'ControlTrigger'}
 
 
-def has_variables(graph_def):
-    """Whether Consts of the graph stand for variables."""
+def has_variables(graph_def: tf.GraphDef) -> bool:
+    """Whether some Consts of the graph represent variables."""
     return any(STANDS_FOR in node.attr for node in graph_def.node)
 
 
-def static_nodes(view, in_branches=False):
+def static_nodes(view: GraphView, in_branches: bool = False) -> Set[str]:
     """The nodes that depend on constants only.
 
-    in_branches: whether those count that control inputs put into a branch or a loop.
+    in_branches: whether nodes count that control inputs place in a branch or a loop.
     """
-    static = set()
+    static: Set[str] = set()
     for name in view.upstream(view.names):
         op, inputs, types = view.op(name), view.inputs(name), view.output_types(name)
         if view.control_inputs(name) and not in_branches:
@@ -32,9 +35,9 @@ def static_nodes(view, in_branches=False):
     return static
 
 
-def known_nodes(view, static):
-    """Those of the nodes `static` whose values are known: they depend on no variable."""
-    known = set()
+def known_nodes(view: GraphView, static: AbstractSet[str]) -> Set[str]:
+    """Those of the nodes `static` that depend on no variable, so that their values are known."""
+    known: Set[str] = set()
     for name in view.upstream(static):
         if name in static and STANDS_FOR not in view.node(name).attr and all(
                 node_name(tensor) in known for tensor in view.inputs(name)):
@@ -42,13 +45,21 @@ def known_nodes(view, static):
     return known
 
 
-def evaluate(graph_def, view, wanted, fits=lambda tensor: True):
-    """{tensor: ndarray} of those of the tensors `wanted` that can be evaluated, with TensorFlow's own kernels.
+def computed_floats(view: GraphView, ops: Collection[str], static: AbstractSet[str]) -> Iterator[str]:
+    """The float32 nodes of the op types `ops` that are neither parameters (`static`) nor in a branch or a loop."""
+    branches = branch_nodes(view)
+    return (name for name in view.names if view.op(name) in ops and view.dtype(name) == tf.float32
+            and name not in static and name not in branches)
+
+
+def evaluate(graph_def: tf.GraphDef, view: GraphView, wanted: Iterable[str],
+             fits: Callable[[tf.Tensor], bool] = lambda tensor: True) -> Dict[str, np.ndarray]:
+    """{tensor: value} of the tensors `wanted`, computed by TensorFlow's kernels; those that fail are left out.
 
     Args:
       graph_def: the graph that `view` views.
       wanted: tensors of known value.
-      fits: whether a tf.Tensor of the graph of `wanted` alone is to be evaluated.
+      fits: whether to evaluate a tf.Tensor; it gets the tensors `wanted` in a tf.Graph of what they depend on.
     """
     wanted = list(wanted)
     if not wanted:

@@ -1,8 +1,11 @@
 """Rewriter: the edits that one pass makes to a GraphDef.
 
-A pass looks at `rewriter.view`, which stays as it is, and notes edits; `result()` carries all of them out together. So the
-matches of one pass see one graph, and a pass costs the same on a graph of any size per node.
+A pass searches `rewriter.view`, which does not change, and records edits; `result()` applies all of them at once. So all
+matches of a pass refer to the same graph, and a pass runs in time linear in the number of nodes.
 """
+from typing import Any, Collection, Dict, FrozenSet, Iterable, List, Optional, Tuple
+
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
@@ -14,24 +17,25 @@ class Rewriter:
     """Edits of `graph_def`.
 
     Args:
-      graph_def: a GraphDef, read only.
-      protected: names of the nodes that keep their name and their meaning: inputs, outputs, what other parts of the graph read.
+      graph_def: a GraphDef; it is not changed.
+      protected: names of the nodes that keep name and meaning: inputs, outputs, and nodes that the rest of the graph reads.
 
     Attributes:
       view: the GraphView of `graph_def`. protected: frozenset of the names.
     """
 
-    def __init__(self, graph_def, protected):
+    def __init__(self, graph_def: tf.GraphDef, protected: Iterable[str]) -> None:
         self.view = GraphView(graph_def)
         self.protected = frozenset(protected)
         self._graph_def = graph_def
-        self._nodes = {}  # name -> NodeDef that is new or replaces one of the view
-        self._redirects = {}  # tensor -> (tensor, names of the nodes that go on reading the former)
-        self._shortcuts = {}  # tensor -> where redirects that count for all readers lead
-        self._names, self._numbers = set(self.view.names), {}
+        self._nodes: Dict[str, tf.NodeDef] = {}  # added, or replacing the node of that name
+        self._redirects: Dict[str, Tuple[str, FrozenSet[str]]] = {}  # tensor -> (tensor, nodes that still read the former)
+        self._shortcuts: Dict[str, str] = {}  # tensor -> end of a chain of redirects that hold for all readers
+        self._names = set(self.view.names)
+        self._numbers: Dict[str, int] = {}  # name -> the last number that `unique` appended to it
 
-    def unique(self, name):
-        """`name`, with a number after it where it is taken; it counts as taken from now on."""
+    def unique(self, name: str) -> str:
+        """`name`, with a number appended if it is taken. The result counts as taken from now on."""
         unique, number = name, self._numbers.get(name, 0)
         while unique in self._names:
             number += 1
@@ -40,53 +44,53 @@ class Rewriter:
         self._names.add(unique)
         return unique
 
-    def node(self, name):
-        """The NodeDef of that name with the edits so far; not to be changed: `add` a copy."""
+    def node(self, name: str) -> tf.NodeDef:
+        """The NodeDef of that name with the edits so far. Do not change it: `add` a changed copy."""
         name = node_name(name)
         return self._nodes.get(name) or self.view.node(name)
 
-    def value(self, tensor):
-        """The value of a Const (through Identity nodes) as an ndarray; None for another node, or an unknown value."""
+    def value(self, tensor: str) -> Optional[np.ndarray]:
+        """The value of a Const, seen through Identity nodes; None for other nodes and for unknown values."""
         return known_value(self.node(self.view.skip_identity(tensor)))
 
-    def is_read_only_by(self, tensor, readers):
-        """Whether nothing but the nodes `readers` reads the tensor, and it is not protected."""
+    def is_read_only_by(self, tensor: str, readers: Collection[str]) -> bool:
+        """Whether no node outside `readers` reads the tensor, and its node is not protected."""
         return node_name(tensor) not in self.protected and all(name in readers for name, _ in self.view.consumers(tensor))
 
-    def add(self, node):
-        """Adds a NodeDef, whose name came from `unique`, or puts it in the place of the node of its name."""
+    def add(self, node: tf.NodeDef) -> None:
+        """Adds a NodeDef with a name from `unique`, or replaces the node that has its name."""
         self._nodes[node.name] = node
         self._names.add(node.name)
 
-    def set_value(self, name, value):
-        """Gives a Const of the view another value (an ndarray), of the same type."""
+    def set_value(self, name: str, value: np.ndarray) -> None:
+        """Changes the value of a Const of the view; its type stays."""
         old = self.node(name)
         self.replace(editor.constant(old.name, old.attr['dtype'].type, value))
 
-    def replace(self, new):
-        """Puts the Const NodeDef `new` in the place of the one of its name, with what that waits for and is noted of it."""
+    def replace(self, new: tf.NodeDef) -> None:
+        """Replaces the node that has the name of the Const `new`, which takes its control inputs, sources and shapes."""
         old = self.node(new.name)
         new.input.extend(old.input)
         self._inherit(new, old)
         self.add(new)
 
-    def set_input(self, name, index, tensor):
+    def set_input(self, name: str, index: int, tensor: str) -> None:
         """Makes data input `index` of the node `name` read `tensor`."""
         new = editor.exact_copy(self.node(name))
         new.input[index] = tensor
         self.add(new)
 
-    def redirect(self, tensor, target, but=()):
-        """Makes all that read `tensor`, new nodes included, read `target`; the nodes named in `but` go on reading it.
+    def redirect(self, tensor: str, target: str, but: Iterable[str] = ()) -> None:
+        """Makes all readers of `tensor`, added nodes included, read `target`, except the nodes `but`.
 
-        Must not be used on a protected node: give the node that has the result its name, see `append`.
+        Not for protected nodes: see `append` for how another node takes over a protected name.
         """
         self._redirects[normalise(tensor)] = normalise(target), frozenset(but)
 
-    def append(self, name, nodes, inner):
-        """Puts the chain of NodeDefs `nodes` after output 0 of the node `name`: the last has the result from now on.
+    def append(self, name: str, nodes: Iterable[tf.NodeDef], inner: str) -> None:
+        """Inserts a chain of NodeDefs between output 0 of the node `name` and its readers.
 
-        Where `name` is protected, the last one takes that name, and the node that had it is called `inner` (made unique).
+        If `name` is protected, the last node of the chain takes this name, and the node is renamed to `inner` (made unique).
         """
         nodes = list(nodes)
         if name not in self.protected:
@@ -103,12 +107,12 @@ class Rewriter:
         for node in [before] + nodes:
             self.add(node)
 
-    def inherit_sources(self, node, *names):
-        """Notes in the NodeDef `node` that it stands for the nodes `names` too, and for all that those stood for."""
+    def inherit_sources(self, node: tf.NodeDef, *names: str) -> None:
+        """Records in the NodeDef `node` that it replaces the nodes `names`, and all nodes that those had replaced."""
         known = dict.fromkeys(node.attr[SOURCE_NODES].list.s)
         for name in names:
             known[name.encode()] = None
-            known.update(dict.fromkeys(_origins(self.node(name)) if name in self.view else ()))
+            known.update(dict.fromkeys(_sources(self.node(name)) if name in self.view else ()))
         known.pop(node.name.encode(), None)
         if known:
             node.attr[SOURCE_NODES].list.s[:] = list(known)
@@ -120,9 +124,11 @@ class Rewriter:
             if key in old.attr:
                 new.attr[key].CopyFrom(old.attr[key])
 
-    def result(self):
-        """The edited GraphDef, without the nodes that no protected node depends on any more; `graph_def` itself if nothing
-        was edited. Control inputs go to what the inputs were redirected to, and are dropped with the nodes they name."""
+    def result(self) -> tf.GraphDef:
+        """The edited GraphDef without the nodes that no protected node depends on; `graph_def` itself if nothing was edited.
+
+        Control inputs follow the redirects, and are dropped together with the nodes they name.
+        """
         self._shortcuts.clear()
         if not self._nodes and not self._redirects:
             return self._graph_def
@@ -134,25 +140,26 @@ class Rewriter:
         result = editor.subgraph(self._graph_def, [nodes[name] for name in nodes if name in used])
         self._note_results(result)
         for node in result.node:
-            wanted = [reference for reference in inputs[node.name] if not reference.startswith('^') or reference[1:] in used]
-            node.input[:] = wanted
+            node.input[:] = [reference for reference in inputs[node.name]
+                             if not reference.startswith('^') or reference[1:] in used]
         return result
 
     def _note_results(self, result):
-        """Notes in the nodes of the GraphDef `result` which tensors others read them in place of."""
-        by_name, found = {node.name: node for node in result.node}, {}
+        """Records in the nodes of the GraphDef `result` which tensors their readers read before."""
+        nodes = {node.name: node for node in result.node}
+        replaced: Dict[str, Dict[str, None]] = {}  # node -> the tensors, as an ordered set
         for tensor, (target, _) in self._redirects.items():
             target = self._resolve(target, '')
-            node = by_name.get(node_name(target))
-            if node is not None and target == node.name:
-                before = self.view.node(node_name(tensor)) if node_name(tensor) in self.view else None
-                earlier = results_of(before) if before is not None and tensor == before.name else []
-                found.setdefault(target, dict.fromkeys(results_of(node))).update(dict.fromkeys([tensor] + earlier))
-        for name, tensors in found.items():
-            by_name[name].attr[RESULTS].list.s[:] = [tensor.encode() for tensor in tensors if tensor != name]
+            if target in nodes:
+                earlier = results_of(self.view.node(tensor)) if tensor in self.view else []
+                replaced.setdefault(target, dict.fromkeys(results_of(nodes[target]))).update(
+                    dict.fromkeys([tensor] + earlier))
+        for name, tensors in replaced.items():
+            nodes[name].attr[RESULTS].list.s[:] = [tensor.encode() for tensor in tensors if tensor != name]
 
     def _inputs(self, node):
-        resolved = []
+        """The inputs of the NodeDef after all redirects, each control input once."""
+        resolved: List[str] = []
         for reference in node.input:
             target = self._resolve(reference, node.name)
             if target not in resolved or not target.startswith('^'):
@@ -160,12 +167,13 @@ class Rewriter:
         return resolved
 
     def _resolve(self, reference, reader):
+        """The input that the node `reader` has instead of `reference`; long chains of redirects are followed only once."""
         control = reference.startswith('^')
         tensor = normalise(reference.lstrip('^'))
-        passed = []
+        passed: List[str] = []
         while tensor in self._redirects:
             target, but = self._redirects[tensor]
-            if but:
+            if but:  # the chain up to here leads to `tensor` for all readers, from here on not
                 self._shortcuts.update(dict.fromkeys(passed, tensor))
                 passed = []
                 if reader in but:
@@ -178,26 +186,28 @@ class Rewriter:
         return '^' + node_name(tensor) if control else tensor
 
 
-def results_of(node):
-    """The tensors of the float graph in whose place others read the NodeDef `node`."""
+def results_of(node: tf.NodeDef) -> List[str]:
+    """The tensors of the float graph whose readers read the NodeDef `node` instead."""
     return [tensor.decode() for tensor in node.attr[RESULTS].list.s] if RESULTS in node.attr else []
 
 
-def redefined(node):
-    """The NodeDef `node`, noted to compute something else than the node of its name did."""
+def redefined(node: tf.NodeDef) -> tf.NodeDef:
+    """The NodeDef `node`, marked: it computes something else than the node of that name in the float graph."""
     node.attr[REDEFINED].b = True
     return node
 
 
-def _origins(node):
-    # Reading an attr that is not there would add it.
+def _sources(node):
+    # Reading a missing attr of a NodeDef would add it.
     return list(node.attr[SOURCE_NODES].list.s) if SOURCE_NODES in node.attr else []
 
 
-def make_node(op, name, inputs, like=None, **attrs):
-    """A NodeDef. attrs: values of the op's attributes (a tf.DType, bool, int, float, str or list of int).
+def make_node(op: str, name: str, inputs: Iterable[str], like: Optional[tf.NodeDef] = None, **attrs: Any) -> tf.NodeDef:
+    """A NodeDef.
 
-    like: a NodeDef whose `_output_shapes` it gets.
+    Args:
+      like: a NodeDef whose `_output_shapes` it gets.
+      attrs: values of its attributes: a tf.DType, bool, int, float, str or list of int.
     """
     result = tf.NodeDef(name=name, op=op, input=inputs)
     for key, value in attrs.items():
@@ -220,5 +230,3 @@ def _set_attr(attr, value):
         attr.s = value.encode()
     else:
         attr.list.i.extend(value)
-
-

@@ -1,16 +1,23 @@
-"""The DPU's leaky relu has the slope 26/256; one of 0.1 becomes that."""
+"""Gives leaky relus the slope of the DPU's, 26/256, in place of 0.1."""
+from typing import Collection
+
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.dpu import LEAKY_RELU_SLOPE, is_leaky_slope
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.passes.common.rewriter import Rewriter
 
 
-def adjust_leaky_relu(graph_def, protected, config):
+def adjust_leaky_relu(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
     """The graph with the slope 26/256 in every LeakyRelu whose slope is 0.1.
 
-    Any other slope stays, with a warning: the DPU's compiler does not take it. `replace_prelu` makes the op of what is spelled
-    otherwise.
+    Other slopes stay, with a warning: the DPU's compiler refuses them. `replace_prelu` creates the LeakyRelu from other forms.
+
+    >>> from vai_q_tf.passes.common.examples import print_before_and_after
+    >>> print_before_and_after(adjust_leaky_relu, lambda x: tf.nn.leaky_relu(x, 0.1), attrs=['alpha'])
+    LeakyRelu(x, alpha=0.1)
+    LeakyRelu(x, alpha=0.101562)
     """
     rewriter = Rewriter(graph_def, protected)
     others = []

@@ -1,15 +1,23 @@
-"""Global means become average pooling, which the DPU computes."""
+"""Replaces global means by average pooling, which the DPU computes."""
+from typing import Collection
+
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 
 
-def mean_to_average_pool(graph_def, protected, config):
+def mean_to_average_pool(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
     """The graph with AvgPool in place of every Mean over height and width of a float32 [N, H, W, C] tensor.
 
-    Without keep_dims a Squeeze `<mean>/squeeze` follows; it has the Mean's name where that is protected, and the pool is
-    `<mean>/avgpool` then. A Mean over other axes, or of a tensor of unknown height or width, stays.
+    Without keep_dims a Squeeze `<mean>/squeeze` follows; if the Mean is protected, the Squeeze has its name, and the pool is
+    `<mean>/avgpool`. A Mean over other axes, or of a tensor of unknown height or width, stays.
+
+    >>> from vai_q_tf.passes.common.examples import print_before_and_after
+    >>> print_before_and_after(mean_to_average_pool, lambda x: tf.reduce_mean(x, [1, 2]), [-1, 7, 7, 64], ['ksize'])
+    Mean(x, [1, 2])
+    Squeeze(AvgPool(x, ksize=[1, 7, 7, 1]))
     """
     rewriter = Rewriter(graph_def, protected)
     for name in rewriter.view.names:

@@ -1,20 +1,23 @@
-"""Softmax as the DPU's companion computes it: in bfloat16, with a polynomial and an approximate reciprocal."""
+"""Replaces softmax by its bfloat16 approximation in Vitis AI: a polynomial for exp, and an approximate reciprocal."""
+from typing import Collection
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.dpu import RECIPROCAL_SEED, RECIPROCAL_STEP, SOFTMAX_LANES, SOFTMAX_POLYNOMIAL
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 
-# On the result: the logits that it is the softmax of. Its own ops have no gradient.
+# An attr of the result: the logits. Gradients take the exact softmax of these, since the ops of this one have none.
 SOFTMAX_OF = '_softmax_of'
 
 
-def replace_softmax(graph_def, protected, config):
-    """The graph with the hard softmax in place of every float32 Softmax with a known number of classes, of any rank.
+def replace_softmax(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
+    """The graph with the hard softmax in place of every float32 Softmax, of any rank, with a known number of classes.
 
-    With bf() for rounding to bfloat16 (to nearest, ties to even) and operations of bfloat16 where both operands are:
+    bf() rounds to bfloat16, to nearest with ties to even; operations on two bfloat16 operands are bfloat16 operations:
 
         xb = bf(x - max(x))
         r = floor(xb * bf(1 / ln 2));  m = xb - r * bf(ln 2)
@@ -23,30 +26,42 @@ def replace_softmax(graph_def, protected, config):
         y = bfloat16 with the bits 0x7EB5 - bits of S;  y = y * bf(1.9395974) * bf(bf(1.436142) - y S)
         y = bf(bf(1 - y S) y + y);  result = e * y
 
-    It is off by less than 0.01. The original does not subtract the maximum, so that large logits overflow there; the result
-    is the same function but for rounding. It is `<softmax>/output_cast`, or has the name of a protected Softmax.
+    The error is less than 0.01. The Vitis AI quantizer does not subtract the maximum, so there large logits overflow; apart
+    from that the results differ by rounding only. The result is `<softmax>/output_cast`, or takes the name of a protected
+    Softmax.
+
+    >>> from vai_q_tf.graph.view import GraphView
+    >>> with tf.Graph().as_default() as graph:
+    ...     probabilities = tf.nn.softmax(tf.constant([[1.0, 2.0, 4.0]]), name='y')
+    >>> with tf.Graph().as_default(), tf.Session() as session:
+    ...     hard = replace_softmax(graph.as_graph_def(add_shapes=True), ['y'], QuantizeConfig())
+    ...     print(session.run(tf.import_graph_def(hard, return_elements=['y:0'])[0]).round(3))
+    [[0.042 0.114 0.844]]
     """
     rewriter = Rewriter(graph_def, protected)
     for name in rewriter.view.names:
-        if rewriter.view.op(name) != 'Softmax' or rewriter.view.dtype(name) != tf.float32:
-            continue
-        shape = rewriter.view.shape(name)
-        if not shape or shape[-1] < 1:
-            tf.logging.info('Softmax %s stays: the number of its classes is not known.', name)
-            continue
-        result = _HardSoftmax(rewriter, name, shape).build()
-        if name not in rewriter.protected:
-            rewriter.redirect(name, result)
+        if rewriter.view.op(name) == 'Softmax' and rewriter.view.dtype(name) == tf.float32:
+            _replace(rewriter, name)
     return rewriter.result()
 
 
+def _replace(rewriter, name):
+    shape = rewriter.view.shape(name)
+    if not shape or shape[-1] < 1:
+        tf.logging.info('Softmax %s stays: the number of its classes is not known.', name)
+        return
+    result = _HardSoftmax(rewriter, name, shape).build()
+    if result != name:
+        rewriter.redirect(name, result)
+
+
 class _HardSoftmax:
-    """The nodes in place of one Softmax."""
+    """Builds the nodes that replace one Softmax."""
 
     def __init__(self, rewriter, name, shape):
         self._rewriter = rewriter
         self._name = name
-        self._shape = shape  # of most of the nodes
+        self._shape = shape  # of the Softmax, and of most of the new nodes
 
     def build(self):
         """Adds the nodes and returns the name of the result."""
@@ -63,7 +78,7 @@ class _HardSoftmax:
     def _shifted(self):
         logits = self._rewriter.view.inputs(self._name)[0]
         axis = self._constant('exp_poly/max/reduction_indices', np.int32([-1]))
-        # In float64, so that the maximum is not taken for one of the tensors that are to be quantized.
+        # In float64, since plans quantize the result of a float32 Max.
         wide = self._node('Cast', 'exp_poly/max/cast', [logits], self._shape, SrcT=tf.float32, DstT=tf.float64)
         largest = self._node('Max', 'exp_poly/max', [wide, axis], self._per_row(1), T=tf.float64, keep_dims=True)
         largest = self._node('Cast', 'exp_poly/max/float', [largest], self._per_row(1), SrcT=tf.float64, DstT=tf.float32)
@@ -112,17 +127,24 @@ class _HardSoftmax:
         total = self._cast('reciprocal/cast_11', total, tf.float32, row)
 
         factor, offset = RECIPROCAL_STEP
-        scaled = self._bfloat('Mul', 'reciprocal/mul_6', guess, self._bfloat_constant('reciprocal/mul_6/k1', factor), row)
-        product = self._float('Mul', 'reciprocal/mul_7', self._cast('reciprocal/cast_12', guess, tf.float32, row), total, row)
+        scaled = self._bfloat('Mul', 'reciprocal/mul_6', guess, self._bfloat_constant('reciprocal/mul_6/k1', factor),
+                              shape=row)
+        product = self._float('Mul', 'reciprocal/mul_7', self._cast('reciprocal/cast_12', guess, tf.float32, row), total,
+                              shape=row)
         offset = self._wide_constant('reciprocal/sub_3/k2', offset, 'reciprocal/cast_13')
-        rest = self._cast('reciprocal/cast_14', self._float('Sub', 'reciprocal/sub_3', offset, product, row), tf.bfloat16, row)
-        better = self._cast('reciprocal/cast_15', self._bfloat('Mul', 'reciprocal/y1', scaled, rest, row), tf.float32, row)
+        rest = self._float('Sub', 'reciprocal/sub_3', offset, product, shape=row)
+        rest = self._cast('reciprocal/cast_14', rest, tf.bfloat16, row)
+        better = self._bfloat('Mul', 'reciprocal/y1', scaled, rest, shape=row)
+        better = self._cast('reciprocal/cast_15', better, tf.float32, row)
 
-        product = self._float('Mul', 'reciprocal/mul_9', better, total, row)
+        product = self._float('Mul', 'reciprocal/mul_9', better, total, shape=row)
         one = self._wide_constant('reciprocal/add/ones', 1, 'reciprocal/cast_19')
-        rest = self._cast('reciprocal/cast_16', self._float('Sub', 'reciprocal/sub_4', one, product, row), tf.bfloat16, row)
-        rest = self._float('Mul', 'reciprocal/mul_10', self._cast('reciprocal/cast_17', rest, tf.float32, row), better, row)
-        return self._cast('reciprocal/cast_18', self._float('Add', 'reciprocal/add_4', rest, better, row), tf.bfloat16, row)
+        rest = self._float('Sub', 'reciprocal/sub_4', one, product, shape=row)
+        rest = self._cast('reciprocal/cast_16', rest, tf.bfloat16, row)
+        rest = self._cast('reciprocal/cast_17', rest, tf.float32, row)
+        rest = self._float('Mul', 'reciprocal/mul_10', rest, better, shape=row)
+        total = self._float('Add', 'reciprocal/add_4', rest, better, shape=row)
+        return self._cast('reciprocal/cast_18', total, tf.bfloat16, row)
 
     def _per_row(self, size):
         return self._shape[:-1] + [size]
@@ -132,11 +154,10 @@ class _HardSoftmax:
         self._rewriter.add(snippets.shaped(node, self._shape if shape is None else shape))
         return node.name
 
-    def _float(self, op, name, first, second, shape=None):
-        return self._node(op, name, [first, second], shape, T=tf.float32)
+    def _float(self, op, name, *inputs, shape=None):
+        return self._node(op, name, inputs, shape, T=tf.float32)
 
-    def _bfloat(self, op, name, *inputs_and_shape):
-        *inputs, shape = inputs_and_shape if isinstance(inputs_and_shape[-1], list) else inputs_and_shape + (None,)
+    def _bfloat(self, op, name, *inputs, shape=None):
         return self._node(op, name, inputs, shape, T=tf.bfloat16)
 
     def _cast(self, name, tensor, to, shape=None):
@@ -148,12 +169,10 @@ class _HardSoftmax:
         return self._node('Transpose', name, [tensor, perm], shape, T=tf.float32, Tperm=tf.int32)
 
     def _constant(self, name, value):
-        node = snippets.constant(self._rewriter.unique('{}/{}'.format(self._name, name)), np.asarray(value))
-        self._rewriter.add(node)
-        return node.name
+        return snippets.add_constant(self._rewriter, '{}/{}'.format(self._name, name), np.asarray(value))
 
     def _wide_constant(self, name, value, cast):
-        """A bfloat16 constant as float32; the compiler finds the softmax by the casts."""
+        """A bfloat16 constant, cast to float32: the compiler recognises the softmax by these casts."""
         return self._cast(cast, self._bfloat_constant(name, value), tf.float32, [])
 
     def _bfloat_constant(self, name, value):

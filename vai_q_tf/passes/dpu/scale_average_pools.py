@@ -1,21 +1,28 @@
-"""The DPU's average pooling multiplies the sum by a fixed-point reciprocal of the window; the graph does the same."""
+"""Makes average pooling as inexact as the DPU's, which multiplies the sum by a fixed-point reciprocal of the window size."""
 import math
+from typing import Collection
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.dpu import AVERAGE_POOL_RECIPROCALS, MAX_AVERAGE_POOL_EXTENT
 from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.rewriter import Rewriter
 
 
-def scale_average_pools(graph_def, protected, config):
-    """The graph with every AvgPool multiplied by the factor between the DPU's average and the exact one.
+def scale_average_pools(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
+    """The graph with every AvgPool multiplied by `factor`, the ratio of the DPU's average to the exact one.
 
-    The product is `<pool>/mul`, its constant `<pool>/scale_value`; where the pool is protected the product has its name and
-    the pool is `<pool>/avgpool`. Without `config.scale_all_avgpool` only the square windows of 3, 5, 6, 7 and 14 are scaled.
-    A factor of 1 is multiplied with too. Windows above 256 along an axis stay as they are. A warning names the pools whose
-    windows reach over the border, where the DPU's average is another one.
+    The product is `<pool>/mul`, its constant `<pool>/scale_value`; if the pool is protected, the product has its name, and the
+    pool is `<pool>/avgpool`. Without `config.scale_all_avgpool` only square windows of 3, 5, 6, 7 and 14 are scaled. The Mul
+    is inserted even if the factor is 1. Windows of more than 256 along an axis are not scaled. A warning names pools whose
+    windows extend beyond the border, where the DPU computes another average.
+
+    >>> from vai_q_tf.passes.common.examples import print_before_and_after
+    >>> print_before_and_after(scale_average_pools, lambda x: tf.nn.avg_pool2d(x, 7, 1, 'VALID'), [-1, 7, 7, 64])
+    AvgPool(x)
+    Mul(AvgPool(x), [1.00488])
     """
     rewriter, padded = Rewriter(graph_def, protected), []
     for name in rewriter.view.names:
@@ -31,7 +38,7 @@ def scale_average_pools(graph_def, protected, config):
 
 
 def _is_padded(view, name):
-    """Whether windows reach over the border; of an unknown size, whether they overlap, as those that do mostly are."""
+    """Whether windows extend beyond the border. For an unknown size: whether they overlap, since most of those do."""
     axes = _space(view, name)
     kernel, strides = [[view.attr(name, key).list.i[axis] for axis in axes] for key in ('ksize', 'strides')]
     shape = view.shape(view.inputs(name)[0])
@@ -50,15 +57,15 @@ def _scale(rewriter, name, every_size):
     if max(height, width) > MAX_AVERAGE_POOL_EXTENT:
         tf.logging.info('AvgPool %s is not scaled: its window is larger than %d.', name, MAX_AVERAGE_POOL_EXTENT)
     elif every_size or (height == width and height in AVERAGE_POOL_RECIPROCALS):
-        snippets.append_multiplier(rewriter, name, factor(height, width), (name + '/mul', name + '/scale_value'),
-                                inner=name + '/avgpool')
+        snippets.append_multiplier(rewriter, name, factor(height, width), name + '/mul', name + '/scale_value',
+                                   inner=name + '/avgpool')
 
 
-def factor(height, width):
-    """The DPU's average over a window divided by the exact one, np.float32.
+def factor(height: int, width: int) -> np.float32:
+    """The DPU's average over a window divided by the exact one.
 
-    The reciprocal of the size is `k / 2^n`, 2^n below 128 times the size (rounded up to a power of two), with the n and
-    k that come nearest, the smaller n where two do.
+    The DPU has k / 2^n for the reciprocal of the size: the nearest one of all n with 2^n < 128 * size, the smallest n if there
+    are several. The square windows of AVERAGE_POOL_RECIPROCALS have their own reciprocals.
     """
     if height == width and height in AVERAGE_POOL_RECIPROCALS:
         return np.float32(height * width * AVERAGE_POOL_RECIPROCALS[height])

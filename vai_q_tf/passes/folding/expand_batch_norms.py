@@ -1,8 +1,11 @@
-"""Writes batch norms as what they compute at inference: a multiplication and an addition."""
+"""Writes batch norms as the multiplication and the addition that they compute at inference."""
+from typing import Collection, NamedTuple
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
 from vai_q_tf.graph.view import node_name, tensor_name
 from vai_q_tf.passes.common import snippets
@@ -12,84 +15,101 @@ from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 _GLOBAL = 'BatchNormWithGlobalNormalization'
 
 
-def expand_batch_norms(graph_def, protected, config):
+class _BatchNorm(NamedTuple):
+    """The inputs and attributes of a batch norm op; names of tensors. gamma: '' if there is none."""
+    name: str
+    data: str
+    gamma: str
+    beta: str
+    mean: str
+    variance: str
+    epsilon: float
+    data_format: str
+
+
+def expand_batch_norms(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
     """The graph with Mul `<bn>/mul` and Add `<bn>` in place of every float32 batch norm op `<bn>` in inference form.
 
-    Their operands `<bn>/scale` and `<bn>/offset` are gamma / sqrt(variance + epsilon) and beta - mean * scale, of the shape
-    [C], or [1, C, 1, 1] for NCHW, as arithmetic on the constants (see `evaluate_folded`). Batch norms with computed
-    statistics stay.
+    The constant operands are `<bn>/scale`, gamma / sqrt(variance + epsilon), and `<bn>/offset`, beta - mean * scale, of the
+    shape [C], or [1, C, 1, 1] for NCHW. They are arithmetic on the parameters, which `evaluate_folded` computes. Batch norms
+    with computed statistics stay.
+
+    >>> from vai_q_tf.passes.common.examples import print_before_and_after
+    >>> def network(x):
+    ...     gamma, beta, mean, variance = [4.0], [3.0], [2.0], [0.75]
+    ...     return tf.nn.fused_batch_norm(x, gamma, beta, mean, variance, epsilon=0.25, is_training=False)[0]
+    >>> print_before_and_after(expand_batch_norms, network, [-1, 8, 8, 1])
+    FusedBatchNormV3(x, [4], [3], [2], [0.75])
+    Add(Mul(x, Mul(Rsqrt(AddV2([0.25], [0.75])), [4])), Sub([3], Mul(Mul(Rsqrt(AddV2([0.25], [0.75])), [4]), [2])))
 
     Raises:
-      QuantizeError: LEARNING_PHASE for constants whose shapes do not fit together.
+      QuantizeError: LEARNING_PHASE for parameters whose shapes do not fit together.
     """
     rewriter = Rewriter(graph_def, protected)
     static = static_nodes(rewriter.view, in_branches=True)
     for name in rewriter.view.names:
         if rewriter.view.op(name) in BATCH_NORM_OPS or rewriter.view.op(name) == _GLOBAL:
-            _expand(rewriter, name, static)
+            if _can_be_expanded(rewriter.view, name, static):
+                _expand(rewriter, _batch_norm(rewriter.view, name))
     return rewriter.result()
 
 
-def _expand(rewriter, name, static):
-    view, inputs = rewriter.view, rewriter.view.inputs(name)
+def _can_be_expanded(view, name, static):
+    """Whether the batch norm op is of float32, has constant parameters, and only its first output is read."""
+    is_training = view.op(name) != _GLOBAL and view.attr(name, 'is_training').b
+    is_constant = all(node_name(tensor) in static for tensor in view.inputs(name)[1:])
+    if is_training or not is_constant or view.dtype(name) != tf.float32:
+        return False
+    return not any(view.consumers(tensor_name(name, index)) for index in range(1, len(view.output_types(name))))
+
+
+def _batch_norm(view, name):
     if view.op(name) == _GLOBAL:
-        mean, variance, beta, gamma = inputs[1:]
-        epsilon, data_format = view.attr(name, 'variance_epsilon').f, 'NHWC'
-        if not view.attr(name, 'scale_after_normalization').b:
-            gamma = ''
-    else:
-        if view.attr(name, 'is_training').b:
-            return
-        gamma, beta, mean, variance = inputs[1:]
-        epsilon, data_format = view.attr(name, 'epsilon').f, view.attr(name, 'data_format').s.decode()
-    if any(node_name(value) not in static for value in inputs[1:]) or view.dtype(name) != tf.float32:
-        return
-    if _has_other_outputs(view, name):
-        return
-    channels = _channels(view, name, inputs[1:])
-    scale, offset = _write_parameters(rewriter, name, (gamma, beta, mean, variance), epsilon, channels, data_format)
-    product = rewriter.unique(name + '/mul')
-    rewriter.add(make_node('Mul', product, [inputs[0], scale], T=tf.float32))
-    rewriter.add(make_node('Add', name, [product, offset], T=tf.float32))
+        data, mean, variance, beta, gamma = view.inputs(name)
+        gamma = gamma if view.attr(name, 'scale_after_normalization').b else ''
+        return _BatchNorm(name, data, gamma, beta, mean, variance, view.attr(name, 'variance_epsilon').f, 'NHWC')
+    data, gamma, beta, mean, variance = view.inputs(name)
+    data_format = view.attr(name, 'data_format').s.decode()
+    return _BatchNorm(name, data, gamma, beta, mean, variance, view.attr(name, 'epsilon').f, data_format)
 
 
-def _write_parameters(rewriter, name, parameters, epsilon, channels, data_format):
-    """Adds the arithmetic of scale and offset, and returns the names of both."""
-    gamma, beta, mean, variance = parameters
-    dims = [channels]
+def _expand(rewriter, norm):
+    channels = _channels(rewriter.view, norm.name)
+    scale, offset = _write_vectors(rewriter, norm, channels)
+    operands = []
+    for vector, end, source in ((scale, '/scale', norm.gamma or norm.variance), (offset, '/offset', norm.beta)):
+        if norm.data_format == 'NCHW':
+            shape = snippets.add_constant(rewriter, norm.name + end + '/shape', np.array([1, -1, 1, 1], np.int32))
+            vector = snippets.arithmetic('Reshape', rewriter.unique(norm.name + end), [vector.name, shape],
+                                         [1, channels, 1, 1], Tshape=tf.int32)
+        rewriter.inherit_sources(vector, node_name(source))
+        rewriter.add(vector)
+        operands.append(vector.name)
+    product = rewriter.unique(norm.name + '/mul')
+    rewriter.add(make_node('Mul', product, [norm.data, operands[0]], T=tf.float32))
+    rewriter.add(make_node('Add', norm.name, [product, operands[1]], T=tf.float32))
 
+
+def _write_vectors(rewriter, norm, channels):
+    """Adds the arithmetic of scale and offset; returns their NodeDefs, of the shape [channels]."""
     def add(op, end, *inputs):
-        node = snippets.arithmetic(op, rewriter.unique(name + end), inputs, dims)
+        node = snippets.arithmetic(op, rewriter.unique(norm.name + end), inputs, [channels])
         rewriter.add(node)
         return node
 
-    nchw = data_format == 'NCHW'
-    small = snippets.constant(rewriter.unique(name + '/scale/epsilon'), np.array([epsilon], np.float32))
-    rewriter.add(small)
-    end = '/scale/vector' if nchw else '/scale'
-    scale = add('Rsqrt', '/scale/reciprocal' if gamma else end, add('AddV2', '/scale/variance', small.name, variance).name)
-    if gamma:
-        scale = add('Mul', end, scale.name, gamma)
-    shift = add('Mul', '/offset/mean', scale.name, mean)
-    offset = add('Sub', '/offset/vector' if nchw else '/offset', beta, shift.name)
-    results = []
-    for vector, end, origin in ((scale, '/scale', gamma or variance), (offset, '/offset', beta)):
-        if nchw:
-            shape = snippets.constant(rewriter.unique(name + end + '/shape'), np.array([1, -1, 1, 1], np.int32))
-            rewriter.add(shape)
-            vector = snippets.arithmetic('Reshape', rewriter.unique(name + end), [vector.name, shape.name],
-                                         [1, channels, 1, 1], Tshape=tf.int32)
-        rewriter.inherit_sources(vector, node_name(origin))
-        rewriter.add(vector)
-        results.append(vector.name)
-    return results
+    end = '/vector' if norm.data_format == 'NCHW' else ''
+    epsilon = snippets.add_constant(rewriter, norm.name + '/scale/epsilon', np.array([norm.epsilon], np.float32))
+    variance = add('AddV2', '/scale/variance', epsilon, norm.variance)
+    scale = add('Rsqrt', '/scale/reciprocal' if norm.gamma else '/scale' + end, variance.name)
+    if norm.gamma:
+        scale = add('Mul', '/scale' + end, scale.name, norm.gamma)
+    shift = add('Mul', '/offset/mean', scale.name, norm.mean)
+    return scale, add('Sub', '/offset' + end, norm.beta, shift.name)
 
 
-def _has_other_outputs(view, name):
-    return any(view.consumers(tensor_name(name, index)) for index in range(1, len(view.output_types(name))))
-
-
-def _channels(view, name, parameters):
+def _channels(view, name):
+    """The number of channels: the common length of the parameters of a batch norm."""
+    parameters = view.inputs(name)[1:]
     shapes = [view.shape(parameter) for parameter in parameters]
     if any(shape is None or len(shape) != 1 or shape != shapes[0] for shape in shapes) or not shapes[0][0]:
         raise errors.QuantizeError(

@@ -1,62 +1,72 @@
-"""The weights and the bias that a chain of factors and terms per channel comes to, as arithmetic on parameters."""
+"""Weights and bias of an op into which factors and terms per channel are folded, as arithmetic on parameters."""
+from typing import List
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.channels import shape_for_weights
+from vai_q_tf.passes.common.rewriter import Rewriter
 
 MULTIPLY, DIVIDE, ADD, SUBTRACT = 'mul', 'div', 'add', 'sub'
-SUBTRACT_FROM = 'from'  # the operand minus the result so far
+SUBTRACT_FROM = 'from'  # the operand minus x
 _SCOPE_ENDS = ('/weights', '/depthwise_weights')
 
 
 class FoldedParameters:
-    """Collects the factors and terms after one weighted op, first to last, and writes the arithmetic into the graph.
+    """Collects the factors and terms after a weighted op, first to last, and writes the arithmetic into the graph.
 
-    With x the result of the op before, they come to x * scale + bias.
+    They turn x, the result of the op, into x * scale + bias.
 
     Args:
-      rewriter: the Rewriter. compute: the weighted op. weights: the tensor of its weights. channels: of its result.
+      rewriter: the Rewriter. compute: the weighted op. weights: the tensor of its weights.
+      channels: the number of channels of its result.
 
     Attributes:
-      scale: the tensor of the product of the factors, [channels] or [1]; '' where there is none.
+      scale: the tensor of the product of the factors, [channels] or [1]; '' if there are none.
       factors: the tensors of the factors, and of the biases before the first of them.
-      has_bias, has_factor: whether there is anything to add, or to multiply with.
+      has_bias, has_factor: whether there is anything to add, or to multiply by.
     """
 
-    def __init__(self, rewriter, compute, weights, channels):
+    def __init__(self, rewriter: Rewriter, compute: str, weights: str, channels: int) -> None:
         self._rewriter = rewriter
         self._compute = compute
         self._weights = weights
         self._channels = channels
         self._scope = compute + '/fold/'
         self.scale, self._bias = '', ''
-        self._terms = []
-        self._reads = []  # NodeDefs of the arithmetic that read operands as they were before folding
-        self.factors = []
+        self._terms: List[str] = []
+        self._reads: List[tf.NodeDef] = []  # the arithmetic that reads operands by their names before folding
+        self.factors: List[str] = []
 
     @property
-    def has_bias(self):
+    def has_bias(self) -> bool:
         return bool(self._bias)
 
     @property
-    def has_factor(self):
+    def has_factor(self) -> bool:
         return bool(self.scale)
 
-    def apply(self, kind, operand):
-        """Adds a factor or a term; kind: one of the words above."""
-        vector = self._vector(operand)
+    def apply(self, kind: str, operand: str) -> None:
+        """Appends a factor or a term; kind: MULTIPLY, DIVIDE, ADD, SUBTRACT or SUBTRACT_FROM."""
         if kind in (MULTIPLY, DIVIDE):
-            op = 'Mul' if kind == MULTIPLY else 'RealDiv'
-            self.factors.append(operand)
-            self._bias = self._bias and self._write(op, 'bias', self._bias, vector)
-            if kind == DIVIDE:
-                self.scale = (self._write('RealDiv', 'scale', self.scale, vector) if self.scale
-                               else self._write('Reciprocal', 'scale', vector))
-            else:
-                self.scale = self._write('Mul', 'scale', self.scale, vector) if self.scale else vector
-            return
+            self._append_factor(kind, operand)
+        else:
+            self._append_term(kind, operand)
+
+    def _append_factor(self, kind, operand):
+        op, vector = 'Mul' if kind == MULTIPLY else 'RealDiv', self._vector(operand)
+        self.factors.append(operand)
+        if self._bias:
+            self._bias = self._write(op, 'bias', self._bias, vector)
+        if self.scale:
+            self.scale = self._write(op, 'scale', self.scale, vector)
+        else:
+            self.scale = vector if kind == MULTIPLY else self._write('Reciprocal', 'scale', vector)
+
+    def _append_term(self, kind, operand):
+        vector = self._vector(operand)
         self._terms.append(operand)
         if not self.scale:
             self.factors.append(operand)
@@ -68,11 +78,10 @@ class FoldedParameters:
         else:
             self._bias = self._write('AddV2', 'bias', self._bias, vector) if self._bias else vector
 
-    def write_weights(self):
-        """Multiplies the weights by the scale; the product has their name. Returns the tensor of the weights as they were."""
-        rewriter, view = self._rewriter, self._rewriter.view
-        shape = view.shape(self._weights)
-        shaped, wanted = self.scale, shape_for_weights(view, self._compute, shape, self._channels)
+    def write_weights(self) -> str:
+        """Multiplies the weights by the scale; the product takes their name. Returns the tensor of the unfolded weights."""
+        rewriter, shape = self._rewriter, self._shape(self._weights)
+        shaped, wanted = self.scale, shape_for_weights(rewriter.view, self._compute, shape, self._channels)
         if len(wanted) > 1 and self._size(self.scale) > 1:
             shaped = self._reshape('shaped_scale', self.scale, wanted)
         raw = self._rename(self._weights)
@@ -81,18 +90,14 @@ class FoldedParameters:
         rewriter.add(product)
         return raw
 
-    def write_bias(self, name):
-        """Gives the bias the name of the constant `name`, or '<scope>/biases' where there is none; returns the name."""
+    def write_bias(self, name: str) -> str:
+        """Gives the bias the name of the constant `name`, or if this is '' `<scope>/biases`; returns the name."""
         rewriter = self._rewriter
         if name:
             self._rename(name)
         else:
-            scope = self._weights
-            for end in _SCOPE_ENDS:
-                if scope.endswith(end):
-                    scope = scope[:-len(end)]
-                    break
-            name = rewriter.unique(scope + '/biases')
+            end = next((end for end in _SCOPE_ENDS if self._weights.endswith(end)), '')
+            name = rewriter.unique(self._weights[:len(self._weights) - len(end)] + '/biases')
         spread = self._size(self._bias) < self._channels
         shape = self._constant('bias/shape', [self._channels], np.int32)
         bias = snippets.arithmetic('BroadcastTo' if spread else 'Reshape', name, [self._bias, shape], [self._channels],
@@ -103,7 +108,7 @@ class FoldedParameters:
         return name
 
     def _rename(self, name):
-        """Calls the parameter `name` otherwise, so that what is made of it can have the name; returns the new one."""
+        """Renames the parameter `name`, so that its folded form can take the name; returns the new name."""
         rewriter = self._rewriter
         raw = editor.exact_copy(rewriter.node(name))
         raw.name = rewriter.unique(name + '/unfolded')
@@ -118,15 +123,19 @@ class FoldedParameters:
 
     def _vector(self, operand):
         """The operand as a tensor of the shape [channels] or [1]."""
-        dims = self._rewriter.view.shape(operand)
+        dims = self._shape(operand)
         if len(dims) == 1:
             return operand
         return self._reshape('operand', operand, [int(np.prod(dims, dtype=int))])
 
+    def _shape(self, tensor):
+        """The shape of a tensor of the view; those of all operands are known."""
+        return self._rewriter.view.shape(tensor)
+
     def _size(self, tensor):
         node = self._rewriter.node(tensor)
         shapes = node.attr['_output_shapes'].list.shape if '_output_shapes' in node.attr else ()
-        dims = [dim.size for dim in shapes[0].dim] if shapes else self._rewriter.view.shape(tensor)
+        dims = [dim.size for dim in shapes[0].dim] if shapes else self._shape(tensor)
         return int(np.prod(dims, dtype=int))
 
     def _reshape(self, what, tensor, dims):
@@ -134,9 +143,7 @@ class FoldedParameters:
         return self._write('Reshape', what, tensor, shape, dims=dims, Tshape=tf.int32)
 
     def _constant(self, what, value, dtype=np.float32):
-        node = snippets.constant(self._rewriter.unique(self._scope + what), np.array(value, dtype))
-        self._rewriter.add(node)
-        return node.name
+        return snippets.add_constant(self._rewriter, self._scope + what, np.array(value, dtype))
 
     def _write(self, op, what, *operands, dims=None, **attrs):
         dims = dims or [max(map(self._size, operands))]

@@ -1,14 +1,24 @@
-"""Orders the operations of a hard swish as the DPU has them: x times a hard sigmoid."""
+"""Writes a hard swish as the DPU computes it: x times a hard sigmoid."""
+from typing import Collection
+
+import tensorflow.compat.v1 as tf
+
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.passes.common.rewriter import Rewriter, redefined
 from vai_q_tf.patterns.combinators import anything, either, find, named, number, op
 
 
-def reorder_hard_swish(graph_def, protected, config):
-    """The graph where (x * relu6(y + 3)) * (1/6) and (x * (1/6)) * relu6(y + 3) are x * (relu6(y + 3) * (1/6)).
+def reorder_hard_swish(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
+    """The graph in which (x * relu6(y + 3)) * (1/6) and (x * (1/6)) * relu6(y + 3) are x * (relu6(y + 3) * (1/6)).
 
-    The operands may be in any order, and / 6 counts as well. The result keeps its name; the hard sigmoid gets the name of the
-    former product or quotient. One that others read stays.
+    The operands may be in any order, and / 6 counts as well. The result keeps its name; the hard sigmoid takes the name of the
+    former product or quotient. Nothing is reordered if others read that.
+
+    >>> from vai_q_tf.passes.common.examples import print_before_and_after
+    >>> print_before_and_after(reorder_hard_swish, lambda x: x * tf.nn.relu6(x + 3.0) / 6.0)
+    RealDiv(Mul(x, Relu6(AddV2(x, 3))), 6)
+    Mul(x, RealDiv(Relu6(AddV2(x, 3)), 6))
     """
     rewriter = Rewriter(graph_def, protected)
     for name in rewriter.view.names:
@@ -37,7 +47,7 @@ def _by_six(pattern, sixth, name=None):
 
 
 _RELU6 = named('relu6', op('Relu6', op('Add|AddV2', anything(), number(3), any_order=True)))
-_OTHER = anything('x', where=lambda view, tensor: find(view, tensor, _RELU6) is None)  # else it is in order already
+_OTHER = anything('x', where=lambda view, tensor: find(view, tensor, _RELU6) is None)  # with two Relu6 it is in order already
 _PATTERN = either(
     _by_six(op('Mul', anything('x'), _RELU6, any_order=True, name='inner'), 'outer_sixth'),
     op('Mul', _by_six(_OTHER, 'inner_sixth', 'inner'), _RELU6, any_order=True))

@@ -1,7 +1,10 @@
-"""Shapes that a graph computes while it runs become constants."""
+"""Replaces shapes that a graph computes at run time by constants."""
+from typing import Collection
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes.common import snippets
@@ -12,11 +15,16 @@ from vai_q_tf.passes.common.rewriter import Rewriter
 _RESIZE = ('ResizeNearestNeighbor', 'ResizeBilinear')
 
 
-def fold_reshape(graph_def, protected, config):
+def fold_reshape(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
     """The graph with a Const `<node>/shape` as the shape of every Reshape and the size of every resize op.
 
-    A batch that is not known is -1 in the shape of a Reshape. Where another dimension is not known the node stays. The
-    shapes noted in the result are those that TensorFlow infers with the new constants.
+    In the shape of a Reshape an unknown batch is -1. If another dimension is unknown, the node stays. The shapes noted in the
+    result are those that TensorFlow infers with the new constants.
+
+    >>> from vai_q_tf.passes.common.examples import print_before_and_after
+    >>> print_before_and_after(fold_reshape, lambda x: tf.image.resize_bilinear(x, tf.shape(x)[1:3]), [-1, 2, 3, 1])
+    ResizeBilinear(x, StridedSlice(Shape(x), [1], [3], [1]))
+    ResizeBilinear(x, [2, 3])
     """
     rewriter = Rewriter(graph_def, protected)
     view = rewriter.view
@@ -35,7 +43,7 @@ def fold_reshape(graph_def, protected, config):
 
 
 def _dims(view, name):
-    """The constant for the node as a list, None where it is not known."""
+    """The constant for the node as a list; None if it is unknown."""
     dims = view.shape(name)
     if dims is None or view.op(name) == 'Reshape':
         return None if dims is None or -1 in dims[1:] else dims
@@ -43,14 +51,14 @@ def _dims(view, name):
 
 
 def _fold(rewriter, name, dims):
-    view = rewriter.view
-    computed = view.inputs(name)[1]
+    """Makes the node `name` read a Const of `dims`, unless it does already."""
+    computed = rewriter.view.inputs(name)[1]
     value = rewriter.value(computed)
     if value is not None and value.tolist() == dims:
         return
     wanted = name + '/shape'
-    only_here = node_name(computed) == wanted and rewriter.is_read_only_by(computed, [name])
-    shape = snippets.constant(wanted if only_here else rewriter.unique(wanted), np.array(dims, np.int32))
+    is_free = node_name(computed) == wanted and rewriter.is_read_only_by(computed, [name])
+    shape = snippets.constant(wanted if is_free else rewriter.unique(wanted), np.array(dims, np.int32))
     rewriter.add(shape)
     folded = editor.exact_copy(rewriter.node(name))
     folded.input[1] = shape.name

@@ -1,37 +1,42 @@
-"""Shapes of Reshapes that have a batch size in them take any batch; the compiler takes one image."""
+"""Makes Reshapes with a batch size in their shape take any batch; the compiler compiles for a batch of one."""
+from typing import Collection
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
-from vai_q_tf.graph.control_flow import branch_nodes
 from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.infer_shapes import infer_shapes
-from vai_q_tf.passes.common.parameters import static_nodes
+from vai_q_tf.passes.common.parameters import computed_floats, static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter
 
 
-def open_batches(graph_def, protected, config):
-    """The graph with -1 as the first size in the constant shapes of Reshapes, where that computes the same.
+def open_batches(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
+    """The graph with -1 as the first size in the constant shapes of Reshapes, if that computes the same.
 
-    [8, 10] becomes [-1, 10], where the first size of the data is 8 or not known. [8, -1] becomes [-1, size of an image], where
-    the first size of the data is 8, or a MatMul after it takes rows of that size. Reshapes in branches and loops stay. The
-    shapes noted in the result are those that TensorFlow infers.
+    [8, 10] becomes [-1, 10] if the first size of the data is 8 or unknown. [8, -1] becomes [-1, size of an image] if the first
+    size of the data is 8, or if a MatMul after it takes rows of that size. Reshapes in branches and loops stay. The shapes
+    noted in the result are those that TensorFlow infers.
+
+    >>> from vai_q_tf.passes.common.examples import print_before_and_after
+    >>> print_before_and_after(open_batches, lambda x: tf.reshape(x, [8, 10]), [-1, 2, 5])
+    Reshape(x, [8, 10])
+    Reshape(x, [-1, 10])
     """
     rewriter = Rewriter(graph_def, protected)
     view = rewriter.view
-    others = branch_nodes(view) | static_nodes(view, in_branches=True)
-    for name in view.names:
-        if view.op(name) == 'Reshape' and name not in others and view.dtype(name) == tf.float32:
-            data, shape = view.inputs(name)
-            dims = _open(view, name, view.shape(data), rewriter.value(shape))
-            if dims:
-                _write(rewriter, name, shape, dims)
+    for name in computed_floats(view, ('Reshape',), static_nodes(view, in_branches=True)):
+        data, shape = view.inputs(name)
+        dims = _open(view, name, view.shape(data), rewriter.value(shape))
+        if dims:
+            _write(rewriter, name, shape, dims)
     result = rewriter.result()
     return result if result is graph_def else infer_shapes(result, protected, config)
 
 
 def _open(view, name, data, value):
-    """The new shape of a Reshape to `value` of what has the shape `data`, a list; None where it stays."""
+    """The new shape of a Reshape of data of the shape `data`, a list, to the shape `value`; None if it stays."""
     if not data or value is None or not value.size or value[0] < 2 or data[0] not in (-1, value[0]):
         return None
     rest = value[1:].tolist()
@@ -41,7 +46,7 @@ def _open(view, name, data, value):
             return None
         rest[rest.index(-1)] = image // known
         if data[0] == -1 and not (len(rest) == 1 and _takes_rows(view, name, image)):
-            return None  # it may not be the batch
+            return None  # the first size may not be the batch
     return [-1] + rest if min(rest + [1]) > 0 else None
 
 
@@ -56,12 +61,12 @@ def _takes_rows(view, name, size):
 
 
 def _write(rewriter, name, shape, dims):
+    """Makes the Reshape read `dims` in place of the tensor `shape`."""
     if rewriter.view.op(shape) == 'Const' and rewriter.is_read_only_by(shape, (name,)):
         rewriter.set_value(shape, np.array(dims, rewriter.view.dtype(shape).as_numpy_dtype))
         return
-    new = snippets.constant(rewriter.unique(name + '/shape'), np.array(dims, np.int32))
-    rewriter.add(new)
+    new = snippets.add_constant(rewriter, name + '/shape', np.array(dims, np.int32))
     reshape = editor.exact_copy(rewriter.node(name))
-    reshape.input[1] = new.name
+    reshape.input[1] = new
     reshape.attr['Tshape'].type = tf.int32.as_datatype_enum
     rewriter.add(reshape)

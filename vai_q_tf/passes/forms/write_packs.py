@@ -1,36 +1,42 @@
-"""Packs of floats become ConcatV2s, which the compiler reads and for which the parts get one position."""
+"""Writes Packs of floats as ConcatV2, which the compiler supports, and whose inputs share one position."""
+from typing import Collection
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.graph.control_flow import branch_nodes
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.changed_parameter import reshape_parameter
-from vai_q_tf.passes.common.parameters import static_nodes
+from vai_q_tf.passes.common.parameters import computed_floats, static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 
 
-def write_packs(graph_def, protected, config):
+def write_packs(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
     """The graph with a ConcatV2 of the same name, of ExpandDims `<pack>/part_<number>`, in place of every float32 Pack.
 
-    A parameter among the parts is reshaped, see `change_parameter`. One part alone needs no ConcatV2. Packs stay where the rank
-    of a part is not known, in branches and loops, and where all parts are parameters.
+    Inputs that are parameters are reshaped instead, see `reshape_parameter`; for a single input there is no ConcatV2. Packs
+    stay if the rank of an input is unknown, if all inputs are parameters, and in branches and loops.
+
+    >>> from vai_q_tf.passes.common.examples import print_before_and_after
+    >>> print_before_and_after(write_packs, lambda x: tf.stack([x, tf.nn.relu(x)], 1))
+    Pack(x, Relu(x))
+    ConcatV2(ExpandDims(x, 1), ExpandDims(Relu(x), 1), 1)
     """
     rewriter = Rewriter(graph_def, protected)
     view, static = rewriter.view, static_nodes(rewriter.view, in_branches=True)
-    others = static | branch_nodes(view)
-    for name in view.names:
+    for name in computed_floats(view, ('Pack',), static):
         shapes = [view.shape(tensor) for tensor in view.inputs(name)]
-        if view.op(name) == 'Pack' and view.dtype(name) == tf.float32 and name not in others and None not in shapes:
+        if None not in shapes:
             _replace(rewriter, name, shapes, static)
     return rewriter.result()
 
 
 def _replace(rewriter, name, shapes, static):
+    """Replaces the Pack `name`, whose inputs have the shapes `shapes`."""
     view, pack = rewriter.view, rewriter.node(name)
     axis = view.attr(name, 'axis').i % (len(shapes[0]) + 1)
-    dim = snippets.constant(rewriter.unique(name + '/dim'), np.int32(axis))
-    rewriter.add(dim)
+    dim = snippets.add_constant(rewriter, name + '/dim', np.int32(axis))
     parts = []
     for index, (tensor, dims) in enumerate(zip(view.inputs(name), shapes)):
         dims = dims[:axis] + [1] + dims[axis:]
@@ -38,10 +44,9 @@ def _replace(rewriter, name, shapes, static):
             parts.append(reshape_parameter(rewriter, name, index, dims))
             continue
         part = name if len(shapes) == 1 else rewriter.unique('{}/part_{}'.format(name, index))
-        expanded = make_node('ExpandDims', part, [tensor, dim.name], T=tf.float32, Tdim=tf.int32)
+        expanded = make_node('ExpandDims', part, [tensor, dim], T=tf.float32, Tdim=tf.int32)
         rewriter.add(snippets.shaped(expanded, dims))
         parts.append(part)
     if len(parts) > 1:
-        end = snippets.constant(rewriter.unique(name + '/axis'), np.int32(axis))
-        rewriter.add(end)
-        rewriter.add(make_node('ConcatV2', name, parts + [end.name], like=pack, T=tf.float32, Tidx=tf.int32, N=len(parts)))
+        end = snippets.add_constant(rewriter, name + '/axis', np.int32(axis))
+        rewriter.add(make_node('ConcatV2', name, parts + [end], like=pack, T=tf.float32, Tidx=tf.int32, N=len(parts)))

@@ -6,8 +6,8 @@ from vai_q_tf.qat.averages.average_saveable import STEPS_KEY, average_key, avera
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
 
 
-def has_averages(reader):
-    """Whether a checkpoint (a CheckpointReader) has averaged weights."""
+def has_averages(reader: CheckpointReader) -> bool:
+    """Whether a checkpoint has averaged weights."""
     if not reader.has_tensor(STEPS_KEY):
         return False
     steps = reader.get_tensor(STEPS_KEY)
@@ -17,17 +17,17 @@ def has_averages(reader):
 
 
 class AveragedReader(CheckpointReader):
-    """A CheckpointReader in which each averaged variable has its mean.
+    """A CheckpointReader that returns the mean of each averaged variable.
 
     Args:
       prefix: prefix of a checkpoint.
 
     Raises:
-      QuantizeError: as of CheckpointReader; MISSING_QUANTIZE_INFO where the checkpoint has no averages, or some of variables
-        that it has not.
+      QuantizeError: same as CheckpointReader; MISSING_QUANTIZE_INFO if the checkpoint has no averages, or an average of a
+        variable that it lacks.
     """
 
-    def __init__(self, prefix):
+    def __init__(self, prefix: str) -> None:
         super().__init__(prefix)
         if not has_averages(self):
             raise errors.QuantizeError(
@@ -44,11 +44,11 @@ class AveragedReader(CheckpointReader):
                 'The checkpoint {!r} has the average of {!r} and no variable of this name: a tf.train.Saver with '
                 'other names saved it. Save with one that names variables as the graph does.'.format(prefix, lost[0]))
 
-    def key(self, name):
-        """What the value of `name` is called in the checkpoint."""
+    def key(self, name: str) -> str:
+        """The key in the checkpoint of the value that `get_tensor` returns for `name`."""
         return average_key(name) if self.has_tensor(average_key(name)) else name
 
-    def get_tensor(self, name):
-        """The mean of a variable that was averaged, the value of what else the checkpoint has, as NumPy arrays."""
+    def get_tensor(self, name: str) -> np.ndarray:
+        """The mean of an averaged variable, in the type of the variable; the value of any other tensor."""
         value = super().get_tensor(self.key(name))
         return value if self.key(name) == name else value.astype(self.dtypes()[name].as_numpy_dtype)

@@ -1,32 +1,36 @@
-"""Ops of which those of one case run. A tf.cond has a Switch for every tensor that a branch reads, and here a case has one."""
+"""A choice between groups of ops with one Switch for each group; tf.cond has one for each tensor that a branch reads."""
+from typing import Callable, List, Sequence, Tuple, Union
+
 import tensorflow.compat.v1 as tf
 
+Ops = Union[tf.Operation, List[tf.Tensor]]
 
-def run_case(cases):
+
+def run_case(cases: Sequence[Tuple[tf.Tensor, Callable[[], Ops]]]) -> List[tf.Tensor]:
     """Runs the ops of the case that holds.
 
     Args:
-      cases: [(bool scalar, function without arguments that makes the ops)], of which one has to hold whenever this runs. A
-        function gives a tf.Operation or [tf.Tensor], which have to be made in it; all of them give as many of the same types.
+      cases: [(bool scalar, function that adds the ops)], of which exactly one has to hold whenever this runs. A function
+        returns a tf.Operation or tf.Tensors that it has created itself; all return the same number of the same types.
 
     Returns:
-      [tf.Tensor], those of the case that holds, each on the device that it has in the first case; where the functions give
-      tf.Operations, a list to wait for.
+      The tensors of the case that holds, each on its device in the first case; tensors to wait for if the functions return
+      tf.Operations.
     """
     results = []
-    for condition, make in cases:
-        # What waits for an output of a Switch that has no value does not run, nor does what reads or waits for that.
+    for condition, add in cases:
+        # An op that waits for an output of a Switch without a value does not run, nor does any op that depends on it.
         with tf.control_dependencies([tf.identity(tf.raw_ops.Switch(data=condition, pred=condition).output_true)]):
-            made = make()
-            results.append(_after(made) if isinstance(made, tf.Operation) else made)
+            added = add()
+            results.append(_after(added) if isinstance(added, tf.Operation) else added)
     return [_merged(values) for values in zip(*results)]
 
 
-def _after(operation):
+def _after(operation: tf.Operation) -> List[tf.Tensor]:
     with tf.control_dependencies([operation]):
         return [tf.constant(True)]
 
 
-def _merged(values):
+def _merged(values: Sequence[tf.Tensor]) -> tf.Tensor:
     with tf.device(None), tf.device(values[0].device):
         return tf.raw_ops.Merge(inputs=values).output

@@ -1,33 +1,38 @@
-"""Decides on the optimised inference graph what is quantized in a network, for training as for deploying it."""
+"""Decides on the optimised inference graph which tensors of a network are quantized, for training and for deploying it."""
 from typing import Dict, List, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, passes
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.export.finalize import narrow_input_shapes
 from vai_q_tf.graph import graphdef_editor as editor
-from vai_q_tf.graph.view import STANDS_FOR, GraphView
+from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes.common.parameters import static_nodes
 from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.plan.quant_plan import QuantPlan
-from vai_q_tf.qat.network.inference_form import all_inputs, with_stand_ins
 from vai_q_tf.qat.network.plain_names import whole
+from vai_q_tf.qat.network.stand_ins import all_inputs, variable_of, with_stand_ins
+from vai_q_tf.types import TensorShapeProto
+
+_PARAMETER_ROLES = ('weight', 'bias', 'constant')
 
 
 class Decision(NamedTuple):
-    """clean: the float network without what does nothing at inference, with a Const for each variable.
+    """What is quantized in a network.
 
-    optimised: what the passes made of it; arithmetic on variables is there as ops, with their shapes.
+    clean: the float network without ops that do nothing at inference, with a Const for each variable.
+    optimised: `clean` after the passes; arithmetic on variables is there as ops, with their shapes.
     shapes: {node of `optimised`: [TensorShapeProto of each output]}.
     plan: the QuantPlan of `optimised`.
     """
     clean: tf.GraphDef
     optimised: tf.GraphDef
-    shapes: Dict[str, List]
+    shapes: Dict[str, List[TensorShapeProto]]
     plan: QuantPlan
 
 
-def decide(graph_def, config):
+def decide(graph_def: tf.GraphDef, config: QuantizeConfig) -> Decision:
     """The Decision for the inference form of a network.
 
     Args:
@@ -35,7 +40,7 @@ def decide(graph_def, config):
       config: the QuantizeConfig, with the names of the plain network.
 
     Raises:
-      QuantizeError: INVALID_CONFIG for do_cle; what passes and `annotate` raise.
+      QuantizeError: INVALID_CONFIG for do_cle; errors of passes and of `annotate`.
     """
     if config.do_cle:
         raise errors.QuantizeError(
@@ -47,20 +52,25 @@ def decide(graph_def, config):
     optimised = narrow_input_shapes(optimised, config, batch=True)
     shaped = GraphView(editor.with_shapes(optimised))
     shapes = {name: list(shaped.node(name).attr['_output_shapes'].list.shape) for name in shaped.names}
-    static = static_nodes(shaped, in_branches=True)
-    # As in a frozen graph, the shapes of values are not known.
-    nodes = [shaped.node(name) if name in static and shaped.op(name) != 'Const' else node
-             for name, node in zip(shaped.names, optimised.node)]
-    optimised = editor.subgraph(optimised, nodes)
+    optimised = _with_shapes_of_parameters(optimised, shaped)
     return Decision(clean, optimised, shapes, annotate(GraphView(optimised), config))
 
 
-def variables_of(decision):
-    """{name of a quantized tensor: the variable that it is made of}, for those that are made of one, whole or in parts."""
+def _with_shapes_of_parameters(graph_def: tf.GraphDef, shaped: GraphView) -> tf.GraphDef:
+    """The graph with the shapes of its arithmetic on parameters; as in a frozen graph, those of activations are not noted."""
+    static = static_nodes(shaped, in_branches=True)
+    return editor.subgraph(graph_def, [
+        shaped.node(name) if name in static and shaped.op(name) != 'Const' else node
+        for name, node in zip(shaped.names, graph_def.node)])
+
+
+def variables_of(decision: Decision) -> Dict[str, str]:
+    """{name of a quantized parameter: its variable}, for parameters made from one variable, whole or in parts."""
     view, found = GraphView(decision.optimised), {}
     for record in decision.plan.tensors:
-        sources = {whole(node.attr[STANDS_FOR].s.decode()) for node in map(view.node, view.upstream([record.tensor], ()))
-                   if STANDS_FOR in node.attr} if record.role in ('weight', 'bias', 'constant') else ()
-        if len(sources) == 1:
-            found[record.name] = sources.pop()
+        if record.role in _PARAMETER_ROLES:
+            variables = {whole(variable) for variable in map(
+                variable_of, map(view.node, view.upstream([record.tensor]))) if variable}
+            if len(variables) == 1:
+                found[record.name] = variables.pop()
     return found

@@ -1,6 +1,6 @@
-"""Where a training starts from, found at its first step and kept in checkpoints: float weights, or those of initializers."""
+"""Whether a training starts from float weights or from initial values: found in its first step, kept in checkpoints."""
 import enum
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
@@ -8,14 +8,17 @@ from vai_q_tf import ops
 from vai_q_tf.graph import live_editor
 from vai_q_tf.qat.positions.position_saveable import START
 from vai_q_tf.qat.positions.state_table import table
+from vai_q_tf.qat.recipe.evidence import Evidence
 
 
 class Begin(enum.IntEnum):
-    """Where a training starts from; 0 while nobody looked. kernels/begin_op.cc has the numbers, too.
+    """Where a training starts from; the table has 0 before its first step. kernels/begin_op.cc has the same numbers.
 
-    FLOAT: trained weights. PARTLY: weights of which some are as initializers make them, as in transfer learning, or that do
-    not tell. SCRATCH: those of initializers. STATISTICS: weights, but moving averages as initializers make them. CONTINUED: a
-    quantized training that did not look, with the recipe 'manual' or before there was another one.
+    FLOAT: trained weights.
+    PARTLY: trained weights, some of which have initial values, as in transfer learning, or give no evidence.
+    SCRATCH: initial values.
+    STATISTICS: trained weights, but moving averages with initial values.
+    CONTINUED: a quantized training that noted nothing, by the recipe 'manual' or in a version without recipes.
     """
     FLOAT = 1
     PARTLY = 2
@@ -25,11 +28,12 @@ class Begin(enum.IntEnum):
 
 
 class Started(NamedTuple):
-    """Scalar tensors of a training graph, each as it was before the step at hand.
+    """Scalar tensors of a training graph, as they were before the step at hand.
 
-    mode: int32, the Begin that holds. is_new: bool, whether this is the first step. is_other: bool, whether a training goes on
-    by a Begin that is set, and that is not the one that it was. first_step: float32, the global step at which the training
-    began.
+    mode: int32, the Begin in force.
+    is_new: bool, whether this is the first step.
+    is_other: bool, whether a resumed training has a recipe that assumes another Begin than the noted one.
+    first_step: float32, the global step at which the training began.
     """
     mode: tf.Tensor
     is_new: tf.Tensor
@@ -38,21 +42,25 @@ class Started(NamedTuple):
 
 
 class TrainingBegin:
-    """The state, in the default graph, and what is found at the first step.
-
-    Attributes:
-      started: the Started. names: of what looks untrained, a string scalar.
-      handle: that of the table that keeps it.
+    """Adds the ops that find how a training starts, and the table that keeps it, to the default graph.
 
     Args:
-      found: the Evidence. always: the Begin to go by without looking; None to look.
-      votes: tf.Tensor, the votes for positions. step: the global step, a float32 scalar; 0 where there is none.
+      graph: the live graph with the vectors.
+      found: the Evidence.
+      always: the Begin to assume; None derives it from the Evidence.
+      votes: the votes for positions, a tf.Tensor.
+      step: the global step, a float32 scalar; 0 if there is none.
+
+    Attributes:
+      started: the Started.
+      names: names of the vectors that look untrained, a string scalar.
+      handle: the handle of the table.
     """
 
-    def __init__(self, graph, found, always, votes, step):
+    def __init__(self, graph: tf.Graph, found: Evidence, always: Optional[Begin], votes: tf.Tensor, step: tf.Tensor) -> None:
         with tf.name_scope(None):
             self.handle = table(START, 1)
-        norms, vectors = ((), ()) if always else found
+        norms, vectors = Evidence((), ()) if always else found
         averages = [live_editor.tensor(graph, name) for _, *pair in norms for name in pair]
         op = ops.training_begin(
             self.handle, step, votes, averages, [live_editor.tensor(graph, name) for _, name in vectors],
@@ -60,6 +68,6 @@ class TrainingBegin:
         self.started = Started(op.begin, op.is_new, op.is_other, op.first_step)
         self.names = op.untrained
 
-    def note(self, when):
-        """An op that keeps what was found, where the bool tensor `when` is true."""
+    def note(self, when: tf.Tensor) -> tf.Operation:
+        """An op that keeps how the training started if the bool tensor `when` is true."""
         return ops.note_begin(self.handle, when, self.started.mode, self.started.first_step)

@@ -1,53 +1,75 @@
-"""What the values of a network's parameters tell of where a training starts: trained weights, or those of an initializer.
+"""Evidence for whether a network has trained weights or initial values.
 
-An initializer gives all elements of a vector, a bias or what a batch norm has for each channel, one value; training does not
-leave them alike. So a vector whose elements are equal is taken for one that was never trained. Vectors that begin at random
-tell nothing and do not count, nor do those that are not trained.
+An initializer gives all elements of a vector (a bias, or a parameter of a batch norm) the same value; training makes them
+differ. So a vector of equal elements counts as untrained. Vectors that are initialized at random give no evidence and do not
+count, nor do those that are not trainable.
 """
-from typing import NamedTuple, Tuple
+from typing import Dict, NamedTuple, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import normalise
+from vai_q_tf.qat.network.inference_form import InferenceForm
 
 _RANDOM = ('Random', 'Multinomial', 'TruncatedNormal')
 _ASSIGNS = ('Assign', 'AssignVariableOp')
 
 
+class _Norm(NamedTuple):
+    """A batch norm in training form: its name in messages, and the tensors of its moving averages."""
+    name: str
+    moving_mean: str
+    moving_variance: str
+
+
+class _Vector(NamedTuple):
+    """Another trainable vector: its name in messages, and its tensor."""
+    name: str
+    tensor: str
+
+
 class Evidence(NamedTuple):
-    """Names of vectors [channels] of the live graph, each with the name that it is called by.
+    """The vectors [channels] of a live graph that show whether it was trained."""
+    norms: Tuple[_Norm, ...]
+    vectors: Tuple[_Vector, ...]
 
-    norms: (name, moving mean, moving variance) of the batch norms in training form.
-    vectors: (name, tensor) of the other trainable vectors.
+
+def evidence(graph: tf.Graph, form: InferenceForm, prefix: str = '') -> Evidence:
+    """The Evidence of the network in a live graph with its variables.
+
+    Args:
+      graph: the live graph.
+      form: the InferenceForm of the network.
+      prefix: the prefix of the names of this copy of the network.
     """
-    norms: Tuple[Tuple[str, str, str], ...]
-    vectors: Tuple[Tuple[str, str], ...]
-
-
-def evidence(graph, form, prefix=''):
-    """The Evidence of the network in a live graph with its variables, given its InferenceForm."""
     reads = {normalise(read): variable for variable, read in form.variables.items()}
+    norms = _norms(form, reads, prefix)
+    averages = {name for norm in norms for name in (norm.moving_mean, norm.moving_variance)}
+    trainable = {variable.op.name for variable in graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES)}
+    vectors = tuple(
+        _Vector(variable, read) for read, variable in reads.items()
+        if read not in averages and live_editor.tensor(graph, read).shape.ndims == 1
+        and (not trainable or variable in trainable or prefix + variable in trainable)
+        and not _begins_at_random(graph, variable))
+    return Evidence(norms, vectors)
 
-    def live(tensor):
+
+def _norms(form: InferenceForm, reads: Dict[str, str], prefix: str) -> Tuple[_Norm, ...]:
+    """The batch norms whose moving averages are variables; reads: {tensor that reads a variable: the variable}."""
+    def live(tensor: str) -> str:
         return next((name for name in (prefix + tensor, tensor) if name in reads), '')
 
-    norms = []
+    found = []
     for norm in form.norms:
         mean, variance = live(norm.moving_mean), live(norm.moving_variance)
         if mean and variance:
-            norms.append((reads[mean].rpartition('/')[0] or reads[mean], mean, variance))
-    averages = {name for _, mean, variance in norms for name in (mean, variance)}
-    trained = {variable.op.name for variable in graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES)}
-    vectors = tuple(
-        (variable, read) for read, variable in reads.items()
-        if read not in averages and live_editor.tensor(graph, read).shape.ndims == 1
-        and (not trained or variable in trained or prefix + variable in trained) and not _begins_at_random(graph, variable))
-    return Evidence(tuple(norms), vectors)
+            found.append(_Norm(reads[mean].rpartition('/')[0] or reads[mean], mean, variance))
+    return tuple(found)
 
 
-def _begins_at_random(graph, variable):
+def _begins_at_random(graph: tf.Graph, variable: str) -> bool:
     try:
         assign = graph.get_operation_by_name(variable + '/Assign')
     except KeyError:

@@ -1,12 +1,14 @@
-"""How long a training is: the global steps between which it lies, told by whoever knows them, for schedules in shares.
+"""The length of a training, for schedules in shares of it.
 
-Most trainings know it outside of the graph only: a StopAtStepHook, which an Estimator makes of `steps` and `max_steps`, the
-arguments of `slim.learning.train` and of `fit`. What they know goes into a small table of the graph when the session is there,
-before the first step. A checkpoint does not have it: a training that goes on may be longer.
+Most trainings know their length only outside the graph: in a StopAtStepHook, which an Estimator creates from `steps` and
+`max_steps`, or in the arguments of `slim.learning.train` and `fit`. It is written into a small table of the graph once the
+session exists, before the first step. Checkpoints do not have it, because a resumed training may be longer.
 
-`max_steps` counts from where the training began, which the graph knows by itself. `steps`, and the epochs of a `fit`, are those
-of one call, so a loop of such calls has shares of each.
+`max_steps` counts from the start of the training, which the graph knows. `steps`, and the epochs of `fit`, are those of one
+call, so in a loop of such calls shares are those of each call.
 """
+from typing import Tuple
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -18,8 +20,8 @@ _VALUE = _TABLE + '/value'
 _WRITE = _TABLE + '/write'
 
 
-def add_length():
-    """Adds to the default graph what `note_length` tells: (last step, where it counts from), float32 scalars, 0 before."""
+def add_length() -> Tuple[tf.Tensor, tf.Tensor]:
+    """Adds the arguments of `note_length` to the default graph: (last_step, since), float32 scalars, 0 before that call."""
     tf_internal.follow_last_steps(note_length)
     with tf.name_scope(None):
         handle = table(_TABLE, 1)
@@ -29,11 +31,13 @@ def add_length():
     return noted[0], noted[1]
 
 
-def note_length(session, last_step, since=0):
-    """Tells the graph of a session at which global step its training ends; a graph that does not ask is left alone.
+def note_length(session: tf.Session, last_step: int, since: int = 0) -> None:
+    """Writes the length of a training into the graph of a session, if that has a schedule in shares.
 
     Args:
-      since: the global step from which on shares count, where that is after the training began.
+      session: the tf.Session.
+      last_step: the global step at which the training ends.
+      since: the global step from which shares count, if that is after the training began.
     """
     try:
         write = session.graph.get_operation_by_name(_WRITE)

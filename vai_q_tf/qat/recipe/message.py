@@ -1,4 +1,7 @@
-"""The line that a training says in its first step: what it found, and what it does about it."""
+"""The line that a training prints in its first step: how it starts, and what its recipe does about it."""
+from typing import List, Union
+
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.qat.recipe.begin import Begin
 
 _FOUND = {
@@ -13,27 +16,33 @@ WAITS = ('This training waits for a batch to calibrate positions on, and rounds 
          'is empty or all zeros, or has NaN or infinity.')
 
 
-def lines(config, has_norms, moves_by_itself, freeze_share):
-    """[the line for each Begin]; '{}' in it stands for the names that were found.
+def lines(config: QuantizeConfig, has_norms: bool, moves_by_itself: bool, freeze_share: float) -> List[str]:
+    """The line for each Begin; the names of untrained vectors replace a '{}' in it.
 
     Args:
+      config: the QuantizeConfig.
       has_norms: whether the network has batch norms that may use the statistics of the batch.
-      moves_by_itself: whether the recipe decides until when positions move. freeze_share: the share of a training after which.
+      moves_by_itself: whether the recipe decides how long positions move.
+      freeze_share: the share of the training for which they do.
     """
-    own = ' until {:.0%} of the training, if its length is known'.format(freeze_share) if moves_by_itself else ''
-    return ['. '.join(['Warning: ' * (begin == Begin.STATISTICS) + _FOUND[begin]] + [_norms(config, begin)] * has_norms
-                      + [_positions(config, begin, own)]) + '.' for begin in Begin]
+    limit = ' until {:.0%} of the training, if its length is known'.format(freeze_share) if moves_by_itself else ''
+    return [_line('Warning: ' * (begin == Begin.STATISTICS) + _FOUND[begin], [_norms(config, begin)] * has_norms,
+                  _positions(config, begin, limit)) for begin in Begin]
 
 
-def changed_line(config, has_norms):
-    """The line of a training that goes on by another recipe than the one that it began with."""
+def changed_line(config: QuantizeConfig, has_norms: bool) -> str:
+    """The line of a training that is resumed with another recipe than it began with."""
     begin = {'finetune': Begin.FLOAT, 'scratch': Begin.SCRATCH}.get(config.recipe, Begin.CONTINUED)
     moved = 'Positions stay' if _stay(config, begin) else 'Positions move'
-    return '. '.join(['This training goes on by recipe {!r}'.format(config.recipe)] + [_norms(config, begin)] * has_norms
-                     + [moved]) + '.'
+    return _line('This training goes on by recipe {!r}'.format(config.recipe), [_norms(config, begin)] * has_norms, moved)
 
 
-def _norms(config, begin):
+def _line(first: str, norms: List[str], positions: str) -> str:
+    """The line of several sentences."""
+    return '. '.join([first, *norms, positions]) + '.'
+
+
+def _norms(config: QuantizeConfig, begin: Begin) -> str:
     if config.bn_fold == 'moving':
         return 'Batch norms use moving statistics, which move{}'.format(_until(config.freeze_bn_step))
     if config.freeze_bn_step == 0 or config.freeze_bn_step is None and begin <= Begin.PARTLY:
@@ -41,22 +50,23 @@ def _norms(config, begin):
     return 'Batch norms use the statistics of the batch{}'.format(_until(config.freeze_bn_step))
 
 
-def _positions(config, begin, own):
+def _positions(config: QuantizeConfig, begin: Begin, limit: str) -> str:
+    """The sentence about positions; limit: until when the recipe moves them, if the config does not say it."""
     moved = 'stay' if _stay(config, begin) else '{}{}'.format(
         'are learned' if config.position_update == 'learned' else 'move',
-        own if config.freeze_position_step is None else _until(config.freeze_position_step))
+        limit if config.freeze_position_step is None else _until(config.freeze_position_step))
     if begin > Begin.PARTLY:
         return 'Positions {}'.format(moved)
     return 'Positions are calibrated on the float network in this step, then they {}'.format(moved)
 
 
-def _stay(config, begin):
+def _stay(config: QuantizeConfig, begin: Begin) -> bool:
     if config.freeze_position_step is not None:
         return config.freeze_position_step == 0
     return begin == Begin.FLOAT and config.position_update != 'learned'
 
 
-def _until(limit):
+def _until(limit: Union[int, float, None]) -> str:
     if limit is None:
         return ''
     return ' until {:.0%} of the training'.format(limit) if isinstance(limit, float) else ' until global step {}'.format(limit)

@@ -1,70 +1,85 @@
-"""The recipe of a training: when batch norms use which statistics, when positions are calibrated, move and stay.
+"""The recipe of a training: which statistics batch norms use, and when positions are calibrated, move and stay.
 
-A start from float weights calibrates first: in the first step nothing is rounded, and each tensor votes for the position that
-suits its float values. Positions stay as they are then, and batch norms use their moving statistics from the
-first step. Statistics of the batch that change while positions vote are what costs accuracy. A start from scratch needs both,
-as nothing is there yet that could stay: statistics are those of the batch, and positions move until a share of the training.
+A training that starts from float weights calibrates first: in its first step nothing is rounded, and each tensor votes for the
+position that suits its float values. From then on positions stay, and batch norms use their moving statistics from the first
+step: statistics of the batch that change while positions vote cost accuracy. A training from scratch needs both, as it has
+nothing yet that could stay: batch norms use the statistics of the batch, and positions move for a share of the training.
 docs/accuracy.md has the figures.
 """
+from typing import List, NamedTuple, Optional, Sequence, Union
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import ops
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import live_editor
+from vai_q_tf.qat.averages.average_saveable import Averaged
 from vai_q_tf.qat.averages.averages import Averages
 from vai_q_tf.qat.positions.phases import Phases
 from vai_q_tf.qat.recipe import message
-from vai_q_tf.qat.recipe.begin import Begin, TrainingBegin
+from vai_q_tf.qat.recipe.begin import Begin, Started, TrainingBegin
+from vai_q_tf.qat.recipe.evidence import Evidence
 from vai_q_tf.qat.recipe.length import add_length
 
 TRACK = 'vai_q_tf/track'
 USE_BATCH = 'vai_q_tf/use_batch_statistics'
 _SCOPE = 'vai_q_tf/positions/recipe/'
-FREEZE_SHARE = 2 / 3  # of a training that does not start from float weights, after which its positions stay
-_SHORTEST = 100  # steps that such a training has at least; in fewer, votes do not settle
+# A training that does not start from float weights moves its positions for this share of its steps, if it has at least so many:
+# votes do not settle in fewer.
+FREEZE_SHARE = 2 / 3
+_SHORTEST = 100
+# The Begin that a recipe assumes; None: it looks at the weights.
 _ALWAYS = {'auto': None, 'finetune': Begin.FLOAT, 'scratch': Begin.SCRATCH, 'manual': Begin.CONTINUED}
 
 
+class _Movement(NamedTuple):
+    """Bool tensors: whether positions may move, and whether they may do so by votes, not only by learning."""
+    moves: tf.Tensor
+    votes_move: tf.Tensor
+
+
 class Recipe:
-    """What a QuantizeConfig asks for.
+    """The recipe that a QuantizeConfig asks for.
 
     Args:
-      step: the name of the variable of the global step, None where there is none. found: the Evidence about the network.
+      config: the QuantizeConfig.
+      step: name of the variable of the global step; None if the graph has none.
+      found: the Evidence about the network.
       inputs: names of the input nodes of all copies of the network.
-      averaged: the Averaged of the variables, where the config has an average_step.
+      averaged: the variables to average, if the config has an average_step.
     """
 
-    def __init__(self, config, step, found, inputs, averaged=()):
+    def __init__(self, config: QuantizeConfig, step: Optional[str], found: Evidence, inputs: Sequence[str],
+                 averaged: Sequence[Averaged] = ()) -> None:
         self._config = config
         self._step = step
         self._found = found
         self._inputs = inputs
         self._averaged = averaged
 
-    def phases(self, positions, rows):
-        """The Phases, in the default graph; positions: the handle of the table of votes, with so many rows."""
+    def phases(self, positions: tf.Tensor, rows: int) -> Phases:
+        """Adds the Phases to the default graph; positions: the handle of the table of votes, which has so many rows."""
         with tf.name_scope(_SCOPE):
-            return self._phases(positions, rows)
+            step = None if self._step is None else tf.cast(_value(positions.graph, self._step), tf.int64)
+            length, since = add_length() if self._has_shares() or self._moves_by_itself() else (None, 0.)
+            always = _ALWAYS[self._config.recipe]
+            if always == Begin.CONTINUED and not self._has_shares():
+                return self._as_set(_Schedule(step), None)
+            votes = ops.read_positions(positions, rows=rows)
+            begin = TrainingBegin(positions.graph, self._found, always, votes,
+                                  tf.zeros([]) if step is None else tf.cast(step, tf.float32))
+            schedule = _Schedule(step, length, tf.maximum(begin.started.first_step, since))
+            return self._as_set(schedule, begin) if always == Begin.CONTINUED else self._of_begin(schedule, begin)
 
-    def _phases(self, positions, rows):
-        step = None if self._step is None else tf.cast(_value(positions.graph, self._step), tf.int64)
-        length, since = add_length() if self._has_shares() or self._moves_by_itself() else (None, 0.)
-        always = _ALWAYS[self._config.recipe]
-        if always == Begin.CONTINUED and not self._has_shares():
-            return self._as_set(_Schedule(step), None)
-        votes = ops.read_positions(positions, rows=rows)
-        begin = TrainingBegin(positions.graph, self._found, always, votes,
-                              tf.zeros([]) if step is None else tf.cast(step, tf.float32))
-        schedule = _Schedule(step, length, tf.maximum(begin.started.first_step, since))
-        return self._as_set(schedule, begin) if always == Begin.CONTINUED else self._of_begin(schedule, begin)
-
-    def _has_shares(self):
+    def _has_shares(self) -> bool:
+        """Whether a step of the config is a share of the training."""
         limits = self._config.freeze_bn_step, self._config.freeze_position_step, self._config.average_step
         return any(isinstance(limit, float) for limit in limits)
 
-    def _track(self, value, schedule, noted=()):
-        """The tensor TRACK. The whole network waits for it, and so for the averages and for the ops `noted`."""
-        kept = list(noted)
+    def _track(self, value: tf.Tensor, schedule: '_Schedule', noted: Sequence[tf.Operation] = ()) -> tf.Tensor:
+        """The tensor TRACK. The whole network waits for it, so also for the averages and the ops `noted`."""
+        kept: List[tf.Operation] = list(noted)
         if self._averaged:
             kept.append(Averages(
                 tf.get_default_graph(), self._averaged, schedule.step,
@@ -72,51 +87,58 @@ class Recipe:
         with tf.control_dependencies(kept):
             return _named(value, TRACK)
 
-    def _moves_by_itself(self):
-        """Whether the recipe decides how long positions move."""
+    def _moves_by_itself(self) -> bool:
+        """Whether the recipe, not the config, decides how long positions move."""
         config = self._config
         return (config.recipe in ('auto', 'scratch') or self._learns()) and config.recipe != 'manual' and (
             config.freeze_position_step is None and self._step is not None)
 
-    def _learns(self):
-        """Whether positions are trained, which a start from float weights does as well."""
+    def _learns(self) -> bool:
+        """Whether positions are learned, also in a training that starts from float weights."""
         return self._config.position_update == 'learned'
 
-    def _as_set(self, schedule, begin):
-        """The Phases of the recipe 'manual'; begin: a TrainingBegin, for the step that shares count from."""
+    def _as_set(self, schedule: '_Schedule', begin: Optional[TrainingBegin]) -> Phases:
+        """The Phases of the recipe 'manual'; begin: notes the step from which shares count."""
         config = self._config
         use_batch = _named(schedule.before('freeze_bn_step', config.freeze_bn_step), USE_BATCH)
         track = schedule.before('freeze_position_step', config.freeze_position_step)
         track = tf.constant(True) if track is None else track
         track = self._track(track, schedule, [begin.note(begin.started.is_new)] if begin else [])
-        return Phases(track, None, use_batch, begin.handle if begin else None)
+        return Phases(track, use_batch=use_batch, start=begin.handle if begin else None)
 
-    def _of_begin(self, schedule, begin):
-        config = self._config
+    def _of_begin(self, schedule: '_Schedule', begin: TrainingBegin) -> Phases:
+        """The Phases of a recipe that depends on how the training began."""
         started = begin.started
         calibrates = started.is_new & tf.less_equal(started.mode, int(Begin.PARTLY))
         waits = calibrates & tf.cond(started.is_new, self._lacks_values, lambda: tf.constant(False))
-        if config.freeze_position_step is not None:
-            moves = votes_move = schedule.before('freeze_position_step', config.freeze_position_step)
-        else:
-            moves = schedule.before_share_if_known(FREEZE_SHARE) if self._moves_by_itself() else tf.constant(True)
-            votes_move = moves & tf.not_equal(started.mode, int(Begin.FLOAT))
-            if not self._learns():
-                moves = votes_move
+        moves, votes_move = self._movement(schedule, started)
         allowed = (calibrates | moves) & ~waits
         track = self._track(allowed, schedule)
-        if config.freeze_bn_step is not None:
-            use_batch = schedule.before('freeze_bn_step', config.freeze_bn_step)
-        else:
-            use_batch = tf.greater(started.mode, int(Begin.PARTLY)) if config.bn_fold == 'batch' else None
-        # An evaluation of the training graph, which is told not to track, keeps nothing of what it finds.
+        use_batch = self._use_batch(schedule, started)
+        # An evaluation of the training graph feeds TRACK with false and notes nothing.
         notes = (started.is_new | started.is_other) & tf.equal(track, allowed) & ~waits
         with tf.control_dependencies([begin.note(notes), self._say(notes, begin), ops.say(waits, [message.WAITS])]):
             calibrating = tf.identity(calibrates & (track | waits))
         return Phases(track, calibrating, _named(use_batch, USE_BATCH), begin.handle, track & (calibrates | votes_move))
 
-    def _lacks_values(self):
-        """Whether a batch has nothing to calibrate on: the network's input is empty or all zeros, or not finite."""
+    def _movement(self, schedule: '_Schedule', started: Started) -> _Movement:
+        config = self._config
+        if config.freeze_position_step is not None:
+            before = schedule.before('freeze_position_step', config.freeze_position_step)
+            return _Movement(before, before)
+        moves = schedule.before_share_if_known(FREEZE_SHARE) if self._moves_by_itself() else tf.constant(True)
+        votes_move = moves & tf.not_equal(started.mode, int(Begin.FLOAT))
+        return _Movement(moves if self._learns() else votes_move, votes_move)
+
+    def _use_batch(self, schedule: '_Schedule', started: Started) -> Optional[tf.Tensor]:
+        """Whether batch norms use the statistics of the batch; None: always."""
+        config = self._config
+        if config.freeze_bn_step is not None:
+            return schedule.before('freeze_bn_step', config.freeze_bn_step)
+        return tf.greater(started.mode, int(Begin.PARTLY)) if config.bn_fold == 'batch' else None
+
+    def _lacks_values(self) -> tf.Tensor:
+        """Whether a batch is unfit for calibration: the network's input is empty, all zeros, or not finite."""
         inputs = [live_editor.tensor(tf.get_default_graph(), name) for name in self._inputs]
         inputs = [tensor for tensor in inputs if tensor.dtype.is_floating]
         if not inputs:
@@ -124,8 +146,8 @@ class Recipe:
         size = tf.add_n([tf.reduce_sum(tf.abs(tf.cast(tensor, tf.float32))) for tensor in inputs])
         return tf.logical_not((size > 0) & (size < np.inf))
 
-    def _say(self, when, begin):
-        """An op that says what was found and what is done about it."""
+    def _say(self, when: tf.Tensor, begin: TrainingBegin) -> tf.Operation:
+        """An op that prints how the training began and what the recipe does about it."""
         has_norms = bool(self._found.norms)
         lines = message.lines(self._config, has_norms, self._moves_by_itself(), FREEZE_SHARE)
         number = tf.raw_ops.Select(condition=begin.started.is_new, x=begin.started.mode, y=0)
@@ -133,23 +155,26 @@ class Recipe:
 
 
 class _Schedule:
-    """Limits in global steps, or in shares of a training that began at `first`.
+    """Compares the global step with limits, which are steps or shares of the training.
 
-    Args:
-      step: int64 scalar. length, first: float32 scalars. None where nothing asks for them.
+    Args (None if no limit needs it):
+      step: the global step, int64 scalar.
+      length: the last step of the training, float32 scalar, 0 while it is unknown.
+      first: the step from which shares count, float32 scalar.
     """
 
-    def __init__(self, step, length=None, first=None):
-        self.step = step
-        self._length = length
-        self._first = first
+    def __init__(self, step: Optional[tf.Tensor], length: Optional[tf.Tensor] = None,
+                 first: Optional[tf.Tensor] = None) -> None:
+        self.step: tf.Tensor = step
+        self._length: tf.Tensor = length
+        self._first: tf.Tensor = first
 
-    def step_before(self):
+    def step_before(self) -> '_Schedule':
         """The schedule one step earlier."""
         return _Schedule(self.step - 1, self._length, self._first)
 
-    def before(self, field, limit):
-        """Whether the training is before `limit`, a step or a share; None where there is no limit."""
+    def before(self, field: str, limit: Union[int, float, None]) -> Optional[tf.Tensor]:
+        """Whether the training is before `limit`, a step or a share; None without a limit. field: its name in the config."""
         if limit is None:
             return None
         if not isinstance(limit, float):
@@ -160,22 +185,25 @@ class _Schedule:
         with tf.control_dependencies([known]):
             return self._before_share(limit)
 
-    def before_share_if_known(self, share):
-        is_short = tf.less(self._length - self._first, _SHORTEST)  # also where it is not known
+    def before_share_if_known(self, share: float) -> tf.Tensor:
+        """Whether the training is before a share of its length; true if it is short or of unknown length."""
+        is_short = tf.less(self._length - self._first, _SHORTEST)
         return is_short | self._before_share(share)
 
-    def _before_share(self, share):
+    def _before_share(self, share: float) -> tf.Tensor:
         return tf.less(tf.cast(self.step, tf.float32), self._first + share * (self._length - self._first))
 
 
-def _value(graph, variable):
+def _value(graph: tf.Graph, variable: str) -> tf.Tensor:
+    """The value of a variable, given the name of its op."""
     operation = graph.get_operation_by_name(variable)
     if operation.type != 'VarHandleOp':
         return operation.outputs[0]
     return tf.raw_ops.ReadVariableOp(resource=operation.outputs[0], dtype=operation.get_attr('dtype'))
 
 
-def _named(value, name):
+def _named(value: Optional[tf.Tensor], name: str) -> Optional[tf.Tensor]:
+    """An Identity of `value` with the full name `name`."""
     if value is None:
         return None
     with tf.name_scope(None):

@@ -5,7 +5,7 @@ rounding errors.
 """
 import itertools
 import math
-from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.decibels import decibels
 from vai_q_tf.errors import INVALID_CONFIG, QuantizeError
 from vai_q_tf.ptq.calibration.switchable_network import SwitchableNetwork
+from vai_q_tf.report.bits.results import WeightChoice, WideChoice
 from vai_q_tf.report.bits.trials import Quantized, Trials
 from vai_q_tf.types import Positions
 
@@ -20,35 +21,6 @@ WIDE = 16
 WIDTHS = (4, 5, 6, 7, 8)
 _PARTS = 1 << 16
 _Unit = List[str]
-
-
-class WeightChoice(NamedTuple):
-    """Bits of weights within a budget, with the measured result of a calibration.
-
-    target_bits: the budget, mean bits of an element of a weight tensor. weight_bits: the mean that was chosen.
-    nodes_bit: all entries for a QuantizeConfig or --nodes_bit. bits: ((name of a tensor, its bits), ...).
-    db: of the outputs. uniform_db: of the outputs with all weights at `uniform_bits`, the largest width within the budget.
-    """
-    target_bits: float
-    weight_bits: float
-    nodes_bit: Tuple[str, ...]
-    bits: Tuple[Tuple[str, int], ...]
-    db: float
-    uniform_bits: int
-    uniform_db: float
-
-
-class WideChoice(NamedTuple):
-    """Tensors that need 16 bits, with the measured result of a calibration.
-
-    target_db: the bound. reached: whether the outputs have it; if not, all tensors are at 16 bits.
-    nodes_bit, bits, db: see WeightChoice; `bits` has the tensors that need 16 bits, the most costly first.
-    """
-    target_db: float
-    reached: bool
-    nodes_bit: Tuple[str, ...]
-    bits: Tuple[Tuple[str, int], ...]
-    db: float
 
 
 class _Uniform(NamedTuple):

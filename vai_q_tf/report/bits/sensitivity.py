@@ -5,7 +5,7 @@ of the difference), see `output_errors`. A tensor is measured at the position th
 """
 import math
 import numbers
-from typing import NamedTuple, Optional, Tuple, Union
+from typing import Optional, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -15,58 +15,15 @@ from vai_q_tf.config import QuantizeConfig, require_config
 from vai_q_tf.decibels import decibels
 from vai_q_tf.frozen.load import Path
 from vai_q_tf.graph.sessions import session_config
-from vai_q_tf.notebook.html import block, html_table, html_text
 from vai_q_tf.ptq.calibration.switchable_network import SwitchableNetwork
 from vai_q_tf.ptq.prepare import prepare
-from vai_q_tf.report.bits.bit_choice import WIDTHS, WeightChoice, WideChoice, choose_weights, choose_wide, without
+from vai_q_tf.report.bits.bit_choice import WIDTHS, choose_weights, choose_wide, without
+from vai_q_tf.report.bits.results import Sensitivity, TensorCost
 from vai_q_tf.report.bits.sensitivity_text import to_json
 from vai_q_tf.report.bits.trials import Quantized, Trials
 from vai_q_tf.types import InputFn
-from vai_q_tf.wording import some_of
 
 REPORT = 'sensitivity.json'
-
-
-class TensorCost(NamedTuple):
-    """The effect of a quantized tensor on the outputs.
-
-    name, role, bits: of its QuantTensor. position: fractional bits.
-    db: of the outputs if it alone is quantized; inf if that changes nothing.
-    gain: the dB that the outputs gain if it alone is left float and all others are quantized.
-    """
-    name: str
-    role: str
-    bits: int
-    position: int
-    db: float
-    gain: float
-
-
-class Sensitivity(NamedTuple):
-    """The result of `sensitivity`.
-
-    db: of the outputs of the quantized network. weight_bits: mean number of bits of an element of a weight tensor.
-    batches: the number of batches measured on. tensors: the most costly first. choice: None without a target.
-    """
-    db: float
-    weight_bits: float
-    batches: int
-    tensors: Tuple[TensorCost, ...]
-    choice: Optional[Union[WeightChoice, WideChoice]] = None
-
-    def _sentence(self) -> str:
-        return 'the outputs have {:.1f} dB with all {} tensors quantized, on {} batches'.format(
-            self.db, len(self.tensors), self.batches)
-
-    def __repr__(self) -> str:
-        return '<Sensitivity: {}; most costly: {}. All: .tensors, .choice>'.format(
-            self._sentence(), some_of('{} ({:.1f} dB alone)'.format(cost.name, cost.db) for cost in self.tensors))
-
-    def _repr_html_(self) -> str:
-        return block(
-            'Sensitivity', html_text('{}.'.format(self._sentence().capitalize())),
-            html_table(('tensor', 'role', 'bits', 'position', 'dB alone', 'gain'), self.tensors),
-            html_text('nodes_bit: ' + ', '.join(self.choice.nodes_bit)) if self.choice and self.choice.nodes_bit else '')
 
 
 @also_called(q_config='config')

@@ -1,17 +1,10 @@
 """A Sensitivity as text and as JSON."""
-from typing import TYPE_CHECKING, Union
-
-from vai_q_tf.report.bits.bit_choice import WeightChoice, WideChoice
+from vai_q_tf.report.bits.results import Choice, Sensitivity, WeightChoice
 from vai_q_tf.terminal.json_text import json_text
 from vai_q_tf.terminal.table import table
 
-if TYPE_CHECKING:
-    from vai_q_tf.report.bits.sensitivity import Sensitivity  # imports this file to write its result
 
-_Choice = Union[WeightChoice, WideChoice]
-
-
-def to_text(sensitivity: 'Sensitivity') -> str:
+def to_text(sensitivity: Sensitivity) -> str:
     """The dB of the network, the table of tensors, and the chosen bits with their --nodes_bit, in several lines."""
     lines = ['The outputs have {} dB with all {} tensors quantized, on {} batches.'.format(
         _number(sensitivity.db), len(sensitivity.tensors), sensitivity.batches), '']
@@ -25,7 +18,7 @@ def to_text(sensitivity: 'Sensitivity') -> str:
     return '\n'.join(lines)
 
 
-def to_json(sensitivity: 'Sensitivity') -> str:
+def to_json(sensitivity: Sensitivity) -> str:
     """The Sensitivity as JSON, with its field names as keys; inf is null, and so is no choice.
 
     `nodes_bit` of the choice is one string in the format of --nodes_bit.
@@ -37,7 +30,7 @@ def to_json(sensitivity: 'Sensitivity') -> str:
     return json_text(fields)
 
 
-def _outcome(sensitivity: 'Sensitivity', choice: _Choice) -> str:
+def _outcome(sensitivity: Sensitivity, choice: Choice) -> str:
     db = _number(choice.db)
     if isinstance(choice, WeightChoice):
         return ('With {:.2f} bits for a weight on average, instead of {:.2f}, the outputs have {} dB; with {} bits for all '
@@ -52,7 +45,7 @@ def _outcome(sensitivity: 'Sensitivity', choice: _Choice) -> str:
         choice.target_db, len(choice.bits), db)
 
 
-def _holds(choice: _Choice) -> bool:
+def _holds(choice: Choice) -> bool:
     return isinstance(choice, WeightChoice) or choice.reached
 
 

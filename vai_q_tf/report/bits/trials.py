@@ -16,15 +16,15 @@ from vai_q_tf.ptq.calibration.calibrate import calibrate
 from vai_q_tf.ptq.calibration.switchable_network import SwitchableNetwork, output_errors
 from vai_q_tf.ptq.prepare import Prepared
 from vai_q_tf.terminal.progress import progress
-from vai_q_tf.types import Positions
+from vai_q_tf.types import Positions, TensorShapeProto
 
 
 class Quantized(NamedTuple):
-    """A calibrated network: its config, plan and positions. shapes: {node: [TensorShapeProto of each output]}."""
+    """A calibrated network: its config, plan and positions. shapes: {node: [shape of each output]}."""
     config: QuantizeConfig
     plan: QuantPlan
     positions: Dict[str, int]
-    shapes: Dict[str, List]
+    shapes: Dict[str, List[TensorShapeProto]]
 
 
 class Trials:

@@ -139,9 +139,5 @@ def _text(array: np.ndarray) -> bytes:
         return b''.join(map(_INT8_LINES.__getitem__, values.tobytes()))
     if values.dtype == np.bool_:
         values = values.astype(np.int8)
-    if values.dtype.kind in 'iu':
-        lines = map(str, values.tolist())
-    else:
-        digits = '%.17g' if values.dtype == np.float64 else '%.9g'
-        lines = (digits % value for value in values.tolist())
-    return ''.join(line + '\n' for line in lines).encode()
+    form = '%d\n' if values.dtype.kind in 'iu' else '%.17g\n' if values.dtype == np.float64 else '%.9g\n'
+    return ''.join(form % value for value in values.tolist()).encode()

@@ -1,28 +1,13 @@
-"""The command compare: its words, what it prints and writes, and its exit status."""
+"""compare: its output, its exit status and its errors."""
 import json
 
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.command_line.test_commands import QUANTIZE
+from tests.command_line.conftest import QUANTIZE
 from vai_q_tf import errors
-from vai_q_tf.command_line.parse import UsageError, parse
 
 MODEL = 'quantize_results/quantize_eval_model.pb'
-
-
-def test_words_and_options_in_any_order():
-    for arguments in (['compare', 'a', 'b', '--tolerance', '0.5'], ['--tolerance=0.5', 'compare', 'a', 'b'],
-                      ['compare', 'a', '--tolerance', '0.5', 'b'], ['compare', '--tolerance', '0.5', 'a', 'b']):
-        options = parse(arguments)
-        assert (options.command, options.sides, options.tolerance) == ('compare', ['a', 'b'], 0.5)
-    assert parse(['compare', 'a', 'b']).tolerance is None and parse(['compare', '--tolerance', '0']).tolerance == 0
-    for arguments in (['dump', 'a', 'b'], ['compare', 'a', '--tolerence', 'b'], ['compare', 'a\0', 'b']):
-        with pytest.raises((UsageError, errors.QuantizeError)):
-            parse(arguments)
-    for value in ('-1', 'x', 'nan', 'inf', '0x1'):
-        with pytest.raises(errors.QuantizeError, match='tolerance'):
-            parse(['compare', '--tolerance', value])
 
 
 def test_a_model_a_dump_and_a_board(command, workplace):
@@ -50,7 +35,7 @@ def test_a_model_a_dump_and_a_board(command, workplace):
     (['.', 'float.pb'], errors.INVALID_INPUT, 'dump_results'),
     (['calib_module.py', '.'], errors.INVALID_INPUT, 'calib_module.py'),
     (['float.pb', 'float.pb'], errors.NOT_QUANTIZED, 'FixNeuron')], ids=str)
-def test_what_compare_refuses(refused, words, code, message):
+def test_what_it_refuses(refused, words, code, message):
     refused('compare', *words, words=[code, message])
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 import vai_q_tf
 from tests import quick_tensorflow
 from tests.loading import load
-from tests.qat.averages.test_averages import means
+from tests.qat.averages.running_means import means
 from tests.qat.recipe import small
 from vai_q_tf import QuantizeError, errors
 
@@ -43,7 +43,7 @@ class _Evaluation:
             self._saver = v1.train.Saver()
 
     def logits(self, checkpoint, weights=None):
-        """Weights take the place of those of the checkpoint."""
+        """The logits for the checkpoint, with the given weights instead of its own."""
         with self._graph.as_default(), v1.Session() as session:
             self._saver.restore(session, checkpoint)
             if weights is not None:
@@ -116,7 +116,7 @@ def test_errors(trained, tmp_path):
 
 @pytest.mark.parametrize('averaged', [None, True, False])
 def test_the_listener_leaves_both_models(tmp_path, evaluation, averaged):
-    """Once there are averages; the other files have their names."""
+    """As soon as there are averages; the names of the other files do not change."""
     settings = small.config(tmp_path, average_step=2)
     with small.Training(settings, small.float_weights(), rate=0.5) as training:
         listener = vai_q_tf.QuantizeCheckpointListener(settings, saver=training.saver, averaged=averaged)
@@ -162,7 +162,7 @@ def test_an_estimator_trains_and_evaluates_either(tmp_path):
 
 
 def test_a_constant_rate_that_cannot_settle(tmp_path):
-    """A noisy quadratic loss: the weights go around the optimum at a distance that the rate sets, their mean is near it."""
+    """A noisy quadratic loss: the rate decides how far the weights stay from the optimum; their mean is near it."""
     optimum = np.array([[0.5], [-0.25]], np.float32)
     with tf.Graph().as_default(), v1.Session() as session:
         images, noise = v1.placeholder(tf.float32, [None, 2]), v1.placeholder(tf.float32, [None, 1])
@@ -185,7 +185,7 @@ def test_a_constant_rate_that_cannot_settle(tmp_path):
 
 
 def test_a_deploy_overwrites_no_other(trained, evaluation, tmp_path):
-    """Two within one second, as of the last and of the averaged weights."""
+    """Two within one second, such as those of the last and of the averaged weights."""
     averaged = vai_q_tf.averaged_checkpoint(trained[-1], str(tmp_path))
     models = [evaluation.deployed(checkpoint) for checkpoint in (trained[-1], averaged, trained[-1])]
     last, mean, again = map(_run, models)

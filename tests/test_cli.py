@@ -1,14 +1,16 @@
-"""The command as far as it needs no TensorFlow, as a shell sees it: help, version, options, and its streams."""
+"""The command without TensorFlow: help, version, options, errors, and its streams in a shell."""
 import os
 import re
 import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
-from vai_q_tf import errors
+import vai_q_tf
+from vai_q_tf import cli, errors
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LIGHT = '''
 import contextlib, sys
 from vai_q_tf import cli
@@ -31,7 +33,7 @@ except AttributeError as error:
 
 
 def shell(line, **variables):
-    """A finished line of a shell in which `command` is the command; its status is that of the first part of a pipe."""
+    """Runs a line of a shell in which `command` is the command; the status of a pipe is that of its first part."""
     line = 'set -o pipefail; command() {{ {} -m vai_q_tf "$@"; }}; {}'.format(sys.executable, line)
     environment = {key: value for key, value in os.environ.items() if not key.startswith(('LC_', 'LANG', 'PYTHON'))}
     return subprocess.run(['bash', '-c', line], env=dict(environment, PYTHONPATH=ROOT, **variables), stdout=subprocess.PIPE,
@@ -51,15 +53,37 @@ def test_tensorflow_is_not_imported_before_it_is_needed():
     ('command --version >/dev/full', 1, 'No space left on device'), ('command --version >&-', 1, 'closed'),
     ('command --help >/dev/full', 1, 'No space left on device'), ('command --help | head -0', 0, ''),
     ('command --nothing 2>&-', 1, ''), ('command --nothing 2>/dev/full', 1, ''), ('command --version <&- 2>&-', 0, '')])
-def test_streams_that_take_nothing(line, status, err):
+def test_streams_that_cannot_be_written(line, status, err):
     done = shell(line)
     assert done.returncode == status
     message = done.stderr.decode()
     assert message.count('\n') == bool(err) and err in message and ('[' + errors.INVALID_CONFIG + ']' in message) == bool(err)
 
 
-def test_streams_in_ascii():
-    code = 'from vai_q_tf.terminal import streams; streams.be_patient(); ' \
-           'streams.say("Gr\\u00f6\\u00dfe"); print("\\u4e2d", flush=True)'
-    done = shell("{} -c '{}'".format(sys.executable, code), PYTHONIOENCODING='ascii')
-    assert done.returncode == 0 and done.stdout == b'Gr\\xf6\\xdfe\n\\u4e2d\n', done
+def test_version(capsys):
+    assert cli.main(['--version']) == 0
+    assert capsys.readouterr().out == 'Vai_q_tensorflow {} build for Tensorflow {}\n'.format(
+        vai_q_tf.__version__, tf.__version__)
+
+
+def test_an_interrupt(monkeypatch, capsys):
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+    monkeypatch.setattr('vai_q_tf.command_line.parse.parse', interrupt)
+    assert cli.main(['inspect']) == 130 and capsys.readouterr() == ('', 'vai_q_tensorflow: interrupted\n')
+
+
+@pytest.mark.parametrize('arguments', [
+    [], ['optimize'], ['quantize', '--unknown', '1'], ['quantize', '--input', 'x'], ['deploy'],
+    ['quantize', '--input_frozen_graph', 'a.pb']])
+def test_an_error_is_one_line(capsys, arguments):
+    assert cli.main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert out == '' and err.count('\n') == 1 and err.startswith('vai_q_tensorflow') and ': error: [Quantize_TF1_' in err
+
+
+def test_tensorflow_that_is_missing(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'vai_q_tf.command_line.run', None)
+    monkeypatch.delattr('vai_q_tf.command_line.run', raising=False)
+    assert cli.main(['inspect', '--input_frozen_graph', 'a.pb']) == 1
+    assert 'vai_q_tensorflow inspect: error: [{}][Cannot import]'.format(errors.MISSING_LIBRARY) in capsys.readouterr().err
