@@ -1,4 +1,4 @@
-"""The evaluation model that comes of a graph, a plan and positions, and the shapes of its inputs."""
+"""The evaluation model of a graph, a plan and positions, and the shapes of its inputs."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf

@@ -157,8 +157,8 @@ def test_a_model_has_the_chosen_positions(tmp_path, capfd, effort, choice):
     found = calibrate(graph_def, plan, config, feed).observed
     positions = activations(model)
     assert len(positions) > 9 and positions == {name: found[name].position for name in positions}
-    told = capfd.readouterr().err
-    assert ('bias correction' in told) == (effort == 'standard') and 'positions by error' not in told
+    printed = capfd.readouterr().err
+    assert ('bias correction' in printed) == (effort == 'standard') and 'positions by error' not in printed
 
 
 @pytest.mark.parametrize('choice, effort', each_value_once(CHOICES, ['fast', 'standard']))
@@ -178,9 +178,9 @@ def test_an_equalized_network_is_calibrated_in_the_same_way(tmp_path, monkeypatc
 
     monkeypatch.setattr(effort_module, 'calibrate', noted)
     quantized(graph_def, batches, config, 'high')
-    told = capfd.readouterr().err
-    assert used == [choice or 'mse'] and 'equalization' in told
-    assert ('positions by error' in told) == (choice is None)
+    printed = capfd.readouterr().err
+    assert used == [choice or 'mse'] and 'equalization' in printed
+    assert ('positions by error' in printed) == (choice is None)
 
 
 def test_nothing_but_zeros_gets_the_position_of_a_neighbour(tmp_path):
