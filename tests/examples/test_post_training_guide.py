@@ -1,4 +1,4 @@
-"""The guide to post-training quantization: its examples run as they stand, and its tables list what there is."""
+"""The guide to post-training quantization: its examples run unchanged, and its tables are complete."""
 import importlib.util
 import re
 
