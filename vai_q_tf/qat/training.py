@@ -51,7 +51,7 @@ def create_training_graph(graph, config, gradients=None, towers=None, write=writ
 
 def _create(gradients, write, graph, config, prefixes):
     excluded = gradients.excluded if gradients else frozenset()
-    planned = rewrite.plan_rewrite(graph, config, prefixes, excluded, training=True)
+    planned = rewrite.plan_rewrite(graph, config, prefixes, excluded, any_batch=True)
     recipe = _recipe(graph, config, planned)
     if distribution.is_chief():
         files.make_directory(config.output_dir)
@@ -95,8 +95,8 @@ def _edit(graph, planned, config, recipe):
         planned = planned._replace(forms=distribution.share_moving_averages(graph, planned))
         positions = MovingPositions(rewrite.rows(graph, planned), identities(planned.decision), planned.decision.plan, config,
                                     recipe.phases)
-        rewrite.apply_rewrite(graph, planned, config, positions, functools.partial(
-            training_forms.training_forms, on_batch=config.bn_fold == 'batch', use_batch=positions.phases.use_batch))
+        forms = training_forms.on_batch if config.bn_fold == 'batch' else training_forms.on_moving_averages
+        rewrite.apply_rewrite(graph, planned, config, positions, functools.partial(forms, use_batch=positions.phases.use_batch))
         graph_record.note_training(graph, planned.decision.plan)
 
 
