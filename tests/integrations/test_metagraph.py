@@ -142,7 +142,7 @@ def _broken(where):
 
 
 @pytest.mark.parametrize('function, mode', each_value_once(
-    ['_check_loads', '_save', 'files.write_message', 'reading'], ['train', 'eval']))
+    ['_check_loads', '_copy_checkpoint', 'files.write_message', 'reading'], ['train', 'eval']))
 def test_an_error_leaves_nothing(tmp_path, monkeypatch, mode, function):
     """Whatever fails after the rewrite; what was there stays."""
     checkpoint, meta = float_checkpoint(tmp_path), float_meta(tmp_path, mode == 'train', 'float.meta')

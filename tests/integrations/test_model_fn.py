@@ -349,16 +349,6 @@ def test_what_cannot_work_is_refused_by_name(tmp_path, checkpoint):
     _refused(lambda: call(tpu), errors.UNSUPPORTED_GRAPH, 'TPU')
 
 
-def test_a_float_checkpoint_of_another_network_is_refused(tmp_path):
-    with tf.Graph().as_default(), v1.Session() as session:
-        v1.get_variable('conv/kernel', [3, 3, 2, 8])
-        session.run(v1.global_variables_initializer())
-        other = v1.train.Saver().save(session, str(tmp_path / 'other'))
-    model_fn = quantize_model_fn(trainings.plain_model_fn(), trainings.config(tmp_path), other)
-    _refused(lambda: trainings.make_estimator(model_fn, tmp_path).train(trainings.input_fn, steps=1), errors.INVALID_INPUT,
-             'norm/moving_mean')
-
-
 def test_gradients_are_as_they_were_afterwards(tmp_path):
     from tensorflow.python.ops import gradients_util
     before = gradients_util._GradientsHelper
