@@ -5,7 +5,7 @@ import pytest
 
 
 def each_value_once(*axes):
-    """The pytest params of a product; as few as possible, with each value among them, are not slow."""
+    """The pytest params of a product; as few as possible that contain each value are not slow."""
     count = max(map(len, axes))
     return _params(axes, {tuple(number % len(axis) for axis in axes) for number in range(count)})
 

@@ -1,4 +1,4 @@
-"""Which graphs count as quantized already, and what is said of them, in every way in."""
+"""Graphs that count as quantized already, and the error at each entry point."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -41,14 +41,14 @@ def in_function(x, name):
     return result
 
 
-def build(before=None, weights=None, after=None, behind=None):
+def build(before=None, weights=None, after=None, later=None):
     x = tf.placeholder(tf.float32, [None, 4, 4, 3], name='x')
     x = tf.identity(before(x, 'odd') if before else x, 'in')
     w = tf.constant(np.random.RandomState(0).normal(0, .3, (1, 1, 3, 2)), tf.float32, name='w')
     y = tf.nn.relu(tf.nn.conv2d(x, weights(w, 'odd') if weights else w, 1, 'SAME'))
     y = tf.identity(after(y, 'odd') if after else y, 'out')
-    if behind:
-        behind(y, 'odd')
+    if later:
+        later(y, 'odd')
 
 
 def graph_def(**parts):
@@ -72,7 +72,7 @@ def images(step):
     ids=['quantize', 'convert', 'sensitivity', 'load'])
 @pytest.mark.parametrize('parts', [dict(weights=fake), dict(after=fake), dict(after=in_function)],
                          ids=['weights', 'value', 'function'])
-def test_what_is_rounded_in_the_range_is_refused(tmp_path, way, parts):
+def test_ops_in_the_range_must_not_quantize(tmp_path, way, parts):
     with pytest.raises(errors.QuantizeError) as raised:
         way(graph_def(**parts), config(tmp_path))
     assert raised.value.code == errors.ALREADY_QUANTIZED
@@ -80,8 +80,8 @@ def test_what_is_rounded_in_the_range_is_refused(tmp_path, way, parts):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_rounded_before_and_behind_the_range_stays(tmp_path):
-    assert quantize_frozen(graph_def(before=fake, behind=fake), images, config(tmp_path), effort='fast')
+def test_ops_outside_of_the_range_may_quantize(tmp_path):
+    assert quantize_frozen(graph_def(before=fake, later=fake), images, config(tmp_path), effort='fast')
 
 
 def test_a_live_graph(tmp_path):
