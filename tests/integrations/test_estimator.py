@@ -1,4 +1,4 @@
-"""quantize_estimator: from the checkpoint of the float Estimator, whatever made that; and quantize_model_fn on replicas."""
+"""quantize_estimator starts from the checkpoint of any float Estimator; quantize_model_fn on replicas."""
 import functools
 import glob
 import os
@@ -56,7 +56,7 @@ def test_estimator_starts_from_the_float_one_and_leaves_it_alone(tmp_path, expec
     assert float_estimator.evaluate(trainings.once)['global_step'] == 10
 
 
-def test_estimator_of_its_own_directory_and_of_none(tmp_path):
+def test_the_directory_of_the_estimator(tmp_path):
     estimator = trainings.make_estimator(trainings.plain_model_fn(), tmp_path)
     with pytest.raises(QuantizeError, match='model_dir') as raised:
         quantize_estimator(estimator, trainings.config(tmp_path), str(tmp_path / 'other' / '..' / 'model'))

@@ -159,7 +159,7 @@ def test_every_call_form(received, function, names):
 
 @pytest.mark.parametrize('form', [lambda config, towers: functions.CreateQuantizeTrainingGraph(config, towers=towers),
                                   lambda config, towers: functions.CreateQuantizeTrainingGraph(None, config, towers=towers)])
-def test_towers_are_handed_on(monkeypatch, form):
+def test_towers_are_forwarded(monkeypatch, form):
     handed = []
     monkeypatch.setattr(functions.training, 'create_training_graph', lambda graph, config, towers: handed.append(towers))
     form(QuantizeConfig(['a'], ['b']), ['clone_0'])
@@ -178,7 +178,7 @@ def test_towers_are_handed_on(monkeypatch, form):
     lambda config: functions.CreateQuantizeDeployGraph(checkpoint=3, config=config),
     lambda config: functions.CreateQuantizeDeployGraph('checkpoint', config='config'),
 ])
-def test_wrong_types_say_what_was_got(tmp_path, call):
+def test_wrong_types_are_named(tmp_path, call):
     with pytest.raises(TypeError, match='got|unexpected'):
         call(_config(tmp_path))
 

@@ -41,7 +41,7 @@ _FIELDS = {'moving': {}, 'freezing': {'freeze_bn_step': 5, 'freeze_position_step
 
 @pytest.fixture(scope='module')
 def looped(tmp_path_factory):
-    """The function name -> (the fields of a config, the file of float weights, what the session loop makes of them)."""
+    """Function (name) -> (fields of a config, file of float weights, result of the session loop)."""
     @functools.lru_cache(None)
     def get(name):
         fields, directory = _FIELDS[name], tmp_path_factory.mktemp(name)
@@ -98,7 +98,7 @@ def test_nodes_may_be_named_as_tensors(tmp_path):
 
 
 def test_fit_runs_the_quantized_network(tmp_path):
-    """What fit has in common with the session loop is right, too."""
+    """Equality with the session loop alone does not show that the network is quantized."""
     weights = float_weights(tmp_path)
     model = build()
     model.load_weights(weights)

@@ -1,4 +1,4 @@
-"""tf.keras: what cannot be trained is refused before the first step; sessions that ran before see the rewrite."""
+"""tf.keras models that cannot be trained are refused before the first step."""
 import os
 import subprocess
 import sys
@@ -42,7 +42,7 @@ def test_an_open_learning_phase_is_refused(tmp_path, layer):
     assert refusal(model, tmp_path).code == 'Quantize_TF1_Learning_Phase'
 
 
-def test_what_cannot_be_trained_is_refused(tmp_path):
+def test_trained_quantized_and_other_models_are_refused(tmp_path):
     model = build()
     compile_(model)
     fit(model, epochs=1)

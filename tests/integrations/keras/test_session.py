@@ -25,7 +25,7 @@ from vai_q_tf.qat.positions import position_saveable
 
 @pytest.mark.parametrize('way, default', each_value_once(['training', 'model', 'evaluation'], [False, True]))
 def test_a_session_that_ran_the_float_network_runs_the_rewritten_one(tmp_path, way, default):
-    """A session does not see changes of ops that it has; sessions of Keras come about when weights are loaded."""
+    """A session does not notice changes of its ops, and Keras creates one when weights are loaded."""
     weights = float_weights(tmp_path)
 
     def rewrite_graph(model):
