@@ -1,12 +1,12 @@
-"""Speed of the kernels beside a plain copy of the same tensor, in nanoseconds per element.
+"""Speed of the kernels next to a plain copy of the same tensor, in nanoseconds per element.
 
 "Folded" is the weights of a convolution times the scale of a batch norm for each channel, quantized, and scaled back:
 as one op, and as the ops it replaces.
 
     python benchmarks/kernels.py
 
-The best of many runs is the kernel's speed; the median tells how noisy the machine is. The number of threads belongs to
-the first session of a process, so each has its own process. Graph optimizations are off, so nothing is pruned.
+The best of many runs is the kernel's speed; the median shows how noisy the machine is. The first session of a process fixes the
+number of threads, so each number has its own process. Graph optimizations are off, so nothing is pruned.
 """
 import argparse
 import json

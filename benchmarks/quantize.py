@@ -1,9 +1,9 @@
-"""Time of `vai_q_tensorflow quantize`, beside importing TensorFlow and beside running the float graph on the same batches.
+"""Time of `vai_q_tensorflow quantize`, compared with importing TensorFlow and running the float graph on the same batches.
 
 Two networks of keras.applications with random weights: MobileNet at 224 x 224, 5 batches of one image, and ResNet-50 at 96 x
-96, 5 batches of two. The command runs in processes of its own; its CPU time is compared with what the original needed for the
-same (12.6 s and 33.5 s). Calibration is compared with the float graph in one process, without the first step, in which
-TensorFlow prepares the session.
+96, 5 batches of two. The command runs in separate processes; its CPU time is compared with that of Xilinx's vai_q_tensorflow
+(12.6 s and 33.5 s). Calibration is compared with the float graph in one process, without the first step, in which TensorFlow
+prepares the session.
 
     python benchmarks/quantize.py
 """
@@ -20,7 +20,7 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, _ROOT)
 
-NETWORKS = {'MobileNet': (224, 1, 12.6), 'ResNet50': (96, 2, 33.5)}  # size, batch, CPU seconds of the original
+NETWORKS = {'MobileNet': (224, 1, 12.6), 'ResNet50': (96, 2, 33.5)}  # size, batch, CPU seconds of Xilinx's vai_q_tensorflow
 _STEPS = 5
 _INPUT_FN = '''
 import numpy as np

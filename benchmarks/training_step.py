@@ -1,6 +1,6 @@
-"""Time of a quantization-aware training step beside that of the float step: slim MobileNetV1 and ResNet-50.
+"""Time of a quantization-aware training step compared with a float step: slim MobileNetV1 and ResNet-50.
 
-Both networks train in one process, float and quantized steps in turn, so that a drift of the machine's speed meets both. The
+Both networks train in one process, float and quantized steps in turn, so that a drift of the machine's speed affects both. The
 ratio is that of the medians. Positions are tracked on every step.
 """
 import argparse
@@ -46,7 +46,7 @@ NETWORKS = {'MobileNetV1': mobilenet_v1, 'ResNet-50': resnet_50}
 
 
 def training(network, config):
-    """A function that runs one training step of the network; quantized where there is a config."""
+    """A function that runs one training step of the network; quantized if there is a config."""
     graph = tf.Graph()
     with graph.as_default():
         tf.compat.v1.set_random_seed(1)

@@ -1,5 +1,5 @@
-// VaiTrainingBegin and VaiNoteBegin: where a training starts, told from the values of its parameters, and noted in a table.
-// VaiSay: what a training says of that.
+// VaiTrainingBegin and VaiNoteBegin: where a training starts, inferred from the values of its parameters and recorded in a
+// table. VaiSay: prints a line about it.
 #include <algorithm>
 #include <iostream>
 #include <string>
@@ -21,10 +21,10 @@ namespace errors = tensorflow::errors;
 // vai_q_tf.qat.recipe.begin.Begin.
 enum Begin { kFloat = 1, kPartly = 2, kScratch = 3, kStatistics = 4, kContinued = 5 };
 constexpr size_t kMostNames = 3;
-// Columns of the table, which has one row. 0 in the first one: nothing is noted.
+// Columns of the table, which has one row. 0 in the first one: nothing was recorded.
 constexpr int kBeginColumn = 0, kFirstStepColumn = 1;
 
-// An initializer gives all elements one value. A single element is untrained where it has a value that initializers give.
+// Initializers give all elements the same value. A single element is untrained if it has the value of an initializer.
 bool IsUntrained(const Tensor& vector) {
   const auto values = vector.flat<float>();
   if (values.size() == 0) return false;
@@ -111,7 +111,7 @@ class TrainingBeginOp : public tensorflow::OpKernel {
       return kContinued;
     }
     if (NobodyTells()) return kPartly;
-    // Beside batch norms that are all untrained a few vectors may have values that a program chose, as class priors.
+    // Next to untrained batch norms a few vectors may have values that a program chose, such as class priors.
     const bool most = vectors == vector_names_.size() || (!norm_names_.empty() && 2 * vectors > vector_names_.size());
     if (norms == norm_names_.size() && most) return kScratch;
     if (norms) return kStatistics;
@@ -158,7 +158,7 @@ class SayOp : public tensorflow::OpKernel {
     std::string line = lines_[number];
     const size_t place = line.find("{}");
     if (place != std::string::npos) line.replace(place, 2, ctx->input(2).flat<tensorflow::tstring>()(0));
-    // No log stream, which TF_CPP_MIN_LOG_LEVEL closes.
+    // Not a log stream: TF_CPP_MIN_LOG_LEVEL closes those.
     std::cerr << line + "\n" << std::flush;
   }
 

@@ -1,4 +1,4 @@
-// What this library was built for, as text that vai_q_tf/ops/library.py finds in the file before loading it.
+// The versions that this library was built for, as text that vai_q_tf/ops/library.py finds in the file before loading it.
 #include "tensorflow/core/public/version.h"
 
 #define VAI_Q_TF_TEXT_OF(token) #token

@@ -1,5 +1,5 @@
-// VaiCheckpointHas and VaiRestoreTensors: which tensors a V2 checkpoint holds, and those that it holds.
-// Its '<prefix>.index' is a table with one entry a name.
+// VaiCheckpointHas and VaiRestoreTensors: whether a V2 checkpoint holds a tensor, and the tensors that it holds.
+// Its '<prefix>.index' is a table with one entry per name.
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,7 +23,7 @@ using tensorflow::Tensor;
 using tensorflow::TensorShape;
 namespace errors = tensorflow::errors;
 
-// present: for each name whether the table has it; none where there is no table.
+// present: for each name, whether the table has it; all false if there is no table.
 Status ReadIndex(tensorflow::Env* env, const std::string& path, const std::vector<std::string>& names,
                  std::vector<bool>* present) {
   present->assign(names.size(), false);
@@ -65,7 +65,7 @@ class CheckpointHasOp : public OpKernel {
                 errors::InvalidArgument(name(), ": prefix and name must be one string each, their shapes are ",
                                         prefix.shape().DebugString(), " and ", tensor_name.shape().DebugString(), "."));
     const std::string wanted = tensor_name.flat<tensorflow::tstring>()(0);
-    // The empty key is the table's header, no tensor.
+    // The empty key is the table's header, not a tensor.
     OP_REQUIRES(ctx, !wanted.empty(), errors::InvalidArgument(name(), ": the name of the tensor is empty."));
     std::vector<bool> found;
     OP_REQUIRES_OK(ctx, FindTensors(ctx, prefix, {wanted}, &found));
@@ -81,7 +81,7 @@ Tensor Texts(const std::vector<std::string>& texts) {
   return made;
 }
 
-// What TensorFlow's RestoreV2 reads. It is run here because it fails on a checkpoint that lacks one of the names.
+// Runs TensorFlow's RestoreV2 for the names that are there, because it fails on a checkpoint that lacks one of its names.
 Status Restore(OpKernelContext* ctx, Tensor prefix, const std::vector<std::string>& names,
                const std::vector<tensorflow::DataType>& types, std::vector<Tensor>* values) {
   tensorflow::NodeDef node;

@@ -17,24 +17,24 @@ using tensorflow::OpKernelContext;
 using tensorflow::Status;
 using tensorflow::Tensor;
 
-// Rough cycles per element (and candidate); they decide only how finely the work is split.
+// Rough cycles per element (and candidate), which determine only how finely the work is split.
 constexpr int64 kQuantizeCost = 1;
 constexpr int64 kScaledCost = 2;
 constexpr int64 kErrorCost = 1;
 constexpr int64 kRelativeErrorCost = 5;
 
-// Blocks after which the candidates of a search are looked over, and how many times as many the next time.
+// Blocks after which the candidates of a search are first compared, and the factor to the next comparison.
 constexpr int64 kFirstBlocks = 16;
 constexpr int64 kGrowth = 4;
-constexpr double kSumRounding = 1e-4;  // more than all rounding of a block sum, relative to it
-constexpr int64 kWindowBlocks = 4096;  // of a window of positions, summed before the next ones
+constexpr double kSumRounding = 1e-4;  // bound of the relative rounding error of a block sum
+constexpr int64 kWindowBlocks = 4096;  // of a window of positions, summed at a time
 
 void ForEachRange(OpKernelContext* ctx, int64 size, int64 cost, const std::function<void(int64, int64)>& work) {
   const auto* threads = ctx->device()->tensorflow_cpu_worker_threads();
   tensorflow::Shard(threads->num_threads, threads->workers, size, cost, work);
 }
 
-// Memory that lasts as long as `tensor`.
+// Memory that lives as long as `tensor`.
 Status AllocateDoubles(OpKernelContext* ctx, int64 size, Tensor* tensor, double** doubles) {
   TF_RETURN_IF_ERROR(ctx->allocate_temp(tensorflow::DT_DOUBLE, tensorflow::TensorShape({size}), tensor));
   *doubles = tensor->flat<double>().data();
@@ -49,7 +49,7 @@ void ForEachBlock(int64 begin, int64 end, const Work& work) {
   for (int64 first = begin; first < end; first += kBlock) work(first, std::min<int64>(kBlock, end - first));
 }
 
-// What is searched: Block() gives `size` elements from `first` on, at most kBlock, there or in `scratch`.
+// The elements of a search. Block() returns `size` elements from `first` on, at most kBlock, in place or in `scratch`.
 struct Elements {
   const float* x;
 
@@ -88,7 +88,7 @@ Range FindRange(OpKernelContext* ctx, const Source& source, int64 size) {
   return range;
 }
 
-// Adds to `sums` those of blocks [begin, end), in their order, so the result does not depend on the number of threads.
+// Adds the sums of blocks [begin, end) to `sums` in their order, so that the result does not depend on the number of threads.
 template <typename Source>
 Status AddBlocks(OpKernelContext* ctx, const Source& source, int64 size, int64 begin, int64 end, const SearchPlan& plan,
                  bool relative, double* sums) {
@@ -110,8 +110,8 @@ Status AddBlocks(OpKernelContext* ctx, const Source& source, int64 size, int64 b
   return Status::OK();
 }
 
-// Candidates that will have more than `tie` times the error of the first, whatever the blocks to come, are dropped on
-// the way: most of them clip so much that a few blocks show it.
+// Drops candidates as soon as their error exceeds `tie` times that of the first whatever the remaining blocks hold: most
+// clip so much that a few blocks show it.
 template <typename Source>
 Status MinDiffs(OpKernelContext* ctx, const Source& source, int64 size, const SearchSettings& settings,
                 const Range& range, int* position) {
@@ -140,7 +140,7 @@ Status SearchIn(OpKernelContext* ctx, const Source& source, int64 size, const Se
   return Status::OK();
 }
 
-// Everything for a tensor of zeros is 0.
+// All results are 0 for a tensor of zeros.
 Status WindowErrors(OpKernelContext* ctx, const Elements& source, int64 size, int bits, bool symmetric, int below,
                     int above, int* first, double* errors) {
   const Range range = FindRange(ctx, source, size);
@@ -161,7 +161,7 @@ Status WindowErrors(OpKernelContext* ctx, const Elements& source, int64 size, in
   return Status::OK();
 }
 
-// `gradients` are those of the elements of `source`, both as what is searched.
+// `gradients` are those of the elements of `source`; both have a Block(), as in a search.
 template <typename Source, typename Gradients>
 Status ThresholdGradientIn(OpKernelContext* ctx, const Gradients& gradients, const Source& source, int64 size,
                            const Format& format, bool half_up, double* result) {

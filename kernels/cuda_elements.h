@@ -1,4 +1,4 @@
-// How many CUDA threads there are, the elements that one visits, and their channels. Included where CUDA or its emulation is.
+// The number of CUDA threads, the elements that each one visits, and their channels. Included after CUDA or its emulation.
 #ifndef VAI_Q_TF_KERNELS_CUDA_ELEMENTS_H_
 #define VAI_Q_TF_KERNELS_CUDA_ELEMENTS_H_
 
@@ -13,14 +13,14 @@ namespace vai_q_tf {
 enum : int {
   kThreads = VAI_THREADS,
   kMaxGrid = 4096,      // blocks of an element-wise launch; each strides over the rest
-  kExtremesGrid = 512,  // blocks of the extremes, and partial results that one block then reduces
+  kExtremesGrid = 512,  // blocks of the search for extremes, and partial results that one block then reduces
 };
 
 __device__ inline int64_t GlobalThread() { return (int64_t)blockIdx.x * blockDim.x + threadIdx.x; }
 
 __device__ inline int64_t GlobalStride() { return (int64_t)gridDim.x * blockDim.x; }
 
-// The channel of the elements that one thread visits. Divides twice, not once for every element.
+// The channels of the elements that a thread visits. Divides twice, instead of once per element.
 class ChannelWalk {
  public:
   __device__ ChannelWalk(const Channels& channels, int64_t first, int64_t stride)
@@ -50,7 +50,7 @@ class ChannelWalk {
   const int64_t step_channel_;
 };
 
-// What is searched. Walk(first, stride) visits elements: Value() is that of the one it is at, Next() moves on.
+// The elements of a search. Walk(first, stride) visits them: Value() is the current one, Next() advances.
 struct Elements {
   const float* x;
 

@@ -1,4 +1,4 @@
-// Runs the CUDA source on the CPU, for tests: a host thread for each CUDA thread of a block, blocks one after another.
+// Runs the CUDA source on the CPU, for tests: one host thread per CUDA thread of a block, one block after another.
 #ifndef VAI_Q_TF_KERNELS_CUDA_EMULATION_H_
 #define VAI_Q_TF_KERNELS_CUDA_EMULATION_H_
 
@@ -11,7 +11,7 @@
 #define __global__
 #define __device__
 #define __shared__ static
-#define VAI_THREADS 32  // few, as each is a thread of the operating system
+#define VAI_THREADS 32  // few, because each is a thread of the operating system
 
 struct Index {
   unsigned x;
@@ -38,7 +38,7 @@ static inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t siz
   return 0;
 }
 
-// The threads of a block meet between blocks, so that its shared memory is not overwritten early.
+// The threads synchronize between blocks, so that no block overwrites the shared memory of the one before.
 template <typename Kernel>
 void EmulateLaunch(int grid, int block, Kernel kernel) {
   blockDim.x = block;

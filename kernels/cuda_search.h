@@ -1,5 +1,5 @@
-// The CUDA kernels of the position search: extremes, plan, sums of blocks in lanes, and what they come to.
-// Included where CUDA or its emulation is.
+// The CUDA kernels of the position search: extremes, plan, sums of blocks in lanes, and their totals.
+// Included after CUDA or its emulation.
 #ifndef VAI_Q_TF_KERNELS_CUDA_SEARCH_H_
 #define VAI_Q_TF_KERNELS_CUDA_SEARCH_H_
 
@@ -8,7 +8,7 @@
 
 namespace vai_q_tf {
 
-// What the steps of a search hand over, at the start of its scratch memory; the block sums follow.
+// The data that the steps of a search share, at the start of its scratch memory; the block sums follow.
 struct SearchState {
   float min[kExtremesGrid];
   float max[kExtremesGrid];
@@ -17,7 +17,7 @@ struct SearchState {
   double errors[kWindowMax];
 };
 
-// Reduces v[0..kThreads) of both arrays into v[0]. Extremes do not depend on the order.
+// Reduces v[0..kThreads) of both arrays to v[0]. Extremes do not depend on the order.
 __device__ void ReduceExtremes(float* mins, float* maxs) {
   for (int half = kThreads / 2; half > 0; half /= 2) {
     __syncthreads();
@@ -51,8 +51,8 @@ __global__ void ExtremesKernel(Source source, int64_t size, SearchState* state) 
   }
 }
 
-// One block. Leaves the non-overflow position and the plan for the block sums of `count` positions, the first of them
-// `below` that position; no plan where there is nothing to search.
+// One block. Stores the non-overflow position, and the plan for the block sums of `count` positions from `below` positions
+// below it; no plan if there is nothing to search.
 __global__ void PlanKernel(int partials, int bits, bool symmetric, bool relative, int below, int count,
                            SearchState* state) {
   __shared__ float mins[kThreads];
@@ -74,7 +74,7 @@ __global__ void PlanKernel(int partials, int bits, bool symmetric, bool relative
   }
 }
 
-// A group of kLanes threads owns a search block of kBlock elements; a thread is one lane of it for every candidate.
+// A group of kLanes threads owns a search block of kBlock elements; each thread is one of its lanes, for every candidate.
 template <bool kRelative, typename Source>
 __global__ void BlockErrorsKernel(Source source, int64_t size, int64_t blocks, const SearchState* state,
                                   double* sums) {
@@ -117,7 +117,7 @@ __global__ void BlockErrorsKernel(Source source, int64_t size, int64_t blocks, c
   }
 }
 
-// One block: a thread adds up one candidate, in the order of the blocks. `sums` is shared memory.
+// One block: each thread adds up one candidate, in the order of the blocks. `sums` is shared memory.
 __device__ void AddBlocks(const double* block_sums, int64_t blocks, int count, double* sums) {
   for (int k = threadIdx.x; k < count; k += kLanes) {
     double sum = 0.0;

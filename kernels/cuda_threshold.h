@@ -1,5 +1,5 @@
-// The CUDA kernels for the gradient of a threshold, in the order of the CPU: rows of a block in lanes, lanes, blocks.
-// Included where CUDA or its emulation is.
+// The CUDA kernels for the gradient of a threshold, summed in the same order as on the CPU: rows of a block in lanes, lanes,
+// blocks. Included after CUDA or its emulation.
 #ifndef VAI_Q_TF_KERNELS_CUDA_THRESHOLD_H_
 #define VAI_Q_TF_KERNELS_CUDA_THRESHOLD_H_
 
@@ -8,7 +8,7 @@
 
 namespace vai_q_tf {
 
-// A group of kLanes threads owns a block of kBlock elements; a thread is one lane of it.
+// A group of kLanes threads owns a block of kBlock elements; each thread is one of its lanes.
 template <bool kHalfUp, typename Source>
 __global__ void ThresholdTermsKernel(Source gradients, Source source, int64_t size, int64_t blocks, Format format,
                                      double* sums) {

@@ -1,6 +1,6 @@
 // The number format, shared by the CPU and CUDA kernels. vai_q_tf/fixed_point.py is the same definition in NumPy.
 //
-// A tensor with position p and b bits holds q * 2^-p, q an integer of [-2^(b-1), 2^(b-1)-1]. Subnormal inputs count as
+// A tensor with position p and b bits holds q * 2^-p, q an integer in [-2^(b-1), 2^(b-1)-1]. Subnormal inputs count as
 // zero and no scale or result is subnormal, so nothing depends on the flush-to-zero mode of the calling thread.
 #ifndef VAI_Q_TF_KERNELS_FIX_NEURON_H_
 #define VAI_Q_TF_KERNELS_FIX_NEURON_H_
@@ -20,15 +20,15 @@ namespace vai_q_tf {
 enum : int {
   kPositionMin = -126,
   kPositionMax = 126,
-  kPositionZero = 127,  // nothing but zeros: every value becomes +0
+  kPositionZero = 127,  // all zeros: every value becomes +0
   kBitsMax = 24,
-  kCandidates = 5,  // positions that the min-diffs search compares, and that are evaluated at a time
-  kWindowMax = 37,  // positions of a window: no sum of squared errors of a block overflows
+  kCandidates = 5,  // positions that the min-diffs search compares, and the number evaluated at a time
+  kWindowMax = 37,  // positions; the sum of squared errors of a block overflows in no larger window
   kLanes = 32,      // float32 partial sums of one block of the search
   kBlock = 2048,    // elements of one block; double precision across blocks
 };
 
-// 2^e for e of [-126, 127], the exponents of the normal numbers.
+// 2^e for e in [-126, 127], the exponents of normal numbers.
 VAI_HD float PowerOfTwo(int e) {
   union {
     uint32_t bits;
@@ -43,12 +43,12 @@ struct Format {
   float step;   // 2^-p
   float q_lo;   // smallest and largest integer
   float q_hi;
-  float lo;  // a gradient passes from lo to hi: the range, widened to the subnormals where it ends in zero
+  float lo;  // a gradient passes from lo to hi: the range, widened to the subnormals if it ends at zero
   float hi;
-  int32_t largest;  // the bits of the largest magnitude that is quantized; what is beyond stays as it is
+  int32_t largest;  // the bits of the largest magnitude that is quantized; larger ones stay unchanged
 };
 
-// The range is cut to integers whose value is a finite float32; that matters for p < b - 128 only. NaN and
+// The range is cut to integers whose value is a finite float32, which matters only for p < b - 128. NaN and
 // infinities stay, or become the limits, NaN the lower one.
 VAI_HD Format MakeFormat(int position, int bits, bool symmetric, bool keep_non_finite = true) {
   Format f;
@@ -75,7 +75,7 @@ VAI_HD Format MakeFormat(int position, int bits, bool symmetric, bool keep_non_f
   return f;
 }
 
-// x, where a subnormal is a zero of its sign.
+// x; a zero of its sign for a subnormal.
 VAI_HD float FlushSubnormal(float x) {
   union {
     float value;
@@ -86,8 +86,8 @@ VAI_HD float FlushSubnormal(float x) {
   return u.value;
 }
 
-// x where the bits of |x|, which rise from finite numbers to infinity to NaN, are beyond `largest`, else y. AVX-512 masks
-// the step that makes y where it is selected; where y is truncated, GCC makes that a branch, and no SIMD.
+// x if the bits of |x|, which rise from finite numbers to infinity to NaN, exceed `largest`, else y. AVX-512 masks the last
+// operation on y by the selection; if that is a truncation, GCC writes a branch instead, and no SIMD.
 template <bool kSelect>
 VAI_HD float KeepBeyond(int32_t largest, float x, float y) {
   union {
@@ -105,10 +105,10 @@ VAI_HD float KeepBeyond(int32_t largest, float x, float y) {
 // NaN becomes q_lo.
 VAI_HD float Clip(float t, float q_lo, float q_hi) {
   t = t > q_lo ? t : q_lo;
-  return q_hi < t ? q_hi : t;  // of two zeros t, whose sign is that of x
+  return q_hi < t ? q_hi : t;  // of two zeros t, which has the sign of x
 }
 
-// The nearest integer of |t| <= 2^23, the even one of two. The compiler has one instruction for it on every machine.
+// t, |t| <= 2^23, rounded to the nearest integer, ties to even. One instruction on every machine.
 VAI_HD float NearestEven(float t) {
 #ifdef __CUDACC__
   return rintf(t);
@@ -120,18 +120,18 @@ VAI_HD float NearestEven(float t) {
 // t without its fraction, |t| <= 2^23.
 VAI_HD float Truncate(float t) { return (float)(int)t; }
 
-// The nearest integer of |t| <= 2^23 + 1, an integer where it is more than 2^23.
+// t, |t| <= 2^23 + 1 and an integer beyond 2^23, rounded to the nearest integer.
 template <bool kHalfUp>
 VAI_HD float Round(float t) {
   if (kHalfUp) {
     const float even = NearestEven(t);
-    return even + (t - even == 0.5f ? 1.0f : 0.0f);  // where a half remains, the tie was rounded down
+    return even + (t - even == 0.5f ? 1.0f : 0.0f);  // if a half remains, the tie was rounded down
   }
-  return Truncate(t + copysignf(0.49999997f, t));  // 0.5 itself would also round 0.49999997 up
+  return Truncate(t + copysignf(0.49999997f, t));  // 0.5 would round 0.49999997 up, too
 }
 
 // Clipping before rounding equals clipping after it, because both limits are integers. A negative t can give -0.
-// Only at kPositionMax does a subnormal x reach half a step, so elsewhere kFlush may be false.
+// A subnormal x reaches half a step only at kPositionMax; at other positions kFlush may be false.
 template <bool kHalfUp, bool kFlush>
 VAI_HD float Quantize(float x, const Format& f) {
   const float t = Clip((kFlush ? FlushSubnormal(x) : x) * f.scale, f.q_lo, f.q_hi);
@@ -139,8 +139,8 @@ VAI_HD float Quantize(float x, const Format& f) {
   return KeepBeyond<kHalfUp>(f.largest, x, y);
 }
 
-// The gradient of a quantized value to its threshold's log2, in units of step * ln 2: what rounding adds, or the limit
-// where x rounds to an integer beyond it. NaN for NaN.
+// The derivative of a quantized value with respect to the log2 of its threshold, in units of step * ln 2: the rounding error,
+// or the limit if x rounds to an integer beyond it. NaN for NaN.
 template <bool kHalfUp>
 VAI_HD float ThresholdSlope(float x, const Format& f) {
   const float t = Clip(FlushSubnormal(FlushSubnormal(x) * f.scale), f.q_lo - 1.0f, f.q_hi + 1.0f);
@@ -150,21 +150,21 @@ VAI_HD float ThresholdSlope(float x, const Format& f) {
   return x == x ? slope : x;
 }
 
-// What an element with the gradient dy adds to the gradient of the threshold, exactly, in the same units.
+// The exact contribution of an element with the gradient dy to the gradient of the threshold, in the same units.
 template <bool kHalfUp>
 VAI_HD double ThresholdTerm(float dy, float x, const Format& f) {
   return (double)FlushSubnormal(dy) * (double)ThresholdSlope<kHalfUp>(x, f);
 }
 
-// The gradient to the threshold of a sum of terms; 0 where nothing but zeros was seen.
+// The gradient of the threshold from the sum of the terms; 0 if the tensor was all zeros.
 VAI_HD double ThresholdGradient(double terms, const Format& f) {
   return f.step > 0.0f ? terms * (double)f.step * 0.69314718055994531 : 0.0;
 }
 
-// The gradient passes where x is in the representable range, or NaN.
+// dy if x is in the representable range or NaN, else 0.
 VAI_HD float Gradient(float dy, float x, const Format& f) { return (x < f.lo) | (x > f.hi) ? 0.0f : dy; }
 
-// a * b as TensorFlow multiplies: subnormals are zeros, on the way in and out.
+// a * b as TensorFlow multiplies: subnormal operands and results are zeros.
 VAI_HD float Product(float a, float b) {
   return FlushSubnormal(FlushSubnormal(a) * FlushSubnormal(b));
 }
@@ -175,14 +175,14 @@ struct Channels {
   int64_t inner;
 };
 
-// What the search sees of an element: non-finite ones and those below `least`, a normal number, do not count, and a
-// zero changes neither extremes nor errors.
+// The value of an element in a search: 0 for non-finite ones and those below `least`, a normal number. A zero changes
+// neither extremes nor errors.
 VAI_HD float Observed(float x, float least) {
   const float magnitude = fabsf(x);
   return (magnitude >= least) & (magnitude <= FLT_MAX) ? x : 0.0f;
 }
 
-// Largest position at which [min, max] stays within half a step of the range, min <= 0 <= max.
+// The largest position at which [min, max], min <= 0 <= max, stays within half a step of the range.
 VAI_HD int NonOverflowPosition(float min, float max, int bits) {
   const double half = (double)PowerOfTwo(bits - 1);
   const double below = (double)min / (-half - 0.5);
@@ -203,9 +203,9 @@ VAI_HD float Units(float x, float scale, float least) {
   return kRelative ? FlushSubnormal(units) : units;
 }
 
-// One candidate's error of one element, in units of that candidate's step: squared, or the root of the relative error.
-// `units` is the element in steps of the first candidate, `ratio` 2^k for the k-th, `epsilon` 1e-9 in its steps. Either
-// rounding of a tie has the same error.
+// The error of an element for a candidate, in units of the candidate's step: squared, or the root of the relative error.
+// `units` is the element in steps of the first candidate, `ratio` 2^k for the k-th candidate, `epsilon` 1e-9 in its steps.
+// Both ways to round a tie have the same error.
 template <bool kRelative>
 VAI_HD float CandidateError(float units, float ratio, float q_lo, float q_hi, float epsilon) {
   const float t = units * ratio;
@@ -216,14 +216,14 @@ VAI_HD float CandidateError(float units, float ratio, float q_lo, float q_hi, fl
 
 struct Candidate {
   float ratio, q_lo, q_hi, epsilon;
-  double weight;  // brings the block sums of all candidates to one unit
+  double weight;  // converts the block sums of all candidates to one unit
 };
 
 struct SearchPlan {
   int first;
   int count;  // candidates first, first + 1, ...
   float scale;
-  float least;  // smaller elements count as zeros: in squared errors so many that no square is subnormal
+  float least;  // smaller elements count as zeros, so that no squared error is subnormal
   Candidate candidate[kWindowMax];
 };
 
@@ -249,8 +249,8 @@ VAI_HD SearchPlan MakeSearchPlan(int first, int count, int bits, bool symmetric,
   return plan;
 }
 
-// The smallest of the best candidates; from there on to finer ones, one after another, while their error is at most
-// `tie` times the least.
+// The smallest of the best candidates; from there, one by one, finer ones while their error is at most `tie` times the
+// least.
 VAI_HD int BestPosition(const SearchPlan& plan, const double* sums, float tie) {
   int best = 0;
   for (int k = 1; k < plan.count; ++k) {
@@ -267,8 +267,8 @@ VAI_HD int WindowFirst(int non_overflow, int below) {
   return non_overflow - below < kPositionMin ? (int)kPositionMin : non_overflow - below;
 }
 
-// The squared error of candidate k from its block sums, in the unit of the tensor. After the last candidate, which
-// kPositionMax is then, that of the last. 0 without candidates.
+// The squared error of candidate k from its block sums, in the unit of the tensor; beyond the last candidate, kPositionMax
+// then, the error of the last one. 0 without candidates.
 VAI_HD double WindowError(const SearchPlan& plan, const double* sums, int k) {
   if (plan.count == 0) return 0.0;
   k = k < plan.count ? k : plan.count - 1;

@@ -118,7 +118,7 @@ void BlockErrors(const float* x, int64_t size, const SearchPlan& plan, bool rela
       relative ? CandidateErrors<true>(units, c, lanes[k]) : CandidateErrors<false>(units, c, lanes[k]);
     }
     double totals[kCandidates] = {0.0};
-    for (int lane = 0; lane < kLanes; ++lane) {  // candidates side by side, as each total waits for its last addition
+    for (int lane = 0; lane < kLanes; ++lane) {  // candidates side by side, because each total waits for its last addition
       for (int k = 0; k < kCandidates; ++k) totals[k] += lanes[k][lane];
     }
     for (int k = 0; k < count; ++k) sums[start + k] = totals[k];

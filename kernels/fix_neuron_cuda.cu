@@ -68,7 +68,7 @@ void LaunchBlockErrors(const Source& source, int64_t size, SearchState* state, d
   VAI_LAUNCH(kernel, grid, kThreads, stream, source, size, blocks, state, sums);
 }
 
-// Leaves the non-overflow position and the plan in the state.
+// Stores the non-overflow position and the plan in the state.
 template <typename Source>
 void LaunchPlan(const Source& source, int64_t size, int bits, bool relative, bool symmetric, int below, int count,
                 SearchState* state, cudaStream_t stream) {

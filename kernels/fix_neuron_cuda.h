@@ -1,7 +1,7 @@
 // The kernels on a CUDA device, independent of TensorFlow: raw device pointers, sizes, a stream.
 //
-// Every function returns a cudaError_t as an int (0 is success) and, but for those that search, returns once the work is
-// queued on `stream`, a cudaStream_t. Sizes may be 0. A result may be in the place of an input.
+// Every function returns a cudaError_t as an int (0 is success) and, except for those that search, returns once the work is
+// queued on `stream`, a cudaStream_t. Sizes may be 0. A result may be written in place of an input.
 #ifndef VAI_Q_TF_KERNELS_FIX_NEURON_CUDA_H_
 #define VAI_Q_TF_KERNELS_FIX_NEURON_CUDA_H_
 
@@ -18,22 +18,22 @@ VAI_CUDA_API const char* VaiCudaErrorString(int error);
 VAI_CUDA_API int VaiCudaQuantize(const float* x, float* y, int64_t size, int position, int bits, int symmetric,
                                  int half_up, int keep_non_finite, void* stream);
 
-// dx = dy where x is in the representable range or NaN, else 0.
+// dx = dy if x is in the representable range or NaN, else 0.
 VAI_CUDA_API int VaiCudaGradient(const float* dy, const float* x, float* dx, int64_t size, int position, int bits,
                                  int symmetric, void* stream);
 
 // Bytes of device memory that the gradient of a threshold needs for `size` elements.
 VAI_CUDA_API int64_t VaiCudaThresholdGradientScratch(int64_t size);
 
-// *result, in device memory, is the gradient to the log2 of the threshold of x, given that to the quantized x.
+// *result, in device memory, is the gradient with respect to the log2 of the threshold of x, from that of the quantized x.
 VAI_CUDA_API int VaiCudaThresholdGradient(const float* dy, const float* x, int64_t size, int position, int bits,
                                           int symmetric, int half_up, void* scratch, double* result, void* stream);
 
 // Bytes of device memory that a search needs for `size` elements.
 VAI_CUDA_API int64_t VaiCudaSearchScratch(int64_t size);
 
-// The position for x, written to host memory; waits for the stream. relative: method 2 in mode 2. tie: how many times
-// the least error a finer position may have, at least 1.
+// The position for x, written to host memory; waits for the stream. relative: method 2 in mode 2. tie: at least 1; a finer
+// position may have up to `tie` times the least error.
 VAI_CUDA_API int VaiCudaSearch(const float* x, int64_t size, int bits, int method, int relative, int symmetric,
                                float tie, void* scratch, int* position, void* stream);
 
@@ -53,12 +53,12 @@ VAI_CUDA_API int VaiCudaScaledQuantize(const float* x, const float* scale, const
                                        int64_t channels, int64_t inner, int position, int bits, int symmetric,
                                        int half_up, void* stream);
 
-// dx = dy * factor where x * scale is in the representable range or NaN, else 0.
+// dx = dy * factor if x * scale is in the representable range or NaN, else 0.
 VAI_CUDA_API int VaiCudaScaledGradient(const float* dy, const float* x, const float* scale, const float* factor,
                                        float* dx, int64_t size, int64_t channels, int64_t inner, int position,
                                        int bits, int symmetric, void* stream);
 
-// As VaiCudaThresholdGradient, for dy * factor and x * scale.
+// Same as VaiCudaThresholdGradient, for dy * factor and x * scale.
 VAI_CUDA_API int VaiCudaScaledThresholdGradient(const float* dy, const float* x, const float* scale,
                                                 const float* factor, int64_t size, int64_t channels, int64_t inner,
                                                 int position, int bits, int symmetric, int half_up, void* scratch,

@@ -1,6 +1,6 @@
 // Learned positions: the update of a row of the table of votes by the gradient of its threshold. fixed_point.learn defines
-// it. A learned row has two neighbouring votes, whose mean is the position before rounding, and in two bins that elect
-// nothing what the step size is made of.
+// it. A learned row has votes for two adjacent positions, whose mean is the position before rounding, and keeps the state of
+// the step size in two bins that elect nothing.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -17,10 +17,10 @@ using tensorflow::Tensor;
 using tensorflow::Var;
 namespace errors = tensorflow::errors;
 
-constexpr int kSteps = 0;                     // the bin that counts updates, no position
-constexpr int kSize = kPositionZero + kZeroBin;  // that of the root mean square of the gradients; elects where alone only
-constexpr float kOneStep = 1.0f / 4096.0f;    // what an update counts: a full memory is less than half a vote
-constexpr double kMemory = 1000.0;            // updates that the mean square is taken over
+constexpr int kSteps = 0;                     // the bin that counts updates; it is not a position
+constexpr int kSize = kPositionZero + kZeroBin;  // that of the root mean square of the gradients; elects only if it is alone
+constexpr float kOneStep = 1.0f / 4096.0f;    // the count of an update: that of a full memory is less than half a vote
+constexpr double kMemory = 1000.0;            // updates in the mean square
 
 // The row's position before rounding, less half a step: the mean of the votes around the elected one.
 double ReadMean(const float* bins, int elected) {
@@ -34,7 +34,7 @@ void WriteMean(float* bins, double mean) {
   const double lower = std::floor(mean);
   const int bin = (int)lower + kZeroBin;
   float upper = (float)(mean - lower);
-  if (upper == 0.5f) upper = std::nextafter(0.5f, 1.0f);  // in a tie the smaller one would be elected
+  if (upper == 0.5f) upper = std::nextafter(0.5f, 1.0f);  // a tie would elect the smaller one
   std::fill_n(bins, kBins, 0.0f);
   bins[bin] = 1.0f - upper;
   if (upper > 0.0f) bins[bin + 1] = upper;
@@ -98,8 +98,8 @@ class LearnPositionOp : public OpKernel {
   float rate_ = 0.0f;
 };
 
-// The position that a tensor is quantized with: the elected one while it learns, else the legal one; none where none is
-// elected.
+// The position that a tensor is quantized with: the elected one while it learns, else the legal one; kNoObservation if none
+// is elected.
 class LearnedPositionOp : public OpKernel {
  public:
   explicit LearnedPositionOp(OpKernelConstruction* ctx) : OpKernel(ctx) {

@@ -1,5 +1,5 @@
-// The positions that the hardware takes, of all rows of a table at once. vai_q_tf/plan/position_rules.py defines them: `settle`
-// with the groups, fills and limits that the attributes list.
+// The positions that the hardware accepts, of all rows of a table at once. vai_q_tf/plan/positions/settle.py defines them, with
+// the groups, fills and limits that the attributes list.
 #include <algorithm>
 #include <cstdlib>
 #include <limits>
@@ -38,7 +38,7 @@ using Limit = std::vector<Form>;
 
 bool IsPosition(int number) { return number >= kPositionMin && number <= kPositionMax; }
 
-// Reads numbers of an attribute one after another.
+// Reads the numbers of an attribute one by one.
 class Reader {
  public:
   Reader(const std::vector<int>& numbers, int groups) : numbers_(numbers), groups_(groups) {}

@@ -25,7 +25,7 @@ constexpr int64 kNone = -1;
 
 std::string Text(const Tensor& texts, int64 index) { return texts.flat<tensorflow::tstring>()(index); }
 
-// The first row of each text. An empty one is that of no row.
+// The first row with each text. The empty text matches no row.
 class FirstRows {
  public:
   explicit FirstRows(const Tensor& texts) {
@@ -44,7 +44,7 @@ class FirstRows {
 
 class Checkpoint {
  public:
-  // structures: a string for each row, or none.
+  // structures: one string per row, or none at all.
   Checkpoint(const Tensor& names, const Tensor& variables, const Tensor& structures)
       : names_(names), variables_(variables), structures_(structures) {
     for (int64 row = 0; row < structures.NumElements(); ++row) {

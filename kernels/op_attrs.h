@@ -1,4 +1,4 @@
-// Attributes and small inputs of the ops, checked; errors name the node and the value.
+// Checked attributes and small inputs of the ops. Errors name the node and the value.
 #ifndef VAI_Q_TF_KERNELS_OP_ATTRS_H_
 #define VAI_Q_TF_KERNELS_OP_ATTRS_H_
 
@@ -10,7 +10,7 @@
 
 namespace vai_q_tf {
 
-// In place of a position: what a search returns that was told not to look, and what leaves values as they are.
+// Instead of a position: the result of a search that does not track, and the input that leaves values unchanged.
 constexpr tensorflow::int32 kNoObservation = std::numeric_limits<tensorflow::int32>::min();
 
 inline tensorflow::Status ReadChoice(tensorflow::OpKernelConstruction* ctx, const char* name, int lo, int hi,
@@ -39,19 +39,19 @@ struct SearchSettings {
   int mode;
   int method;
   bool symmetric;
-  float tie = 1.0f;  // how many times the least error a finer position may have
+  float tie = 1.0f;  // a finer position may have up to `tie` times the least error
 
   bool half_up() const { return RoundsHalfUp(mode); }
   bool relative() const { return method == 2 && mode == 2; }
 
-  // All but `symmetric`, whose attribute is not named alike everywhere, and `tie`, an input.
+  // All except `symmetric`, whose attribute has several names, and `tie`, an input.
   tensorflow::Status Read(tensorflow::OpKernelConstruction* ctx) {
     TF_RETURN_IF_ERROR(ReadBits(ctx, &bits));
     TF_RETURN_IF_ERROR(ReadMode(ctx, &mode));
     return ReadChoice(ctx, "method", 0, 2, &method);
   }
 
-  // All but `tie`, for an op that only searches.
+  // All except `tie`, for an op that only searches.
   tensorflow::Status ReadAll(tensorflow::OpKernelConstruction* ctx) {
     TF_RETURN_IF_ERROR(Read(ctx));
     return ctx->GetAttr("symmetric", &symmetric);
@@ -74,14 +74,14 @@ inline tensorflow::Status CheckScalar(tensorflow::OpKernelContext* ctx, int inde
   return tensorflow::Status::OK();
 }
 
-// A position, or kNoObservation, which leaves values as they are.
+// A position, or kNoObservation, which leaves values unchanged.
 inline tensorflow::Status ReadPosition(tensorflow::OpKernelContext* ctx, int index, int* position) {
   TF_RETURN_IF_ERROR(CheckScalar(ctx, index, "the position"));
   *position = ctx->input(index).flat<tensorflow::int32>()(0);
   return *position == kNoObservation ? tensorflow::Status::OK() : CheckPosition(ctx->op_kernel().name(), *position);
 }
 
-// The settings of one run of a search: those of the op, with the tie that input `index` has if it is there.
+// The settings of one run of a search: those of the op, with the tie of input `index`, if there is one.
 inline tensorflow::Status ReadTie(tensorflow::OpKernelContext* ctx, int index, SearchSettings* settings) {
   if (ctx->num_inputs() <= index) return tensorflow::Status::OK();
   TF_RETURN_IF_ERROR(CheckScalar(ctx, index, "the tie"));

@@ -1,4 +1,4 @@
-// What the shape functions of the ops share.
+// Shape functions that several ops share.
 #ifndef VAI_Q_TF_KERNELS_OP_SHAPES_H_
 #define VAI_Q_TF_KERNELS_OP_SHAPES_H_
 

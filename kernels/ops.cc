@@ -10,7 +10,7 @@ using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 using vai_q_tf::Scalars;
 
-// Input `scale` holds one factor for each channel, and so does input `other`.
+// Input `scale` holds one factor per channel, and so does input `other`.
 Status Factors(InferenceContext* c, int scale, int other) {
   ShapeHandle unused;
   TF_RETURN_IF_ERROR(c->WithRank(c->input(scale), 1, &unused));

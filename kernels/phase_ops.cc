@@ -1,4 +1,4 @@
-// A batch that one of two parts of the graph computes on, and the other on no examples at all. Nothing is copied.
+// Route a batch to one of two parts of the graph; the other part computes on no examples. Nothing is copied.
 #include "op_attrs.h"
 
 namespace vai_q_tf {

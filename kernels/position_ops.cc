@@ -1,4 +1,4 @@
-// Moving positions: histograms of the positions that the training steps found, in an ordinary resource variable.
+// Moving positions: histograms of the positions found in training steps, in an ordinary resource variable.
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -20,8 +20,8 @@ namespace errors = tensorflow::errors;
 
 constexpr float kForgotten = 1e-30f;  // a smaller count becomes 0
 
-// What a row elects; where no batch is observed, the legal position that stands for it, if there are any. While
-// positions are calibrated nothing, so that values stay as they are.
+// The position that a row elects; without an observation, the legal position instead, if there are any. kNoObservation while
+// positions are calibrated, so that values stay unchanged.
 class ElectingOp : public OpKernel {
  public:
   explicit ElectingOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
@@ -61,7 +61,7 @@ class ElectingOp : public OpKernel {
   }
 
  protected:
-  // The position that the row elects in a step, kNoObservation where nothing was counted.
+  // The position that the row elects in a step; kNoObservation if nothing was counted.
   virtual Status ElectRow(OpKernelContext* ctx, Var* state, int batch_position, int* elected) const = 0;
 
   int rows_ = 0;
@@ -69,7 +69,7 @@ class ElectingOp : public OpKernel {
 
  private:
   std::string tensor_name_;
-  int legals_ = 0;  // inputs `legal` and `calibrating`, 0 or 1 of each
+  int legals_ = 0;  // number of inputs `legal` and `calibrating`, each 0 or 1
   int flags_ = 0;
 };
 
@@ -89,7 +89,7 @@ class MovingPositionOp : public ElectingOp {
  protected:
   Status ElectRow(OpKernelContext* ctx, Var* state, int batch_position, int* elected) const override {
     *elected = Elect(state->tensor()->flat<float>().data() + row_ * kBins);
-    // Nothing but zeros, as a batch without examples, says nothing where values were seen before.
+    // All zeros, or a batch without examples, carries no information once other values were seen.
     const bool tells = batch_position != kPositionZero || *elected == kNoObservation || *elected == kPositionZero;
     if (batch_position == kNoObservation || !tells) return Status::OK();
     TF_RETURN_IF_ERROR(Vote(ctx, state, batch_position));
@@ -115,7 +115,7 @@ class MovingPositionOp : public ElectingOp {
   std::vector<int> copies_;
 };
 
-// What a row elects before the step's vote; the batch position where it has no vote yet.
+// The position that a row elects before the step's vote; the batch position if it has no votes yet.
 class KeptPositionOp : public ElectingOp {
  public:
   using ElectingOp::ElectingOp;

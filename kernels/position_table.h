@@ -1,7 +1,7 @@
-// The table of votes for positions, an ordinary resource variable: how kernels find it, and what a row of it elects.
+// The table of votes for positions, an ordinary resource variable: how kernels find it, and the position that a row elects.
 //
-// The ops create the variable with zeros when it does not exist yet, so a graph needs no initializer for it and a
-// checkpoint that lacks it does no harm.
+// The ops create the variable with zeros if it does not exist yet, so a graph needs no initializer for it and a
+// checkpoint may lack it.
 #ifndef VAI_Q_TF_KERNELS_POSITION_TABLE_H_
 #define VAI_Q_TF_KERNELS_POSITION_TABLE_H_
 
@@ -25,7 +25,7 @@ inline tensorflow::Status ReadRows(tensorflow::OpKernelConstruction* ctx, int* r
   return ReadChoice(ctx, "rows", 1, kRowsMax, rows);
 }
 
-// A table in memory of its own: with the counts of a table of that size, or with zeros where `counts` is null.
+// A new table in its own memory: a copy of `counts`, or zeros if that is null.
 inline tensorflow::Status NewTable(tensorflow::OpKernelContext* ctx, int rows, const float* counts,
                                    tensorflow::Tensor* table) {
   TF_RETURN_IF_ERROR(ctx->allocate_temp(tensorflow::DT_FLOAT, tensorflow::TensorShape({rows, kBins}), table));
@@ -38,7 +38,7 @@ inline tensorflow::Status NewTable(tensorflow::OpKernelContext* ctx, int rows, c
   return tensorflow::Status::OK();
 }
 
-// The variable that input 0 is the handle of. Its mutex is not held.
+// The variable whose handle is input 0. Its mutex is not held.
 inline tensorflow::Status FindState(tensorflow::OpKernelContext* ctx, int rows, tensorflow::Var** state) {
   TF_RETURN_IF_ERROR(CheckScalar(ctx, 0, "the handle of the positions"));
   const auto create = [ctx, rows](tensorflow::Var** created) {
@@ -52,7 +52,7 @@ inline tensorflow::Status FindState(tensorflow::OpKernelContext* ctx, int rows, 
   return tensorflow::LookupOrCreateResource<tensorflow::Var>(ctx, tensorflow::HandleFromInput(ctx, 0), state, create);
 }
 
-// The caller holds the mutex. Makes the histograms usable, or says why they are not.
+// Makes the histograms usable, or returns an error that says why they are not. The caller holds the mutex.
 inline tensorflow::Status CheckState(tensorflow::OpKernelContext* ctx, int rows, tensorflow::Var* state) {
   if (!state->is_initialized) {
     TF_RETURN_IF_ERROR(NewTable(ctx, rows, nullptr, state->tensor()));
@@ -67,7 +67,7 @@ inline tensorflow::Status CheckState(tensorflow::OpKernelContext* ctx, int rows,
   return tensorflow::Status::OK();
 }
 
-// The counts of a usable state, to be changed: in memory that is not also that of a reader, or of an array that Python fed.
+// The counts of a usable state, to be changed: in memory not shared with a reader, or with an array that Python fed.
 inline tensorflow::Status OwnTable(tensorflow::OpKernelContext* ctx, int rows, tensorflow::Var* state, float** table) {
   tensorflow::TensorBuffer* buffer = tensorflow::DMAHelper::buffer(state->tensor());
   if (!(buffer->RefCountIsOne() && buffer->root_buffer()->RefCountIsOne() && buffer->OwnsMemory())) {
@@ -89,8 +89,8 @@ inline tensorflow::Status ReadLegal(tensorflow::OpKernelContext* ctx, int row, i
   return tensorflow::Status::OK();
 }
 
-// The most frequent position of a row, the smallest of ties; "all zero" only where nothing else was ever seen, and
-// kNoObservation where nothing was.
+// The most frequent position of a row, the smallest of ties; kPositionZero only if nothing else was ever counted, and
+// kNoObservation if nothing was.
 inline int Elect(const float* bins) {
   const float* zero = bins + kPositionZero + kZeroBin;
   const float* best = std::max_element(bins, zero);

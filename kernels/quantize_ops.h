@@ -11,7 +11,7 @@
 
 namespace vai_q_tf {
 
-// Quantizes input 0 into output 0, in place where nobody else reads the input.
+// Quantizes input 0 into output 0, in place if nothing else reads the input.
 template <typename Device>
 tensorflow::Status QuantizeInput(tensorflow::OpKernelContext* ctx, int position, int bits, bool symmetric,
                                  bool half_up, bool keep_non_finite) {
@@ -43,7 +43,7 @@ class FixNeuronOp : public tensorflow::OpKernel {
   void Compute(tensorflow::OpKernelContext* ctx) override {
     int position = position_;
     if (phase_ != 1) OP_REQUIRES_OK(ctx, SearchInput<Device>(ctx, settings_, &position));
-    // A model gives numbers for NaN and infinity, as the original does; they stay where a network is trained.
+    // A model turns NaN and infinity into numbers, as vai_q_tensorflow does; in training they stay.
     OP_REQUIRES_OK(ctx, QuantizeInput<Device>(ctx, position, settings_.bits, settings_.symmetric, settings_.half_up(),
                                               phase_ != 1));
   }
@@ -140,7 +140,7 @@ class VaiPositionErrorsOp : public tensorflow::OpKernel {
   explicit VaiPositionErrorsOp(tensorflow::OpKernelConstruction* ctx) : OpKernel(ctx) {
     int mode;
     OP_REQUIRES_OK(ctx, ReadBits(ctx, &bits_));
-    OP_REQUIRES_OK(ctx, ReadMode(ctx, &mode));  // the error of a tie is the same in every mode
+    OP_REQUIRES_OK(ctx, ReadMode(ctx, &mode));  // the error of a tie is the same in all modes
     OP_REQUIRES_OK(ctx, ReadChoice(ctx, "below", 0, kWindowMax - 1, &below_));
     OP_REQUIRES_OK(ctx, ReadChoice(ctx, "above", 0, kWindowMax - 1 - below_, &above_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("symmetric", &symmetric_));

@@ -1,5 +1,5 @@
 // VaiScaledFixNeuron, VaiScaledFixNeuronGrad and VaiScaledSearchPosition for any device: the quantizing ops on the
-// product of a tensor and one scale a channel, without that product in memory. A Device has
+// product of a tensor and one scale per channel, which is never stored. A Device has
 //   static Status ScaledQuantize(ctx, x, rescale, y, position, bits, symmetric, half_up);
 //   static Status ScaledGradient(ctx, dy, x, factor, dx, position, bits, symmetric);
 //   static Status ScaledSearch(ctx, x, settings, &position);
@@ -12,7 +12,7 @@
 
 namespace vai_q_tf {
 
-// A tensor with one scale for each channel.
+// A tensor with one scale per channel.
 struct Scaled {
   const float* x;
   const float* scale;
@@ -20,7 +20,7 @@ struct Scaled {
   Channels channels;
 };
 
-// The tensor of input `index`, scaled by the vector after it. An input `other` has a factor for each channel too.
+// The tensor of input `index`, scaled by the vector in the next input. Input `other` has one factor per channel, too.
 inline tensorflow::Status ReadScaled(tensorflow::OpKernelContext* ctx, int index, tensorflow::int64 inner, int other,
                                      Scaled* scaled) {
   const tensorflow::Tensor& input = ctx->input(index);

@@ -1,5 +1,5 @@
-// VaiThresholdGrad and VaiScaledThresholdGrad for any device: the gradient to the log2 of a tensor's threshold, a double
-// scalar in the memory of the device. A Device has
+// VaiThresholdGrad and VaiScaledThresholdGrad for any device: the gradient with respect to the log2 of a tensor's threshold, a
+// double scalar in the memory of the device. A Device has
 //   static Status ThresholdGradient(ctx, dy, x, size, position, bits, symmetric, half_up, result);
 //   static Status ScaledThresholdGradient(ctx, dy, x, factor, position, bits, symmetric, half_up, result);
 #ifndef VAI_Q_TF_KERNELS_THRESHOLD_OPS_H_
@@ -20,8 +20,8 @@ class ThresholdGradOp : public tensorflow::OpKernel {
   }
 
  protected:
-  // The position of input `index`, and whether there is a threshold to learn: the input after it is true, and values are
-  // quantized at a position.
+  // The position in input `index`, and whether there is a threshold to learn: the next input is true, and the position is not
+  // kNoObservation.
   tensorflow::Status ReadThreshold(tensorflow::OpKernelContext* ctx, int index, int* position, bool* learns) const {
     TF_RETURN_IF_ERROR(ReadPosition(ctx, index, position));
     TF_RETURN_IF_ERROR(CheckScalar(ctx, index + 1, "learning"));

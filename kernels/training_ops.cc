@@ -10,7 +10,7 @@ using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 using vai_q_tf::Scalars;
 
-// `shape` with any number of examples, its first dimension.
+// `shape` with an unknown first dimension, the number of examples.
 Status AnyExamples(InferenceContext* c, ShapeHandle shape, ShapeHandle* result) {
   TF_RETURN_IF_ERROR(c->WithRankAtLeast(shape, 1, &shape));
   return c->ReplaceDim(shape, 0, c->UnknownDim(), result);

@@ -1,4 +1,4 @@
-"""Where chromium is, and the mark of tests that need it."""
+"""The path of chromium, and the mark of tests that need it."""
 import shutil
 
 import pytest

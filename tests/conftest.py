@@ -1,4 +1,4 @@
-"""Every test starts on an empty default graph and with TensorFlow's own log level, and property tests are repeatable."""
+"""Every test starts with an empty default graph and TensorFlow's own log level; property tests are repeatable."""
 import hypothesis
 import pytest
 from xdist.scheduler.loadfile import LoadFileScheduling
@@ -9,18 +9,17 @@ pytest.register_assert_rewrite('tests')
 from tests import quick_tensorflow  # noqa: E402
 from tests.forks import Forks  # noqa: E402
 
-import tensorflow as tf  # isort: skip  (after its settings)
+import tensorflow as tf  # noqa: E402  # isort: skip  (after its settings)
 
-# They are on where a test says so, as in tests/same_network for some networks, in tests/qat/test_exactness,
-# tests/integrations/test_ways and tests/hooks, with several devices, and in processes of their own, as in
-# tests/command_line/test_run.
+# Some tests turn them on: tests/same_network for some networks, tests/qat/test_exactness, tests/integrations/test_ways,
+# tests/hooks, tests with several devices, and tests that start processes, such as tests/command_line/test_run.
 quick_tensorflow.turn_optimizers_off()
 
 hypothesis.settings.register_profile('repeatable', deadline=None, derandomize=True)
 hypothesis.settings.load_profile('repeatable')
 
 
-# Files of few tests that take long. The others are begun in the order of how many tests they have.
+# Files with few tests that take long. The others start in the order of their numbers of tests.
 _LONG = ('examples/test_demo', 'same_network/test_random_networks', 'examples/test_slim_example', 'examples/test_guide',
          'examples/test_post_training_guide', 'examples/test_keras_example', 'benchmarks/test_accuracy', 'plan/test_networks',
          'qat/averages/test_copies', 'hooks/test_restart', 'fuzz/test_fuzz', 'ptq/test_alignment_accuracy',
@@ -28,7 +27,7 @@ _LONG = ('examples/test_demo', 'same_network/test_random_networks', 'examples/te
 
 
 class _LongestFirst(LoadFileScheduling):
-    """So that no process waits for a long file that another one began last."""
+    """Starts long files first, so that no process waits at the end for one that started last."""
 
     def _assign_work_unit(self, node):
         for name in reversed(_LONG):
@@ -56,13 +55,13 @@ def empty_default_graph():
 
 @pytest.fixture(autouse=True)
 def log_level():
-    """What a test asks of the log, as the command does with --debug_mode, is not for the next one."""
+    """Restores the log level, which a test may change, for example by --debug_mode."""
     tf.get_logger().setLevel(_LOG_LEVEL)
 
 
 @pytest.fixture(scope='session')
 def forked_python(tmp_path_factory):
-    """Path of a `python` that has imported TensorFlow before it starts, and whose sessions are without optimizers of graphs."""
+    """Path of a `python` that starts with TensorFlow imported, and whose sessions do not optimize graphs."""
     forks = Forks(tmp_path_factory.mktemp('forks'))
     yield forks.python
     forks.close()

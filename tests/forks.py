@@ -1,7 +1,7 @@
-"""Python programs in processes of their own that need not import TensorFlow: each is a fork of one process that has.
+"""Runs Python programs in separate processes that need not import TensorFlow: they are forks of one process that has.
 
-`python` is a program that does what Python does with a script, with -m and with -c. Tests of the start itself, of its signals
-or imports, need a real one.
+`python` is a program that runs a script, -m or -c as Python does. Tests of the start itself, of its signals or imports, need a
+real Python.
 """
 import atexit
 import json
@@ -45,9 +45,10 @@ sys.exit(status[0] if status else 'the process was killed')
 
 
 def run_each(codes, directory):
-    """Runs each code of {name: (directory to import from, code)} in a fork of one process, which has imported TensorFlow only.
+    """Runs each code of {name: (directory to import from, code)} in a fork of a process that has imported only TensorFlow.
 
-    {name: what it prints, and 'done' in the end}.
+    Returns:
+      {name: its output, with 'done' at the end}.
     """
     results = {str(directory / name): code for name, code in codes.items()}
     subprocess.run([sys.executable, '-W', 'ignore', '-c', _EACH.format(results)], cwd=str(directory), check=True,
@@ -56,10 +57,9 @@ def run_each(codes, directory):
 
 
 class Forks:
-    """Starts the process in a directory, for its files; `close` ends it.
+    """Starts the process to fork, with its files in a directory; `close` ends it.
 
-    python: the path of the program, to be started in the directory, and with the variables of the environment, that it is
-    to have.
+    `python` is the path of the program, which passes on the working directory and the environment.
     """
 
     def __init__(self, directory):
@@ -80,7 +80,7 @@ class Forks:
 
 
 def _serve(place, python):
-    """Forks for each connection, until stdin ends."""
+    """Forks for each connection until stdin ends."""
     import tensorflow as tf
 
     import vai_q_tensorflow  # noqa: F401
@@ -118,7 +118,7 @@ def _be_child(connection):
         for number, fd in enumerate(fds):
             os.dup2(fd, number)
             os.close(fd)
-        sys.stdout = sys.__stdout__ = open(1, 'w', closefd=False)  # the old ones know what the server's descriptors can do
+        sys.stdout = sys.__stdout__ = open(1, 'w', closefd=False)  # the old ones have the buffering of the server's descriptors
         sys.stderr = sys.__stderr__ = open(2, 'w', 1, closefd=False)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(directory)
@@ -136,7 +136,7 @@ def _be_child(connection):
 
 
 def _run(arguments):
-    """The exit status of a Python with these arguments."""
+    """Runs a program as Python does with these arguments, and returns its exit status."""
     kind = arguments[0] if arguments[0] in ('-c', '-m') else ''
     sys.argv = [kind] + arguments[2:] if kind else arguments
     of_user = filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep))

@@ -1,4 +1,5 @@
-"""Random small networks, frozen or to be trained: hypothesis draws choices, and each build from them is the same network."""
+"""Random small networks, frozen or trainable: hypothesis draws the choices, and every build from them gives the same
+network."""
 import collections
 import zlib
 from typing import List, NamedTuple
@@ -18,7 +19,7 @@ UNUSUAL = frozenset(('placeholder-shape', 'rank-of-operand'))
 class RandomNetwork(NamedTuple):
     """A network on the placeholder 'x'; it is printed as the choices that made it.
 
-    layers: the methods of the Builder that add it. picks: the number of what each choice chose.
+    layers: the methods of the Builder that add it. picks: the result of each choice, as a number.
     """
     layers: List[str]
     picks: List[int]
@@ -30,7 +31,7 @@ class RandomNetwork(NamedTuple):
 
     @property
     def is_ordinary(self):
-        """Whether all of its values have sizes as in networks that learn."""
+        """Whether its parameters have the usual magnitudes."""
         with tf.Graph().as_default():
             return self._builder(False).is_ordinary
 
@@ -68,11 +69,11 @@ def built(builder, layers):
 
 
 class Builder:
-    """Adds layers after `self.x`; what a layer needs to choose, `pick` chooses: a function from a count to a number below it.
+    """Adds layers after `self.x`. pick: function from a count to a number below it, which makes the choices of the layers.
 
-    trainable: whether parameters are variables. Networks that are not `is_ordinary` then have some of all sizes, and zeros.
+    trainable: whether parameters are variables. Networks that are not `is_ordinary` have some of all magnitudes, and zeros.
     training: whether batch norms that learn normalise with the statistics of the batch, and feed their moving averages.
-    on_moving: whether they normalise with those averages all the same.
+    on_moving: whether they normalise with the averages anyway.
     """
 
     def __init__(self, pick, trainable=False, training=False, on_moving=False):
@@ -96,7 +97,7 @@ class Builder:
             self.x = getattr(self, layer)(self.x)
 
     def parameter(self, name, value, learns=True, scaled=True):
-        """A constant or a variable; value: function from a RandomState to an array. The name decides about the numbers."""
+        """A constant or a variable; value: function from a RandomState to an array. The values depend on the name."""
         full_name = '{}/{}'.format(tf.get_variable_scope().name, name)
         random = np.random.RandomState(zlib.crc32('{} {}'.format(full_name, self._seed).encode()))
         scale = self.choose(1., 1., 1., 0., 2.**-9, 2.**9) if scaled and not self.is_ordinary else 1.
@@ -205,7 +206,7 @@ class Builder:
         beta = self.between('beta', channels, low=-0.3, high=0.3)
         moving_mean = self.between('mean', channels, low=-0.3, high=0.3, learns=False)
         if kind == 'plain':
-            # Training it on the statistics of the batch is not possible: that it is a batch norm is not seen then.
+            # On the statistics of the batch it would not be recognised as a batch norm, so it cannot be trained that way.
             return beta + gamma * ((x - moving_mean) / tf.sqrt(moving_variance + 1e-3))
         moving = moving_mean, moving_variance
         learns = self._trainable and self.choose(True, True, False) and self._training
@@ -220,7 +221,7 @@ class Builder:
         return result
 
     def _feed(self, result, moving, batch):
-        """Adds the update ops, which wait for the `result` that is made with the averages from before."""
+        """Adds the update ops, which wait for the `result` computed with the old averages."""
         for average, statistic in zip(moving, batch):
             with tf.control_dependencies([result] if self._on_moving else []):
                 update = assign_moving_average(average, statistic, 0.9, zero_debias=False)
@@ -242,7 +243,7 @@ class Builder:
         return tf.concat(parts, 3)
 
     def shortcut(self, x):
-        """What is inside of what is computed together is read by others, too."""
+        """A value inside a fused group has other readers."""
         if self.choose(True, False):
             x = tf.nn.conv2d(x, self.weights(3, 3, int(x.shape[-1]), 4, fan_in=9 * int(x.shape[-1])), 1, 'SAME')
         y = self.norm(x, 'plain') if self.choose(False, True) else self.bias(x)
@@ -260,7 +261,7 @@ class Builder:
         return _FLOAT_OPS[self.choose(*_FLOAT_OPS)](x)
 
     def island_norm(self, x):
-        """What a batch norm, or a part of one, is after such an op."""
+        """A batch norm, or a part of one, after such an op."""
         x, channels = self.island(x), int(x.shape[-1])
         shape = self.choose([channels], [1, 1, channels], [1, 1, 1, channels], [1], [])
         part = self.choose('norm', 'factor', 'term', 'quotient', 'difference', 'from', 'factor and term',
@@ -273,7 +274,7 @@ class Builder:
                 'quotient and difference': lambda: x / vector - vector}[part]()
 
     def prelu(self, x):
-        """A maximum with one variable slope is left out: frozen, it is a leaky relu; in training the slope is not known."""
+        """Without a maximum with one variable slope: frozen it is a leaky relu, but in training the slope is unknown."""
         kind, shape = self.choose(*_PRELUS), self.choose([], [1, 1], [1, 1, 1]) + [int(x.shape[-1])]
         if self.choose(True, False) or (self._trainable and kind == 'maximum' and shape[-1] == 1):
             slopes = tf.constant(np.full(shape, 0.1, np.float32))
@@ -288,7 +289,7 @@ class Builder:
         if self.choose(True, False):
             x = self.bias(x)
         if self.choose(True, False):
-            x = self.norm(x, 'plain')  # which stays float where there is nothing to fold it into
+            x = self.norm(x, 'plain')  # which stays float if there is nothing to fold it into
         return self.activation(x)
 
     def head(self, x):

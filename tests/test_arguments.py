@@ -1,4 +1,4 @@
-"""Arguments that have two names."""
+"""Arguments with two names."""
 import inspect
 
 import pytest
@@ -14,7 +14,7 @@ FUNCTIONS = [getattr(vai_q_tensorflow, name) for name in (
 
 @also_called(old='new', former='present')
 def function(first, new, present=3, *, last=4):
-    """What it does."""
+    """A docstring."""
     return first, new, present, last
 
 
@@ -30,9 +30,9 @@ def test_one_argument_once(arguments, named):
         function(*arguments, **named)
 
 
-def test_it_looks_like_itself():
+def test_the_signature_has_the_first_names():
     assert str(inspect.signature(function)) == '(first, new, present=3, *, last=4)'
-    assert (function.__name__, function.__doc__) == ('function', 'What it does.')
+    assert (function.__name__, function.__doc__) == ('function', 'A docstring.')
 
 
 @pytest.mark.parametrize('called', FUNCTIONS + [quantize_meta_graph], ids=lambda function: function.__name__)

@@ -32,7 +32,7 @@ OTHERS = {
     'adjust_shift_bias': 2, 'adjust_shift_cut': 0, 'simulate_dpu': 0, 'scale_all_avgpool': 0, 'do_cle': 1,
     'replace_relu6': 0, 'replace_sigmoid': 1, 'fold_bn_only': 1, 'fold_reshape': 1, 'replace_softmax': 1}
 NAMES = [name for name, _ in FIELDS]
-# A wrong value for each field that can have one.
+# A wrong value for each field, if there is one.
 WRONG_FIELDS = [(name, value, code) for name, (value, code) in {name: rest for name, *rest in WRONG}.items()]
 
 
@@ -177,7 +177,7 @@ def test_replace_refuses_unknown_fields_with_help():
 
 
 class _Preset(QuantizeConfig):
-    """As a project may have it: a constructor of its own, and an attribute that is no field."""
+    """A subclass as a project may have it: its own constructor, and an attribute that is not a field."""
 
     def __init__(self, name):
         super().__init__(['a'], [name], weight_bit=4)

@@ -1,4 +1,4 @@
-"""Decibels: exact where the ratio is a power of ten, and what there is where there is no ratio."""
+"""Decibels are exact for powers of ten, and infinite without an error or an energy."""
 import math
 
 import pytest

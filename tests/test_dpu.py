@@ -1,4 +1,4 @@
-"""The constants of the hardware, held against the integer arithmetic that they stand for."""
+"""The constants of the hardware against the integer arithmetic that they describe."""
 from fractions import Fraction
 
 import numpy as np
@@ -15,7 +15,7 @@ def test_the_leaky_relu_is_a_multiplication_and_a_shift():
 
 @pytest.mark.parametrize('position', range(8))
 def test_the_hard_sigmoid_is_a_multiplication_and_a_shift(position):
-    """(x * 2731 + 3 * 2731 * 2^p) >> 14 of integers x at position p, before the shift drops what is left of the product."""
+    """(x * 2731 + 3 * 2731 * 2^p) >> 14 for integers x at position p, before the shift truncates the product."""
     x = np.arange(-128, 128)
     inside = np.abs(x) <= 3 * 2**position
     product = x[inside] * 2731 + 3 * 2731 * 2**position
@@ -46,12 +46,12 @@ def test_the_polynomial_of_the_softmax_is_the_exponential():
     assert np.abs(np.polyval(dpu.SOFTMAX_POLYNOMIAL, x) / np.exp(x) - 1).max() < .01
 
 
-def test_targets_that_are_not_known():
+def test_unknown_targets():
     for name in ('', 'DPU', 'ZCU102', 'DPUCZDX8'):
         with pytest.raises(QuantizeError) as caught:
             dpu.find_target(name)
         assert all(known in str(caught.value) for known in dpu.TARGETS)
 
 
-def test_a_configuration_is_of_its_family():
+def test_a_configuration_belongs_to_its_family():
     assert dpu.find_target('DPUCZDX8G_ISA1_B4096') is dpu.find_target(' dpuczdx8g ') is dpu.TARGETS['DPUCZDX8G']

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, with the mode that users expect, and leave nothing hidden behind."""
+"""Files appear whole or not at all, with the mode that users expect, and leave no hidden files."""
 import errno
 import os
 import resource
@@ -17,7 +17,7 @@ def _mode(path):
 
 @pytest.fixture(params=['nameless', 'named'])
 def kind_of_file(request, monkeypatch):
-    """Some file systems have no files without a name."""
+    """Some file systems have no nameless files."""
     if request.param == 'named':
         def link(*_, **__):
             raise OSError(errno.EOPNOTSUPP, 'Operation not supported')
@@ -45,10 +45,10 @@ class TestWrite:
         files.write(str(tmp_path), 'model.pb', b'new')
         assert (_mode(path), path.read_bytes()) == (mode, b'new')
 
-    def test_a_link_goes_on_leading_to_its_file(self, tmp_path):
+    def test_a_link_still_leads_to_its_file(self, tmp_path):
         (tmp_path / 'elsewhere').mkdir()
         (tmp_path / 'link').symlink_to('elsewhere/model.pb')
-        for data in (b'first', b'second'):  # the first one makes the file
+        for data in (b'first', b'second'):  # the first one creates the file
             files.write(str(tmp_path), 'link', data)
             assert (tmp_path / 'link').is_symlink()
             assert (tmp_path / 'elsewhere' / 'model.pb').read_bytes() == data
@@ -66,9 +66,9 @@ class TestWrite:
             assert (tmp_path / 'model.pb').read_bytes() == b'first second'
             hidden, old = found[-1][:-1], found[-1][-1]
             assert old == 'model.pb' and len(hidden) == (kind_of_file == 'named')
-            assert all(supervision._UNFINISHED.match(name) for name in hidden), 'what the command removes when it is killed'
+            assert all(supervision._UNFINISHED.match(name) for name in hidden), 'the command removes them when it is killed'
 
-    def test_what_does_not_fit_is_said_as_it_is(self, tmp_path):
+    def test_a_file_that_is_too_large(self, tmp_path):
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
         try:
@@ -80,7 +80,7 @@ class TestWrite:
 
     @pytest.mark.parametrize('failure', [OSError(errno.ENOSPC, 'No space left on device'), KeyboardInterrupt(), SystemExit()])
     @pytest.mark.parametrize('at', ['_fill', 'replace'])
-    def test_what_fails_leaves_the_old_file_and_nothing_else(self, tmp_path, monkeypatch, failure, at):
+    def test_a_failure_leaves_only_the_old_file(self, tmp_path, monkeypatch, failure, at):
         def fail(*_):
             raise failure
         (tmp_path / 'model.pb').write_bytes(b'old')
@@ -95,7 +95,7 @@ class TestWrite:
 @pytest.mark.parametrize('name, reason', [
     ('directory', 'Not a regular file'), ('device', 'Not a regular file'), ('nowhere/model.pb', 'No such file'),
     ('x' * 300, 'name too long'), ('loop', 'symbolic link')])
-def test_where_no_file_can_be(tmp_path, name, reason):
+def test_a_path_that_cannot_be_a_file(tmp_path, name, reason):
     (tmp_path / 'directory').mkdir()
     (tmp_path / 'device').symlink_to('/dev/null')
     (tmp_path / 'loop').symlink_to('loop')
@@ -129,7 +129,7 @@ def test_appending(tmp_path):
 def test_a_second_name(tmp_path):
     first = files.write(str(tmp_path), 'first', b'data')
     (tmp_path / 'second').write_bytes(b'old')
-    for _ in range(2):  # where it is that file already, renaming does nothing
+    for _ in range(2):  # the second time, renaming does nothing
         assert files.link(first, str(tmp_path), 'second')
         assert os.path.samefile(first, str(tmp_path / 'second'))
         assert sorted(os.listdir(str(tmp_path))) == ['first', 'second']
@@ -146,8 +146,8 @@ def test_equal_messages_have_equal_bytes(tmp_path):
 
 
 @pytest.mark.parametrize('failure', [files.EncodeError('Failed to serialize proto'), ValueError('Message exceeds 2GB')])
-def test_a_message_that_no_file_can_have(tmp_path, failure):
-    """What protobuf in C++ and in Python raise."""
+def test_a_message_that_is_too_large(tmp_path, failure):
+    """The failures are those of protobuf in C++ and in Python."""
     class Huge:
         def SerializeToString(self, deterministic):
             raise failure

@@ -1,5 +1,6 @@
-"""Private TensorFlow is used in tf_internal alone; and what its functions do."""
+"""Only tf_internal uses private TensorFlow; and its functions do what they say."""
 import ast
+import functools
 import importlib
 import inspect
 import os
@@ -14,19 +15,19 @@ import vai_q_tf
 from vai_q_tf import tf_internal
 
 _PACKAGE = os.path.dirname(vai_q_tf.__file__)
-# What may be imported of TensorFlow.
+# The modules of TensorFlow that may be imported.
 _PUBLIC = frozenset(('tensorflow', 'tensorflow.compat', 'tensorflow.compat.v1'))
-# Folders of its source that `import tensorflow` leaves as attributes.
+# Folders of its source that are attributes after `import tensorflow`.
 _FOLDERS = frozenset(('python', 'core', 'contrib', 'compiler', 'tools'))
 # Attributes with an underscore that are public: {name: why}.
 _DOCUMENTED = {
-    '_replace': 'of a NamedTuple, whose own methods have one so that they are no fields',
+    '_replace': 'of a NamedTuple, whose methods have one because they are not fields',
     '_asdict': 'of a NamedTuple',
     '_fields': 'of a NamedTuple',
     '_exit': 'of os',
     '_run_exitfuncs': 'of atexit',
 }
-# Methods that take the place of private ones of a base class: {(module, class, method): why}.
+# Methods that override private ones of a base class: {(module, class, method): why}.
 _OVERRIDES = {
     ('integrations/keras/model', '_QuantizedModel', '_make_train_function'):
         'fit calls it for the function of a training step, to which the increment of the global step is added',
@@ -54,7 +55,7 @@ def _is_private_name(name):
 
 
 def _defined(tree):
-    """Names with an underscore that classes define: their methods and attributes, and what methods assign to self."""
+    """Names with an underscore that classes define: methods, attributes, and attributes that methods assign to self."""
     names = set()
     for owner in ast.walk(tree):
         if isinstance(owner, ast.ClassDef):
@@ -96,7 +97,7 @@ def _accesses(tree):
 
 
 def _private_uses(source, module=''):
-    """What a module uses of private TensorFlow, as far as its text tells: [(line, what)]."""
+    """The private names of TensorFlow in the text of a module: [(line, name)]."""
     tree = ast.parse(source)
     found = []
     for node in ast.walk(tree):
@@ -114,7 +115,7 @@ def _private_uses(source, module=''):
 
 
 def _private_names(cls):
-    """{name: the class} for names with an underscore of what is no class of the package among the bases of a class."""
+    """{name: class} for the names with an underscore in those bases of a class that are classes of TensorFlow."""
     found = {}
     for base in cls.__mro__[1:]:
         if base.__module__.startswith(('tensorflow', 'tensorflow_')):
@@ -144,7 +145,7 @@ def test_no_other_module_uses_private_tensorflow(module):
     assert _private_uses(_source(module), module) == []
 
 
-def test_classes_keep_apart_from_private_names_of_their_bases():
+def test_classes_do_not_override_private_names_of_their_bases():
     shared = {(module, cls.__name__, name) for module, cls in _classes()
               for name in _own_names(cls).intersection(_private_names(cls))}
     assert shared == set(_OVERRIDES)
@@ -192,7 +193,7 @@ def test_an_override_is_found():
     assert _own_names(Model).intersection(_private_names(Model)) == {'_make_test_function', '_setattr_tracking'}
 
 
-# What the functions do.
+# The functions.
 
 def test_the_runtime_has_ops_without_a_python_function():
     assert tf_internal.python_op_defs()['Relu'].name == tf_internal.runtime_op_def('Relu').name == 'Relu'
@@ -220,6 +221,11 @@ def test_ops_of_a_live_graph():
         assert not tf_internal.is_in_control_flow(result.op)
         assert any(tf_internal.is_in_control_flow(op) for op in graph.get_operations() if op.name.startswith('while/'))
         assert loop.op.type == 'Exit'
+        assert tf_internal.control_flow_context_name(graph) == ''
+        names = []
+        tf.cond(tf.constant(True), lambda: names.append(tf_internal.control_flow_context_name(graph)) or first, lambda: second,
+                name='branches')
+        assert names == ['branches/cond_text']
 
         tf_internal.set_input(result.op, 0, second)
         assert list(result.op.inputs) == [second]
@@ -232,6 +238,24 @@ def test_ops_of_a_live_graph():
         assert result.op not in tf_internal.waiting_ops(first.op)
         tf_internal.set_attr(result.op, '_mark', tf.AttrValue(b=True))
         assert result.op.get_attr('_mark') is True
+
+
+def test_a_graph_becomes_a_function_that_the_runtime_loads():
+    with tf.Graph().as_default() as body:
+        x = tf.placeholder(tf.float32, [2], 'x')
+        function = tf_internal.function_def(body, 'twice', [x], [x + x])
+    with tf.Graph().as_default() as graph:
+        tf.constant([1., 2.], name='values')
+    graph_def = graph.as_graph_def()
+    graph_def.library.function.add().CopyFrom(function)
+    call = graph_def.node.add(name='call', op='twice', input=['values'])
+    tf_internal.load_graph(graph_def)
+    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as session:
+        tf.import_graph_def(graph_def, name='')
+        assert session.run('call:0').tolist() == [2, 4]
+    call.input[0] = 'missing'
+    with pytest.raises(tf.errors.OpError, match='missing'):
+        tf_internal.load_graph(graph_def)
 
 
 def test_the_function_for_gradients_can_be_replaced():
@@ -295,7 +319,7 @@ def test_parts_of_variables(use_resource):
     assert [tf_internal.partition(part).full_name for part in parts] == ['parts', 'parts']
 
 
-def test_a_session_is_made_anew():
+def test_a_session_is_renewed():
     with tf.Graph().as_default():
         first, second = tf.constant(1), tf.constant(2)
         result = tf.identity(first)
@@ -336,7 +360,7 @@ def test_a_keras_model(keras_graph):
     inputs = tf.keras.Input([3])
     model = tf.keras.Model(inputs, tf.keras.layers.Dense(1)(inputs))
     assert tf_internal.keras_strategy(model) is None
-    tf_internal.set_training_outputs(model, [])  # is not compiled
+    tf_internal.set_training_outputs(model, [])  # it is not compiled
     assert tf_internal.function_options(model) == {}
     model.compile('sgd', 'mse', metrics=['mae'])
     assert tf_internal.fed_inputs(model) == [inputs]
@@ -380,6 +404,25 @@ def test_hooks_and_optimizers(tmp_path):
     assert tf_internal.uses_locking(tf.train.GradientDescentOptimizer(1.)) is False
 
 
+def test_the_last_step_of_a_hook_is_announced(monkeypatch):
+    monkeypatch.setattr(tf.train.StopAtStepHook, 'after_create_session', tf.train.StopAtStepHook.after_create_session)
+    noted = []
+    tf_internal.follow_last_steps(lambda session, last, first: noted.append((last, first)))
+    with tf.Graph().as_default():
+        tf.train.create_global_step()
+        with tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as session:
+            session.run(tf.assign(tf.train.get_global_step(), 3))
+            for hook in (tf.train.StopAtStepHook(num_steps=5), tf.train.StopAtStepHook(last_step=7)):
+                hook.begin()
+                hook.after_create_session(session, None)
+    assert noted == [(8, 3), (7, 0)]
+
+
+def test_arguments_of_a_partial_function():
+    assert tuple(tf_internal.argument_names(functools.partial(lambda features, labels, mode: None, mode=1))) == (
+        'features', 'labels')
+
+
 def test_strategies():
     one = tf.distribute.OneDeviceStrategy('/cpu:0')
     here = tf.distribute.MirroredStrategy(['/cpu:0', '/cpu:1'])
@@ -398,7 +441,7 @@ def test_the_step_of_slim():
 
 
 def test_public_names_are_the_private_objects():
-    """What public names are used for is what they took the place of: the bytes of a graph are the same."""
+    """Public names are used instead of private ones that give the same bytes of a graph."""
     from tensorflow.python.framework import tensor_util
     from tensorflow.python.ops import gen_io_ops, gen_resource_variable_ops
     from tensorflow.python.platform import tf_logging

@@ -1,4 +1,4 @@
-"""Lists and shares as people read them."""
+"""Lists and percentages in sentences."""
 import pytest
 
 from vai_q_tf.wording import percent, some_of

@@ -7,7 +7,7 @@ import tempfile
 import uuid
 from typing import BinaryIO, Iterable, Iterator, Optional, Union
 
-from google.protobuf.message import EncodeError, Message  # type: ignore  # protobuf has no stubs
+from google.protobuf.message import EncodeError, Message
 
 from vai_q_tf import errors
 

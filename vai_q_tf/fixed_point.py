@@ -276,8 +276,8 @@ def learn(histogram: np.ndarray, gradient: float, rate: float) -> np.ndarray:
     The mean of the two votes of a learned row is b - 3/2 - log2(threshold), so that they elect b - 1 - ceil(log2(threshold)).
     It begins at the position that the histogram elects and moves by rate * tanh(gradient / root mean square of the gradients).
     When it reaches another position it starts again there, in the middle of the interval. Bin 255 keeps the root mean square of
-    about the last 1000 gradients, bin 0 the number of steps, up to these 1000, in units of 1/4096. A gradient that is not finite
-    changes nothing, nor does any if no position is elected.
+    about the last 1000 gradients, bin 0 the number of steps, up to these 1000, in units of 1/4096. Nothing changes if the
+    gradient is not finite or no position is elected.
 
     >>> histogram = vote(np.zeros(HISTOGRAM_BINS), 5, decay=0.98)
     >>> learned = learn(histogram, gradient=3.0, rate=0.01)
@@ -309,7 +309,7 @@ def learned_threshold(histogram: np.ndarray, bits: int) -> float:
     """The threshold of a histogram that `learn` has updated, in the units of the tensor.
 
     >>> learned = learn(vote(np.zeros(HISTOGRAM_BINS), 5, decay=0.98), gradient=0.0, rate=0.01)
-    >>> learned_threshold(learned, bits=8) == 2**1.5  # the middle, on a logarithmic scale, of 2 to 4, the interval of position 5
+    >>> learned_threshold(learned, bits=8) == 2**1.5  # position 5 covers thresholds from 2 to 4; in the middle on a log scale
     True
     """
     elected = mode_position(histogram)

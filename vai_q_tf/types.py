@@ -1,5 +1,5 @@
 """Types that many rooms pass around."""
-from typing import Callable, Dict, Mapping, Tuple
+from typing import Callable, Dict, Mapping, Sequence, Tuple
 
 import numpy as np
 from google.protobuf.message import Message
@@ -19,3 +19,5 @@ FunctionDefLibrary = Message
 OpDef = Message
 TensorProto = Message
 TensorShapeProto = Message
+# {node: the TensorShapeProto of each output}
+OutputShapes = Mapping[str, Sequence[Message]]

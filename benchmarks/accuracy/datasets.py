@@ -43,7 +43,7 @@ def batches(digits, size, steps, seed):
 
 
 def _fashion():
-    """Fashion-MNIST as it is divided by its authors, 60,000 and 10,000."""
+    """Fashion-MNIST in its original split, 60,000 and 10,000."""
     return Dataset(_fashion_part('train'), _fashion_part('t10k'))
 
 

@@ -13,7 +13,7 @@ def table(rows):
 
 
 def percent(mean, spread=None, difference=None):
-    """The text of an accuracy; spread and difference are left out where they are None."""
+    """The text of an accuracy, without spread or difference if they are None."""
     text = '{:.2f}'.format(mean)
     if spread is not None:
         text += ' ± {:.2f}'.format(spread)

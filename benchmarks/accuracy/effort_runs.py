@@ -1,4 +1,4 @@
-"""A run after training: one float network, quantized with one setting at one width, beside the float network."""
+"""A post-training run: one float network, quantized with one setting at one width, compared with the float network."""
 import tempfile
 import time
 from typing import List, NamedTuple, Optional
@@ -23,10 +23,10 @@ _QUICK_IMAGES = 100
 
 
 class Subject(NamedTuple):
-    """What is quantized: a frozen float network that reads `images`.
+    """A frozen float network that reads `images`.
 
     batches: arrays to calibrate with. images: array to evaluate with. labels: its classes, or None. output: the node of logits.
-    at_once: how many images are evaluated in one batch.
+    at_once: images per evaluation batch.
     """
     frozen: tf.GraphDef
     batches: List[np.ndarray]
@@ -66,7 +66,7 @@ def _photos(network):
 
 
 def _small(run, settings):
-    """A network of the training benchmark, its float training included where that is not there."""
+    """A network of the training benchmark; trains it in float if there is no checkpoint."""
     dataset = datasets.load(run.dataset)
     frozen = post_training.freeze(run.network, run.activation, runs.float_checkpoint(run, settings))
     number = 1 if settings.quick else efforts.BATCHES

@@ -1,4 +1,4 @@
-"""What is compared after training: the efforts of `quantize_frozen`, and each aid of one left out."""
+"""The post-training settings to compare: the efforts of `quantize_frozen`, and one effort without each of its aids."""
 import contextlib
 import itertools
 from unittest import mock
@@ -19,12 +19,12 @@ PHOTO_BATCH = 10
 EFFORTS = ('fast', 'standard', 'high')
 ABLATED = 'high'
 ABLATIONS = {'{}, without {}'.format(ABLATED, aid): aid for aid in AIDS[ABLATED]}  # {row: the aid that is left out}
-ABLATION_BITS = {PHOTOS: (8, 6), 'fashion': (4,)}  # where they are measured, {dataset: widths}
+ABLATION_BITS = {PHOTOS: (8, 6), 'fashion': (4,)}  # measured ablations, {dataset: widths}
 
 
 @contextlib.contextmanager
 def setting(row):
-    """The effort of a row, which is without the aid that the row leaves out as long as the context lasts."""
+    """A context without the aid that a row leaves out; gives the effort of the row."""
     kept = tuple(aid for aid in AIDS[ABLATED] if aid != ABLATIONS.get(row))
     with mock.patch.dict(AIDS, {ABLATED: kept}):
         yield ABLATED if row in ABLATIONS else row

@@ -1,6 +1,4 @@
-"""Import this first: a process computes on one thread, errors are shown, the many notes of TensorFlow are not.
-
-It makes the files of examples/estimator importable, too.
+"""Import this first: one thread per process, errors of TensorFlow but not its notes, and examples/estimator importable.
 """
 import os
 import sys

@@ -8,12 +8,12 @@ import training
 
 import vai_q_tensorflow
 
-QUANTIZED = '/aquant'  # after the name of a node: where its quantized value is
+QUANTIZED = '/aquant'  # suffix of the quantized value of a node
 _BATCH = 500
 
 
 class Score(NamedTuple):
-    """accuracy: part of the images that is classified right; cross_entropy: mean over the images, in nats."""
+    """accuracy: fraction of images classified correctly; cross_entropy: mean over the images, in nats."""
     accuracy: float
     cross_entropy: float
 

@@ -21,7 +21,7 @@ _QUICK_IMAGES = 100
 
 
 def _digest(*names):
-    """Of the text of source files beside this one."""
+    """A hash of source files next to this one."""
     digest = hashlib.md5()
     for name in names:
         with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), name), 'rb') as source:
@@ -29,11 +29,11 @@ def _digest(*names):
     return digest.hexdigest()
 
 
-_SOURCES = _digest('datasets.py', 'networks.py')  # what a float checkpoint depends on, beside its options
+_SOURCES = _digest('datasets.py', 'networks.py')  # files that a float checkpoint depends on, besides its options
 
 
 class Settings(NamedTuple):
-    """quick: a few steps and images only, so that the results mean nothing."""
+    """quick: a few steps and images only; the results mean nothing."""
     float_dir: str
     quick: bool = False
 
@@ -41,7 +41,7 @@ class Settings(NamedTuple):
 def execute(run, settings):
     """Trains and evaluates; {name: value} of the results: steps, accuracy, cross_entropy, seconds.
 
-    The float checkpoint is trained first where it is not there.
+    Trains the float checkpoint first if there is none.
     """
     digits = datasets.load(run.dataset)
     checkpoint = float_checkpoint(run, settings)
@@ -59,10 +59,10 @@ def execute(run, settings):
 
 
 def float_checkpoint(run, settings):
-    """Prefix of the checkpoint of the float network that a run starts from, which is trained where it is not there.
+    """Prefix of the float checkpoint from which a run starts; trains it if there is none.
 
-    Another network, other images or options make another one. After a change of training.py that concerns float trainings
-    remove the directory.
+    Each network, dataset and set of options has its own. After a change of training.py that affects float training, remove the
+    directory.
     """
     options = _options(recipes.FLOAT_OPTIONS, settings)
     version = hashlib.md5((_SOURCES + repr(options)).encode()).hexdigest()[:8]

@@ -10,19 +10,19 @@ import numpy as np
 
 _MAGIC = 0x1950a86a20f9469cfc6c
 _PROTOCOL = 1001
-# What reading a file raises that is cut off or changed.
+# Raised while reading a truncated or damaged file.
 _SPOILED = (pickle.UnpicklingError, EOFError, OverflowError, ValueError, KeyError, IndexError, TypeError, AttributeError)
 _STORAGES = {'FloatStorage': '<f4', 'DoubleStorage': '<f8', 'HalfStorage': '<f2', 'LongStorage': '<i8', 'IntStorage': '<i4'}
 
 
 class TorchFileError(Exception):
-    """The file is no such checkpoint, is cut off, or holds more than tensors."""
+    """The file is not such a checkpoint, is truncated, or contains more than tensors."""
 
 
 def read(path):
     """The tensors of the file, {name: array}, which may be read-only.
 
-    Nothing of the file is executed: its pickles may name tensors, storages and OrderedDict, and nothing else.
+    Nothing in the file is executed: its pickles may name only tensors, storages and OrderedDict.
 
     Raises:
       TorchFileError: what is wrong with the file.

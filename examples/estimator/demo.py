@@ -6,8 +6,8 @@
 2. Quantizes it without training: freezes it and calibrates it on a few batches (post_training.py); at 4 bits a second time
    with fast finetuning of the weights on these batches.
 3. Finetunes it quantization-aware: the same model_fn, one function call before the optimizer.
-4. Evaluates each frozen file in a fresh process, which has the file alone (evaluate_frozen.py).
-5. Prints what came out, and writes it to results.json; and what to do next.
+4. Evaluates each frozen file in a fresh process from the file alone (evaluate_frozen.py).
+5. Prints the results and the next steps, and writes results.json.
 """
 import argparse
 import glob
@@ -34,7 +34,7 @@ FLOAT_GRAPH = 'float.pb'
 
 
 class Settings(NamedTuple):
-    """How much is trained. Learning rates fall to 0 along a cosine."""
+    """Lengths of the trainings. Learning rates fall to 0 along a cosine."""
     float_steps: int = 2000
     float_rate: float = 4e-3
     finetune_steps: int = 1200
@@ -46,9 +46,9 @@ QUICK = Settings(float_steps=150, finetune_steps=20, calibration_batches=2)
 
 
 class Row(NamedTuple):
-    """A line of the result: accuracy on the test digits, of the file in a fresh process where there is one.
+    """A line of the result: accuracy on the test digits, of the frozen file if there is one.
 
-    checkpoint_accuracy: that of the evaluation graph with the checkpoint, in this process.
+    checkpoint_accuracy: of the evaluation graph with the checkpoint, in this process.
     """
     name: str
     accuracy: float
@@ -123,7 +123,7 @@ def _checkpoint_accuracy(network, digits):
 
 
 def _frozen_accuracy(file):
-    """What evaluate_frozen.py prints about `file`."""
+    """The accuracy that evaluate_frozen.py prints for `file`."""
     print('Evaluating {} in a fresh process'.format(os.path.basename(file)), flush=True)
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'evaluate_frozen.py')
     process = subprocess.run([sys.executable, script, file], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -134,7 +134,7 @@ def _frozen_accuracy(file):
 
 
 def _empty_directory(output_dir, name):
-    """output_dir/name, without what an earlier run left there: tf.estimator would go on from its checkpoint."""
+    """output_dir/name, emptied: tf.estimator would continue from the checkpoint of an earlier run."""
     directory = os.path.join(output_dir, name)
     shutil.rmtree(directory, ignore_errors=True)
     os.makedirs(directory)
@@ -152,7 +152,7 @@ def _report(rows, digits, output_dir, seconds):
 
 
 def _say_what_is_next(rows, output_dir):
-    """Command lines that go on with the files of the demo."""
+    """Command lines to continue with the files of the demo."""
     float_graph, model_file = os.path.join(output_dir, FLOAT_GRAPH), next(row.file for row in rows if '4 bits' in row.name)
     modules = os.path.relpath(os.path.dirname(os.path.abspath(__file__)))
     print('\nNext: what is quantized in the network, and from which tensor on 4 bits depart from float:\n')

@@ -2,7 +2,7 @@
 
     python evaluate_frozen.py quantize_eval_model_2000_20240131120000.pb
 
-Needs nothing but the file: neither the code of the network nor a checkpoint.
+Needs only the file: neither the code of the network nor a checkpoint.
 """
 import sys
 
@@ -14,7 +14,7 @@ import vai_q_tensorflow  # noqa: F401  (loads the ops of the quantized graph)
 
 
 def accuracy(path, digits):
-    """The part of `digits` that the frozen model classifies right."""
+    """The fraction of `digits` that the frozen model classifies correctly."""
     graph_def = tf.GraphDef()
     with open(path, 'rb') as stream:
         graph_def.ParseFromString(stream.read())

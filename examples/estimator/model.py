@@ -13,7 +13,7 @@ _BLOCKS = ((48, 1), (96, 2), (96, 1), (96, 1))
 
 
 def network(images, training):
-    """Logits [batch, 10], the node OUTPUT, of images [batch, 28, 28, 1], which are to be the node INPUT."""
+    """Logits [batch, 10], the node OUTPUT, for images [batch, 28, 28, 1], the node INPUT."""
     norm = {'is_training': training, 'decay': 0.95, 'scale': True, 'epsilon': 1e-3}
     with tf.variable_scope(_SCOPE), slim.arg_scope(
             [slim.conv2d, slim.separable_conv2d], activation_fn=tf.nn.relu6, normalizer_fn=slim.batch_norm,
@@ -39,15 +39,15 @@ def model_fn(features, labels, mode, params):
 
     params:
       config: a QuantizeConfig, or None for the float network.
-      float_checkpoint: checkpoint that the weights start from, or None.
-      learning_rate, steps: the learning rate falls from the one to 0 within the other.
+      float_checkpoint: checkpoint of the initial weights, or None.
+      learning_rate, steps: the learning rate falls to 0 within `steps`.
     """
     training = mode == tf.estimator.ModeKeys.TRAIN
     config = params['config']
     logits = network(tf.identity(features, INPUT), training)
     loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
     predictions = tf.argmax(logits, -1, output_type=tf.int32)
-    # A rewrite comes after all that reads the logits, so that it reads the quantized ones then.
+    # The rewrite comes after everything that reads the logits, so that the readers get the quantized ones.
     if not training:
         if config:
             vai_q_tensorflow.CreateQuantizeEvaluationGraph(config)

@@ -13,7 +13,7 @@ def quantize(float_checkpoint, batches, bits, output_dir, finetune=False):
       float_checkpoint: prefix of the checkpoint.
       batches: list of arrays of images.
       bits: width of weights, biases and activations.
-      output_dir: where the model goes.
+      output_dir: directory of the model.
       finetune: whether to finetune the weights, layer by layer, against the float network on the same batches.
 
     Returns:
@@ -26,7 +26,7 @@ def quantize(float_checkpoint, batches, bits, output_dir, finetune=False):
 
 
 def calib_input(step):
-    """64 training digits: what the command takes as --input_fn."""
+    """64 training digits; pass it to the command as --input_fn."""
     images = data.load()[0].images
     return {model.INPUT: images[64 * step:64 * step + 64]}
 

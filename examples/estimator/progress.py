@@ -9,8 +9,8 @@ class Progress:
     """Shows how much of `total` is done.
 
     Args:
-      label: what is being done.
-      total: how many steps it has.
+      label: name of the task.
+      total: number of its steps.
     """
 
     def __init__(self, label, total):
@@ -39,7 +39,7 @@ class ProgressHook(tf.estimator.SessionRunHook):
     """The progress of a training, with its loss.
 
     Args:
-      label, total: as of Progress.
+      label, total: as in Progress.
     """
 
     def __init__(self, label, total):

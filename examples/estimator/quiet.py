@@ -1,4 +1,4 @@
-"""Import this before anything that imports TensorFlow: errors are shown, the many notes of TensorFlow 1.15 are not.
+"""Import this before anything that imports TensorFlow: it hides the many notes of TensorFlow 1.15, but not errors.
 
 Ctrl-C ends the program with one line.
 """
@@ -14,14 +14,14 @@ def _show(kind, error, trace):
         return
     sys.stdout.flush()
     print('\n{}: interrupted'.format(os.path.basename(sys.argv[0])), file=sys.stderr, flush=True)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever started the program learns why it ended
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # so that the parent sees the signal
     os.kill(os.getpid(), signal.SIGINT)
 
 
 sys.excepthook = _show
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-warnings.filterwarnings('ignore', category=FutureWarning)  # NumPy about TensorFlow's dtypes
+warnings.filterwarnings('ignore', category=FutureWarning)  # NumPy warns about TensorFlow's dtypes
 
 import tensorflow as tf  # noqa: E402  (the log level is read on import)
 

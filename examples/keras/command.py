@@ -1,4 +1,4 @@
-"""What both examples have in common as commands: their options, and the table that they end with."""
+"""The options of both examples, and the table that they print at the end."""
 import argparse
 import json
 import os

@@ -5,7 +5,7 @@
 1. Trains the float network.
 2. Builds it again under `set_learning_phase(1)`, gives it the weights, and makes a QuantizeCallback, which quantizes the model.
    From then on `fit` trains the quantized network, `evaluate` evaluates the one that is deployed.
-3. Evaluates the frozen file of the last epoch, which needs nothing of Keras.
+3. Evaluates the frozen file of the last epoch, without Keras.
 """
 import glob
 import os
@@ -63,7 +63,7 @@ def main(arguments):
 
 
 def build():
-    """MobileNetV2 with logits. Its moving averages have a decay that suits a short training."""
+    """MobileNetV2 with logits, and a decay of its moving averages that suits a short training."""
     logits = keras.applications.MobileNetV2((SIDE, SIDE, 1), alpha=0.35, include_top=False, weights=None, pooling='avg')
     layers = logits.get_config()
     for layer in layers['layers']:

@@ -67,7 +67,7 @@ def train(digits, steps, rate, path, config=None, float_checkpoint=None):
     step = tf.compat.v1.train.get_or_create_global_step()
     weights = [variable for variable in tf.compat.v1.global_variables() if variable is not step]
     if config:
-        vai_q_tensorflow.CreateQuantizeTrainingGraph(config)  # after all that reads the logits, before the optimizer
+        vai_q_tensorflow.CreateQuantizeTrainingGraph(config)  # after everything that reads the logits, before the optimizer
     with tf.control_dependencies(updates):  # Keras does not put them into UPDATE_OPS
         train_op = tf.compat.v1.train.AdamOptimizer(tf.compat.v1.train.cosine_decay(rate, step, steps)).minimize(loss, step)
     session = backend.get_session()
@@ -84,7 +84,7 @@ def train(digits, steps, rate, path, config=None, float_checkpoint=None):
 
 
 def evaluate(digits, checkpoint, config=None):
-    """The accuracy of a checkpoint; with a config that of the quantized network, whose frozen files are written, too."""
+    """The accuracy of a checkpoint; with a config that of the quantized network, whose frozen files it also writes."""
     images, logits, _ = network(0)
     predictions = tf.argmax(logits, -1)
     if config:

@@ -4,7 +4,7 @@ from tensorflow.contrib import slim
 from tensorflow.contrib.slim.nets import resnet_utils, resnet_v1
 
 CLASSES = 10
-_DECAY = 0.95  # of the moving averages; slim's 0.999 is for trainings of many thousand steps
+_DECAY = 0.95  # of the moving averages; slim's 0.999 suits trainings of many thousand steps
 # (output channels, stride) of the blocks of MobileNetV1 at a width of 1/4
 _BLOCKS = ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1), (128, 1))
 

@@ -18,7 +18,8 @@ def write(digits, path):
 
 
 def batches(path, size, training):
-    """(images [size, 28, 28, 1] from 0 to 1, labels [size]) from a queue; in training shuffled and moved up to two pixels."""
+    """(images [size, 28, 28, 1] from 0 to 1, labels [size]) from a queue; in training shuffled and shifted by up to two
+    pixels."""
     provider = slim.dataset_data_provider.DatasetDataProvider(
         _dataset(path), num_readers=1, shuffle=training, common_queue_capacity=2000, common_queue_min=1000, seed=1)
     image, label = provider.get(['image', 'label'])

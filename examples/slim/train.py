@@ -2,8 +2,8 @@
 
     python train.py [--network MobileNetV1] [--bits 8] [--output_dir slim_results] [--quick]
 
-All is slim: a dataset that is read through queues, slim.learning.train and slim.evaluation. Two lines of `train` quantize the
-training, one of `evaluate` the evaluation.
+Everything is slim: a dataset read through queues, slim.learning.train and slim.evaluation. Two lines of `train` quantize the
+training, one of `evaluate` quantizes the evaluation.
 """
 import argparse
 import glob
@@ -38,7 +38,7 @@ OUTPUTS = {'MobileNetV1': 'MobilenetV1/SpatialSqueeze', 'ResNet': 'resnet_v1/Spa
 
 
 class Settings(NamedTuple):
-    """How much is trained. Learning rates fall to 0 along a cosine."""
+    """Lengths of the trainings. Learning rates fall to 0 along a cosine."""
     float_steps: int = 600
     float_rate: float = 4e-3
     finetune_steps: int = 240
@@ -66,7 +66,7 @@ def main(arguments):
 def _train_both(name, files, test, settings, options):
     """The row of the table for a network."""
     directory = os.path.join(options.output_dir, name)
-    shutil.rmtree(directory, ignore_errors=True)  # slim would go on from the checkpoint that it finds
+    shutil.rmtree(directory, ignore_errors=True)  # slim would continue from a checkpoint in the directory
     logs = {kind: os.path.join(directory, kind) for kind in ('float', 'quantized')}
     config = vai_q_tensorflow.QuantizeConfig(
         input_nodes=[INPUT], output_nodes=[OUTPUTS[name]], input_shapes=[[-1, 28, 28, 1]], weight_bit=options.bits,
@@ -82,7 +82,7 @@ def _train_both(name, files, test, settings, options):
 
 
 def train(name, path, logs, steps, rate, config=None, float_checkpoint=None):
-    """Trains a network by slim.learning.train; with a config quantization-aware, from the weights of a float checkpoint."""
+    """Trains a network with slim.learning.train; with a config quantization-aware, from the weights of a float checkpoint."""
     with tf.Graph().as_default():
         tf.set_random_seed(1)
         images, labels = records.batches(path, BATCH, training=True)
@@ -108,7 +108,7 @@ def evaluate(name, path, logs, count, config=None, size=250):
         value, update = tf.metrics.accuracy(labels, tf.argmax(logits, -1))
         tf.train.get_or_create_global_step()
         if config:
-            vai_q_tensorflow.CreateQuantizeEvaluationGraph(config)  # after all that reads the logits
+            vai_q_tensorflow.CreateQuantizeEvaluationGraph(config)  # after everything that reads the logits
         return float(slim.evaluation.evaluate_once(
             '', tf.train.latest_checkpoint(logs), logs, num_evals=count // size, eval_op=update, final_op=value,
             summary_op=None))

@@ -1,4 +1,4 @@
-"""The modules of benchmarks/accuracy, which lie in no package."""
+"""The modules of benchmarks/accuracy, which are not a package."""
 import contextlib
 import importlib
 import os
@@ -37,7 +37,7 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 
 
 def measure(script, directory, python, *arguments):
-    """What a quick measurement prints, whose process is forked. python: that of tests/forks.py."""
+    """The output of a quick measurement in a forked process. python: that of tests/forks.py."""
     process = run(['-c', _FORKING, os.path.join(SCRIPTS, script), '--quick', '--output_dir', str(directory), '--processes', '1',
                    *arguments], directory, python)
     assert process.returncode == 0, process.stdout + process.stderr

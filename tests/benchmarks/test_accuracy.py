@@ -1,4 +1,5 @@
-"""The measurement of recipes: tables of given results, what is left out when it is there, and a few steps of all of it."""
+"""The measurement of recipes: tables of given results, runs skipped because their result exists, and a few steps of
+everything."""
 import json
 import os
 import re
@@ -46,7 +47,7 @@ def test_the_last_result_counts_and_quick_ones_do_not(report):
     assert found.figure('fashion', 'plain', 'relu', 'default', 4) == (50, None, None, 0.5, 1)
 
 
-def test_a_table_has_every_recipe_and_a_dash_for_what_is_not_there(report):
+def test_a_table_has_every_recipe_and_a_dash_for_a_missing_result(report):
     table = report.tables(report.Results(lines())).split('###')[1]
     rows = [row.strip('| ').split(' | ') for row in table.splitlines() if row.startswith('| ')]
     cells = {(network, recipe): rest for network, recipe, *rest in rows}
@@ -92,7 +93,7 @@ def test_the_guide_has_the_mean_over_the_networks(report):
 
 @needs_digits
 def test_a_quick_measurement_repeats_nothing(tmp_path, forked_python):
-    """Runs of another commit count only where the options say so."""
+    """Runs of another commit count only if the options say so."""
     file = tmp_path / 'quick' / 'results.jsonl'
     recipes = ['--recipes', 'default', 'post-training', 'float', 'float, trained on']
     assert '4 runs' in measure('measure.py', tmp_path, forked_python, *recipes)

@@ -1,4 +1,4 @@
-"""The frozen EfficientNet-Lite0 computes what NumPy makes of its tensors; which photos there are, and how they are cropped."""
+"""The frozen EfficientNet-Lite0 agrees with NumPy; selection and cropping of photos."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -71,7 +71,7 @@ def forward(tensors, net):
     return tensors['_fc.weight'].astype(np.float64).dot(net) + tensors['_fc.bias']
 
 
-def test_the_graph_computes_what_its_tensors_mean(modules):
+def test_the_graph_agrees_with_numpy(modules):
     lite0, tensors = modules[0], made_tensors()
     image = np.random.RandomState(1).uniform(-1, 1, (lite0.SIZE, lite0.SIZE, 3)).astype(np.float32)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:

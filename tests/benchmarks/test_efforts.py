@@ -1,4 +1,4 @@
-"""The measurement of efforts: its figures, its tables, and what is left out when it is there."""
+"""The measurement of efforts: its figures, its tables, and runs skipped because their result exists."""
 import json
 import os
 import shutil
@@ -79,7 +79,7 @@ def test_the_plan_has_every_effort_and_ablations_where_they_are_measured(modules
     assert not efforts.plan(['fashion'], ['efficientnet_lite0'], ['fast'], [8], [1])
 
 
-def test_tables_have_the_means_of_numpy_and_a_dash_for_what_is_not_there(modules):
+def test_tables_have_the_means_of_numpy_and_a_dash_for_a_missing_result(modules):
     lines = [line('fashion', 'plain', 'standard', 4, seed) for seed in (1, 2, 3)]
     lines += [line('fashion', 'plain', 'standard', 8, seed) for seed in (1, 2)] + [photo_line('high', 8)]
     report = modules['report_efforts']
@@ -143,14 +143,14 @@ def test_tables_replace_what_was_between_the_comments_and_nothing_else(modules, 
 
 
 def result_of(run):
-    """Stands for a measurement in another process."""
+    """Replaces a measurement in another process."""
     if run.bits == 5:
         raise ValueError('made to fail')
     return dict(run._asdict(), accuracy=None, seconds=1.0)
 
 
-def test_a_measurement_that_was_stopped_goes_on_where_it_was(modules, tmp_path, capsys):
-    """Nothing is run twice for a commit, and what fails is said and tried again."""
+def test_an_interrupted_measurement_resumes(modules, tmp_path, capsys):
+    """No run is repeated for a commit; failures are reported and retried."""
     resumable, results = modules['resumable'], modules['results']
     plan = modules['efforts'].plan(['photos'], ['efficientnet_lite0'], ['fast'], [8, 6, 5], [1])
     file = str(tmp_path / 'made' / 'efforts.jsonl')

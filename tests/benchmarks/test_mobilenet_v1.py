@@ -12,7 +12,7 @@ def modules():
         yield found
 
 
-def test_the_network_is_what_the_graph_computes_up_to_the_logits(modules):
+def test_the_network_is_the_graph_up_to_the_logits(modules):
     mobilenet = modules[0]
     with tf.Graph().as_default() as graph:
         images = tf.placeholder(tf.float32, [1, 224, 224, 3], 'input')

@@ -21,7 +21,7 @@ def torch_file():
 
 
 class Storage:
-    """Stands for a storage in a pickle that is being written."""
+    """A storage in a pickle that is being written."""
 
     def __init__(self, key, kind, values):
         self.key, self.kind, self.values = key, kind, np.asarray(values, STORAGES[kind])

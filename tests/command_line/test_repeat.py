@@ -1,4 +1,4 @@
-"""The configuration file beside a model makes the same model again, byte for byte."""
+"""The configuration file of a run repeats it: the model is the same, byte for byte."""
 import glob
 import importlib.util
 import os
@@ -42,7 +42,7 @@ def place(workplace):
 
 @pytest.fixture
 def repeated(command, place):
-    """Runs a command line, and then the file that it left; returns {name: bytes} of the files of the output, twice."""
+    """Runs a command line, and the configuration file that it wrote; returns {name: bytes} of the output of both runs."""
     def run(*arguments, **options):
         status, _, err = command(*arguments, **options)
         assert status == 0, err
@@ -107,7 +107,7 @@ def _float_meta_graph(directory):
 META = {'input_nodes': 'input', 'output_nodes': 'relu', 'input_meta_graph': 'eval.meta', 'output_dir': 'out', 'gpu': '-1'}
 
 
-def test_a_meta_graph_and_what_is_deployed(command, place):
+def test_a_meta_graph_and_its_deployed_model(command, place):
     _float_meta_graph(place)
     train = dict(META, mode='train', input_checkpoint='float.ckpt')
     assert command('quantize', **train)[0] == 0
@@ -120,21 +120,21 @@ def test_a_meta_graph_and_what_is_deployed(command, place):
         trained = saver.save(session, 'trained.ckpt', write_meta_graph=False)
     first, second = _again(command, ['out/quantize_train/' + CONFIG_FILE])
     assert first['quantize_train.ckpt.meta'] == second['quantize_train.ckpt.meta'] and first[CONFIG_FILE] == second[CONFIG_FILE]
-    assert QuantizeConfig.from_file('out/' + CONFIG_FILE).output_nodes == ['relu']  # beside quantize_train_graph.pb
+    assert QuantizeConfig.from_file('out/' + CONFIG_FILE).output_nodes == ['relu']  # next to quantize_train_graph.pb
     status, _, err = command('deploy', **dict(META, input_checkpoint=trained))
     assert status == 0, err
     first, second = _again(command, ['out/deploy/' + CONFIG_FILE])
     assert first[CONFIG_FILE] == second[CONFIG_FILE]
     assert 'latest.json' in first and 'latest.json' in second
     models = [[found[name] for name in sorted(found) if name.endswith('.pb')] for found in (first, second)]
-    assert models[0] == models[1] and len(models[0]) == 2  # names have the time, and so has latest.json
+    assert models[0] == models[1] and len(models[0]) == 2  # names and latest.json contain the time
 
 
 def batches(step):
     return {'input': np.random.RandomState(step).normal(0, 1, (2, 4, 4, 3))}
 
 
-def test_python_leaves_what_the_command_repeats(command, place):
+def test_the_command_repeats_a_call_from_python(command, place):
     config = QuantizeConfig(input_nodes=['input'], output_nodes=['last/BiasAdd'], calib_iter=2, output_dir='out', weight_bit=6)
     quantize_frozen('net.pb', 'images.calib', config, effort='fast', keep_float_weight=0)
     assert repr(QuantizeConfig.from_file('out/' + CONFIG_FILE)) == repr(config)
@@ -145,7 +145,7 @@ def test_python_leaves_what_the_command_repeats(command, place):
     assert first['converted_model_double.pb'] == second['converted_model_double.pb']
 
 
-def test_python_notes_what_it_got(place):
+def test_a_call_from_python_records_its_arguments(place):
     config = QuantizeConfig(input_nodes=['input'], output_nodes=['last/BiasAdd'], calib_iter=1, output_dir='out')
     graph_def = network().graph.as_graph_def()
     quantize_frozen(graph_def, batches, config, effort='fast')
@@ -163,7 +163,7 @@ def test_python_notes_what_it_got(place):
         'command': 'quantize', 'mode': 'eval', 'input_meta_graph': 'eval.meta', 'input_checkpoint': 'float.ckpt', 'bias_bit': 9}
 
 
-def test_a_run_that_fails_leaves_none(command, place):
+def test_a_run_that_fails_writes_none(command, place):
     assert command('quantize', **dict(QUANTIZE, output_nodes='missing'))[0] == 1
     assert command('quantize', **dict(QUANTIZE, input_fn='images.missing'))[0] == 1
     assert not list(place.glob('**/' + CONFIG_FILE))

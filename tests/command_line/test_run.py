@@ -29,7 +29,7 @@ def test_json_and_quiet(command, workplace):
     assert status == 0 and 'is up to date' in json.loads(out)['text']
 
 
-def test_verbose_tells_more(command):
+def test_verbose(command):
     status, _, err = command('quantize', '-v', include_fast_ft=1, fast_ft_epochs=1, **QUANTIZE)
     assert status == 0 and 'Summary: ' in err
     levels = [line.split(': ')[1] for line in err.splitlines() if line.startswith('vai_q_tensorflow quantize: ')]
@@ -107,7 +107,7 @@ class Full:
 @pytest.mark.parametrize('command_name, number, status, code', [
     ('inspect', errno.ENOSPC, 1, errors.INVALID_CONFIG), ('inspect', errno.EPIPE, 0, ''), ('convert', errno.EPIPE, 0, ''),
     ('convert', errno.ENOSPC, 0, 'warning: stdout: No space left on device. The converted model is')])
-def test_a_stdout_that_takes_nothing(workplace, monkeypatch, capsys, command_name, number, status, code):
+def test_a_stdout_that_cannot_be_written(workplace, monkeypatch, capsys, command_name, number, status, code):
     """The files that were written count; `inspect` writes none."""
     words = ['--{}={}'.format(*option) for option in dict(RANGE, gpu='-1').items()]
     words = ['inspect'] + words if command_name == 'inspect' else ['quantize', '--convert_datatype=2'] + words
@@ -141,14 +141,14 @@ def test_the_shell_sees_status_output_and_errors(workplace):
         'The effort is fast instead of standard: other efforts need 24 images of calibration data or more; there are 6.',
         'Analysis: done, 1 batch', 'Writing the model: done, 1 step',
         'Summary: 1 of 1 convolutions and matmuls are quantized, 0 of 4 ops stay float.'], done.stderr
-    with tf.Graph().as_default() as graph:  # nothing on a CPU runs it, of which TensorFlow's runtime logs an error
+    with tf.Graph().as_default() as graph:  # no CPU kernel supports it, and TensorFlow's runtime logs an error
         tf.raw_ops.MaxPool(input=tf.placeholder(tf.float32, [2, 8, 8, 3], name='input'), ksize=[1, 1, 2, 2],
                            strides=[1, 1, 2, 2], padding='VALID', data_format='NCHW', name='relu')
     (workplace / 'nchw.pb').write_bytes(graph.as_graph_def().SerializeToString())
     failed = shell('quantize', *options, '--input_frozen_graph=nchw.pb', '--gpu=-1')
     assert failed.returncode == 1 and failed.stdout == '' and failed.stderr.count('\n') == 1, failed.stderr
     assert '[Quantize_TF1_Unsupported_Graph]' in failed.stderr
-    # TensorFlow's messages are for debugging; the level is set when it is imported already, and read when it logs first.
+    # TensorFlow's messages are for debugging; the level is set after its import, but read when it first logs.
     traced = shell('quantize', *options, '--input_frozen_graph=nchw.pb', '--gpu=-1', '--debug_mode=1')
     assert traced.returncode == 1 and 'Traceback' in traced.stderr and 'tensorflow/core/' in traced.stderr
     assert 'tensorflow/core/' not in done.stderr + failed.stderr

@@ -1,4 +1,4 @@
-"""Work that crashes, is killed, is interrupted or leaves, as the process that waits for it tells."""
+"""Work that crashes, is killed, is interrupted or ends its process, as reported by the parent."""
 import argparse
 import os
 import re
@@ -16,7 +16,7 @@ from vai_q_tf.command_line import supervision
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# Each function is work; TensorFlow is not needed for it. What a signal to the parent may interrupt begins with one.
+# Each function is work without TensorFlow. Work that a signal to the parent interrupts sends it first.
 WORK = '''
 import argparse, atexit, contextlib, os, signal, subprocess, sys, threading, time
 from vai_q_tf.command_line import supervision
@@ -35,7 +35,7 @@ def unfinished():
         open(os.path.join('made', name), 'w').close()
     os.makedirs('made/deeper/model.ckpt_temp_' + 32 * 'b')
     crash()
-def interrupted_by_the_terminal():  # which tells all its processes; the programs that one starts end by it
+def interrupted_by_the_terminal():  # which signals all its processes; programs that one starts end by it
     os.kill(os.getpid(), signal.SIGINT)
     return 0 if subprocess.call(['sh', '-c', 'kill -INT $$; exit 7']) == -signal.SIGINT else 1
 def ending_a_process_of_its_own():
@@ -58,7 +58,7 @@ def cleaned():
     try:
         wait()
     finally:
-        os.kill(os.getpid(), signal.SIGTERM)  # as to all processes of a group
+        os.kill(os.getpid(), signal.SIGTERM)  # as a signal to a process group
         time.sleep(.1)
         os.unlink('made/mine')
         print('noise of the end', file=sys.stderr, flush=True)
@@ -85,13 +85,13 @@ def in_an_import():
         wait()
     time.sleep(20)
     return succeed
-def in_the_background():  # what the shell has it ignore stays ignored
+def in_the_background():  # signals that the shell ignores stay ignored
     os.kill(os.getppid(), signal.SIGHUP)
     os.kill(os.getpid(), signal.SIGHUP)
     return 0
 def at_the_fork(): time.sleep(20)
 def at_the_end(): return 0
-def answer():  # signals, which the end of a process that was told to end ignores
+def answer():  # signals, which are ignored after a process was stopped
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
 fork, waitpid = os.fork, os.waitpid
@@ -129,7 +129,7 @@ for work in (succeed, fail, crash, killed, leave, give_up, unfinished, interrupt
     supervision._GRACE = .3 if work is deaf else 15
     begun = time.time()
     status = supervision.supervise(work if work is in_an_import else lambda: work, options)
-    assert time.time() - begun < 10, work  # neither the sleep nor the grace, which are longer
+    assert time.time() - begun < 10, work  # the sleep and the grace are longer
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
     stopped = status > 128 or work in (done_all_the_same, at_the_end)
     assert signal.getsignal(signal.SIGINT) is (signal.SIG_IGN if stopped else signal.default_int_handler), work
@@ -174,12 +174,12 @@ supervision.supervise(lambda: work, None)
 '''
 
 
-def test_work_ends_with_the_process_that_waits_for_it(tmp_path):
+def test_work_ends_with_its_parent(tmp_path):
     environment = dict(os.environ, PYTHONPATH=ROOT)
     with subprocess.Popen([sys.executable, '-c', ALONE], env=environment, stdout=subprocess.PIPE) as parent:
         child, begun = int(parent.stdout.readline()), time.time()
         parent.kill()
-        parent.stdout.read()  # the child has it open as long as it runs
+        parent.stdout.read()  # the child keeps it open while it runs
     assert time.time() - begun < 10
     assert not os.path.exists('/proc/{}/cwd'.format(child))
 
@@ -190,7 +190,7 @@ def _options(tmp_path, **options):
         config=argparse.Namespace(output_dir=str(tmp_path / 'out'))), **options))
 
 
-def test_what_is_left_unfinished_is_removed_and_nothing_else(tmp_path, monkeypatch):
+def test_only_unfinished_files_are_removed(tmp_path, monkeypatch):
     name, saver = '.' + 16 * '0f', 'model.ckpt_temp_' + 16 * 'a1'
     others = ['.' + 31 * '0', '.' + 33 * '0', 32 * '0', '_temp_' + 32 * '0', 'model.ckpt_temp_' + 31 * '0']
     for folder in ('out/deep', 'graphs/deep', 'elsewhere'):
@@ -249,7 +249,7 @@ def test_a_signal_without_a_name(tmp_path):
 
 
 def _crashing_graph():
-    """A GraphDef that ends TensorFlow in the shape function of its node 'op'."""
+    """A GraphDef on which TensorFlow crashes, in the shape function of the node 'op'."""
     with tf.Graph().as_default() as graph:
         tf.nn.relu(tf.transpose(tf.placeholder(tf.float32, [1, 8, 8, 4], name='input'), [0, 2, 1, 3], name='op'), name='relu')
     graph_def = graph.as_graph_def()

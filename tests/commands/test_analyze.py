@@ -1,4 +1,4 @@
-"""analyze: what it prints and writes, and what it refuses."""
+"""analyze: its output and its errors."""
 import json
 import os
 

@@ -1,4 +1,4 @@
-"""compare: what it prints and writes, its exit status, and what it refuses."""
+"""compare: its output, its exit status and its errors."""
 import json
 
 import pytest

@@ -1,4 +1,4 @@
-"""inspect: the command that it proposes, and what it refuses."""
+"""inspect: the command that it proposes, and its errors."""
 import shlex
 
 from tests.command_line.conftest import small_network

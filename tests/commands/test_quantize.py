@@ -1,4 +1,4 @@
-"""quantize: what it writes, how it calls the functions of Python, and what it refuses."""
+"""quantize: its output, the calls of the Python functions, and its errors."""
 import shlex
 
 import pytest
@@ -10,7 +10,7 @@ from vai_q_tf.graph.view import GraphView
 from vai_q_tf.summary.quantize_result import QuantizeResult
 
 
-def test_quantize_writes_the_model_and_says_where(command, workplace):
+def test_the_model_and_the_answer(command, workplace):
     status, out, err = command('quantize', **QUANTIZE)
     assert status == 0, err
     assert out == 'The quantized model is ./quantize_results/quantize_eval_model.pb\n'

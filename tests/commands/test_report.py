@@ -13,7 +13,7 @@ from vai_q_tf.lint.lint import lint
 
 
 def _page(path):
-    """(the text of a report, the names of its tensors, the names of its plots)"""
+    """The text of a report, the names of its tensors, and the names of its plots."""
     text = path.read_text()
     data, plots = (json.loads(re.search('id="{}">(.*?)</script>'.format(name), text).group(1))
                    for name in ('page-data', 'plot-data'))
@@ -22,7 +22,7 @@ def _page(path):
 
 @pytest.fixture
 def quantized(command, workplace):
-    """The folder of a model that was quantized with a report."""
+    """The folder of a model quantized with --report."""
     status, _, stderr = command('quantize', '--report', input_frozen_graph='float.pb', input_nodes='input', output_nodes='relu',
                                 input_fn='calib_module.calib', calib_iter=2, effort='fast', output_dir='results')
     assert not status, stderr
@@ -30,7 +30,7 @@ def quantized(command, workplace):
     return workplace / 'results'
 
 
-def test_quantize_writes_it_and_takes_an_old_one_away(quantized, command):
+def test_quantize_writes_it_and_removes_an_old_one(quantized, command):
     text, names, plots = _page(quantized / 'quantize_report.html')
     assert plots == {'network', 'histogram', 'depth'}
     assert sorted(names) == ['bias/wquant', 'input/aquant', 'relu/aquant', 'weights/wquant']
@@ -41,7 +41,7 @@ def test_quantize_writes_it_and_takes_an_old_one_away(quantized, command):
     assert not status and not (quantized / 'quantize_report.html').exists()
 
 
-def test_report_with_all_without_data_and_without_the_float_graph(quantized, command):
+def test_report_with_and_without_data_and_float_graph(quantized, command):
     model = str(quantized / 'quantize_eval_model.pb')
     path = quantized / 'quantize_eval_model_report.html'
     status, stdout, stderr = command('report', input_frozen_graph=model, float_graph='float.pb', input_nodes='input',
@@ -57,8 +57,8 @@ def test_report_with_all_without_data_and_without_the_float_graph(quantized, com
 
 
 @pytest.mark.parametrize('has_shapes', [True, False])
-def test_shapes_noted_in_the_model_count_for_lint(quantized, command, has_shapes):
-    """An op that the compiler does not know needs one: else the report would refuse what `lint` of the file accepts."""
+def test_shapes_in_the_model_count_for_lint(quantized, command, has_shapes):
+    """An op that the compiler does not know needs a shape. `report` and `lint` of the file have to agree."""
     graph_def = tf.GraphDef.FromString((quantized / 'quantize_eval_model.pb').read_bytes())
     last = graph_def.node.add(name='last', op='Tanh', input=['relu/aquant'])
     last.attr['T'].type = tf.float32.as_datatype_enum

@@ -1,4 +1,4 @@
-"""sensitivity: its options, the bits that it prints, and what it refuses."""
+"""sensitivity: its options, the bits that it prints, and its errors."""
 import json
 import os
 

@@ -1,4 +1,4 @@
-"""update: what it reports."""
+"""update: its answer."""
 
 
 def test_update(command, refused, calls):

@@ -1,4 +1,4 @@
-"""The lists of a QuantizeConfig: a change keeps them valid, or raises what an assignment raises and changes nothing."""
+"""A change of a list of a QuantizeConfig keeps it valid, or raises the error of an assignment and changes nothing."""
 import copy
 import json
 import pickle
@@ -17,7 +17,7 @@ VALID = {'input_nodes': ['a', 'b'], 'output_nodes': ['c', 'a', 'd'], 'ignore_nod
          'nodes_method': ['a:2', 'b:0'], 'input_shapes': [[-1, 2, 3, 4], [1, 8]]}
 WRONG = {'input_nodes': 5, 'output_nodes': None, 'ignore_nodes': ['x'], 'nodes_bit': 'b:25', 'nodes_method': 'b:3',
          'input_shapes': [0, 'x']}
-# As a script may give it, and as it is kept.
+# A value of a script, and the value that is kept.
 LOOSE = {'input_nodes': (' x ', 'x'), 'output_nodes': ('x ', 'x'), 'ignore_nodes': (' x', 'x'), 'nodes_bit': ('x : 8 ', 'x:8'),
          'nodes_method': ('x: 1', 'x:1'), 'input_shapes': (('?', '3', None), [-1, 3, -1])}
 
@@ -53,7 +53,7 @@ OTHER_CHANGES = {
 
 
 def _outcome(change, *args):
-    """What a change returns or raises, comparable."""
+    """The result or the error of a change, comparable."""
     try:
         return 'returned', change(*args)
     except Exception as error:
@@ -73,7 +73,7 @@ def test_every_method_that_changes_a_list_is_checked():
 
 @pytest.mark.parametrize('name', sorted(VALID))
 @pytest.mark.parametrize('change', sorted(ADDING))
-def test_what_is_added_is_converted_and_checked(name, change):
+def test_new_entries_are_converted_and_checked(name, change):
     config = QuantizeConfig(**{name: VALID[name]})
     values, (given_entry, kept) = getattr(config, name), LOOSE[name]
     expected = _plain(VALID[name])
@@ -90,14 +90,14 @@ def test_what_is_added_is_converted_and_checked(name, change):
 
 @pytest.mark.parametrize('name', sorted(VALID))
 @pytest.mark.parametrize('change', sorted(OTHER_CHANGES))
-def test_what_is_taken_away_or_moved_is_as_in_any_list(name, change):
+def test_other_changes_are_those_of_any_list(name, change):
     expected, config = _plain(VALID[name]), QuantizeConfig(**{name: VALID[name]})
     assert _outcome(OTHER_CHANGES[change], getattr(config, name)) == _outcome(OTHER_CHANGES[change], expected)
     assert getattr(config, name) == expected
 
 
 @pytest.mark.parametrize('change', ['pop', 'remove', 'clear', 'del', 'del slice', '*= 0'])
-def test_what_is_taken_away_is_checked_too(change):
+def test_removing_is_checked(change):
     def check(values):
         if not values:
             raise ValueError('nothing left')
@@ -155,7 +155,7 @@ def test_a_wrong_dimension_in_a_shape_is_refused_as_in_an_assignment(change, wro
     assert config.input_shapes == VALID['input_shapes']
 
 
-def test_a_shape_at_hand_stays_that_of_the_config_whatever_becomes_of_the_others():
+def test_a_reference_to_a_shape_stays_valid_when_others_change():
     config = QuantizeConfig(input_shapes=[[1], [2]])
     second = config.input_shapes[1]
     config.input_shapes.append([3])
@@ -221,7 +221,7 @@ def test_tensorflow_and_numpy_take_them():
 @pytest.mark.parametrize('twin', [copy.copy, copy.deepcopy] + [
     lambda config, protocol=protocol: pickle.loads(pickle.dumps(config, protocol))
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1)])
-def test_a_copied_config_is_independent_and_goes_on_checking(twin):
+def test_a_copied_config_is_independent_and_checked(twin):
     config = QuantizeConfig(weight_bit=4, position_decay=.5, **VALID)
     other = twin(config)
     assert type(other) is QuantizeConfig and repr(other) == repr(config) and vars(other) == vars(config)
@@ -247,7 +247,7 @@ def test_threads_may_add_to_one_list():
     assert names == ['node'] * 1200
 
 
-def test_what_is_added_is_checked_alone():
+def test_only_new_entries_are_checked():
     checked = []
     values = CheckedList(['a'], lambda given: checked.append(list(given)) or list(given))
     values.append('b')

@@ -1,4 +1,4 @@
-"""Configuration files: what they may have, and that everything else is an error that says where it is."""
+"""Configuration files that are read, and errors that name the file, the key and its line."""
 import json
 import os
 import re
@@ -39,7 +39,7 @@ READ = {'command': 'quantize', 'input_frozen_graph': 'float.pb', 'input_nodes': 
 
 @pytest.fixture
 def config_file(tmp_path):
-    """Writes bytes or text; returns the path, whose name the messages have."""
+    """Writes bytes or text to run.yaml, and returns its path."""
     def write(content):
         path = tmp_path / 'run.yaml'
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -55,7 +55,7 @@ def test_yaml(config_file):
 
 def test_json_by_its_content(config_file):
     values = dict(yaml.safe_load(EXAMPLE.replace('?', 'null')), output_dir='a/\U0001f600')
-    text = json.dumps(values, indent=1).replace('\n ', '\n\t')  # tabs are no YAML
+    text = json.dumps(values, indent=1).replace('\n ', '\n\t')  # YAML has no tabs
     assert read_config_file(config_file('\ufeff ' + text)) == dict(READ, output_dir='a/\U0001f600')
 
 
@@ -64,7 +64,7 @@ def test_json_by_its_content(config_file):
     ('input_shapes: []', 'input_shapes', []), ('input_shapes: [[null, 2]]', 'input_shapes', [[-1, 2]]),
     ('gpu: 0,1', 'gpu', '0,1'), ('gpu: [0, 1]', 'gpu', '0,1'), ('gpu: 3', 'gpu', '3'),
     ('custom_op_so: [Op:a.so, Other:b.so]', 'custom_op_so', 'Op:a.so,Other:b.so'),
-    # YAML 1.1 takes these for a date, an octal number, a boolean, a number of base 60 and one with separators.
+    # In YAML 1.1 these are a date, an octal number, a boolean, a number of base 60 and one with separators.
     ('output_dir: 2024-01-01', 'output_dir', '2024-01-01'), ('output_dir: 010', 'output_dir', '010'),
     ('input_fn: on', 'input_fn', 'on'), ('ignore_nodes: [1:30, yes, 1_000]', 'ignore_nodes', ['1:30', 'yes', '1_000']),
     ('percentile: 99', 'percentile', 99.0), ('target_bits: 5', 'target_bits', 5.0), ("calib_iter: '7'", 'calib_iter', 7),
@@ -117,7 +117,7 @@ def test_null_is_the_default(config_file):
     (b'fast_ft_lr: 1e400', CONFIG, ['fast_ft_lr']), (b'{"percentile": NaN}', CONFIG, ['percentile']),
     (b'{"input_fn": "\\ud800"}', CONFIG, ['input_fn', 'UTF-8']), (b'gpu_memory_fraction: 2', CONFIG, ['at most 1']),
     (b'command: optimise', CONFIG, ['command', 'quantize']), (b'command: [quantize]', CONFIG, ['command'])])
-def test_what_no_file_may_have(config_file, content, code, words):
+def test_refused_files(config_file, content, code, words):
     path = config_file(content)
     for call in (lambda: read_config_file(path), lambda: parse(['quantize', '--config', path])):
         with pytest.raises(QuantizeError) as caught:
@@ -134,7 +134,7 @@ def test_a_file_that_cannot_be_read(tmp_path):
         assert caught.value.code == INPUT
 
 
-def test_the_command_line_goes_before_the_file(config_file):
+def test_the_command_line_takes_precedence(config_file):
     path = config_file(EXAMPLE)
     options = parse(['--config', path])
     assert options.command == 'quantize'
@@ -146,9 +146,10 @@ def test_the_command_line_goes_before_the_file(config_file):
     assert (options.command, options.config.calib_iter, options.gpu, options.add_shapes) == ('dump', 3, '', 1)
     assert (options.config.input_nodes, options.config.ignore_nodes, options.config.do_cle) == (['x'], ['y'], 0)
     assert options.fast_ft_lr == 2 and options.strict and options.config.output_nodes == ['logits/BiasAdd']
+    assert parse(['quantize', '--config', config_file('freeze_bn_step: 3')]).config.freeze_bn_step == 3  # is not an option
 
 
-def test_what_fields_say_together_is_checked(config_file):
+def test_fields_are_checked_against_each_other(config_file):
     with pytest.raises(QuantizeError, match='4 dimensions'):
         parse(['quantize', '--config', config_file('target_type: DPUCZDX8G\ninput_shapes: [[1, 2]]')])
 

@@ -1,4 +1,4 @@
-"""What is written is what is read: hypothesis takes every option and field through a file."""
+"""Every option and field that is written is read again, tried by hypothesis."""
 import json
 
 from hypothesis import HealthCheck, given, settings

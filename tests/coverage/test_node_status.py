@@ -1,4 +1,4 @@
-"""What is said of each op is what is in the model: told from the written nodes alone, under many options."""
+"""The status of each op agrees with the nodes of the model, for many options."""
 import collections
 import random
 import re
@@ -68,7 +68,7 @@ def _assert_agreement(graph_def, config):
 
 
 @pytest.mark.parametrize('seed', range(8))
-def test_the_model_is_as_inspect_says(seed):
+def test_the_status_agrees_with_the_model(seed):
     dice = random.Random(seed)
     graph_def, outputs = _network(dice)
     names = [node.name for node in graph_def.node if node.op not in ('Const', 'Placeholder')]
@@ -79,11 +79,11 @@ def test_the_model_is_as_inspect_says(seed):
             config = QuantizeConfig(inputs, outputs, **options)
             _assert_agreement(graph_def, config)
         except QuantizeError:
-            assert turn, 'only a range or names that do not fit are refused'
+            assert turn, 'without options nothing is refused'
 
 
 def _by_hand():
-    """(GraphView, QuantPlan) of a network whose plan is written here: what is told of it needs no rule."""
+    """(GraphView, QuantPlan) of a network with a plan written by hand."""
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, 4, 4, 2], name='x')
         weights = tf.constant(np.ones([1, 1, 2, 2], np.float32), name='w')
@@ -119,11 +119,11 @@ def _by_hand():
 
 
 @pytest.mark.parametrize('target', ['DPUCAHX8L', 'DPUCAHX8H'])
-def test_what_is_said_of_a_plan_by_hand(target):
+def test_each_status_in_a_plan_by_hand(target):
     found = {node.name: node for node in inspect_nodes(*_by_hand(), TARGETS[target])}
-    assert not {'integers', 'shape', 'k', 'kk', 'w'} & set(found), 'those that compute no floats that depend on the inputs'
+    assert not {'integers', 'shape', 'k', 'kk', 'w'} & set(found), 'they compute no floats that depend on the inputs'
     note = ['depthwise convolution needs a configuration with the DWC option'] * (target == 'DPUCAHX8H')
-    told = {name: (node.status, node.detail.split('; '), node.device) for name, node in found.items()}
+    statuses = {name: (node.status, node.detail.split('; '), node.device) for name, node in found.items()}
     conv = 'weight w/wquant: 8 bits'
     for name, expected in {
             'x': (QUANTIZED, ['input x/aquant: 8 bits'], 'DPU'),
@@ -139,7 +139,7 @@ def test_what_is_said_of_a_plan_by_hand(target):
             'erf': (FLOAT, ['because of erf', 'its result becomes activation erf/aquant: 8 bits'], 'CPU'),
             'mean': (FUSED, ['quantized as scale/aquant'], 'DPU'),
             'scale': (QUANTIZED, ['activation scale/aquant: 8 bits', 'constant k/wquant: 8 bits'], 'DPU')}.items():
-        assert told[name] == expected, name
+        assert statuses[name] == expected, name
     for name in ('ignored', 'erf', 'top', 'float', 'out'):
         assert found[name].reason == 'because of ' + name
     assert {name for name, node in found.items() if node.reason.startswith('nothing')} == {'minus', 'add', 'strided_slice_1'}
@@ -157,7 +157,7 @@ def test_readers_are_those_of_all_outputs():
     assert [readers(view, name) for name in ('split', 'a', 'unknown', 'end')] == [['a', 'b'], ['unknown'], ['end'], []]
 
 
-def test_an_addition_of_quantized_tensors_behind_a_float_op():
+def test_an_addition_of_quantized_tensors_after_a_float_op():
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, 4, 4, 2], name='x')
         conv = tf.nn.conv2d(x, np.ones([1, 1, 2, 2], np.float32), 1, 'SAME', name='conv')

@@ -1,7 +1,8 @@
-"""The summary of a quantization, against networks of which a person can say what is in them."""
+"""The summary of a quantization, for networks whose ops are easily counted."""
 import logging
 
 import numpy as np
+import pytest
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
@@ -81,7 +82,7 @@ def test_ops_that_no_plan_quantizes_are_heavy():
                                    'DepthwiseConv2dNativeBackpropInput', 'Einsum', 'SparseMatMul'] and not found.quantized
 
 
-def test_reasons_come_by_their_number_and_weights_count_that_are_there():
+def test_reasons_are_sorted_by_frequency_and_ops_without_weights_do_not_count():
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, 4, 4, 2], name='x')
         for name in 'abcdef':
@@ -107,37 +108,38 @@ def test_the_line_of_a_network_without_weights():
         'there are no convolutions and matmuls, 2 of 3 ops stay float')
 
 
-def _told(caplog, found):
-    caplog.clear()
-    tf.get_logger().propagate = True
-    with caplog.at_level(logging.WARNING):
-        warn(found)
-    return [record.getMessage() for record in caplog.records]
+@pytest.fixture
+def warnings_of(caplog, monkeypatch):
+    """A function from a Coverage to the warnings about it."""
+    monkeypatch.setattr(tf.get_logger(), 'propagate', True)
+
+    def log(found):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            warn(found)
+        return [record.getMessage() for record in caplog.records]
+    return log
 
 
-def _warnings(caplog, build, **options):
-    return _told(caplog, coverage(*_decided(build, **options)))
-
-
-def test_the_first_three_of_the_weights_that_stay_float_are_named(caplog):
+def test_the_first_three_of_the_weights_that_stay_float_are_named(warnings_of):
     def of(quantized, floats, ops='abcdefg'):
         return Coverage(tuple(ops), tuple('Op' + name for name in ops), tuple(quantized), 9, (('why', tuple(floats)),))
-    assert not _told(caplog, of('ab', 'cd', 'abcd')) and not _told(caplog, of('abcd', 'efg'))
-    assert _told(caplog, of('ad', 'bcefg')) == [
+    assert not warnings_of(of('ab', 'cd', 'abcd')) and not warnings_of(of('abcd', 'efg'))
+    assert warnings_of(of('ad', 'bcefg')) == [
         "Only 2 of 7 convolutions and matmuls are quantized: Opb 'b': why; Opc 'c': why; Ope 'e': why and 2 more"]
-    assert _told(caplog, of('a', 'bcd', 'abcd'))[0].endswith("Opd 'd': why")
-    assert _told(caplog, of('a', 'bd', 'abcd')) == [
-        "Only 1 of 4 convolutions and matmuls are quantized: Opb 'b': why; Opd 'd': why"], 'c is computed with another op'
+    assert warnings_of(of('a', 'bcd', 'abcd'))[0].endswith("Opd 'd': why")
+    assert warnings_of(of('a', 'bd', 'abcd')) == [
+        "Only 1 of 4 convolutions and matmuls are quantized: Opb 'b': why; Opd 'd': why"], 'c is fused with another op'
 
 
-def test_a_warning_where_little_is_quantized(caplog):
-    assert not _warnings(caplog, _convolutions)
-    assert not _warnings(caplog, _convolutions, ignore_nodes=['conv0', 'conv1'])
-    text, = _warnings(caplog, _convolutions, ignore_nodes=['conv0', 'conv1', 'conv2'])
+def test_a_warning_where_little_is_quantized(warnings_of):
+    assert not warnings_of(coverage(*_decided(_convolutions)))
+    assert not warnings_of(coverage(*_decided(_convolutions, ignore_nodes=['conv0', 'conv1'])))
+    text, = warnings_of(coverage(*_decided(_convolutions, ignore_nodes=['conv0', 'conv1', 'conv2'])))
     assert text.startswith("Only 2 of 5 convolutions and matmuls are quantized: Conv2D 'conv0': it is in ignore_nodes")
-    text, = _warnings(caplog, _pooled, ignore_nodes=['conv{}'.format(index) for index in range(5)])
+    text, = warnings_of(coverage(*_decided(_pooled, ignore_nodes=['conv{}'.format(index) for index in range(5)])))
     assert text.startswith('No weights are quantized: ') and text.endswith(' and 2 more')
-    text, = _warnings(caplog, _weights_on_the_left)
+    text, = warnings_of(coverage(*_decided(_weights_on_the_left)))
     assert text.startswith("No weights are quantized: MatMul 'left': it has no weights")
-    text, = _warnings(caplog, _no_weights)
+    text, = warnings_of(coverage(*_decided(_no_weights)))
     assert text.startswith('No weights are quantized: ') and 'there are no convolutions and matmuls' in text

@@ -6,6 +6,7 @@ import tensorflow as tf
 from tests.combinations import each_value_once
 from tests.integrations import trainings
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeError, distillation_loss, errors
+from vai_q_tf.distillation.teacher import Teacher
 
 v1 = tf.compat.v1
 STUDENT = 'logits/BiasAdd/aquant:0'
@@ -61,7 +62,7 @@ def test_the_value(tmp_path, checkpoint, before, settings):
 
 
 def test_the_value_of_known_logits(tmp_path, checkpoint):
-    """Far apart, the divergence is not symmetric; equal, it is 0; certain, it is finite."""
+    """The divergence is not symmetric, 0 for equal logits, and finite for extreme ones."""
     training = _Training(tmp_path, checkpoint)
     teacher = np.zeros([16, 4], np.float32)
     teacher[:, 0] = np.linspace(-3, 8, 16)
@@ -101,7 +102,7 @@ def test_no_gradient_goes_through_the_teacher(tmp_path, checkpoint):
     assert tf.gradients(training.term, training.run.images) != [None]
 
 
-def test_what_asks_twice_gets_one_term(tmp_path, checkpoint):
+def test_a_second_call_gets_the_same_term(tmp_path, checkpoint):
     training = _Training(tmp_path, checkpoint)
     graph = v1.get_default_graph()
     version = graph.version
@@ -117,7 +118,6 @@ def test_what_asks_twice_gets_one_term(tmp_path, checkpoint):
 
 
 def test_another_output_node(tmp_path, checkpoint):
-    """Of two heads the named one."""
     images = v1.placeholder(tf.float32, [None, 8, 8, 2])
     tf.identity(trainings.network(images, True), 'second')
     settings = trainings.config(tmp_path).replace(output_nodes=['logits/BiasAdd', 'second'])
@@ -153,7 +153,7 @@ def test_wrong_checkpoints(tmp_path, checkpoint):
         _refused(errors.INVALID_INPUT, 'no value of 2 variables of the network: norm/moving_mean, norm/moving_variance',
                  lambda: distillation_loss(settings, lacking))
         _refused(errors.INVALID_INPUT, 'is one of a quantized training', lambda: distillation_loss(settings, trained))
-        distillation_loss(settings, prefix)  # positions without a vote: weights of before the first step
+        distillation_loss(settings, prefix)  # has positions, but no votes: it is from before the first step
 
 
 def test_another_network(tmp_path, checkpoint):
@@ -163,10 +163,21 @@ def test_another_network(tmp_path, checkpoint):
              lambda: distillation_loss(trainings.config(tmp_path), checkpoint))
 
 
+def test_a_parameter_of_another_type(tmp_path):
+    with tf.Graph().as_default(), v1.Session() as session:
+        half = v1.get_variable('conv/kernel', [3, 3, 2, 8], tf.float16)
+        session.run(half.initializer)
+        prefix = v1.train.Saver().save(session, str(tmp_path / 'half.ckpt'))
+    net = tf.identity(v1.placeholder(tf.float32, [None, 8, 8, 2]), 'net_in')
+    v1.layers.conv2d(net, 8, 3, use_bias=False, name='conv')
+    _refused(errors.INVALID_INPUT, r'1 variables.*: conv/kernel \(float32, in the checkpoint float16\)', lambda: Teacher(
+        v1.get_default_graph(), trainings.config(tmp_path).replace(output_nodes=['conv/Conv2D']), prefix, 'conv/Conv2D'))
+
+
 @pytest.mark.parametrize('output, text', [
     ('pool', r"node 'pool' has the shape \(\?, 1, 1, 8\)"), ('softmax', "the result of a softmax, 'softmax'"),
     ('copy', "the result of a softmax, 'softmax'"), ('value/BiasAdd', r'has the shape \(\?, 1\)')])
-def test_outputs_that_are_no_logits(tmp_path, checkpoint, output, text):
+def test_outputs_that_are_not_logits(tmp_path, checkpoint, output, text):
     net = trainings.network(v1.placeholder(tf.float32, [None, 8, 8, 2]), True)
     tf.reduce_mean(v1.get_default_graph().get_tensor_by_name('relu:0'), [1, 2], True, 'pool_2')
     tf.identity(tf.nn.softmax(net, name='softmax'), 'copy')
@@ -178,7 +189,7 @@ def test_outputs_that_are_no_logits(tmp_path, checkpoint, output, text):
     _refused(errors.UNSUPPORTED_GRAPH, text.replace('pool', 'pool_2'), lambda: distillation_loss(settings, prefix))
 
 
-def test_what_else_is_refused(tmp_path, checkpoint):
+def test_other_refusals(tmp_path, checkpoint):
     settings = trainings.config(tmp_path)
     with pytest.raises(TypeError, match='config must be'):
         distillation_loss('config', checkpoint)

@@ -1,4 +1,4 @@
-"""Distillation: its settings, and what is refused of them."""
+"""The settings of Distillation, and the values that it refuses."""
 import pathlib
 
 import pytest
@@ -18,14 +18,14 @@ def test_defaults():
 @pytest.mark.parametrize('field, value', [
     ('temperature', 0), ('temperature', -1.0), ('temperature', float('nan')), ('temperature', float('inf')),
     ('temperature', 'warm'), ('temperature', None), ('temperature', True), ('weight', -0.5), ('weight', float('nan'))])
-def test_numbers_that_cannot_be(field, value):
+def test_numbers_out_of_range(field, value):
     with pytest.raises(QuantizeError, match='{} is {!r}; expected a number'.format(field, value)) as raised:
         Distillation('float', **{field: value})
     assert raised.value.code == errors.INVALID_CONFIG
 
 
 @pytest.mark.parametrize('fields', [dict(float_checkpoint=1), dict(output_node=3)])
-def test_what_is_no_string(fields):
+def test_a_wrong_type(fields):
     with pytest.raises(TypeError, match='{} must be a string, got int'.format(list(fields)[0])):
         Distillation(**fields)
 
@@ -33,12 +33,12 @@ def test_what_is_no_string(fields):
 def test_a_checkpoint_is_needed(tmp_path):
     assert Distillation().with_checkpoint('float') == Distillation('float')
     assert Distillation('own').with_checkpoint('float') == Distillation('own')
-    for call in (lambda: Distillation().with_checkpoint(None), lambda: distillation_loss(trainings.config(tmp_path), None)):
+    for call in (lambda: Distillation().with_checkpoint(), lambda: distillation_loss(trainings.config(tmp_path), None)):
         with pytest.raises(QuantizeError, match='no float checkpoint'):
             call()
 
 
-def test_what_an_argument_means():
+def test_the_argument_distillation():
     settings = Distillation('float')
     assert require_distillation(settings) is settings
     assert require_distillation(True) == Distillation()

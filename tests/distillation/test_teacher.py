@@ -1,4 +1,4 @@
-"""The teacher: the float network at inference, whatever the student does, and no part of what is saved or deployed."""
+"""The teacher stays the float network at inference while the student trains, and is neither saved nor deployed."""
 import glob
 
 import numpy as np
@@ -36,7 +36,7 @@ def expected(checkpoint):
 
 
 def _training(directory, checkpoint):
-    """A Run on the loss with the term, with a train op; without a checkpoint one without the term."""
+    """A Run with a train op; with a checkpoint its loss has the term."""
     run = trainings.Run()
     config = trainings.config(directory)
     if checkpoint:
@@ -47,11 +47,11 @@ def _training(directory, checkpoint):
 
 
 def _course(directory, checkpoint):
-    """A Run after two steps, with `values` of its logits from before and after them, and what it saved and `executed`."""
+    """A Run after two steps: its logits before and after them (`values`), the op types of a step (`executed`), its files."""
     with tf.Graph().as_default() as graph:
         run, saver = _training(directory, checkpoint), v1.train.Saver()
         logits = [graph.get_tensor_by_name(name) for name in ([TEACHER] if checkpoint else []) + ['logits/BiasAdd/aquant:0']]
-        # The graph optimizer would fuse what is to be counted.
+        # The graph optimizer would fuse ops that the test counts.
         run.session = v1.Session(config=exact(quick_tensorflow.one_thread()))
         run.session.run(v1.global_variables_initializer())
         run.feed = dict(zip((run.images, run.labels), trainings.batch(2)))
@@ -85,7 +85,7 @@ def test_it_stays_the_float_network_while_the_student_trains(distilled, expected
     assert np.abs(student_after - student).max() > 0.01
 
 
-def test_no_collection_and_no_checkpoint_knows_it(distilled, plain):
+def test_it_is_in_no_collection_and_no_checkpoint(distilled, plain):
     graph = distilled.session.graph
     for key in graph.get_all_collection_keys():
         if key != v1.GraphKeys.COND_CONTEXT:
@@ -95,14 +95,14 @@ def test_no_collection_and_no_checkpoint_knows_it(distilled, plain):
         assert distilled.session.run(v1.report_uninitialized_variables()).size == 0
 
 
-def test_the_step_runs_it_once_and_differentiates_it_not(distilled, plain):
+def test_a_step_runs_it_once_and_does_not_differentiate_it(distilled, plain):
     more = {'Conv2D': 1, 'MatMul': 1, 'FusedBatchNormV3': 1, 'Conv2DBackpropFilter': 0, 'Conv2DBackpropInput': 0,
             'VaiFixNeuron': 0, 'RestoreV2': 0}
     assert {name: distilled.executed.count(name) - plain.executed.count(name) for name in more} == more
 
 
-def test_it_reads_what_goes_in(distilled):
-    """The rewrite quantizes the input of the student alone."""
+def test_it_reads_the_float_input(distilled):
+    """The rewrite quantizes the input of the student only."""
     graph = distilled.session.graph
     assert graph.get_operation_by_name('vai_q_tf/teacher/conv/Conv2D').inputs[0].op.name == 'net_in'
     assert graph.get_operation_by_name('conv/Conv2D').inputs[0].op.name == 'net_in/aquant'
@@ -118,7 +118,7 @@ def _nodes(path):
 
 
 def test_a_restart_has_the_same_teacher(tmp_path, checkpoint, expected):
-    """A session that was killed goes on from its checkpoint; the teacher is that of the float one again."""
+    """A killed training resumes from its checkpoint; the teacher has the weights of the float checkpoint again."""
     def train(directory, steps):
         losses = []
         with tf.Graph().as_default():
@@ -171,7 +171,7 @@ def _dropout_network(images, training):
 
 
 def _parts_network(images, training):
-    """Weights inside of the range that are cut into parts."""
+    """Partitioned weights inside the range."""
     with v1.variable_scope('parts', partitioner=v1.fixed_size_partitioner(2)):
         return recipes.layers_network(images, training)
 
@@ -191,7 +191,7 @@ NETWORKS = {function.__name__: function for function in (
 
 @pytest.mark.parametrize('name', sorted(NETWORKS))
 def test_networks(tmp_path, name):
-    """Of every network the teacher's logits are those of the float network at inference."""
+    """The teacher's logits are those of the float network at inference, for every network."""
     def build(training):
         images = tf.identity(tf.constant(recipes.IMAGES[:16]), name='images')
         with v1.variable_scope('', use_resource=name == 'keras_network'):
@@ -221,8 +221,8 @@ def test_networks(tmp_path, name):
             np.testing.assert_array_equal(session.run([TEACHER, train])[0], expected)
 
 
-def test_an_iterator_beside_the_input_is_asked_once(tmp_path, checkpoint):
-    """A step takes one element, of which the teacher sees the rest, too."""
+def test_teacher_and_student_share_an_iterator(tmp_path, checkpoint):
+    """A step takes one element, for both of them."""
     iterator = v1.data.make_initializable_iterator(tf.data.Dataset.range(100))
     offsets = iterator.get_next()
     net = trainings.network(v1.placeholder(tf.float32, [None, 8, 8, 2], 'fed'), True)
@@ -237,7 +237,7 @@ def test_an_iterator_beside_the_input_is_asked_once(tmp_path, checkpoint):
 
 
 def test_towers(tmp_path, checkpoint, expected):
-    """The term of each tower is made with the names of its ends; both have one teacher's weights."""
+    """The term of each tower takes the nodes of the tower; both teachers have the same weights."""
     config, terms, images = trainings.config(tmp_path), [], v1.placeholder(tf.float32, [None, 8, 8, 2])
     towers = ['clone_0', 'clone_1']
     for number, tower in enumerate(towers):

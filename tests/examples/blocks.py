@@ -11,7 +11,7 @@ _COMMANDS = {'python': '"$@"', 'vai_q_tensorflow': '-m vai_q_tf "$@"'}
 
 
 class Document:
-    """text: the whole of it. python, sh, output: its blocks of Python, of command lines, and of what these print.
+    """text: the whole document. python, sh, output: its blocks of Python, of command lines, and of their output.
 
     files: {name: block} of the Python blocks whose first line is a comment with the name of a file; the others are `python`.
     """
@@ -55,7 +55,7 @@ def run_python(blocks, directory, python=sys.executable):
 def run_sh(blocks, directory, python=sys.executable):
     """Runs blocks as one script of bash, up to the first command that fails; returns (stdout, stderr).
 
-    `python` is what is given, and `vai_q_tensorflow` is there as if the package was installed.
+    `python` is the given one, and `vai_q_tensorflow` is on the PATH as if the package were installed.
     """
     commands = directory / 'commands'
     commands.mkdir(exist_ok=True)

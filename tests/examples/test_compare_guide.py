@@ -1,4 +1,4 @@
-"""The page on comparisons: its commands print what it shows. They run in this process, on a small network."""
+"""The page on comparisons: its commands print the output shown. They run in this process, on a small network."""
 import shlex
 import shutil
 import sys
@@ -16,7 +16,7 @@ def calib_input(step):
 
 
 def _board(dump, board):
-    """What a board whose last tensor has one wrong element leaves."""
+    """The dump of a board with one wrong element in its last tensor."""
     board.mkdir()
     shutil.copytree(str(dump / 'dump_results_0'), str(board / 'dump_results_0'))
     path = board / 'dump_results_0' / 'relu_aquant.bin'

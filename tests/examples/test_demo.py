@@ -27,7 +27,7 @@ def _few_digits(directory):
 
 @pytest.fixture(scope='module')
 def demo(tmp_path_factory, forked_python):
-    """What a run of the demo printed, the rows of its results.json, and its directory."""
+    """The output of a run of the demo, the rows of its results.json, and its directory."""
     directory = tmp_path_factory.mktemp('demo')
     examples = smaller_examples(
         directory, model={'((48, 1), (96, 2), (96, 1), (96, 1))': '((32, 2),)'},
@@ -70,7 +70,7 @@ def test_paths_are_of_one_kind_and_the_next_step_works(demo, forked_python):
 
 
 def test_an_interrupt_is_one_line(tmp_path):
-    """Wherever it comes, as while TensorFlow is imported; the program ends as interrupted programs do."""
+    """At any moment, such as during the import of TensorFlow; the program ends by the signal."""
     process = run(['-c', 'import sys; sys.path.insert(0, {!r}); sys.argv[0] = "here/demo.py"\n'
                    'class Slow:\n'
                    '    def __getattr__(self, name): raise KeyboardInterrupt\n'

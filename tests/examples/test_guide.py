@@ -1,4 +1,4 @@
-"""The examples of the guide to quantization-aware training run as they stand, one after the other."""
+"""The examples of the guide to quantization-aware training run unchanged, in order."""
 import re
 
 from tests.examples.blocks import Document, run_python

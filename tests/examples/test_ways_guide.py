@@ -1,4 +1,4 @@
-"""The guide to the ways to train: its examples run as they stand, and each leaves what the guide says."""
+"""The guide to the ways to train: its examples run unchanged, and each writes the files that the guide names."""
 import json
 import os
 import re
@@ -19,7 +19,7 @@ HISTORIES = [
 
 @pytest.fixture(scope='module')
 def ran(tmp_path_factory, forked_python):
-    """(directory, log) of all examples. Those that are not to be seen with two checkpoints stop at the first."""
+    """(directory, log) of all examples. Those without a need for two checkpoints stop at the first."""
     directory = tmp_path_factory.mktemp('ways')
     blocks = [block if re.search("'hook/|'exported/", block) else re.sub(r'(steps=|StopAtStepHook\()20\b', r'\g<1>10', block)
               for block in GUIDE.python]

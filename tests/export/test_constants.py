@@ -1,4 +1,4 @@
-"""Arrays quantized outside of a graph are what the definition says."""
+"""Arrays quantized outside a graph have the values of the definition."""
 import numpy as np
 import pytest
 
@@ -12,7 +12,7 @@ from vai_q_tf.plan.quant_plan import QuantTensor
 @pytest.mark.parametrize('method', [0, 1])
 @pytest.mark.parametrize('value', [[-4, -3.3, 0.1, 2.7, 3], [-1.5, 1.5, -1., -2.5, 0]])
 def test_a_range_without_its_smallest_integer(value, narrow_range, method):
-    """In one quantizer, which keeps its ops: the range is part of what they are kept by."""
+    """In one quantizer, which keeps its ops by kind: the range is a part of the kind."""
     value = np.float32(value)
     with ConstantQuantizer() as quantizer:
         for narrow in (not narrow_range, narrow_range):

@@ -1,4 +1,4 @@
-"""Graphs of another type: which types, casts and constants they get, and what is refused."""
+"""Graphs converted to another type: their types, casts and constants, and the graphs that are refused."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -6,7 +6,6 @@ import tensorflow.compat.v1 as tf
 from tests.export.converted import run, types
 from vai_q_tf import errors
 from vai_q_tf.errors import QuantizeError
-from vai_q_tf.export import kernel_registry
 from vai_q_tf.export.datatype import convert_graph
 
 
@@ -62,7 +61,7 @@ def test_bytes_keep_their_layout():
     assert decoded.dtype == np.float16
 
 
-def test_batch_norms_that_are_left_are_named():
+def test_batch_norms_that_are_not_folded_are_named():
     graph = tf.Graph()
     with graph.as_default():
         x = tf.placeholder(tf.float32, [None, 4, 4, 3], name='x')
@@ -83,11 +82,11 @@ def test_functions_are_named():
         convert_graph(graph.as_graph_def(), tf.float64)
 
 
-def test_values_that_become_infinite_are_told(caplog):
+def test_values_that_become_infinite_are_warned_about(caplog, monkeypatch):
     graph = tf.Graph()
     with graph.as_default():
         tf.add(tf.placeholder(tf.float32, [2], name='x'), tf.constant([1e9, -2.0], name='mask'), name='y')
-    tf.get_logger().propagate = True
+    monkeypatch.setattr(tf.get_logger(), 'propagate', True)
     with caplog.at_level('WARNING'):
         converted = convert_graph(graph.as_graph_def(), tf.float16)
     assert 'mask: 1 values, up to 1e+09' in caplog.text
@@ -101,14 +100,3 @@ def test_private_attrs_are_not_written():
     for dtype in (tf.float16, tf.float32):
         converted = convert_graph(graph.as_graph_def(add_shapes=True), dtype)
         assert not any(key.startswith('_') for node in converted.node for key in node.attr)
-
-
-@pytest.mark.parametrize('op, attrs, supported', [
-    ('Conv2D', {'T': tf.float16}, True), ('Conv2D', {'T': tf.bfloat16}, False), ('Conv2D', {'T': tf.int8}, False),
-    ('Reshape', {'T': tf.bfloat16, 'Tshape': tf.int32}, True), ('LeakyRelu', {}, True), ('FakeQuantWithMinMaxArgs', {}, True),
-    ('Softmax', {'T': tf.bfloat16}, False), ('ParseTensor', {'out_type': tf.float16}, True)])
-def test_kernels_of_tensorflow(op, attrs, supported):
-    node = tf.NodeDef(name='n', op=op)
-    for key, dtype in attrs.items():
-        node.attr[key].type = dtype.as_datatype_enum
-    assert kernel_registry.has_kernel(node) == supported

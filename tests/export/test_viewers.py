@@ -1,4 +1,4 @@
-"""Viewers open our files: Netron in a browser, and whatever reads protocol buffers without our ops."""
+"""Viewers open our files: Netron in a browser, and programs that read protocol buffers without our ops."""
 import datetime
 import http.server
 import importlib.util
@@ -31,7 +31,7 @@ setInterval(function() {{
 
 @pytest.fixture(scope='module')
 def models(tmp_path_factory):
-    """{name: bytes} of a network with a convolution and a pool, as pb and, where tf2onnx is there, onnx."""
+    """{name: bytes} of a network with a convolution and a pool, as pb and, if tf2onnx is installed, onnx."""
     directory = tmp_path_factory.mktemp('models')
     net = Network(size=4)
     result = net.apply(tf.nn.max_pool2d, net.conv(net.input, 4, 'conv'), 2, 2, 'VALID', name='pool')
@@ -74,7 +74,7 @@ def _handler(models):
             self.wfile.write(content or b'')
 
         def log_message(self, *args):
-            """Nothing."""
+            """Logs nothing."""
 
     return Handler
 
@@ -111,7 +111,7 @@ def test_netron_shows_the_nodes(models, tmp_path):
 
 
 def test_a_reader_without_our_library(models):
-    """The messages of TensorFlow alone, which know nothing of ops, have its nodes and attrs, and give the same bytes back."""
+    """TensorFlow's protocol buffers alone, without any ops, have all nodes and attrs, and write the same bytes again."""
     graph_def = graph_pb2.GraphDef.FromString(models['quantize_eval_model.pb'])
     found = {node.name: node for node in graph_def.node if node.op == 'FixNeuron'}
     assert sorted(found) == ['conv/Relu/aquant', 'conv/biases/wquant', 'conv/weights/wquant', 'input/aquant', 'pool/aquant']

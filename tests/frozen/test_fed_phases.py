@@ -132,8 +132,8 @@ def test_values_are_fed_or_default_scalars():
 def test_an_error_of_a_phase_says_what_was_fed_if_that_is_why():
     view, names = _of_three()
     error = errors.QuantizeError(errors.LEARNING_PHASE, 'Summary', 'What is wrong.')
-    told = FedPhases(view, names, {'a:0': np.array(True), 'c:0': np.array(False)}).explain(error)
-    assert (told.code, told.summary) == (errors.LEARNING_PHASE, 'Summary') and told.detail.startswith(
+    explained = FedPhases(view, names, {'a:0': np.array(True), 'c:0': np.array(False)}).explain(error)
+    assert (explained.code, explained.summary) == (errors.LEARNING_PHASE, 'Summary') and explained.detail.startswith(
         "What is wrong. The placeholder 'a' is True (from input_fn) and the placeholder 'b' is True (its default), which")
     inference = FedPhases(view, names, dict.fromkeys(('a:0', 'b:0', 'c:0'), np.array(False)))
     assert inference.explain(error) is error

@@ -9,7 +9,6 @@ from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.configuration.options import CONFIG, ROWS
 from vai_q_tf.configuration.read_file import NO_KEYS
 from vai_q_tf.configuration.write_file import CONFIG_FILE
-from vai_q_tf.frozen import run_config
 from vai_q_tf.frozen.run_config import import_name, recorded, recorded_as, write_fields
 
 
@@ -61,12 +60,10 @@ def test_the_fields_of_a_config(config, tmp_path):
     assert repr(QuantizeConfig.from_file(str(tmp_path / CONFIG_FILE))) == repr(config)
 
 
-def test_a_file_that_cannot_be_written_is_a_warning(config, tmp_path, monkeypatch):
-    warnings = []
-    monkeypatch.setattr(run_config.tf.logging, 'warning', lambda text, *args: warnings.append(text % args))
+def test_a_file_that_cannot_be_written_is_a_warning(config, tmp_path, caplog):
     config = config.replace(output_dir=str(tmp_path / 'missing'))
     assert _quantize('float.pb', calib, config) == str(tmp_path / 'missing' / 'model.pb')
-    warning, = warnings
+    warning, = caplog.messages
     assert warning.startswith('The configuration of this run is not next to its model: ') and CONFIG_FILE in warning
 
 

@@ -1,7 +1,7 @@
-"""Tries random networks and damaged files, and lists what is wrong by kind; exit status 1 where there is anything.
+"""Tries random networks and damaged files, and lists faults by kind; exit status 1 if there are any.
 
     python -m tests.fuzz --networks 1000 --files 20000      # as `make fuzz`; with --seed 5 others
-    python -m tests.fuzz hostile:17 file:3 trained:3        # these trials again, with all that is known of what came of them
+    python -m tests.fuzz hostile:17 file:3 trained:3        # these trials again, with all details
 
 A trial is its name: 'hostile:SEED' a damaged file or more through a command, 'file:SEED' a random network through the file
 route and to ONNX, 'trained:SEED' one through quantized training.

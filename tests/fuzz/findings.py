@@ -1,4 +1,4 @@
-"""What came of a trial, and which findings are of one kind."""
+"""Outcomes of trials, and the kinds of findings."""
 import re
 import signal
 import traceback
@@ -8,7 +8,7 @@ _FRAME = re.compile(r'File "[^"]*?((?:vai_q_tf|tests)/[^"]*)", line (\d+),? in (
 
 
 class Outcome(NamedTuple):
-    """verdict: 'done', 'refused' with a code, or that of a finding. kind: what findings of one fault have in common."""
+    """verdict: 'done', 'refused' with a code, or that of a finding. kind: common to the findings of one fault."""
     verdict: str
     kind: str = ''
     detail: str = ''
@@ -19,7 +19,7 @@ class Outcome(NamedTuple):
 
 
 def of_traceback(verdict, text):
-    """The Outcome for the text of a traceback: of one kind are errors of one type out of one function."""
+    """The Outcome for the text of a traceback; errors of one type in one function are one kind."""
     text = text.partition('Original stack trace for')[0]  # where TensorFlow made the op
     lines = text.strip().splitlines()
     frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
@@ -44,12 +44,12 @@ def text_of(error):
 
 
 def of_death(result):
-    """The Outcome of a trial whose process did not live to tell it, from a result of `workers.run_all`."""
+    """The Outcome of a trial whose process died, from a result of `workers.run_all`."""
     status, words = result['died'], result['words']
     place = innermost(words, last=False)
     if -status in (signal.SIGXCPU, signal.SIGKILL):
         if place.startswith('vai_q_tf/frozen/smoke_run.py'):
-            return Outcome('done')  # the float network itself does not end
+            return Outcome('done')  # the float network itself does not terminate
         return Outcome('slow', '{}: {}'.format(result['part'], place), words[-1500:])
     name = signal.Signals(-status).name if status < 0 else 'exit status {}'.format(status)
     checks = re.findall(r'Check failed: .{,60}|what\(\): .{,60}|terminate called.{,60}', words)

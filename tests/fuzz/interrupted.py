@@ -1,7 +1,7 @@
-"""Works that are interrupted at random moments: python -m tests.fuzz.interrupted WORK SIGNAL TIMES [SEED].
+"""Interrupts work at random moments: python -m tests.fuzz.interrupted WORK SIGNAL TIMES [SEED].
 
-After each interruption no file is half there, and at the end the work is done again. After SIGINT the command leaves no
-hidden file, and ends with 130. Prints a line for each thing that is wrong, and ends with 1 where there is one.
+After each interruption no file is half written, and at the end the work is done again. After SIGINT the command leaves no
+hidden file and exits with 130. Prints a line for each fault, and exits with 1 if there is one.
 """
 import json
 import os
@@ -116,7 +116,7 @@ def main(work, signal_name, times, seed='0'):
             status = _end(pid)
             found += ['{} after {:.2f} of {:.2f} s: {}'.format(signal_name, moment, length, fault)
                       for fault in _faults(number, status, work)]
-            if work != 'training':  # which goes on from its checkpoint
+            if work != 'training':  # which continues from its checkpoint
                 shutil.rmtree('out', ignore_errors=True)
         if _end(_start(work, files)):
             found.append('{} fails afterwards: {}'.format(work, open('words').read()[-500:]))

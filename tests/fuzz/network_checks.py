@@ -1,4 +1,4 @@
-"""What has to hold of a random network, frozen and trained."""
+"""Checks of a random network, frozen and trained."""
 import os
 import random
 
@@ -16,14 +16,14 @@ from tests.same_network import dpu_model
 from tests.same_network import test_random_networks as trained
 from vai_q_tf.export.onnx.convert import to_onnx
 
-# What other programs compute with other last bits, and what is behind that may be rounded otherwise.
+# Other programs differ in the last bits of these, so that results downstream may round differently.
 _INEXACT = frozenset((
     'Elu', 'Exp', 'LRN', 'Mean', 'ResizeBilinear', 'Sigmoid', 'Softmax', 'Softplus', 'Sqrt', 'Tanh', 'RealDiv'))
 _LEAST_DB = 40.
 
 
 def run(group, seed, begin):
-    """The Outcome for the network of a seed, or of 'SEED/PLACES' with those of its layers only; raises what does not hold."""
+    """The Outcome for the network of a seed, or of 'SEED/PLACES' with these of its layers only; raises if a check fails."""
     number, _, places = seed.partition('/')
     kept = [int(place) for place in places.split(',')] if places else None
     network = SeededNetwork(int(number), group == 'trained', kept=kept)
@@ -60,7 +60,7 @@ def _check_trained(network, choices, begin):
 
 
 def _check_restart(network):
-    """Steps have a finite loss, and what goes on from a checkpoint trains as without the interruption, to the bit."""
+    """Losses are finite, and a training continued from a checkpoint equals one without interruption, to the bit."""
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(1)
         outputs = network.build(training=True)

@@ -1,4 +1,4 @@
-"""Random networks that a seed decides, with layers for what else the user guide's table of ops has."""
+"""Random networks by seed, with layers for further ops of the user guide's table."""
 import random
 
 import tensorflow.compat.v1 as tf
@@ -7,10 +7,10 @@ from tests.random_networks import LAYERS, SIZE, Builder, built
 
 
 class MoreLayers(Builder):
-    """A Builder of more kinds of layers, among them one that has a second input."""
+    """A Builder with more kinds of layers, one of them with a second input."""
 
     def squeezed(self, x):
-        """Dense, with dimensions that come and go."""
+        """Dense, with dimensions removed and added."""
         x = tf.reduce_max(x, [1, 2], keepdims=self.choose(True, True, False))
         x = tf.squeeze(x, [1, 2]) if len(x.shape) == 4 else x
         x = self._finish(tf.matmul(x, self.weights(int(x.shape[-1]), 8, fan_in=int(x.shape[-1]))))
@@ -46,7 +46,7 @@ class MoreLayers(Builder):
         return self._finish(tf.nn.conv2d(x, self.weights(3, 3, int(x.shape[-1]), 4, fan_in=9 * int(x.shape[-1])), 1, 'VALID'))
 
     def second_input(self, x):
-        """A placeholder x2 joins, once."""
+        """Adds a placeholder x2, once."""
         if any(op.name == 'x2' for op in tf.get_default_graph().get_operations()) or x.shape[1:3].as_list() != [SIZE] * 2:
             return x
         with tf.name_scope(None):
@@ -64,11 +64,11 @@ _MORE = ('squeezed', 'separable', 'atrous', 'valid_pool', 'global_norm', 'explic
 
 
 class SeededNetwork:
-    """A network on the placeholders 'x' and perhaps 'x2', another one for each seed; `build` as that of a RandomNetwork.
+    """The network of a seed, on the placeholders 'x' and perhaps 'x2'; `build` is that of a RandomNetwork.
 
     Args:
       most: number of layers between the first one and the last.
-      kept: places of those layers that are kept; None for all. What the others choose does not depend on it.
+      kept: places of the layers to keep; None: all. The choices of a layer do not depend on it.
     """
 
     def __init__(self, seed, trainable=False, most=6, kept=None):
@@ -83,7 +83,7 @@ class SeededNetwork:
 
     @property
     def size(self):
-        """How many layers there are between the first one and the last."""
+        """The number of layers between the first one and the last."""
         return len(self._layers)
 
     @property

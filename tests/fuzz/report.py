@@ -1,4 +1,4 @@
-"""What people see of a run: its progress, and a table of counts, which the documentation shows."""
+"""The output of a run: progress, and a table of counts, which the documentation shows."""
 import re
 import sys
 import time
@@ -15,7 +15,7 @@ class Progress:
         self._begin = self._shown = time.time()
 
     def show(self, kinds):
-        """One more is done; there are findings of so many kinds."""
+        """Counts one more trial; findings: number of kinds so far."""
         self._done += 1
         now = time.time()
         if self._quiet or now - self._shown < (1 if sys.stderr.isatty() else 15) and self._done < self._count:
@@ -36,7 +36,7 @@ class Progress:
 
 
 def table(tally):
-    """A table in Markdown: what was tried, how often, and what came of it."""
+    """A Markdown table of trials and their outcomes."""
     lines = ['| tried | number | done | refused with a code | findings |', '| --- | ---: | ---: | ---: | ---: |']
     for group, counts in tally.counts.items():
         total, done, refused = sum(counts.values()), counts.get('done', 0), counts.get('refused', 0)

@@ -1,4 +1,4 @@
-"""The fuzzer finds what there is to find, does the same again for the same seed, and finds nothing in a small run."""
+"""The fuzzer finds planted faults, repeats itself for the same seed, and finds nothing in a small run."""
 import os
 import random
 import signal
@@ -32,7 +32,7 @@ def _trial(name, begin):
     return [name]
 
 
-def test_what_ends_a_process_is_told_of_its_trial(monkeypatch):
+def test_a_death_is_reported_for_its_trial(monkeypatch):
     monkeypatch.setattr(workers, '_LOST', 2)
     results = dict(workers.run_all(['one', 'abort', 'exit', 'compute', 'sleep', 'two'], _trial, seconds=1, jobs=6))
     assert results['one'] == ['one'] and results['two'] == ['two']
@@ -45,7 +45,7 @@ def test_what_ends_a_process_is_told_of_its_trial(monkeypatch):
         _trial.__code__.co_firstlineno + 4)
 
 
-def test_errors_out_of_one_function_are_of_one_kind():
+def test_errors_in_one_function_are_one_kind():
     def of(value):
         try:
             return tf.constant(value) + findings.innermost(value)
@@ -92,7 +92,7 @@ def test_all_specimens_are_damaged():
     assert {trial.specimen(seed) for seed in range(150)} == set(FROZEN + TRAINED)
 
 
-def test_a_model_that_computes_something_else_is_noticed():
+def test_a_model_with_wrong_results_is_noticed():
     exact = [np.arange(4.), np.zeros(2)]
     assert models.decibels(exact, exact) == np.inf
     assert abs(models.decibels(exact, [exact[0] * 1.1, exact[1]]) - 20) < 1e-6
@@ -101,7 +101,7 @@ def test_a_model_that_computes_something_else_is_noticed():
 
 
 def test_a_small_run_finds_nothing(forked_python):
-    """In another process: it forks, and this one has sessions. All of these files come of the same two specimens."""
+    """In another process, because it forks and this one has sessions. All of these files are damages of two specimens."""
     seeds = [seed for seed in range(1400) if trial.specimen(seed) in ('classifier', 'dense')][:9]
     done = subprocess.run([forked_python, '-m', 'tests.fuzz', '--jobs', '1', '--quiet', 'file:2', 'trained:1'] + [
         'hostile:{}'.format(seed) for seed in seeds], stdout=subprocess.PIPE, universal_newlines=True)

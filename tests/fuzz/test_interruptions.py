@@ -1,4 +1,4 @@
-"""Killed, terminated and interrupted at random moments, no work leaves half a file, and each can be done again."""
+"""Work that is killed, terminated or interrupted at random moments leaves no half-written file and can be repeated."""
 import subprocess
 import sys
 

@@ -1,4 +1,4 @@
-"""What has to hold of all that is told of a quantized network: summary, analysis, comparison and report."""
+"""Checks of the reports about a quantized network: summary, analysis, comparison and HTML."""
 import html.parser
 import json
 import os
@@ -29,7 +29,7 @@ FIELDS = {
 
 
 def check(case, choices, directory, begin):
-    """Quantizes a Case with what the Random `choices` chooses, and checks all that is told of it."""
+    """Quantizes a Case with random choices and checks all reports about it."""
     settings, fields = ({name: choices.choice(values) for name, values in table.items() if choices.random() < .3}
                         for table in (SETTINGS, FIELDS))
     config = case.config(output_dir=directory, **fields)
@@ -46,7 +46,7 @@ def check(case, choices, directory, begin):
 
 
 def with_statistics(graph_def, config, feed):
-    """The graph in which the first batch norms have the mean and the variance of what they read, as after a training."""
+    """The graph with the mean and variance of their inputs in the first batch norms, as after a training."""
     graph_range = GraphRange(GraphView(graph_def), config.input_nodes, config.output_nodes)
     result, values = tf.GraphDef.FromString(graph_def.SerializeToString()), {}
     for norm in first_norms(graph_range):
@@ -80,7 +80,7 @@ def _no_json(text):
 
 
 def check_analysis(case, path, config, float_graph):
-    """Checks what analyze tells of a model, with its float graph or without (None), by what two runs tell."""
+    """Checks the analysis of a model, with its float graph or without (None), against two plain runs."""
     found = analyze(path, case.feed, float_graph, config, analyze_iter=1)
     json.loads(analysis_text.to_json(found), parse_constant=_no_json)
     assert analysis_text.to_text(found, True) and found._repr_html_() and repr(found)
@@ -111,7 +111,7 @@ def _check_outputs(model, by_name, case, reference):
 
 
 def _check_unquantized(model, by_name, case):
-    """The activations of a model have the error that two runs tell."""
+    """The errors of the activations of a model agree with two plain runs."""
     view = GraphView(model)
     bare = tf.GraphDef.FromString(model.SerializeToString())
     for node in bare.node:
@@ -135,7 +135,7 @@ def _assert_decibels(told, expected, result):
 
 
 def check_comparison(path, input_fn, choices):
-    """A model is equal to itself; one in which the position of a tensor is another departs there first."""
+    """A model is equal to itself; one with another position of a tensor differs there first."""
     found = compare(path, path, input_fn)
     assert found.first is None and not found.only_a and not found.only_b and found.tensors, found.first
     compare_text.to_text(found), json.loads(compare_text.to_json(found), parse_constant=_no_json)
@@ -166,7 +166,7 @@ def check_page(path):
 
 
 class _Page(html.parser.HTMLParser):
-    """open: elements that no tag ends; data: the texts of its JSON."""
+    """open: unclosed elements; data: the texts of its JSON."""
 
     def __init__(self):
         super().__init__()

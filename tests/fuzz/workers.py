@@ -1,7 +1,7 @@
-"""Runs trials in forked children: a death, or a trial that does not end, is told of the trial that it came of.
+"""Runs trials in forked children, so that a death or a hang is reported for its trial.
 
-The parent has imported TensorFlow, and never opens a session, whose threads a fork would lose. Each trial has a process of its
-own, as a command has. It writes lines to a pipe: what part of the trial is under way, and what came of it.
+The parent has imported TensorFlow but never opens a session, whose threads a fork would lose. Each trial is a separate process,
+like a command. It writes lines to a pipe: the part under way, and the result.
 """
 import collections
 import faulthandler
@@ -15,12 +15,12 @@ import tempfile
 import time
 import traceback
 
-_LOST = 10  # how many times its CPU time a trial may take on the clock
+_LOST = 10  # wall time of a trial, as a multiple of its CPU time
 _MEMORY = 16 * 2**30  # bytes of addresses of a child, so that a trial cannot take the whole machine down
 
 
 class _Child:
-    """A forked process that runs a trial; `result` is None until it told one, `part` the part that is under way."""
+    """A forked process that runs a trial; `result` is None until it has one, `part` is the part under way."""
 
     def __init__(self, trial, run, seconds):
         self.trial, self.part, self.result = trial, 'start', None
@@ -46,7 +46,7 @@ class _Child:
         return time.time() - self._begin > self._most
 
     def read(self):
-        """Takes what the process wrote; returns whether it goes on."""
+        """Reads the output of the process; returns whether it is still running."""
         data = os.read(self.pipe, 2**16)
         *lines, self._text = (self._text + data).split(b'\n')
         for line in map(json.loads, lines):
@@ -55,14 +55,14 @@ class _Child:
         return bool(data) and self.result is None
 
     def end(self):
-        """Ends the process. The result; of one that gave none, a dict of how it ended."""
+        """Ends the process; returns the result, or a dict that describes its death."""
         hangs = self.result is None and self.is_late
         if hangs:
-            self._kill(signal.SIGABRT)  # one that hangs says where it is
+            self._kill(signal.SIGABRT)  # a hanging process dumps its stacks
             time.sleep(.5)
             self._kill(signal.SIGKILL)
         _, status = os.waitpid(self._pid, 0)
-        self._kill(signal.SIGKILL)  # what it started
+        self._kill(signal.SIGKILL)  # its children
         os.close(self.pipe)
         if self.result is not None:
             return self.result['value']
@@ -77,7 +77,7 @@ class _Child:
     def _kill(self, number):
         try:
             os.killpg(self._pid, number)
-        except OSError:  # it is over, and a process group without processes is none
+        except OSError:  # it is over, and an empty process group does not exist
             pass
 
     def _last_words(self):
@@ -110,12 +110,12 @@ def run_all(trials, run, seconds, jobs):
 
     Args:
       trials: names.
-      run: function from a trial, and a function that is told the name of each part, to a result that JSON can say.
-      seconds: of CPU time that a trial may take; SIGXCPU ends it, and what waits ten times as long.
+      run: function from a trial, and a function to call with the name of each part, to a result that JSON can represent.
+      seconds: CPU time for a trial, after which SIGXCPU ends it; it also ends after ten times as long on the clock.
       jobs: number of processes at a time.
 
-    The result of a trial whose process gave none is {'died': minus the signal or the exit status, 'part': the name of the part
-    that was under way, 'words': the end of stderr, with a traceback of each thread}.
+    The result of a trial whose process died is {'died': minus the signal, or the exit status, 'part': the part under way,
+    'words': the end of stderr, with a traceback of each thread}.
     """
     waiting, children = collections.deque(trials), []
     try:

@@ -1,10 +1,9 @@
-"""What is in a branch or in a loop."""
+"""The nodes in branches and loops, on graphs of tf.cond and tf.while_loop."""
 import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import op_def_registry
 
 from vai_q_tf.graph import control_flow
 from vai_q_tf.graph.control_flow import branch_nodes, loop_nodes, placing
-from vai_q_tf.graph.fetchable import fetchable_tensors
 from vai_q_tf.graph.view import GraphView
 
 
@@ -53,32 +52,3 @@ def test_ops():
     assert control_flow.LOOP_VALUE_OPS == {'Enter', 'RefEnter', 'NextIteration', 'RefNextIteration'}
     assert control_flow.LOOP_OPS == {'Enter', 'RefEnter', 'While', 'StatelessWhile'}
     assert control_flow.CONTROL_FLOW_OPS | control_flow.LOOP_OPS <= set(op_def_registry.get_registered_ops())
-
-
-def _nested(x):
-    def twice(y):
-        return tf.cond(tf.reduce_sum(y) < 4.0, lambda: y * 2.0, lambda: tf.while_loop(
-            lambda z: tf.reduce_sum(z) > 1.0, lambda z: z / 3.0, [y]))
-    y = tf.while_loop(lambda y: tf.reduce_sum(y) < 9.0, twice, [x])
-    tf.gradients(tf.cond(tf.reduce_sum(y) < 20.0, lambda: tf.nn.relu(y), lambda: twice(y)), x)
-
-
-def _skipped(view):
-    """The nodes in a loop or a branch, in the words of what can be fetched."""
-    return {name for name, reason in fetchable_tensors(view)[1].items() if reason.startswith('in a loop')}
-
-
-def test_what_is_in_no_branch_can_be_fetched():
-    view = _view(_nested)
-    inside = {name for name in branch_nodes(view) if view.op(name) not in control_flow.CONTROL_FLOW_OPS}
-    assert _skipped(view) == inside and len(inside) > 100
-
-
-def test_what_waits_for_a_branch_is_outside_of_it_and_cannot_be_fetched():
-    def build(x):
-        branch = []
-        tf.cond(tf.reduce_sum(x) < 9.0, lambda: branch.append(tf.negative(x, name='yes')) or branch[0], lambda: x)
-        with tf.control_dependencies(branch):
-            tf.nn.relu(x, name='waits')
-    view = _view(build)
-    assert 'waits' in _skipped(view) and 'waits' not in branch_nodes(view)

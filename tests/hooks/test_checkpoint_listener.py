@@ -1,4 +1,4 @@
-"""The listener: files of every checkpoint, from a graph of its own, without a trace in the training."""
+"""The listener writes the files of every checkpoint from a separate graph, and leaves the training as it is."""
 import logging
 import os
 import time
@@ -34,7 +34,6 @@ def _train(directory, listeners=(), steps=12, every=5):
         return losses, len(graph.get_operations())
 
 
-
 def _run(path, images):
     graph_def = tf.compat.v1.GraphDef.FromString(path.read_bytes())
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
@@ -42,10 +41,9 @@ def _run(path, images):
         return session.run('logits/BiasAdd/aquant:0', {'images:0': images})
 
 
-
 @pytest.fixture(scope='module')
 def observed(tmp_path_factory):
-    """(directory, what `_train` returns) with a listener that builds the graph, and one in `derived` that derives it."""
+    """(directory, result of `_train`) with a listener that builds the graph, and one in `derived` that derives it."""
     directory = tmp_path_factory.mktemp('observed')
     return directory, _train(directory, [
         QuantizeCheckpointListener(train_estimator.config(str(directory)), train_estimator.eval_graph),
@@ -89,7 +87,7 @@ def _drop(net, training):
 
 
 DROPOUTS = {
-    'behind a flatten': lambda net, training: _drop(tf.layers.flatten(net), training),
+    'after a flatten': lambda net, training: _drop(tf.layers.flatten(net), training),
     'two in a row': lambda net, training: _drop(_drop(tf.layers.flatten(net), training), training),
     'around a flatten': lambda net, training: _drop(tf.layers.flatten(_drop(net, training)), training),
 }
@@ -133,7 +131,7 @@ def _nodes(path):
     return {node.name: (node.op, list(node.input)) for node in graph_def.node}
 
 
-def test_what_cannot_be_derived_is_an_error_before_the_first_step(tmp_path):
+def test_a_graph_without_inference_form_is_an_error_before_the_first_step(tmp_path):
     images = tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 2], name='images')
     noisy = tf.add(images, tf.random.normal(tf.shape(images), name='first'))
     tf.nn.relu(tf.layers.conv2d(noisy, 4, 3), name='relu')
@@ -179,13 +177,11 @@ def test_an_evaluation_graph_with_a_tensor_more_is_an_error_before_the_first_ste
 
 
 def test_a_failed_export_is_logged_and_training_goes_on(tmp_path, caplog):
-    # No checkpoint is saved there.
+    # That directory has no checkpoint.
     listener = QuantizeCheckpointListener(train_estimator.config(str(tmp_path)), train_estimator.eval_graph,
                                           checkpoint_dir=str(tmp_path))
-    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
-    tf.get_logger().propagate = True
-    with caplog.at_level(logging.ERROR):
-        losses, _ = _train(tmp_path, [listener])
+    caplog.set_level(logging.ERROR, 'tensorflow')
+    losses, _ = _train(tmp_path, [listener])
     assert len(losses) == 12
     messages = [record.getMessage() for record in caplog.records if 'No quantized model' in record.getMessage()]
     assert messages and all('No checkpoint of step' in message for message in messages)
@@ -199,10 +195,10 @@ def test_exclusive_arguments():
         QuantizeCheckpointListener({'input_nodes': ['a']})
 
 
-@pytest.mark.parametrize('layers', [3, pytest.param(10, marks=pytest.mark.slow)])
-def test_an_export_takes_no_longer_than_four_checkpoints_at_the_size_of_resnet_50(tmp_path, layers):
+@pytest.mark.slow
+def test_an_export_takes_no_longer_than_four_checkpoints_at_the_size_of_resnet_50(tmp_path):
     """Reads, folds and writes layers of 2.5 million weights and a batch norm each; ten are as large as ResNet-50."""
-    depth = 1600
+    depth, layers = 1600, 10
 
     def network(training):
         net = tf.compat.v1.placeholder(tf.float32, [None, 4, 4, depth], name='images')

@@ -17,7 +17,7 @@ DRAWN = 'Number((document.documentElement || {dataset: {}}).dataset.drawn)'  # m
 
 
 class Browser:
-    """A browser with one page, for which no host has an address.
+    """A browser with one page that cannot resolve any host name.
 
     requests: the URLs that the page asked for. complaints: errors and warnings of its scripts.
     """
@@ -50,7 +50,7 @@ class Browser:
         return self._loop.run_until_complete(wait())
 
     def call(self, method, **parameters):
-        """What a method of the protocol returns."""
+        """The result of a method of the protocol."""
         self._number += 1
         message = json.dumps({'id': self._number, 'method': method, 'params': parameters})
         self._run(lambda: self._socket.write_message(message))
@@ -73,7 +73,7 @@ class Browser:
             self.complaints.append(parameters)
 
     def open(self, path, fragment=''):
-        """Opens a file anew, and waits until its plots are drawn."""
+        """Opens a file and waits until its plots are drawn."""
         self.call('Page.navigate', url='about:blank')
         self.requests.clear()
         self.complaints.clear()
@@ -87,7 +87,7 @@ class Browser:
         return answer['result'].get('value')
 
     def wait(self, expression):
-        """The value of an expression, once it counts as true."""
+        """The value of an expression, once it is true."""
         end = time.time() + _PATIENCE
         while time.time() < end:
             value = self.value(expression)
@@ -97,13 +97,13 @@ class Browser:
         raise AssertionError('{} stays {!r}; {}'.format(expression, value, self.complaints))
 
     def look(self, width, height, dark=False):
-        """Gives the page a size, and a colour scheme."""
+        """Sets the size and the colour scheme of the page."""
         self.call('Emulation.setDeviceMetricsOverride', width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         scheme = {'name': 'prefers-color-scheme', 'value': 'dark' if dark else 'light'}
         self.call('Emulation.setEmulatedMedia', features=[scheme])
 
     def press(self, key, code=0, text=''):
-        """Presses a key and lets it go."""
+        """Presses and releases a key."""
         for kind in ('keyDown', 'keyUp'):
             self.call('Input.dispatchKeyEvent', type=kind, key=key, windowsVirtualKeyCode=code, text=text)
 

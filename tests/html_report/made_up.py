@@ -1,4 +1,4 @@
-"""Models, analyses and summaries that reports are made of in tests."""
+"""Invented models, analyses and summaries for reports."""
 import math
 
 import numpy as np
@@ -26,8 +26,8 @@ def node(op, name, *inputs):
 
 
 def layered_model(layers, prefix='layer', skip=7):
-    """A quantized GraphDef of `layers` layers, each Conv2D, BiasAdd and Relu, every few with an addition; three quantized
-    tensors a layer, and a float Softmax in the end."""
+    """A quantized GraphDef of `layers` layers of Conv2D, BiasAdd and Relu with three quantized tensors each, an addition after
+    every few of them, and a float Softmax at the end."""
     nodes = [node('Placeholder', 'images'), fix_neuron('images/aquant', 'images', 6)]
     last, earlier = 'images/aquant', None
     for number in range(layers):
@@ -49,7 +49,7 @@ def layered_model(layers, prefix='layer', skip=7):
 
 
 def analysis_of(model, bins=BINS):
-    """An Analysis of a model with errors that are made up, the worst first."""
+    """An Analysis of a model with invented errors, the worst first."""
     random, found = np.random.RandomState(3), []
     fix_neurons = [one for one in model.node if one.op == 'FixNeuron']
     activations = [one.name for one in fix_neurons if one.name.endswith('/aquant')]
@@ -84,7 +84,7 @@ def summary_of(analysis, **changes):
 
 
 def full_contents(analysis, model=None):
-    """ReportContents with something in every field; the model is that of nine layers where it is not given."""
+    """ReportContents with something in every field; by default of a model of nine layers."""
     history = [(0, 'a/aquant', 127), (10, 'a/aquant', 5), (0, 'b/wquant', 7), (20, 'a/aquant', 4), (30, 'a/aquant', 5)]
     return ReportContents(
         'Quantization report', model or layered_model(9), None, None, summary_of(analysis), analysis, history,

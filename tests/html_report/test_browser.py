@@ -1,4 +1,4 @@
-"""The page in a real browser: it draws its plots, asks for nothing, and does what it says."""
+"""The page in a real browser: it draws its plots, fetches nothing, and its controls work."""
 import os
 
 import pytest
@@ -36,7 +36,7 @@ def analysis():
 
 @pytest.fixture(scope='module')
 def path(analysis, tmp_path_factory):
-    """The report of a small network with all that a report can have."""
+    """The report of a small network, with every section."""
     return write_report(str(tmp_path_factory.mktemp('report')), 'report.html', made_up.full_contents(analysis))
 
 

@@ -1,4 +1,4 @@
-"""What a page says of a model without the summary of its run."""
+"""The facts of a model without the summary of its run."""
 import math
 
 from tests.html_report import made_up

@@ -1,4 +1,4 @@
-"""What plots are given to draw, and the words beside them."""
+"""Data and labels of the plots."""
 import math
 
 import numpy as np

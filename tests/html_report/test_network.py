@@ -1,4 +1,4 @@
-"""The boxes of a network: what is computed together, what stays float, what has one position."""
+"""The boxes of a network: ops computed together, ops that stay float, results that share a position."""
 import tensorflow.compat.v1 as tf
 
 from tests.html_report.made_up import fix_neuron, layered_model, node
@@ -86,7 +86,7 @@ def test_the_plan_says_what_stays_float_and_why():
     boxes = _by_name(find_network(model, plan))
     assert boxes['conv'].nodes == ('conv', 'relu') and boxes['conv'].end == 'output' and not boxes['conv'].is_float
     assert boxes['exp'].end == 'input' and not boxes['exp'].is_float
-    assert boxes['sin'].is_float and boxes['sin'].reason == 'it is outside of the range from the input to the output nodes'
+    assert boxes['sin'].is_float and boxes['sin'].reason == 'it is outside the range from the input to the output nodes'
     assert boxes['mul'].is_float
     skipped = plan._replace(skipped=(plan.skipped + (type(plan.skipped)() or ())), alignments=(
         Alignment('concat', 'relu', 'relu/aquant', ('exp/aquant',), True),))

@@ -1,4 +1,4 @@
-"""The rows of the tables, and what the page sorts and draws."""
+"""The rows of the tables, with their sort keys, and the data of the plots."""
 import math
 
 import numpy as np

@@ -1,5 +1,15 @@
-"""What tests of lint rules have in common: smallest graphs that break a rule, and their neighbours that do not."""
+"""Checks of lint rules on the smallest graphs that break one, and on their neighbours that do not."""
 from vai_q_tf.lint.lint import lint
+
+
+def check_breach(rule, breaking, where):
+    """Asserts that a GraphDef breaks that rule only, once, at the node `where`."""
+    before = breaking.SerializeToString(deterministic=True)
+    finding, = lint(breaking)
+    assert (finding.rule, finding.node) == (rule, where)
+    assert len(finding.message.split('. ')) >= 2, 'what the compiler does, and what to change'
+    assert str(finding) == '{} [{}]: {}'.format(where or 'the graph', rule, finding.message)
+    assert breaking.SerializeToString(deterministic=True) == before
 
 
 def check_cases(cases, rules, rule):

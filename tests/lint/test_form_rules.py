@@ -173,10 +173,10 @@ def test_a_breach_is_found_once_and_its_neighbours_are_not(rule):
 
 
 @pytest.mark.parametrize('breach, advice', [
-    (padded('EXPLICIT'), 'Write it with VALID, and a Pad before it.'),
-    (padded('EXPLICIT', 'Conv2DBackpropInput'), 'Write it with VALID, and a StridedSlice after it that cuts the borders.'),
-    (laid_out('NCHW'), 'Make the network with NHWC.'), (laid_out('NCDHW'), 'Make the network with NDHWC.'),
-    (laid_out('NCHW_VECT_C'), 'Make the network with the channels last.'), (reshape(None, 8, 32), 'Write -1 in its place.'),
+    (padded('EXPLICIT'), 'Use VALID, and a Pad before it.'),
+    (padded('EXPLICIT', 'Conv2DBackpropInput'), 'Use VALID, and a StridedSlice after it that cuts the borders.'),
+    (laid_out('NCHW'), 'Build the network with NHWC.'), (laid_out('NCDHW'), 'Build the network with NDHWC.'),
+    (laid_out('NCHW_VECT_C'), 'Build the network with the channels last.'), (reshape(None, 8, 32), 'Write -1 in its place.'),
     (reshape(None, 8, -1), 'Write -1 in its place, and a number in place of the -1 that is there.')])
 def test_what_to_do_depends_on_the_op(breach, advice):
     message, = (finding.message for finding in lint(breach) if finding.rule in RULES)

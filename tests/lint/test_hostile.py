@@ -1,4 +1,4 @@
-"""Lint of graphs that are none: damaged bytes, wrong attrs, nonsense for inputs. It finds what it finds, and never raises."""
+"""lint never raises, whatever the graph: damaged bytes, attrs of another kind, nonsense for inputs."""
 import random
 
 import pytest
@@ -6,8 +6,8 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.framework import attr_value_pb2, tensor_pb2
 
+from tests.lint.obeying import OBEYING, network
 from tests.lint.test_form_rules import CASES as FORMS
-from tests.lint.test_lint import OBEYING, network
 from tests.lint.test_number_rules import CASES as NUMBERS
 from tests.lint.test_position_rules import CASES as POSITIONS
 from vai_q_tf.lint.lint import differences, lint

@@ -1,4 +1,4 @@
-"""The models that we write have no finding of lint, but for those that only the user can do something about."""
+"""The models that we write have no findings of lint, except those that only the user can cure."""
 
 import functools
 import tempfile
@@ -20,16 +20,16 @@ from vai_q_tf.lint.lint import differences, lint
 from vai_q_tf.passes.common.infer_shapes import infer_shapes
 from vai_q_tf.ptq.quantize import quantize_frozen
 
-# {network: [(rule, node)]}, each with the reason why we write no other form.
+# {network: [(rule, node)]}, each with the reason why we write it in that form.
 _LEFT = {
-    # What is fed would have another shape, and programs of the user feed it.
+    # The input would get another shape, and programs of the user feed it.
     'conv1d': [('placeholder-shape', 'x')],
-    # A column of 1/C has to be quantized, so that it is another function; an average pool would have another factor.
+    # A column of 1/C would be quantized, which is another function; an average pool would have another factor.
     'mean_of_rows': [('no-mean-of-rows', 'mean_of_rows')],
     # Training normalises the result of the MatMul that is there.
     'dense_norm_on_maps': [('dense-on-rank-4', 'dense/Tensordot/MatMul')]}
 _QUANTIZED_BY_HAND = ('Placeholder', 'Const', 'Relu', 'Relu6', 'BiasAdd', 'MaxPool', 'AvgPool', 'ConcatV2', 'Add', 'AddV2')
-# What lint has to say of others' graphs of these networks, beside batch norms and parameters that come through an Identity.
+# A finding in others' graphs of these networks, besides those about batch norms and parameters read through an Identity.
 _BY_HAND = {
     'dilations_without_bias': 'bias-after-batch-to-space', 'explicit_padding': 'no-explicit-padding', 'ellipses': 'no-ellipsis',
     'batch_in_reshapes': 'batch-in-reshape', 'grouped_convolution': 'no-split', 'split_slice_and_stack': 'no-pack-of-floats',
@@ -39,7 +39,7 @@ _REWRITTEN = _TRAINED + ('ellipses', 'deeplab', 'batch_in_reshapes')
 
 
 class _Frozen:
-    """Networks side by side, with random weights. graph_def, outputs; feed: function from the step to what is fed."""
+    """Networks side by side, with random weights. graph_def, outputs; feed: function from the step to a batch."""
 
     def __init__(self, *names):
         with tf.Graph().as_default() as graph, tf.Session() as session:
@@ -71,9 +71,8 @@ class _Frozen:
             return session.run([(name + '/aquant' if name + '/aquant' in names else name) + ':0' for name in self.outputs],
                                {name + ':0': value for name, value in self.feed(1).items()})
 
-
     def quantized_by_hand(self, shapes):
-        """The graph with a FixNeuron after constants and most float results, as nobody's passes have seen it."""
+        """The graph with a FixNeuron after constants and most float results, without any passes."""
         graph_def = infer_shapes(self.graph_def, (), None) if shapes else self.graph_def
         view = GraphView(graph_def)
         sources = {name for name in view.names if view.op(name) in _QUANTIZED_BY_HAND and view.dtype(name) == tf.float32}
@@ -97,7 +96,7 @@ def _found(model):
     return [(finding.rule, finding.node) for finding in lint(model)]
 
 
-# Those that others look at, or that have findings, alone, and the others four in a graph.
+# Networks of other tests, and those with findings, alone; the others four in a graph.
 _ORDINARY = [name for name in NETWORKS if name not in _REWRITTEN and name not in _LEFT]
 
 
@@ -108,7 +107,7 @@ def test_of_files(names):
 
 
 @pytest.mark.parametrize('name', _REWRITTEN)
-def test_what_is_written_otherwise_is_the_network(name):
+def test_rewritten_networks_compute_the_same(name):
     frozen = _frozen(name)
     model = frozen.quantized(weight_bit=16, activation_bit=16, simulate_dpu=0)
     for result, expected in zip(frozen.run(model), frozen.run(frozen.graph_def)):
@@ -122,7 +121,7 @@ def test_of_trainings(tmp_path):
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-def test_of_graphs_that_others_quantized(name):
+def test_of_graphs_quantized_by_hand(name):
     frozen = _frozen(name)
     for shapes in (False, True):
         model = frozen.quantized_by_hand(shapes)

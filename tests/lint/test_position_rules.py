@@ -12,7 +12,7 @@ def source(position, name='in'):
 
 
 def weighted(result, bias=None, op='Conv2D', data=3, weight=5, relu=True, between=(), add='BiasAdd', scale='w/wquant'):
-    """A weighted op whose products have position data + weight."""
+    """A weighted op with products at position data + weight."""
     reads = ('in/aquant', scale) if op != 'Conv2DBackpropInput' else ('crops', scale, 'in/aquant')
     nodes, last = [node('c', op, *reads)], 'c'
     for kind in between:
@@ -75,14 +75,15 @@ CASES = {
          (also(weighted(9, bias=8), fix('c/aquant', 'c', position=9), fix('bias/aquant', 'bias', position=-9)), 'c')],
         [weighted(8), weighted(-8), weighted(8, bias=8), weighted(-8, op='MatMul', scale='read'),
          weighted(8, bias=8, between=('BatchToSpaceND',)), weighted(8, op='Conv2DBackpropInput'),
-         # Two activation functions; two activations; a second addition; one of an activation: no layer, or more than one.
+         # Two activation functions; computed weights; a second addition; one of an activation: not one layer.
          also(weighted(9), node('other', 'Relu', 'c')), weighted(9, op='MatMul', scale='in/aquant'),
          also(weighted(8, bias=8, relu=False), quantized('k'), node('sum', 'Add', 'bias', 'k/wquant'),
               fix('z', 'sum', position=9)),
          also(weighted(8, relu=False), node('sum', 'Add', 'c', 'in/aquant'), fix('z', 'sum', position=9))]),
     'shift-bias': (
         [(weighted(8, bias=-9), 'c'), (weighted(-8, bias=9), 'c'), (weighted(8, bias=25), 'c'), (weighted(0, bias=17), 'c'),
-         (weighted(8, bias=-9, add='Add'), 'c'), (weighted(8, bias=-9, between=('BatchToSpaceND',)), 'c'),
+         (weighted(8, bias=-9, add='Add'), 'c'), (weighted(8, bias=-9, relu=False), 'c'),
+         (weighted(8, bias=-9, between=('BatchToSpaceND',)), 'c'),
          (also(weighted(8, bias=-9), fix('bias/aquant', 'bias', position=8)), 'c')],
         [weighted(8, bias=-8), weighted(-8, bias=8), weighted(8, bias=24), weighted(0, bias=16),
          weighted(8, bias=24, add='Add')]),
@@ -128,10 +129,10 @@ def test_a_loop_of_moves_is_followed_once():
 
 
 @pytest.mark.parametrize('breach, words', [
-    (neuron(quantize_pos=127), 'nothing but zeros was seen'), (neuron(quantize_pos=-127), 'must be from -126 to 126'),
-    (operation('Add', (4, 3), 19), 'by -16 bits, and it can by -15 to 15.'),
-    (operation('Mul', (3, 4), 8), 'by -1 bits, and it can by 0 to 32.'),
-    (weighted(-9, bias=9), '= 17 bits, and it can by 0 to 16.')])
+    (neuron(quantize_pos=127), 'means that all values were zero'), (neuron(quantize_pos=-127), 'must be from -126 to 126'),
+    (operation('Add', (4, 3), 19), 'by -16 bits; it supports -15 to 15.'),
+    (operation('Mul', (3, 4), 8), 'by -1 bits; it supports 0 to 32.'),
+    (weighted(-9, bias=9), '= 17 bits; it supports 0 to 16.')])
 def test_figures(breach, words):
     message, = (finding.message for finding in lint(breach) if finding.rule in RULES and finding.rule != 'shift-bias')
     assert words in message

@@ -1,4 +1,4 @@
-"""What is in the files that are given away."""
+"""Contents of the distributions."""
 import os
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 
 def project_files(*patterns):
-    """The files of the working tree that git does not ignore, relative to it."""
+    """The files of the working tree that git does not ignore, by relative path."""
     if not os.path.exists(os.path.join(ROOT, '.git')):
         pytest.skip('not a git checkout')
     command = ('git', 'ls-files', '--cached', '--others', '--exclude-standard') + patterns
@@ -29,7 +29,7 @@ def run_setup(source, *arguments):
 
 @pytest.fixture(scope='module')
 def source(tmp_path_factory):
-    """A copy of the project, so that building leaves nothing in the checkout."""
+    """A copy of the project, in which to build."""
     copy = tmp_path_factory.mktemp('source')
     for name in project_files():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)

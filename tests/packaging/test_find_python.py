@@ -1,4 +1,4 @@
-""".ci/find_python on machines made of a few stand-in interpreters."""
+""".ci/find_python on machines with a few fake interpreters."""
 import os
 import subprocess
 import sys
@@ -9,13 +9,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 SCRIPT = os.path.join(ROOT, '.ci', 'find_python')
 SYSTEM = '/usr/bin:/bin'
 
-RUNS = '#!/bin/sh\ncase "$2" in *executable*) echo {0} ;; esac\n'  # the Python at path {0}, as the script asks it
+RUNS = '#!/bin/sh\ncase "$2" in *executable*) echo {0} ;; esac\n'  # a Python at path {0}, as far as the script calls it
 BROKEN_SHIM = '#!/bin/sh\nexit 127\n'
 
 
 @pytest.fixture
 def machine(tmp_path):
-    """A directory on PATH whose names are all that there is, and a home without pyenv."""
+    """A directory with the only interpreters on PATH, and a home without pyenv."""
     for name in ('bin', 'home'):
         (tmp_path / name).mkdir()
     for name in ('python3.7', 'python3.6', 'python3', 'python'):  # hide the system's own

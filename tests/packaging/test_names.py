@@ -1,4 +1,4 @@
-"""Every documented name, by every way of importing it, from the checkout and as installed."""
+"""Every documented name, imported in every way, from the checkout and as installed."""
 import importlib
 import inspect
 import os
@@ -94,8 +94,8 @@ def installed(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def printed(installed, tmp_path_factory):
-    """What each of these prints: _FIRST and the use of the function afterwards, _LIBRARY, and IMPORTS from the installed
-    modules, and where the module is from and whether it has all names.
+    """{name: output} of the code in _FIRST, with a call of the function, in _LIBRARY, and in IMPORTS with the installed
+    modules, which prints their path and whether they have all names.
     """
     first = '\nimport vai_q_tf, tensorflow as tf\nassert vai_q_tf.lint(tf.compat.v1.GraphDef()) == []'
     imports = '''
@@ -114,7 +114,7 @@ def test_the_module_loads_the_library(printed):
 
 @pytest.mark.parametrize('first', sorted(_FIRST))
 def test_a_function_has_the_name_of_a_folder(printed, first):
-    """`vai_q_tf.lint` is the function, whichever is imported first, and the folder can be imported from."""
+    """`vai_q_tf.lint` is the function, whatever is imported first, and modules of the folder can be imported."""
     assert printed[first] == 'done\n'
 
 
@@ -155,7 +155,7 @@ def test_fix_neuron_by_the_name_of_the_op(form):
 
 @pytest.mark.parametrize('form', ['definition', 'file'])
 def test_functions_of_meta_graphs(tmp_path, form):
-    """From a float MetaGraph to a frozen model, by the names and the order of arguments that scripts know."""
+    """From a float MetaGraph to a frozen model, with the names and the order of arguments that scripts use."""
     def meta_graph(training, name):
         with tf.Graph().as_default():
             v1.train.get_or_create_global_step()
@@ -191,7 +191,7 @@ def test_functions_of_meta_graphs(tmp_path, form):
         np.testing.assert_array_equal(session.run('logits/BiasAdd/aquant:0', {'images:0': trainings.IMAGES}), frozen)
 
 
-def test_a_meta_graph_that_is_none_is_refused(tmp_path):
+def test_a_meta_graph_that_is_missing_or_empty_is_refused(tmp_path):
     for source in (v1.MetaGraphDef(), str(tmp_path / 'nothing')):
         with pytest.raises(vai_q_tensorflow.QuantizeError) as raised:
             vai_q_tensorflow.quantize_train(source, trainings.config(tmp_path))

@@ -1,4 +1,4 @@
-"""The examples of the README run as they stand, one after the other, and leave the files that it promises."""
+"""The examples of the README run in their order without changes, and write the files that it names."""
 import re
 
 import pytest

@@ -1,4 +1,4 @@
-"""Whole networks of slim and Keras: equal outputs, and no batch norm left that could be folded."""
+"""Networks of slim and Keras: outputs stay equal, and no batch norm is left that could be folded."""
 import time
 
 import numpy as np
@@ -40,7 +40,7 @@ def _mobilenet_v1_of_slim():
 
 
 def _dense_blocks():
-    """Pre-activation blocks that are joined: some batch norms come after a concat, others after a convolution."""
+    """Concatenated pre-activation blocks: some batch norms follow a concat, others a convolution."""
     keras.backend.set_learning_phase(0)
     layers = keras.layers
 
@@ -104,8 +104,8 @@ def _frozen(build):
     return result
 
 
-def _standing_alone(graph_def):
-    """How many Mul there are, and whether each is behind something else than a weighted op that only it reads."""
+def _unfolded(graph_def):
+    """The number of Mul nodes, after a check that none of them could be folded into the op before it."""
     view = GraphView(graph_def)
     products = [name for name in view.names if view.op(name) == 'Mul']
     for name in products:
@@ -126,7 +126,7 @@ def test_networks(name):
         result = optimise(graph_def, settings(), fold_constant)
         assert_equal(expected, run(result, ['out'], {'x': x}), 1e-4)
         assert not any(node.op in _NORMS or node.op in ('Identity', 'Rsqrt') and node.name != 'out' for node in result.node)
-        assert _standing_alone(result) == alone
+        assert _unfolded(result) == alone
 
 
 @pytest.mark.slow

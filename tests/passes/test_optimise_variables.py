@@ -1,4 +1,4 @@
-"""A network of variables and its frozen graph are optimised to one network: values filled in and folded, node for node."""
+"""A network of variables is optimised to the same network as its frozen graph, node for node."""
 import collections
 
 import numpy as np
@@ -51,7 +51,7 @@ def _with_stand_ins(graph_def, variables):
 
 
 def _filled_in(graph_def, known):
-    """The GraphDef with the values of the variables, wherever their Consts are now."""
+    """The GraphDef with the values of the variables in the Consts that represent them."""
     result = tf.GraphDef()
     result.CopyFrom(graph_def)
     for node in result.node:
@@ -76,9 +76,9 @@ def test_same_as_the_frozen_graph(name):
     graph_def, known = _with_stand_ins(frozen, variables)
     expected = nodes(optimise(frozen, config))
     result = optimise_variables(graph_def, config).optimised
-    kept = frozenset(config.input_nodes + config.output_nodes)
+    protected = frozenset(config.input_nodes + config.output_nodes)
     filled = _filled_in(result, known)
-    evaluated = nodes(fold_constants(evaluate_folded(filled, kept, config), kept, config))
+    evaluated = nodes(fold_constants(evaluate_folded(filled, protected, config), protected, config))
     assert {node: evaluated[node].op for node in evaluated} == {node: expected[node].op for node in expected}
     for node in expected:
         assert list(evaluated[node].input) == list(expected[node].input), node
@@ -88,8 +88,8 @@ def test_same_as_the_frozen_graph(name):
 
 
 @pytest.mark.parametrize('name', ['keras_conv_bn', 'prelus_by_abs_and_relus', 'factor_behind_conv'])
-def test_values_of_variables_are_not_looked_at(name):
-    """The Consts of variables have none: whoever reads them gets the empty default, so the graph is the same for any."""
+def test_values_of_variables_are_not_read(name):
+    """The result is the same for Consts with values and without."""
     frozen, variables, config = _frozen(name)
     graph_def, known = _with_stand_ins(frozen, variables)
     full = tf.GraphDef()

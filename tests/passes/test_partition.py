@@ -156,6 +156,16 @@ def test_the_main_part_has_placeholders_of_the_given_shape():
     assert [dim.size for dim in nodes(parts.main)['start'].attr['shape'].shape.dim] == [-1, 6, 6, 3]
 
 
+def test_the_given_shape_is_that_of_the_first_output():
+    def build():
+        first, _, third = tf.split(_image(channels=9), [1, 3, 5], axis=-1, name='parts')
+        tf.add(_layer(first, 'a'), _layer(third, 'b'), name='out')
+    main = nodes(partition(graph_of(build), settings(['out'], ['parts'], input_shapes=[[2, 6, 6, 1]])).main)
+    assert [[dim.size for dim in main[name].attr['shape'].shape.dim] for name in ('parts', 'parts/output_2')] == [
+        [2, 6, 6, 1], [-1, 6, 6, 5]]
+    assert 'parts/output_1' not in main
+
+
 @pytest.mark.parametrize('shape', [[-1, 5, 6, 3], [-1, 6, 6], [1, 6, 6, 4]])
 def test_shapes_that_a_placeholder_does_not_take(shape):
     graph_def = graph_of(lambda: _layer(_image(), 'a'))

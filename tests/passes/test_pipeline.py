@@ -1,4 +1,4 @@
-"""optimise as a whole: which passes run, what they say, and the measured graphs."""
+"""optimise: which passes run, what they log, and graphs with measured results."""
 import collections
 import json
 import os
@@ -46,7 +46,7 @@ def _network():
                                'Mul', 'Mul', 'Relu', 'Relu6', 'Relu6', 'Relu6', 'Squeeze']),
     (dict(replace_sigmoid=1, simulate_dpu=0), ['AvgPool', 'BiasAdd', 'Conv2D', 'Conv2D', 'Conv2D', 'LeakyRelu', 'Mean', 'Relu',
                                                'Relu6', 'Relu6', 'Sigmoid'])])
-def test_what_the_config_asks_for(fields, expected):
+def test_which_passes_run(fields, expected):
     result = optimise(graph_of(_network), settings(**dict({'simulate_dpu': 1}, **fields)))
     assert ops(result) == expected
     assert ('shared_1' in nodes(result)) != bool(fields.get('fold_bn_only'))
@@ -63,6 +63,12 @@ def test_one_line_for_each_pass_that_changed_something(monkeypatch):
         'expand_batch_norms: Add +1, AddV2 +1, Const +1, FusedBatchNormV3 -1, Mul +3, Rsqrt +1, Sub +1',
         'fold_batch_norms: Add -1, BiasAdd +1, Const +1, Reshape +1',
         'evaluate_folded: AddV2 -1, Const -5, Mul -3, Reshape -1, Rsqrt -1, Sub -1']
+
+
+def test_every_pass_has_an_example():
+    entries = pipeline.CLEAN_UP + (pipeline.CONSTANTS, pipeline.PARAMETERS) + pipeline.FOLDING + pipeline.DPU
+    for run_pass in {entry.run for entry in entries}:
+        assert '    >>> ' in run_pass.__doc__, run_pass.__name__
 
 
 def test_a_config_without_a_range():
@@ -83,14 +89,14 @@ def test_measured_graphs_keep_their_outputs(model, fold_constant):
 
 
 def _is_equalized_here_only(model, variant, reader):
-    # The original equalizes no MatMul.
+    # The Vitis AI quantizer equalizes no MatMul.
     return variant == 'cle1' and model == 'plain' and reader.startswith('fc')
 
 
 @pytest.mark.parametrize('variant', ['m0', 'm1', 'm2', 'w4', 'sim0', 'cle1', 'fr1', 'fc0', 'sap0'])
 @pytest.mark.parametrize('model', _MODELS)
 def test_measured_ops_and_positions_of_constants(model, variant):
-    """The numbers of ops are those of the original, and weights and biases are equal as far as their positions tell."""
+    """The numbers of ops, and the positions of weights and biases, are those of the Vitis AI quantizer."""
     graph_def, case = _measured(model)
     record = case['variants'][variant]
     flags = {key[2:]: value for key, value in record['flags'].items()}

@@ -1,4 +1,4 @@
-"""What has to hold for the quantized model of any network, told from the graphs alone and not from the plan."""
+"""Properties of the quantized model of any network, checked on the graphs alone and not on the plan."""
 import collections
 import contextlib
 from unittest import mock
@@ -23,7 +23,7 @@ _OPERATIONS = ('Add', 'AddV2', 'AddN', 'Mul')
 
 
 class Case:
-    """A frozen network. outputs: its output nodes; feed: a function from the step to {input node: array}."""
+    """A frozen network. outputs: its output nodes. feed: gives {input node: array} of a step."""
 
     def __init__(self, graph_def, outputs, feed, directory):
         self.graph_def, self.outputs, self.feed, self._directory = graph_def, list(outputs), feed, str(directory)
@@ -41,7 +41,7 @@ class Case:
         return model
 
     def error(self, model, graph_def, step=0):
-        """The greatest difference of an output of two graphs in relation to its norm; step 0 is calibration data."""
+        """The largest difference of an output of two graphs, relative to its norm; step 0 is calibration data."""
         names = {node.name for node in model.node}
         quantized = [name + '/aquant' if name + '/aquant' in names else name for name in self.outputs]
         results = run(model, quantized, self.feed(step))
@@ -51,17 +51,18 @@ class Case:
 
 @contextlib.contextmanager
 def unmeasured():
-    """Quantizes without the errors of all tensors, which only the summary tells: a quarter of the time of a small network."""
+    """Quantizes without measuring the errors for the summary, which takes a quarter of the time of a small network."""
     with mock.patch('vai_q_tf.ptq.quantize.measure_errors', return_value=None):
         yield
 
 
 def plain_session(graph=None):
-    """A session that computes op by op as the graph says."""
+    """A session without graph optimizers."""
     return tf.Session(graph=graph, config=exact(tf.ConfigProto()))
 
 
 def run(graph_def, tensors, feed):
+    """The values of tensors of a GraphDef. feed: {placeholder: array}."""
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(graph_def, name='')
@@ -71,7 +72,7 @@ def run(graph_def, tensors, feed):
 
 
 def assert_float_graph(case, tolerance=1e-4):
-    """The passes keep what the network computes, and leave no batch norm that could be folded."""
+    """The passes do not change the outputs, and leave no batch norm that could be folded."""
     for fold_constant in (True, False):
         graph_def = optimise(case.graph_def, case.config(simulate_dpu=0), fold_constant)
         error = case.error(graph_def, case.graph_def)
@@ -86,7 +87,7 @@ def assert_float_graph(case, tolerance=1e-4):
 
 
 def assert_model(case):
-    """The model at 8 bits obeys the compiler and the limits of positions; at 16 bits it is the network. Returns the former."""
+    """The model at 8 bits obeys the compiler and the limits of positions, and at 16 bits it is exact; returns the former."""
     model = case.quantized()
     assert not [str(finding) for finding in lint(model) if finding.rule not in UNUSUAL]
     assert_positions(model)
@@ -96,7 +97,7 @@ def assert_model(case):
 
 
 def assert_positions(model):
-    """Shifts are in the limits, concats, max pools and moves with a quantized result have one position."""
+    """Shifts are within the limits; concats, max pools and moves with a quantized result have one position."""
     view = GraphView(model)
     positions = {node.name: node.attr['quantize_pos'].i for node in model.node if node.op == 'FixNeuron'}
     assert POSITION_ZERO not in positions.values()
@@ -106,8 +107,8 @@ def assert_positions(model):
         if row.kind == WEIGHTED:
             source = view.inputs(data[0])[0] if view.op(data[0]) == 'SpaceToBatchND' else data[0]
             _assert_shifts(view, positions, name, source, view.inputs(name)[row.weight])
-        elif view.op(name) in ('ConcatV2', 'MaxPool') and _fix_neuron_behind(view, name):
-            members = [_fix_neuron_behind(view, name)] + [_fix_neuron_before(view, tensor) for tensor in data]
+        elif view.op(name) in ('ConcatV2', 'MaxPool') and _fix_neuron_after(view, name):
+            members = [_fix_neuron_after(view, name)] + [_fix_neuron_before(view, tensor) for tensor in data]
             assert len({positions[member] for member in members if member}) <= 1, name
         elif view.op(name) in _MOVES and _result(view, name) and _fix_neuron_before(view, data[0]):
             assert positions[_result(view, name)] == positions[_fix_neuron_before(view, data[0])], name
@@ -121,8 +122,8 @@ def _assert_shifts(view, positions, name, data, weight):
         assert len(set(view.consumers(result))) >= 1, name
         if view.op(result) == 'BiasAdd':
             bias = view.inputs(result)[1]
-        behind = [reader for reader, _ in view.consumers(result)]
-        result = next((reader for reader in behind if view.op(reader) == 'FixNeuron'), behind[0])
+        readers = [reader for reader, _ in view.consumers(result)]
+        result = next((reader for reader in readers if view.op(reader) == 'FixNeuron'), readers[0])
     cut = positions[weight] + positions[data] - positions[result]
     assert 0 <= cut <= 16, name
     if bias:
@@ -139,15 +140,15 @@ def _assert_operands(op, data, result, name):
 
 
 def _result(view, name):
-    """The FixNeuron of what an op gives, be it through a relu, or through the multiplication behind an average pool."""
+    """The FixNeuron of the result of an op, also after a relu or after the multiplication of an average pool."""
     readers = [reader for reader, _ in view.consumers(name)]
-    if not _fix_neuron_behind(view, name) and len(readers) == 1 and view.op(readers[0]) in ('Relu', 'Relu6', 'Mul')[
+    if not _fix_neuron_after(view, name) and len(readers) == 1 and view.op(readers[0]) in ('Relu', 'Relu6', 'Mul')[
             :3 if view.op(name) == 'AvgPool' else 2]:
-        return _fix_neuron_behind(view, readers[0])
-    return _fix_neuron_behind(view, name)
+        return _fix_neuron_after(view, readers[0])
+    return _fix_neuron_after(view, name)
 
 
-def _fix_neuron_behind(view, name):
+def _fix_neuron_after(view, name):
     return next((reader for reader, _ in view.consumers(name) if view.op(reader) == 'FixNeuron'), '')
 
 
@@ -158,7 +159,7 @@ def _fix_neuron_before(view, tensor):
 
 
 def nodes_of_the_compiler(model):
-    """How many nodes the compiler's graph has: those of float tensors without additions of a bias, and shapes of Reshapes."""
+    """The number of nodes of the compiler's graph: float tensors without BiasAdds, and the shapes of Reshapes."""
     view = GraphView(model)
     counts = collections.Counter(view.op(name) for name in view.names if view.dtype(name) == tf.float32)
     return sum(counts.values()) - counts['BiasAdd'] + counts['Reshape']

@@ -2,11 +2,13 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from tests.ptq import checking
+
 SIZE = 16
 
 
 class Network:
-    """Builds a frozen graph layer by layer, with random weights from a seed; `graph_def()` ends it."""
+    """Builds a frozen graph layer by layer, with random weights from a seed."""
 
     def __init__(self, seed=0, size=SIZE, channels=3):
         self._random = np.random.RandomState(seed)
@@ -43,7 +45,7 @@ class Network:
         return tf.nn.relu(x, name=name + '/Relu') if relu else x
 
     def apply(self, function, *operands, **settings):
-        """An op without weights."""
+        """Applies an op without weights."""
         with self._graph.as_default():
             return function(*operands, **settings)
 
@@ -72,9 +74,5 @@ def batches(step):
 
 
 def run(graph_def, tensor, feed):
-    """The value of a tensor of a GraphDef, {placeholder: array}."""
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(graph_def, name='')
-    with tf.Session(graph=graph) as session:
-        return session.run(tensor + ':0', {name + ':0': value for name, value in feed.items()})
+    """The value of one tensor, see `checking.run`."""
+    return checking.run(graph_def, [tensor], feed)[0]

@@ -1,4 +1,4 @@
-"""Networks as they are in use, made with Keras and slim: telling ones for post-training quantization, small.
+"""Small versions of networks in use, made with Keras and slim.
 
 Each function builds one in the default graph and returns its output tensors; the input is 'x'.
 """

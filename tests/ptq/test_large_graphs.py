@@ -1,4 +1,4 @@
-"""What a large network takes to be quantized: memory in proportion to its weights, time in proportion to its ops."""
+"""Costs of quantizing a large network: memory proportional to its weights, time proportional to its ops."""
 import os
 import subprocess
 import sys
@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 import vai_q_tf
 from vai_q_tf.config import QuantizeConfig
 
-# Prints the memory of the imports, and the most that quantizing takes beside it, in bytes.
+# Prints the memory of the imports, and the peak of quantizing in addition to it, in bytes.
 _MEASURED = """
 import resource, sys
 import numpy as np
@@ -96,7 +96,7 @@ def _chain(x, count):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('build, count', [(_sum_of_products, 300), (_concat, 500), (_chain, 500)])
-def test_the_time_is_in_proportion_to_the_ops(tmp_path, build, count):
-    _seconds(tmp_path, build, 10)  # what TensorFlow does once
+def test_the_time_is_proportional_to_the_ops(tmp_path, build, count):
+    _seconds(tmp_path, build, 10)  # TensorFlow's own start
     once = min(_seconds(tmp_path, build, count) for _ in range(2))
     assert min(_seconds(tmp_path, build, 2 * count) for _ in range(2)) < 2.6 * once

@@ -1,4 +1,4 @@
-"""Loops, ops that nobody knows and graphs that TensorFlow does not take, from the float graph to the model."""
+"""Loops, unknown ops and graphs that TensorFlow refuses, from the float graph to the model."""
 import os
 
 import numpy as np
@@ -35,7 +35,7 @@ def _before(x):
     tf.nn.relu(_conv(tf.identity(x, name='start'), 'conv'), name='out')
 
 
-def _behind(x):
+def _after(x):
     x = tf.nn.relu(_conv(tf.identity(x, name='start'), 'conv'), name='out')
     tf.identity(tf.map_fn(lambda image: tf.reduce_max(image, [0, 1]), x), name='last')
 
@@ -82,7 +82,7 @@ def _run(graph_def, fetch):
 
 
 @pytest.mark.parametrize('build, fetch', [
-    (_before, 'out'), (_behind, 'last'), (_within, 'out'), (_convolutions_within, 'out'), (_concat_within, 'out')])
+    (_before, 'out'), (_after, 'last'), (_within, 'out'), (_convolutions_within, 'out'), (_concat_within, 'out')])
 def test_loops_stay_float_and_work(tmp_path, build, fetch):
     graph_def = _graph(build)
     model = _quantize(graph_def, tmp_path)
@@ -111,7 +111,7 @@ def test_an_unknown_op_in_the_post_processing_is_kept(tmp_path, options, read):
     np.testing.assert_allclose(_run(known, 'out'), expected, atol=1e-3 * np.abs(expected).max())
 
 
-def test_what_cannot_run_or_be_fetched_does_not_keep_the_rest_from_being_dumped(tmp_path):
+def test_a_model_with_an_unknown_op_can_be_dumped(tmp_path):
     graph_def = _graph(_before)
     graph_def.node.add(name='boxes', op='OpOfNobody', input=['out', 'start'])
     dump(_quantize(graph_def, tmp_path), _batch, str(tmp_path), dump_float=1)
@@ -154,8 +154,8 @@ def _change(graph_def, change):
 
 @pytest.mark.parametrize('change', ['cycle', 'no attr', 'no input', 'no output', 'newer'])
 @pytest.mark.parametrize('skip_check', [0, 1])
-def test_a_graph_that_tensorflow_does_not_take(tmp_path, change, skip_check):
-    graph_def = _graph(_behind)
+def test_a_graph_that_tensorflow_refuses(tmp_path, change, skip_check):
+    graph_def = _graph(_after)
     _change(graph_def, change)
     with pytest.raises(errors.QuantizeError) as caught:
         _quantize(graph_def, tmp_path, options={'skip_check': skip_check})
@@ -178,7 +178,7 @@ def _weights_with_another_reader(x):
     tf.abs(weights, name='last')
 
 
-@pytest.mark.parametrize('build', [_behind, _weights_with_another_reader])
+@pytest.mark.parametrize('build', [_after, _weights_with_another_reader])
 @pytest.mark.parametrize('effort', ['fast', 'standard'])
 @pytest.mark.parametrize('bad', [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_refused(tmp_path, bad, effort, build):

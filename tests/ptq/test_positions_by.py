@@ -1,4 +1,4 @@
-"""positions_by: which tensors it decides about, what it decides, and that nothing overrules it."""
+"""positions_by: the tensors that it applies to, the positions that it chooses, and that nothing overrules it."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -20,13 +20,13 @@ from vai_q_tf.ptq.effort import effort as effort_module
 from vai_q_tf.ptq.quantize import quantize_frozen
 
 STEPS = 4
-WAYS = ('votes', 'mse', 'percentile', 'entropy')
-# Nothing moves a position after it was chosen.
+CHOICES = ('votes', 'mse', 'percentile', 'entropy')
+# No rule moves a chosen position.
 FREE = dict(align_concat=2, align_pool=2, adjust_shift_bias=0, adjust_shift_cut=0)
 
 
 def batches(step):
-    """Data whose tail is heavier in each batch, so that every way chooses otherwise somewhere."""
+    """Data with a heavier tail in each batch, so that all choices differ in some tensor."""
     return {'input': np.random.RandomState(step).standard_t(2 + step % 3, (8, networks.SIZE, networks.SIZE, 3)) / 4}
 
 
@@ -65,9 +65,9 @@ CHOOSE = {
     'entropy': lambda x, bits: entropy_position(count_magnitudes(x), bits)}
 
 
-@pytest.mark.parametrize('bits, way', each_value_once([4, 8, 16], WAYS[1:]))
-def test_positions_are_those_of_all_data_of_the_float_network(bits, way):
-    graph_def, plan, config = setup(positions_by=way, percentile=99.5, activation_bit=bits,
+@pytest.mark.parametrize('bits, choice', each_value_once([4, 8, 16], CHOICES[1:]))
+def test_positions_are_those_of_all_data_of_the_float_network(bits, choice):
+    graph_def, plan, config = setup(positions_by=choice, percentile=99.5, activation_bit=bits,
                                     nodes_method=['conv1/Relu:0', 'conv3/Relu:2', 'residual:1'])
     found = calibrate(graph_def, plan, config, feed).observed
     computed = [record for record in plan.tensors if record.role in ('input', 'activation')]
@@ -77,21 +77,21 @@ def test_positions_are_those_of_all_data_of_the_float_network(bits, way):
         if record.tensor == 'conv1/Relu':
             expected = most_votes(values[record.tensor], bits, 0)
         else:
-            expected = CHOOSE[way](np.concatenate([x.ravel() for x in values[record.tensor]]), bits)
+            expected = CHOOSE[choice](np.concatenate([x.ravel() for x in values[record.tensor]]), bits)
         assert found[record.name].position == expected, record.name
 
 
-def test_the_ways_differ():
-    """Else the tests above would not tell them apart."""
-    found = {way: calibrate(*setup(positions_by=way, activation_bit=6), feed).observed for way in WAYS}
-    positions = {way: [found[way][name].position for name in sorted(found[way])] for way in WAYS}
-    assert len(set(map(tuple, positions.values()))) == len(WAYS)
+def test_the_choices_differ():
+    """Otherwise the tests above could not distinguish them."""
+    found = {choice: calibrate(*setup(positions_by=choice, activation_bit=6), feed).observed for choice in CHOICES}
+    positions = {choice: [found[choice][name].position for name in sorted(found[choice])] for choice in CHOICES}
+    assert len(set(map(tuple, positions.values()))) == len(CHOICES)
 
 
 def test_constants_keep_their_search():
     graph_def, plan, config = setup(percentile=60)
-    by_votes, by_percentile = (calibrate(graph_def, plan, config.replace(positions_by=way), feed).observed
-                               for way in (None, 'percentile'))
+    by_votes, by_percentile = (calibrate(graph_def, plan, config.replace(positions_by=choice), feed).observed
+                               for choice in (None, 'percentile'))
     constants = [record.name for record in plan.tensors if record.role not in ('input', 'activation')]
     assert len(constants) > 9
     assert all(by_votes[name].position == by_percentile[name].position for name in constants)
@@ -110,7 +110,8 @@ def test_an_input_keeps_the_method_that_the_config_names(fields):
 
 def test_none_is_votes_and_twice_is_votes_and_mse():
     graph_def, plan, config = setup(positions_by='entropy')
-    none, votes, mse = (calibrate(graph_def, plan, config.replace(positions_by=way), feed) for way in (None, 'votes', 'mse'))
+    none, votes, mse = (calibrate(graph_def, plan, config.replace(positions_by=choice), feed)
+                        for choice in (None, 'votes', 'mse'))
     twice = calibrate_twice(graph_def, plan, config, feed)
     for one, other in ((none, votes), (votes, twice[0]), (mse, twice[1])):
         assert all(seen.position == other.observed[name].position for name, seen in one.observed.items())
@@ -142,9 +143,9 @@ def activations(model):
             if node.op == 'FixNeuron' and node.name.endswith('/aquant')}
 
 
-@pytest.mark.parametrize('effort, way', each_value_once(['standard', 'fast'], WAYS))
-def test_a_model_has_the_positions_that_were_asked_for(tmp_path, capfd, effort, way):
-    graph_def, plan, config = setup(positions_by=way, percentile=98, output_dir=str(tmp_path), activation_bit=6, **FREE)
+@pytest.mark.parametrize('effort, choice', each_value_once(['standard', 'fast'], CHOICES))
+def test_a_model_has_the_chosen_positions(tmp_path, capfd, effort, choice):
+    graph_def, plan, config = setup(positions_by=choice, percentile=98, output_dir=str(tmp_path), activation_bit=6, **FREE)
     steps = []
 
     def in_sequence(step):
@@ -156,36 +157,37 @@ def test_a_model_has_the_positions_that_were_asked_for(tmp_path, capfd, effort, 
     found = calibrate(graph_def, plan, config, feed).observed
     positions = activations(model)
     assert len(positions) > 9 and positions == {name: found[name].position for name in positions}
-    told = capfd.readouterr().err
-    assert ('bias correction' in told) == (effort == 'standard') and 'positions by error' not in told
+    printed = capfd.readouterr().err
+    assert ('bias correction' in printed) == (effort == 'standard') and 'positions by error' not in printed
 
 
-@pytest.mark.parametrize('way, effort', each_value_once(WAYS, ['fast', 'standard']))
-def test_the_model_is_an_integer_model(tmp_path, way, effort):
-    graph_def, _, config = setup(positions_by=way, percentile=98, output_dir=str(tmp_path))
+@pytest.mark.parametrize('choice, effort', each_value_once(CHOICES, ['fast', 'standard']))
+def test_the_model_is_an_integer_model(tmp_path, choice, effort):
+    graph_def, _, config = setup(positions_by=choice, percentile=98, output_dir=str(tmp_path))
     assert not dpu_model.differences(quantized(graph_def, batches, config, effort), batches(77))
 
 
-@pytest.mark.parametrize('way', [None, 'percentile', pytest.param('votes', marks=pytest.mark.slow)])
-def test_an_equalized_network_is_calibrated_in_the_same_way(tmp_path, monkeypatch, capfd, way):
-    graph_def, _, config = setup(positions_by=way, output_dir=str(tmp_path))
-    ways = []
+@pytest.mark.parametrize('choice', [None, 'percentile', pytest.param('votes', marks=pytest.mark.slow)])
+def test_an_equalized_network_is_calibrated_in_the_same_way(tmp_path, monkeypatch, capfd, choice):
+    graph_def, _, config = setup(positions_by=choice, output_dir=str(tmp_path))
+    used = []
 
     def noted(graph_def, plan, config, *others):
-        ways.append(config.positions_by)
+        used.append(config.positions_by)
         return calibrate(graph_def, plan, config, *others)
 
     monkeypatch.setattr(effort_module, 'calibrate', noted)
     quantized(graph_def, batches, config, 'high')
-    told = capfd.readouterr().err
-    assert ways == [way or 'mse'] and 'equalization' in told
-    assert ('positions by error' in told) == (way is None)
+    printed = capfd.readouterr().err
+    assert used == [choice or 'mse'] and 'equalization' in printed
+    assert ('positions by error' in printed) == (choice is None)
 
 
 def test_nothing_but_zeros_gets_the_position_of_a_neighbour(tmp_path):
     graph_def, _, config = setup(positions_by='percentile', output_dir=str(tmp_path))
-    for way in WAYS:
-        model = quantized(graph_def, lambda step: {'input': np.zeros((2, 16, 16, 3))}, config.replace(positions_by=way), 'fast')
+    for choice in CHOICES:
+        config = config.replace(positions_by=choice)
+        model = quantized(graph_def, lambda step: {'input': np.zeros((2, 16, 16, 3))}, config, 'fast')
         assert all(-126 <= position <= 126 for position in activations(model).values())
 
 

@@ -1,4 +1,4 @@
-"""Random small networks: the passes keep what they compute, and their quantized models are right."""
+"""Random small networks: the passes keep their outputs, and their quantized models are correct."""
 import re
 import tempfile
 
@@ -32,9 +32,9 @@ def check(network):
 
 
 def _assert_inspection(case, model):
-    """What inspect says of an op is what the model does."""
+    """The status that inspect gives an op is true of the model."""
     nodes = {node.name: node for node in model.node}
-    # What a FixNeuron reads, or is called by: zeros that the compiler wants as a bias are added in between.
+    # The input of a FixNeuron, or its name: a bias of zeros for the compiler may be between.
     quantized = {name for node in model.node if node.op == 'FixNeuron' for name in (node.input[0], node.name[:-len('/aquant')])}
     for node in inspect(case.graph_def, case.config()).nodes:
         assert node.status != 'quantized' or node.name in quantized, node

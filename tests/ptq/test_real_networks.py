@@ -1,4 +1,4 @@
-"""Networks as they are in use: what the passes leave of them, which tensors are quantized, and that the model is right."""
+"""Networks in use: the graph after the passes, the quantized tensors, and the outputs of the model."""
 import collections
 
 import numpy as np
@@ -11,14 +11,14 @@ from tests.ptq import checking, real_networks
 
 pytestmark = pytest.mark.slow
 
-# The greatest error of an output at 8 bits, in relation to its norm. Random weights make deep networks chaotic.
+# The largest error of an output at 8 bits, relative to its norm. Random weights make deep networks chaotic.
 _NETWORKS = collections.OrderedDict((
     ('mobile_net_v3', 0.15), ('mobile_net_v3_of_the_other_order', 0.15), ('efficient_net', 0.15), ('yolo', 0.3),
     ('yolo_with_maximum', 0.3), ('yolo_with_difference', 0.3), ('u_net', 0.15), ('deep_lab', 0.5), ('pyramid', 0.15),
     ('inception_v1', 0.5), ('xception', 0.5), ('dense_net', 1),
     ('volumes', 0.1), ('sequences', 0.1), ('perceptron', 0.1), ('mini_vgg_net', 0.2), ('mini_google_net', 0.2),
     ('mini_res_net', 0.5)))
-# How many nodes the compiler said that its graphs of these networks have, in its published logs.
+# The numbers of nodes in published logs of the compiler.
 _NODES = {'mini_vgg_net': 51, 'mini_google_net': 173, 'mini_res_net': 798}
 
 
@@ -27,7 +27,7 @@ def _feed(shape):
 
 
 def _frozen(name):
-    """(GraphDef, outputs, feed) with random weights, and batch norms like trained ones: with statistics near the real ones."""
+    """(GraphDef, outputs, feed) with random weights, and batch norms with statistics near the real ones, as after training."""
     keras.backend.clear_session()
     with tf.Graph().as_default() as graph, checking.plain_session(graph) as session:
         keras.backend.set_session(session)

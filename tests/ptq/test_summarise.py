@@ -1,4 +1,4 @@
-"""What a quantization says when it is done: on stderr, in its file, and as what `quantize_frozen` returns."""
+"""The summary of a quantization: on stderr, in its file, and in the result of `quantize_frozen`."""
 import copy
 import json
 import os
@@ -69,7 +69,7 @@ def test_the_facts(made):
     assert read['inputs'] == [dict(one._asdict())] and read['next_steps'] == list(summary.next_steps)
 
 
-def test_images_of_a_wrong_range_are_warned_of(tmp_path, capsys):
+def test_a_wrong_range_of_images_gets_a_warning(tmp_path, capsys):
     result = _quantize(tmp_path, lambda step: {'x': IMAGES * 255}, effort='fast')
     warning, odd = result.summary.warnings
     assert "The input 'x' is fed with values from 0.01879 to 255" in warning and _file(tmp_path)['warnings'] == [warning, odd]
@@ -82,7 +82,7 @@ def test_images_of_a_wrong_range_are_warned_of(tmp_path, capsys):
 @pytest.mark.parametrize('feed, words', [
     (lambda step: {'x': np.full_like(IMAGES, 0.5)}, 'All values of the input \'begin\' are 0.5'),
     (lambda step: {'x': IMAGES / 50 + 0.5}, 'at one end')])
-def test_odd_inputs_are_warned_of(tmp_path, feed, words):
+def test_odd_inputs_get_a_warning(tmp_path, feed, words):
     assert any(words in text for text in _quantize(tmp_path, feed, effort='fast', skip_check=1).summary.warnings)
 
 
@@ -103,11 +103,11 @@ def test_a_summary_never_describes_another_model(tmp_path, monkeypatch):
     _quantize(tmp_path, effort='fast')
     with pytest.raises(errors.QuantizeError):
         _quantize(tmp_path, lambda step: {}, effort='fast')
-    assert _file(tmp_path)['effort'] == 'fast', 'nothing was written, so it still describes the model'
+    assert _file(tmp_path)['effort'] == 'fast', 'no model was written, so the summary still describes the old one'
 
 
 @pytest.mark.parametrize('effort', ['fast', 'standard'])
-def test_fast_finetuning_says_what_it_brought(tmp_path, capsys, effort):
+def test_fast_finetuning_reports_its_gain(tmp_path, capsys, effort):
     result = _quantize(tmp_path, effort=effort, include_fast_ft=1, fast_ft_epochs=1, config={'weight_bit': 4})
     row = result.summary.aids[-1]
     line, = [line for line in capsys.readouterr().err.splitlines() if line.startswith('Fast finetuning: squared error')]
@@ -119,7 +119,7 @@ def test_fast_finetuning_says_what_it_brought(tmp_path, capsys, effort):
         assert row.after_db == pytest.approx(-10 * np.log10(after), abs=0.01) and row.kept == result.summary.fitted
 
 
-def test_what_was_fitted_is_no_error(tmp_path, monkeypatch):
+def test_fitted_constants_have_no_error(tmp_path, monkeypatch):
     monkeypatch.setattr(summarise, 'MOST_WORST', 100)
     fast, standard = (_quantize(tmp_path, effort=effort).summary for effort in ('fast', 'standard'))
     assert {tensor.role for tensor in fast.worst} == {'input', 'weight', 'bias', 'activation'} and not fast.fitted

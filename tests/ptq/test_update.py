@@ -1,4 +1,4 @@
-"""Old models get what their FixNeurons lack, and nothing else changes."""
+"""The FixNeurons of old models get their missing attrs, and nothing else changes."""
 import os
 
 import numpy as np
@@ -39,7 +39,7 @@ def read(path):
 def run(graph_def):
     graph = tf.Graph()
     with graph.as_default():
-        # TensorFlow writes defaults into what it imports.
+        # A copy, because importing writes defaults into the GraphDef.
         tf.import_graph_def(tf.GraphDef.FromString(graph_def.SerializeToString()), name='')
     with tf.Session(graph=graph) as session:
         return session.run('y/aquant:0', {'x:0': [0.7, 0.2]})
@@ -49,7 +49,7 @@ def fix_neurons(graph_def):
     return [node for node in graph_def.node if node.op == 'FixNeuron']
 
 
-def test_t_is_added_and_the_rest_is_as_it_was(tmp_path):
+def test_t_is_added_and_the_rest_does_not_change(tmp_path):
     before = old_model()
     path = write(tmp_path / 'model.pb', before)
     assert update(path) == {'T': 2}
@@ -164,7 +164,7 @@ def test_attrs_that_no_fix_neuron_has(tmp_path, key, value):
     assert caught.value.code == errors.INVALID_INPUT and read(path) == graph_def
 
 
-def test_an_op_that_tensorflow_does_not_have_is_told_of(tmp_path, caplog):
+def test_an_op_that_tensorflow_does_not_have_gets_a_warning(tmp_path, caplog):
     graph_def = old_model()
     graph_def.node.add(name='boxes', op='OpOfAUser', input=[graph_def.node[-1].name])
     path = write(tmp_path / 'model.pb', graph_def)

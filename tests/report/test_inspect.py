@@ -1,4 +1,4 @@
-"""What inspect finds in small graphs."""
+"""inspect, on small graphs."""
 import shlex
 
 import numpy as np

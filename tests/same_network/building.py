@@ -1,16 +1,16 @@
-"""What the networks of this room are written with.
+"""Helpers to write the networks of this room.
 
 A network is a function `build(training)` that makes a float network in the default graph, on the placeholder 'x' (and 'x2'),
-and returns its output or a list of its outputs. Nodes that training and inference have in common have the same names in both.
+and returns its output or a list of its outputs. Nodes common to training and inference have the same names in both.
 """
 import tensorflow.compat.v1 as tf
 
 NETWORKS = {}
 
-OWN_VALUE = 'own_value'  # the collection of variables that keep the value which they are made with
+OWN_VALUE = 'own_value'  # the collection of variables that keep their initial value
 
-# So small that nothing is ever dropped and the scale is 1: a network with dropouts then computes the same in training and at
-# inference, and it has all of their ops.
+# So small that nothing is ever dropped and the scale is 1: a network with dropouts computes the same in training and inference,
+# with all of their ops.
 RATE = 2.**-53
 
 

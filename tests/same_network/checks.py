@@ -1,5 +1,5 @@
-"""What is checked of one network, both ways: training gives the model that the frozen file gives, and all of its forms, and the
-DPU, compute the same."""
+"""Checks of one network, both ways: training and the frozen file give the same model, and all of its forms, and the DPU,
+compute the same."""
 import os
 
 import numpy as np
@@ -11,26 +11,25 @@ from tests.random_networks import UNUSUAL
 from tests.same_network import comparing, dpu_model
 from tests.same_network.networks import NETWORKS
 
-# Built for a batch of 4, as training graphs often are; a model that is derived from training takes any.
+# Built for a batch of 4, as training graphs often are; a model deployed from training takes any.
 _FIXED_BATCH = ('keras_flatten_of_a_fixed_batch', 'flattened_with_a_fixed_batch', 'slim_flatten_of_a_fixed_batch')
 
-# Networks of which the DPU computes something else than TensorFlow, or nothing that is known, and how the first difference
-# begins.
+# Networks whose results on the DPU differ from TensorFlow's or are unknown: the beginning of the first difference.
 _NOT_AS_ON_THE_DPU = {
-    # It divides by the size of the window at the borders, too, TensorFlow by the number of cells that exist.
+    # At borders it divides by the size of the window, TensorFlow by the number of cells inside the image.
     'average_pool_same': 'pool/AvgPool/mul/aquant: ', 'inception': 'average/AvgPool/mul/aquant: ',
-    # How it rounds between the axes is not known.
+    # Its rounding between the axes is unknown.
     'keras_upsampling': 'bilinear/resize/ResizeBilinear (ResizeBilinear): no arithmetic is known',
     'resized': 'bilinear (ResizeBilinear): no arithmetic is known',
     # It computes no variance.
     'group_norm': 'norm/moments/mean (Mean): no arithmetic is known',
-    # It takes no mean over words.
+    # It computes no mean over words.
     'keras_embedding': 'mean/Mean (Mean): no arithmetic is known',
     # It has no multiplication at rank 6.
     'resized_by_ones': 'mul (Mul): multiplies by a constant that is not quantized'}
 
 
-# Other networks have all that is in these.
+# Other networks cover the same ops.
 _REPEATED = (
     'resnet', 'slim_resnet_v2', 'mobilenet_v1', 'squeezenet', 'concat_of_concats', 'depthwise_dilated_bn',
     'hard_swishes_scaled_first', 'prelu_by_min_and_max', 'conv3d_bias', 'transposed_bias',
@@ -41,7 +40,7 @@ _REPEATED = (
 assert set(_REPEATED) <= set(NETWORKS)
 
 
-# Beside others of a graph some are hard to tell apart: the DPU's differences end where an op is not known.
+# These stand alone in a graph, because the comparison with the DPU stops at an unknown op.
 _ALONE = [name for name in NETWORKS if name in _REPEATED or name in _NOT_AS_ON_THE_DPU]
 _BESIDE = [name for name in NETWORKS if name not in _ALONE and name not in _FIXED_BATCH]
 _GROUPS = [tuple(_BESIDE[first:first + 4]) for first in range(0, len(_BESIDE), 4)] + [_FIXED_BATCH] + [
@@ -51,7 +50,7 @@ _GROUPS = [tuple(_BESIDE[first:first + 4]) for first in range(0, len(_BESIDE), 4
 def quarter(number):
     """The fixture `both` of a module with a quarter of the networks: (names, the model of the file route, the Trained).
 
-    Up to four networks stand beside each other in a graph, as half of the time does not depend on its size.
+    Up to four networks share a graph, because half of the time does not depend on its size.
     """
     groups = _GROUPS[number::4]
     params = [pytest.param(names, marks=[pytest.mark.slow] * (names[0] in _REPEATED), id='-'.join(names)) for names in groups]
@@ -59,7 +58,7 @@ def quarter(number):
     @pytest.fixture(name='both', scope='module', params=params)
     def both(request, tmp_path_factory):
         names, directory = request.param, str(tmp_path_factory.mktemp('both'))
-        # Gradients and optimizers take a third of the time, and some networks show what they change.
+        # Gradients and optimizers take a third of the time, and a few networks show their effects.
         builds = [NETWORKS[name] for name in names]
         return (names,) + both_ways(beside(builds), directory, thorough=groups.index(names) % 6 == 0)
     return both
@@ -87,7 +86,7 @@ def both_ways(build, directory, rate=0., thorough=True, **fields):
 def assert_same(from_file, trained, is_known=lambda way, line: False):
     """The forms of a network are one: bit for bit, node for node, and without a finding of lint.
 
-    is_known: function from one of WAYS and a line of `comparing.differences` to whether that difference is to be.
+    is_known: function from one of WAYS and a line of `comparing.differences` to whether that difference is expected.
     """
     for in_training, evaluated, modelled in zip(trained.trained, trained.evaluated, trained.modelled):
         np.testing.assert_array_equal(evaluated, in_training)

@@ -1,7 +1,7 @@
-"""Takes a network both ways, from its frozen file and through training, and says where the two models differ.
+"""Takes a network both ways, from its frozen file and through training, and lists the differences of the two models.
 
 `python -m tests.same_network.comparing [network ...]` prints a table; with names it shows every difference as well. A model
-is 'renamed' where it differs in nothing but names.
+is 'renamed' if it differs in names only.
 """
 import collections
 import contextlib
@@ -28,10 +28,10 @@ _POSITIVE, _SMALL = ('gamma', 'moving_variance'), ('beta', 'moving_mean', 'bias'
 
 
 class Trained(NamedTuple):
-    """What a training of STEPS steps leaves, of which all but the first are frozen.
+    """The results of a training of STEPS steps, of which all but the first are frozen.
 
-    models: {one of WAYS: the GraphDef that was deployed from it}. The others are values of the outputs for one batch: of the
-    training graph, of the evaluation graph, and of the model deployed from that.
+    models: {one of WAYS: the GraphDef deployed from it}. The other fields are outputs for one batch: of the training graph, of
+    the evaluation graph, and of the model deployed from the latter.
     """
     models: Dict[str, tf.GraphDef]
     trained: List[np.ndarray]
@@ -54,9 +54,8 @@ def from_file(build, directory, **fields):
 def from_training(build, directory, rate=0., thorough=True, **fields):
     """A Trained of the network.
 
-    rate: of learning; with none the parameters stay as they are. thorough: whether there are gradients, and TensorFlow's
-    optimizers work on the graphs; else a step updates what batch norms keep, and graphs are `rewritten_at_once`. fields: of
-    the QuantizeConfig.
+    rate: of learning; 0 leaves the parameters as they are. thorough: with gradients, and with TensorFlow's graph optimizers;
+    else a step only updates the averages of batch norms, and graphs are `rewritten_at_once`. fields: of the QuantizeConfig.
     """
     with contextlib.ExitStack() as stack:
         if not thorough:
@@ -99,7 +98,7 @@ def _from_training(build, directory, rate, thorough, **fields):
 
 
 def before_training(build, directory, **fields):
-    """What `in_float` gives, of the training graph before the first step. fields: of the QuantizeConfig."""
+    """The result of `in_float` for the training graph before the first step. fields: of the QuantizeConfig."""
     with tf.Graph().as_default() as graph, _session() as session:
         tf.train.get_or_create_global_step()
         outputs = _outputs(build, training=True)
@@ -109,7 +108,7 @@ def before_training(build, directory, **fields):
 
 
 def in_float(build, training):
-    """The outputs of the float network for the first batch, and {name: what that adds to a variable that is not trainable}."""
+    """The outputs of the float network for the first batch, and {name: the change of a variable that is not trainable}."""
     with tf.Graph().as_default() as graph, _session() as session:
         outputs = _outputs(build, training)
         _initialise(session)
@@ -134,7 +133,7 @@ def _train_op(loss, rate, step):
 
 
 def _update_op(graph, outputs, step):
-    """What a step with a rate of nothing does."""
+    """A step with learning rate 0."""
     with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS) + _quantized(graph, outputs)):
         return tf.assign_add(step, 1).op
 
@@ -145,17 +144,17 @@ def _clipped(gradient):
 
 
 def unseen_batch(model):
-    """{placeholder name: array} for a GraphDef, which neither calibration nor training had."""
+    """{placeholder name: array} for a GraphDef, unseen in calibration and training."""
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(_copy(model), name='')
         return _batch(graph, 200, 'x', 'x2')
 
 
 def differences(expected, got):
-    """What is not the same in two models, in lines; [] where they are one network.
+    """The differences of two models, in lines; [] if they are one network.
 
-    Names, op types, inputs and attrs are compared, and the constants. Positions and the directory of the files may differ, and
-    so may batch sizes in noted shapes; floats may be rounded otherwise.
+    Compares names, op types, inputs, attrs and constants. Positions, the directory of the files and batch sizes in noted shapes
+    may differ, and the rounding of floats.
     """
     nodes, others = ({node.name: node for node in graph_def.node} for graph_def in (expected, got))
     lines = ['only in the first: {} ({})'.format(name, node.op) for name, node in nodes.items() if name not in others]
@@ -184,7 +183,7 @@ def _node_differences(node, other):
 
 
 def _attrs(node):
-    """What is compared of the attrs of a node: {key: text}. Of a constant it is the type and the shape."""
+    """The attrs of a node to compare: {key: text}; of a constant its type and shape."""
     attrs = {key: value for key, value in node.attr.items() if key not in ('quantize_pos', 'output_dir')}
     texts = {key: _in_a_line(value) for key, value in attrs.items()}
     if node.op == 'Const':
@@ -205,13 +204,13 @@ def _constant_differences(value, other):
 
 
 def same_but_for_names(expected, got):
-    """Whether two models have the same ops, with the same attrs, and connected alike."""
+    """Whether two models have the same ops with the same attrs and connections."""
     numbers = {}
     return _numbered(expected, numbers) == _numbered(got, numbers)
 
 
 def _numbered(graph_def, numbers):
-    """How often each kind of node is there; a kind is what a node computes, down to placeholders and constants."""
+    """The number of nodes of each kind; a kind is the expression that a node computes, down to placeholders and constants."""
     nodes, found = {node.name: node for node in graph_def.node}, {}
 
     def visit(name):
@@ -235,7 +234,7 @@ def _in_a_line(message):
 
 
 def _outputs(build, training):
-    """Builds the network; the names of its output nodes."""
+    """Builds the network; returns the names of its output nodes."""
     tf.set_random_seed(1)
     tf.keras.backend.set_learning_phase(int(training))
     outputs = build(training)
@@ -247,9 +246,9 @@ def _tensors(graph, names):
 
 
 def _quantized(graph, names):
-    """The output tensors as they are behind the quantization of the network."""
+    """The output tensors after quantization."""
     known = {op.name for op in graph.get_operations()}
-    # What is built on the output of a rewritten graph reads what took its place.
+    # A reader of an output of a rewritten graph gets the quantized tensor.
     return [tf.identity(tensor) for tensor in _tensors(
         graph, [name + '/aquant' if name + '/aquant' in known else name for name in names])]
 
@@ -280,7 +279,7 @@ def _random(name):
 
 
 def _initialise(session):
-    """Gives each variable without a value of its own one that its name, its shape and nothing else decide."""
+    """Gives each variable that is not in OWN_VALUE a value that depends on its name and shape only."""
     kept, values = tf.get_collection(OWN_VALUE) + [tf.train.get_global_step()], {}
     for variable in tf.global_variables():
         if any(variable is other for other in kept):
@@ -356,7 +355,7 @@ def main(names):
     for name in names or NETWORKS:
         try:
             cells, lines = _row(NETWORKS[name], show=bool(names))
-        except Exception as error:  # one network is not to end the table
+        except Exception as error:  # the table goes on with the next network
             cells, lines = ['error'] * len(head), ['{}: {}'.format(type(error).__name__, _in_a_line(error)[:200])]
         cells += ['-'] * (len(head) - len(cells))
         for column, cell in zip(head, cells):

@@ -1,7 +1,7 @@
 """Runs a deployed model as the DPU does: on integers, with shifts and one rounding a tensor.
 
-What an op gives is exact until its FixNeuron; there it is shifted, rounded half up and saturated, once. What only moves
-values is moved by TensorFlow's own op, and what stays float is computed by it.
+The result of an op is exact until its FixNeuron, which shifts, rounds half up and saturates it, once. TensorFlow's own ops move
+values, and compute ops that stay float.
 """
 from typing import NamedTuple
 
@@ -27,11 +27,11 @@ class Float(NamedTuple):
 
 
 def differences(model, feed, but_for_unlike=False):
-    """Where a GraphDef computes something else in TensorFlow than on the DPU, in lines; [] where each value of each FixNeuron
-    is the same. What the DPU does not compute at all is one line.
+    """The FixNeurons whose values differ between TensorFlow and the DPU, in lines. An op that the DPU does not compute is one
+    line.
 
-    feed: {placeholder name: array}. but_for_unlike: whether what TensorFlow is known to compute otherwise, and what the DPU
-    computes in a way that is not known, counts as the same. Shifts and positions have to be legal there, too.
+    feed: {placeholder name: array}. but_for_unlike: whether known differences, and results of the DPU that are unknown, count
+    as equal. Their shifts and positions have to be legal all the same.
     """
     results = _by_tensorflow_all(model, feed) if but_for_unlike else None
     try:
@@ -55,14 +55,14 @@ def _by_tensorflow_all(model, feed):
 
 
 def run(model, feed, known=None):
-    """{node name: its first output} of a GraphDef, each a Fixed, an Unrounded or a Float, or an array where it is that of a
-    Const or of a computed shape.
+    """{node name: its first output} of a GraphDef, each a Fixed, an Unrounded or a Float, or an array for a Const or a computed
+    shape.
 
-    feed: {placeholder name: array}. known: {FixNeuron: array} of TensorFlow, to be taken where that computes otherwise, or
-    where nothing is known. Raises Refused where the DPU does not compute what the model has.
+    feed: {placeholder name: array}. known: {FixNeuron: array} of TensorFlow, to use where results are known to differ or are
+    unknown. Raises Refused for an op that the DPU does not compute.
     """
     values = {}
-    for node in _copy(model).node:  # a look at an attr that a node lacks creates it
+    for node in _copy(model).node:  # reading an attr that a node lacks creates it
         operands = [_output(values, name) for name in node.input]
         try:
             value = Float(feed[node.name]) if node.op == 'Placeholder' else _compute(node, operands, known)
@@ -102,7 +102,7 @@ def _compute(node, operands, known):
 
 
 def _unknown(node, operands):
-    """In place of what is not known what TensorFlow computes."""
+    """TensorFlow's result for one that is unknown."""
     x = operands[0]
     real = by_tensorflow(node, [_as_floats(operand) for operand in operands]).astype(np.float64)
     return Unrounded(np.floor(real * 2.**(x.p + 16) + 0.5).astype(np.int64), x.p + 16, unlike=True)
@@ -123,7 +123,7 @@ def _each(outputs, function):
 
 
 def _moved(node, operands):
-    """Copies of the integers, at the position that they have."""
+    """Copies of the integers, at the same position."""
     data, = (operand for operand in operands if isinstance(operand, (Fixed, Unrounded)))
     node.attr['T'].type = tf.int64.as_datatype_enum
     outputs = by_tensorflow(node, [operand.q if operand is data else operand for operand in operands])
@@ -131,7 +131,7 @@ def _moved(node, operands):
 
 
 def by_tensorflow(node, operands):
-    """What TensorFlow computes for one node: an array, or a list where there are several outputs."""
+    """TensorFlow's result for one node: an array, or a list for several outputs."""
     alone = tf.GraphDef(node=[node])
     alone.node[0].ClearField('input')
     alone.node[0].attr.pop('_output_shapes', None)
@@ -162,7 +162,7 @@ def _fix_neuron(node, x, known):
 
 
 def _check(x, position, may_be_unlike):
-    """Whether TensorFlow is known to compute another value than x at a position."""
+    """Whether TensorFlow's result is known to differ from x at a position."""
     unlike = x.unlike and may_be_unlike
     for limit in x.limits:
         try:

@@ -1,4 +1,4 @@
-"""What the DPU computes for each op, on integers: the arithmetic of the model in `dpu_model`, and the reach of its shifts."""
+"""The integer arithmetic of the DPU for each op, and the limits of its shifts, for `dpu_model`."""
 import functools
 import itertools
 import math
@@ -15,7 +15,7 @@ class Refused(AssertionError):
 
 
 class Unlike(Refused):
-    """The DPU computes something else than TensorFlow."""
+    """The results of the DPU and TensorFlow differ."""
 
 
 class Fixed(NamedTuple):
@@ -30,11 +30,11 @@ class Fixed(NamedTuple):
 
 
 class Unrounded(NamedTuple):
-    """What an op gives before its FixNeuron, the integers q at position p.
+    """The result of an op before its FixNeuron, the integers q at position p.
 
-    limits: functions of the FixNeuron's position that raise Refused where no register can shift to it. kind: what may be
-    computed with it. factor: what the graph still multiplies by and the DPU has done already. unlike: whether TensorFlow has
-    other values.
+    limits: functions of the FixNeuron's position that raise Refused if no register can shift to it. kind: ops that may be fused
+    with it. factor: a multiplication that follows in the graph, and that the DPU has done already. unlike: whether TensorFlow's
+    values differ.
     """
     q: np.ndarray
     p: int
@@ -53,7 +53,7 @@ def require(condition, message, *values):
 
 
 def _within(name, least, position, greatest, sign=1):
-    """A limit: the shift from a position to the FixNeuron's is in a range."""
+    """A limit: the shift from a position to that of the FixNeuron lies in a range."""
     def limit(target):
         require(least <= sign * (position - target) <= greatest, '{} {}', name, sign * (position - target))
     return limit
@@ -66,7 +66,7 @@ def _along_space(node, attr, rank):
 
 
 def _taps(node, x, kernel, fill=0):
-    """For each element of the window its index and what it lies on, of the size of the result."""
+    """For each element of the window its index and the inputs under it, in the shape of the result."""
     require(node.attr['data_format'].s in (b'', b'NHWC', b'NDHWC'), 'only channels last')
     require(node.attr['padding'].s in (b'SAME', b'VALID'), 'padding {}', node.attr['padding'].s)
     strides, dilations = (_along_space(node, attr, len(kernel)) for attr in ('strides', 'dilations'))
@@ -79,7 +79,7 @@ def _taps(node, x, kernel, fill=0):
 
 
 def _counts_and_pads(node, x, kernel, strides, dilations):
-    """For each axis of space how many windows there are, and what is added before and behind."""
+    """For each spatial axis the number of windows, and the padding before and after."""
     counts, pads = [], []
     for size, extent, stride, dilation in zip(x.shape[1:-1], kernel, strides, dilations):
         extent = (extent - 1) * dilation + 1
@@ -108,7 +108,7 @@ def _depthwise(node, x, weights):
 
 
 def _transposed(node, shape, weights, x):
-    """Each input adds the weights, times itself, where a convolution of the result would read."""
+    """Each input adds the weights times itself to the places that a convolution of the result would read."""
     acc = np.zeros([np.prod(shape[:3]), shape[3]], np.int64)
     cells = np.arange(1, len(acc) + 1).reshape(*shape[:3], 1)
     for index, read in _taps(node, cells, weights.q.shape[:2]):
@@ -147,14 +147,14 @@ def _add(node, x, y):
     if isinstance(x, Fixed):
         return _sum(x, y)
     require(isinstance(y, Fixed) and y.constant, 'adds what is not quantized')
-    if x.kind == 'product':  # with a constant, as a batch norm that stands alone has it: a depthwise convolution
+    if x.kind == 'product':  # with a constant, as in a standalone batch norm: a depthwise convolution
         x = _accumulated(x.q, x.p)
     require(x.kind == 'accumulator', 'adds a bias to what is no accumulator')
     return _biased(x, y)
 
 
 def _sum(x, y):
-    """Both are brought to the lower position and two bits more; what is below is dropped."""
+    """Both are shifted to the lower position plus two bits; lower bits are dropped."""
     lowest, highest = sorted((x.p, y.p))
     require(highest - lowest <= 15, 'shift_read {}', highest - lowest)
     x, y = ((operand.q << 2) >> (operand.p - lowest) for operand in (x, y))
@@ -172,7 +172,7 @@ def _multiply(node, x, y):
 
 
 def _times_factor(x, factor):
-    """A constant of the graph stands for what the DPU does with an average or in a hard sigmoid."""
+    """The constant represents the DPU's arithmetic of an average or a hard sigmoid."""
     require(isinstance(x, Unrounded), 'multiplies by a constant that is not quantized')
     if x.kind == 'relu6(x + 3)':
         require(abs(factor * 6 - 1) < 1e-3, 'a factor of {}, not 1/6', factor)
@@ -183,7 +183,7 @@ def _times_factor(x, factor):
     return x._replace(factor=None)
 
 
-# Activations: in front of the rounding of the op before, or ops of their own on what is in memory.
+# Activations: before the rounding of the preceding op, or separate ops on tensors in memory.
 
 def _activation(function):
     def compute(node, x):
@@ -199,8 +199,8 @@ def _relu(node, x):
 
 
 def _relu6(node, x):
-    """At position 4 the limit is 96, at higher ones saturation is, and below it is not known, but not 6. That of a hard sigmoid
-    is saturation, too, at 1.0."""
+    """The limit is 96 at position 4, and saturation above it; below it is unknown, but not 6. A hard sigmoid saturates at
+    1.0."""
     del node
     if x.kind == 'x + 3':
         return x._replace(q=np.maximum(x.q, 0), kind='relu6(x + 3)')
@@ -213,7 +213,7 @@ def _relu6(node, x):
 
 
 def _leaky_relu(node, x):
-    """What is cut off a bias, half a step at most, makes no difference to a rounding but for one that is multiplied before."""
+    """The bits cut off a bias, at most half a step, change the rounding only if a multiplication comes before it."""
     require(node.attr['alpha'].f == 26 / 256, 'slope {}', node.attr['alpha'].f)
     q = np.where(x.q < 0, x.q * 26, x.q << 8)
     return x._replace(q=q, p=x.p + 8, kind='', unlike=x.unlike or x.kind == 'cut bias')
@@ -265,7 +265,7 @@ def _concat(node, *operands):
     return parts[0]._replace(q=np.concatenate([part.q for part in parts], int(axis)), constant=False)
 
 
-UNKNOWN = frozenset(('Mean', 'ResizeBilinear'))  # how the DPU rounds is not known
+UNKNOWN = frozenset(('Mean', 'ResizeBilinear'))  # the rounding of the DPU is unknown
 OPS = {
     'Conv2D': _conv, 'Conv3D': _conv, 'DepthwiseConv2dNative': _depthwise, 'Conv2DBackpropInput': _transposed,
     'MatMul': _matmul,

@@ -122,7 +122,7 @@ def keras_hard_sigmoid(training):
 
 @network
 def keras_relu6_swish(training):
-    """Hard swish as keras.applications write it."""
+    """Hard swish as in keras.applications."""
     del training
     x = _norm(_conv(image()))
     return _head(layers.Multiply(name='product')([layers.ReLU(6., name='relu6')(x + 3.) * (1. / 6.), x]))
@@ -146,7 +146,7 @@ def keras_residual(training):
 
 @network
 def keras_squeeze_excite(training):
-    """As EfficientNet does it, with swish."""
+    """Squeeze and excite as in EfficientNet, with swish."""
     del training
     x = layers.Activation(tf.nn.swish, name='swish')(_norm(_conv(image())))
     y = layers.Reshape((1, 1, 4), name='reshape')(layers.GlobalAveragePooling2D(name='squeeze')(x))
@@ -165,7 +165,7 @@ def keras_conv1d(training):
 
 @network
 def keras_shared_layer(training):
-    """One layer that two inputs go through."""
+    """One layer applied to two inputs."""
     del training
     layer = layers.Conv2D(4, 3, activation='relu', name='shared')
     return _head(layers.subtract([layer(image()), layer(image(name='x2'))], name='difference'))

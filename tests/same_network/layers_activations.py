@@ -7,7 +7,7 @@ layers = tf.layers
 
 
 def _behind_norm(training, activation, other=None):
-    """Two convolutions with batch norm that `activation(x, name)` follows, and that or another."""
+    """Two convolutions with batch norm, each followed by `activation(x, name)`, the second perhaps by another."""
     x = activation(norm(conv(image()), training), 'act')
     return head((other or activation)(norm(conv(x, name='conv2'), training, 'bn2'), 'act2'))
 
@@ -71,7 +71,7 @@ def prelu_by_min_and_max(training):
 
 
 def _prelu_of_one_slope(shape):
-    """At the value that slopes mostly begin with."""
+    """At the usual initial slope."""
     def activation(x, name):
         with tf.variable_scope(name):
             alpha = tf.get_variable('alpha', shape, initializer=tf.constant_initializer(0.25), collections=[

@@ -146,7 +146,7 @@ def dense_of_rank_3_bn(training):
 
 @network
 def dcgan(training):
-    """A batch norm behind a dense layer and a Reshape."""
+    """A batch norm after a dense layer and a Reshape."""
     x = tf.reshape(layers.dense(vector(), 64, use_bias=False, name='dense'), [-1, 4, 4, 4], name='reshape')
     x = tf.nn.relu(norm(x, training))
     x = layers.conv2d_transpose(x, 4, 3, 2, 'same', use_bias=False, name='up')
@@ -185,7 +185,7 @@ def norm_behind_relu(training):
 
 @network
 def norm_and_its_layer_are_read(training):
-    """What a convolution gives goes into a norm and, as it is, into an addition."""
+    """A norm and an addition read the same convolution."""
     x = conv(image())
     return head(tf.nn.relu(tf.add(norm(x, training), x, name='sum')))
 
@@ -285,7 +285,7 @@ def resource_norms_that_wait_for_their_updates(training):
 
 @network
 def norms_over_other_axes(training):
-    """Their factors have the shape [1, 8, 1, 1] and the like, and are no channels."""
+    """Factors of shapes such as [1, 8, 1, 1], which are not channels."""
     x = tf.nn.relu(norm(conv(image()), training, axis=1, fused=False))
     x = tf.nn.relu(norm(conv(x, name='conv2'), training, 'bn2', axis=2, fused=False, scale=False))
     return head(tf.nn.relu(norm(conv(x, name='conv3'), training, 'bn3', axis=[1, 3], fused=False)))

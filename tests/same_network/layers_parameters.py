@@ -1,4 +1,4 @@
-"""Parameters that are computed of variables, and variables that are read in other ways than as a whole."""
+"""Parameters computed from variables, and variables that are not read as a whole."""
 import tensorflow.compat.v1 as tf
 from tensorflow import keras
 from tensorflow.contrib import layers as contrib_layers

@@ -1,4 +1,4 @@
-"""How layers are connected: branches, joins, shapes that are computed, several inputs and outputs."""
+"""Connections of layers: branches, joins, computed shapes, several inputs and outputs."""
 import tensorflow.compat.v1 as tf
 
 from tests.same_network.building import RATE, conv, conv_bn_relu, conv_relu, head, image, network, norm, vector
@@ -58,7 +58,7 @@ def spatial_dropout(training):
 
 @network
 def drop_connect(training):
-    """As EfficientNet drops residual branches; nothing is dropped here, at a survival of 1."""
+    """Residual branches dropped as in EfficientNet, with survival 1, so that nothing is dropped."""
     x = conv_relu(image(), 'stem')
     y = norm(conv(x, name='second'), training)
     if training:
@@ -96,7 +96,7 @@ def resized(training):
 
 @network
 def resized_by_ones(training):
-    """As YOLO in the style of slim does it: reshape, times ones, reshape."""
+    """Upsampling as in slim-style YOLO: reshape, times ones, reshape."""
     del training
     x = conv_relu(image(4), 'stem')
     y = tf.reshape(x, [-1, 4, 1, 4, 1, 4], name='apart') * tf.ones([1, 1, 2, 1, 2, 1])
@@ -217,7 +217,7 @@ def pointpillars(training):
 
 @network
 def bias_of_channels_first(training):
-    """Beside no convolution, where the compiler takes an Add alone."""
+    """An Add alone, without a convolution."""
     x = layers.max_pooling2d(conv_bn_relu(image(), training, 'stem'), 2, 2, name='pool')
     x = tf.nn.bias_add(x, tf.get_variable('bias', [4]), data_format='NCHW', name='biased')
     return head(tf.nn.relu(x))

@@ -1,4 +1,4 @@
-"""The rewrite of graphs without what it does twice, a third of the time of a small network."""
+"""Rewrites of graphs without repeated work, a third of the time of a small network."""
 import contextlib
 from unittest import mock
 
@@ -9,7 +9,7 @@ from vai_q_tf.qat.network.decision import decide
 
 @contextlib.contextmanager
 def rewritten_at_once():
-    """Rewrites without a rehearsal and without the file that shows the training graph, and decides once on equal networks."""
+    """Rewrites without the rehearsal and the file of the training graph, and with one decision for equal networks."""
     known = {}
 
     def decide_once(graph_def, config):

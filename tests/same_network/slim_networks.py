@@ -1,4 +1,4 @@
-"""Networks of tf.contrib.slim, after the families that were published with it."""
+"""Networks of tf.contrib.slim, after the families published with it."""
 import tensorflow.compat.v1 as tf
 from tensorflow.contrib import slim
 
@@ -34,7 +34,7 @@ def slim_separable(training):
 
 @network
 def slim_flatten_and_dropout(training):
-    """As VGG ends."""
+    """The head of VGG."""
     x = slim.max_pool2d(slim.conv2d(image(), 4, 3, scope='conv'), 2, scope='pool')
     x = slim.fully_connected(slim.flatten(x), 8, scope='dense')
     x = slim.dropout(x, 1. - RATE, is_training=training, scope='dropout')
@@ -50,7 +50,7 @@ def slim_flatten_of_a_fixed_batch(training):
 
 @network
 def slim_dropout_of_pictures(training):
-    """As SqueezeNet and MobileNet end: dropout on what a global pool gives, a convolution, a squeeze."""
+    """The head of SqueezeNet and MobileNet: global pool, dropout, convolution, squeeze."""
     x = slim.conv2d(image(), 4, 3, scope='conv', **_norm(training))
     x = slim.avg_pool2d(x, 8, scope='pool')
     x = slim.dropout(x, 1. - RATE, is_training=training, scope='dropout')

@@ -1,4 +1,4 @@
-"""The comparison finds every kind of difference, and none where there is none."""
+"""The comparison finds every kind of difference, and no false ones."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -42,7 +42,7 @@ def _height(node):
     ('relu', lambda node: node.attr['quantize_pos'].CopyFrom(tf.AttrValue(i=3))),
     ('relu', lambda node: node.attr['output_dir'].CopyFrom(tf.AttrValue(s=b'elsewhere'))),
     ('relu', _batch), ('kernel', _scale(1. + 5e-6))])
-def test_what_may_differ(model, name, edit):
+def test_accepted_differences(model, name, edit):
     assert comparing.differences(model, _edited(model, name, edit)) == []
 
 
@@ -57,7 +57,7 @@ def test_what_may_differ(model, name, edit):
     ('kernel', _scale(np.nan), 'kernel (Const): values'),
     ('kernel', _constant(np.ones([3, 3, 2, 3], np.float64)), 'value float32[3, 3, 2, 3] and float64[3, 3, 2, 3]'),
     ('kernel', _constant(np.ones([3, 3, 6], np.float32)), 'value float32[3, 3, 2, 3] and float32[3, 3, 6]')])
-def test_what_differs(model, name, edit, line):
+def test_differences(model, name, edit, line):
     found = comparing.differences(model, _edited(model, name, edit))
     assert len(found) == 1 and line in found[0]
 

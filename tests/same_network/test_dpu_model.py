@@ -1,4 +1,4 @@
-"""The model of the DPU rounds where the hardware does, and refuses what no register can shift to."""
+"""The model of the DPU rounds as the hardware does, and refuses shifts that no register can do."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -32,7 +32,7 @@ def _feed(**integers):
 
 
 def _integer(result, position, **fed):
-    """What the DPU makes of a result at a position."""
+    """The DPU's integer of a result at a position."""
     _fix(result, position, 'out')
     q = dpu_model.run(tf.get_default_graph().as_graph_def(), _feed(**fed))['out'].q
     assert len(np.unique(q)) == 1
@@ -53,18 +53,18 @@ def test_a_convolution_saturates(x, expected):
 @pytest.mark.parametrize('bias, expected', [
     ((3, 4), 12), ((1, 0), 64), ((1, 7), 1), ((-1, 7), 0), ((3, 9), 0), ((4, 9), 1), ((-4, 9), 0), ((-5, 9), -1)])
 def test_a_bias_is_shifted_to_half_a_step_of_the_products(bias, expected):
-    """Products, all of them 0, are at position 6, and so is the result."""
+    """The products, all 0, and the result are at position 6."""
     assert _integer(_conv((0, 2), bias), 6, x=(1, 4)) == expected
 
 
 @pytest.mark.parametrize('x, expected', [(-109, -6), (-89, -5), (100, 50)])
-def test_leaky_relu_is_in_front_of_the_rounding(x, expected):
-    """x / 2 * 26 / 256 is -5.54 and -4.52; of -54 and -44, the rounded x / 2, it would be -5.48 and -4.47."""
+def test_leaky_relu_comes_before_the_rounding(x, expected):
+    """x / 2 * 26 / 256 is -5.54 and -4.52; from the rounded x / 2, -54 and -44, it would be -5.48 and -4.47."""
     assert _integer(tf.nn.leaky_relu(_conv((1, 1)), 26 / 256), 4, x=(x, 4)) == expected
 
 
 def test_a_sum_keeps_two_bits_more_than_the_coarsest_input():
-    """63 / 2^8 is 3 / 2^4 then, of 3.9; in steps of 2^-6 that is 12, and the other one is 16."""
+    """63 / 2^8 is cut from 3.9 / 2^4 to 3 / 2^4, 12 in steps of 2^-6; the other one is 16."""
     result = tf.add(_image(8), _image(2, 'y'))
     assert _integer(result, 6, x=(63, 8), y=(1, 2)) == 16 + 12
     found = dpu_model.differences(tf.get_default_graph().as_graph_def(), _feed(x=(63, 8), y=(1, 2)))
@@ -151,13 +151,13 @@ def _weights(shape):
     (lambda: tf.exp(_image(4)), 'no arithmetic'),
     (lambda: _image(4) * 2., 'not quantized'),
     (lambda: _conv((1, 0)) + _image(4, 'y'), 'not quantized')])
-def test_what_the_dpu_does_not_compute(build, message):
+def test_refused_ops(build, message):
     build()
     found = dpu_model.differences(tf.get_default_graph().as_graph_def(), _feed(x=(1, 4), y=(1, 4)))
     assert len(found) == 1 and message in found[0]
 
 
-def test_an_op_that_stays_float_reads_and_gives_values():
+def test_a_float_op_reads_and_returns_values():
     x = tf.nn.softmax(_image(4, size=2))
     _fix(tf.nn.conv2d(_fix(x, 7, 'soft'), _parameter([[[[64]]]], 6), 1, 'SAME'), 7, 'out')
     values = dpu_model.run(tf.get_default_graph().as_graph_def(), {'x': np.zeros([1, 2, 2, 1], np.float32)})
@@ -174,14 +174,14 @@ _UNLIKE = [
 
 
 def _fed(x):
-    """`_feed` of the placeholders that there are."""
+    """`_feed` of the placeholders of the graph."""
     names = [op.name for op in tf.get_default_graph().get_operations() if op.type == 'Placeholder']
     return _feed(**{name: x if name == 'x' else (1, 2) for name in names})
 
 
 @pytest.mark.parametrize('build, position, x', _UNLIKE)
-def test_what_tensorflow_is_known_to_compute_otherwise(build, position, x):
-    """It may count as the same, but not what is behind it."""
+def test_known_differences_from_tensorflow(build, position, x):
+    """A known difference may be ignored, but not its effect downstream."""
     _fix(build(), position, 'first')
     model = tf.get_default_graph().as_graph_def()
     assert dpu_model.differences(model, _fed(x))
@@ -196,7 +196,7 @@ def test_what_tensorflow_is_known_to_compute_otherwise(build, position, x):
     (lambda: tf.add(_image(18), _image(2, 'y')), 6, 'shift_read 16'),
     (lambda: tf.nn.relu6(_conv((1, 20))), 3, 'shift_cut 21'),
     (lambda: tf.image.resize_bilinear(_image(), [8, 8]), 127, 'position 127')])
-def test_there_too_shifts_and_positions_have_to_be_legal(build, position, message):
+def test_ignored_differences_need_legal_shifts_and_positions(build, position, message):
     _fix(build(), position, 'out')
     found = dpu_model.differences(tf.get_default_graph().as_graph_def(), _fed((5, 4)), but_for_unlike=True)
     assert len(found) == 1 and message in found[0]

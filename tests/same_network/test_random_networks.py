@@ -14,14 +14,14 @@ from tests.same_network import comparing, dpu_model
 from tests.same_network.checks import assert_same, both_ways
 from tests.same_network.networks import NETWORKS
 
-# Those that leave it at models for the DPU; the first value of each is the default.
+# Settings with which models stay valid for the DPU; the first value of each is the default.
 SETTINGS = {
     'bn_fold': ('batch', 'moving'), 'freeze_bn_step': (0, 2), 'position_update': ('moving', 'current'),
     'gradient': ('clipped', 'straight_through'), 'method': (1, 0, 2), 'weight_bit': (8, 6), 'bias_bit': (None, 12),
     'arch_type': ('DEFAULT', 'DPUCADF8H'), 'replace_sigmoid': (0, 1), 'replace_softmax': (0, 1), 'fold_reshape': (0, 1)}
 
-# What batch norms normalise with before the first step: the settings, and whether the float network is one in training, and one
-# that normalises with its moving averages all the same.
+# Statistics of batch norms before the first step: fields of the config, whether the float network is in training form, and
+# whether it then uses its moving averages.
 STATISTICS = {
     'frozen': ({'freeze_bn_step': 0}, False, False), 'batch': ({'bn_fold': 'batch'}, True, False),
     'moving': ({'bn_fold': 'moving'}, True, True)}
@@ -29,7 +29,7 @@ STATISTICS = {
 
 @st.composite
 def _courses(draw):
-    """What a network is trained with: the rate of learning, and the settings."""
+    """A learning rate and settings of a training."""
     changed = draw(st.lists(st.sampled_from(sorted(SETTINGS)), max_size=4, unique=True))
     return draw(st.sampled_from([0., 0.01])), {name: draw(st.sampled_from(SETTINGS[name][1:])) for name in changed}
 
@@ -42,8 +42,8 @@ def check_random(network, statistics, rate, fields):
 
 
 def _assert_float(network, fields, training, on_moving):
-    """With 16 bits, and without what the DPU computes otherwise, the training graph computes what it did before, and a step
-    adds to its moving averages what it did."""
+    """With 16 bits and without the arithmetic of the DPU, the training graph computes the same as before, and a step changes
+    the moving averages alike."""
     exact = dict(recipe='manual', weight_bit=16, activation_bit=16, simulate_dpu=0, adjust_shift_cut=0, adjust_shift_bias=0)
     with tempfile.TemporaryDirectory() as directory:
         results, changes = comparing.before_training(network.build, directory, **exact, **fields)

@@ -12,7 +12,7 @@ from vai_q_tf.summary.results import AidSummary, InputSummary, QuantizeSummary
 from vai_q_tf.summary.text import in_one_line, to_json, to_text
 
 EMPTY = QuantizeSummary((), Coverage((), (), (), 0, ()), (), (), (), (), (), (), ())
-NOTHING_AGAINST = '  DPU       The DPU compiler has nothing against the model, as far as lint can tell.'
+NOTHING_REFUSED = '  DPU       lint finds nothing that the DPU compiler would refuse.'
 
 
 def _lines(**fields):
@@ -25,13 +25,13 @@ def test_the_facts_of_a_network():
     assert lines == [
         'Summary: 1 of 3 convolutions and matmuls are quantized, 4 of {} ops stay float.'.format(found.ops),
         '  Float     2 (there is no quantization rule for the op BatchMatMulV2): scores, mixed',
-        '            2 (there is no quantization rule for the op Erf): erf, last', NOTHING_AGAINST]
+        '            2 (there is no quantization rule for the op Erf): erf, last', NOTHING_REFUSED]
     assert _lines(coverage=coverage(*_decided(_convolutions))) == [
-        'Summary: 5 of 5 convolutions and matmuls are quantized, 0 of 12 ops stay float.', NOTHING_AGAINST]
+        'Summary: 5 of 5 convolutions and matmuls are quantized, 0 of 12 ops stay float.', NOTHING_REFUSED]
 
 
 @pytest.mark.parametrize('count, line', [
-    (0, NOTHING_AGAINST), (1, '  DPU       refused: 1 no-split: split0'),
+    (0, NOTHING_REFUSED), (1, '  DPU       refused: 1 no-split: split0'),
     (5, '  DPU       refused: 5 no-split: split0, split1, split2 and 2 more')])
 def test_findings_are_counted_by_rule(count, line):
     found = tuple(Finding('no-split', 'split{}'.format(index), '') for index in range(count))

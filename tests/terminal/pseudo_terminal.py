@@ -1,4 +1,4 @@
-"""A terminal for tests, which keeps what is written to it."""
+"""A terminal for tests."""
 import contextlib
 import os
 import pty
@@ -8,7 +8,7 @@ import sys
 
 @contextlib.contextmanager
 def terminal(monkeypatch):
-    """stderr is a terminal inside; a function that gives what was written to it."""
+    """Makes stderr a terminal inside, and gives a function that returns the text written to it."""
     master, slave = pty.openpty()
     with os.fdopen(slave, 'w', buffering=1) as stream, monkeypatch.context() as patch:
         patch.setattr(sys, 'stderr', stream)

@@ -1,4 +1,4 @@
-"""Messages have the form of the command, do not break a bar, and warnings of the package are collected."""
+"""Messages have the form of the command and do not break a bar; warnings of the package are collected."""
 import re
 
 import pytest
@@ -16,7 +16,7 @@ def _of_tensorflow(level, text):
 
 
 def _logged(code, path):
-    """Runs code as that of the file."""
+    """Runs code as if it were in the file."""
     exec(compile(code, path, 'exec'), {'tf': tf})
 
 
@@ -56,7 +56,7 @@ def test_warnings_of_this_package_are_collected():
     assert len(found) == 1 and found[0].startswith('No weights are quantized: ')
 
 
-def test_a_level_that_changes_meanwhile_is_left():
+def test_a_level_that_the_code_inside_sets_is_kept():
     logger = tf.get_logger()
     logger.setLevel(tf.logging.ERROR)
     with collected():

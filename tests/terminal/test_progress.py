@@ -48,10 +48,10 @@ def test_lines_elsewhere(capsys, clock):
         'Calibration: {} % of 20 batches, {} left'.format(10 * tenth, '{:.1f} s'.format(30 - 3 * tenth) if tenth > 6 else
                                                           '{:.0f} s'.format(30 - 3 * tenth))
         for tenth in range(1, 10)] + ['Calibration: done, 20 batches in 30 s']
-    assert len(_lines(capsys, clock, 0.5)) == 1 + 4 + 1  # two seconds apart at least
+    assert len(_lines(capsys, clock, 0.5)) == 1 + 4 + 1  # at least two seconds apart
 
 
-def test_lines_of_what_takes_long(capsys, clock):
+def test_lines_of_a_long_activity(capsys, clock):
     lines = _lines(capsys, clock, 25.0, 4, unit='layer')
     assert lines == ['Calibration: 4 layers', 'Calibration: 25 % of 4 layers, 01:15 left',
                      'Calibration: 50 % of 4 layers, 50 s left', 'Calibration: 75 % of 4 layers, 25 s left',

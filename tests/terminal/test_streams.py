@@ -1,4 +1,4 @@
-"""Streams of the command that go on where they cannot be written, and what is left of lines on them."""
+"""Streams of the command that cannot be written, closed streams, and incomplete lines."""
 import errno
 import io
 import os
@@ -13,13 +13,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 
 def _run(code, redirections='', **variables):
-    """A finished process that ran Python code after `import os, sys`, in a shell with redirections of its streams."""
+    """Runs Python code after `import os, sys` in a shell with redirections of its streams."""
     return subprocess.run(['bash', '-c', '"$0" -c "$1" ' + redirections, sys.executable, 'import os, sys\n' + code],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=ROOT, **variables))
 
 
 def _patient():
-    """(a stream, the io.BytesIO that it fills)."""
+    """A stream, and the io.BytesIO to which it writes."""
     data = io.BytesIO()
     return streams._Patient(io.TextIOWrapper(data, 'utf-8')), data
 
@@ -39,7 +39,7 @@ def test_an_open_line_is_ended_once(parts, end):
     assert data.getvalue() == ''.join(parts).encode() + end and stream.error is None
 
 
-def test_a_line_that_a_child_process_left_open():
+def test_an_open_line_of_a_child_process():
     done = _run('from vai_q_tf.terminal import streams\nstreams.be_patient()\nif not os.fork():\n'
                 '    print("half a line", end="", file=sys.stderr, flush=True)\n    os._exit(0)\n'
                 'os.wait()\nstreams.complain("inspect", "what\\n  is wrong \\nwith it")\n'
@@ -48,7 +48,7 @@ def test_a_line_that_a_child_process_left_open():
         'half a line', 'vai_q_tensorflow inspect: what is wrong with it', 'vai_q_tensorflow: more']
 
 
-def test_what_cannot_be_written_is_an_error_that_is_kept():
+def test_an_error_of_writing_is_kept():
     class Full(io.StringIO):
         def flush(self):
             raise OSError(errno.ENOSPC, 'No space left on device')
@@ -60,7 +60,7 @@ def test_what_cannot_be_written_is_an_error_that_is_kept():
 
 
 @pytest.mark.parametrize('closed', ['', '<&-', '>&-', '2>&-', '<&- >&- 2>&-'])
-def test_no_file_gets_the_descriptor_of_a_stream_that_is_closed(tmp_path, closed):
+def test_no_file_gets_the_descriptor_of_a_closed_stream(tmp_path, closed):
     code = '''
 import subprocess
 from vai_q_tf.terminal import streams
@@ -80,7 +80,7 @@ os.write(descriptor, b'done')
 '''
     names = [name for name, word in (('stdout', ' >&-'), ('stderr', ' 2>&-')) if word in ' ' + closed]
     path = str(tmp_path / 'file')
-    # os.listdir has a descriptor itself.
+    # os.listdir opens a descriptor, too.
     done = _run(code.format(path=path, names=names, closed=closed.count('&-') + len(names)), closed or '</dev/null')
     assert done.returncode == 0, done.stderr
     with open(path) as file:

@@ -1,4 +1,4 @@
-"""Columns of a table begin on the left, and all but the last are padded."""
+"""Columns of a table are aligned on the left, and all but the last are padded."""
 from vai_q_tf.terminal.table import table
 
 

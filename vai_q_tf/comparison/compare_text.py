@@ -37,7 +37,7 @@ def _answer(comparison: Comparison) -> str:
         missing = ' that both sides have' if comparison.only_a or comparison.only_b else ''
         return 'All {} tensors{} {}'.format(count, missing, within)
     start = 'The first tensor that departs is {!r}: '.format(first.name)
-    if first.greatest is None:
+    if first.greatest is None or first.differing is None:
         return start + 'its shape is {} in A, {} in B'.format(shape_text(first.a_shape), shape_text(first.b_shape))
     position = '' if None in (first.a_position, first.b_position) or first.a_position == first.b_position else \
         '; its position is {} in A, {} in B'.format(first.a_position, first.b_position)

@@ -1,11 +1,12 @@
 """The term that distillation adds to the loss of a quantized training."""
+import os
 import weakref
-from typing import Dict, MutableMapping, Tuple
+from typing import AbstractSet, Dict, MutableMapping, NamedTuple, Optional, Union
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
-from vai_q_tf.config import require_config
+from vai_q_tf.config import QuantizeConfig, require_config
 from vai_q_tf.configuration.config_checks import config_error
 from vai_q_tf.distillation.settings import Distillation
 from vai_q_tf.distillation.teacher import Teacher
@@ -15,48 +16,60 @@ from vai_q_tf.graph.view import node_name
 from vai_q_tf.qat import checkpoints, distribution
 
 _SCOPE = 'vai_q_tf/distillation'
-# For each graph {what a term is made of: its name}: what asks twice gets one teacher.
-_TERMS: MutableMapping[tf.Graph, Dict[Tuple, str]] = weakref.WeakKeyDictionary()
 
 
-def distillation_loss(config, float_checkpoint, temperature=2.0, weight=0.5, output_node=None, graph=None):
+class _Key(NamedTuple):
+    """Everything that makes two terms of a graph differ."""
+    checkpoint: str
+    temperature: float
+    weight: float
+    output: str
+
+
+# {graph: {key of a term: its name}}. A second call for the same term adds no second teacher.
+_TERMS: MutableMapping[tf.Graph, Dict[_Key, str]] = weakref.WeakKeyDictionary()
+
+
+def distillation_loss(config: QuantizeConfig, float_checkpoint: Union[str, 'os.PathLike[str]'], temperature: float = 2.0,
+                      weight: float = 0.5, output_node: Optional[str] = None, graph: Optional[tf.Graph] = None) -> tf.Tensor:
     """The term by which the float network teaches the quantized one; add it to the loss.
 
         loss += vai_q_tensorflow.distillation_loss(config, 'float/model.ckpt-2000')
 
-    Call it when the float network is built, and before the optimizer is; CreateQuantizeTrainingGraph may come before or after.
+    Call it after the float network is built and before the optimizer; CreateQuantizeTrainingGraph may come before or after.
 
     Args:
       config: the QuantizeConfig of the training.
-      float_checkpoint, temperature, weight, output_node: as of `Distillation`.
-      graph: the tf.Graph of the training; the default graph where it is None.
+      float_checkpoint, temperature, weight, output_node: same as in `Distillation`.
+      graph: the tf.Graph of the training; None: the default graph.
 
     Returns:
-      A scalar float32 tf.Tensor: `weight * temperature**2 * KL(teacher || student)`, the mean over the batch.
+      A scalar float32 tf.Tensor: `weight * temperature**2 * KL(teacher || student)`, averaged over the batch.
 
     Raises:
-      QuantizeError: INVALID_INPUT for a checkpoint that is not there or lacks variables (named), INVALID_CONFIG for a wrong
+      QuantizeError: INVALID_INPUT for a checkpoint that does not exist or lacks variables (named), INVALID_CONFIG for a wrong
         value, UNSUPPORTED_GRAPH for an output that is not [batch, classes].
       TypeError: an argument of a wrong type.
     """
     require_config(config)
-    settings = Distillation(float_checkpoint, temperature, weight, output_node).with_checkpoint(None)
+    settings = Distillation(float_checkpoint, temperature, weight, output_node).with_checkpoint()
     return add_term(graph or tf.get_default_graph(), config, settings)
 
 
-def add_term(graph, config, distillation, excluded=frozenset()):
-    """Adds the term of a Distillation with a checkpoint to the live `graph`, unless it is there; its tf.Tensor.
+def add_term(graph: tf.Graph, config: QuantizeConfig, distillation: Distillation,
+             excluded: AbstractSet[str] = frozenset()) -> tf.Tensor:
+    """The term of a Distillation with a checkpoint, which is added to the live `graph` unless that has it.
 
-    excluded: names of ops that are no part of the network, as of `rewrite.plan_rewrite`.
+    excluded: names of ops that are not part of the network, same as in `rewrite.plan_rewrite`.
 
     Raises:
-      QuantizeError: as `distillation_loss`; the graph is as it was then.
+      QuantizeError: same as `distillation_loss`; the graph stays as it is.
     """
     live_editor.check_not_finalized(graph)
     output = _output_node(config, distillation.output_node)
     prefix = distribution.prefix_of_replica()
     checkpoint = checkpoints.find_checkpoint(distillation.float_checkpoint)
-    key = (checkpoint, distillation.temperature, distillation.weight, prefix + output)
+    key = _Key(checkpoint, distillation.temperature, distillation.weight, prefix + output)
     terms = _TERMS.setdefault(graph, {})
     if key not in terms:
         teacher = Teacher(graph, config, checkpoint, output, prefix, excluded)
@@ -65,15 +78,16 @@ def add_term(graph, config, distillation, excluded=frozenset()):
     return graph.get_tensor_by_name(terms[key])
 
 
-def _output_node(config, name):
+def _output_node(config: QuantizeConfig, name: Optional[str]) -> str:
+    """The output node to compare: `name`, or the first one of the config."""
     outputs = [node_name(output) for output in config.output_nodes]
     if name is not None and node_name(name) not in outputs:
         raise config_error('output_node', name, 'one of the output_nodes, {}'.format(', '.join(outputs)))
     return outputs[0] if name is None else node_name(name)
 
 
-def _logits(graph, name):
-    """The tf.Tensor of the node `name`; a QuantizeError where it is not the logits of classes."""
+def _logits(graph: tf.Graph, name: str) -> tf.Tensor:
+    """The tf.Tensor of the node `name`; raises a QuantizeError if it is not logits [batch, classes]."""
     logits = live_editor.tensor(graph, name)
     shape = logits.shape
     if shape.ndims != 2 or shape[1].value in (None, 1):
@@ -92,7 +106,7 @@ def _logits(graph, name):
     return logits
 
 
-def _term(graph, teacher, student, distillation):
+def _term(graph: tf.Graph, teacher: tf.Tensor, student: tf.Tensor, distillation: Distillation) -> tf.Tensor:
     temperature, weight = distillation.temperature, distillation.weight
     with live_editor.with_placement_of(graph, student), tf.name_scope(_SCOPE):
         target, own = (tf.nn.log_softmax(tf.cast(logits, tf.float32) / temperature)

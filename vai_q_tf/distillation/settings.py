@@ -1,14 +1,16 @@
-"""Distillation: the settings of the term that the float network adds to the loss of the quantized one."""
+"""Distillation: settings of the loss term by which the float network teaches the quantized one."""
 import math
 import os
-from typing import NamedTuple, Optional, Union
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 from vai_q_tf import errors
 from vai_q_tf.configuration.config_checks import config_error
 
+_Checkpoint = Union[str, 'os.PathLike[str]']
+
 
 class _Settings(NamedTuple):
-    float_checkpoint: Union[str, 'os.PathLike[str]', None]
+    float_checkpoint: Optional[_Checkpoint]
     temperature: float
     weight: float
     output_node: Optional[str]
@@ -17,23 +19,24 @@ class _Settings(NamedTuple):
 class Distillation(_Settings):
     """Lets the float network teach the quantized one: `weight * temperature**2 * KL(teacher || student)` joins the loss.
 
-    Teacher and student are softmax(logits / temperature), the student of the quantized network in training, the teacher of the
-    float network at inference, with the weights of the checkpoint, on the same batch. The term is the mean over the batch.
+    Teacher and student are softmax(logits / temperature): the student of the quantized network in training, the teacher of the
+    float network at inference, with the weights of the checkpoint, on the same batch. The term is averaged over the batch.
 
     Args:
-      float_checkpoint: prefix or directory of a checkpoint of the float network. None where a wrapper of a model function or an
-        Estimator has one: then that is taken.
-      temperature: above 1 small probabilities count more. The factor temperature**2 keeps the size of the gradients.
-      weight: how much the term counts beside the loss.
-      output_node: the output node of the config whose logits, [batch, classes], are compared; the first one where it is None.
+      float_checkpoint: prefix or directory of a checkpoint of the float network. None if a wrapper of a model function or an
+        Estimator has one, which is then taken.
+      temperature: above 1 small probabilities count more. The factor temperature**2 preserves the scale of the gradients.
+      weight: weight of the term relative to the loss.
+      output_node: the output node of the config whose logits [batch, classes] are compared; None: the first one.
 
     Raises:
-      QuantizeError: INVALID_CONFIG for a value that cannot be.
-      TypeError: a checkpoint or a node that is no string.
+      QuantizeError: INVALID_CONFIG for a value out of range.
+      TypeError: a checkpoint or a node that is not a string.
     """
     __slots__ = ()
 
-    def __new__(cls, float_checkpoint=None, temperature=2.0, weight=0.5, output_node=None):
+    def __new__(cls, float_checkpoint: Optional[_Checkpoint] = None, temperature: float = 2.0, weight: float = 0.5,
+                output_node: Optional[str] = None) -> 'Distillation':
         if float_checkpoint is not None and not isinstance(float_checkpoint, (str, os.PathLike)):
             raise _not_text('float_checkpoint', float_checkpoint)
         if output_node is not None and not isinstance(output_node, str):
@@ -42,8 +45,8 @@ class Distillation(_Settings):
             cls, float_checkpoint, _number('temperature', temperature, lambda number: number > 0, 'a number above 0'),
             _number('weight', weight, lambda number: number >= 0, 'a number that is not negative'), output_node)
 
-    def with_checkpoint(self, checkpoint):
-        """These settings with `checkpoint` where they have none; a QuantizeError where there is no checkpoint at all."""
+    def with_checkpoint(self, checkpoint: Optional[_Checkpoint] = None) -> 'Distillation':
+        """These settings, with `checkpoint` if they have none; raises a QuantizeError if there is no checkpoint at all."""
         checkpoint = self.float_checkpoint if self.float_checkpoint is not None else checkpoint
         if checkpoint is None:
             raise errors.QuantizeError(
@@ -52,8 +55,8 @@ class Distillation(_Settings):
         return Distillation(checkpoint, self.temperature, self.weight, self.output_node)
 
 
-def require_distillation(value):
-    """The Distillation that an argument `distillation` means, or None; True is one without a checkpoint of its own."""
+def require_distillation(value: Any) -> Optional[Distillation]:
+    """The Distillation of an argument `distillation`; True means the default settings, without a checkpoint."""
     if value is None or value is False:
         return None
     if value is True:
@@ -64,7 +67,7 @@ def require_distillation(value):
     return value
 
 
-def _number(field, value, accepts, expected):
+def _number(field: str, value: Any, accepts: Callable[[float], bool], expected: str) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -74,5 +77,5 @@ def _number(field, value, accepts, expected):
     return number
 
 
-def _not_text(field, value):
+def _not_text(field: str, value: Any) -> TypeError:
     return TypeError('Distillation: {} must be a string, got {}: {!r}'.format(field, type(value).__name__, value))

@@ -1,8 +1,10 @@
 """A float32 graph that computes in float16, bfloat16 or float64 instead.
 
-Everything of type float32 changes: types of ops, constants, placeholders, and with them what is to be fed and what is fetched.
-An op whose definition fixes float32 for an input or output (the result of ResizeBilinear) keeps that, between casts.
+All float32 types change: those of ops, constants and placeholders, and with them the types of feeds and fetches. An op whose
+definition fixes float32 for an input or output (the result of ResizeBilinear) keeps that, between casts.
 """
+from typing import Sequence
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -13,16 +15,16 @@ from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
 from vai_q_tf.graph.view import GraphView, node_name, output_index
 
-# Their float32 is a layout of bytes.
+# Ops in which float32 is a layout of bytes.
 _BYTE_OPS = frozenset(('Bitcast', 'DecodeRaw', 'DecodePaddedRaw'))
-_SHOWN = 20  # nodes named in an error
+_MOST_NAMES = 20  # in an error
 
 
-def convert_graph(graph_def, dtype):
-    """The GraphDef with the tf.DType `dtype` wherever it has float32, without private attrs.
+def convert_graph(graph_def: tf.GraphDef, dtype: tf.DType) -> tf.GraphDef:
+    """The graph with `dtype` in place of float32, without private attrs.
 
     Raises:
-      QuantizeError: UNSUPPORTED_OP, with all the nodes that cannot be converted.
+      QuantizeError: UNSUPPORTED_OP, with the nodes that cannot be converted.
     """
     view = GraphView(graph_def)
     _refuse(view, [name for name in view.names if view.op(name) in BATCH_NORM_OPS],
@@ -40,11 +42,12 @@ def convert_graph(graph_def, dtype):
     return editor.subgraph(graph_def, [nodes[name] for name in order])
 
 
-def _refuse(view, names, text):
+def _refuse(view: GraphView, names: Sequence[str], text: str) -> None:
+    """Raises UNSUPPORTED_OP if there are `names`; the text has a place for the list of them."""
     if names:
-        listed = ['{} ({})'.format(name, view.op(name)) for name in names[:_SHOWN]]
-        if len(names) > _SHOWN:
-            listed.append('and {} more'.format(len(names) - _SHOWN))
+        listed = ['{} ({})'.format(name, view.op(name)) for name in names[:_MOST_NAMES]]
+        if len(names) > _MOST_NAMES:
+            listed.append('and {} more'.format(len(names) - _MOST_NAMES))
         raise errors.QuantizeError(errors.UNSUPPORTED_OP, 'Unsupported op type',
                                    'The graph has {}.'.format(text.format(', '.join(listed))))
 
@@ -62,7 +65,7 @@ def _calls_function(node, functions):
 
 
 def _keeps_float32(view, name):
-    """Whether the node is to stay as it is: bytes in the layout of float32, or a constant for nothing but fixed inputs."""
+    """Whether the node stays as it is: its float32 is a layout of bytes, or it is a constant that only fixed inputs read."""
     if view.op(name) in _BYTE_OPS:
         return True
     readers = view.consumers(name) if view.op(name) == 'Const' else ()
@@ -70,7 +73,7 @@ def _keeps_float32(view, name):
 
 
 def _set_types(node, dtype):
-    """Puts `dtype` in the place of float32 in the attrs of the NodeDef; whether there was any."""
+    """Replaces float32 in the attrs of the NodeDef by `dtype`; returns whether there was any."""
     changed = False
     for attr in tf_internal.python_op_defs()[node.op].attr:
         value = node.attr[attr.name] if attr.name in node.attr else attr.default_value
@@ -100,7 +103,7 @@ def _convert_value(name, proto, dtype):
 
 
 def _add_casts(view, nodes, changed, dtype):
-    """Puts a Cast between a tensor that stays float32 and an input that does not, or the other way round."""
+    """Adds a Cast between a tensor that stays float32 and an input that does not, and vice versa."""
     casts = {}
     for name in view.names:
         for index, tensor in enumerate(view.inputs(name)):
@@ -126,7 +129,7 @@ def _cast(view, nodes, tensor, source, target):
 
 
 def _is_fixed(view, name, kind, index):
-    """Whether the definition of the op says float32 for that 'input_arg' or 'output_arg', so that no attr can change it."""
+    """Whether the definition of the op fixes float32 for that 'input_arg' or 'output_arg', so that no attr can change it."""
     for argument in getattr(tf_internal.python_op_defs()[view.op(name)], kind):
         if argument.type_list_attr:
             count = len(view.attr(name, argument.type_list_attr).list.type)

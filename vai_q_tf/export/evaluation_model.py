@@ -1,14 +1,16 @@
-"""What an evaluation model is: a graph whose FixNeurons have their positions."""
+"""Evaluation models: graphs whose FixNeurons have their positions."""
+import tensorflow.compat.v1 as tf
+
 from vai_q_tf import errors, fixed_point
 
 _LIMITS = {'bit_width': (1, fixed_point.MAX_BITS), 'quantize_pos': (fixed_point.POSITION_MIN, fixed_point.POSITION_ZERO),
            'mode': (0, 2), 'phase': (0, 3)}
 
 
-def require_evaluation_model(graph_def):
-    """Raises a QuantizeError NOT_QUANTIZED for a graph without FixNeurons, or with one that still looks for its position.
+def require_evaluation_model(graph_def: tf.GraphDef) -> None:
+    """Raises a QuantizeError for a graph that is not an evaluation model.
 
-    And INVALID_INPUT as `check_attrs`.
+    NOT_QUANTIZED: it has no FixNeurons, or one that still searches its position. INVALID_INPUT: as `check_attrs`.
     """
     fix_neurons = [node for node in graph_def.node if node.op == 'FixNeuron']
     if not fix_neurons:
@@ -18,12 +20,12 @@ def require_evaluation_model(graph_def):
         check_attrs(node)
         if node.attr['phase'].i != 1:
             raise errors.QuantizeError(
-                errors.NOT_QUANTIZED, 'No position', 'The FixNeuron {!r} is in phase {}, in which it has no position of its '
-                'own; give an evaluation model.'.format(node.name, node.attr['phase'].i))
+                errors.NOT_QUANTIZED, 'No position', 'The FixNeuron {!r} is in phase {}, in which it has no final position; '
+                'give an evaluation model.'.format(node.name, node.attr['phase'].i))
 
 
-def check_attrs(node):
-    """Raises a QuantizeError INVALID_INPUT where a FixNeuron, a NodeDef, has an attr that none can have."""
+def check_attrs(node: tf.NodeDef) -> None:
+    """Raises a QuantizeError INVALID_INPUT for a FixNeuron with an impossible attr."""
     for key, (least, most) in _LIMITS.items():
         value = node.attr[key] if key in node.attr else None
         if value is not None and (value.WhichOneof('value') != 'i' or not least <= value.i <= most):

@@ -1,5 +1,6 @@
-"""Writes FixNeuron nodes into a GraphDef, where a plan wants them."""
+"""Writes the FixNeuron nodes of a plan into a GraphDef."""
 import collections
+from typing import Callable, DefaultDict, Dict, Iterable, List, Mapping, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -7,22 +8,24 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name
-from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
+from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantTensor
 
-# On the FixNeuron of an activation: what its channels, the last axis, were multiplied by. Compilers ignore it; an analysis
-# would take it for an error.
+# On the FixNeuron of an activation: the factors of its channels, the last axis. The compiler ignores it; an analysis would
+# otherwise take them for errors.
 CHANNEL_SCALES = '_channel_scales'
 
 
-def insert(graph_def, tensors, make):
+def insert(graph_def: tf.GraphDef, tensors: Iterable[QuantTensor],
+           make: Callable[[QuantTensor], Sequence[tf.NodeDef]]) -> tf.GraphDef:
     """The graph with new nodes after the producers of quantized tensors, which the consumers of these then read.
 
     Args:
-      graph_def: a GraphDef that the QuantTensors `tensors` were chosen in.
+      graph_def: the GraphDef of which `tensors` are quantized.
       make: a function from a QuantTensor to NodeDefs, in an order in which they can run; its consumers read the one that has
-        the tensor's name. No NodeDefs leave the tensor as it is.
+        the tensor's name. Without NodeDefs the tensor stays as it is.
     """
-    made, operands = collections.defaultdict(list), collections.defaultdict(dict)
+    made: DefaultDict[str, List[tf.NodeDef]] = collections.defaultdict(list)
+    operands: DefaultDict[str, Dict[int, str]] = collections.defaultdict(dict)
     for tensor in tensors:
         nodes = make(tensor)
         made[node_name(tensor.tensor)].extend(nodes)
@@ -38,7 +41,7 @@ def insert(graph_def, tensors, make):
     return editor.subgraph(graph_def, nodes)
 
 
-def fix_neuron(record, operand, phase, position=None):
+def fix_neuron(record: QuantTensor, operand: str, phase: int, position: Optional[int] = None) -> tf.NodeDef:
     """The FixNeuron NodeDef of a QuantTensor, reading the tensor `operand`; `position` in fractional bits."""
     node = tf.NodeDef(name=record.name, op='FixNeuron', input=[operand])
     node.attr['T'].type = tf.float32.as_datatype_enum
@@ -46,7 +49,7 @@ def fix_neuron(record, operand, phase, position=None):
     node.attr['method'].i = record.method
     node.attr['mode'].i = record.mode
     node.attr['phase'].i = phase
-    node.attr['output_dir'].s = b''  # the op of the original has it, and only looks at it in training
+    node.attr['output_dir'].s = b''  # vai_q_tensorflow's op has it, and reads it in training only
     if position is not None:
         node.attr['quantize_pos'].i = position
     if record.narrow_range:
@@ -54,12 +57,13 @@ def fix_neuron(record, operand, phase, position=None):
     return node
 
 
-def note_scales(model, scales):
+def note_scales(model: tf.GraphDef, scales: Mapping[str, Sequence[float]]) -> tf.GraphDef:
     """The model in which FixNeurons from a layer with scaled channels to the next one have CHANNEL_SCALES.
 
-    scales: {weighted op: what the channels of its result were multiplied by}; what lies between forwards factors.
+    scales: {weighted op: the factors of the channels of its result}; the ops up to the next layer forward factors.
     """
-    view, noted = GraphView(model), {}
+    view = GraphView(model)
+    noted: Dict[str, Sequence[float]] = {}
     for layer, factors in scales.items():
         between = reach([layer], lambda name: [reader for reader, _ in view.consumers(name)
                                                if trait(view.op(reader)).kind != WEIGHTED])

@@ -1,16 +1,16 @@
-"""Which types TensorFlow can compute an op in, asked of its registry of kernels."""
+"""The types in which TensorFlow can compute an op, from its registry of kernels."""
 import functools
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import tf_internal
 
-# Those of XLA only serve graphs that it compiles as a whole.
+# XLA's devices only serve graphs that it compiles as a whole.
 _DEVICES = frozenset(('CPU', 'GPU', 'DEFAULT'))
 _NO_TYPE = tf.AttrValue().type  # DT_INVALID
 
 
-def has_kernel(node):
+def has_kernel(node: tf.NodeDef) -> bool:
     """Whether the op allows the types of the NodeDef, and a kernel for CPU or GPU is registered for them."""
     definition = tf_internal.python_op_defs()[node.op]
     types = {attr.name: _types(node.attr[attr.name] if attr.name in node.attr else attr.default_value)

@@ -4,8 +4,8 @@ import re
 from typing import Dict, FrozenSet, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
-from google.protobuf import text_format  # type: ignore
-from google.protobuf.message import DecodeError  # type: ignore
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
 
 from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
@@ -16,7 +16,7 @@ from vai_q_tf.graph.dependence import reach, readers
 from vai_q_tf.graph.traits import FIX_NEURON_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name, op_def
 
-_FREEZE = ('give a frozen graph, which freeze_graph makes: freeze_graph --input_graph=... --input_checkpoint=... '
+_FREEZE = ('give a frozen graph, as written by freeze_graph: freeze_graph --input_graph=... --input_checkpoint=... '
            '--output_node_names=... --output_graph=frozen.pb')
 _GIVE_GRAPH = 'give a frozen TensorFlow graph (GraphDef, .pb or .pbtxt)'
 _TEXT_FIELDS = {'node': 'GraphDef', 'versions': 'GraphDef', 'version': 'GraphDef', 'library': 'GraphDef',
@@ -249,7 +249,7 @@ def _content(message: memoryview, place: int, wire: int) -> Tuple[int, int]:
 
 
 def _varint(data: memoryview, place: int) -> Tuple[int, int]:
-    """(number, where it ends)."""
+    """(number, the place after it)."""
     number = 0
     for shift in range(0, 70, 7):
         if place >= len(data):

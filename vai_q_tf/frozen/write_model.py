@@ -103,7 +103,8 @@ def check_model(graph_def: tf.GraphDef, name: str, output_nodes: Sequence[str] =
     ops.load_library()
     unknown = unknown_ops(graph_def, graph_def.node)
     if unknown:
-        tf.logging.warning('%s. What depends on it in the model %r is not checked; load its library.', no_op(unknown), name)
+        tf.logging.warning('%s. Nodes of the model %r that depend on it are not checked; load its library.',
+                           no_op(unknown), name)
     what = 'the model {!r} (not written)'.format(name)
     check_nodes(graph_def, what)
     graph = make_graph(runnable(graph_def), what)

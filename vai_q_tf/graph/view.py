@@ -181,11 +181,11 @@ class GraphView:
             node = self._nodes[node_name(tensor)]
             if '_output_shapes' in node.attr:
                 shapes = node.attr['_output_shapes'].list.shape
-                return _dims(shapes[output_index(tensor)]) if output_index(tensor) < len(shapes) else None
+                return dims(shapes[output_index(tensor)]) if output_index(tensor) < len(shapes) else None
             if node.op == 'Const':
-                return _dims(node.attr['value'].tensor.tensor_shape)
+                return dims(node.attr['value'].tensor.tensor_shape)
             if node.op in VARIABLE_OPS or node.op == 'Placeholder':
-                return _dims(node.attr['shape'].shape) if 'shape' in node.attr else None
+                return dims(node.attr['shape'].shape) if 'shape' in node.attr else None
             if node.op not in READ_OPS:
                 return None
             tensor = self._inputs[node.name][0]
@@ -255,5 +255,6 @@ class GraphView:
         return found
 
 
-def _dims(shape: TensorShapeProto) -> Optional[List[int]]:
+def dims(shape: TensorShapeProto) -> Optional[List[int]]:
+    """A TensorShapeProto as a list of integers, -1 for an unknown dimension; None for an unknown rank."""
     return None if shape.unknown_rank else [dim.size for dim in shape.dim]

@@ -1,29 +1,36 @@
-"""QuantizeCheckpointListener: every saved checkpoint leaves its quantized evaluation files beside it.
+"""QuantizeCheckpointListener: writes the quantized evaluation files of every saved checkpoint.
 
-Lifecycle. `begin()` runs after the training graph is complete and before the session exists: it builds the quantized
-evaluation graph in a `tf.Graph` of its own and prepares all that does not depend on a checkpoint, so that a graph that cannot
-be exported is an error before the first step. Where a hook is still to quantize the training graph, the first `before_save()`
-does so; savers save before the first step. `after_save()` reads the positions and variables straight from the checkpoint
-files; the training graph and its session are not touched, so losses are those of a training without the listener. Saving may
-happen in another thread than training; a lock keeps exports apart. What fails there is logged with its reason and never stops
-the training.
+Lifecycle. `begin()` runs when the training graph is complete and before the session exists: it builds the quantized
+evaluation graph in a separate `tf.Graph` and prepares everything that does not depend on a checkpoint, so a graph that cannot
+be exported is an error before the first step. If a hook has yet to quantize the training graph, the first `before_save()` does
+this instead, still before the first step, because savers save once before it. `after_save()` reads positions and variables
+from the files of the checkpoint. It touches neither the training graph nor its session, so losses are the same as without the
+listener. Saving may run in another thread than training; a lock serializes exports. Errors are logged and never stop the
+training.
 """
 import glob
 import os
 import threading
 import time
+from typing import Callable, List, NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
-from vai_q_tf.config import require_config
+from vai_q_tf.config import QuantizeConfig, require_config
 from vai_q_tf.hooks.training_report import report_training
 from vai_q_tf.html_report.packages import require_report
 from vai_q_tf.qat import checkpoints, evaluation, graph_record
 from vai_q_tf.qat.averages.averaged_reader import has_averages
-from vai_q_tf.qat.deploy import EvaluationFreezer, derive_evaluation_graph
+from vai_q_tf.qat.deploy import EvaluationFreezer, FrozenFiles, derive_evaluation_graph
 from vai_q_tf.qat.positions import savers
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
+
+
+class _Export(NamedTuple):
+    """The files written for a checkpoint: of its weights, and of its averaged weights if it has any."""
+    checkpoint: str
+    written: List[FrozenFiles]
 
 
 class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
@@ -33,19 +40,21 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
       config: the QuantizeConfig of the training; files go to its output_dir.
       eval_graph_fn: function without arguments that builds the float evaluation graph in the default graph, with the node
         names of training; None derives it from the training graph.
-      checkpoint_dir: where the checkpoints are saved; None asks the saver.
-      saver: the tf.train.Saver that saves; None takes the one of the graph's collection, as Estimator and
-        MonitoredTrainingSession use it.
-      averaged: whether the averaged weights, once a checkpoint has them, leave the same files beside these, with a suffix that
-        begins with 'averaged_'. None: where the config has an average_step.
-      report: whether `quantize_report_<suffix>.html` is written beside each model. It has the positions over the steps, where
-        a QuantizePositionHook has the same output_dir, and the losses in the event files beside the checkpoint.
+      checkpoint_dir: directory of the checkpoints; None asks the saver.
+      saver: the tf.train.Saver that saves; None takes the one in the graph's collection, which Estimator and
+        MonitoredTrainingSession use.
+      averaged: whether to write the same files for the averaged weights of a checkpoint that has them, with a suffix that
+        begins with 'averaged_'. None: if the config has an average_step.
+      report: whether to write `quantize_report_<suffix>.html` next to each model. It shows the positions over the steps, if a
+        QuantizePositionHook has the same output_dir, and the losses in the event files next to the checkpoint.
 
     Raises:
-      QuantizeError: MISSING_LIBRARY where a report is wanted, and its packages are not installed.
+      QuantizeError: MISSING_LIBRARY if a report is wanted and its packages are not installed.
     """
 
-    def __init__(self, config, eval_graph_fn=None, checkpoint_dir=None, saver=None, averaged=None, report=False):
+    def __init__(self, config: QuantizeConfig, eval_graph_fn: Optional[Callable[[], object]] = None,
+                 checkpoint_dir: Optional[str] = None, saver: Optional[tf.train.Saver] = None,
+                 averaged: Optional[bool] = None, report: bool = False) -> None:
         if checkpoint_dir is not None and saver is not None:
             raise ValueError('Give checkpoint_dir or saver, not both.')
         self._config = require_config(config)
@@ -56,40 +65,78 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
         self._report = report
         if report:
             require_report()
-        self._training_graph = None
-        self._freezer = None
-        self._last_step = None
-        self._is_begun = False
+        self._training_graph: tf.Graph = None
+        self._freezer: Optional[EvaluationFreezer] = None
+        self._last_step: Optional[int] = None
+        self._has_saved = False
         self._lock = threading.Lock()
 
-    def begin(self):
-        """Builds the evaluation graph; a QuantizeError where that cannot be done."""
+    def begin(self) -> None:
+        """Builds the evaluation graph if the training graph is quantized by now; raises QuantizeError if that fails."""
         self._last_step = None
         self._freezer = None
-        self._is_begun = False
+        self._has_saved = False
         self._training_graph = tf.get_default_graph()
         if self._eval_graph_fn is not None or graph_record.is_training(self._training_graph):
-            self._prepare()
+            self._prepared()
 
-    def before_save(self, session, global_step_value):
-        """Raises what `begin` raises where the training graph was quantized since then, or was not."""
+    def before_save(self, session: tf.Session, global_step_value: int) -> None:
+        """Builds the evaluation graph if `begin` could not; raises QuantizeError if that fails."""
         with self._lock:
-            if self._freezer is None:
-                self._prepare()
-            if not self._is_begun:
-                self._is_begun = True
+            self._prepared()
+            if not self._has_saved:
+                self._has_saved = True
                 self._warn_of_missing_positions()
 
-    def _warn_of_missing_positions(self):
+    def after_save(self, session: tf.Session, global_step_value: int) -> None:
+        """Writes the quantized files of the checkpoint, except for step 0 and a step that has them already."""
+        with self._lock:
+            if global_step_value in (0, self._last_step):
+                return
+            first, self._last_step = self._last_step is None, global_step_value
+            try:
+                export = self._export(global_step_value, first)
+            except Exception as error:  # an export must never end a training
+                tf.logging.error('No quantized model for step %d: %s', global_step_value, error)
+                return
+            if export is not None and self._report:
+                self._write_reports(export)
+
+    def _export(self, step: int, first: bool) -> Optional[_Export]:
+        """Writes the quantized files of a step; None for a checkpoint from before the quantized training.
+
+        first: whether it is the first step that is saved since `begin`.
+        """
+        started, freezer = time.time(), self._prepared()
+        checkpoint = self._checkpoint(step)
+        reader = CheckpointReader(checkpoint)
+        # A float training that is resumed quantized is saved before its first quantized step, too.
+        if first and checkpoints.is_before_training(reader):
+            tf.logging.info('No quantized model of step %d, from which the training starts.', step)
+            return None
+        written = [freezer.write(checkpoint, step)]
+        if self._averaged and has_averages(reader):
+            written.append(freezer.write(checkpoint, step, averaged=True))
+        tf.logging.info('Quantized model of step %d in %.2f s: %s (%s)', step, time.time() - started, written[0].eval_model,
+                        freezer.summary)
+        return _Export(checkpoint, written)
+
+    def _warn_of_missing_positions(self) -> None:
         graph = self._training_graph
         if graph_record.is_training(graph):
             for saver in self._savers() or [None]:
                 savers.warn_of_missing_positions(graph, saver)
 
-    def _savers(self):
+    def _savers(self) -> List[tf.train.Saver]:
         return [self._saver] if self._saver else self._training_graph.get_collection(tf.GraphKeys.SAVERS)
 
-    def _prepare(self):
+    def _prepared(self) -> EvaluationFreezer:
+        """The EvaluationFreezer; the first call builds it, and checks that checkpoints will have all positions."""
+        if self._freezer is None:
+            self._freezer = self._prepare()
+        return self._freezer
+
+    def _prepare(self) -> EvaluationFreezer:
         if self._eval_graph_fn is None:
             graph, decision = derive_evaluation_graph(self._training_graph, self._config)
         else:
@@ -97,43 +144,19 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
             with graph.as_default():
                 self._eval_graph_fn()
                 decision = evaluation.create_evaluation_graph(graph, self._config)
-        self._freezer = EvaluationFreezer(graph, self._config, decision)
+        freezer = EvaluationFreezer(graph, self._config, decision)
         if graph_record.is_training(self._training_graph):
-            self._freezer.require_positions_of(self._training_graph)
+            freezer.require_positions_of(self._training_graph)
+        return freezer
 
-    def after_save(self, session, global_step_value):
-        """Writes the quantized files of the checkpoint, but for step 0 and a step that has them."""
-        with self._lock:
-            if global_step_value in (0, self._last_step):
-                return
-            first, self._last_step = self._last_step is None, global_step_value
-            started = time.time()
-            try:
-                checkpoint = self._checkpoint(global_step_value)
-                # A float training that goes on quantized is saved before its next step, too.
-                reader = CheckpointReader(checkpoint)
-                if first and checkpoints.is_before_training(reader):
-                    tf.logging.info('No quantized model of step %d, from which the training starts.', global_step_value)
-                    return
-                written = [self._freezer.write(checkpoint, global_step_value)]
-                if self._averaged and has_averages(reader):
-                    written.append(self._freezer.write(checkpoint, global_step_value, averaged=True))
-            except Exception as error:  # an export must never end a training
-                tf.logging.error('No quantized model for step %d: %s', global_step_value, error)
-            else:
-                tf.logging.info('Quantized model of step %d in %.2f s: %s (%s)', global_step_value, time.time() - started,
-                                written[0].eval_model, self._freezer.summary)
-                if self._report:
-                    self._write_reports(written, checkpoint)
-
-    def _write_reports(self, written, checkpoint):
-        directory = os.path.dirname(checkpoint)
+    def _write_reports(self, export: _Export) -> None:
+        directory = os.path.dirname(export.checkpoint)
         if glob.glob(os.path.join(glob.escape(directory), '*tfevents*')):
-            tf.summary.FileWriterCache.get(directory).flush()  # that of the hook that saves, which has the losses
-        for paths in written:
-            report_training(paths, self._freezer.network, checkpoint, self._config.output_dir)
+            tf.summary.FileWriterCache.get(directory).flush()  # the hook that saves writes the losses with it
+        for paths in export.written:
+            report_training(paths, self._prepared().network, export.checkpoint, self._config.output_dir)
 
-    def _checkpoint(self, step):
+    def _checkpoint(self, step: int) -> str:
         """The prefix of the checkpoint that was just saved."""
         if self._checkpoint_dir is not None:
             state = tf.train.get_checkpoint_state(self._checkpoint_dir)

@@ -1,4 +1,4 @@
-"""What a report is made of."""
+"""The contents of a report."""
 from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
@@ -7,14 +7,17 @@ from vai_q_tf.analysis.results import Analysis
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.summary.results import QuantizeSummary
 
+# (step, loss) of a training.
+Points = Sequence[Tuple[int, float]]
+
 
 class ReportContents(NamedTuple):
-    """What a report shows; a section appears where there is something to say.
+    """What a report shows; sections without content are left out.
 
-    title: of the page. model: the quantized GraphDef. plan: what made it; without it, what is quantized is told by the
-    FixNeurons of the model. float_graph: the GraphDef that the plan is about. history: (step, name of a tensor, position) from
-    step to step, as `PositionChange`. losses: {tag: ((step, loss), ...)}. files: (what it is, path) where there is no summary.
-    reasons: {op: why it stays float} where there is no plan. step: up to which the model was trained.
+    title: of the page. model: the quantized GraphDef. plan: its QuantPlan; None: the FixNeurons of the model say what is
+    quantized. float_graph: the annotated GraphDef. history: (step, name of a tensor, position), see `PositionChange`.
+    losses: {tag: ((step, loss), ...)}. files: (description, path), if there is no summary.
+    reasons: {op: why it stays float}, if there is no plan. step: last step of the training.
     """
     title: str
     model: tf.GraphDef
@@ -23,7 +26,7 @@ class ReportContents(NamedTuple):
     summary: Optional[QuantizeSummary] = None
     analysis: Optional[Analysis] = None
     history: Sequence[Tuple[int, str, int]] = ()
-    losses: Dict[str, Sequence[Tuple[int, float]]] = {}
+    losses: Dict[str, Points] = {}
     files: Tuple[Tuple[str, str], ...] = ()
     reasons: Dict[str, str] = {}
     step: int = 0

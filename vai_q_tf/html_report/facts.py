@@ -1,21 +1,25 @@
-"""What a report says besides the errors of tensors: from the summary of the run, or from the model and its plan."""
+"""The facts of a report besides the errors of tensors, from the summary of the run, or from the model and its plan."""
 import math
-from typing import NamedTuple, Sequence, Tuple
+from typing import Iterable, NamedTuple, Sequence, Tuple
 
-from vai_q_tf.coverage.summary import HEAVY, coverage
+from vai_q_tf.coverage.summary import HEAVY, Coverage, coverage
+from vai_q_tf.html_report.contents import Points, ReportContents
 from vai_q_tf.html_report.figures import db_text
+from vai_q_tf.html_report.network import Network
 from vai_q_tf.html_report.tables import number_text
-from vai_q_tf.lint.lint import differences, lint
+from vai_q_tf.lint.lint import Finding, differences, lint
+from vai_q_tf.summary.results import AidSummary
 from vai_q_tf.wording import percent
 
 Rows = Sequence[Tuple[str, ...]]
 
 
 class Facts(NamedTuple):
-    """headline: a sentence on how much is quantized. heavy: the same of convolutions and matmuls, as 'n of m'.
+    """The texts of a report.
 
+    headline: a sentence on how much is quantized. heavy: 'n of m' convolutions and matmuls.
     floats: (op, type, reason). has_reasons: whether these have reasons. findings, differences: (op, rule, message).
-    inputs, aids, losses: rows of their tables. files: (what it is, path).
+    inputs, aids, losses: rows of their tables. files: (description, path).
     """
     headline: str
     heavy: str
@@ -26,31 +30,17 @@ class Facts(NamedTuple):
     inputs: Rows
     aids: Rows
     losses: Rows
-    files: Rows
+    files: Sequence[Tuple[str, str]]
 
 
-def find_facts(contents, network):
+def find_facts(contents: ReportContents, network: Network) -> Facts:
     """The Facts of ReportContents; network: the Network of their model."""
-    summary, found = contents.summary, None
-    if summary:
-        found = summary.coverage
-    elif contents.plan and contents.float_graph:
-        found = coverage(contents.float_graph, contents.plan)
-    if found:
-        types = {node.name: node.op for graph in (contents.model, contents.float_graph) if graph for node in graph.node}
-        floats = [(name, types.get(name, ''), reason) for reason, names in found.floats for name in names]
-        headline, weighted, quantized = '{}.'.format(found), found.weighted, found.quantized
-    else:
-        floats = [(box.name, box.ops[-1], box.reason or contents.reasons.get(box.name, ''))
-                  for box in network.boxes if box.is_float and box.end != 'input']
-        weighted, quantized = network.weighted, network.quantized
-        headline = '{} of {} {} are quantized, {} of {} ops stay float.'.format(
-            len(quantized), len(weighted), HEAVY, len(floats), sum(len(box.nodes) for box in network.boxes))
+    summary, extent = contents.summary, _extent(contents, network)
     refused, others = ((summary.findings, summary.differences) if summary else
                        (lint(contents.model), differences(contents.model)))
     return Facts(
-        headline, '{} of {}'.format(len(quantized), len(weighted)), floats, all(reason for _, _, reason in floats),
-        _findings(refused), _findings(others),
+        extent.headline, '{} of {}'.format(extent.quantized, extent.weighted), extent.floats,
+        all(reason for _, _, reason in extent.floats), _findings(refused), _findings(others),
         [(record.name, number_text(record.low), number_text(record.high), str(record.bits), str(record.position),
           percent(record.saturated)) for record in summary.inputs] if summary else [],
         [_aid(record) for record in summary.aids] if summary else [],
@@ -58,18 +48,44 @@ def find_facts(contents, network):
         summary.files if summary else contents.files)
 
 
-def _findings(found):
+class _Extent(NamedTuple):
+    """How much of a network is quantized; weighted, quantized: numbers of convolutions and matmuls."""
+    headline: str
+    weighted: int
+    quantized: int
+    floats: Rows
+
+
+def _extent(contents: ReportContents, network: Network) -> _Extent:
+    if contents.summary:
+        return _of_coverage(contents, contents.summary.coverage)
+    if contents.plan and contents.float_graph:
+        return _of_coverage(contents, coverage(contents.float_graph, contents.plan))
+    floats = [(box.name, box.ops[-1], box.reason or contents.reasons.get(box.name, ''))
+              for box in network.boxes if box.is_float and box.end != 'input']
+    headline = '{} of {} {} are quantized, {} of {} ops stay float.'.format(
+        len(network.quantized), len(network.weighted), HEAVY, len(floats), sum(len(box.nodes) for box in network.boxes))
+    return _Extent(headline, len(network.weighted), len(network.quantized), floats)
+
+
+def _of_coverage(contents: ReportContents, found: Coverage) -> _Extent:
+    types = {node.name: node.op for graph in (contents.model, contents.float_graph) if graph for node in graph.node}
+    floats = [(name, types.get(name, ''), reason) for reason, names in found.floats for name in names]
+    return _Extent('{}.'.format(found), len(found.weighted), len(found.quantized), floats)
+
+
+def _findings(found: Iterable[Finding]) -> Rows:
     return [(finding.node or 'the graph', finding.rule, finding.message) for finding in found]
 
 
-def _aid(record):
+def _aid(record: AidSummary) -> Tuple[str, ...]:
     gain = record.after_db - record.before_db
     return (record.name, db_text(record.before_db), db_text(record.after_db),
             '{:+.1f} dB'.format(gain).replace('-', '−') if math.isfinite(gain) else '',
             'kept' if record.kept else 'not kept{}'.format(': ' + record.reason if record.reason else ''))
 
 
-def _loss(tag, points):
+def _loss(tag: str, points: Points) -> Tuple[str, ...]:
     (first, start), (last, end) = points[0], points[-1]
     least = min((value for _, value in points if not math.isnan(value)), default=math.nan)
     return (tag, str(first), number_text(start), str(last), number_text(end), number_text(least))

@@ -1,26 +1,31 @@
-"""The plots of a report, as bokeh has them in a page, whose script sets the colours of text and axes."""
+"""The plots of a report, by bokeh. The script of the page sets the colours of text and axes."""
 import math
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
-from vai_q_tf.html_report.layout import HEIGHT, WIDTH, lay_out
-from vai_q_tf.html_report.network import IN_END, IN_FLOAT, IN_QUANTIZED, IN_SHARED
+from vai_q_tf.analysis.results import TensorError
+from vai_q_tf.html_report.contents import Points
+from vai_q_tf.html_report.layout import HEIGHT, WIDTH, Layout, lay_out
+from vai_q_tf.html_report.network import IN_END, IN_FLOAT, IN_QUANTIZED, IN_SHARED, Box, Quantizer
 from vai_q_tf.wording import some_of
 
 FILLS = {IN_QUANTIZED: '#1f5fa8', IN_SHARED: '#7a3d96', IN_FLOAT: '#a8480c', IN_END: '#0b6b62'}
-_FIRST, _SECOND = '#3b82c4', '#d9730d'  # lines that are seen on white and on black
+_FIRST, _SECOND = '#3b82c4', '#d9730d'  # lines visible on white and on black
 _LINES = ('#3b82c4', '#d9730d', '#2f9e6e', '#b05fc7', '#c9485b', '#8a8f2a', '#4aa3a8', '#9a7b5a')
 _DASHES = ('solid', 'dashed', 'dotdash', 'dotted')
 _EDGE = '#8a8f98'
 _BAD = '#d63a4a'  # limits, and the worst results
 _WORST = 5
 _SHOWN = 26  # characters of a name in a box
-_MOST_NAMED = 8  # lines of a plot that has a legend
-_POINTS = 1000  # of a line that is drawn
+_MOST_NAMED = 8  # lines of a plot with a legend
+_POINTS = 1000  # drawn per line
+
+Errors = Mapping[str, TensorError]
 
 
-def network_figure(boxes, errors):
-    """The network as a plot; errors: {name of a quantized tensor: TensorError}, the worst first."""
+def network_figure(boxes: Sequence[Box], errors: Errors) -> Any:
+    """The bokeh figure of the network; errors: {name of a quantized tensor: TensorError}, the worst first."""
     from bokeh.models import ColumnDataSource, HoverTool, Range1d
     layout = lay_out([box.inputs for box in boxes])
     plot = _figure('network', height=560, x_range=Range1d(0, 1000), y_range=Range1d(-600, 0), match_aspect=False)
@@ -44,7 +49,7 @@ def network_figure(boxes, errors):
     return plot
 
 
-def _columns(boxes, layout, chosen, errors):
+def _columns(boxes: Sequence[Box], layout: Layout, chosen: Sequence[int], errors: Errors) -> Dict[str, Sequence]:
     picked = [boxes[number] for number in chosen]
     worst = _worst(boxes, errors)
     return {
@@ -60,31 +65,31 @@ def _columns(boxes, layout, chosen, errors):
         'tensor': [box.result.name if box.result else '' for box in picked]}
 
 
-def _worst(boxes, errors):
+def _worst(boxes: Iterable[Box], errors: Errors) -> List[Box]:
     """The boxes with the worst results; errors: the worst first."""
     ranks = {name: rank for rank, name in enumerate(errors)}
-    measured = [box for box in boxes if box.result and box.result.name in ranks]
-    return sorted(measured, key=lambda box: ranks[box.result.name])[:max(1, min(_WORST, len(measured) // 4))]
+    measured = [(ranks[box.result.name], box) for box in boxes if box.result and box.result.name in ranks]
+    return [box for _, box in sorted(measured, key=lambda pair: pair[0])][:max(1, min(_WORST, len(measured) // 4))]
 
 
-def shortened(name, most=_SHOWN):
-    """A name whose start gives way where it is long."""
+def shortened(name: str, most: int = _SHOWN) -> str:
+    """The name, with an ellipsis for its beginning if it is longer than `most` characters."""
     return name if len(name) <= most else '…' + name[1 - most:]
 
 
-def _place(quantizer):
+def _place(quantizer: Quantizer) -> str:
     return '{} {} bits at {}'.format(quantizer.name, quantizer.bits, quantizer.position)
 
 
-def detail(box, errors):
-    """What a box says of its result in a few words; errors: {name of a quantized tensor: TensorError}."""
+def detail(box: Box, errors: Errors) -> str:
+    """The result of a box in a few words."""
     words = [box.end] if box.end else []
     if box.is_float:
         words.append('float')
     if box.result:
         words.append('{} bits at {}'.format(box.result.bits, box.result.position))
     elif not box.is_float:
-        words.append('hands on')
+        words.append('forwards')
     if box.shared:
         words.append('shared')
     if box.result and box.result.name in errors:
@@ -92,29 +97,29 @@ def detail(box, errors):
     return ' · '.join(words)
 
 
-def state(box):
-    """What becomes of a box, as a sentence."""
+def state(box: Box) -> str:
+    """Whether a box is quantized, as a sentence."""
     words = 'stays float{}'.format(': ' + box.reason if box.reason else '') if box.is_float else 'quantized'
     if box.shared:
         words += ', one position with ' + some_of(box.shared)
     return words
 
 
-def error_of(box, errors):
-    """The error of the result of a box in words; '' where it was not measured."""
+def error_of(box: Box, errors: Errors) -> str:
+    """The error of the result of a box in words."""
     error = errors.get(box.result.name) if box.result else None
     return '{}, alone {}'.format(db_text(error.db), db_text(error.alone_db)) if error else 'not measured'
 
 
-def db_text(value):
+def db_text(value: float) -> str:
     """A signal-to-noise ratio as text."""
     if math.isnan(value):
         return 'not a number'
     return '{:.1f} dB'.format(value).replace('-', '−') if math.isfinite(value) else 'exact' if value > 0 else '−∞ dB'
 
 
-def depth_figure(tensors):
-    """The error of activations, which are in the order of the depth of the network."""
+def depth_figure(tensors: Sequence[TensorError]) -> Any:
+    """The bokeh figure of the errors of activations, given from the inputs on."""
     from bokeh.models import ColumnDataSource, HoverTool
     plot = _figure('depth', height=340, y_axis_label='dB', x_axis_label='activation, from the inputs on')
     source = ColumnDataSource({
@@ -135,8 +140,8 @@ def depth_figure(tensors):
     return plot
 
 
-def histogram_figure():
-    """An empty plot of two histograms, which the script of the page fills."""
+def histogram_figure() -> Any:
+    """The bokeh figure for two histograms; the script of the page fills it."""
     from bokeh.models import ColumnDataSource, Range1d, Span
     plot = _figure('histogram', height=300, x_axis_label='value', y_axis_label='share of the elements in %',
                    y_axis_type='log', x_range=Range1d(-1, 1), y_range=Range1d(1e-3, 100))
@@ -151,8 +156,8 @@ def histogram_figure():
     return plot
 
 
-def history_figure(lines):
-    """Positions over steps; lines: (name, steps, positions) of each tensor."""
+def history_figure(lines: Sequence[Tuple[str, Sequence[int], Sequence[float]]]) -> Any:
+    """The bokeh figure of positions over steps; lines: (name, steps, positions) of each tensor."""
     from bokeh.models import HoverTool
     plot = _figure('history', height=340, x_axis_label='step', y_axis_label='position (fractional bits)')
     for number, (name, steps, positions) in enumerate(lines):
@@ -166,8 +171,8 @@ def history_figure(lines):
     return plot
 
 
-def loss_figure(losses):
-    """The losses over steps; losses: {tag: ((step, loss), ...)}. Of many steps each point is the mean of some."""
+def loss_figure(losses: Mapping[str, Points]) -> Any:
+    """The bokeh figure of losses over steps, `thinned`; losses: {tag: ((step, loss), ...)}."""
     from bokeh.models import HoverTool
     plot = _figure('loss', height=340, x_axis_label='step', y_axis_label='loss')
     for number, (tag, points) in enumerate(sorted(losses.items())):
@@ -179,23 +184,23 @@ def loss_figure(losses):
     return plot
 
 
-def thinned(points):
-    """(steps, losses): the means of as many neighbours as make a line of some thousand points."""
+def thinned(points: Points) -> Tuple[List[int], List[float]]:
+    """(steps, losses), at most 1000 each: means over neighbouring finite losses, at the last of their steps."""
     finite = [(step, value) for step, value in points if math.isfinite(value)]
     count = -(-len(finite) // _POINTS) or 1
     groups = [finite[start:start + count] for start in range(0, len(finite), count)]
     return [group[-1][0] for group in groups], [sum(value for _, value in group) / len(group) for group in groups]
 
 
-def _style(number):
+def _style(number: int) -> Dict[str, str]:
     return dict(line_color=_LINES[number % len(_LINES)], line_dash=_DASHES[number // len(_LINES) % len(_DASHES)])
 
 
-def _drawable(value):
+def _drawable(value: float) -> float:
     return value if math.isfinite(value) else math.nan
 
 
-def _move_legend(plot, place, orientation='horizontal'):
+def _move_legend(plot: Any, place: str, orientation: str = 'horizontal') -> None:
     legend = plot.legend[0]
     plot.add_layout(legend, place)
     legend.orientation, legend.margin, legend.padding = orientation, 0, 4
@@ -203,7 +208,7 @@ def _move_legend(plot, place, orientation='horizontal'):
     legend.label_text_font_size = '12px'
 
 
-def _figure(name, **options):
+def _figure(name: str, **options: Any) -> Any:
     from bokeh.plotting import figure
     plot = figure(name=name, sizing_mode='stretch_width', tools='pan,wheel_zoom,box_zoom,tap,reset', toolbar_location='above',
                   background_fill_color=None, border_fill_color=None, outline_line_color=_EDGE, outline_line_alpha=0.6,

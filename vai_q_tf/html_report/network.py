@@ -1,18 +1,21 @@
-"""The network of a model as boxes: ops that are computed together, each with what quantizes its result and its parameters."""
+"""The network of a model as boxes: ops that are computed together, with the quantizers of their result and parameters."""
 import collections
-from typing import NamedTuple, Optional, Tuple
+from typing import Collection, Container, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+
+import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.dependence import reach, readers
 from vai_q_tf.graph.traits import FIX_NEURON_OPS, FLOAT, FORWARDS, SHAPE_OPS, SHARED, WEIGHTED, trait
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
+from vai_q_tf.plan.quant_plan import QuantPlan
 
 IN_QUANTIZED, IN_SHARED, IN_FLOAT, IN_END = 'quantized', 'shared', 'float', 'end'
 _STATIC_OPS = VARIABLE_OPS | {'Const', 'NoOp'}
-_OUTSIDE = 'it is outside of the range from the input to the output nodes'
+_OUTSIDE = 'it is outside the range from the input to the output nodes'
 
 
 class Quantizer(NamedTuple):
-    """A FixNeuron: its name, its bits with the sign, its fractional bits."""
+    """A FixNeuron. bits: sign included; position: fractional bits."""
     name: str
     bits: int
     position: int
@@ -21,11 +24,11 @@ class Quantizer(NamedTuple):
 class Box(NamedTuple):
     """Ops that are computed together.
 
-    name: of the op with weights, else of the last op. nodes, ops: names and types, in their order. kind: IN_END for an input or
-    an output, IN_FLOAT, IN_SHARED for a result at the position of others, else IN_QUANTIZED. is_float: whether it stays float.
+    name: of the op with weights, else of the last op. nodes, ops: names and types, in order. kind: IN_END for an input or an
+    output, IN_FLOAT, IN_SHARED for a result that shares its position, else IN_QUANTIZED. is_float: whether it stays float.
     end: 'input', 'output' or ''. result: the Quantizer of its result. parameters: the Quantizers of its weights and constants.
-    shared: the names of the quantized tensors that have its position. reason: why it stays float; '' where that is not known.
-    inputs: the numbers of the boxes that it reads.
+    shared: names of the quantized tensors with which its result shares a position. reason: why it stays float; '' if unknown.
+    inputs: numbers of the boxes that it reads.
     """
     name: str
     nodes: Tuple[str, ...]
@@ -41,44 +44,42 @@ class Box(NamedTuple):
 
 
 class Network(NamedTuple):
-    """boxes: producers before their readers. weighted: names of the ops with weights. quantized: those whose weights are."""
+    """boxes: producers before readers. weighted: names of the ops with weights. quantized: those with quantized weights."""
     boxes: Tuple[Box, ...]
     weighted: Tuple[str, ...]
     quantized: Tuple[str, ...]
 
 
-def find_network(model, plan=None):
-    """The Network of a model.
+def find_network(model: tf.GraphDef, plan: Optional[QuantPlan] = None) -> Network:
+    """The Network of a model, without nodes that depend on constants and variables only.
 
-    Args:
-      model: a GraphDef, of which everything is shown that depends on anything but constants and variables.
-      plan: its QuantPlan. Without one, ops are quantized that have a FixNeuron after them, or are read by such ops only.
+    plan: its QuantPlan. Without one, an op counts as quantized if a FixNeuron follows it, or if only such ops read it.
     """
     return _Finder(GraphView(model), plan).find()
 
 
 class _Finder:
-    def __init__(self, view, plan):
+    def __init__(self, view: GraphView, plan: Optional[QuantPlan]) -> None:
         self._view, self._plan = view, plan
         self._skipped = {record.node: record.reason for record in plan.skipped} if plan else {}
-        self._range = set(plan.nodes) if plan else None
+        self._range = set(plan.nodes) if plan else frozenset()
         order = view.upstream(view.names)
         computed = self._computed(order)
         self._drawn = [name for name in order if name in computed and view.op(name) not in FIX_NEURON_OPS]
         self._sources = {name: self._read(name, computed) for name in self._drawn}
-        self._readers = collections.defaultdict(list)
+        self._readers: Dict[str, List[str]] = collections.defaultdict(list)
         for name in self._drawn:
             for source in self._sources[name]:
                 self._readers[source].append(name)
         self._results = self._find_results(order, computed)
-        self._static = {}  # a node that depends on constants only -> the Quantizers in it
+        self._static: Dict[str, List[Quantizer]] = {}  # by nodes that depend on constants only: Quantizers upstream
         self._parameters = {name: self._find_parameters(name, computed) for name in self._drawn}
 
-    def find(self):
+    def find(self) -> Network:
         """The Network."""
         covered = self._covered()
         follows = {name: self._readers[name][0] for name in self._drawn if self._is_computed_with_next(name, covered)}
-        members = collections.defaultdict(list)
+        members: Dict[str, List[str]] = collections.defaultdict(list)
         for name in self._drawn:
             last = name
             while last in follows:
@@ -91,53 +92,54 @@ class _Finder:
         weighted = [name for name in self._drawn if trait(self._view.op(name)).kind == WEIGHTED]
         return Network(tuple(boxes), tuple(weighted), tuple(name for name in weighted if self._parameters[name]))
 
-    def _computed(self, order):
-        """The nodes that depend on anything but constants and variables."""
-        nodes = [self._view.node(name) for name in order if self._view.op(name) not in SHAPE_OPS]  # which read no values
+    def _computed(self, order: Sequence[str]) -> Collection[str]:
+        """The nodes that depend on more than constants and variables."""
+        nodes = [self._view.node(name) for name in order if self._view.op(name) not in SHAPE_OPS]
         starts = [node.name for node in nodes if node.op not in _STATIC_OPS and not self._view.inputs(node.name)]
         return reach(starts, readers(nodes, controls=False))
 
-    def _producer(self, tensor):
-        """The node whose result a tensor is, quantized or not."""
+    def _producer(self, tensor: str) -> str:
+        """The node that computes a tensor, before any FixNeuron."""
         name = node_name(tensor)
         while self._view.op(name) in FIX_NEURON_OPS:
             name = node_name(self._view.inputs(name)[0])
         return name
 
-    def _read(self, name, computed):
+    def _read(self, name: str, computed: Container[str]) -> List[str]:
         """The computed nodes that a node reads, each once."""
         return list(dict.fromkeys(self._producer(tensor) for tensor in self._view.inputs(name)
                                   if node_name(tensor) in computed))
 
-    def _quantizer(self, name):
+    def _quantizer(self, name: str) -> Quantizer:
         return Quantizer(name, self._view.attr(name, 'bit_width').i, self._view.attr(name, 'quantize_pos').i)
 
-    def _find_results(self, order, computed):
-        found = {}
+    def _find_results(self, order: Sequence[str], computed: Container[str]) -> Dict[str, Quantizer]:
+        found: Dict[str, Quantizer] = {}
         for name in order:
             if name in computed and self._view.op(name) in FIX_NEURON_OPS:
                 found.setdefault(self._producer(name), self._quantizer(name))
         return found
 
-    def _find_parameters(self, name, computed):
+    def _find_parameters(self, name: str, computed: Container[str]) -> Tuple[Quantizer, ...]:
         found = [self._in_static(node_name(tensor)) for tensor in self._view.inputs(name) if node_name(tensor) not in computed]
         return tuple(dict.fromkeys(quantizer for quantizers in found for quantizer in quantizers))
 
-    def _in_static(self, start):
+    def _in_static(self, start: str) -> List[Quantizer]:
         if start not in self._static:
             self._static[start] = [self._quantizer(name) for name in self._view.upstream([start])
                                    if self._view.op(name) in FIX_NEURON_OPS]
         return self._static[start]
 
-    def _is_float_op(self, name):
+    def _is_float_op(self, name: str) -> bool:
         """Whether an op is known to stay float."""
         if self._plan:
             return name in self._skipped
         return trait(self._view.op(name)).kind == FLOAT and name not in self._results and bool(self._sources[name])
 
-    def _covered(self):
-        """The nodes that do not stay float: with a quantized result, handing one on, or computed with such nodes after them."""
-        carried, waiting = set(), set()
+    def _covered(self) -> Set[str]:
+        """The nodes that do not stay float: they have a quantized result, forward one, or are computed with such nodes."""
+        carried: Set[str] = set()
+        waiting: Set[str] = set()
         for name in self._drawn:
             sources = self._sources[name]
             if self._is_float_op(name):
@@ -145,37 +147,44 @@ class _Finder:
             if name in self._results:
                 carried.add(name)
             elif sources and all(source in carried or source in waiting for source in sources):
-                kind = trait(self._view.op(name))
-                (carried if (kind.kind == FORWARDS or kind.moves) and carried.issuperset(sources) else waiting).add(name)
+                spec = trait(self._view.op(name))
+                forwards = (spec.kind == FORWARDS or spec.moves) and carried.issuperset(sources)
+                (carried if forwards else waiting).add(name)
         for name in reversed(self._drawn):
             readers = self._readers[name]
             if name in waiting and readers and carried.issuperset(readers):
                 carried.add(name)
         return carried
 
-    def _is_computed_with_next(self, name, covered):
+    def _is_computed_with_next(self, name: str, covered: Container[str]) -> bool:
         readers = self._readers[name]
         return (name in covered and name not in self._results and len(readers) == 1 and readers[0] in covered
                 and bool(self._sources[name]))
 
-    def _shared(self):
-        """{name of a quantized tensor: those that have to have its position}."""
-        groups = []
-        if self._plan:
-            groups = [{alignment.output, *alignment.inputs} for alignment in self._plan.alignments]
-        else:
-            for name, result in self._results.items():
-                inputs = [self._results.get(source) for source in self._sources.get(name, ())]
-                if (trait(self._view.op(name)).kind == SHARED and inputs
-                        and all(other is not None and other.position == result.position for other in inputs)):
-                    groups.append({result.name, *(other.name for other in inputs if other)})
-        found = collections.defaultdict(set)
-        for group in groups:
+    def _shared(self) -> Dict[str, Set[str]]:
+        """{name of a quantized tensor: those that share its position}."""
+        found: Dict[str, Set[str]] = collections.defaultdict(set)
+        for group in self._planned_groups(self._plan) if self._plan else self._found_groups():
             for name in group:
                 found[name] |= group - {name}
         return found
 
-    def _box(self, nodes, covered, shared, numbers):
+    @staticmethod
+    def _planned_groups(plan: QuantPlan) -> List[Set[str]]:
+        return [{alignment.output, *alignment.inputs} for alignment in plan.alignments]
+
+    def _found_groups(self) -> List[Set[str]]:
+        """The results of ops that should share the position of their inputs, and do."""
+        groups = []
+        for name, result in self._results.items():
+            inputs = [self._results.get(source) for source in self._sources.get(name, ())]
+            if (trait(self._view.op(name)).kind == SHARED and inputs
+                    and all(other is not None and other.position == result.position for other in inputs)):
+                groups.append({result.name, *(other.name for other in inputs if other)})
+        return groups
+
+    def _box(self, nodes: Sequence[str], covered: Container[str], shared: Mapping[str, Set[str]],
+             numbers: Mapping[str, int]) -> Box:
         last, view = nodes[-1], self._view
         result, is_float = self._results.get(last), last not in covered
         end = 'input' if self._is_input(last) else 'output' if self._is_output(last) else ''
@@ -189,15 +198,15 @@ class _Finder:
                    self._reason(last) if is_float else '',
                    tuple(number for number in dict.fromkeys(inner) if number != numbers[last]))
 
-    def _is_input(self, name):
+    def _is_input(self, name: str) -> bool:
         named = self._plan and name in {node_name(node) for node in self._plan.input_nodes}
         return bool(named) or self._view.op(name).startswith('Placeholder')
 
-    def _is_output(self, name):
+    def _is_output(self, name: str) -> bool:
         outputs = self._plan.output_nodes if self._plan else ()
         return not self._readers[name] or name in {self._producer(node) for node in outputs if node_name(node) in self._view}
 
-    def _reason(self, name):
+    def _reason(self, name: str) -> str:
         if name in self._skipped or not self._plan:
-            return self._skipped.get(name) or ''
+            return self._skipped.get(name, '')
         return 'nothing that it reads is quantized' if name in self._range else _OUTSIDE

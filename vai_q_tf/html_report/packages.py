@@ -1,4 +1,4 @@
-"""The packages of the extra `[report]`, which are imported inside of this room alone."""
+"""The packages of the extra `[report]`, which only this room imports."""
 import importlib
 
 from vai_q_tf import errors
@@ -6,8 +6,8 @@ from vai_q_tf import errors
 _PACKAGES = ('jinja2', 'bokeh', 'grandalf')
 
 
-def require_report():
-    """Raises a QuantizeError MISSING_LIBRARY where `write_report` could not work."""
+def require_report() -> None:
+    """Raises a QuantizeError MISSING_LIBRARY if a package that `write_report` needs is missing."""
     for name in _PACKAGES:
         try:
             importlib.import_module(name)

@@ -1,20 +1,20 @@
 """The rows of the tables of a report, as text."""
-import collections
 import math
-from typing import NamedTuple, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
+from vai_q_tf.analysis.results import Histogram, TensorError
 from vai_q_tf.fixed_point import POSITION_ZERO
 from vai_q_tf.html_report.figures import db_text
 from vai_q_tf.wording import percent
 
 _MOST_BINS = 64
-_MOST_LINES = 24  # of a plot of positions
+_MOST_LINES = 24  # in the plot of positions
 
 
 class Row(NamedTuple):
-    """A row of the table of tensors. keys: what its columns are sorted by, None where that is no number."""
+    """A row of the table of tensors. keys: numbers to sort its columns by; None: by text."""
     cells: Tuple[str, ...]
-    keys: Tuple
+    keys: Tuple[Optional[float], ...]
 
 
 TENSOR_HEADS = (('#', 'number'), ('tensor', ''), ('layer', ''), ('role', ''), ('bits', 'number'), ('position', 'number'),
@@ -22,7 +22,7 @@ TENSOR_HEADS = (('#', 'number'), ('tensor', ''), ('layer', ''), ('role', ''), ('
                 ('alone', 'number'), ('lost', 'number'))
 
 
-def tensor_rows(tensors):
+def tensor_rows(tensors: Iterable[TensorError]) -> List[Row]:
     """A Row for each TensorError."""
     return [Row((str(number), tensor.name, tensor.layer, tensor.role, str(tensor.bits), str(tensor.position),
                  number_text(tensor.low), number_text(tensor.high), percent(tensor.saturated), percent(tensor.zeroed),
@@ -33,23 +33,23 @@ def tensor_rows(tensors):
             for number, tensor in enumerate(tensors, 1)]
 
 
-def _key(value):
-    """A number that JSON has; none sorts as the worst."""
+def _key(value: float) -> float:
+    """A finite number, for JSON; NaN sorts as the least."""
     return max(-1e300, min(1e300, value)) if not math.isnan(value) else -1e300
 
 
-def number_text(value):
-    """A number with as many digits as tell something."""
+def number_text(value: float) -> str:
+    """A number with four significant digits."""
     return '{:.4g}'.format(value).replace('-', '−')
 
 
-def histograms(tensors):
-    """For each TensorError [low, high, float counts, quantized counts, least and greatest value of its bits], 0 without."""
-    return [_histogram(tensor) if tensor.histogram else 0 for tensor in tensors]
+def histograms(tensors: Iterable[TensorError]) -> List[Any]:
+    """For each tensor [low, high, float counts, quantized counts, limits of its bits and position]; 0 without a histogram."""
+    return [_histogram(tensor, tensor.histogram) if tensor.histogram else 0 for tensor in tensors]
 
 
-def _histogram(tensor):
-    low, high, *counts = tensor.histogram
+def _histogram(tensor: TensorError, histogram: Histogram) -> List[Any]:
+    low, high, *counts = histogram
     factor = -(-len(counts[0]) // _MOST_BINS) or 1
     step, limit = 2.0**-tensor.position, 2**(tensor.bits - 1)
     bins = -(-len(counts[0]) // factor)
@@ -58,12 +58,12 @@ def _histogram(tensor):
     return [_rounded(low), _rounded(end), *merged, _rounded(-limit * step), _rounded((limit - 1) * step)]
 
 
-def _rounded(value):
+def _rounded(value: float) -> float:
     return float('{:.6g}'.format(value))
 
 
-def depth_words(tensors):
-    """What the plot of the depth shows, in sentences; tensors: the TensorErrors of the activations from the inputs on."""
+def depth_words(tensors: Sequence[TensorError]) -> str:
+    """The plot of the depth in sentences; tensors: the activations from the inputs on."""
     finite = [tensor for tensor in tensors if math.isfinite(tensor.db)]
     if not finite:
         return 'No activation differs from its float tensor.'
@@ -82,15 +82,15 @@ def depth_words(tensors):
 
 
 class Moves(NamedTuple):
-    """The positions of a tensor: (step, position) from each step on at which it has another one, the first one included."""
+    """The positions of a tensor: the first one, and each new one, with the step from which it holds."""
     name: str
     steps: Tuple[int, ...]
     positions: Tuple[int, ...]
 
 
-def moves(history):
-    """The Moves of each tensor in (step, name, position), those that changed most often first."""
-    found = collections.OrderedDict()
+def moves(history: Iterable[Tuple[int, str, int]]) -> List[Moves]:
+    """The Moves of each tensor in (step, name, position), most changes first."""
+    found: Dict[str, Tuple[List[int], List[int]]] = {}
     for step, name, position in history:
         steps, positions = found.setdefault(name, ([], []))
         if not positions or positions[-1] != position:
@@ -100,21 +100,21 @@ def moves(history):
                   key=lambda line: -len(line.steps))
 
 
-def drawn_moves(lines, last):
-    """(name, steps, positions) of the Moves that are drawn, up to the step `last`: of those that changed the first ones.
+def drawn_moves(lines: Sequence[Moves], last: int) -> List[Tuple[str, Tuple[int, ...], List[float]]]:
+    """(name, steps, positions) up to the step `last` of the first Moves, without those that never changed.
 
-    A position is NaN where nothing but zeros was seen.
+    The position of a tensor of zeros is NaN.
     """
     return [(line.name, line.steps + (last,), [math.nan if position == POSITION_ZERO else position
                                                for position in line.positions + line.positions[-1:]])
             for line in lines[:_MOST_LINES] if len(line.steps) > 1]
 
 
-def position_rows(lines):
+def position_rows(lines: Iterable[Moves]) -> List[Tuple[str, ...]]:
     """The rows of the table of Moves."""
     return [(line.name, _position(line.positions[0]), _position(line.positions[-1]), str(len(line.steps) - 1),
              str(line.steps[-1]) if len(line.steps) > 1 else 'never') for line in lines]
 
 
-def _position(position):
+def _position(position: int) -> str:
     return 'only zeros' if position == POSITION_ZERO else str(position)

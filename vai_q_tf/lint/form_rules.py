@@ -1,13 +1,17 @@
-"""Lint rules about the form in which an op is written: what TensorFlow computes alike, but the compiler does not read.
+"""Lint rules about the form of an op: graphs with the same results in TensorFlow, of which the compiler reads only one.
 
 A rule takes a LintGraph and yields (node name, message), as in `node_rules.py`.
 """
+from typing import Dict
+
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf.graph.view import dims
 from vai_q_tf.lint.lint_graph import (
+    Rule,
     data_inputs,
+    declared_shape,
     describe,
-    dims_of,
     integer,
     op_of,
     output_shapes,
@@ -17,6 +21,7 @@ from vai_q_tf.lint.lint_graph import (
 )
 
 _SUMS = ('Add', 'AddV2', 'Sub')
+_FLOATS = frozenset(dtype.as_datatype_enum for dtype in (tf.float16, tf.float32, tf.float64, tf.bfloat16))
 _VALUE_FIELDS = ('half_val', 'float_val', 'double_val', 'int_val', 'int64_val', 'uint32_val', 'uint64_val', 'bool_val')
 
 
@@ -29,8 +34,8 @@ def _constant_storage(graph):
             values = getattr(tensor, field)
             if any(value != values[0] for value in values):
                 yield node.name, ('The compiler fills the whole constant with the first value of its field {}, which has more. '
-                                  'Write the values to tensor_content, as tf.make_tensor_proto does with an '
-                                  'array.'.format(field))
+                                  'Write the values to tensor_content, as tf.make_tensor_proto does with an array.'.format(
+                                      field))
 
 
 def _no_split(graph):
@@ -41,7 +46,7 @@ def _no_split(graph):
     for node in graph.of_type('SplitV', 'Unpack'):
         shape = graph.input_shape(node, 0)
         if shape and shape[0] < 0:
-            yield node.name, ('The compiler refuses a {} where the batch is not known. Write a StridedSlice for each '
+            yield node.name, ('The compiler refuses a {} if the batch is not known. Write a StridedSlice for each '
                               'part.'.format(node.op))
 
 
@@ -49,8 +54,8 @@ def _channels_last(graph):
     for node in graph.nodes:
         layout = text(node, 'data_format')
         if layout.startswith('NC'):
-            yield node.name, ('The compiler does not look at data_format and takes the channels for the last dimension, and '
-                              'here it is {}. Make the network with {}.'.format(
+            yield node.name, ('The compiler ignores data_format and takes the last dimension for the channels, and here it '
+                              'is {}. Build the network with {}.'.format(
                                   layout, {'NCHW': 'NHWC', 'NCDHW': 'NDHWC'}.get(layout, 'the channels last')))
 
 
@@ -58,8 +63,8 @@ def _bias_after_batch_to_space(graph):
     for node in graph.of_type('BatchToSpaceND'):
         readers = graph.consumers[node.name]
         if not any(reader.op == 'BiasAdd' and graph.producer(reader, 0) is node for reader in readers):
-            yield node.name, ('The compiler wants a BiasAdd right after a BatchToSpaceND, and finds {}. Add the bias of the '
-                              'dilated convolution there, zeros where it has none.'.format(
+            yield node.name, ('The compiler expects a BiasAdd right after a BatchToSpaceND, and finds {}. Add the bias of the '
+                              'dilated convolution there, or zeros.'.format(
                                   ' and '.join(map(describe, readers)) or 'nothing'))
 
 
@@ -68,41 +73,47 @@ def _rank_of_operand(graph):
         for index in (0, 1):
             source = graph.producer(node, index)
             constant = graph.constant(source) if graph.is_float_constant(source) else None
-            dims = dims_of(tensor_of(constant).tensor_shape) if constant is not None else None
-            if dims and len(dims) == 3:
+            shape = dims(tensor_of(constant).tensor_shape) if constant is not None else None
+            if shape and len(shape) == 3:
                 yield node.name, ("The compiler refuses a constant of three dimensions as an operand of {}, and '{}' is {}. "
-                                  'Give it one dimension, or four with a first one of 1.'.format(node.op, constant.name, dims))
+                                  'Give it one dimension, or four with 1 as the first one.'.format(
+                                      node.op, constant.name, shape))
 
 
 def _leaky_relu_of_parts(graph):
     for node in graph.of_type(*_SUMS):
         for positive, rest in ((0, 1), (1, 0))[:1 if node.op == 'Sub' else 2]:
-            relu, scaled = graph.computed(node, positive), graph.computed(node, rest)
-            if op_of(relu) != 'Relu' or op_of(scaled) != 'Mul':
-                continue
-            clipped = next((source for source in (graph.computed(scaled, 0), graph.computed(scaled, 1))
-                            if op_of(source) == 'Relu'), None)
-            negated = graph.computed(clipped, 0) if clipped is not None else None
-            parts = node, relu, scaled, clipped, negated
-            if op_of(negated) == 'Neg' and data_inputs(negated)[:1] == data_inputs(relu)[:1] and not all(
-                    '/' in part.name for part in parts):
-                yield node.name, ('The compiler does not find a leaky relu in relu(x) and a * relu(-x) where these ops have no '
+            parts = _leaky_relu_parts(graph, graph.computed(node, positive), graph.computed(node, rest))
+            if parts and not all('/' in part.name for part in (node, *parts)):
+                yield node.name, ('The compiler does not find a leaky relu in relu(x) and a * relu(-x) if these ops have no '
                                   'scope in their names. Write a LeakyRelu.')
+
+
+def _leaky_relu_parts(graph, relu, scaled):
+    """The nodes of relu(x) and a * relu(-x), () if the nodes `relu` and `scaled` are something else."""
+    if op_of(relu) != 'Relu' or op_of(scaled) != 'Mul':
+        return ()
+    clipped = next((source for source in (graph.computed(scaled, 0), graph.computed(scaled, 1))
+                    if op_of(source) == 'Relu'), None)
+    negated = graph.computed(clipped, 0) if clipped is not None else None
+    if op_of(negated) != 'Neg' or data_inputs(negated)[:1] != data_inputs(relu)[:1]:
+        return ()
+    return relu, scaled, clipped, negated
 
 
 def _no_explicit_padding(graph):
     for node in graph.nodes:
         if text(node, 'padding') == 'EXPLICIT':
-            yield node.name, ('The compiler knows the paddings SAME and VALID, and this is EXPLICIT. Write it with VALID, and '
-                              'a {}.'.format('StridedSlice after it that cuts the borders' if node.op == 'Conv2DBackpropInput'
-                                             else 'Pad before it'))
+            cure = 'StridedSlice after it that cuts the borders' if node.op == 'Conv2DBackpropInput' else 'Pad before it'
+            yield node.name, ('The compiler knows the paddings SAME and VALID, and this is EXPLICIT. Use VALID, and a '
+                              '{}.'.format(cure))
 
 
 def _no_ellipsis(graph):
     for node in graph.of_type('StridedSlice'):
         if integer(node, 'ellipsis_mask'):
-            yield node.name, ("The compiler refuses a StridedSlice with an ellipsis, as of x[..., a:b]. Write out the other "
-                              'dimensions, as x[:, :, :, a:b].')
+            yield node.name, ('The compiler refuses a StridedSlice with an ellipsis, as in x[..., a:b]. Write out the other '
+                              'dimensions, as in x[:, :, :, a:b].')
 
 
 def _no_mean_of_rows(graph):
@@ -115,19 +126,23 @@ def _no_mean_of_rows(graph):
 
 def _dense_on_rank_4(graph):
     for node in graph.of_type('MatMul'):
-        ahead, after, weights = graph.computed(node, 0), _reshape_after(graph, node), graph.constant(graph.producer(node, 1))
-        if op_of(ahead) != 'Reshape' or after is None or weights is None:
-            continue
-        rows, result = graph.input_shape(ahead, 0), _first_shape(after)
-        width = dims_of(tensor_of(weights).tensor_shape)
-        if (rows and len(rows) > 3 and result is not None and len(result) > 3 and width
-                and rows[-1] == width[-1 if 'transpose_b' in node.attr and node.attr['transpose_b'].b else 0]):
+        if _is_dense_on_maps(graph, node):
             yield node.name, ('The compiler refuses a dense layer on the last of four dimensions or more. Write a convolution '
                               'of size 1.')
 
 
+def _is_dense_on_maps(graph, node):
+    """Whether a MatMul computes a dense layer on the last of four dimensions or more, between two Reshapes."""
+    before, after, weights = graph.computed(node, 0), _reshape_after(graph, node), graph.constant(graph.producer(node, 1))
+    if op_of(before) != 'Reshape' or after is None or weights is None:
+        return False
+    maps, result, width = graph.input_shape(before, 0), _first_shape(after), dims(tensor_of(weights).tensor_shape)
+    return bool(maps and len(maps) > 3 and result and len(result) > 3 and width
+                and maps[-1] == width[-1 if 'transpose_b' in node.attr and node.attr['transpose_b'].b else 0])
+
+
 def _reshape_after(graph, node):
-    """The Reshape that reads a node, with its bias and FixNeuron between them at most."""
+    """The Reshape that reads a node; between them are at most its bias and FixNeuron. None without."""
     for _ in range(3):
         readers = graph.consumers[node.name]
         found = next((reader for reader in readers if reader.op == 'Reshape'), None)
@@ -147,16 +162,13 @@ def _no_pack_of_floats(graph):
         if kind in _FLOATS or any(graph.is_float_constant(graph.producer(node, index))
                                   or op_of(graph.producer(node, index)) == 'FixNeuron'
                                   for index in range(len(data_inputs(node)))):
-            yield node.name, ('The compiler refuses a Pack of floats, as of tf.stack. Write an ExpandDims for each part, and a '
-                              'ConcatV2.')
-
-
-_FLOATS = frozenset(dtype.as_datatype_enum for dtype in (tf.float16, tf.float32, tf.float64, tf.bfloat16))
+            yield node.name, ('The compiler refuses a Pack of floats, as from tf.stack. Write an ExpandDims for each part, and '
+                              'a ConcatV2.')
 
 
 def _no_identity_n(graph):
     for node in graph.of_type('IdentityN'):
-        yield node.name, 'The compiler refuses an IdentityN. Let what reads it read its inputs.'
+        yield node.name, 'The compiler refuses an IdentityN. Connect its readers to its inputs.'
 
 
 def _batch_in_reshape(graph):
@@ -166,13 +178,13 @@ def _batch_in_reshape(graph):
         if not target or not isinstance(target[0], int) or target[0] <= 1 or not graph.is_computed(graph.producer(node, 0)):
             continue
         if source[:1] == [-1] if source is not None else open_batch:
-            yield node.name, ('The compiler takes one image, and the shape {} of this Reshape has the batch {} in it. Write -1 '
+            yield node.name, ('The compiler takes one image, and the shape {} of this Reshape contains the batch {}. Write -1 '
                               'in its place{}.'.format(target, target[0], ', and a number in place of the -1 that is there' *
                                                        (-1 in target)))
 
 
 def _placeholder_shape(node):
-    return dims_of(node.attr['shape'].shape) if 'shape' in node.attr else _first_shape(node)
+    return declared_shape(node) if 'shape' in node.attr else _first_shape(node)
 
 
 def _softmax_constants(graph):
@@ -181,15 +193,15 @@ def _softmax_constants(graph):
             continue
         readers = [reader for reader in graph.consumers[node.name] if reader.op != 'Cast']
         if readers:
-            yield node.name, ('The compiler finds the softmax of the hardware where its constant goes through a Cast, and {} '
-                              'reads this one. Put a Cast between them.'.format(describe(readers[0])))
+            yield node.name, ("The compiler finds the hardware's softmax by the Casts after its constants, and {} reads this "
+                              'one. Put a Cast between them.'.format(describe(readers[0])))
 
 
 def _is_bfloat(node):
     return tensor_of(node).dtype == tf.bfloat16.as_datatype_enum
 
 
-RULES = {
+RULES: Dict[str, Rule] = {
     'constant-storage': _constant_storage,
     'no-split': _no_split,
     'channels-last': _channels_last,

@@ -1,58 +1,58 @@
 """The rules of the DPU compiler's TensorFlow front-end, checked on a graph that is about to be written for it.
 
-The compiler reads the nodes of a frozen GraphDef and gives up at the first thing that it does not expect, often with a
-message that does not name the cause, or makes another network of the file without a word. `lint` finds the same things when
-the graph is written; `differences` finds what the DPU computes with other numbers than TensorFlow. A rule is a function in
-one of the modules `*_rules.py`; a finding says what the compiler will do and what to change.
+The compiler reads the nodes of a frozen GraphDef and gives up at the first one that it does not expect, often with a message
+that does not name the cause, or silently compiles another network. `lint` finds such nodes when the graph is written;
+`differences` finds ops that the DPU computes with other numbers than TensorFlow. A rule is a function in one of the modules
+`*_rules.py`; a finding says what the compiler will do and what to change.
 """
-from typing import NamedTuple
+from typing import List, Mapping, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.lint import form_rules, node_rules, number_rules, position_rules, weight_rules
-from vai_q_tf.lint.lint_graph import LintGraph
+from vai_q_tf.lint.lint_graph import LintGraph, Rule
 
 RULES = {name: rule for room in (node_rules, form_rules, weight_rules, position_rules) for name, rule in room.RULES.items()}
 
 
 class Finding(NamedTuple):
-    """A breach of `rule` at `node` ('' where it concerns the graph as a whole), explained in `message`."""
+    """A breach of `rule` at `node` ('' for the graph as a whole), explained in `message`."""
     rule: str
     node: str
     message: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return '{} [{}]: {}'.format(self.node or 'the graph', self.rule, self.message)
 
 
-def lint(graph_def):
-    """What the DPU compiler will refuse or misread in `graph_def`.
+def lint(graph_def: tf.GraphDef) -> List[Finding]:
+    """The nodes that the DPU compiler will refuse or misread.
 
     Args:
-      graph_def: a frozen evaluation graph, or any other GraphDef. It is read only.
+      graph_def: a frozen evaluation graph, or any other GraphDef. It is not changed.
 
     Returns:
-      A list of Finding, by rule and within a rule in graph order; empty if the graph obeys all rules.
+      Findings by rule, and within a rule in graph order; empty if the graph obeys all rules.
     """
     return _find(graph_def, RULES)
 
 
-def differences(graph_def):
-    """What the DPU will compute with other numbers than TensorFlow, though the compiler takes it; as `lint`."""
+def differences(graph_def: tf.GraphDef) -> List[Finding]:
+    """The nodes that the compiler accepts, but the DPU will compute with other numbers than TensorFlow; as `lint`."""
     return _find(graph_def, number_rules.RULES)
 
 
-def _find(graph_def, rules):
+def _find(graph_def: tf.GraphDef, rules: Mapping[str, Rule]) -> List[Finding]:
     graph = LintGraph(graph_def)
     return [Finding(name, node, message) for name, rule in rules.items() for node, message in rule(graph)]
 
 
-def report(graph_def, strict=False):
-    """Logs what `lint` and `differences` find in a model that is about to be written, and returns what `lint` does.
+def report(graph_def: tf.GraphDef, strict: bool = False) -> List[Finding]:
+    """Logs the findings of `lint` and `differences` in a model that is about to be written; returns those of `lint`.
 
     Raises:
-      QuantizeError: COMPILER_RULES, where there is anything and the user wants to be `strict`.
+      QuantizeError: COMPILER_RULES, if `lint` finds anything and the user wants to be `strict`.
     """
     findings = lint(graph_def)
     if findings and strict:

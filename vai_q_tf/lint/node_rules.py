@@ -1,13 +1,15 @@
-"""Lint rules about single nodes: what the compiler reads of a node, and which nodes it can read at all.
+"""Lint rules about single nodes: their attrs, shapes and inputs, and which ops the compiler can read at all.
 
 A rule takes a LintGraph and yields (node name, message). `RULES` holds them by name, in the order in which they run.
 """
+from typing import Dict
+
 from vai_q_tf.dpu import COMPILER_OPS
-from vai_q_tf.lint.lint_graph import declared_shape, describe, integer, op_of, output_shapes, tensor_of
+from vai_q_tf.lint.lint_graph import Rule, declared_shape, describe, integer, op_of, output_shapes, tensor_of
 
 _FIX_NEURON_ATTRS = frozenset(('bit_width', 'method', 'mode', 'phase', 'output_dir', 'quantize_pos', 'T'))
 
-# op -> index and meaning of the inputs that have to be constants
+# {op: (index, meaning) of each input that has to be a constant}
 _CONSTANT_INPUTS = {
     'Mean': ((1, 'reduction axes'),),
     'Pad': ((1, 'paddings'),),
@@ -40,11 +42,11 @@ def _fix_neuron_attrs(graph):
     for node in graph.of_type('FixNeuron'):
         unknown = [name for name in node.attr if name not in _FIX_NEURON_ATTRS and not name.startswith('_')]
         if unknown:
-            yield node.name, ('The original tools do not load a FixNeuron with the attrs {}. Remove them, or let their '
+            yield node.name, ('vai_q_tensorflow does not load a FixNeuron with the attrs {}. Remove them, or let their '
                               'names start with an underscore.'.format(', '.join(sorted(unknown))))
         missing = [name for name in ('bit_width', 'quantize_pos') if integer(node, name) is None]
         if missing:
-            yield node.name, ('The compiler reads {} from every FixNeuron, and this one has none. Write the attrs out, '
+            yield node.name, ('The compiler reads {} from every FixNeuron, and this one has none. Write all attrs, '
                               'defaults included.'.format(' and '.join(missing)))
         odd = [name for name in ('mode', 'method') if integer(node, name) not in (None, 0, 1, 2)]
         if odd:
@@ -64,7 +66,7 @@ def _placeholder_shape(graph):
                               'network an input of four, one of them 1, and reshape it.'.format(known[0]))
         elif not known:
             yield node.name, ('The compiler needs every dimension of an input but the batch, and this placeholder '
-                              'declares {}. Set them, with input_shapes for example.'.format(
+                              'declares {}. Set them, for example with input_shapes.'.format(
                                   next((shape for shape in shapes if shape is not None), 'no shape')))
 
 
@@ -81,9 +83,8 @@ def _shape_of_unknown_op(graph):
             continue
         shapes = output_shapes(node)
         if not shapes or None in shapes:
-            yield node.name, ('The compiler does not know the op {} and takes the shape of its result from '
-                              '_output_shapes, which does not tell it. Write the graph with shapes, as add_shapes=1 '
-                              'does.'.format(node.op))
+            yield node.name, ('The compiler does not know the op {} and takes the shape of its result from _output_shapes, '
+                              'where it is missing. Write the graph with shapes, as add_shapes=1 does.'.format(node.op))
 
 
 def _shape_before_split(graph):
@@ -92,7 +93,7 @@ def _shape_before_split(graph):
         shapes = output_shapes(source) if source is not None else []
         if not shapes or None in shapes:
             yield node.name, ('The compiler splits by the shape of the input, and takes it from _output_shapes of {}, '
-                              'which does not tell it. Write the graph with shapes, as add_shapes=1 does.'.format(
+                              'where it is missing. Write the graph with shapes, as add_shapes=1 does.'.format(
                                   describe(source)))
 
 
@@ -101,8 +102,8 @@ def _constant_parameters(graph):
         for index, meaning in _CONSTANT_INPUTS[node.op]:
             source = graph.producer(node, index)
             if op_of(source) != 'Const':
-                yield node.name, ('The compiler reads the {0} of a {1} from a Const, and finds {2}. Make a constant of '
-                                  'it.'.format(meaning, node.op, describe(source)))
+                yield node.name, ('The compiler reads the {} of a {} from a Const, and finds {}. Make it a constant.'.format(
+                    meaning, node.op, describe(source)))
 
 
 def _concat_axis(graph):
@@ -113,7 +114,7 @@ def _concat_axis(graph):
                               'there. Write the axis to int_val, not to tensor_content.'.format(axis.name))
 
 
-RULES = {
+RULES: Dict[str, Rule] = {
     'no-function-library': _no_function_library,
     'plain-inputs': _plain_inputs,
     'fix-neuron-attrs': _fix_neuron_attrs,

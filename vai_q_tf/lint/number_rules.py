@@ -1,12 +1,14 @@
-"""Lint rules about numbers: what the compiler takes, but the DPU computes otherwise than TensorFlow does.
+"""Lint rules about numbers: ops that the compiler accepts, but the DPU computes differently from TensorFlow.
 
 A rule takes a LintGraph and yields (node name, message), as in `node_rules.py`.
 """
+from typing import Dict
+
 from vai_q_tf.dpu import is_leaky_slope
-from vai_q_tf.lint.lint_graph import op_of, text, value_of
+from vai_q_tf.lint.lint_graph import Rule, op_of, text, value_of
 from vai_q_tf.lint.position_rules import position_after, position_of
 
-_RELU6_POSITION = 4  # where its limit is 96 steps; below, the limit of the hardware is not 6
+_RELU6_POSITION = 4  # the limit 6 is 96 steps there; at lower positions the hardware's limit is not 6
 
 
 def _average_at_borders(graph):
@@ -17,11 +19,11 @@ def _average_at_borders(graph):
         shape = graph.input_shape(node, 0) or [-1] * 4
         if len(shape) == 4 and any(map(_pads, shape[1:3], sizes[1:3], strides[1:3])):
             yield node.name, ('At the borders the DPU divides by the full window, and TensorFlow by the cells that exist. '
-                              'Write a Pad and a pool with VALID where the difference matters.')
+                              'Write a Pad and a pool with VALID if the difference matters.')
 
 
 def _pads(size, window, stride):
-    """Whether SAME adds cells along a dimension; False where that depends on a size that is not known."""
+    """Whether SAME adds cells along a dimension; False if that depends on an unknown size."""
     if window > stride > 0:
         return True
     return size > 0 and stride > 0 and (-(-size // stride) - 1) * stride + window > size
@@ -36,7 +38,7 @@ def _leaky_relu_slope(graph):
         slope = _slope(graph, node)
         if slope is not None and not is_leaky_slope(slope):
             yield node.name, ('The leaky relu of the DPU has the slope 26 / 256, and this one has {:g}. Train the network with '
-                              'the slope 0.1, or let this op be computed beside the DPU.'.format(slope))
+                              'the slope 0.1, or compute this op outside the DPU.'.format(slope))
 
 
 def _slope(graph, node):
@@ -58,19 +60,19 @@ def _relu6_limit(graph):
     for node in graph.of_type('Relu6'):
         position = position_after(graph, node)
         if position is not None and position < _RELU6_POSITION:
-            yield node.name, ('Below position {} the limit of the relu6 of the DPU is not 6, and the position here is {}. '
-                              'Write a Relu, or keep what is joined with it as small.'.format(_RELU6_POSITION, position))
+            yield node.name, ('Below position {} the limit of the relu6 of the DPU is not 6, and the position here is {}. Use '
+                              'a Relu, or keep the tensors that share the position as small.'.format(_RELU6_POSITION, position))
 
 
 def _moved_integers(graph):
     for node in graph.of_type('Reshape', 'Squeeze', 'ExpandDims'):
         data, result = position_of(graph.producer(node, 0)), position_after(graph, node)
         if data is not None and result is not None and data != result:
-            yield node.name, ('The hardware copies the integers here, and the positions before and after are {} and {}, which '
-                              'makes other values of them. Quantize with align_rule other than output.'.format(data, result))
+            yield node.name, ('The hardware copies the integers here, and the positions before and after are {} and {}, so '
+                              'the values change. Quantize with align_rule other than output.'.format(data, result))
 
 
-RULES = {
+RULES: Dict[str, Rule] = {
     'average-at-borders': _average_at_borders,
     'leaky-relu-slope': _leaky_relu_slope,
     'relu6-limit': _relu6_limit,

@@ -1,18 +1,22 @@
-"""Lint rules about positions: what FixNeurons say, and the shifts that follow from it.
+"""Lint rules about positions: those of FixNeurons, and the shifts that follow from them.
 
-A rule takes a LintGraph and yields (node name, message), as in `node_rules.py`. Where one of the tensors around an op is not
-quantized, or is not told by what is next to the op, nothing is said of its shifts.
+A rule takes a LintGraph and yields (node name, message), as in `node_rules.py`. The shifts of an op are not checked if one of
+the tensors around it is not quantized, or not clearly part of the op.
 """
+from typing import Dict, Optional
+
+import tensorflow.compat.v1 as tf
+
 from vai_q_tf.dpu import MAX_ADD_SHIFT_READ, MAX_ADD_SHIFT_WRITE, MAX_MUL_SHIFT_WRITE, MAX_POOL_SHIFT, MAX_SHIFT
 from vai_q_tf.fixed_point import MAX_BITS, POSITION_MAX, POSITION_MIN, POSITION_ZERO
-from vai_q_tf.lint.lint_graph import data_inputs, integer, op_of
+from vai_q_tf.lint.lint_graph import LintGraph, Rule, data_inputs, integer, op_of
 
 _DATA_INPUT = {'Conv2D': 0, 'DepthwiseConv2dNative': 0, 'Conv3D': 0, 'MatMul': 0, 'Conv2DBackpropInput': 2}
 _ADDITIONS = ('Add', 'AddV2')
 _BIAS_OPS = _ADDITIONS + ('BiasAdd',)
 _ACTIVATIONS = ('Relu', 'Relu6', 'LeakyRelu')
 _POOLS = ('MaxPool', 'AvgPool', 'Max')
-# Ops without a FixNeuron that hand on the integers which they read, and which input that is.
+# Ops that forward integers without a FixNeuron: {op: index of the input}.
 _MOVES = {'Identity': 0, 'SpaceToBatchND': 0, 'BatchToSpaceND': 0, 'Reshape': 0, 'Squeeze': 0, 'ExpandDims': 0, 'Transpose': 0,
           'Pad': 0, 'StridedSlice': 0, 'DepthToSpace': 0, 'Split': 1, 'SplitV': 0, 'Unpack': 0}
 _INSIDE = ('BatchToSpaceND', 'Squeeze', 'Reshape')  # between a weighted op and its bias
@@ -22,13 +26,13 @@ def _position_in_range(graph):
     for node in graph.of_type('FixNeuron'):
         position, bits = integer(node, 'quantize_pos'), integer(node, 'bit_width')
         if position == POSITION_ZERO:
-            yield node.name, ('The position 127 says that nothing but zeros was seen, and is no position for the hardware. '
-                              'Quantize with data that reach this node, or write the position of a neighbour.')
+            yield node.name, ('Position 127 means that all values were zero, and the hardware has no such position. Quantize '
+                              'with data that reach this node, or write the position of a neighbour.')
         elif position is not None and not POSITION_MIN <= position <= POSITION_MAX:
             yield node.name, 'The position {} is out of range; it must be from {} to {}. Quantize the network again.'.format(
                 position, POSITION_MIN, POSITION_MAX)
         if bits is not None and not 1 <= bits <= MAX_BITS:
-            yield node.name, 'The bit_width {} is no width; it must be from 1 to {}. Quantize the network again.'.format(
+            yield node.name, 'The bit_width {} is out of range; it must be from 1 to {}. Quantize the network again.'.format(
                 bits, MAX_BITS)
 
 
@@ -36,7 +40,7 @@ def _shift_cut(graph):
     for node in graph.of_type(*_DATA_INPUT):
         for product, result, _ in _results(graph, node):
             if not 0 <= product - result <= MAX_SHIFT:
-                yield node.name, ('The hardware shifts the result by weight + input - output = {} bits, and it can by 0 to {}. '
+                yield node.name, ('The hardware shifts the result by weight + input - output = {} bits; it supports 0 to {}. '
                                   'Quantize with adjust_shift_cut=1.'.format(product - result, MAX_SHIFT))
                 break
 
@@ -46,37 +50,46 @@ def _shift_bias(graph):
         for product, result, bias in _results(graph, node):
             least = min(0, product - result - MAX_SHIFT)
             if bias is not None and not least <= product - bias <= MAX_SHIFT:
-                yield node.name, ('The hardware shifts the bias by weight + input - bias = {} bits, and it can by {} to {}. '
+                yield node.name, ('The hardware shifts the bias by weight + input - bias = {} bits; it supports {} to {}. '
                                   'Quantize with adjust_shift_bias=1.'.format(product - bias, least, MAX_SHIFT))
                 break
 
 
 def _results(graph, node):
-    """(position of the products, position of a result, that of the bias or None) for each FixNeuron after a weighted op."""
+    """(position of the products, of a result, and of its bias or None) for each FixNeuron after a weighted op."""
+    product = _product_position(graph, node)
+    if product is None:
+        return
+    for last, bias in _computed_together(graph, node):
+        for reader in graph.consumers[last.name]:
+            if position_of(reader) is not None:
+                yield product, position_of(reader), bias
+
+
+def _product_position(graph, node):
+    """The position of the products of a weighted op; None if its data or weights are not quantized."""
     weight = graph.producer(node, 1)
     weight = graph.producer(weight, 0) if op_of(weight) == 'Identity' else weight
     if not graph.is_quantized_constant(weight):
-        return
+        return None
     data, scale = position_before(graph, node, _DATA_INPUT[node.op]), position_of(weight)
-    if data is None or scale is None:
-        return
-    seen, bias = {node.name}, None
-    while node is not None:
-        readers = graph.consumers[node.name]
-        for reader in readers:
-            if position_of(reader) is not None:
-                yield data + scale, position_of(reader), bias
-        node = _next_inside(graph, node, readers, bias)
-        if node is None or node.name in seen:
-            return
+    return None if data is None or scale is None else data + scale
+
+
+def _computed_together(graph, node):
+    """(node, position of the bias added so far or None) for a weighted op and the ops computed together with it."""
+    seen, bias = set(), None
+    while node is not None and node.name not in seen:
         seen.add(node.name)
         if node.op in _BIAS_OPS:
             bias = _bias_position(graph, node)
+        yield node, bias
+        node = _next_inside(graph, node, bias)
 
 
-def _next_inside(graph, node, readers, bias):
-    """The op that is computed together with what is before it; None where there is none, or it is not clear which."""
-    inside = [reader for reader in readers if reader.op in _INSIDE + _ACTIVATIONS or (
+def _next_inside(graph, node, bias):
+    """The next op that is computed together with `node`; None without, or if that is not clear."""
+    inside = [reader for reader in graph.consumers[node.name] if reader.op in _INSIDE + _ACTIVATIONS or (
         bias is None and reader.op in _BIAS_OPS and _bias_position(graph, reader) is not None)]
     return inside[0] if len(inside) == 1 else None
 
@@ -93,7 +106,7 @@ def _addition_shifts(graph):
             continue
         spread = max(inputs) - min(inputs)
         if spread > MAX_ADD_SHIFT_READ:
-            yield node.name, ('The hardware brings the operands to one position, by {} bits at most, and theirs are {} apart. '
+            yield node.name, ('The hardware shifts the operands to one position, by {} bits at most, and theirs are {} apart. '
                               'Quantize with align_rule other than output.'.format(MAX_ADD_SHIFT_READ, spread))
         elif result is not None and abs(min(inputs) - result) > MAX_ADD_SHIFT_WRITE:
             yield node.name, _written(min(inputs) - result, -MAX_ADD_SHIFT_WRITE, MAX_ADD_SHIFT_WRITE)
@@ -114,12 +127,12 @@ def _activation_shifts(graph):
 
 
 def _written(shift, least, most):
-    return ('The hardware shifts the result by {} bits, and it can by {} to {}. Give the tensors around it positions that are '
-            'nearer to each other.'.format(shift, least, most))
+    return ('The hardware shifts the result by {} bits; it supports {} to {}. Give the tensors around it positions nearer to '
+            'each other.'.format(shift, least, most))
 
 
 def _operands(graph, node):
-    """The positions of all inputs of an operation; None where one is unknown, or the op is a bias of another."""
+    """The positions of all inputs of an operation; None if one is unknown, or if there are fewer than two."""
     positions = [position_of(graph.producer(node, index)) for index in range(len(data_inputs(node)))]
     return positions if len(positions) > 1 and None not in positions else None
 
@@ -131,19 +144,19 @@ def _pool_shifts(graph):
             scales = [reader for reader in graph.consumers[node.name] if reader.op == 'Mul']
             result = position_after(graph, scales[0]) if len(scales) == 1 else None
         if data is not None and result is not None and abs(data - result) > MAX_POOL_SHIFT:
-            yield node.name, ('The positions before and after a {} differ by {}, and the hardware takes up to {}. {}'.format(
+            yield node.name, ('The positions before and after a {} differ by {}; the hardware supports up to {}. {}'.format(
                 'maximum over dimensions' if node.op == 'Max' else 'pool', abs(data - result), MAX_POOL_SHIFT,
                 'Set positions nearer to each other.' if node.op == 'Max' else 'Quantize with align_pool=0.'))
 
 
-def position_of(node):
-    """The position of a FixNeuron, None for another node and where it has none that makes sense."""
+def position_of(node: Optional[tf.NodeDef]) -> Optional[int]:
+    """The position of a FixNeuron; None for another node, and for a position out of range."""
     position = integer(node, 'quantize_pos') if op_of(node) == 'FixNeuron' else None
     return position if position is not None and POSITION_MIN <= position <= POSITION_MAX else None
 
 
-def position_before(graph, node, index):
-    """The position of what data input `index` reads, through ops that hand on integers; None where it is not quantized."""
+def position_before(graph: LintGraph, node: tf.NodeDef, index: int) -> Optional[int]:
+    """The position of data input `index`, looked up through ops that forward integers; None if it is not quantized."""
     source, seen = graph.producer(node, index), set()
     while source is not None and source.op in _MOVES and source.name not in seen:
         seen.add(source.name)
@@ -151,7 +164,7 @@ def position_before(graph, node, index):
     return position_of(source)
 
 
-def position_after(graph, node):
+def position_after(graph: LintGraph, node: tf.NodeDef) -> Optional[int]:
     """The position of the FixNeuron that reads a node, or the relu after it; None without."""
     for _ in range(2):
         readers = graph.consumers[node.name]
@@ -164,7 +177,7 @@ def position_after(graph, node):
     return None
 
 
-RULES = {
+RULES: Dict[str, Rule] = {
     'position-in-range': _position_in_range,
     'shift-cut': _shift_cut,
     'shift-bias': _shift_bias,

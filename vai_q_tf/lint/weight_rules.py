@@ -1,8 +1,10 @@
-"""Lint rules about weighted ops and constants: what the compiler expects around a convolution.
+"""Lint rules about weighted ops and constants: the nodes that the compiler expects around a convolution.
 
 A rule takes a LintGraph and yields (node name, message), as in `node_rules.py`.
 """
-from vai_q_tf.lint.lint_graph import describe, op_of
+from typing import Dict
+
+from vai_q_tf.lint.lint_graph import Rule, describe, op_of
 
 _CONVOLUTIONS = ('Conv2D', 'DepthwiseConv2dNative', 'Conv2DBackpropInput')
 _WEIGHTED = _CONVOLUTIONS + ('Conv3D', 'MatMul')
@@ -29,40 +31,45 @@ def _unless_quantized_constant(graph, node, parameter):
     else:
         found = describe(source)
     yield node.name, ('The compiler takes the {0} of a {1} from a Const right before a FixNeuron, and finds {2}. Quantize the '
-                      '{0}, and remove what is between the Const, the FixNeuron and this node.'.format(
+                      '{0}, and remove the nodes between the Const, the FixNeuron and this node.'.format(
                           parameter, node.op, found))
 
 
 def _bias_behind_weighted_op(graph):
     for node in graph.of_type('BiasAdd'):
         source = graph.producer(node, 0)
-        behind = graph.producer(source, 0) if op_of(source) == 'BatchToSpaceND' else source
-        if op_of(source) != 'Mul' and op_of(behind) not in _WEIGHTED:
+        before = graph.producer(source, 0) if op_of(source) == 'BatchToSpaceND' else source
+        if op_of(source) != 'Mul' and op_of(before) not in _WEIGHTED:
             yield node.name, ('The compiler merges a BiasAdd into the convolution or MatMul right before it, and finds '
-                              '{}. Remove what is between them, or make this node an Add.'.format(describe(source)))
+                              '{}. Remove the nodes between them, or make this node an Add.'.format(describe(source)))
 
 
 def _batch_norm_as_mul_and_add(graph):
+    yield from _bias_adds_after_mul(graph)
+    yield from _float_constants_of_batch_norms(graph)
+
+
+def _bias_adds_after_mul(graph):
     for node in graph.of_type('BiasAdd'):
         source = graph.producer(node, 0)
         if op_of(source) == 'Mul':
             yield node.name, ("The compiler refuses a BiasAdd after the Mul '{}'. Write a batch norm that is not "
                               'folded as Mul and Add.'.format(source.name))
+
+
+def _float_constants_of_batch_norms(graph):
     for node in graph.of_type(*_ADDITIONS):
         for scaled, offset in ((0, 1), (1, 0)):
             mul, shift = graph.producer(node, scaled), graph.producer(node, offset)
             scale = _batch_norm_scale(graph, mul)
-            if scale is None or not graph.is_float_constant(shift):
-                continue
             for owner, constant in ((mul, scale), (node, shift)):
-                if op_of(constant) == 'Const':
-                    yield owner.name, ("The compiler reads a Mul and an Add of constants as a batch norm, and the "
-                                       "constant '{}' is not quantized. Put a FixNeuron after "
-                                       "it.".format(constant.name))
+                if scale is not None and graph.is_float_constant(shift) and op_of(constant) == 'Const':
+                    yield owner.name, ("The compiler reads a Mul and an Add of constants as a batch norm, and the constant "
+                                       "'{}' is not quantized. Put a FixNeuron after it.".format(constant.name))
 
 
 def _batch_norm_scale(graph, node):
-    """The constant operand of a float Mul, but for the Mul of an average pool, whose scale may be raw; None without."""
+    """The constant operand of a float Mul; None without, and for the Mul of an average pool, whose scale may stay float."""
     if op_of(node) != 'Mul':
         return None
     for data, scale in ((0, 1), (1, 0)):
@@ -111,7 +118,7 @@ def _quantized_before_residual_add(graph):
                                   'is not added to a constant. Put a FixNeuron between them.'.format(describe(source)))
 
 
-RULES = {
+RULES: Dict[str, Rule] = {
     'quantized-weights': _quantized_weights,
     'quantized-bias': _quantized_bias,
     'bias-behind-weighted-op': _bias_behind_weighted_op,

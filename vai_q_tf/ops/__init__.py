@@ -1,4 +1,4 @@
-"""TensorFlow binding of the kernels. The library loads with the first op, or with `load_library()`."""
+"""TensorFlow binding of the kernels. The library is loaded by the first op, or by `load_library()`."""
 from vai_q_tf.ops.begin import note_begin, say, training_begin
 from vai_q_tf.ops.checkpoint import checkpoint_has, match_rows, restore_tensors
 from vai_q_tf.ops.fix_neuron import FixNeuron, fix_neuron, position_errors, search_position, vai_fix_neuron

@@ -1,8 +1,12 @@
-"""The ops that read checkpoints, as Python functions. None has a gradient."""
+"""The ops that read checkpoints, as Python functions. None of them has a gradient."""
+from typing import List, Mapping, Optional, Sequence, Tuple
+
+import tensorflow.compat.v1 as tf
+
 from vai_q_tf.ops import library
 
 
-def checkpoint_has(prefix, tensor_name, name=None):
+def checkpoint_has(prefix: tf.Tensor, tensor_name: tf.Tensor, name: Optional[str] = None) -> tf.Tensor:
     """Whether the checkpoint `prefix` (V2 format) holds a tensor named `tensor_name`, a bool scalar.
 
     False if there is no such checkpoint. `prefix` and `tensor_name` are string scalars, read when the op runs.
@@ -10,37 +14,41 @@ def checkpoint_has(prefix, tensor_name, name=None):
     return library.load().vai_checkpoint_has(prefix, tensor_name, name)
 
 
-def restore_tensors(prefix, defaults, name=None):
-    """Tensors of the checkpoint `prefix` (V2 format), with zeros or empty strings in place of those that it lacks.
+def restore_tensors(prefix: tf.Tensor, defaults: Mapping[str, Tuple[tf.DType, Sequence[int]]],
+                    name: Optional[str] = None) -> List[tf.Tensor]:
+    """Tensors of the checkpoint `prefix` (V2 format); zeros or empty strings for those that it lacks.
 
     Args:
-      prefix: string scalar, read when the op runs.
-      defaults: {name of a tensor: (its dtype, tf.float32 or tf.string; the shape of its default)}.
+      prefix: string scalar, read when the op runs. A checkpoint that does not exist lacks all tensors.
+      defaults: {tensor name: (tf.float32 or tf.string, shape of the default)}.
       name: of the op.
 
     Returns:
-      A list of tensors in the order of `defaults`. There are none in a checkpoint that does not exist.
+      The tensors in the order of `defaults`.
     """
     dtypes, shapes = zip(*defaults.values())
     return library.load().vai_restore_tensors(prefix, list(defaults), dtypes, shapes, name)
 
 
-def match_rows(tensors, variables, structures, earlier, saved, name=None):
+def match_rows(tensors: tf.Tensor, variables: tf.Tensor, structures: Optional[tf.Tensor], earlier: Optional[tf.Tensor],
+               saved: Sequence[tf.Tensor], name: Optional[str] = None) -> Tuple[tf.Tensor, tf.Tensor]:
     """The votes that the rows of a table take over from the table of a checkpoint.
 
-    A row takes over those of the first row of the checkpoint that has its name and structure; else its structure; else its
-    name; else one of its earlier names, the first that counts; else its variable. An empty string is that of no row.
+    A row takes over the votes of the first row of the checkpoint with its name and structure; else with its structure; else
+    with its name; else with one of its earlier names, the first that is found; else with its variable. Empty strings match
+    nothing.
 
     Args:
-      tensors, variables: string [rows], the names of the quantized tensors, and of the variables that they are made of.
-      structures: string [rows]; None where nobody noted them.
-      earlier: string [rows, names]; None as well.
+      tensors: string [rows], the names of the quantized tensors.
+      variables: string [rows], the variables that they are computed from.
+      structures: string [rows]; None if they were not recorded.
+      earlier: string [rows, names]; None if they were not recorded.
       saved: names, variables and structures of the checkpoint, string [its rows], and its votes, float32 [its rows, 256].
-        Structures [0] are those that nobody noted. A checkpoint with variables [0] has no rows, whatever else it has.
+        Structures that were not recorded have the shape [0]. A checkpoint with variables of shape [0] has no rows.
       name: of the op.
 
     Returns:
-      float32 [rows, 256], zeros where no row matches; bool scalar, whether the checkpoint has rows and no vote yet.
+      float32 [rows, 256], zeros for rows without a match; bool scalar, whether the checkpoint has rows, but no votes.
 
     Raises:
       tf.errors.InvalidArgumentError: when run, if shapes do not fit or a vote of the checkpoint is not finite.

@@ -1,26 +1,28 @@
 """The compiled op library: found, checked and loaded once per process."""
 import os
 import re
+from types import ModuleType
+from typing import Any, Callable, Dict, List, Optional
 
 import tensorflow as tf
 
 from vai_q_tf import errors
 
 _PATH = os.path.join(os.path.dirname(os.path.realpath(__file__)), 'libvai_q_tf_ops.so')
-_INTERFACE = 8  # goes up when an op changes; kernels/build_info.cc holds the library's
-_BUILD = 'Build it with `make -C kernels` (`make -C kernels cpu` where there is no CUDA).'
+_INTERFACE = 8  # incremented when an op changes; that of the library is in kernels/build_info.cc
+_BUILD = 'Build it with `make -C kernels` (`make -C kernels cpu` without CUDA).'
 
-_loaded = None
+_loaded: Optional[ModuleType] = None
 
 
-def load():
+def load() -> ModuleType:
     """The module of generated op functions.
 
-    Importing a graph that holds FixNeuron needs this first. A second call returns the same module.
+    Needed before a graph with FixNeurons is imported. Later calls return the same module.
 
     Raises:
-      QuantizeError: MISSING_LIBRARY if the library was not built, was built for another TensorFlow, or belongs to
-        another version of this package.
+      QuantizeError: MISSING_LIBRARY if the library was not built, was built for another TensorFlow, or belongs to a
+        different version of this package.
     """
     global _loaded
     if _loaded is None:
@@ -28,20 +30,20 @@ def load():
     return _loaded
 
 
-def given(value, default=None):
-    """The value of an optional input of an op: a list, empty where it is the default."""
+def given(value: Any, default: Any = None) -> List[Any]:
+    """An optional input of an op as a list: empty if it is the default, else of the one value."""
     return [] if value is default or isinstance(value, float) and value == default else [value]
 
 
-def register_gradient(op_type, gradient):
-    """Makes `gradient` that of `op_type`; None: it has none. The first registration of a process stays."""
+def register_gradient(op_type: str, gradient: Optional[Callable[..., Any]]) -> None:
+    """Registers the gradient function of `op_type`; None: it has no gradient. The first registration in a process stays."""
     try:
         tf.RegisterGradient(op_type)(gradient)
-    except KeyError:  # a second import in one process
+    except KeyError:  # imported a second time
         pass
 
 
-def _load(path):
+def _load(path: str) -> ModuleType:
     if not os.path.exists(path):
         raise _missing('Not built', '{} does not exist. {}'.format(path, _BUILD))
     build = _build_info(path)
@@ -55,12 +57,12 @@ def _load(path):
                        '{}'.format(path, build['tensorflow'], tf.__version__, error, _BUILD)) from None
 
 
-def _build_info(path):
-    """What the library says it was built for; read from the file, so that a wrong one is never loaded."""
+def _build_info(path: str) -> Dict[str, str]:
+    """The versions that the library was built for, read from the file, so that a wrong library is never loaded."""
     with open(path, 'rb') as library:
         found = re.search(rb'vai_q_tf_ops\{([^}]*)\}', library.read())
     return dict(field.split('=') for field in found.group(1).decode().split(';')) if found else {}
 
 
-def _missing(summary, detail):
+def _missing(summary: str, detail: str) -> errors.QuantizeError:
     return errors.QuantizeError(errors.MISSING_LIBRARY, summary, detail)

@@ -2,7 +2,6 @@
 from typing import Dict, FrozenSet, NamedTuple, Set, Tuple
 
 import tensorflow.compat.v1 as tf
-from google.protobuf.message import Message  # type: ignore
 
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
@@ -11,6 +10,7 @@ from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.control_flow import branch_nodes, placing
 from vai_q_tf.graph.dependence import operands, reach, readers
 from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index, tensor_name
+from vai_q_tf.types import FunctionDefLibrary
 
 
 class Partition(NamedTuple):
@@ -27,7 +27,7 @@ class Partition(NamedTuple):
     rest: Tuple[tf.NodeDef, ...]
     protected: FrozenSet[str]
     stand_ins: Dict[str, str]
-    library: Message
+    library: FunctionDefLibrary
 
 
 def partition(graph_def: tf.GraphDef, config: QuantizeConfig) -> Partition:
@@ -80,14 +80,9 @@ def merge(parts: Partition, main: tf.GraphDef) -> tf.GraphDef:
 
 def _new_names(parts, main):
     """{node of `main`: its new name, for a stand-in the tensor that it represents}"""
-    taken = {node.name for node in parts.rest}
-    used = taken.union(node.name for node in main.node)
-    names = dict(parts.stand_ins)
-    for node in main.node:
-        if node.name in taken and node.name not in names:
-            names[node.name] = editor.unused_name(node.name, used)
-            used.add(names[node.name])
-    return names
+    inside, outside = [{node.name for node in nodes} for nodes in (main.node, parts.rest)]
+    renamed = {name: editor.unused_name(name, inside | outside) for name in inside & outside}
+    return {**renamed, **parts.stand_ins}
 
 
 def _renamed(operand, names):

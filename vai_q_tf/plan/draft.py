@@ -11,7 +11,8 @@ from vai_q_tf.graph.traits import SPLIT_INPUTS
 from vai_q_tf.graph.view import node_name, output_index
 from vai_q_tf.patterns.activations import Activation
 from vai_q_tf.patterns.graph_range import GraphRange
-from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, ComputeGroup, Input, QuantTensor, Skipped
+from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, ComputeGroup, QuantTensor, Skipped
+from vai_q_tf.types import NodeInput
 
 IGNORED = 'it is in ignore_nodes, or belongs to a node that is'
 IN_LOOP = 'it is in the loop '
@@ -44,7 +45,7 @@ class Draft:
         self.covered: Set[str] = set()
         self.groups: List[ComputeGroup] = []
         self._tensors: Dict[str, QuantTensor] = {}
-        self._readers: Dict[str, Dict[Input, None]] = {}
+        self._readers: Dict[str, Dict[NodeInput, None]] = {}
         self._places: Dict[str, Tuple[int, int]] = {}
         self._skipped: Dict[str, Skipped] = {}
         self._activations: Dict[str, str] = {}
@@ -57,7 +58,7 @@ class Draft:
     def _nodes_of(self, name: str) -> Tuple[str, ...]:
         return (name,) if name in self.view else self.view.derived_nodes(name)
 
-    def add_weight(self, tensor: str, role: str, mode: int, reader: Input) -> str:
+    def add_weight(self, tensor: str, role: str, mode: int, reader: NodeInput) -> str:
         """Quantizes the weight, bias or constant that the input `reader` reads; returns the name.
 
         It is named after its Const, or, if it is computed, after the node that produces it.
@@ -65,7 +66,7 @@ class Draft:
         tensor = self._parameter(tensor)
         return self._add(producer_name(tensor) + '/wquant', role, mode, self.config.method, tensor, (reader,))
 
-    def add_constant_operand(self, tensor: str, reader: Input) -> str:
+    def add_constant_operand(self, tensor: str, reader: NodeInput) -> str:
         """Quantizes a constant operand as an activation; returns the name."""
         tensor = self._parameter(tensor)
         name = self._add(producer_name(tensor) + '/aquant', 'constant', ACTIVATION_MODE, self.config.method, tensor, (reader,))
@@ -88,7 +89,7 @@ class Draft:
                 tensor, self.graph_range.consumers(tensor, without))
         return self._activations[tensor]
 
-    def _add(self, name: str, role: str, mode: int, method: int, tensor: str, consumers: Iterable[Input]) -> str:
+    def _add(self, name: str, role: str, mode: int, method: int, tensor: str, consumers: Iterable[NodeInput]) -> str:
         self._readers.setdefault(name, {}).update((reader, None) for reader in consumers)
         if name not in self._tensors:
             narrow_range = mode == ACTIVATION_MODE and has_narrow_range(self.config.arch_type)
@@ -107,7 +108,7 @@ class Draft:
         return self._activations.get(tensor, '')
 
     def quantized_source(self, tensor: str) -> str:
-        """The name of the QuantTensor that holds the values of a tensor, which may be a part of it that a split made; or ''."""
+        """The name of the QuantTensor with the values of a tensor: its own, or that of the tensor which was split; or ''."""
         tensor = self.graph_range.source(tensor)
         while not self.quantized(tensor) and self.view.op(tensor) in SPLIT_INPUTS and tensor in self.graph_range:
             tensor = self.graph_range.source(self.view.inputs(tensor)[SPLIT_INPUTS[self.view.op(tensor)]])

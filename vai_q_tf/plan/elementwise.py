@@ -11,6 +11,7 @@ from vai_q_tf.plan.draft import IGNORED, ActivationsOf, Draft, other_type
 from vai_q_tf.plan.groups import add_activation_function, add_parameter, is_read_elsewhere
 from vai_q_tf.plan.quant_plan import WEIGHT_MODE, ComputeGroup
 from vai_q_tf.plan.resumption import Resumption
+from vai_q_tf.types import NodeInput
 
 _IN_DROPOUT = 'a dropout is for training only; the quantized input goes through it'
 _IN_FUNCTION = 'it is a call of a TensorFlow function, which is computed in float; only ops of the graph itself are quantized'
@@ -65,37 +66,33 @@ class _Elementwise:
             draft.skip(fusion.nodes, reason)
             return
         draft.covered.update(fusion.nodes)
-        parameters = [add_parameter(draft, role, WEIGHT_MODE, reader)
-                      for role, reader in (('weight', fusion.scale), ('bias', fusion.offset)) if reader]
-        self._add_inside(fusion)
-        output = draft.add_activation(fusion.node)
+        for node in self._inside(fusion):
+            if node in fusion.inner:
+                draft.add_activation(node)
+            elif is_read_elsewhere(draft, node, fusion.nodes):
+                draft.add_activation(node, without=fusion.nodes)
+        draft.add_activation(fusion.node)
         if fusion.hard_sigmoid:
             draft.require_min_position(fusion.hard_sigmoid, HARD_SIGMOID_POSITION)
             draft.require_min_position(fusion.shifted, HARD_SIGMOID_INPUT_POSITION)
-        if parameters:
-            self._add_batch_norm_groups(fusion, parameters, output)
+        if fusion.scale and fusion.offset:
+            self._add_batch_norm(fusion, fusion.scale, fusion.offset)
 
     def _inside(self, fusion: Fusion) -> Sequence[str]:
         """The nodes of a fusion before its result, in graph order."""
         return sorted(fusion.nodes - {fusion.node}, key=self._draft.view.order)
 
-    def _add_inside(self, fusion: Fusion) -> None:
-        for node in self._inside(fusion):
-            if node in fusion.inner:
-                self._draft.add_activation(node)
-            elif is_read_elsewhere(self._draft, node, fusion.nodes):
-                self._draft.add_activation(node, without=fusion.nodes)
-
-    def _add_batch_norm_groups(self, fusion: Fusion, parameters: Sequence[str], output: str) -> None:
-        """Records the ComputeGroup of a batch norm with that scale and offset, and those of the quantized values inside it."""
+    def _add_batch_norm(self, fusion: Fusion, scale: NodeInput, offset: NodeInput) -> None:
+        """Quantizes the constants of a batch norm; records its ComputeGroup, and those of the quantized values inside it."""
         draft = self._draft
-        scale, offset = parameters
-        group = ComputeGroup(fusion.scale[0], draft.quantized(*fusion.sources), scale, offset, output, 1)
+        weight = add_parameter(draft, 'weight', WEIGHT_MODE, scale)
+        bias = add_parameter(draft, 'bias', WEIGHT_MODE, offset)
+        group = ComputeGroup(scale[0], draft.quantized(*fusion.sources), weight, bias, draft.quantized(fusion.node), 1)
         draft.groups.append(group)
         for node in self._inside(fusion):
             if draft.quantized(node):
-                biased = draft.view.order(node) >= draft.view.order(fusion.offset[0])
-                draft.groups.append(group._replace(output=draft.quantized(node), bias=offset if biased else ''))
+                biased = draft.view.order(node) >= draft.view.order(offset[0])
+                draft.groups.append(group._replace(output=draft.quantized(node), bias=bias if biased else ''))
 
     def _add_activation_function(self, activation: Activation) -> None:
         """Quantizes an activation function that is not computed together with the op before it."""

@@ -10,7 +10,8 @@ from vai_q_tf.patterns.activations import Activation
 from vai_q_tf.patterns.bias import is_bias_of, is_transposed, split_bias_add
 from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.plan.draft import IGNORED, ActivationsOf, Draft, other_type
-from vai_q_tf.plan.quant_plan import DEPTHWISE_WEIGHT_MODE, WEIGHT_MODE, ComputeGroup, Input
+from vai_q_tf.plan.quant_plan import DEPTHWISE_WEIGHT_MODE, WEIGHT_MODE, ComputeGroup
+from vai_q_tf.types import NodeInput
 
 _COMPUTED_WEIGHTS = 'it has no weights: its second operand is computed'
 
@@ -28,7 +29,7 @@ class ComputeChain(NamedTuple):
     compute: str
     trait: Trait
     data: str
-    bias_reader: Optional[Input]
+    bias_reader: Optional[NodeInput]
     activation: Optional[Activation]
     result: str
     links: Tuple[Tuple[str, FrozenSet[str]], ...]
@@ -119,7 +120,7 @@ def _atrous(graph_range: GraphRange, name: str, data: str) -> str:
     return ''
 
 
-def _bias_path(graph_range: GraphRange, name: str, result: str) -> Tuple[Tuple[str, ...], Optional[Input]]:
+def _bias_path(graph_range: GraphRange, name: str, result: str) -> Tuple[Tuple[str, ...], Optional[NodeInput]]:
     """The nodes from the result of the weighted op `name` to the addition of its bias, and the input that reads the bias.
 
     A Squeeze after a convolution, as in a conv1d, or a Reshape after a MatMul, as in a dense layer on more than two
@@ -138,7 +139,7 @@ def _bias_path(graph_range: GraphRange, name: str, result: str) -> Tuple[Tuple[s
     return (), None
 
 
-def _bias_reader(graph_range: GraphRange, name: str, result: str) -> Optional[Input]:
+def _bias_reader(graph_range: GraphRange, name: str, result: str) -> Optional[NodeInput]:
     """The input that reads the bias of the weighted op `name`, which is added to the tensor `result`; None without."""
     for reader, _ in graph_range.readers(result):
         split = split_bias_add(graph_range, reader)
@@ -172,7 +173,7 @@ def _add_chain(draft: Draft, chain: ComputeChain) -> ComputeGroup:
     return ComputeGroup(chain.compute, '', weight, bias, output, _reduction(draft.view, chain))
 
 
-def add_parameter(draft: Draft, role: str, mode: int, reader: Input) -> str:
+def add_parameter(draft: Draft, role: str, mode: int, reader: NodeInput) -> str:
     """Quantizes the weight or bias that the input `reader` reads; returns the name."""
     node, index = reader
     return draft.add_weight(draft.view.inputs(node)[index], role, mode, reader)
@@ -199,7 +200,7 @@ def _inner_groups(draft: Draft, chain: ComputeChain, group: ComputeGroup) -> Lis
 
 def add_activation_function(draft: Draft, activation: Activation) -> str:
     """Quantizes the slope and the result of an activation function; returns the name of the latter."""
-    if activation.alpha:
+    if activation.alpha_input:
         draft.add_weight(activation.alpha, 'constant', WEIGHT_MODE, activation.alpha_input)
     return draft.add_activation(activation.node)
 

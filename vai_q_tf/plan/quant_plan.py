@@ -10,11 +10,10 @@ from typing import Any, Callable, Dict, NamedTuple, Tuple
 
 from vai_q_tf.fixed_point import POSITION_MIN
 from vai_q_tf.notebook.html import block, folded, html_table, html_text
+from vai_q_tf.types import NodeInput
 from vai_q_tf.wording import some_of
 
 WEIGHT_MODE, ACTIVATION_MODE, DEPTHWISE_WEIGHT_MODE = 0, 1, 2
-
-Input = Tuple[str, int]
 
 
 class QuantTensor(NamedTuple):
@@ -35,7 +34,7 @@ class QuantTensor(NamedTuple):
     bits: int
     method: int
     tensor: str
-    consumers: Tuple[Input, ...]
+    consumers: Tuple[NodeInput, ...]
     min_position: int = POSITION_MIN
     narrow_range: bool = False
 
@@ -95,7 +94,7 @@ class Skipped(NamedTuple):
 
 
 class QuantPlan(NamedTuple):
-    """What `annotate` decides. `tensors` are in graph order, `nodes` are all nodes of the range."""
+    """The decisions of `annotate`. `tensors` are in graph order, `nodes` are all nodes of the range."""
     input_nodes: Tuple[str, ...]
     output_nodes: Tuple[str, ...]
     nodes: Tuple[str, ...]

@@ -1,8 +1,9 @@
-"""The float network and the quantized network side by side in one graph, with what trains each block of the latter.
+"""The float network and the quantized network in one graph, with an optimizer for each block of the latter.
 
-No gradient leaves a block, so one backward pass through the sum of all losses gives every block its own gradient, however
-many there are.
+No gradient leaves a block, so one backward pass through the sum of all losses computes the gradients of all blocks.
 """
+from typing import Dict, Iterable, Iterator, List, Sequence, Tuple
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -11,9 +12,11 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants, live_editor
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import GraphView, indexed_name, node_name, normalise
-from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
+from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantPlan
+from vai_q_tf.ptq.finetune_blocks import Block
+from vai_q_tf.types import Feed, Values
 
-# On a Placeholder: the tensor of the float network that it stands for.
+# Attr of a Placeholder: the tensor of the float network that replaces it.
 _FLOAT_TENSOR = '_float_tensor'
 
 
@@ -23,36 +26,32 @@ class FinetuneNetwork:
     Args:
       float_graph, eval_graph, plan: as in `fast_finetune.finetune`.
       blocks: from `finetune_blocks.find_blocks`.
-      mode: 0: the blocks read the float network; 1: the blocks before them.
+      mode: the inputs of the blocks: those of 0 the float network, 1 the blocks before them.
       config: the tf.ConfigProto of the session.
 
-    Use it as a context manager; that closes the session.
+    A context manager that closes the session.
 
     Attributes:
       values: {Const: ndarray}, those of `eval_graph`.
-      untrainable: {number of a block without gradients: why}.
+      untrainable: {number of a block without gradients: reason}.
     """
 
-    def __init__(self, float_graph, eval_graph, plan, blocks, mode, config):
+    def __init__(self, float_graph: tf.GraphDef, eval_graph: tf.GraphDef, plan: QuantPlan, blocks: Sequence[Block], mode: int,
+                 config: tf.ConfigProto) -> None:
         ops.load_library()
         view = GraphView(eval_graph)
-        self.values = {name: view.value(name)
-                       for block in blocks for name in block.constants}
-        targets = [block.output for block in blocks]
-        outputs = [_quantized_output(plan, view, name) for name in plan.output_nodes]
+        self.values: Dict[str, np.ndarray] = {name: view.value(name) for block in blocks for name in block.constants}
+        self.untrainable: Dict[int, str] = {}
         sources = [block.source for block in blocks]
         self._graph = tf.Graph()
         with self._graph.as_default():
             large_constants.import_graph_def(_upstream(float_graph, sources + list(plan.output_nodes)), name='')
             self._make_variables()
-            if mode == 1:
-                results = self._import(_stop_gradients(eval_graph), targets + outputs)
-                targets, outputs = results[:len(blocks)], results[len(blocks):]
-            else:
-                outputs = self._import(eval_graph, outputs)
-                targets = self._import(_read_float_network(eval_graph, GraphView(float_graph)), targets)
-            losses = [tf.reduce_mean(tf.squared_difference(target, live_editor.tensor(self._graph, source)))
-                      for target, source in zip(targets, sources)]
+            results, outputs = self._import_quantized(
+                eval_graph, GraphView(float_graph), mode, [block.output for block in blocks],
+                [_quantized_output(plan, view, name) for name in plan.output_nodes])
+            losses = [tf.reduce_mean(tf.squared_difference(result, live_editor.tensor(self._graph, source)))
+                      for result, source in zip(results, sources)]
             self._losses = tf.stack(losses)
             self._errors = self._output_errors(outputs, plan.output_nodes)
             self._rates = tf.placeholder(tf.float32, [len(blocks)])
@@ -62,25 +61,34 @@ class FinetuneNetwork:
         self._graph.finalize()
         self._session.run(initializer, {self._initial[name]: value for name, value in self.values.items()})
 
-    def __enter__(self):
+    def __enter__(self) -> 'FinetuneNetwork':
         return self
 
     def __exit__(self, *exception):
         self._session.close()
 
     def _make_variables(self):
-        # Their values are fed: as constants of the graph they would be in memory twice and count towards its limit of 2 GB.
-        self._initial, self._variables, self._reads = {}, {}, {}
+        # Their values are fed: constants would be in memory twice and count towards the limit of 2 GB of a graph.
+        self._initial: Dict[str, tf.Tensor] = {}
+        self._variables: Dict[str, tf.Variable] = {}
+        self._reads: Dict[str, tf.Tensor] = {}
         for name, value in self.values.items():
             self._initial[name] = tf.placeholder(tf.float32, value.shape)
             self._variables[name] = tf.Variable(self._initial[name], trainable=False, use_resource=True)
             self._reads[name] = self._variables[name].read_value()
 
-    def _import(self, graph_def, tensors):
-        """Adds a copy of the quantized network that reads the placeholders and the variables there are.
+    def _import_quantized(self, eval_graph, float_view, mode, results, outputs):
+        """Adds the quantized network; (tf.Tensors of the blocks' results, tf.Tensors of the outputs)."""
+        if mode == 1:
+            imported = self._import(_stop_gradients(eval_graph), results + outputs)
+            return imported[:len(results)], imported[len(results):]
+        outputs = self._import(eval_graph, outputs)
+        return self._import(_read_float_network(eval_graph, float_view), results), outputs
 
-        Nodes of `graph_def` that are a trained Const are left out; a Placeholder called '<tensor>/float' is that tensor of
-        the float network.
+    def _import(self, graph_def, tensors):
+        """Adds a copy of the quantized network that reads the existing placeholders and variables.
+
+        Trained Consts are left out; a Placeholder with the attr _FLOAT_TENSOR is that tensor of the float network.
 
         Returns:
           the tf.Tensors `tensors` of the copy.
@@ -95,15 +103,15 @@ class FinetuneNetwork:
                 sources[node.name] = live_editor.tensor(self._graph, node.attr[_FLOAT_TENSOR].s.decode() or node.name)
             if node.name in sources:
                 node = editor.placeholder(node.name, sources[node.name].dtype, None)
-            elif 'frame_name' in node.attr:  # of a loop, and no two loops of a graph may have the same
+            elif 'frame_name' in node.attr:  # of a loop; no two loops of a graph may have the same
                 node.attr['frame_name'].s = scope.encode() + b'/' + node.attr['frame_name'].s
             nodes.append(node)
         kept = editor.subgraph(graph_def, nodes)
         return large_constants.import_graph_def(kept, {name + ':0': source for name, source in sources.items()},
-                                   list(map(indexed_name, tensors)), name=scope)
+                                                list(map(indexed_name, tensors)), name=scope)
 
     def _output_errors(self, outputs, names):
-        """Mean square of the difference to the float outputs, and of these: float32 [2, outputs that are real numbers]."""
+        """Mean squares of the differences to the float outputs, and of the float outputs: float32 [2, real outputs]."""
         rows = []
         for output, name in zip(outputs, names):
             reference = live_editor.tensor(self._graph, name)
@@ -114,8 +122,10 @@ class FinetuneNetwork:
         return tf.transpose(tf.convert_to_tensor(rows)) if rows else tf.zeros([2, 0])
 
     def _make_train_ops(self, blocks, losses):
-        """For each block the op that trains it, with an Adam of its own; without gradients one that does nothing."""
-        train_ops, self._resets, self._gradients, self.untrainable = [], [], [], {}
+        """The op that trains each block, with its own Adam; one that does nothing for a block without gradients."""
+        train_ops = []
+        self._resets: List[List[tf.Operation]] = []
+        self._gradients: List[List[tf.Operation]] = []
         for number, (block, gradients) in enumerate(zip(blocks, self._find_gradients(blocks, losses))):
             pairs = [(gradient, self._variables[name]) for gradient, name in zip(gradients, block.constants)
                      if gradient is not None]
@@ -128,15 +138,15 @@ class FinetuneNetwork:
         return train_ops
 
     def _find_gradients(self, blocks, losses):
-        """For each block the gradients of its loss with respect to its Consts; None for those that have none.
+        """For each block the gradients of its loss with respect to its Consts; None for a Const without one.
 
-        Where a block makes TensorFlow fail, each is differentiated on its own.
+        If TensorFlow fails, the blocks are differentiated one by one.
         """
         reads = [[self._reads[name] for name in block.constants] for block in blocks]
         try:
             found = iter(tf.gradients(losses, [read for own in reads for read in own]))
             return [[next(found) for _ in own] for own in reads]
-        except Exception:  # whatever a gradient function raises
+        except Exception:  # a gradient function may raise anything
             return [self._gradients_of(number, loss, own) for number, (loss, own) in enumerate(zip(losses, reads))]
 
     def _gradients_of(self, number, loss, reads):
@@ -146,43 +156,40 @@ class FinetuneNetwork:
             self.untrainable[number] = _no_gradients(error)
             return [None] * len(reads)
 
-    def restart(self, numbers):
-        """Makes the optimizers of the blocks `numbers` forget what they have seen."""
+    def restart(self, numbers: Iterable[int]) -> None:
+        """Resets the optimizers of the blocks `numbers`."""
         self._session.run([self._resets[number] for number in numbers])
 
-    def load(self, values):
-        """Gives Consts other values, {name: ndarray}."""
+    def load(self, values: Values) -> None:
+        """Assigns values to Consts, {name: ndarray}."""
         self._session.run([self._variables[name].initializer for name in values],
                           {self._initial[name]: value for name, value in values.items()})
 
-    def read(self, names):
-        """The present values of Consts, {name: ndarray}."""
+    def read(self, names: Iterable[str]) -> Dict[str, np.ndarray]:
+        """The current values of Consts, {name: ndarray}."""
         return self._session.run({name: self._reads[name] for name in names})
 
-    def measure_each(self, batches):
-        """What the present weights give in each batch; nothing is trained.
-
-        Args:
-          batches: iterable of feeds {tensor name: array}.
+    def measure_each(self, batches: Iterable[Feed]) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """Measures the current weights.
 
         Yields:
-          (loss of each block, float64 [blocks]; for each output the mean square of its difference to the float output, and of
-          that: float64 [2, outputs]).
+          for each batch (loss of each block, float64 [blocks]; mean squares of the differences to the float outputs, and of the
+          float outputs: float64 [2, outputs]).
         """
         for feeds in batches:
             loss, error = self._session.run([self._losses, self._errors], self._feeds(feeds))
             yield loss.astype(np.float64), error.astype(np.float64)
 
-    def measure(self, batches):
-        """`total` of what the present weights give over all batches."""
+    def measure(self, batches: Iterable[Feed]) -> Tuple[np.ndarray, float]:
+        """The `total` of the current weights over all batches."""
         return total(list(self.measure_each(batches)))
 
-    def train(self, batches, numbers, rates):
-        """One step on each batch for the blocks `numbers`, at the learning rates `rates` [blocks].
+    def train(self, batches: Iterable[Feed], numbers: Sequence[int], rates: np.ndarray) -> Dict[int, str]:
+        """Trains the blocks `numbers` one step on each batch, at the learning rates `rates` [blocks].
 
         Returns:
-          {number of a block whose gradients cannot be computed: why}; after the batch where that shows, training ends, and
-          what the weights are is not defined.
+          {number of a block whose gradients cannot be computed: reason}. If there is one, training ends after that batch, and
+          the weights are undefined.
         """
         train_ops = [self._train_ops[number] for number in numbers]
         for feeds in batches:
@@ -198,7 +205,7 @@ class FinetuneNetwork:
         return {}
 
     def _failures(self, numbers, feeds):
-        """{number: why} of the blocks `numbers` whose gradients cannot be computed."""
+        """{number: reason} of the blocks `numbers` whose gradients cannot be computed."""
         failures = {}
         for number in numbers:
             try:
@@ -208,7 +215,7 @@ class FinetuneNetwork:
         return failures
 
     def _feeds(self, feeds):
-        """`feeds` for the placeholders that these networks have."""
+        """The part of `feeds` for placeholders of these networks."""
         present = {}
         for key, value in feeds.items():
             name = getattr(key, 'name', key)
@@ -219,14 +226,12 @@ class FinetuneNetwork:
         return present
 
 
-def total(measured):
-    """(loss of each block, error of the network) over batches, given what `measure_each` gave.
+def total(measured: Sequence[Tuple[np.ndarray, np.ndarray]]) -> Tuple[np.ndarray, float]:
+    """(loss of each block, error of the network) over all batches, from the values of `measure_each`.
 
-    The error is the mean square of the difference of the outputs, divided by that of the float outputs; with several outputs
-    the sum.
+    The error is the mean squared difference of an output relative to the mean square of the float output, summed over outputs.
     """
-    losses, errors = (sum(parts) / len(measured) for parts in zip(*measured))
-    squares, references = errors
+    losses, (squares, references) = (sum(parts[1:], parts[0]) / len(measured) for parts in zip(*measured))
     with np.errstate(invalid='ignore'):
         return losses, float(np.sum(squares / np.where(references > 0, references, 1.0)))
 
@@ -237,12 +242,12 @@ def _no_gradients(error):
 
 
 def _quantized_output(plan, view, name):
-    """The tensor of the quantized graph with the result of the output node `name`."""
+    """The tensor of the quantized graph for the output node `name`."""
     return next((record.name for record in plan.tensors if record.tensor == name and record.name in view), name)
 
 
 def _stop_gradients(graph_def):
-    """The graph in which what reads a quantized activation gets it without a gradient."""
+    """The graph in which the readers of a quantized activation get no gradient through it."""
     return _between_blocks(graph_def, lambda node, name: [_stop_gradient(node, name)])
 
 
@@ -253,7 +258,7 @@ def _stop_gradient(node, name):
 
 
 def _read_float_network(graph_def, float_view):
-    """The graph in which what reads a quantized activation gets that of the float network, quantized."""
+    """The graph in which the readers of a quantized activation get that of the float network, quantized."""
     def quantized_float(node, name):
         source = normalise(node.input[0])
         if node_name(source) not in float_view:
@@ -265,21 +270,21 @@ def _read_float_network(graph_def, float_view):
 
 
 def _between_blocks(graph_def, make):
-    """The graph in which all that reads the FixNeuron of an activation reads the last of the nodes `make(node, name)`.
+    """The graph in which readers of the FixNeuron of an activation read other nodes instead.
 
-    make: function (NodeDef of the FixNeuron, name of what is read instead) -> list of new NodeDefs.
+    make: from the NodeDef of the FixNeuron and the name of the node to read to new NodeDefs.
     """
     names = {node.name for node in graph_def.node}
-    added, stand_ins = [], {}
+    added, new_names = [], {}
     for node in graph_def.node:
         if node.op == 'FixNeuron' and node.attr['mode'].i == ACTIVATION_MODE:
             name = editor.unused_name(node.name + '/block_input', names)
-            stand_ins[node.name] = name
+            new_names[node.name] = name
             added.extend(make(node, name))
     nodes = []
     for node in graph_def.node:
         nodes.append(editor.with_inputs(node, [
-            stand_ins.get(normalise(operand), operand) if not operand.startswith('^') else operand for operand in node.input]))
+            new_names.get(normalise(operand), operand) if not operand.startswith('^') else operand for operand in node.input]))
     return editor.subgraph(graph_def, nodes + added)
 
 

@@ -1,63 +1,73 @@
-"""What a quantization has to say when it is done."""
+"""The summary of a quantization: on stderr, in its file, and as a QuantizeSummary."""
 import functools
 import os
 import sys
+from typing import Optional, Sequence, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, files
 from vai_q_tf.analysis.analyze_networks import analyze_networks
+from vai_q_tf.analysis.results import Analysis
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.configuration.write_file import CONFIG_FILE
 from vai_q_tf.coverage.summary import coverage
-from vai_q_tf.frozen.load import runnable
+from vai_q_tf.frozen.load import Path, runnable
 from vai_q_tf.frozen.run_config import import_name
-from vai_q_tf.html_report.page import REPORT_FILE
+from vai_q_tf.html_report.contents import ReportContents
+from vai_q_tf.html_report.page import REPORT_FILE, report_or_log
+from vai_q_tf.lint.lint import Finding
+from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor
+from vai_q_tf.ptq.effort.improve import Improved, Network
 from vai_q_tf.summary.data_checks import input_warnings, odd_positions
 from vai_q_tf.summary.next_steps import next_steps
 from vai_q_tf.summary.results import AidSummary, InputSummary, QuantizeSummary
 from vai_q_tf.summary.text import MOST_WORST, SUMMARY_FILE, to_json, to_text
 from vai_q_tf.terminal.colours import coloured
 from vai_q_tf.terminal.verbosity import note
+from vai_q_tf.types import Feed, InputFn
 
 _EXAMPLES = 4
 
 
-def warn_of_inputs(improved, plan):
-    """Logs what looks wrong about the calibration data."""
+def warn_of_inputs(improved: Improved, plan: QuantPlan) -> None:
+    """Logs warnings about suspicious calibration data."""
     for record in plan.tensors:
         if record.name in improved.inputs:
             for text in input_warnings(_input_summary(improved, record), improved.inputs[record.name].deviations):
                 tf.logging.warning('%s', text)
 
 
-def _input_summary(improved, record):
+def _input_summary(improved: Improved, record: QuantTensor) -> InputSummary:
     found, position = improved.inputs[record.name], improved.positions[record.name]
     return InputSummary(record.tensor, found.low, found.high, record.bits, position, found.saturated(position))
 
 
-def summarise(improved, float_graph, plan, findings, differences, warnings, analysis=None):
-    """The QuantizeSummary of what was Improved, without files and next steps.
+def summarise(improved: Improved, network: Network, findings: Sequence[Finding], differences: Sequence[Finding],
+              warnings: Sequence[str], analysis: Optional[Analysis]) -> QuantizeSummary:
+    """The QuantizeSummary without files and next steps.
 
-    float_graph, plan: the Network that was taken. findings, differences: of `lint`. warnings: what was logged. analysis:
-    the Analysis, None where there is none.
+    network: the Network that was chosen. findings, differences: of `lint`. warnings: logged messages.
     """
+    plan = network.plan
     inputs = tuple(_input_summary(improved, record) for record in plan.tensors if record.name in improved.inputs)
     odd = odd_positions(plan, improved.positions)
-    fitted = {record.name for record in plan.tensors if record.tensor in improved.values}  # meant to differ from the float ones
+    # Fitted constants differ from the float ones on purpose.
+    fitted = {record.name for record in plan.tensors if record.tensor in improved.values}
     worst = [tensor for tensor in analysis.tensors if tensor.name not in fitted] if analysis else []
     return QuantizeSummary(
-        (), coverage(float_graph, plan), inputs, tuple(worst[:MOST_WORST]),
+        (), coverage(network.graph, plan), inputs, tuple(worst[:MOST_WORST]),
         tuple(AidSummary(row.aid, row.before, row.after, row.kept, row.rejected) for row in improved.rows),
         tuple(findings), tuple(differences), tuple(dict.fromkeys(warnings)) + ((odd,) if odd else ()), (), improved.effort,
         improved.fitted, improved.data is not None and improved.data.unseen is not improved.data.fitted)
 
 
-def with_paths(summary, config, model, float_graph, input_fn):
+def with_paths(summary: QuantizeSummary, config: QuantizeConfig, model: str, float_graph: Union[tf.GraphDef, Path],
+               input_fn: Union[str, InputFn]) -> QuantizeSummary:
     """The QuantizeSummary with files and next steps.
 
-    model: name of the file in the output_dir of the config. float_graph: the path of the graph, or what else it is. input_fn:
-    what gives the data, or its name.
+    model: the name of its file in the output_dir of the config. float_graph, input_fn: as in `quantize_frozen`.
     """
     summary = summary._replace(files=tuple((what, os.path.join(config.output_dir, name)) for what, name in (
         ('model', model), ('config', CONFIG_FILE), ('summary', SUMMARY_FILE))))
@@ -66,10 +76,21 @@ def with_paths(summary, config, model, float_graph, input_fn):
         input_fn if isinstance(input_fn, str) else import_name(input_fn)))
 
 
-def measure_errors(float_graph, model, plan, config, batch, gpu_memory_fraction, histograms):
-    """The Analysis of a model; None where the networks do not run side by side.
+def with_report(summary: QuantizeSummary, directory: str, config: QuantizeConfig, model: tf.GraphDef, network: Network,
+                analysis: Optional[Analysis]) -> QuantizeSummary:
+    """Writes the HTML report of the quantized GraphDef; the QuantizeSummary with its file. Logs an error if that fails."""
+    def contents():
+        return ReportContents('Quantization report', model, network.plan, network.graph, summary, analysis)
+    if not report_or_log(directory, REPORT_FILE, contents):
+        return summary
+    return summary._replace(files=summary.files + (('report', os.path.join(config.output_dir, REPORT_FILE)),))
 
-    batch: what is fed, {tensor name: array}; its first examples are enough, where the networks take so few.
+
+def measure_errors(float_graph: tf.GraphDef, model: tf.GraphDef, plan: QuantPlan, config: QuantizeConfig, batch: Feed,
+                   gpu_memory_fraction: Optional[float], histograms: bool) -> Optional[Analysis]:
+    """The Analysis of a model; None if the networks do not run side by side.
+
+    batch: {tensor name: array}; only its first examples are used, unless the networks need a larger batch.
     """
     for feed in _cut(batch), batch:
         try:
@@ -81,20 +102,20 @@ def measure_errors(float_graph, model, plan, config, batch, gpu_memory_fraction,
 
 
 def _cut(batch):
-    """The first examples of a batch; all of it where its arrays have not as many."""
+    """The first examples of a batch; the whole batch if its arrays differ in their number."""
     counts = {np.shape(value)[:1] for value in batch.values()}
     return {name: value[:_EXAMPLES] for name, value in batch.items()} if len(counts) == 1 and () not in counts else batch
 
 
-def remove(directory):
-    """Removes the summary and the report, which are about to become those of another model."""
+def remove(directory: str) -> None:
+    """Removes an old summary and report, before the model is replaced."""
     for name in (SUMMARY_FILE, REPORT_FILE):
         path = os.path.join(directory, name)
         if os.path.lexists(path):
             os.unlink(path)
 
 
-def write(directory, summary):
-    """Writes a QuantizeSummary as a file, and says it."""
+def write(directory: str, summary: QuantizeSummary) -> None:
+    """Writes a QuantizeSummary to its file and to stderr."""
     files.write(directory, SUMMARY_FILE, to_json(summary).encode())
     note(to_text(summary, functools.partial(coloured, stream=sys.stderr)))

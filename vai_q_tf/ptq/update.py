@@ -1,34 +1,35 @@
 """update: completes the FixNeurons of a model that an old quantizer wrote."""
 import collections
 import os
+from typing import Dict, Iterator, Tuple
 
 import tensorflow.compat.v1 as tf
-from google.protobuf import text_format  # type: ignore
-from google.protobuf.message import DecodeError  # type: ignore
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
 
 from vai_q_tf import errors, files
 from vai_q_tf.export.evaluation_model import check_attrs
 from vai_q_tf.frozen.load import load_graph
 from vai_q_tf.frozen.write_model import check_model
 
-# What the op takes an attr to be that a node does not have; the compiler knows no defaults. Without a phase it is a model.
+# The defaults of the op, which the compiler does not know. A node without a phase is that of a model.
 _DEFAULTS = (('T', tf.AttrValue(type=tf.float32.as_datatype_enum)), ('bit_width', tf.AttrValue(i=8)),
              ('method', tf.AttrValue(i=1)), ('output_dir', tf.AttrValue(s=b'')), ('phase', tf.AttrValue(i=1)))
 _EVALUATION = 1
 
 
-def update(path):
-    """Writes the attrs that FixNeurons lack into the model `path`, which is replaced by it; the rest stays as it is.
+def update(path: str) -> Dict[str, int]:
+    """Adds the missing attrs of FixNeurons to the model `path`, and replaces the file; nothing else changes.
 
-    These are T, bit_width, method, output_dir and phase, and quantize_pos in phase 1; each gets the value that it has anyway.
+    These are T, bit_width, method, output_dir and phase, and quantize_pos in phase 1; each gets its default.
 
     Returns:
-      {attr: number of nodes that got it}; empty if nothing was missing, and then the file is not written.
+      {attr: number of nodes that got it}; if it is empty, the file is not written.
 
     Raises:
-      QuantizeError: INVALID_INPUT for what is no graph, or has FixNeurons with attrs that none can have; UNSUPPORTED_GRAPH
-        for a model that does not load or run, whether it lacks attrs or not; INVALID_CONFIG for a
-        file that cannot be written, which stays as it was; NOT_QUANTIZED for a graph without FixNeurons.
+      QuantizeError: INVALID_INPUT for a file that is not a graph, or FixNeurons with impossible attrs; UNSUPPORTED_GRAPH for a
+        model that does not load or run, even if no attr is missing; INVALID_CONFIG for a file that cannot be written, which
+        then does not change; NOT_QUANTIZED for a graph without FixNeurons.
     """
     load_graph(path)
     graph_def, is_text = _parse(path)
@@ -47,8 +48,8 @@ def update(path):
     return dict(added)
 
 
-def _parse(path):
-    """(GraphDef with all that the file has, whether the file is text)."""
+def _parse(path: str) -> Tuple[tf.GraphDef, bool]:
+    """(GraphDef with everything in the file, whether the file is text)."""
     with open(path, 'rb') as stream:
         data = stream.read()
     graph_def = tf.GraphDef()
@@ -59,8 +60,8 @@ def _parse(path):
         return text_format.Parse(data, tf.GraphDef()), True
 
 
-def _complete(node):
-    """Adds what the FixNeuron lacks; yields the names of the attrs."""
+def _complete(node: tf.NodeDef) -> Iterator[str]:
+    """Adds the missing attrs of a FixNeuron; yields their names."""
     for key, value in _DEFAULTS:
         if key not in node.attr:
             node.attr[key].CopyFrom(value)

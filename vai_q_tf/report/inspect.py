@@ -9,7 +9,7 @@ from vai_q_tf import errors
 from vai_q_tf.arguments import also_called
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.coverage.node_status import FLOAT, QUANTIZED, InspectedNode, inspect_nodes, readers
-from vai_q_tf.dpu import find_target
+from vai_q_tf.dpu import Target, find_target
 from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
 from vai_q_tf.frozen.load import unknown_ops
 from vai_q_tf.graph.checks.damage import check_nodes
@@ -108,7 +108,7 @@ def inspect(graph_def: tf.GraphDef, config: Optional[QuantizeConfig] = None) -> 
     fix_neurons = [name for name in view.names if view.op(name) in FIX_NEURON_OPS]
     config = _with_range(view, config, inputs, outputs, [] if fix_neurons else notes)
     nodes: Tuple[InspectedNode, ...] = ()
-    plan = None
+    plan: Optional[QuantPlan] = None
     if fix_neurons:
         notes.append('The graph is quantized already: it has {} FixNeurons.'.format(len(fix_neurons)))
         nodes = tuple(_inspect_fix_neuron(view, name) for name in fix_neurons)
@@ -116,22 +116,26 @@ def inspect(graph_def: tf.GraphDef, config: Optional[QuantizeConfig] = None) -> 
         notes.append('There is nothing to quantize: no float output depends on an input. Name --input_nodes and '
                      '--output_nodes.')
     else:
-        try:
-            plan, plan_view = _plan(graph_def, view, config, notes)
-            nodes = tuple(inspect_nodes(plan_view, plan, target))
-        except errors.QuantizeError as error:
-            if is_given and error.code != errors.ALREADY_QUANTIZED:
-                raise
-            notes.append(_obstacle(config, error))
+        nodes, plan = _inspect_range(graph_def, view, config, is_given, target, notes)
     return Inspection(_op_types(graph_def), inputs, outputs, tuple(config.input_nodes), tuple(config.output_nodes), nodes, plan,
                       tuple(notes))
 
 
-def _obstacle(config: QuantizeConfig, error: errors.QuantizeError) -> str:
-    if error.code == errors.ALREADY_QUANTIZED:
-        return error.detail
-    return 'It cannot be quantized from {} to {}: {}'.format(
-        ', '.join(config.input_nodes), ', '.join(config.output_nodes), error)
+def _inspect_range(graph_def: tf.GraphDef, view: GraphView, config: QuantizeConfig, is_given: bool, target: Optional[Target],
+                   notes: List[str]) -> Tuple[Tuple[InspectedNode, ...], Optional[QuantPlan]]:
+    """The nodes and the plan of the range; ((), None) and a note if it cannot be quantized, an error if it was given."""
+    try:
+        plan, view = _plan(graph_def, view, config, notes)
+        return tuple(inspect_nodes(view, plan, target)), plan
+    except errors.QuantizeError as error:
+        if error.code == errors.ALREADY_QUANTIZED:
+            notes.append(error.detail)
+        elif is_given:
+            raise
+        else:
+            notes.append('It cannot be quantized from {} to {}: {}'.format(
+                ', '.join(config.input_nodes), ', '.join(config.output_nodes), error))
+        return (), None
 
 
 def _outputs(graph_def: tf.GraphDef, view: GraphView, notes: List[str]) -> Tuple[OutputNode, ...]:

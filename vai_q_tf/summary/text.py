@@ -15,7 +15,7 @@ SUMMARY_FILE = 'quantize_summary.json'
 MOST_WORST = 3
 _LISTED = 4  # lines of a kind
 _WIDTH = 128
-_NOTHING = 'The DPU compiler has nothing against the model, as far as lint can tell.'
+_NOTHING = 'lint finds nothing that the DPU compiler would refuse.'
 
 
 def in_one_line(coverage: Coverage, findings: Sequence[Finding]) -> str:

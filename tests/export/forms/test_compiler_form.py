@@ -1,4 +1,4 @@
-"""Sizes that a graph computes beside an open batch are known to the slices of a model."""
+"""Slices of a model know the sizes that its graph computes, even if the batch is open."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -8,7 +8,7 @@ from vai_q_tf.export.forms.compiler_form import in_compiler_form
 
 
 def _upsampled_and_split(axis, count):
-    """x [?, 4, 4, 4], twice as high and wide and then split; a GraphDef, which has no word of the size."""
+    """A GraphDef that doubles height and width of x [?, 4, 4, 4] and then splits it; the size is not in the file."""
     x = tf.placeholder(tf.float32, [None, 4, 4, 4], 'x')
     weights = tf.constant(np.random.RandomState(0).normal(size=[1, 1, 4, 4]), tf.float32)
     larger = tf.image.resize_nearest_neighbor(tf.nn.conv2d(x, weights, 1, 'SAME'), 2 * tf.shape(x)[1:3])
@@ -18,7 +18,7 @@ def _upsampled_and_split(axis, count):
 
 
 @pytest.mark.parametrize('axis, count', [(1, 2), (2, 4), (3, 2), (1, [3, 5])])
-def test_a_split_of_what_was_resized(tmp_path, axis, count):
+def test_a_split_of_a_resized_tensor(tmp_path, axis, count):
     feed = {'x': np.random.RandomState(1).normal(size=[2, 4, 4, 4])}
     graph_def = _upsampled_and_split(axis, count)
     config = vai_q_tf.QuantizeConfig(['x'], ['y'], [[-1, 4, 4, 4]], calib_iter=1, output_dir=str(tmp_path))
@@ -34,7 +34,7 @@ def test_a_split_of_what_was_resized(tmp_path, axis, count):
 
 
 def test_slices_note_the_shapes_that_the_split_had():
-    """A model that is derived from a training has these, and both are to be one."""
+    """The model of a training has these, and it has to be the same as that of a file."""
     graph_def = _upsampled_and_split(1, 2)
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name='')

@@ -6,8 +6,8 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.export.forms.slices import write_slices
 
 
-def _made(build):
-    """(GraphDef with shapes, {node: shapes of its outputs}) of what build() makes of the placeholder x [?, 4, 5, 6]."""
+def _built(build):
+    """(GraphDef with shapes, {node: shapes of its outputs}) of build(x), x a placeholder [?, 4, 5, 6]."""
     with tf.Graph().as_default() as graph:
         build(tf.placeholder(tf.float32, [None, 4, 5, 6], 'x'))
         graph_def = graph.as_graph_def(add_shapes=True)
@@ -30,17 +30,17 @@ def _ops(graph_def):
     lambda x: tf.unstack(x, axis=1), lambda x: tf.unstack(x, axis=-1),
     lambda x: tf.split(tf.split(x, 2, 3)[1], [2, 1], 3)])
 def test_all_results_have_their_values(split):
-    graph_def, shapes = _made(lambda x: tf.identity_n(split(x), name='y'))
+    graph_def, shapes = _built(lambda x: tf.identity_n(split(x), name='y'))
     count = len([node for node in graph_def.node if node.op == 'IdentityN'][0].input)
     fetches = ['y:{}'.format(index) for index in range(count)]
     sliced = write_slices(graph_def, shapes, ['y'])
     assert not {'Split', 'SplitV', 'Unpack'} & set(_ops(sliced))
-    for expected, value in zip(_run(graph_def, fetches), _run(sliced, fetches)):  # importing checks the noted shapes, too
+    for expected, value in zip(_run(graph_def, fetches), _run(sliced, fetches)):  # the import also checks the noted shapes
         np.testing.assert_array_equal(value, expected)
 
 
 def test_names_and_form():
-    graph_def, shapes = _made(lambda x: [tf.negative(part, name='n{}'.format(index))
+    graph_def, shapes = _built(lambda x: [tf.negative(part, name='n{}'.format(index))
                                          for index, part in enumerate(tf.split(x, 3, 3)) if index != 1])
     sliced = {node.name: node for node in write_slices(graph_def, shapes, ['n0', 'n2']).node}
     assert sorted(name for name, node in sliced.items() if node.op == 'StridedSlice') == ['split', 'split_2']
@@ -61,17 +61,17 @@ def _in_a_loop(x):
 
 @pytest.mark.parametrize('build, outputs', [
     (lambda x: tf.split(x, 2, 3), ['split:1']),
-    (lambda x: tf.add_n(tf.split(x, 3, 0)), ['AddN']),  # nobody knows the batch
+    (lambda x: tf.add_n(tf.split(x, 3, 0)), ['AddN']),  # the batch is not known
     (lambda x: tf.identity_n(tf.split(tf.shape(x), 2, 0)), ['IdentityN']),  # sizes
     (lambda x: tf.add_n(tf.split(x, 2, tf.placeholder_with_default(3, []))), ['AddN']),
     (_in_a_branch, ['cond/Merge']), (_in_a_loop, ['while/Exit_1'])])
-def test_what_stays(build, outputs):
-    graph_def, shapes = _made(build)
+def test_others_stay(build, outputs):
+    graph_def, shapes = _built(build)
     assert write_slices(graph_def, shapes, outputs) is graph_def
 
 
 def test_an_output_node_that_splits():
-    graph_def, shapes = _made(lambda x: tf.split(x, 2, 3))
+    graph_def, shapes = _built(lambda x: tf.split(x, 2, 3))
     sliced = write_slices(graph_def, shapes, ['split'])
     np.testing.assert_array_equal(_run(sliced, 'split:0'), _run(graph_def, 'split:0'))
     assert _ops(sliced).count('StridedSlice') == 1
@@ -81,12 +81,23 @@ def test_names_that_are_taken():
     def build(x):
         tf.identity(x, 'split_1'), tf.constant(1, name='split/begin')
         tf.add_n(tf.split(x, 2, 3, name='split'), name='y')
-    graph_def, shapes = _made(build)
+    graph_def, shapes = _built(build)
     np.testing.assert_array_equal(_run(write_slices(graph_def, shapes, ['y']), 'y:0'), _run(graph_def, 'y:0'))
 
 
+def test_parameters_that_others_read_stay():
+    def build(x):
+        first, second = tf.split(x, tf.constant([2, 4], name='sizes'), 3)
+        tf.reshape(first, tf.concat([[-1], tf.get_default_graph().get_tensor_by_name('sizes:0')], 0), name='y')
+        tf.negative(second, name='z')
+    graph_def, shapes = _built(build)
+    sliced = write_slices(graph_def, shapes, ['y', 'z'])
+    assert 'SplitV' not in _ops(sliced) and 'split/split_dim' not in [node.name for node in sliced.node]
+    np.testing.assert_array_equal(_run(sliced, 'y:0'), _run(graph_def, 'y:0'))
+
+
 def test_without_noted_shapes():
-    graph_def, shapes = _made(lambda x: tf.add_n(tf.split(x, 2, 3), name='y'))
+    graph_def, shapes = _built(lambda x: tf.add_n(tf.split(x, 2, 3), name='y'))
     for node in graph_def.node:
         del node.attr['_output_shapes']
     sliced = write_slices(graph_def, shapes, ['y'])

@@ -27,7 +27,7 @@ def _depthwise(x):
 
 
 def _model(build, position=5, shapes=True, **fields):
-    """The evaluation model of y = build(x), all positions alike."""
+    """The evaluation model of y = build(x), with all positions equal."""
     with tf.Graph().as_default() as graph:
         tf.identity(build(tf.placeholder(tf.float32, [None, 8, 8, 2], name='x')), 'y')
     config = QuantizeConfig(['x'], ['y'], **fields)
@@ -40,7 +40,7 @@ def _model(build, position=5, shapes=True, **fields):
 def _run(model):
     ops.load_library()
     with tf.Graph().as_default(), tf.Session() as session:
-        tf.import_graph_def(model, name='')  # which checks the noted shapes, too
+        tf.import_graph_def(model, name='')  # which also checks the noted shapes
         result = 'y/aquant:0' if any(node.name == 'y/aquant' for node in model.node) else 'y:0'
         return session.run(result, {'x:0': _values(3, 8, 8, 2)})
 
@@ -69,7 +69,7 @@ def test_names_and_positions(position, expected):
     assert not tf.make_ndarray(nodes[bias.input[0]].attr['value'].tensor).any()
 
 
-def test_the_width_of_biases():
+def test_bits_of_biases():
     model = _model(_dilated, bias_bit=16)
     bias, = (node for node in add_zero_biases(model, 16).node if node.name.endswith('/biases/wquant'))
     assert bias.attr['bit_width'].i == 16

@@ -9,78 +9,13 @@ import tensorflow.compat.v1 as tf
 import tf2onnx
 from tensorflow.python.framework import function
 
-from tests.ops import samples
-from vai_q_tf import errors, ops
+from tests.export.onnx.models import both, convolutions, fix
+from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.export.onnx import fix_neuron
 from vai_q_tf.export.onnx.convert import require_onnx, to_onnx
 from vai_q_tf.ptq.quantize import quantize_frozen
-
-
-def fix(x, name, position, mode=1, bits=8, narrow_range=False):
-    y = ops.fix_neuron(x, mode, 1, bits, quantize_pos=position, name=name)
-    if narrow_range:
-        y.op._set_attr('_symmetric', tf.AttrValue(b=True))
-    return y
-
-
-def weights(name, position, shape, scale=0.3, mode=0):
-    value = np.random.RandomState(len(name)).standard_normal(shape).astype(np.float32) * np.float32(scale)
-    return fix(tf.constant(value, name=name), name + '/wquant', position, mode)
-
-
-def both(graph_def, inputs, outputs, feed, opset=13):
-    """(outputs of TensorFlow, of onnxruntime, the ModelProto); `outputs` are what TensorFlow is asked for."""
-    data = to_onnx(graph_def, inputs, [name.split('/aquant')[0] for name in outputs], opset)
-    model = onnx.load_from_string(data)
-    onnx.checker.check_model(model)
-    session = onnxruntime.InferenceSession(data, providers=['CPUExecutionProvider'])
-    feed = {name + ':0': value for name, value in feed.items()}
-    found = session.run([name + ':0' for name in outputs], feed)
-    with tf.Graph().as_default() as graph:
-        tf.import_graph_def(graph_def, name='')
-    with tf.Session(graph=graph) as session:
-        return session.run([name + ':0' for name in outputs], feed), found, model
-
-
-def test_fix_neuron_alone_bit_for_bit():
-    random = np.random.RandomState(0)
-    values = [samples.HOSTILE, random.randint(0, 2**32, 20000, dtype=np.uint32).view(np.float32)]
-    values += [(random.randint(-600, 600, 2000) / 2.0 * 2.0**-p).astype(np.float32) for p in (-120, -3, 0, 5, 120)]
-    values += [np.nextafter(values[-3], np.float32(side)) for side in (-np.inf, np.inf)]
-    settings = [(position, bits, mode, narrow_range) for position in (-126, -120, -3, 0, 5, 120, 125, 126, 127)
-                for bits in (1, 2, 8, 24) for mode, narrow_range in ((0, False), (1, False), (1, True))]
-    with tf.Graph().as_default() as graph:
-        x = tf.placeholder(tf.float32, [None], 'x')
-        names = [fix(x, 'q{}/aquant'.format(i), position, mode, bits, narrow_range).op.name
-                 for i, (position, bits, mode, narrow_range) in enumerate(settings)]
-        graph_def = graph.as_graph_def()
-    data = to_onnx(graph_def, ['x'], names)
-    session = onnxruntime.InferenceSession(data, providers=['CPUExecutionProvider'])
-    feed = {'x:0': np.concatenate(values)}
-    found = session.run([name + ':0' for name in names], feed)
-    with tf.Session(graph=graph) as session:
-        expected = session.run([name + ':0' for name in names], feed)
-    for setting, ours, theirs in zip(settings, expected, found):
-        assert samples.same_bits(ours, theirs), setting
-
-
-def convolutions():
-    with tf.Graph().as_default() as graph:
-        x = fix(tf.placeholder(tf.float32, [None, 12, 12, 3], 'input'), 'input/aquant', 6)
-        y = tf.nn.bias_add(tf.nn.conv2d(x, weights('w1', 7, [3, 3, 3, 8]), 2, 'SAME'), weights('b1', 7, [8]))
-        y = fix(tf.nn.relu6(y, name='relu1'), 'relu1/aquant', 4)
-        z = tf.nn.depthwise_conv2d_native(y, weights('d', 6, [3, 3, 8, 1], mode=2), [1, 1, 1, 1], 'SAME')
-        z = fix(tf.nn.leaky_relu(z, 26 / 256, name='leaky'), 'leaky/aquant', 4)
-        pooled = fix(tf.nn.max_pool2d(z, 2, 1, 'SAME', name='pool'), 'pool/aquant', 4)
-        both = fix(tf.concat([y, z + pooled], 3, name='concat'), 'concat/aquant', 3)
-        mean = fix(tf.reduce_mean(both, [1, 2], name='mean'), 'mean/aquant', 5)
-        logits = tf.nn.bias_add(tf.matmul(mean, weights('w2', 6, [16, 5])), weights('b2', 6, [5]), name='logits')
-        logits = fix(logits, 'logits/aquant', 4)
-        tf.nn.softmax(logits, name='softmax')
-        fix(tf.image.resize_nearest_neighbor(both, [12, 12], name='resized'), 'resized/aquant', 3)
-        return graph.as_graph_def()
 
 
 @pytest.mark.parametrize('opset', [11, 13, 14])
@@ -108,12 +43,6 @@ def test_weights_are_constants_of_their_quantized_values():
     assert np.array_equal(bias * 64, np.round(bias * 64)) and bias.any()
     assert len([node for node in model.graph.node if node.op_type == 'Round']) == 7  # activations on the way to the output
     assert len([node for node in model.graph.node if node.op_type == 'Transpose']) <= 3
-
-
-def test_one_constant_scalar_serves_all():
-    model = onnx.load_from_string(to_onnx(convolutions(), ['input'], ['logits']))
-    names = [tensor.name for tensor in model.graph.initializer]
-    assert len(names) == len(set(names))
 
 
 def test_inputs_within_the_graph_and_more_placeholders():
@@ -150,7 +79,7 @@ def test_the_converter_gets_no_functions(monkeypatch):
 
     with tf.Graph().as_default() as graph:
         y = fix(tf.placeholder(tf.float32, [None, 4], 'x'), 'x/aquant', 5)
-        twice(tf.nn.relu(y, name='y'), name='behind')
+        twice(tf.nn.relu(y, name='y'), name='after')
         graph_def = graph.as_graph_def()
     given, convert = [], tf2onnx.convert.from_graph_def
     monkeypatch.setattr(tf2onnx.convert, 'from_graph_def',
@@ -184,14 +113,14 @@ def test_unknown_output_node():
 
 
 @pytest.mark.parametrize('opset', [10, 99])
-def test_opsets_that_cannot_be(opset):
+def test_unsupported_opsets(opset):
     with pytest.raises(QuantizeError, match='onnx_opset is {}; expected 11 to'.format(opset)) as caught:
         require_onnx(opset)
     assert caught.value.code == errors.INVALID_CONFIG
 
 
 @pytest.mark.parametrize('missing', ['tf2onnx', 'onnx'])
-def test_without_the_packages_it_is_an_error_that_says_what_to_install(monkeypatch, missing):
+def test_a_missing_package_is_an_error_with_the_command_that_installs_it(monkeypatch, missing):
     for name in list(sys.modules):
         if name.split('.')[0] == missing:
             monkeypatch.setitem(sys.modules, name, None)
@@ -220,7 +149,7 @@ def test_quantize_writes_onnx(tmp_path):
 
 
 def test_a_dilated_convolution_without_bias_as_the_output(tmp_path):
-    """The compiler wants a bias after it, so its FixNeuron reads that of zeros."""
+    """The compiler needs a bias after it, so its FixNeuron reads the sum with zeros."""
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, 8, 8, 3], 'x')
         kernel = tf.constant(np.random.RandomState(0).standard_normal([3, 3, 3, 4]).astype(np.float32), name='kernel')
@@ -234,14 +163,14 @@ def test_a_dilated_convolution_without_bias_as_the_output(tmp_path):
     assert 'BatchToSpaceND' in output and np.array_equal(expected, found)
 
 
-def test_quantize_says_at_once_that_packages_are_missing(tmp_path, monkeypatch):
+def test_quantize_refuses_missing_packages_before_calibration(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'tf2onnx.constants', None)
     with pytest.raises(QuantizeError, match='pip install'):
         _quantize(tmp_path / 'out', lambda step: pytest.fail('calibration began'))
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_node_that_tf2onnx_fails_at_is_named(monkeypatch, caplog):
+def test_the_node_at_which_tf2onnx_fails_is_named(monkeypatch, caplog):
     def fail(ctx, node, name, args):
         raise KeyError('no such thing')
 

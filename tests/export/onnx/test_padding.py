@@ -1,10 +1,10 @@
-"""The padding SAME where height and width are not known: what onnxruntime computes is equal to the bit, for every size."""
+"""The padding SAME of unknown heights and widths: onnxruntime computes the same bits, for every size."""
 import numpy as np
 import onnxruntime
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.export.onnx.test_convert import fix, weights
+from tests.export.onnx.models import fix, weights
 from vai_q_tf import errors
 from vai_q_tf.export.onnx.convert import to_onnx
 
@@ -50,12 +50,12 @@ def test_average_pools(kernel, stride):
     compare(lambda x: tf.nn.avg_pool2d(x, kernel, stride, 'SAME'))
 
 
-def test_an_average_pool_that_onnx_does_not_have_is_named():
+def test_an_average_pool_that_onnx_cannot_express_is_named():
     with pytest.raises(errors.QuantizeError, match="The padding SAME of .*pool.* depends on height and width") as raised:
         compare(lambda x: tf.nn.avg_pool2d(x, 2, 4, 'SAME', name='pool'))
     assert raised.value.code == errors.UNSUPPORTED_OP
 
 
-def test_what_tensorflow_ignores_is_not_written():
+def test_dilations_that_tensorflow_ignores_are_not_written():
     compare(lambda x: tf.raw_ops.DepthwiseConv2dNative(
         input=x, filter=weights('w', 6, [3, 3, 3, 1]), strides=[1, 1, 1, 1], padding='SAME', dilations=[1, 2, 2, 1]))

@@ -1,10 +1,10 @@
-"""Damages a GraphDef in ways that mean something: what ops read, what they are, and what constants hold."""
+"""Damages a GraphDef semantically: inputs, op types, attrs and constants."""
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from tests.fuzz.damage.mutations import damage_message
 
-# Op types of the user guide, and such as are about them.
+# Op types of the user guide, and related ones.
 _OPS = ('Abs', 'Add', 'AddN', 'AddV2', 'ArgMax', 'AvgPool', 'BatchToSpaceND', 'BiasAdd', 'Cast', 'Concat', 'ConcatV2', 'Const',
         'Conv2D', 'Conv2DBackpropInput', 'DepthToSpace', 'DepthwiseConv2dNative', 'Div', 'Enter', 'ExpandDims',
         'FakeQuantWithMinMaxArgs', 'FixNeuron', 'FusedBatchNorm', 'FusedBatchNormV3', 'Identity', 'IdentityN', 'LeakyRelu',
@@ -107,7 +107,7 @@ def _odd_attr(graph_def, node, random):
 
 
 def _constant(graph_def, node, random):
-    """Another value, of another shape, or in other fields of the TensorProto, of some Const."""
+    """Gives a Const another value or shape, or stores it in other fields of the TensorProto."""
     constants = [each for each in graph_def.node if each.op == 'Const' and 'value' in each.attr]
     if not constants:
         return

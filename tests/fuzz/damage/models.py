@@ -1,4 +1,4 @@
-"""Whether a model that was written loads, and how near it is to a float graph."""
+"""Whether a written model loads, and how near it is to a float graph."""
 import numpy as np
 import onnxruntime
 import tensorflow.compat.v1 as tf
@@ -25,7 +25,7 @@ def _onnx_session(path):
 
 
 def loading_error(path):
-    """What TensorFlow or onnxruntime says against a file; '' if it takes it."""
+    """The error of TensorFlow or onnxruntime for a file; '' if it loads."""
     try:
         if path.endswith('.onnx'):
             _onnx_session(path)
@@ -39,7 +39,7 @@ def loading_error(path):
 
 
 def run(graph_def, outputs, batch):
-    """The values of output nodes of a GraphDef, those behind their quantization where they have it."""
+    """The values of output nodes of a GraphDef, after their quantization if they are quantized."""
     graph_def = tf.GraphDef.FromString(graph_def.SerializeToString())  # importing writes attrs into it
     nodes = {node.name: node for node in graph_def.node}
     names = [(name + '/aquant' if name + '/aquant' in nodes else name) + ':0' for name in outputs]
@@ -52,7 +52,7 @@ def run(graph_def, outputs, batch):
 
 
 def run_file(path, outputs, batch):
-    """The same of the model in a file; one in ONNX has no types of its own to convert the batch to."""
+    """The same for the model in a file; for ONNX the batch is not converted to the types of its inputs."""
     if not path.endswith('.onnx'):
         return run(read_graph(path), outputs, batch)
     session = _onnx_session(path)
@@ -65,8 +65,8 @@ _LEAST = 1e-36  # some programs take subnormals for zeros
 
 
 def decibels(expected, results):
-    """The least ratio of signal to noise of the arrays; infinite without noise, or where what is expected is not finite or is
-    taken for zero by some programs."""
+    """The least signal-to-noise ratio of the arrays in dB; inf without noise, and for expected values that are not finite or
+    subnormal."""
     return min((_ratio(exact, result) for exact, result in zip(expected, results)), default=np.inf)
 
 

@@ -1,4 +1,4 @@
-"""Damages bytes, and any protobuf message; the random.Random decides all of it."""
+"""Damages bytes and protobuf messages, driven by a random.Random."""
 import struct
 
 from google.protobuf import text_format
@@ -53,7 +53,7 @@ def damage_text(message, random):
 
 
 def damage_message(message, random):
-    """Changes one thing somewhere in a protobuf message; returns whether there was anything to change."""
+    """Changes one field somewhere in a protobuf message; returns whether there was one."""
     fields = sorted((field for field, _ in message.ListFields()), key=lambda field: field.number)
     if not fields or random.random() < .03:
         fields = [field for field in message.DESCRIPTOR.fields if field.label != field.LABEL_REPEATED]
@@ -134,7 +134,7 @@ def _changed(value, field, random):
 
 
 def _changed_bytes(value, random):
-    """What looks like an array of floats becomes another one half of the time."""
+    """Replaces bytes that look like an array of floats, half of the time."""
     if len(value) < 4 or len(value) % 4 or random.random() < .5:
         return damage_bytes(value, random)
     place, number = 4 * random.randrange(len(value) // 4), struct.pack('<f', random.choice(_NUMBERS))

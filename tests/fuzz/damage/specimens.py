@@ -1,4 +1,4 @@
-"""The files that are damaged: small networks, frozen, quantized, as MetaGraphs, and checkpoints of them."""
+"""The files to damage: small networks, frozen, quantized and as MetaGraphs, and their checkpoints."""
 import json
 import os
 
@@ -21,7 +21,7 @@ def batch(inputs, seed=0, images=2):
 
 
 def make(name, directory):
-    """Writes the files of a specimen into a directory, and what `load` reads. Opens sessions."""
+    """Writes the files of a specimen, and the index that `load` reads, into a directory. Opens sessions."""
     found = _frozen(directory, name, _BUILDS[name]) if name in FROZEN else _trained(directory, name, _BUILDS[name])
     with open(os.path.join(directory, name + '.json'), 'w') as stream:
         json.dump(found, stream)
@@ -111,7 +111,7 @@ def _dense(training):
 
 
 def _trained(directory, name, build):
-    """MetaGraphs of a network, and checkpoints of two steps of its quantized training, whose positions a hook noted."""
+    """MetaGraphs of a network, and checkpoints of two steps of its quantized training with a history of positions."""
     path, inputs = os.path.join(directory, name), {'x': [None, SIZE, SIZE, 3]}
     result = {'inputs': inputs, 'float_checkpoint': path + '_float', 'checkpoint': path + '_quantized',
               'history': os.path.join(path, HISTORY_FILE)}
@@ -138,7 +138,7 @@ def _trained(directory, name, build):
 
 
 class training_graph:
-    """A quantized training of a network in a graph that is the default one inside: its train op, its Saver, the graph."""
+    """A context with a quantized training of a network in the default graph: (train op, Saver, graph)."""
 
     def __init__(self, build=_dense):
         self._build, self._graph = build, tf.Graph()

@@ -1,4 +1,4 @@
-"""One damaged file, or more, through one command: what came of it, and whether what was written is right."""
+"""Runs one command on one or more damaged files, and checks its outcome and its files."""
 import contextlib
 import io
 import logging
@@ -20,9 +20,9 @@ from tests.fuzz.findings import Outcome
 from vai_q_tf import cli
 from vai_q_tf.frozen.load import unknown_ops
 
-_MODULE = 'fuzz_input'  # where the command finds the input function
-_LEAST_DB = 20.  # what a model of 16 bits has
-# What the command says of values that no model of its kind can hold beside the others.
+_MODULE = 'fuzz_input'  # directory of the input function
+_LEAST_DB = 20.  # of a 16-bit model
+# The message for values that no model of its kind can represent together with the others.
 _TOLD = 'are infinite in', 'Odd positions, of values that are very large or very small'
 _EXACT = ('--weight_bit', '16', '--activation_bit', '16', '--simulate_dpu', '0', '--adjust_shift_bias', '0',
           '--adjust_shift_cut', '0', '--align_concat', '2', '--align_pool', '2')
@@ -32,14 +32,14 @@ _OPTIONS = (
     '--bias_bit 12', '--positions_by mse', '--positions_by entropy', '--arch_type DPUCADF8H', '--target_type DPUCZDX8G',
     '--skip_check 1', '--strict', '--scale_all_avgpool 0', '--simulate_dpu 0', '--add_shapes 0', '--align_rule output',
     '--include_fast_ft 1', '--effort standard', '--effort high', '--calib_iter 3')
-# How often each attack on a frozen network is made, and on one that is trained.
+# Frequencies of the attacks on frozen and on trained networks.
 _FROZEN = ('exact',) * 8 + ('quantize',) * 6 + ('convert',) * 4 + ('inspect',) * 4 + ('dump',) * 4 + ('update',) * 2 + (
     'onnx',) * 2 + ('sensitivity', 'quantize again', 'other file')
 _TRAINED = ('deploy meta',) * 3 + ('deploy checkpoint',) * 4 + ('train',) * 3 + ('eval',) * 2 + ('history',) * 2 + ('inspect',)
 
 
 def specimen(seed):
-    """The name of what the trial with this seed damages: each sixth one is a trained network."""
+    """The specimen that the trial of a seed damages: every sixth is a trained network."""
     names = specimens.TRAINED if seed % 6 == 5 else specimens.FROZEN
     return names[seed // 6 % len(names)] if seed % 6 == 5 else names[(seed - seed // 6) % len(names)]
 
@@ -49,13 +49,13 @@ def run(seed, directory, begin):
 
     Args:
       directory: where the specimens are.
-      begin: is told the name of each part.
+      begin: function to call with the name of each part.
     """
     return _Trial(seed, directory, begin).run()
 
 
 class _Trial:
-    """A trial works in the empty working directory. `random` decides all of it."""
+    """A trial in the empty working directory, driven by `random`."""
 
     def __init__(self, seed, directory, begin):
         self._name, self._begin, self._directory = specimen(seed), begin, directory
@@ -98,7 +98,7 @@ class _Trial:
         module.batch = lambda step: specimens.batch(self._files['inputs'], step, self._images)
         sys.modules[_MODULE] = module
         stream = io.StringIO()
-        warnings = logging.StreamHandler(stream)  # that of TensorFlow keeps to the stderr that it began with
+        warnings = logging.StreamHandler(stream)  # TensorFlow's handler keeps the original stderr
         tf.get_logger().addHandler(warnings)
         with contextlib.redirect_stderr(stream), contextlib.redirect_stdout(io.StringIO()):
             try:
@@ -110,7 +110,7 @@ class _Trial:
         tf.reset_default_graph()
         return status, stream.getvalue()
 
-    # What the command gets
+    # Inputs of the command
 
     def _write(self, name, data):
         with open(name, 'wb') as stream:
@@ -122,7 +122,7 @@ class _Trial:
             return stream.read()
 
     def _graph(self, kind):
-        """The name of a file of a damaged GraphDef, which is kept as `_damaged` where it is one."""
+        """The name of a file with a damaged GraphDef, which is kept as `_damaged` if it can be parsed."""
         graph_def, how = tf.GraphDef.FromString(self._read(kind)), self._random.random()
         if how < .8:
             damage_graph(graph_def, self._random)
@@ -144,7 +144,7 @@ class _Trial:
         return self._write('graph.meta', data if how < .8 else damage_bytes(data, self._random))
 
     def _checkpoint(self, kind, damage):
-        """The prefix of a copy of a checkpoint, of which one file is damaged, or the tensors are."""
+        """The prefix of a copy of a checkpoint with one damaged file, or with damaged tensors."""
         prefix = self._files[kind]
         if damage and self._random.random() < .5:
             return _other_tensors(prefix, self._random)
@@ -214,7 +214,7 @@ class _Trial:
         return ['update', '--input_frozen_graph', self._graph('quantized')]
 
     def _other_file(self):
-        """What need not be a file of TensorFlow at all, given to a command as its file."""
+        """An arbitrary file given to a command."""
         data = self._random.choice((b'', bytes(100), b'hello\n', b'node {', self._read('float')))
         self._write('any', damage_bytes(data, self._random))
         command = self._random.choice(('quantize', 'inspect', 'dump', 'update', 'deploy'))
@@ -258,7 +258,7 @@ class _Trial:
                 return findings.of_traceback('uncoded', findings.text_of(error))
         return Outcome('done')
 
-    # What the command gave
+    # Results of the command
 
     def _listing(self):
         return {os.path.join(folder, name) for folder, _, names in os.walk('.') for name in names}
@@ -270,7 +270,7 @@ class _Trial:
         for path in written + [arguments[2]] * (attack == 'update' and self._damaged is not None):
             self._begin('loading what {} wrote'.format(attack))
             error = models.loading_error(path)
-            if error and not (attack == 'update' and unknown_ops(self._damaged, self._damaged.node)):  # they may be the user's
+            if error and not (attack == 'update' and unknown_ops(self._damaged, self._damaged.node)):  # the user's
                 return Outcome('does not load', '{}: {}'.format(attack, error.partition(':')[0]), error[:500])
             compares = attack in ('exact', 'onnx') or '--convert_datatype' in arguments
             if self._damaged is not None and compares and not any(words in text for words in _TOLD):
@@ -282,7 +282,7 @@ class _Trial:
         self._begin('running the float graph')
         try:
             expected = models.run(self._damaged, self._files['outputs'], feed)
-        except Exception:  # only skip_check takes such a graph
+        except Exception:  # only skip_check accepts such a graph
             return Outcome('done')
         self._begin('running what {} wrote'.format(attack))
         try:
@@ -298,7 +298,7 @@ def _extensions(paths):
 
 
 def _other_tensors(prefix, random):
-    """Writes a checkpoint in which some tensors are missing, or have other values, shapes or types."""
+    """Writes a checkpoint with some tensors missing, or with other values, shapes or types."""
     reader = tf.train.load_checkpoint(prefix)
     tensors = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     for _ in range(random.choice((1, 1, 2))):

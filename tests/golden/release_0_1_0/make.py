@@ -1,6 +1,6 @@
-"""Made the files of this folder with release 0.1.0, from the root of the project: python -m tests.golden.release_0_1_0.make
+"""The script that made the files of this folder with release 0.1.0: python -m tests.golden.release_0_1_0.make
 
-It is here to show how. Do not run it again: see README.md.
+It documents their origin. Do not run it again: see README.md.
 """
 import glob
 import gzip
@@ -19,7 +19,7 @@ _MORE = release.STEPS, release.MORE
 
 
 def _write(name, data):
-    """Packed, so that no file has a date in it and the folder stays small."""
+    """Packed without dates, so that the folder stays small and repeatable."""
     with open(release.stored(name + '.gz'), 'wb') as raw, gzip.GzipFile('', 'wb', 9, raw, mtime=0) as stream:
         stream.write(data)
 
@@ -45,7 +45,7 @@ def _float_checkpoint():
 
 
 def _train(name):
-    """Writes the checkpoint of a case with its MetaGraph; returns what is expected of going on."""
+    """Writes the checkpoint of a case with its MetaGraph; returns the expected results of continuing from it."""
     with tf.Graph().as_default(), tf.Session(config=release.SESSION) as session:
         tf.set_random_seed(2)
         float_saver = release.build_training(name)
@@ -63,7 +63,7 @@ def _train(name):
 
 
 def _evaluate(name):
-    """Writes the MetaGraph of the evaluation and what is deployed; returns what is expected of these."""
+    """Writes the MetaGraph of the evaluation and the deployed files; returns the expected results of both."""
     with tf.Graph().as_default(), tf.Session(config=release.SESSION) as session:
         release.build_evaluation(name)
         saver = tf.train.Saver()
@@ -78,7 +78,7 @@ def _evaluate(name):
 
 
 def _quantize():
-    """Writes the models of the frozen float graph; returns what is expected of these."""
+    """Writes the models of the frozen float graph; returns their expected results."""
     model = tf.GraphDef.FromString(release.read(release.quantize_float_graph()))
     _write('frozen_model.pb', _canonical(model))
     _write('frozen_model.onnx', release.read(release.quantize_float_graph(output_format='onnx')))
@@ -87,7 +87,7 @@ def _quantize():
 
 
 def _fit():
-    """Writes the weights of a tf.keras model, with its positions; returns what is expected of going on."""
+    """Writes the weights of a tf.keras model, with its positions; returns the expected results of continuing."""
     model = release.build_keras()
     release.fit_keras(model, 0, release.STEPS)
     model.save_weights(os.path.abspath(release.KERAS_WEIGHTS))

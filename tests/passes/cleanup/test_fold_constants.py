@@ -1,25 +1,16 @@
-"""Constant folding: what is evaluated, what stays, and the names and forms of the results."""
+"""Constant folding: which nodes are evaluated, and the names and forms of the results."""
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import nodes, ops, run, values
+from tests.passes.checking import apply_and_run, config, nodes, ops, value_of, values
 from tests.passes.folded_networks import graph_of, inputs_of
 from vai_q_tf.graph.view import SOURCE_NODES
-from vai_q_tf.passes.cleanup.fold_constants import fold_constants, fold_parameters
+from vai_q_tf.passes.cleanup.fold_constants import evaluate_folded, fold_constants, fold_parameters
+from vai_q_tf.passes.folding.fold_batch_norms import fold_batch_norms
 
 
-def _fold(build, protected=(), a_pass=fold_constants):
-    graph_def = graph_of(build)
-    protected = frozenset(('x', 'out') + tuple(protected))
-    result = a_pass(graph_def, protected, None)
-    assert a_pass(result, protected, None) is result
-    x = values(2, 4)
-    np.testing.assert_array_equal(run(graph_def, ['out'], {'x': x})[0], run(result, ['out'], {'x': x})[0])
-    return result
-
-
-def _value(graph_def, name):
-    return tf.make_ndarray(nodes(graph_def)[name].attr['value'].tensor)
+def _fold(build, *protected, a_pass=fold_constants):
+    return apply_and_run(a_pass, graph_of(build), values(2, 4), ('out',) + protected)
 
 
 def _input():
@@ -32,11 +23,11 @@ def test_only_the_last_node_of_a_constant_part_gets_a_value():
         tf.multiply(_input(), folded, name='out')
     result = _fold(build)
     assert inputs_of(result) == {'x': [], 'folded': [], 'out': ['x', 'folded']}
-    np.testing.assert_allclose(_value(result, 'folded'), np.exp([1, 2, 3, 4]) + 1, rtol=1e-6)
-    assert list(nodes(result)['folded'].attr[SOURCE_NODES].list.s) == []  # of two constants: it stands for none
+    np.testing.assert_allclose(value_of(result, 'folded'), np.exp([1, 2, 3, 4]) + 1, rtol=1e-6)
+    assert list(nodes(result)['folded'].attr[SOURCE_NODES].list.s) == []  # of two constants it replaces none
 
 
-def test_weights_that_are_cast_stand_for_the_constant():
+def test_weights_that_are_cast_replace_the_constant():
     def build():
         stored = tf.constant(values(4, 2).astype(np.float16), name='w')
         tf.matmul(_input(), tf.cast(stored, tf.float32, name='cast'), name='out')
@@ -51,7 +42,7 @@ def test_shapes_of_inputs_stay():
     assert ops(result) == ['Pack', 'Reshape', 'Shape', 'StridedSlice']
 
 
-def test_shapes_of_constants_do_not():
+def test_shapes_of_constants_are_folded():
     def build():
         tf.reshape(_input(), tf.shape(tf.ones([4, 2], name='c')), name='out')
     assert ops(_fold(build)) == ['Reshape']
@@ -63,24 +54,24 @@ def test_random_numbers_stay():
     assert 'RandomUniform' in ops(_fold(build))
 
 
-def test_outputs_of_one_node_become_constants_of_their_own():
+def test_outputs_of_one_node_become_separate_constants():
     def build():
         left, right = tf.split(tf.constant(values(8), name='c'), 2, name='parts')
         tf.add(tf.multiply(_input(), right), left, name='out')
     result = _fold(build)
     assert ops(result) == ['AddV2', 'Mul'] or ops(result) == ['Add', 'Mul']
-    np.testing.assert_array_equal(_value(result, 'parts/output_1'), values(8)[4:])
+    np.testing.assert_array_equal(value_of(result, 'parts/output_1'), values(8)[4:])
 
 
-def test_kept_constant_parts_keep_their_name():
+def test_protected_nodes_keep_their_name():
     def build():
         tf.multiply(tf.constant(3.0), 2.0, name='six')
         tf.multiply(_input(), 2.0, name='out')
-    result = _fold(build, protected=['six'])
-    assert nodes(result)['six'].op == 'Const' and _value(result, 'six') == 6
+    result = _fold(build, 'six')
+    assert nodes(result)['six'].op == 'Const' and value_of(result, 'six') == 6
 
 
-def test_large_results_of_small_constants_stay_but_for_weights():
+def test_large_results_of_small_constants_stay_unless_they_are_weights():
     def build():
         x = _input()
         big = tf.fill(tf.constant([1000, 4000]), 0.5, name='big')
@@ -90,15 +81,21 @@ def test_large_results_of_small_constants_stay_but_for_weights():
     assert result['big'].op == 'Fill' and result['w'].op == 'Const'
 
 
-def test_what_cannot_be_evaluated_stays(caplog):
+def test_folded_parameters_are_evaluated_whatever_their_size():
     def build():
-        _input()
-        tf.add(tf.gather(tf.constant(values(4)), tf.constant([9])), 0., name='broken')
-        tf.multiply(_input_again(), tf.constant([1., 2.])[0] + 1, name='out')
+        x = tf.placeholder(tf.float32, [None, 1], name='x')
+        y = tf.matmul(x, tf.constant(0.5, shape=[1, 2700000]))
+        tf.identity((y + 1.0) * 2.0, name='out')
+    protected = frozenset(['x', 'out'])
+    result = evaluate_folded(fold_batch_norms(graph_of(build), protected, config()), protected, config())
+    assert ops(result) == ['BiasAdd', 'Identity', 'MatMul']
 
-    def _input_again():
-        return tf.get_default_graph().get_tensor_by_name('x:0')
-    result = _fold(build, protected=['broken'])
+
+def test_nodes_whose_evaluation_fails_stay():
+    def build():
+        tf.multiply(_input(), tf.constant([1., 2.])[0] + 1, name='out')
+        tf.add(tf.gather(tf.constant(values(4)), tf.constant([9])), 0., name='broken')
+    result = fold_constants(graph_of(build), frozenset(['x', 'out', 'broken']), config())
     assert nodes(result)['broken'].op in ('Add', 'AddV2') and 'GatherV2' in ops(result)
     assert inputs_of(result)['out'][1].startswith('add') and not inputs_of(result)[inputs_of(result)['out'][1]]
 
@@ -107,15 +104,14 @@ def test_axis_of_concat_is_a_single_number():
     def build():
         x = _input()
         tf.concat([x, x], tf.constant([0, 1])[1], name='out')
-    graph_def = graph_of(build)
-    result = fold_constants(graph_def, frozenset(['x', 'out']), None)
+    result = _fold(build)
     axis = nodes(result)[inputs_of(result)['out'][-1]].attr['value'].tensor
     assert list(axis.int_val) == [1] and not axis.tensor_content
     stored = tf.GraphDef.FromString(result.SerializeToString())
     tensor = nodes(stored)[inputs_of(result)['out'][-1]].attr['value'].tensor
     del tensor.int_val[:]
     tensor.tensor_content = np.int32(1).tobytes()
-    again = fold_constants(stored, frozenset(['x', 'out']), None)
+    again = fold_constants(stored, frozenset(['x', 'out']), config())
     assert list(nodes(again)[inputs_of(result)['out'][-1]].attr['value'].tensor.int_val) == [1]
 
 

@@ -48,14 +48,15 @@ def test_an_open_condition_stays():
         np.testing.assert_array_equal(run(result, ['out'], feeds)[0], run(graph_def, ['out'], feeds)[0])
 
 
-def test_which_branch_a_merge_took():
+@pytest.mark.parametrize('taken', [False, True])
+def test_which_branch_a_merge_took(taken):
     def build():
         x = _input()
         off, on = tf.raw_ops.Switch(data=x, pred=tf.constant(True))
-        merged, index = tf.raw_ops.Merge(inputs=[off * 2.0, on * 3.0])
-        tf.multiply(merged, tf.cast(index, tf.float32), name='out')
-    result = optimised(graph_of(build))
-    assert 'Merge' not in ops(result)
+        merged, index = tf.raw_ops.Merge(inputs=[off * 2.0, on * 3.0], name='merge')
+        offset = tf.constant(values(4), name='merge/value_index' if taken else None)
+        tf.add(tf.multiply(merged, tf.cast(index, tf.float32)), offset, name='out')
+    assert 'Merge' not in ops(optimised(graph_of(build)))
 
 
 def test_loops_stay():

@@ -1,22 +1,15 @@
-"""Constants that several ops read: one for each that quantizes it."""
-import numpy as np
+"""Constants with several readers: a copy for each reader that quantizes it."""
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import nodes, run, values
+from tests.passes.checking import apply_and_run, nodes, values
 from tests.passes.folded_networks import graph_of, inputs_of
 from vai_q_tf.graph.view import SOURCE_NODES
 from vai_q_tf.passes.cleanup.separate_shared_constants import separate_shared_constants
 
 
-def _apply(build, protected=()):
-    graph_def = graph_of(build)
-    protected = frozenset(('x', 'out') + tuple(protected))
-    result = separate_shared_constants(graph_def, protected, None)
-    assert separate_shared_constants(result, protected, None) is result
-    x = values(2, 4, 4, 2)
-    np.testing.assert_array_equal(run(graph_def, ['out'], {'x': x})[0], run(result, ['out'], {'x': x})[0])
-    return result
+def _apply(build, *protected):
+    return apply_and_run(separate_shared_constants, graph_of(build), values(2, 4, 4, 2), ('out',) + protected)
 
 
 def _image():
@@ -53,7 +46,7 @@ def test_every_reader_gets_its_own(use):
     assert list(nodes(result)['shared_2'].attr[SOURCE_NODES].list.s) == [b'shared']
 
 
-def test_what_is_not_quantized_shares_a_copy():
+def test_readers_that_do_not_quantize_it_share_a_copy():
     def build():
         w = _weights(2)
         y = tf.nn.bias_add(_image(), w)
@@ -63,10 +56,10 @@ def test_what_is_not_quantized_shares_a_copy():
     assert inputs_of(result)['Sum'][0] == inputs_of(result)['Max'][0] == 'shared_1'
 
 
-def test_a_kept_constant_is_left_to_others():
+def test_a_protected_constant_is_copied():
     def build():
         tf.nn.bias_add(_image(), _weights(2), name='out')
-    assert inputs_of(_apply(build, protected=['shared']))['out'][1] == 'shared_1'
+    assert inputs_of(_apply(build, 'shared'))['out'][1] == 'shared_1'
 
 
 def test_computed_operands_are_not_copied():

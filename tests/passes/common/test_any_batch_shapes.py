@@ -1,4 +1,4 @@
-"""Shapes that are known whatever the batch."""
+"""Shapes that hold for every batch size."""
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
@@ -13,15 +13,15 @@ def _view(build):
     return GraphView(note_any_batch_shapes(graph_def, (), QuantizeConfig(['x'], ['y'], [[-1, 4, 6, 3]])))
 
 
-def test_what_is_computed_of_other_sizes_is_known():
+def test_sizes_computed_from_other_dimensions_are_known():
     view = _view(lambda x: tf.image.resize_bilinear(x, 2 * tf.shape(x)[1:3], name='y'))
     assert view.shape('y') == [-1, 8, 12, 3] and view.shape('x') == [-1, 4, 6, 3]
 
 
-def test_what_is_computed_of_the_batch_is_not():
+def test_sizes_computed_from_the_batch_are_unknown():
     assert _view(lambda x: tf.reshape(x, [2 * tf.shape(x)[0], -1], name='y')).shape('y') == [-1, 36]
     assert _view(lambda x: tf.reshape(x, tf.concat([[4], tf.shape(x)[:1], [-1]], 0), name='y')).shape('y') == [4, -1, 18]
 
 
 def test_a_graph_that_takes_one_batch_is_returned_as_it_is():
-    assert _view(lambda x: tf.add_n(tf.split(x, 5, 0), name='y')).shape('y') is None  # nothing was noted
+    assert _view(lambda x: tf.add_n(tf.split(x, 5, 0), name='y')).shape('y') is None  # no shapes are noted

@@ -1,4 +1,4 @@
-"""Noted shapes: from the placeholders, without the values of weights, and what does not fit."""
+"""Shape inference: from the placeholders, without the values of weights, and shapes that do not fit."""
 import pytest
 import tensorflow.compat.v1 as tf
 

@@ -1,15 +1,15 @@
-"""Parameters: what depends on constants only, what of it is known, and what it is."""
+"""Parameters: nodes that depend on constants only, and their values."""
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from tests.passes.checking import values
 from tests.passes.folded_networks import graph_of
 from vai_q_tf.graph.view import STANDS_FOR, GraphView
-from vai_q_tf.passes.common.parameters import evaluate, has_variables, known_nodes, static_nodes
+from vai_q_tf.passes.common.parameters import computed_floats, evaluate, has_variables, known_nodes, static_nodes
 
 
 def _variable(graph_def, *names):
-    """The GraphDef with these Consts standing for variables."""
+    """The GraphDef whose Consts `names` represent variables."""
     for node in graph_def.node:
         if node.name in names:
             node.attr[STANDS_FOR].s = node.name.encode()
@@ -29,7 +29,7 @@ def test_static_nodes_depend_on_constants_only():
     assert static_nodes(view) == {'w', 'two', 'scaled', 'log', 'table'}
 
 
-def test_what_feeds_random_numbers_and_control_flow_are_not_static():
+def test_placeholders_random_numbers_and_control_flow_are_not_static():
     def build():
         one = tf.constant(1.0, name='one')
         tf.placeholder_with_default(one, [], name='fed')
@@ -45,7 +45,7 @@ def test_what_feeds_random_numbers_and_control_flow_are_not_static():
                    for name in static)
 
 
-def test_what_waits_for_others_is_static_where_branches_count():
+def test_nodes_with_control_inputs_are_static_if_branches_count():
     def build():
         x = tf.placeholder(tf.float32, [], name='x')
         with tf.control_dependencies([x]):
@@ -56,13 +56,23 @@ def test_what_waits_for_others_is_static_where_branches_count():
     assert {'late', 'six'} <= static_nodes(view, in_branches=True)
 
 
-def test_known_are_those_that_no_variable_is_part_of():
+def test_values_that_depend_on_variables_are_unknown():
     graph_def = _variable(graph_of(_network), 'w')
     view = GraphView(graph_def)
     static = static_nodes(view)
     assert static == {'w', 'two', 'scaled', 'log', 'table'}
     assert known_nodes(view, static) == {'two', 'log', 'table'}
     assert known_nodes(view, {'two', 'scaled'}) == {'two'}
+
+
+def test_computed_floats():
+    def build():
+        x = tf.placeholder(tf.float32, [4], name='x')
+        tf.add(tf.multiply(x, tf.multiply(2.0, 3.0, name='six'), name='scaled'), 1.0, name='sum')
+        tf.multiply(tf.cast(x, tf.int32), 2, name='integer')
+        tf.cond(tf.reduce_sum(x) > 0, lambda: tf.multiply(x, 2.0), lambda: x, name='branch')
+    view = GraphView(graph_of(build))
+    assert list(computed_floats(view, ('Mul', 'Add'), static_nodes(view))) == ['scaled', 'sum']
 
 
 def test_whether_there_are_variables():
@@ -82,14 +92,14 @@ def test_values_of_tensors():
     assert evaluate(graph_def, GraphView(graph_def), []) == {}
 
 
-def test_what_does_not_fit_is_not_evaluated():
+def test_tensors_that_do_not_fit_are_not_evaluated():
     graph_def = graph_of(_network)
     found = evaluate(graph_def, GraphView(graph_def), ['scaled', 'table'], lambda tensor: tensor.shape.ndims == 1)
     assert set(found) == {'table'}
     np.testing.assert_allclose(found['table'], np.exp(values(4, seed=1)), rtol=1e-6)
 
 
-def test_what_fails_leaves_the_others_their_values():
+def test_a_failure_does_not_affect_other_values():
     def build():
         tf.gather(tf.constant(values(4)), tf.constant([9]), name='broken')
         tf.multiply(tf.constant([1.0, 2.0]), 3.0, name='fine')

@@ -29,7 +29,7 @@ def test_another_slope_stays_with_a_warning(alpha, monkeypatch):
 
 
 @pytest.mark.parametrize('alpha', [26 / 256, 0.0, 1.0, 2.0])
-def test_no_warning_without_need(alpha, monkeypatch):
+def test_slopes_without_a_warning(alpha, monkeypatch):
     monkeypatch.setattr(tf.logging, 'warning', lambda *args: pytest.fail())
     graph_def = _graph(alpha)
     assert apply(adjust_leaky_relu, graph_def, ['x', 'out']) is graph_def

@@ -29,7 +29,7 @@ def test_a_global_mean_is_average_pooling(axes, keep):
 
 
 @pytest.mark.parametrize('keep', [False, True])
-def test_a_kept_mean_keeps_name_and_meaning(keep):
+def test_a_protected_mean_keeps_name_and_meaning(keep):
     result = apply(mean_to_average_pool, _mean([1, 2], keep), ['x', 'm'])
     assert nodes(result)['m'].op == ('AvgPool' if keep else 'Squeeze')
     assert keep or nodes(result)['m/avgpool'].op == 'AvgPool'
@@ -53,7 +53,7 @@ def test_other_means_stay(axes, shape, dtype):
     assert apply(mean_to_average_pool, graph_def, ['x', 'out']) is graph_def
 
 
-def test_axes_that_are_computed_stay():
+def test_a_mean_over_computed_axes_stays():
     def build():
         axes = tf.placeholder(tf.int32, [2], name='axes')
         tf.reduce_mean(tf.placeholder(tf.float32, [None, 6, 5, 3], name='x'), axes, keepdims=True, name='out')

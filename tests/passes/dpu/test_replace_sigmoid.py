@@ -27,7 +27,7 @@ def test_a_sigmoid():
 
 
 @pytest.mark.parametrize('swapped', [False, True])
-def test_a_swish_and_a_kept_sigmoid(swapped):
+def test_a_swish_and_a_protected_sigmoid(swapped):
     def build():
         x = tf.placeholder(tf.float32, [None, 50], name='x')
         s = tf.sigmoid(x, name='s')

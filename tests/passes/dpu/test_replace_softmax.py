@@ -1,4 +1,4 @@
-"""The hard softmax against its formulas in NumPy and against the exact softmax."""
+"""The hard softmax, compared with its formulas in NumPy and with the exact softmax."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -74,7 +74,7 @@ def test_large_logits_do_not_overflow(x):
     assert np.abs(out - _softmax(np.float32(x))).max() < 0.01
 
 
-def test_a_kept_softmax_keeps_its_name():
+def test_a_protected_softmax_keeps_its_name():
     result = apply(replace_softmax, _graph(None, 10), ['x', 's'])
     x = values(4, 10)
     np.testing.assert_array_equal(run(result, ['s'], {'x': x})[0], _hard_softmax(x))
@@ -97,7 +97,7 @@ def test_an_unknown_number_of_classes_stays(shape):
     assert apply(replace_softmax, graph_def, ['x', 's']) is graph_def
 
 
-def test_the_compiler_finds_it_by_casts_of_constants():
+def test_the_casts_by_which_the_compiler_recognises_it():
     found = nodes(apply(replace_softmax, _graph(None, 10), ['x', 'out']))
     for name in ['exp_poly/poly_approx/alpha_{}'.format(number) for number in range(4)] + ['reciprocal/add/ones']:
         casts = [node for node in found.values() if 's/' + name in node.input]

@@ -1,4 +1,4 @@
-"""The factor behind average pooling."""
+"""The factor between the DPU's average pooling and the exact one."""
 import os
 import re
 from fractions import Fraction
@@ -19,7 +19,7 @@ def _pool(kernel, data_format='NHWC'):
     return frozen(build)
 
 
-# What the original was measured to multiply by.
+# Measured in models of the Vitis AI quantizer.
 @pytest.mark.parametrize('height,width,expected', [
     (3, 3, 0.984375), (5, 5, 0.9765625), (6, 6, 0.984375), (7, 7, 1.0048828125), (14, 14, 1.0048828125),
     (9, 9, 0.99865723), (10, 10, 1.0009766), (11, 11, 1.0043945), (12, 12, 1.0019531), (13, 13, 1.0005493),
@@ -32,7 +32,7 @@ def test_factors(height, width, expected):
 
 
 @pytest.mark.parametrize('size', [(2, 3), (9, 9), (21, 21), (30, 31), (97, 89), (251, 256)])
-def test_no_reciprocal_of_that_many_bits_is_nearer(size):
+def test_no_other_reciprocal_of_so_many_bits_is_nearer(size):
     elements = size[0] * size[1]
     chosen = Fraction(float(factor(*size))) / elements
     limit = 128 * elements
@@ -68,7 +68,7 @@ def test_the_result_is_scaled(data_format):
         np.testing.assert_array_equal(out, pooled * np.float32(0.99975586))
 
 
-def test_a_kept_pool_has_the_scaled_result():
+def test_a_protected_pool_has_the_scaled_result():
     graph_def = _pool([3, 3])
     result = apply(scale_average_pools, graph_def, ['x', 'p'])
     assert nodes(result)['p'].op == 'Mul' and nodes(result)['p/avgpool'].op == 'AvgPool'
@@ -76,7 +76,7 @@ def test_a_kept_pool_has_the_scaled_result():
     np.testing.assert_array_equal(run(result, ['p'], x)[0], run(graph_def, ['p'], x)[0] * np.float32(0.984375))
 
 
-def test_a_factor_of_one_is_multiplied_with_too():
+def test_a_factor_of_one_is_inserted_as_well():
     assert ops(apply(scale_average_pools, _pool([4, 4]), ['x', 'out'])) == ['AvgPool', 'Identity', 'Mul']
 
 
@@ -89,7 +89,7 @@ def test_which_sizes(kernel, every, scaled):
 
 
 @pytest.mark.parametrize('swapped', [False, True])
-def test_a_multiplication_of_the_network_is_not_taken_for_the_factor(swapped):
+def test_a_multiplication_in_the_network_is_not_the_factor(swapped):
     def build():
         pool = tf.nn.avg_pool2d(tf.placeholder(tf.float32, [None, 6, 6, 3], name='x'), 3, 3, 'VALID', name='p')
         half = tf.constant(0.5)
@@ -101,8 +101,8 @@ def test_a_multiplication_of_the_network_is_not_taken_for_the_factor(swapped):
 @pytest.mark.parametrize('padding', ['SAME', 'VALID'])
 @pytest.mark.parametrize('size', [(6, 6), (7, 6), (6, 9)])
 @pytest.mark.parametrize('kernel, stride', [((1, 1), 2), ((2, 2), 2), ((3, 3), 1), ((3, 3), 3), ((1, 3), 3), ((2, 3), 4)])
-def test_a_border_that_the_dpu_averages_otherwise_is_told(caplog, kernel, stride, size, padding, data_format):
-    """It is there where the sum of a window of ones is less than the size of the window."""
+def test_a_warning_about_windows_beyond_the_border(caplog, kernel, stride, size, padding, data_format):
+    """There a window of ones sums up to less than its size."""
     def pool(x, name=None):
         window, strides = list(kernel), [stride, stride]
         window, strides = [([1, 1] + two if data_format == 'NCHW' else [1] + two + [1]) for two in (window, strides)]
@@ -119,7 +119,7 @@ def test_a_border_that_the_dpu_averages_otherwise_is_told(caplog, kernel, stride
     assert ('cells inside: p.' in caplog.text) == (sums.min() < np.prod(kernel))
 
 
-def test_a_border_that_may_be_there_is_told(caplog):
+def test_a_warning_about_overlapping_windows_of_an_unknown_size(caplog):
     def build():
         x = tf.placeholder(tf.float32, [None, None, None, 3], name='x')
         x = tf.nn.avg_pool2d(x, 3, 1, 'SAME', name='overlapping')

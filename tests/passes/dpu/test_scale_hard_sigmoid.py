@@ -1,4 +1,4 @@
-"""The factor behind hard sigmoids."""
+"""The factor between the DPU's hard sigmoid and the exact one."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -42,7 +42,7 @@ def test_a_hard_sigmoid_is_scaled(form, protected, add):
 
 
 @pytest.mark.parametrize('offset', [[3.0] * 50, 3.0002])
-def test_constants_are_read_by_value(offset):
+def test_constants_of_other_shapes_and_near_values(offset):
     assert ops(apply(scale_hard_sigmoid, _graph('multiplied', offset), ['x', 'out'])).count('Mul') == 3
 
 

@@ -1,4 +1,4 @@
-"""Large pools as chains of small ones that compute the same."""
+"""Large pools as chains of small pools that compute the same."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -16,7 +16,7 @@ def _pool(op, size, kernel, strides, padding='VALID', batch=None):
 
 
 def _windows(graph_def):
-    """The windows of the chain that ends with p."""
+    """The windows of the chain whose last pool is p."""
     found, name = [], 'p'
     while name != 'x':
         node = nodes(graph_def)[name]
@@ -30,7 +30,7 @@ def _windows(graph_def):
 @pytest.mark.parametrize('size,kernel,strides,padding,windows', [
     ((32, 32), [32, 32], [1, 1], 'VALID', [(4, 4), (8, 8)]),
     ((24, 30), [24, 30], [24, 30], 'VALID', [(4, 5), (6, 6)]),
-    ((65, 99), [32, 32], [32, 32], 'VALID', [(4, 4), (8, 8)]),  # whole windows only, the rest is not looked at
+    ((65, 99), [32, 32], [32, 32], 'VALID', [(4, 4), (8, 8)]),  # whole windows only; the rest is not pooled
     ((64, 64), [32, 32], [32, 32], 'SAME', [(4, 4), (8, 8)]),
     ((24, 24), [24, 24], [40, 24], 'SAME', [(4, 4), (6, 6)]),
     ((31, 32), [31, 32], [3, 2], 'VALID', [(1, 4), (31, 8)]),

@@ -1,4 +1,4 @@
-"""Cross-layer equalization: the function stays, the ranges come together, the formulas are those of a few lines of NumPy."""
+"""Cross-layer equalization: the function stays, ranges become equal, and the steps are those of a few lines of NumPy."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -34,7 +34,7 @@ def _weights(graph_def):
 
 
 def _equalize(graph_def, protected=('x', 'out'), **fields):
-    """The result, after checks: the input is as it was, shapes, names and ops stay, but for Relu6."""
+    """The result, after checks: the graph is unchanged; shapes and names stay."""
     before = graph_def.SerializeToString(deterministic=True)
     result = equalize_layers(graph_def, frozenset(protected), config(do_cle=1, **fields))
     assert graph_def.SerializeToString(deterministic=True) == before
@@ -133,7 +133,7 @@ def test_three_layers_follow_the_formulas():
 @pytest.mark.parametrize('first,second,expected', [
     ([1.0, 1.0], [4.0, 0.04], [2.0, 0.2]),  # sqrt(T / H)
     ([1e-6, 1.0], [1e3, 1.0], [1e4, 1.0]),  # 100 in each of two steps, then below 0.5
-    ([0.1, 0.2], [0.3, 0.29], [1.0, 1.0]),  # below 0.5 together
+    ([0.1, 0.2], [0.3, 0.29], [1.0, 1.0]),  # less than 0.5 together
     ([0.0, 1.0], [2.0, 1.0], [100.0, 1.0]),
     ([1.0, 1.0], [0.0, 1.0], [0.01, 1.0]),
 ])
@@ -149,7 +149,7 @@ def test_scales_and_their_limits(first, second, expected):
         assert b == pytest.approx(second[channel] / scale, rel=1e-5)
 
 
-def test_a_second_run_changes_next_to_nothing():
+def test_a_second_run_changes_little():
     def build():
         _conv(tf.nn.relu(_conv(tf.nn.relu(_conv(_input(), 3, 6, 'a')), 6, 5, 'b')), 5, 4, 'out')
     once = _equalize(frozen(build))
@@ -210,13 +210,13 @@ def test_a_convolution_before_a_fully_connected_layer(reshape):
 def test_a_relu6_becomes_a_relu_within_a_pair_only():
     def build():
         y = tf.nn.relu6(_conv(_input(), 3, 6, 'a'), name='between')
-        y = tf.nn.relu6(_conv(y, 6, 4, 'b'), name='behind')
+        y = tf.nn.relu6(_conv(y, 6, 4, 'b'), name='after')
         y = tf.nn.relu6(y + 3.0, name='clipped') / 6.0
         tf.identity(y, name='out')
     graph_def = frozen(build)
     result = _equalize(graph_def)
     by_name = nodes(result)
-    assert [by_name[name].op for name in ('between', 'behind', 'clipped')] == ['Relu', 'Relu6', 'Relu6']
+    assert [by_name[name].op for name in ('between', 'after', 'clipped')] == ['Relu', 'Relu6', 'Relu6']
     _assert_changed(graph_def, result, 'a/w', 'b/w')
     x = values(2, 8, 8, 3) * np.float32(0.001)  # nothing reaches 6
     _assert_same_function(graph_def, result, x)
@@ -230,7 +230,7 @@ def test_a_relu6_of_a_pair_that_needs_no_scale_stays():
     assert _equalize(graph_def) is graph_def
 
 
-def test_a_relu6_cuts_where_it_is_not_to_be_replaced():
+def test_a_relu6_ends_the_chain_if_it_is_not_replaced():
     def build():
         y = tf.nn.relu6(_conv(_input(), 3, 6, 'a'), name='between')
         _conv(tf.nn.relu(_conv(y, 6, 4, 'b')), 4, 2, 'out')
@@ -265,7 +265,12 @@ def _shared_bias(x):
     return tf.nn.bias_add(_conv(tf.nn.relu(tf.nn.bias_add(_conv(x, 3, 4, 'a'), bias)), 4, 4, 'b'), bias)
 
 
-_CUTS = {
+def _reshaped_width(x):
+    y = tf.nn.conv2d(tf.transpose(x, [0, 3, 1, 2]), _constant(_uneven(3, 3, 3, 8), 'a'), 1, 'SAME', data_format='NCHW')
+    return tf.matmul(tf.reshape(y, [-1, 8]), _constant(_uneven(8, 4), 'b'))
+
+
+_ENDS = {
     'two_readers': _two_readers,
     'residual': _residual,
     'shared_weights': _shared_weights,
@@ -281,18 +286,19 @@ _CUTS = {
     'channels_padded': lambda x: _conv(tf.pad(_conv(x, 3, 6, 'a'), [[0, 0], [0, 0], [0, 0], [1, 0]]), 7, 4, 'b'),
     'pad_value': lambda x: _conv(tf.pad(_conv(x, 3, 6, 'a'), [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=1), 6, 4, 'b'),
     'computed_weights': lambda x: tf.nn.conv2d(_conv(x, 3, 6, 'a'), _constant(_uneven(3, 3, 6, 4), 'w') * 2, 1, 'SAME'),
+    'channels_first': _reshaped_width,
     'one_layer': lambda x: _conv(x, 3, 6, 'a'),
 }
 
 
-@pytest.mark.parametrize('case', sorted(_CUTS))
-def test_chains_are_cut(case):
-    graph_def = frozen(lambda: tf.identity(_CUTS[case](_input()), name='out'))
+@pytest.mark.parametrize('case', sorted(_ENDS))
+def test_where_chains_end(case):
+    graph_def = frozen(lambda: tf.identity(_ENDS[case](_input()), name='out'))
     assert _equalize(graph_def) is graph_def
 
 
 @pytest.mark.parametrize('protected', ['a', 'a/w', 'bias', 'add', 'relu'])
-def test_kept_nodes_cut(protected):
+def test_protected_nodes_end_the_chain(protected):
     def build():
         y = tf.nn.bias_add(_conv(_input(), 3, 6, 'a'), _constant(_uneven(6), 'bias'), name='add')
         _conv(tf.nn.relu(y, name='relu'), 6, 4, 'out')
@@ -319,8 +325,8 @@ def test_float64_stays():
     assert _equalize(graph_def) is graph_def
 
 
-def test_weights_alone_decide_where_biases_are_far_above_them():
-    """Raw pixels: weights of about 0.01 and biases of about 3, with which no channel would be scaled alike."""
+def test_scales_by_the_weights_alone():
+    """For raw pixels weights are about 0.01 and biases about 3; with the biases the ranges of the weights stay unequal."""
     with tf.Graph().as_default() as graph:
         first, bias = 0.01 * _uneven(3, 3, 3, 6), _RANDOM.uniform(2, 4, 6)
         y = tf.nn.bias_add(tf.nn.conv2d(_input(), _constant(first, 'w1'), 1, 'SAME', name='c1'), _constant(bias, 'b'))
@@ -339,8 +345,8 @@ def test_weights_alone_decide_where_biases_are_far_above_them():
 
 
 @pytest.mark.parametrize('dead', ['w1', 'w2'])
-def test_a_channel_that_is_almost_dead_is_not_blown_up(dead):
-    """Its bias, or what is before it, would set the position of the whole tensor."""
+def test_a_channel_that_is_almost_dead_is_not_scaled(dead):
+    """Its bias, or its weights in the first layer, would determine the position of the whole tensor."""
     values = {'w1': _RANDOM.uniform(-1, 1, (3, 3, 3, 6)), 'w2': _RANDOM.uniform(-1, 1, (3, 3, 6, 4))}
     if dead == 'w1':
         values['w1'][..., 2] *= 1e-5

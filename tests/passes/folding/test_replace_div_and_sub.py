@@ -27,13 +27,13 @@ def _graph(form, constant, computed=False, protected=(), other=None):
     return frozen(build)
 
 
-@pytest.mark.parametrize('kept', [False, True])
+@pytest.mark.parametrize('protected', [False, True])
 @pytest.mark.parametrize('computed', [False, True])
 @pytest.mark.parametrize('constant', _CONSTANTS)
 @pytest.mark.parametrize('form', _FORMS)
-def test_every_form(form, constant, computed, kept):
+def test_every_form(form, constant, computed, protected):
     graph_def = _graph(form, _CONSTANTS[constant], computed)
-    result = apply(replace_div_and_sub, graph_def, ['x', 'out'] + ['y'] * kept)
+    result = apply(replace_div_and_sub, graph_def, ['x', 'out'] + ['y'] * protected)
     result = evaluate_folded(result, frozenset(['x', 'out']), config())
     assert ops(result, 'Identity', *['Abs'] * computed) == _FORMS[form][1] and 'y' in nodes(result)
     x = values(5, 3, 4)
@@ -53,7 +53,7 @@ def test_a_parameter_is_computed_and_keeps_its_name(form, op):
 @pytest.mark.parametrize('computed', [False, True])
 @pytest.mark.parametrize('form, end', [('division', 'reciprocal'), ('difference', 'negative')])
 @pytest.mark.parametrize('why', ['read', 'protected', 'read twice'])
-def test_a_parameter_of_others_stays_for_them(form, end, why, computed):
+def test_other_readers_keep_the_parameter(form, end, why, computed):
     other = {'read': tf.add, 'protected': None, 'read twice': _FORMS[form][0]}[why]
     graph_def = _graph(form, [1.0, 2.0, 3.0, 4.0], computed, other=other)
     source = 'c/op' if computed else 'c'
@@ -67,7 +67,7 @@ def test_a_parameter_of_others_stays_for_them(form, end, why, computed):
         np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_a_constant_behind_an_identity():
+def test_a_constant_before_an_identity():
     def build():
         x = tf.placeholder(tf.float32, [None, 4], name='x')
         tf.divide(x, tf.identity(tf.constant([1.0, 2.0, 4.0, 8.0], name='c'), name='c/read'), name='out')
@@ -77,7 +77,7 @@ def test_a_constant_behind_an_identity():
     np.testing.assert_array_equal(constant_of(graph_def, 'c', ['x', 'out']), [1.0, 0.5, 0.25, 0.125])
 
 
-def test_what_is_no_float_arithmetic_with_a_constant_stays():
+def test_others_stay():
     def build():
         x, y = [tf.placeholder(tf.float32, [None, 4], name=name) for name in 'xy']
         tf.divide(x, y, name='quotient')

@@ -1,10 +1,11 @@
-"""Leaky relus and PReLUs in all spellings."""
+"""Leaky relus and PReLUs in all forms."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.passes.checking import apply, constant_of, frozen, nodes, ops, run, values
 from vai_q_tf.graph.view import SOURCE_NODES
+from vai_q_tf.passes.cleanup.fold_constants import fold_constants
 from vai_q_tf.passes.folding.replace_prelu import replace_prelu
 
 _SUMS = {
@@ -27,7 +28,7 @@ _PARTS = {'Add', 'AddV2', 'Relu', 'Neg', 'Mul', 'Identity'}
 
 
 def _graph(form, slopes, computed=False, **others):
-    """A network from x to out. computed: the slopes are computed by an op, so that they are not known."""
+    """A network from x to out. computed: an op computes the slopes, so that their values are unknown."""
     def build():
         x = tf.placeholder(tf.float32, [None, 3, 4], name='x')
         a = tf.constant(np.float32(slopes), name='alpha')
@@ -67,7 +68,7 @@ def test_a_slope_for_each_channel(form, shape, computed):
 
 @pytest.mark.parametrize('form', _SUMS)
 def test_the_names_are_the_same_whether_the_slopes_are_known(form):
-    """The product that is added reads the parameter of the same name, but for `alpha/op` standing for `alpha` here."""
+    """Apart from the name of the parameter, `alpha` or `alpha/op`."""
     found = []
     for computed in (False, True):
         result = apply(replace_prelu, _graph(form, _SLOPES, computed), ['x', 'out'])
@@ -104,7 +105,7 @@ def test_other_sums_are_sums_of_relus(form, slopes):
 @pytest.mark.parametrize('slopes_too', [False, True])
 @pytest.mark.parametrize('form', _FORMS)
 @pytest.mark.parametrize('slopes', [[0.1] * 4, _SLOPES])
-def test_what_others_read_stays_for_them(form, slopes, slopes_too):
+def test_nodes_with_other_readers_stay(form, slopes, slopes_too):
     graph_def = _graph(form, slopes)
     inner = [node.name for node in graph_def.node if node.op not in ('Placeholder', 'Const') and node.name != 'out']
     x = values(5, 3, 4, low=-9, high=9)
@@ -114,7 +115,7 @@ def test_what_others_read_stays_for_them(form, slopes, slopes_too):
         np.testing.assert_allclose(value, exact, rtol=1e-5, atol=1e-6)
 
 
-def test_what_only_looks_like_one_stays():
+def test_similar_forms_stay():
     def build():
         x, y = [tf.placeholder(tf.float32, [None, 4], name=name) for name in 'xy']
         tf.maximum(0.1 * x, y, name='clip')
@@ -161,19 +162,14 @@ def test_the_layer_of_keras(shared_axes, slope):
         session.run(alpha.initializer)
         alpha.load(slopes, session)
         graph_def = tf.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), ['out'])
-    graph_def = _with_constants(graph_def)
+    graph_def = fold_constants(graph_def, frozenset(['x', 'out']), None)
     result = replace_prelu(graph_def, frozenset(['x', 'out']), None)
     assert set(ops(result)) <= _PARTS
     data = values(5, 2, 3, 4, low=-9, high=9)
     np.testing.assert_allclose(run(result, ['out'], {'x': data})[0], _prelu(data, slopes), rtol=1e-5)
 
 
-def _with_constants(graph_def):
-    from vai_q_tf.passes.cleanup.fold_constants import fold_constants
-    return fold_constants(graph_def, frozenset(['x', 'out']), None)
-
-
-def test_names_of_the_parts():
+def test_names_of_the_new_nodes():
     graph_def = apply(replace_prelu, _graph('absolute', _SLOPES), ['x', 'out'])
     result = nodes(graph_def)
     total = result['out'].input[0]

@@ -1,14 +1,10 @@
-"""Shapes as constants."""
+"""Shapes that are computed at run time become constants."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import apply, frozen, nodes, ops, run, values
+from tests.passes.checking import apply, frozen, nodes, ops, run, value_of, values
 from vai_q_tf.passes.forms.fold_reshape import fold_reshape
-
-
-def _value(graph_def, name):
-    return list(tf.make_ndarray(nodes(graph_def)[name].attr['value'].tensor))
 
 
 def _computed(batch, shape_type=tf.int32, dims=(4, 28)):
@@ -26,12 +22,12 @@ def test_a_computed_shape_becomes_a_constant(batch, expected, shape_type):
     graph_def = _computed(batch, shape_type)
     result = apply(fold_reshape, graph_def, ['x', 'out'])
     assert sorted(nodes(result)) == ['out', 'out/shape', 'x']
-    assert _value(result, 'out/shape') == expected
+    assert value_of(result, 'out/shape').tolist() == expected
     x = values(batch or 3, 7, 16)
     np.testing.assert_array_equal(run(result, ['out'], {'x': x})[0], run(graph_def, ['out'], {'x': x})[0])
 
 
-def test_a_name_that_is_taken():
+def test_a_shape_with_other_readers_keeps_its_name():
     def build():
         x = tf.placeholder(tf.float32, [2, 6], name='x')
         shape = tf.stack([tf.shape(x)[0], 2, 3], name='out/shape')
@@ -47,7 +43,7 @@ def test_constant_shapes_are_made_definite(shape, expected):
         tf.reshape(tf.placeholder(tf.float32, [1, 7, 16], name='x'), shape, name='out')
     graph_def = frozen(build)
     result = apply(fold_reshape, graph_def, ['x', 'out'])
-    assert result is graph_def if expected is None else _value(result, 'out/shape') == expected
+    assert result is graph_def if expected is None else value_of(result, 'out/shape').tolist() == expected
 
 
 def test_a_first_dimension_that_is_not_the_batch():
@@ -55,7 +51,7 @@ def test_a_first_dimension_that_is_not_the_batch():
         x = tf.placeholder(tf.float32, [None, 5, 4], name='x')
         tf.reshape(x, tf.stack([tf.shape(x)[0] * 5, 4]), name='out')
     result = apply(fold_reshape, frozen(build), ['x', 'out'])
-    assert _value(result, 'out/shape') == [-1, 4]
+    assert value_of(result, 'out/shape').tolist() == [-1, 4]
     x = values(3, 5, 4)
     np.testing.assert_array_equal(run(result, ['out'], {'x': x})[0], x.reshape(15, 4))
 
@@ -67,7 +63,7 @@ def test_a_flattened_tensor():
         tf.reshape(y, tf.stack([tf.shape(y)[0], tf.shape(y)[1] // 6, 6]), name='out')
     graph_def = frozen(build)
     result = apply(fold_reshape, graph_def, ['x', 'y', 'out'])
-    assert _value(result, 'y/shape') == [-1, 24] and _value(result, 'out/shape') == [-1, 4, 6]
+    assert value_of(result, 'y/shape').tolist() == [-1, 24] and value_of(result, 'out/shape').tolist() == [-1, 4, 6]
     x = values(2, 3, 4, 2)
     np.testing.assert_array_equal(run(result, ['out'], {'x': x})[0], x.reshape(2, 4, 6))
 
@@ -98,7 +94,7 @@ def test_resizing(resize):
         resize(x, tf.shape(x)[1:3] * 2, name='out')
     graph_def = frozen(build)
     result = apply(fold_reshape, graph_def, ['x', 'out'])
-    assert len(ops(result)) == 1 and _value(result, 'out/shape') == [6, 8]
+    assert len(ops(result)) == 1 and value_of(result, 'out/shape').tolist() == [6, 8]
     x = values(2, 3, 4, 2)
     np.testing.assert_array_equal(run(result, ['out'], {'x': x})[0], run(graph_def, ['out'], {'x': x})[0])
 

@@ -151,21 +151,6 @@ def test_the_index_describes_the_files(tmp_path):
     assert index['conv'] == {'file': 'conv', 'shape': [1, 4, 4, 3], 'type': 'float32'}
 
 
-def test_no_two_tensors_share_a_file(tmp_path):
-    names = ['a/b', 'a_b', 'A_b', 'a/b_int8', 'a/b_float', 'n' * 300, 'n' * 299 + 'm', 'l' * 200, '..', 'o/../../up']
-    tensors = [(name, i, 8) for i, name in enumerate(names)]
-    dump(model(*tensors), lambda step: {'x': [1.0]}, str(tmp_path / 'out'), dump_float=1, max_dump_batches=2)
-    with open(str(tmp_path / 'out' / 'dump_results.json')) as file:
-        index = json.load(file)
-    assert index['a/b']['file'] == 'a_b' and index['l' * 200]['file'] == 'l' * 200
-    assert all(len(record['file']) <= 200 for record in index.values())
-    for name, position, _ in tensors:
-        expected = [min(2**position, 127)]
-        assert read(tmp_path, 'out', 'dump_results_1', index[name]['file'] + '_int8') == expected
-        assert read(tmp_path, 'out', 'dump_results_0', index[name]['file']) == expected
-    assert os.listdir(str(tmp_path)) == ['out']
-
-
 def test_memory_of_one_run_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(fetch, '_BYTES_OF_ONE_RUN', 4 * 60)
     runs = []

@@ -1,6 +1,7 @@
-"""A quantized model as ONNX, in standard operators, by way of tf2onnx."""
+"""A quantized model as ONNX, in standard operators, converted by tf2onnx."""
 import importlib
 import logging
+from typing import Any, List, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -16,8 +17,8 @@ from vai_q_tf.graph.view import GraphView, indexed_name, node_name, normalise
 _OLDEST = 11  # of Round, and of Equal for floats
 
 
-def require_onnx(opset=13):
-    """Raises a QuantizeError where `to_onnx` could not work.
+def require_onnx(opset: int = 13) -> None:
+    """Raises a QuantizeError if `to_onnx` cannot work.
 
     MISSING_LIBRARY: tf2onnx or onnx is not installed. INVALID_CONFIG: an operator set that they do not have.
     """
@@ -33,16 +34,16 @@ def require_onnx(opset=13):
             opset, _OLDEST, max(newest)))
 
 
-def to_onnx(eval_graph_def, input_nodes, output_nodes, opset=13):
-    """The model as the bytes of an ONNX file; its outputs are quantized, as those of the evaluation model.
+def to_onnx(eval_graph_def: tf.GraphDef, input_nodes: Sequence[str], output_nodes: Sequence[str], opset: int = 13) -> bytes:
+    """The model as the bytes of an ONNX file; its outputs are quantized, like those of the evaluation model.
 
-    Weights have the values that their FixNeurons give them, the other FixNeurons become operators that give the same bits.
-    Inputs and outputs keep the names, shapes and the order of dimensions of the TensorFlow graph.
+    Weights have the values after their FixNeurons; the other FixNeurons become operators with the same results to the bit.
+    Inputs and outputs keep the names, shapes and order of dimensions of the TensorFlow graph.
 
     Args:
       eval_graph_def: an evaluation model.
-      input_nodes: nodes to be fed; placeholders that are needed besides become inputs as well.
-      output_nodes: nodes to be read, each from the FixNeuron after it if there is one.
+      input_nodes: nodes to feed; other placeholders that are needed become inputs as well.
+      output_nodes: nodes to fetch, each from the FixNeuron after it if there is one.
       opset: version of the standard operators.
 
     Raises:
@@ -64,38 +65,42 @@ def to_onnx(eval_graph_def, input_nodes, output_nodes, opset=13):
 
 
 def _quantized(view, tensor):
-    """The FixNeuron after the tensor, the tensor itself where there is none."""
+    """The FixNeuron after the tensor, or else the tensor itself."""
     if node_name(tensor) not in view:
         raise errors.QuantizeError(errors.UNKNOWN_NODE, 'Not found',
                                    'The output node {!r} is not in the graph.'.format(node_name(tensor)))
-    named = tensor + '/aquant'  # which reads a bias of zeros where the compiler wants one in between
+    named = tensor + '/aquant'  # with a bias of zeros in between if the compiler needs one
     if named in view and view.op(named) == 'FixNeuron':
         return named
     return next((reader for reader, _ in view.consumers(tensor) if view.op(reader) == 'FixNeuron'), tensor)
 
 
 def _with_placeholders(graph_def, inputs):
-    """The graph where the input nodes are placeholders, and attrs that TensorFlow ignores are gone."""
-    view, nodes = GraphView(graph_def), []
+    """The graph with placeholders for the input nodes, and without attrs that TensorFlow ignores."""
+    nodes = []
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name='')
     for node in graph_def.node:
         if node.name in inputs and node.op != 'Placeholder':
-            if len(view.output_types(node.name)) != 1:
-                raise errors.QuantizeError(
-                    errors.UNSUPPORTED_GRAPH, 'Several outputs', 'The input node {!r} has {} outputs; name nodes with one for '
-                    'the output format onnx.'.format(node.name, len(view.output_types(node.name))))
-            output = graph.get_tensor_by_name(node.name + ':0')
-            node = editor.placeholder(node.name, output.dtype, None if output.shape.rank is None else output.shape.as_list())
+            node = _placeholder_of(graph.get_operation_by_name(node.name))
         if node.op == 'DepthwiseConv2dNative' and 'dilations' in node.attr:
             node = editor.exact_copy(node)
-            del node.attr['dilations']  # TensorFlow computes without, and tf2onnx with them
+            del node.attr['dilations']  # tf2onnx would apply them
         nodes.append(node)
     return editor.subgraph(graph_def, nodes)
 
 
+def _placeholder_of(op):
+    if len(op.outputs) != 1:
+        raise errors.QuantizeError(
+            errors.UNSUPPORTED_GRAPH, 'Several outputs', 'The input node {!r} has {} outputs; name nodes with one for the '
+            'output format onnx.'.format(op.name, len(op.outputs)))
+    shape = op.outputs[0].shape
+    return editor.placeholder(op.name, op.outputs[0].dtype, None if shape.rank is None else shape.as_list())
+
+
 def _with_constants(graph_def, outputs):
-    """The graph where the values of FixNeurons that depend on no input are constants."""
+    """The graph with constants for the FixNeurons that depend on no input."""
     view = GraphView(graph_def)
     changing = changing_nodes(view)
     names = [name for name in view.upstream([node_name(tensor) for tensor in outputs])
@@ -115,14 +120,14 @@ def _convert(graph_def, inputs, outputs, opset):
 
     with _Failures() as failures:
         try:
-            tf2onnx.utils.INTERNAL_NAME = 1  # it numbers names of its own, through all conversions of a process
+            tf2onnx.utils.INTERNAL_NAME = 1  # its numbering of names goes on through all conversions of a process
             model, _ = tf2onnx.convert.from_graph_def(
                 graph_def, name='quantize_eval_model', input_names=list(map(indexed_name, inputs)),
                 output_names=list(map(indexed_name, outputs)), opset=opset,
                 custom_op_handlers={'FixNeuron': (fix_neuron.convert_marker, [])})
         except Exception as error:
             raise _failed('', error) from error
-    for name, failure in failures.found:  # tf2onnx goes on, and leaves the node as TensorFlow has it
+    for name, failure in failures.found:  # tf2onnx only logs it, and leaves the node as it is in TensorFlow
         raise _failed(' at node {!r}'.format(name), failure) from failure
     fix_neuron.write_out(model)
     padding.write_out(model)
@@ -136,14 +141,15 @@ def _failed(where, error):
 
 
 class _Failures(logging.Handler):
-    """Keeps what tf2onnx logs of failures to itself: `found`, the (node, exception) of each. A context manager."""
+    """Collects the failures that tf2onnx logs, instead of logging them; a context manager. found: the (node, exception)."""
 
     def __init__(self):
         super().__init__(logging.ERROR)
-        self.found = []
+        self.found: List[Tuple[str, BaseException]] = []
         self._logger = logging.getLogger('tf2onnx.tfonnx')
 
-    def emit(self, record):
+    def emit(self, record: Any) -> None:
+        """Keeps the node and the exception of a record of a failed conversion."""
         if record.msg.startswith('Failed to convert node'):
             self.found.append((record.args[0], record.exc_info[1]))
 

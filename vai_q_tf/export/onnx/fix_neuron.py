@@ -1,11 +1,16 @@
-"""FixNeuron in operators of ONNX, exactly: the same bits as the op gives, for any input.
+"""FixNeuron in operators of ONNX, exactly: the same bits as from the op, for any input.
 
-The converter moves transpositions out of the way of operators that it knows to be element-wise. It knows `Clip`, so a
-FixNeuron goes through the conversion as a Clip of another domain with attributes of its own, and is written out afterwards.
+The converter moves transpositions past operators that it knows to be element-wise, such as `Clip`. So a FixNeuron goes through
+the conversion as a Clip of another domain with its own attributes, and is written out afterwards.
 """
+from typing import TYPE_CHECKING, Any, Dict, List
+
 import numpy as np
 
 from vai_q_tf import fixed_point
+
+if TYPE_CHECKING:
+    import onnx
 
 _SMALLEST_NORMAL = np.finfo(np.float32).tiny
 _FLOAT = 1  # onnx.TensorProto.FLOAT
@@ -13,8 +18,8 @@ _DOMAIN = 'vai_q_tf'
 _ATTRS = ('position', 'bits', 'mode', 'symmetric')
 
 
-def convert_marker(ctx, node, name, args):
-    """The handler of tf2onnx for the op FixNeuron."""
+def convert_marker(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """The handler of tf2onnx for the op FixNeuron: replaces it by a marker, a Clip of another domain."""
     del name, args
     narrow_range = node.get_attr('_symmetric')
     values = (node.get_attr_value('quantize_pos', 0), node.get_attr_value('bit_width', 8), node.get_attr_value('mode'),
@@ -26,11 +31,12 @@ def convert_marker(ctx, node, name, args):
                   dtypes=dtypes, domain=_DOMAIN)
 
 
-def write_out(model):
-    """Replaces what `convert_marker` made in the ModelProto by operators of opset 11."""
+def write_out(model: 'onnx.ModelProto') -> None:
+    """Replaces the markers in the ModelProto by operators of opset 11."""
     from onnx import numpy_helper
 
-    nodes, constants = [], {}
+    nodes = []
+    constants: Dict[str, np.float32] = {}
     for node in model.graph.node:
         if node.domain == _DOMAIN:
             attrs = {attribute.name: attribute.i for attribute in node.attribute}
@@ -43,12 +49,13 @@ def write_out(model):
 
 
 class _FixNeuron:
-    """Makes the nodes of one FixNeuron. `constants` {name: value} collects the scalars of all."""
+    """Makes the nodes of one FixNeuron. constants: {name: value}, collects the scalars of all."""
 
     def __init__(self, marker, constants):
-        self._marker, self._constants, self._nodes = marker, constants, []
+        self._marker, self._constants = marker, constants
+        self._nodes: List[onnx.NodeProto] = []
 
-    def nodes(self, position, bits, mode, narrow_range):
+    def nodes(self, position: int, bits: int, mode: int, narrow_range: int) -> List['onnx.NodeProto']:
         """fixed_point.quantize, step by step."""
         scale = 1.0 if position == fixed_point.POSITION_ZERO else 2.0**position
         lo, hi = (limit * scale for limit in fixed_point.limits(position, bits, bool(narrow_range)))
@@ -57,11 +64,11 @@ class _FixNeuron:
             is_normal = self._add('Not', self._add('Less', self._add('Abs', x), _SMALLEST_NORMAL))
             x = self._add('Mul', x, self._add('Cast', is_normal, to=_FLOAT))
         t = self._add('Mul', x, scale)
-        # Where of onnxruntime gives the -0.0 of its third input as it is, that of its second as +0.0.
+        # onnxruntime's Where keeps a -0.0 of its third input, and makes +0.0 of one of its second.
         t = self._add('Where', self._add('Or', self._add('Less', t, lo), self._add('IsNaN', t)), lo, t)
         t = self._add('Where', self._add('Greater', t, hi), hi, t)
         if lo == 0:
-            t = self._add('Abs', t)  # of -0.0
+            t = self._add('Abs', t)  # -0.0
         even = self._add('Round', t)
         rest = self._add('Sub', t, even)
         if fixed_point.rounding_of(mode) == fixed_point.HALF_UP:
@@ -75,7 +82,7 @@ class _FixNeuron:
         return self._nodes
 
     def _add(self, op, *inputs, output=None, **attrs):
-        """The output of a new node; an input that is a number is a constant."""
+        """The output of a new node; numbers among the inputs become constants."""
         from onnx import helper
 
         name = '{}/{}_{}'.format(self._marker.name, op, len(self._nodes))

@@ -1,21 +1,26 @@
-"""The padding SAME of a height or width that is not known, where `auto_pad` of ONNX does not do: in pads.
+"""The padding SAME of unknown heights and widths as pads, for operators whose `auto_pad` onnxruntime cannot use.
 
-onnxruntime refuses `auto_pad` beside dilations, and shifts the windows where the stride exceeds the kernel by two or more.
+It refuses `auto_pad` together with dilations, and shifts the windows if the stride exceeds the kernel by two or more.
 """
+from typing import TYPE_CHECKING, List
+
 import numpy as np
 
 from vai_q_tf import errors
+
+if TYPE_CHECKING:
+    import onnx
 
 _FLOAT, _INT64, _INTS = 1, 7, 7  # onnx.TensorProto.FLOAT, .INT64, onnx.AttributeProto.INTS
 _WINDOWED = frozenset(('Conv', 'MaxPool', 'AveragePool'))
 _FILLING = {'Conv': 0.0, 'MaxPool': -np.inf}
 
 
-def write_out(model):
-    """Replaces `auto_pad` of the ModelProto where it does not do.
+def write_out(model: 'onnx.ModelProto') -> None:
+    """Replaces `auto_pad` in the ModelProto by pads, if onnxruntime cannot use it.
 
     Raises:
-      QuantizeError: UNSUPPORTED_OP naming an average pool whose padding depends on a size that is not known.
+      QuantizeError: UNSUPPORTED_OP naming an average pool whose padding depends on an unknown size.
     """
     nodes = []
     for node in model.graph.node:
@@ -28,7 +33,7 @@ def write_out(model):
 
 
 def _padded(model, node, attrs):
-    """The nodes that compute the padding of `node`, which is changed to read the padded tensor or to have pads."""
+    """The nodes that compute the padding of `node`, which is changed to read the padded tensor, or to have pads."""
     kernel = np.array(attrs['kernel_shape'].ints)
     dilations, strides = (np.array(attrs[key].ints) if key in attrs else np.ones_like(kernel)
                           for key in ('dilations', 'strides'))
@@ -49,12 +54,13 @@ def _padded(model, node, attrs):
 
 
 class _Padding:
-    """The nodes before a node that pad its input as TensorFlow does for the size that comes."""
+    """Makes the nodes that pad the input of a node as TensorFlow does, whatever its size."""
 
     def __init__(self, model, node):
-        self._model, self._node, self._nodes = model, node, []
+        self._model, self._node = model, node
+        self._nodes: List[onnx.NodeProto] = []
 
-    def nodes(self, extent, strides):
+    def nodes(self, extent: np.ndarray, strides: np.ndarray) -> List['onnx.NodeProto']:
         """Pads to (ceil(size / stride) - 1) * stride + extent, with the odd row or column at the end."""
         x, one, zero = self._node.input[0], self._constant('one', np.int64([1])), self._constant('zero', np.float32([0]))
         steps, windows, two = (self._constant(name, np.int64(values)) for name, values in (

@@ -30,7 +30,7 @@ def add_constant(rewriter: Rewriter, name: str, value: np.ndarray) -> str:
     return node.name
 
 
-def arithmetic(op: str, name: str, inputs: Iterable[str], dims: Sequence[int], **attrs: Any) -> tf.NodeDef:
+def arithmetic(op: str, name: str, inputs: Iterable[str], dims: Optional[Sequence[int]], **attrs: Any) -> tf.NodeDef:
     """A NodeDef that computes a float32 parameter of the shape `dims` from other parameters; see `FOLDED`."""
     return shaped(make_node(op, name, inputs, T=tf.float32, **{FOLDED: True}, **attrs), dims)
 

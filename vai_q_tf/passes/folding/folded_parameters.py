@@ -80,9 +80,8 @@ class FoldedParameters:
 
     def write_weights(self) -> str:
         """Multiplies the weights by the scale; the product takes their name. Returns the tensor of the unfolded weights."""
-        rewriter, view = self._rewriter, self._rewriter.view
-        shape = view.shape(self._weights)
-        shaped, wanted = self.scale, shape_for_weights(view, self._compute, shape, self._channels)
+        rewriter, shape = self._rewriter, self._shape(self._weights)
+        shaped, wanted = self.scale, shape_for_weights(rewriter.view, self._compute, shape, self._channels)
         if len(wanted) > 1 and self._size(self.scale) > 1:
             shaped = self._reshape('shaped_scale', self.scale, wanted)
         raw = self._rename(self._weights)
@@ -124,15 +123,19 @@ class FoldedParameters:
 
     def _vector(self, operand):
         """The operand as a tensor of the shape [channels] or [1]."""
-        dims = self._rewriter.view.shape(operand)
+        dims = self._shape(operand)
         if len(dims) == 1:
             return operand
         return self._reshape('operand', operand, [int(np.prod(dims, dtype=int))])
 
+    def _shape(self, tensor):
+        """The shape of a tensor of the view; those of all operands are known."""
+        return self._rewriter.view.shape(tensor)
+
     def _size(self, tensor):
         node = self._rewriter.node(tensor)
         shapes = node.attr['_output_shapes'].list.shape if '_output_shapes' in node.attr else ()
-        dims = [dim.size for dim in shapes[0].dim] if shapes else self._rewriter.view.shape(tensor)
+        dims = [dim.size for dim in shapes[0].dim] if shapes else self._shape(tensor)
         return int(np.prod(dims, dtype=int))
 
     def _reshape(self, what, tensor, dims):

@@ -14,8 +14,8 @@ from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 def replace_lone_bias_adds(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
     """The graph with an Add of the same name in place of each BiasAdd that is not right after a weighted op.
 
-    The compiler refuses such BiasAdds. In NCHW they stay if the bias is computed or not float32; `reshape_parameter` names the
-    bias of the others.
+    The compiler refuses such BiasAdds. In NCHW they stay if the bias is computed or not float32; for the name of the reshaped
+    bias see `change_parameter`.
 
     >>> from vai_q_tf.passes.common.examples import print_before_and_after
     >>> print_before_and_after(replace_lone_bias_adds, lambda x: tf.nn.bias_add(tf.nn.relu(x), [1.0, 2.0]), [-1, 2])
@@ -27,14 +27,11 @@ def replace_lone_bias_adds(graph_def: tf.GraphDef, protected: Collection[str], c
     for name in view.names:
         if view.op(name) != 'BiasAdd' or _is_weighted(view, view.inputs(name)[0]):
             continue
-        data, bias = view.inputs(name)
-        if view.attr(name, 'data_format').s == b'NCHW':
-            if node_name(bias) not in static or view.dtype(name) != tf.float32 or None in (view.shape(data), view.shape(bias)):
-                continue
-            bias = reshape_parameter(rewriter, name, 1, [1] + view.shape(bias) + [1] * (len(view.shape(data)) - 2))
-        new = make_node('Add', name, [data, bias], like=rewriter.node(name), T=view.dtype(name))
-        rewriter.inherit_sources(new)
-        rewriter.add(new)
+        bias = _broadcast_bias(rewriter, name, static)
+        if bias:
+            new = make_node('Add', name, [view.inputs(name)[0], bias], like=rewriter.node(name), T=view.dtype(name))
+            rewriter.inherit_sources(new)
+            rewriter.add(new)
     return rewriter.result()
 
 
@@ -43,3 +40,14 @@ def _is_weighted(view, tensor):
     if view.op(tensor) == 'BatchToSpaceND':
         tensor = view.inputs(tensor)[0]
     return trait(view.op(tensor)).kind == WEIGHTED
+
+
+def _broadcast_bias(rewriter, name, static):
+    """The bias of a BiasAdd in a shape that an Add broadcasts over the channels; None if it cannot be reshaped."""
+    view, (data, bias) = rewriter.view, rewriter.view.inputs(name)
+    if view.attr(name, 'data_format').s != b'NCHW':
+        return bias
+    dims, channels = view.shape(data), view.shape(bias)
+    if node_name(bias) not in static or view.dtype(name) != tf.float32 or dims is None or channels is None:
+        return None
+    return reshape_parameter(rewriter, name, 1, [1] + channels + [1] * (len(dims) - 2))

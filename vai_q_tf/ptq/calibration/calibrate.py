@@ -23,7 +23,7 @@ from vai_q_tf.ptq.calibration.calibration_network import CalibrationNetwork, Obs
 from vai_q_tf.ptq.calibration.histograms import entropy_position, percentile_position
 from vai_q_tf.ptq.calibration.input_ranges import InputRange
 from vai_q_tf.terminal.progress import progress
-from vai_q_tf.types import InputFn
+from vai_q_tf.types import InputFn, TensorShapeProto
 
 
 class Calibrated(NamedTuple):
@@ -33,7 +33,7 @@ class Calibrated(NamedTuple):
     not_finite: the steps in which a tensor of the network was NaN or infinite. inputs: {quantized input: InputRange}.
     """
     observed: Dict[str, final_positions.Observation]
-    shapes: Dict[str, List]
+    shapes: Dict[str, List[TensorShapeProto]]
     not_finite: FrozenSet[int] = frozenset()
     inputs: Dict[str, InputRange] = {}
 

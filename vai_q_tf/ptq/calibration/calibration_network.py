@@ -20,6 +20,7 @@ from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor
 from vai_q_tf.ptq.calibration.counting import count_magnitudes, count_positions
 from vai_q_tf.ptq.calibration.input_ranges import InputRanges
 from vai_q_tf.ptq.calibration.not_finite import NotFinite, float_outputs
+from vai_q_tf.types import TensorShapeProto
 
 _TRACK = 'vai_q_tf/track'
 _POSITIONS = 'vai_q_tf/positions'
@@ -121,7 +122,7 @@ class CalibrationNetwork:
         """The tensor with the position of a quantized tensor in the current batch."""
         return name + '/position:0'
 
-    def shapes(self) -> Dict[str, List]:
+    def shapes(self) -> Dict[str, List[TensorShapeProto]]:
         """{node: [TensorShapeProto of each output]} of the nodes of the float graph."""
         return {name: [output.shape.as_proto() for output in self.graph.get_operation_by_name(name).outputs]
                 for name in self._nodes}

@@ -19,7 +19,7 @@ from vai_q_tf.ptq.effort.effort import AIDS, Effort, Observed, Row, Setting, Tri
 from vai_q_tf.ptq.effort.judge import Judge
 from vai_q_tf.ptq.fitting.state import State, quantized_graph
 from vai_q_tf.terminal.verbosity import note
-from vai_q_tf.types import InputFn
+from vai_q_tf.types import InputFn, TensorShapeProto
 
 EFFORTS = ('fast', 'standard', 'high')
 
@@ -47,7 +47,7 @@ class Improved(NamedTuple):
     values: Dict[str, np.ndarray]
     reference: Dict[str, np.ndarray]
     positions: Dict[str, int]
-    shapes: Dict[str, List]
+    shapes: Dict[str, List[TensorShapeProto]]
     rows: List[Row]
     inputs: Dict[str, InputRange]
     effort: str = 'fast'

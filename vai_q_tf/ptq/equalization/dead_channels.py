@@ -50,7 +50,7 @@ def reads_channels_alone(view: GraphView, layer: Layer) -> bool:
     """
     if layer.op == 'MatMul':
         return not view.attr(layer.node, 'transpose_a').b
-    return (layer.op == 'Conv2D' and view.shape(layer.weight.tensor)[:2] == [1, 1]
+    return (layer.op == 'Conv2D' and (view.shape(layer.weight.tensor) or [])[:2] == [1, 1]
             and view.attr(layer.node, 'padding').s != b'EXPLICIT')
 
 

@@ -44,7 +44,7 @@ class _Finder:
         """The input whose channels the op of a tensor scales by positive numbers at most, or ''."""
         op, inputs = self._view.op(tensor), self._view.inputs(tensor)
         if op == 'Mul':
-            inputs = [each for each in inputs if not self._is_positive_number(each)]
+            inputs = tuple(each for each in inputs if not self._is_positive_number(each))
             return inputs[0] if len(inputs) == 1 else ''
         keeps_channels = op in _HOMOGENEOUS or (
             op in _WITH_EQUAL_CHANNELS and self._channels(inputs[0]) == self._channels(tensor) is not None)

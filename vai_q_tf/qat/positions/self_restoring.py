@@ -90,11 +90,11 @@ def device_of_savers(state: tf.Tensor) -> str:
     return variables[0].device if variables else state.device
 
 
-def _to_node(saveable, export_scope=None):
+def _to_node(saveable: object, export_scope: Optional[str] = None) -> Optional[tf.NodeDef]:
     return saveable.op.op.node_def if isinstance(saveable, SelfRestoring) else None
 
 
-def _from_node(node, import_scope=None):
+def _from_node(node: tf.NodeDef, import_scope: Optional[str] = None) -> SelfRestoring:
     return next(kind for kind in _KINDS if node.name.endswith(kind.state_name)).from_node(node, import_scope)
 
 

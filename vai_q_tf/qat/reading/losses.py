@@ -2,10 +2,10 @@
 import glob
 import os
 import re
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
-from google.protobuf.message import DecodeError  # type: ignore  # has no stubs
+from google.protobuf.message import DecodeError
 
 _TAG = re.compile(r'(?:.*/)?(?:total_)?loss(?:_\d+)?')
 _LARGEST = 64 << 20  # bytes of a file that is read
@@ -17,7 +17,7 @@ class _Loss(NamedTuple):
     value: float
 
 
-def read_losses(directory: str) -> Dict[str, List[Tuple[int, float]]]:
+def read_losses(directory: str) -> Dict[str, Sequence[Tuple[int, float]]]:
     """{tag: [(step, loss), ...]} of the scalars called loss, loss_1, total_loss and the like; {} if there are none.
 
     A damaged file is read up to the damage, and one of more than 64 MB is skipped; both are logged.

@@ -1,4 +1,7 @@
-"""The result of `sensitivity`. Tests: tests/notebook/test_results.py."""
+"""The result of `sensitivity`.
+
+Tests: tests/notebook/test_results.py.
+"""
 from typing import NamedTuple, Optional, Tuple, Union
 
 from vai_q_tf.notebook.html import block, html_table, html_text

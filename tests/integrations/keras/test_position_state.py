@@ -1,4 +1,4 @@
-"""Files of weights that are damaged: refused with a code and their name, before anything is loaded."""
+"""Damaged files of weights are refused with a code and their name, before anything is loaded."""
 import io
 
 import h5py
