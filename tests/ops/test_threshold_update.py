@@ -107,6 +107,7 @@ def test_tensors_of_one_row_make_one_update_wherever_the_pass_ends():
     updates = [op for op in backward[0].graph.get_operations() if op.type == 'VaiLearnPosition']
     waited_for = [op for op in updates if op._control_outputs]
     assert len(updates) == 2 and len(waited_for) == 1
+    assert all(position.op in update.control_inputs for update in updates), 'an update runs after the position is read'
     with tensors.session(0, 0) as session:
         before = session.run(tensors.votes)
         session.run(backward)

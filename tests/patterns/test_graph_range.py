@@ -8,6 +8,7 @@ from tests.plan.networks import by_name, image
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import GraphView
+from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.plan.annotate import annotate
 
 layers = tf.compat.v1.layers
@@ -47,6 +48,17 @@ def test_inputs_after_an_iterator_and_with_several_outputs():
     inputs = {name: tensor for name, tensor in tensors.items() if tensor.role == 'input'}
     assert {name: tensor.tensor for name, tensor in inputs.items()} == {
         first.op.name + '/aquant': first.op.name, first.op.name + '/output_1/aquant': first.op.name + ':1'}
+
+
+def test_static_nodes_depend_on_constants_and_variables_only():
+    x = tf.compat.v1.placeholder(tf.float32, [4], name='x')
+    weights = tf.nn.relu(tf.compat.v1.get_variable('variable', [4]) * tf.constant(2.0, name='two'), name='weights')
+    noise = tf.random.uniform([4], name='noise')
+    fed = tf.compat.v1.placeholder_with_default(weights, [4], name='fed')
+    tf.add_n([x, weights, noise, fed], name='out')
+    graph_range = GraphRange(GraphView(tf.compat.v1.get_default_graph().as_graph_def()), ['x'], ['out'])
+    assert all(map(graph_range.is_static, ['variable', 'variable/read', 'two', 'weights', 'weights:0']))
+    assert not any(map(graph_range.is_static, ['x', 'noise/RandomUniform', 'noise', 'fed', 'out']))
 
 
 def test_unknown_node_suggests_close_names():

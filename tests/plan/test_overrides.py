@@ -34,6 +34,13 @@ def test_names_that_mean_a_tensor(name, tensor):
     assert _changed('bits', 8, nodes_bit=[name + ':4']) == {tensor: 4}
 
 
+def test_a_node_means_its_quantized_outputs():
+    parts = tf.unstack(tf.tanh(image()), axis=1, name='un')
+    tf.concat([layers.conv2d(parts[index][:, None], 2, 1, name='conv{}'.format(index)) for index in (1, 3)], -1, name='out')
+    plan = plan_of('out', nodes_bit=['un:4'])
+    assert [tensor.name for tensor in plan.tensors if tensor.bits == 4] == ['un/output_1/aquant', 'un/output_3/aquant']
+
+
 def test_example_of_the_user_guide():
     assert _changed('bits', 8, nodes_bit=['conv1/Relu:16', 'conv1/kernel/read:5', 'conv1/Conv2D:16']) == {
         'conv1/Relu/aquant': 16, 'conv1/kernel/wquant': 5}

@@ -10,11 +10,11 @@ from vai_q_tf import CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph,
 # 'module:function' of every step, in the order of its first call.
 _DECISION = ['qat.network.inference_form:find_training_norms', 'qat.network.inference_form:remove_dropouts',
              'qat.network.decision:with_stand_ins', 'qat.network.decision:annotate', 'qat.rewrite:names_of_copies']
-_EDIT = ['qat.live.live_network:static_nodes', 'graph.live_editor:add_node', 'ops:search_position', 'ops:vai_fix_neuron',
+_EDIT = ['qat.live.correspondence:static_nodes', 'graph.live_editor:add_node', 'ops:search_position', 'ops:vai_fix_neuron',
          'ops:moving_position', 'qat.rewrite:find_rewiring', 'qat.rewrite:apply_rewrite', 'qat.graph_record:note_float_graph']
-_TRAINING = ['files:make_directory', 'files:write', 'qat.training:fix_neurons', 'qat.norms.folded_norm:on_batch',
-             'qat.norms.standalone_norm:on_batch', 'qat.norms.statistics:hold_moving_averages', 'ops:scaled_fix_neuron',
-             'qat.norms.training_forms:training_forms', 'qat.distribution:share_moving_averages',
+_TRAINING = ['files:make_directory', 'files:write', 'qat.training:fix_neurons', 'qat.norms.folded_norm:add_on_batch',
+             'qat.norms.standalone_norm:add_on_batch', 'qat.norms.statistics:hold_moving_averages', 'ops:scaled_fix_neuron',
+             'qat.norms.training_forms:on_batch', 'qat.distribution:share_moving_averages',
              'qat.graph_record:note_training', 'passes.folding.fold_batch_norms:FoldedParameters']
 _EVALUATION = ['qat.graph_record:note_evaluation']
 

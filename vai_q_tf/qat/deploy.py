@@ -154,7 +154,7 @@ class EvaluationFreezer:
         positions = final_positions.decide(
             self._plan, {name: final_positions.Observation(position) for name, position in read.items()}, self._config)
         suffix = self._free_suffix('averaged_{}'.format(step) if averaged else step)
-        eval_graph = fix_neurons(self._graph_def, self._plan.tensors, 1, positions)
+        eval_graph = fix_neurons(self._graph_def, self._plan.tensors, positions)
         model = editor.with_values(self._model, self._constants.values(reader, checkpoint))
         for node in model.node:
             if node.op == 'FixNeuron':

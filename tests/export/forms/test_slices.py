@@ -85,6 +85,17 @@ def test_names_that_are_taken():
     np.testing.assert_array_equal(_run(write_slices(graph_def, shapes, ['y']), 'y:0'), _run(graph_def, 'y:0'))
 
 
+def test_parameters_that_others_read_stay():
+    def build(x):
+        first, second = tf.split(x, tf.constant([2, 4], name='sizes'), 3)
+        tf.reshape(first, tf.concat([[-1], tf.get_default_graph().get_tensor_by_name('sizes:0')], 0), name='y')
+        tf.negative(second, name='z')
+    graph_def, shapes = _built(build)
+    sliced = write_slices(graph_def, shapes, ['y', 'z'])
+    assert 'SplitV' not in _ops(sliced) and 'split/split_dim' not in [node.name for node in sliced.node]
+    np.testing.assert_array_equal(_run(sliced, 'y:0'), _run(graph_def, 'y:0'))
+
+
 def test_without_noted_shapes():
     graph_def, shapes = _built(lambda x: tf.add_n(tf.split(x, 2, 3), name='y'))
     for node in graph_def.node:

@@ -156,6 +156,13 @@ def test_damage_that_would_take_unbounded_time_or_memory(damage, message):
         check_nodes(graph_def)
 
 
+def test_a_node_downstream_of_a_cycle_is_not_the_one_that_is_named():
+    waits = {'first': '^second', 'second': '^a', 'a': '^b', 'b': '^a'}
+    nodes = [tf.NodeDef(name=name, op='NoOp', input=[reference]) for name, reference in waits.items()]
+    with pytest.raises(errors.QuantizeError, match="The node '(a|b)' in the graph depends on itself"):
+        check_nodes(tf.GraphDef(node=nodes))
+
+
 def test_ops_unknown_to_tensorflow():
     graph_def = _graph_def()
     graph_def.node.add(name='own', op='OpOfAUser', input=['conv:0', '^x'])

@@ -28,6 +28,17 @@ def test_the_ops():
     assert quantizing_nodes(view, view.names) == {op: [op] for op in OTHERS}
 
 
+@pytest.mark.parametrize('inner', ['QuantizeV2', 'Relu'])
+def test_functions_that_functions_call(inner):
+    graph_def = tf.GraphDef(node=[tf.NodeDef(name='call', op='outer'), tf.NodeDef(name='relu', op='Relu')])
+    for name, op in (('outer', 'inner'), ('inner', inner)):
+        function = graph_def.library.function.add()
+        function.signature.name = name
+        function.node_def.add(name='node', op=op)
+    view = GraphView(graph_def)
+    assert quantizing_nodes(view, view.names) == ({'QuantizeV2': ['call']} if inner == 'QuantizeV2' else {})
+
+
 def fake(x, name):
     return tf.quantization.fake_quant_with_min_max_vars(x, -1.0, 1.0, name=name)
 
