@@ -288,20 +288,27 @@ def test_networks_that_differ_are_refused(tmp_path):
 @pytest.mark.parametrize('make', [
     lambda: tf.distribute.OneDeviceStrategy('/cpu:0'), lambda: tf.distribute.MirroredStrategy(['/cpu:0'])],
     ids=['one_device', 'mirrored'])
-def test_strategies_of_one_replica(tmp_path, make):
-    strategy = make()
-
+def test_strategies_of_one_replica_quantize_as_without_a_strategy(tmp_path, make):
     def replica():
         logits = training.network(tf.ones([8, 8, 8, 2]), True)
         CreateQuantizeTrainingGraph(training.config(tmp_path))
         return tf.identity(logits)
 
+    def quantized():
+        return {op.name: op.type for op in tf.compat.v1.get_default_graph().get_operations() if op.type.startswith('Vai')}
+
+    with tf.Graph().as_default():
+        tf.compat.v1.train.get_or_create_global_step()
+        replica()
+        expected = quantized()
+    strategy = make()
     with strategy.scope():
         tf.compat.v1.train.get_or_create_global_step()
         strategy.experimental_run_v2(replica)
+        assert quantized() == expected
         with _session() as session:
             session.run(tf.compat.v1.global_variables_initializer())
-            session.run('logits/BiasAdd/aquant:0')
+            assert session.run('logits/BiasAdd/aquant:0').shape == (8, 4)
 
 
 @pytest.mark.parametrize('make', [

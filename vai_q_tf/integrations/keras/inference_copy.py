@@ -4,7 +4,7 @@ tf.keras trains and evaluates a model in one graph, so it needs both: the traini
 batch and moves positions, the evaluation network is the one that is deployed. Ops of one network do not run when only the other
 one is fetched.
 """
-from typing import AbstractSet, Dict, List, Sequence, Tuple
+from typing import AbstractSet, Any, Dict, List, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -109,7 +109,7 @@ def _node_of_copy(op: tf.Operation, inside: AbstractSet[tf.Operation]) -> tf.Nod
     return node
 
 
-def _import(graph: tf.Graph, graph_def: tf.GraphDef, shared: Dict[str, tf.Tensor], names: Sequence[str]) -> list:
+def _import(graph: tf.Graph, graph_def: tf.GraphDef, shared: Dict[str, tf.Tensor], names: Sequence[str]) -> List[Any]:
     """The tf.Tensors and tf.Operations `names` of a GraphDef, imported with the tensors `shared` as its inputs."""
     with graph.as_default(), tf.name_scope(None), tf.control_dependencies(None), tf.device(None):
         return tf.import_graph_def(graph_def, shared, names, name=_SCOPE)
