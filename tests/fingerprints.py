@@ -17,6 +17,7 @@ import sys
 import tempfile
 
 from tests import quick_tensorflow
+from tests.support import read_graph
 
 import numpy as np  # isort: skip
 import onnx  # isort: skip
@@ -57,8 +58,7 @@ def _of_message(message):
 def _of_file(path):
     """Of a GraphDef; of the ops and constants of an ONNX model, because tf2onnx names and merges constants in any order."""
     if path.endswith('.pb'):
-        with open(path, 'rb') as stream:
-            return _of_message(tf.GraphDef.FromString(stream.read()))
+        return _of_message(read_graph(path))
     graph = onnx.load(path).graph
     constants = {onnx.numpy_helper.to_array(constant).tobytes() for constant in graph.initializer}
     return _digest(repr((sorted({node.op_type for node in graph.node}), sorted(constants))).encode())
