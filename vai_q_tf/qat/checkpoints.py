@@ -13,7 +13,7 @@ from vai_q_tf.qat.positions.position_saveable import STRUCTURES_KEY, TENSORS_KEY
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
 
 
-def find_checkpoint(path: Union[str, bytes, 'os.PathLike[str]']) -> str:
+def find_checkpoint(path: Union[str, bytes, 'os.PathLike[str]', None]) -> str:
     """The prefix of the checkpoint at `path`, a prefix or a directory; a QuantizeError INVALID_INPUT if there is none."""
     path = os.fsdecode(path) if path else ''
     prefix = latest_checkpoint(path) if os.path.isdir(path) else path
