@@ -8,6 +8,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.random_networks import LAYERS, SIZE, Builder, built
+from tests.support import read_graph
 from vai_q_tf import errors
 from vai_q_tf.comparison.compare import compare
 from vai_q_tf.comparison.difference import Difference
@@ -33,14 +34,7 @@ def random_model(seed, directory):
         graph_def = graph.as_graph_def()
     config = QuantizeConfig(input_nodes=['x'], output_nodes=[output.op.name for output in outputs], calib_iter=2,
                             output_dir=str(directory))
-    return read(quantize_frozen(graph_def, images, config, skip_check=1, effort='fast'))
-
-
-def read(path):
-    graph_def = tf.GraphDef()
-    with open(path, 'rb') as stream:
-        graph_def.ParseFromString(stream.read())
-    return graph_def
+    return read_graph(quantize_frozen(graph_def, images, config, skip_check=1, effort='fast'))
 
 
 def changed(graph_def, name, change):

@@ -5,8 +5,9 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import function
 
 from tests.passes import folded_networks
-from tests.passes.checking import nodes, ops, run, values
+from tests.passes.checking import nodes, ops, values
 from tests.passes.folded_networks import assert_equal, graph_of, inputs_of, optimised, settings, vector
+from tests.support import run
 from vai_q_tf import errors
 from vai_q_tf.passes import optimise
 from vai_q_tf.passes.partition import partition

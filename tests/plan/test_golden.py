@@ -9,6 +9,7 @@ import re
 import pytest
 import tensorflow as tf
 
+from tests.support import read_graph
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import STANDS_FOR, GraphView
 from vai_q_tf.passes import optimise
@@ -28,10 +29,7 @@ _NUMBERS = ('weight_bit', 'activation_bit', 'method', 'simulate_dpu', 'scale_all
 
 
 def _graph_def(model):
-    graph_def = tf.compat.v1.GraphDef()
-    with open(os.path.join(_FOLDER, model + '.pb'), 'rb') as file:
-        graph_def.ParseFromString(file.read())
-    return graph_def
+    return read_graph(os.path.join(_FOLDER, model + '.pb'))
 
 
 def _config(flags):

@@ -105,15 +105,6 @@ def test_separable_and_dilated_convolution():
         ('sep/Relu/aquant', 'atrous/kernel/wquant')]
 
 
-def test_one_dimensional_convolution():
-    x = tf.compat.v1.placeholder(tf.float32, [None, 9, 3], name='x')
-    x = layers.conv1d(x, 4, 3, name='conv', activation=tf.nn.relu)
-    plan = plan_of(x.op.name)
-    assert plan.groups[0].weight == 'conv/conv1d/ExpandDims_1/wquant'
-    assert not plan.skipped
-    assert tensor_names(plan)[-1] == 'conv/Relu/aquant'
-
-
 def test_shared_weights():
     shared = layers.Conv2D(4, 3, name='shared')
     first, second = shared(image()), shared(image(name='y'))

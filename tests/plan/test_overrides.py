@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from tests.plan.networks import image, plan_of, plan_of_frozen
+from tests.plan.networks import batch_of, image, plan_of, plan_of_frozen
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.graph.view import SOURCE_NODES, GraphView
@@ -35,10 +35,10 @@ def test_names_that_mean_a_tensor(name, tensor):
 
 
 def test_a_node_means_its_quantized_outputs():
-    parts = tf.unstack(tf.tanh(image()), axis=1, name='un')
-    tf.concat([layers.conv2d(parts[index][:, None], 2, 1, name='conv{}'.format(index)) for index in (1, 3)], -1, name='out')
+    first, second = tf.unstack(batch_of(2, 8, 8, 3), axis=1, name='un')
+    tf.concat([layers.conv2d(first, 4, 3), layers.conv2d(second, 4, 3)], -1, name='out')
     plan = plan_of('out', nodes_bit=['un:4'])
-    assert [tensor.name for tensor in plan.tensors if tensor.bits == 4] == ['un/output_1/aquant', 'un/output_3/aquant']
+    assert [tensor.name for tensor in plan.tensors if tensor.bits == 4] == ['un/aquant', 'un/output_1/aquant']
 
 
 def test_example_of_the_user_guide():

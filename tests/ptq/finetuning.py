@@ -106,9 +106,10 @@ class Case:
         self.outputs = outputs
 
     def finetune(self, feeds=None, steps=None, **settings):
-        """The finetuned graph."""
-        return finetune(self.float_graph, self.eval_graph, self.plan, feeds or self.batches, FinetuneSettings(**settings),
-                        steps=steps).graph
+        """The finetuned graph. feeds: a list, or with `steps` a function."""
+        feeds = feeds or self.batches
+        feed, count = (feeds, steps) if steps else (feeds.__getitem__, len(feeds))
+        return finetune(self.float_graph, self.eval_graph, self.plan, feed, count, FinetuneSettings(**settings)).graph
 
     def changed(self, tuned):
         """The Consts whose values differ from those before."""

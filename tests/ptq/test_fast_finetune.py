@@ -261,20 +261,20 @@ def test_a_batch_with_nan_is_left_out_with_a_warning(caplog, bad):
              for step in range(4)]
     float_graph, quantized, plan = _with_division(feeds)
     caplog.clear()
-    tuned = finetune(float_graph, quantized, plan, feeds, FinetuneSettings(epochs=2)).graph
+    tuned = finetune(float_graph, quantized, plan, feeds.__getitem__, 4, FinetuneSettings(epochs=2)).graph
     said = [record.getMessage() for record in caplog.records if 'leaves out' in record.getMessage()]
     assert bool(said) == bool(bad)
     if bad:
         assert "leaves out {} of 4 batches, the first of them in step {}: 'c2' is NaN".format(len(bad), bad[0]) in said[0]
     finite = [feed for step, feed in enumerate(feeds) if step not in bad]
-    alone = finetune(float_graph, quantized, plan, finite, FinetuneSettings(epochs=2)).graph
+    alone = finetune(float_graph, quantized, plan, finite.__getitem__, len(finite), FinetuneSettings(epochs=2)).graph
     assert tuned == alone != quantized
 
 
 def test_nothing_is_left_out_if_every_batch_has_nan(caplog):
     feeds = [dict(batch(step), **{'d:0': np.float32(0)}) for step in range(2)]
     float_graph, quantized, plan = _with_division(feeds)
-    tuned = finetune(float_graph, quantized, plan, feeds, FinetuneSettings()).graph
+    tuned = finetune(float_graph, quantized, plan, feeds.__getitem__, 2, FinetuneSettings()).graph
     assert 'leaves out' not in caplog.text
     for node in tuned.node:
         if node.op == 'Const' and node.attr['dtype'].type == tf.float32.as_datatype_enum:

@@ -10,7 +10,7 @@ worse half of the remaining blocks.
 import functools
 import math
 import numbers
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Callable, Collection, Container, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -20,7 +20,7 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import sessions
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.quant_plan import QuantPlan
-from vai_q_tf.ptq.finetune_blocks import find_blocks
+from vai_q_tf.ptq.finetune_blocks import Block, find_blocks
 from vai_q_tf.ptq.finetune_network import FinetuneNetwork, total
 from vai_q_tf.terminal.progress import progress
 from vai_q_tf.types import Feed, InputFn, Values
@@ -73,8 +73,8 @@ class Finetuned(NamedTuple):
     blocks: int
 
 
-def finetune(float_graph: tf.GraphDef, eval_graph: tf.GraphDef, plan: QuantPlan, feeds: Union[Sequence[Feed], InputFn],
-             settings: FinetuneSettings, *, steps: Optional[int] = None, gpu_memory_fraction: Optional[float] = None,
+def finetune(float_graph: tf.GraphDef, eval_graph: tf.GraphDef, plan: QuantPlan, feed: InputFn, steps: int,
+             settings: FinetuneSettings, *, gpu_memory_fraction: Optional[float] = None,
              unseen_error: Callable[[Values], float] = lambda values: 0.0) -> Finetuned:
     """Changes weights and biases of `eval_graph` so that it differs less from `float_graph` on the batches.
 
@@ -84,9 +84,9 @@ def finetune(float_graph: tf.GraphDef, eval_graph: tf.GraphDef, plan: QuantPlan,
     Args:
       float_graph: the GraphDef for which `plan` was made.
       eval_graph: the same with FixNeurons of phase 1; it does not change.
-      feeds: the batches, as a list or as a function of the step, which is called again in each pass and must repeat itself. A
-        batch in which the networks have NaN or infinity is left out, with a warning.
-      steps: how many batches the function has.
+      feed: gives the batch of a step, the same in each pass. Batches in which the networks have NaN or infinity are left out,
+        with a warning.
+      steps: the number of batches.
       gpu_memory_fraction: see `session_config`.
       unseen_error: the error of the outputs with {Const: array} on unseen data; weights that raise it are not accepted.
 
@@ -100,7 +100,7 @@ def finetune(float_graph: tf.GraphDef, eval_graph: tf.GraphDef, plan: QuantPlan,
     if not blocks:
         tf.logging.warning('Fast finetune changes nothing: there are no weights or biases that it can train.')
         return Finetuned(eval_graph, 0.0, 0.0, 0, 0)
-    batches = _Batches(feeds, steps)
+    batches = _Batches(feed, steps)
     rate = functools.partial(_rate, settings, GraphView(eval_graph), plan)
     session_config = sessions.session_config(gpu_memory_fraction)
     with FinetuneNetwork(float_graph, eval_graph, plan, blocks, settings.mode, session_config) as network:
@@ -110,17 +110,17 @@ def finetune(float_graph: tf.GraphDef, eval_graph: tf.GraphDef, plan: QuantPlan,
         return finetuning.result(eval_graph)
 
 
-def _leave(name, reason):
+def _leave(name: str, reason: str) -> None:
     tf.logging.warning('Fast finetune leaves %r as it is: %s.', name, reason)
 
 
-def _rate(settings, view, plan, block, loss):
+def _rate(settings: FinetuneSettings, view: GraphView, plan: QuantPlan, block: Block, loss: float) -> float:
     """The learning rate of a Block with this initial loss."""
     rate = STEP_SHARE * _step(view, plan, block) if settings.lr is None else settings.lr
     return min(GREATEST_RATE, max(LEAST_RATE, rate * (settings.lrcoef if loss > HIGH_LOSS else 1.0)))
 
 
-def _step(view, plan, block):
+def _step(view: GraphView, plan: QuantPlan, block: Block) -> float:
     """The step of a block's weights in the quantized graph; that of its bias if the weights are not trained."""
     group = next(group for group in plan.groups if group.node == block.name)
     fix_neuron = next(name for name in (group.weight, group.bias)
@@ -131,14 +131,13 @@ def _step(view, plan, block):
 class _Batches:
     """The batches; each call is a new pass over them."""
 
-    def __init__(self, feeds, steps):
-        self._feeds = feeds if callable(feeds) else feeds.__getitem__
-        self._steps = list(range(len(feeds) if steps is None else steps))
+    def __init__(self, feed: InputFn, steps: int) -> None:
+        self._feed, self._steps = feed, list(range(steps))
 
-    def __call__(self, text):
-        return progress(map(self._feeds, self._steps), len(self._steps), text)
+    def __call__(self, text: str) -> Iterable[Feed]:
+        return progress(map(self._feed, self._steps), len(self._steps), text)
 
-    def leave_out(self, steps):
+    def leave_out(self, steps: Container[int]) -> None:
         """Omits steps from later passes."""
         self._steps = [step for step in self._steps if step not in steps]
 
@@ -153,7 +152,8 @@ class _Weights(NamedTuple):
 class _Finetuning:
     """The course of a finetuning. rate: the learning rate from a Block and its initial loss."""
 
-    def __init__(self, network, blocks, batches, rate, unseen_error):
+    def __init__(self, network: FinetuneNetwork, blocks: Sequence[Block], batches: _Batches,
+                 rate: Callable[[Block, float], float], unseen_error: Callable[[Values], float]) -> None:
         self._network, self._blocks, self._batches = network, blocks, batches
         self._initial = self._accepted = _Weights(network.values, *total(self._first_measures()))
         self._unseen_error = unseen_error
@@ -163,7 +163,7 @@ class _Finetuning:
         self._active = [number for number, loss in enumerate(self._initial.losses) if 0 < loss < np.inf]
         self._deactivate(network.untrainable)
 
-    def _first_measures(self):
+    def _first_measures(self) -> List[Tuple[np.ndarray, np.ndarray]]:
         """The measures of each batch. Batches with NaN or infinity where others have none are left out of all passes."""
         measured = list(self._network.measure_each(self._batches('Fast finetune, before')))
         finite = np.isfinite([np.append(loss, error) for loss, error in measured])
@@ -175,14 +175,14 @@ class _Finetuning:
         self._batches.leave_out(steps)
         return [values for step, values in enumerate(measured) if step not in steps]
 
-    def _warn_of_spoilt(self, steps, count, column):
+    def _warn_of_spoilt(self, steps: Collection[int], count: int, column: int) -> None:
         """column: of a batch's measures: the number of a block, or a later one for an output."""
         tf.logging.warning(
             'Fast finetune leaves out %d of %d batches, the first of them in step %d: %s NaN or infinite there. Look at the '
             'data of that step, or keep the network from dividing by zero or overflowing.', len(steps), count, min(steps),
             repr(self._blocks[column].name) + ' is' if column < len(self._blocks) else 'the outputs are')
 
-    def _deactivate(self, reasons):
+    def _deactivate(self, reasons: Mapping[int, str]) -> None:
         """Stops training the blocks {number: reason}."""
         for number, reason in reasons.items():
             _leave(self._blocks[number].name, reason)
@@ -201,10 +201,10 @@ class _Finetuning:
         self._network.restart(failed)
         self._rates[failed] *= SLOWDOWN
 
-    def _constants(self, numbers: List[int]) -> List[str]:
+    def _constants(self, numbers: Iterable[int]) -> List[str]:
         return [name for number in numbers for name in self._blocks[number].constants]
 
-    def _accept(self, trained, text):
+    def _accept(self, trained: Values, text: str) -> List[int]:
         """Accepts the trained weights of as many active blocks as improve, themselves and the outputs; returns these blocks."""
         chosen, is_first = self._active, True
         while chosen:
@@ -220,13 +220,13 @@ class _Finetuning:
         self._network.load(self._accepted.values)
         return []
 
-    def _measured(self, chosen, trained, text):
+    def _measured(self, chosen: Iterable[int], trained: Values, text: str) -> _Weights:
         """The _Weights with the trained values of the blocks `chosen` and the accepted ones of the others."""
         values = dict(self._accepted.values, **{name: trained[name] for name in self._constants(chosen)})
         self._network.load(values)
         return _Weights(values, *self._network.measure(self._batches(text)))
 
-    def _replace_accepted(self, weights):
+    def _replace_accepted(self, weights: _Weights) -> bool:
         """Accepts weights unless the error of the outputs rises, on the batches or on unseen data; whether it did."""
         if not weights.error <= self._accepted.error:
             return False
@@ -236,7 +236,7 @@ class _Finetuning:
         self._accepted, self._unseen = weights, unseen
         return True
 
-    def _best_half(self, chosen, better, weights):
+    def _best_half(self, chosen: Sequence[int], better: Iterable[int], weights: _Weights) -> List[int]:
         """The blocks of `better` whose losses fell most, at most half as many as `chosen`."""
         best = sorted(better, key=lambda number: weights.losses[number] / self._accepted.losses[number])
         return sorted(best[:len(chosen) // 2])

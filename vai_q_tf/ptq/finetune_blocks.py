@@ -2,12 +2,12 @@
 
 If a tensor within is quantized and other ops read it quantized, such as the input of a relu, the block ends there.
 """
-from typing import Dict, List, NamedTuple, Tuple
+from typing import AbstractSet, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.view import GraphView, node_name
-from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantPlan
+from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, ComputeGroup, QuantPlan
 
 
 class Block(NamedTuple):
@@ -27,7 +27,10 @@ def find_blocks(float_graph: tf.GraphDef, eval_graph: tf.GraphDef,
     blocks, skipped = [], []
     owners: Dict[str, str] = {}
     for name, groups in _by_node(plan).items():
-        block = _block(eval_view, activations, name, groups) if name in eval_view and name in float_view else None
+        if name not in eval_view or name not in float_view:
+            skipped.append((name, 'it is not in both the float and the quantized graph'))
+            continue
+        block = _block(eval_view, activations, name, groups)
         obstacle = _obstacle(block, float_view, owners)
         if obstacle:
             skipped.append((name, obstacle))
@@ -37,10 +40,8 @@ def find_blocks(float_graph: tf.GraphDef, eval_graph: tf.GraphDef,
     return blocks, skipped
 
 
-def _obstacle(block, float_view, owners):
-    """Why a block, or None, cannot be trained, '' if it can. owners: {Const: weighted op} of the blocks so far."""
-    if block is None:
-        return 'it is not in both the float and the quantized graph'
+def _obstacle(block: Block, float_view: GraphView, owners: Mapping[str, str]) -> str:
+    """Why a block cannot be trained, '' if it can. owners: {Const: weighted op} of the blocks so far."""
     if not block.source or node_name(block.source) not in float_view:
         return 'its result is not quantized, or the float graph has no such tensor'
     if not block.constants:
@@ -49,11 +50,11 @@ def _obstacle(block, float_view, owners):
     return '{!r} is trained with {!r}'.format(shared[0], owners[shared[0]]) if shared else ''
 
 
-def _is_activation(view, name):
+def _is_activation(view: GraphView, name: str) -> bool:
     return view.op(name) == 'FixNeuron' and view.attr(name, 'mode').i == ACTIVATION_MODE
 
 
-def _by_node(plan):
+def _by_node(plan: QuantPlan) -> Dict[str, List[ComputeGroup]]:
     """{weighted op: its groups, first that of its result, then from the last tensor within the block to the first}."""
     found: Dict[str, List] = {}
     for group in plan.groups:
@@ -61,7 +62,7 @@ def _by_node(plan):
     return {name: groups[:1] + groups[:0:-1] for name, groups in found.items()}
 
 
-def _block(view, activations, name, groups):
+def _block(view: GraphView, activations: AbstractSet[str], name: str, groups: Sequence[ComputeGroup]) -> Block:
     """The Block up to the output that depends on the most constants without another quantized tensor between."""
     constants = [(fix_neuron, _constant(view, fix_neuron)) for fix_neuron in (groups[0].weight, groups[0].bias)]
     best = Block(name, (), '', '')
@@ -74,7 +75,7 @@ def _block(view, activations, name, groups):
     return best
 
 
-def _constant(view, fix_neuron):
+def _constant(view: GraphView, fix_neuron: str) -> str:
     """The float32 Const before a FixNeuron, or ''."""
     if fix_neuron not in view or view.op(fix_neuron) != 'FixNeuron':
         return ''

@@ -2,7 +2,7 @@
 
 No gradient leaves a block, so one backward pass through the sum of all losses computes the gradients of all blocks.
 """
-from typing import Dict, Iterable, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -64,10 +64,10 @@ class FinetuneNetwork:
     def __enter__(self) -> 'FinetuneNetwork':
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: Any) -> None:
         self._session.close()
 
-    def _make_variables(self):
+    def _make_variables(self) -> None:
         # Their values are fed: constants would be in memory twice and count towards the limit of 2 GB of a graph.
         self._initial: Dict[str, tf.Tensor] = {}
         self._variables: Dict[str, tf.Variable] = {}
@@ -77,7 +77,8 @@ class FinetuneNetwork:
             self._variables[name] = tf.Variable(self._initial[name], trainable=False, use_resource=True)
             self._reads[name] = self._variables[name].read_value()
 
-    def _import_quantized(self, eval_graph, float_view, mode, results, outputs):
+    def _import_quantized(self, eval_graph: tf.GraphDef, float_view: GraphView, mode: int, results: List[str],
+                          outputs: List[str]) -> Tuple[List[tf.Tensor], List[tf.Tensor]]:
         """Adds the quantized network; (tf.Tensors of the blocks' results, tf.Tensors of the outputs)."""
         if mode == 1:
             imported = self._import(_stop_gradients(eval_graph), results + outputs)
@@ -85,7 +86,7 @@ class FinetuneNetwork:
         outputs = self._import(eval_graph, outputs)
         return self._import(_read_float_network(eval_graph, float_view), results), outputs
 
-    def _import(self, graph_def, tensors):
+    def _import(self, graph_def: tf.GraphDef, tensors: Sequence[str]) -> List[tf.Tensor]:
         """Adds a copy of the quantized network that reads the existing placeholders and variables.
 
         Trained Consts are left out; a Placeholder with the attr _FLOAT_TENSOR is that tensor of the float network.
@@ -110,7 +111,7 @@ class FinetuneNetwork:
         return large_constants.import_graph_def(kept, {name + ':0': source for name, source in sources.items()},
                                                 list(map(indexed_name, tensors)), name=scope)
 
-    def _output_errors(self, outputs, names):
+    def _output_errors(self, outputs: Iterable[tf.Tensor], names: Iterable[str]) -> tf.Tensor:
         """Mean squares of the differences to the float outputs, and of the float outputs: float32 [2, real outputs]."""
         rows = []
         for output, name in zip(outputs, names):
@@ -121,7 +122,7 @@ class FinetuneNetwork:
                              tf.reduce_mean(tf.square(reference))])
         return tf.transpose(tf.convert_to_tensor(rows)) if rows else tf.zeros([2, 0])
 
-    def _make_train_ops(self, blocks, losses):
+    def _make_train_ops(self, blocks: Sequence[Block], losses: Sequence[tf.Tensor]) -> List[tf.Operation]:
         """The op that trains each block, with its own Adam; one that does nothing for a block without gradients."""
         train_ops = []
         self._resets: List[List[tf.Operation]] = []
@@ -137,7 +138,7 @@ class FinetuneNetwork:
                 self.untrainable.setdefault(number, 'its result has no gradient with respect to its weights')
         return train_ops
 
-    def _find_gradients(self, blocks, losses):
+    def _find_gradients(self, blocks: Sequence[Block], losses: Sequence[tf.Tensor]) -> List[List[Optional[tf.Tensor]]]:
         """For each block the gradients of its loss with respect to its Consts; None for a Const without one.
 
         If TensorFlow fails, the blocks are differentiated one by one.
@@ -149,7 +150,7 @@ class FinetuneNetwork:
         except Exception:  # a gradient function may raise anything
             return [self._gradients_of(number, loss, own) for number, (loss, own) in enumerate(zip(losses, reads))]
 
-    def _gradients_of(self, number, loss, reads):
+    def _gradients_of(self, number: int, loss: tf.Tensor, reads: List[tf.Tensor]) -> List[Optional[tf.Tensor]]:
         try:
             return tf.gradients(loss, reads)
         except Exception as error:
@@ -204,7 +205,7 @@ class FinetuneNetwork:
                 return failures
         return {}
 
-    def _failures(self, numbers, feeds):
+    def _failures(self, numbers: Iterable[int], feeds: Dict[tf.Tensor, np.ndarray]) -> Dict[int, str]:
         """{number: reason} of the blocks `numbers` whose gradients cannot be computed."""
         failures = {}
         for number in numbers:
@@ -214,7 +215,7 @@ class FinetuneNetwork:
                 failures[number] = _no_gradients(error)
         return failures
 
-    def _feeds(self, feeds):
+    def _feeds(self, feeds: Feed) -> Dict[tf.Tensor, np.ndarray]:
         """The part of `feeds` for placeholders of these networks."""
         present = {}
         for key, value in feeds.items():
@@ -236,30 +237,30 @@ def total(measured: Sequence[Tuple[np.ndarray, np.ndarray]]) -> Tuple[np.ndarray
         return losses, float(np.sum(squares / np.where(references > 0, references, 1.0)))
 
 
-def _no_gradients(error):
+def _no_gradients(error: Exception) -> str:
     text = getattr(error, 'message', None) or str(error) or type(error).__name__
     return 'TensorFlow has no gradients for it: ' + text.strip().splitlines()[0].strip().rstrip('.')
 
 
-def _quantized_output(plan, view, name):
+def _quantized_output(plan: QuantPlan, view: GraphView, name: str) -> str:
     """The tensor of the quantized graph for the output node `name`."""
     return next((record.name for record in plan.tensors if record.tensor == name and record.name in view), name)
 
 
-def _stop_gradients(graph_def):
+def _stop_gradients(graph_def: tf.GraphDef) -> tf.GraphDef:
     """The graph in which the readers of a quantized activation get no gradient through it."""
     return _between_blocks(graph_def, lambda node, name: [_stop_gradient(node, name)])
 
 
-def _stop_gradient(node, name):
+def _stop_gradient(node: tf.NodeDef, name: str) -> tf.NodeDef:
     result = tf.NodeDef(name=name, op='StopGradient', input=[node.name])
     result.attr['T'].type = tf.float32.as_datatype_enum
     return result
 
 
-def _read_float_network(graph_def, float_view):
+def _read_float_network(graph_def: tf.GraphDef, float_view: GraphView) -> tf.GraphDef:
     """The graph in which the readers of a quantized activation get that of the float network, quantized."""
-    def quantized_float(node, name):
+    def quantized_float(node: tf.NodeDef, name: str) -> List[tf.NodeDef]:
         source = normalise(node.input[0])
         if node_name(source) not in float_view:
             return [_stop_gradient(node, name)]
@@ -269,7 +270,7 @@ def _read_float_network(graph_def, float_view):
     return _between_blocks(graph_def, quantized_float)
 
 
-def _between_blocks(graph_def, make):
+def _between_blocks(graph_def: tf.GraphDef, make: Callable[[tf.NodeDef, str], List[tf.NodeDef]]) -> tf.GraphDef:
     """The graph in which readers of the FixNeuron of an activation read other nodes instead.
 
     make: from the NodeDef of the FixNeuron and the name of the node to read to new NodeDefs.
@@ -288,7 +289,7 @@ def _between_blocks(graph_def, make):
     return editor.subgraph(graph_def, nodes + added)
 
 
-def _upstream(graph_def, tensors):
+def _upstream(graph_def: tf.GraphDef, tensors: Iterable[str]) -> tf.GraphDef:
     """The part of the graph that the tensors depend on, control inputs included."""
     nodes = {node.name: node for node in graph_def.node}
     found = reach(map(node_name, tensors), lambda name: map(node_name, nodes[name].input))

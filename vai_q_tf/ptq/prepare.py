@@ -1,6 +1,6 @@
 """From a frozen graph and an input function to a network that can be calibrated: the first half of each route."""
 import os
-from typing import Dict, List, NamedTuple, Optional, Union
+from typing import Callable, Dict, List, NamedTuple, Optional, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -78,7 +78,8 @@ def prepare(graph_def: Union[tf.GraphDef, Path], input_fn: Union[str, InputFn], 
     return Prepared([node.name for node in source.node], networks, feed, directory)
 
 
-def _check_first_batch(graph, float_graph, config, batch, gpu_memory_fraction):
+def _check_first_batch(graph: tf.Graph, float_graph: tf.GraphDef, config: QuantizeConfig, batch: Feed,
+                       gpu_memory_fraction: Optional[float]) -> None:
     """Runs the float graph on the first batch, and warns if that is unlike the data of the training."""
     trained_on = TrainingData(graph, float_graph, config)
     values = check_float_graph(graph, config, batch, gpu_memory_fraction, trained_on.fetches)
@@ -86,9 +87,10 @@ def _check_first_batch(graph, float_graph, config, batch, gpu_memory_fraction):
         tf.logging.warning('%s', text)
 
 
-def _networks(graph_def, config, fold_constant, effort, phases):
+def _networks(graph_def: tf.GraphDef, config: QuantizeConfig, fold_constant: bool, effort: str,
+              phases: FedPhases) -> List[Network]:
     """The Networks of `Prepared`. phases: explain why the graph has a learning phase."""
-    def network(do_cle, equalize):
+    def network(do_cle: int, equalize: Callable) -> Network:
         graph = passes.optimise(graph_def, config.replace(do_cle=do_cle), fold_constant, equalize)
         graph = finalize.narrow_input_shapes(graph, config)
         return Network(graph, annotate(GraphView(graph), config))
@@ -102,7 +104,7 @@ def _networks(graph_def, config, fold_constant, effort, phases):
     return [plain] if plain.graph == equalized.graph else [plain, equalized]
 
 
-def _require_outputs(graph_def, config):
+def _require_outputs(graph_def: tf.GraphDef, config: QuantizeConfig) -> None:
     names = {node.name for node in graph_def.node}
     for name in config.output_nodes:
         if node_name(name) not in names:
@@ -119,7 +121,7 @@ def _feed_of(graph_def: tf.GraphDef, feed: InputFn, batches: Dict[int, Feed], ph
     """
     names = {node.name for node in graph_def.node}
 
-    def feed_remaining(step):
+    def feed_remaining(step: int) -> Feed:
         values = batches.pop(step, None) or feed(step)
         phases.check(step, values)
         return {tensor: value for tensor, value in values.items() if node_name(tensor) in names}

@@ -149,7 +149,8 @@ class _FirstBatch:
         return batch
 
 
-def _check(form, finetuning, effort, gpu_memory_fraction, report):
+def _check(form: _Form, finetuning: Optional[FinetuneSettings], effort: str, gpu_memory_fraction: Optional[float],
+           report: int) -> None:
     """Raises a QuantizeError for an argument out of range or a missing package."""
     form.check()
     if report:

@@ -79,7 +79,7 @@ def with_paths(summary: QuantizeSummary, config: QuantizeConfig, model: str, flo
 def with_report(summary: QuantizeSummary, directory: str, config: QuantizeConfig, model: tf.GraphDef, network: Network,
                 analysis: Optional[Analysis]) -> QuantizeSummary:
     """Writes the HTML report of the quantized GraphDef; the QuantizeSummary with its file. Logs an error if that fails."""
-    def contents():
+    def contents() -> ReportContents:
         return ReportContents('Quantization report', model, network.plan, network.graph, summary, analysis)
     if not report_or_log(directory, REPORT_FILE, contents):
         return summary
@@ -101,7 +101,7 @@ def measure_errors(float_graph: tf.GraphDef, model: tf.GraphDef, plan: QuantPlan
     return None
 
 
-def _cut(batch):
+def _cut(batch: Feed) -> Feed:
     """The first examples of a batch; the whole batch if its arrays differ in their number."""
     counts = {np.shape(value)[:1] for value in batch.values()}
     return {name: value[:_EXAMPLES] for name, value in batch.items()} if len(counts) == 1 and () not in counts else batch

@@ -104,7 +104,8 @@ def _edit(graph: tf.Graph, planned: rewrite.Rewrite, config: QuantizeConfig, rec
     """Rewrites a live graph as planned."""
     with graph.as_default():
         graph_record.note_float_graph(graph, planned.forms[0].graph_def)
-        planned = planned._replace(forms=distribution.share_moving_averages(graph, planned))
+        planned = planned._replace(forms=distribution.share_moving_averages(
+            graph, planned.forms, planned.prefixes[0]))
         positions = MovingPositions(rewrite.rows(graph, planned), identities(planned.decision), planned.decision.plan, config,
                                     recipe.phases)
         forms = training_forms.on_batch if config.bn_fold == 'batch' else training_forms.on_moving_averages

@@ -4,8 +4,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 from tensorflow import keras
 
-from tests.passes.checking import ops, run, values
+from tests.passes.checking import ops, values
 from tests.passes.folded_networks import graph_of, optimised, settings
+from tests.support import run
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes import optimise
 from vai_q_tf.passes.cleanup.resolve_switches import resolve_switches

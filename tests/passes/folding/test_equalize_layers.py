@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import assert_shapes, config, frozen, nodes, ops, run, values
+from tests.passes.checking import assert_shapes, config, frozen, nodes, ops, values
+from tests.support import run
 from vai_q_tf.passes.folding.equalize_layers import equalize_layers, equalize_weights
 
 _RANDOM = np.random.RandomState(3)

@@ -4,8 +4,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.passes import folded_networks
-from tests.passes.checking import apply, config, constant_of, frozen, nodes, ops, run, value_of
+from tests.passes.checking import apply, config, constant_of, frozen, nodes, ops, value_of
 from tests.passes.folded_networks import CHANNELS, graph_of, optimised, settings, vector
+from tests.support import run
 from vai_q_tf import errors
 from vai_q_tf.graph.view import SOURCE_NODES
 from vai_q_tf.passes import optimise

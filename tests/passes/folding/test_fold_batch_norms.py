@@ -5,8 +5,9 @@ import tensorflow.compat.v1 as tf
 
 from tests.combinations import each_pair_once
 from tests.passes import folded_networks
-from tests.passes.checking import nodes, ops, run, value_of
+from tests.passes.checking import nodes, ops, value_of
 from tests.passes.folded_networks import BIASES, CHANNELS, NORMS, WEIGHTED, graph_of, inputs_of, optimised, vector
+from tests.support import run
 from vai_q_tf.graph.view import REDEFINED, SOURCE_NODES, GraphView
 from vai_q_tf.passes.cleanup.fold_constants import evaluate_folded, fold_constants
 from vai_q_tf.passes.folding.expand_batch_norms import expand_batch_norms

@@ -7,7 +7,7 @@ quantized inputs; otherwise the float network is observed. Only counts and sums 
 import collections
 import contextlib
 import functools
-from typing import Counter, Dict, FrozenSet, List, NamedTuple, Optional
+from typing import Counter, Dict, FrozenSet, List, Mapping, NamedTuple, Optional
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -18,12 +18,12 @@ from vai_q_tf.fixed_point import HISTOGRAM_BINS, POSITION_ZERO
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.plan.positions import final_positions
-from vai_q_tf.plan.quant_plan import QuantPlan
-from vai_q_tf.ptq.calibration.calibration_network import CalibrationNetwork, Observations
+from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor
+from vai_q_tf.ptq.calibration.calibration_network import CalibrationNetwork, Fetches, Observations
 from vai_q_tf.ptq.calibration.histograms import entropy_position, percentile_position
 from vai_q_tf.ptq.calibration.input_ranges import InputRange
 from vai_q_tf.terminal.progress import progress
-from vai_q_tf.types import InputFn, TensorShapeProto
+from vai_q_tf.types import Feed, InputFn, TensorShapeProto
 
 
 class Calibrated(NamedTuple):
@@ -92,7 +92,7 @@ class _Run:
         self._errors = {name: np.zeros(HISTOGRAM_BINS) for name in network.measured}
         self._counts = {record.name: 0 for record in network.chosen}
 
-    def add(self, step, batch):
+    def add(self, step: int, batch: Feed) -> None:
         """Runs the network on a batch and adds what it observes."""
         fetched = self._fetch(step, batch)
         self._sum_up(self._network.observations(fetched))
@@ -108,7 +108,7 @@ class _Run:
         for name, row in batch.counts.items():
             self._counts[name] = self._counts[name] + row.astype(np.int64)
 
-    def _fetch(self, step, batch):
+    def _fetch(self, step: int, batch: Feed) -> Fetches:
         try:
             return self._session.run(self._network.fetches, batch)
         except tf.errors.InvalidArgumentError as error:
@@ -122,19 +122,19 @@ class _Run:
             'In step {} these FixNeurons did not run, because they are in a branch that is not taken: {}. Fix the condition '
             'before freezing the graph, or move output_nodes before it.'.format(step, ', '.join(idle)))
 
-    def _runs(self, fetch, batch):
+    def _runs(self, fetch: str, batch: Feed) -> bool:
         try:
             self._session.run(fetch, batch)
         except tf.errors.InvalidArgumentError:
             return False
         return True
 
-    def warn_of_zeros(self):
+    def warn_of_zeros(self) -> None:
         for name, votes in self._votes.items():
             if _most_frequent(votes) == POSITION_ZERO:
                 tf.logging.warning('%s had nothing but zeros in calibration', name)
 
-    def observed(self, config):
+    def observed(self, config: QuantizeConfig) -> Dict[str, final_positions.Observation]:
         """{quantized tensor: Observation} of all tensors of the plan."""
         found = dict(self._network.constants, **{
             name: final_positions.Observation(_most_frequent(votes), self._errors.get(name))
@@ -144,7 +144,7 @@ class _Run:
                 found[record.name] = found[record.name]._replace(position=self._chosen(record, config))
         return found
 
-    def _chosen(self, record, config):
+    def _chosen(self, record: QuantTensor, config: QuantizeConfig) -> int:
         """The position of a tensor over all batches, for a positions_by other than votes."""
         if self._network.positions_by == 'mse':
             return final_positions.least_error(self._errors[record.name])
@@ -153,13 +153,13 @@ class _Run:
         return entropy_position(self._counts[record.name], record.bits)
 
 
-def _failed(error, step):
+def _failed(error: tf.errors.OpError, step: int) -> errors.QuantizeError:
     where = ' (node {!r})'.format(error.op.name) if error.op is not None else ''
     return errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Cannot run',
                                 'Calibration step {} failed{}: {}'.format(step, where, error.message.splitlines()[0]))
 
 
-def _most_frequent(counts):
+def _most_frequent(counts: Mapping[int, int]) -> int:
     """The position with the most votes, the smallest of equal ones; POSITION_ZERO only without any other vote."""
     seen = {position: count for position, count in counts.items() if position != POSITION_ZERO}
     return min(seen, key=lambda position: (-seen[position], position)) if seen else POSITION_ZERO

@@ -1,6 +1,6 @@
 """The calibration graph: searches a position for every tensor of a plan in each batch, for constants once in advance."""
 import collections
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Container, Dict, Iterable, List, Mapping, NamedTuple, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -97,7 +97,7 @@ class CalibrationNetwork:
             self.fetches = Fetches(_POSITIONS + ':0', windows, self._add_counts(), self.inputs.fetches, self.not_finite.fetches)
         skip_clustering(self.graph.get_operation_by_name(_POSITIONS))
 
-    def _add_counts(self):
+    def _add_counts(self) -> List[str]:
         """Adds the ops that count the elements of the chosen tensors; the name of all counts in a list, or an empty list."""
         if self.positions_by not in _COUNTS or not self.chosen:
             return []
@@ -128,7 +128,7 @@ class CalibrationNetwork:
                 for name in self._nodes}
 
 
-def _with_inputs(plan, config):
+def _with_inputs(plan: QuantPlan, config: QuantizeConfig) -> QuantPlan:
     """The plan with method 1 for inputs, so that their positions are chosen as those of activations, unless the config names
     another method."""
     named = {node_name(entry.rpartition(':')[0]) for entry in config.nodes_method}
@@ -137,7 +137,8 @@ def _with_inputs(plan, config):
         else record for record in plan.tensors))
 
 
-def _search_constants(quantizer, view, plan, measured):
+def _search_constants(quantizer: ConstantQuantizer, view: GraphView, plan: QuantPlan,
+                      measured: Container[str]) -> Dict[str, final_positions.Observation]:
     """{quantized tensor: Observation} of the tensors that are Consts read only through their FixNeuron."""
     observed = {}
     for record in plan.tensors:
@@ -157,7 +158,7 @@ def _search_constants(quantizer, view, plan, measured):
     return observed
 
 
-def _not_finite(record, value):
+def _not_finite(record: QuantTensor, value: np.ndarray) -> errors.QuantizeError:
     return errors.QuantizeError(
         errors.NOT_FINITE, 'Not finite',
         'The {} {!r} {} NaN or infinity in {} of {} elements. Freeze an earlier checkpoint if the training diverged; a batch '
@@ -166,14 +167,15 @@ def _not_finite(record, value):
             np.size(value) - np.isfinite(value).sum(), np.size(value)))
 
 
-def _quantized_constants(quantizer, view, plan, observed):
+def _quantized_constants(quantizer: ConstantQuantizer, view: GraphView, plan: QuantPlan,
+                         observed: Mapping[str, final_positions.Observation]) -> Dict[str, np.ndarray]:
     """{Const: quantized value} of the observed tensors."""
     return {record.tensor: large_constants.kept(quantizer.quantize(
         view.value(record.tensor), observed[record.name].position, record.bits, record.mode, record.narrow_range))
         for record in plan.tensors if record.name in observed}
 
 
-def _windows(computed, measured):
+def _windows(computed: Iterable[QuantTensor], measured: Container[str]) -> Dict[int, List[str]]:
     """{length of the window of errors: names of the tensors for which it is measured}"""
     windows = collections.defaultdict(list)
     for record in computed:
@@ -182,11 +184,12 @@ def _windows(computed, measured):
     return dict(windows)
 
 
-def _calibration_graph(graph_def, computed, windows, by_votes):
+def _calibration_graph(graph_def: tf.GraphDef, computed: List[QuantTensor], windows: Mapping[int, List[str]],
+                       by_votes: bool) -> tf.GraphDef:
     """The graph with a search after every computed tensor, and by votes with its quantization."""
     measured = {name for names in windows.values() for name in names}
 
-    def observers(record):
+    def observers(record: QuantTensor) -> List[tf.NodeDef]:
         search = kernel('VaiSearchPosition', record.name + '/position', [record.tensor, _TRACK], record, method=record.method)
         last = (kernel('VaiFixNeuron', record.name, [record.tensor, search.name], record) if by_votes else
                 make_node('Identity', record.name, [record.tensor], T=tf.float32))
@@ -201,16 +204,16 @@ def _calibration_graph(graph_def, computed, windows, by_votes):
     return result
 
 
-def _packs(size):
+def _packs(size: int) -> Tuple[str, str]:
     """The nodes that hold the first positions and the errors of all windows of a length."""
     return 'vai_q_tf/first_{}'.format(size), 'vai_q_tf/errors_{}'.format(size)
 
 
-def _pack(name, dtype, inputs):
+def _pack(name: str, dtype: tf.DType, inputs: List[str]) -> tf.NodeDef:
     return make_node('Pack', name, inputs, T=dtype, N=len(inputs))
 
 
-def _error_window(record):
+def _error_window(record: QuantTensor) -> tf.NodeDef:
     return kernel('VaiPositionErrors', record.name + '/errors', [record.tensor], record,
                    below=errors_below(record.bits), above=ERRORS_ABOVE)
 

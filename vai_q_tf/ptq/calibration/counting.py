@@ -1,4 +1,6 @@
 """The ops that count the elements of a tensor in a batch, for `histograms`."""
+from typing import Tuple
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -29,16 +31,16 @@ def count_magnitudes(x: tf.Tensor) -> tf.Tensor:
     return _count(tf.bitwise.right_shift(magnitude, _FRACTION_BITS - SUBBITS), MAGNITUDES)
 
 
-def _bits_of(x):
+def _bits_of(x: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
     """The bits of float32 elements and of their magnitudes, both int32 [n]; the former is negative if the sign bit is set."""
     values = tf.bitcast(tf.reshape(x, [-1]), tf.int32)
     return values, tf.bitwise.bitwise_and(values, 0x7fffffff)
 
 
-def _limit(value):
+def _limit(value: float) -> int:
     """The bits of the greatest float32 up to the end of a range; 2^23 + 0.5, which float32 lacks, rounds to 2^23."""
     return int(np.float32(value).view(np.int32))
 
 
-def _count(indices, size):
+def _count(indices: tf.Tensor, size: int) -> tf.Tensor:
     return tf.raw_ops.Bincount(arr=indices, size=size, weights=tf.zeros([0], tf.int32))

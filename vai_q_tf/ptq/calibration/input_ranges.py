@@ -53,13 +53,13 @@ class InputRanges:
                 for record, batches in zip(self._inputs, zip(*self._batches))}
 
 
-def _measures(record):
+def _measures(record: QuantTensor) -> List[str]:
     x = tf.get_default_graph().get_tensor_by_name(indexed_name(record.tensor))
     spread = tf.math.reduce_std(tf.cast(x, tf.float64))
     return [tensor.name for tensor in (tf.reduce_min(x), tf.reduce_max(x), tf.size(x), count_positions(x, record.bits), spread)]
 
 
-def _over_all(bits, batches):
+def _over_all(bits: int, batches: Iterable[Sequence[Any]]) -> InputRange:
     low, high, sizes, counts, deviations = zip(*batches)
     return InputRange(bits, float(min(low)), float(max(high)), int(np.sum(sizes, dtype=np.int64)),
                       np.sum(counts, 0, np.int64).reshape(HISTOGRAM_BINS), tuple(map(float, deviations)))

@@ -64,7 +64,7 @@ class NotFinite:
             ' and {} more tensors'.format(others) if others > 0 else '', len(where), steps, where[0])
 
 
-def _sums(graph, tensors):
+def _sums(graph: tf.Graph, tensors: Sequence[str]) -> tf.Tensor:
     """Adds the sums of the tensors of a graph, float32 [tensors].
 
     They are imported as a GraphDef because making each op in Python is slow.

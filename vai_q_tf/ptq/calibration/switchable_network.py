@@ -1,5 +1,5 @@
 """A float network with a switch at every tensor of a plan: quantized at any position, or float, without a new graph."""
-from typing import Iterable, List, Optional, Sequence
+from typing import Any, Iterable, List, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -44,7 +44,7 @@ class SwitchableNetwork:
     def __enter__(self) -> 'SwitchableNetwork':
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: Any) -> None:
         self._session.close()
 
     def outputs(self, feed: Feed, positions: Positions) -> List[np.ndarray]:
@@ -94,7 +94,7 @@ def output_errors(network: SwitchableNetwork, batches: Iterable[Feed], settings:
     return np.where(np.isfinite(found), found, np.finfo(np.float64).max)
 
 
-def _switchable(graph_def, plan):
+def _switchable(graph_def: tf.GraphDef, plan: QuantPlan) -> tf.GraphDef:
     """The graph with a FixNeuron after each tensor that reads its position from a vector that is fed."""
     operands = {tensor.name: '{}:{}'.format(_SWITCHES, number) for number, tensor in enumerate(plan.tensors)}
     result = insert(graph_def, plan.tensors, lambda record: [kernel(

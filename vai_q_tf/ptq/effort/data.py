@@ -44,7 +44,7 @@ class Kept:
             self.feeds.append({name: np.array(value) for name, value in feed.items()})  # its owner may overwrite the arrays
         return feed
 
-    def _choose(self, feed):
+    def _choose(self, feed: Feed) -> Set[int]:
         """The steps to keep if all feeds are as large as this one."""
         most = min(_MOST_IMAGES // max(count_images(feed), 1),
                    _MOST_ELEMENTS // max(sum(np.size(value) for value in feed.values()), 1))
@@ -79,7 +79,7 @@ def split(feeds: List[Feed], cut: bool = True) -> Data:
     return Data(feeds[:fitted], feeds[fitted:])
 
 
-def _cut(feed):
+def _cut(feed: Feed) -> List[Feed]:
     count = count_images(feed)
     if count < _PARTS or any(np.ndim(value) and len(value) != count for value in feed.values()):
         return [feed]

@@ -28,10 +28,11 @@ from vai_q_tf.ptq.equalization.dead_channels import reads_channels_alone, silenc
 from vai_q_tf.ptq.equalization.noise_equalization import equalize
 from vai_q_tf.ptq.equalization.pairs import find_pairs
 from vai_q_tf.ptq.fitting.bias_correction import Summary
-from vai_q_tf.ptq.fitting.layers import find_layers
+from vai_q_tf.ptq.fitting.layers import Layer, find_layers
 from vai_q_tf.ptq.fitting.legal import LegalPositions
 from vai_q_tf.ptq.fitting.state import State, quantized_graph
 from vai_q_tf.ptq.fitting.weight_fit import WeightFit
+from vai_q_tf.types import Values
 
 _WEIGHTS = ('rounding with error feedback', 'refitted weights')
 _DEAD, _POOLS = 'dead channels', 'pools not aligned'
@@ -131,7 +132,7 @@ class Effort:
             if setting is not None:
                 self._best = self._try(aid, setting)
 
-    def _gains_at_once(self, setting):
+    def _gains_at_once(self, setting: Setting) -> bool:
         """Keeps silenced dead channels if they gain before anything is fitted, which saves a walk; whether it does."""
         trial = self._judged(setting, self._begin(setting))
         if why_not(self._fast, trial):
@@ -139,7 +140,7 @@ class Effort:
         self._unfitted = self._best = self._keep(_DEAD, self._fast, trial, '')
         return True
 
-    def _try(self, aid, setting):
+    def _try(self, aid: str, setting: Setting) -> Trial:
         """The Trial that stays. For pools new positions are tried alone: if they gain nothing, no walk is made."""
         if aid == _POOLS:
             trial = self._judged(setting, self._with_positions(setting))
@@ -159,14 +160,14 @@ class Effort:
         best = self._keep(walked, plain, self._best, _no_gain(plain, self._best))
         return self._keep('all together', self._fast, best, _no_gain(self._fast, best))
 
-    def _keep(self, aid, former, trial, rejected):
+    def _keep(self, aid: str, former: Trial, trial: Trial, rejected: str) -> Trial:
         """The Trial that stays of two; adds a Row."""
         self.rows.append(Row(aid, former.unseen, trial.unseen, rejected))
         return former if rejected else trial
 
     # The aids: each returns a new Setting, or None if it has nothing to do.
 
-    def _dead_channels(self, setting):
+    def _dead_channels(self, setting: Setting) -> Optional[Setting]:
         if not self._layers:
             return None
         axes = {layer.source: layer.channel_axis for layer in self._layers if reads_channels_alone(self._view, layer)}
@@ -179,16 +180,16 @@ class Effort:
         # If a dead channel left no precision to the other weights, calibration by votes observed wrong values after them.
         return setting._replace(values=values, observed=self._calibrated('votes', values))
 
-    def _positions_by_error(self, setting):
+    def _positions_by_error(self, setting: Setting) -> Optional[Setting]:
         if self._by_errors is None:
             return None
         return setting._replace(observed=self._of_changed_constants(self._by_errors, setting.values))
 
-    def _pools_apart(self, setting):
+    def _pools_apart(self, setting: Setting) -> Optional[Setting]:
         pools = [alignment for alignment in active_alignments(self._plan, self._config) if alignment.kind == 'pool']
         return setting._replace(align_pool=2) if pools and self._config.align_pool == 0 else None
 
-    def _positions_of_groups(self, setting):
+    def _positions_of_groups(self, setting: Setting) -> Optional[Setting]:
         """The position of each group with the least error of the outputs, between the best positions of its members."""
         config = self._config_of(setting)
         chosen: Dict[str, int] = {}
@@ -203,17 +204,17 @@ class Effort:
         return changed if self._begin(changed) != self._begin(setting) else None
 
     @large_constants.kept_apart()
-    def _fitted_error(self, setting):
+    def _fitted_error(self, setting: Setting) -> float:
         return self._judge.fitted_error(quantized_graph(self._float_graph, self._plan, self._with_positions(setting)))
 
-    def _with_positions(self, setting):
+    def _with_positions(self, setting: Setting) -> State:
         """The best State, with activations at the positions of a Setting."""
         fitted = {record.name: self._best.state.positions[record.name] for record in self._plan.tensors
                   if record.mode != ACTIVATION_MODE}
         return State(self._best.state.values, dict(self._begin(setting).positions, **fitted))
 
     @large_constants.kept_apart()
-    def _equalization(self, setting):
+    def _equalization(self, setting: Setting) -> Optional[Setting]:
         pairs = find_pairs(self._float_graph, self._plan, self._layers)
         if not pairs:
             return None
@@ -223,21 +224,22 @@ class Effort:
         found = observe_channels(graph, tensors, self._data.fitted, self._fraction,
                                  clipped={pair.head.result for pair in pairs if pair.relu6})
         view = GraphView(graph)
-        maps = {name: layer.grouped(view.value(layer.weight.tensor)).astype(np.float64) for name, layer in members.items()}
+        arrays = {name: view.value(name) for layer in members.values() for name in layer.constants}
+        maps = {name: layer.grouped(arrays[layer.weight.tensor]).astype(np.float64) for name, layer in members.items()}
         positions = {name: self._best.state.positions[layer.output] for name, layer in members.items()}
         scales = {name: SCALES[chosen] for name, chosen in equalize(pairs, maps, found, positions).items()}
-        values = dict(setting.values, **_scaled_constants(view, members, maps, scales))
+        values = dict(setting.values, **_scaled_constants(arrays, members, maps, scales))
         return setting._replace(values=values, scales=scales, observed=self._calibrated('mse', values))
 
     @large_constants.kept_apart()
-    def _calibrated(self, positions_by, values):
+    def _calibrated(self, positions_by: str, values: Values) -> Observed:
         """{quantized tensor: Observation} on all data with other constants; the config's positions_by has precedence."""
         feeds = self._data.everything
         config = self._config.replace(calib_iter=len(feeds), positions_by=self._config.positions_by or positions_by)
         graph = editor.with_values(self._float_graph, values)
         return calibrate(graph, self._plan, config, feeds.__getitem__, self._fraction).observed
 
-    def _of_changed_constants(self, observed, values):
+    def _of_changed_constants(self, observed: Observed, values: Values) -> Observed:
         """The observations, with new ones of the constants in `values`."""
         changed = {}
         with ConstantQuantizer() as quantizer:
@@ -247,37 +249,37 @@ class Effort:
                     changed[record.name] = quantizer.search(record, values[record.tensor], with_errors)
         return dict(observed, **changed)
 
-    def _walk(self, setting, text):
+    def _walk(self, setting: Setting, text: str) -> Trial:
         return self._judged(setting, self._walked(setting, text))
 
     @large_constants.kept_apart()
-    def _walked(self, setting, text):
+    def _walked(self, setting: Setting, text: str) -> State:
         legal = LegalPositions(position_rules(self._plan, self._config_of(setting)))
         fit = WeightFit(self._float_graph, legal, setting.refits) if setting.fits else None
         walk = Walk(self._float_graph, self._plan, self._layers, self._begin(setting), legal, self._data.fitted, fit,
                     setting.scales, self._summaries, self._fraction)
         return walk.run(text)
 
-    def _begin(self, setting):
+    def _begin(self, setting: Setting) -> State:
         return State(setting.values, final_positions.decide(
             self._plan, setting.observed, self._config_of(setting), setting.chosen))
 
-    def _config_of(self, setting):
+    def _config_of(self, setting: Setting) -> QuantizeConfig:
         return self._config.replace(align_pool=setting.align_pool)
 
     @large_constants.kept_apart()
-    def _judged(self, setting, state):
+    def _judged(self, setting: Setting, state: State) -> Trial:
         return Trial(setting, state, *map(decibels, self._judge.errors(
             quantized_graph(self._float_graph, self._plan, state))))
 
 
-def _scaled_constants(view, layers, maps, scales):
+def _scaled_constants(arrays: Values, layers: Mapping[str, Layer], maps: Values, scales: Values) -> Dict[str, np.ndarray]:
     """{Const: array} of layers with equalized maps, and with their biases scaled."""
     values = {}
     for name, layer in layers.items():
-        values[layer.weight.tensor] = layer.ungrouped(maps[name], view.value(layer.weight.tensor).shape)
+        values[layer.weight.tensor] = layer.ungrouped(maps[name], arrays[layer.weight.tensor].shape)
         if layer.bias and name in scales:
-            bias = view.value(layer.bias.tensor)
+            bias = arrays[layer.bias.tensor]
             values[layer.bias.tensor] = (bias * scales[name].reshape(bias.shape)).astype(np.float32)
     return values
 
@@ -293,10 +295,10 @@ def why_not(best: Trial, trial: Trial) -> str:
     return _no_gain(best, trial)
 
 
-def _loses(best, trial):
+def _loses(best: Trial, trial: Trial) -> str:
     lost = best.fitted - trial.fitted
     return 'it {} on the data that it was fitted on'.format('loses {:.1f} dB'.format(lost) if lost >= 0.05 else 'gains nothing')
 
 
-def _no_gain(best, trial):
+def _no_gain(best: Trial, trial: Trial) -> str:
     return '' if trial.unseen - best.unseen >= _LEAST_GAIN else 'no gain'

@@ -19,7 +19,7 @@ from vai_q_tf.ptq.effort.effort import AIDS, Effort, Observed, Row, Setting, Tri
 from vai_q_tf.ptq.effort.judge import Judge
 from vai_q_tf.ptq.fitting.state import State, quantized_graph
 from vai_q_tf.terminal.verbosity import note
-from vai_q_tf.types import InputFn, TensorShapeProto
+from vai_q_tf.types import Feed, InputFn, TensorShapeProto
 
 EFFORTS = ('fast', 'standard', 'high')
 
@@ -110,7 +110,7 @@ class _Calibration(NamedTuple):
     by_errors: Optional[Observed]
 
 
-def _calibrate(network, config, feed, gpu_memory_fraction):
+def _calibrate(network: Network, config: QuantizeConfig, feed: InputFn, gpu_memory_fraction: Optional[float]) -> _Calibration:
     """The _Calibration of a Network."""
     arguments = network.graph, network.plan, config, feed, gpu_memory_fraction
     if config.positions_by:
@@ -119,7 +119,7 @@ def _calibrate(network, config, feed, gpu_memory_fraction):
     return _Calibration(found, by_errors.observed)
 
 
-def _as_calibrated(network, chosen, config, found):
+def _as_calibrated(network: Network, chosen: int, config: QuantizeConfig, found: Calibrated) -> Improved:
     """The Improved of calibration alone."""
     positions = final_positions.decide(network.plan, found.observed, config)
     return Improved(chosen, {}, {}, positions, found.shapes, [], found.inputs)
@@ -128,7 +128,8 @@ def _as_calibrated(network, chosen, config, found):
 class _Quantizer:
     """Quantizes networks with an effort; 'fast' is calibration alone."""
 
-    def __init__(self, config, effort, data, judge, gpu_memory_fraction):
+    def __init__(self, config: QuantizeConfig, effort: str, data: Data, judge: Judge,
+                 gpu_memory_fraction: Optional[float]) -> None:
         self._config, self._effort, self._data, self._judge = config, effort, data, judge
         self._fraction = gpu_memory_fraction
 
@@ -142,24 +143,24 @@ class _Quantizer:
         return effort.result(), effort.rows
 
     @large_constants.kept_apart()
-    def _as_calibrated(self, network, found):
+    def _as_calibrated(self, network: Network, found: Calibrated) -> Trial:
         setting = Setting({}, found.observed, self._config.align_pool, {})
         state = State({}, final_positions.decide(network.plan, found.observed, self._config))
         return Trial(setting, state, *map(decibels, self._judge.errors(quantized_graph(network.graph, network.plan, state))))
 
 
-def _better(plain, plain_rows, equalized, equalized_rows):
+def _better(plain: Trial, plain_rows: List[Row], equalized: Trial, equalized_rows: List[Row]) -> Tuple[int, Trial, List[Row]]:
     """(index, Trial, rows) of the better network, with a Row for cross-layer equalization."""
     row = Row('cross-layer equalization', plain.unseen, equalized.unseen, why_not(plain, equalized))
     return (1, equalized, equalized_rows + [row]) if row.kept else (0, plain, plain_rows + [row])
 
 
-def _report(effort, obstacle):
+def _report(effort: str, obstacle: str) -> None:
     if obstacle:
         note('The effort is fast instead of {}: {}.'.format(effort, obstacle))
 
 
-def _obstacle(network):
+def _obstacle(network: Network) -> str:
     """Why a network cannot be improved, '' if it can."""
     view, outputs = GraphView(network.graph), network.plan.output_nodes
     if any(view.op(name) in CONTROL_FLOW_OPS | LOOP_OPS for name in view.upstream(outputs)):
@@ -169,14 +170,14 @@ def _obstacle(network):
     return ''
 
 
-def _drop_not_finite(kept, found):
+def _drop_not_finite(kept: Kept, found: Calibrated) -> None:
     dropped = kept.drop(found.not_finite)
     if dropped:
         note('{} of {} batches that were kept to fit and to judge are left out: the network has NaN or infinity there.'.format(
             dropped, dropped + len(kept.feeds)))
 
 
-def _data(network, kept, gpu_memory_fraction):
+def _data(network: Network, kept: Kept, gpu_memory_fraction: Optional[float]) -> Tuple[Data, str]:
     """(Data, '') of the Kept feeds; if aids cannot be fitted and judged on them, (all feeds as both parts, why)."""
     obstacle = _obstacle_in_data(kept)
     if not obstacle:
@@ -187,19 +188,19 @@ def _data(network, kept, gpu_memory_fraction):
     return Data(kept.feeds, kept.feeds), obstacle
 
 
-def _obstacle_in_data(kept):
+def _obstacle_in_data(kept: Kept) -> str:
     """Why nothing can be fitted on the Kept feeds, '' if it can."""
     if kept.spoilt:
         return 'the network has NaN or infinity in every batch of the calibration data that was kept'
     if kept.images < FEWEST_IMAGES:
         return 'other efforts need {} images of calibration data or more; there {} {}'.format(
             FEWEST_IMAGES, 'is' if kept.images == 1 else 'are', kept.images)
-    if len(set(map(frozenset, kept.feeds))) > 1:
+    if len({frozenset(feed) for feed in kept.feeds}) > 1:
         return 'input_fn returns other placeholders in one step than in another'
     return ''
 
 
-def _split(network, feeds, gpu_memory_fraction):
+def _split(network: Network, feeds: List[Feed], gpu_memory_fraction: Optional[float]) -> Data:
     """The Data of feeds, which are cut unless the network, which may be made for one batch size, does not run on the parts."""
     data = split(feeds)
     if len(data.everything) > len(feeds):

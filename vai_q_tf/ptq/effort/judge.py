@@ -1,5 +1,5 @@
 """The error of the outputs of a quantized network, relative to those of the float network."""
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -50,7 +50,7 @@ class Judge:
         """The relative error on all fitted data."""
         return relative_error(self._expected[0], self._run(graph_def, self._quantized_outputs, self._data[:1])[0])
 
-    def _run(self, graph_def, tensors, data):
+    def _run(self, graph_def: tf.GraphDef, tensors: Sequence[str], data: Sequence[Sequence[Feed]]) -> List[Outputs]:
         """The Outputs `tensors` for each sequence of feeds in `data`."""
         with tf.Graph().as_default() as graph:
             large_constants.import_graph_def(graph_def, name='')
@@ -58,7 +58,7 @@ class Judge:
                 return [[session.run(list(map(indexed_name, tensors)), feed) for feed in feeds] for feeds in data]
 
 
-def _outputs(float_graph, plan):
+def _outputs(float_graph: tf.GraphDef, plan: QuantPlan) -> List[str]:
     """The floating-point outputs of the output nodes."""
     view = GraphView(float_graph)
     return [tensor_name(name, index) for name in plan.output_nodes for index, dtype in enumerate(view.output_types(name))

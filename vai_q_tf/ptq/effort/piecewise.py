@@ -3,7 +3,7 @@
 So a network can be changed layer by layer while it runs, and each op runs once per batch, whatever the number of layers. An op
 with several outputs, such as Split, runs once for each piece that reads it.
 """
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Iterable, List, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -53,7 +53,7 @@ class PiecewiseRun:
         for kept, value in zip(self._kept, values):
             kept[tensor] = value
 
-    def _run(self, tensor):
+    def _run(self, tensor: str) -> List[np.ndarray]:
         """The values of a tensor that is not kept. Keeps every tensor computed for it that later pieces read."""
         members = self._view.upstream([node_name(tensor)], self._kept[0])
         sources = [member for member in members if member in self._kept[0]]
@@ -69,7 +69,7 @@ class PiecewiseRun:
                     results.append(result)
         return results
 
-    def _node(self, member):
+    def _node(self, member: str) -> tf.NodeDef:
         """The NodeDef of a node in a piece."""
         if member in self._kept[0]:
             return editor.placeholder(member, self._view.dtype(member), None)
@@ -77,7 +77,7 @@ class PiecewiseRun:
             return editor.constant(member, self._view.dtype(member), self._values[member])
         return editor.copy(self._view.node(member))
 
-    def _read_later(self, members, sources):
+    def _read_later(self, members: Sequence[str], sources: Iterable[str]) -> List[str]:
         """The nodes among those of a piece, the last one first, whose values later pieces begin with.
 
         Nodes that depend on constants only, and nodes with several outputs, are computed again there.
@@ -100,7 +100,7 @@ class PiecewiseRun:
                     again.add(member)
         return later
 
-    def _release(self):
+    def _release(self) -> None:
         """Drops the values that no remaining tensor needs."""
         needed = set(self._view.upstream(map(node_name, self._wanted), self._kept[0]))
         for kept in self._kept:

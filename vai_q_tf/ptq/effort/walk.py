@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.traits import trait
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.plan.quant_plan import QuantPlan
+from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor
 from vai_q_tf.ptq.effort.piecewise import PiecewiseRun
 from vai_q_tf.ptq.fitting.bias_correction import Summary, correct_bias, summarise
 from vai_q_tf.ptq.fitting.layers import Layer
@@ -58,7 +58,7 @@ class Walk:
             self._fit(layer)
         return State(self._values, self._positions)
 
-    def _fit(self, layer):
+    def _fit(self, layer: Layer) -> None:
         if self._fit_weights or layer.node not in self._summaries:
             expected = self._float.compute(layer.result)
             self._summaries[layer.node] = summarise(expected, layer.channel_axis)
@@ -67,30 +67,30 @@ class Walk:
                 layer, self._value(layer.weight), self._quantized.compute(self._read[layer.node]),
                 [self._scaled(layer, values) for values in expected], self._positions))
         if layer.bias:
-            self._correct_bias(layer)
+            self._correct_bias(layer, layer.bias)
 
-    def _correct_bias(self, layer):
+    def _correct_bias(self, layer: Layer, bias: QuantTensor) -> None:
         actual = self._quantized.compute(layer.result)
-        before = quantized_constant(layer.bias, self._value(layer.bias), self._positions[layer.bias.name])
+        before = self._quantized_value(bias)
         summary = self._summaries[layer.node]
         if layer.node in self._scales:
             summary = summary.scaled(self._scales[layer.node])
-        self._take(layer.bias, *correct_bias(
+        self._take(bias, *correct_bias(
             layer, before, summary, summarise(actual, layer.channel_axis), self._positions, self._legal, self._tensors))
-        change = (self._quantized_value(layer.bias) - before).reshape(-1)
+        change = (self._quantized_value(bias) - before).reshape(-1)
         self._quantized.replace(layer.result, [
             values + along(change, values, layer.channel_axis) for values in actual])
 
-    def _scaled(self, layer, values):
+    def _scaled(self, layer: Layer, values: np.ndarray) -> np.ndarray:
         return values * along(self._scales[layer.node], values, layer.channel_axis) if layer.node in self._scales else values
 
-    def _value(self, record):
+    def _value(self, record: QuantTensor) -> np.ndarray:
         return self._values.get(record.tensor, self._float_values(record.tensor))
 
-    def _quantized_value(self, record):
+    def _quantized_value(self, record: QuantTensor) -> np.ndarray:
         return quantized_constant(record, self._value(record), self._positions[record.name])
 
-    def _take(self, record, value, position):
+    def _take(self, record: QuantTensor, value: np.ndarray, position: int) -> None:
         self._values[record.tensor], self._positions[record.name] = value, position
         self._quantized.set_values({record.tensor: self._quantized_value(record)})
 

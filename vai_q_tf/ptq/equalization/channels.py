@@ -1,5 +1,5 @@
 """Ranges and variances of the channels of layers on calibration data, from one pass over the float network."""
-from typing import Container, Dict, Iterable, Mapping, NamedTuple, Optional
+from typing import Container, Dict, Iterable, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -55,7 +55,7 @@ def observe_channels(float_graph: tf.GraphDef, tensors: Mapping[str, int], feeds
     return {name: _pooled(count, np.array(each)) for name, count, each in zip(tensors, counts.T, measures)}
 
 
-def _pooled(counts, measures):
+def _pooled(counts: np.ndarray, measures: np.ndarray) -> Channels:
     """The Channels of all batches; counts: values per channel [batches], measures: those of `_measures` [batches, ...]."""
     low, high, means, variances = np.moveaxis(measures[:, :4], 1, 0)
     share = counts / counts.sum()
@@ -64,7 +64,7 @@ def _pooled(counts, measures):
     return Channels(low.min(0), high.max(0), variance, np.tensordot(share, measures[:, 4:], 1))
 
 
-def _measures(tensor, axis, with_clipping):
+def _measures(tensor: tf.Tensor, axis: int, with_clipping: bool) -> Tuple[tf.Tensor, tf.Tensor]:
     """The number of values per channel, and [4 + len(SCALES), channels]: minimum, maximum, mean, variance, clipping."""
     if axis != -1:
         tensor = tf.transpose(tensor, tf.concat([[0], tf.range(2, tf.rank(tensor)), [axis]], 0))

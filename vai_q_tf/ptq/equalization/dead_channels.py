@@ -3,7 +3,7 @@
 Folding a batch norm divides by the standard deviation of each channel. If that was almost zero, the folded weights may be
 thousands of times as large as those of other channels, which one position for the weight tensor would round to zero.
 """
-from typing import Dict, Iterable, Mapping
+from typing import Dict, Iterable, Mapping, Optional
 
 import numpy as np
 
@@ -54,7 +54,7 @@ def reads_channels_alone(view: GraphView, layer: Layer) -> bool:
             and view.attr(layer.node, 'padding').s != b'EXPLICIT')
 
 
-def _silence_outputs(maps, bias, found):
+def _silence_outputs(maps: np.ndarray, bias: Optional[np.ndarray], found: Channels) -> bool:
     """Zeroes dead channels of maps [groups, products, channels] and sets their bias, in place; whether there were any."""
     dead = _dominant(np.abs(maps).max(1).reshape(-1), found, bias)
     if bias is not None:
@@ -63,7 +63,7 @@ def _silence_outputs(maps, bias, found):
     return dead.any()
 
 
-def _silence_inputs(matrix, bias, found):
+def _silence_inputs(matrix: np.ndarray, bias: Optional[np.ndarray], found: Channels) -> bool:
     """The same for input channels of a matrix [inputs, outputs]; adds their contribution to the bias."""
     dead = _dominant(np.abs(matrix).max(1), found, bias)
     if bias is not None:
@@ -72,7 +72,7 @@ def _silence_inputs(matrix, bias, found):
     return dead.any()
 
 
-def _dominant(sizes, found, bias):
+def _dominant(sizes: np.ndarray, found: Channels, bias: Optional[np.ndarray]) -> np.ndarray:
     """Which constant channels have larger weights than all live ones; without a bias only channels of zeros."""
     dead = found.constant & ((found.high == 0) | (bias is not None))
     return dead & (sizes > sizes[~found.constant].max(initial=0))

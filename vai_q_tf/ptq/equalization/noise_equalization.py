@@ -51,18 +51,19 @@ def equalize(pairs: List[Pair], maps: Dict[str, np.ndarray], channels: Mapping[s
 class _Equalizer:
     """Scales pairs one by one. Attributes: scales: {head: index into SCALES for each channel} so far."""
 
-    def __init__(self, pairs, maps, channels, output_positions):
+    def __init__(self, pairs: List[Pair], maps: Dict[str, np.ndarray], channels: Mapping[str, Channels],
+                 output_positions: Positions) -> None:
         self._maps, self._channels, self._output_positions = maps, channels, output_positions
         self._pair_of_head = {pair.head.node: pair for pair in pairs}
         self._head_of_tail = {pair.tail.node: pair.head.node for pair in pairs}
         self.scales = {pair.head.node: np.full(_count_channels(maps[pair.head.node]), _ONE) for pair in pairs}
 
-    def equalize(self, pair):
+    def equalize(self, pair: Pair) -> None:
         chosen, current = self._best_scales(pair), self.scales[pair.head.node]
         _scale(self._maps[pair.head.node], self._maps[pair.tail.node], pair.tail, SCALES[chosen] / SCALES[current])
         self.scales[pair.head.node] = chosen
 
-    def _best_scales(self, pair):
+    def _best_scales(self, pair: Pair) -> np.ndarray:
         """The index into SCALES for each channel of the head's result."""
         found, importance = self._channels[pair.head.result], self._importance(pair.tail)
         current = SCALES[self.scales[pair.head.node]]
@@ -76,14 +77,14 @@ class _Equalizer:
         best = min(costs, key=lambda cost: cost.min(0).sum()).argmin(0)
         return np.where(found.constant | (gain == 0), _ONE, best)
 
-    def _head_costs(self, pair, relative, gain):
+    def _head_costs(self, pair: Pair, relative: np.ndarray, gain: np.ndarray) -> List[np.ndarray]:
         """The noise of the head's weights, [scales, channels], at each position tried."""
         maps, inputs = self._maps[pair.head.node], self._input_variance(pair.head)
         largest = _largest(maps.transpose(1, 0, 2).reshape(maps.shape[1], -1))
         return [(inputs.sum(0) * 4.0**-position / 12 + inputs.mean(0) * _clipped(largest, relative, position, pair.head))
                 * gain / SCALES[:, None]**2 for position in _positions(maps, pair.head)]
 
-    def _tail_costs(self, pair, relative, importance):
+    def _tail_costs(self, pair: Pair, relative: np.ndarray, importance: np.ndarray) -> List[np.ndarray]:
         """The noise of the tail's weights, [scales, channels], at each position tried."""
         maps, inputs = self._maps[pair.tail.node], relative.shape[1]
         signal = self._channels[pair.tail.source].variance  # unscaled
@@ -93,7 +94,7 @@ class _Equalizer:
         return [signal * SCALES[:, None]**2 * (fan_out * 4.0**-position / 12 + importance * _clipped(
             largest, 1 / relative, position, pair.tail)) for position in _positions(maps, pair.tail)]
 
-    def _importance(self, layer):
+    def _importance(self, layer: Layer) -> np.ndarray:
         """The energy of the weights that the layer after a tail multiplies each channel of its result by, to scale the squares
         of its maps; ones if no pair follows."""
         pair, maps = self._pair_of_head.get(layer.node), self._maps[layer.node]
@@ -101,7 +102,7 @@ class _Equalizer:
         energy = np.ones(count) if pair is None else _energy_by_input(pair.tail, self._maps[pair.tail.node], count)
         return energy.reshape(len(maps), 1, -1) if layer.depthwise else energy
 
-    def _input_variance(self, layer):
+    def _input_variance(self, layer: Layer) -> np.ndarray:
         """The variances of the inputs that each channel of a layer sums, [products, channels of the result or 1]."""
         variance = self._channels[layer.source].variance
         if layer.node in self._head_of_tail:
@@ -112,12 +113,12 @@ class _Equalizer:
         return np.tile(variance, products // len(variance))[:, None]
 
 
-def _count_channels(maps):
+def _count_channels(maps: np.ndarray) -> int:
     """How many channels the result has."""
     return maps.shape[0] * maps.shape[2]
 
 
-def _scale(head, tail, tail_layer, factors):
+def _scale(head: np.ndarray, tail: np.ndarray, tail_layer: Layer, factors: np.ndarray) -> None:
     """Multiplies the head's channels by their factors, and divides the weights of the tail that read them, in place."""
     head *= factors.reshape(head.shape[0], 1, head.shape[2])
     if tail_layer.depthwise:
@@ -126,28 +127,28 @@ def _scale(head, tail, tail_layer, factors):
         tail /= np.tile(factors, tail.shape[1] // len(factors))[None, :, None]
 
 
-def _positions(maps, layer):
+def _positions(maps: np.ndarray, layer: Layer) -> range:
     first = search_position(maps, layer.weight.bits, method=0, mode=layer.weight.mode)
     return range(first - 1, first + _FINER + 1)
 
 
-def _clipped(largest, factors, position, layer):
+def _clipped(largest: np.ndarray, factors: np.ndarray, position: int, layer: Layer) -> np.ndarray:
     """The energy that clipping takes from weights [n, channels], scaled by factors [scales, channels], at a position."""
     limit = (2**(layer.weight.bits - 1) - 0.5) * 2.0**-position
     return np.square(np.maximum(largest[None] * factors[:, None] - limit, 0)).sum(1)
 
 
-def _largest(weights):
+def _largest(weights: np.ndarray) -> np.ndarray:
     """The largest magnitudes of each column, [at most _LARGEST, channels]."""
     return -np.sort(-np.abs(weights), axis=0)[:_LARGEST]
 
 
-def _by_input(layer, maps, inputs):
+def _by_input(layer: Layer, maps: np.ndarray, inputs: int) -> np.ndarray:
     """Weights as [readers of the channel, input channels]."""
     if layer.depthwise:
         return maps.reshape(len(maps), -1).T
     return maps[0].reshape(-1, inputs, maps.shape[2]).transpose(0, 2, 1).reshape(-1, inputs)
 
 
-def _energy_by_input(layer, maps, inputs):
+def _energy_by_input(layer: Layer, maps: np.ndarray, inputs: int) -> np.ndarray:
     return np.square(_by_input(layer, maps, inputs)).sum(0)

@@ -1,5 +1,5 @@
 """Finds the pairs of layers between which a noise-model equalization may move scales."""
-from typing import List
+from typing import List, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -22,14 +22,14 @@ def find_pairs(graph_def: tf.GraphDef, plan: QuantPlan, layers: List[Layer]) -> 
 
 
 class _Finder:
-    def __init__(self, graph_def, output_nodes, layers):
+    def __init__(self, graph_def: tf.GraphDef, output_nodes: Sequence[str], layers: List[Layer]) -> None:
         self._view, self._outputs = GraphView(graph_def), frozenset(output_nodes)
         self._heads = {layer.result: layer for layer in layers}
         self._graph = tf.Graph()  # knows the shapes
         with self._graph.as_default():
             large_constants.import_graph_def(graph_def, name='')
 
-    def pair(self, tail):
+    def pair(self, tail: Layer) -> Optional[Pair]:
         """The Pair with a Layer as its tail, or None."""
         tensor, relu6 = tail.source, False
         while tensor and node_name(tensor) not in self._outputs and self._count_readers(tensor) == 1:
@@ -40,7 +40,7 @@ class _Finder:
             tensor = self._forwarded(tensor)
         return None
 
-    def _forwarded(self, tensor):
+    def _forwarded(self, tensor: str) -> str:
         """The input whose channels the op of a tensor scales by positive numbers at most, or ''."""
         op, inputs = self._view.op(tensor), self._view.inputs(tensor)
         if op == 'Mul':
@@ -50,19 +50,19 @@ class _Finder:
             op in _WITH_EQUAL_CHANNELS and self._channels(inputs[0]) == self._channels(tensor) is not None)
         return inputs[0] if keeps_channels else ''
 
-    def _is_channels_last(self, layer):
+    def _is_channels_last(self, layer: Layer) -> bool:
         """Of the input and the result of a layer."""
         return layer.channel_axis == -1 and not (layer.op == 'MatMul' and self._view.attr(layer.node, 'transpose_a').b)
 
-    def _count_readers(self, tensor):
+    def _count_readers(self, tensor: str) -> int:
         """How many ops read the values of a tensor, not only its shape."""
         return sum(self._view.op(name) not in SHAPE_OPS for name, _ in self._view.consumers(tensor))
 
-    def _is_positive_number(self, tensor):
+    def _is_positive_number(self, tensor: str) -> bool:
         value = self._view.value(self._view.skip_identity(tensor))
         return value is not None and value.size == 1 and value > 0
 
-    def _channels(self, tensor):
+    def _channels(self, tensor: str) -> Optional[int]:
         """The size of the last axis, None if it is unknown."""
         shape = self._graph.get_tensor_by_name(indexed_name(tensor)).shape
         return shape[-1].value if shape.ndims else None

@@ -64,7 +64,7 @@ def correct_bias(layer: Layer, bias: np.ndarray, expected: Summary, actual: Summ
     low, high = limits(positions[layer.output], output.bits, output.narrow_range)
     goal = activate(expected.rows, layer.activation)
 
-    def error(position):
+    def error(position: int) -> float:
         rounded = quantized_constant(record, corrected, position).reshape(-1)
         given = np.minimum(np.maximum(activate(unbiased + rounded, layer.activation), low), high)
         return float(np.square(given - goal).sum(dtype=np.float64))

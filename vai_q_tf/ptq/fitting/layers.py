@@ -1,13 +1,13 @@
 """The layers of a plan whose weights and biases can be changed: their ops, constants and results."""
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.graph.traits import WEIGHTED, trait
+from vai_q_tf.graph.traits import WEIGHTED, Trait, trait
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.patterns.bias import channels_last, is_transposed
-from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor
+from vai_q_tf.plan.quant_plan import ComputeGroup, QuantPlan, QuantTensor
 
 _ACTIVATIONS: Dict[str, Callable[[np.ndarray], np.ndarray]] = {
     '': lambda values: values, 'Relu': lambda values: np.maximum(values, 0),
@@ -67,7 +67,7 @@ def find_layers(graph_def: tf.GraphDef, plan: QuantPlan) -> List[Layer]:
     return sorted(found.values(), key=lambda layer: order[layer.node])
 
 
-def _layer(view, plan, tensors, group):
+def _layer(view: GraphView, plan: QuantPlan, tensors: Mapping[str, QuantTensor], group: ComputeGroup) -> Optional[Layer]:
     """The Layer of a ComputeGroup, or None."""
     weight, bias = tensors.get(group.weight), tensors.get(group.bias)
     spec = trait(view.op(group.node))  # that of a Mul for a batch norm that could not be folded
@@ -87,18 +87,18 @@ def activate(values: np.ndarray, activation: str) -> np.ndarray:
     return _ACTIVATIONS[activation](values)
 
 
-def _is_own(view, record):
+def _is_own(view: GraphView, record: QuantTensor) -> bool:
     return view.value(record.tensor) is not None and len(record.consumers) == 1 and len(view.consumers(record.tensor)) == 1
 
 
-def _activation(view, result):
+def _activation(view: GraphView, result: str) -> str:
     readers = view.consumers(result)
     return view.op(readers[0][0]) if len(readers) == 1 and view.op(readers[0][0]) in _ACTIVATIONS else ''
 
 
-def _axes(view, node, spec):
+def _axes(view: GraphView, node: str, spec: Trait) -> Tuple[int, ...]:
     if spec.depthwise:
         return (2, 0, 1, 3)
-    rank = len(view.shape(view.inputs(node)[spec.weight]))
+    rank = len(view.shape(view.inputs(node)[spec.weight]) or ())
     last = 0 if is_transposed(view, node) else spec.channel_axes[-1]
     return tuple(axis for axis in range(rank) if axis != last) + (last,)

@@ -1,9 +1,9 @@
 """The positions of one tensor that are within the limits of the hardware while all other positions stay."""
 import collections
-from typing import Any, DefaultDict, List
+from typing import Any, DefaultDict, List, Tuple, Union
 
 from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN
-from vai_q_tf.plan.positions.linear_rules import Pairs, PositionRules
+from vai_q_tf.plan.positions.linear_rules import Form, Pairs, PositionRules
 from vai_q_tf.types import Positions
 
 
@@ -29,12 +29,12 @@ class LegalPositions:
         """Whether the tensor `name` may have this position while the others keep theirs in {quantized tensor: position}."""
         number = self._groups[name]
 
-        def value(form):
+        def value(form: Form) -> int:
             constant, terms = form
             return constant + sum(sign * (position if group == number else positions[self._members[group]])
                                   for group, sign in terms)
 
-        def is_met(limit):
+        def is_met(limit: Union[Tuple[Form, ...], Pairs]) -> bool:
             if not isinstance(limit, Pairs):
                 return min(map(value, limit)) <= 0
             others = [positions[self._members[other]] for other in limit.groups if other != number]

@@ -1,5 +1,5 @@
 """Weights that compensate the errors of their inputs: ridge regression of the residual, with a cross-validated ridge."""
-from typing import Tuple
+from typing import List, Tuple
 
 import numpy as np
 
@@ -47,36 +47,41 @@ def refit(weights: np.ndarray, x: np.ndarray, y: np.ndarray, images: np.ndarray)
     return refitted, ridge, both.xx
 
 
-def _some_outputs(found):
+def _some_outputs(found: moments.Moments) -> moments.Moments:
     """The Moments of evenly spaced outputs, which suffice to choose the ridge."""
     step = max(1, found.xy.shape[2] // _OUTPUTS)
     return found._replace(mean_y=found.mean_y[:, ::step], xy=found.xy[:, :, ::step], yy=found.yy[:, ::step])
 
 
-def _cross_validated_ridge(first, second):
+def _cross_validated_ridge(first: moments.Moments, second: moments.Moments) -> np.ndarray:
     """The ridge of each group, [G]. Tries them from the largest to the smallest until the error rises in all groups."""
-    def error(change_of):
-        return (second.samples * _prediction_error(change_of(first), first, second) +
-                first.samples * _prediction_error(change_of(second), second, first))
-
-    ridges, errors = [UNCHANGED], [error(lambda half: np.zeros_like(half.xy))]
-    for ridge in RIDGES:
+    ridges: List[float] = []
+    errors: List[np.ndarray] = []
+    for ridge in (UNCHANGED,) + RIDGES:
         ridges.append(ridge)
-        errors.append(error(lambda half, ridge=ridge: _solve(half.xx, half.xy, np.full(len(half.xx), ridge))))
+        errors.append(second.samples * _prediction_error(_change(first, ridge), first, second) +
+                      first.samples * _prediction_error(_change(second, ridge), second, first))
         if (errors[-1] > _NEAR_TIE * np.min(errors, axis=0)).all():
             break
     good = np.array(errors) <= _NEAR_TIE * np.min(errors, axis=0)
     return np.array(ridges)[np.argmax(good, axis=0)]
 
 
-def _prediction_error(change, fitted, unseen):
+def _change(half: moments.Moments, ridge: float) -> np.ndarray:
+    """The change of the weights [G, K, N] that is fitted with one ridge for all groups."""
+    if ridge == UNCHANGED:
+        return np.zeros_like(half.xy)
+    return _solve(half.xx, half.xy, np.full(len(half.xx), ridge))
+
+
+def _prediction_error(change: np.ndarray, fitted: moments.Moments, unseen: moments.Moments) -> np.ndarray:
     """The mean squared error [G] on `unseen` with the `change` of weights, and the bias, that were fitted to `fitted`."""
     bias_error = (unseen.mean_y - fitted.mean_y) - np.einsum('gk,gkn->gn', unseen.mean_x - fitted.mean_x, change)
     explained = np.einsum('gkn,gkn->g', change, 2 * unseen.xy - np.matmul(unseen.xx, change))
     return np.maximum(unseen.yy.sum(axis=1) - explained, 0) + np.square(bias_error).sum(axis=1)
 
 
-def _solve(xx, xy, ridge):
+def _solve(xx: np.ndarray, xy: np.ndarray, ridge: np.ndarray) -> np.ndarray:
     """(xx + ridge * D * I)^-1 xy, [G, K, N]; `ridge` is [G]."""
     variance = moments.mean_variance(xx)
     penalty = ridge * np.where(variance > 0, variance, 1)

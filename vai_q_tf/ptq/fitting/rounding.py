@@ -1,4 +1,6 @@
 """Rounding that minimises the error of a layer's output instead of the error of its weights."""
+from typing import Tuple
+
 import numpy as np
 
 from vai_q_tf import fixed_point
@@ -75,12 +77,12 @@ def round_with_feedback(weights: np.ndarray, covariance: np.ndarray, position: i
     return rounded
 
 
-def _check_finite(weights, covariance):
+def _check_finite(weights: np.ndarray, covariance: np.ndarray) -> None:
     if not (np.isfinite(weights).all() and np.isfinite(covariance).all()):
         raise ValueError('A weight or a covariance is not finite.')
 
 
-def _damped(covariance, order, samples):
+def _damped(covariance: np.ndarray, order: np.ndarray, samples: int) -> np.ndarray:
     """The damped covariance in units of D, which makes it independent of the inputs' scale, with rows and columns in `order`
     [G, K]. A multiple of I if all inputs are constant."""
     variance = moments.mean_variance(covariance)
@@ -90,12 +92,12 @@ def _damped(covariance, order, samples):
     return damped
 
 
-def _diagonal(matrices):
+def _diagonal(matrices: np.ndarray) -> np.ndarray:
     """A view [G, K] of the diagonals of [G, K, K]."""
     return np.einsum('gkk->gk', matrices)
 
 
-def _feed_back(t, h, limits):
+def _feed_back(t: np.ndarray, h: np.ndarray, limits: Tuple[float, float]) -> np.ndarray:
     """Integers q [G, K, N] near `t` by error feedback.
 
     H = U U^T with U upper triangular, so delta^T H delta = sum over i of (sum over j <= i of U_ji delta_j)^2, and each row
@@ -116,7 +118,7 @@ def _feed_back(t, h, limits):
     return q
 
 
-def _sweep(q, t, h, limits):
+def _sweep(q: np.ndarray, t: np.ndarray, h: np.ndarray, limits: Tuple[float, float]) -> np.ndarray:
     """q after one sweep of coordinate descent: each row in turn moves by the -1, 0 or 1 that has the least error."""
     q, moves = q.copy(), np.zeros(q.shape, np.float32)
     lo, hi = limits
@@ -133,19 +135,19 @@ def _sweep(q, t, h, limits):
     return q
 
 
-def _rounded(weights, position, bits):
+def _rounded(weights: np.ndarray, position: int, bits: int) -> np.ndarray:
     """Rounded to the nearest multiple of the step; 0 at POSITION_ZERO."""
     if position == fixed_point.POSITION_ZERO:
         return np.zeros_like(weights)
     return _nearest(weights * 2.0**position, _integer_limits(position, bits)) * 2.0**-position
 
 
-def _integer_limits(position, bits):
+def _integer_limits(position: int, bits: int) -> Tuple[float, float]:
     lo, hi = fixed_point.limits(position, bits)
     return lo * 2.0**position, hi * 2.0**position
 
 
-def _nearest(t, limits):
+def _nearest(t: np.ndarray, limits: Tuple[float, float]) -> np.ndarray:
     """The nearest integer within the limits, halves away from zero. (Adding 0.5 would round 0.49999999999999994 to 1.)"""
     t = np.minimum(np.maximum(t, limits[0]), limits[1])  # np.clip takes twice as long
     whole = np.trunc(t)

@@ -60,7 +60,7 @@ def take_samples(layer: Layer, kernel: Tuple[int, int], inputs: Sequence[np.ndar
     return Samples(x, y, np.concatenate(images))
 
 
-def _patches(data, index, kernel, geometry):
+def _patches(data: np.ndarray, index: Tuple[np.ndarray, ...], kernel: Tuple[int, int], geometry: Geometry) -> np.ndarray:
     """The windows [samples, height, width, channels] of places (image, row, column) of the result, padded with zeros."""
     image, places = index[0], index[1:]
     extents = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, geometry.dilations)]
@@ -74,7 +74,7 @@ def _patches(data, index, kernel, geometry):
     return windows * (inside[0][:, :, None] & inside[1][:, None, :])[..., None]
 
 
-def _padding_before(size, extent, geometry, axis):
+def _padding_before(size: int, extent: int, geometry: Geometry, axis: int) -> int:
     if geometry.padding == 'VALID':
         return 0
     stride = geometry.strides[axis]

@@ -1,5 +1,5 @@
 """Weights fitted to the results of the float layer: refitted on quantized inputs, then rounded by the error of the result."""
-from typing import Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -11,7 +11,7 @@ from vai_q_tf.ptq.fitting.legal import LegalPositions
 from vai_q_tf.ptq.fitting.moments import covariance
 from vai_q_tf.ptq.fitting.refit import refit
 from vai_q_tf.ptq.fitting.rounding import best_position, round_with_feedback
-from vai_q_tf.ptq.fitting.samples import MOST_PRODUCTS, Geometry, take_samples
+from vai_q_tf.ptq.fitting.samples import MOST_PRODUCTS, Geometry, Samples, take_samples
 from vai_q_tf.types import Positions
 
 _FINER = 5  # how many positions above that of the range of the weights are tried
@@ -52,13 +52,13 @@ class WeightFit:
         rounded = round_with_feedback(maps, moments, position, layer.weight.bits, len(samples.images))
         return layer.ungrouped(rounded, weights.shape), position
 
-    def _fitted(self, maps, samples):
+    def _fitted(self, maps: np.ndarray, samples: Samples) -> Tuple[np.ndarray, np.ndarray]:
         if not self._refits:
             return maps, covariance(samples.x)
         refitted, _, moments = refit(maps, *samples)
         return refitted, moments
 
-    def _geometry(self, layer):
+    def _geometry(self, layer: Layer) -> Optional[Geometry]:
         """The Geometry of a layer, None if it cannot be sampled."""
         if not self._is_sampled(layer):
             return None
@@ -72,14 +72,14 @@ class WeightFit:
             return None
         return Geometry(strides, dilations, padding)
 
-    def _is_sampled(self, layer):
+    def _is_sampled(self, layer: Layer) -> bool:
         """Whether the op is of a type that is sampled, and its bias reads it directly."""
         is_direct = layer.result == layer.node or layer.node in map(node_name, self._view.inputs(layer.result))
         # A SpaceToBatchND turns one image into several.
         return (layer.op in ('Conv2D', 'DepthwiseConv2dNative', 'MatMul') and layer.channel_axis == -1 and is_direct
                 and self._view.op(layer.source) != 'SpaceToBatchND')
 
-    def _position(self, layer, maps, moments, positions):
+    def _position(self, layer: Layer, maps: np.ndarray, moments: np.ndarray, positions: Positions) -> int:
         bits, name = layer.weight.bits, layer.weight.name
         first = search_position(maps, bits, method=0, mode=layer.weight.mode)
         allowed = self._legal.allowed(positions, name, first, _FINER)

@@ -97,8 +97,10 @@ def _scope(op: tf.Operation) -> str:
 
 def downstream(calls: Iterable[GradientCall]) -> FrozenSet[str]:
     """Names of the ops of `calls` and of all ops that depend on them."""
-    found = reach([op for call in calls for op in call.operations],
-                  lambda op: [reader for output in op.outputs for reader in output.consumers()] + tf_internal.waiting_ops(op))
+    def following(op: tf.Operation) -> List[tf.Operation]:
+        return [reader for output in op.outputs for reader in output.consumers()] + list(tf_internal.waiting_ops(op))
+
+    found = reach([op for call in calls for op in call.operations], following)
     return frozenset(op.name for op in found)
 
 

@@ -259,7 +259,8 @@ def _uses(operations: Sequence[tf.Operation], members: Collection[str], numbers:
                 uses.readers.setdefault(numbers[op.name, output.value_index], []).extend(outside)
         for waiter in tf_internal.waiting_ops(op):
             if waiter.name not in members:
-                for number in {numbers[op.name, index] for index in range(len(op.outputs))} or {None}:
+                ends: Set[Optional[int]] = {numbers[op.name, index] for index in range(len(op.outputs))}
+                for number in ends or {None}:
                     uses.waiting.setdefault(number, []).append(_Wait(waiter, op))
     return uses
 
