@@ -20,13 +20,12 @@ _Function = TypeVar('_Function', bound=Callable[..., Any])
 
 
 def _sort_arguments(function: _Function) -> _Function:
-    """The function, with positional arguments in any order, a checked config, and the default graph if none is given."""
+    """The function, with positional arguments in any order, and the default graph if none is given."""
     signature = inspect.getfullargspec(function)
 
     @functools.wraps(function)
     def sorting(*args: Any, **kwargs: Any) -> Any:
         values = _arguments(function.__name__, signature.args, signature.kwonlyargs, args, kwargs)
-        require_config(values.get('config'))
         if values.get('graph') is None:
             values['graph'] = tf.get_default_graph()
         return function(**values)
@@ -51,6 +50,7 @@ def CreateQuantizeTrainingGraph(config: Optional[QuantizeConfig] = None, graph: 
       QuantizeError: the graph cannot be rewritten (code, node, what to do); it stays as it is.
       TypeError: an argument of a wrong type.
     """
+    config = require_config(config)
     with session.renewed(graph):
         training.create_training_graph(graph, config, towers=towers)
     gradient_interception.follow(graph)
@@ -70,6 +70,7 @@ def CreateQuantizeEvaluationGraph(config: Optional[QuantizeConfig] = None, graph
     Raises:
       QuantizeError, TypeError: same as `CreateQuantizeTrainingGraph`.
     """
+    config = require_config(config)
     with session.renewed(graph):
         evaluation.create_evaluation_graph(graph, config)
     gradient_interception.follow(graph)
@@ -93,7 +94,7 @@ def CreateQuantizeDeployGraph(checkpoint: Optional[str] = None, config: Optional
         variables (named).
       TypeError: an argument of a wrong type.
     """
-    freezer = EvaluationFreezer(graph, config)
+    freezer = EvaluationFreezer(graph, require_config(config))
     prefix = checkpoints.find_checkpoint(checkpoint)
     return freezer.write(prefix, checkpoints.checkpoint_step(prefix))
 
