@@ -3,12 +3,15 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 
 import pytest
 import tensorflow as tf
 
 import vai_q_tf
 from vai_q_tf import cli, errors
+from vai_q_tf.command_line import supervision
+from vai_q_tf.command_line.parse import parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LIGHT = '''
@@ -87,3 +90,22 @@ def test_tensorflow_that_is_missing(monkeypatch, capsys):
     monkeypatch.delattr('vai_q_tf.command_line.run', raising=False)
     assert cli.main(['inspect', '--input_frozen_graph', 'a.pb']) == 1
     assert 'vai_q_tensorflow inspect: error: [{}][Cannot import]'.format(errors.MISSING_LIBRARY) in capsys.readouterr().err
+
+
+def test_only_a_process_of_the_command_is_supervised(monkeypatch):
+    monkeypatch.setattr(supervision, 'is_possible', lambda: True)
+    monkeypatch.setattr(supervision, 'supervise', lambda load, options: 10 + load()())
+    monkeypatch.setattr(cli, '_prepare_process', lambda: None)
+    monkeypatch.setattr(cli, '_load', lambda options: lambda: len(options.command))
+    monkeypatch.setattr(sys, 'argv', ['vai_q_tensorflow', 'update'])
+    assert cli.main(['inspect']) == 7 and cli.main() == 16
+    monkeypatch.setattr(supervision, 'is_possible', lambda: False)
+    assert cli.main() == 6
+
+
+@pytest.mark.parametrize('arguments, filters', [([], 1), (['--verbose'], 0), (['--debug_mode', '1'], 0)])
+def test_warnings_about_the_code_of_tensorflow(arguments, filters):
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        cli._load(parse(['inspect'] + arguments))
+        assert len(warnings.filters) == filters

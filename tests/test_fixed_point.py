@@ -75,7 +75,7 @@ def test_quantize_is_the_exact_definition(x, position, bits, half_up, narrow_ran
 
 
 @given(x=samples.tensors(sizes=(1, 2, 40)), position=st.integers(-126, 126), bits=st.integers(2, 24))
-def test_quantize_twice_changes_nothing(x, position, bits):
+def test_quantizing_twice_changes_nothing(x, position, bits):
     for rounding in ('half_up', 'half_away'):
         once = fixed_point.quantize(x, position, bits, rounding)
         assert samples.same_bits(fixed_point.quantize(once, position, bits, rounding), once)
@@ -129,7 +129,7 @@ def test_known_positions(values, bits, method, mode, position):
 
 
 # At 3 bits the integers go from -4 to 3. 3 needs position 0 and is clipped to 1.5, 0.75, 0.375 and 0.1875 at the finer
-# ones; 3.5 becomes 3 at position 0. The errors of positions 0 to 4, and how many times the least they are:
+# ones; 3.5 becomes 3 at position 0. The errors of positions 0 to 4, and their ratios to the least:
 _NO_TIE_IN_BETWEEN = [3.0] + [0.25] * 64  # 4, 6.25, 5.0625, 6.890625, 8.16015625: 1, 1.5625, 1.265625, 1.72265625, 2.04...
 _FINER_IS_BETTER = [3.5] + [0.5] * 20  # 5.25, 4, 7.5625, 10.078125, 12.92578125: 1.3125, 1, 1.890625, 2.51953125, 3.23...
 # The sums of sqrt(|error| / |x|): 8, 15.07, 8.66, 9.35, 13.68: 1, 1.884, 1.083, 1.169, 1.710.
@@ -156,7 +156,7 @@ def test_known_ties(values, method, mode, ties):
 
 @given(x=samples.tensors(sizes=(1, 2, 40, 3000)), bits=samples.bit_widths, mode=st.sampled_from([0, 1, 2]),
        narrow_range=st.booleans(), tie=st.floats(1, 5, width=32))
-def test_ties_reach_as_far_as_the_errors_allow(x, bits, mode, narrow_range, tie):
+def test_ties_end_where_the_errors_exceed_them(x, bits, mode, narrow_range, tie):
     first, errors = fixed_point.position_errors(x, bits, mode, narrow_range=narrow_range)
     best = fixed_point.search_position(x, bits, 1, mode, narrow_range)
     found = fixed_point.search_position(x, bits, 1, mode, narrow_range, tie)
@@ -220,7 +220,7 @@ def test_gradient_of_a_threshold_is_a_sum_and_rounds_as_the_tensor():
 
 
 def test_a_threshold_goes_against_its_gradient():
-    """log2 of the threshold goes down where its gradient is positive, so the position goes up, and the other way round."""
+    """A positive gradient lowers log2 of the threshold, so the position rises, and vice versa."""
     for sign in (1, -1):
         row = np.zeros(256, np.float32)
         row[[128 + 2, 128 + 5]] = 2, 1
@@ -275,6 +275,6 @@ def test_histogram_forgets_and_prefers_the_smallest_position():
     lambda: fixed_point.search_position([1], tie=math.nan), lambda: fixed_point.rounding_of(-1),
     lambda: fixed_point.limits(200, 8),
 ])
-def test_values_that_do_not_exist_are_errors(call):
+def test_values_out_of_range_are_errors(call):
     with pytest.raises(errors.QuantizeError, match='must be'):
         call()

@@ -36,6 +36,7 @@ class _MovedFinder:
 
     def find_spec(self, name: str, path: Optional[Sequence[str]],
                   target: Optional[ModuleType] = None) -> Optional[importlib.machinery.ModuleSpec]:
+        """A spec with this loader for an old name, None for other names."""
         # The stubs of ModuleSpec ask for a subclass of Loader.
         return importlib.machinery.ModuleSpec(name, self) if name in _MOVED else None  # type: ignore
 
@@ -43,6 +44,7 @@ class _MovedFinder:
         """None asks the import system for an empty module."""
 
     def exec_module(self, module: ModuleType) -> None:
+        """Replaces the empty module by the moved one."""
         sys.modules[module.__name__] = importlib.import_module(_MOVED[module.__name__])
 
 

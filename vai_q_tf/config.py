@@ -90,7 +90,7 @@ class QuantizeConfig:
       recipe: how a training starts, and when it freezes. 'finetune', for float weights: batch norms use their moving
         statistics from the start, and positions are calibrated on the float network and stay. 'scratch': batch norms use the
         statistics of the batch, and positions move for two thirds of a training of known length. 'auto' chooses one of these
-        by the weights in the first step; if they do not tell, it calibrates and lets positions move. 'manual': only
+        by the weights in the first step; if these are inconclusive, it calibrates and lets positions move. 'manual': only
         freeze_bn_step and freeze_position_step, without calibration. These two take precedence over any recipe.
       bn_fold: batch norm in training. 'batch' normalises with the statistics of the batch, using one convolution; 'moving'
         folds with the moving statistics from the first step, and a second convolution feeds the moving averages (as the

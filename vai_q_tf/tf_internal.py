@@ -1,7 +1,7 @@
 """The private names of TensorFlow 1.15 that the package uses; all other modules use only `tensorflow.compat.v1`.
 
 A comment at each name says why it is needed and which change of TensorFlow breaks it. All of them are still in 2.11, unless the
-comment says otherwise. Most names that TensorFlow lacks fail when this module is imported.
+comment says otherwise. With a TensorFlow that lacks a name, importing this module fails in most cases.
 """
 import copy
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -110,7 +110,7 @@ def exchange_inputs(graph: tf.Graph, exchange: Callable[[tf.Tensor], tf.Tensor])
     Ops of gradients are left as they are, except those of custom gradients, which read the program's Python variables.
     `exchange` has to return a tensor of the same type and shape.
     """
-    # No event tells that a program builds on a tensor. It breaks if ops are created by other methods than these two, which
+    # TensorFlow does not announce new readers of a tensor. It breaks if ops are created by other methods than these two, which
     # `Graph.create_op` and `tf.import_graph_def` call.
     create, add_imported = graph._create_op_internal, graph._add_new_tf_operations
 

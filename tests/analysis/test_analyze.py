@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 from tests.analysis import small_model
 from tests.analysis.spoiling import Quantized, quantized
 from tests.ptq import networks
+from tests.support import read_graph
 from vai_q_tf import errors, ops
 from vai_q_tf.analysis.analyze import analyze
 from vai_q_tf.config import QuantizeConfig
@@ -49,8 +50,7 @@ def test_a_pair_of_files(files):
 
 def test_a_layer_that_was_spoiled_in_the_file(files):
     directory, path = files
-    with open(path, 'rb') as stream:
-        model = tf.GraphDef.FromString(stream.read())
+    model = read_graph(path)
     name = 'conv2/weights'
     value = tf.make_ndarray(next(node for node in model.node if node.name == name).attr['value'].tensor)
     found = analyze(editor.with_values(model, {name: value * 1.25}), networks.batches, str(directory / 'float.pb'),
@@ -69,8 +69,7 @@ def test_the_model_alone(files):
 
 def _as_the_original(case, variant):
     """(float graph, model) with the names and positions that vai_q_tensorflow gave, built from its records."""
-    with open(os.path.join(GOLDEN, 'ptq', case + '.pb'), 'rb') as stream:
-        source = tf.GraphDef.FromString(stream.read())
+    source = read_graph(os.path.join(GOLDEN, 'ptq', case + '.pb'))
     with open(os.path.join(GOLDEN, 'ptq', case + '.json')) as stream:
         records = json.load(stream)['variants'][variant]['fix']
     nodes = {node.name: editor.copy(node) for node in source.node}

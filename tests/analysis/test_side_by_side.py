@@ -1,17 +1,15 @@
 """Three networks in one graph. Their values are tested in tests/analysis/test_measure.py."""
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 from tests.analysis import small_model
+from tests.support import run
 from vai_q_tf import ops
 from vai_q_tf.analysis.side_by_side import side_by_side, without_fix_neurons
 
 
-def _run(graph_def, fetches):
+def _run(graph_def, tensors):
     ops.load_library()
-    with tf.Graph().as_default(), tf.Session() as session:
-        tf.import_graph_def(graph_def, name='')
-        return session.run([name + ':0' for name in fetches], {'x:0': small_model.batch(0)['x']})
+    return run(graph_def, tensors, small_model.batch(0))
 
 
 def test_a_model_without_fix_neurons_is_the_float_network():

@@ -34,11 +34,6 @@ def small_network():
         return graph.as_graph_def()
 
 
-def read(path):
-    """The GraphDef in a file."""
-    return tf.GraphDef.FromString(path.read_bytes())
-
-
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """A working directory with `float.pb` and the module `calib_module`; variables and import paths are restored."""

@@ -1,9 +1,11 @@
 """Missing options, and names that are not in the graph."""
+from argparse import Namespace
+
 import pytest
 
 from tests.command_line.conftest import QUANTIZE, small_network
 from vai_q_tf import errors
-from vai_q_tf.commands.checks import check_names
+from vai_q_tf.commands.checks import check_names, optional_file
 from vai_q_tf.config import QuantizeConfig
 
 
@@ -32,3 +34,10 @@ def test_a_name_that_is_not_in_the_graph(fields, option, names):
 
 def test_names_of_tensors_and_of_nodes_in_the_graph():
     check_names(small_network(), QuantizeConfig(['input:0'], ['relu'], nodes_bit=['conv:4', 'relu:8'], ignore_nodes=['add']))
+
+
+def test_a_file_that_is_optional():
+    assert optional_file(Namespace(float_graph=' '), 'float_graph') is None
+    assert optional_file(Namespace(float_graph=' a.pb '), 'float_graph') == 'a.pb'
+    with pytest.raises(errors.QuantizeError, match="--float_graph is '/dev/zero', a device"):
+        optional_file(Namespace(float_graph='/dev/zero'), 'float_graph')

@@ -7,6 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.command_line.conftest import small_network
+from tests.support import read_graph
 from vai_q_tf.commands import report
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.lint.lint import lint
@@ -59,7 +60,7 @@ def test_report_with_and_without_data_and_float_graph(quantized, command):
 @pytest.mark.parametrize('has_shapes', [True, False])
 def test_shapes_in_the_model_count_for_lint(quantized, command, has_shapes):
     """An op that the compiler does not know needs a shape. `report` and `lint` of the file have to agree."""
-    graph_def = tf.GraphDef.FromString((quantized / 'quantize_eval_model.pb').read_bytes())
+    graph_def = read_graph((quantized / 'quantize_eval_model.pb'))
     last = graph_def.node.add(name='last', op='Tanh', input=['relu/aquant'])
     last.attr['T'].type = tf.float32.as_datatype_enum
     if has_shapes:

@@ -8,8 +8,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.random_networks import LAYERS, SIZE, Builder, built
+from tests.support import read_graph
 from vai_q_tf import errors
 from vai_q_tf.comparison.compare import compare
+from vai_q_tf.comparison.difference import Difference
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.graph.view import GraphView
@@ -32,14 +34,7 @@ def random_model(seed, directory):
         graph_def = graph.as_graph_def()
     config = QuantizeConfig(input_nodes=['x'], output_nodes=[output.op.name for output in outputs], calib_iter=2,
                             output_dir=str(directory))
-    return read(quantize_frozen(graph_def, images, config, skip_check=1, effort='fast'))
-
-
-def read(path):
-    graph_def = tf.GraphDef()
-    with open(path, 'rb') as stream:
-        graph_def.ParseFromString(stream.read())
-    return graph_def
+    return read_graph(quantize_frozen(graph_def, images, config, skip_check=1, effort='fast'))
 
 
 def changed(graph_def, name, change):
@@ -116,7 +111,7 @@ def test_figures(a_position, b_position):
     assert [tensor.name for tensor in found.tensors] == ['x/aquant', 'w/wquant', 'y/aquant']
     assert [tensor.departs for tensor in found.tensors] == [False, True, True]
     weights, result = found.tensors[1:]
-    assert found.first is weights
+    assert found.first is weights and found.notes == ()
     assert (weights.greatest, weights.mean, weights.differing, weights.batch, weights.element) == (1, 0.25, 0.25, 0, (0, 1))
     assert (weights.a_value, weights.b_value, weights.a_shape, weights.b_shape) == (2.0, 2.125, (2, 2), (2, 2))
     a, b = (np.stack([expected_values(position, values, step) for step in range(2)])
@@ -132,6 +127,17 @@ def test_different_positions_of_equal_values():
     found = compare(measured(), moved(measured(), 'w/wquant', -2), pairs)
     assert found.first is None and found.notes == ("The values of 'w/wquant' are equal, but its position is 3 in A, 1 in B.",)
     assert (found.tensors[1].a_position, found.tensors[1].b_position) == (3, 1)
+
+
+def test_constants_are_read_once(monkeypatch):
+    added, add = [], Difference.add
+
+    def note(self, batch, a, b):
+        added.append((batch, a.shape))
+        add(self, batch, a, b)
+    monkeypatch.setattr(Difference, 'add', note)
+    compare(measured(), measured(), pairs, max_dump_batches=2)
+    assert added == [(0, (3, 2)), (0, (2, 2)), (0, (3, 2)), (1, (3, 2)), (1, (3, 2))]
 
 
 def test_an_input_of_another_position_is_not_taken_for_other_data():

@@ -40,6 +40,14 @@ def test_values_that_are_not_finite():
             assert (found.greatest, found.mean, found.differing, found.element) == (np.inf, np.inf, 0.5, (0,))
 
 
+def test_shapes_that_differ_in_one_batch():
+    found = Difference(Pair('x', ('x', 'x'), (8, 8), (3, 3), False), 0.0)
+    for batch, sizes in enumerate(((2, 2), (2, 3), (2, 2))):
+        found.add(batch, *(np.zeros(size, np.int8) for size in sizes))
+    result = found.result()
+    assert result.departs and result.greatest is None and (result.a_shape, result.b_shape) == ((2,), (2,))
+
+
 def test_no_elements():
     empty = result(np.zeros([0, 3], np.int8), np.zeros([0, 3], np.int8), (1, 1))
     assert (empty.greatest, empty.mean, empty.differing, empty.departs) == (0, 0, 0, False)

@@ -84,6 +84,15 @@ def test_values_of_a_board_that_have_another_size(board, shape, is_constant, wor
     assert caught.value.code == errors.INVALID_INPUT
 
 
+def test_the_second_of_two_boards_is_named_if_their_sizes_differ(board, tmp_path):
+    (tmp_path / 'b').mkdir()
+    (tmp_path / 'b' / 'z.bin').write_bytes(bytes(4))
+    sides = board, _side(str(tmp_path / 'b'))
+    pair, = paired(*sides).pairs
+    with pytest.raises(QuantizeError, match="'{}' has 4 values".format(tmp_path / 'b' / 'z.bin')):
+        in_shape(pair, np.arange(6, dtype=np.int8), np.zeros(4, np.int8), sides, 0)
+
+
 def test_other_shapes_of_two_models_are_left_to_the_comparison():
     sides, values = (_side(measured()), _side(measured())), (np.zeros((2, 3)), np.zeros((4, 3)))
     assert in_shape(paired(*sides).pairs[2], *values, sides, 0) == values

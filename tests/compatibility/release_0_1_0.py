@@ -16,7 +16,7 @@ import vai_q_tensorflow as vq
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'golden', 'release_0_1_0')
 SESSION = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
-STEPS = 5  # what the stored checkpoints were trained
+STEPS = 5  # of the stored checkpoints
 MORE = 3  # the steps after them whose losses are stored
 SIZE = 16  # of a batch
 KERAS_WEIGHTS = 'keras_weights.h5'
@@ -139,7 +139,7 @@ def build_evaluation(name):
 
 
 def deploy(name, checkpoint):
-    """What CreateQuantizeDeployGraph writes, in a new graph; in the directory that deploy_checkpoint writes to, too."""
+    """The files of CreateQuantizeDeployGraph in a new graph; they go where deploy_checkpoint writes, too."""
     with tf.Graph().as_default():
         build_evaluation(name)
         return vq.CreateQuantizeDeployGraph(checkpoint, config(name, output_dir=os.path.join('quantized', 'deploy')))
@@ -202,7 +202,7 @@ def checkpoint(name):
 
 
 def read(path):
-    """The bytes of a file, unpacked where it is a stored one that is packed."""
+    """The bytes of a file, unpacked if it is a packed stored one."""
     packed = not os.path.exists(path)
     with gzip.open(path + '.gz') if packed else open(path, 'rb') as stream:
         return stream.read()

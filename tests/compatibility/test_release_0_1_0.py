@@ -1,4 +1,4 @@
-"""What release 0.1.0 wrote is read by every later version, which trains on from it and deploys the same numbers.
+"""Files of release 0.1.0 can be read: this version resumes its trainings and deploys the same numbers.
 
 Names are those of a frozen file since, and a batch norm that stands alone adds the rounding of beta - mean * scale, where 0.1.0
 took the mean times the rounded scale. All else that the two versions quantize is compared one by one.
@@ -25,9 +25,9 @@ _NUMBERS = release.expected()
 _NEXT = release.STEPS, release.MORE
 # Sums of float training have no order that all machines keep; deployed networks compute with integers, which are exact.
 _LOSS = 1e-4
-# On some processors a sum ends beside a tie, which turns a quantized weight of that network by a step.
+# On some processors a sum falls on the other side of a tie, which changes a quantized weight of that network by a step.
 _LOSS_OF_A_TURNED_WEIGHT = 1e-3
-# The offset of the batch norm that stands alone has another rounding error.
+# The offset of the unfused batch norm has another rounding error.
 _LOSS_OF_MIXED = 0.03
 _ULPS = 5e-7
 _OFFSET = 'norm3/FusedBatchNormV3/offset'
@@ -172,7 +172,7 @@ def evaluated(name, checkpoint):
 
 
 def deploy(name, checkpoint):
-    """What CreateQuantizeDeployGraph writes; in the directory that deploy_checkpoint writes to, too."""
+    """The files of CreateQuantizeDeployGraph; they go where deploy_checkpoint writes, too."""
     with evaluation(name)[0].as_default():
         return vq.CreateQuantizeDeployGraph(checkpoint, release.config(name, output_dir=os.path.join('quantized', 'deploy')))
 
@@ -192,7 +192,7 @@ def assert_goes_on(checkpoint, name, losses, tolerance, added=()):
 
 
 @each_case
-def test_a_training_that_is_built_afresh_goes_on_from_the_checkpoint(name, tmp_path):
+def test_a_newly_built_training_resumes_from_the_checkpoint(name, tmp_path):
     with training(name)[0].as_default(), session() as running:
         saver = tf.train.Saver()
         saver.restore(running, release.checkpoint(name))
@@ -203,7 +203,7 @@ def test_a_training_that_is_built_afresh_goes_on_from_the_checkpoint(name, tmp_p
 
 
 @each_case
-def test_the_meta_graph_of_the_training_goes_on_from_the_checkpoint(name, tmp_path):
+def test_the_meta_graph_of_the_training_resumes_from_the_checkpoint(name, tmp_path):
     graph, saver = stored_training(name)
     with graph.as_default(), session() as running:
         saver.restore(running, release.checkpoint(name))
@@ -223,7 +223,7 @@ def activations(graph, checkpoint, feeds):
 
 @each_case
 def test_the_next_step_computes_what_it_computed(name):
-    """All activations of a training step, in front of the batch norm that stands alone."""
+    """All activations of a training step before the unfused batch norm."""
     feeds = release.batch(release.STEPS)
     before, now = (activations(build(name)[0], release.checkpoint(name), feeds) for build in (stored_training, training))
     compared = set()
@@ -287,8 +287,8 @@ def test_activations_of_one_case_have_a_symmetric_range():
         assert symmetric == ({node.name for node in neurons if node.attr['mode'].i == 1} if name == 'symmetric' else set())
 
 
-def test_the_frozen_float_graph_is_quantized_as_it_was_but_for_what_is_moved():
-    """The hardware copies what a Reshape reads, so its result has the position of that since."""
+def test_the_frozen_float_graph_is_quantized_as_before_except_moved_tensors():
+    """The hardware copies the input of a Reshape, so by now its result has the position of the input."""
     found = tf.GraphDef.FromString(release.read(release.quantize_float_graph()))
     positions = release.positions(found)
     flat = {'flat/Reshape/aquant': positions['concat/aquant']}

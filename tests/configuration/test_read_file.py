@@ -146,6 +146,7 @@ def test_the_command_line_takes_precedence(config_file):
     assert (options.command, options.config.calib_iter, options.gpu, options.add_shapes) == ('dump', 3, '', 1)
     assert (options.config.input_nodes, options.config.ignore_nodes, options.config.do_cle) == (['x'], ['y'], 0)
     assert options.fast_ft_lr == 2 and options.strict and options.config.output_nodes == ['logits/BiasAdd']
+    assert parse(['quantize', '--config', config_file('freeze_bn_step: 3')]).config.freeze_bn_step == 3  # is not an option
 
 
 def test_fields_are_checked_against_each_other(config_file):

@@ -1,4 +1,4 @@
-"""Parameter servers: one state for all workers, on a server; real processes that train, of which only the chief writes."""
+"""Parameter servers: one state for all workers, on a server; in real processes only the chief writes files."""
 import json
 import os
 import signal
@@ -135,7 +135,7 @@ def test_without_a_chief_the_first_worker_writes(monkeypatch):
         assert distribution.is_chief() == (index == 0)
 
 
-def test_a_worker_beside_the_chief_leaves_no_files(monkeypatch, tmp_path):
+def test_a_worker_other_than_the_chief_writes_no_files(monkeypatch, tmp_path):
     monkeypatch.setenv('TF_CONFIG', json.dumps({'cluster': {'chief': ['a:1'], 'worker': ['b:1']},
                                                 'task': {'type': 'worker', 'index': 0}}))
     training.network(tf.zeros([1, 8, 8, 2]), True)

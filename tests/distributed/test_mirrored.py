@@ -1,4 +1,4 @@
-"""MirroredStrategy: replicas train like one device on the whole batch, and have their positions in common."""
+"""MirroredStrategy: replicas train like one device on the whole batch, and share their positions."""
 import json
 
 import numpy as np
@@ -84,7 +84,7 @@ def test_without_batch_norm_two_replicas_train_as_one_device(tmp_path):
     for name in ('one', 'two', 'float'):
         (tmp_path / name).mkdir()
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        # From a few starts, a sum that is rounded otherwise turns a quantized weight and the trainings part.
+        # From a few starts, different rounding of a sum changes a quantized weight, and the trainings diverge.
         tf.compat.v1.set_random_seed(1)
         training.network(tf.zeros([1, 8, 8, 2]), True, norm=False)
         tf.compat.v1.train.get_or_create_global_step()
@@ -95,7 +95,7 @@ def test_without_batch_norm_two_replicas_train_as_one_device(tmp_path):
     _, second = _train(tmp_path / 'two', 2, **settings)
     one, two = _votes(_reader(first)), _votes(_reader(second))
     assert [fixed_point.mode_position(row) for row in two] == [fixed_point.mode_position(row) for row in one]
-    # Rounding of sums may turn single votes.
+    # Rounding of sums may change single votes.
     assert np.abs(two - one).sum() < 0.02 * one.sum()
     for name in ('conv/kernel', 'conv/bias', 'logits/kernel', 'logits/bias'):
         expected = _reader(first).get_tensor(name)
@@ -112,7 +112,7 @@ def test_with_batch_norm_they_learn_as_well(trained, accuracies):
     assert np.abs(np.subtract(tracked[1], tracked[2])).max() <= 1
 
 
-def test_checkpoints_know_nothing_of_replicas(trained):
+def test_checkpoints_are_those_of_one_device(trained):
     one, two = (_reader(trained[replicas][2]).get_variable_to_shape_map() for replicas in (1, 2))
     assert one == two
     names = _reader(trained[2][2]).get_tensor(position_saveable.TENSORS_KEY).tolist()
@@ -136,14 +136,14 @@ def test_hook_and_listener_see_one_network(trained, accuracies):
 
 
 class RestoredVotes(tf.estimator.SessionRunHook):
-    """Has the votes that a training begins with in `votes`."""
+    """Records the votes at the start of a training."""
 
     def after_create_session(self, session, coord):
         self.votes = session.run(position_saveable.VOTES_KEY + ':0')
 
 
-def test_training_goes_on_from_the_checkpoint_of_the_other_kind(trained, tmp_path, start):
-    """One device from a checkpoint of two replicas, and the other way round."""
+def test_training_resumes_from_the_checkpoint_of_the_other_kind(trained, tmp_path, start):
+    """One device from a checkpoint of two replicas, and vice versa."""
     for replicas in (1, 2):
         directory = tmp_path / str(replicas)
         directory.mkdir()
@@ -247,7 +247,7 @@ def test_frozen_replicas_compute_the_evaluation_network(tmp_path):
 
 
 def test_replicas_do_not_wait_for_each_other_in_a_circle(tmp_path):
-    """Every op of a replica is on its device; nothing of the forward pass is there twice."""
+    """Every op of a replica is on its device, and no op of the forward pass exists twice."""
     network = _Replicas(tmp_path)
     view = GraphView(network.graph.as_graph_def())
     convolutions = [name for name in view.names if view.op(name) == 'Conv2D']
@@ -288,20 +288,27 @@ def test_networks_that_differ_are_refused(tmp_path):
 @pytest.mark.parametrize('make', [
     lambda: tf.distribute.OneDeviceStrategy('/cpu:0'), lambda: tf.distribute.MirroredStrategy(['/cpu:0'])],
     ids=['one_device', 'mirrored'])
-def test_strategies_of_one_replica(tmp_path, make):
-    strategy = make()
-
+def test_strategies_of_one_replica_quantize_as_without_a_strategy(tmp_path, make):
     def replica():
         logits = training.network(tf.ones([8, 8, 8, 2]), True)
         CreateQuantizeTrainingGraph(training.config(tmp_path))
         return tf.identity(logits)
 
+    def quantized():
+        return {op.name: op.type for op in tf.compat.v1.get_default_graph().get_operations() if op.type.startswith('Vai')}
+
+    with tf.Graph().as_default():
+        tf.compat.v1.train.get_or_create_global_step()
+        replica()
+        expected = quantized()
+    strategy = make()
     with strategy.scope():
         tf.compat.v1.train.get_or_create_global_step()
         strategy.experimental_run_v2(replica)
+        assert quantized() == expected
         with _session() as session:
             session.run(tf.compat.v1.global_variables_initializer())
-            session.run('logits/BiasAdd/aquant:0')
+            assert session.run('logits/BiasAdd/aquant:0').shape == (8, 4)
 
 
 @pytest.mark.parametrize('make', [

@@ -1,4 +1,4 @@
-"""Trainings of their own that average gradients, in the order of hooks that Horovod has; threads stand for processes."""
+"""Separate trainings that average gradients, with hooks in the order of Horovod; threads replace processes."""
 import shutil
 import threading
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests import quick_tensorflow
 from tests.distributed import training
-from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeError, errors
+from vai_q_tf import CreateQuantizeTrainingGraph
 from vai_q_tf.hooks.synchronize_hook import SynchronizePositionsHook
 from vai_q_tf.qat.positions import position_saveable
 
@@ -46,7 +46,7 @@ class _Exchange:
 
 
 class _BroadcastVariables(tf.estimator.SessionRunHook):
-    """What hvd.BroadcastGlobalVariablesHook(0) does."""
+    """Same as hvd.BroadcastGlobalVariablesHook(0)."""
 
     def __init__(self, broadcast):
         self._broadcast = broadcast
@@ -98,7 +98,7 @@ def _train(directory, rank, exchange, synchronize, found):
         hooks = [_BroadcastVariables(exchange.broadcast(rank))]
         if synchronize:
             functions = (exchange.broadcast(rank), exchange.average(rank))
-            # Of the two forms one each.
+            # Each rank takes one of the two call forms.
             hooks.append(SynchronizePositionsHook(config, *functions) if rank else SynchronizePositionsHook(*functions))
         session_config = quick_tensorflow.one_thread()
         # The first session of a process decides how many threads those without their own have: ranks wait in them.
@@ -126,7 +126,7 @@ def _train_all(directory, synchronize):
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """What the ranks had in a first training, its votes and its directory, and what they had in a second one from there."""
+    """The votes and weights of the ranks in a training and in one that resumes it, with the votes and directory in between."""
     directory = tmp_path_factory.mktemp('ranks')
     first = _train_all(directory, True)
     shutil.copytree(str(directory / 'model'), str(directory / 'first' / 'model'))
@@ -154,50 +154,3 @@ def test_variables_alone_do_not_bring_the_positions(runs):
     (first, _), (second, _) = _train_all(runs[2], False)
     assert first[0].any() and not second[0].any()
     assert (first[-1] != second[-1]).any()
-
-
-def test_it_needs_a_quantized_graph():
-    with pytest.raises(QuantizeError) as raised:
-        SynchronizePositionsHook(tf.identity, tf.identity).begin()
-    assert raised.value.code == errors.NOT_QUANTIZED
-
-
-FORMS = {
-    'config first': lambda config, first, second: SynchronizePositionsHook(config, first, second),
-    'keywords': lambda config, first, second: SynchronizePositionsHook(average=second, broadcast=first, config=config),
-    'of 0.1.0, positional': lambda config, first, second: SynchronizePositionsHook(first, second),
-    'of 0.1.0, keywords': lambda config, first, second: SynchronizePositionsHook(average=second, broadcast=first),
-    'of 0.1.0, mixed': lambda config, first, second: SynchronizePositionsHook(first, average=second),
-}
-
-
-@pytest.mark.parametrize('form', sorted(FORMS))
-def test_call_forms(tmp_path, form):
-    config, called = training.config(tmp_path), []
-    images, labels = training.data()
-    training.network(tf.constant(images), True, norm=False)
-    CreateQuantizeTrainingGraph(config)
-    FORMS[form](config, lambda votes: called.append('broadcast') or tf.identity(votes),
-                lambda votes: called.append('average') or tf.identity(votes)).begin()
-    assert called == ['broadcast', 'average']
-
-
-@pytest.mark.parametrize('arguments, words', [
-    ((), 'broadcast must be a function, got NoneType'), ((tf.identity,), 'average must be a function, got NoneType'),
-    (('config', tf.identity, tf.identity), 'QuantizeConfig, got str'),
-    ((tf.identity,) * 3, 'QuantizeConfig, got function')], ids=['none', 'one', 'no config', 'three'])
-def test_arguments_of_a_wrong_type(arguments, words):
-    with pytest.raises(TypeError, match=words):
-        SynchronizePositionsHook(*arguments)
-
-
-def test_a_graph_of_another_range_is_refused(tmp_path):
-    config = training.config(tmp_path)
-    images, labels = training.data()
-    training.network(tf.constant(images), True, norm=False)
-    CreateQuantizeTrainingGraph(config)
-    other = training.config(tmp_path)
-    other.output_nodes = ['other']
-    with pytest.raises(QuantizeError) as raised:
-        SynchronizePositionsHook(other, tf.identity, tf.identity).begin()
-    assert raised.value.code == errors.ALREADY_QUANTIZED

@@ -1,4 +1,4 @@
-"""Towers that share variables in one graph, as tf.slim's model_deploy builds them: the positions are those of one network."""
+"""Towers that share variables in one graph, as in tf.slim's model_deploy, have the positions of one network."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -90,7 +90,7 @@ def test_two_towers_train_as_one_network(trained):
     assert checkpoints.read_positions(mine, by_name) == checkpoints.read_positions(other, by_name)
 
 
-def test_evaluation_and_listener_know_nothing_of_towers(trained):
+def test_evaluation_and_listener_see_one_network(trained):
     _, checkpoint, directory = trained[tuple(_TOWERS)]
     images, _ = training.data()
     with tf.Graph().as_default():
@@ -128,13 +128,13 @@ def test_shared_weights_are_quantized_once_and_positions_are_common(tmp_path):
 
 
 @pytest.mark.parametrize('towers', ['clone_0', [], [3], ['']], ids=str)
-def test_what_is_no_list_of_scopes_is_refused(tmp_path, towers):
+def test_only_a_list_of_scopes_is_accepted(tmp_path, towers):
     with pytest.raises(QuantizeError, match='name scopes') as raised:
         CreateQuantizeTrainingGraph(training.config(tmp_path), towers=towers)
     assert raised.value.code == errors.INVALID_CONFIG
 
 
-def test_a_tower_that_is_not_there_is_named(tmp_path):
+def test_a_missing_tower_is_named(tmp_path):
     with tf.name_scope('clone_0'):
         training.network(tf.zeros([1, 8, 8, 2]), True, norm=False)
     with pytest.raises(QuantizeError, match='clone_1/images') as raised:

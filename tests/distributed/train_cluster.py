@@ -15,7 +15,7 @@ from tests.distributed import training  # isort: skip
 
 
 def model_fn(features, labels, mode, params):
-    """That of the training, with a listener of the chief, which TrainSpec has no argument for."""
+    """The model_fn of the training, with a listener for the chief, for which TrainSpec has no argument."""
     spec = training.model_fn(features, labels, mode, params)
     if mode != tf.estimator.ModeKeys.TRAIN:
         return spec

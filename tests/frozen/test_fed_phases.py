@@ -4,6 +4,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.passes import folded_networks
+from tests.support import read_graph
 from vai_q_tf import errors
 from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
 from vai_q_tf.graph.view import GraphView
@@ -33,8 +34,7 @@ def quantize(tmp_path, condition, feed, choose=tf.cond, inputs=('x',), skip_chec
     graph_def = folded_networks.graph_of(lambda: network(condition(), choose))
     config = folded_networks.settings(inputs=inputs, calib_iter=2, output_dir=str(tmp_path))
     path = quantize_frozen(graph_def, lambda step: dict(feed(step), x=IMAGES), config, effort='fast', skip_check=skip_check)
-    with open(path, 'rb') as file:
-        return tf.GraphDef.FromString(file.read())
+    return read_graph(path)
 
 
 @pytest.mark.parametrize('condition, feed', [

@@ -125,6 +125,12 @@ def test_a_module_that_fails(module, code, words):
     assert error.__cause__ is not None
 
 
+def test_a_module_of_a_package_that_fails(module):
+    module('', 'package.__init__')
+    module('import no_such_library', 'package.data')
+    refused(lambda: load_input_fn('package.data.calib'), "Importing 'package.data' failed", "No module named 'no_such_library'")
+
+
 def test_a_name_that_is_missing_or_not_callable(module):
     module('size = 4\ndef calib_input(iter): return {}')
     refused(lambda: load_input_fn('calib_module.calib_inputs'), 'calib_inputs', "did you mean 'calib_input'")

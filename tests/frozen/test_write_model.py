@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.support import read_graph
 from vai_q_tf import errors, files, ops
 from vai_q_tf.frozen import write_model
 from vai_q_tf.frozen.write_model import check_model, write_models, write_onnx
@@ -24,8 +25,7 @@ def _network(shape=(None, 4)):
 
 def _write(tmp_path, graph_def, **arguments):
     path, = write_models(str(tmp_path), {'model.pb': graph_def}, **arguments)
-    with open(path, 'rb') as stream:
-        return tf.GraphDef.FromString(stream.read())
+    return read_graph(path)
 
 
 def _baked(batch):
@@ -236,8 +236,7 @@ def test_a_graph_is_loaded_before_it_is_written(tmp_path):
     graph_def = graph.as_graph_def()
     graph_def.node.add(name='strange', op='OpOfAnotherTensorFlow', input=['x'])
     path = write_model.write_graph(str(tmp_path), 'whole.pb', graph_def)
-    with open(path, 'rb') as stream:
-        assert tf.GraphDef.FromString(stream.read()) == graph_def
+    assert read_graph(path) == graph_def
     next(node for node in graph_def.node if node.name == 'dense/MatMul').input[0] = 'nobody'
     with pytest.raises(errors.QuantizeError, match="the graph 'half.pb' .not written. .node 'dense/MatMul'.") as caught:
         write_model.write_graph(str(tmp_path), 'half.pb', graph_def)

@@ -162,12 +162,12 @@ def test_values_are_packed(dtype, entries, shape):
     np.testing.assert_array_equal(_value(packed), expected)
     if entries:
         assert tensor.tensor_content == expected.tobytes() and not getattr(tensor, _FIELDS[dtype])
-        assert graph_def.node[0].attr['value'].tensor.tensor_content == b''  # that of the caller stays
+        assert graph_def.node[0].attr['value'].tensor.tensor_content == b''  # the graph of the caller is unchanged
 
 
 @pytest.mark.parametrize('dtype, entries, shape', [
     (tf.float32, [3.], [2, 2]), (tf.float32, [3.] * 4, [2, 2]), (tf.int32, [3], []), (tf.int32, [3], [1]),
     (tf.string, [b'a', b'b'], [2]), (tf.float32, [3.], [1 << 40]), (tf.float32, [1., 2., 3.], [2]), (tf.float32, [], [0])])
-def test_what_is_not_packed(dtype, entries, shape):
+def test_constants_that_are_not_packed(dtype, entries, shape):
     graph_def = _const(dtype, entries, shape)
     assert editor.with_packed_constants(graph_def) is graph_def

@@ -1,4 +1,4 @@
-"""Large constants beside their graph: copies stay small, and what is computed is what it would be with them inside."""
+"""Large constants apart from their graph: copies are small, and results are the same as with the constants inside."""
 import os
 import threading
 import weakref
@@ -60,7 +60,7 @@ def test_it_computes_the_same():
 
 
 @large_constants.kept_apart()
-def test_one_that_waits_for_a_node_stays_a_constant():
+def test_a_constant_with_a_control_input_stays_a_constant():
     graph_def = _graph()
     next(node for node in graph_def.node if node.name == 'w').input.append('^x')
     graph_def = large_constants.detached(graph_def)
@@ -84,8 +84,8 @@ def test_equal_values_are_kept_once_and_make_equal_graphs():
 @pytest.mark.parametrize('size, dtype, apart', [
     (1 << 14, np.float32, True), ((1 << 14) - 1, np.float32, False), (1 << 15, np.float16, True), (1 << 15, np.int64, False)])
 @large_constants.kept_apart()
-def test_large_floats_are_apart_whichever_way_they_come(size, dtype, apart):
-    """From 64 KiB on, in a graph that is read and where one is made."""
+def test_large_floats_are_apart(size, dtype, apart):
+    """From 64 KiB on, in a graph that is read and in a new constant."""
     value, dtype = np.arange(size).astype(dtype), tf.as_dtype(dtype)
     tensor = tf.AttrValue(tensor=tf.make_tensor_proto(0, dtype, [0]))
     tensor.tensor.tensor_shape.dim[0].size, tensor.tensor.tensor_content = size, value.tobytes()
@@ -103,10 +103,10 @@ def test_arrays_of_any_layout():
     for value in (_VALUE, _VALUE.T, _MANY[::2], _MANY.reshape(2, 100, 200)[:, ::2]):
         kept = large_constants.kept(value)
         np.testing.assert_array_equal(kept, value)
-        assert not kept.flags.writeable and kept.ctypes.data % 64 == 0, 'TensorFlow takes it as it is'
+        assert not kept.flags.writeable and kept.ctypes.data % 64 == 0, 'TensorFlow shares its memory'
         node = editor.constant('w', tf.float32, value)
         np.testing.assert_array_equal(GraphView(tf.GraphDef(node=[node])).value('w'), value)
-    assert large_constants.kept(_VALUE[:10]).base is _VALUE, 'a small one is as it is'
+    assert large_constants.kept(_VALUE[:10]).base is _VALUE, 'small arrays stay unchanged'
 
 
 @large_constants.kept_apart()
@@ -129,7 +129,7 @@ def test_the_same_bytes_as_constants_of_several_shapes_and_types():
 
 
 @large_constants.kept_apart()
-def test_it_is_read_on_the_device_of_the_constant():
+def test_the_variable_has_the_device_of_the_constant():
     with tf.Graph().as_default() as graph:
         large_constants.import_graph_def(large_constants.detached(_graph()), name='')
     read = graph.get_operation_by_name('w')
@@ -146,7 +146,7 @@ def test_the_memory_is_given_back():
 
 
 def test_the_memory_of_small_arrays_is_given_back():
-    """What is free between others in the heap of the C library, which would keep it."""
+    """Free memory between other blocks of the C library's heap, which would keep it."""
     def resident():
         with open('/proc/self/statm') as stream:
             return int(stream.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
@@ -185,19 +185,19 @@ def test_nothing_is_apart_outside_of_a_scope():
 
 
 @large_constants.kept_apart()
-def test_what_an_inner_scope_adds_is_forgotten_with_it():
+def test_values_of_an_inner_scope_are_forgotten_at_its_end():
     outer = editor.constant('w', tf.float32, _VALUE)
     with large_constants.kept_apart():
         inner = editor.constant('w', tf.float32, _VALUE + 1)
         assert large_constants.is_apart(inner) and editor.constant('w', tf.float32, _VALUE) == outer
-        assert len(large_constants._scopes.open[-1]) == 1, 'none is kept a second time'
+        assert len(large_constants._scopes.open[-1]) == 1, 'a value is kept once'
     assert GraphView(tf.GraphDef(node=[outer])).value('w').tolist() == _VALUE.tolist()
     with pytest.raises(StopIteration):
         large_constants.attached(inner)
 
 
 @large_constants.kept_apart()
-def test_what_no_graph_has_is_forgotten():
+def test_values_without_a_graph_are_forgotten():
     kept, gone = editor.constant('a', tf.float32, _VALUE), editor.constant('b', tf.float32, _VALUE + 1)
     with large_constants.kept_apart():
         gone_too = editor.constant('c', tf.float32, _VALUE + 2)
@@ -208,7 +208,7 @@ def test_what_no_graph_has_is_forgotten():
                 large_constants.attached(node)
 
 
-def test_by_pieces_is_the_function_of_all():
+def test_by_pieces_equals_the_function_of_the_whole():
     value = np.random.RandomState(0).randn(3, 200000).astype(np.float32)
     sizes = []
 
@@ -216,5 +216,5 @@ def test_by_pieces_is_the_function_of_all():
         sizes.append(piece.size)
         return 2 * piece + 1
     np.testing.assert_array_equal(large_constants.by_pieces(function, value), 2 * value + 1)
-    assert sum(sizes) == value.size and max(sizes) <= value.size / 2, 'its memory is for a piece'
+    assert sum(sizes) == value.size and max(sizes) <= value.size / 2, 'memory for one piece'
     assert large_constants.by_pieces(lambda piece: piece, np.float32(3)).shape == ()

@@ -1,4 +1,4 @@
-"""Edits of a live graph: where new ops are placed, which inputs change, and what is refused before."""
+"""Edits of a live graph: the placement of new ops, the inputs that change, and the graphs that are refused."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf

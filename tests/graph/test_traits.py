@@ -9,7 +9,7 @@ from vai_q_tf.graph.traits import FLOAT, FORWARDS, TRAITS, WEIGHTED, trait
 
 
 def test_every_row_is_an_op():
-    of_the_debugger = {'Copy', 'CopyHost', 'DebugIdentity', 'DebugIdentityV2'}  # the registry of Python has none of them
+    of_the_debugger = {'Copy', 'CopyHost', 'DebugIdentity', 'DebugIdentityV2'}  # not in the Python registry
     assert set(TRAITS) - of_the_debugger <= set(op_def_registry.get_registered_ops())
 
 
@@ -18,7 +18,7 @@ def test_every_op_that_stays_float_says_why():
     assert trait('Betainc').kind == FLOAT and 'Betainc' in trait('Betainc').reason
 
 
-def test_ops_that_hand_their_input_on():
+def test_ops_that_forward_their_input():
     passing = {op for op, row in TRAITS.items() if row.kind == FORWARDS}
     assert traits.IDENTITY_OPS == {'Identity'} and traits.READ_OPS == {'Identity', 'ReadVariableOp'}
     assert passing == {'Identity', 'IdentityN', 'StopGradient', 'CheckNumerics', 'PreventGradient', 'Snapshot', 'DebugIdentity',

@@ -1,4 +1,4 @@
-"""GraphView against the live graph that it was made from."""
+"""GraphView against the live graph of its GraphDef."""
 import pytest
 import tensorflow as tf
 from tensorflow.python.framework import function
@@ -67,7 +67,7 @@ def test_mirrors_the_live_graph(network):
             assert view.shape(name) == ([dim or -1 for dim in tensor.shape.as_list()] if known else None)
 
 
-def test_shapes_of_constants_and_variables_without_noted_shapes(network):
+def test_shapes_of_constants_and_variables_without_output_shapes(network):
     view = _view(add_shapes=False)
     assert view.shape('conv/kernel') == view.shape('conv/kernel/read') == [3, 3, 3, 4]
     assert view.shape('conv/dilation_rate') == [2]

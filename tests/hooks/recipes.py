@@ -1,4 +1,4 @@
-"""Model functions for training as users write them: networks, and what makes a train op of a loss.
+"""Parts of model functions as users write them: networks, and functions from a loss to a train op.
 
 A network is a function (images [16, 8, 8, 2], training) -> features for the heads. A recipe is a function (loss, step, losses)
 -> train op, where `losses` are the parts that `loss` sums.
@@ -56,7 +56,7 @@ def shared_network(images, training):
 
 
 def partitioned_network(images, training):
-    """Weights outside of the range that are cut into parts."""
+    """Partitioned weights outside the range."""
     net = layers_network(images, training)
     with v1.variable_scope('parts', partitioner=v1.fixed_size_partitioner(2)):
         return net * tf.convert_to_tensor(v1.get_variable('scale', [8]))
@@ -124,7 +124,7 @@ def two_calls(loss, step, losses):
 
 
 def two_losses(loss, step, losses):
-    """Both losses in one call of tf.gradients, each with a weight of its own."""
+    """Both losses in one call of tf.gradients, each with its own weight."""
     variables = v1.trainable_variables()
     gradients = tf.gradients(losses[:2], variables, grad_ys=[tf.constant(0.7), tf.constant(0.3)])
     with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
@@ -170,7 +170,7 @@ def applied_in_a_condition(loss, step, losses):
 
 
 def decayed(loss, step, losses):
-    """Adam with weight decay apart from the loss."""
+    """Adam with decoupled weight decay."""
     optimizer = tf.contrib.opt.AdamWOptimizer(0.01, learning_rate=0.01)
     pairs = optimizer.compute_gradients(loss)
     # Weights decay at once when nothing else is said.
@@ -197,7 +197,7 @@ def optimize_loss(loss, step, losses):
 
 
 def keras_optimizer(loss, step, losses):
-    """An optimizer of tf.keras, that differentiates by itself."""
+    """A tf.keras optimizer, which calls tf.gradients itself."""
     variables = v1.trainable_variables()
     optimizer = tf.keras.optimizers.Adam(0.01)
     with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
@@ -213,7 +213,7 @@ def loss_scaled(loss, step, losses):
 
 
 def loop_and_condition(logits):
-    """A recurrent network and a condition behind the network."""
+    """A recurrent network and a condition after the network."""
     cell = tf.nn.rnn_cell.LSTMCell(5, name='cell')
     values, _ = v1.nn.dynamic_rnn(cell, tf.stack([logits, logits * 0.5], 1), dtype=tf.float32)
     weights = v1.get_variable('either', [5, 4])

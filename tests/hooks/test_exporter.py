@@ -133,7 +133,7 @@ def test_the_best_model_is_kept(trained, name):
 
 
 class Made:
-    """An Estimator that is asked for nothing but its model directory and its model_fn."""
+    """An Estimator with a model directory and a model_fn only."""
 
     def __init__(self, directory):
         self.model_dir = str(directory)
@@ -166,7 +166,7 @@ def _export(exporter, directory, checkpoint, **metrics):
                            str(directory / 'export'), checkpoint, metrics, False)
 
 
-def test_a_restarted_training_goes_on_comparing(tmp_path, checkpoints):
+def test_a_restarted_training_resumes_the_comparison(tmp_path, checkpoints):
     def exporter():
         return QuantizeExporter(trainings.config(tmp_path), receiver)
 
@@ -179,13 +179,13 @@ def test_a_restarted_training_goes_on_comparing(tmp_path, checkpoints):
     with open(str(tmp_path / 'export' / BEST_FILE)) as stream:
         best = json.load(stream)
     assert best['checkpoint'] == checkpoints[3] and best['metrics'] == {'loss': pytest.approx(0.4)}
-    # Somebody takes the model away: what comes next is the best that is there.
+    # If somebody removes the model, the next one is the best.
     os.unlink(str(tmp_path / 'export' / best['eval_model']))
     assert _export(exporter(), tmp_path, checkpoints[1], loss=0.9) is not None
 
 
 @pytest.mark.parametrize('keep, left', [(1, [4]), (2, [3, 4]), (None, [1, 2, 3, 4])])
-def test_as_many_models_stay_as_asked(tmp_path, checkpoints, keep, left):
+def test_keeps_as_many_models_as_requested(tmp_path, checkpoints, keep, left):
     exporter = QuantizeExporter(trainings.config(tmp_path), eval_graph_fn=eval_graph, exports_to_keep=keep)
     for number, checkpoint in enumerate(checkpoints):
         _export(exporter, tmp_path, checkpoint, loss=1.0 - 0.1 * number)
@@ -232,7 +232,7 @@ def test_the_exporters_of_tensorflow_export_the_quantized_graph(trained):
             outputs = v1.saved_model.load(session, ['serve'], saved[-1]).signature_def['serving_default'].outputs
             np.testing.assert_array_equal(
                 session.run(outputs['logits'].name, {'images:0': trainings.IMAGES}), expected, err_msg=name)
-    # The listener came with quantize_model_fn.
+    # quantize_model_fn added the listener.
     model, = glob.glob(str(tmp_path / 'quantized' / 'quantize_eval_model_6_*'))
     np.testing.assert_array_equal(_run(model), expected)
 

@@ -1,4 +1,4 @@
-"""The position hook: history, summaries, what moved, freezing."""
+"""QuantizePositionHook: history, summaries, logged changes, freezing."""
 import glob
 import json
 import logging
@@ -107,11 +107,11 @@ def test_freeze_step_stops_the_positions(free, frozen):
 
 
 def test_positions_that_are_not_there_yet_are_not_frozen(tmp_path, free):
-    """As where a float training goes on whose steps are beyond freeze_step."""
+    """For example if a float training is resumed at a step after freeze_step."""
     free = np.array(free[-1][:1])
     frozen = np.array(_train(tmp_path / 'frozen', QuantizePositionHook(str(tmp_path / 'frozen'), freeze_step=0)))
     seen = [number for number, position in enumerate(free[0]) if position != fixed_point.POSITION_ZERO]
-    assert len(seen) == 3  # the bias is zero, and has any position once it stays
+    assert len(seen) == 3  # the bias is zero, so any position suits it
     np.testing.assert_array_equal(frozen[:, seen], np.repeat(free[:, seen], 20, axis=0))
 
 
@@ -152,14 +152,14 @@ def test_call_forms(tmp_path, form):
 
 
 @pytest.mark.parametrize('arguments', [{}, {'every_n_steps': 100}])
-def test_it_reports_every_100_steps_where_nothing_is_said(tmp_path, arguments):
+def test_it_reports_every_100_steps_by_default(tmp_path, arguments):
     timer = QuantizePositionHook(QuantizeConfig(['images'], ['dense/BiasAdd'], output_dir=str(tmp_path)), **arguments)._timer
     timer.update_last_triggered_step(1)
     assert [timer.should_trigger_for_step(step) for step in (2, 100, 101)] == [False, False, True]
 
 
 @pytest.mark.parametrize('config', [None, 7, ['images'], {}], ids=str)
-def test_what_is_no_config_is_told(config):
+def test_a_config_of_a_wrong_type(config):
     with pytest.raises(TypeError, match='must be a vai_q_tensorflow.QuantizeConfig, got {}'.format(type(config).__name__)):
         QuantizePositionHook(config)
 

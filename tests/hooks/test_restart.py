@@ -1,4 +1,4 @@
-"""A training that is killed between two checkpoints and started again is the training that was never killed."""
+"""A training that is killed between two checkpoints and restarted equals one that was never killed."""
 import os
 import subprocess
 
@@ -52,7 +52,7 @@ def test_history_is_equal(trainings):
     whole, killed, before = trainings
     expected = _history(whole)
     assert _history(killed) == expected
-    # The test is about something: positions moved after the checkpoint and before the kill, and after both.
+    # Positions moved between the checkpoint and the kill, and after both; otherwise the test would show nothing.
     steps = [int(line.split(',')[0].rpartition(' ')[2]) for line in before.splitlines()]
     assert any(10 < step <= 17 for step in steps)
     assert any(int(line.split(',')[0].rpartition(' ')[2]) > 17 for line in expected.splitlines())

@@ -33,27 +33,40 @@ def test_the_functions_give_the_votes(tmp_path):
         np.testing.assert_array_equal(start[0], np.arange(4 * 256, 5 * 256))
 
 
-@pytest.mark.parametrize('arguments', [
-    (lambda votes: votes, lambda votes: votes), (None, lambda votes: votes, lambda votes: votes)])
-def test_the_config_may_be_omitted(tmp_path, arguments):
-    _training(tmp_path)
-    SynchronizePositionsHook(*arguments).begin()
-
-
-def test_average_by_keyword(tmp_path):
-    _training(tmp_path)
-    SynchronizePositionsHook(lambda votes: votes, average=lambda votes: votes).begin()
-
-
-def test_refusals(tmp_path):
-    config = _training(tmp_path)
-    with pytest.raises(TypeError, match='average must be a function, got str'):
-        SynchronizePositionsHook(config, lambda votes: votes, 'mean')
-    with pytest.raises(TypeError, match='broadcast must be a function, got NoneType'):
-        SynchronizePositionsHook(config)
+def test_it_needs_a_quantized_graph():
     with pytest.raises(QuantizeError) as raised:
-        SynchronizePositionsHook(config.replace(output_nodes=['other']), lambda votes: votes, lambda votes: votes).begin()
-    assert raised.value.code == errors.ALREADY_QUANTIZED
-    with tf.Graph().as_default(), pytest.raises(QuantizeError) as raised:
-        SynchronizePositionsHook(config, lambda votes: votes, lambda votes: votes).begin()
+        SynchronizePositionsHook(tf.identity, tf.identity).begin()
     assert raised.value.code == errors.NOT_QUANTIZED
+
+
+FORMS = {
+    'config first': lambda config, first, second: SynchronizePositionsHook(config, first, second),
+    'keywords': lambda config, first, second: SynchronizePositionsHook(average=second, broadcast=first, config=config),
+    'of 0.1.0, positional': lambda config, first, second: SynchronizePositionsHook(first, second),
+    'of 0.1.0, keywords': lambda config, first, second: SynchronizePositionsHook(average=second, broadcast=first),
+    'of 0.1.0, mixed': lambda config, first, second: SynchronizePositionsHook(first, average=second),
+}
+
+
+@pytest.mark.parametrize('form', sorted(FORMS))
+def test_call_forms(tmp_path, form):
+    config, called = _training(tmp_path), []
+    FORMS[form](config, lambda votes: called.append('broadcast') or tf.identity(votes),
+                lambda votes: called.append('average') or tf.identity(votes)).begin()
+    assert called == ['broadcast', 'average']
+
+
+@pytest.mark.parametrize('arguments, words', [
+    ((), 'broadcast must be a function, got NoneType'), ((tf.identity,), 'average must be a function, got NoneType'),
+    (('config', tf.identity, tf.identity), 'QuantizeConfig, got str'),
+    ((tf.identity,) * 3, 'QuantizeConfig, got function')], ids=['none', 'one', 'no config', 'three'])
+def test_arguments_of_a_wrong_type(arguments, words):
+    with pytest.raises(TypeError, match=words):
+        SynchronizePositionsHook(*arguments)
+
+
+def test_a_graph_of_another_range_is_refused(tmp_path):
+    other = _training(tmp_path).replace(output_nodes=['other'])
+    with pytest.raises(QuantizeError) as raised:
+        SynchronizePositionsHook(other, tf.identity, tf.identity).begin()
+    assert raised.value.code == errors.ALREADY_QUANTIZED

@@ -1,4 +1,4 @@
-"""What TensorBoard is told of quantized tensors, against NumPy; and that nothing of it acts on the training."""
+"""Statistics of quantized tensors in TensorBoard equal NumPy's, and do not change the training."""
 import glob
 
 import numpy as np
@@ -15,7 +15,7 @@ DATA = (np.random.RandomState(0).randn(20, 4, 6, 6, 3) * 2.0 ** np.arange(20)[:,
 
 
 def _train(directory, hooks, steps=8, fetch=(), rate=1e-3, **settings):
-    """Trains a convolution with a batch norm; returns what the fetches (functions of the graph) gave in each step."""
+    """Trains a convolution with a batch norm; returns the values of the fetches (functions of the graph) in each step."""
     with tf.Graph().as_default() as graph:
         v1.set_random_seed(1)
         step = v1.train.get_or_create_global_step()
@@ -102,7 +102,7 @@ def test_the_training_is_the_same_without(tmp_path):
     assert plain == watched
 
 
-def test_statistics_are_computed_in_steps_that_write_alone(tmp_path, monkeypatch):
+def test_statistics_are_computed_only_before_reports(tmp_path, monkeypatch):
     asked = []
     of_run = TensorStatistics.of_run
     monkeypatch.setattr(TensorStatistics, 'of_run', lambda self, fetches: asked.append(1) or of_run(self, fetches))
@@ -113,7 +113,7 @@ def test_statistics_are_computed_in_steps_that_write_alone(tmp_path, monkeypatch
     assert not asked and not any('noise_db' in tag for tags in _scalars(tmp_path / 'off').values() for tag in tags)
 
 
-def test_what_a_run_does_not_compute_is_not_asked_for(tmp_path):
+def test_tensors_that_a_run_does_not_compute_are_not_fetched(tmp_path):
     images = v1.placeholder(tf.float32, [None, 4], name='images')
     step = v1.train.get_or_create_global_step()
     loss = tf.reduce_sum(v1.layers.dense(v1.layers.dense(images, 3, name='one'), 3, name='two'))
@@ -129,6 +129,15 @@ def test_what_a_run_does_not_compute_is_not_asked_for(tmp_path):
     assert len(graph.get_operations()) == count
 
 
-def test_what_has_no_decibels():
+def test_a_statistic_without_signal_or_noise():
     assert statistic([0.5, 1.0, 0.0]) == (0.5, None) and statistic([0.0, 0.0, 0.0]).db is None
     assert statistic([0.0, 100.0, 1.0]) == (0.0, 20.0)
+
+
+def test_a_finalized_graph_gets_no_ops(tmp_path):
+    """Such as that of a session which exists already; then there are no statistics."""
+    v1.layers.dense(v1.placeholder(tf.float32, [None, 4], 'x'), 3, name='dense')
+    functions.CreateQuantizeTrainingGraph(QuantizeConfig(['x'], ['dense/BiasAdd'], output_dir=str(tmp_path)))
+    graph = v1.get_default_graph()
+    graph.finalize()
+    assert TensorStatistics(graph).of_run(graph.get_tensor_by_name('dense/BiasAdd/aquant:0')) == {}

@@ -1,4 +1,4 @@
-"""The pure hook: an unmodified model function trains as it does with CreateQuantizeTrainingGraph before its optimizer."""
+"""QuantizeTrainingHook trains an unmodified model function as CreateQuantizeTrainingGraph before its optimizer does."""
 import collections
 import contextlib
 import functools
@@ -16,10 +16,10 @@ from vai_q_tf.qat.positions.position_saveable import VOTES_KEY
 
 v1 = tf.compat.v1
 
-# Rounding turns the least difference of a sum into a step of a quantized number.
+# Rounding amplifies the least difference of a sum to a step of a quantized number.
 ONE_THREAD = quick_tensorflow.one_thread()
 
-# A loss of the weights themselves would be read before or after they are trained, were they reference variables.
+# With reference variables, a loss of the weights would be read before or after the update, in any order.
 RESOURCES = (recipes.keras_network, recipes.regularized_network)
 
 
@@ -47,7 +47,7 @@ def float_model(network, tail=lambda logits: logits):
 
 def executed(train_op):
     """{op type: how often it ran} in a training step."""
-    # The graph optimizer would remove, and rename, what is to be counted.
+    # The graph optimizer would remove and rename ops that the test counts.
     with v1.Session(config=exact(v1.ConfigProto())) as session:
         session.run(v1.get_collection(v1.GraphKeys.INIT_OP))
         metadata = v1.RunMetadata()
@@ -120,7 +120,7 @@ MORE_CASES = [
 ]
 
 
-# Those whose train op does not group ops in another way when it is made anew.
+# Models whose train op groups ops in the same way when it is built again.
 COUNTED = ('adam_clipped', 'averaged', 'slim_train_op', 'sparse_adam')
 
 
@@ -157,7 +157,7 @@ def check_ways_agree(directory, *arguments, **settings):
 
 
 def assert_old_gradients_do_not_run(found, expected):
-    # A loop pulls what it is to wait for in as data, through these.
+    # These turn the control inputs of a loop into data.
     pulled = ('Identity', 'RefEnter')
     assert sum(found[name] for name in pulled) <= sum(expected[name] for name in pulled) + 1
     assert {name: (count, expected[name]) for name, count in found.items() if name not in pulled} == {
@@ -165,7 +165,7 @@ def assert_old_gradients_do_not_run(found, expected):
 
 
 def test_a_graph_of_the_same_range_is_left_alone(tmp_path):
-    """However the nodes are written, and in whatever order."""
+    """The order and the form of the node names do not matter."""
     graph = v1.get_default_graph()
     losses, loss, step = float_model(recipes.layers_network)
     recipes.sgd(loss, step, losses)
@@ -180,7 +180,7 @@ def test_a_graph_of_the_same_range_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize('suffix', ['', ':0'])
-def test_what_waits_for_a_gradient_cannot_be_quantized(tmp_path, suffix):
+def test_a_node_that_waits_for_a_gradient_cannot_be_quantized(tmp_path, suffix):
     losses, loss, step = float_model(recipes.layers_network)
     with tf.control_dependencies([recipes.sgd(loss, step, losses)]):
         tf.identity(loss, 'behind')

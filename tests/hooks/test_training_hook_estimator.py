@@ -1,4 +1,4 @@
-"""The pure hook in an Estimator and in a MonitoredTrainingSession, with the other hooks, restarts, and wrong use."""
+"""QuantizeTrainingHook in an Estimator and a MonitoredTrainingSession, with the other hooks, restarts, and misuse."""
 import logging
 import os
 import shutil
@@ -24,7 +24,7 @@ v1 = tf.compat.v1
 
 
 def model_fn(features, labels, mode, params):
-    """As a user has it: it knows nothing of quantization."""
+    """A model_fn as users write it, without quantization."""
     losses, loss, step = float_model(recipes.layers_network)
     if 'start' in params:
         v1.train.init_from_checkpoint(params['start'], {variable.op.name: variable for variable in v1.global_variables()})
@@ -64,7 +64,7 @@ def start(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def explicit(tmp_path_factory, start):
-    """What six steps of the explicit way leave in a checkpoint."""
+    """The values in a checkpoint after six steps of the explicit way."""
     directory = tmp_path_factory.mktemp('explicit')
     estimator(directory, start=start, explicit=config(directory)).train(input_fn, steps=6)
     return checkpoint_values(directory)
@@ -81,14 +81,14 @@ def test_an_estimator_with_all_hooks_in_any_order(tmp_path, start, explicit, tra
     assert sorted(int(name.split('_')[3]) for name in models) == [3, 6]
 
 
-def test_training_goes_on_from_its_checkpoint(tmp_path, start, explicit):
+def test_training_resumes_from_its_checkpoint(tmp_path, start, explicit):
     for steps in (3, 3):
         estimator(tmp_path, start=start).train(input_fn, [QuantizeTrainingHook(config(tmp_path))], steps=steps)
     assert_same_values(checkpoint_values(tmp_path), explicit)
 
 
-def test_training_goes_on_from_a_float_training(tmp_path, start, caplog):
-    """With its global step and the state of its optimizer; positions begin anew. Its checkpoint has no model: no error."""
+def test_a_float_training_is_resumed_quantized(tmp_path, start, caplog):
+    """It keeps its global step and the state of its optimizer, and positions start anew. Its checkpoint gets no model."""
     settings = config(tmp_path, recipe='auto')
     estimator(tmp_path / 'explicit', start=start).train(input_fn, steps=3)
     shutil.copytree(str(tmp_path / 'explicit'), str(tmp_path / 'hook'))

@@ -1,4 +1,4 @@
-"""The report beside each model of a training."""
+"""The report next to each model of a training."""
 import glob
 import json
 import logging
@@ -43,7 +43,7 @@ def _data(path, name):
     return text, json.loads(re.search('id="{}">(.*?)</script>'.format(name), text).group(1))
 
 
-def test_a_report_beside_each_model_with_positions_losses_and_weights(training):
+def test_each_model_has_a_report_with_positions_losses_and_weights(training):
     directory, _ = training
     models = sorted(glob.glob(os.path.join(directory, 'quantized', 'quantize_eval_model_*.pb')))
     reports = sorted(glob.glob(os.path.join(directory, 'quantized', 'quantize_report_*.html')))
@@ -58,8 +58,8 @@ def test_a_report_beside_each_model_with_positions_losses_and_weights(training):
     assert len(glob.glob(os.path.join(directory, 'model', '*tfevents*'))) == 1
 
 
-def test_it_is_made_of_the_model_with_its_shapes(training):
-    """By which `lint` judges ops that the compiler does not know."""
+def test_it_shows_the_model_with_its_shapes(training):
+    """Without shapes, `lint` could not judge ops that the compiler does not know."""
     directory, _ = training
     model, = glob.glob(os.path.join(directory, 'quantized', 'quantize_eval_model_20_*.pb'))
     contents = training_report._contents(
@@ -91,7 +91,7 @@ def test_the_exporter_keeps_a_report_as_long_as_its_model(training, tmp_path):
         assert set(_data(str(tmp_path / reports[0]), 'plot-data')[1]) == {'network', 'histogram', 'history', 'loss'}
 
 
-def test_averaged_weights_have_a_report_of_their_own(training, tmp_path):
+def test_averaged_weights_have_a_separate_report(training, tmp_path):
     directory, _ = training
     model = glob.glob(os.path.join(directory, 'quantized', 'quantize_eval_model_20_*.pb'))[0]
     averaged = str(tmp_path / 'quantize_eval_model_averaged_20_20200101000000.pb')
@@ -105,7 +105,7 @@ def test_averaged_weights_have_a_report_of_their_own(training, tmp_path):
     assert '<h1>Quantized model of step 20, averaged weights</h1>' in text
 
 
-def test_without_the_packages_before_anything_runs(tmp_path, monkeypatch):
+def test_missing_packages_are_an_error_before_anything_runs(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'bokeh', None)
     config = train_estimator.config(str(tmp_path))
     for make in (lambda: QuantizeCheckpointListener(config, report=True),

@@ -1,4 +1,4 @@
-"""A network that others quantized is refused by every way to train, before anything changes."""
+"""Every way to train refuses a network that another tool quantized, before anything changes."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -28,7 +28,7 @@ def _fake_quant(value):
 
 
 def _eight_bits(value):
-    """With the gradient of the value, for the op has none."""
+    """With the gradient of its input, because the op has none."""
     quantized = tf.quantization.quantize(value, -4., 4., tf.quint8)
     rounded = tf.quantization.dequantize(quantized.output, quantized.output_min, quantized.output_max)
     return value + tf.stop_gradient(rounded - value)

@@ -1,6 +1,7 @@
-"""Distillation by every way: the same losses, weights and positions; and what is refused by each."""
+"""Distillation in every way to train: equal losses, weights and positions; and the refusals of each way."""
 import functools
 import glob
+import os
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def other(tmp_path_factory):
-    """Another float checkpoint, of other weights than training starts from."""
+    """Another float checkpoint than the one that training starts from."""
     directory = tmp_path_factory.mktemp('other')
     with tf.Graph().as_default():
         run = trainings.Run()
@@ -48,7 +49,7 @@ def _total(directory, teacher):
 
 @pytest.fixture(scope='module')
 def expected(tmp_path_factory, checkpoint, other):
-    """(losses of the labels, state) of the function, called after the rewrite."""
+    """(losses of the labels, state) of a training with distillation_loss, called after the rewrite."""
     directory = tmp_path_factory.mktemp('explicit')
     total = _total(directory, other)
     return trainings.explicit(directory, checkpoint, lambda loss: trainings.minimize(total(loss), trainings.momentum()))
@@ -109,7 +110,7 @@ def test_the_function_under_the_hook(tmp_path, checkpoint, other, expected):
 
 
 def _state(checkpoint):
-    """As of `trainings.train_estimator`."""
+    """Same as in `trainings.train_estimator`."""
     reader = tf.train.load_checkpoint(checkpoint)
     state = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if not name.startswith('vai_q_tf/')}
     return dict(state, votes=reader.get_tensor('vai_q_tf/positions/votes'))
@@ -117,7 +118,7 @@ def _state(checkpoint):
 
 @pytest.fixture(scope='module')
 def of_the_start(tmp_path_factory, checkpoint):
-    """The function (settings of the term) -> what is expected where the teacher is what the training starts from."""
+    """Function (settings of the term) -> (losses, state), for a teacher with the checkpoint that the training starts from."""
     @functools.lru_cache(None)
     def get(**settings):
         directory = tmp_path_factory.mktemp('start')
@@ -135,7 +136,7 @@ def test_the_model_fn_wrapper_knows_the_checkpoint(tmp_path, checkpoint, of_the_
     trainings.assert_same(trainings.train_estimator(trainings.make_estimator(model_fn, tmp_path)), expected)
 
 
-def test_the_model_fn_wrapper_with_a_checkpoint_of_its_own(tmp_path, checkpoint, other, expected):
+def test_the_model_fn_wrapper_with_another_checkpoint(tmp_path, checkpoint, other, expected):
     model_fn = quantize_model_fn(
         trainings.plain_model_fn(), trainings.config(tmp_path), checkpoint, distillation=Distillation(other, **SETTINGS))
     estimator = trainings.make_estimator(model_fn, tmp_path)
@@ -146,8 +147,35 @@ def test_the_model_fn_wrapper_with_a_checkpoint_of_its_own(tmp_path, checkpoint,
             assert b'teacher' not in stream.read()
 
 
+@pytest.mark.parametrize('wrap, made, called', [
+    (lambda settings, start, model: quantize_model_fn(model, settings, start, distillation=True), 1, 1),
+    (lambda settings, start, model: quantize_model_fn(model, settings, start, distillation=Distillation(start)), 1, 1),
+    (lambda settings, start, model: _estimator_at(start, model, settings).model_fn, 0, 1)],
+    ids=['model_fn', 'settings', 'estimator'])
+def test_the_checkpoint_of_the_teacher_is_chosen_once(tmp_path, monkeypatch, checkpoint, wrap, made, called):
+    """By a path before the function is called, by an Estimator when it is: then its latest checkpoint is known."""
+    choose, chosen = Distillation.with_checkpoint, []
+
+    def count(self, *arguments):
+        chosen.append(choose(self, *arguments).float_checkpoint)
+        return choose(self, *arguments)
+
+    monkeypatch.setattr(Distillation, 'with_checkpoint', count)
+    model_fn = wrap(trainings.config(tmp_path), checkpoint, trainings.plain_model_fn())
+    assert chosen == [checkpoint] * made
+    features, labels = v1.data.make_one_shot_iterator(trainings.input_fn()).get_next()
+    model_fn(features, labels, MODES.TRAIN, tf.estimator.RunConfig(str(tmp_path / 'new')))
+    assert chosen == [checkpoint] * called
+
+
+def _estimator_at(checkpoint, model, settings):
+    """The quantized form, with a Distillation, of an Estimator that has a checkpoint."""
+    float_estimator = tf.estimator.Estimator(model, os.path.dirname(checkpoint))
+    return quantize_estimator(float_estimator, settings, distillation=True)
+
+
 def test_the_estimator_wrapper(tmp_path, checkpoint, of_the_start):
-    """Its teacher is the float checkpoint, also when it goes on from its own."""
+    """Its teacher has the float checkpoint, also when the training resumes from its own."""
     float_estimator = trainings.make_estimator(trainings.plain_model_fn(), tmp_path)
     trainings.place(checkpoint, float_estimator.model_dir)
     losses = []
@@ -184,7 +212,7 @@ def test_slim(tmp_path, checkpoint):
 
 
 def test_mirrored_strategy(tmp_path, checkpoint):
-    """The function works in each replica; the wrapper says to use it."""
+    """distillation_loss works in each replica; the wrapper refuses and names it."""
     teachers = []
 
     def model_fn(features, labels, mode):
@@ -206,7 +234,7 @@ def test_mirrored_strategy(tmp_path, checkpoint):
     assert raised.value.code == errors.UNSUPPORTED_GRAPH
 
 
-def test_what_the_hook_refuses(tmp_path, checkpoint):
+def test_refusals_of_the_hook(tmp_path, checkpoint):
     config = trainings.config(tmp_path)
     with pytest.raises(QuantizeError, match='no float checkpoint'):
         QuantizeTrainingHook(config, distillation=True)
@@ -223,7 +251,7 @@ def test_what_the_hook_refuses(tmp_path, checkpoint):
         QuantizeTrainingHook(config, distillation=Distillation(checkpoint)).begin()
 
 
-def test_what_the_wrappers_refuse(tmp_path, checkpoint):
+def test_refusals_of_the_wrappers(tmp_path, checkpoint):
     config = trainings.config(tmp_path)
     with pytest.raises(QuantizeError, match='no float checkpoint'):
         quantize_model_fn(trainings.plain_model_fn(), config, distillation=True)

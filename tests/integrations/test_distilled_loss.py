@@ -1,4 +1,4 @@
-"""Which loss the term of a distillation joins where the hook or a wrapper adds it, and where that is not evident."""
+"""The loss to which the hook or a wrapper adds the term of a distillation, and refusals if that is ambiguous."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -43,7 +43,7 @@ def _two_optimizers(loss):
 
 
 def _regularized(loss):
-    """A sum of two parts, which TensorFlow differentiates without an op of its own."""
+    """A sum of two parts, which TensorFlow differentiates without an op for the sum."""
     return trainings.minimize(loss + 0.01 * tf.nn.l2_loss(v1.trainable_variables()[0]), trainings.momentum())
 
 
@@ -91,7 +91,7 @@ def _one_loss_twice(loss):
 
 
 def _a_loss_for_each(loss):
-    """Two losses, each for variables of its own."""
+    """Two losses, each for other variables."""
     variables = v1.trainable_variables()
     return tf.group(trainings.momentum().minimize(loss, var_list=variables[:3]),
                     trainings.momentum().minimize(tf.square(loss), var_list=variables[3:]))
@@ -140,7 +140,7 @@ def test_losses_that_are_not_evident(tmp_path, checkpoint, way, name):
 
 @pytest.mark.parametrize('way', ['hook', 'model_fn'])
 def test_of_two_players_the_range_decides(tmp_path, checkpoint, way):
-    """A network before the range has a loss of its own that goes through the range, as the generator of a GAN."""
+    """A network before the range has its own loss through the range, like the generator of a GAN."""
     def model(with_term):
         v1.set_random_seed(6)
         step = v1.train.get_or_create_global_step()

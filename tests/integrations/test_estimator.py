@@ -1,4 +1,4 @@
-"""quantize_estimator: from the checkpoint of the float Estimator, whatever made that; and quantize_model_fn on replicas."""
+"""quantize_estimator starts from the checkpoint of any float Estimator; quantize_model_fn on replicas."""
 import functools
 import glob
 import os
@@ -56,7 +56,7 @@ def test_estimator_starts_from_the_float_one_and_leaves_it_alone(tmp_path, expec
     assert float_estimator.evaluate(trainings.once)['global_step'] == 10
 
 
-def test_estimator_of_its_own_directory_and_of_none(tmp_path):
+def test_the_directory_of_the_estimator(tmp_path):
     estimator = trainings.make_estimator(trainings.plain_model_fn(), tmp_path)
     with pytest.raises(QuantizeError, match='model_dir') as raised:
         quantize_estimator(estimator, trainings.config(tmp_path), str(tmp_path / 'other' / '..' / 'model'))
@@ -155,18 +155,3 @@ def test_replicas_train_as_with_the_call_before_the_optimizer(tmp_path, checkpoi
             np.testing.assert_allclose(optimizer[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
             np.testing.assert_allclose(wrapped[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
     assert len(glob.glob(str(tmp_path / 'quantized' / 'quantize_eval_model_3_*'))) == 1
-
-
-@pytest.mark.parametrize('resource', [False, True], ids=['reference', 'resource'])
-def test_partitioned_variables_start_from_a_checkpoint_of_whole_ones(tmp_path, checkpoint, expected, resource):
-    parts = set()
-
-    def model_fn(features, labels, mode):
-        with v1.variable_scope(v1.get_variable_scope(), partitioner=v1.fixed_size_partitioner(2), use_resource=resource):
-            spec = trainings.model_fn(features, labels, mode)
-        parts.update(variable.op.name for variable in v1.trainable_variables())
-        return spec
-
-    model_fn = quantize_model_fn(model_fn, trainings.config(tmp_path), checkpoint)
-    trainings.assert_same(trainings.train_estimator(trainings.make_estimator(model_fn, tmp_path)), expected)
-    assert {'conv/kernel/part_0', 'conv/kernel/part_1'} < parts

@@ -1,4 +1,4 @@
-"""Networks that are MetaGraph files: from float to trained to frozen, as with the functions on live graphs."""
+"""Networks in MetaGraph files are quantized, trained and frozen as by the functions on live graphs."""
 import os
 import re
 
@@ -80,7 +80,7 @@ def trained(tmp_path_factory):
 
 
 def deployed_live(checkpoint, directory):
-    """What the function on live graphs makes of the checkpoint."""
+    """The model that the functions on live graphs write for the checkpoint."""
     with tf.Graph().as_default():
         network(False)
         CreateQuantizeEvaluationGraph(config_for(directory))
@@ -142,9 +142,9 @@ def _broken(where):
 
 
 @pytest.mark.parametrize('function, mode', each_value_once(
-    ['_check_loads', '_save', 'files.write_message', 'reading'], ['train', 'eval']))
+    ['_check_loads', '_copy_checkpoint', 'files.write_message', 'reading'], ['train', 'eval']))
 def test_an_error_leaves_nothing(tmp_path, monkeypatch, mode, function):
-    """Whatever fails after the rewrite; what was there stays."""
+    """Any step after the rewrite may fail; earlier files stay."""
     checkpoint, meta = float_checkpoint(tmp_path), float_meta(tmp_path, mode == 'train', 'float.meta')
     monkeypatch.setattr('vai_q_tf.integrations.metagraph.' + function, _broken(function))
     for made in (False, True):
@@ -163,8 +163,8 @@ def test_an_error_leaves_nothing(tmp_path, monkeypatch, mode, function):
             assert not out.exists()
 
 
-def test_what_cannot_be_imported_is_not_written(tmp_path, monkeypatch):
-    """As with a collection that TensorFlow writes but does not read."""
+def test_a_meta_graph_that_cannot_be_imported_is_not_written(tmp_path, monkeypatch):
+    """For example a collection that TensorFlow writes but cannot read."""
     def spoil(meta_graph):
         meta_graph.collection_def[tf.GraphKeys.GLOBAL_VARIABLES].bytes_list.value.append(b'nonsense')
         return meta_graph
@@ -195,7 +195,7 @@ def test_a_saver_made_after_the_import_saves_positions(tmp_path):
 
 
 def models_equal(first, second):
-    """The nodes of two files, which are alike but for their output_dir."""
+    """The nodes of two files that differ in their output_dir only."""
     nodes = []
     for path in (first, second):
         graph_def = tf.GraphDef.FromString(read(path))
@@ -206,7 +206,7 @@ def models_equal(first, second):
     return nodes[0]
 
 
-def test_nothing_is_complained_about_when_meta_graphs_are_written_and_read(trained, caplog):
+def test_no_warnings_when_meta_graphs_are_written_and_read(trained, caplog):
     directory, _ = trained
     tf.get_logger().propagate = True
     with caplog.at_level('WARNING'), tf.Graph().as_default():
@@ -230,7 +230,7 @@ def code(function, *arguments):
 
 
 @pytest.mark.parametrize('content', [None, b'', b'nonsense', b'\x00\xff' * 50, b'graph_def { node { name: "x" } '])
-def test_what_is_no_meta_graph(content, tmp_path):
+def test_other_files_are_refused(content, tmp_path):
     path = tmp_path / 'file.meta'
     if content is not None:
         path.write_bytes(content)
@@ -286,7 +286,7 @@ def test_a_checkpoint_of_another_network_and_one_without_positions(tmp_path):
 
 
 @pytest.mark.parametrize('optimizer', [tf.train.GradientDescentOptimizer, tf.train.AdamOptimizer, None])
-def test_gradients_are_noticed_in_a_file_too(optimizer, tmp_path):
+def test_a_file_with_gradients_is_refused(optimizer, tmp_path):
     path = str(tmp_path / 'train.meta')
     with tf.Graph().as_default() as graph:
         network(True)

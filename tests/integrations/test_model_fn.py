@@ -1,4 +1,4 @@
-"""quantize_model_fn: equal to the call before the optimizer, in all modes, for unedited model_fns."""
+"""quantize_model_fn equals the call before the optimizer, in all modes, for unedited model_fns."""
 import functools
 import glob
 import os
@@ -29,7 +29,7 @@ def _no_mode(features, labels, params, config):
 
 
 class Model:
-    """Model functions that are not plain ones."""
+    """Model functions that are methods or callable objects."""
 
     def method(self, features, labels, mode):
         return trainings.model_fn(features, labels, mode)
@@ -50,7 +50,7 @@ SIGNATURES = {
 
 
 def _graph_of(estimator):
-    """What the estimator trains, as a GraphDef."""
+    """The GraphDef that an estimator trains, and the name of its train op."""
     with tf.Graph().as_default() as graph:
         v1.train.get_or_create_global_step()
         features, labels = v1.placeholder(tf.float32, [16, 8, 8, 2]), v1.placeholder(tf.int64, [16])
@@ -79,7 +79,7 @@ def _two_optimizers(loss):
     step = v1.train.get_global_step()
     optimizers = trainings.momentum(), v1.train.AdamOptimizer(1e-3)
     pairs = [optimizer.compute_gradients(loss, part) for optimizer, part in zip(optimizers, (variables[:3], variables[3:]))]
-    # None is applied before all are there, or it would be chance what weights the others are made of.
+    # All gradients are computed before one is applied, or some would be those of updated weights.
     gradients = [gradient for part in pairs for gradient, _ in part if gradient is not None]
     with tf.control_dependencies(gradients + v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
         return tf.group(optimizers[0].apply_gradients(pairs[0], step), optimizers[1].apply_gradients(pairs[1]))
@@ -241,7 +241,7 @@ def test_a_float_checkpoint_in_the_directory_is_continued(tmp_path, checkpoint):
         trainings.assert_same((losses, state), (run.train(checkpoint=prefix), run.state()))
 
 
-def test_what_a_model_fn_builds_behind_the_optimizer_is_quantized(tmp_path):
+def test_ops_after_the_optimizer_read_the_quantized_network(tmp_path):
     held = {}
 
     def model_fn(features, labels, mode):
@@ -307,7 +307,7 @@ def _refused(call, code, text):
     assert raised.value.code == code
 
 
-def test_what_cannot_work_is_refused_by_name(tmp_path, checkpoint):
+def test_refusals(tmp_path, checkpoint):
     settings = trainings.config(tmp_path)
 
     def call(model_fn, mode=MODES.TRAIN, wrap=lambda function: quantize_model_fn(function, settings), **more):
@@ -349,17 +349,7 @@ def test_what_cannot_work_is_refused_by_name(tmp_path, checkpoint):
     _refused(lambda: call(tpu), errors.UNSUPPORTED_GRAPH, 'TPU')
 
 
-def test_a_float_checkpoint_of_another_network_is_refused(tmp_path):
-    with tf.Graph().as_default(), v1.Session() as session:
-        v1.get_variable('conv/kernel', [3, 3, 2, 8])
-        session.run(v1.global_variables_initializer())
-        other = v1.train.Saver().save(session, str(tmp_path / 'other'))
-    model_fn = quantize_model_fn(trainings.plain_model_fn(), trainings.config(tmp_path), other)
-    _refused(lambda: trainings.make_estimator(model_fn, tmp_path).train(trainings.input_fn, steps=1), errors.INVALID_INPUT,
-             'norm/moving_mean')
-
-
-def test_gradients_are_as_they_were_afterwards(tmp_path):
+def test_tf_gradients_is_restored_afterwards(tmp_path):
     from tensorflow.python.ops import gradients_util
     before = gradients_util._GradientsHelper
     features, labels = v1.data.make_one_shot_iterator(trainings.input_fn()).get_next()

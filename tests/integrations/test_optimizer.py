@@ -1,4 +1,4 @@
-"""QuantizeOptimizer: equal to the call before the optimizer, alone and with other wrappers around and inside it."""
+"""QuantizeOptimizer equals the call before the optimizer, alone and with other wrappers around and inside it."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,7 +11,7 @@ v1 = tf.compat.v1
 
 
 class Distributed(v1.train.Optimizer):
-    """What Horovod's DistributedOptimizer is on one worker: gradients pass through an op of its own."""
+    """Like Horovod's DistributedOptimizer on one worker: gradients pass through another op."""
 
     def __init__(self, optimizer):
         super().__init__(name='Distributed' + type(optimizer).__name__, use_locking=False)
@@ -102,7 +102,7 @@ def test_equals_the_call_before_the_optimizer(tmp_path, checkpoint, expected, wa
     assert len(set(result[0])) == trainings.STEPS
 
 
-def test_without_it_the_losses_are_others(checkpoint, expected):
+def test_without_it_the_losses_differ(checkpoint, expected):
     run = trainings.Run()
     run.train_op = trainings.minimize(run.loss, trainings.momentum())
     assert not np.allclose(run.train(checkpoint=checkpoint), expected[0], rtol=1e-4)
@@ -226,7 +226,7 @@ def test_no_second_forward_or_backward_pass(tmp_path, checkpoint):
     assert operations.count('Conv2DBackpropFilter') == 1
 
 
-def test_what_cannot_be_wrapped_is_refused(tmp_path):
+def test_refusals(tmp_path):
     settings = trainings.config(tmp_path)
     with pytest.raises(TypeError, match='tf.train.Optimizer.*str'):
         QuantizeOptimizer('sgd', settings)

@@ -1,4 +1,4 @@
-"""All ways to drive a training agree with the plain one: losses, positions, weights; they stop and go on; float checkpoints."""
+"""All ways to drive a training agree with the plain one in losses, positions and weights, also when resumed."""
 import functools
 from unittest import mock
 
@@ -102,7 +102,7 @@ def learned(start, tmp_path_factory):
 @pytest.mark.parametrize('name', ['training hook', 'optimizer wrapper', 'model function wrapper', 'mixed precision',
                                   pytest.param('slim', marks=pytest.mark.slow)])  # slim has the hook
 def test_learned_positions_are_the_same_in_every_way(name, learned):
-    """But for the size of the gradients, which is that of the loss."""
+    """Except for the scale of the gradients, which is that of the loss."""
     found, expected = learned(ways.WAYS[name]), learned(ways.plain)
     assert sorted(found) == sorted(expected)
     for votes in (found, expected):

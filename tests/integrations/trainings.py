@@ -1,4 +1,4 @@
-"""A small float training, and the explicit way to make it quantization-aware, which all other ways have to equal.
+"""A small float training, and the explicit way to make it quantization-aware, which all other ways must equal.
 
 The batch of a step depends on the global step alone, and one thread computes, so that equal trainings are equal to the bit.
 """
@@ -146,7 +146,7 @@ def explicit_evaluation(directory, prefix):
 
 
 def executed(session, fetches, feed=None):
-    """The types of all ops that a run executes, sorted; but for constants, of which TensorFlow merges now these, now those."""
+    """The types of all ops that a run executes, sorted, except constants, which TensorFlow merges in varying ways."""
     metadata = v1.RunMetadata()
     session.run(fetches, feed, v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE), metadata)
     types = [stats.timeline_label.split(' = ')[1].partition('(')[0] for device in metadata.step_stats.dev_stats
@@ -155,7 +155,7 @@ def executed(session, fetches, feed=None):
 
 
 def assert_same(result, expected, ignored=()):
-    """Asserts that (losses, state) are equal to float rounding; the state without variables whose names begin as `ignored`."""
+    """Asserts that (losses, state) are equal up to float rounding, except variables whose names begin with `ignored`."""
     (losses, state), (expected_losses, expected_state) = result, expected
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-6)
     state = {name: value for name, value in state.items() if not name.startswith(tuple(ignored))}
@@ -181,7 +181,7 @@ class Losses(tf.estimator.SessionRunHook):
 
 
 def model_fn(features, labels, mode, train=None, loss_of=cross_entropy):
-    """An EstimatorSpec with everything that one can have; predictions are the output of the range itself."""
+    """An EstimatorSpec with all its parts; predictions are the output of the range itself."""
     logits = network(features, mode == MODES.TRAIN)
     predictions = {'logits': logits, 'classes': tf.argmax(logits, -1)}
     if mode == MODES.PREDICT:
@@ -209,7 +209,7 @@ def make_estimator(function, directory, params=None, **run_config):
 
 
 def train_estimator(estimator, steps=STEPS, **options):
-    """(losses, state) as of `explicit`."""
+    """(losses, state), same as in `explicit`."""
     losses = Losses()
     estimator.train(input_fn, hooks=[losses], steps=steps, **options)
     reader = tf.train.load_checkpoint(estimator.latest_checkpoint())

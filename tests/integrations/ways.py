@@ -128,7 +128,7 @@ def _in_session(scope=_nothing, saver=v1.train.Saver, loss_of=cross_entropy, opt
 
 
 def _without(checkpoint, names):
-    """A Saver without the variables of such names where the graph has them and the checkpoint has not; else None."""
+    """A Saver without the variables of such names if the graph has them and the checkpoint does not; else None."""
     found = [variable for variable in v1.global_variables() if variable.op.name in names]
     if not found or tf.train.load_checkpoint(checkpoint).has_tensor(found[0].op.name):
         return None
@@ -192,7 +192,7 @@ def _variables(**options):
 
 
 class _Losses(tf.estimator.SessionRunHook):
-    """Keeps what the loss is in every step."""
+    """Keeps the loss of every step."""
 
     def __init__(self, loss):
         self._loss = loss

@@ -9,7 +9,7 @@ from tests.kernels.building import KERNELS
 
 @pytest.fixture(scope='session')
 def build(tmp_path_factory):
-    """One build directory for all tests, with the objects that are there already: each takes seconds to compile."""
+    """One build directory for all tests, with the objects that exist already, because each takes seconds to compile."""
     directory, objects = str(tmp_path_factory.mktemp('tests') / 'build'), os.path.join(KERNELS, 'build')
     if os.path.isdir(objects):
         shutil.copytree(objects, directory)  # with their times

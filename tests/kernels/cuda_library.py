@@ -1,4 +1,4 @@
-"""kernels/fix_neuron_cuda.h by ctypes: the CUDA library on device memory, or its emulation on that of the host."""
+"""kernels/fix_neuron_cuda.h by ctypes: the CUDA library on device memory, or its emulation on host memory."""
 import ctypes
 
 import numpy as np
@@ -28,7 +28,7 @@ _ARGUMENTS = {
 
 
 class HostArray:
-    """A copy of an array, where the emulation looks for it."""
+    """A copy of an array in host memory, for the emulation."""
 
     def __init__(self, array):
         self._array = np.array(array)
@@ -86,7 +86,7 @@ class DeviceArray:
 
 
 class CudaLibrary:
-    """The functions of the library at `path`, given NumPy arrays; `place` brings an array to where they read it."""
+    """The functions of the library at `path`, for NumPy arrays; `place` copies an array to the memory that they read."""
 
     def __init__(self, path, place=HostArray):
         self.functions, self.place = ctypes.CDLL(path), place

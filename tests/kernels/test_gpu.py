@@ -1,6 +1,6 @@
-"""The CUDA kernels on a GPU against the NumPy definition, bit for bit, and their times beside a copy.
+"""The CUDA kernels on a GPU against the NumPy definition, bit for bit, and their times compared with a copy.
 
-Needs a GPU, nvcc, NumPy and pytest, but no TensorFlow, which knows no new GPU. Where there is none:
+Needs a GPU, nvcc, NumPy and pytest, but not TensorFlow, since 1.15 does not support recent GPUs. Without TensorFlow:
 
     python -m pytest --noconftest -s tests/kernels/test_gpu.py
 """
@@ -29,10 +29,10 @@ _TIMED = 1 << 26
 
 
 def _runtime():
-    """The CUDA runtime beside nvcc, or wherever the loader finds one."""
-    beside = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(shutil.which('nvcc')))), 'lib64')
+    """The CUDA runtime next to nvcc, or one that the loader finds."""
+    next_to_nvcc = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(shutil.which('nvcc')))), 'lib64')
     for path in (os.path.join(os.environ.get('CUDA_HOME', '/usr/local/cuda'), 'lib64', 'libcudart.so'),
-                 os.path.join(beside, 'libcudart.so'), 'libcudart.so'):
+                 os.path.join(next_to_nvcc, 'libcudart.so'), 'libcudart.so'):
         try:
             return CudaRuntime(path)
         except OSError as error:
@@ -55,7 +55,7 @@ def library(cuda, tmp_path_factory):
 
 
 def _values(random, size):
-    """float32 of any size and sign: a third are any bits at all, a third halves of steps."""
+    """float32 of any size and sign: a third are random bits, a third halves of steps."""
     values = random.standard_t(2, size).astype(np.float32) * np.float32(2.0**random.randint(-20, 20))
     kind = random.randint(0, 3, size)
     values = np.where(kind == 1, random.randint(0, 2**32, size, dtype=np.uint32).view(np.float32), values)
@@ -130,7 +130,7 @@ def test_scaled(library, shape, channels, inner):
             0, fixed_point.search_position(fixed_point.scaled(x, scale, inner), tie=tie))
 
 
-def test_times_beside_a_copy(library, cuda):
+def test_times_compared_with_a_copy(library, cuda):
     random, size, channels = np.random.RandomState(0), _TIMED, 512
     x = cuda.array(random.standard_normal(size).astype(np.float32))
     y = cuda.array(np.empty(size, np.float32))

@@ -1,5 +1,5 @@
-"""What make builds: the CPU library, then the CUDA kernels, which compile for the architectures of the toolkit, link, load, and
-fail softly without a GPU. One file, so that one process builds, and the objects that they share once."""
+"""The targets of make: the CPU library, then the CUDA kernels, which compile for the architectures of the toolkit, link, load,
+and report an error without a GPU. One file, so that one process builds the shared objects, once."""
 import os
 import re
 import shutil

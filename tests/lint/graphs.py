@@ -1,11 +1,11 @@
-"""GraphDefs written node by node, as a reader of the file sees them, without the library that writes them."""
+"""GraphDefs written node by node, as they are in a file, without the library that writes them."""
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 
 def node(name, op, *inputs, **attrs):
-    """A NodeDef. Numbers, strings and lists of integers become attrs as they are, lists of lists `_output_shapes`, a shape
-    `shape`, a type `T`."""
+    """A NodeDef. Numbers, strings, types, TensorProtos and lists of integers become attrs as they are; `shape` is a list of
+    sizes, `_output_shapes` a list of these."""
     result = tf.compat.v1.NodeDef(name=name, op=op, input=inputs)
     for key, value in attrs.items():
         if key == '_output_shapes':
@@ -30,9 +30,8 @@ def node(name, op, *inputs, **attrs):
 
 
 def shape_proto(dims):
-    """A TensorShapeProto; None stands for an unknown rank."""
-    shape = tf.TensorShape(dims)
-    return shape.as_proto()
+    """A TensorShapeProto; None is an unknown rank."""
+    return tf.TensorShape(dims).as_proto()
 
 
 def graph(*nodes):
@@ -60,7 +59,7 @@ def int_const(name, *values):
 
 
 def fix(name, source, mode=1, position=5, **attrs):
-    """A FixNeuron in evaluation, with all the attrs that the original writes."""
+    """A FixNeuron in evaluation, with all attrs that vai_q_tensorflow writes."""
     attrs = dict(dict(bit_width=8, method=1, mode=mode, phase=1, output_dir='', quantize_pos=position), **attrs)
     result = node(name, 'FixNeuron', source, **attrs)
     result.attr['T'].type = tf.float32.as_datatype_enum

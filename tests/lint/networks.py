@@ -1,4 +1,4 @@
-"""Small versions of the networks that people quantize: {name: build}, of the kind that `same_network.building` describes."""
+"""Small versions of the networks that people quantize: {name: build}, as described in `same_network.building`."""
 import tensorflow.compat.v1 as tf
 
 from tests.same_network.building import conv, conv_bn_relu, image, norm

@@ -82,7 +82,8 @@ CASES = {
          also(weighted(8, relu=False), node('sum', 'Add', 'c', 'in/aquant'), fix('z', 'sum', position=9))]),
     'shift-bias': (
         [(weighted(8, bias=-9), 'c'), (weighted(-8, bias=9), 'c'), (weighted(8, bias=25), 'c'), (weighted(0, bias=17), 'c'),
-         (weighted(8, bias=-9, add='Add'), 'c'), (weighted(8, bias=-9, between=('BatchToSpaceND',)), 'c'),
+         (weighted(8, bias=-9, add='Add'), 'c'), (weighted(8, bias=-9, relu=False), 'c'),
+         (weighted(8, bias=-9, between=('BatchToSpaceND',)), 'c'),
          (also(weighted(8, bias=-9), fix('bias/aquant', 'bias', position=8)), 'c')],
         [weighted(8, bias=-8), weighted(-8, bias=8), weighted(8, bias=24), weighted(0, bias=16),
          weighted(8, bias=24, add='Add')]),

@@ -1,4 +1,4 @@
-"""Ops run on arrays: eagerly, which takes no time for other attributes, or in graphs of their own."""
+"""Runs ops on arrays: eagerly, which costs nothing for new attributes, or each in its own graph."""
 import functools
 
 import tensorflow as tf
@@ -8,7 +8,7 @@ from vai_q_tf import ops
 
 
 class Runner:
-    """Calls `build(*placeholders)` in its own graph and session, once for each call with arrays."""
+    """A function of arrays that runs the result of `build(*placeholders)` in its own graph and session."""
 
     def __init__(self, build, *dtypes):
         graph = tf.Graph()
@@ -22,7 +22,7 @@ class Runner:
 
 
 def eagerly(function, *dtypes):
-    """The function, of tensors of these types, on arrays. Unlike in sessions TensorFlow's own ops keep subnormal numbers."""
+    """A function of tensors of these types as one of arrays. Unlike in sessions TensorFlow's own ops keep subnormal numbers."""
     def run(*arrays):
         with context.eager_mode():
             tensors = [tf.constant(array, dtype) for array, dtype in zip(arrays, dtypes)]

@@ -1,4 +1,4 @@
-"""Tensors to test with: the measured cases, and random values mixed with hostile ones."""
+"""Tensors for tests: the cases measured on vai_q_tensorflow, and random values mixed with hostile ones."""
 import hashlib
 import json
 import os
@@ -91,7 +91,7 @@ def tensors(draw, sizes=SIZES):
 
 
 def any_bits(size):
-    """float32 [size] of random bits, among them many NaN; the first are hostile values."""
+    """float32 [size] of random bits, many of them NaN, after some hostile values."""
     x = np.random.RandomState(size).randint(0, 2**32, size, dtype=np.uint32)
     x[::7] |= 0x7f800000
     x = x.view(np.float32)
@@ -101,7 +101,7 @@ def any_bits(size):
 
 @st.composite
 def scaled_tensors(draw, sizes=SIZES):
-    """(x, scale, rescale, inner): a tensor as above with two factors for each of its channels, some hostile."""
+    """(x, scale, rescale, inner): a tensor as above with two factors per channel, some of them hostile."""
     x = draw(tensors(sizes))
     channels = draw(st.sampled_from([n for n in (1, 2, 3, 5, 16, 17, 64, 2048) if x.size % n == 0]))
     inner = draw(st.sampled_from([n for n in (1, 2, 7, 64, 2048, x.size) if n and x.size // channels % n == 0]))
@@ -113,9 +113,8 @@ def scaled_tensors(draw, sizes=SIZES):
     return (x, *factors, inner)
 
 
-# How far a window of positions reaches below and above.
+# (below, above)
 windows = st.sampled_from([(0, 4), (0, 0), (5, 10), (18, 18), (0, 36), (36, 0)])
 positions = st.one_of(st.integers(-126, 127), st.integers(-4, 12), st.sampled_from([-126, -125, -122, 125, 126, 127]))
-# How many times the least error a finer position may have.
 ties = st.sampled_from([1.0, 1.3, 100.0])
 bit_widths = st.one_of(st.integers(1, 24), st.just(8))

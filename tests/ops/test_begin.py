@@ -1,4 +1,4 @@
-"""Where a training starts, against the definition in NumPy."""
+"""The detected start of a training, against the definition in NumPy."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -76,39 +76,39 @@ def test_names_without_vectors_are_an_error():
 
 
 def _noting(session, op, begin, first_step):
-    """What the op gives after `begin` is noted."""
+    """The result of the op after `begin` was recorded."""
     session.run(ops.note_begin(table('start', 1), True, int(begin), first_step))
     return session.run(op)
 
 
 @pytest.mark.parametrize('always', [0, Begin.FLOAT, Begin.SCRATCH])
 @pytest.mark.parametrize('noted', list(Begin))
-def test_what_is_noted_counts(always, noted):
+def test_a_recorded_start_counts(always, noted):
     with tf.Graph().as_default(), tf.Session() as session:
         op = _begin(vectors=[[1, 1], [1, 2]], step=7., always=int(always))
         first = session.run(op)
         assert first == (always or Begin.PARTLY, True, False, 7., b'' if always else b'v0')
-        assert session.run(op) == first  # nothing is noted by looking
+        assert session.run(op) == first  # detecting records nothing
         expected = always or noted
         assert _noting(session, op, noted, 5.) == (expected, False, expected != noted, 5., b'')
 
 
 @pytest.mark.parametrize('damaged', [.5, 6., 1e30])
-def test_a_damaged_note_is_none(damaged):
+def test_a_damaged_record_is_ignored(damaged):
     with tf.Graph().as_default(), tf.Session() as session:
         op = _begin(vectors=[[1, 2]])
         session.run(ops.write_positions(table('start', 1), tf.fill([1, 256], np.float32(damaged)), rows=1))
         assert session.run(op) == (Begin.FLOAT, True, False, 7., b'')
 
 
-def test_only_where_it_is_told_to_something_is_noted():
+def test_it_records_only_if_notes_is_true():
     with tf.Graph().as_default(), tf.Session() as session:
         session.run(ops.note_begin(table('start', 1), False, 3, 9.))
         noted = ops.read_positions(table('start', 1), rows=1)
         assert not session.run(noted).any()
         before = session.run(noted)
         session.run(ops.note_begin(table('start', 1), True, 3, 9.))
-        assert session.run(noted)[0, :3].tolist() == [3, 9, 0] and not before.any()  # what was read stays as it was
+        assert session.run(noted)[0, :3].tolist() == [3, 9, 0] and not before.any()  # values that were read do not change
 
 
 @pytest.mark.parametrize('when, number, expected', [

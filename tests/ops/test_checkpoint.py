@@ -1,4 +1,4 @@
-"""What a checkpoint has, and what is restored of one that has not all."""
+"""The tensors of a checkpoint, and those restored from one that lacks some."""
 import os
 
 import numpy as np

@@ -15,8 +15,8 @@ modes = st.sampled_from([0, 1, 2])
                          ids=lambda value: value if isinstance(value, str) else '')
 def test_measured_evaluations(name, x, position, mode, rounding, narrow_range, expected):
     mode = 0 if rounding == 'half_away' else mode
-    original = running.fix_neuron(narrow_range or None, mode=mode, phase=1, quantize_pos=position)
-    assert samples.same_bits(original(x), expected)
+    fix_neuron = running.fix_neuron(narrow_range or None, mode=mode, phase=1, quantize_pos=position)
+    assert samples.same_bits(fix_neuron(x), expected)
     expected = np.where(np.isfinite(x), expected, x)
     assert samples.same_numbers(running.vai_fix_neuron(8, mode, narrow_range)(x, position), expected)
 
@@ -44,8 +44,8 @@ def test_forward_is_the_definition(x, position, bits, mode, narrow_range):
 
 
 @pytest.mark.parametrize('phase', [0, 1, 2])
-def test_nan_and_infinity_stay_where_a_network_is_trained(phase):
-    """Phase 1 of the original op is what a model has, which gives numbers as the original does."""
+def test_nan_and_infinity_stay_except_in_models(phase):
+    """Models have FixNeuron in phase 1, which turns them into numbers, as vai_q_tensorflow does."""
     x = np.float32([np.nan, 3, -3, np.inf, -np.inf])
     found = running.fix_neuron(bit_width=4, mode=1, phase=phase, quantize_pos=1)(x)
     np.testing.assert_array_equal(found, [-4, 3, -3, 3.5, -4] if phase == 1 else [np.nan, 3, -3, np.inf, -np.inf])
@@ -76,7 +76,7 @@ def test_search_of_many_blocks_is_the_definition(x, bits, method, outlier, narro
 
 @pytest.mark.parametrize('method, clipped', [(1, 5000), (2, 20000)])
 def test_search_waits_for_blocks_that_change_the_winner(method, clipped):
-    """The first blocks hold what only the first candidate represents, the others what it represents worst."""
+    """Only the first candidate represents the first blocks well, and it represents the others worst."""
     x = np.where(np.arange(600000) < 32768, 0.0, 0.5).astype(np.float32)
     x[:clipped] = 7
     found = running.search_position(4, method, 2)(x)
@@ -177,14 +177,14 @@ def test_second_derivative_is_the_mask():
 
 
 @pytest.mark.parametrize('phase, expected', [(0, [1, 1, 1]), (1, [0, 1, 0]), (2, [1, 1, 1])])
-def test_gradient_of_the_original_op(phase, expected):
+def test_gradient_of_fix_neuron(phase, expected):
     x = tf.constant([-200.0, -128, 127.5])
     y = ops.fix_neuron(x, mode=1, phase=phase)
     with tf.compat.v1.Session() as session:
         assert session.run(tf.gradients(y, x)[0]).tolist() == expected
 
 
-def test_gradient_of_the_original_op_knows_the_symmetric_range():
+def test_gradient_of_fix_neuron_in_the_narrow_range():
     x = tf.constant([-128.0, -127])
     y = ops.fix_neuron(x, mode=1, phase=1)
     y.op._set_attr('_symmetric', tf.compat.v1.AttrValue(b=True))
@@ -233,7 +233,7 @@ def test_quantizing_in_place_leaves_other_readers_alone():
     assert samples.same_bits(third, fixed_point.quantize(fixed_point.quantize(data * 2, 5), 3))
 
 
-def test_quantizing_what_was_left_as_it_is_does_not_change_it():
+def test_quantizing_an_unchanged_tensor_does_not_change_the_input():
     variable = tf.compat.v1.Variable([0.3, -5.2], use_resource=False)
     kept = ops.vai_fix_neuron(variable, fixed_point.NO_OBSERVATION)
     y = ops.vai_fix_neuron(kept, 0)
@@ -291,7 +291,7 @@ def test_gradient_of_another_shape_is_an_error():
         session.run(dx, {dy: [1.0], x: [1.0, 2.0]})
 
 
-def test_graph_of_the_original_without_T_still_runs():
+def test_a_fix_neuron_without_the_attr_T_runs():
     definition = tf.compat.v1.GraphDef()
     with tf.Graph().as_default() as graph:
         ops.fix_neuron(tf.compat.v1.placeholder(tf.float32, name='x'), mode=1, phase=1, quantize_pos=1, name='y')

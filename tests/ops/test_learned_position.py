@@ -167,7 +167,7 @@ def test_attributes_out_of_range():
             State(**fields).learn(1.0)
 
 
-def test_a_new_position_is_begun_in_the_middle():
+def test_a_new_position_starts_in_the_middle():
     """Half of an interval is 67 steps of a gradient that never changes."""
     state, course = State(), []
     state.start(_votes(p2=1))

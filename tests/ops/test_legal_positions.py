@@ -1,4 +1,4 @@
-"""The op that gives the positions of the hardware against its definition, and the ops that use rows together."""
+"""legal_positions against its definition, and ops on rows that share a position."""
 import time
 
 import numpy as np
@@ -47,7 +47,7 @@ def test_random_plans(data):
     positions = data.draw(random_plans.positions(plan))
     rules = position_rules(plan, config)
     decided = rules.of_tensors(settle(rules, rules.of_groups(positions)))
-    # A row of zeros elects what it has votes for beside them.
+    # A row with votes for zeros elects one of its other votes, or none.
     rows = [positions[name] if positions[name] != fixed_point.POSITION_ZERO else None for name in rules.names]
     assert dict(zip(rules.names, _legal(rules, rows))) == decided
 
@@ -73,7 +73,8 @@ def test_rules_that_do_not_fit_together_are_an_error(change):
         _legal(rules._replace(**change), [1, 2, 3])
 
 
-def test_it_costs_less_than_to_read_the_table_two_hundred_times():
+@pytest.mark.slow
+def test_it_costs_less_than_200_reads_of_the_table():
     """For a network of 150 layers and as many additions."""
     groups, operands, names = [], [], ['a0', 'b0']
     for number in range(1, 151):
@@ -108,7 +109,7 @@ class _Shared:
         self.read = ops.read_positions(handle, 3)
 
 
-def test_a_vote_for_several_rows_and_what_is_kept_before_it():
+def test_a_vote_counts_for_several_rows_and_kept_positions_precede_it():
     shared, expected = _Shared(), np.zeros(256, np.float32)
     with tf.compat.v1.Session() as session:
         with pytest.raises(tf.errors.FailedPreconditionError, match="'join' was never tracked"):
@@ -124,7 +125,7 @@ def test_a_vote_for_several_rows_and_what_is_kept_before_it():
 
 
 @pytest.mark.parametrize('copies', [[3], [-1], [1]])
-def test_rows_that_are_no_other_rows(copies):
+def test_copies_must_be_other_rows(copies):
     handle = resource_ops.var_handle_op(dtype=tf.float32, shape=[3, 256])
     with tf.compat.v1.Session() as session:
         with pytest.raises(tf.errors.InvalidArgumentError, match='copies has'):

@@ -50,7 +50,7 @@ _IMPORT = 'import vai_q_tf.ops, vai_q_tf.ops.library as library; assert library.
 
 @pytest.fixture(scope='module')
 def printed(tmp_path_factory):
-    """What each of _SECOND_LOADS prints, and the value of an op, and what _IMPORT does."""
+    """{name: output} of the programs _SECOND_LOADS, each with the value of an op, and of _IMPORT."""
     then = ('; import vai_q_tf.ops as ops; y = ops.fix_neuron(tf.constant([0.3]), 1, 1); dy = tf.gradients(y, y);'
             'print("result", tf.compat.v1.Session().run(y).tolist())')
     codes = {name: (ROOT, 'import sys; import tensorflow as tf; ' + code + then) for name, code in _SECOND_LOADS.items()}

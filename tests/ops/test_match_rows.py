@@ -1,4 +1,4 @@
-"""Which rows of a checkpoint's table of votes are taken over, against the definition in plain Python."""
+"""match_rows against its definition in plain Python."""
 import functools
 import time
 
@@ -15,7 +15,7 @@ _BINS = 256
 
 
 def _expected(own, saved, votes):
-    """own, saved: rows (name, variable, structure, earlier names), structure and names None where nobody noted them.
+    """own, saved: rows (name, variable, structure, earlier names), structure and names are None if they were not recorded.
 
     votes: the votes of each row of the checkpoint.
     """
@@ -36,7 +36,7 @@ def _expected(own, saved, votes):
 
 
 def _match(own, saved, votes, **shapes):
-    """The arguments of `_expected`, with structures and earlier names None or there in all rows alike."""
+    """The result of the op; structures and earlier names are None in all rows or in none."""
     names, variables, structures, earlier = zip(*own) if own else [()] * 4
     saved_names, saved_variables, saved_structures, _ = zip(*saved) if saved else [()] * 4
     structures, saved_structures = (None if None in texts else texts for texts in (structures, saved_structures))
@@ -184,7 +184,7 @@ def test_lists_of_structures_are_an_error():
 
 
 def _match_many(number):
-    """CPU seconds of a run on rows of one name and of different structures."""
+    """CPU seconds of a run on rows with one name and different structures."""
     own = [('a', 'v', 's{}'.format(row), ['a']) for row in range(number)]
     saved = [('a', 'v', 's{}'.format(number - row), None) for row in range(number)]
     votes = _votes(number)
@@ -196,7 +196,8 @@ def _match_many(number):
     return seconds
 
 
-def test_time_is_in_proportion_to_rows_with_one_name():
+@pytest.mark.slow
+def test_time_is_linear_in_rows_with_one_name():
     """A search of all pairs takes a hundred times as long for ten times the rows."""
     few, many = (min(_match_many(number) for _ in range(2)) for number in (4000, 40000))
     assert many < 40 * few

@@ -1,4 +1,4 @@
-"""A batch goes to one of two parts of a graph: values, gradients and shapes, on each side and without examples."""
+"""Routing of a batch to one of two parts of a graph: values, gradients and shapes, with and without examples."""
 import functools
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The errors of a window of positions: the op is the definition, and the definition is what quantizing loses."""
+"""The errors of a window of positions: the op equals the definition, and the definition the error of quantizing."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -23,7 +23,7 @@ def test_op_is_the_definition(x, bits, mode, window, narrow_range):
 
 @given(x=samples.tensors(), bits=samples.bit_widths, mode=st.sampled_from([0, 1, 2]), window=samples.windows,
        narrow_range=st.booleans())
-def test_errors_are_what_quantizing_loses(x, bits, mode, window, narrow_range):
+def test_errors_are_those_of_quantizing(x, bits, mode, window, narrow_range):
     x = np.where(np.isfinite(x), x, np.float32(0))
     x[np.abs(x) < 2.0**-126] = 0
     first, found = fixed_point.position_errors(x, bits, mode, *window, narrow_range)
@@ -39,7 +39,7 @@ def test_errors_are_what_quantizing_loses(x, bits, mode, window, narrow_range):
 
 
 @given(x=samples.tensors(), bits=samples.bit_widths, mode=st.sampled_from([0, 1]))
-def test_least_error_is_where_the_search_goes(x, bits, mode):
+def test_the_search_finds_the_least_error(x, bits, mode):
     first, found = fixed_point.position_errors(x, bits, mode, 0, 4)
     assert fixed_point.search_position(x, bits, 1, mode) == min(first + int(found.argmin()), 127)
 
@@ -57,12 +57,12 @@ def test_cases_computed_by_hand(x, below, above, first, expected):
     assert (found[0], found[1].tolist()) == (first, expected)
 
 
-def test_small_elements_beside_a_large_one_are_as_exact_as_the_unit():
+def test_errors_of_small_elements_next_to_a_large_one():
     x = np.array([100.0] + [2.0**-40] * 1000, np.float32)
     first, found = running.position_errors(8, 1, 4, 4, False)(x)
     assert (first, found[4]) == (-4, 1000 * 2.0**-80)
     x = np.array([100.0] + [2.0**-70] * 1000, np.float32)
-    assert running.position_errors(8, 1, 4, 4, False)(x)[1][4] == 0
+    assert running.position_errors(8, 1, 4, 4, False)(x)[1][4] == fixed_point.position_errors(x, 8, 1, 4, 4)[1][4] == 0
 
 
 def test_static_shapes():

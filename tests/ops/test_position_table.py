@@ -1,4 +1,4 @@
-"""The moving positions: their state needs no initializer, survives a restart, and equals the NumPy definition."""
+"""Moving positions: their state needs no initializer, survives a restart, and equals the NumPy definition."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -79,7 +79,7 @@ def test_state_is_an_ordinary_variable():
     assert state.vote(fixed_point.NO_OBSERVATION) == 9
 
 
-def test_never_tracked_is_an_error_that_says_what_to_do():
+def test_a_row_never_tracked_is_an_error_that_names_the_cure():
     state = State()
     with pytest.raises(tf.errors.FailedPreconditionError) as error:
         state.vote(fixed_point.NO_OBSERVATION)
@@ -88,7 +88,7 @@ def test_never_tracked_is_an_error_that_says_what_to_do():
     assert state.vote(3) == 3
 
 
-def test_reader_keeps_what_it_read_while_votes_go_on():
+def test_later_votes_do_not_change_values_that_were_read():
     state = State()
     state.vote(1)
     before, _ = state.session.run([state.read_variable, state.after_read], {state.batch: 2})
@@ -161,7 +161,7 @@ def test_votes_count_while_positions_are_calibrated(legal):
 
 @pytest.mark.parametrize('legal', [False, True])
 @pytest.mark.parametrize('op', ['moving', 'kept'])
-def test_while_positions_are_calibrated_none_needs_to_be_known(op, legal):
+def test_calibration_needs_no_known_position(op, legal):
     graph = _Calibrating(legal)
     fetch = getattr(graph, op)
     assert graph.run(fetch, fixed_point.NO_OBSERVATION, True) == fixed_point.NO_OBSERVATION
@@ -208,7 +208,7 @@ def test_optional_inputs_are_given_at_most_once(inputs, message):
 
 
 @pytest.mark.parametrize('position', [-127, 128, fixed_point.NO_OBSERVATION + 1])
-def test_positions_that_do_not_exist_are_errors(position):
+def test_positions_out_of_range_are_errors(position):
     with pytest.raises(tf.errors.InvalidArgumentError, match='position is {}'.format(position)):
         State().vote(position)
 
@@ -223,7 +223,7 @@ def test_wrong_attributes_are_errors(attrs, message):
 
 
 @pytest.mark.parametrize('rows', [2**20 + 1, 2**23 + 1, 2**30, 2**31 - 1])
-def test_more_rows_than_any_network_has_are_an_error(rows):
+def test_an_absurd_number_of_rows_is_an_error(rows):
     handle = resource_ops.var_handle_op(dtype=tf.float32, shape=None)
     found = [
         ops.read_positions(handle, rows), ops.write_positions(handle, tf.compat.v1.placeholder(tf.float32), rows),
@@ -237,7 +237,7 @@ def test_more_rows_than_any_network_has_are_an_error(rows):
 
 
 @pytest.mark.parametrize('votes', [[np.nan] * 255 + [1], [np.inf] * 256, [-np.inf] * 256, [3e38] * 256, [np.nan] + [1] * 255])
-def test_a_table_that_somebody_else_wrote_crashes_nothing(votes):
+def test_a_foreign_table_does_not_crash(votes):
     """An assignment to the variable, of which the ops know nothing."""
     handle = resource_ops.var_handle_op(dtype=tf.float32, shape=[1, 256])
     assign = resource_ops.assign_variable_op(handle, tf.constant([votes], tf.float32))
@@ -250,7 +250,7 @@ def test_a_table_that_somebody_else_wrote_crashes_nothing(votes):
 
 
 @pytest.mark.parametrize('value', [-1, np.nan, np.inf])
-def test_histograms_that_cannot_be_are_errors(value):
+def test_impossible_histograms_are_errors(value):
     histograms = np.zeros([3, 256], np.float32)
     histograms[2, 100] = value
     state = State()

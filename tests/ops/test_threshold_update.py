@@ -12,7 +12,7 @@ v1 = tf.compat.v1
 
 
 class Tensors:
-    """A table whose rows are those of tensors that are quantized at learned positions, in the default graph."""
+    """A table with one row for each tensor quantized at a learned position, in the default graph."""
 
     def __init__(self, rows=2, networks=1, members=()):
         self.rows, self.networks, self.members = rows, networks, members
@@ -43,8 +43,8 @@ def _least_error(x, bits=4):
 
 @pytest.mark.parametrize('scaled', [False, True])
 @pytest.mark.parametrize('offset', [-2, 3], ids=['rounded too coarsely', 'clipped'])
-def test_a_loss_of_squared_errors_leads_to_the_position_of_the_least(scaled, offset):
-    """A far outlier among small values, from a position that spares it and from one that clips nearly all."""
+def test_a_loss_of_squared_errors_leads_to_the_position_of_least_error(scaled, offset):
+    """An outlier among small values, from a position that does not clip it and from one that clips nearly all."""
     x = np.random.RandomState(1).standard_normal(2000).astype(np.float32)
     x[0] = 9.0
     best = _least_error(x)
@@ -84,7 +84,7 @@ def test_only_a_backward_pass_that_runs_learns():
 
 
 @pytest.mark.parametrize('gradient', ['clipped', 'straight_through'])
-def test_the_gradient_that_is_handed_on_is_what_it_was(gradient):
+def test_the_forwarded_gradient_is_unchanged(gradient):
     tensors = Tensors(rows=1)
     x, dy = tf.constant([0.3, 20., -4.]), tf.constant([1., 2., 3.])
     found = [tf.gradients(ops.vai_fix_neuron(x, position, 4, gradient=gradient), x, dy) for position in (tensors.position(), 0)]
@@ -107,6 +107,7 @@ def test_tensors_of_one_row_make_one_update_wherever_the_pass_ends():
     updates = [op for op in backward[0].graph.get_operations() if op.type == 'VaiLearnPosition']
     waited_for = [op for op in updates if op._control_outputs]
     assert len(updates) == 2 and len(waited_for) == 1
+    assert all(position.op in update.control_inputs for update in updates), 'an update runs after the position is read'
     with tensors.session(0, 0) as session:
         before = session.run(tensors.votes)
         session.run(backward)
@@ -119,7 +120,7 @@ def test_tensors_of_one_row_make_one_update_wherever_the_pass_ends():
 
 
 def test_another_call_for_the_same_tensor_is_another_step():
-    """As two optimizers make them, that run in turn."""
+    """As with two optimizers that run in turn."""
     tensors = Tensors(rows=1)
     x = tf.constant([0.3, 20.])
     y = ops.vai_fix_neuron(x, tensors.position(), 4)
@@ -134,7 +135,7 @@ def test_another_call_for_the_same_tensor_is_another_step():
 
 @pytest.mark.parametrize('calls', ['one call', 'a call for each'])
 def test_copies_of_a_network_make_one_update(calls):
-    """Of weights that they share, and of a tensor that each of them has."""
+    """For weights that they share, and for a tensor that each of them has."""
     tensors = Tensors(rows=2, networks=2)
     weights = tf.constant([0.3, 20.])
     shared, own = ops.vai_fix_neuron(weights, tensors.position(0), 4), tensors.position(1)

@@ -16,6 +16,7 @@ import vai_q_tf
 from tests.forks import ROOT, run_each
 from tests.integrations import trainings
 from tests.packaging.test_distribution import project_files
+from tests.support import read_graph
 
 v1 = tf.compat.v1
 DOCUMENTED = [
@@ -181,8 +182,7 @@ def test_functions_of_meta_graphs(tmp_path, form):
     written = decent_q.quantize_evaluate(input_meta_graph_def=evaluation, q_config=config)
     assert written == os.path.join(config.output_dir, 'quantize_eval', 'quantize_eval.ckpt.meta')
     model = decent_q.deploy_checkpoint(evaluation, checkpoint, config)
-    with open(model, 'rb') as stream:
-        graph_def = v1.GraphDef.FromString(stream.read())
+    graph_def = read_graph(model)
     with tf.Graph().as_default(), v1.Session() as session:
         tf.import_graph_def(graph_def, name='')
         frozen = session.run('logits/BiasAdd/aquant:0', {'net_in:0': trainings.IMAGES})

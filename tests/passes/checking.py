@@ -2,8 +2,8 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from tests.support import run
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.graph.sessions import exact
 from vai_q_tf.passes.cleanup.fold_constants import evaluate_folded
 
 
@@ -17,13 +17,6 @@ def frozen(build):
     with graph.as_default():
         build()
     return graph.as_graph_def(add_shapes=True)
-
-
-def run(graph_def, fetches, feeds):
-    """The values of nodes, computed without graph optimizations; feeds: {node: value}."""
-    with tf.Graph().as_default(), tf.Session(config=exact(tf.ConfigProto())) as session:
-        tf.import_graph_def(graph_def, name='')
-        return session.run([name + ':0' for name in fetches], {name + ':0': value for name, value in feeds.items()})
 
 
 def apply(a_pass, graph_def, protected, settings=None):

@@ -4,7 +4,8 @@ import collections
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import nodes, run, values
+from tests.passes.checking import nodes, values
+from tests.support import run
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.passes import optimise
 

@@ -9,8 +9,9 @@ from tensorflow.contrib import slim
 from tensorflow.contrib.slim import nets
 
 from tests.loading import load
-from tests.passes.checking import run, values
+from tests.passes.checking import values
 from tests.passes.folded_networks import assert_equal, settings
+from tests.support import run
 from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes import optimise

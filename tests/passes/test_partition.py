@@ -5,8 +5,9 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import function
 
 from tests.passes import folded_networks
-from tests.passes.checking import nodes, ops, run, values
+from tests.passes.checking import nodes, ops, values
 from tests.passes.folded_networks import assert_equal, graph_of, inputs_of, optimised, settings, vector
+from tests.support import run
 from vai_q_tf import errors
 from vai_q_tf.passes import optimise
 from vai_q_tf.passes.partition import partition
@@ -154,6 +155,16 @@ def test_the_main_part_has_placeholders_of_the_given_shape():
         assert parts.protected == {name, 'a/relu'}
     parts = partition(graph_of(lambda: _layer(tf.identity(_image(), name='start'), 'a')), settings(['a/relu'], ['start']))
     assert [dim.size for dim in nodes(parts.main)['start'].attr['shape'].shape.dim] == [-1, 6, 6, 3]
+
+
+def test_the_given_shape_is_that_of_the_first_output():
+    def build():
+        first, _, third = tf.split(_image(channels=9), [1, 3, 5], axis=-1, name='parts')
+        tf.add(_layer(first, 'a'), _layer(third, 'b'), name='out')
+    main = nodes(partition(graph_of(build), settings(['out'], ['parts'], input_shapes=[[2, 6, 6, 1]])).main)
+    assert [[dim.size for dim in main[name].attr['shape'].shape.dim] for name in ('parts', 'parts/output_2')] == [
+        [2, 6, 6, 1], [-1, 6, 6, 5]]
+    assert 'parts/output_1' not in main
 
 
 @pytest.mark.parametrize('shape', [[-1, 5, 6, 3], [-1, 6, 6], [1, 6, 6, 4]])

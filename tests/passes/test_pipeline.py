@@ -8,8 +8,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.passes import folded_networks
-from tests.passes.checking import nodes, ops, run, values
+from tests.passes.checking import nodes, ops, values
 from tests.passes.folded_networks import assert_equal, graph_of, settings
+from tests.support import read_graph, run
 from vai_q_tf import fixed_point
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.passes import optimise, pipeline
@@ -19,9 +20,7 @@ _MODELS = ('plain', 'concat', 'resnet_small')
 
 
 def _measured(model):
-    graph_def = tf.GraphDef()
-    with open(os.path.join(_FOLDER, model + '.pb'), 'rb') as file:
-        graph_def.ParseFromString(file.read())
+    graph_def = read_graph(os.path.join(_FOLDER, model + '.pb'))
     with open(os.path.join(_FOLDER, model + '.json')) as file:
         return graph_def, json.load(file)
 

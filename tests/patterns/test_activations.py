@@ -1,4 +1,4 @@
-"""Activation functions are quantized with the op in front of them, which is quantized only for its other readers."""
+"""Activation functions are quantized together with the preceding op, which is quantized only for its other readers."""
 import pytest
 import tensorflow as tf
 from tensorflow import keras
@@ -50,7 +50,7 @@ LEAKY = [_leaky_op, _leaky_maximum, _leaky_maximum_swapped, _leaky_difference]
 
 @pytest.mark.parametrize('bias', [True, False])
 @pytest.mark.parametrize('leaky', LEAKY)
-def test_leaky_relu_behind_a_convolution(leaky, bias):
+def test_leaky_relu_after_a_convolution(leaky, bias):
     leaky(layers.conv2d(image(), 4, 3, use_bias=bias, name='conv'))
     plan = plan_as_written('leaky')
     expected = {'x/aquant', 'conv/kernel/wquant', 'leaky/aquant'}

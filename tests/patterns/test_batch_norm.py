@@ -1,4 +1,4 @@
-"""The batch norms of every layer library are found in training form: their tensors, evaluated, give statistics and result."""
+"""The batch norms of every layer library are found in training form; the values of their tensors are checked in NumPy."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -28,7 +28,7 @@ def _range(output):
 
 
 def _randomise(session):
-    """Gives every variable values of its own, positive ones, so that they can be variances."""
+    """Gives every variable different values, all positive, because some are variances."""
     random = np.random.RandomState(3)
     variables = tf.compat.v1.global_variables()
     load({variable: random.uniform(0.2, 1.0, variable.shape.as_list()).astype(np.float32) for variable in variables}, session)
@@ -68,7 +68,7 @@ def _check(record, normalised, fused, x_shape):
 @pytest.mark.parametrize('scale, center', [(True, True), (True, False), (False, True), (False, False)])
 @pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])
 @pytest.mark.parametrize('library', LIBRARIES)
-def test_is_found_behind_a_convolution(library, fused, scale, center, training, resource):
+def test_is_found_after_a_convolution(library, fused, scale, center, training, resource):
     bias = scale  # with and without, at no extra cost
     x = image()
     with tf.compat.v1.variable_scope('net', use_resource=resource):
@@ -87,7 +87,7 @@ def test_is_found_behind_a_convolution(library, fused, scale, center, training, 
 @pytest.mark.parametrize('training', [False, True], ids=['inference', 'training'])
 @pytest.mark.parametrize('bias', [False, True], ids=['no bias', 'bias'])
 @pytest.mark.parametrize('library, fused', [('tf.layers', False), ('slim', False), ('slim', True), ('keras', None)])
-def test_is_found_behind_a_dense_layer(library, fused, bias, training, resource):
+def test_is_found_after_a_dense_layer(library, fused, bias, training, resource):
     x = tf.compat.v1.placeholder(tf.float32, [None, 6], name='x')
     with tf.compat.v1.variable_scope('net', use_resource=resource):
         x = dense(library, x, bias=bias)
@@ -114,7 +114,7 @@ def test_nchw(fused):
 
 
 @pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])
-def test_in_the_order_of_the_graph_behind_any_op(fused):
+def test_in_graph_order_after_any_op(fused):
     x = keras.layers.DepthwiseConv2D(3, use_bias=False)(image())
     x = layers.batch_normalization(x, training=True, fused=fused, name='depthwise')
     x = layers.conv2d_transpose(x, 5, 3, strides=2)
@@ -224,7 +224,7 @@ def _frozen(y):
         return tf.compat.v1.graph_util.convert_variables_to_constants(session, y.graph.as_graph_def(), [y.op.name])
 
 
-def test_statistics_of_the_batch_that_normalise_no_weighted_op_are_left_alone():
+def test_norms_that_follow_no_weighted_op_are_left_alone():
     x = tf.nn.relu(image())
     mean, variance = tf.nn.moments(x, [0, 1, 2])
     y = tf.nn.batch_normalization(x, mean, variance, None, None, 1e-3)

@@ -1,4 +1,4 @@
-"""The combinators, each on a small live graph."""
+"""Each combinator on a small graph."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -33,7 +33,7 @@ def test_any_order(view):
     assert (match['factor'], match['x'], match.nodes) == ('c', 'copy', ('product', 'c'))
 
 
-def test_identity_nodes_are_looked_through(view):
+def test_identity_nodes_are_skipped(view):
     assert find(view, 'product', op('Mul', anything(), op('Placeholder', name='x')))['x'] == 'a'
     assert find(view, 'copy', op('Identity', name='i'))['i'] == 'copy'
 

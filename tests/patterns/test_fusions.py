@@ -1,4 +1,4 @@
-"""Functions that a hardware computes as one, made of several ops without weights."""
+"""Groups of ops without weights that the hardware executes as one."""
 import itertools
 
 import numpy as np
@@ -68,14 +68,14 @@ def test_gate_of_other_features():
 
 
 @pytest.mark.parametrize('options', [{'offset': 2.5}, {'factor': 0.2}])
-def test_other_constants_are_no_hard_sigmoid(options):
+def test_other_constants_are_not_a_hard_sigmoid(options):
     _hard_sigmoid(image(), **options)
     plan = plan_of('sigmoid')
     assert 'six/aquant' in _names(plan) and 'sixth/aquant' in _names(plan)
     assert all(tensor.min_position == POSITION_MIN for tensor in plan.tensors)
 
 
-def test_hard_sigmoid_directly_behind_a_convolution_is_no_bias():
+def test_the_constant_of_a_hard_sigmoid_after_a_convolution_is_not_a_bias():
     _hard_sigmoid(layers.conv2d(image(), 4, 3, use_bias=False, name='conv'), shape=(1,))
     assert _names(plan_of('sigmoid')) == ['x/aquant', 'conv/kernel/wquant', 'conv/Conv2D/aquant', 'sigmoid/aquant']
 
@@ -126,7 +126,7 @@ def test_upsampling_by_multiplication(swap):
     assert _names(plan) == ['x/aquant', 'out/aquant'] and not plan.skipped
 
 
-def test_multiplication_by_other_constants_between_reshapes_is_no_upsampling():
+def test_other_factors_between_reshapes_are_not_an_upsampling():
     x = tf.multiply(tf.reshape(image(), [-1, 8, 1, 8, 1, 3], name='apart'), tf.fill([1, 1, 2, 1, 2, 1], 1.0) * 2.0)
     tf.reshape(x, [-1, 16, 16, 3], name='out')
     assert 'apart/aquant' in _names(plan_of('out'))
@@ -164,7 +164,7 @@ def test_batch_norm_of_channels_first():
 
 
 @pytest.mark.parametrize('scale, offset', [([8, 1, 1], [3]), ([3], [8, 1, 1]), ([], [3]), ([3], []), ([1], [1]), ([3], [8, 3])])
-def test_other_constants_are_no_batch_norm(scale, offset):
+def test_other_constants_are_not_a_batch_norm(scale, offset):
     x = tf.multiply(image(), tf.ones(scale, name='scale'), name='scaled')
     tf.add(x, tf.ones(offset, name='offset'), name='out')
     plan = plan_of('out')
@@ -181,7 +181,7 @@ def test_scaled_average(swap, shape):
     assert _names(plan) == ['x/aquant', 'out/aquant'] and not plan.skipped
 
 
-def test_average_that_others_read_too():
+def test_an_average_with_another_reader():
     x = tf.nn.avg_pool2d(image(), 3, 1, 'SAME', name='pool')
     early = tf.nn.relu(x, name='relu')
     tf.add(tf.multiply(x, 0.984375, name='scaled'), early, name='out')
@@ -241,7 +241,7 @@ def test_inside_of_a_fusion_of_a_float_tensor_that_is_read_elsewhere():
 @pytest.mark.parametrize('op', [lambda x: tf.nn.depth_to_space(x, 2, name='op'), lambda x: x[:, 1:],
                                 lambda x: tf.image.resize_bilinear(x, [4, 4], name='op'),
                                 lambda x: tf.image.resize_nearest_neighbor(x, [4, 4], name='op')])
-def test_ops_that_a_relu_is_not_computed_with(op):
+def test_ops_that_are_not_fused_with_a_relu(op):
     x = op(layers.conv2d(image(), 4, 3, name='conv'))
     tf.nn.relu(x, name='relu')
     assert _names(plan_of('relu'))[-2:] == [x.op.name + '/aquant', 'relu/aquant']

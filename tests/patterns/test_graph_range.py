@@ -1,4 +1,4 @@
-"""The range between input and output nodes, and what is refused."""
+"""The range between input and output nodes, and the ranges that are refused."""
 import time
 
 import pytest
@@ -8,6 +8,7 @@ from tests.plan.networks import by_name, image
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import GraphView
+from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.plan.annotate import annotate
 
 layers = tf.compat.v1.layers
@@ -33,7 +34,7 @@ def test_nodes_are_those_between_inputs_and_outputs_and_the_variables():
     assert (plan.input_nodes, plan.output_nodes) == (('first',), ('conv/BiasAdd',))
 
 
-def test_inputs_behind_a_queue_and_with_several_outputs():
+def test_inputs_after_an_iterator_and_with_several_outputs():
     data = tf.data.Dataset.from_tensors(([[[[1.0]]]], [[[[2.0]]]], [3]))
     iterator = tf.compat.v1.data.make_one_shot_iterator(data)
     first, second, labels = iterator.get_next('next')
@@ -49,6 +50,17 @@ def test_inputs_behind_a_queue_and_with_several_outputs():
         first.op.name + '/aquant': first.op.name, first.op.name + '/output_1/aquant': first.op.name + ':1'}
 
 
+def test_static_nodes_depend_on_constants_and_variables_only():
+    x = tf.compat.v1.placeholder(tf.float32, [4], name='x')
+    weights = tf.nn.relu(tf.compat.v1.get_variable('variable', [4]) * tf.constant(2.0, name='two'), name='weights')
+    noise = tf.random.uniform([4], name='noise')
+    fed = tf.compat.v1.placeholder_with_default(weights, [4], name='fed')
+    tf.add_n([x, weights, noise, fed], name='out')
+    graph_range = GraphRange(GraphView(tf.compat.v1.get_default_graph().as_graph_def()), ['x'], ['out'])
+    assert all(map(graph_range.is_static, ['variable', 'variable/read', 'two', 'weights', 'weights:0']))
+    assert not any(map(graph_range.is_static, ['x', 'noise/RandomUniform', 'noise', 'fed', 'out']))
+
+
 def test_unknown_node_suggests_close_names():
     _network()
     for inputs, outputs in ((['firts'], ['conv/BiasAdd']), (['first'], ['conv/BiasAd'])):
@@ -59,7 +71,7 @@ def test_unknown_node_suggests_close_names():
 
 
 @pytest.mark.parametrize('index', ['1', '-1', 'x', '0:0', ' 0'])
-def test_an_output_that_the_node_does_not_have(index):
+def test_an_output_index_out_of_range(index):
     _network()
     assert _plan_of(['conv/BiasAdd:0'], ['first:0']).output_nodes == ('conv/BiasAdd',)
     for inputs, outputs in ((['first:' + index], ['conv/BiasAdd']), (['first'], ['conv/BiasAdd:' + index])):
@@ -117,7 +129,7 @@ def test_annotate_is_linear_in_the_number_of_nodes():
     assert len(calls) < 40 * len(view.names)
 
 
-def test_identity_with_several_outputs_is_looked_through_output_by_output():
+def test_identity_n_forwards_each_input_to_its_output():
     first, second = tf.identity_n([image(), layers.conv2d(image(name='y'), 3, 1, name='conv')], name='both')
     pools = [tf.nn.max_pool2d(x, 2, 2, 'SAME', name=name) for x, name in ((first, 'a'), (second, 'b'))]
     tf.concat(pools, -1, name='out')
@@ -162,7 +174,8 @@ def _chain(length):
     return graph_def, source
 
 
-def test_annotating_takes_time_in_proportion():
+@pytest.mark.slow
+def test_annotating_takes_linear_time():
     seconds = []
     for length in (2500, 10000):
         graph_def, output = _chain(length)

@@ -1,4 +1,4 @@
-"""Gradients and optimizers are told from the network, and not proposed as its outputs."""
+"""Ops of gradients and optimizers are distinguished from the network, and not proposed as its outputs."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf

@@ -17,6 +17,10 @@ def image(channels=3, name='x', size=8):
     return tf.compat.v1.placeholder(tf.float32, [None, size, size, channels], name=name)
 
 
+def batch_of(*shape):
+    return tf.compat.v1.placeholder(tf.float32, [None, *shape], name='x')
+
+
 def plan_of(outputs, inputs=('x',), **fields):
     """The QuantPlan of the inference form of the default graph, by default without the simulation of the DPU."""
     return decision_of(outputs, inputs, **fields).plan

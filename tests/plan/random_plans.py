@@ -1,4 +1,4 @@
-"""Random plans, far from what networks are like: shared weights, operands and positions without any order."""
+"""Random plans, unlike those of networks: shared weights, operands and positions without any order."""
 from hypothesis import strategies as st
 
 from vai_q_tf.config import QuantizeConfig
@@ -12,7 +12,7 @@ def _tensor(name, mode, role, min_position=POSITION_MIN):
 
 @st.composite
 def plans(draw):
-    """A QuantPlan; its ops read tensors that are before their result, as in a graph."""
+    """A QuantPlan; its ops read tensors that come before their result, as in a graph."""
     count = draw(st.integers(2, 8))
     activations = ['a{}'.format(number) for number in range(count)]
     weights, biases = ['w0', 'w1', 'w2'], ['b0', 'b1', 'b2']

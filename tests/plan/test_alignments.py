@@ -1,4 +1,4 @@
-"""Which quantized tensors are to have one position, against graphs where that is known."""
+"""Tensors that need one position, or positions near each other, in graphs where these are known."""
 import tensorflow as tf
 
 from tests.plan.networks import image, plan_of
@@ -12,7 +12,7 @@ def _alignments(*args, **fields):
     return {record.node: record for record in plan_of(*args, **fields).alignments}
 
 
-def test_concat_joins_what_is_in_front_of_ops_that_only_shape():
+def test_a_concat_joins_tensors_upstream_of_ops_that_only_shape():
     a = layers.conv2d(image(), 4, 3, name='a')
     b = tf.reshape(a, [-1, 144], name='flat')
     b = tf.expand_dims(b, 1, name='wide')
@@ -22,7 +22,7 @@ def test_concat_joins_what_is_in_front_of_ops_that_only_shape():
         'wide/aquant', 'flat/aquant', 'a/BiasAdd/aquant', 'strided_slice/aquant'), True)
 
 
-def test_squeeze_is_followed_and_nothing_else():
+def test_a_squeeze_is_followed_but_not_a_transpose():
     x = layers.conv2d(image(), 8, (8, 1), name='a')
     y = tf.transpose(tf.squeeze(x, [1], name='narrow'), [0, 2, 1], name='turn')
     z = tf.squeeze(layers.conv2d(image(name='y'), 1, (8, 1), name='b'), [1], name='thin')
@@ -39,18 +39,18 @@ def test_old_concat_constants_and_repeated_inputs():
     assert tuple(records['out']) == ('pool', 'out', 'out/aquant', ('join/aquant',), True)
 
 
-def test_concat_that_a_relu_is_computed_with():
+def test_a_concat_computed_with_a_relu():
     tf.nn.relu(tf.concat([image(), image(name='y')], -1, name='join'), name='out')
     records = _alignments('out', ('x', 'y'))
     assert tuple(records['join']) == ('concat', 'join', 'out/aquant', ('x/aquant', 'y/aquant'), False)
 
 
-def test_concat_that_is_not_quantized_makes_none():
+def test_a_float_concat_has_no_alignment():
     tf.nn.relu(tf.concat([image(), image(name='y')], -1, name='join'), name='out')
     assert not _alignments('out', ('x', 'y'), ignore_nodes=['join'])
 
 
-def test_parts_of_a_split_are_where_the_whole_is():
+def test_parts_of_a_split_have_the_position_of_the_whole():
     first, second = tf.split(layers.conv2d(image(), 4, 3, name='conv'), 2, -1)
     second = tf.nn.relu(second, name='relu')[:, :3, :3]
     tf.concat([pool(first, 2, 2, 'SAME', name='pool'), second, first[:, :3, :3]], -1, name='out')
@@ -87,7 +87,7 @@ def test_operands_of_additions_multiplications_and_pools():
     product = tf.multiply(total, tf.constant([0.5, 0.25, 2.0], name='factor'), name='mul')
     average = tf.nn.avg_pool2d(product, 2, 2, 'SAME', name='average')
     scaled = tf.multiply(tf.nn.avg_pool2d(average, 3, 1, 'SAME', name='pool'), tf.constant([0.984375]), name='scaled')
-    gate = tf.multiply(scaled, tf.nn.relu6(scaled + 3.0) / 6.0 * HARD_SIGMOID_FACTOR, name='swish')  # as the passes write it
+    gate = tf.multiply(scaled, tf.nn.relu6(scaled + 3.0) / 6.0 * HARD_SIGMOID_FACTOR, name='swish')  # as after the passes
     tf.reduce_max(tf.add(gate, gate, name='twice'), [1, 2], name='max')
     records = {record.node: tuple(record) for record in plan_of('max', ('x', 'y')).operand_groups}
     assert records['add'] == ('add', 'add', ('x/aquant', 'y/aquant'), 'relu/aquant')
@@ -101,8 +101,8 @@ def test_operands_of_additions_multiplications_and_pools():
     assert set(records) == {'add', 'mul', 'average', 'pool', 'swish', 'mul_1', 'twice', 'max'}
 
 
-def test_an_activation_function_shifts_where_it_is_on_its_own():
-    """Not where it is computed with the op before it."""
+def test_separate_activation_functions_are_operand_groups():
+    """But not those that are computed with the op before them."""
     x = tf.nn.relu(layers.conv2d(image(), 4, 3, name='conv'), name='fused')
     y = tf.nn.relu6(tf.nn.max_pool2d(x, 2, 2, 'SAME', name='pool'), name='fused6')
     z = tf.nn.leaky_relu(tf.nn.relu6(tf.nn.relu(y, name='relu'), name='relu6'), 0.1, name='leaky')
@@ -113,7 +113,7 @@ def test_an_activation_function_shifts_where_it_is_on_its_own():
         ('activation', 'leaky', ('relu6/aquant',), 'leaky/aquant')]
 
 
-def test_average_pool_counts_with_its_scale_only():
+def test_only_scaled_average_pools_are_aligned():
     x = layers.conv2d(image(), 4, 3, name='conv')
     y = tf.nn.avg_pool2d(x, 2, 2, 'SAME', name='bare')
     y = tf.nn.avg_pool2d(y, 3, 1, 'SAME', name='pool')

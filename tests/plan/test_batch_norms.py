@@ -1,4 +1,4 @@
-"""Batch norms in a plan: folded into the weighted op in front of them, or a multiplication and an addition of their own."""
+"""Batch norms in a plan: folded into the weighted op before them, or as a separate multiplication and addition."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,7 +24,7 @@ def _nodes(plan):
 
 
 def _plans(build, **fields):
-    """The plans of the training form and of the inference form, which have to be that of the frozen network."""
+    """The plan of the training form, which has to be that of the inference form and of the frozen network."""
     plans = []
     for training in (True, False):
         with tf.Graph().as_default():
@@ -49,7 +49,7 @@ def test_all_are_folded(library):
 
 @pytest.mark.parametrize('bias', [False, True], ids=['no bias', 'bias'])
 @pytest.mark.parametrize('library, fused', [('tf.layers', False), ('slim', False), ('keras', None)])
-def test_behind_a_dense_layer(library, fused, bias):
+def test_after_a_dense_layer(library, fused, bias):
     def build(training):
         x = tf.compat.v1.placeholder(tf.float32, [None, 6], name='x')
         return tf.nn.relu(batch_norm(library, dense(library, x, bias=bias), training, fused), name='relu')
@@ -60,20 +60,20 @@ def test_behind_a_dense_layer(library, fused, bias):
 
 
 @pytest.mark.parametrize('bias', [False, True], ids=['no bias', 'bias'])
-def test_behind_a_dense_layer_whose_result_is_asked_for_its_shape(bias):
-    """slim gives the fused op images of one pixel, and asks for the shape to go back to: that reads no values."""
+def test_after_a_dense_layer_whose_shape_is_read(bias):
+    """slim feeds the fused op images of one pixel, and reads the shape to reshape back: that reads no values."""
     def build(training):
         x = tf.compat.v1.placeholder(tf.float32, [None, 6], name='x')
         return tf.nn.relu(batch_norm('slim', dense('slim', x, bias=bias), training, True), name='relu')
     plan = _plans(build)
-    # With a bias it is the sum that is asked; the norm stands alone then.
+    # With a bias it reads the shape of the sum; the norm stays separate then.
     expected = [(True, 6), (True, 1)] if bias else [(True, 6)]
     assert [(bool(group.bias), group.reduction) for group in plan.groups] == expected and not plan.skipped
     assert plan.groups[-1].output == ('BatchNorm/FusedBatchNormV3/aquant' if bias else 'relu/aquant')
 
 
 def test_names():
-    """Folded weights have the name of the weights, and a folded bias that of the bias, or one made of that of the weights."""
+    """Folded weights keep their name, and a folded bias that of the bias, or one derived from that of the weights."""
     y = layers.batch_normalization(convolution('tf.layers', image(), bias=False), training=True)
     y = layers.batch_normalization(convolution('tf.layers', y), training=True)
     plan = plan_of(y.op.name)
@@ -88,7 +88,7 @@ def test_names():
 
 
 @pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])
-def test_behind_a_convolution_that_others_read_it_stands_alone(fused):
+def test_after_a_convolution_that_others_read_it_stays_separate(fused):
     def build(training):
         x = convolution('tf.layers', image())
         return tf.add(tf.nn.relu(layers.batch_normalization(x, training=training, fused=fused)), x, name='out')
@@ -106,14 +106,14 @@ def test_readers_outside_the_range_do_not_prevent_folding():
     assert _nodes(plan) == ['conv2d/Conv2D'] and 'conv2d/BiasAdd/aquant' not in by_name(plan)
 
 
-_ALONE = {  # fused, scale, center -> what the names of the scale and the offset end with
+_ALONE = {  # {(fused, scale, center): ends of the names of the scale and the offset}
     (True, True, True): ('FusedBatchNormV3/scale', 'FusedBatchNormV3/offset'),
     (True, False, True): ('FusedBatchNormV3/scale', 'FusedBatchNormV3/offset'),
     (False, True, True): ('batchnorm/mul', 'batchnorm/sub'), (False, False, True): ('batchnorm/Rsqrt', 'batchnorm/sub')}
 
 
 @pytest.mark.parametrize('fused, scale, center', _ALONE)
-def test_without_convolution_stands_alone(fused, scale, center):
+def test_without_a_convolution_it_stays_separate(fused, scale, center):
     def build(training):
         y = layers.max_pooling2d(image(), 2, 2)
         y = layers.batch_normalization(y, training=training, fused=fused, scale=scale, center=center, name='bn')
@@ -130,8 +130,8 @@ def test_without_convolution_stands_alone(fused, scale, center):
 
 
 @pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])
-def test_what_others_read_of_one_that_stands_alone_has_the_limits_of_its_result(fused):
-    """The hardware shifts each result, and the bias for each that it is in."""
+def test_a_separate_one_that_others_read_has_limits_for_each_result(fused):
+    """The hardware shifts each result, and the bias of each."""
     def build(training):
         y = layers.batch_normalization(layers.max_pooling2d(image(), 2, 2), training=training, fused=fused, name='bn')
         return convolution('tf.layers', tf.add(tf.nn.relu6(y, name='relu6'), y))
@@ -141,7 +141,7 @@ def test_what_others_read_of_one_that_stands_alone_has_the_limits_of_its_result(
     assert groups[0]._replace(output='') == groups[1]._replace(output='') and groups[0].bias and groups[0].weight
 
 
-def test_a_product_that_others_read_is_without_the_offset():
+def test_a_product_that_others_read_has_no_offset():
     x = tf.nn.max_pool2d(image(), 2, 2, 'SAME', name='pool')
     scale, offset = (tf.constant(np.float32([1, 2, 3]) / step, name=name) for step, name in ((2, 'scale'), (3, 'offset')))
     product = tf.multiply(x, scale, name='product')

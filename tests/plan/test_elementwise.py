@@ -64,12 +64,6 @@ def test_a_relu_is_computed_with_the_op_before_it():
     assert tensor_names(plan_of('relu')) == ['x/aquant', 'extra/aquant', 'relu/aquant']
 
 
-def test_old_concat():
-    x = image()
-    tf.compat.v1.raw_ops.Concat(concat_dim=3, values=[x, tf.nn.relu(x, name='relu')], name='join')
-    assert tensor_names(plan_of('join')) == ['x/aquant', 'relu/aquant', 'join/aquant']
-
-
 def test_float_parts_of_a_concat_are_quantized():
     x = layers.conv2d(image(), 4, 3, name='conv')
     y = tf.concat([tf.nn.sigmoid(x, name='gate'), tf.constant(0.5, shape=[1, 6, 6, 1], name='extra'), x], -1, name='out')

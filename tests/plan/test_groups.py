@@ -3,13 +3,9 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from tests.plan.networks import activations, by_name, image, plan_as_written, plan_of, rows, skipped, tensor_names
+from tests.plan.networks import activations, batch_of, by_name, image, plan_as_written, plan_of, rows, skipped, tensor_names
 
 layers = tf.compat.v1.layers
-
-
-def _x(*shape):
-    return tf.compat.v1.placeholder(tf.float32, [None, *shape], name='x')
 
 
 @pytest.mark.parametrize('add', [lambda x, b: tf.nn.bias_add(x, b), lambda x, b: x + b, lambda x, b: b + x,
@@ -59,7 +55,7 @@ def test_other_added_constants_are_no_bias(shape):
 
 @pytest.mark.parametrize('shape, is_bias', [([4, 1, 1], True), ([1, 4, 1, 1], True), ([4], False), ([1, 1, 4], False)])
 def test_bias_of_channels_first(shape, is_bias):
-    x = layers.conv2d(_x(3, 4, 4), 4, 1, use_bias=False, data_format='channels_first', name='conv')
+    x = layers.conv2d(batch_of(3, 4, 4), 4, 1, use_bias=False, data_format='channels_first', name='conv')
     tf.add(x, tf.ones(shape), name='out')
     assert bool(plan_of('out').groups[0].bias) == is_bias
 
@@ -78,7 +74,7 @@ def test_a_computed_operand_is_no_bias(other):
 
 
 def test_transposed_weights_of_a_dense_layer():
-    x = tf.matmul(_x(6), tf.compat.v1.get_variable('w', [4, 6]), transpose_b=True, name='product')
+    x = tf.matmul(batch_of(6), tf.compat.v1.get_variable('w', [4, 6]), transpose_b=True, name='product')
     tf.nn.bias_add(x, tf.compat.v1.get_variable('b', [4]), name='out')
     assert tuple(plan_of('out').groups[0])[2:] == ('w/wquant', 'b/wquant', 'out/aquant', 6)
 
@@ -107,15 +103,6 @@ def test_separable_and_dilated_convolution():
         ('x/aquant', 'sep/depthwise_kernel/wquant'),
         ('sep/separable_conv2d/depthwise/aquant', 'sep/pointwise_kernel/wquant'),
         ('sep/Relu/aquant', 'atrous/kernel/wquant')]
-
-
-def test_one_dimensional_convolution():
-    x = tf.compat.v1.placeholder(tf.float32, [None, 9, 3], name='x')
-    x = layers.conv1d(x, 4, 3, name='conv', activation=tf.nn.relu)
-    plan = plan_of(x.op.name)
-    assert plan.groups[0].weight == 'conv/conv1d/ExpandDims_1/wquant'
-    assert not plan.skipped
-    assert tensor_names(plan)[-1] == 'conv/Relu/aquant'
 
 
 def test_shared_weights():

@@ -1,4 +1,4 @@
-"""Hard sigmoids and hard swishes in every spelling: what is quantized of them behind the passes."""
+"""Hard sigmoids and hard swishes in every spelling: their quantized tensors after the passes."""
 import itertools
 
 import numpy as np
@@ -36,10 +36,10 @@ def _plan(form, clip='relu6', sixth='exact', shift='x + 3', **fields):
 
 
 def _assert_found(plan, swish):
-    """A hard sigmoid has one FixNeuron, a hard swish one more, and both keep the positions of the hardware."""
-    behind = [tensor for tensor in plan.tensors if tensor.mode == 1][2:]
-    assert len(behind) == 1 + swish and not plan.skipped
-    assert [tensor.min_position for tensor in behind] == [7, POSITION_MIN][:len(behind)]
+    """A hard sigmoid has one FixNeuron, a hard swish one more, and both keep to the positions of the hardware."""
+    after = [tensor for tensor in plan.tensors if tensor.mode == 1][2:]
+    assert len(after) == 1 + swish and not plan.skipped
+    assert [tensor.min_position for tensor in after] == [7, POSITION_MIN][:len(after)]
     assert by_name(plan)['conv/Relu/aquant'].min_position == 0
 
 
@@ -66,7 +66,7 @@ def test_the_hard_sigmoid_of_keras_has_another_slope():
 
 
 def test_gates_of_relu6():
-    """A relu6 of a sum with 3 is no hard sigmoid by itself, also beside one."""
+    """A relu6 of a sum with 3 is no hard sigmoid by itself, not even next to one."""
     x = image()
     tf.multiply(tf.nn.relu6(x + 3.0, name='first'), tf.nn.relu6(-x + 3.0, name='second') / 6.0, name='out')
     plan = plan_of_frozen('out')

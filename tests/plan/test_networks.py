@@ -1,4 +1,4 @@
-"""Networks as they are in use: the training and the inference form give one plan, in which every batch norm is folded."""
+"""Well-known networks: the training and the inference form have one plan, in which every batch norm is folded."""
 import pytest
 import tensorflow as tf
 from tensorflow import keras
@@ -25,7 +25,7 @@ def _keras(network):
 
 
 def _separable(weights, input_tensor, classes):
-    """As a MobileNetV2 begins and ends."""
+    """The beginning and the end of a MobileNetV2."""
     del weights
     x = input_tensor
     for number, (depthwise, filters, kernel) in enumerate([(0, 8, 3), (1, 8, 3), (0, 4, 1), (0, 16, 1), (1, 16, 3)]):

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from tests.plan.networks import image, plan_of, plan_of_frozen
+from tests.plan.networks import batch_of, image, plan_of, plan_of_frozen
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.graph.view import SOURCE_NODES, GraphView
@@ -32,6 +32,13 @@ def _changed(attribute, default, **fields):
     ('conv1/Relu', 'conv1/Relu/aquant'), ('x', 'x/aquant')])
 def test_names_that_mean_a_tensor(name, tensor):
     assert _changed('bits', 8, nodes_bit=[name + ':4']) == {tensor: 4}
+
+
+def test_a_node_means_its_quantized_outputs():
+    first, second = tf.unstack(batch_of(2, 8, 8, 3), axis=1, name='un')
+    tf.concat([layers.conv2d(first, 4, 3), layers.conv2d(second, 4, 3)], -1, name='out')
+    plan = plan_of('out', nodes_bit=['un:4'])
+    assert [tensor.name for tensor in plan.tensors if tensor.bits == 4] == ['un/aquant', 'un/output_1/aquant']
 
 
 def test_example_of_the_user_guide():

@@ -6,17 +6,13 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from tests.plan.networks import activations, image, plan_of, plan_of_frozen, skipped
+from tests.plan.networks import activations, batch_of, image, plan_of, plan_of_frozen, skipped
 
 layers = tf.compat.v1.layers
 
 
 def _conv(x, filters=4, **options):
     return layers.conv2d(x, filters, 3, name='conv', **options)
-
-
-def _x(*shape):
-    return tf.compat.v1.placeholder(tf.float32, [None, *shape], name='x')
 
 
 _WEIGHT, _DEPTHWISE, _BIAS = ('weight', 0), ('weight', 2), ('bias', 0)
@@ -49,7 +45,7 @@ def _depthwise():
 
 @_pattern(['x', 'relu'])
 def _volume():
-    tf.nn.relu(layers.conv3d(_x(4, 6, 6, 3), 4, 3), name='relu')
+    tf.nn.relu(layers.conv3d(batch_of(4, 6, 6, 3), 4, 3), name='relu')
 
 
 @_pattern(['x', 'relu'])
@@ -69,24 +65,24 @@ def _dilated_depthwise():
 
 @_pattern(['x', 'conv/conv1d/ExpandDims', 'conv/BiasAdd', 'relu'])
 def _one_dimension():
-    tf.nn.relu(layers.conv1d(_x(9, 3), 4, 3, name='conv'), name='relu')
+    tf.nn.relu(layers.conv1d(batch_of(9, 3), 4, 3, name='conv'), name='relu')
 
 
 @_pattern(['x', 'conv/conv1d/ExpandDims', 'conv/add', 'relu'])
 def _one_dimension_channels_first():
-    tf.nn.relu(layers.conv1d(_x(3, 9), 4, 3, name='conv', data_format='channels_first'), name='relu')
+    tf.nn.relu(layers.conv1d(batch_of(3, 9), 4, 3, name='conv', data_format='channels_first'), name='relu')
 
 
 @_pattern(['x', 'spread', 'conv/conv1d/ExpandDims', 'conv/conv1d', 'conv/conv1d/Squeeze', 'relu'], constants=(_WEIGHT,))
 def _dilated_in_one_dimension():
-    spread = tf.space_to_batch_nd(_x(9, 3), [2], [[2, 1]], name='spread')
+    spread = tf.space_to_batch_nd(batch_of(9, 3), [2], [[2, 1]], name='spread')
     x = layers.conv1d(spread, 4, 3, name='conv', use_bias=False)
     tf.nn.relu(tf.batch_to_space_nd(x, [2], [[0, 0]]), name='relu')
 
 
 @_pattern(['x', 'dense/Tensordot/transpose', 'dense/Tensordot/Reshape', 'dense/BiasAdd', 'relu'])
 def _dense_on_three_axes():
-    tf.nn.relu(layers.dense(_x(5, 3), 4, name='dense'), name='relu')
+    tf.nn.relu(layers.dense(batch_of(5, 3), 4, name='dense'), name='relu')
 
 
 @_pattern(['x', 'relu'])
@@ -164,7 +160,7 @@ def _average():
 
 @_pattern(['x', 'pool', 'average'], constants=())
 def _pools_of_volumes():
-    x = tf.nn.max_pool3d(_x(4, 6, 6, 3), 2, 2, 'VALID', name='pool')
+    x = tf.nn.max_pool3d(batch_of(4, 6, 6, 3), 2, 2, 'VALID', name='pool')
     tf.nn.avg_pool3d(x, 2, 1, 'SAME', name='average')
 
 

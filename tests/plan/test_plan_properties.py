@@ -1,4 +1,4 @@
-"""What holds for the plan of any network, on random ones."""
+"""Properties of every plan, checked on random networks."""
 import hypothesis
 import hypothesis.strategies as st
 import pytest
@@ -35,7 +35,7 @@ _STEPS = st.lists(st.tuples(
 
 
 def _build(steps, training):
-    """A network whose every step works on one of the last four results; its output joins what nothing else reads."""
+    """A network in which every step reads one of the last four results; its output joins the last two."""
     results = [layers.conv2d(image(), 4, 1, name='first')]
     for step, place in steps:
         x = results[max(-1 - place, -len(results))]
@@ -77,7 +77,7 @@ def _products(view, name):
 
 
 def _check_every_op_is_accounted_for(view, plan):
-    """Every float op that is computed is quantized, or inside of what is computed as one, or has a reason."""
+    """Every float op that is computed is quantized, or inside a group that is computed as one, or has a reason."""
     skipped = {record.node for record in plan.skipped}
     assert all(record.reason for record in plan.skipped) and len(skipped) == len(plan.skipped)
     quantized = {node_name(tensor.tensor) for tensor in plan.tensors}

@@ -19,6 +19,7 @@ from tests import quick_tensorflow
 from tests.ptq.checking import unmeasured
 from tests.same_network.building import OWN_VALUE
 from tests.same_network.rewriting import rewritten_at_once
+from tests.support import read_graph
 from vai_q_tf import errors
 
 BATCH, STEPS = 4, 3
@@ -48,7 +49,7 @@ def from_file(build, directory, **fields):
         config = _config(graph, outputs, directory, calib_iter=2, **fields)
         with unmeasured():
             path = vai_q_tensorflow.quantize_frozen(frozen, lambda step: _batch(graph, step, 'x', 'x2'), config, skip_check=1)
-    return _read(path)
+    return read_graph(path)
 
 
 def from_training(build, directory, rate=0., thorough=True, **fields):
@@ -306,14 +307,9 @@ def _copy(graph_def):
     return tf.GraphDef.FromString(graph_def.SerializeToString())
 
 
-def _read(path):
-    with open(path, 'rb') as stream:
-        return tf.GraphDef.FromString(stream.read())
-
-
 def _only_model(directory):
     name, = (name for name in os.listdir(directory) if name.startswith('quantize_eval_model_'))
-    return _read(os.path.join(directory, name))
+    return read_graph(os.path.join(directory, name))
 
 
 def _row(build, show):

@@ -99,7 +99,7 @@ def _not_fetchable(pairing: Pairing, model: GraphView, reference: GraphView) -> 
         tensor = pairing.tensors[name]
         if _own_value(tensor, model) is not None and reference.value(float_tensor) is not None:
             continue  # both are constants
-        if name not in own or tensor.source not in own:
+        if name not in own:
             found[name] = why.get(name, 'it cannot be fetched')
         elif float_tensor not in other:
             found[name] = 'the float tensor cannot be fetched: {}'.format(why_float.get(node_name(float_tensor), 'unknown'))

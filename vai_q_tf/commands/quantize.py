@@ -18,12 +18,12 @@ def run(options: argparse.Namespace, config: QuantizeConfig) -> Answer:
     """Runs the command."""
     if options.mode != 'frozen':
         require_file(options, 'input_meta_graph')
-        path = quantize_meta_graph(options.mode, options.input_meta_graph, options.input_checkpoint, with_range(config))
-        return sentence('The quantized MetaGraph is {}'.format(path))
+        return sentence('The quantized MetaGraph is {}'.format(
+            quantize_meta_graph(options.mode, options.input_meta_graph, options.input_checkpoint, with_range(config))))
     graph_def = float_graph(options, config)
     if options.convert_datatype:
-        path = convert_datatype(graph_def, config, options.convert_datatype, fold_constant=options.fold_constant)
-        return sentence('The converted model is {}'.format(path))
+        return sentence('The converted model is {}'.format(
+            convert_datatype(graph_def, config, options.convert_datatype, fold_constant=options.fold_constant)))
     result = quantize_frozen(
         graph_def, require(options, 'input_fn', errors.INVALID_INPUT_FN), config,
         skip_check=options.skip_check, fold_constant=options.fold_constant, add_shapes=options.add_shapes,

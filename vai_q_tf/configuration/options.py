@@ -71,8 +71,8 @@ _GROUPS: Tuple[Tuple[str, Tuple[Tuple[str, str, Any, Optional[str], str], ...]],
         ('percentile', CONFIG, None, 'X', 'percentage of the elements that --positions_by percentile keeps in range, above 50 '
          'and at most 100'),
         ('calib_iter', CONFIG, None, 'N', 'number of calibration steps, each of which calls input_fn once'),
-        ('effort', TEXT, 'standard', '{fast,standard,high}', 'what is done for accuracy. fast: calibration only; standard: '
-         'also fits biases to the float network; high: also fits weights'),
+        ('effort', TEXT, 'standard', '{fast,standard,high}', 'effort for accuracy. fast: calibration only; standard: also '
+         'fit biases to the float network; high: also fit weights'),
         ('ignore_nodes', CONFIG, None, 'NAMES', 'nodes that stay float, comma separated'),
         ('skip_check', FLAG, 0, _ZERO_ONE, '1: do not run the float graph before quantizing it'),
         ('fold_constant', FLAG, 1, _ZERO_ONE, '1: constant folding'),

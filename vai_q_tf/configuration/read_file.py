@@ -64,7 +64,7 @@ def read_config_file(path: Union[str, 'os.PathLike[str]']) -> Dict[str, Any]:
             raise _invalid(where, 'unknown key {!r}{}'.format(entry.key, errors.did_you_mean(
                 entry.key.lstrip('-'), KEYS, most=2) or '; keys are the names of options without --.'))
         if entry.key in seen:
-            raise _invalid(where, 'the key {!r} is there twice; keep one.'.format(entry.key))
+            raise _invalid(where, 'the key {!r} occurs twice; keep one.'.format(entry.key))
         seen.add(entry.key)
         if entry.value is not None:
             values[entry.key] = _checked(where, entry)

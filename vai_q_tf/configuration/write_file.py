@@ -23,6 +23,7 @@ class _Dumper(yaml.SafeDumper):
     """Quotes text that YAML 1.1 or 1.2 would read as another type, and writes lists and text in one line."""
 
     def ignore_aliases(self, data: Any) -> bool:
+        """Writes every value in full."""
         return True
 
 

@@ -1,26 +1,35 @@
-"""Rewrites a graph right before its first gradients, for the ways that do not know when a program asks for them.
+"""Rewrites a graph right before its first gradients, for integrations that cannot know when a program asks for them.
 
-Gradients of a rewritten graph are those of what took the place of the tensors that a program names.
+In a rewritten graph, gradients are those of the tensors that replaced the ones a program names.
 """
 import contextlib
 import threading
 import weakref
-from typing import MutableSet
+from typing import Any, Callable, Iterator, List, MutableSet, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import tf_internal
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.qat import graph_record, replaced_tensors, training
 
+_BeforeGradients = Callable[[List[tf.Tensor], List[tf.Tensor], Any], List[tf.Tensor]]
 
-def rewrite_for_training(graph, config):
-    """Rewrites the float training graph, unless that was done.
+
+class _Call(NamedTuple):
+    """A function to call before the gradients of a graph."""
+    graph: tf.Graph
+    function: _BeforeGradients
+
+
+def rewrite_for_training(graph: tf.Graph, config: QuantizeConfig) -> bool:
+    """Rewrites the float training graph unless it is rewritten already.
 
     Returns:
-      whether it was the first call for the graph.
+      Whether this call rewrote the graph.
 
     Raises:
-      QuantizeError: what `create_training_graph` raises; ALREADY_QUANTIZED for a graph of other input_nodes or output_nodes.
+      QuantizeError: same as `create_training_graph`; ALREADY_QUANTIZED for a graph with other input_nodes or output_nodes.
     """
     first = not graph_record.is_training(graph)
     if first:
@@ -33,33 +42,34 @@ def rewrite_for_training(graph, config):
 
 
 @contextlib.contextmanager
-def outside_of_contexts(graph):
-    """New ops of `graph` are free of the caller's name scope, device, control dependencies, loops and conditions."""
+def outside_of_contexts(graph: tf.Graph) -> Iterator[None]:
+    """New ops of `graph` do not get the caller's name scope, device, control dependencies, loops and conditions."""
     with graph.as_default(), tf.control_dependencies(None), tf.name_scope(None), tf.device(None):
         yield
 
 
-_active = threading.local()  # .calls: the innermost (graph, function) last
+_active = threading.local()  # .calls: the _Calls of the contexts of a thread, the innermost last
 _lock = threading.Lock()
 _users = 0
 _followed: MutableSet[tf.Graph] = weakref.WeakSet()
 _original = tf_internal.gradients_function()
 
 
-def follow(graph):
-    """Lets tf.gradients of a rewritten graph, in all threads, differentiate what took the place of the tensors it is given."""
+def follow(graph: tf.Graph) -> None:
+    """From now on tf.gradients of a rewritten graph, in all threads, differentiates the tensors that replaced its arguments."""
     with _lock:
         _followed.add(graph)
         tf_internal.set_gradients_function(_gradients)
 
 
 @contextlib.contextmanager
-def called_before_gradients(graph, function):
-    """Within the context, `function(ys, xs, grad_ys)` runs before each tf.gradients of `graph` in this thread.
+def called_before_gradients(graph: tf.Graph, function: _BeforeGradients) -> Iterator[None]:
+    """In this context, `function(ys, xs, grad_ys)` runs before each tf.gradients of `graph` in this thread.
 
-    It is given lists, or None for `grad_ys`, and returns the tensors to differentiate, `ys` or others in their place.
+    It gets the arguments of tf.gradients, `ys` and `xs` as lists, and returns the tensors to differentiate: `ys`, or others
+    instead.
 
-    Optimizers and all else that differentiates a graph come through one function of TensorFlow, which is wrapped as long as a
+    Optimizers and everything else that differentiates a graph call one function of TensorFlow. It is wrapped as long as a
     context or a rewritten graph needs it.
     """
     global _users
@@ -67,7 +77,7 @@ def called_before_gradients(graph, function):
     with _lock:
         _users += 1
         tf_internal.set_gradients_function(_gradients)
-    calls.append((graph, function))
+    calls.append(_Call(graph, function))
     try:
         yield
     finally:
@@ -78,15 +88,16 @@ def called_before_gradients(graph, function):
                 tf_internal.set_gradients_function(_original)
 
 
-def _calls():
+def _calls() -> List[_Call]:
     if not hasattr(_active, 'calls'):
         _active.calls = []
     return _active.calls
 
 
-def _gradients(ys, xs, *args, **kwargs):
+def _gradients(ys: Any, xs: Any, *args: Any, **kwargs: Any) -> Any:
+    """TensorFlow's function, which differentiates `ys` by `xs`, on the tensors that replaced `ys`."""
     graph = tf.get_default_graph()
-    functions = [function for called_for, function in _calls() if called_for is graph]
+    functions = [call.function for call in _calls() if call.graph is graph]
     if functions:
         ys = functions[-1](_as_list(ys), _as_list(xs), kwargs.get('grad_ys', args[0] if args else None))
     if functions or graph in _followed:
@@ -94,5 +105,5 @@ def _gradients(ys, xs, *args, **kwargs):
     return _original(ys, xs, *args, **kwargs)
 
 
-def _as_list(values):
+def _as_list(values: Any) -> List[Any]:
     return list(values) if isinstance(values, (list, tuple)) else [values]

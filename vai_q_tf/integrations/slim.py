@@ -1,10 +1,12 @@
-"""tf.contrib.slim: what `slim.learning.train`, which takes no hooks, needs for quantization-aware training."""
+"""tf.contrib.slim: quantization-aware training with `slim.learning.train`, which takes no hooks."""
+import os
+from typing import Any, Callable, Dict, Optional, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import tf_internal
-from vai_q_tf.config import require_config
-from vai_q_tf.distillation.settings import require_distillation
+from vai_q_tf.config import QuantizeConfig, require_config
+from vai_q_tf.distillation.settings import Distillation, require_distillation
 from vai_q_tf.hooks.checkpoint_listener import QuantizeCheckpointListener
 from vai_q_tf.hooks.position_hook import QuantizePositionHook
 from vai_q_tf.hooks.training_hook import QuantizeTrainingHook
@@ -12,31 +14,37 @@ from vai_q_tf.qat import checkpoints
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader, reading
 from vai_q_tf.qat.recipe import length
 
+# (session, train_op, global_step, train_step_kwargs) -> (loss, whether the training should stop)
+_TrainStepFn = Callable[[tf.Session, tf.Operation, tf.Tensor, Dict[str, Any]], Tuple[Any, Any]]
 
-def slim_training_arguments(config, float_checkpoint=None, history_dir=None, every_n_steps=100, eval_graph_fn=None,
-                            train_step_fn=None, is_chief=True, distillation=None):
+
+def slim_training_arguments(config: QuantizeConfig, float_checkpoint: Union[str, 'os.PathLike[str]', None] = None,
+                            history_dir: Union[str, 'os.PathLike[str]', None] = None, every_n_steps: int = 100,
+                            eval_graph_fn: Optional[Callable[[], object]] = None,
+                            train_step_fn: Optional[_TrainStepFn] = None, is_chief: bool = True,
+                            distillation: Union[Distillation, bool, None] = None) -> Dict[str, Any]:
     """Keyword arguments for slim.learning.train that make its training quantization-aware.
 
         train_op = slim.learning.create_train_op(loss, optimizer)
         slim.learning.train(train_op, logdir, **slim_training_arguments(config, 'float/model.ckpt-2000'))
 
-    Call it in the graph of the training, when the train op is made. It rewrites the graph as QuantizeTrainingHook does, unless
-    CreateQuantizeTrainingGraph did before. With the arguments checkpoints have the positions, each leaves a frozen quantized
-    model as QuantizeCheckpointListener does, and the positions are followed as by QuantizePositionHook.
+    Call it in the graph of the training, after the train op is created. It rewrites the graph as QuantizeTrainingHook does,
+    unless CreateQuantizeTrainingGraph did before. With these arguments checkpoints have the positions, each checkpoint gets a
+    frozen quantized model as with QuantizeCheckpointListener, and the positions are recorded as by QuantizePositionHook.
 
     Args:
       config: the QuantizeConfig.
       float_checkpoint: prefix or directory of a checkpoint that a new training starts from, of a float network or a quantized
-        one: all variables that it has but the global step. A training that finds a checkpoint in its logdir continues that.
-      history_dir: where the history of the positions goes; config.output_dir where it is not given.
+        one: all its variables except the global step. A training that finds a checkpoint in its logdir resumes from that.
+      history_dir: directory of the history of the positions; by default config.output_dir.
       every_n_steps: how often positions are summarized and logged.
-      eval_graph_fn: as of QuantizeCheckpointListener.
-      train_step_fn: the function that takes a step; None takes slim.learning.train_step.
-      is_chief: as of slim.learning.train; the others write nothing.
-      distillation: as of QuantizeTrainingHook; without a checkpoint, or True, its teacher is that of `float_checkpoint`.
+      eval_graph_fn: same as in QuantizeCheckpointListener.
+      train_step_fn: the function that runs a step; None: slim.learning.train_step.
+      is_chief: same as in slim.learning.train; the others write nothing.
+      distillation: same as in QuantizeTrainingHook; without a checkpoint, or True, the teacher has that of `float_checkpoint`.
 
     Returns:
-      A dict with `saver` and `train_step_fn`, and with `init_fn` where there is a float_checkpoint.
+      A dict with `saver` and `train_step_fn`, and with `init_fn` if there is a float_checkpoint.
 
     Raises:
       QuantizeError: the graph cannot be rewritten or exported, or the float checkpoint lacks variables of the network (named).
@@ -45,7 +53,7 @@ def slim_training_arguments(config, float_checkpoint=None, history_dir=None, eve
     distillation = require_distillation(distillation)
     QuantizeTrainingHook(config, distillation=distillation and distillation.with_checkpoint(float_checkpoint)).begin()
     train_step_fn = _MeasuredStep(train_step_fn or tf_internal.slim_train_step())
-    arguments = {'saver': tf.train.Saver(), 'train_step_fn': train_step_fn}
+    arguments: Dict[str, Any] = {'saver': tf.train.Saver(), 'train_step_fn': train_step_fn}
     if is_chief:
         history = QuantizePositionHook(
             config, every_n_steps=every_n_steps, output_dir=history_dir or None, statistics=False)
@@ -58,14 +66,15 @@ def slim_training_arguments(config, float_checkpoint=None, history_dir=None, eve
 
 
 class _ExportingSaver(tf.train.Saver):
-    """A Saver that leaves a frozen quantized model with each checkpoint. slim saves in a thread of its own."""
+    """A Saver that writes a frozen quantized model for each checkpoint. slim saves in a separate thread."""
 
-    def __init__(self, config, eval_graph_fn):
+    def __init__(self, config: QuantizeConfig, eval_graph_fn: Optional[Callable[[], object]]) -> None:
         super().__init__()
         self._listener = QuantizeCheckpointListener(config, eval_graph_fn, saver=self)
         self._listener.begin()
 
-    def save(self, sess, *args, **kwargs):
+    def save(self, sess: tf.Session, *args: Any, **kwargs: Any) -> str:
+        """Saves a checkpoint, and writes its quantized model if its name ends with a step."""
         path = super().save(sess, *args, **kwargs)
         _, _, step = path.rpartition('-')
         if step.isdigit():
@@ -74,13 +83,14 @@ class _ExportingSaver(tf.train.Saver):
 
 
 class _MeasuredStep:
-    """A train_step_fn that tells the graph how long the training is, before its first step."""
+    """A train_step_fn that writes the length of the training into the graph before the first step."""
 
-    def __init__(self, train_step_fn):
+    def __init__(self, train_step_fn: _TrainStepFn) -> None:
         self._train_step_fn = train_step_fn
-        self._session = None
+        self._session: Optional[tf.Session] = None
 
-    def __call__(self, session, train_op, global_step, train_step_kwargs):
+    def __call__(self, session: tf.Session, train_op: tf.Operation, global_step: tf.Tensor,
+                 train_step_kwargs: Dict[str, Any]) -> Tuple[Any, Any]:
         if session is not self._session:
             self._session = session
             # slim.learning.train turns number_of_steps into global_step >= number_of_steps.
@@ -94,12 +104,13 @@ class _MeasuredStep:
 class _FollowedStep:
     """A train_step_fn that drives a QuantizePositionHook."""
 
-    def __init__(self, train_step_fn, history):
+    def __init__(self, train_step_fn: _TrainStepFn, history: QuantizePositionHook) -> None:
         self._train_step_fn = train_step_fn
         self._history = history
-        self._session = None
+        self._session: Optional[tf.Session] = None
 
-    def __call__(self, session, train_op, global_step, train_step_kwargs):
+    def __call__(self, session: tf.Session, train_op: tf.Operation, global_step: tf.Tensor,
+                 train_step_kwargs: Dict[str, Any]) -> Tuple[Any, Any]:
         if session is not self._session:
             self._session = session
             self._history.after_create_session(session, None)
@@ -111,8 +122,8 @@ class _FollowedStep:
         return total_loss, should_stop
 
 
-def _initialiser(checkpoint):
-    """The init_fn that restores what the checkpoint has."""
+def _initialiser(checkpoint: str) -> Callable[[tf.Session], None]:
+    """The init_fn that restores the variables of the checkpoint."""
     reader = CheckpointReader(checkpoint)
     found, unfit = checkpoints.restorable(reader, [
         variable for variable in tf.global_variables() if variable is not tf.train.get_global_step()])
@@ -125,7 +136,7 @@ def _initialiser(checkpoint):
     restored = [variable for variables in found.values() for variable in variables]
     saver = tf.train.Saver(restored + tf.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS))
 
-    def restore(session):
+    def restore(session: tf.Session) -> None:
         with reading(checkpoint):
             saver.restore(session, checkpoint)
 

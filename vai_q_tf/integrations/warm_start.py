@@ -1,4 +1,6 @@
 """Starts a quantized training from the weights of a float one."""
+from typing import Set
+
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.view import VARIABLE_OPS
@@ -6,14 +8,18 @@ from vai_q_tf.qat import checkpoints, graph_record
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
 
 
-def start_from_float(graph, checkpoint):
-    """Makes the variables that `graph` has by now start with their values in a float checkpoint, but for the global step.
+def start_from_float(graph: tf.Graph, checkpoint: str) -> None:
+    """Initializes the variables that `graph` has by now, except the global step, with their values in a float checkpoint.
 
-    To be called when the graph is rewritten for training and has no optimizer yet. A training that resumes from a checkpoint of
-    its own is not changed by it. Moving averages start with their values, too, unlike with tf.estimator.WarmStartSettings.
+    Call it after the rewrite and before the optimizer. It does not affect a training that resumes from its own checkpoint.
+    Moving averages get their values, too, unlike with tf.estimator.WarmStartSettings.
+
+    Args:
+      graph: the live tf.Graph, rewritten for training.
+      checkpoint: prefix of the float checkpoint.
 
     Raises:
-      QuantizeError: INVALID_INPUT where the checkpoint is damaged, or lacks variables of the quantized network (named).
+      QuantizeError: INVALID_INPUT if the checkpoint is damaged or lacks variables of the quantized network (named).
     """
     reader = CheckpointReader(checkpoint)
     step, needed = tf.train.get_global_step(graph), network_variables(graph)
@@ -29,7 +35,7 @@ def start_from_float(graph, checkpoint):
             name: variables[0] if len(variables) == 1 else variables for name, variables in found.items()})
 
 
-def network_variables(graph):
+def network_variables(graph: tf.Graph) -> Set[str]:
     """The names of the variables of the network in a rewritten graph."""
     float_graph = graph_record.float_graph(graph)
     return {node.name for node in float_graph.node if node.op in VARIABLE_OPS}

@@ -21,6 +21,7 @@ from vai_q_tf.lint.lint_graph import (
 )
 
 _SUMS = ('Add', 'AddV2', 'Sub')
+_FLOATS = frozenset(dtype.as_datatype_enum for dtype in (tf.float16, tf.float32, tf.float64, tf.bfloat16))
 _VALUE_FIELDS = ('half_val', 'float_val', 'double_val', 'int_val', 'int64_val', 'uint32_val', 'uint64_val', 'bool_val')
 
 
@@ -163,9 +164,6 @@ def _no_pack_of_floats(graph):
                                   for index in range(len(data_inputs(node)))):
             yield node.name, ('The compiler refuses a Pack of floats, as from tf.stack. Write an ExpandDims for each part, and '
                               'a ConcatV2.')
-
-
-_FLOATS = frozenset(dtype.as_datatype_enum for dtype in (tf.float16, tf.float32, tf.float64, tf.bfloat16))
 
 
 def _no_identity_n(graph):

@@ -80,14 +80,9 @@ def merge(parts: Partition, main: tf.GraphDef) -> tf.GraphDef:
 
 def _new_names(parts, main):
     """{node of `main`: its new name, for a stand-in the tensor that it represents}"""
-    taken = {node.name for node in parts.rest}
-    used = taken.union(node.name for node in main.node)
-    names = dict(parts.stand_ins)
-    for node in main.node:
-        if node.name in taken and node.name not in names:
-            names[node.name] = editor.unused_name(node.name, used)
-            used.add(names[node.name])
-    return names
+    inside, outside = [{node.name for node in nodes} for nodes in (main.node, parts.rest)]
+    renamed = {name: editor.unused_name(name, inside | outside) for name in inside & outside}
+    return {**renamed, **parts.stand_ins}
 
 
 def _renamed(operand, names):

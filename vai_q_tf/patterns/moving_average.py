@@ -37,8 +37,7 @@ def _updated_by(view: GraphView, difference: str) -> Set[str]:
     if view.op(difference) != 'Sub':
         return set()
     products = [product for product, _ in _readers(view, difference) if view.op(product) == 'Mul']
-    updates = [update for product in products for update, index in _readers(view, product)
-               if view.op(update) in _SUBTRACT_OPS and index == 1]
+    updates = [update for product in products for update, _ in _readers(view, product) if view.op(update) in _SUBTRACT_OPS]
     variables = {_variable(view, operand) for operand in view.inputs(difference)} - {''}
     return variables & {_variable(view, view.inputs(update)[0]) for update in updates}
 

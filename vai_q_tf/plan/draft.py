@@ -108,7 +108,7 @@ class Draft:
         return self._activations.get(tensor, '')
 
     def quantized_source(self, tensor: str) -> str:
-        """The name of the QuantTensor that holds the values of a tensor, which may be a part of it that a split made; or ''."""
+        """The name of the QuantTensor with the values of a tensor: its own, or that of the tensor which was split; or ''."""
         tensor = self.graph_range.source(tensor)
         while not self.quantized(tensor) and self.view.op(tensor) in SPLIT_INPUTS and tensor in self.graph_range:
             tensor = self.graph_range.source(self.view.inputs(tensor)[SPLIT_INPUTS[self.view.op(tensor)]])

@@ -89,7 +89,7 @@ def entry_names(view: GraphView, plan: QuantPlan, nodes: Iterable[str]) -> Dict[
 
 
 class _Names:
-    """What each node name means: indexes of the quantized tensors of a plan."""
+    """The quantized tensors of a plan by node names."""
 
     def __init__(self, view: GraphView, plan: Union[QuantPlan, Draft]) -> None:
         self._view = view

@@ -94,7 +94,7 @@ class Skipped(NamedTuple):
 
 
 class QuantPlan(NamedTuple):
-    """What `annotate` decides. `tensors` are in graph order, `nodes` are all nodes of the range."""
+    """The decisions of `annotate`. `tensors` are in graph order, `nodes` are all nodes of the range."""
     input_nodes: Tuple[str, ...]
     output_nodes: Tuple[str, ...]
     nodes: Tuple[str, ...]

@@ -1,5 +1,6 @@
-"""averaged_checkpoint: a checkpoint of the averaged weights, for all that takes a checkpoint."""
+"""averaged_checkpoint: a checkpoint of the averaged weights, for any function that takes a checkpoint."""
 import os
+from typing import Union
 
 import tensorflow.compat.v1 as tf
 
@@ -9,22 +10,23 @@ from vai_q_tf.qat import checkpoints
 from vai_q_tf.qat.averages.averaged_reader import AveragedReader
 
 
-def averaged_checkpoint(checkpoint, directory=None):
+def averaged_checkpoint(checkpoint: Union[str, 'os.PathLike[str]'],
+                        directory: Union[None, str, 'os.PathLike[str]'] = None) -> str:
     """Writes a checkpoint in which the averaged weights of a training replace the last ones.
 
     Everything else is unchanged: positions, moving averages of batch norms, the global step, and the name.
 
     Args:
       checkpoint: prefix or directory of a checkpoint of a training with `average_step`.
-      directory: where it goes, with a file `checkpoint` that makes it the latest one there; None: `averaged` beside the
-        checkpoint.
+      directory: the directory to write to, with a file `checkpoint` that makes it the latest one there; None: `averaged` next
+        to the checkpoint.
 
     Returns:
       Its prefix.
 
     Raises:
-      QuantizeError: INVALID_INPUT where there is no checkpoint, or where the directory is its own; MISSING_QUANTIZE_INFO where
-        it has no averages; INVALID_CONFIG where the directory cannot be written.
+      QuantizeError: INVALID_INPUT if there is no checkpoint, or the directory is its own; MISSING_QUANTIZE_INFO if it has no
+        averages; INVALID_CONFIG if the directory cannot be written.
     """
     prefix = checkpoints.find_checkpoint(checkpoint)
     own = os.path.dirname(prefix)
@@ -47,7 +49,7 @@ def averaged_checkpoint(checkpoint, directory=None):
     return written
 
 
-def _copy(prefix, written, reader):
+def _copy(prefix: str, written: str, reader: AveragedReader) -> tf.Operation:
     """An op that copies a checkpoint as its AveragedReader shows it."""
     dtypes = reader.dtypes()
     names = sorted(dtypes)

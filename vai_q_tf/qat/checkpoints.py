@@ -1,17 +1,19 @@
-"""Checkpoints: where they are, of which step, what variables are called in them, and what positions they hold."""
+"""Checkpoints: their place, their step, the names of variables, and the positions in them."""
 import os
 import re
+from typing import Collection, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, fixed_point, tf_internal
 from vai_q_tf.qat import graph_record
+from vai_q_tf.qat.network.identity import Identity
 from vai_q_tf.qat.positions.position_saveable import STRUCTURES_KEY, TENSORS_KEY, VARIABLES_KEY, VOTES_KEY
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
 
 
-def find_checkpoint(path):
+def find_checkpoint(path: Union[str, bytes, 'os.PathLike[str]', None]) -> str:
     """The prefix of the checkpoint at `path`, a prefix or a directory; a QuantizeError INVALID_INPUT if there is none."""
     path = os.fsdecode(path) if path else ''
     prefix = latest_checkpoint(path) if os.path.isdir(path) else path
@@ -29,11 +31,11 @@ def find_checkpoint(path):
     return prefix
 
 
-def latest_checkpoint(directory):
-    """The prefix that the file `checkpoint` of a directory names as the latest one, None where there is no such file.
+def latest_checkpoint(directory: str) -> Optional[str]:
+    """The latest checkpoint by the file `checkpoint` of a directory; None if there is no such file.
 
     Raises:
-      QuantizeError: INVALID_INPUT where the file is damaged.
+      QuantizeError: INVALID_INPUT if the file is damaged.
     """
     path = os.path.join(directory, 'checkpoint')
     if not tf.io.gfile.exists(path):
@@ -49,8 +51,8 @@ def latest_checkpoint(directory):
     return state.model_checkpoint_path
 
 
-def checkpoint_step(prefix):
-    """The step of a checkpoint: the number that its name ends with, else the global step that it holds, else its name."""
+def checkpoint_step(prefix: str) -> Union[int, str]:
+    """The step of a checkpoint: the number at the end of its name, else the global step in it, else its name."""
     name = os.path.basename(prefix)
     number = re.search(r'-(\d+)$', name)
     if number:
@@ -60,27 +62,36 @@ def checkpoint_step(prefix):
     return int(step) if step is not None and step.shape == () and step.dtype.kind in 'iu' else name
 
 
-def variable_name(variable):
-    """The name of a tf.Variable in a checkpoint: that of the whole for a part of a partitioned one."""
+def variable_name(variable: tf.Variable) -> str:
+    """The name of a tf.Variable in a checkpoint: for a part of a partitioned variable that of the whole."""
     part = tf_internal.partition(variable)
     return part.full_name if part else variable.op.name
 
 
-def missing_variables(checkpoint, names, advice, what='has no value of {} variables', code=errors.INVALID_INPUT):
+def missing_variables(checkpoint: str, names: Collection[str], advice: str, what: str = 'has no value of {} variables',
+                      code: str = errors.INVALID_INPUT) -> errors.QuantizeError:
     """The QuantizeError for a checkpoint that lacks variables, or has them in another shape.
 
-    names: of the variables, with what is to be said of them; advice: what to do; what: with a place for their number.
+    names: the variables, each with any details; advice: the cure; what: the problem, with {} for the number of variables.
     """
     return errors.QuantizeError(code, 'Not found', 'The checkpoint {!r} {}: {}. {}'.format(
         checkpoint, what.format(len(names)), ', '.join(sorted(names)), advice))
 
 
-def restorable(reader, variables):
-    """(those of the variables that a checkpoint has, by their names in it; what it has not, or cannot give to a variable).
+class Restorable(NamedTuple):
+    """Variables that a checkpoint can restore, and those that it cannot.
 
-    The values of the first are whole, and so are the positions.
+    found: {name in the checkpoint: the tf.Variables of that name}, several if it is partitioned.
+    unfit: {name in the checkpoint: that name, with the difference in shape or type}.
     """
-    found, unfit = {}, {}
+    found: Dict[str, List[tf.Variable]]
+    unfit: Dict[str, str]
+
+
+def restorable(reader: CheckpointReader, variables: Iterable[tf.Variable]) -> Restorable:
+    """Which of the variables a checkpoint can restore; raises a QuantizeError if their values or positions are damaged."""
+    found: Dict[str, List[tf.Variable]] = {}
+    unfit = {}
     for variable in variables:
         name, part = variable_name(variable), tf_internal.partition(variable)
         if not reader.has_tensor(name):
@@ -97,15 +108,15 @@ def restorable(reader, variables):
     reader.check(list(found) + [name for name in reader.dtypes() if name.startswith('vai_q_tf/')])
     if reader.has_tensor(VARIABLES_KEY):
         _table(reader)
-    return found, unfit
+    return Restorable(found, unfit)
 
 
-def is_before_training(reader):
-    """Whether a checkpoint (a CheckpointReader) is from before the first quantized step: it has no votes."""
+def is_before_training(reader: CheckpointReader) -> bool:
+    """Whether a checkpoint is from before the first quantized step: it has no votes."""
     return reader.has_tensor(VOTES_KEY) and not np.any(reader.get_tensor(VOTES_KEY))
 
 
-def read_positions(reader, identities):
+def read_positions(reader: CheckpointReader, identities: Mapping[str, Identity]) -> Dict[str, int]:
     """The position of each quantized tensor in a checkpoint.
 
     Args:
@@ -116,7 +127,7 @@ def read_positions(reader, identities):
       {name: position}, positions in fractional bits.
 
     Raises:
-      QuantizeError: MISSING_QUANTIZE_INFO naming the tensors that the checkpoint has no position of; INVALID_INPUT where it is
+      QuantizeError: MISSING_QUANTIZE_INFO naming the tensors without a position in the checkpoint; INVALID_INPUT if it is
         damaged.
     """
     if not reader.has_tensor(VARIABLES_KEY):
@@ -125,20 +136,27 @@ def read_positions(reader, identities):
             'The checkpoint has no quantize positions: it was saved by a float training, by a tf.train.Saver that was made '
             'before the graph was rewritten, or by one with a list of variables that lacks the objects of the collection '
             'tf.GraphKeys.SAVEABLE_OBJECTS. Train with CreateQuantizeTrainingGraph and save at least one step.')
-    (names, variables, structures), votes = _table(reader)
-    rows = rows_of(identities, names, variables, structures)
-    found = {name: None if row is None else votes[row] for name, row in rows.items()}
-    missing = [name for name, row in found.items() if row is None or not np.any(row)]
+    table = _table(reader)
+    rows = rows_of(identities, table.names, table.variables, table.structures)
+    found = {name: table.votes[row] for name, row in rows.items() if row is not None and np.any(table.votes[row])}
+    missing = [name for name in rows if name not in found]
     if missing:
         raise errors.QuantizeError(
             errors.MISSING_QUANTIZE_INFO, 'Not found',
             'The checkpoint has no position of {} of {} quantized tensors: {}. They did not run in training, or the '
-            'training graph was rewritten with other nodes.'.format(len(missing), len(found), ', '.join(missing)))
+            'training graph was rewritten with other nodes.'.format(len(missing), len(rows), ', '.join(missing)))
     return {name: fixed_point.mode_position(row) for name, row in found.items()}
 
 
-def _table(reader):
-    """([what the rows are known by], the votes float32 [rows, 256]) of a checkpoint."""
+class _Table(NamedTuple):
+    """The votes of a checkpoint, float32 [rows, 256], and the names by which each row can be found; [] for unknown ones."""
+    names: Sequence[str]
+    variables: Sequence[str]
+    structures: Sequence[str]
+    votes: np.ndarray
+
+
+def _table(reader: CheckpointReader) -> _Table:
     known = [reader.get_tensor(key) if reader.has_tensor(key) else None for key in (TENSORS_KEY, VARIABLES_KEY, STRUCTURES_KEY)]
     if not reader.has_tensor(VOTES_KEY) or known[0] is None:
         raise reader.damaged('it has {!r} and no {!r}'.format(
@@ -149,13 +167,14 @@ def _table(reader):
             or any(texts is not None and (texts.shape != (rows,) or texts.dtype.kind != 'O') for texts in known)):
         raise reader.damaged('its {!r} is no table of votes for its quantized tensors'.format(VOTES_KEY))
     try:
-        return [() if texts is None else [text.decode() for text in texts] for texts in known], votes
+        names, variables, structures = ([] if texts is None else [text.decode() for text in texts] for texts in known)
     except UnicodeDecodeError as error:
         raise reader.damaged('the name of a quantized tensor is no text') from error
+    return _Table(names, variables, structures, votes)
 
 
-def require_positions_of(identities, training_graph):
-    """Raises a QuantizeError where checkpoints of a training graph will not have the position of each quantized tensor.
+def require_positions_of(identities: Mapping[str, Identity], training_graph: tf.Graph) -> None:
+    """Raises a QuantizeError if checkpoints of a training graph will lack the position of a quantized tensor.
 
     identities: {name of a quantized tensor of the evaluation graph: Identity}.
 
@@ -172,17 +191,18 @@ def require_positions_of(identities, training_graph):
             'positions: {}. Build both with one function.'.format(len(missing), ', '.join(missing)))
 
 
-def rows_of(identities, names, variables=(), structures=()):
-    """Which row of a table of votes is that of a tensor.
+def rows_of(identities: Mapping[str, Identity], names: Sequence[str], variables: Sequence[str] = (),
+            structures: Sequence[str] = ()) -> Dict[str, Optional[int]]:
+    """The row of each tensor in a table of votes.
 
     Args:
       identities: {name of a quantized tensor: Identity}; a table is searched as by `PositionSaveable`.
-      names, variables, structures: what the rows are known by, a str for each; () for what nobody noted.
+      names, variables, structures: the names by which each row can be found; () for unknown ones.
 
     Returns:
-      {name: number of the row, None where there is none}.
+      {name: number of the row, None if there is none}.
     """
-    known = {}
+    known: Dict[Tuple[str, str], int] = {}
     for row in reversed(range(len(names))):
         name, variable, structure = (texts[row] if texts else '' for texts in (names, variables, structures))
         keys = [('structure', structure), ('name', name), ('variable', variable), (name, structure)]
@@ -191,8 +211,8 @@ def rows_of(identities, names, variables=(), structures=()):
             for name, identity in identities.items()}
 
 
-def _keys(name, identity):
-    """By what a row of a checkpoint may be known to be that of a tensor, the best first."""
+def _keys(name: str, identity: Identity) -> List[Tuple[str, str]]:
+    """The keys by which a row of a checkpoint may be that of a tensor, the most reliable first."""
     earlier = [('name', other) for other in identity.earlier]
     return [(name, identity.structure), ('structure', identity.structure), ('name', name)] + earlier + [
         ('variable', identity.variable)]

@@ -1,38 +1,45 @@
-"""A network that is in one graph several times: the replicas of a distribution strategy, or towers that share variables.
+"""Several copies of a network in one graph: the replicas of a distribution strategy, or towers that share variables.
 
-Each copy is planned by itself and quantized by ops of its own. What they share is the state of the positions: one row of votes
-for a tensor of the network, whatever copy it is in. A step is one vote, as it is on one device: the least of the positions that
-suit the copies, so the largest values of the whole batch decide. Only then the position in use is read, once for all copies.
-Under MirroredStrategy moving averages differ between replicas until they are saved; folding takes their mean, which is what a
-checkpoint has, so that the replicas have the same quantized weights as well.
+Each copy is planned separately and quantized by separate ops. They share the state of the positions: one row of votes for each
+tensor of the network. A step is one vote, same as on one device: the least of the positions that suit the copies, so the
+largest values of the whole batch decide. The position in use is read after that, once for all copies. Under MirroredStrategy
+moving averages differ between replicas until they are saved; folding takes their mean, the value in a checkpoint, so the
+replicas have the same quantized weights as well.
+
+Tests: tests/distributed/.
 """
 import json
 import os
+from typing import Callable, Dict, Iterable, List, Sequence, Tuple, TypeVar
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, tf_internal
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.traits import READ_OPS
 from vai_q_tf.graph.view import GraphView, normalise
+from vai_q_tf.qat.network.inference_form import InferenceForm
 
+_Result = TypeVar('_Result')
 _ADVICE = ('Supported are tf.distribute.MirroredStrategy on the devices of one machine, OneDeviceStrategy, parameter servers '
            'without a strategy (TF_CONFIG and train_and_evaluate), and Horovod.')
 
 
-def for_all_replicas(rewrite, graph, config):
-    """Calls rewrite(graph, config, prefixes), once for all copies of the network that a distribution strategy makes.
+def for_all_replicas(rewrite: Callable[[tf.Graph, QuantizeConfig, Sequence[str]], _Result], graph: tf.Graph,
+                     config: QuantizeConfig) -> _Result:
+    """Calls rewrite(graph, config, prefixes), once for all copies of the network that a distribution strategy creates.
 
-    Within the replicas of a MirroredStrategy it waits until each of them has come to its call.
+    Within the replicas of a MirroredStrategy it waits until each replica has called it.
 
     Args:
-      rewrite: prefixes are what names of ops begin with in each copy of the network.
+      rewrite: `prefixes` are the prefixes of the names of ops in each copy of the network.
 
     Returns:
-      what `rewrite` returns.
+      the result of `rewrite`.
 
     Raises:
-      QuantizeError: UNSUPPORTED_GRAPH naming a strategy that is not supported; what `rewrite` raises.
+      QuantizeError: UNSUPPORTED_GRAPH naming a strategy that is not supported; errors of `rewrite`.
     """
     if any(op.type == 'TPUReplicateMetadata' for op in graph.get_operations()):
         raise _unsupported('The graph is built for a TPU, which has no kernels for quantization. Train on a CPU or GPU.')
@@ -50,11 +57,11 @@ def for_all_replicas(rewrite, graph, config):
     return context.merge_call(lambda _: rewrite(graph, config, prefixes))
 
 
-def prefix_of_replica():
-    """What names of ops begin with in the copy of the network that the replica of now builds; '' without a strategy.
+def prefix_of_replica() -> str:
+    """The prefix of the names of ops in the copy of the network that the current replica builds; '' without a strategy.
 
     Raises:
-      QuantizeError: UNSUPPORTED_GRAPH naming a strategy that is not supported, or where it is called outside of its replicas.
+      QuantizeError: UNSUPPORTED_GRAPH naming a strategy that is not supported, or if it is called outside its replicas.
     """
     if not tf.distribute.has_strategy() or _replicas(tf.distribute.get_strategy()) == 1:
         return ''
@@ -66,40 +73,40 @@ def prefix_of_replica():
     return 'replica_{}/'.format(number) if number else ''
 
 
-def _devices_of_variables(graph):
-    """On how many devices the strategy that made the variables of the graph keeps each of them; 1 without a strategy."""
+def _devices_of_variables(graph: tf.Graph) -> int:
+    """The number of devices with a copy of each variable of the graph; 1 if no strategy created them."""
     return max((len(variable.values) for variable in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
                 if isinstance(variable, tf_internal.DistributedValues)), default=1)
 
 
-def is_chief():
-    """Whether this process writes files: any but the workers beside the chief of a cluster that TF_CONFIG describes."""
+def is_chief() -> bool:
+    """Whether this process writes files: any process except the workers other than the chief of the cluster in TF_CONFIG."""
     cluster = json.loads(os.environ.get('TF_CONFIG') or '{}')
     task = cluster.get('task', {})
     first = str(task.get('index', 0)) == '0' and 'chief' not in cluster.get('cluster', {})
     return task.get('type') != 'worker' or first
 
 
-def _replicas(strategy):
-    """How many replicas a supported strategy has; a QuantizeError for others."""
+def _replicas(strategy: tf.distribute.Strategy) -> int:
+    """The number of replicas of a supported strategy; a QuantizeError for any other."""
     if not tf_internal.is_one_device(strategy) and not tf_internal.is_mirrored_on_one_machine(strategy):
         raise _unsupported('The graph is built by {}, which is not supported.'.format(type(strategy).__name__))
     return strategy.num_replicas_in_sync
 
 
-def _unsupported(reason):
+def _unsupported(reason: str) -> errors.QuantizeError:
     return errors.QuantizeError(errors.UNSUPPORTED_GRAPH, 'Distribution strategy', '{} {}'.format(reason, _ADVICE))
 
 
-def config_of_copy(view, config, prefix):
-    """The config for the copy of the network whose names begin with `prefix`; what the copies share has no prefix."""
+def config_of_copy(view: GraphView, config: QuantizeConfig, prefix: str) -> QuantizeConfig:
+    """The config for the copy of the network whose names begin with `prefix`; nodes that the copies share have no prefix."""
     if not prefix:
         return config
 
-    def prefixed(name):
+    def prefixed(name: str) -> str:
         return prefix + name if prefix + name in view else name
 
-    def prefixed_entries(entries):
+    def prefixed_entries(entries: Iterable[str]) -> List[str]:
         return ['{}:{}'.format(prefixed(name), setting) for name, _, setting in (entry.rpartition(':') for entry in entries)]
 
     return config.replace(
@@ -109,8 +116,8 @@ def config_of_copy(view, config, prefix):
         nodes_bit=prefixed_entries(config.nodes_bit), nodes_method=prefixed_entries(config.nodes_method))
 
 
-def prefixes_of_towers(towers):
-    """What names begin with in each tower, given the name scopes of the towers; a QuantizeError for what is no list of them."""
+def prefixes_of_towers(towers: Sequence[str]) -> Tuple[str, ...]:
+    """The prefix of the names in each tower, given their name scopes; a QuantizeError for anything but a list of scopes."""
     if isinstance(towers, str) or not towers or not all(isinstance(tower, str) and tower.strip('/') for tower in towers):
         raise errors.QuantizeError(
             errors.INVALID_CONFIG, 'Invalid parameter',
@@ -118,8 +125,8 @@ def prefixes_of_towers(towers):
     return tuple(tower.rstrip('/') + '/' for tower in towers)
 
 
-def check_alike(forms, prefixes):
-    """Raises a QuantizeError where the copies of the network, given their InferenceForms, are not the same network."""
+def check_alike(forms: Iterable[InferenceForm], prefixes: Sequence[str]) -> None:
+    """Raises a QuantizeError if the copies of the network, given their InferenceForms, differ."""
     networks = [_without_reads(GraphView(form.graph_def)) for form in forms]
     for prefix, network in zip(prefixes, networks):
         differing = sorted(name for name in set(networks[0]) | set(network) if networks[0].get(name) != network.get(name))
@@ -131,9 +138,9 @@ def check_alike(forms, prefixes):
                     prefixes[0], prefix, differing[0]))
 
 
-def _without_reads(view):
-    """{node: (op type, inputs)} of what computes; the names of reads of variables need not be alike."""
-    def source(tensor):
+def _without_reads(view: GraphView) -> Dict[str, Tuple[str, List[str]]]:
+    """{node: (op type, inputs)} without reads of variables, whose names may differ."""
+    def source(tensor: str) -> str:
         while view.op(tensor) in READ_OPS:
             tensor = view.inputs(tensor)[0]
         return tensor
@@ -141,19 +148,26 @@ def _without_reads(view):
             for name in view.names if view.op(name) not in READ_OPS}
 
 
-def share_moving_averages(graph, planned):
-    """The InferenceForms of a Rewrite, with the mean over the copies wherever each copy has moving averages of its own."""
-    forms = [form._replace(variables=dict(form.variables)) for form in planned.forms]
-    for norm in forms[0].norms:
+def share_moving_averages(graph: tf.Graph, forms: Sequence[InferenceForm], prefix: str) -> Tuple[InferenceForm, ...]:
+    """The forms of all copies, with the mean over the copies instead of a moving average that each copy has separately.
+
+    prefix: that of the first copy.
+    """
+    shared = tuple(form._replace(variables=dict(form.variables)) for form in forms)
+    for norm in shared[0].norms:
         for average in (norm.moving_mean, norm.moving_variance):
-            own = average, planned.prefixes[0] + average
-            variable = next((name for name, read in forms[0].variables.items() if read in own), None)
-            reads = sorted({form.variables[variable] for form in forms}) if variable else ()
-            if len(reads) < 2:
-                continue
-            averages = [live_editor.tensor(graph, name) for name in reads]
-            with live_editor.with_placement_of(graph, averages[0]):
-                mean = tf.divide(tf.add_n(averages), float(len(averages)), name=variable + '/mean')
-            for form in forms:
-                form.variables[variable] = normalise(mean.name)
-    return tuple(forms)
+            own = average, prefix + average
+            variable = next((name for name, read in shared[0].variables.items() if read in own), '')
+            reads = sorted({form.variables[variable] for form in shared}) if variable else []
+            if len(reads) > 1:
+                mean = _mean(graph, reads, variable + '/mean')
+                for form in shared:
+                    form.variables[variable] = mean
+    return shared
+
+
+def _mean(graph: tf.Graph, tensors: Sequence[str], name: str) -> str:
+    """The name of a new tensor with the mean of some tensors."""
+    values = [live_editor.tensor(graph, tensor) for tensor in tensors]
+    with live_editor.with_placement_of(graph, values[0]):
+        return normalise(tf.divide(tf.add_n(values), float(len(values)), name=name).name)

@@ -1,16 +1,23 @@
-"""The evaluation rewrite: a float evaluation graph becomes the quantized network, with positions from a checkpoint."""
+"""The evaluation rewrite: a float evaluation graph becomes the quantized network, with positions from a checkpoint.
+
+Tests: tests/qat/test_exactness.py.
+"""
+from typing import Sequence, Tuple
+
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.qat import distribution, graph_record, replaced_tensors, rewrite
+from vai_q_tf.qat.network.decision import Decision
 from vai_q_tf.qat.network.identity import identities
 from vai_q_tf.qat.positions.moving_positions import MovingPositions
 
 
-def create_evaluation_graph(graph, config):
+def create_evaluation_graph(graph: tf.Graph, config: QuantizeConfig) -> Decision:
     """Rewrites the float evaluation graph in place.
 
-    Batch norms are folded on their moving statistics. The positions are part of what a Saver made after this call restores
-    from a checkpoint of quantization-aware training; running the graph without them is an error that names the tensor.
+    Batch norms are folded on their moving statistics. A Saver that is created after this call restores the positions from a
+    checkpoint of quantization-aware training; running the graph without them is an error that names the tensor.
 
     Returns:
       The Decision that was applied.
@@ -21,7 +28,7 @@ def create_evaluation_graph(graph, config):
     return distribution.for_all_replicas(_create, graph, config)
 
 
-def _create(graph, config, prefixes):
+def _create(graph: tf.Graph, config: QuantizeConfig, prefixes: Sequence[str]) -> Decision:
     planned = rewrite.plan_rewrite(graph, config, prefixes)
     rewrite.rehearse(graph, frozenset(), lambda copy: _edit(copy, planned, config))
     _edit(graph, planned, config)
@@ -29,8 +36,8 @@ def _create(graph, config, prefixes):
     return planned.decision
 
 
-def evaluation_graph_of(float_graph, config):
-    """(a tf.Graph with the quantized network, the Decision) of a float network in its inference form, a GraphDef."""
+def evaluation_graph_of(float_graph: tf.GraphDef, config: QuantizeConfig) -> Tuple[tf.Graph, Decision]:
+    """(the quantized network, the Decision) of a float network in its inference form."""
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(float_graph, name='')
@@ -39,7 +46,7 @@ def evaluation_graph_of(float_graph, config):
     return graph, planned.decision
 
 
-def _edit(graph, planned, config):
+def _edit(graph: tf.Graph, planned: rewrite.Rewrite, config: QuantizeConfig) -> None:
     with graph.as_default():
         positions = MovingPositions(rewrite.rows(graph, planned), identities(planned.decision), planned.decision.plan, config)
         rewrite.apply_rewrite(graph, planned, config, positions)

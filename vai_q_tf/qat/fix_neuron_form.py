@@ -1,4 +1,6 @@
-"""The graph that a rewritten live graph stands for: FixNeurons of the original in place of the ops of training."""
+"""The GraphDef that is written for a rewritten live graph, with FixNeuron ops instead of the ops of training."""
+from typing import List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -6,58 +8,76 @@ from vai_q_tf.export.fix_neuron_nodes import fix_neuron
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import reach, readers
 from vai_q_tf.graph.view import node_name, output_index
+from vai_q_tf.plan.quant_plan import QuantTensor
 from vai_q_tf.qat.recipe.recipe import USE_BATCH
+from vai_q_tf.types import Positions
 
 _PHASE_OPS = ('VaiSplitPhases', 'VaiJoinPhases')
+_EVALUATION, _TRAINING = 1, 2  # the attr `phase` of FixNeuron
 
 
-def fix_neurons(graph_def, tensors, phase, positions=None):
-    """The graph with the FixNeuron op of the original in place of the ops of a rewritten live graph.
+class _Form(NamedTuple):
+    """The NodeDefs that replace a node.
+
+    nodes: in its place. appended: at the end of the graph.
+    moved: {tensor of the node: the tensor that its readers read instead}.
+    """
+    nodes: List[tf.NodeDef]
+    appended: Sequence[tf.NodeDef] = ()
+    moved: Mapping[str, str] = {}
+
+
+def fix_neurons(graph_def: tf.GraphDef, tensors: Sequence[QuantTensor], positions: Optional[Positions] = None) -> tf.GraphDef:
+    """The graph with FixNeuron ops instead of the ops of a rewritten live graph.
 
     Args:
       graph_def: of a live graph, with shapes.
-      tensors: the QuantTensors, by the names of their FixNeurons in it.
-      phase: 1 evaluation, 2 training.
-      positions: {name of a quantized tensor: position} for phase 1.
+      tensors: the QuantTensors, with the names of their FixNeurons in it.
+      positions: of an evaluation graph; None: it is a training graph.
 
     Returns:
       A GraphDef without the ops that only serve moving positions: state, search, saving and restoring.
     """
     records = {record.name: record for record in tensors}
     nodes = {node.name: node for node in graph_def.node}
+    dropped = _ops_of_positions(graph_def, records)
+    forms = [_form(node, nodes, records, positions) for node in graph_def.node if node.name not in dropped]
+    moved = {tensor: target for form in forms for tensor, target in form.moved.items()}
+    kept = [_with_moved_inputs(node, moved) for form in forms for node in form.nodes]
+    return editor.subgraph(graph_def, kept + [node for form in forms for node in form.appended])
+
+
+def _ops_of_positions(graph_def: tf.GraphDef, records: Mapping[str, QuantTensor]) -> Set[str]:
+    """The ops that only serve moving positions."""
     following = readers(graph_def.node)
-    dropped = reach([node.name for node in graph_def.node if node.name not in records and node.op not in _PHASE_OPS and (
-        node.op.startswith('Vai') or node.name.startswith('vai_q_tf/positions'))],
-                    lambda name: [reader for reader in following(name) if reader not in records and reader != USE_BATCH])
-    kept, products = [], {}
-    for node in graph_def.node:
-        if node.name in records:
-            operand = node.input[0]
-            if node.op == 'VaiScaledFixNeuron':
-                before, after = _scaling(nodes, node)
-                kept.extend(before)
-                operand, products[node.name] = before[-1].name, after
-            kept.append(_fix_neuron(node, records[node.name], operand, phase, positions))
-        elif node.name == USE_BATCH:
-            kept.append(editor.placeholder(node.name, tf.bool.as_datatype_enum, []))
-        elif node.name in dropped:
-            continue
-        elif node.op == 'VaiSplitPhases':
-            products[node.name + ':1'] = _split(node)
-        else:
-            kept += _join(node) if node.op == 'VaiJoinPhases' else [node]
-    for index, node in enumerate(kept):
-        if any(operand in products for operand in node.input):
-            kept[index] = editor.with_inputs(node, [products[operand][-1].name if operand in products else operand
-                                                    for operand in node.input])
-    return editor.subgraph(graph_def, kept + [node for nodes in products.values() for node in nodes])
+    starts = [node.name for node in graph_def.node if node.name not in records and node.op not in _PHASE_OPS and (
+        node.op.startswith('Vai') or node.name.startswith('vai_q_tf/positions'))]
+    return reach(starts, lambda name: [reader for reader in following(name) if reader not in records and reader != USE_BATCH])
 
 
-def _scaling(nodes, scaled):
-    """The NodeDefs of the scaled weights before the FixNeuron, and of what undoes the scale after it, in order.
+def _with_moved_inputs(node: tf.NodeDef, moved: Mapping[str, str]) -> tf.NodeDef:
+    if not any(operand in moved for operand in node.input):
+        return node
+    return editor.with_inputs(node, [moved.get(operand, operand) for operand in node.input])
 
-    The live graph has all of it in one op.
-    """
+
+def _form(node: tf.NodeDef, nodes: Mapping[str, tf.NodeDef], records: Mapping[str, QuantTensor],
+          positions: Optional[Positions]) -> _Form:
+    if node.name in records:
+        before, after = _scaling(nodes, node) if node.op == 'VaiScaledFixNeuron' else ([], [])
+        operand = before[-1].name if before else node.input[0]
+        return _Form([*before, _fix_neuron(node, records[node.name], operand, positions)], after,
+                     {node.name: after[-1].name} if after else {})
+    if node.name == USE_BATCH:
+        return _Form([editor.placeholder(node.name, tf.bool.as_datatype_enum, [])])
+    if node.op == 'VaiSplitPhases':
+        split = _split(node)
+        return _Form([], split, {node.name + ':1': split[-1].name})
+    return _Form(_join(node) if node.op == 'VaiJoinPhases' else [node])
+
+
+def _scaling(nodes: Mapping[str, tf.NodeDef], scaled: tf.NodeDef) -> Tuple[List[tf.NodeDef], List[tf.NodeDef]]:
+    """The NodeDefs that scale weights before the FixNeuron and those that undo it after, which are one op in the live graph."""
     weights, scale, rescale = scaled.input[:3]
     sizes = [[dim.size for dim in nodes[node_name(tensor)].attr['_output_shapes'].list.shape[output_index(tensor)].dim]
              for tensor in (weights, scale)]
@@ -65,13 +85,13 @@ def _scaling(nodes, scaled):
     dims = _dims_of_scale(sizes[0], sizes[1][0], scaled.attr['inner'].i)
     shape = editor.constant(name + '/scale_shape', tf.int32, np.array(dims, np.int32))
     before = [shape, *_times(name + '/scaled', weights, scale, shape.name)]
-    return before, list(_times(name + '/unscaled', scaled.name, rescale, shape.name))
+    return before, _times(name + '/unscaled', scaled.name, rescale, shape.name)
 
 
-def _split(node):
-    """The NodeDefs of a VaiSplitPhases in TensorFlow's ops: value[:end] is its first result, value[end:] the last one.
+def _split(node: tf.NodeDef) -> List[tf.NodeDef]:
+    """A VaiSplitPhases in TensorFlow's ops: value[:end] is its first result, value[end:] the second one.
 
-    A slice ends with the examples, wherever its `end` is: that is 0 or the largest number there is.
+    `end` is 0 or the largest int32; a slice beyond the last example is empty.
     """
     value, first = node.input
     limits = [editor.constant(node.name + part, tf.int32, [number])
@@ -88,18 +108,19 @@ def _split(node):
     return [*limits, number, end, *slices]
 
 
-def _join(node):
-    """The NodeDefs of a VaiJoinPhases in TensorFlow's ops: one of the two parts has no examples."""
+def _join(node: tf.NodeDef) -> List[tf.NodeDef]:
+    """A VaiJoinPhases in TensorFlow's ops: a concat, as one of the two parts has no examples."""
     axis = editor.constant(node.name + '/axis', tf.int32, 0)
     joined = tf.NodeDef(name=node.name, op='ConcatV2', input=[*node.input[:2], axis.name])
     joined.attr['N'].i, joined.attr['T'].type = 2, node.attr['T'].type
     joined.attr['Tidx'].type = tf.int32.as_datatype_enum
-    return axis, joined
+    return [axis, joined]
 
 
-def _dims_of_scale(weights, channels, inner):
-    """The shape in which a vector [channels] multiplies weights, of which `inner` consecutive ones share a channel."""
-    dims, size = [], 1
+def _dims_of_scale(weights: Sequence[int], channels: int, inner: int) -> List[int]:
+    """The shape in which a vector [channels] multiplies weights; `inner` consecutive weights share a channel."""
+    dims: List[int] = []
+    size = 1
     for dim in reversed(weights):
         if size >= channels * inner:
             break
@@ -108,17 +129,20 @@ def _dims_of_scale(weights, channels, inner):
     return dims
 
 
-def _times(name, value, vector, shape):
+def _times(name: str, value: str, vector: str, shape: str) -> List[tf.NodeDef]:
     """NodeDefs that multiply the tensor `value` with `vector` in the shape of the node `shape`; the last is called `name`."""
     reshaped = tf.NodeDef(name=name + '/by', op='Reshape', input=[vector, shape])
     reshaped.attr['T'].type, reshaped.attr['Tshape'].type = tf.float32.as_datatype_enum, tf.int32.as_datatype_enum
     product = tf.NodeDef(name=name, op='Mul', input=[value, reshaped.name])
     product.attr['T'].type = tf.float32.as_datatype_enum
-    return reshaped, product
+    return [reshaped, product]
 
 
-def _fix_neuron(live, record, operand, phase, positions):
-    node = fix_neuron(record, operand, phase, None if positions is None else positions[record.name])
+def _fix_neuron(live: tf.NodeDef, record: QuantTensor, operand: str, positions: Optional[Positions]) -> tf.NodeDef:
+    if positions is None:
+        node = fix_neuron(record, operand, _TRAINING, None)
+    else:
+        node = fix_neuron(record, operand, _EVALUATION, positions[record.name])
     node.device = live.device
     if '_output_shapes' in live.attr:
         node.attr['_output_shapes'].CopyFrom(live.attr['_output_shapes'])

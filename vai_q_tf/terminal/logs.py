@@ -21,6 +21,7 @@ class _OneLook(logging.Handler):
         self._command, self._shows_all = command, shows_all
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Prints the message, with further lines indented."""
         if not self._shows_all and record.levelno < logging.ERROR and _OF_TENSORFLOW.search(record.pathname):
             return
         first, *others = record.getMessage().splitlines() or ['']
@@ -38,6 +39,7 @@ class _Collector(logging.Filter):
         self._found, self._wanted = found, wanted
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the user wants to see the record."""
         if record.levelno == logging.WARNING and os.path.abspath(record.pathname).startswith(_PACKAGE):
             self._found.append(record.getMessage())
         return record.levelno >= self._wanted

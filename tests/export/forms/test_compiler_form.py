@@ -4,6 +4,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import vai_q_tf
+from tests.support import read_graph
 from vai_q_tf.export.forms.compiler_form import in_compiler_form
 
 
@@ -22,8 +23,7 @@ def test_a_split_of_a_resized_tensor(tmp_path, axis, count):
     feed = {'x': np.random.RandomState(1).normal(size=[2, 4, 4, 4])}
     graph_def = _upsampled_and_split(axis, count)
     config = vai_q_tf.QuantizeConfig(['x'], ['y'], [[-1, 4, 4, 4]], calib_iter=1, output_dir=str(tmp_path))
-    with open(vai_q_tf.quantize_frozen(graph_def, lambda step: feed, config), 'rb') as stream:
-        model = tf.GraphDef.FromString(stream.read())
+    model = read_graph(vai_q_tf.quantize_frozen(graph_def, lambda step: feed, config))
     assert not {'Split', 'SplitV'} & {node.op for node in model.node} and not vai_q_tf.lint(model)
     with tf.Graph().as_default(), tf.Session() as session:
         tf.import_graph_def(model, name='')

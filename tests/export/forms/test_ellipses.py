@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.support import run
 from vai_q_tf.export.forms.ellipses import write_out_ellipses
 
 
@@ -15,9 +16,7 @@ def _built(build, shape=(None, 4, 5, 6)):
 
 
 def _run(graph_def):
-    with tf.Graph().as_default(), tf.Session() as session:
-        tf.import_graph_def(graph_def, name='')
-        return session.run('y:0', {'x:0': np.random.RandomState(0).randn(3, 4, 5, 6)})
+    return run(graph_def, ['y'], {'x': np.random.RandomState(0).randn(3, 4, 5, 6)})[0]
 
 
 @pytest.mark.parametrize('build', [

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.support import run
 from vai_q_tf.export.forms.slices import write_slices
 
 
@@ -14,10 +15,8 @@ def _built(build):
     return graph_def, {node.name: list(node.attr['_output_shapes'].list.shape) for node in graph_def.node}
 
 
-def _run(graph_def, fetch):
-    with tf.Graph().as_default(), tf.Session() as session:
-        tf.import_graph_def(graph_def, name='')
-        return session.run(fetch, {'x:0': np.random.RandomState(0).randn(3, 4, 5, 6)})
+def _run(graph_def, tensors):
+    return run(graph_def, tensors, {'x': np.random.RandomState(0).randn(3, 4, 5, 6)})
 
 
 def _ops(graph_def):
@@ -73,7 +72,7 @@ def test_others_stay(build, outputs):
 def test_an_output_node_that_splits():
     graph_def, shapes = _built(lambda x: tf.split(x, 2, 3))
     sliced = write_slices(graph_def, shapes, ['split'])
-    np.testing.assert_array_equal(_run(sliced, 'split:0'), _run(graph_def, 'split:0'))
+    np.testing.assert_array_equal(_run(sliced, ['split']), _run(graph_def, ['split']))
     assert _ops(sliced).count('StridedSlice') == 1
 
 
@@ -82,7 +81,18 @@ def test_names_that_are_taken():
         tf.identity(x, 'split_1'), tf.constant(1, name='split/begin')
         tf.add_n(tf.split(x, 2, 3, name='split'), name='y')
     graph_def, shapes = _built(build)
-    np.testing.assert_array_equal(_run(write_slices(graph_def, shapes, ['y']), 'y:0'), _run(graph_def, 'y:0'))
+    np.testing.assert_array_equal(_run(write_slices(graph_def, shapes, ['y']), ['y']), _run(graph_def, ['y']))
+
+
+def test_parameters_that_others_read_stay():
+    def build(x):
+        first, second = tf.split(x, tf.constant([2, 4], name='sizes'), 3)
+        tf.reshape(first, tf.concat([[-1], tf.get_default_graph().get_tensor_by_name('sizes:0')], 0), name='y')
+        tf.negative(second, name='z')
+    graph_def, shapes = _built(build)
+    sliced = write_slices(graph_def, shapes, ['y', 'z'])
+    assert 'SplitV' not in _ops(sliced) and 'split/split_dim' not in [node.name for node in sliced.node]
+    np.testing.assert_array_equal(_run(sliced, ['y']), _run(graph_def, ['y']))
 
 
 def test_without_noted_shapes():

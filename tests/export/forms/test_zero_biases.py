@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.support import run
 from vai_q_tf import ops
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.export.finalize import finalize
@@ -39,10 +40,8 @@ def _model(build, position=5, shapes=True, **fields):
 
 def _run(model):
     ops.load_library()
-    with tf.Graph().as_default(), tf.Session() as session:
-        tf.import_graph_def(model, name='')  # which also checks the noted shapes
-        result = 'y/aquant:0' if any(node.name == 'y/aquant' for node in model.node) else 'y:0'
-        return session.run(result, {'x:0': _values(3, 8, 8, 2)})
+    result = 'y/aquant' if any(node.name == 'y/aquant' for node in model.node) else 'y'
+    return run(model, [result], {'x': _values(3, 8, 8, 2)})[0]  # which also checks the noted shapes
 
 
 @pytest.mark.parametrize('shapes', [True, False])

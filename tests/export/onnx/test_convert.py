@@ -10,6 +10,7 @@ import tf2onnx
 from tensorflow.python.framework import function
 
 from tests.export.onnx.models import both, convolutions, fix
+from tests.support import read_graph
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import QuantizeError
@@ -157,8 +158,7 @@ def test_a_dilated_convolution_without_bias_as_the_output(tmp_path):
         graph_def = graph.as_graph_def()
     feed = {'x': np.random.RandomState(0).uniform(-1, 1, [2, 8, 8, 3]).astype(np.float32)}
     config = QuantizeConfig(['x'], [output], [[-1, 8, 8, 3]], calib_iter=1, output_dir=str(tmp_path))
-    with open(quantize_frozen(graph_def, lambda step: feed, config), 'rb') as stream:
-        model = tf.GraphDef.FromString(stream.read())
+    model = read_graph(quantize_frozen(graph_def, lambda step: feed, config))
     expected, found, _ = both(model, ['x'], [output + '/aquant'], feed)
     assert 'BatchToSpaceND' in output and np.array_equal(expected, found)
 

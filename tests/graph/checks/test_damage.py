@@ -1,4 +1,4 @@
-"""Each kind of damage is named with its node, TensorFlow does not take it either, and no graph that it takes is refused."""
+"""Each kind of damage is reported with its node; TensorFlow refuses it, too; no graph that it accepts is refused."""
 import os
 import random
 
@@ -69,11 +69,11 @@ DAMAGE = [
     ('two nodes', _set(lambda g: _node(g, 'both'), 'name', 'conv'), "Two nodes in the graph have the name 'conv'"),
     ('no node', _read('conv', 'x', 'wights'), "'conv' in the graph reads 'wights', which is not in the graph"),
     ('no control node', _read('conv', 'x', 'weights', '^nobody'), "'conv' .*reads '\\^nobody', which is not in the graph"),
-    ('no reference', _read('conv', 'x:a', 'weights'), "'conv' .*reads 'x:a', which is no reference"),
-    ('two indices', _read('conv', 'x:0:0', 'weights'), "'conv' .*reads 'x:0:0', which is no reference"),
-    ('negative index', _read('conv', 'x:-1', 'weights'), "'conv' .*reads 'x:-1', which is no reference"),
-    ('nothing', _read('conv', '', 'weights'), "'conv' .*reads '', which is no reference"),
-    ('huge index', _read('conv', 'x:99999999999', 'weights'), "'conv' .*reads 'x:99999999999', which is no reference"),
+    ('no reference', _read('conv', 'x:a', 'weights'), "'conv' .*reads 'x:a', which is not a reference"),
+    ('two indices', _read('conv', 'x:0:0', 'weights'), "'conv' .*reads 'x:0:0', which is not a reference"),
+    ('negative index', _read('conv', 'x:-1', 'weights'), "'conv' .*reads 'x:-1', which is not a reference"),
+    ('nothing', _read('conv', '', 'weights'), "'conv' .*reads '', which is not a reference"),
+    ('huge index', _read('conv', 'x:99999999999', 'weights'), "'conv' .*reads 'x:99999999999', which is not a reference"),
     ('no such output', _read('concat', 'split:2', 'split', 'concat/axis'), "reads 'split:2'; that node has 2 outputs"),
     ('control first', _read('conv', '^x', 'x', 'weights'), "'conv' .*has a control input before the last of its inputs"),
     ('one input', _read('conv', 'x'), "'conv' .*reads 1 tensors; the op Conv2D with its attrs has 2 inputs"),
@@ -94,24 +94,24 @@ DAMAGE = [
     ('cycle', _read('conv', 'concat', 'weights'), "The node '(conv|split|concat)' in the graph depends on itself"),
     ('cycle of controls', _read('weights', '^concat'), "The node '(weights|conv|split|concat)' in the graph depends on itself"),
     ('axis', lambda g: _tensor(g, 'concat/axis').int_val.__setitem__(0, 2**31 - 1), "'concat' .*along the axis 2147483647"),
-    ('colocation', _attr('conv', '_class', list=tf.AttrValue.ListValue(s=[b'loc:@w\xaf'])), "'conv' .*of b'loc:@w.*no text"),
+    ('colocation', _attr('conv', '_class', list=tf.AttrValue.ListValue(s=[b'loc:@w\xaf'])), "'conv' .*of b'loc:@w.*not text"),
     ('function', _read('half', '^x'), "'half' .*reads 0 tensors; the op Half with its attrs has 1 inputs"),
     ('call', _read('double', '^x'), "'double' .*reads 0 tensors; .* has 1 inputs"),
 ]
-# TensorFlow finds these, or aborts the process, when it needs the value.
+# TensorFlow finds these, or aborts, when it needs the value.
 CONSTANTS = [
-    ('type of a constant', _attr('numbers', 'dtype', type=9), "The constant 'numbers' .*has a value of another type"),
-    ('content', _set(lambda g: _tensor(g, 'numbers'), 'tensor_content', b'1234567'), "'numbers' .*another size than its shape"),
-    ('more sizes', _set(lambda g: _tensor(g, 'numbers').tensor_shape.dim[0], 'size', 3), r"'numbers' .*than its shape, \[3\]"),
-    ('more values', lambda g: _tensor(g, 'weights').float_val.extend([1.] * 108), "'weights' .*of another size than its shape"),
-    ('complex', lambda g: _tensor(g, 'complex').dcomplex_val.extend([1.] * 2), "'complex' .*of another size than its shape"),
+    ('type of a constant', _attr('numbers', 'dtype', type=9), "The constant 'numbers' .*has a value whose type is not"),
+    ('content', _set(lambda g: _tensor(g, 'numbers'), 'tensor_content', b'1234567'), "'numbers' .*size does not fit its shape"),
+    ('more sizes', _set(lambda g: _tensor(g, 'numbers').tensor_shape.dim[0], 'size', 3), r"'numbers' .*fit its shape, \[3\]"),
+    ('more values', lambda g: _tensor(g, 'weights').float_val.extend([1.] * 108), "'weights' .*size does not fit its shape"),
+    ('complex', lambda g: _tensor(g, 'complex').dcomplex_val.extend([1.] * 2), "'complex' .*size does not fit its shape"),
     ('negative size', _set(lambda g: _tensor(g, 'numbers').tensor_shape.dim[0], 'size', -1), "'numbers' .*without a shape"),
     ('no shape', _set(lambda g: _tensor(g, 'weights').tensor_shape, 'unknown_rank', True), "'weights' .*without a shape"),
 ]
 
 
-def _tensorflow_takes(graph_def):
-    """Whether TensorFlow imports the graph; in a process of its own, which some damage ends."""
+def _tensorflow_accepts(graph_def):
+    """Whether TensorFlow imports the graph, tried in a child process, because some damage aborts it."""
     child = os.fork()
     if not child:
         try:
@@ -124,7 +124,7 @@ def _tensorflow_takes(graph_def):
     return os.waitpid(child, 0)[1] == 0
 
 
-def test_a_sound_graph_is_taken():
+def test_a_sound_graph_is_accepted():
     graph_def = _graph_def()
     _node(graph_def, 'conv').attr['explicit_paddings'].CopyFrom(tf.AttrValue())  # an empty list, too
     empty = graph_def.node.add(name='empty', op='Const')
@@ -132,7 +132,7 @@ def test_a_sound_graph_is_taken():
     empty.attr['value'].tensor.tensor_shape.dim.add(size=0)
     empty.attr['value'].tensor.float_val.append(0)  # as TensorFlow's tf.zeros
     check_nodes(graph_def)
-    assert _tensorflow_takes(graph_def)
+    assert _tensorflow_accepts(graph_def)
 
 
 @pytest.mark.parametrize('name, damage, message', DAMAGE + CONSTANTS)
@@ -142,21 +142,28 @@ def test_damage(name, damage, message):
     with pytest.raises(errors.QuantizeError, match=message) as caught:
         check_nodes(graph_def)
     assert caught.value.code == errors.UNSUPPORTED_GRAPH and caught.value.detail.endswith('; export the graph anew.')
-    assert (name, damage, message) in CONSTANTS or not _tensorflow_takes(graph_def)
+    assert (name, damage, message) in CONSTANTS or not _tensorflow_accepts(graph_def)
 
 
 @pytest.mark.parametrize('damage, message', [
     (_attr('concat', 'N', i=2**31 - 1), "'concat' in the graph has 2147483647 inputs by its attrs, more than 65536"),
     (_attr('split', 'num_split', i=2**31 - 1), "'split' in the graph has 2147483647 outputs by its attrs, more than 65536"),
     (_set(lambda g: _tensor(g, 'weights').tensor_shape.dim[0], 'size', 2**40), "'weights' .* has a value of .* bytes")])
-def test_what_would_take_all_time_or_memory(damage, message):
+def test_damage_that_would_take_unbounded_time_or_memory(damage, message):
     graph_def = _graph_def()
     damage(graph_def)
     with pytest.raises(errors.QuantizeError, match=message):
         check_nodes(graph_def)
 
 
-def test_ops_that_tensorflow_does_not_have():
+def test_a_node_downstream_of_a_cycle_is_not_the_one_that_is_named():
+    waits = {'first': '^second', 'second': '^a', 'a': '^b', 'b': '^a'}
+    nodes = [tf.NodeDef(name=name, op='NoOp', input=[reference]) for name, reference in waits.items()]
+    with pytest.raises(errors.QuantizeError, match="The node '(a|b)' in the graph depends on itself"):
+        check_nodes(tf.GraphDef(node=nodes))
+
+
+def test_ops_unknown_to_tensorflow():
     graph_def = _graph_def()
     graph_def.node.add(name='own', op='OpOfAUser', input=['conv:0', '^x'])
     graph_def.node.add(name='reader', op='Relu', input=['own:7']).attr['T'].type = 1
@@ -166,7 +173,7 @@ def test_ops_that_tensorflow_does_not_have():
         check_nodes(graph_def, 'the model')
 
 
-def test_nothing_is_refused_that_tensorflow_takes():
+def test_no_graph_that_tensorflow_accepts_is_refused():
     refused = 0
     for seed in range(60):
         graph_def = _graph_def()
@@ -176,12 +183,12 @@ def test_nothing_is_refused_that_tensorflow_takes():
         except errors.QuantizeError as error:
             refused += 1
             if 'The constant' not in error.detail and 'by its attrs' not in error.detail:
-                assert not _tensorflow_takes(graph_def), 'seed {}: {}'.format(seed, error)
+                assert not _tensorflow_accepts(graph_def), 'seed {}: {}'.format(seed, error)
     assert 12 < refused < 54
 
 
 def test_fix_neurons_that_lack_attrs():
-    """Old quantizers wrote them; `update` adds what is missing."""
+    """Other quantizers write them; `update` adds the attrs."""
     ops.load_library()
     graph_def = _graph_def()
     graph_def.node.add(name='aquant', op='FixNeuron', input=['conv'])

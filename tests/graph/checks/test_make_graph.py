@@ -1,4 +1,4 @@
-"""A graph that TensorFlow does not take is refused with the name of the node, and does not take the process down."""
+"""A graph that TensorFlow refuses raises an error with the name of the node, and does not end the process."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -19,7 +19,7 @@ def test_makes_the_graph():
         np.testing.assert_array_equal(session.run('slice:0', {'x:0': np.arange(12.).reshape(2, 6)}), [[1]])
 
 
-def test_what_tensorflow_says_names_the_node():
+def test_an_error_of_tensorflow_names_the_node():
     """Only the shape function of the op knows that a size is missing."""
     graph_def = _graph_def()
     begin = next(node for node in graph_def.node if node.name == 'begin').attr['value'].tensor

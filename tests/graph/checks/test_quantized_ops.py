@@ -1,4 +1,4 @@
-"""Which graphs count as quantized already, and what is said of them, in every way in."""
+"""Graphs that count as quantized already, and the error at each entry point."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -28,6 +28,17 @@ def test_the_ops():
     assert quantizing_nodes(view, view.names) == {op: [op] for op in OTHERS}
 
 
+@pytest.mark.parametrize('inner', ['QuantizeV2', 'Relu'])
+def test_functions_that_functions_call(inner):
+    graph_def = tf.GraphDef(node=[tf.NodeDef(name='call', op='outer'), tf.NodeDef(name='relu', op='Relu')])
+    for name, op in (('outer', 'inner'), ('inner', inner)):
+        function = graph_def.library.function.add()
+        function.signature.name = name
+        function.node_def.add(name='node', op=op)
+    view = GraphView(graph_def)
+    assert quantizing_nodes(view, view.names) == ({'QuantizeV2': ['call']} if inner == 'QuantizeV2' else {})
+
+
 def fake(x, name):
     return tf.quantization.fake_quant_with_min_max_vars(x, -1.0, 1.0, name=name)
 
@@ -41,14 +52,14 @@ def in_function(x, name):
     return result
 
 
-def build(before=None, weights=None, after=None, behind=None):
+def build(before=None, weights=None, after=None, later=None):
     x = tf.placeholder(tf.float32, [None, 4, 4, 3], name='x')
     x = tf.identity(before(x, 'odd') if before else x, 'in')
     w = tf.constant(np.random.RandomState(0).normal(0, .3, (1, 1, 3, 2)), tf.float32, name='w')
     y = tf.nn.relu(tf.nn.conv2d(x, weights(w, 'odd') if weights else w, 1, 'SAME'))
     y = tf.identity(after(y, 'odd') if after else y, 'out')
-    if behind:
-        behind(y, 'odd')
+    if later:
+        later(y, 'odd')
 
 
 def graph_def(**parts):
@@ -72,7 +83,7 @@ def images(step):
     ids=['quantize', 'convert', 'sensitivity', 'load'])
 @pytest.mark.parametrize('parts', [dict(weights=fake), dict(after=fake), dict(after=in_function)],
                          ids=['weights', 'value', 'function'])
-def test_what_is_rounded_in_the_range_is_refused(tmp_path, way, parts):
+def test_ops_in_the_range_must_not_quantize(tmp_path, way, parts):
     with pytest.raises(errors.QuantizeError) as raised:
         way(graph_def(**parts), config(tmp_path))
     assert raised.value.code == errors.ALREADY_QUANTIZED
@@ -80,8 +91,8 @@ def test_what_is_rounded_in_the_range_is_refused(tmp_path, way, parts):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_rounded_before_and_behind_the_range_stays(tmp_path):
-    assert quantize_frozen(graph_def(before=fake, behind=fake), images, config(tmp_path), effort='fast')
+def test_ops_outside_of_the_range_may_quantize(tmp_path):
+    assert quantize_frozen(graph_def(before=fake, later=fake), images, config(tmp_path), effort='fast')
 
 
 def test_a_live_graph(tmp_path):

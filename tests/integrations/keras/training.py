@@ -123,3 +123,9 @@ def assert_equal_training(losses, state, expected):
     for name, value in expected[1].items():
         np.testing.assert_allclose(state[0][name], value, rtol=1e-5, atol=1e-6, err_msg=name)
     np.testing.assert_array_equal(state[1], expected[2])
+
+
+def dense():
+    """A model that is quantized in little time."""
+    inputs = keras.Input([4], name='features')
+    return keras.Model(inputs, layers.Dense(3, name='dense')(inputs))

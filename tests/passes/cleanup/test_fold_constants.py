@@ -5,7 +5,8 @@ import tensorflow.compat.v1 as tf
 from tests.passes.checking import apply_and_run, config, nodes, ops, value_of, values
 from tests.passes.folded_networks import graph_of, inputs_of
 from vai_q_tf.graph.view import SOURCE_NODES
-from vai_q_tf.passes.cleanup.fold_constants import fold_constants, fold_parameters
+from vai_q_tf.passes.cleanup.fold_constants import evaluate_folded, fold_constants, fold_parameters
+from vai_q_tf.passes.folding.fold_batch_norms import fold_batch_norms
 
 
 def _fold(build, *protected, a_pass=fold_constants):
@@ -78,6 +79,16 @@ def test_large_results_of_small_constants_stay_unless_they_are_weights():
         tf.add(tf.reduce_sum(x) + tf.reduce_sum(big * tf.reduce_sum(x)), tf.reduce_sum(tf.matmul(x, w)), name='out')
     result = nodes(_fold(build))
     assert result['big'].op == 'Fill' and result['w'].op == 'Const'
+
+
+def test_folded_parameters_are_evaluated_whatever_their_size():
+    def build():
+        x = tf.placeholder(tf.float32, [None, 1], name='x')
+        y = tf.matmul(x, tf.constant(0.5, shape=[1, 2700000]))
+        tf.identity((y + 1.0) * 2.0, name='out')
+    protected = frozenset(['x', 'out'])
+    result = evaluate_folded(fold_batch_norms(graph_of(build), protected, config()), protected, config())
+    assert ops(result) == ['BiasAdd', 'Identity', 'MatMul']
 
 
 def test_nodes_whose_evaluation_fails_stay():

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import nodes, ops, run, values
+from tests.passes.checking import nodes, ops, values
 from tests.passes.folded_networks import graph_of, settings
+from tests.support import run
 from vai_q_tf.passes import optimise
 from vai_q_tf.passes.cleanup.remove_dropouts import remove_dropouts
 

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import apply_and_run, nodes, ops, run, values
+from tests.passes.checking import apply_and_run, nodes, ops, values
 from tests.passes.folded_networks import graph_of, inputs_of, optimised, settings
+from tests.support import run
 from vai_q_tf.graph.view import SOURCE_NODES
 from vai_q_tf.passes import optimise
 from vai_q_tf.passes.cleanup.remove_pass_throughs import remove_pass_throughs

@@ -4,8 +4,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 from tensorflow import keras
 
-from tests.passes.checking import ops, run, values
+from tests.passes.checking import ops, values
 from tests.passes.folded_networks import graph_of, optimised, settings
+from tests.support import run
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes import optimise
 from vai_q_tf.passes.cleanup.resolve_switches import resolve_switches
@@ -48,14 +49,15 @@ def test_an_open_condition_stays():
         np.testing.assert_array_equal(run(result, ['out'], feeds)[0], run(graph_def, ['out'], feeds)[0])
 
 
-def test_which_branch_a_merge_took():
+@pytest.mark.parametrize('taken', [False, True])
+def test_which_branch_a_merge_took(taken):
     def build():
         x = _input()
         off, on = tf.raw_ops.Switch(data=x, pred=tf.constant(True))
-        merged, index = tf.raw_ops.Merge(inputs=[off * 2.0, on * 3.0])
-        tf.multiply(merged, tf.cast(index, tf.float32), name='out')
-    result = optimised(graph_of(build))
-    assert 'Merge' not in ops(result)
+        merged, index = tf.raw_ops.Merge(inputs=[off * 2.0, on * 3.0], name='merge')
+        offset = tf.constant(values(4), name='merge/value_index' if taken else None)
+        tf.add(tf.multiply(merged, tf.cast(index, tf.float32)), offset, name='out')
+    assert 'Merge' not in ops(optimised(graph_of(build)))
 
 
 def test_loops_stay():

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import constant_of, frozen, nodes, run, values
+from tests.passes.checking import constant_of, frozen, nodes, values
+from tests.support import run
 from vai_q_tf.graph.view import SOURCE_NODES
 from vai_q_tf.passes.common.changed_parameter import change_parameter, reshape_parameter
 from vai_q_tf.passes.common.rewriter import Rewriter

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import assert_shapes, frozen, nodes, run, value_of, values
+from tests.passes.checking import assert_shapes, frozen, nodes, value_of, values
+from tests.support import run
 from vai_q_tf.passes.common.rewriter import Rewriter
 from vai_q_tf.passes.common.snippets import FOLDED, add_constant, append_multiplier, arithmetic, constant, shaped
 

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import apply, frozen, nodes, run, values
+from tests.passes.checking import apply, frozen, nodes, values
+from tests.support import run
 from vai_q_tf.passes.dpu.adjust_leaky_relu import adjust_leaky_relu
 
 

@@ -4,7 +4,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.combinations import each_value_once
-from tests.passes.checking import apply, frozen, nodes, ops, run, values
+from tests.passes.checking import apply, frozen, nodes, ops, values
+from tests.support import run
 from vai_q_tf.passes.dpu.replace_softmax import replace_softmax
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import apply, config, frozen, nodes, ops, run, values
+from tests.passes.checking import apply, config, frozen, nodes, ops, values
+from tests.support import run
 from vai_q_tf.passes.dpu.scale_average_pools import factor, scale_average_pools
 
 

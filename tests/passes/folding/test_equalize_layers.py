@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import assert_shapes, config, frozen, nodes, ops, run, values
+from tests.passes.checking import assert_shapes, config, frozen, nodes, ops, values
+from tests.support import run
 from vai_q_tf.passes.folding.equalize_layers import equalize_layers, equalize_weights
 
 _RANDOM = np.random.RandomState(3)
@@ -265,6 +266,11 @@ def _shared_bias(x):
     return tf.nn.bias_add(_conv(tf.nn.relu(tf.nn.bias_add(_conv(x, 3, 4, 'a'), bias)), 4, 4, 'b'), bias)
 
 
+def _reshaped_width(x):
+    y = tf.nn.conv2d(tf.transpose(x, [0, 3, 1, 2]), _constant(_uneven(3, 3, 3, 8), 'a'), 1, 'SAME', data_format='NCHW')
+    return tf.matmul(tf.reshape(y, [-1, 8]), _constant(_uneven(8, 4), 'b'))
+
+
 _ENDS = {
     'two_readers': _two_readers,
     'residual': _residual,
@@ -281,6 +287,7 @@ _ENDS = {
     'channels_padded': lambda x: _conv(tf.pad(_conv(x, 3, 6, 'a'), [[0, 0], [0, 0], [0, 0], [1, 0]]), 7, 4, 'b'),
     'pad_value': lambda x: _conv(tf.pad(_conv(x, 3, 6, 'a'), [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=1), 6, 4, 'b'),
     'computed_weights': lambda x: tf.nn.conv2d(_conv(x, 3, 6, 'a'), _constant(_uneven(3, 3, 6, 4), 'w') * 2, 1, 'SAME'),
+    'channels_first': _reshaped_width,
     'one_layer': lambda x: _conv(x, 3, 6, 'a'),
 }
 

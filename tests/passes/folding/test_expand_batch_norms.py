@@ -4,9 +4,11 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.passes import folded_networks
-from tests.passes.checking import apply, config, constant_of, frozen, nodes, ops, run, value_of
+from tests.passes.checking import apply, config, constant_of, frozen, nodes, ops, value_of
 from tests.passes.folded_networks import CHANNELS, graph_of, optimised, settings, vector
+from tests.support import run
 from vai_q_tf import errors
+from vai_q_tf.graph.view import SOURCE_NODES
 from vai_q_tf.passes import optimise
 from vai_q_tf.passes.folding.expand_batch_norms import expand_batch_norms
 
@@ -29,6 +31,9 @@ def test_batch_norm_with_global_normalization(scaled):
     norm.attr['T'].type = tf.float32.as_datatype_enum
     norm.attr['variance_epsilon'].f = 0.01
     norm.attr['scale_after_normalization'].b = scaled
+    expanded = nodes(expand_batch_norms(graph_def, ['x', 'out'], config()))
+    assert expanded['norm/scale'].attr[SOURCE_NODES].list.s == [b'norm/gamma' if scaled else b'norm/variance']
+    assert expanded['norm/offset'].attr[SOURCE_NODES].list.s == [b'norm/beta']
     graph_def.versions.producer = 8  # the last one for which TensorFlow still runs the op
     x = folded_networks.random_input(graph_def)
     after, = run(optimise(graph_def, settings()), ['out'], {'x': x})

@@ -5,9 +5,10 @@ import tensorflow.compat.v1 as tf
 
 from tests.combinations import each_pair_once
 from tests.passes import folded_networks
-from tests.passes.checking import nodes, ops, run, value_of
+from tests.passes.checking import nodes, ops, value_of
 from tests.passes.folded_networks import BIASES, CHANNELS, NORMS, WEIGHTED, graph_of, inputs_of, optimised, vector
-from vai_q_tf.graph.view import SOURCE_NODES, GraphView
+from tests.support import run
+from vai_q_tf.graph.view import REDEFINED, SOURCE_NODES, GraphView
 from vai_q_tf.passes.cleanup.fold_constants import evaluate_folded, fold_constants
 from vai_q_tf.passes.folding.expand_batch_norms import expand_batch_norms
 from vai_q_tf.passes.folding.fold_batch_norms import bias_add_of, fold_batch_norms, fold_of
@@ -210,6 +211,25 @@ def test_sources():
     result = optimised(_network('conv', 'bias_add', 'fused'))
     assert b'norm' in nodes(result)['conv/bias'].attr[SOURCE_NODES].list.s
     assert b'norm/beta' in nodes(result)['conv/biases'].attr[SOURCE_NODES].list.s
+
+
+@pytest.mark.parametrize('build, op, sources', [
+    (lambda y: tf.add(tf.multiply(y, vector(3), name='mul'), vector(4), name='out'), 'BiasAdd', ['mul']),
+    (lambda y: tf.multiply(folded_networks.bias_add(y), vector(3), name='out'), 'BiasAdd', ['conv/bias']),
+    (lambda y: tf.multiply(y, vector(3), name='out'), 'Conv2D', ['conv/op'])])
+def test_a_protected_result(build, op, sources):
+    result = fold_batch_norms(graph_of(lambda: build(folded_networks.conv())), ['x', 'out'], None)
+    out = nodes(result)['out']
+    assert out.op == op and out.attr[SOURCE_NODES].list.s == [source.encode() for source in sources]
+
+
+@pytest.mark.parametrize('norm, redefined', [('factor', {'conv/op', 'conv/back', 'conv/bias'}), ('no_bias', set())])
+def test_ops_with_other_results_are_redefined(norm, redefined):
+    def build():
+        y = folded_networks.bias_left(WEIGHTED['dilated']())
+        tf.nn.relu(getattr(folded_networks, norm)(y), name='out')
+    result = _folded(graph_of(build))
+    assert {name for name, node in nodes(result).items() if REDEFINED in node.attr} == redefined
 
 
 def _in_branch(x, y):

@@ -4,8 +4,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.passes import folded_networks
-from tests.passes.checking import nodes, run
+from tests.passes.checking import nodes
 from tests.passes.folded_networks import CHANNELS, graph_of, vector
+from tests.support import run
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes.common.rewriter import Rewriter
 from vai_q_tf.passes.common.snippets import FOLDED

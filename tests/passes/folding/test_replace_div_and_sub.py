@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import apply, config, constant_of, frozen, nodes, ops, run, values
+from tests.passes.checking import apply, config, constant_of, frozen, nodes, ops, values
+from tests.support import run
 from vai_q_tf.graph.view import SOURCE_NODES
 from vai_q_tf.passes.cleanup.fold_constants import evaluate_folded
 from vai_q_tf.passes.folding.replace_div_and_sub import replace_div_and_sub

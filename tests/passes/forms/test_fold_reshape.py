@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import apply, frozen, nodes, ops, run, value_of, values
+from tests.passes.checking import apply, frozen, nodes, ops, value_of, values
+from tests.support import run
 from vai_q_tf.passes.forms.fold_reshape import fold_reshape
 
 

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import apply, constant_of, frozen, run, values
+from tests.passes.checking import apply, constant_of, frozen, values
+from tests.support import run
 from vai_q_tf.passes.forms.open_batches import open_batches
 
 

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import apply, apply_and_run, constant_of, frozen, nodes, run, values
+from tests.passes.checking import apply, apply_and_run, constant_of, frozen, nodes, values
 from tests.passes.folded_networks import CHANNELS, dilated, graph_of, optimised, vector
+from tests.support import run
 from vai_q_tf.passes.forms.replace_lone_bias_adds import replace_lone_bias_adds
 
 

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import apply, constant_of, frozen, nodes, run, values
+from tests.passes.checking import apply, constant_of, frozen, nodes, values
+from tests.support import run
 from vai_q_tf.passes.forms.reshape_operands import reshape_operands
 
 _OPS = {'Add': tf.add, 'Mul': tf.multiply, 'Maximum': tf.maximum}

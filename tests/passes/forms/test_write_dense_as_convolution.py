@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.passes.checking import apply, config, constant_of, frozen, nodes, ops, run, values
+from tests.passes.checking import apply, config, constant_of, frozen, nodes, ops, values
+from tests.support import run
 from vai_q_tf.passes.cleanup.fold_constants import fold_constants
 from vai_q_tf.passes.common.infer_shapes import infer_shapes
 from vai_q_tf.passes.forms.write_dense_as_convolution import write_dense_as_convolution

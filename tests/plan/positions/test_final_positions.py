@@ -1,4 +1,4 @@
-"""The rules that bring observed positions to what the hardware can compute, against hand-computed and brute-force results."""
+"""Final positions, against results computed by hand and by brute force."""
 import numpy as np
 import pytest
 
@@ -58,7 +58,7 @@ def test_shift_limits(before, after):
 
 
 @pytest.mark.parametrize('before, after', [((12, 16, 12, 11), (12, 16, 12, 12)), ((2, 16, 17, 0), (2, 16, 17, 2))])
-def test_the_original_rule_moves_the_bias_alone(before, after):
+def test_the_output_rule_moves_the_bias_alone(before, after):
     names = ('i', 'w', 'o', 'b')
     plan = _plan(names, [ComputeGroup('conv', 'i', 'w', 'b', 'o', 27)])
     decided = final_positions.decide(plan, _observed(**dict(zip(names, before))), _config(align_rule='output'))
@@ -69,12 +69,12 @@ def test_shift_limits_are_off():
     plan = _plan(['i', 'w', 'o', 'b'], [ComputeGroup('conv', 'i', 'w', 'b', 'o', 27)])
     observed = _observed(i=5, w=10, o=-3, b=POSITION_ZERO)
     decided = final_positions.decide(plan, observed, _config(adjust_shift_cut=0, adjust_shift_bias=0))
-    assert decided == {'i': 5, 'w': 10, 'o': -3, 'b': 15}  # of the products, where a position of zeros has no meaning
+    assert decided == {'i': 5, 'w': 10, 'o': -3, 'b': 15}  # that of the products, because a tensor of zeros has none
 
 
 @pytest.mark.parametrize('reduction, bias', [(27, 24), (9 * 512, 16), (1, 29), (2 ** 20, 13), (0, 13)])
 def test_dynamic_bias_limit_counts_the_products(reduction, bias):
-    """Product position 13: the least shift is ceil(log2(products)) - 16, at most 0."""
+    """Product position 13: the lowest shift is ceil(log2(products)) - 16, at most 0."""
     plan = _plan(['i', 'w', 'o', 'b'], [ComputeGroup('conv', 'i', 'w', 'b', 'o', reduction)])
     decided = final_positions.decide(plan, _observed(i=6, w=7, o=4, b=POSITION_ZERO), _config(adjust_shift_bias=2))
     assert decided['b'] == bias
@@ -85,18 +85,18 @@ def test_dynamic_bias_limit_counts_the_products(reduction, bias):
     (dict(i=6, w=POSITION_ZERO, o=4, b=5), dict(i=6, w=-2, o=4, b=5)),
     (dict.fromkeys('iwob', POSITION_ZERO), dict(i=0, w=0, o=0, b=16)),
 ])
-def test_nothing_but_zeros(before, after):
+def test_tensors_of_zeros(before, after):
     plan = _plan(['i', 'w', 'o', 'b'], [ComputeGroup('conv', 'i', 'w', 'b', 'o')])
     assert final_positions.decide(plan, _observed(**before), _config()) == after
 
 
-def test_zeros_that_are_next_to_nothing():
+def test_zeros_without_neighbours():
     assert final_positions.decide(_plan(['a', _tensor('w', 0)]), _observed(a=POSITION_ZERO, w=POSITION_ZERO), _config()) == {
         'a': 0, 'w': 0}
 
 
 @pytest.mark.parametrize('kind, settings', [('concat', {}), ('pool', {}), ('pool', {'align_pool': 2})])
-def test_zeros_behind_a_weighted_op_take_what_is_aligned_with_them_along(kind, settings):
+def test_zeros_after_a_weighted_op_move_together_with_their_group(kind, settings):
     groups = [ComputeGroup('conv', 'i', 'w', '', 'o'), ComputeGroup('next', 'p', 'v', '', 'q')]
     plan = _plan(['i', 'w', 'o', 'p', 'v', 'q'], groups, [Alignment(kind, 'p', 'p', ('o',), False)])
     observed = dict(_observed(i=6, w=7, v=5, q=3),
@@ -105,7 +105,7 @@ def test_zeros_behind_a_weighted_op_take_what_is_aligned_with_them_along(kind, s
     assert decided == {'i': 6, 'w': 7, 'o': 6, 'p': 3 if settings else 6, 'v': 5, 'q': 3}
 
 
-def test_least_positions():
+def test_lowest_positions():
     plan = _plan([_tensor('gate', min_position=7), _tensor('sum', min_position=0), _tensor('other')])
     assert final_positions.decide(plan, _observed(gate=5, sum=-3, other=-3), _config()) == {'gate': 7, 'sum': 0, 'other': -3}
     assert final_positions.decide(plan, _observed(gate=9, sum=3, other=-3), _config()) == {'gate': 9, 'sum': 3, 'other': -3}
@@ -121,7 +121,7 @@ def _data():
     return {'a': a, 'b': b, 'cat': joined, 'pool': joined.reshape(-1, 3).max(1)}
 
 
-def test_least_error_over_all_that_touch():
+def test_a_group_has_the_least_error_over_all_its_members():
     data = _data()
     plan = _plan(data, alignments=_ALIGNMENTS)
     decided = final_positions.decide(plan, {name: _observe(value) for name, value in data.items()}, _config())
@@ -132,8 +132,8 @@ def test_least_error_over_all_that_touch():
     assert fixed_point.search_position(data['b']) != best
 
 
-def test_of_positions_without_error_the_greatest_is_taken():
-    """As for a tensor on its own: all of -1 to 4 are exact for a relu6 that was 0 or 6."""
+def test_of_positions_without_error_the_highest_is_taken():
+    """As for a single tensor: all positions from -1 to 4 are exact for a relu6 that was 0 or 6."""
     data = dict.fromkeys(_data(), np.float32([0, 6, 6]))
     plan = _plan(data, alignments=_ALIGNMENTS)
     decided = final_positions.decide(plan, {name: _observe(value) for name, value in data.items()}, _config())
@@ -167,7 +167,7 @@ def test_errors_are_measured_where_they_decide(concat, pool, names):
     assert final_positions.measured(plan, _config(align_rule='output')) == set()
 
 
-def test_what_is_moved_has_the_position_of_what_it_was():
+def test_a_moved_tensor_has_the_position_of_its_source():
     plan = _plan(['a', 'flat', 'padded'], alignments=[
         Alignment('move', 'flat', 'flat', ('a',), False), Alignment('move', 'padded', 'padded', ('flat',), False)])
     observed = _observed(a=5, flat=3, padded=POSITION_ZERO)
@@ -184,8 +184,8 @@ def test_output_rule_takes_the_positions_before_each_stage():
 
 def test_output_rule_of_a_shared_input_is_that_of_the_last():
     alignments = (Alignment('concat', 'one', 'one', ('a',), False), Alignment('concat', 'two', 'two', ('a', 'one'), False))
-    decided = final_positions.decide(_plan(['a', 'one', 'two'], alignments=alignments), _observed(a=1, one=2, two=3),
-                           _config(align_rule='output'))
+    decided = final_positions.decide(
+        _plan(['a', 'one', 'two'], alignments=alignments), _observed(a=1, one=2, two=3), _config(align_rule='output'))
     assert decided == {'a': 3, 'one': 3, 'two': 3}
 
 
@@ -213,7 +213,7 @@ def test_a_chosen_position_is_that_of_its_whole_group():
     assert final_positions.decide(plan, observed, _config(), {}) == final_positions.decide(plan, observed, _config())
 
 
-def test_a_chosen_position_goes_before_the_least_error_and_within_the_limits():
+def test_a_chosen_position_replaces_the_least_error_and_keeps_within_the_limits():
     data = np.linspace(-1, 1, 50, dtype=np.float32)
     plan = _plan(['i', 'w', 'o', 'p'], [ComputeGroup('conv', 'i', 'w', '', 'o', 27)], [_concat_of('o', 'p')])
     observed = dict(_observed(i=2, w=3), o=_observe(data), p=_observe(data / 2))
@@ -232,7 +232,7 @@ def test_shared_groups_are_those_of_several_without_results_of_moves():
     assert final_positions.shared(plan, _config(align_rule='output')) == []
 
 
-def test_the_least_error_is_the_smallest_of_equal_ones():
+def test_of_positions_with_the_least_error_the_lowest_is_taken():
     table = np.full(256, 5.0)
     table[128 + 3] = table[128 + 4] = 1
     assert final_positions.least_error(table) == 3

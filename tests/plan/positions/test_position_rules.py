@@ -1,4 +1,4 @@
-"""Whatever was observed, the positions that are decided are those of the hardware: told from its limits alone."""
+"""Decided positions are within the limits of the hardware, whatever was observed; the limits are written out here."""
 import itertools
 import math
 
@@ -64,7 +64,7 @@ def test_decided_positions_are_legal_and_stay(data):
 
 
 def test_no_positions_are_found():
-    """A sum of 1e30 and small values, of which a product is made: the product would need a position below the least one."""
+    """A sum of 1e30 and small values, and its product with x: the product would need a position below the lowest one."""
     tensors = tuple(QuantTensor(name, 'activation', 1, 16, 1, name, ()) for name in ('x', 'c', 'sum', 'product'))
     groups = (OperandGroup('add', 'sum', ('x', 'c'), 'sum'), OperandGroup('mul', 'product', ('sum', 'x'), 'product'))
     plan = QuantPlan((), (), (), tensors, (), (), operand_groups=groups)
@@ -107,7 +107,7 @@ def test_a_shared_weight_does_not_depend_on_the_order_of_theplan_of_activations(
 
 
 @pytest.mark.parametrize('kind, before, after', [
-    ('add', (20, 2, 3), (17, 2, 3)),  # what has bits that nothing keeps gives way, whichever input it is
+    ('add', (20, 2, 3), (17, 2, 3)),  # the operand with bits that nothing keeps gives way, whichever input it is
     ('add', (2, 20, 3), (2, 17, 3)),
     ('add', (20, 22, 3), (18, 22, 3)),  # the sum's steps are those of the lower one
     ('add', (2, 4, 20), (2, 4, 17)),
@@ -131,14 +131,14 @@ def test_operands(kind, before, after):
     assert tuple(decided[name] for name in names) == after
 
 
-def test_the_least_position_of_a_hard_sigmoid_moves_what_it_is_multiplied_with():
+def test_the_lowest_position_of_a_hard_sigmoid_moves_the_other_operand():
     plan = plan_of_activations('x', 'gate', 'y', operand_groups=(OperandGroup('add', 'op', ('x', 'gate'), 'y'),))
     tensors = tuple(tensor._replace(min_position=7) if tensor.name == 'gate' else tensor for tensor in plan.tensors)
     config = QuantizeConfig(['in'], ['out'])
     assert _decide(plan._replace(tensors=tensors), {'x': -12, 'gate': 5, 'y': 1}, config) == {'x': -8, 'gate': 7, 'y': 1}
 
 
-def test_values_inside_of_what_is_computed_together_yield():
+def test_values_inside_a_compute_group_give_way():
     """The products are at 5 + 7 = 12: there `inside`, which is read before the bias, is exact. The result moves the weights."""
     groups = tuple(ComputeGroup('conv', 'x', 'w', bias, output, 27) for bias, output in (('b', 'y'), ('', 'inside')))
     plan = plan_of_activations('x', 'w', 'b', 'inside', 'y')._replace(groups=groups)
@@ -148,7 +148,7 @@ def test_values_inside_of_what_is_computed_together_yield():
     assert _decide(plan, dict(positions, inside=4, y=15), config) == dict(positions, w=10, inside=4, y=15)
 
 
-def test_without_errors_a_group_has_the_least_position_of_its_roots():
+def test_without_errors_a_group_has_the_lowest_position_of_its_roots():
     alignments = (Alignment('move', 'flat', 'flat', ('a',), False), Alignment('concat', 'cat', 'cat', ('flat', 'b'), False),
                   Alignment('pool', 'pool', 'pool', ('cat',), False))
     plan = plan_of_activations('a', 'flat', 'b', 'cat', 'pool', alignments=alignments)

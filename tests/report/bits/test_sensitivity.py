@@ -7,6 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.ptq import checking, networks
+from tests.support import read_graph
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import HALF_AWAY, quantize
@@ -52,10 +53,7 @@ def _costs(result):
 
 @checking.unmeasured()
 def _model(graph_def, input_fn, config):
-    model = tf.GraphDef()
-    with open(quantize_frozen(graph_def, input_fn, config, effort='fast'), 'rb') as file:
-        model.ParseFromString(file.read())
-    return model
+    return read_graph(quantize_frozen(graph_def, input_fn, config, effort='fast'))
 
 
 def _decibels(model, graph_def, output, input_fn, steps):

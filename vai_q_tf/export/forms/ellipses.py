@@ -50,9 +50,9 @@ def _rank(view: GraphView, tensor: str, shapes: OutputShapes) -> Optional[int]:
     return len(known[output_index(tensor)].dim)
 
 
-def _written_out(original: tf.NodeDef, limits: Sequence[np.ndarray], rank: int, taken: Set[str]) -> List[tf.NodeDef]:
+def _written_out(ellipsis: tf.NodeDef, limits: Sequence[np.ndarray], rank: int, taken: Set[str]) -> List[tf.NodeDef]:
     """[the Consts, the StridedSlice]; `limits` are begin, end and strides. Adds the names to `taken`."""
-    node = editor.exact_copy(original)
+    node = editor.exact_copy(ellipsis)
     place = node.attr['ellipsis_mask'].i.bit_length() - 1
     others = [index for index in range(len(limits[0])) if index != place]
     added = rank - sum(not node.attr['new_axis_mask'].i >> index & 1 for index in others)

@@ -8,7 +8,7 @@ from vai_q_tf.graph import graphdef_editor as editor
 
 
 def new_name(name: str, taken: Set[str]) -> str:
-    """`name`, or one made of it that is not in `taken`; adds it to `taken`."""
+    """`name`, with a number if it is in `taken`; adds it to `taken`."""
     unused = editor.unused_name(name, taken)
     taken.add(unused)
     return unused

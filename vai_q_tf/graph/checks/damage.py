@@ -103,7 +103,7 @@ def _check_colocation(node: tf.NodeDef) -> None:
         try:
             value.decode()
         except UnicodeDecodeError:
-            raise _Fault('has an attr \'_class\' of {!r}, which is no text'.format(value)) from None
+            raise _Fault('has an attr \'_class\' of {!r}, which is not text'.format(value)) from None
 
 
 class _naming:
@@ -207,7 +207,7 @@ def _types(args: Iterable[Message], attrs: Mapping[str, tf.AttrValue], what: str
 def _check_constant(tensor: TensorProto, dtype: int) -> None:
     sizes = [dim.size for dim in tensor.tensor_shape.dim]
     if tensor.dtype != dtype:
-        raise _Fault('has a value of another type than the attr dtype')
+        raise _Fault('has a value whose type is not that of the attr dtype')
     if tensor.tensor_shape.unknown_rank or any(size < 0 for size in sizes):
         raise _Fault('has a value without a shape')
     count, item = functools.reduce(operator.mul, sizes, 1), tf.as_dtype(dtype).size
@@ -215,13 +215,13 @@ def _check_constant(tensor: TensorProto, dtype: int) -> None:
         raise _Fault('has a value of {} bytes, more than a graph can hold'.format(count * item))
     given = max(len(getattr(tensor, field)) // (1 + field.endswith('complex_val')) for field in _VALUES)
     if given > max(count, 1) or tensor.tensor_content and len(tensor.tensor_content) != count * item:
-        raise _Fault('has a value of another size than its shape, {}'.format(sizes))
+        raise _Fault('has a value whose size does not fit its shape, {}'.format(sizes))
 
 
 def _parsed(reference: str) -> _Reference:
     match = _REFERENCE.match(reference)
     if not match:
-        raise _Fault('reads {!r}, which is no reference to a node or a tensor'.format(reference))
+        raise _Fault('reads {!r}, which is not a reference to a node or tensor'.format(reference))
     control, name, index = match.groups()
     return name, -1 if control else int(index or 0)
 

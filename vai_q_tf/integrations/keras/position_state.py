@@ -1,7 +1,8 @@
-"""The positions of a rewritten graph as a value that Python code saves and restores, as object-based checkpoints do."""
+"""The positions of a rewritten graph as bytes, for object-based checkpoints and files of weights."""
 import io
 import zipfile
 import zlib
+from typing import Dict, List, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -10,9 +11,11 @@ from vai_q_tf import errors, ops, tf_internal
 from vai_q_tf.qat import checkpoints, graph_record
 from vai_q_tf.qat.averages.average_saveable import saveable_of
 
+_NAMES = ('tensors', 'variables', 'structures')  # the arrays that identify the rows of votes
+
 
 class PositionState(tf.train.experimental.PythonState):
-    """The votes for all positions, averaged weights and the global step, in the session of tf.keras.
+    """The votes for all positions, the averaged weights and the global step, in the session of tf.keras.
 
     Args:
       graph: a live tf.Graph that `create_training_graph` rewrote.
@@ -23,7 +26,7 @@ class PositionState(tf.train.experimental.PythonState):
       track: the bool tf.Tensor that lets positions move.
     """
 
-    def __init__(self, graph, step):
+    def __init__(self, graph: tf.Graph, step: tf.Variable) -> None:
         super().__init__()
         self._identities = graph_record.identities_of_rows(graph)
         self.step = step
@@ -42,7 +45,7 @@ class PositionState(tf.train.experimental.PythonState):
                     tf.placeholder(value.dtype, None, 'vai_q_tf/loaded_average') for value in self._averages.saved]
                 self._load_averages = self._averages.write(self._loaded_averages[0], lambda: self._loaded_averages[1:])
 
-    def serialize(self):
+    def serialize(self) -> bytes:
         """The state as bytes."""
         averages = [] if self._averages is None else self._averages.saved
         (votes, *start), step, averages = tf_internal.keras_session().run(
@@ -54,35 +57,38 @@ class PositionState(tf.train.experimental.PythonState):
                  **({'start': start[0]} if start else {}), **self._named_averages(averages))
         return stream.getvalue()
 
-    def deserialize(self, string_value):
-        """Restores what `serialize` gave, in version 0.1.0 too; tensors that it does not have are left without a vote.
+    def deserialize(self, string_value: bytes) -> None:
+        """Restores bytes of `serialize`, also of version 0.1.0; tensors that they lack get no votes.
 
         Raises:
-          QuantizeError: INVALID_INPUT where it is damaged.
+          QuantizeError: INVALID_INPUT if they are damaged.
         """
         self.load(self.parse(string_value))
 
-    def parse(self, string_value):
-        """{name: array} of what `serialize` gave; raises what `deserialize` raises."""
+    def parse(self, string_value: bytes) -> Dict[str, np.ndarray]:
+        """The argument of `load` for bytes of `serialize`; raises the same as `deserialize`."""
         try:
             with np.load(io.BytesIO(string_value), allow_pickle=False) as stream:
                 saved = {name: stream[name] for name in stream.files}
-            known = [saved[key] for key in ('tensors', 'variables', 'structures') if key in saved or key == 'tensors']
-            votes, start, columns = saved['votes'], saved.get('start'), self._votes.shape[1].value
-            if (votes.shape != (known[0].size, columns) or any(texts.shape != (len(votes),) for texts in known)
-                    or saved['step'].shape != () or start is not None and start.shape != (1, columns)
-                    or not np.isfinite(votes.astype(np.float32)).all()):
-                raise ValueError('it is no table of votes')
+            self._check(saved)
         except (OSError, KeyError, ValueError, TypeError, AttributeError, EOFError, NotImplementedError, zipfile.BadZipFile,
                 zlib.error) as error:
             raise errors.QuantizeError(errors.INVALID_INPUT, 'Damaged positions', 'The quantize positions are damaged ({}). '
                                        'Load other weights.'.format(error)) from error
         return saved
 
-    def load(self, saved):
-        """Restores what `parse` gave."""
-        rows = checkpoints.rows_of(self._identities, *(
-            saved[key].tolist() if key in saved else () for key in ('tensors', 'variables', 'structures')))
+    def _check(self, saved: Dict[str, np.ndarray]) -> None:
+        """Raises some exception if arrays are missing, or their shapes or values impossible."""
+        names = [saved[key] for key in _NAMES if key in saved or key == 'tensors']
+        votes, start, columns = saved['votes'], saved.get('start'), self._votes.shape[1].value
+        if (votes.shape != (names[0].size, columns) or any(texts.shape != (len(votes),) for texts in names)
+                or saved['step'].shape != () or start is not None and start.shape != (1, columns)
+                or not np.isfinite(votes.astype(np.float32)).all()):
+            raise ValueError('it is no table of votes')
+
+    def load(self, saved: Dict[str, np.ndarray]) -> None:
+        """Restores a value of `parse`."""
+        rows = checkpoints.rows_of(self._identities, *(saved[key].tolist() if key in saved else () for key in _NAMES))
         empty = np.zeros(self._votes.shape[1].value, np.float32)
         start = saved['start'] if 'start' in saved else [empty]
         values = [[empty if row is None else saved['votes'][row] for row in rows.values()], start]
@@ -90,14 +96,15 @@ class PositionState(tf.train.experimental.PythonState):
         if self._averages is not None:
             self._load_averages_of(saved)
 
-    def _named_averages(self, values):
+    def _named_averages(self, values: Sequence[np.ndarray]) -> Dict[str, np.ndarray]:
+        """{name: value} of the averages; {} if no step was averaged."""
         return dict(zip(self._average_names(), values)) if values and values[0][0] else {}
 
-    def _average_names(self):
-        return [value.op.name for value in self._averages.saved]
+    def _average_names(self) -> List[str]:
+        return [] if self._averages is None else [value.op.name for value in self._averages.saved]
 
-    def _load_averages_of(self, saved):
-        """Takes over the averages where there are those of all variables; else those of the model are dropped."""
+    def _load_averages_of(self, saved: Dict[str, np.ndarray]) -> None:
+        """Restores the averages if `saved` has those of all variables, else drops the averages of the model."""
         names = self._average_names()
         values = [np.zeros([2], np.int64)] + [np.zeros([0])] * (len(names) - 1)
         if saved.keys() >= set(names):

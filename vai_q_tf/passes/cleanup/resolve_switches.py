@@ -62,7 +62,7 @@ def _logical_conditions(view, order, protected):
 
 
 def _logical_value(view, name, operands):
-    """The value of a node, whose operands have the values `operands`, None if unknown; None if it is unknown itself."""
+    """The value of a node that computes a bool, None if unknown; operands: the values of its inputs, None if unknown."""
     op = view.op(name)
     if op == 'Const':
         value = tf.make_ndarray(view.node(name).attr['value'].tensor)

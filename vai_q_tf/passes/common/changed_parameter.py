@@ -12,7 +12,7 @@ from vai_q_tf.passes.common.rewriter import Rewriter
 
 def change_parameter(rewriter: Rewriter, name: str, index: int, op: str, operands: Iterable[str], end: str,
                      dims: Optional[Sequence[int]] = None, keep: bool = False, **attrs: Any) -> str:
-    """Adds an op that computes a new value of the parameter read by input `index` of the node `name`; returns its name.
+    """Adds an op that changes the parameter which input `index` of the node `name` reads; returns the name of the op.
 
     The op takes the name of the parameter if nothing else reads that, and then reads it as `<parameter>/unfolded`. If
     something else does, it is called `<parameter>/<end>`. `evaluate_folded` replaces it by its value.
@@ -42,7 +42,7 @@ def change_parameter(rewriter: Rewriter, name: str, index: int, op: str, operand
 
 
 def reshape_parameter(rewriter: Rewriter, name: str, index: int, dims: Sequence[int]) -> str:
-    """Reshapes the parameter read by input `index` of the node `name`; see `change_parameter`."""
+    """As `change_parameter`, by a Reshape to the shape `dims`."""
     parameter = node_name(rewriter.view.inputs(name)[index])
     shape = snippets.add_constant(rewriter, parameter + '/shape', np.array(dims, np.int32))
     return change_parameter(rewriter, name, index, 'Reshape', [shape], 'reshaped', dims, Tshape=tf.int32)

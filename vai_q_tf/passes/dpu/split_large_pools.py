@@ -74,7 +74,7 @@ def _write_chain(rewriter, name, axes, shape, windows):
         size = [1, 1, 1, 1]
         for axis, extent in zip(axes, window):
             size[axis] = extent
-        shape = [dim if dim == -1 or extent == 1 else dim // extent for dim, extent in zip(shape, size)]
+        shape = [dim if dim == -1 else dim // extent for dim, extent in zip(shape, size)]
         pool = make_node(view.op(name), name if window is windows[-1] else rewriter.unique(name + '_viti_split'), [data],
                          padding='VALID', T=view.dtype(name), data_format=view.attr(name, 'data_format').s.decode(),
                          ksize=size, strides=size)

@@ -123,9 +123,9 @@ class _Walk:
         link = _affine_link(self._rewriter, name, index, layout, self._static)
         if link:
             return link, layout
-        if not is_first and index == 0 and self._restores(name):
+        if not is_first and self._restores(name):
             return Link(name, _RESTORES), self._layout
-        return Link(name, _STRUCTURAL), layout_after(self._rewriter, name, layout) if index == 0 else None
+        return Link(name, _STRUCTURAL), layout_after(self._rewriter, name, layout)
 
     def _restores(self, name):
         """Whether the node is a Reshape to the shape of the result of the weighted op."""

@@ -16,7 +16,8 @@ def replace_div_and_sub(graph_def: tf.GraphDef, protected: Collection[str], conf
     """The graph in which x / c is x * (1/c), x - c is x + (-c), c - x is x * (-1) + c, and -x is x * (-1); c is a parameter.
 
     Only float32 nodes outside of branches and loops are replaced. The result keeps its name. The product of c - x is
-    `<sub>/negative`, the factors -1 are `.../factor`; `change_parameter` names the parameters. A division by zero stays.
+    `<sub>/negative`, the factors -1 are `.../factor`; for the names of parameters see `change_parameter`. A division by zero
+    stays.
 
     >>> from vai_q_tf.passes.common.examples import print_before_and_after
     >>> print_before_and_after(replace_div_and_sub, lambda x: (5.0 - x) / 4.0)

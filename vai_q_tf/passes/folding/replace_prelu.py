@@ -37,8 +37,8 @@ def replace_prelu(graph_def: tf.GraphDef, protected: Collection[str], config: Qu
 
     A maximum with a single slope from 0 to 1 becomes a LeakyRelu, and so does a sum with the slope of the DPU's. Other maxima
     stay. Other sums become relu(x) + relu(-x) * c: their slopes may be trained, so the form must not depend on the values.
-    Operands that are not in the network yet are `<sum>/positive`, `<sum>/negative`, `<sum>/negative/relu` and
-    `<sum>/negative/mul`; `change_parameter` names c.
+    New operands are `<sum>/positive`, `<sum>/negative`, `<sum>/negative/relu` and `<sum>/negative/mul`; for the name of c see
+    `change_parameter`.
 
     >>> from vai_q_tf.passes.common.examples import print_before_and_after
     >>> print_before_and_after(replace_prelu, lambda x: tf.maximum(0.1 * x, x), attrs=['alpha'])

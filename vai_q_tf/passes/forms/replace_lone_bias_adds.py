@@ -14,8 +14,8 @@ from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 def replace_lone_bias_adds(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
     """The graph with an Add of the same name in place of each BiasAdd that is not right after a weighted op.
 
-    The compiler refuses such BiasAdds. In NCHW they stay if the bias is computed or not float32; `reshape_parameter` names the
-    bias of the others.
+    The compiler refuses such BiasAdds. In NCHW they stay if the bias is computed or not float32; for the name of the reshaped
+    bias see `change_parameter`.
 
     >>> from vai_q_tf.passes.common.examples import print_before_and_after
     >>> print_before_and_after(replace_lone_bias_adds, lambda x: tf.nn.bias_add(tf.nn.relu(x), [1.0, 2.0]), [-1, 2])

@@ -14,7 +14,7 @@ def reshape_operands(graph_def: tf.GraphDef, protected: Collection[str], config:
     """The graph in which parameters of float32 Add, AddV2, Mul and Maximum nodes have one or four dimensions, not three.
 
     [1, 1, C] becomes [C] if the other operand has three dimensions or more; [A, B, C] becomes [1, A, B, C] if that has four.
-    `reshape_parameter` names them; `evaluate_folded` computes them.
+    For their names see `change_parameter`; `evaluate_folded` computes them.
 
     >>> from vai_q_tf.passes.common.examples import print_before_and_after
     >>> print_before_and_after(reshape_operands, lambda x: x * [[[1.0, 2.0]]], [-1, 4, 4, 2])

@@ -28,8 +28,8 @@ def write_dense_as_convolution(graph_def: tf.GraphDef, protected: Collection[str
     """The graph with a Conv2D in place of each MatMul between a Reshape of [N, H, W, C] to rows and one back to [N, H, W, K].
 
     TensorFlow and Keras write dense layers like that. The Conv2D has the name of the MatMul, or that of the last Reshape if
-    this is protected; `reshape_parameter` names the weights, [1, 1, C, K]. A layer with a batch norm or a factor stays, since
-    training normalises the result of the MatMul.
+    this is protected; for the name of the weights, [1, 1, C, K], see `change_parameter`. A layer with a batch norm or a factor
+    stays, since training normalises the result of the MatMul.
 
     >>> from vai_q_tf.passes.common.examples import print_before_and_after
     >>> def dense(x):
@@ -57,10 +57,10 @@ def _match(rewriter, name):
     view = rewriter.view
     if view.op(name) != 'MatMul' or name in rewriter.protected or len(view.consumers(name)) != 1:
         return None
-    before, (after, index) = view.inputs(name)[0], view.consumers(name)[0]
-    if view.attr(name, 'transpose_a').b or view.attr(name, 'transpose_b').b or view.op(before) != 'Reshape':
+    before, (after, _) = view.inputs(name)[0], view.consumers(name)[0]
+    if view.attr(name, 'transpose_a').b or view.attr(name, 'transpose_b').b:
         return None
-    if view.op(after) != 'Reshape' or index != 0:
+    if view.op(before) != 'Reshape' or view.op(after) != 'Reshape':
         return None
     return _Dense(name, after, _untransposed(rewriter, view.inputs(before)[0]))
 

@@ -130,8 +130,8 @@ class _Mean:
         shape = tf.TensorShape(variable.get_attr('shape'))
         self._empty: Union[tf.TensorShape, List[int]] = shape if is_part else [0]
         with self._placed():
-            self.handle = tf.raw_ops.VarHandleOp(dtype=self.dtype, shape=shape, shared_name=mean_name(variable.name),
-                                                 name=mean_name(variable.name))
+            self.handle: tf.Tensor = tf.raw_ops.VarHandleOp(
+                dtype=self.dtype, shape=shape, shared_name=mean_name(variable.name), name=mean_name(variable.name))
 
     @contextlib.contextmanager
     def _placed(self) -> Iterator[None]:

@@ -1,44 +1,44 @@
-"""Which of the losses that a program differentiates is the one that trains the network, so that a term can be added to it."""
+"""Finds the loss that trains a network among those that a program differentiates, so that a term can be added to it."""
+from typing import Collection, FrozenSet, Iterable, Optional, Sequence, Set
+
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.traits import PASS_THROUGH_OPS
 
-_ALTERNATIVE = 'Add vai_q_tensorflow.distillation_loss to the loss in the model function in place of it.'
+_ALTERNATIVE = 'Add vai_q_tensorflow.distillation_loss to the loss in the model function instead.'
 
 
 class RangeLoss:
-    """Is told of each call of tf.gradients, and finds the loss that trains the network. There has to be one and no other.
+    """Finds the one loss that trains the network, given each call of tf.gradients.
 
     Args:
       variables: names of the variables of the network.
-
-    Attributes:
-      found: whether it was found.
     """
 
-    def __init__(self, variables):
+    def __init__(self, variables: Iterable[str]) -> None:
         self._variables = frozenset(variables)
-        self._losses = None
-        self._trained = set()
+        self._losses: FrozenSet[str] = frozenset()
+        self._trained: Set[str] = set()
 
     @property
-    def found(self):
-        return self._losses is not None
+    def found(self) -> bool:
+        """Whether a call trained the network."""
+        return bool(self._losses)
 
-    def trains(self, losses, seeds, variables):
-        """Whether a call of tf.gradients trains the network; then the term belongs to what it differentiates.
+    def trains(self, losses: Sequence[tf.Tensor], seeds: Sequence[Optional[tf.Tensor]], variables: Iterable[str]) -> bool:
+        """Whether a call of tf.gradients trains the network, so that the term has to be added to its losses.
 
-        Several calls may do so where each trains other variables by the same loss, as several optimizers do.
+        Several calls may train it if each trains other variables by the same loss, as several optimizers do.
 
         Args:
           losses: the tf.Tensors that it differentiates, one loss or the parts of a sum.
-          seeds: the tf.Tensors of their gradients that it starts from; None for ones.
-          variables: names of what it differentiates by.
+          seeds: the gradients of the losses that it starts from; None for ones.
+          variables: names of the variables that it differentiates with respect to.
 
         Raises:
-          QuantizeError: UNSUPPORTED_GRAPH where another loss trains the network as well, or one that is multiplied by a factor.
+          QuantizeError: UNSUPPORTED_GRAPH if another loss trains the network as well, or the loss is multiplied by a factor.
         """
         trained = self._variables.intersection(variables)
         if not trained:
@@ -56,30 +56,31 @@ class RangeLoss:
                                'scales it for gradients of few bits, cannot be told'.format(_shown(names)))
         return True
 
-    def require_found(self):
-        """Raises a QuantizeError where no call trained the network."""
+    def require_found(self) -> None:
+        """Raises a QuantizeError if no call trained the network."""
         if not self.found:
             raise _not_evident('no gradient trains a variable of the network')
 
-    def _is_scaled(self, loss):
+    def _is_scaled(self, loss: tf.Tensor) -> bool:
         op = loss.op
         while op.type in PASS_THROUGH_OPS:
             op = op.inputs[0].op
         return op.type == 'Mul' and not all(self._depends(factor) for factor in op.inputs)
 
-    def _depends(self, tensor):
+    def _depends(self, tensor: tf.Tensor) -> bool:
+        """Whether a tensor depends on a variable of the network."""
         upstream = reach([tensor.op], lambda op: [operand.op for operand in op.inputs])
         return any(op.name in self._variables for op in upstream)
 
 
-def _is_one(seed):
+def _is_one(seed: tf.Tensor) -> bool:
     return seed.op.type == 'Fill' and tf.get_static_value(seed.op.inputs[1]) == 1
 
 
-def _shown(names):
+def _shown(names: Collection[str]) -> str:
     return ' + '.join(repr(name) for name in sorted(names))
 
 
-def _not_evident(what):
+def _not_evident(what: str) -> errors.QuantizeError:
     return errors.QuantizeError(
         errors.UNSUPPORTED_GRAPH, 'Distillation', 'Distillation adds a term to the loss, and {}. {}'.format(what, _ALTERNATIVE))

@@ -1,11 +1,11 @@
-"""Gives a training graph that has its gradients already those of the quantized network instead.
+"""Replaces the gradients in a training graph by those of the quantized network.
 
-What TensorFlow's optimizers, clipping, scaling and accumulation read of a call of tf.gradients is the gradient of a variable.
-`Gradients` differentiates the float network a second time to see which tensor that is: the one that is computed alike. Once
-the network is rewritten it is differentiated again, and what read the old gradient of a variable reads the new one. The old
-gradients are then read by nothing, so they no longer run.
+Optimizers, clipping, scaling and accumulation read gradients of variables from a call of tf.gradients. `Gradients`
+differentiates the float network a second time to find out which tensors these are: those with equal computations. Once the
+network is rewritten it is differentiated again, and readers of the old gradient of a variable read the new one. No op reads the
+old gradients any more, so they do not run.
 """
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Collection, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -15,63 +15,100 @@ from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat.gradients import backward
 from vai_q_tf.qat.gradients.range_loss import RangeLoss
+from vai_q_tf.types import NodeInput
 
 ALTERNATIVES = ('Call CreateQuantizeTrainingGraph in the model function before the optimizer, or use QuantizeOptimizer or '
                 'quantize_model_fn.')
+
+Gradient = Union[tf.Tensor, tf.IndexedSlices]
+
+
+class _Wait(NamedTuple):
+    """An op that has another one as a control input."""
+    waiter: tf.Operation
+    awaited: tf.Operation
 
 
 class _Parameter(NamedTuple):
     """A variable whose gradient is read.
 
-    tensor: what is differentiated by, the reference or the handle of the variable.
-    readers: for each tensor of the gradient (three for tf.IndexedSlices) the inputs that read it, as (node, index).
-    waiting: for each of them the ops that wait for the one that makes it, as (waiting op, op waited for).
+    tensor: the tensor to differentiate with respect to, the reference or the handle of the variable.
+    readers: the inputs that read each tensor of the gradient (three for tf.IndexedSlices).
+    waiting: the ops that wait for the op of each of them.
     """
     tensor: tf.Tensor
-    readers: Tuple[List[Tuple[str, int]], ...]
-    waiting: Tuple[List[Tuple[tf.Operation, tf.Operation]], ...]
+    readers: Tuple[List[NodeInput], ...]
+    waiting: Tuple[List[_Wait], ...]
 
 
 class _Derivative(NamedTuple):
-    """A call of tf.gradients to be repeated, its parameters, with which options, and what is added to its loss."""
+    """A call of tf.gradients to repeat: its parameters, its options, and the term to add to its loss."""
     call: backward.GradientCall
     parameters: List[_Parameter]
     options: Dict[str, bool]
     term: Optional[tf.Tensor] = None
 
 
+class _Repetition(NamedTuple):
+    """A repeated call of tf.gradients: (variable, its gradient), and the new ops."""
+    call: backward.GradientCall
+    gradients: List[Tuple[tf.Tensor, Gradient]]
+    operations: List[tf.Operation]
+
+
+class _Uses(NamedTuple):
+    """Uses of gradients outside their call of tf.gradients, by the number of the gradient; see backward.Numbering."""
+    readers: Dict[Optional[int], List[NodeInput]]
+    waiting: Dict[Optional[int], List[_Wait]]
+
+
+# {number of a gradient: [(name of its variable, a tensor of the repeated gradient)]}
+_Owners = Dict[Optional[int], List[Tuple[str, tf.Tensor]]]
+
+
 class Gradients:
     """All gradients in a live graph.
 
     Args:
-      graph: the tf.Graph. Nothing that is there is changed, but ops that nothing reads are added.
+      graph: the tf.Graph. Nothing in it is changed, but ops that no other op reads are added.
 
     Attributes:
-      excluded: names of the ops that are no part of the network to rewrite: gradients and all that waits for them.
+      excluded: names of the ops outside the network to rewrite: gradients and all ops that depend on them.
     """
 
-    def __init__(self, graph):
+    def __init__(self, graph: tf.Graph) -> None:
         self._graph = graph
         self._calls = backward.find_calls(graph)
-        self._derivatives = []
+        self._derivatives: List[_Derivative] = []
         self.excluded = backward.downstream(self._calls)
-        self._term = None
+        self._term: Optional[tf.Tensor] = None
 
-    def add(self, term):
-        """Adds the scalar tf.Tensor `term` to the loss that trains what will be quantized; call it before `match`."""
+    def add(self, term: tf.Tensor) -> None:
+        """Adds the scalar `term` to the loss that trains the quantized network; call it before `match`."""
         self._term = term
 
-    def match(self, nodes):
-        """Finds which gradients belong to which variables.
+    def match(self, nodes: Iterable[str]) -> None:
+        """Finds out which gradients belong to which variables.
 
         Args:
           nodes: names of the nodes that will be quantized.
 
         Raises:
-          QuantizeError: GRAPH_HAS_GRADIENTS naming a variable whose gradient cannot be found, or where none is;
-            UNSUPPORTED_GRAPH where it is not evident which loss a term is to be added to.
+          QuantizeError: GRAPH_HAS_GRADIENTS naming a variable whose gradient cannot be found, or if there is no gradient;
+            UNSUPPORTED_GRAPH if it is not evident to which loss the term has to be added.
         """
         nodes = frozenset(nodes)
+        start = len(self._graph.get_operations())
+        repetitions = [self._repeat(call, upstream) for call, upstream in self._calls_of(nodes)]
+        self.excluded |= frozenset(op.name for op in self._graph.get_operations()[start:])
+        numbering = backward.Numbering(self._graph)
+        for repetition in repetitions:
+            self._match_call(repetition, numbering, nodes)
+        if self._term is not None:
+            self._place_term(nodes)
+
+    def _calls_of(self, nodes: FrozenSet[str]) -> List[Tuple[backward.GradientCall, List[tf.Operation]]]:
+        """[(a call that differentiates through any of the nodes, the ops upstream of what it differentiates)]."""
         calls = [(call, upstream) for call, upstream in ((call, _upstream(call.ys)) for call in self._calls)
                  if nodes.intersection(op.name for op in upstream)]
         if not calls:
@@ -79,26 +116,18 @@ class Gradients:
                 errors.GRAPH_HAS_GRADIENTS, 'No gradients',
                 'The graph has no gradients of the network that tf.gradients has made, as the optimizers of tf.train do. '
                 + ALTERNATIVES)
-        start = len(self._graph.get_operations())
-        repeated = [self._repeat(call, upstream) for call, upstream in calls]
-        self.excluded |= frozenset(op.name for op in self._graph.get_operations()[start:])
-        numbering = backward.Numbering(self._graph)
-        for (call, _), (variables, gradients, operations) in zip(calls, repeated):
-            self._match_call(call, list(zip(variables, gradients)), numbering, numbering(operations), nodes)
-        if self._term is not None:
-            self._place_term(nodes)
+        return calls
 
-    def _place_term(self, nodes):
+    def _place_term(self, nodes: FrozenSet[str]) -> None:
         loss = RangeLoss(name for name in nodes if self._graph.get_operation_by_name(name).type in VARIABLE_OPS)
-        for number, (call, parameters, options, _) in enumerate(self._derivatives):
-            # What is differentiated is known by copies.
-            losses = [copy.op.inputs[0] for copy in call.ys]
-            if loss.trains(losses, call.seeds, [parameter.tensor.op.name for parameter in parameters]):
-                self._derivatives[number] = _Derivative(call, parameters, options, self._term)
+        for number, derivative in enumerate(self._derivatives):
+            losses = [copy.op.inputs[0] for copy in derivative.call.ys]
+            variables = [parameter.tensor.op.name for parameter in derivative.parameters]
+            if loss.trains(losses, derivative.call.seeds, variables):
+                self._derivatives[number] = derivative._replace(term=self._term)
         loss.require_found()
 
-    def _repeat(self, call, upstream):
-        """(variables, their gradients, the ops that were made for them) of the call, made once more."""
+    def _repeat(self, call: backward.GradientCall, upstream: Sequence[tf.Operation]) -> _Repetition:
         backward.check_outside_control_flow(call)
         variables = [op.outputs[0] for op in upstream if op.type in VARIABLE_OPS
                      and tf.as_dtype(op.get_attr('dtype')).is_floating]
@@ -108,43 +137,40 @@ class Gradients:
         except LookupError as error:
             raise _unmatched('of {!r} cannot be made again: {}'.format(call.scope, error)) from error
         found = [(variable, gradient) for variable, gradient in zip(variables, gradients) if gradient is not None]
-        return [pair[0] for pair in found], [pair[1] for pair in found], self._graph.get_operations()[start:]
+        return _Repetition(call, found, self._graph.get_operations()[start:])
 
-    def _match_call(self, call, gradients, numbering, new, nodes):
+    def _match_call(self, repetition: _Repetition, numbering: backward.Numbering, nodes: FrozenSet[str]) -> None:
+        """Adds the _Derivative of a call, given its repetition."""
+        call, new = repetition.call, numbering(repetition.operations)
         seeds = {seed.op.name for seed in call.seeds}
         operations = [op for op in call.operations if op.name not in seeds]
-        old = numbering(operations)
-        readers, waiting = _reads(operations, call.members, old)
-        parameters, owners = [], {}
-        for variable, gradient in gradients:
+        uses = _uses(operations, call.members, numbering(operations))
+        parameters: List[_Parameter] = []
+        owners: _Owners = {}
+        for variable, gradient in repetition.gradients:
             tensors = _tensors(gradient)
             numbers = [new.get((tensor.op.name, tensor.value_index)) for tensor in tensors]
-            if not any(number in readers or number in waiting for number in numbers):
+            if not any(number in uses.readers or number in uses.waiting for number in numbers):
                 continue
             for number, tensor in zip(numbers, tensors):
                 owners.setdefault(number, []).append((variable.op.name, tensor))
-            parameters.append(_Parameter(variable, tuple(readers.get(number, []) for number in numbers),
-                                         tuple(waiting.get(number, []) for number in numbers)))
-        known = {pair for number in owners for pair in waiting.get(number, [])}
-        lost = [inputs[0][0] for number, inputs in readers.items() if number not in owners]
-        lost += [waiter.name for pairs in waiting.values() for waiter, op in pairs if (waiter, op) not in known]
+            parameters.append(_Parameter(variable, tuple(uses.readers.get(number, []) for number in numbers),
+                                         tuple(uses.waiting.get(number, []) for number in numbers)))
+        self._check_found(uses, owners)
+        _check_distinct(owners, nodes)
+        if parameters:
+            self._derivatives.append(_Derivative(call, parameters, _options(operations, numbering)))
+
+    def _check_found(self, uses: _Uses, owners: _Owners) -> None:
+        """Raises a QuantizeError if a used gradient belongs to no variable."""
+        known = {wait for number in owners for wait in uses.waiting.get(number, [])}
+        lost = [inputs[0][0] for number, inputs in uses.readers.items() if number not in owners]
+        lost += [wait.waiter.name for waits in uses.waiting.values() for wait in waits if wait not in known]
         if lost:
             raise _unmatched('that node {!r} reads was not found{}'.format(lost[0], self._goal(lost[0])))
-        for number in owners:
-            names = sorted({name for name, _ in owners[number]})
-            different = any(tensor is not owners[number][0][1] for _, tensor in owners[number])
-            if len(names) > 1 and (different or nodes.intersection(names)):
-                raise _unmatched('of the variables {} is computed alike, and may differ when they are quantized'.format(
-                    ' and '.join(map(repr, names))))
-        options = dict(
-            gate_gradients=any('/tuple/control_dependency' in op.name for op in operations),
-            colocate_gradients_with_ops=all('_class' in numbering.nodes[op.name].attr for op in operations
-                                            if tf_internal.forward_op(op) is not None))
-        if parameters:
-            self._derivatives.append(_Derivative(call, parameters, options))
 
-    def _goal(self, reader):
-        """'; it is for variable ...' with the first variable that what `reader` makes of the gradient changes."""
+    def _goal(self, reader: str) -> str:
+        """'; it is for variable ...' with the first variable that changes by the gradient that `reader` reads."""
         stack, seen = [self._graph.get_operation_by_name(reader)], set()
         while stack:
             op = stack.pop(0)
@@ -156,29 +182,53 @@ class Gradients:
                 seen.update(output.consumers())
         return ''
 
-    def renew(self):
-        """Makes what read a gradient read that of the network as it is now; call it when the network is rewritten."""
-        for call, parameters, options, term in self._derivatives:
-            variables = [parameter.tensor for parameter in parameters]
-            gradients = _differentiate(self._graph, call, variables, term, unconnected_gradients='zero', **options)
-            waits = {}
-            for parameter, gradient in zip(parameters, gradients):
-                tensors = _tensors(gradient)
-                if len(tensors) != len(parameter.readers):
-                    raise _unmatched('of the variable {!r} is sparse only before it is quantized'.format(
-                        parameter.tensor.op.name))
-                for tensor, readers, waiting in zip(tensors, parameter.readers, parameter.waiting):
-                    live_editor.reroute(self._graph, readers, tensor)
-                    for waiter, old in waiting:
-                        was, now = waits.setdefault(waiter, (set(), set()))
-                        was.add(old)
-                        now.add(tensor.op)
-            for waiter, (was, now) in waits.items():
-                live_editor.replace_control_inputs(waiter, was, now)
+    def renew(self) -> None:
+        """Makes readers of a gradient read that of the current network; call it once the network is rewritten."""
+        for derivative in self._derivatives:
+            parameters = derivative.parameters
+            gradients = _differentiate(
+                self._graph, derivative.call, [parameter.tensor for parameter in parameters], derivative.term,
+                unconnected_gradients='zero', **derivative.options)
+            self._reroute(parameters, gradients)
+
+    def _reroute(self, parameters: Sequence[_Parameter], gradients: Sequence[Gradient]) -> None:
+        waits: Dict[tf.Operation, Tuple[Set[tf.Operation], Set[tf.Operation]]] = {}  # {waiter: (old ops, new ops)}
+        for parameter, gradient in zip(parameters, gradients):
+            tensors = _tensors(gradient)
+            if len(tensors) != len(parameter.readers):
+                raise _unmatched('of the variable {!r} is sparse only before it is quantized'.format(
+                    parameter.tensor.op.name))
+            for tensor, readers, waiting in zip(tensors, parameter.readers, parameter.waiting):
+                live_editor.reroute(self._graph, readers, tensor)
+                for waiter, old in waiting:
+                    was, now = waits.setdefault(waiter, (set(), set()))
+                    was.add(old)
+                    now.add(tensor.op)
+        for waiter, (was, now) in waits.items():
+            live_editor.replace_control_inputs(waiter, was, now)
 
 
-def _differentiate(graph, call, variables, term=None, **options):
-    # The gradients of loops find those that belong together by the beginning of this name.
+def _check_distinct(owners: _Owners, nodes: FrozenSet[str]) -> None:
+    """Raises a QuantizeError if variables have one gradient now and may have different ones once `nodes` are quantized."""
+    for owned in owners.values():
+        names = sorted({name for name, _ in owned})
+        different = any(tensor is not owned[0][1] for _, tensor in owned)
+        if len(names) > 1 and (different or nodes.intersection(names)):
+            raise _unmatched('of the variables {} is computed alike, and may differ when they are quantized'.format(
+                ' and '.join(map(repr, names))))
+
+
+def _options(operations: Sequence[tf.Operation], numbering: backward.Numbering) -> Dict[str, bool]:
+    """The options with which tf.gradients created the ops."""
+    return dict(
+        gate_gradients=any('/tuple/control_dependency' in op.name for op in operations),
+        colocate_gradients_with_ops=all('_class' in numbering.nodes[op.name].attr for op in operations
+                                        if tf_internal.forward_op(op) is not None))
+
+
+def _differentiate(graph: tf.Graph, call: backward.GradientCall, variables: Sequence[tf.Tensor],
+                   term: Optional[tf.Tensor] = None, **options: Union[bool, str]) -> List[Optional[Gradient]]:
+    # TensorFlow finds the gradients of a loop that belong together by the beginning of this name.
     with live_editor.with_placement_of(graph, call.seeds[0]):
         ys, seeds = list(call.ys), list(call.seeds)
         if term is not None:
@@ -187,37 +237,35 @@ def _differentiate(graph, call, variables, term=None, **options):
         return tf.gradients(ys, variables, grad_ys=seeds, name='vai_q_tf/gradients', **options)
 
 
-def _tensors(gradient):
+def _tensors(gradient: Gradient) -> List[tf.Tensor]:
     if isinstance(gradient, tf.IndexedSlices):
         return [tensor for tensor in (gradient.values, gradient.indices, gradient.dense_shape) if tensor is not None]
     return [gradient]
 
 
-def _upstream(tensors):
+def _upstream(tensors: Iterable[tf.Tensor]) -> List[tf.Operation]:
     """The ops that `tensors` depend on through data, in the order of creation."""
     found = reach([tensor.op for tensor in tensors], lambda op: [tensor.op for tensor in op.inputs])
     return sorted(found, key=tf_internal.creation_number)
 
 
-def _reads(operations, members, numbers):
-    """What else than `members` reads the outputs of `operations` ({number: [(node, input index)]}), and what waits for them.
-
-    The latter is {number: [(waiting op, op waited for)]}.
-    """
-    readers, waiting = {}, {}
+def _uses(operations: Sequence[tf.Operation], members: Collection[str], numbers: backward.Numbers) -> _Uses:
+    """The _Uses of `operations` by other ops than `members`."""
+    uses = _Uses({}, {})
     for op in operations:
         for output in op.outputs:
             outside = [(node, index) for node, index in live_editor.consumers(output) if node not in members]
             if outside:
-                readers.setdefault(numbers[op.name, output.value_index], []).extend(outside)
+                uses.readers.setdefault(numbers[op.name, output.value_index], []).extend(outside)
         for waiter in tf_internal.waiting_ops(op):
             if waiter.name not in members:
-                for number in {numbers[op.name, index] for index in range(len(op.outputs))} or {None}:
-                    waiting.setdefault(number, []).append((waiter, op))
-    return readers, waiting
+                ends: Set[Optional[int]] = {numbers[op.name, index] for index in range(len(op.outputs))}
+                for number in ends or {None}:
+                    uses.waiting.setdefault(number, []).append(_Wait(waiter, op))
+    return uses
 
 
-def _unmatched(what):
+def _unmatched(what: str) -> errors.QuantizeError:
     return errors.QuantizeError(
         errors.GRAPH_HAS_GRADIENTS, 'Cannot match',
         'The graph already has gradients, and the gradient {}. {}'.format(what, ALTERNATIVES))

@@ -1,26 +1,28 @@
-"""What in a live graph has to read other tensors, once the ops of the optimised network are there."""
-from typing import Dict, List, NamedTuple, Tuple
+"""Inputs of a live graph that have to read other tensors, once the ops of the optimised network are there.
+
+Tests: tests/qat/live/test_live_network.py.
+"""
+from typing import Dict, Iterator, List, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.view import normalise
 from vai_q_tf.passes.common.parameters import static_nodes
+from vai_q_tf.patterns.graph_range import GraphRange
+from vai_q_tf.qat.live.live_network import LiveNetwork, Reroute
 
 
 class Rewiring(NamedTuple):
-    """inputs: [((live node, input index) of each input that is to be re-pointed, the tf.Tensor that it is to read)].
-
-    replaced: {name of a tf.Tensor of the float graph: the tf.Tensor that is read in its place}.
-    """
-    inputs: List[Tuple[List[Tuple[str, int]], tf.Tensor]]
+    """The Reroutes to a network, and {name of a tf.Tensor of the float graph: the tf.Tensor that is read instead}."""
+    reroutes: List[Reroute]
     replaced: Dict[str, tf.Tensor]
 
 
-def find_rewiring(network, graph_range):
-    """The Rewiring of the live graph to a LiveNetwork, whose ops are made on the way.
+def find_rewiring(network: LiveNetwork, graph_range: GraphRange) -> Rewiring:
+    """The Rewiring of the live graph to a LiveNetwork; adds the ops of the network that do not exist yet.
 
-    All that reads a tensor of the float network, inside and outside of the range, reads what has its place, quantized if it is.
-    What goes on with the unquantized tensor, such as the addition of a bias, is left alone.
+    All readers of a tensor of the float network, inside and outside the range, read the tensor that replaces it, quantized if
+    that is. Readers that need the unquantized tensor, such as the addition of a bias, are not rerouted.
 
     graph_range: the GraphRange of the live float graph.
     """
@@ -35,8 +37,8 @@ def find_rewiring(network, graph_range):
     return rewiring
 
 
-def _tensors(network):
-    """The computed tensors of the float network that the live graph computes, in graph order."""
+def _tensors(network: LiveNetwork) -> Iterator[str]:
+    """The tensors of the float network, parameters aside, that the live graph computes, in graph order."""
     clean = network.clean
     static = static_nodes(clean, in_branches=True)
     norms = {normalise(norm.output) for norm in network.form.norms}
@@ -48,20 +50,18 @@ def _tensors(network):
                     yield tensor
 
 
-def _rewire(network, graph_range, tensor, default, rewiring):
+def _rewire(network: LiveNetwork, graph_range: GraphRange, tensor: str, default: tf.Tensor, rewiring: Rewiring) -> None:
+    """Adds the Reroutes of the readers of one tensor; most of them read `default` instead."""
     live = network.live(tensor)
     name = normalise(live.name)
-    apart = {}  # live node -> what it reads instead
+    exceptions = {}  # live node -> the tensor that it reads instead of `default`
     for reader, index in network.clean.consumers(tensor):
         if reader in network.kept and network.read(reader, index) is not default:
-            apart[network.live_name(reader)] = network.read(reader, index)
+            exceptions[network.live_name(reader)] = network.read(reader, index)
     if default is not live:
-        rewiring.inputs.append((graph_range.consumers(name, apart), default))
-        if tensor not in network.plan.input_nodes:  # what a program feeds, or builds on, is what goes in
+        rewiring.reroutes.append(Reroute(graph_range.consumers(name, exceptions), default))
+        if tensor not in network.plan.input_nodes:  # a program that feeds an input or builds on it wants the float tensor
             rewiring.replaced[live.name] = default
-    for value in {id(value): value for value in apart.values() if value is not live}.values():
-        others = [reader for reader, _ in graph_range.readers(name) if apart.get(reader) is not value]
-        wanted = [(reader, index) for reader, index in graph_range.consumers(name, others)]
-        rewiring.inputs.append((wanted, value))
-
-
+    for value in {id(value): value for value in exceptions.values() if value is not live}.values():
+        others = [reader for reader, _ in graph_range.readers(name) if exceptions.get(reader) is not value]
+        rewiring.reroutes.append(Reroute(graph_range.consumers(name, others), value))

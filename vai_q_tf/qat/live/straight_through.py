@@ -1,4 +1,4 @@
-"""A value with the gradient of another one, for what is computed by ops that have none."""
+"""A value with the gradient of another one, for values computed by ops without a gradient."""
 import tensorflow.compat.v1 as tf
 
 _GRADIENT = 'VaiStraightThrough'
@@ -14,7 +14,7 @@ except KeyError:  # a second import in one process
     pass
 
 
-def straight_through(value, smooth):
-    """A tf.Tensor with the values of `value`, whose gradient goes to `smooth`, a tf.Tensor of the same shape."""
+def straight_through(value: tf.Tensor, smooth: tf.Tensor) -> tf.Tensor:
+    """A tf.Tensor with the values of `value` whose gradient goes to `smooth`, a tf.Tensor of the same shape."""
     with value.graph.gradient_override_map({'IdentityN': _GRADIENT}):
         return tf.identity_n([value, smooth])[0]

@@ -1,5 +1,5 @@
 """Opens the batch dimension of a network that was built for one batch size, which TensorFlow then writes into constants."""
-from typing import TYPE_CHECKING, Callable, Collection, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Callable, Collection, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -10,9 +10,7 @@ from vai_q_tf.graph.traits import SHAPE_OPS
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes.common.parameters import evaluate, known_nodes, static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
-
-if TYPE_CHECKING:
-    from vai_q_tf.qat.network.decision import Decision
+from vai_q_tf.qat.network.decision import Decision
 
 # The static shape of a tensor, -1 for unknown sizes; None for an unknown rank.
 ShapeOf = Callable[[str], Optional[List[int]]]
@@ -112,7 +110,7 @@ def _take_batch_of(rewriter: Rewriter, name: str, data: str, sizes: np.ndarray) 
         'Pack', rewriter.unique(name + '/sizes'), [batch] + rest, T=tf.int32, N=len(sizes), axis=0)))
 
 
-def check_any_batch(decision: 'Decision', batches: Collection[int]) -> None:
+def check_any_batch(decision: Decision, batches: Collection[int]) -> None:
     """Raises a QuantizeError UNSUPPORTED_GRAPH naming the first node that gives its result one of the batch sizes `batches`.
 
     decision: the Decision on a network whose inputs take any batch.

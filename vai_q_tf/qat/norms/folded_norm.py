@@ -1,16 +1,21 @@
-"""The training form of what is folded into a weighted op in the evaluation network: conv(x, Q(weights * scale)) + Q(bias).
+"""The training form of a batch norm that is folded into a weighted op: in the evaluation network it is
 
-`scale` and `bias` are what the factors and terms after the op come to with moving statistics. Training uses the statistics of
-the batch and the same quantized weights, with the one convolution that is there: it convolves with Q(weights * scale) / scale,
-which has the magnitude of the float weights, and leaves the batch norm to normalise the result and to feed its moving averages.
-The rounding error of the bias is added to the result, so training sees it too. From `freeze_bn_step` on the same nodes compute
-the evaluation network, bit for bit.
+    conv(x, Q(weights * scale)) + Q(bias)
+
+`scale` and `bias` are the product and the sum of the factors and terms after the op with moving statistics. Training uses the
+statistics of the batch and the same quantized weights with a single convolution, by Q(weights * scale) / scale, which has the
+magnitude of the float weights. The batch norm still normalises the result and feeds its moving averages. The rounding error of
+the bias is added to the result, so training sees it too. From `freeze_bn_step` on the same nodes compute the evaluation
+network, bit for bit.
 
 Two choices while batch statistics are used: scale is a constant to the gradient, because the normalisation removes it again;
 and a channel whose scale is zero takes the largest one of the layer instead, or it would convolve with zeros and its gamma
-would never move. Where all are zero (a gamma that starts at zero) they take 1 / sqrt(variance + epsilon).
+would never move. If all are zero (a gamma that starts at zero) they take 1 / sqrt(variance + epsilon).
+
+Tests: tests/qat/norms/test_training_forms.py.
 """
 import functools
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -19,71 +24,103 @@ from vai_q_tf import ops
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.traits import trait
 from vai_q_tf.graph.view import node_name
-from vai_q_tf.passes.folding.fold_batch_norms import bias_add_of
+from vai_q_tf.passes.folding.fold_batch_norms import Fold, bias_add_of
+from vai_q_tf.patterns.batch_norm import TrainingNorm
+from vai_q_tf.plan.quant_plan import QuantTensor
+from vai_q_tf.qat.live.live_network import LiveNetwork, Reroute
 from vai_q_tf.qat.norms import statistics
+from vai_q_tf.types import NodeInput
 
 _TINY_SCALE = 1e-20  # 1 / scale is still finite
 _MOVES = ('BatchToSpaceND', 'Reshape', 'Squeeze')
 
 
-def quantizes(network, product):
-    """The names of the quantized tensors that `on_batch` makes."""
-    compute, index = network.view.consumers(product)[0]
-    readers = [(compute, index), (bias_add_of(network.view, compute)[0], 1)]
-    return tuple(record.name for record in map(network.record, readers) if record)
+class _Chain(NamedTuple):
+    """A weighted op with a folded chain in the optimised graph.
+
+    weights: its input for the weights. bias_add: the BiasAdd after it. anchor: the tensor that this reads.
+    """
+    weights: NodeInput
+    bias_add: str
+    anchor: str
 
 
-def on_batch(network, product, fold, norms, use_batch=None):
-    """Gives a chain that has a batch norm in it its training form.
+class _Bias(NamedTuple):
+    """A folded bias [channels] before and after it is quantized."""
+    exact: tf.Tensor
+    quantized: tf.Tensor
+    data_format: str
+
+    def added_to(self, value: tf.Tensor) -> tf.Tensor:
+        """`value` plus the quantized bias, same as in the evaluation network."""
+        return tf.nn.bias_add(value, self.quantized, data_format=self.data_format)
+
+
+def quantizes(network: LiveNetwork, product: str) -> Tuple[str, ...]:
+    """The names of the quantized tensors that `add_on_batch` creates."""
+    chain = _chain(network, product)
+    return tuple(record.name for record in map(network.record, [chain.weights, (chain.bias_add, 1)]) if record)
+
+
+def add_on_batch(network: LiveNetwork, product: str, fold: Fold, norms: Sequence[TrainingNorm],
+                 use_batch: Optional[tf.Tensor] = None) -> List[Reroute]:
+    """Adds the training form of a chain that contains batch norms.
 
     Args:
       network: the LiveNetwork.
       product: the node of the folded weights. fold: its Fold.
       norms: the TrainingNorms in the chain, in order.
       use_batch: scalar bool tensor, false once the moving statistics are to be used; None: never.
-
-    Returns:
-      [(inputs to re-point, tf.Tensor)].
     """
-    view = network.view
-    compute, index = view.consumers(product)[0]
-    bias_add, anchor = bias_add_of(view, compute)
-    end = network.live(fold.result)
-    weights, bias_record = network.record((compute, index)), network.record((bias_add, 1))
+    chain, end = _chain(network, product), network.live(fold.result)
+    weights = network.record(chain.weights)
     if not weights:
-        network.results[bias_add] = _as_before_moves(network, fold, end, anchor)
+        network.results[chain.bias_add] = _as_before_moves(network, fold, end, chain.anchor)
         return []
     with live_editor.with_placement_of(network.graph, end, grouped=True):
-        network.note_quantized(weights, _quantized_weights(network, weights, fold, norms, use_batch))
-        factors = {node_name(factor): statistics.constant_at_first(use_batch, network.parameter(factor))
-                   for factor in _factors(network, fold)}
-        bias = network.parameter(view.inputs(bias_add)[1], factors)
-        quantized_bias = network.quantizer.quantize(network, bias_record, lambda: bias)
-        network.note_quantized(bias_record, quantized_bias)
-        channels_last = view.attr(bias_add, 'data_format').s != b'NCHW'
-        behind = fold.nodes[fold.nodes.index(node_name(norms[-1].output)) + 1:]
-        last = norms[-1] if all(network.clean.op(node) in _MOVES for node in behind) else None
-        result, inputs = statistics.add_to_result(network, last, end, tf.subtract(quantized_bias, bias), channels_last)
-        result = _as_before_moves(network, fold, result, anchor)
+        _quantize_weights(network, weights, fold, norms, use_batch)
+        bias = _quantized_bias(network, fold, chain.bias_add, use_batch)
+        norm = _norm_of_result(network, fold, norms)
+        result, reroutes = statistics.add_to_result(
+            network, norm, end, tf.subtract(bias.quantized, bias.exact), bias.data_format != 'NCHW')
+        result = _as_before_moves(network, fold, result, chain.anchor)
         if use_batch is not None:
-            def frozen(convolved):
-                data_format = view.attr(bias_add, 'data_format').s.decode()
-                return tf.nn.bias_add(convolved, quantized_bias, data_format=data_format)
-
-            result, more = _with_frozen(network, fold, last, result, network.live(anchor), use_batch, frozen)
-            inputs += more
-    network.results[bias_add] = result
-    return inputs + [([(network.live_name(compute), index)], network.quantized(weights))]
+            result, more = _with_frozen(network, fold, norm, result, network.live(chain.anchor), use_batch, bias.added_to)
+            reroutes += more
+    network.results[chain.bias_add] = result
+    compute, index = chain.weights
+    return reroutes + [Reroute([(network.live_name(compute), index)], network.quantized(weights))]
 
 
-def _with_frozen(network, fold, norm, result, convolved, use_batch, frozen):
-    """(the result of both phases, [(inputs to re-point, tf.Tensor)]).
+def _chain(network: LiveNetwork, product: str) -> _Chain:
+    weights = network.view.consumers(product)[0]
+    bias_add, anchor = bias_add_of(network.view, weights[0]) or ('', '')  # folding always leaves a BiasAdd
+    return _Chain(weights, bias_add, anchor)
+
+
+def _norm_of_result(network: LiveNetwork, fold: Fold, norms: Sequence[TrainingNorm]) -> Optional[TrainingNorm]:
+    """The batch norm whose values are the result of the chain, moved or not; None if other nodes change them."""
+    after = fold.nodes[fold.nodes.index(node_name(norms[-1].output)) + 1:]
+    return norms[-1] if all(network.clean.op(node) in _MOVES for node in after) else None
+
+
+def _quantized_bias(network: LiveNetwork, fold: Fold, bias_add: str, use_batch: Optional[tf.Tensor]) -> _Bias:
+    factors = {node_name(factor): statistics.constant_at_first(use_batch, network.parameter(factor))
+               for factor in _factors(network, fold)}
+    bias = network.parameter_with(network.view.inputs(bias_add)[1], factors)
+    quantized = network.quantize(network.quantized_record((bias_add, 1)), bias)
+    return _Bias(bias, quantized, network.view.attr(bias_add, 'data_format').s.decode())
+
+
+def _with_frozen(network: LiveNetwork, fold: Fold, norm: Optional[TrainingNorm], result: tf.Tensor, convolved: tf.Tensor,
+                 use_batch: tf.Tensor, frozen: Callable[[tf.Tensor], tf.Tensor]) -> Tuple[tf.Tensor, List[Reroute]]:
+    """(the result of both phases, Reroutes).
 
     Args:
-      norm, result: as `statistics.add_to_result` takes and gives them.
-      convolved: the tf.Tensor that the chain begins with. frozen: function from that to the evaluation network's result.
+      norm, result: an argument and the result of `statistics.add_to_result`.
+      convolved: the tf.Tensor at the start of the chain. frozen: the result of the evaluation network, given that.
     """
-    fused = norm and norm.node and network.operation(norm.node)
+    fused = network.operation(norm.node) if norm and norm.node else None
     if not fused or fold.moves or fused.outputs[0] is not result:
         return statistics.phase(use_batch, result, frozen(convolved)), []
     normalised = fused.inputs[0]  # convolved, or the sum of that and a bias
@@ -92,45 +129,47 @@ def _with_frozen(network, fold, norm, result, convolved, use_batch, frozen):
         _, of_evaluation = ops.split_phases(convolved, use_batch)
     result = ops.join_phases(result, frozen(of_evaluation), use_batch)
     result.set_shape(convolved.shape)
-    return result, [([(fused.name, 0)], of_batch)]
+    return result, [Reroute([(fused.name, 0)], of_batch)]
 
 
-def _factors(network, fold):
-    """The factors and biases of the Fold that depend on variables; others are evaluated."""
+def _factors(network: LiveNetwork, fold: Fold) -> List[str]:
+    """The factors and biases of the Fold that depend on variables; the passes evaluate others."""
     return [factor for factor in fold.factors if node_name(factor) in network.view]
 
 
-def _as_before_moves(network, fold, result, anchor):
-    """`result` in the shape of the tensor `anchor`, where the chain moves values after that."""
+def _as_before_moves(network: LiveNetwork, fold: Fold, result: tf.Tensor, anchor: str) -> tf.Tensor:
+    """`result` in the shape of the tensor `anchor` if the chain moves values after that."""
     return tf.reshape(result, tf.shape(network.live(anchor))) if fold.moves else result
 
 
-def _quantized_weights(network, record, fold, norms, use_batch):
+def _quantize_weights(network: LiveNetwork, record: QuantTensor, fold: Fold, norms: Sequence[TrainingNorm],
+                      use_batch: Optional[tf.Tensor]) -> None:
     weights, scale = network.parameter(fold.weights), network.parameter(fold.scale)
     reciprocal = _reciprocal(network, fold, scale)
     nonzero = _without_zeros(scale, reciprocal) if any(norm.gamma for norm in norms) else scale
     weights_scale = statistics.phase(use_batch, tf.stop_gradient(nonzero), scale)
     rescale = statistics.phase(use_batch, tf.stop_gradient(tf.math.reciprocal(nonzero)), tf.ones_like(scale))
-    inner = _elements_of_channel(network, record, network.view.shape(fold.weights))
-    return network.quantizer.scaled(network, record, weights, weights_scale, rescale, inner)
+    inner = _elements_of_channel(network, record, network.view.shape(fold.weights) or ())
+    network.quantize_scaled(record, weights, weights_scale, rescale, inner)
 
 
-def _reciprocal(network, fold, scale):
+def _reciprocal(network: LiveNetwork, fold: Fold, scale: tf.Tensor) -> tf.Tensor:
+    """The product of 1 / sqrt(variance + epsilon) of the norms [channels]; ones without a norm."""
     found = [statistics.reciprocal_of(network.view, factor) for factor in _factors(network, fold)]
     tensors = [network.parameter(tensor) for tensor in found if tensor]
     return functools.reduce(tf.multiply, [tf.reshape(tensor, [-1]) for tensor in tensors]) if tensors else tf.ones_like(scale)
 
 
-def _without_zeros(scale, reciprocal):
-    """`scale` with its largest magnitude in place of zeros; `reciprocal` where all are zeros."""
+def _without_zeros(scale: tf.Tensor, reciprocal: tf.Tensor) -> tf.Tensor:
+    """`scale` with its largest magnitude in place of zeros; `reciprocal` if all are zeros."""
     size = tf.abs(scale)
     largest = tf.reduce_max(size)
     typical = tf.raw_ops.Select(condition=largest < _TINY_SCALE, x=reciprocal, y=tf.fill(tf.shape(scale), largest))
     return tf.raw_ops.Select(condition=size < _TINY_SCALE, x=typical, y=scale)
 
 
-def _elements_of_channel(network, record, shape):
-    """How many consecutive weights belong to one output channel."""
+def _elements_of_channel(network: LiveNetwork, record: QuantTensor, shape: Sequence[int]) -> int:
+    """The number of consecutive weights that belong to one output channel."""
     compute = record.consumers[0][0]
     transposed = network.view.op(compute) == 'MatMul' and network.view.attr(compute, 'transpose_b').b
     last = 0 if transposed else trait(network.view.op(compute)).channel_axes[-1]

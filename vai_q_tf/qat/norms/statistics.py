@@ -1,18 +1,24 @@
-"""What the forms of batch norms in training share: factors, the switch to moving statistics, moving averages."""
+"""Operations that the training forms of batch norms share: factors, the switch to moving statistics, moving averages."""
+from typing import List, Optional, Tuple
+
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.traits import READ_OPS
-from vai_q_tf.graph.view import VARIABLE_OPS
+from vai_q_tf.graph.view import VARIABLE_OPS, GraphView
+from vai_q_tf.patterns.batch_norm import TrainingNorm
+from vai_q_tf.patterns.graph_range import GraphRange
+from vai_q_tf.qat.live.live_network import LiveNetwork, Reroute
 from vai_q_tf.qat.network import plain_names
+from vai_q_tf.types import NodeInput
 
 SHAPING_OPS = ('Reshape', 'ExpandDims')
 
 
-def phase(use_batch, batch, frozen):
-    """The tensor `batch` while batch statistics are used, `frozen` after.
+def phase(use_batch: Optional[tf.Tensor], batch: tf.Tensor, frozen: tf.Tensor) -> tf.Tensor:
+    """The tensor `batch` while batch statistics are used, then `frozen`.
 
-    Both are computed: a tf.cond for each would make TensorFlow's graph optimizer take minutes on a large network.
+    Both are computed: with a tf.cond for each, TensorFlow's graph optimizer would take minutes on a large network.
 
     Args:
       use_batch: scalar bool tensor; None: always `batch`.
@@ -20,96 +26,98 @@ def phase(use_batch, batch, frozen):
     return batch if use_batch is None else tf.raw_ops.Select(condition=use_batch, x=batch, y=frozen)
 
 
-def constant_at_first(use_batch, value):
+def constant_at_first(use_batch: Optional[tf.Tensor], value: tf.Tensor) -> tf.Tensor:
     """The small tensor `value`, a constant to the gradient while batch statistics are used."""
     return phase(use_batch, tf.stop_gradient(value), value)
 
 
-def without_reshape(view, tensor):
+def without_reshape(view: GraphView, tensor: str) -> str:
     """The vector that a tensor of an optimised graph is a reshaped form of."""
     while view.op(tensor) in SHAPING_OPS:
         tensor = view.inputs(tensor)[0]
     return tensor
 
 
-def reciprocal_of(view, factor):
-    """The tensor 1 / sqrt(variance + epsilon) in such a factor, times gamma or not, of an optimised graph; '' without."""
+def reciprocal_of(view: GraphView, factor: str) -> str:
+    """The tensor 1 / sqrt(variance + epsilon) in the factor of a norm, with or without gamma; '' if there is none."""
     factor = without_reshape(view, factor)
     operands = [factor] + (list(view.inputs(factor)) if view.op(factor) == 'Mul' else [])
     return next((tensor for tensor in map(lambda operand: without_reshape(view, operand), operands)
                  if view.op(tensor) == 'Rsqrt'), '')
 
 
-def over_channels(vector, value, channels_last):
-    """`vector` [channels] shaped to work on the channels of the tensor `value`."""
+def over_channels(vector: tf.Tensor, value: tf.Tensor, channels_last: bool) -> tf.Tensor:
+    """`vector` [channels] in a shape that broadcasts over the channels of `value`."""
     return vector if channels_last else tf.reshape(vector, [-1] + [1] * (value.shape.rank - 2))
 
 
-def add_to_result(network, norm, result, error, channels_last):
-    """Adds `error` [channels] to `result`: for nothing, where a fused batch norm makes its values, which has an offset.
+def add_to_result(network: LiveNetwork, norm: Optional[TrainingNorm], result: tf.Tensor, error: tf.Tensor,
+                  channels_last: bool) -> Tuple[tf.Tensor, List[Reroute]]:
+    """(`result` plus `error` [channels], Reroutes); at no cost if a fused batch norm computes it, as that has an offset.
 
-    Args:
-      norm: the TrainingNorm whose result `result` is, moved or not; None where it is of something else.
-
-    Returns:
-      (the sum, [(inputs to re-point, tf.Tensor)]).
+    norm: the TrainingNorm whose result, moved or not, is `result`; None if it is not that of a norm.
     """
     if norm is not None and norm.node:
         fused = network.operation(norm.node)
-        return result, [([(fused.name, 2)], tf.add(fused.inputs[2], error))]
+        return result, [Reroute([(fused.name, 2)], tf.add(fused.inputs[2], error))]
     return tf.add(result, over_channels(error, result, channels_last)), []
 
 
-def hold_moving_averages(network, norm, graph_range, on_batch, use_batch=None):
-    """What makes the moving averages of `norm` wait until folding has read them, or a step would fold with those of luck.
+def hold_moving_averages(network: LiveNetwork, norm: TrainingNorm, graph_range: GraphRange, is_after_folding: bool,
+                         use_batch: Optional[tf.Tensor] = None) -> List[Reroute]:
+    """Makes the updates of moving averages wait until folding has read them; otherwise a step might fold with either value.
 
-    A batch without examples has no statistics: the moving averages take their place, in a decomposed norm as well, whose
-    gradients would be NaN.
+    A batch without examples has no statistics: the moving averages replace them, in a decomposed norm as well, whose gradients
+    would be NaN.
 
     Args:
-      on_batch: whether the batch norm reads what folding makes before it makes its statistics, as a fused one can.
-      use_batch: as of `phase`; once it is false the moving averages are fed with themselves and stay as they are.
-
-    Returns:
-      [(inputs to re-point, tf.Tensor)].
+      is_after_folding: whether the statistics are computed after folding anyway.
+      use_batch: same as in `phase`; once it is false the moving averages are updated with themselves, so they do not change.
     """
-    inputs = []
+    reroutes = []
     with live_editor.with_placement_of(network.graph, network.live(norm.output), grouped=True):
         has_examples = _has_examples(network, norm)
         for batch, moving in ((norm.batch_mean, norm.moving_mean), (norm.batch_variance, norm.moving_variance)):
             statistic, average = network.live(batch), network.live(moving)
             readers = live_editor.consumers(statistic)
-            updates = [(node, index) for node, index in readers if node not in graph_range]
-            folding = [] if on_batch else network.readers_of(average)
+            updates = [reader for reader in readers if reader[0] not in graph_range]
             known = phase(has_examples, statistic, tf.stop_gradient(average))
             if not norm.node and known is not statistic:
-                inputs.append(([reader for reader in readers if reader not in updates], known))
+                reroutes.append(Reroute([reader for reader in readers if reader not in updates], known))
             value = phase(use_batch, known, average)
-            if folding:
-                copied = _copied(folding)
-                inputs += copied
-                with tf.control_dependencies([copy for _, copy in copied] or [op for op, _ in folding]):
-                    value = tf.identity(value)
+            if not is_after_folding:
+                value, copies = _after_folding(network, average, value)
+                reroutes += copies
             if value is not statistic:
-                inputs.append((updates, value))
-    return inputs
+                reroutes.append(Reroute(updates, value))
+    return reroutes
 
 
-def _copied(folding):
-    """[(inputs to re-point, tf.Tensor)] by which folding reads a copy of a reference variable.
+def _after_folding(network: LiveNetwork, average: tf.Tensor, value: tf.Tensor) -> Tuple[tf.Tensor, List[Reroute]]:
+    """`value`, but not before arithmetic on the moving average `average` has read that, and Reroutes of this arithmetic."""
+    folding = network.arithmetic_on(average)
+    if not folding:
+        return value, []
+    copies = _copies(network, folding)
+    awaited_ops = [copy.value for copy in copies] or [network.graph.get_operation_by_name(node) for node, _ in folding]
+    with tf.control_dependencies(awaited_ops):
+        return tf.identity(value), copies
 
-    What an op reads of such a variable is its memory, so gradients would have the value after the update.
+
+def _copies(network: LiveNetwork, folding: List[NodeInput]) -> List[Reroute]:
+    """Makes folding read a copy of a reference variable.
+
+    An op that reads such a variable reads its memory, so gradients would have the value after the update.
     """
-    reader, index = folding[0]
-    read = reader.inputs[index]
+    node, index = folding[0]
+    read = network.graph.get_operation_by_name(node).inputs[index]
     if (read.op.inputs[0].op if read.op.type in READ_OPS else read.op).type not in VARIABLE_OPS - {'VarHandleOp'}:
         return []
-    copy = tf.stop_gradient(tf.raw_ops.Snapshot(input=read))  # Snapshot has no gradient
-    return [([(op.name, index) for op, index in folding], copy)]
+    return [Reroute(folding, tf.stop_gradient(tf.raw_ops.Snapshot(input=read)))]  # Snapshot has no gradient
 
 
-def _has_examples(network, norm):
-    """Whether `norm` gets anything to normalise, a bool scalar; None where its shape says that it does."""
+def _has_examples(network: LiveNetwork, norm: TrainingNorm) -> Optional[tf.Tensor]:
+    """Whether `norm` has any values to normalise, a bool scalar; None if it does by its static shape."""
     if norm.node:
         data = network.operation(norm.node).inputs[0]
     else:
@@ -120,10 +128,11 @@ def _has_examples(network, norm):
     return tf.size(data, out_type=tf.int64) > 0 if data.shape.num_elements() is None else None
 
 
-def awaited(network, norm):
-    """The live ops that ops of the batch norm `norm` wait for, beside those that they read."""
-    ops, found = [network.live(norm.output).op], []
-    for op in ops:
+def awaited(network: LiveNetwork, norm: TrainingNorm) -> List[tf.Operation]:
+    """The live ops that ops of the batch norm have as control inputs."""
+    ops: List[tf.Operation] = [network.live(norm.output).op]
+    found: List[tf.Operation] = []
+    for op in ops:  # grows
         inputs = [operand.op for operand in op.inputs]
         for waiting in [op] + [operand for operand in inputs if operand.type == 'Const' or operand.type in READ_OPS]:
             found += [control for control in waiting.control_inputs if control not in found]

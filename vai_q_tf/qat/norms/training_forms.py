@@ -1,41 +1,59 @@
-"""Gives the batch norms of a training graph their training form, each by what became of it in the optimised graph."""
-from typing import Callable, NamedTuple, Tuple
+"""Gives each batch norm of a training graph its training form, which depends on how the optimised graph computes it."""
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import node_name
-from vai_q_tf.passes.folding.fold_batch_norms import fold_of
+from vai_q_tf.passes.folding.fold_batch_norms import Fold, fold_of
+from vai_q_tf.patterns.batch_norm import TrainingNorm
+from vai_q_tf.patterns.graph_range import GraphRange
+from vai_q_tf.qat.live.live_network import LiveNetwork, Reroute
 from vai_q_tf.qat.norms import folded_norm, standalone_norm, statistics
 
 
 class TrainingForm(NamedTuple):
-    """make: function that makes the ops, and returns [(inputs to re-point, tf.Tensor)].
+    """The training form of a batch norm.
 
-    quantizes: names of the quantized tensors that it makes itself.
+    add: adds its ops.
+    quantizes: names of the quantized tensors that `add` creates.
     """
-    make: Callable
+    add: Callable[[], List[Reroute]]
     quantizes: Tuple[str, ...] = ()
 
 
-def training_forms(network, graph_range, on_batch, use_batch=None):
-    """{node of the optimised graph where it is to be made: TrainingForm} of the batch norms that use batch statistics.
+def on_moving_averages(network: LiveNetwork, graph_range: GraphRange,
+                       use_batch: Optional[tf.Tensor] = None) -> Dict[str, TrainingForm]:
+    """{node of the optimised graph at which it is added: TrainingForm} of batch norms that normalise as at inference.
+
+    Only their moving averages are still fed by a float convolution.
 
     Args:
       network: the LiveNetwork. graph_range: the GraphRange of the live float graph.
-      on_batch: whether they go on normalising with them; else they become what they are in the evaluation network, and only
-        their moving averages are fed by a float convolution that stays.
-      use_batch: scalar bool tensor, false once the moving statistics are to be used; None: never.
+      use_batch: scalar bool tensor, whether the moving averages still change; None: always.
+    """
+    forms = {}
+    for norm in network.form.norms:
+        place = node_name(network.place_of(node_name(norm.output)) or '')
+        if place:
+            forms[place] = _evaluation_form(network, graph_range, norm, place, use_batch)
+    return forms
+
+
+def on_batch(network: LiveNetwork, graph_range: GraphRange, use_batch: Optional[tf.Tensor] = None) -> Dict[str, TrainingForm]:
+    """{node of the optimised graph at which it is added: TrainingForm} of batch norms that normalise with batch statistics.
+
+    Args:
+      network: the LiveNetwork. graph_range: the GraphRange of the live float graph.
+      use_batch: scalar bool tensor, false once the moving averages are to be used; None: never.
     """
     norms = {node_name(norm.output): norm for norm in network.form.norms}
-    if not on_batch:
-        return {node: _evaluation_form(network, graph_range, norm, node, use_batch)
-                for node, norm in zip(map(_place(network), norms), norms.values()) if node}
-    forms, folded = {}, set()
+    forms: Dict[str, TrainingForm] = {}
+    folded: Set[str] = set()
     for product in network.view.names:
         fold = fold_of(network.view.node(product))
         inside = [norms[node] for node in fold.nodes if node in norms] if fold else []
-        if inside:
+        if fold and inside:
             folded.update(norm.output for norm in inside)
             forms[product] = _folded_form(network, graph_range, product, fold, inside, use_batch)
     for node, norm in norms.items():
@@ -48,39 +66,39 @@ def training_forms(network, graph_range, on_batch, use_batch=None):
     return forms
 
 
-def _place(network):
-    return lambda node: node_name(network.place_of(node) or '')
+def _folded_form(network: LiveNetwork, graph_range: GraphRange, product: str, fold: Fold, norms: Sequence[TrainingNorm],
+                 use_batch: Optional[tf.Tensor]) -> TrainingForm:
+    def add() -> List[Reroute]:
+        reroutes = folded_norm.add_on_batch(network, product, fold, norms, use_batch)
+        return reroutes + [held for norm in norms for held in _hold(network, norm, graph_range, reroutes, use_batch)]
+    return TrainingForm(add, folded_norm.quantizes(network, product))
 
 
-def _folded_form(network, graph_range, product, fold, norms, use_batch):
-    def make():
-        inputs = folded_norm.on_batch(network, product, fold, norms, use_batch)
-        return sum([_held(network, norm, graph_range, inputs, True, use_batch) for norm in norms], inputs)
-    return TrainingForm(make, folded_norm.quantizes(network, product))
+def _standalone_form(network: LiveNetwork, graph_range: GraphRange, norm: TrainingNorm,
+                     use_batch: Optional[tf.Tensor]) -> TrainingForm:
+    def add() -> List[Reroute]:
+        reroutes = standalone_norm.add_on_batch(network, norm, graph_range, use_batch)
+        return reroutes + _hold(network, norm, graph_range, reroutes, use_batch)
+    return TrainingForm(add, standalone_norm.quantizes(network, norm))
 
 
-def _standalone_form(network, graph_range, norm, use_batch):
-    def make():
-        inputs = standalone_norm.on_batch(network, norm, graph_range, use_batch)
-        return inputs + _held(network, norm, graph_range, inputs, True, use_batch)
-    return TrainingForm(make, standalone_norm.quantizes(network, norm))
+def _hold(network: LiveNetwork, norm: TrainingNorm, graph_range: GraphRange, reroutes: Sequence[Reroute],
+          use_batch: Optional[tf.Tensor]) -> List[Reroute]:
+    # A fused norm that reads the folded offset computes its statistics after reading it.
+    is_after_folding = bool(norm.node) and any(
+        node == network.live_name(norm.node) for readers, _ in reroutes for node, _ in readers)
+    return statistics.hold_moving_averages(network, norm, graph_range, is_after_folding, use_batch)
 
 
-def _evaluation_form(network, graph_range, norm, place, use_batch):
-    """What waits for updates of moving averages within the norm is not in the evaluation form, so the result waits for them."""
-    def make():
-        inputs = _held(network, norm, graph_range, [], use_batch=use_batch)
+def _evaluation_form(network: LiveNetwork, graph_range: GraphRange, norm: TrainingNorm, place: str,
+                     use_batch: Optional[tf.Tensor]) -> TrainingForm:
+    """The result waits for the updates of moving averages that ops of the norm wait for, as those ops are not in it."""
+    def add() -> List[Reroute]:
+        reroutes = statistics.hold_moving_averages(network, norm, graph_range, False, use_batch)
         updates = statistics.awaited(network, norm)
         if updates:
             value = network.value(place)
             with live_editor.with_placement_of(network.graph, value, grouped=True), tf.control_dependencies(updates):
                 network.results[place] = tf.identity(value)
-        return inputs
-    return TrainingForm(make)
-
-
-def _held(network, norm, graph_range, inputs, on_batch=False, use_batch=None):
-    # The statistics of a fused one that reads the folded offset are made after all that it reads.
-    early = on_batch and bool(norm.node) and any(
-        node == network.live_name(norm.node) for readers, _ in inputs for node, _ in readers)
-    return statistics.hold_moving_averages(network, norm, graph_range, early, use_batch)
+        return reroutes
+    return TrainingForm(add)

@@ -87,12 +87,12 @@ _initialise, _save = tf.train.Saver.__init__, tf.train.Saver.save
 
 
 @functools.wraps(_initialise)
-def _initialise_with_positions(self, var_list=None, *args, **kwargs):
+def _initialise_with_positions(self: tf.train.Saver, var_list: Any = None, *args: Any, **kwargs: Any) -> None:
     _initialise(self, _with_positions(var_list), *args, **kwargs)
 
 
 @functools.wraps(_save)
-def _save_or_warn(self, sess, *args, **kwargs):
+def _save_or_warn(self: tf.train.Saver, sess: tf.Session, *args: Any, **kwargs: Any) -> str:
     if self not in _CHECKED:
         _CHECKED.add(self)
         if any(isinstance(found, PositionSaveable) and found.is_of_training for found in _kept(sess.graph)):

@@ -1,4 +1,4 @@
-"""What a program builds behind the rewrite, from Python variables of float tensors, is what it would have been before."""
+"""Ops and gradients added after the rewrite, from Python references to float tensors, use the quantized network."""
 import gc
 import threading
 import weakref
@@ -18,7 +18,7 @@ RESULT = 'logits/BiasAdd/aquant'
 
 
 def _hinge(logits):
-    """Steep, and with different gradients where the last quantization cuts values off."""
+    """A steep loss whose gradient differs if the last quantization saturates."""
     return tf.reduce_mean(tf.square(logits * 40. - tf.range(4.)), name='loss')
 
 
@@ -83,7 +83,7 @@ def test_a_late_loss_is_the_early_one(way, tmp_path):
 
 
 def test_a_late_loss_is_that_of_the_quantized_logits(tmp_path):
-    """By the definition: the mean over the values of the grid, and its derivative."""
+    """The expected value by definition: the mean over the values of the grid, and its derivative."""
     logits = _network()
     CreateQuantizeTrainingGraph(trainings.config(tmp_path))
     loss = _hinge(logits)
@@ -97,7 +97,7 @@ def test_a_late_loss_is_that_of_the_quantized_logits(tmp_path):
 
 
 @pytest.mark.parametrize('rewrite', [CreateQuantizeTrainingGraph, CreateQuantizeEvaluationGraph])
-def test_what_is_built_late_reads_what_took_the_place(rewrite, tmp_path):
+def test_late_ops_read_the_replacement(rewrite, tmp_path):
     graph, logits = v1.get_default_graph(), trainings.network(tf.zeros([2, 8, 8, 2]), rewrite is CreateQuantizeTrainingGraph)
     relu, norm, kernel = (graph.get_tensor_by_name(name) for name in ('relu:0', 'norm/FusedBatchNormV3:0', 'conv/kernel:0'))
     rewrite(trainings.config(tmp_path, recipe='manual'))
@@ -120,7 +120,7 @@ def test_what_is_built_late_reads_what_took_the_place(rewrite, tmp_path):
 
 
 @pytest.mark.parametrize('rewrite', [CreateQuantizeTrainingGraph, CreateQuantizeEvaluationGraph])
-def test_gradients_are_of_what_took_the_place_and_read_the_float_network(rewrite, tmp_path):
+def test_gradients_are_those_of_the_replacement(rewrite, tmp_path):
     graph, logits = v1.get_default_graph(), trainings.network(tf.zeros([2, 8, 8, 2]), rewrite is CreateQuantizeTrainingGraph)
     rewrite(trainings.config(tmp_path))
     variables = v1.trainable_variables()
@@ -132,7 +132,7 @@ def test_gradients_are_of_what_took_the_place_and_read_the_float_network(rewrite
     assert masks and all(op.name.startswith('gradients/{}_grad'.format(RESULT)) for op in masks)
 
 
-def test_a_static_shape_that_is_set_late_goes_on(tmp_path):
+def test_a_static_shape_that_is_set_late_is_kept(tmp_path):
     logits = tf.reshape(trainings.network(tf.zeros([2, 8, 8, 2]), True), v1.placeholder(tf.int32, [2]), name='result')
     config = trainings.config(tmp_path)
     config.output_nodes = ['result']
@@ -197,7 +197,7 @@ def test_a_graph_is_not_kept_alive(tmp_path):
 
 
 def test_a_second_optimizer_reads_quantized_logits(tmp_path):
-    """The Python variable serves a loss before and one behind the rewrite."""
+    """One Python reference is used for a loss before and one after the rewrite."""
     logits = _network()
     optimizer = QuantizeOptimizer(v1.train.GradientDescentOptimizer(0.), trainings.config(tmp_path))
     optimizer.compute_gradients(_hinge(logits))
