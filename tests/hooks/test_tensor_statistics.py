@@ -132,3 +132,12 @@ def test_tensors_that_a_run_does_not_compute_are_not_fetched(tmp_path):
 def test_a_statistic_without_signal_or_noise():
     assert statistic([0.5, 1.0, 0.0]) == (0.5, None) and statistic([0.0, 0.0, 0.0]).db is None
     assert statistic([0.0, 100.0, 1.0]) == (0.0, 20.0)
+
+
+def test_a_finalized_graph_gets_no_ops(tmp_path):
+    """Such as that of a session which exists already; then there are no statistics."""
+    v1.layers.dense(v1.placeholder(tf.float32, [None, 4], 'x'), 3, name='dense')
+    functions.CreateQuantizeTrainingGraph(QuantizeConfig(['x'], ['dense/BiasAdd'], output_dir=str(tmp_path)))
+    graph = v1.get_default_graph()
+    graph.finalize()
+    assert TensorStatistics(graph).of_run(graph.get_tensor_by_name('dense/BiasAdd/aquant:0')) == {}

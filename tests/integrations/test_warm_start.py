@@ -1,4 +1,6 @@
 """A quantized training starts from the variables of a float checkpoint."""
+import contextlib
+import os
 
 import pytest
 import tensorflow as tf
@@ -49,3 +51,13 @@ def test_a_float_checkpoint_of_another_network_is_refused(tmp_path):
     with pytest.raises(QuantizeError, match='norm/moving_mean') as raised:
         trainings.make_estimator(model_fn, tmp_path).train(trainings.input_fn, steps=1)
     assert raised.value.code == errors.INVALID_INPUT
+
+
+def test_a_resumed_training_needs_no_float_checkpoint(tmp_path, checkpoint):
+    model_fn = quantize_model_fn(trainings.plain_model_fn(), trainings.config(tmp_path), str(tmp_path / 'deleted'))
+    for model_dir, is_refused in ((os.path.dirname(checkpoint), False), (str(tmp_path / 'new'), True)):
+        with tf.Graph().as_default(), contextlib.ExitStack() as stack:
+            if is_refused:
+                stack.enter_context(pytest.raises(QuantizeError, match='There is no checkpoint at .*deleted'))
+            features, labels = v1.data.make_one_shot_iterator(trainings.input_fn()).get_next()
+            model_fn(features, labels, tf.estimator.ModeKeys.TRAIN, tf.estimator.RunConfig(model_dir))

@@ -1,4 +1,4 @@
-"""A rewrite that fails, whatever fails in it, leaves the live graph as it was."""
+"""A rewrite that fails, in any step, leaves the live graph unchanged."""
 import importlib
 
 import pytest
@@ -54,7 +54,7 @@ def _config(tmp_path, **fields):
     (CreateQuantizeTrainingGraph, True, _DECISION + _EDIT + _TRAINING),
     (CreateQuantizeEvaluationGraph, False, _DECISION + _EDIT + _EVALUATION)])
 def test_a_step_that_fails(rewrite, training, steps, tmp_path, monkeypatch):
-    """Each in its turn, in one graph, which in the end is rewritten as if none had."""
+    """One after the other in one graph, which is then rewritten as if no step had failed."""
     def rewritten(graph):
         rewrite(_config(tmp_path, freeze_bn_step=3, freeze_position_step=3))
         return graph.as_graph_def()
@@ -90,7 +90,7 @@ def test_a_config_that_does_not_fit(fields, tmp_path):
 
 @pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (name not in _FEW))
                                   for name in sorted(networks.NETWORKS)])
-def test_a_rewrite_adds_and_takes_nothing_away(name, tmp_path):
+def test_a_rewrite_only_adds_ops(name, tmp_path):
     with tf.Graph().as_default() as graph:
         output = networks.NETWORKS[name](True)
         before = {op.name for op in graph.get_operations()}
@@ -101,7 +101,7 @@ def test_a_rewrite_adds_and_takes_nothing_away(name, tmp_path):
 
 @pytest.mark.parametrize('fused', [True, False])
 def test_a_norm_that_decides_while_the_graph_runs(fused, tmp_path):
-    """Its condition is refused for what it is, and not as any other one."""
+    """The error for its condition says that it is a learning phase."""
     with tf.Graph().as_default() as graph:
         x = tf.layers.conv2d(tf.placeholder(tf.float32, [None, 8, 8, 3], 'x'), 4, 3, name='conv')
         tf.identity(tf.layers.batch_normalization(x, training=tf.placeholder(tf.bool, [], 'phase'), fused=fused), 'out')

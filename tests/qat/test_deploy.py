@@ -1,4 +1,4 @@
-"""The files of a checkpoint: what the model takes, and what is left behind when they are written."""
+"""The files of a deployed checkpoint: the inputs of the model, and resources that writing leaves allocated."""
 import json
 import os
 
@@ -18,7 +18,7 @@ INPUTS = {'a:0': [[1.] * 4], 'b:0': [[1.] * 6]}
 
 
 def network(training):
-    """The node 'sum' of two dense layers: one behind 'a', of 4 features, and one with a batch norm behind 'b', of 6."""
+    """The node 'sum' of two dense layers: one after 'a', of 4 features, and one with a batch norm after 'b', of 6."""
     a, b = (v1.placeholder(tf.float32, [None, size], name) for name, size in (('a', 4), ('b', 6)))
     dense = v1.layers.dense(b, 3, use_bias=False, name='dense_b')
     tf.add(v1.layers.dense(a, 3, name='dense_a'), v1.layers.batch_normalization(dense, training=training, name='norm'), 'sum')
@@ -83,7 +83,7 @@ def test_what_is_not_finite_is_not_deployed(tmp_path, trained, evaluation, poiso
 
 
 def test_numbers_that_fold_to_nan_are_not_deployed(tmp_path, trained, evaluation):
-    """As of a negative variance, which no batch norm has, but a damaged checkpoint may."""
+    """Such as those of a negative variance, which a damaged checkpoint may have."""
     config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path / 'out'))
     checkpoint = trained(tmp_path, 'norm/moving_variance', -3.0)
     with evaluation.as_default():
@@ -113,7 +113,7 @@ def test_nan_shows_in_what_is_trained_and_spoils_no_position(tmp_path, update):
 
 
 def test_arithmetic_that_the_passes_leave_stays(tmp_path):
-    """As in the model of a frozen graph; only what is made of variables is computed. The compiler looks for these casts."""
+    """Same as in the model of a frozen graph; only arithmetic on variables is computed. The compiler looks for these casts."""
     config = QuantizeConfig(['a', 'b'], ['softmax'], output_dir=str(tmp_path), replace_softmax=1)
     with tf.Graph().as_default() as graph, v1.Session() as session:
         network(True)
@@ -135,7 +135,7 @@ def test_arithmetic_that_the_passes_leave_stays(tmp_path):
 
 
 def test_no_session_outlives_what_it_is_for(tmp_path, trained, monkeypatch):
-    """A freezer lives as long as its hook does; between two checkpoints it holds no session."""
+    """A freezer lives as long as its hook; between two checkpoints it holds no session."""
     config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path))
     checkpoint = trained(tmp_path)
     opened, closed = [], []
@@ -151,7 +151,7 @@ def test_no_session_outlives_what_it_is_for(tmp_path, trained, monkeypatch):
 
 
 def test_which_files_are_the_newest_is_told(tmp_path, trained):
-    """A training that goes on from step 1 writes step 2 again."""
+    """A training that is resumed from step 1 writes step 2 again."""
     config = QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path / 'out'))
     checkpoint = trained(tmp_path)
     with tf.Graph().as_default() as graph:

@@ -1,4 +1,4 @@
-"""The graph of FixNeurons that is written of a training graph."""
+"""The graph with FixNeurons that is written for a training graph."""
 import numpy as np
 import tensorflow.compat.v1 as tf
 

@@ -25,7 +25,7 @@ def _activations(training):
 
 
 def _unscaled(training):
-    """A hard swish is one without the factor of the hardware, too."""
+    """A hard swish without the factor of the hardware is one, too."""
     del training
     x = _convolution(networks.image(), 'conv1')
     x = tf.multiply(x, tf.nn.relu6(x + 3.0, name='six') * (1 / 6.0), name='hard_swish')

@@ -1,4 +1,4 @@
-"""What the compiler is to read of a deployed model, besides its numbers."""
+"""Properties of a deployed model that the compiler relies on, besides its numbers."""
 import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import function
 

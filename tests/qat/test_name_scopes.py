@@ -1,4 +1,4 @@
-"""TensorBoard's graph has no ops of ours but in layers of the network and in one scope of our own."""
+"""In TensorBoard's graph all new ops are inside layers of the network or in the scope vai_q_tf."""
 import pytest
 import tensorflow as tf
 
@@ -35,7 +35,7 @@ def test_a_training(tmp_path, settings):
         create_training_graph(graph, QuantizeConfig(['images'], ['logits/BiasAdd'], output_dir=str(tmp_path), **settings))
         QuantizePositionHook(str(tmp_path)).begin()
         new = _tops(graph) - before
-    # What passes make of an op at the top stands beside it, with a name that begins with its own.
+    # An op that replaces a top-level op is next to it, and its name begins with that of the op.
     assert {name for name in new if not name.startswith(tuple(before))} == {'vai_q_tf'}
 
 

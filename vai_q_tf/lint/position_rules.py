@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf.dpu import MAX_ADD_SHIFT_READ, MAX_ADD_SHIFT_WRITE, MAX_MUL_SHIFT_WRITE, MAX_POOL_SHIFT, MAX_SHIFT
 from vai_q_tf.fixed_point import MAX_BITS, POSITION_MAX, POSITION_MIN, POSITION_ZERO
+from vai_q_tf.graph.traits import IDENTITY_OPS, MOVING_OPS, SPLIT_INPUTS
 from vai_q_tf.lint.lint_graph import LintGraph, Rule, data_inputs, integer, op_of
 
 _DATA_INPUT = {'Conv2D': 0, 'DepthwiseConv2dNative': 0, 'Conv3D': 0, 'MatMul': 0, 'Conv2DBackpropInput': 2}
@@ -17,8 +18,7 @@ _BIAS_OPS = _ADDITIONS + ('BiasAdd',)
 _ACTIVATIONS = ('Relu', 'Relu6', 'LeakyRelu')
 _POOLS = ('MaxPool', 'AvgPool', 'Max')
 # Ops that forward integers without a FixNeuron: {op: index of the input}.
-_MOVES = {'Identity': 0, 'SpaceToBatchND': 0, 'BatchToSpaceND': 0, 'Reshape': 0, 'Squeeze': 0, 'ExpandDims': 0, 'Transpose': 0,
-          'Pad': 0, 'StridedSlice': 0, 'DepthToSpace': 0, 'Split': 1, 'SplitV': 0, 'Unpack': 0}
+_MOVES = {**dict.fromkeys(MOVING_OPS | IDENTITY_OPS, 0), **SPLIT_INPUTS}
 _INSIDE = ('BatchToSpaceND', 'Squeeze', 'Reshape')  # between a weighted op and its bias
 
 

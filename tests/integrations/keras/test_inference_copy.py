@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow import keras
 
 from tests.integrations.keras.training import (  # noqa: F401  (a fixture among them)
@@ -14,7 +15,8 @@ from tests.integrations.keras.training import (  # noqa: F401  (a fixture among 
     session_of_its_own,
     v1,
 )
-from vai_q_tf import QuantizeConfig, QuantizeError
+from vai_q_tf import QuantizeConfig, QuantizeError, tf_internal
+from vai_q_tf.integrations.keras.inference_copy import copy_dependents
 from vai_q_tf.integrations.keras.model import quantize_keras_model
 
 
@@ -37,3 +39,19 @@ def test_random_layers_after_the_range_are_refused(tmp_path):
     head = keras.Model(model.inputs, layers.Dense(4, name='head')(layers.Dropout(0.5)(model.output)))
     with pytest.raises(QuantizeError, match='Cannot derive.*random'):
         quantize_keras_model(head, QuantizeConfig(['images'], ['dense/BiasAdd'], output_dir=str(tmp_path)))
+
+
+def test_copies_read_the_given_tensors():
+    """Also a replaced one whose op is copied for the sake of a control dependency."""
+    first, second, other = (tf.constant(value, name=name) for value, name in ((1., 'first'), (10., 'new'), (100., 'newer')))
+    summed = tf.add(first, 1., name='summed')
+    product = tf.multiply(summed, 2., name='product')
+    tf_internal.add_control_inputs(product.op, [summed.op])  # TensorFlow itself leaves out such a dependency
+    apart = tf.identity(other)
+    graph = tf.compat.v1.get_default_graph()
+    copies = copy_dependents(graph, [(first, second), (summed, other)], [product, apart, first])
+    assert copies[1] is apart and copies[2] is second
+    assert [op.name for op in copies[0].op.control_inputs] == ['vai_q_tf/inference/summed']
+    with tf.compat.v1.Session() as session:
+        assert session.run(copies[0]) == 200.
+        assert session.run('vai_q_tf/inference/summed:0') == 11.

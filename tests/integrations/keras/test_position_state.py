@@ -34,6 +34,8 @@ ENTRIES = {
     'an array': lambda data: _array(data),
     'no archive': lambda data: data[10:], 'a value': lambda data: _npz(tensors=np.array(['a'])),
     'a shape': lambda data: _npz(tensors=np.array(['a']), votes=np.zeros([1, 7]), step=3),
+    'the shape of the start': lambda data: _npz(
+        tensors=np.array(['a']), votes=np.zeros([1, 256]), step=3, start=np.zeros([1, 7])),
     'NaN': lambda data: _npz(tensors=np.array(['a']), votes=np.full([1, 256], np.nan), step=3),
     'objects': lambda data: _npz(tensors=np.array([{}], object), votes=np.zeros([1, 256]), step=3),
     'a flipped bit': lambda data: np.concatenate([data[:200], data[200:201] ^ 4, data[201:]]),

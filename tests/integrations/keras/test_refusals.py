@@ -18,7 +18,7 @@ from tests.integrations.keras.training import (  # noqa: F401  (a fixture among 
     start,
     v1,
 )
-from vai_q_tf import QuantizeConfig, QuantizeError
+from vai_q_tf import QuantizeConfig, QuantizeError, errors
 from vai_q_tf.integrations.keras.callback import QuantizeCallback
 from vai_q_tf.integrations.keras.model import quantize_keras_model
 
@@ -88,3 +88,12 @@ def test_eager_execution_is_refused(tmp_path):
     process = subprocess.run([sys.executable, '-c', script], cwd=str(tmp_path), env=dict(os.environ, PYTHONPATH=root),
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     assert 'disable_eager_execution' in process.stderr
+
+
+def test_a_distribution_strategy_is_refused_by_name(tmp_path):
+    with tf.distribute.MirroredStrategy(['/cpu:0']).scope():
+        model = build()
+        compile_(model)
+    error = refusal(model, tmp_path)
+    assert error.code == errors.UNSUPPORTED_GRAPH
+    assert 'was built under MirroredStrategy' in error.detail

@@ -1,4 +1,4 @@
-"""A custom gradient reads what its program has in Python variables; it is that of the quantized network all the same."""
+"""A custom gradient reads tensors in Python variables of the program; it is still that of the quantized network."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -37,7 +37,7 @@ def _weights(variable, random):
 @pytest.mark.parametrize('activation, recipe, way', each_pair_once(
     sorted(_ACTIVATIONS), ['finetune', 'manual'], ['function', 'hook']))
 def test_it_trains_as_without_one(tmp_path, activation, recipe, way):
-    """With 16 bits, so that what is rounded inside of the activation does not count."""
+    """With 16 bits, so rounding inside the activation is negligible."""
     settings = small.config(tmp_path, weight_bit=16, activation_bit=16, recipe=recipe)
     courses = []
     for build in _ACTIVATIONS[activation]:

@@ -1,4 +1,4 @@
-"""Gradients that are made again and take the place of the old ones: each variable keeps its own.
+"""Repeated gradients replace the old ones, each for the right variable.
 
 Nothing is rewritten here. So each reader of a gradient must have the value that it had before, from ops that are new.
 """
@@ -29,12 +29,12 @@ def equal_computations():
 
 
 def one_gradient_of_two():
-    """Both are outside of what is quantized."""
+    """Neither is quantized."""
     return tf.reduce_mean(tf.square(tf.matmul(x(), weights('one') + weights('two'))))
 
 
 def loop_with_weights():
-    """Weights of one shape that do not change in a loop, values that are pushed on stacks, and loops in loops."""
+    """Weights of one shape that are constant in a loop, values that are pushed on stacks, and nested loops."""
     one, two = weights('one'), weights('two')
     inner_one, inner_two = weights('inner_one'), weights('inner_two')
 
@@ -91,7 +91,7 @@ def partly_unused():
 
 
 def sum_of_losses():
-    """As get_total_loss makes it, with losses that are variables or constants."""
+    """The loss of get_total_loss, with losses that are variables or constants."""
     net = tf.matmul(x(), weights('one'))
     return tf.add_n([tf.reduce_mean(tf.square(net)), v1.nn.l2_loss(weights('two')), weights('lone', ()), tf.constant(1.0)])
 
@@ -101,7 +101,7 @@ LOSSES = [equal_computations, one_gradient_of_two, loop_with_weights, tensor_arr
 
 
 def read(gradient, name):
-    """What reads a gradient, as optimizers do."""
+    """An op that reads a gradient, as optimizers do."""
     if isinstance(gradient, tf.IndexedSlices):
         return [tf.identity(tensor, name=name) for tensor in (gradient.values, gradient.indices)]
     return [tf.identity(gradient, name=name)]

@@ -1,4 +1,4 @@
-"""A batch without examples, as the rest of a data set of which a filter or a replica leaves nothing: it changes nothing."""
+"""A batch without examples, e.g. if a filter removes all of the last batch, changes nothing."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,7 +16,7 @@ def _norm(x, name, training, **options):
 
 
 def _network(images, training=True):
-    """Batch norms of their own and folded ones, fused and decomposed."""
+    """Standalone and folded batch norms, fused and decomposed."""
     net = tf.identity(images, name='net_in')
     net = tf.nn.relu(_norm(net, 'alone', training), name='relu1')
     net = v1.layers.conv2d(net, 4, 3, use_bias=False, name='conv')
@@ -35,7 +35,7 @@ def _state(training):
 
 
 def _of_activations(training):
-    """Positions of what depends on the batch; weights vote as ever."""
+    """Positions of tensors that depend on the batch; weights vote as in any step."""
     return {name: position for name, position in training.positions().items() if 'aquant' in name}
 
 
@@ -84,7 +84,7 @@ def test_within_a_training_it_changes_nothing(tmp_path, fields):
 
 
 def test_float_poisons_its_moving_averages(tmp_path):
-    """So the tests above are about something."""
+    """Shows that the tests above can fail."""
     with tf.Graph().as_default(), v1.Session() as session:
         images = v1.placeholder(tf.float32, [None, 6, 6, 2])
         _network(images)

@@ -20,7 +20,7 @@ def _network(use_bias):
 
 
 def _examples(training, op_type, count):
-    """How many examples each op of a type computes on in a step, in the order of the ops."""
+    """The number of examples that each op of a type processes in a step, in the order of the ops."""
     ops = [op for op in training.graph.get_operations() if op.type == op_type and op.inputs[0].shape.ndims == 4]
     assert len(ops) == count
     return [value.shape[0] for value in training.session.run([op.inputs[0] for op in ops], training.feed(0))]
@@ -40,7 +40,7 @@ def test_a_step_normalises_or_adds_the_folded_bias(tmp_path, use_bias):
 
 @pytest.mark.parametrize('fields', [{'recipe': 'finetune'}, {'recipe': 'scratch'}, {'freeze_bn_step': 0}, {}], ids=str)
 def test_a_static_batch_trains(tmp_path, fields):
-    """Where the phase is a constant as well, shapes are found out when the graph is made."""
+    """If the phase is a constant, shapes are inferred when the graph is built."""
     def build(images):
         images.set_shape([64, 6, 6, 2])
         return _network(True)(images)
@@ -64,7 +64,7 @@ def test_the_result_has_the_shape_that_it_had(tmp_path):
 
 
 def test_the_written_graph_computes_the_same_with_ops_of_tensorflow(tmp_path):
-    """Quantized tensors are fed there with what the training has for them."""
+    """The quantized tensors of the evaluation graph are fed with their values in the training."""
     build = _network.__wrapped__(False)  # one that is new writes its graph
     with small.Training(small.config(tmp_path, recipe='manual', freeze_bn_step=1), build=build) as training:
         ops = [op for op in training.graph.get_operations() if op.type in ('VaiFixNeuron', 'VaiScaledFixNeuron')]

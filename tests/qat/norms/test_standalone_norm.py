@@ -1,4 +1,4 @@
-"""Batch norms that do not come after a convolution, as in networks with pre-activation: a Mul and an Add with constants."""
+"""Batch norms that do not follow a convolution, as in networks with pre-activation: a Mul and an Add with constants."""
 import functools
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ OUTPUT = 'logits/BiasAdd/aquant:0'
 
 
 def _network(training, fused):
-    """Batch norm on a concat, in front of a pool, and on a residual addition."""
+    """Batch norms on a concat, before a pool, and on a residual addition."""
     options = dict(training=training, fused=fused, momentum=0.8)
     images = tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 3], name='images')
     first = tf.layers.conv2d(images, 4, 3, name='first')
@@ -88,7 +88,7 @@ class _Course(NamedTuple):
 
 @pytest.fixture(scope='module')
 def course(tmp_path_factory):
-    """The function (fused) -> _Course, which is taken once."""
+    """The function (fused) -> _Course, cached."""
     return functools.lru_cache(None)(lambda fused: _take_course(tmp_path_factory.mktemp('course'), fused))
 
 
@@ -147,7 +147,7 @@ def test_at_24_bits_training_is_that_of_the_float_network(tmp_path, fused):
 
 @pytest.mark.parametrize('fused', [True, False], ids=['fused', 'decomposed'])
 def test_training_has_what_scale_and_offset_lose(tmp_path, fused):
-    """In NumPy: the statistics of the batch, the rounded scale in place of gamma, and the error of the offset on top."""
+    """In NumPy: batch statistics, the rounded scale instead of gamma, plus the error of the offset."""
     random, names = np.random.RandomState(3), ['gamma', 'beta', 'moving_mean', 'moving_variance']
     gamma, beta, mean, variance = values = [random.uniform(0.5, 1.5, 8).astype(np.float32) for _ in names]
     root, ends = ('pre/FusedBatchNormV3/', ('scale', 'offset')) if fused else ('pre/batchnorm/', ('mul', 'sub'))

@@ -1,4 +1,4 @@
-"""Moving averages, which a step reads and updates."""
+"""Order of the reads and updates of moving averages in a step."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,7 +12,7 @@ v1 = tf.compat.v1
 
 
 def _gradients(place, use_resource, optimizers, waiting):
-    """Those of the norm's gamma and beta in the first step, with ops that wait for the updates of moving averages or not."""
+    """Gradients of the norm's gamma and beta in the first step; ops may wait for the updates of moving averages."""
     config = quick_tensorflow.one_thread(optimizers)
     with tf.Graph().as_default(), v1.Session(config=config) as session:
         images, labels = map(tf.constant, small.batch(0))
@@ -30,7 +30,7 @@ def _gradients(place, use_resource, optimizers, waiting):
 
 @pytest.mark.parametrize('use_resource, optimizers', [(False, False), (False, True), (True, False)])
 def test_gradients_are_those_of_the_moving_averages_that_the_step_folded_with(tmp_path, use_resource, optimizers):
-    """`minimize` within the control dependencies of the updates, as is usual, makes all gradients wait for them."""
+    """The usual `minimize` within the control dependencies of the updates makes all gradients wait for them."""
     expected = _gradients(tmp_path, use_resource, optimizers, waiting=False)
     for gradient, value in zip(_gradients(tmp_path, use_resource, optimizers, waiting=True), expected):
         np.testing.assert_allclose(gradient, value, rtol=1e-5)

@@ -117,4 +117,4 @@ def test_averages_that_look_untrained_are_a_warning(tmp_path, capfd):
 def test_what_looks_untrained_is_named(tmp_path, capfd):
     with small.Training(small.config(tmp_path), _without('logits/bias')) as training:
         training.step(0)
-    assert 'look untrained or give no evidence (logits/bias)' in capfd.readouterr().err
+    assert 'look untrained or do not tell (logits/bias)' in capfd.readouterr().err

@@ -1,4 +1,7 @@
-"""Adds the ops that quantize the tensors of a plan."""
+"""Adds the ops that quantize the tensors of a plan.
+
+Tests: tests/qat/live/test_live_network.py.
+"""
 import functools
 from typing import Callable, Dict, Mapping, Optional
 

@@ -1,4 +1,7 @@
-"""Inputs of a live graph that have to read other tensors, once the ops of the optimised network are there."""
+"""Inputs of a live graph that have to read other tensors, once the ops of the optimised network are there.
+
+Tests: tests/qat/live/test_live_network.py.
+"""
 from typing import Dict, Iterator, List, NamedTuple
 
 import tensorflow.compat.v1 as tf

@@ -11,6 +11,8 @@ network, bit for bit.
 Two choices while batch statistics are used: scale is a constant to the gradient, because the normalisation removes it again;
 and a channel whose scale is zero takes the largest one of the layer instead, or it would convolve with zeros and its gamma
 would never move. If all are zero (a gamma that starts at zero) they take 1 / sqrt(variance + epsilon).
+
+Tests: tests/qat/norms/test_training_forms.py.
 """
 import functools
 from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple

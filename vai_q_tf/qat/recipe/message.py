@@ -6,7 +6,7 @@ from vai_q_tf.qat.recipe.begin import Begin
 
 _FOUND = {
     Begin.FLOAT: 'This training starts from float weights',
-    Begin.PARTLY: 'This training starts from float weights, some of which look untrained or give no evidence ({})',
+    Begin.PARTLY: 'This training starts from float weights, of which some look untrained or do not tell ({})',
     Begin.SCRATCH: 'This training starts from scratch',
     Begin.STATISTICS: 'This training starts from float weights, but batch norms have moving averages that look untrained ({}): '
                       'new layers, or a warm start that left them out, as tf.estimator.WarmStartSettings does',

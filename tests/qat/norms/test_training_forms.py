@@ -1,4 +1,4 @@
-"""Training with batch statistics: as cheap as the float network, with its moving averages, whatever is fetched."""
+"""Training with batch statistics costs as much as the float network and updates the same moving averages."""
 import collections
 import functools
 import tempfile
@@ -24,7 +24,7 @@ def graphs():
 
 
 class _Graph:
-    """A training graph, float where `fields` is None, for as many sessions as want it.
+    """A training graph for several sessions, float if `fields` is None.
 
     Attributes: graph, step (the train op), loss, variables {name: tf.Variable}.
     """
@@ -46,7 +46,7 @@ class _Graph:
     @classmethod
     @functools.lru_cache(40)
     def of(cls, build, fields, rate):
-        """The graph of a network, which is kept, so it has a directory of its own. fields: a frozenset of their items."""
+        """The graph of a network, cached, with a separate directory. fields: a frozenset of their items."""
         with tempfile.TemporaryDirectory() as directory:
             return cls(build, directory, None if fields is None else dict(fields), rate)
 
@@ -83,7 +83,7 @@ def _small(training, **options):
 
 
 def _executions(training):
-    """How often convolutions run in a step: {op type: count}, by the trace of the run."""
+    """The number of convolutions in a step: {op type: count}, by the trace of the run."""
     metadata = tf.compat.v1.RunMetadata()
     training.run(training.step, options=tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.SOFTWARE_TRACE),
                  run_metadata=metadata)
@@ -156,7 +156,7 @@ def test_moving_averages_stop_at_the_step(name, bn_fold):
 
 @pytest.mark.parametrize('fused, fields', each_value_once([True, False], [{}, {'freeze_bn_step': 3}]))
 def test_gamma_that_starts_at_zero_trains(fused, fields):
-    """Its first steps have a gradient: the normalised convolution times what comes back."""
+    """Its first steps have a gradient: the normalised convolution times the incoming gradient."""
     def residual(training):
         x = tf.reshape(networks.image(size=4), [-1, 4, 4, 3])
         y = layers.conv2d(x, 3, 3, padding='same', use_bias=False, name='conv')
@@ -191,7 +191,7 @@ def test_first_gradient_of_a_zero_gamma_is_that_of_the_float_network():
 
 @pytest.mark.parametrize('fields', [{}, {'freeze_bn_step': 4}])
 def test_negative_gammas_and_an_empty_channel(fields):
-    """A channel without weights is the offset alone; nothing becomes NaN; the network still learns."""
+    """A channel without weights is just the offset; no value becomes NaN; the network still learns."""
     training = _Training(_small, dict(fields, freeze_position_step=1))
     kernel = training.values()['conv/kernel']
     kernel[..., 0] = 0
@@ -269,7 +269,7 @@ def test_quantized_training_learns_the_evaluation_network(tmp_path):
 
 @pytest.mark.parametrize('variance', [0., 1.])
 def test_a_channel_without_scale_does_not_decide_the_position(variance):
-    """Its folded weights are zeros in evaluation, so it must not cost the other channels their precision."""
+    """Its folded weights are zeros in evaluation, so it must not reduce the precision of other channels."""
     positions = []
     for gamma in (1e-8, 0.):
         training = _Training(_small, {})
@@ -279,7 +279,7 @@ def test_a_channel_without_scale_does_not_decide_the_position(variance):
 
 
 def test_the_scale_of_zero_gammas_is_that_of_ones():
-    """It decides about the position: 1 / sqrt(variance), an eighth here."""
+    """The position depends on 1 / sqrt(variance), an eighth here."""
     positions = []
     for gamma in (1., 0.):
         training = _Training(_small, {})
@@ -289,7 +289,7 @@ def test_the_scale_of_zero_gammas_is_that_of_ones():
 
 
 def test_zero_gammas_train_beside_one_without_gradient():
-    """The first channel is behind a relu that lets nothing through; the gammas of the others move as in float."""
+    """The first channel follows a relu whose output is zero; the gammas of the others move as in float."""
     def build(training):
         return _small(training, gamma_initializer=tf.zeros_initializer(),
                       beta_initializer=tf.constant_initializer([-1., 1., 1., 1.]))
@@ -310,7 +310,7 @@ def test_zero_gammas_train_beside_one_without_gradient():
     ('unfused', {}), pytest.param('unfused', {'freeze_bn_step': 3, 'bn_fold': 'batch'}, marks=pytest.mark.slow),
     ('unfused', {'freeze_bn_step': 3, 'bn_fold': 'moving'})])
 def test_updates_wait_until_the_fold_has_read(name, fields):
-    """Otherwise it is a matter of luck whether a step folds with the averages before its update or behind it."""
+    """Without an order, a step may fold with the averages before or after its update."""
     training = _Training(networks.NETWORKS[name], fields)
     operations = training.graph.get_operations()
     updates = [op for op in operations if op.type.startswith('AssignSub') and 'moving_' in op.inputs[0].name]
@@ -327,7 +327,7 @@ def test_updates_wait_until_the_fold_has_read(name, fields):
 
 
 def _ancestors(feeding, operations):
-    """What operations wait for, of {op: those that it waits for itself}."""
+    """The ops that some ops wait for, directly or not, given {op: its control inputs}."""
     found, pending = set(), list(operations)
     while pending:
         for op in feeding[pending.pop()]:
@@ -339,7 +339,7 @@ def _ancestors(feeding, operations):
 
 @pytest.mark.parametrize('fused', [True, False])
 def test_moving_averages_that_only_the_network_waits_for(fused):
-    """As with `updates_collections=None` of slim: no op of the evaluation form is one that waited for the updates."""
+    """As with `updates_collections=None` of slim: the evaluation form has none of the ops that waited for the updates."""
     def build(training):
         x = tf.contrib.slim.conv2d(networks.image(), 4, 3, normalizer_fn=tf.contrib.slim.batch_norm, normalizer_params={
             'is_training': training, 'updates_collections': None, 'fused': fused})
