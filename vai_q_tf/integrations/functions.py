@@ -52,7 +52,7 @@ def CreateQuantizeTrainingGraph(config: Optional[QuantizeConfig] = None, graph: 
       TypeError: an argument of a wrong type.
     """
     with session.renewed(graph):
-        training.create_training_graph(graph, config, towers=towers)
+        training.create_training_graph(graph, require_config(config), towers=towers)
     gradient_interception.follow(graph)
 
 
@@ -71,7 +71,7 @@ def CreateQuantizeEvaluationGraph(config: Optional[QuantizeConfig] = None, graph
       QuantizeError, TypeError: same as `CreateQuantizeTrainingGraph`.
     """
     with session.renewed(graph):
-        evaluation.create_evaluation_graph(graph, config)
+        evaluation.create_evaluation_graph(graph, require_config(config))
     gradient_interception.follow(graph)
 
 
@@ -93,7 +93,7 @@ def CreateQuantizeDeployGraph(checkpoint: Optional[str] = None, config: Optional
         variables (named).
       TypeError: an argument of a wrong type.
     """
-    freezer = EvaluationFreezer(graph, config)
+    freezer = EvaluationFreezer(graph, require_config(config))
     prefix = checkpoints.find_checkpoint(checkpoint)
     return freezer.write(prefix, checkpoints.checkpoint_step(prefix))
 

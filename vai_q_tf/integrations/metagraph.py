@@ -94,7 +94,7 @@ def quantize_meta_graph(mode: str, meta_graph: _MetaGraph, checkpoint: str, conf
 def _rewrite_for_training(graph: tf.Graph, config: QuantizeConfig) -> List[_Rewritten]:
     """Rewrites the graph; [arguments of write_training_graph], which the caller calls once everything else is written."""
     rewritten: List[_Rewritten] = []
-    training.create_training_graph(graph, config, write=lambda *arguments: rewritten.append(arguments))
+    training.create_training_graph(graph, config, write=lambda written, graph_def: rewritten.append((written, graph_def)))
     return rewritten
 
 

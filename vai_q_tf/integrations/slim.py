@@ -128,10 +128,10 @@ def _initialiser(checkpoint: str) -> Callable[[tf.Session], None]:
     found, unfit = checkpoints.restorable(reader, [
         variable for variable in tf.global_variables() if variable is not tf.train.get_global_step()])
     network = {checkpoints.variable_name(variable) for variable in tf.trainable_variables() + tf.model_variables()}
-    unfit = [text for name, text in unfit.items() if name in network or reader.has_tensor(name)]
-    if unfit:
+    missing = [text for name, text in unfit.items() if name in network or reader.has_tensor(name)]
+    if missing:
         raise checkpoints.missing_variables(
-            checkpoint, unfit, 'Give a checkpoint of this network, or leave float_checkpoint away and pass an init_fn of your '
+            checkpoint, missing, 'Give a checkpoint of this network, or leave float_checkpoint away and pass an init_fn of your '
             'own.', 'cannot initialise {} variables')
     restored = [variable for variables in found.values() for variable in variables]
     saver = tf.train.Saver(restored + tf.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS))
