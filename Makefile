@@ -158,4 +158,4 @@ $(VENV)/.coverage: $(VENV)/.installed
 
 clean:
 	if [ -d kernels ]; then $(MAKE) -C kernels clean; fi
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis *_results
+	rm -rf $(VENV) build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis *_results

@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from tests.combinations import each_value_once
 from tests.ptq.finetuning import Case, Net, constants, plain, run
-from vai_q_tf.ptq.finetune_blocks import find_blocks
+from vai_q_tf.ptq.finetune_blocks import Block, find_blocks
 
 
 def loss(case, graph_def, tensor):
@@ -67,6 +67,8 @@ def test_a_block_ends_at_a_quantized_tensor_that_others_read(form, mode, caplog)
         return net.conv(form(net, net.conv(net.x, 4, 'c1', relu=None)), 4, 'out')
 
     case = Case(build)
+    assert find_blocks(case.float_graph, case.eval_graph, case.plan)[0][0] == Block(
+        'c1', ('c1/w', 'c1/b'), 'c1/add', 'c1/add/aquant')
     tuned = case.finetune(mode=mode, epochs=3, lr=4e-3)
     assert {'c1/w', 'c1/b', 'out/w', 'out/b'} <= case.changed(tuned) and not caplog.text
     assert loss(case, tuned, 'c1/add') < loss(case, case.eval_graph, 'c1/add')

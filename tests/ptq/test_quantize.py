@@ -9,7 +9,12 @@ from tests.ptq import checking, networks
 from tests.same_network import dpu_model
 from vai_q_tf import errors, fixed_point
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.export.fix_neuron_nodes import CHANNEL_SCALES
+from vai_q_tf.graph.view import GraphView
 from vai_q_tf.lint.lint import lint
+from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.ptq import quantize as quantize_file
+from vai_q_tf.ptq.effort.improve import Improved, Network
 from vai_q_tf.ptq.quantize import quantize_frozen
 
 _GOLDEN = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'golden', 'ptq')
@@ -208,6 +213,24 @@ def test_a_setting_out_of_range_is_refused_before_anything_is_read(tmp_path, opt
     with pytest.raises(errors.QuantizeError, match='{} is {!r}; expected'.format(name, value)) as raised:
         _quantize(tmp_path, 'no_such_file.pb', 'x', 'no_such_module.function', dict(options, include_fast_ft=1))
     assert raised.value.code == errors.INVALID_CONFIG
+
+
+def test_the_batch_of_the_summary_is_the_first_one():
+    feed = quantize_file._FirstBatch(lambda step: {'x:0': step})
+    assert [feed(step) for step in range(3)] == [{'x:0': 0}, {'x:0': 1}, {'x:0': 2}] and feed.first == {'x:0': 0}
+
+
+def test_the_scales_of_an_equalization_are_noted_for_analyses(tmp_path):
+    net = networks.Network()
+    net.conv(net.conv(net.input, 2, 'first'), 4, 'second')
+    config = _config(tmp_path, 'second/Relu')
+    network = Network(net.graph_def(), annotate(GraphView(net.graph_def()), config))
+    positions = {record.name: 6 for record in network.plan.tensors}
+    improved = Improved(0, {}, {}, positions, {}, [], {}, scales={'first/Conv2D': np.array([0.5, 2])})
+    form = quantize_file._Form('pb', 13, 0, 1, 0)
+    model = form.exported(form.finalized(network, improved), improved, config)
+    assert {name: list(node.attr[CHANNEL_SCALES].list.f) for name, node in _fix_neurons(model).items()
+            if CHANNEL_SCALES in node.attr} == {'first/Relu/aquant': [0.5, 2]}
 
 
 def test_settings_of_finetuning_are_ignored_without_it(tmp_path):

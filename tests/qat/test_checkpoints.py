@@ -1,4 +1,4 @@
-"""What is said of checkpoints."""
+"""Contents of checkpoints, and errors about them."""
 import os
 
 import numpy as np
@@ -6,8 +6,12 @@ import pytest
 import tensorflow as tf
 
 from vai_q_tf import QuantizeConfig, QuantizeError, QuantizePositionHook, errors
+from vai_q_tf.fixed_point import HISTOGRAM_BINS, mode_position
 from vai_q_tf.integrations import metagraph, slim, warm_start
 from vai_q_tf.qat import checkpoints, training
+from vai_q_tf.qat.network.identity import Identity
+from vai_q_tf.qat.positions.position_saveable import STRUCTURES_KEY, TENSORS_KEY, VARIABLES_KEY, VOTES_KEY
+from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
 
 v1 = tf.compat.v1
 
@@ -78,3 +82,31 @@ def test_who_counts_steps_needs_a_step(tmp_path, who, need):
     with pytest.raises(QuantizeError, match=who + '.*no global step yet. Call tf.train.get_or_create_global_step') as raised:
         need(QuantizeConfig(['x'], ['dense/BiasAdd'], output_dir=str(tmp_path), freeze_bn_step=5))
     assert raised.value.code == errors.UNSUPPORTED_GRAPH
+
+
+def _reader(place, votes):
+    values = {VOTES_KEY: np.float32(votes), TENSORS_KEY: ['a', 'b'], VARIABLES_KEY: ['', 'v'], STRUCTURES_KEY: ['s', 't']}
+    names = sorted(values)
+    with tf.Graph().as_default(), v1.Session() as session:
+        session.run(tf.raw_ops.SaveV2(prefix=str(place / 'model'), tensor_names=names, shape_and_slices=[''] * len(names),
+                                      tensors=[tf.constant(values[name]) for name in names]))
+    return CheckpointReader(str(place / 'model'))
+
+
+_IDENTITIES = {'a': Identity('', '', ()), 'c': Identity('t', '', ())}
+
+
+def test_positions_are_those_with_most_votes(tmp_path):
+    """Rows are found by name, and by structure if the name is another one."""
+    votes = np.eye(2, HISTOGRAM_BINS, 3) + 2 * np.eye(2, HISTOGRAM_BINS, 130)
+    found = checkpoints.read_positions(_reader(tmp_path, votes), _IDENTITIES)
+    assert found == {name: mode_position(np.float32(row)) for name, row in zip(('a', 'c'), votes)}
+
+
+@pytest.mark.parametrize('votes, identities, lost', [
+    (np.eye(2, HISTOGRAM_BINS) * [[1], [0]], _IDENTITIES, '1 of 2 quantized tensors: c'),
+    (np.eye(2, HISTOGRAM_BINS), dict(_IDENTITIES, d=Identity('u', 'w', ())), '1 of 3 quantized tensors: d')])
+def test_a_tensor_without_votes_has_no_position(tmp_path, votes, identities, lost):
+    with pytest.raises(QuantizeError, match='has no position of ' + lost) as raised:
+        checkpoints.read_positions(_reader(tmp_path, votes), identities)
+    assert raised.value.code == errors.MISSING_QUANTIZE_INFO

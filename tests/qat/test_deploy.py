@@ -181,3 +181,19 @@ def test_what_the_compiler_refuses_is_told_once(tmp_path, trained, monkeypatch):
         for step in (1, 2):
             freezer.write(checkpoint, step)
     assert warnings == ['The DPU compiler will not accept this model:\n' + str(finding)]
+
+
+def test_a_variable_of_another_shape_is_an_error(trained, evaluation, tmp_path):
+    prefix = trained(tmp_path)
+    reader = tf.train.load_checkpoint(prefix)
+    values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    values['dense_b/kernel'] = values['dense_b/kernel'][:-1]
+    names = sorted(values)
+    with tf.Graph().as_default(), v1.Session() as session:
+        session.run(tf.raw_ops.SaveV2(prefix=str(tmp_path / 'other'), tensor_names=names, shape_and_slices=[''] * len(names),
+                                      tensors=[tf.constant(values[name]) for name in names]))
+    freezer = EvaluationFreezer(evaluation, QuantizeConfig(['a', 'b'], ['sum'], output_dir=str(tmp_path)))
+    with pytest.raises(QuantizeError, match=r'has 1 variables of the evaluation graph in another type or shape: dense_b/kernel '
+                                            r'\(float32 \[6, 3\], in the checkpoint float32 \[5, 3\]\)') as raised:
+        freezer.write(str(tmp_path / 'other'), 1)
+    assert raised.value.code == errors.MISSING_QUANTIZE_INFO

@@ -24,7 +24,7 @@ def test_copies_share_the_fix_neurons_of_shared_variables():
         _towers(reuse=True)
     names = rewrite.names_of_copies(graph, _planned(graph, 'net'))
     weight, = {name for name in names[0] if name.endswith('/wquant')}
-    assert names[0][weight] == names[1][weight]
+    assert names[0][weight] == names[1][weight] == weight
     activation = 'net/out/aquant'
     assert [copy[activation] for copy in names] == ['clone_0/net/out/aquant', 'clone_1/net/out/aquant']
     assert set(rewrite.rows(graph, _planned(graph, 'net')).values()) == set(names[0])

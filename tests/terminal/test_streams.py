@@ -14,8 +14,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 def _run(code, redirections='', **variables):
     """Runs Python code after `import os, sys` in a shell with redirections of its streams."""
+    # A process whose coverage is measured opens a file before the code runs.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith('COV_CORE')}
     return subprocess.run(['bash', '-c', '"$0" -c "$1" ' + redirections, sys.executable, 'import os, sys\n' + code],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=ROOT, **variables))
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(inherited, PYTHONPATH=ROOT, **variables))
 
 
 def _patient():

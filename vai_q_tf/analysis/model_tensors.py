@@ -8,14 +8,14 @@ from vai_q_tf import fixed_point
 from vai_q_tf.export.fix_neuron_nodes import CHANNEL_SCALES
 from vai_q_tf.graph.control_flow import NEXT_OPS, next_iterations
 from vai_q_tf.graph.dependence import changing_nodes
-from vai_q_tf.graph.traits import IDENTITY_OPS, WEIGHTED, trait
+from vai_q_tf.graph.traits import IDENTITY_OPS, MOVING_OPS, WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE
 from vai_q_tf.types import NodeInput
 
 _DEFAULT_BITS = 8
 _LARGEST = np.finfo(np.float32).max
-_MOVES = IDENTITY_OPS | {'Reshape', 'Squeeze', 'ExpandDims', 'Transpose', 'Pad', 'BatchToSpaceND', 'SpaceToBatchND'}
+_MOVES = IDENTITY_OPS | MOVING_OPS
 _ADDS = frozenset(('BiasAdd', 'Add', 'AddV2', 'Sub'))
 
 

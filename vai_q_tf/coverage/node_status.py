@@ -53,7 +53,7 @@ class _Status(NamedTuple):
 class _Inspector:
     """Reads the status of nodes from a plan."""
 
-    def __init__(self, view, plan, target):
+    def __init__(self, view: GraphView, plan: QuantPlan, target: Optional[Target]) -> None:
         self._view = view
         self._target = target
         self._results: Dict[str, List[QuantTensor]] = collections.defaultdict(list)  # by producer
@@ -68,24 +68,24 @@ class _Inspector:
         self._aligned = {alignment.output: alignment.inputs for alignment in plan.alignments}
         self._fused = self._find_fused(plan)
 
-    def inspect(self, name):
+    def inspect(self, name: str) -> InspectedNode:
         """The InspectedNode of the op."""
         op, (status, details, reason) = self._view.op(name), self._status(name)
         details += [self._describe(tensor) for tensor in self._parameters[name]]
         device = self._device(name, status)
-        if device == 'CPU' and status != FLOAT:
+        if self._target and device == 'CPU' and status != FLOAT:
             details.insert(0, '{} has no {}'.format(self._target.name, op))
-        elif device == 'DPU' and op == 'DepthwiseConv2dNative' and self._target.note:
+        elif self._target and device == 'DPU' and op == 'DepthwiseConv2dNative' and self._target.note:
             details.append(self._target.note)
         return InspectedNode(name, op, status, '; '.join(details), device, reason)
 
-    def _device(self, name, status):
+    def _device(self, name: str, status: str) -> str:
         if not self._target:
             return ''
         on_dpu = status != FLOAT and (self._view.op(name) in self._target.ops or self._scales_pool(name))
         return 'DPU' if on_dpu else 'CPU'
 
-    def _status(self, name):
+    def _status(self, name: str) -> _Status:
         results = [self._describe(tensor) for tensor in self._results[name]]
         if name in self._skipped:
             reason = self._skipped[name]
@@ -99,7 +99,7 @@ class _Inspector:
         reason = 'nothing that it reads is quantized'
         return _Status(FLOAT, [reason], reason)
 
-    def _find_fused(self, plan):
+    def _find_fused(self, plan: QuantPlan) -> Dict[str, str]:
         """{node: name of the quantized tensor of the op after it that it is computed with}"""
         found: Dict[str, str] = {}
         for name in reversed(self._view.upstream(plan.output_nodes, plan.input_nodes)):
@@ -112,13 +112,13 @@ class _Inspector:
                     found.setdefault(name, found[reader])
         return found
 
-    def _describe(self, tensor):
+    def _describe(self, tensor: QuantTensor) -> str:
         text = '{} {}: {} bits'.format(tensor.role, tensor.name, tensor.bits)
         if tensor.name in self._aligned:
             text += ', one position with ' + ', '.join(self._aligned[tensor.name])
         return text
 
-    def _scales_pool(self, name):
+    def _scales_pool(self, name: str) -> bool:
         """Whether the node multiplies an average pool, as the DPU does within the pool."""
         return self._view.op(name) == 'Mul' and 'AvgPool' in map(self._view.op, self._view.inputs(name))
 

@@ -56,7 +56,7 @@ def coverage(graph_def: tf.GraphDef, plan: QuantPlan) -> Coverage:
         (reason, tuple(names)) for reason, names in sorted(floats.items(), key=lambda item: -len(item[1]))))
 
 
-def _kind(reason):
+def _kind(reason: str) -> str:
     """The reason without names of nodes, so that equal reasons are counted together."""
     return re.sub(r"^its input '.*?' is computed", 'an input is computed', reason)
 

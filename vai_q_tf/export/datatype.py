@@ -3,7 +3,7 @@
 All float32 types change: those of ops, constants and placeholders, and with them the types of feeds and fetches. An op whose
 definition fixes float32 for an input or output (the result of ResizeBilinear) keeps that, between casts.
 """
-from typing import Sequence
+from typing import Container, Dict, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -14,6 +14,7 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
 from vai_q_tf.graph.view import GraphView, node_name, output_index
+from vai_q_tf.types import TensorProto
 
 # Ops in which float32 is a layout of bytes.
 _BYTE_OPS = frozenset(('Bitcast', 'DecodeRaw', 'DecodePaddedRaw'))
@@ -52,7 +53,7 @@ def _refuse(view: GraphView, names: Sequence[str], text: str) -> None:
                                    'The graph has {}.'.format(text.format(', '.join(listed))))
 
 
-def _public(node):
+def _public(node: tf.NodeDef) -> tf.NodeDef:
     """A copy of the NodeDef without private attrs."""
     result = editor.exact_copy(node)
     for key in [key for key in result.attr if key.startswith('_')]:
@@ -60,11 +61,11 @@ def _public(node):
     return result
 
 
-def _calls_function(node, functions):
+def _calls_function(node: tf.NodeDef, functions: Container[str]) -> bool:
     return node.op in functions or any(value.WhichOneof('value') == 'func' for value in node.attr.values())
 
 
-def _keeps_float32(view, name):
+def _keeps_float32(view: GraphView, name: str) -> bool:
     """Whether the node stays as it is: its float32 is a layout of bytes, or it is a constant that only fixed inputs read."""
     if view.op(name) in _BYTE_OPS:
         return True
@@ -72,7 +73,7 @@ def _keeps_float32(view, name):
     return bool(readers) and all(_is_fixed(view, reader, 'input_arg', index) for reader, index in readers)
 
 
-def _set_types(node, dtype):
+def _set_types(node: tf.NodeDef, dtype: tf.DType) -> bool:
     """Replaces float32 in the attrs of the NodeDef by `dtype`; returns whether there was any."""
     changed = False
     for attr in tf_internal.python_op_defs()[node.op].attr:
@@ -91,7 +92,7 @@ def _set_types(node, dtype):
     return changed
 
 
-def _convert_value(name, proto, dtype):
+def _convert_value(name: str, proto: TensorProto, dtype: tf.DType) -> TensorProto:
     value = large_constants.array(proto)
     with np.errstate(over='ignore'):
         converted = value.astype(dtype.as_numpy_dtype)
@@ -102,9 +103,9 @@ def _convert_value(name, proto, dtype):
     return large_constants.tensor_proto(converted, dtype)
 
 
-def _add_casts(view, nodes, changed, dtype):
+def _add_casts(view: GraphView, nodes: Dict[str, tf.NodeDef], changed: Container[str], dtype: tf.DType) -> None:
     """Adds a Cast between a tensor that stays float32 and an input that does not, and vice versa."""
-    casts = {}
+    casts: Dict[str, str] = {}
     for name in view.names:
         for index, tensor in enumerate(view.inputs(name)):
             if view.dtype(tensor) != tf.float32:
@@ -118,7 +119,7 @@ def _add_casts(view, nodes, changed, dtype):
                 nodes[name].input[index] = casts[tensor]
 
 
-def _cast(view, nodes, tensor, source, target):
+def _cast(view: GraphView, nodes: Dict[str, tf.NodeDef], tensor: str, source: tf.DType, target: tf.DType) -> str:
     """Adds a Cast of the tensor to `nodes`; returns its name."""
     name = '{}/to_{}'.format(node_name(tensor), target.name)
     while name in nodes:
@@ -128,7 +129,7 @@ def _cast(view, nodes, tensor, source, target):
     return name
 
 
-def _is_fixed(view, name, kind, index):
+def _is_fixed(view: GraphView, name: str, kind: str, index: int) -> bool:
     """Whether the definition of the op fixes float32 for that 'input_arg' or 'output_arg', so that no attr can change it."""
     for argument in getattr(tf_internal.python_op_defs()[view.op(name)], kind):
         if argument.type_list_attr:

@@ -1,5 +1,6 @@
 """The types in which TensorFlow can compute an op, from its registry of kernels."""
 import functools
+from typing import FrozenSet, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -21,12 +22,12 @@ def has_kernel(node: tf.NodeDef) -> bool:
     return any(all(types.get(name, set()) <= allowed for name, allowed in kernel) for kernel in _kernels(node.op))
 
 
-def _types(value):
+def _types(value: tf.AttrValue) -> Set[int]:
     return set(value.list.type) if value.WhichOneof('value') == 'list' else {value.type} - {_NO_TYPE}
 
 
 @functools.lru_cache(maxsize=None)
-def _kernels(op):
+def _kernels(op: str) -> Tuple[Tuple[Tuple[str, FrozenSet[int]], ...], ...]:
     """The kernels of an op, each as ((attr, allowed types), ...)."""
     return tuple(tuple((constraint.name, frozenset(constraint.allowed_values.list.type)) for constraint in kernel.constraint)
                  for kernel in tf_internal.registered_kernels(op)

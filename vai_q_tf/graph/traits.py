@@ -102,6 +102,10 @@ TRAITS = {
     'Unpack': Trait(FLOAT, reason=_SEVERAL_OUTPUTS),
 }
 
+# Ops that only rearrange values. Resizing repeats them, which the DPU computes.
+MOVING_OPS = frozenset(op for op, row in TRAITS.items() if row.moves) - {'ResizeNearestNeighbor'}
+# Those of them that only change the shape.
+SHAPING_OPS = frozenset(('Reshape', 'ExpandDims', 'Squeeze'))
 BATCH_NORM_OPS = frozenset(('FusedBatchNorm', 'FusedBatchNormV2', 'FusedBatchNormV3'))
 ADD_OPS = frozenset(('Add', 'AddV2', 'BiasAdd'))
 CONCAT_OPS = frozenset(('Concat', 'ConcatV2'))

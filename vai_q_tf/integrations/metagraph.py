@@ -23,14 +23,7 @@ from vai_q_tf.terminal.progress import stage
 from vai_q_tf.terminal.verbosity import note
 
 _MetaGraph = Union[tf.MetaGraphDef, str, 'os.PathLike[str]']
-
-
-class _Rewritten(NamedTuple):
-    """The arguments of write_training_graph."""
-    config: QuantizeConfig
-    graph_def: tf.GraphDef
-
-
+_Rewritten = Tuple[QuantizeConfig, tf.GraphDef]
 # {collection: message}: collections whose values contain maps.
 _WITH_MAPS = {'cond_context': 'CondContextDef', 'while_context': 'WhileContextDef', tf.GraphKeys.SAVEABLE_OBJECTS: 'NodeDef'}
 # Op types of gradients and optimizers. The input gradient of a convolution is missing: a transposed convolution has its type.
@@ -101,7 +94,7 @@ def quantize_meta_graph(mode: str, meta_graph: _MetaGraph, checkpoint: str, conf
 def _rewrite_for_training(graph: tf.Graph, config: QuantizeConfig) -> List[_Rewritten]:
     """Rewrites the graph; [arguments of write_training_graph], which the caller calls once everything else is written."""
     rewritten: List[_Rewritten] = []
-    training.create_training_graph(graph, config, write=lambda *arguments: rewritten.append(_Rewritten(*arguments)))
+    training.create_training_graph(graph, config, write=lambda written, graph_def: rewritten.append((written, graph_def)))
     return rewritten
 
 

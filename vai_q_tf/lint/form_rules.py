@@ -2,12 +2,14 @@
 
 A rule takes a LintGraph and yields (node name, message), as in `node_rules.py`.
 """
-from typing import Dict
+from typing import Dict, List, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.view import dims
 from vai_q_tf.lint.lint_graph import (
+    Breaches,
+    LintGraph,
     Rule,
     data_inputs,
     declared_shape,
@@ -25,7 +27,7 @@ _FLOATS = frozenset(dtype.as_datatype_enum for dtype in (tf.float16, tf.float32,
 _VALUE_FIELDS = ('half_val', 'float_val', 'double_val', 'int_val', 'int64_val', 'uint32_val', 'uint64_val', 'bool_val')
 
 
-def _constant_storage(graph):
+def _constant_storage(graph: LintGraph) -> Breaches:
     for node in graph.of_type('Const'):
         tensor = tensor_of(node)
         if tensor.tensor_content:
@@ -38,7 +40,7 @@ def _constant_storage(graph):
                                       field))
 
 
-def _no_split(graph):
+def _no_split(graph: LintGraph) -> Breaches:
     for node in graph.of_type('Split'):
         if integer(node, 'num_split') != 1:
             yield node.name, ('The compiler takes every result of a Split for its last one. Write a StridedSlice for each '
@@ -50,7 +52,7 @@ def _no_split(graph):
                               'part.'.format(node.op))
 
 
-def _channels_last(graph):
+def _channels_last(graph: LintGraph) -> Breaches:
     for node in graph.nodes:
         layout = text(node, 'data_format')
         if layout.startswith('NC'):
@@ -59,7 +61,7 @@ def _channels_last(graph):
                                   layout, {'NCHW': 'NHWC', 'NCDHW': 'NDHWC'}.get(layout, 'the channels last')))
 
 
-def _bias_after_batch_to_space(graph):
+def _bias_after_batch_to_space(graph: LintGraph) -> Breaches:
     for node in graph.of_type('BatchToSpaceND'):
         readers = graph.consumers[node.name]
         if not any(reader.op == 'BiasAdd' and graph.producer(reader, 0) is node for reader in readers):
@@ -68,19 +70,19 @@ def _bias_after_batch_to_space(graph):
                                   ' and '.join(map(describe, readers)) or 'nothing'))
 
 
-def _rank_of_operand(graph):
+def _rank_of_operand(graph: LintGraph) -> Breaches:
     for node in graph.of_type('Add', 'AddV2', 'Mul'):
         for index in (0, 1):
             source = graph.producer(node, index)
             constant = graph.constant(source) if graph.is_float_constant(source) else None
             shape = dims(tensor_of(constant).tensor_shape) if constant is not None else None
-            if shape and len(shape) == 3:
+            if constant is not None and shape and len(shape) == 3:
                 yield node.name, ("The compiler refuses a constant of three dimensions as an operand of {}, and '{}' is {}. "
                                   'Give it one dimension, or four with 1 as the first one.'.format(
                                       node.op, constant.name, shape))
 
 
-def _leaky_relu_of_parts(graph):
+def _leaky_relu_of_parts(graph: LintGraph) -> Breaches:
     for node in graph.of_type(*_SUMS):
         for positive, rest in ((0, 1), (1, 0))[:1 if node.op == 'Sub' else 2]:
             parts = _leaky_relu_parts(graph, graph.computed(node, positive), graph.computed(node, rest))
@@ -89,7 +91,7 @@ def _leaky_relu_of_parts(graph):
                                   'scope in their names. Write a LeakyRelu.')
 
 
-def _leaky_relu_parts(graph, relu, scaled):
+def _leaky_relu_parts(graph: LintGraph, relu: Optional[tf.NodeDef], scaled: Optional[tf.NodeDef]) -> Tuple[tf.NodeDef, ...]:
     """The nodes of relu(x) and a * relu(-x), () if the nodes `relu` and `scaled` are something else."""
     if op_of(relu) != 'Relu' or op_of(scaled) != 'Mul':
         return ()
@@ -101,7 +103,7 @@ def _leaky_relu_parts(graph, relu, scaled):
     return relu, scaled, clipped, negated
 
 
-def _no_explicit_padding(graph):
+def _no_explicit_padding(graph: LintGraph) -> Breaches:
     for node in graph.nodes:
         if text(node, 'padding') == 'EXPLICIT':
             cure = 'StridedSlice after it that cuts the borders' if node.op == 'Conv2DBackpropInput' else 'Pad before it'
@@ -109,14 +111,14 @@ def _no_explicit_padding(graph):
                               '{}.'.format(cure))
 
 
-def _no_ellipsis(graph):
+def _no_ellipsis(graph: LintGraph) -> Breaches:
     for node in graph.of_type('StridedSlice'):
         if integer(node, 'ellipsis_mask'):
             yield node.name, ('The compiler refuses a StridedSlice with an ellipsis, as in x[..., a:b]. Write out the other '
                               'dimensions, as in x[:, :, :, a:b].')
 
 
-def _no_mean_of_rows(graph):
+def _no_mean_of_rows(graph: LintGraph) -> Breaches:
     for node in graph.of_type('Mean'):
         shape, axes = graph.input_shape(node, 0), value_of(graph.producer(node, 1))
         if shape is not None and len(shape) == 2 and axes is not None and {1, -1}.intersection(axes):
@@ -124,14 +126,14 @@ def _no_mean_of_rows(graph):
                               '1 / {}.'.format(shape[1] if shape[1] > 0 else 'the number of columns'))
 
 
-def _dense_on_rank_4(graph):
+def _dense_on_rank_4(graph: LintGraph) -> Breaches:
     for node in graph.of_type('MatMul'):
         if _is_dense_on_maps(graph, node):
             yield node.name, ('The compiler refuses a dense layer on the last of four dimensions or more. Write a convolution '
                               'of size 1.')
 
 
-def _is_dense_on_maps(graph, node):
+def _is_dense_on_maps(graph: LintGraph, node: tf.NodeDef) -> bool:
     """Whether a MatMul computes a dense layer on the last of four dimensions or more, between two Reshapes."""
     before, after, weights = graph.computed(node, 0), _reshape_after(graph, node), graph.constant(graph.producer(node, 1))
     if op_of(before) != 'Reshape' or after is None or weights is None:
@@ -141,7 +143,7 @@ def _is_dense_on_maps(graph, node):
                 and maps[-1] == width[-1 if 'transpose_b' in node.attr and node.attr['transpose_b'].b else 0])
 
 
-def _reshape_after(graph, node):
+def _reshape_after(graph: LintGraph, node: tf.NodeDef) -> Optional[tf.NodeDef]:
     """The Reshape that reads a node; between them are at most its bias and FixNeuron. None without."""
     for _ in range(3):
         readers = graph.consumers[node.name]
@@ -152,11 +154,11 @@ def _reshape_after(graph, node):
     return None
 
 
-def _first_shape(node):
+def _first_shape(node: tf.NodeDef) -> Optional[List[int]]:
     return next(iter(output_shapes(node)), None)
 
 
-def _no_pack_of_floats(graph):
+def _no_pack_of_floats(graph: LintGraph) -> Breaches:
     for node in graph.of_type('Pack'):
         kind = node.attr['T'].type if 'T' in node.attr else 0
         if kind in _FLOATS or any(graph.is_float_constant(graph.producer(node, index))
@@ -166,12 +168,12 @@ def _no_pack_of_floats(graph):
                               'a ConcatV2.')
 
 
-def _no_identity_n(graph):
+def _no_identity_n(graph: LintGraph) -> Breaches:
     for node in graph.of_type('IdentityN'):
         yield node.name, 'The compiler refuses an IdentityN. Connect its readers to its inputs.'
 
 
-def _batch_in_reshape(graph):
+def _batch_in_reshape(graph: LintGraph) -> Breaches:
     open_batch = any((shape or [-1])[0] < 0 for shape in map(_placeholder_shape, graph.of_type('Placeholder')))
     for node in graph.of_type('Reshape'):
         target, source = value_of(graph.producer(node, 1)), graph.input_shape(node, 0)
@@ -183,11 +185,11 @@ def _batch_in_reshape(graph):
                                                        (-1 in target)))
 
 
-def _placeholder_shape(node):
+def _placeholder_shape(node: tf.NodeDef) -> Optional[List[int]]:
     return declared_shape(node) if 'shape' in node.attr else _first_shape(node)
 
 
-def _softmax_constants(graph):
+def _softmax_constants(graph: LintGraph) -> Breaches:
     for node in graph.of_type('Const'):
         if not _is_bfloat(node) or '/exp_poly/poly_approx/alpha_' not in node.name and not node.name.endswith('/add/ones'):
             continue
@@ -197,7 +199,7 @@ def _softmax_constants(graph):
                               'one. Put a Cast between them.'.format(describe(readers[0])))
 
 
-def _is_bfloat(node):
+def _is_bfloat(node: tf.NodeDef) -> bool:
     return tensor_of(node).dtype == tf.bfloat16.as_datatype_enum
 
 

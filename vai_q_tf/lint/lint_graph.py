@@ -2,7 +2,7 @@
 import collections
 import functools
 import operator
-from typing import Any, Callable, DefaultDict, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, DefaultDict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -145,4 +145,5 @@ def _count(shape: Sequence[int]) -> int:
 
 
 # A rule yields the name and a message for each node that breaks it.
-Rule = Callable[[LintGraph], Iterable[Tuple[str, str]]]
+Breaches = Iterator[Tuple[str, str]]
+Rule = Callable[[LintGraph], Breaches]

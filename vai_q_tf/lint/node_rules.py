@@ -5,7 +5,17 @@ A rule takes a LintGraph and yields (node name, message). `RULES` holds them by 
 from typing import Dict
 
 from vai_q_tf.dpu import COMPILER_OPS
-from vai_q_tf.lint.lint_graph import Rule, declared_shape, describe, integer, op_of, output_shapes, tensor_of
+from vai_q_tf.lint.lint_graph import (
+    Breaches,
+    LintGraph,
+    Rule,
+    declared_shape,
+    describe,
+    integer,
+    op_of,
+    output_shapes,
+    tensor_of,
+)
 
 _FIX_NEURON_ATTRS = frozenset(('bit_width', 'method', 'mode', 'phase', 'output_dir', 'quantize_pos', 'T'))
 
@@ -20,14 +30,14 @@ _CONSTANT_INPUTS = {
 _SPLIT_DATA_INPUT = {'Split': 1, 'Unpack': 0}
 
 
-def _no_function_library(graph):
+def _no_function_library(graph: LintGraph) -> Breaches:
     if graph.library.function or graph.library.gradient:
         yield '', ('The compiler reads nodes only, and does not find the functions that this graph defines ({}). Write '
                    'the graph without its library, in stock form.'.format(
                        ', '.join(function.signature.name for function in graph.library.function) or 'gradients'))
 
 
-def _plain_inputs(graph):
+def _plain_inputs(graph: LintGraph) -> Breaches:
     for node in graph.nodes:
         for name in node.input:
             if name.startswith('^'):
@@ -38,7 +48,7 @@ def _plain_inputs(graph):
                                   "Write '{1}'.".format(name, name[:-2]))
 
 
-def _fix_neuron_attrs(graph):
+def _fix_neuron_attrs(graph: LintGraph) -> Breaches:
     for node in graph.of_type('FixNeuron'):
         unknown = [name for name in node.attr if name not in _FIX_NEURON_ATTRS and not name.startswith('_')]
         if unknown:
@@ -57,7 +67,7 @@ def _fix_neuron_attrs(graph):
                               'compiler would use a stale one. Finish calibration or training, then set phase to 1.')
 
 
-def _placeholder_shape(graph):
+def _placeholder_shape(graph: LintGraph) -> Breaches:
     for node in graph.of_type('Placeholder'):
         shapes = [declared_shape(node)] + output_shapes(node)[:1]
         known = [shape for shape in shapes if shape is not None and all(size > 0 for size in shape[1:])]
@@ -70,14 +80,14 @@ def _placeholder_shape(graph):
                                   next((shape for shape in shapes if shape is not None), 'no shape')))
 
 
-def _no_batch_norm_op(graph):
+def _no_batch_norm_op(graph: LintGraph) -> Breaches:
     for node in graph.nodes:
         if node.op.startswith('FusedBatchNorm'):
             yield node.name, ('The compiler refuses {}. Fold it into the convolution before it, or turn it into Mul '
                               'and Add with quantized constants.'.format(node.op))
 
 
-def _shape_of_unknown_op(graph):
+def _shape_of_unknown_op(graph: LintGraph) -> Breaches:
     for node in graph.nodes:
         if node.op in COMPILER_OPS or node.op.startswith('FusedBatchNorm'):
             continue
@@ -87,7 +97,7 @@ def _shape_of_unknown_op(graph):
                               'where it is missing. Write the graph with shapes, as add_shapes=1 does.'.format(node.op))
 
 
-def _shape_before_split(graph):
+def _shape_before_split(graph: LintGraph) -> Breaches:
     for node in graph.of_type(*_SPLIT_DATA_INPUT):
         source = graph.producer(node, _SPLIT_DATA_INPUT[node.op])
         shapes = output_shapes(source) if source is not None else []
@@ -97,7 +107,7 @@ def _shape_before_split(graph):
                                   describe(source)))
 
 
-def _constant_parameters(graph):
+def _constant_parameters(graph: LintGraph) -> Breaches:
     for node in graph.of_type(*_CONSTANT_INPUTS):
         for index, meaning in _CONSTANT_INPUTS[node.op]:
             source = graph.producer(node, index)
@@ -106,10 +116,10 @@ def _constant_parameters(graph):
                     meaning, node.op, describe(source)))
 
 
-def _concat_axis(graph):
+def _concat_axis(graph: LintGraph) -> Breaches:
     for node in graph.of_type('ConcatV2'):
         axis = graph.producer(node, -1)
-        if op_of(axis) == 'Const' and len(tensor_of(axis).int_val) != 1:
+        if axis is not None and axis.op == 'Const' and len(tensor_of(axis).int_val) != 1:
             yield node.name, ("The compiler reads the axis from the field int_val of the tensor in '{}', and it is not "
                               'there. Write the axis to int_val, not to tensor_content.'.format(axis.name))
 

@@ -2,16 +2,19 @@
 
 A rule takes a LintGraph and yields (node name, message), as in `node_rules.py`.
 """
-from typing import Dict
+from typing import TYPE_CHECKING, Dict, List, Optional
 
 from vai_q_tf.dpu import is_leaky_slope
-from vai_q_tf.lint.lint_graph import Rule, op_of, text, value_of
+from vai_q_tf.lint.lint_graph import Breaches, LintGraph, Rule, op_of, text, value_of
 from vai_q_tf.lint.position_rules import position_after, position_of
+
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
 
 _RELU6_POSITION = 4  # the limit 6 is 96 steps there; at lower positions the hardware's limit is not 6
 
 
-def _average_at_borders(graph):
+def _average_at_borders(graph: LintGraph) -> Breaches:
     for node in graph.of_type('AvgPool'):
         sizes, strides = (_ints(node, name) for name in ('ksize', 'strides'))
         if text(node, 'padding') != 'SAME' or len(sizes) != 4 or len(strides) != 4:
@@ -22,18 +25,18 @@ def _average_at_borders(graph):
                               'Write a Pad and a pool with VALID if the difference matters.')
 
 
-def _pads(size, window, stride):
+def _pads(size: int, window: int, stride: int) -> bool:
     """Whether SAME adds cells along a dimension; False if that depends on an unknown size."""
     if window > stride > 0:
         return True
     return size > 0 and stride > 0 and (-(-size // stride) - 1) * stride + window > size
 
 
-def _ints(node, name):
+def _ints(node: 'tf.NodeDef', name: str) -> List[int]:
     return list(node.attr[name].list.i) if name in node.attr else []
 
 
-def _leaky_relu_slope(graph):
+def _leaky_relu_slope(graph: LintGraph) -> Breaches:
     for node in graph.nodes:
         slope = _slope(graph, node)
         if slope is not None and not is_leaky_slope(slope):
@@ -41,7 +44,7 @@ def _leaky_relu_slope(graph):
                               'the slope 0.1, or compute this op outside the DPU.'.format(slope))
 
 
-def _slope(graph, node):
+def _slope(graph: LintGraph, node: 'tf.NodeDef') -> Optional[float]:
     """The slope of a leaky relu, which may be written as max(a * x, x); None for another node."""
     if node.op == 'LeakyRelu':
         return node.attr['alpha'].f if 'alpha' in node.attr else 0.2
@@ -56,7 +59,7 @@ def _slope(graph, node):
     return None
 
 
-def _relu6_limit(graph):
+def _relu6_limit(graph: LintGraph) -> Breaches:
     for node in graph.of_type('Relu6'):
         position = position_after(graph, node)
         if position is not None and position < _RELU6_POSITION:
@@ -64,7 +67,7 @@ def _relu6_limit(graph):
                               'a Relu, or keep the tensors that share the position as small.'.format(_RELU6_POSITION, position))
 
 
-def _moved_integers(graph):
+def _moved_integers(graph: LintGraph) -> Breaches:
     for node in graph.of_type('Reshape', 'Squeeze', 'ExpandDims'):
         data, result = position_of(graph.producer(node, 0)), position_after(graph, node)
         if data is not None and result is not None and data != result:

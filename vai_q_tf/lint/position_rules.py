@@ -3,13 +3,14 @@
 A rule takes a LintGraph and yields (node name, message), as in `node_rules.py`. The shifts of an op are not checked if one of
 the tensors around it is not quantized, or not clearly part of the op.
 """
-from typing import Dict, Optional
+from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.dpu import MAX_ADD_SHIFT_READ, MAX_ADD_SHIFT_WRITE, MAX_MUL_SHIFT_WRITE, MAX_POOL_SHIFT, MAX_SHIFT
 from vai_q_tf.fixed_point import MAX_BITS, POSITION_MAX, POSITION_MIN, POSITION_ZERO
-from vai_q_tf.lint.lint_graph import LintGraph, Rule, data_inputs, integer, op_of
+from vai_q_tf.graph.traits import IDENTITY_OPS, MOVING_OPS, SPLIT_INPUTS
+from vai_q_tf.lint.lint_graph import Breaches, LintGraph, Rule, data_inputs, integer, op_of
 
 _DATA_INPUT = {'Conv2D': 0, 'DepthwiseConv2dNative': 0, 'Conv3D': 0, 'MatMul': 0, 'Conv2DBackpropInput': 2}
 _ADDITIONS = ('Add', 'AddV2')
@@ -17,12 +18,11 @@ _BIAS_OPS = _ADDITIONS + ('BiasAdd',)
 _ACTIVATIONS = ('Relu', 'Relu6', 'LeakyRelu')
 _POOLS = ('MaxPool', 'AvgPool', 'Max')
 # Ops that forward integers without a FixNeuron: {op: index of the input}.
-_MOVES = {'Identity': 0, 'SpaceToBatchND': 0, 'BatchToSpaceND': 0, 'Reshape': 0, 'Squeeze': 0, 'ExpandDims': 0, 'Transpose': 0,
-          'Pad': 0, 'StridedSlice': 0, 'DepthToSpace': 0, 'Split': 1, 'SplitV': 0, 'Unpack': 0}
+_MOVES = {**dict.fromkeys(MOVING_OPS | IDENTITY_OPS, 0), **SPLIT_INPUTS}
 _INSIDE = ('BatchToSpaceND', 'Squeeze', 'Reshape')  # between a weighted op and its bias
 
 
-def _position_in_range(graph):
+def _position_in_range(graph: LintGraph) -> Breaches:
     for node in graph.of_type('FixNeuron'):
         position, bits = integer(node, 'quantize_pos'), integer(node, 'bit_width')
         if position == POSITION_ZERO:
@@ -36,7 +36,7 @@ def _position_in_range(graph):
                 bits, MAX_BITS)
 
 
-def _shift_cut(graph):
+def _shift_cut(graph: LintGraph) -> Breaches:
     for node in graph.of_type(*_DATA_INPUT):
         for product, result, _ in _results(graph, node):
             if not 0 <= product - result <= MAX_SHIFT:
@@ -45,7 +45,7 @@ def _shift_cut(graph):
                 break
 
 
-def _shift_bias(graph):
+def _shift_bias(graph: LintGraph) -> Breaches:
     for node in graph.of_type(*_DATA_INPUT):
         for product, result, bias in _results(graph, node):
             least = min(0, product - result - MAX_SHIFT)
@@ -55,18 +55,19 @@ def _shift_bias(graph):
                 break
 
 
-def _results(graph, node):
+def _results(graph: LintGraph, node: tf.NodeDef) -> Iterator[Tuple[int, int, Optional[int]]]:
     """(position of the products, of a result, and of its bias or None) for each FixNeuron after a weighted op."""
     product = _product_position(graph, node)
     if product is None:
         return
     for last, bias in _computed_together(graph, node):
         for reader in graph.consumers[last.name]:
-            if position_of(reader) is not None:
-                yield product, position_of(reader), bias
+            result = position_of(reader)
+            if result is not None:
+                yield product, result, bias
 
 
-def _product_position(graph, node):
+def _product_position(graph: LintGraph, node: tf.NodeDef) -> Optional[int]:
     """The position of the products of a weighted op; None if its data or weights are not quantized."""
     weight = graph.producer(node, 1)
     weight = graph.producer(weight, 0) if op_of(weight) == 'Identity' else weight
@@ -76,9 +77,10 @@ def _product_position(graph, node):
     return None if data is None or scale is None else data + scale
 
 
-def _computed_together(graph, node):
+def _computed_together(graph: LintGraph, node: Optional[tf.NodeDef]) -> Iterator[Tuple[tf.NodeDef, Optional[int]]]:
     """(node, position of the bias added so far or None) for a weighted op and the ops computed together with it."""
-    seen, bias = set(), None
+    seen: Set[str] = set()
+    bias: Optional[int] = None
     while node is not None and node.name not in seen:
         seen.add(node.name)
         if node.op in _BIAS_OPS:
@@ -87,19 +89,19 @@ def _computed_together(graph, node):
         node = _next_inside(graph, node, bias)
 
 
-def _next_inside(graph, node, bias):
+def _next_inside(graph: LintGraph, node: tf.NodeDef, bias: Optional[int]) -> Optional[tf.NodeDef]:
     """The next op that is computed together with `node`; None without, or if that is not clear."""
     inside = [reader for reader in graph.consumers[node.name] if reader.op in _INSIDE + _ACTIVATIONS or (
         bias is None and reader.op in _BIAS_OPS and _bias_position(graph, reader) is not None)]
     return inside[0] if len(inside) == 1 else None
 
 
-def _bias_position(graph, node):
+def _bias_position(graph: LintGraph, node: tf.NodeDef) -> Optional[int]:
     constants = [source for source in (graph.producer(node, 0), graph.producer(node, 1)) if graph.is_quantized_constant(source)]
     return position_of(constants[0]) if constants else None
 
 
-def _addition_shifts(graph):
+def _addition_shifts(graph: LintGraph) -> Breaches:
     for node in graph.of_type('AddN', *_ADDITIONS):
         inputs, result = _operands(graph, node), position_after(graph, node)
         if inputs is None:
@@ -112,32 +114,33 @@ def _addition_shifts(graph):
             yield node.name, _written(min(inputs) - result, -MAX_ADD_SHIFT_WRITE, MAX_ADD_SHIFT_WRITE)
 
 
-def _multiplication_shifts(graph):
+def _multiplication_shifts(graph: LintGraph) -> Breaches:
     for node in graph.of_type('Mul'):
         inputs, result = _operands(graph, node), position_after(graph, node)
         if inputs is not None and result is not None and not 0 <= sum(inputs) - result <= MAX_MUL_SHIFT_WRITE:
             yield node.name, _written(sum(inputs) - result, 0, MAX_MUL_SHIFT_WRITE)
 
 
-def _activation_shifts(graph):
+def _activation_shifts(graph: LintGraph) -> Breaches:
     for node in graph.of_type(*_ACTIVATIONS):
         data, result = position_of(graph.producer(node, 0)), position_after(graph, node)
         if data is not None and result is not None and abs(data - result) > MAX_ADD_SHIFT_WRITE:
             yield node.name, _written(data - result, -MAX_ADD_SHIFT_WRITE, MAX_ADD_SHIFT_WRITE)
 
 
-def _written(shift, least, most):
+def _written(shift: int, least: int, most: int) -> str:
     return ('The hardware shifts the result by {} bits; it supports {} to {}. Give the tensors around it positions nearer to '
             'each other.'.format(shift, least, most))
 
 
-def _operands(graph, node):
+def _operands(graph: LintGraph, node: tf.NodeDef) -> Optional[List[int]]:
     """The positions of all inputs of an operation; None if one is unknown, or if there are fewer than two."""
     positions = [position_of(graph.producer(node, index)) for index in range(len(data_inputs(node)))]
-    return positions if len(positions) > 1 and None not in positions else None
+    known = [position for position in positions if position is not None]
+    return known if len(known) == len(positions) > 1 else None
 
 
-def _pool_shifts(graph):
+def _pool_shifts(graph: LintGraph) -> Breaches:
     for node in graph.of_type(*_POOLS):
         data, result = position_before(graph, node, 0), position_after(graph, node)
         if result is None and node.op == 'AvgPool':

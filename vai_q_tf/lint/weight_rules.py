@@ -2,9 +2,12 @@
 
 A rule takes a LintGraph and yields (node name, message), as in `node_rules.py`.
 """
-from typing import Dict
+from typing import TYPE_CHECKING, Dict, Optional
 
-from vai_q_tf.lint.lint_graph import Rule, describe, op_of
+from vai_q_tf.lint.lint_graph import Breaches, LintGraph, Rule, describe, op_of
+
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
 
 _CONVOLUTIONS = ('Conv2D', 'DepthwiseConv2dNative', 'Conv2DBackpropInput')
 _WEIGHTED = _CONVOLUTIONS + ('Conv3D', 'MatMul')
@@ -12,17 +15,17 @@ _ADDITIONS = ('Add', 'AddV2')
 _PARAMETER = 1  # input index of the weights of a convolution and of the bias of a BiasAdd
 
 
-def _quantized_weights(graph):
+def _quantized_weights(graph: LintGraph) -> Breaches:
     for node in graph.of_type(*_CONVOLUTIONS):
         yield from _unless_quantized_constant(graph, node, 'weights')
 
 
-def _quantized_bias(graph):
+def _quantized_bias(graph: LintGraph) -> Breaches:
     for node in graph.of_type('BiasAdd'):
         yield from _unless_quantized_constant(graph, node, 'bias')
 
 
-def _unless_quantized_constant(graph, node, parameter):
+def _unless_quantized_constant(graph: LintGraph, node: 'tf.NodeDef', parameter: str) -> Breaches:
     source = graph.producer(node, _PARAMETER)
     if graph.is_quantized_constant(source):
         return
@@ -35,7 +38,7 @@ def _unless_quantized_constant(graph, node, parameter):
                           parameter, node.op, found))
 
 
-def _bias_behind_weighted_op(graph):
+def _bias_behind_weighted_op(graph: LintGraph) -> Breaches:
     for node in graph.of_type('BiasAdd'):
         source = graph.producer(node, 0)
         before = graph.producer(source, 0) if op_of(source) == 'BatchToSpaceND' else source
@@ -44,31 +47,31 @@ def _bias_behind_weighted_op(graph):
                               '{}. Remove the nodes between them, or make this node an Add.'.format(describe(source)))
 
 
-def _batch_norm_as_mul_and_add(graph):
+def _batch_norm_as_mul_and_add(graph: LintGraph) -> Breaches:
     yield from _bias_adds_after_mul(graph)
     yield from _float_constants_of_batch_norms(graph)
 
 
-def _bias_adds_after_mul(graph):
+def _bias_adds_after_mul(graph: LintGraph) -> Breaches:
     for node in graph.of_type('BiasAdd'):
         source = graph.producer(node, 0)
-        if op_of(source) == 'Mul':
+        if source is not None and source.op == 'Mul':
             yield node.name, ("The compiler refuses a BiasAdd after the Mul '{}'. Write a batch norm that is not "
                               'folded as Mul and Add.'.format(source.name))
 
 
-def _float_constants_of_batch_norms(graph):
+def _float_constants_of_batch_norms(graph: LintGraph) -> Breaches:
     for node in graph.of_type(*_ADDITIONS):
         for scaled, offset in ((0, 1), (1, 0)):
             mul, shift = graph.producer(node, scaled), graph.producer(node, offset)
             scale = _batch_norm_scale(graph, mul)
             for owner, constant in ((mul, scale), (node, shift)):
-                if scale is not None and graph.is_float_constant(shift) and op_of(constant) == 'Const':
+                if scale is not None and graph.is_float_constant(shift) and constant is not None and constant.op == 'Const':
                     yield owner.name, ("The compiler reads a Mul and an Add of constants as a batch norm, and the constant "
                                        "'{}' is not quantized. Put a FixNeuron after it.".format(constant.name))
 
 
-def _batch_norm_scale(graph, node):
+def _batch_norm_scale(graph: LintGraph, node: Optional['tf.NodeDef']) -> Optional['tf.NodeDef']:
     """The constant operand of a float Mul; None without, and for the Mul of an average pool, whose scale may stay float."""
     if op_of(node) != 'Mul':
         return None
@@ -79,7 +82,7 @@ def _batch_norm_scale(graph, node):
     return None
 
 
-def _one_fix_neuron_per_constant(graph):
+def _one_fix_neuron_per_constant(graph: LintGraph) -> Breaches:
     for node in graph.of_type('Const'):
         consumers = graph.consumers[node.name]
         if len(consumers) > 1 and any(consumer.op == 'FixNeuron' for consumer in consumers):
@@ -88,11 +91,11 @@ def _one_fix_neuron_per_constant(graph):
                                   ' and '.join(describe(consumer) for consumer in consumers)))
 
 
-def _one_bias_add_per_bias(graph):
+def _one_bias_add_per_bias(graph: LintGraph) -> Breaches:
     reported = set()
     for node in graph.of_type('BiasAdd'):
         bias = graph.producer(node, _PARAMETER)
-        if op_of(bias) != 'FixNeuron' or bias.name in reported or len(graph.consumers[bias.name]) == 1:
+        if bias is None or bias.op != 'FixNeuron' or bias.name in reported or len(graph.consumers[bias.name]) == 1:
             continue
         reported.add(bias.name)
         yield bias.name, ('The compiler merges a bias into one convolution, and {} read this one. Give each a copy of '
@@ -100,7 +103,7 @@ def _one_bias_add_per_bias(graph):
                               ' and '.join(describe(consumer) for consumer in graph.consumers[bias.name])))
 
 
-def _one_weighted_op_per_weight(graph):
+def _one_weighted_op_per_weight(graph: LintGraph) -> Breaches:
     for node in graph.of_type('FixNeuron'):
         readers = [reader for reader in graph.consumers[node.name] if reader.op in _WEIGHTED
                    and graph.producer(reader, _PARAMETER) is node]
@@ -109,7 +112,7 @@ def _one_weighted_op_per_weight(graph):
                               'of the Const and its FixNeuron.'.format(' and '.join(map(describe, readers))))
 
 
-def _quantized_before_residual_add(graph):
+def _quantized_before_residual_add(graph: LintGraph) -> Breaches:
     for node in graph.of_type(*_ADDITIONS):
         for data, other in ((0, 1), (1, 0)):
             source = graph.producer(node, data)

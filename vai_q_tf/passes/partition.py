@@ -1,5 +1,5 @@
 """Splits a graph into the main part, which the passes work on, and the rest: pre-processing and post-processing."""
-from typing import Dict, FrozenSet, NamedTuple, Set, Tuple
+from typing import Collection, Container, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -78,31 +78,31 @@ def merge(parts: Partition, main: tf.GraphDef) -> tf.GraphDef:
     return editor.subgraph(result, [view.node(name) for name in view.upstream(view.names)])
 
 
-def _new_names(parts, main):
+def _new_names(parts: Partition, main: tf.GraphDef) -> Dict[str, str]:
     """{node of `main`: its new name, for a stand-in the tensor that it represents}"""
     inside, outside = [{node.name for node in nodes} for nodes in (main.node, parts.rest)]
     renamed = {name: editor.unused_name(name, inside | outside) for name in inside & outside}
     return {**renamed, **parts.stand_ins}
 
 
-def _renamed(operand, names):
+def _renamed(operand: str, names: Mapping[str, str]) -> str:
     if operand.startswith('^'):
         return '^' + node_name(names.get(operand[1:], operand))
     name = names.get(node_name(operand), node_name(operand))
     return name if ':' in name else tensor_name(name, output_index(operand))
 
 
-def _without_dangling_controls(node, known):
+def _without_dangling_controls(node: tf.NodeDef, known: Container[str]) -> tf.NodeDef:
     return editor.with_inputs(node, [operand for operand in node.input if not operand.startswith('^') or operand[1:] in known])
 
 
-def _members(view, outputs, inputs, branches):
+def _members(view: GraphView, outputs: Iterable[str], inputs: Container[str], branches: Container[str]) -> Set[str]:
     """The nodes from the outputs back to the inputs, both ends included."""
     return reach(outputs, lambda name: () if name in inputs else (
         [node_name(tensor) for tensor in view.inputs(name)] + list(placing(view, name, branches))))
 
 
-def _post_processing(view, members, inputs):
+def _post_processing(view: GraphView, members: Set[str], inputs: Collection[str]) -> Set[str]:
     """The nodes outside `members` on a path from a computed member to a node that nothing depends on."""
     nodes = [view.node(name) for name in view.names]
     waiting = readers(nodes)
@@ -111,18 +111,19 @@ def _post_processing(view, members, inputs):
     return reach(results, lambda name: between.intersection(map(node_name, view.inputs(name))))
 
 
-def _upstream(view, starts, stops):
+def _upstream(view: GraphView, starts: Iterable[str], stops: Container[str]) -> Set[str]:
     """The nodes that `starts` depend on through data and control inputs, both ends included, not beyond `stops`."""
     return reach(starts, lambda name: () if name in stops else operands(view, name))
 
 
-def _given_shapes(config):
+def _given_shapes(config: QuantizeConfig) -> Dict[str, List[int]]:
     """{input node: its shape in config.input_shapes}"""
     names = (node_name(name) for name in config.input_nodes)
     return {name: list(shape) for name, shape in zip(names, config.input_shapes)}
 
 
-def _placeholders(graph_def, view, inputs, members, given):
+def _placeholders(graph_def: tf.GraphDef, view: GraphView, inputs: Sequence[str], members: Container[str],
+                  given: Mapping[str, List[int]]) -> Dict[str, tf.NodeDef]:
     """{output of an input node: Placeholder NodeDef}; given: see _given_shapes."""
     shapes = _own_shapes(graph_def, view, inputs, given)
     found: Dict[str, tf.NodeDef] = {}
@@ -142,7 +143,8 @@ def _placeholders(graph_def, view, inputs, members, given):
     return found
 
 
-def _own_shapes(graph_def, view, inputs, given):
+def _own_shapes(graph_def: tf.GraphDef, view: GraphView, inputs: Sequence[str],
+                given: Container[str]) -> Dict[str, Optional[List[int]]]:
     """{output of an input node: list of dimensions}, as far as the graph alone determines them."""
     shapes = {name: view.shape(name) for name in inputs if view.op(name) == 'Placeholder'}
     computed = [name for name in inputs if name not in shapes and (name not in given or len(view.output_types(name)) > 1)]
@@ -151,7 +153,7 @@ def _own_shapes(graph_def, view, inputs, given):
     return shapes
 
 
-def _inferred_shapes(graph_def, view, names):
+def _inferred_shapes(graph_def: tf.GraphDef, view: GraphView, names: Sequence[str]) -> Dict[str, List[int]]:
     """{output of one of the nodes `names`: list of dimensions}, as TensorFlow infers them, if it knows the rank."""
     nodes = [editor.copy(view.node(name)) for name in view.upstream(names)]
     with tf.Graph().as_default() as graph:
@@ -161,7 +163,7 @@ def _inferred_shapes(graph_def, view, names):
             for output in outputs if output.shape.dims is not None}
 
 
-def _narrowed(name, own, given):
+def _narrowed(name: str, own: Optional[List[int]], given: List[int]) -> List[int]:
     """The dimensions that both shapes give; for the batch that is `given`."""
     if own is None:
         return given

@@ -3,7 +3,7 @@
 Tests: tests/passes/test_pipeline.py, test_optimise_variables.py and test_networks.py.
 """
 import collections
-from typing import Callable, FrozenSet, NamedTuple
+from typing import Callable, Counter, FrozenSet, Iterable, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
@@ -47,15 +47,15 @@ from vai_q_tf.patterns.graph_range import GraphRange
 Pass = Callable[[tf.GraphDef, FrozenSet[str], QuantizeConfig], tf.GraphDef]
 
 
-def _always(config):
+def _always(config: QuantizeConfig) -> bool:
     return True
 
 
-def _unless_fold_bn_only(config):
+def _unless_fold_bn_only(config: QuantizeConfig) -> bool:
     return not config.fold_bn_only
 
 
-def _simulates_dpu(config):
+def _simulates_dpu(config: QuantizeConfig) -> bool:
     return bool(config.simulate_dpu) and not config.fold_bn_only
 
 
@@ -71,7 +71,7 @@ class PassEntry(NamedTuple):
     shapes: bool = False
 
 
-def _ops(text):
+def _ops(text: str) -> FrozenSet[str]:
     return frozenset(text.split())
 
 
@@ -155,7 +155,7 @@ def optimise_variables(graph_def: tf.GraphDef, config: QuantizeConfig, fold_cons
                            frozenset(map(node_name, config.ignore_nodes)))
     parts = partition(whole, config)
 
-    def run(entries, main):
+    def run(entries: Iterable[PassEntry], main: tf.GraphDef) -> tf.GraphDef:
         return _run(entries, main, parts.protected, config)
 
     clean = run([*CLEAN_UP, CONSTANTS if fold_constant else PARAMETERS], parts.main)
@@ -165,7 +165,8 @@ def optimise_variables(graph_def: tf.GraphDef, config: QuantizeConfig, fold_cons
     return Optimised(merge(parts, clean), merge(parts, run(DPU, folded)))
 
 
-def _run(entries, graph_def, protected, config):
+def _run(entries: Iterable[PassEntry], graph_def: tf.GraphDef, protected: FrozenSet[str],
+         config: QuantizeConfig) -> tf.GraphDef:
     ops, shaped = _count(graph_def), False
     for entry in entries:
         if not entry.when(config) or (entry.ops and entry.ops.isdisjoint(ops)):
@@ -180,11 +181,11 @@ def _run(entries, graph_def, protected, config):
     return graph_def
 
 
-def _count(graph_def):
+def _count(graph_def: tf.GraphDef) -> Counter[str]:
     return collections.Counter(node.op for node in graph_def.node)
 
 
-def _difference(before, after):
+def _difference(before: Counter[str], after: Counter[str]) -> str:
     """The changes of the numbers of nodes as text, 'Add -1, BiasAdd +1'."""
     changes = ('{} {:+d}'.format(op, after[op] - before[op]) for op in sorted(set(before) | set(after))
                if after[op] != before[op])

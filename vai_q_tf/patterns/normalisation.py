@@ -3,12 +3,12 @@ from typing import Iterator, NamedTuple, NoReturn, Optional
 
 from vai_q_tf import errors
 from vai_q_tf.graph.control_flow import SWITCH_OPS
-from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, IDENTITY_OPS
+from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, IDENTITY_OPS, SHAPING_OPS
 from vai_q_tf.graph.view import node_name, tensor_name
 from vai_q_tf.patterns.combinators import Match, Pattern, anything, either, find, named, op, optional, same
 from vai_q_tf.patterns.graph_range import GraphRange
 
-_FORM_OPS = IDENTITY_OPS | {'Reshape', 'Squeeze', 'ExpandDims', 'Cast'}
+_FORM_OPS = IDENTITY_OPS | SHAPING_OPS | {'Cast'}
 
 
 class Normalisation(NamedTuple):

@@ -3,15 +3,13 @@ from typing import Dict, Iterator, List, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.graph.traits import ADD_OPS, CONCAT_OPS, SPLIT_INPUTS, trait
+from vai_q_tf.graph.traits import ADD_OPS, CONCAT_OPS, SHAPING_OPS, SPLIT_INPUTS, trait
 from vai_q_tf.graph.view import node_name, tensor_name
 from vai_q_tf.patterns.activations import RELU_OPS
 from vai_q_tf.patterns.fusions import Fusion
 from vai_q_tf.plan.draft import Draft
 from vai_q_tf.plan.quant_plan import Alignment, OperandGroup
 
-# Ops between a concat and its quantized inputs that change the shape only.
-_SHAPING_OPS = frozenset(('Reshape', 'ExpandDims', 'Squeeze'))
 _POOLS = frozenset(('MaxPool', 'MaxPool3D', 'AvgPool', 'AvgPool3D', 'Max'))
 _OPERAND_OPS = {**dict.fromkeys(ADD_OPS | {'AddN'}, 'add'), 'Mul': 'mul', **dict.fromkeys(_POOLS, 'pool'),
                 **dict.fromkeys(RELU_OPS | {'LeakyRelu'}, 'activation')}
@@ -80,7 +78,7 @@ def _members(draft: Draft, tensor: str) -> Iterator[str]:
         if quantized:
             yield quantized
         node = node_name(draft.graph_range.source(tensor))
-        if draft.view.op(node) not in _SHAPING_OPS or node not in draft.graph_range or node in draft.graph_range.input_nodes:
+        if draft.view.op(node) not in SHAPING_OPS or node not in draft.graph_range or node in draft.graph_range.input_nodes:
             return
         tensor = _first(draft, node)
 

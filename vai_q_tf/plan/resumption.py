@@ -4,15 +4,13 @@ from typing import FrozenSet, Iterable, Set
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.control_flow import branch_nodes
-from vai_q_tf.graph.traits import SHARED, SPLIT_INPUTS, VALUE, trait
+from vai_q_tf.graph.traits import MOVING_OPS, SHARED, SPLIT_INPUTS, VALUE, trait
 from vai_q_tf.graph.view import tensor_name
 from vai_q_tf.patterns.activations import relu_after
 from vai_q_tf.plan.draft import ActivationsOf, Draft
 
 # Ops that only move values: whether their inputs are quantized depends on the ops after them.
-_MOVING_OPS = frozenset((
-    'BatchToSpaceND', 'DepthToSpace', 'ExpandDims', 'MirrorPad', 'Pad', 'PadV2', 'Reshape', 'SpaceToBatchND', 'Squeeze',
-    'StridedSlice', 'Transpose')).union(SPLIT_INPUTS)
+_MOVING_OPS = MOVING_OPS.union(SPLIT_INPUTS)
 _ROOT_OPS = frozenset(('Rsqrt', 'Sqrt'))
 # Steps from a variance, or the square of a length, to its root. With few bits small ones would be zero.
 _VARIANCE_OPS = frozenset(('Add', 'AddV2', 'Maximum', 'Mean', 'Sum'))

@@ -14,7 +14,7 @@ from vai_q_tf.frozen.fed_phases import FedPhases, find_phases, with_phases
 from vai_q_tf.frozen.load import unknown_ops
 from vai_q_tf.graph.checks.damage import check_nodes
 from vai_q_tf.graph.dependence import reach
-from vai_q_tf.graph.traits import FIX_NEURON_OPS, IDENTITY_OPS
+from vai_q_tf.graph.traits import FIX_NEURON_OPS, IDENTITY_OPS, SHAPING_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
 from vai_q_tf.notebook.html import block, folded, html_list, html_table, html_text
 from vai_q_tf.passes import optimise
@@ -28,7 +28,7 @@ from vai_q_tf.wording import some_of
 _NO_OUTPUT = frozenset(('Const', 'Assign', 'NoOp', 'Placeholder'))
 # {op that turns logits into probabilities and stays float: the option that replaces it}
 _PROBABILITIES = {'Softmax': 'replace_softmax', 'LogSoftmax': None, 'Sigmoid': 'replace_sigmoid'}
-_MOVES = IDENTITY_OPS | {'Reshape', 'Squeeze', 'ExpandDims'}
+_MOVES = IDENTITY_OPS | SHAPING_OPS
 
 
 class InputNode(NamedTuple):

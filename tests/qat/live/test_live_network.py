@@ -1,8 +1,11 @@
 """The optimised network in a live graph: which ops it reuses, which it adds, and which inputs read the new ones."""
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import CreateQuantizeEvaluationGraph, QuantizeConfig
+from vai_q_tf.qat import rewrite
+from vai_q_tf.qat.live.live_network import LiveNetwork
 
 
 @pytest.fixture(scope='module')
@@ -47,3 +50,24 @@ def test_quantizers_are_where_their_tensor_is_used(graph):
         'conv/kernel/wquant': '/device:CPU:1', 'relu/aquant': '/device:CPU:1'}
     sources = [op.inputs[0] for op in quantizers]
     assert len(sources) == len(set(sources))
+
+
+def test_a_parameter_for_another_value_of_one_that_it_depends_on():
+    """The offset of a norm, beta - mean * gamma / sqrt(variance), is beta for 1 / sqrt(variance) = 0."""
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        x = tf.placeholder(tf.float32, [None, 4], 'x')
+        with tf.variable_scope('', initializer=tf.random_uniform_initializer(1, 2)):
+            tf.layers.batch_normalization(x, name='bn', beta_initializer=None, moving_mean_initializer=None, fused=False)
+        beta = next(variable for variable in tf.global_variables() if 'beta' in variable.name)
+        config = QuantizeConfig(['x'], ['bn/batchnorm/add_1'])
+        planned = rewrite.plan_rewrite(graph, config)
+        network = LiveNetwork(graph, planned.decision, planned.forms[0], '', None)
+        product, = [name for name in network.view.names if network.view.op(name) == 'Mul' and 'x' in network.view.inputs(name)]
+        offset = next(name for name in network.view.inputs('bn/batchnorm/add_1') if name != product)
+        reciprocal, = [name for name in network.view.upstream([offset]) if network.view.op(name) == 'Rsqrt']
+        unchanged = network.parameter(offset)
+        changed = network.parameter_with(offset, {reciprocal: tf.zeros([4])})
+        session.run(tf.global_variables_initializer())
+        found, other, expected = session.run([changed, unchanged, beta])
+    np.testing.assert_array_equal(found, expected)
+    assert (np.abs(other - expected) > 0.1).all()

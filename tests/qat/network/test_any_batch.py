@@ -20,18 +20,18 @@ def test_a_transposed_convolution_whose_sizes_are_constants(tmp_path):
 
 
 def test_reshapes_whose_data_begin_with_the_batch(tmp_path):
-    """A shape that another op reads as well is not changed."""
+    """A shape that another op reads as well is not changed, nor one for data of another size."""
     config = QuantizeConfig(['x'], ['out/BiasAdd'], output_dir=str(tmp_path))
     with tf.Graph().as_default() as graph:
         own, shared = tf.constant([8, 3], name='own'), tf.constant([4, 6], name='shared')
         x = tf.reshape(tf.placeholder(tf.float32, [4, 6], 'x'), shared, name='same')
         x = tf.layers.dense(tf.reshape(x, own, name='rows'), 6, tf.nn.relu, name='dense')
-        x = tf.reshape(tf.reshape(x, [4, 2, 6])[:, 0], shared, name='last')
+        x = tf.reshape(tf.reshape(x, [4, 2, 6], name='pairs')[:, 0], shared, name='last')
         tf.layers.dense(x, 2, name='out')
         CreateQuantizeTrainingGraph(config)
     evaluation, _ = deploy.derive_evaluation_graph(graph, config)
-    shapes = {name: evaluation.get_operation_by_name(name).inputs[1] for name in ('same', 'rows', 'last')}
+    shapes = {name: evaluation.get_operation_by_name(name).inputs[1] for name in ('same', 'rows', 'pairs', 'last')}
     assert {name: tensor.op.name for name, tensor in shapes.items()} == {
-        'same': 'same/shape', 'rows': 'own', 'last': 'last/shape'}
+        'same': 'same/shape', 'rows': 'own', 'pairs': 'pairs/shape', 'last': 'last/shape'}
     assert {name: tf.get_static_value(tensor).tolist() for name, tensor in shapes.items()} == {
-        'same': [-1, 6], 'rows': [-1, 3], 'last': [-1, 6]}
+        'same': [-1, 6], 'rows': [-1, 3], 'pairs': [4, 2, 6], 'last': [-1, 6]}

@@ -348,3 +348,14 @@ def test_moving_averages_that_only_the_network_waits_for(fused):
     before = training.moving()
     training.run(training.step)
     assert before and not any(np.array_equal(value, before[name]) for name, value in training.moving().items())
+
+
+@pytest.mark.parametrize('factor', [None, 3.])
+def test_a_factor_after_a_fused_norm_is_no_part_of_its_offset(factor, tmp_path):
+    """The error of the bias goes into the offset of the norm only if the result of that is not multiplied any more."""
+    with tf.Graph().as_default() as graph:
+        x = layers.batch_normalization(layers.conv2d(networks.image(), 4, 3, use_bias=False), training=True, name='bn')
+        tf.identity(x if factor is None else x * factor, name='out')
+        CreateQuantizeTrainingGraph(QuantizeConfig(['x'], ['out'], output_dir=str(tmp_path)))
+    offset = graph.get_operation_by_name('bn/FusedBatchNormV3').inputs[2].op.name
+    assert (offset == 'bn/beta/read') == (factor is not None)

@@ -1,7 +1,7 @@
 """A quantized model as ONNX, in standard operators, converted by tf2onnx."""
 import importlib
 import logging
-from typing import Any, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, List, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -13,6 +13,9 @@ from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.dependence import changing_nodes
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, indexed_name, node_name, normalise
+
+if TYPE_CHECKING:
+    import onnx
 
 _OLDEST = 11  # of Round, and of Equal for floats
 
@@ -64,7 +67,7 @@ def to_onnx(eval_graph_def: tf.GraphDef, input_nodes: Sequence[str], output_node
                     outputs, opset)
 
 
-def _quantized(view, tensor):
+def _quantized(view: GraphView, tensor: str) -> str:
     """The FixNeuron after the tensor, or else the tensor itself."""
     if node_name(tensor) not in view:
         raise errors.QuantizeError(errors.UNKNOWN_NODE, 'Not found',
@@ -75,7 +78,7 @@ def _quantized(view, tensor):
     return next((reader for reader, _ in view.consumers(tensor) if view.op(reader) == 'FixNeuron'), tensor)
 
 
-def _with_placeholders(graph_def, inputs):
+def _with_placeholders(graph_def: tf.GraphDef, inputs: Sequence[str]) -> tf.GraphDef:
     """The graph with placeholders for the input nodes, and without attrs that TensorFlow ignores."""
     nodes = []
     with tf.Graph().as_default() as graph:
@@ -90,7 +93,7 @@ def _with_placeholders(graph_def, inputs):
     return editor.subgraph(graph_def, nodes)
 
 
-def _placeholder_of(op):
+def _placeholder_of(op: tf.Operation) -> tf.NodeDef:
     if len(op.outputs) != 1:
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'Several outputs', 'The input node {!r} has {} outputs; name nodes with one for the '
@@ -99,7 +102,7 @@ def _placeholder_of(op):
     return editor.placeholder(op.name, op.outputs[0].dtype, None if shape.rank is None else shape.as_list())
 
 
-def _with_constants(graph_def, outputs):
+def _with_constants(graph_def: tf.GraphDef, outputs: Sequence[str]) -> tf.GraphDef:
     """The graph with constants for the FixNeurons that depend on no input."""
     view = GraphView(graph_def)
     changing = changing_nodes(view)
@@ -115,7 +118,7 @@ def _with_constants(graph_def, outputs):
         editor.constant(node.name, tf.float32, values[node.name]) if node.name in values else node for node in graph_def.node])
 
 
-def _convert(graph_def, inputs, outputs, opset):
+def _convert(graph_def: tf.GraphDef, inputs: Sequence[str], outputs: Sequence[str], opset: int) -> bytes:
     import tf2onnx
 
     with _Failures() as failures:
@@ -135,7 +138,7 @@ def _convert(graph_def, inputs, outputs, opset):
     return model.SerializeToString()
 
 
-def _failed(where, error):
+def _failed(where: str, error: BaseException) -> errors.QuantizeError:
     return errors.QuantizeError(errors.UNSUPPORTED_OP, 'Cannot convert', 'tf2onnx failed{}: {}: {}'.format(
         where, type(error).__name__, (str(error).splitlines() or [''])[0]))
 
@@ -143,7 +146,7 @@ def _failed(where, error):
 class _Failures(logging.Handler):
     """Collects the failures that tf2onnx logs, instead of logging them; a context manager. found: the (node, exception)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.found: List[Tuple[str, BaseException]] = []
         self._logger = logging.getLogger('tf2onnx.tfonnx')
@@ -153,17 +156,17 @@ class _Failures(logging.Handler):
         if record.msg.startswith('Failed to convert node'):
             self.found.append((record.args[0], record.exc_info[1]))
 
-    def __enter__(self):
+    def __enter__(self) -> '_Failures':
         self._propagated, self._logger.propagate = self._logger.propagate, False
         self._logger.addHandler(self)
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self._logger.removeHandler(self)
         self._logger.propagate = self._propagated
 
 
-def _check_operators(model, opset):
+def _check_operators(model: 'onnx.ModelProto', opset: int) -> None:
     from onnx import defs
 
     unknown = {node.op_type: node.name for node in model.graph.node

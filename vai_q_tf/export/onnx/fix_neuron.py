@@ -3,7 +3,7 @@
 The converter moves transpositions past operators that it knows to be element-wise, such as `Clip`. So a FixNeuron goes through
 the conversion as a Clip of another domain with its own attributes, and is written out afterwards.
 """
-from typing import TYPE_CHECKING, Any, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Union
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def write_out(model: 'onnx.ModelProto') -> None:
 class _FixNeuron:
     """Makes the nodes of one FixNeuron. constants: {name: value}, collects the scalars of all."""
 
-    def __init__(self, marker, constants):
+    def __init__(self, marker: 'onnx.NodeProto', constants: Dict[str, np.float32]) -> None:
         self._marker, self._constants = marker, constants
         self._nodes: List[onnx.NodeProto] = []
 
@@ -81,7 +81,7 @@ class _FixNeuron:
         self._add('Mul', q, 1.0 / scale, output=self._marker.output[0])
         return self._nodes
 
-    def _add(self, op, *inputs, output=None, **attrs):
+    def _add(self, op: str, *inputs: Union[str, float], output: Optional[str] = None, **attrs: Any) -> str:
         """The output of a new node; numbers among the inputs become constants."""
         from onnx import helper
 
@@ -90,8 +90,8 @@ class _FixNeuron:
         self._nodes.append(helper.make_node(op, names, [output or name], name, **attrs))
         return output or name
 
-    def _constant(self, value):
-        value = np.float32(value)
-        name = 'vai_q_tf/constant_{:08x}'.format(int(value.view(np.uint32)))
-        self._constants[name] = value
+    def _constant(self, value: float) -> str:
+        scalar = np.float32(value)
+        name = 'vai_q_tf/constant_{:08x}'.format(int(scalar.view(np.uint32)))
+        self._constants[name] = scalar
         return name

@@ -2,7 +2,7 @@
 
 It refuses `auto_pad` together with dilations, and shifts the windows if the stride exceeds the kernel by two or more.
 """
-from typing import TYPE_CHECKING, List
+from typing import TYPE_CHECKING, Any, List, Mapping
 
 import numpy as np
 
@@ -32,7 +32,8 @@ def write_out(model: 'onnx.ModelProto') -> None:
     model.graph.node.extend(nodes)
 
 
-def _padded(model, node, attrs):
+def _padded(model: 'onnx.ModelProto', node: 'onnx.NodeProto',
+            attrs: Mapping[str, 'onnx.AttributeProto']) -> List['onnx.NodeProto']:
     """The nodes that compute the padding of `node`, which is changed to read the padded tensor, or to have pads."""
     kernel = np.array(attrs['kernel_shape'].ints)
     dilations, strides = (np.array(attrs[key].ints) if key in attrs else np.ones_like(kernel)
@@ -56,7 +57,7 @@ def _padded(model, node, attrs):
 class _Padding:
     """Makes the nodes that pad the input of a node as TensorFlow does, whatever its size."""
 
-    def __init__(self, model, node):
+    def __init__(self, model: 'onnx.ModelProto', node: 'onnx.NodeProto') -> None:
         self._model, self._node = model, node
         self._nodes: List[onnx.NodeProto] = []
 
@@ -77,14 +78,14 @@ class _Padding:
         self._node.input[0] = self._add('Pad', x, pads, filling, mode='constant')
         return self._nodes
 
-    def _add(self, op, *inputs, **attrs):
+    def _add(self, op: str, *inputs: str, **attrs: Any) -> str:
         from onnx import helper
 
         name = '{}/padding/{}_{}'.format(self._node.name, op, len(self._nodes))
         self._nodes.append(helper.make_node(op, inputs, [name], name, **attrs))
         return name
 
-    def _constant(self, name, value):
+    def _constant(self, name: str, value: np.ndarray) -> str:
         from onnx import numpy_helper
 
         name = '{}/padding/{}'.format(self._node.name, name)

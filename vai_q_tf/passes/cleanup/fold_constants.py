@@ -1,5 +1,5 @@
 """Constant folding."""
-from typing import Collection
+from typing import Callable, Collection, Set
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -8,7 +8,7 @@ from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS, WEIGHTED, trait
-from vai_q_tf.graph.view import node_name, normalise, output_index
+from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index
 from vai_q_tf.passes.common.parameters import evaluate, known_nodes, static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 from vai_q_tf.passes.common.snippets import FOLDED
@@ -16,6 +16,7 @@ from vai_q_tf.passes.common.snippets import FOLDED
 # Results of more bytes are stored only if they are not much larger than the constants they are computed from.
 _LARGE = 10 << 20
 _PARAMETER_READERS = ADD_OPS | BATCH_NORM_OPS | {'Mul', 'Sub', 'RealDiv', 'BatchNormWithGlobalNormalization'}
+_IsWanted = Callable[[GraphView, str, str], bool]
 
 
 def fold_constants(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
@@ -62,7 +63,8 @@ def evaluate_folded(graph_def: tf.GraphDef, protected: Collection[str], config: 
                  in_branches=True, largest=float('inf'))
 
 
-def _fold(graph_def, protected, is_wanted, in_branches=False, largest=_LARGE):
+def _fold(graph_def: tf.GraphDef, protected: Collection[str], is_wanted: _IsWanted, in_branches: bool = False,
+          largest: float = _LARGE) -> tf.GraphDef:
     """Evaluates the tensors that have a known value and are wanted.
 
     Args:
@@ -90,12 +92,12 @@ def _fold(graph_def, protected, is_wanted, in_branches=False, largest=_LARGE):
     return rewriter.result()
 
 
-def _is_weights(view, reader, index):
+def _is_weights(view: GraphView, reader: str, index: int) -> bool:
     spec = trait(view.op(reader))
     return spec.kind == WEIGHTED and index == spec.weight
 
 
-def _is_worth_storing(view, imported, largest):
+def _is_worth_storing(view: GraphView, imported: tf.Tensor, largest: float) -> bool:
     size = (imported.shape.num_elements() or 0) * max(1, imported.dtype.size or 1)
     if size <= largest:
         return True
@@ -103,7 +105,7 @@ def _is_worth_storing(view, imported, largest):
     return size <= 2 * sum(map(large_constants.byte_size, sources))
 
 
-def _name_outputs(rewriter, computed, is_wanted):
+def _name_outputs(rewriter: Rewriter, computed: Set[str], is_wanted: _IsWanted) -> None:
     """Adds a node for each output of the nodes `computed` with several outputs, with the name that a Const would have."""
     view, named = rewriter.view, set()
     for reader in view.names:
@@ -117,11 +119,11 @@ def _name_outputs(rewriter, computed, is_wanted):
                 rewriter.redirect(tensor, node.name, but=computed.union([node.name]))
 
 
-def _output_name(rewriter, tensor):
+def _output_name(rewriter: Rewriter, tensor: str) -> str:
     return rewriter.unique('{}/output_{}'.format(node_name(tensor), output_index(tensor)))
 
 
-def _replace(rewriter, tensor, value):
+def _replace(rewriter: Rewriter, tensor: str, value: np.ndarray) -> None:
     """Replaces a tensor by a Const of its value, which takes the control inputs of the constants it was computed from."""
     name, view = node_name(tensor), rewriter.view
     sources = [source for source in view.upstream([name]) if view.op(source) == 'Const']
@@ -131,13 +133,13 @@ def _replace(rewriter, tensor, value):
     constant = editor.constant(name, view.dtype(tensor), np.asarray(value))
     constant.input.extend(dict.fromkeys(control for source in sources for control in rewriter.node(source).input))
     rewriter.inherit_sources(constant, name)
-    floats = [source for source in sources if view.dtype(source).is_floating]
+    floats = [source for source in sources if tf.as_dtype(view.dtype(source)).is_floating]
     if len(floats) == 1:  # it replaces this one then, as cast weights do
         rewriter.inherit_sources(constant, *floats)
     rewriter.add(constant)
 
 
-def _write_axes_out(rewriter):
+def _write_axes_out(rewriter: Rewriter) -> None:
     """Writes the axis of each ConcatV2 in the field that the compiler reads. Its type stays that of the ConcatV2."""
     view = rewriter.view
     for name in view.names:

@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import PASS_THROUGH_OPS
-from vai_q_tf.graph.view import tensor_name
+from vai_q_tf.graph.view import GraphView, tensor_name
 from vai_q_tf.passes.common.rewriter import Rewriter
 
 
@@ -45,7 +45,7 @@ def remove_pass_throughs(graph_def: tf.GraphDef, protected: Collection[str], con
     return rewriter.result()
 
 
-def _constant(view, name, sources):
+def _constant(view: GraphView, name: str, sources: Dict[str, str]) -> str:
     """The Const whose value output 0 of the node has, '' if there is none; `sources` caches results."""
     passed, tensor = [], name
     while tensor not in sources and view.op(tensor) in PASS_THROUGH_OPS and ':' not in tensor:
@@ -56,7 +56,7 @@ def _constant(view, name, sources):
     return found
 
 
-def _keep(rewriter, name, constant):
+def _keep(rewriter: Rewriter, name: str, constant: str) -> None:
     """Makes the protected node an Identity; if it forwards a Const, its readers read the Const."""
     view = rewriter.view
     if view.op(name) not in ('Identity', 'IdentityN'):
@@ -65,7 +65,7 @@ def _keep(rewriter, name, constant):
         rewriter.set_input(reader, index, constant)
 
 
-def _identity(old, source):
+def _identity(old: tf.NodeDef, source: str) -> tf.NodeDef:
     node = editor.copy(old, inputs=[source])
     node.op = 'Identity'
     for key in list(node.attr):

@@ -1,5 +1,5 @@
 """Replaces conditionals with a constant condition, such as a learning phase, by the branch that is taken."""
-from typing import AbstractSet, Callable, Dict, Set
+from typing import AbstractSet, Callable, Container, Dict, Iterable, Iterator, List, Mapping, Optional, Set
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -50,7 +50,7 @@ def resolve_switches(graph_def: tf.GraphDef, view: GraphView, protected: Abstrac
     return edits.result(graph_def, protected)
 
 
-def _logical_conditions(view, order, protected):
+def _logical_conditions(view: GraphView, order: Iterable[str], protected: Container[str]) -> Dict[str, bool]:
     """{node: bool} of the bool Consts, and of what Identity, Switch and logical ops compute from them."""
     known: Dict[str, bool] = {}
     for name in order:
@@ -61,7 +61,7 @@ def _logical_conditions(view, order, protected):
     return known
 
 
-def _logical_value(view, name, operands):
+def _logical_value(view: GraphView, name: str, operands: List[Optional[bool]]) -> Optional[bool]:
     """The value of a node that computes a bool, None if unknown; operands: the values of its inputs, None if unknown."""
     op = view.op(name)
     if op == 'Const':
@@ -74,7 +74,8 @@ def _logical_value(view, name, operands):
     return _LOGICAL[op](*operands) if op in _LOGICAL and None not in operands else None
 
 
-def _computed_conditions(graph_def, view, conditions, protected):
+def _computed_conditions(graph_def: tf.GraphDef, view: GraphView, conditions: Container[str],
+                         protected: Container[str]) -> Dict[str, bool]:
     """{node: bool} of further conditions that TensorFlow can compute from constants."""
     read = {node_name(view.inputs(name)[_CONDITION[view.op(name)]]) for name in view.names if view.op(name) in _CONDITION}
     wanted = [name for name in read if name not in conditions and name not in protected and view.op(name) != 'Const']
@@ -92,15 +93,15 @@ class _Dead:
       nodes: nodes. outputs: outputs of Switches that forward no value.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.nodes: Set[str] = set()
         self.outputs: Set[str] = set()
 
-    def __contains__(self, tensor):
+    def __contains__(self, tensor: str) -> bool:
         return node_name(tensor) in self.nodes or tensor in self.outputs
 
 
-def _find_dead(view, order, conditions):
+def _find_dead(view: GraphView, order: Iterable[str], conditions: Mapping[str, bool]) -> _Dead:
     """The _Dead; order: the nodes, producers first."""
     dead = _Dead()
     for name in order:
@@ -124,14 +125,14 @@ class _Edits:
       replaced: {name: NodeDef} of new nodes, and of those in place of the nodes of their names.
     """
 
-    def __init__(self, view, dead):
+    def __init__(self, view: GraphView, dead: _Dead) -> None:
         self.replaced: Dict[str, tf.NodeDef] = {}
         self._view = view
         self._dead = dead
         self._redirects: Dict[str, str] = {}  # tensor -> the tensor to read instead
         self._all_decided = True
 
-    def resolve_selects(self, conditions):
+    def resolve_selects(self, conditions: Mapping[str, bool]) -> None:
         """Replaces each Select with one of these conditions by the operand that it chooses."""
         for name in self._view.names:
             if self._view.op(name) == 'Select':
@@ -139,7 +140,7 @@ class _Edits:
                 if node_name(condition) in conditions:
                     self._replace(name, if_true if conditions[node_name(condition)] else if_false)
 
-    def resolve(self, name):
+    def resolve(self, name: str) -> None:
         """Removes the node if it is a Switch or a Merge that is decided."""
         inputs = self._view.inputs(name)
         taken = [tensor_name(name, index) for index in (0, 1) if tensor_name(name, 1 - index) in self._dead.outputs]
@@ -153,10 +154,10 @@ class _Edits:
             elif len(alive) < len(inputs):
                 self._all_decided = False
 
-    def _replace(self, name, tensor):
+    def _replace(self, name: str, tensor: str) -> None:
         self.replaced[name] = make_node('Identity', name, [tensor], T=self._view.dtype(name))
 
-    def _replace_index(self, merge, index):
+    def _replace_index(self, merge: str, index: int) -> None:
         """Makes the readers of output 1 of a Merge read a Const: the index of the input that it forwards."""
         tensor = tensor_name(merge, 1)
         if self._view.consumers(tensor):
@@ -166,31 +167,31 @@ class _Edits:
             self._redirects[tensor] = name
             self.replaced[name] = editor.constant(name, tf.int32, index)
 
-    def result(self, graph_def, protected):
+    def result(self, graph_def: tf.GraphDef, protected: AbstractSet[str]) -> tf.GraphDef:
         """The edited graph: what the protected nodes depend on, and the nodes that nothing read before."""
         view = self._view
         dropped: Set[str] = self._dead.nodes.union(map(node_name, self._dead.outputs)) if self._all_decided else set()
         nodes = {name: self._rewired(self.replaced.get(name) or view.node(name), dropped)
                  for name in view.names if name not in dropped}
         nodes.update((name, node) for name, node in self.replaced.items() if name not in nodes)
-        used = reach(protected.union(name for name in _unread(view) if name in nodes),
+        used = reach(protected | {name for name in _unread(view) if name in nodes},
                      lambda name: map(node_name, nodes[name].input))
         return editor.subgraph(graph_def, [nodes[name] for name in nodes if name in used])
 
-    def _rewired(self, node, dropped):
+    def _rewired(self, node: tf.NodeDef, dropped: Container[str]) -> tf.NodeDef:
         """The NodeDef with redirected inputs, and without control inputs from dropped nodes."""
         return editor.with_inputs(node, [reference if reference.startswith('^') else self._redirected(reference)
                                          for reference in node.input
                                          if not (reference.startswith('^') and reference[1:] in dropped)])
 
-    def _redirected(self, reference):
+    def _redirected(self, reference: str) -> str:
         tensor = normalise(reference)
         while tensor in self._redirects:
             tensor = self._redirects[tensor]
         return tensor
 
 
-def _unread(view):
+def _unread(view: GraphView) -> Iterator[str]:
     """The nodes that no other node reads or waits for."""
     read = {control for name in view.names for control in view.control_inputs(name)}
     for name in view.names:

@@ -1,13 +1,15 @@
 """Gives each reader of a shared parameter its own copy if it quantizes the parameter."""
-from typing import Collection
+from typing import Collection, Container, List
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import WEIGHTED, trait
+from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes.common.parameters import known_nodes, static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter
+from vai_q_tf.types import NodeInput
 
 
 def separate_shared_constants(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
@@ -40,7 +42,7 @@ def separate_shared_constants(graph_def: tf.GraphDef, protected: Collection[str]
     return rewriter.result()
 
 
-def _inputs_with_copies(rewriter, name, computed):
+def _inputs_with_copies(rewriter: Rewriter, name: str, computed: Container[str]) -> List[List[NodeInput]]:
     """A list for each copy of the parameter `name`: the inputs (node, index) that are to read it."""
     readers = rewriter.view.consumers(name)
     quantizing = [[reader] for reader in readers if reader[0] not in computed and _quantizes(rewriter.view, *reader)]
@@ -50,7 +52,7 @@ def _inputs_with_copies(rewriter, name, computed):
     return quantizing[1:] + [others] if quantizing and others else quantizing[1:]
 
 
-def _quantizes(view, reader, index):
+def _quantizes(view: GraphView, reader: str, index: int) -> bool:
     """Whether the node `reader` quantizes a parameter that its input `index` reads."""
     spec = trait(view.op(reader))
     if spec.kind == WEIGHTED:

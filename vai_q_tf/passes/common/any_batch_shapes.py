@@ -28,7 +28,7 @@ def note_any_batch_shapes(graph_def: tf.GraphDef, protected: Collection[str], co
     return first
 
 
-def _with_batch(graph_def, batch):
+def _with_batch(graph_def: tf.GraphDef, batch: int) -> tf.GraphDef:
     result = editor.subgraph(graph_def, graph_def.node)
     for node in result.node:
         dims = node.attr['shape'].shape.dim if node.op == 'Placeholder' else ()

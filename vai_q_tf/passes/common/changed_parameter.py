@@ -48,7 +48,7 @@ def reshape_parameter(rewriter: Rewriter, name: str, index: int, dims: Sequence[
     return change_parameter(rewriter, name, index, 'Reshape', [shape], 'reshaped', dims, Tshape=tf.int32)
 
 
-def _is_own(rewriter, name, operand, source):
+def _is_own(rewriter: Rewriter, name: str, operand: str, source: str) -> bool:
     """Whether the node `name` alone reads `operand`, the Identity nodes before that, and their `source`, once each."""
     view = rewriter.view
     if not rewriter.is_read_only_by(operand, (name,)) or len(view.consumers(operand)) != 1:

@@ -75,7 +75,7 @@ class _ShapeEnd(NamedTuple):
     last: int
 
 
-def _shape_end(rewriter, tensor):
+def _shape_end(rewriter: Rewriter, tensor: str) -> Optional[_ShapeEnd]:
     """The _ShapeEnd of a shape that is a constant, a Pack or a ConcatV2; None if it is unknown."""
     value = rewriter.value(tensor)
     if value is not None:
@@ -86,12 +86,13 @@ def _shape_end(rewriter, tensor):
         return _ShapeEnd(len(inputs), int(value)) if value is not None and value.size == 1 else None
     if view.op(tensor) == 'ConcatV2':
         value, lengths = rewriter.value(inputs[-2]), [_length(rewriter, part) for part in inputs[:-1]]
-        known = value is not None and value.size and None not in lengths
-        return _ShapeEnd(sum(lengths), int(value[-1])) if known else None
+        known = [length for length in lengths if length is not None]
+        if value is not None and value.size and len(known) == len(lengths):
+            return _ShapeEnd(sum(known), int(value[-1]))
     return None
 
 
-def _length(rewriter, tensor):
+def _length(rewriter: Rewriter, tensor: str) -> Optional[int]:
     """The length of a vector, or None."""
     value = rewriter.value(tensor)
     if value is not None:

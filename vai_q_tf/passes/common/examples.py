@@ -1,5 +1,5 @@
 """Examples of passes for their docstrings: a small network before and after a pass, each printed as one expression."""
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, List, Sequence, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -49,12 +49,12 @@ def expression(view: GraphView, tensor: str, attrs: Sequence[str] = ()) -> str:
     return '{}({}){}'.format(view.op(name), ', '.join(operands), output)
 
 
-def _attr_text(attr):
+def _attr_text(attr: tf.AttrValue) -> str:
     kind = attr.WhichOneof('value')
     return _text(list(attr.list.i) if kind == 'list' else getattr(attr, kind))
 
 
-def _text(value):
+def _text(value: Union[List[Any], bytes, float]) -> str:
     if isinstance(value, list):
         return '[{}]'.format(', '.join(map(_text, value)))
     return value.decode() if isinstance(value, bytes) else '{:.6g}'.format(value)

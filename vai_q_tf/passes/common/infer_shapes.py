@@ -31,7 +31,7 @@ def infer_shapes(graph_def: tf.GraphDef, protected: Collection[str], config: Qua
         raise _mismatch(str(error), config) from error
 
 
-def _is_large(node):
+def _is_large(node: tf.NodeDef) -> bool:
     if node.op != 'Const' or not tf.as_dtype(node.attr['dtype'].type).is_floating:
         return False
     size = 1
@@ -40,13 +40,13 @@ def _is_large(node):
     return size >= _LARGE
 
 
-def _placeholder_of(node):
+def _placeholder_of(node: tf.NodeDef) -> tf.NodeDef:
     """A Placeholder with the name, type and shape of a Const."""
     shape = [dim.size for dim in node.attr['value'].tensor.tensor_shape.dim]
     return editor.placeholder(node.name, node.attr['dtype'].type, shape)
 
 
-def _mismatch(message, config):
+def _mismatch(message: str, config: QuantizeConfig) -> errors.QuantizeError:
     found = re.search(r"(?:for|[Nn]ode) '([^']+)'|[Nn]ode ([^ :]+):", message)
     where = found and (found.group(1) or found.group(2))
     given = ', '.join('{}: {}'.format(node_name(name), list(shape))

@@ -77,7 +77,7 @@ def evaluate(graph_def: tf.GraphDef, view: GraphView, wanted: Iterable[str],
                 return _one_by_one(session, fetches)
 
 
-def _one_by_one(session, fetches):
+def _one_by_one(session: tf.Session, fetches: Dict[str, str]) -> Dict[str, np.ndarray]:
     values = {}
     for name, fetch in fetches.items():
         try:

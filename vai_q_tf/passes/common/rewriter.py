@@ -3,7 +3,7 @@
 A pass searches `rewriter.view`, which does not change, and records edits; `result()` applies all of them at once. So all
 matches of a pass refer to the same graph, and a pass runs in time linear in the number of nodes.
 """
-from typing import Any, Collection, Dict, FrozenSet, Iterable, List, Optional, Tuple
+from typing import Any, Collection, Dict, FrozenSet, Iterable, List, Optional, Tuple, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -119,7 +119,7 @@ class Rewriter:
         else:
             node.attr.pop(SOURCE_NODES, None)
 
-    def _inherit(self, new, old):
+    def _inherit(self, new: tf.NodeDef, old: tf.NodeDef) -> None:
         for key in (SOURCE_NODES, '_output_shapes'):
             if key in old.attr:
                 new.attr[key].CopyFrom(old.attr[key])
@@ -144,7 +144,7 @@ class Rewriter:
                              if not reference.startswith('^') or reference[1:] in used]
         return result
 
-    def _note_results(self, result):
+    def _note_results(self, result: tf.GraphDef) -> None:
         """Records in the nodes of the GraphDef `result` which tensors their readers read before."""
         nodes = {node.name: node for node in result.node}
         replaced: Dict[str, Dict[str, None]] = {}  # node -> the tensors, as an ordered set
@@ -157,7 +157,7 @@ class Rewriter:
         for name, tensors in replaced.items():
             nodes[name].attr[RESULTS].list.s[:] = [tensor.encode() for tensor in tensors if tensor != name]
 
-    def _inputs(self, node):
+    def _inputs(self, node: tf.NodeDef) -> List[str]:
         """The inputs of the NodeDef after all redirects, each control input once."""
         resolved: List[str] = []
         for reference in node.input:
@@ -166,7 +166,7 @@ class Rewriter:
                 resolved.append(target)
         return resolved
 
-    def _resolve(self, reference, reader):
+    def _resolve(self, reference: str, reader: str) -> str:
         """The input that the node `reader` has instead of `reference`; long chains of redirects are followed only once."""
         control = reference.startswith('^')
         tensor = normalise(reference.lstrip('^'))
@@ -197,7 +197,7 @@ def redefined(node: tf.NodeDef) -> tf.NodeDef:
     return node
 
 
-def _sources(node):
+def _sources(node: tf.NodeDef) -> List[bytes]:
     # Reading a missing attr of a NodeDef would add it.
     return list(node.attr[SOURCE_NODES].list.s) if SOURCE_NODES in node.attr else []
 
@@ -217,7 +217,7 @@ def make_node(op: str, name: str, inputs: Iterable[str], like: Optional[tf.NodeD
     return result
 
 
-def _set_attr(attr, value):
+def _set_attr(attr: tf.AttrValue, value: Union[tf.DType, bool, int, float, str, Iterable[int]]) -> None:
     if isinstance(value, tf.DType):
         attr.type = value.as_datatype_enum
     elif isinstance(value, bool):

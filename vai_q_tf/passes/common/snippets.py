@@ -52,7 +52,7 @@ def append_multiplier(rewriter: Rewriter, name: str, factor: float, product: str
     rewriter.append(name, [multiplication], inner)
 
 
-def _is_multiplied(rewriter, name, factor):
+def _is_multiplied(rewriter: Rewriter, name: str, factor: float) -> bool:
     view = rewriter.view
     readers = view.consumers(name)
     if name in rewriter.protected or len(readers) != 1 or view.op(readers[0][0]) != 'Mul':

@@ -26,10 +26,10 @@ def mean_to_average_pool(graph_def: tf.GraphDef, protected: Collection[str], con
     return rewriter.result()
 
 
-def _replace(rewriter, name):
+def _replace(rewriter: Rewriter, name: str) -> None:
     view = rewriter.view
-    data, axes = view.inputs(name)
-    axes, shape = rewriter.value(axes), view.shape(data)
+    data, reduced = view.inputs(name)
+    axes, shape = rewriter.value(reduced), view.shape(data)
     if axes is None or shape is None or len(shape) != 4 or sorted(axis % 4 for axis in axes.flat) != [1, 2]:
         tf.logging.info('Mean %s stays: it is not over height and width of a tensor with four dimensions.', name)
         return

@@ -26,7 +26,7 @@ def replace_sigmoid(graph_def: tf.GraphDef, protected: Collection[str], config: 
     return rewriter.result()
 
 
-def _replace(rewriter, name):
+def _replace(rewriter: Rewriter, name: str) -> None:
     sigmoid = rewriter.node(name)
     offset, added, relu6, scale = [rewriter.unique(name + suffix) for suffix in (
         '/offset', '/h_sigmoid/add', '/h_sigmoid/relu6', '/h_sigmoid/scale')]

@@ -1,5 +1,5 @@
 """Replaces softmax by its bfloat16 approximation in Vitis AI: a polynomial for exp, and an approximate reciprocal."""
-from typing import Collection
+from typing import Any, Collection, Iterable, List, Optional, Sequence, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -45,7 +45,7 @@ def replace_softmax(graph_def: tf.GraphDef, protected: Collection[str], config: 
     return rewriter.result()
 
 
-def _replace(rewriter, name):
+def _replace(rewriter: Rewriter, name: str) -> None:
     shape = rewriter.view.shape(name)
     if not shape or shape[-1] < 1:
         tf.logging.info('Softmax %s stays: the number of its classes is not known.', name)
@@ -58,12 +58,12 @@ def _replace(rewriter, name):
 class _HardSoftmax:
     """Builds the nodes that replace one Softmax."""
 
-    def __init__(self, rewriter, name, shape):
+    def __init__(self, rewriter: Rewriter, name: str, shape: List[int]) -> None:
         self._rewriter = rewriter
         self._name = name
         self._shape = shape  # of the Softmax, and of most of the new nodes
 
-    def build(self):
+    def build(self) -> str:
         """Adds the nodes and returns the name of the result."""
         powers = self._exponentials(self._shifted())
         reciprocal = self._reciprocal(self._sum(powers))
@@ -75,7 +75,7 @@ class _HardSoftmax:
         self._rewriter.add(snippets.shaped(node, self._shape))
         return result
 
-    def _shifted(self):
+    def _shifted(self) -> str:
         logits = self._rewriter.view.inputs(self._name)[0]
         axis = self._constant('exp_poly/max/reduction_indices', np.int32([-1]))
         # In float64, since plans quantize the result of a float32 Max.
@@ -84,7 +84,7 @@ class _HardSoftmax:
         largest = self._node('Cast', 'exp_poly/max/float', [largest], self._per_row(1), SrcT=tf.float64, DstT=tf.float32)
         return self._cast('exp_poly/round/cast', self._float('Sub', 'exp_poly/shift', logits, largest), tf.bfloat16)
 
-    def _exponentials(self, x):
+    def _exponentials(self, x: str) -> str:
         scaled = self._bfloat('Mul', 'exp_poly/round/mul', x, self._bfloat_constant('exp_poly/round/rcp_ln2', 1 / np.log(2)))
         power = self._bfloat('Floor', 'exp_poly/round/round', scaled)
         whole = self._bfloat('Mul', 'exp_poly/modulo/mul', power, self._bfloat_constant('exp_poly/modulo/ln2', np.log(2)))
@@ -101,7 +101,7 @@ class _HardSoftmax:
         two = self._bfloat_constant('exp_poly/pow/pow/x', 2.0)
         return self._bfloat('Mul', 'exp_poly/exp_x', self._bfloat('Pow', 'exp_poly/pow/pow', two, power), rounded)
 
-    def _sum(self, powers):
+    def _sum(self, powers: str) -> str:
         rank, classes = len(self._shape), self._shape[-1]
         lanes = min(SOFTMAX_LANES, classes)
         powers = self._cast('exp_sum/cast_input', powers, tf.float32)
@@ -118,7 +118,7 @@ class _HardSoftmax:
         total = self._node('Sum', 'exp_sum/sum', [sums, axis], self._per_row(1), T=tf.float32, keep_dims=True)
         return self._cast('exp_sum/cast_reduce_sum_out_16', total, tf.bfloat16, self._per_row(1))
 
-    def _reciprocal(self, total):
+    def _reciprocal(self, total: str) -> str:
         row = self._per_row(1)
         bits = self._node('Bitcast', 'reciprocal/to_int', [total], row, T=tf.bfloat16, type=tf.int16)
         seed = self._constant('reciprocal/complement', np.int16(RECIPROCAL_SEED))
@@ -131,8 +131,8 @@ class _HardSoftmax:
                               shape=row)
         product = self._float('Mul', 'reciprocal/mul_7', self._cast('reciprocal/cast_12', guess, tf.float32, row), total,
                               shape=row)
-        offset = self._wide_constant('reciprocal/sub_3/k2', offset, 'reciprocal/cast_13')
-        rest = self._float('Sub', 'reciprocal/sub_3', offset, product, shape=row)
+        wide = self._wide_constant('reciprocal/sub_3/k2', offset, 'reciprocal/cast_13')
+        rest = self._float('Sub', 'reciprocal/sub_3', wide, product, shape=row)
         rest = self._cast('reciprocal/cast_14', rest, tf.bfloat16, row)
         better = self._bfloat('Mul', 'reciprocal/y1', scaled, rest, shape=row)
         better = self._cast('reciprocal/cast_15', better, tf.float32, row)
@@ -146,36 +146,36 @@ class _HardSoftmax:
         total = self._float('Add', 'reciprocal/add_4', rest, better, shape=row)
         return self._cast('reciprocal/cast_18', total, tf.bfloat16, row)
 
-    def _per_row(self, size):
+    def _per_row(self, size: int) -> List[int]:
         return self._shape[:-1] + [size]
 
-    def _node(self, op, name, inputs, shape, **attrs):
+    def _node(self, op: str, name: str, inputs: Iterable[str], shape: Optional[Sequence[int]], **attrs: Any) -> str:
         node = make_node(op, self._rewriter.unique('{}/{}'.format(self._name, name)), inputs, **attrs)
         self._rewriter.add(snippets.shaped(node, self._shape if shape is None else shape))
         return node.name
 
-    def _float(self, op, name, *inputs, shape=None):
+    def _float(self, op: str, name: str, *inputs: str, shape: Optional[Sequence[int]] = None) -> str:
         return self._node(op, name, inputs, shape, T=tf.float32)
 
-    def _bfloat(self, op, name, *inputs, shape=None):
+    def _bfloat(self, op: str, name: str, *inputs: str, shape: Optional[Sequence[int]] = None) -> str:
         return self._node(op, name, inputs, shape, T=tf.bfloat16)
 
-    def _cast(self, name, tensor, to, shape=None):
+    def _cast(self, name: str, tensor: str, to: tf.DType, shape: Optional[Sequence[int]] = None) -> str:
         source = tf.float32 if to == tf.bfloat16 else tf.bfloat16
         return self._node('Cast', name, [tensor], shape, SrcT=source, DstT=to)
 
-    def _transpose(self, name, tensor, order, shape):
+    def _transpose(self, name: str, tensor: str, order: Sequence[int], shape: Sequence[int]) -> str:
         perm = self._constant(name + '/perm', np.int32(order))
         return self._node('Transpose', name, [tensor, perm], shape, T=tf.float32, Tperm=tf.int32)
 
-    def _constant(self, name, value):
+    def _constant(self, name: str, value: Union[np.ndarray, np.generic]) -> str:
         return snippets.add_constant(self._rewriter, '{}/{}'.format(self._name, name), np.asarray(value))
 
-    def _wide_constant(self, name, value, cast):
+    def _wide_constant(self, name: str, value: float, cast: str) -> str:
         """A bfloat16 constant, cast to float32: the compiler recognises the softmax by these casts."""
         return self._cast(cast, self._bfloat_constant(name, value), tf.float32, [])
 
-    def _bfloat_constant(self, name, value):
+    def _bfloat_constant(self, name: str, value: float) -> str:
         node = editor.constant(self._rewriter.unique('{}/{}'.format(self._name, name)), tf.bfloat16,
                                np.array(value, tf.bfloat16.as_numpy_dtype))
         self._rewriter.add(snippets.shaped(node, []))

@@ -1,12 +1,13 @@
 """Makes average pooling as inexact as the DPU's, which multiplies the sum by a fixed-point reciprocal of the window size."""
 import math
-from typing import Collection
+from typing import Collection, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.dpu import AVERAGE_POOL_RECIPROCALS, MAX_AVERAGE_POOL_EXTENT
+from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.rewriter import Rewriter
 
@@ -37,7 +38,7 @@ def scale_average_pools(graph_def: tf.GraphDef, protected: Collection[str], conf
     return rewriter.result()
 
 
-def _is_padded(view, name):
+def _is_padded(view: GraphView, name: str) -> bool:
     """Whether windows extend beyond the border. For an unknown size: whether they overlap, since most of those do."""
     axes = _space(view, name)
     kernel, strides = [[view.attr(name, key).list.i[axis] for axis in axes] for key in ('ksize', 'strides')]
@@ -48,11 +49,11 @@ def _is_padded(view, name):
         for extent, stride, size in zip(kernel, strides, sizes))
 
 
-def _space(view, name):
+def _space(view: GraphView, name: str) -> Tuple[int, int]:
     return (2, 3) if view.attr(name, 'data_format').s == b'NCHW' else (1, 2)
 
 
-def _scale(rewriter, name, every_size):
+def _scale(rewriter: Rewriter, name: str, every_size: int) -> None:
     height, width = [rewriter.view.attr(name, 'ksize').list.i[axis] for axis in _space(rewriter.view, name)]
     if max(height, width) > MAX_AVERAGE_POOL_EXTENT:
         tf.logging.info('AvgPool %s is not scaled: its window is larger than %d.', name, MAX_AVERAGE_POOL_EXTENT)

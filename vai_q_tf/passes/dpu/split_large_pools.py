@@ -1,5 +1,5 @@
 """Splits pools with windows that are too large for the DPU into chains of smaller ones."""
-from typing import Collection
+from typing import Collection, List, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -34,7 +34,7 @@ def split_large_pools(graph_def: tf.GraphDef, protected: Collection[str], config
     return rewriter.result()
 
 
-def _split(rewriter, name, axes):
+def _split(rewriter: Rewriter, name: str, axes: Tuple[int, int]) -> None:
     """Splits the pool `name`, if that is possible; axes: those of height and width."""
     view = rewriter.view
     kernel, strides = [view.attr(name, key).list.i for key in ('ksize', 'strides')]
@@ -50,14 +50,14 @@ def _split(rewriter, name, axes):
         _write_chain(rewriter, name, axes, shape, windows)
 
 
-def _tiles(kernel, stride, size, same):
+def _tiles(kernel: int, stride: int, size: int, same: bool) -> bool:
     """Whether the windows along an axis lie side by side, or one covers the axis, without padding."""
     if same:
         return size > 0 and size % kernel == 0 and (stride == kernel or size == kernel < stride)
     return kernel in (stride, size)
 
 
-def _windows(window):
+def _windows(window: List[int]) -> List[List[int]]:
     """The windows of the chain from first to last; along each axis their product is `window`."""
     if np.prod(window) < TOO_LARGE_POOL:
         return [window]
@@ -67,7 +67,7 @@ def _windows(window):
     return _windows(first) + _windows([extent // divisor for extent, divisor in zip(window, first)])
 
 
-def _write_chain(rewriter, name, axes, shape, windows):
+def _write_chain(rewriter: Rewriter, name: str, axes: Tuple[int, int], shape: List[int], windows: List[List[int]]) -> None:
     """Writes a pool for each of the windows (height, width). shape: that of the input of the first."""
     view, data = rewriter.view, rewriter.view.inputs(name)[0]
     for window in windows:

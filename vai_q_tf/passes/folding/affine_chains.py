@@ -1,14 +1,16 @@
 """Chains of multiplications and additions per channel after a weighted op."""
-from typing import AbstractSet, List, NamedTuple, Optional, Tuple
+from typing import AbstractSet, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph.traits import SHAPE_OPS, WEIGHTED, trait
+from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes.common.channels import Layout, acts_per_channel, layout_after, layout_of
 from vai_q_tf.passes.common.rewriter import Rewriter
 from vai_q_tf.passes.folding.folded_parameters import ADD, DIVIDE, MULTIPLY, SUBTRACT, SUBTRACT_FROM
 from vai_q_tf.patterns.combinators import is_number
+from vai_q_tf.types import NodeInput
 
 # Kinds of links besides those of folded_parameters: ops that move values, and a Reshape that restores the op's shape.
 _STRUCTURAL, _RESTORES = 'structural', 'restores'
@@ -67,18 +69,18 @@ def find_chain(rewriter: Rewriter, name: str, static: AbstractSet[str]) -> Optio
     return AffineChain(name, weights, layout, tuple(links), affine, anchor, tuple(moved))
 
 
-def _is_worth_folding(view, links, first):
+def _is_worth_folding(view: GraphView, links: Sequence[Link], first: Link) -> bool:
     """Whether the chain is more than the addition `first` in a form that the compiler reads."""
     if len(links) > 1 and _is_dilation(view, links[0]):
         return len(links) > 2 or first.kind != ADD or view.op(first.node) != 'BiasAdd'
     return len(links) > 1 or first.kind != ADD
 
 
-def _is_dilation(view, link):
+def _is_dilation(view: GraphView, link: Link) -> bool:
     return view.op(link.node) == 'BatchToSpaceND'
 
 
-def _moved(links):
+def _moved(links: Sequence[Link]) -> List[str]:
     """The structural nodes, without those whose effect a Reshape undoes."""
     kinds = [link.kind for link in links]
     start = kinds.index(_RESTORES) + 1 if _RESTORES in kinds else 0
@@ -88,13 +90,13 @@ def _moved(links):
 class _Walk:
     """The walk from the weighted op `compute`, whose result has the Layout `layout`, to its readers."""
 
-    def __init__(self, rewriter, compute, layout, static):
+    def __init__(self, rewriter: Rewriter, compute: str, layout: Layout, static: AbstractSet[str]) -> None:
         self._rewriter = rewriter
         self._compute = compute
         self._layout = layout
         self._static = static
 
-    def links(self):
+    def links(self) -> List[Link]:
         """The Links up to the last affine one."""
         links: List[Link] = []
         tensor, layout = self._compute, self._layout
@@ -103,22 +105,22 @@ class _Walk:
             if len(readers) != 1:
                 break
             (reader, index), = readers
-            link, layout = self._link(reader, index, layout, is_first=not links)
-            if not layout:
+            link, following = self._link(reader, index, layout, is_first=not links)
+            if not following:
                 break
             links.append(link)
-            tensor = link.node
+            tensor, layout = link.node, following
         while links and links[-1].kind == _STRUCTURAL:
             links.pop()
         return links
 
-    def _readers(self, tensor, links):
+    def _readers(self, tensor: str, links: Sequence[Link]) -> List[NodeInput]:
         """The readers of the tensor, without those that ask for the shape that the op itself and structural nodes give it."""
         view = self._rewriter.view
         changes_values = links and links[-1].kind != _STRUCTURAL
         return [reader for reader in view.consumers(tensor) if changes_values or view.op(reader[0]) not in SHAPE_OPS]
 
-    def _link(self, name, index, layout, is_first):
+    def _link(self, name: str, index: int, layout: Layout, is_first: bool) -> Tuple[Link, Optional[Layout]]:
         """(the Link of the node, whose input `index` has the Layout `layout`; the Layout of its result, None to stop)"""
         link = _affine_link(self._rewriter, name, index, layout, self._static)
         if link:
@@ -127,7 +129,7 @@ class _Walk:
             return Link(name, _RESTORES), self._layout
         return Link(name, _STRUCTURAL), layout_after(self._rewriter, name, layout)
 
-    def _restores(self, name):
+    def _restores(self, name: str) -> bool:
         """Whether the node is a Reshape to the shape of the result of the weighted op."""
         view = self._rewriter.view
         if view.op(name) != 'Reshape' or view.op(view.inputs(name)[1]) != 'Shape':
@@ -135,7 +137,7 @@ class _Walk:
         return view.inputs(view.inputs(name)[1])[0] == self._compute
 
 
-def _affine_link(rewriter, name, index, layout, static):
+def _affine_link(rewriter: Rewriter, name: str, index: int, layout: Layout, static: AbstractSet[str]) -> Optional[Link]:
     """The Link of a node that multiplies its input `index` by a constant per channel, or adds one; None for others."""
     view = rewriter.view
     op, inputs = view.op(name), view.inputs(name)
@@ -157,7 +159,7 @@ def _affine_link(rewriter, name, index, layout, static):
     return Link(name, kind, operand)
 
 
-def _is_of_hard_sigmoid(view, name, value):
+def _is_of_hard_sigmoid(view: GraphView, name: str, value: Optional[np.ndarray]) -> bool:
     """Whether the node adds 3, the `value`, before a Relu6."""
     return (view.op(name) in ('Add', 'AddV2') and is_number(value, 3)
             and any(view.op(reader) == 'Relu6' for reader, _ in view.consumers(name)))

@@ -3,7 +3,7 @@
 The ops between the layers are positively homogeneous, f(s * x) = s * f(x) for s > 0, so the scale of a channel of the first
 layer and its inverse on the second one cancel. Equal ranges of channels reduce the error of a position per tensor.
 """
-from typing import Collection, Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Collection, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -58,7 +58,8 @@ def equalize_weights(graph_def: tf.GraphDef, protected: Collection[str], config:
     return _equalize(graph_def, protected, config, _Pair.equalize_weights)
 
 
-def _equalize(graph_def, protected, config, step):
+def _equalize(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig,
+              step: Callable[['_Pair'], None]) -> tf.GraphDef:
     """Applies `step` to each _Pair ITERATIONS times."""
     rewriter = Rewriter(graph_def, protected)
     values: Dict[str, np.ndarray] = {}
@@ -87,28 +88,29 @@ class _Pair:
       scaled: whether a step has changed anything.
     """
 
-    def __init__(self, path, tail, head_weights, bias, tail_weights, constants):
+    def __init__(self, path: '_Path', tail: str, head_weights: np.ndarray, bias: Optional[np.ndarray], tail_weights: np.ndarray,
+                 constants: Sequence[str]) -> None:
         self.head, self.tail, self.relu6 = path.head, tail, path.relu6
         self.constants = constants
         self.scaled = False
         self._head_weights, self._bias, self._tail_weights = head_weights, bias, tail_weights
 
-    def equalize(self):
+    def equalize(self) -> None:
         """One step by the ranges of weights and bias."""
         head, tail = self._ranges()
         if self._bias is not None:
             head = np.maximum(head, np.abs(self._bias))
         self._scale(head, tail, head + tail >= _MIN_RANGE)
 
-    def equalize_weights(self):
+    def equalize_weights(self) -> None:
         """One step by the ranges of the weights."""
         head, tail = self._ranges()
         self._scale(head, tail, (head >= _MIN_SHARE * np.median(head)) & (tail >= _MIN_SHARE * np.median(tail)))
 
-    def _ranges(self):
+    def _ranges(self) -> Tuple[np.ndarray, np.ndarray]:
         return _magnitude(self._head_weights, channel=-1), _magnitude(self._tail_weights, channel=-2)
 
-    def _scale(self, head, tail, included):
+    def _scale(self, head: np.ndarray, tail: np.ndarray, included: np.ndarray) -> None:
         """Equalizes the ranges `head` and `tail` of the channels that are `included`."""
         with np.errstate(divide='ignore', invalid='ignore'):
             scale = np.clip(np.sqrt(tail / head), _MIN_SCALE, _MAX_SCALE)
@@ -120,7 +122,7 @@ class _Pair:
         self._tail_weights /= scale[:, np.newaxis]
 
 
-def _magnitude(weights, channel):
+def _magnitude(weights: np.ndarray, channel: int) -> np.ndarray:
     """The largest magnitude per channel, [C]; channel: the axis of the channels."""
     axes = tuple(axis for axis in range(weights.ndim) if axis != weights.ndim + channel)
     return np.maximum(weights.max(axes), -weights.min(axes))
@@ -138,7 +140,7 @@ class _Path(NamedTuple):
     relu6: Tuple[str, ...]
 
 
-def _find_pairs(rewriter, replace_relu6, values):
+def _find_pairs(rewriter: Rewriter, replace_relu6: int, values: Dict[str, np.ndarray]) -> Dict[str, _Pair]:
     """{head: _Pair} of a graph; puts the arrays of the pairs into `values`, {Const: array}."""
     view, finder = rewriter.view, _PairFinder(rewriter, replace_relu6, values)
     pairs = (finder.find(name) for name in view.names if view.op(name) in _LAYERS and view.dtype(name) == tf.float32)
@@ -148,13 +150,13 @@ def _find_pairs(rewriter, replace_relu6, values):
 class _PairFinder:
     """Finds the pairs of a graph."""
 
-    def __init__(self, rewriter, replace_relu6, values):
+    def __init__(self, rewriter: Rewriter, replace_relu6: int, values: Dict[str, np.ndarray]) -> None:
         self._rewriter = rewriter
         self._view = rewriter.view
         self._replace_relu6 = replace_relu6
         self._values = values
 
-    def find(self, tail):
+    def find(self, tail: str) -> Optional[_Pair]:
         """The _Pair whose second layer is `tail`, or None."""
         path = self._path(tail)
         if path is None:
@@ -162,7 +164,7 @@ class _PairFinder:
         layers = (path.head, tail)
         channels_first = self._view.op(path.head) != 'MatMul' and self._view.attr(path.head, 'data_format').s != b'NHWC'
         constants = [_own_constant(self._rewriter, layer, 1) for layer in layers]
-        if None in constants or (path.reshapes and channels_first) or not all(self._is_plain(layer) for layer in layers):
+        if '' in constants or (path.reshapes and channels_first) or not all(self._is_plain(layer) for layer in layers):
             return None
         head_weights, tail_weights = [self._weights(*layer) for layer in zip(layers, constants)]
         if self._view.op(path.head) == 'DepthwiseConv2dNative':
@@ -177,7 +179,7 @@ class _PairFinder:
             return None
         return _Pair(path, tail, head_weights, bias, tail_weights, constants)
 
-    def _path(self, tail):
+    def _path(self, tail: str) -> Optional[_Path]:
         """The _Path that ends at the layer `tail`, or None."""
         view = self._view
         between: List[str] = []
@@ -189,17 +191,17 @@ class _PairFinder:
             tensor = self._source(tensor)
         return None
 
-    def _path_through(self, head, between):
+    def _path_through(self, head: str, between: Sequence[str]) -> _Path:
         ops = [self._view.op(tensor) for tensor in between]
         return _Path(node_name(head), next((tensor for tensor, op in zip(between, ops) if op in ADD_OPS), ''),
                      any(op in _RESHAPES for op in ops),
                      tuple(tensor for tensor, op in zip(between, ops) if op == 'Relu6'))
 
-    def _has_one_reader(self, tensor):
+    def _has_one_reader(self, tensor: str) -> bool:
         readers = [name for name, _ in self._view.consumers(tensor) if self._view.op(name) != 'Shape']
         return len(readers) == 1 and node_name(tensor) not in self._rewriter.protected
 
-    def _source(self, tensor):
+    def _source(self, tensor: str) -> Optional[str]:
         """The tensor whose scale per channel `tensor` has, too; None if it has not."""
         op, operands = self._view.op(tensor), self._view.inputs(tensor)
         if op in ADD_OPS:
@@ -211,31 +213,31 @@ class _PairFinder:
         is_homogeneous = op in _HOMOGENEOUS or op in _RESHAPES or (op == 'Relu6' and self._replace_relu6)
         return operands[0] if is_homogeneous else None
 
-    def _is_biased_layer(self, addition, index):
+    def _is_biased_layer(self, addition: str, index: int) -> bool:
         """Whether operand `index` of the addition is a layer, and the other one a Const."""
         operand = self._view.skip_identity(self._view.inputs(addition)[index])
-        return self._view.op(operand) in _LAYERS and _own_constant(self._rewriter, addition, 1 - index)
+        return self._view.op(operand) in _LAYERS and _own_constant(self._rewriter, addition, 1 - index) != ''
 
-    def _is_scalar(self, tensor):
+    def _is_scalar(self, tensor: str) -> bool:
         value = self._rewriter.value(tensor)
         return value is not None and value.size == 1
 
-    def _keeps_last(self, tensor):
-        shapes = [self._view.shape(end) for end in (self._view.inputs(tensor)[0], tensor)]
-        return all(shapes) and shapes[0][-1] == shapes[1][-1] != -1
+    def _keeps_last(self, tensor: str) -> bool:
+        before, after = [self._view.shape(end) for end in (self._view.inputs(tensor)[0], tensor)]
+        return bool(before and after and before[-1] == after[-1] != -1)
 
-    def _is_plain(self, layer):
+    def _is_plain(self, layer: str) -> bool:
         return self._view.op(layer) != 'MatMul' or not self._view.attr(layer, 'transpose_a').b
 
-    def _weights(self, layer, constant):
+    def _weights(self, layer: str, constant: str) -> np.ndarray:
         """The array of the weights, [.., input channel, output channel] for every op."""
         transposed = self._view.op(layer) == 'MatMul' and self._view.attr(layer, 'transpose_b').b
         return self._value(constant).T if transposed else self._value(constant)
 
-    def _bias_constant(self, bias_op):
+    def _bias_constant(self, bias_op: str) -> str:
         return next(name for name in (_own_constant(self._rewriter, bias_op, index) for index in (1, 0)) if name)
 
-    def _bias(self, bias_op, constant, channels, channels_first):
+    def _bias(self, bias_op: str, constant: str, channels: int, channels_first: bool) -> Optional[np.ndarray]:
         """The array of the bias, [channels]; None if the Const has another shape."""
         value, axis = self._value(constant), -3 if channels_first else -1
         if self._view.op(bias_op) == 'BiasAdd':
@@ -245,14 +247,14 @@ class _PairFinder:
         fits = value.size == channels and value.ndim >= -axis and value.shape[axis] == channels
         return value.reshape(-1) if fits else None
 
-    def _value(self, constant):
+    def _value(self, constant: str) -> np.ndarray:
         if constant not in self._values:
             self._values[constant] = np.array(self._rewriter.value(constant))
         return self._values[constant]
 
 
-def _own_constant(rewriter, name, index):
-    """The Const that only input `index` of the node reads, seen through Identity nodes; None if there is none.
+def _own_constant(rewriter: Rewriter, name: str, index: int) -> str:
+    """The Const that only input `index` of the node reads, seen through Identity nodes; '' if there is none.
 
     Neither the Const nor the Identity nodes may be protected or have other readers.
     """
@@ -262,12 +264,12 @@ def _own_constant(rewriter, name, index):
         if view.op(tensor) == 'Const':
             return tensor
         if view.op(tensor) not in IDENTITY_OPS:
-            return None
+            return ''
         tensor = view.inputs(tensor)[0]
-    return None
+    return ''
 
 
-def _chains(pairs):
+def _chains(pairs: Mapping[str, _Pair]) -> List[List[_Pair]]:
     """Lists of consecutive pairs, from input to output; pairs: {head: pair}."""
     tails = {pair.tail for pair in pairs.values()}
     chains = []
@@ -281,7 +283,7 @@ def _chains(pairs):
     return chains
 
 
-def _write(rewriter, pair, values):
+def _write(rewriter: Rewriter, pair: _Pair, values: Dict[str, np.ndarray]) -> None:
     """Writes the changed constants of the _Pair, and its Relu6 nodes as Relu."""
     for name in pair.constants:
         rewriter.set_value(name, values[name])

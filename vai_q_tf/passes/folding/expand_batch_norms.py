@@ -1,5 +1,5 @@
 """Writes batch norms as the multiplication and the addition that they compute at inference."""
-from typing import Collection, NamedTuple
+from typing import AbstractSet, Collection, NamedTuple, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.traits import BATCH_NORM_OPS
-from vai_q_tf.graph.view import node_name, tensor_name
+from vai_q_tf.graph.view import GraphView, node_name, tensor_name
 from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.parameters import static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
@@ -54,7 +54,7 @@ def expand_batch_norms(graph_def: tf.GraphDef, protected: Collection[str], confi
     return rewriter.result()
 
 
-def _can_be_expanded(view, name, static):
+def _can_be_expanded(view: GraphView, name: str, static: AbstractSet[str]) -> bool:
     """Whether the batch norm op is of float32, has constant parameters, and only its first output is read."""
     is_training = view.op(name) != _GLOBAL and view.attr(name, 'is_training').b
     is_constant = all(node_name(tensor) in static for tensor in view.inputs(name)[1:])
@@ -63,7 +63,7 @@ def _can_be_expanded(view, name, static):
     return not any(view.consumers(tensor_name(name, index)) for index in range(1, len(view.output_types(name))))
 
 
-def _batch_norm(view, name):
+def _batch_norm(view: GraphView, name: str) -> _BatchNorm:
     if view.op(name) == _GLOBAL:
         data, mean, variance, beta, gamma = view.inputs(name)
         gamma = gamma if view.attr(name, 'scale_after_normalization').b else ''
@@ -73,7 +73,7 @@ def _batch_norm(view, name):
     return _BatchNorm(name, data, gamma, beta, mean, variance, view.attr(name, 'epsilon').f, data_format)
 
 
-def _expand(rewriter, norm):
+def _expand(rewriter: Rewriter, norm: _BatchNorm) -> None:
     channels = _channels(rewriter.view, norm.name)
     scale, offset = _write_vectors(rewriter, norm, channels)
     operands = []
@@ -90,9 +90,9 @@ def _expand(rewriter, norm):
     rewriter.add(make_node('Add', norm.name, [product, operands[1]], T=tf.float32))
 
 
-def _write_vectors(rewriter, norm, channels):
+def _write_vectors(rewriter: Rewriter, norm: _BatchNorm, channels: int) -> Tuple[tf.NodeDef, tf.NodeDef]:
     """Adds the arithmetic of scale and offset; returns their NodeDefs, of the shape [channels]."""
-    def add(op, end, *inputs):
+    def add(op: str, end: str, *inputs: str) -> tf.NodeDef:
         node = snippets.arithmetic(op, rewriter.unique(norm.name + end), inputs, [channels])
         rewriter.add(node)
         return node
@@ -107,14 +107,15 @@ def _write_vectors(rewriter, norm, channels):
     return scale, add('Sub', '/offset' + end, norm.beta, shift.name)
 
 
-def _channels(view, name):
+def _channels(view: GraphView, name: str) -> int:
     """The number of channels: the common length of the parameters of a batch norm."""
     parameters = view.inputs(name)[1:]
     shapes = [view.shape(parameter) for parameter in parameters]
-    if any(shape is None or len(shape) != 1 or shape != shapes[0] for shape in shapes) or not shapes[0][0]:
+    first = shapes[0]
+    if first is None or len(first) != 1 or any(shape != first for shape in shapes) or not first[0]:
         raise errors.QuantizeError(
             errors.LEARNING_PHASE, 'Batch norm', 'The gamma, beta, mean and variance of batch norm {!r} have the shapes '
             '{}, {}, {} and {}, but should be vectors of one length. Was the model frozen in the training phase? Fix the '
             'learning phase before it is built: tf.keras.backend.set_learning_phase(0), or is_training=False.'.format(
                 name, *shapes))
-    return shapes[0][0]
+    return first[0]

@@ -1,6 +1,6 @@
 """Folds per-channel multiplications and additions after a weighted op into its weights and its bias."""
 import json
-from typing import Collection, NamedTuple, Optional, Tuple
+from typing import Collection, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -10,7 +10,7 @@ from vai_q_tf.graph.traits import SHAPE_OPS
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes.common.parameters import static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node, redefined
-from vai_q_tf.passes.folding.affine_chains import find_chain
+from vai_q_tf.passes.folding.affine_chains import AffineChain, find_chain
 from vai_q_tf.passes.folding.folded_parameters import ADD, FoldedParameters
 
 _FOLD = '_fold'
@@ -80,7 +80,7 @@ def fold_batch_norms(graph_def: tf.GraphDef, protected: Collection[str], config:
     return rewriter.result()
 
 
-def _fold(rewriter, chain):
+def _fold(rewriter: Rewriter, chain: AffineChain) -> None:
     """Replaces the AffineChain by its anchor, a BiasAdd and the moved nodes."""
     folded = FoldedParameters(rewriter, chain.compute, chain.weights, chain.layout.channels)
     for link in chain.affine:
@@ -103,7 +103,7 @@ def _fold(rewriter, chain):
         rewriter.add(redefined(editor.exact_copy(rewriter.node(name))))
 
 
-def _bias_add(rewriter, chain, folded):
+def _bias_add(rewriter: Rewriter, chain: AffineChain, folded: FoldedParameters) -> tf.NodeDef:
     """The BiasAdd NodeDef; its bias is added to the graph."""
     first = chain.affine[0]
     name = _bias_add_name(rewriter, chain)
@@ -115,7 +115,7 @@ def _bias_add(rewriter, chain, folded):
     return result
 
 
-def _bias_add_name(rewriter, chain):
+def _bias_add_name(rewriter: Rewriter, chain: AffineChain) -> str:
     first = chain.affine[0]
     name = first.node if first.kind == ADD and len(chain.affine) > 1 else chain.result
     if chain.result not in rewriter.protected:
@@ -125,7 +125,7 @@ def _bias_add_name(rewriter, chain):
     return rewriter.unique(first.node + '/bias_add') if name == chain.result else name
 
 
-def _record_fold(rewriter, chain, folded, unfolded):
+def _record_fold(rewriter: Rewriter, chain: AffineChain, folded: FoldedParameters, unfolded: str) -> None:
     """Notes the Fold in the folded weights; unfolded: the tensor of the weights before folding."""
     record = Fold(chain.result, tuple(link.node for link in chain.links), chain.moved, unfolded, folded.scale,
                   tuple(folded.factors))
@@ -134,7 +134,7 @@ def _record_fold(rewriter, chain, folded, unfolded):
     rewriter.add(node)
 
 
-def _take_over_result(rewriter, chain, nodes):
+def _take_over_result(rewriter: Rewriter, chain: AffineChain, nodes: Sequence[tf.NodeDef]) -> None:
     """Makes the last of the NodeDefs `nodes` the result of the chain: under its name if that is protected."""
     last = nodes[-1].name
     if last == chain.result:

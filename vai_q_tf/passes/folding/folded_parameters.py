@@ -1,5 +1,5 @@
 """Weights and bias of an op into which factors and terms per channel are folded, as arithmetic on parameters."""
-from typing import List
+from typing import Any, List, Optional, Sequence, Type
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -55,7 +55,7 @@ class FoldedParameters:
         else:
             self._append_term(kind, operand)
 
-    def _append_factor(self, kind, operand):
+    def _append_factor(self, kind: str, operand: str) -> None:
         op, vector = 'Mul' if kind == MULTIPLY else 'RealDiv', self._vector(operand)
         self.factors.append(operand)
         if self._bias:
@@ -65,7 +65,7 @@ class FoldedParameters:
         else:
             self.scale = vector if kind == MULTIPLY else self._write('Reciprocal', 'scale', vector)
 
-    def _append_term(self, kind, operand):
+    def _append_term(self, kind: str, operand: str) -> None:
         vector = self._vector(operand)
         self._terms.append(operand)
         if not self.scale:
@@ -107,7 +107,7 @@ class FoldedParameters:
         rewriter.add(bias)
         return name
 
-    def _rename(self, name):
+    def _rename(self, name: str) -> str:
         """Renames the parameter `name`, so that its folded form can take the name; returns the new name."""
         rewriter = self._rewriter
         raw = editor.exact_copy(rewriter.node(name))
@@ -121,31 +121,33 @@ class FoldedParameters:
         self._bias = raw.name if self._bias == name else self._bias
         return raw.name
 
-    def _vector(self, operand):
+    def _vector(self, operand: str) -> str:
         """The operand as a tensor of the shape [channels] or [1]."""
         dims = self._shape(operand)
         if len(dims) == 1:
             return operand
         return self._reshape('operand', operand, [int(np.prod(dims, dtype=int))])
 
-    def _shape(self, tensor):
+    def _shape(self, tensor: str) -> List[int]:
         """The shape of a tensor of the view; those of all operands are known."""
-        return self._rewriter.view.shape(tensor)
+        shape = self._rewriter.view.shape(tensor)
+        assert shape is not None
+        return shape
 
-    def _size(self, tensor):
+    def _size(self, tensor: str) -> int:
         node = self._rewriter.node(tensor)
         shapes = node.attr['_output_shapes'].list.shape if '_output_shapes' in node.attr else ()
         dims = [dim.size for dim in shapes[0].dim] if shapes else self._shape(tensor)
         return int(np.prod(dims, dtype=int))
 
-    def _reshape(self, what, tensor, dims):
+    def _reshape(self, what: str, tensor: str, dims: Sequence[int]) -> str:
         shape = self._constant(what + '/shape', dims, np.int32)
         return self._write('Reshape', what, tensor, shape, dims=dims, Tshape=tf.int32)
 
-    def _constant(self, what, value, dtype=np.float32):
+    def _constant(self, what: str, value: Sequence[float], dtype: Type[np.generic] = np.float32) -> str:
         return snippets.add_constant(self._rewriter, self._scope + what, np.array(value, dtype))
 
-    def _write(self, op, what, *operands, dims=None, **attrs):
+    def _write(self, op: str, what: str, *operands: str, dims: Optional[Sequence[int]] = None, **attrs: Any) -> str:
         dims = dims or [max(map(self._size, operands))]
         node = snippets.arithmetic(op, self._rewriter.unique(self._scope + what), operands, dims, **attrs)
         self._rewriter.add(node)

@@ -1,12 +1,12 @@
 """Writes a hard swish as the DPU computes it: x times a hard sigmoid."""
-from typing import Collection
+from typing import Collection, Optional
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.passes.common.rewriter import Rewriter, redefined
-from vai_q_tf.patterns.combinators import anything, either, find, named, number, op
+from vai_q_tf.patterns.combinators import Match, Pattern, anything, either, find, named, number, op
 
 
 def reorder_hard_swish(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
@@ -28,7 +28,7 @@ def reorder_hard_swish(graph_def: tf.GraphDef, protected: Collection[str], confi
     return rewriter.result()
 
 
-def _reorder(rewriter, name, match):
+def _reorder(rewriter: Rewriter, name: str, match: Match) -> None:
     inner = match['inner']
     scaling, product = (name, inner) if match.get('outer_sixth') else (inner, name)
     sixth = match.get('outer_sixth') or match['inner_sixth']
@@ -41,7 +41,7 @@ def _reorder(rewriter, name, match):
         rewriter.add(new)
 
 
-def _by_six(pattern, sixth, name=None):
+def _by_six(pattern: Pattern, sixth: str, name: Optional[str] = None) -> Pattern:
     return either(op('Mul', pattern, number(1 / 6, sixth), any_order=True, name=name),
                   op('RealDiv', pattern, number(6, sixth), name=name))
 

@@ -41,7 +41,7 @@ def replace_div_and_sub(graph_def: tf.GraphDef, protected: Collection[str], conf
     return rewriter.result()
 
 
-def _replace_division(rewriter, name):
+def _replace_division(rewriter: Rewriter, name: str) -> None:
     data, divisor = rewriter.view.inputs(name)
     value = rewriter.value(divisor)
     if value is not None:
@@ -51,7 +51,7 @@ def _replace_division(rewriter, name):
     _replace(rewriter, name, 'Mul', data, change_parameter(rewriter, name, 1, 'Reciprocal', (), 'reciprocal'))
 
 
-def _negative(rewriter, name, product, tensor):
+def _negative(rewriter: Rewriter, name: str, product: str, tensor: str) -> tf.NodeDef:
     """The NodeDef `product` of the tensor and -1, for the node `name`."""
     factor = snippets.add_constant(rewriter, product + '/factor', np.float32(-1))
     negative = make_node('Mul', product, [tensor, factor], T=tf.float32)
@@ -63,7 +63,7 @@ def _negative(rewriter, name, product, tensor):
     return negative
 
 
-def _replace(rewriter, name, op, *inputs):
+def _replace(rewriter: Rewriter, name: str, op: str, *inputs: str) -> None:
     """Replaces a node by another op."""
     new = make_node(op, name, inputs, like=rewriter.node(name), T=tf.float32)
     rewriter.inherit_sources(new, name)

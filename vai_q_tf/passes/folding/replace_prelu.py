@@ -1,5 +1,5 @@
 """Recognises leaky relus in all forms, and writes PReLUs, with a slope for each channel, in a form that the DPU computes."""
-from typing import Collection, List, NamedTuple, Tuple
+from typing import AbstractSet, Collection, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -7,12 +7,13 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.dpu import is_leaky_slope
 from vai_q_tf.graph.traits import ADD_OPS
-from vai_q_tf.graph.view import node_name
+from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.changed_parameter import change_parameter
 from vai_q_tf.passes.common.parameters import computed_floats, static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 from vai_q_tf.patterns.combinators import anything, either, find, number, op, same
+from vai_q_tf.types import NodeInput
 
 
 class _Prelu(NamedTuple):
@@ -25,7 +26,7 @@ class _Prelu(NamedTuple):
     positive: str
     clipped: str
     factor: float
-    slopes: Tuple[Tuple[str, int], ...]
+    slopes: Tuple[NodeInput, ...]
     nodes: Tuple[str, ...]
 
 
@@ -64,13 +65,13 @@ def replace_prelu(graph_def: tf.GraphDef, protected: Collection[str], config: Qu
     return rewriter.result()
 
 
-def _widens(view, name, source):
+def _widens(view: GraphView, name: str, source: str) -> bool:
     """Whether the slopes are known to broadcast the result to another shape."""
     shapes = view.shape(name), view.shape(source)
     return None not in shapes and shapes[0] != shapes[1]
 
 
-def _maximum(rewriter, name, static):
+def _maximum(rewriter: Rewriter, name: str, static: AbstractSet[str]) -> Optional[_Prelu]:
     """The _Prelu of max(a * x, x), or None."""
     view = rewriter.view
     for scaled, source in (view.inputs(name), view.inputs(name)[::-1]):
@@ -81,7 +82,7 @@ def _maximum(rewriter, name, static):
     return None
 
 
-def _sum(rewriter, name, static):
+def _sum(rewriter: Rewriter, name: str, static: AbstractSet[str]) -> Optional[_Prelu]:
     """The _Prelu of a sum or difference, or None."""
     view, operands = rewriter.view, rewriter.view.inputs(name)
     for positive, negative in (operands, operands[::-1])[:1 if view.op(name) == 'Sub' else 2]:
@@ -107,10 +108,10 @@ _MINIMA = ((op('Relu', _NEGATED, name='clipped'), -1.0),
            (op('Minimum', anything('x'), _ZERO, any_order=True), 1.0))
 
 
-def _negative_part(rewriter, tensor, static):
+def _negative_part(rewriter: Rewriter, tensor: str, static: AbstractSet[str]) -> Optional[_Prelu]:
     """The _Prelu, without `positive`, of a tensor that is a multiple of min(x, 0), or None."""
     view, factor = rewriter.view, 1.0
-    slopes: List[Tuple[str, int]] = []
+    slopes: List[NodeInput] = []
     nodes: List[str] = []
     while True:
         tensor = view.skip_identity(tensor)
@@ -125,7 +126,7 @@ def _negative_part(rewriter, tensor, static):
         factor, tensor = factor * product.factor / product.divisor, product.operand
 
 
-def _minimum(view, tensor, static):
+def _minimum(view: GraphView, tensor: str, static: AbstractSet[str]) -> Optional[_Prelu]:
     """The _Prelu of a tensor that is one of _MINIMA, or None."""
     for pattern, factor in _MINIMA:
         match = find(view, tensor, pattern)
@@ -140,10 +141,10 @@ class _Product(NamedTuple):
     operand: str
     factor: float = 1.0
     divisor: float = 1.0
-    slopes: Tuple[Tuple[str, int], ...] = ()
+    slopes: Tuple[NodeInput, ...] = ()
 
 
-def _product(rewriter, tensor, static):
+def _product(rewriter: Rewriter, tensor: str, static: AbstractSet[str]) -> Optional[_Product]:
     """The _Product of a tensor that is a multiple of another one, or None."""
     view, operands = rewriter.view, rewriter.view.inputs(tensor)
     if view.op(tensor) == 'Neg':
@@ -161,18 +162,18 @@ def _product(rewriter, tensor, static):
     return None
 
 
-def _parameter(view, name, static):
+def _parameter(view: GraphView, name: str, static: AbstractSet[str]) -> Optional[int]:
     """The index of the parameter among two inputs of which the other one is computed; None for other nodes."""
     fixed = [node_name(tensor) in static for tensor in view.inputs(name)]
     return fixed.index(True) if sorted(fixed) == [False, True] else None
 
 
-def _single(value):
+def _single(value: Optional[np.ndarray]) -> Optional[float]:
     """The only number of a scalar or vector; None for other arrays and for an unknown value."""
     return float(value) if value is not None and value.size == 1 and value.ndim <= 1 else None
 
 
-def _slope(rewriter, prelu):
+def _slope(rewriter: Rewriter, prelu: _Prelu) -> Optional[float]:
     """The slope if it is a single, known number; None otherwise."""
     values = [rewriter.value(rewriter.view.inputs(node)[index]) for node, index in prelu.slopes]
     if any(value is None or value.size != 1 for value in values):
@@ -180,7 +181,7 @@ def _slope(rewriter, prelu):
     return prelu.factor * float(np.prod(values))
 
 
-def _dropped(rewriter, name, prelu):
+def _dropped(rewriter: Rewriter, name: str, prelu: _Prelu) -> List[str]:
     """The inner nodes that only the PReLU reads."""
     inner = prelu.nodes + ((node_name(rewriter.view.skip_identity(prelu.positive)),) if prelu.positive else ())
     dropped = {name}
@@ -190,17 +191,17 @@ def _dropped(rewriter, name, prelu):
     return [node for node in inner if node in dropped]
 
 
-def _is_written(view, name, prelu):
+def _is_written(view: GraphView, name: str, prelu: _Prelu) -> bool:
     """Whether the PReLU already is relu(x) + relu(-x) * c."""
-    return (view.op(view.skip_identity(prelu.positive)) == 'Relu' and prelu.clipped and view.op(name) in ADD_OPS
+    return (view.op(view.skip_identity(prelu.positive)) == 'Relu' and prelu.clipped != '' and view.op(name) in ADD_OPS
             and len(prelu.nodes) == 3 and view.op(prelu.nodes[0]) == 'Mul')
 
 
-def _write_sum(rewriter, name, prelu):
+def _write_sum(rewriter: Rewriter, name: str, prelu: _Prelu) -> None:
     """Writes relu(x) + relu(-x) * c in place of the node."""
     like = rewriter.node(name)
 
-    def add(op_type, end, *inputs):
+    def add(op_type: str, end: str, *inputs: str) -> str:
         node = make_node(op_type, rewriter.unique(name + end), inputs, like=like, T=tf.float32)
         rewriter.add(node)
         return node.name

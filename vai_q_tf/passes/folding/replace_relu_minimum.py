@@ -4,8 +4,9 @@ from typing import Collection
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
-from vai_q_tf.patterns.combinators import anything, either, find, is_number, op
+from vai_q_tf.patterns.combinators import Pattern, anything, either, find, is_number, op
 
 
 def replace_relu_minimum(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
@@ -30,9 +31,9 @@ def replace_relu_minimum(graph_def: tf.GraphDef, protected: Collection[str], con
     return rewriter.result()
 
 
-def _pattern(rewriter):
-    def constant(expected):
-        def is_expected(view, tensor):
+def _pattern(rewriter: Rewriter) -> Pattern:
+    def constant(expected: float) -> Pattern:
+        def is_expected(view: GraphView, tensor: str) -> bool:
             value = rewriter.value(tensor)
             return value is not None and value.size == 1 and value.ndim <= 1 and is_number(value, expected)
         return anything(where=is_expected)

@@ -1,5 +1,5 @@
 """Replaces shapes that a graph computes at run time by constants."""
-from typing import Collection
+from typing import Collection, List, Optional
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -42,7 +42,7 @@ def fold_reshape(graph_def: tf.GraphDef, protected: Collection[str], config: Qua
     return result if result is graph_def else infer_shapes(result, protected, config)
 
 
-def _dims(view, name):
+def _dims(view: GraphView, name: str) -> Optional[List[int]]:
     """The constant for the node as a list; None if it is unknown."""
     dims = view.shape(name)
     if dims is None or view.op(name) == 'Reshape':
@@ -50,7 +50,7 @@ def _dims(view, name):
     return None if -1 in dims[1:3] else dims[1:3]
 
 
-def _fold(rewriter, name, dims):
+def _fold(rewriter: Rewriter, name: str, dims: List[int]) -> None:
     """Makes the node `name` read a Const of `dims`, unless it does already."""
     computed = rewriter.view.inputs(name)[1]
     value = rewriter.value(computed)

@@ -1,11 +1,12 @@
 """Makes Reshapes with a batch size in their shape take any batch; the compiler compiles for a batch of one."""
-from typing import Collection
+from typing import Collection, List, Optional
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.infer_shapes import infer_shapes
 from vai_q_tf.passes.common.parameters import computed_floats, static_nodes
@@ -35,7 +36,7 @@ def open_batches(graph_def: tf.GraphDef, protected: Collection[str], config: Qua
     return result if result is graph_def else infer_shapes(result, protected, config)
 
 
-def _open(view, name, data, value):
+def _open(view: GraphView, name: str, data: Optional[List[int]], value: Optional[np.ndarray]) -> Optional[List[int]]:
     """The new shape of a Reshape of data of the shape `data`, a list, to the shape `value`; None if it stays."""
     if not data or value is None or not value.size or value[0] < 2 or data[0] not in (-1, value[0]):
         return None
@@ -50,7 +51,7 @@ def _open(view, name, data, value):
     return [-1] + rest if min(rest + [1]) > 0 else None
 
 
-def _takes_rows(view, name, size):
+def _takes_rows(view: GraphView, name: str, size: int) -> bool:
     """Whether a MatMul after the node takes rows of `size` values."""
     for reader, index in view.consumers(name):
         if view.op(reader) == 'MatMul' and index == 0 and not view.attr(reader, 'transpose_a').b:
@@ -60,10 +61,10 @@ def _takes_rows(view, name, size):
     return False
 
 
-def _write(rewriter, name, shape, dims):
+def _write(rewriter: Rewriter, name: str, shape: str, dims: List[int]) -> None:
     """Makes the Reshape read `dims` in place of the tensor `shape`."""
     if rewriter.view.op(shape) == 'Const' and rewriter.is_read_only_by(shape, (name,)):
-        rewriter.set_value(shape, np.array(dims, rewriter.view.dtype(shape).as_numpy_dtype))
+        rewriter.set_value(shape, np.array(dims, tf.as_dtype(rewriter.view.dtype(shape)).as_numpy_dtype))
         return
     new = snippets.add_constant(rewriter, name + '/shape', np.array(dims, np.int32))
     reshape = editor.exact_copy(rewriter.node(name))

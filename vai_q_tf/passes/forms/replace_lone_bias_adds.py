@@ -1,11 +1,11 @@
 """Replaces BiasAdds that do not follow a weighted op by additions."""
-from typing import Collection
+from typing import AbstractSet, Collection, Optional
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.traits import WEIGHTED, trait
-from vai_q_tf.graph.view import node_name
+from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes.common.changed_parameter import reshape_parameter
 from vai_q_tf.passes.common.parameters import static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
@@ -35,14 +35,14 @@ def replace_lone_bias_adds(graph_def: tf.GraphDef, protected: Collection[str], c
     return rewriter.result()
 
 
-def _is_weighted(view, tensor):
+def _is_weighted(view: GraphView, tensor: str) -> bool:
     """Whether the tensor is the result of a weighted op, or of the BatchToSpaceND after it if it is dilated."""
     if view.op(tensor) == 'BatchToSpaceND':
         tensor = view.inputs(tensor)[0]
     return trait(view.op(tensor)).kind == WEIGHTED
 
 
-def _broadcast_bias(rewriter, name, static):
+def _broadcast_bias(rewriter: Rewriter, name: str, static: AbstractSet[str]) -> Optional[str]:
     """The bias of a BiasAdd in a shape that an Add broadcasts over the channels; None if it cannot be reshaped."""
     view, (data, bias) = rewriter.view, rewriter.view.inputs(name)
     if view.attr(name, 'data_format').s != b'NCHW':

@@ -1,5 +1,5 @@
 """Reshapes constant operands of three dimensions, which the DPU's compiler refuses."""
-from typing import Collection
+from typing import Collection, List, Optional
 
 import tensorflow.compat.v1 as tf
 
@@ -32,7 +32,7 @@ def reshape_operands(graph_def: tf.GraphDef, protected: Collection[str], config:
     return rewriter.result()
 
 
-def _dims(dims, other):
+def _dims(dims: Optional[List[int]], other: Optional[List[int]]) -> Optional[List[int]]:
     """The new shape of an operand of the shape `dims`, whose other operand has the shape `other`; None if it stays."""
     if dims is None or other is None or len(dims) != 3 or len(other) < 3 or -1 in dims:
         return None

@@ -1,12 +1,12 @@
 """Writes dense layers on the last of four dimensions as convolutions of size 1; the compiler refuses such dense layers."""
-from typing import Collection, NamedTuple
+from typing import AbstractSet, Collection, List, NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.control_flow import branch_nodes
 from vai_q_tf.graph.traits import ADD_OPS, BATCH_NORM_OPS
-from vai_q_tf.graph.view import node_name
+from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes.common import snippets
 from vai_q_tf.passes.common.changed_parameter import reshape_parameter
 from vai_q_tf.passes.common.infer_shapes import infer_shapes
@@ -52,7 +52,7 @@ def write_dense_as_convolution(graph_def: tf.GraphDef, protected: Collection[str
     return graph_def if result is shaped else infer_shapes(result, protected, config)
 
 
-def _match(rewriter, name):
+def _match(rewriter: Rewriter, name: str) -> Optional[_Dense]:
     """The _Dense of the node, or None."""
     view = rewriter.view
     if view.op(name) != 'MatMul' or name in rewriter.protected or len(view.consumers(name)) != 1:
@@ -65,17 +65,17 @@ def _match(rewriter, name):
     return _Dense(name, after, _untransposed(rewriter, view.inputs(before)[0]))
 
 
-def _untransposed(rewriter, tensor):
+def _untransposed(rewriter: Rewriter, tensor: str) -> str:
     """The input of a Transpose that keeps the order of the axes; for all other ops the tensor itself."""
     if rewriter.view.op(tensor) == 'Transpose':
-        data, order = rewriter.view.inputs(tensor)
-        order = rewriter.value(order)
+        data, permutation = rewriter.view.inputs(tensor)
+        order = rewriter.value(permutation)
         if order is not None and order.tolist() == list(range(order.size)):
             return data
     return tensor
 
 
-def _is_convolution(rewriter, dense, static):
+def _is_convolution(rewriter: Rewriter, dense: _Dense, static: AbstractSet[str]) -> bool:
     """Whether the layer has constant weights and no factor, and computes [N, H, W, K] from [N, H, W, C]."""
     view, operand = rewriter.view, rewriter.view.inputs(dense.matmul)[1]
     dims, weights = view.shape(dense.data), view.shape(operand)
@@ -85,7 +85,7 @@ def _is_convolution(rewriter, dense, static):
             and _restores(rewriter, dense, dims[:-1] + weights[1:]) and not _has_factor(view, dense.after, static))
 
 
-def _restores(rewriter, dense, dims):
+def _restores(rewriter: Rewriter, dense: _Dense, dims: List[int]) -> bool:
     """Whether the last Reshape restores the first three dimensions of the data, so that its result has the shape `dims`."""
     view, shape = rewriter.view, rewriter.view.inputs(dense.after)[1]
     if -1 not in dims[1:] and (view.shape(dense.after) or [])[1:] == dims[1:]:
@@ -100,7 +100,7 @@ def _restores(rewriter, dense, dims):
             and places is not None and places.tolist() == [0, 1, 2])
 
 
-def _has_factor(view, name, static):
+def _has_factor(view: GraphView, name: str, static: AbstractSet[str]) -> bool:
     """Whether folding would find a factor after the node."""
     for reader, _ in view.consumers(name):
         is_affine = view.op(reader) == 'Squeeze' or any(node_name(operand) in static for operand in view.inputs(reader))
@@ -109,14 +109,15 @@ def _has_factor(view, name, static):
     return False
 
 
-def _replace(rewriter, dense):
+def _replace(rewriter: Rewriter, dense: _Dense) -> None:
     view, (matmul, after, data) = rewriter.view, dense
-    weights = view.shape(view.inputs(matmul)[1])
+    dims, weights = view.shape(data), view.shape(view.inputs(matmul)[1])
+    assert dims and weights  # see _is_convolution
     is_protected = after in rewriter.protected
     kernel = reshape_parameter(rewriter, matmul, 1, [1, 1] + weights)
     conv = make_node('Conv2D', after if is_protected else matmul, [data, kernel], T=tf.float32, strides=[1, 1, 1, 1],
                      dilations=[1, 1, 1, 1], padding='VALID', data_format='NHWC')
-    snippets.shaped(conv, view.shape(data)[:-1] + weights[1:])
+    snippets.shaped(conv, dims[:-1] + weights[1:])
     rewriter.inherit_sources(conv, matmul, after)
     rewriter.add(conv if is_protected else redefined(conv))
     if not is_protected:

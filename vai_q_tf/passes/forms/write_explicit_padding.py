@@ -38,7 +38,7 @@ def write_explicit_padding(graph_def: tf.GraphDef, protected: Collection[str], c
     return rewriter.result()
 
 
-def _pad(rewriter, name, pads):
+def _pad(rewriter: Rewriter, name: str, pads: np.ndarray) -> str:
     """Adds the Pad before the convolution `name`; returns its name. pads: array [rank, 2]."""
     view, data = rewriter.view, rewriter.view.inputs(name)[0]
     dims = [dim if dim == -1 else int(dim + sum(added)) for dim, added in zip(view.shape(data) or [-1] * len(pads), pads)]

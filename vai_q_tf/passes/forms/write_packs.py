@@ -1,5 +1,5 @@
 """Writes Packs of floats as ConcatV2, which the compiler supports, and whose inputs share one position."""
-from typing import Collection
+from typing import AbstractSet, Collection, List, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -27,12 +27,13 @@ def write_packs(graph_def: tf.GraphDef, protected: Collection[str], config: Quan
     view, static = rewriter.view, static_nodes(rewriter.view, in_branches=True)
     for name in computed_floats(view, ('Pack',), static):
         shapes = [view.shape(tensor) for tensor in view.inputs(name)]
-        if None not in shapes:
-            _replace(rewriter, name, shapes, static)
+        known = [shape for shape in shapes if shape is not None]
+        if len(known) == len(shapes):
+            _replace(rewriter, name, known, static)
     return rewriter.result()
 
 
-def _replace(rewriter, name, shapes, static):
+def _replace(rewriter: Rewriter, name: str, shapes: Sequence[List[int]], static: AbstractSet[str]) -> None:
     """Replaces the Pack `name`, whose inputs have the shapes `shapes`."""
     view, pack = rewriter.view, rewriter.node(name)
     axis = view.attr(name, 'axis').i % (len(shapes[0]) + 1)

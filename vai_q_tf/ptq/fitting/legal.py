@@ -2,7 +2,7 @@
 import collections
 from typing import Any, DefaultDict, List, Tuple, Union
 
-from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN
+from vai_q_tf.fixed_point import POSITION_MAX
 from vai_q_tf.plan.positions.linear_rules import Form, Pairs, PositionRules
 from vai_q_tf.types import Positions
 
@@ -22,7 +22,7 @@ class LegalPositions:
 
     def allowed(self, positions: Positions, name: str, first: int, finer: int) -> List[int]:
         """The legal positions of the tensor `name` from `first` to `first + finer`, in rising order; see `allows`."""
-        return [position for position in range(max(first, POSITION_MIN), min(first + finer, POSITION_MAX) + 1)
+        return [position for position in range(first, min(first + finer, POSITION_MAX) + 1)
                 if self.allows(positions, name, position)]
 
     def allows(self, positions: Positions, name: str, position: int) -> bool:

@@ -1,10 +1,12 @@
 """A value with the gradient of another one, for values computed by ops without a gradient."""
+from typing import Tuple
+
 import tensorflow.compat.v1 as tf
 
 _GRADIENT = 'VaiStraightThrough'
 
 
-def _gradient(_, gradient, __):
+def _gradient(_: tf.Operation, gradient: tf.Tensor, __: tf.Tensor) -> Tuple[None, tf.Tensor]:
     return None, gradient
 
 
