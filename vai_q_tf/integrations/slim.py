@@ -131,8 +131,8 @@ def _initialiser(checkpoint: str) -> Callable[[tf.Session], None]:
     missing = [text for name, text in unfit.items() if name in network or reader.has_tensor(name)]
     if missing:
         raise checkpoints.missing_variables(
-            checkpoint, missing, 'Give a checkpoint of this network, or leave float_checkpoint away and pass an init_fn of your '
-            'own.', 'cannot initialise {} variables')
+            checkpoint, missing, 'Give a checkpoint of this network, or pass your own init_fn instead of float_checkpoint.',
+            'cannot initialise {} variables')
     restored = [variable for variables in found.values() for variable in variables]
     saver = tf.train.Saver(restored + tf.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS))
 

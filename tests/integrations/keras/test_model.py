@@ -30,6 +30,7 @@ from tests.integrations.keras.training import (  # noqa: F401  (a fixture among 
     v1,
     votes_of,
 )
+from tests.support import read_graph
 from vai_q_tf import CreateQuantizeEvaluationGraph, fixed_point
 from vai_q_tf.integrations.keras.callback import QuantizeCallback
 from vai_q_tf.integrations.keras.model import quantize_keras_model
@@ -175,9 +176,7 @@ def test_predict_evaluate_and_validation_run_the_network_that_is_deployed(tmp_pa
     assert accuracy == pytest.approx(np.mean(expected.argmax(1) == LABELS))
 
     (frozen,) = glob.glob(str(tmp_path / 'quantize_eval_model_8_*.pb'))
-    graph_def = v1.GraphDef()
-    with open(frozen, 'rb') as stream:
-        graph_def.ParseFromString(stream.read())
+    graph_def = read_graph(frozen)
     with tf.Graph().as_default(), v1.Session() as session:
         tf.import_graph_def(graph_def, name='')
         np.testing.assert_array_equal(session.run(graph_def.node[-1].name + ':0', {'images:0': IMAGES}), predicted)

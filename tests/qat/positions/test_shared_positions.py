@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support import read_graph
 from vai_q_tf import QuantizeConfig, fixed_point, passes
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import GraphView
@@ -171,8 +172,7 @@ def test_frozen_training_evaluation_and_deploy_have_the_positions_of_the_hardwar
         assert evaluated[0] == legal
         np.testing.assert_array_equal(evaluated[1], result)
         path = functions.CreateQuantizeDeployGraph(checkpoint, training.config)[1]
-    with open(path, 'rb') as file:
-        model = tf1.GraphDef.FromString(file.read())
+    model = read_graph(path)
     deployed = {node.name: node.attr['quantize_pos'].i for node in model.node if node.op == 'FixNeuron'}
     assert deployed == legal
     with tf.Graph().as_default():
