@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tests.distributed import training
 from tests.support import read_graph
-from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeError, errors, fixed_point, ops
+from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeError, errors, ops, position_histogram
 from vai_q_tf.hooks.position_hook import HISTORY_FILE
 from vai_q_tf.qat import distribution
 from vai_q_tf.qat.positions import position_saveable
@@ -74,7 +74,7 @@ def test_the_checkpoint_has_the_positions_of_all_tensors(cluster):
     assert len(votes) == 9
     # Votes of both workers fade in the one table.
     np.testing.assert_allclose(votes.sum(1), (1 - 0.9 ** _STEPS) / (1 - 0.9), rtol=0.02)
-    assert all(fixed_point.mode_position(row) < 20 for row in votes)
+    assert all(position_histogram.mode_position(row) < 20 for row in votes)
 
 
 def test_only_the_chief_writes(cluster):
