@@ -1,5 +1,5 @@
-// Learned positions: the update of a row of the table of votes by the gradient of its threshold. fixed_point.learn defines
-// it. A learned row has votes for two adjacent positions, whose mean is the position before rounding, and keeps the state of
+// Learned positions: the update of a row of the table of votes by the gradient of its threshold, as position_histogram.learn
+// defines it. A learned row has votes for two adjacent positions, whose mean is the position before rounding, and keeps the state of
 // the step size in two bins that elect nothing.
 #include <algorithm>
 #include <cmath>

@@ -13,7 +13,7 @@ ROOMS = (
      'used by everything'),
     ('configuration', None, 'the table of commands and options, their checks, and configuration files'),
     ('notebook', None, 'HTML of results in a notebook'),
-    ('', ('config', 'fixed_point'), 'the QuantizeConfig of the user, and the number format'),
+    ('', ('config', 'fixed_point', 'position_histogram'), 'the QuantizeConfig of the user, and the number format'),
     ('terminal', None, 'the output of a run: streams, messages, progress, tables'),
     ('ops', None, 'the TensorFlow binding of the kernels'),
     ('graph', None, 'views and editors of a GraphDef or a live graph, and exact runs; knows no plan'),

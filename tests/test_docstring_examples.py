@@ -11,7 +11,7 @@ import vai_q_tf
 
 _PACKAGE = os.path.dirname(vai_q_tf.__file__)
 # Modules and folders whose docstrings have examples.
-_ROOMS = ('fixed_point', 'patterns', 'passes')
+_ROOMS = ('fixed_point', 'position_histogram', 'patterns', 'passes')
 # Rooms with modules of helpers, which need no example; tests/passes/test_pipeline.py requires one of each pass.
 _NOT_REQUIRED = ('passes',)
 _TOOLS, _WHOLE = 'a tool of passes, whose examples show it', 'needs a whole network and a config'

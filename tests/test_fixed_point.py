@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.ops import samples
-from vai_q_tf import errors, fixed_point
+from vai_q_tf import errors, fixed_point, position_histogram
 
 
 @pytest.mark.parametrize('name, x, position, mode, rounding, narrow_range, expected', samples.evaluation_cases(),
@@ -33,8 +33,8 @@ def test_positions_and_outputs_equal_every_measured_calibration():
                 y = fixed_point.quantize(x, position, bits, fixed_point.rounding_of(mode))
                 found[key] = position, samples.md5(y)
             position, digest = found[key]
-            histogram = fixed_point.vote(histogram, position, decay=1.0)
-            assert (fixed_point.mode_position(histogram), digest) == (positions[i], outputs[i]), key
+            histogram = position_histogram.vote(histogram, position, decay=1.0)
+            assert (position_histogram.mode_position(histogram), digest) == (positions[i], outputs[i]), key
 
 
 def _exact(x, position, bits, half_up, narrow_range):
@@ -217,53 +217,6 @@ def test_gradient_of_a_threshold_is_a_sum_and_rounds_as_the_tensor():
     assert fixed_point.threshold_gradient([1, 2], [-1.5, -8.5], 0, 4, 'half_away') == (-0.5 - 16) * math.log(2)
     assert fixed_point.threshold_gradient([1], [-8], 0, 4, narrow_range=True) == -7 * math.log(2)
     assert fixed_point.threshold_gradient([1], [0.0], 127, 4) == fixed_point.threshold_gradient([], [], 0, 4) == 0
-
-
-def test_a_threshold_goes_against_its_gradient():
-    """A positive gradient lowers log2 of the threshold, so the position rises, and vice versa."""
-    for sign in (1, -1):
-        row = np.zeros(256, np.float32)
-        row[[128 + 2, 128 + 5]] = 2, 1
-        row = fixed_point.learn(row, sign * 1e-3, 0.1)
-        step = np.float32(0.1 * math.tanh(1))
-        np.testing.assert_allclose(row[128 + 1:128 + 4], [step, 1 - step, 0] if sign < 0 else [0, 1 - step, step], rtol=1e-6)
-        assert row[0] == 1 / 4096 and row[255] == np.float32(1e-3) and np.count_nonzero(row) == 4
-        row = fixed_point.learn(row, sign * 2e-3, 0.1)
-        size = math.sqrt((1 + 4) / 2)
-        step += 0.1 * math.tanh(2 / size)
-        np.testing.assert_allclose(row[[128 + 2 + sign, 255]], [step, size * 1e-3], rtol=1e-6)
-        for _ in range(5):
-            row = fixed_point.learn(row, sign * 2e-3, 0.1)
-        assert fixed_point.mode_position(row) == 2 + sign and row[128 + 2 + sign] > 0.9
-
-
-def test_the_size_of_gradients_is_that_of_the_last_thousand():
-    row = np.zeros(256, np.float32)
-    row[128] = 1
-    gradients = np.random.RandomState(0).standard_normal(3000)
-    for number, gradient in enumerate(gradients):
-        row = fixed_point.learn(row, gradient, 1e-6)
-        if number == 999:
-            assert row[255] == pytest.approx(math.sqrt(np.square(gradients[:1000]).mean()), rel=1e-4)
-    assert row[0] == 1000 / 4096
-    weights = 0.999 ** np.arange(2000)[::-1]
-    size = np.square(gradients[:1000]).mean() * 0.999 ** 2000 + (np.square(gradients[1000:]) * weights).sum() / 1000
-    assert row[255] == pytest.approx(math.sqrt(size), rel=1e-4)
-
-
-def test_histogram_forgets_and_prefers_the_smallest_position():
-    histogram = np.zeros(256, np.float32)
-    with pytest.raises(errors.QuantizeError, match='empty'):
-        fixed_point.mode_position(histogram)
-    histogram = fixed_point.vote(histogram, 127, 0.5)
-    histogram = fixed_point.vote(histogram, 127, 0.5)
-    assert fixed_point.mode_position(histogram) == 127
-    histogram = fixed_point.vote(histogram, -3, 0.5)
-    assert histogram[255] == 0.75 and fixed_point.mode_position(histogram) == -3
-    histogram[-4 + 128] = 1
-    assert fixed_point.mode_position(histogram) == -4
-    assert samples.same_bits(fixed_point.vote(histogram, fixed_point.NO_OBSERVATION, 0.5), histogram)
-    assert fixed_point.vote(np.full(256, 1e-30, np.float32), 0, 0.9)[0] == 0
 
 
 @pytest.mark.parametrize('call', [

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tests import quick_tensorflow
 from tests.hooks import recipes
 from tests.integrations import trainings
+from tests.support import read_graph
 from vai_q_tf import (
     CreateQuantizeTrainingGraph,
     QuantizeCheckpointListener,
@@ -113,8 +114,7 @@ def test_quantized_models_have_no_part_of_it(distilled, plain):
 
 
 def _nodes(path):
-    with open(path, 'rb') as stream:
-        return {node.name: (node.op, list(node.input)) for node in v1.GraphDef.FromString(stream.read()).node}
+    return {node.name: (node.op, list(node.input)) for node in read_graph(path).node}
 
 
 def test_a_restart_has_the_same_teacher(tmp_path, checkpoint, expected):

@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from tests.distributed import training
-from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeError, errors, fixed_point, ops
+from tests.support import read_graph
+from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeError, errors, ops, position_histogram
 from vai_q_tf.hooks.position_hook import HISTORY_FILE
 from vai_q_tf.qat import distribution
 from vai_q_tf.qat.positions import position_saveable
@@ -73,7 +74,7 @@ def test_the_checkpoint_has_the_positions_of_all_tensors(cluster):
     assert len(votes) == 9
     # Votes of both workers fade in the one table.
     np.testing.assert_allclose(votes.sum(1), (1 - 0.9 ** _STEPS) / (1 - 0.9), rtol=0.02)
-    assert all(fixed_point.mode_position(row) < 20 for row in votes)
+    assert all(position_histogram.mode_position(row) < 20 for row in votes)
 
 
 def test_only_the_chief_writes(cluster):
@@ -91,7 +92,7 @@ def test_the_evaluator_agrees_with_the_frozen_model(cluster):
     model = max((cluster / 'quantized').glob('quantize_eval_model_*'), key=lambda path: int(path.name.split('_')[3]))
     ops.load_library()
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        tf.import_graph_def(tf.compat.v1.GraphDef.FromString(model.read_bytes()), name='')
+        tf.import_graph_def(read_graph(model), name='')
         frozen = session.run('logits/BiasAdd/aquant:0', {'images:0': images})
     found = [value.simple_value for path in (cluster / 'model' / 'eval').glob('events*')
              for event in tf.compat.v1.train.summary_iterator(str(path)) for value in event.summary.value

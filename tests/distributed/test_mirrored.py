@@ -15,6 +15,7 @@ from vai_q_tf import (
     QuantizePositionHook,
     errors,
     fixed_point,
+    position_histogram,
 )
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.hooks.position_hook import HISTORY_FILE
@@ -94,7 +95,7 @@ def test_without_batch_norm_two_replicas_train_as_one_device(tmp_path):
     _, first = _train(tmp_path / 'one', 1, **settings)
     _, second = _train(tmp_path / 'two', 2, **settings)
     one, two = _votes(_reader(first)), _votes(_reader(second))
-    assert [fixed_point.mode_position(row) for row in two] == [fixed_point.mode_position(row) for row in one]
+    assert [position_histogram.mode_position(row) for row in two] == [position_histogram.mode_position(row) for row in one]
     # Rounding of sums may change single votes.
     assert np.abs(two - one).sum() < 0.02 * one.sum()
     for name in ('conv/kernel', 'conv/bias', 'logits/kernel', 'logits/bias'):
@@ -108,7 +109,7 @@ def test_with_batch_norm_they_learn_as_well(trained, accuracies):
     assert accuracies[2] > accuracies[1] - 0.08
     tracked = {}
     for replicas, (_, _, estimator) in trained.items():
-        tracked[replicas] = [fixed_point.mode_position(row) for row in _votes(_reader(estimator))]
+        tracked[replicas] = [position_histogram.mode_position(row) for row in _votes(_reader(estimator))]
     assert np.abs(np.subtract(tracked[1], tracked[2])).max() <= 1
 
 
@@ -186,7 +187,7 @@ def _session():
 def test_the_replicas_vote_together_and_have_the_same_position_in_the_same_step(tmp_path, update):
     network = _Replicas(tmp_path, position_update=update)
     tensors = [network.graph.get_tensor_by_name(name + ':0') for name in ('images/aquant', 'replica_1/images/aquant')]
-    votes = np.zeros(fixed_point.HISTOGRAM_BINS, np.float32)
+    votes = np.zeros(position_histogram.HISTOGRAM_BINS, np.float32)
     moved = set()
     with _session() as session:
         session.run(network.initializer)
@@ -197,9 +198,9 @@ def test_the_replicas_vote_together_and_have_the_same_position_in_the_same_step(
             fetched = session.run(tensors, {network.images: images})
             counted = session.run(position_saveable.VOTES_KEY + ':0')[0]
             best = [fixed_point.search_position(half, 8, method=0, mode=1) for half in (images[:8], images[8:])]
-            votes = fixed_point.vote(votes, min(best), 0.9)
+            votes = position_histogram.vote(votes, min(best), 0.9)
             np.testing.assert_array_equal(counted, votes)
-            moving = fixed_point.mode_position(votes)
+            moving = position_histogram.mode_position(votes)
             position = moving if update == 'moving' else min(best)
             for half, result in zip((images[:8], images[8:]), fetched):
                 np.testing.assert_array_equal(result, fixed_point.quantize(half, position, 8, 'half_up'))
@@ -372,4 +373,4 @@ def test_replicas_make_one_update_of_a_learned_position(tmp_path, monitored):
             terms = [fixed_point.threshold_gradient(*tensors, 8) for tensors in inputs]
             after = session.run(position_saveable.VOTES_KEY + ':0')[row]
             if step:
-                np.testing.assert_array_equal(after, fixed_point.learn(before, sum(terms), 0.01))
+                np.testing.assert_array_equal(after, position_histogram.learn(before, sum(terms), 0.01))

@@ -14,6 +14,7 @@ from vai_q_tf import (
     QuantizeError,
     errors,
     fixed_point,
+    position_histogram,
 )
 from vai_q_tf.qat import checkpoints
 from vai_q_tf.qat.network.identity import Identity
@@ -196,6 +197,6 @@ def test_two_towers_learn_positions_as_one_network(tmp_path, calls, monitored):
                     updates.setdefault(op.get_attr('row'), []).append(len(op.inputs) - 2)
             assert max(map(max, updates.values())) == (6 if towers else 3), 'the relu and the two results of its pool'
     one, two = courses
-    assert set(one) == set(two) and sum(fixed_point.is_learned(votes) for votes in one.values()) == len(one) - 1
+    assert set(one) == set(two) and sum(position_histogram.is_learned(votes) for votes in one.values()) == len(one) - 1
     for name, votes in one.items():
         np.testing.assert_allclose(two[name], votes, rtol=1e-3, atol=1e-5, err_msg=name.decode())

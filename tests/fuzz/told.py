@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from tests.fuzz.damage import models
-from tests.ptq.checking import run
+from tests.support import run
 from vai_q_tf.analysis import analysis_text
 from vai_q_tf.analysis.analyze import analyze
 from vai_q_tf.comparison import compare_text

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tests import quick_tensorflow
 from tests.hooks import train_estimator
+from tests.support import read_graph
 from vai_q_tf import QuantizeCheckpointListener, QuantizeConfig, QuantizeError, errors
 from vai_q_tf.integrations import functions
 
@@ -35,7 +36,7 @@ def _train(directory, listeners=(), steps=12, every=5):
 
 
 def _run(path, images):
-    graph_def = tf.compat.v1.GraphDef.FromString(path.read_bytes())
+    graph_def = read_graph(path)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         tf.import_graph_def(graph_def, name='')
         return session.run('logits/BiasAdd/aquant:0', {'images:0': images})
@@ -128,7 +129,7 @@ def test_derived_graph_is_without_dropout(tmp_path, case):
 
 def _nodes(path):
     """{name: (op, inputs)} of a model."""
-    graph_def = tf.compat.v1.GraphDef.FromString(path.read_bytes())
+    graph_def = read_graph(path)
     return {node.name: (node.op, list(node.input)) for node in graph_def.node}
 
 

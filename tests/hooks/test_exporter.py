@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.integrations import trainings
+from tests.support import read_graph
 from vai_q_tf import (
     CreateQuantizeEvaluationGraph,
     CreateQuantizeTrainingGraph,
@@ -64,8 +65,7 @@ def _train_and_evaluate(estimator, exporters, steps=6):
 
 def _run(path):
     """Logits of a frozen model."""
-    with open(path, 'rb') as stream:
-        graph_def = v1.GraphDef.FromString(stream.read())
+    graph_def = read_graph(path)
     with tf.Graph().as_default(), v1.Session(config=trainings.SESSION) as session:
         tf.import_graph_def(graph_def, name='')
         return session.run('logits/BiasAdd/aquant:0', {'net_in:0': trainings.IMAGES})

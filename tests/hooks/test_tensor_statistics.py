@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vai_q_tf import QuantizeConfig, QuantizePositionHook, fixed_point
+from vai_q_tf import QuantizeConfig, QuantizePositionHook, position_histogram
 from vai_q_tf.hooks.tensor_statistics import TensorStatistics, statistic
 from vai_q_tf.integrations import functions
 from vai_q_tf.qat import graph_record
@@ -90,10 +90,10 @@ def test_thresholds_of_learned_positions(tmp_path):
     position = _scalars(tmp_path)[8]['quantize.dense.MatMul/position/' + name]
     assert position == 7 - np.ceil(np.log2(threshold)) and len(seen) == 8 and number >= 0
     row = np.zeros(256, np.float32)
-    row[fixed_point.HISTOGRAM_ZERO + 3] = 1
-    assert fixed_point.learned_threshold(fixed_point.learn(row, 0.0, 0.01), 8) == pytest.approx(2 ** 3.5)
-    moved = fixed_point.learn(row, 1.0, 0.25)  # by 0.25 tanh(1)
-    assert fixed_point.learned_threshold(moved, 8) == pytest.approx(2 ** (3.5 - 0.25 * np.tanh(1)), rel=1e-5)
+    row[position_histogram.HISTOGRAM_ZERO + 3] = 1
+    assert position_histogram.learned_threshold(position_histogram.learn(row, 0.0, 0.01), 8) == pytest.approx(2 ** 3.5)
+    moved = position_histogram.learn(row, 1.0, 0.25)  # by 0.25 tanh(1)
+    assert position_histogram.learned_threshold(moved, 8) == pytest.approx(2 ** (3.5 - 0.25 * np.tanh(1)), rel=1e-5)
 
 
 def test_the_training_is_the_same_without(tmp_path):

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tests import quick_tensorflow
 from tests.hooks import recipes
 from tests.hooks.test_training_hook import ONE_THREAD, config, float_checkpoint, float_model
+from tests.support import read_graph
 from vai_q_tf import (
     CreateQuantizeTrainingGraph,
     QuantizeCheckpointListener,
@@ -190,7 +191,7 @@ def test_the_written_graph_is_that_of_the_network(tmp_path):
             if name == 'hook':
                 QuantizeTrainingHook(config(tmp_path / name)).begin()
         path = tmp_path / name / 'quantized' / 'quantize_train_graph.pb'
-        kinds[name] = {node.name: node.op for node in v1.GraphDef.FromString(path.read_bytes()).node
+        kinds[name] = {node.name: node.op for node in read_graph(path).node
                        if not node.name.startswith('vai_q_tf/')}
     # The hook cannot tell a learning rate from what the network reads.
     assert kinds['hook'].pop('GradientDescent/learning_rate') == 'Const'

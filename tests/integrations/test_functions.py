@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support import read_graph
 from vai_q_tf import QuantizeConfig, QuantizeError, errors
 from vai_q_tf.integrations import functions
 from vai_q_tf.qat.training import TRAIN_GRAPH_FILE
@@ -300,7 +301,7 @@ def test_variables_that_the_checkpoint_lacks_are_named(tmp_path):
 def test_the_train_graph_file_shows_fix_neurons_only(tmp_path):
     _network()
     functions.CreateQuantizeTrainingGraph(_config(tmp_path))
-    graph_def = tf.compat.v1.GraphDef.FromString((tmp_path / TRAIN_GRAPH_FILE).read_bytes())
+    graph_def = read_graph((tmp_path / TRAIN_GRAPH_FILE))
     quantized = [node for node in graph_def.node if node.op == 'FixNeuron']
     assert {node.name for node in quantized} >= {
         'images/aquant', 'conv/kernel/wquant', 'conv/kernel/biases/wquant', 'relu/aquant',
@@ -332,8 +333,7 @@ def test_the_batch_size_of_the_model_is_its_own(tmp_path):
         tf.layers.conv2d(tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 3], name='images'), 4, 3, name='conv')
         functions.CreateQuantizeEvaluationGraph(config)
         model = functions.CreateQuantizeDeployGraph(checkpoint, config).eval_model
-    with open(model, 'rb') as stream:
-        graph_def = tf.compat.v1.GraphDef.FromString(stream.read())
+    graph_def = read_graph(model)
     shape = next(node.attr['shape'].shape for node in graph_def.node if node.name == 'images')
     assert [dim.size for dim in shape.dim] == [1, 8, 8, 3]
 

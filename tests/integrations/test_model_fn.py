@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.integrations import trainings
+from tests.support import read_graph
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeError, errors, quantize_model_fn
 
 v1 = tf.compat.v1
@@ -201,8 +202,7 @@ def test_hooks_and_listener_are_there(trained):
     assert files == sorted('quantize_eval_{}_{}'.format(kind, step) for kind in ('graph', 'model') for step in steps)
     assert os.path.exists(os.path.join(estimator.model_dir, 'quantize_position_history.jsonl'))
     file, = glob.glob(str(directory / 'quantized' / 'quantize_eval_model_6_*'))
-    with open(file, 'rb') as stream:
-        graph_def = v1.GraphDef.FromString(stream.read())
+    graph_def = read_graph(file)
     with v1.Session(config=trainings.SESSION) as session:
         tf.import_graph_def(graph_def, name='')
         np.testing.assert_array_equal(session.run('logits/BiasAdd/aquant:0', {'net_in:0': trainings.IMAGES}), logits)

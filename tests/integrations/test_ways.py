@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.combinations import each_value_once
 from tests.integrations import ways
-from vai_q_tf import QuantizeError, errors, fixed_point
+from vai_q_tf import QuantizeError, errors, position_histogram
 from vai_q_tf.integrations import functions
 from vai_q_tf.qat.positions import position_saveable
 
@@ -46,7 +46,7 @@ def test_the_plain_way_trains_and_its_positions_move_where_they_are_to(recipe, c
     assert len(set(plain.losses)) == _STEPS
     first = _positions(ways.plain(tmp_path / recipe, start, 0, 1).checkpoint)
     last = _positions(plain.checkpoint)
-    moved = any(fixed_point.mode_position(first[name]) != fixed_point.mode_position(last[name]) for name in last)
+    moved = any(position_histogram.mode_position(first[name]) != position_histogram.mode_position(last[name]) for name in last)
     assert moved == (recipe == 'manual')
 
 
@@ -106,7 +106,7 @@ def test_learned_positions_are_the_same_in_every_way(name, learned):
     found, expected = learned(ways.WAYS[name]), learned(ways.plain)
     assert sorted(found) == sorted(expected)
     for votes in (found, expected):
-        assert sum(map(fixed_point.is_learned, votes.values())) == len(votes) - 1, 'all but the input'
+        assert sum(map(position_histogram.is_learned, votes.values())) == len(votes) - 1, 'all but the input'
     for row, votes in found.items():
         np.testing.assert_allclose(votes[:-1], expected[row][:-1], rtol=1e-5, atol=1e-6)
 

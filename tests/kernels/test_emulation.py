@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.kernels import building
 from tests.kernels.cuda_library import CudaLibrary
 from tests.ops import running, samples
-from vai_q_tf import fixed_point
+from vai_q_tf import fixed_point, position_histogram
 
 few = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 modes = st.sampled_from([0, 1, 2])
@@ -147,5 +147,5 @@ def test_measured_calibrations(emulation):
             histogram = np.zeros(256, np.float32)
             for i in range(5):
                 error, position = emulation.search(inputs['{}_{}'.format(data, i)], bits, method, mode, False)
-                histogram = fixed_point.vote(histogram, position, 1.0)
-                assert (error, fixed_point.mode_position(histogram)) == (0, positions[i])
+                histogram = position_histogram.vote(histogram, position, 1.0)
+                assert (error, position_histogram.mode_position(histogram)) == (0, positions[i])

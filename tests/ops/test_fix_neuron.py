@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ops import running, samples
-from vai_q_tf import fixed_point, ops
+from vai_q_tf import fixed_point, ops, position_histogram
 
 modes = st.sampled_from([0, 1, 2])
 
@@ -32,8 +32,8 @@ def test_measured_calibrations():
         for i in range(5):
             x = inputs['{}_{}'.format(data, i)]
             assert samples.md5(runners[attrs](x)) == outputs[i], (data, attrs, i)
-            histogram = fixed_point.vote(histogram, running.search_position(bits, method, mode)(x), 1.0)
-            assert fixed_point.mode_position(histogram) == positions[i], (data, attrs, i)
+            histogram = position_histogram.vote(histogram, running.search_position(bits, method, mode)(x), 1.0)
+            assert position_histogram.mode_position(histogram) == positions[i], (data, attrs, i)
 
 
 @settings(max_examples=300)

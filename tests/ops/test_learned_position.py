@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.ops import samples
 from tests.ops.running import eagerly
-from vai_q_tf import fixed_point, ops
+from vai_q_tf import fixed_point, ops, position_histogram
 
 v1 = tf.compat.v1
 modes = st.sampled_from([0, 1, 2])
@@ -109,7 +109,7 @@ def _votes(**counts):
     """A histogram with so many votes for positions, {'p3': 2.0}."""
     histogram = np.zeros(256, np.float32)
     for name, count in counts.items():
-        histogram[int(name[1:].replace('_', '-')) + fixed_point.HISTOGRAM_ZERO] = count
+        histogram[int(name[1:].replace('_', '-')) + position_histogram.HISTOGRAM_ZERO] = count
     return histogram
 
 
@@ -120,10 +120,10 @@ def test_updates_are_the_definition(start, rate, seed, drift, scale):
     expected = _votes(**{'p{}'.format(start).replace('-', '_'): 3.0})
     state.start(expected)
     for gradient in (np.random.RandomState(seed).standard_normal(40) + drift) * scale:
-        expected = fixed_point.learn(expected, gradient, rate)
+        expected = position_histogram.learn(expected, gradient, rate)
         found = state.learn(gradient)
         assert samples.same_bits(found, expected)
-        assert state.position == fixed_point.mode_position(expected)
+        assert state.position == position_histogram.mode_position(expected)
     table = state.session.run(state.read)
     assert samples.same_bits(table[3], found) and not table[[0, 2]].any()
 
@@ -133,7 +133,7 @@ def test_several_gradients_are_summed_in_their_order():
     state.start(_votes(p2=1))
     gradients = 1e16, -1e16, 1.0
     assert sum(gradients) == 1 and sum(gradients[::-1]) == 0
-    assert samples.same_bits(state.learn(*gradients), fixed_point.learn(_votes(p2=1), 1.0, 0.01))
+    assert samples.same_bits(state.learn(*gradients), position_histogram.learn(_votes(p2=1), 1.0, 0.01))
 
 
 def test_at_the_border_the_position_stays():
@@ -142,8 +142,8 @@ def test_at_the_border_the_position_stays():
     row[[0, -1]] = 1 / 4096, 1
     state = State()
     state.start(row)
-    for found in (state.learn(0.0), fixed_point.learn(row, 0.0, 0.01)):
-        assert fixed_point.mode_position(found) == fixed_point.mode_position(row) == 3
+    for found in (state.learn(0.0), position_histogram.learn(row, 0.0, 0.01)):
+        assert position_histogram.mode_position(found) == position_histogram.mode_position(row) == 3
         assert found[128 + 3] == np.nextafter(np.float32(0.5), np.float32(1))
 
 
@@ -172,7 +172,7 @@ def test_a_new_position_starts_in_the_middle():
     state, course = State(), []
     state.start(_votes(p2=1))
     for _ in range(200):
-        course.append(fixed_point.mode_position(state.learn(1.0)))
+        course.append(position_histogram.mode_position(state.learn(1.0)))
     assert course == [2] * 65 + [3] * 66 + [4] * 66 + [5] * 3
     for _ in range(66):
-        assert fixed_point.mode_position(state.learn(-1.0)) in (4, 5)
+        assert position_histogram.mode_position(state.learn(-1.0)) in (4, 5)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tensorflow.python.ops import resource_variable_ops as resource_ops
 
 from tests.plan import random_plans
-from vai_q_tf import fixed_point, ops
+from vai_q_tf import fixed_point, ops, position_histogram
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.plan.positions.position_rules import position_rules
 from vai_q_tf.plan.positions.settle import settle
@@ -117,11 +117,11 @@ def test_a_vote_counts_for_several_rows_and_kept_positions_precede_it():
         assert session.run(shared.kept, {shared.batch: 6}) == 6
         assert not session.run(shared.read).any()
         for position in (3, 5, 5, 5, 3):
-            expected = fixed_point.vote(expected, position, 0.5)
-            assert session.run(shared.vote, {shared.batch: position}) == fixed_point.mode_position(expected)
+            expected = position_histogram.vote(expected, position, 0.5)
+            assert session.run(shared.vote, {shared.batch: position}) == position_histogram.mode_position(expected)
             np.testing.assert_array_equal(session.run(shared.read), [expected] * 3)
-            assert session.run(shared.kept, {shared.batch: 6}) == fixed_point.mode_position(expected)
-            assert session.run(shared.kept, {shared.batch: fixed_point.NO_OBSERVATION}) == fixed_point.mode_position(expected)
+            for batch in (6, fixed_point.NO_OBSERVATION):
+                assert session.run(shared.kept, {shared.batch: batch}) == position_histogram.mode_position(expected)
 
 
 @pytest.mark.parametrize('copies', [[3], [-1], [1]])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tensorflow.python.ops import gen_resource_variable_ops as resource_ops
 
 from tests.ops import samples
-from vai_q_tf import fixed_point, ops
+from vai_q_tf import fixed_point, ops, position_histogram
 
 
 class State:
@@ -42,9 +42,9 @@ def test_votes_are_the_definition(votes, decay):
     state = State(decay=decay)
     expected = np.zeros(256, np.float32)
     for position in votes:
-        expected = fixed_point.vote(expected, position, decay)
+        expected = position_histogram.vote(expected, position, decay)
         if expected.any():
-            assert state.vote(position) == fixed_point.mode_position(expected)
+            assert state.vote(position) == position_histogram.mode_position(expected)
     histograms = state.histograms()
     assert samples.same_bits(histograms[1], expected)
     assert not histograms[[0, 2]].any()
@@ -145,15 +145,15 @@ class _Calibrating:
 def test_votes_count_while_positions_are_calibrated(legal):
     graph, expected = _Calibrating(legal), np.zeros(256, np.float32)
     for i, position in enumerate((3, 5, 5, fixed_point.NO_OBSERVATION, 127, 5, 2)):
-        expected = fixed_point.vote(expected, position, 0.5)
+        expected = position_histogram.vote(expected, position, 0.5)
         calibrating = i != 4
-        elected = fixed_point.NO_OBSERVATION if calibrating else fixed_point.mode_position(expected)
+        elected = fixed_point.NO_OBSERVATION if calibrating else position_histogram.mode_position(expected)
         assert graph.run(graph.moving, position, calibrating) == elected
         np.testing.assert_array_equal(graph.session.run(graph.read), [np.zeros(256), expected, expected])
         assert graph.run(graph.kept, 6, True) == fixed_point.NO_OBSERVATION
-        assert graph.run(graph.kept, 6, False) == fixed_point.mode_position(expected)
+        assert graph.run(graph.kept, 6, False) == position_histogram.mode_position(expected)
         np.testing.assert_array_equal(graph.session.run(graph.read), [np.zeros(256), expected, expected])
-    unobserved = 8 if legal else fixed_point.mode_position(expected)
+    unobserved = 8 if legal else position_histogram.mode_position(expected)
     for fetch in (graph.moving, graph.kept):
         assert graph.run(fetch, fixed_point.NO_OBSERVATION, False) == unobserved
         assert graph.run(fetch, fixed_point.NO_OBSERVATION, True) == fixed_point.NO_OBSERVATION

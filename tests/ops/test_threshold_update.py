@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.ops import samples
-from vai_q_tf import fixed_point, ops
+from vai_q_tf import fixed_point, ops, position_histogram
 
 v1 = tf.compat.v1
 
@@ -31,7 +31,7 @@ class Tensors:
     def session(self, *positions):
         session = v1.Session()
         table = np.zeros([self.rows, 256], np.float32)
-        table[range(self.rows), np.array(positions) + fixed_point.HISTOGRAM_ZERO] = 1
+        table[range(self.rows), np.array(positions) + position_histogram.HISTOGRAM_ZERO] = 1
         session.run(self.write, {self.new: table})
         return session
 
@@ -60,7 +60,7 @@ def test_a_loss_of_squared_errors_leads_to_the_position_of_least_error(scaled, o
         course = []
         for _ in range(400):
             session.run(backward)
-            course.append(fixed_point.mode_position(session.run(tensors.votes)[0]))
+            course.append(position_histogram.mode_position(session.run(tensors.votes)[0]))
     there = course.index(best)
     assert course[:there] == sorted(course[:there], reverse=offset > 0) and course[0] == best + offset
     assert set(course[there:]) <= {best - 1, best, best + 1}
@@ -80,7 +80,7 @@ def test_only_a_backward_pass_that_runs_learns():
         np.testing.assert_array_equal(values, fixed_point.quantize([0.3, 20., -4.], 50, 4))
         session.run(backward)
         gradient = fixed_point.threshold_gradient(np.ones(3), [0.3, 20., -4.], 0, 4)
-        assert samples.same_bits(session.run(tensors.votes)[0], fixed_point.learn(before[0], gradient, 0.01))
+        assert samples.same_bits(session.run(tensors.votes)[0], position_histogram.learn(before[0], gradient, 0.01))
 
 
 @pytest.mark.parametrize('gradient', ['clipped', 'straight_through'])
@@ -115,7 +115,7 @@ def test_tensors_of_one_row_make_one_update_wherever_the_pass_ends():
         later = fixed_point.threshold_gradient(np.ones(2), quantized * np.float32(0.3), 0, 4)
         earlier = fixed_point.threshold_gradient(np.full(2, np.float32(0.3)), [0.3, 20.], 0, 4)
         votes = session.run(tensors.votes)
-        assert samples.same_bits(votes[0], fixed_point.learn(before[0], later + earlier, 0.01))
+        assert samples.same_bits(votes[0], position_histogram.learn(before[0], later + earlier, 0.01))
         assert samples.same_bits(votes[0], votes[1])
 
 
@@ -129,7 +129,8 @@ def test_another_call_for_the_same_tensor_is_another_step():
         expected = session.run(tensors.votes)[0]
         for backward, factor in zip(passes * 2, (1, 3, 1, 3)):
             session.run(backward)
-            expected = fixed_point.learn(expected, fixed_point.threshold_gradient(np.full(2, factor), [0.3, 20.], 0, 4), 0.01)
+            gradient = fixed_point.threshold_gradient(np.full(2, factor), [0.3, 20.], 0, 4)
+            expected = position_histogram.learn(expected, gradient, 0.01)
             assert samples.same_bits(session.run(tensors.votes)[0], expected)
 
 
@@ -149,7 +150,7 @@ def test_copies_of_a_network_make_one_update(calls):
             np.full(2, np.float32(factor)), [0.3, 20.], 0, 4) for factor in (0.2, 0.4))
         of_own = sum(_slope(quantized * np.float32(factor)) for factor in (0.2, 0.4))
         for row, expected in zip(range(2), (of_shared, of_own)):
-            learned = fixed_point.learn(before[row], expected, 0.01)
+            learned = position_histogram.learn(before[row], expected, 0.01)
             np.testing.assert_allclose(session.run(tensors.votes)[row], learned, rtol=1e-6)
             assert not math.isclose(expected, 0)
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from tests.random_networks import UNUSUAL
+from tests.support import read_graph, run
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import POSITION_ZERO
 from vai_q_tf.graph.sessions import exact
@@ -35,10 +36,7 @@ class Case:
 
     def quantized(self, **fields):
         """The quantized model."""
-        model = tf.GraphDef()
-        with open(quantize_frozen(self.graph_def, self.feed, self.config(**fields)), 'rb') as file:
-            model.ParseFromString(file.read())
-        return model
+        return read_graph(quantize_frozen(self.graph_def, self.feed, self.config(**fields)))
 
     def error(self, model, graph_def, step=0):
         """The largest difference of an output of two graphs, relative to its norm; step 0 is calibration data."""
@@ -59,16 +57,6 @@ def unmeasured():
 def plain_session(graph=None):
     """A session without graph optimizers."""
     return tf.Session(graph=graph, config=exact(tf.ConfigProto()))
-
-
-def run(graph_def, tensors, feed):
-    """The values of tensors of a GraphDef. feed: {placeholder: array}."""
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(graph_def, name='')
-    with plain_session(graph) as session:
-        return session.run([name if ':' in name else name + ':0' for name in tensors],
-                           {name + ':0': value for name, value in feed.items()})
 
 
 def assert_float_graph(case, tolerance=1e-4):

@@ -2,7 +2,7 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tests.ptq import checking
+from tests.support import run
 from vai_q_tf import fixed_point, ops
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import GraphView
@@ -65,11 +65,6 @@ def batch(seed, count=8):
     noise = np.random.RandomState(seed).normal(0, 1, [count, SIZE + 4, SIZE + 4, 3])
     smooth = sum(noise[:, i:i + SIZE, j:j + SIZE] for i in range(5) for j in range(5)) / 5
     return {'x:0': smooth.astype(np.float32)}
-
-
-def run(graph_def, tensors, feeds):
-    """feeds: {tensor name: array}."""
-    return checking.run(graph_def, tensors, {name[:-len(':0')]: value for name, value in feeds.items()})
 
 
 def quantize(graph_def, plan, feeds):

@@ -2,7 +2,7 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tests.ptq import checking
+from tests.support import run
 
 SIZE = 16
 
@@ -73,6 +73,6 @@ def batches(step):
     return {'input': np.random.RandomState(step).uniform(-1, 1, (4, SIZE, SIZE, 3)).astype(np.float32)}
 
 
-def run(graph_def, tensor, feed):
-    """The value of one tensor, see `checking.run`."""
-    return checking.run(graph_def, [tensor], feed)[0]
+def value(graph_def, tensor, feed):
+    """The value of one tensor."""
+    return run(graph_def, [tensor], feed)[0]

@@ -53,7 +53,7 @@ def test_least_error_keeps_the_accuracy_that_the_rule_of_vai_q_tensorflow_loses(
     training, test = data.load()
     graph_def = _train(training)
 
-    exact = networks.run(graph_def, _OUTPUT, {'images': test.images})
+    exact = networks.value(graph_def, _OUTPUT, {'images': test.images})
 
     def accuracy(outputs):
         return np.mean(outputs.argmax(-1) == test.labels)
@@ -66,7 +66,7 @@ def test_least_error_keeps_the_accuracy_that_the_rule_of_vai_q_tensorflow_loses(
         with open(quantize_frozen(graph_def, lambda step: {'images': training.images[step * 64:step * 64 + 64]}, config,
                                   effort='fast'), 'rb') as file:
             model.ParseFromString(file.read())
-        outputs = networks.run(model, _OUTPUT + '/aquant', {'images': test.images})
+        outputs = networks.value(model, _OUTPUT + '/aquant', {'images': test.images})
         return accuracy(outputs), np.mean((outputs - exact)**2)
 
     least_error, apart, original = quantized(), quantized(align_pool=2, align_concat=2), quantized(align_rule='output')

@@ -7,6 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.export.converted import run, types
+from tests.support import read_graph
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.configuration.write_file import CONFIG_FILE
@@ -16,13 +17,6 @@ from vai_q_tf.ptq.convert import TARGETS, convert_datatype, target_number
 _FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'golden', 'ptq')
 # Largest difference, relative to the largest output; float16 has 11 significant bits.
 _TOLERANCE = {'fp16': 1e-2, 'double': 1e-5, 'fp32': 1e-5}
-
-
-def load(path):
-    graph_def = tf.GraphDef()
-    with open(path, 'rb') as file:
-        graph_def.ParseFromString(file.read())
-    return graph_def
 
 
 def golden(model, output_dir):
@@ -42,10 +36,10 @@ def test_golden_models_compute_the_same(model, number, tmp_path):
     path, config, feeds = golden(model, tmp_path / 'not' / 'there')
     written = convert_datatype(path, config, number)
     assert written == str(tmp_path / 'not' / 'there' / 'converted_model_{}.pb'.format(name))
-    converted = load(written)
+    converted = read_graph(written)
     assert not [node for node in converted.node if 'FusedBatchNorm' in node.op]
     assert dtype.name in types(converted) and types(converted) <= {dtype.name, 'int32', 'int64', 'bool'}
-    for expected, got in zip(run(load(path), config.output_nodes, feeds), run(converted, config.output_nodes, feeds)):
+    for expected, got in zip(run(read_graph(path), config.output_nodes, feeds), run(converted, config.output_nodes, feeds)):
         assert got.dtype == dtype.as_numpy_dtype
         np.testing.assert_allclose(got.astype(np.float64), expected, atol=_TOLERANCE[name] * np.abs(expected).max())
     assert config.fold_bn_only == 0
@@ -59,7 +53,7 @@ def test_bfloat16(tmp_path):
                                       tf.constant([0.5, -0.5, 1.0, 0.0])), name='y')
         tf.identity(y, name='out')
     config = QuantizeConfig(['x'], ['y'], [[-1, 6]], output_dir=str(tmp_path))
-    converted = load(convert_datatype(graph.as_graph_def(), config, 'bfloat16'))
+    converted = read_graph(convert_datatype(graph.as_graph_def(), config, 'bfloat16'))
     feeds = {'x': np.random.RandomState(1).normal(0, 1, [3, 6]).astype(np.float32)}
     expected, got = run(graph.as_graph_def(), ['y'], feeds)[0], run(converted, ['y'], feeds)[0]
     assert sorted(os.listdir(str(tmp_path))) == ['converted_model_bfloat16.pb', CONFIG_FILE]

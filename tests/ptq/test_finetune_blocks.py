@@ -4,7 +4,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.combinations import each_value_once
-from tests.ptq.finetuning import Case, Net, constants, plain, run
+from tests.ptq.finetuning import Case, Net, constants, plain
+from tests.support import run
 from vai_q_tf.ptq.finetune_blocks import Block, find_blocks
 
 

@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.eager.function import defun
 from tensorflow.python.framework.function import Defun
 
-from tests.ptq.networks import run
+from tests.ptq.networks import value
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.frozen.load import load_graph
 from vai_q_tf.ptq.quantize import quantize_frozen
@@ -104,7 +104,7 @@ def test_the_network_around_a_call_is_quantized(call, place, tmp_path):
     quantized = {node.name for node in model.node if node.op == 'FixNeuron'}
     assert {'start/aquant', 'conv/aquant', 'second/aquant', 'mean/mul/aquant', 'out/aquant'} <= quantized
     assert names(model) == names(graph_def) - {'unused'} and (call is in_a_loop or names(model))
-    expected, found = run(graph_def, 'result', batch(9)), run(model, 'result', batch(9))
+    expected, found = value(graph_def, 'result', batch(9)), value(model, 'result', batch(9))
     assert 0 < np.square(found - expected).sum() < 0.05 * np.square(expected).sum()
 
 
@@ -134,4 +134,4 @@ def test_functions_in_onnx(call, tmp_path):
     model = load_graph(quantize(graph_def, tmp_path))
     path = quantize(graph_def, tmp_path, output_format='onnx')
     found = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider']).run(None, {'start:0': batch(9)['x']})[0]
-    np.testing.assert_array_equal(found, run(model, 'out/aquant', batch(9)))
+    np.testing.assert_array_equal(found, value(model, 'out/aquant', batch(9)))

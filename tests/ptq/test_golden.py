@@ -8,9 +8,9 @@ import os
 import sys
 
 import pytest
-import tensorflow.compat.v1 as tf
 
 from tests.ptq.checking import unmeasured
+from tests.support import read_graph
 from vai_q_tf import cli
 
 _FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'golden', 'ptq')
@@ -28,10 +28,7 @@ def _quantized(model, flags, output_dir, monkeypatch):
     options = dict(flags, **{'--input_frozen_graph': model + '.pb', '--output_dir': str(output_dir), '--align_rule': 'output',
                                '--effort': 'fast', '--skip_check': '1'})
     assert cli.main(['quantize'] + [word for option in options.items() for word in option]) == 0
-    graph_def = tf.GraphDef()
-    with open(os.path.join(str(output_dir), 'quantize_eval_model.pb'), 'rb') as file:
-        graph_def.ParseFromString(file.read())
-    return graph_def
+    return read_graph(os.path.join(str(output_dir), 'quantize_eval_model.pb'))
 
 
 def _records(graph_def):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.support import read_graph
 from vai_q_tf import errors, ops
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.frozen.load import runnable
@@ -68,10 +69,7 @@ def _quantize(graph_def, tmp_path, start='start', options=None):
     config = QuantizeConfig([start], ['out'], weight_bit=16, activation_bit=16, method=0, calib_iter=2,
                             output_dir=str(tmp_path))
     path = quantize_frozen(graph_def, _batch, config, **(options or {}))
-    model = tf.GraphDef()
-    with open(path, 'rb') as file:
-        model.ParseFromString(file.read())
-    return model
+    return read_graph(path)
 
 
 def _run(graph_def, fetch):

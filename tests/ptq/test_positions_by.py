@@ -7,6 +7,7 @@ from tests.combinations import each_value_once
 from tests.ptq import checking, networks
 from tests.ptq.calibration.test_histograms import count_magnitudes, count_positions
 from tests.same_network import dpu_model
+from tests.support import read_graph
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import position_errors, search_position
@@ -132,10 +133,7 @@ def test_aligned_tensors_get_the_least_error_of_all():
 
 @checking.unmeasured()
 def quantized(graph_def, input_fn, config, effort='standard'):
-    model = tf.GraphDef()
-    with open(quantize_frozen(graph_def, input_fn, config, effort=effort), 'rb') as file:
-        model.ParseFromString(file.read())
-    return model
+    return read_graph(quantize_frozen(graph_def, input_fn, config, effort=effort))
 
 
 def activations(model):

@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 
 from tests.ptq import checking, networks
 from tests.same_network import dpu_model
+from tests.support import read_graph
 from vai_q_tf import errors, fixed_point
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.export.fix_neuron_nodes import CHANNEL_SCALES
@@ -25,19 +26,12 @@ def _config(tmp_path, output, **fields):
                           output_dir=str(tmp_path / 'out'), **fields)
 
 
-def _read(path):
-    model = tf.GraphDef()
-    with open(path, 'rb') as file:
-        model.ParseFromString(file.read())
-    return model
-
-
 @checking.unmeasured()
 def _quantize(tmp_path, graph_def=None, output=None, input_fn=networks.batches, options=None, **fields):
     if graph_def is None:
         graph_def, output = networks.branches()
     options = dict({'effort': 'fast'}, **(options or {}))
-    return _read(quantize_frozen(graph_def, input_fn, _config(tmp_path, output, **fields), **options))
+    return read_graph(quantize_frozen(graph_def, input_fn, _config(tmp_path, output, **fields), **options))
 
 
 def _nodes(model):
@@ -54,22 +48,22 @@ def test_the_model_is_an_integer_model(tmp_path, fields):
     model = _quantize(tmp_path, options={'effort': 'standard'}, **fields)
     feed = networks.batches(77)
     assert not dpu_model.differences(model, feed)
-    assert len(np.unique(networks.run(model, 'logits/BiasAdd/aquant', feed))) > 5
+    assert len(np.unique(networks.value(model, 'logits/BiasAdd/aquant', feed))) > 5
 
 
 @pytest.mark.parametrize('model', ['plain', 'resnet_small'])
 def test_measured_networks_are_integer_models(tmp_path, model):
-    graph_def = _read(os.path.join(_GOLDEN, model + '.pb'))
+    graph_def = read_graph(os.path.join(_GOLDEN, model + '.pb'))
     output = {'plain': 'fc2/BiasAdd', 'resnet_small': 'logits/BiasAdd'}[model]
     config = QuantizeConfig(['input'], [output], [[-1, 32, 32, 3]], calib_iter=2, output_dir=str(tmp_path))
 
     def calibrate(step):
         return {'input': np.random.RandomState(step).uniform(-1, 1, (4, 32, 32, 3))}
 
-    quantized = _read(quantize_frozen(graph_def, calibrate, config))
+    quantized = read_graph(quantize_frozen(graph_def, calibrate, config))
     feed = {'input': calibrate(5)['input'].astype(np.float32)}
     assert not dpu_model.differences(quantized, feed)
-    assert len(np.unique(networks.run(quantized, output + '/aquant', feed))) > 5
+    assert len(np.unique(networks.value(quantized, output + '/aquant', feed))) > 5
 
 
 def test_the_model_obeys_the_compiler_and_is_close_to_the_float_network(tmp_path):
@@ -77,7 +71,7 @@ def test_the_model_obeys_the_compiler_and_is_close_to_the_float_network(tmp_path
     model = _quantize(tmp_path)
     assert lint(model) == []
     feed = networks.batches(9)
-    quantized, exact = (networks.run(graph, name, feed) for graph, name in ((model, output + '/aquant'), (graph_def, output)))
+    quantized, exact = (networks.value(graph, name, feed) for graph, name in ((model, output + '/aquant'), (graph_def, output)))
     assert np.abs(quantized - exact).max() < 0.05 * np.abs(exact).max()
 
 
@@ -99,7 +93,7 @@ def test_least_error_is_at_most_the_error_of_the_rule_of_vai_q_tensorflow(tmp_pa
         for step in range(3):
             for name in group:
                 node = model.get(name + '/aquant') or model[name + '/mul/aquant']
-                value = networks.run(graph_def, name, networks.batches(step))
+                value = networks.value(graph_def, name, networks.batches(step))
                 quantized = fixed_point.quantize(value, node.attr['quantize_pos'].i)
                 total += ((quantized.astype(np.float64) - value) ** 2).sum()
         return total
@@ -128,7 +122,7 @@ def test_sizes_from_input_shapes_are_in_the_model(tmp_path, own, given, narrowed
         tf.nn.conv2d(x, tf.constant(np.ones((3, 3, 3, 4), np.float32)), 1, 'SAME', name='out')
     for fix, expected in enumerate((narrowed, fixed)):
         config = QuantizeConfig(['input:0'], ['out'], [given], calib_iter=1, output_dir=str(tmp_path))
-        model = _nodes(_read(quantize_frozen(graph.as_graph_def(), networks.batches, config, fix_input_shape=fix)))
+        model = _nodes(read_graph(quantize_frozen(graph.as_graph_def(), networks.batches, config, fix_input_shape=fix)))
         for shape in (model['input'].attr['shape'].shape, model['input'].attr['_output_shapes'].list.shape[0]):
             assert [dim.size for dim in shape.dim] == expected
         assert [dim.size for dim in model['out'].attr['_output_shapes'].list.shape[0].dim] == expected[:3] + [4]
@@ -142,7 +136,7 @@ def test_float_and_quantized_weights_give_the_same_results(tmp_path):
     np.testing.assert_array_equal(rounded, fixed_point.quantize(weights, fix['quantize_pos'].i, 8, 'half_away'))
     assert not np.array_equal(weights, rounded)
     feed = networks.batches(3)
-    np.testing.assert_array_equal(*[networks.run(model, 'logits/BiasAdd/aquant', feed) for model in (floats, quantized)])
+    np.testing.assert_array_equal(*[networks.value(model, 'logits/BiasAdd/aquant', feed) for model in (floats, quantized)])
 
 
 def test_dpucadf8h_has_symmetric_constants_of_activations(tmp_path):
@@ -163,7 +157,7 @@ def test_dpucadf8h_has_symmetric_activations(tmp_path):
     model = _quantize(tmp_path, arch_type='DPUCADF8H')
     marked = {name for name, node in _fix_neurons(model).items() if '_symmetric' in node.attr}
     assert marked == {name for name, node in _fix_neurons(model).items() if node.attr['mode'].i == 1}
-    low = networks.run(model, 'input/aquant', {'input': np.full((1, 16, 16, 3), -1e3, np.float32)})
+    low = networks.value(model, 'input/aquant', {'input': np.full((1, 16, 16, 3), -1e3, np.float32)})
     assert np.unique(low) == -127 * 2.0 ** -model_position(model, 'input/aquant')
 
 
@@ -271,7 +265,7 @@ def _fixed(tmp_path, build, shapes, batch, add_shapes=1):
     names = sorted(shapes)
     config = QuantizeConfig(names, ['out'], [shapes[name] for name in names], calib_iter=1, output_dir=str(tmp_path))
     feed = {name: np.random.RandomState(0).randn(batch, *[abs(dim) for dim in shapes[name][1:]]) for name in names}
-    model = _read(quantize_frozen(graph_def, lambda step: feed, config, effort='fast', fix_input_shape=1,
+    model = read_graph(quantize_frozen(graph_def, lambda step: feed, config, effort='fast', fix_input_shape=1,
                                   add_shapes=add_shapes))
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(model, name='')
@@ -332,8 +326,8 @@ def test_a_split_is_written_as_slices(tmp_path):
     model = _quantize(tmp_path, graph.as_graph_def(), 'out')
     assert sum(node.op == 'StridedSlice' for node in model.node) == 2 and not any(node.op == 'Split' for node in model.node)
     feed = networks.batches(5)
-    relu = networks.run(model, 'relu/aquant', feed)
-    parts = networks.run(model, 'out/aquant', feed)
+    relu = networks.value(model, 'relu/aquant', feed)
+    parts = networks.value(model, 'out/aquant', feed)
     np.testing.assert_array_equal(parts[..., :2], relu[..., 2:])
 
 

@@ -6,6 +6,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from google.protobuf import text_format
 
+from tests.support import read_graph
 from vai_q_tf import errors, ops
 from vai_q_tf.errors import QuantizeError
 from vai_q_tf.ptq.update import update
@@ -32,8 +33,7 @@ def write(path, graph_def):
 
 
 def read(path):
-    with open(str(path), 'rb') as file:
-        return tf.GraphDef.FromString(file.read())
+    return read_graph(str(path))
 
 
 def run(graph_def):

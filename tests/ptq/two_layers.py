@@ -2,7 +2,8 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tests.ptq.checking import run, unmeasured
+from tests.ptq.checking import unmeasured
+from tests.support import read_graph, run
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.ptq.quantize import quantize_frozen
 
@@ -34,10 +35,7 @@ def batch(step, count=16):
 @unmeasured()
 def quantized(graph_def, tmp_path, feed=batch, calib_iter=4, outputs=('c2',), call=None, **fields):
     config = QuantizeConfig(['x'], list(outputs), calib_iter=calib_iter, output_dir=str(tmp_path), **fields)
-    model = tf.GraphDef()
-    with open(quantize_frozen(graph_def, feed, config, **(call or {})), 'rb') as file:
-        model.ParseFromString(file.read())
-    return model
+    return read_graph(quantize_frozen(graph_def, feed, config, **(call or {})))
 
 
 def decibels(graph_def, model, feed=None):

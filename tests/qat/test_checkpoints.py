@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from vai_q_tf import QuantizeConfig, QuantizeError, QuantizePositionHook, errors
-from vai_q_tf.fixed_point import HISTOGRAM_BINS, mode_position
 from vai_q_tf.integrations import metagraph, slim, warm_start
+from vai_q_tf.position_histogram import HISTOGRAM_BINS, mode_position
 from vai_q_tf.qat import checkpoints, training
 from vai_q_tf.qat.network.identity import Identity
 from vai_q_tf.qat.positions.position_saveable import STRUCTURES_KEY, TENSORS_KEY, VARIABLES_KEY, VOTES_KEY

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support import read_graph
 from vai_q_tf import CreateQuantizeDeployGraph, CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeError, errors
 from vai_q_tf.fixed_point import POSITION_ZERO
 from vai_q_tf.lint import lint
@@ -65,8 +66,7 @@ def test_a_shape_goes_with_the_name_that_it_is_given_for(tmp_path, trained, eval
     checkpoint = trained(tmp_path)
     with evaluation.as_default():
         other = QuantizeConfig(['b:0', 'a'], ['sum'], [[2, 6], [2, 4]], output_dir=str(tmp_path))
-        with open(CreateQuantizeDeployGraph(checkpoint, other).eval_model, 'rb') as stream:
-            model = v1.GraphDef.FromString(stream.read())
+        model = read_graph(CreateQuantizeDeployGraph(checkpoint, other).eval_model)
     shapes = {node.name: node.attr['shape'].shape for node in model.node if node.op == 'Placeholder'}
     assert {name: [dim.size for dim in shape.dim] for name, shape in shapes.items()} == {'a': [2, 4], 'b': [2, 6]}
 

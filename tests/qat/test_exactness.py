@@ -9,6 +9,7 @@ import tensorflow as tf
 from tests.loading import load
 from tests.qat import networks
 from tests.same_network import dpu_model
+from tests.support import read_graph
 from vai_q_tf import CreateQuantizeDeployGraph, CreateQuantizeEvaluationGraph
 from vai_q_tf.lint.lint import lint
 
@@ -37,7 +38,7 @@ class _Case:
                 saver.restore(session, self.trained.checkpoint)
                 self.evaluated = session.run(self.output + ':0', self.trained.feed)
             files = CreateQuantizeDeployGraph(self.trained.checkpoint, self.trained.config)
-        self.eval_graph, self.model = (_read(path) for path in files)
+        self.eval_graph, self.model = (read_graph(path) for path in files)
 
     def run_model(self, names, config=None):
         with tf.Graph().as_default():
@@ -47,11 +48,6 @@ class _Case:
 
     def model_nodes(self, op):
         return [node for node in self.model.node if node.op == op]
-
-
-def _read(path):
-    with open(path, 'rb') as file:
-        return tf.compat.v1.GraphDef.FromString(file.read())
 
 
 _OTHERS = [('keras_residual', 'moving'), ('siamese', 'straight_through-current-6-7-bits'),

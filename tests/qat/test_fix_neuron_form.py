@@ -3,6 +3,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from tests.qat import networks
+from tests.support import read_graph
 from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig
 
 
@@ -15,7 +16,7 @@ def test_weights_are_scaled_before_they_are_quantized_and_unscaled_after(tmp_pat
     gamma, variance = random.uniform(0.1, 2, (2, 4)).astype(np.float32)
     scaled = kernel * gamma / np.sqrt(variance + 1e-3)
     with tf.Graph().as_default(), tf.Session() as session:
-        tf.import_graph_def(tf.GraphDef.FromString((tmp_path / 'quantize_train_graph.pb').read_bytes()), name='')
+        tf.import_graph_def(read_graph((tmp_path / 'quantize_train_graph.pb')), name='')
         before, after = session.run(['conv/kernel/scaled:0', 'conv/kernel/unscaled:0'], {
             'conv/kernel/read:0': kernel, 'bn/gamma/read:0': gamma, 'bn/moving_variance/read:0': variance,
             'conv/kernel/wquant:0': scaled, 'vai_q_tf/use_batch_statistics:0': True})

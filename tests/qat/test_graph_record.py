@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support import read_graph
 from vai_q_tf import (
     CreateQuantizeEvaluationGraph,
     CreateQuantizeTrainingGraph,
@@ -77,8 +78,7 @@ def test_an_old_training_is_deployed_with_its_range(tmp_path, kind):
     config = QuantizeConfig(['images'], ['dense/BiasAdd'], output_dir=str(tmp_path))
     path = deploy_checkpoint(_old(kind), checkpoint, config)
     for file in (path, path.replace('eval_model', 'eval_graph')):
-        with open(file, 'rb') as stream:
-            graph_def = v1.GraphDef.FromString(stream.read())
+        graph_def = read_graph(file)
         marks = {node.name: '_symmetric' in node.attr for node in graph_def.node if node.op == 'FixNeuron'}
         assert marks == {name: name.endswith('/aquant') for name in marks} and len(marks) == 8
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 import vai_q_tf
 from tests.combinations import each_value_once
 from tests.qat.recipe import small
-from vai_q_tf import fixed_point, ops, tf_internal
+from vai_q_tf import fixed_point, ops, position_histogram, tf_internal
 from vai_q_tf.qat.positions.position_saveable import VOTES_KEY
 
 v1 = tf.compat.v1
@@ -67,7 +67,7 @@ def test_every_step_is_an_update_by_the_definition(tmp_path, fields):
             assert set(rows) == set(learned)
             for name, gradient in rows.items():
                 row = names.index(name)
-                assert _same_bits(after[row], fixed_point.learn(before[row], gradient, 0.01)), name
+                assert _same_bits(after[row], position_histogram.learn(before[row], gradient, 0.01)), name
                 assert gradient != 0
 
 
@@ -92,7 +92,7 @@ def test_tensors_that_a_concat_joins_have_one_threshold(tmp_path, recipe):
             learned, = set(rows).intersection(slopes) or {None}
             assert (learned is None) == (recipe == 'finetune' and number == 0)
             if number:
-                assert _same_bits(after[learned], fixed_point.learn(before[learned], slopes[learned], 0.01))
+                assert _same_bits(after[learned], position_histogram.learn(before[learned], slopes[learned], 0.01))
             assert len({after[row].tobytes() for row in rows}) == 1
         checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
         course = [(training.step(number), training.votes().tobytes()) for number in range(70, 80)]
@@ -108,9 +108,9 @@ def test_the_float_network_is_calibrated_first(tmp_path):
         with _Training(small.config(tmp_path, position_update=update), small.float_weights()) as training:
             loss = training.step(0, size=40)
             courses[update] = loss, training.votes().tobytes(), training.noted()
-            assert not fixed_point.is_learned(training.votes()).any()
+            assert not position_histogram.is_learned(training.votes()).any()
             training.step(1)
-            assert fixed_point.is_learned(training.votes()).any() == (update == 'learned')
+            assert position_histogram.is_learned(training.votes()).any() == (update == 'learned')
     assert courses['moving'] == courses['learned']
 
 
@@ -128,7 +128,7 @@ def test_from_scratch_what_no_gradient_reaches_goes_on_voting(tmp_path):
             training.step(number, scale=2. ** number)
         suiting = fixed_point.search_position(small.batch(5, scale=2. ** 5)[0], 4, method=0)
         assert training.positions()['net_in/aquant'] in (suiting, suiting + 1)
-        assert not fixed_point.is_learned(training.votes()[0])
+        assert not position_histogram.is_learned(training.votes()[0])
 
 
 def test_they_move_after_a_start_from_float_weights_and_the_history_shows_it(tmp_path):
@@ -146,7 +146,7 @@ def test_they_move_after_a_start_from_float_weights_and_the_history_shows_it(tmp
             names, votes = session.run(['vai_q_tf/positions/tensors:0', VOTES_KEY + ':0'])
     lines = [json.loads(line) for line in (tmp_path / 'quantized' / 'quantize_position_history.jsonl').read_text().splitlines()]
     last = {line['tensor']: line['position'] for line in lines}
-    assert last == {name.decode(): fixed_point.mode_position(row) for name, row in zip(names, votes)}
+    assert last == {name.decode(): position_histogram.mode_position(row) for name, row in zip(names, votes)}
     assert any(line['step'] > 1 for line in lines)
 
 
@@ -239,7 +239,7 @@ def usual_votes(tmp_path_factory):
 @pytest.mark.parametrize('inside', ['tf.cond', 'tf.gradients before', 'tf.gradients after'])
 def test_one_update_a_step_wherever_the_gradients_are_made(tmp_path, inside, usual_votes):
     """In a branch, as a training that leaves out steps has them, and beside gradients that nobody fetches."""
-    assert fixed_point.is_learned(usual_votes).sum() == len(usual_votes) - 1
+    assert position_histogram.is_learned(usual_votes).sum() == len(usual_votes) - 1
     np.testing.assert_array_equal(_votes_of_a_training(tmp_path, inside), usual_votes)
 
 

@@ -13,6 +13,7 @@ from tensorflow.contrib import slim
 from tensorflow.contrib.slim.nets import alexnet, inception, overfeat, resnet_utils, resnet_v1, resnet_v2
 
 from tests.qat import networks
+from tests.support import read_graph
 from vai_q_tf import (
     CreateQuantizeDeployGraph,
     CreateQuantizeEvaluationGraph,
@@ -164,7 +165,7 @@ def loss_of(outputs):
 
 def read(directory):
     path, = directory.glob('quantize_eval_model_*.pb')
-    return v1.GraphDef.FromString(path.read_bytes())
+    return read_graph(path)
 
 
 def run_model(model, names, feeds):

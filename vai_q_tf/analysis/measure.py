@@ -11,7 +11,7 @@ from vai_q_tf.analysis.side_by_side import SideBySide, side_by_side
 from vai_q_tf.analysis.statistics import Measured, Operands, Statistics, Sums
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.decibels import decibels
-from vai_q_tf.fixed_point import HISTOGRAM_ZERO, POSITION_ZERO
+from vai_q_tf.fixed_point import POSITION_ZERO
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.checks.make_graph import make_graph, node_of
@@ -21,6 +21,7 @@ from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.plan.positions.final_positions import Observation, decide, least_error
 from vai_q_tf.plan.quant_plan import QuantPlan
+from vai_q_tf.position_histogram import HISTOGRAM_ZERO
 from vai_q_tf.terminal.progress import progress
 from vai_q_tf.types import Feed
 

@@ -20,7 +20,7 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import files, fixed_point
+from vai_q_tf import files, position_histogram
 from vai_q_tf.config import QuantizeConfig, require_config
 from vai_q_tf.hooks.tensor_statistics import TensorStatistics, statistic
 from vai_q_tf.plan.quant_plan import QuantPlan
@@ -129,7 +129,7 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         self._last_seen = stale_step
         votes = self._histograms = session.run(self._votes)
         self._is_tracked = bool(votes.any())
-        positions = {name: fixed_point.mode_position(row) for name, row in zip(self._names, votes) if row.any()}
+        positions = {name: position_histogram.mode_position(row) for name, row in zip(self._names, votes) if row.any()}
         changed = [(name, position) for name, position in positions.items() if self._current.get(name) != position]
         if changed or self._freeze_step is not None or self._timer.should_trigger_for_step(stale_step + 1):
             self._step = int(session.run(self._global_step))
@@ -179,8 +179,8 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         values: Dict[str, Optional[float]] = {}
         if name in self._current:
             values['position'] = self._current[name]
-        if fixed_point.is_learned(histogram):
-            values['threshold'] = fixed_point.learned_threshold(histogram, self._bits[name])
+        if position_histogram.is_learned(histogram):
+            values['threshold'] = position_histogram.learned_threshold(histogram, self._bits[name])
         if name in self._latest:
             values['saturated'], values['noise_db'] = statistic(self._latest[name])
         return values

@@ -28,7 +28,7 @@ def learned_position(state: tf.Tensor, elected: tf.Tensor, legal: tf.Tensor, lea
 
 def learn_position(state: tf.Tensor, learning: tf.Tensor, to_threshold: Sequence[tf.Tensor], rows: int, row: int,
                    members: Sequence[int] = (), rate: float = RATE, name: Optional[str] = None) -> tf.Operation:
-    """An op that updates row `row` by the sum of the gradients to its threshold; fixed_point.learn defines it.
+    """An op that updates row `row` by the sum of the gradients to its threshold; position_histogram.learn defines it.
 
     Args:
       learning: bool scalar tensor; if it is false nothing changes.

@@ -11,7 +11,7 @@ def moving_position(state: tf.Tensor, batch_position: tf.Tensor, rows: int, row:
                     name: Optional[str] = None) -> tf.Tensor:
     """The most frequent position of row `row` after it has counted `batch_position`, an int32 scalar.
 
-    fixed_point.vote and fixed_point.mode_position define it.
+    position_histogram.vote and position_histogram.mode_position define it.
 
     Args:
       state: resource handle of a float32 [rows, 256] variable; it needs no initializer.

@@ -6,7 +6,7 @@ from typing import Collection, Dict, Iterable, List, Mapping, NamedTuple, Option
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors, fixed_point, tf_internal
+from vai_q_tf import errors, position_histogram, tf_internal
 from vai_q_tf.qat import graph_record
 from vai_q_tf.qat.network.identity import Identity
 from vai_q_tf.qat.positions.position_saveable import STRUCTURES_KEY, TENSORS_KEY, VARIABLES_KEY, VOTES_KEY
@@ -145,7 +145,7 @@ def read_positions(reader: CheckpointReader, identities: Mapping[str, Identity])
             errors.MISSING_QUANTIZE_INFO, 'Not found',
             'The checkpoint has no position of {} of {} quantized tensors: {}. They did not run in training, or the '
             'training graph was rewritten with other nodes.'.format(len(missing), len(rows), ', '.join(missing)))
-    return {name: fixed_point.mode_position(row) for name, row in found.items()}
+    return {name: position_histogram.mode_position(row) for name, row in found.items()}
 
 
 class _Table(NamedTuple):
@@ -163,7 +163,7 @@ def _table(reader: CheckpointReader) -> _Table:
             VARIABLES_KEY, TENSORS_KEY if reader.has_tensor(VOTES_KEY) else VOTES_KEY))
     votes = reader.get_tensor(VOTES_KEY)
     rows = known[0].size
-    if (votes.dtype != np.float32 or votes.shape != (rows, fixed_point.HISTOGRAM_BINS) or not np.isfinite(votes).all()
+    if (votes.dtype != np.float32 or votes.shape != (rows, position_histogram.HISTOGRAM_BINS) or not np.isfinite(votes).all()
             or any(texts is not None and (texts.shape != (rows,) or texts.dtype.kind != 'O') for texts in known)):
         raise reader.damaged('its {!r} is no table of votes for its quantized tensors'.format(VOTES_KEY))
     try:

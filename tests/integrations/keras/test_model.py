@@ -30,7 +30,8 @@ from tests.integrations.keras.training import (  # noqa: F401  (a fixture among 
     v1,
     votes_of,
 )
-from vai_q_tf import CreateQuantizeEvaluationGraph, fixed_point
+from tests.support import read_graph
+from vai_q_tf import CreateQuantizeEvaluationGraph, fixed_point, position_histogram
 from vai_q_tf.integrations.keras.callback import QuantizeCallback
 from vai_q_tf.integrations.keras.model import quantize_keras_model
 from vai_q_tf.qat import graph_record
@@ -80,7 +81,7 @@ def test_only_a_training_learns_positions(tmp_path):
     fit(model, callbacks=[callback])
     graph = backend.get_session().graph
     votes = votes_of(graph)
-    assert fixed_point.is_learned(votes).sum() == len(votes) - 1, 'all but the input'
+    assert position_histogram.is_learned(votes).sum() == len(votes) - 1, 'all but the input'
     model.evaluate(IMAGES, LABELS, BATCH, verbose=0)
     model.test_on_batch(IMAGES[:BATCH], LABELS[:BATCH])
     model.predict(IMAGES, BATCH)
@@ -109,7 +110,7 @@ def test_fit_runs_the_quantized_network(tmp_path):
     read, kernel, product = session.run(
         [value for value in graph.get_operation_by_name('conv1/Conv2D').inputs] + ['conv1/Conv2D:0'],
         {model.input: IMAGES[:BATCH]})
-    (position,) = {fixed_point.mode_position(row) for row, tensor in zip(
+    (position,) = {position_histogram.mode_position(row) for row, tensor in zip(
         votes_of(graph), graph_record.training_plan(graph).tensors) if tensor.role == 'input'}
     np.testing.assert_array_equal(read, fixed_point.quantize(IMAGES[:BATCH], position))
     windows = np.stack([read[:, y:y + 6, x:x + 6] for y in range(3) for x in range(3)], -2)
@@ -175,9 +176,7 @@ def test_predict_evaluate_and_validation_run_the_network_that_is_deployed(tmp_pa
     assert accuracy == pytest.approx(np.mean(expected.argmax(1) == LABELS))
 
     (frozen,) = glob.glob(str(tmp_path / 'quantize_eval_model_8_*.pb'))
-    graph_def = v1.GraphDef()
-    with open(frozen, 'rb') as stream:
-        graph_def.ParseFromString(stream.read())
+    graph_def = read_graph(frozen)
     with tf.Graph().as_default(), v1.Session() as session:
         tf.import_graph_def(graph_def, name='')
         np.testing.assert_array_equal(session.run(graph_def.node[-1].name + ':0', {'images:0': IMAGES}), predicted)

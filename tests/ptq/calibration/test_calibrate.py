@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.ptq.equalization.graphs import Builder, run
+from tests.ptq.equalization.graphs import Builder, run_on
 from vai_q_tf import passes
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import quantize, rounding_of
@@ -37,7 +37,7 @@ def network():
 
 def _errors(network, record):
     """{position: squared error over all batches} of the float tensor."""
-    values = [run(network[0], [record.tensor], _feed(step)['x:0'])[0] for step in range(4)]
+    values = [run_on(network[0], [record.tensor], _feed(step)['x:0'])[0] for step in range(4)]
     return {position: sum(np.square(quantize(value, position, record.bits, rounding_of(record.mode)) - value,
                                     dtype=np.float64).sum() for value in values) for position in range(-10, 20)}
 
@@ -83,7 +83,7 @@ def test_method_0_keeps_the_position_of_its_votes(network):
     _, by_errors = calibrate_twice(graph_def, plan, config, _feed)
     record, = (record for record in plan.tensors if record.name == 'one/aquant')
     assert record.method == 0 and by_errors.observed['one/aquant'].errors is not None
-    ranges = [np.abs(run(graph_def, ['one'], _feed(step)['x:0'])[0]).max() for step in range(4)]
+    ranges = [np.abs(run_on(graph_def, ['one'], _feed(step)['x:0'])[0]).max() for step in range(4)]
     fitting = [int(np.floor(np.log2(127.5 / each))) for each in ranges]
     assert by_errors.observed['one/aquant'].position == max(sorted(set(fitting)), key=lambda position: (
         fitting.count(position), -position))

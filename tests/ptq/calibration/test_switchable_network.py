@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.ptq import checking, networks
+from tests.ptq import networks
+from tests.support import read_graph, run
 from vai_q_tf import errors, fixed_point
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import GraphView
@@ -25,9 +26,7 @@ def _optimised(graph_def, output, tmp_path, fold_constant=True, **fields):
 
 
 def _model(graph_def, config, **options):
-    model = tf.GraphDef()
-    with open(quantize_frozen(graph_def, networks.batches, config, effort='fast', **options), 'rb') as file:
-        model.ParseFromString(file.read())
+    model = read_graph(quantize_frozen(graph_def, networks.batches, config, effort='fast', **options))
     return model, {node.name: node.attr['quantize_pos'].i for node in model.node if node.op == 'FixNeuron'}
 
 
@@ -43,8 +42,8 @@ def test_all_on_is_the_model_and_all_off_the_float_network(tmp_path, fields):
         for _ in range(2):  # switching does not depend on the run before
             on, = network.outputs(_feed(), positions)
             off, = network.outputs(_feed(), {})
-            np.testing.assert_array_equal(on, checking.run(model, [output + '/aquant'], networks.batches(5))[0])
-            np.testing.assert_array_equal(off, checking.run(graph_def, [output], networks.batches(5))[0])
+            np.testing.assert_array_equal(on, run(model, [output + '/aquant'], networks.batches(5))[0])
+            np.testing.assert_array_equal(off, run(graph_def, [output], networks.batches(5))[0])
     assert (on != off).any()
 
 
@@ -62,11 +61,11 @@ def test_one_switch_quantizes_one_tensor(tmp_path):
             if node.name in given:
                 value = tf.make_ndarray(node.attr['value'].tensor)
                 node.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(given[node.name](value)))
-        return checking.run(changed, ['out'], feed)[0]
+        return run(changed, ['out'], feed)[0]
 
     weights = {'conv/weights': lambda value: fixed_point.quantize(value, 3, 8, fixed_point.HALF_AWAY)}
     biases = {'conv/biases': lambda value: fixed_point.quantize(value, 4, 8, fixed_point.HALF_AWAY)}
-    exact = checking.run(graph_def, ['out'], feed)[0]
+    exact = run(graph_def, ['out'], feed)[0]
     with SwitchableNetwork(graph_def, plan) as network:
         for positions, expected in (
                 ({'conv/weights/wquant': 3}, result(**weights)), ({'conv/biases/wquant': 4}, result(**biases)),
@@ -97,7 +96,7 @@ def test_an_output_that_stays_float_and_several_outputs(tmp_path):
     config = QuantizeConfig(['input'], ['tanh', 'conv/Relu'], calib_iter=2, output_dir=str(tmp_path))
     plan = annotate(GraphView(graph_def), config)
     assert 'tanh/aquant' not in {tensor.name for tensor in plan.tensors}
-    expected = checking.run(graph_def, ['tanh', 'conv/Relu'], networks.batches(5))
+    expected = run(graph_def, ['tanh', 'conv/Relu'], networks.batches(5))
     with SwitchableNetwork(graph_def, plan) as network:
         for value, reference in zip(network.outputs(_feed(), {}), expected):
             np.testing.assert_array_equal(value, reference)
@@ -119,9 +118,9 @@ def test_computed_weights_and_conditions(tmp_path, limit):
     assert 'doubled/wquant' in positions and 'cond/Merge/aquant' in positions
     with SwitchableNetwork(graph_def, plan) as network:
         np.testing.assert_array_equal(network.outputs(_feed(), positions)[0],
-                                      checking.run(model, ['conv/aquant'], networks.batches(5))[0])
+                                      run(model, ['conv/aquant'], networks.batches(5))[0])
         np.testing.assert_array_equal(network.outputs(_feed(), {})[0],
-                                      checking.run(net.graph_def(), ['conv'], networks.batches(5))[0])
+                                      run(net.graph_def(), ['conv'], networks.batches(5))[0])
 
 
 def test_a_network_that_does_not_run(tmp_path):

@@ -2,7 +2,7 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tests.ptq.equalization.graphs import Builder, run
+from tests.ptq.equalization.graphs import Builder, run_on
 from vai_q_tf import passes
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import GraphView
@@ -67,9 +67,9 @@ class Tried:
 
     def quality(self, x):
         """The signal-to-noise ratio on data, in dB."""
-        expected, = run(self.graph_def, [self.output], x)
+        expected, = run_on(self.graph_def, [self.output], x)
         quantized = {record.tensor: record.name for record in self.plan.tensors}
-        actual, = run(quantized_graph(self.graph_def, self.plan, self.state), [quantized.get(self.output, self.output)], x)
+        actual, = run_on(quantized_graph(self.graph_def, self.plan, self.state), [quantized.get(self.output, self.output)], x)
         return noise_ratio(expected, actual)
 
 

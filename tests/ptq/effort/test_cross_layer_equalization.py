@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.ptq.checking import run
 from tests.ptq.two_layers import batch, decibels, network, quantized, unequal, verdict
+from tests.support import run
 
 
 def _clipping():

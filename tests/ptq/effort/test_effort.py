@@ -4,7 +4,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.ptq.effort.small import Tried, images
-from tests.ptq.equalization.graphs import run
+from tests.ptq.equalization.graphs import run_on
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.ptq.effort.effort import AIDS, Effort, Trial, why_not
 
@@ -17,7 +17,7 @@ def _expect(build, batches, aid, least_gain, fresh, **fields):
     row, without = tried.rows[aid], Tried(build, batches, [], **fields)
     assert row.kept and row.after - row.before > least_gain, row
     assert tried.quality(fresh) - without.quality(fresh) > 0.8 * least_gain
-    expected, actual = (run(graph_def, [tried.output], fresh)[0] for graph_def in (
+    expected, actual = (run_on(graph_def, [tried.output], fresh)[0] for graph_def in (
         tried.graph_def, editor.with_values(tried.graph_def, tried.values)))
     np.testing.assert_allclose(actual, expected, atol=1e-3 * np.abs(expected).max())  # the float function does not change
     return tried

@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 from tests.combinations import each_value_once
 from tests.ptq.checking import assert_positions, unmeasured
 from tests.ptq.effort.small import graph_of, noise_ratio
-from tests.ptq.equalization.graphs import run
+from tests.ptq.equalization.graphs import run_on
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.errors import INVALID_CONFIG, QuantizeError
 from vai_q_tf.lint.lint import lint
@@ -120,8 +120,8 @@ def test_an_input_function_may_reuse_one_array(quantized, effort):
 def test_efforts_gain(quantized):
     fresh = np.random.RandomState(99).normal(0.2, 1, (64,) + _SHAPE).astype(np.float32)
     graph_def, output = graph_of(_network, _SHAPE)
-    expected, = run(graph_def, [output], fresh)
-    fast, standard, high = (noise_ratio(expected, run(quantized.usual(effort, weight_bit=5), [output + '/aquant'], fresh)[0])
+    expected, = run_on(graph_def, [output], fresh)
+    fast, standard, high = (noise_ratio(expected, run_on(quantized.usual(effort, weight_bit=5), [output + '/aquant'], fresh)[0])
                             for effort in EFFORTS)
     assert standard > fast + 1 and high > standard + 1.5, (fast, standard, high)
 
@@ -262,7 +262,7 @@ def test_pools_stay_aligned_without_a_gain(quantized, monkeypatch):
 @pytest.mark.parametrize('effort', ['standard', 'high'])
 def test_quantized_weights_are_those_of_the_fix_neurons(quantized, effort):
     x = _feed(50)['x']
-    one, other = (run(model, ['logits/bias/aquant'], x)[0] for model in (
+    one, other = (run_on(model, ['logits/bias/aquant'], x)[0] for model in (
         quantized(effort, _pooled, options={'keep_float_weight': 0}), quantized.usual(effort, _pooled)))
     np.testing.assert_array_equal(one, other)
 
@@ -284,11 +284,11 @@ def test_finetuning_goes_on_from_what_was_fitted(quantized, effort):
     """With a rate of almost 0 the model is the same; with a real one the error stays small."""
     fresh = _feed(50)['x']
     graph_def, output = graph_of(_network, _SHAPE)
-    expected, = run(graph_def, [output], fresh)
+    expected, = run_on(graph_def, [output], fresh)
 
     def quality(**options):
         model = quantized(effort, options=options, weight_bit=5) if options else quantized.usual(effort, weight_bit=5)
-        return noise_ratio(expected, run(model, [output + '/aquant'], fresh)[0])
+        return noise_ratio(expected, run_on(model, [output + '/aquant'], fresh)[0])
     plain, still, tuned = quality(), quality(include_fast_ft=1, fast_ft_epochs=1, fast_ft_lr=1e-12), quality(
         include_fast_ft=1, fast_ft_lr=1e-5)
     assert abs(plain - still) < 0.5 and tuned > plain - 1

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from tests.ptq import checking
 from tests.ptq.test_alignment_accuracy import _EXAMPLE, needs_digits
 from tests.random_networks import SIZE, UNUSUAL, networks
+from tests.support import read_graph, run
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView
@@ -32,8 +33,8 @@ def _random_images(step, count=32):
 def _quality(graph_def, model, outputs, feed):
     """Signal to noise in dB, of the mean relative error of the outputs."""
     names = {node.name for node in model.node}
-    given = checking.run(model, [name + '/aquant' if name + '/aquant' in names else name for name in outputs], feed)
-    expected = checking.run(graph_def, outputs, feed)
+    given = run(model, [name + '/aquant' if name + '/aquant' in names else name for name in outputs], feed)
+    expected = run(graph_def, outputs, feed)
     error = np.mean([np.square(one - other, dtype=np.float64).sum() / (np.square(one, dtype=np.float64).sum() or 1)
                      for one, other in zip(expected, given)])
     return -10 * np.log10(error + 1e-12)
@@ -44,8 +45,7 @@ def _quantized(graph_def, outputs, feed, effort, **fields):
     with tempfile.TemporaryDirectory() as directory:
         path = quantize_frozen(graph_def, feed, QuantizeConfig(
             list(feed(0)), outputs, output_dir=directory, **dict({'calib_iter': 4}, **fields)), effort=effort)
-        with open(path, 'rb') as file:
-            model = tf.GraphDef.FromString(file.read())
+        model = read_graph(path)
     assert not [str(finding) for finding in lint(model) if finding.rule not in UNUSUAL]
     checking.assert_positions(model)
     return model
@@ -132,7 +132,7 @@ class _Digits:
     def judged(self, graph_def, effort, bits):
         """(signal to noise, accuracy in points) on test data."""
         model = _quantized(graph_def, ['logits/BiasAdd'], self.feed, effort, weight_bit=bits, activation_bit=bits)
-        logits, = checking.run(model, ['logits/BiasAdd/aquant'], {'x': self.test})
+        logits, = run(model, ['logits/BiasAdd/aquant'], {'x': self.test})
         return (_quality(graph_def, model, ['logits/BiasAdd'], {'x': self.test}),
                 100 * np.mean(logits.argmax(-1) == self.test_labels))
 
@@ -176,7 +176,7 @@ def test_rescaled_channels_are_repaired(digits, depthwise, bits):
     balanced = _trained(digits.images, digits.labels, tf.nn.relu, 3, depthwise)
     rescaled, pairs = _rescaled(balanced, 4)
     assert pairs == 2 + depthwise
-    one, other = (checking.run(graph_def, ['logits/BiasAdd'], {'x': digits.test})[0] for graph_def in (balanced, rescaled))
+    one, other = (run(graph_def, ['logits/BiasAdd'], {'x': digits.test})[0] for graph_def in (balanced, rescaled))
     np.testing.assert_allclose(other, one, atol=1e-4 * np.abs(one).max())
     wanted, repaired = (digits.judged(graph_def, 'high', bits) for graph_def in (balanced, rescaled))
     fast = digits.judged(rescaled, 'fast', bits)

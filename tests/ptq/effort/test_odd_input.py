@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.ptq import checking
 from tests.ptq.fitting.planned import constant, images, indexed, planned
+from tests.support import run
 from vai_q_tf import errors, ops
 from vai_q_tf.decibels import decibels
 from vai_q_tf.frozen.load import runnable
@@ -205,4 +205,4 @@ def test_values_keep_shape_and_type():
     assert improved.values
     for name, value in improved.values.items():
         assert value.shape == view.value(name).shape and value.dtype == np.float32
-    assert checking.run(case.graph_def, [case.config.output_nodes[0]], _batches()[0])[0].shape[0] == 8
+    assert run(case.graph_def, [case.config.output_nodes[0]], _batches()[0])[0].shape[0] == 8

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.ptq import checking
 from tests.ptq.fitting.planned import constant, images, indexed
+from tests.support import run
 from vai_q_tf.ptq.effort.piecewise import PiecewiseRun
 
 
@@ -86,7 +86,7 @@ def test_values_are_those_of_one_run_and_each_op_runs_once(name):
     wanted = _NETWORKS[name](counted)
     graph_def = tf.get_default_graph().as_graph_def()
     batches = _batches(graph_def)
-    expected = [checking.run(graph_def, wanted, batch) for batch in batches]
+    expected = [run(graph_def, wanted, batch) for batch in batches]
     once = collections.Counter(counted.counts)
     assert set(once.values()) == {len(batches)}
     counted.counts.clear()
@@ -121,7 +121,7 @@ def test_a_tensor_may_be_computed_twice():
     run = PiecewiseRun(graph_def, indexed(batches), wanted)
     results = [run.compute(tensor) for tensor in wanted]
     for number, batch in enumerate(batches):
-        expected = checking.run(graph_def, wanted, batch)
+        expected = run(graph_def, wanted, batch)
         for result, value in zip(results, expected):
             np.testing.assert_array_equal(result[number], value)
     assert not any(run._kept)
@@ -133,7 +133,7 @@ def test_changed_constants_and_values_act_on_later_tensors_only():
     batches = _batches(graph_def)
     run = PiecewiseRun(graph_def, indexed(batches), wanted)
     first, second = run.compute('layer0'), run.compute('layer1')
-    w0, w1, w2, w3 = (checking.run(graph_def, ['w{}'.format(number)], {})[0] for number in range(4))
+    w0, w1, w2, w3 = (run(graph_def, ['w{}'.format(number)], {})[0] for number in range(4))
     run.set_values({'w0': 0 * w0, 'w2': -w2})
     run.replace('layer1', [value + 1 for value in second])
     third, fourth, total = run.compute('layer2'), run.compute('layer3'), run.compute('sum3')

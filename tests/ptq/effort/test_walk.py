@@ -4,10 +4,11 @@ import pytest
 import tensorflow.compat.v1 as tf
 from hypothesis import HealthCheck, given, settings
 
-from tests.ptq import checking, networks
+from tests.ptq import networks
 from tests.ptq.fitting.planned import constant, images, indexed, planned
 from tests.random_networks import SIZE
 from tests.random_networks import networks as random_networks
+from tests.support import run
 from vai_q_tf import ops
 from vai_q_tf.export.finalize import finalize
 from vai_q_tf.graph import graphdef_editor as editor
@@ -35,7 +36,7 @@ def _mean_errors(case, layers, state, batches, scales=None):
     """For each layer with a bias, the mean error of each channel in the quantized network, and the step of the bias."""
     ops.load_library()
     layers = [layer for layer in layers if layer.bias]
-    results = [[checking.run(graph_def, [layer.result for layer in layers], batch) for batch in batches]
+    results = [[run(graph_def, [layer.result for layer in layers], batch) for batch in batches]
                for graph_def in (case.graph_def, quantized_graph(case.graph_def, case.plan, state))]
     found = []
     for layer, expected, actual in zip(layers, *(zip(*values) for values in results)):
@@ -88,7 +89,7 @@ def test_fitted_weights_quantize_to_themselves():
 
     def error(values):
         graph_def = quantized_graph(case.graph_def, case.plan, values)
-        return sum(np.square(np.subtract(*[checking.run(graph, [name], batch)[0] for graph, name in (
+        return sum(np.square(np.subtract(*[run(graph, [name], batch)[0] for graph, name in (
             (case.graph_def, 'logits/BiasAdd'), (graph_def, 'logits/BiasAdd/aquant'))])).sum() for batch in batches)
     ops.load_library()
     assert error(state) < error(begin)
@@ -159,7 +160,7 @@ def test_a_layer_is_fitted_on_the_results_of_the_fitted_layers_before_it(monkeyp
     ops.load_library()
     for constants, result in (({}, 'result0'), ({'b0': np.full(3, 0.5, np.float32)}, 'result1')):
         graph_def = quantized_graph(case.graph_def, case.plan, State(constants, begin.positions))
-        values = np.concatenate([checking.run(graph_def, [result], batch)[0].reshape(-1, 3) for batch in batches])
+        values = np.concatenate([run(graph_def, [result], batch)[0].reshape(-1, 3) for batch in batches])
         np.testing.assert_allclose(given[result].mean, values.mean(0), rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(given[result].rows, values, rtol=1e-6, atol=1e-6)
     assert state.values['b1'].tolist() == [0.5] * 3

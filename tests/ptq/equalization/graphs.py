@@ -4,7 +4,7 @@ from typing import Dict, NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tests.ptq import checking
+from tests.support import run
 from vai_q_tf import passes
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph.view import GraphView
@@ -67,5 +67,5 @@ class Builder:
         return tf.nn.bias_add(x, tf.constant(np.asarray(values, np.float32), name=name + '/biases'), name=name + '/bias')
 
 
-def run(graph_def, tensors, x):
-    return checking.run(graph_def, tensors, {'x': x})
+def run_on(graph_def, tensors, x):
+    return run(graph_def, tensors, {'x': x})

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.ptq.equalization.graphs import Builder, planned, run
+from tests.ptq.equalization.graphs import Builder, planned, run_on
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq.equalization.channels import observe_channels
@@ -25,8 +25,8 @@ def _silenced(graph, x, outputs=('out',), **fields):
     changed = silence_dead_channels(view, layers, network.arrays, channels)
     for value in changed.values():
         assert value.dtype == np.float32
-    for before, after in zip(run(network.graph_def, outputs, x),
-                             run(editor.with_values(network.graph_def, changed), outputs, x)):
+    for before, after in zip(run_on(network.graph_def, outputs, x),
+                             run_on(editor.with_values(network.graph_def, changed), outputs, x)):
         np.testing.assert_allclose(after, before, atol=2e-3 * np.abs(before).max())
     weights = {name: changed[layer.weight.tensor] for name, layer in network.layers.items() if layer.weight.tensor in changed}
     biases = {name: changed[layer.bias.tensor] for name, layer in network.layers.items()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.ptq.equalization.graphs import Builder, planned, run
+from tests.ptq.equalization.graphs import Builder, planned, run_on
 from vai_q_tf.fixed_point import search_position
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.ptq.equalization import noise_equalization
@@ -55,7 +55,7 @@ class _Case:
         self.channels = observe_channels(self.network.graph_def, tensors, [{'x:0': self.x}],
                                          clipped={pair.head.result for pair in self.pairs if pair.relu6})
         self.maps = {layer.node: layer.grouped(self.network.array(layer.weight)).astype(np.float64) for layer in layers}
-        self.positions = {layer.node: search_position(run(self.network.graph_def, [layer.result], self.x)[0], 8, method=1)
+        self.positions = {layer.node: search_position(run_on(self.network.graph_def, [layer.result], self.x)[0], 8, method=1)
                           for layer in layers}
 
     def equalized(self):
@@ -205,8 +205,8 @@ def test_without_relu6_the_float_function_does_not_change_on_any_data(name):
     assert any(np.ptp(factors) > 0 for factors in scales.values())
     for size, seed in ((1, 1), (100, 2), (0.01, 3)):
         x = (size * np.random.RandomState(seed).standard_cauchy([8, 6, 6, 3])).astype(np.float32)
-        before, = run(case.network.graph_def, case.outputs, x)
-        after, = run(scaled, case.outputs, x)
+        before, = run_on(case.network.graph_def, case.outputs, x)
+        after, = run_on(scaled, case.outputs, x)
         np.testing.assert_allclose(after, before, atol=1e-5 * np.abs(before).max())
 
 
@@ -215,8 +215,8 @@ def test_inner_results_are_multiplied_by_the_scales():
     case = _Case(*_depthwise(tf.nn.relu))
     scales, maps = case.equalized()
     results = {name: layer.result for name, layer in case.layers.items()}
-    before = run(case.network.graph_def, list(results.values()), case.x)
-    after = run(case.with_scales(maps, scales), list(results.values()), case.x)
+    before = run_on(case.network.graph_def, list(results.values()), case.x)
+    after = run_on(case.with_scales(maps, scales), list(results.values()), case.x)
     for name, one, other in zip(results, before, after):
         np.testing.assert_allclose(other, one * scales.get(name, 1), atol=1e-5 * np.abs(other).max())
 

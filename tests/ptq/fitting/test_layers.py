@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.ptq import checking
 from tests.ptq.fitting.planned import constant, images, planned
+from tests.support import run
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq.fitting.layers import activate, find_layers
@@ -74,7 +74,7 @@ def _feed(case):
 
 def _result(case, layer, values):
     graph_def = editor.with_values(case.graph_def, values)
-    return np.moveaxis(checking.run(graph_def, [layer.result], _feed(case))[0], layer.channel_axis, -1)
+    return np.moveaxis(run(graph_def, [layer.result], _feed(case))[0], layer.channel_axis, -1)
 
 
 @pytest.mark.parametrize('op', sorted(_OPS))
@@ -125,7 +125,7 @@ def test_the_activation_function_is_the_one_after_the_result(op, activation):
     case, layer = _only_layer(op, 'BiasAdd', activation)
     assert layer.activation == ('' if activation == 'leaky' else activation)
     if activation in ('Relu', 'Relu6'):
-        result, output = checking.run(case.graph_def, [layer.result, case.tensors[layer.output].tensor], {
+        result, output = run(case.graph_def, [layer.result, case.tensors[layer.output].tensor], {
             'x': 9 * _feed(case)['x']})
         np.testing.assert_array_equal(activate(result, activation), output)
         assert (result < 0).any() and (result > 6).any()

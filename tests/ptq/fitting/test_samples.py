@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.ptq import checking
 from tests.ptq.fitting.planned import constant, images, planned
+from tests.support import run
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq.fitting import samples as samples_file
 from vai_q_tf.ptq.fitting.layers import find_layers
@@ -53,7 +53,7 @@ def test_weights_times_samples_are_what_tensorflow_computes(key, most, monkeypat
     case = planned([tf.nn.bias_add(x, constant(int(x.shape[-1]), name='b'), name='out')])
     (layer,) = find_layers(case.graph_def, case.plan)
     batches = _batches(case)
-    results = [checking.run(case.graph_def, ['out'], batch)[0] for batch in batches]
+    results = [run(case.graph_def, ['out'], batch)[0] for batch in batches]
     view = GraphView(case.graph_def)
     weights, bias = view.value(layer.weight.tensor), view.value(layer.bias.tensor)
     kernel = (1, 1) if layer.op == 'MatMul' else weights.shape[:2]
@@ -90,7 +90,7 @@ def test_samples_of_large_inputs_have_a_limit_of_values(monkeypatch):
     case = planned([tf.identity(_conv((3, 3), (1, 1), 'SAME'), 'out')])
     (layer,) = find_layers(case.graph_def, case.plan)
     (batch,) = _batches(case, (2,))
-    result = checking.run(case.graph_def, ['out'], batch)[0]
+    result = run(case.graph_def, ['out'], batch)[0]
     assert take_samples(layer, (3, 3), [batch['x']], [result], Geometry(padding='SAME')).x.shape == (1, 5, 27)
 
 

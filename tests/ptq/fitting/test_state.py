@@ -4,11 +4,12 @@ import pytest
 import tensorflow.compat.v1 as tf
 from hypothesis import given, settings
 
-from tests.ptq import checking, networks
+from tests.ptq import networks
 from tests.ptq.fitting.planned import Planned, constant, planned, positions_of
 from tests.ptq.test_real_networks import _frozen
 from tests.random_networks import SIZE
 from tests.random_networks import networks as random_networks
+from tests.support import run
 from vai_q_tf import ops
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.export.finalize import finalize
@@ -40,8 +41,8 @@ def _assert_equal(case, state, feed):
     graph_def = quantized_graph(case.graph_def, case.plan, state)
     view = GraphView(graph_def)
     pairs = [(record.name, record.name if record.name in view else record.tensor) for record in case.plan.tensors]
-    expected = checking.run(model, [name for name, _ in pairs], feed)
-    given = checking.run(graph_def, [name for _, name in pairs], feed)
+    expected = run(model, [name for name, _ in pairs], feed)
+    given = run(graph_def, [name for _, name in pairs], feed)
     for (name, _), one, other in zip(pairs, expected, given):
         np.testing.assert_array_equal(one, other, err_msg=name)
     constants = [record for record in case.plan.tensors if GraphView(case.graph_def).value(record.tensor) is not None]
@@ -84,7 +85,7 @@ def test_a_constant_with_a_float_reader_keeps_its_value():
     state = State({'w': np.full([1, 1, 3, 3], 0.3, np.float32)}, positions_of(case, **{'w/wquant': 2}))
     graph_def = quantized_graph(case.graph_def, case.plan, state)
     ops.load_library()
-    found, total = checking.run(graph_def, ['w/wquant', 'sum'], {'x': np.zeros([1, 4, 4, 3])})
+    found, total = run(graph_def, ['w/wquant', 'sum'], {'x': np.zeros([1, 4, 4, 3])})
     np.testing.assert_array_equal(found, np.full([1, 1, 3, 3], 0.25, np.float32))
     assert total == pytest.approx(2.7)
 

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.ptq import checking
 from tests.ptq.fitting.planned import constant, images, planned, positions_of
+from tests.support import run
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq.fitting import weight_fit
@@ -32,7 +32,7 @@ def _fit(case, layer, data=None, results=None, refits=True, weights=None):
     """(weights before, weights and position after)"""
     data = [images(4, 8, 8, 3, seed=number) for number in range(3)] if data is None else data
     if results is None:
-        results = [checking.run(case.graph_def, [layer.result], {'x': value})[0] for value in data]
+        results = [run(case.graph_def, [layer.result], {'x': value})[0] for value in data]
     weights = GraphView(case.graph_def).value(layer.weight.tensor) if weights is None else weights
     return (weights,) + WeightFit(case.graph_def, case.legal, refits)(
         layer, weights, data, results, positions_of(case, **{layer.weight.name: 5}))
@@ -59,14 +59,14 @@ def test_fitted_weights_quantize_to_themselves_and_lose_less(op, refits, bits):
     data = [np.matmul(random.normal(size=[300, 12] if op == 'matmul' else [4, 8, 8, 3]), mix).astype(np.float32)
             for _ in range(3)]
     feed = [{'x': value} for value in data]
-    results = [checking.run(case.graph_def, [layer.result], batch)[0] for batch in feed]
+    results = [run(case.graph_def, [layer.result], batch)[0] for batch in feed]
     before, weights, position = _fit(case, layer, data, results, refits)
     np.testing.assert_array_equal(quantized_constant(layer.weight, weights, position), weights)
     assert case.legal.allows(positions_of(case), layer.weight.name, position)
 
     def error(values):
         graph_def = editor.with_values(case.graph_def, {layer.weight.tensor: values})
-        difference = np.concatenate([checking.run(graph_def, [layer.result], batch)[0] - result
+        difference = np.concatenate([run(graph_def, [layer.result], batch)[0] - result
                                      for batch, result in zip(feed, results)])
         difference = difference.reshape(-1, difference.shape[-1])
         return np.square(difference - difference.mean(axis=0)).sum()
@@ -99,7 +99,7 @@ def test_weights_are_refitted_to_the_results():
     """Weights compensate inputs that are half as large."""
     case, layer = _case(_conv(_image()), weight_bit=16)
     data = [images(4, 8, 8, 3, seed=number) for number in range(3)]
-    results = [checking.run(case.graph_def, [layer.result], {'x': 2 * value})[0] for value in data]
+    results = [run(case.graph_def, [layer.result], {'x': 2 * value})[0] for value in data]
     before, weights, _ = _fit(case, layer, data, results)
     assert np.abs(weights - 2 * before).max() < 0.05
     before, weights, _ = _fit(case, layer, data, results, refits=False)
@@ -136,7 +136,7 @@ def test_a_layer_of_too_many_products_does_not_change(monkeypatch):
 def test_weights_do_not_change_for_values_without_a_finite_square(value, where, refits):
     case, layer = _case(_conv(_image()))
     data = [images(4, 8, 8, 3, seed=number) for number in range(3)]
-    results = [checking.run(case.graph_def, [layer.result], {'x': batch})[0] for batch in data]
+    results = [run(case.graph_def, [layer.result], {'x': batch})[0] for batch in data]
     weights = GraphView(case.graph_def).value(layer.weight.tensor).copy()
     {'inputs': data[1], 'results': results[1], 'weights': weights}[where][0, 0, 0, 0] = value
     before, found, position = _fit(case, layer, data, results, refits, weights)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.qat.recipe import small
+from tests.support import read_graph
 
 v1 = tf.compat.v1
 
@@ -79,7 +80,7 @@ def test_the_written_graph_computes_the_same_with_ops_of_tensorflow(tmp_path):
     parameters = {'norm/{}/read:0'.format(name): value for name, value in (
         ('gamma', np.ones(4)), ('beta', np.zeros(4)), ('moving_mean', np.zeros(4)), ('moving_variance', np.ones(4)))}
     with tf.Graph().as_default() as graph, v1.Session() as session:
-        tf.import_graph_def(v1.GraphDef.FromString(written.read_bytes()), name='')
+        tf.import_graph_def(read_graph(written), name='')
         norm = graph.get_operation_by_name('norm/FusedBatchNormV3').inputs[0]
         for use_batch, (values, expected, normalised) in zip((True, False), runs):
             assert len(normalised) == (64 if use_batch else 0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support import read_graph
 from vai_q_tf import QuantizeCheckpointListener, QuantizeConfig
 from vai_q_tf.integrations import functions
 from vai_q_tf.lint.lint import lint
@@ -65,9 +66,7 @@ def _train(config, fused, steps=20):
 
 
 def _run(path):
-    graph_def = tf.compat.v1.GraphDef()
-    with open(path, 'rb') as stream:
-        graph_def.ParseFromString(stream.read())
+    graph_def = read_graph(path)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         tf.import_graph_def(graph_def, name='')
         return graph_def, session.run(OUTPUT, {'images:0': _data()[0]})

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vai_q_tf import QuantizeConfig, QuantizeError, errors, fixed_point, passes
+from vai_q_tf import QuantizeConfig, QuantizeError, errors, fixed_point, passes, position_histogram
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.integrations import functions
 from vai_q_tf.plan.annotate import annotate
@@ -52,30 +52,30 @@ def test_every_step_is_a_vote_whatever_is_fetched(tmp_path):
     names = [name.decode() for name in tf.get_static_value(
         tf.compat.v1.get_default_graph().get_tensor_by_name('vai_q_tf/positions/rows:0'))]
     row = names.index('images/aquant')
-    expected = np.zeros(fixed_point.HISTOGRAM_BINS, np.float32)
+    expected = np.zeros(position_histogram.HISTOGRAM_BINS, np.float32)
     moved = set()
     with _session() as session:
         for step in range(30):
             fetches = [train, loss, 'dense/Relu/aquant:0'][step % 3]
             session.run(fetches, {images: _batch(step)})
             best = fixed_point.search_position(_batch(step), _BITS, method=0, mode=1)
-            expected = fixed_point.vote(expected, best, _DECAY)
+            expected = position_histogram.vote(expected, best, _DECAY)
             np.testing.assert_array_equal(_votes(session)[row], expected)
-            moved.add(fixed_point.mode_position(expected))
+            moved.add(position_histogram.mode_position(expected))
     assert len(moved) > 1
 
 
 @pytest.mark.parametrize('update', ['moving', 'current'])
 def test_training_quantizes_with_the_position_of_the_update_rule(tmp_path, update):
     images, _, _ = _training(tmp_path, position_update=update)
-    votes = np.zeros(fixed_point.HISTOGRAM_BINS, np.float32)
+    votes = np.zeros(position_histogram.HISTOGRAM_BINS, np.float32)
     differ = 0
     with _session() as session:
         for step in range(20):
             quantized = session.run('images/aquant:0', {images: _batch(step)})
             best = fixed_point.search_position(_batch(step), _BITS, method=0, mode=1)
-            votes = fixed_point.vote(votes, best, _DECAY)
-            moving = fixed_point.mode_position(votes)
+            votes = position_histogram.vote(votes, best, _DECAY)
+            moving = position_histogram.mode_position(votes)
             position = moving if update == 'moving' else best
             np.testing.assert_array_equal(quantized, fixed_point.quantize(_batch(step), position, _BITS, 'half_up'))
             differ += moving != best
@@ -125,7 +125,7 @@ def test_a_float_checkpoint_restores_and_a_quantized_one_brings_its_positions(tm
     reader = tf.train.load_checkpoint(checkpoint)
     known_by_name = dict.fromkeys(['images/aquant', 'dense/kernel/wquant'], Identity('', '', ()))
     found = checkpoints.read_positions(reader, known_by_name)
-    assert found['images/aquant'] == fixed_point.mode_position(votes[0])
+    assert found['images/aquant'] == position_histogram.mode_position(votes[0])
 
 
 def test_a_default_saver_restores_a_float_checkpoint_with_the_same_variables(tmp_path):
@@ -166,7 +166,7 @@ def test_rows_are_found_by_name_when_the_network_grew(tmp_path):
     assert {name.decode() for name in set(grown) - set(small)} == {
         'more/kernel/wquant', 'more/bias/wquant', 'more/BiasAdd/aquant'}
     for name, votes in grown.items():
-        np.testing.assert_array_equal(votes, small.get(name, np.zeros(fixed_point.HISTOGRAM_BINS)))
+        np.testing.assert_array_equal(votes, small.get(name, np.zeros(position_histogram.HISTOGRAM_BINS)))
 
 
 def test_saver_made_before_the_rewrite_is_reported_when_it_matters(tmp_path):

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vai_q_tf import QuantizeConfig, fixed_point, passes
+from tests.support import read_graph
+from vai_q_tf import QuantizeConfig, fixed_point, passes, position_histogram
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.integrations import functions
@@ -73,7 +74,7 @@ def _names():
 
 
 def _modes(votes):
-    return {name: fixed_point.mode_position(row) for name, row in votes.items()}
+    return {name: position_histogram.mode_position(row) for name, row in votes.items()}
 
 
 def _plan(config):
@@ -96,7 +97,7 @@ def test_a_joint_takes_one_vote_a_step_the_least_of_its_roots(tmp_path, update):
     searched = {name[:-len('/search')] for name in _names() if name.endswith('/search')}
     assert set(_ROOTS) <= searched and not searched.intersection(_SHARED)
     searches = [tensor + '/search:0' for tensor in _ROOTS]
-    expected, moved = np.zeros(fixed_point.HISTOGRAM_BINS, np.float32), set()
+    expected, moved = np.zeros(position_histogram.HISTOGRAM_BINS, np.float32), set()
     with training.session as session:
         for step in range(25):
             feed = {'images:0': _batch(step)}
@@ -104,14 +105,14 @@ def test_a_joint_takes_one_vote_a_step_the_least_of_its_roots(tmp_path, update):
                 [searches, training.positions, [training.out, 'out/aquant:0'][step % 2]], feed)
             assert found[0] < found[1]
             if step:
-                kept = fixed_point.mode_position(expected)
+                kept = position_histogram.mode_position(expected)
                 assert {positions[name] for name in _ROOTS + _SHARED} == {kept}
                 moved.add(kept)
             else:
                 assert [positions[name] for name in _ROOTS] == [found[0], min(found)] or [
                     positions[name] for name in _ROOTS] == [min(found), found[1]]
                 assert {positions[name] for name in _SHARED} == {min(found)}
-            expected = fixed_point.vote(expected, min(found), 0.6)
+            expected = position_histogram.vote(expected, min(found), 0.6)
             votes = training.votes()
             for name in _ROOTS + _SHARED:
                 np.testing.assert_array_equal(votes[name], expected)
@@ -171,8 +172,7 @@ def test_frozen_training_evaluation_and_deploy_have_the_positions_of_the_hardwar
         assert evaluated[0] == legal
         np.testing.assert_array_equal(evaluated[1], result)
         path = functions.CreateQuantizeDeployGraph(checkpoint, training.config)[1]
-    with open(path, 'rb') as file:
-        model = tf1.GraphDef.FromString(file.read())
+    model = read_graph(path)
     deployed = {node.name: node.attr['quantize_pos'].i for node in model.node if node.op == 'FixNeuron'}
     assert deployed == legal
     with tf.Graph().as_default():
@@ -233,15 +233,15 @@ def test_towers_vote_together_for_what_they_join(tmp_path):
               and op.name.endswith('/position'))
     before = {op.name for op in reach([first], lambda op: [tensor.op for tensor in op.inputs])}
     assert before & {name[:-len(':0')] for name in searches} == {first.name[:-len('position')] + 'search'}
-    expected = np.zeros(fixed_point.HISTOGRAM_BINS, np.float32)
+    expected = np.zeros(position_histogram.HISTOGRAM_BINS, np.float32)
     with tf1.Session() as session:
         session.run(tf1.global_variables_initializer())
         for step in range(12):
             found, positions, _ = session.run(
                 [searches, shared, [tower + '/out/aquant:0' for tower in towers]], {'images:0': _batch(step)})
             if step:
-                assert set(positions.values()) == {fixed_point.mode_position(expected)}
-            expected = fixed_point.vote(expected, min(found), 0.6)
+                assert set(positions.values()) == {position_histogram.mode_position(expected)}
+            expected = position_histogram.vote(expected, min(found), 0.6)
             names, votes = session.run(['vai_q_tf/positions/tensors:0', 'vai_q_tf/positions/votes:0'])
             for name in _ROOTS + _SHARED:
                 np.testing.assert_array_equal(dict(zip(names, votes))[name.encode()], expected)

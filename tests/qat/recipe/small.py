@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import vai_q_tf
 from tests.loading import load
-from vai_q_tf import fixed_point
+from vai_q_tf import position_histogram
 
 v1 = tf.compat.v1
 NODES = (['net_in'], ['logits/BiasAdd'])
@@ -130,7 +130,7 @@ class Training:
     def positions(self):
         """{name of a quantized tensor: the position that its votes elect}."""
         names, votes = self.session.run(['vai_q_tf/positions/tensors:0', 'vai_q_tf/positions/votes:0'])
-        return {name.decode(): fixed_point.mode_position(row) for name, row in zip(names, votes) if row.any()}
+        return {name.decode(): position_histogram.mode_position(row) for name, row in zip(names, votes) if row.any()}
 
     def noted(self):
         """(number of the Begin, first global step) in the table."""

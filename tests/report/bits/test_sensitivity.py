@@ -7,7 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.ptq import checking, networks
-from tests.support import read_graph
+from tests.support import read_graph, run
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.fixed_point import HALF_AWAY, quantize
@@ -60,8 +60,8 @@ def _decibels(model, graph_def, output, input_fn, steps):
     """dB of an output of the model, by its definition."""
     batches = [input_fn(step) for step in range(steps)]
     feed = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    exact = checking.run(graph_def, [output], feed)[0].astype(np.float64)
-    quantized = checking.run(model, [output + '/aquant'], feed)[0].astype(np.float64)
+    exact = run(graph_def, [output], feed)[0].astype(np.float64)
+    quantized = run(model, [output + '/aquant'], feed)[0].astype(np.float64)
     return 10 * math.log10((exact ** 2).sum() / ((quantized - exact) ** 2).sum())
 
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO, POSITION_MAX, POSITION_MIN, POSITION_ZERO
+from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN, POSITION_ZERO
 from vai_q_tf.plan.positions.joined import active_alignments, group_numbers
 from vai_q_tf.plan.positions.position_rules import position_rules
 from vai_q_tf.plan.positions.settle import find_positions
 from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor
+from vai_q_tf.position_histogram import HISTOGRAM_BINS, HISTOGRAM_ZERO
 from vai_q_tf.types import Positions
 
 

@@ -14,11 +14,12 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.fixed_point import HISTOGRAM_BINS, POSITION_ZERO
+from vai_q_tf.fixed_point import POSITION_ZERO
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor
+from vai_q_tf.position_histogram import HISTOGRAM_BINS
 from vai_q_tf.ptq.calibration.calibration_network import CalibrationNetwork, Fetches, Observations
 from vai_q_tf.ptq.calibration.histograms import entropy_position, percentile_position
 from vai_q_tf.ptq.calibration.input_ranges import InputRange

@@ -4,7 +4,8 @@ from typing import Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO, POSITION_MAX, POSITION_MIN, POSITION_ZERO
+from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN, POSITION_ZERO
+from vai_q_tf.position_histogram import HISTOGRAM_BINS, HISTOGRAM_ZERO
 from vai_q_tf.ptq.calibration.histograms import MAGNITUDES, SUBBITS
 
 _FRACTION_BITS = 23  # of float32; above them is the exponent, so the bits rise with the magnitude

@@ -14,7 +14,8 @@ from typing import List
 
 import numpy as np
 
-from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO, POSITION_MAX, POSITION_MIN, POSITION_ZERO
+from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN, POSITION_ZERO
+from vai_q_tf.position_histogram import HISTOGRAM_BINS, HISTOGRAM_ZERO
 
 SUBBITS = 7
 MAGNITUDES = HISTOGRAM_BINS << SUBBITS

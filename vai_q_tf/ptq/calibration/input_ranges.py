@@ -4,9 +4,9 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.fixed_point import HISTOGRAM_BINS, HISTOGRAM_ZERO
 from vai_q_tf.graph.view import indexed_name
 from vai_q_tf.plan.quant_plan import QuantTensor
+from vai_q_tf.position_histogram import HISTOGRAM_BINS, HISTOGRAM_ZERO
 from vai_q_tf.ptq.calibration.counting import count_positions
 
 

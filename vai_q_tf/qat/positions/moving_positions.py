@@ -2,7 +2,7 @@
 
 Training and evaluation ask `MovingPositions` for the position of each tensor and know nothing else about its state. The state
 is one table with a row of votes for each tensor. In every training step the position that suits the batch best gets a vote,
-older votes decay, and the position with the most votes is in use (`fixed_point.vote`, `fixed_point.mode_position`). A learned
+older votes decay, and the position with the most votes is in use (`position_histogram`). A learned
 position starts from such votes; from then on the backward pass updates its row (`ops.learned_position`).
 
 Tensors that must have one position form a group. Its roots are the members that no other member produces by a move, a concat
@@ -17,7 +17,7 @@ from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import fixed_point, ops
+from vai_q_tf import fixed_point, ops, position_histogram
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import live_editor
 from vai_q_tf.plan.positions.linear_rules import PositionRules
@@ -217,8 +217,8 @@ def _updating(phases: Phases) -> tf.Tensor:
 def _rows_to_search(phases: Phases, votes: tf.Tensor) -> tf.Tensor:
     """Bool [rows]: the rows that vote in this step. They have no position to learn from, or are never updated."""
     voting = phases.track if phases.voting is None else phases.voting
-    found = tf.reduce_any(votes[:, :fixed_point.POSITION_ZERO + fixed_point.HISTOGRAM_ZERO] > 0, axis=1)
-    return phases.track & (~found | (voting & ~fixed_point.is_learned(votes)))
+    found = tf.reduce_any(votes[:, :fixed_point.POSITION_ZERO + position_histogram.HISTOGRAM_ZERO] > 0, axis=1)
+    return phases.track & (~found | (voting & ~position_histogram.is_learned(votes)))
 
 
 class _Groups:

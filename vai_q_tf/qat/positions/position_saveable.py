@@ -3,7 +3,7 @@ from typing import Dict, NamedTuple, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import fixed_point, ops, tf_internal
+from vai_q_tf import ops, position_histogram, tf_internal
 from vai_q_tf.qat.network.identity import Identity
 from vai_q_tf.qat.positions.self_restoring import SelfRestoring, device_of_savers, finder
 
@@ -74,7 +74,7 @@ class PositionSaveable(SelfRestoring):
     def restore(self, restored_tensors: Sequence[tf.Tensor],
                 restored_shapes: Optional[Sequence[tf.TensorShape]]) -> tf.Operation:
         """The op that restores the table from the checkpoint of the Saver; the arguments are empty, see SelfRestoring."""
-        bins = fixed_point.HISTOGRAM_BINS
+        bins = position_histogram.HISTOGRAM_BINS
         *saved, start = ops.restore_tensors(self.prefix(), {
             TENSORS_KEY: (tf.string, [0]), VARIABLES_KEY: (tf.string, [0]), STRUCTURES_KEY: (tf.string, [0]),
             VOTES_KEY: (tf.float32, [0, bins]), START_KEY: (tf.float32, [1, bins])})

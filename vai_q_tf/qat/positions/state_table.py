@@ -5,13 +5,13 @@ list them.
 """
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import fixed_point
+from vai_q_tf import position_histogram
 
 
 def table(name: str, rows: int) -> tf.Tensor:
     """The handle of a table float32 [rows, 256] of the default graph."""
     return tf.raw_ops.VarHandleOp(
-        dtype=tf.float32, shape=[rows, fixed_point.HISTOGRAM_BINS], shared_name=name, name=name)
+        dtype=tf.float32, shape=[rows, position_histogram.HISTOGRAM_BINS], shared_name=name, name=name)
 
 
 def device() -> str:

@@ -12,7 +12,7 @@ from typing import Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import fixed_point, ops, tf_internal
+from vai_q_tf import ops, position_histogram, tf_internal
 from vai_q_tf.qat.positions.state_table import table
 
 _TABLE = 'vai_q_tf/positions/length'
@@ -25,7 +25,7 @@ def add_length() -> Tuple[tf.Tensor, tf.Tensor]:
     tf_internal.follow_last_steps(note_length)
     with tf.name_scope(None):
         handle = table(_TABLE, 1)
-        value = tf.placeholder(tf.float32, [1, fixed_point.HISTOGRAM_BINS], _VALUE)
+        value = tf.placeholder(tf.float32, [1, position_histogram.HISTOGRAM_BINS], _VALUE)
         ops.write_positions(handle, value, rows=1, name=_WRITE)
     noted = ops.read_positions(handle, rows=1)[0]
     return noted[0], noted[1]
@@ -43,6 +43,6 @@ def note_length(session: tf.Session, last_step: int, since: int = 0) -> None:
         write = session.graph.get_operation_by_name(_WRITE)
     except KeyError:
         return
-    value = np.zeros([1, fixed_point.HISTOGRAM_BINS], np.float32)
+    value = np.zeros([1, position_histogram.HISTOGRAM_BINS], np.float32)
     value[0, :2] = last_step, since
     session.run(write, {_VALUE + ':0': value})
