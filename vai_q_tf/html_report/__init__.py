@@ -1,1 +1,1 @@
-"""One HTML page that shows what became of a network. It needs the packages of the extra `[report]`."""
+"""The report: one HTML page about a quantized network. It needs the packages of the extra `[report]`."""

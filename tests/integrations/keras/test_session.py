@@ -18,6 +18,7 @@ from tests.integrations.keras.training import (  # noqa: F401  (a fixture among 
     v1,
 )
 from vai_q_tf import CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph, QuantizeError, ops
+from vai_q_tf.integrations.keras import session as keras_session
 from vai_q_tf.integrations.keras.model import quantize_keras_model
 from vai_q_tf.qat import graph_record
 from vai_q_tf.qat.positions import position_saveable
@@ -91,3 +92,15 @@ def test_a_wrapped_session_is_refused(tmp_path):
     with pytest.raises(QuantizeError, match='in a Wrapper, which') as raised:
         CreateQuantizeTrainingGraph(config_of(model, tmp_path))
     assert raised.value.code == 'Quantize_TF1_Graph_Finalized'
+
+
+def test_variables_are_checked_in_the_order_of_their_names():
+    """The graph of a training is the same in every process."""
+    with v1.Graph().as_default() as graph, v1.Session():
+        with v1.variable_scope('scope', use_resource=True):
+            for name in 'fbdaec':
+                v1.layers.dense(v1.placeholder(v1.float32, [None, 2]), 2, name=name)
+        with keras_session.renewed(graph):
+            pass
+    checked = [op.inputs[0].op.name for op in graph.get_operations() if op.name.startswith('VarIsInitializedOp')]
+    assert len(checked) == 12 and checked == sorted(checked)

@@ -50,10 +50,10 @@ class RangeLoss:
         self._losses = names
         self._trained.update(trained)
         if not all(loss.shape.ndims == 0 for loss in losses):
-            raise _not_evident('{} is differentiated, which is no scalar'.format(_shown(names)))
+            raise _not_evident('{} is differentiated, which is not a scalar'.format(_shown(names)))
         if any(seed is not None and not _is_one(seed) for seed in seeds) or len(losses) == 1 and self._is_scaled(losses[0]):
-            raise _not_evident('{} is differentiated, which is multiplied by a factor; whether that belongs to the loss, or '
-                               'scales it for gradients of few bits, cannot be told'.format(_shown(names)))
+            raise _not_evident('{} is differentiated, which is multiplied by a factor; that may belong to the loss or '
+                               'scale it for gradients of few bits'.format(_shown(names)))
         return True
 
     def require_found(self) -> None:
