@@ -27,11 +27,6 @@ SETTINGS = dict(temperature=3.0, weight=2.0)
 
 
 @pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory):
-    return trainings.float_checkpoint(tmp_path_factory.mktemp('float'))
-
-
-@pytest.fixture(scope='module')
 def other(tmp_path_factory):
     """Another float checkpoint than the one that training starts from."""
     directory = tmp_path_factory.mktemp('other')

@@ -19,11 +19,6 @@ v1 = tf.compat.v1
 MODES = tf.estimator.ModeKeys
 
 
-@pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory):
-    return trainings.float_checkpoint(tmp_path_factory.mktemp('float'))
-
-
 def _clipped(loss):
     variables = v1.trainable_variables()
     gradients, _ = tf.clip_by_global_norm(tf.gradients(loss, variables), 0.1)

@@ -23,16 +23,6 @@ MODES = tf.estimator.ModeKeys
 RUN_CONFIG = tf.estimator.RunConfig(session_config=trainings.SESSION)
 
 
-@pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory):
-    return trainings.float_checkpoint(tmp_path_factory.mktemp('float'))
-
-
-@pytest.fixture(scope='module')
-def expected(tmp_path_factory, checkpoint):
-    return trainings.explicit(tmp_path_factory.mktemp('explicit'), checkpoint)
-
-
 def test_estimator_starts_from_the_float_one_and_leaves_it_alone(tmp_path, expected, checkpoint):
     calls = []
 

@@ -15,16 +15,6 @@ v1 = tf.compat.v1
 MODES = tf.estimator.ModeKeys
 
 
-@pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory):
-    return trainings.float_checkpoint(tmp_path_factory.mktemp('float'))
-
-
-@pytest.fixture(scope='module')
-def expected(tmp_path_factory, checkpoint):
-    return trainings.explicit(tmp_path_factory.mktemp('explicit'), checkpoint)
-
-
 def _no_mode(features, labels, params, config):
     return trainings.model_fn(features, labels, params)
 

@@ -45,16 +45,6 @@ def no_mixed_precision_afterwards():
     v1.train.experimental.disable_mixed_precision_graph_rewrite()
 
 
-@pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory):
-    return trainings.float_checkpoint(tmp_path_factory.mktemp('float'))
-
-
-@pytest.fixture(scope='module')
-def expected(tmp_path_factory, checkpoint):
-    return trainings.explicit(tmp_path_factory.mktemp('explicit'), checkpoint)
-
-
 def _run(directory, checkpoint, make_train_op, loss_of=trainings.cross_entropy):
     """(losses, state) of a training whose training op is make_train_op(loss, wrap), with wrap(optimizer) the wrapper."""
     settings = trainings.config(directory)

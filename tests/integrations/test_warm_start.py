@@ -17,16 +17,6 @@ MODES = tf.estimator.ModeKeys
 RUN_CONFIG = tf.estimator.RunConfig(session_config=trainings.SESSION)
 
 
-@pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory):
-    return trainings.float_checkpoint(tmp_path_factory.mktemp('float'))
-
-
-@pytest.fixture(scope='module')
-def expected(tmp_path_factory, checkpoint):
-    return trainings.explicit(tmp_path_factory.mktemp('explicit'), checkpoint)
-
-
 @pytest.mark.parametrize('resource', [False, True], ids=['reference', 'resource'])
 def test_partitioned_variables_start_from_a_checkpoint_of_whole_ones(tmp_path, checkpoint, expected, resource):
     parts = set()
