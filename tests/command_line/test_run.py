@@ -8,7 +8,8 @@ import sys
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.command_line.conftest import QUANTIZE, RANGE, read
+from tests.command_line.conftest import QUANTIZE, RANGE
+from tests.support import read_graph
 from vai_q_tf import cli, errors
 from vai_q_tf.errors import QuantizeError
 
@@ -49,7 +50,7 @@ def test_every_command_on_real_files(command, workplace):
     status, out, err = command('dump', input_frozen_graph=model, input_fn='calib_module.calib', output_dir='dumped', gpu='-1')
     assert status == 0 and 'dumped' in out, err
     assert list((workplace / 'dumped').rglob('relu_aquant*'))
-    graph_def = read(workplace / model)
+    graph_def = read_graph(workplace / model)
     for node in graph_def.node:
         if node.op == 'FixNeuron':
             del node.attr['T']

@@ -4,7 +4,8 @@ import shlex
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.command_line.conftest import QUANTIZE, RANGE, read, small_network
+from tests.command_line.conftest import QUANTIZE, RANGE, small_network
+from tests.support import read_graph
 from vai_q_tf import errors
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.summary.quantize_result import QuantizeResult
@@ -14,7 +15,7 @@ def test_the_model_and_the_answer(command, workplace):
     status, out, err = command('quantize', **QUANTIZE)
     assert status == 0, err
     assert out == 'The quantized model is ./quantize_results/quantize_eval_model.pb\n'
-    view = GraphView(read(workplace / 'quantize_results' / 'quantize_eval_model.pb'))
+    view = GraphView(read_graph(workplace / 'quantize_results' / 'quantize_eval_model.pb'))
     fix_neurons = {name for name in view.names if view.op(name) == 'FixNeuron'}
     assert fix_neurons == {'input/aquant', 'weights/wquant', 'bias/wquant', 'relu/aquant'}
     assert 'WARNING' not in err and 'Instructions' not in err
@@ -24,7 +25,7 @@ def test_options_reach_the_model(command, workplace):
     status, _, err = command('quantize', weight_bit=6, activation_bit=12, nodes_bit='relu:5', output_dir='made/here',
                              ignore_nodes='', gpu='', **{key: QUANTIZE[key] for key in QUANTIZE if key != 'gpu'})
     assert status == 0, err
-    view = GraphView(read(workplace / 'made' / 'here' / 'quantize_eval_model.pb'))
+    view = GraphView(read_graph(workplace / 'made' / 'here' / 'quantize_eval_model.pb'))
     bits = {name: view.attr(name, 'bit_width').i for name in view.names if view.op(name) == 'FixNeuron'}
     assert bits == {'input/aquant': 12, 'weights/wquant': 6, 'bias/wquant': 6, 'relu/aquant': 5}
 
@@ -44,7 +45,7 @@ def test_every_option_of_quantize_frozen_is_forwarded(command, calls):
 def test_the_shape_is_optional(command, workplace):
     given = {key: value for key, value in QUANTIZE.items() if key != 'input_shapes'}
     assert command('quantize', **given)[0] == 0
-    view = GraphView(read(workplace / 'quantize_results' / 'quantize_eval_model.pb'))
+    view = GraphView(read_graph(workplace / 'quantize_results' / 'quantize_eval_model.pb'))
     assert view.shape('input') == [-1, 8, 8, 3]
 
 

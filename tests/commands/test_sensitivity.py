@@ -5,7 +5,8 @@ import os
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.command_line.conftest import QUANTIZE, read
+from tests.command_line.conftest import QUANTIZE
+from tests.support import read_graph
 from vai_q_tf import errors
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.report.bits.results import Sensitivity
@@ -35,7 +36,7 @@ def test_the_bits_that_sensitivity_prints_can_be_given_to_quantize(command, work
     assert '{:.2f} dB'.format(report['choice']['db']) in lines[-3]
     assert {line.split()[-1] for line in lines[4:8]} == {'input/aquant', 'weights/wquant', 'bias/wquant', 'relu/aquant'}
     assert command('quantize', *lines[-2].split(), **QUANTIZE)[0] == 0
-    view = GraphView(read(workplace / 'quantize_results' / 'quantize_eval_model.pb'))
+    view = GraphView(read_graph(workplace / 'quantize_results' / 'quantize_eval_model.pb'))
     found = {name: view.attr(name, 'bit_width').i for name in view.names if view.op(name) == 'FixNeuron'}
     assert {name: found[name] for name in bits} == bits
 

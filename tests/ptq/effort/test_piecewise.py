@@ -90,9 +90,9 @@ def test_values_are_those_of_one_run_and_each_op_runs_once(name):
     once = collections.Counter(counted.counts)
     assert set(once.values()) == {len(batches)}
     counted.counts.clear()
-    run = PiecewiseRun(graph_def, indexed(batches), wanted)
+    piecewise = PiecewiseRun(graph_def, indexed(batches), wanted)
     for number, tensor in enumerate(wanted):
-        given = run.compute(tensor)
+        given = piecewise.compute(tensor)
         assert len(given) == len(batches)
         for one, values in zip(given, expected):
             np.testing.assert_array_equal(one, values[number])
@@ -102,11 +102,11 @@ def test_values_are_those_of_one_run_and_each_op_runs_once(name):
 def test_values_that_are_not_needed_are_dropped():
     wanted = _residual(_Counted())
     graph_def = tf.get_default_graph().as_graph_def()
-    run = PiecewiseRun(graph_def, indexed(_batches(graph_def)), wanted)
+    piecewise = PiecewiseRun(graph_def, indexed(_batches(graph_def)), wanted)
     sizes = []
     for tensor in wanted:
-        run.compute(tensor)
-        sizes.append([sorted(kept) for kept in run._kept])
+        piecewise.compute(tensor)
+        sizes.append([sorted(kept) for kept in piecewise._kept])
     for kept in sizes:
         assert kept[0] == kept[1] == kept[2]
     assert [kept[0] for kept in sizes] == [
@@ -118,25 +118,25 @@ def test_a_tensor_may_be_computed_twice():
     _residual(_Counted())
     graph_def = tf.get_default_graph().as_graph_def()
     batches = _batches(graph_def)
-    run = PiecewiseRun(graph_def, indexed(batches), wanted)
-    results = [run.compute(tensor) for tensor in wanted]
+    piecewise = PiecewiseRun(graph_def, indexed(batches), wanted)
+    results = [piecewise.compute(tensor) for tensor in wanted]
     for number, batch in enumerate(batches):
         expected = run(graph_def, wanted, batch)
         for result, value in zip(results, expected):
             np.testing.assert_array_equal(result[number], value)
-    assert not any(run._kept)
+    assert not any(piecewise._kept)
 
 
 def test_changed_constants_and_values_act_on_later_tensors_only():
     wanted = _residual(_Counted())
     graph_def = tf.get_default_graph().as_graph_def()
     batches = _batches(graph_def)
-    run = PiecewiseRun(graph_def, indexed(batches), wanted)
-    first, second = run.compute('layer0'), run.compute('layer1')
+    piecewise = PiecewiseRun(graph_def, indexed(batches), wanted)
+    first, second = piecewise.compute('layer0'), piecewise.compute('layer1')
     w0, w1, w2, w3 = (run(graph_def, ['w{}'.format(number)], {})[0] for number in range(4))
-    run.set_values({'w0': 0 * w0, 'w2': -w2})
-    run.replace('layer1', [value + 1 for value in second])
-    third, fourth, total = run.compute('layer2'), run.compute('layer3'), run.compute('sum3')
+    piecewise.set_values({'w0': 0 * w0, 'w2': -w2})
+    piecewise.replace('layer1', [value + 1 for value in second])
+    third, fourth, total = piecewise.compute('layer2'), piecewise.compute('layer3'), piecewise.compute('sum3')
     for number, batch in enumerate(batches):
         sum1 = batch['x'] + first[number] + second[number] + 1
         np.testing.assert_allclose(third[number], np.maximum(sum1 @ -w2, 0), rtol=1e-5, atol=1e-5)
@@ -149,7 +149,7 @@ def test_a_fed_tensor_can_be_computed():
     tf.identity(tf.placeholder(tf.float32, [None, 6], name='x'), name='out')
     graph_def = tf.get_default_graph().as_graph_def()
     batches = _batches(graph_def)
-    run = PiecewiseRun(graph_def, indexed(batches), ['x', 'out'])
+    piecewise = PiecewiseRun(graph_def, indexed(batches), ['x', 'out'])
     for tensor in ('x', 'out'):
-        for value, batch in zip(run.compute(tensor), batches):
+        for value, batch in zip(piecewise.compute(tensor), batches):
             np.testing.assert_array_equal(value, batch['x'])
