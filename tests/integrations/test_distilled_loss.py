@@ -122,7 +122,7 @@ REFUSED = {
     'one loss twice': (_one_loss_twice, 'not evident which is the loss'),
     'a loss for each': (_a_loss_for_each, 'not evident which is the loss'), 'scaled': (_scaled, 'multiplied by a factor'),
     'mixed precision': (_mixed_precision, 'multiplied by a factor'), 'weighed': (_weighed, 'multiplied by a factor'),
-    'of others': (_of_others, 'no gradient trains a variable of the network'), 'vector': (_vector, 'no scalar')}
+    'of others': (_of_others, 'no gradient trains a variable of the network'), 'vector': (_vector, 'not a scalar')}
 
 
 @pytest.mark.parametrize('way, name', each_value_once(['hook', 'model_fn'], sorted(REFUSED)))

@@ -50,6 +50,13 @@ def test_a_float_concat_has_no_alignment():
     assert not _alignments('out', ('x', 'y'), ignore_nodes=['join'])
 
 
+def test_a_pool_of_an_ignored_op_is_aligned_with_nothing():
+    x = pool(layers.conv2d(image(), 4, 3, name='a'), 2, 2, 'SAME', name='pool')
+    layers.conv2d(x, 4, 1, name='out')
+    plan = plan_of('out/BiasAdd', ignore_nodes=['a/Conv2D', 'a/BiasAdd'])
+    assert 'pool/aquant' in [tensor.name for tensor in plan.tensors] and not plan.alignments
+
+
 def test_parts_of_a_split_have_the_position_of_the_whole():
     first, second = tf.split(layers.conv2d(image(), 4, 3, name='conv'), 2, -1)
     second = tf.nn.relu(second, name='relu')[:, :3, :3]

@@ -41,5 +41,5 @@ def test_a_loss_that_is_multiplied_is_an_error(loss):
 
 
 def test_a_vector_is_no_loss(loss):
-    with pytest.raises(QuantizeError, match='no scalar'):
+    with pytest.raises(QuantizeError, match='not a scalar'):
         RangeLoss(['w']).trains([tf.stack([loss, loss])], [None], ['w'])
