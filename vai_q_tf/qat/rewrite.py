@@ -52,8 +52,8 @@ def plan_rewrite(graph: tf.Graph, config: QuantizeConfig, prefixes: Sequence[str
     if graph_record.is_training(graph) or graph_record.is_evaluation(graph):
         raise errors.QuantizeError(
             errors.ALREADY_QUANTIZED, 'Called twice',
-            'This graph was rewritten before. Build the training graph and the evaluation graph from the float network, each '
-            'in its own tf.Graph.')
+            'This graph was rewritten before. Build the training graph and the evaluation graph from a float graph, each in '
+            'its own tf.Graph.')
     live_editor.check_editable(graph, excluded)
     graph_def = graph_def_without(graph, excluded)
     view = GraphView(graph_def)
