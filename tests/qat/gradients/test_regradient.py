@@ -174,6 +174,19 @@ def test_what_waits_for_a_gradient_waits_for_the_new_one():
     assert not old._control_outputs
 
 
+def test_a_gradient_may_be_waited_for_without_a_reader():
+    variables = weights('one'), weights('two')
+    loss = tf.reduce_mean(tf.square(x() @ variables[0] @ variables[1]))
+    with tf.name_scope('training'):
+        read_one, waited_for = tf.gradients(loss, variables)
+    read(read_one, 'one_gradient')
+    with tf.control_dependencies([waited_for]):
+        waiter = tf.no_op('waiter')
+    renewed(['x'])
+    new, = waiter.control_inputs
+    assert new is not waited_for.op and new.type == waited_for.op.type and new.name.startswith('vai_q_tf/gradients')
+
+
 def test_gradients_that_do_not_pass_the_network_stay():
     readers = readers_of_gradients(tf.reduce_mean(tf.square(tf.matmul(x(), weights('one')))))
     with tf.name_scope('apart'):
