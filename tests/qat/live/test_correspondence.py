@@ -3,7 +3,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import QuantizeConfig
-from vai_q_tf.graph.view import GraphView
+from vai_q_tf.graph.view import REDEFINED, GraphView
 from vai_q_tf.qat.live.correspondence import Correspondence
 from vai_q_tf.qat.network.decision import decide
 from vai_q_tf.qat.network.inference_form import inference_form
@@ -42,3 +42,14 @@ def test_the_place_of_a_norm_is_its_bias_addition(correspondence):
     assert place is not None and place not in correspondence.kept
     assert correspondence.place_of('pool') == 'pool'
     assert correspondence.place_of('conv/Conv2D') is None
+
+
+def test_a_name_that_the_passes_reuse_is_not_kept():
+    with tf.Graph().as_default() as graph:
+        tf.nn.relu(tf.placeholder(tf.float32, [None, 2], 'x'), name='relu')
+    clean, optimised = graph.as_graph_def(), graph.as_graph_def()
+    form = inference_form(clean, GraphView(clean), QuantizeConfig(['x'], ['relu']))
+    assert 'relu' in Correspondence(GraphView(optimised), GraphView(clean), form).kept
+    next(node for node in optimised.node if node.name == 'relu').attr[REDEFINED].b = True
+    found = Correspondence(GraphView(optimised), GraphView(clean), form)
+    assert 'relu' not in found.kept and found.place_of('relu') is None
