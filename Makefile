@@ -33,18 +33,18 @@ help:
 
 # target, what it does, (time on two cores; what it downloads beside .venv; what it takes)
 define HELP
-'make demo               train, quantize and evaluate a small network (5 min, half an hour on a busy machine; downloads digits)' \
+'make demo               train, quantize and evaluate a small network (6 min, half an hour on a busy machine; downloads digits)' \
 'make demo-quick         the same with a few steps; its accuracies mean nothing (1 min; downloads digits)' \
-'make test               all tests but the slow ones, on all cores (15 min; downloads digits; TESTS=tests/plan)' \
+'make test               all tests but the slow ones, on all cores (12 min; downloads digits; TESTS=tests/plan)' \
 'make test-slow          the slow tests, one after another (some hours; TESTS=tests/plan)' \
-'make coverage           as make test, with the lines that no test runs, in coverage_results/ (25 min; TESTS=tests/plan)' \
+'make coverage           as make test, with the lines that no test runs, in coverage_results/ (longer than test; TESTS=tests/plan)' \
 'make fuzz               random networks and damaged files, into docs/reliability.md (hours; NETWORKS=1000 FILES=20000 SEED=0)' \
 'make lint               ruff and mypy (1 min; needs Python 3.7)' \
 'make pre-commit         lint before each commit from now on (needs Python 3.7)' \
-'make bench              every benchmark in benchmarks/ (15 min)' \
+'make bench              every benchmark in benchmarks/' \
 'make accuracy           post-training accuracy by effort and bits, into docs/accuracy.md (hours; downloads images and networks)' \
 'make accuracy-training  accuracy of training by recipe, into docs/accuracy.md (an hour; downloads Fashion-MNIST)' \
-'make kernels            .venv with TensorFlow and the compiled kernels, which all others need (5 min)' \
+'make kernels            .venv with TensorFlow and the compiled kernels, which all others need (2 to 7 min)' \
 'make wheel              dist/*.whl' \
 'make sdist              dist/*.tar.gz' \
 'make clean              remove everything that make made, .venv too'

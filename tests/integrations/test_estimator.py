@@ -19,7 +19,6 @@ from vai_q_tf import (
 )
 
 v1 = tf.compat.v1
-MODES = tf.estimator.ModeKeys
 RUN_CONFIG = tf.estimator.RunConfig(session_config=trainings.SESSION)
 
 

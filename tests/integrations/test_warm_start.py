@@ -6,15 +6,9 @@ import pytest
 import tensorflow as tf
 
 from tests.integrations import trainings
-from vai_q_tf import (
-    QuantizeError,
-    errors,
-    quantize_model_fn,
-)
+from vai_q_tf import QuantizeError, errors, quantize_model_fn
 
 v1 = tf.compat.v1
-MODES = tf.estimator.ModeKeys
-RUN_CONFIG = tf.estimator.RunConfig(session_config=trainings.SESSION)
 
 
 @pytest.mark.parametrize('resource', [False, True], ids=['reference', 'resource'])
