@@ -105,8 +105,8 @@ CASES = {
         [(pool('Max', 3, 11), 'op'),
          (pool('MaxPool', 3, 11), 'op'), (pool('MaxPool', 3, -5), 'op'), (pool('AvgPool', 3, 11), 'op'),
          (pool('AvgPool', 3, 11, scaled=True), 'op'), *[(pool('MaxPool', 3, 11, moved=op), 'op') for op in (
-             'Identity', 'SpaceToBatchND', 'BatchToSpaceND', 'Reshape', 'Squeeze', 'ExpandDims', 'Transpose', 'Pad',
-             'StridedSlice', 'DepthToSpace', 'Split', 'SplitV', 'Unpack')],
+             'Identity', 'SpaceToBatchND', 'BatchToSpaceND', 'Reshape', 'Squeeze', 'ExpandDims', 'Transpose', 'Pad', 'PadV2',
+             'MirrorPad', 'StridedSlice', 'DepthToSpace', 'Split', 'SplitV', 'Unpack')],
          (followed('Relu'), 'op'), (followed('Relu6'), 'op')],
         [pool('MaxPool', 3, 10), pool('Max', 3, -4), pool('AvgPool', 3, -4), pool('AvgPool', 3, 10, scaled=True),
          pool('MaxPool', 3, 11, scaled=True), pool('AvgPool', 3, 11, scaled=True, others=[node('another', 'Mul', 'op', 's')]),
