@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 from types import FrameType
-from typing import IO, Callable, Dict, List, NamedTuple, NoReturn, Optional, Tuple
+from typing import IO, Callable, Dict, List, NamedTuple, NoReturn, Optional, Set, Tuple
 
 from vai_q_tf import errors
 from vai_q_tf.terminal.streams import complain
@@ -72,32 +72,44 @@ def supervise(load: Callable[[], Callable[[], int]], options: argparse.Namespace
 
 def _run(load: Callable[[], Callable[[], int]]) -> _Ending:
     returned = mmap.mmap(-1, 1)  # shared with the child
-    stops: List[int] = []
     caught = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]
-
-    def stop(number: int, frame: Optional[FrameType]) -> None:
-        stops.append(number)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGTERM if len(stops) == 1 else signal.SIGKILL)
-        signal.setitimer(signal.ITIMER_REAL, _GRACE)
-
+    on_child = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if ignored, an end of the child would be no signal
     with tempfile.TemporaryFile() as trace:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, caught + [signal.SIGCHLD])
         child = os.fork()
         if not child:
-            _be_child(load, trace, returned, caught)
-        before = {number: signal.signal(number, stop) for number in caught + [signal.SIGALRM]}
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
-        _, status = os.waitpid(child, 0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_IGN if stops else handler)
+            _be_child(load, trace, returned, caught, mask)
+        status, stop = _wait(child, caught)
+        if stop:
+            for number in caught:
+                signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, on_child)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         trace.seek(0)
         return _Ending(bool(returned[0]), os.WEXITSTATUS(status), os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
-                       stops[0] if stops else 0, trace.read().decode(errors='replace'))
+                       stop, trace.read().decode(errors='replace'))
 
 
-def _be_child(load: Callable[[], Callable[[], int]], trace: IO[bytes], returned: mmap.mmap, caught: List[int]) -> NoReturn:
+def _wait(child: int, caught: List[int]) -> Tuple[int, int]:
+    """(wait status of the child, the first of the `caught` signals that came before it ended, or 0).
+
+    The first signal goes on to the child as SIGTERM. Another one, or `_GRACE` seconds, kill it. All these signals are
+    blocked: handlers in Python would miss one that arrives just before the system call.
+    """
+    stop = 0
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status, stop or next(iter(signal.sigpending().intersection(caught)), 0)
+        arrived = signal.sigtimedwait(caught + [signal.SIGCHLD], _GRACE)
+        number = arrived.si_signo if arrived else 0
+        if number in caught or stop and not number:
+            os.kill(child, signal.SIGKILL if stop else signal.SIGTERM)
+            stop = stop or number
+
+
+def _be_child(load: Callable[[], Callable[[], int]], trace: IO[bytes], returned: mmap.mmap, caught: List[int],
+              mask: Set[int]) -> NoReturn:
     """Runs `load()()`, and ends the process. The parent forwards all signals that end it as SIGTERM."""
     process, status = os.getpid(), 1
     work: Optional[Callable[[], int]] = None
@@ -117,7 +129,7 @@ def _be_child(load: Callable[[], Callable[[], int]], trace: IO[bytes], returned:
         signal.signal(signal.SIGTERM, stop)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         faulthandler.enable(trace)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         work = load()
         status = work()
         returned[0] = True
