@@ -2,7 +2,7 @@
 import os
 import re
 
-from tests.docs.pages import DOCS, Page, run_page
+from tests.docs.pages import run_page
 
 _ACCURACY = re.compile(r'([\d.]+)% right: (\S+)')
 
