@@ -42,8 +42,8 @@ define HELP
 'make lint               ruff and mypy (1 min; needs Python 3.7)' \
 'make pre-commit         lint before each commit from now on (needs Python 3.7)' \
 'make bench              every benchmark in benchmarks/' \
-'make accuracy           post-training accuracy by effort and bits, into docs/accuracy.md (hours; downloads images and networks)' \
-'make accuracy-training  accuracy of training by recipe, into docs/accuracy.md (an hour; downloads Fashion-MNIST)' \
+'make accuracy           post-training accuracy by effort and bits, into docs/background/ (hours; downloads images and networks)' \
+'make accuracy-training  accuracy of training by recipe, into docs/background/ (an hour; downloads Fashion-MNIST)' \
 'make kernels            .venv with TensorFlow and the compiled kernels, which all others need (2 to 7 min)' \
 'make wheel              dist/*.whl' \
 'make sdist              dist/*.tar.gz' \

@@ -19,7 +19,7 @@ _HEAD = '''<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}
 '''
 
 
-def picture():
+def picture() -> str:
     """The text of the SVG file."""
     height = _TOP + _ROW * len(POSITIONS)
     parts = [_HEAD.format(width=_WIDTH, height=height)]

@@ -11,7 +11,7 @@ from vai_q_tf import dpu, fixed_point, ops
 from vai_q_tf.lint import number_rules
 from vai_q_tf.passes import pipeline
 
-PAGES = ['number_format', 'number_format_ops', 'dpu']
+PAGES = ['number_format', 'number_format_ops', 'dpu', 'accuracy_after_training', 'accuracy_in_training']
 
 
 def _path(name):
