@@ -6,7 +6,7 @@ import pytest
 from vai_q_tf import cli, errors
 from vai_q_tf.command_line.parse import CommandParser, UsageError, parse
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.configuration.options import COMMANDS, EVERYWHERE, ROWS, USED
+from vai_q_tf.configuration.options import COMMANDS, EVERYWHERE, REQUIRED, ROWS, USED
 from vai_q_tf.errors import QuantizeError
 
 # {option: default} in the documentation of the Vitis AI quantizer. Its fast finetuning has one epoch at the rate 1e-6.
@@ -143,9 +143,10 @@ def test_help_lists_what_a_command_uses(command, capsys):
     listed = [name for name, *_ in ROWS if '\n  --' + name in text]
     expected = set(USED[command] + EVERYWHERE) if command else {row[0] for row in ROWS}
     assert caught.value.code == 0 and set(listed) == expected
-    assert text.startswith('usage: vai_q_tensorflow {} [--option'.format(
+    assert text.startswith('usage: vai_q_tensorflow {} '.format(
         'compare A B' if command == 'compare' else command or 'COMMAND'))
-    for number in (0, 1, 3, 130, 143):
+    assert all('--{} '.format(name) in text.partition('\n\n')[0] for name in REQUIRED.get(command, ()))
+    for number in (0, 1, 3, 129, 130, 143):
         assert '\n  {} '.format(number) in text
     assert text.rstrip().endswith('see the module vai_q_tensorflow.')
 
