@@ -38,15 +38,21 @@ def test_the_documented_defaults():
 
 
 def test_the_help_has_every_option_with_its_default():
-    text = re.sub(r'\s+', ' ', CommandParser().format_help()) + ' --end'
+    text = CommandParser().format_help()
+    entries = {entry.split()[0].rstrip(','): ' '.join(entry.split()) for entry in re.split(r'\n  (?=--)', text)}
     for name, default in list(DOCUMENTED.items()) + list(DOCUMENTED_CONFIG.items()):
-        entry = re.search(r'--{} (.*?)(?= --\w)'.format(name), text)
-        assert entry, name
+        entry = entries['--' + name]
         if default != '' and default != [] and default is not False:
-            assert '(default: {})'.format(default) in entry.group(1), (name, entry.group(1))
+            assert '(default: {})'.format(default) in entry, (name, entry)
     for word in ('quantize', 'inspect', 'sensitivity', 'analyze', 'dump', 'deploy', 'update', '--gpu', '--version',
                  '--align_rule', '--strict'):
         assert word in text
+
+
+@pytest.mark.parametrize('command', [None] + [name for name, _ in COMMANDS])
+def test_the_help_fits_a_terminal_of_80_columns(command, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '80')
+    assert max(map(len, CommandParser(command).format_help().splitlines())) <= 80
 
 
 @pytest.mark.parametrize('command', ['quantize', 'inspect', 'sensitivity', 'analyze', 'dump', 'deploy', 'update'])

@@ -102,8 +102,8 @@ def _description(command: Optional[str]) -> str:
             command, _DESCRIPTIONS[command])
     return ('Quantizes TensorFlow 1.15 networks for the DPU.\n\ncommands:\n'
             + '\n'.join('  {:13}{}'.format(*row) for row in COMMANDS)
-            + '\n\nEvery command accepts all options and ignores those it does not need.\nYou may abbreviate options. '
-              '`vai_q_tensorflow COMMAND --help` lists those of one command.')
+            + '\n\nEvery command accepts all options and ignores those it does not need.\nYou may abbreviate options.\n'
+              '`vai_q_tensorflow COMMAND --help` lists the options of one command.')
 
 
 def _epilog() -> str:
