@@ -23,7 +23,7 @@ SEED ?= 0
 # What pytest runs: `make test TESTS=tests/plan`.
 TESTS ?= tests
 
-.PHONY: help demo demo-quick test test-slow coverage fuzz lint pre-commit bench accuracy accuracy-training wheel sdist kernels clean
+.PHONY: help demo demo-quick test test-slow coverage fuzz lint docs pre-commit bench accuracy accuracy-training wheel sdist kernels clean
 .DELETE_ON_ERROR:
 
 help:
@@ -40,10 +40,11 @@ define HELP
 'make coverage           as make test, with the lines that no test runs, in coverage_results/ (longer than test; TESTS=tests/plan)' \
 'make fuzz               random networks and damaged files, into docs/reliability.md (hours; NETWORKS=1000 FILES=20000 SEED=0)' \
 'make lint               ruff and mypy (1 min; needs Python 3.7)' \
+'make docs               the documentation as a site, in docs_results/; dead links and typos fail (1 min; needs Python 3.7)' \
 'make pre-commit         lint before each commit from now on (needs Python 3.7)' \
 'make bench              every benchmark in benchmarks/' \
-'make accuracy           post-training accuracy by effort and bits, into docs/accuracy.md (hours; downloads images and networks)' \
-'make accuracy-training  accuracy of training by recipe, into docs/accuracy.md (an hour; downloads Fashion-MNIST)' \
+'make accuracy           post-training accuracy by effort and bits, into docs/background/ (hours; downloads images and networks)' \
+'make accuracy-training  accuracy of training by recipe, into docs/background/ (an hour; downloads Fashion-MNIST)' \
 'make kernels            .venv with TensorFlow and the compiled kernels, which all others need (2 to 7 min)' \
 'make wheel              dist/*.whl' \
 'make sdist              dist/*.tar.gz' \
@@ -72,6 +73,9 @@ fuzz: kernels
 lint: $(VENV)/.linters
 	$(BIN)/ruff check .
 	$(BIN)/mypy vai_q_tf
+
+docs: $(VENV)/.docs
+	$(VENV)/docs/bin/python -W ignore::DeprecationWarning -m mkdocs build
 
 pre-commit: $(VENV)/.linters
 	$(BIN)/pre-commit install
@@ -150,6 +154,13 @@ $(VENV)/.photos: $(TENSORFLOW_INSTALLED)
 $(VENV)/.linters: $(VENV)/.installed
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 7) and "error: the linters need Python 3.7")'
 	$(PIP) install ruff==0.17.6 mypy==1.4.1 pre-commit==2.21.0
+	touch $@
+
+# An environment of its own: TensorFlow's packages need other versions of some that mkdocs needs, too.
+$(VENV)/.docs: $(TENSORFLOW_INSTALLED) docs/requirements.txt
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 7) and "error: the documentation needs Python 3.7")'
+	$(BIN)/python -m venv --clear $(VENV)/docs
+	$(VENV)/docs/bin/python -m pip --disable-pip-version-check --quiet install -r docs/requirements.txt
 	touch $@
 
 $(VENV)/.coverage: $(VENV)/.installed
