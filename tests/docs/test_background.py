@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from tests.docs.pages import DOCS, Page, run_page
+from tests.docs.pages import DOCS, Page, pages, run_page
+from tests.forks import ROOT
 from tests.fuzz import findings, report
 from vai_q_tf import dpu, fixed_point, ops
 from vai_q_tf.lint import number_rules
@@ -128,3 +129,18 @@ def test_make_fuzz_writes_the_table(tmp_path):
     report.write(str(page), tally, 5, date)
     assert '| networks, from a frozen file | 4 | 3 | 0 | 1 |' in page.read_text() and 'seeds from 5:' in page.read_text()
     assert page.read_text().partition('<!-- end -->')[2] == text.partition('<!-- end -->')[2]
+
+
+@pytest.mark.parametrize('path', [_path(name) for name in PAGES] + ['design.md'] + pages('design'))
+def test_links(path):
+    """They lead to pages of the site, and to headings of these."""
+    with open(os.path.join(ROOT, 'mkdocs.yml'), encoding='utf-8') as stream:
+        site = set(re.findall(r'[\w/]+\.md', stream.read()))
+    assert path in site
+    for target, section in re.findall(r'\]\((?!https?:)([\w./]*)#?([\w-]*)\)', Page(path).text):
+        target = os.path.normpath(os.path.join(os.path.dirname(path), target)) if target else path
+        exists = os.path.exists(os.path.join(DOCS, target))
+        assert exists or target in site, target
+        if section and exists:
+            headings = re.findall(r'^#+ (.+)$', Page(target).text, re.MULTILINE)
+            assert section in {re.sub(r'[^\w -]', '', heading.lower()).replace(' ', '-') for heading in headings}, section
