@@ -92,7 +92,7 @@ class QuantizeConfig:
         statistics of the batch, and positions move for two thirds of a training of known length. 'auto' chooses one of these
         by the weights in the first step; if these are inconclusive, it calibrates and lets positions move. 'manual': only
         freeze_bn_step and freeze_position_step, without calibration. These two take precedence over any recipe.
-      bn_fold: batch norm in training. 'batch' normalises with the statistics of the batch, using one convolution; 'moving'
+      bn_fold: batch norm in training. 'batch' normalizes with the statistics of the batch, using one convolution; 'moving'
         folds with the moving statistics from the first step, and a second convolution feeds the moving averages (as the
         Vitis AI quantizer).
       freeze_bn_step: global step from which training uses the moving statistics and no longer changes them; a number between
@@ -188,7 +188,7 @@ class QuantizeConfig:
         Its keys are fields; other options of the command, such as input_fn, are ignored.
 
         Raises:
-          QuantizeError: as `read_config_file`, with file, key and line.
+          QuantizeError: an unreadable file or a wrong value, with file, key and line.
         """
         return cls(**{name: value for name, value in read_config_file(path).items() if name in CHECKS})
 
