@@ -126,7 +126,7 @@ EXPLANATIONS = {
 class QuantizeError(ValueError):
     """An input that cannot be processed as requested.
 
-    Args:
+    Attributes:
       code: one of the constants of this module.
       summary: the problem in two or three words, such as 'Not found'.
       detail: which node or value, what was expected, and what to do about it.

@@ -1,6 +1,6 @@
 """Hooks of mkdocs.yml: the API pages, and the checks of the site that mkdocs does not have.
 
-mkdocs loads this file by its path, so it imports nothing of the repository. Tests: test_site_hooks.py.
+mkdocs loads this file by its path, so it imports nothing of the repository. Tests: test_site.py.
 """
 import logging
 import os
@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from types import SimpleNamespace
 from urllib.parse import unquote, urldefrag
 
-# Documents outside of docs/ that are spelled as well. Their links are checked in test_links.py, since they are not pages.
+# Documents outside of docs/ whose spelling is checked as well; test_site.py checks their links.
 DOCUMENTS = ('README.md', 'CONTRIBUTING.md')
 
 # mkdocs --strict counts the warnings of loggers with this prefix.
@@ -52,17 +52,19 @@ def on_post_build(config):
 
 
 class _Links(HTMLParser):
-    """ids: the anchors of a page. links: where it leads to."""
+    """ids: the anchors of a page. links: where it leads to. fetched: files from elsewhere that it is made of."""
 
     def __init__(self, html):
         super().__init__()
-        self.ids, self.links = set(), []
+        self.ids, self.links, self.fetched = set(), [], []
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
         values = dict(attrs)
         self.ids.update(filter(None, [values.get('id'), tag == 'a' and values.get('name')]))
-        self.links.extend(filter(None, [values.get('href'), values.get('src')]))
+        links = list(filter(None, [values.get('href'), values.get('src')]))
+        self.links += links
+        self.fetched += [link for link in links if tag != 'a' and re.match(r'(https?:)?//', link)]
 
 
 def broken_links(site):
@@ -77,7 +79,7 @@ def broken_links(site):
     for path, page in sorted(pages.items()):
         for link in page.links:
             target, anchor = urldefrag(link)
-            if re.match(r'\w+:', target):
+            if re.match(r'\w+:|//', target):
                 continue
             file = os.path.normpath(os.path.join(os.path.dirname(path), unquote(target))) if target else path
             if os.path.isdir(file):
@@ -86,4 +88,5 @@ def broken_links(site):
                 problems.append('{}: no file for the link {}'.format(os.path.relpath(path, site), link))
             elif anchor and file in pages and unquote(anchor) not in pages[file].ids | {'__search', '__skip'}:
                 problems.append('{}: no anchor for the link {}'.format(os.path.relpath(path, site), link))
+        problems += ['{}: fetches {}'.format(os.path.relpath(path, site), link) for link in page.fetched]
     return problems
