@@ -23,7 +23,7 @@ SEED ?= 0
 # What pytest runs: `make test TESTS=tests/plan`.
 TESTS ?= tests
 
-.PHONY: help demo demo-quick test test-slow coverage fuzz lint pre-commit bench accuracy accuracy-training wheel sdist kernels clean
+.PHONY: help demo demo-quick test test-slow coverage fuzz reference lint pre-commit bench accuracy accuracy-training wheel sdist kernels clean
 .DELETE_ON_ERROR:
 
 help:
@@ -39,6 +39,7 @@ define HELP
 'make test-slow          the slow tests, one after another (some hours; TESTS=tests/plan)' \
 'make coverage           as make test, with the lines that no test runs, in coverage_results/ (longer than test; TESTS=tests/plan)' \
 'make fuzz               random networks and damaged files, into docs/reliability.md (hours; NETWORKS=1000 FILES=20000 SEED=0)' \
+'make reference          docs/reference, from the code (1 min)' \
 'make lint               ruff and mypy (1 min; needs Python 3.7)' \
 'make pre-commit         lint before each commit from now on (needs Python 3.7)' \
 'make bench              every benchmark in benchmarks/' \
@@ -69,9 +70,13 @@ coverage: kernels $(VENV)/.digits $(VENV)/.coverage
 fuzz: kernels
 	$(BIN)/python -m tests.fuzz --networks $(NETWORKS) --files $(FILES) --seed $(SEED) --report docs/reliability.md
 
+reference: kernels
+	$(BIN)/python -m docs.generator
+
 lint: $(VENV)/.linters
 	$(BIN)/ruff check .
 	$(BIN)/mypy vai_q_tf
+	$(BIN)/mypy --namespace-packages --package docs.generator
 
 pre-commit: $(VENV)/.linters
 	$(BIN)/pre-commit install
