@@ -52,8 +52,8 @@ _GROUPS: Tuple[Tuple[str, Tuple[Tuple[str, str, Any, Optional[str], str], ...]],
         ('output_format', TEXT, 'pb', '{pb,onnx}', 'format of the quantized model'),
         ('onnx_opset', COUNT, 13, 'N', 'operator set of the ONNX model, 11 to 15'),
         ('report', SWITCH, False, None, 'quantize: also write quantize_report.html, a page for the browser'),
-        ('mode', TEXT, 'frozen', '{frozen,train,eval}', 'quantize: frozen quantizes a frozen graph; train and eval rewrite the '
-         'MetaGraph of a training or an evaluation'),
+        ('mode', TEXT, 'frozen', '{frozen,train,eval}', 'quantize: kind of input. frozen: a frozen graph; train, eval: the '
+         'MetaGraph of a training or an evaluation, which it rewrites'),
         ('input_meta_graph', TEXT, '', 'FILE', 'MetaGraph for deploy and for quantize --mode train or eval'),
         ('input_checkpoint', TEXT, '', 'PREFIX', 'checkpoint, or a directory with checkpoints, for deploy and for quantize '
          '--mode train or eval'),
