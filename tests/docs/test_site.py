@@ -66,6 +66,11 @@ def test_allowances_are_used():
         assert all(figure in Page(path).text for figure in figures), path
 
 
+def test_the_questions_lead_to_each_page_of_how_to():
+    linked = re.findall(r'\]\(([\w/]+\.md)\) \|$', Page('how_to/index.md').text, re.MULTILINE)
+    assert sorted('how_to/' + link for link in linked) == sorted(set(pages('how_to')) - {'how_to/index.md'})
+
+
 def test_the_glossary_is_sorted():
     terms = re.findall('^## (.*)$', Page('glossary.md').text, re.MULTILINE)
     assert len(terms) > 40
