@@ -7,7 +7,8 @@ from vai_q_tf import errors
 
 GUIDE = {'INVALID_INPUT': 'Quantize_TF1_Invalid_Input', 'INVALID_BITWIDTH': 'Quantize_TF1_Invalid_Bitwidth',
          'INVALID_METHOD': 'Quantize_TF1_Invalid_Method', 'LENGTH_MISMATCH': 'Quantize_TF1_Length_Mismatch'}
-CODES = {name: value for name, value in vars(errors).items() if name.isupper()}
+CODES = {name: value for name, value in vars(errors).items()
+         if name.isupper() and isinstance(value, str)}
 
 
 @pytest.mark.parametrize('name', sorted(GUIDE))
@@ -22,6 +23,12 @@ def test_a_code_is_its_name_in_the_spelling_of_the_guide(name):
 
 def test_codes_differ():
     assert len(set(CODES.values())) == len(CODES)
+
+
+def test_each_code_has_a_cause_and_a_cure():
+    assert list(errors.EXPLANATIONS) == list(CODES.values())
+    for explanation in errors.EXPLANATIONS.values():
+        assert all(len(text.split()) > 4 and text.endswith('.') for text in explanation), explanation
 
 
 def test_an_error_has_three_parts():

@@ -48,75 +48,74 @@ def _explain(init: _Init) -> _Init:
 class QuantizeConfig:
     """What to quantize and how.
 
-    Numbers may be strings, and flags booleans. A list is copied, and a change of the copy, as by
-    `config.ignore_nodes.append('conv1')`, is checked like an assignment. Training ignores calib_iter, positions_by and
-    percentile; post-training quantization ignores the fields from recipe to gradient.
+    Numbers may be strings, and flags booleans. Lists are copied. Assignments and changes of a list, such as
+    `config.ignore_nodes.append('conv1')`, are checked like the arguments.
 
     Args:
-      input_nodes: names of the nodes where quantization starts, which are quantized too: the last nodes of the
-        preprocessing, or the placeholders.
-      output_nodes: names of the nodes where quantization ends, which are quantized too: the last nodes before the
-        post-processing.
-      input_shapes: one list of integers per input node, -1 for an unknown dimension; empty: the shapes in the graph.
+      input_nodes: names of the nodes where quantization starts: the last nodes of the preprocessing, or the placeholders. They
+        are quantized too.
+      output_nodes: names of the nodes where quantization ends: the last nodes before the postprocessing. They are quantized
+        too.
+      input_shapes: one list of integers per input node, with -1 for an unknown dimension. Empty: the shapes in the graph.
       ignore_nodes: names of nodes that stay float, together with their pattern (convolution, bias, activation).
-      weight_bit: bits of weights, and of biases if bias_bit is None, 1 to 24.
-      activation_bit: bits of activations, 1 to 24.
-      nodes_bit: list of 'node:bits' for single tensors; the name of a convolution means its weights.
-      nodes_method: list of 'node:method' for single tensors, likewise.
-      method: how the position of a tensor, its number of fractional bits, is chosen. 0: the greatest position at which no value
-        overflows; 1: among that position and the four above it, the one with the least squared error; 2: as 1, with the
-        relative error for depthwise weights. Input nodes have method 0 unless nodes_method names them.
-      target_type: family of the DPU, such as 'DPUCZDX8G', for which `inspect` shows what runs on it; '': none.
-      calib_iter: number of calibration steps, each of which calls the input function once.
-      output_dir: directory for the results, created if necessary.
-      align_concat: which concats have one position for their inputs and their result. 0: all, 1: those that are output nodes,
-        2: none.
-      align_pool: which pools have one position for their input and their result, with the values of align_concat. The efforts
-        standard and high of `quantize_frozen` use 2 instead of 0 if that lowers the error; the DPU supports both.
-      adjust_shift_bias: limits of positions that keep the shift of biases within the DPU's range. 0: none, 1: by the shift of
-        the result, 2: by the number of products.
-      adjust_shift_cut: 1 keeps the shift of results within the DPU's range, 0 to 16 bits.
+      weight_bit: bit width of weights and constants, and of biases if bias_bit is None.
+      activation_bit: bit width of activations.
+      nodes_bit: bit widths of single tensors, as a list of 'node:bits'. The name of a convolution sets its weights.
+      nodes_method: methods of single tensors, as a list of 'node:method'.
+      method: how to choose the position of a tensor, its number of fractional bits. 0: the greatest position at which no value
+        overflows; 1: of that position and the four above it, the one with the least squared error; 2: as 1, but with the
+        relative error for depthwise weights. Input nodes use method 0 unless nodes_method names them.
+      target_type: DPU family, such as 'DPUCZDX8G', for which `inspect` shows which ops run on it. Empty: no family.
+      calib_iter: number of calibration steps; each one calls the input function once.
+      output_dir: directory for the results; it is created if needed.
+      align_concat: which concats use one position for their inputs and their result. 0: all; 1: only output nodes; 2: none.
+      align_pool: which pools use one position for their input and their result. 0: all; 1: only output nodes; 2: none. The DPU
+        supports both, so the efforts standard and high of `quantize_frozen` replace 0 by 2 if that lowers the error.
+      adjust_shift_bias: which limits keep the shift of biases within the range of the DPU. 0: none; 1: limits from the shift of
+        the result; 2: limits from the number of products.
+      adjust_shift_cut: 1 keeps the shift of results within the range of the DPU, 0 to 16 bits.
       simulate_dpu: 1 computes average pools, leaky relus and hard sigmoids as the DPU does, 0 as TensorFlow does.
-      scale_all_avgpool: 1 scales average pools of all sizes as the DPU does, 0 only square windows of 3, 5, 6, 7 and 14; needs
+      scale_all_avgpool: 1 scales average pools of all sizes as the DPU does, 0 only square windows of 3, 5, 6, 7 and 14. Needs
         simulate_dpu.
       do_cle: 1 equalizes the channel ranges of consecutive layers (cross-layer equalization). Training refuses it, because it
         needs the values of the weights.
-      replace_relu6: 1: do_cle replaces a Relu6 between two layers by a Relu; 0: it leaves such layers as they are.
-      replace_sigmoid: 1 replaces every sigmoid by a hard sigmoid; needs simulate_dpu.
-      fold_bn_only: 1 folds batch norms, and changes nothing else in the graph except by do_cle and fold_reshape.
-      fold_reshape: 1 makes the shapes of Reshape and resize ops constants.
-      replace_softmax: 1 replaces every softmax between input and output nodes by the hardware's softmax.
-      bias_bit: bits of biases, 1 to 24; None: weight_bit. The DPU has 8; with fewer for weights, wider biases cost nothing.
-      recipe: how a training starts, and when it freezes. 'finetune', for float weights: batch norms use their moving
-        statistics from the start, and positions are calibrated on the float network and stay. 'scratch': batch norms use the
-        statistics of the batch, and positions move for two thirds of a training of known length. 'auto' chooses one of these
-        by the weights in the first step; if these are inconclusive, it calibrates and lets positions move. 'manual': only
-        freeze_bn_step and freeze_position_step, without calibration. These two take precedence over any recipe.
-      bn_fold: batch norm in training. 'batch' normalizes with the statistics of the batch, using one convolution; 'moving'
+      replace_relu6: 1 lets do_cle replace a Relu6 between two layers with a Relu. 0: do_cle leaves such layers alone.
+      replace_sigmoid: 1 replaces every sigmoid with a hard sigmoid. Needs simulate_dpu.
+      fold_bn_only: 1 folds batch norms and changes nothing else in the graph, except for do_cle and fold_reshape.
+      fold_reshape: 1 makes the shapes of Reshape and resize ops constant.
+      replace_softmax: 1 replaces every softmax between input and output nodes with the hardware's bfloat16 softmax.
+      bias_bit: bit width of biases. None: weight_bit. The DPU adds biases with 8 bits, so keep 8 here if you give weights
+        fewer.
+      recipe: how a training starts and when it freezes. 'finetune', for float weights: batch norms use their moving statistics
+        from the start; positions are calibrated on the float network and stay. 'scratch': batch norms use the statistics of
+        the batch; positions move for two thirds of a training of known length. 'auto' looks at the weights in the first step
+        and picks one of the two; if the weights are inconclusive, it calibrates and lets positions move. 'manual': no
+        calibration; only freeze_bn_step and freeze_position_step count. These two fields override every recipe.
+      bn_fold: batch norm in training. 'batch' normalizes with the statistics of the batch and runs one convolution. 'moving'
         folds with the moving statistics from the first step, and a second convolution feeds the moving averages (as the
-        Vitis AI quantizer).
-      freeze_bn_step: global step from which training uses the moving statistics and no longer changes them; a number between
+        Vitis AI quantizer does).
+      freeze_bn_step: global step from which training uses the moving statistics and no longer updates them. A number between
         0 and 1 is a share of a training of known length. None: by the recipe.
-      freeze_position_step: global step or share from which positions no longer change; None: by the recipe.
-      average_step: global step or share from which the mean of the weights over the steps is recorded, by which
-        `averaged_checkpoint` replaces them; None: never.
-      position_update: 'moving' quantizes with the tracked position, the one that evaluation will use; 'current' with the best
-        position of the current batch (as the Vitis AI quantizer). 'learned' trains the position with the weights (TQT), from
-        the calibrated one or that of the first batch until it is frozen, also after a start from float weights.
-      position_decay: factor of all earlier votes in the position histogram at every step. A new position that gets every vote
-        overtakes an established one after n steps, where position_decay**n < 1/2: 35 steps at 0.98.
-      gradient: 'clipped' passes the gradient where the value is representable, 'straight_through' everywhere.
-      arch_type: range of 8-bit activations. 'DEFAULT': -128 to 127; 'DPUCADF8H': -127 to 127, symmetric at all bit widths.
-      align_rule: position of tensors that a concat or pool aligns. 'least_error': the one with the least squared error over all
-        of them, in training the least of their positions; 'output': that of the result (as the Vitis AI quantizer), which may
-        saturate the inputs, and leaves out tensors that are only moved.
-      positions_by: how positions of computed tensors with method 1 or 2 are chosen from the calibration data. 'votes': the best
-        position of most batches. Over all batches of the float network, 'mse': the least squared error; 'percentile': the
-        greatest position that keeps percentile in range; 'entropy': the least Kullback-Leibler divergence. These three apply
-        to inputs, too, if method is 1 and nodes_method does not name them. None: 'votes' for the effort fast of
-        `quantize_frozen`; for the others 'mse' where that is better. Aligned tensors follow align_rule.
-      percentile: percentage of the nonzero elements of a tensor that positions_by='percentile' keeps in range; above 50 and at
-        most 100.
+      freeze_position_step: global step, or share, from which positions stay. None: by the recipe.
+      average_step: global step, or share, from which training records the mean of the weights over the steps;
+        `averaged_checkpoint` then puts it in place of the weights. None: never.
+      position_update: 'moving' quantizes with the tracked position, the one that evaluation will use. 'current' quantizes with
+        the best position for the current batch (as the Vitis AI quantizer does). 'learned' trains the position together with
+        the weights (TQT), starting from the calibrated one or from that of the first batch, until it is frozen; it also does
+        so after a start from float weights.
+      position_decay: factor on all earlier votes in the position histogram at every step. A position that gets every new vote
+        overtakes an established one after n steps, when position_decay**n < 1/2: 35 steps at 0.98.
+      gradient: 'clipped' passes the gradient only if the value is in range, 'straight_through' always.
+      arch_type: range of 8-bit activations. 'DEFAULT': -128 to 127. 'DPUCADF8H': -127 to 127, and symmetric at all bit widths.
+      align_rule: position of the tensors that a concat or pool aligns. 'least_error': the one with the least squared error over
+        all of them; in training, the least of their positions. 'output': that of the result (as the Vitis AI quantizer does),
+        which may saturate the inputs and leaves out tensors that are only moved.
+      positions_by: how calibration combines its batches, for computed tensors with method 1 or 2. 'votes': the best position of
+        most batches. The others look at all batches of the float network together: 'mse' takes the least squared error,
+        'percentile' the greatest position that keeps that percentage in range, 'entropy' the least Kullback-Leibler
+        divergence. They also set input nodes if method is 1 and nodes_method does not name them. None: 'votes' for the effort
+        fast of `quantize_frozen`; the other efforts use 'mse' if it is better. Aligned tensors follow align_rule.
+      percentile: percentage of the nonzero elements of a tensor that positions_by='percentile' keeps in range.
 
     Raises:
       QuantizeError: a value out of range (code, field, allowed values).

@@ -1,7 +1,7 @@
 """The number format in NumPy: the definition that every kernel is tested against.
 
 A tensor with position p and b bits holds q * 2^-p, q an integer in [-2^(b-1), 2^(b-1)-1]. A position counts fractional
-bits. docs/number_format.md explains the format, with the results for non-finite and extreme input.
+bits. docs/background/number_format.md explains the format, with the results for non-finite and extreme input.
 """
 import math
 from typing import NamedTuple, Tuple

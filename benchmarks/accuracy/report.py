@@ -1,4 +1,4 @@
-"""Writes the tables of docs/accuracy.md, the training guide and README.md from the results of measure.py.
+"""Writes the tables of accuracy_in_training.md in docs/background, the training guide and README.md from results of measure.py.
 
     python benchmarks/accuracy/report.py [--results accuracy_results/results.jsonl] [--print]
 
@@ -15,7 +15,7 @@ import recipes
 import results
 
 SCRIPT = os.path.basename(__file__)
-DOCUMENT, README = os.path.join('docs', 'accuracy.md'), 'README.md'
+DOCUMENT, README = os.path.join('docs', 'background', 'accuracy_in_training.md'), 'README.md'
 GUIDE = os.path.join('docs', 'quantization_aware_training.md')
 _ADVISED_WIDTHS = (8, 4)
 _TITLES = {'fashion': 'Fashion-MNIST', 'digits': 'Digits', 'fashion_validation': 'Training images of Fashion-MNIST, divided'}
@@ -66,7 +66,7 @@ class Results(results.Last):
 
 
 def tables(found):
-    """The tables of docs/accuracy.md."""
+    """The tables of DOCUMENT."""
     text = [found.commits()]
     for dataset in found.datasets():
         widths = [bits for bits in _WIDTHS if bits in recipes.DATASETS.get(dataset, recipes.BITS)]

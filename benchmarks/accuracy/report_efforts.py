@@ -1,4 +1,4 @@
-"""Writes the tables "after training" of docs/accuracy.md and README.md from the results of measure_efforts.py.
+"""Writes the tables of docs/background/accuracy_after_training.md and README.md from the results of measure_efforts.py.
 
     python benchmarks/accuracy/report_efforts.py [--results accuracy_results/efforts.jsonl] [--print]
 
@@ -15,8 +15,9 @@ import efforts
 import results
 
 SCRIPT = os.path.basename(__file__)
-DOCUMENT, README = os.path.join('docs', 'accuracy.md'), 'README.md'
+DOCUMENT, README = os.path.join('docs', 'background', 'accuracy_after_training.md'), 'README.md'
 _TITLES = {'fashion': 'Fashion-MNIST', 'digits': 'Digits', efforts.PHOTOS: 'Photos'}
+_ABLATIONS = 'Each row below the first leaves out one aid of `{}`. Compare rows of equal n.'.format(efforts.ABLATED)
 _SHORT_PHOTOS, _SHORT_SMALL = 8, 4  # the widths in README.md
 
 
@@ -48,6 +49,10 @@ class Results(results.Last):
                       statistics.mean(line['decibels'] for line in chosen),
                       statistics.mean(line['seconds'] for line in chosen), len(chosen))
 
+    def has(self, dataset):
+        """Whether there are results of a dataset."""
+        return any(run.dataset == dataset for run in self._last)
+
     def float_accuracy(self, dataset, network):
         """(mean, standard deviation, seeds) of the float networks in percent; None without results."""
         found = {line['seed']: 100 * line['float_accuracy'] for line in self._last.values()
@@ -61,13 +66,13 @@ class Results(results.Last):
 
 
 def tables(found):
-    """The tables of docs/accuracy.md."""
+    """The tables of DOCUMENT, without datasets that there are no results of."""
     text = [found.commits()]
-    for dataset in (efforts.PHOTOS, 'fashion', 'digits'):
+    for dataset in filter(found.has, (efforts.PHOTOS, 'fashion', 'digits')):
         if dataset != efforts.PHOTOS:
             text += ['### {}: accuracy'.format(_TITLES[dataset]), _accuracies(found, dataset)]
         text += ['### {}: agreement with float and signal-to-noise ratio'.format(_TITLES[dataset]), _fidelities(found, dataset)]
-    text += ['### Without one aid', 'What an aid gives is what the row without it lacks.', _ablations(found)]
+    text += ['### Without one aid', _ABLATIONS, _ablations(found)]
     return '\n\n'.join(text)
 
 

@@ -1,13 +1,53 @@
-"""Figures that documents cite are those of the tables of docs/accuracy.md, which the measurements write."""
+"""The pages about accuracy: README.md cites their figures, and what they conclude is in their tables, which scripts write."""
 import re
 
-from tests.examples.blocks import Document
+import pytest
 
+from tests.benchmarks.scripts import scripts
+from tests.docs.pages import Page
+
+IN_TRAINING, AFTER_TRAINING = (Page('background/accuracy_{}_training.md'.format(name)).text for name in ('in', 'after'))
+README = Page('../README.md').text
 _FIGURE = re.compile(r'\d+\.\d+ ± \d+\.\d+')
+SMALL = ['plain, relu', 'residual, relu', 'depthwise, relu6', 'inverted, relu6']
 
 
-def test_the_tables_of_the_readme_are_a_part_of_those_of_the_document():
-    cited, measured = (re.findall(_FIGURE, Document(*path).text) for path in (['README.md'], ['docs', 'accuracy.md']))
+def _cells(line):
+    return [cell.strip() for cell in line.strip().strip('|').split('|')]
+
+
+def _table(text, title):
+    """(cells of the head, cells of the rows) of the table below a title."""
+    part = text.split('### {}\n'.format(title))[1].split('\n#')[0]
+    head, _, *rows = [_cells(line) for line in part.splitlines() if line[:1] == '|']
+    return head, rows
+
+
+def _columns(text, title, part=r'^[\d.−-]+'):
+    """{(the first cells of a row, column): a number of its cell} of a table; part: the pattern of the number."""
+    head, rows = _table(text, title)
+    keys = 2 if head[1] in ('effort', 'recipe') else 1
+    found = {}
+    for row in rows:
+        for column, cell in zip(head[keys:], row[keys:]):
+            number = re.search(part, cell)
+            if number:
+                found[(*row[:keys], column)] = float(number.group().replace('−', '-'))
+    return found
+
+
+def _fashion(width):
+    """{(network, recipe): accuracy} of training."""
+    return {key[:2]: value for key, value in _columns(IN_TRAINING, 'Fashion-MNIST').items() if key[2] == width}
+
+
+def _wins(accuracies, recipe, other):
+    """The number of networks on which a recipe is better than another."""
+    return sum(accuracies[network, recipe] > accuracies[network, other] for network in SMALL)
+
+
+def test_the_tables_of_the_readme_are_a_part_of_those_of_the_pages():
+    cited, measured = (re.findall(_FIGURE, text) for text in (README, IN_TRAINING + AFTER_TRAINING))
     assert len(cited) > 30 and set(cited) <= set(measured)
 
 
@@ -15,16 +55,106 @@ def test_the_readme_gives_each_figure_in_the_row_of_its_recipe_and_the_column_of
     names = {'quantization-aware: default': 'default', 'post-training': 'post-training', 'float': 'float',
              'quantization-aware: the original\'s scheme': 'original',
              'quantization-aware: batch statistics, moving positions': 'batch statistics, moving positions'}
-    readme, document = Document('README.md').text, Document('docs', 'accuracy.md').text
-    short = readme.partition('<!-- accuracy in short')[2].partition('<!-- end')[0]
+    short = README.partition('<!-- accuracy in short')[2].partition('<!-- end')[0]
     head, _, *rows = [_cells(line) for line in short.splitlines() if line[:1] == '|']
-    table = {tuple(cells[:2]): cells[-2] for cells in map(_cells, document.partition('## In training')[2].splitlines())
-             if len(cells) == 6}
+    columns, lines = _table(IN_TRAINING, 'Fashion-MNIST')
+    table = {tuple(cells[:2]): cells[columns.index('W4A4')] for cells in lines}
     assert len(rows) == len(names)
     for recipe, *figures in rows:
         for network, figure in zip(head[1:], figures):
             assert table[network, names[recipe]].startswith(figure), (recipe, network)
 
 
-def _cells(line):
-    return [cell.strip() for cell in line.strip().strip('|').split('|')]
+def test_every_recipe_is_explained_by_its_settings():
+    with scripts('recipes') as (recipes,):
+        rows = {name.strip('`'): settings.strip('`') for name, settings, _ in map(_cells, re.findall(
+            r'^\| `.*$', IN_TRAINING.partition('## What is measured')[2], re.MULTILINE))}
+        expected = {recipes.FLOAT: {}, recipes.CONTINUED: {}, recipes.POST_TRAINING: {}}
+        expected.update((name, recipe.fields) for name, recipe in recipes.RECIPES.items())
+    assert {name: eval('dict({})'.format(settings)) for name, settings in rows.items()} == expected
+
+
+def test_every_recipe_and_network_has_its_rows():
+    with scripts('recipes') as (recipes,):
+        for title, dataset in (('Fashion-MNIST', 'fashion'), ('Digits', 'digits')):
+            names = {name for name, recipe in recipes.RECIPES.items() if dataset in recipe.datasets}
+            names |= {recipes.FLOAT, recipes.CONTINUED, recipes.POST_TRAINING}
+            rows = [tuple(row[:2]) for row in _table(IN_TRAINING, title)[1]]
+            assert sorted(rows) == sorted((network, name) for network in SMALL for name in names)
+
+
+def test_which_recipe_at_8_bits():
+    found = _fashion('W8A8')
+    assert _wins(found, 'default', 'post-training') <= 2
+    assert all(found[network, 'float'] - found[network, 'post-training'] < 0.2 for network in SMALL)
+
+
+def test_which_recipe_at_6_bits():
+    assert _wins(_fashion('W6A6'), 'default', 'post-training') == 3
+
+
+def test_which_recipe_at_4_bits():
+    found = _fashion('W4A4')
+    assert all(_wins(found, 'default', other) == 4 for other in (
+        'post-training', 'batch statistics, moving positions', 'original', 'default, constant rate'))
+    shorter = {recipe for _, recipe in found if 'float' not in recipe} - {'default, long'}
+    assert all(_wins(found, 'default, long', recipe) == 4 for recipe in shorter)
+    assert _wins(found, 'default, constant rate, averaged weights', 'default, constant rate') == 4
+    assert _wins(found, 'default', 'default, constant rate, averaged weights') >= 3
+    assert _wins(found, 'default, distilled', 'default') == 3
+    digits = {key[:2]: value for key, value in _columns(IN_TRAINING, 'Digits').items() if key[2] == 'W4A4'}
+    assert _wins(digits, 'default, distilled', 'default') == 4
+    for other in ('default, biases of 8 bits', 'default, learned positions'):
+        assert all(abs(found[network, 'default'] - found[network, other]) < 0.4 for network in SMALL)
+    for width in ('W8A8', 'W6A6', 'W4A4'):
+        assert _wins(_fashion(width), 'post-training, method 2', 'post-training') == 0
+        assert all(_fashion(width)[network, 'post-training'] - _fashion(width)[network, 'post-training, method 2'] > 3
+                   for network in SMALL[2:])
+
+
+@pytest.mark.parametrize('title, widths', [('Photos', ['W8A8', 'W6A6']), ('Fashion-MNIST', ['W8A8', 'W4A4'])])
+def test_every_effort_is_nearer_to_float_than_the_one_before(title, widths):
+    name = title + ': agreement with float and signal-to-noise ratio'
+    for part in (r'[\d.−]+(?= dB)', r'^[\d.−]+(?= %)'):
+        found = _columns(AFTER_TRAINING, name, part)
+        networks = {network for network, *_ in found}
+        assert len(networks) == (2 if title == 'Photos' else 4)
+        for network in networks:
+            for width in widths:
+                fast, standard, high = (found[network, effort, width] for effort in ('fast', 'standard', 'high'))
+                assert fast < standard < high
+    seconds = _columns(AFTER_TRAINING, name)
+    for network in networks:
+        times = [seconds[network, effort, 'seconds at W8A8'] for effort in ('fast', 'standard', 'high')]
+        assert max(times) == times[2]
+
+
+def test_which_effort_for_small_networks():
+    found = _columns(AFTER_TRAINING, 'Fashion-MNIST: accuracy')
+    spread = _columns(AFTER_TRAINING, 'Fashion-MNIST: accuracy', r'(?<=± )[\d.]+')
+    for network in SMALL:
+        for effort in ('fast', 'standard', 'high'):
+            assert abs(found[network, effort, 'W8A8'] - found[network, 'float', 'W8A8']) < spread[network, 'float', 'W8A8']
+        fast, standard, high, exact = (found[network, effort, 'W4A4'] for effort in ('fast', 'standard', 'high', 'float'))
+        assert fast < standard < high < exact - 1
+
+
+def test_which_effort_for_large_networks():
+    found = _columns(AFTER_TRAINING, 'Photos: agreement with float and signal-to-noise ratio', r'^[\d.]+(?= %)')
+    for network in ('efficientnet_lite0, relu6', 'mobilenet_v1, relu6'):
+        assert found[network, 'fast', 'W8A8'] < 50 and found[network, 'high', 'W6A6'] < 75
+
+
+def test_which_aids_contribute_most():
+    found = _columns(AFTER_TRAINING, 'Without one aid', r'[\d.]+(?= dB)')
+    alone = {row for row, _ in found if ', without ' in row}
+    for network, aid in (('plain', 'refitted weights'), ('depthwise', 'refitted weights'), ('inverted', 'refitted weights'),
+                         ('residual', 'pools not aligned')):
+        least = min(alone, key=lambda row: found[row, network + ', W4A4'])
+        assert least == 'high, without ' + aid
+
+
+def test_datasets_without_results_have_no_table():
+    for text in (IN_TRAINING, AFTER_TRAINING):
+        for title in re.findall(r'^### (.*)$', text, re.MULTILINE):
+            assert any(cell[:1].isdigit() for row in _table(text, title)[1] for cell in row[1:]), title

@@ -6,7 +6,7 @@ import pytest
 from vai_q_tf import cli, errors
 from vai_q_tf.command_line.parse import CommandParser, UsageError, parse
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.configuration.options import COMMANDS, EVERYWHERE, ROWS, USED
+from vai_q_tf.configuration.options import COMMANDS, EVERYWHERE, REQUIRED, ROWS, USED
 from vai_q_tf.errors import QuantizeError
 
 # {option: default} in the documentation of the Vitis AI quantizer. Its fast finetuning has one epoch at the rate 1e-6.
@@ -38,15 +38,21 @@ def test_the_documented_defaults():
 
 
 def test_the_help_has_every_option_with_its_default():
-    text = re.sub(r'\s+', ' ', CommandParser().format_help()) + ' --end'
+    text = CommandParser().format_help()
+    entries = {entry.split()[0].rstrip(','): ' '.join(entry.split()) for entry in re.split(r'\n  (?=--)', text)}
     for name, default in list(DOCUMENTED.items()) + list(DOCUMENTED_CONFIG.items()):
-        entry = re.search(r'--{} (.*?)(?= --\w)'.format(name), text)
-        assert entry, name
+        entry = entries['--' + name]
         if default != '' and default != [] and default is not False:
-            assert '(default: {})'.format(default) in entry.group(1), (name, entry.group(1))
+            assert '(default: {})'.format(default) in entry, (name, entry)
     for word in ('quantize', 'inspect', 'sensitivity', 'analyze', 'dump', 'deploy', 'update', '--gpu', '--version',
                  '--align_rule', '--strict'):
         assert word in text
+
+
+@pytest.mark.parametrize('command', [None] + [name for name, _ in COMMANDS])
+def test_the_help_fits_a_terminal_of_80_columns(command, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '80')
+    assert max(map(len, CommandParser(command).format_help().splitlines())) <= 80
 
 
 @pytest.mark.parametrize('command', ['quantize', 'inspect', 'sensitivity', 'analyze', 'dump', 'deploy', 'update'])
@@ -143,9 +149,10 @@ def test_help_lists_what_a_command_uses(command, capsys):
     listed = [name for name, *_ in ROWS if '\n  --' + name in text]
     expected = set(USED[command] + EVERYWHERE) if command else {row[0] for row in ROWS}
     assert caught.value.code == 0 and set(listed) == expected
-    assert text.startswith('usage: vai_q_tensorflow {} [--option'.format(
+    assert text.startswith('usage: vai_q_tensorflow {} '.format(
         'compare A B' if command == 'compare' else command or 'COMMAND'))
-    for number in (0, 1, 3, 130, 143):
+    assert all('--{} '.format(name) in text.partition('\n\n')[0] for name in REQUIRED.get(command, ()))
+    for number in (0, 1, 3, 129, 130, 143):
         assert '\n  {} '.format(number) in text
     assert text.rstrip().endswith('see the module vai_q_tensorflow.')
 

@@ -96,7 +96,7 @@ def pairs(step):
 
 
 def rounded(values, position):
-    """Quantized to 8 bits as in docs/number_format.md."""
+    """Quantized to 8 bits as in docs/background/number_format.md."""
     return np.clip(np.floor(np.asarray(values) * 2.0 ** position + 0.5), -128, 127) * 2.0 ** -position
 
 

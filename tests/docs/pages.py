@@ -14,11 +14,13 @@ a block names a test file that runs it; `<!-- not run: reason -->` is for what n
 only for the test, and stand in for what a reader has: a board, a trained network.
 """
 import os
+import pathlib
 import re
 import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from typing import NamedTuple
 
 from tests.forks import ROOT
@@ -108,11 +110,29 @@ class Page:
 
 
 def run_page(path, directory, python=sys.executable):
-    """Runs the pages that this one continues, then this one, in the directory; returns what `Page.run` does."""
+    """Runs this page in the directory, after the pages that it continues; returns what `Page.run` does."""
     page = Page(path)
     if page.before:
-        run_page(page.before, directory, python)
+        _copy(_after(page.before, python), directory)
     return page.run(directory, python)
+
+
+_finished = {}  # {path of a page: the directory that it ran in}
+
+
+def _after(path, python):
+    """A directory as the page leaves it, which runs once in this process, however many pages continue it."""
+    if path not in _finished:
+        directory = tempfile.TemporaryDirectory()
+        run_page(path, pathlib.Path(directory.name), python)
+        _finished[path] = directory
+    return _finished[path].name
+
+
+def _copy(source, target):
+    for name in os.listdir(source):
+        path = os.path.join(source, name)
+        (shutil.copytree if os.path.isdir(path) else shutil.copy)(path, str(target / name))
 
 
 def pages(folder=''):

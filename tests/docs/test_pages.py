@@ -1,7 +1,7 @@
 """The runner of pages runs what it should, and notices what differs."""
 import pytest
 
-from tests.docs.pages import Page, pages, shows
+from tests.docs.pages import Page, pages, run_page, shows
 
 PAGE = '''# Title
 
@@ -72,3 +72,14 @@ def test_output(expected, printed, same):
 
 def test_all_pages_are_found():
     assert 'design.md' in pages() and pages('pictures') == []
+
+
+def test_a_page_that_others_continue_runs_once(tmp_path):
+    first, second = tmp_path / 'first.md', tmp_path / 'second.md'
+    first.write_text('```sh\nmkdir folder\ndate +%s%N > folder/time\n```\n')
+    second.write_text('<!-- continues: {} -->\n\n```sh\ncat folder/time\nmkdir other\n```\n'.format(first))
+    times = []
+    for name in ('a', 'b'):
+        (tmp_path / name).mkdir()
+        times += run_page(str(second), tmp_path / name).values()
+    assert times[0] == times[1] > ''

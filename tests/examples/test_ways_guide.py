@@ -57,8 +57,8 @@ def test_the_best_model_is_there(ran):
     assert (directory / best['eval_model']).exists() and (directory / best['eval_graph']).exists()
 
 
-@pytest.mark.parametrize('name', ['ways_to_train', 'quantization_aware_training', 'post_training_quantization', 'design',
-                                  'distributed_training', 'dpu_simulation', 'number_format'])
+@pytest.mark.parametrize('name', ['ways_to_train', 'quantization_aware_training', 'post_training_quantization',
+                                  'distributed_training'])
 def test_links_lead_to_sections(name):
     for file, section in re.findall(r'\]\(([\w./]*)#?([\w-]*)\)', Document('docs', name + '.md').text):
         if file.endswith('.png'):

@@ -35,6 +35,14 @@ def test_other_data_explain_everything():
     assert text.startswith('image: these data have another range (0 to 0.996) than those of calibration')
 
 
+@pytest.mark.parametrize('low, high, saturated, is_other', [
+    (-0.992, 1.0, 0.0, False),  # 8 bits at position 5 reach from -4 to 4
+    (-1.5, 1.0, 0.005, False), (-0.99, 0.9, 0.0, True), (0.0, 0.004, 0.0, True), (0.0, 255.0, 0.98, True)])
+def test_an_input_at_a_position_that_is_one_off_has_no_other_range(low, high, saturated, is_other):
+    error = _error('input', lost=8.3, saturated=saturated)._replace(low=low, high=high)
+    assert bool(advice([error])) is is_other
+
+
 def test_each_cause_once_for_its_worst_layer_and_weights_first():
     found = advice([_error('bias', 'a', alone=-3), _error('activation', 'a', saturated=1, lost=9),
                     _error('weight', 'w', zeroed=0.5), _error('activation', 'b', saturated=1, lost=8)])

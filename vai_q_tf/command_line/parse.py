@@ -1,6 +1,7 @@
 """Parses a command line into checked values."""
 import argparse
 import re
+import textwrap
 from typing import IO, Any, Callable, List, Mapping, NoReturn, Optional, Sequence
 
 from vai_q_tf import errors
@@ -8,11 +9,13 @@ from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.configuration.config_checks import CHECKS
 from vai_q_tf.configuration.option_values import check_text, from_text
 from vai_q_tf.configuration.options import (
+    ARGUMENTS,
     COMMANDS,
     CONFIG,
     EVERYWHERE,
     EXIT_STATUSES,
     GROUPS,
+    REQUIRED,
     ROWS,
     SHORT,
     SWITCH,
@@ -40,14 +43,13 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     def __init__(self, command: Optional[str] = None) -> None:
-        shown = command if command in _DESCRIPTIONS else 'COMMAND'
         super().__init__(
             prog='vai_q_tensorflow', formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False,
-            usage='vai_q_tensorflow {}{} [--option VALUE] [--option=VALUE] ...'.format(shown, ' A B' * (shown == 'compare')),
-            description=_description(command), epilog=_epilog())
+            usage=usage(command, 72), description=_description(command), epilog=_epilog())
+        self._optionals.title = 'general'
         self.arguments = [self.add_argument('command', nargs='?', help=argparse.SUPPRESS)]
-        self.add_argument('-h', '--help', nargs=0, action=_Help, help='show this help and exit; after a command, that of the '
-                          'command')
+        self.add_argument('-h', '--help', nargs=0, action=_Help, help='show this help and exit; after a command, the '
+                          'help of that command')
         self.add_argument('--version', action='store_true', help='show the version and exit')
         used = USED[command] + EVERYWHERE if command in USED else [option.name for option in ROWS]
         defaults = QuantizeConfig()
@@ -84,18 +86,29 @@ def _help(option: Option, defaults: QuantizeConfig) -> str:
     return option.help + ('' if default in ('', [], None) or option.kind == SWITCH else ' (default: {})'.format(default))
 
 
+def usage(command: Optional[str] = None, width: int = 1000) -> str:
+    """How to call a command, with the options that it needs, in lines of `width`; any command if it is None or unknown."""
+    if command not in _DESCRIPTIONS:
+        return 'vai_q_tensorflow COMMAND [options]'
+    placeholders = {option.name: option.placeholder for option in ROWS}
+    needed = ['--{}\0{}'.format(name, placeholders[name]) for name in REQUIRED[command]]  # no line ends between the two
+    words = ['vai_q_tensorflow', command, ARGUMENTS.get(command, ''), *needed, '[options]']
+    return textwrap.fill(' '.join(filter(None, words)), width, subsequent_indent='  ', break_on_hyphens=False).replace('\0', ' ')
+
+
 def _description(command: Optional[str]) -> str:
     if command in _DESCRIPTIONS:
-        return '{}: {}.\n\nOptions of other commands are accepted without effect. Options may be abbreviated.'.format(
+        return '{}: {}.\n\nOptions of other commands are accepted and ignored.\nYou may abbreviate options.'.format(
             command, _DESCRIPTIONS[command])
-    return ('Quantizer for TensorFlow 1.15. Every command accepts all options; they may be abbreviated.\n\ncommands:\n'
+    return ('Quantizes TensorFlow 1.15 networks for the DPU.\n\ncommands:\n'
             + '\n'.join('  {:13}{}'.format(*row) for row in COMMANDS)
-            + '\n\n`vai_q_tensorflow COMMAND --help` shows the options that a command uses.')
+            + '\n\nEvery command accepts all options and ignores those it does not need.\nYou may abbreviate options.\n'
+              '`vai_q_tensorflow COMMAND --help` lists the options of one command.')
 
 
 def _epilog() -> str:
     return ('exit status:\n' + '\n'.join('  {:<13}{}'.format(*row) for row in EXIT_STATUSES)
-            + '\n\nQuantization-aware training is a Python API: see the module vai_q_tensorflow.')
+            + '\n\nFor quantization-aware training in Python, see the module vai_q_tensorflow.')
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

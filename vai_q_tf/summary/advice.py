@@ -27,7 +27,7 @@ def advice(tensors: Sequence[TensorError]) -> Tuple[str, ...]:
       tensors: the worst first.
     """
     for tensor in tensors:
-        if tensor.role == 'input' and tensor.loss_db > _LOST:
+        if _has_another_range(tensor):
             return ('{}: these data have another range ({:.3g} to {:.3g}) than those of calibration. Let both input functions '
                     'prepare them as for the training, and quantize again.'.format(tensor.layer, tensor.low, tensor.high),)
     worst: Dict[_Rule, TensorError] = {}
@@ -37,6 +37,16 @@ def advice(tensors: Sequence[TensorError]) -> Tuple[str, ...]:
             worst.setdefault(rule, tensor)
     return tuple('{}: {}'.format(worst[rule].layer, rule.text.format(zeroed=worst[rule].zeroed))
                  for rule in _RULES if rule in worst)
+
+
+def _has_another_range(tensor: TensorError) -> bool:
+    """Whether an input has values beyond the range of its position, or less than a quarter of it.
+
+    Pixels lie on a grid themselves, so that a position that is one off can lose any number of dB.
+    """
+    greatest = max(-tensor.low, tensor.high) * 2.0 ** tensor.position
+    return tensor.role == 'input' and tensor.loss_db > _LOST and (
+        tensor.saturated >= _SATURATED or greatest < 2.0 ** (tensor.bits - 3))
 
 
 def is_uneven(tensor: TensorError) -> bool:

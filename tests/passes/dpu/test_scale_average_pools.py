@@ -45,7 +45,7 @@ def test_no_other_reciprocal_of_so_many_bits_is_nearer(size):
 
 def test_the_documented_table():
     root = os.path.abspath(os.path.join(os.path.dirname(__file__), '..', '..', '..'))
-    with open(os.path.join(root, 'docs', 'dpu_simulation.md')) as file:
+    with open(os.path.join(root, 'docs', 'background', 'dpu.md')) as file:
         rows = re.findall(r'^\| (\d+)x(\d+) \| (\d+)/(\d+) \| ([\d.]+) \|$', file.read(), re.MULTILINE)
     assert len(rows) > 20
     for height, width, rounded, power, documented in rows:

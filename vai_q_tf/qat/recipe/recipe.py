@@ -4,7 +4,7 @@ A training that starts from float weights calibrates first: in its first step no
 position that suits its float values. From then on positions stay, and batch norms use their moving statistics from the first
 step: statistics of the batch that change while positions vote cost accuracy. A training from scratch needs both, as it has
 nothing yet that could stay: batch norms use the statistics of the batch, and positions move for a share of the training.
-docs/accuracy.md has the figures.
+docs/background/accuracy_in_training.md has the figures.
 """
 from typing import List, NamedTuple, Optional, Sequence, Union
 

@@ -1,0 +1,18 @@
+"""The pages of docs/start run as they stand, and give the files and accuracies that other pages build on."""
+import os
+import re
+
+from tests.docs.pages import run_page
+
+_ACCURACY = re.compile(r'([\d.]+)% right: (\S+)')
+
+
+def test_first_model(tmp_path, forked_python):
+    printed = run_page('start/first_model.md', tmp_path, forked_python)
+    accuracies = {os.path.dirname(path): float(percent) for percent, path in _ACCURACY.findall('\n'.join(printed.values()))}
+    floating, eight, four, trained = (accuracies[name] for name in ('', 'quantize_results', 'results_4_bits', 'qat_results'))
+    assert floating > 94 and abs(floating - eight) < 1 and four < floating - 1.5, accuracies
+    assert trained > four + 1, accuracies
+    assert {'digits.py', 'network.py', 'train.py', 'calibration.py', 'evaluate.py', 'float.pb', 'float', 'quantized',
+            'quantize_results', 'results_4_bits', 'qat_results'} <= set(os.listdir(str(tmp_path)))
+    assert (tmp_path / 'float' / 'model.ckpt.index').exists()
