@@ -61,9 +61,9 @@ def test_a_table_has_every_recipe_and_a_dash_for_a_missing_result(report):
 
 
 def test_tables_replace_what_was_between_the_comments_and_nothing_else(report, tmp_path):
-    (tmp_path / 'docs').mkdir()
     names = report.DOCUMENT, report.README, report.GUIDE
     for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(os.path.join(ROOT, name), str(tmp_path / name))
     report.write(report.Results([]), str(tmp_path))
     before = [(tmp_path / name).read_text() for name in names]
