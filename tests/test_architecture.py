@@ -28,7 +28,7 @@ ROOMS = (
     ('plan', None, 'decides: view to QuantPlan; values only, no ops'),
     ('plan/positions', None, 'decides: observations to positions within the rules of the hardware'),
     ('coverage', None, 'which parts of a network a plan quantizes, which stay float, and why'),
-    ('lint', None, 'what the DPU compiler refuses or misreads, and what the DPU computes differently'),
+    ('lint', None, 'constructs that the DPU compiler refuses or misreads, and results that the DPU computes differently'),
     ('export', None, 'applies a plan and positions to a float GraphDef, and writes it in every format'),
     ('export/forms', None, 'writes ops of a finished model in the form that the compiler reads'),
     ('export/onnx', None, 'a model as ONNX'),

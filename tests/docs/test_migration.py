@@ -127,8 +127,8 @@ def test_the_old_numbers(model, variant, different, tmp_path, monkeypatch):
 
 def test_the_old_training_scheme():
     """The table of what changes in training and the config for the old numbers name the same fields."""
-    table = next(rows for rows in re.split(r'\n\n', _part(DIFFERENCES, 'Numbers with a setting')) if rows.startswith('| in training'))
-    fields = dict(setting.split('=') for setting in (row[-1] for row in _rows(table)[1:]))
+    table = _part(DIFFERENCES, 'Numbers with a setting').partition('| in training')[2]
+    fields = dict(setting.split('=') for setting in (row[-1] for row in _rows(table)))
     block = next(block.code for block in Page(VAI_Q).blocks if "recipe='manual'" in block.code)
     for name, value in fields.items():
         assert re.search(r'\b{}={}[,)]'.format(name, value), block), name
