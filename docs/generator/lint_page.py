@@ -1,8 +1,7 @@
 """The page on the rules of `lint`, from their docstrings and their messages."""
 import ast
 import inspect
-from types import ModuleType
-from typing import Dict, Iterator, List
+from typing import Any, Dict, Iterator, List
 
 from docs.generator.markdown import page_from, table
 from docs.generator.texts import called, shortened, texts
@@ -20,10 +19,10 @@ def pages() -> Dict[str, str]:
     return {'lint.md': page_from('lint_page.py', 'lint', {'rules': '\n\n'.join(parts)})}
 
 
-def _rows(module: ModuleType) -> Iterator[List[str]]:
+def _rows(module: Any) -> Iterator[List[str]]:
     functions = {node.name: node for node in ast.walk(ast.parse(inspect.getsource(module)))
                  if isinstance(node, ast.FunctionDef)}
-    for name, rule in getattr(module, 'RULES').items():
+    for name, rule in module.RULES.items():
         messages = dict.fromkeys(_messages(functions[rule.__name__], functions))
         yield ['`{}`'.format(name), inspect.getdoc(rule) or '', '<br>'.join('`{}`'.format(text) for text in messages)]
 

@@ -12,11 +12,11 @@ from vai_q_tf.passes.cleanup.resolve_switches import resolve_switches
 from vai_q_tf.passes.partition import partition
 
 _KINDS = (
-    (traits.WEIGHTED, 'multiply by weights', 'The result, the weights and the bias have positions of their own. A bias, a batch '
-     'norm and an activation function that follow are computed together with the op, with one quantized result.'),
+    (traits.WEIGHTED, 'multiply by weights', 'The result, the weights and the bias have positions of their own. A bias, a '
+     'batch norm and an activation function that follow are computed together with the op, with one quantized result.'),
     (traits.VALUE, 'compute new values', 'The result has a position of its own, and so has each constant operand.'),
-    (traits.SHARED, 'select, join, average or rearrange values', 'The result has the position of its inputs if possible: always '
-     'for ops that only rearrange values, by `align_concat` and `align_pool` for concats and pools.'),
+    (traits.SHARED, 'select, join, average or rearrange values', 'The result has the position of its inputs if possible: '
+     'always for ops that only rearrange values, by `align_concat` and `align_pool` for concats and pools.'),
     (traits.FORWARDS, 'forward values', 'No FixNeuron: the values are quantized already.'),
 )
 # One of the two runs, by an option that is no field of the config.
@@ -27,7 +27,8 @@ def pages() -> Dict[str, str]:
     """{path in docs/reference: page}."""
     return {'ops.md': page_from('ops_page.py', 'ops', {
         'quantized': table(('ops that', 'op types', 'positions'), [
-            (words, _names(op for op, row in traits.TRAITS.items() if row.kind == kind), text) for kind, words, text in _KINDS]),
+            (words, _names(op for op, row in traits.TRAITS.items() if row.kind == kind), text)
+            for kind, words, text in _KINDS]),
         'float': table(('op type', 'reason'), [
             ('`{}`'.format(op), row.reason) for op, row in traits.TRAITS.items() if row.kind == traits.FLOAT]),
         'passes': table(('pass', 'change', 'runs', 'op types'), _passes()),
