@@ -1,15 +1,10 @@
-"""The guide to post-training quantization: its examples run unchanged, and its tables are complete."""
+"""The guide to post-training quantization: its examples run unchanged."""
 import importlib.util
 import re
 
 import pytest
 
 from tests.examples.blocks import Document, run_sh
-from vai_q_tf import errors
-from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.configuration.options import CONFIG, ROWS
-from vai_q_tf.graph import traits
-from vai_q_tf.passes import pipeline
 
 GUIDE = Document('docs', 'post_training_quantization.md')
 FIND = Document('docs', 'find_the_worst_layer.md')
@@ -83,41 +78,3 @@ def test_the_onnx_model(ran, forked_python):
     graph = onnx.load(str(directory / 'quantize_results' / 'quantize_eval_model.onnx')).graph
     assert [node.name for node in graph.input] == ['net_in:0']
     assert [node.name for node in graph.output] == ['logits/BiasAdd/aquant:0']
-
-
-_BY_THEMSELVES = {'--bias_bit': 'that of weights', '--positions_by': 'what the effort does', '--fast_ft_lr': ''}
-
-
-def test_all_options_are_listed_with_their_defaults():
-    options = {'--' + option.name: option for option in ROWS}
-    listed = GUIDE.rows(r'--\w+')
-    assert sorted(listed) == sorted(options)
-    config = QuantizeConfig()
-    for name, option in options.items():
-        default = getattr(config, option.name) if option.kind == CONFIG else option.default
-        if default is None:
-            assert listed[name][0] == _BY_THEMSELVES[name], name
-            continue
-        shown = 'off' if default is False else '' if default in ('', []) else '`{}`'.format(default)
-        assert listed[name][0] == shown, name
-
-
-def test_all_errors_are_listed():
-    codes = sorted(value for name, value in vars(errors).items() if name.isupper())
-    assert sorted(GUIDE.rows(r'Quantize_TF1_\w+')) == codes
-
-
-def test_all_ops_are_listed():
-    table = GUIDE.text.partition('## What is quantized')[2].partition('\n\nAn op')[0]
-    listed = [sorted(re.findall(r'`(\w+)`', row)) for row in table.splitlines() if '`' in row]
-    assert listed == [sorted(op for op, row in traits.TRAITS.items() if row.kind == kind)
-                      for kind in (traits.WEIGHTED, traits.VALUE, traits.SHARED, traits.FORWARDS)]
-
-
-def test_all_steps_are_listed():
-    text = GUIDE.text.partition('## What happens to the graph')[2].partition('\n## ')[0]
-    steps = re.findall(r'^\| `(\w+)`', text, re.MULTILINE)
-    names = [step.run.__name__ for step in pipeline.CLEAN_UP + (pipeline.CONSTANTS,) + pipeline.FOLDING + pipeline.DPU]
-    simulated = slice(names.index('mean_to_average_pool') + 1, names.index('scale_hard_sigmoid') + 1)
-    del names[simulated]
-    assert steps == ['resolve_switches', 'partition'] + names
