@@ -117,8 +117,8 @@ _GROUPS: Tuple[Tuple[str, Tuple[Tuple[str, str, Any, Optional[str], str], ...]],
         ('include_fast_ft', FLAG, 0, _ZERO_ONE, '1: finetune weights on the calibration data'),
         ('fast_ft_mode', FLAG, 1, _ZERO_ONE, 'input of a layer while it is finetuned. 0: float; 1: quantized'),
         ('fast_ft_epochs', COUNT, 5, 'N', 'number of passes over the calibration data'),
-        ('fast_ft_lr', NUMBER, None, 'X', 'learning rate of Adam. Default: 1/100 of the quantization step of the weights of each '
-         'layer'),
+        ('fast_ft_lr', NUMBER, None, 'X', 'learning rate of Adam. Default: 1/100 of the quantization step of the weights of '
+         'each layer'),
         ('fast_ft_lrcoef', NUMBER, 1.0, 'X', 'factor on the learning rate of layers that start with a loss above 3'),
     )),
     ('sensitivity', (
