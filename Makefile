@@ -91,10 +91,12 @@ bench: kernels
 accuracy: kernels $(VENV)/.digits $(VENV)/.fashion-mnist $(VENV)/.trained $(VENV)/.photos
 	$(BIN)/python benchmarks/accuracy/measure_efforts.py
 	$(BIN)/python benchmarks/accuracy/report_efforts.py
+	$(BIN)/python benchmarks/accuracy/report_short.py
 
 accuracy-training: kernels $(VENV)/.digits $(VENV)/.fashion-mnist
 	$(BIN)/python benchmarks/accuracy/measure.py
 	$(BIN)/python benchmarks/accuracy/report.py
+	$(BIN)/python benchmarks/accuracy/report_short.py
 
 wheel: kernels
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .

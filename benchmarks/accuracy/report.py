@@ -1,4 +1,4 @@
-"""Writes the tables of accuracy_in_training.md in docs/background, the training guide and README.md from results of measure.py.
+"""Writes the tables of docs/background/accuracy_in_training.md and of the training guide from the results of measure.py.
 
     python benchmarks/accuracy/report.py [--results accuracy_results/results.jsonl] [--print]
 
@@ -15,7 +15,7 @@ import recipes
 import results
 
 SCRIPT = os.path.basename(__file__)
-DOCUMENT, README = os.path.join('docs', 'background', 'accuracy_in_training.md'), 'README.md'
+DOCUMENT = os.path.join('docs', 'background', 'accuracy_in_training.md')
 GUIDE = os.path.join('docs', 'how_to', 'training', 'recipe.md')
 _ADVISED_WIDTHS = (8, 4)
 _TITLES = {'fashion': 'Fashion-MNIST', 'digits': 'Digits', 'fashion_validation': 'Training images of Fashion-MNIST, divided'}
@@ -85,15 +85,6 @@ def _recipes(dataset):
     return [name for name, recipe in recipes.RECIPES.items() if dataset in recipe.datasets]
 
 
-def short_table(found):
-    """The table of README.md: W4A4 on Fashion-MNIST."""
-    rows = [['accuracy, %'] + ['{}, {}'.format(*pair) for pair in recipes.ACTIVATIONS.items()]]
-    for name, recipe in recipes.SHORT:
-        rows.append([name] + [_cell(found.figure('fashion', network, activation, recipe, 4), False)
-                              for network, activation in recipes.ACTIVATIONS.items()])
-    return documents.table(rows)
-
-
 def advice_table(found):
     """The table of the guide: what a setting costs against float, the mean over the networks of Fashion-MNIST."""
     rows = [['difference to float, points'] + ['W{0}A{0}'.format(bits) for bits in _ADVISED_WIDTHS]]
@@ -120,8 +111,7 @@ def _cell(figure, with_difference):
 def write(found, directory):
     """Writes the tables into the documents below the directory."""
     documents.write(directory, SCRIPT, (
-        (DOCUMENT, 'accuracy', tables(found)), (README, 'accuracy in short', short_table(found)),
-        (GUIDE, 'accuracy of settings', advice_table(found))))
+        (DOCUMENT, 'accuracy', tables(found)), (GUIDE, 'accuracy of settings', advice_table(found))))
 
 
 def main(arguments):
@@ -131,7 +121,7 @@ def main(arguments):
     options = parser.parse_args(arguments)
     found = Results([line for path in options.results for line in results.read(path)])
     if options.print:
-        print(tables(found), short_table(found), advice_table(found), sep='\n\n')
+        print(tables(found), advice_table(found), sep='\n\n')
     else:
         write(found, results.ROOT)
 

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/background/accuracy_after_training.md and README.md from the results of measure_efforts.py.
+"""Writes the tables of docs/background/accuracy_after_training.md from the results of measure_efforts.py.
 
     python benchmarks/accuracy/report_efforts.py [--results accuracy_results/efforts.jsonl] [--print]
 
@@ -15,10 +15,9 @@ import efforts
 import results
 
 SCRIPT = os.path.basename(__file__)
-DOCUMENT, README = os.path.join('docs', 'background', 'accuracy_after_training.md'), 'README.md'
+DOCUMENT = os.path.join('docs', 'background', 'accuracy_after_training.md')
 _TITLES = {'fashion': 'Fashion-MNIST', 'digits': 'Digits', efforts.PHOTOS: 'Photos'}
 _ABLATIONS = 'Each row below the first leaves out one aid of `{}`. Compare rows of equal n.'.format(efforts.ABLATED)
-_SHORT_PHOTOS, _SHORT_SMALL = 8, 4  # the widths in README.md
 
 
 class Figure(NamedTuple):
@@ -76,20 +75,6 @@ def tables(found):
     return '\n\n'.join(text)
 
 
-def short_table(found):
-    """The table of README.md."""
-    small = efforts.NETWORKS['fashion']
-    large = efforts.NETWORKS[efforts.PHOTOS]
-    rows = [['effort'] + ['{}, {}'.format(network, _width(_SHORT_PHOTOS)) for network in large] + [
-        '{}, {}, {}'.format(network, activation, _width(_SHORT_SMALL)) for network, activation in small.items()]]
-    rows.append(['float'] + ['100 %'] * len(large) + [_float_cell(found, 'fashion', network) for network in small])
-    for effort in efforts.EFFORTS:
-        rows.append(['`{}`'.format(effort)] + [
-            _fidelity(found.figure(efforts.PHOTOS, network, effort, _SHORT_PHOTOS), efforts.PHOTOS) for network in large] + [
-                _accuracy(found.figure('fashion', network, effort, _SHORT_SMALL), 'fashion', False) for network in small])
-    return documents.table(rows)
-
-
 def _accuracies(found, dataset):
     rows = [['network', 'effort'] + list(map(_width, efforts.BITS))]
     for network, activation in efforts.NETWORKS[dataset].items():
@@ -125,11 +110,10 @@ def _width(bits):
     return 'W{0}A{0}'.format(bits)
 
 
-def _accuracy(figure, dataset, with_difference=True):
+def _accuracy(figure, dataset):
     if figure is None:
         return documents.NOTHING
-    return _counted(documents.percent(figure.accuracy, figure.spread, figure.difference if with_difference else None),
-                    figure.seeds, dataset)
+    return _counted(documents.percent(figure.accuracy, figure.spread, figure.difference), figure.seeds, dataset)
 
 
 def _float_cell(found, dataset, network):
@@ -150,8 +134,7 @@ def _fidelity(figure, dataset):
 
 def write(found, directory):
     """Writes the tables into the documents below the directory."""
-    documents.write(directory, SCRIPT, ((DOCUMENT, 'accuracy after training', tables(found)),
-                                        (README, 'accuracy after training in short', short_table(found))))
+    documents.write(directory, SCRIPT, [(DOCUMENT, 'accuracy after training', tables(found))])
 
 
 def main(arguments):
@@ -161,7 +144,7 @@ def main(arguments):
     options = parser.parse_args(arguments)
     found = Results([line for path in options.results for line in results.read(path)])
     if options.print:
-        print(tables(found), short_table(found), sep='\n\n')
+        print(tables(found))
     else:
         write(found, results.ROOT)
 

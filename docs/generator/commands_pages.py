@@ -1,14 +1,12 @@
-"""The pages on the commands: the texts in docs/generator/commands, with tables of options."""
-import os
+"""The pages on the commands: the texts in docs/generator/pages/commands, with tables of options."""
 import re
 from typing import Dict, Iterable, List
 
-from docs.generator.markdown import code, page, sentence, table
+from docs.generator.markdown import code, page_from, sentence, table
 from docs.generator.values import allowed_of_option, default_of
 from vai_q_tf.command_line.parse import usage
 from vai_q_tf.configuration.options import COMMANDS, EVERYWHERE, EXIT_STATUSES, GROUPS, REQUIRED, SHORT, SWITCH, USED, Option
 
-_TEXTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'commands')
 _OUTCOMES = (0, 1)  # the exit statuses of every command that are not those of a signal
 
 
@@ -28,10 +26,7 @@ def pages() -> Dict[str, str]:
 
 
 def _page(name: str, parts: Dict[str, str]) -> str:
-    with open(os.path.join(_TEXTS, name + '.txt'), encoding='utf-8') as stream:
-        text = stream.read()
-    title, _, rest = text.partition('\n')
-    return page('commands_pages.py', title, re.sub(r'^\{(\w+)\}$', lambda found: parts[found.group(1)], rest, flags=re.MULTILINE))
+    return page_from('commands_pages.py', 'commands/' + name, parts)
 
 
 def _tables(command: str) -> str:
@@ -58,5 +53,6 @@ def _row(option: Option, command: str) -> List[str]:
     braces = option.placeholder is None or option.placeholder.startswith('{')
     text = '--{}{}'.format(option.name, '' if braces else ' ' + str(option.placeholder))
     short = ', `{}`'.format(SHORT[option.name]) if option.name in SHORT else ''
-    return ['`{}`{}'.format(text, short), allowed_of_option(option), default or code(default_of(option)),
+    default = re.sub(r'--\w+', r'`\g<0>`', default) or code(default_of(option))
+    return ['`{}`{}'.format(text, short), allowed_of_option(option), default,
             sentence(re.sub(r'^{}: '.format(command), '', help_text))]

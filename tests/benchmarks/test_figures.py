@@ -1,4 +1,4 @@
-"""The pages about accuracy: README.md cites their figures, and what they conclude is in their tables, which scripts write."""
+"""What the pages about accuracy conclude is in their tables, which scripts write."""
 import re
 
 import pytest
@@ -7,8 +7,6 @@ from tests.benchmarks.scripts import scripts
 from tests.docs.pages import Page
 
 IN_TRAINING, AFTER_TRAINING = (Page('background/accuracy_{}_training.md'.format(name)).text for name in ('in', 'after'))
-README = Page('../README.md').text
-_FIGURE = re.compile(r'\d+\.\d+ ± \d+\.\d+')
 SMALL = ['plain, relu', 'residual, relu', 'depthwise, relu6', 'inverted, relu6']
 
 
@@ -44,25 +42,6 @@ def _fashion(width):
 def _wins(accuracies, recipe, other):
     """The number of networks on which a recipe is better than another."""
     return sum(accuracies[network, recipe] > accuracies[network, other] for network in SMALL)
-
-
-def test_the_tables_of_the_readme_are_a_part_of_those_of_the_pages():
-    cited, measured = (re.findall(_FIGURE, text) for text in (README, IN_TRAINING + AFTER_TRAINING))
-    assert len(cited) > 30 and set(cited) <= set(measured)
-
-
-def test_the_readme_gives_each_figure_in_the_row_of_its_recipe_and_the_column_of_its_network():
-    names = {'quantization-aware: default': 'default', 'post-training': 'post-training', 'float': 'float',
-             'quantization-aware: the original\'s scheme': 'original',
-             'quantization-aware: batch statistics, moving positions': 'batch statistics, moving positions'}
-    short = README.partition('<!-- accuracy in short')[2].partition('<!-- end')[0]
-    head, _, *rows = [_cells(line) for line in short.splitlines() if line[:1] == '|']
-    columns, lines = _table(IN_TRAINING, 'Fashion-MNIST')
-    table = {tuple(cells[:2]): cells[columns.index('W4A4')] for cells in lines}
-    assert len(rows) == len(names)
-    for recipe, *figures in rows:
-        for network, figure in zip(head[1:], figures):
-            assert table[network, names[recipe]].startswith(figure), (recipe, network)
 
 
 def test_every_recipe_is_explained_by_its_settings():

@@ -34,17 +34,17 @@ _FILE = re.compile(r'# ([\w.]+\.\w+)\n')
 _NUMBER = re.compile(r'[-−+]?\d+(?:\.\d+)?')
 _COMMANDS = {'python': '"$@"', 'vai_q_tensorflow': '-m vai_q_tf "$@"'}
 _DRIVER = '''
-import subprocess, sys
-def _run(steps):
+import builtins as _builtins, subprocess as _subprocess, sys as _sys
+def _run(steps):  # a page may define any name that does not begin with an underscore
     for line, language, code, status in steps:
-        print('\\x1e{{}}'.format(line), flush=True)
+        _builtins.print('\\x1e{{}}'.format(line), flush=True)
         if language == 'python':
-            exec(compile('\\n' * line + code, {page!r}, 'exec'), globals())
+            _builtins.exec(_builtins.compile('\\n' * line + code, {page!r}, 'exec'), _builtins.globals())
         else:
-            ended = subprocess.call(['bash', '-e', '-c', code])
+            ended = _subprocess.call(['bash', '-e', '-c', code])
             if ended != status:
-                sys.exit('line {{}} of {{}} exits with {{}}'.format(line, {page!r}, ended))
-        sys.stdout.flush()
+                _sys.exit('line {{}} of {{}} exits with {{}}'.format(line, {page!r}, ended))
+        _sys.stdout.flush()
 _run({steps!r})
 '''
 

@@ -38,7 +38,8 @@ def test_the_files_of_the_pages_are_there(ran):
                  'compare.json', 'quantize_train/quantize_train.ckpt.meta', 'quantize_train_graph.pb'):
         assert (results / name).exists(), name
     deployed = sorted(re.sub(r'\d{14}', '<date>', name) for name in os.listdir(str(results / 'deploy')))
-    assert deployed == ['latest.json', 'quantize_config.yaml', 'quantize_eval_graph_3_<date>.pb', 'quantize_eval_model_3_<date>.pb']
+    assert deployed == ['latest.json', 'quantize_config.yaml', 'quantize_eval_graph_3_<date>.pb',
+                        'quantize_eval_model_3_<date>.pb']
 
 
 def test_a_run_leaves_a_file_that_repeats_it(ran):

@@ -16,3 +16,12 @@ def test_first_model(tmp_path, forked_python):
     assert {'digits.py', 'network.py', 'train.py', 'calibration.py', 'evaluate.py', 'float.pb', 'float', 'quantized',
             'quantize_results', 'results_4_bits', 'qat_results'} <= set(os.listdir(str(tmp_path)))
     assert (tmp_path / 'float' / 'model.ckpt.index').exists()
+
+
+def test_from_keras(tmp_path, forked_python):
+    printed = '\n'.join(run_page('start/from_keras.md', tmp_path, forked_python).values())
+    found = {path: (float(loss), float(percent)) for path, loss, percent in re.findall(
+        r'^(\S+): loss ([\d.]+), ([\d.]+)% right', printed, re.MULTILINE)}
+    assert found['Keras'] == found['keras.pb'], 'the frozen graph computes what Keras does'
+    quantized = found['keras_results/quantize_eval_model.pb']
+    assert quantized[1] > 91 and abs(quantized[1] - found['Keras'][1]) < 1 and abs(quantized[0] - found['Keras'][0]) < 0.03

@@ -12,8 +12,9 @@ from tests.docs.test_training_ways import WAYS
 from tests.forks import ROOT
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.qat.positions.moving_positions import TIE
 from vai_q_tf.qat.positions.position_saveable import VOTES_KEY
-from vai_q_tf.qat.recipe.recipe import _ALWAYS
+from vai_q_tf.qat.recipe.recipe import _ALWAYS, _SHORTEST, FREEZE_SHARE
 
 FOLDER = 'how_to/training/'
 PAGES = sorted(set(pages(FOLDER)) - set(WAYS))
@@ -70,15 +71,19 @@ def test_all_charts_are_listed(ran):
     assert listed - {'quantize.<layer>/threshold/<tensor>'} == written and len(written) == 4
 
 
-def test_all_recipes_are_listed():
+def test_the_recipe_is_that_of_the_code():
     assert {cells[0].strip("'") for cells in _rows('recipe.md', "`'")} == set(_ALWAYS)
+    text = ' '.join(Page(FOLDER + 'recipe.md').text.split())
+    assert 'at most {} times that error'.format(TIE) in text and FREEZE_SHARE == 2 / 3
+    assert 'two thirds of a training whose length is known and at least {} steps'.format(_SHORTEST) in text
 
 
 def test_fields_and_codes_exist():
     codes = [cells[0] for cells in _rows('troubleshooting.md', '`Quantize_TF1')]
     assert len(codes) > 10 and set(codes) <= {value for value in vars(errors).values() if isinstance(value, str)}
     assigned = {field for path in pages(FOLDER) for field in re.findall(r'`(\w+)=[^`]*`', Page(path).text)}
-    arguments = {'averaged', 'defer_build', 'distillation', 'drop_remainder', 'report', 'statistics', 'stop_gradients', 'towers'}
+    arguments = {'averaged', 'defer_build', 'distillation', 'drop_remainder', 'report', 'statistics', 'stop_gradients',
+                 'towers'}
     assert arguments < assigned and assigned - arguments <= set(vars(QuantizeConfig()))
 
 

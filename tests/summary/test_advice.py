@@ -10,11 +10,11 @@ def _error(role, layer='conv', bits=8, saturated=0.0, zeroed=0.0, alone=40.0, lo
 
 
 @pytest.mark.parametrize('error, words', [
-    (_error('weight', alone=0, lost=20), 'not those of the float graph'),
-    (_error('weight', zeroed=0.61), '61% of the weights become 0'),
+    (_error('weight', alone=0, lost=20), 'differ from those of the float graph'),
+    (_error('weight', zeroed=0.61), '61% of the weights round to 0'),
     (_error('activation', saturated=0.217, lost=26), 'larger than in calibration'),
     (_error('activation', zeroed=0.5, lost=26), 'rare large value'),
-    (_error('bias', alone=-20, lost=30), 'are not a fault if it was fitted')])
+    (_error('bias', alone=-20, lost=30), 'are fine for a fitted bias')])
 def test_each_kind_of_error_has_its_cause(error, words):
     text, = advice([error])
     assert text.startswith('conv: ') and words in text

@@ -7,8 +7,8 @@ _LOST = 6.5  # dB: more than a position that is one off, 6.02
 _MUCH = 20.0  # dB: the error is a tenth of the values
 _SATURATED, _ZEROED, _UNEVEN = 0.01, 0.1, 0.25  # shares of the elements
 _LEAST_BITS = 6  # with fewer, many weights become 0 in any case
-UNEVEN = ('{zeroed:.0%} of the weights become 0, since a few, mostly those of one channel, are far larger. Check whether these '
-          'are right; --effort high and --do_cle 1 scale channels.')
+UNEVEN = ('{zeroed:.0%} of the weights round to 0, because a few others, mostly in one channel, are far larger. Check whether '
+          'those are right; --effort high and --do_cle 1 even out the channels.')
 
 
 class _Rule(NamedTuple):
@@ -56,13 +56,13 @@ def is_uneven(tensor: TensorError) -> bool:
 
 _RULES = (
     _Rule('weight', lambda tensor: tensor.loss_db > _LOST and tensor.saturated < _SATURATED,
-          'the weights are not those of the float graph. Was the model made from this file, and were the calibration data not '
-          'all zeros?'),
+          'the weights differ from those of the float graph. Check that the model was made from this file, and that the '
+          'calibration data were not all zeros.'),
     _Rule('weight', is_uneven, UNEVEN),
     _Rule('activation', lambda tensor: tensor.loss_db > _LOST and tensor.saturated >= _SATURATED,
           'the values are larger than in calibration. Use more, and more varied, calibration data; in training, let positions '
           'move for longer (freeze_position_step).'),
     _Rule('activation', lambda tensor: tensor.loss_db > _LOST and tensor.zeroed >= _ZEROED,
-          'the range is that of a rare large value. Try --effort standard, or --positions_by mse.'),
+          'a rare large value sets the range. Try --effort standard, or --positions_by mse.'),
     _Rule('bias', lambda tensor: tensor.alone_db < _MUCH,
-          'few dB of a bias are not a fault if it was fitted, as by the efforts standard and high; its activation counts.'))
+          'few dB are fine for a fitted bias, as the efforts standard and high make it. Look at its activation instead.'))
