@@ -8,6 +8,7 @@ A page consists of blocks between three backquotes, by language:
 * `text`: the output of the step before, or consecutive lines of it. A line `...` is any number of lines, and numbers may
   differ by 2 %, or by one unit of their last digit.
 * `console`: the form of a command, with PLACEHOLDERS or `[options]`; it does not run.
+* `dockerfile`: a file; the test of its page runs its commands.
 
 Comments say what a block cannot: `<!-- continues: start/first_model.md -->` at the top of a page gives it the files of that
 page. `<!-- exits with 3 -->` before a block of `sh` expects a status other than 0. `<!-- run by tests/a/test_b.py -->` before

@@ -9,7 +9,7 @@ import yaml
 from tests.docs.pages import DOCS, Page
 from tests.forks import ROOT
 
-LANGUAGES = ('python', 'sh', 'text', 'yaml', 'json')
+LANGUAGES = ('python', 'sh', 'text', 'yaml', 'json', 'dockerfile')
 MOST_LINES = 250
 
 _ANY_BLOCK = re.compile(r'^( *)```(\S*)\n(.*?)^ *```$', re.DOTALL | re.MULTILINE)
@@ -133,7 +133,7 @@ def link_breaches(path, text):
 
 def runs(test, path):
     """Whether a test file, by its source, runs the blocks of a page: it names the page, or its folder and either all or it."""
-    if not re.search(r'\brun_page\(|\.run\(|run_sh\(', test):
+    if not re.search(r'\b(?:run_page|Runs|run_sh)\(|\.run\(', test):
         return False
     texts = {node.s.partition('{')[0].rstrip('/') for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Str)}
     folder, name = os.path.split(os.path.splitext(path)[0])

@@ -2,6 +2,7 @@
 
 mkdocs loads this file by its path, so it imports nothing of the repository. Tests: test_site.py.
 """
+import collections
 import logging
 import os
 import re
@@ -75,8 +76,10 @@ def broken_links(site):
             if name.endswith('.html') and name != '404.html':
                 with open(os.path.join(folder, name), encoding='utf-8') as stream:
                     pages[os.path.join(folder, name)] = _Links(stream.read())
-    problems = []
+    problems = collections.defaultdict(list)  # {problem: the pages that have it}
     for path, page in sorted(pages.items()):
+        def note(problem, path=path):
+            problems[problem].append(os.path.relpath(path, site))
         for link in page.links:
             target, anchor = urldefrag(link)
             if re.match(r'\w+:|//', target):
@@ -84,9 +87,12 @@ def broken_links(site):
             file = os.path.normpath(os.path.join(os.path.dirname(path), unquote(target))) if target else path
             if os.path.isdir(file):
                 file = os.path.join(file, 'index.html')
+            shown = os.path.relpath(file, site)
             if not os.path.exists(file):
-                problems.append('{}: no file for the link {}'.format(os.path.relpath(path, site), link))
+                note('no file {}'.format(shown))
             elif anchor and file in pages and unquote(anchor) not in pages[file].ids | {'__search', '__skip'}:
-                problems.append('{}: no anchor for the link {}'.format(os.path.relpath(path, site), link))
-        problems += ['{}: fetches {}'.format(os.path.relpath(path, site), link) for link in page.fetched]
-    return problems
+                note('no anchor {}#{}'.format(shown, anchor))
+        for link in page.fetched:
+            note('fetches {}'.format(link))
+    return ['{}{}: {}'.format(found[0], ' and {} more'.format(len(set(found)) - 1) if len(set(found)) > 1 else '', problem)
+            for problem, found in problems.items()]

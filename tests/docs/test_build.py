@@ -45,7 +45,7 @@ def _build(tmp_path, page, readme='# Title\n', hook_doc=None):
     ((GOOD.replace('words', 'wrods'),), "(symspellpy) index.md: Misspelled 'wrods'"),
     ((GOOD.replace('words', 'colour'),), "(codespell) index.md: Misspelled 'colour'"),
     ((GOOD.replace('b.md#hook', 'c.md'),), "a relative link 'c.md'"),
-    ((GOOD.replace('#hook', '#hooks'),), 'index.html: no anchor for the link b.html#hooks'),
+    ((GOOD.replace('#hook', '#hooks'),), 'index.html: no anchor b.html#hooks'),
     ((GOOD + '\n<img src="https://example.org/x.png">\n',), 'index.html: fetches https://example.org/x.png'),
     ((GOOD.replace('b.md#hook', '../README.md'),), "a relative link '../README.md'"),
     ((GOOD, '# Titel\n'), "(symspellpy) README.md: Misspelled 'titel'"),

@@ -21,6 +21,8 @@ NOT_RUN = {
         'takes an hour; tests/benchmarks/test_accuracy.py runs the same scripts for a few steps'],
     'background/reliability.md': ['takes hours; tests/fuzz/test_fuzz.py runs a few of these trials'],
     'how_to/board.md': ['needs the DPU compiler and a board'],
+    'how_to/docker.md': ['docker needs a daemon, which the machines of the tests lack', 'needs docker and a GPU'],
+    'how_to/gpu.md': ['needs CUDA 10.0'],
     'how_to/onnx.md': ['the environment of the tests has it'],
     'how_to/training/distributed.md': [
         'needs Horovod; tests/distributed/test_processes.py runs SynchronizePositionsHook without it'],
@@ -103,6 +105,16 @@ def test_known_words_are_sorted():
     with open(os.path.join(DOCS, 'known_words.txt'), encoding='utf-8') as stream:
         words = stream.read().splitlines()
     assert words == sorted(set(words)) and all(re.match('[a-z]{3,}$', word) for word in words)
+
+
+def test_known_words_are_used():
+    code = glob.glob(os.path.join(ROOT, 'vai_q_tf', '**', '*.py'), recursive=True)
+    used = set()
+    for path in code + [os.path.join(DOCS, document) for document in DOCUMENTS]:
+        with open(path, encoding='utf-8') as stream:
+            used.update(re.findall('[a-z]+', stream.read().lower()))
+    with open(os.path.join(DOCS, 'known_words.txt'), encoding='utf-8') as stream:
+        assert set(stream.read().splitlines()) - used == set()
 
 
 GOOD = '''# Title
@@ -190,7 +202,8 @@ def test_a_test_that_runs_a_page_is_found(test, expected):
 
 
 def test_broken_links_of_a_site(tmp_path):
-    (tmp_path / 'a.html').write_text('<a href="b.html#x"></a><a href="#y"></a><i id="y"></i><a href="https://example.org"></a>')
-    (tmp_path / 'b.html').write_text('<p id="x"><a href="c.html"></a><a href="a.html#z"></a><script src="https://cdn/x.js">')
+    (tmp_path / 'a.html').write_text('<a href="b.html#x"></a><a href="#y"></a><i id="y"></i><a href="c.html"></a>')
+    (tmp_path / 'b.html').write_text('<p id="x"><a href="https://example.org"></a><a href="c.html"></a><a href="a.html#z"></a>'
+                                     '<script src="https://cdn/x.js">')
     assert broken_links(str(tmp_path)) == [
-        'b.html: no file for the link c.html', 'b.html: no anchor for the link a.html#z', 'b.html: fetches https://cdn/x.js']
+        'a.html and 1 more: no file c.html', 'b.html: no anchor a.html#z', 'b.html: fetches https://cdn/x.js']
