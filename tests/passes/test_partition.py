@@ -167,11 +167,12 @@ def test_the_given_shape_is_that_of_the_first_output():
     assert 'parts/output_1' not in main
 
 
+@pytest.mark.parametrize('name', ['x', 'start'])
 @pytest.mark.parametrize('shape', [[-1, 5, 6, 3], [-1, 6, 6], [1, 6, 6, 4]])
-def test_shapes_that_a_placeholder_does_not_take(shape):
-    graph_def = graph_of(lambda: _layer(_image(), 'a'))
-    with pytest.raises(errors.QuantizeError, match="'x'") as raised:
-        optimise(graph_def, settings(['a/relu'], ['x'], input_shapes=[shape]))
+def test_shapes_that_an_input_node_does_not_take(name, shape):
+    graph_def = graph_of(lambda: _layer(tf.identity(_image(), name='start'), 'a'))
+    with pytest.raises(errors.QuantizeError, match=repr(name)) as raised:
+        optimise(graph_def, settings(['a/relu'], [name], input_shapes=[shape]))
     assert raised.value.code == errors.LENGTH_MISMATCH
 
 

@@ -125,7 +125,7 @@ def _given_shapes(config: QuantizeConfig) -> Dict[str, List[int]]:
 def _placeholders(graph_def: tf.GraphDef, view: GraphView, inputs: Sequence[str], members: Container[str],
                   given: Mapping[str, List[int]]) -> Dict[str, tf.NodeDef]:
     """{output of an input node: Placeholder NodeDef}; given: see _given_shapes."""
-    shapes = _own_shapes(graph_def, view, inputs, given)
+    shapes = _own_shapes(graph_def, view, inputs)
     found: Dict[str, tf.NodeDef] = {}
     taken: Set[str] = set(view.names)
     for name in inputs:
@@ -143,11 +143,10 @@ def _placeholders(graph_def: tf.GraphDef, view: GraphView, inputs: Sequence[str]
     return found
 
 
-def _own_shapes(graph_def: tf.GraphDef, view: GraphView, inputs: Sequence[str],
-                given: Container[str]) -> Dict[str, Optional[List[int]]]:
+def _own_shapes(graph_def: tf.GraphDef, view: GraphView, inputs: Sequence[str]) -> Dict[str, Optional[List[int]]]:
     """{output of an input node: list of dimensions}, as far as the graph alone determines them."""
     shapes = {name: view.shape(name) for name in inputs if view.op(name) == 'Placeholder'}
-    computed = [name for name in inputs if name not in shapes and (name not in given or len(view.output_types(name)) > 1)]
+    computed = [name for name in inputs if name not in shapes]
     if computed:
         shapes.update(_inferred_shapes(graph_def, view, computed))
     return shapes
