@@ -23,7 +23,7 @@ SEED ?= 0
 # What pytest runs: `make test TESTS=tests/plan`.
 TESTS ?= tests
 
-.PHONY: help demo demo-quick test test-slow coverage fuzz lint docs pre-commit bench accuracy accuracy-training wheel sdist kernels clean
+.PHONY: help demo demo-quick test test-slow coverage fuzz reference lint docs pre-commit bench accuracy accuracy-training wheel sdist kernels clean
 .DELETE_ON_ERROR:
 
 help:
@@ -38,7 +38,8 @@ define HELP
 'make test               all tests but the slow ones, on all cores (12 min; downloads digits; TESTS=tests/plan)' \
 'make test-slow          the slow tests, one after another (some hours; TESTS=tests/plan)' \
 'make coverage           as make test, with the lines that no test runs, in coverage_results/ (longer than test; TESTS=tests/plan)' \
-'make fuzz               random networks and damaged files, into docs/reliability.md (hours; NETWORKS=1000 FILES=20000 SEED=0)' \
+'make fuzz               random networks and damaged files, into docs/background/reliability.md (hours; NETWORKS=1000 FILES=20000 SEED=0)' \
+'make reference          docs/reference, from the code (1 min)' \
 'make lint               ruff and mypy (1 min; needs Python 3.7)' \
 'make docs               the documentation as a site, in docs_results/; dead links and typos fail (1 min; needs Python 3.7)' \
 'make pre-commit         lint before each commit from now on (needs Python 3.7)' \
@@ -68,11 +69,15 @@ coverage: kernels $(VENV)/.digits $(VENV)/.coverage
 	    --cov=vai_q_tf --cov-report=term:skip-covered --cov-report=html:coverage_results
 
 fuzz: kernels
-	$(BIN)/python -m tests.fuzz --networks $(NETWORKS) --files $(FILES) --seed $(SEED) --report docs/reliability.md
+	$(BIN)/python -m tests.fuzz --networks $(NETWORKS) --files $(FILES) --seed $(SEED) --report docs/background/reliability.md
+
+reference: kernels
+	$(BIN)/python -m docs.generator
 
 lint: $(VENV)/.linters
 	$(BIN)/ruff check .
 	$(BIN)/mypy vai_q_tf
+	$(BIN)/mypy --namespace-packages --package docs.generator
 
 docs: $(VENV)/.docs
 	$(VENV)/docs/bin/python -W ignore::DeprecationWarning -m mkdocs build

@@ -104,7 +104,7 @@ def benchmark(network, runs, steps):
                    'input_1', '--input_shapes', '?,{0},{0},3'.format(size), '--output_nodes', output, '--input_fn',
                    'calibration.calibrate', '--calib_iter', str(_STEPS), '--output_dir', 'quantized']
         cpu, wall = median(command, folder, runs)
-        print('{:10} command: {:.1f} s of CPU, {:.1f} s; {:.2f} of the original\'s {:.1f} s of CPU'.format(
+        print('{:10} command: {:.1f} s of CPU, {:.1f} s; {:.2f} of the {:.1f} s of CPU of vai_q_tensorflow'.format(
             network, cpu, wall, cpu / original, original), flush=True)
         plain, calibrated = calibration_ratio(folder, (size, batch, output), steps)
         print('{:10} a batch: float {:.1f} ms, calibration {:.1f} ms, ratio {:.2f}'.format(

@@ -187,7 +187,7 @@ class QuantizeConfig:
         Its keys are fields; other options of the command, such as input_fn, are ignored.
 
         Raises:
-          QuantizeError: as `read_config_file`, with file, key and line.
+          QuantizeError: an unreadable file or a wrong value, with file, key and line.
         """
         return cls(**{name: value for name, value in read_config_file(path).items() if name in CHECKS})
 

@@ -48,8 +48,8 @@ EXPLANATIONS = {
         'A method is not 0, 1 or 2.',
         'Correct `method` or the entry of `nodes_method` that the message names.'),
     LENGTH_MISMATCH: Explanation(
-        '`input_shapes` does not fit `input_nodes` or the graph, has sizes that are not integers, or does not have 4 dimensions '
-        'although `target_type` is set.',
+        '`input_shapes` does not fit `input_nodes` or the graph, has sizes that are not integers, or does not have 4 '
+        'dimensions although `target_type` is set.',
         'Pass one shape per input node, separated by `:`, with `?` for unknown sizes; or leave out `input_shapes` to use the '
         'shapes in the graph.'),
     INVALID_INPUT_FN: Explanation(
@@ -89,8 +89,8 @@ EXPLANATIONS = {
     GRAPH_HAS_GRADIENTS: Explanation(
         'The rewrite comes after the optimizer, so the gradients would train the float network; or those gradients cannot be '
         'matched with the network.',
-        'Call it before `minimize`; write MetaGraphs before the optimizer is made. If you cannot, use `QuantizeTrainingHook` or '
-        '`QuantizeOptimizer`.'),
+        'Call it before `minimize`; write MetaGraphs before the optimizer is made. If you cannot, use `QuantizeTrainingHook` '
+        'or `QuantizeOptimizer`.'),
     LEARNING_PHASE: Explanation(
         'A batch norm uses the statistics of the batch, or decides between training and inference while the graph runs.',
         'Freeze the inference graph: build it with `training=False` or after `tf.keras.backend.set_learning_phase(0)`. Or let '
@@ -126,7 +126,7 @@ EXPLANATIONS = {
 class QuantizeError(ValueError):
     """An input that cannot be processed as requested.
 
-    Args:
+    Attributes:
       code: one of the constants of this module.
       summary: the problem in two or three words, such as 'Not found'.
       detail: which node or value, what was expected, and what to do about it.

@@ -16,7 +16,7 @@ import results
 
 SCRIPT = os.path.basename(__file__)
 DOCUMENT = os.path.join('docs', 'background', 'accuracy_in_training.md')
-GUIDE = os.path.join('docs', 'quantization_aware_training.md')
+GUIDE = os.path.join('docs', 'how_to', 'training', 'recipe.md')
 _ADVISED_WIDTHS = (8, 4)
 _TITLES = {'fashion': 'Fashion-MNIST', 'digits': 'Digits', 'fashion_validation': 'Training images of Fashion-MNIST, divided'}
 _WIDTHS = sorted(recipes.BITS, reverse=True)

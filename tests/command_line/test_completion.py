@@ -1,5 +1,6 @@
 """Proposals for a line that a shell completes, without TensorFlow and NumPy."""
 import os
+import re
 import subprocess
 import sys
 
@@ -47,3 +48,10 @@ def test_proposals(line, expected, tmp_path):
 def test_options_of_a_command_are_proposed_before_a_dash_is_typed(tmp_path):
     found = complete('vai_q_tensorflow update ', tmp_path)
     assert {'--input_frozen_graph', '--json'} <= set(found) and '-q' not in found and '--effort' not in found
+
+
+def test_bash_completes_after_the_registration():
+    register = os.path.join(os.path.dirname(sys.executable), 'register-python-argcomplete')
+    shown = subprocess.check_output(['bash', '-c', 'eval "$({} {} vai_q_tensorflow)"; complete -p vai_q_tensorflow'.format(
+        sys.executable, register)], universal_newlines=True)
+    assert re.match('complete .* vai_q_tensorflow$', shown)

@@ -155,10 +155,10 @@ def test_fields_are_checked_against_each_other(config_file):
 
 
 def test_the_example_of_the_document(config_file):
-    path = os.path.join(os.path.dirname(__file__), '..', '..', 'docs', 'configuration.md')
+    path = os.path.join(os.path.dirname(__file__), '..', '..', 'docs', 'how_to', 'post_training', 'configuration_files.md')
     with open(path, encoding='utf-8') as stream:
-        example, = re.findall(r'```yaml\n(.*?)```', stream.read(), re.DOTALL)
+        example = re.findall(r'```yaml\n(.*?)```', stream.read(), re.DOTALL)[0]
     assert read_config_file(config_file(example)) == {
-        'command': 'quantize', 'input_frozen_graph': 'float.pb', 'input_nodes': ['net_in'], 'output_nodes': ['logits/BiasAdd'],
-        'input_shapes': [[-1, 224, 224, 3]], 'input_fn': 'calibration.calib_input', 'calib_iter': 20,
+        'command': 'quantize', 'input_frozen_graph': 'float.pb', 'input_nodes': ['image'], 'output_nodes': ['logits/BiasAdd'],
+        'input_shapes': [[-1, 28, 28, 1]], 'input_fn': 'calibration.calib_input', 'calib_iter': 10, 'effort': 'fast',
         'nodes_bit': ['conv1/Conv2D:16'], 'do_cle': 1}

@@ -7,6 +7,8 @@ A page consists of blocks between three backquotes, by language:
 * `sh`: runs in bash, up to the first command that fails.
 * `text`: the output of the step before, or consecutive lines of it. A line `...` is any number of lines, and numbers may
   differ by 2 %, or by one unit of their last digit.
+* `console`: the form of a command, with PLACEHOLDERS or `[options]`; it does not run.
+* `dockerfile`: a file; the test of its page runs its commands.
 
 Comments say what a block cannot: `<!-- continues: start/first_model.md -->` at the top of a page gives it the files of that
 page. `<!-- exits with 3 -->` before a block of `sh` expects a status other than 0. `<!-- run by tests/a/test_b.py -->` before
@@ -32,17 +34,17 @@ _FILE = re.compile(r'# ([\w.]+\.\w+)\n')
 _NUMBER = re.compile(r'[-−+]?\d+(?:\.\d+)?')
 _COMMANDS = {'python': '"$@"', 'vai_q_tensorflow': '-m vai_q_tf "$@"'}
 _DRIVER = '''
-import subprocess, sys
-def _run(steps):
+import builtins as _builtins, subprocess as _subprocess, sys as _sys
+def _run(steps):  # a page may define any name that does not begin with an underscore
     for line, language, code, status in steps:
-        print('\\x1e{{}}'.format(line), flush=True)
+        _builtins.print('\\x1e{{}}'.format(line), flush=True)
         if language == 'python':
-            exec(compile('\\n' * line + code, {page!r}, 'exec'), globals())
+            _builtins.exec(_builtins.compile('\\n' * line + code, {page!r}, 'exec'), _builtins.globals())
         else:
-            ended = subprocess.call(['bash', '-e', '-c', code])
+            ended = _subprocess.call(['bash', '-e', '-c', code])
             if ended != status:
-                sys.exit('line {{}} of {{}} exits with {{}}'.format(line, {page!r}, ended))
-        sys.stdout.flush()
+                _sys.exit('line {{}} of {{}} exits with {{}}'.format(line, {page!r}, ended))
+        _sys.stdout.flush()
 _run({steps!r})
 '''
 

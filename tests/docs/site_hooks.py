@@ -1,7 +1,8 @@
 """Hooks of mkdocs.yml: the API pages, and the checks of the site that mkdocs does not have.
 
-mkdocs loads this file by its path, so it imports nothing of the repository. Tests: test_site_hooks.py.
+mkdocs loads this file by its path, so it imports nothing of the repository. Tests: test_site.py.
 """
+import collections
 import logging
 import os
 import re
@@ -9,7 +10,7 @@ from html.parser import HTMLParser
 from types import SimpleNamespace
 from urllib.parse import unquote, urldefrag
 
-# Documents outside of docs/ that are spelled as well. Their links are checked in test_links.py, since they are not pages.
+# Documents outside of docs/ whose spelling is checked as well; test_site.py checks their links.
 DOCUMENTS = ('README.md', 'CONTRIBUTING.md')
 
 # mkdocs --strict counts the warnings of loggers with this prefix.
@@ -52,17 +53,19 @@ def on_post_build(config):
 
 
 class _Links(HTMLParser):
-    """ids: the anchors of a page. links: where it leads to."""
+    """ids: the anchors of a page. links: where it leads to. fetched: files from elsewhere that it is made of."""
 
     def __init__(self, html):
         super().__init__()
-        self.ids, self.links = set(), []
+        self.ids, self.links, self.fetched = set(), [], []
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
         values = dict(attrs)
         self.ids.update(filter(None, [values.get('id'), tag == 'a' and values.get('name')]))
-        self.links.extend(filter(None, [values.get('href'), values.get('src')]))
+        links = list(filter(None, [values.get('href'), values.get('src')]))
+        self.links += links
+        self.fetched += [link for link in links if tag != 'a' and re.match(r'(https?:)?//', link)]
 
 
 def broken_links(site):
@@ -73,17 +76,23 @@ def broken_links(site):
             if name.endswith('.html') and name != '404.html':
                 with open(os.path.join(folder, name), encoding='utf-8') as stream:
                     pages[os.path.join(folder, name)] = _Links(stream.read())
-    problems = []
+    problems = collections.defaultdict(list)  # {problem: the pages that have it}
     for path, page in sorted(pages.items()):
+        def note(problem, path=path):
+            problems[problem].append(os.path.relpath(path, site))
         for link in page.links:
             target, anchor = urldefrag(link)
-            if re.match(r'\w+:', target):
+            if re.match(r'\w+:|//', target):
                 continue
             file = os.path.normpath(os.path.join(os.path.dirname(path), unquote(target))) if target else path
             if os.path.isdir(file):
                 file = os.path.join(file, 'index.html')
+            shown = os.path.relpath(file, site)
             if not os.path.exists(file):
-                problems.append('{}: no file for the link {}'.format(os.path.relpath(path, site), link))
+                note('no file {}'.format(shown))
             elif anchor and file in pages and unquote(anchor) not in pages[file].ids | {'__search', '__skip'}:
-                problems.append('{}: no anchor for the link {}'.format(os.path.relpath(path, site), link))
-    return problems
+                note('no anchor {}#{}'.format(shown, anchor))
+        for link in page.fetched:
+            note('fetches {}'.format(link))
+    return ['{}{}: {}'.format(found[0], ' and {} more'.format(len(set(found)) - 1) if len(set(found)) > 1 else '', problem)
+            for problem, found in problems.items()]

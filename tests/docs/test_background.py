@@ -6,12 +6,15 @@ import re
 import numpy as np
 import pytest
 
-from tests.docs.pages import DOCS, Page, run_page
+from tests.docs.pages import DOCS, Page, pages, run_page
+from tests.forks import ROOT
+from tests.fuzz import findings, report
 from vai_q_tf import dpu, fixed_point, ops
 from vai_q_tf.lint import number_rules
 from vai_q_tf.passes import pipeline
 
-PAGES = ['number_format', 'number_format_ops', 'dpu', 'accuracy_after_training', 'accuracy_in_training']
+PAGES = ['number_format', 'number_format_ops', 'dpu', 'accuracy_after_training', 'accuracy_in_training',
+         'reliability']
 
 
 def _path(name):
@@ -108,3 +111,36 @@ def test_constants_of_the_dpu():
     assert list(map(int, re.findall(r'\d+', sentence))) == sorted(dpu.AVERAGE_POOL_RECIPROCALS)
     assert 'windows up to {0} by {0}'.format(dpu.MAX_AVERAGE_POOL_EXTENT) in ' '.join(text.split())
     assert 'window of {} elements or more'.format(dpu.TOO_LARGE_POOL) in text
+
+
+def test_make_fuzz_writes_the_table(tmp_path):
+    """Written with the counts that are there, the page stays as it is; with others, only the table changes."""
+    text = Page(_path('reliability')).text
+    page = tmp_path / 'reliability.md'
+    page.write_text(text)
+    groups = {title: group for group, title in report.TITLES.items()}
+    tally = findings.Tally()
+    for title, _, *numbers in _rows('reliability', 'trials'):
+        tally.counts[groups[title]] = dict(zip(('done', 'refused', 'died'), map(int, numbers)))
+    date, seed = re.search('Run on (.*), seeds from (.*):', text).groups()
+    report.write(str(page), tally, int(seed), date)
+    assert page.read_text() == text
+    tally.counts['file'] = {'done': 3, 'uncoded': 1}
+    report.write(str(page), tally, 5, date)
+    assert '| networks, from a frozen file | 4 | 3 | 0 | 1 |' in page.read_text() and 'seeds from 5:' in page.read_text()
+    assert page.read_text().partition('<!-- end -->')[2] == text.partition('<!-- end -->')[2]
+
+
+@pytest.mark.parametrize('path', [_path(name) for name in PAGES] + ['design.md'] + pages('design'))
+def test_links(path):
+    """They lead to pages of the site, and to headings of these."""
+    with open(os.path.join(ROOT, 'mkdocs.yml'), encoding='utf-8') as stream:
+        site = set(re.findall(r'[\w/]+\.md', stream.read()))
+    assert path in site
+    for target, section in re.findall(r'\]\((?!https?:)([\w./]*)#?([\w-]*)\)', Page(path).text):
+        target = os.path.normpath(os.path.join(os.path.dirname(path), target)) if target else path
+        exists = os.path.exists(os.path.join(DOCS, target))
+        assert exists or target in site, target
+        if section and exists:
+            headings = re.findall(r'^#+ (.+)$', Page(target).text, re.MULTILINE)
+            assert section in {re.sub(r'[^\w -]', '', heading.lower()).replace(' ', '-') for heading in headings}, section

@@ -5,14 +5,18 @@ import os
 import re
 
 import pytest
+import tensorflow.compat.v1 as tf
 
 from tests.docs.pages import Page, run_page
 from tests.support import read_graph
 from vai_q_tf import QuantizeConfig, cli
 from vai_q_tf.config import CHECKS
 from vai_q_tf.configuration.options import CONFIG, ROWS
+from vai_q_tf.graph.checks.quantized_ops import quantizing_nodes
+from vai_q_tf.graph.view import GraphView
 
 VAI_Q, CONTRIB = 'how_to/from_vai_q_tensorflow.md', 'how_to/from_contrib_quantize.md'
+DIFFERENCES = 'reference/vai_q_tensorflow.md'
 # The options of vai_q_tensorflow 3.5 and their defaults; None: none that a program can compare.
 OLD = dict.fromkeys(
     'input_frozen_graph input_meta_graph input_checkpoint nodes_bit nodes_method input_nodes output_nodes ignore_nodes '
@@ -30,6 +34,17 @@ OLD_FIELDS = (
     'calib_iter output_dir align_concat align_pool adjust_shift_bias adjust_shift_cut simulate_dpu scale_all_avgpool do_cle '
     'replace_relu6 replace_sigmoid fold_bn_only fold_reshape replace_softmax').split()
 GOLDEN = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'golden', 'ptq')
+
+
+def test_from_contrib_quantize(tmp_path, forked_python):
+    run_page(CONTRIB, tmp_path, forked_python)
+    assert list((tmp_path / 'quantized').glob('quantize_eval_model_60_*.pb'))
+
+
+def test_the_ops_that_are_refused():
+    ops = re.findall(r'`([A-Z]\w+)`', _part(CONTRIB, 'Graphs quantized by other tools'))
+    view = GraphView(tf.GraphDef(node=[tf.NodeDef(name=op, op=op) for op in ops]))
+    assert len(ops) > 8 and sorted(quantizing_nodes(view, ops)) == sorted(ops)
 
 
 def test_from_vai_q_tensorflow(tmp_path, forked_python):
@@ -59,7 +74,7 @@ def _names(paragraph):
 
 
 def test_the_options_of_vai_q_tensorflow_are_all_there():
-    text = _part(VAI_Q, 'Options')
+    text = _part(DIFFERENCES, 'Options')
     unchanged = _names(re.search(r'`input_frozen_graph`.*?\n\n', text, re.DOTALL).group())
     new = _names(re.search(r'These are new:[^.]*', text).group())
     different = {row[0]: row for row in _rows(text)[1:]}
@@ -112,9 +127,9 @@ def test_the_old_numbers(model, variant, different, tmp_path, monkeypatch):
 
 def test_the_old_training_scheme():
     """The table of what changes in training and the config for the old numbers name the same fields."""
-    table = next(rows for rows in re.split(r'\n\n', _part(VAI_Q, 'Numbers that change')) if rows.startswith('| in training'))
-    fields = dict(setting.split('=') for setting in (row[-1] for row in _rows(table)[1:]))
-    block = next(block.code for block in Page(VAI_Q).blocks if block.file == 'train_as_before.py')
+    table = _part(DIFFERENCES, 'Numbers with a setting').partition('| in training')[2]
+    fields = dict(setting.split('=') for setting in (row[-1] for row in _rows(table)))
+    block = next(block.code for block in Page(VAI_Q).blocks if "recipe='manual'" in block.code)
     for name, value in fields.items():
         assert re.search(r'\b{}={}[,)]'.format(name, value), block), name
         assert str(getattr(QuantizeConfig(), name)) != value.strip("'")

@@ -12,6 +12,7 @@ VALUE = 3
 
 ```python
 import module
+compile = sys = None
 print('value', module.VALUE)
 ```
 
@@ -49,7 +50,7 @@ def _page(tmp_path, text):
 def test_a_page(tmp_path):
     page = _page(tmp_path, PAGE)
     printed = page.run(tmp_path)
-    assert printed == {8: 'value 3\n', 18: '4\n', 32: '1.5\n'}
+    assert printed == {8: 'value 3\n', 19: '4\n', 33: '1.5\n'}
     assert [block.mark for block in page.blocks] == ['', '', '', 'exits with', '', 'not run:', '']
 
 

@@ -4,7 +4,7 @@ import sys
 import time
 
 _BEGIN, _END = '<!-- written by make fuzz -->', '<!-- end -->'
-TITLES = {'hostile': 'damaged files', 'file': 'networks, frozen', 'trained': 'networks, trained'}
+TITLES = {'hostile': 'damaged files', 'file': 'networks, from a frozen file', 'trained': 'networks, trained'}
 
 
 class Progress:
@@ -37,7 +37,7 @@ class Progress:
 
 def table(tally):
     """A Markdown table of trials and their outcomes."""
-    lines = ['| tried | number | done | refused with a code | findings |', '| --- | ---: | ---: | ---: | ---: |']
+    lines = ['| trials | number | completed | refused with a code | findings |', '| --- | ---: | ---: | ---: | ---: |']
     for group, counts in tally.counts.items():
         total, done, refused = sum(counts.values()), counts.get('done', 0), counts.get('refused', 0)
         lines.append('| {} | {} | {} | {} | {} |'.format(TITLES[group], total, done, refused, total - done - refused))
@@ -48,7 +48,7 @@ def write(path, tally, seed, date):
     """Puts the table, the date and the first seed between the markers of a document."""
     with open(path, encoding='utf-8') as stream:
         text = stream.read()
-    inside = '{}\n{}, seeds from {}:\n\n{}\n{}'.format(_BEGIN, date, seed, table(tally), _END)
+    inside = '{}\nRun on {}, seeds from {}:\n\n{}\n{}'.format(_BEGIN, date, seed, table(tally), _END)
     changed, count = re.subn(re.escape(_BEGIN) + '.*?' + re.escape(_END), lambda _: inside, text, flags=re.DOTALL)
     if count != 1:
         raise ValueError('{} has no place for the table of make fuzz'.format(path))

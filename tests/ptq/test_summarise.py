@@ -73,7 +73,7 @@ def test_a_wrong_range_of_images_gets_a_warning(tmp_path, capsys):
     result = _quantize(tmp_path, lambda step: {'x': IMAGES * 255}, effort='fast')
     warning, odd = result.summary.warnings
     assert "The input 'x' is fed with values from 0.01879 to 255" in warning and _file(tmp_path)['warnings'] == [warning, odd]
-    assert 'See to the warnings first.' in result.summary.next_steps
+    assert 'Resolve the warnings first.' in result.summary.next_steps
     lines = capsys.readouterr().err.splitlines()
     assert any(line.startswith("  Warnings  The input 'x' is fed with") for line in lines)
     assert not _quantize(tmp_path, effort='fast').summary.warnings and _file(tmp_path)['warnings'] == []

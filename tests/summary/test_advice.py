@@ -10,11 +10,11 @@ def _error(role, layer='conv', bits=8, saturated=0.0, zeroed=0.0, alone=40.0, lo
 
 
 @pytest.mark.parametrize('error, words', [
-    (_error('weight', alone=0, lost=20), 'not those of the float graph'),
-    (_error('weight', zeroed=0.61), '61% of the weights become 0'),
+    (_error('weight', alone=0, lost=20), 'differ from those of the float graph'),
+    (_error('weight', zeroed=0.61), '61% of the weights round to 0'),
     (_error('activation', saturated=0.217, lost=26), 'larger than in calibration'),
     (_error('activation', zeroed=0.5, lost=26), 'rare large value'),
-    (_error('bias', alone=-20, lost=30), 'are not a fault if it was fitted')])
+    (_error('bias', alone=-20, lost=30), 'are fine for a fitted bias')])
 def test_each_kind_of_error_has_its_cause(error, words):
     text, = advice([error])
     assert text.startswith('conv: ') and words in text
@@ -33,6 +33,14 @@ def test_other_data_explain_everything():
             _error('activation', lost=40, zeroed=1)]
     text, = advice(rows)
     assert text.startswith('image: these data have another range (0 to 0.996) than those of calibration')
+
+
+@pytest.mark.parametrize('low, high, saturated, is_other', [
+    (-0.992, 1.0, 0.0, False),  # 8 bits at position 5 reach from -4 to 4
+    (-1.5, 1.0, 0.005, False), (-0.99, 0.9, 0.0, True), (0.0, 0.004, 0.0, True), (0.0, 255.0, 0.98, True)])
+def test_an_input_at_a_position_that_is_one_off_has_no_other_range(low, high, saturated, is_other):
+    error = _error('input', lost=8.3, saturated=saturated)._replace(low=low, high=high)
+    assert bool(advice([error])) is is_other
 
 
 def test_each_cause_once_for_its_worst_layer_and_weights_first():

@@ -24,19 +24,19 @@ def test_the_worst_layer_can_always_be_searched():
 
 def test_accuracy_may_not_suffice():
     bad, good = (AidSummary('all together', db, db, False, 'no gain') for db in (19.9, 20.1))
-    assert 'does not suffice: --effort high, then quantization-aware training' in _steps(aids=(bad,))[0]
-    assert _steps(aids=(bad,), effort='high')[0] == 'If accuracy does not suffice: quantization-aware training.'
+    assert 'too low: --effort high, then quantization-aware training' in _steps(aids=(bad,))[0]
+    assert _steps(aids=(bad,), effort='high')[0] == 'If accuracy is too low: quantization-aware training.'
     assert len(_steps(aids=(good,))) == 1
     assert '--effort standard, then' in _steps(effort='fast')[0]
 
 
 def test_warnings_come_first():
-    assert _steps(warnings=('odd',))[0] == 'See to the warnings first.'
+    assert _steps(warnings=('odd',))[0] == 'Resolve the warnings first.'
     assert '--strict' in _steps(findings=(Finding('r', 'n', ''),))[0]
 
 
 def test_weights_a_few_of_which_are_far_larger():
     even, uneven = (TensorError(name, name, 'weight', 8, 2, -1.0, 30.0, 0.0, zeroed, 33.0, 33.0)
                     for name, zeroed in (('even', 0.02), ('uneven', 0.61)))
-    assert _steps(worst=(even, uneven, uneven))[0].startswith('uneven: 61% of the weights become 0')
+    assert _steps(worst=(even, uneven, uneven))[0].startswith('uneven: 61% of the weights round to 0')
     assert len(_steps(worst=(even, uneven, uneven))) == len(_steps(worst=(even,))) + 1

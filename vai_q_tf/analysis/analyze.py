@@ -36,8 +36,7 @@ def analyze(model: GraphSource, input_fn: Union[None, str, InputFn] = None, floa
     """The error of each quantized tensor of a model, the worst first.
 
     Runs the float network, the model, and the model with float inputs for each layer side by side, and keeps only sums over
-    tensors. The order is that of `worst_first`: a tensor whose position or scale is wrong comes before one that is hard to
-    quantize.
+    tensors. A tensor whose position or scale is wrong comes before one that is hard to quantize.
 
     Args:
       model: an evaluation model, as a GraphDef or a path; from post-training quantization, training, or another quantizer.

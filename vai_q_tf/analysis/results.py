@@ -7,7 +7,14 @@ from vai_q_tf.wording import some_of
 
 
 class Histogram(NamedTuple):
-    """Counts of the float and of the quantized values in bins of equal width from `low` to `high`."""
+    """Counts of the values of a tensor in bins of equal width.
+
+    Attributes:
+      low: where the first bin begins.
+      high: where the last bin ends.
+      float_counts: of the float values.
+      quantized_counts: of the quantized values.
+    """
     low: float
     high: float
     float_counts: Tuple[int, ...]
@@ -17,13 +24,22 @@ class Histogram(NamedTuple):
 class TensorError(NamedTuple):
     """How far a quantized tensor is from its float one.
 
-    name: of the FixNeuron, such as 'conv1/Relu/aquant'. layer: the op that users know it by, such as 'conv1/Conv2D'.
-    role: 'input', 'weight', 'bias', 'constant' or 'activation'. bits: sign included. position: fractional bits.
-    low, high: range of the float values. saturated: share of the elements outside the range of bits and position.
-    zeroed: share of the elements that are not 0 and become 0.
-    db: 10 log10(energy of the float tensor / energy of the difference), with everything before it quantized; inf if there is no
-    difference. alone_db: the same with float inputs of its layer, so it is the error that this layer adds. loss_db: dB lost to
-    the best position that the hardware supports; for weights, also to a scale that differs from the float one.
+    Attributes:
+      name: name of the FixNeuron, such as 'conv1/Relu/aquant'.
+      layer: the op that users know it by, such as 'conv1/Conv2D'.
+      role: 'input', 'weight', 'bias', 'constant' or 'activation'.
+      bits: sign included.
+      position: fractional bits.
+      low: the least float value.
+      high: the greatest float value.
+      saturated: share of the elements outside the range of bits and position.
+      zeroed: share of the elements that are not 0 and become 0.
+      db: 10 log10(energy of the float tensor / energy of the difference), with everything before it quantized; inf if there is
+        no difference.
+      alone_db: the same with float inputs of its layer, so it is the error that this layer adds.
+      histogram: its values; None if they were not counted.
+      loss_db: dB lost to the best position that the hardware supports; for weights, also to a scale that differs from the float
+        one.
     """
     name: str
     layer: str
@@ -48,8 +64,13 @@ class TensorError(NamedTuple):
 class Analysis(NamedTuple):
     """The errors of the tensors of a model, the worst first.
 
-    model, reference: the two networks, in words or as paths. batches: number of batches that were run.
-    depth: names of the activations, from the inputs on. unpaired: {name: reason} of the tensors without a float one.
+    Attributes:
+      model: the model, in words or as a path.
+      reference: the float network, likewise.
+      batches: number of batches that were run.
+      tensors: a TensorError for each quantized tensor, the worst first.
+      depth: names of the activations, from the inputs on.
+      unpaired: {name: reason} of the tensors without a float one.
     """
     model: str
     reference: str

@@ -93,7 +93,8 @@ def usage(command: Optional[str] = None, width: int = 1000) -> str:
     placeholders = {option.name: option.placeholder for option in ROWS}
     needed = ['--{}\0{}'.format(name, placeholders[name]) for name in REQUIRED[command]]  # no line ends between the two
     words = ['vai_q_tensorflow', command, ARGUMENTS.get(command, ''), *needed, '[options]']
-    return textwrap.fill(' '.join(filter(None, words)), width, subsequent_indent='  ', break_on_hyphens=False).replace('\0', ' ')
+    text = ' '.join(filter(None, words))
+    return textwrap.fill(text, width, subsequent_indent='  ', break_on_hyphens=False).replace('\0', ' ')
 
 
 def _description(command: Optional[str]) -> str:

@@ -20,13 +20,15 @@ def compare(a: Union[tf.GraphDef, Path], b: Union[tf.GraphDef, Path], input_fn: 
     """How far each tensor of B is from that of A, and which is the first that departs.
 
     Args:
-      a, b: each a model, quantized or float (the path of a frozen graph, or a GraphDef), or the folder of a dump: one of
-        `dump`, of vai_q_tensorflow, or of a board (`dump_results_<n>/<node>.bin`, or a folder of such files).
+      a: a model, quantized or float (the path of a frozen graph, or a GraphDef), or the folder of a dump: one of `dump`, of
+        vai_q_tensorflow, or of a board (`dump_results_<n>/<node>.bin`, or a folder of such files).
+      b: the other side, likewise.
       input_fn: see `dump`, with the data that a dump was made from, or the name 'module.function' of one; two dumps need none.
       max_dump_batches: the number of batches.
       tolerance: the steps up to which a tensor does not depart. Default: 0 for two quantized sides, which compute with the same
         integers; 1 if one side is float, since rounding alone makes a difference of half a step.
-      dump_input_tensors, arch_type: see `dump`.
+      dump_input_tensors: see `dump`.
+      arch_type: see `dump`.
 
     Tensors with positions on both sides are compared as integers, others as values. A dump without an index, such as that of a
     board, has no positions; those of the other side are used. Of a float model, the tensors that FixNeurons of the other side

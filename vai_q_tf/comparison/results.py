@@ -5,13 +5,25 @@ from typing import NamedTuple, Optional, Sequence, Tuple
 class TensorComparison(NamedTuple):
     """How far the tensor `name` of B is from that of A.
 
-    a_bits, a_position, b_bits, b_position: bits with the sign, and fractional bits; None if that side is float, or if neither
-      side has them.
-    a_shape, b_shape: in the first batch. departs: whether B is farther from A than the tolerance, or has another shape.
-    greatest, mean: of |A - B|, in steps of A, or of B if A is float; inf if a value is not finite.
-    differing: share of the elements that are farther apart than the tolerance.
-    batch, element, a_value, b_value: place of the greatest difference (batches from 0) and its values; None if nothing differs.
-    If the shapes differ, all fields from `greatest` on are None.
+    The bits and the position of a side are None if that side is float, or if neither side has them. If the shapes differ, all
+    fields from `greatest` on are None; if nothing differs, all from `batch` on.
+
+    Attributes:
+      name: the tensor.
+      a_bits: bits in A, sign included.
+      a_position: fractional bits in A.
+      b_bits: bits in B, sign included.
+      b_position: fractional bits in B.
+      a_shape: shape in the first batch of A.
+      b_shape: shape in the first batch of B.
+      departs: whether B is farther from A than the tolerance, or has another shape.
+      greatest: the greatest |A - B|, in steps of A, or of B if A is float; inf if a value is not finite.
+      mean: the mean of |A - B|, in the same steps.
+      differing: share of the elements that are farther apart than the tolerance.
+      batch: the batch with the greatest difference, from 0.
+      element: the index of that difference in its batch.
+      a_value: the value in A there.
+      b_value: the value in B there.
     """
     name: str
     a_bits: Optional[int]
@@ -33,9 +45,15 @@ class TensorComparison(NamedTuple):
 class Comparison(NamedTuple):
     """The result of `compare`.
 
-    a, b: the sides, such as their paths. batches: how many were compared. tolerance: in steps.
-    tensors: those that both sides have, in the order of the graph. only_a, only_b: names of the others. notes: sentences on
-    assumptions and remarkable facts.
+    Attributes:
+      a: the side A, such as its path.
+      b: the side B, such as its path.
+      batches: how many were compared.
+      tolerance: in steps.
+      tensors: a TensorComparison for each tensor that both sides have, in the order of the graph.
+      only_a: names of the tensors that only A has.
+      only_b: names of the tensors that only B has.
+      notes: sentences on assumptions and remarkable facts.
     """
     a: str
     b: str

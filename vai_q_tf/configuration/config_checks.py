@@ -152,9 +152,10 @@ def _step(field: str, value: Any) -> Union[int, float]:
     share = _to_float(value)
     if 0 < share < 1:
         return share
-    if isinstance(value, float) and value == 1:
-        raise config_error(field, value, 'a step, such as 1, or a share of the training between 0 and 1, such as 0.5')
-    return _at_least(0)(field, value)
+    number = _to_integer(value)
+    if number is None or number < 0 or isinstance(value, float) and value == 1:
+        raise config_error(field, value, 'a step, such as 100, or a share of the training between 0 and 1, such as 0.5')
+    return number
 
 
 def _optional(check: _Check) -> _Check:

@@ -130,10 +130,9 @@ def _number(name: str, value: str) -> float:
         number = float(value)
     except ValueError:
         number = -1.0
-    if not 0 < number < float('inf'):
-        raise _wrong(name, value, 'a number above 0')
-    if name in _SHARES and number > 1:
-        raise _wrong(name, number, 'a number above 0 and at most 1')
+    share = name in _SHARES
+    if not 0 < number < float('inf') or share and number > 1:
+        raise _wrong(name, value, 'a number above 0{}'.format(' and at most 1' if share else ''))
     return number
 
 
@@ -142,7 +141,12 @@ def _optional(name: str, value: str) -> Optional[float]:
 
 
 def _steps(name: str, value: str) -> Optional[float]:
-    return 0.0 if re.match(r'0+(\.0*)?$', value) else _optional(name, value)
+    if re.match(r'0+(\.0*)?$', value):
+        return 0.0
+    try:
+        return _optional(name, value)
+    except errors.QuantizeError:
+        raise _wrong(name, value, 'a number of at least 0') from None
 
 
 _CONVERT: Dict[str, Callable[[str, str], Any]] = {

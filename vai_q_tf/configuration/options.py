@@ -52,8 +52,8 @@ _GROUPS: Tuple[Tuple[str, Tuple[Tuple[str, str, Any, Optional[str], str], ...]],
         ('output_format', TEXT, 'pb', '{pb,onnx}', 'format of the quantized model'),
         ('onnx_opset', COUNT, 13, 'N', 'operator set of the ONNX model, 11 to 15'),
         ('report', SWITCH, False, None, 'quantize: also write quantize_report.html, a page for the browser'),
-        ('mode', TEXT, 'frozen', '{frozen,train,eval}', 'quantize: frozen quantizes a frozen graph; train and eval rewrite the '
-         'MetaGraph of a training or an evaluation'),
+        ('mode', TEXT, 'frozen', '{frozen,train,eval}', 'quantize: kind of input. frozen: a frozen graph; train, eval: the '
+         'MetaGraph of a training or an evaluation, which it rewrites'),
         ('input_meta_graph', TEXT, '', 'FILE', 'MetaGraph for deploy and for quantize --mode train or eval'),
         ('input_checkpoint', TEXT, '', 'PREFIX', 'checkpoint, or a directory with checkpoints, for deploy and for quantize '
          '--mode train or eval'),
@@ -70,7 +70,8 @@ _GROUPS: Tuple[Tuple[str, Tuple[Tuple[str, str, Any, Optional[str], str], ...]],
         ('nodes_method', CONFIG, None, 'NAME:METHOD,...', 'methods of single tensors'),
         ('positions_by', CONFIG, None, '{votes,mse,percentile,entropy}', 'how to combine calibration batches, for tensors '
          'whose method is 1 or 2. votes: the position that most batches prefer. Over all batches, mse: least squared error; '
-         'percentile: keep --percentile of the elements in range; entropy: least KL divergence. Default: by --effort'),
+         'percentile: keep --percentile of the elements in range; entropy: least KL divergence. Default: '
+         'votes for --effort fast and for sensitivity; other efforts also try mse'),
         ('percentile', CONFIG, None, 'X', 'percentage of elements that --positions_by percentile keeps in range, above 50 and '
          'at most 100'),
         ('calib_iter', CONFIG, None, 'N', 'number of calibration steps; each one calls input_fn once'),
@@ -116,8 +117,8 @@ _GROUPS: Tuple[Tuple[str, Tuple[Tuple[str, str, Any, Optional[str], str], ...]],
         ('include_fast_ft', FLAG, 0, _ZERO_ONE, '1: finetune weights on the calibration data'),
         ('fast_ft_mode', FLAG, 1, _ZERO_ONE, 'input of a layer while it is finetuned. 0: float; 1: quantized'),
         ('fast_ft_epochs', COUNT, 5, 'N', 'number of passes over the calibration data'),
-        ('fast_ft_lr', NUMBER, None, 'X', 'learning rate. Default: 1/100 of the quantization step of the weights of each '
-         'layer'),
+        ('fast_ft_lr', NUMBER, None, 'X', 'learning rate of Adam. Default: 1/100 of the quantization step of the weights of '
+         'each layer'),
         ('fast_ft_lrcoef', NUMBER, 1.0, 'X', 'factor on the learning rate of layers that start with a loss above 3'),
     )),
     ('sensitivity', (

@@ -14,11 +14,14 @@ QUANTIZED, FUSED, PASSED, FLOAT = 'quantized', 'fused', 'passes on', 'float'
 class InspectedNode(NamedTuple):
     """An op of the range, as it is before quantization, after the passes.
 
-    status: QUANTIZED: its result is quantized. FUSED: it is computed together with an op after it, whose result is quantized.
-      PASSED: it forwards a quantized tensor. FLOAT: it stays float.
-    detail: the quantized tensors with their bits, or why it stays float.
-    device: 'DPU' or 'CPU' for the target of the config, '' without one.
-    reason: why it stays float, or ''.
+    Attributes:
+      name: the op.
+      op: its op type.
+      status: 'quantized': its result is quantized. 'fused': it is computed together with an op after it, whose result is
+        quantized. 'passes on': it forwards a quantized tensor. 'float': it stays float.
+      detail: the quantized tensors with their bits, or why it stays float.
+      device: 'DPU' or 'CPU' for the target of the config, '' without one.
+      reason: why it stays float, or ''.
     """
     name: str
     op: str

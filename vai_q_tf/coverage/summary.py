@@ -20,9 +20,12 @@ _HEAVY_OPS = frozenset((
 class Coverage(NamedTuple):
     """The quantized part of a range.
 
-    weighted: the convolutions and matmuls. types: their op types. quantized: those of them with quantized weights.
-    ops: the number of ops that compute floats which depend on the inputs.
-    floats: (reason, names) of those that stay float, the most frequent reason first.
+    Attributes:
+      weighted: the convolutions and matmuls.
+      types: their op types.
+      quantized: those of them with quantized weights.
+      ops: the number of ops that compute floats which depend on the inputs.
+      floats: (reason, names) of those that stay float, the most frequent reason first.
     """
     weighted: Tuple[str, ...]
     types: Tuple[str, ...]

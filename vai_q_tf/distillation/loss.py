@@ -40,7 +40,10 @@ def distillation_loss(config: QuantizeConfig, float_checkpoint: Union[str, 'os.P
 
     Args:
       config: the QuantizeConfig of the training.
-      float_checkpoint, temperature, weight, output_node: same as in `Distillation`.
+      float_checkpoint: same as in `Distillation`.
+      temperature: same as in `Distillation`.
+      weight: same as in `Distillation`.
+      output_node: same as in `Distillation`.
       graph: the tf.Graph of the training; None: the default graph.
 
     Returns:

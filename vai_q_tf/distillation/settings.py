@@ -22,11 +22,12 @@ class Distillation(_Settings):
     Teacher and student are softmax(logits / temperature): the student of the quantized network in training, the teacher of the
     float network at inference, with the weights of the checkpoint, on the same batch. The term is averaged over the batch.
 
-    Args:
-      float_checkpoint: prefix or directory of a checkpoint of the float network. None if a wrapper of a model function or an
-        Estimator has one, which is then taken.
-      temperature: above 1 small probabilities count more. The factor temperature**2 preserves the scale of the gradients.
-      weight: weight of the term relative to the loss.
+    Attributes:
+      float_checkpoint: prefix or directory of a checkpoint of the float network. None, the default, if a wrapper of a model
+        function or an Estimator has one, which is then taken.
+      temperature: above 1 small probabilities count more; by default 2. The factor temperature**2 preserves the scale of the
+        gradients.
+      weight: weight of the term relative to the loss, by default 0.5.
       output_node: the output node of the config whose logits [batch, classes] are compared; None: the first one.
 
     Raises:

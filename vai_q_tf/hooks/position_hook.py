@@ -34,7 +34,8 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
 
     Args:
       config: the QuantizeConfig of the training. A directory in its place is the output_dir of a training with any config.
-      every_n_steps, every_n_secs: how often positions are summarized and logged; at most one of them, by default 100 steps.
+      every_n_steps: how often positions are summarized and logged; by default every 100 steps.
+      every_n_secs: the same in seconds, instead of every_n_steps.
       freeze_step: global step from which positions stay as they are; None leaves that to the config of the graph.
       output_dir: directory of the history file and of the TensorBoard summaries; None: that of the config.
       statistics: whether to summarize the share of values out of range and the noise, too. This requires a graph that is

@@ -49,8 +49,8 @@ def quantize_model_fn(model_fn: _ModelFn, config: QuantizeConfig,
 
     Raises:
       TypeError: an argument of a wrong type.
-    Raised when the function is called:
-      QuantizeError: the graph cannot be rewritten; a training without gradients from tf.gradients or a tf.train.Optimizer.
+      QuantizeError: when the function is called: the graph cannot be rewritten; a training without gradients from tf.gradients
+        or a tf.train.Optimizer.
     """
     if not callable(model_fn):
         raise TypeError('model_fn must be a function, got {}: {!r}'.format(type(model_fn).__name__, model_fn))
@@ -71,8 +71,10 @@ def quantize_estimator(estimator: tf.estimator.Estimator, config: QuantizeConfig
 
     Args:
       estimator: a tf.estimator.Estimator; its files are only read.
-      config, eval_graph_fn, distillation: same as in `quantize_model_fn`; the teacher has the latest float checkpoint.
+      config: same as in `quantize_model_fn`.
       model_dir: directory of the checkpoints; by default '<model_dir of estimator>_quantized'.
+      eval_graph_fn: same as in `quantize_model_fn`.
+      distillation: same as in `quantize_model_fn`; the teacher has the latest float checkpoint.
 
     Returns:
       A tf.estimator.Estimator with the RunConfig of the float one.

@@ -32,13 +32,35 @@ _BACKWARD = re.compile(r'(Grad(V\d|Grad)*|BackpropFilter(V\d)?)$|^(Resource)?(Sp
 
 @also_called(q_config='config')
 def quantize_train(input_meta_graph_def: _MetaGraph, config: QuantizeConfig) -> str:
-    """Rewrites the float training network of a MetaGraph, as `quantize_meta_graph` in mode 'train' without a checkpoint."""
+    """Rewrites the float training network of a MetaGraph, as `quantize_meta_graph` in mode 'train' without a checkpoint.
+
+    Args:
+      input_meta_graph_def: the MetaGraphDef, or the path of its file.
+      config: a QuantizeConfig.
+
+    Returns:
+      The path of the new MetaGraph.
+
+    Raises:
+      QuantizeError: same as `quantize_meta_graph`.
+    """
     return quantize_meta_graph('train', input_meta_graph_def, '', config)
 
 
 @also_called(q_config='config')
 def quantize_evaluate(input_meta_graph_def: _MetaGraph, config: QuantizeConfig) -> str:
-    """Rewrites the float evaluation network of a MetaGraph, as `quantize_meta_graph` in mode 'eval' without a checkpoint."""
+    """Rewrites the float evaluation network of a MetaGraph, as `quantize_meta_graph` in mode 'eval' without a checkpoint.
+
+    Args:
+      input_meta_graph_def: the MetaGraphDef, or the path of its file.
+      config: a QuantizeConfig.
+
+    Returns:
+      The path of the new MetaGraph.
+
+    Raises:
+      QuantizeError: same as `quantize_meta_graph`.
+    """
     return quantize_meta_graph('eval', input_meta_graph_def, '', config)
 
 

@@ -28,6 +28,7 @@ _VALUE_FIELDS = ('half_val', 'float_val', 'double_val', 'int_val', 'int64_val', 
 
 
 def _constant_storage(graph: LintGraph) -> Breaches:
+    """A constant of several different values stores them in tensor_content."""
     for node in graph.of_type('Const'):
         tensor = tensor_of(node)
         if tensor.tensor_content:
@@ -41,6 +42,7 @@ def _constant_storage(graph: LintGraph) -> Breaches:
 
 
 def _no_split(graph: LintGraph) -> Breaches:
+    """No Split with several results; no SplitV or Unpack of an unknown batch."""
     for node in graph.of_type('Split'):
         if integer(node, 'num_split') != 1:
             yield node.name, ('The compiler takes every result of a Split for its last one. Write a StridedSlice for each '
@@ -53,6 +55,7 @@ def _no_split(graph: LintGraph) -> Breaches:
 
 
 def _channels_last(graph: LintGraph) -> Breaches:
+    """The last dimension has the channels: NHWC, NDHWC."""
     for node in graph.nodes:
         layout = text(node, 'data_format')
         if layout.startswith('NC'):
@@ -62,6 +65,7 @@ def _channels_last(graph: LintGraph) -> Breaches:
 
 
 def _bias_after_batch_to_space(graph: LintGraph) -> Breaches:
+    """A BiasAdd follows each BatchToSpaceND."""
     for node in graph.of_type('BatchToSpaceND'):
         readers = graph.consumers[node.name]
         if not any(reader.op == 'BiasAdd' and graph.producer(reader, 0) is node for reader in readers):
@@ -71,6 +75,7 @@ def _bias_after_batch_to_space(graph: LintGraph) -> Breaches:
 
 
 def _rank_of_operand(graph: LintGraph) -> Breaches:
+    """A constant operand of an addition or multiplication does not have three dimensions."""
     for node in graph.of_type('Add', 'AddV2', 'Mul'):
         for index in (0, 1):
             source = graph.producer(node, index)
@@ -83,6 +88,7 @@ def _rank_of_operand(graph: LintGraph) -> Breaches:
 
 
 def _leaky_relu_of_parts(graph: LintGraph) -> Breaches:
+    """A leaky relu built of relu(x) and a * relu(-x) has a scope in the names of its ops."""
     for node in graph.of_type(*_SUMS):
         for positive, rest in ((0, 1), (1, 0))[:1 if node.op == 'Sub' else 2]:
             parts = _leaky_relu_parts(graph, graph.computed(node, positive), graph.computed(node, rest))
@@ -104,6 +110,7 @@ def _leaky_relu_parts(graph: LintGraph, relu: Optional[tf.NodeDef], scaled: Opti
 
 
 def _no_explicit_padding(graph: LintGraph) -> Breaches:
+    """The padding is SAME or VALID."""
     for node in graph.nodes:
         if text(node, 'padding') == 'EXPLICIT':
             cure = 'StridedSlice after it that cuts the borders' if node.op == 'Conv2DBackpropInput' else 'Pad before it'
@@ -112,6 +119,7 @@ def _no_explicit_padding(graph: LintGraph) -> Breaches:
 
 
 def _no_ellipsis(graph: LintGraph) -> Breaches:
+    """A StridedSlice names every dimension."""
     for node in graph.of_type('StridedSlice'):
         if integer(node, 'ellipsis_mask'):
             yield node.name, ('The compiler refuses a StridedSlice with an ellipsis, as in x[..., a:b]. Write out the other '
@@ -119,6 +127,7 @@ def _no_ellipsis(graph: LintGraph) -> Breaches:
 
 
 def _no_mean_of_rows(graph: LintGraph) -> Breaches:
+    """No Mean over the last axis of a matrix."""
     for node in graph.of_type('Mean'):
         shape, axes = graph.input_shape(node, 0), value_of(graph.producer(node, 1))
         if shape is not None and len(shape) == 2 and axes is not None and {1, -1}.intersection(axes):
@@ -127,6 +136,7 @@ def _no_mean_of_rows(graph: LintGraph) -> Breaches:
 
 
 def _dense_on_rank_4(graph: LintGraph) -> Breaches:
+    """A dense layer has at most three dimensions."""
     for node in graph.of_type('MatMul'):
         if _is_dense_on_maps(graph, node):
             yield node.name, ('The compiler refuses a dense layer on the last of four dimensions or more. Write a convolution '
@@ -159,6 +169,7 @@ def _first_shape(node: tf.NodeDef) -> Optional[List[int]]:
 
 
 def _no_pack_of_floats(graph: LintGraph) -> Breaches:
+    """No Pack of floats, as from tf.stack."""
     for node in graph.of_type('Pack'):
         kind = node.attr['T'].type if 'T' in node.attr else 0
         if kind in _FLOATS or any(graph.is_float_constant(graph.producer(node, index))
@@ -169,11 +180,13 @@ def _no_pack_of_floats(graph: LintGraph) -> Breaches:
 
 
 def _no_identity_n(graph: LintGraph) -> Breaches:
+    """No IdentityN."""
     for node in graph.of_type('IdentityN'):
         yield node.name, 'The compiler refuses an IdentityN. Connect its readers to its inputs.'
 
 
 def _batch_in_reshape(graph: LintGraph) -> Breaches:
+    """The shape of a Reshape does not contain the batch size."""
     open_batch = any((shape or [-1])[0] < 0 for shape in map(_placeholder_shape, graph.of_type('Placeholder')))
     for node in graph.of_type('Reshape'):
         target, source = value_of(graph.producer(node, 1)), graph.input_shape(node, 0)
@@ -190,6 +203,7 @@ def _placeholder_shape(node: tf.NodeDef) -> Optional[List[int]]:
 
 
 def _softmax_constants(graph: LintGraph) -> Breaches:
+    """A Cast follows each constant of the hardware's softmax."""
     for node in graph.of_type('Const'):
         if not _is_bfloat(node) or '/exp_poly/poly_approx/alpha_' not in node.name and not node.name.endswith('/add/ones'):
             continue

@@ -17,7 +17,13 @@ RULES = {name: rule for room in (node_rules, form_rules, weight_rules, position_
 
 
 class Finding(NamedTuple):
-    """A breach of `rule` at `node` ('' for the graph as a whole), explained in `message`."""
+    """A breach of a rule of the DPU compiler.
+
+    Attributes:
+      rule: its name.
+      node: where; '' for the graph as a whole.
+      message: what is wrong, and what to do.
+    """
     rule: str
     node: str
     message: str

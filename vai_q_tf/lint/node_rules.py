@@ -31,6 +31,7 @@ _SPLIT_DATA_INPUT = {'Split': 1, 'Unpack': 0}
 
 
 def _no_function_library(graph: LintGraph) -> Breaches:
+    """The graph defines no functions."""
     if graph.library.function or graph.library.gradient:
         yield '', ('The compiler reads nodes only, and does not find the functions that this graph defines ({}). Write '
                    'the graph without its library, in stock form.'.format(
@@ -38,6 +39,7 @@ def _no_function_library(graph: LintGraph) -> Breaches:
 
 
 def _plain_inputs(graph: LintGraph) -> Breaches:
+    """Inputs are plain names of nodes: no control inputs, no output 0 spelled out."""
     for node in graph.nodes:
         for name in node.input:
             if name.startswith('^'):
@@ -49,6 +51,7 @@ def _plain_inputs(graph: LintGraph) -> Breaches:
 
 
 def _fix_neuron_attrs(graph: LintGraph) -> Breaches:
+    """A FixNeuron has all its attrs, no others, and is in the evaluation phase."""
     for node in graph.of_type('FixNeuron'):
         unknown = [name for name in node.attr if name not in _FIX_NEURON_ATTRS and not name.startswith('_')]
         if unknown:
@@ -68,6 +71,7 @@ def _fix_neuron_attrs(graph: LintGraph) -> Breaches:
 
 
 def _placeholder_shape(graph: LintGraph) -> Breaches:
+    """An input declares every dimension but the batch, and does not have three dimensions."""
     for node in graph.of_type('Placeholder'):
         shapes = [declared_shape(node)] + output_shapes(node)[:1]
         known = [shape for shape in shapes if shape is not None and all(size > 0 for size in shape[1:])]
@@ -81,6 +85,7 @@ def _placeholder_shape(graph: LintGraph) -> Breaches:
 
 
 def _no_batch_norm_op(graph: LintGraph) -> Breaches:
+    """No batch norm op: it is folded, or a Mul and an Add."""
     for node in graph.nodes:
         if node.op.startswith('FusedBatchNorm'):
             yield node.name, ('The compiler refuses {}. Fold it into the convolution before it, or turn it into Mul '
@@ -88,6 +93,7 @@ def _no_batch_norm_op(graph: LintGraph) -> Breaches:
 
 
 def _shape_of_unknown_op(graph: LintGraph) -> Breaches:
+    """An op that the compiler does not know has its shapes in _output_shapes."""
     for node in graph.nodes:
         if node.op in COMPILER_OPS or node.op.startswith('FusedBatchNorm'):
             continue
@@ -98,6 +104,7 @@ def _shape_of_unknown_op(graph: LintGraph) -> Breaches:
 
 
 def _shape_before_split(graph: LintGraph) -> Breaches:
+    """The input of a Split or Unpack has its shape in _output_shapes."""
     for node in graph.of_type(*_SPLIT_DATA_INPUT):
         source = graph.producer(node, _SPLIT_DATA_INPUT[node.op])
         shapes = output_shapes(source) if source is not None else []
@@ -108,6 +115,7 @@ def _shape_before_split(graph: LintGraph) -> Breaches:
 
 
 def _constant_parameters(graph: LintGraph) -> Breaches:
+    """Axes, paddings, slices and permutations are constants."""
     for node in graph.of_type(*_CONSTANT_INPUTS):
         for index, meaning in _CONSTANT_INPUTS[node.op]:
             source = graph.producer(node, index)
@@ -117,6 +125,7 @@ def _constant_parameters(graph: LintGraph) -> Breaches:
 
 
 def _concat_axis(graph: LintGraph) -> Breaches:
+    """The axis of a ConcatV2 is stored in int_val."""
     for node in graph.of_type('ConcatV2'):
         axis = graph.producer(node, -1)
         if axis is not None and axis.op == 'Const' and len(tensor_of(axis).int_val) != 1:

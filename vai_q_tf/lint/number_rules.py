@@ -15,6 +15,7 @@ _RELU6_POSITION = 4  # the limit 6 is 96 steps there; at lower positions the har
 
 
 def _average_at_borders(graph: LintGraph) -> Breaches:
+    """An average pool does not pad."""
     for node in graph.of_type('AvgPool'):
         sizes, strides = (_ints(node, name) for name in ('ksize', 'strides'))
         if text(node, 'padding') != 'SAME' or len(sizes) != 4 or len(strides) != 4:
@@ -37,6 +38,7 @@ def _ints(node: 'tf.NodeDef', name: str) -> List[int]:
 
 
 def _leaky_relu_slope(graph: LintGraph) -> Breaches:
+    """The slope of a leaky relu is 0.1."""
     for node in graph.nodes:
         slope = _slope(graph, node)
         if slope is not None and not is_leaky_slope(slope):
@@ -60,6 +62,7 @@ def _slope(graph: LintGraph, node: 'tf.NodeDef') -> Optional[float]:
 
 
 def _relu6_limit(graph: LintGraph) -> Breaches:
+    """The position of a Relu6 is 4 or more, so that the limit of the DPU is 6."""
     for node in graph.of_type('Relu6'):
         position = position_after(graph, node)
         if position is not None and position < _RELU6_POSITION:
@@ -68,6 +71,7 @@ def _relu6_limit(graph: LintGraph) -> Breaches:
 
 
 def _moved_integers(graph: LintGraph) -> Breaches:
+    """A Reshape, Squeeze or ExpandDims has one position before and after."""
     for node in graph.of_type('Reshape', 'Squeeze', 'ExpandDims'):
         data, result = position_of(graph.producer(node, 0)), position_after(graph, node)
         if data is not None and result is not None and data != result:

@@ -23,6 +23,7 @@ _INSIDE = ('BatchToSpaceND', 'Squeeze', 'Reshape')  # between a weighted op and 
 
 
 def _position_in_range(graph: LintGraph) -> Breaches:
+    """A FixNeuron has a position and a bit width that exist."""
     for node in graph.of_type('FixNeuron'):
         position, bits = integer(node, 'quantize_pos'), integer(node, 'bit_width')
         if position == POSITION_ZERO:
@@ -37,6 +38,7 @@ def _position_in_range(graph: LintGraph) -> Breaches:
 
 
 def _shift_cut(graph: LintGraph) -> Breaches:
+    """The shift of the result of a weighted op is in the range of the hardware."""
     for node in graph.of_type(*_DATA_INPUT):
         for product, result, _ in _results(graph, node):
             if not 0 <= product - result <= MAX_SHIFT:
@@ -46,6 +48,7 @@ def _shift_cut(graph: LintGraph) -> Breaches:
 
 
 def _shift_bias(graph: LintGraph) -> Breaches:
+    """The shift of a bias is in the range of the hardware."""
     for node in graph.of_type(*_DATA_INPUT):
         for product, result, bias in _results(graph, node):
             least = min(0, product - result - MAX_SHIFT)
@@ -102,6 +105,7 @@ def _bias_position(graph: LintGraph, node: tf.NodeDef) -> Optional[int]:
 
 
 def _addition_shifts(graph: LintGraph) -> Breaches:
+    """The operands and the result of an addition have positions near each other."""
     for node in graph.of_type('AddN', *_ADDITIONS):
         inputs, result = _operands(graph, node), position_after(graph, node)
         if inputs is None:
@@ -115,6 +119,7 @@ def _addition_shifts(graph: LintGraph) -> Breaches:
 
 
 def _multiplication_shifts(graph: LintGraph) -> Breaches:
+    """The operands and the result of a multiplication have positions near each other."""
     for node in graph.of_type('Mul'):
         inputs, result = _operands(graph, node), position_after(graph, node)
         if inputs is not None and result is not None and not 0 <= sum(inputs) - result <= MAX_MUL_SHIFT_WRITE:
@@ -122,6 +127,7 @@ def _multiplication_shifts(graph: LintGraph) -> Breaches:
 
 
 def _activation_shifts(graph: LintGraph) -> Breaches:
+    """An activation function that is not fused has positions near each other before and after."""
     for node in graph.of_type(*_ACTIVATIONS):
         data, result = position_of(graph.producer(node, 0)), position_after(graph, node)
         if data is not None and result is not None and abs(data - result) > MAX_ADD_SHIFT_WRITE:
@@ -141,6 +147,7 @@ def _operands(graph: LintGraph, node: tf.NodeDef) -> Optional[List[int]]:
 
 
 def _pool_shifts(graph: LintGraph) -> Breaches:
+    """A pool or maximum has positions near each other before and after."""
     for node in graph.of_type(*_POOLS):
         data, result = position_before(graph, node, 0), position_after(graph, node)
         if result is None and node.op == 'AvgPool':

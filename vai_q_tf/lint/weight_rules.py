@@ -16,11 +16,13 @@ _PARAMETER = 1  # input index of the weights of a convolution and of the bias of
 
 
 def _quantized_weights(graph: LintGraph) -> Breaches:
+    """The weights of a convolution are a constant with a FixNeuron."""
     for node in graph.of_type(*_CONVOLUTIONS):
         yield from _unless_quantized_constant(graph, node, 'weights')
 
 
 def _quantized_bias(graph: LintGraph) -> Breaches:
+    """The bias of a BiasAdd is a constant with a FixNeuron."""
     for node in graph.of_type('BiasAdd'):
         yield from _unless_quantized_constant(graph, node, 'bias')
 
@@ -39,6 +41,7 @@ def _unless_quantized_constant(graph: LintGraph, node: 'tf.NodeDef', parameter: 
 
 
 def _bias_behind_weighted_op(graph: LintGraph) -> Breaches:
+    """A BiasAdd follows a convolution or MatMul."""
     for node in graph.of_type('BiasAdd'):
         source = graph.producer(node, 0)
         before = graph.producer(source, 0) if op_of(source) == 'BatchToSpaceND' else source
@@ -48,6 +51,7 @@ def _bias_behind_weighted_op(graph: LintGraph) -> Breaches:
 
 
 def _batch_norm_as_mul_and_add(graph: LintGraph) -> Breaches:
+    """A batch norm that is not folded is a Mul and an Add of quantized constants."""
     yield from _bias_adds_after_mul(graph)
     yield from _float_constants_of_batch_norms(graph)
 
@@ -83,6 +87,7 @@ def _batch_norm_scale(graph: LintGraph, node: Optional['tf.NodeDef']) -> Optiona
 
 
 def _one_fix_neuron_per_constant(graph: LintGraph) -> Breaches:
+    """A quantized constant has one reader, its FixNeuron."""
     for node in graph.of_type('Const'):
         consumers = graph.consumers[node.name]
         if len(consumers) > 1 and any(consumer.op == 'FixNeuron' for consumer in consumers):
@@ -92,6 +97,7 @@ def _one_fix_neuron_per_constant(graph: LintGraph) -> Breaches:
 
 
 def _one_bias_add_per_bias(graph: LintGraph) -> Breaches:
+    """A quantized bias has one reader."""
     reported = set()
     for node in graph.of_type('BiasAdd'):
         bias = graph.producer(node, _PARAMETER)
@@ -104,6 +110,7 @@ def _one_bias_add_per_bias(graph: LintGraph) -> Breaches:
 
 
 def _one_weighted_op_per_weight(graph: LintGraph) -> Breaches:
+    """Quantized weights have one reader."""
     for node in graph.of_type('FixNeuron'):
         readers = [reader for reader in graph.consumers[node.name] if reader.op in _WEIGHTED
                    and graph.producer(reader, _PARAMETER) is node]
@@ -113,6 +120,7 @@ def _one_weighted_op_per_weight(graph: LintGraph) -> Breaches:
 
 
 def _quantized_before_residual_add(graph: LintGraph) -> Breaches:
+    """A convolution without a bias has a FixNeuron before a residual addition."""
     for node in graph.of_type(*_ADDITIONS):
         for data, other in ((0, 1), (1, 0)):
             source = graph.producer(node, data)

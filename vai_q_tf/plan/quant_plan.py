@@ -19,14 +19,16 @@ WEIGHT_MODE, ACTIVATION_MODE, DEPTHWISE_WEIGHT_MODE = 0, 1, 2
 class QuantTensor(NamedTuple):
     """One quantized tensor.
 
-    name: '<producer>/wquant' (modes 0 and 2) or '<producer>/aquant' (mode 1).
-    role: 'input', 'weight', 'bias', 'constant' or 'activation'.
-    mode: 0 weight or bias, 1 activation, 2 depthwise weight.
-    bits: total bits, sign included. method: 0, 1 or 2.
-    tensor: the float tensor of the viewed graph.
-    consumers: the inputs that read the quantized tensor.
-    min_position: the lowest position that the hardware supports for it.
-    narrow_range: whether the smallest integer is unused, as in TensorFlow's ops with an attr of that name.
+    Attributes:
+      name: '<producer>/wquant' (modes 0 and 2) or '<producer>/aquant' (mode 1).
+      role: 'input', 'weight', 'bias', 'constant' or 'activation'.
+      mode: 0 weight or bias, 1 activation, 2 depthwise weight.
+      bits: total bits, sign included.
+      method: 0, 1 or 2.
+      tensor: the float tensor of the viewed graph.
+      consumers: the inputs that read the quantized tensor, (node, input index).
+      min_position: the lowest position that the hardware supports for it.
+      narrow_range: whether the smallest integer is unused, as in TensorFlow's ops with an attr of that name.
     """
     name: str
     role: str
@@ -94,7 +96,18 @@ class Skipped(NamedTuple):
 
 
 class QuantPlan(NamedTuple):
-    """The decisions of `annotate`. `tensors` are in graph order, `nodes` are all nodes of the range."""
+    """Which tensors of a range are quantized, and how.
+
+    Attributes:
+      input_nodes: where the range starts.
+      output_nodes: where it ends.
+      nodes: all nodes of the range.
+      tensors: a QuantTensor for each quantized tensor, in graph order.
+      groups: the weighted ops with the tensors around them.
+      skipped: the ops that stay float, and why.
+      alignments: the tensors that need one position.
+      operand_groups: the ops without weights whose shifts the hardware limits.
+    """
     input_nodes: Tuple[str, ...]
     output_nodes: Tuple[str, ...]
     nodes: Tuple[str, ...]

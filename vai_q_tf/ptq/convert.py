@@ -34,7 +34,7 @@ def convert_datatype(graph_def: Union[tf.GraphDef, Path], config: QuantizeConfig
 
     Raises:
       QuantizeError: INVALID_TARGET_DTYPE; UNSUPPORTED_OP with the ops that have no kernel for the type, or a batch norm that
-        cannot be folded; errors of loading and optimising. Nothing is written then.
+        cannot be folded; errors of loading and optimizing. Nothing is written then.
     """
     require_config(config)
     number = target_number(datatype)

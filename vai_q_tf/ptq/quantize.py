@@ -53,19 +53,23 @@ def quantize_frozen(graph_def: Union[tf.GraphDef, Path], input_fn: Union[str, In
       add_shapes: 0 writes a model without the shapes of its tensors.
       keep_float_weight: 0 writes the quantized values of weights and biases, 1 the float ones before their FixNeurons.
       fix_input_shape: 1 writes config.input_shapes into the placeholders, including the batch size.
-      output_format: 'pb', or 'onnx' with the operator set `onnx_opset`.
-      include_fast_ft: 1 finetunes weights and biases on the calibration data. fast_ft_mode: 0 with float, 1 with quantized
-        inputs of each block. fast_ft_epochs, fast_ft_lr (None: a hundredth of the step of the weights), fast_ft_lrcoef: see
-        `FinetuneSettings`.
+      output_format: 'pb' or 'onnx'.
+      onnx_opset: the operator set of output_format='onnx'.
+      include_fast_ft: 1 finetunes weights and biases on the calibration data.
+      fast_ft_mode: the inputs of each block in finetuning: 0 those of the float network, 1 those of the quantized one.
+      fast_ft_epochs: passes over the batches. A block that an epoch did not improve starts the next one from its former
+        weights, with a quarter of the learning rate.
+      fast_ft_lr: the learning rate of Adam; None: a hundredth of the step of each block's weights.
+      fast_ft_lrcoef: factor on the learning rate of blocks with an initial loss above 3.
       strict: raises an error if the DPU compiler would refuse the model.
       gpu_memory_fraction: of each GPU, above 0 and at most 1; None: TensorFlow's default.
       effort: how much is done for accuracy. 'fast': batches vote on positions. 'standard': biases are fitted to the float
-        network, and positions chosen by errors. 'high': weights are fitted as well. See `improve`.
+        network, and positions chosen by errors. 'high': weights are fitted as well.
       graph_path: the path of graph_def, if that is not a path itself, for the commands that the summary proposes.
       report: 1 also writes quantize_report.html next to the model; it needs the packages of the extra [report].
 
     Returns:
-      a QuantizeResult: the path of the model, with the `summary` that goes to stderr and to quantize_summary.json next to it.
+      A QuantizeResult: the path of the model, with the `summary` that goes to stderr and to quantize_summary.json next to it.
 
     Raises:
       QuantizeError: what is wrong, where, and what to do. No model is written then.

@@ -19,9 +19,12 @@ _EVALUATION = 1
 
 
 def update(path: str) -> Dict[str, int]:
-    """Adds the missing attrs of FixNeurons to the model `path`, and replaces the file; nothing else changes.
+    """Adds the missing attrs of FixNeurons to a model, and replaces its file; nothing else changes.
 
     These are T, bit_width, method, output_dir and phase, and quantize_pos in phase 1; each gets its default.
+
+    Args:
+      path: the path of the model.
 
     Returns:
       {attr: number of nodes that got it}; if it is empty, the file is not written.

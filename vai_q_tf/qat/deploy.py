@@ -51,7 +51,12 @@ LATEST_FILES = {False: 'latest.json', True: 'latest_averaged.json'}
 
 
 class FrozenFiles(NamedTuple):
-    """Paths of the files of one checkpoint."""
+    """Paths of the files of one checkpoint.
+
+    Attributes:
+      eval_graph: `quantize_eval_graph_<suffix>.pb`, which takes its weights from a checkpoint.
+      eval_model: `quantize_eval_model_<suffix>.pb`, the frozen model.
+    """
     eval_graph: str
     eval_model: str
 

@@ -32,14 +32,25 @@ _MOVES = IDENTITY_OPS | SHAPING_OPS
 
 
 class InputNode(NamedTuple):
-    """A placeholder. dtype: a tf.DType; shape: a list with -1 for unknown dimensions, None for an unknown rank."""
+    """A placeholder.
+
+    Attributes:
+      name: its node.
+      dtype: its type.
+      shape: a list with -1 for unknown dimensions; None for an unknown rank.
+    """
     name: str
     dtype: tf.DType
     shape: Optional[List[int]]
 
 
 class OutputNode(NamedTuple):
-    """A node that no other node reads."""
+    """A node that no other node reads.
+
+    Attributes:
+      name: the node.
+      op: its op type.
+    """
     name: str
     op: str
 
@@ -47,9 +58,15 @@ class OutputNode(NamedTuple):
 class Inspection(NamedTuple):
     """The result of `inspect`.
 
-    op_types: (op type, count), most frequent first. inputs, outputs: the possible input and output nodes.
-    input_nodes, output_nodes: the range that `nodes` and `plan` cover. plan: None if the graph cannot be quantized as it is.
-    notes: sentences on obstacles to quantization and on assumptions.
+    Attributes:
+      op_types: (op type, count), most frequent first.
+      inputs: the possible input nodes.
+      outputs: the possible output nodes.
+      input_nodes: where the range that `nodes` and `plan` cover starts.
+      output_nodes: where it ends.
+      nodes: an InspectedNode for each op of the range.
+      plan: the QuantPlan; None if the graph cannot be quantized as it is.
+      notes: sentences on obstacles to quantization and on assumptions.
     """
     op_types: Tuple[Tuple[str, int], ...]
     inputs: Tuple[InputNode, ...]
@@ -95,7 +112,7 @@ def inspect(graph_def: tf.GraphDef, config: Optional[QuantizeConfig] = None) -> 
         device.
 
     Raises:
-      QuantizeError: a damaged graph (`check_nodes`); an unknown target; the range that the config names cannot be quantized.
+      QuantizeError: a damaged graph; an unknown target; the range that the config names cannot be quantized.
     """
     check_nodes(graph_def)
     view = GraphView(graph_def)

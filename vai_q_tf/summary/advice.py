@@ -7,8 +7,8 @@ _LOST = 6.5  # dB: more than a position that is one off, 6.02
 _MUCH = 20.0  # dB: the error is a tenth of the values
 _SATURATED, _ZEROED, _UNEVEN = 0.01, 0.1, 0.25  # shares of the elements
 _LEAST_BITS = 6  # with fewer, many weights become 0 in any case
-UNEVEN = ('{zeroed:.0%} of the weights become 0, since a few, mostly those of one channel, are far larger. Check whether these '
-          'are right; --effort high and --do_cle 1 scale channels.')
+UNEVEN = ('{zeroed:.0%} of the weights round to 0, because a few others, mostly in one channel, are far larger. Check whether '
+          'those are right; --effort high and --do_cle 1 even out the channels.')
 
 
 class _Rule(NamedTuple):
@@ -27,7 +27,7 @@ def advice(tensors: Sequence[TensorError]) -> Tuple[str, ...]:
       tensors: the worst first.
     """
     for tensor in tensors:
-        if tensor.role == 'input' and tensor.loss_db > _LOST:
+        if _has_another_range(tensor):
             return ('{}: these data have another range ({:.3g} to {:.3g}) than those of calibration. Let both input functions '
                     'prepare them as for the training, and quantize again.'.format(tensor.layer, tensor.low, tensor.high),)
     worst: Dict[_Rule, TensorError] = {}
@@ -39,6 +39,16 @@ def advice(tensors: Sequence[TensorError]) -> Tuple[str, ...]:
                  for rule in _RULES if rule in worst)
 
 
+def _has_another_range(tensor: TensorError) -> bool:
+    """Whether an input has values beyond the range of its position, or less than a quarter of it.
+
+    Pixels lie on a grid themselves, so that a position that is one off can lose any number of dB.
+    """
+    greatest = max(-tensor.low, tensor.high) * 2.0 ** tensor.position
+    return tensor.role == 'input' and tensor.loss_db > _LOST and (
+        tensor.saturated >= _SATURATED or greatest < 2.0 ** (tensor.bits - 3))
+
+
 def is_uneven(tensor: TensorError) -> bool:
     """Whether the tensor is weights, a few of which are so large that many others become 0."""
     return tensor.role == 'weight' and tensor.bits >= _LEAST_BITS and tensor.zeroed > _UNEVEN
@@ -46,13 +56,13 @@ def is_uneven(tensor: TensorError) -> bool:
 
 _RULES = (
     _Rule('weight', lambda tensor: tensor.loss_db > _LOST and tensor.saturated < _SATURATED,
-          'the weights are not those of the float graph. Was the model made from this file, and were the calibration data not '
-          'all zeros?'),
+          'the weights differ from those of the float graph. Check that the model was made from this file, and that the '
+          'calibration data were not all zeros.'),
     _Rule('weight', is_uneven, UNEVEN),
     _Rule('activation', lambda tensor: tensor.loss_db > _LOST and tensor.saturated >= _SATURATED,
           'the values are larger than in calibration. Use more, and more varied, calibration data; in training, let positions '
           'move for longer (freeze_position_step).'),
     _Rule('activation', lambda tensor: tensor.loss_db > _LOST and tensor.zeroed >= _ZEROED,
-          'the range is that of a rare large value. Try --effort standard, or --positions_by mse.'),
+          'a rare large value sets the range. Try --effort standard, or --positions_by mse.'),
     _Rule('bias', lambda tensor: tensor.alone_db < _MUCH,
-          'few dB of a bias are not a fault if it was fitted, as by the efforts standard and high; its activation counts.'))
+          'few dB are fine for a fitted bias, as the efforts standard and high make it. Look at its activation instead.'))

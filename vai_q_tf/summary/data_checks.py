@@ -28,8 +28,8 @@ def input_warnings(given: InputSummary, deviations: Sequence[float]) -> Iterator
     # A value at the upper end, such as 1.0 at position 7, loses at most one step.
     if given.saturated > _MOST_SATURATED and largest > 2.0**(given.bits - 1 - given.position):
         yield ('The {}, and {:.1%} of them are out of range at its position {}. Let input_fn leave out values that do not '
-               'occur in use, or give --nodes_method {}:0, which clips no value.'.format(
-                   fed, given.saturated, given.position, given.name))
+               'occur in use. If they do occur, --positions_by percentile --percentile 100 clips none of them.'.format(
+                   fed, given.saturated, given.position))
     yield from _uneven_batches(given.name, np.array(deviations))
 
 

@@ -19,16 +19,16 @@ def next_steps(summary: QuantizeSummary, float_graph: str, input_fn: str) -> Tup
     """
     steps = []
     if summary.warnings:
-        steps.append('See to the warnings first.')
+        steps.append('Resolve the warnings first.')
     steps += ['{}: {}'.format(tensor.layer, UNEVEN.format(zeroed=tensor.zeroed))
               for tensor in summary.worst if is_uneven(tensor)][:1]
     if summary.db is not None and summary.db < _LITTLE or summary.effort == 'fast':
         better = {'fast': '--effort standard', 'standard': '--effort high'}.get(summary.effort)
-        steps.append('If accuracy does not suffice: {}quantization-aware training.'.format(
+        steps.append('If accuracy is too low: {}quantization-aware training.'.format(
             '{}, then '.format(better) if better else ''))
     if summary.findings:
-        steps.append('Change what the DPU compiler refuses, or end the range before it (--output_nodes); --strict makes it an '
-                     'error.')
+        steps.append('Change the ops that the DPU compiler refuses, or set --output_nodes before them. --strict makes such '
+                     'a model an error.')
     model = dict(summary.files)['model']
     if model.endswith('.pb'):
         steps.append('To find the layer that loses most: ' + analyze_command(

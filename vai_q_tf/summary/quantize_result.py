@@ -8,7 +8,7 @@ class QuantizeResult(str):
     """The path of the model that was written, as a str, with a summary.
 
     Attributes:
-      summary: the QuantizeSummary. files: {kind: path}, such as those of the 'model' and the 'summary'.
+      summary: the QuantizeSummary.
     """
     summary: QuantizeSummary
 
@@ -19,6 +19,7 @@ class QuantizeResult(str):
 
     @property
     def files(self) -> Dict[str, str]:
+        """{kind: path} of the files that were written, such as 'model' and 'summary'."""
         return dict(self.summary.files)
 
     def __getnewargs__(self) -> Tuple[str, QuantizeSummary]:  # type: ignore  # __new__ of str takes no summary

@@ -9,7 +9,16 @@ from vai_q_tf.wording import some_of
 
 
 class InputSummary(NamedTuple):
-    """An input: the least and greatest value in calibration, its bits and position, and the share that is out of range."""
+    """An input in calibration.
+
+    Attributes:
+      name: its node.
+      low: the least value.
+      high: the greatest value.
+      bits: sign included.
+      position: fractional bits.
+      saturated: share of the values that are out of range.
+    """
     name: str
     low: float
     high: float
@@ -19,7 +28,15 @@ class InputSummary(NamedTuple):
 
 
 class AidSummary(NamedTuple):
-    """An accuracy aid: dB of the outputs without and with it, and whether it was kept; if not, the reason, else ''."""
+    """An accuracy aid that was tried.
+
+    Attributes:
+      name: the aid.
+      before_db: dB of the outputs without it.
+      after_db: dB of the outputs with it.
+      kept: whether it was kept.
+      reason: why it was not kept, or ''.
+    """
     name: str
     before_db: float
     after_db: float
@@ -30,12 +47,19 @@ class AidSummary(NamedTuple):
 class QuantizeSummary(NamedTuple):
     """The result of quantizing a network.
 
-    files: ((kind, path), ...). coverage: the ops that are quantized, and why the others are not.
-    worst: the tensors that lost most, the worst first. aids: in the order in which they were tried.
-    findings, differences: nodes that the DPU compiler refuses, and nodes that the DPU computes differently.
-    warnings, next_steps: sentences. effort: the effort that was made, 'fast' if the data did not suffice for more.
-    fitted: whether weights or biases differ from those of the float graph. unseen: whether the aids were judged on data that
-    nothing was fitted on.
+    Attributes:
+      files: ((kind, path), ...).
+      coverage: the ops that are quantized, and why the others are not.
+      inputs: an InputSummary for each input.
+      worst: the TensorErrors of the tensors that lost most, the worst first.
+      aids: the accuracy aids in the order in which they were tried.
+      findings: nodes that the DPU compiler refuses.
+      differences: nodes that the DPU computes differently.
+      warnings: sentences.
+      next_steps: sentences, with commands.
+      effort: the effort that was made, 'fast' if the data did not suffice for more.
+      fitted: whether weights or biases differ from those of the float graph.
+      unseen: whether the aids were judged on data that nothing was fitted on.
     """
     files: Tuple[Tuple[str, str], ...]
     coverage: Coverage

@@ -47,7 +47,7 @@ def fold_parameters(graph_def: tf.GraphDef, protected: Collection[str], config: 
 
 
 def evaluate_folded(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
-    """The graph with a Const of the same name in place of the arithmetic on constants that passes added, see `FOLDED`.
+    """The graph with a Const of the same name in place of the arithmetic on constants that passes added (`FOLDED`).
 
     Constants in a branch or a loop stay there.
 

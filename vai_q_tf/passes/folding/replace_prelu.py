@@ -1,4 +1,4 @@
-"""Recognises leaky relus in all forms, and writes PReLUs, with a slope for each channel, in a form that the DPU computes."""
+"""Recognizes leaky relus in all forms, and writes PReLUs, with a slope for each channel, in a form that the DPU computes."""
 from typing import AbstractSet, Collection, List, NamedTuple, Optional, Tuple
 
 import numpy as np

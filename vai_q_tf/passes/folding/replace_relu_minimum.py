@@ -1,4 +1,4 @@
-"""Recognises a Relu6 that is written as a minimum."""
+"""Recognizes a Relu6 that is written as a minimum."""
 from typing import Collection
 
 import tensorflow.compat.v1 as tf

@@ -13,7 +13,13 @@ HISTORY_FILE = 'quantize_position_history.jsonl'
 
 
 class PositionChange(NamedTuple):
-    """The position (fractional bits) that a tensor has from a global step on."""
+    """The position that a tensor has from a global step on.
+
+    Attributes:
+      step: the global step.
+      tensor: the name of its FixNeuron.
+      position: fractional bits.
+    """
     step: int
     tensor: str
     position: int

@@ -11,9 +11,14 @@ from vai_q_tf.wording import some_of
 class WeightChoice(NamedTuple):
     """Bits of weights within a budget, with the measured result of a calibration.
 
-    target_bits: the budget, mean bits of an element of a weight tensor. weight_bits: the mean that was chosen.
-    nodes_bit: all entries for a QuantizeConfig or --nodes_bit. bits: ((name of a tensor, its bits), ...).
-    db: of the outputs. uniform_db: of the outputs with all weights at `uniform_bits`, the largest width within the budget.
+    Attributes:
+      target_bits: the budget, mean bits of an element of a weight tensor.
+      weight_bits: the mean that was chosen.
+      nodes_bit: all entries for a QuantizeConfig or --nodes_bit.
+      bits: ((name of a tensor, its bits), ...).
+      db: dB of the outputs.
+      uniform_bits: the largest width within the budget.
+      uniform_db: dB of the outputs with all weights at `uniform_bits`.
     """
     target_bits: float
     weight_bits: float
@@ -27,8 +32,12 @@ class WeightChoice(NamedTuple):
 class WideChoice(NamedTuple):
     """Tensors that need 16 bits, with the measured result of a calibration.
 
-    target_db: the bound. reached: whether the outputs have it; if not, all tensors are at 16 bits.
-    nodes_bit, bits, db: see WeightChoice; `bits` has the tensors that need 16 bits, the most costly first.
+    Attributes:
+      target_db: the bound.
+      reached: whether the outputs have it; if not, all tensors are at 16 bits.
+      nodes_bit: all entries for a QuantizeConfig or --nodes_bit.
+      bits: ((name of a tensor that needs 16 bits, 16), ...), the most costly first.
+      db: dB of the outputs.
     """
     target_db: float
     reached: bool
@@ -43,9 +52,13 @@ Choice = Union[WeightChoice, WideChoice]
 class TensorCost(NamedTuple):
     """The effect of a quantized tensor on the outputs.
 
-    name, role, bits: of its QuantTensor. position: fractional bits.
-    db: of the outputs if it alone is quantized; inf if that changes nothing.
-    gain: the dB that the outputs gain if it alone is left float and all others are quantized.
+    Attributes:
+      name: name of the QuantTensor.
+      role: its role, such as 'weight'.
+      bits: its bits, sign included.
+      position: fractional bits.
+      db: dB of the outputs if it alone is quantized; inf if that changes nothing.
+      gain: the dB that the outputs gain if it alone is left float and all others are quantized.
     """
     name: str
     role: str
@@ -58,8 +71,12 @@ class TensorCost(NamedTuple):
 class Sensitivity(NamedTuple):
     """The result of `sensitivity`.
 
-    db: of the outputs of the quantized network. weight_bits: mean number of bits of an element of a weight tensor.
-    batches: the number of batches measured on. tensors: the most costly first. choice: None without a target.
+    Attributes:
+      db: dB of the outputs of the quantized network.
+      weight_bits: mean number of bits of an element of a weight tensor.
+      batches: the number of batches measured on.
+      tensors: a TensorCost for each quantized tensor, the most costly first.
+      choice: a WeightChoice or a WideChoice; None without a target.
     """
     db: float
     weight_bits: float

@@ -36,14 +36,18 @@ def sensitivity(graph_def: Union[tf.GraphDef, Path], input_fn: Union[str, InputF
     read once and kept in memory. The network runs twice for each tensor and each batch.
 
     Args:
-      graph_def, input_fn, config, skip_check, fold_constant, gpu_memory_fraction: see `quantize_frozen`; the report is
-        written to the output_dir of the config.
+      graph_def: same as in `quantize_frozen`.
+      input_fn: same as in `quantize_frozen`.
+      config: a QuantizeConfig; the report is written to its output_dir.
       target_bits: chooses 4 to 8 bits for each weight tensor, so that an element has at most this many on average, with the
         least error that is found. The choice is calibrated and measured, and so are all weights at the next whole number of
         bits below; the better one is taken.
       target_db: lists tensors that need 16 bits for the outputs to have this many dB, as few as are found. Tensors that share a
         position get their bits together. The choice is calibrated and measured; if it falls short, more tensors are added.
       sensitivity_iter: the number of calibration batches to measure on, from the first one; all if there are fewer.
+      skip_check: same as in `quantize_frozen`.
+      fold_constant: same as in `quantize_frozen`.
+      gpu_memory_fraction: same as in `quantize_frozen`.
 
     Returns:
       A Sensitivity; its `choice` is a WeightChoice for target_bits, a WideChoice for target_db.

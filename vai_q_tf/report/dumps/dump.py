@@ -37,7 +37,7 @@ from vai_q_tf.wording import some_of
 
 def dump(graph_def: tf.GraphDef, input_fn: InputFn, output_dir: str, max_dump_batches: int = 1, dump_float: int = 0,
          dump_input_tensors: str = '', arch_type: str = 'DEFAULT') -> None:
-    """Writes the tensors of a quantized model into folders of `output_dir`, which the docstring of this module describes.
+    """Writes the tensors of a quantized model, as the integers that the DPU computes with, into folders of `output_dir`.
 
     Args:
       graph_def: a model with FixNeurons in the evaluation phase.
