@@ -115,20 +115,19 @@ def run_page(path, directory, python=sys.executable):
     """Runs this page in the directory, after the pages that it continues; returns what `Page.run` does."""
     page = Page(path)
     if page.before:
-        _copy(_after(page.before, python), directory)
+        _copy(finished(page.before, python)[0], directory)
     return page.run(directory, python)
 
 
-_finished = {}  # {path of a page: the directory that it ran in}
+_finished = {}  # {path of a page: (the directory that it ran in, what it printed)}
 
 
-def _after(path, python):
-    """A directory as the page leaves it, which runs once in this process, however many pages continue it."""
+def finished(path, python=sys.executable):
+    """(directory, printed): what the page leaves, of one run in this process, however many pages continue it."""
     if path not in _finished:
         directory = tempfile.TemporaryDirectory()
-        run_page(path, pathlib.Path(directory.name), python)
-        _finished[path] = directory
-    return _finished[path].name
+        _finished[path] = directory, run_page(path, pathlib.Path(directory.name), python)
+    return _finished[path][0].name, _finished[path][1]
 
 
 def _copy(source, target):

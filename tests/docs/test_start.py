@@ -2,20 +2,20 @@
 import os
 import re
 
-from tests.docs.pages import run_page
+from tests.docs.pages import finished, run_page
 
 _ACCURACY = re.compile(r'([\d.]+)% right: (\S+)')
 
 
-def test_first_model(tmp_path, forked_python):
-    printed = run_page('start/first_model.md', tmp_path, forked_python)
+def test_first_model(forked_python):
+    directory, printed = finished('start/first_model.md', forked_python)
     accuracies = {os.path.dirname(path): float(percent) for percent, path in _ACCURACY.findall('\n'.join(printed.values()))}
     floating, eight, four, trained = (accuracies[name] for name in ('', 'quantize_results', 'results_4_bits', 'qat_results'))
     assert floating > 94 and abs(floating - eight) < 1 and four < floating - 1.5, accuracies
     assert trained > four + 1, accuracies
     assert {'digits.py', 'network.py', 'train.py', 'calibration.py', 'evaluate.py', 'float.pb', 'float', 'quantized',
-            'quantize_results', 'results_4_bits', 'qat_results'} <= set(os.listdir(str(tmp_path)))
-    assert (tmp_path / 'float' / 'model.ckpt.index').exists()
+            'quantize_results', 'results_4_bits', 'qat_results'} <= set(os.listdir(directory))
+    assert os.path.exists(os.path.join(directory, 'float', 'model.ckpt.index'))
 
 
 def test_from_keras(tmp_path, forked_python):
