@@ -4,7 +4,7 @@ import inspect
 from typing import Any, Dict, Iterator, List
 
 from docs.generator.markdown import page_from, table
-from docs.generator.texts import called, shortened, texts
+from docs.generator.texts import Values, called, returned, shortened, texts
 from vai_q_tf.lint import form_rules, node_rules, number_rules, position_rules, weight_rules
 
 _SECTIONS = (('Nodes', node_rules), ('Forms', form_rules), ('Weights and biases', weight_rules),
@@ -20,27 +20,17 @@ def pages() -> Dict[str, str]:
 
 
 def _rows(module: Any) -> Iterator[List[str]]:
-    functions = {node.name: node for node in ast.walk(ast.parse(inspect.getsource(module)))
-                 if isinstance(node, ast.FunctionDef)}
+    tree = ast.parse(inspect.getsource(module))
+    functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     for name, rule in module.RULES.items():
-        messages = dict.fromkeys(_messages(functions[rule.__name__], functions))
+        messages = dict.fromkeys(_messages(functions[rule.__name__], functions, returned(tree)))
         yield ['`{}`'.format(name), inspect.getdoc(rule) or '', '<br>'.join('`{}`'.format(text) for text in messages)]
 
 
-def _messages(function: ast.FunctionDef, functions: Dict[str, ast.FunctionDef]) -> Iterator[str]:
+def _messages(function: ast.FunctionDef, functions: Dict[str, ast.FunctionDef], values: Values) -> Iterator[str]:
     """The messages that a rule yields, itself or through functions of its module."""
     for node in ast.walk(function):
         if isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple):
-            message = node.value.elts[1]
-            if called(message) in functions:
-                yield from _returned(functions[called(message)])
-            else:
-                yield from map(shortened, texts(message, {}))
+            yield from map(shortened, texts(node.value.elts[1], values))
         elif isinstance(node, ast.YieldFrom) and called(node.value) in functions:
-            yield from _messages(functions[called(node.value)], functions)
-
-
-def _returned(function: ast.FunctionDef) -> Iterator[str]:
-    for node in ast.walk(function):
-        if isinstance(node, ast.Return):
-            yield from map(shortened, texts(node.value, {}))
+            yield from _messages(functions[called(node.value)], functions, values)

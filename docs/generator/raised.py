@@ -3,7 +3,7 @@ import ast
 import re
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set
 
-from docs.generator.texts import PLACEHOLDER, UNKNOWN, Values, assigned, called, modules, shortened, texts
+from docs.generator.texts import PLACEHOLDER, UNKNOWN, Values, assigned, called, modules, returned, shortened, texts
 from vai_q_tf import errors
 
 _ERRORS = ('QuantizeError', '_Refusal')  # a _Refusal holds the parts of an error, the text last
@@ -24,11 +24,11 @@ def raised() -> List[Raised]:
     found: Set[Raised] = set()
     for tree in trees:
         found.update(_messages(tree, {}))
-        here = _calls([tree])
+        here, functions = _calls([tree]), returned(tree)
         for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
             private = function.name.startswith('_') or any(argument.arg == 'self' for argument in function.args.args)
             for values in _values(function, (here if private else everywhere).get(function.name, [])):
-                found.update(_messages(function, values))
+                found.update(_messages(function, {**functions, **values}))
     codes = list(errors.EXPLANATIONS)
     return sorted(_without_empty(found), key=lambda message: (codes.index(message.code), message))
 

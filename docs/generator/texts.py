@@ -7,7 +7,7 @@ from typing import Dict, Iterator, List, Optional, Tuple
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PACKAGE = 'vai_q_tf'
 UNKNOWN = '…'
-# {name: the expressions that it may have}
+# {name: the expressions that it may have}; for a function of the module, 'name()': those that it returns
 Values = Dict[str, List[ast.AST]]
 PLACEHOLDER = re.compile(r'\{[^{}]*\}')
 
@@ -30,6 +30,9 @@ def texts(node: Optional[ast.AST], values: Values) -> List[str]:
         return [text for value in values[node.id] for text in texts(value, others)]
     if called(node) == 'format' and isinstance(node.func, ast.Attribute):  # type: ignore  # `called` says that it is a Call
         return [PLACEHOLDER.sub(UNKNOWN, text) for text in texts(node.func.value, values)]  # type: ignore
+    if called(node) + '()' in values:
+        others = {name: found for name, found in values.items() if name.endswith('()') and name != called(node) + '()'}
+        return [text for value in values[called(node) + '()'] for text in texts(value, others)]
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return [left + right for left in texts(node.left, values) for right in texts(node.right, values)]
     if isinstance(node, ast.IfExp):
@@ -39,7 +42,7 @@ def texts(node: Optional[ast.AST], values: Values) -> List[str]:
 
 def shortened(text: str) -> str:
     """A text in one line, with one ellipsis for several in a row."""
-    return re.sub(r'{0}(?:[ ,]*{0})+'.format(UNKNOWN), UNKNOWN, ' '.join(text.split()))
+    return re.sub(r'{0}(?: ?{0})+'.format(UNKNOWN), UNKNOWN, ' '.join(text.split()))
 
 
 def called(node: Optional[ast.AST]) -> str:
@@ -47,6 +50,12 @@ def called(node: Optional[ast.AST]) -> str:
     if not isinstance(node, ast.Call):
         return ''
     return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, 'id', '')
+
+
+def returned(tree: ast.AST) -> Values:
+    """{'name()': the expressions that a function of a module returns}."""
+    return {node.name + '()': [part.value for part in ast.walk(node) if isinstance(part, ast.Return) and part.value]
+            for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 
 def assigned(function: ast.FunctionDef) -> Values:
