@@ -12,18 +12,15 @@ from vai_q_tf.graph import traits
 from vai_q_tf.passes import pipeline
 
 GUIDE = Document('docs', 'post_training_quantization.md')
-FIND = Document('docs', 'find_the_worst_layer.md')
 ONNX = '--output_format onnx'
 
 
 @pytest.fixture(scope='module')
 def ran(tmp_path_factory, forked_python):
-    """(directory, stdout, stderr) of all command lines of the guide but those for ONNX, and of the page on `analyze`."""
+    """(directory, stdout, stderr) of all command lines of the guide but those for ONNX."""
     directory = tmp_path_factory.mktemp('guide')
     GUIDE.write_files(directory)
-    FIND.write_files(directory)
-    return (directory,) + run_sh([block for block in GUIDE.sh if ONNX not in block] + FIND.sh, directory,
-                                 forked_python)
+    return (directory,) + run_sh([block for block in GUIDE.sh if ONNX not in block], directory, forked_python)
 
 
 def test_the_commands_print_what_the_guide_shows(ran):
@@ -31,13 +28,6 @@ def test_the_commands_print_what_the_guide_shows(ran):
     lines = [line for block in GUIDE.output for line in block.splitlines() if line != '...']
     assert len(lines) == 12
     assert set(lines) <= set(printed.splitlines())
-
-
-def test_the_first_row_is_what_the_page_on_analyze_says(ran):
-    _, printed, _ = ran
-    first = [re.split('  +', line) for line in re.findall(r'^alone .*\n--.*\n(.*)$', printed, re.MULTILINE)]
-    assert len(first) == 2
-    assert first[1][-3:] == ['100 %', 'input', 'net_in'] and '100 %   input       net_in' in FIND.text
 
 
 def test_the_summary_looks_as_the_guide_shows(ran):
