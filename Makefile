@@ -23,7 +23,7 @@ SEED ?= 0
 # What pytest runs: `make test TESTS=tests/plan`.
 TESTS ?= tests
 
-.PHONY: help demo demo-quick test test-slow coverage fuzz reference lint docs pre-commit bench accuracy accuracy-training wheel sdist kernels clean
+.PHONY: help demo demo-quick trained-network test test-slow coverage fuzz reference lint docs pre-commit bench accuracy accuracy-training wheel sdist kernels clean
 .DELETE_ON_ERROR:
 
 help:
@@ -35,6 +35,7 @@ help:
 define HELP
 'make demo               train, quantize and evaluate a small network (6 min, half an hour on a busy machine; downloads digits)' \
 'make demo-quick         the same with a few steps; its accuracies mean nothing (1 min; downloads digits)' \
+'make trained-network    EfficientNet-Lite0 and photos, into trained_network_results/, to find an accuracy loss (5 min; downloads both)' \
 'make test               all tests but the slow ones, on all cores (12 min; downloads digits; TESTS=tests/plan)' \
 'make test-slow          the slow tests, one after another (some hours; TESTS=tests/plan)' \
 'make coverage           as make test, with the lines that no test runs, in coverage_results/ (longer than test; TESTS=tests/plan)' \
@@ -57,6 +58,9 @@ demo: kernels $(VENV)/.digits
 
 demo-quick: kernels $(VENV)/.digits
 	$(BIN)/python examples/estimator/demo.py --quick --output_dir demo_quick_results
+
+trained-network: kernels $(VENV)/.trained $(VENV)/.photos
+	$(BIN)/python examples/accuracy_loss/prepare.py
 
 test: kernels $(VENV)/.digits
 	$(BIN)/python -m pytest $(TESTS) -m 'not slow' -n auto --dist loadfile --durations=10
