@@ -1,7 +1,7 @@
 """The page on op types: how they are quantized, how the passes change them, and which DPU computes them."""
 import inspect
 import sys
-from typing import Any, Callable, Dict, Iterable, Iterator, List
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple
 
 from docs.generator.markdown import page_from, table
 from vai_q_tf.config import QuantizeConfig
@@ -19,6 +19,7 @@ _KINDS = (
      'always for ops that only rearrange values, by `align_concat` and `align_pool` for concats and pools.'),
     (traits.FORWARDS, 'forward values', 'No FixNeuron: the values are quantized already.'),
 )
+_EARLIER: Tuple[Callable[..., Any], ...] = (resolve_switches, partition)  # before the passes of the pipeline
 # One of the two runs, by an option that is no field of the config.
 _CONSTANTS = {pipeline.CONSTANTS: 'unless `--fold_constant 0`', pipeline.PARAMETERS: 'if `--fold_constant 0`'}
 
@@ -40,7 +41,7 @@ def _names(ops: Iterable[str]) -> str:
 
 
 def _passes() -> Iterator[List[str]]:
-    for run in (resolve_switches, partition):
+    for run in _EARLIER:
         yield ['`{}`'.format(run.__name__), _summary(run), 'always', '']
     for entry in (*pipeline.CLEAN_UP, pipeline.CONSTANTS, pipeline.PARAMETERS, *pipeline.FOLDING, *pipeline.DPU):
         yield ['`{}`'.format(entry.run.__name__), _summary(entry.run), _CONSTANTS.get(entry) or _condition(entry),

@@ -45,6 +45,18 @@ def test_a_page_is_short_and_in_the_navigation(path):
         assert len(line) <= 128 or line.startswith(('|', 'parts [', 'QuantizeConfig(')), line
 
 
+@pytest.mark.parametrize('path', sorted(PAGES) + ['files.md'])
+def test_links_lead_to_pages_and_headings(path):
+    with open(os.path.join(ROOT, 'mkdocs.yml'), encoding='utf-8') as stream:
+        navigation = stream.read()
+    for target, anchor in re.findall(r'\]\(([\w./]*)(?:#([\w-]+))?\)', read(path)):
+        page = os.path.normpath(os.path.join('reference', os.path.dirname(path), target)) if target else 'reference/' + path
+        assert ' {}\n'.format(page) in navigation, target
+        if anchor:
+            titles = re.findall(r'^#+ (.*)$', Page(page).text, re.MULTILINE)
+            assert anchor in [re.sub(r'[^\w -]', '', title).lower().replace(' ', '-') for title in titles], anchor
+
+
 @pytest.mark.parametrize('path', ['quantize_config.md', 'errors.md', 'lint.md'])
 def test_the_examples_print_what_the_page_shows(path, tmp_path, forked_python):
     run_page('reference/' + path, tmp_path, forked_python)
