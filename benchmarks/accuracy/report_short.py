@@ -20,8 +20,8 @@ SCRIPT, README = os.path.basename(__file__), 'README.md'
 AFTER, DURING = (os.path.join('docs', 'background', 'accuracy_{}_training.md'.format(name)) for name in ('after', 'in'))
 _SMALL, _PHOTOS = 'Fashion-MNIST', 'Photos: agreement with float and signal-to-noise ratio'
 _SMALL_WIDTHS, _PHOTOS_WIDTH = (8, 4), 8
-_HEAD = ['', 'accuracy of four small networks, 8 bits', 'the same, 4 bits', 'agreement of EfficientNet-Lite0 with float, 8 bits',
-         'agreement of MobileNetV1, 8 bits']
+_HEAD = ['', 'accuracy of four small networks, 8 bits', 'the same, 4 bits',
+         'agreement of EfficientNet-Lite0 with float, 8 bits', 'agreement of MobileNetV1, 8 bits']
 # (row, effort)
 _EFFORTS = (('post-training: calibration only (`--effort fast`), close to vai_q_tensorflow', 'fast'),
             ('post-training: the default', 'standard'), ('post-training: `--effort high`', 'high'))

@@ -28,6 +28,7 @@ def test_accuracy_may_not_suffice():
     assert _steps(aids=(bad,), effort='high')[0] == 'If accuracy is too low: quantization-aware training.'
     assert len(_steps(aids=(good,))) == 1
     assert '--effort standard, then' in _steps(effort='fast')[0]
+    assert _steps(effort='fast', obstacle='few images')[0] == 'If accuracy is too low: quantization-aware training.'
 
 
 def test_warnings_come_first():

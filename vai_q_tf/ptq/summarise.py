@@ -60,7 +60,7 @@ def summarise(improved: Improved, network: Network, findings: Sequence[Finding],
         (), coverage(network.graph, plan), inputs, tuple(worst[:MOST_WORST]),
         tuple(AidSummary(row.aid, row.before, row.after, row.kept, row.rejected) for row in improved.rows),
         tuple(findings), tuple(differences), tuple(dict.fromkeys(warnings)) + ((odd,) if odd else ()), (), improved.effort,
-        improved.fitted, improved.data is not None and improved.data.unseen is not improved.data.fitted)
+        improved.fitted, improved.data is not None and improved.data.unseen is not improved.data.fitted, improved.obstacle)
 
 
 def with_paths(summary: QuantizeSummary, config: QuantizeConfig, model: str, float_graph: Union[tf.GraphDef, Path],

@@ -23,7 +23,7 @@ def next_steps(summary: QuantizeSummary, float_graph: str, input_fn: str) -> Tup
     steps += ['{}: {}'.format(tensor.layer, UNEVEN.format(zeroed=tensor.zeroed))
               for tensor in summary.worst if is_uneven(tensor)][:1]
     if summary.db is not None and summary.db < _LITTLE or summary.effort == 'fast':
-        better = {'fast': '--effort standard', 'standard': '--effort high'}.get(summary.effort)
+        better = not summary.obstacle and {'fast': '--effort standard', 'standard': '--effort high'}.get(summary.effort)
         steps.append('If accuracy is too low: {}quantization-aware training.'.format(
             '{}, then '.format(better) if better else ''))
     if summary.findings:

@@ -60,6 +60,7 @@ class QuantizeSummary(NamedTuple):
       effort: the effort that was made, 'fast' if the data did not suffice for more.
       fitted: whether weights or biases differ from those of the float graph.
       unseen: whether the aids were judged on data that nothing was fitted on.
+      obstacle: why the effort is 'fast' although another one was asked for, '' if it is not.
     """
     files: Tuple[Tuple[str, str], ...]
     coverage: Coverage
@@ -73,6 +74,7 @@ class QuantizeSummary(NamedTuple):
     effort: str = ''
     fitted: bool = False
     unseen: bool = True
+    obstacle: str = ''
 
     @property
     def db(self) -> Optional[float]:

@@ -134,6 +134,7 @@ def test_too_few_images(quantized, effort, images):
     assert quantized.said == (
         'The effort is fast instead of {}: other efforts need 24 images of calibration data or more; there {} {}.'
         .format(effort, 'is' if count * steps == 1 else 'are', count * steps))
+    assert quantized.summary.obstacle and quantized.summary.obstacle in quantized.said
     _assert_equal(model, quantized('fast', _pooled, feed, calib_iter=steps))
     assert quantized.said == ''
 
@@ -158,7 +159,9 @@ def _integers(builder):
 def test_networks_that_cannot_be_judged(quantized, build, reason):
     model = quantized('high', build)
     assert 'The effort is fast instead of high: {}.'.format(reason) in quantized.said.splitlines()
+    assert quantized.summary.obstacle == reason
     _assert_equal(model, quantized('fast', build))
+    assert quantized.summary.obstacle == ''
     assert 'effort' not in quantized.said
 
 

@@ -42,6 +42,7 @@ class Improved(NamedTuple):
     effort: the effort that was made, 'fast' if another one was impossible. fitted: whether weights or biases changed.
     data, judge: the Data, and the Judge on it of the first Network; both None after calibration alone.
     scales: {weighted op: factors on the channels of its result}.
+    obstacle: why the effort is 'fast' although another one was asked for, '' if it is not.
     """
     chosen: int
     values: Dict[str, np.ndarray]
@@ -55,6 +56,7 @@ class Improved(NamedTuple):
     data: Optional[Data] = None
     judge: Optional[Judge] = None
     scales: Dict[str, np.ndarray] = {}
+    obstacle: str = ''
 
 
 def check_effort(effort: str) -> None:
@@ -83,14 +85,14 @@ def improve(networks: Sequence[Network], config: QuantizeConfig, feed: InputFn, 
     if effort == 'fast' or obstacle:
         _report(effort, obstacle)
         return _as_calibrated(networks[last], last, config, calibrate(
-            networks[last].graph, networks[last].plan, config, feed, gpu_memory_fraction))
+            networks[last].graph, networks[last].plan, config, feed, gpu_memory_fraction), obstacle)
     kept = Kept(feed, config.calib_iter)
     calibrated = _calibrate(network, config, kept, gpu_memory_fraction)
     _drop_not_finite(kept, calibrated.found)
     data, obstacle = _data(network, kept, gpu_memory_fraction)
     _report(effort, obstacle)
     if obstacle and not last:
-        return _as_calibrated(network, 0, config, calibrated.found)
+        return _as_calibrated(network, 0, config, calibrated.found, obstacle)
     made = 'fast' if obstacle else effort
     judge = Judge(network.graph, network.plan, data.fitted, data.unseen, gpu_memory_fraction)
     quantizer = _Quantizer(config, made, data, judge, gpu_memory_fraction)
@@ -101,7 +103,8 @@ def improve(networks: Sequence[Network], config: QuantizeConfig, feed: InputFn, 
         chosen, trial, rows = _better(trial, rows, *quantizer.quantize(networks[last], again))
     return Improved(
         chosen, trial.state.values, trial.setting.values, trial.state.positions, calibrated.found.shapes, rows,
-        calibrated.found.inputs, made, bool(trial.state.values), data, judge, trial.setting.scales)
+        calibrated.found.inputs, made, bool(trial.state.values), data, judge, trial.setting.scales,
+        obstacle)
 
 
 class _Calibration(NamedTuple):
@@ -119,10 +122,10 @@ def _calibrate(network: Network, config: QuantizeConfig, feed: InputFn, gpu_memo
     return _Calibration(found, by_errors.observed)
 
 
-def _as_calibrated(network: Network, chosen: int, config: QuantizeConfig, found: Calibrated) -> Improved:
+def _as_calibrated(network: Network, chosen: int, config: QuantizeConfig, found: Calibrated, obstacle: str) -> Improved:
     """The Improved of calibration alone."""
     positions = final_positions.decide(network.plan, found.observed, config)
-    return Improved(chosen, {}, {}, positions, found.shapes, [], found.inputs)
+    return Improved(chosen, {}, {}, positions, found.shapes, [], found.inputs, obstacle=obstacle)
 
 
 class _Quantizer:
