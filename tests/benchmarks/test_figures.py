@@ -104,8 +104,11 @@ def test_every_effort_is_nearer_to_float_than_the_one_before(title, widths):
                 assert fast < standard < high
     seconds = _columns(AFTER_TRAINING, name)
     for network in networks:
-        times = [seconds[network, effort, 'seconds at W8A8'] for effort in ('fast', 'standard', 'high')]
-        assert max(times) == times[2]
+        fast, standard, high = (seconds[network, effort, 'seconds at W8A8'] for effort in ('fast', 'standard', 'high'))
+        if title == 'Photos':
+            assert standard > 3 * fast and high > 3 * standard
+        else:
+            assert max(fast, standard) < 5 and high > 20 * standard
 
 
 def test_which_effort_for_small_networks():
