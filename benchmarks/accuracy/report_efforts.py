@@ -17,8 +17,8 @@ import results
 SCRIPT = os.path.basename(__file__)
 DOCUMENT = os.path.join('docs', 'background', 'accuracy_after_training.md')
 _TITLES = {'fashion': 'Fashion-MNIST', 'digits': 'Digits', efforts.PHOTOS: 'Photos'}
-_ABLATIONS = ('Each row below the first leaves out one aid of `{}`. Compare only cells of equal n in a column: they are of the '
-              'same float networks.').format(efforts.ABLATED)
+_ABLATIONS = ('Each row below the first leaves out one aid of `{}`. Only cells of equal n are of the same float '
+              'networks.').format(efforts.ABLATED)
 
 
 class Figure(NamedTuple):

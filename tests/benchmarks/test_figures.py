@@ -125,6 +125,7 @@ def test_which_effort_for_large_networks():
     found = _columns(AFTER_TRAINING, 'Photos: agreement with float and signal-to-noise ratio', r'^[\d.]+(?= %)')
     for network in ('efficientnet_lite0, relu6', 'mobilenet_v1, relu6'):
         assert found[network, 'fast', 'W8A8'] < 50 and found[network, 'high', 'W6A6'] < 75
+    assert found['efficientnet_lite0, relu6', 'high', 'W8A8'] > 95 and 78 < found['mobilenet_v1, relu6', 'high', 'W8A8'] < 82
 
 
 def test_which_aids_contribute_most():
