@@ -7,11 +7,15 @@ import pytest
 
 from tests.docs.once import FIRST_MODEL, Runs, run_first_model
 from tests.docs.pages import DOCS, Page
+from tests.support import read_graph
 from vai_q_tf.commands.compare import DIFFERENT
+from vai_q_tf.dpu import TARGETS
 from vai_q_tf.html_report.page import _MOST_BOXES
+from vai_q_tf.lint.lint import lint
 from vai_q_tf.qat.reading.losses import _LARGEST
 
-REPORT, BOARD, FEW_BITS = PAGES = 'how_to/report.md', 'how_to/board.md', 'how_to/below_8_bits.md'
+REPORT, BOARD, FEW_BITS, COMPILE = PAGES = (
+    'how_to/report.md', 'how_to/board.md', 'how_to/below_8_bits.md', 'how_to/compile.md')
 
 
 @pytest.fixture(scope='module')
@@ -55,6 +59,17 @@ def test_few_bits_keep_the_accuracy_that_the_page_promises(run):
     assert right['float.pb'] > 94 and sorted(right) == [
         'float.pb', 'ptq_3_bits', 'ptq_4_bits', 'qat_3_bits', 'qat_4_bits']
     assert right['qat_4_bits'] > right['float.pb'] - 2.5 and right['qat_3_bits'] > right['ptq_3_bits'] + 2
+
+
+def test_the_families_of_boards_are_all_targets():
+    rows = re.findall(r'^\| (.+) \| `(DPU\w+)` \|$', Page(COMPILE).text, re.MULTILINE)
+    assert sorted(family for _, family in rows) == sorted(TARGETS) and all(boards for boards, _ in rows)
+
+
+def test_lint_has_no_rule_about_bit_widths(run):
+    """As the page on few bits and the first model say."""
+    directory, _ = run(FEW_BITS)
+    assert lint(read_graph(str(directory / 'ptq_3_bits' / 'quantize_eval_model.pb'))) == []
 
 
 def _first_cells(path, head):
