@@ -127,7 +127,7 @@ def test_the_old_numbers(model, variant, different, tmp_path, monkeypatch):
 
 def test_the_old_training_scheme():
     """The table of what changes in training and the config for the old numbers name the same fields."""
-    table = _part(DIFFERENCES, 'Numbers with a setting').partition('| in training')[2]
+    table = _part(DIFFERENCES, 'Results that a setting restores').partition('| in training')[2]
     fields = dict(setting.split('=') for setting in (row[-1] for row in _rows(table)))
     block = next(block.code for block in Page(VAI_Q).blocks if "recipe='manual'" in block.code)
     for name, value in fields.items():
