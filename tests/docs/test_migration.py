@@ -76,7 +76,7 @@ def _names(paragraph):
 def test_the_options_of_vai_q_tensorflow_are_all_there():
     text = _part(DIFFERENCES, 'Options')
     unchanged = _names(re.search(r'`input_frozen_graph`.*?\n\n', text, re.DOTALL).group())
-    new = _names(re.search(r'These are new:[^.]*', text).group())
+    new = _names(re.search(r'These options are new:[^.]*', text).group())
     different = {row[0]: row for row in _rows(text)[1:]}
     assert sorted(unchanged + list(different)) == sorted(OLD)
     ours = {row.name: str(getattr(QuantizeConfig(), row.name)) if row.kind == CONFIG and row.name not in _LISTS else row.default
