@@ -87,10 +87,10 @@ EXPLANATIONS = {
         'A training or evaluation graph is rewritten after its session was created.',
         'Rewrite it right after you build the network, before a session or a supervisor runs the graph.'),
     GRAPH_HAS_GRADIENTS: Explanation(
-        'The graph is rewritten after the optimizer, so the gradients would train the float network; or those gradients cannot be '
-        'matched with the network.',
-        'Rewrite before `minimize`; write MetaGraphs before you create the optimizer. If you cannot, use `QuantizeTrainingHook` '
-        'or `QuantizeOptimizer`.'),
+        'The graph is rewritten after the optimizer, so the gradients would train the float network; or those gradients cannot '
+        'be matched with the network.',
+        'Rewrite before `minimize`; write MetaGraphs before you create the optimizer. If you cannot, use '
+        '`QuantizeTrainingHook` or `QuantizeOptimizer`.'),
     LEARNING_PHASE: Explanation(
         'A batch norm uses the statistics of the batch, or decides between training and inference while the graph runs.',
         'Freeze the inference graph: build it with `training=False` or after `tf.keras.backend.set_learning_phase(0)`. Or let '
