@@ -82,7 +82,7 @@ def _names(paragraph):
 def test_the_options_of_vai_q_tensorflow_are_all_there():
     text = _part(DIFFERENCES, 'Options')
     unchanged = _names(re.search(r'`input_frozen_graph`.*?\n\n', text, re.DOTALL).group())
-    new = _names(re.search(r'These are new:[^.]*', text).group())
+    new = _names(re.search(r'These options are new:[^.]*', text).group())
     different = {row[0]: row for row in _rows(text)[1:]}
     assert sorted(unchanged + list(different)) == sorted(OLD)
     ours = {row.name: str(getattr(QuantizeConfig(), row.name)) if row.kind == CONFIG and row.name not in _LISTS else row.default
@@ -133,7 +133,7 @@ def test_the_old_numbers(model, variant, different, tmp_path, monkeypatch):
 
 def test_the_old_training_scheme():
     """The table of what changes in training and the config for the old numbers name the same fields."""
-    table = _part(DIFFERENCES, 'Numbers with a setting').partition('| in training')[2]
+    table = _part(DIFFERENCES, 'Results that a setting restores').partition('| in training')[2]
     fields = dict(setting.split('=') for setting in (row[-1] for row in _rows(table)))
     block = next(block.code for block in Page(VAI_Q).blocks if "recipe='manual'" in block.code)
     for name, value in fields.items():
