@@ -45,7 +45,7 @@ def test_the_sections_of_the_report(run):
 
 def test_the_first_layer_that_differs_and_its_exit_status(run):
     directory, printed = run(BOARD)
-    assert "The first tensor that differs is 'conv2/relu/aquant'" in printed
+    assert "The first tensor that differs is 'conv2/relu/aquant'" in ''.join(printed.values())
     assert sorted(os.listdir(str(directory / 'board' / 'dump_results_0'))) == [
         name + '_aquant.bin' for name in ('conv1_relu', 'conv2_relu', 'conv3_relu', 'image', 'logits_BiasAdd')]
     page = Page(BOARD)
