@@ -107,9 +107,9 @@ class QuantizeConfig:
         overtakes an established one after n steps, when position_decay**n < 1/2: 35 steps at 0.98.
       gradient: 'clipped' passes the gradient only if the value is in range, 'straight_through' always.
       arch_type: range of 8-bit activations. 'DEFAULT': -128 to 127. 'DPUCADF8H': -127 to 127, and symmetric at all bit widths.
-      align_rule: position of the tensors that a concat or pool aligns. 'least_error': the one with the least squared error over
-        all of them; in training, the smallest of their positions. 'output': that of the result (as the Vitis AI quantizer does),
-        which may saturate the inputs and leaves out tensors that are only moved.
+      align_rule: position of the tensors that a concat or pool aligns. 'least_error': the one with the least squared error
+        over all of them; in training, the smallest of their positions. 'output': that of the result (as the Vitis AI
+        quantizer does), which may saturate the inputs and leaves out tensors that are only moved.
       positions_by: how calibration combines its batches, for computed tensors with method 1 or 2. 'votes': the best position of
         most batches. The others look at all batches of the float network together: 'mse' takes the least squared error,
         'percentile' the greatest position that keeps that percentage in range, 'entropy' the least Kullback-Leibler

@@ -46,8 +46,8 @@ _GROUPS: Tuple[Tuple[str, Tuple[Tuple[str, str, Any, Optional[str], str], ...]],
          'postprocessing'),
         ('input_shapes', CONFIG, None, 'SHAPES', 'shape of each input node, with ? for an unknown size: ?,224,224,3 for one '
          'node, ?,224,224,3:?,10 for two. Shapes have 4 dimensions if --target_type is set. Default: the shapes in the graph'),
-        ('input_fn', TEXT, '', 'MODULE.FUNCTION', 'function that takes the step, from 0, and returns {placeholder name: array}. '
-         'The working directory is on the import path'),
+        ('input_fn', TEXT, '', 'MODULE.FUNCTION', 'function that takes the step, from 0, and returns {placeholder name: '
+         'array}. The working directory is on the import path'),
         ('output_dir', CONFIG, None, 'DIR', 'directory for the results; it is created if needed'),
         ('output_format', TEXT, 'pb', '{pb,onnx}', 'format of the quantized model'),
         ('onnx_opset', COUNT, 13, 'N', 'operator set of the ONNX model, 11 to 15'),
