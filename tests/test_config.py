@@ -71,6 +71,12 @@ def test_help_has_an_entry_for_each_field_in_the_order_of_the_signature():
     assert all(len(description.split()) > 3 for _, description in entries)
 
 
+def test_one_shape_that_is_not_in_a_list_of_shapes():
+    with pytest.raises(TypeError, match=r'input_shapes must be a list with a list for each input node, got \[-1, 28\]; '
+                                        r'did you mean \[\[-1, 28\]\]\?'):
+        QuantizeConfig(input_shapes=[-1, 28])
+
+
 def test_positional_order():
     config = QuantizeConfig(*[OTHERS[name] for name in NAMES])
     assert fields(config) == OTHERS

@@ -96,7 +96,9 @@ def test_what_moved_is_logged(tmp_path, caplog):
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.WARN)
     assert positions[19][0] != positions[9][0]
     expected = 'images/aquant {} -> {}'.format(positions[9][0], positions[19][0])
-    assert any(expected in record.getMessage() and 'step 20' in record.getMessage() for record in caplog.records)
+    first, second, *_ = [record.getMessage() for record in caplog.records if 'Quantize positions' in record.getMessage()]
+    assert 'step 10: {0} of {0} found: '.format(len(NAMES)) in first and ' new -> ' in first
+    assert 'step 20' in second and 'moved since the last report' in second and expected in second
 
 
 def test_freeze_step_stops_the_positions(free, frozen):

@@ -10,6 +10,8 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.frozen.load import load_float_graph
+from vai_q_tf.graph.similar_nodes import did_you_mean
+from vai_q_tf.graph.view import GraphView
 
 _SEE_HELP = 'see vai_q_tensorflow --help'
 
@@ -66,7 +68,7 @@ def check_names(graph_def: tf.GraphDef, config: QuantizeConfig) -> None:
     for option, name in named:
         if name.partition(':')[0] not in names:
             raise errors.QuantizeError(errors.UNKNOWN_NODE, 'Not found', '--{} names {!r}, which is not in the graph{}'.format(
-                option, name, errors.did_you_mean(name, names) or '.'))
+                option, name, did_you_mean(GraphView(graph_def), name)))
 
 
 def _missing(name: str, code: str, advice: str = _SEE_HELP) -> errors.QuantizeError:

@@ -118,7 +118,11 @@ def _shape(field: str, value: Any) -> List[int]:
 
 
 def _shapes(field: str, value: Any) -> List[CheckedList]:
-    return [_kept(_shape)(field, shape) for shape in _list(field, value)]
+    shapes = _list(field, value)
+    if shapes and not any(isinstance(shape, (list, tuple)) for shape in shapes):
+        raise TypeError('QuantizeConfig.{} must be a list with a list for each input node, got {}; did you mean {}?'.format(
+            field, value, [shapes]))
+    return [_kept(_shape)(field, shape) for shape in shapes]
 
 
 def _per_node(check: _Check) -> _Check:

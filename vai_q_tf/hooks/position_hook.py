@@ -161,8 +161,9 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         self._latest = {}
         shown = ', '.join('{} {} -> {}'.format(name, self._reported.get(name, 'new'), position)
                           for name, position in sorted(moved.items())[:10])
-        tf.logging.info('Quantize positions at step %d: %d of %d moved since the last report%s%s', self._step, len(moved),
-                        len(self._names), ': ' + shown if moved else '', ', ...' if len(moved) > 10 else '')
+        tf.logging.info('Quantize positions at step %d: %d of %d %s%s%s', self._step, len(moved), len(self._names),
+                        'moved since the last report' if self._reported else 'found', ': ' + shown if moved else '',
+                        ', ...' if len(moved) > 10 else '')
         self._reported = dict(self._current)
 
     def _summary(self, moved: int) -> tf.Summary:

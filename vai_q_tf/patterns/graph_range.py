@@ -3,6 +3,7 @@ from typing import Container, Iterable, List, Set
 
 from vai_q_tf import errors
 from vai_q_tf.graph.checks.quantized_ops import require_unquantized
+from vai_q_tf.graph.similar_nodes import did_you_mean
 from vai_q_tf.graph.traits import FIX_NEURON_OPS, FORWARDS, SHAPE_OPS, trait
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name, output_index, tensor_name
 from vai_q_tf.patterns.dropout import find_dropouts
@@ -164,5 +165,5 @@ def _known(view: GraphView, reference: str, field: str) -> str:
                                        'Node {0!r} of {1} has no output {2!r}; give {0!r}.'.format(name, field, index))
         return name
     raise errors.QuantizeError(
-        errors.UNKNOWN_NODE, 'Not found', 'Node {!r} of {} is not in the graph{}.'.format(
-            reference, field, errors.did_you_mean(name, view.names)))
+        errors.UNKNOWN_NODE, 'Not found', 'Node {!r} of {} is not in the graph{}'.format(
+            reference, field, did_you_mean(view, name)))

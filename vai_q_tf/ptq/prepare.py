@@ -15,6 +15,7 @@ from vai_q_tf.frozen.smoke_run import check_float_graph
 from vai_q_tf.frozen.training_data import TrainingData
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.checks.make_graph import make_graph
+from vai_q_tf.graph.similar_nodes import did_you_mean
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.passes.folding.equalize_layers import equalize_layers, equalize_weights
 from vai_q_tf.plan.annotate import annotate
@@ -110,7 +111,7 @@ def _require_outputs(graph_def: tf.GraphDef, config: QuantizeConfig) -> None:
         if node_name(name) not in names:
             raise errors.QuantizeError(
                 errors.UNKNOWN_NODE, 'Not found', 'Node {!r} of output_nodes is not in the graph{}'.format(
-                    name, errors.did_you_mean(node_name(name), names) or '.'))
+                    name, did_you_mean(GraphView(graph_def), name)))
 
 
 def _feed_of(graph_def: tf.GraphDef, feed: InputFn, batches: Dict[int, Feed], phases: FedPhases) -> InputFn:
