@@ -41,8 +41,7 @@ def paired(a: Side, b: Side) -> Pairs:
         raise errors.QuantizeError(
             errors.NOT_QUANTIZED, 'Not quantized', 'Neither {!r} nor {!r} has a FixNeuron; differences are counted in steps, '
             'so one of them has to be quantized.'.format(a.name, b.name))
-    # The order is that of a quantized model, else of an index, else of names.
-    leading, other = sorted((a, b), key=lambda side: (side.is_float, isinstance(side, DumpSide), not side.has_names))
+    leading, other = in_order(a, b)
     if other.is_float and not leading.has_names:
         raise errors.QuantizeError(
             errors.INVALID_INPUT, 'No positions', 'The dump {!r} has no dump_results.json, so its positions are not known; '
@@ -55,6 +54,11 @@ def paired(a: Side, b: Side) -> Pairs:
     only = (tuple(name for name in leading.tensors if name not in partners),
             () if other.is_float else tuple(name for name in other.tensors if name not in taken))
     return Pairs(pairs, *(only if leading is a else only[::-1]))
+
+
+def in_order(a: Side, b: Side) -> List[Side]:
+    """The side whose order the Pairs have, then the other one: a quantized model, else an index, else names."""
+    return sorted((a, b), key=lambda side: (side.is_float, isinstance(side, DumpSide), not side.has_names))
 
 
 def _partners(leading: Side, other: Side) -> Dict[str, str]:
