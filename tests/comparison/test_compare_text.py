@@ -48,6 +48,12 @@ def test_the_table():
     assert rows[3] == ['differs', 'other', 'shapes', '[3,2]', '[3,1]', '8', '4', 'w/wquant']
 
 
+@pytest.mark.parametrize('tolerance, head', [(0.0, 'Differ'), (1.0, 'Over 1 step'), (2.5, 'Over 2.5 steps')])
+def test_the_head_of_the_share_names_the_tolerance(tolerance, head):
+    head_line = to_text(comparison(EQUAL, tolerance=tolerance)).splitlines()[-3]
+    assert '  {}  '.format(head) in head_line and head_line.split()[:2] == ['Greatest', 'Mean']
+
+
 def test_a_side_without_bits():
     def last(*tensors):
         return to_text(comparison(*tensors)).splitlines()[-4].rstrip(), to_text(comparison(*tensors)).splitlines()[-1].split()

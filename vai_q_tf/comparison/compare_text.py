@@ -15,7 +15,8 @@ def to_text(comparison: Comparison) -> str:
         comparison.a, comparison.b, '1 batch' if comparison.batches == 1 else '{} batches'.format(comparison.batches))]
     lines += comparison.notes
     lines += ['', 'In steps of {}, |A - B|:'.format('the quantized side' if _is_float(comparison) else 'A')]
-    rows = [('', 'Greatest', 'Mean', 'Differ', 'Batch, element', 'A', 'B', 'Bits', 'Position', 'Tensor')]
+    differ = 'Over {}'.format(_in_words(comparison.tolerance)) if comparison.tolerance else 'Differ'
+    rows = [('', 'Greatest', 'Mean', differ, 'Batch, element', 'A', 'B', 'Bits', 'Position', 'Tensor')]
     return '\n'.join(lines + table(rows + [_row(tensor) for tensor in comparison.tensors]))
 
 
