@@ -24,8 +24,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         process does the work.
 
     Returns:
-      The exit status: 0; 1 after an error, with one line on stderr; 3 if `compare` finds a difference; 130 if the user
-      interrupts, and 143 if SIGTERM ends the command.
+      The exit status: 0; 1 after an error, with one line on stderr; 3 if `compare` finds a difference or did not compare
+      the output; 130 if the user interrupts, and 143 if SIGTERM ends the command.
     """
     try:
         return _main(arguments)

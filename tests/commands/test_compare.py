@@ -29,6 +29,22 @@ def test_a_model_a_dump_and_a_board(command, workplace):
     assert command('compare', 'dumped', MODEL, tolerance=16, **given)[0] == 0
 
 
+def test_a_board_without_the_output_is_no_success(command, workplace):
+    assert command('quantize', effort='fast', **QUANTIZE)[0] == 0
+    assert command('dump', input_frozen_graph=MODEL, output_dir='dumped', input_fn='calib_module.calib', gpu='-1')[0] == 0
+    board = workplace / 'board'
+    board.mkdir()
+    for name in ('input_aquant.bin', 'relu_aquant.bin'):
+        (board / name).write_bytes((workplace / 'dumped' / 'dump_results_0' / name).read_bytes())
+    status, out, _ = command('compare', 'dumped', 'board', gpu='-1')
+    assert status == 0 and out.startswith('All 2 tensors that both sides have are equal\n'), out
+    (board / 'relu_aquant.bin').unlink()
+    status, out, _ = command('compare', 'dumped', 'board', gpu='-1')
+    assert status == 3 and out.splitlines()[:1] + out.splitlines()[2:3] == [
+        "The output was not compared: B lacks 'relu/aquant', the last activation of A. The only tensor that both sides have is "
+        'equal', 'B lacks 1 of the 2 activations of A: relu/aquant'], out
+
+
 @pytest.mark.parametrize('words, code, message', [
     ([], errors.INVALID_INPUT, 'compare A B; none is given'), (['a'], errors.INVALID_INPUT, "'a' given"),
     (['a', 'b', 'c'], errors.INVALID_INPUT, "'a', 'b', 'c' given"), (['no.pb', '.'], errors.INVALID_INPUT, 'no.pb'),

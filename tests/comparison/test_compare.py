@@ -268,6 +268,22 @@ def test_a_dump_of_a_board(copy):
     assert 'Neither side has positions' in compare(str(copy), str(copy)).notes[0]
 
 
+def test_a_board_without_a_file(copy):
+    as_board(copy)
+    (copy / 'dump_results_0' / 'x_aquant.bin').unlink()
+    found = compare(measured(), str(copy / 'dump_results_0'), pairs)
+    assert found.is_equal and found.only_a == ('x/aquant', 'w/wquant')
+    assert found.notes[0] == 'B lacks 1 of the 2 activations of A: x/aquant'
+    assert found.notes[-1] == 'B has no weights and biases; A has 1.'
+    overwrite(copy / 'dump_results_0' / 'y_aquant.bin', 0, 99)
+    found = compare(measured(), str(copy / 'dump_results_0'), pairs)
+    assert found.notes[1] == "Nothing before 'y/aquant' was compared, so the cause may be in x/aquant."
+    shutil.copy(str(copy / 'dump_results_1' / 'x_aquant.bin'), str(copy / 'dump_results_0'))
+    (copy / 'dump_results_0' / 'y_aquant.bin').unlink()
+    found = compare(str(copy / 'dump_results_0'), measured(), lambda step: pairs(1))
+    assert found.first is None and found.missing_output == 'y/aquant' and not found.is_equal
+
+
 def test_the_folder_of_one_batch(copy):
     as_board(copy)
     assert compare(measured(), str(copy / 'dump_results_0'), pairs).first is None

@@ -18,10 +18,16 @@ def comparison(*tensors, **fields):
 
 
 @pytest.mark.parametrize('tensors, fields, sentence', [
-    ([EQUAL], {}, 'All 1 tensors are equal'),
+    ([EQUAL], {}, 'The only tensor is equal'),
     ([EQUAL, EQUAL], {'only_a': ('z',)}, 'All 2 tensors that both sides have are equal'),
-    ([EQUAL], {'tolerance': 1.0}, 'All 1 tensors agree within 1 step'),
-    ([EQUAL], {'tolerance': 2.5}, 'All 1 tensors agree within 2.5 steps'),
+    ([EQUAL], {'tolerance': 1.0}, 'The only tensor agrees within 1 step'),
+    ([EQUAL, EQUAL], {'tolerance': 2.5}, 'All 2 tensors agree within 2.5 steps'),
+    ([EQUAL], {'only_a': ('w', 'y'), 'missing_output': 'y'},
+     "The output was not compared: B lacks 'y', the last activation of A. The only tensor that both sides have is equal"),
+    ([EQUAL, EQUAL], {'only_b': ('y',), 'missing_output': 'y'},
+     "The output was not compared: A lacks 'y', the last activation of B. All 2 tensors that both sides have are equal"),
+    ([EQUAL, FAR], {'only_a': ('y',), 'missing_output': 'y'},
+     FIRST + "'conv3/Relu/aquant': up to 12 steps, 34.0 % of its elements differ"),
     ([EQUAL, FAR, SHAPE], {}, FIRST + "'conv3/Relu/aquant': up to 12 steps, 34.0 % of its elements differ"),
     ([MOVED], {}, FIRST + "'conv3/Relu/aquant': up to 1 step, < 0.1 % of its elements differ; its position is 4 in A, 7 in B"),
     ([FAR._replace(greatest=float('inf'), a_position=None, a_bits=None)], {},
@@ -33,13 +39,19 @@ def test_the_first_line_answers(tensors, fields, sentence):
 
 
 def test_the_table():
-    lines = to_text(comparison(EQUAL, FAR, MOVED, SHAPE, only_b=tuple('abcdefg'), notes=('Look.',))).splitlines()
-    assert lines[1:4] == ['A is a.pb, B is board; 2 batches.', 'Look.', 'Only in B: a, b, c, d, e and 2 more']
+    lines = to_text(comparison(EQUAL, FAR, MOVED, SHAPE, only_b=tuple('abcdefg'), notes=('Look.', 'Only in B: a'))).splitlines()
+    assert lines[1:4] == ['A is a.pb, B is board; 2 batches.', 'Look.', 'Only in B: a']
     rows = [line.split() for line in lines[-4:]]
     assert rows[0] == ['0', '0', '0', '%', '8', '2', 'x/aquant']
     assert rows[1] == ['differs', '12', '1.25', '34.0', '%', '1,', '[2,0]', '0.75', '0', '8', '4', 'conv3/Relu/aquant']
     assert rows[2][-7:] == ['8', '/', '16', '4', '/', '7', 'conv3/Relu/aquant']
     assert rows[3] == ['differs', 'other', 'shapes', '[3,2]', '[3,1]', '8', '4', 'w/wquant']
+
+
+@pytest.mark.parametrize('tolerance, head', [(0.0, 'Differ'), (1.0, 'Over 1 step'), (2.5, 'Over 2.5 steps')])
+def test_the_head_of_the_share_names_the_tolerance(tolerance, head):
+    head_line = to_text(comparison(EQUAL, tolerance=tolerance)).splitlines()[-3]
+    assert '  {}  '.format(head) in head_line and head_line.split()[:2] == ['Greatest', 'Mean']
 
 
 def test_a_side_without_bits():
@@ -58,4 +70,6 @@ def test_json():
     found = json.loads(to_json(comparison(EQUAL, FAR._replace(greatest=float('inf')))))
     assert found['first'] == 'conv3/Relu/aquant' and found['tensors'][1]['greatest'] is None
     assert found['tensors'][0] == dict(EQUAL._asdict(), a_shape=[3, 2], b_shape=[3, 2])
-    assert json.loads(to_json(comparison(EQUAL)))['first'] is None
+    found = json.loads(to_json(comparison(EQUAL)))
+    assert found['first'] is None and 'missing_output' not in found
+    assert json.loads(to_json(comparison(EQUAL, missing_output='y')))['missing_output'] == 'y'

@@ -84,6 +84,20 @@ def test_values_of_a_board_that_have_another_size(board, shape, is_constant, wor
     assert caught.value.code == errors.INVALID_INPUT
 
 
+@pytest.mark.parametrize('bits, dtype, words', [
+    (8, np.int16, 'int16: it is read as int8'), (8, np.float32, 'int32 or float32: it is read as int8'),
+    (12, np.int32, 'int32 or float32: it is read as int16'), (8, np.float64, None)])
+@pytest.mark.parametrize('shape', [(1, 3), (3,)])
+def test_values_of_another_type(board, bits, dtype, words, shape):
+    """A file with as many values, but in another type."""
+    model = _side(measured())
+    read = np.frombuffer(np.zeros(3, dtype).tobytes(), np.int8 if bits == 8 else np.int16)
+    with pytest.raises(QuantizeError) as caught:
+        in_shape(paired(model, board).pairs[0], np.zeros(shape, np.int8), read, (model, board), 0)
+    assert ('Or the file has values of type {}, the type of this tensor; convert it'.format(words) in str(caught.value)
+            if words else 'Or the file' not in str(caught.value))
+
+
 def test_the_second_of_two_boards_is_named_if_their_sizes_differ(board, tmp_path):
     (tmp_path / 'b').mkdir()
     (tmp_path / 'b' / 'z.bin').write_bytes(bytes(4))

@@ -8,5 +8,11 @@ def test_the_first_that_departs():
     assert comparison.first is tensors[1] and comparison._replace(tensors=tensors[:1]).first is None
 
 
+def test_equal_only_if_the_outputs_were_compared():
+    same = Comparison('A', 'B', 1, 0.0, (TensorComparison('x', 8, 2, 8, 2, (), (), False),), ('y',), (), ())
+    assert same.is_equal and not same._replace(missing_output='y').is_equal
+    assert not same._replace(tensors=(same.tensors[0]._replace(departs=True),)).is_equal
+
+
 def test_shapes_as_text():
     assert (shape_text(()), shape_text((1, 8, 8, 3))) == ('[]', '[1,8,8,3]')

@@ -8,7 +8,7 @@ from vai_q_tf.comparison.compare_text import REPORT, to_json, to_text
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.terminal.answer import Answer
 
-DIFFERENT = 3  # the exit status if a tensor differs
+DIFFERENT = 3  # the exit status if a tensor differs, or the outputs were not compared
 
 
 def run(options: argparse.Namespace, config: QuantizeConfig) -> Answer:
@@ -25,4 +25,4 @@ def run(options: argparse.Namespace, config: QuantizeConfig) -> Answer:
     files.make_directory(directory)
     files.write(directory, REPORT, to_json(found).encode())
     text = '{}\nThe comparison is {}'.format(to_text(found), os.path.join(config.output_dir, REPORT))
-    return Answer(text, lambda: to_json(found), DIFFERENT if found.first else 0)
+    return Answer(text, lambda: to_json(found), 0 if found.is_equal else DIFFERENT)

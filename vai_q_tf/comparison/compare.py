@@ -6,7 +6,8 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.comparison.difference import Difference
-from vai_q_tf.comparison.pairs import Pair, in_shape, paired
+from vai_q_tf.comparison.gaps import missing_output, notes_on_activations, notes_on_others, notes_on_the_cause
+from vai_q_tf.comparison.pairs import Pair, Pairs, in_shape, paired
 from vai_q_tf.comparison.results import Comparison
 from vai_q_tf.comparison.sides import DumpSide, ModelSide, SharedInput, Side, open_side
 from vai_q_tf.frozen.input_fn import load_input_fn
@@ -44,15 +45,16 @@ def compare(a: Union[tf.GraphDef, Path], b: Union[tf.GraphDef, Path], input_fn: 
             errors.INVALID_CONFIG, 'Invalid parameter', 'max_dump_batches is {!r} and tolerance {!r}; expected an integer of '
             'at least 1, and a number of at least 0.'.format(max_dump_batches, tolerance))
     sides = [open_side(source, arch_type, dump_input_tensors) for source in (a, b)]
-    pairs, only_a, only_b = paired(*sides)
+    found = paired(*sides)
+    pairs = found.pairs
     if tolerance is None:
         tolerance = 1 if any(side.is_float for side in sides) else 0
     _require_batches(sides, pairs, max_dump_batches)
     _feed(sides, pairs, input_fn, max_dump_batches)
     differences = _measure(sides, pairs, max_dump_batches, float(tolerance))
     return Comparison(sides[0].name, sides[1].name, max_dump_batches, float(tolerance),
-                      tuple(difference.result() for difference in differences), only_a, only_b,
-                      tuple(_notes_on_sides(sides) + _notes_on_tensors(pairs, differences)))
+                      tuple(difference.result() for difference in differences), found.only_a, found.only_b,
+                      tuple(_notes(sides, found, differences)), missing_output(sides, found))
 
 
 def _require_batches(sides: Sequence[Side], pairs: Sequence[Pair], batches: int) -> None:
@@ -93,6 +95,13 @@ def _measure(sides: Sequence[Side], pairs: Sequence[Pair], batches: int, toleran
     return differences
 
 
+def _notes(sides: Sequence[Side], found: Pairs, differences: Sequence[Difference]) -> List[str]:
+    first = next((pair for pair, difference in zip(found.pairs, differences) if difference.departs), None)
+    notes = notes_on_activations(sides, found)
+    notes += notes_on_the_cause(sides, found, first.name, first.is_constant) if first else []
+    return notes + _notes_on_sides(sides) + _notes_on_tensors(found.pairs, differences, first) + notes_on_others(sides, found)
+
+
 def _notes_on_sides(sides: Sequence[Side]) -> List[str]:
     if not any(side.has_names for side in sides):
         return ['Neither side has positions: integers are compared, in the order of names.']
@@ -103,11 +112,10 @@ def _notes_on_sides(sides: Sequence[Side]) -> List[str]:
     return notes
 
 
-def _notes_on_tensors(pairs: Sequence[Pair], differences: Sequence[Difference]) -> List[str]:
+def _notes_on_tensors(pairs: Sequence[Pair], differences: Sequence[Difference], first: Optional[Pair]) -> List[str]:
     notes = ['The values of {!r} are equal, but its position is {} in A, {} in B.'.format(pair.name, *pair.positions)
              for pair, difference in zip(pairs, differences)
              if None not in pair.positions and len(set(pair.positions)) == 2 and not difference.departs]
-    first = next((pair for pair, difference in zip(pairs, differences) if difference.departs), None)
     depends_on_data = [pair for pair in pairs if not pair.is_constant]
     if first and first in depends_on_data[:1] and len(set(first.positions)) == 1:
         notes.append('{!r} is the first tensor that depends on data: check that both sides had the same data.'.format(

@@ -1,13 +1,12 @@
 """A Comparison as text and as JSON."""
-from typing import Optional, Sequence, Tuple
+from typing import Optional, Tuple
 
 from vai_q_tf.comparison.results import Comparison, TensorComparison, shape_text
 from vai_q_tf.terminal.json_text import json_text
 from vai_q_tf.terminal.table import table
-from vai_q_tf.wording import percent, some_of
+from vai_q_tf.wording import percent
 
 REPORT = 'compare.json'
-_NAMED = 5
 
 
 def to_text(comparison: Comparison) -> str:
@@ -15,27 +14,29 @@ def to_text(comparison: Comparison) -> str:
     lines = [_answer(comparison), 'A is {}, B is {}; {}.'.format(
         comparison.a, comparison.b, '1 batch' if comparison.batches == 1 else '{} batches'.format(comparison.batches))]
     lines += comparison.notes
-    lines += [_only(side, names) for side, names in (('A', comparison.only_a), ('B', comparison.only_b)) if names]
     lines += ['', 'In steps of {}, |A - B|:'.format('the quantized side' if _is_float(comparison) else 'A')]
-    rows = [('', 'Greatest', 'Mean', 'Differ', 'Batch, element', 'A', 'B', 'Bits', 'Position', 'Tensor')]
+    differ = 'Over {}'.format(_in_words(comparison.tolerance)) if comparison.tolerance else 'Differ'
+    rows = [('', 'Greatest', 'Mean', differ, 'Batch, element', 'A', 'B', 'Bits', 'Position', 'Tensor')]
     return '\n'.join(lines + table(rows + [_row(tensor) for tensor in comparison.tensors]))
 
 
 def to_json(comparison: Comparison) -> str:
     """The Comparison as JSON, with its field names as keys, and `first`, the name of the first tensor that differs or null.
 
-    Numbers that are not finite are null.
+    Numbers that are not finite are null. `missing_output` is there only if the outputs were not compared.
     """
-    return json_text(dict(comparison._asdict(), first=comparison.first.name if comparison.first else None))
+    values = dict(comparison._asdict(), first=comparison.first.name if comparison.first else None)
+    return json_text({key: value for key, value in values.items() if key != 'missing_output' or value is not None})
 
 
 def _answer(comparison: Comparison) -> str:
-    first, count = comparison.first, len(comparison.tensors)
+    first, output = comparison.first, comparison.missing_output
+    if first is None and output is not None:
+        other, owner = ('B', 'A') if output in comparison.only_a else ('A', 'B')
+        return 'The output was not compared: {} lacks {!r}, the last activation of {}. {}'.format(
+            other, output, owner, _equal(comparison))
     if first is None:
-        within = 'are equal' if not comparison.tolerance else 'agree within {:g} {}'.format(
-            comparison.tolerance, 'step' if comparison.tolerance == 1 else 'steps')
-        missing = ' that both sides have' if comparison.only_a or comparison.only_b else ''
-        return 'All {} tensors{} {}'.format(count, missing, within)
+        return _equal(comparison)
     start = 'The first tensor that differs is {!r}: '.format(first.name)
     if first.greatest is None or first.differing is None:
         return start + 'its shape is {} in A, {} in B'.format(shape_text(first.a_shape), shape_text(first.b_shape))
@@ -45,13 +46,21 @@ def _answer(comparison: Comparison) -> str:
         _steps(first.greatest), 'step' if first.greatest == 1 else 'steps', percent(first.differing), position)
 
 
+def _equal(comparison: Comparison) -> str:
+    is_one, shared = len(comparison.tensors) == 1, ' that both sides have' if comparison.only_a or comparison.only_b else ''
+    start = 'The only tensor{}'.format(shared) if is_one else 'All {} tensors{}'.format(len(comparison.tensors), shared)
+    if not comparison.tolerance:
+        return '{} {} equal'.format(start, 'is' if is_one else 'are')
+    return '{} {} within {}'.format(start, 'agrees' if is_one else 'agree', _in_words(comparison.tolerance))
+
+
+def _in_words(tolerance: float) -> str:
+    return '{:g} {}'.format(tolerance, 'step' if tolerance == 1 else 'steps')
+
+
 def _is_float(comparison: Comparison) -> bool:
     return any(None in (tensor.a_position, tensor.b_position) and tensor.a_position != tensor.b_position
                for tensor in comparison.tensors)
-
-
-def _only(side: str, names: Sequence[str]) -> str:
-    return 'Only in {}: {}'.format(side, some_of(names, _NAMED))
 
 
 def _row(tensor: TensorComparison) -> Tuple[str, ...]:

@@ -7,6 +7,8 @@ from vai_q_tf import errors
 from vai_q_tf.comparison.results import shape_text
 from vai_q_tf.comparison.sides import DumpSide, ModelSide, Side, source_in
 
+_TYPES = {2: 'int16', 4: 'int32 or float32'}  # {bytes of a value: types}
+
 
 class Pair(NamedTuple):
     """A tensor of both sides. names: its name in each. bits, positions: of each, None for float."""
@@ -41,8 +43,7 @@ def paired(a: Side, b: Side) -> Pairs:
         raise errors.QuantizeError(
             errors.NOT_QUANTIZED, 'Not quantized', 'Neither {!r} nor {!r} has a FixNeuron; differences are counted in steps, '
             'so one of them has to be quantized.'.format(a.name, b.name))
-    # The order is that of a quantized model, else of an index, else of names.
-    leading, other = sorted((a, b), key=lambda side: (side.is_float, isinstance(side, DumpSide), not side.has_names))
+    leading, other = in_order(a, b)
     if other.is_float and not leading.has_names:
         raise errors.QuantizeError(
             errors.INVALID_INPUT, 'No positions', 'The dump {!r} has no dump_results.json, so its positions are not known; '
@@ -55,6 +56,11 @@ def paired(a: Side, b: Side) -> Pairs:
     only = (tuple(name for name in leading.tensors if name not in partners),
             () if other.is_float else tuple(name for name in other.tensors if name not in taken))
     return Pairs(pairs, *(only if leading is a else only[::-1]))
+
+
+def in_order(a: Side, b: Side) -> List[Side]:
+    """The side whose order the Pairs have, then the other one: a quantized model, else an index, else names."""
+    return sorted((a, b), key=lambda side: (side.is_float, isinstance(side, DumpSide), not side.has_names))
 
 
 def _partners(leading: Side, other: Side) -> Dict[str, str]:
@@ -115,13 +121,26 @@ def _reshaped(values: np.ndarray, shape: Tuple[int, ...], pair: Pair, path: str,
         return values.reshape(shape)
     one = int(np.prod(shape[1:], dtype=np.int64))
     if len(shape) > 1 and one and values.size and values.size % one == 0 and not pair.is_constant:
-        raise _other_batches(pair, 'the file {!r}'.format(path), values.size // one, other, shape[0])
+        raise _other_batches(pair, 'the file {!r}'.format(path), values.size // one, other, shape[0],
+                             _other_type(values, shape, path))
     raise errors.QuantizeError(
         errors.INVALID_INPUT, 'Wrong size', '{!r} has {} values; {!r} in {!r} has {}, in the shape {}. The file is cut off, or '
-        'of another network.'.format(path, values.size, pair.name, other.name, int(np.prod(shape)), shape_text(shape)))
+        'of another network.{}'.format(path, values.size, pair.name, other.name, int(np.prod(shape)), shape_text(shape),
+                               _other_type(values, shape, path)))
 
 
-def _other_batches(pair: Pair, what: str, size: int, other: Side, other_size: int) -> errors.QuantizeError:
+def _other_type(values: np.ndarray, shape: Tuple[int, ...], path: str) -> str:
+    """A sentence on the type that a binary file of that size may have, with a space before it; '' if it has none."""
+    types = _TYPES.get(values.dtype.itemsize * values.size / max(int(np.prod(shape, dtype=np.int64)), 1))
+    if not types or not path.endswith('.bin') or values.size <= np.prod(shape, dtype=np.int64):
+        return ''
+    name = values.dtype.newbyteorder('=').name
+    return ' Or the file has values of type {0}: it is read as {1}, the type of this tensor; convert it to {1}.'.format(
+        types, name)
+
+
+def _other_batches(pair: Pair, what: str, size: int, other: Side, other_size: int, more: str = '') -> errors.QuantizeError:
     return errors.QuantizeError(
         errors.INVALID_INPUT, 'Different batches', 'For {!r} {} has a batch of {}, {!r} one of {}. Compare dumps of the same '
-        'batches, and give input_fn the data that a dump was made from.'.format(pair.name, what, size, other.name, other_size))
+        'batches, and give input_fn the data that a dump was made from.{}'.format(
+            pair.name, what, size, other.name, other_size, more))

@@ -54,6 +54,7 @@ class Comparison(NamedTuple):
       only_a: names of the tensors that only A has.
       only_b: names of the tensors that only B has.
       notes: sentences on assumptions and remarkable facts.
+      missing_output: the last activation of a side if the other side does not have it: the outputs were not compared.
     """
     a: str
     b: str
@@ -63,11 +64,17 @@ class Comparison(NamedTuple):
     only_a: Tuple[str, ...]
     only_b: Tuple[str, ...]
     notes: Tuple[str, ...]
+    missing_output: Optional[str] = None
 
     @property
     def first(self) -> Optional[TensorComparison]:
         """The first TensorComparison that differs; None if all are equal within the tolerance."""
         return next((tensor for tensor in self.tensors if tensor.departs), None)
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether all common tensors are equal within the tolerance, the outputs among them."""
+        return self.first is None and self.missing_output is None
 
 
 def shape_text(shape: Sequence[int]) -> str:

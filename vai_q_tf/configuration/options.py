@@ -201,7 +201,8 @@ REQUIRED: Dict[str, Tuple[str, ...]] = {
     'update': ('input_frozen_graph',),
 }
 ARGUMENTS = {'compare': 'A B'}
-EXIT_STATUSES = ((0, 'success'), (1, 'error: one line on stderr'), (3, 'compare found a difference'),
+EXIT_STATUSES = ((0, 'success'), (1, 'error: one line on stderr'),
+                 (3, 'compare found a difference, or did not compare the output'),
                  (129, 'the terminal was closed (SIGHUP)'), (130, 'interrupted (Ctrl-C)'), (143, 'terminated (SIGTERM)'))
 SHORT = {'quiet': '-q', 'verbose': '-v'}
 WORDS = {'mode': ('frozen', 'train', 'eval'), 'output_format': ('pb', 'onnx'), 'effort': ('fast', 'standard', 'high')}
