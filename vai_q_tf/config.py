@@ -84,8 +84,8 @@ class QuantizeConfig:
       fold_bn_only: 1 folds batch norms and changes nothing else in the graph, except for do_cle and fold_reshape.
       fold_reshape: 1 makes the shapes of Reshape and resize ops constant.
       replace_softmax: 1 replaces every softmax between input and output nodes with the hardware's bfloat16 softmax.
-      bias_bit: bit width of biases. None: weight_bit. The DPU adds biases with 8 bits, so keep 8 here if you give weights
-        fewer.
+      bias_bit: bit width of biases. None: weight_bit. The DPU uses 8-bit biases, so set this to 8 if weights have fewer
+        bits.
       recipe: how a training starts and when it freezes. 'finetune', for float weights: batch norms use their moving statistics
         from the start; positions are calibrated on the float network and stay. 'scratch': batch norms use the statistics of
         the batch; positions move for two thirds of a training of known length. 'auto' looks at the weights in the first step
@@ -107,9 +107,9 @@ class QuantizeConfig:
         overtakes an established one after n steps, when position_decay**n < 1/2: 35 steps at 0.98.
       gradient: 'clipped' passes the gradient only if the value is in range, 'straight_through' always.
       arch_type: range of 8-bit activations. 'DEFAULT': -128 to 127. 'DPUCADF8H': -127 to 127, and symmetric at all bit widths.
-      align_rule: position of the tensors that a concat or pool aligns. 'least_error': the one with the least squared error over
-        all of them; in training, the least of their positions. 'output': that of the result (as the Vitis AI quantizer does),
-        which may saturate the inputs and leaves out tensors that are only moved.
+      align_rule: position of the tensors that a concat or pool aligns. 'least_error': the one with the least squared error
+        over all of them; in training, the smallest of their positions. 'output': that of the result (as the Vitis AI
+        quantizer does), which may saturate the inputs and leaves out tensors that are only moved.
       positions_by: how calibration combines its batches, for computed tensors with method 1 or 2. 'votes': the best position of
         most batches. The others look at all batches of the float network together: 'mse' takes the least squared error,
         'percentile' the greatest position that keeps that percentage in range, 'entropy' the least Kullback-Leibler

@@ -84,13 +84,13 @@ EXPLANATIONS = {
         'positions.',
         'Pass a `quantize_eval_model`, not the float graph or a training graph. In training, make the quantized graph first.'),
     GRAPH_FINALIZED: Explanation(
-        'The rewrite of a training or evaluation graph comes after its session was made.',
-        'Call it right after the network is built, before a session or a supervisor runs the graph.'),
+        'A training or evaluation graph is rewritten after its session was created.',
+        'Rewrite it right after you build the network, before a session or a supervisor runs the graph.'),
     GRAPH_HAS_GRADIENTS: Explanation(
-        'The rewrite comes after the optimizer, so the gradients would train the float network; or those gradients cannot be '
-        'matched with the network.',
-        'Call it before `minimize`; write MetaGraphs before the optimizer is made. If you cannot, use `QuantizeTrainingHook` '
-        'or `QuantizeOptimizer`.'),
+        'The graph is rewritten after the optimizer, so the gradients would train the float network; or those gradients cannot '
+        'be matched with the network.',
+        'Rewrite before `minimize`; write MetaGraphs before you create the optimizer. If you cannot, use '
+        '`QuantizeTrainingHook` or `QuantizeOptimizer`.'),
     LEARNING_PHASE: Explanation(
         'A batch norm uses the statistics of the batch, or decides between training and inference while the graph runs.',
         'Freeze the inference graph: build it with `training=False` or after `tf.keras.backend.set_learning_phase(0)`. Or let '
@@ -103,14 +103,14 @@ EXPLANATIONS = {
     MISSING_QUANTIZE_INFO: Explanation(
         'Tensors have no position: they are in a branch that calibration or training never ran, or the checkpoint was saved '
         'without positions or averages.',
-        'Fix the condition of the branch before you freeze the graph. Save checkpoints with a Saver that is made after the '
-        'rewrite.'),
+        'Fix the condition of the branch before you freeze the graph. Save checkpoints with a Saver that you create after '
+        'the rewrite.'),
     MISSING_LIBRARY: Explanation(
         'The op library is not compiled, or an optional package (tf2onnx; jinja2, bokeh and grandalf) is not installed.',
         'Run the command in the message.'),
     COMPILER_RULES: Explanation(
         'With `--strict`: the DPU compiler would refuse the model.',
-        'Each [lint finding](lint.md) in the message says what to change.'),
+        'Each [lint finding](lint.md) in the message has its remedy.'),
     NOT_FINITE: Explanation(
         'Weights have NaN or infinity: the training diverged, or a batch norm has a negative variance.',
         'Go back to an earlier checkpoint.'),

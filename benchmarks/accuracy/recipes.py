@@ -73,4 +73,4 @@ ADVICE = (('post-training, without any training', POST_TRAINING), ('the same wit
           ('a learning rate that stays as it is', 'default, constant rate'),
           ('the same with `average_step`', 'default, constant rate, averaged weights'),
           ("`recipe='manual'`: statistics of the batch, positions that move", 'batch statistics, moving positions'),
-          ("the scheme of vai_q_tensorflow", 'original'))
+          ("settings close to those of vai_q_tensorflow", 'original'))

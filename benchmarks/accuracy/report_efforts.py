@@ -17,7 +17,8 @@ import results
 SCRIPT = os.path.basename(__file__)
 DOCUMENT = os.path.join('docs', 'background', 'accuracy_after_training.md')
 _TITLES = {'fashion': 'Fashion-MNIST', 'digits': 'Digits', efforts.PHOTOS: 'Photos'}
-_ABLATIONS = 'Each row below the first leaves out one aid of `{}`. Compare rows of equal n.'.format(efforts.ABLATED)
+_ABLATIONS = ('Each row below the first leaves out one aid of `{}`. Only cells of equal n are of the same float '
+              'networks.').format(efforts.ABLATED)
 
 
 class Figure(NamedTuple):
@@ -48,9 +49,10 @@ class Results(results.Last):
                       statistics.mean(line['decibels'] for line in chosen),
                       statistics.mean(line['seconds'] for line in chosen), len(chosen))
 
-    def has(self, dataset):
-        """Whether there are results of a dataset."""
-        return any(run.dataset == dataset for run in self._last)
+    def widths(self, dataset):
+        """The bit widths that results of the efforts on a dataset are known of."""
+        return [bits for bits in efforts.BITS
+                if any((run.dataset, run.bits) == (dataset, bits) and run.recipe in efforts.EFFORTS for run in self._last)]
 
     def float_accuracy(self, dataset, network):
         """(mean, standard deviation, seeds) of the float networks in percent; None without results."""
@@ -67,38 +69,45 @@ class Results(results.Last):
 def tables(found):
     """The tables of DOCUMENT, without datasets that there are no results of."""
     text = [found.commits()]
-    for dataset in filter(found.has, (efforts.PHOTOS, 'fashion', 'digits')):
+    for dataset in filter(found.widths, (efforts.PHOTOS, 'fashion', 'digits')):
         if dataset != efforts.PHOTOS:
             text += ['### {}: accuracy'.format(_TITLES[dataset]), _accuracies(found, dataset)]
         text += ['### {}: agreement with float and signal-to-noise ratio'.format(_TITLES[dataset]), _fidelities(found, dataset)]
-    text += ['### Without one aid', _ABLATIONS, _ablations(found)]
+    ablations = _ablations(found)
+    if ablations:
+        text += ['### Without one aid', _ABLATIONS, ablations]
     return '\n\n'.join(text)
 
 
 def _accuracies(found, dataset):
-    rows = [['network', 'effort'] + list(map(_width, efforts.BITS))]
+    widths = found.widths(dataset)
+    rows = [['network', 'effort'] + list(map(_width, widths))]
     for network, activation in efforts.NETWORKS[dataset].items():
         name = '{}, {}'.format(network, activation)
-        rows.append([name, 'float'] + [_float_cell(found, dataset, network)] * len(efforts.BITS))
+        rows.append([name, 'float'] + [_float_cell(found, dataset, network)] * len(widths))
         for effort in efforts.EFFORTS:
-            rows.append([name, effort] + [_accuracy(found.figure(dataset, network, effort, bits), dataset)
-                                          for bits in efforts.BITS])
+            rows.append([name, effort] + [_accuracy(found.figure(dataset, network, effort, bits), dataset) for bits in widths])
     return documents.table(rows)
 
 
 def _fidelities(found, dataset):
-    rows = [['network', 'effort'] + list(map(_width, efforts.BITS)) + ['seconds at ' + _width(efforts.BITS[0])]]
+    widths = found.widths(dataset)
+    rows = [['network', 'effort'] + list(map(_width, widths)) + ['seconds at ' + _width(widths[0])]]
     for network, activation in efforts.NETWORKS[dataset].items():
         for effort in efforts.EFFORTS:
-            figures = [found.figure(dataset, network, effort, bits) for bits in efforts.BITS]
+            figures = [found.figure(dataset, network, effort, bits) for bits in widths]
             rows.append(['{}, {}'.format(network, activation), effort] + [_fidelity(figure, dataset) for figure in figures] + [
                 '{:.1f}'.format(figures[0].seconds) if figures[0] else documents.NOTHING])
     return documents.table(rows)
 
 
 def _ablations(found):
+    """The table of the networks and widths that ablations are known of; '' without any."""
     places = [(dataset, network, bits) for dataset, widths in efforts.ABLATION_BITS.items()
-              for bits in widths for network in efforts.NETWORKS[dataset]]
+              for bits in widths for network in efforts.NETWORKS[dataset]
+              if any(found.figure(dataset, network, row, bits) for row in efforts.ABLATIONS)]
+    if not places:
+        return ''
     rows = [['effort'] + ['{}, {}'.format(network, _width(bits)) for _, network, bits in places]]
     for row in (efforts.ABLATED, *efforts.ABLATIONS):
         rows.append([row] + [_fidelity(found.figure(dataset, network, row, bits), dataset)

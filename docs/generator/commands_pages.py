@@ -53,6 +53,6 @@ def _row(option: Option, command: str) -> List[str]:
     braces = option.placeholder is None or option.placeholder.startswith('{')
     text = '--{}{}'.format(option.name, '' if braces else ' ' + str(option.placeholder))
     short = ', `{}`'.format(SHORT[option.name]) if option.name in SHORT else ''
-    default = re.sub(r'--\w+', r'`\g<0>`', default) or code(default_of(option))
+    default = re.sub(r'--\w+', r'`\g<0>`', default) or code(default_of(option)) or 'none'
     return ['`{}`{}'.format(text, short), allowed_of_option(option), default,
             sentence(re.sub(r'^{}: '.format(command), '', help_text))]

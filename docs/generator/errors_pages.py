@@ -24,13 +24,13 @@ def pages() -> Dict[str, str]:
     """{path in docs/reference: page}."""
     messages = raised()
     places = {code: path for path, (_, _, codes) in _GROUPS.items() for code in codes}
-    found = {'errors.md': page_from('errors_pages.py', 'errors', {'codes': table(('code', 'cause', 'cure'), [
+    found = {'errors.md': page_from('errors_pages.py', 'errors', {'codes': table(('code', 'cause', 'remedy'), [
         ('[`{0}`]({1}#{2})'.format(code, places[code], code.lower()), cause, cure)
         for code, (cause, cure) in errors.EXPLANATIONS.items()])})}
     for path, (title, about, codes) in _GROUPS.items():
         found[path] = page('errors_pages.py', '# ' + title, paragraph(
-            'This page lists the messages about {}, by [code](../errors.md#codes). An ellipsis is a part of the message that '
-            'varies, such as the name of a node.'.format(about)), *(part for code in codes for part in _section(
+            'This page lists the messages about {}, by [code](../errors.md#codes). An ellipsis marks a part of the message '
+            'that varies, such as the name of a node.'.format(about)), *(part for code in codes for part in _section(
                 code, messages)))
     return found
 

@@ -42,5 +42,5 @@ def code(value: Any) -> str:
 def sentence(text: str) -> str:
     """Text of a help or an error as a sentence: options and braces as code, a capital letter unless it starts with a name."""
     text = re.sub(r'--\w+|\{[^}]*\}', lambda found: code(found.group()), text)
-    start = text[:1].upper() + text[1:] if re.match(r'[a-z]+(?:[ ,.:]|$)', text) else text
+    start = text[:1].upper() + text[1:] if re.match(r'[a-z]+([ ,.:]|$)', text) else text
     return start if start.endswith('.') else start + '.'

@@ -12,9 +12,9 @@ from vai_q_tf.passes.cleanup.resolve_switches import resolve_switches
 from vai_q_tf.passes.partition import partition
 
 _KINDS = (
-    (traits.WEIGHTED, 'multiply by weights', 'The result, the weights and the bias have positions of their own. A bias, a '
-     'batch norm and an activation function that follow are computed together with the op, with one quantized result.'),
-    (traits.VALUE, 'compute new values', 'The result has a position of its own, and so has each constant operand.'),
+    (traits.WEIGHTED, 'multiply by weights', 'The result, the weights and the bias have one position each. A bias, a batch '
+     'norm and an activation function after the op are computed together with it, with one quantized result.'),
+    (traits.VALUE, 'compute new values', 'The result has its own position, and so does each constant operand.'),
     (traits.SHARED, 'select, join, average or rearrange values', 'The result has the position of its inputs if possible: '
      'always for ops that only rearrange values, by `align_concat` and `align_pool` for concats and pools.'),
     (traits.FORWARDS, 'forward values', 'No FixNeuron: the values are quantized already.'),

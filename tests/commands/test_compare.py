@@ -23,7 +23,7 @@ def test_a_model_a_dump_and_a_board(command, workplace):
         path.unlink()
         path.write_bytes(bytes([data[0] ^ 16]) + data[1:])
     status, out, _ = command('compare', 'dumped', MODEL, output_dir='made', **given)
-    assert status == 3 and out.startswith("The first tensor that departs is 'relu/aquant': up to 16 steps, 0.20 % ")
+    assert status == 3 and out.startswith("The first tensor that differs is 'relu/aquant': up to 16 steps, 0.20 % ")
     found = json.loads((workplace / 'made' / 'compare.json').read_text())
     assert (found['a'], found['b'], found['first']) == ('dumped', MODEL, 'relu/aquant')
     assert command('compare', 'dumped', MODEL, tolerance=16, **given)[0] == 0

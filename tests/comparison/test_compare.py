@@ -1,4 +1,4 @@
-"""compare: the first tensor that departs is the spoiled one, and figures equal those of NumPy."""
+"""compare: the first tensor that differs is the spoiled one, and figures equal those of NumPy."""
 import json
 import os
 import shutil

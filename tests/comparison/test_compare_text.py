@@ -9,7 +9,7 @@ from vai_q_tf.comparison.results import Comparison, TensorComparison
 EQUAL = TensorComparison('x/aquant', 8, 2, 8, 2, (3, 2), (3, 2), False, 0.0, 0.0, 0.0)
 FAR = TensorComparison('conv3/Relu/aquant', 8, 4, 8, 4, (3, 2), (3, 2), True, 12.0, 1.25, 0.34, 1, (2, 0), 0.75, 0.0)
 MOVED = FAR._replace(b_position=7, b_bits=16, greatest=1.0, differing=0.0004)
-FIRST = 'The first tensor that departs is '
+FIRST = 'The first tensor that differs is '
 SHAPE = TensorComparison('w/wquant', 8, 4, 8, 4, (3, 2), (3, 1), True)
 
 
@@ -37,9 +37,9 @@ def test_the_table():
     assert lines[1:4] == ['A is a.pb, B is board; 2 batches.', 'Look.', 'Only in B: a, b, c, d, e and 2 more']
     rows = [line.split() for line in lines[-4:]]
     assert rows[0] == ['0', '0', '0', '%', '8', '2', 'x/aquant']
-    assert rows[1] == ['departs', '12', '1.25', '34.0', '%', '1,', '[2,0]', '0.75', '0', '8', '4', 'conv3/Relu/aquant']
+    assert rows[1] == ['differs', '12', '1.25', '34.0', '%', '1,', '[2,0]', '0.75', '0', '8', '4', 'conv3/Relu/aquant']
     assert rows[2][-7:] == ['8', '/', '16', '4', '/', '7', 'conv3/Relu/aquant']
-    assert rows[3] == ['departs', 'other', 'shapes', '[3,2]', '[3,1]', '8', '4', 'w/wquant']
+    assert rows[3] == ['differs', 'other', 'shapes', '[3,2]', '[3,1]', '8', '4', 'w/wquant']
 
 
 def test_a_side_without_bits():

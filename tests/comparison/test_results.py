@@ -1,4 +1,4 @@
-"""The first tensor of a Comparison that departs, and shapes in words."""
+"""The first tensor of a Comparison that differs, and shapes in words."""
 from vai_q_tf.comparison.results import Comparison, TensorComparison, shape_text
 
 

@@ -3,6 +3,8 @@ import shutil
 
 from tests.docs.pages import Page
 
+FIRST_MODEL = 'start/first_model.md'
+
 
 class Runs:
     """Runs each page in a copy of the directory that the page it continues left behind.
@@ -10,11 +12,13 @@ class Runs:
     Args:
       tmp_path_factory: that of pytest.
       python: as in `Page.run`.
+      prepared: {page: directory} to use instead of running that page.
     """
 
-    def __init__(self, tmp_path_factory, python):
+    def __init__(self, tmp_path_factory, python, prepared=None):
         self._factory = tmp_path_factory
         self._python = python
+        self._left = dict(prepared or {})
         self._ran = {}
 
     def __call__(self, path):
@@ -23,8 +27,20 @@ class Runs:
             page = Page(path)
             directory = self._factory.mktemp('page') / 'work'
             if page.before:
-                shutil.copytree(str(self(page.before)[0]), str(directory))
+                shutil.copytree(str(self._left_by(page.before)), str(directory))
             else:
                 directory.mkdir()
             self._ran[path] = directory, page.run(directory, self._python)
         return self._ran[path]
+
+    def _left_by(self, path):
+        return self._left[path] if path in self._left else self(path)[0]
+
+
+def run_first_model(directory, python, last):
+    """Runs the page FIRST_MODEL in a directory up to the first block with the text `last`; all its files are there."""
+    page = Page(FIRST_MODEL)
+    end = next(block.line for block in page.blocks if block.runs and last in block.code)
+    page.blocks = [block for block in page.blocks if block.file or block.line <= end]
+    page.run(directory, python)
+    return directory

@@ -2,42 +2,27 @@
 import html
 import os
 import re
-import shutil
 
 import pytest
 
+from tests.docs.once import FIRST_MODEL, Runs, run_first_model
 from tests.docs.pages import DOCS, Page
+from tests.support import read_graph
 from vai_q_tf.commands.compare import DIFFERENT
+from vai_q_tf.dpu import TARGETS
 from vai_q_tf.html_report.page import _MOST_BOXES
+from vai_q_tf.lint.lint import lint
 from vai_q_tf.qat.reading.losses import _LARGEST
 
-REPORT, BOARD, FEW_BITS = PAGES = 'how_to/report.md', 'how_to/board.md', 'how_to/below_8_bits.md'
+REPORT, BOARD, FEW_BITS, COMPILE = PAGES = (
+    'how_to/report.md', 'how_to/board.md', 'how_to/below_8_bits.md', 'how_to/compile.md')
 
 
 @pytest.fixture(scope='module')
-def first_model(tmp_path_factory, forked_python):
-    """The directory of a reader of the page that they continue, up to its first quantized model."""
-    directory = tmp_path_factory.mktemp('first_model')
-    page = Page('start/first_model.md')
-    quantize = next(block for block in page.blocks if block.runs and 'quantize --input' in block.code)
-    page.blocks = [block for block in page.blocks if block.file or block.runs and block.line <= quantize.line]
-    page.run(directory, forked_python)
-    return directory
-
-
-@pytest.fixture(scope='module')
-def run(first_model, tmp_path_factory, forked_python):
-    """A function that runs a page once, in a copy of that directory; it returns (directory, all that the page printed)."""
-    done = {}
-
-    def once(path):
-        if path not in done:
-            assert Page(path).before == 'start/first_model.md'
-            directory = tmp_path_factory.mktemp('page') / 'copy'
-            shutil.copytree(str(first_model), str(directory))
-            done[path] = directory, ''.join(Page(path).run(directory, forked_python).values())
-        return done[path]
-    return once
+def run(tmp_path_factory, forked_python):
+    """Runs of pages that continue the first model up to its first quantized one."""
+    first = run_first_model(tmp_path_factory.mktemp('first_model'), forked_python, 'quantize --input')
+    return Runs(tmp_path_factory, forked_python, {FIRST_MODEL: first})
 
 
 @pytest.mark.parametrize('path', PAGES)
@@ -54,13 +39,13 @@ def test_the_sections_of_the_report(run):
     assert written == listed[:-2] and listed[-2:] == ['Positions during training', 'Loss']  # not of a training
     assert all('conv1/relu/aquant' in report for report in reports)
     text = Page(REPORT).text
-    assert 'above {:,} boxes'.format(_MOST_BOXES) in text and 'above {} MB'.format(_LARGEST >> 20) in text
+    assert 'more than {:,} boxes'.format(_MOST_BOXES) in text and 'above {} MB'.format(_LARGEST >> 20) in text
     assert os.path.exists(os.path.join(DOCS, 'pictures', 'report.png'))
 
 
 def test_the_first_layer_that_differs_and_its_exit_status(run):
     directory, printed = run(BOARD)
-    assert "The first tensor that departs is 'conv2/relu/aquant'" in printed
+    assert "The first tensor that differs is 'conv2/relu/aquant'" in ''.join(printed.values())
     assert sorted(os.listdir(str(directory / 'board' / 'dump_results_0'))) == [
         name + '_aquant.bin' for name in ('conv1_relu', 'conv2_relu', 'conv3_relu', 'image', 'logits_BiasAdd')]
     page = Page(BOARD)
@@ -69,11 +54,22 @@ def test_the_first_layer_that_differs_and_its_exit_status(run):
 
 
 def test_few_bits_keep_the_accuracy_that_the_page_promises(run):
-    _, printed = run(FEW_BITS)
+    printed = ''.join(run(FEW_BITS)[1].values())
     right = {name: float(percent) for percent, name in re.findall(r'^([\d.]+)% right: ([^/\n]+)', printed, re.MULTILINE)}
     assert right['float.pb'] > 94 and sorted(right) == [
         'float.pb', 'ptq_3_bits', 'ptq_4_bits', 'qat_3_bits', 'qat_4_bits']
     assert right['qat_4_bits'] > right['float.pb'] - 2.5 and right['qat_3_bits'] > right['ptq_3_bits'] + 2
+
+
+def test_the_families_of_boards_are_all_targets():
+    rows = re.findall(r'^\| (.+) \| `(DPU\w+)` \|$', Page(COMPILE).text, re.MULTILINE)
+    assert sorted(family for _, family in rows) == sorted(TARGETS) and all(boards for boards, _ in rows)
+
+
+def test_lint_has_no_rule_about_bit_widths(run):
+    """As the page on few bits and the first model say."""
+    directory, _ = run(FEW_BITS)
+    assert lint(read_graph(str(directory / 'ptq_3_bits' / 'quantize_eval_model.pb'))) == []
 
 
 def _first_cells(path, head):

@@ -2,12 +2,13 @@
 import inspect
 import json
 import os
+import pathlib
 import re
 
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.docs.pages import Page, run_page
+from tests.docs.pages import Page, finished, run_page
 from tests.support import read_graph
 from vai_q_tf import QuantizeConfig, cli
 from vai_q_tf.config import CHECKS
@@ -16,6 +17,7 @@ from vai_q_tf.graph.checks.quantized_ops import quantizing_nodes
 from vai_q_tf.graph.view import GraphView
 
 VAI_Q, CONTRIB = 'how_to/from_vai_q_tensorflow.md', 'how_to/from_contrib_quantize.md'
+OLD_FILES = 'how_to/models_of_vai_q_tensorflow.md'
 DIFFERENCES = 'reference/vai_q_tensorflow.md'
 # The options of vai_q_tensorflow 3.5 and their defaults; None: none that a program can compare.
 OLD = dict.fromkeys(
@@ -47,13 +49,17 @@ def test_the_ops_that_are_refused():
     assert len(ops) > 8 and sorted(quantizing_nodes(view, ops)) == sorted(ops)
 
 
-def test_from_vai_q_tensorflow(tmp_path, forked_python):
-    run_page(VAI_Q, tmp_path, forked_python)
+def test_from_vai_q_tensorflow(forked_python):
+    directory = pathlib.Path(finished(VAI_Q, forked_python)[0])
     for path in ('quantize_results/quantize_eval_model.pb', 'quantize_results/quantize_config.yaml',
                  'quantize_results/quantize_summary.json', 'quantize_results/quantize_train_graph.pb',
                  'quantize_results/dump_results_1/net_in_aquant_int8.bin'):
-        assert (tmp_path / path).exists(), path
-    assert list((tmp_path / 'quantize_results').glob('quantize_eval_model_*_*.pb'))
+        assert (directory / path).exists(), path
+    assert list((directory / 'quantize_results').glob('quantize_eval_model_*_*.pb'))
+
+
+def test_models_of_vai_q_tensorflow(tmp_path, forked_python):
+    run_page(OLD_FILES, tmp_path, forked_python)
     assert list((tmp_path / 'from_old').glob('quantize_eval_model_30_*.pb'))
     assert all('T' in node.attr for node in read_graph(str(tmp_path / 'old_model.pb')).node if node.op == 'FixNeuron')
 
@@ -76,7 +82,7 @@ def _names(paragraph):
 def test_the_options_of_vai_q_tensorflow_are_all_there():
     text = _part(DIFFERENCES, 'Options')
     unchanged = _names(re.search(r'`input_frozen_graph`.*?\n\n', text, re.DOTALL).group())
-    new = _names(re.search(r'These are new:[^.]*', text).group())
+    new = _names(re.search(r'These options are new:[^.]*', text).group())
     different = {row[0]: row for row in _rows(text)[1:]}
     assert sorted(unchanged + list(different)) == sorted(OLD)
     ours = {row.name: str(getattr(QuantizeConfig(), row.name)) if row.kind == CONFIG and row.name not in _LISTS else row.default
@@ -127,7 +133,7 @@ def test_the_old_numbers(model, variant, different, tmp_path, monkeypatch):
 
 def test_the_old_training_scheme():
     """The table of what changes in training and the config for the old numbers name the same fields."""
-    table = _part(DIFFERENCES, 'Numbers with a setting').partition('| in training')[2]
+    table = _part(DIFFERENCES, 'Results that a setting restores').partition('| in training')[2]
     fields = dict(setting.split('=') for setting in (row[-1] for row in _rows(table)))
     block = next(block.code for block in Page(VAI_Q).blocks if "recipe='manual'" in block.code)
     for name, value in fields.items():

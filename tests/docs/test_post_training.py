@@ -1,12 +1,11 @@
 """The how-to pages on post-training quantization run, print what they show, and write the files that they name."""
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.docs.once import FIRST_MODEL, Runs, run_first_model
 from tests.docs.pages import Page, pages
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.configuration.options import GROUPS, ROWS
@@ -22,7 +21,6 @@ from vai_q_tf.ptq.quantize import quantize_frozen
 from vai_q_tf.summary import data_checks
 from vai_q_tf.summary.results import AidSummary, InputSummary, QuantizeSummary
 
-FIRST_MODEL = 'start/first_model.md'
 FOLDER = 'how_to/post_training'
 CHECK = 'how_to/check_for_the_compiler.md'
 THIS = 'tests/docs/test_post_training.py'
@@ -33,38 +31,17 @@ MOST_LINES = 250
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory, forked_python):
     """A directory with the files of the first model after its training, without the later steps of that page."""
-    directory = tmp_path_factory.mktemp('trained')
-    for block in Page(FIRST_MODEL).blocks:
-        if block.file:
-            (directory / block.file).write_text(block.code)
-    done = subprocess.run([forked_python, 'train.py'], cwd=str(directory), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          universal_newlines=True)
-    assert done.returncode == 0, done.stdout
-    return directory
+    return run_first_model(tmp_path_factory.mktemp('trained'), forked_python, 'train.py')
 
 
 @pytest.fixture(scope='module')
 def ran(tmp_path_factory, forked_python, trained):
-    """A function that runs a page, once: (the Page, its directory, what its blocks printed)."""
-    done = {}
-
-    def run(path):
-        if path not in done:
-            page = Page(path)
-            assert page.before in (FIRST_MODEL, None)
-            directory = tmp_path_factory.mktemp('pages') / 'page'
-            if page.before:
-                shutil.copytree(str(trained), str(directory))
-            else:
-                directory.mkdir()
-            done[path] = page, directory, page.run(directory, forked_python)
-        return done[path]
-    return run
+    return Runs(tmp_path_factory, forked_python, {FIRST_MODEL: trained})
 
 
 @pytest.mark.parametrize('path', PAGES)
 def test_page(path, ran):
-    page, _, printed = ran(path)
+    page, printed = Page(path), ran(path)[1]
     assert len(page.text.splitlines()) <= MOST_LINES
     text = ''
     for block in page.blocks:
@@ -111,7 +88,7 @@ def test_not_alike(shown, printed):
     ('configuration_files', ['standard/quantize_config.yaml']), ('calibration_data', ['car/quantize_eval_model.pb']),
     ('special_ops', ['warp/quantize_eval_model.pb', 'dropout/quantize_eval_model.pb', 'condition/quantize_eval_model.pb'])])
 def test_the_files_are_there(ran, page, paths):
-    directory = ran('{}/{}.md'.format(FOLDER, page))[1]
+    directory, _ = ran('{}/{}.md'.format(FOLDER, page))
     assert [path for path in paths if not (directory / path).exists()] == []
 
 
@@ -122,7 +99,7 @@ def _model(path):
 
 
 def test_the_model_is_accurate_and_compiles(ran):
-    _, directory, printed = ran(FOLDER + '/quantize.md')
+    directory, printed = ran(FOLDER + '/quantize.md')
     right = [float(percent) for percent in re.findall(r'(\d+\.\d)% right', ''.join(printed.values()))]
     assert len(right) == 2 and min(right) > 93 and abs(right[0] - right[1]) < 1
     assert lint(_model(directory / 'quantize_results' / 'quantize_eval_model.pb')) == []
@@ -133,7 +110,7 @@ def test_the_model_is_accurate_and_compiles(ran):
     {'input_fn': 'calibration.calib'}, {'input_fn': lambda step: {'image': np.full([1, 28, 28, 1], np.nan)}}])
 def test_the_frequent_errors(ran, tmp_path, monkeypatch, change):
     """The beginning of each message is in the table."""
-    page, directory, _ = ran(FOLDER + '/quantize.md')
+    page, (directory, _) = Page(FOLDER + '/quantize.md'), ran(FOLDER + '/quantize.md')
     monkeypatch.syspath_prepend(str(directory))
     (tmp_path / 'directory').mkdir()
     graph = str(tmp_path / 'directory') if 'graph' in change else str(directory / 'float.pb')
@@ -211,5 +188,5 @@ def test_options_exist(path):
 
 def test_the_repeated_model(ran):
     """`cmp` on the page compares the models; the configuration is that of the last run there."""
-    _, directory, _ = ran(FOLDER + '/configuration_files.md')
+    directory, _ = ran(FOLDER + '/configuration_files.md')
     assert (directory / 'first.pb').read_bytes() == (directory / 'quantize_results/quantize_eval_model.pb').read_bytes()

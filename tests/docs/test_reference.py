@@ -82,7 +82,7 @@ def test_a_command_has_its_options_with_their_defaults(command):
         elif default is False:
             assert row['default'] == 'off'
         elif default in ('', None, []):
-            assert (name in _DEPENDS) == bool(row['default']) and _DEPENDS.get(name, '') in row['default'], name
+            assert _DEPENDS.get(name, 'none') in row['default'], name
         else:
             assert row['default'] == '`{}`'.format(default), name
         assert len(row['meaning'].split()) > 2
@@ -118,12 +118,12 @@ def test_each_field_is_listed_with_its_default_and_values():
     assert set(without) == set(CHECKS) - {option.name for option in ROWS}
 
 
-def test_each_error_is_listed_with_cause_cure_and_messages():
+def test_each_error_is_listed_with_cause_remedy_and_messages():
     listed = rows(read('errors.md'), 'code')
     codes = [value for name, value in vars(errors).items() if name.isupper() and isinstance(value, str)]
     assert sorted(listed) == sorted(codes)
     for code, row in listed.items():
-        assert len(row['cause'].split()) > 3 and len(row['cure'].split()) > 3
+        assert len(row['cause'].split()) > 3 and len(row['remedy'].split()) > 3
         link, = re.findall(r'\]\((errors/\w+\.md)#(\w+)\)', row['code'])
         assert link[1] == code.lower() and '\n## `{}`\n'.format(code) in read(link[0])
 

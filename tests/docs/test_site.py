@@ -21,7 +21,9 @@ NOT_RUN = {
         'takes an hour; tests/benchmarks/test_accuracy.py runs the same scripts for a few steps'],
     'background/reliability.md': ['takes hours; tests/fuzz/test_fuzz.py runs a few of these trials'],
     'how_to/board.md': ['needs the DPU compiler and a board'],
+    'how_to/compile.md': ['needs the DPU compiler of Vitis AI'],
     'how_to/docker.md': ['docker needs a daemon, which the machines of the tests lack', 'needs docker and a GPU'],
+    'how_to/from_vai_q_tensorflow.md': ['needs an environment of Vitis AI'],
     'how_to/gpu.md': ['needs CUDA 10.0'],
     'how_to/onnx.md': ['the environment of the tests has it'],
     'how_to/training/distributed.md': [
@@ -39,6 +41,7 @@ CONSTANTS = {
     'how_to/post_training/choose_bits.md': ['45 dB'],
     'how_to/post_training/effort.md': ['6 dB', '2 dB'],
     'how_to/post_training/quantize.md': ['20 dB'],
+    'how_to/read_an_analysis.md': ['20 dB', '40 dB', '6 dB', '25 %'],
     'reference/ops.md': ['0.1 %'],
 }
 

@@ -66,7 +66,7 @@ def test_paths_are_of_one_kind_and_the_next_step_works(demo, forked_python):
         os.environ, PYTHONPATH=os.pathsep.join([ROOT, str(directory / environment.partition('=')[2])])),
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     assert process.returncode == 3, process.stderr
-    assert process.stdout.startswith('The first tensor that departs is '), process.stdout
+    assert process.stdout.startswith('The first tensor that differs is '), process.stdout
 
 
 def test_an_interrupt_is_one_line(tmp_path):

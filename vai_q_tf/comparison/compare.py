@@ -17,7 +17,7 @@ from vai_q_tf.types import InputFn
 def compare(a: Union[tf.GraphDef, Path], b: Union[tf.GraphDef, Path], input_fn: Union[str, InputFn, None] = None,
             max_dump_batches: int = 1, tolerance: Optional[float] = None, dump_input_tensors: str = '',
             arch_type: str = 'DEFAULT') -> Comparison:
-    """How far each tensor of B is from that of A, and which is the first that departs.
+    """Measures how far each tensor of B is from that of A, and finds the first that differs.
 
     Args:
       a: a model, quantized or float (the path of a frozen graph, or a GraphDef), or the folder of a dump: one of `dump`, of
@@ -25,8 +25,8 @@ def compare(a: Union[tf.GraphDef, Path], b: Union[tf.GraphDef, Path], input_fn: 
       b: the other side, likewise.
       input_fn: see `dump`, with the data that a dump was made from, or the name 'module.function' of one; two dumps need none.
       max_dump_batches: the number of batches.
-      tolerance: the steps up to which a tensor does not depart. Default: 0 for two quantized sides, which compute with the same
-        integers; 1 if one side is float, since rounding alone makes a difference of half a step.
+      tolerance: the largest difference, in steps, that does not count. Default: 0 for two quantized sides, which compute with
+        the same integers; 1 if one side is float, since rounding alone makes a difference of half a step.
       dump_input_tensors: see `dump`.
       arch_type: see `dump`.
 

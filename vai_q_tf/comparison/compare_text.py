@@ -11,7 +11,7 @@ _NAMED = 5
 
 
 def to_text(comparison: Comparison) -> str:
-    """A sentence on the first tensor that departs, the sides, notes, and the table of tensors, in several lines."""
+    """A sentence on the first tensor that differs, the sides, notes, and the table of tensors, in several lines."""
     lines = [_answer(comparison), 'A is {}, B is {}; {}.'.format(
         comparison.a, comparison.b, '1 batch' if comparison.batches == 1 else '{} batches'.format(comparison.batches))]
     lines += comparison.notes
@@ -22,7 +22,7 @@ def to_text(comparison: Comparison) -> str:
 
 
 def to_json(comparison: Comparison) -> str:
-    """The Comparison as JSON, with its field names as keys, and `first`, the name of the first tensor that departs or null.
+    """The Comparison as JSON, with its field names as keys, and `first`, the name of the first tensor that differs or null.
 
     Numbers that are not finite are null.
     """
@@ -36,7 +36,7 @@ def _answer(comparison: Comparison) -> str:
             comparison.tolerance, 'step' if comparison.tolerance == 1 else 'steps')
         missing = ' that both sides have' if comparison.only_a or comparison.only_b else ''
         return 'All {} tensors{} {}'.format(count, missing, within)
-    start = 'The first tensor that departs is {!r}: '.format(first.name)
+    start = 'The first tensor that differs is {!r}: '.format(first.name)
     if first.greatest is None or first.differing is None:
         return start + 'its shape is {} in A, {} in B'.format(shape_text(first.a_shape), shape_text(first.b_shape))
     position = '' if None in (first.a_position, first.b_position) or first.a_position == first.b_position else \
@@ -55,7 +55,7 @@ def _only(side: str, names: Sequence[str]) -> str:
 
 
 def _row(tensor: TensorComparison) -> Tuple[str, ...]:
-    start = ('departs' if tensor.departs else '',)
+    start = ('differs' if tensor.departs else '',)
     end = (_both(tensor.a_bits, tensor.b_bits), _both(tensor.a_position, tensor.b_position), tensor.name)
     if tensor.greatest is None or tensor.mean is None or tensor.differing is None:  # all are, if the shapes differ
         return start + ('', '', '', 'other shapes', shape_text(tensor.a_shape), shape_text(tensor.b_shape)) + end

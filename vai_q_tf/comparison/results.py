@@ -66,7 +66,7 @@ class Comparison(NamedTuple):
 
     @property
     def first(self) -> Optional[TensorComparison]:
-        """The first TensorComparison that departs; None if all are equal within the tolerance."""
+        """The first TensorComparison that differs; None if all are equal within the tolerance."""
         return next((tensor for tensor in self.tensors if tensor.departs), None)
 
 

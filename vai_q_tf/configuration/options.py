@@ -5,7 +5,7 @@ from vai_q_tf.dpu import TARGETS
 
 COMMANDS = (('quantize', 'quantize a frozen graph, or convert its data type'),
             ('inspect', 'show which ops will be quantized, and why others stay float'),
-            ('sensitivity', 'measure what each tensor costs the outputs; choose bit widths'),
+            ('sensitivity', 'measure the cost of each tensor for the outputs; choose bit widths'),
             ('analyze', 'measure the error of each tensor of a model, worst first'),
             ('report', 'write an HTML page about a quantized model'),
             ('dump', 'write the tensors of a quantized model as integers'),
@@ -37,7 +37,7 @@ class Option(NamedTuple):
 _GROUPS: Tuple[Tuple[str, Tuple[Tuple[str, str, Any, Optional[str], str], ...]], ...] = (
     ('input and output', (
         ('config', TEXT, '', 'FILE', 'read options from a YAML or JSON file; options on the command line override it. Every '
-         'run that writes a model also writes quantize_config.yaml, a file that repeats the run'),
+         'run that writes a model also writes quantize_config.yaml, which repeats the run'),
         ('input_frozen_graph', TEXT, '', 'FILE', 'frozen graph, a binary or text GraphDef: the float graph for quantize, '
          'inspect and sensitivity; the quantized model for analyze, report, dump and update'),
         ('input_nodes', CONFIG, None, 'NAMES', 'nodes where quantization starts, separated by commas: the last nodes of the '
@@ -46,14 +46,14 @@ _GROUPS: Tuple[Tuple[str, Tuple[Tuple[str, str, Any, Optional[str], str], ...]],
          'postprocessing'),
         ('input_shapes', CONFIG, None, 'SHAPES', 'shape of each input node, with ? for an unknown size: ?,224,224,3 for one '
          'node, ?,224,224,3:?,10 for two. Shapes have 4 dimensions if --target_type is set. Default: the shapes in the graph'),
-        ('input_fn', TEXT, '', 'MODULE.FUNCTION', 'function that returns {placeholder name: array} for a step number, from 0. '
-         'The working directory is on the import path'),
+        ('input_fn', TEXT, '', 'MODULE.FUNCTION', 'function that takes the step, from 0, and returns {placeholder name: '
+         'array}. The working directory is on the import path'),
         ('output_dir', CONFIG, None, 'DIR', 'directory for the results; it is created if needed'),
         ('output_format', TEXT, 'pb', '{pb,onnx}', 'format of the quantized model'),
         ('onnx_opset', COUNT, 13, 'N', 'operator set of the ONNX model, 11 to 15'),
         ('report', SWITCH, False, None, 'quantize: also write quantize_report.html, a page for the browser'),
         ('mode', TEXT, 'frozen', '{frozen,train,eval}', 'quantize: kind of input. frozen: a frozen graph; train, eval: the '
-         'MetaGraph of a training or an evaluation, which it rewrites'),
+         'MetaGraph of a training or an evaluation, which is rewritten'),
         ('input_meta_graph', TEXT, '', 'FILE', 'MetaGraph for deploy and for quantize --mode train or eval'),
         ('input_checkpoint', TEXT, '', 'PREFIX', 'checkpoint, or a directory with checkpoints, for deploy and for quantize '
          '--mode train or eval'),
@@ -105,7 +105,7 @@ _GROUPS: Tuple[Tuple[str, Tuple[Tuple[str, str, Any, Optional[str], str], ...]],
         ('align_concat', CONFIG, None, '{0,1,2}', 'give the inputs and the result of a concat one position. 0: all concats; '
          '1: only output nodes; 2: none'),
         ('align_pool', CONFIG, None, '{0,1,2}', 'give the input and the result of a pool one position. 0: all pools; 1: only '
-         'output nodes; 2: none. The efforts standard and high try 2 in place of 0'),
+         'output nodes; 2: none. The efforts standard and high also try 2'),
         ('align_rule', CONFIG, None, '{least_error,output}', 'position of aligned tensors. least_error: the one with the least '
          'error over all of them; output: that of the result'),
         ('adjust_shift_bias', CONFIG, None, '{0,1,2}', 'keep the shifts of biases within the limits of the DPU. 0: no; 1: '
@@ -134,7 +134,7 @@ _GROUPS: Tuple[Tuple[str, Tuple[Tuple[str, str, Any, Optional[str], str], ...]],
     ('dump', (
         ('max_dump_batches', COUNT, 1, 'N', 'number of batches to dump or compare'),
         ('dump_float', FLAG, 0, _ZERO_ONE, '1: also dump the float values of all nodes'),
-        ('dump_input_tensors', TEXT, '', 'NAME', 'tensor to feed in place of the placeholders; input_fn returns it as '
+        ('dump_input_tensors', TEXT, '', 'NAME', 'tensor to feed instead of the placeholders; input_fn returns it as '
          'image_tensor'),
         ('dump_as_xir', SWITCH, False, None, 'accepted for old scripts; no effect'),
         ('fuse_op_config', TEXT, '', 'FILE', 'not supported; an error if set'),

@@ -104,8 +104,8 @@ def _logits(graph: tf.Graph, name: str) -> tf.Tensor:
     if 'Softmax' in source.type:
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'No logits',
-            'Distillation compares logits, and the output node {!r} is the result of a softmax, {!r}. Let the output node be '
-            'what that reads.'.format(name, source.name))
+            'Distillation compares logits, and the output node {!r} is the result of a softmax, {!r}. Choose the input of '
+            'the softmax as the output node.'.format(name, source.name))
     return logits
 
 

@@ -28,7 +28,7 @@ def check_editable(graph: tf.Graph, excluded: Container[str] = frozenset()) -> N
     if backward is not None:
         raise errors.QuantizeError(
             errors.GRAPH_HAS_GRADIENTS, 'Called too late',
-            'The graph already has gradients (node {!r}), which would go on training the float network. '
+            'The graph already has gradients (node {!r}), which would keep training the float network. '
             'Call it after the network is built and before tf.gradients or the optimizer.'.format(backward.name))
 
 
@@ -39,7 +39,7 @@ def check_no_control_flow(graph: tf.Graph, nodes: Iterable[str]) -> None:
             raise errors.QuantizeError(
                 errors.UNSUPPORTED_GRAPH, 'Control flow',
                 'Node {!r} of the range to quantize is inside a tf.while_loop or tf.cond. Move input_nodes or '
-                'output_nodes so that the loop or condition lies outside.'.format(name))
+                'output_nodes to leave the loop or condition out.'.format(name))
 
 
 def tensor(graph: tf.Graph, name: str) -> tf.Tensor:

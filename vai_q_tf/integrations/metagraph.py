@@ -250,7 +250,7 @@ def _check_no_gradients(graph: tf.Graph, source: _MetaGraph) -> None:
     if backward is not None:
         raise errors.QuantizeError(
             errors.GRAPH_HAS_GRADIENTS, 'Called too late',
-            '{} already has gradients (node {!r} of type {}), which would go on training the float network. '
+            '{} already has gradients (node {!r} of type {}), which would keep training the float network. '
             'Write it before tf.gradients or the optimizer.'.format(_shown(source), backward.name, backward.type))
 
 

@@ -36,21 +36,21 @@ def _constant_storage(graph: LintGraph) -> Breaches:
         for field in _VALUE_FIELDS:
             values = getattr(tensor, field)
             if any(value != values[0] for value in values):
-                yield node.name, ('The compiler fills the whole constant with the first value of its field {}, which has more. '
-                                  'Write the values to tensor_content, as tf.make_tensor_proto does with an array.'.format(
-                                      field))
+                yield node.name, ('The compiler fills the whole constant with the first value of its field {}, which has '
+                                  'several. Write the values to tensor_content, as tf.make_tensor_proto does with an '
+                                  'array.'.format(field))
 
 
 def _no_split(graph: LintGraph) -> Breaches:
     """No Split with several results; no SplitV or Unpack of an unknown batch."""
     for node in graph.of_type('Split'):
         if integer(node, 'num_split') != 1:
-            yield node.name, ('The compiler takes every result of a Split for its last one. Write a StridedSlice for each '
+            yield node.name, ('The compiler treats every result of a Split as the last one. Write a StridedSlice for each '
                               'part.')
     for node in graph.of_type('SplitV', 'Unpack'):
         shape = graph.input_shape(node, 0)
         if shape and shape[0] < 0:
-            yield node.name, ('The compiler refuses a {} if the batch is not known. Write a StridedSlice for each '
+            yield node.name, ('The compiler refuses a {} if the batch is unknown. Write a StridedSlice for each '
                               'part.'.format(node.op))
 
 
@@ -59,7 +59,7 @@ def _channels_last(graph: LintGraph) -> Breaches:
     for node in graph.nodes:
         layout = text(node, 'data_format')
         if layout.startswith('NC'):
-            yield node.name, ('The compiler ignores data_format and takes the last dimension for the channels, and here it '
+            yield node.name, ('The compiler ignores data_format and treats the last dimension as the channels, but here it '
                               'is {}. Build the network with {}.'.format(
                                   layout, {'NCHW': 'NHWC', 'NCDHW': 'NDHWC'}.get(layout, 'the channels last')))
 
@@ -69,7 +69,7 @@ def _bias_after_batch_to_space(graph: LintGraph) -> Breaches:
     for node in graph.of_type('BatchToSpaceND'):
         readers = graph.consumers[node.name]
         if not any(reader.op == 'BiasAdd' and graph.producer(reader, 0) is node for reader in readers):
-            yield node.name, ('The compiler expects a BiasAdd right after a BatchToSpaceND, and finds {}. Add the bias of the '
+            yield node.name, ('The compiler expects a BiasAdd right after a BatchToSpaceND, but finds {}. Add the bias of the '
                               'dilated convolution there, or zeros.'.format(
                                   ' and '.join(map(describe, readers)) or 'nothing'))
 
@@ -82,8 +82,8 @@ def _rank_of_operand(graph: LintGraph) -> Breaches:
             constant = graph.constant(source) if graph.is_float_constant(source) else None
             shape = dims(tensor_of(constant).tensor_shape) if constant is not None else None
             if constant is not None and shape and len(shape) == 3:
-                yield node.name, ("The compiler refuses a constant of three dimensions as an operand of {}, and '{}' is {}. "
-                                  'Give it one dimension, or four with 1 as the first one.'.format(
+                yield node.name, ("The compiler refuses constants of three dimensions as operands of {}, such as '{}' with the "
+                                  'shape {}. Give it one dimension, or four with 1 as the first one.'.format(
                                       node.op, constant.name, shape))
 
 
@@ -93,8 +93,8 @@ def _leaky_relu_of_parts(graph: LintGraph) -> Breaches:
         for positive, rest in ((0, 1), (1, 0))[:1 if node.op == 'Sub' else 2]:
             parts = _leaky_relu_parts(graph, graph.computed(node, positive), graph.computed(node, rest))
             if parts and not all('/' in part.name for part in (node, *parts)):
-                yield node.name, ('The compiler does not find a leaky relu in relu(x) and a * relu(-x) if these ops have no '
-                                  'scope in their names. Write a LeakyRelu.')
+                yield node.name, ('The compiler does not recognize a leaky relu in relu(x) and a * relu(-x) if these ops have '
+                                  'no scope in their names. Write a LeakyRelu.')
 
 
 def _leaky_relu_parts(graph: LintGraph, relu: Optional[tf.NodeDef], scaled: Optional[tf.NodeDef]) -> Tuple[tf.NodeDef, ...]:
@@ -114,7 +114,7 @@ def _no_explicit_padding(graph: LintGraph) -> Breaches:
     for node in graph.nodes:
         if text(node, 'padding') == 'EXPLICIT':
             cure = 'StridedSlice after it that cuts the borders' if node.op == 'Conv2DBackpropInput' else 'Pad before it'
-            yield node.name, ('The compiler knows the paddings SAME and VALID, and this is EXPLICIT. Use VALID, and a '
+            yield node.name, ('The compiler knows only the paddings SAME and VALID, and this is EXPLICIT. Use VALID, and a '
                               '{}.'.format(cure))
 
 
@@ -193,9 +193,9 @@ def _batch_in_reshape(graph: LintGraph) -> Breaches:
         if not target or not isinstance(target[0], int) or target[0] <= 1 or not graph.is_computed(graph.producer(node, 0)):
             continue
         if source[:1] == [-1] if source is not None else open_batch:
-            yield node.name, ('The compiler takes one image, and the shape {} of this Reshape contains the batch {}. Write -1 '
-                              'in its place{}.'.format(target, target[0], ', and a number in place of the -1 that is there' *
-                                                       (-1 in target)))
+            yield node.name, ('The compiler compiles for one image, but the shape {} of this Reshape contains the batch {}. '
+                              'Write -1 in its place{}.'.format(target, target[0], (
+                                  ', and a number in place of the -1 that is there') * (-1 in target)))
 
 
 def _placeholder_shape(node: tf.NodeDef) -> Optional[List[int]]:
@@ -209,8 +209,8 @@ def _softmax_constants(graph: LintGraph) -> Breaches:
             continue
         readers = [reader for reader in graph.consumers[node.name] if reader.op != 'Cast']
         if readers:
-            yield node.name, ("The compiler finds the hardware's softmax by the Casts after its constants, and {} reads this "
-                              'one. Put a Cast between them.'.format(describe(readers[0])))
+            yield node.name, ("The compiler finds the hardware's softmax by the Casts after its constants, but {} reads this "
+                              'one directly. Put a Cast between them.'.format(describe(readers[0])))
 
 
 def _is_bfloat(node: tf.NodeDef) -> bool:

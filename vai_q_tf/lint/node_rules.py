@@ -33,53 +33,53 @@ _SPLIT_DATA_INPUT = {'Split': 1, 'Unpack': 0}
 def _no_function_library(graph: LintGraph) -> Breaches:
     """The graph defines no functions."""
     if graph.library.function or graph.library.gradient:
-        yield '', ('The compiler reads nodes only, and does not find the functions that this graph defines ({}). Write '
-                   'the graph without its library, in stock form.'.format(
+        yield '', ('The compiler reads only nodes, so it does not find the functions that this graph defines ({}). Write '
+                   'the graph without functions.'.format(
                        ', '.join(function.signature.name for function in graph.library.function) or 'gradients'))
 
 
 def _plain_inputs(graph: LintGraph) -> Breaches:
-    """Inputs are plain names of nodes: no control inputs, no output 0 spelled out."""
+    """Inputs are plain names of nodes: no control inputs, and no `:0`."""
     for node in graph.nodes:
         for name in node.input:
             if name.startswith('^'):
-                yield node.name, ("The compiler takes the control input '{}' for the name of a node and does not find "
+                yield node.name, ("The compiler treats the control input '{}' as the name of a node and does not find "
                                   'it. Remove control inputs from the frozen graph.'.format(name))
             elif name.endswith(':0'):
-                yield node.name, ("The compiler takes the input '{0}' for the name of a node and does not find it. "
+                yield node.name, ("The compiler treats the input '{0}' as the name of a node and does not find it. "
                                   "Write '{1}'.".format(name, name[:-2]))
 
 
 def _fix_neuron_attrs(graph: LintGraph) -> Breaches:
-    """A FixNeuron has all its attrs, no others, and is in the evaluation phase."""
+    """A FixNeuron has exactly its attrs, and is in the evaluation phase."""
     for node in graph.of_type('FixNeuron'):
         unknown = [name for name in node.attr if name not in _FIX_NEURON_ATTRS and not name.startswith('_')]
         if unknown:
-            yield node.name, ('vai_q_tensorflow does not load a FixNeuron with the attrs {}. Remove them, or let their '
-                              'names start with an underscore.'.format(', '.join(sorted(unknown))))
+            yield node.name, ('vai_q_tensorflow cannot load a FixNeuron with the attrs {}. Remove them, or start their '
+                              'names with an underscore.'.format(', '.join(sorted(unknown))))
         missing = [name for name in ('bit_width', 'quantize_pos') if integer(node, name) is None]
         if missing:
-            yield node.name, ('The compiler reads {} from every FixNeuron, and this one has none. Write all attrs, '
-                              'defaults included.'.format(' and '.join(missing)))
+            yield node.name, ('The FixNeuron lacks {}, which the compiler reads. Write all attrs, defaults included.'.format(
+                                  ' and '.join(missing)))
         odd = [name for name in ('mode', 'method') if integer(node, name) not in (None, 0, 1, 2)]
         if odd:
-            yield node.name, ('The FixNeuron has a {} that does not exist; there are 0, 1 and 2. Write one of '
-                              'these.'.format(' and a '.join(odd)))
+            yield node.name, ('The FixNeuron has an invalid {}. Use 0, 1 or 2.'.format(' and '.join(odd)))
         if integer(node, 'phase') != 1:
             yield node.name, ('The FixNeuron is not in phase 1 (evaluation), so its position is not final and the '
                               'compiler would use a stale one. Finish calibration or training, then set phase to 1.')
 
 
 def _placeholder_shape(graph: LintGraph) -> Breaches:
-    """An input declares every dimension but the batch, and does not have three dimensions."""
+    """An input declares every dimension except the batch, and does not have three dimensions."""
     for node in graph.of_type('Placeholder'):
         shapes = [declared_shape(node)] + output_shapes(node)[:1]
         known = [shape for shape in shapes if shape is not None and all(size > 0 for size in shape[1:])]
         if any(len(shape) == 3 for shape in known):
-            yield node.name, ('The compiler refuses an input of three dimensions, and this placeholder has {}. Give the '
-                              'network an input of four, one of them 1, and reshape it.'.format(known[0]))
+            yield node.name, ('The compiler refuses inputs of three dimensions, such as this placeholder with the shape '
+                              '{}. Give the network an input of four dimensions, one of them 1, and reshape it.'.format(
+                                  known[0]))
         elif not known:
-            yield node.name, ('The compiler needs every dimension of an input but the batch, and this placeholder '
+            yield node.name, ('The compiler needs every dimension of an input except the batch, but this placeholder '
                               'declares {}. Set them, for example with input_shapes.'.format(
                                   next((shape for shape in shapes if shape is not None), 'no shape')))
 
@@ -99,8 +99,8 @@ def _shape_of_unknown_op(graph: LintGraph) -> Breaches:
             continue
         shapes = output_shapes(node)
         if not shapes or None in shapes:
-            yield node.name, ('The compiler does not know the op {} and takes the shape of its result from _output_shapes, '
-                              'where it is missing. Write the graph with shapes, as add_shapes=1 does.'.format(node.op))
+            yield node.name, ('The compiler does not know the op {} and needs the shape of its result in _output_shapes. '
+                              'Write the graph with shapes, as add_shapes=1 does.'.format(node.op))
 
 
 def _shape_before_split(graph: LintGraph) -> Breaches:
@@ -109,8 +109,8 @@ def _shape_before_split(graph: LintGraph) -> Breaches:
         source = graph.producer(node, _SPLIT_DATA_INPUT[node.op])
         shapes = output_shapes(source) if source is not None else []
         if not shapes or None in shapes:
-            yield node.name, ('The compiler splits by the shape of the input, and takes it from _output_shapes of {}, '
-                              'where it is missing. Write the graph with shapes, as add_shapes=1 does.'.format(
+            yield node.name, ('The compiler splits by the shape of the input, and needs that shape in _output_shapes of '
+                              '{}. Write the graph with shapes, as add_shapes=1 does.'.format(
                                   describe(source)))
 
 
@@ -120,7 +120,7 @@ def _constant_parameters(graph: LintGraph) -> Breaches:
         for index, meaning in _CONSTANT_INPUTS[node.op]:
             source = graph.producer(node, index)
             if op_of(source) != 'Const':
-                yield node.name, ('The compiler reads the {} of a {} from a Const, and finds {}. Make it a constant.'.format(
+                yield node.name, ('The compiler reads the {} of a {} from a Const, but finds {}. Make it a constant.'.format(
                     meaning, node.op, describe(source)))
 
 
@@ -129,7 +129,7 @@ def _concat_axis(graph: LintGraph) -> Breaches:
     for node in graph.of_type('ConcatV2'):
         axis = graph.producer(node, -1)
         if axis is not None and axis.op == 'Const' and len(tensor_of(axis).int_val) != 1:
-            yield node.name, ("The compiler reads the axis from the field int_val of the tensor in '{}', and it is not "
+            yield node.name, ("The compiler reads the axis from the field int_val of the tensor in '{}', but it is not "
                               'there. Write the axis to int_val, not to tensor_content.'.format(axis.name))
 
 

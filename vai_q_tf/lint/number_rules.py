@@ -22,8 +22,8 @@ def _average_at_borders(graph: LintGraph) -> Breaches:
             continue
         shape = graph.input_shape(node, 0) or [-1] * 4
         if len(shape) == 4 and any(map(_pads, shape[1:3], sizes[1:3], strides[1:3])):
-            yield node.name, ('At the borders the DPU divides by the full window, and TensorFlow by the cells that exist. '
-                              'Write a Pad and a pool with VALID if the difference matters.')
+            yield node.name, ('At the borders the DPU divides by the full window, but TensorFlow by the cells inside the '
+                              'tensor. If the difference matters, write a Pad and a pool with VALID.')
 
 
 def _pads(size: int, window: int, stride: int) -> bool:
@@ -42,7 +42,7 @@ def _leaky_relu_slope(graph: LintGraph) -> Breaches:
     for node in graph.nodes:
         slope = _slope(graph, node)
         if slope is not None and not is_leaky_slope(slope):
-            yield node.name, ('The leaky relu of the DPU has the slope 26 / 256, and this one has {:g}. Train the network with '
+            yield node.name, ('The leaky relu of the DPU has the slope 26 / 256, but this one has {:g}. Train the network with '
                               'the slope 0.1, or compute this op outside the DPU.'.format(slope))
 
 
@@ -67,7 +67,8 @@ def _relu6_limit(graph: LintGraph) -> Breaches:
         position = position_after(graph, node)
         if position is not None and position < _RELU6_POSITION:
             yield node.name, ('Below position {} the limit of the relu6 of the DPU is not 6, and the position here is {}. Use '
-                              'a Relu, or keep the tensors that share the position as small.'.format(_RELU6_POSITION, position))
+                              'a Relu, or reduce the range of the tensors that share this position.'.format(
+                                  _RELU6_POSITION, position))
 
 
 def _moved_integers(graph: LintGraph) -> Breaches:
@@ -75,8 +76,8 @@ def _moved_integers(graph: LintGraph) -> Breaches:
     for node in graph.of_type('Reshape', 'Squeeze', 'ExpandDims'):
         data, result = position_of(graph.producer(node, 0)), position_after(graph, node)
         if data is not None and result is not None and data != result:
-            yield node.name, ('The hardware copies the integers here, and the positions before and after are {} and {}, so '
-                              'the values change. Quantize with align_rule other than output.'.format(data, result))
+            yield node.name, ('The hardware copies the integers here, but the positions before and after are {} and {}, so '
+                              'the values change. Quantize with align_rule=least_error.'.format(data, result))
 
 
 RULES: Dict[str, Rule] = {

@@ -23,12 +23,12 @@ _INSIDE = ('BatchToSpaceND', 'Squeeze', 'Reshape')  # between a weighted op and 
 
 
 def _position_in_range(graph: LintGraph) -> Breaches:
-    """A FixNeuron has a position and a bit width that exist."""
+    """A FixNeuron has a valid position and bit width."""
     for node in graph.of_type('FixNeuron'):
         position, bits = integer(node, 'quantize_pos'), integer(node, 'bit_width')
         if position == POSITION_ZERO:
             yield node.name, ('Position 127 means that all values were zero, and the hardware has no such position. Quantize '
-                              'with data that reach this node, or write the position of a neighbour.')
+                              'with data that reaches this node, or write the position of a neighbor.')
         elif position is not None and not POSITION_MIN <= position <= POSITION_MAX:
             yield node.name, 'The position {} is out of range; it must be from {} to {}. Quantize the network again.'.format(
                 position, POSITION_MIN, POSITION_MAX)
@@ -105,21 +105,21 @@ def _bias_position(graph: LintGraph, node: tf.NodeDef) -> Optional[int]:
 
 
 def _addition_shifts(graph: LintGraph) -> Breaches:
-    """The operands and the result of an addition have positions near each other."""
+    """The operands and the result of an addition have close positions."""
     for node in graph.of_type('AddN', *_ADDITIONS):
         inputs, result = _operands(graph, node), position_after(graph, node)
         if inputs is None:
             continue
         spread = max(inputs) - min(inputs)
         if spread > MAX_ADD_SHIFT_READ:
-            yield node.name, ('The hardware shifts the operands to one position, by {} bits at most, and theirs are {} apart. '
-                              'Quantize with align_rule other than output.'.format(MAX_ADD_SHIFT_READ, spread))
+            yield node.name, ('The hardware shifts the operands to one position, by {} bits at most, but theirs are {} apart. '
+                              'Quantize with align_rule=least_error.'.format(MAX_ADD_SHIFT_READ, spread))
         elif result is not None and abs(min(inputs) - result) > MAX_ADD_SHIFT_WRITE:
             yield node.name, _written(min(inputs) - result, -MAX_ADD_SHIFT_WRITE, MAX_ADD_SHIFT_WRITE)
 
 
 def _multiplication_shifts(graph: LintGraph) -> Breaches:
-    """The operands and the result of a multiplication have positions near each other."""
+    """The operands and the result of a multiplication have close positions."""
     for node in graph.of_type('Mul'):
         inputs, result = _operands(graph, node), position_after(graph, node)
         if inputs is not None and result is not None and not 0 <= sum(inputs) - result <= MAX_MUL_SHIFT_WRITE:
@@ -127,7 +127,7 @@ def _multiplication_shifts(graph: LintGraph) -> Breaches:
 
 
 def _activation_shifts(graph: LintGraph) -> Breaches:
-    """An activation function that is not fused has positions near each other before and after."""
+    """An activation function that is not fused has close positions before and after."""
     for node in graph.of_type(*_ACTIVATIONS):
         data, result = position_of(graph.producer(node, 0)), position_after(graph, node)
         if data is not None and result is not None and abs(data - result) > MAX_ADD_SHIFT_WRITE:
@@ -135,8 +135,8 @@ def _activation_shifts(graph: LintGraph) -> Breaches:
 
 
 def _written(shift: int, least: int, most: int) -> str:
-    return ('The hardware shifts the result by {} bits; it supports {} to {}. Give the tensors around it positions nearer to '
-            'each other.'.format(shift, least, most))
+    return ('The hardware shifts the result by {} bits; it supports {} to {}. Give the tensors around it closer '
+            'positions.'.format(shift, least, most))
 
 
 def _operands(graph: LintGraph, node: tf.NodeDef) -> Optional[List[int]]:
@@ -147,7 +147,7 @@ def _operands(graph: LintGraph, node: tf.NodeDef) -> Optional[List[int]]:
 
 
 def _pool_shifts(graph: LintGraph) -> Breaches:
-    """A pool or maximum has positions near each other before and after."""
+    """A pool or maximum has close positions before and after."""
     for node in graph.of_type(*_POOLS):
         data, result = position_before(graph, node, 0), position_after(graph, node)
         if result is None and node.op == 'AvgPool':
@@ -156,7 +156,7 @@ def _pool_shifts(graph: LintGraph) -> Breaches:
         if data is not None and result is not None and abs(data - result) > MAX_POOL_SHIFT:
             yield node.name, ('The positions before and after a {} differ by {}; the hardware supports up to {}. {}'.format(
                 'maximum over dimensions' if node.op == 'Max' else 'pool', abs(data - result), MAX_POOL_SHIFT,
-                'Set positions nearer to each other.' if node.op == 'Max' else 'Quantize with align_pool=0.'))
+                'Set closer positions.' if node.op == 'Max' else 'Quantize with align_pool=0.'))
 
 
 def position_of(node: Optional[tf.NodeDef]) -> Optional[int]:

@@ -35,7 +35,7 @@ def _unless_quantized_constant(graph: LintGraph, node: 'tf.NodeDef', parameter: 
         found = 'a FixNeuron of ' + describe(graph.producer(source, 0))
     else:
         found = describe(source)
-    yield node.name, ('The compiler takes the {0} of a {1} from a Const right before a FixNeuron, and finds {2}. Quantize the '
+    yield node.name, ('The compiler reads the {0} of a {1} from a Const right before a FixNeuron, but finds {2}. Quantize the '
                       '{0}, and remove the nodes between the Const, the FixNeuron and this node.'.format(
                           parameter, node.op, found))
 
@@ -46,7 +46,7 @@ def _bias_behind_weighted_op(graph: LintGraph) -> Breaches:
         source = graph.producer(node, 0)
         before = graph.producer(source, 0) if op_of(source) == 'BatchToSpaceND' else source
         if op_of(source) != 'Mul' and op_of(before) not in _WEIGHTED:
-            yield node.name, ('The compiler merges a BiasAdd into the convolution or MatMul right before it, and finds '
+            yield node.name, ('The compiler merges a BiasAdd into the convolution or MatMul right before it, but finds '
                               '{}. Remove the nodes between them, or make this node an Add.'.format(describe(source)))
 
 
@@ -71,7 +71,7 @@ def _float_constants_of_batch_norms(graph: LintGraph) -> Breaches:
             scale = _batch_norm_scale(graph, mul)
             for owner, constant in ((mul, scale), (node, shift)):
                 if scale is not None and graph.is_float_constant(shift) and constant is not None and constant.op == 'Const':
-                    yield owner.name, ("The compiler reads a Mul and an Add of constants as a batch norm, and the constant "
+                    yield owner.name, ("The compiler reads a Mul and an Add of constants as a batch norm, but the constant "
                                        "'{}' is not quantized. Put a FixNeuron after it.".format(constant.name))
 
 
@@ -92,7 +92,7 @@ def _one_fix_neuron_per_constant(graph: LintGraph) -> Breaches:
         consumers = graph.consumers[node.name]
         if len(consumers) > 1 and any(consumer.op == 'FixNeuron' for consumer in consumers):
             yield node.name, ('The compiler puts the position of a FixNeuron into the constant before it, so only that '
-                              'FixNeuron may read it; {} do. Give each a copy of the constant.'.format(
+                              'FixNeuron may read it, but {} do too. Give each a copy of the constant.'.format(
                                   ' and '.join(describe(consumer) for consumer in consumers)))
 
 
@@ -104,7 +104,7 @@ def _one_bias_add_per_bias(graph: LintGraph) -> Breaches:
         if bias is None or bias.op != 'FixNeuron' or bias.name in reported or len(graph.consumers[bias.name]) == 1:
             continue
         reported.add(bias.name)
-        yield bias.name, ('The compiler merges a bias into one convolution, and {} read this one. Give each a copy of '
+        yield bias.name, ('The compiler merges a bias into one convolution, but {} read this one. Give each a copy of '
                           'the Const and its FixNeuron.'.format(
                               ' and '.join(describe(consumer) for consumer in graph.consumers[bias.name])))
 
@@ -115,7 +115,7 @@ def _one_weighted_op_per_weight(graph: LintGraph) -> Breaches:
         readers = [reader for reader in graph.consumers[node.name] if reader.op in _WEIGHTED
                    and graph.producer(reader, _PARAMETER) is node]
         if len(readers) > 1 and graph.is_quantized_constant(node):
-            yield node.name, ('The compiler takes the weights of a FixNeuron for one op, and {} read these. Give each a copy '
+            yield node.name, ('The compiler uses the weights of a FixNeuron for one op, but {} read these. Give each a copy '
                               'of the Const and its FixNeuron.'.format(' and '.join(map(describe, readers))))
 
 
@@ -125,7 +125,7 @@ def _quantized_before_residual_add(graph: LintGraph) -> Breaches:
         for data, other in ((0, 1), (1, 0)):
             source = graph.producer(node, data)
             if op_of(source) in _CONVOLUTIONS and not graph.is_float_constant(graph.producer(node, other)):
-                yield node.name, ('The compiler takes an Add after a convolution without a bias for its bias, and {} '
+                yield node.name, ('The compiler treats an Add after a convolution without a bias as its bias, but {} '
                                   'is not added to a constant. Put a FixNeuron between them.'.format(describe(source)))
 
 

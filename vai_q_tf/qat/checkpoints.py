@@ -187,7 +187,7 @@ def require_positions_of(identities: Mapping[str, Identity], training_graph: tf.
     if missing:
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'Networks differ',
-            'The evaluation graph quantizes {} tensors that the training graph has not, so that no checkpoint will have their '
+            'The evaluation graph quantizes {} tensors that the training graph does not, so no checkpoint will have their '
             'positions: {}. Build both with one function.'.format(len(missing), ', '.join(missing)))
 
 

@@ -159,7 +159,7 @@ def _is_a(value: Any, kind: Any) -> bool:
 
 def _damaged(what: str, problem: str) -> errors.QuantizeError:
     return errors.QuantizeError(
-        errors.MISSING_QUANTIZE_INFO, 'Damaged record', 'What the graph remembers of its quantization in {!r} cannot be read: '
+        errors.MISSING_QUANTIZE_INFO, 'Damaged record', 'The record of the quantization of the graph in {!r} cannot be read: '
         '{}. The MetaGraph that it comes from is damaged or of another version of vai_q_tensorflow; write it again.'.format(
             what, (problem.splitlines() or [''])[0]))
 
@@ -181,7 +181,7 @@ def check_same_range(plan: QuantPlan, config: QuantizeConfig) -> None:
         raise errors.QuantizeError(
             errors.ALREADY_QUANTIZED, 'Called twice',
             'The graph was rewritten from {} to {}, and now the range is from {} to {}. One graph takes one config; name all '
-            'ends of what is to be quantized in it.'.format(*(', '.join(names) for names in before + asked)))
+            'ends of the parts to quantize.'.format(*(', '.join(names) for names in before + asked)))
 
 
 def float_graph(graph: tf.Graph) -> tf.GraphDef:

@@ -121,7 +121,7 @@ def _check_names(graph: tf.Graph, plan: QuantPlan, prefixes: Sequence[str]) -> N
     if taken:
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'Name taken',
-            'The graph has a node {!r}, which is to be the name of a FixNeuron; rename it.'.format(taken))
+            'The graph has a node {!r}, but a FixNeuron needs this name; rename it.'.format(taken))
 
 
 def names_of_copies(graph: tf.Graph, rewrite: Rewrite) -> List[Dict[str, str]]:

@@ -20,7 +20,7 @@ _IsWanted = Callable[[GraphView, str, str], bool]
 
 
 def fold_constants(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
-    """The graph with a Const of the same name in place of each node that depends on constants only.
+    """Replaces each node that depends only on constants with a Const of the same name.
 
     Only nodes that are protected or read by other nodes are evaluated, and never stateful ones nor those that depend on a
     variable. Results of more than 10 MB that are larger than the constants they are computed from stay, unless they are
@@ -35,7 +35,7 @@ def fold_constants(graph_def: tf.GraphDef, protected: Collection[str], config: Q
 
 
 def fold_parameters(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
-    """As `fold_constants`, but only for float32 operands of additions, multiplications and batch norms.
+    """The same as `fold_constants`, but only for float32 operands of additions, multiplications and batch norms.
 
     >>> from vai_q_tf.passes.common.examples import print_before_and_after
     >>> print_before_and_after(fold_parameters, lambda x: tf.transpose(x * tf.exp([0.0, 0.0]), tf.range(2)), [-1, 2])
@@ -47,7 +47,7 @@ def fold_parameters(graph_def: tf.GraphDef, protected: Collection[str], config: 
 
 
 def evaluate_folded(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
-    """The graph with a Const of the same name in place of the arithmetic on constants that passes added (`FOLDED`).
+    """Replaces the arithmetic on constants that passes added (`FOLDED`) with Consts of the same names.
 
     Constants in a branch or a loop stay there.
 

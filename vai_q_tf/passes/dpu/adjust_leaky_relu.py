@@ -1,4 +1,4 @@
-"""Gives leaky relus the slope of the DPU's, 26/256, in place of 0.1."""
+"""Gives leaky relus the slope of the DPU, 26/256, instead of 0.1."""
 from typing import Collection
 
 import tensorflow.compat.v1 as tf

@@ -45,7 +45,7 @@ def decide(graph_def: tf.GraphDef, config: QuantizeConfig) -> Decision:
     if config.do_cle:
         raise errors.QuantizeError(
             errors.INVALID_CONFIG, 'Invalid parameter',
-            'do_cle is 1: equalizing layers needs the values of their weights, which a graph with variables has not. Set '
+            'do_cle is 1: equalizing layers needs the values of their weights, which a graph with variables lacks. Set '
             'do_cle=0, or equalize the float network before you train it.')
     config = all_inputs(graph_def, config)
     clean, optimised = passes.optimise_variables(with_stand_ins(graph_def), config)
