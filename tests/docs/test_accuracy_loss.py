@@ -90,7 +90,9 @@ def test_the_page_on_the_real_network(tmp_path):
             shutil.copy(os.path.join(made, name), str(tmp_path))
     finally:
         shutil.rmtree(made)
-    run_page(PATH, tmp_path)
+    printed = ''.join(run_page(PATH, tmp_path).values())
+    same = {name: float(percent) for percent, name in re.findall(r'^([\d.]+)% like float.*: (\w+)$', printed, re.MULTILINE)}
+    assert same['first_try'] < 75 and same['standard'] < same['bits16'] < same['high'] and same['high'] > 90
 
 
 def test_pixels_become_what_the_photos_were(tmp_path, monkeypatch):
