@@ -5,7 +5,7 @@ from vai_q_tf.dpu import TARGETS
 
 COMMANDS = (('quantize', 'quantize a frozen graph, or convert its data type'),
             ('inspect', 'show which ops will be quantized, and why others stay float'),
-            ('sensitivity', 'measure the cost of each tensor for the outputs; choose bit widths'),
+            ('sensitivity', 'measure the cost of each tensor; choose bit widths'),
             ('analyze', 'measure the error of each tensor of a model, worst first'),
             ('report', 'write an HTML page about a quantized model'),
             ('dump', 'write the tensors of a quantized model as integers'),
