@@ -81,7 +81,7 @@ ONNX = b'\x08\x07\x12\x07pytorch\x1a\x031.9:\x04\x12\x02gx\x42\x02\x10\x0d'
     (np.random.RandomState(0).bytes(10000), ['holds no GraphDef, or is cut off']),
     (b'\x89PNG\r\n\x1a\n' + bytes(100), ['is a PNG image']),
     (b'PK\x03\x04' + bytes(100), ['is a zip archive']),
-    (b'\x89HDF\r\n\x1a\n' + bytes(100), ['is an HDF5 file']),
+    (b'\x89HDF\r\n\x1a\n' + bytes(100), ['is an HDF5 file', 'set_learning_phase(0)', 'convert_variables_to_constants']),
     (b'\x1c\x00\x00\x00TFL3' + bytes(100), ['is a TensorFlow Lite model']),
     (ONNX, ['is an ONNX model']),
     ('hello, world\n', ['holds no GraphDef, or is cut off']),

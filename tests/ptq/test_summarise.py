@@ -130,3 +130,16 @@ def test_quiet_is_quiet(tmp_path, capsys):
     with verbosity('quiet'):
         result = _quantize(tmp_path, effort='standard', include_fast_ft=1, fast_ft_epochs=1)
     assert capsys.readouterr().err == '' and result.summary.aids and _file(tmp_path)['aids']
+
+
+def test_weights_that_a_wide_result_pushes_out_of_range_are_a_warning(tmp_path):
+    with tf.Graph().as_default() as graph:
+        images = tf.placeholder(tf.float32, [None, 8, 8, 3], 'images')
+        weights = tf.constant(np.random.RandomState(0).normal(0, 0.3, (3, 3, 3, 8)), tf.float32, name='weights')
+        tf.nn.relu6(tf.nn.conv2d(images, weights, 1, 'SAME', name='conv'), name='relu')
+    config = QuantizeConfig(['images'], ['relu'], calib_iter=1, output_dir=str(tmp_path))
+    feed = lambda step: {'images': np.random.RandomState(step).uniform(-100, 100, (4, 8, 8, 3))}  # noqa: E731
+    usual, wide = (quantize_frozen(graph.as_graph_def(), feed, config.replace(nodes_bit=bits), effort='fast').summary.warnings
+                   for bits in ([], ['relu:16']))
+    assert 'Many weights' not in ' '.join(usual)
+    assert 'Many weights are out of range, because the position of the result raises that of the weights ' in ' '.join(wide)

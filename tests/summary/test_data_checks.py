@@ -4,7 +4,7 @@ import pytest
 
 from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor
 from vai_q_tf.ptq.calibration.input_ranges import InputRange
-from vai_q_tf.summary.data_checks import input_warnings, odd_positions
+from vai_q_tf.summary.data_checks import clipped_weights, input_warnings, odd_positions
 from vai_q_tf.summary.results import InputSummary
 
 
@@ -52,3 +52,18 @@ def test_only_positions_of_activations_are_odd():
             -2, 'input/16 (-2), activation/16 (-2)')):
         found = odd_positions(plan, {tensor.name: position for tensor in plan.tensors})
         assert found == ('Odd positions, of values that are very large or very small: ' + odd) * bool(odd)
+
+
+def test_weights_out_of_range_are_named():
+    plan = QuantPlan((), (), (), tuple(
+        QuantTensor(name + '/wquant', role, 0, bits, 1, name, ()) for name, role, bits in (
+            ('a', 'weight', 8), ('b', 'weight', 8), ('wide', 'weight', 16), ('bias', 'bias', 8))), (), ())
+    values = np.linspace(-1, 1, 101)  # at position 7 all are in range, 1.0 by half a step
+    positions = {tensor.name: 7 for tensor in plan.tensors}
+    assert clipped_weights(plan, positions, lambda name: values) == ''
+    assert clipped_weights(plan, dict(positions, **{'a/wquant': 8, 'bias/wquant': 9}), lambda name: values).endswith(
+        ': a (50%). Give the result as many bits as the weights, or the weights as many as the result.')
+    few = np.where(np.arange(101) < 10, 1.9, 0.5)  # 10 of 101
+    assert clipped_weights(plan, positions, lambda name: few) == ''
+    few[10] = -1.9
+    assert 'a (11%), b (11%). Give' in clipped_weights(plan, positions, lambda name: few)

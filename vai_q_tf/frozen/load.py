@@ -23,12 +23,16 @@ _TEXT_FIELDS = {'node': 'GraphDef', 'versions': 'GraphDef', 'version': 'GraphDef
                 'saved_model_schema_version': 'a SavedModel', 'meta_graphs': 'a SavedModel',
                 'meta_info_def': 'a MetaGraph', 'graph_def': 'a MetaGraph', 'saver_def': 'a MetaGraph',
                 'collection_def': 'a MetaGraph', 'model_checkpoint_path': 'part of a checkpoint'}
+_KERAS = 'an HDF5 file (Keras)'
+_FREEZE_KERAS = ('load it after tf.keras.backend.set_learning_phase(0), and freeze the graph of tf.keras.backend.get_session() '
+                 'with tf.graph_util.convert_variables_to_constants')
+# What to do with a file of another kind; for all others _GIVE_GRAPH.
+_REMEDIES = {'a SavedModel': _FREEZE, 'a MetaGraph': _FREEZE, _KERAS: _FREEZE_KERAS}
 # The first bytes of other files.
-_SIGNATURES = ((b'\x89HDF', 'an HDF5 file (Keras)'), (b'\x89PNG', 'a PNG image'), (b'\xff\xd8\xff', 'a JPEG image'),
+_SIGNATURES = ((b'\x89HDF', _KERAS), (b'\x89PNG', 'a PNG image'), (b'\xff\xd8\xff', 'a JPEG image'),
                (b'PK\x03\x04', 'a zip archive'), (b'\x1f\x8b', 'a gzip archive'), (b'\x93NUMPY', 'a NumPy array'))
 _TABLE_MAGIC = b'\x57\xfb\x80\x8b\x24\x75\x47\xdb'  # ends the index of a checkpoint
 _VARINT, _BYTES, _FIXED = 0, 2, {1: 8, 5: 4}  # wire types of protocol buffers; {wire type of fixed size: its bytes}
-_UNFROZEN = frozenset(('a SavedModel', 'a MetaGraph'))
 _UNSHAPED_PRODUCER = 24  # graphs of older producers write the shape [] for an unknown rank
 # Attrs of newer TensorFlows that only act in training.
 _TRAINING_ATTRS = frozenset(('exponential_avg_factor',))
@@ -159,7 +163,7 @@ def _parse(path: str, data: bytes) -> tf.GraphDef:
     if kind != 'GraphDef':
         raise _invalid('Not a graph', '{!r} {}; {}'.format(
             path, 'is ' + kind if kind else 'holds no GraphDef, or is cut off',
-            _FREEZE if kind in _UNFROZEN else _GIVE_GRAPH))
+            _REMEDIES.get(kind, _GIVE_GRAPH)))
     try:
         graph_def.ParseFromString(data)
     except (DecodeError, RuntimeError):

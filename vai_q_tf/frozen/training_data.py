@@ -244,4 +244,4 @@ def _text(watched: _Watched, batch: Feed, evidence: str, condition: str = '', fa
     fitting = ['{:.3g} to {:.3g}'.format(low / factor, high / factor) for low, high in ranges.values() if factor and low < high]
     return '{}{}, unlike the data of the training{}: {}. {}et input_fn prepare them as for the training.'.format(
         fed[0].upper(), fed[1:], condition, evidence,
-        'Values from about {} would fit: l'.format(' and '.join(fitting)) if fitting else 'L')
+        'Values from about {} have the right scale: l'.format(' and '.join(fitting)) if fitting else 'L')

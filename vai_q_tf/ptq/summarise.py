@@ -2,7 +2,7 @@
 import functools
 import os
 import sys
-from typing import Optional, Sequence, Union
+from typing import Iterator, Optional, Sequence, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -15,12 +15,13 @@ from vai_q_tf.configuration.write_file import CONFIG_FILE
 from vai_q_tf.coverage.summary import coverage
 from vai_q_tf.frozen.load import Path, runnable
 from vai_q_tf.frozen.run_config import import_name
+from vai_q_tf.graph.view import GraphView
 from vai_q_tf.html_report.contents import ReportContents
 from vai_q_tf.html_report.page import REPORT_FILE, report_or_log
 from vai_q_tf.lint.lint import Finding
 from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor
 from vai_q_tf.ptq.effort.improve import Improved, Network
-from vai_q_tf.summary.data_checks import input_warnings, odd_positions
+from vai_q_tf.summary.data_checks import clipped_weights, input_warnings, odd_positions
 from vai_q_tf.summary.next_steps import next_steps
 from vai_q_tf.summary.results import AidSummary, InputSummary, QuantizeSummary
 from vai_q_tf.summary.text import MOST_WORST, SUMMARY_FILE, to_json, to_text
@@ -52,15 +53,25 @@ def summarise(improved: Improved, network: Network, findings: Sequence[Finding],
     """
     plan = network.plan
     inputs = tuple(_input_summary(improved, record) for record in plan.tensors if record.name in improved.inputs)
-    odd = odd_positions(plan, improved.positions)
+    warnings = [*dict.fromkeys(warnings), *filter(None, _position_warnings(improved, network))]
     # Fitted constants differ from the float ones on purpose.
     fitted = {record.name for record in plan.tensors if record.tensor in improved.values}
     worst = [tensor for tensor in analysis.tensors if tensor.name not in fitted] if analysis else []
     return QuantizeSummary(
         (), coverage(network.graph, plan), inputs, tuple(worst[:MOST_WORST]),
         tuple(AidSummary(row.aid, row.before, row.after, row.kept, row.rejected) for row in improved.rows),
-        tuple(findings), tuple(differences), tuple(dict.fromkeys(warnings)) + ((odd,) if odd else ()), (), improved.effort,
+        tuple(findings), tuple(differences), tuple(warnings), (), improved.effort,
         improved.fitted, improved.data is not None and improved.data.unseen is not improved.data.fitted, improved.obstacle)
+
+
+def _position_warnings(improved: Improved, network: Network) -> Iterator[str]:
+    """Sentences on positions, which may be ''."""
+    view = GraphView(network.graph)
+    constants = network.plan._replace(tensors=tuple(
+        tensor for tensor in network.plan.tensors if view.op(tensor.tensor) == 'Const'))
+    yield odd_positions(network.plan, improved.positions)
+    yield clipped_weights(constants, improved.positions,
+                          lambda name: improved.values[name] if name in improved.values else view.value(name))
 
 
 def with_paths(summary: QuantizeSummary, config: QuantizeConfig, model: str, float_graph: Union[tf.GraphDef, Path],

@@ -1,14 +1,16 @@
-"""Calibration data that look wrong, judged by the values that the input nodes were fed."""
-from typing import Iterator, Sequence
+"""Calibration data that look wrong, judged by the values that the input nodes were fed, and positions that fit no values."""
+from typing import Callable, Iterator, Sequence
 
 import numpy as np
 
+from vai_q_tf import fixed_point
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.summary.results import InputSummary
 from vai_q_tf.types import Positions
 from vai_q_tf.wording import some_of
 
 _MOST_SATURATED = 0.05  # of the values
+_MOST_CLIPPED = 0.1  # of the weights of a tensor
 _LEAST_SPAN = 1 / 16  # greatest minus least value, relative to the largest magnitude
 _MOST_APART = 32.0  # the factor up to which standard deviations of batches may differ
 
@@ -52,3 +54,18 @@ def odd_positions(plan: QuantPlan, positions: Positions) -> str:
             if not 2.0**-12 <= largest <= 2.0**16:
                 odd.append('{} ({})'.format(tensor.name, positions[tensor.name]))
     return 'Odd positions, of values that are very large or very small: ' + some_of(odd) if odd else ''
+
+
+def clipped_weights(plan: QuantPlan, positions: Positions, value: Callable[[str], np.ndarray]) -> str:
+    """A sentence on the weights of which many are out of range, '' if there are none; value: that of a constant."""
+    clipped = []
+    for tensor in plan.tensors:
+        if tensor.role == 'weight':
+            half, (low, high) = 0.5**(positions[tensor.name] + 1), fixed_point.limits(positions[tensor.name], tensor.bits)
+            weights = value(tensor.tensor)
+            share = np.mean((weights < low - half) | (weights > high + half))
+            if share > _MOST_CLIPPED:
+                clipped.append('{} ({:.0%})'.format(tensor.tensor, share))
+    return ('Many weights are out of range, because the position of the result raises that of the weights '
+            '(--adjust_shift_cut): {}. Give the result as many bits as the weights, or the weights as many as the '
+            'result.'.format(some_of(clipped)) if clipped else '')

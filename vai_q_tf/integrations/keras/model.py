@@ -228,8 +228,9 @@ _REFUSALS = (
         'Model {0!r} was built under {1}, under which fit builds copies of it. Train it on one device.'),
     _Refusal(
         errors.GRAPH_HAS_GRADIENTS, 'Called too late', lambda model: getattr(model, 'train_function', None) is not None,
-        'Model {0!r} was trained in this graph already. Save its weights, call tf.keras.backend.clear_session() and '
-        'set_learning_phase(1), build the model again, quantize it and load the weights.'),
+        'Model {0!r} was trained in this graph already, or load_model restored its optimizer. Call '
+        'tf.keras.backend.clear_session() and set_learning_phase(1), load the model with load_model(path, compile=False), or '
+        'build it and load its weights, and quantize it before it is trained.'),
     _Refusal(
         errors.UNSUPPORTED_GRAPH, 'Other graph', lambda model: model.outputs[0].graph is not tf.get_default_graph(),
         'Model {0!r} is not in the default graph, in whose session tf.keras runs it. Call this where the model was built.'),
