@@ -378,7 +378,7 @@ def test_nothing_to_compare(dumped, tmp_path):
     (tmp_path / 'dump_results_0').mkdir()
     refused(errors.INVALID_INPUT, 'no file', call=lambda: compare(dumped, str(tmp_path)))
     (tmp_path / 'dump_results_0' / 'other.bin').write_bytes(b'1')
-    refused(errors.INVALID_INPUT, "'other'", "'w_wquant'", call=lambda: compare(measured(), str(tmp_path), pairs))
+    refused(errors.INVALID_INPUT, "'other'", "'x_aquant.bin'", call=lambda: compare(measured(), str(tmp_path), pairs))
     (tmp_path / 'saved' / 'saved_model.pb').mkdir(parents=True)
     refused(errors.INVALID_INPUT, 'SavedModel', call=lambda: compare(dumped, str(tmp_path / 'saved')))
 
