@@ -6,6 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from tests.command_line.conftest import QUANTIZE
 from vai_q_tf import errors
+from vai_q_tf.configuration.options import ROWS
 
 MODEL = 'quantize_results/quantize_eval_model.pb'
 
@@ -38,6 +39,8 @@ def test_a_board_without_the_output_is_no_success(command, workplace):
         (board / name).write_bytes((workplace / 'dumped' / 'dump_results_0' / name).read_bytes())
     status, out, _ = command('compare', 'dumped', 'board', gpu='-1')
     assert status == 0 and out.startswith('All 2 tensors that both sides have are equal\n'), out
+    quiet = next(option for option in ROWS if option.name == 'quiet')
+    assert command('compare', '-q', 'dumped', 'board', gpu='-1') == (0, out, '') and 'answer on stdout stays' in quiet.help
     (board / 'relu_aquant.bin').unlink()
     status, out, _ = command('compare', 'dumped', 'board', gpu='-1')
     assert status == 3 and out.splitlines()[:1] + out.splitlines()[2:3] == [

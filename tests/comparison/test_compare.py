@@ -284,6 +284,19 @@ def test_a_board_without_a_file(copy):
     assert found.first is None and found.missing_output == 'y/aquant' and not found.is_equal
 
 
+def test_a_hint_is_a_note(tmp_path):
+    """In the first batch that differs, of the first tensor that differs."""
+    data = {'x': np.random.RandomState(0).uniform(-10, 10, (20, 2))}
+    dump(measured(), lambda step: data, str(tmp_path / 'dump'), max_dump_batches=2)
+    as_board(tmp_path / 'dump')
+    for name in ('y_aquant', 'x_aquant'):
+        path = tmp_path / 'dump' / 'dump_results_1' / (name + '.bin')
+        overwrite(path, slice(None), np.fromfile(str(path), np.int8) // 2)
+        notes = compare(measured(), str(tmp_path / 'dump'), lambda step: data, max_dump_batches=2).notes
+        assert [note for note in notes if 'times' in note] == [
+            'B is A times 1/2 in {!r}: the positions of the two sides seem to differ by 1.'.format(name.replace('_', '/'))]
+
+
 def test_the_folder_of_one_batch(copy):
     as_board(copy)
     assert compare(measured(), str(copy / 'dump_results_0'), pairs).first is None
@@ -365,7 +378,7 @@ def test_nothing_to_compare(dumped, tmp_path):
     (tmp_path / 'dump_results_0').mkdir()
     refused(errors.INVALID_INPUT, 'no file', call=lambda: compare(dumped, str(tmp_path)))
     (tmp_path / 'dump_results_0' / 'other.bin').write_bytes(b'1')
-    refused(errors.INVALID_INPUT, "'other'", "'w_wquant'", call=lambda: compare(measured(), str(tmp_path), pairs))
+    refused(errors.INVALID_INPUT, "'other'", "'x_aquant.bin'", call=lambda: compare(measured(), str(tmp_path), pairs))
     (tmp_path / 'saved' / 'saved_model.pb').mkdir(parents=True)
     refused(errors.INVALID_INPUT, 'SavedModel', call=lambda: compare(dumped, str(tmp_path / 'saved')))
 

@@ -59,8 +59,16 @@ def test_sides_that_cannot_be_paired(board, tmp_path):
         assert caught.value.code == code
     record = {'file': 'z', 'type': 'int8', 'bits': 8, 'position': 3, 'shape': [6]}
     (tmp_path / 'dump_results.json').write_text(json.dumps({'z/aquant': record}))
-    with pytest.raises(QuantizeError, match="has 'w/wquant', .* has 'z/aquant'. They are of different networks"):
+    with pytest.raises(QuantizeError, match="has 'x/aquant', .* has 'z/aquant'. They are of different networks"):
         paired(_side(measured()), _side(str(tmp_path)))
+
+
+@pytest.mark.parametrize('name, is_numbered', [('0.x_aquant', True), ('x', False)])
+def test_the_names_that_files_need(tmp_path, name, is_numbered):
+    (tmp_path / (name + '.bin')).write_bytes(bytes(6))
+    with pytest.raises(QuantizeError, match=r"has '{0}'\. Files .* such as 'x_aquant\.bin'".format(name)) as caught:
+        paired(_side(measured()), _side(str(tmp_path)))
+    assert str(caught.value).endswith("Remove the number of the image from names such as '0.x_aquant.bin'.") == is_numbered
 
 
 def test_values_of_a_board_get_the_shape_of_the_model(board):

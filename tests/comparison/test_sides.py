@@ -60,7 +60,7 @@ def test_each_model_is_fed_its_own_placeholders_from_one_call():
 
 
 @pytest.mark.parametrize('made, words', [
-    (None, "There is no '{}'"), ('folder', "'{}' is a folder without dump_results.json"), ('file', "'{}' is empty")])
+    (None, "There is no '{}'"), ('folder', "'{}' has no dump_results.json"), ('file', "'{}' is empty")])
 def test_paths_that_are_no_side(tmp_path, made, words):
     path = tmp_path / 'side'
     if made:
@@ -68,6 +68,17 @@ def test_paths_that_are_no_side(tmp_path, made, words):
     with pytest.raises(QuantizeError) as caught:
         open_side(str(path), 'DEFAULT', '')
     assert caught.value.code == errors.INVALID_INPUT and words.format(path) in str(caught.value)
+
+
+def test_a_folder_with_files_that_are_deeper(tmp_path):
+    (tmp_path / 'subgraph' / 'output').mkdir(parents=True)
+    for names, words in (([], 'model.'), (['0.y.bin', '0.x.bin'], "'{}' is deeper".format(
+            tmp_path / 'subgraph' / 'output' / '0.x.bin'))):
+        for name in names:
+            (tmp_path / 'subgraph' / 'output' / name).write_bytes(b'1')
+        with pytest.raises(QuantizeError) as caught:
+            open_side(str(tmp_path), 'DEFAULT', '')
+        assert words in str(caught.value) and ('deeper' in str(caught.value)) == bool(names)
 
 
 def test_a_dump_with_an_index_keeps_its_positions(tmp_path):

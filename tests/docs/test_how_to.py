@@ -3,12 +3,14 @@ import html
 import os
 import re
 
+import numpy as np
 import pytest
 
 from tests.docs.once import FIRST_MODEL, Runs, run_first_model
 from tests.docs.pages import DOCS, Page
 from tests.support import read_graph
 from vai_q_tf.commands.compare import DIFFERENT
+from vai_q_tf.comparison.compare import compare
 from vai_q_tf.dpu import TARGETS
 from vai_q_tf.html_report.page import _MOST_BOXES
 from vai_q_tf.lint.lint import lint
@@ -49,8 +51,29 @@ def test_the_first_layer_that_differs_and_its_exit_status(run):
     assert sorted(os.listdir(str(directory / 'board' / 'dump_results_0'))) == [
         name + '_aquant.bin' for name in ('conv1_relu', 'conv2_relu', 'conv3_relu', 'image', 'logits_BiasAdd')]
     page = Page(BOARD)
-    compare = next(block for block in page.blocks if 'compare reference board' in block.code)
-    assert int(compare.detail) == DIFFERENT and _first_cells(BOARD, 'exit status') == ['0', str(DIFFERENT), '1']
+    block = next(block for block in page.blocks if 'compare reference board' in block.code)
+    assert int(block.detail) == DIFFERENT == int(next(block for block in page.blocks if 'exit $status' in block.code).detail)
+    assert _first_cells(BOARD, 'exit status') == ['0', str(DIFFERENT), '1']
+
+
+def _doubled(values):
+    return np.clip(2 * values.astype(int), -128, 127).astype(np.int8)
+
+
+@pytest.mark.parametrize('quoted, change', [
+    ('B is A times 1/2', lambda values: values // 2), ('B is A times 2', _doubled),
+    ('another order', lambda values: values.reshape(1, 8, 8, -1).transpose(0, 3, 1, 2).ravel()),
+    ('its file is wrong', lambda values: values ^ np.int8(-128))])
+def test_compare_reports_the_causes_that_the_page_lists(run, tmp_path, quoted, change):
+    """The first layer has a wrong file in each case, in which `conv1/relu/aquant` is [1,8,8,c]."""
+    reference = run(BOARD)[0] / 'reference'
+    folder = tmp_path / 'board'
+    folder.mkdir()
+    for path in (reference / 'dump_results_0').glob('*.bin'):
+        values = np.fromfile(str(path), np.int8)
+        (change(values) if path.name == 'conv1_relu_aquant.bin' else values).tofile(str(folder / path.name))
+    found = compare(str(reference), str(folder))
+    assert found.first.name == 'conv1/relu/aquant' and any(quoted in note for note in found.notes)
 
 
 def test_few_bits_keep_the_accuracy_that_the_page_promises(run):

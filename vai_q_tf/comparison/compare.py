@@ -1,18 +1,21 @@
 """Compares two models, or a model and a dump, such as that of a board, tensor by tensor."""
 import contextlib
-from typing import List, Optional, Sequence, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.comparison.difference import Difference
 from vai_q_tf.comparison.gaps import missing_output, notes_on_activations, notes_on_others, notes_on_the_cause
+from vai_q_tf.comparison.hints import hints_on_order, hints_on_values
 from vai_q_tf.comparison.pairs import Pair, Pairs, in_shape, paired
 from vai_q_tf.comparison.results import Comparison
 from vai_q_tf.comparison.sides import DumpSide, ModelSide, SharedInput, Side, open_side
 from vai_q_tf.frozen.input_fn import load_input_fn
 from vai_q_tf.frozen.load import Path
 from vai_q_tf.types import InputFn
+
+_Hints = Dict[str, List[str]]  # {tensor: hints}
 
 
 def compare(a: Union[tf.GraphDef, Path], b: Union[tf.GraphDef, Path], input_fn: Union[str, InputFn, None] = None,
@@ -51,10 +54,10 @@ def compare(a: Union[tf.GraphDef, Path], b: Union[tf.GraphDef, Path], input_fn: 
         tolerance = 1 if any(side.is_float for side in sides) else 0
     _require_batches(sides, pairs, max_dump_batches)
     _feed(sides, pairs, input_fn, max_dump_batches)
-    differences = _measure(sides, pairs, max_dump_batches, float(tolerance))
+    differences, hints = _measure(sides, pairs, max_dump_batches, float(tolerance))
     return Comparison(sides[0].name, sides[1].name, max_dump_batches, float(tolerance),
                       tuple(difference.result() for difference in differences), found.only_a, found.only_b,
-                      tuple(_notes(sides, found, differences)), missing_output(sides, found))
+                      tuple(_notes(sides, found, differences, hints)), missing_output(sides, found))
 
 
 def _require_batches(sides: Sequence[Side], pairs: Sequence[Pair], batches: int) -> None:
@@ -79,9 +82,11 @@ def _feed(sides: Sequence[Side], pairs: Sequence[Pair], input_fn: Union[str, Inp
         side.feed_with(shared.of(side), [pair.names[sides.index(side)] for pair in pairs], batches)
 
 
-def _measure(sides: Sequence[Side], pairs: Sequence[Pair], batches: int, tolerance: float) -> List[Difference]:
-    """The Difference of each pair over all batches; constants are read in the first one only."""
+def _measure(sides: Sequence[Side], pairs: Sequence[Pair], batches: int, tolerance: float
+             ) -> Tuple[List[Difference], _Hints]:
+    """The Difference of each pair over all batches, and hints; constants are read in the first batch only."""
     differences = [Difference(pair, tolerance) for pair in pairs]
+    hints: _Hints = {}
     with contextlib.ExitStack() as stack:
         for side in sides:
             stack.enter_context(side)
@@ -91,14 +96,19 @@ def _measure(sides: Sequence[Side], pairs: Sequence[Pair], batches: int, toleran
             a_values = a.read([pair.names[0] for pair, _ in read], batch)
             b_values = b.read([pair.names[1] for pair, _ in read], batch)
             for (pair, difference), a_value, b_value in zip(read, a_values, b_values):
-                difference.add(batch, *in_shape(pair, a_value, b_value, sides, batch))
-    return differences
+                both = in_shape(pair, a_value, b_value, sides, batch)
+                difference.add(batch, *both)
+                if difference.departs and difference is next(found for found in differences if found.departs):
+                    hints.setdefault(pair.name, hints_on_values(difference, pair, *both))
+    return differences, hints
 
 
-def _notes(sides: Sequence[Side], found: Pairs, differences: Sequence[Difference]) -> List[str]:
+def _notes(sides: Sequence[Side], found: Pairs, differences: Sequence[Difference], hints: _Hints) -> List[str]:
     first = next((pair for pair, difference in zip(found.pairs, differences) if difference.departs), None)
     notes = notes_on_activations(sides, found)
-    notes += notes_on_the_cause(sides, found, first.name, first.is_constant) if first else []
+    if first:
+        notes += notes_on_the_cause(sides, found, first.name, first.is_constant) + hints.get(first.name, [])
+        notes += hints_on_order(sides, found.pairs, differences)
     return notes + _notes_on_sides(sides) + _notes_on_tensors(found.pairs, differences, first) + notes_on_others(sides, found)
 
 

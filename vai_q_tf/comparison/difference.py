@@ -44,7 +44,7 @@ class Difference:
                 self._add_block(batch, a.shape, start, *(values.ravel()[start:start + _BLOCK] for values in (a, b)))
 
     def _add_block(self, batch: int, shape: _Shape, start: int, *values: np.ndarray) -> None:
-        a, b = (self._in_steps(*both) for both in zip(values, self._pair.positions))
+        a, b = (self.in_steps(value, side) for side, value in enumerate(values))
         steps = np.abs(a - b)
         steps[np.isnan(steps)] = np.inf
         place = int(steps.argmax())
@@ -56,8 +56,9 @@ class Difference:
         self._sum += float(steps.sum())
         self._differing += int((steps > self._tolerance).sum())
 
-    def _in_steps(self, values: np.ndarray, position: Optional[int]) -> np.ndarray:
-        """The values in steps, exactly: integers with a position, or floats and integers without one."""
+    def in_steps(self, values: np.ndarray, side: int) -> np.ndarray:
+        """The values of side 0 or 1 in steps, exactly: integers with a position, or floats and integers without one."""
+        position = self._pair.positions[side]
         return np.ldexp(values.astype(np.float64), self._position - (position or 0))
 
     def result(self) -> TensorComparison:

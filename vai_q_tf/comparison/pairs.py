@@ -1,4 +1,5 @@
 """Finds the tensors that both sides of a comparison have, and puts their values in one shape."""
+import re
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -7,6 +8,7 @@ from vai_q_tf import errors
 from vai_q_tf.comparison.results import shape_text
 from vai_q_tf.comparison.sides import DumpSide, ModelSide, Side, source_in
 
+_NUMBERED = re.compile(r'\d+\.')  # the start of the names that the runtime of a board writes
 _TYPES = {2: 'int16', 4: 'int32 or float32'}  # {bytes of a value: types}
 
 
@@ -88,13 +90,19 @@ def _pair(leading: Side, name: str, other: Side, partner: str, swapped: bool) ->
 
 
 def _nothing_in_common(leading: Side, other: Side) -> errors.QuantizeError:
-    names = sorted(leading.tensors)
+    name = next((name for name, tensor in leading.tensors.items() if not tensor.is_constant), min(leading.tensors))
     others = sorted(other.floats if isinstance(other, ModelSide) and other.is_float else other.tensors)
     return errors.QuantizeError(
         errors.INVALID_INPUT, 'Nothing in common', 'No tensor is in both: {!r} has {!r}, {!r} has {!r}. {}.'.format(
-            leading.name, names[0], other.name, others[0] if others else 'nothing',
+            leading.name, name, other.name, others[0] if others else 'nothing',
             'They are of different networks, or nodes were renamed in one of them' if other.has_names else
-            'Files are found by the names of FixNeurons with _ for /, such as {!r}'.format(leading.tensors[names[0]].stem)))
+            _names_of_files(leading.tensors[name].stem, others)))
+
+
+def _names_of_files(stem: str, others: Sequence[str]) -> str:
+    found = 'Files are found by the names of FixNeurons with _ for /, such as {!r}'.format(stem + '.bin')
+    numbered = next(filter(_NUMBERED.match, others), '')
+    return found + ('. Remove the number of the image from names such as {!r}'.format(numbered + '.bin') if numbered else '')
 
 
 def in_shape(pair: Pair, a: np.ndarray, b: np.ndarray, sides: Sequence[Side],

@@ -1,4 +1,5 @@
 """The sides of a comparison, models and dumps: their tensors by name, and the values batch after batch."""
+import itertools
 import os
 import re
 from typing import Any, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
@@ -20,6 +21,8 @@ from vai_q_tf.types import Feed
 from vai_q_tf.types import InputFn as Function
 
 _QUANTIZED = re.compile(r'(.+?)(?:/output_(\d+))?/[aw]quant$')
+
+_MOST_FOLDERS = 1000  # that are searched for files
 
 
 class Tensor(NamedTuple):
@@ -49,13 +52,23 @@ def open_side(source: Union[tf.GraphDef, Path], arch_type: str, dump_input_tenso
             return DumpSide(name)
         if os.path.isdir(name) and not os.path.exists(os.path.join(name, 'saved_model.pb')):
             raise errors.QuantizeError(
-                errors.INVALID_INPUT, 'No dump', '{!r} is a folder without dump_results.json, folders dump_results_<n> and '
-                'files *.bin; give a dump, or the file of a model.'.format(name))
+                errors.INVALID_INPUT, 'No dump', '{!r} has no dump_results.json, no folders dump_results_<n> and no '
+                'files *.bin; give a dump, or the file of a model.{}'.format(name, _files_below(name)))
         if not os.path.exists(name):
             raise errors.QuantizeError(
                 errors.INVALID_INPUT, 'Not found', 'There is no {!r}; give two models or folders of dumps.'.format(name))
         graph_def = load_graph(name)
     return ModelSide(name, model_to_run(graph_def, arch_type, dump_input_tensors, may_be_float=True))
+
+
+def _files_below(folder: str) -> str:
+    """A sentence, with a space before it, on a folder below that has files *.bin, as the runtime of a board writes; or ''."""
+    for place, folders, names in itertools.islice(os.walk(folder), _MOST_FOLDERS):
+        folders.sort()
+        found = sorted(name for name in names if name.endswith('.bin'))
+        if found:
+            return ' {!r} is deeper: copy the files of one batch into one folder.'.format(os.path.join(place, found[0]))
+    return ''
 
 
 class ModelSide:

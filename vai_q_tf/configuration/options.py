@@ -150,7 +150,8 @@ _GROUPS: Tuple[Tuple[str, Tuple[Tuple[str, str, Any, Optional[str], str], ...]],
         ('debug_mode', FLAG, 0, _ZERO_ONE, "1: show tracebacks, pass results and TensorFlow's messages"),
     )),
     ('messages', (
-        ('quiet', SWITCH, False, None, 'show only warnings and errors, without progress and summary'),
+        ('quiet', SWITCH, False, None, 'show only warnings and errors on stderr, without progress and the summary of quantize; '
+         'the answer on stdout stays'),
         ('verbose', SWITCH, False, None, "also show what each pass changed, and TensorFlow's messages"),
         ('json', SWITCH, False, None, 'print the answer as JSON'),
     )),
