@@ -39,7 +39,7 @@ def test_the_sections_of_the_report(run):
     assert written == listed[:-2] and listed[-2:] == ['Positions during training', 'Loss']  # not of a training
     assert all('conv1/relu/aquant' in report for report in reports)
     text = Page(REPORT).text
-    assert 'above {:,} boxes'.format(_MOST_BOXES) in text and 'above {} MB'.format(_LARGEST >> 20) in text
+    assert 'more than {:,} boxes'.format(_MOST_BOXES) in text and 'above {} MB'.format(_LARGEST >> 20) in text
     assert os.path.exists(os.path.join(DOCS, 'pictures', 'report.png'))
 
 
