@@ -22,6 +22,7 @@ def test_the_table():
     lines = to_text(_analysis(1)).splitlines()
     assert lines[0] == 'm.pb: 1 quantized tensors against f.pb, on 2 batches.'
     assert lines[1] == 'The last tensor of the network (layer0/aquant) has 20.0 dB.'
+    assert lines[3].startswith('Signal to noise in dB. Layers, worst first; the tensors of a layer together. ')
     assert lines[4].split() == ['alone', 'all', 'lost', 'bits', 'position', 'range', 'saturated', 'zeroed', 'role', 'layer']
     assert lines[6].split() == ['0.0', '20.0', '1.5', '8', '4', '-1.25', 'to', '2', '12.5', '%', 'activation', 'layer0']
     assert len(lines) == 7
@@ -32,7 +33,7 @@ def test_the_table():
 
 def test_the_worst_twenty_and_how_many_more():
     lines = to_text(_analysis(25)).splitlines()
-    assert len(lines) == 27 and lines[-1] == '5 more are in the report.'
+    assert len(lines) == 27 and lines[-1] == '5 more: pass --verbose, or see analyze.json.'
     assert lines[6].endswith('layer0') and lines[25].endswith('layer19')
     assert len(to_text(_analysis(25), everything=True).splitlines()) == 31
 

@@ -88,7 +88,8 @@ def full_contents(analysis, model=None):
     history = [(0, 'a/aquant', 127), (10, 'a/aquant', 5), (0, 'b/wquant', 7), (20, 'a/aquant', 4), (30, 'a/aquant', 5)]
     return ReportContents(
         'Quantization report', model or layered_model(9), None, None, summary_of(analysis), analysis, history,
-        {'loss': [(step, 3 / (1 + step)) for step in range(0, 3000)], 'head/loss_1': [(0, 2.0), (3000, math.nan)]}, step=3000)
+        {'loss': [(step, 3 / (1 + step)) for step in range(0, 3000)], 'head/loss_1': [(0, 2.0), (3000, math.nan)]}, step=3000,
+        ends=(['images'], ['layersoftmax']))
 
 
 # The texts of a page that stand out from their background by less than 4.5, as WCAG 2 defines contrast.

@@ -13,6 +13,9 @@ def _network(*nodes, plan=None):
     return find_network(tf.GraphDef(node=nodes), plan)
 
 
+OUTSIDE = 'it is outside the range from the input to the output nodes'
+
+
 def _by_name(network):
     return {box.name: box for box in network.boxes}
 
@@ -32,7 +35,12 @@ def test_inputs_and_outputs_are_ends_and_a_softmax_is_float():
     boxes = _by_name(find_network(layered_model(1)))
     assert boxes['images'].end == 'input' and boxes['images'].kind == 'end' and not boxes['images'].is_float
     softmax = boxes['layersoftmax']
-    assert (softmax.end, softmax.is_float, softmax.result) == ('output', True, None)
+    assert (softmax.end, softmax.is_float, softmax.result, softmax.reason) == ('output', True, None, OUTSIDE)
+    softmax = _by_name(find_network(layered_model(1), ends=(['images'], ['layersoftmax:0']),
+                                    reasons={'layersoftmax': 'a softmax'}))['layersoftmax']
+    assert softmax.is_float and softmax.reason == 'a softmax'
+    network = find_network(layered_model(2), ends=(['layer0/Relu'], ['layersoftmax']))
+    assert network.weighted == network.quantized == ('layer1/Conv2D',)
 
 
 def test_what_goes_through_a_float_op_stays_float():
@@ -86,7 +94,7 @@ def test_the_plan_says_what_stays_float_and_why():
     boxes = _by_name(find_network(model, plan))
     assert boxes['conv'].nodes == ('conv', 'relu') and boxes['conv'].end == 'output' and not boxes['conv'].is_float
     assert boxes['exp'].end == 'input' and not boxes['exp'].is_float
-    assert boxes['sin'].is_float and boxes['sin'].reason == 'it is outside the range from the input to the output nodes'
+    assert boxes['sin'].is_float and boxes['sin'].reason == OUTSIDE
     assert boxes['mul'].is_float
     skipped = plan._replace(skipped=(plan.skipped + (type(plan.skipped)() or ())), alignments=(
         Alignment('concat', 'relu', 'relu/aquant', ('exp/aquant',), True),))

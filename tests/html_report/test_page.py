@@ -176,14 +176,26 @@ def test_names_stay_names():
 
 
 def test_sections_without_content_are_left_out():
-    page = Page(to_html(ReportContents('Bare', made_up.layered_model(2))))
+    bare = ReportContents('Bare', made_up.layered_model(2), ends=(['images'], ['layersoftmax']))
+    page = Page(to_html(bare))
     assert [text for level, text in page.headings if level == 2] == [
-        'Summary', 'The network', 'Tensors, worst first', 'Ops that stay float, and why', 'On the DPU']
+        'Summary', 'The network', 'Tensors, worst layers first', 'Ops that stay float, and why', 'On the DPU']
     assert 'vai_q_tensorflow report --input_frozen_graph' in page.text
     assert '2 of 2 convolutions and matmuls are quantized, 1 of 8 ops stay float.' in page.text
-    assert page.table('1 ops that stay float') == [['layersoftmax', 'Softmax', '']]
-    given = ReportContents('Bare', made_up.layered_model(2), reasons={'layersoftmax': 'a softmax'})
-    assert Page(to_html(given)).table('1 ops that stay float') == [['layersoftmax', 'Softmax', 'a softmax']]
+    assert page.table('1 op that stays float') == [['layersoftmax', 'Softmax', '']]
+    assert 'pass the float graph with --float_graph' in page.text and 'Not counted' not in page.text
+    page = Page(to_html(bare._replace(reasons={})))
+    assert 'pass the float graph' not in page.text and 'such as --ignore_nodes' in page.text
+    page = Page(to_html(bare._replace(reasons={'layersoftmax': 'a softmax'})))
+    assert page.table('1 op that stays float') == [['layersoftmax', 'Softmax', 'a softmax']]
+    assert 'such as --ignore_nodes' not in page.text
+
+
+def test_ops_after_the_last_quantized_one_do_not_count():
+    page = Page(to_html(ReportContents('Bare', made_up.layered_model(2))))
+    assert '2 of 2 convolutions and matmuls are quantized, 0 of 7 ops stay float.' in page.text
+    assert 'before the input nodes or after the output nodes: layersoftmax (Softmax).' in page.text
+    assert 'None: every op' in page.text
 
 
 def test_weights_alone_say_how_to_get_the_rest(analysis):

@@ -21,10 +21,10 @@ def to_text(analysis: Analysis, everything: bool = False) -> str:
         last = next(error for error in analysis.tensors if error.name == analysis.depth[-1])
         lines.append('The last tensor of the network ({}) has {} dB.'.format(last.name, _number(last.db)))
     if rows:
-        lines += ['', 'Signal to noise in dB, the worst first. Alone: error of the layer itself, all: with everything before '
-                  'it quantized, lost: to a better position.'] + _table(rows)
+        lines += ['', 'Signal to noise in dB. Layers, worst first; the tensors of a layer together. Alone: error of the layer '
+                  'itself, all: with everything before it quantized, lost: to a better position.'] + _table(rows)
     if len(rows) < len(analysis.tensors):
-        lines.append('{} more are in the report.'.format(len(analysis.tensors) - len(rows)))
+        lines.append('{} more: pass --verbose, or see analyze.json.'.format(len(analysis.tensors) - len(rows)))
     return '\n'.join(lines + _left_out(analysis.unpaired))
 
 

@@ -29,7 +29,7 @@ _NOT_FINITE = 'the float tensor is NaN or infinite, or too large to be squared'
 _EMPTY = 'it has no elements'
 _COMPARED = 1 << 16  # elements of a constant that decide whether it is stored quantized
 _FITTED = 1 / 8
-_NO_DATA = 'it needs data, and no input_fn is given'
+_NO_DATA = 'no input_fn is given'
 
 
 class Pairing(NamedTuple):

@@ -16,5 +16,5 @@ def run(options: argparse.Namespace, config: QuantizeConfig) -> Answer:
                     optional_file(options, 'float_graph'), config, analyze_iter=options.analyze_iter,
                     gpu_memory_fraction=options.gpu_memory_fraction)
     lines = [to_text(found, options.verbose), *('Likely: ' + text for text in advice(found.tensors)),
-             'The report is {}'.format(os.path.join(config.output_dir, REPORT))]
+             'The analysis is in {}'.format(os.path.join(config.output_dir, REPORT))]
     return Answer('\n'.join(lines), lambda: to_json(found))

@@ -4,6 +4,7 @@ from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.analysis.results import Analysis
+from vai_q_tf.html_report.outside import Ends
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.summary.results import QuantizeSummary
 
@@ -17,7 +18,8 @@ class ReportContents(NamedTuple):
     title: of the page. model: the quantized GraphDef. plan: its QuantPlan; None: the FixNeurons of the model say what is
     quantized. float_graph: the annotated GraphDef. history: (step, name of a tensor, position), see `PositionChange`.
     losses: {tag: ((step, loss), ...)}. files: (description, path), if there is no summary.
-    reasons: {op: why it stays float}, if there is no plan. step: last step of the training.
+    ends, reasons: the input and output nodes, and {op: why it stays float} by the float graph, if there is no plan; None if
+    unknown. step: last step of the training.
     """
     title: str
     model: tf.GraphDef
@@ -28,5 +30,6 @@ class ReportContents(NamedTuple):
     history: Sequence[Tuple[int, str, int]] = ()
     losses: Dict[str, Points] = {}
     files: Tuple[Tuple[str, str], ...] = ()
-    reasons: Dict[str, str] = {}
+    ends: Optional[Ends] = None
+    reasons: Optional[Dict[str, str]] = None
     step: int = 0

@@ -5,7 +5,7 @@ from typing import Iterable, NamedTuple, Sequence, Tuple
 from vai_q_tf.coverage.summary import HEAVY, Coverage, coverage
 from vai_q_tf.html_report.contents import Points, ReportContents
 from vai_q_tf.html_report.figures import db_text
-from vai_q_tf.html_report.network import Network
+from vai_q_tf.html_report.network import OUTSIDE, Network
 from vai_q_tf.html_report.tables import number_text
 from vai_q_tf.lint.lint import Finding, differences, lint
 from vai_q_tf.summary.results import AidSummary
@@ -13,18 +13,24 @@ from vai_q_tf.wording import percent
 
 Rows = Sequence[Tuple[str, ...]]
 
+_NO_FLOAT_GRAPH = 'The model alone does not reveal all reasons. To see them, pass the float graph with --float_graph.'
+_OTHER_OPTIONS = ('Ops without a reason would be quantized with the options of this command. To see their reasons, pass the '
+                  'options that the model was quantized with, such as --ignore_nodes.')
+
 
 class Facts(NamedTuple):
     """The texts of a report.
 
     headline: a sentence on how much is quantized. heavy: 'n of m' convolutions and matmuls.
-    floats: (op, type, reason). has_reasons: whether these have reasons. findings, differences: (op, rule, message).
+    floats: (op, type, reason). hint: a sentence on missing reasons, or ''. outside: 'op (type)' of the float ops outside the
+    range. findings, differences: (op, rule, message).
     inputs, aids, losses: rows of their tables. files: (description, path).
     """
     headline: str
     heavy: str
     floats: Rows
-    has_reasons: bool
+    hint: str
+    outside: Sequence[str]
     findings: Rows
     differences: Rows
     inputs: Rows
@@ -40,7 +46,9 @@ def find_facts(contents: ReportContents, network: Network) -> Facts:
                        (lint(contents.model), differences(contents.model)))
     return Facts(
         extent.headline, '{} of {}'.format(extent.quantized, extent.weighted), extent.floats,
-        all(reason for _, _, reason in extent.floats), _findings(refused), _findings(others),
+        _hint(contents, extent.floats), ['{} ({})'.format(box.name, box.ops[-1]) for box in network.boxes
+                                         if box.reason == OUTSIDE and box.end != 'input'],
+        _findings(refused), _findings(others),
         [(record.name, number_text(record.low), number_text(record.high), str(record.bits), str(record.position),
           percent(record.saturated)) for record in summary.inputs] if summary else [],
         [_aid(record) for record in summary.aids] if summary else [],
@@ -61,11 +69,17 @@ def _extent(contents: ReportContents, network: Network) -> _Extent:
         return _of_coverage(contents, contents.summary.coverage)
     if contents.plan and contents.float_graph:
         return _of_coverage(contents, coverage(contents.float_graph, contents.plan))
-    floats = [(box.name, box.ops[-1], box.reason or contents.reasons.get(box.name, ''))
-              for box in network.boxes if box.is_float and box.end != 'input']
+    inside = [box for box in network.boxes if box.reason != OUTSIDE]
+    floats = [(box.name, box.ops[-1], box.reason) for box in inside if box.is_float and box.end != 'input']
     headline = '{} of {} {} are quantized, {} of {} ops stay float.'.format(
-        len(network.quantized), len(network.weighted), HEAVY, len(floats), sum(len(box.nodes) for box in network.boxes))
+        len(network.quantized), len(network.weighted), HEAVY, len(floats), sum(len(box.nodes) for box in inside))
     return _Extent(headline, len(network.weighted), len(network.quantized), floats)
+
+
+def _hint(contents: ReportContents, floats: Rows) -> str:
+    if all(reason for _, _, reason in floats):
+        return ''
+    return _NO_FLOAT_GRAPH if contents.reasons is None else _OTHER_OPTIONS
 
 
 def _of_coverage(contents: ReportContents, found: Coverage) -> _Extent:

@@ -7,11 +7,12 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.graph.dependence import reach, readers
 from vai_q_tf.graph.traits import FIX_NEURON_OPS, FLOAT, FORWARDS, SHAPE_OPS, SHARED, WEIGHTED, trait
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name
+from vai_q_tf.html_report.outside import Ends, nodes_outside
 from vai_q_tf.plan.quant_plan import QuantPlan
 
 IN_QUANTIZED, IN_SHARED, IN_FLOAT, IN_END = 'quantized', 'shared', 'float', 'end'
 _STATIC_OPS = VARIABLE_OPS | {'Const', 'NoOp'}
-_OUTSIDE = 'it is outside the range from the input to the output nodes'
+OUTSIDE = 'it is outside the range from the input to the output nodes'
 
 
 class Quantizer(NamedTuple):
@@ -44,25 +45,27 @@ class Box(NamedTuple):
 
 
 class Network(NamedTuple):
-    """boxes: producers before readers. weighted: names of the ops with weights. quantized: those with quantized weights."""
+    """boxes: producers before readers. weighted: names of the ops of the range with weights. quantized: those of them with
+    quantized weights."""
     boxes: Tuple[Box, ...]
     weighted: Tuple[str, ...]
     quantized: Tuple[str, ...]
 
 
-def find_network(model: tf.GraphDef, plan: Optional[QuantPlan] = None) -> Network:
+def find_network(model: tf.GraphDef, plan: Optional[QuantPlan] = None, ends: Optional[Ends] = None,
+                 reasons: Optional[Mapping[str, str]] = None) -> Network:
     """The Network of a model, without nodes that depend on constants and variables only.
 
     plan: its QuantPlan. Without one, an op counts as quantized if a FixNeuron follows it, or if only such ops read it.
+    ends, reasons: without a plan, the input and output nodes, and {op: why it stays float}, as far as known.
     """
-    return _Finder(GraphView(model), plan).find()
+    return _Finder(GraphView(model), plan, ends, reasons or {}).find()
 
 
 class _Finder:
-    def __init__(self, view: GraphView, plan: Optional[QuantPlan]) -> None:
+    def __init__(self, view: GraphView, plan: Optional[QuantPlan], ends: Optional[Ends], reasons: Mapping[str, str]) -> None:
         self._view, self._plan = view, plan
-        self._skipped = {record.node: record.reason for record in plan.skipped} if plan else {}
-        self._range = set(plan.nodes) if plan else frozenset()
+        self._skipped = {record.node: record.reason for record in plan.skipped} if plan else reasons
         order = view.upstream(view.names)
         computed = self._computed(order)
         self._drawn = [name for name in order if name in computed and view.op(name) not in FIX_NEURON_OPS]
@@ -72,6 +75,9 @@ class _Finder:
             for source in self._sources[name]:
                 self._readers[source].append(name)
         self._results = self._find_results(order, computed)
+        self._weighted = [name for name in self._drawn if trait(view.op(name)).kind == WEIGHTED]
+        self._outside = (set(self._drawn) - set(plan.nodes) if plan else nodes_outside(
+            self._sources, self._results, self._weighted, ends and ([*map(node_name, ends[0])], [*map(node_name, ends[1])])))
         self._static: Dict[str, List[Quantizer]] = {}  # by nodes that depend on constants only: Quantizers upstream
         self._parameters = {name: self._find_parameters(name, computed) for name in self._drawn}
 
@@ -89,7 +95,7 @@ class _Finder:
                    for name in members[last]}
         shared = self._shared()
         boxes = [self._box(members[last], covered, shared, numbers) for last in self._drawn if last in members]
-        weighted = [name for name in self._drawn if trait(self._view.op(name)).kind == WEIGHTED]
+        weighted = [name for name in self._weighted if name not in self._outside]
         return Network(tuple(boxes), tuple(weighted), tuple(name for name in weighted if self._parameters[name]))
 
     def _computed(self, order: Sequence[str]) -> Collection[str]:
@@ -207,6 +213,6 @@ class _Finder:
         return not self._readers[name] or name in {self._producer(node) for node in outputs if node_name(node) in self._view}
 
     def _reason(self, name: str) -> str:
-        if name in self._skipped or not self._plan:
-            return self._skipped.get(name, '')
-        return 'nothing that it reads is quantized' if name in self._range else _OUTSIDE
+        if name in self._outside:
+            return OUTSIDE
+        return self._skipped.get(name, 'nothing that it reads is quantized' if self._plan else '')

@@ -50,7 +50,8 @@ def report_or_log(directory: str, name: str, make_contents: Callable[[], ReportC
 def to_html(contents: ReportContents) -> str:
     """The page of ReportContents. Raises a QuantizeError MISSING_LIBRARY without the packages."""
     require_report()
-    network, analysis = find_network(contents.model, contents.plan), contents.analysis
+    network, analysis = find_network(
+        contents.model, contents.plan, contents.ends, contents.reasons), contents.analysis
     errors = {tensor.name: tensor for tensor in (analysis.tensors if analysis else ())}
     depth = [errors[name] for name in analysis.depth if name in errors] if analysis else []
     losses = {tag: points for tag, points in contents.losses.items() if points}
