@@ -135,7 +135,8 @@ def read_positions(reader: CheckpointReader, identities: Mapping[str, Identity])
             errors.MISSING_QUANTIZE_INFO, 'Not found',
             'The checkpoint has no quantize positions: it was saved by a float training, by a tf.train.Saver that was made '
             'before the graph was rewritten, or by one with a list of variables that lacks the objects of the collection '
-            'tf.GraphKeys.SAVEABLE_OBJECTS. Train with CreateQuantizeTrainingGraph and save at least one step.')
+            'tf.GraphKeys.SAVEABLE_OBJECTS. Train with CreateQuantizeTrainingGraph, quantize_estimator or '
+            'QuantizeTrainingHook, and save at least one step.')
     table = _table(reader)
     rows = rows_of(identities, table.names, table.variables, table.structures)
     found = {name: table.votes[row] for name, row in rows.items() if row is not None and np.any(table.votes[row])}
