@@ -2,23 +2,26 @@
 import json
 
 import pytest
+import tensorflow as tf
 
 from tests.docs.once import Runs
 
 FOLDER = 'how_to/training/'
-WAYS = [FOLDER + name + '.md' for name in ('optimizer_and_hook', 'estimator', 'slim', 'keras', 'metagraph', 'distributed')]
+WAYS = [FOLDER + name + '.md' for name in (
+    'optimizer_and_hook', 'estimator', 'train_and_evaluate', 'slim', 'keras', 'metagraph', 'distributed')]
 # {page: {directory of the files: steps of the models in it}}
 MODELS = {
     'optimizer_and_hook': {'monitored/quantized': [20]},
-    'estimator': {'float_quantized/files': [20, 40], 'wrapped/files': [20], 'hook/files': [20], 'best/files': [20],
-                  'best/export/accuracy': [20], 'spec/files': [20]},
+    'estimator': {'float_quantized/files': [20, 40], 'float_4_bits/files': [20, 40, 60, 80, 100],
+                  'resumed/files': [20, 20, 40], 'wrapped/files': [20], 'hook/files': [20]},
+    'train_and_evaluate': {'best/files': [20], 'best/export/accuracy': [20], 'spec/files': [20]},
     'slim': {'slim/quantized': [20], 'contrib/quantized': [20]},
     'keras': {'quantized': [63, 126], 'estimator_quantized/files': [20]},
     'metagraph': {'results/deploy': [270], 'python/deploy': [270]},
     'distributed': {'mirrored/quantized': [10]},
 }
-HISTORIES = {'estimator': ['float_quantized', 'wrapped', 'hook/files', 'best'], 'slim': ['slim/quantized'],
-             'keras': ['quantized', 'estimator_quantized'], 'distributed': ['mirrored']}
+HISTORIES = {'estimator': ['float_quantized', 'wrapped', 'hook/files'], 'train_and_evaluate': ['best'],
+             'slim': ['slim/quantized'], 'keras': ['quantized', 'estimator_quantized'], 'distributed': ['mirrored']}
 FILES = {'optimizer_and_hook': ['optimizer/model.ckpt-20.index', 'optimizer/quantized/quantize_train_graph.pb'],
          'keras': ['quantized.h5', 'quantized/model.ckpt-126.index', 'loop/model.ckpt-10.index'],
          'distributed': ['towers/model.ckpt-10.index', 'towers/quantized/quantize_train_graph.pb']}
@@ -58,9 +61,17 @@ def test_the_files_are_there(page, ran):
 
 
 def test_the_best_model_is_there(ran):
-    directory = ran(FOLDER + 'estimator.md')[0] / 'best' / 'export' / 'accuracy'
+    directory = ran(FOLDER + 'train_and_evaluate.md')[0] / 'best' / 'export' / 'accuracy'
     best = json.loads((directory / 'best.json').read_text())
     assert (directory / best['eval_model']).exists() and (directory / best['eval_graph']).exists()
+
+
+@pytest.mark.parametrize('page', ['estimator', 'train_and_evaluate'])
+def test_no_estimator_continues_the_float_global_step(page, ran):
+    directory, _ = ran('{}{}.md'.format(FOLDER, page))
+    places = {place.split('/')[0] for place in MODELS[page]}
+    steps = {place: int(tf.train.latest_checkpoint(str(directory / place)).split('-')[-1]) for place in places}
+    assert all(step <= 100 for step in steps.values()), steps
 
 
 def test_every_training_starts_from_float_weights(ran):
