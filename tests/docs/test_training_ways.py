@@ -16,7 +16,7 @@ MODELS = {
                   'resumed/files': [20, 20, 40], 'wrapped/files': [20], 'hook/files': [20]},
     'train_and_evaluate': {'best/files': [20], 'best/export/accuracy': [20], 'spec/files': [20]},
     'slim': {'slim/quantized': [20], 'contrib/quantized': [20]},
-    'keras': {'quantized': [63, 126], 'estimator_quantized/files': [20]},
+    'keras': {'quantized': [63, 126], 'saved': [63], 'distilled': [63], 'estimator_quantized/files': [20]},
     'metagraph': {'results/deploy': [270], 'python/deploy': [270]},
     'distributed': {'mirrored/quantized': [10]},
 }
