@@ -341,6 +341,10 @@ def test_dumps_that_are_damaged(copy):
     path.unlink()
     text = copy / 'dump_results_1' / 'y_aquant_int8.txt'
     text.unlink()
+    text.write_text('16 2\n3\n4\n5\n6\n')
+    broken('same tensor', 'y_aquant.bin')
+    (copy / 'dump_results_0' / 'y_aquant.bin').unlink()
+    (copy / 'dump_results_0' / 'y_aquant.txt').unlink()
     text.write_text('1\n2\nthree\n4\n5\n6\n')
     broken("y_aquant_int8.txt'", "'three'")
     text.write_text('1\n2\n3.5\n4\n5\n6\n')
@@ -352,8 +356,6 @@ def test_dumps_that_are_damaged(copy):
     text.write_text('16 2\n3\n4\n5\n6\n')
     assert compare(measured(), str(copy), pairs).first.name == 'y/aquant'
     text.unlink()
-    (copy / 'dump_results_0' / 'y_aquant.bin').unlink()
-    (copy / 'dump_results_0' / 'y_aquant.txt').unlink()
     broken('y_aquant', 'no file')
     for damage in ('', '[', '[]', '3', '{"y/aquant": 3}', '{"y/aquant": {"file": "y_aquant", "type": "int8", "bits": 8}}',
                    '{"y/aquant": {"file": 3, "type": "int8", "bits": 8, "position": 4, "shape": []}}',

@@ -49,6 +49,31 @@ def test_binary_files_are_preferred_to_text(tmp_path):
     assert DumpReader(str(tmp_path)).read('a', 0) == [1]
 
 
+@pytest.mark.parametrize('folder, changed, left', [
+    ('dump_results_0', 'a', 'dump_results_1/a_int8'), ('dump_results_1', 'a_int8', 'dump_results_0/a')])
+def test_a_text_file_under_the_other_name_has_to_agree(tmp_path, folder, changed, left):
+    """One name of a copied dump is overwritten, and the binary file under the other name, but not its text, is deleted."""
+    for name in ('dump_results_0/a', 'dump_results_1/a_int8'):
+        write(tmp_path / name.partition('/')[0], **{name.partition('/')[2]: int8(1, 2)})
+        (tmp_path / (name + '.txt')).write_text('1\n2\n')
+    os.remove(str(tmp_path / (left + '.bin')))
+    assert list(DumpReader(str(tmp_path)).read('a', 0)) == [1, 2]
+    write(tmp_path / folder, **{changed: int8(1, 3)})
+    with pytest.raises(QuantizeError, match='Two versions') as caught:
+        DumpReader(str(tmp_path)).read('a', 0)
+    assert left + '.txt' in str(caught.value)
+    os.remove(str(tmp_path / (left + '.txt')))
+    assert list(DumpReader(str(tmp_path)).read('a', 0)) == [1, 3]
+
+
+def test_a_missing_file_of_an_index(tmp_path):
+    write(tmp_path / 'dump_results_0', a=int8(1))
+    record = {'type': 'int8', 'bits': 8, 'position': 3, 'shape': [1]}
+    (tmp_path / 'dump_results.json').write_text(json.dumps({name: dict(record, file=name) for name in 'ab'}))
+    with pytest.raises(QuantizeError, match="no file of 'b' .* Delete dump_results.json to compare only"):
+        DumpReader(str(tmp_path)).read('b', 0)
+
+
 def test_the_type_follows_from_the_bits_of_the_index(tmp_path):
     write(tmp_path / 'dump_results_0', a=np.int16([300, -300]))
     record = {'file': 'a', 'type': 'int16', 'bits': 12, 'position': 3, 'shape': [2]}

@@ -76,10 +76,10 @@ class DumpReader:
         """
         tensor = self.tensors[name]
         file = self._file(tensor.stem, batch)
-        self._check_others(file, batch)
         bits = bits if tensor.bits is None else tensor.bits
         dtype = np.dtype(file.type or ('int8' if bits <= 8 else 'int16' if bits <= 16 else 'int32'))
-        values = _read_text(file.path, dtype) if file.path.endswith('.txt') else _read_binary(file.path, dtype)
+        self._check_others(file, batch, dtype)
+        values = _read(file.path, dtype)
         return values if tensor.shape is None else self._reshaped(values, tensor, batch, file.path)
 
     def _reshaped(self, values: np.ndarray, tensor: DumpedTensor, batch: int, path: str) -> np.ndarray:
@@ -96,17 +96,18 @@ class DumpReader:
         found = self._found(stem, batch)
         if found:
             return found[0]
-        raise self._wrong('Not found', 'In {!r} is no file of {!r} for batch {} (from 0), such as {!r}'.format(
-            self._directory, stem, batch, os.path.join('dump_results_{}'.format(batch), stem + '.bin')))
+        raise self._wrong('Not found', '{!r} has no file of {!r} for batch {} (from 0), such as {!r}{}'.format(
+            self._directory, stem, batch, os.path.join('dump_results_{}'.format(batch), stem + '.bin'),
+            '. Delete {} to compare only the files that are there'.format(INDEX) if self.has_index else ''))
 
     def _found(self, stem: str, batch: int) -> List[_File]:
         """All files of a tensor in a batch: there may be one for each of the two kinds of readers."""
         kinds = (self._batches.get(batch, {}), self._plain.get(batch, {}), self._weights)
         return [files[stem] for files in kinds if stem in files]
 
-    def _check_others(self, file: _File, batch: int) -> None:
+    def _check_others(self, file: _File, batch: int, dtype: np.dtype) -> None:
         for other in self._found(file.stem, batch)[1:]:
-            if _differ(other.path, file.path):
+            if _differ(other.path, file.path, dtype):
                 raise self._wrong('Two versions', '{!r} and {!r} are the same tensor of the same batch, with different values. '
                                   'Delete the wrong one; `dump` writes both alike'.format(other.path, file.path))
 
@@ -182,10 +183,17 @@ def _listing(folder: str) -> List[str]:
         return []
 
 
-def _differ(one: str, other: str) -> bool:
-    """Whether two files are binary and have different values."""
-    return (one != other and one.endswith('.bin') and other.endswith('.bin') and not os.path.samefile(one, other)
-            and _content(one) != _content(other))
+def _differ(one: str, other: str, dtype: np.dtype) -> bool:
+    """Whether two files of a tensor have different values."""
+    if one == other or os.path.samefile(one, other):
+        return False
+    if one.endswith('.bin') and other.endswith('.bin'):
+        return _content(one) != _content(other)
+    return not np.array_equal(_read(one, dtype), _read(other, dtype))
+
+
+def _read(path: str, dtype: np.dtype) -> np.ndarray:
+    return _read_text(path, dtype) if path.endswith('.txt') else _read_binary(path, dtype)
 
 
 def _read_binary(path: str, dtype: np.dtype) -> np.ndarray:
