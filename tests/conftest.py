@@ -20,10 +20,11 @@ hypothesis.settings.load_profile('repeatable')
 
 
 # Files with few tests that take long. The others start in the order of their numbers of tests.
-_LONG = ('examples/test_demo', 'docs/test_training_ways', 'docs/test_training', 'same_network/test_random_networks',
-         'examples/test_slim_example', 'docs/test_post_training', 'examples/test_keras_example',
-         'benchmarks/test_accuracy', 'plan/test_networks', 'qat/averages/test_copies', 'hooks/test_restart', 'fuzz/test_fuzz',
-         'ptq/test_alignment_accuracy', 'ptq/test_random_networks', 'ptq/effort/test_networks', 'plan/test_plan_properties')
+_LONG = ('examples/test_demo', 'docs/test_training_ways', 'docs/test_post_training', 'same_network/test_random_networks',
+         'examples/test_slim_example', 'docs/test_start', 'docs/test_how_to', 'docs/test_training',
+         'examples/test_keras_example', 'docs/test_migration', 'benchmarks/test_accuracy', 'plan/test_networks',
+         'qat/averages/test_copies', 'hooks/test_restart', 'fuzz/test_fuzz', 'ptq/test_alignment_accuracy',
+         'ptq/test_random_networks', 'ptq/effort/test_networks', 'plan/test_plan_properties')
 
 
 class _LongestFirst(LoadFileScheduling):

@@ -84,34 +84,34 @@ def test_errors_come_before_anything_is_written(command, workplace, monkeypatch)
 
 
 @pytest.fixture
-def with_sine(quantized, workplace):
-    """(float graph, model): small_network and its model with a Sin after the output node; also in sine.pb and m.pb."""
+def with_softmax(quantized, workplace):
+    """(float graph, model): small_network and its model with a Softmax after the output node; also in softmax.pb and m.pb."""
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(small_network(), name='')
-        tf.sin(graph.get_tensor_by_name('relu:0'), name='sin')
+        tf.nn.softmax(graph.get_tensor_by_name('relu:0'), name='softmax')
     model = read_graph(quantized / 'quantize_eval_model.pb')
-    last = model.node.add(name='sin', op='Sin', input=['relu/aquant'])
+    last = model.node.add(name='softmax', op='Softmax', input=['relu/aquant'])
     last.attr['T'].type = tf.float32.as_datatype_enum
-    for name, graph_def in (('sine.pb', graph.as_graph_def()), ('m.pb', model)):
+    for name, graph_def in (('softmax.pb', graph.as_graph_def()), ('m.pb', model)):
         (workplace / name).write_bytes(graph_def.SerializeToString())
     return graph.as_graph_def(), model
 
 
-def test_reasons_are_those_of_the_float_graph(with_sine):
-    config = QuantizeConfig(input_nodes=['input'], output_nodes=['sin'])
-    found = report._reasons(*with_sine, config)
-    assert list(found) == ['sin'] and found['sin']
-    assert report._reasons(*with_sine, config.replace(output_nodes=['missing'])) == {}
-    assert report._reasons(*with_sine, QuantizeConfig()) == found, 'one of the ranges ends at the end of the model'
+def test_reasons_are_those_of_the_float_graph(with_softmax):
+    config = QuantizeConfig(input_nodes=['input'], output_nodes=['softmax'])
+    found = report._reasons(*with_softmax, config)
+    assert list(found) == ['softmax'] and found['softmax']
+    assert report._reasons(*with_softmax, config.replace(output_nodes=['missing'])) == {}
+    assert report._reasons(*with_softmax, QuantizeConfig()) == found, 'one of the ranges ends at the end of the model'
 
 
 @pytest.mark.parametrize('has_range', [True, False])
-def test_ops_after_the_output_nodes_do_not_count(with_sine, command, workplace, has_range):
-    ends = dict(input_nodes='input', output_nodes='sin') if has_range else {}
-    status, _, stderr = command('report', input_frozen_graph='m.pb', float_graph='sine.pb', output_dir='.', **ends)
+def test_ops_after_the_output_nodes_do_not_count(with_softmax, command, workplace, has_range):
+    ends = dict(input_nodes='input', output_nodes='softmax') if has_range else {}
+    status, _, stderr = command('report', input_frozen_graph='m.pb', float_graph='softmax.pb', output_dir='.', **ends)
     assert not status, stderr
     text = (workplace / 'm_report.html').read_text()
     assert '{} ops stay float.'.format('1 of 5' if has_range else '0 of 4') in text
-    assert ('after the output nodes: sin (Sin).' in text) != has_range
-    assert ('<th scope="row">sin</th><td>Sin</td><td>there is no quantization rule for the op Sin' in text) == has_range
+    assert ('after the output nodes: softmax (Softmax).' in text) != has_range
+    assert ('<th scope="row">softmax</th><td>Softmax</td><td>a softmax is computed in float' in text) == has_range
     assert 'such as --ignore_nodes' not in text

@@ -1,4 +1,5 @@
-"""The how-to pages on post-training quantization run, print what they show, and write the files that they name."""
+"""The how-to pages on post-training quantization and ONNX run, print what they show, and write the files that they name."""
+import importlib.util
 import re
 
 import numpy as np
@@ -23,6 +24,7 @@ from vai_q_tf.summary.results import AidSummary, InputSummary, QuantizeSummary
 
 FOLDER = 'how_to/post_training'
 CHECK = 'how_to/check_for_the_compiler.md'
+ONNX = 'how_to/onnx.md'
 THIS = 'tests/docs/test_post_training.py'
 PAGES = pages(FOLDER) + [CHECK]
 MOST_LINES = 250
@@ -179,11 +181,23 @@ def test_all_fields_of_the_results_are_listed():
         assert set(kind._fields) - names == set()
 
 
-@pytest.mark.parametrize('path', PAGES + ['how_to/onnx.md'])
+@pytest.mark.parametrize('path', PAGES + [ONNX])
 def test_options_exist(path):
     known = {'--' + option.name for option in ROWS}
     named = set(re.findall(r'(?<![\w-])(--\w+)', re.sub(r'pip install .*', '', Page(path).text)))
     assert named - known == set()
+
+
+@pytest.mark.skipif(importlib.util.find_spec('tf2onnx') is None, reason='no tf2onnx')
+def test_the_onnx_model(ran):
+    directory, printed = ran(ONNX)
+    import onnx
+    model = onnx.load(str(directory / 'quantize_results' / 'quantize_eval_model.onnx'))
+    assert [node.name for node in model.graph.input] == ['image:0']
+    assert [node.name for node in model.graph.output] == ['logits/BiasAdd/aquant:0']
+    assert {node.domain for node in model.graph.node} <= {'', 'ai.onnx'}
+    percent, = re.findall(r'(\d+\.\d)% right', ''.join(printed.values()))
+    assert float(percent) > 93
 
 
 def test_the_repeated_model(ran):
