@@ -80,7 +80,8 @@ def test_few_bits_keep_the_accuracy_that_the_page_promises(run):
     printed = ''.join(run(FEW_BITS)[1].values())
     right = {name: float(percent) for percent, name in re.findall(r'^([\d.]+)% right: ([^/\n]+)', printed, re.MULTILINE)}
     assert right['float.pb'] > 94 and sorted(right) == [
-        'float.pb', 'ptq_3_bits', 'ptq_4_bits', 'qat_3_bits', 'qat_4_bits']
+        'equalized_4_bits', 'float.pb', 'ptq_3_bits', 'ptq_4_bits', 'qat_3_bits', 'qat_4_bits']
+    assert right['equalized_4_bits'] > right['float.pb'] - 2.5
     assert right['qat_4_bits'] > right['float.pb'] - 2.5 and right['qat_3_bits'] > right['ptq_3_bits'] + 2
 
 
