@@ -82,8 +82,8 @@ def test_fields_and_codes_exist():
     codes = [cells[0] for cells in _rows('troubleshooting.md', '`Quantize_TF1')]
     assert len(codes) > 10 and set(codes) <= {value for value in vars(errors).values() if isinstance(value, str)}
     assigned = {field for path in pages(FOLDER) for field in re.findall(r'`(\w+)=[^`]*`', Page(path).text)}
-    arguments = {'averaged', 'defer_build', 'distillation', 'drop_remainder', 'report', 'statistics', 'stop_gradients',
-                 'towers'}
+    arguments = {'activation', 'averaged', 'compile', 'defer_build', 'distillation', 'drop_remainder', 'from_logits', 'report',
+                 'statistics', 'stop_gradients', 'towers'}
     assert arguments < assigned and assigned - arguments <= set(vars(QuantizeConfig()))
 
 
