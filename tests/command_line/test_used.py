@@ -71,6 +71,7 @@ def reads(tmp_path_factory):
         patch.chdir(tmp_path_factory.mktemp('used'))
         patch.setattr(sys, 'path', [os.getcwd()] + sys.path)
         small_network.write_files()
+        patch.delitem(sys.modules, 'calibration', raising=False)  # of another test
         patch.setattr(QuantizeConfig, '__getattribute__', read_field, raising=False)
         current[0] = 'training'
         small_network.train('trained')

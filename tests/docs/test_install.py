@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.docs.once import FIRST_MODEL, Runs, run_first_model
 from tests.docs.pages import Page, pages, run_page
 from tests.forks import ROOT
 from tests.packaging.test_distribution import source  # noqa: F401  (a fixture)
@@ -61,10 +62,11 @@ def test_the_messages_of_the_table_are_those_of_the_code():
     assert len(rows) == 10 and {row for row in rows if row not in text} == foreign
 
 
-def test_gpu(tmp_path, forked_python):
-    printed = run_page('how_to/gpu.md', tmp_path, forked_python)
+def test_gpu(tmp_path_factory, forked_python):
+    trained = run_first_model(tmp_path_factory.mktemp('trained'), forked_python, 'train.py')
+    directory, printed = Runs(tmp_path_factory, forked_python, {FIRST_MODEL: trained})('how_to/gpu.md')
     assert any("'CPU'" in text for text in printed.values())
-    assert (tmp_path / 'on_cpu' / 'quantize_eval_model.pb').exists()
+    assert (directory / 'on_cpu' / 'quantize_eval_model.pb').exists()
 
 
 def test_the_dockerfiles_install_the_versions_of_the_package():

@@ -1,6 +1,7 @@
 """The how-to pages on post-training quantization and ONNX run, print what they show, and write the files that they name."""
 import importlib.util
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -121,6 +122,8 @@ def test_the_frequent_errors(ran, tmp_path, monkeypatch, change):
     with pytest.raises(QuantizeError) as caught:
         quantize_frozen(graph, change.get('input_fn', 'calibration.calib_input'),
                         QuantizeConfig(calib_iter=1, output_dir=str(tmp_path / 'out'), **names))
+    for name in ('calibration', 'digits'):
+        sys.modules.pop(name, None)
     listed = re.findall('`([^`]+)`', page.text.partition('## If it fails')[2])
     parts = [max(_anonymous(text).split('...'), key=len).strip() for text in listed]
     detail = _anonymous(caught.value.detail)

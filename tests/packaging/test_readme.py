@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tests.docs.pages import Page, run_page
+from tests.docs.once import FIRST_MODEL, Runs, run_first_model
+from tests.docs.pages import Page
 from tests.forks import ROOT
 from vai_q_tf.configuration.options import COMMANDS
 from vai_q_tf.dpu import TARGETS
@@ -12,10 +13,11 @@ from vai_q_tf.dpu import TARGETS
 README = Page('../README.md')
 
 
-def test_the_examples_run(tmp_path, forked_python):
-    printed = run_page('../README.md', tmp_path, forked_python)
+def test_the_examples_run(tmp_path_factory, forked_python):
+    trained = run_first_model(tmp_path_factory.mktemp('trained'), forked_python, 'train.py')
+    directory, printed = Runs(tmp_path_factory, forked_python, {FIRST_MODEL: trained})('../README.md')
     assert "['ApplyAdam', 'VaiFixNeuron']" in list(printed.values())[-1], 'the training step of the last block, hidden, ran'
-    written = sorted(path.name for path in (tmp_path / 'quantize_results').iterdir())
+    written = sorted(path.name for path in (directory / 'quantize_results').iterdir())
     assert {'quantize_eval_model.pb', 'quantize_summary.json', 'quantize_train_graph.pb'} <= set(written)
 
 

@@ -46,11 +46,11 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(
             prog='vai_q_tensorflow', formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False,
             usage=usage(command, 72), description=_description(command), epilog=_epilog())
-        self._optionals.title = 'general'
         self.arguments = [self.add_argument('command', nargs='?', help=argparse.SUPPRESS)]
-        self.add_argument('-h', '--help', nargs=0, action=_Help, help='show this help and exit; after a command, the '
-                          'help of that command')
-        self.add_argument('--version', action='store_true', help='show the version and exit')
+        general = self.add_argument_group('general')
+        general.add_argument('-h', '--help', nargs=0, action=_Help, help='show this help and exit; after a command, the '
+                             'help of that command')
+        general.add_argument('--version', action='store_true', help='show the version and exit')
         used = USED[command] + EVERYWHERE if command in USED else [option.name for option in ROWS]
         defaults = QuantizeConfig()
         for title, options in GROUPS:
