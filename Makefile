@@ -36,7 +36,7 @@ define HELP
 'make demo               train, quantize and evaluate a small network (6 min, half an hour on a busy machine; downloads digits)' \
 'make demo-quick         the same with a few steps; its accuracies mean nothing (1 min; downloads digits)' \
 'make trained-network    EfficientNet-Lite0 and photos, into trained_network_results/, to find an accuracy loss (5 min; downloads both)' \
-'make test               all tests but the slow ones, on all cores (12 min; downloads digits; TESTS=tests/plan)' \
+'make test               all tests but the slow ones, on all cores (15 min; downloads digits; TESTS=tests/plan)' \
 'make test-slow          the slow tests, one after another (some hours; TESTS=tests/plan)' \
 'make coverage           as make test, with the lines that no test runs, in coverage_results/ (longer than test; TESTS=tests/plan)' \
 'make fuzz               random networks and damaged files, into docs/background/reliability.md (hours; NETWORKS=1000 FILES=20000 SEED=0)' \
