@@ -11,7 +11,7 @@ _LOAD = 'IMAGES, LABELS = _load()'  # half a second in every program that import
 
 
 class Runs:
-    """Runs each page in a copy of the directory that the page it continues left behind.
+    """Runs each page in a copy of the directory in which the page that it continues ran.
 
     Args:
       tmp_path_factory: that of pytest.

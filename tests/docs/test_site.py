@@ -29,7 +29,7 @@ NOT_RUN = {
     'how_to/training/distributed.md': [
         'needs Horovod; tests/distributed/test_processes.py runs SynchronizePositionsHook without it'],
     'how_to/training/tensorboard.md': ['waits for a browser'],
-    'start/install.md': ['they install a Python, each with a tool of its own'],
+    'start/install.md': ['each installs Python with another tool'],
 }
 
 # {page: figures in prose} that are no measurements, such as a tolerance or an argument.

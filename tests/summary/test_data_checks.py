@@ -62,8 +62,8 @@ def test_weights_out_of_range_are_named():
     positions = {tensor.name: 7 for tensor in plan.tensors}
     assert clipped_weights(plan, positions, lambda name: values) == ''
     assert clipped_weights(plan, dict(positions, **{'a/wquant': 8, 'bias/wquant': 9}), lambda name: values).endswith(
-        ': a (50%). Give the result as many bits as the weights, or the weights as many as the result.')
+        ': a (50%). A result with more bits than its weights causes this, as do very small values of the result.')
     few = np.where(np.arange(101) < 10, 1.9, 0.5)  # 10 of 101
     assert clipped_weights(plan, positions, lambda name: few) == ''
     few[10] = -1.9
-    assert 'a (11%), b (11%). Give' in clipped_weights(plan, positions, lambda name: few)
+    assert 'a (11%), b (11%). A result' in clipped_weights(plan, positions, lambda name: few)

@@ -67,5 +67,5 @@ def clipped_weights(plan: QuantPlan, positions: Positions, value: Callable[[str]
             if share > _MOST_CLIPPED:
                 clipped.append('{} ({:.0%})'.format(tensor.tensor, share))
     return ('Many weights are out of range, because the position of the result raises that of the weights '
-            '(--adjust_shift_cut): {}. Give the result as many bits as the weights, or the weights as many as the '
+            '(--adjust_shift_cut): {}. A result with more bits than its weights causes this, as do very small values of the '
             'result.'.format(some_of(clipped)) if clipped else '')
