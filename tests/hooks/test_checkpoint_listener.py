@@ -144,6 +144,28 @@ def test_a_graph_without_inference_form_is_an_error_before_the_first_step(tmp_pa
     assert raised.value.code == errors.UNSUPPORTED_GRAPH
 
 
+@pytest.mark.parametrize('most', [None, 0])
+def test_a_saver_that_keeps_all_checkpoints(tmp_path, most):
+    """Such a saver has no list of them."""
+    train_estimator.eval_graph()
+    config = train_estimator.config(str(tmp_path))
+    functions.CreateQuantizeTrainingGraph(config)
+    saver = tf.compat.v1.train.Saver(max_to_keep=most, defer_build=True)
+    listener = QuantizeCheckpointListener(config, saver=saver)
+    listener.begin()
+    saver.build()
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
+        session.run('logits/BiasAdd/aquant:0', {'images:0': np.random.RandomState(1).randn(5, 8, 8, 2)})
+        for step in range(1, 8):
+            listener.before_save(session, step)
+            saver.save(session, str(tmp_path / 'model'), step)
+            if step in (1, 7):
+                listener.after_save(session, step)
+    assert len(list(tmp_path.glob('model-*.index'))) == 7
+    assert len(list((tmp_path / 'quantized').glob('quantize_eval_model_[17]_*'))) == 2
+
+
 def test_an_evaluation_graph_that_does_not_fit_is_an_error_before_the_first_step(tmp_path):
     def other_names():
         tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 2], name='pictures')

@@ -27,6 +27,9 @@ from vai_q_tf.qat.positions import savers
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
 
 
+_ALL = 2**31 - 1  # checkpoints to keep
+
+
 class _Export(NamedTuple):
     """The files written for a checkpoint: of its weights, and of its averaged weights if it has any."""
     checkpoint: str
@@ -77,6 +80,7 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
         self._freezer = None
         self._has_saved = False
         self._training_graph = tf.get_default_graph()
+        self._list_checkpoints()
         if self._eval_graph_fn is not None or graph_record.is_training(self._training_graph):
             self._prepared()
 
@@ -84,6 +88,7 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
         """Builds the evaluation graph if `begin` could not; raises QuantizeError if that fails."""
         with self._lock:
             self._prepared()
+            self._list_checkpoints()
             if not self._has_saved:
                 self._has_saved = True
                 self._warn_of_missing_positions()
@@ -129,6 +134,13 @@ class QuantizeCheckpointListener(tf.estimator.CheckpointSaverListener):
 
     def _savers(self) -> List[tf.train.Saver]:
         return [self._saver] if self._saver else self._training_graph.get_collection(tf.GraphKeys.SAVERS)
+
+    def _list_checkpoints(self) -> None:
+        """Sets the limit of savers without one, which do not list what they saved."""
+        for saver in self._savers():
+            saver_def = saver.as_saver_def()  # None before a deferred build
+            if saver_def is not None and not saver_def.max_to_keep:
+                saver_def.max_to_keep = _ALL
 
     def _prepared(self) -> EvaluationFreezer:
         """The EvaluationFreezer; the first call builds it, and checks that checkpoints will have all positions."""
