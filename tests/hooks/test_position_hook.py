@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vai_q_tf import QuantizeConfig, QuantizeError, QuantizePositionHook, errors, fixed_point
+from tests.support import read_graph
+from vai_q_tf import QuantizeCheckpointListener, QuantizeConfig, QuantizeError, QuantizePositionHook, errors, fixed_point
 from vai_q_tf.hooks.position_hook import HISTORY_FILE, PositionChange
 from vai_q_tf.integrations import functions
 
@@ -21,8 +22,8 @@ LAYERS = {'images/aquant': 'images', 'dense/kernel/wquant': 'dense.MatMul', 'den
           'dense/BiasAdd/aquant': 'dense.MatMul'}
 
 
-def _train(directory, hook, steps=20, quantized=True, **settings):
-    """Trains on data that grow with the steps; returns the positions after each step, [steps, tensors]."""
+def _train(directory, *hooks, steps=20, quantized=True, **settings):
+    """Trains on data that grow with the steps; returns the positions in use in each step, [steps, tensors]."""
     with tf.Graph().as_default() as graph:
         tf.compat.v1.set_random_seed(1)
         step = tf.compat.v1.train.get_or_create_global_step()
@@ -35,7 +36,7 @@ def _train(directory, hook, steps=20, quantized=True, **settings):
                 **settings))
         train = tf.compat.v1.train.GradientDescentOptimizer(1e-3).minimize(loss, step)
         with tf.compat.v1.train.MonitoredTrainingSession(
-                checkpoint_dir=str(directory / 'model'), hooks=[hook], save_checkpoint_steps=100,
+                checkpoint_dir=str(directory / 'model'), hooks=list(hooks), save_checkpoint_steps=100,
                 save_summaries_steps=None) as session:
             fetches = [train] + [graph.get_tensor_by_name(name + '/position:0') for name in NAMES]
             return [session.run(fetches)[1:] for _ in range(steps)]
@@ -48,10 +49,22 @@ def _file(directory):
 
 @pytest.fixture(scope='module')
 def free(tmp_path_factory):
-    """(directory, hook, positions) of a training that is not frozen."""
+    """(directory, hook, positions) of a training that is not frozen, and that writes a model of each step."""
     directory = tmp_path_factory.mktemp('free')
     hook = QuantizePositionHook(str(directory), every_n_steps=5)
-    return directory, hook, _train(directory, hook)
+    listener = QuantizeCheckpointListener(QuantizeConfig(['images'], ['dense/BiasAdd'], [[-1, 4]], output_dir=str(directory)))
+    saver_hook = tf.estimator.CheckpointSaverHook(str(directory / 'model'), save_steps=1, listeners=[listener])
+    return directory, hook, _train(directory, hook, saver_hook)
+
+
+def _in_models(directory):
+    """The positions in the model of each step, [steps, tensors]."""
+    positions = []
+    for step in range(1, 21):
+        model = read_graph(next(directory.glob('quantize_eval_model_{}_*'.format(step))))
+        found = {node.name: node.attr['quantize_pos'].i for node in model.node if node.op == 'FixNeuron'}
+        positions.append([found[name] for name in NAMES])
+    return positions
 
 
 @pytest.fixture(scope='module')
@@ -64,7 +77,7 @@ def frozen(tmp_path_factory):
 def test_history_has_the_first_position_and_every_change(free):
     directory, hook, positions = free
     expected, current = [], {}
-    for step, row in enumerate(positions, 1):
+    for step, row in enumerate(_in_models(directory), 1):
         for name, position in zip(NAMES, row):
             if current.get(name) != position:
                 current[name] = position
@@ -72,18 +85,19 @@ def test_history_has_the_first_position_and_every_change(free):
     assert sorted(hook.history) == sorted(expected)
     assert hook.history == _file(directory)
     assert len(expected) > len(NAMES) + 2
+    assert positions[0][2] == fixed_point.POSITION_ZERO  # of a bias of zeros, which no model has
 
 
 def test_summaries_are_the_positions_at_their_steps(free):
-    directory, _, positions = free
-    seen = {}
+    directory, _, _ = free
+    seen, positions = {}, _in_models(directory)
     for path in glob.glob(str(directory / 'events.*')):
         for event in tf.compat.v1.train.summary_iterator(path):
             for value in event.summary.value:
                 seen.setdefault(event.step, {})[value.tag] = value.simple_value
     assert set(seen) >= {5, 10, 15, 20}
     for step in (5, 10, 15, 20):
-        assert [seen[step]['quantize.{}/position/{}'.format(LAYERS[name], name)] for name in NAMES] == list(positions[step - 1])
+        assert [seen[step]['quantize.{}/position/{}'.format(LAYERS[name], name)] for name in NAMES] == positions[step - 1]
     moved = sum(positions[9][i] != positions[4][i] for i in range(len(NAMES)))
     assert seen[10]['quantize/moved'] == moved
 

@@ -26,7 +26,6 @@ from vai_q_tf.qat.deploy import EvaluationFreezer, FrozenFiles, derive_evaluatio
 from vai_q_tf.qat.positions import savers
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
 
-
 _ALL = 2**31 - 1  # checkpoints to keep
 
 

@@ -1,11 +1,12 @@
 """QuantizePositionHook: shows how the quantize positions move during a training.
 
-Lifecycle. `begin()` adds the ops of the statistics. Once the session exists, the hook finds the table of votes in the rewritten
-graph. After each run it reads the votes in a separate run, so a run other than a training step needs no inputs of the network
-and casts no vote. A change is written to the history at once. At intervals of steps or seconds, the positions and the
-statistics of a step go to TensorBoard, and the changes are logged. Statistics are computed only in the last steps before such a
-report, for the tensors that these steps compute anyway. With `freeze_step`, the hook keeps the positions as they are from that
-global step on, by feeding the tensor that lets them move. `end()` reports once more.
+Lifecycle. `begin()` adds the ops of the statistics. Once the session exists, the hook finds the table of votes in the
+rewritten graph. After each run it reads the votes in a separate run, so a run other than a training step needs no inputs of
+the network and casts no vote. It shows the positions that a model has by these votes, within the limits of the hardware. A
+change is written to the history at once. At intervals of steps or seconds, the positions and the statistics of a step go to
+TensorBoard, and the changes are logged. Statistics are computed only in the last steps before such a report, for the tensors
+that these steps compute anyway. With `freeze_step`, the hook keeps the positions as they are from that global step on, by
+feeding the tensor that lets them move. `end()` reports once more.
 
 TensorBoard groups charts by the part of their tags before the first slash. So a tag is `quantize.<layer>/<what>/<tensor>`, with
 dots for the slashes in the name of the layer; <what> is position, threshold (of a learned position), saturated or noise_db.
@@ -86,7 +87,7 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         savers.warn_of_missing_positions(graph)
         self._describe(plan)
         self._track = graph_record.track(graph)
-        self._votes = graph_record.votes(graph)
+        self._votes, self._legal = graph_record.votes(graph), graph_record.legal_positions(graph)
         self._writes = distribution.is_chief()
         if self._writes:
             files.make_directory(self._output_dir)
@@ -128,9 +129,7 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
     def follow(self, session: tf.Session, stale_step: int) -> None:
         """Same as `after_run`, for loops that run no hooks; stale_step: the global step before or after the run."""
         self._last_seen = stale_step
-        votes = self._histograms = session.run(self._votes)
-        self._is_tracked = bool(votes.any())
-        positions = {name: position_histogram.mode_position(row) for name, row in zip(self._names, votes) if row.any()}
+        positions = self._positions(session)
         changed = [(name, position) for name, position in positions.items() if self._current.get(name) != position]
         if changed or self._freeze_step is not None or self._timer.should_trigger_for_step(stale_step + 1):
             self._step = int(session.run(self._global_step))
@@ -139,6 +138,16 @@ class QuantizePositionHook(tf.estimator.SessionRunHook):
         if self._timer.should_trigger_for_step(self._step):
             self._timer.update_last_triggered_step(self._step)
             self._report()
+
+    def _positions(self, session: tf.Session) -> Dict[str, int]:
+        """Reads the votes; returns {tensor: the position that a model has by them}, of tensors that have voted."""
+        fetches = [self._votes] if self._legal is None else [self._votes, self._legal]
+        self._histograms, *legal = session.run(fetches)
+        voted = self._histograms.any(axis=1)
+        self._is_tracked = bool(voted.any())
+        found = legal[0] if legal else {
+            row: position_histogram.mode_position(self._histograms[row]) for row in np.flatnonzero(voted)}
+        return {name: int(found[row]) for row, name in enumerate(self._names) if voted[row]}
 
     def end(self, session: tf.Session) -> None:
         """Reports once more."""

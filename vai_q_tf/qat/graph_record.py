@@ -14,6 +14,7 @@ from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.qat.network import release_0_1_0
 from vai_q_tf.qat.network.identity import Identity
+from vai_q_tf.qat.positions.moving_positions import LEGAL
 from vai_q_tf.qat.positions.position_saveable import (
     ROW_EARLIER,
     ROW_STRUCTURES,
@@ -222,6 +223,11 @@ def state(graph: tf.Graph) -> tf.Tensor:
 def votes(graph: tf.Graph) -> tf.Tensor:
     """The tf.Tensor with the votes for the positions, float32 [tensors, 256]."""
     return _tensor(graph, VOTES_KEY)
+
+
+def legal_positions(graph: tf.Graph) -> Optional[tf.Tensor]:
+    """The tf.Tensor with the positions that a model of the votes has, int32 [tensors]; None in a graph of version 0.1.0."""
+    return _find(graph, LEGAL)
 
 
 class Table(NamedTuple):

@@ -29,6 +29,7 @@ from vai_q_tf.qat.positions.phases import Phases
 from vai_q_tf.qat.positions.position_saveable import STATE_NAME, UNTRACKED, PositionSaveable
 
 _SCOPE = STATE_NAME + '/'
+LEGAL = _SCOPE + 'legal'  # the positions within all rules
 TIE = 1.3  # calibration takes a finer position if its squared error is at most this many times the least
 
 
@@ -76,7 +77,7 @@ class MovingPositions:
             with tf.name_scope(_SCOPE):
                 self._tie = _tie(self.phases)
                 self._updating = _updating(self.phases)
-            self._legal = ops.legal_positions(self._handle, rules, name=STATE_NAME + '/legal')
+            self._legal = ops.legal_positions(self._handle, rules, name=LEGAL)
             # The result of the ops on votes in a step that observes nothing.
             self._legal_of_votes = None if self._update == 'learned' else self._legal
             if self._update == 'learned':
