@@ -17,7 +17,10 @@ MAX_SHIFT = 16
 # the result, by at most MAX_ADD_SHIFT_WRITE either way; so does an activation function that is not fused with another op. A
 # multiplication shifts the product, whose position is the sum of the positions of its inputs, by 0 .. MAX_MUL_SHIFT_WRITE.
 # Source: simulator for the arithmetic; the quantizers of later versions of Vitis AI for the limits.
+# The shifted inputs keep ADD_EXTRA_BITS bits below the lowest position. What is cut off changes the result only if
+# its position is more than ADD_EXTRA_BITS - 1 above the lowest. Source: simulator.
 MAX_ADD_SHIFT_READ = 15
+ADD_EXTRA_BITS = 2
 MAX_ADD_SHIFT_WRITE = 15
 MAX_MUL_SHIFT_WRITE = 32
 

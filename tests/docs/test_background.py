@@ -90,6 +90,7 @@ def test_limits_of_shifts():
     assert ranges == {
         'shift_cut': [0, dpu.MAX_SHIFT], 'shift_bias': [0, dpu.MAX_SHIFT, dpu.MAX_SHIFT],
         'addition, read': [0, dpu.MAX_ADD_SHIFT_READ], 'addition, write': [-dpu.MAX_ADD_SHIFT_WRITE, dpu.MAX_ADD_SHIFT_WRITE],
+        'addition, bits': [dpu.ADD_EXTRA_BITS - 1, dpu.ADD_EXTRA_BITS],
         'multiplication': [0, dpu.MAX_MUL_SHIFT_WRITE], 'pool': [-dpu.MAX_POOL_SHIFT, dpu.MAX_POOL_SHIFT],
         'hard sigmoid': [0, dpu.MAX_HARD_SIGMOID_SHIFT, dpu.HARD_SIGMOID_POSITION, dpu.HARD_SIGMOID_INPUT_POSITION]}
 

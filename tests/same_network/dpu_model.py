@@ -3,6 +3,7 @@
 The result of an op is exact until its FixNeuron, which shifts, rounds half up and saturates it, once. TensorFlow's own ops move
 values, and compute ops that stay float.
 """
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -105,7 +106,7 @@ def _unknown(node, operands):
     """TensorFlow's result for one that is unknown."""
     x = operands[0]
     real = by_tensorflow(node, [_as_floats(operand) for operand in operands]).astype(np.float64)
-    return Unrounded(np.floor(real * 2.**(x.p + 16) + 0.5).astype(np.int64), x.p + 16, unlike=True)
+    return Unrounded(np.floor(real * 2.**(x.p + 16) + 0.5).astype(np.int64), x.p + 16, like_to=-math.inf)
 
 
 def _as_floats(operand):
@@ -163,7 +164,7 @@ def _fix_neuron(node, x, known):
 
 def _check(x, position, may_be_unlike):
     """Whether TensorFlow's result is known to differ from x at a position."""
-    unlike = x.unlike and may_be_unlike
+    unlike = position > x.like_to and may_be_unlike
     for limit in x.limits:
         try:
             limit(position)

@@ -33,15 +33,15 @@ class Unrounded(NamedTuple):
     """The result of an op before its FixNeuron, the integers q at position p.
 
     limits: functions of the FixNeuron's position that raise Refused if no register can shift to it. kind: ops that may be fused
-    with it. factor: a multiplication that follows in the graph, and that the DPU has done already. unlike: whether TensorFlow's
-    values differ.
+    with it. factor: a multiplication that follows in the graph, and that the DPU has done already. like_to: the greatest
+    position at which it rounds to TensorFlow's values.
     """
     q: np.ndarray
     p: int
     limits: tuple = ()
     kind: str = ''
     factor: Optional[np.float32] = None
-    unlike: bool = False
+    like_to: float = math.inf
 
     def real(self):
         return self.q * 2.0**-self.p
@@ -154,11 +154,12 @@ def _add(node, x, y):
 
 
 def _sum(x, y):
-    """Both are shifted to the lower position plus two bits; lower bits are dropped."""
+    """Both are shifted to the lower position plus two bits; lower bits are dropped, and matter if they would be rounded to."""
     lowest, highest = sorted((x.p, y.p))
     require(highest - lowest <= 15, 'shift_read {}', highest - lowest)
     x, y = ((operand.q << 2) >> (operand.p - lowest) for operand in (x, y))
-    return Unrounded(x + y, lowest + 2, (_within('shift_write', -15, lowest, 15),), unlike=highest - lowest > 2)
+    return Unrounded(x + y, lowest + 2, (_within('shift_write', -15, lowest, 15),),
+                     like_to=lowest + 1 if highest - lowest > 2 else math.inf)
 
 
 def _multiply(node, x, y):
@@ -213,16 +214,17 @@ def _relu6(node, x):
 
 
 def _leaky_relu(node, x):
-    """The bits cut off a bias, at most half a step, change the rounding only if a multiplication comes before it."""
+    """The bits cut off a bias, at most half a step, and those of a sum change the rounding behind a multiplication."""
     require(node.attr['alpha'].f == 26 / 256, 'slope {}', node.attr['alpha'].f)
     q = np.where(x.q < 0, x.q * 26, x.q << 8)
-    return x._replace(q=q, p=x.p + 8, kind='', unlike=x.unlike or x.kind == 'cut bias')
+    is_exact = x.like_to == math.inf and x.kind != 'cut bias'
+    return x._replace(q=q, p=x.p + 8, kind='', like_to=math.inf if is_exact else -math.inf)
 
 
 # Pools, maxima and joins.
 
-def _pooled(q, p, read, factor=None, unlike=False):
-    return Unrounded(q, p, (_within('shift of a pool', -7, read, 7),), factor=factor, unlike=unlike)
+def _pooled(q, p, read, factor=None, like_to=math.inf):
+    return Unrounded(q, p, (_within('shift of a pool', -7, read, 7),), factor=factor, like_to=like_to)
 
 
 def _max_pool(node, x):
@@ -240,7 +242,8 @@ def _average_pool(node, x):
     factor, bits = reciprocal(*kernel)
     q = factor * sum(data for _, data in _taps(node, x.q, kernel))
     _, pads = _counts_and_pads(node, x.q, kernel, _along_space(node, 'strides', 0), [1, 1])
-    return _pooled(q, x.p + bits, x.p, np.float32(factor / 2**bits) * np.float32(kernel[0] * kernel[1]), np.any(pads))
+    return _pooled(q, x.p + bits, x.p, np.float32(factor / 2**bits) * np.float32(kernel[0] * kernel[1]),
+                   -math.inf if np.any(pads) else math.inf)
 
 
 def reciprocal(height, width):

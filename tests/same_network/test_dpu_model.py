@@ -71,6 +71,16 @@ def test_a_sum_keeps_two_bits_more_than_the_coarsest_input():
     assert found == ['out: 16 of 16 values differ']
 
 
+@pytest.mark.parametrize('activation', [tf.identity, tf.nn.relu])
+@pytest.mark.parametrize('first, result', [(8, 3), (9, 2), (5, -1), (4, 4)])
+def test_the_bits_that_a_sum_drops_do_not_change_it_at_these_positions(activation, first, result):
+    """Half a step of the result is a multiple of what it keeps."""
+    x, y = np.meshgrid(np.arange(-128, 128), np.arange(-128, 128))
+    _fix(activation(tf.add(_image(first, size=256), _image(2, 'y', 256))), result, 'out')
+    feed = {'x': x.reshape(1, 256, 256, 1) / 2.**first, 'y': y.reshape(1, 256, 256, 1) / 2.**2}
+    assert not dpu_model.differences(tf.get_default_graph().as_graph_def(), feed)
+
+
 @pytest.mark.parametrize('x, expected', [(127, 96), (96, 96), (95, 95), (-5, 0)])
 def test_relu6_clips_at_96_steps_of_position_4(x, expected):
     assert _integer(tf.nn.relu6(_conv((1, 0))), 4, x=(x, 4)) == expected
@@ -167,6 +177,8 @@ def test_a_float_op_reads_and_returns_values():
 _UNLIKE = [
     (lambda: tf.nn.avg_pool(_image(), 3, 1, 'SAME') * tf.constant([63 / 64]), 4, (64, 4)),
     (lambda: tf.add(_image(8), _image(2, 'y')), 6, (63, 8)),
+    (lambda: tf.add(_image(8), _image(2, 'y')), 4, (31, 8)),
+    (lambda: tf.nn.leaky_relu(tf.add(_image(6), _image(2, 'y')), 26 / 256), 3, (-55, 6)),
     (lambda: tf.nn.relu6(_conv((1, 0))), 3, (126, 4)),
     (lambda: tf.nn.leaky_relu(_conv((1, 0), (1, 6)), 26 / 256), 4, (-5, 4)),
     (lambda: tf.image.resize_bilinear(_image(), [8, 8]), 4, (5, 4)),

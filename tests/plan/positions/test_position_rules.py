@@ -40,7 +40,9 @@ def _assert_legal(plan, config, at):
         if group.kind == 'mul':
             assert 0 <= sum(inputs) - at[group.output] <= 32
         elif group.kind in ('add', 'activation'):
-            assert max(inputs) - min(inputs) <= 15 and -15 <= min(inputs) - at[group.output] <= 15
+            spread, finer = max(inputs) - min(inputs), at[group.output] - min(inputs)
+            assert spread <= 15 and -15 <= finer <= 15
+            assert len(inputs) != 2 or spread <= 2 or finer <= 1
         elif group.kind == 'hard_sigmoid':
             assert 0 <= inputs[0] + 14 - at[group.output] <= 31
         else:
@@ -111,6 +113,9 @@ def test_a_shared_weight_does_not_depend_on_the_order_of_theplan_of_activations(
     ('add', (2, 20, 3), (2, 17, 3)),
     ('add', (20, 22, 3), (18, 22, 3)),  # the sum's steps are those of the lower one
     ('add', (2, 4, 20), (2, 4, 17)),
+    ('add', (8, 2, 3), (8, 2, 3)),
+    ('add', (8, 2, 4), (8, 2, 3)),  # the DPU has bits of the first operand down to position 4 only
+    ('add', (2, 5, 6), (2, 4, 6)),
     ('mul', (2, 4, 9), (2, 4, 6)),
     ('mul', (20, 22, 3), (13, 22, 3)),
     ('pool', (9, 1), (8, 1)),
@@ -135,7 +140,7 @@ def test_the_lowest_position_of_a_hard_sigmoid_moves_the_other_operand():
     plan = plan_of_activations('x', 'gate', 'y', operand_groups=(OperandGroup('add', 'op', ('x', 'gate'), 'y'),))
     tensors = tuple(tensor._replace(min_position=7) if tensor.name == 'gate' else tensor for tensor in plan.tensors)
     config = QuantizeConfig(['in'], ['out'])
-    assert _decide(plan._replace(tensors=tensors), {'x': -12, 'gate': 5, 'y': 1}, config) == {'x': -8, 'gate': 7, 'y': 1}
+    assert _decide(plan._replace(tensors=tensors), {'x': -12, 'gate': 5, 'y': -8}, config) == {'x': -8, 'gate': 7, 'y': -8}
 
 
 def test_values_inside_a_compute_group_give_way():

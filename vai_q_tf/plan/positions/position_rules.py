@@ -6,6 +6,7 @@ from typing import Collection, Dict, Iterable, Iterator, List, Mapping, Sequence
 
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.dpu import (
+    ADD_EXTRA_BITS,
     HARD_SIGMOID_BITS,
     MAX_ADD_SHIFT_READ,
     MAX_ADD_SHIFT_WRITE,
@@ -158,7 +159,14 @@ class _Rules:
                     (form(-MAX_MUL_SHIFT_WRITE, *((1, name) for name in inputs), (-1, output)),)]
         return [self._pairs(*inputs, bound=MAX_ADD_SHIFT_READ),
                 tuple(form(-MAX_ADD_SHIFT_WRITE, (1, name), (-1, output)) for name in inputs),
-                *((form(-MAX_ADD_SHIFT_WRITE, (1, output), (-1, name)),) for name in inputs)]
+                *((form(-MAX_ADD_SHIFT_WRITE, (1, output), (-1, name)),) for name in inputs),
+                *self._bits_of_sum(inputs, output)]
+
+    def _bits_of_sum(self, inputs: Sequence[str], output: str) -> Iterator[Limit]:
+        """Limits for the bits that an addition of two cuts off: they must not change the rounded result."""
+        form = self._form
+        for higher, lower in itertools.permutations(inputs) if len(inputs) == 2 else ():
+            yield (form(-ADD_EXTRA_BITS, (1, higher), (-1, lower)), form(1 - ADD_EXTRA_BITS, (1, output), (-1, lower)))
 
     def _shared_limits(self) -> Iterator[Limit]:
         """Limits for ops that share a weight or a bias, so that there is a position for it that suits them all."""
