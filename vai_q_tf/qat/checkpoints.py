@@ -171,7 +171,7 @@ def require_bits(reader: CheckpointReader, identities: Mapping[str, Identity]) -
 
 
 class _Table(NamedTuple):
-    """The votes of a checkpoint, float32 [rows, 256], its bits, and the names by which each row can be found; [] for unknown."""
+    """The votes of a checkpoint, float32 [rows, 256], their bits, and what finds each row; [] if it is not known."""
     names: Sequence[str]
     variables: Sequence[str]
     structures: Sequence[str]
