@@ -198,12 +198,12 @@ def _table(reader: CheckpointReader) -> _Table:
 
 
 def require_positions_of(identities: Mapping[str, Identity], training_graph: tf.Graph) -> None:
-    """Raises a QuantizeError if checkpoints of a training graph will lack the position of a quantized tensor.
+    """Raises a QuantizeError if checkpoints of a training graph will lack the position of a quantized tensor for its bits.
 
     identities: {name of a quantized tensor of the evaluation graph: Identity}.
 
     Raises:
-      QuantizeError: UNSUPPORTED_GRAPH naming the tensors.
+      QuantizeError: UNSUPPORTED_GRAPH or, for other bits, INVALID_CONFIG, naming the tensors.
     """
     known = graph_record.identities_of_rows(training_graph)
     rows = rows_of(identities, list(known), *zip(*((row.variable, row.structure) for row in known.values())))
@@ -213,6 +213,11 @@ def require_positions_of(identities: Mapping[str, Identity], training_graph: tf.
             errors.UNSUPPORTED_GRAPH, 'Networks differ',
             'The evaluation graph quantizes {} tensors that the training graph does not, so no checkpoint will have their '
             'positions: {}. Build both with one function.'.format(len(missing), ', '.join(missing)))
+    others = of_other_bits(identities, rows, [row.bits for row in known.values()])
+    if others:
+        raise errors.QuantizeError(
+            errors.INVALID_CONFIG, 'Other bits',
+            'The training graph has other bits than the config: {}. Give both the same config.'.format(some_of(others)))
 
 
 def rows_of(identities: Mapping[str, Identity], names: Sequence[str], variables: Sequence[str] = (),
