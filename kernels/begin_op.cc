@@ -20,7 +20,6 @@ namespace errors = tensorflow::errors;
 
 // vai_q_tf.qat.recipe.begin.Begin.
 enum Begin { kFloat = 1, kPartly = 2, kScratch = 3, kStatistics = 4, kContinued = 5 };
-constexpr size_t kMostNames = 3;
 // Columns of the table, which has one row. 0 in the first one: nothing was recorded.
 constexpr int kBeginColumn = 0, kFirstStepColumn = 1;
 
@@ -31,13 +30,6 @@ bool IsUntrained(const Tensor& vector) {
   const float first = values(0);
   if (values.size() == 1) return first == 0.0f || first == 1.0f;
   return std::all_of(values.data(), values.data() + values.size(), [first](float value) { return value == first; });
-}
-
-std::string Joined(const std::vector<std::string>& names) {
-  std::string text;
-  for (size_t i = 0; i < std::min(kMostNames, names.size()); ++i) text += (i ? ", " : "") + names[i];
-  if (names.size() > kMostNames) text += " and " + std::to_string(names.size() - kMostNames) + " more";
-  return text;
 }
 
 class TrainingBeginOp : public tensorflow::OpKernel {

@@ -70,12 +70,13 @@ class MatchRowsOp : public tensorflow::OpKernel {
  public:
   explicit MatchRowsOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
     int unused;
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("begins_anew", &begins_anew_));
     OP_REQUIRES_OK(ctx, ReadChoice(ctx, "num_structures", 0, 1, &unused));
     OP_REQUIRES_OK(ctx, ReadChoice(ctx, "num_earlier", 0, 1, &unused));
   }
 
   void Compute(OpKernelContext* ctx) override {
-    const Tensor *tensors, *variables, *names, *saved_variables, *saved_structures, *saved_votes;
+    const Tensor *tensors, *variables, *names, *saved_variables, *saved_structures, *saved_votes, *bits, *saved_bits;
     OpInputList structures, earlier;
     OP_REQUIRES_OK(ctx, ctx->input("tensors", &tensors));
     OP_REQUIRES_OK(ctx, ctx->input("variables", &variables));
@@ -85,19 +86,23 @@ class MatchRowsOp : public tensorflow::OpKernel {
     OP_REQUIRES_OK(ctx, ctx->input("saved_variables", &saved_variables));
     OP_REQUIRES_OK(ctx, ctx->input("saved_structures", &saved_structures));
     OP_REQUIRES_OK(ctx, ctx->input("saved_votes", &saved_votes));
+    OP_REQUIRES_OK(ctx, ctx->input("bits", &bits));
+    OP_REQUIRES_OK(ctx, ctx->input("saved_bits", &saved_bits));
 
     const int64 rows = tensors->NumElements();
     OP_REQUIRES_OK(ctx, CheckRows("tensors", *tensors, rows));
     OP_REQUIRES_OK(ctx, CheckRows("variables", *variables, rows));
+    OP_REQUIRES_OK(ctx, CheckRows("bits", *bits, rows));
     for (const Tensor& texts : structures) OP_REQUIRES_OK(ctx, CheckRows("structures", texts, rows));
     for (const Tensor& texts : earlier) {
       OP_REQUIRES(ctx, texts.dims() == 2 && texts.dim_size(0) == rows,
                   errors::InvalidArgument(name(), ": earlier has the shape ", texts.shape().DebugString(), ", expected [",
                                           rows, ",names]."));
     }
-    Tensor *votes, *before_training;
+    Tensor *votes, *before_training, *other;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, {rows, kBins}, &votes));
     OP_REQUIRES_OK(ctx, ctx->allocate_output(1, {}, &before_training));
+    OP_REQUIRES_OK(ctx, ctx->allocate_output(2, {}, &other));
     votes->flat<float>().setZero();
     before_training->scalar<bool>()() = false;
     if (saved_variables->NumElements() == 0) return;
@@ -109,9 +114,15 @@ class MatchRowsOp : public tensorflow::OpKernel {
       OP_REQUIRES_OK(ctx, CheckRows("saved_structures", *saved_structures, saved));
     }
     OP_REQUIRES_OK(ctx, CheckVotes(*saved_votes, saved));
+    const bool knows_bits = saved_bits->NumElements() > 0;
+    if (knows_bits) OP_REQUIRES_OK(ctx, CheckRows("saved_bits", *saved_bits, saved));
 
     const Checkpoint checkpoint(*names, *saved_variables, *saved_structures);
     const float* counts = saved_votes->flat<float>().data();
+    const auto has_votes = [counts](int64 row) {
+      return std::any_of(counts + row * kBins, counts + (row + 1) * kBins, [](float count) { return count > 0.0f; });
+    };
+    std::vector<std::string> others;
     for (int64 row = 0; row < rows; ++row) {
       const std::string own = Text(*tensors, row);
       std::vector<int64> matches;  // the best first
@@ -126,13 +137,29 @@ class MatchRowsOp : public tensorflow::OpKernel {
       }
       matches.push_back(checkpoint.FindVariable(Text(*variables, row)));
       const auto match = std::find_if(matches.begin(), matches.end(), [](int64 found) { return found != kNone; });
-      if (match != matches.end()) std::copy_n(counts + *match * kBins, kBins, votes->flat<float>().data() + row * kBins);
+      if (match != matches.end()) {
+        std::copy_n(counts + *match * kBins, kBins, votes->flat<float>().data() + row * kBins);
+        const int here = bits->flat<float>()(row), there = knows_bits ? saved_bits->flat<float>()(*match) : 0;
+        if (here && there && here != there && has_votes(*match)) {
+          others.push_back(own + " (" + std::to_string(there) + " bits, here " + std::to_string(here) + ")");
+        }
+      } else if (knows_bits && begins_anew_) {
+        others.push_back(own + " (not in the checkpoint)");
+      }
     }
     before_training->scalar<bool>()() =
         std::all_of(counts, counts + saved * kBins, [](float count) { return count == 0.0f; });
+    if (others.empty() || before_training->scalar<bool>()()) return;
+    OP_REQUIRES(ctx, begins_anew_,
+                errors::InvalidArgument(name(), ": the positions of the checkpoint are for other bits: ", Joined(others),
+                                        ". Build the graph with the bits of the training, or train with these bits first."));
+    votes->flat<float>().setZero();
+    other->scalar<tensorflow::tstring>()() = Joined(others);
   }
 
  private:
+  bool begins_anew_;
+
   Status CheckRows(const char* input, const Tensor& texts, int64 rows) const {
     if (texts.shape() == TensorShape({rows})) return Status::OK();
     return errors::InvalidArgument(name(), ": ", input, " has the shape ", texts.shape().DebugString(), ", expected [", rows,

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "op_attrs.h"
 #include "tensorflow/core/common_runtime/dma_helper.h"
@@ -20,6 +21,15 @@ constexpr int kBins = 256;
 constexpr int kZeroBin = 128;  // the bin of position 0
 
 constexpr int kRowsMax = 1 << 20;
+constexpr size_t kMostNames = 3;
+
+// At most three of the names, and how many more there are, for messages.
+inline std::string Joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (size_t i = 0; i < std::min(kMostNames, names.size()); ++i) text += (i ? ", " : "") + names[i];
+  if (names.size() > kMostNames) text += " and " + std::to_string(names.size() - kMostNames) + " more";
+  return text;
+}
 
 inline tensorflow::Status ReadRows(tensorflow::OpKernelConstruction* ctx, int* rows) {
   return ReadChoice(ctx, "rows", 1, kRowsMax, rows);

@@ -166,8 +166,12 @@ REGISTER_OP("VaiMatchRows")
     .Input("saved_variables: string")
     .Input("saved_structures: string")
     .Input("saved_votes: float")
+    .Input("bits: float")
+    .Input("saved_bits: float")
     .Output("votes: float")
     .Output("before_training: bool")
+    .Output("other: string")
+    .Attr("begins_anew: bool")
     .Attr("num_structures: int >= 0 = 0")
     .Attr("num_earlier: int >= 0 = 0")
     .SetShapeFn([](InferenceContext* c) {
@@ -175,6 +179,7 @@ REGISTER_OP("VaiMatchRows")
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 1, &rows));
       c->set_output(0, c->Matrix(c->Dim(rows, 0), 256));
       c->set_output(1, c->Scalar());
+      c->set_output(2, c->Scalar());
       return Status::OK();
     });
 

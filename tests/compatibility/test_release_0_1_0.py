@@ -199,7 +199,7 @@ def test_a_newly_built_training_resumes_from_the_checkpoint(name, tmp_path):
         losses = release.take_steps(running, *_NEXT)
         checkpoint = saver.save(running, str(tmp_path / 'after.ckpt'))
     assert_goes_on(checkpoint, name, losses, _LOSS_OF_MIXED if name == 'mixed' else _LOSS,
-                       ['vai_q_tf/positions/structures', 'vai_q_tf/positions/start/noted'])
+                       ['vai_q_tf/positions/' + part for part in ('bits', 'structures', 'start/noted')])
 
 
 @each_case

@@ -1,5 +1,6 @@
 """match_rows against its definition in plain Python."""
 import functools
+import re
 import time
 
 import numpy as np
@@ -12,6 +13,8 @@ from vai_q_tf import ops
 
 _TEXTS = st.sampled_from(['', 'a', 'b', 'ab'])
 _BINS = 256
+_SAVED_KEYS = ('saved_names', 'saved_variables', 'saved_structures', 'saved_votes', 'saved_bits')
+_NUMBERS = ('saved_votes', 'bits', 'saved_bits')
 
 
 def _expected(own, saved, votes):
@@ -35,7 +38,7 @@ def _expected(own, saved, votes):
     return np.float32([np.zeros(_BINS) if row is None else votes[row] for row in found]).reshape([-1, _BINS])
 
 
-def _match(own, saved, votes, **shapes):
+def _match(own, saved, votes, own_bits=None, widths=(), begins_anew=True, **shapes):
     """The result of the op; structures and earlier names are None in all rows or in none."""
     names, variables, structures, earlier = zip(*own) if own else [()] * 4
     saved_names, saved_variables, saved_structures, _ = zip(*saved) if saved else [()] * 4
@@ -46,18 +49,20 @@ def _match(own, saved, votes, **shapes):
         'saved_variables': saved_variables, 'saved_structures': saved_structures or ()}
     fed = {key: np.array(value, object).reshape(shapes.get(key, np.shape(value)))
            for key, value in values.items() if value is not None}
+    for key, value in (('bits', np.zeros(len(own)) if own_bits is None else own_bits), ('saved_bits', widths)):
+        fed[key] = np.reshape(value, shapes.get(key, [-1]))
     fed['saved_votes'] = np.reshape(np.float32(votes), shapes.get('saved_votes', [-1, _BINS]))
-    session, placeholders, found = _session(frozenset(fed))
+    session, placeholders, found = _session(frozenset(fed), begins_anew)
     return session.run(found, {placeholders[key]: value for key, value in fed.items()})
 
 
 @functools.lru_cache(maxsize=None)
-def _session(keys):
+def _session(keys, begins_anew):
     """(session, {key: placeholder of any shape}, output of the op), of all arguments that are there."""
     with tf.Graph().as_default():
-        fed = {key: tf.placeholder(tf.float32 if key == 'saved_votes' else tf.string) for key in keys}
-        found = ops.match_rows(*map(fed.get, ('tensors', 'variables', 'structures', 'earlier')), [
-            fed[key] for key in ('saved_names', 'saved_variables', 'saved_structures', 'saved_votes')])
+        fed = {key: tf.placeholder(tf.float32 if key in _NUMBERS else tf.string) for key in keys}
+        found = ops.match_rows(*map(fed.get, ('tensors', 'variables', 'structures', 'earlier', 'bits')), [
+            fed[key] for key in _SAVED_KEYS], begins_anew)
         return tf.Session(), fed, found
 
 
@@ -83,9 +88,9 @@ def _tables(draw):
 def test_it_is_that_of_the_definition(tables):
     own, saved = tables
     votes = _votes(len(saved))
-    found, before_training = _match(own, saved, votes)
+    found, before_training, other = _match(own, saved, votes)
     np.testing.assert_array_equal(found, _expected(own, saved, votes))
-    assert before_training is np.False_
+    assert before_training is np.False_ and other == b''
 
 
 @pytest.mark.parametrize('row, expected', [
@@ -96,7 +101,7 @@ def test_what_counts_first(row, expected):
     saved = [('', '', '', None), ('x', 'v', '', None), ('e', 'v', '', None), ('f', 'v', '', None), ('n', 'v', '', None),
              ('y', 'v', 's', None), ('n', 'v', 's', None), ('n', 'v', 's', None), ('e', 'v', '', None), ('', 'v', 's', None)]
     votes = _votes(len(saved))
-    found, _ = _match([row], saved, votes)
+    found, _, _ = _match([row], saved, votes)
     np.testing.assert_array_equal(found[0], np.zeros(_BINS) if expected is None else votes[expected])
 
 
@@ -112,7 +117,7 @@ def test_names_and_structures_do_not_run_into_each_other():
                                              (-np.eye(2, _BINS, 3), False)])
 def test_before_training_there_are_rows_without_a_vote(votes, expected):
     saved = [('a', '', None, None), ('b', '', None, None)]
-    found, before_training = _match([('b', '', None, None)], saved, votes)
+    found, before_training, _ = _match([('b', '', None, None)], saved, votes)
     np.testing.assert_array_equal(found, votes[1:])
     assert before_training == expected
 
@@ -121,11 +126,51 @@ def test_without_variables_a_checkpoint_has_no_rows():
     own = [('a', 'a', 'a', ['a'])] * 2
     for names, variables, votes in (((), (), []), (('a',), (), np.ones([1, _BINS])), (('a',), (), np.zeros([1, _BINS]))):
         with tf.Graph().as_default(), tf.Session() as session:
-            found, before_training = session.run(ops.match_rows(
+            found, before_training, other = session.run(ops.match_rows(
                 *[tf.constant(texts, tf.string, [len(own)]) for texts in list(zip(*own))[:3]], tf.constant([['a'], ['a']]),
-                [tf.constant(texts, tf.string, [len(texts)]) for texts in (names, variables, names)]
-                + [tf.constant(votes, tf.float32, [len(names), _BINS])]))
-        assert found.shape == (2, _BINS) and not found.any() and not before_training
+                tf.zeros([2]), [tf.constant(texts, tf.string, [len(texts)]) for texts in (names, variables, names)]
+                + [tf.constant(votes, tf.float32, [len(names), _BINS]), tf.zeros([len(names)])], True))
+        assert found.shape == (2, _BINS) and not found.any() and not before_training and not other
+
+
+_ABC = [(name, '', '', None) for name in 'abc']
+
+
+@pytest.mark.parametrize('bits, saved_bits, expected', [
+    ([8, 8, 8], [8, 8, 8], b''), ([4, 8, 8], [8, 8, 8], b'a (8 bits, here 4)'), ([4, 0, 8], [4, 8, 0], b''),
+    ([4, 4, 4], [8, 8, 16], b'a (8 bits, here 4), b (8 bits, here 4), c (16 bits, here 4)'), ([4, 4, 4], [], b'')])
+def test_votes_of_other_bits_are_dropped_or_an_error(bits, saved_bits, expected):
+    own, votes = [(*row[:3], ()) for row in _ABC], _votes(3)
+    found, _, other = _match(own, _ABC, votes, bits, saved_bits)
+    assert other == expected
+    np.testing.assert_array_equal(found, 0 * votes if expected else votes)
+    if expected:
+        with pytest.raises(tf.errors.InvalidArgumentError, match='are for other bits: ' + re.escape(expected.decode())):
+            _match(own, _ABC, votes, bits, saved_bits, begins_anew=False)
+    else:
+        np.testing.assert_array_equal(_match(own, _ABC, votes, bits, saved_bits, begins_anew=False)[0], votes)
+
+
+def test_rows_without_a_vote_are_of_any_bits():
+    votes = _votes(3)
+    votes[0] = 0
+    own = [(*row[:3], ()) for row in _ABC]
+    found, _, other = _match(own, _ABC, votes, [4, 8, 8], [8, 8, 8])
+    assert other == b''
+    np.testing.assert_array_equal(found, votes)
+    found, before_training, other = _match(own, _ABC, 0 * votes, [4, 4, 4], [8, 8, 8], begins_anew=False)
+    assert before_training and other == b''
+
+
+def test_a_row_that_the_checkpoint_lacks_is_a_reason_to_begin_anew_if_it_knows_its_bits():
+    own, votes = [('a', '', '', ()), ('d', '', '', ())], _votes(3)
+    expected = votes[[0, 0]] * [[1], [0]]
+    found, _, other = _match(own, _ABC, votes, [8, 8], [8, 8, 8])
+    assert other == b'd (not in the checkpoint)' and not found.any()
+    for saved_bits, begins_anew in (((), True), ([8, 8, 8], False)):
+        found, _, other = _match(own, _ABC, votes, [8, 8], saved_bits, begins_anew)
+        assert other == b''
+        np.testing.assert_array_equal(found, expected)
 
 
 _OWN, _SAVED = [('a', 'v', 's', ['e'])] * 2, [('a', 'v', 's', None)] * 3
@@ -134,26 +179,28 @@ _OWN, _SAVED = [('a', 'v', 's', ['e'])] * 2, [('a', 'v', 's', None)] * 3
 @pytest.mark.parametrize('shapes', [
     {'tensors': [2, 1]}, {'tensors': [1, 2]}, {'variables': [1, 2]}, {'structures': [2, 1]}, {'earlier': [2]},
     {'earlier': [1, 2]}, {'earlier': [2, 1, 1]}, {'saved_names': [3, 1]}, {'saved_variables': [1, 3]},
-    {'saved_structures': [3, 1]}, {'saved_votes': [_BINS, 3]}, {'saved_votes': [3, 2, 128]}, {'saved_votes': [6, 128]}],
-    ids=str)
+    {'saved_structures': [3, 1]}, {'saved_votes': [_BINS, 3]}, {'saved_votes': [3, 2, 128]}, {'saved_votes': [6, 128]},
+    {'bits': [2, 1]}, {'saved_bits': [3, 1]}], ids=str)
 def test_a_shape_that_is_wrong_is_an_error(shapes):
     name, = shapes
     with pytest.raises(tf.errors.InvalidArgumentError, match=r'MatchRows: {} has the shape \[{}\], expected \['.format(
             name, ','.join(map(str, shapes[name])))):
-        _match(_OWN, _SAVED, _votes(3), **shapes)
+        _match(_OWN, _SAVED, _votes(3), [8, 8], [8, 8, 8], **shapes)
 
 
 @pytest.mark.parametrize('name, number', [('variables', 3), ('structures', 1), ('structures', 0), ('saved_names', 2),
-                                          ('saved_names', 0), ('saved_structures', 2), ('saved_votes', 2), ('saved_votes', 0)])
+                                          ('saved_names', 0), ('saved_structures', 2), ('saved_votes', 2), ('saved_votes', 0),
+                                          ('bits', 3), ('bits', 0), ('saved_bits', 2)])
 def test_a_number_of_rows_that_is_wrong_is_an_error(name, number):
     values = {'tensors': ['a'] * 2, 'variables': ['v'] * 2, 'structures': ['s'] * 2, 'saved_names': ['a'] * 3,
-              'saved_variables': ['v'] * 3, 'saved_structures': ['s'] * 3, 'saved_votes': _votes(3)}
-    values[name] = _votes(number) if name == 'saved_votes' else ['a'] * number
+              'saved_variables': ['v'] * 3, 'saved_structures': ['s'] * 3, 'saved_votes': _votes(3),
+              'bits': np.ones(2), 'saved_bits': np.ones(3)}
+    values[name] = _votes(number) if name == 'saved_votes' else np.ones(number) if 'bits' in name else ['a'] * number
     with tf.Graph().as_default(), tf.Session() as session:
         made = {key: tf.constant(value, tf.string if isinstance(value, list) else tf.float32, np.shape(value))
                 for key, value in values.items()}
-        found = ops.match_rows(made['tensors'], made['variables'], made['structures'], None,
-                               [made[key] for key in ('saved_names', 'saved_variables', 'saved_structures', 'saved_votes')])
+        found = ops.match_rows(made['tensors'], made['variables'], made['structures'], None, made['bits'],
+                               [made[key] for key in _SAVED_KEYS], True)
         with pytest.raises(tf.errors.InvalidArgumentError, match='MatchRows: {} has the shape'.format(name)):
             session.run(found)
 
@@ -170,15 +217,17 @@ def test_votes_that_are_not_finite_are_an_error(value):
 def test_the_number_of_rows_is_known_before_it_runs():
     with tf.Graph().as_default():
         own = tf.constant(['a', 'b', 'c'])
-        votes, before_training = ops.match_rows(own, own, None, None, [own, own, own, tf.zeros([3, _BINS])])
-    assert votes.shape.as_list() == [3, _BINS] and before_training.shape.as_list() == []
+        found = ops.match_rows(
+            own, own, None, None, tf.zeros([3]), [own, own, own, tf.zeros([3, _BINS]), tf.zeros([3])], True)
+    assert [tensor.shape.as_list() for tensor in found] == [[3, _BINS], [], []]
 
 
 def test_lists_of_structures_are_an_error():
     own = tf.constant(['a'])
     rows = [own, own, own, tf.zeros([1, _BINS])]
     for structures, earlier in (([own, own], []), ([], [own[:, tf.newaxis]] * 2)):
-        found = ops.load_library().vai_match_rows(own, own, structures, earlier, *rows)
+        found = ops.load_library().vai_match_rows(
+            own, own, structures, earlier, *rows, tf.zeros([1]), tf.zeros([1]), begins_anew=True)
         with tf.Session() as session, pytest.raises(tf.errors.InvalidArgumentError, match='is 2, it must be from 0 to 1'):
             session.run(found)
 
@@ -189,7 +238,7 @@ def _match_many(number):
     saved = [('a', 'v', 's{}'.format(number - row), None) for row in range(number)]
     votes = _votes(number)
     begin = time.process_time()
-    found, _ = _match(own, saved, votes)
+    found, _, _ = _match(own, saved, votes)
     seconds = time.process_time() - begin
     np.testing.assert_array_equal(found[1:], votes[:0:-1])
     np.testing.assert_array_equal(found[0], votes[0])

@@ -1,11 +1,14 @@
 """A rewrite that fails, in any step, leaves the live graph unchanged."""
 import importlib
+import os
+import signal
 
 import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.qat import networks
 from vai_q_tf import CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph, QuantizeConfig, QuantizeError
+from vai_q_tf.qat.live.rewiring import find_rewiring
 
 # 'module:function' of every step, in the order of its first call.
 _DECISION = ['qat.network.inference_form:find_training_norms', 'qat.network.inference_form:remove_dropouts',
@@ -76,6 +79,42 @@ def test_a_step_that_fails(rewrite, training, steps, tmp_path, monkeypatch):
         tf.train.get_or_create_global_step()
         _network(training)
         assert result == rewritten(graph)
+
+
+@pytest.mark.parametrize('rewrite, training', [(CreateQuantizeTrainingGraph, True), (CreateQuantizeEvaluationGraph, False)])
+@pytest.mark.parametrize('live', [False, True])
+def test_an_interrupt(rewrite, training, live, tmp_path, monkeypatch):
+    """Ctrl-C ends the rehearsal, and waits for the end of the edit."""
+    interrupted = []
+    original = find_rewiring
+
+    def interrupt(network, graph_range):
+        if (network.graph is graph) == live:
+            interrupted.append(network)
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(network, graph_range)
+
+    def rewritten():
+        tf.train.get_or_create_global_step()
+        _network(training)
+        before = _state(tf.get_default_graph())
+        try:
+            rewrite(_config(tmp_path))
+        finally:
+            result.append((before, _state(tf.get_default_graph())))
+
+    result = []
+    with tf.Graph().as_default() as graph:
+        with monkeypatch.context() as patched:
+            patched.setattr('vai_q_tf.qat.rewrite.find_rewiring', interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                rewritten()
+    assert len(interrupted) == 1
+    with tf.Graph().as_default():
+        rewritten()
+    (before, after), (_, complete) = result
+    assert after[0] == (complete if live else before)[0]
+    assert set(after[1]) == set((complete if live else before)[1])
 
 
 @pytest.mark.parametrize('fields', [dict(do_cle=1), dict(freeze_bn_step=3), dict(input_shapes=[[-1, 4, 4, 3]])])

@@ -3,12 +3,31 @@
 The checks come before the first edit, so that a refused graph is unchanged.
 """
 import contextlib
-from typing import Collection, Container, Iterable, Iterator, List, Sequence
+import signal
+import threading
+from typing import Any, Collection, Container, Iterable, Iterator, List, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, tf_internal
 from vai_q_tf.types import NodeInput
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C takes effect after the body of the `with`, so that no edit is left half done."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    interrupts: List[Tuple[Any, ...]] = []
+    signal.signal(signal.SIGINT, lambda *interrupt: interrupts.append(interrupt))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if interrupts:
+        handler(*interrupts[0])
 
 
 def check_not_finalized(graph: tf.Graph) -> None:

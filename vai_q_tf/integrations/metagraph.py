@@ -266,6 +266,8 @@ def _check_variables(graph: tf.Graph, prefix: str) -> None:
 
 def _copy_checkpoint(graph: tf.Graph, saver: tf.train.Saver, source: str, target: str) -> None:
     """Restores the checkpoint `source` and saves it as `target`."""
+    if graph_record.is_evaluation(graph):
+        checkpoints.require_bits(CheckpointReader(source), graph_record.identities_of_rows(graph))
     with tf.Session(graph=graph, config=tf.ConfigProto(allow_soft_placement=True)) as session:
         with reading(source):
             saver.restore(session, source)

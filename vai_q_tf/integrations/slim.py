@@ -1,6 +1,6 @@
 """tf.contrib.slim: quantization-aware training with `slim.learning.train`, which takes no hooks."""
 import os
-from typing import Any, Callable, Dict, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -51,17 +51,19 @@ def slim_training_arguments(config: QuantizeConfig, float_checkpoint: Union[str,
     """
     require_config(config)
     distillation = require_distillation(distillation)
+    checkpoint = None if float_checkpoint is None else checkpoints.find_checkpoint(float_checkpoint)
+    restored = [] if checkpoint is None else _restored_from(checkpoint)
+    history = QuantizePositionHook(config, every_n_steps=every_n_steps, output_dir=history_dir or None, statistics=False)
+    if is_chief:
+        history.begin()  # the checks come before the rewrite
     QuantizeTrainingHook(config, distillation=distillation and distillation.with_checkpoint(float_checkpoint)).begin()
     train_step_fn = _MeasuredStep(train_step_fn or tf_internal.slim_train_step())
     arguments: Dict[str, Any] = {'saver': tf.train.Saver(), 'train_step_fn': train_step_fn}
     if is_chief:
-        history = QuantizePositionHook(
-            config, every_n_steps=every_n_steps, output_dir=history_dir or None, statistics=False)
-        history.begin()
         arguments['train_step_fn'] = _FollowedStep(train_step_fn, history)
         arguments['saver'] = _ExportingSaver(config, eval_graph_fn)
-    if float_checkpoint is not None:
-        arguments['init_fn'] = _initialiser(checkpoints.find_checkpoint(float_checkpoint))
+    if checkpoint is not None:
+        arguments['init_fn'] = _initialiser(checkpoint, restored)
     return arguments
 
 
@@ -122,8 +124,8 @@ class _FollowedStep:
         return total_loss, should_stop
 
 
-def _initialiser(checkpoint: str) -> Callable[[tf.Session], None]:
-    """The init_fn that restores the variables of the checkpoint."""
+def _restored_from(checkpoint: str) -> List[tf.Variable]:
+    """The variables that a checkpoint initializes; raises a QuantizeError if it lacks some of the network."""
     reader = CheckpointReader(checkpoint)
     found, unfit = checkpoints.restorable(reader, [
         variable for variable in tf.global_variables() if variable is not tf.train.get_global_step()])
@@ -133,8 +135,12 @@ def _initialiser(checkpoint: str) -> Callable[[tf.Session], None]:
         raise checkpoints.missing_variables(
             checkpoint, missing, 'Give a checkpoint of this network, or pass your own init_fn instead of float_checkpoint.',
             'cannot initialise {} variables')
-    restored = [variable for variables in found.values() for variable in variables]
-    saver = tf.train.Saver(restored + tf.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS))
+    return [variable for variables in found.values() for variable in variables]
+
+
+def _initialiser(checkpoint: str, restored: Sequence[tf.Variable]) -> Callable[[tf.Session], None]:
+    """The init_fn that restores the variables and the positions of the checkpoint."""
+    saver = tf.train.Saver([*restored] + tf.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS))
 
     def restore(session: tf.Session) -> None:
         with reading(checkpoint):

@@ -9,8 +9,15 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, position_histogram, tf_internal
 from vai_q_tf.qat import graph_record
 from vai_q_tf.qat.network.identity import Identity
-from vai_q_tf.qat.positions.position_saveable import STRUCTURES_KEY, TENSORS_KEY, VARIABLES_KEY, VOTES_KEY
+from vai_q_tf.qat.positions.position_saveable import (
+    BITS_KEY,
+    STRUCTURES_KEY,
+    TENSORS_KEY,
+    VARIABLES_KEY,
+    VOTES_KEY,
+)
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
+from vai_q_tf.wording import some_of
 
 
 def find_checkpoint(path: Union[str, bytes, 'os.PathLike[str]', None]) -> str:
@@ -127,8 +134,8 @@ def read_positions(reader: CheckpointReader, identities: Mapping[str, Identity])
       {name: position}, positions in fractional bits.
 
     Raises:
-      QuantizeError: MISSING_QUANTIZE_INFO naming the tensors without a position in the checkpoint; INVALID_INPUT if it is
-        damaged.
+      QuantizeError: MISSING_QUANTIZE_INFO naming the tensors without a position in the checkpoint; INVALID_CONFIG naming those
+        with a position for other bits; INVALID_INPUT if it is damaged.
     """
     if not reader.has_tensor(VARIABLES_KEY):
         raise errors.QuantizeError(
@@ -146,15 +153,30 @@ def read_positions(reader: CheckpointReader, identities: Mapping[str, Identity])
             errors.MISSING_QUANTIZE_INFO, 'Not found',
             'The checkpoint has no position of {} of {} quantized tensors: {}. They did not run in training, or the '
             'training graph was rewritten with other nodes.'.format(len(missing), len(rows), ', '.join(missing)))
+    require_bits(reader, identities)
     return {name: position_histogram.mode_position(row) for name, row in found.items()}
 
 
+def require_bits(reader: CheckpointReader, identities: Mapping[str, Identity]) -> None:
+    """Raises a QuantizeError INVALID_CONFIG if a checkpoint has positions for other bits than those of the tensors."""
+    if not reader.has_tensor(VARIABLES_KEY) or is_before_training(reader):
+        return
+    table = _table(reader)
+    others = of_other_bits(identities, rows_of(identities, table.names, table.variables, table.structures), table.bits)
+    if others:
+        raise errors.QuantizeError(
+            errors.INVALID_CONFIG, 'Other bits',
+            'The checkpoint {!r} is of a training with other bits: {}. Give the bits of that training, or train with these '
+            'bits first.'.format(reader.prefix, some_of(others)))
+
+
 class _Table(NamedTuple):
-    """The votes of a checkpoint, float32 [rows, 256], and the names by which each row can be found; [] for unknown ones."""
+    """The votes of a checkpoint, float32 [rows, 256], their bits, and what finds each row; [] if it is not known."""
     names: Sequence[str]
     variables: Sequence[str]
     structures: Sequence[str]
     votes: np.ndarray
+    bits: Sequence[float]
 
 
 def _table(reader: CheckpointReader) -> _Table:
@@ -162,25 +184,26 @@ def _table(reader: CheckpointReader) -> _Table:
     if not reader.has_tensor(VOTES_KEY) or known[0] is None:
         raise reader.damaged('it has {!r} and no {!r}'.format(
             VARIABLES_KEY, TENSORS_KEY if reader.has_tensor(VOTES_KEY) else VOTES_KEY))
-    votes = reader.get_tensor(VOTES_KEY)
-    rows = known[0].size
+    votes, rows = reader.get_tensor(VOTES_KEY), known[0].size
+    bits = reader.get_tensor(BITS_KEY) if reader.has_tensor(BITS_KEY) else np.zeros(rows, np.float32)
     if (votes.dtype != np.float32 or votes.shape != (rows, position_histogram.HISTOGRAM_BINS) or not np.isfinite(votes).all()
-            or any(texts is not None and (texts.shape != (rows,) or texts.dtype.kind != 'O') for texts in known)):
+            or any(texts is not None and (texts.shape != (rows,) or texts.dtype.kind != 'O') for texts in known)
+            or bits.dtype != np.float32 or bits.shape != (rows,) or not np.isfinite(bits).all()):
         raise reader.damaged('its {!r} is no table of votes for its quantized tensors'.format(VOTES_KEY))
     try:
         names, variables, structures = ([] if texts is None else [text.decode() for text in texts] for texts in known)
     except UnicodeDecodeError as error:
         raise reader.damaged('the name of a quantized tensor is no text') from error
-    return _Table(names, variables, structures, votes)
+    return _Table(names, variables, structures, votes, bits.tolist())
 
 
 def require_positions_of(identities: Mapping[str, Identity], training_graph: tf.Graph) -> None:
-    """Raises a QuantizeError if checkpoints of a training graph will lack the position of a quantized tensor.
+    """Raises a QuantizeError if checkpoints of a training graph will lack the position of a quantized tensor for its bits.
 
     identities: {name of a quantized tensor of the evaluation graph: Identity}.
 
     Raises:
-      QuantizeError: UNSUPPORTED_GRAPH naming the tensors.
+      QuantizeError: UNSUPPORTED_GRAPH or, for other bits, INVALID_CONFIG, naming the tensors.
     """
     known = graph_record.identities_of_rows(training_graph)
     rows = rows_of(identities, list(known), *zip(*((row.variable, row.structure) for row in known.values())))
@@ -190,6 +213,11 @@ def require_positions_of(identities: Mapping[str, Identity], training_graph: tf.
             errors.UNSUPPORTED_GRAPH, 'Networks differ',
             'The evaluation graph quantizes {} tensors that the training graph does not, so no checkpoint will have their '
             'positions: {}. Build both with one function.'.format(len(missing), ', '.join(missing)))
+    others = of_other_bits(identities, rows, [row.bits for row in known.values()])
+    if others:
+        raise errors.QuantizeError(
+            errors.INVALID_CONFIG, 'Other bits',
+            'The training graph has other bits than the config: {}. Give both the same config.'.format(some_of(others)))
 
 
 def rows_of(identities: Mapping[str, Identity], names: Sequence[str], variables: Sequence[str] = (),
@@ -210,6 +238,16 @@ def rows_of(identities: Mapping[str, Identity], names: Sequence[str], variables:
         known.update((key, row) for key in keys if key[1])
     return {name: next((known[key] for key in _keys(name, identity) if key in known), None)
             for name, identity in identities.items()}
+
+
+def of_other_bits(identities: Mapping[str, Identity], rows: Mapping[str, Optional[int]], bits: Sequence[float]) -> List[str]:
+    """The tensors whose rows are for positions of other bits, each with both widths.
+
+    identities, rows: arguments and result of `rows_of`; bits: the width of each row of the table, 0 for unknown.
+    """
+    widths = {name: (0 if row is None else int(bits[row]), identities[name].bits) for name, row in rows.items()}
+    return ['{} ({} bits, here {})'.format(name, saved, own) for name, (saved, own) in widths.items()
+            if saved and own and saved != own]
 
 
 def _keys(name: str, identity: Identity) -> List[Tuple[str, str]]:

@@ -78,10 +78,15 @@ def derive_evaluation_graph(training_graph: tf.Graph, config: QuantizeConfig) ->
       QuantizeError: NOT_QUANTIZED, or UNSUPPORTED_GRAPH naming a node without an inference form.
     """
     config = _with_range_of(graph_record.training_plan(training_graph), config)
-    graph, decision = evaluation_graph_of(graph_record.float_graph(training_graph), config)
+    return evaluation_graph_of_form(training_graph, graph_record.float_graph(training_graph), config)
+
+
+def evaluation_graph_of_form(graph: tf.Graph, float_graph: tf.GraphDef, config: QuantizeConfig) -> Tuple[tf.Graph, Decision]:
+    """Same as `derive_evaluation_graph` for a `graph` before or after its rewrite, given its network in its inference form."""
+    evaluation_graph, decision = evaluation_graph_of(float_graph, config)
     check_inference(decision.optimised)
-    check_any_batch(decision, _batches(training_graph, config))
-    return graph, decision
+    check_any_batch(decision, _batches(graph, config))
+    return evaluation_graph, decision
 
 
 def _with_range_of(plan: QuantPlan, config: QuantizeConfig) -> QuantizeConfig:

@@ -7,6 +7,7 @@ from typing import Sequence, Tuple
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.graph import live_editor
 from vai_q_tf.qat import distribution, graph_record, replaced_tensors, rewrite
 from vai_q_tf.qat.network.decision import Decision
 from vai_q_tf.qat.network.identity import identities
@@ -31,8 +32,9 @@ def create_evaluation_graph(graph: tf.Graph, config: QuantizeConfig) -> Decision
 def _create(graph: tf.Graph, config: QuantizeConfig, prefixes: Sequence[str]) -> Decision:
     planned = rewrite.plan_rewrite(graph, config, prefixes)
     rewrite.rehearse(graph, frozenset(), lambda copy: _edit(copy, planned, config))
-    _edit(graph, planned, config)
-    replaced_tensors.exchange_in_new_ops(graph)
+    with live_editor.uninterrupted():
+        _edit(graph, planned, config)
+        replaced_tensors.exchange_in_new_ops(graph)
     return planned.decision
 
 

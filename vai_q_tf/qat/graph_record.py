@@ -5,6 +5,7 @@ It consists of collections of the graph and of the names of a few ops, so a Meta
 import functools
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, get_type_hints
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, tf_internal
@@ -16,6 +17,7 @@ from vai_q_tf.qat.network import release_0_1_0
 from vai_q_tf.qat.network.identity import Identity
 from vai_q_tf.qat.positions.moving_positions import LEGAL
 from vai_q_tf.qat.positions.position_saveable import (
+    ROW_BITS,
     ROW_EARLIER,
     ROW_STRUCTURES,
     ROW_VARIABLES,
@@ -253,17 +255,22 @@ def identities_of_rows(graph: tf.Graph) -> Dict[str, Identity]:
             structures, earlier = [''] * len(names), [()] * len(names)
         else:
             structures, earlier = _texts(graph, ROW_STRUCTURES), _texts(graph, ROW_EARLIER)
-        if len({len(texts) for texts in (names, variables, structures, earlier)}) > 1:
+        bits = [0.] * len(names) if _find(graph, ROW_BITS) is None else _values(graph, ROW_BITS).tolist()
+        if len({len(texts) for texts in (names, variables, structures, earlier, bits)}) > 1:
             raise ValueError('there are not as many of each')
     except (AttributeError, TypeError, ValueError) as error:
         raise _damaged(ROWS, str(error)) from error
-    return {name: Identity(structure, variable, tuple(filter(None, others)))
-            for name, structure, variable, others in zip(names, structures, variables, earlier)}
+    return {name: Identity(structure, variable, tuple(filter(None, others)), int(width))
+            for name, structure, variable, others, width in zip(names, structures, variables, earlier, bits)}
 
 
 def _texts(graph: tf.Graph, name: str) -> list:
     """The strings in a constant, in lists of the same shape."""
-    return tf.get_static_value(_find(graph, name)).astype(str).tolist()
+    return _values(graph, name).astype(str).tolist()
+
+
+def _values(graph: tf.Graph, name: str) -> np.ndarray:
+    return tf.get_static_value(_find(graph, name))
 
 
 def _tensor(graph: tf.Graph, name: str) -> tf.Tensor:

@@ -11,6 +11,7 @@ from vai_q_tf import errors, files
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.frozen.run_config import write_fields
 from vai_q_tf.frozen.write_model import write_graph
+from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.view import node_name
 from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor
 from vai_q_tf.qat import distribution, graph_record, replaced_tensors, rewrite
@@ -71,10 +72,11 @@ def _create(gradients: Optional[Gradients], write: _Write, graph: tf.Graph, conf
         gradients.match(node for graph_range in planned.ranges for node in graph_range.nodes)
     if distribution.is_chief():
         write(config, fix_neurons(rehearsed, _live_records(plan, rewrite.rows(graph, planned))))
-    _edit(graph, planned, config, recipe)
-    replaced_tensors.exchange_in_new_ops(graph)
-    if gradients:
-        gradients.renew()
+    with live_editor.uninterrupted():
+        _edit(graph, planned, config, recipe)
+        replaced_tensors.exchange_in_new_ops(graph)
+        if gradients:
+            gradients.renew()
     tf.logging.info('Quantized %d tensors for training; graph written to %s/%s', len(plan.tensors), config.output_dir,
                     TRAIN_GRAPH_FILE)
     return plan

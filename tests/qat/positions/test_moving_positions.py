@@ -144,8 +144,10 @@ def test_a_default_saver_restores_a_float_checkpoint_with_the_same_variables(tmp
             session.run('dense/Relu/aquant:0', {images: _batch(0)})
 
 
-def test_rows_are_found_by_name_when_the_network_grew(tmp_path):
-    """A checkpoint of a network with other quantized tensors gives its positions to those of the same name."""
+@pytest.mark.parametrize('rewrite, keeps', [(functions.CreateQuantizeEvaluationGraph, True),
+                                            (functions.CreateQuantizeTrainingGraph, False)])
+def test_rows_are_found_by_name_when_the_network_grew(tmp_path, rewrite, keeps):
+    """In an evaluation; a training calibrates all tensors anew, since it has to calibrate the new ones on the float network."""
     with tf.Graph().as_default():
         images, _, train = _training(tmp_path)
         with _session() as session:
@@ -157,7 +159,7 @@ def test_rows_are_found_by_name_when_the_network_grew(tmp_path):
     tf.layers.dense(output, 2, name='more')
     config = _config(tmp_path)
     config.output_nodes = ['more/BiasAdd']
-    functions.CreateQuantizeTrainingGraph(config)
+    rewrite(config)
     old = [v for v in tf.compat.v1.global_variables() if v.name.startswith('dense')]
     saver = tf.compat.v1.train.Saver(old + tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.SAVEABLE_OBJECTS))
     with _session() as session:
@@ -166,7 +168,7 @@ def test_rows_are_found_by_name_when_the_network_grew(tmp_path):
     assert {name.decode() for name in set(grown) - set(small)} == {
         'more/kernel/wquant', 'more/bias/wquant', 'more/BiasAdd/aquant'}
     for name, votes in grown.items():
-        np.testing.assert_array_equal(votes, small.get(name, np.zeros(position_histogram.HISTOGRAM_BINS)))
+        np.testing.assert_array_equal(votes, small.get(name, np.zeros(position_histogram.HISTOGRAM_BINS)) * keeps)
 
 
 def test_saver_made_before_the_rewrite_is_reported_when_it_matters(tmp_path):

@@ -9,32 +9,27 @@ from typing import AbstractSet, Any, Dict, List, Sequence, Tuple
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors, tf_internal
-from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.control_flow import LOOP_OPS
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView
-from vai_q_tf.qat.deploy import derive_evaluation_graph
+from vai_q_tf.qat.network.decision import Decision
 from vai_q_tf.qat.network.inference_form import training_only
 
 _SCOPE = 'vai_q_tf/inference'
 
 
-def add_inference_network(graph: tf.Graph, config: QuantizeConfig) -> List[tf.Tensor]:
+def add_inference_network(graph: tf.Graph, evaluation_graph: tf.Graph, decision: Decision) -> List[tf.Tensor]:
     """Adds the evaluation network to the live training graph.
 
     Args:
       graph: a tf.Graph that `create_training_graph` rewrote.
-      config: the QuantizeConfig.
+      evaluation_graph, decision: its quantized evaluation graph, and the Decision that was applied to that.
 
     Returns:
       The tf.Tensors with its results, one per output node of the config.
-
-    Raises:
-      QuantizeError: the evaluation network cannot be derived from the training network.
     """
-    evaluation_graph, decision = derive_evaluation_graph(graph, config)
     graph_def, plan = evaluation_graph.as_graph_def(), decision.plan
     outputs = [next((record.name for record in plan.tensors if record.tensor == node), node) for node in plan.output_nodes]
     view = GraphView(graph_def)

@@ -18,6 +18,7 @@ from vai_q_tf.graph.view import node_name
 from vai_q_tf.integrations.keras import inference_copy, session
 from vai_q_tf.integrations.keras.position_state import PositionState
 from vai_q_tf.qat import rewrite, training
+from vai_q_tf.qat.deploy import evaluation_graph_of_form
 
 _H5_ENTRY = 'vai_q_tf_positions'
 
@@ -44,14 +45,16 @@ def quantize_keras_model(model: tf.keras.Model, config: QuantizeConfig) -> tf.ke
     require_config(config)
     _check(model)
     graph = model.outputs[0].graph
-    rewrite.plan_rewrite(graph, config)  # raises before the graph is changed
+    # Errors are raised before the graph is changed.
+    planned = rewrite.plan_rewrite(graph, config, any_batch=True)
+    evaluation = evaluation_graph_of_form(graph, planned.forms[0].graph_def, config)
     with session.renewed(graph), graph.as_default(), tf.name_scope(None), tf.control_dependencies(None):
         step = tf.train.get_or_create_global_step()
-        # The rewrite changes the input of these Identities to the replacement of their tensor.
+        training.create_training_graph(graph, config)
+        # These Identities read the replacements of their tensors.
         outputs = [tf.identity(output, 'vai_q_tf/' + name) for name, output in zip(model.output_names, model.outputs)]
         results = [tf.identity(graph.get_operation_by_name(node_name(name)).outputs[0]) for name in config.output_nodes]
-        training.create_training_graph(graph, config)
-        evaluated = inference_copy.add_inference_network(graph, config)
+        evaluated = inference_copy.add_inference_network(graph, *evaluation)
         # Functions compiled for the old session do not work with the new one.
         model.test_function = model.predict_function = None
     tf_internal.track_keras_variable(step)  # so that Keras initialises it with its own

@@ -2,7 +2,7 @@
 import io
 import zipfile
 import zlib
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -10,6 +10,8 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors, ops, tf_internal
 from vai_q_tf.qat import checkpoints, graph_record
 from vai_q_tf.qat.averages.average_saveable import saveable_of
+from vai_q_tf.qat.positions.position_saveable import BEGINS_ANEW
+from vai_q_tf.wording import some_of
 
 _NAMES = ('tensors', 'variables', 'structures')  # the arrays that identify the rows of votes
 
@@ -53,7 +55,8 @@ class PositionState(tf.train.experimental.PythonState):
         stream = io.BytesIO()
         rows = self._identities.values()
         np.savez(stream, tensors=np.array(list(self._identities)), variables=np.array([row.variable for row in rows]),
-                 structures=np.array([row.structure for row in rows]), votes=votes, step=step,
+                 structures=np.array([row.structure for row in rows]), bits=np.array([row.bits for row in rows]),
+                 votes=votes, step=step,
                  **({'start': start[0]} if start else {}), **self._named_averages(averages))
         return stream.getvalue()
 
@@ -81,9 +84,11 @@ class PositionState(tf.train.experimental.PythonState):
         """Raises some exception if arrays are missing, or their shapes or values impossible."""
         names = [saved[key] for key in _NAMES if key in saved or key == 'tensors']
         votes, start, columns = saved['votes'], saved.get('start'), self._votes.shape[1].value
+        saved.setdefault('bits', np.zeros(len(votes)))  # unknown
         if (votes.shape != (names[0].size, columns) or any(texts.shape != (len(votes),) for texts in names)
                 or saved['step'].shape != () or start is not None and start.shape != (1, columns)
-                or not np.isfinite(votes.astype(np.float32)).all()):
+                or saved['bits'].shape != (len(votes),)
+                or not all(np.isfinite(saved[key].astype(np.float32)).all() for key in ('votes', 'bits'))):
             raise ValueError('it is no table of votes')
 
     def load(self, saved: Dict[str, np.ndarray]) -> None:
@@ -91,10 +96,21 @@ class PositionState(tf.train.experimental.PythonState):
         rows = checkpoints.rows_of(self._identities, *(saved[key].tolist() if key in saved else () for key in _NAMES))
         empty = np.zeros(self._votes.shape[1].value, np.float32)
         start = saved['start'] if 'start' in saved else [empty]
+        others = self._others(saved, rows)
+        if others:
+            tf.logging.warning(BEGINS_ANEW.format(some_of(others)))
+            rows, start = dict.fromkeys(rows), [empty]
         values = [[empty if row is None else saved['votes'][row] for row in rows.values()], start]
         tf_internal.keras_session().run(self._load, {self._loaded_step: saved['step'], **dict(zip(self._loaded, values))})
         if self._averages is not None:
             self._load_averages_of(saved)
+
+    def _others(self, saved: Dict[str, np.ndarray], rows: Dict[str, Optional[int]]) -> List[str]:
+        """The tensors that are a reason to begin anew, see `PositionSaveable`."""
+        if not saved['votes'].any() or not saved['bits'].any():
+            return []
+        return checkpoints.of_other_bits(self._identities, rows, saved['bits'].tolist()) + [
+            name + ' (not in the checkpoint)' for name, row in rows.items() if row is None]
 
     def _named_averages(self, values: Sequence[np.ndarray]) -> Dict[str, np.ndarray]:
         """{name: value} of the averages; {} if no step was averaged."""

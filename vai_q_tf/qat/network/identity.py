@@ -19,15 +19,17 @@ _SHAPES = {'Reshape': 1, 'Conv2DBackpropInput': 0}
 
 
 class Identity(NamedTuple):
-    """What identifies a quantized tensor.
+    """What identifies a quantized tensor, and the bits that its position is for.
 
     structure: a digest of its computation: ops, attributes and variables from the inputs of the network on.
     variable: the one variable that a parameter is made of; ''.
     earlier: names that the tensor had in version 0.1.0.
+    bits: its bit width; 0 if it is not known.
     """
     structure: str
     variable: str
     earlier: Tuple[str, ...]
+    bits: int = 0
 
 
 def identities(decision: Decision) -> Dict[str, Identity]:
@@ -39,7 +41,7 @@ def identities(decision: Decision) -> Dict[str, Identity]:
         structure = digests[node_name(record.tensor)]
         if ':' in record.tensor:
             structure += ':{}'.format(output_index(record.tensor))
-        found[record.name] = Identity(structure, variables.get(record.name, ''), tuple(earlier[record.name]))
+        found[record.name] = Identity(structure, variables.get(record.name, ''), tuple(earlier[record.name]), record.bits)
     return found
 
 
