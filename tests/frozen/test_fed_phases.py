@@ -53,6 +53,19 @@ def test_the_branch_that_is_fed_is_kept(tmp_path, condition, feed, choose):
         node.name for node in quantize(tmp_path, lambda: tf.constant(False), lambda step: {}).node if node.op == 'FixNeuron')
 
 
+@pytest.mark.parametrize('condition', [boolean, lambda: tf.placeholder_with_default(True, [], name='phase')])
+def test_a_choice_between_constants(tmp_path, condition):
+    def build(condition):
+        factor = tf.cond(condition, lambda: tf.constant(0.5), lambda: tf.constant(2.0))
+        tf.nn.relu(folded_networks.conv() * factor, name='out')
+
+    def quantized(condition, **feed):
+        graph_def = folded_networks.graph_of(lambda: build(condition()))
+        config = folded_networks.settings(calib_iter=2, output_dir=str(tmp_path))
+        return read_graph(quantize_frozen(graph_def, lambda step: dict(feed, x=IMAGES), config, effort='fast'))
+    assert quantized(condition, phase=False) == quantized(lambda: tf.constant(False))
+
+
 @pytest.mark.parametrize('condition, feed, inputs, code, words', [
     (boolean, lambda step: {'phase': True}, ['x'], errors.LEARNING_PHASE, ["'phase' is True (from input_fn)"]),
     (lambda: tf.placeholder_with_default(True, [], name='phase'), lambda step: {}, ['x'], errors.LEARNING_PHASE,

@@ -9,6 +9,7 @@ from tests.passes.checking import nodes, ops, values
 from tests.passes.folded_networks import assert_equal, graph_of, inputs_of, optimised, settings, vector
 from tests.support import run
 from vai_q_tf import errors
+from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.passes import optimise
 from vai_q_tf.passes.partition import partition
 
@@ -37,6 +38,19 @@ def _check(graph_def, inputs, outputs, fetches, feeds, tolerance=1e-5, **fields)
     for node in result.node:
         assert all(order[operand.lstrip('^').partition(':')[0]] < order[node.name] for operand in node.input)
     return result
+
+
+def test_the_order_of_nodes_in_a_file_does_not_matter():
+    def build():
+        x, weights, offset = _image(), tf.constant(values(3, 3, 3, 4), name='w'), tf.constant(values(4), name='b')
+        first, second = (tf.nn.conv2d(image, weights, 1, 'SAME') + offset for image in (x, tf.nn.max_pool2d(x, 3, 1, 'SAME')))
+        tf.add(tf.reduce_sum(tf.concat([second, first], -1, name='out')), tf.reduce_sum(tf.tanh(first)), name='after')
+    graph_def = graph_of(build)
+    shuffled = editor.subgraph(graph_def, reversed(graph_def.node))
+    result, other = (nodes(optimise(each, settings(['out']))) for each in (graph_def, shuffled))
+    assert result == other and len(result) > 8
+    first, second = list(result), list(other)
+    assert first[:first.index('out')] == second[:second.index('out')]
 
 
 def test_functions_stay_and_gradients_of_missing_functions_are_dropped():

@@ -55,10 +55,11 @@ def test_static_nodes_depend_on_constants_and_variables_only():
     weights = tf.nn.relu(tf.compat.v1.get_variable('variable', [4]) * tf.constant(2.0, name='two'), name='weights')
     noise = tf.random.uniform([4], name='noise')
     fed = tf.compat.v1.placeholder_with_default(weights, [4], name='fed')
-    tf.add_n([x, weights, noise, fed], name='out')
+    chosen = tf.cond(tf.compat.v1.placeholder(tf.bool, []), lambda: tf.ones([4]), lambda: tf.zeros([4]), name='chosen')
+    tf.add_n([x, weights, noise, fed, chosen], name='out')
     graph_range = GraphRange(GraphView(tf.compat.v1.get_default_graph().as_graph_def()), ['x'], ['out'])
     assert all(map(graph_range.is_static, ['variable', 'variable/read', 'two', 'weights', 'weights:0']))
-    assert not any(map(graph_range.is_static, ['x', 'noise/RandomUniform', 'noise', 'fed', 'out']))
+    assert not any(map(graph_range.is_static, ['x', 'noise/RandomUniform', 'noise', 'fed', chosen.op.name, 'out']))
 
 
 def test_unknown_node_suggests_close_names():

@@ -222,6 +222,15 @@ def shared_weights_behind_norms(training):
 
 
 @network
+def read_in_another_order_than_made(training):
+    kernel, x = tf.get_variable('kernel', [3, 3, 3, 1]), image()
+    first, second = (norm(tf.nn.depthwise_conv2d_native(x, kernel, [1] * 4, 'SAME', name=name), training, name + '_bn')
+                     for name in ('first', 'second'))
+    relu, leaky = tf.nn.relu(first, name='relu'), tf.nn.leaky_relu(first, 0.1, name='leaky')
+    return head(tf.concat([second, leaky, relu], -1, name='concat'))
+
+
+@network
 def shared_bias(training):
     bias = tf.get_variable('bias', [4])
     x = tf.nn.relu(tf.nn.bias_add(conv(image()), bias, name='first'))

@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
+from vai_q_tf.graph.control_flow import branch_nodes, upstream_with_branches
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.types import Feed, Values
 
@@ -20,7 +21,8 @@ def find_phases(view: GraphView, config: QuantizeConfig) -> Tuple[str, ...]:
     Input nodes are not phases.
     """
     inputs = frozenset(map(node_name, config.input_nodes))
-    chosen = [name for name in view.upstream(map(node_name, config.output_nodes), inputs) if view.op(name) in _CONDITION]
+    members = upstream_with_branches(view, map(node_name, config.output_nodes), inputs, branch_nodes(view))
+    chosen = [name for name in members if view.op(name) in _CONDITION]
     conditions = {node_name(view.inputs(name)[_CONDITION[view.op(name)]]) for name in chosen}
     return tuple(sorted({phase for condition in conditions for phase in _phases(view, condition, inputs)}, key=view.order))
 

@@ -1,5 +1,5 @@
 """Branches of conditions and loops: the nodes in them, and the control inputs that place nodes there."""
-from typing import Container, Dict, FrozenSet, List, Tuple
+from typing import Container, Dict, FrozenSet, Iterable, List, Set, Tuple
 
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.graph.view import GraphView, node_name, tensor_name
@@ -48,6 +48,15 @@ def placing(view: GraphView, name: str, branches: Container[str]) -> Tuple[str, 
     branches: see `branch_nodes`.
     """
     return () if view.inputs(name) else tuple(control for control in view.control_inputs(name) if control in branches)
+
+
+def upstream_with_branches(view: GraphView, starts: Iterable[str], stops: Container[str], branches: Container[str]) -> Set[str]:
+    """The nodes that `starts` depend on through data, and through what places constants in branches, both ends included.
+
+    The walk ends at the nodes in `stops`. branches: see `branch_nodes`.
+    """
+    return reach(starts, lambda name: () if name in stops else (
+        [node_name(tensor) for tensor in view.inputs(name)] + list(placing(view, name, branches))))
 
 
 def loop_nodes(view: GraphView, members: Container[str]) -> Dict[str, str]:

@@ -7,7 +7,7 @@ from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
-from vai_q_tf.graph.control_flow import branch_nodes, placing
+from vai_q_tf.graph.control_flow import branch_nodes, placing, upstream_with_branches
 from vai_q_tf.graph.dependence import operands, reach, readers
 from vai_q_tf.graph.view import GraphView, node_name, normalise, output_index, tensor_name
 from vai_q_tf.types import FunctionDefLibrary
@@ -17,17 +17,21 @@ class Partition(NamedTuple):
     """A graph in two parts.
 
     main: GraphDef of the nodes between input and output nodes, with a Placeholder for each output of an input node, and without
-      devices and noted shapes. Control inputs are kept only if they place a constant in a branch or a loop.
-    rest: NodeDefs of pre-processing and post-processing, and the input nodes.
+      devices and noted shapes. Control inputs are kept only if they place a constant in a branch or a loop. The order of nodes
+      follows from what they read, so that a live graph and its frozen file are in the same order.
+    before, after: NodeDefs of pre-processing, with the input nodes, and of post-processing.
     protected: the nodes of `main` that keep name and meaning.
     stand_ins: {name of a Placeholder of `main`: the output of an input node that it represents}.
     library: the functions of the graph.
+    outputs: the output nodes.
     """
     main: tf.GraphDef
-    rest: Tuple[tf.NodeDef, ...]
+    before: Tuple[tf.NodeDef, ...]
+    after: Tuple[tf.NodeDef, ...]
     protected: FrozenSet[str]
     stand_ins: Dict[str, str]
     library: FunctionDefLibrary
+    outputs: Tuple[str, ...]
 
 
 def partition(graph_def: tf.GraphDef, config: QuantizeConfig) -> Partition:
@@ -43,21 +47,23 @@ def partition(graph_def: tf.GraphDef, config: QuantizeConfig) -> Partition:
     inputs = tuple(dict.fromkeys(node_name(name) for name in config.input_nodes))
     outputs = tuple(node_name(name) for name in config.output_nodes)
     branches = branch_nodes(view)
-    members = _members(view, outputs, inputs, branches)
+    members = upstream_with_branches(view, outputs, inputs, branches)
     inner = members.difference(inputs)
-    rest = _upstream(view, list(_post_processing(view, members, inputs)) + list(inputs), inner) - inner
+    before = _upstream(view, inputs, inner) - inner
+    after = _upstream(view, _post_processing(view, members, inputs), inner) - inner - before
     placeholders = _placeholders(graph_def, view, inputs, members, _given_shapes(config))
     names = {tensor: node.name for tensor, node in placeholders.items()}
     nodes = list(placeholders.values())
-    for name in view.names:
+    for name in view.upstream(outputs + view.names, inputs):
         if name in inner:
             node = editor.copy(view.node(name), inputs=[names.get(tensor, tensor) for tensor in view.inputs(name)])
             node.input.extend('^' + control for control in placing(view, name, branches))
             nodes.append(node)
-    read = {node_name(tensor) for name in rest for tensor in view.inputs(name)}
+    read = {node_name(tensor) for name in before | after for tensor in view.inputs(name)}
     protected = frozenset(outputs).union(names.values(), read & members, inputs)
-    return Partition(editor.subgraph(graph_def, nodes), tuple(view.node(name) for name in view.names if name in rest),
-                     protected, {stand_in: tensor for tensor, stand_in in names.items()}, graph_def.library)
+    before_nodes, after_nodes = (tuple(view.node(name) for name in view.names if name in part) for part in (before, after))
+    return Partition(editor.subgraph(graph_def, nodes), before_nodes, after_nodes, protected,
+                     {stand_in: tensor for tensor, stand_in in names.items()}, graph_def.library, outputs)
 
 
 def merge(parts: Partition, main: tf.GraphDef) -> tf.GraphDef:
@@ -66,21 +72,23 @@ def merge(parts: Partition, main: tf.GraphDef) -> tf.GraphDef:
     New nodes with names that the rest has are renamed. Noted shapes are dropped.
     """
     names = _new_names(parts, main)
-    nodes = list(parts.rest)
+    nodes = list(parts.before)
     for node in main.node:
         if node.name not in parts.stand_ins:
             nodes.append(editor.copy(node, names.get(node.name)))
             nodes[-1].input[:] = [_renamed(operand, names) for operand in node.input]
+    nodes += parts.after
     known = {node.name for node in nodes}
     result = editor.subgraph(main, [_without_dangling_controls(node, known) for node in nodes])
     result.library.CopyFrom(parts.library)
     view = GraphView(result)
-    return editor.subgraph(result, [view.node(name) for name in view.upstream(view.names)])
+    starts = tuple(node.name for node in parts.before) + parts.outputs + view.names
+    return editor.subgraph(result, [view.node(name) for name in view.upstream(starts)])
 
 
 def _new_names(parts: Partition, main: tf.GraphDef) -> Dict[str, str]:
     """{node of `main`: its new name, for a stand-in the tensor that it represents}"""
-    inside, outside = [{node.name for node in nodes} for nodes in (main.node, parts.rest)]
+    inside, outside = [{node.name for node in nodes} for nodes in (main.node, parts.before + parts.after)]
     renamed = {name: editor.unused_name(name, inside | outside) for name in inside & outside}
     return {**renamed, **parts.stand_ins}
 
@@ -94,12 +102,6 @@ def _renamed(operand: str, names: Mapping[str, str]) -> str:
 
 def _without_dangling_controls(node: tf.NodeDef, known: Container[str]) -> tf.NodeDef:
     return editor.with_inputs(node, [operand for operand in node.input if not operand.startswith('^') or operand[1:] in known])
-
-
-def _members(view: GraphView, outputs: Iterable[str], inputs: Container[str], branches: Container[str]) -> Set[str]:
-    """The nodes from the outputs back to the inputs, both ends included."""
-    return reach(outputs, lambda name: () if name in inputs else (
-        [node_name(tensor) for tensor in view.inputs(name)] + list(placing(view, name, branches))))
 
 
 def _post_processing(view: GraphView, members: Set[str], inputs: Collection[str]) -> Set[str]:

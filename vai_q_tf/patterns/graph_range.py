@@ -3,6 +3,7 @@ from typing import Container, Iterable, List, Set
 
 from vai_q_tf import errors
 from vai_q_tf.graph.checks.quantized_ops import require_unquantized
+from vai_q_tf.graph.control_flow import MERGE_OPS
 from vai_q_tf.graph.similar_nodes import did_you_mean
 from vai_q_tf.graph.traits import FIX_NEURON_OPS, FORWARDS, SHAPE_OPS, trait
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name, output_index, tensor_name
@@ -10,7 +11,7 @@ from vai_q_tf.patterns.dropout import find_dropouts
 from vai_q_tf.types import NodeInput
 
 _CONSTANT_SOURCES = VARIABLE_OPS | {'Const', 'ReadVariableOp'}
-_FED = 'PlaceholderWithDefault'
+_FED_OR_CHOSEN = MERGE_OPS | {'PlaceholderWithDefault'}
 
 
 class GraphRange:
@@ -90,7 +91,7 @@ class GraphRange:
         if op in _CONSTANT_SOURCES:
             return name not in self.input_nodes
         return bool(self.view.inputs(name)) and not (
-            name in self.input_nodes or op == _FED or self.view.is_stateful(name))
+            name in self.input_nodes or op in _FED_OR_CHOSEN or self.view.is_stateful(name))
 
     def is_static(self, reference: str) -> bool:
         """Whether a tensor or node depends on constants and variables only, as weights and biases do."""

@@ -1,8 +1,9 @@
 """Networks built for one batch size."""
 import numpy as np
+import pytest
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig
+from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeConfig, errors
 from vai_q_tf.qat import deploy
 
 
@@ -35,3 +36,32 @@ def test_reshapes_whose_data_begin_with_the_batch(tmp_path):
         'same': 'same/shape', 'rows': 'own', 'pairs': 'pairs/shape', 'last': 'last/shape'}
     assert {name: tf.get_static_value(tensor).tolist() for name, tensor in shapes.items()} == {
         'same': [-1, 6], 'rows': [-1, 3], 'pairs': [4, 2, 6], 'last': [-1, 6]}
+
+
+@pytest.mark.parametrize('use', [
+    lambda x: tf.reshape(x, [2, 2, 6], name='fixed'),
+    lambda x: tf.reshape(x, [1, 4, 6], name='fixed'),
+    lambda x: tf.transpose(tf.reshape(tf.transpose(tf.reshape(x, [4, 2, 3]), [1, 0, 2]), [2, 4, 3], name='fixed'), [1, 0, 2]),
+    lambda x: tf.concat(tf.split(x, 4, name='fixed'), 0), lambda x: tf.add(tf.ones([4, 6]), x, name='fixed'),
+    lambda x: tf.slice(x, [0, 0], [4, 3], name='fixed')],
+    ids=['reshape to parts', 'reshape to one', 'time first', 'split', 'ones', 'slice'])
+def test_another_use_of_the_batch_size_is_an_error_before_training(tmp_path, use):
+    config = QuantizeConfig(['x'], ['out'], output_dir=str(tmp_path))
+    with tf.Graph().as_default() as graph:
+        x = tf.layers.dense(tf.placeholder(tf.float32, [4, 6], 'x'), 6, tf.nn.relu, name='dense')
+        tf.nn.relu(use(x), name='out')
+        CreateQuantizeTrainingGraph(config)
+    with pytest.raises(errors.QuantizeError, match=r"Node 'fixed' \(\w+\) has the batch size of the training, 4") as raised:
+        deploy.derive_evaluation_graph(graph, config)
+    assert raised.value.code == errors.UNSUPPORTED_GRAPH
+
+
+def test_a_size_that_equals_the_batch_size_is_none(tmp_path):
+    """Of a result with the batch on another axis."""
+    config = QuantizeConfig(['x'], ['out'], output_dir=str(tmp_path))
+    with tf.Graph().as_default() as graph:
+        x = tf.reshape(tf.layers.dense(tf.placeholder(tf.float32, [4, 6], 'x'), 8, tf.nn.relu), [-1, 4, 2])
+        tf.nn.relu(tf.transpose(x, [1, 0, 2]), name='out')
+        CreateQuantizeTrainingGraph(config)
+    evaluation, _ = deploy.derive_evaluation_graph(graph, config)
+    assert evaluation.get_tensor_by_name('out:0').shape.as_list() == [4, None, 2]

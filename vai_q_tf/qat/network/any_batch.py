@@ -1,4 +1,5 @@
 """Opens the batch dimension of a network that was built for one batch size, which TensorFlow then writes into constants."""
+import re
 from typing import Callable, Collection, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
@@ -8,6 +9,7 @@ from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import SHAPE_OPS
 from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.passes.common.any_batch_shapes import with_batch
 from vai_q_tf.passes.common.parameters import evaluate, known_nodes, static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 from vai_q_tf.qat.network.decision import Decision
@@ -22,6 +24,7 @@ class _Operands(NamedTuple):
     data: int
 
 
+_REFUSED = re.compile(r"\bfor '([^']+)' \(op: '(\w+)'\)")  # in a message of TensorFlow about shapes
 _SHAPED = {'Reshape': _Operands(shape=1, data=0), 'Conv2DBackpropInput': _Operands(shape=0, data=2)}
 
 
@@ -111,17 +114,28 @@ def _take_batch_of(rewriter: Rewriter, name: str, data: str, sizes: np.ndarray) 
 
 
 def check_any_batch(decision: Decision, batches: Collection[int]) -> None:
-    """Raises a QuantizeError UNSUPPORTED_GRAPH naming the first node that gives its result one of the batch sizes `batches`.
+    """Raises a QuantizeError UNSUPPORTED_GRAPH naming the first node that takes only one of the batch sizes `batches`.
 
     decision: the Decision on a network whose inputs take any batch.
     """
-    view = GraphView(decision.optimised)
-    first = {name: shapes[0].dim[0].size for name, shapes in decision.shapes.items() if shapes and shapes[0].dim}
+    if not batches:
+        return
+    other = 2 * max(batches) + 1  # no multiple of a batch, nor of a part of one
+    try:
+        view = GraphView(editor.with_shapes(with_batch(decision.optimised, other)))
+    except ValueError as error:
+        found = _REFUSED.search(str(error))
+        raise _fixed_batch('Node {!r} ({})'.format(*found.groups()) if found else 'The network', max(batches)) from error
     for name in view.upstream(decision.plan.output_nodes):
-        data = next((node_name(tensor) for tensor in view.inputs(name) if view.dtype(tensor) == tf.float32), '')
-        if first.get(name) in batches and first.get(data) == -1 and view.op(name) not in SHAPE_OPS:
-            raise errors.QuantizeError(
-                errors.UNSUPPORTED_GRAPH, 'Batch size',
-                'Node {!r} ({}) has the batch size of the training, {}, as a constant, so the model would accept no other. '
-                'Build the network for any batch size (-1 in a shape, tf.shape of a tensor with an open batch), or give a '
-                'function that builds the evaluation graph.'.format(name, view.op(name), first[name]))
+        sizes = view.shape(name) or []
+        if _first(sizes) in batches and other not in sizes and view.op(name) not in SHAPE_OPS and any(
+                view.dtype(tensor) == tf.float32 and _first(view.shape(tensor)) == other for tensor in view.inputs(name)):
+            raise _fixed_batch('Node {!r} ({})'.format(name, view.op(name)), sizes[0])
+
+
+def _fixed_batch(what: str, batch: int) -> errors.QuantizeError:
+    return errors.QuantizeError(
+        errors.UNSUPPORTED_GRAPH, 'Batch size',
+        '{} has the batch size of the training, {}, as a constant, so the model would accept no other. Build the network for '
+        'any batch size (-1 in a shape, tf.shape of a tensor with an open batch), or give a function that builds the '
+        'evaluation graph.'.format(what, batch))
