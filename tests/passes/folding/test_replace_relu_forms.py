@@ -50,8 +50,8 @@ def test_relu(form):
 
 @pytest.mark.parametrize('form', [
     lambda x: tf.clip_by_value(x, 0., 1.), lambda x: tf.minimum(tf.maximum(x, 0.), 4.),
-    lambda x: tf.maximum(x, [0., 0., 0., 1.]), lambda x: tf.where(x > 1., x, tf.zeros_like(x)), lambda x: tf.where(x > 0., tf.zeros_like(x), x),
-    lambda x: tf.where(x + 1. > 0., x, tf.zeros_like(x))])
+    lambda x: tf.maximum(x, [0., 0., 0., 1.]), lambda x: tf.where(x > 1., x, tf.zeros_like(x)),
+    lambda x: tf.where(x > 0., tf.zeros_like(x), x), lambda x: tf.where(x + 1. > 0., x, tf.zeros_like(x))])
 def test_what_is_no_relu_stays(form):
     assert 'Relu' not in ops(_apply(lambda: tf.identity(form(_input()), name='out')))
 
