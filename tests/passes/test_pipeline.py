@@ -57,7 +57,7 @@ def test_one_line_for_each_pass_that_changed_something(monkeypatch):
     monkeypatch.setattr(pipeline.tf.logging, 'info', lambda text, *values: lines.append(text % values))
     optimise(graph_of(_network), settings())
     assert lines == [
-        'separate_shared_constants: Const +1', 'replace_relu_minimum: Const -2, Minimum -2, Relu -2, Relu6 +2',
+        'separate_shared_constants: Const +1', 'replace_relu_forms: Const -2, Minimum -2, Relu -2, Relu6 +2',
         # reciprocal = rsqrt(epsilon + variance); x * (reciprocal * gamma) + (beta - scale * mean)
         'expand_batch_norms: Add +1, AddV2 +1, Const +1, FusedBatchNormV3 -1, Mul +3, Rsqrt +1, Sub +1',
         'fold_batch_norms: Add -1, BiasAdd +1, Const +1, Reshape +1',

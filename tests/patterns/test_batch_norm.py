@@ -172,16 +172,6 @@ def _renorm():
     return layers.batch_normalization(convolution('tf.layers', image()), training=True, renorm=True)
 
 
-def _zero_debias(resource=False):
-    x = image()
-    with tf.compat.v1.variable_scope('net', use_resource=resource):
-        return slim.batch_norm(convolution('slim', x), is_training=True, zero_debias_moving_mean=True)
-
-
-def _zero_debias_resource():
-    return _zero_debias(resource=True)
-
-
 def _no_updates():
     x = convolution('tf.layers', image())
     mean, variance = tf.nn.moments(x, [0, 1, 2])
@@ -193,7 +183,7 @@ def _no_updates_fused():
     return tf.compat.v1.nn.fused_batch_norm(x, tf.ones([4]), tf.zeros([4]), is_training=True)[0]
 
 
-@pytest.mark.parametrize('network', [_renorm, _zero_debias, _zero_debias_resource, _no_updates, _no_updates_fused])
+@pytest.mark.parametrize('network', [_renorm, _no_updates, _no_updates_fused])
 def test_training_form_without_plain_moving_averages(network):
     y = network()
     with pytest.raises(errors.QuantizeError) as raised:

@@ -19,14 +19,19 @@ def _mean():
 
 
 def _found():
-    return find_moving_average(GraphRange(GraphView(v1.get_default_graph().as_graph_def()), ['x'], ['mean']), 'mean')
+    average = find_moving_average(GraphRange(GraphView(v1.get_default_graph().as_graph_def()), ['x'], ['mean']), 'mean')
+    return average and average.variable
 
 
 @pytest.mark.parametrize('resource', [False, True])
 @pytest.mark.parametrize('update', [
     lambda average, mean: moving_averages.assign_moving_average(average, mean, 0.9, zero_debias=False),
     lambda average, mean: average.assign_sub((average - mean) * 0.1),
-    lambda average, mean: average.assign_sub(0.1 * tf.identity(average - tf.identity(mean)))])
+    lambda average, mean: average.assign_sub(0.1 * tf.identity(average - tf.identity(mean))),
+    lambda average, mean: average.assign_add((mean - average) * 0.1),
+    lambda average, mean: average.assign(average * 0.9 + mean * 0.1),
+    lambda average, mean: average.assign(0.1 * tf.identity(mean) + 0.9 * tf.identity(average)),
+    lambda average, mean: moving_averages.assign_moving_average(average, mean, 0.9, zero_debias=True)])
 def test_decay_is_found(resource, update):
     update(_variable(resource=resource), _mean())
     assert _found() == 'average'
@@ -37,11 +42,12 @@ def test_decay_is_found(resource, update):
     lambda average, mean: average.assign_sub((average + mean) * 0.1),
     lambda average, mean: average.assign_sub((average - mean) / 10.),
     lambda average, mean: _variable('other').assign_sub((average - mean) * 0.1),
-    lambda average, mean: moving_averages.assign_moving_average(average, mean, 0.9, zero_debias=True)],
-    ids=['add', 'sum', 'quotient', 'another variable', 'zero debias'])
+    lambda average, mean: average.assign(average + mean * 0.1),
+    lambda average, mean: _variable('other').assign(average * 0.9 + mean * 0.1)],
+    ids=['add', 'sum', 'quotient', 'another variable', 'count', 'another sum'])
 def test_other_updates_are_not(update):
     update(_variable(), _mean())
-    assert _found() == ''
+    assert _found() is None
 
 
 def test_one_of_two_averages_is_not():
@@ -49,7 +55,7 @@ def test_one_of_two_averages_is_not():
     for name in ('one', 'two'):
         average = _variable(name)
         average.assign_sub((average - mean) * 0.1)
-    assert _found() == ''
+    assert _found() is None
 
 
 def test_a_read_that_waits_for_nothing_is_preferred():

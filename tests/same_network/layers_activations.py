@@ -19,6 +19,17 @@ def leaky_relus(training):
 
 
 @network
+def relus_by_maximum_and_choice(training):
+    return _behind_norm(training, lambda x, name: tf.maximum(x, 0., name=name),
+                        lambda x, name: tf.where(x > 0, x, tf.zeros_like(x), name=name))
+
+
+@network
+def leaky_relu_by_choice(training):
+    return _behind_norm(training, lambda x, name: tf.where(x > 0, x, 0.1 * x, name=name))
+
+
+@network
 def leaky_relu_by_two_relus(training):
     return _behind_norm(training, lambda x, name: tf.subtract(tf.nn.relu(x), 0.1 * tf.nn.relu(-x), name=name))
 

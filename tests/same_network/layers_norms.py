@@ -1,5 +1,6 @@
 """Weighted layers and batch norms of tf.layers in all their combinations."""
 import tensorflow.compat.v1 as tf
+from tensorflow.python.training.moving_averages import assign_moving_average
 
 from tests.same_network.building import conv, conv_relu, head, image, network, norm, vector
 
@@ -258,7 +259,11 @@ def resource_variables(training):
         return head(x)
 
 
-def _waiting_norm(x, training, name):
+def _differences(average, statistic):
+    return tf.assign_sub(average, (average - statistic) * 0.1, name='update')
+
+
+def _waiting_norm(x, training, name, update=_differences):
     """A batch norm by hand, whose ops wait for the updates of its moving averages."""
     with tf.variable_scope(name):
         beta, gamma = (tf.get_variable(end, x.shape[-1:]) for end in ('beta', 'gamma'))
@@ -266,8 +271,7 @@ def _waiting_norm(x, training, name):
         if not training:
             return tf.nn.batch_normalization(x, *averages, beta, gamma, 1e-3, name='bn')
         statistics = tf.nn.moments(x, [0, 1, 2], name='moments')
-        updates = [tf.assign_sub(average, (average - statistic) * 0.1, name='update')
-                   for average, statistic in zip(averages, statistics)]
+        updates = list(map(update, averages, statistics))
         with tf.control_dependencies(updates):
             return tf.nn.batch_normalization(x, *statistics, beta, gamma, 1e-3, name='bn')
 
@@ -290,6 +294,15 @@ def norms_that_wait_for_their_updates(training):
 @network
 def resource_norms_that_wait_for_their_updates(training):
     return _waiting_norms(training, (True, False))
+
+
+@network
+def norms_with_assigned_averages(training):
+    x = tf.nn.relu(_waiting_norm(conv(image()), training, 'first', lambda average, statistic: tf.assign(
+        average, average * 0.9 + statistic * 0.1, name='update')))
+    x = layers.max_pooling2d(x, 2, 2, name='pool')
+    return head(tf.nn.relu(_waiting_norm(x, training, 'second', lambda average, statistic: assign_moving_average(
+        average, statistic, 0.9, zero_debias=True))))
 
 
 @network

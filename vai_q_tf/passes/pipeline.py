@@ -30,7 +30,7 @@ from vai_q_tf.passes.folding.fold_batch_norms import fold_batch_norms
 from vai_q_tf.passes.folding.reorder_hard_swish import reorder_hard_swish
 from vai_q_tf.passes.folding.replace_div_and_sub import replace_div_and_sub
 from vai_q_tf.passes.folding.replace_prelu import replace_prelu
-from vai_q_tf.passes.folding.replace_relu_minimum import replace_relu_minimum
+from vai_q_tf.passes.folding.replace_relu_forms import replace_relu_forms
 from vai_q_tf.passes.forms.fold_reshape import fold_reshape
 from vai_q_tf.passes.forms.open_batches import open_batches
 from vai_q_tf.passes.forms.replace_lone_bias_adds import replace_lone_bias_adds
@@ -84,8 +84,8 @@ PARAMETERS = PassEntry(fold_parameters)
 FOLDING = (
     PassEntry(separate_shared_constants, when=_unless_fold_bn_only),
     PassEntry(write_dense_as_convolution, _ops('MatMul'), _unless_fold_bn_only),
-    PassEntry(replace_relu_minimum, _ops('Minimum'), _unless_fold_bn_only),
-    PassEntry(replace_prelu, _ops('Maximum Sub Abs Neg Relu Minimum'), _unless_fold_bn_only),
+    PassEntry(replace_relu_forms, _ops('Minimum Maximum Select SelectV2'), _unless_fold_bn_only),
+    PassEntry(replace_prelu, _ops('Maximum Sub Abs Neg Relu Minimum Select SelectV2'), _unless_fold_bn_only),
     PassEntry(reorder_hard_swish, _ops('Relu6'), _unless_fold_bn_only),
     PassEntry(expand_batch_norms, BATCH_NORM_OPS | {'BatchNormWithGlobalNormalization'}),
     PassEntry(fold_batch_norms, _ops('Mul RealDiv Add AddV2 BiasAdd Sub')),

@@ -127,8 +127,8 @@ def _record(graph_range: GraphRange, parts: Normalisation) -> TrainingNorm:
 def _moving(graph_range: GraphRange, root: str, statistic: str, what: str) -> Tuple[str, str]:
     """The form of the batch statistic that updates a moving average, and a tensor that reads the average."""
     for tensor in forms(graph_range, statistic):
-        variable = find_moving_average(graph_range, tensor)
-        read = variable and variable_read(graph_range.view, variable)
+        average = find_moving_average(graph_range, tensor)
+        read = variable_read(graph_range.view, average.variable) if average else ''
         if read:
             return tensor, read
     _raise_unsupported(root, 'no op updates a moving average with its {} {!r} by plain decay'.format(
@@ -146,4 +146,4 @@ def _raise_unsupported(root: str, problem: str) -> NoReturn:
     raise errors.QuantizeError(
         errors.UNSUPPORTED_GRAPH, 'Batch norm',
         'Batch norm {!r} uses the statistics of the batch, but {}. Create its update ops (training=True of the layer, '
-        'no renorm, no zero_debias_moving_mean), or name its convolution in ignore_nodes.'.format(root, problem))
+        'no renorm), or name its convolution in ignore_nodes.'.format(root, problem))

@@ -22,7 +22,9 @@ _SUMS = {
     'extremes': lambda x, a: tf.maximum(0.0, x) + a * tf.minimum(0.0, x),
     'extremes, swapped': lambda x, a: tf.minimum(x, 0.0) * a + tf.maximum(x, 0.0),
     'identities': lambda x, a: tf.identity(tf.nn.relu(tf.identity(x))) - a * tf.nn.relu(tf.identity(-tf.identity(x)))}
-_MAXIMA = {'maximum': lambda x, a: tf.maximum(a * x, x), 'maximum, swapped': lambda x, a: tf.maximum(x, x * a)}
+_MAXIMA = {
+    'maximum': lambda x, a: tf.maximum(a * x, x), 'maximum, swapped': lambda x, a: tf.maximum(x, x * a),
+    'choice': lambda x, a: tf.where(x > 0, x, a * x), 'choice, at zero': lambda x, a: tf.where_v2(x >= 0., x, x * a)}
 _FORMS = dict(_SUMS, **_MAXIMA)
 _SLOPES = np.float32([0.05, 0.2, 0.9, 0.4])
 _PARTS = {'Add', 'AddV2', 'Relu', 'Neg', 'Mul', 'Identity'}

@@ -34,12 +34,12 @@ def replace_prelu(graph_def: tf.GraphDef, protected: Collection[str], config: Qu
     """The graph with a form that the DPU's compiler supports in place of leaky relus and PReLUs made of several float32 ops.
 
     Recognised are relu(x) + a * n and relu(x) - a * n in any order, where n is relu(-x), x - |x|, x - relu(x) or min(x, 0),
-    possibly with signs and factors (1, 2, 1/2 and quotients) in between, and max(a * x, x).
+    possibly with signs and factors (1, 2, 1/2 and quotients) in between, max(a * x, x), and where(x > 0, x, a * x).
 
-    A maximum with a single slope from 0 to 1 becomes a LeakyRelu, and so does a sum with the slope of the DPU's. Other maxima
-    stay. Other sums become relu(x) + relu(-x) * c: their slopes may be trained, so the form must not depend on the values.
-    New operands are `<sum>/positive`, `<sum>/negative`, `<sum>/negative/relu` and `<sum>/negative/mul`; for the name of c see
-    `change_parameter`.
+    A maximum or a choice with a single slope from 0 to 1 becomes a LeakyRelu, and so does a sum with the slope of the DPU's.
+    Other maxima and choices stay. Other sums become relu(x) + relu(-x) * c: their slopes may be trained, so the form must not
+    depend on the values. New operands are `<sum>/positive`, `<sum>/negative`, `<sum>/negative/relu` and
+    `<sum>/negative/mul`; for the name of c see `change_parameter`.
 
     >>> from vai_q_tf.passes.common.examples import print_before_and_after
     >>> print_before_and_after(replace_prelu, lambda x: tf.maximum(0.1 * x, x), attrs=['alpha'])
@@ -51,8 +51,8 @@ def replace_prelu(graph_def: tf.GraphDef, protected: Collection[str], config: Qu
     """
     rewriter = Rewriter(graph_def, protected)
     view, static = rewriter.view, static_nodes(rewriter.view, in_branches=True)
-    for name in computed_floats(view, ('Add', 'AddV2', 'Sub', 'Maximum'), static):
-        prelu = (_maximum if view.op(name) == 'Maximum' else _sum)(rewriter, name, static)
+    for name in computed_floats(view, ('Add', 'AddV2', 'Sub', *_CHOOSING_OPS), static):
+        prelu = (_maximum if view.op(name) in _CHOOSING_OPS else _sum)(rewriter, name, static)
         if not prelu or _widens(view, name, prelu.source):
             continue
         slope = _slope(rewriter, prelu)
@@ -72,13 +72,17 @@ def _widens(view: GraphView, name: str, source: str) -> bool:
 
 
 def _maximum(rewriter: Rewriter, name: str, static: AbstractSet[str]) -> Optional[_Prelu]:
-    """The _Prelu of max(a * x, x), or None."""
-    view = rewriter.view
-    for scaled, source in (view.inputs(name), view.inputs(name)[::-1]):
+    """The _Prelu of max(a * x, x) or where(x > 0, x, a * x), or None."""
+    view, choice = rewriter.view, find(rewriter.view, name, _CHOICE)
+    if choice:
+        orders = [(choice['scaled'], choice['x'])]
+    else:
+        orders = [view.inputs(name), view.inputs(name)[::-1]] if view.op(name) == 'Maximum' else []
+    for scaled, source in orders:
         product = view.skip_identity(scaled)
         index = _parameter(view, product, static) if view.op(product) == 'Mul' else None
         if index is not None and view.skip_identity(view.inputs(product)[1 - index]) == view.skip_identity(source):
-            return _Prelu(source, '', '', 1.0, ((product, index),), (product,))
+            return _Prelu(source, '', '', 1.0, ((product, index),), (product,) + choice.nodes[1:] if choice else (product,))
     return None
 
 
@@ -96,7 +100,9 @@ def _sum(rewriter: Rewriter, name: str, static: AbstractSet[str]) -> Optional[_P
     return None
 
 
+_CHOOSING_OPS = ('Maximum', 'Select', 'SelectV2')
 _ZERO = number(0)
+_CHOICE = op('Select|SelectV2', op('Greater|GreaterEqual', anything('x'), _ZERO), same('x'), anything('scaled'))
 # Numbers that belong to the form. Others are taken for slopes, since they may have been variables.
 _FACTORS = (0.5, 1.0, 2.0)
 _NEGATED = either(op('Neg', anything('x')), op('Mul', anything('x'), number(-1), any_order=True))

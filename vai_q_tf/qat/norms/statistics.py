@@ -5,9 +5,10 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.traits import READ_OPS
-from vai_q_tf.graph.view import VARIABLE_OPS, GraphView
+from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, normalise
 from vai_q_tf.patterns.batch_norm import TrainingNorm
 from vai_q_tf.patterns.graph_range import GraphRange
+from vai_q_tf.patterns.moving_average import find_moving_average
 from vai_q_tf.qat.live.live_network import LiveNetwork, Reroute
 from vai_q_tf.qat.network import plain_names
 from vai_q_tf.types import NodeInput
@@ -90,7 +91,20 @@ def hold_moving_averages(network: LiveNetwork, norm: TrainingNorm, graph_range: 
                 reroutes += copies
             if value is not statistic:
                 reroutes.append(Reroute(updates, value))
+            if use_batch is not None:
+                reroutes += _assigned(network, graph_range, statistic, average, use_batch)
     return reroutes
+
+
+def _assigned(network: LiveNetwork, graph_range: GraphRange, statistic: tf.Tensor, average: tf.Tensor,
+              use_batch: tf.Tensor) -> List[Reroute]:
+    """Assigns the average itself once it is frozen, as arithmetic on it rounds."""
+    found = find_moving_average(graph_range, normalise(statistic.name))
+    if not found or not found.assigned:
+        return []
+    node, index = found.assigned
+    new = network.graph.get_operation_by_name(node).inputs[index]
+    return [Reroute([found.assigned], phase(use_batch, new, average))]
 
 
 def _after_folding(network: LiveNetwork, average: tf.Tensor, value: tf.Tensor) -> Tuple[tf.Tensor, List[Reroute]]:
