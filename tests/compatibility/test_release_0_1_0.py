@@ -207,9 +207,14 @@ def test_the_meta_graph_of_the_training_resumes_from_the_checkpoint(name, tmp_pa
     graph, saver = stored_training(name)
     with graph.as_default(), session() as running:
         saver.restore(running, release.checkpoint(name))
+        hook = vq.QuantizePositionHook(str(tmp_path), statistics=False)
+        hook.begin()
+        hook.after_create_session(running, None)
         losses = release.take_steps(running, *_NEXT)
+        hook.follow(running, sum(_NEXT))
         checkpoint = saver.save(running, str(tmp_path / 'after.ckpt'))
     assert_goes_on(checkpoint, name, losses, _LOSS_OF_A_TURNED_WEIGHT if name == 'mixed' else _LOSS)
+    assert {change.tensor: change.position for change in hook.history} == _NUMBERS[name]['positions_after']
 
 
 def activations(graph, checkpoint, feeds):

@@ -47,6 +47,11 @@ def moved(op, before, after):
     return graph(source(4, 4, 2, position=before), node('op', op, 'in/aquant'), fix('y', 'op', position=after))
 
 
+def addition(before, after, op='Add'):
+    return graph(source(4, 4, 2, position=2), fix('y', 'in/aquant', position=before), node('op', op, 'y', 'in/aquant'),
+                 node('relu', 'Relu', 'op'), fix('relu/aquant', 'relu', position=after))
+
+
 CASES = {
     'average-at-borders': (
         [average(8, 3, 1), average(8, 3, 2), average(7, 2, 2), average(None, 3, 2)],
@@ -56,6 +61,7 @@ CASES = {
     'relu6-limit': ([relu6(3), relu6(-2)], [relu6(4), relu6(7), relu6(3, 'Relu')]),
     'moved-integers': ([moved('Reshape', 5, 4), moved('Squeeze', 5, 6), moved('ExpandDims', 5, 4)],
                        [moved('Reshape', 5, 5), moved('Relu', 5, 4), moved('Transpose', 5, 4)]),
+    'addition-bits': ([addition(5, 4), addition(9, 7, 'AddV2')], [addition(5, 3), addition(4, 7), addition(9, 7, 'Mul')]),
 }
 
 

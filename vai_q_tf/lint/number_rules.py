@@ -4,9 +4,9 @@ A rule takes a LintGraph and yields (node name, message), as in `node_rules.py`.
 """
 from typing import TYPE_CHECKING, Dict, List, Optional
 
-from vai_q_tf.dpu import is_leaky_slope
+from vai_q_tf.dpu import ADD_EXTRA_BITS, is_leaky_slope
 from vai_q_tf.lint.lint_graph import Breaches, LintGraph, Rule, op_of, text, value_of
-from vai_q_tf.lint.position_rules import position_after, position_of
+from vai_q_tf.lint.position_rules import ADDITIONS, operands, position_after, position_of
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
@@ -80,9 +80,22 @@ def _moved_integers(graph: LintGraph) -> Breaches:
                               'the values change. Quantize with align_rule=least_error.'.format(data, result))
 
 
+def _addition_bits(graph: LintGraph) -> Breaches:
+    """The result of an addition needs no bits that the DPU cuts off its operands."""
+    for node in graph.of_type(*ADDITIONS):
+        inputs, result = operands(graph, node), position_after(graph, node)
+        if inputs is None or result is None or max(inputs) - min(inputs) <= ADD_EXTRA_BITS:
+            continue
+        if result - min(inputs) >= ADD_EXTRA_BITS:
+            yield node.name, ('The DPU adds operands of positions {} and {} at position {}, and cuts off bits that the result '
+                              'at position {} needs. Quantize again: positions are then chosen so that nothing is lost.'.format(
+                                  *inputs, min(inputs) + ADD_EXTRA_BITS, result))
+
+
 RULES: Dict[str, Rule] = {
     'average-at-borders': _average_at_borders,
     'leaky-relu-slope': _leaky_relu_slope,
     'relu6-limit': _relu6_limit,
     'moved-integers': _moved_integers,
+    'addition-bits': _addition_bits,
 }

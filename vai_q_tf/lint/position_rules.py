@@ -13,8 +13,8 @@ from vai_q_tf.graph.traits import IDENTITY_OPS, MOVING_OPS, SPLIT_INPUTS
 from vai_q_tf.lint.lint_graph import Breaches, LintGraph, Rule, data_inputs, integer, op_of
 
 _DATA_INPUT = {'Conv2D': 0, 'DepthwiseConv2dNative': 0, 'Conv3D': 0, 'MatMul': 0, 'Conv2DBackpropInput': 2}
-_ADDITIONS = ('Add', 'AddV2')
-_BIAS_OPS = _ADDITIONS + ('BiasAdd',)
+ADDITIONS = ('Add', 'AddV2')
+_BIAS_OPS = ADDITIONS + ('BiasAdd',)
 _ACTIVATIONS = ('Relu', 'Relu6', 'LeakyRelu')
 _POOLS = ('MaxPool', 'AvgPool', 'Max')
 # Ops that forward integers without a FixNeuron: {op: index of the input}.
@@ -106,8 +106,8 @@ def _bias_position(graph: LintGraph, node: tf.NodeDef) -> Optional[int]:
 
 def _addition_shifts(graph: LintGraph) -> Breaches:
     """The operands and the result of an addition have close positions."""
-    for node in graph.of_type('AddN', *_ADDITIONS):
-        inputs, result = _operands(graph, node), position_after(graph, node)
+    for node in graph.of_type('AddN', *ADDITIONS):
+        inputs, result = operands(graph, node), position_after(graph, node)
         if inputs is None:
             continue
         spread = max(inputs) - min(inputs)
@@ -121,7 +121,7 @@ def _addition_shifts(graph: LintGraph) -> Breaches:
 def _multiplication_shifts(graph: LintGraph) -> Breaches:
     """The operands and the result of a multiplication have close positions."""
     for node in graph.of_type('Mul'):
-        inputs, result = _operands(graph, node), position_after(graph, node)
+        inputs, result = operands(graph, node), position_after(graph, node)
         if inputs is not None and result is not None and not 0 <= sum(inputs) - result <= MAX_MUL_SHIFT_WRITE:
             yield node.name, _written(sum(inputs) - result, 0, MAX_MUL_SHIFT_WRITE)
 
@@ -139,7 +139,7 @@ def _written(shift: int, least: int, most: int) -> str:
             'positions.'.format(shift, least, most))
 
 
-def _operands(graph: LintGraph, node: tf.NodeDef) -> Optional[List[int]]:
+def operands(graph: LintGraph, node: tf.NodeDef) -> Optional[List[int]]:
     """The positions of all inputs of an operation; None if one is unknown, or if there are fewer than two."""
     positions = [position_of(graph.producer(node, index)) for index in range(len(data_inputs(node)))]
     known = [position for position in positions if position is not None]
