@@ -32,9 +32,9 @@ bool IsUntrained(const Tensor& vector) {
   return std::all_of(values.data(), values.data() + values.size(), [first](float value) { return value == first; });
 }
 
-class TrainingBeginOp : public tensorflow::OpKernel {
+class TrainingBeginOp : public SmallOp {
  public:
-  explicit TrainingBeginOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+  explicit TrainingBeginOp(OpKernelConstruction* ctx) : SmallOp(ctx) {
     int averages = 0, vectors = 0;
     OP_REQUIRES_OK(ctx, ReadChoice(ctx, "always", 0, kContinued, &always_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("norm_names", &norm_names_));
@@ -114,9 +114,9 @@ class TrainingBeginOp : public tensorflow::OpKernel {
   std::vector<std::string> norm_names_, vector_names_;
 };
 
-class NoteBeginOp : public tensorflow::OpKernel {
+class NoteBeginOp : public SmallOp {
  public:
-  explicit NoteBeginOp(OpKernelConstruction* ctx) : OpKernel(ctx) {}
+  explicit NoteBeginOp(OpKernelConstruction* ctx) : SmallOp(ctx) {}
 
   void Compute(OpKernelContext* ctx) override {
     OP_REQUIRES_OK(ctx, CheckScalar(ctx, 1, "notes"));
@@ -135,9 +135,9 @@ class NoteBeginOp : public tensorflow::OpKernel {
   }
 };
 
-class SayOp : public tensorflow::OpKernel {
+class SayOp : public SmallOp {
  public:
-  explicit SayOp(OpKernelConstruction* ctx) : OpKernel(ctx) { OP_REQUIRES_OK(ctx, ctx->GetAttr("lines", &lines_)); }
+  explicit SayOp(OpKernelConstruction* ctx) : SmallOp(ctx) { OP_REQUIRES_OK(ctx, ctx->GetAttr("lines", &lines_)); }
 
   void Compute(OpKernelContext* ctx) override {
     OP_REQUIRES_OK(ctx, CheckScalar(ctx, 0, "when"));

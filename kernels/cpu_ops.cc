@@ -253,6 +253,21 @@ struct Cpu {
     return Status::OK();
   }
 
+  static Status FoldingScales(OpKernelContext* ctx, const float* scale, const float* typical, float* weights_scale,
+                              float* rescale, int64 size) {
+    if (weights_scale == nullptr) {
+      std::fill_n(rescale, size, 1.0f);
+      return Status::OK();
+    }
+    float largest = 0.0f;
+    for (int64 i = 0; i < size; ++i) largest = std::max(largest, Magnitude(scale[i]));
+    for (int64 i = 0; i < size; ++i) {
+      weights_scale[i] = FoldingScale(scale[i], largest, typical[i]);
+      rescale[i] = 1.0f / weights_scale[i];
+    }
+    return Status::OK();
+  }
+
   static Status ThresholdGradient(OpKernelContext* ctx, const float* dy, const float* x, int64 size, int position,
                                   int bits, bool symmetric, bool half_up, double* result) {
     const Format format = MakeFormat(position, bits, symmetric);
@@ -279,6 +294,7 @@ REGISTER_KERNEL_BUILDER(Name("VaiPositionErrors").Device(tensorflow::DEVICE_CPU)
 REGISTER_KERNEL_BUILDER(Name("VaiScaledFixNeuron").Device(tensorflow::DEVICE_CPU), VaiScaledFixNeuronOp<Cpu>);
 REGISTER_KERNEL_BUILDER(Name("VaiScaledFixNeuronGrad").Device(tensorflow::DEVICE_CPU), VaiScaledFixNeuronGradOp<Cpu>);
 REGISTER_KERNEL_BUILDER(Name("VaiScaledSearchPosition").Device(tensorflow::DEVICE_CPU), VaiScaledSearchPositionOp<Cpu>);
+REGISTER_KERNEL_BUILDER(Name("VaiFoldingScales").Device(tensorflow::DEVICE_CPU), VaiFoldingScalesOp<Cpu>);
 REGISTER_KERNEL_BUILDER(Name("VaiThresholdGrad").Device(tensorflow::DEVICE_CPU), VaiThresholdGradOp<Cpu>);
 REGISTER_KERNEL_BUILDER(Name("VaiScaledThresholdGrad").Device(tensorflow::DEVICE_CPU), VaiScaledThresholdGradOp<Cpu>);
 

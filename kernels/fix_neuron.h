@@ -169,6 +169,16 @@ VAI_HD float Product(float a, float b) {
   return FlushSubnormal(FlushSubnormal(a) * FlushSubnormal(b));
 }
 
+VAI_HD float Magnitude(float x) { return x < 0.0f ? -x : x; }
+
+// The scale of a channel by which its weights are multiplied and later divided: a zero, or a scale so small that its reciprocal is
+// hardly finite, becomes the largest magnitude of all channels, or `typical` if that is zero as well.
+VAI_HD float FoldingScale(float scale, float largest, float typical) {
+  const float tiny = 1e-20f;
+  if (!(Magnitude(scale) < tiny)) return scale;
+  return largest < tiny ? typical : largest;
+}
+
 // Which elements share a factor: element i belongs to channel (i / inner) % count.
 struct Channels {
   int64_t count;

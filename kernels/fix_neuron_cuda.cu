@@ -55,6 +55,31 @@ __global__ void ScaleKernel(const float* x, const float* factor, float* y, int64
   }
 }
 
+// One block.
+__global__ void FoldingScalesKernel(const float* scale, const float* typical, float* weights_scale, float* rescale,
+                                    int64_t size) {
+  __shared__ float mins[kThreads];
+  __shared__ float maxs[kThreads];
+  float largest = 0.0f;
+  for (int64_t i = threadIdx.x; i < size; i += kThreads) {
+    const float magnitude = Magnitude(scale[i]);
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  mins[threadIdx.x] = 0.0f;
+  maxs[threadIdx.x] = largest;
+  ReduceExtremes(mins, maxs);
+  __syncthreads();
+  for (int64_t i = threadIdx.x; i < size; i += kThreads) {
+    const float nonzero = FoldingScale(scale[i], maxs[0], typical[i]);
+    weights_scale[i] = nonzero;
+    rescale[i] = 1.0f / nonzero;
+  }
+}
+
+__global__ void FillKernel(float* y, float value, int64_t size) {
+  for (int64_t i = GlobalThread(); i < size; i += GlobalStride()) y[i] = value;
+}
+
 int64_t SearchBlocks(int64_t size) { return (size + kBlock - 1) / kBlock; }
 
 // Bytes of the SearchState, rounded up to where doubles may start.
@@ -252,4 +277,16 @@ int VaiCudaScaledThresholdGradient(const float* dy, const float* x, const float*
   const Channels layout = {channels, inner};
   return FindThresholdGradient(ScaledElements{dy, factor, layout}, ScaledElements{x, scale, layout}, size, position,
                                bits, symmetric != 0, half_up != 0, (double*)scratch, result, (cudaStream_t)stream);
+}
+
+int VaiCudaFoldingScales(const float* scale, const float* typical, float* weights_scale, float* rescale, int64_t size,
+                         void* stream) {
+  using namespace vai_q_tf;
+  if (size == 0) return 0;
+  if (weights_scale) {
+    VAI_LAUNCH(FoldingScalesKernel, 1, kThreads, (cudaStream_t)stream, scale, typical, weights_scale, rescale, size);
+  } else {
+    VAI_LAUNCH(FillKernel, Grid(size, kThreads, kMaxGrid), kThreads, (cudaStream_t)stream, rescale, 1.0f, size);
+  }
+  return (int)cudaGetLastError();
 }

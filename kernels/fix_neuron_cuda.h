@@ -72,4 +72,9 @@ VAI_CUDA_API int VaiCudaScaledSearch(const float* x, const float* scale, int64_t
 VAI_CUDA_API int VaiCudaScale(const float* x, const float* factor, float* y, int64_t size, int64_t channels,
                               int64_t inner, void* stream);
 
+// weights_scale = scale with its largest magnitude in place of zeros, or typical if all are zeros; rescale = 1 / weights_scale.
+// If weights_scale is null, rescale = 1.
+VAI_CUDA_API int VaiCudaFoldingScales(const float* scale, const float* typical, float* weights_scale, float* rescale,
+                                      int64_t size, void* stream);
+
 #endif  // VAI_Q_TF_KERNELS_FIX_NEURON_CUDA_H_

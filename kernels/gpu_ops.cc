@@ -69,6 +69,11 @@ struct Gpu {
     return CheckCuda(ctx, VaiCudaScale(x, factor, y, size, channels.count, channels.inner, StreamOf(ctx)));
   }
 
+  static Status FoldingScales(OpKernelContext* ctx, const float* scale, const float* typical, float* weights_scale,
+                              float* rescale, int64 size) {
+    return CheckCuda(ctx, VaiCudaFoldingScales(scale, typical, weights_scale, rescale, size, StreamOf(ctx)));
+  }
+
   static Status ThresholdGradient(OpKernelContext* ctx, const float* dy, const float* x, int64 size, int position,
                                   int bits, bool symmetric, bool half_up, double* result) {
     tensorflow::Tensor scratch;
@@ -106,8 +111,9 @@ REGISTER_KERNEL_BUILDER(
 REGISTER_KERNEL_BUILDER(
     Name("VaiPositionErrors").Device(tensorflow::DEVICE_GPU).HostMemory("first").HostMemory("errors"),
     VaiPositionErrorsOp<Gpu>);
-REGISTER_KERNEL_BUILDER(Name("VaiScaledFixNeuron").Device(tensorflow::DEVICE_GPU).HostMemory("position"),
-                        VaiScaledFixNeuronOp<Gpu>);
+REGISTER_KERNEL_BUILDER(
+    Name("VaiScaledFixNeuron").Device(tensorflow::DEVICE_GPU).HostMemory("position").HostMemory("constant"),
+    VaiScaledFixNeuronOp<Gpu>);
 REGISTER_KERNEL_BUILDER(Name("VaiScaledFixNeuronGrad").Device(tensorflow::DEVICE_GPU).HostMemory("position"),
                         VaiScaledFixNeuronGradOp<Gpu>);
 REGISTER_KERNEL_BUILDER(
@@ -117,6 +123,8 @@ REGISTER_KERNEL_BUILDER(
         .HostMemory("tie")
         .HostMemory("position"),
     VaiScaledSearchPositionOp<Gpu>);
+REGISTER_KERNEL_BUILDER(Name("VaiFoldingScales").Device(tensorflow::DEVICE_GPU).HostMemory("first"),
+                        VaiFoldingScalesOp<Gpu>);
 REGISTER_KERNEL_BUILDER(
     Name("VaiThresholdGrad").Device(tensorflow::DEVICE_GPU).HostMemory("position").HostMemory("learning"),
     VaiThresholdGradOp<Gpu>);

@@ -10,7 +10,6 @@
 namespace vai_q_tf {
 namespace {
 
-using tensorflow::OpKernel;
 using tensorflow::OpKernelConstruction;
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
@@ -40,9 +39,9 @@ void WriteMean(float* bins, double mean) {
   if (upper > 0.0f) bins[bin + 1] = upper;
 }
 
-class LearnPositionOp : public OpKernel {
+class LearnPositionOp : public SmallOp {
  public:
-  explicit LearnPositionOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+  explicit LearnPositionOp(OpKernelConstruction* ctx) : SmallOp(ctx) {
     OP_REQUIRES_OK(ctx, ReadRows(ctx, &rows_));
     OP_REQUIRES_OK(ctx, ReadChoice(ctx, "row", 0, rows_ - 1, &row_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("members", &members_));
@@ -100,9 +99,9 @@ class LearnPositionOp : public OpKernel {
 
 // The position that a tensor is quantized with: the elected one while it learns, else the legal one; kNoObservation if none
 // is elected.
-class LearnedPositionOp : public OpKernel {
+class LearnedPositionOp : public SmallOp {
  public:
-  explicit LearnedPositionOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+  explicit LearnedPositionOp(OpKernelConstruction* ctx) : SmallOp(ctx) {
     int rows;
     OP_REQUIRES_OK(ctx, ReadRows(ctx, &rows));
     OP_REQUIRES_OK(ctx, ReadChoice(ctx, "row", 0, rows - 1, &row_));

@@ -74,6 +74,14 @@ inline tensorflow::Status CheckScalar(tensorflow::OpKernelContext* ctx, int inde
   return tensorflow::Status::OK();
 }
 
+// An op of a few microseconds. TensorFlow takes any other op for an expensive one until it has run about a hundred times, and
+// hands it to another thread.
+class SmallOp : public tensorflow::OpKernel {
+ public:
+  using OpKernel::OpKernel;
+  bool IsExpensive() override { return false; }
+};
+
 // A position, or kNoObservation, which leaves values unchanged.
 inline tensorflow::Status ReadPosition(tensorflow::OpKernelContext* ctx, int index, int* position) {
   TF_RETURN_IF_ERROR(CheckScalar(ctx, index, "the position"));

@@ -108,7 +108,9 @@ REGISTER_OP("VaiScaledFixNeuron")
     .Input("scale: float")
     .Input("rescale: float")
     .Input("position: int32")
+    .Input("constant: M * bool")
     .Output("output: float")
+    .Attr("M: int >= 0 = 0")
     .Attr("bit_width: int = 8")
     .Attr("mode: int = 0")
     .Attr("inner: int >= 1 = 1")
@@ -118,7 +120,10 @@ REGISTER_OP("VaiScaledFixNeuron")
       c->set_output(0, c->input(0));
       TF_RETURN_IF_ERROR(Factors(c, 1, 2));
       return Scalars(c, {3});
-    });
+    })
+    .Doc(R"doc(
+constant: at most one value, for the gradient function only.
+)doc");
 
 REGISTER_OP("VaiScaledFixNeuronGrad")
     .Input("gradient: float")

@@ -1,4 +1,5 @@
-// Route a batch to one of two parts of the graph; the other part computes on no examples. Nothing is copied.
+// Route a batch to one of two parts of the graph, where the other part computes on no examples, or values of both to what reads
+// them. Nothing is copied.
 #include "op_attrs.h"
 
 namespace vai_q_tf {
@@ -8,9 +9,9 @@ using tensorflow::OpKernelConstruction;
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 
-class VaiSplitPhasesOp : public tensorflow::OpKernel {
+class VaiSplitPhasesOp : public SmallOp {
  public:
-  explicit VaiSplitPhasesOp(OpKernelConstruction* ctx) : OpKernel(ctx) {}
+  explicit VaiSplitPhasesOp(OpKernelConstruction* ctx) : SmallOp(ctx) {}
 
   void Compute(OpKernelContext* ctx) override {
     const Tensor& value = ctx->input(0);
@@ -26,9 +27,9 @@ class VaiSplitPhasesOp : public tensorflow::OpKernel {
   }
 };
 
-class VaiJoinPhasesOp : public tensorflow::OpKernel {
+class VaiJoinPhasesOp : public SmallOp {
  public:
-  explicit VaiJoinPhasesOp(OpKernelConstruction* ctx) : OpKernel(ctx) {}
+  explicit VaiJoinPhasesOp(OpKernelConstruction* ctx) : SmallOp(ctx) {}
 
   void Compute(OpKernelContext* ctx) override {
     OP_REQUIRES_OK(ctx, CheckScalar(ctx, 2, "first"));
@@ -36,9 +37,30 @@ class VaiJoinPhasesOp : public tensorflow::OpKernel {
   }
 };
 
+class VaiSelectPhaseOp : public SmallOp {
+ public:
+  explicit VaiSelectPhaseOp(OpKernelConstruction* ctx) : SmallOp(ctx) {}
+
+  void Compute(OpKernelContext* ctx) override {
+    const int count = ctx->num_outputs();
+    OP_REQUIRES_OK(ctx, CheckScalar(ctx, 2 * count, "first"));
+    const int begin = ctx->input(2 * count).flat<bool>()(0) ? 0 : count;
+    for (int i = 0; i < count; ++i) {
+      const Tensor& first = ctx->input(i);
+      const Tensor& second = ctx->input(count + i);
+      OP_REQUIRES(ctx, first.shape() == second.shape(),
+                  tensorflow::errors::InvalidArgument(ctx->op_kernel().name(), ": the values ", i, " have the shapes ",
+                                                      first.shape().DebugString(), " and ",
+                                                      second.shape().DebugString(), "."));
+      ctx->set_output(i, ctx->input(begin + i));
+    }
+  }
+};
+
 #define REGISTER_PHASE_OPS(device)                                                                      \
   REGISTER_KERNEL_BUILDER(Name("VaiSplitPhases").Device(device).HostMemory("first"), VaiSplitPhasesOp); \
-  REGISTER_KERNEL_BUILDER(Name("VaiJoinPhases").Device(device).HostMemory("first"), VaiJoinPhasesOp);
+  REGISTER_KERNEL_BUILDER(Name("VaiJoinPhases").Device(device).HostMemory("first"), VaiJoinPhasesOp);   \
+  REGISTER_KERNEL_BUILDER(Name("VaiSelectPhase").Device(device).HostMemory("first"), VaiSelectPhaseOp);
 
 REGISTER_PHASE_OPS(tensorflow::DEVICE_CPU)
 REGISTER_PHASE_OPS(tensorflow::DEVICE_GPU)

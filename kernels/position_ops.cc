@@ -22,9 +22,9 @@ constexpr float kForgotten = 1e-30f;  // a smaller count becomes 0
 
 // The position that a row elects; without an observation, the legal position instead, if there are any. kNoObservation while
 // positions are calibrated, so that values stay unchanged.
-class ElectingOp : public OpKernel {
+class ElectingOp : public SmallOp {
  public:
-  explicit ElectingOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+  explicit ElectingOp(OpKernelConstruction* ctx) : SmallOp(ctx) {
     OP_REQUIRES_OK(ctx, ReadRows(ctx, &rows_));
     OP_REQUIRES_OK(ctx, ReadChoice(ctx, "row", 0, rows_ - 1, &row_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("tensor", &tensor_name_));
@@ -128,9 +128,9 @@ class KeptPositionOp : public ElectingOp {
   }
 };
 
-class ReadPositionsOp : public OpKernel {
+class ReadPositionsOp : public SmallOp {
  public:
-  explicit ReadPositionsOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+  explicit ReadPositionsOp(OpKernelConstruction* ctx) : SmallOp(ctx) {
     OP_REQUIRES_OK(ctx, ReadRows(ctx, &rows_));
   }
 

@@ -1,9 +1,10 @@
 // VaiScaledFixNeuron, VaiScaledFixNeuronGrad and VaiScaledSearchPosition for any device: the quantizing ops on the
-// product of a tensor and one scale per channel, which is never stored. A Device has
+// product of a tensor and one scale per channel, which is never stored; VaiFoldingScales computes that scale. A Device has
 //   static Status ScaledQuantize(ctx, x, rescale, y, position, bits, symmetric, half_up);
 //   static Status ScaledGradient(ctx, dy, x, factor, dx, position, bits, symmetric);
 //   static Status ScaledSearch(ctx, x, settings, &position);
 //   static Status Scale(ctx, x, factor, y, size, channels);
+//   static Status FoldingScales(ctx, scale, typical, weights_scale, rescale, size); weights_scale is null in the second phase.
 #ifndef VAI_Q_TF_KERNELS_SCALED_OPS_H_
 #define VAI_Q_TF_KERNELS_SCALED_OPS_H_
 
@@ -137,6 +138,41 @@ class VaiScaledSearchPositionOp : public tensorflow::OpKernel {
  private:
   SearchSettings settings_;
   tensorflow::int64 inner_;
+};
+
+template <typename Device>
+class VaiFoldingScalesOp : public SmallOp {
+ public:
+  explicit VaiFoldingScalesOp(tensorflow::OpKernelConstruction* ctx) : SmallOp(ctx) {
+    OP_REQUIRES_OK(ctx, ReadChoice(ctx, "M", 0, 1, &flags_));
+  }
+
+  void Compute(tensorflow::OpKernelContext* ctx) override {
+    const tensorflow::Tensor& scale = ctx->input(0);
+    const tensorflow::Tensor& typical = ctx->input(1);
+    if (flags_ > 0) OP_REQUIRES_OK(ctx, CheckScalar(ctx, 2, "first"));
+    OP_REQUIRES(ctx, scale.dims() == 1 && scale.shape() == typical.shape(),
+                tensorflow::errors::InvalidArgument(
+                    ctx->op_kernel().name(), ": scale and typical are vectors of one length, but have the shapes ",
+                    scale.shape().DebugString(), " and ", typical.shape().DebugString(), "."));
+    for (int i = 2; i < ctx->num_outputs(); ++i) ctx->set_output(i, ctx->input(i + flags_));
+    tensorflow::Tensor* rescale;
+    OP_REQUIRES_OK(ctx, ctx->allocate_output(1, scale.shape(), &rescale));
+    float* weights_scale = nullptr;
+    if (flags_ == 0 || ctx->input(2).flat<bool>()(0)) {
+      tensorflow::Tensor* output;
+      OP_REQUIRES_OK(ctx, ctx->allocate_output(0, scale.shape(), &output));
+      weights_scale = output->flat<float>().data();
+    } else {
+      ctx->set_output(0, scale);
+    }
+    if (scale.NumElements() == 0) return;
+    OP_REQUIRES_OK(ctx, Device::FoldingScales(ctx, scale.flat<float>().data(), typical.flat<float>().data(), weights_scale,
+                                              rescale->flat<float>().data(), scale.NumElements()));
+  }
+
+ private:
+  int flags_;  // number of inputs `first`, 0 or 1
 };
 
 }  // namespace vai_q_tf

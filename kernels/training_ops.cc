@@ -211,6 +211,43 @@ REGISTER_OP("VaiJoinPhases")
       return Scalars(c, {2});
     });
 
+REGISTER_OP("VaiSelectPhase")
+    .Input("first_values: N * T")
+    .Input("second_values: N * T")
+    .Input("first: bool")
+    .Output("values: N * T")
+    .Attr("N: int >= 1")
+    .Attr("T: type")
+    .SetShapeFn([](InferenceContext* c) {
+      for (int i = 0; i < c->num_outputs(); ++i) {
+        ShapeHandle shape;
+        TF_RETURN_IF_ERROR(c->Merge(c->input(i), c->input(c->num_outputs() + i), &shape));
+        c->set_output(i, shape);
+      }
+      return Scalars(c, {2 * c->num_outputs()});
+    });
+
+REGISTER_OP("VaiFoldingScales")
+    .Input("scale: float")
+    .Input("typical: float")
+    .Input("first: M * bool")
+    .Input("factors: N * float")
+    .Output("weights_scale: float")
+    .Output("rescale: float")
+    .Output("passed: N * float")
+    .Attr("M: int >= 0 = 0")
+    .Attr("N: int >= 0 = 0")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle scale;
+      TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 1, &scale));
+      TF_RETURN_IF_ERROR(c->Merge(scale, c->input(1), &scale));
+      for (int i : {0, 1}) c->set_output(i, scale);
+      int flags;
+      TF_RETURN_IF_ERROR(c->GetAttr("M", &flags));
+      for (int i = 2; i < c->num_outputs(); ++i) c->set_output(i, c->input(i + flags));
+      return flags > 0 ? Scalars(c, {2}) : Status::OK();
+    });
+
 REGISTER_OP("VaiTrainingBegin")
     .Input("state: resource")
     .Input("step: float")

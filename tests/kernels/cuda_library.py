@@ -23,6 +23,7 @@ _ARGUMENTS = {
     'VaiCudaScaledQuantize': [_POINTER] * 4 + [_SIZE] * 3 + [_INT] * 4 + [_POINTER],
     'VaiCudaScaledGradient': [_POINTER] * 5 + [_SIZE] * 3 + [_INT] * 3 + [_POINTER],
     'VaiCudaScaledSearch': [_POINTER] * 2 + [_SIZE] * 3 + [_INT] * 4 + [_FLOAT] + [_POINTER] * 3,
+    'VaiCudaFoldingScales': [_POINTER] * 4 + [_SIZE, _POINTER],
     'VaiCudaScale': [_POINTER] * 3 + [_SIZE] * 3 + [_POINTER],
 }
 
@@ -152,6 +153,13 @@ class CudaLibrary:
     def scale(self, x, factor, inner):
         """(error, x * factor)."""
         return self._map('VaiCudaScale', [x, factor], x.size, factor.size, inner)
+
+    def folding_scales(self, scale, typical, first):
+        """(error, weights_scale, rescale); weights_scale stays 7 if not `first`."""
+        inputs, results = [self.place(x) for x in (scale, typical)], [self.place(np.full_like(scale, 7)) for _ in range(2)]
+        error = self.functions.VaiCudaFoldingScales(*[x.pointer for x in inputs], results[0].pointer if first else None,
+                                                    results[1].pointer, scale.size, None)
+        return [error] + [result.get() for result in results]
 
     def _map(self, function, inputs, *arguments):
         """(error, result); the result has the shape of the first input."""

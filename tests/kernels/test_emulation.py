@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.kernels import building
+from tests.kernels import building, folding
 from tests.kernels.cuda_library import CudaLibrary
 from tests.ops import running, samples
 from vai_q_tf import fixed_point, position_histogram
@@ -98,6 +98,17 @@ def test_scale(emulation, case):
     x, scale, _, inner = case
     error, y = emulation.scale(x, scale, inner)
     assert error == 0 and samples.same_numbers(y, fixed_point.scaled(x, scale, inner))
+
+
+@pytest.mark.parametrize('size', [0, 1, 31, 33, 1000])
+@pytest.mark.parametrize('share_of_zeros', [0, 0.5, 1])
+def test_folding_scales(emulation, size, share_of_zeros):
+    scale, typical = folding.sample(size, share_of_zeros)
+    error, nonzero, rescale = emulation.folding_scales(scale, typical, True)
+    expected = folding.nonzero(scale, typical)
+    assert error == 0 and samples.same_bits(nonzero, expected) and samples.same_bits(rescale, 1 / expected)
+    error, untouched, rescale = emulation.folding_scales(scale, typical, False)
+    assert error == 0 and (untouched == 7).all() and (rescale == 1).all()
 
 
 @pytest.mark.parametrize('tie, position', [(1.5, 0), (1.5625, 2), (1.73, 3), (100.0, 4)])

@@ -14,7 +14,7 @@ import types
 import numpy as np
 import pytest
 
-from tests.kernels import building
+from tests.kernels import building, folding
 from tests.kernels.cuda_library import CudaLibrary, CudaRuntime
 
 if importlib.util.find_spec('tensorflow') is None:
@@ -105,6 +105,18 @@ def test_position_errors(library, size, window):
             first, errors = fixed_point.position_errors(values, 8, 1, *window)
             found = library.position_errors(values, 8, False, *window)
             assert found[:2] == (0, first) and found[2].tobytes() == errors.tobytes()
+
+
+@pytest.mark.parametrize('share_of_zeros', [0, 0.5, 1])
+@pytest.mark.parametrize('size', _SIZES)
+def test_folding_scales(library, size, share_of_zeros):
+    scale, typical = folding.sample(size, share_of_zeros)
+    error, *found = library.folding_scales(scale, typical, True)
+    expected = folding.nonzero(scale, typical)
+    for one, other in zip(found, (expected, 1 / expected)):
+        _same((error, one), other)
+    error, _, rescale = library.folding_scales(scale, typical, False)
+    _same((error, rescale), np.ones_like(scale))
 
 
 @pytest.mark.parametrize('shape, channels, inner', [

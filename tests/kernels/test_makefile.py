@@ -21,7 +21,7 @@ from vai_q_tf import fixed_point
 module = tf.load_op_library({path!r})
 for op in ('FixNeuron', 'VaiFixNeuron', 'VaiFixNeuronGrad', 'VaiSearchPosition', 'VaiPositionErrors',
            'VaiScaledFixNeuron', 'VaiScaledFixNeuronGrad', 'VaiScaledSearchPosition', 'VaiThresholdGrad',
-           'VaiScaledThresholdGrad', 'VaiSplitPhases', 'VaiJoinPhases'):
+           'VaiScaledThresholdGrad', 'VaiSplitPhases', 'VaiJoinPhases', 'VaiSelectPhase', 'VaiFoldingScales'):
     devices = sorted(kernel.device_type for kernel in kernels.get_registered_kernels_for_op(op).kernel)
     assert devices == ['CPU', 'GPU'], devices
 x = np.random.RandomState(0).standard_normal(5000).astype(np.float32)

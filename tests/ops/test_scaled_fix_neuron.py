@@ -131,6 +131,24 @@ def test_gradients_are_those_of_the_chain(shape, channels, inner, position, grad
     assert (found[0] == 0).any() == (gradient == 'clipped' and position == 6), 'something was clipped'
 
 
+@pytest.mark.parametrize('gradient', ['clipped', 'straight_through'])
+def test_a_constant_scale_has_no_gradient_and_costs_none(gradient):
+    random = np.random.RandomState(0)
+    x, scale, dy = (tf.constant(random.uniform(-2, 2, shape).astype(np.float32)) for shape in ([6, 3, 4], [3], [6, 3, 4]))
+    constant = tf.compat.v1.placeholder(tf.bool, [])
+    settings = dict(position=3, inner=4, gradient=gradient)
+    found, expected = (
+        tf.gradients(ops.scaled_fix_neuron(x, scale, 1 / scale, **settings, constant=given), [x, scale], dy)
+        for given in (constant, None))
+    product, = [op for op in found[1].graph.get_operations() if op.type == 'Sum' and op.outputs[0] is found[1]]
+    with tf.compat.v1.Session() as session:
+        for value in (False, True):
+            results, references, summed = session.run([found, expected, product.inputs[0]], {constant: value})
+            assert samples.same_bits(results[0], references[0])
+            assert samples.same_bits(results[1], np.zeros_like(references[1]) if value else references[1])
+            assert references[1].all() and (summed.size == 0) == value
+
+
 def test_gradient_to_the_input_multiplies_the_factors_first():
     x, scale, rescale = np.float32([[0.3]]), np.float32([1.1]), np.float32([1 / 1.1])
     y = ops.scaled_fix_neuron(tf.constant(x), tf.constant(scale), tf.constant(rescale), 6)

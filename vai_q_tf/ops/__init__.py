@@ -9,7 +9,7 @@ from vai_q_tf.ops.learned_position import (
     threshold_gradient,
 )
 from vai_q_tf.ops.library import load as load_library
-from vai_q_tf.ops.phases import join_phases, split_phases
+from vai_q_tf.ops.phases import FoldingScales, folding_scales, join_phases, select_phase, split_phases
 from vai_q_tf.ops.position_table import (
     kept_position,
     legal_positions,
@@ -20,8 +20,9 @@ from vai_q_tf.ops.position_table import (
 from vai_q_tf.ops.scaled_fix_neuron import scaled_fix_neuron, scaled_search_position
 
 __all__ = [
-    'FixNeuron', 'checkpoint_has', 'fix_neuron', 'join_phases', 'kept_position', 'learn_position', 'learned_position',
-    'legal_positions', 'load_library', 'match_rows', 'moving_position', 'note_begin', 'position_errors', 'read_positions',
-    'restore_tensors', 'say', 'scaled_fix_neuron', 'scaled_search_position', 'scaled_threshold_gradient', 'search_position',
-    'split_phases', 'threshold_gradient', 'training_begin', 'vai_fix_neuron', 'write_positions',
+    'FixNeuron', 'FoldingScales', 'checkpoint_has', 'fix_neuron', 'folding_scales', 'join_phases', 'kept_position',
+    'learn_position', 'learned_position', 'legal_positions', 'load_library', 'match_rows', 'moving_position', 'note_begin',
+    'position_errors', 'read_positions', 'restore_tensors', 'say', 'scaled_fix_neuron', 'scaled_search_position',
+    'scaled_threshold_gradient', 'search_position', 'select_phase', 'split_phases', 'threshold_gradient', 'training_begin',
+    'vai_fix_neuron', 'write_positions',
 ]

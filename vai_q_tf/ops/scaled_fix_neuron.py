@@ -10,12 +10,13 @@ import tensorflow as tf
 
 from vai_q_tf.ops import library
 from vai_q_tf.ops.learned_position import scaled_threshold_gradient
+from vai_q_tf.ops.phases import split_phases
 from vai_q_tf.ops.threshold_update import take_along
 
 
 def scaled_fix_neuron(input: tf.Tensor, scale: tf.Tensor, rescale: tf.Tensor, position: tf.Tensor, bit_width: int = 8,
                       mode: int = 0, inner: int = 1, narrow_range: bool = False, gradient: str = 'clipped',
-                      name: Optional[str] = None) -> tf.Tensor:
+                      constant: Optional[tf.Tensor] = None, name: Optional[str] = None) -> tf.Tensor:
     """Q(input * scale) * rescale, float32 of the shape of `input`; both products are rounded to float32.
 
     fixed_point.scaled_quantize defines it, and fixed_point.scaled_gradient the gradient to `input`. The gradient to
@@ -31,13 +32,14 @@ def scaled_fix_neuron(input: tf.Tensor, scale: tf.Tensor, rescale: tf.Tensor, po
       inner: the number of consecutive elements of a channel.
       narrow_range: as in `vai_fix_neuron`.
       gradient: 'clipped' passes the gradient where input * scale is representable, 'straight_through' everywhere.
+      constant: bool scalar tensor; if it is true, the gradient to `scale` is zeros and costs nothing. None: false.
       name: of the op.
 
     Raises:
       tf.errors.InvalidArgumentError: when run, if the position is out of range or the shapes do not fit.
     """
-    return library.load().vai_scaled_fix_neuron(input, scale, rescale, position, bit_width, mode, inner, narrow_range,
-                                                gradient, name)
+    return library.load().vai_scaled_fix_neuron(
+        input, scale, rescale, position, library.given(constant), bit_width, mode, inner, narrow_range, gradient, name)
 
 
 def scaled_search_position(input: tf.Tensor, scale: tf.Tensor, track: tf.Tensor = True, bit_width: int = 8, mode: int = 0,
@@ -53,25 +55,28 @@ def _of_channels(op: tf.Operation, tensor: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tensor, [-1, tf.size(op.inputs[1]), op.get_attr('inner')])
 
 
+def _passed(op: tf.Operation, gradient: tf.Tensor, input: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """gradient * factor where the gradient passes."""
+    if op.get_attr('gradient') == b'straight_through':
+        return tf.reshape(_of_channels(op, gradient) * factor[:, tf.newaxis], tf.shape(input))
+    return library.load().vai_scaled_fix_neuron_grad(
+        gradient, input, op.inputs[1], factor, op.inputs[3], bit_width=op.get_attr('bit_width'), inner=op.get_attr('inner'),
+        symmetric=op.get_attr('symmetric'))
+
+
 def _scaled_fix_neuron_gradient(op: tf.Operation, gradient: tf.Tensor) -> List[Optional[tf.Tensor]]:
-    input, scale, rescale, position = op.inputs
-
-    def passed(factor: tf.Tensor) -> tf.Tensor:
-        """gradient * factor where the gradient passes."""
-        if op.get_attr('gradient') == b'straight_through':
-            return tf.reshape(_of_channels(op, gradient) * factor[:, tf.newaxis], tf.shape(input))
-        return library.load().vai_scaled_fix_neuron_grad(
-            gradient, input, scale, factor, position, bit_width=op.get_attr('bit_width'), inner=op.get_attr('inner'),
-            symmetric=op.get_attr('symmetric'))
-
-    to_scale = tf.reduce_sum(_of_channels(op, passed(rescale) * input), axis=[0, 2])
+    input, scale, rescale, position, *constant = op.inputs
+    # Without elements if `scale` is a constant.
+    counted, weights = [split_phases(tensor, constant[0])[1] if constant else tensor for tensor in (gradient, input)]
+    to_scale = tf.reduce_sum(_of_channels(op, _passed(op, counted, weights, rescale) * weights), axis=[0, 2])
 
     def to_threshold(learning: tf.Tensor) -> tf.Tensor:
         return scaled_threshold_gradient(
             gradient, input, scale, rescale, position, learning, op.get_attr('bit_width'), op.get_attr('mode'),
             op.get_attr('inner'), op.get_attr('symmetric'))
 
-    return take_along(op, position, to_threshold, [passed(scale * rescale), to_scale]) + [None, None]
+    return take_along(op, position, to_threshold, [_passed(op, gradient, input, scale * rescale), to_scale]) + [
+        None for _ in op.inputs[2:]]
 
 
 library.register_gradient('VaiScaledFixNeuron', _scaled_fix_neuron_gradient)

@@ -1,5 +1,5 @@
 """The GraphDef that is written for a rewritten live graph, with FixNeuron ops instead of the ops of training."""
-from typing import List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -8,11 +8,12 @@ from vai_q_tf.export.fix_neuron_nodes import fix_neuron
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import reach, readers
 from vai_q_tf.graph.view import node_name, output_index
+from vai_q_tf.passes.common.rewriter import make_node
 from vai_q_tf.plan.quant_plan import QuantTensor
 from vai_q_tf.qat.recipe.recipe import USE_BATCH
 from vai_q_tf.types import Positions
 
-_PHASE_OPS = ('VaiSplitPhases', 'VaiJoinPhases')
+_PHASE_OPS = ('VaiSplitPhases', 'VaiJoinPhases', 'VaiSelectPhase', 'VaiFoldingScales')
 _EVALUATION, _TRAINING = 1, 2  # the attr `phase` of FixNeuron
 
 
@@ -44,7 +45,9 @@ def fix_neurons(graph_def: tf.GraphDef, tensors: Sequence[QuantTensor], position
     forms = [_form(node, nodes, records, positions) for node in graph_def.node if node.name not in dropped]
     moved = {tensor: target for form in forms for tensor, target in form.moved.items()}
     kept = [_with_moved_inputs(node, moved) for form in forms for node in form.nodes]
-    return editor.subgraph(graph_def, kept + [node for form in forms for node in form.appended])
+    appended = [_with_moved_inputs(node, {tensor: target for tensor, target in moved.items() if tensor not in form.moved})
+                for form in forms for node in form.appended]
+    return editor.subgraph(graph_def, kept + appended)
 
 
 def _ops_of_positions(graph_def: tf.GraphDef, records: Mapping[str, QuantTensor]) -> Set[str]:
@@ -73,6 +76,8 @@ def _form(node: tf.NodeDef, nodes: Mapping[str, tf.NodeDef], records: Mapping[st
     if node.op == 'VaiSplitPhases':
         split = _split(node)
         return _Form([], split, {node.name + ':1': split[-1].name})
+    if node.op in ('VaiSelectPhase', 'VaiFoldingScales'):
+        return (_selects if node.op == 'VaiSelectPhase' else _folding_scales)(node)
     return _Form(_join(node) if node.op == 'VaiJoinPhases' else [node])
 
 
@@ -115,6 +120,43 @@ def _join(node: tf.NodeDef) -> List[tf.NodeDef]:
     joined.attr['N'].i, joined.attr['T'].type = 2, node.attr['T'].type
     joined.attr['Tidx'].type = tf.int32.as_datatype_enum
     return [axis, joined]
+
+
+def _selects(node: tf.NodeDef) -> _Form:
+    """A VaiSelectPhase in TensorFlow's ops, one Select for each value."""
+    count, dtype = node.attr['N'].i, tf.as_dtype(node.attr['T'].type)
+    names = [node.name] + ['{}/value_{}'.format(node.name, index) for index in range(1, count)]
+    return _Form([make_node('Select', name, [node.input[2 * count], *values], T=dtype)
+                  for name, *values in zip(names, node.input[:count], node.input[count:])],
+                 moved=_moved(node, names[1:]))
+
+
+def _folding_scales(node: tf.NodeDef) -> _Form:
+    """A VaiFoldingScales in TensorFlow's ops."""
+    def add(op: str, part: str, inputs: Sequence[str], **attrs: Any) -> str:
+        nodes.append(make_node(op, node.name + part, inputs, T=tf.float32, **attrs))
+        return node.name + part
+
+    flags, count = node.attr['M'].i, node.attr['N'].i
+    scale, typical = node.input[:2]
+    nodes = [editor.constant(node.name + '/axis', tf.int32, [0]), editor.constant(node.name + '/tiny', tf.float32, 1e-20)]
+    axis, tiny = (constant.name for constant in nodes)
+    magnitude = add('Abs', '/magnitude', [scale])
+    largest = add('Max', '/largest', [magnitude, axis], Tidx=tf.int32)
+    filled = add('Fill', '/filled', [add('Shape', '/shape', [scale], out_type=tf.int32), largest], index_type=tf.int32)
+    replacement = add('Select', '/replacement', [add('Less', '/none', [largest, tiny]), typical, filled])
+    nonzero = add('Select', '/nonzero', [add('Less', '/zero', [magnitude, tiny]), replacement, scale])
+    rescale = add('Reciprocal', '/reciprocal', [nonzero])
+    for first in node.input[2:2 + flags]:
+        add('Select', '', [first, nonzero, scale])
+        rescale = add('Select', '/rescale', [first, rescale, add('OnesLike', '/ones', [scale])])
+    moved = _moved(node, [rescale, *node.input[2 + flags:2 + flags + count]])
+    return _Form(nodes, moved=moved if flags else {**moved, node.name: nonzero})
+
+
+def _moved(node: tf.NodeDef, targets: Sequence[str]) -> Dict[str, str]:
+    """{output of the node: tensor that its readers read instead}, from its second output on."""
+    return {'{}:{}'.format(node.name, index): target for index, target in enumerate(targets, 1)}
 
 
 def _dims_of_scale(weights: Sequence[int], channels: int, inner: int) -> List[int]:

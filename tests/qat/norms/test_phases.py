@@ -39,6 +39,22 @@ def test_a_step_normalises_or_adds_the_folded_bias(tmp_path, use_bias):
             training.step(0)
 
 
+def test_the_gradient_to_scales_is_computed_only_with_moving_statistics(tmp_path):
+    """Otherwise it is zero by definition, but costs as much as that of the weights, which have 3 rows here."""
+    settings = small.config(tmp_path, recipe='manual', freeze_bn_step=1)
+    with small.Training(settings, build=_network(False)) as training:
+        for rows in (0, 3):
+            assert sorted(_examples(training, 'VaiScaledFixNeuronGrad', 2)) == [rows, 3]
+            training.step(0)
+
+
+def test_the_folded_bias_waits_for_the_norm(tmp_path):
+    with small.Training(small.config(tmp_path), build=_network(False)) as training:
+        joined = training.graph.get_operation_by_name('relu').inputs[0].op
+        norm, folded = (tensor.op for tensor in joined.inputs[:2])
+        assert (norm.type, folded.type, folded.control_inputs) == ('FusedBatchNormV3', 'BiasAdd', [norm])
+
+
 @pytest.mark.parametrize('fields', [{'recipe': 'finetune'}, {'recipe': 'scratch'}, {'freeze_bn_step': 0}, {}], ids=str)
 def test_a_static_batch_trains(tmp_path, fields):
     """If the phase is a constant, shapes are inferred when the graph is built."""

@@ -136,6 +136,8 @@ class LiveNetwork:
         if node.op == 'Const':
             return live_editor.add_node(self.graph, node, [], self._new_name(name)).outputs[0]
         inputs = [_output(known[node_name(operand)], operand) for operand in self.view.inputs(name)]
+        if node.op == 'Reshape' and inputs[0].shape.is_fully_defined() and inputs[0].shape.as_list() == self.view.shape(name):
+            return inputs[0]  # its gradient would keep the graph optimizer from merging sums
         operation = live_editor.add_node(self.graph, node, inputs, self._new_name(name))
         self._arithmetic.append(operation)
         return operation.outputs[0]
@@ -220,9 +222,11 @@ class LiveNetwork:
         self._quantized[record.name] = self._quantizer.quantized(record, lambda: value, self._use_of(record))
         return self._quantized[record.name]
 
-    def quantize_scaled(self, record: QuantTensor, value: tf.Tensor, scale: tf.Tensor, rescale: tf.Tensor, inner: int) -> None:
+    def quantize_scaled(self, record: QuantTensor, value: tf.Tensor, scale: tf.Tensor, rescale: tf.Tensor, inner: int,
+                        constant: Optional[tf.Tensor]) -> None:
         """Quantizes `value` * `scale`, times `rescale`, as the tensor of a QuantTensor; see Quantizer."""
-        self._quantized[record.name] = self._quantizer.scaled(record, value, scale, rescale, inner, self._use_of(record))
+        self._quantized[record.name] = self._quantizer.scaled(
+            record, value, scale, rescale, inner, constant, self._use_of(record))
 
     def _use_of(self, record: QuantTensor) -> Optional[tf.Tensor]:
         """A result of the op that reads a parameter, which may have another device than its variable; None for activations."""

@@ -49,11 +49,12 @@ class Quantizer:
                                       narrow_range=record.narrow_range, gradient=self._config.gradient, name=record.name)
 
     def scaled(self, record: QuantTensor, value: tf.Tensor, scale: tf.Tensor, rescale: tf.Tensor, inner: int,
-               use: Optional[tf.Tensor] = None) -> tf.Tensor:
+               constant: Optional[tf.Tensor] = None, use: Optional[tf.Tensor] = None) -> tf.Tensor:
         """The quantized form of `value` * `scale`, times `rescale`, or that of another copy of the network if they share it.
 
         Args:
           scale, rescale: tf.Tensors [channels]. inner: the number of consecutive elements of `value` that share a channel.
+          constant: whether `scale` is a constant to the gradient, bool scalar tensor; None: never.
           use: a tensor of the device on which to quantize; None: the value itself.
         """
         name = self._names[record.name]
@@ -64,5 +65,5 @@ class Quantizer:
                     named, functools.partial(ops.scaled_search_position, value, scale, inner=inner))
                 self._shared[name] = ops.scaled_fix_neuron(
                     value, scale, rescale, position, bit_width=record.bits, mode=record.mode, inner=inner,
-                    gradient=self._config.gradient, name=name)
+                    gradient=self._config.gradient, constant=constant, name=name)
         return self._shared[name]

@@ -15,7 +15,7 @@ would never move. If all are zero (a gamma that starts at zero) they take 1 / sq
 Tests: tests/qat/norms/test_training_forms.py.
 """
 import functools
-from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -31,7 +31,6 @@ from vai_q_tf.qat.live.live_network import LiveNetwork, Reroute
 from vai_q_tf.qat.norms import statistics
 from vai_q_tf.types import NodeInput
 
-_TINY_SCALE = 1e-20  # 1 / scale is still finite
 _MOVES = ('BatchToSpaceND', 'Reshape', 'Squeeze')
 
 
@@ -78,8 +77,8 @@ def add_on_batch(network: LiveNetwork, product: str, fold: Fold, norms: Sequence
         network.results[chain.bias_add] = _as_before_moves(network, fold, end, chain.anchor)
         return []
     with live_editor.with_placement_of(network.graph, end, grouped=True):
-        _quantize_weights(network, weights, fold, norms, use_batch)
-        bias = _quantized_bias(network, fold, chain.bias_add, use_batch)
+        factors = _quantize_weights(network, weights, fold, use_batch)
+        bias = _quantized_bias(network, chain.bias_add, factors)
         norm = _norm_of_result(network, fold, norms)
         result, reroutes = statistics.add_to_result(
             network, norm, end, tf.subtract(bias.quantized, bias.exact), bias.data_format != 'NCHW')
@@ -104,9 +103,7 @@ def _norm_of_result(network: LiveNetwork, fold: Fold, norms: Sequence[TrainingNo
     return norms[-1] if all(network.clean.op(node) in _MOVES for node in after) else None
 
 
-def _quantized_bias(network: LiveNetwork, fold: Fold, bias_add: str, use_batch: Optional[tf.Tensor]) -> _Bias:
-    factors = {node_name(factor): statistics.constant_at_first(use_batch, network.parameter(factor))
-               for factor in _factors(network, fold)}
+def _quantized_bias(network: LiveNetwork, bias_add: str, factors: Mapping[str, tf.Tensor]) -> _Bias:
     bias = network.parameter_with(network.view.inputs(bias_add)[1], factors)
     quantized = network.quantize(network.quantized_record((bias_add, 1)), bias)
     return _Bias(bias, quantized, network.view.attr(bias_add, 'data_format').s.decode())
@@ -127,7 +124,9 @@ def _with_frozen(network: LiveNetwork, fold: Fold, norm: Optional[TrainingNorm],
     of_batch, of_evaluation = ops.split_phases(normalised, use_batch)
     if normalised is not convolved:
         _, of_evaluation = ops.split_phases(convolved, use_batch)
-    result = ops.join_phases(result, frozen(of_evaluation), use_batch)
+    with tf.control_dependencies([fused]):  # were both ready at once, TensorFlow would move the norm to another thread
+        of_evaluation = frozen(of_evaluation)
+    result = ops.join_phases(result, of_evaluation, use_batch)
     result.set_shape(convolved.shape)
     return result, [Reroute([(fused.name, 0)], of_batch)]
 
@@ -142,15 +141,18 @@ def _as_before_moves(network: LiveNetwork, fold: Fold, result: tf.Tensor, anchor
     return tf.reshape(result, tf.shape(network.live(anchor))) if fold.moves else result
 
 
-def _quantize_weights(network: LiveNetwork, record: QuantTensor, fold: Fold, norms: Sequence[TrainingNorm],
-                      use_batch: Optional[tf.Tensor]) -> None:
-    weights, scale = network.parameter(fold.weights), network.parameter(fold.scale)
-    reciprocal = _reciprocal(network, fold, scale)
-    nonzero = _without_zeros(scale, reciprocal) if any(norm.gamma for norm in norms) else scale
-    weights_scale = statistics.phase(use_batch, tf.stop_gradient(nonzero), scale)
-    rescale = statistics.phase(use_batch, tf.stop_gradient(tf.math.reciprocal(nonzero)), tf.ones_like(scale))
+def _quantize_weights(network: LiveNetwork, record: QuantTensor, fold: Fold,
+                      use_batch: Optional[tf.Tensor]) -> Dict[str, tf.Tensor]:
+    """Quantizes the folded weights; returns {node of a factor: its value, a constant to the gradient at first}."""
+    def factor_of(tensor: str) -> tf.Tensor:
+        return tf.stop_gradient(network.parameter(tensor)) if use_batch is None else network.parameter(tensor)
+
+    scale = factor_of(fold.scale)
+    factors = {node_name(factor): factor_of(factor) for factor in _factors(network, fold)}
+    scales = ops.folding_scales(scale, _reciprocal(network, fold, scale), use_batch, list(factors.values()))
     inner = _elements_of_channel(network, record, network.view.shape(fold.weights) or ())
-    network.quantize_scaled(record, weights, weights_scale, rescale, inner)
+    network.quantize_scaled(record, network.parameter(fold.weights), scales.weights, scales.rescale, inner, use_batch)
+    return dict(zip(factors, scales.factors))
 
 
 def _reciprocal(network: LiveNetwork, fold: Fold, scale: tf.Tensor) -> tf.Tensor:
@@ -158,14 +160,6 @@ def _reciprocal(network: LiveNetwork, fold: Fold, scale: tf.Tensor) -> tf.Tensor
     found = [statistics.reciprocal_of(network.view, factor) for factor in _factors(network, fold)]
     tensors = [network.parameter(tensor) for tensor in found if tensor]
     return functools.reduce(tf.multiply, [tf.reshape(tensor, [-1]) for tensor in tensors]) if tensors else tf.ones_like(scale)
-
-
-def _without_zeros(scale: tf.Tensor, reciprocal: tf.Tensor) -> tf.Tensor:
-    """`scale` with its largest magnitude in place of zeros; `reciprocal` if all are zeros."""
-    size = tf.abs(scale)
-    largest = tf.reduce_max(size)
-    typical = tf.raw_ops.Select(condition=largest < _TINY_SCALE, x=reciprocal, y=tf.fill(tf.shape(scale), largest))
-    return tf.raw_ops.Select(condition=size < _TINY_SCALE, x=typical, y=scale)
 
 
 def _elements_of_channel(network: LiveNetwork, record: QuantTensor, shape: Sequence[int]) -> int:

@@ -3,6 +3,7 @@ from typing import List, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf import ops
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.traits import READ_OPS
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, normalise
@@ -24,7 +25,7 @@ def phase(use_batch: Optional[tf.Tensor], batch: tf.Tensor, frozen: tf.Tensor) -
     Args:
       use_batch: scalar bool tensor; None: always `batch`.
     """
-    return batch if use_batch is None else tf.raw_ops.Select(condition=use_batch, x=batch, y=frozen)
+    return batch if use_batch is None else ops.select_phase([batch], [frozen], use_batch)[0]
 
 
 def constant_at_first(use_batch: Optional[tf.Tensor], value: tf.Tensor) -> tf.Tensor:
@@ -76,16 +77,16 @@ def hold_moving_averages(network: LiveNetwork, norm: TrainingNorm, graph_range: 
       use_batch: same as in `phase`; once it is false the moving averages are updated with themselves, so they do not change.
     """
     reroutes = []
+    statistics = [network.live(norm.batch_mean), network.live(norm.batch_variance)]
+    averages = [network.live(norm.moving_mean), network.live(norm.moving_variance)]
+    all_readers = [live_editor.consumers(statistic) for statistic in statistics]
     with live_editor.with_placement_of(network.graph, network.live(norm.output), grouped=True):
-        has_examples = _has_examples(network, norm)
-        for batch, moving in ((norm.batch_mean, norm.moving_mean), (norm.batch_variance, norm.moving_variance)):
-            statistic, average = network.live(batch), network.live(moving)
-            readers = live_editor.consumers(statistic)
+        known = _known(statistics, averages, _has_examples(network, norm))
+        values = known if use_batch is None else ops.select_phase(known, averages, use_batch)
+        for statistic, average, readers, replaced, value in zip(statistics, averages, all_readers, known, values):
             updates = [reader for reader in readers if reader[0] not in graph_range]
-            known = phase(has_examples, statistic, tf.stop_gradient(average))
-            if not norm.node and known is not statistic:
-                reroutes.append(Reroute([reader for reader in readers if reader not in updates], known))
-            value = phase(use_batch, known, average)
+            if not norm.node and replaced is not statistic:
+                reroutes.append(Reroute([reader for reader in readers if reader not in updates], replaced))
             if not is_after_folding:
                 value, copies = _after_folding(network, average, value)
                 reroutes += copies
@@ -105,6 +106,14 @@ def _assigned(network: LiveNetwork, graph_range: GraphRange, statistic: tf.Tenso
     node, index = found.assigned
     new = network.graph.get_operation_by_name(node).inputs[index]
     return [Reroute([found.assigned], phase(use_batch, new, average))]
+
+
+def _known(statistics: List[tf.Tensor], averages: List[tf.Tensor], has_examples: Optional[tf.Tensor]) -> List[tf.Tensor]:
+    """`statistics`; the moving averages if a batch has no examples."""
+    if has_examples is None:
+        return statistics
+    return [tf.raw_ops.Select(condition=has_examples, x=statistic, y=tf.stop_gradient(average))
+            for statistic, average in zip(statistics, averages)]
 
 
 def _after_folding(network: LiveNetwork, average: tf.Tensor, value: tf.Tensor) -> Tuple[tf.Tensor, List[Reroute]]:
