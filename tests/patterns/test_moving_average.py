@@ -26,7 +26,9 @@ def _found():
 @pytest.mark.parametrize('update', [
     lambda average, mean: moving_averages.assign_moving_average(average, mean, 0.9, zero_debias=False),
     lambda average, mean: average.assign_sub((average - mean) * 0.1),
-    lambda average, mean: average.assign_sub(0.1 * tf.identity(average - tf.identity(mean)))])
+    lambda average, mean: average.assign_sub(0.1 * tf.identity(average - tf.identity(mean))),
+    lambda average, mean: average.assign(average * 0.9 + mean * (1 - 0.9)),
+    lambda average, mean: v1.assign(average, tf.identity(0.01 * mean + 0.99 * average))])
 def test_decay_is_found(resource, update):
     update(_variable(resource=resource), _mean())
     assert _found() == 'average'
@@ -37,8 +39,13 @@ def test_decay_is_found(resource, update):
     lambda average, mean: average.assign_sub((average + mean) * 0.1),
     lambda average, mean: average.assign_sub((average - mean) / 10.),
     lambda average, mean: _variable('other').assign_sub((average - mean) * 0.1),
+    lambda average, mean: average.assign(average * 0.9 + mean * 0.9),
+    lambda average, mean: average.assign(average * 0.9 - mean * 0.1),
+    lambda average, mean: average.assign(average * 0.9 + tf.exp(mean) * 0.1),
+    lambda average, mean: _variable('other').assign(average * 0.9 + mean * 0.1),
     lambda average, mean: moving_averages.assign_moving_average(average, mean, 0.9, zero_debias=True)],
-    ids=['add', 'sum', 'quotient', 'another variable', 'zero debias'])
+    ids=['add', 'sum', 'quotient', 'another variable', 'factors', 'difference', 'another tensor', 'assigned to another',
+         'zero debias'])
 def test_other_updates_are_not(update):
     update(_variable(), _mean())
     assert _found() == ''

@@ -1,19 +1,21 @@
 """Variables that keep the moving average of a tensor."""
-from typing import List, Set
+from typing import FrozenSet, List, Set, Tuple
 
 from vai_q_tf.graph.traits import FORWARDS, READ_OPS, trait
-from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, node_name, tensor_name
+from vai_q_tf.graph.view import VARIABLE_OPS, GraphView, known_value, node_name, tensor_name
 from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.types import NodeInput
 
 _SUBTRACT_OPS = frozenset(('AssignSub', 'AssignSubVariableOp'))
 _ASSIGN_OPS = frozenset(('Assign', 'AssignVariableOp'))
+_ADD_OPS = frozenset(('Add', 'AddV2'))
 
 
 def find_moving_average(graph_range: GraphRange, tensor: str) -> str:
-    """The only variable with an update `variable -= (variable - tensor) * factor`; '' if there is none, or several.
+    """The only variable with an update that decays towards the tensor; '' if there is none, or several.
 
-    A variable that another one is assigned from, as in a zero-debiased average, does not count.
+    Updates are `variable -= (variable - tensor) * factor` and `variable = variable * decay + tensor * (1 - decay)`. A variable
+    that another one is assigned from, as in a zero-debiased average, does not count.
 
     >>> import tensorflow.compat.v1 as tf
     >>> with tf.Graph().as_default() as graph:
@@ -26,7 +28,8 @@ def find_moving_average(graph_range: GraphRange, tensor: str) -> str:
     ('average', '')
     """
     view = graph_range.view
-    found = {variable for difference, _ in _readers(view, tensor) for variable in _updated_by(view, difference)}
+    found = {variable for reader, _ in _readers(view, tensor)
+             for variable in _updated_by(view, reader) | _assigned_with(view, reader)}
     if len(found) != 1 or _assigns_another(view, *found):
         return ''
     return found.pop()
@@ -40,6 +43,32 @@ def _updated_by(view: GraphView, difference: str) -> Set[str]:
     updates = [update for product in products for update, _ in _readers(view, product) if view.op(update) in _SUBTRACT_OPS]
     variables = {_variable(view, operand) for operand in view.inputs(difference)} - {''}
     return variables & {_variable(view, view.inputs(update)[0]) for update in updates}
+
+
+def _assigned_with(view: GraphView, product: str) -> Set[str]:
+    """The variables with an update `variable = variable * decay + product`, where `product` is tensor * (1 - decay)."""
+    found = set()
+    for total in _read_by(view, product, _ADD_OPS):
+        assigned = {_variable(view, view.inputs(update)[0]) for update in _read_by(view, total, _ASSIGN_OPS)}
+        products = [_scaled(view, operand) for operand in view.inputs(total)]
+        if abs(sum(factor for _, factor in products) - 1) < 1e-6:
+            found |= assigned & {_variable(view, tensor) for tensor, _ in products if tensor}
+    return found - {''}
+
+
+def _read_by(view: GraphView, tensor: str, op_types: FrozenSet[str]) -> List[str]:
+    """The nodes of these types that read the tensor."""
+    return [name for name, _ in _readers(view, tensor) if view.op(name) in op_types]
+
+
+def _scaled(view: GraphView, product: str) -> Tuple[str, float]:
+    """(tensor, factor) of a product of a tensor and a constant scalar; ('', 0) for anything else."""
+    operands = view.inputs(product) if view.op(product) == 'Mul' else ()
+    for tensor, factor in [operands, operands[::-1]] if operands else []:
+        value = known_value(view.node(view.skip_identity(factor)))
+        if value is not None and value.size == 1:
+            return tensor, float(value)
+    return '', 0.
 
 
 def variable_read(view: GraphView, variable: str) -> str:
