@@ -17,7 +17,7 @@ def note_any_batch_shapes(graph_def: tf.GraphDef, protected: Collection[str], co
     takes only one batch size is returned as it is.
     """
     try:
-        first, second = [infer_shapes(_with_batch(graph_def, batch), protected, config) for batch in _BATCHES]
+        first, second = [infer_shapes(with_batch(graph_def, batch), protected, config) for batch in _BATCHES]
     except ValueError:
         return graph_def
     for node, other in zip(first.node, second.node):
@@ -28,7 +28,8 @@ def note_any_batch_shapes(graph_def: tf.GraphDef, protected: Collection[str], co
     return first
 
 
-def _with_batch(graph_def: tf.GraphDef, batch: int) -> tf.GraphDef:
+def with_batch(graph_def: tf.GraphDef, batch: int) -> tf.GraphDef:
+    """The graph with `batch` as the first size of the placeholders that take any."""
     result = editor.subgraph(graph_def, graph_def.node)
     for node in result.node:
         dims = node.attr['shape'].shape.dim if node.op == 'Placeholder' else ()

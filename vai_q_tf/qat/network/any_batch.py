@@ -8,6 +8,7 @@ from vai_q_tf import errors
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.traits import SHAPE_OPS
 from vai_q_tf.graph.view import GraphView, node_name
+from vai_q_tf.passes.common.any_batch_shapes import with_batch
 from vai_q_tf.passes.common.parameters import evaluate, known_nodes, static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter, make_node
 from vai_q_tf.qat.network.decision import Decision
@@ -22,6 +23,12 @@ class _Operands(NamedTuple):
     data: int
 
 
+class _Place(NamedTuple):
+    """The dimension of a tensor that counts the examples, and how many of its indices belong to one, such as its rows."""
+    axis: int
+    inner: int
+
+
 _SHAPED = {'Reshape': _Operands(shape=1, data=0), 'Conv2DBackpropInput': _Operands(shape=0, data=2)}
 
 
@@ -29,8 +36,8 @@ def take_any_batch(graph_def: tf.GraphDef, input_nodes: Sequence[str], output_no
                    shape: ShapeOf) -> tf.GraphDef:
     """The graph whose placeholders `input_nodes` have an open first dimension, and what was computed from that as well.
 
-    The shapes of Reshapes that begin with a multiple of the batch size begin with -1, those of transposed convolutions with the
-    batch size of their data. A graph whose batch is open, or whose inputs differ in batch size, is returned as it is.
+    In the shape of a Reshape, the dimension that counts the examples becomes -1; the sizes of a transposed convolution begin
+    with the batch size of its data. A graph whose batch is open, or whose inputs differ in batch size, is returned as it is.
 
     Args:
       graph_def: the inference form of a network.
@@ -44,23 +51,65 @@ def take_any_batch(graph_def: tf.GraphDef, input_nodes: Sequence[str], output_no
     rewriter = Rewriter(graph_def, list(input_nodes) + list(output_nodes))
     for name in input_nodes:
         _open_placeholder(rewriter, name)
+    places = _places(rewriter, input_nodes, output_nodes, shape, batch)
     for name, sizes in _constant_shapes(graph_def, rewriter.view).items():
-        op = rewriter.view.op(name)
-        data = rewriter.view.inputs(name)[_SHAPED[op].data]
-        if not sizes.size or sizes[0] < 1 or sizes[0] % batch or _first(shape(data)) != batch:
-            continue
-        if op == 'Conv2DBackpropInput':
-            if sizes[0] == batch:
+        if rewriter.view.op(name) == 'Conv2DBackpropInput':
+            data = rewriter.view.inputs(name)[_SHAPED['Conv2DBackpropInput'].data]
+            if sizes[0] == batch == _first(shape(data)):
                 _take_batch_of(rewriter, name, data, sizes)
             continue
-        result = shape(name)
-        if result and -1 not in result[1:]:
-            _reshape_to(rewriter, name, [-1] + result[1:])
+        place, result = places.get(name), shape(name)
+        if place and result and sizes[place.axis] > 0:
+            result = result[:place.axis] + [-1] + result[place.axis + 1:]
+            if result.count(-1) == 1:
+                _reshape_to(rewriter, name, result)
     return rewriter.result()
 
 
 def _first(shape: Optional[List[int]]) -> int:
     return shape[0] if shape else -1
+
+
+def _places(rewriter: Rewriter, input_nodes: Sequence[str], output_nodes: Sequence[str], shape: ShapeOf,
+            batch: int) -> Dict[str, Optional[_Place]]:
+    """{float node that depends on the inputs: the _Place of the examples in its first result; None if it is not known}."""
+    view = rewriter.view
+    places: Dict[str, Optional[_Place]] = {name: _Place(0, 1) for name in input_nodes}
+    for name in view.upstream(output_nodes):
+        data = next((tensor for tensor in view.inputs(name) if node_name(tensor) in places), '')
+        if data and name not in places and view.dtype(name) == tf.float32:
+            old, new = shape(data), shape(name)
+            place = _moved(rewriter, name, places[node_name(data)], old, new, batch) if old and new else None
+            places[name] = place or (_Place(0, 1) if _first(new) == batch else None)
+    return places
+
+
+def _moved(rewriter: Rewriter, name: str, place: Optional[_Place], old: List[int], new: List[int],
+           batch: int) -> Optional[_Place]:
+    """The _Place after the node, which turns a tensor of the shape `old` with the examples at `place` into one of `new`."""
+    op = rewriter.view.op(name)
+    if place is None:
+        return None
+    if op == 'Reshape':
+        return _reshaped(place, old, new, batch)
+    if op == 'Transpose':
+        order = rewriter.value(rewriter.view.inputs(name)[1])
+        return None if order is None else _Place(order.tolist().index(place.axis), place.inner)
+    if len(old) == len(new):
+        return place if old[place.axis] == new[place.axis] else None
+    return _Place(new.index(old[place.axis]), place.inner) if new.count(old[place.axis]) == 1 else None
+
+
+def _reshaped(place: _Place, old: List[int], new: List[int], batch: int) -> Optional[_Place]:
+    """The _Place after a Reshape: the dimension whose indices step over whole examples, and over all of them."""
+    if min(old + new) < 1:
+        return _Place(0, new[0] // batch) if place == (0, 1) and new[0] > 0 and new[0] % batch == 0 else None
+    step = place.inner * int(np.prod(old[place.axis + 1:]))  # elements from one example to the next
+    below = [int(np.prod(new[axis + 1:])) for axis in range(len(new))]
+    found = [_Place(axis, step // below[axis]) for axis, size in enumerate(new)
+             if step % below[axis] == 0 and size * below[axis] % (step * batch) == 0]
+    # A batch of one example could be in several dimensions.
+    return min(found, key=lambda after: (after.inner, new[after.axis]) != (1, batch)) if found else None
 
 
 def _open_placeholder(rewriter: Rewriter, name: str) -> None:
@@ -111,7 +160,7 @@ def _take_batch_of(rewriter: Rewriter, name: str, data: str, sizes: np.ndarray) 
 
 
 def check_any_batch(decision: Decision, batches: Collection[int]) -> None:
-    """Raises a QuantizeError UNSUPPORTED_GRAPH naming the first node that gives its result one of the batch sizes `batches`.
+    """Raises a QuantizeError UNSUPPORTED_GRAPH naming a node that takes or gives only one of the batch sizes `batches`.
 
     decision: the Decision on a network whose inputs take any batch.
     """
@@ -120,8 +169,17 @@ def check_any_batch(decision: Decision, batches: Collection[int]) -> None:
     for name in view.upstream(decision.plan.output_nodes):
         data = next((node_name(tensor) for tensor in view.inputs(name) if view.dtype(tensor) == tf.float32), '')
         if first.get(name) in batches and first.get(data) == -1 and view.op(name) not in SHAPE_OPS:
-            raise errors.QuantizeError(
-                errors.UNSUPPORTED_GRAPH, 'Batch size',
-                'Node {!r} ({}) has the batch size of the training, {}, as a constant, so the model would accept no other. '
-                'Build the network for any batch size (-1 in a shape, tf.shape of a tensor with an open batch), or give a '
-                'function that builds the evaluation graph.'.format(name, view.op(name), first[name]))
+            raise _fixed_batch('Node {!r} ({}) has the batch size of the training, {}, as a constant'.format(
+                name, view.op(name), first[name]))
+    if batches:
+        try:
+            editor.with_shapes(with_batch(decision.optimised, 1))
+        except ValueError as error:
+            raise _fixed_batch('A node takes only the batch size of the training ({})'.format(error)) from error
+
+
+def _fixed_batch(what: str) -> errors.QuantizeError:
+    return errors.QuantizeError(
+        errors.UNSUPPORTED_GRAPH, 'Batch size',
+        what + ', so the model would accept no other. Build the network for any batch size (-1 in a shape, tf.shape of a '
+        'tensor with an open batch), or give a function that builds the evaluation graph.')
