@@ -193,7 +193,8 @@ def _is_training(norm: tf.NodeDef) -> bool:
 def _not_derived(where: str, what: str) -> errors.QuantizeError:
     return errors.QuantizeError(
         errors.UNSUPPORTED_GRAPH, 'Cannot derive', 'The evaluation graph cannot be derived from the training graph: {} is {}. '
-        'Give a function that builds the float evaluation graph.'.format(where, what))
+        'Give a function that builds the float evaluation graph; for tf.keras, call set_learning_phase(0) before the model is '
+        'built.'.format(where, what))
 
 
 def _reduces_batch(view: GraphView, mean: str) -> bool:
