@@ -79,7 +79,7 @@ def derive_evaluation_graph(training_graph: tf.Graph, config: QuantizeConfig) ->
     """
     config = _with_range_of(graph_record.training_plan(training_graph), config)
     graph, decision = evaluation_graph_of(graph_record.float_graph(training_graph), config)
-    check_inference(decision.optimised)
+    check_inference(decision.optimised, decision.shapes)
     check_any_batch(decision, _batches(training_graph, config))
     return graph, decision
 
