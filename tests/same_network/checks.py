@@ -12,7 +12,8 @@ from tests.same_network import comparing, dpu_model
 from tests.same_network.networks import NETWORKS
 
 # Built for a batch of 4, as training graphs often are; a model deployed from training takes any.
-_FIXED_BATCH = ('keras_flatten_of_a_fixed_batch', 'flattened_with_a_fixed_batch', 'slim_flatten_of_a_fixed_batch')
+_FIXED_BATCH = ('keras_flatten_of_a_fixed_batch', 'flattened_with_a_fixed_batch', 'slim_flatten_of_a_fixed_batch',
+                'decoder_with_a_fixed_batch')
 
 # Networks whose results on the DPU differ from TensorFlow's or are unknown: the beginning of the first difference.
 _NOT_AS_ON_THE_DPU = {

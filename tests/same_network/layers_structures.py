@@ -116,6 +116,15 @@ def flattened_with_a_fixed_batch(training):
 
 
 @network
+def decoder_with_a_fixed_batch(training):
+    """TensorFlow makes constants of the sizes of the transposed convolution, and of rows of the dense layer on a sequence."""
+    del training
+    x = tf.nn.relu(layers.conv2d_transpose(image(4, batch=4), 4, 2, 2, name='up'), name='relu')
+    x = tf.squeeze(layers.conv2d(x, 4, [8, 1], activation=tf.nn.relu, name='columns'), 1, name='sequence')
+    return layers.dense(x, 5, name='words')
+
+
+@network
 def reshaped_by_minus_one(training):
     del training
     return _dense_head(tf.reshape(conv_relu(image(), 'stem'), [-1, 256], name='reshape'))

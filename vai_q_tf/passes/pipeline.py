@@ -105,7 +105,7 @@ DPU = (
     PassEntry(write_packs, _ops('Pack'), _unless_fold_bn_only, shapes=True),
     PassEntry(evaluate_folded, _ops('Reshape')),  # of parameters, by the last three
     PassEntry(write_explicit_padding, _ops('Conv2D'), _unless_fold_bn_only, shapes=True),
-    PassEntry(open_batches, _ops('Reshape'), _unless_fold_bn_only, shapes=True),
+    PassEntry(open_batches, _ops('Reshape Conv2DBackpropInput'), _unless_fold_bn_only, shapes=True),
     PassEntry(replace_softmax, _ops('Softmax'), lambda config: _unless_fold_bn_only(config) and bool(config.replace_softmax),
               shapes=True),
     PassEntry(fold_reshape, _ops('Reshape ResizeNearestNeighbor ResizeBilinear'), lambda config: bool(config.fold_reshape),

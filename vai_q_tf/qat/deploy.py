@@ -84,7 +84,7 @@ def derive_evaluation_graph(training_graph: tf.Graph, config: QuantizeConfig) ->
 def evaluation_graph_of_form(graph: tf.Graph, float_graph: tf.GraphDef, config: QuantizeConfig) -> Tuple[tf.Graph, Decision]:
     """Same as `derive_evaluation_graph` for a `graph` before or after its rewrite, given its network in its inference form."""
     evaluation_graph, decision = evaluation_graph_of(float_graph, config)
-    check_inference(decision.optimised)
+    check_inference(decision.optimised, decision.shapes)
     check_any_batch(decision, _batches(graph, config))
     return evaluation_graph, decision
 

@@ -1,4 +1,5 @@
 """The evaluation network next to the training network, with layers after the quantized range."""
+import glob
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from tests.integrations.keras.training import (  # noqa: F401  (a fixture among 
     session_of_its_own,
     v1,
 )
+from tests.support import read_graph
 from vai_q_tf import QuantizeConfig, QuantizeError, tf_internal
+from vai_q_tf.integrations.keras.callback import QuantizeCallback
 from vai_q_tf.integrations.keras.inference_copy import copy_dependents
 from vai_q_tf.integrations.keras.model import quantize_keras_model
 
@@ -55,3 +58,20 @@ def test_copies_read_the_given_tensors():
     with tf.compat.v1.Session() as session:
         assert session.run(copies[0]) == 200.
         assert session.run('vai_q_tf/inference/summed:0') == 11.
+
+
+def test_two_branches_with_one_position_train_and_predict(tmp_path):
+    """The position of the last branch waits for a vote by a control input, which the evaluation network needs as well."""
+    inputs = keras.Input([8, 8, 3], name='images')
+    first = layers.Conv2D(4, 3, strides=2, padding='same', name='first')(inputs)
+    second = layers.Conv2DTranspose(4, 2, strides=2, name='second')(first)
+    joined = layers.Concatenate(name='joined')([second, layers.Conv2D(4, 3, padding='same', name='third')(inputs)])
+    model = keras.Model(inputs, layers.Dense(4, name='dense')(layers.Flatten(name='flatten')(joined)))
+    callback = QuantizeCallback(model, QuantizeConfig(['images'], ['dense/BiasAdd'], output_dir=str(tmp_path)))
+    compile_(model)
+    fit(model, epochs=1, callbacks=[callback])
+    predicted = model.predict(IMAGES)
+    (frozen,) = glob.glob(str(tmp_path / 'quantize_eval_model_*.pb'))
+    with tf.Graph().as_default(), v1.Session() as session:
+        tf.import_graph_def(read_graph(frozen), name='')
+        np.testing.assert_array_equal(session.run('dense/BiasAdd/aquant:0', {'images:0': IMAGES}), predicted)

@@ -2,9 +2,10 @@
 import pytest
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import QuantizeConfig
+from vai_q_tf import QuantizeConfig, QuantizeError
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.qat.network.inference_form import inference_form, training_only
+from vai_q_tf.qat.network.decision import decide
+from vai_q_tf.qat.network.inference_form import check_inference, inference_form, training_only
 
 
 @pytest.mark.parametrize('op, is_training, expected', [
@@ -25,3 +26,19 @@ def test_a_tower_between_further_outputs_of_an_input_node():
     shapes = {node.name: [dim.size for dim in node.attr['shape'].shape.dim] for node in form.graph_def.node
               if node.op == 'Placeholder'}
     assert shapes == {'parts': [-1, 2], 'parts/output_1': [-1, 4]}
+
+
+@pytest.mark.parametrize('batch', [None, 4])
+@pytest.mark.parametrize('order, is_refused', [([1, 0, 2], False), ([0, 1, 2], True)])
+def test_a_mean_over_time_is_not_one_over_the_batch(order, is_refused, batch):
+    config = QuantizeConfig(['x'], ['out/BiasAdd'])
+    with tf.Graph().as_default() as graph:
+        x = tf.nn.relu(tf.transpose(tf.placeholder(tf.float32, [batch, 6, 3], 'x'), order))
+        tf.layers.dense(tf.reduce_mean(x, 0, name='mean'), 2, name='out')
+    graph_def = graph.as_graph_def(add_shapes=True)
+    decision = decide(inference_form(graph_def, GraphView(graph_def), config, any_batch=True).graph_def, config)
+    if is_refused:
+        with pytest.raises(QuantizeError, match="'mean'.*a mean over the batch"):
+            check_inference(decision.optimised, decision.shapes)
+    else:
+        check_inference(decision.optimised, decision.shapes)

@@ -12,7 +12,7 @@ from vai_q_tf import errors, tf_internal
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import live_editor
 from vai_q_tf.graph.control_flow import LOOP_OPS
-from vai_q_tf.graph.dependence import reach
+from vai_q_tf.graph.dependence import operands, reach
 from vai_q_tf.graph.view import VARIABLE_OPS, GraphView
 from vai_q_tf.qat.network.decision import Decision
 from vai_q_tf.qat.network.inference_form import training_only
@@ -35,7 +35,8 @@ def add_inference_network(graph: tf.Graph, evaluation_graph: tf.Graph, decision:
     view = GraphView(graph_def)
     nodes, shared = [], {}
     live = {op.name for op in graph.get_operations()}
-    for name in view.upstream(outputs):
+    needed = reach(outputs, lambda name: operands(view, name))
+    for name in filter(needed.__contains__, view.names):
         if name in plan.input_nodes or view.op(name) in VARIABLE_OPS and name in live:
             shared[name + ':0'] = live_editor.tensor(graph, name)
         else:

@@ -1,4 +1,4 @@
-"""Makes Reshapes with a batch size in their shape take any batch; the compiler compiles for a batch of one."""
+"""Makes Reshapes and transposed convolutions with a constant batch size take any; the compiler compiles for a batch of one."""
 from typing import Collection, List, Optional
 
 import numpy as np
@@ -8,24 +8,27 @@ from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes.common import snippets
+from vai_q_tf.passes.common.batch_sizes import batch_size, open_batch_sizes
 from vai_q_tf.passes.common.infer_shapes import infer_shapes
 from vai_q_tf.passes.common.parameters import computed_floats, static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter
 
 
 def open_batches(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
-    """The graph with -1 as the first size in the constant shapes of Reshapes, if that computes the same.
+    """The graph with -1 for the batch size in the constant shapes of Reshapes, if that computes the same.
 
-    [8, 10] becomes [-1, 10] if the first size of the data is 8 or unknown. [8, -1] becomes [-1, size of an image] if the first
-    size of the data is 8, or if a MatMul after it takes rows of that size. Reshapes in branches and loops stay. The shapes
-    noted in the result are those that TensorFlow infers.
+    If the placeholders have a fixed batch size, `open_batch_sizes` finds what was computed from it, also in transposed
+    convolutions. In other graphs [8, 10] becomes [-1, 10] if the first size of the data is 8 or unknown. [8, -1] becomes
+    [-1, size of an image] if the first size of the data is 8, or if a MatMul after it takes rows of that size. Reshapes in
+    branches and loops stay. The shapes noted in the result are those that TensorFlow infers.
 
     >>> from vai_q_tf.passes.common.examples import print_before_and_after
     >>> print_before_and_after(open_batches, lambda x: tf.reshape(x, [8, 10]), [-1, 2, 5])
     Reshape(x, [8, 10])
     Reshape(x, [-1, 10])
     """
-    rewriter = Rewriter(graph_def, protected)
+    opened = _for_fixed_batch(graph_def, protected, config)
+    rewriter = Rewriter(opened, protected)
     view = rewriter.view
     for name in computed_floats(view, ('Reshape',), static_nodes(view, in_branches=True)):
         data, shape = view.inputs(name)
@@ -34,6 +37,19 @@ def open_batches(graph_def: tf.GraphDef, protected: Collection[str], config: Qua
             _write(rewriter, name, shape, dims)
     result = rewriter.result()
     return result if result is graph_def else infer_shapes(result, protected, config)
+
+
+def _for_fixed_batch(graph_def: tf.GraphDef, protected: Collection[str], config: QuantizeConfig) -> tf.GraphDef:
+    """The graph without constants of the batch size of its placeholders, if that is fixed; see `open_batch_sizes`."""
+    view = GraphView(graph_def)
+    inputs = [name for name in view.names if view.op(name) == 'Placeholder' and name in protected]
+    if not inputs or batch_size(inputs, view.shape) < 2:
+        return graph_def
+    shaped = infer_shapes(graph_def, protected, config)
+    rewriter = Rewriter(shaped, protected)
+    open_batch_sizes(shaped, rewriter, inputs, rewriter.view.shape)
+    result = rewriter.result()
+    return graph_def if result is shaped else result
 
 
 def _open(view: GraphView, name: str, data: Optional[List[int]], value: Optional[np.ndarray]) -> Optional[List[int]]:

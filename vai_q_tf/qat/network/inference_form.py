@@ -13,7 +13,7 @@ from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.dependence import reach, readers
 from vai_q_tf.graph.traits import BATCH_NORM_OPS, READ_OPS
-from vai_q_tf.graph.view import OUTPUT_OF, VARIABLE_OPS, GraphView, node_name, tensor_name
+from vai_q_tf.graph.view import OUTPUT_OF, VARIABLE_OPS, GraphView, node_name, output_index, tensor_name
 from vai_q_tf.passes.cleanup.remove_dropouts import remove_dropouts
 from vai_q_tf.passes.common.parameters import static_nodes
 from vai_q_tf.patterns.batch_norm import TrainingNorm, find_training_norms
@@ -21,6 +21,7 @@ from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.qat.network import plain_names
 from vai_q_tf.qat.network.any_batch import take_any_batch
 from vai_q_tf.qat.network.stand_ins import output_of
+from vai_q_tf.types import TensorShapeProto
 
 _RANDOM_OPS = ('Multinomial', 'TruncatedNormal')  # besides Random...
 
@@ -169,8 +170,11 @@ def training_only(op: str, is_training: Callable[[], bool]) -> str:
     return 'random' if op.startswith('Random') or op in _RANDOM_OPS else ''
 
 
-def check_inference(graph_def: tf.GraphDef) -> None:
-    """Raises a QuantizeError UNSUPPORTED_GRAPH naming a node of an optimised graph that behaves differently in training."""
+def check_inference(graph_def: tf.GraphDef, shapes: Mapping[str, List[TensorShapeProto]]) -> None:
+    """Raises a QuantizeError UNSUPPORTED_GRAPH naming a node of an optimised graph that behaves differently in training.
+
+    shapes: {node: shapes of its outputs}.
+    """
     for function in graph_def.library.function:
         for node in function.node_def:
             what = training_only(node.op, functools.partial(_is_training, node))
@@ -180,7 +184,7 @@ def check_inference(graph_def: tf.GraphDef) -> None:
     static = static_nodes(view, in_branches=True)
     for name in view.names:
         what = training_only(view.op(name), functools.partial(_is_training, view.node(name)))
-        if view.op(name) == 'Mean' and name not in static and _reduces_batch(view, name):
+        if view.op(name) == 'Mean' and name not in static and _reduces_batch(view, name, shapes):
             what = 'a mean over the batch'
         if what:
             raise _not_derived('node {!r} ({})'.format(name, view.op(name)), what)
@@ -193,10 +197,12 @@ def _is_training(norm: tf.NodeDef) -> bool:
 def _not_derived(where: str, what: str) -> errors.QuantizeError:
     return errors.QuantizeError(
         errors.UNSUPPORTED_GRAPH, 'Cannot derive', 'The evaluation graph cannot be derived from the training graph: {} is {}. '
-        'Give a function that builds the float evaluation graph.'.format(where, what))
+        'Give a function that builds the float evaluation graph; for tf.keras, call set_learning_phase(0) before the model is '
+        'built.'.format(where, what))
 
 
-def _reduces_batch(view: GraphView, mean: str) -> bool:
-    axes = view.value(view.skip_identity(view.inputs(mean)[1]))
-    shape = view.shape(view.inputs(mean)[0])
-    return axes is not None and 0 in axes.reshape(-1) and not (shape is not None and len(shape) == 1)
+def _reduces_batch(view: GraphView, mean: str, shapes: Mapping[str, List[TensorShapeProto]]) -> bool:
+    tensor, axes = view.inputs(mean)[0], view.value(view.skip_identity(view.inputs(mean)[1]))
+    shape = shapes[node_name(tensor)][output_index(tensor)]
+    is_elsewhere = bool(shape.dim) and shape.dim[0].size > 0 and any(dim.size == -1 for dim in shape.dim[1:])
+    return axes is not None and 0 in axes.reshape(-1) and len(shape.dim) != 1 and not is_elsewhere
