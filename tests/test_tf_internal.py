@@ -461,3 +461,17 @@ def test_public_names_are_the_private_objects():
 
     assert graph(tf.raw_ops.VarHandleOp, restore) == graph(gen_resource_variable_ops.var_handle_op, gen_io_ops.restore_v2)
     assert np.all(tf.make_ndarray(tf.make_tensor_proto([1, 2])) == [1, 2])
+
+
+def test_deprecations_are_logged_again_after_an_exception(caplog):
+    @tf_internal.deprecation.deprecated(None, 'use something else')
+    def old():
+        pass
+
+    tf.get_logger().propagate = True
+    with pytest.raises(KeyError), tf_internal.silenced_deprecations():
+        old()
+        raise KeyError
+    assert 'use something else' not in caplog.text
+    old()
+    assert 'use something else' in caplog.text
