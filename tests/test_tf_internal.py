@@ -461,3 +461,20 @@ def test_public_names_are_the_private_objects():
 
     assert graph(tf.raw_ops.VarHandleOp, restore) == graph(gen_resource_variable_ops.var_handle_op, gen_io_ops.restore_v2)
     assert np.all(tf.make_ndarray(tf.make_tensor_proto([1, 2])) == [1, 2])
+
+
+def test_deprecations_are_logged_again_after_an_exception(monkeypatch):
+    logged = []
+    monkeypatch.setattr(tf_internal.deprecation, '_PRINT_DEPRECATION_WARNINGS', True)
+    monkeypatch.setattr(tf_internal.deprecation.logging, 'warning', lambda *arguments: logged.append(arguments))
+
+    @tf_internal.deprecation.deprecated(None, 'Use something else.')
+    def old():
+        pass
+
+    with pytest.raises(KeyError), tf_internal.silenced_deprecations():
+        old()
+        raise KeyError
+    assert not logged
+    old()
+    assert len(logged) == 1

@@ -251,3 +251,15 @@ def test_an_export_takes_no_longer_than_four_checkpoints_at_the_size_of_resnet_5
     sizes = [path.stat().st_size for path in tmp_path.glob('quantize_eval_model_*')]
     assert len(sizes) == 3 and min(sizes) > layers * depth * depth * 4
     assert min(exported) < 4 * min(saved), (saved, exported)
+
+
+@pytest.mark.parametrize('eval_graph_fn', [None, train_estimator.eval_graph])
+def test_a_config_with_other_bits_than_the_training_is_an_error_before_the_first_step(tmp_path, eval_graph_fn):
+    settings = train_estimator.config(str(tmp_path))
+    with tf.Graph().as_default():
+        train_estimator.network(tf.identity(tf.zeros([16, 8, 8, 2]), name='images'), True)
+        functions.CreateQuantizeTrainingGraph(settings)
+        with pytest.raises(QuantizeError, match=r'has other bits than the config: .*wquant \(8 bits, here 6\)') as raised:
+            QuantizeCheckpointListener(settings.replace(weight_bit=6), eval_graph_fn).begin()
+        assert raised.value.code == errors.INVALID_CONFIG
+        QuantizeCheckpointListener(settings, eval_graph_fn).begin()

@@ -278,3 +278,18 @@ def test_contrib_training_takes_the_hooks(tmp_path, checkpoint, explicit):
     assert last == pytest.approx(losses[-1], rel=1e-5)
     assert_equal(read(str(tmp_path / 'logs' / 'model.ckpt-5')), expected)
     assert len(glob.glob(str(tmp_path / 'quantized' / 'quantize_eval_model_5_*.pb'))) == 1
+
+
+@pytest.mark.parametrize('fault', ['no checkpoint', 'another network'])
+def test_arguments_that_fail_leave_the_graph_as_it_is(tmp_path, fault):
+    saved = str(tmp_path / 'other.ckpt')
+    with tf.Graph().as_default(), v1.Session() as session:
+        v1.get_variable('other', initializer=1.)
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver().save(session, saved)
+    with tf.Graph().as_default() as graph:
+        training_graph()
+        before = graph.as_graph_def()
+        with pytest.raises(QuantizeError):
+            slim_training_arguments(config_of(tmp_path), saved if fault == 'another network' else str(tmp_path / 'nothing'))
+        assert graph.as_graph_def() == before

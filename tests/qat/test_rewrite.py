@@ -35,9 +35,10 @@ def test_a_plan_changes_nothing_and_a_rehearsal_changes_a_copy():
         _towers(reuse=True)
         before = graph.as_graph_def()
         _planned(graph, 'net')
-        rehearsed = rewrite.rehearse(graph, {'clone_1/net/out'}, lambda copy: copy.create_op('NoOp', [], []))
+        graph_def = rewrite.graph_def_without(graph, {'clone_1/net/out'})
+        rehearsed = rewrite.rehearse(graph_def, lambda copy: copy.create_op('NoOp', [], []))
     assert graph.as_graph_def() == before
-    names = {node.name for node in rehearsed.node}
+    names = {op.name for op in rehearsed.get_operations()}
     assert 'NoOp' in names and 'clone_1/net/out' not in names and 'clone_0/net/out' in names
 
 

@@ -3,6 +3,7 @@
 A live graph is viewed through `GraphView(graph.as_graph_def(add_shapes=True))`. The GraphDef is referenced, not copied,
 and must not change while the view is in use.
 """
+import functools
 from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -28,6 +29,7 @@ OUTPUT_OF = '_output_of'
 STANDS_FOR = '_variable'
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def node_name(reference: str) -> str:
     """The node of a tensor, control input or node name: 'a' for 'a', 'a:1' and '^a'."""
     return reference.lstrip('^').partition(':')[0]

@@ -34,7 +34,7 @@ from vai_q_tf.qat import checkpoints, graph_record
 from vai_q_tf.qat.averages.averaged_reader import AveragedReader
 from vai_q_tf.qat.evaluation import evaluation_graph_of
 from vai_q_tf.qat.fix_neuron_form import fix_neurons
-from vai_q_tf.qat.network import plain_names
+from vai_q_tf.qat.network import known_decisions, plain_names
 from vai_q_tf.qat.network.any_batch import check_any_batch
 from vai_q_tf.qat.network.decision import Decision, decide
 from vai_q_tf.qat.network.identity import identities
@@ -78,12 +78,17 @@ def derive_evaluation_graph(training_graph: tf.Graph, config: QuantizeConfig) ->
       QuantizeError: NOT_QUANTIZED, or UNSUPPORTED_GRAPH naming a node without an inference form.
     """
     config = _with_range_of(graph_record.training_plan(training_graph), config)
-    return evaluation_graph_of_form(training_graph, graph_record.float_graph(training_graph), config)
+    return evaluation_graph_of_form(training_graph, graph_record.float_graph(training_graph), config,
+                                    known_decisions.find(training_graph, config))
 
 
-def evaluation_graph_of_form(graph: tf.Graph, float_graph: tf.GraphDef, config: QuantizeConfig) -> Tuple[tf.Graph, Decision]:
-    """Same as `derive_evaluation_graph` for a `graph` before or after its rewrite, given its network in its inference form."""
-    evaluation_graph, decision = evaluation_graph_of(float_graph, config)
+def evaluation_graph_of_form(graph: tf.Graph, float_graph: tf.GraphDef, config: QuantizeConfig,
+                             decision: Optional[Decision]) -> Tuple[tf.Graph, Decision]:
+    """Same as `derive_evaluation_graph` for a `graph` before or after its rewrite, given its network in its inference form.
+
+    decision: the Decision for that network; None if it is not known.
+    """
+    evaluation_graph, decision = evaluation_graph_of(float_graph, config, decision)
     check_inference(decision.optimised, decision.shapes)
     check_any_batch(decision, _batches(graph, config))
     return evaluation_graph, decision

@@ -2,10 +2,11 @@
 
 Tests: tests/qat/test_exactness.py.
 """
-from typing import Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf import tf_internal
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.graph import live_editor
 from vai_q_tf.qat import distribution, graph_record, replaced_tensors, rewrite
@@ -31,25 +32,26 @@ def create_evaluation_graph(graph: tf.Graph, config: QuantizeConfig) -> Decision
 
 def _create(graph: tf.Graph, config: QuantizeConfig, prefixes: Sequence[str]) -> Decision:
     planned = rewrite.plan_rewrite(graph, config, prefixes)
-    rewrite.rehearse(graph, frozenset(), lambda copy: _edit(copy, planned, config))
+    rewrite.rehearse(planned.graph_def, lambda copy: _edit(copy, planned, config))
     with live_editor.uninterrupted():
         _edit(graph, planned, config)
         replaced_tensors.exchange_in_new_ops(graph)
     return planned.decision
 
 
-def evaluation_graph_of(float_graph: tf.GraphDef, config: QuantizeConfig) -> Tuple[tf.Graph, Decision]:
-    """(the quantized network, the Decision) of a float network in its inference form."""
+def evaluation_graph_of(float_graph: tf.GraphDef, config: QuantizeConfig,
+                        decision: Optional[Decision] = None) -> Tuple[tf.Graph, Decision]:
+    """(the quantized network, the Decision) of a float network in its inference form; decision: that, if it is known."""
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(float_graph, name='')
-    planned = rewrite.plan_rewrite(graph, config)
+    planned = rewrite.plan_rewrite(graph, config, decision=decision)
     _edit(graph, planned, config)
     return graph, planned.decision
 
 
 def _edit(graph: tf.Graph, planned: rewrite.Rewrite, config: QuantizeConfig) -> None:
-    with graph.as_default():
+    with graph.as_default(), tf_internal.silenced_deprecations():
         positions = MovingPositions(rewrite.rows(graph, planned), identities(planned.decision), planned.decision.plan, config)
         rewrite.apply_rewrite(graph, planned, config, positions)
         graph_record.note_float_graph(graph, planned.forms[0].graph_def)

@@ -28,9 +28,10 @@ from vai_q_tf.qat.positions.moving_positions import MovingPositions
 class Rewrite(NamedTuple):
     """The planned changes of a live graph.
 
-    decision: the Decision, for all copies of the network. prefixes: the prefix of the names of each copy.
-    forms, ranges: the InferenceForm and the GraphRange of each copy.
+    graph_def: the graph before them, with shapes. decision: the Decision, for all copies of the network.
+    prefixes: the prefix of the names of each copy. forms, ranges: the InferenceForm and the GraphRange of each copy.
     """
+    graph_def: tf.GraphDef
     decision: Decision
     prefixes: Tuple[str, ...]
     forms: Tuple[InferenceForm, ...]
@@ -38,13 +39,15 @@ class Rewrite(NamedTuple):
 
 
 def plan_rewrite(graph: tf.Graph, config: QuantizeConfig, prefixes: Sequence[str] = ('',),
-                 excluded: FrozenSet[str] = frozenset(), any_batch: bool = False) -> Rewrite:
+                 excluded: FrozenSet[str] = frozenset(), any_batch: bool = False,
+                 decision: Optional[Decision] = None) -> Rewrite:
     """Decides how to rewrite the live `graph`, and changes nothing.
 
     Args:
       prefixes: prefix of the names in each copy of the network, see `distribution`.
       excluded: names of ops outside the network, with all ops that wait for them.
       any_batch: whether the inference form accepts any batch size, as that of a training graph has to.
+      decision: the Decision for the network, if that is known.
 
     Raises:
       QuantizeError: the graph cannot be rewritten as the config asks.
@@ -65,9 +68,9 @@ def plan_rewrite(graph: tf.Graph, config: QuantizeConfig, prefixes: Sequence[str
         _check_shapes(graph, ranges[-1], config)
         forms.append(inference_form(graph_def, view, own, prefix, any_batch))
     distribution.check_alike(forms, prefixes)
-    decision = decide(forms[0].graph_def, config)
+    decision = decision or decide(forms[0].graph_def, config)
     _check_names(graph, decision.plan, prefixes)
-    return Rewrite(decision, tuple(prefixes), tuple(forms), tuple(ranges))
+    return Rewrite(graph_def, decision, tuple(prefixes), tuple(forms), tuple(ranges))
 
 
 def graph_def_without(graph: tf.Graph, excluded: Collection[str]) -> tf.GraphDef:
@@ -78,20 +81,13 @@ def graph_def_without(graph: tf.Graph, excluded: Collection[str]) -> tf.GraphDef
     return editor.subgraph(graph_def, [node for node in graph_def.node if node.name not in excluded])
 
 
-def rehearse(graph: tf.Graph, excluded: Collection[str], edit: Callable[[tf.Graph], None]) -> tf.GraphDef:
-    """Makes the edit on a copy of the live `graph`, so that any error is raised while the graph is unchanged.
-
-    Args:
-      excluded: names of ops that the copy lacks. edit: rewrites a graph.
-
-    Returns:
-      the GraphDef of the edited copy, with shapes.
-    """
+def rehearse(graph_def: tf.GraphDef, edit: Callable[[tf.Graph], None]) -> tf.Graph:
+    """The copy of a live graph, given its GraphDef, after the edit: any error is raised while the graph is unchanged."""
     copy = tf.Graph()
     with copy.as_default():
-        tf.import_graph_def(graph_def_without(graph, excluded), name='')
+        tf.import_graph_def(graph_def, name='')
     edit(copy)
-    return copy.as_graph_def(add_shapes=True)
+    return copy
 
 
 def _check_no_control_flow(graph: tf.Graph, graph_range: GraphRange) -> None:

@@ -7,7 +7,7 @@ from typing import Callable, List, Mapping, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import errors, files
+from vai_q_tf import errors, files, tf_internal
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.frozen.run_config import write_fields
 from vai_q_tf.frozen.write_model import write_graph
@@ -19,6 +19,7 @@ from vai_q_tf.qat.averages.average_saveable import Averaged
 from vai_q_tf.qat.averages.averages import averaged_variables
 from vai_q_tf.qat.fix_neuron_form import fix_neurons
 from vai_q_tf.qat.gradients.regradient import Gradients
+from vai_q_tf.qat.network import known_decisions
 from vai_q_tf.qat.network.identity import identities
 from vai_q_tf.qat.norms import training_forms
 from vai_q_tf.qat.positions.moving_positions import MovingPositions
@@ -67,16 +68,17 @@ def _create(gradients: Optional[Gradients], write: _Write, graph: tf.Graph, conf
     plan, recipe = planned.decision.plan, _recipe(graph, config, planned)
     if distribution.is_chief():
         files.make_directory(config.output_dir)
-    rehearsed = rewrite.rehearse(graph, excluded, lambda copy: _edit(copy, planned, config, recipe))
+    rehearsed = rewrite.rehearse(planned.graph_def, lambda copy: _edit(copy, planned, config, recipe))
     if gradients:
         gradients.match(node for graph_range in planned.ranges for node in graph_range.nodes)
     if distribution.is_chief():
-        write(config, fix_neurons(rehearsed, _live_records(plan, rewrite.rows(graph, planned))))
+        write(config, fix_neurons(rehearsed.as_graph_def(add_shapes=True), _live_records(plan, rewrite.rows(graph, planned))))
     with live_editor.uninterrupted():
         _edit(graph, planned, config, recipe)
         replaced_tensors.exchange_in_new_ops(graph)
         if gradients:
             gradients.renew()
+        known_decisions.note(graph, config, planned.decision)
     tf.logging.info('Quantized %d tensors for training; graph written to %s/%s', len(plan.tensors), config.output_dir,
                     TRAIN_GRAPH_FILE)
     return plan
@@ -104,7 +106,7 @@ def _averaged(graph: tf.Graph, config: QuantizeConfig, planned: rewrite.Rewrite)
 
 def _edit(graph: tf.Graph, planned: rewrite.Rewrite, config: QuantizeConfig, recipe: Recipe) -> None:
     """Rewrites a live graph as planned."""
-    with graph.as_default():
+    with graph.as_default(), tf_internal.silenced_deprecations():
         graph_record.note_float_graph(graph, planned.forms[0].graph_def)
         planned = planned._replace(forms=distribution.share_moving_averages(
             graph, planned.forms, planned.prefixes[0]))

@@ -97,3 +97,26 @@ def test_a_distribution_strategy_is_refused_by_name(tmp_path):
     error = refusal(model, tmp_path)
     assert error.code == errors.UNSUPPORTED_GRAPH
     assert 'was built under MirroredStrategy' in error.detail
+
+
+@pytest.mark.parametrize('fault', ['output_dir', 'evaluation'])
+def test_a_model_whose_quantization_fails_stays_float(tmp_path, monkeypatch, fault):
+    """Only a global step may be new, which the next call finds."""
+    def fail(*_):
+        raise QuantizeError(errors.UNSUPPORTED_GRAPH, 'Fault', 'Some fault.')
+
+    model = build()
+    before = v1.get_default_graph().as_graph_def()
+    outputs = model.outputs
+    with monkeypatch.context() as patched:
+        if fault == 'evaluation':
+            patched.setattr('vai_q_tf.qat.deploy.check_any_batch', fail)
+        else:
+            (tmp_path / 'taken').write_text('a file')
+        refusal(model, tmp_path / ('taken' if fault == 'output_dir' else 'out'))
+    after = v1.get_default_graph().as_graph_def()
+    assert [node for node in after.node if not node.name.startswith('global_step')] == list(before.node)
+    assert model.outputs is outputs and type(model) is keras.Model
+    quantize_keras_model(model, config_of(model, tmp_path / 'out'))
+    compile_(model)
+    fit(model, epochs=1)

@@ -47,7 +47,7 @@ def quantize_keras_model(model: tf.keras.Model, config: QuantizeConfig) -> tf.ke
     graph = model.outputs[0].graph
     # Errors are raised before the graph is changed.
     planned = rewrite.plan_rewrite(graph, config, any_batch=True)
-    evaluation = evaluation_graph_of_form(graph, planned.forms[0].graph_def, config)
+    evaluation = evaluation_graph_of_form(graph, planned.forms[0].graph_def, config, planned.decision)
     with session.renewed(graph), graph.as_default(), tf.name_scope(None), tf.control_dependencies(None):
         step = tf.train.get_or_create_global_step()
         training.create_training_graph(graph, config)

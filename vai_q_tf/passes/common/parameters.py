@@ -25,14 +25,19 @@ def static_nodes(view: GraphView, in_branches: bool = False) -> Set[str]:
     """
     static: Set[str] = set()
     for name in view.upstream(view.names):
-        op, inputs, types = view.op(name), view.inputs(name), view.output_types(name)
+        op, inputs = view.op(name), view.inputs(name)
         if view.control_inputs(name) and not in_branches:
             continue
-        if op == 'Const' or (op not in _NEVER and inputs and types and not view.is_stateful(name)
-                             and tf.resource not in types and tf.variant not in types
-                             and all(node_name(tensor) in static for tensor in inputs)):
+        if op == 'Const' or (op not in _NEVER and inputs and all(node_name(tensor) in static for tensor in inputs)
+                             and _computes_values(view, name)):
             static.add(name)
     return static
+
+
+def _computes_values(view: GraphView, name: str) -> bool:
+    """Whether the results of a node are values that depend on its inputs alone."""
+    types = view.output_types(name)
+    return bool(types) and not view.is_stateful(name) and tf.resource not in types and tf.variant not in types
 
 
 def known_nodes(view: GraphView, static: AbstractSet[str]) -> Set[str]:
