@@ -147,6 +147,15 @@ def mean_keepdims(training):
 
 
 @network
+def means_over_one_axis(training):
+    """The pools of coordinate attention, and rows as in text recognition."""
+    del training
+    x = conv_relu(image(), 'stem')
+    x = tf.reduce_mean(x, 1, keepdims=True, name='columns') + tf.reduce_mean(x, 2, keepdims=True, name='rows')
+    return layers.dense(layers.flatten(tf.reduce_mean(conv_relu(x, 'second'), 1, name='mean')), 5, name='logits')
+
+
+@network
 def mean_as_output(training):
     del training
     return tf.reduce_mean(conv_relu(image(), 'stem'), [1, 2], name='mean')
