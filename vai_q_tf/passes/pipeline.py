@@ -40,6 +40,7 @@ from vai_q_tf.passes.forms.write_explicit_padding import write_explicit_padding
 from vai_q_tf.passes.forms.write_packs import write_packs
 from vai_q_tf.passes.forms.write_slices import write_slices
 from vai_q_tf.passes.forms.write_sums import write_sums
+from vai_q_tf.passes.forms.write_upsampling import write_upsampling
 from vai_q_tf.passes.partition import merge, partition
 from vai_q_tf.patterns.batch_norm import require_inference_form
 from vai_q_tf.patterns.graph_range import GraphRange
@@ -108,6 +109,7 @@ DPU = (
     PassEntry(write_packs, _ops('Pack'), _unless_fold_bn_only, shapes=True),
     PassEntry(evaluate_folded, _ops('Reshape')),  # of parameters, by the last three
     PassEntry(write_slices, _ops('Slice'), _unless_fold_bn_only, shapes=True),
+    PassEntry(write_upsampling, _ops('Reshape'), _unless_fold_bn_only, shapes=True),
     PassEntry(write_explicit_padding, _ops('Conv2D'), _unless_fold_bn_only, shapes=True),
     PassEntry(open_batches, _ops('Reshape'), _unless_fold_bn_only, shapes=True),
     PassEntry(replace_softmax, _ops('Softmax'), lambda config: _unless_fold_bn_only(config) and bool(config.replace_softmax),
