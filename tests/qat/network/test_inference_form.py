@@ -2,9 +2,9 @@
 import pytest
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf import QuantizeConfig
+from vai_q_tf import QuantizeConfig, errors
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.qat.network.inference_form import inference_form, training_only
+from vai_q_tf.qat.network.inference_form import check_inference, inference_form, training_only
 
 
 @pytest.mark.parametrize('op, is_training, expected', [
@@ -25,3 +25,12 @@ def test_a_tower_between_further_outputs_of_an_input_node():
     shapes = {node.name: [dim.size for dim in node.attr['shape'].shape.dim] for node in form.graph_def.node
               if node.op == 'Placeholder'}
     assert shapes == {'parts': [-1, 2], 'parts/output_1': [-1, 4]}
+
+
+def test_a_batch_norm_that_is_not_recognized_has_a_remedy():
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 4], name='x')
+        mean, variance = tf.nn.moments(x, [0], name='moments')
+        tf.divide(x - mean, tf.sqrt(variance + 1e-3), name='out')
+    with pytest.raises(errors.QuantizeError, match=r"'moments/mean' \(Mean\) .* tf.nn.batch_normalization"):
+        check_inference(graph.as_graph_def(add_shapes=True))
