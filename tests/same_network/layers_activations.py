@@ -43,7 +43,7 @@ def relu6_by_minimum_and_hard_sigmoid(training):
 @network
 def hard_swishes_scaled_last(training):
     return _behind_norm(training, lambda x, name: tf.divide(x * tf.nn.relu6(x + 3.), 6., name=name),
-                        lambda x, name: tf.multiply(tf.nn.relu6(x + 3.) * x, 0.16667, name=name))
+                        lambda x, name: tf.multiply(tf.nn.relu6(3. + x) * x, 0.16667, name=name))
 
 
 @network
