@@ -117,21 +117,6 @@ def test_sigmoid_alone_stays_float():
     assert {'gate/aquant', 'out/aquant'} < set(_names(plan))
 
 
-@pytest.mark.parametrize('swap', [False, True])
-def test_upsampling_by_multiplication(swap):
-    x = tf.reshape(image(), [-1, 8, 1, 8, 1, 3], name='apart')
-    x = _product(x, tf.ones([1, 1, 2, 1, 2, 1]), swap, name='product')
-    tf.reshape(x, [-1, 16, 16, 3], name='out')
-    plan = plan_of('out')
-    assert _names(plan) == ['x/aquant', 'out/aquant'] and not plan.skipped
-
-
-def test_other_factors_between_reshapes_are_not_an_upsampling():
-    x = tf.multiply(tf.reshape(image(), [-1, 8, 1, 8, 1, 3], name='apart'), tf.fill([1, 1, 2, 1, 2, 1], 1.0) * 2.0)
-    tf.reshape(x, [-1, 16, 16, 3], name='out')
-    assert 'apart/aquant' in _names(plan_of('out'))
-
-
 _VECTORS = [lambda value, name: tf.constant([value] * 3, name=name),
             lambda value, name: tf.constant([[[[value] * 3]]], name=name),
             lambda value, name: tf.compat.v1.get_variable(name, [3])]

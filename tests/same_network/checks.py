@@ -25,9 +25,7 @@ _NOT_AS_ON_THE_DPU = {
     # It computes no variance.
     'group_norm': 'norm/moments/mean (Mean): no arithmetic is known',
     # It computes no mean over words.
-    'keras_embedding': 'mean/Mean (Mean): no arithmetic is known',
-    # It has no multiplication at rank 6.
-    'resized_by_ones': 'mul (Mul): multiplies by a constant that is not quantized'}
+    'keras_embedding': 'mean/Mean (Mean): no arithmetic is known'}
 
 
 # Other networks cover the same ops.

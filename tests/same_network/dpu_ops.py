@@ -140,6 +140,7 @@ def _biased(x, bias):
 
 def _add(node, x, y):
     del node
+    x, y = (y, x) if isinstance(x, np.ndarray) else (x, y)
     if isinstance(y, np.ndarray):
         require(isinstance(x, Fixed) and y == 3 and x.p >= 0, 'adds the constant {}', y)
         return Unrounded(x.q + (3 << x.p), x.p, kind='x + 3')

@@ -43,7 +43,7 @@ def relu6_by_minimum_and_hard_sigmoid(training):
 @network
 def hard_swishes_scaled_last(training):
     return _behind_norm(training, lambda x, name: tf.divide(x * tf.nn.relu6(x + 3.), 6., name=name),
-                        lambda x, name: tf.multiply(tf.nn.relu6(x + 3.) * x, 0.16667, name=name))
+                        lambda x, name: tf.multiply(tf.nn.relu6(3. + x) * x, 0.16667, name=name))
 
 
 @network
@@ -144,6 +144,15 @@ def average_pool_same(training):
 def mean_keepdims(training):
     del training
     return head(tf.reduce_mean(conv_relu(image(), 'stem'), [1, 2], keepdims=True, name='mean'))
+
+
+@network
+def means_over_one_axis(training):
+    """The pools of coordinate attention, and rows as in text recognition."""
+    del training
+    x = conv_relu(image(), 'stem')
+    x = tf.reduce_mean(x, 1, keepdims=True, name='columns') + tf.reduce_mean(x, 2, keepdims=True, name='rows')
+    return layers.dense(layers.flatten(tf.reduce_mean(conv_relu(x, 'second'), 1, name='mean')), 5, name='logits')
 
 
 @network

@@ -25,6 +25,19 @@ def residual_of_convs_without_bias(training):
 
 
 @network
+def sums_of_several(training):
+    x = conv_relu(image(), 'stem')
+    x = tf.nn.relu(tf.add_n([x, conv_bn_relu(x, training, 'left'), conv(x, name='right')], name='sum'))
+    return head(tf.add_n([x, x], name='twice'))
+
+
+@network
+def cropped_by_slice(training):
+    x = tf.slice(conv_relu(image(), 'stem'), [0, 1, 1, 0], [-1, 6, 6, 3], name='crop')
+    return head(conv_bn_relu(x, training, 'second'))
+
+
+@network
 def inception(training):
     x = conv_relu(image(), 'stem')
     pool = layers.max_pooling2d(x, 3, 1, 'same', name='pool')

@@ -38,6 +38,9 @@ from vai_q_tf.passes.forms.reshape_operands import reshape_operands
 from vai_q_tf.passes.forms.write_dense_as_convolution import write_dense_as_convolution
 from vai_q_tf.passes.forms.write_explicit_padding import write_explicit_padding
 from vai_q_tf.passes.forms.write_packs import write_packs
+from vai_q_tf.passes.forms.write_slices import write_slices
+from vai_q_tf.passes.forms.write_sums import write_sums
+from vai_q_tf.passes.forms.write_upsampling import write_upsampling
 from vai_q_tf.passes.partition import merge, partition
 from vai_q_tf.patterns.batch_norm import require_inference_form
 from vai_q_tf.patterns.graph_range import GraphRange
@@ -101,9 +104,12 @@ DPU = (
     PassEntry(replace_sigmoid, _ops('Sigmoid'), lambda config: _simulates_dpu(config) and bool(config.replace_sigmoid)),
     PassEntry(scale_hard_sigmoid, _ops('Relu6'), _simulates_dpu),
     PassEntry(replace_lone_bias_adds, _ops('BiasAdd'), _unless_fold_bn_only, shapes=True),
+    PassEntry(write_sums, _ops('AddN'), _unless_fold_bn_only, shapes=True),
     PassEntry(reshape_operands, _ops('Add AddV2 Mul Maximum'), _unless_fold_bn_only, shapes=True),
     PassEntry(write_packs, _ops('Pack'), _unless_fold_bn_only, shapes=True),
     PassEntry(evaluate_folded, _ops('Reshape')),  # of parameters, by the last three
+    PassEntry(write_slices, _ops('Slice'), _unless_fold_bn_only, shapes=True),
+    PassEntry(write_upsampling, _ops('Reshape'), _unless_fold_bn_only, shapes=True),
     PassEntry(write_explicit_padding, _ops('Conv2D'), _unless_fold_bn_only, shapes=True),
     PassEntry(open_batches, _ops('Reshape Conv2DBackpropInput'), _unless_fold_bn_only, shapes=True),
     PassEntry(replace_softmax, _ops('Softmax'), lambda config: _unless_fold_bn_only(config) and bool(config.replace_softmax),

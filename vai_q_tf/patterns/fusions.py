@@ -7,7 +7,7 @@ from vai_q_tf.dpu import HARD_SIGMOID_FACTOR
 from vai_q_tf.graph.traits import ADD_OPS
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.patterns.activations import Activation, hard_sigmoid
-from vai_q_tf.patterns.combinators import Pattern, anything, find, named, number, op, optional, same, small_constant
+from vai_q_tf.patterns.combinators import Pattern, anything, find, named, number, op, optional, same
 from vai_q_tf.patterns.graph_range import GraphRange
 from vai_q_tf.types import NodeInput
 
@@ -17,7 +17,7 @@ Relus = Callable[[str], Optional[Activation]]
 class Fusion(NamedTuple):
     """A group of ops that the hardware executes as one.
 
-    kind: 'hard_swish', 'hard_sigmoid', 'swish', 'upsampling', 'batch_norm', 'average_pool' or 'clip'.
+    kind: 'hard_swish', 'hard_sigmoid', 'swish', 'batch_norm', 'average_pool' or 'clip'.
     node: its result.
     nodes: the computed nodes that it consists of.
     sources: the computed tensors that it reads.
@@ -36,11 +36,6 @@ class Fusion(NamedTuple):
     shifted: str = ''
 
 
-def _is_ones(view: GraphView, tensor: str) -> bool:
-    constant = small_constant(view, tensor)
-    return constant is not None and bool((constant == 1).all())
-
-
 def _hard_sigmoid(source: Pattern) -> Pattern:
     return named('hard_sigmoid', optional(lambda plain: op('Mul', plain, number(HARD_SIGMOID_FACTOR), any_order=True),
                                           hard_sigmoid(source)))
@@ -52,11 +47,9 @@ _PATTERNS = {
             ('hard_sigmoid', _hard_sigmoid(anything('x'))),
             ('swish', op('Mul', anything('x'), op('Sigmoid', same('x'), name='sigmoid'), any_order=True)),
             ('average_pool', op('Mul', op('AvgPool', anything('x')), number(), any_order=True))),
-    'RealDiv': (('hard_sigmoid', _hard_sigmoid(anything('x'))),),
-    'Reshape': (('upsampling', op('Reshape', op('Mul', op('Reshape', anything('x'), anything()), anything(where=_is_ones),
-                                                any_order=True), anything())),)}
+    'RealDiv': (('hard_sigmoid', _hard_sigmoid(anything('x'))),)}
 # Earlier kinds take their nodes first.
-_ORDER = ('hard_swish', 'hard_sigmoid', 'swish', 'upsampling', 'batch_norm', 'average_pool', 'clip')
+_ORDER = ('hard_swish', 'hard_sigmoid', 'swish', 'batch_norm', 'average_pool', 'clip')
 
 
 def find_fusions(graph_range: GraphRange, relus: Relus, taken: Container[str]) -> List[Fusion]:

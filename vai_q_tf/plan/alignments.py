@@ -23,8 +23,7 @@ def find_alignments(draft: Draft, fusions: Sequence[Fusion]) -> Tuple[Alignment,
     result, or the relu computed with it, is quantized, and from each quantized part of a split; the input has to be quantized.
     """
     scaled = _scaled_pools(fusions)
-    moved = {fusion.node: fusion.sources[0] for fusion in fusions if fusion.kind == 'upsampling'}
-    found = [alignment for name in draft.graph_range.nodes for alignment in _alignments_of(draft, name, scaled, moved)]
+    found = [alignment for name in draft.graph_range.nodes for alignment in _alignments_of(draft, name, scaled)]
     return tuple(alignment for alignment in found if alignment.output and alignment.inputs)
 
 
@@ -44,11 +43,8 @@ def _scaled_pools(fusions: Sequence[Fusion]) -> Dict[str, str]:
     return {pool: fusion.node for fusion in fusions if fusion.kind == 'average_pool' for pool in fusion.nodes - {fusion.node}}
 
 
-def _alignments_of(draft: Draft, name: str, scaled: Dict[str, str], moved: Dict[str, str]) -> List[Alignment]:
-    """The Alignments of one op; tensors that are not quantized have the name '' in them, or are missing.
-
-    moved: {upsampling: the tensor that it repeats}.
-    """
+def _alignments_of(draft: Draft, name: str, scaled: Dict[str, str]) -> List[Alignment]:
+    """The Alignments of one op; tensors that are not quantized have the name '' in them, or are missing."""
     op = draft.view.op(name)
     if op in CONCAT_OPS:
         return [_concat(draft, name)]
@@ -60,8 +56,8 @@ def _alignments_of(draft: Draft, name: str, scaled: Dict[str, str], moved: Dict[
         source = draft.view.inputs(name)[SPLIT_INPUTS[op]]
         parts = [tensor_name(name, index) for index in range(len(draft.view.output_types(name)))]
         return [_move(draft, name, source, draft.quantized(part)) for part in parts]
-    if name in moved or trait(op).moves:
-        return [_move(draft, name, moved.get(name) or _first(draft, name), _result(draft, name))]
+    if trait(op).moves:
+        return [_move(draft, name, _first(draft, name), _result(draft, name))]
     return []
 
 

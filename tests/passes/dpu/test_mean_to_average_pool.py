@@ -1,4 +1,4 @@
-"""Mean over height and width as average pooling."""
+"""Mean over height or width as average pooling."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -30,6 +30,16 @@ def test_a_global_mean_is_average_pooling(axes, keep):
 
 
 @pytest.mark.parametrize('keep', [False, True])
+@pytest.mark.parametrize('axis, window', [(1, [1, 6, 1, 1]), ([-2], [1, 1, 5, 1])])
+def test_a_mean_over_one_of_them_is_average_pooling(axis, window, keep):
+    result = apply(mean_to_average_pool, _mean(axis, keep), ['x', 'out'])
+    assert ops(result) == ['AvgPool', 'Identity'] + ([] if keep else ['Squeeze'])
+    assert list(nodes(result)['m'].attr['ksize'].list.i) == list(nodes(result)['m'].attr['strides'].list.i) == window
+    x = values(2, 6, 5, 3)
+    np.testing.assert_allclose(run(result, ['out'], {'x': x})[0], x.mean(window.index(max(window)), keepdims=keep), atol=1e-6)
+
+
+@pytest.mark.parametrize('keep', [False, True])
 def test_a_protected_mean_keeps_name_and_meaning(keep):
     result = apply(mean_to_average_pool, _mean([1, 2], keep), ['x', 'm'])
     assert nodes(result)['m'].op == ('AvgPool' if keep else 'Squeeze')
@@ -39,11 +49,12 @@ def test_a_protected_mean_keeps_name_and_meaning(keep):
 
 
 @pytest.mark.parametrize('axes,shape,dtype', [
-    ([1], (None, 6, 5, 3), tf.float32),
+    ([0], (None, 6, 5, 3), tf.float32),
     ([2, 3], (None, 6, 5, 3), tf.float32),
     ([1, 2, 3], (None, 6, 5, 3), tf.float32),
     ([], (None, 6, 5, 3), tf.float32),
-    (2, (None, 6, 5, 3), tf.float32),
+    (3, (None, 6, 5, 3), tf.float32),
+    (1, (None, None, 5, 3), tf.float32),
     ([1, 2], (None, None, 5, 3), tf.float32),
     ([1, 2], (None, 6, 5), tf.float32),
     ([1, 2], None, tf.float32),

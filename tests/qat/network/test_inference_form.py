@@ -42,3 +42,13 @@ def test_a_mean_over_time_is_not_one_over_the_batch(order, is_refused, batch):
             check_inference(decision.optimised, decision.shapes)
     else:
         check_inference(decision.optimised, decision.shapes)
+
+
+def test_a_batch_norm_that_is_not_recognized_has_a_remedy():
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 4], name='x')
+        mean, variance = tf.nn.moments(x, [0], name='moments')
+        tf.divide(x - mean, tf.sqrt(variance + 1e-3), name='out')
+    graph_def = graph.as_graph_def(add_shapes=True)
+    with pytest.raises(QuantizeError, match=r"'moments/mean' \(Mean\) .* tf.nn.batch_normalization"):
+        check_inference(graph_def, {node.name: list(node.attr['_output_shapes'].list.shape) for node in graph_def.node})

@@ -74,11 +74,9 @@ def _widens(view: GraphView, name: str, source: str) -> bool:
 def _maximum(rewriter: Rewriter, name: str, static: AbstractSet[str]) -> Optional[_Prelu]:
     """The _Prelu of max(a * x, x) or where(x > 0, x, a * x), or None."""
     view, choice = rewriter.view, find(rewriter.view, name, _CHOICE)
-    if choice:
-        orders = [(choice['scaled'], choice['x'])]
-    else:
-        orders = [view.inputs(name), view.inputs(name)[::-1]] if view.op(name) == 'Maximum' else []
-    for scaled, source in orders:
+    left, right = view.inputs(name)[-2:]
+    orders = ((left, right), (right, left)) if view.op(name) == 'Maximum' else ()
+    for scaled, source in ((choice['scaled'], choice['x']),) if choice else orders:
         product = view.skip_identity(scaled)
         index = _parameter(view, product, static) if view.op(product) == 'Mul' else None
         if index is not None and view.skip_identity(view.inputs(product)[1 - index]) == view.skip_identity(source):

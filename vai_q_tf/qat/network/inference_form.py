@@ -185,7 +185,7 @@ def check_inference(graph_def: tf.GraphDef, shapes: Mapping[str, List[TensorShap
     for name in view.names:
         what = training_only(view.op(name), functools.partial(_is_training, view.node(name)))
         if view.op(name) == 'Mean' and name not in static and _reduces_batch(view, name, shapes):
-            what = 'a mean over the batch'
+            what = 'a mean over the batch outside of a batch norm as tf.nn.batch_normalization writes it'
         if what:
             raise _not_derived('node {!r} ({})'.format(name, view.op(name)), what)
 
