@@ -107,8 +107,8 @@ REGISTER_OP("VaiScaledFixNeuron")
     .Input("input: float")
     .Input("scale: float")
     .Input("rescale: float")
-    .Input("position: int32")
     .Input("constant: M * bool")
+    .Input("position: int32")
     .Output("output: float")
     .Attr("M: int >= 0 = 0")
     .Attr("bit_width: int = 8")
@@ -119,7 +119,7 @@ REGISTER_OP("VaiScaledFixNeuron")
     .SetShapeFn([](InferenceContext* c) {
       c->set_output(0, c->input(0));
       TF_RETURN_IF_ERROR(Factors(c, 1, 2));
-      return Scalars(c, {3});
+      return Scalars(c, {c->num_inputs() - 1});
     })
     .Doc(R"doc(
 constant: at most one value, for the gradient function only.

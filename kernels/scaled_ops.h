@@ -54,7 +54,7 @@ class VaiScaledFixNeuronOp : public tensorflow::OpKernel {
 
   void Compute(tensorflow::OpKernelContext* ctx) override {
     int position = kPositionZero;
-    OP_REQUIRES_OK(ctx, ReadPosition(ctx, 3, &position));
+    OP_REQUIRES_OK(ctx, ReadPosition(ctx, ctx->num_inputs() - 1, &position));
     Scaled scaled;
     OP_REQUIRES_OK(ctx, ReadScaled(ctx, 0, inner_, 2, &scaled));
     const float* rescale = ctx->input(2).flat<float>().data();

@@ -39,7 +39,7 @@ def scaled_fix_neuron(input: tf.Tensor, scale: tf.Tensor, rescale: tf.Tensor, po
       tf.errors.InvalidArgumentError: when run, if the position is out of range or the shapes do not fit.
     """
     return library.load().vai_scaled_fix_neuron(
-        input, scale, rescale, position, library.given(constant), bit_width, mode, inner, narrow_range, gradient, name)
+        input, scale, rescale, library.given(constant), position, bit_width, mode, inner, narrow_range, gradient, name)
 
 
 def scaled_search_position(input: tf.Tensor, scale: tf.Tensor, track: tf.Tensor = True, bit_width: int = 8, mode: int = 0,
@@ -60,12 +60,12 @@ def _passed(op: tf.Operation, gradient: tf.Tensor, input: tf.Tensor, factor: tf.
     if op.get_attr('gradient') == b'straight_through':
         return tf.reshape(_of_channels(op, gradient) * factor[:, tf.newaxis], tf.shape(input))
     return library.load().vai_scaled_fix_neuron_grad(
-        gradient, input, op.inputs[1], factor, op.inputs[3], bit_width=op.get_attr('bit_width'), inner=op.get_attr('inner'),
+        gradient, input, op.inputs[1], factor, op.inputs[-1], bit_width=op.get_attr('bit_width'), inner=op.get_attr('inner'),
         symmetric=op.get_attr('symmetric'))
 
 
 def _scaled_fix_neuron_gradient(op: tf.Operation, gradient: tf.Tensor) -> List[Optional[tf.Tensor]]:
-    input, scale, rescale, position, *constant = op.inputs
+    input, scale, rescale, *constant, position = op.inputs
     # Without elements if `scale` is a constant.
     counted, weights = [split_phases(tensor, constant[0])[1] if constant else tensor for tensor in (gradient, input)]
     to_scale = tf.reduce_sum(_of_channels(op, _passed(op, counted, weights, rescale) * weights), axis=[0, 2])
