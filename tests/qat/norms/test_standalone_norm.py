@@ -1,4 +1,5 @@
 """Batch norms that do not follow a convolution, as in networks with pre-activation: a Mul and an Add with constants."""
+import copy
 import functools
 from typing import NamedTuple
 
@@ -57,8 +58,8 @@ def _train(config, fused, steps=20):
                 return losses, variables
             checkpoint = saver.save(session, config.output_dir + '/model.ckpt', global_step=step)
             output = session.run(OUTPUT, {images: pictures})
-            derived = QuantizeConfig(config.input_nodes, config.output_nodes, config.input_shapes,
-                                     output_dir=config.output_dir + '/derived')
+            derived = copy.copy(config)
+            derived.output_dir += '/derived'
             listener = QuantizeCheckpointListener(derived, saver=saver)
             listener.begin()
             listener.after_save(session, steps)
