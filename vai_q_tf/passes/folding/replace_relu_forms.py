@@ -1,4 +1,4 @@
-"""Recognizes a Relu or Relu6 that is written as minima, maxima, or a choice."""
+"""Recognizes a Relu or Relu6 that is written as a minimum, a maximum, or a choice."""
 from typing import Collection, List
 
 import tensorflow.compat.v1 as tf
