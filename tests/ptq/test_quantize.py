@@ -288,12 +288,18 @@ def test_another_batch_size_reaches_all_shapes(tmp_path, own, given, add_shapes)
                and not node.name.endswith('/wquant'))
 
 
+@pytest.mark.parametrize('make, shape', [
+    (lambda y: tf.reshape(y, [4, 256]), [2, 256]), (lambda y: tf.reshape(y, [4, -1]), [2, 256]),
+    (lambda y: tf.matmul(tf.reshape(y, [4, -1]), tf.ones([256, 2])), [2, 2]),
+    (lambda y: tf.nn.conv2d_transpose(y, tf.ones([2, 2, 4, 4]), [4, 16, 16, 4], 2), [2, 16, 16, 4]),
+    (lambda y: tf.reduce_sum(tf.nn.conv2d_transpose(y, tf.ones([2, 2, 4, 4]), [4, 16, 16, 4], 2), 0), [16, 16, 4])])
+def test_a_batch_size_other_than_that_of_the_graph(tmp_path, make, shape):
+    assert _fixed(tmp_path, lambda: _convolution(4, make), {'a': [2, 8, 8, 3]}, 4)[0] == shape
+
+
 @pytest.mark.parametrize('make, node', [
-    (lambda y: tf.reshape(y, [4, 256]), 'Reshape'), (lambda y: tf.reshape(y, [4, -1]), 'out'),
-    (lambda y: tf.matmul(tf.reshape(y, [4, -1]), tf.ones([256, 2])), 'MatMul'),
-    (lambda y: tf.nn.conv2d_transpose(y, tf.ones([2, 2, 4, 4]), [4, 16, 16, 4], 2), 'out'),
-    (lambda y: tf.reduce_sum(tf.nn.conv2d_transpose(y, tf.ones([2, 2, 4, 4]), [4, 16, 16, 4], 2), 0), 'conv2d_transpose')])
-def test_a_batch_size_other_than_that_of_the_graph(tmp_path, make, node):
+    (lambda y: tf.reshape(y, [2, 2, 256]), 'Reshape'), (lambda y: tf.add(y, tf.ones([4, 8, 8, 4])), 'Add')])
+def test_a_network_for_one_batch_size(tmp_path, make, node):
     with pytest.raises(errors.QuantizeError) as caught:
         _fixed(tmp_path, lambda: _convolution(4, make), {'a': [2, 8, 8, 3]}, 4)
     assert caught.value.code in (errors.LENGTH_MISMATCH, errors.UNSUPPORTED_GRAPH) and repr(node) in caught.value.detail

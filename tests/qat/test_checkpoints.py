@@ -34,7 +34,7 @@ WAYS = {
     'MetaGraph': (lambda graph, prefix, config: metagraph._check_variables(graph, prefix),
                   'has no value of 2 of 2 variables of the MetaGraph: dense/bias, dense/kernel (shape [4, 3], in the '
                   'checkpoint [4, 4]). Give a checkpoint of this network.'),
-    'slim': (lambda graph, prefix, config: slim._initialiser(prefix),
+    'slim': (lambda graph, prefix, config: slim._restored_from(prefix),
              'cannot initialise 2 variables: dense/bias, dense/kernel (shape [4, 3], in the checkpoint [4, 4]). Give'),
     'model_fn': (lambda graph, prefix, config: (training.create_training_graph(graph, config),
                                                 warm_start.start_from_float(graph, prefix)),

@@ -165,7 +165,7 @@ def _inferred_shapes(graph_def: tf.GraphDef, view: GraphView, names: Sequence[st
 
 
 def _narrowed(name: str, own: Optional[List[int]], given: List[int]) -> List[int]:
-    """The dimensions that both shapes give; for the batch that is `given`."""
+    """The dimensions that both shapes give. A known batch of the graph stays unless `given` opens it: constants may have it."""
     if own is None:
         return given
     fits = len(own) == len(given) and all(-1 in (mine, wanted) or mine == wanted for mine, wanted in zip(own[1:], given[1:]))
@@ -174,4 +174,7 @@ def _narrowed(name: str, own: Optional[List[int]], given: List[int]) -> List[int
         raise errors.QuantizeError(
             errors.LENGTH_MISMATCH, 'Invalid parameter', 'Input node {!r} has the shape {} in the graph, which does not '
             'take the shape {} of input_shapes.'.format(name, own, given))
-    return given[:1] + [mine if wanted == -1 else wanted for mine, wanted in zip(own[1:], given[1:])] if own else given
+    if not own:
+        return given
+    batch = own[:1] if min(own[0], given[0]) > 0 else given[:1]
+    return batch + [mine if wanted == -1 else wanted for mine, wanted in zip(own[1:], given[1:])]

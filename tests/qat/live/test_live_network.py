@@ -38,7 +38,7 @@ def test_readers_outside_of_the_range_are_rerouted(graph):
 
 def test_a_parameter_in_its_own_shape_is_not_reshaped(graph):
     """Folding shapes the offset of the norm like a bias, which it is already."""
-    assert [graph.get_operation_by_name(name).type for name in _inputs(graph, 'conv/bias/wquant')][:1] == ['Sub']
+    assert [graph.get_operation_by_name(name).type for name in _inputs(graph, 'conv/kernel/biases/wquant')][:1] == ['Sub']
 
 
 def test_the_float_convolution_is_left_and_a_folded_one_added(graph):
