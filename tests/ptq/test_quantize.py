@@ -298,7 +298,8 @@ def test_a_batch_size_other_than_that_of_the_graph(tmp_path, make, shape):
 
 
 @pytest.mark.parametrize('make, node', [
-    (lambda y: tf.reshape(y, [2, 2, 256]), 'Reshape'), (lambda y: tf.add(y, tf.ones([4, 8, 8, 4])), 'Add')])
+    (lambda y: tf.reshape(y, [2, 2, 256]), 'Reshape'), (lambda y: tf.concat(tf.split(y, 4), 0), 'split_2'),
+    (lambda y: tf.add_n(tf.split(y, 4)), 'split_2'), (lambda y: tf.add(y, tf.ones([4, 8, 8, 4])), 'Add')])
 def test_a_network_for_one_batch_size(tmp_path, make, node):
     with pytest.raises(errors.QuantizeError) as caught:
         _fixed(tmp_path, lambda: _convolution(4, make), {'a': [2, 8, 8, 3]}, 4)

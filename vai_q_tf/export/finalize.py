@@ -96,18 +96,20 @@ def fix_input_shapes(model: tf.GraphDef, config: QuantizeConfig, part: Optional[
 
 
 def _check_batch(graph_def: tf.GraphDef, shaped: GraphView, config: QuantizeConfig) -> None:
-    """Raises LENGTH_MISMATCH if an output node of `shaped` still has the batch that the inputs of the graph had."""
+    """Raises LENGTH_MISMATCH if an output node of `shaped` still has the batch of the graph, or a node has lost all values."""
     batches = _changed_batches(GraphView(graph_def), shaped, config)
     if not batches:
         return
-    before = GraphView(infer_shapes(graph_def, (), config))
-    for name in map(node_name, config.output_nodes):
-        old, new = before.shape(name), shaped.shape(name)
-        if old and old[0] in batches and new and new[0] not in (-1, batches[old[0]]):
+    before, outputs = GraphView(infer_shapes(graph_def, (), config)), set(map(node_name, config.output_nodes))
+    for name in shaped.names:
+        old, new = before.shape(name) or [], shaped.shape(name) or []
+        own = old[0] if old and old[0] in batches else max(batches)
+        keeps_batch = name in outputs and old[:1] == [own] and new[:1] not in ([], [-1], [batches[own]])
+        if keeps_batch or (0 in new and 0 not in old):
             raise errors.QuantizeError(
                 errors.LENGTH_MISMATCH, 'Invalid parameter', 'input_shapes has a batch of {}, and the graph is made for {}: '
-                'the output node {!r} has the shape {}. Give that batch, or freeze the graph with an open one.'.format(
-                    batches[old[0]], old[0], name, new))
+                'node {!r} has the shape {}. Give that batch, or freeze the graph with an open one.'.format(
+                    batches[own], own, name, new))
 
 
 def _changed_batches(view: GraphView, shaped: GraphView, config: QuantizeConfig) -> Dict[int, int]:
