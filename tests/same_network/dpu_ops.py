@@ -215,7 +215,7 @@ def _relu6(node, x):
 
 
 def _leaky_relu(node, x):
-    """The bits cut off a bias, at most half a step, and those of a sum change the rounding behind a multiplication."""
+    """The bits cut off a bias, at most half a step, and those cut off a sum change the rounding only after a multiplication."""
     require(node.attr['alpha'].f == 26 / 256, 'slope {}', node.attr['alpha'].f)
     q = np.where(x.q < 0, x.q * 26, x.q << 8)
     is_exact = x.like_to == math.inf and x.kind != 'cut bias'

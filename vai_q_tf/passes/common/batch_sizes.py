@@ -59,7 +59,7 @@ def open_batch_sizes(graph_def: tf.GraphDef, rewriter: Rewriter, input_nodes: Co
         if place and result and sizes[place.axis] > 0:
             result = result[:place.axis] + [-1] + result[place.axis + 1:]
             if result.count(-1) == 1:
-                _reshape_to(rewriter, name, result)
+                reshape_to(rewriter, name, result)
 
 
 def _first(shape: Optional[List[int]]) -> int:
@@ -117,7 +117,8 @@ def _constant_shapes(graph_def: tf.GraphDef, view: GraphView) -> Dict[str, np.nd
     return {name: values[tensor] for name, tensor in operands.items() if tensor in values}
 
 
-def _reshape_to(rewriter: Rewriter, name: str, sizes: List[int]) -> None:
+def reshape_to(rewriter: Rewriter, name: str, sizes: List[int]) -> None:
+    """Makes a Reshape read `sizes` in place of its shape, under the name of that if no other node reads it."""
     operand = rewriter.view.inputs(name)[_SHAPED['Reshape'].shape]
     is_own = ':' not in operand and rewriter.is_read_only_by(operand, (name,))
     shape = editor.constant(operand if is_own else rewriter.unique(name + '/shape'), tf.int32, np.array(sizes, np.int32))

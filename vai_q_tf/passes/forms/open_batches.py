@@ -5,10 +5,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.passes.common import snippets
-from vai_q_tf.passes.common.batch_sizes import batch_size, open_batch_sizes
+from vai_q_tf.passes.common.batch_sizes import batch_size, open_batch_sizes, reshape_to
 from vai_q_tf.passes.common.infer_shapes import infer_shapes
 from vai_q_tf.passes.common.parameters import computed_floats, static_nodes
 from vai_q_tf.passes.common.rewriter import Rewriter
@@ -34,7 +32,7 @@ def open_batches(graph_def: tf.GraphDef, protected: Collection[str], config: Qua
         data, shape = view.inputs(name)
         dims = _open(view, name, view.shape(data), rewriter.value(shape))
         if dims:
-            _write(rewriter, name, shape, dims)
+            reshape_to(rewriter, name, dims)
     result = rewriter.result()
     return result if result is graph_def else infer_shapes(result, protected, config)
 
@@ -75,15 +73,3 @@ def _takes_rows(view: GraphView, name: str, size: int) -> bool:
             if weights and weights[1 if view.attr(reader, 'transpose_b').b else 0] == size:
                 return True
     return False
-
-
-def _write(rewriter: Rewriter, name: str, shape: str, dims: List[int]) -> None:
-    """Makes the Reshape read `dims` in place of the tensor `shape`."""
-    if rewriter.view.op(shape) == 'Const' and rewriter.is_read_only_by(shape, (name,)):
-        rewriter.set_value(shape, np.array(dims, tf.as_dtype(rewriter.view.dtype(shape)).as_numpy_dtype))
-        return
-    new = snippets.add_constant(rewriter, name + '/shape', np.array(dims, np.int32))
-    reshape = editor.exact_copy(rewriter.node(name))
-    reshape.input[1] = new
-    reshape.attr['Tshape'].type = tf.int32.as_datatype_enum
-    rewriter.add(reshape)

@@ -22,7 +22,7 @@ ROW_VARIABLES = STATE_NAME + '/row_variables'
 ROW_STRUCTURES = STATE_NAME + '/row_structures'
 ROW_EARLIER = STATE_NAME + '/row_earlier_names'
 ROW_BITS = STATE_NAME + '/row_bits'
-BEGINS_ANEW = ('This training begins anew from the weights of its checkpoint, whose positions are for other bits or nodes: {}.')
+BEGINS_ANEW = 'This training begins anew from the weights of its checkpoint, whose positions are for other bits or nodes: {}.'
 
 
 class PositionSaveable(SelfRestoring):
