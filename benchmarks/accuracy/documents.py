@@ -12,6 +12,13 @@ def table(rows):
     return '\n'.join(lines[:1] + ['|' + ' --- |' * len(rows[0])] + lines[1:])
 
 
+def cells(text, title):
+    """{(network, row, column): cell} of the table below a title of a document; empty without the table."""
+    part = text.partition('### {}\n'.format(title))[2].partition('\n#')[0]
+    lines = [[cell.strip() for cell in line.strip('|').split('|')] for line in part.splitlines() if line.startswith('|')]
+    return {(*line[:2], column): cell for line in lines[2:] for column, cell in zip(lines[0][2:], line[2:])}
+
+
 def percent(mean, spread=None, difference=None):
     """The text of an accuracy, without spread or difference if they are None."""
     text = '{:.2f}'.format(mean)

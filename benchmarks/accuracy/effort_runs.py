@@ -68,7 +68,8 @@ def _photos(network):
 def _small(run, settings):
     """A network of the training benchmark; trains it in float if there is no checkpoint."""
     dataset = datasets.load(run.dataset)
-    frozen = post_training.freeze(run.network, run.activation, runs.float_checkpoint(run, settings))
+    checkpoint = runs.float_checkpoint(run, settings)
+    frozen = post_training.freeze(run.network, run.activation, checkpoint, dataset.test.images)
     number = 1 if settings.quick else efforts.BATCHES
     batches = [images for images, _ in datasets.batches(dataset.training, efforts.BATCH, number, run.seed)]
     step = max(1, len(dataset.test.labels) // _QUICK_IMAGES) if settings.quick else 1

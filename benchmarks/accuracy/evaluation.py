@@ -21,7 +21,7 @@ class Score(NamedTuple):
 def of_checkpoint(network, activation, checkpoint, digits, config=None):
     """Score of a checkpoint; of the quantized network where there is a config."""
     with tf.Graph().as_default():
-        images = tf.placeholder(tf.float32, networks.SHAPE, 'images')
+        images = networks.placeholder(digits.images)
         networks.build(network, activation, images, training=False)
         if config:
             vai_q_tensorflow.CreateQuantizeEvaluationGraph(config)

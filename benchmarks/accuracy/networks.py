@@ -1,16 +1,20 @@
-"""Four small networks for images of 28 x 28 pixels, one for each way in which convolutions are put together."""
+"""Four small networks for small images, one for each way in which convolutions are put together."""
 import tensorflow as tf
 from tensorflow.contrib import slim
 
 INPUT = 'net_in'
 OUTPUT = 'logits/BiasAdd'
-SHAPE = [None, 28, 28, 1]
 CLASSES = 10
 ACTIVATIONS = {'relu': tf.nn.relu, 'relu6': tf.nn.relu6}
 
 
+def placeholder(images):
+    """The placeholder `images` for batches of images like those of an array [images, height, width, channels]."""
+    return tf.placeholder(tf.float32, [None, *images.shape[1:]], 'images')
+
+
 def build(network, activation, images, training):
-    """Logits [batch, 10], the node OUTPUT, of images [batch, 28, 28, 1], which become the node INPUT.
+    """Logits [batch, 10], the node OUTPUT, of images [batch, height, width, channels], which become the node INPUT.
 
     Moving averages of the batch norms follow within some dozen steps, so that they are up to date after a short training.
     """

@@ -16,9 +16,9 @@ def quantize(frozen, batches, config, effort):
             frozen, lambda step: {'images': batches[step]}, config.replace(calib_iter=len(batches)), effort=effort)
 
 
-def freeze(network, activation, checkpoint):
-    """The float network with the variables of the checkpoint as constants, a GraphDef."""
+def freeze(network, activation, checkpoint, images):
+    """The float network for images like those of an array, with the variables of the checkpoint as constants, a GraphDef."""
     with tf.Graph().as_default() as graph, tf.Session(config=training.SESSION) as session:
-        networks.build(network, activation, tf.placeholder(tf.float32, networks.SHAPE, 'images'), training=False)
+        networks.build(network, activation, networks.placeholder(images), training=False)
         tf.train.Saver().restore(session, checkpoint)
         return tf.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), [networks.OUTPUT])

@@ -7,7 +7,11 @@ from typing import Container, NamedTuple
 BITS = (4, 8, 6)  # the most important first
 SEEDS = (1, 2, 3)
 ACTIVATIONS = {'plain': 'relu', 'residual': 'relu', 'depthwise': 'relu6', 'inverted': 'relu6'}
-DATASETS = {'fashion': BITS, 'digits': (4,)}  # the widths at which a dataset is taken, unless options say otherwise
+DATASETS = {'fashion': BITS, 'cifar': (4, 8), 'digits': BITS}  # the widths of a dataset, unless options say otherwise
+
+_OF_FASHION = ('fashion', 'fashion_validation')
+_OF_FASHION_AND_DIGITS = (*_OF_FASHION, 'digits')
+_OF_FASHION_AND_CIFAR = (*_OF_FASHION, 'cifar', 'cifar_validation')
 
 FLOAT = 'float'
 CONTINUED = 'float, trained on'
@@ -43,7 +47,7 @@ class Recipe(NamedTuple):
     fields: dict
     options: Options = Options()
     trained: bool = True
-    datasets: Container[str] = ('fashion', 'fashion_validation', 'digits')
+    datasets: Container[str] = (*_OF_FASHION_AND_CIFAR, 'digits')
     bits: Container[int] = range(1, 25)
 
 
@@ -52,18 +56,19 @@ FLOAT_OPTIONS = Options(steps=2000, rate=4e-3)
 RECIPES = {
     'default': Recipe({}),
     'default, distilled': Recipe({}, Options(distilled=True)),
-    'default, biases of 8 bits': Recipe(dict(bias_bit=8), bits=(4, 6)),
-    'default, biases of 8 bits, distilled': Recipe(dict(bias_bit=8), Options(distilled=True), bits=(4,)),
+    'default, biases of 8 bits': Recipe(dict(bias_bit=8), datasets=_OF_FASHION_AND_DIGITS, bits=(4, 6)),
+    'default, biases of 8 bits, distilled': Recipe(
+        dict(bias_bit=8), Options(distilled=True), datasets=_OF_FASHION_AND_DIGITS, bits=(4,)),
     'default, learned positions': Recipe(dict(position_update='learned', freeze_position_step=200)),
-    'default, constant rate': Recipe({}, Options(decays=False), bits=(4,)),
-    'default, constant rate, averaged weights': Recipe({}, Options(decays=False, averaged=0.5), bits=(4,)),
+    'default, constant rate': Recipe({}, Options(decays=False), datasets=_OF_FASHION_AND_DIGITS, bits=(4,)),
+    'default, constant rate, averaged weights': Recipe(
+        {}, Options(decays=False, averaged=0.5), datasets=_OF_FASHION_AND_DIGITS, bits=(4,)),
     'batch statistics, moving positions': Recipe(dict(recipe='manual')),
     'the same, both frozen for the last third': Recipe(
-        dict(recipe='manual', freeze_bn_step=200, freeze_position_step=200)),
+        dict(recipe='manual', freeze_bn_step=200, freeze_position_step=200), datasets=_OF_FASHION_AND_DIGITS),
     'original': Recipe(dict(recipe='manual', bn_fold='moving', position_update='current', gradient='straight_through')),
-    'post-training, method 2': Recipe(dict(method=2), trained=False),
-    'default, long': Recipe({}, Options(steps=FLOAT_OPTIONS.steps),
-                            datasets=('fashion', 'fashion_validation'), bits=(4,)),
+    'post-training, method 2': Recipe(dict(method=2), trained=False, datasets=_OF_FASHION_AND_DIGITS),
+    'default, long': Recipe({}, Options(steps=FLOAT_OPTIONS.steps), datasets=_OF_FASHION_AND_CIFAR, bits=(4,)),
 }
 # What the guide advises by: (row, recipe).
 ADVICE = (('post-training, without any training', POST_TRAINING), ('the same with `method=2`', 'post-training, method 2'),

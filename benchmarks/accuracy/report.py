@@ -1,11 +1,12 @@
 """Writes the tables of docs/background/accuracy_in_training.md and of the training guide from the results of measure.py.
 
-    python benchmarks/accuracy/report.py [--results accuracy_results/results.jsonl] [--print]
+    python benchmarks/accuracy/report.py [--results accuracy_results/results.jsonl] [--keep] [--print]
 
 Of runs that were repeated, the last one counts.
 """
 import argparse
 import os
+import re
 import statistics
 import sys
 from typing import NamedTuple
@@ -18,10 +19,13 @@ SCRIPT = os.path.basename(__file__)
 DOCUMENT = os.path.join('docs', 'background', 'accuracy_in_training.md')
 GUIDE = os.path.join('docs', 'how_to', 'training', 'recipe.md')
 _ADVISED_WIDTHS = (8, 4)
-_TITLES = {'fashion': 'Fashion-MNIST', 'digits': 'Digits', 'fashion_validation': 'Training images of Fashion-MNIST, divided'}
+_TITLES = {'fashion': 'Fashion-MNIST', 'cifar': 'CIFAR-10', 'digits': 'Digits',
+           'fashion_validation': 'Training images of Fashion-MNIST, divided',
+           'cifar_validation': 'Training images of CIFAR-10, divided'}
 _WIDTHS = sorted(recipes.BITS, reverse=True)
 _NETWORKS = tuple(recipes.ACTIVATIONS)
 _FLOATS = (recipes.FLOAT, recipes.CONTINUED)
+_COMMITS = 'Results of commit '
 
 
 class Figure(NamedTuple):
@@ -65,18 +69,21 @@ class Results(results.Last):
         return {key[-1]: line for key, line in self._last.items() if key[:-1] == wanted}
 
 
-def tables(found):
-    """The tables of DOCUMENT."""
-    text = [found.commits()]
+def tables(found, kept=''):
+    """The tables of DOCUMENT. kept: its text, whose cells stay where there are no results."""
+    text = [found.commits(re.findall(r'\b[0-9a-f]{7,}\b', kept.partition(_COMMITS)[2].partition('\n')[0]))]
     for dataset in found.datasets():
         widths = [bits for bits in _WIDTHS if bits in recipes.DATASETS.get(dataset, recipes.BITS)]
         rows = [['network', 'recipe'] + ['W{0}A{0}'.format(bits) for bits in widths] + ['cross entropy at W4A4']]
+        before = documents.cells(kept, _TITLES[dataset])
         for network, activation in found.networks(dataset):
             for recipe in (*_FLOATS, recipes.POST_TRAINING, *_recipes(dataset)):
                 figures = [found.figure(dataset, network, activation, recipe, bits) for bits in widths + [4]]
-                rows.append(['{}, {}'.format(network, activation), recipe] + [
-                    _cell(figure, recipe != recipes.FLOAT) for figure in figures[:-1]] + [
-                        '{:.3f}'.format(figures[-1].cross_entropy) if figures[-1] else documents.NOTHING])
+                row = ['{}, {}'.format(network, activation), recipe]
+                cells = [_cell(figure, recipe != recipes.FLOAT) for figure in figures[:-1]]
+                cells.append('{:.3f}'.format(figures[-1].cross_entropy) if figures[-1] else documents.NOTHING)
+                rows.append(row + [before.get((*row, column), cell) if cell == documents.NOTHING else cell
+                                   for column, cell in zip(rows[0][2:], cells)])
         text += ['### ' + _TITLES[dataset], documents.table(rows)]
     return '\n\n'.join(text)
 
@@ -85,20 +92,24 @@ def _recipes(dataset):
     return [name for name, recipe in recipes.RECIPES.items() if dataset in recipe.datasets]
 
 
-def advice_table(found):
-    """The table of the guide: what a setting costs against float, the mean over the networks of Fashion-MNIST."""
+def advice_table(text):
+    """The table of the guide: what a setting costs against float, the mean over the networks of Fashion-MNIST.
+
+    text: the tables of DOCUMENT.
+    """
+    cells = documents.cells(text, _TITLES['fashion'])
     rows = [['difference to float, points'] + ['W{0}A{0}'.format(bits) for bits in _ADVISED_WIDTHS]]
     for name, recipe in recipes.ADVICE:
-        rows.append([name] + [_mean_difference(
-            [found.figure('fashion', network, activation, recipe, bits) for network, activation in recipes.ACTIVATIONS.items()])
-            for bits in _ADVISED_WIDTHS])
+        rows.append([name] + [_mean_difference([
+            cells[', '.join(network), recipe, column] for network in recipes.ACTIVATIONS.items()]) for column in rows[0][1:]])
     return documents.table(rows)
 
 
-def _mean_difference(figures):
-    if not all(figure and figure.difference is not None for figure in figures):
+def _mean_difference(cells):
+    differences = [re.search(r'\(([+−][\d.]+)\)', cell) for cell in cells]
+    if not all(differences):
         return documents.NOTHING
-    return '{:+.2f}'.format(statistics.mean(figure.difference for figure in figures)).replace('-', '−')
+    return '{:+.2f}'.format(statistics.mean(float(found.group(1).replace('−', '-')) for found in differences)).replace('-', '−')
 
 
 def _cell(figure, with_difference):
@@ -108,22 +119,27 @@ def _cell(figure, with_difference):
     return text if figure.seeds >= len(recipes.SEEDS) else text + ', n = {}'.format(figure.seeds)
 
 
-def write(found, directory):
+def write(text, directory):
     """Writes the tables into the documents below the directory."""
     documents.write(directory, SCRIPT, (
-        (DOCUMENT, 'accuracy', tables(found)), (GUIDE, 'accuracy of settings', advice_table(found))))
+        (DOCUMENT, 'accuracy', text), (GUIDE, 'accuracy of settings', advice_table(text))))
 
 
 def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--results', nargs='+', default=['accuracy_results/results.jsonl'], help='files; default: %(default)s')
+    parser.add_argument('--keep', action='store_true', help='keep the figures in the document of runs that have no results')
     parser.add_argument('--print', action='store_true', help='print the tables and leave the documents as they are')
     options = parser.parse_args(arguments)
-    found = Results([line for path in options.results for line in results.read(path)])
+    kept = ''
+    if options.keep:
+        with open(os.path.join(results.ROOT, DOCUMENT), encoding='utf-8') as stream:
+            kept = stream.read()
+    text = tables(Results([line for path in options.results for line in results.read(path)]), kept)
     if options.print:
-        print(tables(found), advice_table(found), sep='\n\n')
+        print(text, advice_table(text), sep='\n\n')
     else:
-        write(found, results.ROOT)
+        write(text, results.ROOT)
 
 
 if __name__ == '__main__':

@@ -43,22 +43,15 @@ def short_table(after, during):
     return documents.table(rows)
 
 
-def cells(text, title):
-    """{(network, row, column): cell} of the table below a title of a document; empty without the table."""
-    part = text.partition('### {}\n'.format(title))[2].partition('\n#')[0]
-    lines = [[cell.strip() for cell in line.strip('|').split('|')] for line in part.splitlines() if line.startswith('|')]
-    return {(*line[:2], column): cell for line in lines[2:] for column, cell in zip(lines[0][2:], line[2:])}
-
-
 def _accuracies(text, title, row):
     """For each width the mean accuracy of the small networks, None if that of one is missing."""
-    table = cells(text, title)
+    table = documents.cells(text, title)
     return [_mean([_number(table.get(('{}, {}'.format(*network), row, _width(bits)), ''))
                    for network in recipes.ACTIVATIONS.items()]) for bits in _SMALL_WIDTHS]
 
 
 def _agreement(text, network, effort):
-    cell = cells(text, _PHOTOS).get(('{}, {}'.format(*network), effort, _width(_PHOTOS_WIDTH)), documents.NOTHING)
+    cell = documents.cells(text, _PHOTOS).get(('{}, {}'.format(*network), effort, _width(_PHOTOS_WIDTH)), documents.NOTHING)
     return cell.partition(',')[0]
 
 

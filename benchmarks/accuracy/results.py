@@ -58,9 +58,9 @@ class Last:
     def __init__(self, lines):
         self._last = {key(line): line for line in lines if not line['quick']}
 
-    def commits(self):
-        """Which commits the results are of, a sentence."""
-        found = sorted({line['commit'] for line in self._last.values()})
+    def commits(self, others=()):
+        """Which commits the results are of, and the `others`, a sentence."""
+        found = sorted({line['commit'] for line in self._last.values()}.union(others))
         return 'Results of {}.'.format('commit ' + ', '.join(found) if found else 'no commit so far')
 
 

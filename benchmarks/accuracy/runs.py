@@ -81,7 +81,7 @@ def float_checkpoint(run, settings):
 def _measure(run, settings, checkpoint, digits, test, directory):
     """(steps of finetuning, evaluation.Score)"""
     config = run.bits and vai_q_tensorflow.QuantizeConfig(
-        [networks.INPUT], [networks.OUTPUT], [[-1] + networks.SHAPE[1:]], weight_bit=run.bits, activation_bit=run.bits,
+        [networks.INPUT], [networks.OUTPUT], [[-1, *digits.images.shape[1:]]], weight_bit=run.bits, activation_bit=run.bits,
         output_dir=directory)
     if run.recipe == recipes.FLOAT:
         return 0, evaluation.of_checkpoint(run.network, run.activation, checkpoint, test)
@@ -90,7 +90,7 @@ def _measure(run, settings, checkpoint, digits, test, directory):
     if not recipe.trained:
         number = 1 if settings.quick else recipes.CALIBRATION_BATCHES
         batches = [images for images, _ in datasets.batches(digits, recipe.options.batch, number, run.seed)]
-        frozen = post_training.freeze(run.network, run.activation, checkpoint)
+        frozen = post_training.freeze(run.network, run.activation, checkpoint, digits.images)
         return 0, evaluation.of_model(post_training.quantize(frozen, batches, config, 'fast'), test)
     options = _options(recipe.options, settings)
     if options.averaged:

@@ -28,7 +28,7 @@ def train(network, activation, digits, seed, options, directory, checkpoint=None
     """
     with tf.Graph().as_default():
         tf.set_random_seed(seed)
-        images = tf.placeholder(tf.float32, networks.SHAPE, 'images')
+        images = networks.placeholder(digits.images)
         labels = tf.placeholder(tf.int32, [None], 'labels')
         loss = tf.losses.sparse_softmax_cross_entropy(labels, networks.build(network, activation, images, training=True))
         float_saver = tf.train.Saver()  # without the global step, which starts at 0 in each training

@@ -65,12 +65,12 @@ def test_tables_replace_what_was_between_the_comments_and_nothing_else(report, t
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(os.path.join(ROOT, name), str(tmp_path / name))
-    report.write(report.Results([]), str(tmp_path))
+    report.write(report.tables(report.Results([])), str(tmp_path))
     before = [(tmp_path / name).read_text() for name in names]
-    report.write(report.Results(lines()), str(tmp_path))
+    report.write(report.tables(report.Results(lines())), str(tmp_path))
     after = [(tmp_path / name).read_text() for name in names]
     assert '{:.2f} ± '.format(100 * ACCURACIES['default', 4].mean()) in after[0]
-    report.write(report.Results([]), str(tmp_path))
+    report.write(report.tables(report.Results([])), str(tmp_path))
     assert [(tmp_path / name).read_text() for name in names] == before
     assert before[0] != after[0]
     with pytest.raises(SystemExit, match='comments'):
@@ -86,9 +86,21 @@ def test_the_guide_has_the_mean_over_the_networks(report):
             expected.append(values[1] - values[0])
             for recipe, bits, value in (('float', None, values[0]), ('default', 4, values[1])):
                 found.append(dict(line(recipe, bits, seed, value), network=network, activation=activation))
-    rows = report.advice_table(report.Results(found)).splitlines()
-    assert '| the default | – | {:+.2f} |'.format(100 * np.mean(expected)).replace('-', '−') in rows
-    assert '| the default | – | – |' in report.advice_table(report.Results(found[:-6])).splitlines()
+    table = report.advice_table(report.tables(report.Results(found)))
+    (mean,) = re.findall(r'\| the default \| – \| ([+−][\d.]+) \|', table)
+    assert float(mean.replace('−', '-')) == pytest.approx(100 * np.mean(expected), abs=0.011)  # the mean of rounded differences
+    assert '| the default | – | – |' in report.advice_table(report.tables(report.Results(found[:-6]))).splitlines()
+
+
+def test_figures_of_earlier_measurements_may_stay(report):
+    before = report.tables(report.Results([dict(made, commit='1234567') for made in lines()]))
+    after = report.tables(report.Results([line('default', 4, 1, 0.5, commit='abcdef0')]), before)
+    before_cells, after_cells = (report.documents.cells(text, 'Fashion-MNIST') for text in (before, after))
+    new = {('plain, relu', 'default', column): cell for column, cell in (
+        ('W4A4', '50.00, n = 1'), ('cross entropy at W4A4', '0.500'))}
+    assert after_cells == {**before_cells, **new}
+    assert before_cells['plain, relu', 'original', 'W4A4'] != '–'
+    assert after.startswith('Results of commit 1234567, abcdef0.\n')
 
 
 @needs_digits
