@@ -52,6 +52,7 @@ class Recipe(NamedTuple):
 
 
 FLOAT_OPTIONS = Options(steps=2000, rate=4e-3)
+_LONG = Options(steps=FLOAT_OPTIONS.steps)
 
 RECIPES = {
     'default': Recipe({}),
@@ -68,11 +69,16 @@ RECIPES = {
         dict(recipe='manual', freeze_bn_step=200, freeze_position_step=200), datasets=_OF_FASHION_AND_DIGITS),
     'original': Recipe(dict(recipe='manual', bn_fold='moving', position_update='current', gradient='straight_through')),
     'post-training, method 2': Recipe(dict(method=2), trained=False, datasets=_OF_FASHION_AND_DIGITS),
-    'default, long': Recipe({}, Options(steps=FLOAT_OPTIONS.steps), datasets=_OF_FASHION_AND_CIFAR, bits=(4,)),
+    'default, long': Recipe({}, _LONG, datasets=_OF_FASHION_AND_CIFAR, bits=(4,)),
+    'default, long, batch statistics at first': Recipe(
+        dict(freeze_bn_step=int(0.65 * _LONG.steps)), _LONG, datasets=_OF_FASHION_AND_CIFAR, bits=(4,)),
+    'default, long, distilled': Recipe({}, _LONG._replace(distilled=True), datasets=_OF_FASHION_AND_CIFAR, bits=(4,)),
 }
 # What the guide advises by: (row, recipe).
 ADVICE = (('post-training, without any training', POST_TRAINING), ('the same with `method=2`', 'post-training, method 2'),
-          ('the default', 'default'), ('distillation', 'default, distilled'), ('`bias_bit=8`', 'default, biases of 8 bits'),
+          ('the default', 'default'), ('the default, 2,000 steps', 'default, long'),
+          ('the same with `freeze_bn_step=0.65`', 'default, long, batch statistics at first'),
+          ('distillation', 'default, distilled'), ('`bias_bit=8`', 'default, biases of 8 bits'),
           ('`bias_bit=8` and distillation', 'default, biases of 8 bits, distilled'),
           ("`position_update='learned'`", 'default, learned positions'),
           ('a learning rate that stays as it is', 'default, constant rate'),
