@@ -72,7 +72,6 @@ RECIPES = {
     'default, long': Recipe({}, _LONG, datasets=_OF_FASHION_AND_CIFAR, bits=(4,)),
     'default, long, batch statistics at first': Recipe(
         dict(freeze_bn_step=int(0.65 * _LONG.steps)), _LONG, datasets=_OF_FASHION_AND_CIFAR, bits=(4,)),
-    'default, long, distilled': Recipe({}, _LONG._replace(distilled=True), datasets=_OF_FASHION_AND_CIFAR, bits=(4,)),
 }
 # What the guide advises by: (row, recipe).
 ADVICE = (('post-training, without any training', POST_TRAINING), ('the same with `method=2`', 'post-training, method 2'),

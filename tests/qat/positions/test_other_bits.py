@@ -7,6 +7,7 @@ from tensorflow import keras
 import vai_q_tf
 from tests.integrations import trainings
 from tests.integrations.test_metagraph import config_for, float_checkpoint, float_meta, train
+from tests.qat.averages.running_means import assert_means, means
 from tests.qat.recipe import small
 from vai_q_tf import QuantizeError, errors
 from vai_q_tf.integrations.metagraph import deploy_checkpoint, quantize_meta_graph
@@ -49,6 +50,25 @@ def test_a_training_with_other_bits_starts_as_from_the_float_weights(tmp_path, c
         if 'recipe' not in fields:
             assert training.noted() == (1, 3)
             assert capfd.readouterr().err.count('This training starts from float weights.') == 1
+
+
+def test_the_mean_of_the_weights_begins_anew(tmp_path):
+    """The first step that counts is the one that the new training makes, whatever its number."""
+    counts = []
+    for bits in (8, 4, 4):
+        with small.Training(small.config(tmp_path, weight_bit=bits, activation_bit=bits, average_step=2),
+                            None if counts else small.float_weights()) as training:
+            if counts:
+                training.saver.restore(training.session, checkpoint)
+            for number in range(3 * len(counts), 3 * len(counts) + 3):
+                training.step(number)
+                values = training.variables()
+            checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+        found, count = means(checkpoint)
+        counts.append(count)
+        if counts == [1]:
+            assert_means(found, [values])
+    assert counts == [1, 3, 6]
 
 
 def test_a_training_with_its_own_bits_goes_on(tmp_path, checkpoint, capfd):

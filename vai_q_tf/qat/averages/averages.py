@@ -9,7 +9,7 @@ The state is placed with the variables, in resource variables outside TensorFlow
 step counts.
 """
 import contextlib
-from typing import Callable, Iterable, Iterator, List, Sequence, Tuple, Union
+from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -43,12 +43,14 @@ class Averages:
     Args:
       step: int64 scalar, the global step before the current step.
       is_early: returns a bool scalar, whether the previous step does not count yet.
+      begins: bool scalar, whether a training begins anew in the current step; None: never.
     """
 
-    def __init__(self, graph: tf.Graph, variables: Sequence[Averaged], step: tf.Tensor,
-                 is_early: Callable[[], tf.Tensor]) -> None:
+    def __init__(self, graph: tf.Graph, variables: Sequence[Averaged], step: tf.Tensor, is_early: Callable[[], tf.Tensor],
+                 begins: Optional[tf.Tensor] = None) -> None:
         self._step = step
         self._is_early = is_early
+        self._begins = begins
         with tf.name_scope(None), tf.device(None), tf.device(state_table.device()):
             self._noted = tf.raw_ops.VarHandleOp(dtype=tf.int64, shape=[2], shared_name=STATE_NAME, name=STATE_NAME)
             self._means = [_Mean(graph.get_operation_by_name(variable.operation), bool(variable.part))
@@ -63,6 +65,8 @@ class Averages:
         with tf.name_scope(_SCOPE), tf.device(None), tf.device(state_table.device()):
             count, seen = self._read()
             following = self._following(count, seen, self._is_early())
+            if self._begins is not None:
+                following = tf.where(self._begins, tf.zeros_like(count), following)
             counts = following > count
             counted = run_case([
                 (counts & tf.equal(following, 1), lambda: self._keep(self._first())),

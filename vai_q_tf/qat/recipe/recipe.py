@@ -77,13 +77,17 @@ class Recipe:
         limits = self._config.freeze_bn_step, self._config.freeze_position_step, self._config.average_step
         return any(isinstance(limit, float) for limit in limits)
 
-    def _track(self, value: tf.Tensor, schedule: '_Schedule', noted: Sequence[tf.Operation] = ()) -> tf.Tensor:
-        """The tensor TRACK. The whole network waits for it, so also for the averages and the ops `noted`."""
+    def _track(self, value: tf.Tensor, schedule: '_Schedule', noted: Sequence[tf.Operation] = (),
+               begins: Optional[tf.Tensor] = None) -> tf.Tensor:
+        """The tensor TRACK. The whole network waits for it, so also for the averages and the ops `noted`.
+
+        begins: whether the averages are those of a training that ended, a bool tensor.
+        """
         kept: List[tf.Operation] = list(noted)
         if self._averaged:
             kept.append(Averages(
                 tf.get_default_graph(), self._averaged, schedule.step,
-                lambda: schedule.step_before().before('average_step', self._config.average_step)).keep())
+                lambda: schedule.step_before().before('average_step', self._config.average_step), begins).keep())
         with tf.control_dependencies(kept):
             return _named(value, TRACK)
 
@@ -113,7 +117,8 @@ class Recipe:
         waits = calibrates & tf.cond(started.is_new, self._lacks_values, lambda: tf.constant(False))
         moves, votes_move = self._movement(schedule, started)
         allowed = (calibrates | moves) & ~waits
-        track = self._track(allowed, schedule)
+        begins = started.is_new & tf.not_equal(started.mode, int(Begin.CONTINUED))
+        track = self._track(allowed, schedule, begins=begins)
         use_batch = self._use_batch(schedule, started)
         # An evaluation of the training graph feeds TRACK with false and notes nothing.
         notes = (started.is_new | started.is_other) & tf.equal(track, allowed) & ~waits
