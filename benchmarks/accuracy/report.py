@@ -18,7 +18,7 @@ import results
 SCRIPT = os.path.basename(__file__)
 DOCUMENT = os.path.join('docs', 'background', 'accuracy_in_training.md')
 GUIDE = os.path.join('docs', 'how_to', 'training', 'recipe.md')
-_ADVISED_WIDTHS = (8, 4)
+_ADVISED = (('fashion', 8), ('fashion', 4), ('cifar', 8), ('cifar', 4))
 _TITLES = {'fashion': 'Fashion-MNIST', 'cifar': 'CIFAR-10', 'digits': 'Digits',
            'fashion_validation': 'Training images of Fashion-MNIST, divided',
            'cifar_validation': 'Training images of CIFAR-10, divided'}
@@ -74,7 +74,7 @@ def tables(found, kept=''):
     text = [found.commits(re.findall(r'\b[0-9a-f]{7,}\b', kept.partition(_COMMITS)[2].partition('\n')[0]))]
     for dataset in found.datasets():
         widths = [bits for bits in _WIDTHS if bits in recipes.DATASETS.get(dataset, recipes.BITS)]
-        rows = [['network', 'recipe'] + ['W{0}A{0}'.format(bits) for bits in widths] + ['cross entropy at W4A4']]
+        rows = [['network', 'recipe', *map(_width, widths), 'cross entropy at W4A4']]
         before = documents.cells(kept, _TITLES[dataset])
         for network, activation in found.networks(dataset):
             for recipe in (*_FLOATS, recipes.POST_TRAINING, *_recipes(dataset)):
@@ -93,16 +93,21 @@ def _recipes(dataset):
 
 
 def advice_table(text):
-    """The table of the guide: what a setting costs against float, the mean over the networks of Fashion-MNIST.
+    """The table of the guide: what a setting costs against float, the mean over the networks.
 
     text: the tables of DOCUMENT.
     """
-    cells = documents.cells(text, _TITLES['fashion'])
-    rows = [['difference to float, points'] + ['W{0}A{0}'.format(bits) for bits in _ADVISED_WIDTHS]]
+    cells = {dataset: documents.cells(text, _TITLES[dataset]) for dataset, _ in _ADVISED}
+    rows = [['difference to float, points'] + ['{}, {}'.format(_TITLES[dataset], _width(bits)) for dataset, bits in _ADVISED]]
     for name, recipe in recipes.ADVICE:
         rows.append([name] + [_mean_difference([
-            cells[', '.join(network), recipe, column] for network in recipes.ACTIVATIONS.items()]) for column in rows[0][1:]])
+            cells[dataset].get((', '.join(network), recipe, _width(bits)), documents.NOTHING)
+            for network in recipes.ACTIVATIONS.items()]) for dataset, bits in _ADVISED])
     return documents.table(rows)
+
+
+def _width(bits):
+    return 'W{0}A{0}'.format(bits)
 
 
 def _mean_difference(cells):
