@@ -80,9 +80,10 @@ class TrainingBeginOp : public SmallOp {
   }
 
   Status Look(OpKernelContext* ctx, int* begin, std::string* untrained) const {
-    OpInputList averages, vectors;
+    OpInputList averages, vectors, fixed;
     TF_RETURN_IF_ERROR(ctx->input_list("averages", &averages));
     TF_RETURN_IF_ERROR(ctx->input_list("vectors", &vectors));
+    TF_RETURN_IF_ERROR(ctx->input_list("fixed", &fixed));
     std::vector<std::string> norms, others;
     for (size_t i = 0; i < norm_names_.size(); ++i) {
       if (IsUntrained(averages[2 * i]) && IsUntrained(averages[2 * i + 1])) norms.push_back(norm_names_[i]);
@@ -90,21 +91,26 @@ class TrainingBeginOp : public SmallOp {
     for (size_t i = 0; i < vector_names_.size(); ++i) {
       if (IsUntrained(vectors[i])) others.push_back(vector_names_[i]);
     }
-    *begin = Decide(ctx->input(2), norms.size(), others.size());
+    const size_t trained = std::count_if(fixed.begin(), fixed.end(), [](const Tensor& vector) {
+      return vector.NumElements() > 0 && !IsUntrained(vector);
+    });
+    *begin = Decide(ctx->input(2), norms.size(), others.size(), trained);
     *untrained = NobodyTells() ? "no vector is trained" : Joined(*begin == kStatistics ? norms : others);
     return Status::OK();
   }
 
   bool NobodyTells() const { return norm_names_.empty() && vector_names_.empty(); }
 
-  Begin Decide(const Tensor& votes, size_t norms, size_t vectors) const {
+  // Numbers of untrained norms and vectors, and of fixed vectors that are trained.
+  Begin Decide(const Tensor& votes, size_t norms, size_t vectors, size_t fixed) const {
     const auto counts = votes.flat<float>();
     if (std::any_of(counts.data(), counts.data() + counts.size(), [](float count) { return count > 0; })) {
       return kContinued;
     }
     if (NobodyTells()) return kPartly;
     // Next to untrained batch norms a few vectors may have values that a program chose, such as class priors.
-    const bool most = vectors == vector_names_.size() || (!norm_names_.empty() && 2 * vectors > vector_names_.size());
+    const size_t all = vector_names_.size() + fixed;
+    const bool most = vectors == all || (!norm_names_.empty() && 2 * vectors > all);
     if (norms == norm_names_.size() && most) return kScratch;
     if (norms) return kStatistics;
     return vectors ? kPartly : kFloat;

@@ -18,13 +18,14 @@ def _is_untrained(values):
     return values.size > 0 and bool((values == values[0]).all()) and (values.size > 1 or values[0] in (0, 1))
 
 
-def _expected(votes, norms, vectors):
+def _expected(votes, norms, vectors, fixed):
     """(Begin, names); norms: pairs of vectors."""
     plain_norms = [all(map(_is_untrained, pair)) for pair in norms]
     plain = [_is_untrained(vector) for vector in vectors]
     if not norms and not vectors:
         return Begin.CONTINUED if max(votes) > 0 else Begin.PARTLY, 'no vector is trained'
-    scratch = all(plain) or (norms and sum(plain) > len(plain) / 2)
+    trained = sum(len(vector) > 0 and not _is_untrained(vector) for vector in fixed)
+    scratch = all(plain) and not trained or (norms and sum(plain) > (len(plain) + trained) / 2)
     begin = (Begin.CONTINUED if max(votes) > 0 else Begin.SCRATCH if all(plain_norms) and scratch else
              Begin.STATISTICS if any(plain_norms) else Begin.PARTLY if any(plain) else Begin.FLOAT)
     prefix, chosen = ('n', plain_norms) if begin == Begin.STATISTICS else ('v', plain)
@@ -33,14 +34,14 @@ def _expected(votes, norms, vectors):
     return begin, ', '.join(names[:3]) + more
 
 
-def _begin(votes=(0.,), norms=(), vectors=(), dtype=np.float32, step=7., always=0):
+def _begin(votes=(0.,), norms=(), vectors=(), fixed=(), dtype=np.float32, step=7., always=0):
     """The outputs of the op, in a graph with the table 'start'."""
     return ops.training_begin(
         table('start', 1), tf.constant(step), tf.constant([votes], tf.float32),
         [tf.constant(np.array(each, dtype)) for pair in norms for each in pair],
         [tf.constant(np.array(vector, dtype)) for vector in vectors],
         ['n{}'.format(number) for number in range(len(norms))], ['v{}'.format(number) for number in range(len(vectors))],
-        always)
+        [tf.constant(np.array(vector, dtype)) for vector in fixed], always)
 
 
 def _found(*args):
@@ -51,10 +52,11 @@ def _found(*args):
 
 
 @settings(max_examples=200)
-@given(st.lists(st.tuples(_VECTORS, _VECTORS), max_size=5), st.lists(_VECTORS, max_size=6), st.sampled_from([0., 0., 0.5]))
-def test_it_is_that_of_the_definition(norms, vectors, vote):
+@given(st.lists(st.tuples(_VECTORS, _VECTORS), max_size=5), st.lists(_VECTORS, max_size=6), st.lists(_VECTORS, max_size=3),
+       st.sampled_from([0., 0., 0.5]))
+def test_it_is_that_of_the_definition(norms, vectors, fixed, vote):
     votes = [0., vote, 0.]
-    assert _found(votes, norms, vectors) == _expected(votes, norms, vectors)
+    assert _found(votes, norms, vectors, fixed) == _expected(votes, norms, vectors, fixed)
 
 
 @pytest.mark.parametrize('vectors, expected', [
@@ -66,7 +68,7 @@ def test_what_biases_tell(vectors, expected):
 
 @pytest.mark.parametrize('dtype', [np.float16, np.float64])
 def test_vectors_of_other_types(dtype):
-    assert _found([0.], [([0, 0], [1, 1])], [[2, 2], [1, 2]], dtype) == (Begin.STATISTICS, 'n0')
+    assert _found([0.], [([0, 0], [1, 1])], [[2, 2], [1, 2]], [[3, 4]], dtype) == (Begin.STATISTICS, 'n0')
 
 
 def test_names_without_vectors_are_an_error():

@@ -23,8 +23,8 @@ class Beginning(NamedTuple):
 
 
 def training_begin(state: tf.Tensor, step: tf.Tensor, votes: tf.Tensor, averages: Sequence[tf.Tensor],
-                   vectors: Sequence[tf.Tensor], norm_names: Sequence[str], vector_names: Sequence[str], always: int = 0,
-                   name: Optional[str] = None) -> Beginning:
+                   vectors: Sequence[tf.Tensor], norm_names: Sequence[str], vector_names: Sequence[str],
+                   fixed: Sequence[tf.Tensor] = (), always: int = 0, name: Optional[str] = None) -> Beginning:
     """The recorded start of a training, or else one inferred from the values of its parameters.
 
     A vector is untrained if its elements are equal; one of a single element, if that is 0 or 1. `qat.recipe.evidence` has the
@@ -37,12 +37,13 @@ def training_begin(state: tf.Tensor, step: tf.Tensor, votes: tf.Tensor, averages
       averages: the moving mean and the moving variance [channels] of each batch norm in turn.
       vectors: the other vectors [channels].
       norm_names, vector_names: their names in messages.
+      fixed: vectors that this training does not change; they count only if they are trained.
       always: the number of the `Begin` to assume; 0 to infer it.
       name: of the op.
     """
-    averages, vectors = ([tf.cast(tensor, tf.float32) for tensor in tensors] for tensors in (averages, vectors))
+    averages, vectors, fixed = ([tf.cast(tensor, tf.float32) for tensor in tensors] for tensors in (averages, vectors, fixed))
     return Beginning(*library.load().vai_training_begin(
-        state, step, votes, averages, vectors, norm_names, vector_names, always=always, name=name))
+        state, step, votes, averages, vectors, fixed, norm_names, vector_names, always=always, name=name))
 
 
 def note_begin(state: tf.Tensor, notes: tf.Tensor, begin: tf.Tensor, first_step: tf.Tensor,

@@ -65,12 +65,39 @@ def test_values_given_as_initializers_are_evidence(tmp_path):
     assert _begin(small.config(tmp_path), None, build) == _FLOAT
 
 
-def test_biases_that_are_not_trainable_are_no_evidence(tmp_path):
+def test_a_bias_of_equal_elements_that_is_not_trainable_is_no_evidence(tmp_path):
     def build(images, training=True):
         net = v1.layers.conv2d(tf.identity(images, name='net_in'), 4, 3, trainable=False, name='conv')
         return v1.layers.dense(v1.layers.flatten(net), 3, name='logits')
 
     assert _begin(small.config(tmp_path), {'logits/bias': np.float32([1, 2, 3])}, build) == _FLOAT
+
+
+def _frozen(uses_norms, new_norm=False):
+    """A network whose backbone does not train, with or without batch norms, and a head that does."""
+    def build(images, training=True):
+        net = tf.identity(images, name='net_in')
+        net = v1.layers.conv2d(net, 4, 3, use_bias=not uses_norms, trainable=False, name='conv')
+        if uses_norms:
+            net = v1.layers.batch_normalization(net, trainable=False, name='norm')
+        if new_norm:
+            net = v1.layers.batch_normalization(v1.layers.conv2d(net, 4, 3, use_bias=False), training=training, name='new')
+        return v1.layers.dense(tf.reduce_mean(tf.nn.relu(net), [1, 2]), 3, name='logits')
+    return build
+
+
+_BACKBONE = dict(_without('logits/kernel', 'logits/bias'), **{'conv/bias': np.float32([1, 2, 3, 4])})
+
+
+@pytest.mark.parametrize('build', [_frozen(True), _frozen(False)], ids=['norms', 'biases'])
+def test_a_new_head_on_a_frozen_backbone(tmp_path, build):
+    assert _begin(small.config(tmp_path), _BACKBONE, build) == _PARTLY
+    assert _begin(small.config(tmp_path), dict(_BACKBONE, **small.float_weights()), build) == _FLOAT
+    assert _begin(small.config(tmp_path), None, build) == _SCRATCH
+
+
+def test_a_new_head_with_a_batch_norm_on_a_frozen_backbone(tmp_path):
+    assert _begin(small.config(tmp_path), _BACKBONE, _frozen(True, new_norm=True)) == _STATISTICS
 
 
 def test_one_channel(tmp_path):

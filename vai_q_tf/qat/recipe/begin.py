@@ -60,11 +60,12 @@ class TrainingBegin:
     def __init__(self, graph: tf.Graph, found: Evidence, always: Optional[Begin], votes: tf.Tensor, step: tf.Tensor) -> None:
         with tf.name_scope(None):
             self.handle = table(START, 1)
-        norms, vectors = Evidence((), ()) if always else found
+        norms, vectors, fixed = Evidence((), (), ()) if always else found
         averages = [live_editor.tensor(graph, name) for _, *pair in norms for name in pair]
         op = ops.training_begin(
             self.handle, step, votes, averages, [live_editor.tensor(graph, name) for _, name in vectors],
-            [name for name, *_ in norms], [name for name, _ in vectors], always=int(always or 0))
+            [name for name, *_ in norms], [name for name, _ in vectors], [live_editor.tensor(graph, name) for name in fixed],
+            always=int(always or 0))
         self.started = Started(op.begin, op.is_new, op.is_other, op.first_step)
         self.names = op.untrained
 

@@ -2,7 +2,7 @@
 
 An initializer gives all elements of a vector (a bias, or a parameter of a batch norm) the same value; training makes them
 differ. So a vector of equal elements counts as untrained. Vectors that are initialized at random give no evidence and do not
-count, nor do those that are not trainable.
+count. One that is not trainable, as in a frozen backbone, counts if it is trained; else it may be a constant of the program.
 """
 from typing import Dict, NamedTuple, Tuple
 
@@ -31,9 +31,10 @@ class _Vector(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """The vectors [channels] of a live graph that show whether it was trained."""
+    """The vectors [channels] of a live graph that show whether it was trained; fixed: the tensors of those not trainable."""
     norms: Tuple[_Norm, ...]
     vectors: Tuple[_Vector, ...]
+    fixed: Tuple[str, ...]
 
 
 def evidence(graph: tf.Graph, form: InferenceForm, prefix: str = '') -> Evidence:
@@ -48,12 +49,16 @@ def evidence(graph: tf.Graph, form: InferenceForm, prefix: str = '') -> Evidence
     norms = _norms(form, reads, prefix)
     averages = {name for norm in norms for name in (norm.moving_mean, norm.moving_variance)}
     trainable = {variable.op.name for variable in graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES)}
-    vectors = tuple(
-        _Vector(variable, read) for read, variable in reads.items()
-        if read not in averages and live_editor.tensor(graph, read).shape.ndims == 1
-        and (not trainable or variable in trainable or prefix + variable in trainable)
-        and not _begins_at_random(graph, variable))
-    return Evidence(norms, vectors)
+    vectors, fixed = [], []
+    for read, variable in reads.items():
+        tensor = live_editor.tensor(graph, read)
+        if read in averages or tensor.shape.ndims != 1 or not tensor.dtype.is_floating or _begins_at_random(graph, variable):
+            continue
+        if not trainable or variable in trainable or prefix + variable in trainable:
+            vectors.append(_Vector(variable, read))
+        else:
+            fixed.append(read)
+    return Evidence(norms, tuple(vectors), tuple(fixed))
 
 
 def _norms(form: InferenceForm, reads: Dict[str, str], prefix: str) -> Tuple[_Norm, ...]:
