@@ -112,8 +112,9 @@ inline tensorflow::Status NeverTracked(const std::string& node, const std::strin
   return tensorflow::errors::FailedPrecondition(
       "The quantize position of tensor '", tensor, "' was never tracked (", node,
       "). Train with quantization for at least one step, or restore a checkpoint that was saved during "
-      "quantization-aware training. A Saver with a list of variables needs the objects of the collection "
-      "SAVEABLE_OBJECTS in it too, both to save and to restore positions.");
+      "quantization-aware training. A freeze_position_step must lie after the global step at which the training begins. A "
+      "Saver with a list of variables needs the objects of the collection SAVEABLE_OBJECTS in it too, both to save and to "
+      "restore positions.");
 }
 
 }  // namespace vai_q_tf

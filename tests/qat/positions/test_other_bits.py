@@ -54,17 +54,17 @@ def test_a_training_with_other_bits_starts_as_from_the_float_weights(tmp_path, c
 
 def test_the_mean_of_the_weights_begins_anew(tmp_path):
     """The first step that counts is the one that the new training makes, whatever its number."""
-    counts = []
+    counts, saved = [], None
     for bits in (8, 4, 4):
         with small.Training(small.config(tmp_path, weight_bit=bits, activation_bit=bits, average_step=2),
-                            None if counts else small.float_weights()) as training:
-            if counts:
-                training.saver.restore(training.session, checkpoint)
+                            None if saved else small.float_weights()) as training:
+            if saved:
+                training.saver.restore(training.session, saved)
             for number in range(3 * len(counts), 3 * len(counts) + 3):
                 training.step(number)
                 values = training.variables()
-            checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
-        found, count = means(checkpoint)
+            saved = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+        found, count = means(saved)
         counts.append(count)
         if counts == [1]:
             assert_means(found, [values])

@@ -35,7 +35,8 @@ def test_a_recipe_set_later_overrides_how_the_training_began(tmp_path, capfd):
             assert np.array_equal(training.variables()['norm/moving_mean'], weights['norm/moving_mean']) != moves
         said = capfd.readouterr().err
         assert said.count('This training') == said.count(
-            "goes on by recipe 'scratch'. Batch norms use the statistics of the batch. Positions move.") == int(moves)
+            "goes on by recipe 'scratch'. Batch norms use the statistics of the batch. Positions move until 67% of the "
+            "training, if its length is known.") == int(moves)
 
 
 def test_a_resumed_training_from_scratch_is_still_one(tmp_path):

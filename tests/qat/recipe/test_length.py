@@ -1,4 +1,5 @@
 """Limits that are shares of a training, in every way to train that knows its length."""
+import contextlib
 import shutil
 
 import numpy as np
@@ -164,12 +165,9 @@ def test_contrib_training(tmp_path):
     assert averages.moved() == _SHARE * _STEPS
 
 
-@pytest.mark.parametrize('arguments, epochs, expected', [
-    pytest.param({'batch_size': 64}, [(0, 2)], 4, marks=pytest.mark.slow), ({'steps_per_epoch': 5}, [(0, 2)], 4),
-    ({'batch_size': 64}, [(0, 1), (0, 1)], 2 + 2), ({'batch_size': 64}, [(0, 1), (1, 2)], 2),
-    ({'batch_size': 64}, [(1, 2)], 2)])
-def test_keras(tmp_path, arguments, epochs, expected):
-    """epochs: (initial_epoch, epochs) of calls of fit, with 5 steps an epoch."""
+@contextlib.contextmanager
+def _keras_model(settings):
+    """(a compiled model, its QuantizeCallback)."""
     keras = tf.keras
     keras.backend.clear_session()
     keras.backend.set_learning_phase(1)
@@ -178,16 +176,28 @@ def test_keras(tmp_path, arguments, epochs, expected):
             keras.layers.Conv2D(4, 3, use_bias=False, input_shape=(6, 6, 2), name='conv'),
             keras.layers.BatchNormalization(momentum=0.5, name='norm'), keras.layers.Flatten(),
             keras.layers.Dense(3, name='logits')])
-        settings = _settings(tmp_path)
         settings.input_nodes, settings.output_nodes = [model.input.op.name], [model.output.op.name]
         callback = vai_q_tf.QuantizeCallback(settings, model)
+        model.compile('sgd', keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        yield model, callback
+    finally:
+        keras.backend.clear_session()
+
+
+@pytest.mark.parametrize('arguments, epochs, expected', [
+    pytest.param({'batch_size': 64}, [(0, 2)], 4, marks=pytest.mark.slow), ({'steps_per_epoch': 5}, [(0, 2)], 4),
+    ({'batch_size': 64}, [(0, 1), (0, 1)], 2 + 2), ({'batch_size': 64}, [(0, 1), (1, 2)], 2),
+    ({'batch_size': 64}, [(1, 2)], 2)])
+def test_keras(tmp_path, arguments, epochs, expected):
+    """epochs: (initial_epoch, epochs) of calls of fit, with 5 steps an epoch."""
+    keras = tf.keras
+    with _keras_model(_settings(tmp_path)) as (model, callback):
         values = []
 
         class Averages(keras.callbacks.Callback):
             def on_train_batch_end(self, batch, logs=None):
                 values.append(model.get_layer('norm').get_weights()[2])
 
-        model.compile('sgd', keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         initial = model.get_layer('norm').get_weights()[2]
         images, labels = np.concatenate(_IMAGES[:5]), np.concatenate(_LABELS[:5])
         if 'steps_per_epoch' in arguments:
@@ -196,11 +206,22 @@ def test_keras(tmp_path, arguments, epochs, expected):
             data = (images, labels)
         for first, end in epochs:
             model.fit(*data, initial_epoch=first, epochs=end, verbose=0, callbacks=[callback, Averages()], **arguments)
-    finally:
-        keras.backend.clear_session()
     found = _Averages()
     found.values = [initial] + values
     assert found.moved() == expected
+
+
+@pytest.mark.parametrize('fields', [{}, {'freeze_bn_step': 0.5}], ids=['no share', 'share'])
+def test_keras_with_a_dataset_of_unknown_length(tmp_path, fields):
+    with _keras_model(small.config(tmp_path, **fields)) as (model, callback):
+        data = tf.data.Dataset.from_generator(lambda: zip(_IMAGES[:3], _LABELS[:3]), (tf.float32, tf.int32),
+                                              ([None, 6, 6, 2], [None]))
+        if fields:
+            with pytest.raises(tf.errors.InvalidArgumentError, match='QuantizeCallback and steps_per_epoch'):
+                model.fit(data, verbose=0, callbacks=[callback])
+        else:
+            model.fit(data, epochs=2, verbose=0, callbacks=[callback])
+            assert tf.keras.backend.get_session().run(model.quantize_positions.step) == 6
 
 
 @pytest.mark.parametrize('steps, expected', [(120, 80), (99, 99)], ids=['long', 'short'])

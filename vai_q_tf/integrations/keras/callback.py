@@ -83,7 +83,11 @@ class QuantizeCallback(tf.keras.callbacks.Callback):
             return
         self._is_measured = True
         session = tf_internal.keras_session()
-        steps = self.params.get('steps') or -(-self.params['samples'] // self.params['batch_size'])
+        steps, samples = self.params.get('steps'), self.params.get('samples')
+        if not (steps or samples):  # a tf.data.Dataset of unknown length
+            length.note_length(session, 0)
+            return
+        steps = steps or -(-samples // self.params['batch_size'])
         began = int(session.run(self._quantized.quantize_positions.step)) - steps * epoch  # by initial_epoch
         length.note_length(session, began + steps * self.params['epochs'], max(began, 0))
 

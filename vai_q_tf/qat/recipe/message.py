@@ -17,7 +17,9 @@ WAITS = ('This training waits for a batch to calibrate positions on, and rounds 
 
 
 def lines(config: QuantizeConfig, has_norms: bool, moves_by_itself: bool, freeze_share: float) -> List[str]:
-    """The line for each Begin; the names of untrained vectors replace a '{}' in it.
+    """The line of a training that is resumed with another recipe than it began with, then the line for each Begin.
+
+    The names of untrained vectors replace a '{}' in it.
 
     Args:
       config: the QuantizeConfig.
@@ -26,15 +28,11 @@ def lines(config: QuantizeConfig, has_norms: bool, moves_by_itself: bool, freeze
       freeze_share: the share of the training for which they do.
     """
     limit = ' until {:.0%} of the training, if its length is known'.format(freeze_share) if moves_by_itself else ''
-    return [_line('Warning: ' * (begin == Begin.STATISTICS) + _FOUND[begin], [_norms(config, begin)] * has_norms,
-                  _positions(config, begin, limit)) for begin in Begin]
-
-
-def changed_line(config: QuantizeConfig, has_norms: bool) -> str:
-    """The line of a training that is resumed with another recipe than it began with."""
-    begin = {'finetune': Begin.FLOAT, 'scratch': Begin.SCRATCH}.get(config.recipe, Begin.CONTINUED)
-    moved = 'Positions stay' if _stay(config, begin) else 'Positions move'
-    return _line('This training goes on by recipe {!r}'.format(config.recipe), [_norms(config, begin)] * has_norms, moved)
+    assumed = {'finetune': Begin.FLOAT, 'scratch': Begin.SCRATCH}.get(config.recipe, Begin.CONTINUED)
+    changed = _line('This training goes on by recipe {!r}'.format(config.recipe), [_norms(config, assumed)] * has_norms,
+                    'Positions {}'.format(_moved(config, assumed, limit)))
+    return [changed] + [_line('Warning: ' * (begin == Begin.STATISTICS) + _FOUND[begin], [_norms(config, begin)] * has_norms,
+                              _positions(config, begin, limit)) for begin in Begin]
 
 
 def _line(first: str, norms: List[str], positions: str) -> str:
@@ -43,21 +41,28 @@ def _line(first: str, norms: List[str], positions: str) -> str:
 
 
 def _norms(config: QuantizeConfig, begin: Begin) -> str:
+    if config.freeze_bn_step == 0:
+        return 'Batch norms use moving statistics'
     if config.bn_fold == 'moving':
         return 'Batch norms use moving statistics, which move{}'.format(_until(config.freeze_bn_step))
-    if config.freeze_bn_step == 0 or config.freeze_bn_step is None and begin <= Begin.PARTLY:
+    if config.freeze_bn_step is None and begin <= Begin.PARTLY:
         return 'Batch norms use moving statistics'
     return 'Batch norms use the statistics of the batch{}'.format(_until(config.freeze_bn_step))
 
 
 def _positions(config: QuantizeConfig, begin: Begin, limit: str) -> str:
     """The sentence about positions; limit: until when the recipe moves them, if the config does not say it."""
-    moved = 'stay' if _stay(config, begin) else '{}{}'.format(
-        'are learned' if config.position_update == 'learned' else 'move',
-        limit if config.freeze_position_step is None else _until(config.freeze_position_step))
+    moved = _moved(config, begin, limit)
     if begin > Begin.PARTLY:
         return 'Positions {}'.format(moved)
     return 'Positions are calibrated on the float network in this step, then they {}'.format(moved)
+
+
+def _moved(config: QuantizeConfig, begin: Begin, limit: str) -> str:
+    if _stay(config, begin):
+        return 'stay'
+    return '{}{}'.format('are learned' if config.position_update == 'learned' else 'move',
+                         limit if config.freeze_position_step is None else _until(config.freeze_position_step))
 
 
 def _stay(config: QuantizeConfig, begin: Begin) -> bool:

@@ -122,7 +122,7 @@ class Recipe:
         use_batch = self._use_batch(schedule, started)
         # An evaluation of the training graph feeds TRACK with false and notes nothing.
         notes = (started.is_new | started.is_other) & tf.equal(track, allowed) & ~waits
-        with tf.control_dependencies([begin.note(notes), self._say(notes, begin), ops.say(waits, [message.WAITS])]):
+        with tf.control_dependencies([begin.note(notes), self._say(notes, begin, schedule), ops.say(waits, [message.WAITS])]):
             calibrating = tf.identity(calibrates & (track | waits))
         return Phases(track, calibrating, _named(use_batch, USE_BATCH), begin.handle, track & (calibrates | votes_move))
 
@@ -151,12 +151,18 @@ class Recipe:
         size = tf.add_n([tf.reduce_sum(tf.abs(tf.cast(tensor, tf.float32))) for tensor in inputs])
         return tf.logical_not((size > 0) & (size < np.inf))
 
-    def _say(self, when: tf.Tensor, begin: TrainingBegin) -> tf.Operation:
+    def _say(self, when: tf.Tensor, begin: TrainingBegin, schedule: '_Schedule') -> tf.Operation:
         """An op that prints how the training began and what the recipe does about it."""
-        has_norms = bool(self._found.norms)
-        lines = message.lines(self._config, has_norms, self._moves_by_itself(), FREEZE_SHARE)
         number = tf.raw_ops.Select(condition=begin.started.is_new, x=begin.started.mode, y=0)
-        return ops.say(when, [message.changed_line(self._config, has_norms)] + lines, number, begin.names)
+        configs = [self._config]
+        for field in ('freeze_bn_step', 'freeze_position_step'):
+            limit = getattr(self._config, field)
+            if limit and not isinstance(limit, float):  # the global step may be that of the float training, and past it
+                past = tf.cast(tf.greater_equal(schedule.step, limit), tf.int32)
+                number += past * (len(Begin) + 1) * len(configs)
+                configs += [config.replace(**{field: 0}) for config in configs]
+        lines = [message.lines(config, bool(self._found.norms), self._moves_by_itself(), FREEZE_SHARE) for config in configs]
+        return ops.say(when, sum(lines, []), number, begin.names)
 
 
 class _Schedule:
@@ -186,7 +192,8 @@ class _Schedule:
             return tf.less(self.step, tf.constant(limit, tf.int64))
         known = tf.Assert(self._length > 0, [
             'The length of the training is not known, so {} cannot be a share of it, {}. Give a global step, or train with '
-            'max_steps, a StopAtStepHook, number_of_steps or QuantizeCallback.'.format(field, limit)])
+            'max_steps, a StopAtStepHook, slim_training_arguments and number_of_steps, or QuantizeCallback and '
+            'steps_per_epoch.'.format(field, limit)])
         with tf.control_dependencies([known]):
             return self._before_share(limit)
 
