@@ -18,6 +18,7 @@ from tests.plan.networks import (
     tensor_names,
 )
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.errors import QuantizeError
 from vai_q_tf.graph.traits import trait
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.annotate import annotate
@@ -72,6 +73,12 @@ def test_keras_variables_are_named_as_in_a_frozen_graph():
     x = keras.layers.Conv2D(4, 3, activation='relu', name='conv')(keras.Input((8, 8, 3), name='x'))
     assert tensor_names(plan_of(x.op.name)) == [
         'x/aquant', 'conv/kernel/wquant', 'conv/bias/wquant', 'conv/Relu/aquant']
+
+
+def test_a_network_of_another_type_has_nothing_to_quantize():
+    layers.dense(tf.cast(tf.compat.v1.placeholder(tf.float32, [None, 4], name='x'), tf.float16), 3, name='fc')
+    with pytest.raises(QuantizeError, match="'fc/MatMul' stays float, because its type is float16; only float32 is quantized"):
+        plan_of('fc/BiasAdd')
 
 
 @pytest.mark.parametrize('library', LIBRARIES)

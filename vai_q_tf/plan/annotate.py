@@ -5,6 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
+from vai_q_tf.graph.traits import WEIGHTED, trait
 from vai_q_tf.graph.view import GraphView, node_name, tensor_name
 from vai_q_tf.passes.dpu.replace_softmax import SOFTMAX_OF
 from vai_q_tf.patterns.activations import Activation, find_activations, relu_after
@@ -91,9 +92,14 @@ def _require_something(draft: Draft) -> None:
         raise errors.QuantizeError(
             errors.EMPTY_RANGE, 'Nothing to quantize',
             'Between the input nodes ({}) and the output nodes ({}) there is no op to quantize{}.'.format(
-                ', '.join(draft.graph_range.input_nodes), ', '.join(draft.graph_range.output_nodes),
-                ' but what ignore_nodes (--ignore_nodes) keeps float: ' + ', '.join(draft.config.ignore_nodes)
-                if draft.config.ignore_nodes else ''))
+                ', '.join(draft.graph_range.input_nodes), ', '.join(draft.graph_range.output_nodes), _why_nothing(draft)))
+
+
+def _why_nothing(draft: Draft) -> str:
+    if draft.config.ignore_nodes:
+        return ' but what ignore_nodes (--ignore_nodes) keeps float: ' + ', '.join(draft.config.ignore_nodes)
+    weighted = next((found for found in draft.skipped if trait(found.op).kind == WEIGHTED), None)
+    return '' if weighted is None else ': node {!r} stays float, because {}'.format(weighted.node, weighted.reason)
 
 
 def _require_free_names(draft: Draft) -> None:

@@ -47,8 +47,8 @@ def test_the_line(tmp_path, begin, fields, has_norms, expected):
     ({'recipe': 'finetune', 'freeze_bn_step': 20, 'freeze_position_step': 0.5},
      "'finetune'. Batch norms use the statistics of the batch until global step 20. Positions move until 50% of the training."),
     ({'recipe': 'scratch', 'position_update': 'learned'},
-     "'scratch'. Batch norms use the statistics of the batch. Positions are learned until 67% of the training, if its length is "
-     "known.")])
+     "'scratch'. Batch norms use the statistics of the batch. Positions are learned until 67% of the training, if its length "
+     "is known.")])
 def test_the_line_of_another_recipe(tmp_path, fields, expected):
     config = small.config(tmp_path, **fields)
     line, *_ = message.lines(config, True, 'freeze_position_step' not in fields, 2 / 3)
@@ -57,8 +57,8 @@ def test_the_line_of_another_recipe(tmp_path, fields, expected):
 
 @pytest.mark.parametrize('bn_step, position_step, expected', [
     (20, 20, 'Batch norms use moving statistics. Positions are calibrated on the float network in this step, then they stay.'),
-    (21, 5, 'Batch norms use the statistics of the batch until global step 21. Positions are calibrated on the float network in '
-            'this step, then they stay.'),
+    (21, 5, 'Batch norms use the statistics of the batch until global step 21. Positions are calibrated on the float network '
+            'in this step, then they stay.'),
     (5, 22, 'Batch norms use moving statistics. Positions are calibrated on the float network in this step, then they move '
             'until global step 22.')])
 def test_steps_that_have_passed_when_the_training_begins(tmp_path, capfd, bn_step, position_step, expected):
