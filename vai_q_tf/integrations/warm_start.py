@@ -28,9 +28,9 @@ def start_from_float(graph: tf.Graph, checkpoint: str) -> None:
     missing = {unfit[name] for name, variable in zip(map(checkpoints.variable_name, variables), variables)
                if name in unfit and (variable.op.name in needed or reader.has_tensor(name))}
     if missing:
-        raise checkpoints.missing_variables(checkpoint, missing, 'Give a float checkpoint of this network; for new layers, omit '
-                                            'it and call tf.train.init_from_checkpoint in the model_fn.',
-                                            'has no value of {} variables of the network')
+        raise checkpoints.missing_variables(
+            checkpoint, missing, 'Give a float checkpoint of this network; for new layers, omit it and call '
+            'tf.train.init_from_checkpoint in the model_fn.', 'has no value of {} variables of the network')
     with graph.as_default(), tf.control_dependencies(None):
         tf.train.init_from_checkpoint(checkpoint, {
             name: variables[0] if len(variables) == 1 else variables for name, variables in found.items()})
