@@ -197,6 +197,18 @@ def partition(variable: tf.Variable) -> Optional[tf.Variable.SaveSliceInfo]:
     return variable._get_save_slice_info()
 
 
+def variables_of_saver(saver: tf.train.Saver) -> Any:
+    """The list or dict of variables of a tf.train.Saver; None if it has none yet."""
+    return saver._var_list
+
+
+def rebuild_saver(saver: tf.train.Saver, variables: Any) -> None:
+    """Builds a tf.train.Saver anew, for other variables."""
+    # An EstimatorSpec holds the Saver, and hooks may hold it, too.
+    saver._var_list, saver._is_built, saver.saver_def = variables, False, None
+    saver.build()
+
+
 # Sessions
 
 def remake_session(session: tf.Session) -> None:

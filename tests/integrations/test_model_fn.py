@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.integrations import trainings
 from tests.support import read_graph
-from vai_q_tf import CreateQuantizeTrainingGraph, QuantizeError, errors, quantize_model_fn
+from vai_q_tf import CreateQuantizeEvaluationGraph, CreateQuantizeTrainingGraph, QuantizeError, errors, quantize_model_fn
 
 v1 = tf.compat.v1
 MODES = tf.estimator.ModeKeys
@@ -289,6 +289,35 @@ def test_a_custom_saver_and_saving_hook_are_used(tmp_path, checkpoint):
     estimator.train(trainings.input_fn, steps=4)
     assert glob.glob(str(tmp_path / 'quantized' / 'quantize_eval_model_4_*'))
     assert len(glob.glob(str(tmp_path / 'model' / '*.index'))) == 1
+
+
+def test_averages_of_the_model_fn_are_evaluated(tmp_path, checkpoint):
+    """It makes their Saver before the graph is rewritten."""
+    averages = tf.train.ExponentialMovingAverage(0.5)
+
+    def model_fn(features, labels, mode):
+        def train(loss):
+            with tf.control_dependencies([trainings.minimize(loss, trainings.momentum())]):
+                return averages.apply(v1.trainable_variables())
+
+        spec = trainings.model_fn(features, labels, mode, train=train)
+        if mode != MODES.TRAIN:
+            spec = spec._replace(scaffold=v1.train.Scaffold(saver=v1.train.Saver(averages.variables_to_restore())))
+        return spec
+
+    wrapped = quantize_model_fn(model_fn, trainings.config(tmp_path), checkpoint)
+    estimator = trainings.make_estimator(wrapped, tmp_path)
+    estimator.train(trainings.input_fn, steps=3)
+    reader = tf.train.load_checkpoint(estimator.latest_checkpoint())
+    with tf.Graph().as_default(), v1.Session() as session:
+        logits = trainings.network(tf.constant(trainings.IMAGES), False)
+        CreateQuantizeEvaluationGraph(trainings.config(tmp_path))
+        v1.train.Saver().restore(session, estimator.latest_checkpoint())
+        for variable in v1.trainable_variables():
+            variable.load(reader.get_tensor(variable.op.name + '/ExponentialMovingAverage'), session)
+        expected = session.run(tf.identity(logits))
+    found = np.stack([each['logits'] for each in estimator.predict(trainings.once)])
+    np.testing.assert_array_equal(found, expected)
 
 
 def _refused(call, code, text):

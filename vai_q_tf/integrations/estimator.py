@@ -20,6 +20,7 @@ from vai_q_tf.hooks.position_hook import QuantizePositionHook
 from vai_q_tf.integrations import gradient_interception, warm_start
 from vai_q_tf.qat import checkpoints, evaluation, graph_record, replaced_tensors
 from vai_q_tf.qat.gradients.range_loss import RangeLoss
+from vai_q_tf.qat.positions import savers
 
 _MODES = tf.estimator.ModeKeys
 _ModelFn = Callable[..., tf.estimator.EstimatorSpec]
@@ -224,6 +225,7 @@ class _Network:
         else:
             self._check_not_trained(spec.mode)
             self._rewrite_for_evaluation()
+        savers.add_positions(spec.scaffold.saver)  # as for ExponentialMovingAverage.variables_to_restore()
         return spec._replace(
             predictions=_quantized(spec.predictions), loss=_quantized(spec.loss),
             eval_metric_ops=_quantized(spec.eval_metric_ops), export_outputs=_quantized_outputs(spec.export_outputs))

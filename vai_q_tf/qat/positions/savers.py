@@ -5,6 +5,7 @@ from typing import Any, Iterable, List, Optional, Set
 
 import tensorflow.compat.v1 as tf
 
+from vai_q_tf import tf_internal
 from vai_q_tf.graph.dependence import reach
 from vai_q_tf.qat.positions.position_saveable import VOTES_KEY, PositionSaveable
 from vai_q_tf.qat.positions.self_restoring import SelfRestoring
@@ -34,6 +35,15 @@ def warn_of_missing_positions(graph: tf.Graph, saver: Optional[tf.train.Saver] =
         tf.logging.warning(
             'The checkpoints of this training will have no quantize positions, so they cannot be deployed: the tf.train.Saver '
             'of node %r does not save %s. %s', saving[0].name, VOTES_KEY, _CURE)
+
+
+def add_positions(saver: Optional[tf.train.Saver]) -> None:
+    """Makes a Saver of the default graph that was made before the graph was rewritten save what it would after that."""
+    given = tf_internal.variables_of_saver(saver) if isinstance(saver, tf.train.Saver) else None
+    if given is not None:
+        whole = _with_positions(given)
+        if len(whole) > len(given):
+            tf_internal.rebuild_saver(saver, whole)
 
 
 def _ops_of(graph: tf.Graph, saver: Optional[tf.train.Saver]) -> Set[tf.Operation]:
