@@ -35,6 +35,7 @@ from vai_q_tf import CreateQuantizeEvaluationGraph, fixed_point, position_histog
 from vai_q_tf.integrations.keras.callback import QuantizeCallback
 from vai_q_tf.integrations.keras.model import quantize_keras_model
 from vai_q_tf.qat import graph_record
+from vai_q_tf.qat.averages import average_saveable
 
 _FIELDS = {'moving': {}, 'freezing': {'freeze_bn_step': 5, 'freeze_position_step': 6, 'recipe': 'auto'},
            'learned': {'position_update': 'learned'}}
@@ -249,6 +250,28 @@ def test_training_continues_from_its_checkpoint(tmp_path, looped):
     model.load_weights(str(tmp_path / 'weights'))
     losses += fit(model, epochs=1)
     assert_equal_training(losses, state_of(model), expected)
+
+
+@pytest.mark.parametrize('name', ['float.h5', 'float'])
+def test_float_weights_begin_a_new_training(tmp_path, capfd, name):
+    """As when several settings are tried in one graph."""
+    model = build()
+    for layer in model.layers:
+        layer.set_weights([np.random.RandomState(0).rand(*weight.shape) for weight in layer.get_weights()])
+    model.save_weights(str(tmp_path / name))
+    model.save_weights(str(tmp_path / 'by_name.h5'))
+    quantize_keras_model(model, config_of(model, tmp_path, recipe='auto', average_step=1))
+    compile_(model)
+    first = fit(model)
+    model.load_weights(str(tmp_path / 'by_name.h5'), by_name=True)
+    assert votes_of(model.inputs[0].graph).any()
+    model.load_weights(str(tmp_path / name))
+    assert not votes_of(model.inputs[0].graph).any()
+    compile_(model)
+    assert fit(model) == first
+    assert capfd.readouterr().err.count('This training starts from float weights.') == 2
+    count, _ = backend.get_session().run(average_saveable.STEPS_KEY + ':0')
+    assert count == 8
 
 
 def test_sequential_models_and_several_outputs(tmp_path):

@@ -126,21 +126,25 @@ class _QuantizedModel(tf.keras.Model):
         super().save(filepath, *args, **kwargs)
         self._add_positions(filepath)
 
-    def load_weights(self, filepath: str, *args: Any, **kwargs: Any) -> Any:
-        """Loads weights, and positions if the file has them; other arguments and the result are those of tf.keras.
+    def load_weights(self, filepath: str, by_name: bool = False, **kwargs: Any) -> Any:
+        """Loads weights and positions; other arguments and the result are those of tf.keras.
+
+        Weights without positions, unless `by_name`, are those of a float network, and begin a new training.
 
         Raises:
           QuantizeError: INVALID_INPUT for a file that is damaged or does not fit the model.
         """
         positions = self._saved_positions(filepath)  # fails before anything is loaded
         try:
-            status = super().load_weights(filepath, *args, **kwargs)
+            status = super().load_weights(filepath, by_name, **kwargs)
             if _is_h5(filepath):
                 self._check_shapes()
         except (OSError, KeyError, ValueError, TypeError, RuntimeError, tf.errors.OpError) as error:
             raise _damaged(filepath, error) from error
         if positions is not None:
             self.quantize_positions.load(positions)
+        elif not by_name and (_is_h5(filepath) or not _has_positions(filepath)):
+            self.quantize_positions.forget()
         return status
 
     def _check_shapes(self) -> None:
@@ -167,6 +171,11 @@ class _QuantizedModel(tf.keras.Model):
             import h5py
             with h5py.File(filepath, 'a') as stream:
                 stream[_H5_ENTRY] = np.frombuffer(self.quantize_positions.serialize(), np.uint8)
+
+
+def _has_positions(checkpoint: str) -> bool:
+    """Whether a checkpoint of the format 'tf' has positions."""
+    return any(name.startswith('quantize_positions/') for name, _ in tf.train.list_variables(checkpoint))
 
 
 def _damaged(filepath: str, error: Any) -> errors.QuantizeError:

@@ -105,6 +105,11 @@ class PositionState(tf.train.experimental.PythonState):
         if self._averages is not None:
             self._load_averages_of(saved)
 
+    def forget(self) -> None:
+        """Empties the state, but for the global step."""
+        step = tf_internal.keras_session().run(self.step)
+        self.load({'tensors': np.array([]), 'votes': np.zeros([0]), 'bits': np.zeros([0]), 'step': step})
+
     def _others(self, saved: Dict[str, np.ndarray], rows: Dict[str, Optional[int]]) -> List[str]:
         """The tensors that are a reason to begin anew, see `PositionSaveable`."""
         if not saved['votes'].any() or not saved['bits'].any():
