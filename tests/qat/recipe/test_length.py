@@ -1,6 +1,8 @@
 """Limits that are shares of a training, in every way to train that knows its length."""
 import contextlib
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -134,6 +136,37 @@ def test_monitored_session(tmp_path, known):
             while not session.should_stop():
                 session.run(train_op)
     assert averages.moved() == _SHARE * _STEPS
+
+
+_TRAIN_META_GRAPH = '''
+import sys
+import numpy as np
+import tensorflow as tf
+import vai_q_tensorflow
+
+tf.train.import_meta_graph(sys.argv[1])
+values = []
+with tf.train.MonitoredTrainingSession(hooks=[tf.train.StopAtStepHook(num_steps=10)]) as session:
+    while not session.should_stop():
+        values.append(session.run([tf.get_collection('moving_mean')[0], tf.get_collection('train_op')[0]])[0])
+print(sum(not np.array_equal(first, second) for first, second in zip(values, values[1:])))
+'''
+
+
+def test_a_meta_graph_trains_in_a_process_that_rewrites_nothing(tmp_path):
+    with tf.Graph().as_default():
+        loss = v1.losses.sparse_softmax_cross_entropy(_LABELS[0], small.network(tf.constant(_IMAGES[0])))
+        step = v1.train.get_or_create_global_step()
+        vai_q_tf.CreateQuantizeTrainingGraph(_settings(tmp_path))
+        with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
+            v1.add_to_collection('train_op', v1.train.GradientDescentOptimizer(0.01).minimize(loss, step))
+        with tf.control_dependencies([v1.get_collection('train_op')[0]]):
+            average = v1.get_default_graph().get_tensor_by_name('norm/moving_mean:0')
+            v1.add_to_collection('moving_mean', tf.identity(average))
+        v1.train.export_meta_graph(str(tmp_path / 'train.meta'))
+    moved = subprocess.run([sys.executable, '-c', _TRAIN_META_GRAPH, str(tmp_path / 'train.meta')], check=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE).stdout
+    assert int(moved) == _SHARE * _STEPS - 1  # but for the first step
 
 
 def test_slim(tmp_path):

@@ -22,7 +22,6 @@ _WRITE = _TABLE + '/write'
 
 def add_length() -> Tuple[tf.Tensor, tf.Tensor]:
     """Adds the arguments of `note_length` to the default graph: (last_step, since), float32 scalars, 0 before that call."""
-    tf_internal.follow_last_steps(note_length)
     with tf.name_scope(None):
         handle = table(_TABLE, 1)
         value = tf.placeholder(tf.float32, [1, position_histogram.HISTOGRAM_BINS], _VALUE)
@@ -46,3 +45,7 @@ def note_length(session: tf.Session, last_step: int, since: int = 0) -> None:
     value = np.zeros([1, position_histogram.HISTOGRAM_BINS], np.float32)
     value[0, :2] = last_step, since
     session.run(write, {_VALUE + ':0': value})
+
+
+# On import, since a process may train a MetaGraph that another one rewrote.
+tf_internal.follow_last_steps(note_length)
