@@ -52,9 +52,11 @@ class TrainingBeginOp : public SmallOp {
     int known = 0;
     float first_step = 0.0f;
     OP_REQUIRES_OK(ctx, ReadNoted(ctx, &known, &first_step));
+    const bool again = known != 0 && known != kContinued && IsPartial(ctx, first_step);
+    if (again) known = 0;
     int begin = always_ > 0 ? always_ : known;
     std::string untrained;
-    if (begin == 0) OP_REQUIRES_OK(ctx, Look(ctx, &begin, &untrained));
+    if (begin == 0) OP_REQUIRES_OK(ctx, Look(ctx, !again && AnyVotes(ctx->input(2)), &begin, &untrained));
 
     Tensor* outputs[5];
     for (int i = 0; i < 5; ++i) OP_REQUIRES_OK(ctx, ctx->allocate_output(i, {}, &outputs[i]));
@@ -79,7 +81,25 @@ class TrainingBeginOp : public SmallOp {
     return Status::OK();
   }
 
-  Status Look(OpKernelContext* ctx, int* begin, std::string* untrained) const {
+  static bool AnyVotes(const Tensor& votes) {
+    const auto counts = votes.flat<float>();
+    return std::any_of(counts.data(), counts.data() + counts.size(), [](float count) { return count > 0; });
+  }
+
+  // Whether the first step ran a part of the network only, as a program does to print the shape of a feature: some tensors have
+  // no vote, and the weights are still those from before it.
+  static bool IsPartial(OpKernelContext* ctx, float first_step) {
+    const float step = ctx->input(1).flat<float>()(0);
+    if (step < 0.0f || step != first_step) return false;
+    const auto votes = ctx->input(2).flat_inner_dims<float>();
+    for (int64_t row = 0; row < votes.dimension(0); ++row) {
+      const float* counts = &votes(row, 0);
+      if (std::none_of(counts, counts + votes.dimension(1), [](float count) { return count > 0; })) return true;
+    }
+    return false;
+  }
+
+  Status Look(OpKernelContext* ctx, bool continues, int* begin, std::string* untrained) const {
     OpInputList averages, vectors, fixed;
     TF_RETURN_IF_ERROR(ctx->input_list("averages", &averages));
     TF_RETURN_IF_ERROR(ctx->input_list("vectors", &vectors));
@@ -94,7 +114,7 @@ class TrainingBeginOp : public SmallOp {
     const size_t trained = std::count_if(fixed.begin(), fixed.end(), [](const Tensor& vector) {
       return vector.NumElements() > 0 && !IsUntrained(vector);
     });
-    *begin = Decide(ctx->input(2), norms.size(), others.size(), trained);
+    *begin = continues ? kContinued : Decide(norms.size(), others.size(), trained);
     *untrained = NobodyTells() ? "no vector is trained" : Joined(*begin == kStatistics ? norms : others);
     return Status::OK();
   }
@@ -102,11 +122,7 @@ class TrainingBeginOp : public SmallOp {
   bool NobodyTells() const { return norm_names_.empty() && vector_names_.empty(); }
 
   // Numbers of untrained norms and vectors, and of fixed vectors that are trained.
-  Begin Decide(const Tensor& votes, size_t norms, size_t vectors, size_t fixed) const {
-    const auto counts = votes.flat<float>();
-    if (std::any_of(counts.data(), counts.data() + counts.size(), [](float count) { return count > 0; })) {
-      return kContinued;
-    }
+  Begin Decide(size_t norms, size_t vectors, size_t fixed) const {
     if (NobodyTells()) return kPartly;
     // Next to untrained batch norms a few vectors may have values that a program chose, such as class priors.
     const size_t all = vector_names_.size() + fixed;

@@ -95,6 +95,18 @@ def test_a_recorded_start_counts(always, noted):
         assert _noting(session, op, noted, 5.) == (expected, False, expected != noted, 5., b'')
 
 
+@pytest.mark.parametrize('noted, step, rows, counts', [
+    (Begin.SCRATCH, 7., [[0, 1], [0, 0]], False), (Begin.SCRATCH, 7., [[0, 1], [1, 0]], True),
+    (Begin.SCRATCH, 8., [[0, 1], [0, 0]], True), (Begin.SCRATCH, -1., [[0, 1], [0, 0]], True),
+    (Begin.CONTINUED, 7., [[0, 1], [0, 0]], True)], ids=['partial', 'whole', 'later', 'no global step', 'continued'])
+def test_a_start_recorded_by_a_part_of_the_network_does_not_count(noted, step, rows, counts):
+    with tf.Graph().as_default(), tf.Session() as session:
+        op = ops.training_begin(
+            table('start', 1), tf.constant(step), tf.constant(rows, tf.float32), [], [tf.constant([1., 2.])], [], ['v0'])
+        begin, is_new, is_other, *_ = _noting(session, op, noted, min(step, 7.))
+        assert (begin, is_new, is_other) == ((noted, False, False) if counts else (Begin.FLOAT, True, False))
+
+
 @pytest.mark.parametrize('damaged', [.5, 6., 1e30])
 def test_a_damaged_record_is_ignored(damaged):
     with tf.Graph().as_default(), tf.Session() as session:

@@ -32,8 +32,9 @@ def training_begin(state: tf.Tensor, step: tf.Tensor, votes: tf.Tensor, averages
 
     Args:
       state: handle of the table [1, 256] that `note_begin` writes.
-      step: the global step, a float32 scalar.
-      votes: float32 tensor, the votes for positions; a training that has some is being continued.
+      step: the global step, a float32 scalar; a negative one is unknown.
+      votes: float32 tensor [rows, 256], the votes for positions. A training that has some is being continued. A recorded start
+        does not count if some rows have none and the global step is still the recorded one: a part of the network ran.
       averages: the moving mean and the moving variance [channels] of each batch norm in turn.
       vectors: the other vectors [channels].
       norm_names, vector_names: their names in messages.

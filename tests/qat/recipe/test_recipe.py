@@ -162,6 +162,21 @@ def test_a_float_checkpoint_begins_anew(tmp_path):
         assert training.positions() == _suiting(weights, small.batch(0)[0], tie=1.3)
 
 
+def test_a_run_of_a_part_of_the_network_begins_nothing(tmp_path):
+    """Such as one that prints the shape of a feature, here even before the float weights are loaded."""
+    weights, feed = small.float_weights(), small.batch(1)[0]
+    with small.Training(small.config(tmp_path)) as training:
+        training.session.run('pool:0', {training.images: feed})
+        assert training.noted()[0] == 3
+        training.assign(weights)
+        training.session.run('pool:0', {training.images: feed})
+        training.step(0)
+        assert training.noted() == (1, 0)
+        assert training.positions() == _suiting(weights, small.batch(0)[0], tie=1.3)
+        training.step(1)
+        assert training.positions() == _suiting(weights, small.batch(0)[0], tie=1.3)
+
+
 def test_a_run_without_tracking_keeps_nothing(tmp_path):
     """tf.keras evaluates the training graph like this."""
     with small.Training(small.config(tmp_path), small.float_weights()) as training:

@@ -31,7 +31,7 @@ class Started(NamedTuple):
     """Scalar tensors of a training graph, as they were before the step at hand.
 
     mode: int32, the Begin in force.
-    is_new: bool, whether this is the first step.
+    is_new: bool, whether this is the first step, or all runs before it left out a part of the network.
     is_other: bool, whether a resumed training has a recipe that assumes another Begin than the noted one.
     first_step: float32, the global step at which the training began.
     """
@@ -49,7 +49,7 @@ class TrainingBegin:
       found: the Evidence.
       always: the Begin to assume; None derives it from the Evidence.
       votes: the votes for positions, a tf.Tensor.
-      step: the global step, a float32 scalar; 0 if there is none.
+      step: the global step, a float32 scalar; -1 if there is none.
 
     Attributes:
       started: the Started.

@@ -68,7 +68,7 @@ class Recipe:
                 return self._as_set(_Schedule(step), None)
             votes = ops.read_positions(positions, rows=rows)
             begin = TrainingBegin(positions.graph, self._found, always, votes,
-                                  tf.zeros([]) if step is None else tf.cast(step, tf.float32))
+                                  tf.constant(-1.) if step is None else tf.cast(step, tf.float32))
             schedule = _Schedule(step, length, tf.maximum(begin.started.first_step, since))
             return self._as_set(schedule, begin) if always == Begin.CONTINUED else self._of_begin(schedule, begin)
 
