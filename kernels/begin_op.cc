@@ -63,7 +63,7 @@ class TrainingBeginOp : public SmallOp {
     outputs[0]->scalar<tensorflow::int32>()() = begin;
     outputs[1]->scalar<bool>()() = known == 0;
     outputs[2]->scalar<bool>()() = known != 0 && begin != known;
-    outputs[3]->scalar<float>()() = known == 0 ? ctx->input(1).flat<float>()(0) : first_step;
+    outputs[3]->scalar<float>()() = known == 0 ? std::max(0.0f, ctx->input(1).flat<float>()(0)) : first_step;
     outputs[4]->scalar<tensorflow::tstring>()() = untrained;
   }
 

@@ -107,6 +107,11 @@ def test_a_start_recorded_by_a_part_of_the_network_does_not_count(noted, step, r
         assert (begin, is_new, is_other) == ((noted, False, False) if counts else (Begin.FLOAT, True, False))
 
 
+def test_a_training_without_a_global_step_begins_at_0():
+    with tf.Graph().as_default(), tf.Session() as session:
+        assert session.run(_begin(step=-1.).first_step) == 0
+
+
 @pytest.mark.parametrize('damaged', [.5, 6., 1e30])
 def test_a_damaged_record_is_ignored(damaged):
     with tf.Graph().as_default(), tf.Session() as session:
