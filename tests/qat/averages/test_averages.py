@@ -143,6 +143,19 @@ def test_an_earlier_checkpoint_takes_the_means_back(tmp_path):
     assert_means(found, values[2:])
 
 
+def test_they_go_on_with_another_recipe(tmp_path):
+    """The recipe 'manual' does not note how the training began."""
+    with small.Training(_settings(tmp_path, recipe='manual'), small.float_weights()) as training:
+        values = _train(training, 4)
+        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+    with small.Training(_settings(tmp_path, recipe='auto')) as training:
+        training.saver.restore(training.session, checkpoint)
+        values += _train(training, 2, 4)
+        found, count = means(training.saver.save(training.session, str(tmp_path / 'last.ckpt')))
+    assert count == 4
+    assert_means(found, values[2:])
+
+
 @pytest.mark.parametrize('start, first', [(2, 0), (0, 3)])
 def test_another_training_does_not_go_on_with_the_means(tmp_path, start, first):
     """It starts from the weights, with its own global step."""
