@@ -163,6 +163,16 @@ def test_options_of_the_old_gradients_stay(options):
             assert old[1] == new[1]
 
 
+def test_new_gradients_are_on_the_device_of_the_old_ones():
+    loss = tf.reduce_mean(tf.square(tf.matmul(x(), weights('one'))))
+    with tf.device('/device:CPU:1'):
+        reader, = readers_of_gradients(loss)['one']
+    with tf.device('/device:CPU:2'), tf.name_scope('elsewhere'):
+        renewed(['x'])
+    assert reader.op.inputs[0].op.name.startswith('vai_q_tf/gradients')
+    assert reader.op.inputs[0].device == '/device:CPU:1'
+
+
 def test_what_waits_for_a_gradient_waits_for_the_new_one():
     readers = readers_of_gradients(tf.reduce_mean(tf.square(tf.matmul(x(), weights('one')))))
     old = readers['one'][0].op.inputs[0].op
@@ -203,6 +213,22 @@ def gradient_of_an_activation():
     net = tf.matmul(x(), one, name='net')
     penalty = tf.gradients(tf.reduce_sum(tf.square(net)), net)[0]
     v1.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_sum(penalty), var_list=[one])
+
+
+def wait_for_the_gradient_of_an_activation():
+    one = weights('one')
+    net = tf.matmul(x(), one)
+    gradient, of_activation = tf.gradients(tf.reduce_mean(tf.square(net)), [one, net])
+    with tf.control_dependencies([of_activation]):
+        v1.assign_sub(one, gradient, name='update')
+
+
+def wait_for_a_group_of_gradients():
+    one, two = weights('one'), weights('two', (4,))
+    loss = tf.reduce_mean(tf.square(tf.nn.bias_add(tf.matmul(x(), one), two)))
+    gradient, _ = tf.gradients(loss, [one, two], gate_gradients=True)
+    with tf.control_dependencies([v1.get_default_graph().get_operation_by_name('gradients/BiasAdd_grad/tuple/group_deps')]):
+        v1.assign_sub(one, gradient, name='update')
 
 
 def part_of_a_gradient():
@@ -254,6 +280,8 @@ def tape():
 
 WRONG = {
     gradient_of_an_activation: (errors.GRAPH_HAS_GRADIENTS, 'before the optimizer'),
+    wait_for_the_gradient_of_an_activation: (errors.GRAPH_HAS_GRADIENTS, "'update'.*'one'"),
+    wait_for_a_group_of_gradients: (errors.GRAPH_HAS_GRADIENTS, "'update'.*'one'"),
     part_of_a_gradient: (errors.GRAPH_HAS_GRADIENTS, "'one'.*QuantizeOptimizer.*quantize_model_fn"),
     with_a_stopped_branch: (errors.GRAPH_HAS_GRADIENTS, "'one'"),
     added_up_in_a_tree: (errors.GRAPH_HAS_GRADIENTS, "'one'"),
