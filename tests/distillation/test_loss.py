@@ -178,6 +178,16 @@ def test_wrong_checkpoints(tmp_path, checkpoint):
         distillation_loss(settings, prefix)  # has positions, but no votes: it is from before the first step
 
 
+def test_a_diverged_teacher(tmp_path):
+    run = trainings.Run()
+    with v1.Session() as session:
+        session.run(v1.global_variables_initializer())
+        run.restored[0].load(np.full(run.restored[0].shape, np.nan), session)
+        prefix = v1.train.Saver().save(session, str(tmp_path / 'model.ckpt'))
+    _refused(errors.NOT_FINITE, "NaN or infinity for 'conv/kernel'",
+             lambda: distillation_loss(trainings.config(tmp_path), prefix))
+
+
 def test_another_network(tmp_path, checkpoint):
     net = tf.identity(v1.placeholder(tf.float32, [None, 8, 8, 2]), 'net_in')
     v1.layers.dense(v1.layers.flatten(v1.layers.conv2d(net, 4, 3, use_bias=False, name='conv')), 4, name='logits')

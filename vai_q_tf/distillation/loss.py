@@ -52,8 +52,8 @@ def distillation_loss(config: QuantizeConfig, float_checkpoint: Union[str, 'os.P
       A scalar float32 tf.Tensor: `weight * temperature**2 * KL(teacher || student)`, averaged over the batch.
 
     Raises:
-      QuantizeError: INVALID_INPUT for a checkpoint that does not exist or lacks variables (named), INVALID_CONFIG for a wrong
-        value, UNSUPPORTED_GRAPH for an output that is not [batch, classes].
+      QuantizeError: INVALID_INPUT for a checkpoint that does not exist or lacks variables (named), NOT_FINITE for one with NaN
+        or infinity, INVALID_CONFIG for a wrong value, UNSUPPORTED_GRAPH for an output that is not [batch, classes].
       TypeError: an argument of a wrong type.
     """
     require_config(config)

@@ -18,6 +18,7 @@ from vai_q_tf.qat.network.inference_form import inference_form, training_only
 from vai_q_tf.qat.network.stand_ins import with_stand_ins
 from vai_q_tf.qat.positions.position_saveable import VOTES_KEY
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
+from vai_q_tf.qat.reading.finite_values import require_finite
 
 
 class _Parameter(NamedTuple):
@@ -45,8 +46,8 @@ class Teacher:
       excluded: names of ops that are not part of the network, same as in `rewrite.plan_rewrite`.
 
     Raises:
-      QuantizeError: INVALID_INPUT for a checkpoint that lacks variables (named) or is one of a quantized training; a network
-        without an inference form.
+      QuantizeError: INVALID_INPUT for a checkpoint that lacks variables (named) or is one of a quantized training, NOT_FINITE
+        for one with NaN or infinity; a network without an inference form.
     """
 
     def __init__(self, graph: tf.Graph, config: QuantizeConfig, checkpoint: str, output_node: str, prefix: str = '',
@@ -77,7 +78,7 @@ class Teacher:
             raise checkpoints.missing_variables(
                 self._checkpoint, faults, 'Give a float checkpoint of this network.',
                 'cannot be the teacher\'s: it has no value of {} variables of the network')
-        reader.check({parameter.key for parameter in parameters})
+        require_finite({parameter.key: reader.get_tensor(parameter.key) for parameter in parameters}, self._checkpoint)
         return parameters
 
     def logits(self, place: tf.Tensor) -> tf.Tensor:
