@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from vai_q_tf import QuantizeError, errors
+from vai_q_tf.graph import live_editor
 from vai_q_tf.qat.gradients import regradient
 
 v1 = tf.compat.v1
@@ -161,6 +162,39 @@ def test_options_of_the_old_gradients_stay(options):
         assert len(old[2]) == len(new[2])
         if 'colocate_gradients_with_ops' in options:
             assert old[1] == new[1]
+
+
+def test_a_gradient_that_the_caller_gives_is_used_again():
+    reader, = readers_of_gradients(tf.reduce_mean(tf.square(tf.matmul(x(), weights('one')))), grad_ys=tf.constant(0.7))['one']
+    with v1.Session() as session:
+        session.run(v1.global_variables_initializer())
+        expected = session.run(reader)
+        renewed(['x'])
+    assert reader.op.inputs[0].op.name.startswith('vai_q_tf/gradients')
+    with v1.Session() as session:
+        session.run(v1.global_variables_initializer())
+        np.testing.assert_allclose(session.run(reader), expected, rtol=1e-6)
+
+
+def test_the_gradient_of_a_variable_that_the_rewrite_leaves_out_is_zero():
+    offset = weights('offset', (4,))
+    net = tf.add(x(), offset, name='net')
+    reader, = readers_of_gradients(tf.reduce_mean(tf.square(net)))['offset']
+    gradients = regradient.Gradients(v1.get_default_graph())
+    gradients.match(['x'])
+    live_editor.reroute(net.graph, [('net', 1)], tf.ones([4]))
+    gradients.renew()
+    with v1.Session() as session:
+        session.run(v1.global_variables_initializer())
+        np.testing.assert_array_equal(session.run(reader), np.zeros(4))
+
+
+def test_repeated_gradients_are_no_part_of_the_network():
+    readers_of_gradients(tf.reduce_mean(tf.square(tf.matmul(x(), weights('one')))))
+    gradients = regradient.Gradients(v1.get_default_graph())
+    gradients.match(['x'])
+    repeated = {op.name for op in v1.get_default_graph().get_operations() if op.name.startswith('vai_q_tf/gradients')}
+    assert repeated and repeated <= gradients.excluded
 
 
 def test_new_gradients_are_on_the_device_of_the_old_ones():
