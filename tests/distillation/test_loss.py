@@ -77,6 +77,20 @@ def test_the_value_of_known_logits(tmp_path, checkpoint):
     assert 400 < training(training.term, teacher=certain, student=-certain)[0] < 1e4
 
 
+def test_batches_of_other_sizes(tmp_path, checkpoint):
+    """The last batch of the data is smaller; that of a replica may be empty."""
+    training = _Training(tmp_path, checkpoint)
+    gradients = tf.gradients(training.term, v1.trainable_variables())
+    feed = training.feed
+    training.feed = {tensor: value[:3] for tensor, value in feed.items()}
+    term, teacher, student = training(training.term, TEACHER, STUDENT)
+    np.testing.assert_allclose(term, _expected(teacher, student, 2.0, 0.5), rtol=1e-4)
+    training.feed = {tensor: value[:0] for tensor, value in feed.items()}
+    assert training(training.term)[0] == 0
+    for gradient in training(*gradients):
+        np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
+
+
 def test_the_gradient_of_the_student(tmp_path, checkpoint):
     training = _Training(tmp_path, checkpoint, temperature=3.0, weight=0.7)
     graph = v1.get_default_graph()
@@ -128,6 +142,14 @@ def test_another_output_node(tmp_path, checkpoint):
         distillation_loss(settings, checkpoint, output_node='pool')
 
 
+def test_double_precision_logits(tmp_path, checkpoint):
+    """The term has single precision, same as a loss."""
+    images = v1.placeholder(tf.float32, [None, 8, 8, 2])
+    tf.cast(trainings.network(images, True), tf.float64, name='double')
+    term = distillation_loss(trainings.config(tmp_path).replace(output_nodes=['double']), checkpoint)
+    assert term.dtype == tf.float32
+
+
 def _refused(code, text, call):
     graph = v1.get_default_graph()
     version = graph.version
@@ -156,6 +178,16 @@ def test_wrong_checkpoints(tmp_path, checkpoint):
         distillation_loss(settings, prefix)  # has positions, but no votes: it is from before the first step
 
 
+def test_a_diverged_teacher(tmp_path):
+    run = trainings.Run()
+    with v1.Session() as session:
+        session.run(v1.global_variables_initializer())
+        run.restored[0].load(np.full(run.restored[0].shape, np.nan), session)
+        prefix = v1.train.Saver().save(session, str(tmp_path / 'model.ckpt'))
+    _refused(errors.NOT_FINITE, "NaN or infinity for 'conv/kernel'",
+             lambda: distillation_loss(trainings.config(tmp_path), prefix))
+
+
 def test_another_network(tmp_path, checkpoint):
     net = tf.identity(v1.placeholder(tf.float32, [None, 8, 8, 2]), 'net_in')
     v1.layers.dense(v1.layers.flatten(v1.layers.conv2d(net, 4, 3, use_bias=False, name='conv')), 4, name='logits')
@@ -175,12 +207,15 @@ def test_a_parameter_of_another_type(tmp_path):
 
 
 @pytest.mark.parametrize('output, text', [
-    ('pool', r"node 'pool' has the shape \(\?, 1, 1, 8\)"), ('softmax', "the result of a softmax, 'softmax'"),
-    ('copy', "the result of a softmax, 'softmax'"), ('value/BiasAdd', r'has the shape \(\?, 1\)')])
+    ('pool', r"node 'pool' has the shape \(\?, 1, 1, 8\)"), ('softmax', r"is the result of 'softmax' \(Softmax\)"),
+    ('copy', r"node 'copy' is the result of 'softmax' \(Softmax\)"),
+    ('flat', r"node 'flat' is the result of 'sigmoid' \(Sigmoid\)"),
+    ('value/BiasAdd', r'has the shape \(\?, 1\)')])
 def test_outputs_that_are_not_logits(tmp_path, checkpoint, output, text):
     net = trainings.network(v1.placeholder(tf.float32, [None, 8, 8, 2]), True)
     tf.reduce_mean(v1.get_default_graph().get_tensor_by_name('relu:0'), [1, 2], True, 'pool_2')
     tf.identity(tf.nn.softmax(net, name='softmax'), 'copy')
+    tf.reshape(tf.nn.sigmoid(net, name='sigmoid'), [-1, 4], name='flat')
     v1.layers.dense(net, 1, name='value')
     with v1.Session() as session:
         session.run(v1.global_variables_initializer())

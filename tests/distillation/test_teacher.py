@@ -10,10 +10,13 @@ from tests.hooks import recipes
 from tests.integrations import trainings
 from tests.support import read_graph
 from vai_q_tf import (
+    CreateQuantizeEvaluationGraph,
     CreateQuantizeTrainingGraph,
     QuantizeCheckpointListener,
     QuantizeConfig,
+    QuantizeError,
     distillation_loss,
+    errors,
 )
 from vai_q_tf.graph.sessions import exact
 
@@ -256,3 +259,85 @@ def test_towers(tmp_path, checkpoint, expected):
             values = session.run(teachers + [train], {images: trainings.batch(2)[0]})
             np.testing.assert_array_equal(values[0], expected)
             np.testing.assert_array_equal(values[1], expected)
+
+
+@pytest.mark.parametrize('before', [True, False])
+def test_in_the_evaluation_graph(tmp_path, distilled, checkpoint, expected, before):
+    """A model function may add the term in every mode, before the rewrite or after it."""
+    images, config = v1.placeholder(tf.float32, [None, 8, 8, 2]), trainings.config(tmp_path)
+    trainings.network(images, False)
+    term = distillation_loss(config, checkpoint) if before else None
+    CreateQuantizeEvaluationGraph(config)
+    term = term if before else distillation_loss(config, checkpoint)
+    with v1.Session(config=trainings.SESSION) as session:
+        v1.train.Saver().restore(session, distilled.prefix)
+        teacher, student, value = session.run([TEACHER, 'logits/BiasAdd/aquant:0', term], {images: trainings.batch(2)[0]})
+    np.testing.assert_array_equal(teacher, expected)
+    target, own = (np.log(np.exp(logits / 2) / np.exp(logits / 2).sum(-1, keepdims=True)) for logits in (teacher, student))
+    np.testing.assert_allclose(value, 2 * np.mean(np.sum(np.exp(target) * (target - own), -1)), rtol=1e-4)
+
+
+def test_the_place_of_its_ops(tmp_path, checkpoint):
+    """The teacher runs in the process of the network, on any device of it, and waits for nothing that the caller waits for."""
+    with tf.device('/job:ps/task:1/device:GPU:0'):
+        images = v1.placeholder(tf.float32, [None, 8, 8, 2], 'images')
+        trainings.network(images, True)
+    with tf.control_dependencies([tf.no_op('before')]), tf.device('/job:worker/task:2'), v1.name_scope('scope'):
+        term = distillation_loss(trainings.config(tmp_path), checkpoint)
+    assert term.device == '/job:ps/task:1/device:GPU:0'
+    teacher = [op for op in term.graph.get_operations() if op.name.startswith('vai_q_tf/teacher')]
+    assert len(teacher) > 20 and {op.device for op in teacher} == {'/job:ps/task:1'}
+    assert not [op for op in term.graph.get_operations() if 'before' in {control.name for control in op.control_inputs}]
+
+
+def test_on_a_server_each_checkpoint_has_its_own_parameters(tmp_path, checkpoint, expected):
+    """There variables outlive a session."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        trainings.network(v1.placeholder(tf.float32, [None, 8, 8, 2]), True)
+        session.run([variable.initializer for variable in v1.global_variables()])
+        session.run([variable.assign_add(variable) for variable in v1.trainable_variables()])
+        other = v1.train.Saver().save(session, str(tmp_path / 'other.ckpt'))
+    server = v1.train.Server.create_local_server()
+    logits = []
+    for teacher in (checkpoint, other):
+        with tf.Graph().as_default(), v1.Session(server.target) as session:
+            images = v1.placeholder(tf.float32, [None, 8, 8, 2])
+            trainings.network(images, True)
+            distillation_loss(trainings.config(tmp_path), teacher)
+            logits.append(session.run(TEACHER, {images: trainings.batch(2)[0]}))
+    np.testing.assert_allclose(logits[0], expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(logits[1] - expected).max() > 0.1
+
+
+def test_parameters_that_are_lost_are_restored(tmp_path, checkpoint, expected):
+    images = v1.placeholder(tf.float32, [None, 8, 8, 2])
+    trainings.network(images, True)
+    distillation_loss(trainings.config(tmp_path), checkpoint)
+    handle = v1.get_default_graph().get_tensor_by_name('vai_q_tf/teacher_parameters/conv/kernel:0')
+    destroy = tf.raw_ops.DestroyResourceOp(resource=handle)
+    with v1.Session(config=trainings.SESSION) as session:
+        for _ in range(2):
+            np.testing.assert_array_equal(session.run(TEACHER, {images: trainings.batch(2)[0]}), expected)
+            session.run(destroy)
+
+
+def test_a_network_without_variables(tmp_path, checkpoint):
+    images = v1.placeholder(tf.float32, [None, 4], 'images')
+    tf.add(tf.matmul(images, tf.eye(4)), tf.ones([4]), name='logits')
+    config = QuantizeConfig(['images'], ['logits'], output_dir=str(tmp_path))
+    term = distillation_loss(config, checkpoint)
+    CreateQuantizeTrainingGraph(config)
+    with v1.Session(config=trainings.SESSION) as session:
+        teacher, value = session.run(['vai_q_tf/teacher/logits:0', term], {images: np.eye(4)})
+    np.testing.assert_array_equal(teacher, np.eye(4) + 1)
+    assert value < 1e-3
+
+
+def test_damaged_values_are_found_at_once(tmp_path, checkpoint):
+    for end, size in (('.index', None), ('.data-00000-of-00001', 100)):
+        with open(checkpoint + end, 'rb') as source, open(str(tmp_path / 'model.ckpt') + end, 'wb') as target:
+            target.write(source.read(size))
+    trainings.network(v1.placeholder(tf.float32, [None, 8, 8, 2]), True)
+    with pytest.raises(QuantizeError, match='model.ckpt.*damaged') as raised:
+        distillation_loss(trainings.config(tmp_path), str(tmp_path / 'model.ckpt'))
+    assert raised.value.code == errors.INVALID_INPUT

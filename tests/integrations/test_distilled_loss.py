@@ -42,7 +42,12 @@ def _regularized(loss):
     return trainings.minimize(loss + 0.01 * tf.nn.l2_loss(v1.trainable_variables()[0]), trainings.momentum())
 
 
-@pytest.mark.parametrize('way, train', each_value_once(['hook', 'model_fn'], [_clipped, _two_optimizers, _regularized]))
+def _double_precision(loss):
+    return trainings.minimize(tf.cast(loss, tf.float64), trainings.momentum())
+
+
+@pytest.mark.parametrize('way, train', each_value_once(
+    ['hook', 'model_fn'], [_clipped, _two_optimizers, _double_precision, _regularized]))
 def test_train_ops(tmp_path, checkpoint, way, train):
     settings = dict(temperature=3.0, weight=20.0)
     expected = trainings.explicit(tmp_path, checkpoint, lambda loss: train(

@@ -106,7 +106,7 @@ def test_an_estimator_of_a_keras_model(tmp_path, optimizer):
 
     estimator.train(input_fn, steps=4)
     settings = QuantizeConfig(['net/in'], ['logits/BiasAdd'], output_dir=str(tmp_path / 'quantized'))
-    quantized = quantize_estimator(estimator, settings)
+    quantized = quantize_estimator(estimator, settings, distillation=True)
     quantized.train(input_fn, steps=4)
     reader = tf.train.load_checkpoint(quantized.latest_checkpoint())
     assert reader.get_tensor('vai_q_tf/positions/votes').any(axis=1).all()

@@ -16,6 +16,7 @@ from vai_q_tf.graph.view import node_name
 from vai_q_tf.qat import checkpoints, distribution
 
 _SCOPE = 'vai_q_tf/distillation'
+_PROBABILITIES = ('Softmax', 'LogSoftmax', 'Sigmoid')
 
 
 class _Key(NamedTuple):
@@ -36,7 +37,8 @@ def distillation_loss(config: QuantizeConfig, float_checkpoint: Union[str, 'os.P
 
         loss += vai_q_tensorflow.distillation_loss(config, 'float/model.ckpt-2000')
 
-    Call it after the float network is built and before the optimizer; CreateQuantizeTrainingGraph may come before or after.
+    Call it after the float network is built and before the optimizer. CreateQuantizeTrainingGraph may come
+    before or after; with towers it comes after.
 
     Args:
       config: the QuantizeConfig of the training.
@@ -50,8 +52,8 @@ def distillation_loss(config: QuantizeConfig, float_checkpoint: Union[str, 'os.P
       A scalar float32 tf.Tensor: `weight * temperature**2 * KL(teacher || student)`, averaged over the batch.
 
     Raises:
-      QuantizeError: INVALID_INPUT for a checkpoint that does not exist or lacks variables (named), INVALID_CONFIG for a wrong
-        value, UNSUPPORTED_GRAPH for an output that is not [batch, classes].
+      QuantizeError: INVALID_INPUT for a checkpoint that does not exist or lacks variables (named), NOT_FINITE for one with NaN
+        or infinity, INVALID_CONFIG for a wrong value, UNSUPPORTED_GRAPH for an output that is not [batch, classes].
       TypeError: an argument of a wrong type.
     """
     require_config(config)
@@ -96,16 +98,16 @@ def _logits(graph: tf.Graph, name: str) -> tf.Tensor:
     if shape.ndims != 2 or shape[1].value in (None, 1):
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'No logits',
-            'Distillation compares logits [batch, classes], and the output node {!r} has the shape {}. Name another one of the '
-            'output nodes by output_node.'.format(name, shape))
+            'Distillation compares logits [batch, classes], and the output node {!r} has the shape {}. Choose an output node '
+            'of that shape, such as a Squeeze after it; output_node names one of several.'.format(name, shape))
     source = logits.op
     while source.type in PASS_THROUGH_OPS or source.type == 'Reshape':
         source = source.inputs[0].op
-    if 'Softmax' in source.type:
+    if source.type in _PROBABILITIES:
         raise errors.QuantizeError(
             errors.UNSUPPORTED_GRAPH, 'No logits',
-            'Distillation compares logits, and the output node {!r} is the result of a softmax, {!r}. Choose the input of '
-            'the softmax as the output node.'.format(name, source.name))
+            'Distillation compares logits, and the output node {!r} is the result of {!r} ({}). Choose the input of that '
+            'as the output node.'.format(name, source.name, source.type))
     return logits
 
 
@@ -115,4 +117,6 @@ def _term(graph: tf.Graph, teacher: tf.Tensor, student: tf.Tensor, distillation:
         target, own = (tf.nn.log_softmax(tf.cast(logits, tf.float32) / temperature)
                        for logits in (tf.stop_gradient(teacher), student))
         divergence = tf.reduce_sum(tf.exp(target) * (target - own), axis=-1)
-        return tf.multiply(tf.reduce_mean(divergence), weight * temperature ** 2, name='loss')
+        examples = tf.cast(tf.size(divergence), tf.float32)
+        mean = tf.math.divide_no_nan(tf.reduce_sum(divergence), examples)  # a replica may get an empty batch
+        return tf.multiply(mean, weight * temperature ** 2, name='loss')

@@ -18,6 +18,7 @@ from vai_q_tf.qat.network.inference_form import inference_form, training_only
 from vai_q_tf.qat.network.stand_ins import with_stand_ins
 from vai_q_tf.qat.positions.position_saveable import VOTES_KEY
 from vai_q_tf.qat.reading.checkpoint_reader import CheckpointReader
+from vai_q_tf.qat.reading.finite_values import require_finite
 
 
 class _Parameter(NamedTuple):
@@ -37,7 +38,7 @@ class Teacher:
     """The teacher for a live graph; `logits` adds it.
 
     Args:
-      graph: the tf.Graph, float or rewritten for training.
+      graph: the tf.Graph, float or rewritten.
       config: the QuantizeConfig.
       checkpoint: the prefix of a float checkpoint.
       output_node: name of the output node to compute.
@@ -45,8 +46,8 @@ class Teacher:
       excluded: names of ops that are not part of the network, same as in `rewrite.plan_rewrite`.
 
     Raises:
-      QuantizeError: INVALID_INPUT for a checkpoint that lacks variables (named) or is one of a quantized training; a network
-        without an inference form.
+      QuantizeError: INVALID_INPUT for a checkpoint that lacks variables (named) or is one of a quantized training, NOT_FINITE
+        for one with NaN or infinity; a network without an inference form.
     """
 
     def __init__(self, graph: tf.Graph, config: QuantizeConfig, checkpoint: str, output_node: str, prefix: str = '',
@@ -61,9 +62,9 @@ class Teacher:
         self._nodes = [node for node in upstream if node.name not in live_names and STANDS_FOR not in node.attr]
         for node in self._nodes:
             _check_inference(node)
-        self._operands = {operand for node in self._nodes for operand in node.input}
+        operands = {operand for node in self._nodes for operand in node.input}
         self._given = {tensor: live_editor.tensor(graph, live_names[node_name(tensor)](tensor))
-                       for tensor in self._operands if node_name(tensor) in live_names}
+                       for tensor in operands if node_name(tensor) in live_names}
         self._parameters = self._find_parameters([node for node in upstream if STANDS_FOR in node.attr])
 
     def _find_parameters(self, stand_ins: Iterable[tf.NodeDef]) -> List[_Parameter]:
@@ -77,7 +78,7 @@ class Teacher:
             raise checkpoints.missing_variables(
                 self._checkpoint, faults, 'Give a float checkpoint of this network.',
                 'cannot be the teacher\'s: it has no value of {} variables of the network')
-        reader.check({parameter.key for parameter in parameters})
+        require_finite({parameter.key: reader.get_tensor(parameter.key) for parameter in parameters}, self._checkpoint)
         return parameters
 
     def logits(self, place: tf.Tensor) -> tf.Tensor:
@@ -90,9 +91,8 @@ class Teacher:
         with self._graph.as_default(), tf.control_dependencies(None), tf.name_scope(None), tf.device(None), tf.device(process):
             with tf.name_scope(graph_record.TEACHER + '_parameters'):
                 values = self._values()
-            shared = {name: value for name, value in dict(values, **self._given).items() if name in self._operands}
-            network = editor.subgraph(self._graph_def, self._nodes)
-            return tf.import_graph_def(network, shared, [self._output + ':0'], name=graph_record.TEACHER)[0]
+            return tf.import_graph_def(editor.subgraph(self._graph_def, self._nodes), dict(values, **self._given),
+                                       [self._output + ':0'], name=graph_record.TEACHER)[0]
 
     def _values(self) -> Dict[str, tf.Tensor]:
         """{parameter: the tf.Tensor with its value}; adds ops that restore all parameters if one of them is empty."""
@@ -163,8 +163,8 @@ def _fault(reader: CheckpointReader, parameter: _Parameter) -> str:
 
 def _float_network(graph: tf.Graph, config: QuantizeConfig, prefix: str, excluded: AbstractSet[str]) -> tf.GraphDef:
     """The GraphDef of the float network at inference, with names without the prefix."""
-    if graph_record.is_training(graph):
-        graph_record.check_same_range(graph_record.training_plan(graph), config)
+    if graph_record.is_training(graph) or graph_record.is_evaluation(graph):
+        graph_record.check_same_range(graph_record.plan_of(graph), config)
         return graph_record.float_graph(graph)
     graph_def = rewrite.graph_def_without(graph, excluded)
     view = GraphView(graph_def)

@@ -100,6 +100,11 @@ def evaluation_plan(graph: tf.Graph) -> QuantPlan:
     return _plan(graph, _EVALUATION_PLAN, 'Evaluation')
 
 
+def plan_of(graph: tf.Graph) -> QuantPlan:
+    """The QuantPlan of a rewritten graph, for training or for evaluation."""
+    return training_plan(graph) if is_training(graph) else evaluation_plan(graph)
+
+
 def quantizing_ops(graph: tf.Graph) -> Dict[str, tf.Operation]:
     """{name of a quantized tensor: the op that quantizes it in the first copy of the network} of a quantize training graph."""
     found = _quantizing_ops(graph)
@@ -192,7 +197,7 @@ def float_graph(graph: tf.Graph) -> tf.GraphDef:
     if is_evaluation_of_0_1_0(graph):
         return release_0_1_0.float_network_of_evaluation(graph.as_graph_def(), evaluation_plan(graph))
     notes = graph.get_collection(_FLOAT_GRAPH)
-    plan = training_plan(graph) if is_training(graph) else evaluation_plan(graph)
+    plan = plan_of(graph)
     try:
         graph_def = tf.GraphDef.FromString(notes[-1])
         view = GraphView(graph_def)

@@ -143,6 +143,19 @@ def test_an_earlier_checkpoint_takes_the_means_back(tmp_path):
     assert_means(found, values[2:])
 
 
+def test_they_go_on_with_another_recipe(tmp_path):
+    """The recipe 'manual' does not note how the training began."""
+    with small.Training(_settings(tmp_path, recipe='manual'), small.float_weights()) as training:
+        values = _train(training, 4)
+        checkpoint = training.saver.save(training.session, str(tmp_path / 'model.ckpt'))
+    with small.Training(_settings(tmp_path, recipe='auto')) as training:
+        training.saver.restore(training.session, checkpoint)
+        values += _train(training, 2, 4)
+        found, count = means(training.saver.save(training.session, str(tmp_path / 'last.ckpt')))
+    assert count == 4
+    assert_means(found, values[2:])
+
+
 @pytest.mark.parametrize('start, first', [(2, 0), (0, 3)])
 def test_another_training_does_not_go_on_with_the_means(tmp_path, start, first):
     """It starts from the weights, with its own global step."""
@@ -161,7 +174,7 @@ def test_another_training_does_not_go_on_with_the_means(tmp_path, start, first):
     assert_means(found, values[start:])
 
 
-@pytest.mark.parametrize('kind', ['float', 'quantized', 'later'])
+@pytest.mark.parametrize('kind', ['float', 'quantized', 'later', 'some'])
 def test_a_checkpoint_without_means_restores(tmp_path, kind):
     """No step of this training left the restored weights, so they do not count."""
     checkpoint = str(tmp_path / 'model.ckpt')
@@ -173,9 +186,12 @@ def test_a_checkpoint_without_means_restores(tmp_path, kind):
             session.run(v1.assign(v1.train.get_global_step(), 3))
             v1.train.Saver().save(session, checkpoint)
     else:
-        with small.Training(small.config(tmp_path, **({'average_step': 90} if kind == 'later' else {}))) as training:
+        steps = {'later': {'average_step': 90}, 'some': {'average_step': 2}}.get(kind, {})
+        with small.Training(small.config(tmp_path, **steps)) as training:
             _train(training, 3)
             training.saver.save(training.session, checkpoint)
+        if kind == 'some':  # a variable was not trained before
+            _remove(checkpoint, 'vai_q_tf/averages/logits/bias')
     with small.Training(_settings(tmp_path)) as training:
         _train(training, 5)  # the state has means of other weights than the restored ones
         training.saver.restore(training.session, checkpoint)
@@ -183,6 +199,15 @@ def test_a_checkpoint_without_means_restores(tmp_path, kind):
         found, count = means(training.saver.save(training.session, str(tmp_path / 'second.ckpt')))
     assert count == 3
     assert_means(found, values)
+
+
+def _remove(checkpoint, key):
+    """Removes a tensor from a checkpoint."""
+    reader = tf.train.load_checkpoint(checkpoint)
+    names = sorted(set(reader.get_variable_to_shape_map()) - {key})
+    with tf.Graph().as_default(), v1.Session() as session:
+        session.run(tf.raw_ops.SaveV2(prefix=checkpoint, tensor_names=names, shape_and_slices=[''] * len(names),
+                                      tensors=[tf.constant(reader.get_tensor(name)) for name in names]))
 
 
 def test_a_checkpoint_with_means_restores_into_a_training_without(tmp_path):

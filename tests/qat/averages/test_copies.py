@@ -58,6 +58,25 @@ def test_towers_share_them(tmp_path):
     assert_means(found, values[1:])
 
 
+def test_the_variables_of_a_tower_may_have_its_name(tmp_path):
+    with v1.variable_scope('model'):
+        images, labels = v1.placeholder(tf.float32, [8, 8, 8, 2]), v1.placeholder(tf.int32, [8])
+        loss = v1.losses.sparse_softmax_cross_entropy(labels, training.network(images, True, norm=False))
+    step = v1.train.get_or_create_global_step()
+    vai_q_tf.CreateQuantizeTrainingGraph(training.config(tmp_path, average_step=0), towers=['model'])
+    train = v1.train.GradientDescentOptimizer(0.05).minimize(loss, step)
+    data = training.data()
+    with v1.Session() as session:
+        session.run(v1.global_variables_initializer())
+        values = []
+        for _ in range(2):
+            session.run(train, {images: data[0][:8], labels: data[1][:8]})
+            values.append({variable.op.name: session.run(variable) for variable in v1.trainable_variables()})
+        found, count = means(v1.train.Saver().save(session, str(tmp_path / 'model.ckpt')))
+    assert count == 2 and set(found) == set(values[0])
+    assert_means(found, values)
+
+
 def test_parameter_servers_keep_those_of_their_variables(tmp_path):
     """Two workers take steps in turns, each in its own graph and session."""
     with socket.socket() as one, socket.socket() as two:

@@ -34,10 +34,16 @@ def test_a_second_training_of_the_network_is_an_error(loss, again):
 
 
 def test_a_loss_that_is_multiplied_is_an_error(loss):
-    for losses, seeds in (([tf.identity(loss * 8)], [None]), ([loss], [tf.fill([], 2.)])):
+    for losses, seeds in (([tf.identity(loss * 8)], [None]), ([loss], [tf.fill([], 2.)]), ([loss * 8 * 1], [None]),
+                          ([(loss + 1) / 8], [None])):
         with pytest.raises(QuantizeError, match='multiplied by a factor'):
             RangeLoss(['w']).trains(losses, seeds, ['w'])
-    assert RangeLoss(['w']).trains([loss * loss], [None], ['w'])
+
+
+def test_a_product_of_losses_and_a_mean_are_losses(loss):
+    examples = tf.size(tf.placeholder(tf.float32, [None]), out_type=tf.int32)
+    for fine in (loss * loss, loss * 1, 1 * loss * loss, loss / 8, (loss + 1) / tf.cast(examples, tf.float32), (loss + 1) / 1):
+        assert RangeLoss(['w']).trains([fine], [None], ['w'])
 
 
 def test_a_vector_is_no_loss(loss):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from vai_q_tf import QuantizeError, errors
+from vai_q_tf.graph import live_editor
 from vai_q_tf.qat.gradients import regradient
 
 v1 = tf.compat.v1
@@ -163,6 +164,49 @@ def test_options_of_the_old_gradients_stay(options):
             assert old[1] == new[1]
 
 
+def test_a_gradient_that_the_caller_gives_is_used_again():
+    reader, = readers_of_gradients(tf.reduce_mean(tf.square(tf.matmul(x(), weights('one')))), grad_ys=tf.constant(0.7))['one']
+    with v1.Session() as session:
+        session.run(v1.global_variables_initializer())
+        expected = session.run(reader)
+        renewed(['x'])
+    assert reader.op.inputs[0].op.name.startswith('vai_q_tf/gradients')
+    with v1.Session() as session:
+        session.run(v1.global_variables_initializer())
+        np.testing.assert_allclose(session.run(reader), expected, rtol=1e-6)
+
+
+def test_the_gradient_of_a_variable_that_the_rewrite_leaves_out_is_zero():
+    offset = weights('offset', (4,))
+    net = tf.add(x(), offset, name='net')
+    reader, = readers_of_gradients(tf.reduce_mean(tf.square(net)))['offset']
+    gradients = regradient.Gradients(v1.get_default_graph())
+    gradients.match(['x'])
+    live_editor.reroute(net.graph, [('net', 1)], tf.ones([4]))
+    gradients.renew()
+    with v1.Session() as session:
+        session.run(v1.global_variables_initializer())
+        np.testing.assert_array_equal(session.run(reader), np.zeros(4))
+
+
+def test_repeated_gradients_are_no_part_of_the_network():
+    readers_of_gradients(tf.reduce_mean(tf.square(tf.matmul(x(), weights('one')))))
+    gradients = regradient.Gradients(v1.get_default_graph())
+    gradients.match(['x'])
+    repeated = {op.name for op in v1.get_default_graph().get_operations() if op.name.startswith('vai_q_tf/gradients')}
+    assert repeated and repeated <= gradients.excluded
+
+
+def test_new_gradients_are_on_the_device_of_the_old_ones():
+    loss = tf.reduce_mean(tf.square(tf.matmul(x(), weights('one'))))
+    with tf.device('/device:CPU:1'):
+        reader, = readers_of_gradients(loss)['one']
+    with tf.device('/device:CPU:2'), tf.name_scope('elsewhere'):
+        renewed(['x'])
+    assert reader.op.inputs[0].op.name.startswith('vai_q_tf/gradients')
+    assert reader.op.inputs[0].device == '/device:CPU:1'
+
+
 def test_what_waits_for_a_gradient_waits_for_the_new_one():
     readers = readers_of_gradients(tf.reduce_mean(tf.square(tf.matmul(x(), weights('one')))))
     old = readers['one'][0].op.inputs[0].op
@@ -203,6 +247,22 @@ def gradient_of_an_activation():
     net = tf.matmul(x(), one, name='net')
     penalty = tf.gradients(tf.reduce_sum(tf.square(net)), net)[0]
     v1.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_sum(penalty), var_list=[one])
+
+
+def wait_for_the_gradient_of_an_activation():
+    one = weights('one')
+    net = tf.matmul(x(), one)
+    gradient, of_activation = tf.gradients(tf.reduce_mean(tf.square(net)), [one, net])
+    with tf.control_dependencies([of_activation]):
+        v1.assign_sub(one, gradient, name='update')
+
+
+def wait_for_a_group_of_gradients():
+    one, two = weights('one'), weights('two', (4,))
+    loss = tf.reduce_mean(tf.square(tf.nn.bias_add(tf.matmul(x(), one), two)))
+    gradient, _ = tf.gradients(loss, [one, two], gate_gradients=True)
+    with tf.control_dependencies([v1.get_default_graph().get_operation_by_name('gradients/BiasAdd_grad/tuple/group_deps')]):
+        v1.assign_sub(one, gradient, name='update')
 
 
 def part_of_a_gradient():
@@ -254,6 +314,8 @@ def tape():
 
 WRONG = {
     gradient_of_an_activation: (errors.GRAPH_HAS_GRADIENTS, 'before the optimizer'),
+    wait_for_the_gradient_of_an_activation: (errors.GRAPH_HAS_GRADIENTS, "'update'.*'one'"),
+    wait_for_a_group_of_gradients: (errors.GRAPH_HAS_GRADIENTS, "'update'.*'one'"),
     part_of_a_gradient: (errors.GRAPH_HAS_GRADIENTS, "'one'.*QuantizeOptimizer.*quantize_model_fn"),
     with_a_stopped_branch: (errors.GRAPH_HAS_GRADIENTS, "'one'"),
     added_up_in_a_tree: (errors.GRAPH_HAS_GRADIENTS, "'one'"),

@@ -14,7 +14,6 @@ from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf import tf_internal
-from vai_q_tf.graph.view import VARIABLE_OPS
 from vai_q_tf.qat.averages.average_saveable import STATE_NAME, Averaged, AverageSaveable, mean_name
 from vai_q_tf.qat.averages.cases import run_case
 from vai_q_tf.qat.network.inference_form import InferenceForm
@@ -32,7 +31,7 @@ def averaged_variables(graph: tf.Graph, forms: Iterable[InferenceForm], prefixes
     for variable in graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES):
         part = tf_internal.partition(variable)
         name = variable.op.name
-        if name in names and graph.get_operation_by_name(name).type in VARIABLE_OPS:
+        if name in names:
             found[name] = Averaged(name, part.full_name if part else name, part.spec if part else '')
     return tuple(found.values())
 
@@ -101,7 +100,7 @@ class Averages:
             (counts & tf.equal(following, 1), self._first),
             (counts & tf.greater(following, 1), lambda: self._moved(following)),
             (tf.greater(following, 0) & ~counts, lambda: [mean.kept() for mean in self._means])])
-        return tf.stack([following, tf.where(tf.equal(seen, 0), seen, self._step + 1)]), values
+        return tf.stack([following, self._step + 1]), values
 
     def _first(self) -> List[tf.Tensor]:
         """The means over one value."""

@@ -38,7 +38,7 @@ class RangeLoss:
           variables: names of the variables that it differentiates with respect to.
 
         Raises:
-          QuantizeError: UNSUPPORTED_GRAPH if another loss trains the network as well, or the loss is multiplied by a factor.
+          QuantizeError: UNSUPPORTED_GRAPH if another loss trains the network as well, or a factor scales the loss.
         """
         trained = self._variables.intersection(variables)
         if not trained:
@@ -63,9 +63,14 @@ class RangeLoss:
 
     def _is_scaled(self, loss: tf.Tensor) -> bool:
         op = loss.op
-        while op.type in PASS_THROUGH_OPS:
-            op = op.inputs[0].op
-        return op.type == 'Mul' and not all(self._depends(factor) for factor in op.inputs)
+        if op.type in PASS_THROUGH_OPS:
+            return self._is_scaled(op.inputs[0])
+        if op.type == 'RealDiv':  # that of a sum by the size of the batch is a mean
+            return tf.get_static_value(op.inputs[1]) not in (None, 1) and op.inputs[0].op.type != 'Sum'
+        if op.type != 'Mul':
+            return False
+        factors = [factor for factor in op.inputs if tf.get_static_value(factor) != 1]  # Keras multiplies by a weight of 1
+        return self._is_scaled(factors[0]) if len(factors) == 1 else not all(map(self._depends, factors))
 
     def _depends(self, tensor: tf.Tensor) -> bool:
         """Whether a tensor depends on a variable of the network."""

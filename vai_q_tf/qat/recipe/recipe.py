@@ -62,10 +62,10 @@ class Recipe:
         """Adds the Phases to the default graph; positions: the handle of the table of votes, which has so many rows."""
         with tf.name_scope(_SCOPE):
             step = None if self._step is None else tf.cast(_value(positions.graph, self._step), tf.int64)
-            length, since = add_length() if self._has_shares() or self._moves_by_itself() else (None, 0.)
             always = _ALWAYS[self._config.recipe]
             if always == Begin.CONTINUED and not self._has_shares():
                 return self._as_set(_Schedule(step), None)
+            length, since = add_length() if self._has_shares() or self._moves_by_itself() else (None, 0.)
             votes = ops.read_positions(positions, rows=rows)
             begin = TrainingBegin(positions.graph, self._found, always, votes,
                                   tf.constant(-1.) if step is None else tf.cast(step, tf.float32))
@@ -94,7 +94,7 @@ class Recipe:
     def _moves_by_itself(self) -> bool:
         """Whether the recipe, not the config, decides how long positions move."""
         config = self._config
-        return (config.recipe in ('auto', 'scratch') or self._learns()) and config.recipe != 'manual' and (
+        return (config.recipe in ('auto', 'scratch') or self._learns()) and (
             config.freeze_position_step is None and self._step is not None)
 
     def _learns(self) -> bool:
