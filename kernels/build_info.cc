@@ -9,5 +9,5 @@
 #endif
 
 extern "C" __attribute__((visibility("default"), used)) const char vai_q_tf_build_info[] =
-    "vai_q_tf_ops{interface=9;tensorflow=" VAI_Q_TF_TEXT(TF_MAJOR_VERSION) "." VAI_Q_TF_TEXT(TF_MINOR_VERSION) "."
+    "vai_q_tf_ops{interface=10;tensorflow=" VAI_Q_TF_TEXT(TF_MAJOR_VERSION) "." VAI_Q_TF_TEXT(TF_MINOR_VERSION) "."
     VAI_Q_TF_TEXT(TF_PATCH_VERSION) ";cuda=" VAI_Q_TF_CUDA "}";

@@ -59,7 +59,7 @@ def _options(arguments):
     parser.add_argument('--activations', nargs='+', choices=list(networks.ACTIVATIONS),
                         help='of every network; default: relu of plain and residual, relu6 of the others')
     parser.add_argument('--datasets', nargs='+', choices=list(datasets.DATASETS), default=list(recipes.DATASETS))
-    parser.add_argument('--bits', nargs='+', type=int, help='widths; default: 4, 8 and 6, of digits 4')
+    parser.add_argument('--bits', nargs='+', type=int, help='widths; default: those of the dataset in recipes.py')
     parser.add_argument('--recipes', nargs='+', choices=names, default=names)
     parser.add_argument('--seeds', nargs='+', type=int, help='default: 1, 2 and 3')
     return resumable.parse(parser, arguments, _QUICK, 'a few steps of one network')

@@ -7,10 +7,9 @@ from typing import Container, NamedTuple
 BITS = (4, 8, 6)  # the most important first
 SEEDS = (1, 2, 3)
 ACTIVATIONS = {'plain': 'relu', 'residual': 'relu', 'depthwise': 'relu6', 'inverted': 'relu6'}
-DATASETS = {'fashion': BITS, 'cifar': (4, 8), 'digits': BITS}  # the widths of a dataset, unless options say otherwise
+DATASETS = {'fashion': BITS, 'cifar': (4, 8), 'digits': (4,)}  # the widths of a dataset, unless options say otherwise
 
 _OF_FASHION = ('fashion', 'fashion_validation')
-_OF_FASHION_AND_DIGITS = (*_OF_FASHION, 'digits')
 _OF_FASHION_AND_CIFAR = (*_OF_FASHION, 'cifar', 'cifar_validation')
 
 FLOAT = 'float'
@@ -57,18 +56,19 @@ _LONG = Options(steps=FLOAT_OPTIONS.steps)
 RECIPES = {
     'default': Recipe({}),
     'default, distilled': Recipe({}, Options(distilled=True)),
-    'default, biases of 8 bits': Recipe(dict(bias_bit=8), datasets=_OF_FASHION_AND_DIGITS, bits=(4, 6)),
+    'default, biases of 8 bits': Recipe(dict(bias_bit=8), datasets=_OF_FASHION, bits=(4, 6)),
     'default, biases of 8 bits, distilled': Recipe(
-        dict(bias_bit=8), Options(distilled=True), datasets=_OF_FASHION_AND_DIGITS, bits=(4,)),
-    'default, learned positions': Recipe(dict(position_update='learned', freeze_position_step=200)),
-    'default, constant rate': Recipe({}, Options(decays=False), datasets=_OF_FASHION_AND_DIGITS, bits=(4,)),
+        dict(bias_bit=8), Options(distilled=True), datasets=_OF_FASHION, bits=(4,)),
+    'default, learned positions': Recipe(
+        dict(position_update='learned', freeze_position_step=200), datasets=(*_OF_FASHION, 'digits')),
+    'default, constant rate': Recipe({}, Options(decays=False), datasets=_OF_FASHION, bits=(4,)),
     'default, constant rate, averaged weights': Recipe(
-        {}, Options(decays=False, averaged=0.5), datasets=_OF_FASHION_AND_DIGITS, bits=(4,)),
+        {}, Options(decays=False, averaged=0.5), datasets=_OF_FASHION, bits=(4,)),
     'batch statistics, moving positions': Recipe(dict(recipe='manual')),
     'the same, both frozen for the last third': Recipe(
-        dict(recipe='manual', freeze_bn_step=200, freeze_position_step=200), datasets=_OF_FASHION_AND_DIGITS),
+        dict(recipe='manual', freeze_bn_step=200, freeze_position_step=200), datasets=_OF_FASHION),
     'original': Recipe(dict(recipe='manual', bn_fold='moving', position_update='current', gradient='straight_through')),
-    'post-training, method 2': Recipe(dict(method=2), trained=False, datasets=_OF_FASHION_AND_DIGITS),
+    'post-training, method 2': Recipe(dict(method=2), trained=False, datasets=_OF_FASHION),
     'default, long': Recipe({}, _LONG, datasets=_OF_FASHION_AND_CIFAR, bits=(4,)),
     'default, long, batch statistics at first': Recipe(
         dict(freeze_bn_step=int(0.65 * _LONG.steps)), _LONG, datasets=_OF_FASHION_AND_CIFAR, bits=(4,)),

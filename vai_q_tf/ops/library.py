@@ -9,7 +9,7 @@ import tensorflow as tf
 from vai_q_tf import errors
 
 _PATH = os.path.join(os.path.dirname(os.path.realpath(__file__)), 'libvai_q_tf_ops.so')
-_INTERFACE = 9  # incremented when an op changes; that of the library is in kernels/build_info.cc
+_INTERFACE = 10  # incremented when an op changes; that of the library is in kernels/build_info.cc
 _BUILD = 'Build it with `make -C kernels` (`make -C kernels cpu` without CUDA).'
 
 _loaded: Optional[ModuleType] = None
