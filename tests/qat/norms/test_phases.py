@@ -39,6 +39,40 @@ def test_a_step_normalises_or_adds_the_folded_bias(tmp_path, use_bias):
             training.step(0)
 
 
+def test_the_bias_of_the_convolution_is_added_once(tmp_path):
+    """With moving statistics it is part of the folded bias."""
+    settings = small.config(tmp_path, recipe='manual', freeze_bn_step=0, weight_bit=8, activation_bit=8)
+    with small.Training(settings, build=_network(True)) as training:
+        bias = np.float32([4, -2, 1, 3])
+        next(variable for variable in v1.global_variables() if variable.op.name == 'conv/bias').load(bias, training.session)
+        found, kernel = training.session.run(['relu:0', 'conv/kernel:0'], training.feed(0))
+    with v1.Session() as session:
+        float_net = tf.nn.conv2d(small.batch(0)[0], kernel, 1, 'VALID') + bias  # the moving statistics are 0 and 1
+        np.testing.assert_allclose(found, session.run(tf.nn.relu(float_net / np.sqrt(1.001))), atol=0.1)
+
+
+def test_a_norm_after_a_reshape_trains_in_both_phases(tmp_path):
+    """The folded bias is added before the Reshape, so the step computes both phases and selects one."""
+    def build(images, training=True):
+        net = v1.layers.dense(tf.reshape(tf.identity(images, name='net_in'), [-1, 72]), 4, name='dense')
+        net = v1.layers.batch_normalization(tf.reshape(net, [-1, 1, 1, 4]), training=training, name='norm')
+        return v1.layers.dense(tf.reshape(tf.nn.relu(net, name='relu'), [-1, 4]), 3, name='logits')
+
+    settings = small.config(tmp_path, recipe='manual', freeze_bn_step=1, weight_bit=8, activation_bit=8)
+    with small.Training(settings, build=build) as training:
+        assert 'FusedBatchNormV3' in {op.type for op in training.graph.get_operations()}
+        for phase in range(2):
+            found, net = training.session.run(['relu:0', 'dense/BiasAdd:0'], training.feed(0))
+            if phase:
+                values = training.variables()
+                mean, variance = training.session.run(['norm/moving_mean:0', 'norm/moving_variance:0'])
+                net = (net - mean) * values['norm/gamma'] / np.sqrt(variance + 1e-3) + values['norm/beta']
+            else:
+                net = (net - net.mean(0)) / np.sqrt(net.var(0) + 1e-3)
+            assert np.abs(found.reshape(-1, 4) - np.maximum(net, 0)).mean() < 0.03  # the largest value may be clipped
+            training.step(0)
+
+
 def test_the_gradient_to_scales_is_computed_only_with_moving_statistics(tmp_path):
     """Otherwise it is zero by definition, but costs as much as that of the weights, which have 3 rows here."""
     settings = small.config(tmp_path, recipe='manual', freeze_bn_step=1)

@@ -4,6 +4,9 @@ import pytest
 import tensorflow as tf
 
 from tests.qat.recipe import small
+from vai_q_tf.graph.view import GraphView
+from vai_q_tf.qat.network.inference_form import inference_form
+from vai_q_tf.qat.recipe.evidence import evidence
 
 v1 = tf.compat.v1
 _FLOAT, _PARTLY, _SCRATCH, _STATISTICS = range(1, 5)
@@ -63,6 +66,17 @@ def test_biases_initialized_at_random_are_no_evidence(tmp_path, initializer):
 def test_values_given_as_initializers_are_evidence(tmp_path):
     build = _dense(bias_initializer=v1.constant_initializer([0.5, 1., 0.]))
     assert _begin(small.config(tmp_path), None, build) == _FLOAT
+
+
+def test_without_the_collection_of_trainable_variables_every_vector_counts(tmp_path):
+    """As in a MetaGraph of another program; moving averages count for their norm only."""
+    small.network(v1.placeholder(tf.float32, [None, 6, 6, 2]))
+    graph = v1.get_default_graph()
+    graph.clear_collection(v1.GraphKeys.TRAINABLE_VARIABLES)
+    graph_def = graph.as_graph_def(add_shapes=True)
+    found = evidence(graph, inference_form(graph_def, GraphView(graph_def), small.config(tmp_path)))
+    assert {vector.name for vector in found.vectors} == {'norm/gamma', 'norm/beta', 'logits/bias'}
+    assert [norm.name for norm in found.norms] == ['norm']
 
 
 def test_a_bias_of_equal_elements_that_is_not_trainable_is_no_evidence(tmp_path):

@@ -148,6 +148,19 @@ def test_a_batch_without_values_is_not_calibrated_on(tmp_path, capfd, batch):
         assert capfd.readouterr().err.count('This training starts from float weights') == 1
 
 
+def test_an_input_of_integers_may_be_zero(tmp_path, capfd):
+    """Such as the rows of a table to look up."""
+    def build(images, training=True):
+        rows = tf.cast(images[:, 0, 0, 0], tf.int32, name='net_in')
+        net = tf.nn.embedding_lookup(v1.get_variable('table', [5, 72]), rows)
+        return v1.layers.dense(v1.layers.dense(net, 4, tf.nn.relu, name='dense'), 3, name='logits')
+
+    with small.Training(small.config(tmp_path, recipe='finetune', input_shapes=[]), build=build) as training:
+        training.step(0, scale=0.)
+        assert training.positions() and training.noted()[0] == 1
+    assert 'waits for a batch' not in capfd.readouterr().err
+
+
 def test_a_float_checkpoint_begins_anew(tmp_path):
     """Even after a step on initial values, which a script may run before it restores."""
     weights = small.float_weights()

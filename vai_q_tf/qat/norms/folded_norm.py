@@ -118,7 +118,7 @@ def _with_frozen(network: LiveNetwork, fold: Fold, norm: Optional[TrainingNorm],
       convolved: the tf.Tensor at the start of the chain. frozen: the result of the evaluation network, given that.
     """
     fused = network.operation(norm.node) if norm and norm.node else None
-    if not fused or fold.moves or fused.outputs[0] is not result:
+    if not fused or fused.outputs[0] is not result:
         return statistics.phase(use_batch, result, frozen(convolved)), []
     normalised = fused.inputs[0]  # convolved, or the sum of that and a bias
     of_batch, of_evaluation = ops.split_phases(normalised, use_batch)

@@ -99,8 +99,7 @@ def _replace_gamma(network: LiveNetwork, norm: TrainingNorm, graph_range: GraphR
     # Without a gamma it multiplies by the reciprocal of the batch itself.
     batch = network.live(statistics.reciprocal_of(network.clean, scale))
     with_gamma = tf.multiply(batch, _shaped_as(gamma, batch))
-    return [Reroute([(node, index) for node, index in live_editor.consumers(batch) if node in graph_range
-                     and node != with_gamma.op.name], with_gamma)]
+    return [Reroute([reader for reader in live_editor.consumers(batch) if reader[0] in graph_range], with_gamma)]
 
 
 def _uses_of(network: LiveNetwork, graph_range: GraphRange, parameter: str) -> List[Tuple[tf.Tensor, List[NodeInput]]]:
@@ -111,7 +110,7 @@ def _uses_of(network: LiveNetwork, graph_range: GraphRange, parameter: str) -> L
     found, tensors = [], [network.live(parameter)]
     for tensor in tensors:  # grows
         readers = [reader for reader in live_editor.consumers(tensor) if reader[0] in graph_range]
-        shaping = [network.graph.get_operation_by_name(node) for node, index in readers if index == 0]
+        shaping = [network.graph.get_operation_by_name(node) for node, _ in readers]
         shaping = [op for op in shaping if op.type in statistics.SHAPING_OPS]
         tensors.extend(op.outputs[0] for op in shaping)
         found.append((tensor, [reader for reader in readers if reader[0] not in {op.name for op in shaping}]))
