@@ -39,6 +39,11 @@ def _fashion(width):
     return {key[:2]: value for key, value in _columns(IN_TRAINING, 'Fashion-MNIST').items() if key[2] == width}
 
 
+def _loss(accuracies, recipe):
+    """The mean difference to float over the networks."""
+    return sum(accuracies[network, 'float'] - accuracies[network, recipe] for network in SMALL) / len(SMALL)
+
+
 def _wins(accuracies, recipe, other):
     """The number of networks on which a recipe is better than another."""
     return sum(accuracies[network, recipe] > accuracies[network, other] for network in SMALL)
@@ -55,7 +60,7 @@ def test_every_recipe_is_explained_by_its_settings():
 
 def test_every_recipe_and_network_has_its_rows():
     with scripts('recipes') as (recipes,):
-        for title, dataset in (('Fashion-MNIST', 'fashion'), ('Digits', 'digits')):
+        for title, dataset in (('Fashion-MNIST', 'fashion'), ('CIFAR-10', 'cifar'), ('Digits', 'digits')):
             names = {name for name, recipe in recipes.RECIPES.items() if dataset in recipe.datasets}
             names |= {recipes.FLOAT, recipes.CONTINUED, recipes.POST_TRAINING}
             rows = [tuple(row[:2]) for row in _table(IN_TRAINING, title)[1]]
@@ -76,19 +81,32 @@ def test_which_recipe_at_4_bits():
     found = _fashion('W4A4')
     assert all(_wins(found, 'default', other) == 4 for other in (
         'post-training', 'batch statistics, moving positions', 'original', 'default, constant rate'))
-    shorter = {recipe for _, recipe in found if 'float' not in recipe} - {'default, long'}
+    shorter = {recipe for _, recipe in found if 'float' not in recipe and 'long' not in recipe}
     assert all(_wins(found, 'default, long', recipe) == 4 for recipe in shorter)
     assert _wins(found, 'default, constant rate, averaged weights', 'default, constant rate') == 4
     assert _wins(found, 'default', 'default, constant rate, averaged weights') >= 3
-    assert _wins(found, 'default, distilled', 'default') == 3
+    assert _wins(found, 'default, distilled', 'default') == 4
     digits = {key[:2]: value for key, value in _columns(IN_TRAINING, 'Digits').items() if key[2] == 'W4A4'}
     assert _wins(digits, 'default, distilled', 'default') == 4
+    cifar = {key[:2]: value for key, value in _columns(IN_TRAINING, 'CIFAR-10').items() if key[2] == 'W4A4'}
+    assert all(_wins(cifar, 'default', other) == 4 for other in (
+        'post-training', 'batch statistics, moving positions', 'original'))
+    assert _wins(cifar, 'default, long', 'default') == _wins(cifar, 'default, distilled', 'default') == 4
     for other in ('default, biases of 8 bits', 'default, learned positions'):
         assert all(abs(found[network, 'default'] - found[network, other]) < 0.4 for network in SMALL)
     for width in ('W8A8', 'W6A6', 'W4A4'):
         assert _wins(_fashion(width), 'post-training, method 2', 'post-training') == 0
         assert all(_fashion(width)[network, 'post-training'] - _fashion(width)[network, 'post-training, method 2'] > 3
                    for network in SMALL[2:])
+
+
+def test_long_trainings_and_harder_data_at_4_bits():
+    cifar = {key[:2]: value for key, value in _columns(IN_TRAINING, 'CIFAR-10').items() if key[2] == 'W4A4'}
+    at_first = 'default, long, batch statistics at first'
+    assert _wins(cifar, at_first, 'default, long') == 4
+    assert 0.8 < _loss(cifar, 'default, long') - _loss(cifar, at_first) < 1.6
+    for recipe in ('default', 'default, long'):
+        assert 2.5 < _loss(cifar, recipe) / _loss(_fashion('W4A4'), recipe) < 3.5
 
 
 @pytest.mark.parametrize('title, widths', [('Photos', ['W8A8', 'W6A6']), ('Fashion-MNIST', ['W8A8', 'W4A4'])])

@@ -18,7 +18,7 @@ NOT_RUN = {
     'background/accuracy_after_training.md': [
         'takes hours; tests/benchmarks/test_efforts.py runs the same scripts on a few images'],
     'background/accuracy_in_training.md': [
-        'takes an hour; tests/benchmarks/test_accuracy.py runs the same scripts for a few steps'],
+        'takes hours; tests/benchmarks/test_accuracy.py runs the same scripts for a few steps'],
     'background/reliability.md': ['takes hours; tests/fuzz/test_fuzz.py runs a few of these trials'],
     'how_to/board.md': ['needs the DPU compiler and a board'],
     'how_to/compile.md': ['needs the DPU compiler of Vitis AI'],

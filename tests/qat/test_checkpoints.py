@@ -39,7 +39,7 @@ WAYS = {
     'model_fn': (lambda graph, prefix, config: (training.create_training_graph(graph, config),
                                                 warm_start.start_from_float(graph, prefix)),
                  'has no value of 2 variables of the network: dense/bias, dense/kernel (shape [4, 3], in the checkpoint [4, '
-                 '4]). Give a float checkpoint of this network.'),
+                 '4]). Give a float checkpoint of this network; for new layers'),
 }
 
 
