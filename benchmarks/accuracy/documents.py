@@ -19,6 +19,11 @@ def cells(text, title):
     return {(*line[:2], column): cell for line in lines[2:] for column, cell in zip(lines[0][2:], line[2:])}
 
 
+def width(bits):
+    """The name of a width in tables."""
+    return 'W{0}A{0}'.format(bits)
+
+
 def percent(mean, spread=None, difference=None):
     """The text of an accuracy, without spread or difference if they are None."""
     text = '{:.2f}'.format(mean)

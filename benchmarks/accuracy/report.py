@@ -74,7 +74,7 @@ def tables(found, kept=''):
     text = [found.commits(re.findall(r'\b[0-9a-f]{7,}\b', kept.partition(_COMMITS)[2].partition('\n')[0]))]
     for dataset in found.datasets():
         widths = [bits for bits in _WIDTHS if bits in recipes.DATASETS.get(dataset, recipes.BITS)]
-        rows = [['network', 'recipe', *map(_width, widths), 'cross entropy at W4A4']]
+        rows = [['network', 'recipe', *map(documents.width, widths), 'cross entropy at W4A4']]
         before = documents.cells(kept, _TITLES[dataset])
         for network, activation in found.networks(dataset):
             for recipe in (*_FLOATS, recipes.POST_TRAINING, *_recipes(dataset)):
@@ -98,16 +98,13 @@ def advice_table(text):
     text: the tables of DOCUMENT.
     """
     cells = {dataset: documents.cells(text, _TITLES[dataset]) for dataset, _ in _ADVISED}
-    rows = [['difference to float, points'] + ['{}, {}'.format(_TITLES[dataset], _width(bits)) for dataset, bits in _ADVISED]]
+    rows = [['difference to float, points', *(
+        '{}, {}'.format(_TITLES[dataset], documents.width(bits)) for dataset, bits in _ADVISED)]]
     for name, recipe in recipes.ADVICE:
         rows.append([name] + [_mean_difference([
-            cells[dataset].get((', '.join(network), recipe, _width(bits)), documents.NOTHING)
+            cells[dataset].get((', '.join(network), recipe, documents.width(bits)), documents.NOTHING)
             for network in recipes.ACTIVATIONS.items()]) for dataset, bits in _ADVISED])
     return documents.table(rows)
-
-
-def _width(bits):
-    return 'W{0}A{0}'.format(bits)
 
 
 def _mean_difference(cells):

@@ -81,7 +81,7 @@ def tables(found):
 
 def _accuracies(found, dataset):
     widths = found.widths(dataset)
-    rows = [['network', 'effort'] + list(map(_width, widths))]
+    rows = [['network', 'effort'] + list(map(documents.width, widths))]
     for network, activation in efforts.NETWORKS[dataset].items():
         name = '{}, {}'.format(network, activation)
         rows.append([name, 'float'] + [_float_cell(found, dataset, network)] * len(widths))
@@ -92,7 +92,7 @@ def _accuracies(found, dataset):
 
 def _fidelities(found, dataset):
     widths = found.widths(dataset)
-    rows = [['network', 'effort'] + list(map(_width, widths)) + ['seconds at ' + _width(widths[0])]]
+    rows = [['network', 'effort'] + list(map(documents.width, widths)) + ['seconds at ' + documents.width(widths[0])]]
     for network, activation in efforts.NETWORKS[dataset].items():
         for effort in efforts.EFFORTS:
             figures = [found.figure(dataset, network, effort, bits) for bits in widths]
@@ -108,15 +108,11 @@ def _ablations(found):
               if any(found.figure(dataset, network, row, bits) for row in efforts.ABLATIONS)]
     if not places:
         return ''
-    rows = [['effort'] + ['{}, {}'.format(network, _width(bits)) for _, network, bits in places]]
+    rows = [['effort'] + ['{}, {}'.format(network, documents.width(bits)) for _, network, bits in places]]
     for row in (efforts.ABLATED, *efforts.ABLATIONS):
         rows.append([row] + [_fidelity(found.figure(dataset, network, row, bits), dataset)
                              for dataset, network, bits in places])
     return documents.table(rows)
-
-
-def _width(bits):
-    return 'W{0}A{0}'.format(bits)
 
 
 def _accuracy(figure, dataset):

@@ -46,12 +46,13 @@ def short_table(after, during):
 def _accuracies(text, title, row):
     """For each width the mean accuracy of the small networks, None if that of one is missing."""
     table = documents.cells(text, title)
-    return [_mean([_number(table.get(('{}, {}'.format(*network), row, _width(bits)), ''))
+    return [_mean([_number(table.get(('{}, {}'.format(*network), row, documents.width(bits)), ''))
                    for network in recipes.ACTIVATIONS.items()]) for bits in _SMALL_WIDTHS]
 
 
 def _agreement(text, network, effort):
-    cell = documents.cells(text, _PHOTOS).get(('{}, {}'.format(*network), effort, _width(_PHOTOS_WIDTH)), documents.NOTHING)
+    key = '{}, {}'.format(*network), effort, documents.width(_PHOTOS_WIDTH)
+    cell = documents.cells(text, _PHOTOS).get(key, documents.NOTHING)
     return cell.partition(',')[0]
 
 
@@ -68,10 +69,6 @@ def _number(cell):
 
 def _mean(values):
     return None if None in values else statistics.mean(values)
-
-
-def _width(bits):
-    return 'W{0}A{0}'.format(bits)
 
 
 def write(directory):
