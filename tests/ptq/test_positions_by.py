@@ -165,22 +165,6 @@ def test_the_model_is_an_integer_model(tmp_path, choice, effort):
     assert not dpu_model.differences(quantized(graph_def, batches, config, effort), batches(77))
 
 
-@pytest.mark.parametrize('choice', [None, 'percentile', pytest.param('votes', marks=pytest.mark.slow)])
-def test_an_equalized_network_is_calibrated_in_the_same_way(tmp_path, monkeypatch, capfd, choice):
-    graph_def, _, config = setup(positions_by=choice, output_dir=str(tmp_path))
-    used = []
-
-    def noted(graph_def, plan, config, *others):
-        used.append(config.positions_by)
-        return calibrate(graph_def, plan, config, *others)
-
-    monkeypatch.setattr(effort_module, 'calibrate', noted)
-    quantized(graph_def, batches, config, 'high')
-    printed = capfd.readouterr().err
-    assert used == [choice or 'mse'] and 'equalization' in printed
-    assert ('positions by error' in printed) == (choice is None)
-
-
 def test_nothing_but_zeros_gets_the_position_of_a_neighbour(tmp_path):
     graph_def, _, config = setup(positions_by='percentile', output_dir=str(tmp_path))
     for choice in CHOICES:

@@ -15,13 +15,13 @@ from vai_q_tf.export.onnx.convert import require_onnx, to_onnx
 from vai_q_tf.frozen.load import Path, runnable
 from vai_q_tf.frozen.run_config import recorded
 from vai_q_tf.frozen.write_model import write_models, write_onnx
-from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.html_report.packages import require_report
 from vai_q_tf.lint import lint
 from vai_q_tf.ptq.effort.improve import Improved, Network, check_effort, improve
 from vai_q_tf.ptq.fast_finetune import FinetuneSettings
+from vai_q_tf.ptq.fitting.state import changed_graph, reference_graph
 from vai_q_tf.ptq.judged_finetuning import finetune_improved
 from vai_q_tf.ptq.prepare import prepare
 from vai_q_tf.ptq.summarise import measure_errors, remove, summarise, warn_of_inputs, with_paths, with_report, write
@@ -85,7 +85,8 @@ def quantize_frozen(graph_def: Union[tf.GraphDef, Path], input_fn: Union[str, In
         improved = improve(_runnable(prepared.networks), config, feed, effort, gpu_memory_fraction)
         network = prepared.networks[improved.chosen]
         warn_of_inputs(improved, network.plan)
-        reference, model = editor.with_values(network.graph, improved.reference), form.finalized(network, improved)
+        reference = reference_graph(network.graph, improved.reference, improved.unclipped, improved.scales)
+        model = form.finalized(network, improved)
         if finetuning:
             model, improved = finetune_improved(reference, model, network.plan, improved, prepared.feed, config.calib_iter,
                                                 finetuning, gpu_memory_fraction)
@@ -119,8 +120,8 @@ class _Form(NamedTuple):
 
     def finalized(self, network: Network, improved: Improved) -> tf.GraphDef:
         """The Network with the values and positions of an Improved."""
-        return finalize.finalize(editor.with_values(network.graph, improved.values), network.plan, improved.positions,
-                                 improved.shapes if self.add_shapes else {})
+        return finalize.finalize(changed_graph(network.graph, improved.values, improved.unclipped), network.plan,
+                                 improved.positions, improved.shapes if self.add_shapes else {})
 
     def exported(self, model: tf.GraphDef, improved: Improved, config: QuantizeConfig) -> tf.GraphDef:
         """The finalized model as the compiler reads it."""

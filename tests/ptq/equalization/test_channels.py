@@ -3,15 +3,15 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from vai_q_tf.ptq.equalization.channels import SCALES, Channels, observe_channels
+from vai_q_tf.ptq.equalization.channels import FACTORS, Channels, Clip, observe_channels
 
 
-def _observed(batches, axis, clipped=False):
+def _observed(batches, axis, clip=None):
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None] * batches[0].ndim, name='x')
         tf.identity(x, name='other')
     found = observe_channels(graph.as_graph_def(), {'other': axis, 'x': axis}, [{'x:0': batch} for batch in batches],
-                             clipped={'x'} if clipped else ())
+                             clips={'x': clip} if clip else {})
     assert set(found) == {'other', 'x'} and not found['other'].clipping.any()
     return found['x']
 
@@ -40,7 +40,7 @@ def test_range_and_variance_are_those_of_all_batches_together(shapes, axis):
     np.testing.assert_array_equal(found.low, rows.min(0))
     np.testing.assert_array_equal(found.high, rows.max(0))
     np.testing.assert_allclose(found.variance, rows.var(0), rtol=1e-5)
-    assert found.clipping.shape == (len(SCALES), rows.shape[1]) and not found.clipping.any()
+    assert found.clipping.shape == (len(FACTORS), rows.shape[1]) and not found.clipping.any()
 
 
 def test_a_small_variance_around_a_large_mean_is_exact():
@@ -54,15 +54,25 @@ def _spread(batches, axis):
     return np.concatenate([rows.mean(0) + 1.5 * (rows - rows.mean(0)) for rows in (_rows([batch], axis) for batch in batches)])
 
 
+def _expect_clipping(found, rows, clip, **tolerance):
+    for scale, clipping in zip(clip.scales, found.clipping):
+        change = np.clip(rows * scale, 0, clip.limit) / scale - np.clip(rows, 0, 6)
+        np.testing.assert_allclose(clipping, np.square(change).mean(0), **tolerance)
+
+
+@pytest.mark.parametrize('neutral, limit', [(1, 6.0), (127 / 96, 127 / 16), (1, 3.5)])
 @pytest.mark.parametrize('shapes, axis', [([(40, 5), (7, 5)], -1), ([(2, 5, 4, 3), (3, 5, 4, 3)], 1)])
-def test_clipping_is_the_change_by_a_relu6_at_each_scale(shapes, axis):
-    batches = _batches(shapes, axis, seed=1)
-    found, rows = _observed(batches, axis, clipped=True), _spread(batches, axis)
-    assert SCALES.tolist() == [2.0**(half / 2) for half in range(-6, 5)]
-    for scale, clipping in zip(SCALES, found.clipping):
-        change = np.clip(rows * scale, 0, 6) / scale - np.clip(rows, 0, 6)
-        np.testing.assert_allclose(clipping, np.square(change).mean(0), rtol=1e-4, atol=1e-9)
-    assert (found.clipping[SCALES == 1] == 0).all() and found.clipping[0, -1] > 1 and found.clipping[-1, -1] > 1
+def test_clipping_is_the_change_by_a_relu6_at_each_scale(shapes, axis, neutral, limit):
+    batches, clip = _batches(shapes, axis, seed=1), Clip(neutral * FACTORS, limit, True)
+    found, rows = _observed(batches, axis, clip), _spread(batches, axis)
+    assert FACTORS.tolist() == [2.0**(quarter / 4) for quarter in range(-12, 21)]
+    _expect_clipping(found, rows, clip, rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(found.clipping[FACTORS == 1], 0 if limit >= 6 else found.clipping[FACTORS == 1], atol=1e-9)
+    assert found.clipping[0, -1] > 1 and found.clipping[-1, -1] > 1
+
+
+def test_without_a_relu6_no_clipping_is_measured():
+    assert not _observed(_batches([(40, 5)], -1), -1, Clip(FACTORS, 1.0, False)).clipping.any()
 
 
 def test_clipping_of_a_large_batch_is_sampled_all_over_it():
@@ -70,10 +80,11 @@ def test_clipping_of_a_large_batch_is_sampled_all_over_it():
     batch = np.random.RandomState(2).uniform(0, 5, (64, 32, 32, 2)).astype(np.float32)
     batch[17, :, :, 0] += 20
     batch[:, :, 3, 1] += 20
-    found, rows = _observed([batch], -1, clipped=True), _spread([batch], -1)
-    for scale, clipping in zip(SCALES, found.clipping):
-        change = np.clip(rows * scale, 0, 6) / scale - np.clip(rows, 0, 6)
-        np.testing.assert_allclose(clipping, np.square(change).mean(0), rtol=0.15, atol=1e-6)
+    clip = Clip(FACTORS, 6.0, True)
+    found = _observed([batch], -1, clip)
+    _expect_clipping(found, _spread([batch], -1), clip, rtol=0.3, atol=1e-6)
+    np.testing.assert_allclose(found.variance, _rows([batch], -1).var(0), rtol=0.15)
+    np.testing.assert_array_equal(found.high, _rows([batch], -1).max(0))
 
 
 def test_constant_channels_change_by_at_most_a_thousandth_of_the_largest_value_of_all():

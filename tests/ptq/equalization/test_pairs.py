@@ -4,7 +4,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.ptq.equalization.graphs import Builder, planned
-from vai_q_tf.ptq.equalization.pairs import find_pairs
+from vai_q_tf.ptq.equalization.pairs import find_pairs, unclipped_by
 
 
 def _pairs(between, outputs=('second/bias',), size=8, **fields):
@@ -18,7 +18,7 @@ def _pairs(between, outputs=('second/bias',), size=8, **fields):
 
 def _found(graph, outputs, **fields):
     network = planned(graph.as_graph_def(), outputs, **fields)
-    return [(pair.head.node, pair.tail.node, pair.relu6) for pair in find_pairs(
+    return [(pair.head.node, pair.tail.node, bool(pair.relu6)) for pair in find_pairs(
         network.graph_def, network.plan, list(network.layers.values()))]
 
 
@@ -71,6 +71,20 @@ def test_a_pool_over_channels_does_not_forward_factors():
                                      lambda x: tf.nn.relu6(tf.nn.avg_pool(x, 2, 2, 'VALID'))])
 def test_a_relu6_is_reported(between):
     assert _pairs(between) == [('first', 'second', True)]
+
+
+@pytest.mark.parametrize('between, found', [
+    (lambda x: tf.nn.relu6(x, name='six'), {'first': 'six'}),
+    (lambda x: tf.nn.max_pool(tf.nn.relu6(x, name='six'), 2, 2, 'VALID'), {'first': 'six'}),
+    (lambda x: tf.nn.relu6(tf.nn.max_pool(x, 2, 2, 'VALID')), {}),
+    (tf.nn.relu, {})])
+def test_a_relu6_whose_result_is_quantized_can_be_a_relu(between, found):
+    with tf.Graph().as_default() as graph:
+        builder = Builder([None, 8, 8, 3])
+        builder.conv(between(builder.conv(builder.x, 4, 'first')), 5, 'second', kernel=1)
+    network = planned(graph.as_graph_def(), ['second/bias'])
+    pairs = find_pairs(network.graph_def, network.plan, list(network.layers.values()))
+    assert len(pairs) == 1 and unclipped_by(pairs, network.plan) == found
 
 
 def test_leaky_relu():

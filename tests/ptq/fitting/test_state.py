@@ -17,7 +17,7 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.passes import optimise
 from vai_q_tf.plan.annotate import annotate
-from vai_q_tf.ptq.fitting.state import State, quantized_constant, quantized_graph
+from vai_q_tf.ptq.fitting.state import State, quantized_constant, quantized_graph, reference_graph
 
 
 def _planned(graph_def, outputs, inputs=('x',), **fields):
@@ -98,3 +98,40 @@ def test_a_constant_is_rounded_as_by_its_op():
     np.testing.assert_array_equal(quantized_constant(record, value, 1)[:4], [-1.5, -0.5, 0.5, 1.5])
     narrow = record._replace(narrow_range=True, bits=2)
     np.testing.assert_array_equal(quantized_constant(narrow, value, 0)[[0, 4, 5]], [-1, 1, -1])
+
+
+def _with_relu6(random):
+    """A case with a Relu6 between two convolutions, and the values and factors of one whose channels are scaled there."""
+    x = tf.placeholder(tf.float32, [None, 4, 4, 3], name='x')
+    x = tf.nn.conv2d(x, constant(3, 3, 3, 5, name='w'), 1, 'SAME', name='first')
+    x = tf.nn.relu6(tf.nn.bias_add(x, constant(5, name='b'), name='biased'), name='six')
+    case = planned([tf.nn.conv2d(x, constant(3, 3, 5, 2, name='v'), 1, 'SAME', name='second')], passes=False)
+    view, scales = GraphView(case.graph_def), 2.0**random.uniform(-2, 1, 5)
+    values = {'w': view.value('w') * scales, 'b': view.value('b') * scales, 'v': view.value('v') / scales[:, None]}
+    return case, {name: value.astype(np.float32) for name, value in values.items()}, {'first': scales}
+
+
+def test_scaled_channels_of_the_reference_are_clipped_as_in_the_float_network_on_any_data():
+    case, values, scales = _with_relu6(np.random.RandomState(0))
+    reference = reference_graph(case.graph_def, values, {'first': 'six'}, scales)
+    for size in (0.1, 10, 1000):
+        feed = {'x': size * np.random.RandomState(1).standard_cauchy([8, 4, 4, 3]).astype(np.float32)}
+        expected = run(case.graph_def, ['biased', 'six', 'second'], feed)
+        found = run(reference, ['biased', 'six', 'second'], feed)
+        for one, other, factor in zip(expected, found, (scales['first'], scales['first'], 1)):
+            np.testing.assert_allclose(other, one * factor, rtol=1e-4, atol=1e-5 * np.abs(one).max())
+
+
+def test_the_limit_of_the_quantized_result_clips_instead_of_a_relu6():
+    case, values, _ = _with_relu6(np.random.RandomState(0))
+    positions = positions_of(case, **{record.name: 4 for record in case.plan.tensors})
+    ops.load_library()
+    graph_def = quantized_graph(case.graph_def, case.plan, State({}, positions, {'first': 'six'}))
+    before, after = run(graph_def, ['biased', 'six/aquant'], {'x': 50 * np.random.RandomState(1).normal(size=[8, 4, 4, 3])})
+    np.testing.assert_array_equal(after, np.clip(np.floor(before * 16 + 0.5) / 16, 0, 127 / 16))
+    assert before.max() > 20
+
+
+def test_without_scales_the_reference_is_the_graph_with_the_values():
+    case, values, _ = _with_relu6(np.random.RandomState(0))
+    assert reference_graph(case.graph_def, values, {}, {}) == editor.with_values(case.graph_def, values)

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.config import QuantizeConfig
 from vai_q_tf.decibels import decibels
 from vai_q_tf.export.constants import ConstantQuantizer
-from vai_q_tf.fixed_point import POSITION_ZERO
+from vai_q_tf.fixed_point import POSITION_ZERO, limits
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.view import GraphView
@@ -19,14 +19,13 @@ from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.plan.positions.joined import active_alignments
 from vai_q_tf.plan.positions.position_rules import position_rules
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantPlan
-from vai_q_tf.ptq.calibration.calibrate import calibrate
 from vai_q_tf.ptq.effort.data import Data
 from vai_q_tf.ptq.effort.judge import Judge
 from vai_q_tf.ptq.effort.walk import Walk
-from vai_q_tf.ptq.equalization.channels import SCALES, observe_channels
+from vai_q_tf.ptq.equalization.channels import FACTORS, Clip, observe_channels
 from vai_q_tf.ptq.equalization.dead_channels import reads_channels_alone, silence_dead_channels
-from vai_q_tf.ptq.equalization.noise_equalization import equalize
-from vai_q_tf.ptq.equalization.pairs import find_pairs
+from vai_q_tf.ptq.equalization.noise_equalization import Pair, equalize
+from vai_q_tf.ptq.equalization.pairs import find_pairs, unclipped_by
 from vai_q_tf.ptq.fitting.bias_correction import Summary
 from vai_q_tf.ptq.fitting.layers import Layer, find_layers
 from vai_q_tf.ptq.fitting.legal import LegalPositions
@@ -66,14 +65,15 @@ class Setting(NamedTuple):
     """The start of a walk, and how it fits weights.
 
     values: {Const: array} for those with other values than in the float graph. observed: {quantized tensor: Observation}.
-    align_pool: as in QuantizeConfig. scales: {weighted op: factors on the channels of its result}. chosen: {quantized tensor:
-    position of its group}, see `final_positions.decide`. fits: whether weights are rounded by the error of results; refits:
-    whether they are refitted before that.
+    align_pool: as in QuantizeConfig. scales: {weighted op: factors on the channels of its result}. unclipped: as in State.
+    chosen: {quantized tensor: position of its group}, see `final_positions.decide`. fits: whether weights are rounded by the
+    error of results; refits: whether they are refitted before that.
     """
     values: Dict[str, np.ndarray]
     observed: Observed
     align_pool: int
     scales: Dict[str, np.ndarray]
+    unclipped: Dict[str, str] = {}
     chosen: Dict[str, int] = {}
     fits: bool = False
     refits: bool = False
@@ -109,6 +109,7 @@ class Effort:
         self._float_graph, self._plan, self._config, self._data = float_graph, plan, config, data
         self._by_errors, self._fraction = by_errors, gpu_memory_fraction
         self._layers = find_layers(float_graph, plan)
+        self._tensors = {record.name: record for record in plan.tensors}
         self._view = GraphView(float_graph)
         self._judge = judge
         self._summaries: Dict[str, Summary] = {}
@@ -178,12 +179,15 @@ class Effort:
         if not values:
             return None
         # If a dead channel left no precision to the other weights, calibration by votes observed wrong values after them.
-        return setting._replace(values=values, observed=self._calibrated('votes', values))
+        # Errors are those of the float network.
+        observed = setting.observed if self._by_errors is None else self._by_errors
+        return setting._replace(values=values, observed=self._of_changed_constants(observed, values))
 
     def _positions_by_error(self, setting: Setting) -> Optional[Setting]:
         if self._by_errors is None:
             return None
-        return setting._replace(observed=self._of_changed_constants(self._by_errors, setting.values))
+        changed = setting._replace(observed=self._of_changed_constants(self._by_errors, setting.values))
+        return changed if self._begin(changed) != self._begin(setting) else None
 
     def _pools_apart(self, setting: Setting) -> Optional[Setting]:
         pools = [alignment for alignment in active_alignments(self._plan, self._config) if alignment.kind == 'pool']
@@ -211,33 +215,36 @@ class Effort:
         """The best State, with activations at the positions of a Setting."""
         fitted = {record.name: self._best.state.positions[record.name] for record in self._plan.tensors
                   if record.mode != ACTIVATION_MODE}
-        return State(self._best.state.values, dict(self._begin(setting).positions, **fitted))
+        return self._best.state._replace(positions=dict(self._begin(setting).positions, **fitted))
 
     @large_constants.kept_apart()
     def _equalization(self, setting: Setting) -> Optional[Setting]:
-        pairs = find_pairs(self._float_graph, self._plan, self._layers)
+        pairs = [pair for pair in find_pairs(self._float_graph, self._plan, self._layers)
+                 if self._best.state.positions[pair.head.output] != POSITION_ZERO]
         if not pairs:
             return None
         members = {layer.node: layer for pair in pairs for layer in (pair.head, pair.tail)}
-        graph = editor.with_values(self._float_graph, setting.values)
         tensors = {tensor: -1 for layer in members.values() for tensor in (layer.source, layer.result)}
-        found = observe_channels(graph, tensors, self._data.fitted, self._fraction,
-                                 clipped={pair.head.result for pair in pairs if pair.relu6})
+        unclipped = unclipped_by(pairs, self._plan) if self._config.replace_relu6 else {}
+        clips = {pair.head.result: self._clip(pair, unclipped) for pair in pairs}
+        graph = editor.with_values(self._float_graph, setting.values)
+        found = observe_channels(graph, tensors, self._data.fitted, self._fraction, clips)
         view = GraphView(graph)
         arrays = {name: view.value(name) for layer in members.values() for name in layer.constants}
         maps = {name: layer.grouped(arrays[layer.weight.tensor]).astype(np.float64) for name, layer in members.items()}
         positions = {name: self._best.state.positions[layer.output] for name, layer in members.items()}
-        scales = {name: SCALES[chosen] for name, chosen in equalize(pairs, maps, found, positions).items()}
+        scales = equalize(pairs, maps, found, clips, positions)
         values = dict(setting.values, **_scaled_constants(arrays, members, maps, scales))
-        return setting._replace(values=values, scales=scales, observed=self._calibrated('mse', values))
+        return setting._replace(values=values, scales=scales, unclipped=unclipped,
+                                observed=self._of_changed_constants(setting.observed, values))
 
-    @large_constants.kept_apart()
-    def _calibrated(self, positions_by: str, values: Values) -> Observed:
-        """{quantized tensor: Observation} on all data with other constants; the config's positions_by has precedence."""
-        feeds = self._data.everything
-        config = self._config.replace(calib_iter=len(feeds), positions_by=self._config.positions_by or positions_by)
-        graph = editor.with_values(self._float_graph, values)
-        return calibrate(graph, self._plan, config, feeds.__getitem__, self._fraction).observed
+    def _clip(self, pair: Pair, unclipped: Mapping[str, str]) -> Clip:
+        """The Clip of the head of a Pair, at the position that its quantized result has now."""
+        record = self._tensors[pair.head.output]
+        _, high = limits(self._best.state.positions[record.name], record.bits, record.narrow_range)
+        if pair.head.node in unclipped:
+            return Clip(FACTORS * high / 6, high, True)
+        return Clip(FACTORS, min(high, 6) if pair.relu6 else high, bool(pair.relu6))
 
     def _of_changed_constants(self, observed: Observed, values: Values) -> Observed:
         """The observations, with new ones of the constants in `values`."""
@@ -262,7 +269,7 @@ class Effort:
 
     def _begin(self, setting: Setting) -> State:
         return State(setting.values, final_positions.decide(
-            self._plan, setting.observed, self._config_of(setting), setting.chosen))
+            self._plan, setting.observed, self._config_of(setting), setting.chosen), setting.unclipped)
 
     def _config_of(self, setting: Setting) -> QuantizeConfig:
         return self._config.replace(align_pool=setting.align_pool)

@@ -41,7 +41,7 @@ class Improved(NamedTuple):
     inputs: {quantized input: InputRange}.
     effort: the effort that was made, 'fast' if another one was impossible. fitted: whether weights or biases changed.
     data, judge: the Data, and the Judge on it of the first Network; both None after calibration alone.
-    scales: {weighted op: factors on the channels of its result}.
+    scales: {weighted op: factors on the channels of its result}. unclipped: as in State.
     obstacle: why the effort is 'fast' although another one was asked for, '' if it is not.
     """
     chosen: int
@@ -56,6 +56,7 @@ class Improved(NamedTuple):
     data: Optional[Data] = None
     judge: Optional[Judge] = None
     scales: Dict[str, np.ndarray] = {}
+    unclipped: Dict[str, str] = {}
     obstacle: str = ''
 
 
@@ -104,7 +105,7 @@ def improve(networks: Sequence[Network], config: QuantizeConfig, feed: InputFn, 
     return Improved(
         chosen, trial.state.values, trial.setting.values, trial.state.positions, calibrated.found.shapes, rows,
         calibrated.found.inputs, made, bool(trial.state.values), data, judge, trial.setting.scales,
-        obstacle)
+        trial.setting.unclipped, obstacle)
 
 
 class _Calibration(NamedTuple):

@@ -13,7 +13,7 @@ from vai_q_tf.graph.view import GraphView
 from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor
 from vai_q_tf.ptq.effort.piecewise import PiecewiseRun
 from vai_q_tf.ptq.fitting.bias_correction import Summary, correct_bias, summarise
-from vai_q_tf.ptq.fitting.layers import Layer
+from vai_q_tf.ptq.fitting.layers import Layer, activate
 from vai_q_tf.ptq.fitting.legal import LegalPositions
 from vai_q_tf.ptq.fitting.state import State, quantized_constant, quantized_graph
 from vai_q_tf.ptq.fitting.weight_fit import WeightFit
@@ -42,7 +42,7 @@ class Walk:
         self._summaries = {} if summaries is None else summaries
         self._float_values = GraphView(float_graph).value
         self._tensors = {record.name: record for record in plan.tensors}
-        self._values, self._positions = dict(state.values), dict(state.positions)
+        self._state = State(dict(state.values), dict(state.positions), state.unclipped)
         wanted = [layer.result for layer in self._layers]
         self._float = PiecewiseRun(float_graph, feeds, wanted, gpu_memory_fraction)
         graph = quantized_graph(float_graph, plan, state)
@@ -56,7 +56,7 @@ class Walk:
         """The State after the walk. text: the label of the progress bar."""
         for layer in progress(self._layers, len(self._layers), text, unit='layer'):
             self._fit(layer)
-        return State(self._values, self._positions)
+        return self._state
 
     def _fit(self, layer: Layer) -> None:
         if self._fit_weights or layer.node not in self._summaries:
@@ -65,18 +65,18 @@ class Walk:
         if self._fit_weights:
             self._take(layer.weight, *self._fit_weights(
                 layer, self._value(layer.weight), self._quantized.compute(self._read[layer.node]),
-                [self._scaled(layer, values) for values in expected], self._positions))
+                [self._scaled(layer, values) for values in expected], self._state.positions))
         if layer.bias:
             self._correct_bias(layer, layer.bias)
 
     def _correct_bias(self, layer: Layer, bias: QuantTensor) -> None:
         actual = self._quantized.compute(layer.result)
-        before = self._quantized_value(bias)
-        summary = self._summaries[layer.node]
-        if layer.node in self._scales:
-            summary = summary.scaled(self._scales[layer.node])
+        before, scale = self._quantized_value(bias), self._scales.get(layer.node, np.float32(1))
+        expected = self._summaries[layer.node]
+        goal = Summary(expected.mean * scale, (activate(expected.rows, layer.activation) * scale).astype(np.float32))
+        clipped = layer._replace(activation='Relu') if layer.node in self._state.unclipped else layer
         self._take(bias, *correct_bias(
-            layer, before, summary, summarise(actual, layer.channel_axis), self._positions, self._legal, self._tensors))
+            clipped, before, goal, summarise(actual, layer.channel_axis), self._state.positions, self._legal, self._tensors))
         change = (self._quantized_value(bias) - before).reshape(-1)
         self._quantized.replace(layer.result, [
             values + along(change, values, layer.channel_axis) for values in actual])
@@ -85,13 +85,13 @@ class Walk:
         return values * along(self._scales[layer.node], values, layer.channel_axis) if layer.node in self._scales else values
 
     def _value(self, record: QuantTensor) -> np.ndarray:
-        return self._values.get(record.tensor, self._float_values(record.tensor))
+        return self._state.values.get(record.tensor, self._float_values(record.tensor))
 
     def _quantized_value(self, record: QuantTensor) -> np.ndarray:
-        return quantized_constant(record, self._value(record), self._positions[record.name])
+        return quantized_constant(record, self._value(record), self._state.positions[record.name])
 
     def _take(self, record: QuantTensor, value: np.ndarray, position: int) -> None:
-        self._values[record.tensor], self._positions[record.name] = value, position
+        self._state.values[record.tensor], self._state.positions[record.name] = value, position
         self._quantized.set_values({record.tensor: self._quantized_value(record)})
 
 

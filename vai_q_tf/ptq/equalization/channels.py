@@ -1,5 +1,5 @@
 """Ranges and variances of the channels of layers on calibration data, from one pass over the float network."""
-from typing import Container, Dict, Iterable, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -9,18 +9,28 @@ from vai_q_tf.graph.sessions import session_config, skip_clustering
 from vai_q_tf.graph.view import indexed_name
 from vai_q_tf.types import Feed
 
-SCALES = 2.0**(np.arange(-6, 5) / 2)  # that a channel may have, 1/8 to 4
-# Unseen values may be this much farther from the mean, so a value that a relu6 always cut to zero may exceed zero.
+FACTORS = 2.0**(np.arange(-12, 21) / 4)  # by which the scale of a channel may differ from the neutral one, 1/8 to 32
+# Unseen values may be this much farther from the mean, so a value that was always cut to zero may exceed zero.
 _HEADROOM = 1.5
-# The effect of clipping is measured at so many places of a batch, scattered over it by a stride that is a prime number.
-_ROWS, _STRIDE = 8192, 49999
+# Variances and the effect of clipping are measured at so many places of a batch, scattered by a stride that is a prime number.
+_ROWS, _STRIDE = 2048, 49999
+
+
+class Clip(NamedTuple):
+    """How a tensor may be scaled channel by channel before its activation function, and scaled back by the next layer.
+
+    scales: the factors, the neutral one times FACTORS. limit: values of the quantized network above it are lost, scaled. relu6:
+    whether the float network clips at 6, unscaled.
+    """
+    scales: np.ndarray
+    limit: float
+    relu6: bool
 
 
 class Channels(NamedTuple):
     """Statistics of the channels of a tensor. low, high: the least and the greatest value, variance: [channels] each.
 
-    clipping: [scales, channels], the mean squared change of relu6(values) if the values are scaled by SCALES before the relu6
-    and scaled back after it.
+    clipping: [FACTORS, channels], the mean squared change by a relu6 that clips at the limit of a Clip, at each of its scales.
     """
     low: np.ndarray
     high: np.ndarray
@@ -35,15 +45,15 @@ class Channels(NamedTuple):
 
 
 def observe_channels(float_graph: tf.GraphDef, tensors: Mapping[str, int], feeds: Iterable[Feed],
-                     gpu_memory_fraction: Optional[float] = None, clipped: Container[str] = ()) -> Dict[str, Channels]:
+                     gpu_memory_fraction: Optional[float] = None, clips: Mapping[str, Clip] = {}) -> Dict[str, Channels]:
     """{tensor: Channels} of float tensors over the batches.
 
-    tensors: {tensor name: axis of its channels}. clipped: the tensors whose `clipping` is measured; that of others is 0.
+    tensors: {tensor name: axis of its channels}. clips: {tensor name: Clip}; the `clipping` of tensors without a relu6 is 0.
     """
     graph = tf.Graph()
     with graph.as_default():
         large_constants.import_graph_def(float_graph, name='')
-        found = [_measures(graph.get_tensor_by_name(indexed_name(name)), axis, name in clipped)
+        found = [_measures(graph.get_tensor_by_name(indexed_name(name)), axis, clips.get(name))
                  for name, axis in tensors.items()]
         counts, sizes = (tf.stack(each) for each in zip(*((count, tf.shape(measures)[1]) for count, measures in found)))
         packed = tf.concat([measures for _, measures in found], 1)
@@ -64,18 +74,22 @@ def _pooled(counts: np.ndarray, measures: np.ndarray) -> Channels:
     return Channels(low.min(0), high.max(0), variance, np.tensordot(share, measures[:, 4:], 1))
 
 
-def _measures(tensor: tf.Tensor, axis: int, with_clipping: bool) -> Tuple[tf.Tensor, tf.Tensor]:
-    """The number of values per channel, and [4 + len(SCALES), channels]: minimum, maximum, mean, variance, clipping."""
+def _measures(tensor: tf.Tensor, axis: int, clip: Optional[Clip]) -> Tuple[tf.Tensor, tf.Tensor]:
+    """The number of values per channel, and [4 + len(FACTORS), channels]: minimum, maximum, mean, variance, clipping."""
     if axis != -1:
         tensor = tf.transpose(tensor, tf.concat([[0], tf.range(2, tf.rank(tensor)), [axis]], 0))
     values = tf.reshape(tensor, tf.stack([-1, tf.shape(tensor)[-1]]))
     count, channels = tf.unstack(tf.shape(values))
-    mean, variance = tf.nn.moments(values, 0)
-    measures = tf.stack([tf.reduce_min(values, 0), tf.reduce_max(values, 0), mean, variance])
-    if not with_clipping:
-        return count, tf.pad(measures, [[0, len(SCALES)], [0, 0]])
     some = tf.cond(count > _ROWS, lambda: tf.gather(values, tf.range(_ROWS) * _STRIDE % count), lambda: values)
+    mean, variance = tf.nn.moments(some, 0)
+    measures = tf.stack([tf.reduce_min(values, 0), tf.reduce_max(values, 0), mean, variance])
+    if clip is None or not clip.relu6:
+        return count, tf.pad(measures, [[0, len(FACTORS)], [0, 0]])
     large = mean + _HEADROOM * (some - mean)
-    clipped = tf.nn.relu6(large)
-    changes = [tf.reduce_mean(tf.square(tf.nn.relu6(large * scale) / scale - clipped), 0) for scale in SCALES]
-    return count, tf.concat([measures, tf.stack(changes)], 0)
+    return count, tf.concat([measures, tf.stack(_changes(large, clip))], 0)
+
+
+def _changes(values: tf.Tensor, clip: Clip) -> List[tf.Tensor]:
+    """The mean squared change of each channel at each scale."""
+    return [tf.reduce_mean(tf.square(tf.clip_by_value(values * scale, 0, clip.limit) / scale - tf.nn.relu6(values)), 0)
+            for scale in clip.scales]

@@ -3,45 +3,48 @@
 Scaling a channel by t before the activation function between two layers, and by 1/t in the weights of the second one, reduces
 the noise of the first layer's weights and of its quantized result by t, and amplifies that of the second layer's rounded
 weights, which multiply the channel, by t. The best t depends on the positions of both weight tensors, so all pairs of positions
-are tried. A relu6 between the layers clips at other values of a scaled channel; the change is measured and has a cost.
+are tried. The position of the result stays, and no channel is scaled beyond its limits. A relu6 between the layers clips at
+other values of a channel that is scaled down; the change is measured and has a cost.
 """
 from typing import Dict, List, Mapping, NamedTuple
 
 import numpy as np
 
 from vai_q_tf.fixed_point import search_position
-from vai_q_tf.ptq.equalization.channels import SCALES, Channels
+from vai_q_tf.ptq.equalization.channels import FACTORS, Channels, Clip
 from vai_q_tf.ptq.fitting.layers import Layer
 from vai_q_tf.types import Positions
 
 _SWEEPS = 2
+_HEADROOM = 3.0  # a channel is scaled up only if values this much larger than all seen stay within the limit
 _CLIP_WEIGHT = 30  # the cost of a change by clipping, relative to noise of the same power
 _FINER = 4  # how many positions above that of the range of the weights are tried
 _LARGEST = 16  # clipping is computed for so many of the largest weights of a channel
-_ONE = int(np.flatnonzero(SCALES == 1)[0])
+_NEUTRAL = int(np.flatnonzero(FACTORS == 1)[0])
 
 
 class Pair(NamedTuple):
     """Two layers: the second one reads nothing but the result of the first, scaled channel by channel.
 
-    relu6: whether there is a relu6 between them.
+    relu6: the Relu6 between them, its tensor, '' if there is none.
     """
     head: Layer
     tail: Layer
-    relu6: bool
+    relu6: str
 
 
-def equalize(pairs: List[Pair], maps: Dict[str, np.ndarray], channels: Mapping[str, Channels],
+def equalize(pairs: List[Pair], maps: Dict[str, np.ndarray], channels: Mapping[str, Channels], clips: Mapping[str, Clip],
              output_positions: Positions) -> Dict[str, np.ndarray]:
-    """{weighted op: index into SCALES for each channel of its result}, for the heads of pairs.
+    """{weighted op: the factor on each channel of its result}, for the heads of pairs.
 
     Args:
       pairs: in graph order.
       maps: {weighted op: float64 [groups, products, channels of a group]}, the weights; they are scaled in place.
       channels: {tensor: Channels} of the sources and results of all layers of pairs.
-      output_positions: {weighted op: position in fractional bits of its quantized result}.
+      clips: {tensor: Clip} of the results of the heads.
+      output_positions: {weighted op: position in fractional bits of its quantized result}, which stays.
     """
-    equalizer = _Equalizer(pairs, maps, channels, output_positions)
+    equalizer = _Equalizer(pairs, maps, channels, clips, output_positions)
     for _ in range(_SWEEPS):
         for pair in pairs:
             equalizer.equalize(pair)
@@ -49,40 +52,53 @@ def equalize(pairs: List[Pair], maps: Dict[str, np.ndarray], channels: Mapping[s
 
 
 class _Equalizer:
-    """Scales pairs one by one. Attributes: scales: {head: index into SCALES for each channel} so far."""
+    """Scales pairs one by one. Attributes: scales: {head: factor on each channel} so far."""
 
     def __init__(self, pairs: List[Pair], maps: Dict[str, np.ndarray], channels: Mapping[str, Channels],
-                 output_positions: Positions) -> None:
-        self._maps, self._channels, self._output_positions = maps, channels, output_positions
+                 clips: Mapping[str, Clip], output_positions: Positions) -> None:
+        self._maps, self._channels, self._clips, self._output_positions = maps, channels, clips, output_positions
         self._pair_of_head = {pair.head.node: pair for pair in pairs}
         self._head_of_tail = {pair.tail.node: pair.head.node for pair in pairs}
-        self.scales = {pair.head.node: np.full(_count_channels(maps[pair.head.node]), _ONE) for pair in pairs}
+        self.scales = {pair.head.node: np.ones(_count_channels(maps[pair.head.node])) for pair in pairs}
 
     def equalize(self, pair: Pair) -> None:
         chosen, current = self._best_scales(pair), self.scales[pair.head.node]
-        _scale(self._maps[pair.head.node], self._maps[pair.tail.node], pair.tail, SCALES[chosen] / SCALES[current])
+        _scale(self._maps[pair.head.node], self._maps[pair.tail.node], pair.tail, chosen / current)
         self.scales[pair.head.node] = chosen
 
     def _best_scales(self, pair: Pair) -> np.ndarray:
-        """The index into SCALES for each channel of the head's result."""
+        """The factor on each channel of the head's result."""
         found, importance = self._channels[pair.head.result], self._importance(pair.tail)
-        current = SCALES[self.scales[pair.head.node]]
+        current, scales = self.scales[pair.head.node], self._clips[pair.head.result].scales
         gain = current**2 * _energy_by_input(  # of the unscaled channel
             pair.tail, self._maps[pair.tail.node] * np.sqrt(importance), len(current))
         noise = 4.0**-self._output_positions[pair.head.node] / 12
-        fixed = noise * gain / SCALES[:, None]**2 + _CLIP_WEIGHT * pair.relu6 * found.clipping * gain
-        relative = SCALES[:, None] / current  # factors on the weights as they are
-        tail_costs = self._tail_costs(pair, relative, importance)
-        costs = [fixed + one + other for one in self._head_costs(pair, relative, gain) for other in tail_costs]
+        fixed = noise * gain / scales[:, None]**2 + _CLIP_WEIGHT * found.clipping * gain
+        relative = scales[:, None] / current  # factors on the weights as they are
+        head_costs, tail_costs = self._head_costs(pair, relative, gain), self._tail_costs(pair, relative, importance)
+        costs = [fixed + one + other for one in head_costs for other in tail_costs]
+        costs = [np.where(self._is_safe(pair), cost, np.inf) for cost in costs]
         best = min(costs, key=lambda cost: cost.min(0).sum()).argmin(0)
-        return np.where(found.constant | (gain == 0), _ONE, best)
+        return scales[np.where(found.constant | (gain == 0), _NEUTRAL, best)]
+
+    def _is_safe(self, pair: Pair) -> np.ndarray:
+        """Whether values stay within the limit at each scale, or it is at most neutral; bool [scales, channels or 1].
+
+        After a relu6 that is on all data, else with headroom on the data that were seen.
+        """
+        found, clip = self._channels[pair.head.result], self._clips[pair.head.result]
+        not_raised = (FACTORS <= 1)[:, None]
+        if clip.relu6:
+            return not_raised
+        largest = _HEADROOM * np.maximum(found.high, 0 if pair.head.activation else -found.low)
+        return not_raised | (largest * clip.scales[:, None] <= clip.limit)
 
     def _head_costs(self, pair: Pair, relative: np.ndarray, gain: np.ndarray) -> List[np.ndarray]:
         """The noise of the head's weights, [scales, channels], at each position tried."""
         maps, inputs = self._maps[pair.head.node], self._input_variance(pair.head)
         largest = _largest(maps.transpose(1, 0, 2).reshape(maps.shape[1], -1))
         return [(inputs.sum(0) * 4.0**-position / 12 + inputs.mean(0) * _clipped(largest, relative, position, pair.head))
-                * gain / SCALES[:, None]**2 for position in _positions(maps, pair.head)]
+                * gain / self._clips[pair.head.result].scales[:, None]**2 for position in _positions(maps, pair.head)]
 
     def _tail_costs(self, pair: Pair, relative: np.ndarray, importance: np.ndarray) -> List[np.ndarray]:
         """The noise of the tail's weights, [scales, channels], at each position tried."""
@@ -91,7 +107,8 @@ class _Equalizer:
         largest = _largest(_by_input(pair.tail, maps, inputs))
         importance = importance.mean() if importance.ndim == 1 else importance.mean((1, 2))
         fan_out = maps.shape[2] * (maps.shape[1] if pair.tail.depthwise else maps.shape[1] // inputs) * importance
-        return [signal * SCALES[:, None]**2 * (fan_out * 4.0**-position / 12 + importance * _clipped(
+        scales = self._clips[pair.head.result].scales[:, None]
+        return [signal * scales**2 * (fan_out * 4.0**-position / 12 + importance * _clipped(
             largest, 1 / relative, position, pair.tail)) for position in _positions(maps, pair.tail)]
 
     def _importance(self, layer: Layer) -> np.ndarray:
@@ -106,7 +123,7 @@ class _Equalizer:
         """The variances of the inputs that each channel of a layer sums, [products, channels of the result or 1]."""
         variance = self._channels[layer.source].variance
         if layer.node in self._head_of_tail:
-            variance = variance * SCALES[self.scales[self._head_of_tail[layer.node]]]**2
+            variance = variance * self.scales[self._head_of_tail[layer.node]]**2
         _, products, outputs = self._maps[layer.node].shape
         if layer.depthwise:
             return np.repeat(np.tile(variance, (products, 1)), outputs, axis=1)

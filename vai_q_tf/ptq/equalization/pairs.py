@@ -1,5 +1,5 @@
 """Finds the pairs of layers between which a noise-model equalization may move scales."""
-from typing import List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -21,6 +21,13 @@ def find_pairs(graph_def: tf.GraphDef, plan: QuantPlan, layers: List[Layer]) -> 
     return [pair for pair in map(finder.pair, layers) if pair]
 
 
+def unclipped_by(pairs: Sequence[Pair], plan: QuantPlan) -> Dict[str, str]:
+    """{head: the Relu6 after it} of Pairs whose Relu6 can be a Relu, because its result is quantized, which limits it."""
+    tensors = {record.name: record.tensor for record in plan.tensors}
+    return {pair.head.node: pair.relu6 for pair in pairs
+            if pair.head.activation == 'Relu6' and tensors[pair.head.output] == pair.relu6}
+
+
 class _Finder:
     def __init__(self, graph_def: tf.GraphDef, output_nodes: Sequence[str], layers: List[Layer]) -> None:
         self._view, self._outputs = GraphView(graph_def), frozenset(output_nodes)
@@ -31,12 +38,12 @@ class _Finder:
 
     def pair(self, tail: Layer) -> Optional[Pair]:
         """The Pair with a Layer as its tail, or None."""
-        tensor, relu6 = tail.source, False
+        tensor, relu6 = tail.source, ''
         while tensor and node_name(tensor) not in self._outputs and self._count_readers(tensor) == 1:
             if tensor in self._heads:
                 head = self._heads[tensor]
                 return Pair(head, tail, relu6) if self._is_channels_last(head) and self._is_channels_last(tail) else None
-            relu6 = relu6 or self._view.op(tensor) == 'Relu6'
+            relu6 = relu6 or (tensor if self._view.op(tensor) == 'Relu6' else '')
             tensor = self._forwarded(tensor)
         return None
 

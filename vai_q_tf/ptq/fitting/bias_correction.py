@@ -24,10 +24,6 @@ class Summary(NamedTuple):
     mean: np.ndarray
     rows: np.ndarray
 
-    def scaled(self, factors: np.ndarray) -> 'Summary':
-        """The Summary of the result with its channels multiplied by factors [channels]."""
-        return Summary(self.mean * factors, (self.rows * factors).astype(np.float32))
-
 
 def summarise(values: Sequence[np.ndarray], axis: int) -> Summary:
     """The Summary of arrays with the channels on `axis`. Arrays of the same shapes are sampled at the same places."""
@@ -40,15 +36,17 @@ def summarise(values: Sequence[np.ndarray], axis: int) -> Summary:
     return Summary(sum(value.sum(0, dtype=np.float64) for value in flat) / count, np.concatenate(rows))
 
 
-def correct_bias(layer: Layer, bias: np.ndarray, expected: Summary, actual: Summary, positions: Positions,
+def correct_bias(layer: Layer, bias: np.ndarray, goal: Summary, actual: Summary, positions: Positions,
                  legal: LegalPositions, tensors: Mapping[str, QuantTensor]) -> Tuple[np.ndarray, int]:
     """The corrected bias of a layer, and the position with the least error after the activation function.
 
     Channels with values that are not finite are not corrected.
 
     Args:
-      layer: a Layer with a bias. bias: the quantized value with which `actual` was computed, float32.
-      expected, actual: Summary of `layer.result` in the float and in the quantized network.
+      layer: a Layer with a bias; its activation function is that of the quantized network.
+      bias: the quantized value with which `actual` was computed, float32.
+      goal: the mean of `layer.result` and a sample of it after the activation function, in the float network.
+      actual: Summary of `layer.result` in the quantized network.
       positions: {quantized tensor: position}. tensors: {quantized tensor: QuantTensor}.
 
     Returns:
@@ -56,18 +54,17 @@ def correct_bias(layer: Layer, bias: np.ndarray, expected: Summary, actual: Summ
     """
     assert layer.bias is not None
     record: QuantTensor = layer.bias
-    correction = expected.mean - actual.mean
+    correction = goal.mean - actual.mean
     correction[~np.isfinite(correction)] = 0
     corrected = (bias + correction.reshape(bias.shape)).astype(np.float32)
     unbiased = actual.rows - bias.reshape(-1)
     output = tensors[layer.output]
     low, high = limits(positions[layer.output], output.bits, output.narrow_range)
-    goal = activate(expected.rows, layer.activation)
 
     def error(position: int) -> float:
         rounded = quantized_constant(record, corrected, position).reshape(-1)
         given = np.minimum(np.maximum(activate(unbiased + rounded, layer.activation), low), high)
-        return float(np.square(given - goal).sum(dtype=np.float64))
+        return float(np.square(given - goal.rows).sum(dtype=np.float64))
 
     first = search_position(corrected, record.bits, method=0)
     candidates = legal.allowed(positions, record.name, first, _FINER)
