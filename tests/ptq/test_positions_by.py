@@ -17,7 +17,6 @@ from vai_q_tf.plan.annotate import annotate
 from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.ptq.calibration.calibrate import calibrate, calibrate_twice
 from vai_q_tf.ptq.calibration.histograms import entropy_position, percentile_position
-from vai_q_tf.ptq.effort import effort as effort_module
 from vai_q_tf.ptq.quantize import quantize_frozen
 
 STEPS = 4

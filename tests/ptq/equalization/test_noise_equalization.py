@@ -198,7 +198,8 @@ def test_scales_are_those_of_the_definition(name):
         np.testing.assert_allclose(scales[node], expected, err_msg=node)
     for node, expected in definition.maps.items():
         np.testing.assert_allclose(maps[node], expected, rtol=1e-9)
-    assert any(np.ptp(each) > 0 for each in scales.values()) != (name == 'relu6')  # whose clipping would cost more than it gains
+    # With relu6s clipping would cost more than it gains.
+    assert any(np.ptp(each) > 0 for each in scales.values()) != (name == 'relu6')
     assert all(np.isfinite(each).all() for each in totals.values())
 
 
