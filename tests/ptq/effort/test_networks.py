@@ -1,4 +1,5 @@
 """Efforts on networks of all kinds: on fresh data they are never worse than `fast` by more than noise."""
+import functools
 import sys
 import tempfile
 from unittest import mock
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from tests.ptq import checking
 from tests.ptq.test_alignment_accuracy import _EXAMPLE, needs_digits
@@ -18,11 +20,13 @@ from vai_q_tf.graph.view import GraphView
 from vai_q_tf.lint.lint import lint
 from vai_q_tf.passes import optimise
 from vai_q_tf.plan.annotate import annotate
+from vai_q_tf.ptq.effort.data import FEWEST_IMAGES
 from vai_q_tf.ptq.equalization.pairs import find_pairs
 from vai_q_tf.ptq.fitting.layers import find_layers
 from vai_q_tf.ptq.quantize import quantize_frozen
 
 _NOISE = 1.0  # dB; a few rare values in the fresh data make as much of a difference
+_BATCHES = st.sampled_from((32, FEWEST_IMAGES // 4))  # images in each of four batches
 _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 
 
@@ -51,26 +55,27 @@ def _quantized(graph_def, outputs, feed, effort, **fields):
     return model
 
 
-def _check_random(network, efforts):
+def _check_random(network, efforts, batch):
     with tf.Graph().as_default() as graph:
         outputs = [output.op.name for output in network.build()]
     graph_def = graph.as_graph_def()
-    models = {effort: _quantized(graph_def, outputs, _random_images, effort) for effort in efforts}
+    feed = functools.partial(_random_images, count=batch)
+    models = {effort: _quantized(graph_def, outputs, feed, effort) for effort in efforts}
     found = {effort: _quality(graph_def, model, outputs, _random_images(99, 512)) for effort, model in models.items()}
     assert all(found[effort] > found['fast'] - _NOISE for effort in efforts), found
 
 
 @settings(max_examples=3, deadline=None, phases=[Phase.generate], suppress_health_check=_QUIET)
-@given(networks())
-def test_random_networks(network):
-    _check_random(network, ('fast', 'standard'))
+@given(networks(), _BATCHES)
+def test_random_networks(network, batch):
+    _check_random(network, ('fast', 'standard'), batch)
 
 
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None, phases=[Phase.generate], suppress_health_check=_QUIET)
-@given(networks())
-def test_many_random_networks(network):
-    _check_random(network, ('fast', 'standard', 'high'))
+@given(networks(), _BATCHES)
+def test_many_random_networks(network, batch):
+    _check_random(network, ('fast', 'standard', 'high'), batch)
 
 
 # trained networks

@@ -83,7 +83,7 @@ class Setting(NamedTuple):
 class Trial(NamedTuple):
     """A Setting, the State that results, and what the Judge found.
 
-    fitted, unseen: the signal-to-noise ratios of the outputs on both parts of the data, in dB. images: the errors of all images.
+    fitted, unseen: the signal-to-noise ratios of the outputs on both parts of the data, in dB. images: the error of each image.
     """
     setting: Setting
     state: State
