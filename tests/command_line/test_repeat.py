@@ -19,7 +19,7 @@ from vai_q_tf.summary.text import SUMMARY_FILE
 IMAGES = '''
 import numpy as np
 def calib(step):
-    return {'input': np.random.RandomState(step).normal(0, 1, (12, 4, 4, 3))}
+    return {'input': np.random.RandomState(step).normal(0, 1, (24, 4, 4, 3))}
 '''
 RANGE = {'input_frozen_graph': 'net.pb', 'input_nodes': 'input', 'output_nodes': 'last/BiasAdd', 'output_dir': 'out'}
 QUANTIZE = dict(RANGE, input_fn='images.calib', calib_iter=2, gpu='-1')

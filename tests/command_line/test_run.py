@@ -139,7 +139,7 @@ def test_the_shell_sees_status_output_and_errors(workplace):
     lines = done.stderr.splitlines()
     assert [line.partition(' in 0')[0] for line in lines[:6]] == [
         'Calibration: 3 batches', 'Calibration: done, 3 batches',
-        'The effort is fast instead of standard: other efforts need 24 images of calibration data or more; there are 6.',
+        'The effort is fast instead of standard: other efforts need 48 images of calibration data or more; there are 6.',
         'Analysis: done, 1 batch', 'Writing the model: done, 1 step',
         'Summary: 1 of 1 convolutions and matmuls are quantized, 0 of 4 ops stay float.'], done.stderr
     with tf.Graph().as_default() as graph:  # no CPU kernel supports it, and TensorFlow's runtime logs an error

@@ -27,7 +27,7 @@ FREE = dict(align_concat=2, align_pool=2, adjust_shift_bias=0, adjust_shift_cut=
 
 def batches(step):
     """Data with a heavier tail in each batch, so that all choices differ in some tensor."""
-    return {'input': np.random.RandomState(step).standard_t(2 + step % 3, (8, networks.SIZE, networks.SIZE, 3)) / 4}
+    return {'input': np.random.RandomState(step).standard_t(2 + step % 3, (12, networks.SIZE, networks.SIZE, 3)) / 4}
 
 
 def feed(step):

@@ -27,7 +27,7 @@ def _quantize(directory, feed=images, build=lambda: _network(_fused), config=Non
     with tf.Graph().as_default() as graph:
         build()
     return quantize_frozen(graph.as_graph_def(), feed, QuantizeConfig(
-        ['begin'], ['logits'], calib_iter=2, output_dir=str(directory), **(config or {})), **options)
+        ['begin'], ['logits'], calib_iter=3, output_dir=str(directory), **(config or {})), **options)
 
 
 def _file(directory):

@@ -341,15 +341,21 @@ def test_bias_correction_is_rejected():
     assert tried.state.values == {}
 
 
+def _trial(fitted, unseen):
+    """All images of a part have the same error."""
+    errors = [np.inf if np.isnan(ratio) else 10 ** (-ratio / 10) for ratio in (fitted, unseen)]
+    return Trial(None, None, fitted, unseen, np.repeat(errors, 50))
+
+
 @pytest.mark.parametrize('fitted, unseen, reason', [
     (20, 25, 'it gains nothing on the data that it was fitted on'), (20, 20.05, 'no gain'),
     (17.5, 25, 'it loses 2.5 dB on the data that it was fitted on')])
 def test_why_pools_are_rejected_without_a_walk(monkeypatch, fitted, unseen, reason):
     """Users see only the unseen data: 'no gain' next to a gain of 5 dB would be wrong."""
     effort = Effort.__new__(Effort)
-    effort._best, effort.rows = Trial(None, None, 20, 20), []
+    effort._best, effort.rows = _trial(20, 20), []
     monkeypatch.setattr(effort, '_with_positions', lambda setting: None)
-    monkeypatch.setattr(effort, '_judged', lambda setting, state: Trial(None, None, fitted, unseen))
+    monkeypatch.setattr(effort, '_judged', lambda setting, state: _trial(fitted, unseen))
     assert effort._try('pools not aligned', None) is effort._best
     assert effort.rows[0].rejected == reason
 
@@ -363,14 +369,24 @@ def test_what_is_kept(fitted, unseen, reason):
 
     Errors of 20 dB are .01, so .02 for both; those of 19 and 25 dB are .0158, those of 16 and 25 dB .0283.
     """
-    best, trial = Trial(None, None, 20, 20), Trial(None, None, fitted, unseen)
-    assert why_not(best, trial) == reason
+    assert why_not(_trial(20, 20), _trial(fitted, unseen)) == reason
 
 
 @pytest.mark.parametrize('before, after, reason', [
     (np.inf, np.inf, 'no gain'), (-np.inf, 3, ''), (-np.inf, -np.inf, 'no gain'), (3, np.nan, 'no gain')])
 def test_what_is_kept_of_extremes(before, after, reason):
-    assert why_not(Trial(None, None, before, before), Trial(None, None, after, after)) == reason
+    assert why_not(_trial(before, before), _trial(after, after)) == reason
+
+
+@pytest.mark.parametrize('images, rare, kept', [(12, 0.05, True), (12, 0.06, False), (120, 0.4, True), (120, 0.43, False)])
+def test_what_is_lost_on_one_image_counts_three_times(images, rare, kept):
+    """Errors fall from .02 to .01 on all images but one, which has `rare`. The definition adds two images like that one."""
+    before, after = np.full(images, 0.02), np.full(images, 0.01)
+    after[1] = rare
+    more = [np.append(errors, [errors[1]] * 2).mean() for errors in (before, after)]
+    assert after.mean() < before.mean() and (more[1] <= more[0]) == kept
+    reason = why_not(Trial(None, None, 20, 20, before), Trial(None, None, 20, 25, after))
+    assert reason == ('' if kept else 'more images like the one on which it loses most would undo the gain')
 
 
 def test_an_aid_does_not_depend_on_the_other_aids_of_the_effort(monkeypatch):

@@ -126,20 +126,20 @@ def test_efforts_gain(quantized):
     assert standard > fast + 1 and high > standard + 1.5, (fast, standard, high)
 
 
-@pytest.mark.parametrize('effort, images', each_value_once(['standard', 'high'], [(1, 1), (1, 23), (23, 1), (11, 2)]))
+@pytest.mark.parametrize('effort, images', each_value_once(['standard', 'high'], [(1, 1), (1, 47), (47, 1), (23, 2)]))
 def test_too_few_images(quantized, effort, images):
     count, steps = images
     feed = lambda step: _feed(step, count)  # noqa: E731
     model = quantized(effort, _pooled, feed, calib_iter=steps)
     assert quantized.said == (
-        'The effort is fast instead of {}: other efforts need 24 images of calibration data or more; there {} {}.'
+        'The effort is fast instead of {}: other efforts need 48 images of calibration data or more; there {} {}.'
         .format(effort, 'is' if count * steps == 1 else 'are', count * steps))
     assert quantized.summary.obstacle and quantized.summary.obstacle in quantized.said
     _assert_equal(model, quantized('fast', _pooled, feed, calib_iter=steps))
     assert quantized.said == ''
 
 
-@pytest.mark.parametrize('count, steps', [(24, 1), (1, 24), (12, 2)])
+@pytest.mark.parametrize('count, steps', [(48, 1), (1, 48), (24, 2)])
 def test_just_enough_images(quantized, count, steps):
     quantized('standard', _pooled, lambda step: _feed(step, count), calib_iter=steps)
     assert not quantized.said and quantized.summary.aids and quantized.summary.effort == 'standard'

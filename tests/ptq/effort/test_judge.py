@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 
 from tests.ptq.fitting.planned import constant, images, indexed, planned
 from vai_q_tf.decibels import decibels
-from vai_q_tf.ptq.effort.judge import Judge, relative_error
+from vai_q_tf.ptq.effort.judge import Judge, relative_errors
 from vai_q_tf.ptq.fitting.state import State, quantized_graph
 
 
@@ -24,14 +24,39 @@ def _definition(expected, actual):
     return np.mean(shares)
 
 
+def _error(expected, actual):
+    return relative_errors(expected, actual, [len(batch[0]) for batch in expected]).mean()
+
+
 @pytest.mark.parametrize('sizes', [(1,), (1e-6, 1e6), (1e-3, 1, 1e3)])
 def test_the_error_is_the_mean_of_those_of_the_outputs(sizes):
     """Also for outputs of very different sizes."""
     expected, noise = _outputs(sizes, 0), _outputs(sizes, 1)
     actual = [[value + 0.1 * error for value, error in zip(*batch)] for batch in zip(expected, noise)]
-    assert relative_error(expected, actual) == pytest.approx(_definition(expected, actual), rel=1e-4)
+    assert _error(expected, actual) == pytest.approx(_definition(expected, actual), rel=1e-4)
     small = [[batch[0] * 0] + batch[1:] for batch in expected]
-    assert relative_error(expected, small) == pytest.approx(1 / len(sizes))
+    assert _error(expected, small) == pytest.approx(1 / len(sizes))
+
+
+@pytest.mark.parametrize('sizes', [(1,), (1e-3, 1e3)])
+def test_each_image_has_its_error(sizes):
+    """Exact but for one image, the error of all is its own."""
+    expected = _outputs(sizes, 0)
+    actual = [[value.copy() for value in batch] for batch in expected]
+    for value in actual[1]:
+        value[2] *= 1.5
+    errors = relative_errors(expected, actual, [2, 3, 4])
+    assert errors.shape == (9,) and np.flatnonzero(errors).tolist() == [4]
+    assert errors.mean() == pytest.approx(_definition(expected, actual))
+
+
+def test_an_output_of_another_number_of_rows():
+    """Rows that can be divided by the images belong to them in order; a scalar belongs to all of them."""
+    values = np.ones([6, 4], np.float32)
+    other = values.copy()
+    other[4] = 0
+    np.testing.assert_allclose(relative_errors([[values]], [[other]], [3]), [0, 0, 4 * 3 / 24])
+    np.testing.assert_allclose(relative_errors([[np.float32(2)]], [[np.float32(1)]], [3]), [0.25] * 3)
 
 
 @pytest.mark.parametrize('value, expected', [(np.nan, -math.inf), (np.inf, -math.inf), (0, 10 * math.log10(20))])
@@ -39,15 +64,15 @@ def test_the_error_is_the_mean_of_those_of_the_outputs(sizes):
 def test_one_value_that_is_not_finite_is_the_worst(value, expected):
     actual = [[np.ones(20, np.float32)]]
     actual[0][0][7] = value
-    assert decibels(relative_error([[np.ones(20, np.float32)]], actual)) == pytest.approx(expected)
+    assert decibels(_error([[np.ones(20, np.float32)]], actual)) == pytest.approx(expected)
     if not np.isfinite(value):
-        assert decibels(relative_error(actual, [[np.ones(20, np.float32)]])) == -math.inf
-        assert decibels(relative_error(actual, actual)) == -math.inf
+        assert decibels(_error(actual, [[np.ones(20, np.float32)]])) == -math.inf
+        assert decibels(_error(actual, actual)) == -math.inf
 
 
 def test_the_error_of_an_output_of_zeros_is_absolute():
     zeros, other = [[np.zeros(4, np.float32)]], [[np.full(4, 0.5, np.float32)]]
-    assert relative_error(zeros, other) == 1 and decibels(relative_error(zeros, zeros)) == math.inf
+    assert relative_errors(zeros, other, [1]) == [1] and decibels(_error(zeros, zeros)) == math.inf
 
 
 def _case():
@@ -72,6 +97,7 @@ def test_a_judge_compares_outputs_of_both_parts_of_the_data():
     definitions = [_definition(expected[part], actual[part]) for part in (slice(2), slice(3, None), slice(3))]
     assert judge.errors(graph_def) == pytest.approx(tuple(definitions[:2]), rel=1e-3)  # as many fitted batches as unseen ones
     assert judge.fitted_error(graph_def) == pytest.approx(definitions[2], rel=1e-3)
+    assert [len(part) for part in judge.errors_of_images(graph_def)] == [2 + 3, 5 + 6]
 
 
 def test_a_perfect_network_has_no_error():

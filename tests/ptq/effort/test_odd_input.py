@@ -31,7 +31,7 @@ def _network(x=None, weights=None, bias=None):
     return _conv(tf.nn.relu(_conv(x, weights, bias)), number=1)
 
 
-def _batches(steps=4, count=8):
+def _batches(steps=4, count=16):
     return [{'x': images(count, 6, 6, 3, seed=step)} for step in range(steps)]
 
 
@@ -125,7 +125,7 @@ def test_constant_layers(build):
 
 
 def test_inputs_of_zeros():
-    _assert_no_worse(_network, [{'x': np.zeros([8, 6, 6, 3], np.float32)}] * 4)
+    _assert_no_worse(_network, [{'x': np.zeros([16, 6, 6, 3], np.float32)}] * 4)
 
 
 @pytest.mark.parametrize('bits', [1, pytest.param(2, marks=pytest.mark.slow), 24])
@@ -160,21 +160,21 @@ def test_control_flow_means_fast(capfd):
 @pytest.mark.parametrize('steps', [1, 2, pytest.param(3, marks=pytest.mark.slow), 4])
 def test_a_fixed_batch(steps, capfd):
     """A single batch that cannot be cut leaves no data to judge by."""
-    build = lambda: _network(_image(24))  # noqa: E731
-    gain, improved = _assert_no_worse(build, _batches(steps, 24), cut=False)
+    build = lambda: _network(_image(48))  # noqa: E731
+    gain, improved = _assert_no_worse(build, _batches(steps, 48), cut=False)
     fast = 'takes no part of its only batch' in capfd.readouterr().err
     assert fast == (steps == 1) and bool(improved.values) != fast
 
 
 def test_a_fixed_batch_within_the_network(capfd):
-    build = lambda: _conv(_network() + np.ones([24, 1, 1, 1], np.float32), number=2)  # noqa: E731
-    _assert_no_worse(build, _batches(1, 24), cut=False)
+    build = lambda: _conv(_network() + np.ones([48, 1, 1, 1], np.float32), number=2)  # noqa: E731
+    _assert_no_worse(build, _batches(1, 48), cut=False)
     assert 'takes no part of its only batch' in capfd.readouterr().err
 
 
 def test_a_batch_that_can_be_cut_next_to_a_scalar():
     build = lambda: _network() * tf.placeholder(tf.float32, [], name='rate')  # noqa: E731
-    batches = [dict(batch, rate=np.float32(0.5)) for batch in _batches(1, 24)]
+    batches = [dict(batch, rate=np.float32(0.5)) for batch in _batches(1, 48)]
     _, improved = _assert_no_worse(build, batches)
     assert improved.values
 
@@ -188,12 +188,12 @@ def test_placeholders_that_are_fed_in_some_steps_only(capfd):
 
 
 def test_few_images_mean_fast(capfd):
-    _, improved = _improve(_network(), _batches(1, 23), 'high')
-    assert not improved.values and 'other efforts need 24 images' in capfd.readouterr().err
+    _, improved = _improve(_network(), _batches(1, 47), 'high')
+    assert not improved.values and 'other efforts need 48 images' in capfd.readouterr().err
 
 
 def test_batches_of_unequal_size():
-    batches = [{'x': images(count, 6, 6, 3, seed=count)} for count in (9, 1, 13, 4, 7)]
+    batches = [{'x': images(count, 6, 6, 3, seed=count)} for count in (13, 1, 19, 6, 11)]
     gain, improved = _assert_no_worse(_network, batches)
     assert gain > 1 and improved.values
 
@@ -205,4 +205,4 @@ def test_values_keep_shape_and_type():
     assert improved.values
     for name, value in improved.values.items():
         assert value.shape == view.value(name).shape and value.dtype == np.float32
-    assert run(case.graph_def, [case.config.output_nodes[0]], _batches()[0])[0].shape[0] == 8
+    assert run(case.graph_def, [case.config.output_nodes[0]], _batches()[0])[0].shape[0] == 16

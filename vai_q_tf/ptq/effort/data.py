@@ -5,7 +5,7 @@ import numpy as np
 
 from vai_q_tf.types import Feed, InputFn
 
-FEWEST_IMAGES = 24  # with fewer, aids would overfit
+FEWEST_IMAGES = 48  # fewer lack too many of the rare values that a position must cover
 _MOST_IMAGES = 512
 _MOST_ELEMENTS = 2**24  # in all feeds together: 110 images of 224 x 224 x 3
 _PARTS = 3  # the last of them judges

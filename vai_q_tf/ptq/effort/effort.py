@@ -42,6 +42,7 @@ _MOST_CANDIDATES = 4  # for the position of a group
 # The least gain of an aid on unseen data, in dB; if it gains _MOST_FITTED more on fitted data, it must gain _CLEAR_GAIN.
 _LEAST_GAIN = 0.1
 _MOST_FITTED, _CLEAR_GAIN = 6.0, 2.0
+_MORE_IMAGES = 2  # like the one on which an aid loses most; with them it must not lose
 
 Observed = Mapping[str, final_positions.Observation]
 
@@ -80,16 +81,15 @@ class Setting(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """A Setting, the State that results, and the signal-to-noise ratios of the outputs on fitted and on unseen data, in dB."""
+    """A Setting, the State that results, and what the Judge found.
+
+    fitted, unseen: the signal-to-noise ratios of the outputs on both parts of the data, in dB. images: the error of each image.
+    """
     setting: Setting
     state: State
     fitted: float
     unseen: float
-
-    @property
-    def error(self) -> float:
-        """The mean relative squared error over both parts of the data."""
-        return float(np.mean(np.power(10., [-self.fitted / 10, -self.unseen / 10])))
+    images: np.ndarray
 
 
 class Effort:
@@ -153,13 +153,13 @@ class Effort:
     def result(self) -> Trial:
         """The best Trial, after the walk itself is judged, and all aids together against calibration alone.
 
-        Only the unseen data count: gains on fitted data add up, and each aid was judged by them already.
+        However much more they gain on fitted data: these gains add up, and each aid was judged by them already.
         """
         setting = self._best.setting
         plain = self._unfitted if setting is self._unfitted.setting else self._judged(setting, self._begin(setting))
         walked = 'fitted biases and weights' if setting.fits else 'bias correction'
-        best = self._keep(walked, plain, self._best, _no_gain(plain, self._best))
-        return self._keep('all together', self._fast, best, _no_gain(self._fast, best))
+        best = self._keep(walked, plain, self._best, _no_gain(plain, self._best) or _risk(plain, self._best))
+        return self._keep('all together', self._fast, best, _no_gain(self._fast, best) or _risk(self._fast, best))
 
     def _keep(self, aid: str, former: Trial, trial: Trial, rejected: str) -> Trial:
         """The Trial that stays of two; adds a Row."""
@@ -276,8 +276,7 @@ class Effort:
 
     @large_constants.kept_apart()
     def _judged(self, setting: Setting, state: State) -> Trial:
-        return Trial(setting, state, *map(decibels, self._judge.errors(
-            quantized_graph(self._float_graph, self._plan, state))))
+        return judged(self._judge, setting, state, quantized_graph(self._float_graph, self._plan, state))
 
 
 def _scaled_constants(arrays: Values, layers: Mapping[str, Layer], maps: Values, scales: Values) -> Dict[str, np.ndarray]:
@@ -291,15 +290,31 @@ def _scaled_constants(arrays: Values, layers: Mapping[str, Layer], maps: Values,
     return values
 
 
+def judged(judge: Judge, setting: Setting, state: State, graph_def: tf.GraphDef) -> Trial:
+    """The Trial of a quantized GraphDef."""
+    fitted, unseen = judge.errors_of_images(graph_def)
+    return Trial(setting, state, decibels(fitted.mean()), decibels(unseen.mean()), np.concatenate([fitted, unseen]))
+
+
 def why_not(best: Trial, trial: Trial) -> str:
     """Why a trial does not replace the best one, '' if it does."""
     gain, fitted_gain = trial.unseen - best.unseen, trial.fitted - best.fitted
     if fitted_gain - gain > _MOST_FITTED and _LEAST_GAIN <= gain < _CLEAR_GAIN:
         return 'it gains {:.1f} dB on the data that it was fitted on'.format(fitted_gain)
-    # The few unseen images may lack rare values of the fitted data.
-    if gain >= _LEAST_GAIN and trial.error > best.error:
+    return _no_gain(best, trial) or _risk(best, trial)
+
+
+def _risk(best: Trial, trial: Trial) -> str:
+    """Why a trial that gains on unseen data may lose on others, '' if it hardly can.
+
+    The few unseen images may lack rare values of the fitted data, and all of them may lack others of the kind.
+    """
+    lost = trial.images - best.images
+    if lost.sum() > 0:
         return _loses(best, trial)
-    return _no_gain(best, trial)
+    if lost.sum() + _MORE_IMAGES * lost.max() > 0:
+        return 'more images like the one on which it loses most would undo the gain'
+    return ''
 
 
 def _loses(best: Trial, trial: Trial) -> str:

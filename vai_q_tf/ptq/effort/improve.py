@@ -6,7 +6,6 @@ import tensorflow.compat.v1 as tf
 
 from vai_q_tf import errors
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.decibels import decibels
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.control_flow import CONTROL_FLOW_OPS, LOOP_OPS
 from vai_q_tf.graph.view import GraphView
@@ -15,7 +14,7 @@ from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.ptq.calibration.calibrate import Calibrated, calibrate, calibrate_twice
 from vai_q_tf.ptq.calibration.input_ranges import InputRange
 from vai_q_tf.ptq.effort.data import FEWEST_IMAGES, Data, Kept, split
-from vai_q_tf.ptq.effort.effort import AIDS, Effort, Observed, Row, Setting, Trial, why_not
+from vai_q_tf.ptq.effort.effort import AIDS, Effort, Observed, Row, Setting, Trial, judged, why_not
 from vai_q_tf.ptq.effort.judge import Judge
 from vai_q_tf.ptq.fitting.state import State, quantized_graph
 from vai_q_tf.terminal.verbosity import note
@@ -150,7 +149,7 @@ class _Quantizer:
     def _as_calibrated(self, network: Network, found: Calibrated) -> Trial:
         setting = Setting({}, found.observed, self._config.align_pool, {})
         state = State({}, final_positions.decide(network.plan, found.observed, self._config))
-        return Trial(setting, state, *map(decibels, self._judge.errors(quantized_graph(network.graph, network.plan, state))))
+        return judged(self._judge, setting, state, quantized_graph(network.graph, network.plan, state))
 
 
 def _better(plain: Trial, plain_rows: List[Row], equalized: Trial, equalized_rows: List[Row]) -> Tuple[int, Trial, List[Row]]:

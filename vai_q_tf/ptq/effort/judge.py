@@ -1,4 +1,4 @@
-"""The error of the outputs of a quantized network, relative to those of the float network."""
+"""The errors of the outputs of a quantized network, relative to those of the float network."""
 from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -9,23 +9,35 @@ from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config
 from vai_q_tf.graph.view import GraphView, indexed_name, tensor_name
 from vai_q_tf.plan.quant_plan import QuantPlan
+from vai_q_tf.ptq.effort.data import count_images
 from vai_q_tf.types import Feed
 
 # One array per output for each batch.
 Outputs = Sequence[Sequence[np.ndarray]]
 
 
-def relative_error(expected: Outputs, actual: Outputs) -> float:
-    """The squared error of each output relative to the sum of its expected squares, averaged over the outputs.
+def relative_errors(expected: Outputs, actual: Outputs, counts: Sequence[int]) -> np.ndarray:
+    """The squared error of each image relative to the mean of the expected squares of all images, averaged over the outputs.
 
-    The error of an output that is expected to be all zeros is absolute.
+    The error of an output that is expected to be all zeros is absolute. If an error is not finite, it is infinite.
+
+    Args:
+      counts: the number of images in each batch; an output that cannot be divided by it has equal errors in all of them.
     """
-    total = 0.0
+    total = np.zeros(sum(counts))
     for one, other in zip(zip(*expected), zip(*actual)):
         energy = sum(float(np.square(value, dtype=np.float64).sum()) for value in one)
-        error = sum(float(np.square(np.subtract(value, given, dtype=np.float64)).sum()) for value, given in zip(one, other))
-        total += error / (energy or 1.0)
-    return total / len(expected[0])
+        errors = np.concatenate([_of_images(np.square(np.subtract(value, given, dtype=np.float64)), count)
+                                 for value, given, count in zip(one, other, counts)])
+        total += errors * len(total) / (energy or 1.0)
+    return np.where(np.isfinite(total), total / len(expected[0]), np.inf)
+
+
+def _of_images(values: np.ndarray, count: int) -> np.ndarray:
+    """The sum of the values of each image in a batch."""
+    if values.size % count:
+        return np.full(count, values.sum() / count)
+    return values.reshape(count, -1).sum(axis=1)
 
 
 class Judge:
@@ -34,21 +46,30 @@ class Judge:
     def __init__(self, float_graph: tf.GraphDef, plan: QuantPlan, fitted: Sequence[Feed], unseen: Sequence[Feed],
                  gpu_memory_fraction: Optional[float] = None) -> None:
         ops.load_library()
+        self._counts = [[count_images(feed) for feed in feeds] for feeds in (fitted, unseen)]
         self._outputs, self._data = _outputs(float_graph, plan), (fitted, unseen)
         quantized = {record.tensor: record.name for record in plan.tensors}
         self._quantized_outputs = [quantized.get(name, name) for name in self._outputs]
         self._fraction = gpu_memory_fraction
         self._expected = self._run(float_graph, self._outputs, self._data)
 
+    def errors_of_images(self, graph_def: tf.GraphDef) -> Tuple[np.ndarray, np.ndarray]:
+        """The relative errors of a quantized GraphDef on the images of fitted and of unseen data, as many feeds of each."""
+        feeds = len(self._data[1])
+        actual = self._run(graph_def, self._quantized_outputs, [part[:feeds] for part in self._data])
+        fitted, unseen = (relative_errors(expected[:feeds], outputs, counts[:feeds])
+                          for expected, outputs, counts in zip(self._expected, actual, self._counts))
+        return fitted, unseen
+
     def errors(self, graph_def: tf.GraphDef) -> Tuple[float, float]:
-        """The relative errors of a quantized GraphDef on fitted and on unseen data, as many feeds of each."""
-        count = len(self._data[1])
-        fitted, unseen = self._run(graph_def, self._quantized_outputs, [feeds[:count] for feeds in self._data])
-        return relative_error(self._expected[0][:count], fitted), relative_error(self._expected[1][:count], unseen)
+        """The means of `errors_of_images`."""
+        fitted, unseen = self.errors_of_images(graph_def)
+        return float(fitted.mean()), float(unseen.mean())
 
     def fitted_error(self, graph_def: tf.GraphDef) -> float:
         """The relative error on all fitted data."""
-        return relative_error(self._expected[0], self._run(graph_def, self._quantized_outputs, self._data[:1])[0])
+        actual, = self._run(graph_def, self._quantized_outputs, self._data[:1])
+        return float(relative_errors(self._expected[0], actual, self._counts[0]).mean())
 
     def _run(self, graph_def: tf.GraphDef, tensors: Sequence[str], data: Sequence[Sequence[Feed]]) -> List[Outputs]:
         """The Outputs `tensors` for each sequence of feeds in `data`."""
