@@ -45,7 +45,7 @@ define HELP
 'make docs               the documentation as a site, in docs_results/; dead links and typos fail (1 min; needs Python 3.7)' \
 'make pre-commit         lint before each commit from now on (needs Python 3.7)' \
 'make bench              every benchmark in benchmarks/' \
-'make accuracy           post-training accuracy by effort and bits, into docs/background/ (hours; downloads images and networks)' \
+'make accuracy           post-training accuracy by effort and bits, into docs/background/ (hours; needs npm; downloads images and networks)' \
 'make accuracy-training  accuracy of training by recipe, into docs/background/ (some hours; needs npm; downloads images)' \
 'make kernels            .venv with TensorFlow and the compiled kernels, which all others need (2 to 7 min)' \
 'make wheel              dist/*.whl' \
@@ -92,7 +92,7 @@ pre-commit: $(VENV)/.linters
 bench: kernels
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
-accuracy: kernels $(VENV)/.digits $(VENV)/.fashion-mnist $(VENV)/.trained $(VENV)/.photos
+accuracy: kernels $(VENV)/.digits $(VENV)/.fashion-mnist $(VENV)/.cifar $(VENV)/.trained $(VENV)/.photos
 	$(BIN)/python benchmarks/accuracy/measure_efforts.py
 	$(BIN)/python benchmarks/accuracy/report_efforts.py
 	$(BIN)/python benchmarks/accuracy/report_short.py

@@ -10,9 +10,9 @@ from vai_q_tf.ptq.effort.effort import AIDS
 
 BITS = (8, 6, 5, 4)
 PHOTOS, LITE0, MOBILENET = 'photos', 'efficientnet_lite0', 'mobilenet_v1'
-NETWORKS = {'fashion': recipes.ACTIVATIONS, 'digits': recipes.ACTIVATIONS,  # with activations
-            PHOTOS: {LITE0: 'relu6', MOBILENET: 'relu6'}}
-SEEDS = {'fashion': recipes.SEEDS, 'digits': recipes.SEEDS, PHOTOS: (1,)}  # of float networks and calibration images
+NETWORKS = {PHOTOS: {LITE0: 'relu6', MOBILENET: 'relu6'},  # with activations
+            'fashion': recipes.ACTIVATIONS, 'cifar': recipes.ACTIVATIONS, 'digits': recipes.ACTIVATIONS}
+SEEDS = {**dict.fromkeys(NETWORKS, recipes.SEEDS), PHOTOS: (1,)}  # of float networks and calibration images
 BATCHES, BATCH = 4, 32  # calibration images of the small networks
 PHOTO_BATCH = 10
 

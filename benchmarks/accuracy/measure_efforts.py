@@ -49,7 +49,7 @@ def _shown(result):
 def _options(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [*efforts.NETWORKS[efforts.PHOTOS], *recipes.ACTIVATIONS]
-    parser.add_argument('--datasets', nargs='+', choices=list(efforts.NETWORKS), default=[efforts.PHOTOS, 'fashion', 'digits'])
+    parser.add_argument('--datasets', nargs='+', choices=list(efforts.NETWORKS), default=list(efforts.NETWORKS))
     parser.add_argument('--networks', nargs='+', choices=names, default=names)
     parser.add_argument('--bits', nargs='+', type=int, choices=efforts.BITS, default=list(efforts.BITS))
     parser.add_argument('--rows', nargs='+', choices=efforts.rows(), default=efforts.rows(),

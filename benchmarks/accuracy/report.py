@@ -4,7 +4,6 @@
 
 Of runs that were repeated, the last one counts.
 """
-import argparse
 import os
 import re
 import statistics
@@ -25,7 +24,6 @@ _TITLES = {'fashion': 'Fashion-MNIST', 'cifar': 'CIFAR-10', 'digits': 'Digits',
 _WIDTHS = sorted(recipes.BITS, reverse=True)
 _NETWORKS = tuple(recipes.ACTIVATIONS)
 _FLOATS = (recipes.FLOAT, recipes.CONTINUED)
-_COMMITS = 'Results of commit '
 
 
 class Figure(NamedTuple):
@@ -71,20 +69,17 @@ class Results(results.Last):
 
 def tables(found, kept=''):
     """The tables of DOCUMENT. kept: its text, whose cells stay where there are no results."""
-    text = [found.commits(re.findall(r'\b[0-9a-f]{7,}\b', kept.partition(_COMMITS)[2].partition('\n')[0]))]
+    text = [found.commits(kept)]
     for dataset in found.datasets():
         widths = [bits for bits in _WIDTHS if bits in recipes.DATASETS.get(dataset, recipes.BITS)]
         rows = [['network', 'recipe', *map(documents.width, widths), 'cross entropy at W4A4']]
-        before = documents.cells(kept, _TITLES[dataset])
         for network, activation in found.networks(dataset):
             for recipe in (*_FLOATS, recipes.POST_TRAINING, *_recipes(dataset)):
                 figures = [found.figure(dataset, network, activation, recipe, bits) for bits in widths + [4]]
-                row = ['{}, {}'.format(network, activation), recipe]
-                cells = [_cell(figure, recipe != recipes.FLOAT) for figure in figures[:-1]]
-                cells.append('{:.3f}'.format(figures[-1].cross_entropy) if figures[-1] else documents.NOTHING)
-                rows.append(row + [before.get((*row, column), cell) if cell == documents.NOTHING else cell
-                                   for column, cell in zip(rows[0][2:], cells)])
-        text += ['### ' + _TITLES[dataset], documents.table(rows)]
+                rows.append(['{}, {}'.format(network, activation), recipe] + [
+                    _cell(figure, recipe != recipes.FLOAT) for figure in figures[:-1]] + [
+                        '{:.3f}'.format(figures[-1].cross_entropy) if figures[-1] else documents.NOTHING])
+        text += ['### ' + _TITLES[dataset], documents.table(rows, kept, _TITLES[dataset])]
     return '\n\n'.join(text)
 
 
@@ -128,17 +123,9 @@ def write(text, directory):
 
 
 def main(arguments):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--results', nargs='+', default=['accuracy_results/results.jsonl'], help='files; default: %(default)s')
-    parser.add_argument('--keep', action='store_true', help='keep the figures in the document of runs that have no results')
-    parser.add_argument('--print', action='store_true', help='print the tables and leave the documents as they are')
-    options = parser.parse_args(arguments)
-    kept = ''
-    if options.keep:
-        with open(os.path.join(results.ROOT, DOCUMENT), encoding='utf-8') as stream:
-            kept = stream.read()
-    text = tables(Results([line for path in options.results for line in results.read(path)]), kept)
-    if options.print:
+    lines, kept, shown = documents.asked(arguments, __doc__, 'accuracy_results/results.jsonl', DOCUMENT)
+    text = tables(Results(lines), kept)
+    if shown:
         print(text, advice_table(text), sep='\n\n')
     else:
         write(text, results.ROOT)

@@ -1,10 +1,9 @@
 """Writes the tables of docs/background/accuracy_after_training.md from the results of measure_efforts.py.
 
-    python benchmarks/accuracy/report_efforts.py [--results accuracy_results/efforts.jsonl] [--print]
+    python benchmarks/accuracy/report_efforts.py [--results accuracy_results/efforts.jsonl] [--keep] [--print]
 
 Of runs that were repeated, the last one counts.
 """
-import argparse
 import os
 import statistics
 import sys
@@ -16,7 +15,9 @@ import results
 
 SCRIPT = os.path.basename(__file__)
 DOCUMENT = os.path.join('docs', 'background', 'accuracy_after_training.md')
-_TITLES = {'fashion': 'Fashion-MNIST', 'digits': 'Digits', efforts.PHOTOS: 'Photos'}
+_TITLES = {efforts.PHOTOS: 'Photos', 'fashion': 'Fashion-MNIST', 'cifar': 'CIFAR-10', 'digits': 'Digits'}
+_ACCURACY, _FIDELITY = '{}: accuracy', '{}: agreement with float and signal-to-noise ratio'
+_WITHOUT = 'Without one aid'
 _ABLATIONS = ('Each row below the first leaves out one aid of `{}`. Only cells of equal n are of the same float '
               'networks.').format(efforts.ABLATED)
 
@@ -49,15 +50,16 @@ class Results(results.Last):
                       statistics.mean(line['decibels'] for line in chosen),
                       statistics.mean(line['seconds'] for line in chosen), len(chosen))
 
-    def widths(self, dataset):
-        """The bit widths that results of the efforts on a dataset are known of."""
-        return [bits for bits in efforts.BITS
-                if any((run.dataset, run.bits) == (dataset, bits) and run.recipe in efforts.EFFORTS for run in self._last)]
+    def widths(self, dataset, kept):
+        """The bit widths that results of the efforts on a dataset are known of, or the text `kept` has figures of."""
+        columns = {column for *_, column in documents.cells(kept, _FIDELITY.format(_TITLES[dataset]))}
+        return [bits for bits in efforts.BITS if documents.width(bits) in columns or any(
+            (run.dataset, run.bits) == (dataset, bits) and run.recipe in efforts.EFFORTS for run in self._last)]
 
-    def float_accuracy(self, dataset, network):
-        """(mean, standard deviation, seeds) of the float networks in percent; None without results."""
+    def float_accuracy(self, dataset, network, bits):
+        """(mean, standard deviation, seeds) of the float networks with results at a width in percent; None without any."""
         found = {line['seed']: 100 * line['float_accuracy'] for line in self._last.values()
-                 if (line['dataset'], line['network']) == (dataset, network)}
+                 if (line['dataset'], line['network'], line['bits']) == (dataset, network, bits)}
         values = list(found.values())
         return (statistics.mean(values), documents.spread(values), len(values)) if values else None
 
@@ -66,53 +68,51 @@ class Results(results.Last):
         return [line for run, line in self._last.items() if run._replace(seed=None) == wanted]
 
 
-def tables(found):
-    """The tables of DOCUMENT, without datasets that there are no results of."""
-    text = [found.commits()]
-    for dataset in filter(found.widths, (efforts.PHOTOS, 'fashion', 'digits')):
-        if dataset != efforts.PHOTOS:
-            text += ['### {}: accuracy'.format(_TITLES[dataset]), _accuracies(found, dataset)]
-        text += ['### {}: agreement with float and signal-to-noise ratio'.format(_TITLES[dataset]), _fidelities(found, dataset)]
-    ablations = _ablations(found)
+def tables(found, kept=''):
+    """The tables of DOCUMENT, without datasets that there are no results of. kept: its text, whose other cells stay."""
+    text = [found.commits(kept)]
+    for dataset, title in _TITLES.items():
+        widths = found.widths(dataset, kept)
+        for name, rows_of in ((_ACCURACY, _accuracies), (_FIDELITY, _fidelities)):
+            if widths and (name, dataset) != (_ACCURACY, efforts.PHOTOS):
+                name = name.format(title)
+                text += ['### ' + name, documents.table(rows_of(found, dataset, widths), kept, name)]
+    ablations = _ablations(found, kept)
     if ablations:
-        text += ['### Without one aid', _ABLATIONS, ablations]
+        text += ['### ' + _WITHOUT, _ABLATIONS, documents.table(ablations, kept, _WITHOUT, names=1)]
     return '\n\n'.join(text)
 
 
-def _accuracies(found, dataset):
-    widths = found.widths(dataset)
+def _accuracies(found, dataset, widths):
     rows = [['network', 'effort'] + list(map(documents.width, widths))]
     for network, activation in efforts.NETWORKS[dataset].items():
         name = '{}, {}'.format(network, activation)
-        rows.append([name, 'float'] + [_float_cell(found, dataset, network)] * len(widths))
+        rows.append([name, 'float'] + [_float_cell(found.float_accuracy(dataset, network, bits), dataset) for bits in widths])
         for effort in efforts.EFFORTS:
             rows.append([name, effort] + [_accuracy(found.figure(dataset, network, effort, bits), dataset) for bits in widths])
-    return documents.table(rows)
+    return rows
 
 
-def _fidelities(found, dataset):
-    widths = found.widths(dataset)
+def _fidelities(found, dataset, widths):
     rows = [['network', 'effort'] + list(map(documents.width, widths)) + ['seconds at ' + documents.width(widths[0])]]
     for network, activation in efforts.NETWORKS[dataset].items():
         for effort in efforts.EFFORTS:
             figures = [found.figure(dataset, network, effort, bits) for bits in widths]
             rows.append(['{}, {}'.format(network, activation), effort] + [_fidelity(figure, dataset) for figure in figures] + [
                 '{:.1f}'.format(figures[0].seconds) if figures[0] else documents.NOTHING])
-    return documents.table(rows)
+    return rows
 
 
-def _ablations(found):
-    """The table of the networks and widths that ablations are known of; '' without any."""
-    places = [(dataset, network, bits) for dataset, widths in efforts.ABLATION_BITS.items()
-              for bits in widths for network in efforts.NETWORKS[dataset]
-              if any(found.figure(dataset, network, row, bits) for row in efforts.ABLATIONS)]
-    if not places:
-        return ''
-    rows = [['effort'] + ['{}, {}'.format(network, documents.width(bits)) for _, network, bits in places]]
-    for row in (efforts.ABLATED, *efforts.ABLATIONS):
-        rows.append([row] + [_fidelity(found.figure(dataset, network, row, bits), dataset)
-                             for dataset, network, bits in places])
-    return documents.table(rows)
+def _ablations(found, kept):
+    """The rows of the networks and widths that ablations are known of; none without any."""
+    columns = {column for *_, column in documents.cells(kept, _WITHOUT, names=1)}
+    places = {'{}, {}'.format(network, documents.width(bits)): (dataset, network, bits)
+              for dataset, widths in efforts.ABLATION_BITS.items() for bits in widths for network in efforts.NETWORKS[dataset]}
+    places = {name: place for name, place in places.items() if name in columns or any(
+        found.figure(*place[:2], row, place[2]) for row in efforts.ABLATIONS)}
+    rows = [[row] + [_fidelity(found.figure(*place[:2], row, place[2]), place[0]) for place in places.values()]
+            for row in (efforts.ABLATED, *efforts.ABLATIONS)]
+    return [['effort', *places]] + rows if places else []
 
 
 def _accuracy(figure, dataset):
@@ -121,8 +121,7 @@ def _accuracy(figure, dataset):
     return _counted(documents.percent(figure.accuracy, figure.spread, figure.difference), figure.seeds, dataset)
 
 
-def _float_cell(found, dataset, network):
-    figure = found.float_accuracy(dataset, network)
+def _float_cell(figure, dataset):
     return _counted(documents.percent(*figure[:2]), figure[2], dataset) if figure else documents.NOTHING
 
 
@@ -137,21 +136,18 @@ def _fidelity(figure, dataset):
     return _counted(text, figure.seeds, dataset)
 
 
-def write(found, directory):
+def write(text, directory):
     """Writes the tables into the documents below the directory."""
-    documents.write(directory, SCRIPT, [(DOCUMENT, 'accuracy after training', tables(found))])
+    documents.write(directory, SCRIPT, [(DOCUMENT, 'accuracy after training', text)])
 
 
 def main(arguments):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--results', nargs='+', default=['accuracy_results/efforts.jsonl'], help='files; default: %(default)s')
-    parser.add_argument('--print', action='store_true', help='print the tables and leave the documents as they are')
-    options = parser.parse_args(arguments)
-    found = Results([line for path in options.results for line in results.read(path)])
-    if options.print:
-        print(tables(found))
+    lines, kept, shown = documents.asked(arguments, __doc__, 'accuracy_results/efforts.jsonl', DOCUMENT)
+    text = tables(Results(lines), kept)
+    if shown:
+        print(text)
     else:
-        write(found, results.ROOT)
+        write(text, results.ROOT)
 
 
 if __name__ == '__main__':

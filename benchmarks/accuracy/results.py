@@ -1,12 +1,14 @@
 """The results file: one line of JSON for each run that ended."""
 import json
 import os
+import re
 import subprocess
 from typing import NamedTuple, Optional
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Documents may change, as by the report, without a new measurement.
 _MEASURED = ('vai_q_tf', 'vai_q_tensorflow.py', 'kernels', 'benchmarks/accuracy', 'examples/estimator')
+_COMMITS = 'Results of commit '
 
 
 class Run(NamedTuple):
@@ -58,10 +60,11 @@ class Last:
     def __init__(self, lines):
         self._last = {key(line): line for line in lines if not line['quick']}
 
-    def commits(self, others=()):
-        """Which commits the results are of, and the `others`, a sentence."""
+    def commits(self, kept=''):
+        """Which commits the results are of, a sentence. kept: a text with such a sentence, whose commits are added."""
+        others = re.findall(r'\b[0-9a-f]{7,}\b', kept.partition(_COMMITS)[2].partition('\n')[0])
         found = sorted({line['commit'] for line in self._last.values()}.union(others))
-        return 'Results of {}.'.format('commit ' + ', '.join(found) if found else 'no commit so far')
+        return '{}{}.'.format(_COMMITS, ', '.join(found)) if found else 'Results of no commit so far.'
 
 
 def commit():

@@ -69,11 +69,13 @@ def test_the_plan_has_every_effort_and_ablations_where_they_are_measured(modules
     efforts = modules['efforts']
     monkeypatch.setattr(efforts, 'ABLATIONS', {'high, without sugar': 'sugar'})
     networks = ['efficientnet_lite0', 'plain', 'inverted']
-    plan = efforts.plan(['photos', 'fashion', 'digits'], networks, ['fast', 'high, without sugar'], [8, 4], [1, 2, 3])
+    datasets = ['photos', 'fashion', 'cifar', 'digits']
+    assert datasets == list(efforts.NETWORKS)
+    plan = efforts.plan(datasets, networks, ['fast', 'high, without sugar'], [8, 4], [1, 2, 3])
     assert {run[:4] for run in plan if run.dataset == 'photos' and run.recipe == 'fast'} == {
         ('photos', 'efficientnet_lite0', 'relu6', bits) for bits in (8, 4)}
     assert {run.seed for run in plan if run.dataset == 'photos'} == {1}
-    assert sum(run.recipe == 'fast' for run in plan) == 2 + 2 * (2 * 2 * 3)
+    assert sum(run.recipe == 'fast' for run in plan) == 2 + 3 * (2 * 2 * 3)
     assert {(run.dataset, run.bits) for run in plan if run.recipe != 'fast'} == {('photos', 8), ('fashion', 4)}
     assert len(set(plan)) == len(plan)
     assert not efforts.plan(['fashion'], ['efficientnet_lite0'], ['fast'], [8], [1])
@@ -115,7 +117,7 @@ def test_the_last_result_counts_and_quick_ones_do_not(modules):
 def test_float_networks_count_once_a_seed(modules):
     lines = [line('fashion', 'plain', row, 4, seed, float_accuracy=accuracy)
              for seed, accuracy in ((1, 0.8), (2, 0.9)) for row in ('fast', 'high')[:seed]]
-    assert modules['report_efforts'].Results(lines).float_accuracy('fashion', 'plain') == pytest.approx((85, np.sqrt(50), 2))
+    assert modules['report_efforts'].Results(lines).float_accuracy('fashion', 'plain', 4) == pytest.approx((85, np.sqrt(50), 2))
 
 
 def test_ablations_stand_below_the_effort_they_lack_an_aid_of(modules, monkeypatch):
@@ -132,13 +134,40 @@ def test_tables_replace_what_was_between_the_comments_and_nothing_else(modules, 
     document = tmp_path / report.DOCUMENT
     document.parent.mkdir(parents=True)
     shutil.copy(os.path.join(ROOT, report.DOCUMENT), str(document))
-    report.write(report.Results([]), str(tmp_path))
+    nothing = report.tables(report.Results([]))
+    report.write(nothing, str(tmp_path))
     before = document.read_text()
-    report.write(report.Results([photo_line('high', 8, agreement=0.123)]), str(tmp_path))
+    report.write(report.tables(report.Results([photo_line('high', 8, agreement=0.123)])), str(tmp_path))
     after = document.read_text()
     assert after.count('12.3 %, ') - before.count('12.3 %, ') == 1
-    report.write(report.Results([]), str(tmp_path))
+    report.write(nothing, str(tmp_path))
     assert document.read_text() == before
+
+
+def test_figures_of_earlier_measurements_may_stay(modules, monkeypatch):
+    report = modules['report_efforts']
+    monkeypatch.setattr(modules['efforts'], 'ABLATIONS', {'high, without sugar': 'sugar'})
+    earlier = [line('fashion', 'plain', row, bits, seed, commit='1234567')
+               for row in ('fast', 'high, without sugar') for bits in (8, 4) for seed in (1, 2, 3)]
+    new = [line('fashion', 'plain', 'fast', 6, seed, commit='abcdef0') for seed in (1, 2, 3)]
+    new += [line('fashion', 'plain', 'fast', 8, 1, agreement=0.123, decibels=4, seconds=5, commit='abcdef0'),
+            line('cifar', 'inverted', 'high', 8, 1, agreement=0.125, decibels=3, commit='abcdef0'),
+            photo_line('high, without sugar', 6, agreement=0.25, decibels=2, commit='abcdef0')]
+    before = report.tables(report.Results(earlier))
+    assert report.tables(report.Results([]), before) == before
+    after = report.tables(report.Results(new), before)
+    fidelity = 'Fashion-MNIST: agreement with float and signal-to-noise ratio'
+    at_once = report.tables(report.Results([one for one in earlier if one['bits'] == 4] + new[:3]))
+    for title in (fidelity, 'Fashion-MNIST: accuracy'):
+        assert ({key: row[1:3] for key, row in cells(after, title).items()}
+                == {key: row[:2] for key, row in cells(at_once, title).items()})
+    assert cells(after, fidelity)['plain, relu', 'fast'][::3] == ['12.3 %, 4.0 dB, n = 1', '5.0']
+    assert cells(after, 'CIFAR-10: agreement')['inverted, relu6', 'high'][0] == '12.5 %, 3.0 dB, n = 1'
+    without = report.documents.cells(after, 'Without one aid', names=1)
+    assert without['high, without sugar', 'efficientnet_lite0, W6A6'] == '25.0 %, 2.0 dB'
+    name = 'high, without sugar', 'plain, W4A4'
+    assert without[name] == report.documents.cells(before, 'Without one aid', names=1)[name] != '–'
+    assert after.startswith('Results of commit 1234567, abcdef0.\n')
 
 
 def result_of(run):
