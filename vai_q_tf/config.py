@@ -79,7 +79,8 @@ class QuantizeConfig:
         simulate_dpu.
       do_cle: 1 equalizes the channel ranges of consecutive layers (cross-layer equalization). Training refuses it, because it
         needs the values of the weights.
-      replace_relu6: 1 lets do_cle replace a Relu6 between two layers with a Relu. 0: do_cle leaves such layers alone.
+      replace_relu6: 1 lets do_cle, and the equalization of the effort 'high', replace a Relu6 between two layers with a Relu. 0
+        keeps every Relu6; do_cle leaves such layers alone.
       replace_sigmoid: 1 replaces every sigmoid with a hard sigmoid. Needs simulate_dpu.
       fold_bn_only: 1 folds batch norms and changes nothing else in the graph, except for do_cle and fold_reshape.
       fold_reshape: 1 makes the shapes of Reshape and resize ops constant.

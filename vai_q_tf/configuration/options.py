@@ -82,8 +82,8 @@ _GROUPS: Tuple[Tuple[str, Tuple[Tuple[str, str, Any, Optional[str], str], ...]],
         ('fold_constant', FLAG, 1, _ZERO_ONE, '1: fold constants; 0: fold only the parameters of batch norms and arithmetic'),
         ('fold_reshape', CONFIG, None, _ZERO_ONE, '1: make the shapes of Reshape and resize ops constant'),
         ('do_cle', CONFIG, None, _ZERO_ONE, '1: equalize the channel ranges of consecutive layers (cross-layer equalization)'),
-        ('replace_relu6', CONFIG, None, _ZERO_ONE, '1: let --do_cle replace a Relu6 between two layers with a Relu; 0: do not '
-         'equalize such layers'),
+        ('replace_relu6', CONFIG, None, _ZERO_ONE, '1: let --do_cle and --effort high replace a Relu6 between two layers with '
+         'a Relu; 0: keep every Relu6'),
         ('replace_sigmoid', CONFIG, None, _ZERO_ONE, '1: replace every sigmoid with a hard sigmoid'),
         ('replace_softmax', CONFIG, None, _ZERO_ONE, "1: replace every softmax with the hardware's bfloat16 softmax"),
         ('keep_float_weight', FLAG, 1, _ZERO_ONE, '1: store float weights and quantize them at run time; 0: store quantized '

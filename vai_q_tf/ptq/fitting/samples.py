@@ -10,7 +10,7 @@ import numpy as np
 from vai_q_tf.ptq.fitting.layers import Layer
 
 MOST_PRODUCTS = 4608  # of a sampled layer; the second moments of more would take too much memory
-_MOST_SAMPLES, _MOST_OF_GROUPS = 4000, 3000
+_MOST_SAMPLES, _MOST_OF_GROUPS = 8000, 3000
 _MOST_VALUES = 2**26
 
 
