@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 _CALIBRATION = '''import numpy as np
 
 def calib_input(step):
-    return {'image': np.random.RandomState(step).rand(8, 16, 16, 3)}
+    return {'image': np.random.RandomState(step).rand(12, 16, 16, 3)}
 '''
 
 
