@@ -1,4 +1,6 @@
 """Every test starts with an empty default graph and TensorFlow's own log level; property tests are repeatable."""
+import gc
+
 import hypothesis
 import pytest
 from xdist.scheduler.loadfile import LoadFileScheduling
@@ -66,3 +68,9 @@ def forked_python(tmp_path_factory):
     forks = Forks(tmp_path_factory.mktemp('forks'))
     yield forks.python
     forks.close()
+
+
+@pytest.fixture
+def garbage_collected():
+    """For tests that want no warning: a Keras checkpoint of an earlier test that was not used up warns when it is collected."""
+    gc.collect()

@@ -109,7 +109,7 @@ def test_the_line_of_a_network_without_weights():
 
 
 @pytest.fixture
-def warnings_of(caplog, monkeypatch):
+def warnings_of(garbage_collected, caplog, monkeypatch):
     """A function from a Coverage to the warnings about it."""
     monkeypatch.setattr(tf.get_logger(), 'propagate', True)
 

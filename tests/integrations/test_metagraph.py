@@ -206,7 +206,7 @@ def models_equal(first, second):
     return nodes[0]
 
 
-def test_no_warnings_when_meta_graphs_are_written_and_read(trained, caplog):
+def test_no_warnings_when_meta_graphs_are_written_and_read(trained, garbage_collected, caplog):
     directory, _ = trained
     tf.get_logger().propagate = True
     with caplog.at_level('WARNING'), tf.Graph().as_default():
