@@ -11,6 +11,7 @@ from vai_q_tf.ptq.calibration.calibrate import calibrate_twice
 from vai_q_tf.ptq.effort.data import split
 from vai_q_tf.ptq.effort.effort import Effort
 from vai_q_tf.ptq.effort.judge import Judge
+from vai_q_tf.ptq.effort.trial import Trial
 from vai_q_tf.ptq.fitting.state import quantized_graph
 
 
@@ -77,3 +78,9 @@ def images(count, *shape, seed=0, batches=4, low=-1.0, high=1.0):
     """Random batches."""
     random = np.random.RandomState(seed)
     return [random.uniform(low, high, (count,) + shape).astype(np.float32) for _ in range(batches)]
+
+
+def made_trial(fitted, unseen):
+    """A Trial with these signal-to-noise ratios in dB. All images of a part have the same error."""
+    errors = [np.inf if np.isnan(ratio) else 10 ** (-ratio / 10) for ratio in (fitted, unseen)]
+    return Trial(None, None, fitted, unseen, np.repeat(errors, 50))

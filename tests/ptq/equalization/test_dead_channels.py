@@ -6,8 +6,8 @@ import tensorflow.compat.v1 as tf
 from tests.ptq.equalization.graphs import Builder, planned, run_on
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView
-from vai_q_tf.ptq.equalization.channels import observe_channels
 from vai_q_tf.ptq.equalization.dead_channels import reads_channels_alone, silence_dead_channels
+from vai_q_tf.ptq.equalization.ranges import observe_ranges
 
 _BIG = 1000
 
@@ -21,8 +21,8 @@ def _silenced(graph, x, outputs=('out',), **fields):
     view, layers = GraphView(network.graph_def), list(network.layers.values())
     axes = {layer.source: layer.channel_axis for layer in layers if reads_channels_alone(view, layer)}
     axes.update((layer.result, layer.channel_axis) for layer in layers)
-    channels = observe_channels(network.graph_def, axes, [{'x:0': part} for part in np.array_split(x, 2)])
-    changed = silence_dead_channels(view, layers, network.arrays, channels)
+    ranges = observe_ranges(network.graph_def, axes, [{'x:0': part} for part in np.array_split(x, 2)])
+    changed = silence_dead_channels(view, layers, network.arrays, ranges)
     for value in changed.values():
         assert value.dtype == np.float32
     for before, after in zip(run_on(network.graph_def, outputs, x),
@@ -192,8 +192,8 @@ def test_data_that_a_matmul_transposes():
     layer, view = network.layers['first'], GraphView(network.graph_def)
     assert not reads_channels_alone(view, layer)
     feeds = [{'x:0': np.random.RandomState(0).uniform(0.1, 1, [5, size])} for size in (4, 7)]
-    channels = observe_channels(network.graph_def, {layer.result: -1}, feeds)
-    changed = silence_dead_channels(view, [layer], network.arrays, channels)
+    ranges = observe_ranges(network.graph_def, {layer.result: -1}, feeds)
+    changed = silence_dead_channels(view, [layer], network.arrays, ranges)
     assert changed[layer.weight.tensor].sum(0).tolist() == [5, 0, 5]
 
 

@@ -147,7 +147,7 @@ class _Definition:
                 noise += np.mean(inputs) * _clipped(head[group, :, column], scale / now, limits[0])
                 cost = noise * energy / scale**2
                 cost += 30 * seen.clipping[number, channel] * energy
-                largest = 3 * max(seen.high[channel], 0 if pair.head.activation else -seen.low[channel])
+                largest = 3 * max(seen.range.high[channel], 0 if pair.head.activation else -seen.range.low[channel])
                 if factor > 1 and (pair.relu6 or largest * scale > clip.limit):
                     cost = np.inf
                 rounding = len(readers) * mean_importance * 4.0**-tail_position / 12
@@ -240,7 +240,7 @@ def test_channels_are_not_scaled_beyond_the_limit():
         if activation == tf.nn.relu6:
             assert (6 * scales <= clip.limit * (1 + 1e-6)).all()
         else:
-            largest = case.channels[case.pairs[0].head.result].high * scales
+            largest = case.channels[case.pairs[0].head.result].range.high * scales
             assert (largest <= clip.limit).all() and (scales[3:] >= 2 * scales[0]).all()
 
 

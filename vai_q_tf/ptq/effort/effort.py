@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from vai_q_tf.config import QuantizeConfig
-from vai_q_tf.decibels import decibels
 from vai_q_tf.export.constants import ConstantQuantizer
 from vai_q_tf.fixed_point import POSITION_ZERO, limits
 from vai_q_tf.graph import graphdef_editor as editor
@@ -21,11 +20,13 @@ from vai_q_tf.plan.positions.position_rules import position_rules
 from vai_q_tf.plan.quant_plan import ACTIVATION_MODE, QuantPlan
 from vai_q_tf.ptq.effort.data import Data
 from vai_q_tf.ptq.effort.judge import Judge
+from vai_q_tf.ptq.effort.trial import Observed, Setting, Trial, judged, loses, no_gain, why_not
 from vai_q_tf.ptq.effort.walk import Walk
 from vai_q_tf.ptq.equalization.channels import FACTORS, Clip, observe_channels
 from vai_q_tf.ptq.equalization.dead_channels import reads_channels_alone, silence_dead_channels
 from vai_q_tf.ptq.equalization.noise_equalization import Pair, equalize
 from vai_q_tf.ptq.equalization.pairs import find_pairs, unclipped_by
+from vai_q_tf.ptq.equalization.ranges import observe_ranges
 from vai_q_tf.ptq.fitting.bias_correction import Summary
 from vai_q_tf.ptq.fitting.layers import Layer, find_layers
 from vai_q_tf.ptq.fitting.legal import LegalPositions
@@ -33,19 +34,11 @@ from vai_q_tf.ptq.fitting.state import State, quantized_graph
 from vai_q_tf.ptq.fitting.weight_fit import WeightFit
 from vai_q_tf.types import Values
 
-_WEIGHTS = ('rounding with error feedback', 'refitted weights')
-_DEAD, _POOLS = 'dead channels', 'pools not aligned'
-_POSITIONS = ('positions by error', _POOLS, 'positions of groups by output error')
-AIDS = {'standard': (_DEAD,) + _POSITIONS,  # in the order of trial
-        'high': (_DEAD,) + _WEIGHTS + _POSITIONS + ('equalization',)}
+_DEAD, _BY_ERROR, _POOLS, _REFIT = 'dead channels', 'positions by error', 'pools not aligned', 'refitted weights'
+_GROUPS = 'positions of groups by output error'
+AIDS = {'standard': (_DEAD, _BY_ERROR, _REFIT, _POOLS, _GROUPS),  # in the order of trial
+        'high': (_DEAD, 'rounding with error feedback', _REFIT, _BY_ERROR, _POOLS, _GROUPS, 'equalization')}
 _MOST_CANDIDATES = 4  # for the position of a group
-# The least gain of an aid on unseen data, in dB; if it gains _MOST_FITTED more on fitted data, it must gain _CLEAR_GAIN.
-_LEAST_GAIN = 0.1
-_MOST_FITTED, _CLEAR_GAIN = 6.0, 2.0
-_MORE_IMAGES = 2  # like the one on which an aid loses most; with them it must not lose
-
-Observed = Mapping[str, final_positions.Observation]
-
 
 class Row(NamedTuple):
     """The outcome of an aid. before, after: signal-to-noise ratios of the outputs on unseen data without and with it, in dB.
@@ -60,36 +53,6 @@ class Row(NamedTuple):
     @property
     def kept(self) -> bool:
         return not self.rejected
-
-
-class Setting(NamedTuple):
-    """The start of a walk, and how it fits weights.
-
-    values: {Const: array} for those with other values than in the float graph. observed: {quantized tensor: Observation}.
-    align_pool: as in QuantizeConfig. scales: {weighted op: factors on the channels of its result}. unclipped: as in State.
-    chosen: {quantized tensor: position of its group}, see `final_positions.decide`. fits: whether weights are rounded by the
-    error of results; refits: whether they are refitted before that.
-    """
-    values: Dict[str, np.ndarray]
-    observed: Observed
-    align_pool: int
-    scales: Dict[str, np.ndarray]
-    unclipped: Dict[str, str] = {}
-    chosen: Dict[str, int] = {}
-    fits: bool = False
-    refits: bool = False
-
-
-class Trial(NamedTuple):
-    """A Setting, the State that results, and what the Judge found.
-
-    fitted, unseen: the signal-to-noise ratios of the outputs on both parts of the data, in dB. images: the error of each image.
-    """
-    setting: Setting
-    state: State
-    fitted: float
-    unseen: float
-    images: np.ndarray
 
 
 class Effort:
@@ -115,6 +78,7 @@ class Effort:
         self._summaries: Dict[str, Summary] = {}
         start = Setting({}, observed, config.align_pool, {})
         self._fast = self._unfitted = self._best = self._judged(start, self._begin(start))
+        self._accepted: Optional[Trial] = None  # the Trial whose walk gained over its start
         self.rows: List[Row] = []
 
     def run(self, aids: Sequence[str]) -> None:
@@ -122,16 +86,16 @@ class Effort:
         silenced = self._dead_channels(self._best.setting) if _DEAD in aids else None
         propose = {_DEAD: lambda setting: silenced,
                    'rounding with error feedback': lambda setting: setting._replace(fits=True),
-                   'refitted weights': lambda setting: setting._replace(fits=True, refits=True),
-                   'positions by error': self._positions_by_error, _POOLS: self._pools_apart,
-                   'positions of groups by output error': self._positions_of_groups, 'equalization': self._equalization}
+                   _REFIT: lambda setting: setting._replace(fits=True, refits=True),
+                   _BY_ERROR: self._positions_by_error, _POOLS: self._pools_apart,
+                   _GROUPS: self._positions_of_groups, 'equalization': self._equalization}
         if silenced is not None and self._gains_at_once(silenced):
             aids = [aid for aid in aids if aid != _DEAD]
-        self._best = self._walk(self._best.setting, 'Bias correction')
         for aid in aids:
             setting = propose[aid](self._best.setting)
             if setting is not None:
                 self._best = self._try(aid, setting)
+        self._correct_biases()
 
     def _gains_at_once(self, setting: Setting) -> bool:
         """Keeps silenced dead channels if they gain before anything is fitted, which saves a walk; whether it does."""
@@ -142,24 +106,42 @@ class Effort:
         return True
 
     def _try(self, aid: str, setting: Setting) -> Trial:
-        """The Trial that stays. For pools new positions are tried alone: if they gain nothing, no walk is made."""
+        """The Trial that stays.
+
+        For pools new positions are tried alone: if they gain nothing, no walk is made. If weights are refitted in the first
+        walk, corrected biases alone are tried only if it gains nothing over the start.
+        """
+        if aid == _REFIT and self._best is self._unfitted:
+            trial = self._walk(setting, aid.capitalize())
+            if not why_not(self._best, trial):
+                self._accepted = self._keep(aid, self._best, trial, '')
+                return trial
+            self._correct_biases()
+            return self._keep(aid, self._best, trial, why_not(self._best, trial))
+        self._correct_biases()
         if aid == _POOLS:
             trial = self._judged(setting, self._with_positions(setting))
             if trial.fitted <= self._best.fitted:
-                return self._keep(aid, self._best, trial, _no_gain(self._best, trial) or _loses(self._best, trial))
+                return self._keep(aid, self._best, trial, no_gain(self._best, trial) or loses(self._best, trial))
         trial = self._walk(setting, aid.capitalize())
         return self._keep(aid, self._best, trial, why_not(self._best, trial))
 
-    def result(self) -> Trial:
-        """The best Trial, after the walk itself is judged, and all aids together against calibration alone.
+    def _correct_biases(self) -> None:
+        """The first walk, unless there was one."""
+        if self._best is self._unfitted:
+            self._best = self._walk(self._best.setting, 'Bias correction')
 
-        However much more they gain on fitted data: these gains add up, and each aid was judged by them already.
-        """
-        setting = self._best.setting
-        plain = self._unfitted if setting is self._unfitted.setting else self._judged(setting, self._begin(setting))
+    def result(self) -> Trial:
+        """The best Trial, after the walk itself is judged, and all aids together against calibration alone."""
+        best = self._best if self._best is self._accepted else self._judge_walk(self._best.setting)
+        return self._keep('all together', self._fast, best, why_not(self._fast, best, together=True))
+
+    def _judge_walk(self, setting: Setting) -> Trial:
+        """The Trial that stays: the best one, or that of the start of its walk."""
+        begin = self._begin(setting)
+        plain = self._unfitted if begin == self._unfitted.state else self._judged(setting, begin)
         walked = 'fitted biases and weights' if setting.fits else 'bias correction'
-        best = self._keep(walked, plain, self._best, _no_gain(plain, self._best) or _risk(plain, self._best))
-        return self._keep('all together', self._fast, best, _no_gain(self._fast, best) or _risk(self._fast, best))
+        return self._keep(walked, plain, self._best, why_not(plain, self._best, together=True))
 
     def _keep(self, aid: str, former: Trial, trial: Trial, rejected: str) -> Trial:
         """The Trial that stays of two; adds a Row."""
@@ -173,7 +155,7 @@ class Effort:
             return None
         axes = {layer.source: layer.channel_axis for layer in self._layers if reads_channels_alone(self._view, layer)}
         axes.update((layer.result, layer.channel_axis) for layer in self._layers)
-        found = observe_channels(self._float_graph, axes, self._data.fitted, self._fraction)
+        found = observe_ranges(self._float_graph, axes, self._data.fitted, self._fraction)
         arrays = {name: self._view.value(name) for layer in self._layers for name in layer.constants}
         values = silence_dead_channels(self._view, self._layers, arrays, found)
         if not values:
@@ -186,15 +168,16 @@ class Effort:
     def _positions_by_error(self, setting: Setting) -> Optional[Setting]:
         if self._by_errors is None:
             return None
-        changed = setting._replace(observed=self._of_changed_constants(self._by_errors, setting.values))
-        return changed if self._begin(changed) != self._begin(setting) else None
+        return self._if_new(setting, setting._replace(
+            observed=self._of_changed_constants(self._by_errors, setting.values)))
 
     def _pools_apart(self, setting: Setting) -> Optional[Setting]:
         pools = [alignment for alignment in active_alignments(self._plan, self._config) if alignment.kind == 'pool']
-        return setting._replace(align_pool=2) if pools and self._config.align_pool == 0 else None
+        return self._if_new(setting, setting._replace(align_pool=2)) if pools and self._config.align_pool == 0 else None
 
     def _positions_of_groups(self, setting: Setting) -> Optional[Setting]:
         """The position of each group with the least error of the outputs, between the best positions of its members."""
+        self._correct_biases()
         config = self._config_of(setting)
         chosen: Dict[str, int] = {}
         for names in final_positions.shared(self._plan, config):
@@ -204,7 +187,10 @@ class Effort:
             if len(candidates) > 1:
                 chosen[names[0]] = min(candidates, key=lambda position: self._fitted_error(
                     setting._replace(chosen=dict(chosen, **{names[0]: position}))))
-        changed = setting._replace(chosen=chosen)
+        return self._if_new(setting, setting._replace(chosen=chosen))
+
+    def _if_new(self, setting: Setting, changed: Setting) -> Optional[Setting]:
+        """A changed Setting, None if the walk would begin as with the former one."""
         return changed if self._begin(changed) != self._begin(setting) else None
 
     @large_constants.kept_apart()
@@ -219,6 +205,7 @@ class Effort:
 
     @large_constants.kept_apart()
     def _equalization(self, setting: Setting) -> Optional[Setting]:
+        self._correct_biases()
         pairs = [pair for pair in find_pairs(self._float_graph, self._plan, self._layers)
                  if self._best.state.positions[pair.head.output] != POSITION_ZERO]
         if not pairs:
@@ -288,39 +275,3 @@ def _scaled_constants(arrays: Values, layers: Mapping[str, Layer], maps: Values,
             bias = arrays[layer.bias.tensor]
             values[layer.bias.tensor] = (bias * scales[name].reshape(bias.shape)).astype(np.float32)
     return values
-
-
-def judged(judge: Judge, setting: Setting, state: State, graph_def: tf.GraphDef) -> Trial:
-    """The Trial of a quantized GraphDef."""
-    fitted, unseen = judge.errors_of_images(graph_def)
-    return Trial(setting, state, decibels(fitted.mean()), decibels(unseen.mean()), np.concatenate([fitted, unseen]))
-
-
-def why_not(best: Trial, trial: Trial) -> str:
-    """Why a trial does not replace the best one, '' if it does."""
-    gain, fitted_gain = trial.unseen - best.unseen, trial.fitted - best.fitted
-    if fitted_gain - gain > _MOST_FITTED and _LEAST_GAIN <= gain < _CLEAR_GAIN:
-        return 'it gains {:.1f} dB on the data that it was fitted on'.format(fitted_gain)
-    return _no_gain(best, trial) or _risk(best, trial)
-
-
-def _risk(best: Trial, trial: Trial) -> str:
-    """Why a trial that gains on unseen data may lose on others, '' if it hardly can.
-
-    The few unseen images may lack rare values of the fitted data, and all of them may lack others of the kind.
-    """
-    lost = trial.images - best.images
-    if lost.sum() > 0:
-        return _loses(best, trial)
-    if lost.sum() + _MORE_IMAGES * lost.max() > 0:
-        return 'more images like the one on which it loses most would undo the gain'
-    return ''
-
-
-def _loses(best: Trial, trial: Trial) -> str:
-    lost = best.fitted - trial.fitted
-    return 'it {} on the data that it was fitted on'.format('loses {:.1f} dB'.format(lost) if lost >= 0.05 else 'gains nothing')
-
-
-def _no_gain(best: Trial, trial: Trial) -> str:
-    return '' if trial.unseen - best.unseen >= _LEAST_GAIN else 'no gain'

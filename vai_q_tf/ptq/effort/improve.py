@@ -14,8 +14,9 @@ from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.ptq.calibration.calibrate import Calibrated, calibrate, calibrate_twice
 from vai_q_tf.ptq.calibration.input_ranges import InputRange
 from vai_q_tf.ptq.effort.data import FEWEST_IMAGES, Data, Kept, split
-from vai_q_tf.ptq.effort.effort import AIDS, Effort, Observed, Row, Setting, Trial, judged, why_not
+from vai_q_tf.ptq.effort.effort import AIDS, Effort, Row
 from vai_q_tf.ptq.effort.judge import Judge
+from vai_q_tf.ptq.effort.trial import Observed, Setting, Trial, judged, why_not
 from vai_q_tf.ptq.fitting.state import State, quantized_graph
 from vai_q_tf.terminal.verbosity import note
 from vai_q_tf.types import Feed, InputFn, TensorShapeProto

@@ -1,4 +1,4 @@
-"""Ranges and variances of the channels of layers on calibration data, from one pass over the float network."""
+"""Statistics of the channels of layers on calibration data, from one pass over the float network."""
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.graph import large_constants
 from vai_q_tf.graph.sessions import session_config, skip_clustering
 from vai_q_tf.graph.view import indexed_name
+from vai_q_tf.ptq.equalization.ranges import Range
 from vai_q_tf.types import Feed
 
 FACTORS = 2.0**(np.arange(-12, 21) / 4)  # by which the scale of a channel may differ from the neutral one, 1/8 to 32
@@ -28,20 +29,13 @@ class Clip(NamedTuple):
 
 
 class Channels(NamedTuple):
-    """Statistics of the channels of a tensor. low, high: the least and the greatest value, variance: [channels] each.
+    """Statistics of the channels of a tensor. range: their Range. variance: [channels].
 
     clipping: [FACTORS, channels], the mean squared change by a relu6 that clips at the limit of a Clip, at each of its scales.
     """
-    low: np.ndarray
-    high: np.ndarray
+    range: Range
     variance: np.ndarray
     clipping: np.ndarray
-
-    @property
-    def constant(self) -> np.ndarray:
-        """Which channels never change, up to a thousandth of the largest value of all channels, bool [channels]."""
-        largest = max(np.abs(self.low).max(), np.abs(self.high).max())
-        return self.high - self.low <= 1e-3 * largest
 
 
 def observe_channels(float_graph: tf.GraphDef, tensors: Mapping[str, int], feeds: Iterable[Feed],
@@ -71,7 +65,7 @@ def _pooled(counts: np.ndarray, measures: np.ndarray) -> Channels:
     share = counts / counts.sum()
     mean = share.dot(means)
     variance = share.dot(variances + np.square(means - mean))
-    return Channels(low.min(0), high.max(0), variance, np.tensordot(share, measures[:, 4:], 1))
+    return Channels(Range(low.min(0), high.max(0)), variance, np.tensordot(share, measures[:, 4:], 1))
 
 
 def _measures(tensor: tf.Tensor, axis: int, clip: Optional[Clip]) -> Tuple[tf.Tensor, tf.Tensor]:
@@ -80,7 +74,8 @@ def _measures(tensor: tf.Tensor, axis: int, clip: Optional[Clip]) -> Tuple[tf.Te
         tensor = tf.transpose(tensor, tf.concat([[0], tf.range(2, tf.rank(tensor)), [axis]], 0))
     values = tf.reshape(tensor, tf.stack([-1, tf.shape(tensor)[-1]]))
     count, channels = tf.unstack(tf.shape(values))
-    some = tf.cond(count > _ROWS, lambda: tf.gather(values, tf.range(_ROWS) * _STRIDE % count), lambda: values)
+    stride = tf.where(count > _ROWS, _STRIDE, 1)
+    some = tf.gather(values, tf.range(tf.minimum(count, _ROWS)) * stride % count)
     mean, variance = tf.nn.moments(some, 0)
     measures = tf.stack([tf.reduce_min(values, 0), tf.reduce_max(values, 0), mean, variance])
     if clip is None or not clip.relu6:

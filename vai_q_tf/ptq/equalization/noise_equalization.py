@@ -79,7 +79,7 @@ class _Equalizer:
         costs = [fixed + one + other for one in head_costs for other in tail_costs]
         costs = [np.where(self._is_safe(pair), cost, np.inf) for cost in costs]
         best = min(costs, key=lambda cost: cost.min(0).sum()).argmin(0)
-        return scales[np.where(found.constant | (gain == 0), _NEUTRAL, best)]
+        return scales[np.where(found.range.constant | (gain == 0), _NEUTRAL, best)]
 
     def _is_safe(self, pair: Pair) -> np.ndarray:
         """Whether values stay within the limit at each scale, or it is at most neutral; bool [scales, channels or 1].
@@ -90,7 +90,7 @@ class _Equalizer:
         not_raised = (FACTORS <= 1)[:, None]
         if clip.relu6:
             return not_raised
-        largest = _HEADROOM * np.maximum(found.high, 0 if pair.head.activation else -found.low)
+        largest = _HEADROOM * np.maximum(found.range.high, 0 if pair.head.activation else -found.range.low)
         return not_raised | (largest * clip.scales[:, None] <= clip.limit)
 
     def _head_costs(self, pair: Pair, relative: np.ndarray, gain: np.ndarray) -> List[np.ndarray]:

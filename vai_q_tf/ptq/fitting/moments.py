@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vai_q_tf.ptq.fitting.linear_algebra import matmul
+
 _CHUNK = 2048  # samples that are summed in float32; chunks are summed in float64
 
 
@@ -42,25 +44,30 @@ def moments(x: np.ndarray, y: np.ndarray) -> Moments:
     groups, count, inputs = x.shape
     if not count:
         raise ValueError('There are no samples.')
-    x_origin, y_origin = x[:, :1], y[:, :1]
     with np.errstate(over='ignore', invalid='ignore'):
-        # Relative to the first sample a constant is exactly zero, and so are its moments.
-        x_mean = np.mean(x - x_origin, axis=1, keepdims=True, dtype=np.float64)
-        y_mean = np.mean(y - y_origin, axis=1, keepdims=True, dtype=np.float64)
+        x_mean, y_mean = _mean(x), _mean(y)
+        x_origin, y_origin = x_mean.astype(np.float32), y_mean.astype(np.float32)
         xx = np.zeros((groups, inputs, inputs))
         xy = np.zeros((groups, inputs, y.shape[2]))
         yy = np.zeros((groups, y.shape[2]))
         for start in range(0, count, _CHUNK):
             chunk = slice(start, start + _CHUNK)
-            u = x[:, chunk] - x_origin - x_mean.astype(np.float32)
-            v = y[:, chunk] - y_origin - y_mean.astype(np.float32)
-            u_transposed = np.swapaxes(u, 1, 2)
-            xx += np.matmul(u_transposed, u)
-            xy += np.matmul(u_transposed, v)
+            u, v = x[:, chunk] - x_origin, y[:, chunk] - y_origin
+            xx += matmul(u, u, transpose_a=True)
+            xy += matmul(u, v, transpose_a=True)
             yy += np.square(v, dtype=np.float64).sum(axis=1)
     if not all(np.isfinite(total).all() for total in (xx, xy, yy)):
         raise ValueError('A sample or its square is not finite.')
-    return Moments(count, (x_origin + x_mean)[:, 0], (y_origin + y_mean)[:, 0], xx / count, xy / count, yy / count)
+    return Moments(count, x_mean[:, 0], y_mean[:, 0], xx / count, xy / count, yy / count)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """The mean [G, 1, K] over the samples of [G, S, K], float64; exactly its value for a constant."""
+    origin, total = values[:, :1], np.zeros((len(values), 1, values.shape[2]))
+    for start in range(0, values.shape[1], _CHUNK):
+        differences = values[:, start:start + _CHUNK] - origin
+        total += np.matmul(np.ones((1, differences.shape[1]), np.float32), differences)  # twice as fast as a sum
+    return origin + total / values.shape[1]
 
 
 def pooled(a: Moments, b: Moments) -> Moments:

@@ -4,6 +4,7 @@ from typing import List, Tuple
 import numpy as np
 
 from vai_q_tf.ptq.fitting import moments
+from vai_q_tf.ptq.fitting.linear_algebra import matmul, solve
 
 UNCHANGED = 1e4  # the ridge of weights that stay as they are
 RIDGES = tuple(10.0**(1 - i / 2) for i in range(7))  # 10 ... .01, in mean variances of an input
@@ -33,7 +34,7 @@ def refit(weights: np.ndarray, x: np.ndarray, y: np.ndarray, images: np.ndarray)
     """
     groups = len(weights)
     with np.errstate(over='ignore', invalid='ignore'):
-        residual = y - np.matmul(x, weights.astype(np.float32))
+        residual = y - matmul(x, weights.astype(np.float32))
     distinct = np.unique(images)
     if len(distinct) < 2:
         return weights.copy(), np.full(groups, UNCHANGED), moments.moments(x, residual).xx
@@ -77,7 +78,7 @@ def _change(half: moments.Moments, ridge: float) -> np.ndarray:
 def _prediction_error(change: np.ndarray, fitted: moments.Moments, unseen: moments.Moments) -> np.ndarray:
     """The mean squared error [G] on `unseen` with the `change` of weights, and the bias, that were fitted to `fitted`."""
     bias_error = (unseen.mean_y - fitted.mean_y) - np.einsum('gk,gkn->gn', unseen.mean_x - fitted.mean_x, change)
-    explained = np.einsum('gkn,gkn->g', change, 2 * unseen.xy - np.matmul(unseen.xx, change))
+    explained = np.einsum('gkn,gkn->g', change, 2 * unseen.xy - matmul(unseen.xx, change))
     return np.maximum(unseen.yy.sum(axis=1) - explained, 0) + np.square(bias_error).sum(axis=1)
 
 
@@ -87,4 +88,4 @@ def _solve(xx: np.ndarray, xy: np.ndarray, ridge: np.ndarray) -> np.ndarray:
     penalty = ridge * np.where(variance > 0, variance, 1)
     penalised = xx.copy()
     np.einsum('gkk->gk', penalised)[:] += penalty[:, None]
-    return np.linalg.solve(penalised, xy)
+    return solve(penalised, xy)
