@@ -76,7 +76,7 @@ _GROUPS: Tuple[Tuple[str, Tuple[Tuple[str, str, Any, Optional[str], str], ...]],
          'at most 100'),
         ('calib_iter', CONFIG, None, 'N', 'number of calibration steps; each one calls input_fn once'),
         ('effort', TEXT, 'standard', '{fast,standard,high}', 'time to spend on accuracy. fast: calibrate; standard: also fit '
-         'biases to the float network; high: also fit weights'),
+         'weights and biases to the float network; high: also scale channels'),
         ('ignore_nodes', CONFIG, None, 'NAMES', 'nodes that stay float, separated by commas'),
         ('skip_check', FLAG, 0, _ZERO_ONE, '1: do not run the float graph once before quantizing it'),
         ('fold_constant', FLAG, 1, _ZERO_ONE, '1: fold constants; 0: fold only the parameters of batch norms and arithmetic'),

@@ -63,8 +63,8 @@ def quantize_frozen(graph_def: Union[tf.GraphDef, Path], input_fn: Union[str, In
       fast_ft_lrcoef: factor on the learning rate of blocks with an initial loss above 3.
       strict: raises an error if the DPU compiler would refuse the model.
       gpu_memory_fraction: of each GPU, above 0 and at most 1; None: TensorFlow's default.
-      effort: how much is done for accuracy. 'fast': batches vote on positions. 'standard': biases are fitted to the float
-        network, and positions chosen by errors. 'high': weights are fitted as well.
+      effort: how much is done for accuracy. 'fast': batches vote on positions. 'standard': weights and biases are fitted
+        to the float network, and positions chosen by errors. 'high': channels are scaled as well.
       graph_path: the path of graph_def, if that is not a path itself, for the commands that the summary proposes.
       report: 1 also writes quantize_report.html next to the model; it needs the packages of the extra [report].
 

@@ -71,8 +71,8 @@ def improve(networks: Sequence[Network], config: QuantizeConfig, feed: InputFn, 
             gpu_memory_fraction: Optional[float] = None) -> Improved:
     """The Improved of a float network.
 
-    `fast` only calibrates. The others also fit biases, and `high` weights, to the results of the float network, if that brings
-    the outputs nearer to its outputs on data that nothing was fitted on. config.positions_by chooses positions and is not
+    `fast` only calibrates. The others also fit weights and biases to the results of the float network, and `high` scales
+    channels, if that brings the outputs nearer to its outputs on data that nothing was fitted on. config.positions_by chooses positions and is not
     overruled; if it is None, `fast` takes votes, the others errors if they gain.
 
     Args:
