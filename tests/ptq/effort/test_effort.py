@@ -378,7 +378,7 @@ def test_bias_correction_is_rejected():
 def test_why_pools_are_rejected_without_a_walk(monkeypatch, fitted, unseen, reason):
     """Users see only the unseen data: 'no gain' next to a gain of 5 dB would be wrong."""
     effort = Effort.__new__(Effort)
-    effort._best, effort._unfitted, effort.rows = made_trial(20, 20), made_trial(10, 10), []
+    effort._best, effort._unfitted, effort.rows, effort._rejected = made_trial(20, 20), made_trial(10, 10), [], {}
     monkeypatch.setattr(effort, '_with_positions', lambda setting: None)
     monkeypatch.setattr(effort, '_judged', lambda setting, state: made_trial(fitted, unseen))
     assert effort._try('pools not aligned', None) is effort._best

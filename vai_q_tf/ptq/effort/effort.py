@@ -34,10 +34,13 @@ from vai_q_tf.ptq.fitting.state import State, quantized_graph
 from vai_q_tf.ptq.fitting.weight_fit import WeightFit
 from vai_q_tf.types import Values
 
-_DEAD, _BY_ERROR, _POOLS, _REFIT = 'dead channels', 'positions by error', 'pools not aligned', 'refitted weights'
+_DEAD, _REFIT = 'dead channels', 'refitted weights'
+_BY_ERROR, _POOLS = _POSITIONS = 'positions by error', 'pools not aligned'
 _GROUPS = 'positions of groups by output error'
-AIDS = {'standard': (_DEAD, _BY_ERROR, _REFIT, _POOLS, _GROUPS),  # in the order of trial
-        'high': (_DEAD, 'rounding with error feedback', _REFIT, _BY_ERROR, _POOLS, _GROUPS, 'equalization')}
+# In the order of trial. An aid is tried again if it was rejected before another one was kept: next to the errors that another
+# one removes, its own gain is lost.
+AIDS = {'standard': (_DEAD,) + _POSITIONS + (_REFIT,) + _POSITIONS + (_GROUPS,),
+        'high': (_DEAD,) + _POSITIONS + ('rounding with error feedback', _REFIT) + _POSITIONS + (_GROUPS, 'equalization')}
 _MOST_CANDIDATES = 4  # for the position of a group
 
 class Row(NamedTuple):
@@ -79,6 +82,7 @@ class Effort:
         start = Setting({}, observed, config.align_pool, {})
         self._fast = self._unfitted = self._best = self._judged(start, self._begin(start))
         self._accepted: Optional[Trial] = None  # the Trial whose walk gained over its start
+        self._rejected: Dict[str, Trial] = {}  # {aid: the Trial that it did not replace}
         self.rows: List[Row] = []
 
     def run(self, aids: Sequence[str]) -> None:
@@ -91,7 +95,7 @@ class Effort:
                    _GROUPS: self._positions_of_groups, 'equalization': self._equalization}
         if silenced is not None and self._gains_at_once(silenced):
             aids = [aid for aid in aids if aid != _DEAD]
-        for aid in aids:
+        for aid in filter(self._is_due, aids):
             setting = propose[aid](self._best.setting)
             if setting is not None:
                 self._best = self._try(aid, setting)
@@ -104,6 +108,11 @@ class Effort:
             return False
         self._unfitted = self._best = self._keep(_DEAD, self._fast, trial, '')
         return True
+
+    def _is_due(self, aid: str) -> bool:
+        """Whether an aid was not tried yet, or rejected before another one was kept."""
+        tried = [row for row in self.rows if row.aid == aid]
+        return not tried or not tried[0].kept and self._rejected[aid] is not self._best
 
     def _try(self, aid: str, setting: Setting) -> Trial:
         """The Trial that stays.
@@ -121,7 +130,7 @@ class Effort:
         self._correct_biases()
         if aid == _POOLS:
             trial = self._judged(setting, self._with_positions(setting))
-            if trial.fitted <= self._best.fitted:
+            if trial.fitted <= self._best.fitted or trial.unseen <= self._best.unseen:
                 return self._keep(aid, self._best, trial, no_gain(self._best, trial) or loses(self._best, trial))
         trial = self._walk(setting, aid.capitalize())
         return self._keep(aid, self._best, trial, why_not(self._best, trial))
@@ -144,9 +153,12 @@ class Effort:
         return self._keep(walked, plain, self._best, why_not(plain, self._best, together=True))
 
     def _keep(self, aid: str, former: Trial, trial: Trial, rejected: str) -> Trial:
-        """The Trial that stays of two; adds a Row."""
-        self.rows.append(Row(aid, former.unseen, trial.unseen, rejected))
-        return former if rejected else trial
+        """The Trial that stays of two; adds a Row, or replaces that of the last trial of the aid."""
+        self.rows = [row for row in self.rows if row.aid != aid] + [Row(aid, former.unseen, trial.unseen, rejected)]
+        if not rejected:
+            return trial
+        self._rejected[aid] = former
+        return former
 
     # The aids: each returns a new Setting, or None if it has nothing to do.
 

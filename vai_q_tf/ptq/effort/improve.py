@@ -72,8 +72,8 @@ def improve(networks: Sequence[Network], config: QuantizeConfig, feed: InputFn, 
     """The Improved of a float network.
 
     `fast` only calibrates. The others also fit weights and biases to the results of the float network, and `high` scales
-    channels, if that brings the outputs nearer to its outputs on data that nothing was fitted on. config.positions_by chooses positions and is not
-    overruled; if it is None, `fast` takes votes, the others errors if they gain.
+    channels, if that brings the outputs nearer to its outputs on data that nothing was fitted on. config.positions_by chooses
+    positions and is not overruled; if it is None, `fast` takes votes, the others errors if they gain.
 
     Args:
       networks: the Network, and optionally the one with cross-layer equalization. The latter is chosen if its outputs come
