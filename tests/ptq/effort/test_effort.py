@@ -7,6 +7,7 @@ from tests.ptq.effort.small import Tried, images, made_trial
 from tests.ptq.equalization.graphs import run_on
 from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.ptq.effort.effort import AIDS, Effort
+from vai_q_tf.ptq.effort.trial import Setting
 
 _FRESH = dict(seed=77, batches=1)
 
@@ -396,3 +397,57 @@ def test_an_aid_does_not_depend_on_the_other_aids_of_the_effort(monkeypatch):
     for aid, rows in every.items():
         monkeypatch.setitem(AIDS, 'high', (aid,))
         assert Tried(build, batches, [aid], weight_bit=4).rows == rows
+
+
+def _scripted(monkeypatch, walks):
+    """(the texts of the walks, an Effort without a network, whose walks end with these signal-to-noise ratios)"""
+    texts, ratios, setting = [], iter(walks), Setting({}, {}, 0, {})
+
+    def walk(effort, setting, text):
+        texts.append(text)
+        return made_trial(*[next(ratios)] * 2)._replace(setting=setting)
+    monkeypatch.setattr(Effort, '_walk', walk)
+    monkeypatch.setattr(Effort, '_positions_by_error', lambda self, setting: None if setting.observed else setting._replace(
+        observed={'x': None}))
+    monkeypatch.setattr(Effort, '_pools_apart', lambda self, setting: None)
+    monkeypatch.setattr(Effort, '_positions_of_groups', lambda self, setting: None)
+    effort = Effort.__new__(Effort)
+    effort._best = effort._unfitted = effort._fast = made_trial(10, 10)._replace(setting=setting)
+    effort.rows, effort._rejected, effort._accepted = [], {}, None
+    return texts, effort
+
+
+def _outcomes(effort):
+    return [(row.aid, row.before, row.after, row.kept) for row in effort.rows]
+
+
+_ERRORS, _LATE = 'positions by error', [aid for aid in AIDS['standard'] if aid != 'dead channels']
+
+
+def test_an_aid_that_was_rejected_is_tried_again_after_another_one_is_kept(monkeypatch):
+    texts, effort = _scripted(monkeypatch, [20, 20.05, 25, 26])
+    effort.run(_LATE)
+    assert texts == ['Bias correction', 'Positions by error', 'Refitted weights', 'Positions by error']
+    assert _outcomes(effort) == [(_REFIT, 20, 25, True), (_ERRORS, 25, 26, True)]
+
+
+def test_an_aid_that_was_rejected_is_not_tried_again_if_nothing_is_kept_after_it(monkeypatch):
+    texts, effort = _scripted(monkeypatch, [20, 20.05, 20.08])
+    effort.run(_LATE)
+    assert texts == ['Bias correction', 'Positions by error', 'Refitted weights']
+    assert _outcomes(effort) == [
+        (_ERRORS, 20, 20.05, False), (_REFIT, 20, 20.08, False)]
+
+
+def test_an_aid_that_is_rejected_twice_has_the_row_of_its_second_trial(monkeypatch):
+    texts, effort = _scripted(monkeypatch, [20, 19, 25, 24])
+    effort.run(_LATE)
+    assert _outcomes(effort) == [(_REFIT, 20, 25, True), (_ERRORS, 25, 24, False)]
+    assert effort._best.unseen == 25 and len(texts) == 4
+
+
+def test_an_aid_that_was_kept_is_not_tried_again(monkeypatch):
+    texts, effort = _scripted(monkeypatch, [20, 22, 25])
+    effort.run(_LATE)
+    assert texts == ['Bias correction', 'Positions by error', 'Refitted weights']
+    assert [row.aid for row in effort.rows] == [_ERRORS, _REFIT]

@@ -12,7 +12,7 @@ from vai_q_tf.plan.positions import final_positions
 from vai_q_tf.plan.positions.position_rules import position_rules
 from vai_q_tf.plan.quant_plan import QuantPlan
 from vai_q_tf.ptq.calibration.calibrate import calibrate
-from vai_q_tf.ptq.fitting.legal import LegalPositions
+from vai_q_tf.ptq.fitting.positions import LegalPositions
 
 
 class Planned(NamedTuple):

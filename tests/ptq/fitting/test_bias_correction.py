@@ -8,7 +8,7 @@ from vai_q_tf.fixed_point import limits
 from vai_q_tf.ptq.fitting import bias_correction
 from vai_q_tf.ptq.fitting.bias_correction import correct_bias, summarise
 from vai_q_tf.ptq.fitting.layers import activate, find_layers
-from vai_q_tf.ptq.fitting.legal import LegalPositions
+from vai_q_tf.ptq.fitting.positions import LegalPositions
 from vai_q_tf.ptq.fitting.state import quantized_constant
 
 CHANNELS = 4

@@ -9,7 +9,7 @@ from vai_q_tf.graph import graphdef_editor as editor
 from vai_q_tf.graph.view import GraphView
 from vai_q_tf.ptq.fitting import weight_fit
 from vai_q_tf.ptq.fitting.layers import find_layers
-from vai_q_tf.ptq.fitting.legal import LegalPositions
+from vai_q_tf.ptq.fitting.positions import LegalPositions
 from vai_q_tf.ptq.fitting.state import quantized_constant
 from vai_q_tf.ptq.fitting.weight_fit import WeightFit
 

@@ -29,7 +29,7 @@ from vai_q_tf.ptq.equalization.pairs import find_pairs, unclipped_by
 from vai_q_tf.ptq.equalization.ranges import observe_ranges
 from vai_q_tf.ptq.fitting.bias_correction import Summary
 from vai_q_tf.ptq.fitting.layers import Layer, find_layers
-from vai_q_tf.ptq.fitting.legal import LegalPositions
+from vai_q_tf.ptq.fitting.positions import LegalPositions
 from vai_q_tf.ptq.fitting.state import State, quantized_graph
 from vai_q_tf.ptq.fitting.weight_fit import WeightFit
 from vai_q_tf.types import Values

@@ -14,7 +14,7 @@ from vai_q_tf.plan.quant_plan import QuantPlan, QuantTensor
 from vai_q_tf.ptq.effort.piecewise import PiecewiseRun
 from vai_q_tf.ptq.fitting.bias_correction import Summary, correct_bias, summarise
 from vai_q_tf.ptq.fitting.layers import Layer, activate
-from vai_q_tf.ptq.fitting.legal import LegalPositions
+from vai_q_tf.ptq.fitting.positions import LegalPositions
 from vai_q_tf.ptq.fitting.state import State, quantized_constant, quantized_graph
 from vai_q_tf.ptq.fitting.weight_fit import WeightFit
 from vai_q_tf.terminal.progress import progress

@@ -10,8 +10,7 @@ import numpy as np
 from vai_q_tf.fixed_point import limits, search_position
 from vai_q_tf.plan.quant_plan import QuantTensor
 from vai_q_tf.ptq.fitting.layers import Layer, activate
-from vai_q_tf.ptq.fitting.legal import LegalPositions
-from vai_q_tf.ptq.fitting.search import least_error
+from vai_q_tf.ptq.fitting.positions import LegalPositions, least_error
 from vai_q_tf.ptq.fitting.state import quantized_constant
 from vai_q_tf.types import Positions
 

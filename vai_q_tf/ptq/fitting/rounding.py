@@ -6,7 +6,7 @@ import numpy as np
 from vai_q_tf import fixed_point
 from vai_q_tf.ptq.fitting import moments
 from vai_q_tf.ptq.fitting.linear_algebra import matmul
-from vai_q_tf.ptq.fitting.search import least_error
+from vai_q_tf.ptq.fitting.positions import least_error
 
 _DAMPING = 0.01
 _BLOCK = 64

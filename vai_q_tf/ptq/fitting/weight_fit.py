@@ -7,8 +7,8 @@ import tensorflow.compat.v1 as tf
 from vai_q_tf.fixed_point import search_position
 from vai_q_tf.graph.view import GraphView, node_name
 from vai_q_tf.ptq.fitting.layers import Layer
-from vai_q_tf.ptq.fitting.legal import LegalPositions
 from vai_q_tf.ptq.fitting.moments import covariance
+from vai_q_tf.ptq.fitting.positions import LegalPositions
 from vai_q_tf.ptq.fitting.refit import refit
 from vai_q_tf.ptq.fitting.rounding import best_position, round_with_feedback
 from vai_q_tf.ptq.fitting.samples import MOST_PRODUCTS, Geometry, Samples, take_samples

@@ -1,4 +1,4 @@
-"""LegalPositions against `settle`, which leaves legal positions as they are."""
+"""LegalPositions against `settle`, which leaves legal positions as they are; the search against that over all positions."""
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ from vai_q_tf.fixed_point import POSITION_MAX, POSITION_MIN
 from vai_q_tf.plan.positions.position_rules import position_rules
 from vai_q_tf.plan.positions.settle import settle
 from vai_q_tf.plan.quant_plan import OperandGroup, QuantPlan, QuantTensor
-from vai_q_tf.ptq.fitting.legal import LegalPositions
+from vai_q_tf.ptq.fitting.positions import LegalPositions, least_error
 
 
 def test_a_position_is_allowed_if_settle_changes_nothing():
@@ -69,3 +69,30 @@ def test_an_operand_of_a_sum_is_near_to_all_others(position, allowed):
     (POSITION_MIN, POSITION_MIN - 2, 3, [POSITION_MIN, POSITION_MIN + 1])])
 def test_legal_positions_from_the_first_to_finer_ones(near, first, finer, allowed):
     assert _sum().allowed({'x': near, 'y': near, 'z': near, 'sum': near}, 'x', first, finer) == allowed
+
+
+def search(errors, first=0):
+    """(position found, positions that were tried); errors: from position `first` on."""
+    tried = []
+
+    def error(position):
+        tried.append(position)
+        return errors[position - first]
+    return least_error(range(first, first + len(errors)), error), tried
+
+
+def test_the_least_of_errors_and_the_first_of_equal_ones():
+    assert search([4, 1, 2, 2]) == (1, [0, 1, 2, 3])
+    assert search([3, 3, 3]) == (0, [0, 1, 2])
+    assert search([0, 0]) == (0, [0, 1])
+    assert search([5], first=-7) == (-7, [-7])
+
+
+def test_nothing_is_tried_after_an_error_of_more_than_twice_the_least():
+    assert search([8, 2, 1, 2, 2.1, 0], first=-2) == (0, [-2, -1, 0, 1, 2])
+    assert search([0, 1e-30, 0]) == (0, [0, 1])
+
+
+def test_a_search_needs_a_position():
+    with pytest.raises(IndexError):
+        least_error([], len)

@@ -1,10 +1,12 @@
-"""The positions of one tensor that are within the limits of the hardware while all other positions stay."""
+"""The positions of one tensor that keep the limits of the hardware while all other positions stay, and the best of them."""
 import collections
-from typing import Any, DefaultDict, List, Tuple, Union
+from typing import Any, Callable, DefaultDict, List, Sequence, Tuple, Union
 
 from vai_q_tf.fixed_point import POSITION_MAX
 from vai_q_tf.plan.positions.linear_rules import Form, Pairs, PositionRules
 from vai_q_tf.types import Positions
+
+_HOPELESS = 2  # times the least error
 
 
 class LegalPositions:
@@ -40,3 +42,19 @@ class LegalPositions:
             others = [positions[self._members[other]] for other in limit.groups if other != number]
             return all(abs(position - other) <= limit.bound for other in others)
         return position >= self._rules.lowest[number] and all(map(is_met, self._limits[number]))
+
+
+def least_error(positions: Sequence[int], error: Callable[[int], float]) -> int:
+    """The position with the least error, the first of equal ones.
+
+    positions: from one at which nothing is clipped to finer ones. The error falls with the step until values are clipped, and
+    rises from there on, so positions after one with more than twice the least error are not tried.
+    """
+    best, least = positions[0], error(positions[0])
+    for position in positions[1:]:
+        found = error(position)
+        if found > _HOPELESS * least:
+            break
+        if found < least:
+            best, least = position, found
+    return best
