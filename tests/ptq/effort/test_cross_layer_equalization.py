@@ -37,7 +37,7 @@ def test_equalization_that_changes_the_function_is_rejected(effort, images, cali
     without, with_it = (quantized(_clipping(), tmp_path, lambda step: batch(step, images), calib_iter,
                                   call=dict(effort=effort), do_cle=do_cle) for do_cle in (0, 1))
     assert verdict(capsys, 'cross-layer equalization') == 'no gain'
-    assert with_it == without and 'Relu6' in {node.op for node in with_it.node}
+    assert with_it == without
 
 
 def test_fast_equalizes_without_a_judge(tmp_path, capsys):

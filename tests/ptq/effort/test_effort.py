@@ -374,7 +374,7 @@ def test_bias_correction_is_rejected():
 
 
 @pytest.mark.parametrize('fitted, unseen, reason', [
-    (20, 25, 'it gains nothing on the data that it was fitted on'), (20, 20.05, 'no gain'),
+    (20, 25, 'it gains nothing on the data that it was fitted on'), (20, 20.05, 'no gain'), (25, 20, 'no gain'),
     (17.5, 25, 'it loses 2.5 dB on the data that it was fitted on')])
 def test_why_pools_are_rejected_without_a_walk(monkeypatch, fitted, unseen, reason):
     """Users see only the unseen data: 'no gain' next to a gain of 5 dB would be wrong."""
@@ -451,3 +451,15 @@ def test_an_aid_that_was_kept_is_not_tried_again(monkeypatch):
     effort.run(_LATE)
     assert texts == ['Bias correction', 'Positions by error', 'Refitted weights']
     assert [row.aid for row in effort.rows] == [_ERRORS, _REFIT]
+
+
+@pytest.mark.parametrize('begins_as_before, before', [(True, 10), (False, 12)])
+def test_a_walk_after_refitted_weights_is_judged_against_its_start(monkeypatch, begins_as_before, before):
+    """The row of refitted weights has the gain of another walk."""
+    _, effort = _scripted(monkeypatch, [25, 26])
+    effort.run([_REFIT, _ERRORS])
+    effort._unfitted = effort._unfitted._replace(state='start')
+    monkeypatch.setattr(effort, '_begin', lambda setting: 'start' if begins_as_before else 'other start')
+    monkeypatch.setattr(effort, '_judged', lambda setting, state: made_trial(*[10 if state == 'start' else 12] * 2))
+    assert effort.result().unseen == 26
+    assert _outcomes(effort)[-2:] == [('fitted biases and weights', before, 26, True), ('all together', 10, 26, True)]
