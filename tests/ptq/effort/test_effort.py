@@ -205,6 +205,14 @@ def test_positions_of_groups_are_rejected():
     _expect_rejected(_concat(1), batches, _GROUPS, worse=0.05, weight_bit=16)
 
 
+def test_positions_of_groups_are_compared_after_a_walk(monkeypatch):
+    compared, error = [], Effort._fitted_error
+    monkeypatch.setattr(Effort, '_fitted_error', lambda self, setting: (
+        compared.append(bool(self._best.state.values)), error(self, setting))[1])
+    texts, _ = _walks(monkeypatch, _concat(2**-12), images(16, 8, 8, 4), [_GROUPS], weight_bit=16, align_concat=0)
+    assert compared and all(compared) and texts[0] == 'Bias correction'
+
+
 def test_without_groups_nothing_is_tried():
     assert _GROUPS not in Tried(_convolutions, images(16, 8, 8, 3), [_GROUPS]).rows
     assert _GROUPS not in Tried(_concat(2**-12), images(16, 8, 8, 4), [_GROUPS], align_concat=2).rows
