@@ -65,10 +65,10 @@ def test_the_commands_on_a_small_network(tmp_path, forked_python):
     page = _OtherFigures(PATH)
     printed = ''.join(page.run(tmp_path, forked_python).values())
     quantized = [name for name in dict.fromkeys(_results(page)) if (tmp_path / name / 'quantize_eval_model.pb').exists()]
-    assert quantized == ['first_try', 'standard', 'wide', 'bits16', 'high']
+    assert quantized == ['first_try', 'calibrated', 'wide', 'bits16', 'standard', 'wrong_data']
     assert re.findall(r'^[\d.]+% like float, -?[\d.]+ dB: (\w+)$', printed, re.MULTILINE) == quantized
     assert (tmp_path / 'sensitivity' / 'sensitivity.json').exists()
-    rows = json.loads((tmp_path / 'standard' / 'analyze.json').read_text())['tensors']
+    rows = json.loads((tmp_path / 'calibrated' / 'analyze.json').read_text())['tensors']
     assert {'stem/weights/wquant', 'block0/depthwise/weights/wquant'} <= {row['name'] for row in rows}
     # Heads of tables and other lines without figures are as the page shows them.
     lines = {' '.join(line.split()) for line in printed.splitlines()}
@@ -92,7 +92,7 @@ def test_the_page_on_the_real_network(tmp_path):
         shutil.rmtree(made)
     printed = ''.join(run_page(PATH, tmp_path).values())
     same = {name: float(percent) for percent, name in re.findall(r'^([\d.]+)% like float.*: (\w+)$', printed, re.MULTILINE)}
-    assert same['first_try'] < 75 and same['standard'] < same['bits16'] < same['high'] and same['high'] > 90
+    assert same['first_try'] < 75 and same['calibrated'] < same['bits16'] < same['wrong_data'] < same['standard'] > 90
 
 
 def test_pixels_become_what_the_photos_were(tmp_path, monkeypatch):
