@@ -110,7 +110,7 @@ def test_long_trainings_and_harder_data_at_4_bits():
 
 
 @pytest.mark.parametrize('title, widths', [('Photos', ['W8A8', 'W6A6']), ('Fashion-MNIST', ['W8A8', 'W4A4'])])
-def test_every_effort_is_nearer_to_float_than_the_one_before(title, widths):
+def test_standard_is_far_nearer_to_float_than_fast_and_high_a_little(title, widths):
     name = title + ': agreement with float and signal-to-noise ratio'
     for part in (r'[\d.−]+(?= dB)', r'^[\d.−]+(?= %)'):
         found = _columns(AFTER_TRAINING, name, part)
@@ -119,14 +119,15 @@ def test_every_effort_is_nearer_to_float_than_the_one_before(title, widths):
         for network in networks:
             for width in widths:
                 fast, standard, high = (found[network, effort, width] for effort in ('fast', 'standard', 'high'))
-                assert fast < standard < high
+                assert fast < standard and high > standard - (1 if 'dB' in part else 3)
+                assert 'dB' not in part or (title, width) != ('Photos', 'W8A8') or fast + 10 < standard < high < standard + 2
     seconds = _columns(AFTER_TRAINING, name)
     for network in networks:
         fast, standard, high = (seconds[network, effort, 'seconds at W8A8'] for effort in ('fast', 'standard', 'high'))
         if title == 'Photos':
-            assert standard > 2 * fast and high > 2 * standard
+            assert standard > 5 * fast and high > standard
         else:
-            assert max(fast, standard) < 5 and high > 20 * standard
+            assert max(fast, standard, high) < 10
 
 
 def test_which_effort_for_small_networks():
@@ -136,20 +137,21 @@ def test_which_effort_for_small_networks():
         for effort in ('fast', 'standard', 'high'):
             assert abs(found[network, effort, 'W8A8'] - found[network, 'float', 'W8A8']) < spread[network, 'float', 'W8A8']
         fast, standard, high, exact = (found[network, effort, 'W4A4'] for effort in ('fast', 'standard', 'high', 'float'))
-        assert fast < standard < high < exact - 1
+        assert fast + 10 < standard < exact - 1 and abs(high - standard) < 0.1
 
 
 def test_which_effort_for_large_networks():
     found = _columns(AFTER_TRAINING, 'Photos: agreement with float and signal-to-noise ratio', r'^[\d.]+(?= %)')
     for network in ('efficientnet_lite0, relu6', 'mobilenet_v1, relu6'):
         assert found[network, 'fast', 'W8A8'] < 50 and found[network, 'high', 'W6A6'] < 75
-    assert found['efficientnet_lite0, relu6', 'high', 'W8A8'] > 95 and 70 < found['mobilenet_v1, relu6', 'high', 'W8A8'] < 82
+    for effort in ('standard', 'high'):
+        assert found['efficientnet_lite0, relu6', effort, 'W8A8'] > 95 and 72 < found['mobilenet_v1, relu6', effort, 'W8A8'] < 78
 
 
 def test_which_aids_contribute_most():
     found = _columns(AFTER_TRAINING, 'Without one aid', r'[\d.]+(?= dB)')
     alone = {row for row, _ in found if ', without ' in row}
-    for network, aid in (('plain', 'refitted weights'), ('depthwise', 'refitted weights'), ('inverted', 'refitted weights'),
+    for network, aid in (('plain', 'positions by error'), ('depthwise', 'refitted weights'), ('inverted', 'refitted weights'),
                          ('residual', 'pools not aligned')):
         least = min(alone, key=lambda row: found[row, network + ', W4A4'])
         assert least == 'high, without ' + aid
