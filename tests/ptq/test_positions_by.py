@@ -155,7 +155,7 @@ def test_a_model_has_the_chosen_positions(tmp_path, capfd, effort, choice):
     positions = activations(model)
     assert len(positions) > 9 and positions == {name: found[name].position for name in positions}
     printed = capfd.readouterr().err
-    assert ('bias correction' in printed) == (effort == 'standard') and 'positions by error' not in printed
+    assert ('all together' in printed) == (effort == 'standard') and 'positions by error' not in printed
 
 
 @pytest.mark.parametrize('choice, effort', each_value_once(CHOICES, ['fast', 'standard']))

@@ -123,7 +123,7 @@ def test_fitted_constants_have_no_error(tmp_path, monkeypatch):
     monkeypatch.setattr(summarise, 'MOST_WORST', 100)
     fast, standard = (_quantize(tmp_path, effort=effort).summary for effort in ('fast', 'standard'))
     assert {tensor.role for tensor in fast.worst} == {'input', 'weight', 'bias', 'activation'} and not fast.fitted
-    assert standard.fitted and {tensor.role for tensor in standard.worst} == {'input', 'weight', 'activation'}
+    assert standard.fitted and {tensor.role for tensor in standard.worst} == {'input', 'activation'}
 
 
 def test_quiet_is_quiet(tmp_path, capsys):
