@@ -126,6 +126,25 @@ def test_efforts_gain(quantized):
     assert standard > fast + 1 and high >= standard, (fast, standard, high)
 
 
+@pytest.mark.parametrize('bits, worst', [(16, 50), (11, None)])
+def test_a_batch_with_larger_values_is_not_outvoted_among_few_images(quantized, bits, worst):
+    """One of five batches has a range 2.2 times as wide; 40 images are too few for the effort."""
+    def feed(step):
+        return {'x': np.random.RandomState(step).uniform(-1, 1, (8,) + _SHAPE).astype(np.float32) * (2.2 if step == 4 else 1)}
+
+    def build(builder):
+        return builder.conv(tf.nn.relu(builder.conv(builder.x, 6, 'first')), 4, 'second', 1)
+    graph_def, output = graph_of(build, _SHAPE)
+    fields = dict(calib_iter=5, activation_bit=bits, weight_bit=bits)
+    model, fast = (quantized(effort, build, feed, **fields) for effort in ('standard', 'fast'))
+    assert 'x/aquant' in _positions(model) and (_positions(model) == _positions(fast)) == (worst is None)
+    if worst:
+        for step in range(5):
+            x = feed(step)['x']
+            (expected,), (actual,) = run_on(graph_def, [output], x), run_on(model, [output + '/aquant'], x)
+            assert noise_ratio(expected, actual) > worst
+
+
 @pytest.mark.parametrize('effort, images', each_value_once(['standard', 'high'], [(1, 1), (1, 47), (47, 1), (23, 2)]))
 def test_too_few_images(quantized, effort, images):
     count, steps = images

@@ -22,6 +22,7 @@ from vai_q_tf.terminal.verbosity import note
 from vai_q_tf.types import Feed, InputFn, TensorShapeProto
 
 EFFORTS = ('fast', 'standard', 'high')
+_WIDE = 12  # bits
 
 
 class Network(NamedTuple):
@@ -92,6 +93,8 @@ def improve(networks: Sequence[Network], config: QuantizeConfig, feed: InputFn, 
     _drop_not_finite(kept, calibrated.found)
     data, obstacle = _data(network, kept, gpu_memory_fraction)
     _report(effort, obstacle)
+    if obstacle:
+        calibrated = _wide_by_errors(network, calibrated)
     if obstacle and not last:
         return _as_calibrated(network, 0, config, calibrated.found, obstacle)
     made = 'fast' if obstacle else effort
@@ -101,6 +104,7 @@ def improve(networks: Sequence[Network], config: QuantizeConfig, feed: InputFn, 
     if last:
         again = _calibrate(networks[last], config.replace(calib_iter=len(kept.feeds)), kept.feeds.__getitem__,
                            gpu_memory_fraction)
+        again = _wide_by_errors(networks[last], again) if obstacle else again
         chosen, trial, rows = _better(trial, rows, *quantizer.quantize(networks[last], again))
     return Improved(
         chosen, trial.state.values, trial.setting.values, trial.state.positions, calibrated.found.shapes, rows,
@@ -121,6 +125,17 @@ def _calibrate(network: Network, config: QuantizeConfig, feed: InputFn, gpu_memo
         return _Calibration(calibrate(*arguments), None)
     found, by_errors = calibrate_twice(*arguments)
     return _Calibration(found, by_errors.observed)
+
+
+def _wide_by_errors(network: Network, calibrated: _Calibration) -> _Calibration:
+    """The _Calibration, with the least error over all batches instead of votes for tensors of _WIDE bits or more.
+
+    There a coarser step costs almost nothing, but if most batches outvote one with larger values, it saturates.
+    """
+    if calibrated.by_errors is None:
+        return calibrated
+    wide = {record.name: calibrated.by_errors[record.name] for record in network.plan.tensors if record.bits >= _WIDE}
+    return calibrated._replace(found=calibrated.found._replace(observed=dict(calibrated.found.observed, **wide)))
 
 
 def _as_calibrated(network: Network, chosen: int, config: QuantizeConfig, found: Calibrated, obstacle: str) -> Improved:
