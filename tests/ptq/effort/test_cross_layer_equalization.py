@@ -40,6 +40,15 @@ def test_equalization_that_changes_the_function_is_rejected(effort, images, cali
     assert with_it == without
 
 
+def test_a_batch_with_larger_values_is_not_outvoted_in_either_network(tmp_path, capsys):
+    """Few images, one batch of five with values 2.2 times as large: 16 bits have room for it."""
+    def feed(step):
+        return {'x': np.random.RandomState(step).uniform(-1, 1, (8, 8, 8, 3)).astype(np.float32) * (2.2 if step == 4 else 1)}
+    model = quantized(unequal(), tmp_path, feed, 5, do_cle=1, weight_bit=16, activation_bit=16)
+    assert verdict(capsys, 'cross-layer equalization') == 'kept'
+    assert all(decibels(unequal(), model, feed(step)) > 50 for step in range(5))
+
+
 def test_fast_equalizes_without_a_judge(tmp_path, capsys):
     model = quantized(_clipping(), tmp_path, call=dict(effort='fast'), do_cle=1)
     assert 'Relu6' not in {node.op for node in model.node} and 'equalization' not in capsys.readouterr().err

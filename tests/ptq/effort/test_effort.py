@@ -97,7 +97,7 @@ def test_pools_take_a_walk_only_if_their_positions_gain(monkeypatch):
     monkeypatch.undo()
 
     texts, tried = _walks(monkeypatch, _small_average, images(16, 8, 8, 3), ['pools not aligned'])
-    assert texts == ['Bias correction'] and tried.rows['pools not aligned'].rejected
+    assert texts == ['Bias correction'] and tried.rows['pools not aligned'].rejected == 'no gain'
 
 
 def test_without_dead_channels_nothing_is_tried():
@@ -154,7 +154,7 @@ def test_pools_not_aligned_are_kept():
 
 
 def test_pools_not_aligned_are_rejected():
-    _expect_rejected(_small_average, images(16, 8, 8, 3), 'pools not aligned', '')
+    _expect_rejected(_small_average, images(16, 8, 8, 3), 'pools not aligned')
 
 
 def test_pools_whose_positions_are_equal_anyway_are_not_tried():
@@ -443,8 +443,7 @@ def test_an_aid_that_was_rejected_is_not_tried_again_if_nothing_is_kept_after_it
     texts, effort = _scripted(monkeypatch, [20, 20.05, 20.08])
     effort.run(_LATE)
     assert texts == ['Bias correction', 'Positions by error', 'Refitted weights']
-    assert _outcomes(effort) == [
-        (_ERRORS, 20, 20.05, False), (_REFIT, 20, 20.08, False)]
+    assert _outcomes(effort) == [(_ERRORS, 20, 20.05, False), (_REFIT, 20, 20.08, False)]
 
 
 def test_an_aid_that_is_rejected_twice_has_the_row_of_its_second_trial(monkeypatch):

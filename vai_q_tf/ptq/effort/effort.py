@@ -37,11 +37,12 @@ from vai_q_tf.types import Values
 _DEAD, _REFIT = 'dead channels', 'refitted weights'
 _BY_ERROR, _POOLS = _POSITIONS = 'positions by error', 'pools not aligned'
 _GROUPS = 'positions of groups by output error'
-# In the order of trial. An aid is tried again if it was rejected before another one was kept: next to the errors that another
-# one removes, its own gain is lost.
+# In the order of trial. An aid that was rejected before another one was kept is tried again: the errors that the other one
+# removed may have hidden its gain.
 AIDS = {'standard': (_DEAD,) + _POSITIONS + (_REFIT,) + _POSITIONS + (_GROUPS,),
         'high': (_DEAD,) + _POSITIONS + ('rounding with error feedback', _REFIT) + _POSITIONS + (_GROUPS, 'equalization')}
 _MOST_CANDIDATES = 4  # for the position of a group
+
 
 class Row(NamedTuple):
     """The outcome of an aid. before, after: signal-to-noise ratios of the outputs on unseen data without and with it, in dB.

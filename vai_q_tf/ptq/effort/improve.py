@@ -95,8 +95,8 @@ def improve(networks: Sequence[Network], config: QuantizeConfig, feed: InputFn, 
     _report(effort, obstacle)
     if obstacle:
         calibrated = _wide_by_errors(network, calibrated)
-    if obstacle and not last:
-        return _as_calibrated(network, 0, config, calibrated.found, obstacle)
+        if not last:
+            return _as_calibrated(network, 0, config, calibrated.found, obstacle)
     made = 'fast' if obstacle else effort
     judge = Judge(network.graph, network.plan, data.fitted, data.unseen, gpu_memory_fraction)
     quantizer = _Quantizer(config, made, data, judge, gpu_memory_fraction)

@@ -74,7 +74,7 @@ def _measures(tensor: tf.Tensor, axis: int, clip: Optional[Clip]) -> Tuple[tf.Te
         tensor = tf.transpose(tensor, tf.concat([[0], tf.range(2, tf.rank(tensor)), [axis]], 0))
     values = tf.reshape(tensor, tf.stack([-1, tf.shape(tensor)[-1]]))
     count, channels = tf.unstack(tf.shape(values))
-    some = tf.gather(values, tf.range(tf.minimum(count, _ROWS)) * _STRIDE % count)  # all of fewer, in another order
+    some = tf.gather(values, tf.range(tf.minimum(count, _ROWS)) * _STRIDE % count)  # each row once, if there are fewer
     mean, variance = tf.nn.moments(some, 0)
     measures = tf.stack([tf.reduce_min(values, 0), tf.reduce_max(values, 0), mean, variance])
     if clip is None or not clip.relu6:

@@ -1,6 +1,6 @@
 """Products and linear equations of large matrices, by TensorFlow.
 
-NumPy 1.18, the newest for Python 3.6 and 3.7 of its time, takes two to five times as long on processors that are newer than it.
+NumPy 1.18, the last one that TensorFlow 1.15 accepts, takes two to five times as long on processors that are newer than it.
 """
 import functools
 from typing import Callable, Tuple
@@ -14,7 +14,7 @@ _LARGE = 2**20  # multiplications, below which a session takes longer to start t
 
 
 def matmul(a: np.ndarray, b: np.ndarray, transpose_a: bool = False, transpose_b: bool = False) -> np.ndarray:
-    """The products [G, M, N] of matrices [G, M, K] and [G, K, N], each optionally transposed; both float32 or float64."""
+    """The products [G, M, N] of matrices [G, M, K] and [G, K, N], each optionally transposed; both float32, or both float64."""
     if len(a) == 1 and a.size * b.shape[1 if transpose_b else 2] >= _LARGE:
         return _by_tensorflow(tf.matmul, a, b, transpose_a=transpose_a, transpose_b=transpose_b)
     return np.matmul(np.swapaxes(a, 1, 2) if transpose_a else a, np.swapaxes(b, 1, 2) if transpose_b else b)

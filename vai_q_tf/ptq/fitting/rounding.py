@@ -37,11 +37,8 @@ def best_position(weights: np.ndarray, covariance: np.ndarray, bits: int, first:
     """
     _check_finite(weights, covariance)
     covariance = (covariance / (_diagonal(covariance).max() or 1)).astype(np.float32)
-
-    def error(position: int) -> float:
-        delta = ((_rounded(weights, position, bits) - weights) * 2.0**last).astype(np.float32)
-        return np.vdot(covariance, matmul(delta, delta, transpose_b=True))  # half the work of H delta, by symmetry
-    return least_error(range(first, last + 1), error)
+    return least_error(range(first, last + 1), lambda position: quadratic_error(
+        ((_rounded(weights, position, bits) - weights) * 2.0**last).astype(np.float32), covariance).sum())
 
 
 def round_with_feedback(weights: np.ndarray, covariance: np.ndarray, position: int, bits: int, samples: int) -> np.ndarray:
